@@ -1,5 +1,5 @@
-//! Cost of authorisation: a warm function call and a query of a user with many grants, compared
-//! with the same of a lake without users, alternating in the same run.
+//! Cost of authorisation: a warm function call and a query of a user with many grants. The
+//! reference is the same work in a lake without users, alternating in the same run.
 
 use std::path::Path;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Throughput of a warm no-op function with concurrent callers over HTTP, compared with a plain
+//! Throughput of a warm no-op function with concurrent callers over HTTP. The reference is a plain
 //! Python HTTP server that does nothing, in the same run and with the same clients.
 
 use std::path::Path;
@@ -16,7 +16,7 @@ const CALLERS: [usize; 5] = [1, 4, 16, 64, 256];
 /// Duration of a measurement.
 const TIME: Duration = Duration::from_secs(5);
 
-/// Bound on the calls per second.
+/// Minimum number of calls per second.
 const RATE_MIN: u64 = 3_000;
 
 /// A server that answers each request with the same text.

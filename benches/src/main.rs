@@ -7,19 +7,18 @@ mod access;
 mod batches;
 mod callers;
 mod commands;
-mod duckdb;
 mod durable;
 mod functions;
 mod handover;
 mod invoke;
 mod pipelines;
-mod queries;
+mod python_engine;
 mod report;
+mod rest_server;
 mod runtime;
 mod sample;
+mod sql;
 mod tables;
-mod tpcds;
-mod tpch;
 
 use std::process::ExitCode;
 
@@ -30,7 +29,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const USAGE: &str = "Usage: cargo xtask bench first-light [tpch] [durable] [commands]
        cargo xtask bench access [SAMPLES]
-       cargo xtask bench tpcds
+       cargo xtask bench sql [tpch[=SCALE]] [tpcds] [clickbench[=MILLIONS]] [memory[=SCALE]]
        cargo xtask bench pipelines [MODELS]
        cargo xtask bench tables [commits] [branches] [inserts] [planning] [changes] [equality]
        cargo xtask bench functions [SAMPLES] [warm] [callers] [starts] [first] [handover]
@@ -49,7 +48,7 @@ fn main() -> ExitCode {
             Ok(samples) => measure_access(samples),
             Err(_) => Err(USAGE.into()),
         },
-        ["tpcds"] => measure_tpcds(),
+        ["sql", suites @ ..] => measure_sql(suites),
         ["pipelines"] => measure_pipelines(1_000),
         ["pipelines", models] => match models.parse() {
             Ok(models) if models > 0 => measure_pipelines(models),
@@ -85,7 +84,7 @@ fn first_light(parts: &[&str]) -> Outcome<()> {
         commands::measure(&mut report)?;
     }
     if wanted("tpch") {
-        runtime.block_on(tpch::measure(&mut report))?;
+        runtime.block_on(sql::tpch::measure(&mut report))?;
     }
     report.print();
     Ok(())
@@ -98,10 +97,10 @@ fn measure_access(samples: usize) -> Outcome<()> {
     Ok(())
 }
 
-fn measure_tpcds() -> Outcome<()> {
+fn measure_sql(suites: &[&str]) -> Outcome<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let mut report = Report::new("tpcds");
-    runtime.block_on(tpcds::measure(&mut report))?;
+    let mut report = Report::new("sql");
+    runtime.block_on(sql::measure(&mut report, suites))?;
     report.print();
     Ok(())
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::Outcome;
 use crate::commands::{Timed, headwater, run};
-use crate::duckdb::DuckDb;
+use crate::python_engine::{DuckDbRelease, PythonEngine};
 use crate::report::{Report, duration};
 use crate::sample::median;
 
@@ -29,7 +29,7 @@ pub fn measure(report: &mut Report, models: usize) -> Outcome<()> {
     let outcome = in_project(report, &project, models);
     run(headwater(&project).arg("stop"))?;
     outcome?;
-    let mut duckdb = DuckDb::start(folder.path(), 2)?;
+    let mut duckdb = PythonEngine::duckdb(folder.path(), DuckDbRelease::V1_5_5, 2)?;
     duckdb.query(&format!("CREATE TABLE source AS {SOURCE}"))?;
     let began = Instant::now();
     for number in 0..models {

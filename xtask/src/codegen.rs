@@ -1,7 +1,7 @@
 //! Generated files: writes them, and checks that none is stale.
 //!
-//! Tests of the command line write the docs; `HEADWATER_CODEGEN` tells them to write or to compare.
-//! The feature lists of the workspace are written here.
+//! Tests of the command line write the docs; `HEADWATER_CODEGEN` determines whether they write or
+//! compare. The feature lists of the workspace are written here.
 
 use crate::features;
 use crate::process::{self, Outcome, cargo};

@@ -1,6 +1,6 @@
 //! Development tasks: `cargo xtask test | bench | soak | dist | codegen | tidy`.
 //!
-//! It has no dependencies, so that it builds in a second.
+//! This program has no dependencies, so that it builds in a second.
 
 mod codegen;
 mod dist;
@@ -15,7 +15,7 @@ const USAGE: &str = "Usage: cargo xtask TASK
 
   test                    run what CI runs: format, lints, generated files, all tests
   bench SUITE             measure against a reference: access, first-light, functions,
-                          pipelines, tables, tpcds
+                          pipelines, sql, tables
   soak [--seed N]         run the long tests with full counts, in release, with new seeds
   dist [--profile NAME]   build, check and test the published wheel
   codegen [--check]       write the generated docs and lists, or list the stale ones

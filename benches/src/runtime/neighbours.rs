@@ -65,7 +65,8 @@ const VICTIM: &str = "/v1/functions/victim/invoke";
 const ROUNDS: usize = 5;
 const HOGS: [&str; 4] = ["processors", "memory", "processes", "files"];
 
-/// Adds the latency of `calls` calls alone, and with each kind of hog, to the report.
+/// Adds the latency of `calls` calls to the report: alone, and with each kind of load from another
+/// caller.
 pub fn measure(report: &mut Report, calls: usize) -> Outcome<()> {
     let folder = tempfile::tempdir()?;
     let server = Server::create(folder.path(), &[("functions.py", FUNCTIONS)])?;
@@ -80,7 +81,7 @@ pub fn measure(report: &mut Report, calls: usize) -> Outcome<()> {
         for _ in 0..ROUNDS {
             alone.extend(times(&mut connection, calls / ROUNDS)?);
             let hog_call = start_hog(&server, hog)?;
-            // Wait until the hog runs at full load.
+            // Wait until the other function runs at full load.
             std::thread::sleep(Duration::from_millis(1500));
             with_hog.extend(times(&mut connection, calls / ROUNDS)?);
             // The server cancels the call when its connection closes.

@@ -3,10 +3,7 @@
 //!
 //! Each statement runs on a new branch; DuckDB uses the Iceberg REST catalog.
 
-use std::net::{TcpListener, TcpStream};
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use futures::{StreamExt, TryStreamExt};
 use headwater_engine::{Engine, SessionOptions};
@@ -17,9 +14,9 @@ use tpchgen_arrow::LineItemArrow;
 
 use super::{answer, engine};
 use crate::Outcome;
-use crate::commands::binary;
-use crate::duckdb::DuckDb;
+use crate::python_engine::{DuckDbRelease, PythonEngine};
 use crate::report::Report;
+use crate::rest_server::RestServer;
 use crate::sample::median;
 
 const ROUNDS: usize = 7;
@@ -36,11 +33,10 @@ pub async fn measure(report: &mut Report) -> Outcome<()> {
     let engine = engine(&lake, folder.path())?;
     answer(&engine, MODES).await?;
     answer(&engine, CHANGED).await?;
-    let server = Server::start(folder.path())?;
+    let server = RestServer::start(folder.path())?;
     let threads = std::thread::available_parallelism()?.get();
-    let mut duck = DuckDb::start(folder.path(), threads)?;
+    let mut duck = PythonEngine::duckdb(folder.path(), DuckDbRelease::V1_5_5, threads)?;
     duck.load_iceberg()?;
-    let (endpoint, token) = (server.endpoint(), server.token(folder.path())?);
     for (what, statement) in [
         ("DELETE 1 % of lineitem", "DELETE FROM {in}lineitem WHERE l_orderkey % 100 = 7"),
         (
@@ -60,9 +56,7 @@ pub async fn measure(report: &mut Report) -> Outcome<()> {
             on_branch(&engine, &own, &statement.replace("{in}", "")).await?;
             ours.push(began.elapsed());
             let attached = format!("round_{}_{round}", &what[..5]);
-            duck.query(&format!(
-                "ATTACH '{other}' AS {attached} (TYPE iceberg, ENDPOINT '{endpoint}', TOKEN '{token}')"
-            ))?;
+            duck.query(&server.attach(&other, &attached)?)?;
             // Warm-up: DuckDB's first requests to the catalog are not measured.
             duck.query(&format!("SELECT count(*) FROM {attached}.public.lineitem"))?;
             duck.query(&format!("SELECT count(*) FROM {attached}.public.changed"))?;
@@ -103,46 +97,4 @@ async fn on_branch(engine: &Engine, branch: &str, sql: &str) -> Outcome<String> 
     let session = engine.session(SessionOptions::at(RefSpec::Name(branch.to_owned())))?;
     let batches: Vec<_> = session.execute(sql).await?.stream.try_collect().await?;
     Ok(format!("{batches:?}"))
-}
-
-/// A server of the lake for DuckDB.
-struct Server {
-    child: Child,
-    port: u16,
-}
-
-impl Server {
-    fn start(lake: &Path) -> Outcome<Self> {
-        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
-        let child = Command::new(binary())
-            .args(["serve", "--http", &format!("127.0.0.1:{port}"), "--lake"])
-            .arg(lake)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()?;
-        let server = Server { child, port };
-        let began = Instant::now();
-        while TcpStream::connect(("127.0.0.1", port)).is_err() {
-            if began.elapsed() > Duration::from_secs(30) {
-                return Err("the server does not respond".into());
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        Ok(server)
-    }
-
-    fn endpoint(&self) -> String {
-        format!("http://127.0.0.1:{}/iceberg", self.port)
-    }
-
-    fn token(&self, lake: &Path) -> Outcome<String> {
-        Ok(std::fs::read_to_string(lake.join("server.token"))?.trim().to_owned())
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }

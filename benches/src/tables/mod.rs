@@ -1,6 +1,6 @@
-//! Tables and branches: commits, inserts, branches and merges, compared with one `fdatasync`;
-//! planning over many files; changed rows, compared with DuckDB; reads with equality deletes,
-//! compared with the compacted table.
+//! Tables and branches. Commits, inserts, branches and merges are compared with one `fdatasync`,
+//! and changed rows with DuckDB. Reads with equality deletes are compared with the compacted table.
+//! Planning over many files is measured as well.
 
 mod branches;
 mod changes;

@@ -1,4 +1,5 @@
-//! The `Access` handle: holds the directory in memory, and the only method that changes it.
+//! The `Access` handle, which holds the directory in memory. Only one of its methods changes the
+//! directory.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use crate::password::Passwords;
 use crate::record::VERSION;
 use crate::{Error, Result};
 
-/// Maximum number of attempts of a change that conflicts with changes by other processes.
+/// Maximum number of attempts for a change that conflicts with changes by other processes.
 const ATTEMPTS: usize = 5;
 
 /// Users, roles, grants and credentials of a lake. Cheap to clone.
@@ -26,7 +27,7 @@ pub(crate) struct Shared {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) passwords: Passwords,
-    /// The time of the last recorded use of each token or access key in this process, by id.
+    /// The time of the last recorded use of each token or access key in this process, by its id.
     pub(crate) used: Mutex<HashMap<String, Timestamp>>,
     pub(crate) audit: AuditLog,
     directory: RwLock<Arc<Directory>>,
@@ -40,7 +41,7 @@ impl std::fmt::Debug for Access {
     }
 }
 
-/// A change of rights: the entries to append, and its description in the audit log.
+/// A change of rights: the journal entries to append, and the fields of its audit event.
 pub(crate) struct RightsChange<T> {
     pub(crate) entries: Vec<Append>,
     /// The action in the audit log, such as `grant`.
@@ -67,7 +68,8 @@ impl Access {
         })))
     }
 
-    /// Returns true if at least one user exists. Until then, every client acts as the lake's owner.
+    /// Returns true if at least one user exists. Without users, every client acts as the lake's
+    /// owner.
     pub fn has_users(&self) -> bool {
         !self.directory().users.is_empty()
     }
@@ -102,7 +104,8 @@ impl Access {
         self.0.directory.read().clone()
     }
 
-    /// Applies a change that `edit` derives from the current records, with its audit event.
+    /// Applies a change that `edit` derives from the current records, together with its audit
+    /// event.
     pub(crate) async fn change<T>(
         &self,
         by: &Principal,
@@ -137,7 +140,7 @@ impl Access {
     }
 }
 
-/// Returns the ref change that increments the version. It fails if another change came first.
+/// Returns the ref change that increments the version. It fails after a concurrent change.
 fn next_version(directory: &Directory) -> Result<RefChange> {
     let corrupt = || Error::Corrupt { key: VERSION.to_owned() };
     let number = match &directory.version {

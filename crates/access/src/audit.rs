@@ -1,7 +1,7 @@
 //! The audit log: the journal `audit`, whose keys are version 7 UUIDs and sort by time.
 //!
-//! Changes of rights store their event in the batch of the change. Decisions and logins are
-//! recorded in memory first and written in groups.
+//! A change of rights stores its event in its own batch. Events of decisions and logins are first
+//! recorded in memory, and written in groups.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -19,7 +19,8 @@ use crate::{Error, Result};
 /// Name of the journal that holds the audit events.
 const JOURNAL: &str = "audit";
 
-/// Maximum number of events in memory. Beyond it, the oldest is dropped with a warning.
+/// Maximum number of events in memory. If it is exceeded, the oldest event is dropped with a
+/// warning.
 const PENDING_MAX: usize = 100_000;
 
 /// Maximum length of a text in an event, in bytes.
@@ -28,7 +29,7 @@ const TEXT_BYTES_MAX: usize = 1_000;
 /// Number of events per read from the store.
 const PAGE: usize = 5_000;
 
-/// The events to export; all by default.
+/// The filter of an export; selects all events by default.
 #[derive(Debug, Clone, Default)]
 pub struct AuditFilter {
     /// Only events at this time or later.
@@ -82,7 +83,7 @@ impl AuditLog {
         AuditLog { store, clock, pending: Mutex::default(), expired: Mutex::default() }
     }
 
-    /// Returns an event of a principal, at the current time.
+    /// Creates an event of a principal, at the current time.
     pub fn event(
         &self,
         principal: &Principal,
@@ -109,7 +110,7 @@ impl AuditLog {
         }
     }
 
-    /// Records an event. [`AuditLog::flush`] stores it.
+    /// Records an event in memory. [`AuditLog::flush`] stores it.
     pub fn record(&self, event: AuditEvent) {
         let entry = match entry(&event) {
             Ok(entry) => entry,
@@ -153,7 +154,7 @@ impl AuditLog {
         entry(&AuditEvent { reason: cut(detail), ..event })
     }
 
-    /// Stores the recorded events. After an error they are kept.
+    /// Stores the recorded events. After an error, the events are kept for the next attempt.
     pub async fn flush(&self) -> Result<()> {
         let entries = std::mem::take(&mut *self.pending.lock());
         if entries.is_empty() {
@@ -169,7 +170,7 @@ impl AuditLog {
         Ok(())
     }
 
-    /// Returns events, the newest first, at most `limit`.
+    /// Returns at most `limit` events, newest first.
     pub async fn list(&self, limit: usize) -> Result<Vec<AuditEvent>> {
         self.flush().await?;
         let range = KeyRange::all().reverse().limit(limit);
@@ -178,12 +179,12 @@ impl AuditLog {
     }
 
     /// Returns the events that a filter selects, starting at a position; an empty position is the
-    /// start. A page may be empty although more pages follow.
+    /// start. A page can be empty although more pages follow.
     pub async fn page(&self, filter: &AuditFilter, position: &str) -> Result<AuditPage> {
         if position.is_empty() {
             self.flush().await?;
         }
-        // The range is extended, because events may be stored seconds after their time.
+        // Extend the range, because an event may be stored seconds after its time.
         let since = filter.since.map(key_at).unwrap_or_default();
         let range = KeyRange::all().from(since.max(position.to_owned())).limit(PAGE);
         let entries = self.store.scan(JOURNAL, &range).await?;
@@ -198,7 +199,7 @@ impl AuditLog {
         Ok(AuditPage { events: events.into_iter().filter(|it| filter.selects(it)).collect(), next })
     }
 
-    /// Deletes the events that are older than `keep`, at most once an hour.
+    /// Deletes events older than `keep`, at most once an hour.
     pub async fn expire(&self, keep: Duration) -> Result<()> {
         let now = self.clock.now();
         {

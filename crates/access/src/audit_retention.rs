@@ -1,4 +1,4 @@
-//! The time for which events of the audit log are kept: a setting of the lake.
+//! The retention time of events in the audit log, which is a setting of the lake.
 
 use headwater_model::{AuditRetention, Principal};
 
@@ -6,8 +6,8 @@ use crate::access::RightsChange;
 use crate::record::{AUDIT_RETENTION, put};
 use crate::{Error, Result};
 
-/// Minimum retention, in seconds, so that a change of this setting can be noticed before its audit
-/// event is deleted.
+/// Minimum retention, in seconds. The audit event of a change of this setting is therefore kept at
+/// least as long.
 const KEEP_SECONDS_MIN: u64 = 86_400;
 
 /// The audit retention setting of a lake.
@@ -24,9 +24,9 @@ impl<'a> AuditRetentions<'a> {
         self.0.directory().audit_retention.unwrap_or_default()
     }
 
-    /// Sets the time for which events are kept. [`crate::AuditLog::expire`] deletes older ones.
+    /// Sets the retention time of events. [`crate::AuditLog::expire`] deletes older events.
     ///
-    /// Errors: `invalid_argument` if it is less than a day.
+    /// Errors: `invalid_argument` if the time is less than a day.
     pub async fn set(&self, by: &Principal, retention: AuditRetention) -> Result<AuditRetention> {
         if retention.keep_seconds < KEEP_SECONDS_MIN {
             return Err(Error::Retention);

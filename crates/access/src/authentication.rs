@@ -1,8 +1,8 @@
-//! Authentication: from a credential to a principal.
+//! Authentication: converts a credential to a principal.
 //!
-//! Every failure has the same error, and an unknown user takes as long as a wrong password. A token
-//! is found by the hash of its text, so that the duration of a comparison does not reveal a part of
-//! it.
+//! Every failure has the same error, and the check of an unknown user takes as long as that of a
+//! wrong password. Tokens are looked up by their hash, so the duration of a comparison does not
+//! reveal a part of the token.
 
 use std::net::IpAddr;
 
@@ -16,7 +16,7 @@ use crate::{Access, Error, Result};
 /// Minimum interval between two recorded uses of a token, in seconds.
 const USED_INTERVAL_SECONDS: i64 = 60;
 
-/// A credential that a client sent.
+/// A credential sent by a client.
 #[derive(Clone, Copy)]
 pub enum Credential<'a> {
     /// An access token.
@@ -38,8 +38,8 @@ impl std::fmt::Debug for Credential<'_> {
 }
 
 impl Access {
-    /// Authenticates a client; `address` is recorded if it is known. Failures and logins with a
-    /// password are recorded in the audit log.
+    /// Authenticates a client. `address` is recorded if known. The audit log records failures and
+    /// logins with a password.
     ///
     /// Errors: [`Error::InvalidCredential`] for every invalid credential; [`Error::Busy`] if too
     /// many password checks are running.
@@ -75,7 +75,7 @@ impl Access {
         Ok(principal)
     }
 
-    /// Returns the user of a valid token; `user` must be its name if one is given.
+    /// Returns the user of a valid token. If `user` is given, it must be the token's user.
     fn by_token(&self, text: &str, user: Option<&str>) -> Option<AuthenticatedUser> {
         let hash = Secret::parse(text)?.hash();
         let directory = self.directory();

@@ -5,7 +5,7 @@ use headwater_model::{Action, Grant, Identity, Object, Permission, Principal};
 use crate::directory::Directory;
 use crate::{Access, Result};
 
-/// The answer to a request for access.
+/// The result of an access check.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Decision {
     /// Access is allowed.
@@ -62,7 +62,7 @@ impl std::fmt::Display for Decision {
 }
 
 impl Access {
-    /// Decides whether a principal may perform an action on an object.
+    /// Decides if a principal may perform an action on an object.
     pub fn decide(&self, principal: &Principal, action: Action, object: &Object) -> Decision {
         let user = match principal.identity() {
             Identity::Owner => return Decision::Allowed(Reason::LakeOwner),
@@ -84,7 +84,7 @@ impl Access {
         decide(&directory, &user.name, action, object)
     }
 
-    /// Returns true if a principal may perform any of the actions of an object's kind on it.
+    /// Returns true if a principal may perform any action on an object.
     pub fn may_see(&self, principal: &Principal, object: &Object) -> bool {
         let mut actions = object.kind().actions().iter();
         actions.any(|action| self.decide(principal, *action, object).is_allowed())
@@ -108,7 +108,7 @@ impl Access {
     }
 }
 
-/// Decides for a user: by ownership, or by a grant that contains the action.
+/// Decides for a user: allows access by ownership, or by a grant that contains the action.
 fn decide(directory: &Directory, user: &str, action: Action, object: &Object) -> Decision {
     if directory.owner(&object.owned()) == Some(user) {
         return Decision::Allowed(Reason::Ownership);

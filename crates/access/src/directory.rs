@@ -17,7 +17,7 @@ use crate::{Error, Result};
 /// All records at one version. Immutable.
 #[derive(Debug, Default)]
 pub(crate) struct Directory {
-    /// The value of the version's ref; `None` before the first change.
+    /// The value of the ref `access/version`; `None` before the first change.
     pub(crate) version: Option<Bytes>,
     pub(crate) users: BTreeMap<String, UserRecord>,
     pub(crate) roles: BTreeMap<String, Role>,
@@ -28,7 +28,7 @@ pub(crate) struct Directory {
     pub(crate) restrictions: BTreeMap<String, Restriction>,
     /// The limits of each user and role.
     pub(crate) limits: BTreeMap<String, Limit>,
-    /// The time for which audit events are kept, if it is set.
+    /// The retention time of audit events, if set.
     pub(crate) audit_retention: Option<AuditRetention>,
     token_ids: HashMap<ObjectId, String>,
     /// The owners of objects, by the text of the object.
@@ -38,9 +38,8 @@ pub(crate) struct Directory {
 }
 
 impl Directory {
-    /// Reads all records. If a change happens between the reads of the version and of the records,
-    /// the records are newer than the version. The next change then conflicts, and the records are
-    /// read again.
+    /// Reads all records. After a change between the reads of version and records, the records are
+    /// newer than the version. The next change then conflicts, and the records are read again.
     pub(crate) async fn load(store: &dyn Store) -> Result<Self> {
         let version = store.reference(VERSION).await?;
         let mut directory = Directory { version, ..Directory::default() };
@@ -171,7 +170,7 @@ impl Directory {
         })
     }
 
-    /// Returns the time from which a token or access key is invalid.
+    /// Returns the expiry time of a token or access key; `None` if it does not expire.
     pub(crate) fn expiry(&self, id: &str) -> Option<Timestamp> {
         let key = || self.keys.get(id).and_then(|it| it.key.expires);
         self.tokens.get(id).map_or_else(key, |it| it.token.expires)
@@ -188,7 +187,7 @@ impl Directory {
         owned.map(|(object, _)| object.as_str())
     }
 
-    /// Returns true if a user or role has the name.
+    /// Returns true if a user or role has this name.
     pub(crate) fn has(&self, name: &str) -> bool {
         self.users.contains_key(name) || self.roles.contains_key(name)
     }

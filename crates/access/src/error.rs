@@ -25,7 +25,7 @@ pub enum Error {
         /// The requested role.
         name: String,
     },
-    /// Neither a user nor a role has the name.
+    /// There is neither a user nor a role with the name.
     #[error("there is no user or role `{name}`")]
     NoGrantee {
         /// The requested user or role.
@@ -71,7 +71,7 @@ pub enum Error {
         /// The kind and name of its mask.
         restriction: String,
     },
-    /// A row filter or column mask names the user or role to drop.
+    /// The user or role to drop is named in a row filter or column mask.
     #[error("`{name}` is used by the {restriction}")]
     Restricted {
         /// The user or role.
@@ -115,7 +115,7 @@ pub enum Error {
     Cycle {
         /// The role to grant.
         role: String,
-        /// The role that it would be granted to.
+        /// The role or user that would get the role.
         grantee: String,
     },
     /// The password breaks the rules.
@@ -150,7 +150,7 @@ pub enum Error {
     /// The operating system returned no random bytes, or no hash could be computed.
     #[error("cannot create a secret: {reason}")]
     Secret {
-        /// The reason why no secret could be created.
+        /// The reason for which no secret could be created.
         reason: String,
     },
     /// An error of the store.

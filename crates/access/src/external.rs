@@ -1,7 +1,7 @@
-//! Users that an identity provider authenticates.
+//! Users authenticated by an identity provider.
 //!
-//! A user is bound to one person at the provider, by the person's unchanging id, at its first
-//! login. A different person with the same name is rejected later.
+//! At its first login, a user is bound to one person at the provider, by the person's permanent id.
+//! Later, another person with the same name is rejected.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -13,26 +13,26 @@ use crate::directory::Directory;
 use crate::record::{UserRecord, check_name, put, user_key};
 use crate::{Access, Error, Result};
 
-/// A person that an identity provider authenticated.
+/// A person authenticated by an identity provider.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ExternalLogin {
     /// The user's name.
     pub user: String,
-    /// The provider and the person's id there, which never changes.
+    /// The provider, and the person's permanent id at this provider.
     pub subject: String,
-    /// The time from which the credential is invalid.
+    /// The expiry time of the credential.
     pub expires: Timestamp,
-    /// The roles that the provider decides on. The user keeps its other roles.
+    /// The roles that the provider manages. Other roles of the user are kept.
     pub managed_roles: BTreeSet<String>,
     /// The managed roles that the person has.
     pub roles: BTreeSet<String>,
-    /// True if the login creates a user that does not exist.
+    /// True to create a missing user at login.
     pub creates_user: bool,
 }
 
 impl ExternalLogin {
-    /// Returns the principal of a person that an identity provider authenticated. The first login
-    /// creates or binds the user; each login changes its managed roles.
+    /// Returns the principal of a person authenticated by an identity provider. The first login
+    /// creates or binds the user. Each login updates the user's managed roles.
     ///
     /// Errors: [`Error::InvalidCredential`] if the user does not exist, is disabled, is a service
     /// account, or belongs to another person.
@@ -55,7 +55,7 @@ impl ExternalLogin {
         Ok(self.principal(&user, address))
     }
 
-    /// Returns the principal of a person whose credential was accepted shortly before.
+    /// Returns the principal of a person whose credential was recently verified.
     ///
     /// Errors: [`Error::InvalidCredential`] if the user is disabled or not bound to that
     /// person.
@@ -88,7 +88,7 @@ impl ExternalLogin {
         Principal::user(user).with_address(address)
     }
 
-    /// Returns the user as changed by the login; `None` if the person may not log in.
+    /// Returns the user after the changes by the login; `None` if the person may not log in.
     fn changed(&self, directory: &Directory, now: Timestamp) -> Option<UserRecord> {
         let mut user = match directory.users.get(&self.user) {
             Some(user) => user.clone(),

@@ -9,8 +9,8 @@ use crate::record::{grant_key, put, remove};
 use crate::{Access, Error, Result};
 
 impl Access {
-    /// Grants a permission to a user or role. The actions are added to those that it has on the
-    /// same object pattern.
+    /// Grants a permission to a user or role. Adds the actions to its existing actions on the same
+    /// object pattern.
     pub async fn grant(
         &self,
         by: &Principal,
@@ -60,7 +60,7 @@ impl Access {
         .await
     }
 
-    /// Lists grants by grantee and object, those of a user or role if one is given. Grants of its
+    /// Lists grants by grantee and object, optionally only those of a user or role. Grants of its
     /// roles are not included.
     pub fn grants(&self, grantee: Option<&str>) -> Vec<Grant> {
         let directory = self.directory();

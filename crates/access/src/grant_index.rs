@@ -1,6 +1,6 @@
 //! The grants of one user, indexed by the objects that they select.
 //!
-//! A user may have thousands of grants, so a decision compares only those that may select its
+//! A user may have thousands of grants. So a decision compares only the grants that may select its
 //! object.
 
 use std::collections::HashMap;
@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use headwater_model::{Action, Grant, Object, ObjectKind};
 
-/// The key of grants on the lake.
+/// The index key of grants on the lake.
 const LAKE: &str = "lake";
 
 /// The grants of one user.
@@ -16,7 +16,8 @@ const LAKE: &str = "lake";
 pub(crate) struct GrantIndex {
     /// Grants on one object, by the text of the object.
     exact: HashMap<String, Vec<Arc<Grant>>>,
-    /// Grants on patterns, and on locations and buckets, which also select the objects below them.
+    /// Grants on patterns. Also grants on locations and buckets, which select the objects below
+    /// them.
     patterns: HashMap<ObjectKind, Vec<Arc<Grant>>>,
 }
 
@@ -55,7 +56,7 @@ fn is_in_namespace(kind: ObjectKind) -> bool {
     matches!(kind, ObjectKind::Table | ObjectKind::View | ObjectKind::Namespace)
 }
 
-/// Returns the namespaces that may contain an object, the innermost first.
+/// Returns the namespaces that contain an object, innermost first.
 fn namespaces_above(name: &str) -> impl Iterator<Item = &str> {
     std::iter::successors(name.rsplit_once('.'), |(above, _)| above.rsplit_once('.'))
         .map(|(above, _)| above)

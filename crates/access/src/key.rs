@@ -1,7 +1,7 @@
 //! Access keys, which sign requests with `SigV4`: create, list, revoke, authenticate.
 //!
-//! Checking a signature requires the secret itself. So the caller encrypts the secret before it is
-//! stored; a hash would not suffice.
+//! The verification of a signature requires the secret itself, not a hash. So the caller encrypts
+//! the secret before storing it.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -15,10 +15,10 @@ use crate::secret::{Secret, random};
 use crate::token::{check_new, checked};
 use crate::{Access, Error, Result};
 
-/// Prefix of the ids, by which secret scanners recognise a key.
+/// Prefix of the ids. Secret scanners recognise a key by it.
 const PREFIX: &str = "HWAK";
 
-/// Number of random bytes in an id; each determines one character.
+/// Number of random bytes in an id. Each byte determines one character.
 const ID_BYTES: usize = 16;
 
 /// The characters of an id, as in Base32.
@@ -26,9 +26,9 @@ const ALPHABET: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
 
 /// The id and the secret of a new access key.
 pub struct KeyPair {
-    /// The id, which requests name.
+    /// The id, which is part of each request.
     pub id: String,
-    /// The secret, which signs requests.
+    /// The secret, with which requests are signed.
     pub secret: String,
 }
 
@@ -90,7 +90,7 @@ impl AccessKeys {
         Ok(key)
     }
 
-    /// Lists access keys by creation time, only those of a user if one is given.
+    /// Lists access keys by creation time, optionally only those of a user.
     pub async fn list(&self, user: Option<&str>) -> Result<Vec<AccessKey>> {
         let directory = self.0.directory();
         let used = self.shared().store.scan(USED_JOURNAL, &KeyRange::all()).await?;
@@ -105,8 +105,8 @@ impl AccessKeys {
         Ok(found)
     }
 
-    /// Revokes an access key immediately. Revoking it again changes nothing. With `user`, a key of
-    /// another user is reported as missing.
+    /// Revokes an access key immediately. A repeated revocation changes nothing. If `user` is
+    /// given, a key of another user is reported as missing.
     pub async fn revoke(&self, by: &Principal, id: &str, user: Option<&str>) -> Result<()> {
         let now = self.shared().clock.now();
         self.0
@@ -132,8 +132,8 @@ impl AccessKeys {
         directory.keys.get(id).filter(|_| is_valid).map(|record| record.sealed.clone())
     }
 
-    /// Returns the principal of a request that an access key has signed, and records the use. The
-    /// caller has checked the signature.
+    /// Returns the principal of a request signed with an access key, and records the use. The
+    /// caller must have verified the signature.
     ///
     /// Errors: [`Error::InvalidCredential`] if the key or its user is no longer valid.
     pub async fn signed_by(&self, id: &str, address: Option<IpAddr>) -> Result<Principal> {
@@ -142,14 +142,14 @@ impl AccessKeys {
         Ok(principal.with_address(address))
     }
 
-    /// Records a request with an unknown access key or a wrong signature in the audit log.
+    /// Adds an event to the audit log: a request with an unknown access key or a wrong signature.
     pub fn failed_signature(&self, id: &str, address: Option<IpAddr>) {
         let directory = self.0.directory();
         let user = directory.keys.get(id).and_then(|record| record.key.user.as_deref());
         self.shared().audit.failed_login(user, AuthMethod::AccessKey, address);
     }
 
-    /// Returns the time from which an access key or token is invalid; `None` if it does not expire.
+    /// Returns the expiry time of an access key or token; `None` if it does not expire.
     pub fn expiry(&self, id: &str) -> Option<Timestamp> {
         self.0.directory().expiry(id)
     }

@@ -1,8 +1,9 @@
-//! Users, roles, grants and credentials: decides on requests for access, without any protocol.
+//! Users, roles, grants and credentials. This crate makes access decisions, independent of any
+//! protocol.
 //!
-//! [`Access`] is the handle. Its records are in the store; decisions use a directory of them in
-//! memory, which a change replaces. Everything is denied by default, except to the lake's owner.
-//! No record, error or audit event contains a secret: tokens are stored as SHA-256 hashes,
+//! [`Access`] is the handle. Its records are in the store. Decisions use an in-memory directory of
+//! the records, which each change replaces. Everything is denied by default, except to the lake's
+//! owner. No record, error or audit event contains a secret: tokens are stored as SHA-256 hashes,
 //! passwords as Argon2id hashes, and the secrets of access keys encrypted.
 
 mod access;

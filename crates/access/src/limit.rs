@@ -1,4 +1,4 @@
-//! Limits: set, list, remove; the limits that apply to a user.
+//! Limits: set, list, remove, and resolve for a user.
 
 use headwater_model::{Limit, Limits, Principal};
 
@@ -9,8 +9,8 @@ use crate::{Access, Error, Result};
 
 /// The limits of users and roles.
 ///
-/// Each value is resolved separately: the user's own limit applies. Without one, the highest limit
-/// of its roles applies, so that a role can only raise a limit.
+/// Each value is resolved separately. The user's own limit takes precedence. Without one, the
+/// highest limit of the user's roles applies, so a role can only raise a limit.
 pub struct UserLimits<'a>(&'a Access);
 
 impl<'a> UserLimits<'a> {
@@ -19,7 +19,7 @@ impl<'a> UserLimits<'a> {
         UserLimits(access)
     }
 
-    /// Sets the limits of a user or role, replacing all existing ones.
+    /// Sets the limits of a user or role, and replaces all existing ones.
     ///
     /// Errors: `invalid_argument` if the name is unknown, no limit is given, or a value is invalid.
     pub async fn set(&self, by: &Principal, name: &str, limits: Limits) -> Result<Limit> {
@@ -68,7 +68,7 @@ impl<'a> UserLimits<'a> {
         self.0.directory().limits.values().cloned().collect()
     }
 
-    /// Returns the limits that were set for a user or role.
+    /// Returns the limits set for a user or role.
     ///
     /// Errors: `invalid_argument` if no limits were set.
     pub fn get(&self, name: &str) -> Result<Limit> {
@@ -76,14 +76,14 @@ impl<'a> UserLimits<'a> {
         found.ok_or_else(|| Error::NoLimit { name: name.to_owned() })
     }
 
-    /// Lists the limits that were set for a user and for its roles, by name.
+    /// Lists the limits set for a user and for its roles, by name.
     pub fn on(&self, user: &str) -> Vec<Limit> {
         let directory = self.0.directory();
         let names = directory.with_roles(user).into_iter();
         names.filter_map(|name| directory.limits.get(&name).cloned()).collect()
     }
 
-    /// Returns the limits that apply to a user.
+    /// Returns the effective limits of a user.
     pub fn effective(&self, user: &str) -> Limits {
         let directory = self.0.directory();
         if directory.limits.is_empty() {
@@ -110,7 +110,7 @@ fn check(limits: &Limits) -> Result<()> {
     Err(Error::Limit { reason })
 }
 
-/// Returns the name of a user or role as an object in the audit log.
+/// Returns the audit log's object text for a user or role.
 fn object(directory: &Directory, name: &str) -> String {
     let kind = if directory.users.contains_key(name) { "user" } else { "role" };
     format!("{kind}:{name}")

@@ -1,4 +1,4 @@
-//! Ownership: the user that created an object may perform every action on it.
+//! Ownership: a user may perform every action on the objects that it created.
 
 use headwater_model::{Object, ObjectPattern, Principal};
 use headwater_store::Append;
@@ -9,7 +9,7 @@ use crate::{Access, Result};
 
 impl Access {
     /// Records the owner of a new object: the principal's user, or no owner if the principal is not
-    /// a user. This replaces the owner of an earlier object with the same name.
+    /// a user. Replaces the owner of an earlier object with the same name.
     pub async fn set_owner(&self, by: &Principal, object: &Object) -> Result<()> {
         let pattern = ObjectPattern::of(object);
         let key = owner_key(&pattern);
@@ -27,7 +27,7 @@ impl Access {
         .await
     }
 
-    /// Moves the ownership of an object that was renamed.
+    /// Moves the ownership of a renamed object to its new name.
     pub async fn move_owner(&self, by: &Principal, from: &Object, to: &Object) -> Result<()> {
         let (old, new) = (ObjectPattern::of(from), ObjectPattern::of(to));
         self.change(by, |directory| {
@@ -44,7 +44,7 @@ impl Access {
         .await
     }
 
-    /// Removes the owner of an object that was dropped.
+    /// Removes the owner of a dropped object.
     pub async fn remove_owner(&self, by: &Principal, object: &Object) -> Result<()> {
         self.change(by, |directory| {
             let known = directory.owner(object);

@@ -1,7 +1,7 @@
 //! Passwords as Argon2id hashes.
 //!
-//! A hash deliberately takes tens of milliseconds and 19 MiB. Blocking threads compute only a few
-//! hashes concurrently, so that logins cannot exhaust the server's memory.
+//! The computation of a hash deliberately takes tens of milliseconds and 19 MiB. Blocking threads
+//! compute only a few hashes concurrently, so that logins cannot exhaust the server's memory.
 
 use argon2::password_hash::{PasswordHash, PasswordHasher, PasswordVerifier, SaltString};
 use argon2::{Argon2, Params};
@@ -16,14 +16,14 @@ const CHARACTERS_MIN: usize = 10;
 /// Maximum length of a password, in bytes.
 const BYTES_MAX: usize = 1_024;
 
-/// Maximum number of hashes that are computed concurrently.
+/// Maximum number of hashes computed concurrently.
 const CONCURRENCY: usize = 2;
 
 /// Maximum number of hash computations that are running or queued.
 const WAITING_MAX: usize = 64;
 
-/// A hash that matches no password. It is verified when there is no hash, so that an unknown user
-/// takes as long as a wrong password.
+/// A hash that matches no password. It is verified for a user without a hash, so that an unknown
+/// user takes as long as a wrong password.
 const NO_PASSWORD: &str = "$argon2id$v=19$m=19456,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$\
                            AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 
@@ -41,7 +41,7 @@ impl Default for Passwords {
 }
 
 impl Passwords {
-    /// Returns the hash of a new password. Errors: it is too short or too long.
+    /// Returns the hash of a new password. Fails if the password is too short or too long.
     pub(crate) async fn hash(&self, password: &str) -> Result<String> {
         if password.chars().count() < CHARACTERS_MIN {
             let reason = format!("it is shorter than {CHARACTERS_MIN} characters");
@@ -87,7 +87,7 @@ impl Passwords {
     }
 }
 
-/// Returns Argon2id with the parameters that OWASP recommends: 19 MiB, 2 iterations, 1 lane.
+/// Returns Argon2id with the parameters recommended by OWASP: 19 MiB, 2 iterations, 1 lane.
 fn hasher() -> Argon2<'static> {
     Argon2::new(argon2::Algorithm::Argon2id, argon2::Version::V0x13, Params::DEFAULT)
 }

@@ -14,8 +14,8 @@
 //! | journal `access-used` | `ID` | the time of the last use of a token or access key |
 //! | ref `access/version` | | a number that every change increments |
 //!
-//! A change is one batch that compares and swaps the version, so that it applies to exactly the
-//! records that it was checked against.
+//! A change is one batch with a compare-and-swap of the version. So the change applies to exactly
+//! the records that were checked.
 
 use std::collections::BTreeSet;
 
@@ -42,7 +42,7 @@ pub(crate) const AUDIT_RETENTION: &str = "audit/retention";
 /// Maximum length of the name of a user or role, in bytes.
 const NAME_BYTES_MAX: usize = 128;
 
-/// Names that no user or role may have.
+/// Names that are not allowed for users and roles.
 const RESERVED: [&str; 6] = ["owner", "anonymous", "public", "system", "all", "none"];
 
 /// A stored user.
@@ -61,7 +61,7 @@ pub(crate) struct UserRecord {
 }
 
 impl UserRecord {
-    /// Returns the user without the hash of its password.
+    /// Returns the user without the password hash.
     pub(crate) fn describe(&self) -> User {
         User {
             name: self.name.clone(),

@@ -1,6 +1,7 @@
-//! Row filters and column masks: set, drop, list, and those that apply to a principal.
+//! Row filters and column masks: set, drop, list, and select for a principal.
 //!
-//! This crate stores expressions and decides to whom they apply; the engine evaluates them.
+//! This crate stores expressions and selects those that apply to a principal. The engine evaluates
+//! them.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
@@ -25,8 +26,8 @@ impl TableRestrictions {
         TableRestrictions(access.clone())
     }
 
-    /// Creates a restriction, or replaces the one with the same name if `replace` is set. This
-    /// method sets the time and the author.
+    /// Creates a restriction. If `replace` is true, replaces an existing restriction with the same
+    /// name. Sets the time and the author.
     ///
     /// Errors: the name exists; a user or role does not exist; the column has another mask.
     pub async fn set(
@@ -60,7 +61,7 @@ impl TableRestrictions {
             .await
     }
 
-    /// Drops a row filter, or a column mask if `is_mask` is set.
+    /// Drops a row filter, or a column mask if `is_mask` is true.
     pub async fn drop(&self, by: &Principal, name: &str, is_mask: bool) -> Result<()> {
         self.0
             .change(by, |directory| {
@@ -80,8 +81,8 @@ impl TableRestrictions {
         self.0.directory().restrictions.values().cloned().collect()
     }
 
-    /// Returns the restrictions of a table that apply to a principal, which may be none.
-    /// Restrictions are found by the table's id, if one is given, and by its name.
+    /// Returns the restrictions of a table that apply to a principal. Restrictions are matched by
+    /// the table's id, if given, and by its name.
     pub fn on(
         &self,
         principal: &Principal,
@@ -94,16 +95,16 @@ impl TableRestrictions {
         self.applying(principal, &directory, on)
     }
 
-    /// Returns a restriction that applies to a table only by its name, so that renaming the table
-    /// would lose it.
+    /// Returns a restriction that applies to a table only by its name and would therefore be lost
+    /// by a rename.
     pub fn by_name_only(&self, table: &TableName, id: &str) -> Option<Restriction> {
         let directory = self.0.directory();
         let mut on = directory.restrictions.values().filter(|one| one.is_on(table, None));
         on.find(|one| one.table_id != id).cloned()
     }
 
-    /// Returns a digest of all restrictions that apply to a principal; `None` if no restriction
-    /// applies. Two principals with the same digest read the same rows.
+    /// Returns a digest of all restrictions that apply to a principal; `None` if there are none.
+    /// Two principals with the same digest read the same rows.
     pub fn digest(&self, principal: &Principal) -> Option<String> {
         let directory = self.0.directory();
         let Restrictions { user, members, all } =
@@ -176,8 +177,8 @@ fn check_column(directory: &Directory, new: &Restriction) -> Result<()> {
     }
 }
 
-/// Rejects the removal of a user or role that a restriction names: the restriction would no longer
-/// apply to anyone.
+/// Rejects the removal of a user or role that a restriction names, because the restriction would
+/// lose its effect.
 pub(crate) fn check_unused(directory: &Directory, name: &str) -> Result<()> {
     let names = |one: &&Restriction| one.to.iter().any(|to| to == name);
     match directory.restrictions.values().find(names) {

@@ -65,7 +65,7 @@ impl Access {
 
     /// Revokes a role from a user or role.
     ///
-    /// Errors: `invalid_argument` if the user or role does not have it directly.
+    /// Errors: `invalid_argument` if the role was not granted directly to the user or role.
     pub async fn revoke_role(&self, by: &Principal, role: &str, grantee: &str) -> Result<()> {
         self.change(by, |directory| {
             directory.role(role)?;
@@ -80,8 +80,7 @@ impl Access {
     }
 }
 
-/// Returns the journal entry that adds a user or role to a role, or removes it; `None` if that
-/// changes nothing.
+/// Returns the journal entry that adds a member to a role or removes it; `None` if nothing changes.
 fn membership(
     directory: &Directory,
     grantee: &str,

@@ -1,7 +1,8 @@
 //! The text form of access tokens and of the secrets of access keys: `hwp_` or `hws_`, 48 random
 //! hexadecimal digits, and 8 digits of their CRC-32.
 //!
-//! The fixed prefix and the checksum let secret scanners recognise a secret without the lake.
+//! With the fixed prefix and the checksum, secret scanners recognise a secret without access to the
+//! lake.
 //!
 //! The store contains only the SHA-256 of a token. A fast hash is sufficient, because a token has
 //! 192 random bits.
@@ -45,7 +46,7 @@ impl Secret {
         Ok(Secret(format!("{prefix}{digits}{checksum}")))
     }
 
-    /// Parses a secret. Returns `None` if its form or checksum is wrong.
+    /// Parses a secret. Returns `None` if its format or checksum is wrong.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let digits = text.strip_prefix(PREFIX)?;
         let (random, sum) = digits.split_at_checked(2 * RANDOM_BYTES)?;

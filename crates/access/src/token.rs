@@ -15,7 +15,7 @@ const LABEL_BYTES_MAX: usize = 200;
 const SCOPES_MAX: usize = 100;
 
 impl Access {
-    /// Creates an access token of a user. Its secret is returned here and never again.
+    /// Creates an access token of a user. The secret is returned only here.
     pub async fn create_token(
         &self,
         by: &Principal,
@@ -46,7 +46,7 @@ impl Access {
         Ok(CreatedToken { token, secret: secret.into_text() })
     }
 
-    /// Lists tokens by creation time, only those of a user if one is given.
+    /// Lists tokens by creation time, optionally only those of a user.
     pub async fn tokens(&self, user: Option<&str>) -> Result<Vec<AccessToken>> {
         let directory = self.directory();
         let used = self.0.store.scan(USED_JOURNAL, &KeyRange::all()).await?;
@@ -61,8 +61,8 @@ impl Access {
         Ok(found)
     }
 
-    /// Revokes a token immediately. Revoking it again changes nothing. With `user`, a token of
-    /// another user is reported as missing.
+    /// Revokes a token immediately. A repeated revocation changes nothing. If `user` is given, a
+    /// token of another user is reported as missing.
     pub async fn revoke_token(&self, by: &Principal, id: &str, user: Option<&str>) -> Result<()> {
         let now = self.0.clock.now();
         self.change(by, |directory| {
@@ -91,7 +91,7 @@ pub(crate) fn check_new(new: &NewToken, now: Timestamp) -> Result<()> {
     Ok(())
 }
 
-/// Checks the scopes of a new credential and returns them.
+/// Checks the scopes of a new credential, and returns them.
 pub(crate) fn checked(scopes: Vec<Permission>) -> Result<Vec<Permission>> {
     if scopes.len() > SCOPES_MAX {
         return Err(Error::TooLong { what: "list of scopes", max: SCOPES_MAX });

@@ -93,7 +93,7 @@ impl Access {
         self.change_user(by, "set_password", name, |user| user.password.clone_from(&hash)).await
     }
 
-    /// Disables a user, so that its credentials are rejected immediately, or enables it again.
+    /// Disables or enables a user. The credentials of a disabled user are rejected immediately.
     pub async fn disable_user(&self, by: &Principal, name: &str, disabled: bool) -> Result<User> {
         let action = if disabled { "disable_user" } else { "enable_user" };
         self.change_user(by, action, name, |user| user.disabled = disabled).await
@@ -138,7 +138,7 @@ impl Access {
     }
 
     /// Returns true if the account of an authenticated principal still exists and is enabled. An
-    /// account with the same name but another creation time is a different one.
+    /// account with the same name but another creation time is a different account.
     pub(crate) fn is_account(directory: &Directory, name: &str, created: Timestamp) -> bool {
         directory.users.get(name).is_some_and(|user| !user.disabled && user.created == created)
     }

@@ -272,13 +272,13 @@ async fn a_decision_on_many_grants_is_fast() {
     for _ in 0..100 {
         assert!(!f.may(&ana, Action::Select, &object));
     }
-    // The limit is much longer than expected, and only detects a wrong order of growth.
+    // The limit is far above the expected time, and detects only a wrong order of growth.
     assert!(started.elapsed() / 100 < Duration::from_millis(5), "{:?}", started.elapsed() / 100);
 }
 
 #[tokio::test]
 async fn audit_events_have_the_address_and_are_deleted_by_age() {
-    // The keys of events have the system's time.
+    // The keys of events contain the system's time.
     let clock = Arc::new(FixedClock::at(SystemClock.now()));
     let access = Access::open(Arc::new(MemoryStore::new()), clock.clone()).await.expect("rights");
     let audit = access.audit();
@@ -331,7 +331,7 @@ async fn an_access_key_signs_until_it_expires_is_revoked_or_its_user_is_dropped(
     assert!(f.may(&signer, Action::Read, &object));
     f.keys().revoke(&f.owner, &first, Some("bob")).await.expect_err("the key of another user");
     f.keys().revoke(&f.owner, &first, None).await.expect("revoked");
-    // A request that was authenticated before has no rights afterwards.
+    // A principal that was authenticated earlier loses its rights.
     assert!(!f.may(&signer, Action::Read, &object) && !f.is_signer(&first).await);
 
     let expires = Some(f.clock.now() + Duration::from_secs(60));

@@ -24,11 +24,11 @@ pub struct ValueReport {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ValueStatus {
-    /// Its tables are merged.
+    /// The run's tables are merged.
     Merged,
-    /// It changed no table.
+    /// The run changed no table.
     Unchanged,
-    /// Its last run or merge failed.
+    /// The last run or merge failed.
     Failed,
 }
 
@@ -89,7 +89,7 @@ pub struct BackfillReport {
 }
 
 impl BackfillReport {
-    /// Returns the error of a backfill with failed values, which names them; `None` without.
+    /// Returns an error that names the failed values; `None` if no value failed.
     pub fn problem(&self) -> Option<Problem> {
         let failed = self.values.iter().filter_map(|report| Some((report, report.error.as_ref()?)));
         let failed: Vec<(&ValueReport, &Problem)> = failed.collect();

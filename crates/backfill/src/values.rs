@@ -49,8 +49,8 @@ impl ParameterValues {
     }
 }
 
-/// Returns the values of a range, one more than the maximum if it has too many; `None` if its ends
-/// are not both days, months or whole numbers.
+/// Returns the values of a range. If there are too many, returns one more than the maximum. Returns
+/// `None` unless both ends are days, months or whole numbers.
 fn range(from: &str, to: &str) -> Option<Vec<String>> {
     if let (Some(from), Some(to)) = (day(from), day(to)) {
         let days = from.iter_days().take_while(|day| *day <= to);

@@ -1,4 +1,4 @@
-//! Branches: movable names of commits.
+//! Branches: names that refer to a commit and can be moved.
 
 use bytes::Bytes;
 use headwater_model::{Branch, CommitId, CreateRef, MAIN_BRANCH, RefSpec, nearest, reference};
@@ -21,11 +21,11 @@ struct StartPoint {
 /// Options for a new branch.
 #[derive(Debug, Clone, Default)]
 pub struct NewBranch {
-    /// Whether the branch rejects direct writes.
+    /// True if the branch rejects direct writes.
     pub protected: bool,
     /// The failed run that owns the branch.
     pub quarantine: Option<String>,
-    /// Whether to return the existing branch instead of failing if the name is taken.
+    /// True to return the existing branch if the name is already in use, instead of failing.
     pub if_not_exists: bool,
 }
 
@@ -100,8 +100,8 @@ impl Catalog {
         branch.ok_or_else(|| Error::Contended { name: name.to_owned(), attempts: 1 })
     }
 
-    /// Returns the start point from the cached head of branch `from`, if there is one. The creation
-    /// fails if that branch has moved.
+    /// Returns the start point from the cached head of branch `from`, if that head is cached. If
+    /// the branch has moved since, `insert_branch` with this start point returns `None`.
     fn cached_start(&self, name: &str, from: &RefSpec) -> Result<Option<StartPoint>> {
         let RefSpec::Name(source) = from else { return Ok(None) };
         let Some(bytes) = self.heads.get(source).filter(|_| source != name) else {
@@ -304,8 +304,7 @@ impl Catalog {
         }
     }
 
-    /// Creates a ref if neither its name nor the same name of the other kind exists, and `unmoved`
-    /// holds.
+    /// Creates a ref if no branch or tag has its name, and the precondition `unmoved` holds.
     pub(crate) async fn create_ref(
         &self,
         name: String,

@@ -41,7 +41,7 @@ impl EntryKind {
 /// A table or view in a commit: its identity and the location of its state.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TableEntry {
-    /// Whether the entry is a table or a view.
+    /// Type of the entry: table or view.
     #[serde(default, skip_serializing_if = "EntryKind::is_table")]
     pub kind: EntryKind,
     /// Iceberg's table UUID or view UUID.

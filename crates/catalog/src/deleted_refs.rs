@@ -1,7 +1,7 @@
 //! Recently deleted branches and tags, with their commits.
 //!
-//! Commits that are reachable only from them are retained for a limited time, so that running reads
-//! finish and a deleted ref can be restored.
+//! Commits that are reachable only from deleted refs are retained for a limited time. Running
+//! reads can then finish, and a deleted ref can be restored.
 
 use headwater_model::{CommitId, Timestamp};
 use headwater_store::{Append, KeyRange};

@@ -138,7 +138,7 @@ pub enum RequiredChecks {
 }
 
 impl RequiredChecks {
-    /// Returns `Waived` if `unchecked` is set, else `Required`.
+    /// Returns `Waived` if `unchecked` is set, otherwise `Required`.
     pub fn unless(unchecked: bool) -> Self {
         if unchecked { RequiredChecks::Waived } else { RequiredChecks::Required }
     }
@@ -179,7 +179,7 @@ impl DivergedTable {
     }
 }
 
-/// Merges into branches. From [`Catalog`].
+/// Operations that merge into branches; part of a [`Catalog`].
 #[derive(Debug, Clone, Copy)]
 pub struct Merges<'a> {
     pub(crate) catalog: &'a Catalog,

@@ -26,8 +26,8 @@ struct ReachableSides {
     stale: bool,
 }
 
-/// The unvisited commits, and how many of them can still have a best common ancestor among their
-/// ancestors.
+/// The unvisited commits, and the number of them whose ancestors may include a best common
+/// ancestor.
 #[derive(Default)]
 struct Frontier {
     waiting: BTreeMap<CommitOrder, ReachableSides>,
@@ -121,8 +121,8 @@ pub(crate) type ReadValue<'a, T> = dyn Fn(Arc<CommitObject>) -> Future<'a, T> + 
 
 impl Catalog {
     /// Returns the best common ancestors of two commits, newest first: the common ancestors that
-    /// are not ancestors of other common ancestors. Usually one; several after criss-cross merges;
-    /// none for commits of different lakes.
+    /// are not ancestors of other common ancestors. There is usually one. There are several after
+    /// criss-cross merges, and none for commits of different lakes.
     pub async fn merge_bases(&self, one: CommitId, other: CommitId) -> Result<Vec<CommitId>> {
         self.bases(&[one], other).await
     }

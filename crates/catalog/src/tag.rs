@@ -1,4 +1,4 @@
-//! Tags: fixed names of commits.
+//! Tags: names that always refer to the same commit.
 
 use headwater_model::{CreateRef, RefSpec, Tag, reference};
 use headwater_store::{Batch, Expected, RefChange};

@@ -110,8 +110,8 @@ async fn leaves(
     Ok(found)
 }
 
-/// Applies changes, adds new nodes to `pending` and returns the new root. `reuse` is another trie
-/// that stays stored at least as long as the new one; nodes that are equal to its nodes are not
+/// Applies changes, adds new nodes to `pending` and returns the new root. `reuse` is another trie,
+/// which is stored at least as long as the new one. Nodes that are equal to its nodes are not
 /// stored again.
 pub(crate) async fn update(
     objects: &Objects,

@@ -1,4 +1,4 @@
-//! Fetches API values, and prints them as JSON if that is the output format.
+//! Gets API values, and prints them as JSON if the output format is JSON.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -9,7 +9,7 @@ use crate::context::Context;
 use crate::error::Result;
 use crate::output;
 
-/// Gets a value from the API. With the JSON output format, it prints the value and returns `None`.
+/// Gets a value from the API. With the JSON output format, prints the value and returns `None`.
 pub async fn fetch<T: Serialize + DeserializeOwned>(
     context: &Context,
     api: &Api,
@@ -19,7 +19,7 @@ pub async fn fetch<T: Serialize + DeserializeOwned>(
     Ok(if is_printed(context, &value) { None } else { Some(value) })
 }
 
-/// Prints a value as JSON if that is the output format. Returns false otherwise.
+/// Prints a value and returns true if the output format is JSON. Returns false otherwise.
 pub fn is_printed(context: &Context, value: &impl Serialize) -> bool {
     let is_json = context.output == OutputFormat::Json;
     if is_json {
@@ -28,7 +28,7 @@ pub fn is_printed(context: &Context, value: &impl Serialize) -> bool {
     is_json
 }
 
-/// Prints a result as JSON if that is the output format, and its message otherwise.
+/// Prints a result as JSON if the output format is JSON, and its message otherwise.
 pub fn print(context: &Context, value: &impl Serialize, text: impl std::fmt::Display) {
     if !is_printed(context, value) {
         context.style.say(text);

@@ -24,7 +24,7 @@ const PART_BYTES: usize = 256 << 10;
 pub struct Api {
     endpoint: Endpoint,
     author: String,
-    /// The in-process server, if there is one. It runs as long as this client exists.
+    /// The in-process server, if any. It runs as long as this client exists.
     inner: Option<headwater_server::ServerHandle>,
 }
 
@@ -39,19 +39,19 @@ impl Api {
         Api { inner: Some(server), ..self }
     }
 
-    /// Shuts an in-process server down; does nothing for a background server.
+    /// Shuts an in-process server down. Does nothing for a background server.
     pub async fn close(self) {
         if let Some(server) = self.inner {
             server.shutdown().await;
         }
     }
 
-    /// Sends a request. An error response is returned as the error that it describes.
+    /// Sends a request. Converts an error response to an error.
     pub async fn send(&self, call: ApiRequest) -> Result<Response<Incoming>> {
         self.checked(self.exchange(call).await?).await
     }
 
-    /// Sends a request that is a job; returns the job id, if any, and the response.
+    /// Sends a request that runs as a job. Returns the job id, if any, and the response.
     pub async fn send_as_job(
         &self,
         call: ApiRequest,
@@ -87,7 +87,7 @@ impl Api {
         })
     }
 
-    /// Returns the response, or the problem of an error response.
+    /// Returns the response. Converts an error response to its problem.
     async fn checked(&self, response: Response<Incoming>) -> Result<Response<Incoming>> {
         let status = response.status();
         if status.is_success() {
@@ -97,7 +97,7 @@ impl Api {
         let problem = serde_json::from_slice::<Problem>(&body)
             .unwrap_or_else(|_| error::unexpected(format!("HTTP status {status}")));
         Err(match (problem.code, self.endpoint.url()) {
-            // The server's hint is for programs that send requests.
+            // Remove the server's hint, because it addresses programs that send requests.
             (ErrorCode::Unauthenticated, Some(url)) => problem.with_hint(format!(
                 "Run `headwater login {url}` with a valid token; the user may be disabled, or the \
                  token revoked."
@@ -144,7 +144,7 @@ impl Api {
         self.send(ApiRequest::get(path).method(Method::DELETE)).await.map(drop)
     }
 
-    /// Returns the current state of a job.
+    /// Gets the current state of a job.
     pub async fn job(&self, id: &str) -> Result<Job> {
         self.get(format!("/v1/jobs/{}", segment(id))).await
     }
@@ -182,7 +182,7 @@ impl ApiRequest {
         Ok(ApiRequest { body: whole(serde_json::to_vec(body).map_err(error::unexpected)?), ..self })
     }
 
-    /// Sets a file as the body. It is streamed, not read into memory.
+    /// Sets a file as the body. The file is streamed, not read into memory.
     pub fn file(self, file: tokio::fs::File) -> Self {
         let parts = futures::stream::try_unfold(file, |mut file| async move {
             let mut part = bytes::BytesMut::with_capacity(PART_BYTES);

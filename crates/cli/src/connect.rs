@@ -1,7 +1,7 @@
-//! Connects to the lake's server; starts one in the background if none is running.
+//! Connects to the lake's server. Starts a background server if none is running.
 //!
 //! `server.json` holds the server's process, version and socket. A background server of another
-//! version is drained and replaced; a foreground server is never replaced.
+//! version is drained and replaced. A foreground server is never replaced.
 
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
@@ -28,7 +28,7 @@ const IDLE: Duration = Duration::from_secs(15 * 60);
 /// The time limit of a server start, including the recovery of a large lake.
 const START_PATIENCE: Duration = Duration::from_secs(60);
 
-/// Minimum free disk space, in bytes; a disk with less counts as full.
+/// Minimum free disk space, in bytes. A disk with less free space counts as full.
 const DISK_LEAST: u64 = 16 * 1024;
 
 /// The time limit for draining another server.
@@ -45,7 +45,7 @@ pub struct ServerRecord {
     pub socket: Option<PathBuf>,
     /// The HTTP address.
     pub http: Option<String>,
-    /// True if HTTP needs TLS.
+    /// True if HTTP requires TLS.
     #[serde(default)]
     pub tls: bool,
     /// The PostgreSQL address.
@@ -73,7 +73,7 @@ impl ServerRecord {
     }
 }
 
-/// Connects to the context's lake; starts or replaces the server if needed.
+/// Connects to the context's lake. Starts or replaces the server if needed.
 pub async fn connect(context: &Context) -> Result<Api> {
     let lake = match context.lake()? {
         Lake::Folder(lake) => lake,
@@ -89,7 +89,7 @@ pub async fn connect(context: &Context) -> Result<Api> {
     await_start(context, &lake, server).await
 }
 
-/// Returns a client of the server that the user logged in to.
+/// Returns a client of the server of a profile.
 pub fn remote_api(context: &Context, lake: &RemoteLake) -> Result<Api> {
     let endpoint = UrlEndpoint::new(&lake.profile)?;
     Ok(Api::new(Endpoint::Url(Box::new(endpoint)), &context.author))
@@ -187,7 +187,7 @@ async fn await_start(context: &Context, lake: &LakeFolder, mut server: Child) ->
     }
 }
 
-/// Returns the error for a server that did not start and did not report a reason.
+/// Returns the error for a server that did not start and reported no reason.
 fn no_start(lake: &LakeFolder) -> Problem {
     if is_disk_full(lake) {
         let message = format!("no space is left in `{}` to start a server", lake.path.display());
@@ -204,7 +204,7 @@ fn is_disk_full(lake: &LakeFolder) -> bool {
     found.is_ok_and(|found| found.f_bavail.saturating_mul(found.f_frsize) < DISK_LEAST)
 }
 
-/// Returns the error that a failed server start reported.
+/// Returns the error reported by a server that failed to start.
 fn failed_start(lake: &LakeFolder) -> Option<Problem> {
     let path = lake.path.join("server.failed");
     let text = std::fs::read(&path).ok()?;
@@ -220,7 +220,8 @@ async fn start_inside(context: &Context, lake: &LakeFolder) -> Result<Api> {
     Ok(Api::new(Endpoint::Socket(socket), &context.author).with_server(server))
 }
 
-/// Returns the configuration of a background server: Unix socket only, exits when idle.
+/// Returns the configuration of a background server, which listens only on the Unix socket and
+/// exits when idle.
 pub fn background_config(context: &Context, lake: &LakeFolder) -> Result<ServerConfig> {
     let mut config = config(context, lake)?;
     config.socket = Some(lake.path.join("server.sock"));
@@ -229,7 +230,7 @@ pub fn background_config(context: &Context, lake: &LakeFolder) -> Result<ServerC
     Ok(config)
 }
 
-/// Returns the configuration that all servers of this user share.
+/// Returns the configuration shared by all servers of this user.
 pub fn config(context: &Context, lake: &LakeFolder) -> Result<ServerConfig> {
     let program = std::env::current_exe().map_err(error::from_io("find this program"))?;
     let spawner = SpawnCommand { program, arguments: vec![SPAWNER_ARGUMENT.to_owned()] };
@@ -252,8 +253,8 @@ pub async fn start(config: ServerConfig, listener: Option<HttpListener>) -> Resu
     Server::start_with_listener(config, listener).await.map_err(error::from_fault)
 }
 
-/// Returns the folders to search for interpreters and uv: `PATH`, the installs of pyenv and uv, and
-/// this binary's folder, where a wheel's installer puts uv.
+/// Returns the folders to search for interpreters and uv: `PATH`, the install folders of pyenv and
+/// uv, and this binary's folder. The installer of a wheel puts uv into this binary's folder.
 fn python_folders(context: &Context) -> Vec<PathBuf> {
     let mut folders = context.program_folders.clone();
     for root in &context.interpreter_folders {
@@ -271,7 +272,7 @@ fn machine_memory_bytes() -> u64 {
     info.totalram * u64::from(info.mem_unit)
 }
 
-/// Returns the server's health.
+/// Gets the server's health.
 pub async fn health(api: &Api) -> Result<Health> {
     api.get("/health").await
 }

@@ -13,22 +13,22 @@ use crate::lake_folder::{self, LakeFolder};
 use crate::profiles::{self, ProfileFile};
 use crate::terminal::{Appearance, Style};
 
-/// Everything a command needs besides its own arguments.
+/// The inputs of a command other than its own arguments.
 #[derive(Clone)]
 pub struct Context {
     /// `--lake`, or `HEADWATER_LAKE`.
     lake: Option<PathBuf>,
     /// `--profile`, or `HEADWATER_PROFILE`.
     profile: Option<String>,
-    /// The servers that the user logged in to; `None` without a configuration folder.
+    /// The profiles of the user's servers; `None` without a configuration folder.
     pub profiles: Option<ProfileFile>,
-    /// The warehouse named for a new or served lake, if any.
+    /// The warehouse option for a new or served lake, if any.
     pub warehouse: Option<String>,
     /// Settings for cloud object stores.
     pub cloud: CloudSettings,
     /// The output format.
     pub output: OutputFormat,
-    /// True if the server runs inside the command.
+    /// True to run the server inside the command.
     pub in_process: bool,
     /// The style of messages on standard error.
     pub style: Style,
@@ -99,7 +99,7 @@ impl Context {
         Err(error::invalid(message).with_hint("Use `--output table` or `--output json` here."))
     }
 
-    /// Adds a hint to the error that the active branch does not exist.
+    /// Adds a hint to the error for a missing active branch.
     pub fn explain(&self, problem: Problem) -> Problem {
         let Ok(lake) = self.lake() else { return problem };
         let active = lake.active_branch();
@@ -114,8 +114,8 @@ impl Context {
         ))
     }
 
-    /// Returns the lake of the command: that of `--profile` or `--lake`, or else the nearest one in
-    /// the parent folders, or else the server of the default profile.
+    /// Returns the lake of the command: that of `--profile` or `--lake`, otherwise the nearest one
+    /// in the parent folders, otherwise the server of the default profile.
     pub fn lake(&self) -> Result<Lake> {
         if let Some(name) = &self.profile {
             return self.remote(Some(name))?.ok_or_else(|| profiles::missing(name));
@@ -129,7 +129,7 @@ impl Context {
         }
     }
 
-    /// Returns the lake of a command that needs one on this machine.
+    /// Returns the lake of a command that supports only lakes on this machine.
     pub fn lake_folder(&self) -> Result<LakeFolder> {
         match self.lake()? {
             Lake::Folder(folder) => Ok(folder),
@@ -168,7 +168,7 @@ impl Context {
     }
 }
 
-/// Returns the appearance that arguments and environment request.
+/// Returns the appearance that arguments and environment select.
 fn appearance(arguments: &Arguments) -> Appearance {
     Appearance {
         colors: match arguments.color {
@@ -201,8 +201,8 @@ impl CacheFolders {
         CacheFolders { named, home }
     }
 
-    /// Returns the cache folder for a lake's server: the user's folder, or one in the lake if the
-    /// user has no private one.
+    /// Returns the cache folder for a lake's server: the user's folder, or a folder in the lake if
+    /// the user has no private one.
     pub fn choose(&self, lake: &Path) -> PathBuf {
         let named = self.named.as_ref().map(|folder| folder.join("headwater"));
         let of_home = || {
@@ -242,8 +242,8 @@ fn config_folder(home: Option<&Path>) -> Option<PathBuf> {
     Some(folder.join("headwater"))
 }
 
-/// Returns the install folders of pyenv and uv, from their environment variables or else in the
-/// home folder.
+/// Returns the install folders of pyenv and uv, from their environment variables or by default in
+/// the home folder.
 fn interpreter_folders(home: Option<&Path>) -> Vec<PathBuf> {
     let named = |variable: &str| {
         std::env::var_os(variable).filter(|folder| !folder.is_empty()).map(PathBuf::from)

@@ -33,7 +33,7 @@ pub enum Endpoint {
     Url(Box<UrlEndpoint>),
 }
 
-/// The address of a server that is given as a URL.
+/// The address of a server, given as a URL.
 pub struct UrlEndpoint {
     url: String,
     host: String,
@@ -62,7 +62,7 @@ impl Endpoint {
         }
     }
 
-    /// Returns the URL of a server; none for a Unix socket.
+    /// Returns the URL of a server; `None` for a Unix socket.
     pub fn url(&self) -> Option<&str> {
         match self {
             Endpoint::Socket(_) => None,
@@ -82,8 +82,8 @@ impl Endpoint {
 impl UrlEndpoint {
     /// Creates the address of a profile's server.
     ///
-    /// Errors: `invalid_argument` for an invalid URL, or for a URL of another machine without TLS,
-    /// since the token would be sent unencrypted.
+    /// Errors: `invalid_argument` for an invalid URL, and for another machine's URL without TLS,
+    /// because the token would be sent unencrypted.
     pub fn new(profile: &Profile) -> Result<Self> {
         let url = profile.url.trim_end_matches('/');
         let uri: Uri = url.parse().map_err(|_| unusable(url))?;
@@ -161,7 +161,7 @@ fn connector(certificate: Option<&Path>) -> Result<TlsConnector> {
             }
         }
         None => {
-            // If no certificate is valid, the connection fails and reports the reason.
+            // Without any valid certificate, the connection fails and reports the reason.
             let _ = roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
         }
     }

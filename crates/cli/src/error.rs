@@ -15,7 +15,7 @@ pub fn from_fault(fault: impl Fault) -> Problem {
     fault.to_problem()
 }
 
-/// Converts an I/O error and names the action that failed.
+/// Converts an I/O error, with the failed action in the message.
 pub fn from_io(action: &str) -> impl FnOnce(std::io::Error) -> Problem {
     let action = action.to_owned();
     move |error| {

@@ -53,7 +53,7 @@ fn into_result(job: Job) -> Result<Job> {
     }
 }
 
-/// Waits for a job's end without printing its events.
+/// Waits for the end of a job without printing its events.
 pub async fn wait(api: &Api, id: &str) -> Result<Job> {
     print_events(api, id, true, &mut Printer::silent()).await?;
     api.job(id).await
@@ -71,7 +71,7 @@ async fn stop(api: &Api, id: &str) -> Result<()> {
     }
 }
 
-/// Prints a job's events so far; with `follow`, until it ends.
+/// Prints a job's events so far. With `follow`, continues until the job ends.
 pub async fn print_events(api: &Api, id: &str, follow: bool, printer: &mut Printer) -> Result<()> {
     let path = format!("/v1/jobs/{}/events?follow={follow}", segment(id));
     let response = api.send(ApiRequest::get(path).accept("application/x-ndjson")).await?;
@@ -245,7 +245,7 @@ impl Printer {
         for (name, time) in waits.into_iter().filter(|(_, time)| *time >= 100) {
             let waited = format!("  {name} {}", output::milliseconds(time));
             let longer = line.clone().then(Cell::toned(Tone::Faint, waited));
-            // Times that do not fit are left out; `headwater job get` shows them.
+            // Omit times that do not fit; `headwater job get` shows them.
             if longer.width() <= width {
                 line = longer;
             }

@@ -12,7 +12,7 @@ static FLIGHTS: Dir = include_dir!("$CARGO_MANIFEST_DIR/../../examples/flights")
 /// The name of the demo's example.
 pub const FLIGHTS_NAME: &str = "flights";
 
-/// Writes the example's missing files into a folder; returns the new paths, files before folders.
+/// Writes the example's missing files into a folder. Returns the new paths, files before folders.
 pub fn write_flights(folder: &Path) -> Result<Vec<PathBuf>> {
     let mut written = Vec::new();
     write(&FLIGHTS, folder, &mut written)

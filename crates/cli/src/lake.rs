@@ -1,4 +1,4 @@
-//! The lake of a command: a folder on this machine, or a server that the user logged in to.
+//! The lake of a command: a folder on this machine, or a server with a profile.
 
 use std::path::PathBuf;
 

@@ -1,4 +1,4 @@
-//! Finds the lake: the named one, or the nearest `.headwater` in the parent folders.
+//! Finds the lake: the one given by an option, or the nearest `.headwater` in the parent folders.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -61,8 +61,8 @@ fn is_lake_folder(folder: &Path) -> bool {
     folder.join("lake.db").is_file()
 }
 
-/// Finds the nearest lake in `start` or its parents. A lake of another user in a parent folder is
-/// skipped, because its project's code would run as this user.
+/// Finds the nearest lake in `start` or its parents. Skips another user's lake in a parent folder,
+/// because its project's code would run as this user.
 pub fn nearest(start: &Path) -> Result<LakeFolder> {
     for folder in start.ancestors() {
         let candidate = folder.join(LAKE_FOLDER);
@@ -75,7 +75,7 @@ pub fn nearest(start: &Path) -> Result<LakeFolder> {
     Err(missing("no lake in this folder or its parents"))
 }
 
-/// Returns true if root, this user or the owner of `start` owns the folder.
+/// Returns true if the folder's owner is root, this user, or the owner of `start`.
 fn is_trusted(folder: &Path, start: &Path) -> bool {
     let owner = |path: &Path| path.metadata().ok().map(|found| found.uid());
     let own = rustix::process::geteuid().as_raw();

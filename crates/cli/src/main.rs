@@ -1,7 +1,7 @@
 //! The `headwater` command.
 //!
-//! It uses only the HTTP API of its lake's server, and starts a server in the background if none is
-//! running. Only this crate reads environment variables, the home folder and the terminal.
+//! The command uses only the HTTP API of its lake's server, which it starts in the background if
+//! needed. Only this crate reads environment variables, the home folder and the terminal.
 
 mod answer;
 mod api;
@@ -33,8 +33,7 @@ use crate::context::Context;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    // The spawner process must be small and single-threaded, so this check comes before everything
-    // else.
+    // Check this first, because the spawner process must be small and single-threaded.
     if std::env::args_os().nth(1).is_some_and(|first| first == connect::SPAWNER_ARGUMENT) {
         return headwater_server::spawner_main();
     }
@@ -51,7 +50,7 @@ fn execute(context: &Context, command: Command) -> error::Result<()> {
     if command.runs_server() {
         headwater_server::answer_promptly();
     }
-    // A client waits for one response at a time; only a server needs several threads.
+    // A client needs only one thread; a server needs several.
     let mut runtime = if command.runs_server() || context.in_process {
         tokio::runtime::Builder::new_multi_thread()
     } else {

@@ -1,4 +1,4 @@
-//! Profiles: the servers that the user logged in to, with a token and an active branch each.
+//! Profiles: the user's servers, each with a token and an active branch.
 //!
 //! The file is in the user's configuration folder, and only the user can read it. The Python SDK
 //! reads the same file.
@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{self, Result};
 
-/// A server that the user logged in to.
+/// The profile of a server.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Profile {
     /// The server's URL.
@@ -23,7 +23,7 @@ pub struct Profile {
     /// A PEM file to trust in place of the system's certificates.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub certificate: Option<PathBuf>,
-    /// The active branch; `main` if there is none.
+    /// The active branch; `None` means `main`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub branch: Option<String>,
 }
@@ -71,7 +71,7 @@ impl ProfileFile {
         write().map_err(error::from_io(&format!("write `{}`", self.0.display())))
     }
 
-    /// Returns the named profile, or the default one; `None` if that profile does not exist.
+    /// Returns the profile with this name, or the default profile; `None` if it does not exist.
     pub fn find(&self, name: Option<&str>) -> Result<Option<(String, Profile)>> {
         let mut all = self.read()?;
         let Some(name) = name.map(str::to_owned).or(all.default) else { return Ok(None) };

@@ -9,8 +9,8 @@ use crate::error::{self, Result};
 use crate::lake::Lake;
 use crate::lake_folder::is_project;
 
-/// Returns the project: the named one, the nearest one in the parent folders, or the one around the
-/// lake.
+/// Returns the project: the one given by an option, otherwise the nearest one in the parent
+/// folders, otherwise the one around the lake.
 pub fn locate(named: Option<&PathBuf>, lake: &Lake) -> Result<PathBuf> {
     if let Some(folder) = named {
         return if is_project(folder) {

@@ -65,7 +65,7 @@ pub fn plans(schema: &SchemaRef, batches: &[RecordBatch]) -> Option<Vec<String>>
     Some(plans)
 }
 
-/// Returns true for the result of a statement that wrote no rows and created no commit.
+/// Returns true if the statement wrote no rows and created no commit.
 pub fn changed_nothing(schema: &SchemaRef, batches: &[RecordBatch]) -> bool {
     let names: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
     let [batch] = batches else { return false };
@@ -88,7 +88,7 @@ pub fn grid(style: Style, schema: &SchemaRef, batches: &[RecordBatch], limit: u6
         .collect();
     let headings: Vec<&str> = headings.iter().map(String::as_str).collect();
     let mut grid = Grid::new(style, &headings);
-    // In expanded form, each value has its own line, so it is not truncated.
+    // In expanded form each value has its own line, so it is not truncated.
     let whole = style.is_expanded();
     let mut left = limit;
     for batch in batches {

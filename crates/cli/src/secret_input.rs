@@ -1,4 +1,4 @@
-//! Secrets from standard input: on a terminal by a prompt without echo, else the first line.
+//! Secrets from standard input: a prompt without echo on a terminal, otherwise the first line.
 
 use std::io::{BufRead, IsTerminal, Read};
 
@@ -9,7 +9,7 @@ use crate::error::{self, Result};
 /// Maximum length of a secret, in bytes.
 const SECRET_BYTES_MAX: u64 = 64 << 10;
 
-/// Reads a secret; `noun` names it in the prompt and in errors.
+/// Reads a secret. `noun` is its name in the prompt and in errors.
 pub fn read(noun: &str) -> Result<String> {
     let line = if std::io::stdin().is_terminal() {
         let terminal = Term::stderr();

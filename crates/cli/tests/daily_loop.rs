@@ -1,4 +1,4 @@
-//! The daily loop of a project: selections, plans, retries, and runs after each edit.
+//! The daily work on a project: selections, plans, retries, and runs after each edit.
 
 mod support;
 

@@ -24,8 +24,7 @@ fn tables(workspace: &Workspace) -> String {
     text
 }
 
-/// Returns a query for the rows of a small table, or for the counts of rows and values of a large
-/// one.
+/// Returns a query for the rows of a small table, or for aggregates of a large one.
 fn read(table: &str) -> String {
     match table {
         "flights" | "flights_clean" => {
@@ -35,7 +34,7 @@ fn read(table: &str) -> String {
     }
 }
 
-/// Runs the commands that the demo prints in a shell in an empty folder.
+/// Runs the commands that the demo prints, in a shell in an empty folder.
 fn type_by_hand(commands: &[String]) -> Workspace {
     let workspace = Workspace::empty();
     let bin = Path::new(env!("CARGO_BIN_EXE_headwater")).parent().expect("a folder");
@@ -63,7 +62,7 @@ fn the_demo_prints_the_commands_that_it_executes() {
     assert!(shown.contains("airline_scorecard"), "{shown}");
     assert_eq!(shown, typed);
 
-    // A second run finds nothing to do, at any width.
+    // A second demo has nothing to do. Check its output at two terminal widths.
     for columns in [120, 200] {
         let screen = workspace.screen(columns, &["demo"]);
         let found = |part: &str| screen.iter().any(|line| line.contains(part));

@@ -1,4 +1,4 @@
-//! Deployments by hand: the deployed version is active, not the working folder.
+//! Manual deployments: calls use the deployed version, not the working folder.
 
 mod support;
 

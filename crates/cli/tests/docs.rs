@@ -1,11 +1,11 @@
 //! Every snippet in the docs runs.
 //!
-//! The snippets of a document run in one folder, in order. A fenced block tagged with a path, such
-//! as `sql models/a.sql`, is written to that file; a block tagged `sh` is run there by bash, and
-//! must succeed; a block tagged `sh fails` must not; a block tagged `sh elsewhere` runs in another
-//! folder, with a server of the lake at [`URL`]; the statements of a block tagged only `sql` run in
-//! order. Blocks tagged `text`, `toml` or nothing are ignored. `cargo run --release --`
-//! stands for the built command, and lines that build or test the repository are skipped.
+//! The snippets of a document run in one folder, in order. The tag of a fenced block selects its
+//! use. A path, such as `sql models/a.sql`: the block is written to that file. `sh`: bash runs the
+//! block, which must succeed. `sh fails`: the block must fail. `sh elsewhere`: the block runs in
+//! another folder, with a server of the lake at [`URL`]. Only `sql`: the statements run in order.
+//! Blocks with the tags `text` or `toml`, or without a tag, are ignored. `cargo run --release --`
+//! is replaced by the built command. Lines that build or test the repository are skipped.
 
 mod support;
 
@@ -47,7 +47,7 @@ fn run_document(document: &Path) {
     play_in(&Workspace::empty(), document);
 }
 
-/// Stops the server of the folder when dropped, also after a failed snippet.
+/// A guard that stops the server of the folder when dropped, also after a failed snippet.
 struct Stop(PathBuf);
 
 impl Drop for Stop {
@@ -74,7 +74,7 @@ fn play_in(workspace: &Workspace, document: &Path) {
     }
 }
 
-/// Runs a block as on another machine, which has only the lake's tokens in files.
+/// Runs a block like on another machine, which has only files with the lake's tokens.
 fn elsewhere(lake: &Path, text: &str, place: &str) {
     let machine = Workspace::empty();
     for entry in std::fs::read_dir(lake).expect("a folder") {
@@ -224,7 +224,7 @@ fn triggers() {
     run_document(&root().join("docs/triggers.md"));
 }
 
-/// The tables that the document's statements use.
+/// The tables used by the document's statements.
 const TABLES: [&str; 8] = [
     "airlines AS SELECT * FROM (VALUES ('UA', 'United'), ('EV', 'An Express Line')) AS v (carrier, name)",
     "planes AS SELECT * FROM (VALUES ('N1', 1975), ('N2', 2001)) AS v (tailnum, year)",

@@ -1,4 +1,4 @@
-//! Asynchronous calls and their events, by the command.
+//! Asynchronous calls and their events, from the command line.
 
 mod support;
 
@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use serde_json::{Value, json};
 use support::{Workspace, until};
 
-/// Calls of the test that kills the server, the threads that make them, and the kills.
+/// The numbers of calls, calling threads and server kills in the test that kills the server.
 const CALLS: usize = 240;
 const CALLERS: usize = 4;
 const KILLS: usize = 4;
@@ -33,7 +33,7 @@ fn deployed() -> Workspace {
     workspace
 }
 
-/// Calls the function with a number, until a server has accepted the call.
+/// Calls the function with a number, and retries until a server accepts the call.
 fn call_until_accepted(workspace: &Workspace, number: usize) -> String {
     let (argument, key) = (format!("n={number}"), format!("call-{number}"));
     let arguments = ["function", "invoke", "score", "--arg", &argument, "--async", "--key", &key];

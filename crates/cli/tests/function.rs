@@ -135,7 +135,7 @@ fn a_function_is_a_program_in_any_language() {
     workspace.write("bin/lib/text.sh", "shout() { tr a-z A-Z; printf %s \"$1\"; }\n");
     workspace.write("bin/plain.txt", "no program\n");
     workspace.ok(&["deploy"]);
-    // The result is the same from the working folder and deployed, cold and warm.
+    // The result is the same from the working folder and deployed, for cold and warm starts.
     for options in [&["--working-folder"][..], &[], &[]] {
         let call = [&["function", "invoke", "upper", "--arg", "event={\"a\": \"b\"}"], options];
         let told = workspace.run(&call.concat());
@@ -216,7 +216,7 @@ fn a_compiled_program_and_binary_files_are_part_of_the_project() {
     }
     let told = workspace.run(&["function", "invoke", "plain"]);
     assert!(told.code != 0 && told.stderr.contains("it is not executable"), "{}", told.stderr);
-    // A deployed version is stored, and equal files are the same version.
+    // Deployed versions are stored, and equal files are the same version.
     let first = workspace.json(&["deployment", "get"]);
     workspace.ok(&["deploy"]);
     assert_eq!(workspace.json(&["deployment", "get"])["version"], first["version"]);

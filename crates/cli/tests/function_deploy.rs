@@ -42,7 +42,7 @@ fn invoke(workspace: &Workspace, name: &str, event: &Value) -> Value {
     workspace.json(&["function", "invoke", name, "--arg", &format!("event={event}")])
 }
 
-/// Writes a ZIP archive with Python: pairs of names and contents, and more statements.
+/// Writes a ZIP archive with Python, from pairs of names and contents, and more statements.
 fn archive(workspace: &Workspace, path: &str, statements: &str) {
     let script = format!(
         "import zipfile\nz = zipfile.ZipFile('{path}', 'w', zipfile.ZIP_DEFLATED)\n{statements}\nz.close()\n"
@@ -240,7 +240,7 @@ fn a_trigger_and_an_asynchronous_call_use_a_function_without_a_project() {
     until("the trigger's call", || delivered("succeeded") == 1);
     workspace.ok(&["function", "invoke", "price:1", "--async", "--arg", "event={\"n\": 1}"]);
     until("the asynchronous call", || delivered("succeeded") == 2);
-    // The project cannot define a function of the same name, and the other way around.
+    // A project's function and a function without a project cannot have the same name.
     workspace.write("f.py", "import headwater\n@headwater.function()\ndef price(event): pass\n");
     let error = workspace.fails(4, &["deploy"]);
     assert!(error.contains("function rm price"), "{error}");

@@ -1,5 +1,5 @@
-//! Functions in the form of AWS Lambda: unmodified runtime clients, handlers, and runtimes that
-//! misbehave.
+//! Functions with the signature of AWS Lambda: unmodified runtime clients, handlers, and faulty
+//! runtimes.
 
 mod support;
 
@@ -166,7 +166,7 @@ fn the_start_of_a_runtime_is_measured_and_its_errors_are_reported() {
         let told = workspace.run(&["function", "invoke", name, "--arg", &event]);
         assert!(told.code != 0 && told.stderr.contains(expected), "{name}: {}", told.stderr);
     }
-    // A failed call does not end the runtime; a runtime that ended is started again.
+    // A failed call does not end the runtime. A runtime that ended is started again.
     for (name, calls) in [("node", 4), ("client", 1)] {
         assert_eq!(invoke(&workspace, name, &json!(1))["calls"], calls, "{name}");
     }

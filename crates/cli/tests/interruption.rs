@@ -1,4 +1,4 @@
-//! Ctrl-C, `kill -9` and a full disk: the lake opens afterwards, and `main` is unchanged.
+//! Ctrl-C, `kill -9` and a full disk: afterwards the lake opens, and `main` is unchanged.
 
 mod support;
 

@@ -1,5 +1,5 @@
-//! Kills of processes at random times while functions run: nothing remains of the processes, no job
-//! is stuck, and the next run works. `cargo xtask soak` repeats this a hundred times.
+//! Processes killed at random times while functions run. No process or resource is left, no job
+//! hangs, and the next run succeeds. `cargo xtask soak` repeats this a hundred times.
 
 mod support;
 
@@ -85,8 +85,8 @@ fn pid_of(server: &Child) -> i32 {
     i32::try_from(server.id()).expect("a pid")
 }
 
-/// Finds a process of a kind. The init process of a sandbox has the spawner's command line, and
-/// idle clones have their zygote's.
+/// Finds a process of a kind. The init process of a sandbox has the same command line as the
+/// spawner, and idle clones have that of their zygote.
 fn victim(server: i32, which: &str) -> Option<Process> {
     let family = family(server);
     let levels = family::depth(server);
@@ -103,7 +103,7 @@ fn victim(server: i32, which: &str) -> Option<Process> {
     family.iter().find(|(process, member)| is(process, member)).map(|(process, _)| *process)
 }
 
-/// A killed process, with the resources that only it and its sandbox held.
+/// A killed process, and the resources that only it and its sandbox held.
 struct Killed {
     /// The process and its descendants.
     members: BTreeSet<Process>,
@@ -119,7 +119,7 @@ fn survivors(server: i32, which: &str) -> Vec<i32> {
     order[..rank].iter().filter_map(|one| Some(victim(server, one)?.0)).collect()
 }
 
-/// Kills a process of a kind, with a delay after it appears.
+/// Kills a process of a kind, with a delay after its start.
 fn kill(server: i32, which: &str, run: &mut Child, delay: Duration) -> Option<Killed> {
     let deadline = Instant::now() + Duration::from_secs(60);
     loop {
@@ -154,10 +154,10 @@ fn members(server: i32) -> BTreeSet<Process> {
     family(server).into_keys().collect()
 }
 
-/// One round: kills a process and checks that nothing of it remains.
+/// One round: kills a process and checks that no process or resource is left.
 struct Round<'a> {
     workspace: &'a Workspace,
-    /// Name of the round for failure messages.
+    /// The name of the round in failure messages.
     name: String,
     which: &'static str,
     spawners: BTreeSet<i32>,
@@ -176,7 +176,7 @@ impl Round<'_> {
         let answer = self.workspace.run(&["function", "invoke", "again"]);
         assert_eq!(answer.stdout.trim(), "7", "{}", answer.stderr);
         let mut run = self.workspace.start(&["run"]);
-        // A random delay. Instances live shorter than the other processes.
+        // A random delay. Instances have shorter lifetimes than the other processes.
         let long_lived = ["the server", "the spawner", "a zygote"].contains(&self.which);
         let longest = if long_lived { 900 } else { 150 };
         self.spawners.extend(victim(pid, "the spawner").map(|(pid, _)| pid));
@@ -250,7 +250,7 @@ fn soak_killed_processes_leave_nothing_behind_and_no_job_is_stuck() {
         round.check(pid_of(&server));
         spawners = round.spawners;
     }
-    // At most a tenth of the rounds found no process to kill.
+    // At most a tenth of the rounds may find no process to kill.
     assert!(killed.values().sum::<usize>() * 10 >= rounds * 9, "{killed:?} ({seed})");
     assert_eq!(killed.len(), VICTIMS.len(), "{killed:?} ({seed})");
 

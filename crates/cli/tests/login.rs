@@ -1,4 +1,4 @@
-//! Commands on a lake of another machine: login, profiles, files that are sent, logout.
+//! Commands on a lake of another machine: login, profiles, file uploads, logout.
 
 mod support;
 
@@ -90,13 +90,13 @@ fn commands_use_the_server_of_the_last_login() {
     python.env("XDG_CONFIG_HOME", user.path().join(".config")).env_remove("HEADWATER_PROFILE");
     let said = answer(python.output().expect("python3 runs"));
     assert_eq!(said.stdout.trim(), "[{'id': 2}]", "{}", said.stderr);
-    // Files of this machine are sent.
+    // Files of this machine are uploaded.
     user.write("data.csv", "a,b\n1,x\n2,y\n");
     user.ok(&["table", "import", "sent", "data.csv"]);
     assert_eq!(user.rows("SELECT sum(a) AS a FROM sent"), json!([{"a": 3}]));
     let text = user.fails(2, &["table", "import", "sent", "missing.csv"]);
     assert!(text.contains("is not a file on this machine"), "{text}");
-    // A command that needs the lake's files says so.
+    // A command that needs the lake's files fails with a message.
     team.lake.ok(&["user", "disable", "ana"]);
     let text = user.fails(8, &["query", "SELECT 1"]);
     assert!(text.contains(&format!("Run `headwater login {}`", team.url)), "{text}");
@@ -104,7 +104,7 @@ fn commands_use_the_server_of_the_last_login() {
     team.lake.ok(&["user", "enable", "ana"]);
     let text = user.fails(2, &["serve"]);
     assert!(text.contains("needs a lake's folder"), "{text}");
-    // A lake in the folder comes first, unless a profile is named.
+    // A lake in the folder takes precedence, unless an option selects a profile.
     user.ok(&["init", "--name", "own"]);
     assert_eq!(user.json(&["table", "ls"]), json!([]));
     assert_eq!(user.json(&["table", "ls", "--profile", "lab"])[0]["rows"], 2);

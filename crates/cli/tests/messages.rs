@@ -1,4 +1,4 @@
-//! Messages of commands: errors name the next step, and unsupported output formats are rejected.
+//! Messages of commands: errors suggest the next step, and unsupported output formats are rejected.
 
 mod support;
 
@@ -43,7 +43,7 @@ fn a_tag_cannot_be_the_active_branch() {
 fn a_deleted_active_branch_is_reported() {
     let workspace = Workspace::new();
     workspace.ok(&["checkout", "-b", "dev"]);
-    // Deletes the branch through the API, which does not know the folder's active branch.
+    // Delete the branch through the API, which does not read the folder's active branch.
     let elsewhere = Workspace::empty();
     std::fs::create_dir(elsewhere.path().join(".headwater")).expect("a folder");
     std::fs::rename(workspace.path().join(".headwater/HEAD"), elsewhere.path().join("HEAD"))
@@ -87,7 +87,7 @@ fn a_conflict_names_tables_changes_commits_and_the_base() {
     assert_eq!(conflict["table"], "cities");
 }
 
-/// Returns the newest commit of a branch, as twelve digits.
+/// Returns the id of a branch's newest commit, as twelve digits.
 fn head(workspace: &Workspace, branch: &str) -> String {
     workspace.json(&["log", branch])[0]["id"].as_str().expect("a commit")[..12].to_owned()
 }

@@ -50,7 +50,7 @@ impl Team {
         Team { provider, lake, server, user: Workspace::empty(), url }
     }
 
-    /// Logs a person in with `headwater login`.
+    /// Logs a user in with `headwater login`.
     fn login(&self, name: &str) -> Answer {
         let mut command = self.user.command(&["login", &self.url, "--device", "--name", name]);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -92,7 +92,7 @@ fn a_person_logs_in_at_the_provider_and_has_the_roles_of_its_groups() {
     team.lake.ok(&["role", "grant", "other", "ana@example.com"]);
     team.login("ana");
     assert_eq!(team.user.json(&["whoami"])["roles"], json!(["analyst", "other"]));
-    // Bob is in no group, so he has no rights; the address of Eve is not verified.
+    // Bob is in no group, so he has no rights. Eve's email address is not verified.
     assert_eq!(team.login("bob").code, 0);
     team.user.fails(8, &["--profile", "bob", "query", "SELECT id FROM t"]);
     let said = team.login("eve");

@@ -12,7 +12,7 @@ use support::{Answer, Workspace, answer};
 /// The user id of the unprivileged user.
 const UNPRIVILEGED: u32 = 65_534;
 
-/// A workspace of the unprivileged user, with a copy of the command if the target folder is not
+/// A workspace of the unprivileged user. Contains a copy of the command if the target folder is not
 /// accessible.
 struct OrdinaryUser {
     workspace: Workspace,

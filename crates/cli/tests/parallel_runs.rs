@@ -1,5 +1,5 @@
-//! Concurrent runs of one project on one branch, also with a server that is killed: every row is in
-//! the tables exactly once. `cargo xtask soak` runs the full counts.
+//! Concurrent runs of one project on one branch, also on a server that is killed: the tables
+//! contain every row exactly once. `cargo xtask soak` runs the full counts.
 
 mod support;
 
@@ -8,10 +8,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use serde_json::json;
 use support::Workspace;
 
-/// Maximum number of runs of a value on a server that is killed repeatedly.
+/// Maximum number of runs for one parameter value, on a server that is killed repeatedly.
 const ATTEMPTS_MAX: usize = 1_000;
 
-/// Returns the full count in a soak, and otherwise the small one.
+/// Returns the full count in a soak test, otherwise the small count.
 fn count(small: usize, full: usize) -> usize {
     if std::env::var_os("HEADWATER_SOAK").is_some() { full } else { small }
 }
@@ -49,7 +49,7 @@ fn check(workspace: &Workspace, runs: usize) {
     assert_eq!(counts, json!([{"most": 1, "n": runs}]));
 }
 
-/// Returns the number of appended rows; 0 while the server is away.
+/// Returns the number of appended rows; 0 while no server is running.
 fn rows(workspace: &Workspace) -> u64 {
     let sql = "SELECT count(*) AS n FROM \"values\"";
     let answer = workspace.run(&["query", sql, "-o", "json"]);
@@ -88,7 +88,7 @@ fn soak_parallel_runs_of_a_killed_server_add_every_row_once() {
         let (workspace, ended) = (&workspace, &ended);
         let killer = scope.spawn(move || {
             for kill in 0..kills {
-                // Kills are spread over the runs: one for each part of the rows.
+                // Kill the server at regular numbers of rows.
                 let wanted = (kill * runs / kills) as u64;
                 while rows(workspace) < wanted && !ended.load(Ordering::Relaxed) {}
                 workspace.kill_server();
@@ -96,7 +96,7 @@ fn soak_parallel_runs_of_a_killed_server_add_every_row_once() {
         });
         let runners: Vec<_> = (0..runs)
             .map(|value| {
-                // A run whose answer is lost is repeated. If it was merged, nothing runs again.
+                // Repeat a run whose response was lost. If it was merged, no model runs again.
                 scope.spawn(move || {
                     let mut answers = (0..ATTEMPTS_MAX).map(|_| run(workspace, value).code);
                     assert!(answers.any(|code| code == 0), "the run with {value} never succeeds");

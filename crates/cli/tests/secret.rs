@@ -1,4 +1,4 @@
-//! Secrets: set from standard input or a file, given to functions, shown nowhere.
+//! Secrets: set from standard input or a file, passed to functions, and never shown.
 
 mod support;
 

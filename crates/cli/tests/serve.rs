@@ -241,7 +241,7 @@ def seven():
     return 7
 ";
 
-/// Runs in a container that forbids user namespaces.
+/// Runs in a container without support for user namespaces.
 #[test]
 fn a_host_that_forbids_sandboxes_gets_an_error_with_the_fix() {
     let workspace = Workspace::new();
@@ -279,11 +279,11 @@ fn a_host_that_forbids_sandboxes_gets_an_error_with_the_fix() {
         told.contains("no more namespaces are allowed") && !told.contains("No space left"),
         "{told}"
     );
-    // Everything except functions works.
+    // All operations except functions succeed.
     let (code, said, told) = within(&["query", "SELECT 1 AS one", "--output", "json"]);
     assert_eq!((code, said.contains("\"one\"")), (Some(0), true), "{said}{told}");
     workspace.ok(&["stop"]);
-    // The option that the hint names works.
+    // The option in the hint is accepted.
     let serving = Serving::start(&workspace, &["--isolation", "process"]);
     assert_eq!(workspace.ok(&["function", "invoke", "seven"]).trim(), "7");
     drop(serving);

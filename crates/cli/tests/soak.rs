@@ -1,5 +1,5 @@
-//! The long tests. `cargo xtask test` runs them with small counts; `cargo xtask soak` sets
-//! `HEADWATER_SOAK` and runs the full ones.
+//! The long tests. `cargo xtask test` runs them with small counts. `cargo xtask soak` sets
+//! `HEADWATER_SOAK`, which selects the full counts.
 
 mod support;
 
@@ -10,7 +10,7 @@ use std::process::{Child, Command, Stdio};
 use serde_json::json;
 use support::{Workspace, python, until};
 
-/// Returns the full count in a soak, and the small one otherwise.
+/// Returns the full count in a soak test, otherwise the small count.
 fn count(small: usize, full: usize) -> usize {
     if std::env::var_os("HEADWATER_SOAK").is_some() { full } else { small }
 }
@@ -73,7 +73,7 @@ fn soak_files_that_arrive_while_the_server_is_killed_are_imported_exactly_once()
         let end = if part == 3 { files } else { (part + 1) * quarter };
         land(workspace.path(), part * quarter, end);
         if part < 3 {
-            // The server is killed when some files are imported and others may be in progress.
+            // Kill the server after the import of some files, while others may be in progress.
             let seen = i64::try_from(part * quarter).expect("a small count");
             until("more rows are in the table", || rows(&workspace) > seen);
             server.kill().expect("the server is killed");
@@ -170,7 +170,7 @@ def clean(event):
     return lake.append("readings", clean)
 "#;
 
-/// Starts a server with an S3 endpoint, whose URL is the other value.
+/// Starts a server with an S3 endpoint. Returns the process and the endpoint's URL.
 fn serve_s3(workspace: &Workspace) -> (Child, String) {
     let child = serve_with(workspace, &["--s3", "127.0.0.1:0"]);
     let server = workspace.server().expect("a server");
@@ -186,7 +186,7 @@ fn key(workspace: &Workspace) -> Key {
     pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
 }
 
-/// Starts to put the objects that the bucket does not have yet.
+/// Starts to put the objects that the bucket lacks.
 fn put(key: &Key, endpoint: &str, count: i64) -> Child {
     let python = python::with_packages("s3-boto3-1.44.5", &["boto3==1.44.5", "requests==2.34.2"]);
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/clients/s3_put_objects.py");

@@ -1,7 +1,7 @@
 //! Output of the command line: values and tables on standard output, colors, and a progress line.
 //!
-//! It depends on the terminal, but on no server. Nothing else in the product writes to standard
-//! output.
+//! This crate depends on the terminal, but on no server. Nothing else in the product writes to
+//! standard output.
 
 pub mod cell;
 pub mod graph;

@@ -1,6 +1,6 @@
 //! A progress line on a terminal's standard error: the current work and its elapsed time.
 //!
-//! It appears after one second, and disappears when the work ends or other output is printed.
+//! The line appears after one second, and disappears when the work ends or other output is printed.
 
 use std::cell::RefCell;
 use std::time::{Duration, Instant};

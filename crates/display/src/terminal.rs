@@ -8,7 +8,7 @@ use headwater_model::Problem;
 /// The appearance that the user and the environment request.
 #[derive(Debug, Clone, Copy)]
 pub struct Appearance {
-    /// Whether colors are used; `None` uses them on a terminal only.
+    /// True for colors, false for none; `None` uses colors on a terminal only.
     pub colors: Option<bool>,
     /// True if `NO_COLOR` is set.
     pub no_color: bool,
@@ -85,7 +85,7 @@ impl Style {
         Style { expanded, ..self }
     }
 
-    /// Returns whether rows are printed as lists, one line per column.
+    /// Returns true if rows are printed as lists, one line per column.
     pub fn is_expanded(self) -> bool {
         self.expanded
     }

@@ -1,8 +1,8 @@
 //! Dates and times beyond the calendar that Arrow can write.
 //!
-//! A date has 32 bits of days and a timestamp 64 bits of its unit, more than Arrow's encoders
-//! support. Such values are written in the same format, with a sign and all digits of the year
-//! (`+5881580-07-11`). Times with a zone are in UTC. A time of day may have more than 24 hours, or
+//! A date counts days in 32 bits, a timestamp counts its unit in 64 bits. Arrow's encoders do not
+//! support this whole range. Here, values outside of it are written in the format of other values,
+//! with a sign and all digits of the year (`+5881580-07-11`). Times with a zone are in UTC. A time of day may have more than 24 hours, or
 //! a sign.
 
 use arrow::array::{Array, AsArray, Int64Array};

@@ -86,7 +86,7 @@ impl Encoder {
         Ok((bytes, Some(rest)))
     }
 
-    /// Encodes a batch; before the first one, the head of the response.
+    /// Encodes a batch. Before the first one, also encodes the beginning of the response.
     pub fn batch(&mut self, batch: &RecordBatch) -> Result<Bytes, ArrowError> {
         match &mut self.writer {
             Writer::Arrow(writer) => {

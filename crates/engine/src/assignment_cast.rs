@@ -36,8 +36,8 @@ pub(crate) static MARK: LazyLock<Arc<ScalarUDF>> = LazyLock::new(|| {
     Arc::new(ScalarUDF::from(IdentityFunction(Signature::any(1, Volatility::Immutable))))
 });
 
-/// Casts a value to a column's type. At run time, a value out of range or with a fraction is an
-/// error.
+/// Casts a value to a column's type. A value out of range or with a fraction is an error at run
+/// time.
 pub(crate) fn to_column(
     value: Expr,
     field: &Field,

@@ -1,8 +1,8 @@
 //! Finds the clause of an error whose message has no position: ORDER BY and GROUP BY by position,
 //! LIMIT, OFFSET, WHERE, calls of functions, and comparisons of text with a number.
 //!
-//! DataFusion reports these errors without positions. So the failed statement is parsed again. An
-//! error gets a position only if exactly one place fits its message.
+//! DataFusion reports these errors without positions, so the failed statement is parsed again. An
+//! error gets a position only if exactly one clause of the statement matches its message.
 
 use std::ops::ControlFlow;
 
@@ -16,7 +16,7 @@ use headwater_sql::table_name::span_start;
 
 use crate::error::{Error, SqlError};
 
-/// The clause that an error is about.
+/// The clause that caused an error.
 #[derive(Clone, Copy)]
 enum Clause<'m> {
     /// A position in ORDER BY.
@@ -56,7 +56,7 @@ pub(crate) fn locate(error: Error, sql: &str) -> Error {
     }
 }
 
-/// Returns the clause of a message, the message to show, and a hint.
+/// Returns the clause that a message refers to, the message to show, and a hint.
 fn described(message: &str) -> Option<(Clause<'_>, String, Option<&'static str>)> {
     const POSITIONS: Option<&str> = Some("Write the position or the name of a selected column.");
     let after = |prefix: &str| message.strip_prefix(prefix);
@@ -90,7 +90,7 @@ fn described(message: &str) -> Option<(Clause<'_>, String, Option<&'static str>)
     Some((Clause::Call(name), message.to_owned(), None))
 }
 
-/// Returns the only place of a clause in a statement.
+/// Returns the position of a clause, if exactly one clause of the statement matches.
 fn place(sql: &str, clause: Clause<'_>) -> Option<crate::error::Position> {
     let statements = parser(tokens(sql).ok()?).parse_statements().ok()?;
     let mut finder = Finder { clause, found: Vec::new() };
@@ -101,7 +101,7 @@ fn place(sql: &str, clause: Clause<'_>) -> Option<crate::error::Position> {
     }
 }
 
-/// Collects the places of a clause.
+/// Collects the positions of the matching clauses.
 struct Finder<'m> {
     clause: Clause<'m>,
     found: Vec<Span>,
@@ -157,7 +157,7 @@ impl Visitor for Finder<'_> {
             }
             (Clause::Comparison, Expr::InList { list, .. }) => list.iter().any(is_any_number),
             (Clause::Comparison, Expr::Between { low, .. }) => is_any_number(low),
-            // A cast may be the reason too.
+            // A cast in the statement may also have caused the error.
             (Clause::Comparison, Expr::Cast { .. }) => {
                 self.found.clear();
                 return ControlFlow::Break(());

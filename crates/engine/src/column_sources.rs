@@ -24,8 +24,8 @@ pub struct QueryColumns {
 /// Sources by position of the column.
 type Sources = Vec<BTreeSet<ColumnSource>>;
 
-/// Returns the sources of each column of a plan; `None` if the plan has a node whose columns cannot
-/// be followed.
+/// Returns the sources of each column of a plan; `None` if the plan has a node through which
+/// columns cannot be traced.
 pub(crate) fn sources(plan: &LogicalPlan) -> Option<Sources> {
     let found = match plan {
         LogicalPlan::TableScan(scan) => {

@@ -70,7 +70,7 @@ impl Target {
     }
 }
 
-/// Changes of a replaced table other than those of its columns.
+/// Properties and sort order of a replaced table. Its columns are not included.
 struct Changes<'a> {
     properties: &'a BTreeMap<String, String>,
     sort: Vec<Alteration>,

@@ -38,7 +38,7 @@ const FOOTER_CACHE_BYTES: usize = 256 << 20;
 const HASHED_WHOLE_BYTES_MAX: usize = 32 << 20;
 const HASHED_WHOLE_ROWS_MAX: usize = 1 << 20;
 
-/// Age from which files in the spill folder are assumed to belong to a killed process.
+/// Age at which files in the spill folder are assumed to belong to a killed process.
 const STALE_AFTER: Duration = Duration::from_hours(24);
 
 /// Stack size of a compute thread; planning recurses deeply. Untouched pages use no memory.
@@ -258,7 +258,7 @@ fn config(options: &EngineOptions) -> SessionConfig {
     // extraction to the scans, under names that can collide between two tables.
     settings.optimizer.enable_leaf_expression_pushdown = false;
     // A small build side is hashed once for all threads. The probe side then needs no
-    // repartitioning, and the dynamic filter has one part.
+    // repartitioning, and the dynamic filter is not split by partition.
     settings.optimizer.hash_join_single_partition_threshold = HASHED_WHOLE_BYTES_MAX;
     settings.optimizer.hash_join_single_partition_threshold_rows = HASHED_WHOLE_ROWS_MAX;
     config

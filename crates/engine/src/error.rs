@@ -1,8 +1,8 @@
 //! Errors of statements, with code, hint and position.
 //!
-//! [`Error`] is the only error type of this crate. `planning_error` converts DataFusion's errors;
-//! they never leave the crate unchanged. Messages name the wrong word in backticks and, if the text
-//! of the statement is known, its line and column.
+//! [`Error`] is the only error type of this crate. `planning_error` converts DataFusion's errors,
+//! so that they never leave the crate unchanged. Messages quote the offending word in backticks.
+//! They include its line and column if the text of the statement is known.
 
 use std::collections::BTreeMap;
 
@@ -112,7 +112,7 @@ pub enum Error {
     /// A write to a ref that is not a branch.
     #[error("`{reference}` is not a branch, and only a branch can be written to")]
     NotABranch {
-        /// Ref that was to be written.
+        /// Ref that the statement writes to.
         reference: String,
     },
     /// A write to a protected branch.
@@ -135,7 +135,7 @@ pub enum Error {
         /// Description of the value and type.
         message: String,
     },
-    /// The statement reached its memory limit and had nothing left to spill.
+    /// The statement reached its memory limit, and no more data could be spilled.
     #[error("the statement needs more than its memory limit of {}", bytes(*limit))]
     MemoryLimit {
         /// The limit in bytes.

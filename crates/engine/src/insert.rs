@@ -47,8 +47,8 @@ impl Session {
         let run = self.run();
         let metrics = Arc::clone(&run.metrics);
         let limits = run.limits;
-        // The target is always a table of the lake at the branch's head; registered tables and a
-        // pinned state are ignored.
+        // The target is always a table of the lake at the branch's head. Registered tables and a
+        // pinned catalog state are ignored.
         let head = transaction.view().clone();
         let mut target = TableLookup::of_lake(self, &head);
         target
@@ -213,8 +213,8 @@ impl NewRowsInto {
         ((namespace, label), provider_as_source(Arc::new(table)))
     }
 
-    /// Checks the width of rows of VALUES, and replaces DEFAULT in them. Literals for decimal
-    /// columns keep all their digits.
+    /// Checks the number of values in each row of VALUES, and replaces DEFAULT in them. Literals
+    /// for decimal columns keep all their digits.
     fn shape(&self, query: &mut Query) -> Result<()> {
         let columns = self.columns();
         exact_columns(query, |index| {

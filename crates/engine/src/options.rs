@@ -16,8 +16,7 @@ pub struct EngineOptions {
     pub memory_bytes: u64,
     /// Default memory limit of one statement before it spills, in bytes; default 4 GiB.
     pub query_memory_bytes: u64,
-    /// Resident memory of the process at which a statement is cancelled, in bytes; `None` disables
-    /// the check.
+    /// Resident memory at which a statement is cancelled, in bytes; `None` disables the check.
     pub resident_bytes_max: Option<u64>,
     /// Folder for spill files, created when first needed; an empty path disables spilling.
     pub spill_dir: PathBuf,

@@ -201,7 +201,7 @@ pub(crate) fn is_scalar(state: &SessionState, name: &str) -> bool {
     state.scalar_functions().contains_key(name) || state.higher_order_functions().contains_key(name)
 }
 
-/// Returns the properties of functions that name resolution needs.
+/// Returns the function properties that name resolution needs.
 pub(crate) fn functions(is_scalar: &dyn Fn(&str) -> bool) -> Functions<'_> {
     Functions { is_scalar, respelled: headwater_sql_functions::respelled }
 }
@@ -224,8 +224,7 @@ pub(crate) fn all_of(plans: Vec<LogicalPlan>) -> Result<LogicalPlan> {
     plans.try_fold(first, together)
 }
 
-/// Casts the rows of a query to a table's columns. Columns that are not listed get their default,
-/// or null.
+/// Casts the rows of a query to a table's columns. Unlisted columns get their default, or null.
 pub(crate) fn cast_rows(
     plan: LogicalPlan,
     (table, schema): (&str, &Schema),

@@ -34,8 +34,8 @@ pub(crate) struct ResidentMemoryLimit(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     limit: u64,
-    /// Bytes by which the memory may grow from its size before the first statement, even if that
-    /// exceeds the limit.
+    /// Bytes that statements may use in addition to the resident memory before the first statement.
+    /// The effective limit is at least the sum of both.
     growth: u64,
     state: Mutex<State>,
     wake: Condvar,
@@ -116,8 +116,7 @@ impl Shared {
         }
     }
 
-    /// Waits for a statement and returns the effective limit in bytes; `None` once the watch is
-    /// dropped.
+    /// Waits for a statement. Returns the effective limit in bytes; `None` at shutdown.
     fn begin(&self) -> Option<u64> {
         let mut state = self.state.lock();
         while state.statements.is_empty() && !state.closed {

@@ -27,7 +27,7 @@ use crate::table_access::TableAccess;
 /// Actions that change rows or a table's definition.
 const CHANGES: [Action; 4] = [Action::Update, Action::Delete, Action::Alter, Action::Drop];
 
-/// Some data files of a table.
+/// A subset of a table's data files.
 #[derive(Debug, Clone)]
 pub struct TableFiles {
     /// The name of the table.
@@ -152,7 +152,7 @@ pub fn rename_forbidden(table: &TableName, restriction: &Restriction) -> Problem
         .with_hint(format!("Ask an administrator to run `CREATE OR REPLACE {kind}` first."))
 }
 
-/// A table with its name, and all its files.
+/// A table with its name and all its data files.
 struct NamedTable<'a> {
     label: &'a str,
     all: Arc<LakeTable>,

@@ -53,7 +53,7 @@ impl std::fmt::Debug for StatementResult {
 pub struct Metrics {
     pool: Arc<QueryPool>,
     plans: Mutex<Vec<Arc<dyn ExecutionPlan>>>,
-    /// Pinned commits. Their files are not removed while the pins are held.
+    /// Pinned commits. Garbage collection keeps their files while the pins are held.
     reads: Mutex<Vec<CommitView>>,
     rows_answered: AtomicU64,
     rows_written: AtomicU64,

@@ -21,15 +21,15 @@ pub trait TableAccess: Debug + Send + Sync {
     /// Returns true if an action on an object is allowed. Used to filter lists; not recorded.
     fn allows(&self, action: Action, object: &Object) -> bool;
 
-    /// Returns true if names exist that the session must not see.
+    /// Returns true if some existing names are hidden from the session.
     fn is_limited(&self) -> bool;
 
     /// Returns the row filters and column masks of a table that apply to the session: by the
     /// table's id, if one is given, and by its name.
     fn restrictions(&self, table: &TableName, id: Option<&str>) -> Option<Restrictions>;
 
-    /// Returns a row filter or column mask, of any user, that applies to a table only by its name,
-    /// so that renaming the table would lose it.
+    /// Returns a row filter or column mask of any user that applies to a table by name, not by id.
+    /// Renaming the table would lose this restriction.
     fn restriction_by_name(&self, table: &TableName, id: &str) -> Option<Restriction>;
 
     /// Returns a digest of all row filters and column masks that apply to the session. Results

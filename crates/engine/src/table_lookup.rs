@@ -46,7 +46,7 @@ pub(crate) struct TableLookup<'s> {
     writes: bool,
     /// Namespace of unqualified names.
     namespace: String,
-    /// Views that are being expanded to reach these names, outermost first.
+    /// Stack of the views that are being expanded, outermost first.
     chain: Chain,
     /// Commits that nested views read.
     below: Vec<CommitView>,

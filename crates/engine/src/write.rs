@@ -29,8 +29,7 @@ use headwater_sql::table_name::{ParsedTableName, position};
 pub(crate) type FirstError = Arc<Mutex<Option<Error>>>;
 
 impl Session {
-    /// Begins a transaction on the session's branch. Fails if the ref is not a branch or is
-    /// protected.
+    /// Begins a transaction on the session's branch. Fails for other refs and protected branches.
     pub(crate) async fn transaction(&self) -> Result<Transaction> {
         let reference = &self.options.reference;
         let not_a_branch = || Error::NotABranch { reference: reference.to_string() };
@@ -157,8 +156,8 @@ impl Session {
         let is_view = entry.as_ref().is_some_and(TableEntry::is_view);
         let found = if is_view { Object::view(&table) } else { Object::table(&table) };
         for action in actions {
-            // Actions that do not apply to a view fail later, with an error about the kind of the
-            // object.
+            // Actions that do not apply to a view fail later, with an error that names the object
+            // type.
             if found.kind().actions().contains(action) {
                 self.authorize_found(*action, &found, &as_written)?;
             } else {

@@ -1,5 +1,4 @@
-//! Tests of row changes beyond their SQL results: rewritten files, bytes read, and concurrent
-//! commits.
+//! Tests of row changes beyond SQL results: rewritten files, bytes read, and concurrent commits.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -31,7 +30,7 @@ struct Change {
     removed: usize,
     /// Added data files.
     added: usize,
-    /// True if any data was read.
+    /// True if the statement read any data.
     read: bool,
 }
 
@@ -91,7 +90,7 @@ impl Fixture {
         change.commit("make t").await.unwrap();
     }
 
-    /// Runs a statement on each of the first `times` reads of `system.meanwhile`, an empty table.
+    /// Creates the empty table `system.meanwhile`, whose first `times` reads run the statement.
     fn meanwhile(&self, sql: &'static str, times: usize) {
         let engine = self.engine.clone();
         let left = AtomicUsize::new(times);
@@ -512,7 +511,7 @@ async fn ids_of_rows_are_held_to_the_statements_memory() {
     lake.run("CREATE TABLE t (id BIGINT, r BIGINT) TBLPROPERTIES ('format-version' = '3')").await;
     let rows = "SELECT value, (value * 7919) % 400009 FROM generate_series(1, 400000)";
     lake.run(&format!("INSERT INTO t {rows}")).await;
-    // Consecutive ids use no space.
+    // Consecutive ids need no space in the bitmap.
     lake.run("UPDATE t SET r = r + 1 WHERE id = 400000").await;
     drop(lake.engine.session(small()).unwrap().execute(half).await.unwrap());
     lake.run("ALTER TABLE t WRITE ORDERED BY r").await;

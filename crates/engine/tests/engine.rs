@@ -467,7 +467,7 @@ async fn chains_of_operators_are_planned_up_to_a_length_and_refused_beyond() {
         ("SELECT [1]", "[1]", ""),
         ("VALUES ", "((SELECT 1))", ", "),
         ("SELECT 1 ", "IS NULL", " "),
-        // Keywords in positions where they are names and start no clause.
+        // Keywords used as names, where they do not start a clause.
         ("SELECT * FROM ", "(SELECT 1) AS where", ", "),
         ("SELECT * FROM ", "(SELECT 1) AS select", ", "),
         ("CREATE TABLE u AS SELECT * FROM ", "(SELECT 1)", ", "),

@@ -1,8 +1,8 @@
 //! Runs the scripts of `tests/sql`, each in a separate lake.
 //!
-//! In addition to SQL, a script may contain `!branch dev` (creates a branch of `main`), `!ref dev`
-//! (switches to that ref), `!tag v1`, `!protect main` and `!namespace sales` (sets the namespace of
-//! unqualified names).
+//! Besides SQL, a script may contain these commands: `!branch dev` creates a branch of `main`, and
+//! `!ref dev` switches to a ref. `!tag v1` creates a tag, and `!protect main` protects a branch.
+//! `!namespace sales` sets the namespace of unqualified names.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 

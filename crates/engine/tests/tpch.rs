@@ -1,6 +1,6 @@
-//! TPC-H through Headwater's tables and through DataFusion on the same files: equal results, and
-//! equal plans except for one better plan. This shows that Headwater's statistics, labels and name
-//! matching do not change plans.
+//! TPC-H through Headwater's tables and through DataFusion on the same files. The results are
+//! equal, and so are the plans, except for one better plan. This shows that Headwater's statistics,
+//! labels and name matching do not change plans.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 

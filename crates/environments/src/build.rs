@@ -98,7 +98,7 @@ impl Environments {
     fn make_current(&self, id: &str, folder: &Path) -> Result<()> {
         let (link, new) = (self.folder.join(id), self.folder.join(owned(BUILDING)));
         if fs::symlink_metadata(&link).is_ok_and(|found| found.is_dir()) {
-            // In the older layout, a folder has the place of the link.
+            // In the older folder layout, a folder is in the place of the link.
             let _ = fs::rename(&link, self.folder.join(format!("{id}.old")));
         }
         std::os::unix::fs::symlink(name(folder), &new)

@@ -8,7 +8,7 @@ pub struct PatternError {
     pub path: String,
     /// The reason; it follows the field in a message.
     pub reason: String,
-    /// The remedy.
+    /// A suggested correction.
     pub hint: String,
 }
 
@@ -18,7 +18,7 @@ impl PatternError {
     }
 }
 
-/// Returns the beginning of a text from outside, for messages.
+/// Returns the beginning of a user-supplied text, for messages.
 pub(crate) fn shown(text: &str) -> String {
     text.chars().take(60).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }

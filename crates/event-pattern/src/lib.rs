@@ -2,7 +2,7 @@
 //! [EventBridge](https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-event-patterns.html).
 //!
 //! [`Pattern::parse`] rejects patterns that are malformed, and [`Pattern::check`] those that no
-//! event of a known [`Shape`] matches. [`Pattern::matches`] decides. This crate does no I/O.
+//! event of a known [`Shape`] matches. [`Pattern::matches`] tests an event. This crate does no I/O.
 
 mod cidr;
 mod error;

@@ -23,10 +23,10 @@ pub(crate) enum Matcher {
     /// The value is this text, number, boolean or null.
     Exact(Value),
     Text(TextMatcher),
-    /// The value is none of these.
+    /// The value matches none of these conditions.
     AnythingBut(Vec<Matcher>),
     Numeric(NumberRange),
-    /// The field has a value, or has none.
+    /// True if the field must have a value, false if it must not.
     Exists(bool),
     Cidr(Cidr),
 }
@@ -36,7 +36,7 @@ pub(crate) enum Matcher {
 pub(crate) enum TextMatcher {
     Prefix(String),
     Suffix(String),
-    /// These are compared in lower case.
+    /// The operators with `IgnoreCase` compare texts in lower case.
     PrefixIgnoreCase(String),
     SuffixIgnoreCase(String),
     EqualsIgnoreCase(String),
@@ -109,7 +109,7 @@ fn is_equal(one: &Value, other: &Value) -> bool {
             if is_integer(one) && is_integer(other) {
                 return one == other;
             }
-            // No tolerance: a pattern names the number that the event has.
+            // Numbers are compared exactly, without a tolerance.
             one.as_f64().map(f64::to_bits) == other.as_f64().map(f64::to_bits)
         }
         _ => one == other,
@@ -148,7 +148,7 @@ fn operator(path: &str, fields: &Map<String, Value>) -> Result<Matcher, PatternE
     }
 }
 
-/// Parses an operator whose condition is on texts.
+/// Parses an operator that applies to texts.
 fn text_operator(path: &str, name: &str, value: &Value) -> Result<TextMatcher, PatternError> {
     let ignores_case = value
         .as_object()

@@ -5,11 +5,11 @@ use serde_json::Value;
 const HINT: &str = "Write a comparison such as `[\">\", 0]`, or a range such as \
                     `[\">=\", 0, \"<\", 10]`.";
 
-/// An end of a range.
+/// A bound of a range.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Bound {
     at: f64,
-    /// The range contains the end.
+    /// True if the range contains the bound.
     is_inclusive: bool,
 }
 

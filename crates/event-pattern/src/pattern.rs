@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use crate::error::{PatternError, shown};
 use crate::matcher::Matcher;
 
-/// The name of the alternatives in a pattern.
+/// The field name for a list of alternative patterns.
 const OR: &str = "$or";
 
 /// Limits of a pattern.

@@ -26,7 +26,7 @@ pub struct ShapeField {
     pub name: &'static str,
     /// Its form.
     pub shape: Shape,
-    /// The field may be missing.
+    /// True if the field may be missing.
     pub is_optional: bool,
 }
 

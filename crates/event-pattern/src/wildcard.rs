@@ -1,6 +1,7 @@
 //! Texts with `*` for any number of characters.
 
-/// A text in which `*` stands for any characters. `\*` and `\\` stand for themselves.
+/// A text in which `*` matches any characters. `\*` is a literal star, and `\\` a literal
+/// backslash.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Wildcard {
     /// The texts between the stars; one more than there are stars.

@@ -178,7 +178,7 @@ pub async fn parse_function(
         let files = project_files(&name, &settings, files).or_problem()?;
         let invalid = |problem| Problem { code: ErrorCode::InvalidArgument, ..problem };
         let parsed = parse_project(&files).or_problem().map_err(invalid)?;
-        // `project_files` wrote the project file, so that its lines mean nothing to a user.
+        // `project_files` generated the project file, so its line numbers mean nothing to a user.
         let found = parsed.into_callable(&name).map_err(ProjectError::without_location);
         let (project, callable) = found.or_problem().map_err(invalid)?;
         let callable = callable.ok_or_else(|| {

@@ -1,4 +1,5 @@
-//! Rights of imports: which locations they may read, and which tables and branches they may write.
+//! Rights of imports: the locations that they may read, and the tables and branches that they may
+//! write.
 
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;

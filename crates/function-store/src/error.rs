@@ -22,7 +22,7 @@ pub enum Error {
         /// The version or alias.
         qualifier: String,
     },
-    /// The layer, or the version of one, does not exist.
+    /// The layer or the layer version does not exist.
     #[error("{what}")]
     NoLayer {
         /// The message.

@@ -228,7 +228,7 @@ impl FunctionStore {
     /// Changes a function. The change is durable when this method returns.
     ///
     /// Errors: `function_not_found`; `precondition_failed` for another revision; `commit_conflict`;
-    /// those of the changes.
+    /// the errors of the individual changes.
     pub async fn change(
         &self,
         name: &str,
@@ -264,7 +264,8 @@ impl FunctionStore {
                 check_settings(settings)?;
             }
             let last = match (change, function.versions.keys().next_back().copied()) {
-                // A version that this request publishes is not stored yet, and never the same.
+                // A version that the same request publishes is not stored yet, and never equals the
+                // latest state.
                 (FunctionChange::Publish(_), Some(last)) => {
                     Some(self.version(function, Some(last)).await?)
                 }

@@ -1,7 +1,7 @@
 //! Layers: files that several functions share.
 //!
-//! The ref `layers/NAME` has the versions of a layer. A function that uses a version names its
-//! files itself, so that it works also after the version is deleted.
+//! The ref `layers/NAME` has the versions of a layer. A function stores references to the files of
+//! the layer versions that it uses. So it still works after such a version is deleted.
 
 use std::collections::BTreeMap;
 
@@ -17,20 +17,20 @@ use crate::{Error, NewCode, Result, StoredCode};
 /// Prefix of the refs.
 const REFS: &str = "layers/";
 
-/// Number of refs that are read at once.
+/// Number of refs that are read from the store per page.
 const PAGE: usize = 1_000;
 
-/// Attempts of a change while others change the same layer.
+/// Maximum number of attempts of a change if other requests change the same layer.
 const ATTEMPTS: u32 = 20;
 
 /// Maximum number of versions of a layer, and of statements of a policy.
 const VERSIONS_MAX: usize = 1_000;
 const STATEMENTS_MAX: usize = 100;
 
-/// Folders of a layer whose content is in the folder of a function.
+/// Folders of a layer whose files are placed in the root folder of the function.
 const ROOTS: [&str; 2] = ["python/", "nodejs/"];
 
-/// Folder of the other files.
+/// The function's folder for all other files of layers.
 const OTHERS: &str = "opt";
 
 /// A layer.
@@ -56,7 +56,8 @@ pub struct LayerVersion {
     /// Values that a protocol keeps for its clients.
     #[serde(default)]
     pub attributes: BTreeMap<String, Value>,
-    /// The statements of its policy, by id. They are kept for clients and give no rights.
+    /// The statements of its policy, by id. They are stored and returned to clients, but grant no
+    /// rights.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub policy: BTreeMap<String, Value>,
 }
@@ -67,7 +68,7 @@ pub const LAYERS: &str = "Layers";
 /// A version of a layer that a function uses.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct UsedLayer {
-    /// Its name, as clients know it.
+    /// Its ARN, as clients know it.
     #[serde(rename = "Arn")]
     pub arn: String,
     /// Its files.
@@ -84,7 +85,7 @@ pub enum LayerChange {
         code: NewCode,
         /// The author.
         author: String,
-        /// Values that a protocol keeps.
+        /// Values that a protocol stores.
         attributes: BTreeMap<String, Value>,
     },
     /// Deletes a version, if it exists.
@@ -110,7 +111,7 @@ impl StoredLayer {
 }
 
 impl FunctionStore {
-    /// Returns a layer; none if it never existed.
+    /// Returns a layer; `None` if it never existed.
     pub async fn layer(&self, name: &str) -> Result<Option<StoredLayer>> {
         Ok(self.read_layer(name).await?.map(|(layer, _)| layer))
     }
@@ -137,7 +138,8 @@ impl FunctionStore {
         Ok(Some((decode(name, &bytes)?, bytes)))
     }
 
-    /// Changes a layer; the first version creates it. Durable when it returns.
+    /// Changes a layer; the first version creates it. The change is durable when this method
+    /// returns.
     ///
     /// Errors: `function_not_found` for an unknown layer or version; `invalid_argument`;
     /// `already_exists` for a statement; `commit_conflict`.

@@ -23,7 +23,8 @@ pub struct QualifierSettings {
     /// The settings of asynchronous calls, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub invoke: Option<InvokeConfig>,
-    /// The statements of the policy, by id. They are kept for clients and give no rights.
+    /// The statements of the policy, by id. They are stored and returned to clients, but grant no
+    /// rights.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub policy: BTreeMap<String, Value>,
 }
@@ -44,22 +45,23 @@ pub enum UrlAuth {
 pub struct FunctionUrl {
     /// The authentication of requests.
     pub auth: UrlAuth,
-    /// Rules for requests of web pages of other origins; none: no such requests.
+    /// The CORS rules, for requests of web pages of other origins; `None` allows no such requests.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cors: Option<Cors>,
     /// Time of its creation.
     pub created: Timestamp,
     /// Time of its last change.
     pub modified: Timestamp,
-    /// Identity that changed it last, with whose rights requests without a signature call.
+    /// Identity that made the last change. Requests without a signature call the function with its
+    /// rights.
     pub actor: Actor,
 }
 
-/// Rules for requests of web pages of other origins, in the form of Lambda's API.
+/// CORS rules: rules for requests of web pages of other origins, in the form of Lambda's API.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", default, deny_unknown_fields)]
 pub struct Cors {
-    /// The page's cookies may be sent.
+    /// True if requests may include cookies.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub allow_credentials: Option<bool>,
     /// Headers that a page may send.
@@ -74,7 +76,7 @@ pub struct Cors {
     /// Headers of responses that a page may read.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expose_headers: Option<Vec<String>>,
-    /// Seconds for which a browser keeps these rules.
+    /// Time in seconds for which a browser caches these rules.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_age: Option<u32>,
 }
@@ -82,10 +84,10 @@ pub struct Cors {
 /// The settings of asynchronous calls.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InvokeConfig {
-    /// Retries of a failed call; none for the default.
+    /// Retries of a failed call; `None` uses the default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retries: Option<u32>,
-    /// Age in seconds at which a call is no longer retried; none for the default.
+    /// Age in seconds at which a call is no longer retried; `None` uses the default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_age_seconds: Option<u32>,
     /// The function, with a version or alias, that receives a record of each successful call.
@@ -120,7 +122,7 @@ pub enum QualifierChange {
 }
 
 impl StoredFunction {
-    /// Returns the settings of a version or alias; none for the latest state.
+    /// Returns the settings of a version or alias; `None` for the latest state.
     pub fn settings_of(&self, qualifier: Option<&str>) -> Option<&QualifierSettings> {
         self.qualifiers.get(qualifier.unwrap_or(LATEST))
     }

@@ -31,7 +31,7 @@ struct Call {
     runs: bool,
 }
 
-/// Maximum number of owners listed in the reason why a call waits.
+/// Maximum number of owners listed in the reason for a call's wait.
 const NAMED_MAX: usize = 5;
 
 /// A registered call, which is removed from the registry when this value is dropped.
@@ -81,7 +81,7 @@ impl Drop for RegisteredCall<'_> {
 }
 
 impl Functions {
-    /// Returns the running and queued calls, with the reasons why they wait.
+    /// Returns the running and queued calls. Queued calls have a reason for their wait.
     pub fn calls(&self) -> Vec<FunctionCall> {
         self.calls_where(|_| true)
     }
@@ -112,7 +112,7 @@ impl Functions {
     }
 }
 
-/// Returns the reason why a call waits, as text.
+/// Returns the reason for a call's wait, as text.
 fn reason(call: &Call, number: u64, stats: &QueueStats) -> String {
     let Some((position, wanted)) = stats.order.get(&number).copied() else {
         return "queued: about to start, or far behind".to_owned();
@@ -140,7 +140,8 @@ fn reason(call: &Call, number: u64, stats: &QueueStats) -> String {
     )
 }
 
-/// Returns the owners that hold the most resources, and the resources of idle instances, as text.
+/// Returns, as text, the owners with the largest shares of the resources, and the resources of idle
+/// instances.
 fn holders(stats: &QueueStats, shown: impl Fn((usize, u64)) -> String) -> String {
     let mut owners: Vec<_> = stats.owners.iter().collect();
     owners.sort_by_key(|(_, (running, bytes))| std::cmp::Reverse((*bytes, *running)));

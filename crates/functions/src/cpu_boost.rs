@@ -1,9 +1,9 @@
 //! CPU boost of starting calls, limited per owner.
 //!
 //! A starting call has a higher CPU weight, so that short calls do not wait behind long-running
-//! ones. An owner that starts one long call after another would keep the boost forever. So CPU time
-//! beyond a short call counts against its owner, and an owner that recently used much of it loses
-//! the boost.
+//! ones. Without a limit, an owner with many successive long calls would always have the boost. So
+//! CPU time beyond a short call counts against its owner, and an owner that recently used much of
+//! it loses the boost.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-/// The longest boost of a call. It also bounds the boosted CPU time of the call on one processor.
+/// Maximum duration of a call's boost. It also bounds the boosted CPU time of the call on one
+/// processor.
 const BOOST_MAX: Duration = Duration::from_secs(1);
 
 /// CPU time of a call that does not count against its owner.
@@ -20,13 +21,13 @@ const SHORT_CALL: Duration = Duration::from_millis(100);
 /// CPU time at which an owner loses the boost.
 const USED_MAX: Duration = Duration::from_secs(2);
 
-/// Divisor of the decay: each second of elapsed time removes a fifth of a second of used CPU time.
+/// Divisor of the decay: the counted CPU time decreases by a fifth of the elapsed time.
 const DECAY: u32 = 5;
 
-/// Number of owners above which those without recorded CPU time are removed.
+/// Number of owners above which owners without counted CPU time are removed.
 const OWNERS_MAX: usize = 64;
 
-/// CPU time that owners used recently, for example by long calls.
+/// Recently used CPU time of each owner, for example by long calls.
 #[derive(Debug, Default)]
 pub(crate) struct CpuBoost(Mutex<HashMap<Arc<str>, Used>>);
 
@@ -60,7 +61,7 @@ impl CpuBoost {
             owners.retain(|_, used| !used.remaining(now).is_zero());
         }
         let before = owners.get(owner).map_or(Duration::ZERO, |used| used.remaining(now));
-        // The cap limits the time for which an owner gets no boost.
+        // The cap limits the time without boost for an owner.
         let time = (before + time).min(2 * USED_MAX);
         owners.insert(owner.clone(), Used { time, updated: now });
     }

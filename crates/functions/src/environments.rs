@@ -52,14 +52,14 @@ impl Functions {
         pruned
     }
 
-    /// Removes environments that were not used for at least this time and that no call is using.
+    /// Removes environments without use for at least this time, except those of running calls.
     pub async fn prune(&self, unused_for: Duration) -> Result<PrunedEnvironments> {
         let mut pruned = PrunedEnvironments::default();
         for environment in self.environments().await {
             if !self.0.environments.is_unused(&environment.id, unused_for) {
                 continue;
             }
-            // Idle instances do not count as a use, so end them.
+            // End the idle instances, because they do not count as use.
             let of_this = |held: &Environment| held.id == environment.id;
             self.0.queue.end_idle_of(of_this);
             self.0.zygotes.end_unused(of_this);
@@ -76,7 +76,7 @@ impl Functions {
         Ok(pruned)
     }
 
-    /// Resolves an environment's packages again. Running calls keep the old ones; the next call
+    /// Resolves an environment's packages again. Running calls keep the old packages; the next call
     /// uses the new ones. Errors: `environment_not_found`, `environment_failed`.
     pub async fn rebuild(
         &self,

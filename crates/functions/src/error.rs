@@ -88,10 +88,11 @@ pub enum Error {
         label: String,
         /// The time limit.
         limit: Duration,
-        /// True if the function did not start, because its packages were still being imported for
-        /// the first time.
+        /// True if the limit expired before the function started, during the first import of its
+        /// packages.
         importing: bool,
-        /// The stack of the user's code, outermost frame first, if the process answered in time.
+        /// The stack of the user's code, outermost frame first. Empty if the process did not report
+        /// it in time.
         frames: Vec<Frame>,
     },
     /// The function used more space in `/tmp` than its limit.
@@ -154,7 +155,7 @@ pub enum Error {
         own: usize,
         /// The owner of the call.
         owner: String,
-        /// Maximum number of queued calls; one owner may use only a part of it.
+        /// Maximum number of queued calls in total; the limit of one owner is lower.
         limit: usize,
     },
     /// An instance's output has an invalid format.
@@ -190,7 +191,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// Returns a function that converts a system error and names the failed operation.
+    /// Returns a function that converts a system error to an error with the failed operation.
     pub(crate) fn io(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> Error {
         let what = what.into();
         move |source| Error::Io { what, source }
@@ -198,7 +199,7 @@ impl Error {
 }
 
 impl Error {
-    /// Applies `map` to every text in the error that comes from user code: messages, reasons and
+    /// Applies `map` to all texts of the error that come from user code: messages, reasons and
     /// source lines.
     #[must_use]
     pub fn map_text(mut self, map: impl Fn(&str) -> String) -> Self {

@@ -1,5 +1,5 @@
 //! The execution of one call: in an idle instance, in a clone of the environment's zygote, or in a
-//! new process. If the call runs out of memory, it may be attempted again with more.
+//! new process. A call that runs out of memory may run a second time with more memory.
 
 use std::time::Instant;
 
@@ -23,7 +23,7 @@ pub(crate) struct Execution<'a> {
     pub(crate) permit: &'a Permit<IdleInstance>,
     pub(crate) sink: &'a mpsc::Sender<FunctionEvent>,
     pub(crate) cancelled: &'a CancellationToken,
-    /// The time at which the call must have ended.
+    /// The deadline of the call.
     pub(crate) until: Instant,
     /// Waiting times of the call, and resources used outside its process.
     pub(crate) outside: Usage,
@@ -33,7 +33,7 @@ pub(crate) struct Execution<'a> {
 type FinishedCall = (Outcome, Option<WarmInstance>);
 
 impl Execution<'_> {
-    /// Runs a function. If it runs out of memory, it is run once more with twice the memory, if the
+    /// Runs a function. If it runs out of memory, runs it once more with twice the memory, if the
     /// machine has enough. A function with network access runs only once, because a second run
     /// would repeat its requests.
     pub(crate) async fn run(
@@ -67,7 +67,7 @@ impl Execution<'_> {
             // The second process has more memory than an idle instance may have, so it is not
             // reused.
             Ok((second, _)) => second,
-            // The usage of the first attempt is charged in any case.
+            // The usage of the first attempt is always charged.
             Err(error) => return Ok((Outcome { returned: Err(error), ..first }, None)),
         };
         if let Err(Error::MemoryLimit { limit, retried_with, .. }) = &mut second.returned {
@@ -117,14 +117,14 @@ impl Execution<'_> {
         };
         match instance.finish(self.limits_of(invocation)).await {
             Ok((outcome, warm)) => Ok(Some((outcome.begun(false), warm))),
-            // The instance ended while it was idle, so a new one is needed.
+            // The instance ended while it was idle, so the call needs a new one.
             Err(Error::NotCloned { .. }) => Ok(None),
             Err(error) => Err(error),
         }
     }
 
-    /// Runs a function in an instance from this origin. If the zygote cannot be cloned because it
-    /// has just ended, the function runs in a new process, which counts as a cold start.
+    /// Runs a function in an instance from this origin. If the zygote has just ended and cannot be
+    /// cloned, the function runs in a new process, which counts as a cold start.
     async fn run_new(&self, origin: Origin, invocation: &Invocation) -> Result<FinishedCall> {
         let policy = tokio::select! {
             biased;
@@ -174,7 +174,7 @@ impl Execution<'_> {
         CallDeadline { until: self.until, boost, cancelled: self.cancelled.clone() }
     }
 
-    /// Returns the origin of a call's instance, whether the start is cold, and the CPU time of the
+    /// Returns the origin of a call's instance, true for a cold start, and the CPU time of the
     /// start in microseconds.
     async fn origin(&self, invocation: &Invocation) -> Result<(Origin, bool, u64)> {
         let inner = &self.functions.0;
@@ -212,8 +212,8 @@ impl Execution<'_> {
         policy
     }
 
-    /// Returns the zygote for a call. A zygote continues to start even if the call is cancelled, so
-    /// that the next call can use it.
+    /// Returns the zygote for a call. If the call is cancelled, the zygote continues to start, for
+    /// use by the next call.
     async fn zygote(&self, invocation: &Invocation) -> ZygoteLookup {
         let inner = &self.functions.0;
         let (zygotes, environment) = (inner.zygotes.clone(), invocation.environment.clone());

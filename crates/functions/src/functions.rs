@@ -37,7 +37,7 @@ pub(crate) struct Inner {
     /// Cancelled when the last handle is dropped.
     pub(crate) closing: DropGuard,
     pub(crate) isolation: Isolation,
-    /// The huge-page file system for results, or the reason why memory files are used.
+    /// The huge-page file system for results, or the reason for memory files instead.
     pub(crate) pages: std::result::Result<Arc<HugePageFs>, String>,
     pub(crate) nameservers: Option<Vec<SocketAddr>>,
     pub(crate) connections: Arc<ConnectionCap>,
@@ -45,8 +45,8 @@ pub(crate) struct Inner {
 }
 
 impl Functions {
-    /// Starts the spawner. If the host does not support sandboxes, this still succeeds, but each
-    /// call fails. [`Functions::warnings`] contains the reason.
+    /// Starts the spawner. On a host without support for sandboxes, the start succeeds but each
+    /// call fails. [`Functions::warnings`] then contains the reason.
     pub async fn start(options: FunctionsOptions) -> Result<Functions> {
         let own = options.own_dir.clone();
         std::fs::create_dir_all(&own).map_err(Error::io("create the functions' folder"))?;
@@ -111,14 +111,14 @@ impl Functions {
         warnings
     }
 
-    /// Returns true if functions write their results to huge pages, which requires that the host
-    /// has them and that this user may use them.
+    /// Returns true if functions write their results to huge pages. This requires huge pages on the
+    /// host and permission for this user.
     pub fn uses_huge_pages(&self) -> bool {
         self.0.pages.is_ok()
     }
 
     /// Rejects an environment that cannot be built on this host, because a Python version is
-    /// missing or a requirement is invalid. Starts and downloads nothing.
+    /// missing or a requirement is invalid. Starts no process and downloads nothing.
     pub fn check_environment(&self, spec: &EnvironmentSpec) -> Result<()> {
         Ok(self.0.environments.check(spec)?)
     }
@@ -163,8 +163,8 @@ fn environments_options(options: &FunctionsOptions) -> EnvironmentsOptions {
     }
 }
 
-/// Creates the huge-page file system for results, or returns the reason for memory files. Memory
-/// files are used if functions run as the server's user, which could make them writable.
+/// Creates the huge-page file system for results, or returns the reason for memory files. Functions
+/// that run as the server's user could make such files writable, so their results use memory files.
 fn pages(isolation: Isolation, users_apart: bool) -> std::result::Result<Arc<HugePageFs>, String> {
     match (isolation, users_apart) {
         (Isolation::Process, _) => Err("functions run without isolation".to_owned()),

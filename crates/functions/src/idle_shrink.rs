@@ -1,6 +1,6 @@
-//! Shrinking of idle instances: a process that has been idle for some time returns memory that it
-//! does not need. The process is resumed briefly for that, and paused again. A call may use the
-//! process at any time, because requests are handled in order.
+//! Shrinking of idle instances: an idle process returns unneeded memory to the kernel. For this,
+//! the runtime resumes the paused process briefly. A call can arrive during this time, because the
+//! process handles its requests in order.
 
 use std::time::{Duration, Instant};
 
@@ -10,31 +10,31 @@ use tokio::sync::oneshot;
 use crate::warm_instance::WarmInstance;
 use crate::worker::Message;
 
-/// Idle time before an instance shrinks, and before it tries again. The delay is long, because
-/// returning and reallocating memory takes some milliseconds.
+/// Idle time before the first attempt to shrink an instance, and between attempts. The time is
+/// long, because returning and reallocating memory takes some milliseconds.
 const REST_AFTER: Duration = Duration::from_secs(5);
 
-/// Time limit of an attempt, and maximum number of attempts, because user code may report
-/// completion and continue to run.
+/// Time limit of an attempt, and maximum number of attempts. Both protect against user code that
+/// continues to run after it reported completion.
 const RUN_MAX: Duration = Duration::from_millis(100);
 const TRIES_MAX: u32 = 3;
 
-/// The progress of the shrinking.
+/// The state of shrinking.
 #[derive(Debug)]
 pub(crate) enum ShrinkState {
     /// The process is idle: the start of the idle time, and the number of attempts that timed out.
     Awake(Instant, u32),
-    /// The process is running to return memory.
+    /// The process is running and returns memory.
     Running(Instant, u32),
     /// The process is being paused.
     Stopping(oneshot::Receiver<Option<ResourceUsage>>, Box<ShrinkState>),
-    /// Complete.
+    /// Shrinking is complete.
     Done,
 }
 
 impl ShrinkState {
     pub(crate) fn of(warm: &WarmInstance) -> ShrinkState {
-        // A process without a zygote shares no memory, so nothing can be returned.
+        // A process without a zygote shares no memory, so it has nothing to return.
         if warm.zygote.is_some() {
             ShrinkState::Awake(Instant::now(), 0)
         } else {
@@ -47,7 +47,7 @@ impl ShrinkState {
         matches!(self, ShrinkState::Running(..) | ShrinkState::Stopping(..))
     }
 
-    /// Performs the next step if it is due; `None` if the process is no longer usable.
+    /// Performs the next step if it is due. Returns `None` if the process is no longer usable.
     pub(crate) fn next(self, warm: &mut WarmInstance) -> Option<ShrinkState> {
         match self {
             ShrinkState::Awake(since, tries) if since.elapsed() >= REST_AFTER => {
@@ -80,7 +80,7 @@ impl ShrinkState {
     }
 }
 
-/// Returns true if a process has reported completion.
+/// Returns true if the process has reported that shrinking is complete.
 fn has_rested(warm: &WarmInstance) -> bool {
     let said = warm.channel.get_ref().receive();
     said.ok()

@@ -24,7 +24,7 @@ use crate::worker_io::{CallResources, LineSink, Readers, listen, listen_to_pipe,
 use crate::zygote::Zygote;
 use crate::{Argument, ArgumentValue, Error, FunctionEvent, Invocation, Outcome, Result};
 
-/// Time that a function has to end after it was requested to stop.
+/// Time limit for a function to end after a stop request.
 const GRACE: Duration = Duration::from_secs(1);
 
 /// Time limit for reading the remaining messages of a call after it was stopped.
@@ -50,7 +50,7 @@ pub(crate) struct NewInstance<'a> {
     pub(crate) pages: Option<Arc<HugePageFs>>,
 }
 
-/// The time at which a call must have ended, and the length of its CPU boost.
+/// The deadline of a call, and the duration of its CPU boost.
 pub(crate) struct CallDeadline {
     pub(crate) until: Instant,
     pub(crate) boost: Duration,
@@ -64,7 +64,7 @@ struct SentCall {
     pages: Option<Arc<HugePageFs>>,
     policy: Option<EgressPolicy>,
     started: Instant,
-    /// True if the process is a clone, which may have ended before the call starts.
+    /// True if the process is a clone, which can end before the call starts.
     cloned: bool,
 }
 
@@ -75,14 +75,14 @@ pub(crate) struct Instance {
     files: Vec<WorkerFile>,
     running: RunningProcess,
     zygote: Option<Arc<Zygote>>,
-    /// True if the process is a clone, whose zygote may have ended before the call starts.
+    /// True if the process is a clone, whose zygote can end before the call starts.
     cloned: bool,
     started: Instant,
     said: oneshot::Receiver<WorkerMessages>,
     printed: [OutputReaders; 2],
     /// Aborts all readers of the process's messages and output.
     listening: AbortHandle,
-    /// Cancelled when the call has ended and its process is kept for another call.
+    /// Cancelled at the end of the call, if its process is kept for another call.
     pause: CancellationToken,
     /// The usage of the call's streamed inputs.
     fed: Arc<FeedUsage>,
@@ -139,7 +139,7 @@ impl Instance {
         };
         let (mine, theirs) = Channel::pair().map_err(Error::io("create a socket"))?;
         let reuse = reusable(invocation) && !matches!(origin, Origin::Folder(_));
-        // A process that is reused might keep the file open for writing, so it does not get one.
+        // A process that is reused could keep the file open for writing, so it gets none.
         let pages = pages.filter(|_| !reuse);
         let how = worker::CallSettings { reuse, huge_pages: pages.is_some() };
         let sent = worker::send_task(&mine, invocation, &project, how)?;
@@ -237,8 +237,8 @@ impl Instance {
     }
 
     /// Waits for the call, and ends the process unless it can be reused. The outcome includes the
-    /// usage; if an error is returned, the usage is unknown. A reusable process is also returned,
-    /// and may not be paused yet.
+    /// usage; after an error, the usage is unknown. A reusable process is also returned, and may
+    /// still be running.
     pub(crate) async fn finish(
         mut self,
         CallDeadline { until, boost, cancelled }: CallDeadline,
@@ -391,7 +391,7 @@ impl Instance {
         Ok((Outcome { returned, usage }, warm))
     }
 
-    /// Requests that the process ends, and kills it after a timeout.
+    /// Requests the end of the process, and kills it after a timeout.
     async fn stop(&mut self) -> Result<ProcessEnd> {
         self.running.signal(Signal::Terminate);
         if let Ok(ended) = tokio::time::timeout(GRACE, self.running.ended()).await {
@@ -408,8 +408,8 @@ fn inodes(files: &[WorkerFile]) -> Vec<u64> {
     files.iter().filter_map(of).collect()
 }
 
-/// Returns true if another call may use the process. A call with streamed rows cannot, because the
-/// process may keep these rows.
+/// Returns true if another call may use the process. False after a call with streamed rows, because
+/// the process may keep these rows.
 pub(crate) fn reusable(invocation: &Invocation) -> bool {
     let is_fed = |argument: &Argument| matches!(argument.value, ArgumentValue::Streamed(_));
     invocation.reuse

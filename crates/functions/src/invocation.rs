@@ -28,8 +28,8 @@ pub struct Invocation {
     pub limits: Limits,
     /// The label shown to users: the model's name.
     pub label: String,
-    /// Memory and disk quota for the rows of a generator function; by default memory without a
-    /// limit.
+    /// The memory and disk quota for the rows of a generator function. `None` means unlimited
+    /// memory and no disk.
     pub room: Option<TableQuota>,
     /// True if later calls of this function may reuse the process. Reuse requires the same files,
     /// packages and limits, and no network access. `/tmp` is emptied between calls; modules and
@@ -37,7 +37,7 @@ pub struct Invocation {
     pub reuse: bool,
     /// The owner and priority of the call.
     pub share: CallOwner,
-    /// When cancelled, cancels the call unless it has already started.
+    /// A token that cancels the call if it has not started yet.
     pub begins_until: CancellationToken,
     /// The call's access to the lake, for `headwater.lake`.
     pub lake: Option<Arc<dyn LakeAccess>>,
@@ -46,7 +46,7 @@ pub struct Invocation {
 /// The owner and priority of a call, which determine its position in the queue.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CallOwner {
-    /// A run or a caller, as shown to users. Owners share the queue fairly.
+    /// The owner, a run or a caller, as shown to users. Owners share the queue fairly.
     pub owner: Arc<str>,
     /// The job that the call belongs to, if any.
     pub job: Option<JobId>,
@@ -62,8 +62,8 @@ impl Default for CallOwner {
 }
 
 impl Invocation {
-    /// Returns the size of the arguments in bytes, of tables and of values as text. Streamed rows
-    /// are counted when they are sent.
+    /// Returns the size of the arguments in bytes: tables, and values as text. Streamed rows are
+    /// counted when they are sent.
     pub(crate) fn bytes(&self) -> u64 {
         let bytes = |argument: &Argument| match &argument.value {
             ArgumentValue::Table(table) | ArgumentValue::Batches(table) => table.bytes(),
@@ -73,7 +73,7 @@ impl Invocation {
         self.arguments.iter().map(bytes).sum()
     }
 
-    /// Returns a copy without the arguments, because they may be large.
+    /// Returns a copy without the arguments, which may be large.
     pub(crate) fn bare(&self) -> Invocation {
         Invocation {
             environment: self.environment.clone(),
@@ -107,7 +107,7 @@ pub struct Argument {
 pub enum ArgumentValue {
     /// A `pyarrow.Table` over shared memory, without a copy.
     Table(SharedTable),
-    /// The same rows as record batches, which can be iterated repeatedly.
+    /// The rows of a table as record batches that can be iterated repeatedly.
     Batches(SharedTable),
     /// Record batches that are computed while the function reads them.
     Streamed(StreamedInput),
@@ -129,7 +129,7 @@ pub enum Returns {
 /// An event while a function runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FunctionEvent {
-    /// A line was printed.
+    /// A printed line.
     Line {
         /// The output stream.
         stream: LogStream,
@@ -157,7 +157,7 @@ impl Outcome {
         self.usage.cold_starts > 0
     }
 
-    /// Sets whether the call was a cold start.
+    /// Marks the call as a cold start or not.
     pub(crate) fn begun(mut self, cold: bool) -> Self {
         self.usage.cold_starts = u64::from(cold);
         self
@@ -182,6 +182,6 @@ pub enum FunctionResult {
     Table(SharedTable),
     /// True or false.
     Bool(bool),
-    /// JSON from user code, which has not been validated.
+    /// Unvalidated JSON from user code.
     Json(Bytes),
 }

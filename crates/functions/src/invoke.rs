@@ -14,9 +14,9 @@ use crate::warm_instance::IdleInstance;
 use crate::{Error, FunctionEvent, FunctionResult, Invocation, Limits, Outcome, Result};
 
 impl Functions {
-    /// Runs a function once and waits for its outcome. It runs in an idle instance if the
-    /// invocation allows that, otherwise in a new one. Printed lines are sent to `sink` while it
-    /// runs; a full sink blocks the function, a closed one discards the lines. Dropping the future
+    /// Runs a function once and waits for its outcome. Uses an idle instance if the invocation
+    /// allows it, otherwise a new one. Printed lines are sent to `sink` while the function runs. A
+    /// full sink blocks the function, and a closed sink discards the lines. Dropping the future
     /// kills the process.
     pub async fn invoke(
         &self,
@@ -86,7 +86,7 @@ impl Functions {
         }
     }
 
-    /// Executes a call that has a permit. Its instance is kept for other calls if it can be reused.
+    /// Executes a call with a permit, and keeps a reusable instance for other calls.
     async fn execute(
         &self,
         mut permit: Permit<IdleInstance>,

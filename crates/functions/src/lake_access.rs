@@ -1,8 +1,8 @@
 //! Requests of running functions to the lake: objects, queries, rows to append.
 //!
-//! The worker sends a request over its socket, with the content in a memory file. It waits for the
-//! answer, also in a memory file: a line of JSON, and the content. This crate only transports
-//! requests and answers; an implementation of [`LakeAccess`] decides what a function may do.
+//! The worker sends a request over its socket, with the content in a memory file. The answer also
+//! arrives in a memory file: a line of JSON, and the content. This crate only transports requests
+//! and answers. An implementation of [`LakeAccess`] checks and executes them.
 
 use std::io::Write;
 use std::os::fd::OwnedFd;
@@ -27,8 +27,7 @@ pub trait LakeAccess: std::fmt::Debug + Send + Sync {
     /// Answers a request. Errors are raised in the function.
     async fn answer(&self, request: LakeRequest) -> Result<LakeAnswer, Problem>;
 
-    /// Discards the effects that the call has prepared so far, because the call runs again from its
-    /// start.
+    /// Discards the uncommitted effects of the call, because the call runs again from its start.
     fn restart(&self);
 }
 
@@ -74,7 +73,7 @@ pub struct LakeAnswer {
     pub content: Vec<Bytes>,
 }
 
-/// A request in the form in which the worker sends it. It may come from any code of the function.
+/// A request in the format of the worker. The sender can be any code of the function.
 #[derive(Debug, Deserialize)]
 #[serde(tag = "operation", rename_all = "snake_case")]
 pub(crate) enum LakeMessage {
@@ -106,7 +105,7 @@ pub(crate) async fn answer(
         written.inspect_err(|error| tracing::warn!(%error, "cannot respond to a function"));
     let written = written.ok();
     let files: Vec<_> = written.iter().map(MemoryFile::descriptor).collect();
-    // The socket's buffer is large enough for the replies that a correct worker has not read.
+    // The socket's buffer has space for all replies that a correct worker has not read.
     let _ = channel.send(b"lake", &files);
 }
 
@@ -139,7 +138,7 @@ async fn request(message: LakeMessage, file: Option<OwnedFd>) -> Result<LakeRequ
     })
 }
 
-/// Writes an answer to a sealed memory file. Each part is freed once it is written.
+/// Writes an answer to a sealed memory file. Frees each part after it is written.
 fn write(head: &str, content: Vec<Bytes>) -> Result<MemoryFile> {
     let failed = || Error::io("write a memory file");
     let mut file = MemoryFile::create("headwater-lake")?;
@@ -150,7 +149,7 @@ fn write(head: &str, content: Vec<Bytes>) -> Result<MemoryFile> {
     MemoryFile::seal(file.into())
 }
 
-/// Copies the content of a memory file, after sealing it; `None` if it is too large.
+/// Seals a memory file and copies its content; `None` if it is too large.
 fn read(file: OwnedFd) -> Result<Option<Bytes>> {
     let file = MemoryFile::seal(file)?;
     match file.bytes() {

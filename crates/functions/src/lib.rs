@@ -2,9 +2,9 @@
 //! Arrow memory.
 //!
 //! [`Functions`] is the handle. It builds an [`Environment`] for a set of packages and runs a
-//! user's Python function in it: in a separate process, which the spawner creates in Linux
-//! namespaces and with limits. Inputs are mapped from sealed memory files, and the output is
-//! returned in the same way. The caller receives printed lines while the function runs.
+//! user's Python function in it. Each function runs in a separate process, which the spawner
+//! creates in Linux namespaces and with limits. Inputs and output are sealed memory files, which
+//! the receiver maps. The caller receives printed lines while the function runs.
 //!
 //! This crate uses Arrow and processes, but never the tables of the lake. It does not read
 //! environment variables or the home folder, and the process that uses [`Functions`] never forks.

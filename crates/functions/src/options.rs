@@ -1,5 +1,5 @@
-//! Options of the function runtime. The caller provides values that depend on the machine, such as
-//! the locations of interpreters.
+//! Options of the function runtime. The caller provides machine-dependent values, such as the
+//! locations of interpreters.
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -13,8 +13,8 @@ pub enum Isolation {
     /// Separate namespaces, a read-only root, no capabilities, limits enforced by the kernel.
     #[default]
     Sandbox,
-    /// Only a separate process, for hosts without user namespaces. The function can read what the
-    /// server's user can read, and can use the network.
+    /// A separate process without a sandbox, for hosts without user namespaces. The function has
+    /// the file access of the server's user, and unrestricted network access.
     Process,
 }
 
@@ -33,7 +33,7 @@ impl std::str::FromStr for Isolation {
 /// Limits of idle zygotes.
 #[derive(Debug, Clone)]
 pub struct ZygoteOptions {
-    /// Whether zygotes are used.
+    /// True to use zygotes.
     pub enabled: bool,
     /// Idle time after which a zygote ends.
     pub idle_max: Duration,
@@ -57,31 +57,31 @@ impl Default for ZygoteOptions {
 pub struct FunctionsOptions {
     /// Command that starts the spawner.
     pub spawner: SpawnCommand,
-    /// Folder of this server's temporary files; created if missing.
+    /// Folder for this server's temporary files; created if missing.
     pub own_dir: PathBuf,
-    /// Folder of the environments, one subfolder each; created if missing. All servers of a user
+    /// Folder of the environments, each in a subfolder; created if missing. All servers of a user
     /// may share it.
     pub environments_dir: PathBuf,
-    /// Folder into which `uv` is installed if the machine has none.
+    /// Folder for the installation of `uv` if the machine has none.
     pub tools_dir: PathBuf,
-    /// uv's cache. It is on the same file system as `environments_dir`, so that files are linked
-    /// instead of copied.
+    /// Folder of uv's cache. It is on the same file system as `environments_dir`, so that files are
+    /// linked instead of copied.
     pub cache_dir: PathBuf,
     /// Maximum memory of all running functions, in bytes.
     pub memory_bytes_total: u64,
     /// Maximum number of running instances.
     pub concurrency: usize,
-    /// Maximum number of queued calls; an owner may use only a part of it.
+    /// Maximum number of queued calls in total; the limit of one owner is lower.
     pub waiting_max: usize,
-    /// Folders with interpreters and `uv`, in order: usually those of `PATH`.
+    /// Folders with interpreters and `uv`, in search order: usually those of `PATH`.
     pub python_search: Vec<PathBuf>,
     /// DNS servers for functions with network access; by default those of `/etc/resolv.conf`.
     pub nameservers: Option<Vec<SocketAddr>>,
-    /// Addresses of this host that functions may reach. Only for tests on a machine without a
+    /// Addresses of this host that functions may connect to. Only for tests on a machine without a
     /// second host.
     pub reachable_own: Vec<IpAddr>,
-    /// Maximum number of connections of all functions; by default as many as free file descriptors
-    /// allow.
+    /// Maximum number of connections of all functions. The default depends on the number of free
+    /// file descriptors.
     pub connections_max: Option<usize>,
     /// The isolation of functions.
     pub isolation: Isolation,

@@ -1,4 +1,4 @@
-//! The outcome of a call, from the messages of its worker and the end of its process.
+//! The outcome of a call, determined from its worker's messages and its process's exit.
 
 use std::os::fd::OwnedFd;
 use std::time::Duration;
@@ -13,8 +13,8 @@ use crate::streaming_input::FeedUsage;
 use crate::worker::FinalMessage;
 use crate::{Error, FunctionResult, Invocation, Result, Returns, SharedTable};
 
-/// Exceptions of Python, numpy and pyarrow for exhausted memory, by their full names. Other
-/// exceptions with the same class names have other meanings.
+/// Full names of the exceptions of Python, numpy and pyarrow for exhausted memory. Other exceptions
+/// with the same class names have other meanings.
 const OUT_OF_MEMORY: [&str; 4] = [
     "MemoryError",
     "numpy._core._exceptions._ArrayMemoryError",
@@ -44,7 +44,7 @@ pub(crate) fn usage(
 /// The state of a call after it has ended.
 pub(crate) struct CallEnd<'a> {
     pub(crate) ended: ProcessEnd,
-    /// The reason why the runtime ended the call; `None` if it ended by itself.
+    /// The reason for which the runtime ended the call; `None` if the call ended by itself.
     pub(crate) stopped: Option<InstanceStopReason>,
     pub(crate) fed: &'a FeedUsage,
     pub(crate) policy: Option<&'a EgressPolicy>,
@@ -55,7 +55,7 @@ pub(crate) struct CallEnd<'a> {
     pub(crate) files: Vec<WorkerFile>,
 }
 
-/// Determines the result from the end of the process and the worker's messages.
+/// Determines the result from the process's exit and the worker's messages.
 pub(crate) async fn conclude(invocation: &Invocation, end: CallEnd<'_>) -> Result<FunctionResult> {
     let CallEnd { ended, stopped, fed, policy, message: said, result_file: given, files } = end;
     let label = invocation.label.clone();
@@ -67,7 +67,7 @@ pub(crate) async fn conclude(invocation: &Invocation, end: CallEnd<'_>) -> Resul
     if stopped != Some(InstanceStopReason::Cancelled)
         && let Some(error) = fed.take_failure()
     {
-        // A result that was computed from incomplete rows is discarded.
+        // Discard a result that was computed from incomplete rows.
         return Err(error);
     }
     match (said, stopped) {
@@ -135,7 +135,7 @@ fn read_table(invocation: &Invocation, table: Result<SharedTable>) -> Result<Fun
 /// Maximum size of a result that is not a table, in bytes.
 const VALUE_BYTES_MAX: u64 = 16 << 20;
 
-/// Reads the JSON that a function returned. It comes from user code and may have any content.
+/// Parses the JSON that a function returned. User code can return any content.
 fn read_value(invocation: &Invocation, file: OwnedFd) -> Result<FunctionResult> {
     let bad = |reason: String| bad_output(invocation, reason);
     let file = MemoryFile::seal(file).map_err(|error| bad(error.to_string()))?;

@@ -1,4 +1,4 @@
-//! The C library that zygotes preload, so that clones keep sharing unchanged pages.
+//! The C library that zygotes preload. It keeps unchanged pages shared between zygote and clones.
 
 use std::path::{Path, PathBuf};
 

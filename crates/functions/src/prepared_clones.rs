@@ -1,4 +1,4 @@
-//! Clones of a zygote that are prepared before a call needs them.
+//! Clones of a zygote that are created before a call needs them.
 
 use std::time::{Duration, Instant};
 
@@ -8,15 +8,15 @@ use parking_lot::Mutex;
 use crate::instance_spec::clone_plan;
 use crate::{Limits, Result};
 
-/// Number of clones prepared during bursts of calls, and time for which they are kept after the
+/// Number of clones prepared during bursts of calls, and the time for which they are kept after the
 /// last call.
 const COUNT_BUSY: usize = 4;
 const BUSY: Duration = Duration::from_secs(5);
 
-/// Age at which a clone is assumed to have started.
+/// Age at which a prepared clone counts as started.
 const STARTED_AFTER: Duration = Duration::from_millis(100);
 
-/// Prepared clones of one zygote, each waiting for a call with the limits that it was created for.
+/// Prepared clones of one zygote. Each waits for a call with the limits for which it was created.
 #[derive(Debug, Default)]
 pub(crate) struct PreparedClones(Mutex<State>);
 
@@ -24,8 +24,8 @@ pub(crate) struct PreparedClones(Mutex<State>);
 struct State {
     /// The prepared clones, oldest first.
     clones: Vec<PreparedClone>,
-    /// Time until which several clones are prepared, because calls arrived faster than clones
-    /// started.
+    /// End of the period in which several clones are prepared, because calls arrived faster than
+    /// clones started.
     busy_until: Option<Instant>,
 }
 
@@ -57,7 +57,8 @@ impl State {
 }
 
 impl PreparedClones {
-    /// Returns a clone of a zygote for a call: a prepared one, or a new one.
+    /// Returns a clone of a zygote for a call: a prepared clone if there is one, otherwise a new
+    /// clone.
     pub(crate) fn take(
         &self,
         zygote: u64,
@@ -71,7 +72,7 @@ impl PreparedClones {
     }
 
     /// Prepares clones for the next calls, which usually have the same limits. Each call prepares
-    /// at most one more, so that clones are created between calls.
+    /// at most one additional clone, so that clones are created between calls.
     pub(crate) fn prepare(&self, zygote: u64, spawner: &Spawner, limits: &Limits) {
         let mut state = self.0.lock();
         state.clones.retain_mut(|clone| clone.running.is_alive());
@@ -79,7 +80,7 @@ impl PreparedClones {
         if fitting.count() >= state.wanted() {
             return;
         }
-        // A failure is ignored, because the next call will report it.
+        // Ignore a failure, because the next call reports it.
         if let Ok(running) = spawner.run(clone_plan(zygote, limits), &[]) {
             let (limits, since) = (limits.clone(), Instant::now());
             state.clones.push(PreparedClone { limits, running, since });

@@ -1,10 +1,10 @@
 //! Streaming input: a function reads rows batch by batch while they are computed.
 //!
-//! The function requests each batch over a separate socket. A task of the server replies with the
-//! batch's file, and prepares batches in advance. A file is overwritten after the function has
-//! released its rows. Rows that the function keeps are charged to the call's memory quota, or else
-//! are on disk. Each iteration computes the rows again. A false message of the process about its
-//! batches affects only that process.
+//! The function requests each batch over a separate socket. A server task replies with the batch's
+//! file, and prepares batches in advance. A file is overwritten after the function has released its
+//! rows. Rows that the function keeps are charged to the call's memory quota; beyond the quota they
+//! are on disk. Each iteration computes the rows again. A false message about batches affects only
+//! the process that sent it.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -31,7 +31,7 @@ use crate::memory::{IpcMessage, MemoryFile, QuotaPart, ReusableFile, aside, byte
 use crate::worker_io::receive;
 use crate::{Error, Result, TableQuota};
 
-/// Maximum bytes and rows of a batch; one large row may exceed the bytes.
+/// Maximum bytes and rows of a batch. A batch of one large row may exceed the bytes.
 const BATCH_BYTES_MAX: usize = 8 << 20;
 const BATCH_ROWS_MAX: usize = 1 << 17;
 
@@ -41,7 +41,7 @@ const AHEAD: usize = 1;
 /// Maximum number of reusable files that were never sent to the function.
 const FREE_MAX: usize = 4;
 
-/// Maximum number of files whose rows the function holds. Each uses a file descriptor.
+/// Maximum number of files with rows in use by the function. Each uses a file descriptor.
 const GIVEN_MAX: usize = 1024;
 
 /// Maximum number of messages that are read after the end of a call.
@@ -53,7 +53,7 @@ const GONE_AT_ONCE: usize = 1_000;
 /// Rows of one schema, in batches.
 pub type Rows = BoxStream<'static, Result<RecordBatch, ArrowError>>;
 
-/// Rows that a function reads while they are computed.
+/// A stream of rows that a function reads while they are computed.
 #[derive(Clone)]
 pub struct StreamedInput {
     schema: SchemaRef,
@@ -61,9 +61,9 @@ pub struct StreamedInput {
 }
 
 impl StreamedInput {
-    /// Creates a feed of rows. `begin` computes the rows from the first one, each time the function
-    /// starts an iteration; the previous iteration is then dropped. Returns `None` if the type of a
-    /// column can only be passed as a whole table.
+    /// Creates a feed of rows. At the start of each iteration, the previous iteration is dropped
+    /// and `begin` computes the rows again. Returns `None` if the type of a column can only be
+    /// passed as a whole table.
     pub fn new(
         schema: SchemaRef,
         begin: impl Fn() -> Rows + Send + Sync + 'static,
@@ -78,10 +78,10 @@ impl fmt::Debug for StreamedInput {
     }
 }
 
-/// The worker's end of a feed, and the server's end until serving starts.
+/// The worker's end of a feed. It holds the server's end until serving starts.
 pub(crate) struct InputFeed {
     theirs: Channel,
-    /// The schema, as a stream without rows.
+    /// The schema, encoded as a stream without rows.
     columns: MemoryFile,
     ours: Channel,
     streamed: StreamedInput,
@@ -100,7 +100,7 @@ impl FeedUsage {
         self.bytes.load(Ordering::Relaxed)
     }
 
-    /// Takes the error that ended the rows.
+    /// Takes the error that ended the stream of rows.
     pub(crate) fn take_failure(&self) -> Option<Error> {
         self.failure.lock().take()
     }
@@ -118,7 +118,7 @@ impl InputFeed {
         [self.theirs.as_fd(), self.columns.descriptor()]
     }
 
-    /// Serves the worker until the call has ended, including the messages it sent by then.
+    /// Serves the worker until the end of the call, including messages sent before the end.
     pub(crate) fn start(
         self,
         room: Option<TableQuota>,
@@ -144,10 +144,10 @@ fn columns(schema: &Schema) -> Result<Vec<u8>, ArrowError> {
     stream.into_inner()
 }
 
-/// A message of the worker. It comes from user code's process and may have any content.
+/// A message from the worker's process. User code can send any content.
 #[derive(Debug, Deserialize)]
 struct BatchRequest {
-    /// The iteration whose next batch is requested; the previous one ends.
+    /// The iteration whose next batch is requested; the previous iteration ends.
     #[serde(default)]
     next: Option<u64>,
     /// True if the message ends an iteration.
@@ -159,7 +159,7 @@ struct BatchRequest {
     /// Files whose rows the worker has released, but that a child process may still read.
     #[serde(default)]
     lost: Vec<u64>,
-    /// True if the worker continued an iteration after it lost a batch.
+    /// True if the worker continued an iteration after losing a batch.
     #[serde(default)]
     broken: bool,
 }
@@ -171,13 +171,13 @@ struct BatchReply {
     /// The file of the batch; `None` after the last batch.
     #[serde(skip_serializing_if = "Option::is_none")]
     file: Option<u64>,
-    /// The size of the file in bytes, set in the first reply that contains it.
+    /// The size of the file in bytes, only in the first reply with this file.
     size: usize,
     /// Size of the batch in bytes.
     bytes: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
     failed: Option<String>,
-    /// Files that will not be used again.
+    /// Files that the server will not use again.
     gone: Vec<u64>,
 }
 
@@ -200,7 +200,7 @@ impl FeedTask {
                 self.scan = None;
                 self.files.clear();
             }
-            // A failure is ignored: the socket's buffer can hold all replies that a correct worker
+            // Ignore a failure: the socket's buffer has space for all replies that a correct worker
             // has not read.
             if let Some(number) = asked.next
                 && !self.answer(number).await
@@ -210,8 +210,8 @@ impl FeedTask {
         }
     }
 
-    /// Reads the messages that were sent just before the end of the call. Their number is limited,
-    /// because a running process could send messages endlessly.
+    /// Reads the messages sent just before the end of the call. Their number is limited, because a
+    /// running process could send messages endlessly.
     fn hear_the_rest(&self) {
         for _ in 0..LATE_MAX {
             let Ok(Some(received)) = self.channel.get_ref().receive() else { return };
@@ -261,8 +261,8 @@ impl FeedTask {
         })
     }
 
-    /// Sends a reply. If it cannot be sent although the worker may still read, the call fails,
-    /// because the function might otherwise use incomplete rows.
+    /// Sends a reply. If sending fails while the worker may still read, the call fails, because the
+    /// function might otherwise use incomplete rows.
     fn send(&self, answer: &BatchReply, descriptors: &[BorrowedFd<'_>]) -> bool {
         let bytes = serde_json::to_vec(answer).unwrap_or_default();
         let sent = self.channel.get_ref().send(&bytes, descriptors);
@@ -302,7 +302,7 @@ impl Iteration {
         let (streamed, files) = (streamed.clone(), files.clone());
         let making = tokio::spawn(async move {
             let made = make((streamed.begin)(), &files, &sender).await;
-            // Sending fails if the iteration was ended, which is not an error.
+            // Sending fails after the iteration has ended, which is not an error.
             let _ = sender.send(made.map(|()| None)).await;
         });
         Iteration { number, ready, making: making.abort_handle(), over: false }
@@ -326,7 +326,7 @@ impl Drop for Iteration {
     }
 }
 
-/// Writes rows to files while the next rows are computed.
+/// Writes rows to files, while the next rows are computed concurrently.
 async fn make(
     rows: Rows,
     files: &Arc<FeedFiles>,
@@ -337,7 +337,7 @@ async fn make(
     while let Some(batches) = next {
         let files = files.clone();
         let written = aside(move || files.write(&IpcMessage::new(&batches)?));
-        // If these rows exceed the quota, the next ones are not computed.
+        // If these rows exceed the quota, do not compute the next ones.
         let following = async { Ok(coming.next().await) };
         let (written, following) = tokio::try_join!(written, following)?;
         if sender.send(Ok(Some(written))).await.is_err() {
@@ -348,7 +348,7 @@ async fn make(
     Ok(())
 }
 
-/// Rows that have been computed but not sent, some of them already split.
+/// Computed rows that are not sent yet, some of them already split.
 struct PendingRows {
     rows: Fuse<Rows>,
     waiting: std::vec::IntoIter<(RecordBatch, usize)>,
@@ -394,23 +394,23 @@ struct FeedFiles {
 
 #[derive(Debug, Default)]
 struct KnownFiles {
-    /// Files that can be reused, each with its number if the function knows it.
+    /// Reusable files. A file that the function already has mapped has a number.
     free: Vec<(Option<u64>, ReusableFile)>,
     /// Files whose rows the function holds, by number.
     given: BTreeMap<u64, ReusableFile>,
-    /// Files that the function has mapped and that will not be used again.
+    /// Files that the function has mapped and that the server will not use again.
     gone: Vec<u64>,
-    /// The quota of files that the process may still hold without reporting them. It is released
-    /// when the call ends.
+    /// The charges of files that the process may still hold. They are released at the end of the
+    /// call.
     lost: Vec<QuotaPart>,
     last: u64,
 }
 
-/// A file with rows that were not yet sent to the function. It is returned for reuse on drop.
+/// A file with rows that are not sent yet. On drop, the file is returned for reuse.
 #[derive(Debug)]
 struct File {
     files: Arc<FeedFiles>,
-    /// The file's number, if the function knows it.
+    /// The file's number, if the function already has the file mapped.
     number: Option<u64>,
     /// `None` once the file is sent.
     chunk: Option<ReusableFile>,
@@ -462,8 +462,8 @@ impl FeedFiles {
         }
     }
 
-    /// Removes the reusable files that the function does not know. The function may still hold the
-    /// others, which count against its quota.
+    /// Removes the reusable files that the function has not mapped. The function may still hold the
+    /// other files, so they stay charged to its quota.
     fn clear(&self) {
         self.known.lock().free.retain(|(number, _)| number.is_some());
     }
@@ -473,7 +473,7 @@ impl FeedFiles {
         self.known.lock().given.len() >= GIVEN_MAX
     }
 
-    /// Returns some of the files that will not be used again.
+    /// Returns some of the files that the server will not use again.
     fn gone(&self) -> Vec<u64> {
         let mut known = self.known.lock();
         let some = known.gone.len().min(GONE_AT_ONCE);

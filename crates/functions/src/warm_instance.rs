@@ -1,8 +1,8 @@
 //! Instances that can execute another call of their function.
 //!
 //! Modules, globals and the state of native libraries are kept between calls. Files in `/tmp` and
-//! the working folder, child processes and output are removed. An instance that is idle for too
-//! long ends.
+//! the working folder, child processes and output are removed. An instance ends when its idle time
+//! exceeds a limit.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,7 +23,7 @@ const IDLE_MAX: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub(crate) struct WarmInstance {
     pub(crate) running: RunningProcess,
-    /// The zygote that the instance was cloned from. It must exist as long as the instance.
+    /// The zygote from which the instance was cloned. It must exist as long as the instance.
     pub(crate) zygote: Option<Arc<Zygote>>,
     pub(crate) channel: AsyncFd<Channel>,
     pub(crate) stdout: Receiver,

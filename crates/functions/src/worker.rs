@@ -27,12 +27,12 @@ pub(crate) const ZYGOTE: &str = "worker/headwater_zygote.py";
 const ZYGOTE_TEXT: &str = include_str!("../../../python/worker/headwater_zygote.py");
 const WORKER: &str = include_str!("../../../python/worker/headwater_worker.py");
 
-/// Modules for tables and streamed rows, which worker and zygote use.
+/// Paths of the modules for tables and streamed rows, which worker and zygote import.
 const TABLES: &str = "worker/headwater_tables.py";
 const BATCHES: &str = "worker/headwater_batches.py";
 
-/// Modules for the cleanup between two calls, for requests to the lake, and for the warm-up of a
-/// zygote.
+/// Paths of the modules for the cleanup between two calls, for requests to the lake, and for the
+/// warm-up of a zygote.
 const BETWEEN: &str = "worker/headwater_between.py";
 const LAKE: &str = "worker/headwater_lake.py";
 const REHEARSAL: &str = "worker/headwater_rehearsal.py";
@@ -88,10 +88,10 @@ struct Task<'a> {
     function: &'a str,
     returns: &'static str,
     arguments: Vec<TaskArgument<'a>>,
-    /// One entry per file of a table: whether the result may refer to it.
+    /// For each file of a table, true if the result may refer to the file.
     files: Vec<bool>,
-    /// The number of feeds, whose descriptors follow the files: for each, a socket and a file with
-    /// the columns.
+    /// The number of feeds. Their descriptors follow the files: for each feed, a socket and a file
+    /// with the columns.
     feeds: usize,
     huge_pages: bool,
     network: bool,
@@ -101,14 +101,14 @@ struct Task<'a> {
     call: TaskCall<'a>,
 }
 
-/// The context of a call, for functions in the form of AWS Lambda.
+/// The context of a call, for functions with the signature of AWS Lambda handlers.
 #[derive(Serialize)]
 struct TaskCall<'a> {
     /// The id of the call's job.
     id: String,
     function: &'a str,
     memory_bytes: u64,
-    /// The time limit, in milliseconds since 1970.
+    /// The deadline, in milliseconds since 1970.
     deadline_ms: u64,
 }
 
@@ -216,17 +216,17 @@ pub(crate) fn send_task(
     Ok(SentTask { files, feeds })
 }
 
-/// A message of the worker. It comes from user code's process and may have any content.
+/// A message from the worker's process. User code can send any content.
 #[derive(Debug, Deserialize)]
 #[serde(tag = "said", rename_all = "snake_case")]
 pub(crate) enum Message {
-    /// The sandbox's network is ready; its sockets are attached to the message.
+    /// The sandbox's network is ready. The sandbox's sockets are attached to the message.
     Network,
     /// The worker is about to run the user's code.
     Begun,
     /// The call has ended, and the process waits for another.
     Kept,
-    /// The process has returned memory that it does not need while idle.
+    /// The process has returned its unneeded memory.
     Rested,
     /// The user's code printed a line.
     Line {
@@ -241,17 +241,17 @@ pub(crate) enum Message {
     Lake { request: LakeMessage },
     /// A part of the result table, in a memory file that is attached to the message.
     Part,
-    /// A request for a file of the server to write the result table to.
+    /// Requests a file of the server for the result table.
     File,
-    /// The result is a table. A memory file with its layout is attached to the message, and the
-    /// memory file with its bytes unless the server provided that file.
+    /// The result is a table. A memory file with the layout is attached to the message. A memory
+    /// file with the table's bytes is also attached, unless the server provided that file.
     Laid,
-    /// The result is a table; its memory file, or that of its last part, is attached to the
+    /// The result is a table. Its memory file, or the file of its last part, is attached to the
     /// message.
     Table,
     /// The result is true or false.
     Bool { value: bool },
-    /// The result is another value as JSON: here, or in a memory file that is attached to the
+    /// The result is another value as JSON: in this message, or in a memory file attached to the
     /// message.
     Value {
         #[serde(default)]
@@ -268,7 +268,7 @@ pub(crate) enum Message {
         /// True if a host could not be reached.
         #[serde(default)]
         unreachable: bool,
-        /// Size of `/tmp` in bytes, if the user's code failed because it is full.
+        /// Size of `/tmp` in bytes, if the user's code failed because `/tmp` is full.
         #[serde(default)]
         full: Option<u64>,
     },
@@ -297,7 +297,7 @@ pub(crate) struct WorkerMessages {
 /// The last message of a worker.
 #[derive(Debug, Default)]
 pub(crate) enum FinalMessage {
-    /// No message that ends a call was received.
+    /// No final message was received.
     #[default]
     Nothing,
     /// The result is a table in this memory file.

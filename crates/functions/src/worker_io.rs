@@ -1,11 +1,11 @@
 //! I/O of an instance: the messages of its worker, and standard output and error of native code.
 //!
-//! Lines are not buffered: each line is sent to the sink immediately, and nothing is read while the
-//! sink is full. So a function that prints endlessly blocks instead of filling memory.
+//! Lines are not buffered: each line is sent to the sink immediately, and reading stops while the
+//! sink is full. So a function that prints endlessly is blocked, and cannot exhaust the server's
+//! memory.
 //!
-//! Reading ends when all processes have closed the other end of the connection, or shortly after
-//! the instance's process has ended. Without a sandbox, a child process may keep the connection
-//! open.
+//! Reading ends when all processes have closed their ends of the connection, or shortly after the
+//! instance's process has ended. Without a sandbox, a child process may keep the connection open.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
@@ -29,7 +29,7 @@ use crate::{Error, FunctionEvent, Result, TableQuota};
 /// Maximum length of a line in bytes; a longer one is split.
 const LINE_BYTES_MAX: usize = 16 << 10;
 
-/// Maximum output of an instance in bytes; the rest is discarded with a note.
+/// Maximum output of an instance in bytes. The remaining output is discarded, and a note is added.
 const PRINTED_BYTES_MAX: u64 = 64 << 20;
 
 /// Maximum time between two messages after the process has ended.
@@ -60,12 +60,12 @@ impl LineSink {
         } else {
             return;
         };
-        // An error means that there is no reader; the function continues.
+        // An error means that the receiver was dropped; the function continues.
         let _ = self.sink.send(event).await;
     }
 }
 
-/// The readers of an instance in one task, so that a short call wakes few threads.
+/// All readers of an instance in one task, so that a short call wakes few threads.
 pub(crate) struct Readers {
     pub(crate) said: oneshot::Receiver<WorkerMessages>,
     pub(crate) printed: [oneshot::Receiver<Option<Receiver>>; 2],
@@ -88,7 +88,7 @@ impl Readers {
     }
 }
 
-/// Splits a future in two: one that completes it, and a receiver for its value.
+/// Splits a future into a future that completes it, and a receiver for its value.
 fn told<T>(coming: impl Future<Output = T>) -> (impl Future<Output = ()>, oneshot::Receiver<T>) {
     let (sender, told) = oneshot::channel();
     let tell = async {
@@ -122,7 +122,7 @@ pub(crate) async fn listen(
     while let Some(Some(received)) = unless_over(receive(&channel), &over).await {
         let Received { bytes, descriptors, .. } = received;
         let message = serde_json::from_slice(&bytes);
-        // The sandbox sends this message before the function can send any.
+        // The sandbox sends this message before any message of the function.
         if let (Ok(Message::Network), Some((policy, sink))) = (&message, network.take()) {
             match ProxySockets::open(descriptors) {
                 Ok(sockets) => serve_proxy(sockets, policy, system_lines(sink), over.clone()),
@@ -157,13 +157,13 @@ pub(crate) async fn listen(
             }
             Ok(Message::Part) => {
                 let answer: &[u8] = if parts.add(file).await { b"next" } else { b"stop" };
-                // A failure is ignored: the socket's buffer can hold all replies that a correct
+                // Ignore a failure: the socket's buffer has space for all replies that a correct
                 // worker has not read.
                 let _ = channel.get_ref().send(answer, &[]);
             }
             Ok(Message::Table) if parts.any() => {
                 parts.add(file).await;
-                // The same limit applies to all remaining messages together.
+                // One limit applies to all remaining messages together.
                 let whole = std::mem::replace(&mut parts, MultipartTable::new(quota.clone()));
                 said = FinalMessage::MultipartTable(whole.finish().await);
             }
@@ -179,7 +179,7 @@ pub(crate) async fn listen(
             Ok(Message::Unfit { returned, reason, hint }) => {
                 said = FinalMessage::Unfit { returned, reason, hint };
             }
-            // User code wrote an invalid message to the worker's socket, which affects only its own
+            // User code wrote an invalid message to the worker's socket. This affects only its own
             // call.
             Err(error) => tracing::debug!(%error, "an instance sent an unreadable message"),
         }
@@ -190,7 +190,7 @@ pub(crate) async fn listen(
     WorkerMessages { begun, said, given, kept: None }
 }
 
-/// Returns a channel whose messages become system lines of the function's output.
+/// Returns a channel that turns messages into system lines of the function's output.
 fn system_lines(sink: mpsc::Sender<FunctionEvent>) -> Messages {
     Box::new(move |text| {
         let sink = sink.clone();
@@ -208,7 +208,7 @@ fn give(channel: &AsyncFd<Channel>, pages: Option<&HugePageFs>, made: &mut Resul
         written.inspect_err(|error| tracing::warn!(%error, "no file for a function")).ok()?
     });
     let written: Vec<_> = written.iter().map(AsFd::as_fd).collect();
-    // A failure is ignored: the socket's buffer can hold all replies that a correct worker has not
+    // Ignore a failure: the socket's buffer has space for all replies that a correct worker has not
     // read.
     let _ = channel.get_ref().send(b"file", &written);
 }
@@ -228,8 +228,8 @@ async fn unless_over<T>(coming: impl Future<Output = T>, over: &CancellationToke
 
 /// Returns the next message; `None` when the other end is closed.
 pub(crate) async fn receive(channel: &AsyncFd<Channel>) -> Option<Received> {
-    // Yield regularly, because a continuous stream of messages would otherwise block this thread
-    // and delay time limits.
+    // Yield regularly. Otherwise a continuous stream of messages would block this thread and delay
+    // time limits.
     tokio::task::coop::consume_budget().await;
     loop {
         let mut ready = channel.readable().await.ok()?;
@@ -246,8 +246,8 @@ pub(crate) fn receiver(pipe: OwnedFd) -> Result<Receiver> {
     Receiver::from_owned_fd(pipe).map_err(Error::io("read a pipe"))
 }
 
-/// Reads a pipe until all writers have closed it. After `pause` is cancelled, the pipe is read
-/// until it is empty, and then returned.
+/// Reads a pipe until all writers have closed it. After `pause` is cancelled, reads until the pipe
+/// is empty, and returns the pipe.
 pub(crate) async fn listen_to_pipe(
     mut pipe: Receiver,
     stream: LogStream,
@@ -281,7 +281,7 @@ pub(crate) async fn listen_to_pipe(
     open.then_some(pipe)
 }
 
-/// Takes the complete lines from the buffer, and splits one that is too long.
+/// Takes the complete lines from the buffer. Splits a line that is too long.
 fn take_lines(pending: &mut Vec<u8>) -> Vec<String> {
     let mut lines = Vec::new();
     let mut start = 0;

@@ -1,11 +1,11 @@
-//! Zygotes: one process per environment that has already imported the environment's packages. It is
-//! cloned for each call, which is faster than starting Python.
+//! Zygotes: one process per environment, with the environment's packages already imported. Each
+//! call runs in a clone of it, which starts faster than a new Python process.
 //!
 //! A zygote has a separate sandbox and runs only code of the packages, because all functions with
 //! this environment share it. The first call that needs a zygote starts it and waits for it. A
-//! zygote ends after a long idle time, or when zygotes use too much memory. If it cannot be
-//! started, functions start in new processes and receive the reason; the start is attempted again
-//! later in the background.
+//! zygote ends after a long idle time, or when zygotes use too much memory. After a failed start,
+//! functions start in new processes and receive the reason; later the start is retried in the
+//! background.
 
 use std::collections::{BTreeMap, HashMap};
 use std::os::fd::AsFd;
@@ -31,14 +31,14 @@ const MEMORY_BYTES_MAX: u64 = 8 << 30;
 /// Process limit of a zygote. A library may start one thread per processor when it is imported.
 const PROCESSES_MAX: u64 = 1024;
 
-/// Pause after the first failed start of a zygote; it doubles with each failure up to a maximum.
+/// Back-off after the first failed start of a zygote. It doubles with each failure up to a maximum.
 const RETRY: Duration = Duration::from_secs(60);
 const RETRY_MAX: Duration = Duration::from_secs(3600);
 
 /// Time for which a failed start is remembered.
 const REMEMBERED: Duration = Duration::from_secs(2 * 3600);
 
-/// The key of functions that share a zygote.
+/// The key for lookup of a zygote. Functions with the same key share a zygote.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Key {
     environment: String,
@@ -63,15 +63,15 @@ pub(crate) struct Zygotes {
 /// The slot for the zygote of one environment.
 #[derive(Debug, Default)]
 struct Slot {
-    /// The state, which is locked while the zygote starts.
+    /// The state. It is locked while the zygote starts.
     state: tokio::sync::Mutex<State>,
-    /// CPU time of starts that has not been charged to a call yet, in microseconds.
+    /// CPU time of starts that is not charged to a call yet, in microseconds.
     owed_us: AtomicU64,
 }
 
 impl Slot {
-    /// Returns the lookup result for a call. Adds the CPU time of starts that has not been charged
-    /// to another call.
+    /// Returns the lookup result for a call. Adds the CPU time of starts that is not charged to
+    /// another call.
     fn give(&self, found: ZygoteLookup) -> ZygoteLookup {
         ZygoteLookup { cpu_us: found.cpu_us + self.owed_us.swap(0, Ordering::Relaxed), ..found }
     }
@@ -85,12 +85,12 @@ enum State {
     Failed(Failure),
 }
 
-/// A failed start: its reason, and the pause before the next attempt.
+/// A failed start, with its reason and the back-off before the next attempt.
 #[derive(Debug)]
 struct Failure {
     since: Instant,
     reason: String,
-    /// Time to wait before the next attempt.
+    /// The back-off before the next attempt.
     pause: Duration,
     /// True if another attempt is in progress.
     tried: bool,
@@ -127,10 +127,10 @@ impl State {
     }
 }
 
-/// A zygote. Its process is killed when the last holder drops it.
+/// A zygote. Its process is killed when the last reference is dropped.
 #[derive(Debug)]
 pub(crate) struct Zygote {
-    /// The number of the process in the spawner.
+    /// The id of the process in the spawner.
     id: u64,
     running: Mutex<RunningProcess>,
     /// The environment, whose folder must exist as long as the zygote.
@@ -149,9 +149,10 @@ pub struct ZygoteReport {
     pub memory_bytes: u64,
     /// The duration of the zygote's imports in milliseconds.
     pub imported_ms: u64,
-    /// Packages that the zygote could not import, with the reasons. Every call imports them itself.
+    /// Packages that the zygote could not import, with the reasons. Every call imports these
+    /// packages itself.
     pub skipped: BTreeMap<String, String>,
-    /// The reason why there is no zygote, so that every call imports all packages.
+    /// The reason for the lack of a zygote. Without a zygote, every call imports all packages.
     pub failure: Option<String>,
 }
 
@@ -162,14 +163,13 @@ pub(crate) struct ZygoteLookup {
     pub(crate) zygote: Option<Arc<Zygote>>,
     /// True if the zygote was started for this call.
     pub(crate) started: bool,
-    /// CPU time of zygote starts that is charged to this call, including failed starts, in
-    /// microseconds.
+    /// CPU time of zygote starts charged to this call, including failed starts, in microseconds.
     pub(crate) cpu_us: u64,
-    /// True if another start must be attempted for later calls.
+    /// True if the caller must attempt another start for later calls.
     pub(crate) again: bool,
 }
 
-/// The first message of a zygote.
+/// The first message of a zygote, after its imports.
 #[derive(Debug, Clone, Default, Deserialize)]
 struct ReadyMessage {
     /// Packages that the zygote could not import, with the reasons.
@@ -210,14 +210,14 @@ impl Zygotes {
         slot.give(ZygoteLookup { started: zygote.is_some(), zygote, cpu_us, again: false })
     }
 
-    /// Charges the next call for a start whose own call was cancelled.
+    /// Charges a start to the next call, because the start's own call was cancelled.
     pub(crate) fn owe(&self, environment: &Environment, cpu_us: u64) {
         if let Some(slot) = self.slots.lock().get(&Key::of(environment)) {
             slot.owed_us.fetch_add(cpu_us, Ordering::Relaxed);
         }
     }
 
-    /// Attempts a start again after a failure. Until it succeeds, calls run without a zygote.
+    /// Retries a failed start. Until it succeeds, calls run without a zygote.
     pub(crate) async fn try_again(&self, environment: &Environment) {
         let slot = self.slots.lock().get(&Key::of(environment)).cloned();
         let Some(slot) = slot else { return };
@@ -312,8 +312,8 @@ impl Zygotes {
         });
     }
 
-    /// Ends idle zygotes, those with the longest idle time first, until the others are within the
-    /// memory limit.
+    /// Ends idle zygotes, in descending order of idle time, until the remaining zygotes are within
+    /// the memory limit.
     fn make_room(&self) {
         let mut held: Vec<(Instant, u64, u64)> = Vec::new();
         self.let_go(|zygote| {
@@ -334,7 +334,7 @@ impl Zygotes {
     /// Removes the unused zygotes that satisfy a condition, and those whose process has ended.
     fn let_go(&self, mut holds: impl FnMut(&Zygote) -> bool) {
         self.slots.lock().retain(|_, slot| {
-            // A locked slot is in use, so its zygote is kept.
+            // A locked slot is in use, so keep its zygote.
             let Ok(mut state) = slot.state.try_lock() else { return true };
             match &*state {
                 State::Alive(zygote) if zygote.is_alive() => {
@@ -351,7 +351,7 @@ impl Zygotes {
         });
     }
 
-    /// Returns the state of the zygotes whose slots are not locked.
+    /// Returns the states of the zygotes, except those with a locked slot.
     pub(crate) fn reports(&self) -> Vec<ZygoteReport> {
         self.let_go(|_| false);
         let report = |(key, slot): (&Key, &Arc<Slot>)| {
@@ -406,7 +406,7 @@ fn plan(environment: &Environment, library: &Preload) -> Result<ProcessSpec> {
     let mut variables = variables("/environment/bin", "/tmp", None);
     let packages = serde_json::to_string(&environment.requested).unwrap_or_default();
     variables.push(("HEADWATER_PACKAGES".to_owned(), packages));
-    // jemalloc in pyarrow would start a thread, which a clone does not have.
+    // jemalloc in pyarrow would start a thread, which a clone does not inherit.
     variables.push(("JE_ARROW_MALLOC_CONF".to_owned(), "background_thread:false".to_owned()));
     sandbox.read_only.push(library.shown());
     variables.push(Preload::variable());

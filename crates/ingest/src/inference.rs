@@ -1,7 +1,7 @@
 //! Type inference: statistics about a column's values, and the type that holds them all.
 //!
-//! [`ColumnStatistics`] is collected per file and merged. The result does not depend on the order,
-//! except for the value that is named as the reason.
+//! [`ColumnStatistics`] are collected per file and merged. The result does not depend on the
+//! order, except for the value that is named as the reason.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -46,8 +46,7 @@ pub(crate) struct ColumnStatistics {
     /// Number of CSV values that are text, and number of those that are not.
     texts: u64,
     others: u64,
-    /// True if there are texts that `texts` does not count, because their files distinguish texts
-    /// from numbers.
+    /// True if `texts` omits texts of files that distinguish texts from numbers.
     uncounted: bool,
     /// Date and number formats that the counted texts match.
     looks: MatchedFormats,
@@ -70,12 +69,12 @@ pub(crate) struct ResolvedType {
 }
 
 impl ColumnStatistics {
-    /// Creates evidence for a column whose type is given, so that values are not inspected.
+    /// Creates statistics for a column with a declared type, so that values are not inspected.
     pub fn known() -> Self {
         ColumnStatistics { settled: true, known: true, ..ColumnStatistics::default() }
     }
 
-    /// Creates evidence from a file that declares its types.
+    /// Creates statistics from a file that declares its types.
     pub fn stored(data_type: DataType) -> Self {
         ColumnStatistics { stored: Some(data_type), ..ColumnStatistics::default() }
     }
@@ -154,7 +153,7 @@ impl ColumnStatistics {
         }
     }
 
-    /// Merges other evidence of the same column. Returns false if no type can hold both.
+    /// Merges other statistics of the column. Returns false if no type can hold both.
     pub fn merge(&mut self, other: ColumnStatistics) -> bool {
         for (class, example) in other.examples {
             if self.classes.insert(class) {
@@ -330,7 +329,7 @@ pub(crate) fn zoned_timestamp() -> DataType {
     DataType::Timestamp(TimeUnit::Microsecond, Some("+00:00".into()))
 }
 
-/// Evidence by name, in the order of first appearance.
+/// Column statistics by field name, in the order of first appearance.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Fields {
     fields: Vec<(String, ColumnStatistics)>,
@@ -339,8 +338,8 @@ pub(crate) struct Fields {
 }
 
 impl Fields {
-    /// Returns the evidence for a field, which is inserted if new; `None` if there are too many
-    /// fields. `guess` is its index if this object has the same fields as the previous one.
+    /// Returns the statistics of a field, inserted if the field is new; `None` if there are too
+    /// many fields. `guess` is the index if the object has the same fields as the previous one.
     pub fn entry(&mut self, name: &str, guess: usize) -> Option<&mut ColumnStatistics> {
         let place = match self.fields.get(guess) {
             Some((found, _)) if found == name => guess,

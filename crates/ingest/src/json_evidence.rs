@@ -1,4 +1,4 @@
-//! Collects evidence about column types from JSON texts.
+//! Collects column statistics from JSON texts.
 
 use std::fmt::{Formatter, Result as FmtResult};
 use std::sync::Arc;
@@ -16,8 +16,8 @@ pub(crate) struct JsonPosition<'a> {
     pub file: &'a Arc<str>,
 }
 
-/// Records every field of an object. Returns an error if the text is not a JSON object. Fields for
-/// which `known` returns true are not inspected.
+/// Records every field of an object. Returns an error if the text is not a JSON object. Fields are
+/// not inspected if `known` returns true for them.
 pub(crate) fn see_object(
     text: &str,
     fields: &mut Fields,

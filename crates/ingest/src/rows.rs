@@ -1,4 +1,4 @@
-//! Rows on their way from a file to a table: collected into record batches and sent to the writer.
+//! Collects the rows of files into record batches and sends them to the writer.
 //!
 //! [`Rows`] builds batches column by column. If a row fails after some of its fields were appended,
 //! it is completed with nulls and removed from the finished batch. So good rows cause no extra

@@ -2,7 +2,8 @@
 //! on disk and in buckets.
 //!
 //! Files are listed in natural order, without duplicates. In folders, names that start with `.` or
-//! `_` are skipped, and so are files with an unknown suffix unless the request names the format.
+//! `_` are skipped. Files with an unknown suffix are also skipped, unless the request names the
+//! format.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fs::{File, Metadata};
@@ -69,12 +70,12 @@ impl SourceFile {
     }
 }
 
-/// The way a file was named, which determines whether an unknown format is an error.
+/// Selection of a file by a source. It determines whether an unknown format is an error.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum FileSelection {
-    /// By its own name or by a glob: its format must be detected.
+    /// By name or by a glob: the format must be detected.
     Expressly,
-    /// By a folder: it is skipped if its suffix is unknown.
+    /// By folder: the file is skipped if its suffix is unknown.
     ByFolder,
 }
 

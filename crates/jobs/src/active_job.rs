@@ -20,7 +20,7 @@ use crate::outcome::{elapsed_ms, end_not_stored, settle};
 use crate::record::{Record, StepUsage, event_entries, open_ref, record_entry};
 use crate::report;
 
-/// Number of failed writes after which the end of a job becomes visible anyway.
+/// Number of failed writes after which the end of a job becomes visible although it is not stored.
 const REFUSALS: u32 = 4;
 
 /// The reason for stopping a job.
@@ -46,7 +46,7 @@ pub(crate) struct ActiveJob {
     seen: watch::Sender<VisibleEvents>,
 }
 
-/// The extent of the visible part of the event stream.
+/// The end of the visible part of the event stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct VisibleEvents {
     /// The sequence number of the last visible event.
@@ -271,8 +271,8 @@ impl ActiveJob {
         }
         let mut collected =
             PendingWrite { stored: None, record: state.changed, end: state.ended, durable: false };
-        // The client waits for a brief job, so its end need not be durable. The end of a trigger's
-        // call must be durable, because no client waits for it.
+        // A client waits for a brief job, so the end of the job need not be durable. The end of a
+        // trigger's call must be durable, because no client waits for it.
         let is_awaited = self.kind.is_brief() && self.event.is_none();
         collected.durable = state.ended && !is_awaited;
         let plain = self.kind.is_brief() && !state.log.is_noteworthy();

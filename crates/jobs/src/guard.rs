@@ -15,7 +15,7 @@ use crate::quota::JobPermit;
 
 /// A guard for work in progress.
 ///
-/// Dropping it without [`JobGuard::finish`], as when a client disconnects, ends the job as
+/// Dropping it without [`JobGuard::finish`], for example when a client disconnects, ends the job as
 /// cancelled.
 pub struct JobGuard {
     inner: Arc<Inner>,

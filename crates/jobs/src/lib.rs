@@ -1,7 +1,8 @@
 //! Jobs: an id, a status, an event stream and a usage record for all work.
 //!
 //! [`Jobs`] is a durable queue. It executes no work itself: other crates register an [`Executor`]
-//! for each kind, or execute the work and record it ([`Jobs::record`], [`Jobs::begin`]).
+//! for each kind. Alternatively, they execute the work themselves and record it ([`Jobs::record`],
+//! [`Jobs::begin`]).
 //!
 //! Only one process at a time may open the jobs of a lake; the server's lock ensures this.
 

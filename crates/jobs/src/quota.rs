@@ -1,9 +1,10 @@
 //! Limits of users: concurrent jobs, and bytes and money per day, in UTC.
 //!
-//! Each job of a user holds a [`JobPermit`] from its admission to its end. Its usage then counts on
-//! the day on which the job was recorded. Changed sums are stored a tenth of a second later, so
-//! that a call does not wait for them, and when the jobs are flushed or closed. An orderly stop
-//! loses nothing; `kill -9` loses about the last tenth of a second of usage:
+//! Each job of a user holds a [`JobPermit`] from its admission to its end. At its end, its usage
+//! is added to the day on which the job was recorded. Changed sums are stored a tenth of a second
+//! later, so that calls do not wait for the write. They are also stored when the jobs are flushed
+//! or closed. An orderly stop loses nothing; `kill -9` loses about the last tenth of a second of
+//! usage:
 //!
 //! | journal | key | value |
 //! |---|---|---|

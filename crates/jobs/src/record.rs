@@ -7,7 +7,7 @@
 //! | `user_days` | day `/` user | the usage of a user on a day; see `quota.rs` |
 //! | `job_payloads` | job id | the executor's input; deleted some time after the job's end |
 //!
-//! Queries have journals of their own, because they are many and their number is limited. Each open
+//! Queries have separate journals, because they are numerous and their number is limited. Each open
 //! job has a ref `jobs/open/<id>`, so that opening a lake reads only these.
 
 use bytes::Bytes;

@@ -1,7 +1,7 @@
 //! Log lines of the server about jobs.
 //!
-//! Their log target is this module, so that a background server can filter them out. A brief job is
-//! logged with only one line, at its end.
+//! The log target of these lines is this module, so that a background server can filter them out. A
+//! brief job is logged in one line, at its end.
 
 use headwater_model::{Job, JobStatus};
 

@@ -1,11 +1,11 @@
 //! Group writes of job events and records.
 //!
 //! One task stores the events and records of all active jobs. Ends are written immediately, in one
-//! group; starts, lines and progress are delayed by a tenth of a second. So a short job is written
-//! once, with its end. A batch is `relaxed` unless it has the end of a background job: a power
-//! failure may lose it, but `kill -9` of the server never does. If the store fails, the jobs are
-//! written one by one, so that one job cannot block the others. Changes that were not stored are
-//! retried until they are. Sums of the usage of users are delayed like progress.
+//! group. Starts, log lines, progress and usage sums of users are delayed by a tenth of a second,
+//! so a short job is written once, with its end. A batch that contains the end of a background job
+//! is durable. Any other batch is `relaxed`: a power failure may lose it, but `kill -9` of the
+//! server never does. If the store fails, the jobs are written one by one, so that one job cannot
+//! block the others. Changes that were not stored are retried until they are.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -81,7 +81,7 @@ impl Waiting {
     }
 }
 
-/// A selection of the jobs that have unstored changes.
+/// The jobs with unstored changes that one write includes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Group {
     All,

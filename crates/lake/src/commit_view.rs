@@ -1,4 +1,4 @@
-//! Read snapshots: one commit, pinned for reading.
+//! A read-only view of the catalog at one pinned commit.
 
 use headwater_catalog::{State, TableEntry};
 use headwater_model::{CommitId, Namespace, RefSpec, TableName, nearest};
@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::lake::Lake;
 use crate::maintenance::Pin;
 
-/// A read snapshot of one commit. Immutable, and cheap to clone.
+/// The catalog's state at one commit, for reads. Immutable, and cheap to clone.
 #[derive(Clone)]
 pub struct CommitView {
     lake: Lake,
@@ -49,18 +49,18 @@ impl CommitView {
         self.state.commit()
     }
 
-    /// Returns the ref of the snapshot, as the user wrote it.
+    /// Returns the ref of this view as the user wrote it.
     pub fn spec(&self) -> &RefSpec {
         &self.reference
     }
 
-    /// Returns the same snapshot, with another ref to show in messages.
+    /// Returns this view with another ref for messages.
     #[must_use]
     pub fn written_as(self, reference: RefSpec) -> Self {
         CommitView { reference, ..self }
     }
 
-    /// Returns the branch if the ref is one; `None` for tags and commits, which are read-only.
+    /// Returns the branch if the ref is a branch; `None` for tags and commits, which are read-only.
     pub fn branch(&self) -> Option<&str> {
         self.branch.as_deref()
     }
@@ -79,7 +79,7 @@ impl CommitView {
         }
     }
 
-    /// Finds a table, and returns it with its name in the catalog's case.
+    /// Resolves a table name, and returns the entry with the catalog's spelling of the name.
     pub async fn find(&self, namespace: &str, name: &str) -> Result<Option<(TableName, Table)>> {
         let Some((name, entry)) = self.state.find_table(namespace, name).await? else {
             return Ok(None);
@@ -97,7 +97,7 @@ impl CommitView {
         Ok(self.lake.tables().load(location).await?)
     }
 
-    /// Lists the tables of one or all namespaces by name. Opens no file.
+    /// Lists the tables of one or all namespaces by name. Reads no table files.
     pub async fn list(&self, namespace: Option<&str>) -> Result<Vec<(TableName, TableEntry)>> {
         Ok(self.state.tables(namespace).await?)
     }
@@ -155,8 +155,9 @@ impl CommitView {
     }
 }
 
-/// Returns the most similar table name: one from the same namespace, or else the same name in
-/// another namespace, or else any similar name. Names from other namespaces are returned qualified.
+/// Returns the most similar table name. Prefers a table of the same namespace, then the same name
+/// in another namespace, then any similar name. A name from another namespace is returned
+/// qualified.
 fn near_table<'a>(
     name: &TableName,
     tables: impl Iterator<Item = &'a TableName> + Clone,

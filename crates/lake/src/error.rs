@@ -119,7 +119,7 @@ pub enum Error {
         reference: String,
         /// The project whose checks are required.
         project: String,
-        /// True if the checks passed on a commit that lacks later commits of the target.
+        /// True if the checks passed on an older state that lacks later commits of the target.
         moved: bool,
     },
     /// Maintenance would remove more than half of the files.
@@ -251,7 +251,7 @@ impl Fault for Error {
 }
 
 impl Error {
-    /// Returns the hint of a variant whose hint does not depend on its data.
+    /// Returns the hint of variants with a constant hint.
     fn fixed_hint(&self) -> Option<&'static str> {
         match self {
             Error::TableNotFound { .. } => Some("List the tables with `headwater table ls`."),

@@ -8,12 +8,12 @@ use headwater_model::{Branch, CreateRef, RefSpec, Tag};
 use crate::error::Result;
 use crate::lake::Lake;
 
-/// The number of states checked concurrently.
+/// Maximum number of states checked concurrently.
 const CHECK_CONCURRENCY: usize = 16;
 
 impl Lake {
-    /// Creates a branch. This fails if files of the commit are missing, which is possible if the
-    /// commit is neither tagged nor the head of a branch.
+    /// Creates a branch. Fails if files of the commit are missing. Files can be missing if the
+    /// commit has no tag and is not the head of a branch.
     pub async fn create_branch(&self, request: CreateRef) -> Result<Branch> {
         let _no_sweep = self.merging().read().await;
         self.check_start(request.from.as_ref()).await?;

@@ -1,8 +1,8 @@
 //! Allocation of field ids for new columns, unique across all branches of a table.
 //!
-//! Iceberg identifies a column by its field id, and a branch does not know the ids assigned on
-//! other branches. So the store holds the last assigned id of each table, in one ref per table. Ids
-//! that are allocated but not used are skipped.
+//! Iceberg identifies a column by its field id, and a branch does not record the ids assigned on
+//! other branches. So the store holds the last assigned id of each table, in one ref per table.
+//! Allocated ids that remain unused are skipped.
 
 use arrow::datatypes::{DataType, Field};
 use bytes::Bytes;
@@ -88,7 +88,7 @@ fn read(bytes: &[u8]) -> Result<i32> {
     last.ok_or_else(|| Error::Internal { message: message() })
 }
 
-/// Counts the field ids of a column, including its nested fields.
+/// Counts the field ids that a column needs, including its nested fields.
 fn ids_in(field: &Field) -> i32 {
     let parts: i32 = match field.data_type() {
         DataType::Struct(parts) => parts.iter().map(|part| ids_in(part)).sum(),
@@ -97,7 +97,7 @@ fn ids_in(field: &Field) -> i32 {
         | DataType::ListView(item)
         | DataType::LargeListView(item)
         | DataType::FixedSizeList(item, _) => ids_in(item),
-        // The entries struct of a map needs no id. Counting it anyway only skips one id.
+        // A map's entries struct needs no id. Counting the struct anyway only skips one id.
         DataType::Map(entries, _) => ids_in(entries),
         DataType::Dictionary(_, values) => {
             ids_in(&Field::new("", values.as_ref().clone(), true)) - 1

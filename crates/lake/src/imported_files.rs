@@ -1,9 +1,9 @@
 //! The list of files imported into a table, used to skip files imported before.
 //!
 //! The list belongs to the table's snapshot: the snapshot summary holds, under [`IMPORTS_KEY`], the
-//! ids of the store objects that contain it. So the list follows branches, merges and time travel,
-//! and is committed atomically with the rows. A list is stored as segments of growing size, merged
-//! like an LSM tree, so adding one file writes little.
+//! ids of the store objects that contain the list. So branches, merges and time travel apply to the
+//! list, and a commit writes rows and list atomically. A list is stored as segments of growing
+//! size, merged like an LSM tree, so adding one file writes little data.
 //!
 //! A file is identified by path and content hash: the same content under another path is another
 //! file, and a path with new content is imported again. Size and modification times only avoid
@@ -44,8 +44,8 @@ pub struct ImportedFile {
     bytes: u64,
     /// The first half of the SHA-256 of the file's bytes on disk, in hexadecimal digits.
     hash: String,
-    /// The times of the last content and entry change, in nanoseconds. `None` if the file changed
-    /// shortly before the import, because a later change could have the same time.
+    /// The times of the last content change and entry change, in nanoseconds. `None` if the file
+    /// changed shortly before the import, because a later change could get the same time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     times: Option<(i128, i128)>,
 }
@@ -75,9 +75,9 @@ impl ImportedFile {
 pub struct ImportedFiles {
     /// The imported files.
     pub files: Vec<ImportedFile>,
-    /// True if files that were imported before may be imported again.
+    /// True to allow the repeated import of a file.
     pub again: bool,
-    /// The value in the snapshot summary when the import selected its files.
+    /// The list's value in the snapshot summary at the time when the import selected its files.
     pub known: Option<String>,
 }
 
@@ -89,7 +89,7 @@ struct Segment {
 }
 
 impl ImportedFiles {
-    /// Returns the summary value of the list `current` with these files added, and adds the new
+    /// Returns the new summary value: the list `current` with these files added. Adds the new
     /// segments to `objects`. Fails with `ImportedMeanwhile` if another commit imported one of the
     /// files.
     pub async fn add_to(

@@ -79,10 +79,10 @@ impl Lake {
         })))
     }
 
-    /// Opens the lake in a folder, usually `.headwater`, and creates it if it is missing. The
-    /// folder contains `lake.db` and, by default, the tables in `warehouse/`. Several processes can
-    /// open the lake, but only one of them may remove files, because a process does not know the
-    /// reads and writes of others.
+    /// Opens the lake in a folder, usually `.headwater`, and creates a missing lake. The folder
+    /// contains `lake.db` and, by default, the tables in `warehouse/`. Several processes can open
+    /// the lake. Only one of them may remove files, because a process does not detect the reads and
+    /// writes of others.
     pub async fn open_local(folder: &Path) -> Result<Lake> {
         Lake::open_folder(folder, WarehouseOptions::default()).await
     }
@@ -115,7 +115,7 @@ impl Lake {
         Maintenance::new(self)
     }
 
-    /// Returns the records of REST commits, which identify repeated requests.
+    /// Returns the records of REST commits, used to detect repeated requests.
     pub fn rest_requests(&self) -> RestRequests<'_> {
         RestRequests { lake: self }
     }
@@ -138,7 +138,7 @@ impl Lake {
         Ok(CommitView::new(self.clone(), reference.clone(), resolved.branch, state, pin))
     }
 
-    /// Starts a transaction on a branch. It takes no lock; conflicts are detected at commit.
+    /// Starts a transaction on a branch. Takes no lock; the commit detects conflicts.
     pub async fn transaction(&self, branch: &str, author: &str) -> Result<Transaction> {
         let head = self.catalog().branch(branch).await?;
         let pin = self.pins().pin(head.commit, self.clock().now());
@@ -153,7 +153,7 @@ impl Lake {
         &self.0.pins
     }
 
-    /// Returns the lock that a sweep holds, so that only one runs at a time.
+    /// Returns the lock of the sweep: only one sweep runs at a time.
     pub(crate) fn sweeping(&self) -> &tokio::sync::Mutex<()> {
         &self.0.sweeping
     }
@@ -178,14 +178,14 @@ impl Lake {
         self.changed().add(branch, std::iter::once(table));
     }
 
-    /// Returns the lock that prevents file removal. Merges of historical states, and commits that
-    /// refer to files written by other engines, hold it for reading.
+    /// Returns the lock against file removal. Merges of historical states hold the lock for
+    /// reading, as do commits that refer to files of other engines.
     pub(crate) fn merging(&self) -> &Arc<tokio::sync::RwLock<()>> {
         &self.0.merging
     }
 
-    /// Returns the lock for commits to a table on a branch by this process. Compare-and-swap
-    /// already protects against other processes; the lock avoids retries within one process.
+    /// Returns this process's lock for commits to a table on a branch. The lock avoids retries
+    /// within the process; compare-and-swap protects against other processes.
     pub(crate) fn commit_lock(
         &self,
         branch: &str,

@@ -1,7 +1,7 @@
 //! The project that produces a table, stored in table and snapshot properties.
 //!
 //! A run writes the project's name into the properties of each table it creates, and into the
-//! summary of each snapshot that a model writes. The catalog does not know projects.
+//! summary of each snapshot that a model writes. The catalog stores no projects.
 
 use headwater_tables::Table;
 

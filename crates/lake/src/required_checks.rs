@@ -44,8 +44,8 @@ impl Lake {
     /// Rejects a merge into a branch with required checks unless the result is a checked state.
     ///
     /// The required project's expectations must have passed on the source, or in the current run
-    /// (`passed`). `exact` is true if the target becomes identical to the source. A merge of two
-    /// changed sides, or a revert, is a new state that was not checked.
+    /// (`passed`). `exact` is true if the target becomes identical to the source. A revert, or a
+    /// merge of two changed sides, creates a new state without checks.
     pub(crate) async fn check_required(
         &self,
         plan: &MergePlan,

@@ -1,8 +1,8 @@
 //! The warehouse: the location of table files, a local folder or a cloud bucket.
 //!
-//! The database stores the location. It can be changed only while no commit has a table, because
-//! commits contain absolute file locations. A bucket prefix is marked as claimed by this lake,
-//! because another lake would remove its files as unreferenced.
+//! The database stores the location, which can be changed only while no commit has a table, because
+//! commits contain absolute file locations. An object in a bucket prefix marks it as claimed by one
+//! lake. Without it, another lake would remove the files as unreferenced.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -67,7 +67,8 @@ fn open_folder(folder: &Path) -> Result<(Arc<dyn ObjectStore>, TablesOptions)> {
     Ok((Arc::new(object_store), TablesOptions::local(&warehouse)))
 }
 
-/// Determines the warehouse URL, claims its prefix and stores it. `None` is the local folder.
+/// Determines the warehouse URL, claims its prefix and stores the URL. `None` means the local
+/// folder.
 async fn choose(
     store: &Arc<dyn Store>,
     clock: &Arc<dyn Clock>,

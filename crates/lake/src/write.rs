@@ -35,8 +35,8 @@ pub struct WriteRows {
 }
 
 impl Lake {
-    /// Writes rows durably. `rows` is called once per attempt and returns all rows. A failed write
-    /// changes nothing.
+    /// Writes rows durably. `rows` is called once per attempt and must return all rows each time. A
+    /// failed write changes nothing.
     pub async fn write(
         &self,
         request: &WriteRows,
@@ -110,9 +110,10 @@ pub fn new_columns(schema: &SchemaRef, table: &SchemaRef) -> Vec<Field> {
     new.map(|field| without_defaults(field)).collect()
 }
 
-/// Returns the columns of the target table. They are nullable, because later rows may have nulls,
-/// and do not inherit defaults of the source table. Timestamps use microseconds unless the table
-/// uses nanoseconds, because functions and packages return nanoseconds for all values.
+/// Returns the columns for the target table: all columns nullable, because later rows may have
+/// nulls, and without the source table's defaults. Timestamps get microseconds unless the table's
+/// column has nanoseconds, because functions and Python packages return all timestamps in
+/// nanoseconds.
 pub fn nullable(schema: &SchemaRef, table: Option<&Schema>) -> SchemaRef {
     let uses_nanoseconds = |name: &str| {
         let known = table.and_then(|table| table.field_with_name(name).ok());

@@ -169,7 +169,7 @@ pub(crate) fn configuration(name: &str, version: &StoredVersion, qualifier: Opti
     configuration
 }
 
-/// Formats a time the way Lambda does.
+/// Formats a time in Lambda's format.
 pub(crate) fn moment(time: Timestamp) -> String {
     time.format("%Y-%m-%dT%H:%M:%S%.3f+0000").to_string()
 }

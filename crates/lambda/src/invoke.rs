@@ -177,8 +177,8 @@ fn error_body(problem: &Problem, job: JobId) -> Bytes {
     Bytes::from(body.to_string())
 }
 
-/// Returns the message of an exception without its class, at the start of the message, and without
-/// the location that raised it, at the end of the first line.
+/// Returns the message of an exception. The class at its start, and the location that raised it, at
+/// the end of the first line, are removed.
 fn raised_message<'a>(message: &'a str, kind: &str, frame: Option<&Value>) -> &'a str {
     let message = message.lines().next().unwrap_or_default();
     let message = message.strip_prefix(&format!("{kind}: ")).unwrap_or(message);
@@ -217,11 +217,11 @@ async fn log(
     Ok(text.into_bytes().split_off(from))
 }
 
-/// Returns the milliseconds of a call with fractions, and those that are billed.
+/// Returns the duration of a call and its billed duration, both in milliseconds.
 fn duration(job: &Job) -> (f64, u64) {
     let elapsed = job.started.zip(job.ended).map(|(started, ended)| ended - started);
     let elapsed = elapsed.and_then(|elapsed| elapsed.to_std().ok());
-    // The clock of the wall may have been set back; then only the measured time is known.
+    // The system clock may have been set back. Then only the measured time is known.
     let exact = elapsed.map_or(job.usage.wall_ms as f64, |elapsed| elapsed.as_secs_f64() * 1e3);
     (exact, job.usage.wall_ms)
 }

@@ -19,12 +19,12 @@ use crate::request::LambdaRequest;
 /// Maximum number of layers of a function.
 const LAYERS_MAX: usize = 5;
 
-/// Values of a request that are kept and returned.
+/// Values of a request that are stored and returned.
 const KEPT: [&str; 4] =
     ["Description", "CompatibleRuntimes", "CompatibleArchitectures", "LicenseInfo"];
 const KEPT_BYTES_MAX: usize = 4 << 10;
 
-/// An operation on a layer, with what its path names.
+/// An operation on a layer, with the parameters from its path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum LayerOperation {
     List,
@@ -75,7 +75,7 @@ impl LayerOperation {
         }
     }
 
-    /// Executes the operation and returns its answer.
+    /// Executes the operation and returns its response.
     pub async fn execute(self, service: &Service, request: &LambdaRequest) -> Result<Value> {
         use LayerOperation as Op;
         let layers = service.invocations().layers();
@@ -173,7 +173,7 @@ fn with_content(name: &str, number: u64, version: &LayerVersion) -> Value {
 
 async fn list(service: &Service, request: &LambdaRequest) -> Result<Value> {
     let layers = service.invocations().layers();
-    // Clients ask for one version by its ARN with the path of the list.
+    // The operation that gets a version by its ARN has the same path as the list operation.
     if request.query("find") == Some("LayerVersion") {
         let (name, number) = version_of(request.query("Arn").unwrap_or_default())?;
         let layer = layers.get(&request.principal, &name).await?;

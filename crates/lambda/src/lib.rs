@@ -1,8 +1,8 @@
 //! Lambda's REST API: functions, versions, aliases and calls for AWS clients.
 //!
-//! [`LambdaProtocol`] answers a request. It checks the signature, parses the path and body, calls
-//! one operation of the service for each request, and encodes responses and errors in the format of
-//! AWS. It does not handle connections.
+//! [`LambdaProtocol`] answers a request: it checks the signature, and parses the path and body. It
+//! then calls one operation of the service, and encodes the response or error in the format of AWS.
+//! It does not handle connections.
 
 mod account;
 mod alias;

@@ -1,4 +1,4 @@
-//! Policies of functions. They are kept and returned; rights come from grants.
+//! Policies of functions. They are stored and returned, but only grants give rights.
 
 use headwater_service::{FunctionChange, QualifierChange, Service};
 use serde::Deserialize;

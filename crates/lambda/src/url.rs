@@ -136,7 +136,7 @@ pub(crate) async fn list(
 fn shape(request: &LambdaRequest, name: &FunctionName, url: &FunctionUrl) -> Value {
     let qualifier = name.qualifier.as_deref().filter(|qualifier| *qualifier != "$LATEST");
     let called = qualifier.map_or(name.name.clone(), |alias| format!("{}:{alias}", name.name));
-    // The server may be reached by several names; the client uses one that works for it.
+    // The server may have several host names. The client has just used one that works for it.
     let host = request.header("host").unwrap_or("localhost");
     let scheme = request.scheme;
     let mut shape = json!({

@@ -1,4 +1,4 @@
-//! Requests to function URLs: authentication, the call, and the rules for other origins.
+//! Requests to function URLs: authentication, the call, and CORS (rules for other origins).
 
 use std::net::IpAddr;
 
@@ -32,7 +32,7 @@ pub struct UrlTarget {
 
 impl LambdaProtocol {
     /// Finds the URL of a request, so that the body of an invalid request need not be read. The
-    /// error is the response; it does not tell whether a function exists.
+    /// error is the response; it does not reveal whether a function exists.
     pub async fn find_url(
         &self,
         parts: &Parts,
@@ -121,7 +121,8 @@ impl LambdaProtocol {
     }
 }
 
-/// Splits a path into the name of the function and the path below its URL, which is as it was sent.
+/// Splits a path into the name of the function and the path below its URL. The latter stays
+/// percent-encoded.
 fn split(path: &str) -> Option<(String, String)> {
     let rest = path.strip_prefix('/')?.strip_prefix(URL_ROOT)?.strip_prefix('/')?;
     let (name, path) = rest.split_once('/').unwrap_or((rest, ""));
@@ -132,7 +133,8 @@ fn failed(problem: &Problem) -> Response<Bytes> {
     failure(status_of(problem))
 }
 
-/// Returns the status of a request that failed. The messages of problems are not for strangers.
+/// Returns the status of a request that failed. Messages of problems are not sent, because any
+/// client may call the URL.
 fn status_of(problem: &Problem) -> StatusCode {
     match problem.code {
         ErrorCode::Forbidden | ErrorCode::Unauthenticated | ErrorCode::FunctionNotFound => {
@@ -145,7 +147,7 @@ fn status_of(problem: &Problem) -> StatusCode {
     }
 }
 
-/// Returns the response to a browser that asks for the rules of a URL; none for other requests.
+/// Returns the response to a CORS preflight request of a browser; `None` for other requests.
 fn preflight(parts: &Parts, cors: Option<&Cors>) -> Option<Response<Bytes>> {
     let cors = cors?;
     if parts.method != Method::OPTIONS || !parts.headers.contains_key(REQUESTED_METHOD) {

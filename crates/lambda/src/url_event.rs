@@ -27,7 +27,7 @@ pub(crate) struct UrlRequest<'a> {
     /// The path below the URL, with its first slash.
     pub path: &'a str,
     pub address: Option<IpAddr>,
-    /// The user that signed the request, with its access key; none without authentication.
+    /// The user that signed the request, and its access key; `None` without authentication.
     pub signer: Option<(String, String)>,
     /// The function's name.
     pub function: &'a str,
@@ -89,7 +89,8 @@ impl UrlRequest<'_> {
         headers
     }
 
-    /// Returns the cookies, without those of the console: a function must not learn its sessions.
+    /// Returns the cookies, without the console's session cookies, which functions must not
+    /// receive.
     fn cookies(&self) -> Vec<String> {
         let values = self.parts.headers.get_all(COOKIE).iter();
         let texts: Vec<String> =
@@ -133,7 +134,7 @@ impl UrlRequest<'_> {
         context
     }
 
-    /// Returns true if the type of the body is one of text.
+    /// Returns true if the content type of the body is a text type.
     fn is_text(&self) -> bool {
         let kind = self.header(&CONTENT_TYPE).split(';').next().unwrap_or_default();
         let kind = kind.trim().to_ascii_lowercase();

@@ -1,7 +1,7 @@
-//! The response to a request to a function URL, from what the function returned.
+//! The response to a request to a function URL, created from the function's result.
 //!
-//! The response has the origin of the console. So its content is sandboxed: a page of a function
-//! has an origin of its own, and cannot use the session of a browser.
+//! The response has the same origin as the console. Its content is therefore sandboxed: a page of
+//! a function gets a separate origin, and cannot use the console session of a browser.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -10,7 +10,8 @@ use http::header::{CONTENT_TYPE, HeaderName, SET_COOKIE};
 use http::{HeaderValue, Response, StatusCode};
 use serde_json::{Map, Value, json};
 
-/// Headers of the connection, and those that apply to the whole server.
+/// Headers that functions cannot set: those of the connection, and those that apply to the whole
+/// server.
 const RESERVED: [&str; 12] = [
     "connection",
     "keep-alive",
@@ -32,7 +33,7 @@ const SANDBOX: &str = "sandbox allow-downloads allow-forms allow-modals allow-po
 /// Beginning of the names of the console's cookies.
 const CONSOLE_COOKIE: &str = "headwater-";
 
-/// Returns the response that a function describes by its result; none if the description is
+/// Returns the response that a function describes by its result; `None` if the description is
 /// invalid.
 pub(crate) fn response(result: &Bytes) -> Option<Response<Bytes>> {
     let value: Value = serde_json::from_slice(result).ok()?;
@@ -66,7 +67,7 @@ fn described_response(fields: &Map<String, Value>) -> Option<Response<Bytes>> {
         Some(_) => return None,
     };
     let mut response = Response::new(body);
-    // Informational responses are no answers.
+    // Informational status codes (1xx) are not final responses.
     let status = fields.get("statusCode")?.as_u64().filter(|code| (200..=599).contains(code))?;
     *response.status_mut() = StatusCode::from_u16(u16::try_from(status).ok()?).ok()?;
     match fields.get("headers") {
@@ -105,7 +106,7 @@ fn add_header(response: &mut Response<Bytes>, name: &str, value: &Value) -> Opti
     Some(())
 }
 
-/// Returns an error of the server.
+/// Returns an error response of the server, not of the function.
 pub(crate) fn failure(status: StatusCode) -> Response<Bytes> {
     let message = match status {
         StatusCode::FORBIDDEN => "Forbidden",

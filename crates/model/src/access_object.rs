@@ -1,4 +1,4 @@
-//! Objects that a principal acts on, and patterns that select them.
+//! Objects on which a principal acts, and patterns that select them.
 //!
 //! An object has a kind and a name, and is written `table:sales.orders`; the lake is `lake`. In a
 //! pattern, `*` stands for any text, including `.` and `/`. Names and patterns are case-sensitive.
@@ -126,7 +126,7 @@ impl fmt::Display for ObjectKind {
     }
 }
 
-/// An object that a principal acts on.
+/// An object on which a principal acts.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Object {
     kind: ObjectKind,
@@ -160,8 +160,8 @@ impl Object {
         Self::new(ObjectKind::Branch, name)
     }
 
-    /// Creates the object that stands for a ref: the branch or tag, or the commit. Only a pattern
-    /// for all branches selects a commit.
+    /// Creates the object for a ref: the branch, the tag or the commit. Only a pattern for all
+    /// branches selects a commit.
     pub fn reference(reference: &RefSpec) -> Self {
         match reference {
             RefSpec::Name(name) | RefSpec::At { name, .. } => Self::branch(name),
@@ -230,7 +230,7 @@ impl Object {
         self.kind
     }
 
-    /// Returns the object whose owner decides on access: the bucket for an object in a bucket,
+    /// Returns the object whose ownership determines access: the bucket for an object in a bucket,
     /// otherwise the object itself.
     #[must_use]
     pub fn owned(&self) -> std::borrow::Cow<'_, Object> {
@@ -353,10 +353,10 @@ impl ObjectPattern {
     }
 }
 
-/// Checks that a pattern is a valid name once its wildcards are replaced.
+/// Checks that a pattern is a valid name after the replacement of its wildcards.
 fn check_name(kind: ObjectKind, pattern: &str) -> Result<(), String> {
     let reason = |error: crate::NameError| error.reason.to_owned();
-    // A wildcard may stand for the empty text or for text with separators, so `x` replaces it.
+    // A wildcard matches the empty text and text with separators, so `x` replaces it.
     let name = pattern.replace(ANY, "x");
     match kind {
         ObjectKind::Table | ObjectKind::View if pattern.contains('.') => {
@@ -373,7 +373,7 @@ fn check_name(kind: ObjectKind, pattern: &str) -> Result<(), String> {
     }
 }
 
-/// Returns true if a text matches a pattern. `*` stands for any text.
+/// Returns true if a text matches a pattern. `*` matches any text.
 fn matches(pattern: &str, text: &str) -> bool {
     let Some((start, rest)) = pattern.split_once(ANY) else { return pattern == text };
     let Some(mut text) = text.strip_prefix(start) else { return false };

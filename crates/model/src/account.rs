@@ -37,7 +37,7 @@ pub struct User {
     pub roles: Vec<String>,
 }
 
-/// A role: a set of grants for the users and roles that it is granted to.
+/// A role: a set of grants for the users and roles to which it is granted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Role {
     /// The name.
@@ -64,7 +64,7 @@ pub struct Grant {
     pub by: String,
 }
 
-/// A request for an access token, without the user that it is for.
+/// A request for an access token, without its user.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(default)]
 pub struct NewToken {

@@ -22,8 +22,8 @@ pub struct Branch {
     /// The project whose expectations must have passed before a merge into the branch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub requires: Option<String>,
-    /// The failed run that wrote this branch, or wrote the branch that it was created from. Such a
-    /// branch cannot be merged without checks.
+    /// The failed run that wrote this branch or the branch from which it was created. Such a branch
+    /// cannot be merged without checks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quarantine: Option<String>,
     /// The time of its creation.
@@ -57,7 +57,7 @@ pub struct Tag {
 pub struct CreateRef {
     /// The new name.
     pub name: String,
-    /// The ref that it starts at; `main` by default.
+    /// The ref at which it starts; `main` by default.
     #[serde(default)]
     #[schema(value_type = Option<String>)]
     pub from: Option<crate::RefSpec>,
@@ -72,7 +72,7 @@ pub struct UpdateRef {
     /// The new name.
     #[serde(default)]
     pub name: Option<String>,
-    /// Branches only: whether direct writes are rejected.
+    /// Branches only: true to reject direct writes.
     #[serde(default)]
     pub protected: Option<bool>,
     /// Branches only: the project whose expectations must have passed before a merge. Setting it

@@ -135,7 +135,7 @@ pub enum ComparisonMethod {
 pub struct RowsDiff {
     /// The method.
     pub how: ComparisonMethod,
-    /// The reason why rows were not compared, or why they are not shown.
+    /// The reason for which rows were not compared or are not shown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// The columns that identify rows; empty if complete rows are compared.

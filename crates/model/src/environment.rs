@@ -99,7 +99,7 @@ pub struct PruneEnvironments {
 pub struct PrunedEnvironments {
     /// The removed environments.
     pub removed: Vec<EnvironmentSummary>,
-    /// Environments that were selected but kept, because a call is using them.
+    /// Environments that were selected but kept, because calls are using them.
     pub busy: Vec<String>,
     /// Bytes that were freed.
     pub bytes: u64,

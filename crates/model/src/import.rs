@@ -23,7 +23,7 @@ pub struct ImportRequest {
     pub format: Option<FileFormat>,
     /// CSV only: the delimiter; detected by default.
     pub delimiter: Option<char>,
-    /// CSV only: whether the first row has the column names; true by default.
+    /// CSV only: true if the first row contains the column names; true by default.
     pub header: Option<bool>,
     /// Text files only: the encoding's WHATWG label; by default the encoding of the byte order
     /// mark, or UTF-8.
@@ -32,7 +32,7 @@ pub struct ImportRequest {
     pub nulls: Vec<String>,
     /// CSV only: the format of dates, such as `DD.MM.YYYY`; `YYYY-MM-DD` by default.
     pub date_format: Option<String>,
-    /// CSV only: whether numbers have a decimal comma, and points as thousands separators.
+    /// CSV only: true if numbers have a decimal comma, and points as thousands separators.
     pub decimal_comma: bool,
     /// Types by column, in Iceberg's notation; they override inference.
     pub types: BTreeMap<String, String>,

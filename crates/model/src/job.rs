@@ -86,7 +86,7 @@ impl JobKind {
         JobKind::Commit,
     ];
 
-    /// Returns true for short jobs whose caller waits for the answer. Their records are written in
+    /// Returns true for short jobs whose caller waits for the result. Their records are written in
     /// groups, and old records are aggregated by day.
     pub const fn is_brief(self) -> bool {
         !matches!(self, JobKind::Import | JobKind::Run | JobKind::Trigger | JobKind::Maintenance)

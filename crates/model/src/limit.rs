@@ -54,8 +54,8 @@ impl Limits {
         }
     }
 
-    /// Returns the combined limits: for each value the higher limit, or the only one if just one of
-    /// both limits it.
+    /// Returns the combined limits: the higher limit for each value. If only one of both limits a
+    /// value, that limit applies.
     #[must_use]
     pub fn max(self, other: Limits) -> Self {
         let highest = |one: Option<u64>, other: Option<u64>| one.max(other);
@@ -86,10 +86,10 @@ pub struct Limit {
     pub by: String,
 }
 
-/// The limits that apply to a user, from itself and its roles, with its usage today.
+/// The effective limits of a user, from its own limits and those of its roles, and its usage today.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct LimitUsage {
-    /// The limits that apply.
+    /// The effective limits.
     pub limits: Limits,
     /// Number of jobs that have not ended.
     pub jobs: u32,

@@ -42,17 +42,17 @@ pub struct MaintainRequest {
 }
 
 impl MaintainRequest {
-    /// Returns true if a task is requested explicitly.
+    /// Returns true if the request contains any task.
     pub fn names_work(&self) -> bool {
         self.arranges() || self.manifests || self.expires() || self.orphans || self.deleted_refs
     }
 
-    /// Returns true if data files are to be rewritten.
+    /// Returns true if the request rewrites data files.
     pub fn arranges(&self) -> bool {
         self.compact || !self.sort.is_empty() || !self.zorder.is_empty()
     }
 
-    /// Returns true if table states are to be expired.
+    /// Returns true if the request expires table states.
     pub fn expires(&self) -> bool {
         self.expire_before_seconds.is_some() || self.keep.is_some()
     }

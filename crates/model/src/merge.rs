@@ -178,8 +178,8 @@ pub struct MergeConflict {
     /// The target's commit that made the conflicting change. If it was not found, the last commit
     /// since the merge base that changed the table.
     pub target: Option<Commit>,
-    /// Set if the search for that commit was ended early by its limit: the conflicting change was
-    /// made after this commit, up to and including `target`.
+    /// Set if the search for that commit reached its limit. The conflicting change was then made
+    /// after this commit, up to and including `target`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target_after: Option<Commit>,
     /// The target's change: `appended`, `replaced`, `created`, `dropped`, `changed`.
@@ -187,8 +187,8 @@ pub struct MergeConflict {
     /// The source's commit that made the conflicting change, or its last commit that changed the
     /// table.
     pub source: Option<Commit>,
-    /// Set if the search for that commit was ended early by its limit: the conflicting change was
-    /// made after this commit, up to and including `source`.
+    /// Set if the search for that commit reached its limit. The conflicting change was then made
+    /// after this commit, up to and including `source`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source_after: Option<Commit>,
     /// The source's change.
@@ -296,7 +296,7 @@ pub enum ConflictKind {
     DuplicateImport,
     /// Criss-cross merges resolved the table in different ways.
     AmbiguousMergeBase,
-    /// The table can only be taken as a whole from one side, because the checks that passed would
-    /// not hold for a combination of both.
+    /// The passed checks would not cover a combination of both sides, so the table can only be
+    /// taken as a whole from one side.
     Checked,
 }

@@ -1,4 +1,4 @@
-//! The identity that a request acts as.
+//! The identity of a request.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -14,11 +14,11 @@ const ANONYMOUS: &str = "anonymous";
 /// Maximum length of an author, in bytes.
 pub const AUTHOR_BYTES_MAX: usize = 200;
 
-/// The identity that a request acts as, and the author that the request names.
+/// The identity of a request, and the author named in the request.
 ///
 /// The identity comes from the connection: the Unix socket or a credential. The author is a label
-/// on commits and jobs and grants no permission. The owner may choose it; for a user it is always
-/// the user's name.
+/// on commits and jobs and grants no permission. The owner may choose the author. For a user, the
+/// author is always the user's name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Principal {
     identity: Identity,
@@ -50,7 +50,7 @@ pub struct AuthenticatedUser {
     pub token: Option<String>,
     /// The permissions that limit the token. `None` means all permissions of the user.
     pub scopes: Option<Vec<Permission>>,
-    /// The time at which the credential expires, if the credential itself states it.
+    /// The expiry time in the credential itself, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires: Option<Timestamp>,
 }
@@ -153,7 +153,7 @@ impl Principal {
         &self.identity
     }
 
-    /// Returns the time from which the credential is invalid, if it carries its own.
+    /// Returns the expiry time in the credential itself; `None` if it contains none.
     pub fn expires(&self) -> Option<Timestamp> {
         match &self.identity {
             Identity::User(user) => user.expires,

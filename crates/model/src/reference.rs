@@ -1,6 +1,6 @@
 //! Refs, which select a state of the lake. `main` and `v1.0` name a branch or a tag,
 //! `main@3fa9c1d2` a commit in a branch's history, and `@3fa9c1d2` a commit. A hash may be
-//! shortened to eight digits. `main~2` is two commits before `main`, and
+//! shortened to eight digits. `main~2` is the commit two steps before `main`, and
 //! `main*2026-11-01T12:00:00Z` is `main` at that time.
 
 use std::fmt;
@@ -13,7 +13,7 @@ use utoipa::ToSchema;
 use crate::name::{NAME_BYTES_MAX, NameError};
 use crate::{CommitId, Timestamp};
 
-/// The branch that a new lake has.
+/// The branch of a new lake.
 pub const MAIN_BRANCH: &str = "main";
 
 /// Minimum number of digits of an abbreviated commit hash.

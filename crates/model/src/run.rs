@@ -104,7 +104,7 @@ pub struct RowsPreview {
     /// The rows, each with one JSON value for every column.
     #[schema(value_type = Vec<Vec<Object>>)]
     pub rows: Vec<Vec<serde_json::Value>>,
-    /// Whether rows are missing because they exceed 256 KiB.
+    /// True if rows are omitted because the result exceeds 256 KiB.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub truncated: bool,
 }
@@ -158,7 +158,7 @@ pub struct PlannedInstall {
     pub steps: Vec<String>,
 }
 
-/// A model, expectation or view that reads a table written by a run, but is not part of the run.
+/// A model, expectation or view outside the run that reads a table written by the run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct AffectedReader {
     /// The model, expectation or view.
@@ -219,14 +219,15 @@ pub struct PlannedStep {
     /// Its tags.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tags: Vec<String>,
-    /// The number of rows in the tables that it reads, ignoring filters. Absent if it does not run.
+    /// Number of rows in the tables that the model reads, ignoring filters. Absent if the model does
+    /// not run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rows_read: Option<u64>,
     /// The number of bytes in the tables that it reads, including all columns. Absent if it does
     /// not run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bytes_read: Option<u64>,
-    /// Estimated cost. Absent if it does not run.
+    /// Estimated cost of the model. Absent if the model does not run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cost: Option<f64>,
     /// Changes of its table's columns, if the table exists and the new columns are known.
@@ -271,7 +272,7 @@ pub struct RunReport {
     /// The branch of the run. It is deleted after success and kept for inspection after failure.
     /// Empty for unit tests.
     pub run_branch: String,
-    /// The commit on the branch; none if nothing changed, the run failed or was a preview.
+    /// The commit on the branch. Null if nothing changed, or if the run failed or was a preview.
     #[schema(value_type = Option<String>)]
     pub commit: Option<CommitId>,
     /// The tables that the commit changed.

@@ -22,34 +22,34 @@ pub struct CreateSession {
 /// Request to start a login at the OpenID provider of the server.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct StartLogin {
-    /// The address to which the provider sends the browser back. The provider must know it.
+    /// The address to which the provider redirects the browser after the login. It must be
+    /// registered at the provider.
     pub redirect: String,
 }
 
-/// A login at an OpenID provider that has started. The browser keeps the secrets, and opens the
-/// address.
+/// A started login at an OpenID provider. The browser keeps the secrets, and opens the address.
 #[derive(Clone, Serialize, Deserialize, ToSchema)]
 pub struct LoginStart {
     /// The page of the provider.
     pub address: String,
-    /// The value with which the provider must send the browser back. The browser compares it.
+    /// The state value, which the provider returns in its redirect. The browser must compare it.
     pub state: String,
-    /// A secret that the provider's token must contain.
+    /// The nonce, which the provider's token must contain.
     pub nonce: String,
-    /// The secret that proves that the code was requested by this browser (PKCE).
+    /// The verifier (PKCE), which proves that this browser requested the code.
     pub verifier: String,
 }
 
-/// The code with which an OpenID provider sent a browser back.
+/// The authorization code that an OpenID provider returned in its redirect.
 #[derive(Clone, Serialize, Deserialize, ToSchema)]
 pub struct LoginCode {
     /// The code.
     pub code: String,
-    /// The address to which the browser was sent back, as in the request that started the login.
+    /// The address of the redirect, as in the request that started the login.
     pub redirect: String,
     /// The nonce of the login.
     pub nonce: String,
-    /// The verifier of the login.
+    /// The PKCE verifier of the login.
     pub verifier: String,
 }
 

@@ -305,7 +305,7 @@ pub struct TriggerImport {
     pub on_error: crate::OnError,
 }
 
-/// Durations as text: `500ms`, `2s`, `5m`.
+/// Conversion of durations to and from text: `500ms`, `2s`, `5m`.
 mod duration_text {
     use std::borrow::Cow;
     use std::time::Duration;

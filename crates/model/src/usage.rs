@@ -110,7 +110,7 @@ impl RateCard {
     }
 }
 
-/// One group of `headwater usage`.
+/// One line of `headwater usage`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct UsageLine {
     /// The group: a day, a job kind, a model or a job.

@@ -6,7 +6,7 @@ use headwater_store::{Expected, RefChange};
 use crate::record::{BUCKETS, BucketRecord, bucket_ref, decode, object_ref, put};
 use crate::{Error, Objects, Result};
 
-/// Maximum number of buckets that are listed.
+/// Maximum number of listed buckets.
 const LISTED_MAX: usize = 10_000;
 
 /// A bucket.
@@ -14,7 +14,7 @@ const LISTED_MAX: usize = 10_000;
 pub struct Bucket {
     /// The name.
     pub name: String,
-    /// The time it was created.
+    /// The creation time.
     pub created: Timestamp,
 }
 
@@ -76,7 +76,7 @@ fn check_name(name: &str) -> Result<()> {
     if is_bucket_name(name) { Ok(()) } else { Err(Error::BucketName { name: name.to_owned() }) }
 }
 
-/// Returns true if a name is valid for a bucket, by the rules of S3.
+/// Returns true if a bucket name is valid by the rules of S3.
 pub fn is_bucket_name(name: &str) -> bool {
     let is_edge = |byte: Option<&u8>| {
         byte.is_some_and(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())

@@ -1,8 +1,8 @@
-//! A bucket as an `ObjectStore`, for imports and exports, which work with any object store.
+//! A bucket as an `ObjectStore`, for imports and exports.
 //!
-//! It does not check permissions. A multipart upload is one write of the object, so it is recorded
-//! as one change, and its parts have no minimum size. An upload that is dropped before it is
-//! completed writes nothing.
+//! This object store does not check permissions. A multipart upload writes the object in one step,
+//! so it is recorded as one change, and its parts have no minimum size. An upload that is dropped
+//! before its completion writes nothing.
 
 use std::sync::Arc;
 
@@ -30,10 +30,10 @@ const NAME: &str = "headwater";
 /// The number of objects per listing page.
 const PAGE: usize = 1_000;
 
-/// The maximum number of upload parts waiting to be written.
+/// The maximum number of buffered parts of an upload.
 const PARTS_WAITING_MAX: usize = 4;
 
-/// A bucket, used as an object store.
+/// A bucket as an object store.
 #[derive(Debug, Clone)]
 pub struct BucketStore {
     objects: Objects,
@@ -46,8 +46,8 @@ impl BucketStore {
         BucketStore { objects, bucket: bucket.into() }
     }
 
-    /// Returns the bucket and key of a URL such as `s3://landing/in/a.csv`, if the lake has this
-    /// bucket.
+    /// Returns the bucket and key of a URL such as `s3://landing/in/a.csv`. Returns `None` if the
+    /// lake lacks the bucket.
     pub async fn own_path(objects: &Objects, url: &str) -> crate::Result<Option<ObjectPath>> {
         let rest = url.strip_prefix("s3://").or_else(|| url.strip_prefix("s3a://"));
         let Some(rest) = rest else { return Ok(None) };
@@ -212,7 +212,7 @@ impl ObjectStore for BucketStore {
     }
 }
 
-/// A part of an upload, or the end of the upload.
+/// A chunk of an upload, or its end.
 enum UploadPiece {
     Bytes(Bytes),
     End,
@@ -235,7 +235,7 @@ fn until_end(receiver: futures::channel::mpsc::Receiver<UploadPiece>) -> Content
     stream::unfold(Some(receiver), next).boxed()
 }
 
-/// A multipart upload, whose parts are written in the order of arrival.
+/// A multipart upload. Its parts are written in the order of arrival.
 struct Upload {
     sender: Arc<Mutex<futures::channel::mpsc::Sender<UploadPiece>>>,
     write: Option<JoinHandle<crate::Result<ObjectInfo>>>,
@@ -249,10 +249,10 @@ impl std::fmt::Debug for Upload {
 }
 
 impl Upload {
-    /// Sends pieces. The lock is taken in the order of the calls.
+    /// Sends pieces. Calls acquire the lock in their order.
     fn send(&self, pieces: Vec<UploadPiece>) -> UploadPart {
         let mut lock = Box::pin(self.sender.clone().lock_owned());
-        // Polling once queues the future for the lock.
+        // The first poll puts the future into the lock's queue.
         let taken = lock.as_mut().now_or_never();
         async move {
             let mut sender = match taken {
@@ -260,7 +260,7 @@ impl Upload {
                 None => lock.await,
             };
             for piece in pieces {
-                // A failed write drops the receiver; `complete` returns the error of the write.
+                // A failed write drops the receiver. `complete` returns the error of the write.
                 if sender.send(piece).await.is_err() {
                     break;
                 }

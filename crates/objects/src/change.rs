@@ -1,9 +1,8 @@
 //! Changes of objects, recorded for triggers.
 //!
-//! A change that matches a watch is recorded as an entry of the journal `object_changes`. The entry
-//! is appended in the same batch as the change of the object, so neither exists without the other,
-//! and no further sync is needed. Its position orders all changes. A reader deletes entries after
-//! it has stored their effects.
+//! A change that matches a watch is recorded in the journal `object_changes`. The entry is appended
+//! in the same batch as the object's change, so both are stored atomically and with one sync. An
+//! entry's position orders all changes. A reader deletes entries after storing their effects.
 
 use bytes::Bytes;
 use headwater_model::{ObjectOperation, Timestamp};
@@ -20,10 +19,10 @@ const CHANGES: &str = "object_changes";
 /// The key of entries that only reserve a position.
 const POSITION: &str = "position";
 
-/// The number of changes deleted per batch.
+/// The number of records deleted per batch.
 const CHUNK: usize = 500;
 
-/// A selection of changes to record.
+/// A filter for the changes to record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Watch {
     /// The bucket.
@@ -42,8 +41,7 @@ impl Watch {
     /// Returns true if the watch selects this operation on this object.
     pub fn admits(&self, bucket: &str, key: &str, operation: ObjectOperation) -> bool {
         let is_wanted = if operation.creates() { self.created } else { self.removed };
-        // In a key that is shorter than prefix and suffix together, the two could overlap, so the
-        // prefix is stripped first.
+        // Strip the prefix first: in a short key, prefix and suffix could overlap.
         let rest = || key.strip_prefix(&*self.prefix);
         is_wanted && self.bucket == bucket && rest().is_some_and(|it| it.ends_with(&*self.suffix))
     }
@@ -58,18 +56,18 @@ pub struct ObjectChange {
     pub bucket: String,
     /// The key.
     pub key: String,
-    /// Size in bytes; for a deletion, of the deleted object.
+    /// Size in bytes. For a deletion, the size of the deleted object.
     pub size: u64,
-    /// The entity tag; for a deletion, of the deleted object.
+    /// The entity tag. For a deletion, the tag of the deleted object.
     pub etag: String,
     /// The time of the change.
     pub time: Timestamp,
-    /// Names of the triggers whose events caused the change, as far as known.
+    /// Known names of the triggers whose events caused the change.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub caused_by: Vec<String>,
 }
 
-/// A recorded change.
+/// A change with its position in the journal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RecordedChange {
     /// The position in the journal, which increases with each change in the lake.
@@ -78,7 +76,7 @@ pub struct RecordedChange {
     pub change: Option<ObjectChange>,
 }
 
-/// The operation that changes an object, and its cause.
+/// The type of a change, and its cause.
 #[derive(Debug, Clone)]
 pub(crate) struct Operation<'a> {
     pub kind: ObjectOperation,
@@ -92,7 +90,7 @@ impl Operation<'_> {
 }
 
 impl Objects {
-    /// Replaces the watches: from now on, only changes that match one of them are recorded.
+    /// Replaces the watches. Later changes are recorded only if they match one of the new watches.
     pub fn watch(&self, watches: Vec<Watch>) {
         *self.0.watches.write() = watches;
     }
@@ -102,7 +100,7 @@ impl Objects {
         self.0.changed.subscribe()
     }
 
-    /// Returns a position after all changes so far.
+    /// Returns a position after all existing changes.
     pub async fn change_position(&self) -> Result<u64> {
         let entries = vec![Append::tombstone(CHANGES, POSITION)];
         let batch = Batch { entries, relaxed: true, ..Batch::default() };

@@ -1,4 +1,4 @@
-//! Preconditions of a write, checked against the object that it replaces.
+//! Preconditions of a write, checked against the existing object.
 
 use crate::record::ObjectInfo;
 use crate::{Error, Result};

@@ -1,4 +1,5 @@
-//! Contents: written to a file with a new random name, and read from the files of an object.
+//! Contents of objects. A content is written to a file with a new random name, and read from the
+//! files of an object.
 
 use std::ops::Range;
 
@@ -18,8 +19,8 @@ use crate::{Error, Objects, Result};
 /// The content of an object, as a stream of byte chunks.
 pub type Content = BoxStream<'static, Result<Bytes, Problem>>;
 
-/// Content that has been written, but that no object references yet. If this value is dropped, its
-/// file is garbage.
+/// Content that is written but not referenced by an object. If this value is dropped, its file is
+/// garbage.
 pub(crate) struct UnownedContent {
     objects: Objects,
     /// The file; `None` for empty content.
@@ -44,7 +45,7 @@ impl Drop for UnownedContent {
 }
 
 impl Objects {
-    /// Writes a content to a new file, durably.
+    /// Writes a content durably to a new file.
     pub(crate) async fn write(
         &self,
         content: impl Stream<Item = Result<Bytes, Problem>> + Send,
@@ -98,8 +99,7 @@ impl Objects {
         decode(&name, &stored.ok_or_else(|| Error::Corrupt { name: name.clone() })?)
     }
 
-    /// Returns a byte range of the content in these files. The first file is opened before this
-    /// returns.
+    /// Returns a byte range of the content in these files. Opens the first file before returning.
     pub(crate) async fn read(&self, blobs: Vec<Blob>, range: Range<u64>) -> Result<Content> {
         let mut parts = Vec::new();
         let mut begin = 0;

@@ -86,7 +86,7 @@ pub enum Error {
         /// The object's size.
         size: u64,
     },
-    /// The write failed repeatedly, because other requests changed the object at the same time.
+    /// The write failed repeatedly because of concurrent changes of the object.
     #[error("object `{key}` is being changed by other requests")]
     Conflict {
         /// The key.

@@ -1,5 +1,5 @@
-//! Deletion of files that no object references: files of replaced and deleted objects, and of
-//! interrupted writes.
+//! Deletion of unreferenced files: files of replaced and deleted objects, and of interrupted
+//! writes.
 
 use std::time::Duration;
 
@@ -7,14 +7,14 @@ use crate::objects::relative;
 use crate::record::{GARBAGE, Garbage, decode, remove};
 use crate::{Objects, Result};
 
-/// Time for which an unreferenced file is kept, because requests may still be reading it.
+/// Time for which an unreferenced file is kept, because running requests may still read it.
 const KEPT: Duration = Duration::from_secs(600);
 
-/// Number of records read at once.
+/// Number of records per read.
 const CHUNK: usize = 500;
 
 impl Objects {
-    /// Deletes the files that have been unreferenced for some time. Returns their number.
+    /// Deletes the files that are unreferenced for longer than the retention. Returns their number.
     pub async fn collect_garbage(&self) -> Result<u64> {
         self.collect_garbage_after(KEPT).await
     }
@@ -48,7 +48,7 @@ impl Objects {
     async fn delete_blobs(&self, blobs: &[String]) -> Result<()> {
         let locations: Vec<String> = blobs.iter().map(|blob| self.location(blob)).collect();
         self.0.storage.delete(&locations).await?;
-        // An interrupted write to a local folder leaves a file whose name is followed by a number.
+        // An interrupted write to a local folder leaves a file with a number after its name.
         if let Some(folder) = &self.0.folder {
             for blob in blobs {
                 let _ = tokio::fs::remove_file(folder.join(format!("{}#1", relative(blob)))).await;

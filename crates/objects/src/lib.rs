@@ -1,10 +1,10 @@
-//! Buckets and objects in the sense of S3: metadata in the store, contents in object storage.
+//! Buckets and objects as in S3: metadata in the store, contents in object storage.
 //!
 //! [`Objects`] is the handle. An object is one ref, `objects/BUCKET/KEY`, so that a change is one
 //! compare-and-swap, and a listing reads one ordered range. Its content is in files with random
 //! names in a separate folder. Requests cannot name these files: a key is never part of a path. A
-//! file is durable before the ref that names it is written, so an object is never incomplete.
-//! Before a file is written, it is listed as garbage; files that no ref names are deleted later.
+//! file is durable before its ref is written, so an object is never incomplete. A file is listed as
+//! garbage before it is written. Files without a ref are deleted later.
 
 mod bucket;
 mod bucket_store;

@@ -1,12 +1,12 @@
 //! Paginated listings of objects, in key order.
 //!
-//! A listing reads one range of refs. With a delimiter, it skips the keys of a group that it has
-//! already returned, so that its cost does not depend on the size of the group.
+//! A listing reads one range of refs. With a delimiter, it skips the remaining keys of a returned
+//! group, so its cost does not depend on the size of the group.
 
 use crate::record::{ObjectInfo, decode, object_ref};
 use crate::{Objects, Result};
 
-/// Number of refs read at once in a listing with groups.
+/// Number of refs per read in a listing with groups.
 const CHUNK: usize = 200;
 
 /// Maximum number of results per page.
@@ -15,16 +15,16 @@ const PAGE_MAX: usize = 1_000;
 /// The length of the longest key, as a number of four-byte characters.
 const LAST_CHARACTERS: usize = 256;
 
-/// The objects to list.
+/// The parameters of a listing.
 #[derive(Debug, Clone, Default)]
 pub struct ListRequest {
     /// The bucket.
     pub bucket: String,
     /// The prefix of the keys.
     pub prefix: String,
-    /// If set, keys that contain it after the prefix are grouped.
+    /// The delimiter for grouping. Keys that contain it after the prefix are grouped.
     pub delimiter: Option<String>,
-    /// Returns only keys and groups after this one.
+    /// The start of the page: only later keys and groups are returned.
     pub after: Option<String>,
     /// The maximum number of keys and groups; at most 1,000.
     pub limit: usize,
@@ -49,7 +49,7 @@ pub enum Listed {
 pub struct Listing {
     /// The keys and groups, in order.
     pub entries: Vec<Listed>,
-    /// The last returned key or group, if there are more.
+    /// The last returned key or group, if more results follow.
     pub next: Option<String>,
 }
 
@@ -122,7 +122,8 @@ impl ListRequest {
     }
 }
 
-/// Returns the ref to start after. If `after` is a group, the keys of the group are skipped.
+/// Returns the ref after which the listing starts. If `after` is a group, skips the keys of the
+/// group.
 fn start_after(start: &str, list: &ListRequest, after: &str) -> String {
     if after.starts_with(&list.prefix) && list.group(after) == Some(after) {
         return format!("{start}{}", end_of(after));
@@ -130,7 +131,7 @@ fn start_after(start: &str, list: &ListRequest, after: &str) -> String {
     format!("{start}{after}")
 }
 
-/// Returns a text that sorts after every key of a group: it is longer than any key.
+/// Returns a text that is longer than any key and sorts after every key of a group.
 fn end_of(group: &str) -> String {
     format!("{group}{}", "\u{10FFFF}".repeat(LAST_CHARACTERS))
 }

@@ -1,5 +1,5 @@
-//! Multipart uploads. Each part is a file. Completing an upload only stores the list of these files
-//! as the object's content, so it is fast and atomic.
+//! Multipart uploads. Each part is a file. The completion of an upload only stores the list of
+//! these files as the object's content, so it is fast and atomic.
 
 use headwater_model::{ObjectOperation, Timestamp};
 use headwater_store::{Expected, RefChange};
@@ -21,10 +21,10 @@ const PART_BYTES_MIN: u64 = 5 << 20;
 /// The highest part number.
 const PARTS_MAX: u32 = 10_000;
 
-/// Maximum number of uploads that are listed.
+/// Maximum number of listed uploads.
 const UPLOADS_MAX: usize = 10_000;
 
-/// Maximum number of attempts to store a part while other requests are replacing it.
+/// Maximum number of attempts to store a part during concurrent replacements.
 const ATTEMPTS: usize = 10;
 
 /// A request to start a multipart upload.
@@ -45,7 +45,7 @@ pub struct UploadTarget {
     pub id: String,
 }
 
-/// A part named in the request that completes an upload.
+/// A part in the request that completes an upload.
 #[derive(Debug, Clone)]
 pub struct CompletedPart {
     /// The number, from 1.
@@ -63,7 +63,7 @@ pub struct ListedPart {
     pub size: u64,
     /// The entity tag, without quotes.
     pub etag: String,
-    /// The time it was uploaded.
+    /// The upload time.
     pub modified: Timestamp,
 }
 
@@ -74,7 +74,7 @@ pub struct ListedUpload {
     pub id: String,
     /// The key.
     pub key: String,
-    /// The time it was started.
+    /// The start time.
     pub created: Timestamp,
 }
 
@@ -94,7 +94,7 @@ impl Objects {
         Ok(id)
     }
 
-    /// Writes or replaces a part; it is durable when this returns. Returns its entity tag.
+    /// Writes or replaces a part, and returns its entity tag. The part is durable on return.
     ///
     /// Errors: [`Error::NoUpload`], [`Error::Part`], and errors of the content.
     pub async fn put_part(
@@ -129,7 +129,7 @@ impl Objects {
         Err(Error::Conflict { key: target.path.key.clone() })
     }
 
-    /// Lists at most `limit` parts of an upload, starting after a part number.
+    /// Lists at most `limit` parts of an upload, after the given part number.
     ///
     /// Error: [`Error::NoUpload`].
     pub async fn parts(
@@ -161,7 +161,7 @@ impl Objects {
         Ok(uploads)
     }
 
-    /// Completes an upload: its parts become the object. Repeating it changes nothing.
+    /// Completes an upload by combining its parts into the object. A repetition changes nothing.
     ///
     /// Errors: [`Error::NoUpload`], [`Error::Part`], [`Error::Precondition`].
     pub async fn complete(
@@ -220,7 +220,7 @@ impl Objects {
         self.apply(refs).await.map(drop)
     }
 
-    /// Returns the stored bytes of an upload's record, and the parsed record.
+    /// Returns the record of an upload, both as stored bytes and parsed.
     async fn upload(&self, target: &UploadTarget) -> Result<(bytes::Bytes, UploadRecord)> {
         let unknown = || Error::NoUpload { id: target.id.clone() };
         let name = upload_ref(&target.id);
@@ -251,7 +251,7 @@ fn listed(number: u32, part: &PartRecord) -> ListedPart {
     ListedPart { number, size: part.blob.size, etag: part.etag.clone(), modified: part.modified }
 }
 
-/// Returns the uploaded parts that the completing request names, in order.
+/// Returns the uploaded parts for the completing request, in its order.
 fn choose(uploaded: &[(u32, PartRecord)], parts: &[CompletedPart]) -> Result<Vec<PartRecord>> {
     let fail = |number, reason, s3_code| Err(Error::Part { number, reason, s3_code });
     if parts.is_empty() {

@@ -20,7 +20,7 @@ const KEY_BYTES_MAX: usize = 1_024;
 /// Maximum length of the user metadata, in bytes.
 const METADATA_BYTES_MAX: usize = 2_048;
 
-/// Maximum number of attempts to change an object while other requests are changing it.
+/// Maximum number of attempts to change an object during concurrent changes.
 const ATTEMPTS: usize = 30;
 
 /// The bucket and the key of an object.
@@ -57,7 +57,7 @@ pub struct Copy {
     pub condition: Condition,
 }
 
-/// An object whose content is open for reading.
+/// An object with its content open for reading.
 pub struct OpenObject {
     /// The object.
     pub info: ObjectInfo,
@@ -67,7 +67,8 @@ pub struct OpenObject {
     pub content: Content,
 }
 
-/// A write to commit: the content is already written, the object is not stored under its key yet.
+/// A write to commit. The content is already written, but the object is not stored under its key
+/// yet.
 pub(crate) struct Commit<'a> {
     pub(crate) path: &'a ObjectPath,
     pub(crate) info: &'a ObjectInfo,
@@ -82,7 +83,7 @@ impl std::fmt::Debug for OpenObject {
 }
 
 impl Objects {
-    /// Writes or replaces an object; it is durable when this returns.
+    /// Writes or replaces an object. The object is durable on return.
     ///
     /// Errors: [`Error::NoBucket`], [`Error::Key`], [`Error::MetadataTooLarge`],
     /// [`Error::Precondition`], and errors of the content.
@@ -101,7 +102,7 @@ impl Objects {
         check_headers(&headers)?;
         self.check_bucket(&path.bucket).await?;
         if condition != Condition::Always {
-            // An early check, before the content is received; the check at the commit is decisive.
+            // Check early, before the content is received. The check at the commit is decisive.
             condition.check(&path.key, self.find(&path).await?.as_ref())?;
         }
         let written = self.write(content).await?;
@@ -140,8 +141,8 @@ impl Objects {
     ) -> Result<OpenObject> {
         let info = self.head(path).await?;
         match self.open_info(&info, &range).await {
-            // The object was replaced and its file deleted after its record was read, so read it
-            // again.
+            // After the record was read, the object was replaced and its file deleted. Read the
+            // record again.
             Err(Error::Storage(_) | Error::Corrupt { .. }) if self.head(path).await? != info => {
                 let info = self.head(path).await?;
                 self.open_info(&info, &range).await
@@ -174,7 +175,7 @@ impl Objects {
         self.write_object(copy, Operation::new(ObjectOperation::Copy)).await
     }
 
-    /// Deletes an object. Deleting an object that does not exist succeeds.
+    /// Deletes an object. The deletion of a missing object succeeds.
     ///
     /// Errors: [`Error::NoBucket`], [`Error::Precondition`].
     pub async fn delete(&self, path: &ObjectPath, condition: &Condition) -> Result<()> {
@@ -196,7 +197,7 @@ impl Objects {
         Err(Error::Conflict { key: path.key.clone() })
     }
 
-    /// Stores an object, whose content is already written, in one batch with other changes.
+    /// Stores an object with existing content, in one batch with other changes.
     pub(crate) async fn commit(&self, commit: Commit<'_>, changes: Vec<RefChange>) -> Result<()> {
         let Commit { path, info, condition, operation } = commit;
         for _ in 0..ATTEMPTS {
@@ -220,7 +221,7 @@ impl Objects {
         Err(Error::Conflict { key: path.key.clone() })
     }
 
-    /// Returns the changes that mark the content of an object as garbage.
+    /// Returns the ref changes that mark the content of an object as garbage.
     async fn removal(&self, info: &ObjectInfo) -> Result<Vec<RefChange>> {
         let blobs = self.blobs(info).await?.into_iter().map(|blob| blob.name).collect();
         let mut changes: Vec<RefChange> = self.discard(blobs)?.into_iter().collect();

@@ -28,13 +28,14 @@ pub(crate) struct Shared {
     root: String,
     /// The path of this folder, if it is local.
     pub(crate) folder: Option<PathBuf>,
-    /// The names of files that are being written.
+    /// The names of files during their write.
     pub(crate) active: Mutex<HashSet<String>>,
-    /// The deletion of a bucket holds the write lock; the creation of an object holds a read lock.
+    /// Lock between deletions of buckets, which hold it for writing, and creations of objects,
+    /// which hold it for reading.
     pub(crate) buckets: tokio::sync::RwLock<()>,
     /// The watches that select the changes to record.
     pub(crate) watches: RwLock<Vec<Watch>>,
-    /// Counts the recorded changes.
+    /// The counter of recorded changes.
     pub(crate) changed: watch::Sender<u64>,
 }
 
@@ -45,8 +46,7 @@ impl std::fmt::Debug for Objects {
 }
 
 impl Objects {
-    /// Opens the buckets of a lake whose contents are in a local folder, which is created if
-    /// missing.
+    /// Opens the buckets of a lake with contents in a local folder, which is created if missing.
     pub fn local(
         store: Arc<dyn Store>,
         clock: Arc<dyn Clock>,
@@ -61,7 +61,7 @@ impl Objects {
         Ok(Self::new(store, clock, Arc::new(storage), root, Some(folder)))
     }
 
-    /// Opens the buckets of a lake whose contents are in the warehouse, a cloud bucket.
+    /// Opens the buckets of a lake with contents in the warehouse's cloud bucket.
     pub fn in_warehouse(
         store: Arc<dyn Store>,
         clock: Arc<dyn Clock>,
@@ -109,12 +109,12 @@ impl Objects {
         stored.ok_or_else(|| Error::NoBucket { name: name.to_owned() })
     }
 
-    /// Applies changes. Returns false if a ref does not have the expected value.
+    /// Applies ref changes. Returns false if a ref does not have the expected value.
     pub(crate) async fn apply(&self, refs: Vec<RefChange>) -> Result<bool> {
         self.apply_recorded(refs, None).await
     }
 
-    /// Like [`Objects::apply`], with the record of a change in the same batch.
+    /// Like [`Objects::apply`], with the journal entry of a change in the same batch.
     pub(crate) async fn apply_recorded(
         &self,
         refs: Vec<RefChange>,
@@ -125,7 +125,7 @@ impl Objects {
         let applied = match self.0.store.apply(batch).await {
             Ok(_) => Ok(true),
             Err(headwater_store::Error::Conflict { .. }) => return Ok(false),
-            // The batch may have been applied.
+            // The batch may have been applied, despite the error.
             Err(error) => Err(error.into()),
         };
         if is_recorded {
@@ -134,7 +134,7 @@ impl Objects {
         applied
     }
 
-    /// Returns the change that lists files as garbage, in one record under the name of the first
+    /// Returns the ref change that lists files as garbage, in one record with the name of the first
     /// file.
     pub(crate) fn discard(&self, blobs: Vec<String>) -> Result<Option<RefChange>> {
         let Some(id) = blobs.first().cloned() else { return Ok(None) };
@@ -143,10 +143,10 @@ impl Objects {
     }
 }
 
-/// Maximum time for accessing one file, including retries.
+/// Maximum time for access to one file, including retries.
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(30);
 
-/// Returns the path of a file relative to the folder of contents. Files are spread over 256
+/// Returns the path of a file relative to the folder of contents. Files are distributed over 256
 /// subfolders.
 pub(crate) fn relative(blob: &str) -> String {
     // The last characters of a name are random.

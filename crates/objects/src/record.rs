@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `buckets/NAME` | [`BucketRecord`] |
 //! | `objects/BUCKET/KEY` | [`ObjectInfo`] |
-//! | `object-contents/ID` | the files of an object with several, in order |
+//! | `object-contents/ID` | the files of an object with several files, in order |
 //! | `object-uploads/ID` | [`UploadRecord`] |
 //! | `object-parts/ID/NUMBER` | [`PartRecord`]; the number has five digits |
 //! | `object-garbage/ID` | [`Garbage`] |
@@ -78,7 +78,7 @@ pub struct ObjectInfo {
     /// The file with the content; `None` if the content is empty or in several files.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) blob: Option<Blob>,
-    /// The multipart upload that created it. Its files are in `object-contents/ID`.
+    /// The multipart upload that created the object. Its files are in `object-contents/ID`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) upload: Option<String>,
 }
@@ -100,10 +100,10 @@ pub(crate) struct PartRecord {
     pub(crate) modified: Timestamp,
 }
 
-/// Files that no object references, or that no object references yet.
+/// Unreferenced files, including files that are not referenced yet.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Garbage {
-    /// The time since which they have been unreferenced.
+    /// The time from which the files are unreferenced.
     pub(crate) since: Timestamp,
     pub(crate) blobs: Vec<String>,
 }
@@ -145,18 +145,18 @@ pub(crate) fn encode(name: &str, record: &impl Serialize) -> Result<Bytes> {
     encoded.map(Bytes::from).map_err(|_| Error::Corrupt { name: name.to_owned() })
 }
 
-/// Returns the change that stores a record.
+/// Returns the ref change that stores a record.
 pub(crate) fn put(name: String, record: &impl Serialize, expected: Expected) -> Result<RefChange> {
     let value = Some(encode(&name, record)?);
     Ok(RefChange { name, expected, value })
 }
 
-/// Returns the change that deletes a record.
+/// Returns the ref change that deletes a record.
 pub(crate) fn remove(name: String) -> RefChange {
     RefChange { name, expected: Expected::Anything, value: None }
 }
 
-/// Returns the change that only checks that a record is unchanged.
+/// Returns a ref change that only checks that a record is unchanged.
 pub(crate) fn unchanged(name: String, value: Bytes) -> RefChange {
     RefChange { name, expected: Expected::Value(value.clone()), value: Some(value) }
 }

@@ -1,4 +1,5 @@
-//! Buckets and objects, through the public API: what remains after interrupted and replaced writes.
+//! Buckets and objects, through the public API: files that remain after interrupted and replaced
+//! writes.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -13,7 +14,7 @@ use headwater_objects::{
 };
 use headwater_store::SqliteStore;
 
-/// Bytes of a content that is written in several parts.
+/// Size in bytes of a content that is written in several parts.
 const LARGE: usize = 20 << 20;
 
 async fn open(folder: &Path) -> Objects {
@@ -71,8 +72,7 @@ async fn an_interrupted_write_changes_nothing_and_leaves_no_file() {
     let ended = tokio::time::timeout(Duration::from_millis(500), cancelled).await;
     assert!(ended.is_err(), "the content does not end");
     assert_eq!(read(&objects, "a").await, b"before");
-    // The folder is opened again, like by another process after a crash, which knows no writes in
-    // progress.
+    // Open the folder again, like another process after a crash, without any writes in progress.
     let objects = open(folder.path()).await;
     objects.collect_garbage_after(Duration::ZERO).await.expect("collected");
     assert_eq!(files(folder.path()), 1);
@@ -86,7 +86,7 @@ async fn a_killed_writer_leaves_files_that_are_deleted_later() {
     let folder = tempfile::tempdir().expect("a folder");
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let path = folder.path().to_owned();
-    // The write and its clean-up both stop when the runtime ends.
+    // The end of the runtime stops both the write and its clean-up.
     runtime.spawn(async move {
         let objects = open(&path).await;
         objects.create_bucket("landing").await.expect("a bucket");

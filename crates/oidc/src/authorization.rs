@@ -1,8 +1,8 @@
 //! The authorization code flow (RFC 6749) with PKCE (RFC 7636): a browser is sent to the provider
 //! and returns with a code.
 //!
-//! The browser keeps the secrets of a login, so a server remembers nothing between the two steps. A
-//! code that someone else intercepts is useless without them.
+//! The browser keeps the secrets of a login, so the server stores no state between the two steps.
+//! An intercepted code is useless without these secrets.
 
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD as BASE64;
@@ -57,7 +57,7 @@ impl Provider {
     /// Exchanges the code with which a browser returned. Returns the person's identity.
     ///
     /// Errors: [`Error::Refused`] if the provider does not accept the code; [`Error::Token`] if its
-    /// token is not of this login; [`Error::Unreachable`].
+    /// token does not belong to this login; [`Error::Unreachable`].
     pub async fn finish_login(
         &self,
         login: &LoginCode,

@@ -27,13 +27,13 @@ pub(crate) struct BuildRecord {
     pub parameters: BTreeMap<String, String>,
     /// Python version and packages.
     pub environment: Option<String>,
-    /// Stored tables that it reads, directly or through intermediate models.
+    /// Stored tables that the model reads, directly or through intermediate models.
     pub inputs: BTreeMap<String, InputRecord>,
-    /// Code hashes of the intermediate models that it reads, by name.
+    /// Code hashes of the intermediate models that the model reads, by name.
     pub intermediate: BTreeMap<String, String>,
     /// Description of the model.
     pub model: Option<ModelRecord>,
-    /// Descriptions of the intermediate models that it reads, by name.
+    /// Descriptions of the intermediate models that the model reads, by name.
     pub models: BTreeMap<String, ModelRecord>,
 }
 

@@ -28,7 +28,7 @@ pub struct CallInput {
     pub arguments: Vec<Argument>,
     /// The expected kind of result.
     pub returns: Returns,
-    /// Its access to the lake, for `headwater.lake`.
+    /// The function's access to the lake, for `headwater.lake`.
     pub lake: Option<Arc<dyn LakeAccess>>,
 }
 

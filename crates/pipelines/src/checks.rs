@@ -15,7 +15,7 @@ pub(crate) async fn passed(store: &dyn Store, fingerprint: &str) -> Result<bool>
     Ok(entry.is_some())
 }
 
-/// Returns the store operations that record these successes.
+/// Returns the store operations that record the success of these steps.
 pub(crate) fn remember(fingerprints: impl IntoIterator<Item = String>) -> Batch {
     let entries = fingerprints.into_iter().map(|key| Append {
         journal: JOURNAL.to_owned(),

@@ -277,7 +277,7 @@ fn triggers(project: &Project) -> BTreeMap<String, String> {
     project.triggers.iter().map(text).collect()
 }
 
-/// Returns a text for each function that changes whenever the function's limits or the text of its
+/// Returns a text for each function. It changes whenever the function's limits or the text of its
 /// file change.
 fn functions(project: &Project) -> BTreeMap<String, String> {
     let described = project.callables.iter().map(|(name, callable)| {

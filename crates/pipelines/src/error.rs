@@ -474,7 +474,7 @@ fn run_text(failures: &[Problem]) -> String {
     }
 }
 
-/// Returns the common code of all failures, or else `RunFailed`.
+/// Returns the common code of all failures; `RunFailed` if their codes differ.
 fn run_code(failures: &[Problem]) -> ErrorCode {
     match failures {
         [first, rest @ ..] if rest.iter().all(|other| other.code == first.code) => first.code,

@@ -41,7 +41,7 @@ pub(crate) struct FunctionCall<'a> {
     pub reuse: bool,
     /// If this token is cancelled before the call has started, the call is rejected.
     pub start_until: CancellationToken,
-    /// Its access to the lake, for `headwater.lake`.
+    /// The function's access to the lake, for `headwater.lake`.
     pub lake: Option<Arc<dyn LakeAccess>>,
 }
 

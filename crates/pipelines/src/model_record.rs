@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::plan::Plan;
 
-/// A model as its last run saw it.
+/// Description of a model at its last run.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct ModelRecord {

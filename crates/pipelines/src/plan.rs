@@ -37,7 +37,7 @@ pub(crate) struct Plan {
     pub full: bool,
     /// Priority of all function calls; overrides the priority of each function.
     pub priority: Option<Priority>,
-    /// Rows of every model to return instead of a merge.
+    /// If set, the run returns rows of every model instead of merging.
     pub preview: Option<PreviewRequest>,
     /// Plans by step index.
     pub steps: Vec<StepPlan>,
@@ -73,7 +73,7 @@ pub(crate) struct PlanOptions<'a> {
     pub no_cache: bool,
     /// Priority of all function calls; overrides the priority of each function.
     pub priority: Option<Priority>,
-    /// Rows of every model to return instead of a merge.
+    /// If set, the run returns rows of every model instead of merging.
     pub preview: Option<PreviewRequest>,
     /// Selectors of the steps to run; all steps if empty.
     pub select: &'a [String],

@@ -26,7 +26,8 @@ struct Merge {
     request: MergeRequest,
     /// The project that computes the derived tables.
     project: Project,
-    /// Merge plan from the start of the run. The run branch starts at the head that it names.
+    /// Merge plan from the start of the run. The run branch starts at the target's head in this
+    /// plan.
     plan: MergePlan,
     /// Tables that are taken from one side as a whole, and recomputed if they are out of date.
     whole: BTreeSet<TableName>,

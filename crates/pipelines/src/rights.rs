@@ -213,7 +213,7 @@ impl Runner {
         error
     }
 
-    /// Removes from the report of a merge the tables of which the runner may not read all rows.
+    /// Removes from a merge report the tables that the runner may not read completely.
     pub(crate) async fn visible(
         &self,
         target: &str,

@@ -12,8 +12,8 @@ use crate::{Error, Result, Runner};
 /// Name under which a session has the rows to check.
 pub(crate) const ROWS: &str = "headwater rows";
 
-/// Returns the query for the conditions `from` to the last, after `columns`. The conditions can
-/// use the model's name for its columns.
+/// Returns the query that selects `columns`, followed by the results of the conditions with these
+/// numbers. The conditions can use the model's name for its columns.
 pub(crate) fn query(step: &Step, columns: &[&str], numbers: std::ops::Range<usize>) -> String {
     let conditions = numbers.map(|number| {
         // A condition may end with a comment, so the parenthesis is on the next line.

@@ -424,7 +424,7 @@ impl RunContext {
         Error::BranchMoved { target: self.target.clone(), branch: self.branch.clone() }
     }
 
-    /// Converts a store error to `BranchMoved` if the conflict is on the run branch.
+    /// Converts a store error to `BranchMoved` if the run branch caused the conflict.
     fn not_stored(&self, error: headwater_store::Error, branch: &str) -> Error {
         match error {
             headwater_store::Error::Conflict { name } if name == branch => self.branch_moved(),

@@ -9,7 +9,7 @@ use crate::{Result, checks};
 /// Reason of a step that runs only because a child needs its output.
 const NEEDED: &str = "its child runs";
 
-/// Reason of a step whose output is not stored and is shown.
+/// Reason of a preview step whose output is not stored.
 const PREVIEWED: &str = "preview";
 
 impl Plan {
@@ -44,8 +44,8 @@ impl Plan {
         Ok((!passed).then_some(reason))
     }
 
-    /// Returns true if the run stores only that the step succeeded: expectations, and models that
-    /// are neither stored nor read in this run.
+    /// Returns true if the run stores only the success of a step, not its rows: for expectations,
+    /// and for models that are neither stored nor read in this run.
     pub(crate) fn remembers(&self, index: usize) -> bool {
         let step = &self.project.steps[index];
         let mut children = self.graph.children[index].iter();

@@ -1,5 +1,5 @@
 //! The system tables `system.models` and `system.lineage`: the models that wrote the tables of a
-//! ref, and what they read. A reader sees only rows whose tables it may read.
+//! ref, and the inputs of these models. A reader sees only rows whose tables it may read.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

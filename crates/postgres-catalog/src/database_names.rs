@@ -49,7 +49,7 @@ pub fn without_database<'s>(sql: &'s str, database: &str) -> Cow<'s, str> {
 /// The part of a statement within one pair of parentheses.
 #[derive(Clone, Copy, Default)]
 struct Level {
-    /// True if a name here is that of a table.
+    /// True if a name at this position is that of a table.
     has_tables: bool,
     is_query: bool,
 }

@@ -19,7 +19,7 @@ const PRIVILEGES: [&str; 9] = [
     "has_tablespace_privilege",
 ];
 
-/// Functions that return a text which objects of a lake do not have. They return null.
+/// Functions that return a text property which objects of a lake do not have. They return null.
 const WITHOUT_TEXT: [&str; 18] = [
     "obj_description",
     "col_description",

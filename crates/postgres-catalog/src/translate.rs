@@ -134,7 +134,7 @@ impl VisitorMut for Rewriter<'_> {
     }
 
     fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<()> {
-        // A function in PostgreSQL, and a table here.
+        // `pg_get_keywords` is a function in PostgreSQL, and a table here.
         if let TableFactor::Table { name, args, .. } = factor
             && parts(name).last() == Some(&"pg_get_keywords")
         {
@@ -158,7 +158,8 @@ impl Rewriter<'_> {
         match expr {
             Expr::Collate { expr, .. } => Some(std::mem::replace(expr, null())),
             Expr::BinaryOp { left, right, .. } if is_function(left) && is_zero(right) => {
-                // Functions are names here, and PostgreSQL shows the function 0 as `-`.
+                // Columns of functions contain names here, not OIDs. PostgreSQL shows the OID 0 of
+                // a function as `-`.
                 **right = parse("'-'")?;
                 Some(std::mem::replace(expr, null()))
             }

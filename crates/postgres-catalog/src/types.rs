@@ -100,7 +100,7 @@ const TABLE: [Numbers; 16] = [
     numbers(Scalar::Uuid, 2950, 2951, 16),
 ];
 
-/// Other parameter types by OID, each with the type as which its values are read.
+/// Other parameter types by OID, each with the type that parses its values.
 const ALIASES: [(u32, Scalar); 7] = [
     (18, Scalar::Text),
     (19, Scalar::Text),

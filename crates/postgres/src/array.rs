@@ -1,4 +1,4 @@
-//! Arrays as values of parameters: `{1,NULL,"a b"}` and the binary format, of one dimension.
+//! One-dimensional arrays as parameter values: `{1,NULL,"a b"}` and the binary format.
 
 use bytes::{Buf, Bytes};
 use headwater_postgres_catalog::Scalar;
@@ -9,7 +9,7 @@ use crate::message::Format;
 /// The SQL type of an array of texts.
 pub const TEXTS: &str = "VARCHAR[]";
 
-/// Returns the SQL type of a parameter whose type is an array; none if it cannot be bound.
+/// Returns the SQL type of a parameter whose type is an array; `None` if it cannot be bound.
 pub fn sql_type(scalar: Scalar) -> Option<&'static str> {
     Some(match scalar {
         Scalar::Bool => "BOOLEAN[]",
@@ -21,7 +21,8 @@ pub fn sql_type(scalar: Scalar) -> Option<&'static str> {
         Scalar::Text | Scalar::Uuid | Scalar::Json => TEXTS,
         Scalar::Date => "DATE[]",
         Scalar::Timestamp => "TIMESTAMP[]",
-        // Numbers have no common precision, and the others are not types of columns.
+        // The elements of a `numeric` array have no common precision. The other types are not types
+        // of columns.
         Scalar::Numeric | Scalar::Bytea | Scalar::Time | Scalar::Timestamptz | Scalar::Interval => {
             return None;
         }
@@ -41,8 +42,8 @@ pub fn operands(sql: &str) -> Vec<&str> {
     found
 }
 
-/// Splits an array into its elements, none for null. Returns none if it is malformed or has more
-/// than one dimension.
+/// Splits an array into its elements, with `None` for a null element. Returns `None` if the array
+/// is malformed or has more than one dimension.
 pub fn elements(format: Format, bytes: Bytes) -> Option<Vec<Option<Bytes>>> {
     match format {
         Format::Text => from_text(std::str::from_utf8(&bytes).ok()?),

@@ -96,7 +96,7 @@ impl Session {
             Message::Flush => Ok(self.wire.send().await?),
             Message::Sync => {
                 if self.status == Status::Idle {
-                    // Portals do not outlive their transaction.
+                    // Portals end with their transaction.
                     self.portals.clear();
                 }
                 Ok(())

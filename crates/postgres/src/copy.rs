@@ -28,20 +28,20 @@ use crate::wire::MESSAGE_BYTES_MAX;
 /// The number of value bytes that are inserted by one INSERT.
 const BATCH_BYTES: usize = 8 << 20;
 
-/// A COPY.
+/// A COPY statement.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Copy {
     /// For `TO`, the query whose rows are sent. For `FROM`, the beginning of the INSERT for the
     /// received rows.
     sql: String,
-    /// The query with the columns that are received; none for `TO STDOUT`.
+    /// The query with the columns that are received; `None` for `TO STDOUT`.
     target: Option<String>,
     /// The names in the statement: the table and the columns.
     names: Vec<Ident>,
     format: CopyFormat,
 }
 
-/// Decodes received rows.
+/// Decoder of the received rows.
 enum Decoder {
     Lines(RowDecoder),
     Binary(BinaryDecoder),
@@ -299,8 +299,8 @@ impl Session {
         }
     }
 
-    /// Returns the types of the columns that are received. None if the client may only insert,
-    /// which the binary format does not permit.
+    /// Returns the types of the columns that are received. Returns `None` if the client may only
+    /// insert, which the binary format does not permit.
     async fn target_types(&mut self, copy: &Copy) -> Outcome<Option<Vec<PgType>>> {
         let Some(query) = &copy.target else { return Ok(None) };
         let prepared = PreparedStatement::parse(query).or_problem()?;

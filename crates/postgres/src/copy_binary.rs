@@ -13,7 +13,7 @@ use crate::parameter;
 /// The first bytes of the data.
 const SIGNATURE: &[u8] = b"PGCOPY\n\xff\r\n\0";
 
-/// Flags of the header whose meaning a reader must know.
+/// Critical flags of the header, which a reader must support.
 const CRITICAL_FLAGS: u32 = 0xffff_0000;
 
 /// Number of values of the trailer.
@@ -39,7 +39,7 @@ pub fn put_trailer(out: &mut BytesMut) {
     out.put_i16(END);
 }
 
-/// Decodes rows as their bytes arrive.
+/// Decoder of rows, which receives their bytes in parts.
 #[derive(Debug)]
 pub struct BinaryDecoder {
     types: Vec<PgType>,
@@ -106,7 +106,7 @@ impl BinaryDecoder {
         Ok(self.has_header)
     }
 
-    /// Returns the length of the first row; none if it has not arrived completely.
+    /// Returns the length of the first row; `None` if it has not arrived completely.
     fn row_length(&self) -> Result<Option<usize>, Problem> {
         let mut rest = &self.input[..];
         let Ok(count) = rest.try_get_i16() else { return Ok(None) };
@@ -132,7 +132,7 @@ impl BinaryDecoder {
         Ok(Some(self.input.len() - rest.len()))
     }
 
-    /// Decodes a complete row; none for the trailer.
+    /// Decodes a complete row; `None` for the trailer.
     fn row(&mut self, mut bytes: Bytes) -> Result<Option<Row>, Problem> {
         if bytes.get_i16() == END {
             self.is_ended = true;

@@ -94,7 +94,7 @@ impl CopyFormat {
     }
 }
 
-/// Decodes rows as their bytes arrive.
+/// Decoder of rows, which receives their bytes in parts.
 #[derive(Debug)]
 pub struct RowDecoder {
     format: CopyFormat,

@@ -14,7 +14,7 @@ pub enum Message {
     Bind(Bind),
     /// Requests the types of a statement or portal.
     Describe(Target),
-    /// Executes a portal; at most this number of rows; 0 means all.
+    /// Executes a portal. Returns at most this number of rows; 0 returns all.
     Execute(String, u32),
     /// Removes a statement or portal.
     Close(Target),

@@ -31,7 +31,7 @@ const NAMES_MAX: usize = 1_000;
 /// The version of Headwater, as `version()` shows it.
 const HEADWATER_VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// The reason that a message has no regular reply.
+/// Reason why a client's message is answered with an error, or the connection is closed.
 #[derive(Debug)]
 pub enum Failure {
     /// The statement failed; the connection remains usable.

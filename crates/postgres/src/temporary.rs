@@ -1,7 +1,8 @@
 //! Temporary tables and views, which exist until the end of their transaction.
 //!
-//! They are tables and views of the transaction's branch, and are dropped before it is merged. So
-//! other clients never see them, and they need the same rights as other tables.
+//! Temporary objects are tables and views of the transaction's branch, and are dropped before the
+//! branch is merged. So other clients never see them, and they need the same rights as other
+//! tables.
 
 use headwater_model::{ErrorCode, OrProblem, Problem};
 use headwater_service::PreparedStatement;
@@ -31,7 +32,7 @@ pub struct Temporary {
 }
 
 impl CreateTemporary {
-    /// Parses a statement; none if it is another one.
+    /// Parses a statement; `None` if it creates no temporary object.
     pub fn parse(sql: &str) -> Option<Self> {
         let mut words = StatementWords::new(sql);
         let mut removed: Vec<&str> = Vec::new();

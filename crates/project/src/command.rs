@@ -129,7 +129,7 @@ pub(super) fn read(
     Ok(CommandFunction { callable, module, folder })
 }
 
-/// Returns how to start a program that runs once per call.
+/// Parses the declaration of a program that runs once per call, and returns its start.
 fn command(table: &CommandTable, files: &BTreeMap<String, String>, at: &Location) -> Result<Start> {
     let keys = [
         ("handler", table.handler.is_some()),
@@ -249,15 +249,15 @@ pub(super) fn inside(path: &str) -> &str {
 /// Paths in the functions of a project file, relative to the project's folder.
 #[derive(Debug, Default)]
 pub struct CommandPaths {
-    /// The words of commands, some of which are file names.
+    /// Words of commands; some of them are file names.
     pub words: Vec<String>,
     /// Files and folders.
     pub files: Vec<String>,
 }
 
 impl CommandPaths {
-    /// Reads the paths from a project file. Returns none if the file has errors, because parsing
-    /// the project reports them.
+    /// Reads the paths from a project file. Returns no paths if the file has errors, because
+    /// parsing the project reports them.
     pub fn read(project_file: &str) -> Self {
         #[derive(Deserialize)]
         struct Commands {

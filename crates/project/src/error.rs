@@ -1,5 +1,5 @@
-//! Errors of projects, with code, hint and context. Errors that concern a place in a file include
-//! the file and line.
+//! Errors of projects, with code, hint and context. An error at a location in a file includes the
+//! file and line.
 
 use std::collections::BTreeMap;
 

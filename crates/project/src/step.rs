@@ -140,7 +140,7 @@ impl Severity {
     }
 }
 
-/// The way a model's rows are stored.
+/// Storage of a model's rows.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub enum Materialization {
     /// The rows are dropped at the end of the run.

@@ -6,8 +6,8 @@ use super::Project;
 use super::manifest::LocatedTrigger;
 use crate::{Error, suggest};
 
-/// For each trigger whose function is missing or does not take exactly one argument, returns an
-/// error with the function's name. A function is not reported as missing if a file that cannot be
+/// Returns an error, with the function's name, for each trigger whose function is missing or does
+/// not take exactly one argument. A function is not reported as missing if a file that cannot be
 /// parsed may define it.
 pub(super) fn check(
     triggers: &[LocatedTrigger],

@@ -28,7 +28,7 @@ pub(crate) type ConcealError = fn(&str, DataFusionError) -> DataFusionError;
 
 /// The scan of a restricted table.
 ///
-/// It is a leaf of the plan: the optimiser cannot see or change the plan, filters, order or
+/// The scan is a leaf of the plan: the optimiser cannot see or change the plan, filters, order or
 /// statistics below it, and EXPLAIN does not show them.
 #[derive(Debug)]
 pub(crate) struct RestrictedScanExec {

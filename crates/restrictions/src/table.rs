@@ -16,7 +16,8 @@ use crate::scan::{ConcealError, RestrictedScanExec};
 
 /// A table that exposes only visible rows and masked values.
 ///
-/// It accepts no filters and has no statistics, so statements are evaluated above the barrier.
+/// The table accepts no filters and has no statistics, so statements are evaluated above the
+/// barrier.
 #[derive(Debug)]
 pub struct RestrictedTable {
     schema: SchemaRef,

@@ -1,4 +1,4 @@
-//! Unix socket that carries messages and file descriptors.
+//! A Unix socket for messages with file descriptors.
 #![expect(unsafe_code, reason = "tokio requires a guarantee about the descriptor")]
 
 use std::cell::RefCell;
@@ -19,7 +19,7 @@ pub(crate) const MESSAGE_BYTES_MAX: usize = 128 << 10;
 pub(crate) const DESCRIPTORS_MAX: usize = 128;
 
 thread_local! {
-    /// Receive buffer, kept because allocating one takes longer than most receive calls.
+    /// Receive buffer. It is reused, because its allocation takes longer than most receive calls.
     static BUFFER: RefCell<Vec<u8>> = RefCell::new(vec![0; MESSAGE_BYTES_MAX]);
 }
 
@@ -34,7 +34,7 @@ pub struct Received {
     pub bytes: Vec<u8>,
     /// The descriptors, in order.
     pub descriptors: Vec<OwnedFd>,
-    /// True if the descriptors were dropped because this process has too many open.
+    /// True if the descriptors were dropped because this process has too many open files.
     pub(crate) cut: bool,
 }
 
@@ -53,7 +53,7 @@ impl Channel {
         Ok((Channel(one), Channel(other)))
     }
 
-    /// Sends a message; blocks while the socket is full, unless it is non-blocking.
+    /// Sends a message. Blocks while a blocking socket is full.
     pub fn send(&self, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) -> std::io::Result<()> {
         if bytes.len() > MESSAGE_BYTES_MAX || descriptors.len() > DESCRIPTORS_MAX {
             return Err(std::io::ErrorKind::InvalidInput.into());
@@ -96,7 +96,7 @@ impl Channel {
         }
         let cut = received.flags.contains(ReturnFlags::CTRUNC);
         if cut {
-            // Some descriptors are missing, so the remaining ones could be mistaken for others.
+            // Drop all descriptors: if some are missing, the remaining ones cannot be identified.
             descriptors.clear();
         }
         Ok(Some(Received { bytes: buffer[..received.bytes].to_vec(), descriptors, cut }))
@@ -105,8 +105,8 @@ impl Channel {
     /// Makes the socket non-blocking and registers it with the current tokio runtime.
     pub fn into_async(self) -> std::io::Result<AsyncFd<Channel>> {
         rustix::io::ioctl_fionbio(&self.0, true)?;
-        // SAFETY: a channel owns its descriptor, never replaces it, and closes it only when it is
-        // dropped. `AsyncFd` drops it after removing it from the runtime.
+        // SAFETY: a channel owns its descriptor, never replaces it, and closes it only on drop.
+        // `AsyncFd` removes it from the runtime before dropping it.
         unsafe { AsyncFd::register(self) }.map_err(Into::into)
     }
 

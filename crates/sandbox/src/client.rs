@@ -1,4 +1,4 @@
-//! Client of the spawner: starts it, sends requests, and receives the ends of processes.
+//! Client of the spawner: starts it, sends requests, and receives the exits of processes.
 
 use std::collections::{HashMap, VecDeque};
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -16,7 +16,7 @@ use crate::spawner::cgroup::{Cgroups, Group};
 use crate::spawner::cgroup_registry::{CgroupRecord, remove_stale};
 use crate::{Error, Result};
 
-/// Command that starts the spawner: usually this binary with an argument that makes it call
+/// Command that starts the spawner: usually this binary with an argument that selects
 /// [`spawner_main`](crate::spawner_main).
 #[derive(Debug, Clone)]
 pub struct SpawnCommand {
@@ -39,11 +39,11 @@ pub struct Spawner {
 
 type Measured = oneshot::Sender<Option<ResourceUsage>>;
 
-/// Connection to one spawner process, with the requests that are waiting for a reply.
+/// Connection to one spawner process, with the requests that wait for a reply.
 #[derive(Debug)]
 struct Connection {
     channel: Channel,
-    /// Senders for the ends of processes, by id. `None` once the spawner has ended.
+    /// Channels for the exits of processes, by id. `None` after the spawner has ended.
     ends: Mutex<Option<HashMap<u64, oneshot::Sender<ProcessEnd>>>>,
     measurements: Mutex<HashMap<u64, VecDeque<Measured>>>,
     totals: Mutex<HashMap<u64, oneshot::Sender<Option<u64>>>>,
@@ -57,18 +57,18 @@ pub struct RunningProcess {
     connection: Arc<Connection>,
     end: oneshot::Receiver<ProcessEnd>,
     ended: bool,
-    /// Set when the spawner has paused the process for the first time.
+    /// Set after the spawner has paused the process for the first time.
     meter: Option<GroupMeter>,
     /// The spawner's reply to [`RunningProcess::pause_later`].
     pausing: Option<oneshot::Receiver<Option<ResourceUsage>>>,
-    /// True if a pause was requested since the process was last resumed.
+    /// True if a pause was requested since the last resume.
     is_paused: bool,
-    /// True if the CPU boost was ended since the process was last resumed.
+    /// True if the CPU boost was ended since the last resume.
     is_boost_ended: bool,
 }
 
-/// Meter that reads the usage of a process from its control groups, which is faster than a request.
-/// Only the spawner freezes groups, because writing to a control file may block.
+/// Reads the usage of a process from its control groups, which is faster than a request to the
+/// spawner. Only the spawner freezes groups, because writing to a control file may block.
 #[derive(Debug)]
 struct GroupMeter {
     group: Group,
@@ -77,9 +77,9 @@ struct GroupMeter {
 }
 
 impl GroupMeter {
-    /// Creates the meter of a paused process; `None` if the groups are not readable.
+    /// Creates the meter of a paused process. Returns `None` if the groups are not readable.
     fn new(group: Group, usage: &ResourceUsage) -> Option<Self> {
-        // Also resets the peak memory, so that the next call starts at zero.
+        // This also resets the peak memory, so that the next call starts at zero.
         group.usage()?;
         Some(GroupMeter { group, fork_cpu_us: usage.fork_cpu_us })
     }
@@ -90,8 +90,8 @@ impl GroupMeter {
 }
 
 impl Spawner {
-    /// Starts the spawner and waits for its report. `records` is an existing folder, in which the
-    /// control groups of spawners are recorded.
+    /// Starts the spawner and waits until it is ready. `records` is an existing folder for the
+    /// records of control groups.
     pub async fn start(command: SpawnCommand, records: PathBuf) -> Result<Self> {
         remove_stale(&records);
         let (connection, report) = connect(&command, &records)?;
@@ -106,7 +106,7 @@ impl Spawner {
     }
 
     /// Starts a process. Descriptors: standard output, standard error, then the control socket and
-    /// the files if the process has them. A clone gets no descriptors yet.
+    /// the files, if any. A clone gets no descriptors yet.
     pub fn run(&self, spec: ProcessSpec, descriptors: &[BorrowedFd<'_>]) -> Result<RunningProcess> {
         let connection = self.connection()?;
         let id = self.next.fetch_add(1, Ordering::Relaxed);
@@ -138,7 +138,7 @@ impl Spawner {
         total.await.ok()?
     }
 
-    /// Returns the connection to the spawner. Starts a new spawner if the last one has ended.
+    /// Returns the connection to the spawner. Starts a new spawner if the previous one has ended.
     fn connection(&self) -> Result<Arc<Connection>> {
         let mut held = self.connection.lock();
         if let Some(connection) = held.as_ref().filter(|connection| connection.is_open()) {
@@ -171,7 +171,7 @@ impl RunningProcess {
         self.connection.send(&Request::Begin { id: self.id }, &descriptors)
     }
 
-    /// Returns false once the exit of the process has been received.
+    /// Returns false after the exit of the process was received.
     pub fn is_alive(&mut self) -> bool {
         let pending = Err(oneshot::error::TryRecvError::Empty);
         self.ended |= self.end.try_recv().map(drop) != pending;
@@ -179,11 +179,12 @@ impl RunningProcess {
     }
 
     /// Returns the usage of the process so far. Returns `None` if the process cannot be frozen or
-    /// its usage is unknown, or if it still has one of these files (given by inode) open or mapped.
+    /// its usage is unknown. Also returns `None` if it still has one of these files (given by
+    /// inode) open or mapped.
     ///
-    /// Freezes the process, unless it was measured before and `inputs` is empty. In that case it
-    /// continues to run until its next call or [`RunningProcess::pause_later`], and the CPU time
-    /// until then is charged to the next call.
+    /// Freezes the process, unless it was measured before and `inputs` is empty. An unfrozen
+    /// process continues to run until its next call or [`RunningProcess::pause_later`], and the
+    /// next call is charged for this CPU time.
     pub async fn measure(&mut self, inputs: &[u64]) -> Option<ResourceUsage> {
         if let (Some(meter), true) = (&self.meter, inputs.is_empty()) {
             return meter.read();
@@ -194,15 +195,15 @@ impl RunningProcess {
         Some(usage)
     }
 
-    /// Requests to freeze the process without waiting, unless it is already frozen. If this fails,
-    /// [`RunningProcess::resume`] returns an error.
+    /// Requests a freeze without waiting, unless the process is already frozen. If the freeze
+    /// fails, [`RunningProcess::resume`] returns an error.
     pub fn pause_later(&mut self) {
         if !self.is_paused {
             self.pausing = self.request_pause(&[]);
         }
     }
 
-    /// Requests a pause. The receiver gets the same result as [`RunningProcess::measure`] returns.
+    /// Requests a pause. The receiver gets the same result as from [`RunningProcess::measure`].
     /// Returns `None` if the spawner has ended.
     pub fn request_pause(
         &mut self,
@@ -212,8 +213,8 @@ impl RunningProcess {
         self.request_usage(&Request::Pause { id: self.id, inputs: inputs.to_vec() })
     }
 
-    /// Returns and resets the CPU time of a zygote that has not been charged to a clone, in
-    /// microseconds; 0 if unknown.
+    /// Returns and resets the zygote's CPU time that is not charged to a clone, in microseconds; 0
+    /// if unknown.
     pub async fn take_unmetered_cpu_us(&self) -> u64 {
         let Some(usage) = self.request_usage(&Request::Meter { id: self.id }) else { return 0 };
         usage.await.ok().flatten().map_or(0, |usage| usage.cpu_us)
@@ -221,7 +222,7 @@ impl RunningProcess {
 
     fn request_usage(&self, request: &Request) -> Option<oneshot::Receiver<Option<ResourceUsage>>> {
         let (sender, usage) = oneshot::channel();
-        // The spawner replies in the order of the requests, so the senders are kept in a queue.
+        // The spawner replies in the order of the requests, so a queue of senders is sufficient.
         self.connection.measurements.lock().entry(self.id).or_default().push_back(sender);
         self.connection.send(request, &[]).ok()?;
         Some(usage)
@@ -238,8 +239,8 @@ impl RunningProcess {
                     self.meter.iter_mut().for_each(|meter| meter.fork_cpu_us = usage.fork_cpu_us);
                     self.pausing = None;
                 }
-                // The pause is still pending. The spawner handles requests in order, so it will
-                // pause the process before it resumes it.
+                // The pause is still pending. The spawner handles requests in order, so it pauses
+                // the process before it resumes it.
                 Err(oneshot::error::TryRecvError::Empty) => {}
                 Ok(None) | Err(oneshot::error::TryRecvError::Closed) => return Err(ended()),
             }
@@ -251,17 +252,17 @@ impl RunningProcess {
     /// Ends the CPU boost of the process.
     pub fn end_boost(&mut self) {
         self.is_boost_ended = true;
-        // Sending fails only if the spawner has ended, and then the process has ended too.
+        // Sending fails only if the spawner has ended, which also ends the process.
         let _ = self.connection.send(&Request::EndBoost { id: self.id }, &[]);
     }
 
     /// Sends a signal.
     pub fn signal(&self, signal: Signal) {
-        // Sending fails only if the spawner has ended, and then the process has ended too.
+        // Sending fails only if the spawner has ended, which also ends the process.
         let _ = self.connection.send(&Request::Signal { id: self.id, signal }, &[]);
     }
 
-    /// Waits for the process to end. The future may be dropped and the method called again.
+    /// Waits for the exit of the process. The future may be dropped, and the method called again.
     pub async fn ended(&mut self) -> Result<ProcessEnd> {
         let end = (&mut self.end).await.map_err(|_| ended());
         self.ended = true;
@@ -300,7 +301,7 @@ impl Connection {
     }
 
     /// Dispatches replies until the spawner ends, then drops all pending requests. Returns the
-    /// record of the spawner's control groups, so that they can be removed.
+    /// record of the spawner's control groups for their removal.
     fn receive_replies(
         &self,
         ready: oneshot::Sender<HostReport>,

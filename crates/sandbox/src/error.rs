@@ -25,7 +25,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// Returns a function that converts a system error and adds the operation that failed.
+    /// Returns a function that converts a system error to an error with the failed operation.
     pub fn io(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> Error {
         let what = what.into();
         move |source| Error::Io { what, source }

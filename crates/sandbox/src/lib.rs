@@ -3,7 +3,7 @@
 //! The server never forks. [`Spawner`] starts a small single-threaded process, which runs
 //! [`spawner_main`] and creates every other process from a [`ProcessSpec`]. A zygote is cloned into
 //! a new sandbox for each call. A [`RunningProcess`] can be paused, resumed, measured and killed.
-//! [`EgressPolicy`] and [`serve_proxy`] control what a sandbox reaches over the network.
+//! [`EgressPolicy`] and [`serve_proxy`] control the network access of a sandbox.
 //!
 //! This crate does not depend on Python, Arrow or tables.
 

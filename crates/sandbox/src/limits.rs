@@ -56,7 +56,7 @@ impl std::fmt::Debug for Variables {
 }
 
 impl Limits {
-    /// Returns true if a sandbox created for these limits can be used with the others. The time
+    /// Returns true if a sandbox created for one of the limits can be used with the other. The time
     /// limit and the variables do not affect the sandbox.
     pub fn as_made_for(&self, others: &Limits) -> bool {
         let of = |limits: &Limits| {

@@ -1,6 +1,6 @@
-//! Identity of a process: its id and start time, which together are unique until the machine is
-//! restarted. File and group names start with it, so that leftovers of ended processes can be
-//! recognised.
+//! Identity of a process: its id and start time, which together are unique until the machine
+//! restarts. File and group names start with it, so that the leftovers of ended processes can be
+//! found.
 
 use std::fs;
 
@@ -16,7 +16,7 @@ pub fn own_identity() -> String {
     of_process(std::process::id()).unwrap_or_default()
 }
 
-/// Returns true if a name starts with the identity of a process that has ended; false if it
+/// Returns true if a name starts with the identity of an ended process. Returns false if the name
 /// contains no identity.
 pub fn is_stale(name: &str) -> bool {
     let mut parts = name.splitn(3, '-');

@@ -11,7 +11,7 @@ use crate::spawner::cgroup::Cgroups;
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Request {
     /// Start a process. Descriptors: standard output, standard error, then the control socket and
-    /// the files if the process has them. A clone gets no descriptors yet.
+    /// the files, if any. A clone gets no descriptors yet.
     Start { id: u64, spec: ProcessSpec },
     /// Begin the call of a clone that waits in its sandbox. Descriptors: standard output, standard
     /// error, the control socket, the files.
@@ -21,9 +21,9 @@ pub(crate) enum Request {
     Pause { id: u64, inputs: Vec<u64> },
     /// Thaw a paused process.
     Resume { id: u64 },
-    /// End the CPU boost of a process. From then on, its CPU weight depends on its memory limit.
+    /// End the CPU boost of a process. Its CPU weight then depends on its memory limit.
     EndBoost { id: u64 },
-    /// Measure and reset the CPU time of a zygote that has not been charged to a clone.
+    /// Measure and reset the zygote's CPU time that is not charged to a clone.
     Meter { id: u64 },
     /// Measure the CPU time of all processes.
     Total { id: u64 },
@@ -49,7 +49,7 @@ pub(crate) enum Reply {
 pub struct ProcessSpec {
     /// The program and its arguments.
     pub command: Vec<String>,
-    /// The environment variables; no others are set unless `inherit` is true.
+    /// The environment variables. No others are set unless `inherit` is true.
     pub variables: Vec<(String, String)>,
     /// If true, the process inherits the spawner's environment variables.
     pub inherit: bool,
@@ -70,8 +70,8 @@ pub struct ProcessSpec {
 }
 
 impl ProcessSpec {
-    /// Returns true for the process of a call; false for zygotes and tools, which no call waits
-    /// for.
+    /// Returns true for the process of a call. Returns false for zygotes and tools, because no call
+    /// waits for them.
     pub(crate) fn serves_a_call(&self) -> bool {
         !self.zygote && !matches!(self.confinement, Confinement::Tool)
     }
@@ -83,18 +83,17 @@ pub enum Confinement {
     /// No isolation, for tools that Headwater runs.
     #[default]
     Tool,
-    /// No sandbox; the process has its own folder with its files, which is removed when the process
+    /// No sandbox. The process has its own folder for its files, which is removed after the process
     /// ends.
     Folder(PathBuf),
     /// A sandbox.
     Sandbox(SandboxSpec),
-    /// A sandbox for a clone of a zygote; of the [`ProcessSpec`], only the limits and variables
+    /// A sandbox for a clone of a zygote. Only the limits and variables of the [`ProcessSpec`]
     /// apply.
     Clone(CloneSpec),
 }
 
-/// A sandbox for a clone: the sandbox of its zygote, with a separate `/tmp`, project and
-/// namespaces.
+/// The sandbox of a clone: that of its zygote, with a separate `/tmp`, project and namespaces.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct CloneSpec {
     /// The zygote's id, as returned by [`RunningProcess::id`](crate::RunningProcess::id).
@@ -108,7 +107,7 @@ pub struct CloneSpec {
 /// A sandbox: new namespaces over a minimal root file system, which is read-only except for `/tmp`.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct SandboxSpec {
-    /// Files and folders that are mounted read-only: path on the host, path in the sandbox.
+    /// Files and folders to mount read-only: path on the host, path in the sandbox.
     pub read_only: Vec<(PathBuf, PathBuf)>,
     /// Size of `/tmp` in bytes.
     pub temp_bytes: u64,
@@ -130,14 +129,14 @@ pub enum Signal {
 pub struct HostReport {
     /// The reason why sandboxes cannot be created; `None` if they can.
     pub sandbox_error: Option<String>,
-    /// True if each sandbox runs as a separate user that owns nothing; false if sandboxes run as
+    /// True if each sandbox runs as a separate user without any files. False if sandboxes run as
     /// the spawner's user.
     pub separate_users: bool,
     /// True if the kernel limits the memory of a process with its descendants.
     pub memory_limits: bool,
     /// True if the kernel limits the number of processes.
     pub process_limits: bool,
-    /// True if the kernel weights and limits CPU time.
+    /// True if the kernel supports weights and limits of CPU time.
     pub cpu_limits: bool,
     /// Identity of the spawner process.
     pub(crate) identity: String,
@@ -164,10 +163,10 @@ pub struct ProcessEnd {
 pub struct ResourceUsage {
     /// CPU time since the start, in microseconds.
     pub cpu_us: u64,
-    /// The part of the CPU time that the zygote used to fork the process.
+    /// The CPU time that the zygote used to fork the process, in microseconds; part of the total.
     pub(crate) fork_cpu_us: u64,
-    /// Peak memory in bytes; since the last measurement if the kernel can reset the peak, otherwise
-    /// since the start.
+    /// Peak memory in bytes. It covers the time since the last measurement if the kernel can reset
+    /// the peak, otherwise since the start.
     pub memory_bytes_peak: u64,
 }
 

@@ -35,7 +35,7 @@ impl Activity {
         ActiveRequest(self.clone())
     }
 
-    /// Returns the time since the last request ended; zero while one is in progress.
+    /// Returns the time since the end of the last request; zero while a request is in progress.
     pub fn idle(&self) -> Duration {
         let count = self.0.lock();
         if count.in_progress == 0 { count.last.elapsed() } else { Duration::ZERO }
@@ -61,8 +61,8 @@ pub async fn count(State(activity): State<Activity>, request: Request, next: Nex
     response.map(|body| Body::new(Counted { body, _busy: busy }))
 }
 
-/// A response that counts as activity until it is dropped. It keeps the size hint of its body: a
-/// complete body is written at once and needs no write timeout.
+/// A response that counts as activity until it is dropped. It keeps the size hint of its body,
+/// because a body of known size is written at once and needs no write timeout.
 struct Counted {
     body: Body,
     _busy: ActiveRequest,

@@ -1,7 +1,7 @@
 //! Authentication of requests over TCP.
 //!
 //! Every program on the machine can connect to a loopback port, and other machines can connect to a
-//! public one. Every path that is not public therefore requires a token, or the session of a
+//! public one. Therefore every path that is not public requires a token, or the session of a
 //! browser that logged in with a token. The Unix socket requires neither, because file permissions
 //! protect it.
 
@@ -23,28 +23,28 @@ use crate::state::App;
 use crate::token::Token;
 use crate::web_rules::only;
 
-/// Header with the addresses that a request passed, the nearest one last.
+/// Header with the addresses of the request's earlier hops, nearest hop last.
 const FORWARDED_FOR: &str = "x-forwarded-for";
 
 /// Prefix of access tokens.
 const ACCESS_TOKEN_PREFIX: &str = "hwp_";
 
-/// Returns true if a text looks like a user's token: an access token, or a token of an OpenID
+/// Returns true if a text has the form of a user's token: an access token, or a token of an OpenID
 /// provider. The owner's token has a different form.
 pub fn is_user_token(text: &str) -> bool {
     text.starts_with(ACCESS_TOKEN_PREFIX) || is_jwt(text)
 }
 
-/// Marks a request as received over TCP, and contains the token that it must present, if any.
+/// Request extension for requests received over TCP.
 #[derive(Debug, Clone)]
 pub struct TcpPeer {
     /// The address of the client, or of the proxy in front of it.
     pub address: SocketAddr,
-    /// The server's token; `None` if requests need no token.
+    /// The server's token, which the request must contain; `None` if requests need no token.
     pub token: Option<Token>,
 }
 
-/// Marks a request to a public path without a valid token.
+/// Request extension for requests to a public path without a valid token.
 #[derive(Debug, Clone, Copy)]
 pub struct Unauthenticated;
 
@@ -96,7 +96,7 @@ pub async fn authenticate(State(app): State<App>, mut request: Request, next: Ne
     }
 }
 
-/// Returns the address of the client. Behind a proxy, it is the address that the proxy reports.
+/// Returns the address of the client. Behind a proxy, returns the address reported by the proxy.
 pub fn client_address(app: &App, peer: SocketAddr, headers: &HeaderMap) -> IpAddr {
     let forwarded = headers.get_all(FORWARDED_FOR).iter().next_back();
     let forwarded = forwarded.filter(|_| app.config.network.behind_proxy);
@@ -105,7 +105,7 @@ pub fn client_address(app: &App, peer: SocketAddr, headers: &HeaderMap) -> IpAdd
 }
 
 /// Returns the error for a request without a valid token. An invalid token counts as a failed
-/// login. Requests on the Unix socket have no address, so their failures are not limited.
+/// login. Failures on the Unix socket are not limited, because its requests have no address.
 fn refusal(app: &App, address: Option<IpAddr>, has_header: bool) -> Problem {
     if let Some(address) = address.filter(|_| has_header) {
         let attempt = LoginAttempt { address, user: None };
@@ -147,14 +147,14 @@ pub async fn check_password(
     })
 }
 
-/// Returns the principal of the console session whose secrets a request contains.
+/// Returns the principal of the console session, found by the secrets in a request.
 fn of_session(app: &App, headers: &HeaderMap) -> Option<Principal> {
     app.sessions.principal(shown_session(headers)?)
 }
 
 /// Returns the principal of a request. On the Unix socket it is the owner, unless the request
-/// contains the token of a user. On a TCP listener without authentication it is the owner as long
-/// as no user exists.
+/// contains a user's token. On a TCP listener without authentication it is the owner until the
+/// first user exists.
 async fn identify(
     app: &App,
     peer: Option<&TcpPeer>,

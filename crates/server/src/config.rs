@@ -24,23 +24,23 @@ pub struct ServerConfig {
     pub postgres_connections_max: usize,
     /// Address of the S3 listener; port 0 selects a free port. `None` for no listener.
     pub s3: Option<SocketAddr>,
-    /// True if requests over TCP need a token. The server's token is in the lake's folder.
+    /// True to require a token for requests over TCP. The server's token is in the lake's folder.
     pub auth: bool,
-    /// Time after which a TCP client that has stopped reading its response is disconnected.
+    /// Time after which a TCP client that stops reading its response is disconnected.
     pub write_timeout: Duration,
-    /// Time within which a client must send the head of a request.
+    /// Time limit for receiving the head of a request.
     pub header_timeout: Duration,
     /// Path of the Unix socket; `None` for no socket.
     pub socket: Option<PathBuf>,
-    /// The time without requests and jobs after which the server shuts down; `None` for never. An
-    /// active version with triggers keeps the server running.
+    /// The time without requests and jobs after which the server shuts down; `None` to run forever.
+    /// An active version with triggers keeps the server running.
     pub idle: Option<Duration>,
-    /// Time to wait for another server to release the lake.
+    /// Maximum time to wait until another server releases the lake.
     pub lock_wait: Duration,
-    /// Time for running jobs to finish after a shutdown request.
+    /// Maximum time for running jobs to finish after a shutdown request.
     pub drain: Duration,
-    /// Time for running jobs to finish after [`crate::ServerHandle::shutdown`], for example on a
-    /// signal.
+    /// Maximum time for running jobs to finish after [`crate::ServerHandle::shutdown`], for example
+    /// on a signal.
     pub grace: Duration,
 }
 

@@ -1,4 +1,5 @@
-//! Errors of a server's start and shutdown. Errors of requests are [`headwater_model::Problem`]s.
+//! Errors at the start and shutdown of a server. Errors of requests are
+//! [`headwater_model::Problem`]s.
 
 use std::path::PathBuf;
 
@@ -21,7 +22,7 @@ pub enum Error {
     LakeHeld {
         /// The lake's folder.
         lake: PathBuf,
-        /// The other server's description, if it has been published.
+        /// The other server's description, if it was published.
         info: Option<Box<ServerInfo>>,
     },
     /// The service failed to start.
@@ -77,7 +78,7 @@ pub enum Error {
     },
 }
 
-/// Returns, for example, ` (process 4711, version 0.1.0, socket /lake/server.sock)`.
+/// Describes the server, such as ` (process 4711, version 0.1.0, socket /lake/server.sock)`.
 fn describe(info: Option<&ServerInfo>) -> String {
     let Some(info) = info else { return String::new() };
     let mut text = format!(" (process {}, version {}", info.pid, info.version);

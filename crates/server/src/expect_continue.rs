@@ -1,8 +1,8 @@
-//! Closes connections whose request has `Expect: 100-continue` and an unread body.
+//! Closes connections with an unread request body after `Expect: 100-continue`.
 //!
 //! With this header, a client sends the body only after it has received status 100. After a final
 //! response, it may send the next request instead of the body. A server that still expects the body
-//! would mistake that request for the body. So the server closes the connection after the response.
+//! would parse that request as the body. So the server closes the connection after the response.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,8 +15,8 @@ use axum::middleware::Next;
 use axum::response::Response;
 use http_body_util::BodyExt;
 
-/// Answers a request. Closes the connection if the client is waiting for status 100 and the body
-/// was never requested.
+/// Answers a request. Closes the connection if the client waits for status 100 and the body was
+/// never requested.
 pub async fn close_if_unread(request: Request, next: Next) -> Response {
     let expects = request.headers().contains_key(EXPECT) && request.version() < Version::HTTP_2;
     if !expects || request.body().is_end_stream() {

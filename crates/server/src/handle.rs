@@ -15,14 +15,14 @@ use crate::lock::ServerInfo;
 use crate::state::App;
 use crate::tls::Tls;
 
-/// A running server. Dropping the handle stops it immediately, without waiting for jobs; use
-/// [`ServerHandle::shutdown`] to wait for them.
+/// A running server. Dropping the handle stops the server immediately, without waiting for jobs;
+/// use [`ServerHandle::shutdown`] to wait for them.
 pub struct ServerHandle {
     parts: ServerParts,
     task: JoinHandle<()>,
 }
 
-/// The parts of a server that its handle uses.
+/// The components of a server that its handle needs.
 pub(crate) struct ServerParts {
     pub state: App,
     pub router: Router,
@@ -70,7 +70,8 @@ impl ServerHandle {
         self.parts.tls.as_ref()?.self_signed()
     }
 
-    /// Returns the path of the file with the server's token, if requests over TCP need one.
+    /// Returns the path of the file with the server's token; `None` if requests over TCP need no
+    /// token.
     pub fn token_file(&self) -> Option<&Path> {
         self.parts.info.token_file.as_deref()
     }
@@ -80,7 +81,7 @@ impl ServerHandle {
         self.parts.state.service.access_control().registry(&Principal::owner())
     }
 
-    /// Answers a request without a listener, as if it had been received on the Unix socket.
+    /// Answers a request without a listener, like a request on the Unix socket.
     pub async fn call(&self, request: Request<Body>) -> Response<Body> {
         match self.parts.router.clone().oneshot(request).await {
             Ok(response) => response,
@@ -88,14 +89,14 @@ impl ServerHandle {
         }
     }
 
-    /// Waits until the server has shut down: because of [`ServerHandle::shutdown`], a shutdown
-    /// request, or idleness.
+    /// Waits until the server has shut down, after [`ServerHandle::shutdown`], a shutdown request,
+    /// or the idle timeout.
     pub async fn wait(&self) {
         self.parts.state.shutdown.completed().await;
     }
 
     /// Rejects new jobs, waits [`crate::ServerConfig::grace`] for running ones, interrupts the
-    /// rest, and returns when the server has shut down.
+    /// rest, and returns after the shutdown.
     pub async fn shutdown(&self) {
         self.parts.state.shut_down(self.parts.state.config.grace);
         self.wait().await;

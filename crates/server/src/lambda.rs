@@ -1,5 +1,6 @@
-//! Lambda's REST API and the URLs of functions on the HTTP listener. Requests to the API are
-//! authenticated by their signatures, and requests to a URL as its function is configured.
+//! Lambda's REST API and the URLs of functions on the HTTP listener. Signatures authenticate
+//! requests to the API. The configuration of a function determines the authentication of requests
+//! to its URL.
 
 use axum::Router;
 use axum::body::Body;
@@ -32,7 +33,7 @@ async fn answer_url(State(app): State<App>, request: Request) -> Response {
     let address = peer.map(|peer| client_address(&app, peer, request.headers()));
     let protocol = protocol(&app);
     let (parts, body) = request.into_parts();
-    // The body of a request that is rejected is not read.
+    // The body of a rejected request is not read.
     let target = match protocol.find_url(&parts, address).await {
         Ok(target) => target,
         Err(rejected) => return rejected.map(Body::from),
@@ -56,7 +57,7 @@ async fn answer(State(app): State<App>, request: Request) -> Response {
         return LambdaProtocol::too_long().map(Body::from);
     }
     let (parts, body) = request.into_parts();
-    // The body of a client without a valid key is not read.
+    // The body of a request without a valid key is not read.
     if let Some(rejected) = protocol.reject_unknown(&parts, address).await {
         return rejected.map(Body::from);
     }

@@ -1,5 +1,5 @@
-//! The listeners: HTTP/1.1, and HTTP/2 with prior knowledge, on a TCP port and on a Unix socket;
-//! the PostgreSQL protocol and the S3 protocol on TCP ports.
+//! The listeners. HTTP/1.1, and HTTP/2 with prior knowledge, use a TCP port and a Unix socket. The
+//! PostgreSQL and S3 protocols use TCP ports.
 //!
 //! Clients on TCP must authenticate, and TLS is required on an address that other machines can
 //! reach. Only the owner of the lake can open the socket.
@@ -43,11 +43,11 @@ use crate::{Error, Result, ServerConfig, write_timeout};
 /// Keep-alive interval of HTTP/2 connections.
 const PING_INTERVAL: Duration = Duration::from_secs(30);
 
-/// Time for open connections to finish after the listeners are closed.
+/// Maximum time for open connections to finish after the listeners are closed.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// A bound HTTP address with its certificate. It is bound before the server starts, so that errors
-/// of either are reported first. Connections wait until a server accepts them.
+/// A bound HTTP address with its certificate. It is bound before the server starts, so that its
+/// errors are reported first. Connections wait until a server accepts them.
 pub struct HttpListener {
     tcp: TcpListener,
     tls: Option<Tls>,
@@ -89,7 +89,7 @@ pub struct BoundListeners {
 }
 
 impl BoundListeners {
-    /// Binds the configured listeners; `http` is an HTTP listener that is bound already, if any.
+    /// Binds the configured listeners; `http` is an already bound HTTP listener, if any.
     pub async fn bind(config: &ServerConfig, http: Option<HttpListener>) -> Result<Self> {
         let http = match (http, config.http) {
             (None, Some(address)) => Some(HttpListener::bind(address, config).await?),
@@ -149,7 +149,7 @@ impl BoundListeners {
         self.token.as_ref().map(|token| token.path.clone())
     }
 
-    /// Returns the token that requests over TCP must present; `None` if they need none.
+    /// Returns the required token of requests over TCP; `None` if they need no token.
     pub fn token(&self) -> Option<&Token> {
         self.token.as_ref().map(|file| &file.token)
     }
@@ -210,8 +210,8 @@ fn create_token(lake_dir: &Path) -> Result<TokenFile> {
     TokenFile::create(lake_dir).map_err(failed)
 }
 
-/// Binds the socket at a temporary path, restricts access to the owner, and renames it. This server
-/// holds the lake's lock, so a file that already exists at the path was left by a killed server.
+/// Binds the socket at a temporary path, restricts access to the owner, and renames it. An existing
+/// file at the path was left by a killed server, because this server holds the lake's lock.
 fn bind_socket(path: &Path) -> Result<UnixListener> {
     let failed = |source| Error::Listen { address: path.display().to_string(), source };
     let mut new = path.as_os_str().to_owned();
@@ -225,7 +225,7 @@ fn bind_socket(path: &Path) -> Result<UnixListener> {
     Ok(listener)
 }
 
-/// The listeners, which accept connections. Dropping them closes every connection.
+/// The accepting listeners. Dropping them closes every connection.
 pub struct OpenListeners {
     closing: CancellationToken,
     loops: JoinSet<()>,
@@ -254,7 +254,7 @@ impl Drop for OpenListeners {
     }
 }
 
-/// Accepts connections, and starts to serve them, until `closing` is cancelled.
+/// Accepts and serves connections until `closing` is cancelled.
 async fn serve<L, F>(
     mut listener: L,
     start: impl Fn(L::Io, L::Addr, Watcher) -> F,
@@ -276,11 +276,11 @@ async fn serve<L, F>(
         }
     }
     drop(listener);
-    // Remaining connections are closed when the set is dropped.
+    // Dropping the set closes the remaining connections.
     let _ = tokio::time::timeout(CLOSE_TIMEOUT, graceful.shutdown()).await;
 }
 
-/// Returns the router with additional layers that apply only to requests over TCP.
+/// Returns the router with the additional layers for requests over TCP.
 fn tcp_router(router: &Router, rules: Option<Arc<WebRules>>, write: Option<Duration>) -> Router {
     let mut router = router.clone();
     if let Some(rules) = rules {
@@ -292,7 +292,7 @@ fn tcp_router(router: &Router, rules: Option<Arc<WebRules>>, write: Option<Durat
     }
 }
 
-/// Settings that connections of the TCP listener need.
+/// Settings for connections of the TCP listener.
 #[derive(Clone)]
 struct TcpProtocol {
     router: Router,
@@ -308,7 +308,7 @@ async fn serve_tcp(
     protocol: TcpProtocol,
 ) {
     let TcpProtocol { router, tls, token, timeouts } = protocol;
-    // Without this, small frames of a response would wait for TCP acknowledgements.
+    // Otherwise, small frames of a response would wait for TCP acknowledgements.
     let _ = stream.set_nodelay(true);
     let peer = TcpPeer { address, token };
     let router = router.map_request(move |mut request: Request<Incoming>| {

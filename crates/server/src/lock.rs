@@ -1,10 +1,10 @@
-//! The lock of a lake, which ensures that only one server uses it, and the file that describes this
-//! server.
+//! The lock of a lake, which ensures that only one server uses the lake, and the file with this
+//! server's description.
 //!
 //! The lock is an exclusive `flock` on `server.lock`, which the kernel releases when the process
 //! ends. `server.json` contains the server's addresses. It is replaced atomically by renaming, and
-//! is valid only while the lock is held. On shutdown the file is renamed rather than removed, so
-//! that the next server can reuse its disk space even if the disk is full.
+//! is valid only while the lock is held. On shutdown the file is renamed, not removed. So the next
+//! server can reuse its disk space even if the disk is full.
 
 use std::fs::{File, TryLockError};
 use std::io::Write;
@@ -20,7 +20,7 @@ use crate::{Error, Result};
 /// Interval between attempts to take the lock.
 const RETRY_INTERVAL: Duration = Duration::from_millis(20);
 
-/// The file is padded to a multiple of this size, in bytes.
+/// The size of the padded file is a multiple of this number, in bytes.
 const INFO_BYTES: usize = 4096;
 
 /// The description of a running server in `server.json`.
@@ -30,7 +30,7 @@ pub struct ServerInfo {
     pub pid: u32,
     /// Its version.
     pub version: String,
-    /// The Unix socket it listens on.
+    /// Its Unix socket.
     pub socket: Option<PathBuf>,
     /// The address of its HTTP listener.
     pub http: Option<SocketAddr>,
@@ -50,7 +50,8 @@ pub struct ServerInfo {
     /// The file with the server's token; `None` if requests over TCP need no token.
     #[serde(default)]
     pub token_file: Option<PathBuf>,
-    /// True if a command started it in the background. Then it ends when idle, and may be replaced.
+    /// True if a command started it in the background. Such a server ends when idle, and may be
+    /// replaced.
     #[serde(default)]
     pub background: bool,
     /// The start time.
@@ -118,7 +119,7 @@ impl LakeLock {
             .map_err(|source| Error::Folder { path, source })
     }
 
-    /// Invalidates the description of this server or of an earlier one, if there is one.
+    /// Invalidates an existing description of this server or of an earlier one.
     fn retract(&self) {
         let path = info_path(&self.lake_dir);
         if std::fs::rename(&path, spare_path(&self.lake_dir)).is_err() {
@@ -127,7 +128,7 @@ impl LakeLock {
     }
 }
 
-/// Overwrites a file in place, reusing its disk space.
+/// Overwrites a file in place, to reuse its disk space.
 fn write_over(path: &Path, text: &[u8]) -> std::io::Result<()> {
     let mut file = File::options().create(true).truncate(false).write(true).open(path)?;
     file.write_all(text)?;

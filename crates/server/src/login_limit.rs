@@ -1,8 +1,8 @@
 //! Limits on failed logins, per address and per user.
 //!
 //! After [`FAILURES_FREE`] failures, further attempts are rejected for a time that doubles with
-//! each failure. Valid tokens are still accepted during that time, because they cannot be guessed.
-//! Otherwise, a client could lock out others with the same address. Passwords are not accepted. The
+//! each failure. During that time passwords are rejected, but valid tokens are accepted, because
+//! tokens cannot be guessed. Otherwise, a client could lock out others with the same address. The
 //! table has a bounded size: it evicts the sources whose last failure is oldest.
 
 use std::net::{IpAddr, Ipv6Addr};
@@ -18,13 +18,13 @@ pub const RETRY_AFTER: &str = "retry_after_s";
 /// The number of failures before the first lock-out.
 const FAILURES_FREE: u32 = 10;
 
-/// Duration of the first lock-out. Each further one lasts twice as long.
+/// Duration of the first lock-out. Each further lock-out lasts twice as long as the previous one.
 const LOCK_MIN: Duration = Duration::from_secs(1);
 
 /// Maximum duration of a lock-out.
 const LOCK_MAX: Duration = Duration::from_secs(15 * 60);
 
-/// Time since its last failure after which a source is forgotten.
+/// Time after its last failure until a source is forgotten.
 const MEMORY: Duration = Duration::from_secs(60 * 60);
 
 /// Maximum number of remembered sources.
@@ -55,7 +55,7 @@ pub struct LoginLimit {
 pub struct LoginAttempt<'a> {
     /// The client's address.
     pub address: IpAddr,
-    /// The claimed user, if the credentials name one.
+    /// The user name in the credentials, if any.
     pub user: Option<&'a str>,
 }
 

@@ -11,14 +11,14 @@ use headwater_model::{ErrorCode, Problem};
 
 use crate::{Error, Result};
 
-/// Settings of the HTTP listener that concern clients on other machines and web pages.
+/// Settings of the HTTP listener for clients on other machines and for web pages.
 #[derive(Debug, Clone, Default)]
 pub struct NetworkConfig {
     /// Certificate of the HTTP listener; `None` for unencrypted HTTP.
     pub tls: Option<TlsConfig>,
     /// True if a proxy terminates TLS and sends the client's address in `X-Forwarded-For`.
     pub behind_proxy: bool,
-    /// Names and addresses by which clients may address this server, in addition to loopback names.
+    /// Accepted names and addresses of this server, in addition to loopback names.
     pub hosts: Vec<String>,
     /// Origins of web pages that may use this server, in addition to its own.
     pub origins: Vec<Origin>,
@@ -34,7 +34,7 @@ pub enum TlsConfig {
         /// The private key.
         key: PathBuf,
     },
-    /// A self-signed certificate in the lake's folder, created if it is missing.
+    /// A self-signed certificate in the lake's folder; created if missing.
     SelfSigned,
 }
 
@@ -52,7 +52,7 @@ impl NetworkConfig {
         if auth { Ok(()) } else { Err(Error::NoAuth { address }) }
     }
 
-    /// Returns true if clients use `https` to reach this server.
+    /// Returns true if clients reach this server by `https`.
     pub(crate) fn is_https(&self) -> bool {
         self.tls.is_some() || self.behind_proxy
     }

@@ -1,4 +1,5 @@
-//! Panics of handlers: the response is the error `internal`, which is logged; the server continues.
+//! Panics of handlers. The response is the error `internal`, the panic is logged, and the server
+//! continues.
 
 use std::any::Any;
 use std::panic::AssertUnwindSafe;

@@ -1,7 +1,6 @@
 //! Timeout for the first bytes of a new connection.
 //!
-//! The first bytes determine the HTTP version, and the timeouts of that version apply only
-//! afterwards.
+//! The first bytes determine the HTTP version. The timeouts of that version apply only afterwards.
 
 use std::future::Future;
 use std::io;
@@ -12,13 +11,13 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
-/// The connection preface, with which every HTTP/2 connection begins.
+/// The HTTP/2 connection preface, which every HTTP/2 client sends first.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// A connection that fails if the client's HTTP version is not known in time.
+/// A connection with a timeout for the detection of the HTTP version.
 pub struct PrefaceTimeout<Io> {
     stream: Io,
-    /// Time at which the connection fails; `None` once the HTTP version is known.
+    /// Time at which the connection fails; `None` after the HTTP version was detected.
     deadline: Option<Pin<Box<Sleep>>>,
     /// Number of preface bytes received so far.
     matched: usize,

@@ -1,4 +1,4 @@
-//! The protocol that a request belongs to, by its path.
+//! Determines the protocol of a request from its path.
 
 use axum::body::Body;
 use axum::http::Uri;
@@ -9,8 +9,8 @@ use crate::http::ErrorResponse;
 use crate::iceberg::{self, IcebergError};
 use crate::{console, flight};
 
-/// Paths of the HTTP API that need no token: their responses contain no data of the lake, or they
-/// are used to log in.
+/// Paths of the HTTP API that need no token. Their responses contain no data of the lake, or they
+/// are used for logins.
 const PUBLIC_PATHS: [&str; 4] = ["/health", "/v1/login", "/v1/openapi.json", "/v1/session"];
 
 /// Returns true if a path needs no token.
@@ -18,7 +18,7 @@ pub fn is_public(path: &str) -> bool {
     PUBLIC_PATHS.contains(&path) || iceberg::is_token_path(path) || console::is_asset(path)
 }
 
-/// Encodes an error in the form of the protocol that the request belongs to.
+/// Encodes an error in the format of the request's protocol.
 pub fn error_response(uri: &Uri, problem: Problem) -> Response {
     if iceberg::contains(uri) {
         IcebergError::from(problem).into_response()

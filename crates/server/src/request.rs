@@ -1,4 +1,4 @@
-//! Parts of requests that all protocols read in the same way.
+//! Request parsing that is common to all protocols.
 
 use axum::extract::rejection::BytesRejection;
 use axum::http::header::CONTENT_TYPE;
@@ -31,8 +31,8 @@ pub fn principal(parts: &Parts) -> Result<Principal, Problem> {
     }
 }
 
-/// Checks that the body is JSON. HTML form content is rejected, because any web page can submit a
-/// form to any server.
+/// Checks that the body is JSON. Rejects HTML form content, because any web page can submit a form
+/// to any server.
 pub fn check_content_type(headers: &HeaderMap) -> Result<(), Problem> {
     let sent = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
     let essence = sent.split(';').next().unwrap_or("").trim().to_ascii_lowercase();
@@ -44,7 +44,7 @@ pub fn check_content_type(headers: &HeaderMap) -> Result<(), Problem> {
         .with_hint("Send JSON, with the header `content-type: application/json`."))
 }
 
-/// Converts the error of a body that is too long or incomplete.
+/// Converts the error for a body that is too long or incomplete.
 pub fn body_error(rejection: &BytesRejection) -> Problem {
     if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
         let problem = Problem::new(ErrorCode::InvalidArgument, "the request body is too long");

@@ -1,4 +1,4 @@
-//! The router: all protocols, and the layers that apply to every request.
+//! The router of all protocols, and the layers for every request.
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request};
@@ -9,7 +9,7 @@ use crate::http::{self, ErrorResponse};
 use crate::state::App;
 use crate::{activity, auth, console, flight, iceberg, lambda, panic};
 
-/// Maximum length of a request body, in bytes, unless a route sets its own.
+/// Default maximum length of a request body, in bytes. Routes can set their own.
 const BODY_BYTES_MAX: usize = 1 << 20;
 
 /// Returns the router of all protocols.

@@ -16,7 +16,7 @@ use crate::auth::{TcpPeer, client_address};
 use crate::state::App;
 use crate::{activity, expect_continue, panic};
 
-/// Returns the router of the listener.
+/// Returns the router of the S3 listener.
 pub fn router(app: &App) -> Router {
     let protocol = S3Protocol::new(S3Operations::of(&app.service));
     Router::new()

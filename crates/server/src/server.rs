@@ -15,7 +15,7 @@ use crate::{Error, Result, ServerConfig, ServerHandle, router};
 pub struct Server;
 
 impl Server {
-    /// Opens the lake and the configured listeners. Returns once the server answers requests.
+    /// Opens the lake and the configured listeners. The server answers requests on return.
     ///
     /// Errors: [`Error::LakeHeld`] if another server still holds the lake after the configured
     /// wait.
@@ -23,7 +23,7 @@ impl Server {
         Self::start_with_listener(config, None).await
     }
 
-    /// Starts a server that uses an already bound HTTP listener instead of the configured address.
+    /// Starts a server with an already bound HTTP listener instead of the configured address.
     pub async fn start_with_listener(
         mut config: ServerConfig,
         listener: Option<HttpListener>,
@@ -66,7 +66,7 @@ fn make_folder(folder: &Path) -> Result<std::path::PathBuf> {
     folder.canonicalize().map_err(failed)
 }
 
-/// Serves until a shutdown is requested or the server is idle, then shuts down.
+/// Serves until a shutdown request or the idle timeout, then shuts down.
 async fn serve(state: Arc<AppState>, listeners: OpenListeners, lock: LakeLock) {
     let completion = Completion(state.clone());
     tokio::select! {
@@ -82,7 +82,7 @@ async fn serve(state: Arc<AppState>, listeners: OpenListeners, lock: LakeLock) {
     drop(completion);
 }
 
-/// Waits for running jobs to end. A second shutdown request may shorten the timeout.
+/// Waits for the end of running jobs. A second shutdown request may shorten the timeout.
 async fn drain(state: &AppState) {
     let mut timeout = state.shutdown.requested(None).await;
     loop {
@@ -93,7 +93,7 @@ async fn drain(state: &AppState) {
     }
 }
 
-/// Marks the shutdown as complete when dropped, even after a panic.
+/// A guard that marks the shutdown as complete on drop, even after a panic.
 struct Completion(Arc<AppState>);
 
 impl Drop for Completion {

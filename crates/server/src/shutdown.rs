@@ -1,5 +1,4 @@
-//! The state of a server's shutdown: whether it is requested, the timeout for jobs, and its
-//! completion.
+//! The state of a server's shutdown: the request, the timeout for jobs, and the completion.
 
 use std::time::Duration;
 
@@ -8,7 +7,7 @@ use tokio::sync::watch;
 /// The state of a shutdown.
 #[derive(Debug)]
 pub struct Shutdown {
-    /// Time that running jobs have to end; `None` until a shutdown is requested.
+    /// Maximum time for running jobs to end; `None` until a shutdown is requested.
     timeout: watch::Sender<Option<Duration>>,
     completed: watch::Sender<bool>,
 }
@@ -31,13 +30,13 @@ impl Shutdown {
         });
     }
 
-    /// Returns true once a shutdown is requested.
+    /// Returns true after a shutdown was requested.
     pub fn is_requested(&self) -> bool {
         self.timeout.borrow().is_some()
     }
 
-    /// Waits for a shutdown request, or, if `than` is given, for a request with a shorter timeout.
-    /// Returns the timeout.
+    /// Waits for a shutdown request. If `than` is given, waits for a request with a shorter timeout
+    /// than that. Returns the timeout.
     pub async fn requested(&self, than: Option<Duration>) -> Duration {
         let mut timeout = self.timeout.subscribe();
         let requested = timeout.wait_for(|timeout| match (timeout, than) {

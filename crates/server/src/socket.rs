@@ -1,7 +1,7 @@
 //! Unix sockets at paths of any length.
 //!
-//! The kernel limits socket paths to 107 bytes. A longer path is opened through its folder's file
-//! descriptor: `/proc/self/fd/<n>/server.sock` is always short.
+//! The kernel limits socket paths to 107 bytes. For a longer path, the folder is opened first, and
+//! the socket is accessed as `/proc/self/fd/<n>/server.sock`, which is always short.
 
 use std::fs::File;
 use std::io;
@@ -19,8 +19,8 @@ pub async fn connect_socket(path: &Path) -> io::Result<UnixStream> {
     UnixStream::connect(short).await
 }
 
-/// Returns a short path to the same socket, and the folder that must stay open while the path is
-/// used.
+/// Returns a short path to the same socket, and its folder, if opened. The folder must stay open
+/// while the path is in use.
 pub(crate) fn short_path(path: &Path) -> io::Result<(PathBuf, Option<File>)> {
     if path.as_os_str().len() <= SOCKET_PATH_BYTES_MAX {
         return Ok((path.to_owned(), None));

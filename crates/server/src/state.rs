@@ -1,5 +1,4 @@
-//! State of a running server, shared by all protocols: the service, and the state of connections
-//! and requests.
+//! State of a running server, shared by all protocols: the service, connections and requests.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +16,7 @@ use crate::{Result, ServerConfig};
 /// Interval between checks for changed settings and deployments.
 const REFRESH_INTERVAL: Duration = Duration::from_secs(2);
 
-/// The state that every handler receives.
+/// The shared state, passed to every handler.
 pub type App = Arc<AppState>;
 
 /// State of a running server.
@@ -47,7 +46,7 @@ impl AppState {
         })
     }
 
-    /// Begins the shutdown: new jobs are rejected, and running jobs have `timeout` to end.
+    /// Begins the shutdown: rejects new jobs, and gives running jobs the time `timeout` to end.
     pub fn shut_down(&self, timeout: Duration) {
         self.service.close();
         self.shutdown.request(timeout);
@@ -73,7 +72,8 @@ impl AppState {
         }
     }
 
-    /// Waits until the server has been idle for the configured time; forever if none is configured.
+    /// Waits until the server has been idle for the configured time. Waits forever if no time is
+    /// configured.
     pub async fn idle(&self) {
         let Some(timeout) = self.config.idle else { return std::future::pending().await };
         let interval = (timeout / 4).clamp(Duration::from_millis(10), Duration::from_secs(5));

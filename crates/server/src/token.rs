@@ -1,9 +1,9 @@
 //! The token for requests over TCP.
 //!
 //! Every program on the machine can connect to a loopback port, including programs of other users
-//! and functions with network access. The token is therefore a file in the lake's folder that only
-//! the owner can read and that no sandbox contains. Every server creates its own token and removes
-//! it on shutdown.
+//! and functions with network access. So the token is a file in the lake's folder that only the
+//! owner can read and that no sandbox contains. Every server creates its own token and removes it
+//! on shutdown.
 
 use std::fmt::Write as _;
 use std::fs::{File, OpenOptions};
@@ -52,7 +52,7 @@ impl std::fmt::Debug for Token {
     }
 }
 
-/// A token and its file, which is removed on drop.
+/// A token and its file. The file is removed on drop.
 #[derive(Debug)]
 pub struct TokenFile {
     /// The token that authenticates requests.
@@ -62,8 +62,8 @@ pub struct TokenFile {
 }
 
 impl TokenFile {
-    /// Creates a token in the lake's folder. The server holds the lake's lock, so an existing file
-    /// was left by a killed server and is replaced.
+    /// Creates a token in the lake's folder. Replaces an existing file: a killed server left it,
+    /// because this server holds the lake's lock.
     pub fn create(lake_dir: &Path) -> io::Result<Self> {
         let path = lake_dir.join(TOKEN_FILE);
         let new = lake_dir.join(format!("{TOKEN_FILE}.new"));

@@ -31,7 +31,7 @@ const HEADERS: HeaderValue =
 /// Response headers that pages of configured origins may read.
 const EXPOSED: HeaderValue = HeaderValue::from_static("x-headwater-job, retry-after");
 
-/// Seconds for which browsers may remember the answer to a preflight request.
+/// Seconds for which browsers may cache the response to a preflight request.
 const PREFLIGHT_MAX_AGE: HeaderValue = HeaderValue::from_static("600");
 
 /// The accepted hosts and origins of a listener.
@@ -58,8 +58,8 @@ impl WebRules {
         }
     }
 
-    /// Returns the origin of a request if it is a configured one. Pages of configured origins may
-    /// read responses.
+    /// Returns the origin of a request if it is configured. Pages of configured origins may read
+    /// responses.
     fn configured_origin(&self, headers: &HeaderMap) -> Option<HeaderValue> {
         let origin = headers.get(ORIGIN)?;
         let text = origin.to_str().ok()?.to_ascii_lowercase();
@@ -99,7 +99,7 @@ impl WebRules {
     }
 
     /// Returns true if the origin is accepted. `host` is the accepted host with its port, `name`
-    /// the host without it.
+    /// the host without its port.
     fn accepts_origin(&self, origin: &str, host: &str, name: &str) -> bool {
         let origin = origin.to_ascii_lowercase();
         if self.origins.contains(&origin) {
@@ -113,8 +113,8 @@ impl WebRules {
     }
 }
 
-/// Returns a header that is sent exactly once. If a header is repeated, a proxy and this server
-/// might use different values.
+/// Returns a header that occurs exactly once. For a repeated header, a proxy and this server might
+/// use different values.
 pub fn only(headers: &HeaderMap, name: HeaderName) -> Option<&HeaderValue> {
     let mut values = headers.get_all(name).iter();
     values.next().filter(|_| values.next().is_none())
@@ -130,8 +130,8 @@ fn host_name(host: &str) -> Option<String> {
     Some(authority.host().trim_matches(['[', ']']).to_owned())
 }
 
-/// Rejects a request whose host or origin the rules do not accept, and lets pages of configured
-/// origins read the response.
+/// Rejects a request with a host or origin that the rules do not accept. Adds the response headers
+/// that let pages of configured origins read the response.
 pub async fn apply(State(rules): State<Arc<WebRules>>, request: Request, next: Next) -> Response {
     if let Err(problem) = rules.check(request.uri(), request.headers()) {
         return error_response(request.uri(), problem);
@@ -139,7 +139,7 @@ pub async fn apply(State(rules): State<Arc<WebRules>>, request: Request, next: N
     let Some(origin) = rules.configured_origin(request.headers()) else {
         return next.run(request).await;
     };
-    // Browsers send a preflight request, without a token, before a request with one.
+    // Browsers send a preflight request, without a token, before a request with a token.
     let is_preflight = request.method() == Method::OPTIONS
         && request.headers().contains_key(ACCESS_CONTROL_REQUEST_METHOD);
     let mut response = if is_preflight { preflight() } else { next.run(request).await };

@@ -1,6 +1,6 @@
-//! Write timeout of streamed responses over TCP: a client that stops reading must not keep a query
-//! and its memory. The Unix socket has no timeout, since its owner may keep a response open in a
-//! pager.
+//! Write timeout of streamed responses over TCP. A client that stops reading must not keep a query
+//! and its memory. The Unix socket has no timeout, because its owner may view a response in a pager
+//! for a long time.
 
 use std::io::{Error, ErrorKind};
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Frame;
 use tokio::sync::mpsc;
 
-/// Aborts a response if the client does not read any of it within the timeout.
+/// Aborts a response if the client reads none of it within the timeout.
 pub async fn apply(State(timeout): State<Duration>, request: Request, next: Next) -> Response {
     let response = next.run(request).await;
     // A response of known length is already complete and holds no resources except its bytes.
@@ -27,8 +27,8 @@ pub async fn apply(State(timeout): State<Duration>, request: Request, next: Next
     response.map(|body| with_timeout(body, timeout))
 }
 
-/// Returns a body that reads one frame ahead, and drops the inner body if the client does not read
-/// that frame in time.
+/// Returns a body that reads one frame ahead. Drops the inner body if the client does not read that
+/// frame in time.
 fn with_timeout(mut body: Body, timeout: Duration) -> Body {
     let (sender, mut receiver) = mpsc::channel::<Result<Frame<Bytes>, axum::Error>>(1);
     let timed_out = Arc::new(AtomicBool::new(false));

@@ -1,8 +1,8 @@
-//! What a principal may do, and how it is authenticated.
+//! Authorization and authentication of principals.
 //!
-//! Every operation calls [`Components::authorize`] with the action and the object it concerns. An
-//! operation without its own action needs [`Components::administer`]. Decisions are made and
-//! recorded in [`headwater_executors`], for operations and for jobs alike.
+//! Every operation calls [`Components::authorize`] with the action and the object. An operation
+//! without its own action requires [`Components::administer`]. [`headwater_executors`] makes and
+//! records the decisions, for operations and for jobs alike.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -34,7 +34,7 @@ impl Components {
         self.authorize(principal, Action::Administer, &Object::lake())
     }
 
-    /// Checks that a principal is the owner or a user, for operations that filter their result.
+    /// Checks that a principal is the owner or a user. Used by operations that filter their result.
     ///
     /// Errors: `unauthenticated`.
     pub(crate) fn authenticated(&self, principal: &Principal) -> Result<(), Problem> {
@@ -47,8 +47,8 @@ impl Components {
         }
     }
 
-    /// Returns true if a principal may perform an action on an object. Used to filter lists; not
-    /// recorded.
+    /// Returns true if a principal may perform an action on an object. Used to filter lists; the
+    /// decision is not recorded.
     pub(crate) fn allows(&self, principal: &Principal, action: Action, object: &Object) -> bool {
         self.access.decide(principal, action, object).is_allowed()
     }
@@ -58,8 +58,8 @@ impl Components {
         self.allows(principal, Action::Administer, &Object::lake())
     }
 
-    /// Removes suggestions from an error, since they may contain names that the principal must not
-    /// see.
+    /// Removes suggestions from an error, because they can contain names that the principal must
+    /// not see.
     pub(crate) fn conceal(&self, principal: &Principal, mut problem: Problem) -> Problem {
         use ErrorCode::{NamespaceNotFound, RefNotFound, TableNotFound};
         let names = matches!(problem.code, NamespaceNotFound | RefNotFound | TableNotFound);
@@ -78,11 +78,12 @@ impl Components {
 }
 
 impl Service {
-    /// Authenticates a client by the server's token, an access token, a token of the OpenID
-    /// provider, or a user name with the user's password or one of its tokens. The server's token
-    /// authenticates the owner, with any user name. The audit log records the address.
+    /// Authenticates a client. Credentials are the server's token, an access token or a token of
+    /// the OpenID provider. A user name with its password or one of its tokens is also accepted.
+    /// The server's token authenticates the owner, with any user name. The audit log records the
+    /// address.
     ///
-    /// Errors: `unauthenticated`, the same for every invalid credential; `too_busy`.
+    /// Errors: `unauthenticated`, with the same message for every invalid credential; `too_busy`.
     pub async fn authenticate(
         &self,
         credential: Credential<'_>,
@@ -105,7 +106,7 @@ impl Service {
         components.access.authenticate(credential, address).await.or_problem()
     }
 
-    /// Returns true if a user exists. Until the first user is created, a server without
+    /// Returns true if any user exists. Until the first user is created, a server without
     /// authentication treats every client as the owner.
     pub fn has_users(&self) -> bool {
         self.components().access.has_users()

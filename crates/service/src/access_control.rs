@@ -56,7 +56,8 @@ impl AccessControl {
 
     /// Returns the users, roles, grants and tokens, and the audit log.
     ///
-    /// Errors: `unauthenticated`, `forbidden`: only the owner and administrators may use them.
+    /// Errors: `unauthenticated`; `forbidden` unless the principal is the owner or an
+    /// administrator.
     pub fn registry(&self, principal: &Principal) -> Result<Access, Problem> {
         self.0.administer(principal)?;
         Ok(self.0.access.clone())

@@ -1,7 +1,7 @@
 //! Access keys: create, list, revoke. Users manage their own keys, administrators all keys.
 //!
-//! A protocol that verifies signatures first gets the secret of a key, and then the principal of
-//! the request that was signed with it.
+//! A protocol that verifies signatures first gets the secret of a key. After verification it gets
+//! the principal of the signed request.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -30,7 +30,7 @@ pub(crate) struct KeySecrets(Mutex<HashMap<String, Arc<str>>>);
 pub struct AccessKeys(pub(crate) Arc<Components>);
 
 impl AccessKeys {
-    /// Lists the access keys of a user, or all keys, by creation time.
+    /// Lists the access keys of a user, or of all users, by creation time.
     pub async fn list(
         &self,
         principal: &Principal,
@@ -44,8 +44,7 @@ impl AccessKeys {
     /// once.
     ///
     /// Errors: `forbidden` if the key would have more rights or a longer lifetime than the
-    /// credential that the principal authenticated with; `invalid_argument` for scopes of the
-    /// owner's key.
+    /// principal's credential; `invalid_argument` for scopes on a key of the owner.
     pub async fn create(
         &self,
         principal: &Principal,
@@ -62,7 +61,7 @@ impl AccessKeys {
 
     /// Revokes an access key.
     pub async fn revoke(&self, principal: &Principal, id: &str) -> Result<(), Problem> {
-        // The error does not reveal whether another user has this key.
+        // The error must not reveal that another user has this key.
         let user = match self.0.administer(principal) {
             Ok(()) => None,
             Err(problem) => Some(principal.user_name().ok_or(problem)?),
@@ -94,12 +93,12 @@ impl AccessKeys {
     }
 }
 
-/// Operations for checking signatures made with access keys.
+/// Operations for verifying requests signed with access keys.
 #[derive(Clone)]
 pub struct Signatures(pub(crate) Arc<Components>);
 
 impl Signatures {
-    /// Returns the secret of a valid access key, to verify a signature with.
+    /// Returns the secret of a valid access key, for the verification of a signature.
     ///
     /// Errors: `unauthenticated` if there is no such key; errors of reading the lake's key.
     pub async fn secret(&self, id: &str) -> Result<Arc<str>, Problem> {
@@ -120,15 +119,15 @@ impl Signatures {
         Ok(secret)
     }
 
-    /// Returns the principal of a request signed with an access key. The caller has verified the
-    /// signature.
+    /// Returns the principal of a request signed with an access key. The caller must have verified
+    /// the signature.
     ///
     /// Errors: `unauthenticated` if the key or its user is no longer valid.
     pub async fn signer(&self, id: &str, address: Option<IpAddr>) -> Result<Principal, Problem> {
         self.keys().signed_by(id, address).await.or_problem()
     }
 
-    /// Records a request with an unknown access key or a wrong signature in the audit log.
+    /// Adds an event to the audit log: a request with an unknown access key or a wrong signature.
     pub fn record_failure(&self, id: &str, address: Option<IpAddr>) {
         self.keys().failed_signature(id, address);
     }
@@ -138,7 +137,7 @@ impl Signatures {
     }
 }
 
-/// Returns the label that an encrypted secret is bound to.
+/// Returns the label to which an encrypted secret is bound.
 fn label(id: &str) -> String {
     format!("access key {id}")
 }

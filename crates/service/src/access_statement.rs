@@ -1,4 +1,4 @@
-//! SQL statements on roles and grants, executed by the operations on roles and grants.
+//! SQL statements on roles and grants. The operations on roles and grants execute them.
 
 use std::sync::Arc;
 
@@ -15,11 +15,11 @@ use crate::restriction_statement;
 use crate::service::Components;
 use crate::system_tables::{timestamp, to_batches};
 
-/// The table name under which a session reads the result of such a statement.
+/// The name of the table from which a session reads the result of such a statement.
 pub const RESULT: &str = "result of a statement on rights";
 
-/// Executes a statement on roles and grants, and returns its rows. A GRANT to several grantees or
-/// on several objects grants them in order; all names and permissions are checked first.
+/// Executes a statement on roles and grants, and returns its rows. A GRANT with several grantees or
+/// objects executes the grants in order, after checking all names and permissions.
 pub async fn execute(
     components: &Arc<Components>,
     principal: &Principal,
@@ -74,8 +74,8 @@ pub(crate) fn schema_of(columns: &[(&str, DataType)]) -> SchemaRef {
     Arc::new(Schema::new(columns.iter().map(field).collect::<Vec<_>>()))
 }
 
-/// Returns the grants of a user or role. Without a name, an administrator sees all grants, and any
-/// other user its own.
+/// Returns the grants of a user or role. Without a name, returns all grants for an administrator,
+/// and their own grants for other users.
 fn shown_grants(
     access: &AccessControl,
     principal: &Principal,
@@ -123,7 +123,7 @@ async fn apply(
                     access.roles().grant(principal, role, grantee).await?;
                 } else {
                     let revoked = access.roles().revoke(principal, role, grantee).await;
-                    // If one grant is missing, the others are still revoked.
+                    // A missing grant does not prevent the revocation of the others.
                     all = all.and(revoked);
                 }
             }

@@ -33,7 +33,7 @@ impl AccessControl {
 }
 
 impl AccessControl {
-    /// Returns how long events of the audit log are kept.
+    /// Returns the retention time of events in the audit log.
     ///
     /// Errors: `forbidden` without `audit` on the lake.
     pub fn audit_retention(&self, principal: &Principal) -> Result<AuditRetention, Problem> {
@@ -41,8 +41,8 @@ impl AccessControl {
         Ok(AuditRetentions::of(&self.0.access).get())
     }
 
-    /// Sets how long events of the audit log are kept. Ignored by a server that has its own
-    /// setting.
+    /// Sets the retention time of events in the audit log. The value has no effect on a server with
+    /// its own setting.
     pub async fn set_audit_retention(
         &self,
         principal: &Principal,

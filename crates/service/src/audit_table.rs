@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use crate::system_tables::{timestamp, to_batches};
 
-/// Maximum number of events in the table; the newest are shown.
+/// Maximum number of events in the table. It contains the newest events.
 const EVENTS_MAX: usize = 100_000;
 
 /// Adds the table to the engine.

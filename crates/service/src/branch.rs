@@ -32,7 +32,7 @@ impl Branches {
         Ok(branches)
     }
 
-    /// Creates a branch. This takes one durable write, regardless of the number of tables.
+    /// Creates a branch. Needs one durable write, regardless of the number of tables.
     pub async fn create(
         &self,
         principal: &Principal,
@@ -123,8 +123,8 @@ impl Branches {
         self.0.access.remove_owner(principal, &object).await.or_problem()
     }
 
-    /// Merges a ref into a branch, as a job. On a conflict nothing is changed, and the context of
-    /// the error `merge_conflict` contains the report. A dry run changes nothing.
+    /// Merges a ref into a branch, as a job. A conflict changes nothing; the context of the error
+    /// `merge_conflict` contains the report. A dry run changes nothing.
     pub async fn merge(
         &self,
         principal: &Principal,
@@ -147,8 +147,8 @@ impl Branches {
         Ok(report)
     }
 
-    /// Applies the change that a commit made to its first parent to a branch, as a job. Conflicts
-    /// are errors, as in a merge.
+    /// Applies the change of a commit, relative to its first parent, to a branch, as a job.
+    /// Conflicts are errors, as in a merge.
     pub async fn cherry_pick(
         &self,
         principal: &Principal,
@@ -170,8 +170,8 @@ impl Branches {
         Ok(report)
     }
 
-    /// Undoes a commit of a branch, or everything that a run wrote to it, as a job. Conflicts are
-    /// errors, as in a merge.
+    /// Undoes a commit of a branch, or all changes of a run to it, as a job. Conflicts are errors,
+    /// as in a merge.
     pub async fn revert(
         &self,
         principal: &Principal,
@@ -215,7 +215,7 @@ impl Branches {
 
 impl Components {
     /// Removes from a report the tables in which the principal may not read all rows, because a
-    /// conflict shows rows.
+    /// conflict contains rows.
     pub(crate) async fn visible_report(
         &self,
         principal: &Principal,

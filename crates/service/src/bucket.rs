@@ -36,15 +36,16 @@ impl Buckets {
         self.0.buckets.objects.check_bucket(name).await.or_problem()
     }
 
-    /// Checks that a bucket exists. Used before each of its objects is authorized.
+    /// Checks that a bucket exists. Called before the authorization of each of its objects.
     pub async fn exists(&self, principal: &Principal, name: &str) -> Result<(), Problem> {
         self.0.authenticated(principal)?;
         let exists = self.0.buckets.objects.check_bucket(name).await.or_problem();
-        // The error does not tell users without rights which buckets exist.
+        // The error must not reveal the existence of a bucket to users without rights.
         if self.0.access.may_see(principal, &Object::bucket(name)) { exists } else { Ok(()) }
     }
 
-    /// Lists by name the buckets on which, or on whose objects, the principal has a right.
+    /// Lists the buckets by name. Includes a bucket if the principal has a right on it or on its
+    /// objects.
     pub async fn list(&self, principal: &Principal) -> Result<Vec<Bucket>, Problem> {
         self.0.authenticated(principal)?;
         let mut buckets = self.0.buckets.objects.buckets().await.or_problem()?;

@@ -20,19 +20,19 @@ pub struct ServiceConfig {
     pub warehouse: WarehouseOptions,
     /// The project's folder, whose `headwater.toml` contains the rate card and the triggers.
     pub project_dir: Option<PathBuf>,
-    /// Version that the server reports. A command of another version restarts the server.
+    /// The version that the server reports. A command with another version restarts the server.
     pub version: String,
-    /// True if triggers fire.
+    /// True to fire triggers.
     pub triggers: bool,
-    /// True if tables are maintained automatically after writes.
+    /// True to maintain tables automatically after writes.
     pub maintenance: bool,
-    /// True if orphan files are removed automatically.
+    /// True to remove orphan files automatically.
     pub remove_orphans: bool,
-    /// Command line of this program's hidden spawner.
+    /// Command line that starts this program's hidden spawner.
     pub spawner: SpawnCommand,
     /// Folder of downloads and environments, shared by all lakes of the user.
     pub cache_dir: PathBuf,
-    /// Folders that are searched for Python interpreters and `uv` before the default locations.
+    /// Folders to search for Python interpreters and `uv` before the default locations.
     pub python_search: Vec<PathBuf>,
     /// Shared memory limit of queries, functions and the rows of runs, in bytes.
     pub memory_bytes: u64,
@@ -40,15 +40,14 @@ pub struct ServiceConfig {
     pub threads: usize,
     /// Maximum number of functions that run at the same time.
     pub functions_concurrency: usize,
-    /// True if Iceberg REST clients that request credentials for the warehouse receive the server's
-    /// own credentials.
+    /// True to return the server's own credentials to Iceberg REST clients that request credentials
+    /// for the warehouse.
     pub vend_credentials: bool,
     /// The key that encrypts secrets; by default `NAME.secret-key` next to the lake folder.
     pub secret_key: KeySource,
-    /// How long audit events are kept; `None` uses the lake's setting.
+    /// Retention time of audit events; `None` uses the lake's setting.
     pub audit_kept: Option<Duration>,
-    /// The OpenID provider at which people log in; `None` if only tokens and passwords are
-    /// accepted.
+    /// The OpenID provider for logins; `None` to accept only tokens and passwords.
     pub oidc: Option<OidcConfig>,
     /// Isolation of functions from each other.
     pub isolation: Isolation,

@@ -29,7 +29,7 @@ pub fn columns() -> SchemaRef {
     ]))
 }
 
-/// A file that a statement may write.
+/// A file as the target of a statement.
 pub struct CopyTarget {
     file: ExportFile,
     location: String,
@@ -84,7 +84,7 @@ impl CopyTarget {
                 rest = left;
             }
         }
-        // Dropping the stream makes the usage final.
+        // Drop the stream, which makes the usage final.
         drop(stream);
         let end = encoder.end().map_err(|e| encoding(&e))?;
         bytes += end.len();
@@ -96,7 +96,7 @@ impl CopyTarget {
     }
 }
 
-/// Returns a location with a relative path resolved against the folder that contains the lake.
+/// Returns a location. A relative path is resolved against the folder that contains the lake.
 fn absolute(components: &Components, location: &str) -> Result<String, Problem> {
     if CloudUrl::is_meant(location) {
         return Ok(location.to_owned());
@@ -146,8 +146,8 @@ fn local_file(components: &Components, location: &str) -> Result<ExportFile, Pro
     Ok(ExportFile::local(path))
 }
 
-/// Returns true for files in the folder of this or another lake, and for files next to such a
-/// folder that carry its name, such as the key of the secrets.
+/// Returns true for files of this or another lake: files in a lake's folder, and files next to it
+/// with its name, such as the key of the secrets.
 fn is_of_the_lake(lake_dir: &Path, path: &Path) -> bool {
     let lake: PathBuf = lake_dir.canonicalize().unwrap_or_else(|_| lake_dir.to_owned());
     let is_lake = |part: Component<'_>| {
@@ -162,7 +162,7 @@ fn of_the_lake(location: &str) -> Problem {
         .with_hint("Name a file outside the lake.")
 }
 
-/// Returns the error of a file that cannot be written.
+/// Returns the error for a file that cannot be written.
 pub fn not_written(location: &str, reason: &str) -> Problem {
     let message = format!("`{location}` cannot be written: {reason}");
     Problem::new(ErrorCode::InvalidArgument, message)

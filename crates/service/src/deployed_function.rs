@@ -52,7 +52,7 @@ impl DeployedFunctions {
         Ok(function.summary(paths))
     }
 
-    /// Returns a function with the state that a version or alias names, by default the latest.
+    /// Returns a function, and its state at a version or alias, by default the latest state.
     pub async fn version(
         &self,
         principal: &Principal,
@@ -60,14 +60,14 @@ impl DeployedFunctions {
         qualifier: Option<&str>,
     ) -> Result<(StoredFunction, StoredVersion), Problem> {
         let function = self.get(principal, name).await?;
-        // The description of an alias is that of its main version, never of a weighted one.
+        // Describe an alias by its main version, never by a weighted one.
         let number = function.resolve(qualifier.unwrap_or("$LATEST"), 1.0).or_problem()?;
         let version = self.0.catalog.store().version(&function, number).await.or_problem()?;
         Ok((function, version))
     }
 
-    /// Returns the URL of a function, or of its alias. It decides which requests are accepted,
-    /// so the caller needs no right.
+    /// Returns the URL settings of a function or of its alias. The settings decide which requests
+    /// are accepted, so the caller needs no right.
     pub async fn url(
         &self,
         name: &str,
@@ -99,8 +99,8 @@ impl DeployedFunctions {
         Ok(versions.iter().map(StoredVersion::summary).collect())
     }
 
-    /// Deploys a function as a new version. The latest state and the version are durable when this
-    /// returns. If files and settings equal those of the last version, no version is created.
+    /// Deploys a function as a new version. The latest state and the version are durable on return.
+    /// If files and settings equal those of the last version, no version is created.
     ///
     /// Errors: `invalid_argument`, `secret_not_found`; `already_exists` if the deployed project has
     /// a function of this name.
@@ -128,8 +128,8 @@ impl DeployedFunctions {
         self.describe(function).await
     }
 
-    /// Creates a function by applying changes to an empty one; one of the changes contains the
-    /// settings.
+    /// Creates a function by applying changes to an empty function. One of the changes must contain
+    /// the settings.
     pub async fn create(
         &self,
         principal: &Principal,
@@ -213,7 +213,7 @@ pub async fn read_files(
     })
 }
 
-/// Returns the description of a function in the list of all functions.
+/// Returns the description of a function for the list of all functions.
 pub(crate) fn summary(function: &StoredFunction) -> FunctionSummary {
     let settings = &function.latest.settings;
     let limits = headwater_functions::Limits::default();

@@ -34,8 +34,8 @@ impl Deployments {
         found
     }
 
-    /// Checks that a principal may replace the active version with one of another project: it needs
-    /// the right to deploy both projects.
+    /// Checks that a principal may replace the active version with a version of another project.
+    /// The principal needs the right to deploy both projects.
     fn check_deploy(&self, principal: &Principal, project: &Object) -> Result<(), Problem> {
         self.0.authorize(principal, Action::Deploy, project)?;
         match self.0.deployer.deployed().version() {
@@ -49,8 +49,8 @@ impl Deployments {
         }
     }
 
-    /// Validates a project and activates it as a version: function calls and triggers then use it.
-    /// A dry run only validates. A caller that disconnects does not interrupt the deployment.
+    /// Validates a project and activates it as a version, which function calls and triggers then
+    /// use. A dry run only validates. A disconnect of the caller does not interrupt the deployment.
     ///
     /// Errors: `invalid_project`, with every error of every file; the active version is unchanged.
     pub async fn deploy(
@@ -93,7 +93,7 @@ impl Deployments {
     }
 }
 
-/// Returns true if a principal is the account that deployed a version.
+/// Returns true if the principal deployed the version.
 fn is_account_of(principal: &Principal, actor: &Actor) -> bool {
     match (principal.identity(), actor) {
         (Identity::User(user), Actor::User(other)) => {

@@ -1,4 +1,4 @@
-//! Errors while the service starts. An error of a request is a [`headwater_model::Problem`].
+//! Errors at the start of the service. The error of a request is a [`headwater_model::Problem`].
 
 use std::path::PathBuf;
 
@@ -7,7 +7,7 @@ use headwater_model::{ErrorCode, Fault, Problem};
 /// A result with the error type of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// An error while the service starts.
+/// An error at the start of the service.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A file or folder of the lake cannot be used.
@@ -15,7 +15,7 @@ pub enum Error {
     Folder {
         /// Path of the file or folder.
         path: PathBuf,
-        /// Why it cannot be used.
+        /// The reason.
         source: std::io::Error,
     },
     /// A component failed to start.

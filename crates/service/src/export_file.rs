@@ -1,5 +1,5 @@
-//! Files written outside the lake. A file appears under its name when it is complete, so a reader
-//! never sees half of it.
+//! Files written outside the lake. A file gets its name only when it is complete, so a reader never
+//! sees an incomplete file.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -24,7 +24,7 @@ pub(crate) enum ExportFile {
     Object { store: Arc<dyn ObjectStore>, path: object_store::path::Path, url: String },
 }
 
-/// A file that is being written. Dropping it before [`Output::finish`] leaves no file.
+/// A file during the write. Dropping it before [`Output::finish`] leaves no file.
 pub(crate) enum Output {
     /// A temporary file in the folder of the target.
     Local { file: Option<NamedTempFile>, path: PathBuf },
@@ -33,18 +33,18 @@ pub(crate) enum Output {
 }
 
 impl ExportFile {
-    /// Returns a file on disk; its folder must exist.
+    /// Returns a file on disk as the target; its folder must exist.
     pub fn local(path: PathBuf) -> Self {
         ExportFile::Local(path)
     }
 
-    /// Returns an object in a bucket, without writing it.
+    /// Returns an object in a bucket as the target, without writing it.
     pub fn object(url: &CloudUrl, settings: &CloudSettings) -> Result<Self, Problem> {
         let store = url.open_bucket(settings).or_problem()?;
         Self::in_store(store, url.key(), url.as_str())
     }
 
-    /// Returns an object in an object store; `url` is its name in messages.
+    /// Returns an object in an object store as the target; `url` is its name in messages.
     pub fn in_store(store: Arc<dyn ObjectStore>, key: &str, url: &str) -> Result<Self, Problem> {
         if key.is_empty() {
             return Err(not_written(url, "it names a bucket, not an object"));
@@ -95,7 +95,7 @@ impl Output {
         }
     }
 
-    /// Makes the file durable and visible under its name.
+    /// Makes the file durable, and visible under its name.
     pub async fn finish(self) -> Result<(), Problem> {
         match self {
             Output::Local { file, path } => {
@@ -111,8 +111,8 @@ impl Output {
     }
 }
 
-/// Creates a temporary file in the folder of the target, with the permissions of the target if it
-/// exists, otherwise those of a new file. Its name contains the target's name, so that it can be
+/// Creates a temporary file in the folder of the target. Its permissions are those of the target if
+/// it exists, otherwise those of a new file. Its name contains the target's name, so that it can be
 /// recognized after a crash.
 fn temporary(path: &Path) -> std::io::Result<NamedTempFile> {
     use std::os::unix::fs::PermissionsExt;

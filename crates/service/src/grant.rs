@@ -24,7 +24,7 @@ impl Grants {
         Ok(self.0.access.grants(grantee))
     }
 
-    /// Grants actions to a user or role, in addition to those it already has on the same objects.
+    /// Grants actions to a user or role, in addition to its existing actions on the same objects.
     pub async fn grant(
         &self,
         principal: &Principal,
@@ -36,7 +36,7 @@ impl Grants {
         self.0.access.grant(principal, &grantee, permission).await.or_problem()
     }
 
-    /// Revokes actions of a grant on the same objects. At least one of them must be granted.
+    /// Revokes actions of a grant on the same objects. Fails if none of them is granted.
     pub async fn revoke(
         &self,
         principal: &Principal,
@@ -48,7 +48,7 @@ impl Grants {
         self.0.access.revoke(principal, &grantee, permission).await.or_problem()
     }
 
-    /// Explains whether a user may perform an action on an object, and which grant decides.
+    /// Explains if a user may perform an action on an object, with the grant that decides.
     pub fn explain(
         &self,
         principal: &Principal,
@@ -72,8 +72,7 @@ impl Grants {
         })
     }
 
-    /// Checks that a principal may see the rights of a user or role, or, if `name` is `None`, of
-    /// all.
+    /// Checks that a principal may see the rights of a user or role; of all if `name` is `None`.
     fn check_subject(&self, principal: &Principal, name: Option<&str>) -> Result<(), Problem> {
         if name.is_some() && principal.user_name() == name {
             return Ok(());

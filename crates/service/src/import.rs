@@ -19,8 +19,8 @@ use crate::service::Components;
 pub struct Imports(pub(crate) Arc<Components>);
 
 impl Imports {
-    /// Returns the files and columns that an import would add, without writing anything. Every row
-    /// is read and checked. The reading threads stop when the future is dropped.
+    /// Returns the files and columns that an import would add, without writing anything. Reads and
+    /// checks every row. The reading threads stop when the future is dropped.
     pub async fn plan(
         &self,
         principal: &Principal,
@@ -34,7 +34,7 @@ impl Imports {
         importer.plan(request, Arc::new(|_| {}), cancelled).await.or_problem()
     }
 
-    /// Starts an import. Returns its job.
+    /// Starts an import and returns its job.
     pub async fn start(
         &self,
         principal: &Principal,
@@ -55,8 +55,8 @@ impl Imports {
     }
 
     /// Checks that a principal may read the sources, write to the branch and add rows to the table.
-    /// The job repeats these checks, and also checks whether it may add columns. Returns the lake's
-    /// buckets that the import reads.
+    /// Returns the lake's buckets that the import reads. The job repeats these checks, and also
+    /// checks the right to add columns.
     async fn check(
         &self,
         principal: &Principal,

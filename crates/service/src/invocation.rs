@@ -28,7 +28,7 @@ use crate::service::Components;
 #[derive(Clone)]
 pub struct Invocations(pub(crate) Arc<Components>);
 
-/// A function that was found, with its version.
+/// A function and the version to call.
 pub struct ResolvedFunction {
     function: ParsedFunction,
     /// The version; `None` for a function of a project.
@@ -43,7 +43,7 @@ pub struct CallInput {
     pub arguments: Vec<Argument>,
     /// The kind of result that the caller accepts.
     pub returns: Returns,
-    /// The quota used by the arguments, held until the call has ended.
+    /// The quota for the arguments, held until the end of the call.
     pub permit: Option<Box<dyn Send>>,
 }
 
@@ -53,13 +53,12 @@ impl ResolvedFunction {
         ResolvedFunction { function, version: None, concurrency: None }
     }
 
-    /// Returns the version that is called: a number or `$LATEST`; `None` for a function of a
-    /// project.
+    /// Returns the version to call: a number or `$LATEST`; `None` for a function of a project.
     pub fn version(&self) -> Option<&str> {
         self.version.as_deref()
     }
 
-    /// Checks the names of a call's arguments; `table` is the argument that receives a table.
+    /// Checks the names of a call's arguments. `table` is the argument that receives a table.
     ///
     /// Errors: `invalid_argument`.
     pub fn check_arguments(
@@ -70,7 +69,7 @@ impl ResolvedFunction {
         self.function.callable.check(values, table).or_problem()
     }
 
-    /// Returns the argument that receives a table if the caller names none.
+    /// Returns the default argument that receives a table.
     ///
     /// Errors: `invalid_argument` if the function has several arguments.
     pub fn table_argument(&self) -> Result<&str, Problem> {
@@ -105,8 +104,8 @@ impl Invocations {
         Ok(listed)
     }
 
-    /// Finds a function of the deployed version, or one without a project. The name of the latter
-    /// may be followed by a version or alias, as in `resize:3`.
+    /// Finds a function of the deployed version, or one without a project. A version or alias may
+    /// follow the name of the latter, as in `resize:3`.
     pub async fn find(
         &self,
         principal: &Principal,
@@ -139,15 +138,14 @@ impl Invocations {
         Err(problem)
     }
 
-    /// Finds a function in files of a project, by their paths.
+    /// Finds a function in files of a project. The files are given by their paths.
     pub async fn find_in_files(
         &self,
         principal: &Principal,
         files: ProjectFiles,
         name: &str,
     ) -> Result<ResolvedFunction, Problem> {
-        // The files are code of the caller that was not deployed, so the caller needs the right to
-        // run it.
+        // The files are undeployed code of the caller, so the caller needs the right to run it.
         self.0.authorize(principal, Action::Run, &project_object(&files))?;
         let wanted = name.to_owned();
         let read = move || {
@@ -165,8 +163,8 @@ impl Invocations {
         Ok(ResolvedFunction::of_project(Arc::new(project), callable))
     }
 
-    /// Calls a function as a job and encodes its result. The job's record is stored before this
-    /// returns; an error of `encode` fails the job. Dropping the future stops the function.
+    /// Calls a function as a job and encodes its result. Stores the job's record before returning.
+    /// An error of `encode` fails the job. Dropping the future stops the function.
     pub async fn call<T, F>(
         &self,
         principal: &Principal,
@@ -197,7 +195,7 @@ impl Invocations {
             caused_by: Vec::new(),
         };
         let lake = Arc::new(FunctionLake::new(self.0.lake_parts(), scope));
-        // If the caller disconnects, the function is stopped, and its usage until then is recorded.
+        // If the caller disconnects, the function is stopped, and its usage so far is recorded.
         let leaving = context.cancelled().drop_guard();
         let components = self.0.clone();
         let call = tokio::spawn(async move {
@@ -269,7 +267,7 @@ impl Invocations {
     }
 }
 
-/// Returns the error for a function that does not exist, if no project is deployed.
+/// Returns the error for a missing function if no project is deployed.
 fn missing(name: &str) -> Problem {
     let hint = "List the functions with `headwater function ls`; `headwater deploy` deploys those \
                 of a project.";

@@ -1,5 +1,4 @@
-//! Jobs: list, get, follow, stop, and their usage. An id may be shortened to a unique prefix or
-//! suffix.
+//! Jobs: list, get, follow, stop, and their usage. Ids are accepted as unique prefixes or suffixes.
 
 use std::sync::Arc;
 
@@ -32,8 +31,8 @@ impl Jobs {
         Ok(jobs)
     }
 
-    /// Returns a job that the principal may see. The error is the same for a hidden and for a
-    /// missing job.
+    /// Returns a job that the principal may see. A hidden job and a missing job give the same
+    /// error.
     pub(crate) async fn find(&self, principal: &Principal, id: &str) -> Result<Job, Problem> {
         self.0.authenticated(principal)?;
         if self.0.is_unlimited(principal) {
@@ -44,20 +43,20 @@ impl Jobs {
         found.ok_or_else(|| Problem::new(ErrorCode::JobNotFound, format!("there is no job `{id}`")))
     }
 
-    /// Returns true if a principal may see a job: its own, or one of a user whose usage it may
-    /// read.
+    /// Returns true if a principal may see a job: its own job, or a job of a user whose usage it
+    /// may read.
     fn is_visible(&self, principal: &Principal, job: &Job) -> bool {
         principal.is_author_of(&job.author, job.created)
             || self.0.allows(principal, Action::Read, &Object::usage(&job.author))
     }
 
-    /// Returns a job, including the reasons why its function calls are waiting.
+    /// Returns a job, with the reasons for the waits of its function calls.
     pub async fn get(&self, principal: &Principal, id: &str) -> Result<Job, Problem> {
         let mut job = self.find(principal, id).await?;
         if job.status.is_final() {
             return Ok(job);
         }
-        // A long queue is searched on a thread of the blocking pool.
+        // Searching a long queue takes time, so use a thread of the blocking pool.
         let (functions, id) = (self.0.functions.clone(), job.id);
         let calls = tokio::task::spawn_blocking(move || functions.calls_of(id)).await;
         let reason =
@@ -89,7 +88,7 @@ impl Jobs {
         Ok(events.map(OrProblem::or_problem).boxed())
     }
 
-    /// Stops a job. Returns its state; a job that has ended is unchanged.
+    /// Stops a job and returns its state. A job that has ended is unchanged.
     pub async fn stop(&self, principal: &Principal, id: &str) -> Result<Job, Problem> {
         let job = self.find(principal, id).await?;
         if !principal.is_author_of(&job.author, job.created) {
@@ -99,12 +98,12 @@ impl Jobs {
         self.0.jobs.stop(id).await.or_problem()
     }
 
-    /// Starts a run again with the same request: files, parameters and branch.
+    /// Starts a run again with the request of an earlier run: files, parameters and branch.
     pub async fn rerun(&self, principal: &Principal, id: &str) -> Result<Job, Problem> {
         let job = self.find(principal, id).await?;
         let request = self.run_request(&job).await?;
-        // The new run is not a retry, and it does not belong to the event of the original run,
-        // whose changes are committed at most once.
+        // The new run is neither a retry nor part of the original run's event, whose changes are
+        // committed at most once.
         let request = RunRequest { event: None, retry: None, ..request };
         Runs(self.0.clone()).start(principal, request).await
     }
@@ -125,8 +124,9 @@ impl Jobs {
         })
     }
 
-    /// Returns the usage of jobs that were recorded in `[since, until)`, summed by group. It covers
-    /// all jobs if the principal may read the usage of every user, otherwise those that it may see.
+    /// Returns the usage of jobs that were recorded in `[since, until)`, summed by group. Covers
+    /// all jobs if the principal may read the usage of every user, otherwise only the jobs that it
+    /// may see.
     pub async fn usage(
         &self,
         principal: &Principal,

@@ -1,4 +1,5 @@
-//! Layers: files that functions share. Their rights are those of the function `layer/NAME`.
+//! Layers: sets of files that several functions use. Access to a layer is checked like access to a
+//! function named `layer/NAME`.
 
 use std::sync::Arc;
 
@@ -34,7 +35,7 @@ impl Layers {
         })
     }
 
-    /// Changes a layer; the first version creates it. Durable when it returns.
+    /// Changes a layer. Its first version creates the layer. The change is durable on return.
     pub async fn change(
         &self,
         principal: &Principal,

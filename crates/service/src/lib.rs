@@ -2,9 +2,9 @@
 //! components.
 //!
 //! [`Service::start`] opens a lake and starts its components in the order of their dependencies.
-//! Protocols hold a [`Service`], call one of its methods per request, and encode what it returns.
-//! Each method takes the [`Principal`](headwater_model::Principal) and checks its rights in one
-//! place. This crate does not access environment variables, the home folder or sockets.
+//! Protocols hold a [`Service`], call one of its methods per request, and encode the result. Each
+//! method takes the [`Principal`](headwater_model::Principal) and checks its rights in one place.
+//! This crate does not access environment variables, the home folder or sockets.
 
 mod access;
 mod access_control;

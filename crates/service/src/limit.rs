@@ -1,4 +1,5 @@
-//! Limits of users and roles: list, get, set, remove. A user sees its own and those of its roles.
+//! Limits of users and roles: list, get, set, remove. Users may read their own limits and those of
+//! their roles.
 
 use std::sync::Arc;
 
@@ -13,7 +14,8 @@ use crate::service::Components;
 pub struct LimitList(pub(crate) Arc<Components>);
 
 impl LimitList {
-    /// Lists limits by name: all for an administrator, otherwise those of the user and its roles.
+    /// Lists limits by name. An administrator gets all limits, any other user its own and those of
+    /// its roles.
     pub fn list(&self, principal: &Principal) -> Result<Vec<Limit>, Problem> {
         self.0.authenticated(principal)?;
         if let Some(user) = principal.user_name().filter(|_| !self.0.is_unlimited(principal)) {
@@ -32,8 +34,8 @@ impl LimitList {
         self.limits().get(name).or_problem()
     }
 
-    /// Sets the limits of a user or role, replacing its existing limits. They apply from the next
-    /// job on.
+    /// Sets the limits of a user or role, and replaces the existing limits. The new limits apply to
+    /// later jobs.
     pub async fn set(
         &self,
         principal: &Principal,
@@ -56,7 +58,7 @@ impl LimitList {
 }
 
 impl Components {
-    /// Returns the limits of a user and its usage today; `None` for a principal without limits.
+    /// Returns the limits and today's usage of a user; `None` for a principal without limits.
     pub(crate) async fn limit_usage(
         &self,
         principal: &Principal,

@@ -1,4 +1,4 @@
-//! Login of people at an OpenID provider.
+//! Logins at an OpenID provider.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -14,13 +14,14 @@ use moka::sync::Cache;
 use crate::ServiceConfig;
 use crate::access_control::AccessControl;
 
-/// Time after which a token is verified again, and the user's roles are updated from its groups.
+/// Interval after which a token is verified again, and the user's roles are updated from its
+/// groups.
 const VERIFIED_FOR: Duration = Duration::from_mins(5);
 
 /// Maximum number of verified tokens in the cache.
 const VERIFIED_MAX: u64 = 10_000;
 
-/// The OpenID provider of a server, and the tokens that it verified recently.
+/// The OpenID provider of a server, and the recently verified tokens.
 pub(crate) struct OidcLogins {
     provider: Provider,
     verified: Cache<ObjectId, ExternalLogin>,
@@ -80,8 +81,8 @@ impl OidcLogins {
         Ok(principal)
     }
 
-    /// Returns the principal of a browser that returned from the provider. It is valid as long as
-    /// an access token that is created after a login.
+    /// Returns the principal of a browser that returned from the provider. It is as long valid as
+    /// an access token created by a login.
     async fn finish(
         &self,
         access: &Access,
@@ -120,7 +121,7 @@ impl OidcLogins {
 }
 
 impl AccessControl {
-    /// Returns the login methods for people other than tokens and passwords.
+    /// Returns the login methods in addition to tokens and passwords.
     pub fn login_methods(&self) -> LoginMethods {
         let oidc = self.0.oidc.as_ref();
         LoginMethods { oidc: oidc.map(|oidc| oidc.config().login()) }
@@ -134,7 +135,7 @@ impl AccessControl {
         self.provider()?.provider.start_login(&request.redirect).await.or_problem()
     }
 
-    /// Returns the principal of a browser that returned from the OpenID provider.
+    /// Returns the principal of a browser after its login at the OpenID provider.
     ///
     /// Errors: `unauthenticated`, `unavailable`; `unsupported_statement` if the server has no
     /// provider.

@@ -18,8 +18,8 @@ use crate::service::Components;
 pub struct Maintenance(pub(crate) Arc<Components>);
 
 impl Maintenance {
-    /// Returns what maintenance of a table, or of all tables of a branch, would do, without
-    /// changing anything.
+    /// Returns the changes that maintenance of a table, or of all tables of a branch, would make.
+    /// Changes nothing.
     pub async fn plan(
         &self,
         principal: &Principal,

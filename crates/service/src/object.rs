@@ -25,7 +25,7 @@ impl Objects {
         self.0.authorize(principal, action, &Object::object_in(&path.bucket, &path.key))
     }
 
-    /// Writes or replaces an object; it is durable when this returns.
+    /// Writes or replaces an object. The object is durable on return.
     pub async fn put(&self, by: &Principal, new: NewObject) -> Result<ObjectInfo, Problem> {
         self.authorize(by, Action::Write, &new.path)?;
         self.0.buckets.objects.put(new).await.or_problem()
@@ -37,8 +37,8 @@ impl Objects {
         self.0.buckets.objects.head(path).await.or_problem()
     }
 
-    /// Opens the content of an object. `range` is a function that returns the range of bytes to
-    /// read, or an error.
+    /// Opens the content of an object. `range` is a function that returns the byte range to read,
+    /// or an error.
     pub async fn open(
         &self,
         by: &Principal,
@@ -69,7 +69,7 @@ impl Objects {
         self.0.buckets.objects.copy(copy).await.or_problem()
     }
 
-    /// Deletes an object. Deleting an object that does not exist is not an error.
+    /// Deletes an object. A missing object is not an error.
     pub async fn delete(
         &self,
         by: &Principal,
@@ -104,7 +104,7 @@ impl Objects {
         self.0.buckets.objects.put_part(target, number, content).await.or_problem()
     }
 
-    /// Completes an upload: its parts become the object.
+    /// Completes an upload by combining its parts into the object.
     pub async fn complete(
         &self,
         by: &Principal,
@@ -122,7 +122,7 @@ impl Objects {
         self.0.buckets.objects.abort(target).await.or_problem()
     }
 
-    /// Lists at most `limit` parts of an upload whose numbers follow the given one.
+    /// Lists at most `limit` parts of an upload, after the given part number.
     pub async fn parts(
         &self,
         by: &Principal,
@@ -134,7 +134,7 @@ impl Objects {
         self.0.buckets.objects.parts(target, after, limit).await.or_problem()
     }
 
-    /// Lists the uploads of a bucket, optionally only those whose keys have a prefix.
+    /// Lists the uploads of a bucket, optionally only those with a key prefix.
     pub async fn uploads(
         &self,
         by: &Principal,

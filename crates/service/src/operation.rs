@@ -1,4 +1,4 @@
-//! Operations that are recorded as jobs and whose caller waits for the result.
+//! Operations that run as jobs while the caller waits for the result.
 
 use futures::future::BoxFuture;
 use headwater_jobs::{JobContext, NewJob};
@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::service::Components;
 
-/// A job that has ended before its request was answered.
+/// A job that ended before the response to its request.
 pub struct EndedJob<T> {
     /// Id of the job.
     pub job: JobId,
@@ -20,8 +20,8 @@ pub struct EndedJob<T> {
 
 impl Components {
     /// Runs an operation as a job. The job's usage contains the processor time of `work`, its
-    /// duration and its outcome. Its record is written together with others, after the result is
-    /// returned.
+    /// duration and its outcome. After the result is returned, the record is written together with
+    /// other records.
     ///
     /// Dropping the future stops the work and records the job as cancelled.
     pub(crate) async fn run_as_job<T: Send + 'static>(
@@ -35,7 +35,7 @@ impl Components {
         outcome
     }
 
-    /// Runs work within a job, which is charged for its processor time.
+    /// Runs work within a job and charges its processor time to the job.
     ///
     /// Errors: `cancelled` if the job is stopped; `internal` if the work panics.
     pub(crate) async fn run_in_job<T: Send + 'static>(

@@ -12,7 +12,8 @@ use headwater_model::{
 use crate::restriction::{TableAt as Side, part_only, without_rows};
 use crate::service::Components;
 
-/// Replaces the message of a commit that changed a table or view that the reader may not read.
+/// Placeholder for the message of a commit, if the reader may not read all changed tables and
+/// views.
 const HIDDEN: &str = "(changes tables that you may not read)";
 
 /// Operations on refs.
@@ -20,7 +21,7 @@ const HIDDEN: &str = "(changes tables that you may not read)";
 pub struct Refs(pub(crate) Arc<Components>);
 
 impl Refs {
-    /// Returns the commit that a ref points to, and the branch if the ref is one.
+    /// Returns the commit of a ref, and the branch if the ref is a branch.
     pub async fn resolve(
         &self,
         principal: &Principal,
@@ -32,8 +33,8 @@ impl Refs {
         Ok(ResolvedRef { commit: resolved.commit, branch: resolved.branch })
     }
 
-    /// Lists at most `limit` ancestor commits of a ref, newest first. If `after` is given, the list
-    /// starts after that commit.
+    /// Lists at most `limit` ancestor commits of a ref, newest first. With `after`, the list starts
+    /// after that commit.
     pub async fn log(
         &self,
         principal: &Principal,
@@ -59,7 +60,8 @@ impl Refs {
     }
 
     /// Returns true if a principal may read every table and view that a commit changed, compared
-    /// with its first parent. Otherwise its message is hidden, because it may contain their names.
+    /// with its first parent. Otherwise its message must be hidden, because it can contain their
+    /// names.
     async fn reads_changes(&self, principal: &Principal, commit: &Commit) -> Result<bool, Problem> {
         let Some(&parent) = commit.parents.first() else { return Ok(true) };
         let changes = self.0.lake.catalog().diff(parent, commit.id).await.or_problem()?;
@@ -125,8 +127,8 @@ impl Refs {
         compared.map_err(|problem| self.0.conceal(principal, problem))
     }
 
-    /// Checks that a principal may read one side of a comparison. Rights are checked for the name
-    /// as it is stored.
+    /// Checks that a principal may read one side of a comparison. Uses the stored spelling of
+    /// names.
     async fn check_side(&self, principal: &Principal, side: &TableAt) -> Result<(), Problem> {
         self.0.check_readable(principal, &side.reference, &side.table).await?;
         let at = Side { reference: &side.reference, table: &side.table };

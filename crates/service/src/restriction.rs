@@ -1,5 +1,5 @@
-//! Row filters and column masks: list, create, drop; only for administrators. Also the checks that
-//! keep restricted principals from operations outside SQL that would show hidden rows or values.
+//! Row filters and column masks: list, create, drop; administrators only. Also contains checks for
+//! operations outside SQL that would show hidden rows or values.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -27,7 +27,7 @@ impl RestrictionList {
         Ok(self.0.restrictions().list())
     }
 
-    /// Creates or replaces a row filter or column mask. It immediately applies at every ref.
+    /// Creates or replaces a row filter or column mask. It applies immediately, at every ref.
     ///
     /// Errors: the expression cannot be applied to the table at the ref.
     pub async fn create(
@@ -97,8 +97,8 @@ impl Components {
         }
     }
 
-    /// Like [`Components::check_unrestricted`], for a table at a ref. A missing table is checked by
-    /// its name, which is matched case-insensitively.
+    /// Like [`Components::check_unrestricted`], for a table at a ref. The name of a missing table
+    /// is checked case-insensitively.
     pub(crate) async fn check_unrestricted_at(
         &self,
         principal: &Principal,
@@ -119,15 +119,14 @@ impl Components {
         };
         let forbidden = self.check_unrestricted(principal, action, name, id);
         forbidden.map_err(|mut problem| {
-            // The error contains the name as the request spelled it, so it does not reveal the
-            // stored spelling.
+            // The error contains the requested spelling, so it does not reveal the stored spelling.
             problem.message = problem.message.replace(&format!("`{name}`"), &format!("`{table}`"));
             problem
         })
     }
 
-    /// Returns the tables of a branch, and of a commit if one is given, that have a row filter or
-    /// column mask for a principal.
+    /// Returns the tables of a branch, and optionally of a commit, with a row filter or column mask
+    /// for a principal.
     pub(crate) async fn restricted_at(
         &self,
         principal: &Principal,
@@ -146,8 +145,8 @@ impl Components {
         restricted_tables(access.as_ref(), &views).await.or_problem()
     }
 
-    /// Returns true if a principal may read all rows of a table. `restricted_at` returns the tables
-    /// for which this is not the case.
+    /// Returns true if a principal may read all rows of a table. `restricted` contains the tables
+    /// in which it may not.
     pub(crate) fn reads_all(
         &self,
         principal: &Principal,
@@ -178,14 +177,14 @@ impl Components {
     }
 }
 
-/// Returns the refs whose tables a merge report's conflicts may show: the target and the merge
+/// Returns the refs of the tables in the conflicts of a merge report: the target and the merge
 /// base.
 pub(crate) fn sides(target: &str, base: Option<CommitId>) -> impl Iterator<Item = RefSpec> {
     let base = base.map(|base| RefSpec::Commit(base.to_string()));
     std::iter::once(RefSpec::Name(target.to_owned())).chain(base)
 }
 
-/// Removes rows and row counts from the difference of a table that has hidden rows.
+/// Removes rows and row counts from the diff of a table with hidden rows.
 pub(crate) fn without_rows(diff: TableDiff) -> TableDiff {
     let kind = match diff.kind {
         ChangeKind::Same => ChangeKind::Changed,
@@ -222,8 +221,8 @@ pub(crate) fn without_rows(diff: TableDiff) -> TableDiff {
     }
 }
 
-/// Returns the error for an operation that shows a whole table when the principal may read only a
-/// part of it.
+/// Returns the error for an operation that would show the whole table to a principal with
+/// restricted access.
 pub(crate) fn part_only(table: &TableName) -> Problem {
     let message =
         format!("`{table}` cannot be compared: a row filter or column mask applies to the reader");

@@ -1,5 +1,5 @@
-//! SQL statements on row filters and column masks, executed by the operations of the `restriction`
-//! module.
+//! SQL statements on row filters and column masks. The operations of the `restriction` module
+//! execute them.
 
 use arrow::datatypes::{DataType, SchemaRef};
 use headwater_engine::RestrictionStatement;
@@ -77,8 +77,7 @@ fn row(one: &Restriction) -> Value {
     })
 }
 
-/// Returns the table that a name in the statement refers to; the default namespace is that of the
-/// request.
+/// Resolves a table name in the statement. The default namespace is that of the request.
 fn table_name(parts: &[String], request: &QueryRequest) -> Result<TableName, Problem> {
     let (name, levels) = match parts.split_last() {
         Some((name, levels)) => (name.clone(), levels.join(".")),

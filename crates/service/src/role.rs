@@ -44,7 +44,7 @@ impl Roles {
         self.0.access.grant_role(principal, role, grantee).await.or_problem()
     }
 
-    /// Revokes a role from a user or role, which must have it.
+    /// Revokes a role from a user or role. Fails if it does not have the role.
     pub async fn revoke(
         &self,
         principal: &Principal,

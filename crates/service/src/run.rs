@@ -36,7 +36,8 @@ impl Runs {
         runner.plan(request).await.or_problem()
     }
 
-    /// Starts a run. Returns its job, which waits for earlier runs of the project on the branch.
+    /// Starts a run and returns its job. The job waits for earlier runs of the project on the
+    /// branch.
     pub async fn start(&self, principal: &Principal, request: RunRequest) -> Result<Job, Problem> {
         let mut request = self.with_retried(principal, request).await?;
         self.0.authorize(principal, Action::Run, &project_object(&request.files))?;
@@ -52,7 +53,7 @@ impl Runs {
         let new = NewJob::of(JobKind::Run, summary(&project, &request), principal);
         let new = NewJob {
             event: request.event.clone(),
-            // Tests change nothing, so they need not wait for runs.
+            // Tests change nothing, so they do not wait for runs.
             queue: (!request.test).then(|| run_queue(&project, &branch)),
             reference: Some(branch),
             payload: json!(ActingRequest { request, actor: Actor::of(principal) }),
@@ -62,7 +63,7 @@ impl Runs {
         self.0.jobs.job(id).await.or_problem()
     }
 
-    /// For a request that continues a failed run, fills in the values of the failed run's request.
+    /// Completes a request that continues a failed run with the values of the failed run's request.
     async fn with_retried(
         &self,
         principal: &Principal,
@@ -127,15 +128,15 @@ fn check_request(request: &RunRequest) -> Result<(), Problem> {
     Ok(())
 }
 
-/// Returns the access control object of the project that the files belong to. If the name cannot be
-/// read, only a grant on every project covers it.
+/// Returns the access control object of the files' project. If the project's name cannot be read,
+/// only a grant on every project covers the object.
 pub fn project_object(files: &ProjectFiles) -> Object {
     let settings = Project::read_settings(files);
     let name = settings.map_or_else(|_| EVERY.to_owned(), |settings| settings.name);
     Object::project(&name)
 }
 
-/// Returns the name of a run's project. The other files of the project are parsed by the job.
+/// Returns the name of a run's project. The job parses the other files of the project.
 fn project_name(request: &RunRequest) -> String {
     let settings = Project::read_settings(&request.files);
     settings.map_or_else(|_| "a project with errors".to_owned(), |settings| settings.name)

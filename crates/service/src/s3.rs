@@ -11,7 +11,7 @@ use crate::bucket::Buckets;
 use crate::object::Objects;
 use crate::{Error, Result, Service, ServiceConfig};
 
-/// Minimum time between two deletions of files that no object references.
+/// Minimum time between two deletions of unreferenced files.
 const GARBAGE_INTERVAL: Duration = Duration::from_secs(60);
 
 /// The operations of S3 clients, grouped by noun. Cheap to clone.
@@ -51,8 +51,7 @@ pub(crate) struct BucketState {
 }
 
 impl BucketState {
-    /// Opens the buckets: in a folder next to the warehouse, or within the warehouse if it is in a
-    /// cloud.
+    /// Opens the buckets: in a folder next to the warehouse, or within a warehouse in a cloud.
     pub fn open(config: &ServiceConfig, lake: &Lake) -> Result<Self> {
         let (store, clock, tables) = (lake.store().clone(), lake.clock().clone(), lake.tables());
         let objects = if tables.root_url().starts_with("file://") {

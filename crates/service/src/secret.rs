@@ -19,8 +19,7 @@ impl Secrets {
         Ok(secrets)
     }
 
-    /// Sets a secret by creating its first or next version. Calls that start later get the new
-    /// value.
+    /// Sets a secret by creating its first or next version. Later calls get the new value.
     pub async fn set(
         &self,
         principal: &Principal,
@@ -31,7 +30,7 @@ impl Secrets {
         self.0.secrets.set(name, &request.value, principal.author()).await.or_problem()
     }
 
-    /// Deletes a secret. Functions that use it fail from now on.
+    /// Deletes a secret. Later calls of functions that use it fail.
     pub async fn delete(&self, principal: &Principal, name: &str) -> Result<(), Problem> {
         self.0.authorize(principal, Action::Set, &Object::secret(name))?;
         self.0.secrets.delete(name).await.or_problem()

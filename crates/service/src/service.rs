@@ -1,4 +1,4 @@
-//! The wiring: all components of a lake, and the order in which they start.
+//! The wiring: all components of a lake, and their start order.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -157,7 +157,7 @@ impl Service {
         self.0.administer(principal)
     }
 
-    /// Applies changed settings, and deployments that could not be applied before.
+    /// Applies changed settings, and retries deployments that could not be applied before.
     pub async fn refresh(&self) {
         self.0.settings.refresh().await;
         self.0.deployer.retry().await;
@@ -165,7 +165,7 @@ impl Service {
         self.0.buckets.collect_garbage().await;
     }
 
-    /// From now on, accepts a token as the owner's credential.
+    /// Sets a token that authenticates the owner from now on.
     pub fn accept_owner_token(&self, token: &str) {
         *self.0.owner_token.write() = Some(ObjectId::of(token.as_bytes()));
     }
@@ -183,7 +183,7 @@ impl Service {
         self.0.jobs.running()
     }
 
-    /// Returns true while a job runs or a deployed trigger may start one.
+    /// Returns true while a job is running or a deployed trigger may start one.
     pub fn is_busy(&self) -> bool {
         let triggers = self.0.triggers.as_ref();
         self.0.jobs.running() > 0
@@ -241,9 +241,9 @@ pub(crate) struct Components {
     pub triggers: Option<headwater_triggers::Triggers>,
     /// Settings of `headwater.toml` that the server applies: rate card and project name.
     pub settings: Settings,
-    /// Cancelled to stop automatic maintenance; `None` if the configuration disables it.
+    /// A token that stops automatic maintenance; `None` if the configuration disables it.
     pub auto_maintenance: Option<CancellationToken>,
-    /// Deploys projects, and holds the active version.
+    /// The deployer of projects, which holds the active version.
     pub deployer: Deployer,
     /// The secrets of functions.
     pub secrets: SecretStore,
@@ -251,7 +251,7 @@ pub(crate) struct Components {
     pub buckets: BucketState,
     /// Cache of the environments of function calls.
     pub given: Arc<EnvironmentCache>,
-    /// Thread pool for operations that are recorded as jobs; it measures their processor time.
+    /// Thread pool for operations that are recorded as jobs. It measures their processor time.
     pub operations: MeteredRuntime,
     /// Scans planned for Iceberg REST clients.
     pub scans: ScanCache,
@@ -261,7 +261,7 @@ pub(crate) struct Components {
 
 impl Components {
     /// Starts all components in the order of their dependencies. The spawner starts first, while
-    /// the process is small. Executors start last, since registering them starts queued jobs.
+    /// the process is small. Executors start last, because their registration starts queued jobs.
     pub async fn start(config: ServiceConfig) -> Result<Self> {
         let folder = &config.lake_dir;
         let functions = start_functions(&config).await?;
@@ -332,18 +332,18 @@ impl Components {
         })
     }
 
-    /// Returns the parts of the lake that functions can access.
+    /// Returns the components of the lake that functions can access.
     pub fn lake_parts(&self) -> LakeParts {
         lake_parts(&self.lake, &self.engine, &self.buckets)
     }
 
-    /// Returns true if the text is the server's token. Hashes are compared, so that the duration of
-    /// the comparison does not reveal the token.
+    /// Returns true if the text is the server's token. Compares hashes, so that the duration of the
+    /// comparison does not reveal the token.
     pub fn is_owner_token(&self, shown: &str) -> bool {
         *self.owner_token.read() == Some(ObjectId::of(shown.as_bytes()))
     }
 
-    /// Reloads grants that other processes changed, and stores pending audit events.
+    /// Reloads grants after changes by other processes, and stores pending audit events.
     async fn refresh_access(&self) {
         if let Err(error) = self.access.refresh().await {
             tracing::warn!("users and grants cannot be read: {error}");
@@ -358,7 +358,7 @@ impl Components {
         }
     }
 
-    /// Returns the branch that a request writes to; `main` by default.
+    /// Returns the target branch of a write; `main` by default.
     pub async fn branch_to_write(&self, reference: Option<&RefSpec>) -> Result<String, Problem> {
         let main = RefSpec::main();
         let reference = reference.unwrap_or(&main);
@@ -418,7 +418,7 @@ fn run_executor(lake: &Lake, runner: &Runner, access: &Access) -> RunExecutor {
     RunExecutor { runner: runner.clone(), lake: lake.clone(), access: access.clone() }
 }
 
-/// Removes the spill files of a killed server.
+/// Removes the spill files that a killed server left.
 fn clear_spill(folder: &Path) -> Result<()> {
     match std::fs::remove_dir_all(folder) {
         Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
@@ -428,8 +428,8 @@ fn clear_spill(folder: &Path) -> Result<()> {
     }
 }
 
-/// Marks the branches of runs that were interrupted when the last server ended. They can be read,
-/// but not merged without checks.
+/// Marks the branches of runs that were interrupted by the end of the last server. They can be
+/// read, but not merged without checks.
 async fn quarantine_interrupted(runner: &Runner, jobs: &headwater_jobs::Jobs) {
     for id in jobs.interrupted() {
         if let Err(error) = runner.quarantine(*id).await {
@@ -438,7 +438,7 @@ async fn quarantine_interrupted(runner: &Runner, jobs: &headwater_jobs::Jobs) {
     }
 }
 
-/// Returns the folder that paths of triggers are relative to; `None` if triggers are disabled.
+/// Returns the base folder for relative paths of triggers; `None` if triggers are disabled.
 fn project_dir(config: &ServiceConfig) -> Option<PathBuf> {
     let around = || config.lake_dir.parent().map(Path::to_owned);
     config.project_dir.clone().or_else(around).filter(|_| config.triggers)

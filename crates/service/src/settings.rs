@@ -1,8 +1,8 @@
 //! Settings that apply without a deployment: the name and rate card of the project in the working
 //! folder.
 //!
-//! The project file is read when the server starts, before operations that depend on it, and every
-//! two seconds. If it cannot be read, the current settings stay in effect.
+//! The project file is read at the start of the server, before operations that depend on it, and
+//! every two seconds. If the read fails, the current settings stay in effect.
 
 use std::path::{Path, PathBuf};
 
@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 pub struct Settings {
     project: Option<PathBuf>,
     jobs: Jobs,
-    /// The project files that were applied last, by name.
+    /// The last applied contents of the project files, by name.
     applied: tokio::sync::Mutex<Option<Files>>,
     problem: Mutex<Option<Problem>>,
     /// The project's name.
@@ -69,7 +69,7 @@ impl Settings {
         Ok(())
     }
 
-    /// Logs a problem, unless it was the last one logged.
+    /// Logs a problem, unless it equals the last logged one.
     fn report(&self, problem: Option<Problem>) {
         let mut reported = self.problem.lock();
         if let Some(problem) = &problem
@@ -81,7 +81,7 @@ impl Settings {
     }
 }
 
-/// Reads the project files of a folder; empty files are skipped.
+/// Reads the project files of a folder. Skips empty files.
 async fn read(project: &Path) -> Result<Files, Problem> {
     let mut files = Files::new();
     for name in PROJECT_FILES {

@@ -1,5 +1,5 @@
-//! `information_schema` and `pg_catalog` for a statement: the objects that its user may see at its
-//! ref.
+//! `information_schema` and `pg_catalog` for a statement. They contain the objects that the user
+//! may see at the ref.
 //!
 //! Only the tables that a statement mentions are computed and registered in its session.
 
@@ -16,8 +16,8 @@ use crate::service::Components;
 /// Maximum number of metadata files that are read concurrently.
 const OPEN_AT_ONCE: usize = 16;
 
-/// The ref that a statement reads, and the name that clients know for it: in a transaction, the
-/// branch to which its writes are merged.
+/// The ref that a statement reads, and its name for clients. In a transaction, the name is that of
+/// the target branch.
 #[derive(Debug)]
 pub(crate) struct CatalogRef {
     pub reference: RefSpec,
@@ -87,7 +87,7 @@ impl Components {
         })
     }
 
-    /// Returns the branches that a user may see, and the ref of the connection. Both are shown as
+    /// Returns the branches that a user may see, and the ref of the connection. Both are listed as
     /// databases.
     async fn databases(
         &self,

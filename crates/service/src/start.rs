@@ -1,4 +1,4 @@
-//! Starts the engine and the runtime of functions with their shares of the server's memory.
+//! Starts the engine and the function runtime, each with its share of the server's memory.
 
 use headwater_engine::{Engine, EngineOptions};
 use headwater_functions::{Functions, FunctionsOptions, TableQuota, ZygoteOptions};
@@ -51,7 +51,7 @@ pub fn start_engine(config: &ServiceConfig, lake: &Lake) -> Result<Engine> {
 }
 
 /// Creates the memory and disk quota for rows of runs that are not yet in a table: an eighth of the
-/// memory, and as much disk space as queries may use for spilling.
+/// memory, and the same disk space as for spilling queries.
 pub fn row_quota(config: &ServiceConfig) -> TableQuota {
     let folder = config.lake_dir.join("spill").join("rows");
     TableQuota::new(config.memory_bytes / 8, folder, EngineOptions::default().spill_bytes_max)

@@ -1,8 +1,8 @@
-//! SQL statements: each is one job, from its text to a schema and a stream of record batches. A
-//! request may contain several statements.
+//! SQL statements. Each statement is one job with a schema and a stream of record batches as the
+//! result. A request may contain several statements.
 //!
 //! The caller pulls the rows, so they are computed only as fast as they are read. Dropping the rows
-//! stops the statement, which is recorded as cancelled with its usage until then.
+//! stops the statement, which is recorded as cancelled with its usage so far.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -40,14 +40,14 @@ pub struct Statements {
     rows: Option<Batches>,
 }
 
-/// The table name under which a statement reads rows that the client sends.
+/// The name of the table that contains the rows sent by the client.
 pub const COPIED_ROWS: &str = "rows of the client";
 
-/// A statement that was started.
+/// A started statement.
 pub struct StartedStatement {
     /// Id of its job.
     pub job: JobId,
-    /// Its rows, or the error that ended it before the first one.
+    /// The rows, or the error that ended the statement before its first row.
     pub rows: Result<StatementRows, Problem>,
 }
 
@@ -61,14 +61,15 @@ impl Statements {
         Transactions(self.components.clone())
     }
 
-    /// Returns the operations on statements within a transaction, whose ref the requests must name.
+    /// Returns the operations on statements within a transaction. The requests must contain the
+    /// transaction's ref.
     #[must_use]
     pub fn within(&self, transaction: Option<&OpenTransaction>) -> Self {
         Statements { transaction: transaction.cloned(), ..self.clone() }
     }
 
-    /// Returns the operations on statements with rows that the client sends. Statements read them
-    /// as [`COPIED_ROWS`].
+    /// Returns the operations on statements with rows from the client. Statements read them as
+    /// [`COPIED_ROWS`].
     #[must_use]
     pub fn with_rows(&self, rows: Option<Batches>) -> Self {
         Statements { rows, ..self.clone() }
@@ -83,7 +84,7 @@ impl Statements {
         })
     }
 
-    /// Returns the ref of the catalog tables.
+    /// Returns the ref for the catalog tables.
     fn catalog_ref(&self, request: &QueryRequest) -> CatalogRef {
         let reference = request.reference.clone().unwrap_or_else(RefSpec::main);
         let database = match &self.transaction {
@@ -94,11 +95,10 @@ impl Statements {
     }
 
     /// Executes the statements of a request in order, each as a job, and returns the rows of the
-    /// last one. All are parsed before the first one starts. An error ends the request; earlier
-    /// statements remain committed.
+    /// last one. Parses all statements before the first one starts. An error ends the request;
+    /// earlier statements remain committed.
     ///
-    /// Returns an error only if no job was started; the error of a statement is in
-    /// [`StartedStatement::rows`].
+    /// Fails only if no job was started; the error of a statement is in [`StartedStatement::rows`].
     pub async fn start(
         &self,
         principal: &Principal,
@@ -118,7 +118,7 @@ impl Statements {
         let mut started = None;
         for (index, statement) in script.into_iter().enumerate() {
             if let Some(StartedStatement { rows, job }) = started.take() {
-                // The rows of all statements except the last are read and discarded.
+                // Read and discard the rows of all statements except the last.
                 if let Err(problem) = finish(rows).await {
                     let problem = in_script(problem, index, count);
                     return Ok(StartedStatement { job, rows: Err(problem) });
@@ -245,8 +245,8 @@ impl Statements {
         }
     }
 
-    /// Executes a statement on roles and grants, and returns a query that reads its result. Any
-    /// other statement is returned unchanged.
+    /// Executes a statement on roles and grants, and returns a query that reads its result. Returns
+    /// any other statement unchanged.
     async fn run_access_statement(
         &self,
         principal: &Principal,
@@ -283,10 +283,10 @@ impl Statements {
     }
 }
 
-/// The job of a statement that is being executed.
+/// The job of a running statement.
 struct Running {
     context: JobContext,
-    /// `None` once the end of the job has been recorded.
+    /// `None` after the end of the job has been recorded.
     guard: Option<JobGuard>,
     metrics: Option<Arc<Metrics>>,
     limits: StatementLimits,
@@ -310,13 +310,13 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         if self.guard.is_some() {
-            // The guard is dropped next, and thereby records the job as cancelled.
+            // The guard is dropped next, which records the job as cancelled.
             self.report_usage();
         }
     }
 }
 
-/// The rows of a statement, computed as they are read.
+/// The rows of a statement, computed on demand.
 pub struct StatementRows {
     running: Running,
     schema: SchemaRef,
@@ -337,8 +337,8 @@ impl StatementRows {
         &self.schema
     }
 
-    /// Returns the next record batch; `None` after the last one, when the statement's end is
-    /// recorded.
+    /// Returns the next record batch. Returns `None` after the last one, and then records the end
+    /// of the statement.
     pub async fn next(&mut self) -> Result<Option<RecordBatch>, Problem> {
         if self.running.guard.is_none() {
             return Ok(None);
@@ -348,7 +348,7 @@ impl StatementRows {
             Err(problem) => return Err(self.fail(problem)),
         };
         let Some(batch) = batch else {
-            // Dropping the stream makes the usage final.
+            // Drop the stream, which makes the usage final.
             self.stream = futures::stream::empty().boxed();
             self.running.end(Ok(std::mem::take(&mut self.result)));
             return Ok(None);
@@ -373,8 +373,8 @@ impl StatementRows {
         Ok(batch)
     }
 
-    /// Records that the statement failed, for example because its rows cannot be encoded. Returns
-    /// the problem.
+    /// Records the failure of the statement, for example because its rows cannot be encoded.
+    /// Returns the problem.
     pub fn fail(&mut self, problem: Problem) -> Problem {
         self.running.end(Err(problem.clone()));
         problem
@@ -393,7 +393,7 @@ async fn finish(rows: Result<StatementRows, Problem>) -> Result<(), Problem> {
     Ok(())
 }
 
-/// In a script with several statements, adds the number of the failed one to the error.
+/// Adds the number of the failed statement to an error, if the script has several statements.
 fn in_script(mut problem: Problem, number: usize, count: usize) -> Problem {
     if count > 1 {
         problem.message = format!("statement {number} of {count}: {}", problem.message);
@@ -408,7 +408,7 @@ fn in_script(mut problem: Problem, number: usize, count: usize) -> Problem {
     problem
 }
 
-/// Rejects values for parameters that no statement contains.
+/// Rejects values for parameters that occur in no statement.
 fn check_parameters(request: &QueryRequest, script: &[Prepared]) -> Result<(), Problem> {
     let used = script.iter().flat_map(Prepared::parameters);
     let is_used = |name: &str| used.clone().any(|one| one.name == name);

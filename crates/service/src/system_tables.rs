@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 
 use crate::audit_table;
 
-/// Maximum number of jobs in `system.jobs`; the newest are shown.
+/// Maximum number of jobs in `system.jobs`. It contains the newest jobs.
 const JOBS_MAX: usize = 100_000;
 
 /// Adds the tables to the engine.

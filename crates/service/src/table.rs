@@ -25,7 +25,7 @@ pub struct Tables(pub(crate) Arc<Components>);
 pub struct WriteTarget {
     /// The branch to write to.
     pub branch: String,
-    /// The table, which is created if missing.
+    /// The table; created if missing.
     pub table: TableName,
     /// The mode: append the rows, or replace those of the table.
     pub mode: WriteMode,
@@ -47,8 +47,8 @@ impl Tables {
         Ok(tables.into_iter().map(|table| self.0.visible_table(principal, table)).collect())
     }
 
-    /// Returns the description of a table. An exact match of the name is preferred to a
-    /// case-insensitive one.
+    /// Returns the description of a table. Prefers an exact match of the name to a case-insensitive
+    /// match.
     pub async fn get(
         &self,
         principal: &Principal,
@@ -92,8 +92,8 @@ impl Tables {
             .await
     }
 
-    /// Reads rows from an uncompressed Arrow IPC stream into memory that is charged to the row
-    /// quota.
+    /// Reads rows from an uncompressed Arrow IPC stream into memory, and charges the memory to the
+    /// row quota.
     pub async fn read_arrow(
         &self,
         principal: &Principal,
@@ -114,8 +114,8 @@ impl Tables {
         })
     }
 
-    /// Writes rows as a job in one commit, which is durable before this returns. A caller that
-    /// disconnects does not interrupt the write.
+    /// Writes rows as a job, in one commit that is durable on return. A disconnect of the caller
+    /// does not interrupt the write.
     pub async fn write_rows(
         &self,
         principal: &Principal,

@@ -15,7 +15,7 @@ use crate::service::Components;
 pub struct Tokens(pub(crate) Arc<Components>);
 
 impl Tokens {
-    /// Lists the tokens of a user, or all tokens, by creation time.
+    /// Lists the tokens of a user, or of all users, by creation time.
     pub async fn list(
         &self,
         principal: &Principal,
@@ -27,8 +27,8 @@ impl Tokens {
 
     /// Creates a token for a user, by default for the principal. The secret is returned only once.
     ///
-    /// Errors: `forbidden` if the token would have more rights or a longer lifetime than the one
-    /// that the principal authenticated with.
+    /// Errors: `forbidden` if the token would have more rights or a longer lifetime than the
+    /// principal's credential.
     pub async fn create(
         &self,
         principal: &Principal,
@@ -53,7 +53,7 @@ impl Tokens {
     /// Revokes a token.
     pub async fn revoke(&self, principal: &Principal, id: &str) -> Result<(), Problem> {
         self.0.authenticated(principal)?;
-        // The error does not reveal whether another user has this token.
+        // The error must not reveal that another user has this token.
         let user = match self.0.administer(principal) {
             Ok(()) => None,
             Err(problem) => Some(principal.user_name().ok_or(problem)?),
@@ -62,7 +62,7 @@ impl Tokens {
     }
 }
 
-/// Returns the user whose credentials are listed; `None` for those of all users.
+/// Returns the user filter for a list of credentials; `None` for all users.
 pub(crate) fn subject<'a>(
     components: &Components,
     principal: &'a Principal,
@@ -80,8 +80,8 @@ pub(crate) fn subject<'a>(
     }
 }
 
-/// Checks the expiry of a credential created after a login at the OpenID provider. It is limited,
-/// because the provider must regularly confirm that the person still has an account.
+/// Checks the expiry of a credential created after a login at the OpenID provider. The lifetime is
+/// limited, because the provider must regularly confirm that the account still exists.
 fn check_lifetime(components: &Components, expires: Option<Timestamp>) -> Result<(), Problem> {
     let lifetime = components.oidc.as_ref().map(|oidc| oidc.config().lifetime());
     let lifetime = lifetime.transpose().or_problem()?.unwrap_or_default();
@@ -97,7 +97,8 @@ fn check_lifetime(components: &Components, expires: Option<Timestamp>) -> Result
     Err(Problem::new(ErrorCode::Forbidden, message).with_hint(hint))
 }
 
-/// Checks that a new credential has at most the rights and the lifetime of the one that creates it.
+/// Checks that a new credential has at most the rights and the lifetime of the principal's
+/// credential.
 pub(crate) fn check_delegation(
     components: &Components,
     principal: &Principal,

@@ -1,12 +1,12 @@
 //! Transactions of several statements. Their reads see one commit, and their writes become one
 //! merge.
 //!
-//! The first write creates a hidden branch, which all later statements of the transaction read and
-//! write. The commit merges it, so that other clients see all changes or none. A transaction that
-//! only reads creates no branch. On the hidden branch, a user has the same rights as on the target.
+//! The first write creates a hidden branch for all later reads and writes of the transaction. The
+//! commit merges the branch, so other clients see all changes or none. A read-only transaction
+//! creates no branch. On the hidden branch, a user has the same rights as on the target.
 //!
-//! If a transaction did not end, for example because the server was killed, its branch is deleted
-//! when the server starts.
+//! A branch left by an unfinished transaction, for example after a kill of the server, is deleted
+//! at the next start.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -30,19 +30,19 @@ const SAVEPOINTS_MAX: usize = 1_000;
 #[derive(Clone)]
 pub struct Transactions(pub(crate) Arc<Components>);
 
-/// A transaction that has begun and not ended.
+/// An open transaction.
 #[derive(Debug, Clone)]
 pub struct OpenTransaction {
-    /// The ref when the transaction began.
+    /// The ref at the start of the transaction.
     base: RefSpec,
-    /// The ref that its statements read and write.
+    /// The ref for its reads and writes.
     reference: RefSpec,
-    /// The branch to merge into; `None` if the transaction began at a tag or commit, which cannot
-    /// be written.
+    /// The branch to merge into; `None` if the transaction started at a tag or commit, which are
+    /// read-only.
     target: Option<String>,
     /// The hidden branch; `None` until the first write.
     branch: Option<String>,
-    /// The savepoints, each with the ref at the time it was created.
+    /// The savepoints, each with the ref at its creation.
     savepoints: Vec<Savepoint>,
 }
 
@@ -54,17 +54,17 @@ struct Savepoint {
 }
 
 impl OpenTransaction {
-    /// Returns the ref that its statements read and write.
+    /// Returns the ref for the transaction's reads and writes.
     pub fn reference(&self) -> &RefSpec {
         &self.reference
     }
 
-    /// Returns the name of the ref at which it began.
+    /// Returns the name of the ref at the start of the transaction.
     pub(crate) fn database(&self) -> String {
         self.target.clone().unwrap_or_else(|| self.base.to_string())
     }
 
-    /// Returns the index of the last savepoint with a name.
+    /// Returns the index of the newest savepoint with this name.
     fn savepoint(&self, name: &str) -> Result<usize, Problem> {
         self.savepoints.iter().rposition(|one| one.name == name).ok_or_else(|| {
             let message = format!("there is no savepoint `{name}`");
@@ -72,8 +72,8 @@ impl OpenTransaction {
         })
     }
 
-    /// Returns the access checks of its statements: on the transaction's branch, they have the
-    /// rights that they have on the target.
+    /// Returns the access checks of its statements. Rights on the transaction's branch are those on
+    /// the target.
     pub(crate) fn access(&self, access: Arc<dyn TableAccess>) -> Arc<dyn TableAccess> {
         match (&self.branch, &self.target) {
             (Some(branch), Some(target)) => Arc::new(TransactionAccess {
@@ -153,7 +153,8 @@ impl Transactions {
     }
 
     /// Creates the branch of a transaction before its first write. Does nothing if the branch
-    /// exists, or if the transaction began at a tag or commit; there the write itself fails.
+    /// exists. Also does nothing if the transaction started at a tag or commit, where the write
+    /// itself fails.
     ///
     /// Errors: `forbidden` or `protected_branch` if the principal cannot write to the target.
     pub async fn prepare_write(
@@ -175,10 +176,10 @@ impl Transactions {
         Ok(())
     }
 
-    /// Commits a transaction as a job, which merges its branch. If this fails, the transaction ends
-    /// as well, and nothing is changed.
+    /// Commits a transaction as a job that merges its branch. After a failure the transaction has
+    /// also ended, without changes.
     ///
-    /// Errors: `merge_conflict` if a commit since the transaction began changed the same rows.
+    /// Errors: `merge_conflict` if a later commit changed the same rows.
     pub async fn commit(
         &self,
         principal: &Principal,
@@ -234,7 +235,7 @@ impl Transactions {
         Ok(())
     }
 
-    /// Undoes the changes of a transaction since a savepoint, which is kept.
+    /// Undoes the changes of a transaction since a savepoint. The savepoint is kept.
     pub async fn roll_back_to(
         &self,
         transaction: &mut OpenTransaction,
@@ -243,7 +244,7 @@ impl Transactions {
         let index = transaction.savepoint(name)?;
         let reference = transaction.savepoints[index].reference.clone();
         transaction.savepoints.truncate(index + 1);
-        // The next write creates a branch from the commit of the savepoint.
+        // The next write creates a branch from the savepoint's commit.
         if let Some(branch) = transaction.branch.take() {
             delete(&self.0.lake, &branch).await;
         }
@@ -291,7 +292,7 @@ impl Transactions {
     }
 }
 
-/// Deletes the branches of transactions that were left by a killed server.
+/// Deletes the branches of transactions that a killed server left.
 pub(crate) async fn delete_interrupted(lake: &Lake) {
     match lake.catalog().branches(Some(TRANSACTION_BRANCHES)).await {
         Ok(branches) => {
@@ -303,8 +304,8 @@ pub(crate) async fn delete_interrupted(lake: &Lake) {
     }
 }
 
-/// Deletes the branch of a transaction that has ended. If this fails, the hidden branch remains
-/// until the next start of the server.
+/// Deletes the branch of an ended transaction. On failure, the hidden branch remains until the next
+/// start of the server.
 async fn delete(lake: &Lake, branch: &str) {
     if let Err(error) = lake.catalog().delete_branch(branch).await {
         tracing::warn!("the branch of a transaction cannot be deleted: {error}");

@@ -33,7 +33,8 @@ impl Triggers {
         self.0.allows(principal, Action::Read, &Object::trigger(trigger))
     }
 
-    /// Returns true if a principal may see an event: it caused the event, or may read the trigger.
+    /// Returns true if a principal may see an event: the principal caused it, or may read its
+    /// trigger.
     fn is_event_visible(&self, principal: &Principal, event: &TriggerEvent) -> bool {
         let author = event.author.as_deref();
         let is_own = author.is_some_and(|author| principal.is_author_of(author, event.created));
@@ -63,7 +64,7 @@ impl Triggers {
         }
     }
 
-    /// Returns an event of a trigger that the principal may read, or that it caused.
+    /// Returns an event that the principal caused, or whose trigger it may read.
     pub async fn event(&self, principal: &Principal, event: &str) -> Result<TriggerEvent, Problem> {
         self.0.authenticated(principal)?;
         let found = match self.of_event(event) {
@@ -73,7 +74,7 @@ impl Triggers {
         if self.0.is_unlimited(principal) {
             return found;
         }
-        // The error for an ambiguous short id would name hidden events.
+        // The error for an ambiguous short id would contain the ids of hidden events.
         let visible = found.ok().filter(|found| self.is_event_visible(principal, found));
         visible.ok_or_else(|| {
             Problem::new(ErrorCode::EventNotFound, format!("there is no event `{event}`"))
@@ -97,7 +98,7 @@ impl Triggers {
         self.0.authorize(principal, Action::Run, &Object::trigger(&trigger))
     }
 
-    /// Removes an event that is pending or failed; it is not delivered afterwards.
+    /// Removes a pending or failed event, which is then never delivered.
     pub async fn remove(
         &self,
         principal: &Principal,
@@ -107,8 +108,8 @@ impl Triggers {
         self.of_event(event)?.remove(event).await.or_problem()
     }
 
-    /// Delivers an event again. A failed event starts over with its first attempt, and a waiting
-    /// event becomes due immediately.
+    /// Delivers an event again. A failed event starts over with its first attempt. A waiting event
+    /// becomes due immediately.
     pub async fn replay(
         &self,
         principal: &Principal,

@@ -1,7 +1,7 @@
-//! Uploads: files for an import, sent by a client that has no access to the server's disk.
+//! Uploads: files for an import from a client without access to the server's disk.
 //!
-//! Each file is kept for one day in its own folder within the lake's folder. Expired uploads are
-//! deleted by the next upload.
+//! Each file is kept for one day, in its own folder within the lake's folder. The next upload
+//! deletes expired uploads.
 
 use std::fs::DirBuilder;
 use std::io;
@@ -32,7 +32,7 @@ const UPLOADS_MAX: usize = 100;
 /// Maximum length of a file's name, in bytes.
 const NAME_BYTES_MAX: usize = 200;
 
-/// Time for which a file is kept.
+/// The retention time of a file.
 const LIFETIME: Duration = Duration::from_secs(24 * 3600);
 
 /// Operations on uploads.
@@ -42,8 +42,8 @@ pub struct Uploads(pub(crate) Arc<Components>);
 impl Uploads {
     /// Stores a file.
     ///
-    /// Errors: `invalid_name`; `invalid_argument` if it is too long or incomplete; `too_busy` if
-    /// there are too many uploads; `disk_full`, `storage`.
+    /// Errors: `invalid_name`; `invalid_argument` if the file is too long or incomplete; `too_busy`
+    /// if there are too many uploads; `disk_full`, `storage`.
     pub async fn create(
         &self,
         principal: &Principal,
@@ -101,8 +101,8 @@ impl Uploads {
     }
 }
 
-/// Checks the name of a file and returns it. Characters that have a meaning in the source of an
-/// import are replaced by `_`.
+/// Checks the name of a file and returns it. Replaces characters with a special meaning in import
+/// sources by `_`.
 fn file_name(name: &str) -> Result<String, Problem> {
     let is_valid = !name.is_empty()
         && name.len() <= NAME_BYTES_MAX
@@ -116,7 +116,7 @@ fn file_name(name: &str) -> Result<String, Problem> {
     Err(Problem::new(ErrorCode::InvalidName, message).with_hint(hint))
 }
 
-/// Deletes expired uploads; returns the number of the others.
+/// Deletes expired uploads and returns the number of remaining ones.
 fn delete_expired(root: &Path, now: SystemTime) -> usize {
     let Ok(entries) = std::fs::read_dir(root) else { return 0 };
     let is_expired = |entry: &std::fs::DirEntry| {
@@ -134,7 +134,7 @@ fn delete_expired(root: &Path, now: SystemTime) -> usize {
     others
 }
 
-/// Writes a file; returns its length.
+/// Writes a file and returns its length in bytes.
 async fn write(
     path: &Path,
     content: impl Stream<Item = Result<Bytes, Problem>> + Send,

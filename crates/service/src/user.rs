@@ -21,7 +21,7 @@ impl Users {
         Ok(self.0.access.users())
     }
 
-    /// Returns a user. A user may see itself.
+    /// Returns a user. Users may read their own entry.
     pub fn get(&self, principal: &Principal, name: &str) -> Result<User, Problem> {
         self.0.authenticated(principal)?;
         if principal.user_name() != Some(name) {
@@ -66,7 +66,7 @@ impl Users {
         Ok(user)
     }
 
-    /// Drops a user with its tokens and grants; objects that it owned no longer have an owner.
+    /// Drops a user with its tokens and grants. Objects that the user owned then have no owner.
     pub async fn delete(&self, principal: &Principal, name: &str) -> Result<(), Problem> {
         self.0.administer(principal)?;
         self.0.access.drop_user(principal, name).await.or_problem()

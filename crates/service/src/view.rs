@@ -29,8 +29,8 @@ impl Views {
         Ok(views)
     }
 
-    /// Returns the description of a view. An exact match of the name is preferred to a
-    /// case-insensitive one.
+    /// Returns the description of a view. Prefers an exact match of the name to a case-insensitive
+    /// match.
     pub async fn get(
         &self,
         principal: &Principal,

@@ -1,5 +1,5 @@
-//! Checks which tables, views and namespaces a principal may see or change. Rights are checked for
-//! names as they are stored.
+//! Checks of the rights to see or change tables, views and namespaces. The checks use the stored
+//! spelling of names.
 
 use headwater_executors::is_change;
 use headwater_lake::CommitView;
@@ -21,8 +21,8 @@ impl Components {
     }
 
     /// Checks that a principal may act on a table or view at a ref. The name matches exactly, or
-    /// else case-insensitively. The error contains the name as written, so it does not reveal
-    /// whether the table exists.
+    /// else case-insensitively. The error contains the requested spelling, so it does not reveal if
+    /// the table exists.
     pub(crate) async fn check_named(
         &self,
         principal: &Principal,
@@ -75,7 +75,7 @@ impl Components {
         Err(Problem::new(ErrorCode::NamespaceNotFound, message))
     }
 
-    /// If a list is restricted to a namespace, checks it like [`Components::check_namespace`].
+    /// Checks the namespace of a filtered list like [`Components::check_namespace`].
     pub(crate) async fn check_listed(
         &self,
         principal: &Principal,
@@ -102,7 +102,7 @@ impl Components {
         Ok(found.is_some())
     }
 
-    /// Returns the namespaces that a principal has a grant for, or that contain a table or view
+    /// Returns the namespaces for which the principal has a grant, or that contain a table or view
     /// that it may read.
     pub(crate) async fn visible_namespaces(
         &self,

@@ -65,7 +65,7 @@ impl Editor {
     }
 }
 
-/// Tells the editor when a statement is complete, and completes names.
+/// Helper of the line editor, which detects complete statements and completes names.
 struct StatementHelper {
     names: SharedNames,
 }

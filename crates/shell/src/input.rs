@@ -22,7 +22,7 @@ pub enum Entry {
 
 /// The source of entries.
 pub enum Input {
-    /// A terminal, on which a person types.
+    /// An interactive terminal.
     Terminal(Box<Editor>),
     /// Standard input is a file or pipe.
     Pipe,

@@ -107,7 +107,7 @@ impl ScalarUDFImpl for TextToBytes {
     }
 }
 
-/// Returns the bytes of a text; none if it is invalid.
+/// Returns the bytes of a text; `None` if it is invalid.
 fn bytes_of(text: &str) -> Option<Vec<u8>> {
     if text.starts_with("\\x") { hexadecimal(text) } else { escaped(text) }
 }

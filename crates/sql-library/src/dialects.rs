@@ -35,7 +35,7 @@ fn difference_in(unit: &str) -> Option<String> {
     Some(format!("CAST({} - {} AS BIGINT)", of("$2"), of("$1")))
 }
 
-/// Like [`difference_in`], for a unit of which every year has the same number.
+/// Like [`difference_in`], for units with a fixed number per year.
 fn difference_in_parts(unit: &str, per_year: u32) -> String {
     let of =
         |time| format!("(date_part('year', {time}) * {per_year} + date_part('{unit}', {time}))");
@@ -126,8 +126,8 @@ fn with_name(function: &Function, name: &str) -> Expr {
     Expr::Function(function)
 }
 
-/// Returns the call without NULL arguments, whose type DataFusion cannot join with lists. None if
-/// nothing changes.
+/// Returns the call without NULL arguments, because DataFusion cannot combine their type with
+/// lists. Returns `None` if nothing changes.
 fn without_nulls(function: &Function) -> Option<Expr> {
     let mut function = function.clone();
     let FunctionArguments::List(list) = &mut function.args else { return None };

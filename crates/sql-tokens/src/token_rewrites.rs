@@ -4,7 +4,7 @@
 //! - `UPDATE SET *` and `INSERT *` in MERGE become `SET * = DEFAULT` and `INSERT ROW`. Upstream:
 //!   <https://github.com/apache/datafusion-sqlparser-rs/pull/2325>, later than 0.62.
 //! - `FOR VERSION AS OF v1` and `AT BRANCH dev` become `AT (VERSION => 'v1')` and `AT (BRANCH =>
-//!   'dev')`, and `FOR TIMESTAMP AS OF` loses its FOR. Upstream:
+//!   'dev')`. The FOR of `FOR TIMESTAMP AS OF` is removed. Upstream:
 //!   <https://github.com/apache/datafusion-sqlparser-rs/pull/2486> and
 //!   <https://github.com/apache/datafusion-sqlparser-rs/issues/2006>.
 //! - `MAP<K, V>` becomes `MAP(K, V)`: a dialect supports only one of them. Upstream:

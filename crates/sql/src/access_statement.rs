@@ -199,7 +199,7 @@ fn grant(parser: &mut Parser, grants: bool) -> Result<AccessStatement> {
     })
 }
 
-/// Parses `ON`, the kind of object, which is `TABLE` by default, and names or patterns of objects.
+/// Parses `ON`, the object type (`TABLE` by default), and the names or patterns of objects.
 fn objects(parser: &mut Parser) -> Result<Vec<ObjectPattern>> {
     if !takes(parser, "ON") {
         return Err(expected(parser, "ON").into());
@@ -223,7 +223,7 @@ fn objects(parser: &mut Parser) -> Result<Vec<ObjectPattern>> {
     found.iter().map(|text| pattern(text)).collect()
 }
 
-/// Consumes the kind of object, if the next word is a kind and a name follows it.
+/// Consumes the object type, if the next word is one and a name follows it.
 fn kind(parser: &mut Parser) -> Option<ObjectKind> {
     let [first, second] = parser.peek_tokens_ref().map(|token| token.token.clone());
     let starts_name = matches!(second, Token::Word(_) | Token::SingleQuotedString(_));

@@ -1,6 +1,6 @@
 //! ALTER TABLE. sqlparser cannot parse nested columns, partition fields, sort orders, comments and
-//! moves of columns in this statement, and its syntax tree has no nodes for them. So this module
-//! has its own parser, and calls sqlparser only for changes that it rejects by name.
+//! moves of columns in this statement. Its syntax tree has no nodes for them, so this module has
+//! its own parser. It calls sqlparser only to reject other changes by name.
 
 use std::ops::ControlFlow;
 
@@ -96,7 +96,7 @@ pub enum ParsedAlteration {
     AddPart {
         /// The partition field to add.
         field: PartitionField,
-        /// Name of the field; `None` if the name is to be derived.
+        /// Name of the field; `None` derives a name.
         name: Option<String>,
     },
     /// DROP PARTITION FIELD.
@@ -107,10 +107,10 @@ pub enum ParsedAlteration {
         old: ParsedPartitionField,
         /// The partition field to add instead.
         field: PartitionField,
-        /// Name of the new field; `None` if the name is to be derived.
+        /// Name of the new field; `None` derives a name.
         name: Option<String>,
     },
-    /// WRITE ORDERED BY. An empty list stands for WRITE UNORDERED.
+    /// WRITE ORDERED BY. An empty list means WRITE UNORDERED.
     SortBy(Vec<ParsedSortKey>),
     /// SET TBLPROPERTIES and UNSET TBLPROPERTIES. A property without a value is removed.
     Properties(Vec<(String, Option<String>)>),
@@ -274,7 +274,7 @@ fn operation(parser: &mut Parser, found: &mut Vec<ParsedAlteration>) -> Result<(
     Ok(())
 }
 
-/// Parses what follows ADD, DROP or REPLACE PARTITION FIELD.
+/// Parses the rest of ADD, DROP or REPLACE PARTITION FIELD.
 fn partition_field(parser: &mut Parser, verb: Keyword) -> Result<ParsedAlteration> {
     let first = field(parser)?;
     let added = match verb {
@@ -409,8 +409,7 @@ fn of_table(parser: &mut Parser) -> Result<ParsedAlteration> {
     }
 }
 
-/// Consumes a word that need not be a keyword of sqlparser. Returns false if the next word is
-/// another one.
+/// Consumes a word, which need not be a keyword. Returns false if the next word is different.
 fn word(parser: &mut Parser, wanted: &str) -> bool {
     let found = matches!(&parser.peek_token_ref().token, Token::Word(word)
         if word.quote_style.is_none() && word.value.eq_ignore_ascii_case(wanted));

@@ -8,8 +8,8 @@ use crate::expression::{Node, children};
 use crate::parse::{parser, tokens};
 use crate::table_name::span_start;
 
-/// Checks that a text is a single condition on the columns of one row: without further clauses, and
-/// without reading other tables or rows.
+/// Checks that a text is a single condition on the columns of one row. The condition may not have
+/// further clauses or read other tables or rows.
 pub fn check_condition(sql: &str) -> Result<()> {
     let mut parser = parser(tokens(sql)?);
     let mut condition = parser.parse_expr()?;

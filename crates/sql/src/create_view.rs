@@ -69,7 +69,7 @@ pub fn new_view(create: CreateView, sql: Option<String>) -> Result<NewView> {
     Ok(NewView { name, or_replace, if_not_exists, columns, sql: sql.ok_or_else(lost)? })
 }
 
-/// Returns the text of the query of a valid CREATE VIEW: everything after its AS.
+/// Returns the query text of a valid CREATE VIEW: the text after AS.
 pub fn text_of_query(sql: &str, tokens: &[TokenWithSpan]) -> Option<String> {
     let is_end = |token: &Token| matches!(token, Token::SemiColon | Token::EOF);
     let mut words = tokens.iter().skip_while(|word| !is_keyword(&word.token, Keyword::VIEW));

@@ -1,4 +1,4 @@
-//! Normalizes SQL types that the planner does not know or interprets differently.
+//! Normalizes SQL types that the planner does not support or interprets differently.
 
 use sqlparser::ast::{
     ArrayElemTypeDef, DataType, ExactNumberInfo, Expr, TimezoneInfo, TypedString,

@@ -1,7 +1,7 @@
 //! The supported SQL dialect: sqlparser's generic dialect with extensions known from DuckDB.
 //!
-//! It deliberately parses more than is supported, because a clause that is parsed can be rejected
-//! by name, while other text causes only a syntax error.
+//! The parser deliberately accepts more than is supported. A clause that is parsed can be rejected
+//! by name; other text causes only a syntax error.
 
 use std::any::TypeId;
 
@@ -307,8 +307,8 @@ impl Dialect for HeadwaterDialect {
     }
 }
 
-/// Parses what follows SUMMARIZE, a table or query, to a DESCRIBE with the flag `estimate`, because
-/// the syntax tree has no node for SUMMARIZE.
+/// Parses the rest of SUMMARIZE: a table or a query. Returns a DESCRIBE with the flag `estimate`,
+/// because the syntax tree has no node for SUMMARIZE.
 fn summarize(parser: &mut Parser) -> Result<Statement, ParserError> {
     const QUERY: [Keyword; 4] = [Keyword::SELECT, Keyword::WITH, Keyword::FROM, Keyword::VALUES];
     let is_query = match &parser.peek_token_ref().token {

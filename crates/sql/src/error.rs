@@ -54,7 +54,7 @@ pub enum Error {
     /// Text that cannot be parsed as SQL.
     #[error("{message}{}", PositionSuffix(position))]
     Syntax {
-        /// What the parser expected, and the token that it found.
+        /// Syntax that the parser expected, and the token that it found.
         message: String,
         /// A suggestion for correcting the statement, if there is one.
         hint: Option<String>,
@@ -118,7 +118,7 @@ pub enum Error {
     Parameter {
         /// Name of the parameter, without the dollar sign.
         name: String,
-        /// Why the parameter cannot be bound.
+        /// Reason why the parameter cannot be bound.
         reason: &'static str,
         /// Position in the text, if known.
         position: Option<Position>,
@@ -158,7 +158,7 @@ impl Error {
         Error::Invalid { message: message.into(), hint: None, position: None }
     }
 
-    /// Returns the position of the error in the text, if it is known.
+    /// Returns the position of the error in the text, if known.
     pub fn position(&self) -> Option<Position> {
         match self {
             Error::Syntax { position, .. }

@@ -1,4 +1,4 @@
-//! Rewrites expressions that the planner would interpret differently, or does not know.
+//! Rewrites expressions that the planner does not support or interprets differently.
 
 use sqlparser::ast::{
     AccessExpr, BinaryOperator, CharacterLength, DataType, Expr, Function, FunctionArg,
@@ -10,8 +10,9 @@ use crate::expression::{SIMILAR_TO, SLICE, call};
 use crate::nodes::{binary, name, number, text};
 use crate::operators::in_list;
 
-/// Rewrites an expression, for example `SIMILAR TO` as a function call, a cast to `VARCHAR(n)` as
-/// one that truncates the text, `RLIKE` as `~`, and `LIKE ANY` as several `LIKE`.
+/// Rewrites an expression for the planner. For example, `SIMILAR TO` becomes a function call, and
+/// `RLIKE` becomes `~`. A cast to `VARCHAR(n)` truncates the text, and `LIKE ANY` becomes several
+/// `LIKE`.
 pub fn respell(expr: &mut Expr) {
     match expr {
         Expr::SimilarTo { negated, expr: text, pattern, escape_char } => {

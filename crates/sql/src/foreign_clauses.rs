@@ -288,8 +288,8 @@ fn is_unnest(name: &ObjectName) -> bool {
         if name.quote_style.is_none() && name.value.eq_ignore_ascii_case("unnest"))
 }
 
-/// Adds the positions for WITH ORDINALITY and WITH OFFSET to an UNNEST, and names its only column
-/// after its alias.
+/// Adds the positions for WITH ORDINALITY and WITH OFFSET to an UNNEST. Gives its only column the
+/// name of its alias.
 fn unnest(factor: &mut TableFactor) {
     let TableFactor::UNNEST {
         alias: named,

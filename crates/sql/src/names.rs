@@ -3,7 +3,7 @@
 /// The result of matching a name against candidates.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Match<'a> {
-    /// One match, exact or the only one that differs in case.
+    /// A single match: exact, or the only one that differs in case.
     One(&'a str),
     /// No match.
     None,

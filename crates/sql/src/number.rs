@@ -6,8 +6,7 @@ use sqlparser::ast::{Expr, Query, SelectItem, SetExpr, UnaryOperator, Value};
 /// Decimal digits of an integer that the planner always preserves.
 const DIGITS_OF_INTEGERS: usize = 15;
 
-/// Replaces a literal with a decimal point or many digits by text, which is later cast to a
-/// decimal.
+/// Replaces a literal with a decimal point or many digits by text, later cast to a decimal.
 pub fn exact(expr: &mut Expr) {
     let digits = |text: &String| text.bytes().filter(u8::is_ascii_digit).count();
     let is_inexact = |text: &String| text.contains('.') || digits(text) > DIGITS_OF_INTEGERS;

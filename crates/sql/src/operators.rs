@@ -128,7 +128,8 @@ const WITH_LAMBDA: [&str; 27] = [
 ];
 
 /// Parses the column of `column -> 'key'`, which sqlparser would parse as the parameter of a
-/// lambda. It is a lambda in COLUMNS, and as a later argument of a function that takes one.
+/// lambda. The operator does introduce a lambda in COLUMNS, and in a later argument of a function
+/// that takes one.
 pub(crate) fn name_before_arrow(parser: &mut Parser) -> Option<Expr> {
     let Token::Word(word) = &parser.peek_token_ref().token else { return None };
     let is_constant = word.quote_style.is_none()

@@ -49,8 +49,7 @@ pub fn placeholders(sql: &str) -> Result<Vec<(String, Position)>> {
     Ok(found)
 }
 
-/// Numbers the `?` of a statement. Returns the parameters without duplicates, in the order of the
-/// text.
+/// Numbers the `?` of a statement. Returns the distinct parameters, in the order of the text.
 pub fn collect(statement: &mut impl VisitMut) -> Result<Vec<Parameter>> {
     let mut collector = Collector::default();
     let _ = statement.visit(&mut collector);
@@ -226,7 +225,7 @@ impl VisitorMut for Binder<'_> {
 }
 
 /// Returns a JSON value as a literal at a position. Integers stay integers; other numbers become
-/// doubles. None for objects, also within arrays.
+/// doubles. Returns `None` for objects, also within arrays.
 fn literal(value: &Json, span: Span) -> Option<Expr> {
     let of = |value: Value| Expr::Value(ValueWithSpan { value, span });
     let number = |digits: String| of(Value::Number(digits, false));

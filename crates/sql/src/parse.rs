@@ -104,8 +104,7 @@ pub fn tokens(sql: &str) -> Result<Vec<TokenWithSpan>> {
 /// Name of `INSERT OR REPLACE` and similar statements in error messages.
 const INSERT_OR: &str = "INSERT OR …";
 
-/// Returns an error that names a clause known from other systems which sqlparser cannot parse in
-/// this dialect.
+/// Returns an error that names a clause of other systems that this dialect cannot parse.
 fn foreign_clause(tokens: &[TokenWithSpan]) -> Option<Error> {
     let word = |token: &TokenWithSpan| match &token.token {
         Token::Word(word) if word.quote_style.is_none() => word.value.to_uppercase(),

@@ -23,9 +23,9 @@ pub struct TableRef {
 }
 
 /// Returns the tables that a query refers to, without duplicates, in the order of the text. Common
-/// table expressions are excluded. So are tables at an earlier time or snapshot, because no run can
-/// change them. Unsupported clauses and statements other than queries are errors. `constants`
-/// evaluates the expressions in table versions.
+/// table expressions are excluded. Tables at an earlier time or snapshot are also excluded, because
+/// no run can change them. Unsupported clauses and statements other than queries are errors.
+/// `constants` evaluates the expressions in table versions.
 pub fn parents(sql: &str, constants: &Evaluate<'_>) -> Result<Vec<TableRef>> {
     let source = parse(sql)?.into_query()?;
     let mut tables: Vec<TableRef> = Vec::new();

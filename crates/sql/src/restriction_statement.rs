@@ -21,7 +21,8 @@ pub enum RestrictionStatement {
         column: Option<String>,
         /// The filter condition or the mask expression, as text.
         using: String,
-        /// The users and roles that it applies to; empty for all except administrators.
+        /// The users and roles that the restriction applies to. If empty, it applies to all users
+        /// except administrators.
         to: Vec<String>,
         /// True with OR REPLACE.
         or_replace: bool,

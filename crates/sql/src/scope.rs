@@ -10,7 +10,7 @@ use crate::error::{Error, Position, Result};
 use crate::names::{Match, find, same_but_case};
 use crate::resolve::SelectAlias;
 
-/// Columns of a relation, as far as their names are known.
+/// Known and unknown columns of a relation.
 #[derive(Debug, Clone, Default)]
 pub struct Columns {
     /// Known names, in order if the order is known.
@@ -22,12 +22,12 @@ pub struct Columns {
 }
 
 impl Columns {
-    /// Creates columns that are all known.
+    /// Creates columns with known names only.
     pub fn known(names: Vec<String>) -> Self {
         Columns { names, ..Columns::default() }
     }
 
-    /// Creates columns of which none is known.
+    /// Creates columns with unknown names only.
     pub fn unknown() -> Self {
         Columns { open: true, ..Columns::default() }
     }
@@ -101,8 +101,7 @@ pub struct Scope {
     pub relations: Vec<Relation>,
     /// Join columns; those of the last join come last.
     pub merged: Vec<JoinedColumn>,
-    /// True if the scope has a RIGHT or FULL join, so that join columns need an explicit
-    /// expression.
+    /// True if the scope has a RIGHT or FULL join, so that join columns need an expression.
     pub careful: bool,
     /// Columns of SELECT whose alias equals their own name.
     pub kept: Vec<String>,

@@ -134,7 +134,7 @@ impl Source {
         &mut self.query
     }
 
-    /// Returns the query, in which the names of the tables contain their versions, and its tables.
+    /// Returns the query and its tables. Table names in the query contain their versions.
     pub fn into_parts(
         self,
         constants: &Evaluate<'_>,
@@ -323,7 +323,7 @@ fn takes(options: &mut Option<Vec<UtilityOption>>, name: &str) -> bool {
     options.len() < count
 }
 
-/// Returns true if an EXPLAIN stands for SUMMARIZE, for which the dialect has no other node.
+/// Returns true if an EXPLAIN node represents SUMMARIZE, which has no node of its own.
 fn is_summary(alias: DescribeAlias, estimate: bool) -> bool {
     estimate && alias == DescribeAlias::Describe
 }

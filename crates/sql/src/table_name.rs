@@ -89,7 +89,7 @@ impl ParsedTableName {
         parts.into_iter().flatten().collect()
     }
 
-    /// Creates an unqualified name that refers to the statement's state.
+    /// Creates an unqualified name of a table in the catalog state that the statement reads.
     pub fn here(name: &str) -> Self {
         ParsedTableName {
             namespace: None,

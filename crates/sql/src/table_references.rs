@@ -100,7 +100,7 @@ impl Inspector {
                 let rows = values.rows.iter_mut().flat_map(|row| row.content.iter_mut());
                 rows.into_iter().try_for_each(|expr| self.expr(expr))
             }
-            // `unsupported_clauses::set_expr` has rejected all other kinds.
+            // `unsupported_clauses::set_expr` has rejected all other kinds of set expressions.
             _ => Ok(()),
         }
     }
@@ -182,7 +182,7 @@ impl Inspector {
                 self.factor(table)?;
                 columns.iter_mut().try_for_each(|column| self.expr(&mut column.expr))
             }
-            // `unsupported_clauses::table_factor` has rejected all other kinds.
+            // `unsupported_clauses::table_factor` has rejected all other kinds of table factors.
             _ => Ok(()),
         }
     }

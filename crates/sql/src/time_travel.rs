@@ -43,7 +43,7 @@ pub enum Constant {
 /// Function that evaluates a constant expression; `None` if the expression is not constant.
 pub type Evaluate<'a> = dyn Fn(Expr) -> Option<Constant> + 'a;
 
-/// A plain function of the form [`Evaluate`].
+/// Type of a function pointer that can be used as [`Evaluate`].
 pub type Constants = fn(Expr) -> Option<Constant>;
 
 /// Moves the version after each table of a query into the table's name, and returns these tables.

@@ -28,7 +28,7 @@ pub enum Error {
     /// A batch contains a ref or a unique key twice.
     #[error("invalid batch: {reason}")]
     InvalidBatch {
-        /// Why the batch is invalid.
+        /// Reason why the batch is invalid.
         reason: String,
     },
     /// Another process held the write lock of the database for too long.

@@ -55,8 +55,8 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// Applies a batch atomically. It is durable on return, unless the batch is relaxed.
     ///
     /// Fails with `Conflict` if a ref has another value than expected, and with `NotUnique` if a
-    /// unique key exists. After any other error, the batch may or may not have been applied; a
-    /// caller that must not apply it twice has to read the state.
+    /// unique key exists. After any other error, it is unknown whether the batch has been applied.
+    /// A caller that must not apply it twice has to read the state.
     async fn apply(&self, batch: Batch) -> Result<Applied>;
 
     /// Deletes all entries of the keys in a range and returns their number. The range's `reverse`

@@ -1,8 +1,8 @@
-//! The rows to which a change was meant to apply, recorded in the snapshot's summary.
+//! The rows that a change was intended to cover, recorded in the snapshot's summary.
 //!
-//! This cannot be derived from the files that a snapshot added and removed. If a change replaced
-//! all rows, or all rows of some partitions, then no other rows may exist there, even after a
-//! merge. The summary records this under [`REACH`].
+//! The scope cannot be derived from the files that a snapshot added and removed. If a change
+//! replaced all rows, or all rows of some partitions, then no other rows may exist there, even
+//! after a merge. The summary records this under [`REACH`].
 
 use std::collections::BTreeSet;
 
@@ -17,7 +17,7 @@ const PARTITIONS_MAX: usize = 500;
 /// Value used if there are too many partitions to list.
 const MANY: &str = "partitions";
 
-/// The rows to which a change was meant to apply.
+/// The rows that a change was intended to cover.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum ChangeScope {
     /// Only the changed rows.

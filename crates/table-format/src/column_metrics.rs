@@ -271,7 +271,8 @@ mod tests {
         assert_eq!(shorten_upper(Datum::binary(vec![1; 17])), Some(expected));
     }
 
-    /// Strings with many characters next to surrogates or at the maximum.
+    /// Pattern of strings with many characters near the surrogate range or near the largest code
+    /// point.
     const TEXTS: &str = "[\\x00-\\x7f\u{d7fe}-\u{e001}\u{10fffe}\u{10ffff}]{0,40}";
 
     proptest::proptest! {

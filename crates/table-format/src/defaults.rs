@@ -1,7 +1,7 @@
-//! Column defaults. The initial default is the value for files written before the column was added;
-//! the write default is the value for new rows that omit the column.
+//! Column defaults. The initial default is the value in files written before the column was added.
+//! The write default is the value for new rows that omit the column.
 //!
-//! Both are stored in a field's metadata, in Iceberg's JSON single-value serialization.
+//! Both defaults are stored in a field's metadata, in Iceberg's JSON single-value serialization.
 
 use std::sync::Arc;
 
@@ -150,7 +150,7 @@ fn literal(column: &str, value: &ArrayRef, data_type: &Type) -> Result<Option<Li
     if cast.is_null(0) {
         return Ok(None);
     }
-    // Fractions may be rounded to the nearest float. Any other cast must be lossless.
+    // Converting to a float may round to the nearest value. Any other cast must be lossless.
     if !value.data_type().is_string() && !cast.data_type().is_floating() {
         let back = cast_with_options(&cast, value.data_type(), &options);
         if back.is_ok_and(|back| back.as_ref() != value.as_ref()) {
@@ -184,8 +184,8 @@ pub fn text_of(literal: &Literal, data_type: &Type) -> Option<String> {
 }
 
 /// Returns true if the value can be serialized. The `iceberg` crate panics on timestamps outside
-/// chrono's range, and on timestamps with a zone that are before 1970 and have a fraction of a
-/// second.
+/// chrono's range. It also panics on timestamps with a zone that are before 1970 and have a
+/// fraction of a second.
 pub fn is_writable(literal: &Literal, data_type: &Type) -> bool {
     use PrimitiveType::{Date, Time, Timestamp, Timestamptz};
     let Type::Primitive(primitive) = data_type else { return true };

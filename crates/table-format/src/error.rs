@@ -146,7 +146,7 @@ pub enum Error {
     /// The table's schema, partitioning, identity or data changed while the rows were written.
     #[error("the table's {what} changed while its new rows were written")]
     TableChanged {
-        /// What changed: `schema`, `partitioning`, `identity` or `data`.
+        /// Changed property: `schema`, `partitioning`, `identity`, `format version` or `data`.
         what: &'static str,
     },
     /// A snapshot that the table does not have.
@@ -182,7 +182,7 @@ pub enum Error {
     Corrupt {
         /// Location of the file.
         location: String,
-        /// Why the content is invalid.
+        /// Reason why the content is invalid.
         reason: String,
     },
     /// A missing file of a table.
@@ -202,7 +202,7 @@ pub enum Error {
     InvalidWarehouse {
         /// The location as given.
         url: String,
-        /// Why the URL is invalid.
+        /// Reason why the URL is invalid.
         reason: String,
     },
     /// Invalid settings of a cloud object store in the environment.
@@ -225,7 +225,7 @@ pub enum Error {
     Cloud {
         /// Location of the file.
         location: String,
-        /// Why the object store failed.
+        /// Reason why the object store failed.
         trouble: FailureCause,
         /// The object store's error.
         #[source]
@@ -249,7 +249,7 @@ pub enum Error {
     /// A scan requested by another engine that is invalid.
     #[error("the scan cannot be planned: {reason}")]
     InvalidScan {
-        /// Why the scan is invalid.
+        /// Reason why the scan is invalid.
         reason: String,
     },
     /// A view replacement that would drop SQL dialects.

@@ -2,7 +2,7 @@
 //! defaults.
 //!
 //! Iceberg does not rewrite such values. They are compared in the widest type, and written in the
-//! type that the target has.
+//! type of the target.
 
 use iceberg::spec::{
     DataFile, Literal, NestedField, PrimitiveLiteral, PrimitiveType, Struct, StructType, Type,

@@ -1,10 +1,10 @@
 //! Partition specs with several time transforms of one column, such as `year(ts)` and `month(ts)`.
 //!
-//! Iceberg allows them, and the `iceberg` crate reads and writes them, but its metadata builder
-//! rejects them. Before the builder is called, all time transforms of a column except the first are
-//! replaced by bucket transforms with reserved numbers of buckets. They are restored in the
-//! metadata that the builder returns. [`hidden_metadata`] and [`hidden`] replace them, [`revealed`]
-//! restores them.
+//! Iceberg allows such specs, and the `iceberg` crate reads and writes them, but its metadata
+//! builder rejects them. Before the builder is called, all time transforms of a column except the
+//! first are replaced by bucket transforms with reserved numbers of buckets. The time transforms
+//! are restored in the metadata that the builder returns. [`hidden_metadata`] and [`hidden`]
+//! replace them, [`revealed`] restores them.
 
 use std::borrow::Cow;
 
@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::{Error, Result};
 
-/// The time transforms, each with its placeholder.
+/// The time transforms, with the bucket transforms that replace them.
 const PLACEHOLDERS: [(&str, &str); 4] = [
     ("year", "bucket[2147483644]"),
     ("month", "bucket[2147483645]"),
@@ -21,7 +21,7 @@ const PLACEHOLDERS: [(&str, &str); 4] = [
     ("hour", "bucket[2147483647]"),
 ];
 
-/// Smallest number of buckets of a placeholder.
+/// Smallest number of buckets that denotes a placeholder.
 const PLACEHOLDER_MIN: u32 = 2_147_483_644;
 
 /// In the fields of a partition spec, replaces all time transforms of a column except the first.

@@ -253,7 +253,7 @@ mod tests {
 
     #[test]
     fn hashes_match_the_specification() {
-        // From appendix B of Iceberg's specification.
+        // Test values from appendix B of Iceberg's specification.
         let hash = |bytes: &[u8]| murmur3(bytes) as i32;
         assert_eq!(hash(&34_i64.to_le_bytes()), 2_017_239_379);
         assert_eq!(hash(b"iceberg"), 1_210_000_089);

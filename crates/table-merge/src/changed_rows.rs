@@ -1,8 +1,8 @@
 //! Finds the new versions of rows that both sides changed.
 //!
-//! Rows have no key, so a pair is only a guess for display and does not affect the merge: a base
-//! row is paired with the most similar new row in the side's files. A row without a similar one
-//! counts as deleted.
+//! Rows have no key, so a pair is only a guess for display and does not affect the merge. A base
+//! row is paired with the most similar new row in the side's files. If no new row is similar, the
+//! base row counts as deleted.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -109,8 +109,8 @@ fn closest(base: &RecordBatch, new: &RecordBatch) -> Result<Vec<Option<RecordBat
     Ok(found)
 }
 
-/// Returns, for each row of the base and each new row, true if the first columns are equal, and the
-/// number of equal columns.
+/// Compares each row of `base` with each row of `new`. For each pair, returns true if the values
+/// of the first column are equal, and the number of columns with equal values.
 fn equal_columns(
     base: &RecordBatch,
     new: &RecordBatch,

@@ -1,8 +1,8 @@
 //! Three-way merge of columns by field id, so that one side may rename or widen a column while the
 //! other writes values to it.
 //!
-//! Columns that both sides added with the same name and type become one column with our id;
-//! [`Columns::theirs`] maps it to the id in their files.
+//! Columns that both sides added with the same name and type become one column with our id.
+//! [`Columns::theirs`] maps this id to the id in their files.
 
 use std::collections::{BTreeMap, HashMap};
 

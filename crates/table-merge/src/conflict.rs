@@ -32,13 +32,13 @@ impl Side {
 /// A conflict: both sides changed a part of the table incompatibly.
 #[derive(Debug, Clone)]
 pub struct Conflict {
-    /// Why the changes conflict.
+    /// Reason why the changes conflict.
     pub cause: Cause,
     /// The affected data files.
     pub files: Vec<Arc<DataFile>>,
     /// A sample of the affected rows.
     pub rows: Vec<RecordBatch>,
-    /// If both sides changed the same rows: these rows in the base and on both sides.
+    /// The rows that both sides changed, in the base and on both sides.
     pub changed: Vec<ChangedRow>,
     /// The number of affected rows, if known.
     pub rows_total: Option<u64>,
@@ -84,7 +84,7 @@ pub enum Cause {
     },
     /// The combination of both changes is not a valid table.
     Schema {
-        /// Why the table is not valid.
+        /// Reason why the table is not valid.
         reason: String,
     },
     /// Both sides changed the partition fields.
@@ -120,7 +120,7 @@ pub enum Cause {
     },
     /// Both sides changed the same files, whose rows cannot be compared.
     Incomparable {
-        /// Why the rows cannot be compared.
+        /// Reason why the rows cannot be compared.
         reason: String,
     },
     /// Both sides contain a cherry-picked commit whose rows cannot be distinguished from other

@@ -189,7 +189,7 @@ impl<'a> Change<'a> {
         rows.into_iter().filter(|(_, rows)| *rows != 0).map(|(key, _)| key).collect()
     }
 
-    /// Returns the partitions to which the changes were meant to apply as a whole.
+    /// Returns the partitions that the changes were intended to cover completely.
     fn partitions(&self) -> BTreeSet<String> {
         match &self.history.reach {
             ChangeScope::Partitions(partitions) => partitions.clone(),
@@ -201,8 +201,8 @@ impl<'a> Change<'a> {
         }
     }
 
-    /// Returns a conflict if this side's changes were meant to apply to more rows than they
-    /// changed, and the other side changed some of these.
+    /// Returns a conflict if this side's changes were intended to cover more rows than they
+    /// changed, and the other side changed some of these rows.
     fn reach_conflict(&self, other: &Change<'_>) -> Option<Conflict> {
         let mut files: Vec<File> = other.changed().into_iter().cloned().collect();
         let replaced = self.partitions();

@@ -4,10 +4,10 @@
 //! [`headwater_tables::MERGED`], and the [`ChangeScope`] of the merged changes.
 //!
 //! A side may not descend from the base, for example if a conflict was resolved by keeping one
-//! side's table, or in a revert or cherry-pick. Then its history consists of the reverse of the
-//! base's changes since the common ancestor, followed by the side's changes. If some snapshots are
-//! unknown, a side that kept no file of the table, or of a partition, is assumed to have replaced
-//! all of its rows.
+//! side's table, or in a revert or cherry-pick. Its history then consists of two parts: the reverse
+//! of the base's changes since the common ancestor, and the side's changes. If some snapshots are
+//! unknown and the side kept no file of the table, or of a partition, it is assumed to have
+//! replaced all rows there.
 
 use std::collections::HashSet;
 
@@ -83,9 +83,9 @@ impl MergeLineages {
 }
 
 impl History {
-    /// Returns the changes from the base to the side. If the side does not descend from the base,
-    /// for example in a revert or cherry-pick, these are the reverse of the base's changes since
-    /// the common ancestor, followed by the side's changes.
+    /// Returns the changes from the base to the side. The side may not descend from the base, for
+    /// example in a revert or cherry-pick. The changes then are the reverse of the base's changes
+    /// since the common ancestor, followed by the side's changes.
     fn between(base: &Lineage, side: &Lineage, same: &HashSet<i64>) -> History {
         let (mut found, began) = History::since(&base.ancestors(), side, same);
         found.from_base = side.descends_from(base);

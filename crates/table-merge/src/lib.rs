@@ -1,6 +1,6 @@
 //! Three-way merge of two states of a table by content.
 //!
-//! Metadata and files are merged separately, and so are rows in files that both sides changed.
+//! Metadata and files are merged separately. In files that both sides changed, rows are merged.
 //! [`merge`] computes the result and writes nothing; [`TableMerge::commit`] commits it to our side.
 //! Incompatible changes are reported as [`Conflict`]es with the affected files and rows.
 //!

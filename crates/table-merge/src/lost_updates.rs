@@ -74,8 +74,7 @@ pub(crate) async fn check(
     Ok(Some(Conflict { rows, rows_total, ..Conflict::about(cause, replaced.old.clone()) }))
 }
 
-/// Returns the rows whose only change was in dropped columns: how often each occurs, by all its
-/// values.
+/// Returns the rows whose only change was in dropped columns, counted by all their values.
 fn lost(changes: Changes) -> HashMap<RowKey, u64> {
     let came: HashSet<RowKey> = changes
         .iter()

@@ -1,5 +1,5 @@
-//! The merge of two states of a table: a plan over files, and over rows where both sides changed
-//! the same files.
+//! The merge of two states of a table: a plan for files, and for rows in files that both sides
+//! changed.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -48,7 +48,7 @@ pub struct TableMerge {
     /// True if the other side has snapshots that ours does not descend from. The merge is then
     /// recorded even if it changes no row, so that later merges are relative to it.
     pub(crate) records: bool,
-    /// If the merge applies a commit, the changes that it replays or reverts.
+    /// The changes that the merge replays or reverts, if it applies a commit.
     pub(crate) again: ReplayedChanges,
     /// True if the known history is too incomplete to exclude that added rows already exist on our
     /// side.

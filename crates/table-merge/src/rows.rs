@@ -2,9 +2,9 @@
 //!
 //! Rows have no key and are identified by all their values. The changes of a side are the
 //! differences in the numbers of equal rows, so file layout and compaction do not matter. Deletes
-//! of different rows can always be merged. Deletes of the same row by both sides can be merged only
-//! if neither side added any row, in these files or elsewhere, or if both results are equal.
-//! Otherwise both sides may have updated the row, possibly moving it to another partition.
+//! of different rows can always be merged. If both sides deleted the same row, they may also have
+//! updated it, possibly moving it to another partition. Such deletes can be merged only if both
+//! results are equal, or if neither side added any row, in these files or elsewhere.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -53,10 +53,10 @@ pub(crate) struct MergedGroup {
     /// needed.
     ours: Vec<Arc<DataFile>>,
     theirs: Vec<Arc<DataFile>>,
-    /// How often each row is to be written.
+    /// Number of times that each row is to be written.
     wanted: Arc<HashMap<RowKey, u32>>,
-    /// For each row, how many of their rows may be skipped because they are the same as rows of
-    /// ours.
+    /// For each row, the number of their rows that may be skipped, because they are the same rows
+    /// as ours.
     skippable: Arc<HashMap<RowKey, u32>>,
     /// The number of wanted rows that ours lacks, and of our rows that are not wanted.
     pub rows_added: u64,
@@ -89,7 +89,7 @@ impl RowBudget {
         RowBudget { max, remaining: max.saturating_sub(spent) }
     }
 
-    /// Returns how many rows of the budget are used.
+    /// Returns the number of rows of the budget that are used.
     pub fn spent(&self) -> u64 {
         self.max - self.remaining
     }
@@ -269,8 +269,8 @@ impl RowReader<'_> {
     }
 }
 
-/// Returns how many of their rows may be skipped. For a row that ours also has and theirs has more
-/// often than the base, this is the number in the base.
+/// Returns the number of their rows that may be skipped, by row. For a row that ours also has and
+/// theirs has more often than the base, this is the number in the base.
 fn skippable(counts: &Counts) -> HashMap<RowKey, u32> {
     let equal =
         counts.iter().filter(|(_, [base, ours, theirs])| *base > 0 && *ours > 0 && theirs > base);
@@ -279,9 +279,9 @@ fn skippable(counts: &Counts) -> HashMap<RowKey, u32> {
 
 /// Selects the wanted rows of a group, ours first.
 struct RowPicker {
-    /// How often each row is still to be returned.
+    /// Number of times that each row is still to be returned.
     remaining: HashMap<RowKey, u32>,
-    /// How many of their rows may still be skipped because their ids were already used.
+    /// Number of their rows that may still be skipped, because their ids were already used.
     skippable: HashMap<RowKey, u32>,
     /// The row ids that were already used.
     used_ids: RoaringTreemap,
@@ -289,8 +289,8 @@ struct RowPicker {
 
 impl RowPicker {
     /// Returns the wanted rows of a batch. Equal rows differ only by their ids, and each id is used
-    /// only once. If the id of one of their rows was already used, the row is skipped while more
-    /// equal rows follow; otherwise it gets a new id.
+    /// only once. If the id of one of their rows was already used, the row is skipped as long as
+    /// enough equal rows follow. Otherwise it gets a new id.
     fn pick(&mut self, batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
         let state = own_columns(batch.schema_ref());
         let ids = (state < batch.num_columns())

@@ -1,13 +1,14 @@
 //! Changes that both sides contain although neither merged the other: commits that were
 //! cherry-picked from one side to the other, or to both sides, or reverted on both.
 //!
-//! Their rows are not a change of either side. So these changes are also applied to the base, and
-//! later changes of their files, such as compaction, are handled as usual. A change is identified
-//! by the snapshot that first made it, which cherry-picks name in their summaries. It consists of
-//! the difference between the files of that snapshot and of its parent. If these files are not in
-//! the base, because the change affected only files of its own branch, the cherry-picking snapshot
-//! is used instead. If that is not possible either, both sides have the added rows, but it is
-//! unknown which rows these are. Then all other new rows must be distinguishable from them.
+//! The rows of such changes are not a change of either side. So these changes are also applied to
+//! the base, and later changes of their files, such as compaction, are handled as usual. A change
+//! is identified by the snapshot that first made it; cherry-picks name this snapshot in their
+//! summaries. The change is the difference between the files of that snapshot and of its parent. If
+//! the change affected only files of its own branch, these files are not in the base. Then the
+//! cherry-picking snapshot is used instead. If that is not possible either, both sides have the
+//! added rows, but it is unknown which rows these are. Then all other new rows must be
+//! distinguishable from them.
 
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;

@@ -23,8 +23,8 @@ const KEY_PREFIX: &str = "headwater.";
 
 impl TableMerge {
     /// Returns the summary properties of the sides that also apply to the merged rows. These are
-    /// the versions of the other tables that the rows were computed from and, if the merged table
-    /// has exactly the files of one side, all properties of that side.
+    /// the versions of the other tables that the rows were computed from. If the merged table has
+    /// exactly the files of one side, all properties of that side are added.
     pub fn kept_summary(&self) -> BTreeMap<String, String> {
         let mut inherited = self.read_up_to();
         let side = match self.rows_of {

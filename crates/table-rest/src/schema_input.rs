@@ -1,4 +1,4 @@
-//! Deserialization of schemas in requests. Fails rather than drop parts that are not supported.
+//! Deserialization of schemas in requests. Unsupported parts are rejected, not dropped.
 
 use headwater_table_format::foreign_types;
 use headwater_table_format::metadata::unread_default;

@@ -10,11 +10,11 @@ use crate::{DataFile, Result, ScanPlan, Table, TableHistory, Tables};
 
 impl TableHistory<'_> {
     /// Returns the data files appended since a snapshot, oldest first. Returns `None` if the new
-    /// rows are not exactly the rows of new files, for example because rows were changed. If
-    /// appended files were compacted, the original files are returned.
+    /// rows are not exactly the rows of new files, for example because rows were changed. For
+    /// appended files that were compacted, returns the original files.
     pub async fn appended(self, table: &Table, since: i64) -> Result<Option<ScanPlan>> {
         match self.appended_since(table, since).await {
-            // An intermediate state has expired.
+            // The metadata of an intermediate state has expired.
             Err(error) if error.is_not_found() => Ok(None),
             other => other,
         }
@@ -32,8 +32,8 @@ impl TableHistory<'_> {
         Ok(Some(ScanPlan::new(table.schema(), files.into())))
     }
 
-    /// Returns the data files that the table has now but not at the snapshot, if the table still
-    /// has all files of the snapshot unchanged. This handles reverted changes.
+    /// Returns the data files that the table has now but not at the snapshot. Requires that the
+    /// table still has all files of the snapshot unchanged. Supports tables with reverted changes.
     async fn new_files(self, table: &Table, since: i64) -> Result<Option<ScanPlan>> {
         let Some(snapshot) = Lineage::of(table).find(self.tables, since).await else {
             return Ok(None);
@@ -71,8 +71,8 @@ impl TableHistory<'_> {
     }
 }
 
-/// Returns the append snapshots since a snapshot, oldest first; `None` if there was another
-/// operation in between.
+/// Returns the append snapshots since a snapshot, oldest first; `None` if one of the later
+/// snapshots is not an append.
 async fn append_snapshots(tables: &Tables, table: &Table, since: i64) -> Option<Vec<SnapshotRef>> {
     let mut lineage = Lineage::of(table);
     let mut found = Vec::new();

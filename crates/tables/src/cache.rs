@@ -1,7 +1,7 @@
 //! Caches of immutable files: tables, manifest lists, manifests and file lists, by location.
 //!
-//! Iceberg's files never change, so entries never become stale. A commit adds the files that it
-//! wrote, so that the next commit and the next plan need no reads. Each cache has a limit in bytes.
+//! Iceberg's files never change, so entries never become stale. A commit adds its written files, so
+//! that the next commit and the next plan need no reads. Each cache has a limit in bytes.
 
 use std::sync::Arc;
 
@@ -26,7 +26,7 @@ pub(crate) struct Caches {
     pub(crate) views: Cache<String, SqlView>,
     pub(crate) lists: Cache<String, Manifests>,
     pub(crate) manifests: Cache<String, Arc<CachedManifest>>,
-    /// First row ids of manifests, by location. They are part of the keys in the manifest cache.
+    /// First row ids of manifests, by location. The keys of the manifest cache contain these ids.
     pub(crate) first_row_ids: Cache<String, u64>,
     pub(crate) files: Cache<String, (Files, Arc<FileStats>)>,
     /// Deleted rows, by data file and the fingerprint of its delete files.
@@ -46,7 +46,7 @@ const ENTRY_BYTES: usize = 256;
 /// Approximate size of an entry in a manifest list, in bytes.
 const ROW_BYTES: usize = 512;
 
-/// Size of a pointer to a data file that the manifest cache holds, in bytes.
+/// Size of a cached manifest's pointer to a data file, in bytes.
 const POINTER_BYTES: usize = 16;
 
 impl Caches {

@@ -1,5 +1,5 @@
 //! Column statistics of a snapshot's files, as arrays with one value per file. They are computed on
-//! first use and shared by all plans of the same files.
+//! first use, and shared by all plans of the same files.
 
 use std::collections::HashMap;
 
@@ -18,12 +18,12 @@ pub(crate) enum FileStat {
 /// A column's field id and the type of its bounds.
 type Column = (i32, DataType);
 
-/// The statistics that were computed so far. Arrays of variable-width types are not cached, because
-/// their size is not known in advance.
+/// The statistics computed so far. Arrays of variable-width types are not cached, because their
+/// size is not known in advance.
 #[derive(Debug, Default)]
 pub(crate) struct FileStats(Mutex<HashMap<(Column, FileStat), ArrayRef>>);
 
-/// Maximum number of bytes cached for each file of a snapshot, used by the cache's weigher.
+/// Maximum number of cached bytes for each file of a snapshot, used by the cache's weigher.
 pub(crate) const BYTES_OF_FILE: usize = 8 * ARRAYS_MAX;
 
 /// Maximum number of arrays cached.

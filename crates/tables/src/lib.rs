@@ -3,10 +3,9 @@
 //! [`Tables`] creates, loads, writes and commits tables, plans scans from a cache of decoded
 //! manifests, and reads columns by field id. A [`Table`] is one immutable state of one table,
 //! identified by the location of its metadata file. All files are plain Iceberg files that any
-//! engine can open. They are durable (fsynced, if the store is a local folder) before a call
-//! returns.
+//! engine can open. They are durable before a call returns; files in a local folder are fsynced.
 //!
-//! This crate updates no ref: the catalog records which metadata file is current. A commit here
+//! This crate updates no ref: the catalog records the current metadata file of a table. A commit
 //! only creates a new metadata file to which no ref points yet.
 
 mod appended_files;

@@ -1,8 +1,8 @@
-//! The ancestors of a table's state, loaded as needed.
+//! The ancestors of a table's state, loaded on demand.
 //!
 //! A metadata file lists only the newest snapshots of its own state. Older snapshots are listed in
-//! older metadata files, which its log names. Snapshots of merged states are listed in metadata
-//! files that the summary of the merge snapshot names. These files are read only when needed.
+//! older metadata files, which the metadata log names. Snapshots of merged states are listed in
+//! metadata files that the merge snapshot's summary names. These files are read only if needed.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -20,12 +20,12 @@ pub const MERGED_METADATA: &str = "headwater.merged-metadata";
 /// Summary key of the reverted snapshots, as a JSON list.
 pub const UNDONE: &str = "headwater.undone-snapshots";
 
-/// Summary key of the snapshots that a cherry-pick replays, as a JSON list. It has another value if
-/// there are too many to list.
+/// Key in a snapshot's summary. Its value is the JSON list of the snapshots that a cherry-pick
+/// replays, or another JSON value if there are too many.
 pub const PICKED: &str = "headwater.picked-snapshots";
 
-/// Prefix of the summary keys that record the versions of the other tables from which the table's
-/// rows were computed.
+/// Prefix of summary keys with the versions of source tables. The table's rows were computed from
+/// these versions.
 pub const READ_UP_TO: &str = "headwater.read.";
 
 /// Summary key of the number of rows, from the Iceberg specification.
@@ -39,7 +39,7 @@ const FILES_MAX: usize = 100;
 pub struct Lineage {
     current: Option<i64>,
     known: HashMap<i64, KnownSnapshot>,
-    /// Metadata files that were read, or that failed to load.
+    /// Locations of metadata files that were read or failed to load.
     read: HashSet<String>,
 }
 
@@ -50,22 +50,21 @@ struct KnownSnapshot {
     table: Table,
 }
 
-/// The changes that a state contains, including changes that were first committed on another
-/// branch.
+/// The changes in a state, including changes that were first committed on another branch.
 #[derive(Debug, Default)]
 pub struct IncludedChanges {
-    /// The ids of the snapshots that first committed the changes. Reverted ones are excluded.
+    /// The ids of the snapshots that first committed the changes, without reverted snapshots.
     pub has: HashSet<i64>,
     /// For each replayed snapshot, the last snapshot that replayed it.
     pub again: HashMap<i64, i64>,
-    /// The snapshots that were reverted and not replayed since.
+    /// The snapshots that were reverted, and not replayed since then.
     pub undone: HashSet<i64>,
     /// True if some replayed changes are unknown.
     pub unclear: bool,
 }
 
 impl KnownSnapshot {
-    /// Returns the newest metadata file that existed when the snapshot was created. It lists the
+    /// Returns the newest metadata file at the time of the snapshot's creation. It lists the
     /// snapshot's parent.
     fn parent_metadata(&self) -> Option<&str> {
         let time = self.snapshot.timestamp_ms();
@@ -111,8 +110,8 @@ impl Lineage {
         self.walk(id, &HashSet::new(), |_, _| {})
     }
 
-    /// Visits the ancestors of a snapshot, except those in `others` and their ancestors. For each
-    /// unknown snapshot, calls `missing` with a metadata file that may list it.
+    /// Visits the ancestors of a snapshot, except snapshots in `others` and their ancestors. For
+    /// each unknown snapshot, calls `missing` with a metadata file that may list it.
     fn walk(
         &self,
         from: Option<i64>,
@@ -148,7 +147,7 @@ impl Lineage {
     }
 
     /// Returns the values of a property in the summaries of all known ancestors, newest first.
-    /// Reverted snapshots are excluded.
+    /// Excludes reverted snapshots.
     fn values(&self, property: &str) -> Vec<&str> {
         let mut undone: HashSet<i64> = HashSet::new();
         let mut values = Vec::new();
@@ -162,7 +161,7 @@ impl Lineage {
         values
     }
 
-    /// Returns the changes contained in the state, as far as known.
+    /// Returns the known changes that the state contains.
     pub fn contained_changes(&self) -> IncludedChanges {
         let mut found = IncludedChanges::default();
         for snapshot in self.newest_first() {
@@ -196,7 +195,7 @@ impl Lineage {
         }
     }
 
-    /// Returns the versions of the other tables from which this state's rows were computed, as far
+    /// Returns the versions of the source tables from which this state's rows were computed, as far
     /// as the metadata lists them. Empty if later snapshots added rows from other sources.
     pub fn read_up_to(&self) -> BTreeMap<String, String> {
         let mut next = self.current;
@@ -221,8 +220,8 @@ impl Lineage {
     }
 
     /// Returns true if the state descends from the other state. If the other state's current
-    /// snapshot is a merge, it is sufficient to descend from both of its parents, because any merge
-    /// of them has the same result.
+    /// snapshot is a merge, a descendant of both of its parents is sufficient, because any merge of
+    /// them has the same result.
     pub fn descends_from(&self, other: &Lineage) -> bool {
         let own = self.ancestors();
         let mut seen = HashSet::new();
@@ -251,8 +250,9 @@ impl Lineage {
         }
     }
 
-    /// Returns the merged snapshot of a merge that has exactly its rows: since the common ancestor,
-    /// the other side only rewrote files. None for other merges.
+    /// Returns the merged snapshot of a merge if the merge has exactly the same rows. This is the
+    /// case if the other side only rewrote files since the common ancestor. Returns `None` for
+    /// other merges.
     pub async fn same_rows_as(&mut self, tables: &Tables, merge: &Snapshot) -> Option<i64> {
         let merged = merged_by(merge)?;
         let mut ancestors = HashSet::new();
@@ -269,7 +269,7 @@ impl Lineage {
             }
             next = snapshot.parent_snapshot_id()?;
         }
-        // A merge that took the other side in a conflict has other rows.
+        // A merge that resolved a conflict with the other side's table has other rows.
         let merged_snapshot = self.find(tables, merged).await?;
         let rows = value(merge, TOTAL_RECORDS)?;
         (value(&merged_snapshot, TOTAL_RECORDS)? == rows).then_some(merged)
@@ -282,7 +282,7 @@ impl Lineage {
         lacks
     }
 
-    /// Reads metadata files that may list unknown ancestors. Returns true if any was read.
+    /// Reads metadata files that may list unknown ancestors. Returns true if it read any.
     pub async fn read_more(&mut self, tables: &Tables) -> bool {
         self.read_since(tables, &HashSet::new()).await
     }
@@ -321,8 +321,8 @@ pub struct TableHistory<'a> {
 
 impl TableHistory<'_> {
     /// Returns the newest accepted value of a summary property, from the current snapshot and all
-    /// its ancestors. These include merged snapshots and snapshots that the metadata no longer
-    /// lists.
+    /// its ancestors. The ancestors include merged snapshots, and snapshots that the metadata no
+    /// longer lists.
     pub async fn find(
         self,
         table: &Table,
@@ -344,7 +344,7 @@ impl TableHistory<'_> {
 
 impl TableHistory<'_> {
     /// Returns the newest value of a summary property. Returns `None` if a later snapshot merged,
-    /// replayed or reverted changes, because the value does not include these.
+    /// replayed or reverted changes, because the value does not account for them.
     pub async fn find_since_merged(self, table: &Table, property: &str) -> Option<String> {
         let mut lineage = Lineage::of(table);
         let mut next = lineage.current();
@@ -369,7 +369,7 @@ pub fn merged_by(snapshot: &Snapshot) -> Option<i64> {
     value(snapshot, MERGED)?.parse().ok()
 }
 
-/// Returns the snapshots that a snapshot replays; `None` if unknown.
+/// Returns the snapshots that a snapshot replays; `None` if they are unknown.
 pub fn picked_by(snapshot: &Snapshot) -> Option<Vec<i64>> {
     match value(snapshot, PICKED) {
         Some(ids) => serde_json::from_str(ids).ok(),

@@ -34,7 +34,7 @@ pub struct ListedSnapshot {
 pub struct ListedManifest {
     /// Location of the manifest.
     pub location: String,
-    /// True if it lists delete files, false if it lists data files.
+    /// True for a manifest of delete files, false for a manifest of data files.
     pub holds_deletes: bool,
     /// Size of the manifest file in bytes.
     pub bytes: i64,
@@ -46,7 +46,7 @@ pub struct ListedManifest {
     pub snapshot: i64,
     /// The number of files that this snapshot added; `None` if unknown.
     pub files_added: Option<u32>,
-    /// The number of files added by earlier snapshots.
+    /// The number of existing files, which earlier snapshots added.
     pub files_existing: Option<u32>,
     /// The number of files that this snapshot removed.
     pub files_removed: Option<u32>,
@@ -72,7 +72,7 @@ pub struct ListedFile {
     pub sequence_number: i64,
     /// Id of the snapshot that added it; `None` if unknown.
     pub snapshot: Option<i64>,
-    /// The data file that a delete file refers to, if it refers to exactly one.
+    /// The data file of a delete file, if the delete file refers to exactly one.
     pub about: Option<String>,
 }
 

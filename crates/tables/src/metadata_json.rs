@@ -1,4 +1,4 @@
-//! Table metadata as sent to clients.
+//! Table metadata in the JSON form for clients.
 
 use serde_json::Value;
 
@@ -8,7 +8,7 @@ use crate::{Error, Result, Table, metadata};
 /// The table property that allows engines to delete files.
 pub const GC_ENABLED: &str = "gc.enabled";
 
-/// Lists in a metadata file whose order is not defined, and the keys by which they are sorted.
+/// Lists without a defined order in a metadata file, and the keys for sorting them.
 const LISTS: [(&str, &str); 4] = [
     ("schemas", "schema-id"),
     ("partition-specs", "spec-id"),
@@ -17,8 +17,8 @@ const LISTS: [(&str, &str); 4] = [
 ];
 
 impl Table {
-    /// Returns the metadata in the JSON format of Iceberg's specification, with all snapshots, or
-    /// only those with a ref.
+    /// Returns the metadata in the JSON format of Iceberg's specification. Includes all snapshots,
+    /// or only those with a ref.
     ///
     /// `last_column_id` is the largest field id over all branches, so that new columns get unique
     /// ids.
@@ -29,7 +29,7 @@ impl Table {
     ) -> Result<Value> {
         let mut value = metadata::to_value(self.metadata())
             .map_err(|error| Error::internal("described", error))?;
-        // A client knows only one state of one branch, so it must not delete files.
+        // A client has access to only one state of one branch, so it must not delete files.
         value["properties"][GC_ENABLED] = "false".into();
         if let Some(known) = last_column_id.filter(|known| *known > self.last_column_id()) {
             value["last-column-id"] = known.into();

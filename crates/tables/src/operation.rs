@@ -8,13 +8,14 @@ use headwater_model::{PartitionField, TableName};
 
 use crate::{Alteration, DataFile, ScanPlan, StagedFiles};
 
-/// The removed data files, and new files with the rows of these files that are retained.
+/// The removed data files, and new files with the rows of these files that remain.
 pub type RetainedRows = (Vec<Arc<DataFile>>, StagedFiles);
 
 /// A request to create a table.
 #[derive(Debug, Clone)]
 pub struct CreateTable {
-    /// The name. It only determines the name of the folder; the catalog stores the table's name.
+    /// The table's name, from which the name of the folder is derived. Only the catalog stores the
+    /// table's name.
     pub name: TableName,
     /// The columns, as [`crate::normalise_schema`] returns them.
     pub schema: SchemaRef,
@@ -36,25 +37,25 @@ pub enum Operation {
     OverwritePartitions {
         /// The new rows.
         staged: StagedFiles,
-        /// Files of earlier partition specs that have rows in those partitions, and rewritten files
-        /// with their other rows; see [`crate::RowDeletes::retained_rows`].
+        /// Existing files of earlier partition specs with rows in these partitions, and rewritten
+        /// files with their other rows; see [`crate::RowDeletes::retained_rows`].
         retained: Option<RetainedRows>,
     },
-    /// Replaces data files whose rows changed.
+    /// Replaces data files with changed rows.
     Rewrite(Rewrite),
-    /// Replaces data files by files that contain the same rows in another layout.
+    /// Replaces data files with files that contain the same rows in another layout.
     Compact {
-        /// The files to remove. A file that is already removed is a conflict.
+        /// The files to remove. A file that was already removed is a conflict.
         removed: Vec<Arc<DataFile>>,
         /// The files to add, with the same number of rows.
         staged: StagedFiles,
     },
     /// Merges small manifests.
     ArrangeManifests,
-    /// Removes snapshots other than the current one from the metadata. Their files are not deleted.
+    /// Removes snapshots other than the current one from the metadata. Does not delete their files.
     ExpireSnapshots(Vec<i64>),
     /// Replaces columns, partition fields and all rows. The rows must have been written for the
-    /// table that [`crate::Tables::replacement`] returns.
+    /// table returned by [`crate::Tables::replacement`].
     Replace {
         /// The new columns.
         schema: SchemaRef,
@@ -70,8 +71,8 @@ pub enum Operation {
         /// The columns to add.
         columns: Vec<Field>,
         /// The id after which field ids are assigned; by default the table's last column id.
-        /// Concurrent changes of a table, on any branches, must assign different ids, because
-        /// otherwise their rows cannot be merged.
+        /// Concurrent changes of a table, on any branches, must assign different ids. Otherwise
+        /// their rows cannot be merged.
         after: Option<i32>,
     },
     /// Changes columns and properties, in order.
@@ -92,23 +93,23 @@ impl Operation {
     }
 }
 
-/// The replacement of data files whose rows changed.
+/// The replacement of data files with changed rows.
 #[derive(Clone)]
 pub struct Rewrite {
-    /// The table's files when the change was computed. If the files are different when it is
-    /// committed, there was a concurrent commit.
+    /// The table's files when the change was computed. Other files at commit time mean a concurrent
+    /// commit.
     pub seen: ScanPlan,
-    /// The files to remove, a subset of `seen`. A file that is already removed is a conflict.
+    /// The files to remove, a subset of `seen`. A file that was already removed is a conflict.
     pub removed: Vec<Arc<DataFile>>,
-    /// The files to add instead.
+    /// The files that replace them.
     pub staged: StagedFiles,
-    /// The check of concurrently added files for serializable isolation: an added file that may
+    /// The check of concurrently added files for serializable isolation. An added file that may
     /// contain a row affected by the change is a conflict. `None` for snapshot isolation, which
     /// ignores added files.
     pub unseen: Option<MayAffect>,
 }
 
-/// A check that returns true if any of the files may contain a row affected by a change.
+/// A predicate on files: true if any of them may contain a row affected by a change.
 pub type MayAffect = Arc<dyn Fn(&ScanPlan) -> bool + Send + Sync>;
 
 impl std::fmt::Debug for Rewrite {

@@ -1,4 +1,4 @@
-//! Options of a warehouse's tables.
+//! Options for the tables of a warehouse.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,31 +10,30 @@ use crate::CloudSettings;
 /// Options of [`crate::Tables`].
 #[derive(Clone)]
 pub struct TablesOptions {
-    /// The URL of the object store's root, as written in Iceberg's files, without a trailing slash:
-    /// `file:///home/me/lake/.headwater/warehouse`.
+    /// The URL of the object store's root, in the form used by Iceberg's files, without a trailing
+    /// slash: `file:///home/me/lake/.headwater/warehouse`.
     pub root_url: String,
-    /// The root folder of a local object store. If set, written files are fsynced; the object store
-    /// itself does not do this.
+    /// The root folder of a local object store. If set, written files are fsynced, because the
+    /// object store itself does not fsync.
     pub local_root: Option<PathBuf>,
     /// Settings of cloud object stores.
     pub cloud: CloudSettings,
     /// Maximum size of cached metadata and manifests, in bytes.
     pub manifest_cache_bytes: u64,
-    /// Target size of a data file, in bytes. A file that reaches it is closed, and the next file is
-    /// started.
+    /// Target size of a data file, in bytes. A file that reaches this size is closed, and the next
+    /// file is started.
     pub target_file_bytes: u64,
     /// Maximum number of rows in a row group.
     pub row_group_rows: usize,
     /// Maximum bytes of encoded rows in a row group.
     pub row_group_bytes: usize,
-    /// Maximum size of encoded rows buffered for all open files, in bytes. Beyond it, the largest
-    /// row group is flushed early.
+    /// Maximum size of encoded rows buffered for all open files, in bytes. If it is exceeded, the
+    /// largest row group is flushed early.
     pub write_buffer_bytes: usize,
     /// Maximum number of snapshots in a metadata file. Older ones remain reachable through the
     /// metadata files of earlier catalog commits.
     pub snapshots_listed_max: usize,
-    /// Maximum number of rows, in files changed by both sides of a merge, that are compared row by
-    /// row.
+    /// Maximum number of rows compared row by row in a merge, over files that both sides changed.
     pub merge_rows_max: u64,
     /// The clock for snapshot timestamps.
     pub clock: Arc<dyn Clock>,

@@ -1,8 +1,7 @@
-//! Overwriting of partitions whose rows are partly in files of an earlier partition spec.
+//! Overwrites of partitions whose rows are partly in files of an earlier partition spec.
 //!
-//! The partition values of such files do not determine the current partitions of their rows. So
-//! these files are read when partitions are overwritten, and the rows of other partitions are
-//! rewritten.
+//! The partition values of such files do not determine the current partitions of their rows. So an
+//! overwrite of partitions reads these files and rewrites the rows of other partitions.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -16,8 +15,8 @@ use crate::write::Splitter;
 use crate::{BatchStream, DataFile, Error, Result, RowDeletes, StagedFiles, Table};
 
 impl RowDeletes<'_> {
-    /// Returns the files of earlier partition specs that have rows in the partitions of the new
-    /// rows, and a stream of their other rows. Returns `None` if there are no such files.
+    /// Returns the files of earlier partition specs with rows in the partitions of the new rows,
+    /// and a stream of their other rows. Returns `None` if there are no such files.
     pub async fn retained_rows(
         self,
         table: &Table,

@@ -1,7 +1,7 @@
 //! Scan plans: the data files of a snapshot and their column statistics.
 //!
-//! Bounds and counts come from the manifests. They are Arrow arrays with one value per file and the
-//! types of the table's columns, with which engines prune files.
+//! Bounds and counts come from the manifests. They are Arrow arrays with one value per file, in the
+//! types of the table's columns. Engines use them to prune files.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -41,7 +41,7 @@ pub struct DataFile {
     pub(crate) deletes: Option<Arc<Deletes>>,
     /// Partition values with their transforms, by source field id.
     pub parts: Vec<(i32, Transform, Option<PrimitiveLiteral>)>,
-    /// The field ids of every schema with which the file may have been written.
+    /// The field ids of every schema that the file's writer may have used.
     pub(crate) written_schemas: WrittenSchemas,
 }
 
@@ -89,7 +89,7 @@ impl DataFile {
     }
 
     /// Returns true if the bounds of numeric and temporal columns are values that occur in the
-    /// file. This is so only for files written by Headwater, because other writers may store wider
+    /// file. True only for files written by Headwater, because other writers may store wider
     /// bounds.
     pub fn has_exact_bounds(&self) -> bool {
         let name = self.location.rsplit('/').next().unwrap_or(&self.location);
@@ -101,7 +101,7 @@ impl DataFile {
         self.entry.data_file.split_offsets().unwrap_or_default()
     }
 
-    /// Returns the value that a column has in all rows of the file, if the column is an identity
+    /// Returns the common value of a column in all rows of the file, if the column is an identity
     /// partition field.
     fn constant_value(&self, field_id: i32) -> Option<&Option<PrimitiveLiteral>> {
         let same =
@@ -109,8 +109,8 @@ impl DataFile {
         self.parts.iter().find(same).map(|(_, _, value)| value)
     }
 
-    /// Returns false only if the file certainly lacks the column. A writer may omit the metrics of
-    /// a column that it writes, so missing metrics prove this only if the file has metrics of all
+    /// Returns false only if the file certainly lacks the column. A writer may omit metrics of a
+    /// column that it writes. So missing metrics prove the lack only if the file has metrics of all
     /// columns of some schema.
     pub fn has_column(&self, field_id: i32) -> bool {
         let file = &self.entry.data_file;
@@ -129,17 +129,18 @@ impl DataFile {
         }
     }
 
-    /// Returns true if some rows may be deleted; [`crate::RowDeletes::deleted`] returns which.
+    /// Returns true if some rows may be deleted; [`crate::RowDeletes::deleted`] returns the deleted
+    /// rows.
     pub fn has_deletes(&self) -> bool {
         self.deletes.is_some()
     }
 
-    /// Returns the delete files that may apply to it.
+    /// Returns the delete files that may apply to the file.
     pub fn each_delete_file(&self) -> impl Iterator<Item = &Arc<DeleteFile>> {
         self.deletes.iter().flat_map(|deletes| deletes.each())
     }
 
-    /// Returns the number of delete files that may apply to it.
+    /// Returns the number of delete files that may apply to the file.
     pub fn delete_files(&self) -> usize {
         self.deletes.as_ref().map_or(0, |deletes| deletes.files().count())
     }
@@ -174,7 +175,7 @@ impl DataFile {
         (&self.location, self.deletes.as_ref().map_or(0, |deletes| deletes.fingerprint()))
     }
 
-    /// Returns true if a column may contain NaN, which the bounds do not cover.
+    /// Returns true if a column may contain NaN, which bounds exclude.
     fn may_hold_nan(&self, field_id: i32) -> bool {
         self.entry.data_file.nan_value_counts().get(&field_id) != Some(&0)
     }
@@ -194,7 +195,7 @@ impl ScanPlan {
         ScanPlan::with_stats(schema, files, Arc::default())
     }
 
-    /// Creates a plan of files that shares cached statistics with other plans of the same files.
+    /// Creates a plan that shares cached statistics with other plans of the same files.
     pub(crate) fn with_stats(
         schema: SchemaRef,
         files: Arc<[Arc<DataFile>]>,
@@ -272,8 +273,8 @@ impl ScanPlan {
     }
 
     /// Returns true if [`ScanPlan::min`] and [`ScanPlan::max`] of a column are values that occur in
-    /// files with [`DataFile::has_exact_bounds`]. False for strings and binary, whose bounds are
-    /// truncated, and for floats, because of signed zeros.
+    /// files with [`DataFile::has_exact_bounds`]. False for strings and binary, which have
+    /// truncated bounds, and for floats, because of signed zeros.
     pub fn is_exact(&self, column: &str) -> bool {
         self.column(column).is_some_and(|(_, data_type)| match data_type {
             DataType::Boolean | DataType::Decimal128(..) => true,
@@ -282,8 +283,8 @@ impl ScanPlan {
     }
 
     /// Returns, for each file, `false` if its partition excludes all of these values of a top-level
-    /// column, otherwise null, because the file may contain them. Returns `None` if no file can be
-    /// excluded.
+    /// column. Otherwise the value is null, because the file may contain them. Returns `None` if no
+    /// file can be excluded.
     ///
     /// `values` must be castable to the column's type.
     pub fn may_hold(&self, column: &str, values: &ArrayRef) -> Option<BooleanArray> {
@@ -304,8 +305,8 @@ impl ScanPlan {
         (files.null_count() < files.len()).then_some(files)
     }
 
-    /// Returns the plan without the files for which `keep` is false; `keep` has one value per file,
-    /// in order.
+    /// Returns the plan with only the files for which `keep` is true. `keep` has one value per
+    /// file, in plan order.
     #[must_use]
     pub fn retain(&self, keep: &[bool]) -> ScanPlan {
         let retained =
@@ -327,7 +328,8 @@ impl ScanPlan {
     }
 }
 
-/// Applies a transform to values; `None` if the transform is `void` or does not support their type.
+/// Applies a transform to values. Returns `None` if the transform is `void` or does not support the
+/// type of the values.
 fn transform_values(
     values: &ArrayRef,
     transform: Transform,

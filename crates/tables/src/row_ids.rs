@@ -1,10 +1,10 @@
-//! Row lineage: the id of each row of a table of format version 3, and the sequence number of the
-//! commit that last changed it.
+//! Row lineage for tables of format version 3: the id of each row, and the sequence number of the
+//! commit that last changed the row.
 //!
-//! For new rows, neither value is stored: the id is the file's first row id plus the row's
-//! position, and the sequence number is that of the file. For rewritten rows, both values are
-//! stored in two additional columns. For a changed row, the stored sequence number is null, so that
-//! the sequence number of the new file applies.
+//! For new rows, neither value is stored. The id is the file's first row id plus the row's
+//! position, and the sequence number is that of the file. For rewritten rows, two additional
+//! columns store both values. For a changed row, the stored sequence number is null, so that the
+//! new file's sequence number applies.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -59,7 +59,7 @@ pub fn own(batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
     batch.project(&(0..own).collect::<Vec<_>>())
 }
 
-/// The values from which the row ids and sequence numbers of the rows in a file are derived.
+/// The source values of the row ids and sequence numbers in a file.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Origin {
     first_row_id: Option<i64>,
@@ -125,7 +125,7 @@ impl RowIds {
 pub struct RowIdRuns {
     /// The first position of each run.
     starts: Vec<u64>,
-    /// The id at the start of each run; negative if its rows have no ids.
+    /// The first id of each run; negative if its rows have no ids.
     ids: Vec<i64>,
     rows: u64,
 }
@@ -203,8 +203,8 @@ impl Rewrites<'_> {
         if has_row_ids(table.metadata()) { with_row_ids(&table.schema()) } else { table.schema() }
     }
 
-    /// Appends the lineage columns with these ids to changed rows. A row with a null id is new.
-    /// Without row lineage, the rows are returned unchanged.
+    /// Appends the lineage columns with these ids to changed rows. A null id means a new row.
+    /// Without row lineage, returns the rows unchanged.
     pub fn with_ids(
         self,
         table: &Table,
@@ -222,8 +222,7 @@ impl Rewrites<'_> {
     }
 }
 
-/// Clears the row ids and sequence numbers of the given rows, so that new ones are assigned at
-/// commit.
+/// Clears the row ids and sequence numbers of the given rows, so that the commit assigns new ones.
 pub fn without_ids(batch: &RecordBatch, rows: &[usize]) -> Result<RecordBatch, ArrowError> {
     let own = own_columns(batch.schema_ref());
     let mut columns = batch.columns().to_vec();
@@ -238,8 +237,8 @@ pub fn without_ids(batch: &RecordBatch, rows: &[usize]) -> Result<RecordBatch, A
     RecordBatch::try_new(batch.schema(), columns)
 }
 
-/// In rows of another branch, clears the row ids and sequence numbers that were assigned after the
-/// merge base, because the target branch may have assigned them to other rows.
+/// Clears the row ids and sequence numbers that another branch assigned to its rows after the merge
+/// base. The target branch may have assigned the same values to other rows.
 pub fn without_ids_after_base(
     batch: &RecordBatch,
     next_row_id: u64,

@@ -20,15 +20,15 @@ use crate::{DataFile, Error, Result, Table, Tables, partition};
 /// Maximum number of manifests read concurrently.
 const MANIFEST_READS_MAX: usize = 16;
 
-/// The parts of table states: metadata, manifest lists, manifests and data files. For crates that
-/// build states themselves. Created by [`Tables`].
+/// The components of table states: metadata, manifest lists, manifests and data files. For crates
+/// that build states themselves. Created by [`Tables`].
 #[derive(Debug, Clone, Copy)]
 pub struct TableStates<'a> {
     pub(crate) tables: &'a Tables,
 }
 
 impl<'a> TableStates<'a> {
-    /// Writes the metadata of a table as a metadata file. Durable when this returns.
+    /// Writes the metadata of a table as a metadata file. The file is durable on return.
     pub async fn store(
         self,
         location: String,
@@ -38,8 +38,8 @@ impl<'a> TableStates<'a> {
         store_as(self.tables, location, metadata, totals, PendingFiles::default()).await
     }
 
-    /// Locks the locations that clients provide. The lock is held from the check that a location is
-    /// unused until the table has been created there.
+    /// Locks the locations provided by clients. Hold the lock from the check that a location is
+    /// unused until the table's creation there.
     pub async fn lock_locations(self) -> tokio::sync::MutexGuard<'a, ()> {
         self.tables.location_lock().lock().await
     }
@@ -54,8 +54,8 @@ impl<'a> TableStates<'a> {
         format!("{}/{namespace}/{table}-{}", self.tables.root_url(), &unique[..8])
     }
 
-    /// Returns the totals of the current snapshot. They are in its summary; if the summary lacks
-    /// them, they are counted in its manifests.
+    /// Returns the totals of the current snapshot, from its summary. If the summary lacks totals,
+    /// counts them in the manifests.
     pub async fn totals(self, metadata: &TableMetadata) -> Result<Totals> {
         let Some(snapshot) = metadata.current_snapshot() else { return Ok(Totals::default()) };
         if let Some(totals) = Totals::of(snapshot) {
@@ -81,7 +81,7 @@ impl<'a> TableStates<'a> {
 }
 
 impl TableStates<'_> {
-    /// Returns a snapshot's manifests, cached.
+    /// Returns a snapshot's manifests from the cache or the object store.
     pub async fn manifests(self, snapshot: &SnapshotRef) -> Result<Manifests> {
         let location = snapshot.manifest_list();
         if let Some(found) = self.tables.caches().lists.get(location) {
@@ -99,7 +99,7 @@ impl TableStates<'_> {
         off_thread(location, move || decode_list(&list, &content)).await
     }
 
-    /// Returns a snapshot's data files, cached.
+    /// Returns a snapshot's data files from the cache or the object store.
     pub async fn files(self, metadata: &TableMetadata, snapshot: &SnapshotRef) -> Result<Files> {
         Ok(self.files_and_stats(metadata, snapshot).await?.0)
     }
@@ -153,7 +153,7 @@ impl TableStates<'_> {
         files.collect()
     }
 
-    /// Computes the data files of a decoded manifest, unless this was done before.
+    /// Computes the data files of a decoded manifest on first use.
     pub(crate) fn init_data_files(
         self,
         metadata: &TableMetadata,
@@ -205,7 +205,7 @@ impl TableStates<'_> {
         self.tables.caches().lists.insert(manifest_list, listed.into());
     }
 
-    /// Returns a decoded manifest, cached.
+    /// Returns a decoded manifest from the cache or the object store.
     pub async fn manifest(self, manifest: &ManifestFile) -> Result<Arc<CachedManifest>> {
         if let Some(found) = self.tables.caches().manifests.get(&cache_key(manifest)) {
             return Ok(found);
@@ -225,7 +225,7 @@ impl TableStates<'_> {
         self.tables.caches().manifests.insert(cache_key(manifest), decoded);
     }
 
-    /// Removes a manifest from the cache, under every first row id.
+    /// Removes all cache entries of a manifest, for any first row id.
     pub(crate) fn evict_manifest(self, location: &str) {
         let caches = self.tables.caches();
         caches.manifests.invalidate(location);
@@ -235,8 +235,8 @@ impl TableStates<'_> {
     }
 }
 
-/// Returns the cache key of a manifest: its location and its first row id, which may be assigned
-/// only later, when a table is upgraded.
+/// Returns the cache key of a manifest: its location and its first row id. A table upgrade may
+/// assign the first row id after the manifest was written.
 fn cache_key(manifest: &ManifestFile) -> String {
     match manifest.first_row_id {
         None => manifest.manifest_path.clone(),

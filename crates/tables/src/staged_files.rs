@@ -9,8 +9,8 @@ use crate::DataFile;
 use crate::deletes::DeleteKey;
 use crate::storage::Storage;
 
-/// Uncommitted data files, to be added to a table by a commit or deleted by
-/// [`crate::Tables::discard`].
+/// Uncommitted data files. A commit adds them to a table, or [`crate::Tables::discard`] deletes
+/// them.
 ///
 /// Cheap to clone, so that a commit can be retried with the same files after a conflict.
 #[derive(Clone)]
@@ -37,16 +37,16 @@ pub(crate) struct StagedDelete {
 }
 
 /// Maximum size of data files that are synced together with the metadata files of their commit, in
-/// bytes. The file system then writes its journal only once.
+/// bytes. With a single sync, the file system writes its journal only once.
 const SYNC_WITH_COMMIT_BYTES_MAX: u64 = 1024 * 1024;
 
-/// A sync of files that may still be running; `None` if it was not started.
+/// A running or finished sync of files; `None` if it was not started.
 #[derive(Clone)]
 pub(crate) struct FileSync(Option<Shared<BoxFuture<'static, bool>>>);
 
 impl FileSync {
-    /// If there are more than [`SYNC_WITH_COMMIT_BYTES_MAX`] bytes, starts to sync them in the
-    /// background, so that the sync overlaps with the work before the commit.
+    /// Starts a background sync of more than [`SYNC_WITH_COMMIT_BYTES_MAX`] bytes, so that the sync
+    /// overlaps with the work before the commit.
     pub(crate) fn begin(storage: Arc<Storage>, locations: Vec<String>, bytes: u64) -> Self {
         if bytes <= SYNC_WITH_COMMIT_BYTES_MAX {
             return FileSync(None);

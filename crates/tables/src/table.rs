@@ -49,8 +49,8 @@ pub(crate) struct DeleteTotals {
     pub(crate) keys: u64,
 }
 
-/// Returns the size of a file in bytes, or that of a single deletion vector in a file that contains
-/// several.
+/// Returns the size of a file in bytes. For a deletion vector, returns only the size of the vector
+/// in its file.
 pub(crate) fn own_bytes(file: &iceberg::spec::DataFile) -> u64 {
     let own = file.content_size_in_bytes().and_then(|bytes| u64::try_from(bytes).ok());
     own.unwrap_or_else(|| file.file_size_in_bytes())
@@ -67,7 +67,7 @@ impl DeleteTotals {
 }
 
 impl Totals {
-    /// Returns the totals in a snapshot's summary; `None` if the engine that wrote it omitted them.
+    /// Returns the totals in a snapshot's summary; `None` if the writer omitted them.
     pub(crate) fn of(snapshot: &Snapshot) -> Option<Totals> {
         let total = |key: &str| snapshot.summary().additional_properties.get(key)?.parse().ok();
         let deletes = DeleteTotals {
@@ -103,7 +103,7 @@ impl Table {
         &self.0.metadata
     }
 
-    /// Returns this table with other metadata, which is not stored. Rows can be written for it. Its
+    /// Returns this table with other, unstored metadata, so that rows can be written for it. Its
     /// totals are those of this state.
     #[must_use]
     pub fn unstored(&self, metadata: TableMetadata) -> Self {
@@ -173,7 +173,7 @@ impl Table {
     }
 
     /// Returns the snapshots created at or before `before`, oldest first. Excludes the `keep`
-    /// newest snapshots and those that refs in the metadata point to.
+    /// newest snapshots and those of refs in the metadata.
     pub fn snapshots_before(&self, before: Timestamp, keep: usize) -> Vec<i64> {
         let metadata = self.metadata();
         let mut snapshots: Vec<_> = metadata.snapshots().collect();
@@ -192,8 +192,7 @@ impl Table {
         old.map(|snapshot| snapshot.snapshot_id()).collect()
     }
 
-    /// Returns the name and type of the first column whose type only other engines can read and
-    /// write.
+    /// Returns the name and type of the first column with a type that only other engines support.
     pub fn foreign_column(&self) -> Option<(String, String)> {
         self.schema().fields().iter().find_map(|field| foreign_column(field))
     }
@@ -250,7 +249,7 @@ impl Table {
         columns.filter(|column| ids.contains(&column.id)).map(|c| c.name.clone()).collect()
     }
 
-    /// Returns true if the field with this id, which may be nested, ever had this name.
+    /// Returns true if the field with this id ever had this name. The field may be nested.
     pub fn has_called(&self, id: i32, name: &str) -> bool {
         let mut schemas = self.metadata().schemas_iter();
         schemas.any(|schema| schema.field_by_id(id).is_some_and(|field| field.name == name))
@@ -261,7 +260,7 @@ impl Table {
         self.metadata().format_version() as u8
     }
 
-    /// Returns true if the table has partition fields, of any transform.
+    /// Returns true if the table has partition fields with any transform, including unknown ones.
     pub fn is_partitioned(&self) -> bool {
         !self.metadata().default_partition_spec().is_unpartitioned()
     }
@@ -291,7 +290,7 @@ impl Table {
         summary
     }
 
-    /// Returns the description of the table, with this name.
+    /// Returns the description of the table, under this name.
     pub fn describe(&self, name: &TableName) -> headwater_model::Table {
         headwater_model::Table {
             name: name.clone(),

@@ -1,4 +1,4 @@
-//! The tables of one warehouse: the handle through which the crate is used.
+//! The tables of one warehouse: the main handle of the crate.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
@@ -31,10 +31,10 @@ struct Inner {
     storage: Arc<Storage>,
     options: TablesOptions,
     caches: Caches,
-    /// Locations of files that are about to be deleted.
+    /// Locations of files that are scheduled for deletion.
     deleting_files: Mutex<HashSet<String>>,
-    /// Held from the check that a location provided by a client is unused until the table has been
-    /// created there.
+    /// Lock for locations provided by clients. It is held from the check that a location is unused
+    /// until the table's creation there.
     location_lock: tokio::sync::Mutex<()>,
 }
 
@@ -69,7 +69,7 @@ impl Tables {
         Views { tables: self }
     }
 
-    /// Returns the operations on the parts of table states.
+    /// Returns the operations on the components of table states.
     pub fn states(&self) -> TableStates<'_> {
         TableStates { tables: self }
     }
@@ -127,7 +127,7 @@ impl Tables {
     }
 
     /// Creates a table and writes its first metadata file. The table's folder is new and unique, so
-    /// that a name can be reused. The schema is normalized first, see [`crate::normalise_schema`].
+    /// that a name can be reused. The schema is normalized first; see [`crate::normalise_schema`].
     pub async fn create(&self, request: CreateTable) -> Result<Table> {
         let now = self.options().clock.now().timestamp_millis();
         let metadata = evolve::create(&request, self.states().new_location(&request.name), now)?;
@@ -135,7 +135,8 @@ impl Tables {
         commit::store_as(self, location, metadata, Totals::default(), PendingFiles::default()).await
     }
 
-    /// Loads a table's state from a metadata file. Cached, because metadata files are immutable.
+    /// Loads a table's state from a metadata file. Uses a cache, because metadata files are
+    /// immutable.
     pub async fn load(&self, metadata_location: &str) -> Result<Table> {
         if let Some(table) = self.0.caches.tables.get(metadata_location) {
             return Ok(table);
@@ -155,7 +156,7 @@ impl Tables {
         self.0.caches.tables.insert(table.metadata_location().to_owned(), table.clone());
     }
 
-    /// Counts the rows of a table's current snapshot. Reads delete files if there are any.
+    /// Counts the rows of a table's current snapshot. Reads the delete files.
     pub async fn count(&self, table: &Table) -> Result<u64> {
         if !table.has_deletes() {
             return Ok(table.rows());
@@ -170,8 +171,8 @@ impl Tables {
     }
 
     /// Returns the table that [`Operation::Replace`] with these columns and partition fields will
-    /// create. Its rows are written for this table with [`Tables::write`]. It is not stored, and
-    /// its totals are still those of the old rows.
+    /// create. Its rows are written for this table with [`Tables::write`]. The table is not stored,
+    /// and its totals are those of the old rows.
     pub fn replacement(
         &self,
         table: &Table,
@@ -183,36 +184,35 @@ impl Tables {
         Ok(table.unstored(metadata))
     }
 
-    /// Writes rows to data files that belong to no snapshot yet. They become durable with the
-    /// commit that adds them to a snapshot.
+    /// Writes rows to uncommitted data files. The files become durable with the commit that adds
+    /// them to a snapshot.
     ///
-    /// Columns are matched by name; a column that the rows lack is null. Values are cast to the
-    /// table's types if the cast is lossless. A lossy cast or a null in a required column fails
-    /// with the name of the column, and the files written so far are deleted.
+    /// Columns are matched by name; missing columns become null. Values are cast to the table's
+    /// types if the cast is lossless. A lossy cast or a null in a required column fails with the
+    /// name of the column, and the files written so far are deleted.
     ///
     /// Rows are sorted by the table's sort order, in runs limited by memory.
     pub async fn write(&self, table: &Table, rows: BatchStream) -> Result<StagedFiles> {
         write::write(self.storage(), self.options(), table, rows, false).boxed().await
     }
 
-    /// Writes rows as [`Tables::write`] does, in input order.
+    /// Writes rows like [`Tables::write`], but in input order.
     pub async fn write_as_ordered(&self, table: &Table, rows: BatchStream) -> Result<StagedFiles> {
         write::write(self.storage(), self.options(), table, rows, true).boxed().await
     }
 
-    /// Converts rows in the same way as [`Tables::write`], with the same errors, but does not write
-    /// them.
+    /// Converts rows like [`Tables::write`], with the same errors, but does not write them.
     pub fn fit(&self, table: &Table, rows: &[RecordBatch]) -> Result<Vec<RecordBatch>> {
         write::fit(table, rows)
     }
 
-    /// Commits a change: writes manifests and a metadata file, makes them and the staged data files
-    /// durable, and returns the new state.
+    /// Commits a change and returns the new state. Writes manifests and a metadata file, and makes
+    /// them and the staged data files durable.
     ///
     /// `summary` is added to the snapshot's summary. If the operation changes nothing and `summary`
-    /// is empty, the same state is returned. Fails with `commit_conflict` if the staged rows were
-    /// written for a table whose schema, partitioning or identity has changed. The staged files are
-    /// never deleted.
+    /// is empty, returns the same state. Fails with `commit_conflict` if the staged rows were
+    /// written for a table whose schema, partitioning or identity has changed. Never deletes the
+    /// staged files.
     pub async fn commit(
         &self,
         table: &Table,
@@ -230,7 +230,7 @@ impl Tables {
 
     /// Deletes the files that [`Tables::create`] or [`Tables::commit`] wrote for a state that no
     /// commit references: its metadata file and the manifests of its snapshot. `before` is the
-    /// state from which it was derived. Data files are not deleted, see [`Tables::discard`].
+    /// preceding state. Data files are not deleted; see [`Tables::discard`].
     pub async fn discard_state(&self, state: &Table, before: Option<&Table>) -> Result<()> {
         if before.is_some_and(|before| before.metadata_location() == state.metadata_location()) {
             return Ok(());
@@ -249,8 +249,8 @@ impl Tables {
         self.storage().delete(&locations).await
     }
 
-    /// Deletes the metadata file of a state that was never referenced. Files that another engine
-    /// wrote for that state are not deleted, nor are those of the previous state.
+    /// Deletes the metadata file of a state that was never referenced. Keeps the files of the
+    /// previous state, and files that another engine wrote.
     pub async fn discard_metadata(&self, state: &Table, before: Option<&Table>) -> Result<()> {
         if before.is_some_and(|before| before.metadata_location() == state.metadata_location()) {
             return Ok(());
@@ -290,7 +290,7 @@ impl Tables {
     }
 
     /// Reads data files in order, with all columns of the current schema, in batches of
-    /// `batch_rows` rows. For callers that have little memory. Read errors are returned through the
+    /// `batch_rows` rows. Small batches reduce memory use. Read errors are returned through the
     /// stream.
     pub fn read_slowly(
         &self,

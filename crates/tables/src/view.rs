@@ -2,7 +2,7 @@
 //!
 //! An [`SqlView`] is one immutable state of one view, identified by the location of its metadata
 //! file. A view has versions, each with its columns and its query in one or more SQL dialects. This
-//! crate does not parse SQL: the caller provides the columns of a query and runs it.
+//! crate does not parse SQL: the caller provides a query's columns and executes the query.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -47,7 +47,7 @@ pub struct ViewDefinition {
     pub sql: String,
     /// The SQL dialect of the query.
     pub dialect: String,
-    /// The namespace of unqualified table names in the query.
+    /// The default namespace of unqualified table names in the query.
     pub namespace: String,
     /// The name and version of the engine that creates the view.
     pub engine: (String, String),
@@ -56,11 +56,12 @@ pub struct ViewDefinition {
 /// The result of merging two changes of a view.
 #[derive(Debug)]
 pub enum MergedView {
-    /// Our side already contains all changes.
+    /// The target side already contains all changes.
     Ours,
-    /// The changes are compatible and are to be merged.
+    /// The changes are compatible and can be merged.
     Both(Box<ViewMerge>),
-    /// The changes conflict: both sides changed the query, or these properties.
+    /// The changes conflict: both sides changed the query, or set these properties to different
+    /// values.
     Conflicts {
         /// True if both sides changed the query.
         query: bool,
@@ -69,7 +70,7 @@ pub enum MergedView {
     },
 }
 
-/// A computed merge of a view, not yet applied.
+/// A computed merge of a view that is not applied yet.
 #[derive(Debug)]
 pub struct ViewMerge {
     ours: SqlView,
@@ -112,7 +113,7 @@ impl SqlView {
         self.metadata().uuid().to_string()
     }
 
-    /// Returns the columns that the result had when the view was created, in order.
+    /// Returns the result columns at the time of the view's creation, in order.
     pub fn schema(&self) -> SchemaRef {
         arrow_schema(self.metadata().current_schema().as_struct().fields())
     }
@@ -159,7 +160,7 @@ impl SqlView {
         Ok(value)
     }
 
-    /// Returns the description of the view, with this name.
+    /// Returns the description of the view, under this name.
     pub fn describe(&self, name: &TableName) -> headwater_model::SqlView {
         let queries = self.representations().into_iter();
         headwater_model::SqlView {
@@ -187,7 +188,7 @@ impl SqlView {
     }
 }
 
-/// The properties that one side of a merge changed, to be applied to the other side.
+/// The properties that one side of a merge changed, for use on the other side.
 #[derive(Default)]
 struct Properties {
     set: HashMap<String, String>,
@@ -215,11 +216,11 @@ impl Properties {
     }
 }
 
-/// The view property that allows a replacement to drop dialects.
+/// The view property that permits a replacement to drop dialects.
 const DROP_DIALECT_ALLOWED: &str = "replace.drop-dialect.allowed";
 
-/// Returns a builder of our view with the other side's query. Dialects that the other side lacks
-/// are dropped, because they were removed there.
+/// Returns a builder of our view with the other side's query. Drops dialects that the other side
+/// lacks, because they were removed there.
 fn take_query(ours: &SqlView, theirs: &SqlView, now_ms: i64) -> Result<ViewMetadataBuilder> {
     let version = theirs.metadata().current_version();
     let version = ViewVersion::builder()
@@ -261,8 +262,8 @@ fn rejected(error: &iceberg::Error) -> Error {
 
 impl ViewDefinition {
     fn schema(&self) -> Result<Schema> {
-        // Clients that support only format version 2 cannot read nanosecond timestamps, and a view
-        // has no format version by which they could tell.
+        // Clients that support only format version 2 cannot read nanosecond timestamps. A view's
+        // metadata has no table format version for clients to check.
         let normal = without_nanoseconds(&normalise_schema(&self.schema)?);
         iceberg_schema(FieldIds::after(0).assign(normal.fields(), None)?)
     }
@@ -297,7 +298,7 @@ pub struct Views<'a> {
 }
 
 impl Views<'_> {
-    /// Creates a view. Its folder is new and unique, so that a name can be reused.
+    /// Creates a view. The view's folder is new and unique, so that a name can be reused.
     pub async fn create(self, name: &TableName, definition: &ViewDefinition) -> Result<SqlView> {
         let version = definition.version(1, self.tables.now_ms())?;
         let location = self.tables.states().new_location(name);
@@ -318,7 +319,7 @@ impl Views<'_> {
         self.store_next(view, metadata).await
     }
 
-    /// Merges two changes of a view. Without a base, both sides created the view.
+    /// Merges two changes of a view. `None` as the base means that both sides created the view.
     pub fn merge(
         self,
         base: Option<&SqlView>,
@@ -350,7 +351,8 @@ impl Views<'_> {
         self.store_next(&merge.ours, merge.metadata.clone()).await
     }
 
-    /// Loads a view's state from a metadata file. Cached, because metadata files are immutable.
+    /// Loads a view's state from a metadata file. Uses a cache, because metadata files are
+    /// immutable.
     pub async fn load(self, metadata_location: &str) -> Result<SqlView> {
         if let Some(view) = self.tables.caches().views.get(metadata_location) {
             return Ok(view);
@@ -363,8 +365,8 @@ impl Views<'_> {
         Ok(view)
     }
 
-    /// Deletes the metadata file of a state that was never referenced. `before` is the state from
-    /// which it was derived.
+    /// Deletes the metadata file of a state that was never referenced. `before` is the preceding
+    /// state.
     pub async fn discard(self, view: &SqlView, before: Option<&SqlView>) -> Result<()> {
         if before.is_some_and(|before| before.metadata_location() == view.metadata_location()) {
             return Ok(());
@@ -381,7 +383,7 @@ impl Views<'_> {
         self.store(metadata, Some(before.metadata_location())).await
     }
 
-    /// Writes the metadata of a view as a metadata file. Durable when this returns.
+    /// Writes the metadata of a view as a metadata file. The file is durable on return.
     pub async fn store(self, metadata: ViewMetadata, previous: Option<&str>) -> Result<SqlView> {
         let location = metadata::next_location(metadata.location(), previous);
         let content =
@@ -393,8 +395,8 @@ impl Views<'_> {
         Ok(view)
     }
 
-    /// Returns the time of a view's next version. It is never before the last one, even if the
-    /// clock is set back.
+    /// Returns the time of a view's next version. It is never before the last version's time, even
+    /// if the clock is set back.
     fn next_version_ms(self, view: &SqlView) -> i64 {
         let last =
             view.metadata().history().last().map(iceberg::spec::ViewVersionLog::timestamp_ms);

@@ -64,7 +64,7 @@ impl Triggers {
     /// Accepts an asynchronous call. The event is durable on return.
     ///
     /// If an earlier call of the same function and user had the same idempotency key, the call is
-    /// not executed, and the response contains the earlier event. Errors: `too_busy` if the
+    /// not executed. The response then contains the earlier event. Errors: `too_busy` if the
     /// function's queue is full; `invalid_argument` for an invalid key.
     pub async fn accept(&self, call: NewCall) -> Result<AcceptedEvent> {
         for key in [&call.key, &call.order_key].into_iter().flatten() {

@@ -43,7 +43,7 @@ pub trait Commits: Send + Sync {
 pub struct TableCommit {
     /// Id of the commit.
     pub id: CommitId,
-    /// Its properties, which name, for example, the event that caused it.
+    /// The commit's properties, for example the id of the event that caused it.
     pub properties: BTreeMap<String, String>,
     /// The tables whose rows or columns changed. Dropped and compacted tables do not count.
     pub tables: Vec<TableName>,

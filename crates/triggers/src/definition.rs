@@ -32,7 +32,7 @@ pub(crate) struct Definition {
     pub concurrency: Concurrency,
     /// Path of the value in events that is the order key.
     pub order_by: Option<EventPath>,
-    /// The events that are recorded; none: all.
+    /// The filter for events; `None` records all events.
     pub filter: Option<EventFilter>,
 }
 

@@ -1,8 +1,8 @@
 //! Delivery of events, with retries.
 //!
-//! The start and the end of an attempt are each stored in one batch with the record of its job, so
-//! that delivery and job are consistent. Attempts that were throttled, or interrupted because the
-//! process ended, do not count. An event is attempted at least once, but not retried after its
+//! The start and the end of an attempt are each stored in one batch with the job's record, so that
+//! delivery and job are consistent. An attempt does not count if it was throttled, or interrupted
+//! by the end of the process. An event is attempted at least once. It is not retried after its
 //! maximum age.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -26,11 +26,11 @@ use crate::{Error, Result, event_logging, event_part};
 const THROTTLE_PAUSE: Duration = Duration::from_secs(1);
 const THROTTLE_PAUSE_MAX: Duration = Duration::from_secs(30);
 
-/// A trigger's old deliveries are removed each time it has made this number of deliveries.
+/// Number of deliveries of a trigger after which its old deliveries are removed.
 const TRIM_EVERY: u64 = 1_000;
 
-/// Pause of a delivery whose user has reached the limit of concurrent jobs, and of a delivery whose
-/// user has reached a daily limit, which may be raised before the end of the day.
+/// Pauses of a delivery whose user has reached the limit of concurrent jobs or a daily limit. The
+/// daily limit may be raised before the end of the day.
 const JOBS_PAUSE: Duration = Duration::from_secs(1);
 const DAY_PAUSE: Duration = Duration::from_secs(60);
 
@@ -38,7 +38,7 @@ impl Worker {
     /// Makes an attempt to deliver an event.
     pub(crate) async fn deliver(&self, taken: TakenDelivery) -> Result<()> {
         match self.attempt(taken.delivery.clone()).await {
-            // The deliveries of other users do not wait.
+            // Deliveries of other users continue.
             Err(Error::Jobs(JobsError::JobQuota { .. })) => {
                 self.context.queue.update(self.postponed(taken.delivery.clone(), JOBS_PAUSE));
                 Ok(())
@@ -235,13 +235,14 @@ fn was_stopped() -> Problem {
         .with_hint("Deliver the event again with `headwater event replay`.")
 }
 
-/// Returns the part of the event that, according to the problem, was committed before.
+/// Returns the id of the event, or of the part of an event, that a problem reports as already
+/// committed.
 fn committed(problem: &Problem) -> Option<&str> {
     let id = problem.context.get("event").and_then(Value::as_str);
     id.filter(|_| problem.code == ErrorCode::AlreadyExists)
 }
 
-/// Returns true if the delivery of an event is complete once this part has been committed.
+/// Returns true if the delivery of an event is complete after the commit `committed`.
 fn is_complete(trigger: &Trigger, event: &str, committed: &str) -> bool {
     match trigger.targets().as_slice() {
         [Target::Import(_)] => committed == event || committed == event_part(event, "import"),

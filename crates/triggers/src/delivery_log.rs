@@ -54,8 +54,8 @@ pub(crate) struct Delivery {
     /// User whose limits apply to the job; `None` if no limits apply.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
-    /// The identity that caused the event, with whose rights the targets run; none for an event
-    /// that a source detected.
+    /// The identity that caused the event; the targets run with its permissions. `None` for an
+    /// event that a source detected.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub actor: Option<Actor>,
     /// Time of the last replay; `None` if the event was never replayed.
@@ -125,7 +125,7 @@ impl DeliveryLog {
         let mut batch = Batch { entries, unique, relaxed: is_durable, ..Batch::default() };
         let new_id = || self.jobs.new_id().to_string();
         let events = events.into_iter().map(|event| event.with_id(new_id()));
-        // The source of files has selected them one by one.
+        // The file source has already applied the filter to each file.
         let admits = |event: &Event| !event.files().is_empty() || context.admits(event);
         let events: Vec<Event> = events.filter(admits).collect();
         let mut deliveries = Vec::with_capacity(events.len());

@@ -1,6 +1,7 @@
 //! Destinations of asynchronous calls: a function that receives a record of each call that ended.
 //!
-//! The call of the destination is stored in one batch with the end of the call that it is about.
+//! One batch stores both the end of a call and the record for its destination, so a crash loses
+//! neither alone.
 
 use std::collections::BTreeMap;
 
@@ -30,7 +31,8 @@ pub(crate) struct EndedCall<'a> {
 pub(crate) enum Destination {
     /// No function receives a record.
     None,
-    /// The function has led to this call. It is not called again, which would be a loop.
+    /// This call was caused by the function itself, directly or indirectly. Calling the function
+    /// again would create a loop.
     Loop(String),
     Function(String),
 }

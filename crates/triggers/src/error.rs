@@ -16,12 +16,12 @@ pub enum Error {
     InvalidTrigger {
         /// Name of the trigger.
         trigger: String,
-        /// Why the definition is invalid.
+        /// Reason why the definition is invalid.
         reason: String,
-        /// How to correct the definition.
+        /// Suggested correction of the definition.
         hint: String,
     },
-    /// No trigger has the name.
+    /// No trigger has this name.
     #[error("there is no trigger `{name}`")]
     TriggerNotFound {
         /// The name as given.
@@ -74,13 +74,13 @@ pub enum Error {
         journal: String,
         /// Key of the entry in the journal.
         key: String,
-        /// Why the value cannot be decoded.
+        /// Reason why the value cannot be decoded.
         reason: String,
     },
     /// A value cannot be encoded as JSON.
     #[error("trigger state cannot be written: {reason}")]
     Encode {
-        /// Why the value cannot be encoded.
+        /// Reason why the value cannot be encoded.
         reason: String,
     },
     /// The job queue failed.

@@ -1,6 +1,7 @@
 //! Log messages about events.
 //!
-//! Their target is this module, so that a server in the background can filter them out.
+//! The target of these messages is this module, so that a server in the background can filter them
+//! out.
 
 use headwater_model::{Event, EventData};
 

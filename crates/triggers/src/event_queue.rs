@@ -21,8 +21,8 @@ use crate::rate_limit::RateLimit;
 /// wait.
 pub(crate) const OPEN_MAX: usize = 1_000;
 
-/// Maximum number of ended deliveries that are remembered. A small number is sufficient: a delivery
-/// can end only if the store works, so the ends of only few are not yet stored.
+/// Maximum number of recently ended deliveries that are kept. A small number is sufficient: a
+/// delivery can end only while the store works, so few ends are not yet stored.
 const ENDED_MAX: usize = 100;
 
 /// Pause after the result of an attempt could not be recorded.
@@ -43,7 +43,7 @@ pub(crate) struct EventQueue {
     pub rate_limit: Mutex<RateLimit>,
 }
 
-/// How many deliveries run concurrently, and in which order.
+/// Concurrency and order of deliveries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Concurrency {
     /// One at a time, in the order of their events.
@@ -64,7 +64,7 @@ struct Deliveries {
     ended: VecDeque<String>,
     /// Number of consecutive throttled attempts.
     throttled: u32,
-    /// If attempts were throttled, the time before which no delivery starts.
+    /// Time before which no delivery starts, if attempts were throttled.
     resume: Option<Timestamp>,
 }
 

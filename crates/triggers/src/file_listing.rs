@@ -156,7 +156,7 @@ impl Debounce {
         complete
     }
 
-    /// Removes a file, so that it is no longer waited for.
+    /// Removes a file from the pending files.
     pub(crate) fn remove(&mut self, path: &str) {
         self.files.remove(path);
     }

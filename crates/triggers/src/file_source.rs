@@ -100,7 +100,8 @@ impl FileSource {
             });
             newly_taken.push((path.clone(), taken));
         }
-        // The filter selects files one by one: how many arrive at once must not matter.
+        // Files are filtered individually, so the number of files that arrive together does not
+        // matter.
         let admits = |file: &&(String, Version)| {
             let event = self.folder.event(std::slice::from_ref(*file), context);
             context.admits(&event.with_id(String::new()))

@@ -18,8 +18,7 @@ pub(crate) struct RateLimit {
     recent: f64,
     /// Time at which `recent` was last updated.
     at: Option<Timestamp>,
-    /// True if an event was delayed, and at least half of the burst has not been available again
-    /// since.
+    /// True after an event was delayed, until at least half of the burst is available again.
     is_throttled: bool,
 }
 

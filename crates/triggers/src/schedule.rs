@@ -19,7 +19,7 @@ pub(crate) struct Schedule {
 }
 
 impl Schedule {
-    /// Parses a schedule. The error contains a reason and a hint.
+    /// Parses a schedule. The error contains the reason and a hint.
     pub(crate) fn new(definition: &ScheduleTrigger) -> Result<Self, (String, &'static str)> {
         let name = definition.timezone.as_deref().unwrap_or("UTC");
         let zone: Tz = name.parse().map_err(|_| {

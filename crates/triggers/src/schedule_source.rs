@@ -43,8 +43,8 @@ impl ScheduleSource {
         ScheduleSource { schedule, at: None }
     }
 
-    /// Reads the position, and applies the catch-up policy to the scheduled times that were missed
-    /// since then.
+    /// Reads the position. Applies the catch-up policy to the scheduled times that were missed
+    /// since that position.
     async fn position(&mut self, context: &SourceContext) -> Result<Timestamp> {
         if let Some(at) = self.at {
             return Ok(at);

@@ -28,11 +28,11 @@ pub(crate) trait EventSource: Send {
     async fn poll(&mut self, context: &SourceContext) -> Result<PollResult>;
 }
 
-/// What a source reports after a poll.
+/// Result of a poll of a source.
 pub(crate) struct PollResult {
     /// Pause until the next poll.
     pub pause: Duration,
-    /// If events may be missing or late, the reason.
+    /// Reason why events may be missing or late, if any.
     pub fault: Option<Problem>,
 }
 
@@ -86,7 +86,7 @@ pub(crate) struct SourceContext {
     pub log: DeliveryLog,
     /// Path of the value in events that is the order key.
     pub order_by: Option<EventPath>,
-    /// The events that are recorded; none: all.
+    /// The filter for events; `None` records all events.
     pub filter: Option<EventFilter>,
     pub queue: Arc<EventQueue>,
     /// Notified to request a poll.

@@ -1,10 +1,10 @@
 //! Detection of table changes on a branch.
 //!
 //! The source follows the branch commit by commit. The last examined commit is stored in the
-//! journal `trigger_branch_positions`, under the trigger, in one batch with the event, so that each
-//! commit belongs to exactly one event. Commits caused by the trigger's own events are skipped.
-//! While the event queue is full, no commits are examined. Changes of unknown cause are subject to
-//! the [rate limit](crate::rate_limit).
+//! journal `trigger_branch_positions`, under the trigger. Position and event are stored in one
+//! batch, so that each commit belongs to exactly one event. Commits caused by the trigger's own
+//! events are skipped. While the event queue is full, no commits are examined. Changes of unknown
+//! cause are subject to the [rate limit](crate::rate_limit).
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -92,7 +92,7 @@ struct Debounced {
     first: Timestamp,
 }
 
-/// Why a step failed.
+/// Cause of a failed step.
 enum StepError {
     /// The branch cannot be read.
     Fault(Box<Problem>),
@@ -195,8 +195,8 @@ impl TableSource {
         Ok(Duration::ZERO)
     }
 
-    /// Reads the position. A branch that is followed for the first time is followed from its
-    /// current commit, or, if it did not exist before, from its first commit.
+    /// Reads the position. If there is none, an existing branch is followed from its current
+    /// commit. A branch that is created later is followed from its first commit.
     async fn position(
         &mut self,
         context: &SourceContext,
@@ -234,8 +234,8 @@ impl TableSource {
         Ok(position)
     }
 
-    /// Examines the commits after a commit until there are enough for an event. Returns true if
-    /// more commits may follow.
+    /// Examines the commits after `after` until there are enough for an event. Returns true if more
+    /// commits may follow.
     async fn examine(
         &mut self,
         context: &SourceContext,
@@ -294,7 +294,7 @@ impl TableSource {
         self.record(context, None, Position { commit, ..position.clone() }).await
     }
 
-    /// Returns how long to wait for more commits; `None` if the event is complete.
+    /// Returns the remaining time to wait for more commits; `None` if the event is complete.
     fn debounce(&mut self, now: Timestamp) -> Option<Duration> {
         let newest = self.matches.back()?.commit.id;
         let (since, first) = match self.debounced {

@@ -14,10 +14,10 @@ pub trait TargetExecutor: Send + Sync {
     /// `actor`, or of the identity that deployed the project if there is none.
     ///
     /// Each commit must contain the id of its part of the event ([`event_part`]), so that it is
-    /// created at most once. A problem of code `already_exists` whose context has that id of the
-    /// last part as `event` means that the event was delivered before. The codes `too_busy` and
-    /// `unavailable` do not count as attempts. A function is called again if its attempt did not
-    /// end.
+    /// created at most once. A problem with the code `already_exists` may have such an id as
+    /// `event` in its context. If this is the id of the last part, the event was delivered before.
+    /// The codes `too_busy` and `unavailable` do not count as attempts. A function is called again
+    /// if its attempt did not end.
     async fn execute(
         &self,
         trigger: &Trigger,
@@ -26,7 +26,8 @@ pub trait TargetExecutor: Send + Sync {
         context: JobContext,
     ) -> Result<Value, Problem>;
 
-    /// Returns the policy of the asynchronous calls of a function; the default by default.
+    /// Returns the policy of a function's asynchronous calls. The default implementation returns
+    /// the default policy.
     async fn call_policy(&self, _function: &str) -> Result<CallPolicy, Problem> {
         Ok(CallPolicy::default())
     }
@@ -41,9 +42,9 @@ pub trait TargetExecutor: Send + Sync {
 /// The policy of asynchronous calls of a function.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct CallPolicy {
-    /// Retries of a failed call; none for the default of triggers.
+    /// Retries of a failed call; `None` uses the default of triggers.
     pub retries: Option<u32>,
-    /// Maximum age of a call; none for the default of triggers.
+    /// Maximum age of a call; `None` uses the default of triggers.
     pub max_age: Option<Duration>,
     /// The function that receives a record of each successful call.
     pub on_success: Option<String>,

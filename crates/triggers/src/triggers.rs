@@ -60,8 +60,8 @@ impl Triggers {
     /// Starts the component and queues the events of the previous process. No source is polled
     /// before [`Triggers::reload`] is called.
     ///
-    /// Events whose delivery was interrupted are pending again, and the interrupted attempt does
-    /// not count.
+    /// Events whose delivery was interrupted become pending again. The interrupted attempt does not
+    /// count.
     pub async fn start(
         options: TriggersOptions,
         targets: Arc<dyn TargetExecutor>,

@@ -33,7 +33,7 @@ pub(crate) struct Worker {
     source: tokio::sync::Mutex<Box<dyn EventSource>>,
     /// The worker for the previous definition; `None` after the first poll of this worker.
     before: Mutex<Option<Arc<Worker>>>,
-    /// If events may be missing or late, the reason.
+    /// Reason why events may be missing or late, if any.
     fault: Mutex<Option<Problem>>,
 }
 

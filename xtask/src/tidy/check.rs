@@ -64,7 +64,8 @@ fn excess_max(old: &Exceptions, rule: Rule) -> usize {
     if rule.limit == 0 { excess } else { excess + excess / 100 }
 }
 
-/// Measures the tree; returns also the violations that have no exceptions.
+/// Counts the violations of each rule in the source tree. Also returns the violations that
+/// `tidy-exceptions.toml` does not list.
 fn measure() -> Result<(Vec<Measurement>, Vec<String>), String> {
     let root = process::root();
     let mut measurements = Vec::new();

@@ -25,7 +25,7 @@ impl Exceptions {
         Self::parse(&text.map_err(|error| format!("{PATH}: {error}"))?)
     }
 
-    /// Returns whether the file exists.
+    /// Returns true if the file exists.
     pub fn exist() -> bool {
         process::root().join(PATH).exists()
     }
@@ -51,7 +51,7 @@ impl Exceptions {
         self.0.get(rule.name)?.get(subject).copied()
     }
 
-    /// Returns the number of subjects and the sum of what exceeds the limit.
+    /// Returns the number of subjects and the sum of their excess over the limit.
     pub fn excess(&self, rule: Rule) -> (usize, usize) {
         let Some(section) = self.0.get(rule.name) else { return (0, 0) };
         (section.len(), section.values().map(|number| number.saturating_sub(rule.limit)).sum())

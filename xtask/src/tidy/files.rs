@@ -15,7 +15,7 @@ pub struct File<'a> {
     pub path: &'a str,
     /// The text.
     pub text: &'a str,
-    /// Whether a folder of the same name, without the extension, is next to it.
+    /// True if a folder of the same name, without the extension, is next to the file.
     pub has_folder: bool,
 }
 

@@ -13,14 +13,14 @@ pub struct Function {
     pub parameters: Vec<String>,
     /// The type of the inherent `impl` block that holds it.
     pub of_type: Option<String>,
-    /// Whether a trait dictates its signature.
+    /// True if a trait dictates the function's signature.
     pub is_trait_impl: bool,
-    /// Whether it is `pub` without restriction.
+    /// True if the function is `pub` without restriction.
     pub is_public: bool,
 }
 
 impl Function {
-    /// Returns whether a parameter's type is a tuple or a reference to one.
+    /// Returns the number of parameters whose type is a tuple or a reference to one.
     pub fn tuple_parameters(&self) -> usize {
         let types = self.parameters.iter().filter_map(|parameter| parameter.split_once(": "));
         let is_tuple = |kind: &str| {

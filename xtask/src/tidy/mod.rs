@@ -1,8 +1,9 @@
-//! `cargo xtask tidy`: the house rules that no lint covers.
+//! `cargo xtask tidy`: the style rules that no lint covers.
 //!
-//! It measures every file, function, type and crate, and compares the numbers with the limits in
-//! [`rules`] and the crates' manifests with the table in ARCHITECTURE.md. Files that exceed a limit
-//! today are listed in `xtask/tidy-exceptions.toml`; their numbers may only shrink.
+//! The task measures every file, function, type and crate, and compares the numbers with the limits
+//! in [`rules`]. It also compares the crates' manifests with the table in ARCHITECTURE.md. Files
+//! that exceed a limit today are listed in `xtask/tidy-exceptions.toml`; their numbers may only
+//! shrink.
 
 mod check;
 mod crates;

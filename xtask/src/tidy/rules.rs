@@ -88,6 +88,6 @@ pub struct Measurement {
     pub subject: String,
     /// The measured number.
     pub number: usize,
-    /// Where it exceeds the limit, such as `line 12, line 80`; may be empty.
+    /// Locations that exceed the limit, such as `line 12, line 80`; may be empty.
     pub details: String,
 }

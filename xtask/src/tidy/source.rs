@@ -21,7 +21,7 @@ pub fn blank(text: &str) -> String {
     String::from_utf8_lossy(&out).into_owned()
 }
 
-/// Returns whether a byte is part of an identifier.
+/// Returns true if a byte is part of an identifier.
 pub fn is_word(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || byte == b'_' || byte >= 0x80
 }
@@ -112,7 +112,7 @@ fn quoted_length(rest: &[u8], quote: usize) -> usize {
     rest.len()
 }
 
-/// Returns whether a quote opens a character, not a lifetime.
+/// Returns true if a quote opens a character, not a lifetime.
 fn is_char(rest: &[u8]) -> bool {
     match rest.get(1) {
         Some(b'\\') => true,

@@ -98,7 +98,7 @@ async fn without_faults() -> (Vec<Observed>, usize) {
     (observed, store.counts().0)
 }
 
-/// Runs the script on a store with one fault, and continues after it.
+/// Runs the script on a store with one fault, and continues the script after the fault.
 async fn with_fault(observed: &[Observed], fault: InjectedFault, reopen: bool) {
     let inner: Arc<dyn Store> = Arc::new(MemoryStore::new());
     let store: Arc<dyn Store> = Watched::new(Arc::clone(&inner), fault);

@@ -1,6 +1,6 @@
 //! A simple model of history: numbered commits, each with a full copy of its tables.
 //!
-//! It finds merge bases by comparing sets of ancestors, and merges maps of tables.
+//! The model finds merge bases by comparing sets of ancestors, and merges maps of tables.
 
 use std::collections::{BTreeMap, BTreeSet};
 

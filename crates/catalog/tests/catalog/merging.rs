@@ -98,7 +98,7 @@ async fn each_commit_of_many_failed_runs_is_in_quarantine() {
     let mut heads: Vec<(CommitId, bool)> = Vec::new();
     let mut commits = Vec::new();
     for number in 0..30_u32 {
-        // Some branches start at an earlier one, and every third is not in quarantine.
+        // Some branches start at an earlier branch, and every third branch is not in quarantine.
         let from = match number {
             0..5 => RefSpec::main(),
             _ => RefSpec::Name(format!("run/{}", number / 2)),

@@ -249,7 +249,7 @@ Commands use the nearest lake in the parent folders, else the server of the last
 }
 
 impl Command {
-    /// Returns whether the command returns rows, which support `csv` and `ndjson`.
+    /// Returns true if the command returns rows. Such commands support `csv` and `ndjson`.
     pub fn answers_rows(&self) -> bool {
         matches!(
             self,
@@ -266,7 +266,7 @@ impl Command {
         matches!(self, Command::Run(run) if run.preview.is_some())
     }
 
-    /// Returns the warehouse that the command names.
+    /// Returns the warehouse option of the command.
     pub fn warehouse(&self) -> Option<&str> {
         match self {
             Command::Init(init) => init.warehouse.as_deref(),
@@ -276,7 +276,7 @@ impl Command {
         }
     }
 
-    /// Returns whether the command is itself a server.
+    /// Returns true if the command runs a server itself.
     pub fn runs_server(&self) -> bool {
         matches!(self, Command::Serve(_) | Command::Console(_))
     }

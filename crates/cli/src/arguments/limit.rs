@@ -6,7 +6,7 @@ use headwater_model::parse_size;
 /// `headwater limit`
 #[derive(Debug, Subcommand)]
 pub enum Limit {
-    /// List the limits; without administration your own and those of your roles
+    /// List the limits; without the right ADMINISTER only your own and those of your roles
     #[command(after_help = "Example:\n  headwater limit ls")]
     Ls,
     /// Set the limits of a user or role, in place of those that it has

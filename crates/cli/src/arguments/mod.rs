@@ -1,6 +1,6 @@
 //! The command line's syntax: every command with its arguments and examples.
 //!
-//! Each noun has one file in this module; the file with the same name in `commands/` executes its
+//! Each noun has one file in this module. The file with the same name in `commands/` executes its
 //! commands.
 
 mod access_key;

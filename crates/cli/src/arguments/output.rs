@@ -5,7 +5,7 @@ use clap::ValueEnum;
 /// The format of standard output.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub enum OutputFormat {
-    /// Tables for reading
+    /// Aligned text tables
     #[default]
     Table,
     /// One JSON document

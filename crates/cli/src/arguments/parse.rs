@@ -18,8 +18,8 @@ pub fn parse() -> Arguments {
         .unwrap_or_else(|error| suggest(error, &words).exit())
 }
 
-/// Returns an argument. If it starts with an SQL comment (`--`), a space is prepended, because it
-/// would be parsed as an option otherwise.
+/// Returns an argument. An argument that starts with an SQL comment (`--`) gets a leading space.
+/// Otherwise the parser would treat it as an option.
 fn statement(argument: OsString) -> OsString {
     let is_comment =
         argument.to_str().and_then(|text| text.strip_prefix("--")).is_some_and(|rest| {
@@ -38,7 +38,7 @@ fn command(words: &[String]) -> Command {
     Arguments::command().color(color(words))
 }
 
-/// Returns the color choice for error messages of the parser, from `--color`.
+/// Returns the color choice of `--color`, for error messages of the parser.
 fn color(words: &[String]) -> ColorChoice {
     let mut values = words.iter().enumerate().filter_map(|(at, word)| match word.as_str() {
         "--color" => words.get(at + 1).map(String::as_str),
@@ -51,8 +51,9 @@ fn color(words: &[String]) -> ColorChoice {
     }
 }
 
-/// Suggests the complete command for a verb without its noun, such as `headwater merge`; for any
-/// other unknown command, lists the existing ones.
+/// Adds a suggestion to the error for an unknown command. For a verb without its noun, such as
+/// `headwater merge`, suggests the complete commands. For any other unknown command, lists the
+/// existing ones.
 fn suggest(mut error: Error, words: &[String]) -> Error {
     if error.kind() != ErrorKind::InvalidSubcommand {
         return error;
@@ -77,14 +78,14 @@ fn suggest(mut error: Error, words: &[String]) -> Error {
     error
 }
 
-/// Returns whether the word comes before any noun.
+/// Returns true if the word is at the position of a noun.
 fn is_first_command(words: &[String], verb: &str) -> bool {
     let root = Arguments::command();
     let is_noun = |word: &&String| root.find_subcommand(word.as_str()).is_some();
     words.iter().skip(1).take_while(|word| *word != verb).find(is_noun).is_none()
 }
 
-/// Lists the commands at the place of an unknown one, such as those of `table` in `table foo`.
+/// Lists the commands at the position of an unknown one, such as those of `table` in `table foo`.
 fn commands_before(words: &[String], unknown: &str) -> Vec<String> {
     let root = Arguments::command();
     let mut parent = &root;

@@ -34,7 +34,7 @@ pub async fn audit(context: &Context, api: &Api, arguments: &Audit) -> Result<()
     query::print(context, api, ApiRequest::get(format!("/v1/audit?{}", given.join("&")))).await
 }
 
-/// Converts a time to the form that the API expects. A duration counts back from now.
+/// Converts a time to the API's format. A duration means the current time minus that duration.
 fn moment(text: &str) -> Result<String> {
     let Ok(duration) = parse_duration(text) else { return Ok(text.to_owned()) };
     let back = chrono::TimeDelta::from_std(duration).map_err(error::unexpected)?;

@@ -1,9 +1,9 @@
 //! `headwater backfill`: runs the project for each value of a parameter, several at once.
 //!
-//! The first value runs on the branch itself. It creates tables and runs models that do not depend
+//! The first value runs on the branch itself. It creates tables, and runs models that do not depend
 //! on the parameter. Each other value runs on its own branch of the resulting commit, so that all
-//! read the same state. The branches are merged one at a time. A value whose merge is a conflict
-//! runs again on the merged state, while no other value is merged.
+//! values read the same state. The branches are merged one at a time. After a merge conflict, the
+//! value runs again on the merged state, and merges of other values wait.
 
 use std::collections::BTreeMap;
 
@@ -27,7 +27,7 @@ use crate::output;
 use crate::project;
 use crate::terminal::Tone;
 
-/// Branches and jobs that an interrupt removes, by value.
+/// The branches and jobs to remove after an interrupt, by value.
 #[derive(Default)]
 struct Active {
     branches: BTreeMap<String, String>,
@@ -48,7 +48,7 @@ struct Work<'a> {
     active: Mutex<Active>,
     /// Locked during a merge.
     merging: Mutex<()>,
-    /// Number of values that are done.
+    /// Number of finished values.
     done: Mutex<usize>,
 }
 
@@ -95,13 +95,13 @@ pub async fn backfill(context: &Context, api: &Api, arguments: &Backfill) -> Res
 }
 
 impl Work<'_> {
-    /// Runs all values and then the project once more, which checks the merged tables.
+    /// Runs all values, and then the project once more to check the merged tables.
     async fn run(&self, values: &[String], jobs: usize) -> Result<Vec<ValueReport>> {
         let Some((first, others)) = values.split_first() else { return Ok(Vec::new()) };
         let report = self.first(first).await;
         self.tell(&report).await;
         if report.error.is_some() {
-            // The other values need its tables.
+            // The other values need the tables of the first value.
             return Ok(vec![report]);
         }
         let mut reports = vec![report];
@@ -144,7 +144,7 @@ impl Work<'_> {
         }
     }
 
-    /// Runs a value on a branch of `start` and merges it.
+    /// Runs a value on a branch of `start`, and merges the branch.
     async fn value(&self, value: &str, start: CommitId) -> ValueReport {
         let mut report = ValueReport::new(value);
         loop {
@@ -166,7 +166,7 @@ impl Work<'_> {
         let _merging = self.merging.lock().await;
         match self.merge(report).await {
             Err(problem) if problem.code == ErrorCode::MergeConflict => {
-                // No other value is merged meanwhile, because the lock is held.
+                // The lock is held, so no other value is merged meanwhile.
                 self.forget(&report.value).await;
                 report.attempts += 1;
                 let head = self.head().await?;
@@ -275,7 +275,7 @@ impl Work<'_> {
         style.say(format!("{sign} {name}={value} {outcome}  {count}"));
     }
 
-    /// Prints the report as JSON if that is the output format. Fails if a value failed.
+    /// Prints the report as JSON if the output format is JSON. Fails if a value failed.
     fn print(&self, values: Vec<ValueReport>) -> Result<()> {
         let (parameter, branch, total) = (self.name.clone(), self.target.clone(), self.total);
         let report = BackfillReport { parameter, branch, total, values };

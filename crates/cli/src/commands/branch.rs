@@ -101,7 +101,7 @@ fn show(context: &Context, verb: &str, branch: &BranchRow) {
     answer::print(context, branch, text);
 }
 
-/// Prints that an object was removed.
+/// Prints a message that an object was removed.
 pub fn removed(context: &Context, what: &str, name: &str) {
     answer::print(context, &json!({ "removed": name }), format!("removed {what} {name}"));
 }
@@ -318,7 +318,7 @@ fn print_merge(context: &Context, source: &str, target: &str, dry_run: bool, rep
     print_tables(context, source, report);
 }
 
-/// Prints the reverts that left a merge without changes, and the command that undoes each.
+/// Prints the reverts that left a merge without changes, and the commands that undo them.
 pub fn print_undone(context: &Context, target: &str, report: &MergeReport) {
     let Some(commit) = &report.undone_by else { return };
     let (style, id) = (context.style, commit.id.short());
@@ -343,7 +343,7 @@ fn print_tables(context: &Context, source: &str, report: &MergeReport) {
     }
 }
 
-/// Describes how a table that both sides changed was merged.
+/// Describes the merge of a table that both sides changed.
 pub fn merged_how(merged: &MergedTable, source: &str) -> String {
     if merged.how == MergeResolution::Theirs {
         return format!("taken from {source}");

@@ -33,7 +33,7 @@ pub async fn checkout(context: &Context, api: &Api, arguments: &Checkout) -> Res
     Ok(())
 }
 
-/// Explains that the name is a tag, if it is one.
+/// Adds a hint to the error if the name is that of a tag.
 async fn if_tag(problem: Problem, api: &Api, name: &str) -> Problem {
     let tag: Result<Tag> = api.get(format!("/v1/tags/{}", segment(name))).await;
     if tag.is_err() {

@@ -1,8 +1,8 @@
 //! `headwater console`: opens the console in a browser, logged in.
 //!
-//! The address contains a code, valid once and for one minute, after `#`, so that browsers do not
-//! send it to the server. Other users can read the arguments of processes, so the browser receives
-//! the path of a private file that redirects to the address.
+//! The address contains a code after `#`, so that browsers do not send the code to the server. The
+//! code is valid once, for one minute. Other users can read the arguments of processes. So the
+//! browser gets the path of a private file that redirects to the address.
 
 use std::fs::OpenOptions;
 use std::io::Write;
@@ -20,10 +20,10 @@ use crate::context::Context;
 use crate::error::{self, Result};
 use crate::lake_folder::LakeFolder;
 
-/// The file in the lake's folder that redirects to the address.
+/// The name of the file in the lake's folder that redirects to the address.
 const REDIRECT_FILE: &str = "console.html";
 
-/// Opens the console of the running server; starts one in the foreground if none listens for HTTP.
+/// Opens the console of the running server. If none listens for HTTP, starts one in the foreground.
 pub async fn console(context: &Context, arguments: &Console) -> Result<()> {
     let lake = context.lake_folder()?;
     let is_serving =
@@ -35,7 +35,7 @@ pub async fn console(context: &Context, arguments: &Console) -> Result<()> {
     serve::serve_then(context, &arguments.serve, opened).await
 }
 
-/// Prints the address with a new code, and opens it.
+/// Prints the address with a new code, and opens the address.
 async fn open(context: &Context, arguments: &Console, lake: &LakeFolder) -> Result<()> {
     let running = connect::answering(context, lake).await;
     let Some((api, Some(url))) = running.map(|(api, record)| (api, record.url())) else {
@@ -53,7 +53,7 @@ async fn open(context: &Context, arguments: &Console, lake: &LakeFolder) -> Resu
     Ok(())
 }
 
-/// Writes a page that redirects the browser to the address; only its owner can read it.
+/// Writes a page that redirects the browser to the address. Only the file's owner can read it.
 fn redirect_file(folder: &Path, address: &str) -> Result<PathBuf> {
     let path = folder.join(REDIRECT_FILE);
     let page =

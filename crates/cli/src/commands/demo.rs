@@ -1,7 +1,7 @@
 //! `headwater demo`: a tour of the commands on real data.
 //!
-//! It prints each command before it runs, so that a user can repeat it. A second demo in the same
-//! folder skips the completed steps.
+//! The demo prints each command before it runs, so that a user can repeat it. A second demo in the
+//! same folder skips the completed steps.
 
 use std::path::Path;
 
@@ -100,7 +100,7 @@ fn print_command(context: &Context, words: &[&str]) {
     context.style.say(context.style.paint(Tone::Id, line));
 }
 
-/// Prints the command with these arguments, and parses it.
+/// Prints a command line and parses its arguments.
 fn announce(context: &Context, words: &[&str]) -> Result<Command> {
     let words = [&["headwater"], words].concat();
     print_command(context, &words);
@@ -114,7 +114,7 @@ async fn run(context: &Context, api: &Api, words: &[&str]) -> Result<()> {
     dispatch(context, api, command).await
 }
 
-/// Quotes words as a shell line.
+/// Quotes words for a shell command line.
 fn shell_line(words: &[&str]) -> String {
     let quoted = words.iter().map(|word| {
         let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@~".contains(c);

@@ -162,7 +162,7 @@ fn sign(change: &DeployChange) -> (Tone, &'static str) {
     }
 }
 
-/// Prints how the working folder's functions or triggers differ from the active version.
+/// Prints the differences of the working folder's functions or triggers from the active version.
 pub async fn note_differences(context: &Context, api: &Api, kind: DeployedKind) {
     let Ok(lake) = context.lake() else { return };
     let Ok(root) = project::locate(None, &lake) else { return };

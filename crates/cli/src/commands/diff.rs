@@ -89,7 +89,7 @@ impl std::fmt::Display for State {
     }
 }
 
-/// Returns the two states: `flights main dev`, `flights main`, `flights@main flights@dev`,
+/// Parses the two states: `flights main dev`, `flights main`, `flights@main flights@dev`,
 /// `flights~1`.
 fn sides(arguments: &TableDiffArguments, active: &str) -> (State, State) {
     let TableDiffArguments { table, from, to, .. } = arguments;
@@ -305,7 +305,7 @@ fn sizes(table: &TableDiff) -> String {
     format!("{rows}{changed}, {files} ({came}, {went})")
 }
 
-/// Formats the changed statistics of a column that both sides have.
+/// Formats the changed statistics of a column that exists on both sides.
 fn statistics_text(statistics: &StatisticsDiff) -> Option<String> {
     let (before, after) = (statistics.before.as_ref()?, statistics.after.as_ref()?);
     let count = |count: Option<u64>| count.map(Value::from).unwrap_or_default();

@@ -11,7 +11,7 @@ use crate::terminal::{Style, Tone};
 /// The text shown for a null value.
 const NULL: &str = "∅";
 
-/// Prints the changed rows and the notes about the comparison.
+/// Prints the changed rows, and the notes about the comparison.
 pub fn print_rows(style: Style, rows: &RowsDiff) {
     let remark = |text: String| output::line(format!("    {}", style.paint(Tone::Faint, text)));
     if rows.how == ComparisonMethod::NotCompared {
@@ -49,7 +49,7 @@ fn grid(style: Style, rows: &[RowDiff]) -> Option<Grid> {
     let mut headings = vec![""];
     headings.extend(columns.iter().map(String::as_str));
     headings.extend(repeated.then_some("TIMES"));
-    // Unchanged columns are hidden first if the table is too wide.
+    // If the table is too wide, hide unchanged columns first.
     let same = columns.iter().rev().filter(|column| !is_changed(rows, column));
     let same: Vec<&str> = same.map(String::as_str).collect();
     let any_changed = same.len() < columns.len();

@@ -65,7 +65,7 @@ fn show(context: &Context, event: &TriggerEvent) {
     }
 }
 
-/// Returns the word for a status and its tone.
+/// Returns the label and the tone of a status.
 fn status_cell(status: TriggerEventStatus) -> (&'static str, Tone) {
     match status {
         TriggerEventStatus::Pending => ("pending", Tone::Strong),

@@ -100,7 +100,7 @@ async fn invoke(context: &Context, api: &Api, arguments: &FunctionInvoke) -> Res
     let call = ApiRequest::get(path).method(Method::POST).accept(accept).json(&request)?;
     let (job, answer) = api.send_as_job(call).await?;
     if let Some(job) = job {
-        // Printing the events is optional, so its error is ignored.
+        // Ignore the error, because printing the events is optional.
         let _ = events::print_events(api, &job, false, &mut Printer::new(context.style)).await;
     }
     let answer = collect(answer?).await?;

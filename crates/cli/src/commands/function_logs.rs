@@ -14,10 +14,10 @@ use crate::events::{self, Printer, ResponseLines};
 use crate::output;
 use crate::terminal::Tone;
 
-/// Number of function calls that are searched for those of one function.
+/// Number of recent function calls to search for the calls of one function.
 const CALLS_MAX: usize = 2_000;
 
-/// Interval at which `--follow` looks for more calls.
+/// Polling interval of `--follow`.
 const INTERVAL: Duration = Duration::from_secs(1);
 
 /// Runs `headwater function logs`.
@@ -44,7 +44,7 @@ pub async fn logs(context: &Context, api: &Api, arguments: &FunctionLogs) -> Res
         }
         tokio::time::sleep(INTERVAL).await;
         calls = all_calls(api, &arguments.name).await?;
-        // A call that is not returned any more is not returned again.
+        // Forget ids that the server no longer returns, because it will not return them again.
         printed.retain(|id| calls.iter().any(|call| call.id == *id));
     }
 }

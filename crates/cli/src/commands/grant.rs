@@ -73,7 +73,7 @@ async fn explain(context: &Context, api: &Api, question: AccessExplain) -> Resul
     let verb = if found.allowed { "may" } else { "may not" };
     let AccessExplanation { user, action, object, reason, restrictions, .. } = found;
     output::line(format!("{user} {verb} {action} {object}: {reason}"));
-    // Without the right, no row is read to which a restriction could apply.
+    // A denied principal reads no rows, so no restriction applies.
     for restriction in restrictions.into_iter().filter(|_| found.allowed) {
         output::line(format!("  with {restriction}"));
     }

@@ -12,7 +12,7 @@ use crate::example;
 use crate::lake_folder::{LAKE_FOLDER, is_project};
 use crate::output;
 
-/// Creates the project and the lake; keeps existing files, and a project written for Bauplan.
+/// Creates the project and the lake. Keeps existing files, and a project written for Bauplan.
 pub async fn init(context: &Context, arguments: &Init) -> Result<()> {
     let folder = &arguments.folder;
     let is_new = !folder.exists();
@@ -35,7 +35,7 @@ pub async fn init(context: &Context, arguments: &Init) -> Result<()> {
         created.extend(make_project(&folder, &name)?);
     }
     if let Err(problem) = make_lake(context, &lake).await {
-        // Remove everything, so that the command can be repeated after the problem is fixed.
+        // Remove all new files, so that the user can fix the problem and repeat the command.
         let _ = std::fs::remove_dir_all(&lake);
         created.iter().for_each(remove);
         if is_new {
@@ -69,7 +69,7 @@ async fn make_lake(context: &Context, lake: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Creates the project's missing files and its models folder; returns the new paths.
+/// Creates the project's missing files and its models folder. Returns the new paths.
 fn make_project(folder: &Path, name: &str) -> Result<Vec<PathBuf>> {
     let models = folder.join("models");
     let mut made = Vec::new();

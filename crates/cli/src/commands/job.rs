@@ -27,7 +27,7 @@ pub async fn job(context: &Context, api: &Api, arguments: Job) -> Result<()> {
         }
         Job::Stop(arguments) => {
             let path = format!("/v1/jobs/{}/stop", segment(&arguments.id));
-            // Read the status first, to report whether the job was still running.
+            // Read the status first, to report if the job was still running.
             let before = api.job(&arguments.id).await?.status;
             stopped(context, before, &api.post(path, &serde_json::json!({})).await?);
             Ok(())
@@ -102,7 +102,7 @@ fn label(value: &impl serde::Serialize) -> String {
         .unwrap_or_default()
 }
 
-/// Returns a job's summary and the reasons why it waits.
+/// Returns a job's summary, with the reasons for its wait.
 fn what(job: &JobRow) -> String {
     let mut what = first_line(&job.summary);
     if !job.waits_for.is_empty() {
@@ -151,7 +151,7 @@ fn show(context: &Context, job: &JobRow) {
     }
 }
 
-/// Formats a job's function calls and starts; empty if none ran.
+/// Formats the numbers of a job's function calls and starts; empty if there were no calls.
 fn functions(usage: &Usage) -> String {
     let ran = match usage.calls {
         0 => return String::new(),

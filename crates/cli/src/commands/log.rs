@@ -65,7 +65,7 @@ const SUBJECT_WIDTH_MIN: usize = 24;
 /// The maximum width of the ref names.
 const NAMES_WIDTH_MAX: usize = 30;
 
-/// Prints a line; on a terminal it is truncated to the width, the subject first.
+/// Prints a line. On a terminal, truncates it to the width, starting with the commit's subject.
 fn print_line(
     style: Style,
     lanes: Cell,

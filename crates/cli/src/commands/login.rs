@@ -1,4 +1,4 @@
-//! `headwater login`, `headwater logout` and `headwater profile`: the servers of the user.
+//! `headwater login`, `headwater logout` and `headwater profile`: the user's server profiles.
 
 use std::io::IsTerminal;
 
@@ -16,7 +16,7 @@ use crate::output::Grid;
 use crate::profiles::{self, Profile, ProfileFile};
 use crate::secret_input;
 
-/// Logs in to a server: checks a token with the server and stores both as the default profile.
+/// Logs in to a server: checks a token with the server, and stores both as the default profile.
 pub async fn login(context: &Context, arguments: &Login) -> Result<()> {
     let file = file(context)?;
     let mut profile = Profile {
@@ -73,7 +73,7 @@ async fn credential(context: &Context, arguments: &Login, profile: &Profile) -> 
     }
 }
 
-/// Waits until a person has confirmed the login in a browser. Returns a new access token.
+/// Waits for the confirmation of the login in a browser. Returns a new access token.
 async fn confirmed_in_browser(
     context: &Context,
     profile: &Profile,
@@ -84,7 +84,7 @@ async fn confirmed_in_browser(
     context.style.say(format!("open {address} in a browser and confirm the code {code}"));
     let token = login.wait().await.map_err(error::from_fault)?.id_token;
     let lifetime = i64::try_from(oidc.token_lifetime_s).unwrap_or(0);
-    // The lifetime is reduced, because the server's clock may be behind.
+    // Use a shorter lifetime, because the server's clock may be behind.
     let lifetime = chrono::TimeDelta::seconds(lifetime - (lifetime / 2).min(60));
     let request = CreateToken {
         label: "headwater login".to_owned(),

@@ -134,8 +134,7 @@ fn reference(context: &Context, named: Option<String>) -> Result<String> {
     }
 }
 
-/// Adds the correct command as a hint if the name is that of a view instead of a table, or the
-/// reverse.
+/// If the name is a view instead of a table, or the reverse, adds the correct command as a hint.
 fn as_other_noun(noun: &'static str, verb: &'static str) -> impl FnOnce(Problem) -> Problem {
     move |problem| match problem.context.get(noun).and_then(|name| name.as_str()) {
         Some(name) => {

@@ -48,7 +48,7 @@ pub async fn execute(
     request: QueryRequest,
     shown: Option<u64>,
 ) -> Result<()> {
-    // One extra row is requested, to detect whether there are more.
+    // Request one extra row, to detect if there are more.
     let limit = shown.map(|rows| rows.saturating_add(u64::from(is_table(context))));
     let request = QueryRequest { limit, ..request };
     let call = ApiRequest::get("/v1/query").method(hyper::Method::POST);
@@ -74,7 +74,7 @@ fn media_type(output: OutputFormat) -> &'static str {
     }
 }
 
-/// Parses values as JSON numbers, booleans, nulls or strings; others are text.
+/// Parses values as JSON numbers, booleans, nulls or strings. Any other value is text.
 fn parameters(given: &[String]) -> Result<BTreeMap<String, Value>> {
     let typed = |text: String| match serde_json::from_str(&text) {
         Ok(value @ (Value::Number(_) | Value::Bool(_) | Value::Null | Value::String(_))) => value,
@@ -121,17 +121,17 @@ pub async fn print(context: &Context, api: &Api, call: ApiRequest) -> Result<()>
     watch.until_done(work).await
 }
 
-/// Options of printing rows.
+/// Options for printing rows.
 #[derive(Clone, Copy)]
 struct Output<'a> {
     /// The row limit of a table.
     shown: Option<u64>,
     watch: &'a Watch,
-    /// The text for a statement that changed neither rows nor tables.
+    /// The message for a statement that changed neither rows nor tables.
     done: Option<&'static str>,
 }
 
-/// Returns the participle of the last statement's verb, for statements about users and rights.
+/// Returns the past participle of the last statement's verb, for statements about users and rights.
 fn done(sql: &str) -> Option<&'static str> {
     let last = sql.rsplit(';').find(|statement| !statement.trim().is_empty())?;
     let verb = last.split_whitespace().next()?.to_ascii_uppercase();
@@ -155,7 +155,7 @@ async fn answer(context: &Context, api: &Api, call: ApiRequest, to: Output<'_>) 
         copy(context, response, to.watch).await
     };
     if let Err(cut) = outcome {
-        // The server aborted the stream because the statement failed; the job contains the error.
+        // The statement failed, so the server aborted the stream. The job contains the error.
         return Err(api.job(&job).await.ok().and_then(|job| job.error).unwrap_or(cut));
     }
     Ok(())

@@ -187,7 +187,7 @@ fn print_report(context: &Context, report: &RunReport) {
     style.say(format!("  {}: {hint}", style.paint(Tone::Good, "hint")));
 }
 
-/// Prints the number of rows that failed an expectation, and where they are.
+/// Prints the number of rows that failed an expectation, and their location.
 fn print_quarantine(context: &Context, report: &RunReport) {
     for step in &report.steps {
         let Some(rows) = step.quarantined.filter(|rows| *rows > 0) else { continue };
@@ -197,7 +197,7 @@ fn print_quarantine(context: &Context, report: &RunReport) {
     }
 }
 
-/// Prints how each table of the merge was produced.
+/// Prints the origin of each table of the merge.
 fn print_merged(context: &Context, report: &RunReport, merge: &MergeReport) {
     for table in &report.tables {
         let name = table.rsplit('.').next().unwrap_or(table);

@@ -1,4 +1,4 @@
-//! `headwater run --openlineage`: appends the events of a run to a file, also if the run failed.
+//! `headwater run --openlineage`: appends the events of a run to a file, even if the run failed.
 
 use std::io::Write;
 use std::path::Path;
@@ -20,7 +20,7 @@ pub async fn send(
     arguments: &Run,
     path: &Path,
 ) -> Result<()> {
-    // The file is opened first, so that a wrong path is an error before the run.
+    // Open the file first, so that a wrong path is reported before the run.
     let file = std::fs::OpenOptions::new().append(true).create(true).open(path);
     let mut file = file.map_err(error::from_io(&format!("open `{}`", path.display())))?;
     let job: Job = api.post("/v1/runs", request).await?;

@@ -1,5 +1,5 @@
-//! The text of `headwater run --plan`: models to run and to skip, with reasons, and what the run
-//! would read, install, cost and affect.
+//! The output of `headwater run --plan`: models to run and to skip, with reasons. It also lists the
+//! tables to read, the packages to install, the cost and the affected models.
 
 use headwater_model::{AffectedReader, PlannedColumns, PlannedStep, RunPlan};
 
@@ -54,7 +54,7 @@ fn details(step: &PlannedStep, currency: &str) -> Vec<String> {
     lines
 }
 
-/// Returns a reason in plain words.
+/// Returns the message for a reason.
 fn in_words(reason: &str) -> &str {
     match reason {
         "changed code" => "its code or settings changed",

@@ -8,12 +8,12 @@ use crate::context::Context;
 use crate::output;
 use crate::terminal::Tone;
 
-/// Returns the preview that the arguments ask for.
+/// Returns the preview settings of the arguments.
 pub fn request(arguments: &Run) -> Option<PreviewRequest> {
     arguments.preview.map(|rows| PreviewRequest { rows, tail: arguments.tail })
 }
 
-/// Prints the rows of every model: as text, or as one JSON object in a line for each model.
+/// Prints the rows of every model: as text, or as one line with a JSON object per model.
 pub fn print(context: &Context, report: &RunReport) {
     let style = context.answer_style;
     for step in &report.steps {

@@ -1,9 +1,9 @@
-//! `headwater run --watch`: runs the project again after each edit, until Ctrl-C. Unchanged models
-//! are skipped, so only the models that the edit affects run.
+//! `headwater run --watch`: runs the project again after each edit, until Ctrl-C. Only the models
+//! that an edit affects run; unchanged models are skipped.
 //!
 //! The files are compared by content, so saving a file without a change does not start a run.
-//! Editors may write several files, or one file in several steps, so a run starts only when the
-//! files stay the same for an interval.
+//! Editors may write several files, or one file in several steps. So a run starts only after an
+//! interval without changes.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -17,14 +17,14 @@ use crate::error::{self, Result};
 use crate::output;
 use crate::terminal::Tone;
 
-/// Interval between two reads of the project, and the time without edits before a run starts.
+/// Interval between two reads of the project. After an edit, the files must be unchanged for this
+/// time before a run starts.
 const INTERVAL: Duration = Duration::from_millis(200);
 
 /// A project's files, or the error of reading them.
 type Files = Result<ProjectFiles>;
 
-/// Runs a project after each edit. Errors of a run are printed, and the command waits for the next
-/// edit.
+/// Runs a project after each edit. Prints the errors of a run, and waits for the next edit.
 pub async fn watch(
     context: &Context,
     api: &Api,
@@ -59,7 +59,7 @@ pub async fn watch(
     }
 }
 
-/// Waits until the files differ from `known` and stay the same for an interval.
+/// Waits until the files differ from `known` and have been unchanged for an interval.
 async fn edited(root: &Path, known: &Files) -> Files {
     let mut last = text(known);
     let mut changed = false;

@@ -13,7 +13,7 @@ use crate::context::Context;
 use crate::error::{self, Result};
 use crate::output::{self, Grid};
 
-/// Maximum size of a value that is read, in bytes; the server's limit is lower.
+/// Maximum size of a value to read, in bytes. The server's limit is lower.
 const VALUE_BYTES_MAX: u64 = 1 << 20;
 
 /// Runs `headwater secret`.
@@ -50,7 +50,7 @@ async fn list(context: &Context, api: &Api) -> Result<()> {
     Ok(())
 }
 
-/// Reads the value: from a file, a prompt that does not show it, or standard input.
+/// Reads the value from a file, a prompt without echo, or standard input.
 fn read_value(name: &str, file: Option<&Path>) -> Result<String> {
     if let Some(path) = file {
         let opened = std::fs::File::open(path).map_err(error::from_io("open the file"))?;

@@ -17,7 +17,7 @@ use crate::lake_folder::LakeFolder;
 use crate::log_writer::LogWriter;
 use crate::output;
 
-/// Serves until a signal, a request or, in the background, the idle timeout.
+/// Serves until a signal, a shutdown request or, in the background, the idle timeout.
 pub async fn serve(context: &Context, arguments: &Serve) -> Result<()> {
     serve_then(context, arguments, async || Ok(())).await
 }
@@ -38,8 +38,8 @@ pub async fn serve_then(
     outcome
 }
 
-/// Stores the error of a background server for the command that started it. That command waits for
-/// the file and must not read an incomplete one, so the file is written under another name and
+/// Stores the error of a background server for the command that started it. The command waits for
+/// the file and must not read an incomplete one. So the file is written under another name and
 /// renamed.
 fn leave_word(lake: &LakeFolder, problem: &Problem) {
     let Ok(text) = serde_json::to_vec(problem) else { return };
@@ -106,7 +106,7 @@ fn read_oidc(path: &Path) -> Result<OidcConfig> {
     OidcConfig::parse(&text).map_err(error::from_fault)
 }
 
-/// Binds the address, and then drains the lake's background server, if one is running.
+/// Binds the address. Then drains the lake's background server, if one is running.
 async fn replace_background(
     context: &Context,
     address: SocketAddr,
@@ -178,11 +178,10 @@ fn announce_s3(context: &Context, address: SocketAddr, scheme: &str) {
     ));
 }
 
-/// Logs to standard error; in the foreground also each job and trigger event.
+/// Starts logging to standard error. A foreground server also logs each job and trigger event.
 fn start_log(background: bool) -> LogWriter {
     let levels = if background {
-        // A background server logs less, because its log is a growing file and its jobs are
-        // recorded anyway.
+        // A background server logs less. Its log file only grows, and its jobs are recorded anyway.
         "warn,s3s=off,headwater=info,headwater_jobs::report=off,headwater_triggers::report=off"
     } else {
         // `s3s` logs each rejected request as an error.
@@ -191,7 +190,7 @@ fn start_log(background: bool) -> LogWriter {
     let filter =
         EnvFilter::try_from_env("HEADWATER_LOG").unwrap_or_else(|_| EnvFilter::new(levels));
     let writer = LogWriter::start();
-    // A process has only one subscriber, so an error for a second one is ignored.
+    // A process has only one subscriber, so ignore the error for a second one.
     let _ = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(writer.clone())
@@ -200,7 +199,7 @@ fn start_log(background: bool) -> LogWriter {
     writer
 }
 
-/// Stops the lake's server after its jobs.
+/// Stops the lake's server after the end of its jobs.
 pub async fn stop(context: &Context) -> Result<()> {
     let lake = context.lake_folder()?;
     let Some((api, record)) = connect::answering(context, &lake).await else {

@@ -1,4 +1,4 @@
-//! `headwater sql`: a SQL shell on a terminal; without one, runs the statements of standard input.
+//! `headwater sql`: a SQL shell, or without a terminal the statements of standard input.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -25,11 +25,11 @@ use crate::terminal::Tone;
 /// The name of the history file in the state folder.
 const HISTORY_FILE: &str = "sql_history";
 
-/// The maximum depth of files that include files.
+/// The maximum nesting depth of included files.
 const INCLUDE_DEPTH_MAX: usize = 16;
 
-/// Runs `headwater sql`. On a terminal the shell continues after an error; otherwise it ends at the
-/// first error.
+/// Runs `headwater sql`. On a terminal, the shell continues after an error; otherwise it ends at
+/// the first error.
 pub async fn sql(context: &Context, api: &Api, arguments: Sql) -> Result<()> {
     let names = SharedNames::default();
     let mut input = Input::open(names.clone(), history_file(context))?;
@@ -37,7 +37,7 @@ pub async fn sql(context: &Context, api: &Api, arguments: Sql) -> Result<()> {
     shell.is_interactive = input.is_terminal();
     shell.timing = shell.is_interactive;
     if shell.is_interactive {
-        // Fails early for a ref that does not exist.
+        // Fail early for a ref that does not exist.
         names.set(shell.names().await?);
         context.style.say(context.style.paint(Tone::Faint, "`\\?` for help, Ctrl-D to quit"));
     }
@@ -63,7 +63,7 @@ pub async fn sql(context: &Context, api: &Api, arguments: Sql) -> Result<()> {
             Err(problem) => return Err(problem),
         }
         if std::mem::take(&mut shell.names_changed) && shell.is_interactive {
-            // On an error, completion keeps the old names.
+            // On an error, keep the old names for completion.
             if let Ok(new) = shell.names().await {
                 names.set(new);
             }
@@ -78,7 +78,7 @@ fn history_file(context: &Context) -> Option<std::path::PathBuf> {
     Some(folder.join(HISTORY_FILE))
 }
 
-/// Whether the shell continues after an entry.
+/// The action of the shell after an entry.
 enum ShellAction {
     Continue,
     Quit,
@@ -94,7 +94,7 @@ struct Shell<'a> {
     limit: u64,
     timing: bool,
     is_interactive: bool,
-    /// Whether a statement may have changed the names for completion.
+    /// True if a statement may have changed the names for completion.
     names_changed: bool,
 }
 
@@ -184,7 +184,7 @@ impl<'a> Shell<'a> {
         Ok(())
     }
 
-    /// Runs the entries of a file; `\\q` in it ends the file.
+    /// Runs the entries of a file. `\\q` in the file ends only the file.
     async fn include(&mut self, file: &std::path::Path, depth: usize) -> Result<ShellAction> {
         if depth == INCLUDE_DEPTH_MAX {
             return Err(error::invalid(format!("`{}` includes itself", file.display())));
@@ -200,7 +200,7 @@ impl<'a> Shell<'a> {
         Ok(ShellAction::Continue)
     }
 
-    /// Prints a list by running the command for it.
+    /// Prints a list by running the command for the list.
     async fn list(&self, listing: Backslash) -> Result<()> {
         let at = || RefArgument { reference: Some(self.reference.clone()) };
         let tables = || TableLs { at: at(), namespace: self.namespace.clone() };
@@ -244,7 +244,7 @@ fn format(name: &str) -> Result<OutputFormat> {
     })
 }
 
-/// Returns whether a statement may change the names of tables, columns and branches.
+/// Returns true if a statement may change the names of tables, columns and branches.
 fn changes_names(sql: &str) -> bool {
     let first = sql.split_whitespace().next().unwrap_or_default();
     ["create", "drop", "alter"].iter().any(|word| first.eq_ignore_ascii_case(word))

@@ -12,7 +12,7 @@ use crate::lake::{Lake, RemoteLake};
 use crate::output;
 use crate::terminal::Tone;
 
-/// Runs `headwater status`; starts no server.
+/// Runs `headwater status`. Starts no server.
 pub async fn status(context: &Context) -> Result<()> {
     let lake = match context.lake()? {
         Lake::Folder(lake) => lake,

@@ -162,8 +162,8 @@ async fn import(context: &Context, api: &Api, arguments: TableImport) -> Result<
     Ok(())
 }
 
-/// Uploads local files to a server on another machine. Returns the sources with their paths on that
-/// machine; URLs are unchanged.
+/// Uploads local files to a server on another machine. Returns the sources, with local paths
+/// replaced by the paths on that machine. URLs are unchanged.
 async fn uploaded(context: &Context, api: &Api, sources: &[String]) -> Result<Vec<String>> {
     let mut there = Vec::with_capacity(sources.len());
     for source in sources {
@@ -251,7 +251,7 @@ fn print_plan(context: &Context, plan: &ImportPlan) {
     }
 }
 
-/// Prints the hint for a column that was inferred as text.
+/// Prints the hint for a column if it has one, such as for a column inferred as text.
 fn print_hint(column: &ImportColumn, print: impl Fn(String)) {
     if let Some(hint) = &column.hint {
         print(format!("column `{}` is {}: {}", column.name, column.data_type, column.reason));

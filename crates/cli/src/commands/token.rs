@@ -49,7 +49,7 @@ fn parse_permission(text: &str) -> Result<Permission> {
     Ok(Permission { actions, object })
 }
 
-/// Parses a duration from now, or a time.
+/// Parses a time, or a duration from now.
 fn parse_expiry(text: &str) -> Result<Timestamp> {
     if let Ok(time) = DateTime::parse_from_rfc3339(text) {
         return Ok(time.to_utc());
@@ -87,7 +87,7 @@ async fn list(context: &Context, api: &Api, user: Option<&str>) -> Result<()> {
     Ok(())
 }
 
-/// Prints only the secret on standard output, so that a program can store it.
+/// Prints only the secret to standard output, so that a program can store it.
 fn show(context: &Context, created: &CreatedToken) {
     if answer::is_printed(context, created) {
         return;

@@ -1,7 +1,7 @@
 //! Random calls of every registered function with extreme arguments, based on its example
 //! signatures.
 
-/// Functions and their argument types; the engine's tests keep the list complete.
+/// Functions and their argument types. The engine's tests check that the list is complete.
 const FUNCTIONS: &str = include_str!("../../../../tests/functions.txt");
 
 /// Tables with extreme values.
@@ -142,7 +142,7 @@ const BYTES: &[&str] =
 
 const BOOLS: &[&str] = &["NULL", "true", "false", "t.id > 2"];
 
-/// Excluded functions: non-deterministic ones, and ones that need other statements.
+/// Excluded functions: non-deterministic functions, and functions that need other statements.
 const LEFT_OUT: &[&str] = &["input_file_name", "file_row_index"];
 
 struct Function {
@@ -164,7 +164,7 @@ impl Calls {
         Calls { functions, random: Random(seed ^ 0x5851_F42D_4C95_7F2D), at: 0 }
     }
 
-    /// Returns the number of functions, which are called in turn.
+    /// Returns the number of functions. [`next`](Self::next) calls them in turn.
     pub fn functions(&self) -> usize {
         self.functions.len()
     }
@@ -200,8 +200,8 @@ fn read(line: &'static str) -> Option<Function> {
     (!LEFT_OUT.contains(&name)).then_some(Function { kind, name, examples })
 }
 
-/// Returns arguments with the types of an example; random types without examples, and sometimes
-/// otherwise.
+/// Returns arguments with the types of an example. Returns random types if there are no examples,
+/// and in one of eight calls.
 fn arguments(function: &Function, random: &mut Random) -> Vec<&'static str> {
     let example = &function.examples[random.below(function.examples.len())];
     let unknown = function.examples.iter().all(Vec::is_empty);

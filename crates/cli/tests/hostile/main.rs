@@ -1,4 +1,4 @@
-//! Hostile statements against a real server: its resident memory is bounded, it stays alive, no
+//! Malicious statements against a real server. Its resident memory is bounded, it stays alive, no
 //! error is `internal`, and each response is complete.
 //!
 //! The tests run a few hundred pseudo-random calls with a fixed seed; `cargo xtask soak` runs
@@ -38,7 +38,7 @@ const LARGE: &[&str] = &[
     "SELECT range(DATE '2000-01-31', DATE '2000-01-01', INTERVAL '1' MONTH - INTERVAL '30' DAY)",
 ];
 
-/// Starts a server with 1 GiB, with a table of 1,000 rows and tables of hostile values.
+/// Starts a server with 1 GiB of memory, with a table of 1,000 rows and tables of extreme values.
 fn start_server() -> (Workspace, Server) {
     let workspace = Workspace::new();
     workspace.ok(&["stop"]);

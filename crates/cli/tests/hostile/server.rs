@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use crate::support::{Workspace, until};
 
-/// Maximum resident memory of a server with a limit of 1 GiB, with a margin for delayed accounting,
-/// in bytes.
+/// Maximum resident memory of a server with a limit of 1 GiB, in bytes. Includes a margin for
+/// delayed accounting.
 pub const MEMORY_BYTES_MAX: u64 = (1 << 30) + (512 << 20);
 
 /// Timeout of each read of a response.
@@ -41,7 +41,7 @@ pub struct Server {
     socket: PathBuf,
 }
 
-/// A response, read until the connection closed.
+/// A response, complete after the connection is closed.
 pub struct Reply {
     status: u16,
     complete: bool,
@@ -50,7 +50,7 @@ pub struct Reply {
 
 impl Server {
     pub fn start(workspace: &Workspace, memory: &str) -> Self {
-        // The log is discarded: a pipe that the test does not read would block the server.
+        // Discard the log: a pipe that the test does not read would block the server.
         let mut command =
             workspace.command(&["serve", "--http", "127.0.0.1:0", "--memory", memory]);
         let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn();

@@ -1,5 +1,4 @@
-//! A process and its descendants, as `/proc` shows them, with the kernel resources that can outlive
-//! them.
+//! A process and its descendants in `/proc`, and the kernel resources that can outlive them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -60,8 +59,8 @@ pub fn alive(some: &BTreeSet<Process>) -> bool {
     some.iter().any(|process| all.contains_key(process))
 }
 
-/// Returns the depth of PID namespaces: one more for a zygote than for its server, two more for its
-/// clones.
+/// Returns the depth of PID namespaces. A zygote is one level below its server, and its clones are
+/// two levels below.
 pub fn depth(pid: i32) -> usize {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
@@ -83,7 +82,7 @@ pub struct Held {
 }
 
 impl Held {
-    /// Collects the resources of processes that the test process does not hold.
+    /// Collects the resources of processes, without those that the test process also holds.
     pub fn by(some: impl IntoIterator<Item = i32>) -> Held {
         let mut held = Held::default();
         for pid in some {
@@ -135,7 +134,7 @@ fn link(path: &Path) -> Option<String> {
 }
 
 /// Returns true if a file never had a name: a memfd, a file of an internal mount, or an
-/// `O_TMPFILE`. Removed files, such as a rebuilt program, had one.
+/// `O_TMPFILE`. A deleted file, such as a rebuilt program, is not unnamed.
 fn has_no_name(target: &str) -> bool {
     let Some(path) = target.strip_suffix(" (deleted)") else { return false };
     let last = path.rsplit('/').next().unwrap_or_default();
@@ -147,8 +146,8 @@ fn is_namespace(target: &str) -> bool {
     target.split_once(":[").is_some_and(|(kind, _)| kinds.contains(&kind))
 }
 
-/// Returns the processes started before `time` that still hold any of these resources. Inode
-/// numbers can be reused, but only by later processes.
+/// Returns the processes started before `time` that still hold any of these resources. The time is
+/// needed because later processes can reuse inode numbers.
 pub fn holders(held: &Held, time: u64) -> Vec<i32> {
     let older = processes().into_keys().filter(|(_, started)| *started < time);
     older.map(|(pid, _)| pid).filter(|pid| Held::by([*pid]).overlaps(held)).collect()

@@ -20,7 +20,7 @@ SELECT sum(a.x + p.x) AS n
 FROM d a, d b, d c, d e, d f, d g, d h, d i, d j, d k, d l, d m, d o, d p
 ";
 
-/// A temporary folder; its lake's server is stopped when it is dropped.
+/// A temporary folder. The server of its lake is stopped on drop.
 pub struct Workspace {
     folder: tempfile::TempDir,
 }
@@ -72,7 +72,7 @@ impl Workspace {
         command
     }
 
-    /// Runs a command to its end.
+    /// Runs a command to completion.
     pub fn run(&self, arguments: &[&str]) -> Answer {
         answer(self.command(arguments).output().expect("the command starts"))
     }
@@ -85,8 +85,8 @@ impl Workspace {
         answer.stdout
     }
 
-    /// Runs a command that must fail with this exit code, and returns its standard error with the
-    /// folder's name masked.
+    /// Runs a command that must fail with this exit code. Returns its standard error, with the
+    /// folder's path masked.
     pub fn fails(&self, code: i32, arguments: &[&str]) -> String {
         let answer = self.run(arguments);
         let (out, err) = (&answer.stdout, &answer.stderr);
@@ -133,8 +133,8 @@ impl Workspace {
         assert!(status.expect("kill runs").success());
         until("the server is gone", || {
             let ended = !Path::new(&format!("/proc/{pid}/cmdline")).exists() || zombie(pid);
-            // Its socket accepts connections until its last thread has ended, or until the next
-            // server replaces it.
+            // The socket accepts connections until the server's last thread has ended, or until the
+            // next server replaces the socket.
             let is_next = || self.server().is_some_and(|server| server["pid"] != pid);
             ended && (is_next() || std::os::unix::net::UnixStream::connect(&socket).is_err())
         });

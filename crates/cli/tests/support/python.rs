@@ -1,10 +1,10 @@
-//! Python environments with packages of PyPI, which all test programs share.
+//! Python environments with packages of PyPI, shared by all test programs.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Returns the interpreter of an environment with packages, created once.
+/// Returns the interpreter of an environment with packages. Creates the environment on first use.
 pub fn with_packages(name: &str, packages: &[&str]) -> PathBuf {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     // Each test is a separate process; the first one creates the environment.

@@ -13,7 +13,7 @@ pub struct Terminal {
     pub columns: u16,
     /// An environment variable, as `NAME=VALUE`.
     pub variable: &'static str,
-    /// Output to wait for, and the keys that are then typed, in order.
+    /// Pairs of expected output and the keys to type after it, in order.
     pub typed: &'static [(&'static str, &'static str)],
 }
 
@@ -61,7 +61,7 @@ impl Workspace {
     }
 }
 
-/// Returns the lines that remain on the screen, without colours and overwritten text.
+/// Returns the lines that remain on the screen, without colours and without overwritten text.
 pub fn lines(text: &str) -> Vec<String> {
     let plain = without_escapes(text);
     let last = |line: &str| line.rsplit('\r').next().unwrap_or_default().trim_end().to_owned();

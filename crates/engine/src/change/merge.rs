@@ -29,7 +29,8 @@ impl Session {
         let target = self.begin_change(&table, &actions).await?;
         let columns = target.columns(alias)?;
         let values = Values::of(&clauses, &columns)?;
-        // The values follow the file and the row, and the mark of rows from the source.
+        // The first columns of the query are the file, the row and, if needed, the marker of rows
+        // from the source. The values follow.
         let first = 2 + usize::from(marked);
         exact_columns(source.query_mut(), |index| {
             index.checked_sub(first).is_some_and(|place| values.is_decimal(place, &columns))
@@ -51,7 +52,7 @@ impl Session {
     }
 }
 
-/// Source of a column of a new row.
+/// Origin of the value of a column in a new row.
 #[derive(Debug, Clone, Copy)]
 enum From {
     /// Expression of the clause, by its index among the expressions of all clauses.

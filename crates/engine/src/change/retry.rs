@@ -12,7 +12,7 @@ use crate::statement_result::StatementResult;
 pub(super) const ATTEMPTS_MAX: usize = 4;
 
 impl Session {
-    /// Runs a change; retries it on the new table state if a concurrent commit changed the same
+    /// Runs a change. Retries it on the new table state if a concurrent commit changed the same
     /// rows.
     pub(crate) async fn in_turn<F>(&self, change: impl Fn() -> F) -> Result<StatementResult>
     where

@@ -28,7 +28,7 @@ use crate::session::{Session, StatementContext};
 use crate::statement_result::StatementResult;
 use crate::write::{FirstError, first};
 
-/// The kind of a change, without its query.
+/// Properties of a change other than its query.
 pub(super) struct Kind {
     /// Commit message.
     pub message: String,
@@ -107,7 +107,7 @@ impl Session {
         Ok(self.engine.lake().tables().deletes().live_rows(files).await?)
     }
 
-    /// Removes files with remaining rows from `places`, and returns them with their deleted rows.
+    /// Removes files that keep some rows from `places`, and returns them with their deleted rows.
     async fn split_off_deletes(
         &self,
         target: &Target,
@@ -124,8 +124,7 @@ impl Session {
         Ok(deletes)
     }
 
-    /// Streams the remaining rows of rewritten files. Reads them only after all positions are
-    /// known.
+    /// Streams the remaining rows of rewritten files, after all positions are known.
     fn rest(&self, target: &Target, places: Arc<Mutex<RowPositions>>) -> BatchStream {
         let tables = self.engine.lake().tables().clone();
         let (table, plan) = (target.table.clone(), target.plan.clone());

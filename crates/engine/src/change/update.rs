@@ -25,7 +25,7 @@ impl Session {
         let defaults: Vec<bool> = assigned.iter().map(|column| column.default).collect();
         let assigned = columns.find_all(&assigned)?;
         let assigned: Vec<_> = assigned.into_iter().zip(defaults).collect();
-        // The values follow the file and the row.
+        // The first two columns of the query are the file and the row. The values follow.
         exact_columns(source.query_mut(), |index| {
             let column = index.checked_sub(2).and_then(|index| assigned.get(index));
             let column = column.and_then(|(column, _)| columns.schema.fields().get(*column));

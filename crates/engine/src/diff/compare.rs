@@ -80,8 +80,7 @@ impl Engine {
         let changes = self.lake().catalog().diff(from.commit(), to.commit()).await?;
         let loaded = stream::iter(changes).map(|change| self.load_change((&from, &to), change));
         let mut loaded = std::pin::pin!(loaded.buffered(TABLES_AT_ONCE));
-        // Rows are compared one table at a time; the tables share the response's byte limit in this
-        // order.
+        // Tables are compared one at a time, and share the response's byte limit in this order.
         let (mut tables, mut bytes_left) = (Vec::new(), ANSWER_BYTES_MAX);
         while let Some(change) = loaded.try_next().await? {
             tables.push(match change {

@@ -1,8 +1,8 @@
 //! Compares two states of the lake or of one table, down to the rows.
 //!
-//! Metadata is used where it suffices; only files that exist on one side are read. Their encoded
-//! rows are counted per side and compared by the query engine, within a statement's memory, with
-//! spilling. Rows that were only rewritten do not differ.
+//! Tables are compared by metadata where possible; only files that exist on one side are read. The
+//! query engine counts and compares their encoded rows within a statement's memory limit, with
+//! spilling. Rows that were only rewritten do not count as differences.
 
 mod columns;
 mod compare;

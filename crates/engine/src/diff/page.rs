@@ -14,7 +14,7 @@ use super::pairing::{Change, Entry};
 /// Maximum encoded bytes of rows in one page; the JSON is a few times larger.
 pub(super) const PAGE_BYTES_MAX: usize = 8 << 20;
 
-/// Limits on a batch of changed rows whose columns are compared: their number, and their bytes.
+/// Maximum number and bytes of changed rows in one batch of column comparisons.
 const LOOKED_AT_ROWS: usize = 1024;
 const LOOKED_AT_BYTES: usize = 4 << 20;
 
@@ -178,8 +178,8 @@ impl<'a> PageCollector<'a> {
         Ok(rows.collect())
     }
 
-    /// Returns the rows of one side as JSON. `rest` has one value for each row of the page: `None`
-    /// where the side lacks the row.
+    /// Returns the rows of one side as JSON. `rest` has one entry for each row of the page: `None`
+    /// if the side lacks the row.
     fn json<'b>(
         &self,
         rest: impl Iterator<Item = Option<&'b [u8]>>,

@@ -1,4 +1,4 @@
-//! Pairs rows by key: one removed and one added row of a key are a changed row.
+//! Pairs rows by key: a removed and an added row with the same key become one changed row.
 //!
 //! Rows arrive in key order, removed rows before added ones, so at most two rows are buffered.
 
@@ -9,7 +9,7 @@ use super::encode::has_null;
 pub(super) struct Entry {
     /// Encoded key, or the whole row if there is no key.
     pub key: Vec<u8>,
-    /// Encoded other columns.
+    /// Encoded columns that are not part of the key.
     pub rest: Vec<u8>,
     /// Count on the second side minus the count on the first.
     pub more: i64,

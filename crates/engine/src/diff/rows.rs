@@ -29,7 +29,7 @@ const KEY: &str = "key";
 const REST: &str = "rest";
 const MORE: &str = "more";
 
-/// Maximum number of rows up to which a page is computed by a top-k in memory, without a full sort.
+/// Maximum number of rows for which a page is computed by a top-k in memory instead of a full sort.
 const HELD_ROWS_MAX: usize = 20_000;
 
 /// Page of rows that exist on one side only.
@@ -76,7 +76,7 @@ impl Engine {
     }
 
     /// Returns a page of rows that exist on one side only. The rows are in key order if `ordered`
-    /// is set, or else in any order.
+    /// is set, otherwise in any order.
     pub(super) async fn page_of_one(
         &self,
         compared: &ComparedColumns,
@@ -99,14 +99,14 @@ impl Engine {
         });
         let skipped = if sorts_all { window.skip } else { 0 };
         let mut page = PageCollector::new(compared, PageRange { skip: skipped, ..window });
-        // Rows of one side need no pairing.
+        // No pairing is needed, because the rows come from one side only.
         self.run_diff(plan, (false, true), &mut page, options).await?;
         let failed = |error: ArrowError| self.limits(options.memory_bytes).explain(&error.into());
         let rows = page.rows().map_err(failed)?;
         Ok(OneSidedPage { rows, more: page.has_more(), bytes: page.bytes })
     }
 
-    /// Runs a plan and passes its rows to a page; if `stops` is set, only until the page is full.
+    /// Runs a plan and passes its rows to a page. If `stops` is set, stops when the page is full.
     async fn run_diff(
         &self,
         plan: PlanResult<LogicalPlan>,

@@ -28,7 +28,7 @@ use tokio::sync::OnceCell;
 
 use headwater_sql::change::{FILE, ROW};
 
-/// The deleted rows of one data file, filled at the first read; `None` if none are deleted.
+/// The deleted rows of one data file, loaded at the first read; `None` if no row is deleted.
 type FileDeletions = OnceCell<Option<Arc<Positions>>>;
 
 /// The deleted rows of the data files of one scan, loaded on demand.
@@ -228,7 +228,7 @@ async fn live_rows(
 }
 
 /// Appends one bit per row of one file: true if the row is live. Rows are usually in ascending
-/// order; the iterator restarts if they are not.
+/// order; after a lower row, the iterator starts again at that row.
 fn append(live: &mut BooleanBufferBuilder, gone: &Positions, rows: &[i64]) {
     let mut next = gone.from(rows.first().map_or(0, |row| *row as u64)).peekable();
     let mut last = i64::MIN;

@@ -43,9 +43,9 @@ pub(crate) fn can_match(
 
 /// Returns for each file whether all its rows are known to match the filter.
 ///
-/// The filter is split at `AND`. A condition holds for all rows if, by the bounds, its negation
-/// matches none and it is never null. It is never null if it uses only operators that return null
-/// only for a null operand, and its columns contain no null.
+/// The filter is split at `AND`. By the bounds, a condition holds for all rows if no row can match
+/// its negation and the condition is never null. A condition is never null if its columns contain
+/// no null, and its operators return null only for null operands.
 pub(crate) fn whole_files(
     plan: &ScanPlan,
     schema: &SchemaRef,

@@ -44,7 +44,8 @@ fn expression(filter: &Filter) -> Result<Option<Expr>> {
     Ok(joined(parts.into_iter().flatten().collect(), together))
 }
 
-/// Joins the parts as a balanced tree: the planner is recursive, so expressions must not be deep.
+/// Combines the predicates as a balanced tree. The planner is recursive, so expressions must not be
+/// deep.
 fn joined(mut parts: Vec<Expr>, together: fn(Expr, Expr) -> Expr) -> Option<Expr> {
     if parts.len() <= 1 {
         return parts.pop();

@@ -1,6 +1,6 @@
 //! Converts manifest statistics to DataFusion's: row and null counts, bounds, and byte sizes that
-//! decide the join order. Bounds are exact if they are values that occur. For files with deletes,
-//! no statistics are exact.
+//! decide the join order. A bound is exact if some row has this value. For files with deletes, no
+//! statistics are exact.
 
 use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::datatypes::{DataType, Schema, UInt64Type};
@@ -89,7 +89,7 @@ struct ManifestStatistics {
     min: Option<ArrayRef>,
     max: Option<ArrayRef>,
     nulls: Option<ArrayRef>,
-    /// True for each file whose bounds are values that occur.
+    /// True for each file with exact bounds: some rows have these values.
     exact: Vec<bool>,
 }
 

@@ -26,8 +26,8 @@ pub(crate) fn plain_schema(schema: &Schema) -> SchemaRef {
     Arc::new(Schema::new_with_metadata(fields, schema.metadata().clone()))
 }
 
-/// Returns the schema without view types and field metadata, as a target for casts: metadata of
-/// nested fields must not make two equal types differ.
+/// Returns the schema without view types and field metadata, as a target for casts. Different
+/// metadata of nested fields would make two equal types differ.
 pub(crate) fn bare_schema(schema: &Schema) -> SchemaRef {
     let fields: Fields = plain_schema(schema).fields().iter().map(bare_field).collect();
     Arc::new(Schema::new(fields))

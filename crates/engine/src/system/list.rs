@@ -15,14 +15,14 @@ pub trait SystemTable: Send + Sync {
     /// Returns the name without the namespace.
     fn name(&self) -> &str;
 
-    /// Returns the action that a reader must be allowed to perform on the table, because rows may
-    /// name objects that a user may not see.
+    /// Returns the action that a reader must be allowed to perform on the table. The check is
+    /// needed because rows may contain names of objects that the reader may not see.
     fn action(&self) -> Action {
         Action::Administer
     }
 
-    /// Returns true if each reader gets only the rows that it may see. Then a reader needs no right
-    /// on the lake.
+    /// Returns true if the table filters its rows by the reader's permissions. The reader then
+    /// needs no permission on the lake.
     fn is_for_all(&self) -> bool {
         false
     }
@@ -30,7 +30,7 @@ pub trait SystemTable: Send + Sync {
     /// Returns the schema.
     fn schema(&self) -> SchemaRef;
 
-    /// Returns the rows that a reader may see; `None`: all rows.
+    /// Returns the rows that a reader may see; all rows if `_access` is `None`.
     async fn visible_batches(
         &self,
         view: &CommitView,

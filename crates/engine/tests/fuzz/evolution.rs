@@ -6,7 +6,7 @@ use crate::random::Random;
 /// A partition field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Part {
-    /// The column itself.
+    /// The untransformed column.
     Same(usize),
     /// A number rounded down to tens, or the first letter of a text.
     Cut(usize),

@@ -23,7 +23,7 @@ pub enum Expr {
     MaxOfSource(usize),
     /// A field of the struct.
     Field(Side, usize),
-    /// The struct itself.
+    /// The whole struct.
     Whole(Side),
     /// A struct of a number and a text.
     Struct(Box<Expr>, Box<Expr>),

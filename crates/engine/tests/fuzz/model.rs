@@ -43,7 +43,7 @@ pub enum Outcome {
     MatchedTwice,
 }
 
-/// The values of columns while an expression is evaluated.
+/// The rows for which an expression is evaluated.
 pub struct Scope<'m> {
     target: Option<&'m Row>,
     source: Option<&'m Row>,

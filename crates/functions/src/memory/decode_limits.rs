@@ -1,9 +1,9 @@
-//! Limits for decoding a table from another process: at most the table's size, or a small multiple
-//! of it if its parts refer to other tables.
+//! Limits for decoding a table from another process. The limit is the table's size, or a small
+//! multiple of it if the table may refer to the files of other tables.
 //!
-//! An Arrow message of a few bytes can refer to the same region of the file a thousand times, or
-//! declare that a dictionary has a million pieces. A decoder would copy and check all of them. So
-//! each message is inspected before it is decoded, and the bytes that it refers to are counted.
+//! An Arrow message of a few bytes can refer to one region of the file a thousand times, or declare
+//! a dictionary with a million pieces. A decoder would copy and check all of them. So each message
+//! is inspected before decoding, and the referenced bytes are counted.
 
 use arrow::datatypes::{DataType, FieldRef, Schema};
 use arrow::error::ArrowError;
@@ -12,14 +12,14 @@ use arrow::ipc::{Message, MetadataVersion, RecordBatch, root_as_message};
 /// The prefix of a message; in old files and streams, the prefix is only the length of the message.
 const MARKER: [u8; 4] = [0xff; 4];
 
-/// Maximum ratio of a table's decoded bytes to its stored bytes: the same bytes may be referenced
-/// several times, for example by a column that occurs twice.
+/// Maximum ratio of a table's decoded bytes to its stored bytes. The ratio exceeds 1 because the
+/// same bytes may be referenced several times, for example by a column that occurs twice.
 const TIMES: u64 = 8;
 
-/// Maximum ratio for texts, which is higher because many rows may share one text.
+/// Maximum ratio for texts. It is higher, because many rows may share one text.
 const TIMES_VIEWED: u64 = 64;
 
-/// Allowance for texts that every table gets, in bytes.
+/// Additional allowance of texts for every table, in bytes.
 const BYTES_MIN: u64 = 1 << 20;
 
 /// Parses a message with its prefix.
@@ -32,9 +32,9 @@ pub(super) fn message(metadata: &[u8]) -> Result<Message<'_>, ArrowError> {
 /// The remaining allowance for decoding a table.
 #[derive(Debug)]
 pub(super) struct DecodeBudget {
-    /// Bytes of regions that may still be referenced.
+    /// Remaining allowance of referenced bytes.
     named: u64,
-    /// Bytes of texts that views may still reference.
+    /// Remaining allowance of texts that views reference, in bytes.
     viewed: u64,
 }
 
@@ -45,12 +45,12 @@ impl DecodeBudget {
         DecodeBudget { named: bytes, viewed }
     }
 
-    /// Returns the allowance for a table that the server wrote, which is unlimited.
+    /// Returns the unlimited allowance, for tables that the server wrote.
     pub(super) fn of_our_own() -> Self {
         DecodeBudget { named: u64::MAX, viewed: u64::MAX }
     }
 
-    /// Returns the allowance of a table that may refer to other tables.
+    /// Returns the allowance for a table that may refer to other tables.
     pub(super) fn of_pieces(bytes: u64) -> Self {
         DecodeBudget { named: bytes.saturating_mul(TIMES), ..DecodeBudget::of(bytes) }
     }
@@ -86,8 +86,8 @@ impl DecodeBudget {
             return Ok(());
         }
         let schema = schema.ok_or_else(malformed)?;
-        // In older versions, messages have no views, and their unions have an additional buffer,
-        // which the walk does not expect.
+        // Older versions have no views in messages, and their unions have an additional buffer,
+        // which this code does not expect.
         if message.version() != MetadataVersion::V5 {
             return Err(refused("has an older format version than its content needs"));
         }
@@ -132,7 +132,7 @@ impl DecodeBudget {
     }
 }
 
-/// A walk over the buffers of a batch by type, which inspects views.
+/// An iterator over the buffers of a batch by type, which inspects views.
 struct BufferWalk<'a, 'b> {
     allowance: &'a mut DecodeBudget,
     batch: RecordBatch<'b>,
@@ -169,7 +169,7 @@ impl BufferWalk<'_, '_> {
         children.into_iter().try_for_each(|child| self.pass(child.data_type()))
     }
 
-    /// Every view is counted, even if all of them refer to the same text.
+    /// Counts every view, even if all views refer to the same text.
     fn pass_views(&mut self) -> Result<(), ArrowError> {
         const VIEW_BYTES: usize = 16;
         let more = self.batch.variadicBufferCounts().ok_or_else(malformed)?;

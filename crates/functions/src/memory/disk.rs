@@ -1,8 +1,8 @@
 //! An unnamed file on disk that contains a table. It is deleted when its last descriptor is closed.
 //!
 //! Such a file cannot be sealed. Functions receive a read-only descriptor of a file that only its
-//! owner may write. A function that runs as the same user may reopen it for writing. So the server
-//! never maps the file: for each read, it copies a block into memory and checks it.
+//! owner may write. A function that runs as the same user can reopen it for writing. So the server
+//! never maps the file: each read copies a block into memory and checks the copy.
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
@@ -17,7 +17,7 @@ use uuid::Uuid;
 use super::ipc::Source;
 use super::quota::QuotaPart;
 
-/// A complete, read-only file.
+/// A read-only file with a complete table.
 #[derive(Debug)]
 pub(crate) struct DiskFile {
     file: File,
@@ -25,7 +25,7 @@ pub(crate) struct DiskFile {
     _taken: QuotaPart,
 }
 
-/// Creates a file in a folder. Returns a writable and a read-only handle. It has no name.
+/// Creates an unnamed file in a folder. Returns a writable and a read-only handle.
 pub(super) fn create(folder: &Path) -> io::Result<(File, File)> {
     DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
     let path = folder.join(format!("rows-{}", Uuid::new_v4().simple()));

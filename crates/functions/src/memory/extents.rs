@@ -1,5 +1,5 @@
-//! The location of a table's bytes: in one file, or in pieces of several files, some of which
-//! belong to other tables.
+//! The location of a table's bytes: one file, or pieces of several files, some of which belong to
+//! other tables.
 
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt;
@@ -17,15 +17,15 @@ use crate::{Error, Result};
 /// Unit of file mappings, in bytes.
 const PAGE: u64 = 4096;
 
-/// Maximum number of pieces of a table: each is a mapping, of which a process can have about
-/// 65,000.
+/// Maximum number of pieces of a table. Each piece is a mapping, and the kernel limits a process to
+/// about 65,000 mappings.
 const EXTENTS_MAX: usize = 1_000;
 
-/// Maximum number of mappings for all tables; beyond it, the pieces of a table are copied to one
-/// file. The kernel limits a process to about 65,000 mappings.
+/// Maximum number of mappings for all tables. Beyond it, the pieces of a table are copied to one
+/// file, because the kernel limits a process to about 65,000 mappings.
 const MAPPINGS_MAX: usize = 20_000;
 
-/// Maximum number of unused address bytes between two pieces.
+/// Maximum size of the unused address range between two pieces, in bytes.
 const IDLE_BYTES_MAX: u64 = 4 << 20;
 
 /// A range of a table's bytes, and its location in a file.
@@ -47,7 +47,7 @@ impl From<Extent> for (u64, u64, usize, u64) {
 /// A file that is passed to a worker with a table.
 #[derive(Debug, Clone)]
 pub(crate) enum WorkerFile {
-    /// A file in memory; the result may refer to it.
+    /// A file in memory, to which the result may refer.
     Memory(MemoryFile),
     /// A file on disk.
     Disk(Arc<DiskFile>),
@@ -65,7 +65,7 @@ impl WorkerFile {
         }
     }
 
-    /// Returns the index of a file in a worker's list of files, and adds the file if it is missing.
+    /// Returns the index of a file in a worker's list of files. Adds a missing file to the list.
     pub(super) fn number(self, files: &mut Vec<WorkerFile>) -> usize {
         let same = |other: &WorkerFile| match (&self, other) {
             (WorkerFile::Memory(one), WorkerFile::Memory(other)) => one.is(other),
@@ -79,8 +79,8 @@ impl WorkerFile {
     }
 }
 
-/// The layout of a result, as its worker describes it: for each piece, the offset, length, file and
-/// offset in the file. Each file is one of those that the worker received, or the one that it
+/// The layout of a result, as its worker describes it. Each piece has an offset, a length, a file
+/// and an offset in the file. Each file is a file that the worker received, or the file that it
 /// wrote.
 #[derive(Debug, Deserialize)]
 pub(super) struct LayoutMessage {
@@ -144,7 +144,7 @@ impl Extents {
             let Some(until) = until.filter(|_| length > 0 && aligned && within && at >= end) else {
                 return Err(wrong("its extents are not adjacent"));
             };
-            // Reading a hole would allocate memory for it, so reject it.
+            // Reject holes, because reading a hole would allocate memory for it.
             if !file.has(start, length) {
                 return Err(wrong("a piece has holes"));
             }
@@ -195,7 +195,8 @@ impl Extents {
         &self.extents
     }
 
-    /// Maps the table into memory. It is copied to one file first if there are too many mappings.
+    /// Maps the table into memory. If there are too many mappings, copies the table to one file
+    /// first.
     pub(super) fn mapped(self) -> Result<(Extents, Arc<Mapping>)> {
         let pieces = if Mapping::count() + self.extents.len() > MAPPINGS_MAX {
             self.gathered()?
@@ -224,7 +225,7 @@ impl Extents {
                 done += read as u64;
             }
         }
-        // The file is sparse, because the holes between pieces are never referenced.
+        // The file is sparse, because nothing refers to the gaps between pieces.
         let file = MemoryFile::seal_sparse(gathered.into())?;
         Ok(Extents { written: self.bytes(), ..Extents::whole(file) })
     }

@@ -1,5 +1,5 @@
-//! A memory file: an anonymous file in memory that is passed between processes as a descriptor.
-//! Before it is sealed it is an ordinary [`File`]; sealing makes it immutable.
+//! A memory file: an anonymous file in memory that is passed between processes as a descriptor. An
+//! unsealed file is an ordinary [`File`]; sealing makes it immutable.
 
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -29,7 +29,7 @@ struct Inner {
     descriptor: OwnedFd,
     bytes: u64,
     held: u64,
-    /// The part of a quota that the file uses, once it is charged.
+    /// The quota used by the file; unset until the file is charged.
     taken: OnceLock<QuotaPart>,
 }
 
@@ -50,8 +50,8 @@ impl MemoryFile {
         Self::seal(file.into())
     }
 
-    /// Seals a file, which may come from another process. Errors: it is not a memory file, it is
-    /// mapped for writing, or it declares more bytes than it has.
+    /// Seals a file, which may come from another process. Errors: the file is not a memory file, is
+    /// mapped for writing, or declares more bytes than it has.
     pub(crate) fn seal(descriptor: OwnedFd) -> Result<Self> {
         let found = rustix::fs::fcntl_get_seals(&descriptor)
             .map_err(|errno| Error::io("seal a memory file")(errno.into()))?;
@@ -71,8 +71,8 @@ impl MemoryFile {
         Self::measured(descriptor)
     }
 
-    /// Opens a file of [`HugePageFs`](super::HugePageFs) by its descriptor for reading. Errors: it
-    /// can still be written to, or it declares more bytes than it has.
+    /// Opens a file of [`HugePageFs`](super::HugePageFs) by its descriptor for reading. Errors: the
+    /// file is still writable, or declares more bytes than it has.
     pub(crate) fn freeze(descriptor: OwnedFd) -> Result<Self> {
         let written = has_writers(descriptor.as_fd()).map_err(Error::io("take over a file"))?;
         if written {
@@ -85,7 +85,7 @@ impl MemoryFile {
     }
 
     fn measured(descriptor: OwnedFd) -> Result<Self> {
-        // Files of hugetlbfs have different mapping rules, so they are rejected.
+        // Reject files of hugetlbfs, which have different mapping rules.
         let kind = rustix::fs::fstatfs(&descriptor)
             .map_err(|errno| Error::io("measure a memory file")(errno.into()))?;
         if kind.f_type != TMPFS {
@@ -101,7 +101,7 @@ impl MemoryFile {
     }
 
     fn refuse_holes(bytes: u64, held: u64) -> Result<()> {
-        // Reading a hole would allocate memory for it, so reject it.
+        // Reject holes, because reading a hole would allocate memory for it.
         if bytes > held.saturating_add(1 << 21) {
             let source = std::io::Error::other(format!("it claims {bytes} bytes and holds {held}"));
             return Err(Error::Io { what: "accept a memory file with holes".to_owned(), source });
@@ -130,7 +130,7 @@ impl MemoryFile {
         self.0.descriptor.as_fd()
     }
 
-    /// Returns true if both are the same file.
+    /// Returns true if both handles refer to the same file.
     pub(super) fn is(&self, other: &MemoryFile) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
     }
@@ -141,14 +141,14 @@ impl MemoryFile {
         hole.is_ok_and(|hole| hole >= start.saturating_add(bytes))
     }
 
-    /// Returns the part of a quota that the file uses; `None` if it is not charged.
+    /// Returns the quota used by the file; `None` if the file is not charged.
     pub(super) fn taken(&self) -> Option<&QuotaPart> {
         self.0.taken.get()
     }
 
-    /// Charges the file to a part of a quota.
+    /// Charges the file to a quota.
     pub(super) fn take(&self, taken: QuotaPart) {
-        // If another caller has set it first, this part of the quota is released.
+        // If another caller has set it first, release this charge.
         let _ = self.0.taken.set(taken);
     }
 }

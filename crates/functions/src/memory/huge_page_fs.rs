@@ -1,10 +1,10 @@
 //! A file system for results of functions: in memory, private to the server, with huge pages. In
 //! contrast, memory files have huge pages only if the host is configured for them.
 //!
-//! Its files have no names and cannot be sealed. A file is created for one call, whose process
-//! receives the only writable descriptor; the server keeps a read-only one. The server accepts the
-//! file when no process can write to it or reopen it for writing: only its owner may open it, and
-//! only for reading.
+//! Its files have no names and cannot be sealed. Each file is created for one call. The call's
+//! process receives the only writable descriptor, and the server keeps a read-only one. The server
+//! accepts a file only if no process can write to it. The file mode lets only the owner open it,
+//! and only for reading, so it cannot be reopened for writing.
 
 use std::fs::File;
 use std::io;
@@ -16,7 +16,7 @@ use super::write_check::has_writers;
 use crate::Result;
 use crate::memory::MemoryFile;
 
-/// A mount without a path, which is removed when its last file is closed.
+/// A mount without a path. The kernel removes it when its last file is closed.
 #[derive(Debug)]
 pub(crate) struct HugePageFs(OwnedFd);
 
@@ -49,12 +49,12 @@ impl HugePageFs {
     }
 }
 
-/// The read-only handle of the file for the result of a call, once it is created.
+/// The read-only handle of a call's result file; unset until the file is created.
 #[derive(Debug, Default)]
 pub(crate) struct ResultFile(Option<OwnedFd>);
 
 impl ResultFile {
-    /// Creates the file, open for writing; `None` if the call already has one.
+    /// Creates the file and returns its writable handle; `None` if the call already has a file.
     pub(crate) fn file(&mut self, pages: &HugePageFs) -> io::Result<Option<File>> {
         if self.0.is_some() {
             return Ok(None);
@@ -64,7 +64,7 @@ impl ResultFile {
         Ok(Some(written))
     }
 
-    /// Accepts the file that contains the result table.
+    /// Accepts the file as the file of the result table.
     pub(super) fn take_file(&mut self) -> Result<Option<MemoryFile>> {
         self.0.take().map(MemoryFile::freeze).transpose()
     }

@@ -1,5 +1,5 @@
 //! The Arrow IPC file format, read from bytes of another process. Every offset and text is checked,
-//! so that hostile bytes can cause nothing worse than an error.
+//! so that malicious bytes cause at most an error.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -110,8 +110,8 @@ impl Layout {
     }
 }
 
-/// Converts a panic in Arrow into an error. No panic is known after the validation, but an unknown
-/// one must not end the process.
+/// Converts a panic in Arrow into an error. The validation prevents all known panics; an unknown
+/// panic must not end the process.
 fn guarded<T>(read: impl FnOnce() -> Result<T, ArrowError>) -> Result<T, ArrowError> {
     std::panic::catch_unwind(AssertUnwindSafe(read))
         .unwrap_or_else(|_| Err(ArrowError::IpcError("the file is malformed".to_owned())))
@@ -145,7 +145,7 @@ fn layout(source: &impl Source) -> Result<Layout, ArrowError> {
     Ok(layout)
 }
 
-/// Returns the bytes of a block, metadata and body, after inspecting them.
+/// Inspects a block, and returns the bytes of its metadata and body.
 fn bytes_of(
     (source, shape): (&impl Source, &TableTypes),
     block: &Block,

@@ -2,8 +2,8 @@
 //! memory that a function reads.
 //!
 //! Queries return small batches, which fit into processor caches. A function needs large batches,
-//! because each of its operations is executed once per batch. Only types with a fixed number of
-//! buffers are supported.
+//! because it executes each operation once per batch. Only types with a fixed number of buffers are
+//! supported.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ use arrow::ipc::{
 use arrow::util::bit_util::ceil;
 use flatbuffers::FlatBufferBuilder;
 
-/// Alignment of buffers in bytes; some libraries copy buffers that are less aligned.
+/// Alignment of buffers in bytes. Some libraries copy buffers with a smaller alignment.
 const GRAIN: usize = 64;
 
 /// A message to write: its head, and the parts of its body.
@@ -28,7 +28,7 @@ pub(crate) struct IpcMessage {
     body: usize,
 }
 
-/// One part of the body, and the source of its bytes.
+/// A part of the body, and the source of its bytes.
 #[derive(Debug)]
 enum BodySource {
     /// Copied bytes.
@@ -73,7 +73,7 @@ pub(crate) fn bytes_of(batch: &RecordBatch) -> Result<usize, ArrowError> {
 }
 
 impl IpcMessage {
-    /// Combines batches that have the same schema. Nothing is copied yet.
+    /// Combines batches of the same schema. Copies nothing yet.
     pub(crate) fn new(batches: &[RecordBatch]) -> Result<IpcMessage, ArrowError> {
         let mut plan = BodyLayout::default();
         let columns = batches.first().map_or(0, RecordBatch::num_columns);
@@ -91,7 +91,7 @@ impl IpcMessage {
         self.head.len() + self.body
     }
 
-    /// Writes the message to memory of sufficient size. The padding between buffers is not written.
+    /// Writes the message to memory of sufficient size. Does not write the padding between buffers.
     pub(crate) fn write(&self, to: &mut [u8]) {
         let (head, body) = to.split_at_mut(self.head.len());
         head.copy_from_slice(&self.head);
@@ -128,7 +128,7 @@ impl BodySource {
     }
 }
 
-/// Reads an offset of four or eight bytes, which is never negative.
+/// Reads a non-negative offset of four or eight bytes.
 fn read<const WIDTH: usize>(bytes: &[u8]) -> i64 {
     let mut wide = [0; 8];
     wide[..WIDTH].copy_from_slice(&bytes[..WIDTH]);
@@ -230,7 +230,7 @@ impl BodyLayout {
         self.bits(arrays, rows, |array| Some(bits(array.nulls()?.inner())));
     }
 
-    /// Adds a bitmap; an array without one counts as all ones.
+    /// Adds a bitmap. An array without a bitmap counts as all ones.
     fn bits(
         &mut self,
         arrays: &[ArrayRef],
@@ -370,7 +370,7 @@ mod tests {
 
     use super::*;
 
-    /// Decodes a message as its receiver does.
+    /// Decodes a message in the same way as its receiver.
     fn read_back(schema: &Arc<Schema>, batches: &[RecordBatch]) -> RecordBatch {
         let gathered = IpcMessage::new(batches).unwrap();
         let mut message = vec![0xa5; gathered.bytes()];

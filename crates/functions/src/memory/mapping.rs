@@ -13,12 +13,12 @@ use rustix::mm::{MapFlags, ProtFlags};
 
 use super::extents::Extent;
 
-/// A read-only mapping, which ends with its last buffer.
+/// A read-only mapping. It is unmapped when its last buffer is dropped.
 #[derive(Debug)]
 pub(crate) struct Mapping {
     start: NonNull<u8>,
     bytes: usize,
-    /// Number of kernel mappings that it consists of.
+    /// Number of kernel mappings of this mapping.
     parts: usize,
 }
 
@@ -31,8 +31,8 @@ unsafe impl Send for Mapping {}
 unsafe impl Sync for Mapping {}
 
 impl Mapping {
-    /// Maps `bytes` bytes. The extents are in immutable files that cannot be truncated, as the
-    /// caller guarantees; all other bytes are zero.
+    /// Maps `bytes` bytes. The caller guarantees that the extents are in immutable files that
+    /// cannot be truncated. All other bytes are zero.
     pub(super) fn of_frozen<'a>(
         bytes: usize,
         extents: impl ExactSizeIterator<Item = (BorrowedFd<'a>, Extent)>,
@@ -49,13 +49,13 @@ impl Mapping {
             PARTS.fetch_add(1, Ordering::Relaxed);
             return Ok(Mapping { start, bytes, parts: 1 });
         }
-        // SAFETY: a fresh mapping at an address of the kernel's choice touches no other memory.
+        // SAFETY: a new mapping at an address of the kernel's choice touches no other memory.
         let start = unsafe {
             let flags = MapFlags::PRIVATE | MapFlags::NORESERVE;
             rustix::mm::mmap_anonymous(std::ptr::null_mut(), bytes, ProtFlags::READ, flags)?
         };
         let start = NonNull::new(start.cast()).ok_or(std::io::ErrorKind::InvalidData)?;
-        // The range between two pieces is also a mapping, without a file.
+        // The gap between two pieces is also a mapping, without a file.
         let parts = 2 * extents.len() + 1;
         PARTS.fetch_add(parts, Ordering::Relaxed);
         let mapping = Mapping { start, bytes, parts };
@@ -76,8 +76,9 @@ impl Mapping {
 
     /// Returns the mapping as an Arrow buffer that keeps it alive.
     pub(crate) fn buffer(self: &Arc<Self>) -> Buffer {
-        // SAFETY: `start` is valid for `bytes` bytes as long as the mapping lives, which the buffer
-        // holds; the files are frozen, so the bytes cannot change and the pages cannot vanish.
+        // SAFETY: `start` is valid for `bytes` bytes during the lifetime of the mapping, which the
+        // buffer holds. The files are frozen, so the bytes cannot change and the pages cannot be
+        // removed.
         unsafe { Buffer::from_custom_allocation(self.start, self.bytes, self.clone()) }
     }
 }
@@ -94,15 +95,15 @@ impl Drop for Mapping {
     }
 }
 
-/// Maps a part of a file: at an address within a mapping of the caller, or at one of the kernel's
-/// choice. Private, because kernels before 6.7 reject shared mappings of write-sealed files.
+/// Maps a part of a file: at an address within a mapping of the caller, or at an address chosen by
+/// the kernel. Private, because kernels before 6.7 reject shared mappings of write-sealed files.
 fn map(
     at: *mut c_void,
     file: BorrowedFd<'_>,
     extent: Extent,
     flags: MapFlags,
 ) -> std::io::Result<NonNull<u8>> {
-    // SAFETY: a fresh mapping at an address of the kernel's choice touches no other memory, and one
+    // SAFETY: a new mapping at an address of the kernel's choice touches no other memory. A mapping
     // at a fixed address lies within a mapping without a buffer over it.
     let start = unsafe {
         rustix::mm::mmap(at, extent.bytes as usize, ProtFlags::READ, flags, file, extent.start)?

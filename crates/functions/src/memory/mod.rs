@@ -5,9 +5,8 @@
 //! array is created over it.
 //!
 //! Results of functions are in files of [`HugePageFs`] if the host supports them, and may refer to
-//! the files of the inputs: [`Extents`] describes which bytes of a table are in which file. Rows
-//! that are streamed to a function are in a few [`ReusableFile`]s, which only the server writes and
-//! reuses.
+//! the files of the inputs. [`Extents`] maps the bytes of a table to these files. Rows that are
+//! streamed to a function are in a few [`ReusableFile`]s, which only the server writes and reuses.
 //!
 //! A [`TableQuota`] limits the memory of tables. Beyond the limit, tables are stored in unnamed
 //! files on disk, which functions map into memory and the server reads block by block.

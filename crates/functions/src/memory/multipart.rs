@@ -1,4 +1,4 @@
-//! A table in parts, each in its own memory file, which are combined within a quota.
+//! A table received in parts, each in its own memory file. The parts are combined within a quota.
 
 use std::os::fd::OwnedFd;
 
@@ -8,7 +8,7 @@ use arrow::error::ArrowError;
 use super::table::{Writer, aside, finish, writer};
 use crate::{Error, Result, SharedTable, TableQuota};
 
-/// The received parts.
+/// The parts received so far.
 pub(crate) struct MultipartTable {
     room: Option<TableQuota>,
     state: State,
@@ -25,12 +25,12 @@ impl MultipartTable {
         MultipartTable { room, state: State::None }
     }
 
-    /// Returns true if no part was received.
+    /// Returns true if there are no parts yet.
     pub(crate) fn any(&self) -> bool {
         !matches!(self.state, State::None)
     }
 
-    /// Adds a part that another process wrote; false if no more parts are accepted.
+    /// Adds a part that another process wrote. Returns false if no more parts are accepted.
     pub(crate) async fn add(&mut self, file: Option<OwnedFd>) -> bool {
         let state = std::mem::replace(&mut self.state, State::Failed(None));
         if matches!(state, State::Failed(_)) {
@@ -43,7 +43,7 @@ impl MultipartTable {
         matches!(self.state, State::Some { .. })
     }
 
-    /// Returns the error that prevents the parts from being combined, if any.
+    /// Returns the error, if any, that prevents the combination of the parts.
     pub(crate) fn failure(&mut self) -> Option<Error> {
         match &mut self.state {
             State::Failed(error) => error.take(),

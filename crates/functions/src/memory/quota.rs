@@ -1,5 +1,5 @@
-//! The quota for tables: a number of bytes in memory, shared by all tables, and beyond it a number
-//! of bytes in a folder on disk.
+//! The quota for tables: a number of bytes in memory, shared by all tables, and a number of bytes
+//! in a folder on disk for tables beyond it.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ pub struct TableQuota {
     folder: Arc<Path>,
 }
 
-/// A limit in bytes, and the used part of it.
+/// A limit in bytes, and the used bytes.
 #[derive(Debug)]
 struct Quota {
     bytes_max: u64,
@@ -22,7 +22,7 @@ struct Quota {
     taken_ever: AtomicU64,
 }
 
-/// A part of a quota, which is released when this value is dropped.
+/// A charged amount of a quota, which is released on drop.
 #[derive(Debug)]
 pub(crate) struct QuotaPart {
     quota: Arc<Quota>,
@@ -30,8 +30,8 @@ pub(crate) struct QuotaPart {
 }
 
 impl TableQuota {
-    /// Creates a quota of bytes in memory, and of bytes in a folder, which is created when it is
-    /// first needed. Files in the folder have no names and are deleted when the process ends.
+    /// Creates a quota of bytes in memory, and of bytes in a folder. The folder is created on first
+    /// use. Its files have no names and are deleted when the process ends.
     pub fn new(memory_bytes_max: u64, folder: PathBuf, disk_bytes_max: u64) -> Self {
         TableQuota {
             memory: Arc::new(Quota::new(memory_bytes_max)),
@@ -64,12 +64,12 @@ impl TableQuota {
         TableQuota { memory: Arc::new(Quota::new(0)), ..self.clone() }
     }
 
-    /// Returns an empty part of the memory quota.
+    /// Returns an empty charge on the memory quota.
     pub(super) fn in_memory(&self) -> QuotaPart {
         QuotaPart { quota: Arc::clone(&self.memory), bytes: 0 }
     }
 
-    /// Returns an empty part of the disk quota.
+    /// Returns an empty charge on the disk quota.
     pub(super) fn on_disk(&self) -> QuotaPart {
         QuotaPart { quota: Arc::clone(&self.disk), bytes: 0 }
     }
@@ -82,7 +82,7 @@ impl Quota {
 }
 
 impl QuotaPart {
-    /// Increases this part of the quota; false if the quota is exhausted.
+    /// Increases this charge. Returns false if the quota is exhausted.
     pub(super) fn grow(&mut self, bytes: u64) -> bool {
         let max = self.quota.bytes_max;
         let more = |taken: u64| taken.checked_add(bytes).filter(|sum| *sum <= max);
@@ -94,7 +94,7 @@ impl QuotaPart {
         grown.is_ok()
     }
 
-    /// Increases the part of the disk quota. Errors: `disk_full`.
+    /// Increases this charge on the disk quota. Errors: `disk_full`.
     pub(super) fn grow_on_disk(&mut self, bytes: u64) -> io::Result<()> {
         if self.grow(bytes) {
             return Ok(());

@@ -1,9 +1,9 @@
-//! A reusable file for streamed rows. It is overwritten when the function has released its rows, so
-//! both processes allocate its pages only once.
+//! A reusable file for streamed rows. It is overwritten after the function has released its rows,
+//! so the pages are allocated only once.
 //!
 //! Only this process writes to a file in memory, through a mapping that was created before the file
-//! was sealed. Another holder of the descriptor can neither write to the file, nor map it for
-//! writing, nor change its size. If the memory quota is exhausted, the file is on disk.
+//! was sealed. Other holders of the descriptor cannot write to the file, map it for writing, or
+//! change its size. If the memory quota is exhausted, the file is on disk.
 #![expect(
     unsafe_code,
     reason = "writes to a memory file by a mapping, which its seals leave alone"
@@ -24,11 +24,11 @@ use super::quota::{QuotaPart, TableQuota};
 use crate::memory::MemoryFile;
 use crate::{Error, Result};
 
-/// The seals of a file that can only be changed through a mapping created before them.
+/// The seals of a file. After sealing, only a mapping created before can change the file.
 const SEALS: SealFlags =
     SealFlags::SEAL.union(SealFlags::SHRINK).union(SealFlags::GROW).union(SealFlags::FUTURE_WRITE);
 
-/// Unit in which files grow, in bytes, so that later batches of rows fit.
+/// Unit of file growth in bytes. It leaves space for later, larger batches.
 const STEP: usize = 1 << 20;
 
 /// A file for rows.
@@ -53,7 +53,7 @@ struct WritableMapping {
     bytes: usize,
 }
 
-// SAFETY: the memory never moves and belongs to this value alone; any thread may write to it and
+// SAFETY: the memory never moves and belongs to this value alone. Any thread may write to it and
 // drop it.
 unsafe impl Send for WritableMapping {}
 // SAFETY: a shared reference gives no access to the memory.
@@ -65,7 +65,7 @@ impl WritableMapping {
         file.set_len(bytes as u64)?;
         let file = OwnedFd::from(file);
         let both = ProtFlags::READ.union(ProtFlags::WRITE);
-        // SAFETY: a fresh mapping at an address of the kernel's choice touches no other memory.
+        // SAFETY: a new mapping at an address of the kernel's choice touches no other memory.
         let start = unsafe {
             rustix::mm::mmap(std::ptr::null_mut(), bytes, both, MapFlags::SHARED, &file, 0)?
         };
@@ -76,8 +76,9 @@ impl WritableMapping {
     }
 
     fn bytes_mut(&mut self) -> &mut [u8] {
-        // SAFETY: `start` is valid for `bytes` bytes as long as this lives; the file cannot get
-        // shorter, no other process can write to it, and this process has no other mapping of it.
+        // SAFETY: `start` is valid for `bytes` bytes during the lifetime of this value. The file
+        // cannot get shorter, no other process can write to it, and this process has no other
+        // mapping of it.
         unsafe { std::slice::from_raw_parts_mut(self.start.as_ptr(), self.bytes) }
     }
 }
@@ -117,7 +118,7 @@ impl ReusableFile {
         Ok(ReusableFile { place: Location::Disk(read), bytes, taken: Some(taken) })
     }
 
-    /// Overwrites the rows. The file must have no reader. Returns false if they do not fit.
+    /// Overwrites the rows. The file must have no reader. Returns false if the rows do not fit.
     pub(crate) fn write(&mut self, gathered: &IpcMessage) -> bool {
         match &mut self.place {
             Location::Memory(written) if gathered.bytes() <= written.bytes => {
@@ -128,18 +129,18 @@ impl ReusableFile {
         }
     }
 
-    /// Returns true if rows fit.
+    /// Returns true if the rows fit into the file.
     pub(crate) fn fits(&self, gathered: &IpcMessage) -> bool {
         self.is_memory() && gathered.bytes() <= self.bytes
     }
 
-    /// Drops the file and returns its part of the quota. Used for a file that a process may still
-    /// hold without reporting it.
+    /// Drops the file and returns its charge. Used for files that the function's process may still
+    /// hold.
     pub(crate) fn into_taken(self) -> Option<QuotaPart> {
         self.taken
     }
 
-    /// Returns true if the file is in memory, so that it can be overwritten.
+    /// Returns true if the file is in memory and can therefore be overwritten.
     pub(crate) fn is_memory(&self) -> bool {
         matches!(self.place, Location::Memory(_))
     }

@@ -1,7 +1,7 @@
-//! Validation of Arrow messages from another process before Arrow decodes them. Its decoder panics
-//! if a schema has an unknown type, or if a buffer is shorter than its rows require.
-//! [`TableTypes::of`] validates a schema, [`TableTypes::check`] the head of a message against it.
-//! Arrow's own validation covers the contents of buffers: offsets, texts, keys.
+//! Validation of Arrow messages from another process before Arrow decodes them. Arrow's decoder
+//! panics if a schema has an unknown type, or if a buffer is shorter than its rows require.
+//! [`TableTypes::of`] validates a schema, and [`TableTypes::check`] validates the head of a message
+//! against it. Arrow's own validation covers the contents of buffers: offsets, texts, keys.
 
 use std::collections::HashMap;
 
@@ -13,8 +13,8 @@ use arrow::ipc::{
     Precision, RecordBatch, TimeUnit, Type, UnionMode as IpcUnionMode,
 };
 
-/// Maximum number of rows in a message, so that the row count times the width of a value does not
-/// overflow.
+/// Maximum number of rows in a message. It prevents an overflow of the row count times the width of
+/// a value.
 const ROWS_MAX: i64 = 1 << 32;
 
 /// Maximum nesting depth of types.
@@ -136,7 +136,7 @@ fn check_field(field: Field<'_>, depth: usize, ids: &mut Vec<i64>) -> Result<(),
     all.into_iter().try_for_each(|child| check_field(child, depth + 1, ids))
 }
 
-/// Returns true if Arrow supports the type of a field, apart from its children.
+/// Returns true if Arrow supports the type of a field, without checking its children.
 fn is_known(field: Field<'_>) -> bool {
     match field.type_type() {
         Type::Null
@@ -240,7 +240,7 @@ fn check_batch<'k>(
     if counts == walk.variadic { Ok(()) } else { Err(malformed("texts have too many buffers")) }
 }
 
-/// A walk over the nodes and buffers of a batch by type.
+/// An iterator over the nodes and buffers of a batch by type.
 struct ShapeWalk<'b, 'm> {
     batch: &'b RecordBatch<'m>,
     version: MetadataVersion,
@@ -385,7 +385,7 @@ pub(super) mod tests {
     use super::super::{MemoryFile, SharedTable};
     use super::*;
 
-    /// Records panics of this process until [`assert_none`].
+    /// Starts to record panics of this process, until [`assert_none`].
     pub(crate) fn note_panics() -> Arc<Mutex<Vec<String>>> {
         let seen = Arc::new(Mutex::new(Vec::new()));
         let noted = seen.clone();
@@ -396,7 +396,7 @@ pub(super) mod tests {
         seen
     }
 
-    /// Ends [`note_panics`]; fails if there was a panic.
+    /// Stops the recording that [`note_panics`] started, and fails if it recorded a panic.
     pub(crate) fn assert_none(panics: &Mutex<Vec<String>>) {
         drop(std::panic::take_hook());
         let panics = panics.lock().unwrap();

@@ -1,4 +1,4 @@
-//! A writer for a table's file: in memory within the quota, and on disk beyond it.
+//! A writer for a table's file: in memory within the quota, otherwise on disk.
 
 use std::fs::File;
 use std::io::{self, Write};

@@ -1,4 +1,4 @@
-//! Reads a table from an Arrow IPC stream that a client sent. Every length is checked against the
+//! Reads a table from an Arrow IPC stream of a client. Every length is checked against the
 //! available bytes before memory is allocated.
 
 use std::panic::AssertUnwindSafe;
@@ -47,7 +47,7 @@ impl SharedTable {
             };
             finish(open, rows)
         };
-        // No panic of Arrow is known after the validation, but an unknown one must not end the
+        // The validation prevents all known panics of Arrow; an unknown panic must not end the
         // server.
         std::panic::catch_unwind(AssertUnwindSafe(read))
             .unwrap_or_else(|_| Err(malformed("is malformed").into()))
@@ -58,7 +58,7 @@ fn malformed(what: &str) -> ArrowError {
     ArrowError::IpcError(format!("the stream {what}"))
 }
 
-/// Inspects all messages. Returns the position at which the last one ends.
+/// Inspects all messages. Returns the end position of the last message.
 fn walk(bytes: &[u8]) -> Result<usize, ArrowError> {
     let short = || malformed("ends within a message");
     let number = |at: usize| -> Option<u32> {

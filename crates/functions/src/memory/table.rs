@@ -1,8 +1,8 @@
-//! A table in shared memory: an Arrow IPC file in a sealed memory file, or on disk beyond the
-//! memory quota. The server writes inputs, and an instance writes its result; both are read through
-//! [`SharedTable`]. Record batches of a table in memory refer to the mapping; those of a table on
-//! disk are read from the file each time. A function receives a descriptor in both cases, and maps
-//! it.
+//! A table in shared memory: an Arrow IPC file in a sealed memory file, or on disk if the memory
+//! quota is exhausted. The server writes inputs, and an instance writes its result; both are read
+//! through [`SharedTable`]. Record batches of a table in memory refer to the mapping. Record
+//! batches of a table on disk are read from the file each time. In both cases a function receives a
+//! descriptor, and maps it.
 
 use std::io::BufWriter;
 use std::os::fd::OwnedFd;
@@ -32,8 +32,8 @@ const WRITE_BYTES: usize = 1 << 18;
 /// Number of rows in a batch of a table in memory.
 const BATCH_ROWS_MAX: usize = 1 << 17;
 
-/// A table in an immutable file. Clones share it; its quota is released when the last clone and the
-/// last record batch are dropped.
+/// A table in an immutable file. Clones share the table. Its quota is released when the last clone
+/// and the last record batch are dropped.
 #[derive(Debug, Clone)]
 pub struct SharedTable(Arc<Inner>);
 
@@ -93,13 +93,13 @@ impl SharedTable {
     }
 
     /// Opens a memory file that another process wrote. The size of the file limits the memory for
-    /// reading it.
+    /// decoding it.
     pub(crate) fn open(file: OwnedFd) -> Result<Self> {
         Self::of_another(Extents::whole(MemoryFile::seal(file)?))
     }
 
     /// Opens a table that a worker wrote to its own memory file, or to the file that it received.
-    /// `outline` describes which bytes are in this file, and which are in the files of its inputs.
+    /// `outline` locates the table's bytes in this file and in the files of its inputs.
     pub(crate) fn put_together(
         outline: OwnedFd,
         (own, mut given): (Option<OwnedFd>, ResultFile),
@@ -129,8 +129,8 @@ impl SharedTable {
         Ok(SharedTable(Arc::new(Inner { layout, rows, place })))
     }
 
-    /// Charges a table from another process to a quota. If the quota is exhausted, the table is
-    /// returned as the error. A file with several tables is charged once, until the last of them is
+    /// Charges a table from another process to a quota. If the quota is exhausted, returns the
+    /// table as the error. A file with several tables is charged once, until the last of them is
     /// dropped.
     pub fn claim(self, room: &TableQuota) -> Result<Self, Self> {
         if let Location::Memory { pieces, .. } = &self.0.place {
@@ -149,8 +149,8 @@ impl SharedTable {
         Ok(self)
     }
 
-    /// Charges the table to a quota like [`SharedTable::claim`], or moves it to disk if the quota
-    /// is exhausted.
+    /// Charges the table to a quota like [`SharedTable::claim`]. If the quota is exhausted, moves
+    /// the table to disk.
     pub async fn settle(self, room: &TableQuota) -> Result<Self> {
         match self.claim(room) {
             Ok(table) => Ok(table),
@@ -214,7 +214,7 @@ impl SharedTable {
         self.0.rows
     }
 
-    /// Returns the size of the table in its files, in bytes, including bytes shared with other
+    /// Returns the size of the table in its files, in bytes. Includes bytes shared with other
     /// tables.
     pub fn bytes(&self) -> u64 {
         match &self.0.place {
@@ -223,8 +223,8 @@ impl SharedTable {
         }
     }
 
-    /// Returns the number of bytes that were written for this table; its other bytes are in files
-    /// of other tables.
+    /// Returns the number of bytes written for this table. Its other bytes are in files of other
+    /// tables.
     pub fn bytes_copied(&self) -> u64 {
         match &self.0.place {
             Location::Memory { pieces, .. } => pieces.written(),
@@ -232,8 +232,8 @@ impl SharedTable {
         }
     }
 
-    /// Passes the table's files to a worker, which cannot write to them. Returns the number of
-    /// bytes to map, and their locations.
+    /// Passes the table's files to a worker, read-only. Returns the number of bytes to map, and
+    /// their locations.
     pub(crate) fn give(&self, files: &mut Vec<WorkerFile>) -> (u64, Vec<Extent>) {
         match &self.0.place {
             Location::Memory { pieces, .. } => {
@@ -282,7 +282,7 @@ impl Reader {
 
 /// Splits a batch into pieces that a reader can keep in memory.
 fn sliced(batch: &RecordBatch) -> Vec<RecordBatch> {
-    // Limited, because a batch without values can declare any number of rows at no cost.
+    // Limit the pieces, because a batch without values can declare any number of rows.
     const SLICES_MAX: usize = 1 << 14;
     let rows = batch.num_rows();
     if rows <= BATCH_ROWS_MAX || rows / BATCH_ROWS_MAX > SLICES_MAX || batch.num_columns() == 0 {
@@ -480,7 +480,7 @@ mod tests {
             );
             let columns = [("list", Arc::new(list.unwrap()) as ArrayRef)];
             let batch = RecordBatch::try_from_iter(columns).unwrap();
-            // The server's own data is not checked when it is read.
+            // The server's own data is not checked on read.
             let table = SharedTable::write(batch.schema(), [Ok(batch)]).unwrap();
             written_by_another(&bytes_of(&table))
         };

@@ -1,5 +1,5 @@
-//! Checks whether a file can still be written to. For files that cannot be sealed, kernel leases
-//! are the only way to find out.
+//! Checks if a file is still writable. A file that cannot be sealed is checked with a kernel lease,
+//! the only available method.
 #![expect(unsafe_code, reason = "a system call without a safe wrapper")]
 
 use std::io::{Error, Result};

@@ -12,7 +12,8 @@ use super::permits::Permit;
 use super::state::{AdmittedCall, Call, MEMORY_UNIT, QueueKey, State, SubqueueKey};
 use crate::{CallOwner, Error, Result};
 
-/// The queue: permits, memory, idle instances and queued calls. `W` is an idle instance.
+/// The queue: permits, memory, idle instances and queued calls. `W` is the type of an idle
+/// instance.
 #[derive(Debug)]
 pub(crate) struct Queue<W> {
     permits_max: usize,
@@ -24,7 +25,7 @@ pub(crate) struct Queue<W> {
 /// A call to admit.
 #[derive(Debug, Clone)]
 pub(crate) struct CallRequest<'a> {
-    /// The number of the call, which increases with each call.
+    /// The sequence number of the call.
     pub(crate) number: u64,
     pub(crate) share: &'a CallOwner,
     /// The function's label, as shown to users. Functions of one owner share the owner's permits
@@ -49,7 +50,7 @@ impl<W> Queue<W> {
         Arc::new(Queue { permits_max: permits_max.max(1), memory_units, queued_max, state })
     }
 
-    /// Waits for a permit with memory, either to use an idle instance or to start a new one.
+    /// Waits for a permit with memory, for an idle instance or a new one.
     ///
     /// Errors: `too_busy` if the queue is full, `unavailable` if the runtime ends.
     pub(crate) async fn acquire(self: &Arc<Self>, request: CallRequest<'_>) -> Result<Permit<W>> {
@@ -59,14 +60,13 @@ impl<W> Queue<W> {
         (&mut queued.permit).await.map_err(stopping)
     }
 
-    /// Adds a call to the queue. An owner may fill only a part of it.
+    /// Adds a call to the queue. The calls of one owner may fill only a part of the queue.
     pub(super) fn enqueue(self: &Arc<Self>, request: &CallRequest<'_>) -> Result<QueuedCall<W>> {
         let owner = request.share.owner.clone();
         let mut state = self.state.lock();
         let queued = state.queued;
         let own = state.owners.get(&owner).map_or(0, |load| load.queued);
-        // An owner without queued calls is also admitted to a full queue, up to twice the queue's
-        // size.
+        // An owner without queued calls may also enter a full queue, up to twice the queue's size.
         let limit = if own == 0 { 2 * self.queued_max } else { self.queued_max };
         if own >= limit.saturating_sub(queued) {
             let (owner, limit) = (owner.to_string(), self.queued_max);
@@ -84,7 +84,7 @@ impl<W> Queue<W> {
         Ok(QueuedCall { queue: self.clone(), number: request.number, key, permit })
     }
 
-    /// Assigns permits to the next calls as long as there are resources.
+    /// Assigns permits to the next calls until the resources are exhausted.
     pub(super) fn assign(self: &Arc<Self>) {
         let assigned = self.assigned(&mut self.state.lock());
         self.send(assigned);
@@ -108,8 +108,8 @@ impl<W> Queue<W> {
         }
     }
 
-    /// Releases a permit and keeps its instance as idle. The next call may take the instance
-    /// immediately; otherwise `pause` is called on it.
+    /// Releases a permit and keeps its instance as idle. If the next call does not take the
+    /// instance immediately, `pause` is called on it.
     pub(super) fn keep(self: &Arc<Self>, idle: Idle<W>, of: &QueueKey, pause: impl FnOnce(&mut W)) {
         let (number, units) = (idle.number, idle.units);
         let mut state = self.state.lock();
@@ -134,8 +134,8 @@ impl<W> Queue<W> {
         }
     }
 
-    /// Promotes starved calls periodically, and evicts idle instances for them, while the queue
-    /// exists.
+    /// Promotes starved calls and evicts idle instances for them, periodically until the queue is
+    /// dropped.
     pub(crate) async fn assign_periodically(queue: Weak<Queue<W>>, every: Duration) {
         loop {
             tokio::time::sleep(every).await;
@@ -180,7 +180,7 @@ impl<W> Drop for QueuedCall<W> {
             return;
         }
         let removed = self.queue.lock().remove(&self.key, self.number);
-        // Other calls may have waited behind it, so permits are assigned again.
+        // Assign permits again, because other calls may have waited behind this call.
         if removed {
             self.queue.assign();
         }

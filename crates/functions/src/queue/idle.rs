@@ -1,5 +1,5 @@
-//! Idle instances, which wait for another call of their function and keep their memory. They are
-//! evicted for calls that need it.
+//! Idle instances, which keep their memory and wait for another call of their function. They are
+//! evicted if other calls need the memory.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,12 +10,13 @@ use super::state::State;
 /// Maximum number of idle instances.
 const IDLE_COUNT_MAX: usize = 64;
 
-/// The identity of instances that can execute each other's calls. Keys are compared by reference.
+/// The key of an instance. Instances with the same key can execute each other's calls. Keys are
+/// compared by reference.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct InstanceKey(Arc<()>);
 
 impl InstanceKey {
-    /// Returns true if there is another clone of this key, held by a call or an instance.
+    /// Returns true if a call or another instance holds a clone of this key.
     pub(crate) fn is_used(&self) -> bool {
         Arc::strong_count(&self.0) > 1
     }
@@ -27,7 +28,7 @@ impl PartialEq for InstanceKey {
     }
 }
 
-/// An idle instance with its memory.
+/// An idle instance and its memory.
 #[derive(Debug)]
 pub(super) struct Idle<W> {
     /// The number of the permit of the instance's last call.
@@ -39,13 +40,14 @@ pub(super) struct Idle<W> {
 }
 
 impl<W> State<W> {
-    /// Adds an idle instance. Returns the one with the longest idle time if there are too many.
+    /// Adds an idle instance. If there are too many, returns the instance with the longest idle
+    /// time.
     pub(super) fn add_idle(&mut self, idle: Idle<W>) -> Option<W> {
         self.idle.push(idle);
         (self.idle.len() > IDLE_COUNT_MAX).then(|| self.evict(0))
     }
 
-    /// Takes the most recently used idle instance with a key.
+    /// Takes the most recently used idle instance with this key.
     pub(super) fn take_idle(&mut self, key: &InstanceKey) -> Option<Idle<W>> {
         let index = self.idle.iter().rposition(|idle| idle.key == *key)?;
         Some(self.idle.remove(index))
@@ -67,13 +69,13 @@ impl<W> State<W> {
         gone.into_iter().map(|idle| idle.instance).collect()
     }
 
-    /// Evicts idle instances until this memory is free for the first call of a subqueue. Evicts
-    /// nothing if that is not enough.
+    /// Evicts idle instances until there is enough free memory for the first call of a subqueue.
+    /// Evicts nothing if the memory of the idle instances is insufficient.
     ///
-    /// Instances that queued calls are about to use are evicted only after the call has waited for
-    /// a long time. Instances that were just used are kept if the call's function has other
-    /// instances. So two functions that do not fit into memory together alternate about once a
-    /// second, not at each call.
+    /// Instances that queued calls will use are evicted only after the call has waited for a long
+    /// time. Recently used instances are kept if the call's function has other instances. So two
+    /// functions that do not fit into memory together alternate about once a second, not at each
+    /// call.
     pub(super) fn evict_for(&mut self, index: usize, units: u64, now: Instant) -> Option<Vec<W>> {
         let subqueue = &self.subqueues[index];
         let has_waited = subqueue.waited(now) > OVERTAKEN_MAX;
@@ -99,8 +101,8 @@ impl<W> State<W> {
         Some(evicted.into_iter().map(|at| self.evict(at)).collect())
     }
 
-    /// Evicts the instances with the longest idle times until this memory is free. Evicts nothing
-    /// if that is not enough.
+    /// Evicts the instances with the longest idle times until this amount of memory is free. Evicts
+    /// nothing if the memory of the idle instances is insufficient.
     pub(super) fn evict_any(&mut self, units: u64) -> Option<Vec<W>> {
         let mut evicted = Vec::new();
         if self.free_units + self.idle_units() < units {

@@ -1,4 +1,4 @@
-//! The order of the queue: the call that gets the next permit, and the positions shown to users.
+//! The order of the queue: the next call to get a permit, and the queue positions shown to users.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
@@ -10,8 +10,8 @@ use tokio::sync::oneshot;
 
 use super::state::{Call, MEMORY_UNIT, State, Subqueue};
 
-/// Maximum time for which other calls may overtake a call that needs more memory than is free. The
-/// second limit applies to overtaking calls whose owners have no running call.
+/// Maximum time for which a call that lacks memory may be overtaken. The second limit applies to
+/// overtaking by owners without a running call.
 pub(super) const OVERTAKEN_MAX: Duration = Duration::from_secs(1);
 const OVERTAKEN_BY_FIRST_MAX: Duration = Duration::from_secs(30);
 
@@ -21,15 +21,15 @@ pub(super) const PROMOTED_EVERY: Duration = Duration::from_secs(30);
 /// The highest queue position that is computed.
 const POSITION_MAX: usize = 1_000;
 
-/// The rank of each owner, which is the priority of its best subqueue.
+/// The rank of each owner: the best rank of its subqueues.
 pub(super) type OwnerRanks = HashMap<Arc<str>, u64>;
 
-/// The calls that wait for memory and precede a call in the order.
+/// The calls that wait for memory and precede a given call in the order.
 #[derive(Debug, Default)]
 struct MemoryWaits {
     /// The memory that the first of these calls needs, in units.
     units: u64,
-    /// The longest waiting time of these calls, and of those among them whose owners have no
+    /// The longest waiting time of these calls, and the longest of the calls whose owners have no
     /// running call.
     waited: Duration,
     waited_first: Duration,
@@ -38,8 +38,7 @@ struct MemoryWaits {
 impl MemoryWaits {
     /// Returns true if another call may overtake these calls.
     fn lets_pass(&self, is_first_of_owner: bool) -> bool {
-        // An owner without running calls is not blocked by calls of other owners that wait for
-        // memory.
+        // Calls of other owners that wait for memory do not block an owner without running calls.
         if is_first_of_owner {
             self.waited_first <= OVERTAKEN_BY_FIRST_MAX
         } else {
@@ -57,8 +56,8 @@ impl MemoryWaits {
 }
 
 impl<W> State<W> {
-    /// Returns the subqueue that is next, if there are resources for its first call. Adds the idle
-    /// instances that were evicted for it to `evicted`.
+    /// Returns the next subqueue if there are resources for its first call. Adds the idle instances
+    /// evicted for it to `evicted`.
     pub(super) fn next(&mut self, permits_max: usize, evicted: &mut Vec<W>) -> Option<usize> {
         self.is_memory_short = false;
         if self.running >= 2 * permits_max {
@@ -68,14 +67,13 @@ impl<W> State<W> {
         let ranks = self.owner_ranks(now);
         let rank = |at| (self.rank(at, &ranks, now), at);
         let ranked: Vec<_> = (0..self.subqueues.len()).map(rank).collect();
-        // If a permit is free, only memory must be available for the first call.
+        // With a free permit, the first call needs only memory.
         let first = ranked.iter().min().map(|(_, first)| *first);
         let is_short = first.is_some_and(|first| {
             !self.has_permit(first, permits_max, now) && self.units_needed(first) > self.free_units
         });
         let may = |(_, at): &(_, usize)| self.has_permit(*at, permits_max, now);
-        // Usually there is memory for one of the first calls, so a heap is cheaper than sorting
-        // all.
+        // Usually one of the first calls has enough memory, so a heap is cheaper than a full sort.
         let mut next: BinaryHeap<_> = ranked.into_iter().filter(may).map(Reverse).collect();
         self.is_memory_short = is_short;
         let mut waits = MemoryWaits::default();
@@ -87,15 +85,15 @@ impl<W> State<W> {
         None
     }
 
-    /// Returns true if the first call of a subqueue has its memory, and calls that wait for memory
-    /// may be overtaken. Evicts idle instances if that frees enough memory.
+    /// Returns true if there is memory for the first call of a subqueue and it may overtake the
+    /// calls that wait for memory. Evicts idle instances if that frees enough memory.
     fn has_memory(&mut self, at: usize, waits: &mut MemoryWaits, evicted: &mut Vec<W>) -> bool {
         let (units, now) = (self.units_needed(at), Instant::now());
         let is_first = self.is_first_of_owner(at);
         let passes = waits.lets_pass(is_first);
         if units == 0 {
-            // The instance is reserved for the waiting calls only if its memory, once free, would
-            // be sufficient for them.
+            // Reserve the instance for the waiting calls only if its memory would be sufficient for
+            // them.
             let obtainable = self.free_units + self.idle_units() + self.reusable_units;
             return passes || waits.units > obtainable;
         }
@@ -111,8 +109,8 @@ impl<W> State<W> {
         false
     }
 
-    /// Returns the free memory that the first call of a subqueue needs, in units; 0 if it can use
-    /// an idle instance.
+    /// Returns the amount of free memory that the first call of a subqueue needs, in units. The
+    /// amount is 0 if the call can use an idle instance.
     fn units_needed(&self, at: usize) -> u64 {
         let Subqueue { key, calls, .. } = &self.subqueues[at];
         let is_idle = self.idle.iter().any(|idle| Some(&idle.key) == key.instance.as_ref());
@@ -125,8 +123,8 @@ impl<W> State<W> {
         owner.is_none_or(|owner| owner.running == 0)
     }
 
-    /// Returns true if there is a permit for the first call of a subqueue: one above the limit if
-    /// its owner has no running call, or if the call has waited for very long.
+    /// Returns true if there is a permit for the first call of a subqueue. A permit above the limit
+    /// is possible if the owner has no running call, or if the call has waited for very long.
     fn has_permit(&self, at: usize, permits_max: usize, now: Instant) -> bool {
         let exceeds =
             self.is_first_of_owner(at) || self.waited_without_permit(at, now) > 2 * PROMOTED_EVERY;
@@ -139,7 +137,8 @@ impl<W> State<W> {
         let queue = &subqueue.key.queue;
         let owner = self.owners.get(&queue.owner).copied().unwrap_or_default();
         let function = self.functions.get(queue).copied().unwrap_or_default();
-        // Within its owner, a subqueue is promoted by its own age, at most to the owner's rank.
+        // Within its owner, a subqueue is promoted by its own waiting time, at most to the owner's
+        // rank.
         let own = subqueue.promoted(subqueue.waited(now));
         let best = ranks.get(&queue.owner).copied().unwrap_or_default();
         let priority = if own >= best { best } else { self.priority(at, now) };
@@ -150,7 +149,7 @@ impl<W> State<W> {
     }
 
     /// Returns the rank of a subqueue among those of all owners. A subqueue whose owner gets
-    /// permits is not promoted, because it only waits for calls of the same owner.
+    /// permits is not promoted, because it waits only for calls of the same owner.
     fn priority(&self, at: usize, now: Instant) -> u64 {
         self.subqueues[at].promoted(self.waited_without_permit(at, now))
     }
@@ -174,7 +173,7 @@ impl<W> State<W> {
         ranks
     }
 
-    /// Returns a copy without memory limits, to simulate permits.
+    /// Returns a copy without memory limits, for the simulation of permits.
     pub(super) fn simulated(&self) -> State<W> {
         let queued = |call: &Call<W>| {
             let permit = oneshot::channel().0;
@@ -196,8 +195,8 @@ impl<W> State<W> {
         }
     }
 
-    /// Returns the positions of the first calls in the queue, as if permits were assigned now and
-    /// all calls took equally long.
+    /// Returns the positions of the first calls in the queue. The positions assume that all calls
+    /// take equally long.
     pub(super) fn order(mut self) -> HashMap<u64, (usize, u64)> {
         let now = Instant::now();
         let mut order = HashMap::new();
@@ -207,7 +206,7 @@ impl<W> State<W> {
         while order.len() < POSITION_MAX
             && let Some(Reverse((rank, at))) = next.pop()
         {
-            // A permit can only move other calls of its owner back, so a rank that is unchanged is
+            // A permit only increases the ranks of the same owner's calls, so an unchanged rank is
             // still the smallest.
             if self.rank(at, &ranks, now) == rank
                 && let Some(started) = self.start(at)

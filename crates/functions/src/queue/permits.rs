@@ -14,14 +14,14 @@ pub(crate) struct Permit<W> {
     number: u64,
     key: SubqueueKey,
     units: u64,
-    /// The idle instance that the call uses, until it is taken; `None` if the call starts a new
-    /// one.
+    /// The idle instance for the call, until the call takes it; `None` if the call starts a new
+    /// instance.
     pub(crate) instance: Option<W>,
     is_released: bool,
 }
 
 impl<W> Permit<W> {
-    /// Sends a call its permit. If the caller has been dropped, the permit is released.
+    /// Sends the permit to a call. If the caller was dropped, releases the permit.
     pub(super) fn send(
         queue: Arc<Queue<W>>,
         AdmittedCall { call, key, instance }: AdmittedCall<W>,
@@ -37,8 +37,8 @@ impl<W> Permit<W> {
         self.units * MEMORY_UNIT
     }
 
-    /// Ends the call and keeps its instance for other calls, with its memory. The next call may
-    /// take the instance immediately; otherwise `pause` is called on it.
+    /// Ends the call and keeps its instance and the instance's memory for other calls. If the next
+    /// call does not take the instance immediately, `pause` is called on it.
     pub(crate) fn keep(mut self, instance: W, pause: impl FnOnce(&mut W)) {
         // The instance of a call without a key ends together with the call.
         let Some(key) = self.key.instance.clone() else { return };
@@ -48,8 +48,8 @@ impl<W> Permit<W> {
         self.queue.keep(idle, &self.key.queue, pause);
     }
 
-    /// Grants the running call more memory, including memory of idle instances, unless another call
-    /// waits for memory.
+    /// Grants more memory to a running call, unless another call waits for memory. Evicts idle
+    /// instances if needed.
     pub(crate) fn grow(&self, bytes: u64) -> Option<ExtraMemory<W>> {
         let units = bytes.div_ceil(MEMORY_UNIT);
         let mut state = self.queue.lock();

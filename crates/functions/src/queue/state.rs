@@ -1,4 +1,4 @@
-//! The state of the queue, and its changes.
+//! The state of the queue and its transitions.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -21,9 +21,9 @@ pub(super) struct State<W> {
     /// Number of running calls.
     pub(super) running: usize,
     pub(super) free_units: u64,
-    /// Memory of running calls whose instances can be reused, in units.
+    /// Memory of running calls with reusable instances, in units.
     pub(super) reusable_units: u64,
-    /// Idle instances, the longest idle first.
+    /// Idle instances, by descending idle time.
     pub(super) idle: Vec<Idle<W>>,
     pub(super) owners: HashMap<Arc<str>, Load>,
     pub(super) functions: HashMap<QueueKey, Load>,
@@ -71,8 +71,8 @@ impl Load {
 #[derive(Debug)]
 pub(super) struct Subqueue<W> {
     pub(super) key: SubqueueKey,
-    /// The time of the last permit for one of these calls. The waiting time of the others is
-    /// counted from then at the earliest.
+    /// The time of the last permit for one of these calls. The waiting time of the remaining calls
+    /// starts at this time or later.
     pub(super) last_permit_at: Instant,
     pub(super) calls: VecDeque<Call<W>>,
 }
@@ -174,9 +174,9 @@ impl<W> State<W> {
         });
     }
 
-    /// Updates the load of an owner and its function, and removes them when they are zero.
+    /// Updates the load of an owner and of its function. Removes loads that become zero.
     pub(super) fn update(&mut self, key: &QueueKey, change: impl Fn(&mut Load)) {
-        // A new owner counts as if it had just received a permit.
+        // A new owner starts as if it had just received a permit.
         let new = Load { last_permit: self.assigned, ..Load::default() };
         let owner = self.owners.entry(key.owner.clone()).or_insert(new);
         change(owner);

@@ -16,8 +16,8 @@ pub(crate) struct QueueStats {
     pub(crate) idle_bytes: u64,
     /// Running calls and reserved bytes, by owner.
     pub(crate) owners: BTreeMap<Arc<str>, (usize, u64)>,
-    /// The position in the queue, from 1, and the memory of an instance in bytes, by the number of
-    /// the call. Contains only the first calls of the queue.
+    /// Positions in the queue, from 1, and memory of an instance in bytes, by call number. Contains
+    /// only the first calls of the queue.
     pub(crate) order: HashMap<u64, (usize, u64)>,
 }
 

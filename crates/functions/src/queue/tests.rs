@@ -19,7 +19,7 @@ fn share(owner: &str, priority: Priority) -> CallOwner {
     CallOwner { owner: owner.into(), job: None, priority }
 }
 
-/// A test fixture that queues calls, and returns the numbers of those that have started.
+/// A test fixture that queues calls and returns the numbers of the started calls.
 struct Stage {
     queue: Arc<Queue<Name>>,
     next: u64,
@@ -60,7 +60,7 @@ impl Stage {
         Ok(number)
     }
 
-    /// Returns the calls that have a permit, with their permits.
+    /// Returns the calls with a permit, and their permits.
     fn started(&mut self) -> Vec<(u64, Permit<Name>)> {
         let mut started = Vec::new();
         self.queued.retain_mut(|call| match call.permit.try_recv() {
@@ -73,7 +73,7 @@ impl Stage {
         started
     }
 
-    /// Returns the only call that has started.
+    /// Returns the only started call.
     fn one(&mut self) -> (u64, Permit<Name>) {
         let mut started = self.started();
         assert_eq!(started.len(), 1, "{started:?}");
@@ -178,11 +178,11 @@ fn a_backlog_of_many_functions_is_not_promoted() {
     let first = stage.started();
     pass(&stage.queue, 3 * PROMOTED_EVERY);
     drop(first);
-    // Its owner just got a permit, although its other calls are old.
+    // The owner just got a permit, although its other calls have waited for long.
     let second = stage.started();
     let new = stage.call("new", Priority::Normal, 60).unwrap();
     assert_eq!((second.len(), stage.queue.stats().order[&new].0), (1, 1));
-    // Calls of the same owner are ordered by age.
+    // Calls of the same owner are ordered by waiting time.
     let low = stage.enqueue(&share("backlog", Priority::Low), "low", 60).unwrap();
     assert_eq!(stage.queue.stats().order[&low].0, 5);
 }
@@ -204,7 +204,7 @@ fn repeated_callers_do_not_overtake_a_waiting_one() {
         drop(permit);
         running.extend(stage.started());
         assert_eq!(running.len(), 1, "{round}");
-        // Each of the two repeats its call immediately.
+        // Each of the two owners repeats its call immediately.
         if let Some(caller) = callers.remove(&number) {
             callers.insert(stage.call(caller, Priority::Normal, 100).unwrap(), caller);
         }

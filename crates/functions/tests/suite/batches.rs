@@ -22,13 +22,13 @@ const STEP: i64 = 8_192;
 #[derive(Clone)]
 struct Numbers {
     count: i64,
-    /// The number at which the producer fails.
+    /// Number of the batch at which the producer fails.
     fails_at: i64,
     room: TableQuota,
     begun: Arc<AtomicUsize>,
     at_work: Arc<AtomicUsize>,
     made: Arc<AtomicI64>,
-    /// The maximum number of bytes that the quota held.
+    /// The maximum number of bytes charged to the quota.
     held: Arc<AtomicU64>,
 }
 
@@ -245,7 +245,7 @@ async fn what_making_rows_fails_of_is_what_the_call_fails_of() {
         let told = lines.iter().any(|line| line.3.contains("the disk is on fire"));
         assert_eq!(told, body.contains("print"), "{lines:?}");
     }
-    // The failing rows are not requested.
+    // The function does not request the rows that would fail.
     let body = "    checked(next(iter(data)), 0)\n    return True";
     holds(&functions, numbers.fed(ask(&environment, &source(body)))).await;
     wait_until("files are left", || numbers.is_over());
@@ -414,7 +414,7 @@ async fn a_table_that_is_there_is_given_in_the_same_shape() {
     assert_eq!(answer(&functions, through).await.0.rows(), 300_000);
 }
 
-/// Code that keeps the descriptor of every received file, as a hostile function can.
+/// Code that keeps the descriptor of every received file, as a malicious function can.
 const GREEDY: &str = "
 import headwater_batches, os
 kept = []
@@ -538,7 +538,7 @@ async fn without_a_sandbox_rows_come_all_the_same() {
     wait_until("files are left", || numbers.is_over());
 }
 
-/// Makes a member of a module raise a `TimeoutError` at its next use, like an alarm.
+/// Makes a member of a module raise a `TimeoutError` on its next use, like an alarm.
 const INTERRUPTED: &str = "
 import headwater_batches
 def interrupt(module, name):
@@ -642,7 +642,7 @@ async fn rows_that_cannot_be_told_of_fail_the_call_whatever_it_makes_of_that() {
     let functions = start().await;
     let environment = environment(&functions, &[]).await;
     let numbers = Numbers::new(1);
-    // The function does not read replies, so the socket fills up.
+    // The function does not read replies, so the socket's buffer fills up.
     let source = source(
         "
     line, number = data._source._socket, 0

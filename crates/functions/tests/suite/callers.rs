@@ -9,7 +9,7 @@ use headwater_functions::{
     Returns,
 };
 
-/// Each instance has its own name.
+/// Returns a different name for each instance.
 const NAMED: &str = "import os\nNAME = os.urandom(8).hex()\ndef f():\n    return NAME\n";
 
 fn of(owner: &str, label: &str, environment: &Arc<Environment>) -> Invocation {

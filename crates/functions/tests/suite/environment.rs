@@ -87,7 +87,7 @@ async fn adding_a_package_whose_wheel_is_known_takes_little() {
     let functions = Functions::start(fresh(&folder)).await.unwrap();
     let both = spec(&[("polars", "1.38.1"), ("humanize", "4.13.0")]);
     let built = functions.environment(&both, &|_| ()).await.unwrap();
-    // The machine may be busy; a network round trip or a copy of the packages takes far longer.
+    // The limit allows for a busy machine; downloading or copying the packages takes far longer.
     assert!(built.created_ms < 30_000, "{} ms", built.created_ms);
 }
 
@@ -205,7 +205,7 @@ async fn environments_are_listed_explained_and_removed_when_nobody_uses_them() {
     let explained = functions.explain(&made.id[..6]).await.unwrap();
     assert!(explained.zygote.unwrap().memory_bytes > 1 << 20 && explained.calls.is_empty());
 
-    // An environment is in use while a handle to it exists.
+    // An environment is in use as long as a handle to it exists.
     let pruned = functions.prune(Duration::ZERO).await.unwrap();
     assert_eq!((pruned.removed.len(), &pruned.busy[..]), (0, &[made.id.clone()][..]));
     let id = made.id.clone();
@@ -234,7 +234,7 @@ async fn environments_are_listed_explained_and_removed_when_nobody_uses_them() {
 async fn what_runs_goes_on_with_the_old_packages_while_new_ones_are_chosen() {
     let (_folder, functions) = alone().await;
     let made = environment(&functions, &[("six", "")]).await;
-    // The test changes the description as if an older version had been resolved earlier.
+    // Change the description as if an older version had been resolved earlier.
     let description = made.python.parent().unwrap().parent().unwrap();
     let description = description.join("headwater-environment.json");
     let chosen = made.packages["six"].clone();
@@ -291,7 +291,7 @@ async fn who_waits_is_told_what_for() {
     assert!(functions.calls().is_empty());
 }
 
-/// Returns the folders of environments, except those that are about to be removed.
+/// Returns the folders of environments, except those scheduled for removal.
 fn folders(root: &tempfile::TempDir) -> Vec<String> {
     let entries = std::fs::read_dir(root.path().join("environments")).unwrap().flatten();
     let real = entries.filter(|entry| entry.file_type().unwrap().is_dir());
@@ -324,8 +324,8 @@ def f():
     let new = environment(&functions, &[("six", "")]).await;
     assert_eq!((&new.id, new.build == old.build), (&old.id, false));
     assert_eq!(folders(&root).len(), 2);
-    // Idle instances with the old packages have ended; a holder of the old environment continues
-    // with it.
+    // Idle instances with the old packages have ended. A holder of the old environment continues to
+    // use it.
     for _ in 0..2 {
         assert_eq!((calls(&new).await, calls(&old).await), ("1".to_owned(), "1".to_owned()));
         functions.rebuild(&old.id, &|_| ()).await.unwrap();
@@ -372,7 +372,7 @@ def f():
     }
 }
 
-/// A `uv` in a folder that other users can write to is not trusted, even if it is first in the
+/// Rejects a `uv` in a folder that other users can write to, even if the folder is first in the
 /// path.
 #[tokio::test]
 async fn a_planted_program_is_not_run() {

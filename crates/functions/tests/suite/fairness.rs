@@ -1,4 +1,4 @@
-//! Fairness: a caller does not wait for the excess load of another.
+//! Fairness: the overload of one caller does not delay the calls of another.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -129,7 +129,7 @@ async fn what_matters_more_goes_first() {
     assert_eq!(order, [Priority::Normal, Priority::High, Priority::Normal, Priority::Low]);
 }
 
-/// A function that returns the CPU time that it gets in one second, in seconds.
+/// A function that returns its CPU time within one second, in seconds.
 const COMPUTES: &str = "import time\ndef f():
     until = time.monotonic() + 1
     while time.monotonic() < until:
@@ -183,7 +183,8 @@ async fn sixteen_busy_processes_of_one_take_no_more_than_half_from_another() {
     }
 }
 
-/// Calls that wait for memory hold no permit, and calls that wait for a permit hold no memory.
+/// A call that waits for memory holds no permit, and a call that waits for a permit holds no
+/// memory.
 #[tokio::test]
 async fn calls_that_wait_for_memory_and_for_a_place_do_not_wait_for_each_other() {
     let options = FunctionsOptions { concurrency: 2, memory_bytes_total: 6 << 30, ..options() };

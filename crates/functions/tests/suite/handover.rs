@@ -1,5 +1,5 @@
-//! Tables passed between functions: written once, mapped by all readers, and referenced instead of
-//! copied if they already exist.
+//! Tables passed between functions: written once, and mapped by all readers. Existing columns are
+//! referenced instead of copied.
 
 use std::sync::Arc;
 
@@ -40,7 +40,7 @@ fn little() -> Limits {
     Limits { memory_bytes: 100 << 20, ..Limits::default() }
 }
 
-/// Returns how often the kernel could not provide a huge page for a file.
+/// Returns the number of failed huge page allocations for files.
 fn huge_pages_refused() -> u64 {
     let counters = std::fs::read_to_string("/proc/vmstat").unwrap();
     let of =
@@ -105,13 +105,13 @@ async fn what_passes_through_is_not_written_again() {
         assert!(outcome.usage.memory_bytes_peak < 80 << 20, "{number}: {outcome:?}");
         last = next.settle(&room).await.unwrap();
     }
-    // Only one column, 16 MiB, was new.
+    // The result references the existing columns and adds one column of 16 MiB.
     let more = room.memory_bytes() - held;
     assert!((16 << 20..40 << 20).contains(&more), "{more}");
     let expected: i64 = (1000..1000 + (ROWS - 1000) / 2).map(|n| n + 2).sum();
     assert_eq!(sum(&last, "more"), expected);
     assert_eq!(last.schema().fields().len(), 4);
-    // The referenced files remain, without using more memory.
+    // The referenced files still exist, and memory usage is unchanged.
     drop(first);
     assert_eq!(room.memory_bytes(), held + more);
     assert_eq!(sum(&last, "c1"), expected - (ROWS - 1000) / 2);
@@ -212,7 +212,7 @@ def f():
         let arguments = vec![table("data", &first)];
         let next = answer(&functions, Invocation { arguments, ..call(&environment, &source) });
         let next = next.await.0;
-        // A function that receives the table finds the same rows as the one that computes it.
+        // A function that receives the table gets the same rows as the function that computed it.
         let source = format!(
             "import pyarrow as pa\ndef f(data, next):\n    next.validate(full=True)\n    \
              return next.equals({body})\n"

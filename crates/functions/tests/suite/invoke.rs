@@ -431,7 +431,7 @@ async fn who_needs_more_memory_gets_it_once_and_is_told() {
     assert!(outcome.usage.memory_bytes_peak > 300 << 20, "{outcome:?}");
     assert_eq!((outcome.usage.calls, outcome.usage.retries), (2, 1));
 
-    // The machine has no more memory.
+    // The whole machine has no more memory.
     let small = FunctionsOptions { memory_bytes_total: 300 << 20, ..options() };
     let functions = Functions::start(small).await.unwrap();
     let limits = Limits { memory_bytes: 256 << 20, ..Limits::default() };
@@ -693,7 +693,7 @@ async fn no_more_run_at_once_than_may() {
     let waited = one.0.usage.queue_ms.max(other.0.usage.queue_ms);
     assert!(waited >= 300, "{waited} ms");
 
-    // Failed and cancelled calls report their waiting time, too.
+    // Failed and cancelled calls also report their waiting time.
     let fails = "def f():\n    raise ValueError()\n";
     let (leaves, sink) = (CancellationToken::new(), tokio::sync::mpsc::channel(16).0);
     let gone = functions.invoke(ask(&environment, source), sink, leaves.clone());

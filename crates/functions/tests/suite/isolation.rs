@@ -1,4 +1,5 @@
-//! Isolation of a sandbox: what a function can access, and the clean-up after processes die.
+//! Isolation of a sandbox: the resources that a function can access, and the clean-up after
+//! processes end.
 
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -76,7 +77,7 @@ async fn who_asks_for_a_host_that_is_not_listed_is_told_which_and_where_to_list_
     let refused =
         "try:\n        socket.gethostbyname('api.example.com')\n    except OSError:\n        pass";
     assert_eq!(fails(&format!("{refused}\n    raise ValueError('no')")).await.0, None);
-    // A listed host name that does not resolve has no hint to list it.
+    // A host name on the allowed list that does not resolve gets no hint about the list.
     let (hint, lines) = fails("socket.getaddrinfo('listed.invalid', 443, socket.AF_INET6)").await;
     assert!(hint.is_none(), "{hint:?} {lines:?}");
 }
@@ -113,8 +114,8 @@ def f():
     assert!(matches!(outcome, Err(Error::TimeLimit { .. })), "{outcome:?}");
 }
 
-/// Without a sandbox and control groups, only the function's first process can end the processes
-/// that the function leaves.
+/// Without a sandbox and control groups, only the function's first process can end its child
+/// processes.
 #[tokio::test]
 async fn without_walls_or_groups_daemons_end_with_their_function() {
     let marker = format!("stray{}", std::process::id());
@@ -187,7 +188,7 @@ fn cgroups(spawner: i32) -> Vec<std::path::PathBuf> {
     found
 }
 
-/// Starts this test again as a server that runs an endless function, and kills it.
+/// Starts this test again as a server that runs an endless function, and kills that server.
 #[tokio::test]
 async fn when_the_server_dies_nothing_of_it_lives_on() {
     let functions = start().await;

@@ -107,7 +107,7 @@ async fn who_has_packages_imported_is_metered_by_that_and_told_how_long_it_took(
     }
 }
 
-/// A call that ends during the imports leaves their CPU time to the next call.
+/// If a call ends during the imports, the next call is charged for their CPU time.
 #[tokio::test]
 async fn who_did_not_wait_for_imports_is_told_so_and_the_next_call_is_metered_by_them() {
     let (functions, environment) = fresh().await;

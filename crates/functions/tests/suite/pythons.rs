@@ -1,5 +1,5 @@
-//! Every Python of the machine from 3.10 on. Zygotes, clones, reused processes and shared tables
-//! depend on interpreter internals.
+//! Every Python version on the machine from 3.10 on. Zygotes, clones, reused processes and shared
+//! tables depend on interpreter internals.
 
 use headwater_environments::Error as EnvironmentError;
 use std::collections::BTreeSet;

@@ -47,8 +47,8 @@ pub fn options() -> FunctionsOptions {
     }
 }
 
-/// Returns options that allow connections to an address of this machine, as if it were another
-/// machine's.
+/// Returns options that allow connections to an address of this machine, which represents another
+/// machine.
 pub fn beside_another() -> FunctionsOptions {
     FunctionsOptions { reachable_own: own_address().into_iter().collect(), ..options() }
 }
@@ -58,8 +58,8 @@ pub async fn start() -> Functions {
 }
 
 /// Returns options of an unprivileged server: sandboxes by user namespaces only, limits without
-/// control groups, and an environment that all users can read. The environment lasts as long as the
-/// folder. Returns `None` if the machine has interpreters only in a home folder.
+/// control groups, and an environment that all users can read. The environment is removed together
+/// with the folder. Returns `None` if the machine's only interpreters are in a home folder.
 pub async fn ordinary() -> Option<(tempfile::TempDir, FunctionsOptions, Arc<Environment>)> {
     let everybodys = PathBuf::from("/usr/bin");
     let mut options = FunctionsOptions { python_search: vec![everybodys], ..beside_another() };
@@ -129,7 +129,7 @@ pub fn table(name: &str, table: &SharedTable) -> Argument {
     Argument { name: name.to_owned(), value: ArgumentValue::Table(table.clone()) }
 }
 
-/// Runs a call to its end; returns its result and output.
+/// Runs a call to completion; returns its result and output.
 pub async fn run(
     functions: &Functions,
     invocation: Invocation,
@@ -138,7 +138,7 @@ pub async fn run(
     (outcome.returned, lines)
 }
 
-/// Runs a call to its end; returns its outcome and output.
+/// Runs a call to completion; returns its outcome and output.
 pub async fn run_whole(functions: &Functions, invocation: Invocation) -> (Outcome, Vec<Line>) {
     let (sink, mut lines) = mpsc::channel(16);
     let invoked = functions.invoke(invocation, sink, CancellationToken::new());
@@ -216,10 +216,10 @@ pub fn service(address: Option<IpAddr>) -> Option<(SocketAddr, Arc<AtomicUsize>)
     Some((address, count))
 }
 
-/// Reports that this host does not support a check.
+/// Reports a check that this host does not support.
 pub fn not_checked(why: &str) {
     let _ = writeln!(std::io::stderr(), "NOT CHECKED: {why}");
 }
 
-/// Reason to skip checks that need a reachable address.
+/// The reason for skipping checks that need a reachable address.
 pub const NO_ADDRESS: &str = "this machine has no address that others could reach";

@@ -27,7 +27,7 @@ async fn answers(functions: &Functions, call: Invocation) -> (bool, Outcome, Vec
     (answer, outcome, lines)
 }
 
-/// A function that returns true if its process has run it before.
+/// A function that returns true if its process has executed it before.
 const BEFORE: &str = "calls = []\ndef f():\n    calls.append(1)\n    return len(calls) > 1\n";
 
 #[tokio::test]
@@ -87,7 +87,7 @@ def f():
 
 #[tokio::test]
 async fn nobody_else_finds_what_a_call_has_left() {
-    // Each idle instance holds the memory that it reserved.
+    // Each idle instance keeps its reserved memory.
     let options = FunctionsOptions { memory_bytes_total: 64 << 30, ..options() };
     let functions = Functions::start(options).await.unwrap();
     let bare = environment(&functions, &[]).await;
@@ -203,7 +203,7 @@ async fn one_that_died_while_it_waited_is_replaced() {
 async fn a_call_whose_lines_nobody_reads_ends_at_its_limit_or_when_it_is_cancelled() {
     let functions = start().await;
     let environment = environment(&functions, &[]).await;
-    // The lines come from native code, so the function has already ended.
+    // The lines come from native code, after the end of the function.
     let source = "import os\ndef f():\n    os.write(1, b'a line\\n' * 100)\n    return True\n";
     for reuse in [true, false] {
         for cancels in [true, false] {
@@ -395,7 +395,7 @@ def f(data):
     }
 }
 
-/// Checking many processes would delay all other calls.
+/// A cleanup that had to check many processes would delay all other calls.
 #[tokio::test]
 async fn one_that_says_it_goes_on_beside_others_does_not() {
     let functions = start().await;

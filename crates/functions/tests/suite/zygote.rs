@@ -157,7 +157,7 @@ async fn an_idle_zygote_ends_and_leaves_nothing() {
     let call = functions.invoke(ask(&environment, source), sink, cancelled.clone());
     let looking = async {
         lines.recv().await.unwrap();
-        // This is checked immediately, because the zygote may end soon.
+        // Check immediately, because the zygote may end soon.
         assert!(!own_zygotes().is_empty());
         assert_eq!(functions.zygotes().len(), 1);
         cancelled.cancel();
@@ -167,7 +167,7 @@ async fn an_idle_zygote_ends_and_leaves_nothing() {
     wait_until("its process lives on", || own_zygotes().is_empty());
 }
 
-/// A cancelled call leaves no processes, whatever the state of its sandbox.
+/// A cancelled call leaves no processes, in any state of its sandbox.
 #[tokio::test(flavor = "multi_thread")]
 async fn calls_that_are_given_up_leave_nothing() {
     let functions =
@@ -184,7 +184,7 @@ async fn calls_that_are_given_up_leave_nothing() {
     futures::future::join_all(given_up).await;
     let (outcome, _) = works(&functions, &environment).await;
     assert!(!outcome.is_cold());
-    // The zygote and one prepared clone; their forks end at once.
+    // The zygote and one prepared clone, which end immediately after their fork.
     wait_until("a call lives on", || own_zygotes().len() <= 2);
     drop(functions);
     wait_until("something lives on", || own_zygotes().is_empty());
@@ -253,8 +253,8 @@ async fn a_zygote_that_dies_is_started_again() {
     assert!(outcome.returned.is_err(), "{outcome:?}");
     let (outcome, _) = works(&functions, &environment).await;
     assert!(outcome.is_cold());
-    // The first call may find the zygote ending and use a new process; the next call starts another
-    // zygote.
+    // The first call may find the zygote while it ends, and then uses a new process. The next call
+    // starts another zygote.
     works(&functions, &environment).await;
     assert!(!works(&functions, &environment).await.0.is_cold());
 }

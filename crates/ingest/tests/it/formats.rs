@@ -156,7 +156,7 @@ async fn a_damaged_arrow_file_is_an_error_and_takes_no_memory() {
     for length in (0..whole.len()).step_by(13) {
         let _ = read("short.arrows", &whole[..length]).await;
     }
-    // Each byte in turn replaced by a large value: sizes, offsets, counts and types.
+    // Each byte in turn is replaced by a large value: bytes of sizes, offsets, counts and types.
     for at in 0..whole.len() {
         let mut bytes = whole.clone();
         bytes[at] = 0x7f;

@@ -130,7 +130,7 @@ async fn concurrent_imports_import_every_file_exactly_once() {
     for number in 0..24 {
         lake.file(&format!("{number}.csv"), format!("id\n{number}\n"));
     }
-    // Two of the imports name each file, and the table does not exist for any of them.
+    // Each file is in two of the imports. The table does not exist before the imports.
     let imports: Vec<_> = (0..8_usize)
         .map(|worker| {
             let lake = lake.clone();

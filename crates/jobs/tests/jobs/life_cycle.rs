@@ -1,4 +1,4 @@
-//! The life cycle of jobs, and what the store keeps of it.
+//! Tests of the life cycle of jobs and of their stored records.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

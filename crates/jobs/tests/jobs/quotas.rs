@@ -1,4 +1,4 @@
-//! Limits of users: jobs at once, and bytes and money per day.
+//! Limits of users: concurrent jobs, and bytes and money per day.
 
 use std::sync::Arc;
 use std::time::Duration;

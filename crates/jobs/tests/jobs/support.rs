@@ -51,7 +51,7 @@ pub async fn until(what: &str, mut so: impl AsyncFnMut() -> bool) {
     assert!(tokio::time::timeout(Duration::from_secs(120), waited).await.is_ok(), "not so: {what}");
 }
 
-/// Whether the call at which the store fails takes effect.
+/// The effect of the call at which the store fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Dying {
     /// The call has no effect.
@@ -112,7 +112,7 @@ impl Mortal {
         self.left.store(0, Ordering::SeqCst);
     }
 
-    /// Returns whether this call takes effect, and whether it returns success.
+    /// Returns two flags: true if this call takes effect, and true if it returns success.
     fn call(&self) -> (bool, bool) {
         if self.missed.fetch_sub(1, Ordering::SeqCst) == 1 {
             return (false, false);

@@ -1,8 +1,8 @@
 //! Matching of columns between two states, and their differences.
 //!
-//! Columns are matched by field id, so a renamed column matches itself. Two branches can assign one
-//! id to different columns, and a recreated table assigns new ids; in these cases columns are
-//! matched by name.
+//! Columns are matched by field id, so a renamed column matches itself. Columns are matched by name
+//! if two branches assigned one id to different columns, or if the table was recreated with new
+//! ids.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use headwater_tables::{COMMENT, FIELD_ID, INITIAL_DEFAULT, WRITE_DEFAULT, field_
 
 use super::DiffSide;
 
-/// The match of a column of the second side with a column of the first side.
+/// The column of the first side that matches a column of the second side.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ColumnMatch {
     /// The index of the column on the first side; `None` for a new column.
@@ -69,8 +69,8 @@ impl Sides<'_> {
         pairs.collect()
     }
 
-    /// Returns true if two fields of one table are the same column by id. If the other side never
-    /// used the field's name for this id, they are different columns.
+    /// Returns true if two fields of one table are the same column, renamed or not. Requires the
+    /// same id, and that one side has ever used the other side's name for this id.
     fn is_renamed_or_same(&self, before: &Field, after: &Field) -> bool {
         let (Some(one), Some(other)) = (self.before, self.after) else { return false };
         let id = |field: &Field| field.metadata().get(FIELD_ID)?.parse::<i32>().ok();
@@ -122,7 +122,7 @@ impl Sides<'_> {
             before: Some(types.0),
             after: Some(types.1),
         };
-        // Differences within nested fields are reported for those fields, not for their parent.
+        // Differences of nested fields are reported at those fields, not at their parent.
         let retyped = nested_fields.is_none() && diff.before != diff.after;
         if retyped || diff.renamed_from.is_some() || !diff.changes.is_empty() {
             found.push(diff);

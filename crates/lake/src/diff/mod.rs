@@ -1,8 +1,7 @@
-//! Diff of two states of a table or view by metadata: columns, layout, properties, files and
-//! counts.
+//! Metadata diff of two states of a table or view: columns, layout, properties, files and counts.
 //!
-//! The catalog finds the tables that differ without opening files, and only those are opened. The
-//! engine compares rows; it reads the files that [`DiffSide::files_beside`] returns.
+//! The catalog finds the changed tables without opening files; only the changed tables are opened.
+//! The engine compares rows: it reads the files that [`DiffSide::files_beside`] returns.
 
 mod columns;
 
@@ -68,8 +67,7 @@ impl DiffSide {
         self.rows
     }
 
-    /// Returns the files that the other side does not have, or has with different deletes, in the
-    /// order of the plan.
+    /// Returns the files that the other side lacks or has with other deletes, in plan order.
     pub fn files_beside(&self, other: Option<&DiffSide>) -> ScanPlan {
         let files = other.iter().flat_map(|side| side.plan.files().iter());
         let known: HashSet<_> = files.map(|file| file.state()).collect();
@@ -77,7 +75,7 @@ impl DiffSide {
         self.plan.retain(&own.collect::<Vec<_>>())
     }
 
-    /// Matches each column with a column of an earlier side; see [`ColumnMatch`].
+    /// Matches each column with a column of the earlier side; see [`ColumnMatch`].
     pub fn same_columns(&self, before: &DiffSide) -> Vec<ColumnMatch> {
         columns::same_columns(before, self)
     }
@@ -150,7 +148,7 @@ impl Lake {
         Ok(Some(DiffSide::of(self, table, snapshot).await?))
     }
 
-    /// Returns the diff of a view. If the other side is a table, it has no query.
+    /// Returns the diff of a view. The diff has no query for a side that is a table.
     pub async fn diff_view(&self, change: TableChange) -> Result<TableDiff> {
         let before = self.view_side(change.from.as_ref()).await?;
         let after = self.view_side(change.to.as_ref()).await?;
@@ -209,7 +207,7 @@ fn order_of(column: &SortColumn) -> String {
     format!("{}{direction}{nulls}", column.name)
 }
 
-/// Returns the values that differ, by key.
+/// Returns the keys whose values differ.
 fn diff_values(
     before: &BTreeMap<String, String>,
     after: &BTreeMap<String, String>,

@@ -1,5 +1,5 @@
-//! Compaction and sorting of data files, and rewriting of manifests. Each is a commit that changes
-//! no rows.
+//! Compaction and sorting of data files, and rewriting of manifests. Each operation is a commit
+//! that changes no rows.
 
 use headwater_model::{MaintainedTable, TableName};
 use headwater_tables::{Bin, BinPackOptions, StagedFiles, Table};

@@ -1,9 +1,9 @@
 //! Garbage collection of files referenced only by deleted branches and tags.
 //!
-//! The catalog records the commits of deleted refs. After a grace period, the files referenced only
-//! by these commits are removed by name, so unknown files are never removed. Metadata is removed
-//! before the files it references, so the file names are recorded in a journal until all files are
-//! removed. The record of a deleted ref is removed when all of its files are removed.
+//! The catalog records the commits of deleted refs. After a grace period, maintenance removes the
+//! files referenced only by these commits. It removes files by name, so unknown files are never
+//! removed. A journal records the names until all files are removed, because metadata is removed
+//! before the files it references. Then the record of the deleted ref is removed.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -72,7 +72,7 @@ impl Maintenance<'_> {
         self.sweep(sweep, cancelled).await
     }
 
-    /// Returns the states that no other named commit references.
+    /// Returns the states that only deleted refs reference.
     async fn unreachable_states(self, until: Timestamp) -> Result<Vec<ReachableState>> {
         let deleted = self.lake.catalog().deleted_refs().before(until).await?;
         if deleted.is_empty() {
@@ -100,7 +100,7 @@ impl Maintenance<'_> {
             if state.entry.is_view() {
                 referenced.add_file(location_of_file);
             } else {
-                // The result is ignored: metadata that cannot be read contributes no files.
+                // The result is ignored: unreadable metadata contributes no files.
                 self.files().reach(location, &SnapshotSet::All, &referenced).await?;
             }
         }

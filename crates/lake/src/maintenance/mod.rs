@@ -2,9 +2,9 @@
 //! blocks writers.
 //!
 //! Data files are rewritten in separate commits that change no rows. If another commit changed the
-//! same files first, maintenance skips them; otherwise the other commit is merged with the
-//! rewritten files. A file is removed only if no branch or tag references it, no read or write is
-//! using it, and it is older than a grace period.
+//! same files first, maintenance skips them; otherwise both commits are merged. A file is removed
+//! only if no branch or tag references it, no running read or write uses it, and it is older than a
+//! grace period.
 
 mod compact;
 mod deleted_refs;
@@ -39,7 +39,7 @@ const ORPHANS_AFTER_MIN: Duration = Duration::from_hours(1);
 /// The author of automatic maintenance.
 pub const MAINTENANCE_AUTHOR: &str = "maintenance";
 
-/// A progress callback: tables done, total tables.
+/// A progress callback. Its arguments are the number of finished tables and the total.
 pub type MaintenanceProgress = std::sync::Arc<dyn Fn(u64, u64) + Send + Sync>;
 
 impl Maintenance<'_> {
@@ -181,7 +181,7 @@ pub fn check_maintain(request: &MaintainRequest) -> Result<()> {
     ValidatedOperations::of(request).map(drop)
 }
 
-/// The validated operations of a request.
+/// The operations of a validated request.
 struct ValidatedOperations {
     rewrite: Option<FileRewrite>,
     manifests: bool,
@@ -196,7 +196,7 @@ struct ValidatedOperations {
 enum FileRewrite {
     /// Compaction of files below the target size.
     Compact {
-        /// True to skip large files next to few small ones.
+        /// True to skip large files that share a bin with few small ones.
         skip_large: bool,
     },
     /// A rewrite of all files in a sort order.

@@ -19,8 +19,8 @@ struct PinState {
     scheduled: HashSet<String>,
 }
 
-/// A commit in use, with the start time of its use by the system clock, for comparison with files,
-/// and by the lake's clock, for comparison with snapshots.
+/// A commit in use, and the start time of the use. The system clock's time is compared with file
+/// times, the lake's clock with snapshot times.
 #[derive(Debug)]
 struct InUse {
     commit: CommitId,
@@ -64,12 +64,12 @@ impl Pins {
         commits.into_iter().collect()
     }
 
-    /// Returns the earliest start time of a use, by the system clock.
+    /// Returns the earliest start time of all uses, by the system clock.
     pub fn oldest(&self) -> Option<Timestamp> {
         self.0.lock().pins.values().map(|held| Timestamp::from(held.since)).min()
     }
 
-    /// Returns the earliest start time of a use, by the lake's clock.
+    /// Returns the earliest start time of all uses, by the lake's clock.
     pub fn oldest_in_lake(&self) -> Option<Timestamp> {
         self.0.lock().pins.values().map(|held| held.since_lake).min()
     }

@@ -24,7 +24,7 @@ const DELETE_FILES: &str = "headwater.maintenance.delete-files";
 /// expire.
 const EXPIRE_AFTER: &str = "headwater.maintenance.expire-after";
 
-/// The name prefix of run branches, which are too short-lived for maintenance.
+/// The name prefix of a run's temporary branches, which maintenance skips.
 const RUNS: &str = "run/";
 
 /// The maximum number of recorded tables.
@@ -35,7 +35,7 @@ const CHANGED_MAX: usize = 10_000;
 pub(crate) struct ChangedTables {
     tables: Mutex<BTreeSet<(String, TableName)>>,
     some: Notify,
-    /// The number of writes so far, which wakes the waiting maintenance.
+    /// The number of writes so far. Each increment wakes the maintenance task.
     count: watch::Sender<u64>,
 }
 

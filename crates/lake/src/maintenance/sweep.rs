@@ -2,11 +2,11 @@
 //!
 //! A file is referenced if the history of a branch, a tag, a recently deleted ref or a commit in
 //! use references it. A retention excludes states of some tables that were superseded long ago, but
-//! never merge bases of branches. Other files in the warehouse are removed if they are older than a
-//! minimum age and older than every running write.
+//! never merge bases of branches. The sweep removes other files of the warehouse that are older
+//! than a minimum age and older than every running write.
 //!
 //! If a state cannot be read, its references are unknown: the sweep skips the folders of this table
-//! and reports the reason. Other tables are processed.
+//! and reports the reason. The sweep still processes other tables.
 //!
 //! Manifest lists are removed first, then manifests, then data files. An interrupted sweep leaves
 //! only unreferenced files, which the next sweep removes.
@@ -29,10 +29,10 @@ use crate::lake::Lake;
 /// The number of files removed between two checks for cancellation.
 const REMOVE_BATCH: usize = 500;
 
-/// The number of unreferenced files up to which more than half of all files may be removed.
+/// Number of unreferenced files up to which the check for a majority of all files is skipped.
 const MAJORITY_CHECK_MIN: u64 = 100;
 
-/// The time to wait for running merges. The lock is polled, so that new merges never wait for the
+/// Maximum time to wait for running merges. The lock is polled, so new merges never wait for the
 /// sweep.
 const MERGE_TIMEOUT: Duration = Duration::from_mins(1);
 const MERGE_POLL: Duration = Duration::from_millis(20);
@@ -48,7 +48,7 @@ const CLOCK_SKEW: Duration = Duration::from_mins(1);
 pub(super) struct Retention {
     /// The minimum time since a state was superseded.
     pub before: Duration,
-    /// The number of last states of each branch to keep.
+    /// The number of newest states of each branch to keep.
     pub keep: Option<usize>,
 }
 
@@ -98,8 +98,8 @@ struct States {
 }
 
 impl States {
-    /// Returns the states in the order in which they are read. Current states are read first, so
-    /// that their errors are reported rather than those of old states.
+    /// Returns the states in read order: current states first, so that their errors take precedence
+    /// over those of old states.
     fn in_order(&self) -> Vec<&ReachableState> {
         let mut states: Vec<&ReachableState> = self.reach.states.values().collect();
         states.sort_by_key(|state| (state.until.is_some(), &state.entry.metadata_location));
@@ -115,7 +115,7 @@ impl States {
 #[derive(Default)]
 pub(super) struct ReferencedFiles {
     pub(super) needed: Arc<ReachableFiles>,
-    /// The reads done so far, by metadata location.
+    /// The completed reads, by metadata location.
     reads: HashMap<String, StateRead>,
     /// The metadata locations of expired states.
     expired: HashSet<String>,
@@ -126,7 +126,7 @@ pub(super) struct ReferencedFiles {
     folders: HashSet<String>,
 }
 
-/// The part of a state that is read.
+/// The snapshots to read from a state.
 #[derive(Clone)]
 struct StateRead {
     snapshots: SnapshotSet,
@@ -135,7 +135,7 @@ struct StateRead {
 }
 
 impl StateRead {
-    /// Returns true if this read includes everything of the other.
+    /// Returns true if this read includes everything that the other reads.
     fn covers(&self, other: &StateRead) -> bool {
         let snapshots = self.snapshots == SnapshotSet::All || self.snapshots == other.snapshots;
         snapshots && (self.at_head || !other.at_head)
@@ -145,7 +145,7 @@ impl StateRead {
 /// The tables that cannot be read completely.
 #[derive(Default)]
 struct UnreadableTables {
-    /// The skipped tables with the reasons, by table id.
+    /// The reason for each skipped table, by table id.
     tables: BTreeMap<String, SkippedTable>,
     /// The folders that may contain files of these tables, with a trailing slash.
     folders: HashSet<String>,
@@ -198,7 +198,7 @@ impl Maintenance<'_> {
             return Err(Error::InvalidRequest { message, hint: "Try again when it has finished." });
         };
         let _end = ScheduleGuard(self.lake);
-        // The time is taken before anything is read, so that files written later are newer.
+        // Take the time before reading anything, so that files written later are newer than it.
         let begun = self.lake.clock().now();
         let oldest = self.lake.pins().oldest();
         let mut found = self.find(&sweep, begun).await?;
@@ -277,7 +277,7 @@ impl Maintenance<'_> {
 
     async fn states(self, sweep: &Sweep, now: Timestamp) -> Result<States> {
         let heads = self.heads(now - deleted_refs_kept(sweep)).await?;
-        // The states of all tables are needed, because tables may share files.
+        // The states of all tables are needed, because tables can share files.
         let reach = self.lake.catalog().reach(&heads, |_| true).await?;
         let kept_by_count = self.kept_by_count(sweep).await?;
         let expires = |state: &&ReachableState| {
@@ -361,8 +361,8 @@ impl Maintenance<'_> {
         Ok(())
     }
 
-    /// Excludes the known folders with files of unreadable tables. A registered table can have
-    /// files in another table's folder.
+    /// Excludes the folders of known tables that contain files of unreadable tables. A registered
+    /// table can have files in another table's folder.
     async fn exclude_broken(
         self,
         reach: &ReachableStates,
@@ -452,8 +452,8 @@ impl Maintenance<'_> {
         Ok(files)
     }
 
-    /// Schedules the removal, and excludes files that have been referenced since the first check.
-    /// From then on, no read can start on an expiring state.
+    /// Schedules the removal, and excludes files that became referenced after the first check. From
+    /// then on, no read can start on an expiring state.
     async fn exclude_newly_referenced(
         self,
         sweep: &Sweep,
@@ -463,7 +463,7 @@ impl Maintenance<'_> {
     ) -> Result<Vec<String>> {
         self.lake.pins().schedule_removal(found.expired.clone());
         self.files().set_deleting(removed.iter().cloned().collect());
-        // Wait for merges that started before; later merges see the scheduled removals.
+        // Wait for merges that are already running; later merges check the scheduled removals.
         let mut waited = Duration::ZERO;
         while self.lake.merging().try_write().is_err() {
             if waited > MERGE_TIMEOUT {
@@ -473,8 +473,8 @@ impl Maintenance<'_> {
             tokio::time::sleep(MERGE_POLL).await;
             waited += MERGE_POLL;
         }
-        // Files that were referenced at the first check are kept; the next sweep removes those that
-        // are unreferenced by then.
+        // Files that were referenced at the first check are kept. If they are unreferenced now, the
+        // next sweep removes them.
         let states = self.states(sweep, begun).await?;
         self.find_needed(sweep, &states, found).await?;
         found.expired.retain(|location| states.expiring.contains(location));
@@ -518,7 +518,7 @@ fn removal_order(file: &str) -> u8 {
     }
 }
 
-/// Returns how long a deleted ref still protects its files.
+/// Returns the time for which a deleted ref still protects its files.
 fn deleted_refs_kept(sweep: &Sweep) -> Duration {
     sweep.orphans.unwrap_or(ORPHANS_AFTER)
 }
@@ -527,10 +527,10 @@ fn location_of(state: &ReachableState) -> String {
     state.entry.metadata_location.clone()
 }
 
-/// Returns which part of a state to read if the state does not expire.
+/// Returns the snapshots to read from a state that does not expire.
 fn read_mode(sweep: &Sweep, state: &ReachableState) -> StateRead {
     let at_head = state.until.is_none();
-    // Snapshots between two kept states are read through the state that lists them.
+    // An intermediate snapshot is read through the state that lists it.
     let whole = at_head || sweep.retention.is_none() || !sweep.expiring.contains(&state.entry.id);
     let snapshots = match sweep.dry_run_expired.get(&state.entry.metadata_location) {
         Some(ids) => SnapshotSet::Without(ids.clone()),
@@ -546,8 +546,8 @@ fn is_expired(sweep: &Sweep, state: &ReachableState, now: Timestamp) -> bool {
     until && !state.base && !state.entry.is_view() && sweep.expiring.contains(&state.entry.id)
 }
 
-/// Returns true if an expired state keeps its metadata file. Merges need the metadata of states
-/// after a merge base to trace rows.
+/// Returns true if an expired state keeps its metadata file. Merges trace rows through the metadata
+/// of states after a merge base.
 fn keeps_metadata(reach: &ReachableStates, state: &ReachableState) -> bool {
     let until = state.until.unwrap_or(Timestamp::MAX_UTC);
     reach.oldest_base.is_some_and(|base| until >= base)

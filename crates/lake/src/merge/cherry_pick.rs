@@ -13,8 +13,9 @@ use crate::error::{Error, Result};
 use crate::lake::Lake;
 
 impl Lake {
-    /// Applies the changes of a commit since its first parent to a branch, in one commit. Allowed
-    /// on protected branches, like a merge. A conflict is a result in the report, not an error.
+    /// Applies the changes of a commit since its first parent to a branch, in one commit. Protected
+    /// branches allow cherry-picks, like merges. A conflict is a result in the report, not an
+    /// error.
     pub async fn cherry_pick(
         &self,
         target: &str,
@@ -38,9 +39,9 @@ impl Lake {
         self.merge_change(target, merge, options, change).await
     }
 
-    /// Reverts a commit of a branch, or the commit of a run: all its tables, or the requested ones,
-    /// in one commit. Later changes are kept. A conflict with them is a result in the report, not
-    /// an error.
+    /// Reverts a commit of a branch, or the commit of a run, in one commit: all its tables or the
+    /// requested ones. Later changes are kept. A conflict with later changes is a result in the
+    /// report, not an error.
     pub async fn revert(
         &self,
         target: &str,
@@ -116,8 +117,8 @@ impl Lake {
         Err(invalid(message, "Use the run's id from `headwater job ls`."))
     }
 
-    /// Returns the tables to revert; `None` for all. Fails if only some of the commit's tables are
-    /// requested without `partial`.
+    /// Returns the tables to revert; `None` for all. Without `partial`, fails if the request names
+    /// only some of the commit's tables.
     async fn reverted_tables(
         &self,
         request: &RevertRequest,

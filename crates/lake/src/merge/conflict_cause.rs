@@ -119,7 +119,7 @@ pub(super) fn duplicate_cherry_pick() -> ConflictCause {
     plain(ConflictKind::DuplicateCherryPick, Cause::DuplicateCherryPick.to_string())
 }
 
-/// Returns the cause: a content merge would produce rows that were not checked.
+/// Returns the cause: a content merge would produce rows on which the expectations have not run.
 pub(super) fn unchecked_merge() -> ConflictCause {
     let message = "both changed the table, but the expectations checked only the source's rows, \
                    not the merged rows";

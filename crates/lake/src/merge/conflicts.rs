@@ -1,8 +1,8 @@
 //! The reported conflicts of a merge, with the commits that made the conflicting changes.
 //!
 //! A branch may have changed a table in many commits, only one of which conflicts. A binary search
-//! merges the table's states on one side with the other side to find the first conflicting state.
-//! The search is bounded; if it ends early, the report has the remaining range of commits.
+//! finds the first conflicting state: it merges states of the table on one side with the other
+//! side. The search is bounded; if it ends early, the report has the remaining range of commits.
 
 use headwater_catalog::{BaseValue, DivergedTable, MergePlan, TableChange, TableState};
 use headwater_model::{
@@ -47,7 +47,7 @@ struct Search<'a> {
 }
 
 impl Merging<'_> {
-    /// Returns the conflicts that the user's choices do not resolve.
+    /// Returns the conflicts that the requested choices do not resolve.
     pub(super) async fn conflicts(&self, plan: &MergePlan) -> Result<Vec<MergeConflict>> {
         let mut conflicts = Vec::new();
         for contested in &plan.contested {
@@ -60,8 +60,7 @@ impl Merging<'_> {
             let project = self.project(contested).await?;
             let mut conflict = MergeConflict { causes: causes.clone(), project, ..conflict };
             if let Err(error) = Box::pin(self.blame(plan, contested, &mut conflict)).await {
-                // The conflict is still reported, with the last commits instead of the conflicting
-                // ones.
+                // The conflict is reported anyway, with the last commit of each side.
                 tracing::debug!(%error, "cannot find the commits of a conflict");
             }
             conflicts.push(conflict);
@@ -89,7 +88,7 @@ impl Merging<'_> {
         else {
             return Ok(());
         };
-        // Only in a merge of branches are there commits between the base and both heads.
+        // Only a merge of branches has commits between the base and both heads.
         if !matches!(self.change, Change::Branch) || entry.is_view() {
             return Ok(());
         }
@@ -180,7 +179,7 @@ impl Search<'_> {
     }
 
     /// Returns true if a state of the table has the same conflict with the other side as the head.
-    /// Returns `None` if the search has reached its limits.
+    /// Returns `None` if the search exceeded its limits.
     async fn conflicts(&mut self, state: &TableState) -> Result<Option<bool>> {
         let Some(entry) = &state.entry else { return Ok(Some(false)) };
         if self.trials == 0 {
@@ -208,7 +207,7 @@ impl Search<'_> {
     }
 }
 
-/// Returns true if the search can find the commit for this kind of conflict.
+/// Returns true if the search supports conflicts with this cause.
 fn can_blame(kind: ConflictKind) -> bool {
     matches!(
         kind,

@@ -31,7 +31,7 @@ impl TableContent {
         TableContent { merge: self.merge.and_then(TableMerge::into_change), ..self }
     }
 
-    /// Returns true if the merge may add rows that a cherry-pick has already added.
+    /// Returns true if the merge may repeat rows that a cherry-pick has already added.
     pub fn may_repeat(&self) -> bool {
         self.merge.as_ref().is_some_and(|merge| merge.may_repeat())
     }
@@ -107,8 +107,8 @@ impl Lake {
         }
     }
 
-    /// Returns the table at the merge base and its list of imported files. Several merge bases are
-    /// merged with each other first.
+    /// Returns the table at the merge base and its list of imported files. If there are several
+    /// merge bases, merges them first.
     fn base<'a>(
         &'a self,
         name: &'a TableName,
@@ -161,7 +161,7 @@ impl Lake {
     }
 
     /// Writes the merged table and adds it to `made`. Returns `None` if the target does not change.
-    /// Adds the objects that must be stored with the commit to `objects`.
+    /// Adds objects to store with the commit to `objects`.
     pub(super) async fn write_content(
         &self,
         content: &TableContent,

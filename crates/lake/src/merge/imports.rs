@@ -14,7 +14,7 @@ use crate::imported_files::{Imported, ImportedFiles};
 pub(super) enum ImportList {
     /// A list stored in the snapshot summary: the value of its property.
     Stored(Option<String>),
-    /// The list of a merge base that was itself merged from several; no snapshot stores it.
+    /// The list of a merge base that was computed from several merge bases; no snapshot stores it.
     Merged(Arc<Imported>),
 }
 
@@ -81,7 +81,7 @@ pub(super) async fn merge(
     Ok(MergedImports { value: Some(value), objects, duplicates })
 }
 
-/// Merges the lists of two merge bases. Also returns whether both imported the same files.
+/// Merges the lists of two merge bases. Also returns true if both imported the same files.
 pub(super) async fn merge_bases(
     store: &dyn Store,
     table: &TableName,

@@ -1,9 +1,9 @@
 //! Merges a ref into a branch: table by table, and within a table by content.
 //!
-//! The catalog classifies tables as changed by one side or by both. A table changed by both is
-//! merged by content if the changes are compatible, such as two appends. Otherwise the conflict
-//! lists the files and rows. The first attempts take no lock: if the target moves, the merge is
-//! planned again and reuses the results of unchanged tables.
+//! The catalog classifies tables as changed by one side or by both. A table changed by both sides
+//! is merged by content if the changes are compatible, such as two appends. Otherwise the conflict
+//! lists the files and rows. The first attempts take no lock: if the target branch moves, the merge
+//! is planned again and reuses the results of unchanged tables.
 
 mod cherry_pick;
 mod conflict_cause;
@@ -38,7 +38,7 @@ use crate::lake::Lake;
 /// The maximum number of attempts when the target moves.
 const ATTEMPTS_MAX: usize = 50;
 
-/// The number of attempts without locks. Later attempts block other commits of this process.
+/// The number of attempts without locks. Later attempts lock out other commits of this process.
 const ATTEMPTS_UNLOCKED: usize = 2;
 
 /// Options of a merge.
@@ -50,14 +50,14 @@ pub struct MergeOptions {
     pub properties: BTreeMap<String, String>,
     /// Store changes applied atomically with the commit.
     pub with: Batch,
-    /// Tables without content merge: changes on both sides are a conflict.
+    /// Tables for which changes on both sides are always a conflict.
     pub whole: BTreeSet<TableName>,
     /// For a merge by a run: the project whose expectations have all passed, or an empty string if
     /// there is none. `None` for a merge by a user.
     pub passed: Option<String>,
 }
 
-/// The merged content of a contested table or view, or the conflict.
+/// The merged content of a table or view that both sides changed, or the conflict.
 #[derive(Debug)]
 enum Verdict {
     Content(Box<TableContent>),
@@ -76,10 +76,10 @@ impl Verdict {
     }
 }
 
-/// The results by table. A result stays valid while its contested table is unchanged.
+/// The results by table. A result stays valid as long as both sides of its table are unchanged.
 type Verdicts = BTreeMap<TableName, MergedContent>;
 
-/// The result of merging one contested table, with its cost.
+/// The result of merging one table that both sides changed, with its cost.
 #[derive(Debug)]
 struct MergedContent {
     contested: DivergedTable,
@@ -263,8 +263,8 @@ impl<'a> Merging<'a> {
             .unwrap_or_else(|| format!("Merge {} into {}", self.request.source, plan.target));
         let commit = self.commit(message, &final_changes);
         self.check_files_exist(&plan).await?;
-        // From this point the files may belong to a commit, even if this future is dropped or the
-        // response is lost. They are removed only if the catalog reports that the commit failed.
+        // From this point a commit may reference the files, even if this future is dropped or the
+        // response is lost. Remove the files only if the catalog reports that the commit failed.
         let written = made.release();
         let applied = self.apply(&plan, stack, final_changes.changes.clone(), &commit).await;
         match applied {
@@ -303,7 +303,7 @@ impl<'a> Merging<'a> {
     }
 
     /// Fails if the merge adds a table that the target has under another name, for example because
-    /// both sides renamed it. Two names would share the same files.
+    /// both sides renamed it. The table's files would then belong to two names.
     async fn check_duplicate_tables(&self, plan: &MergePlan) -> Result<()> {
         if plan.is_forward() {
             return Ok(());
@@ -413,7 +413,8 @@ impl<'a> Merging<'a> {
         }
     }
 
-    /// Merges the contents of contested tables that changed since the previous attempt.
+    /// Merges the contents of tables that both sides changed, except tables unchanged since the
+    /// previous attempt.
     async fn merge_contents(&mut self, plan: &MergePlan) -> Result<()> {
         for contested in &plan.contested {
             let known = self.verdicts.get(&contested.table);
@@ -438,8 +439,7 @@ impl<'a> Merging<'a> {
         Ok(())
     }
 
-    /// Returns true if both sides contain the same commit since the base, by cherry-pick and not by
-    /// merge.
+    /// Returns true if both sides contain the same commit since the base through a cherry-pick.
     async fn has_common_cherry_pick(&self, plan: &MergePlan) -> Result<bool> {
         if matches!(&self.change, Change::From { is_revert: true, .. }) {
             return Ok(false);
@@ -492,7 +492,7 @@ impl<'a> Merging<'a> {
         })
     }
 
-    /// Returns the reports of the contested tables, without writing anything.
+    /// Returns the reports of the tables that both sides changed, without writing anything.
     fn merged_tables(&self) -> Vec<MergedTable> {
         let tables = self.verdicts.iter().map(|(table, entry)| match &entry.verdict {
             Verdict::Content(content) => content.report(table),

@@ -1,5 +1,4 @@
-//! Finds the revert that explains why a merge reports "up to date" although the target lacks its
-//! changes.
+//! Finds the revert behind an "up to date" merge whose target lacks the source's changes.
 
 use std::collections::BTreeSet;
 
@@ -13,8 +12,8 @@ use crate::lake::Lake;
 const COMMITS_MAX: usize = 1_000;
 
 impl Lake {
-    /// Returns the target's newest commit that reverted a commit of the source, or reverted the
-    /// merge of the source, and that was not itself reverted.
+    /// Returns the target's newest effective revert of a commit of the source, or of the source's
+    /// merge. A revert that was itself reverted is not effective.
     pub(super) async fn undone_by(&self, plan: &MergePlan) -> Result<Option<Commit>> {
         let mut undone: BTreeSet<CommitId> = BTreeSet::new();
         let mut next = Some(plan.head);
@@ -51,7 +50,7 @@ impl Lake {
         }
     }
 
-    /// Returns true if a commit is in the history of another.
+    /// Returns true if a commit is an ancestor of another commit, or the same commit.
     async fn is_ancestor(&self, from: CommitId, to: CommitId) -> Result<bool> {
         Ok(self.catalog().merge_bases(from, to).await? == [from])
     }

@@ -25,8 +25,8 @@ const BACKOFF_MAX: Duration = Duration::from_millis(250);
 
 impl Transaction {
     /// Commits all changes durably. Returns `None` if there are no changes. Fails with
-    /// `CommitConflict` if another commit changed a table and the change cannot be rebased. After
-    /// an error the branch is unchanged.
+    /// `CommitConflict` if another commit changed a table and the rebase is impossible. After an
+    /// error the branch is unchanged.
     pub async fn commit(mut self, message: &str) -> Result<Option<Commit>> {
         if self.is_empty() {
             return Ok(None);
@@ -71,7 +71,7 @@ impl Transaction {
 
     async fn commit_with_locks(&mut self, message: &str) -> Result<Commit> {
         let lake = self.view.lake().clone();
-        // Lock in the order of names to prevent deadlocks.
+        // Lock in name order to prevent deadlocks.
         let names = self.tables.iter().filter(|(_, pending)| !pending.is_unchanged());
         let locks: Vec<_> = names.map(|(name, _)| lake.commit_lock(&self.branch, name)).collect();
         let mut guards = Vec::new();
@@ -112,8 +112,8 @@ impl Transaction {
         changes.extend(self.view_changes(&state).await?);
         self.check_registered(&state).await?;
         let request = self.commit_request(changes, with, message);
-        // From this point the files may belong to a commit, even if this future is dropped or the
-        // response is lost. They are removed only if the catalog reports that the commit failed.
+        // From this point a commit may reference the files, even if this future is dropped or the
+        // response is lost. Remove the files only if the catalog reports that the commit failed.
         let written = self.staged.release();
         match lake.catalog().commit(request).await {
             Ok(commit) => {
@@ -191,9 +191,8 @@ impl Transaction {
         merged.ok_or_else(conflict)
     }
 
-    /// Merges this transaction's changes to a table with concurrent maintenance. Returns `None` if
-    /// other commits changed more than maintenance does, or if the changes conflict with the
-    /// maintenance.
+    /// Rebases this transaction's changes to a table on concurrent maintenance. Returns `None` if
+    /// other commits did more than maintenance, or if the changes conflict with the maintenance.
     async fn merge_with_maintenance(
         &mut self,
         lake: &Lake,
@@ -278,7 +277,7 @@ impl Transaction {
     }
 
     fn restore_uncommitted(&mut self, error: &headwater_catalog::Error, written: Uncommitted) {
-        // After an ambiguous error, such as a disk failure, the commit may still have succeeded.
+        // After an ambiguous error, such as a disk failure, the commit may have succeeded.
         if !error.code().is_doubtful() {
             self.staged.restore(written);
         }
@@ -321,7 +320,7 @@ fn to_entry(table: &Table, operation: &str) -> TableEntry {
     }
 }
 
-/// Returns true if a table changed concurrently. Contention of the whole branch is not retried
+/// Returns true if a table changed concurrently. Contention on the whole branch is not retried
 /// here, because the catalog has already retried.
 fn is_table_conflict(error: &headwater_catalog::Error) -> bool {
     matches!(error, headwater_catalog::Error::TableChanged { .. })

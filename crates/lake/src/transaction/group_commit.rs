@@ -1,9 +1,9 @@
 //! Group commit: concurrent small appends to one table share one file, one snapshot and one commit.
 //!
-//! The rows of a small append are buffered in memory and coerced to the table's columns, so each
+//! Each small append buffers its rows in memory and coerces them to the table's columns, so each
 //! caller gets its own errors. While one group is committed, the next one is collected; a single
 //! append does not wait. Each caller gets a response when its rows are durable. If a group fails,
-//! its members are committed one by one, so that one member's error does not affect the others.
+//! its members are committed one by one, so one member's error does not affect the others.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
@@ -72,7 +72,7 @@ struct QueueKey {
     table: TableName,
 }
 
-/// The queued appends by branch and table. A queue exists while a task processes it.
+/// The queued appends by branch and table. A queue exists only while a task processes it.
 #[derive(Default)]
 pub(crate) struct Groups(Mutex<HashMap<QueueKey, VecDeque<Member>>>);
 
@@ -84,8 +84,8 @@ impl Groups {
 }
 
 impl Transaction {
-    /// Appends rows to a table, like [`Transaction::append`]. If the rows are few and the only
-    /// change of the transaction, they use group commit.
+    /// Appends rows to a table, like [`Transaction::append`]. The append uses group commit if it is
+    /// small and the transaction's only change.
     pub async fn append_rows(&mut self, name: &TableName, rows: BatchStream) -> Result<()> {
         // Fused, because the stream may be polled after its end.
         let mut rows: BatchStream = rows.fuse().boxed();
@@ -205,7 +205,8 @@ async fn process_queue(lake: &Lake, key: &QueueKey) {
 struct QueueGuard<'a> {
     lake: &'a Lake,
     key: &'a QueueKey,
-    /// True if the queue was removed. A later queue with the same key belongs to another task.
+    /// True if this guard's queue was removed. A later queue with the same key belongs to another
+    /// task.
     is_removed: bool,
 }
 
@@ -279,8 +280,8 @@ async fn commit_member(lake: &Lake, branch: &str, member: &Member) -> Result<Com
     change.commit_whole(&member.message).await
 }
 
-/// Appends rows that matched the schema when they were queued. A mismatch now is a schema change by
-/// another commit.
+/// Appends rows that were coerced to the table's schema in the queue. A mismatch means that another
+/// commit changed the schema.
 async fn append(change: &mut Transaction, name: &TableName, rows: BatchStream) -> Result<()> {
     match change.append(name, rows).await {
         Err(Error::Tables(error)) if error.is_misfit() => {

@@ -31,8 +31,8 @@ impl RestChanges<'_> {
         self.transaction.add_created(name, table, true)
     }
 
-    /// Applies a commit request to a table, or creates the table. After a concurrent change the
-    /// request is applied again, if its requirements still hold.
+    /// Applies a commit request to a table, or creates the table. After a concurrent change,
+    /// applies the request again if its requirements still hold.
     pub async fn apply(&mut self, name: &TableName, commit: TableCommit) -> Result<()> {
         self.transaction.prevent_sweep().await;
         self.transaction.load(name).await?;
@@ -62,8 +62,8 @@ impl RestChanges<'_> {
         }
     }
 
-    /// Registers a table from a metadata file in the warehouse, replacing an existing table if
-    /// `overwritten` is set. Fails if the branch has the table under another name.
+    /// Registers a table from a metadata file in the warehouse. `overwritten` allows the
+    /// replacement of an existing table. Fails if the branch has the table under another name.
     pub async fn register(
         &mut self,
         name: &TableName,
@@ -100,8 +100,7 @@ impl RestChanges<'_> {
         self.transaction.namespaces.push(NamespaceChange::Update { name, updates, removals });
     }
 
-    /// Sets the idempotency key of the request that causes the commit. A key can be committed only
-    /// once.
+    /// Sets the idempotency key of the commit's request. A key can be committed only once.
     pub fn request(&mut self, name: &str) {
         let now = self.transaction.view.lake().clock().now().timestamp_micros();
         let value = Some(bytes::Bytes::from(now.to_string()));
@@ -141,7 +140,7 @@ impl Transaction {
     }
 
     /// Fails if the table's folder overlaps with the folder of another table of the branch.
-    /// Maintenance of one table would remove the other's files.
+    /// Otherwise maintenance of one table would remove the other's files.
     async fn check_folder_is_exclusive(&self, table: &Table) -> Result<()> {
         let location = table.location();
         let within = |one: &str, other: &str| {
@@ -160,7 +159,7 @@ impl Transaction {
         Ok(())
     }
 
-    /// Prevents the sweep from removing files until the transaction ends.
+    /// Prevents the sweep from removing files until the end of the transaction.
     pub(super) async fn prevent_sweep(&mut self) {
         if self.no_sweep.is_none() {
             self.no_sweep = Some(Arc::clone(self.view.lake().merging()).read_owned().await);
@@ -186,8 +185,8 @@ impl Transaction {
         Ok(())
     }
 
-    /// Adds a created table. If this transaction wrote its metadata file (`stored`), the file is
-    /// removed on failure.
+    /// Adds a created table. If this transaction wrote the metadata file (`stored`), removes the
+    /// file on failure.
     fn add_created(&mut self, name: &TableName, table: Table, stored: bool) -> Result<()> {
         self.registered.push(name.clone());
         if stored {
@@ -198,7 +197,7 @@ impl Transaction {
     }
 }
 
-/// The retention of committed idempotency keys.
+/// The time for which committed idempotency keys are kept.
 pub const REQUESTS_KEPT: Duration = Duration::from_hours(7 * 24);
 
 /// The prefix of the refs that store committed idempotency keys. The value of such a ref is the
@@ -228,8 +227,8 @@ pub struct RestRequests<'a> {
 }
 
 impl RestRequests<'_> {
-    /// Returns true if a recent commit of a branch has a property with this value. Used to find out
-    /// if a change with a lost response was committed.
+    /// Returns true if a recent commit of a branch has a property with this value. After a lost
+    /// response, shows if the change was committed.
     pub async fn is_committed(self, branch: &str, property: &str, value: &str) -> Result<bool> {
         let head = RefSpec::Name(branch.to_owned());
         let commits = self.lake.catalog().log(&head, RECENT_COMMITS, None).await?;

@@ -53,7 +53,7 @@ pub struct Transaction {
     direct: bool,
     /// A small append that can use group commit.
     small: Option<SmallAppend>,
-    /// Prevents file removal while the transaction refers to existing files.
+    /// A guard against file removal while the transaction refers to existing files.
     no_sweep: Option<tokio::sync::OwnedRwLockReadGuard<()>>,
     with: Batch,
     written: Usage,
@@ -172,8 +172,8 @@ impl Transaction {
         Ok(())
     }
 
-    /// Writes rows to new data files for [`Transaction::rewrite`]. The files are removed when the
-    /// transaction ends, unless a rewrite uses them.
+    /// Writes rows to new data files for [`Transaction::rewrite`]. Files that no rewrite uses are
+    /// removed at the end of the transaction.
     pub async fn write_rows(&mut self, name: &TableName, rows: BatchStream) -> Result<StagedFiles> {
         Ok(self.write(name, rows).await?.1)
     }
@@ -191,8 +191,8 @@ impl Transaction {
         Ok(staged)
     }
 
-    /// Writes delete files for [`Transaction::rewrite`]. They are removed when the transaction
-    /// ends, unless a rewrite uses them.
+    /// Writes delete files for [`Transaction::rewrite`]. Files that no rewrite uses are removed at
+    /// the end of the transaction.
     pub async fn write_deletes(
         &mut self,
         name: &TableName,
@@ -309,7 +309,7 @@ impl Transaction {
         self.flush(&name).await
     }
 
-    /// Applies alterations of columns and properties in order.
+    /// Applies alterations of columns and properties, in their order.
     pub async fn alter(&mut self, name: &TableName, alterations: Vec<Alteration>) -> Result<()> {
         let name = self.resolve(name).await?;
         let table = self.existing(&name).await?;
@@ -367,7 +367,7 @@ impl Transaction {
         self.event = Some(id.into());
     }
 
-    /// Sets a summary property of all snapshots that are created after this call.
+    /// Sets a summary property of all snapshots created after this call.
     pub fn snapshot_property(&mut self, key: impl Into<String>, value: impl Into<String>) {
         self.snapshot_properties.insert(key.into(), value.into());
     }
@@ -385,8 +385,7 @@ impl Transaction {
             && self.views.values().all(PendingView::is_unchanged)
     }
 
-    /// Appends rows from data files that are already written, and records the imported source
-    /// files.
+    /// Appends rows from existing data files, and records the imported source files.
     pub async fn append_import(
         &mut self,
         name: &TableName,
@@ -450,7 +449,7 @@ impl Transaction {
         Ok(name)
     }
 
-    /// Adds the table with exactly this name to the transaction, whether it exists or not.
+    /// Adds the table with exactly this name to the transaction, even if the table does not exist.
     async fn load(&mut self, name: &TableName) -> Result<()> {
         if self.tables.contains_key(name) {
             return Ok(());

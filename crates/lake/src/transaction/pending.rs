@@ -1,4 +1,4 @@
-//! The pending changes of one table, stored so that they can be rebased on a newer state.
+//! The pending changes of one table, in a form that can be rebased on a newer state.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -81,7 +81,7 @@ impl Change {
         })
     }
 
-    /// Returns true if the change creates a snapshot that keeps the rows imported before.
+    /// Returns true if the change creates a snapshot that keeps the rows of earlier imports.
     fn keeps_rows(&self) -> bool {
         match self {
             Change::Append { .. }
@@ -191,8 +191,8 @@ impl Pending {
         self.changes.iter().all(rebases)
     }
 
-    /// Returns true if the changes cannot be merged with concurrent maintenance: they are
-    /// themselves maintenance, or come from another engine, which retries them.
+    /// Returns true if the changes cannot be merged with concurrent maintenance. This applies to
+    /// maintenance itself, and to commits of other engines, which retry them.
     pub fn yields_to_maintenance(&self) -> bool {
         use Change::{Apply, Compact, ExpireSnapshots, RewriteManifests};
         let yields = |change: &Change| {
@@ -201,7 +201,7 @@ impl Pending {
         self.changes.iter().any(yields)
     }
 
-    /// Returns true if the changes are valid after concurrent appends of any rows.
+    /// Returns true if the changes stay valid after concurrent appends of any rows.
     pub fn ignores_appends(&self) -> bool {
         let checks_appends = |change: &Change| matches!(change, Change::Rewrite(rewrite) if rewrite.unseen.is_some());
         self.can_rebase() && !self.changes.iter().any(checks_appends)

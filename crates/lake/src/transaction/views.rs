@@ -1,6 +1,6 @@
 //! SQL views in a transaction: created, changed and dropped in the same commit as tables.
 //!
-//! A concurrent change of the same view is always a conflict, because queries cannot be rebased.
+//! A concurrent change of the same view is always a conflict, because a query cannot be rebased.
 
 use headwater_catalog::{State, TableChange, TableEntry, operation};
 use headwater_model::TableName;
@@ -184,8 +184,8 @@ impl Transaction {
         self.views.get_mut(name).ok_or_else(missing)
     }
 
-    /// Returns true if this transaction has a view with exactly this name; `None` if it did not use
-    /// the name.
+    /// Returns true if this transaction has a view with exactly this name. Returns `None` if the
+    /// transaction did not use the name.
     pub(super) fn has_view(&self, name: &TableName) -> Option<bool> {
         self.views.get(name).map(|pending| pending.view.is_some())
     }

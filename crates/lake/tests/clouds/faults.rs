@@ -9,7 +9,7 @@ use crate::front::Fault;
 use crate::lake::{CloudLake, LONG, SHORT, ids};
 use crate::provider::Provider;
 
-/// The files that an append writes, each by a part of its URL.
+/// Parts of URLs that identify the files of an append.
 const WRITTEN: [&str; 4] = [".parquet", "snap-", "-m0.avro", ".metadata.json"];
 
 const BUSY: Fault = Fault::Answer(503, "SlowDown");
@@ -104,7 +104,7 @@ pub async fn permanent_read_faults_fail_in_time(cloud: Provider) {
     }
 }
 
-/// Returns enough numbers for a file of several parts: they do not compress.
+/// Returns numbers that do not compress, enough for a file of several parts.
 fn many() -> impl Iterator<Item = i64> {
     let mut state = 7_u64;
     let next = move || {

@@ -20,7 +20,7 @@ use tokio::net::TcpListener;
 /// A response of an object store.
 pub type Answer = Result<Response<Bytes>, Error>;
 
-/// An object store: a handler of requests.
+/// An object store, as a function from request to response.
 pub type Service = Arc<dyn Fn(Request<Bytes>) -> BoxFuture<'static, Answer> + Send + Sync>;
 
 /// A fault to inject.
@@ -42,7 +42,7 @@ pub enum Fault {
     HangHalf,
 }
 
-/// The requests that fail, and their number.
+/// The requests that fail, and the number of failures.
 struct Rule {
     method: Method,
     part: String,
@@ -122,7 +122,7 @@ impl State {
     }
 }
 
-/// Returns a part of a URL without percent-encoding.
+/// Decodes the percent-encoding of a part of a URL.
 pub fn decoded(text: &str) -> String {
     let mut parts = text.split('%');
     let mut bytes = parts.next().unwrap_or_default().as_bytes().to_vec();
@@ -145,7 +145,7 @@ async fn serve(listener: std::net::TcpListener, service: Service, state: Arc<Sta
         });
         tokio::spawn(async move {
             let builder = Builder::new(TokioExecutor::new());
-            // A connection is cut only by a test.
+            // Only a test closes a connection, so errors are ignored.
             let _ = builder.serve_connection(TokioIo::new(stream), answer).await;
         });
     }

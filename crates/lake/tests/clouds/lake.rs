@@ -15,7 +15,7 @@ use headwater_tables::{CloudUrl, TablesOptions};
 use crate::front::Front;
 use crate::provider::Provider;
 
-/// A timeout that expires soon, and one that is longer than two faults.
+/// A timeout that expires soon, and a timeout that exceeds two faults.
 pub const SHORT: Duration = Duration::from_millis(600);
 pub const LONG: Duration = Duration::from_secs(10);
 

@@ -44,7 +44,7 @@ enum Server {
     Azure(Front, #[expect(dead_code, reason = "it ends when it is dropped")] Emulator),
 }
 
-/// Provider-specific responses and requests: methods, and parts of URLs.
+/// The provider's error responses, and its requests as methods and parts of URLs.
 pub struct Words {
     pub expired: Fault,
     pub taken: Fault,

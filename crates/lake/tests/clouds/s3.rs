@@ -41,8 +41,8 @@ impl S3 {
         let front = Front::start(Arc::new(move |request| {
             let (service, turn) = (service.clone(), turn.clone());
             Box::pin(async move {
-                // The server checks and writes in two steps, so two writers could both find no
-                // object.
+                // The server checks and writes in two steps, so two writers could both see a
+                // missing object.
                 let conditional = request.headers().contains_key(IF_NONE_MATCH);
                 let _turn = if conditional { Some(turn.lock().await) } else { None };
                 answer(&service, request).await

@@ -18,7 +18,7 @@ use crate::provider::Provider;
 
 type Scenario = fn(Provider) -> BoxFuture<'static, ()>;
 
-/// All scenarios, by their names.
+/// All scenarios, by name.
 pub const ALL: [(&str, Scenario); 7] = [
     ("a_lake_lives_there", |cloud| Box::pin(a_lake_lives_there(cloud))),
     ("of_those_who_make_one_object_one_does", |cloud| Box::pin(one_makes_it(cloud))),

@@ -24,7 +24,7 @@ pub type Columns = Vec<BTreeMap<String, String>>;
 /// Rows as lists in column order, or as maps.
 pub type Rows = Vec<Value>;
 
-/// The initial table.
+/// The table's initial state.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NewTable {
@@ -82,9 +82,10 @@ pub enum Step {
     Merge,
     /// Like `Merge`, resolving conflicts with this side's table.
     MergeTaking(MergeChoice),
-    /// Cherry-picks the commit this many commits before the other branch's head.
+    /// Cherry-picks an ancestor of the other branch's head, given by the number of commits before
+    /// the head.
     Pick(usize),
-    /// Reverts the commit this many commits before this branch's head.
+    /// Reverts an ancestor of this branch's head, given by the number of commits before the head.
     Undo(usize),
     /// Merges both branches into each other from their current heads.
     Crosswise,
@@ -132,7 +133,7 @@ pub fn maps(schema: &Schema, rows: &[Value]) -> Vec<Value> {
     rows.iter().map(map).collect()
 }
 
-/// Returns rows in canonical order for comparison, with sorted and nested columns.
+/// Returns rows in a canonical order for comparison, with sorted keys at all levels.
 pub fn sorted(rows: Vec<Value>) -> Vec<String> {
     let text = |mut row: Value| {
         row.sort_all_objects();

@@ -8,7 +8,7 @@ use headwater_model::ObjectId;
 use headwater_store::{Applied, Batch, Entry, Error, KeyRange, MemoryStore, Result, Store};
 use tokio::sync::Semaphore;
 
-/// The store. Each batch waits for a permit.
+/// The store. Each batch waits for a permit before it is applied.
 #[derive(Debug)]
 pub struct Doubtful {
     inner: MemoryStore,
@@ -16,7 +16,7 @@ pub struct Doubtful {
     /// The number of received batches.
     pub asked: AtomicUsize,
     pub loses: AtomicBool,
-    /// Simulates another process that always changes the branch first.
+    /// Simulates another process that always updates the branch first.
     pub overtakes: AtomicBool,
 }
 

@@ -13,7 +13,7 @@ use object_store::{
     ObjectStore, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
 };
 
-/// The object store, with the number of changes before it fails.
+/// The object store, with the number of changes that succeed before the failures.
 #[derive(Debug)]
 pub struct Dying {
     inner: Arc<dyn ObjectStore>,

@@ -43,8 +43,8 @@ async fn manifests_are_merged_without_changing_rows() {
     assert_eq!(only(&maintain(&lake, manifests()).await).commit, None, "few are left alone");
 }
 
-/// Limits of the two numbers in the rows: each pair occurs once, in an order uncorrelated with
-/// both.
+/// Limits of the two numbers in a row. The rows contain each pair once, in an order uncorrelated
+/// with both numbers.
 const WIDTH: i64 = 512;
 const HEIGHT: i64 = 256;
 

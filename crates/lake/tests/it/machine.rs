@@ -332,7 +332,7 @@ async fn play(seed: u64, steps: i64, stride: u64) -> Told {
     for number in 0..steps {
         let step = model.choose(&mut random, number);
         if matches!(step, Step::Maintain(..)) {
-            // The files written so far become old enough for removal.
+            // Let the files written so far reach the age for removal.
             disk.clock.advance(Duration::from_hours(24 * 5));
         }
         let after = model.after(&step);
@@ -383,7 +383,7 @@ async fn check_commits(disk: &Disk, acknowledged: &[CommitId]) {
     }
 }
 
-/// Returns the full count in a soak test, else the small one.
+/// Returns the full count in a soak test, otherwise the small count.
 fn count(small: u64, full: u64) -> u64 {
     if std::env::var_os("HEADWATER_SOAK").is_some() { full } else { small }
 }

@@ -575,7 +575,7 @@ async fn a_table_with_an_unreadable_old_state_is_skipped() {
     let removed = try_maintain(&lake, None, orphans()).await.unwrap().removed_files.unwrap();
     assert_eq!((removed.orphans, removed.skipped_tables.len()), (1, 1), "{removed:?}");
     assert_eq!(lake.data_files(), files - 1);
-    // The state may lose its files, so it need not be readable.
+    // The state's files may expire, so its metadata need not be readable.
     clock.advance(30 * DAY);
     let request = MaintainRequest { keep: Some(1), ..orphans() };
     let removed = maintain(&lake, request).await.removed_files.unwrap();

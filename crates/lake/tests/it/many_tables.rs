@@ -100,7 +100,7 @@ async fn a_sweep_reads_states_concurrently_and_none_twice() {
     });
     let report = maintain.await.unwrap();
     assert_eq!(report.unwrap().removed_files.unwrap().orphans, 1);
-    // For each of two states of a table: its metadata, manifest list and manifest. In addition one
-    // read per table at the start.
+    // Each of the two states of a table takes three reads: metadata, manifest list and manifest.
+    // Each table takes one more read at the start.
     check(&life, opened, (2 * 3 + 1) * TABLES + 5);
 }

@@ -38,7 +38,7 @@ enum Change {
     Compact,
 }
 
-/// The effect of a change on existing rows, with the rows it read.
+/// The effect of a change on existing rows, with the rows that the change read.
 #[derive(Debug, Clone)]
 enum Effect {
     Append(BTreeMap<i64, Row>),
@@ -101,7 +101,7 @@ impl Model {
         }
     }
 
-    /// Replays an effect. Returns `None` if the rows it read have changed.
+    /// Replays an effect. Returns `None` if a row that the effect read has changed.
     fn replay(&mut self, effect: &Effect) -> Option<()> {
         match effect {
             Effect::Append(rows) => self.rows.extend(rows.clone()),
@@ -284,8 +284,8 @@ fn is_blurred(one: &[Effect], other: &[Effect]) -> bool {
     arranges && one.iter().any(changes) && other.iter().any(replaces)
 }
 
-/// Changes a table on two branches. If each side's changes are still valid after the other side's,
-/// the merge has the effect of both, in either direction.
+/// Changes a table on two branches. If the changes of each side are still valid after those of the
+/// other side, the merge has both effects, in either direction.
 async fn both_orders(
     how: [bool; 2],
     files: Vec<Vec<u8>>,
@@ -444,11 +444,11 @@ async fn crosswise(moves: Vec<Move>) -> Result<(), TestCaseError> {
     Ok(())
 }
 
-/// Checks that a conflict is allowed. No row is changed by both sides. But of a row that both
-/// removed, one side may have added a copy in a rewritten file, which cannot be detected.
+/// Checks that a conflict is acceptable: all its rows were removed by both sides. One side may have
+/// copied such a row into a rewritten file, which the merge cannot detect.
 fn check_harmless(conflict: &MergeConflict, one: &Past, other: &Past) -> Result<(), TestCaseError> {
     for cause in &conflict.causes {
-        // Cherry-picked rows were changed so that they cannot be distinguished from others.
+        // Later changes made the cherry-picked rows indistinguishable from other rows.
         if cause.kind == ConflictKind::DuplicateCherryPick {
             continue;
         }

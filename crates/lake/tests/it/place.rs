@@ -13,7 +13,7 @@ pub async fn open_lake(folder: &Path) -> Lake {
     Lake::open_local(folder).await.unwrap()
 }
 
-/// Returns the files in a folder, without fsync.
+/// Returns the object store of a folder, without fsync.
 pub fn open_files(warehouse: &Path) -> (TablesOptions, Arc<dyn ObjectStore>) {
     let tables = TablesOptions::new(format!("file://{}", warehouse.display()));
     (tables, Arc::new(LocalFileSystem::new_with_prefix(warehouse).unwrap()))

@@ -125,7 +125,7 @@ async fn very_many_objects_are_listed_page_by_page() {
     assert_eq!(bucket.ids("t").await, (0..11).map(|at| at * 100 + 50).collect::<Vec<_>>());
 }
 
-/// Returns a text of several ranges, with the given last line.
+/// Returns a text that is read in several ranges, with the given last line.
 fn long(last: &str) -> String {
     let line = format!("{:0>63}\n", 7);
     format!("id\n{}{last}\n", line.repeat(160_000))
@@ -139,7 +139,7 @@ async fn an_object_that_changes_while_it_is_read_is_said_and_nothing_is_imported
         if ending == "parquet" {
             parquet(&path, 0..100_000);
         }
-        // The first ranges fail until they are retried, and meanwhile the object is replaced.
+        // The first reads of ranges fail and are retried. Meanwhile the object is replaced.
         bucket.s3.fail("GET", ending, Fault::Answer(503, "SlowDown"), 2);
         let changing = async {
             while bucket.s3.counts().1 == 0 {

@@ -11,7 +11,7 @@ use object_store::ObjectStore;
 
 use crate::s3::S3;
 
-/// The bucket: the folder that other tests use directly.
+/// The bucket, a folder that other tests use directly.
 const BUCKET: &str = "s3://warehouse";
 
 /// Returns the client settings of a server.
@@ -34,7 +34,7 @@ pub async fn open_lake(folder: &Path) -> Lake {
         .unwrap()
 }
 
-/// Returns the files in a folder, through S3.
+/// Returns the files of a folder as an object store over S3.
 pub fn open_files(warehouse: &Path) -> (TablesOptions, Arc<dyn ObjectStore>) {
     let settings = settings(&S3::of(warehouse.parent().unwrap()));
     let store = CloudUrl::warehouse(BUCKET).unwrap().open(&settings).unwrap();

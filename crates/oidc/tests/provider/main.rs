@@ -1,4 +1,4 @@
-//! Tokens of a real provider, and tokens that attackers make.
+//! Tokens of a real provider, and forged tokens.
 
 #[expect(dead_code, reason = "a part that other test programs use")]
 mod real;

@@ -8,13 +8,13 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 /// The provider's package.
 const PACKAGE: &str = "oidc-provider@9.13.3";
 
-/// A running provider, which ends with this value. Its client is `lake`.
+/// A running provider process, which is stopped when this value is dropped. Its client is `lake`.
 pub struct RealProvider {
     /// The URL.
     pub issuer: String,
     child: Child,
     folder: PathBuf,
-    /// The provider ends when it cannot write.
+    /// The provider's output. The provider would end if it could not write.
     _output: BufReader<ChildStdout>,
 }
 

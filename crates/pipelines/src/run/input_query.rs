@@ -16,7 +16,7 @@ use super::Done;
 use super::step::{FirstStepError, told};
 use crate::{Location, Result};
 
-/// Query of an input's rows.
+/// Query that returns the rows of an input.
 pub(super) struct InputQuery {
     session: Session,
     query: Prepared,

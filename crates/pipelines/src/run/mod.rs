@@ -284,7 +284,7 @@ impl Run {
         Error::Cancelled { target: self.branch.to_string(), branch: None }
     }
 
-    /// Runs work until it ends or the run is cancelled.
+    /// Runs a future until it completes or the run is cancelled.
     async fn unless_cancelled<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
         tokio::select! {
             outcome = work => outcome,

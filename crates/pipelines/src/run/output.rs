@@ -78,9 +78,9 @@ impl Outputs {
     }
 }
 
-/// Returns the output for rows that were written to a table: the rows themselves if they are in
-/// memory and equal to the stored rows, otherwise the table. A child therefore reads the same rows
-/// whether its parent ran or was unchanged.
+/// Returns the output for rows that were written to a table. These are the rows themselves if they
+/// are in memory and equal to the stored rows, otherwise the table. A child therefore reads the
+/// same rows whether its parent ran or was unchanged.
 pub(super) fn written(step: &Step, rows: SharedTable) -> Output {
     let schema = rows.schema();
     let same = headwater_tables::normalise_schema(&schema).is_ok_and(|table| {

@@ -158,7 +158,7 @@ impl Run {
             },
             reuse: false,
             // The token is never cancelled, because a run that has started may finish while the
-            // server drains.
+            // server shuts down.
             start_until: CancellationToken::new(),
             lake: None,
         }

@@ -21,7 +21,7 @@ use crate::row_expectations::quoted;
 /// Maximum size of a preview's rows as JSON.
 const BYTES_MAX: usize = 256 << 10;
 
-/// Rows that a stream passes by.
+/// Collector of the first or last rows of a stream.
 pub(super) struct Sample {
     request: PreviewRequest,
     schema: SchemaRef,

@@ -1,4 +1,4 @@
-//! SQL steps: rows go from the engine into the table, or into storage for the children.
+//! SQL steps: the engine's rows are written to the table, or stored for the children.
 
 use std::sync::Arc;
 

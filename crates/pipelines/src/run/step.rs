@@ -106,7 +106,7 @@ impl Run {
         });
     }
 
-    /// Creates the error of a failed step with its location.
+    /// Creates the error of a failed step, including its location.
     pub(crate) fn failed(step: &Step, at: Option<Location>, fault: &dyn Fault) -> Error {
         Error::StepFailed {
             step: step.name.clone(),
@@ -145,7 +145,7 @@ pub(super) fn noted(error: headwater_engine::Error, cause: &FirstStepError) -> A
     failed
 }
 
-/// Runs work with the step's time limit.
+/// Runs a future with the step's time limit.
 async fn in_time<T>(step: &Step, work: impl Future<Output = Result<T>>) -> Result<T> {
     let Some(limit) = step.timeout else { return work.await };
     tokio::time::timeout(limit, work).await.unwrap_or_else(|_| {

@@ -18,7 +18,7 @@ use crate::contract::with_docs;
 use crate::plan::{FINGERPRINT, FINGERPRINT_CODE};
 use headwater_engine::{KEYS_PROPERTY, Prepared};
 
-/// What a model writes together with its rows.
+/// Read positions and quarantined rows that a model writes together with its rows.
 pub(super) struct WriteOptions<'a> {
     /// Snapshot properties with the read positions of incremental inputs.
     pub read: &'a BTreeMap<String, String>,
@@ -213,7 +213,7 @@ impl Run {
     }
 }
 
-/// Returns true if the new rows determine which rows they replace.
+/// Returns true if the model replaces the partitions that its new rows belong to.
 fn overwrites_by_rows(step: &Step) -> bool {
     step.materialization == Materialization::OverwritePartitions && step.overwrite_filter.is_none()
 }

@@ -334,7 +334,7 @@ async fn each_branch_knows_what_it_has_read() {
     assert_eq!(on_main.step("log").rows, Some(1));
     assert_eq!(table(&world, "SELECT id FROM log ORDER BY id").await, ["1", "2", "3"]);
 
-    // Each side's table holds rows whose read position the other side does not know.
+    // Each side's table contains rows that the other side's read positions do not cover.
     let merge = MergeRequest::new("dev".parse().unwrap());
     world.lake.merge("main", merge, "tester").await.unwrap();
     assert_eq!(table(&world, "SELECT id FROM log ORDER BY id").await, ["1", "2", "3", "4"]);

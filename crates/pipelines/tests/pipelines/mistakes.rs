@@ -81,7 +81,7 @@ async fn a_filter_fits_what_it_reads() {
       caused by: there is no function `nothing`
       hint: Correct the query; `headwater table get TABLE` lists a table's columns.
     ");
-    // This includes the columns of a model's future output.
+    // Planning also finds missing columns of a model that has not run yet.
     let child = with_filter("parent", "idd = 1");
     let project = files("", &[("parent.sql", "SELECT id FROM t"), ("m.py", &child)]);
     insta::assert_snapshot!(world.plan(&project).await, @r"

@@ -93,7 +93,7 @@ async fn another_projects_table_is_not_written_over() {
 #[tokio::test]
 async fn a_table_of_an_earlier_version_is_still_its_models() {
     let world = world().await;
-    // The state that models of old versions left, which did not record an owner.
+    // Tables written by old versions, which did not record an owner.
     let mut transaction = world.lake.transaction("main", "tester").await.unwrap();
     let name = "public.kept".parse().unwrap();
     transaction.snapshot_property("headwater.fingerprint", "abc");

@@ -192,7 +192,7 @@ async fn a_table_whose_model_one_side_deleted_is_dropped_where_that_side_dropped
     assert_eq!(ran.report().tables, ["agg", "other"]);
     assert!(world.sql("main", &["SELECT * FROM agg"]).await.contains("`agg`"), "dropped");
 
-    // The model computes the table again, although one side dropped it.
+    // The model recomputes the table, although one side dropped it.
     let world = self::world().await;
     world.sql("feat", &["DROP TABLE agg"]).await;
     world.sql("main", &["INSERT INTO t VALUES (100)"]).await;

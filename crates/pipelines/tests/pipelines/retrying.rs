@@ -1,5 +1,5 @@
-//! Retries of failed runs: what the failed run computed is kept, and the result is that of a run
-//! without a failure.
+//! Retries of failed runs. A retry keeps the results of the failed run, and its result is that of a
+//! run without a failure.
 
 use headwater_model::{Fault, ProjectFiles, RunRequest};
 
@@ -37,7 +37,7 @@ async fn a_retry_runs_only_what_failed_and_merges_everything() {
     assert_eq!(failed.steps(), "bad failed, bad_has_rows skipped, good succeeded");
     assert!(world.sql("main", &["SELECT * FROM good"]).await.contains("good"), "not merged");
 
-    // A second failure keeps everything, too; there is one branch per chain of retries.
+    // A second failure also keeps all tables. A chain of retries has only one branch.
     let again = retry(&world, &project(&good(), 0), &failed).await;
     assert_eq!(again.steps(), "bad failed, bad_has_rows skipped, good unchanged");
     assert_eq!(world.branches().await, [(format!("run/{}", again.id), true)]);
@@ -131,7 +131,7 @@ async fn a_run_that_wrote_nothing_is_retried_as_a_new_run() {
     insta::assert_snapshot!(shown(&error.to_problem()), @"invalid_argument: `x` is not the id of a job");
 }
 
-/// Returns a model that fails until a time in seconds, for which `{until}` stands.
+/// Returns a model that fails until the time `{until}`, a placeholder for seconds since 1970.
 fn flaky(settings: &str, exception: &str) -> ProjectFiles {
     let model = format!(
         "import headwater\n\n\n@headwater.model(materialization=\"replace\", {settings})\n\

@@ -159,7 +159,7 @@ async fn modified_models_are_those_whose_code_differs_from_the_last_build() {
     assert_eq!(ran.steps(), expected);
     assert_eq!(run(&world, &changed, &["state:modified+"]).await.steps(), "");
 
-    // An edit of an intermediate model, and its undoing, both count.
+    // An edit of an intermediate model counts as a modification, and so does reverting it.
     let mut edited = changed.clone();
     let clean = "SELECT id, amount FROM orders WHERE amount > 1".to_owned();
     edited.insert("models/staging/clean.sql".to_owned(), clean.into());

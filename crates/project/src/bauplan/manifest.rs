@@ -143,7 +143,8 @@ fn parameter(name: &str, at: Location, table: ParameterTable) -> Result<Paramete
         ParameterType::Int => ParameterKind::Int,
         ParameterType::Float => ParameterKind::Float,
         ParameterType::Bool => ParameterKind::Bool,
-        // The default is ignored, because it is encrypted for another system, or stored there.
+        // The default is ignored, because its value is encrypted for another system, or stored
+        // there.
         ParameterType::Secret | ParameterType::Vault => ParameterKind::Secret,
     };
     let default = match (kind, table.default) {

@@ -1,4 +1,4 @@
-//! Arguments of a decorator or input of `headwater`: keyword arguments with literal values.
+//! Parses the literal arguments of the decorators and inputs of `headwater`.
 
 use ruff_python_ast::{Arguments, Expr};
 use ruff_text_size::{Ranged, TextRange};

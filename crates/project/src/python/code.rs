@@ -1,7 +1,7 @@
 //! Source code that a function's fingerprint covers.
 //!
-//! It consists of the function's file and all project modules that the file imports, directly or
-//! indirectly. Other steps and callable functions in the file are excluded unless the function
+//! The code consists of the function's file and all project modules that the file imports, directly
+//! or indirectly. Other steps and callable functions in the file are excluded unless the function
 //! mentions them. A change to one of several models in a file therefore does not change the
 //! fingerprints of the others. Imports by computed names are not detected.
 

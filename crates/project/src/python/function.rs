@@ -45,7 +45,7 @@ const EXPECTATION: [&str; 3] = ["name", "tags", "severity"];
 const FUNCTION: [&str; 10] =
     ["name", "reuse", "network", "memory", "timeout", "cpus", "tmp", "env", "secrets", "priority"];
 
-/// The definition that a decorated function makes.
+/// The definition created by a decorated function.
 pub(super) enum Defined {
     /// A model or an expectation.
     Step(Box<Step>),
@@ -71,7 +71,7 @@ struct Decorated<'a> {
 }
 
 impl<'a> Reader<'a> {
-    /// Returns the definition that a function makes, if it is decorated.
+    /// Returns the definition created by a function, if it is decorated.
     pub fn read(&self, function: &StmtFunctionDef) -> Result<Option<Defined>> {
         let at = self.at(&function.name);
         let name = function.name.as_str();

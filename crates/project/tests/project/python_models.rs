@@ -268,7 +268,7 @@ fn what_is_wrong_is_refused_with_its_line() {
     ");
 }
 
-/// Returns which of two models' code differs between two versions of the files.
+/// Returns the models whose code differs between two versions of the files.
 fn changed(before: &[(&str, &str)], after: &[(&str, &str)]) -> Vec<String> {
     let (before, after) = (parse(before), parse(after));
     let pairs = before.steps.iter().zip(&after.steps);

@@ -1,5 +1,5 @@
-//! Restrictions shared by all sandboxes: the addresses of the host, which they must not reach, and
-//! the number of connections, so that enough file descriptors remain for the server.
+//! Limits shared by all sandboxes: the host addresses that they must not reach, and the number of
+//! connections. The connection limit keeps enough file descriptors free for the server.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -15,11 +15,11 @@ const PER_CALL_MAX: usize = 1024;
 /// The maximum number of concurrent connections of all calls.
 const TOTAL_MAX: u64 = 1 << 16;
 
-/// The descriptor limit is divided by this number to get the connection limit: a connection uses
-/// two sockets, and half of the descriptors stay free.
+/// Number of descriptors per connection, for computing the connection limit. A connection uses two
+/// sockets, and half of the descriptors must stay free.
 const DESCRIPTORS_PER_CONNECTION: u64 = 4;
 
-/// Limit on connections, which also recognises addresses of the host.
+/// The connection limit, and the check for host addresses.
 #[derive(Debug)]
 pub struct ConnectionCap {
     /// Addresses of the host that sandboxes may reach.
@@ -29,8 +29,8 @@ pub struct ConnectionCap {
 }
 
 impl ConnectionCap {
-    /// Creates a limit of `max` connections; by default it depends on the descriptor limit of this
-    /// process, which is raised. `exempt` are addresses of the host that sandboxes may reach.
+    /// Creates a limit of `max` connections. The default depends on this process's descriptor
+    /// limit, which is raised first. `exempt` are host addresses that sandboxes may reach.
     pub fn new(exempt: Vec<IpAddr>, max: Option<usize>) -> Self {
         let descriptors = raise_descriptor_limit();
         let default = (descriptors / DESCRIPTORS_PER_CONNECTION).clamp(16, TOTAL_MAX) as usize;
@@ -49,7 +49,7 @@ impl ConnectionCap {
         PER_CALL_MAX.min(self.max.div_ceil(2))
     }
 
-    /// Acquires a permit for one connection, or returns the reason why none is left.
+    /// Acquires a permit for one connection. Returns the reason if none is available.
     pub(super) fn acquire(&self) -> Result<OwnedSemaphorePermit, String> {
         let full = |_| {
             let max = self.max;

@@ -1,4 +1,4 @@
-//! Denied connections: reported in the function's output, and named in the hint of its error.
+//! Denied connections, reported in the function's output and in the hint of its error.
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use parking_lot::Mutex;
 
 use super::Host;
 
-/// The maximum number of denials that are reported per call.
+/// The maximum number of denials reported per call.
 pub(super) const REPORTED_MAX: usize = 20;
 
 /// Reason for a denied connection.
@@ -14,7 +14,7 @@ pub(super) const REPORTED_MAX: usize = 20;
 pub(crate) enum Denial {
     /// The destination is the host itself, or can be reached only from the host.
     Own,
-    /// The function declares a list of allowed hosts, and this host is not in it.
+    /// The host is missing from the function's list of allowed hosts.
     Unlisted(Host),
     /// The limit on connections is reached.
     Full(String),
@@ -33,8 +33,7 @@ impl fmt::Display for Denial {
     }
 }
 
-/// The first hosts that were denied during a call because the function's decorator does not list
-/// them.
+/// The first hosts denied in a call because they are missing from the function's list.
 #[derive(Debug, Default)]
 pub struct DeniedHosts(Mutex<Vec<Host>>);
 
@@ -47,8 +46,9 @@ impl DeniedHosts {
         }
     }
 
-    /// Returns a hint for an exception with this message. It names the denied host that occurs in
-    /// the message; if there is none and a host was unreachable, the last denied host.
+    /// Returns the hint for an exception with this message. The hint names the denied host in the
+    /// message. If the message names none but reports an unreachable host, the hint names the last
+    /// denied host.
     pub fn hint(&self, message: &str, unreachable: bool) -> Option<String> {
         let hosts = self.0.lock();
         let named = hosts.iter().rfind(|host| message.contains(&host.name));

@@ -1,5 +1,5 @@
-//! DNS for sandboxes: queries are forwarded to the host's nameservers. For a sandbox that may reach
-//! only listed hosts nothing is forwarded, and other names do not exist.
+//! DNS for sandboxes: queries are forwarded to the host's nameservers. For a sandbox with a list of
+//! hosts, nothing is forwarded, and unlisted names do not exist.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
@@ -20,7 +20,7 @@ const QUERIES_MAX: usize = 64;
 /// The size of a message header, in bytes.
 const HEADER: usize = 12;
 
-/// The maximum length of a label, in bytes.
+/// The maximum length of a label in a name, in bytes.
 const LABEL_MAX: usize = 63;
 
 /// The flag byte that marks a response.
@@ -58,7 +58,7 @@ pub(super) async fn serve(socket: UdpSocket, proxy: Arc<Proxy>) {
             continue;
         }
         let Ok(permit) = open.clone().acquire_owned().await else { return };
-        // If no connection permit is free, the query is dropped, as if the packet had been lost.
+        // Without a free connection permit, drop the query, which is equivalent to a lost packet.
         let Ok(descriptors) = proxy.policy().connections().acquire() else { continue };
         let (query, nameservers) = (buffer[..length].to_vec(), nameservers.clone());
         let socket = socket.clone();
@@ -71,14 +71,14 @@ pub(super) async fn serve(socket: UdpSocket, proxy: Arc<Proxy>) {
     }
 }
 
-/// Returns the response for a sandbox without name resolution: an empty one for listed names, which
-/// are in its hosts file, and "no such name" for all others.
+/// Returns the response for a sandbox without name resolution. Listed names are in its hosts file,
+/// so their response is empty. The response for all others is "no such name".
 async fn deny(query: &[u8], proxy: &Proxy) -> Option<Vec<u8>> {
     let (name, end) = name_of(query)?;
     let listed = proxy.policy().lists(&name);
-    // Queries below `.arpa` are not reported, since libraries send them without user code.
+    // Queries below `.arpa` are not reported, because libraries send them without user code.
     if !listed && !name.to_ascii_lowercase().ends_with(".arpa") {
-        // A name that is not a valid host may be arbitrary text, and is not reported.
+        // A name that is not a valid host may be arbitrary text, so it is not reported.
         let host = name.parse::<Host>().ok().filter(|host| host.port.is_none());
         if let Some(host) = host {
             proxy.deny_name(host).await;
@@ -92,8 +92,7 @@ async fn deny(query: &[u8], proxy: &Proxy) -> Option<Vec<u8>> {
 }
 
 /// Parses a query and returns its name and the end of its question. Returns `None` for malformed
-/// messages and for messages with several questions. The message comes from user code and cannot be
-/// trusted.
+/// messages and for messages with several questions. User code can send any content.
 fn name_of(message: &[u8]) -> Option<(String, usize)> {
     if message.get(4..6)? != [0, 1] {
         return None;
@@ -112,7 +111,7 @@ fn name_of(message: &[u8]) -> Option<(String, usize)> {
         name.push_str(std::str::from_utf8(label).ok()?);
         at += length;
     }
-    // Two bytes each for the type and the class follow.
+    // The type and the class follow, two bytes each.
     let end = at + 4;
     (end <= message.len()).then_some((name, end))
 }

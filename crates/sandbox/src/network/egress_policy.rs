@@ -1,4 +1,4 @@
-//! Addresses that a sandbox may connect to.
+//! The addresses to which a sandbox may connect.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::ConnectionCap;
 use super::denials::{Denial, DeniedHosts};
 
-/// The nameserver's address inside a sandbox, from a range that is reserved for documentation.
+/// The nameserver's address inside a sandbox, from a range reserved for documentation.
 pub(crate) const NAMESERVER: SocketAddr =
     SocketAddr::new(IpAddr::V4(Ipv4Addr::new(198, 51, 100, 53)), 53);
 
@@ -89,15 +89,15 @@ pub struct EgressPolicy {
 /// Allowed addresses. The host's own addresses are always denied.
 #[derive(Debug, Clone)]
 enum Listed {
-    /// All; names are resolved by these nameservers.
+    /// All addresses. These nameservers resolve names.
     Public(Vec<SocketAddr>),
-    /// These, each with the host that it was resolved from.
+    /// These addresses, each with the host that resolves to it.
     Only(Vec<(IpAddr, Host)>),
 }
 
 impl EgressPolicy {
-    /// Resolves the hosts of a network setting. Returns `None` as policy for [`Network::Off`], and
-    /// a message for each name that cannot be resolved.
+    /// Resolves the hosts of a network setting. The policy is `None` for [`Network::Off`]. Also
+    /// returns a message for each name that cannot be resolved.
     pub async fn resolve(
         network: &Network,
         nameservers: Vec<SocketAddr>,
@@ -125,9 +125,9 @@ impl EgressPolicy {
         EgressPolicy { listed, hosts, connections, denied_hosts: Arc::default() }
     }
 
-    /// Returns the addresses to try for a requested destination, or the reason for denying it.
+    /// Returns the addresses to try for a requested destination, or the reason for its denial.
     pub(super) fn targets(&self, wanted: SocketAddr) -> Result<Vec<SocketAddr>, Denial> {
-        // A NAT64 address is not replaced with the IPv4 address in it, because it may be the only
+        // A NAT64 address is not replaced by its embedded IPv4 address, because it may be the only
         // route to the host.
         let address = wanted.ip().to_canonical();
         let wanted = SocketAddr::new(address, wanted.port());
@@ -141,7 +141,7 @@ impl EgressPolicy {
         listed.then_some(targets).ok_or_else(|| Denial::Unlisted(self.listed.as_listed(wanted)))
     }
 
-    /// Returns true if the sandbox can query nameservers; otherwise it has only its hosts file.
+    /// Returns true if the sandbox can query nameservers. Otherwise it has only its hosts file.
     pub(super) fn resolves(&self) -> bool {
         matches!(self.listed, Listed::Public(_))
     }
@@ -189,7 +189,8 @@ impl Listed {
         }
     }
 
-    /// Returns the list entry that would allow a destination; uses its listed name if it has one.
+    /// Returns the list entry that would allow a destination. Prefers the destination's name to its
+    /// address.
     fn as_listed(&self, wanted: SocketAddr) -> Host {
         let (address, port) = (wanted.ip(), Some(wanted.port()));
         let Listed::Only(listed) = self else { return Host { name: address.to_string(), port } };
@@ -211,7 +212,7 @@ impl Listed {
     }
 }
 
-/// Metadata services of large cloud providers that are outside the link-local range.
+/// Metadata services of large cloud providers, outside the link-local range.
 const SECRETS_V4: [Ipv4Addr; 2] =
     [Ipv4Addr::new(100, 100, 100, 200), Ipv4Addr::new(168, 63, 129, 16)];
 const SECRETS_V6: [Ipv6Addr; 2] = [
@@ -236,8 +237,8 @@ fn embedded(address: IpAddr) -> IpAddr {
     }
 }
 
-/// Returns true for addresses of the host, and for addresses that can be reached only from the
-/// host, such as loopback addresses and the metadata service of a virtual machine.
+/// Returns true for addresses of the host, and for addresses reachable only from the host. Examples
+/// are loopback addresses and the metadata service of a virtual machine.
 fn is_the_hosts(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => {
@@ -319,7 +320,7 @@ mod tests {
             let text: SocketAddr = text.parse().unwrap();
             assert_eq!(public.targets(text).unwrap(), [text], "by the way that there is");
         }
-        // On the host only the nameserver can be reached, and only by the address reserved for it.
+        // On the host only the nameserver can be reached, and only by its reserved address.
         assert_eq!(public.targets(NAMESERVER).unwrap(), ["127.0.0.53:53".parse().unwrap()]);
         assert_eq!(targets("127.0.0.53:53"), 0);
     }

@@ -14,13 +14,13 @@ const DESTINATION: u16 = 1;
 const UNICAST: u8 = 1;
 
 /// Returns true if a connection to this address would end on the host: at an address of one of its
-/// interfaces, or through a route that does not go to another machine. Unreachable addresses do not
-/// count.
+/// interfaces, or through a route that does not lead to another machine. Returns false for
+/// unreachable addresses.
 pub(super) fn is_own(address: IpAddr) -> bool {
     match route_to(address) {
         Ok(kind) => kind != UNICAST,
         Err(rustix::io::Errno::NETUNREACH | rustix::io::Errno::HOSTUNREACH) => false,
-        // On an error the address counts as the host's, so the connection is denied.
+        // On an error, treat the address as the host's, so that the connection is denied.
         Err(_) => true,
     }
 }

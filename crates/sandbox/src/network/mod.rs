@@ -4,7 +4,7 @@
 //! listener of the server. The server checks the original destination against the call's
 //! [`EgressPolicy`]. If the destination is allowed, the server connects to it and forwards the
 //! bytes. DNS queries are forwarded in the same way. A sandbox therefore never has a socket in the
-//! host's network, and can reach neither the host nor another sandbox.
+//! host's network. It can reach neither the host nor another sandbox.
 
 mod connection_cap;
 mod denials;

@@ -25,10 +25,10 @@ const CONNECT_MAX: Duration = Duration::from_secs(30);
 /// Pause after a failed accept.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Time to flush sent bytes after the function has ended.
+/// Maximum time for flushing sent bytes after the end of the function.
 const FLUSH_MAX: Duration = Duration::from_secs(2);
 
-/// A callback that receives the proxy's messages for the user.
+/// A callback for the proxy's messages to the user.
 pub type Messages = Box<dyn Fn(String) -> BoxFuture<'static, ()> + Send + Sync>;
 
 /// The sockets in a sandbox's network that the server serves.
@@ -59,7 +59,7 @@ impl ProxySockets {
     }
 }
 
-/// State that the connections of one call share.
+/// State shared by the connections of a call.
 pub(super) struct Proxy {
     policy: EgressPolicy,
     messages: Messages,
@@ -67,8 +67,8 @@ pub(super) struct Proxy {
     permits: Arc<Semaphore>,
 }
 
-/// Serves the network of a call in a separate task, until `over` is cancelled and sent bytes are
-/// flushed.
+/// Serves the network of a call in a separate task. The task ends after `over` is cancelled and
+/// sent bytes are flushed.
 pub fn serve_proxy(
     sockets: ProxySockets,
     policy: EgressPolicy,
@@ -134,7 +134,7 @@ impl Proxy {
 
     async fn deny(&self, inside: TcpStream, wanted: SocketAddr, why: &Denial) {
         let mut whom = wanted.to_string();
-        // The denial is recorded first, so that it is known when the function fails because of it.
+        // Record the denial first, so that it is available when the function fails because of it.
         if let Denial::Unlisted(host) = why {
             self.policy.denied_hosts().record(host);
             if host.name.parse::<IpAddr>().is_err() {
@@ -158,7 +158,8 @@ impl Proxy {
         self.report(text + &Denial::Unlisted(name).to_string()).await;
     }
 
-    /// Reports a message in the function's output, unless it was already reported.
+    /// Reports a message in the function's output, unless it was already reported or there were too
+    /// many reports.
     async fn report(&self, text: String) {
         let new = {
             let mut reported = self.reported.lock();
@@ -170,7 +171,7 @@ impl Proxy {
     }
 }
 
-/// Returns the destination of a connection before it was redirected to the listener.
+/// Returns the destination of a connection before its redirection to the listener.
 fn original_destination(stream: &TcpStream) -> io::Result<SocketAddr> {
     Ok(match stream.local_addr()? {
         SocketAddr::V4(_) => rustix::net::sockopt::ip_original_dst(stream)?.into(),

@@ -1,8 +1,8 @@
-//! Records of control groups, so that a server can remove the groups of a killed spawner.
+//! Records of control groups, for the cleanup after a killed spawner.
 //!
-//! A spawner removes its groups when it exits, even if its server was killed. But if the spawner
-//! itself is killed, its groups remain. The next spawner may run in another part of the hierarchy,
-//! so the paths are recorded in a file.
+//! A spawner removes its groups when it exits, even after its server was killed. But the groups of
+//! a killed spawner remain. The next spawner may run in another part of the hierarchy, so a file
+//! records the paths.
 
 use std::fs;
 use std::io::{self, Write as _};
@@ -25,20 +25,20 @@ impl CgroupRecord {
         let folders = report.groups.folders();
         let lines: Vec<_> = folders.iter().map(|group| group.to_string_lossy()).collect();
         let file = folder.join(format!("{NAME}{}", report.identity));
-        // The file must be created, because an existing file or link could belong to another user.
+        // Require a new file, because an existing file or link could belong to another user.
         let mut record =
             fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&file)?;
         record.write_all(lines.join("\n").as_bytes())?;
         Ok(CgroupRecord(file))
     }
 
-    /// Removes the remaining groups of a spawner that ended, and the record.
+    /// Removes the remaining groups of an ended spawner, and the record.
     pub(crate) fn remove(self) {
         remove(&self.0);
     }
 }
 
-/// Removes the groups and records of all spawners that ended.
+/// Removes the groups and records of all ended spawners.
 pub(crate) fn remove_stale(folder: &Path) {
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
@@ -61,8 +61,8 @@ fn remove(file: &Path) {
     let _ = fs::remove_file(file);
 }
 
-/// Returns true if no other user can have written the record. This is checked because all processes
-/// in the recorded groups are killed.
+/// Returns true if no other user can have written the record. This check is necessary because all
+/// processes in the recorded groups are killed.
 fn is_own(file: &Path) -> bool {
     fs::symlink_metadata(file).is_ok_and(|found| {
         let user = rustix::process::geteuid().as_raw();

@@ -1,19 +1,19 @@
 //! Sandbox of a clone, created inside the sandbox of its zygote.
 //!
 //! A zygote has no privileges, so it cannot create namespaces or mounts. The spawner cannot create
-//! a process with the zygote's memory. So each performs a part of the work:
+//! a process with the zygote's memory. So each does one half of the work:
 //!
-//! 1. The spawner starts a *fork helper*. It enters the zygote's namespaces, switches to the
-//!    zygote's user and clones the first process of a new sandbox. The process is in a new user
-//!    namespace that belongs to the zygote's user and owns all other new namespaces.
-//! 2. That process mounts the clone's own file systems, drops its privileges and sends the zygote
-//!    an order with its namespaces.
+//! 1. The spawner starts a *fork helper*. The helper enters the zygote's namespaces, switches to
+//!    the zygote's user and clones the first process of a new sandbox. This process is in a new
+//!    user namespace, which belongs to the zygote's user and owns all other new namespaces.
+//! 2. The first process mounts the clone's own file systems, drops its privileges and sends the
+//!    zygote an order with its namespaces.
 //! 3. The zygote forks. The fork may enter the namespaces, because its user owns them. It forks
-//!    again to enter the pid namespace, drops the privileges that it gained, and waits.
+//!    again to enter the pid namespace, drops the gained privileges, and waits.
 //!
-//! All of this happens before the call. When the call begins, the first process mounts the project,
-//! drops its last privilege and sends the clone its descriptors. It is killed when the spawner
-//! ends, and all processes of the sandbox are killed with it.
+//! All these steps happen before the call. At the start of the call, the first process mounts the
+//! project, drops its last privilege and sends the clone its descriptors. The end of the spawner
+//! kills the first process, which ends all processes of the sandbox.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -51,13 +51,13 @@ fn map_own_user() -> io::Result<()> {
     std::fs::write("/proc/self/uid_map", &map)
 }
 
-/// Report of a fork helper that it has cloned the second helper.
+/// A fork helper's report that it has cloned the second helper.
 pub(super) const FORK_HELPER: &[u8] = b"helper";
 
-/// Report of a fork helper that it has cloned the first process of the sandbox.
+/// A fork helper's report that it has cloned the first process of the sandbox.
 const SANDBOX: &[u8] = b"sandbox";
 
-/// Namespaces of a zygote, in which sandboxes of clones are created.
+/// Namespaces of a zygote, in which the sandboxes of its clones are created.
 #[derive(Debug)]
 pub(super) struct ZygoteNamespaces {
     /// The user namespace, if the zygote has its own.
@@ -90,8 +90,8 @@ impl ZygoteNamespaces {
     }
 }
 
-/// Runs the two fork helpers. Each reports the process that it has cloned on `spawner`. The clone
-/// of the second helper then runs as the first process of the new sandbox.
+/// Runs the two fork helpers. Each helper reports its cloned process on `spawner`. The clone of the
+/// second helper continues as the first process of the new sandbox.
 pub(super) fn run(
     setup: ProcessSetup,
     zygote: &ZygoteNamespaces,
@@ -146,7 +146,7 @@ fn fork_helpers(zygote: &ZygoteNamespaces, spawner: &Channel) -> StepResult<Role
     Ok(if is_helper { Role::ForkHelper } else { Role::FirstProcess })
 }
 
-/// Clones a sibling process, that is, a child of the spawner, and reports its descriptor. Returns
+/// Clones a sibling process, which is a child of the spawner, and reports its descriptor. Returns
 /// false in the new process.
 fn clone_and_report(flags: i32, spawner: &Channel, report: &[u8]) -> StepResult<bool> {
     match step("clone a process", system::clone_sibling(flags))? {
@@ -158,7 +158,7 @@ fn clone_and_report(flags: i32, spawner: &Channel, report: &[u8]) -> StepResult<
     }
 }
 
-/// Runs the first process of a sandbox: creates the sandbox, sends the zygote the order for the
+/// Runs the first process of a sandbox. It creates the sandbox, sends the zygote the order for the
 /// clone, and sends the clone its descriptors. After that, it only forwards SIGTERM and reaps
 /// processes until it is killed.
 fn run_first_process(
@@ -194,7 +194,7 @@ fn run_first_process(
         network.send_to(&Channel::from(server))?;
     }
     begin_clone(&own, &begin.descriptors)?;
-    // The descriptors are no longer needed: the clone reports its exit in the status pipe.
+    // The descriptors are no longer needed, because the clone reports its exit in the status pipe.
     process_setup::close_everything();
     reap_processes()
 }
@@ -207,7 +207,7 @@ fn begin_clone(clone: &Channel, descriptors: &[OwnedFd]) -> StepResult {
     step("start the cloned process", clone.send(b"begin", &descriptors))
 }
 
-/// Opens this process's namespaces, in the order in which they can be entered.
+/// Opens this process's namespaces, in a valid order for entering them.
 fn namespaces() -> StepResult<Vec<OwnedFd>> {
     let names = ["user", "mnt", "pid", "ipc", "uts", "net"].into_iter();
     let opened = names.map(|name| std::fs::File::open(format!("/proc/self/ns/{name}")));
@@ -215,8 +215,8 @@ fn namespaces() -> StepResult<Vec<OwnedFd>> {
     step("open the namespaces", opened)
 }
 
-/// Order to the zygote. Descriptors: the socket on which the clone waits, the status pipe,
-/// landlock's rules if any, the namespaces, and the files that join the control groups.
+/// Order to the zygote. Descriptors: the clone's socket, the status pipe, landlock's rules if any,
+/// the namespaces, and the files for joining the control groups.
 #[derive(Debug, Serialize)]
 struct Order<'a> {
     rules: bool,
@@ -254,8 +254,8 @@ fn send_order(
 fn reap_processes() -> ! {
     loop {
         if system::wait_for_signal() == libc::SIGTERM {
-            // The function is the first process that enters this pid namespace after its init
-            // process, so its id is 2.
+            // The function is the next process in this pid namespace after its init process, so its
+            // id is 2.
             system::kill(2, libc::SIGTERM);
         }
         while system::wait_child(-1).is_some() {}

@@ -11,7 +11,7 @@ use rustix::fs::{Mode, OFlags};
 const VERSION: u32 = 1;
 const PATH_BENEATH: i32 = 1;
 
-/// The access rights that each version of the interface introduced.
+/// The access rights introduced by each version of the interface.
 const RIGHTS: [(i64, u64); 4] = [(1, 0x1fff), (2, 1 << 13), (3, 1 << 14), (5, 1 << 15)];
 
 const EXECUTE: u64 = 1;
@@ -20,11 +20,11 @@ const READ: u64 = 1 << 2;
 const LIST: u64 = 1 << 3;
 const TRUNCATE: u64 = 1 << 14;
 
-/// Creating devices and device ioctls, which `/tmp` does not allow.
+/// The rights to create devices and to use device ioctls, which `/tmp` does not allow.
 const DEVICES: u64 = 1 << 6 | 1 << 11 | 1 << 15;
 
-/// Scopes: no connections to abstract Unix sockets of processes outside the sandbox, and no signals
-/// to them.
+/// Scopes: no connections to abstract Unix sockets outside the sandbox, and no signals to processes
+/// outside it.
 const SCOPES: u64 = 3;
 
 #[repr(C)]

@@ -1,4 +1,4 @@
-//! Main loop of the spawner: handles requests and reports the ends of processes.
+//! Main loop of the spawner: handles requests and reports the exits of processes.
 
 use std::collections::HashMap;
 use std::io;
@@ -20,20 +20,20 @@ use crate::channel::Channel;
 use crate::process_identity::own_identity;
 use crate::protocol::{Confinement, Exit, HostReport, ProcessEnd, ProcessSpec, Reply, SandboxSpec};
 
-/// Interval at which remaining groups and processes are checked again.
+/// Interval between checks of remaining groups and processes.
 const RETRY_EVERY: Duration = Duration::from_millis(50);
 
-/// Idle time after which the removal of ended processes' groups is first attempted.
+/// Idle time before the first attempt to remove the groups of ended processes.
 const IDLE: Duration = Duration::from_millis(5);
 
-/// The number of unremoved groups above which they are removed even without idle time.
+/// The number of unremoved groups above which removal starts without idle time.
 const UNREMOVED_GROUPS_MAX: usize = 64;
 
 /// Timeout of the shutdown.
 const SHUTDOWN_MAX: Duration = Duration::from_secs(10);
 
-/// Runs the spawner process; must be called before any thread or runtime starts. Standard input is
-/// the socket to the server. Returns when the other end is closed.
+/// Runs the spawner process. Call it before any thread or runtime starts. Standard input is the
+/// socket to the server. Returns after the other end is closed.
 pub fn spawner_main() -> ExitCode {
     let _ = rustix::process::setsid();
     let _ = rustix::thread::set_name(c"hw-spawner");
@@ -54,12 +54,12 @@ pub fn spawner_main() -> ExitCode {
     if served.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// The way in which this host supports sandboxes.
+/// The host's method of creating sandboxes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Privilege {
-    /// Sandboxes use root privileges.
+    /// With root privileges.
     Root,
-    /// Sandboxes use the privileges of a new user namespace.
+    /// With the privileges of a new user namespace.
     UserNamespace,
 }
 
@@ -68,17 +68,16 @@ pub(super) struct MainLoop {
     pub(super) server: Channel,
     pub(super) cgroups: Cgroups,
     pub(super) privilege: Privilege,
-    /// The first user id for sandboxes; `None` if this user namespace does not contain these ids.
+    /// The first user id for sandboxes; `None` if this user namespace lacks these ids.
     pub(super) users_first: Option<u32>,
     pub(super) processes: HashMap<u64, ManagedProcess>,
     /// Clones whose sandboxes are being created.
     pub(super) pending: HashMap<u64, PendingClone>,
-    /// Fork helpers that have finished and must be reaped.
+    /// Fork helpers that have finished but are not reaped yet.
     pub(super) fork_helpers: Vec<(i32, OwnedFd)>,
     /// True if there may be child processes that a fork helper has not reported.
     pub(super) unknown_children: bool,
-    /// Groups to be removed during idle time, because the kernel may take a long time to remove
-    /// them.
+    /// Groups to remove during idle time, because the kernel may need a long time for it.
     pub(super) unremoved_groups: Vec<Group>,
     /// True if the removal of some groups has not been attempted yet.
     untried_groups: bool,
@@ -215,8 +214,8 @@ impl MainLoop {
         }
     }
 
-    /// Reads the status messages of a zygote or a clone. They may report that a clone's function
-    /// has ended or failed to start.
+    /// Reads the status messages of a zygote or a clone, such as the end or failed start of a
+    /// clone's function.
     pub(super) fn read_status(&mut self, id: u64) {
         let messages = self.receive_status(id);
         let Some(process) = self.processes.get(&id) else { return };
@@ -230,11 +229,12 @@ impl MainLoop {
         }
     }
 
-    /// Ends the clone whose function was reaped. Other reaped processes of a zygote are ignored.
+    /// Ends the clone whose function was reaped. Ignores other reaped processes of a zygote.
     fn reaped(&mut self, zygote: u64, pid: i32, status: i32) {
         let clones = self.processes.iter().filter(|(_, process)| process.zygote == Some(zygote));
         for id in clones.map(|(id, _)| *id).collect::<Vec<_>>() {
-            // The clone sent its message before its function could end, so it can be read now.
+            // The clone sent its message before its function could end, so the message can be read
+            // now.
             self.receive_status(id);
             if let Some(clone) = self.processes.get_mut(&id)
                 && clone.cloned() == Some(pid)
@@ -260,8 +260,8 @@ impl MainLoop {
         messages
     }
 
-    /// Returns and resets the CPU time that the zygote used to fork the clone with these messages.
-    /// The reset keeps the total CPU time of all processes correct.
+    /// Returns and resets the CPU time for the fork of the clone with these messages. The reset
+    /// keeps the total CPU time of all processes correct.
     fn take_fork_cpu_us(&mut self, messages: &[StatusMessage], zygote: Option<u64>) -> u64 {
         let forked = messages.iter().any(|one| matches!(one, StatusMessage::Cloned { .. }));
         let zygote = zygote.filter(|_| forked).and_then(|zygote| self.processes.get_mut(&zygote));
@@ -275,7 +275,7 @@ impl MainLoop {
         }
     }
 
-    /// Reaps a process that has ended, and releases its resources.
+    /// Reaps an ended process, and releases its resources.
     pub(super) fn collect(&mut self, mut process: ManagedProcess) -> ProcessEnd {
         process.kill_descendants();
         let waited = system::wait_child(process.pid);
@@ -291,7 +291,8 @@ impl MainLoop {
         if !process.begun
             && let Some(zygote) = process.zygote.and_then(|id| self.processes.get_mut(&id))
         {
-            // No call used this clone, so the next clone is charged for its CPU time.
+            // No call used this clone of the zygote. The call that uses the next clone pays for the
+            // CPU time of both.
             zygote.unused_clones_cpu_us += measured.cpu_us.unwrap_or_default();
         }
         let message = process.last_message();
@@ -334,8 +335,8 @@ impl MainLoop {
     }
 }
 
-/// Returns true if this process does not run in a user namespace, so that its user 0 is the host's
-/// root.
+/// Returns true if this process's user 0 is the host's root, that is, outside of any user
+/// namespace.
 fn is_real_root() -> bool {
     let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
     map.split_whitespace().take(2).eq(["0", "0"])
@@ -345,7 +346,7 @@ pub(super) fn null() -> io::Result<OwnedFd> {
     Ok(std::fs::OpenOptions::new().write(true).open("/dev/null")?.into())
 }
 
-/// Waits until a process has ended, or for `timeout`.
+/// Waits for the exit of a process, or for `timeout`.
 pub(super) fn wait_until(process: &OwnedFd, timeout: Duration) {
     let until = Instant::now() + timeout;
     loop {

@@ -1,4 +1,4 @@
-//! State that the spawner keeps of a process until it is reaped.
+//! The spawner's state of a process, until the process is reaped.
 
 use std::io::{self, Read};
 use std::os::fd::OwnedFd;
@@ -27,21 +27,21 @@ pub(super) struct ManagedProcess {
     unread: Vec<u8>,
     /// True if the status pipe is closed.
     status_closed: bool,
-    /// For a zygote: the namespaces in which sandboxes of clones are created.
+    /// For a zygote: the namespaces in which the sandboxes of its clones are created.
     pub(super) namespaces: Option<ZygoteNamespaces>,
     /// For a clone: its zygote.
     pub(super) zygote: Option<u64>,
-    /// For a clone: the socket on which it receives the message to begin its call.
+    /// For a clone: its end of the socket for the message that begins its call.
     pub(super) start_channel: Option<Channel>,
-    /// True once a call uses the process.
+    /// True after a call has used the process.
     pub(super) begun: bool,
-    /// CPU time that the zygote used to fork it, in microseconds.
+    /// CPU time that the zygote used to fork the process, in microseconds.
     pub(super) fork_cpu_us: u64,
-    /// For a zygote: the CPU time that has already been charged, in microseconds.
+    /// For a zygote: the CPU time that was already charged, in microseconds.
     metered_us: u64,
     /// For a zygote: the CPU time of its unused clones, in microseconds.
     pub(super) unused_clones_cpu_us: u64,
-    /// Samples the memory if no control group limits it.
+    /// The memory sampler, used if no control group limits the memory.
     pub(super) sampler: MemorySampler,
 }
 
@@ -108,7 +108,7 @@ impl ManagedProcess {
         new
     }
 
-    /// Returns the message about its end, if any. A clone without messages was never forked.
+    /// Returns the final message, if any. A clone without messages was never forked.
     pub(super) fn last_message(&self) -> Option<StatusMessage> {
         let is_end = |one: &&StatusMessage| {
             matches!(one, StatusMessage::Failed { .. } | StatusMessage::Exited { .. })
@@ -121,7 +121,7 @@ impl ManagedProcess {
         self.messages.iter().find(is_end).cloned().or_else(not_forked)
     }
 
-    /// Returns true if its program failed to start.
+    /// Returns true if the program failed to start.
     pub(super) fn failed(&self) -> bool {
         self.messages.iter().any(|one| matches!(one, StatusMessage::Failed { .. }))
     }
@@ -134,8 +134,8 @@ impl ManagedProcess {
         })
     }
 
-    /// Returns and resets the CPU time of a zygote that has not been charged to a clone, in
-    /// microseconds. It includes the time of unused clones.
+    /// Returns and resets the zygote's CPU time that is not charged to a clone, in microseconds.
+    /// Includes the CPU time of unused clones.
     pub(super) fn take_unmetered_cpu_us(&mut self) -> u64 {
         let now = self.group.measure().cpu_us.unwrap_or(self.metered_us);
         let before = std::mem::replace(&mut self.metered_us, now);
@@ -144,7 +144,7 @@ impl ManagedProcess {
 
     /// Returns true if the function or its descendants may still have one of these files (given by
     /// inode) open or mapped. The first process of a sandbox is not checked, because it runs no
-    /// user code. A worker that can continue has already ended all other processes.
+    /// user code. A reusable worker has already ended all other processes.
     pub(super) fn has_any(&self, inputs: &[u64]) -> bool {
         let processes = self.group.processes();
         processes.is_empty()
@@ -170,8 +170,8 @@ impl ManagedProcess {
         self.kill_descendants();
     }
 
-    /// Kills the descendants. In a sandbox this is not needed, because the kernel kills them when
-    /// the first process ends.
+    /// Kills the descendants. Not needed in a sandbox, where the kernel kills them when the first
+    /// process ends.
     pub(super) fn kill_descendants(&self) {
         if !self.sandboxed {
             self.group.kill();
@@ -180,10 +180,11 @@ impl ManagedProcess {
     }
 }
 
-/// The maximum size of memory maps that are read, in bytes. The spawner is blocked while it reads.
+/// The maximum size of memory maps to read, in bytes, because the spawner is blocked while it
+/// reads.
 const MAPS_BYTES_MAX: u64 = 4 << 20;
 
-/// The maximum number of open files that are checked.
+/// The maximum number of open files to check.
 const FILES_MAX: usize = 1_000;
 
 fn has_any(pid: i32, inputs: &[u64]) -> io::Result<bool> {
@@ -199,7 +200,7 @@ fn has_any(pid: i32, inputs: &[u64]) -> io::Result<bool> {
     let mut sockets = 0;
     for (number, entry) in std::fs::read_dir(format!("/proc/{pid}/fd"))?.enumerate() {
         let file = std::fs::metadata(entry?.path())?;
-        // A second socket could hold a file that has not been received yet.
+        // A second socket could hold a file that was not received yet.
         sockets += usize::from(file.file_type().is_socket());
         if number >= FILES_MAX || sockets > 1 || inputs.contains(&file.ino()) {
             return Ok(true);
@@ -208,7 +209,8 @@ fn has_any(pid: i32, inputs: &[u64]) -> io::Result<bool> {
     Ok(false)
 }
 
-/// Reads the complete messages of a status pipe. Returns them, and true if the pipe is closed.
+/// Reads the complete messages of a status pipe. Returns the messages, and true if the pipe is
+/// closed.
 pub(super) fn read_status(status: &OwnedFd, unread: &mut Vec<u8>) -> (Vec<StatusMessage>, bool) {
     let _ = rustix::io::ioctl_fionbio(status, true);
     let mut bytes = [0; 4096];
@@ -230,13 +232,13 @@ pub(super) fn read_status(status: &OwnedFd, unread: &mut Vec<u8>) -> (Vec<Status
     (messages, closed)
 }
 
-/// Returns the end of a process that failed to start.
+/// Returns the exit of a process that failed to start.
 pub(super) fn not_started(step: impl Into<String>, error: impl ToString) -> ProcessEnd {
     let exit = Exit::NotStarted { step: step.into(), error: error.to_string() };
     ProcessEnd { exit, cpu_us: 0, memory_bytes_peak: 0, out_of_memory: false }
 }
 
-/// Returns the end of a reaped process.
+/// Returns the exit of a reaped process.
 pub(super) fn end_of(
     waited: Option<ReapedChild>,
     measured: GroupUsage,

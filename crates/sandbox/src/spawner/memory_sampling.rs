@@ -1,7 +1,7 @@
-//! Memory limits on hosts where control groups cannot enforce them.
+//! Memory limits on hosts whose control groups cannot enforce them.
 //!
 //! The spawner samples the resident memory of each function's processes, and kills a function that
-//! exceeds its limit. Only private memory counts, including swap: inputs are mapped as shared
+//! exceeds its limit. Only private memory counts, including swap; inputs are mapped as shared
 //! memory. Memory that a clone inherits from its zygote does not count. A function can exceed its
 //! limit between two samples; [`data_bytes_max`] limits the memory that it can allocate in that
 //! time.
@@ -19,7 +19,7 @@ pub(super) const SAMPLE_EVERY: Duration = Duration::from_millis(20);
 /// Address space that libraries reserve without using it: allocator arenas and thread stacks.
 const RESERVED_BYTES: u64 = 8 << 30;
 
-/// The maximum number of processes that are sampled for one function.
+/// The maximum number of sampled processes per function.
 const PROCESSES_MAX: usize = 10_000;
 
 /// Returns the maximum private memory that a process may reserve in addition to its initial memory,
@@ -39,7 +39,7 @@ pub(super) struct MemorySampler {
     function: Option<i32>,
     /// Private memory that a clone shares with its zygote, in bytes.
     inherited_bytes: u64,
-    /// The most memory of all samples, in bytes.
+    /// The maximum of all memory samples, in bytes.
     pub(super) peak_bytes: u64,
     /// True if the function was killed because it exceeded its limit.
     pub(super) exceeded: bool,
@@ -50,7 +50,7 @@ impl MemorySampler {
         MemorySampler { limit, ..MemorySampler::default() }
     }
 
-    /// Starts sampling the process of a clone that is not used by a call yet.
+    /// Starts to sample a clone's process, before a call uses the clone.
     fn begin(&mut self, function: i32) {
         self.function = Some(function);
         self.inherited_bytes = private_bytes(function);
@@ -63,8 +63,8 @@ impl MemorySampler {
         let own = |process: &i32| private_bytes(*process).saturating_sub(self.inherited_bytes);
         let mut bytes: u64 = processes.iter().map(own).sum();
         if bytes > limit && processes.len() > 2 {
-            // Proportional sizes are used, because forked processes share the pages that they have
-            // not written to.
+            // Use proportional sizes, because forked processes share pages until they write to
+            // them.
             let shares = processes.iter().map(|process| proportional_bytes(*process));
             let shared: Option<u64> = shares.sum();
             bytes = shared.map_or(bytes, |shared| shared.saturating_sub(self.inherited_bytes));
@@ -76,7 +76,7 @@ impl MemorySampler {
 }
 
 impl MainLoop {
-    /// Returns true if any running function's memory must be sampled.
+    /// Returns true if the memory of any running function must be sampled.
     pub(super) fn samples_memory(&self) -> bool {
         self.processes.values().any(is_sampled)
     }
@@ -96,8 +96,8 @@ impl MainLoop {
         }
     }
 
-    /// Finds the processes of clones, which have reported only their ids in their zygote's pid
-    /// namespace.
+    /// Finds the processes of clones. Clones report only their ids in the pid namespace of their
+    /// zygote.
     pub(super) fn find_clones(&mut self) {
         let missing = |one: &&mut ManagedProcess| {
             one.sampler.limit.is_some() && one.sampler.function.is_none()
@@ -115,8 +115,8 @@ impl MainLoop {
     }
 }
 
-/// Returns true if a process is sampled. Zygotes are not sampled, because their clones, which are
-/// their descendants, are sampled separately. Clones are not sampled before their call begins.
+/// Returns true if the process must be sampled. Zygotes are excluded, because their clones, which
+/// are descendants, are sampled separately. Clones are excluded before their call begins.
 fn is_sampled(process: &ManagedProcess) -> bool {
     let waits = process.zygote.is_some() && !process.begun;
     let is_zygote = process.namespaces.is_some();
@@ -153,7 +153,7 @@ fn private_bytes(process: i32) -> u64 {
 }
 
 /// Returns the proportional private memory of a process, in bytes: a page shared by n processes
-/// counts as 1/n. `None` if it cannot be read.
+/// counts as 1/n. Returns `None` if the memory cannot be read.
 fn proportional_bytes(process: i32) -> Option<u64> {
     let rollup = read(process, "smaps_rollup");
     Some(kibibytes(&rollup, "Pss_Anon:")? + kibibytes(&rollup, "SwapPss:").unwrap_or(0))

@@ -3,7 +3,7 @@
 //!
 //! The server is large and has many threads, so it never forks. It sends requests and file
 //! descriptors to the spawner over a socket. The spawner clones a child into new namespaces and a
-//! control group, and reports its end. When the server's end of the socket closes, the spawner
+//! control group, and reports its exit. After the server's end of the socket closes, the spawner
 //! kills its children, removes the control groups and exits.
 //!
 //! This module runs only in the spawner and its children, except [`cgroup`] and

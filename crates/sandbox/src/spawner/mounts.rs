@@ -1,6 +1,6 @@
-//! Mounts handled as descriptors: they are created detached, get their attributes, and are then
-//! attached. Sources can therefore be opened before other mounts hide them, and a mount is never
-//! visible without its restrictions.
+//! Mounts handled as descriptors. Mounts are created detached, get their attributes, and are then
+//! attached. So sources can be opened before other mounts hide them, and a mount is never visible
+//! without its restrictions.
 
 use std::io::Result;
 use std::os::fd::{AsFd, OwnedFd};
@@ -20,7 +20,7 @@ pub(super) const READ_ONLY: u64 = 1 | NO_SETUID | 4;
 /// Mount attribute: no set-user-id programs.
 pub(super) const NO_SETUID: u64 = 2;
 
-/// Creates an empty in-memory file system with these mount options. It is detached: it has no path
+/// Creates a detached in-memory file system with these mount options. It is empty and has no path
 /// yet.
 pub fn tmpfs(options: &[(&str, String)]) -> Result<OwnedFd> {
     let context = fsopen("tmpfs", FsOpenFlags::FSOPEN_CLOEXEC)?;

@@ -1,8 +1,8 @@
-//! Clones whose sandboxes are being created by fork helpers. Entering namespaces and cloning takes
-//! milliseconds, and much longer on a busy machine; the spawner handles other requests meanwhile.
+//! Clones whose sandboxes are being created by fork helpers. This takes milliseconds, and much
+//! longer on a busy machine. Meanwhile the spawner handles other requests.
 //!
-//! A process that a fork helper cloned is a child of the spawner before the helper reports it. If a
-//! helper fails or hangs, unreported children are found in `/proc` and killed.
+//! A process cloned by a fork helper is a child of the spawner even before the helper reports it.
+//! If a helper fails or hangs, unreported children are found in `/proc` and killed.
 
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::{Duration, Instant};
@@ -20,10 +20,10 @@ const FORK_HELPER_MAX: Duration = Duration::from_secs(10);
 
 /// A clone whose sandbox is being created.
 pub(super) struct PendingClone {
-    /// The socket on which the fork helpers report the processes that they have cloned.
+    /// The socket on which the fork helpers report their cloned processes.
     socket: Channel,
     helpers: Vec<(i32, OwnedFd)>,
-    /// The first process of the sandbox, once it is reported.
+    /// The first process of the sandbox; `None` until it is reported.
     first: Option<(i32, OwnedFd)>,
     pub(super) ends: SpawnerEnds,
     identity: Identity,
@@ -31,7 +31,7 @@ pub(super) struct PendingClone {
     pub(super) start_channel: Channel,
     /// True if the clone must be killed as soon as it exists.
     pub(super) cancelled: bool,
-    /// True once a call uses it.
+    /// True after a call was assigned to the clone.
     pub(super) begun: bool,
     until: Instant,
 }
@@ -44,7 +44,7 @@ enum Report {
     Failed,
 }
 
-/// Parts from which a [`PendingClone`] is made.
+/// The fields of a new [`PendingClone`].
 pub(super) struct NewClone {
     pub(super) socket: Channel,
     pub(super) helper: (i32, OwnedFd),
@@ -96,7 +96,7 @@ impl PendingClone {
 }
 
 impl MainLoop {
-    /// Receives the report of a fork helper, and starts the clone once its sandbox exists.
+    /// Receives the report of a fork helper, and starts the clone if its sandbox is complete.
     pub(super) fn forked(&mut self, id: u64) {
         let Some(mut pending) = self.pending.remove(&id) else { return };
         match pending.receive() {
@@ -131,7 +131,7 @@ impl MainLoop {
         }
     }
 
-    /// Reports that a clone failed because of its fork helpers.
+    /// Reports the failure of a clone because of its fork helpers.
     fn fail_clone(&mut self, id: u64, pending: PendingClone, why: &str) {
         pending.kill();
         self.fork_helpers.extend(pending.helpers.into_iter().chain(pending.first));
@@ -165,7 +165,7 @@ impl MainLoop {
         self.fork_helpers.retain(|(helper, _)| *helper != pid);
     }
 
-    /// Kills and reaps unreported children, unless one of them could belong to a pending clone.
+    /// Kills and reaps unreported children, unless a pending clone could own one of them.
     pub(super) fn end_unknown_children(&mut self) {
         if !self.unknown_children || !self.pending.is_empty() {
             return;

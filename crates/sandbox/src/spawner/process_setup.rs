@@ -37,7 +37,7 @@ const OPEN_FILES_MAX: u64 = 16_384;
 /// Maximum locked memory of a process, in bytes.
 const LOCKED_BYTES_MAX: u64 = 8 << 20;
 
-/// Message of a process to the spawner, one line of its status pipe.
+/// Message of a process to the spawner, as one line in its status pipe.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) enum StatusMessage {
     /// A zygote has forked the function of a clone; `pid` is its id in the zygote's pid namespace.
@@ -50,27 +50,27 @@ pub(super) enum StatusMessage {
     Exited { status: i32 },
 }
 
-/// Signal to the first process of a function without a sandbox: kill all descendants and exit.
+/// Signal to the first process of a function without a sandbox, to kill all descendants and exit.
 pub(super) const END_ALL: rustix::process::Signal = rustix::process::Signal::USR1;
 
 /// User of a sandboxed program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Identity {
-    /// Root switches to this user and group of the host, which own nothing.
+    /// This user and group of the host, without any files. Root switches to them.
     Switch(u32),
-    /// In the user namespace, the spawner's user appears as this user.
+    /// This user inside the user namespace, to which the spawner's user is mapped.
     Mapped(u32),
-    /// In a clone's user namespace, this user of the host, which owns nothing, is mapped.
+    /// This user of the host, without any files, mapped into a clone's user namespace.
     Shown(u32),
     /// The spawner's user.
     Same,
 }
 
-/// Inputs for setting up a process.
+/// Inputs for the setup of a process.
 pub(super) struct ProcessSetup {
     pub(super) spec: ProcessSpec,
     pub(super) identity: Identity,
-    /// True if no control group limits the memory, so that a limit is set on the process's address
+    /// True if no control group limits the memory. A limit is then set on the process's address
     /// space.
     pub(super) limit_process: bool,
     pub(super) stdout: OwnedFd,
@@ -79,13 +79,12 @@ pub(super) struct ProcessSetup {
     pub(super) files: Option<OwnedFd>,
     /// For a zygote: the socket for its orders.
     pub(super) orders: Option<OwnedFd>,
-    /// For the first process of a clone's sandbox: the socket on which it receives the message to
-    /// begin the call.
+    /// For the first process of a clone's sandbox: the socket for the message that begins the call.
     pub(super) start_channel: Option<Channel>,
-    /// Files with which a clone joins its control groups.
+    /// Files through which a clone joins its control groups.
     pub(super) cgroup_files: Vec<OwnedFd>,
-    /// A pipe that receives a byte when the spawner has done its part of the setup, and is closed
-    /// without a byte if that failed.
+    /// A pipe that receives a byte after the spawner's part of the setup. It is closed without a
+    /// byte if that part failed.
     pub(super) go: OwnedFd,
     pub(super) status: OwnedFd,
 }
@@ -96,7 +95,8 @@ pub(super) fn run(setup: ProcessSetup) -> ! {
     run_until_done(setup, set_up)
 }
 
-/// Waits until the spawner has finished its part, runs the process, and reports a failure.
+/// Waits until the spawner has finished its part of the setup, then runs the process and reports a
+/// failure.
 pub(super) fn run_until_done(
     setup: ProcessSetup,
     run: impl FnOnce(ProcessSetup) -> StepResult<i32>,
@@ -118,7 +118,7 @@ pub(super) fn run_until_done(
 
 /// Closes all descriptors of the spawner except those of this process and `more`.
 pub(super) fn close_spawner_descriptors(setup: &ProcessSetup, more: &[BorrowedFd<'_>]) {
-    // Zygotes and clones keep the short slice of the spawner until the boost ends.
+    // Zygotes and clones keep the spawner's short slice until the end of the boost.
     if matches!(setup.spec.confinement, Confinement::Tool) {
         work_steadily();
     }
@@ -136,7 +136,7 @@ pub(super) fn close_spawner_descriptors(setup: &ProcessSetup, more: &[BorrowedFd
     }
 }
 
-/// Closes all descriptors except the standard ones, which are redirected to `/dev/null`.
+/// Closes all descriptors except the standard ones, and redirects these to `/dev/null`.
 pub(super) fn close_everything() {
     system::close_all_but(&[]);
     for descriptor in [1, 2] {
@@ -176,7 +176,7 @@ fn set_up(setup: ProcessSetup) -> StepResult<i32> {
             step("create a folder", fs::create_dir_all(&project))?;
             step("enter the project", std::env::set_current_dir(&project))?;
             adopt_orphans()?;
-            // Signals are blocked before another process can send one.
+            // Block signals before another process can send one.
             system::block_signals();
             drop_privileges(&setup)?;
             let ended = supervise(setup);
@@ -243,11 +243,10 @@ pub(super) fn drop_capabilities() -> StepResult {
     step("drop capabilities", rustix::thread::set_capabilities(None, none))
 }
 
-/// Drops all capabilities of the bounding set and switches to a user that owns nothing.
+/// Drops all capabilities of the bounding set, and switches to a user without any files.
 pub(super) fn switch_user(user: u32) -> StepResult {
     for capability in CapabilitySet::all().iter() {
-        // Errors are ignored: this fails for capabilities that the kernel or the process does not
-        // have.
+        // Ignore errors: this fails for capabilities that the kernel or the process does not have.
         let _ = rustix::thread::remove_capability_from_bounding_set(capability);
     }
     let (uid, gid) = (Uid::from_raw(user), Gid::from_raw(user));
@@ -256,14 +255,14 @@ pub(super) fn switch_user(user: u32) -> StepResult {
     step("change the user", rustix::thread::set_thread_res_uid(uid, uid, uid))
 }
 
-/// Makes this process adopt descendants whose parents end.
+/// Makes this process the parent of descendants whose own parents end.
 fn adopt_orphans() -> StepResult {
     let own = Some(rustix::process::getpid());
     step("adopt orphans", rustix::process::set_child_subreaper(own))
 }
 
-/// Drops the privileges that no process keeps, with or without a sandbox. Makes the kernel kill the
-/// process when the spawner ends.
+/// Drops the privileges that no process needs, with or without a sandbox. Makes the kernel kill
+/// this process when the spawner ends.
 pub(super) fn drop_privileges(setup: &ProcessSetup) -> StepResult {
     step("set no_new_privs", rustix::thread::set_no_new_privs(true))?;
     if !matches!(setup.spec.confinement, Confinement::Tool) {
@@ -301,13 +300,13 @@ fn limit_resources() {
     ] {
         let maximum = rustix::process::getrlimit(resource).maximum.map_or(most, |m| m.min(most));
         let limit = Rlimit { current: Some(maximum), maximum: Some(maximum) };
-        // Errors are ignored: lowering a limit fails only if the kernel does not know the limit.
+        // Ignore errors: lowering a limit fails only if the kernel lacks the limit.
         let _ = rustix::process::setrlimit(resource, limit);
     }
 }
 
-/// Returns true if the spawner had already ended before the death signal was set. The spawner holds
-/// the other end of the pipe.
+/// Returns true if the spawner had already ended before the death signal was set. The check uses a
+/// pipe whose other end the spawner holds.
 fn orphaned(status: &OwnedFd) -> bool {
     let mut polled = [PollFd::new(status, PollFlags::empty())];
     let now = Timespec { tv_sec: 0, tv_nsec: 0 };
@@ -315,12 +314,12 @@ fn orphaned(status: &OwnedFd) -> bool {
     polled[0].revents().contains(PollFlags::ERR)
 }
 
-/// Starts the program and waits for its end, as the first process of the sandbox.
+/// Starts the program and waits for its exit, as the first process of the sandbox.
 fn supervise(setup: ProcessSetup) -> StepResult<i32> {
     if setup.spec.command.is_empty() {
         return Ok(0);
     }
-    // Prevents the program, which runs as the same user, from tracing this process.
+    // Prevent the program, which runs as the same user, from tracing this process.
     let hidden = rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable);
     step("disable dumps of the process", hidden)?;
     system::block_signals();
@@ -335,12 +334,11 @@ fn supervise(setup: ProcessSetup) -> StepResult<i32> {
         system::exit(127);
     }
     let ProcessSetup { status, stdout, stderr, control, files, orders, spec, .. } = setup;
-    // Close these descriptors, so that readers see the end of file when the program ends.
+    // Close these descriptors, so that readers get the end of file when the program ends.
     drop((stdout, stderr, control, files, orders));
     let exited = wait_for(program, |waited| {
         if spec.zygote {
-            // Writing fails only if the spawner has ended, and then this process will be killed
-            // too.
+            // Writing fails only if the spawner has ended, which also kills this process.
             let _ =
                 send(&status, &StatusMessage::Reaped { pid: waited.pid, status: waited.status });
         }
@@ -388,7 +386,7 @@ fn execute(setup: &ProcessSetup) -> StepResult<i32> {
     // Start a new session, so that signals of the terminal do not reach tools either.
     let _ = rustix::process::setsid();
     let null = step("open /dev/null", fs::File::open("/dev/null"))?;
-    // Copy descriptors to numbers above the target numbers first, so that none is overwritten.
+    // First copy the descriptors to numbers above all targets, so that none is overwritten.
     let high = |fd: &dyn AsFd| rustix::io::fcntl_dupfd_cloexec(fd.as_fd(), 10);
     let mut wanted = vec![high(&null), high(&setup.stdout), high(&setup.stderr)];
     wanted.extend(setup.control.iter().chain(&setup.orders).map(|socket| high(socket)));

@@ -17,22 +17,22 @@ use super::system::{self, CloneResult};
 use crate::channel::Channel;
 use crate::protocol::{CloneSpec, Confinement, ProcessEnd, ProcessSpec};
 
-/// First user id for sandboxes if the spawner is root. No other user is expected to use these ids.
+/// First user id for sandboxes if the spawner is root. No other user should have these ids.
 const USERS_FIRST: u32 = 1_213_661_184;
 const USERS: u32 = 1 << 16;
 
-/// The spawner's ends of the pipes to a process that is about to start.
+/// The spawner's ends of the pipes to a process during its start.
 pub(super) struct SpawnerEnds {
     pub(super) group: Group,
     /// Pipe that lets the process continue.
     pub(super) start: OwnedFd,
     /// Pipe of status messages.
     pub(super) status: OwnedFd,
-    /// Samples the memory if no control group limits it.
+    /// The memory sampler, used if no control group limits the memory.
     pub(super) sampler: MemorySampler,
 }
 
-/// The ends of the pipes that the process itself uses.
+/// The ends of the pipes for the process itself.
 struct ProcessEnds {
     go: OwnedFd,
     status: OwnedFd,
@@ -108,8 +108,7 @@ impl MainLoop {
         };
         let (pid, descriptor) = match system::clone_process(flags) {
             Ok(CloneResult::Child) => {
-                // Dropped, because the child's copies of the spawner's ends would keep the pipes
-                // open.
+                // Drop these ends, because the child's copies would keep the pipes open.
                 drop(ends);
                 process_setup::run(setup)
             }
@@ -129,7 +128,7 @@ impl MainLoop {
     }
 
     /// Starts a fork helper, which creates the first process of a clone's sandbox inside the
-    /// zygote's.
+    /// zygote's sandbox.
     fn start_clone(
         &mut self,
         id: u64,
@@ -233,8 +232,7 @@ fn not_cloned(mut ends: SpawnerEnds, step: &str, error: &io::Error) -> ProcessEn
     not_started(step, error)
 }
 
-/// Returns the first user id for sandboxes; `None` if this user namespace does not contain all
-/// these ids.
+/// Returns the first user id for sandboxes; `None` if this user namespace lacks some of these ids.
 pub(super) fn users_first() -> Option<u32> {
     let map = std::fs::read_to_string("/proc/self/uid_map").ok()?;
     map.lines().find_map(|line| {

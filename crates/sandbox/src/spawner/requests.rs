@@ -27,7 +27,7 @@ impl MainLoop {
             Ok(Request::Resume { id }) => {
                 if let Some(process) = self.processes.get_mut(&id) {
                     process.group.set_weight(Weight::Boosted);
-                    // An error is ignored: the client notices that the process was not thawed.
+                    // Ignore an error: the client detects that the process is still frozen.
                     let _ = process.group.freeze(false);
                 }
             }
@@ -48,13 +48,13 @@ impl MainLoop {
             Ok(Request::Total { id }) => {
                 self.reply(&Reply::Total { id, cpu_us: self.cgroups.total() });
             }
-            // Ignored: a malformed message has no id to reply to, and does not occur, because both
-            // ends are the same build.
+            // Ignore a malformed message, which has no id for a reply. It does not occur, because
+            // both ends are the same build.
             Err(_) => {}
         }
     }
 
-    /// Fails a request whose descriptors were dropped because too many files are open.
+    /// Fails a request whose descriptors were dropped because this process has too many open files.
     fn fail_request(&mut self, request: &[u8]) {
         match serde_json::from_slice(request) {
             Ok(Request::Start { id, .. }) => {
@@ -76,7 +76,7 @@ impl MainLoop {
         Some(process.group.usage()?.with_fork(process.fork_cpu_us))
     }
 
-    /// Sends a clone its descriptors. If its sandbox is still being created, they wait in the
+    /// Sends a clone its descriptors. If its sandbox is incomplete, the descriptors wait in the
     /// socket.
     fn begin(&mut self, id: u64, descriptors: &[OwnedFd]) {
         let placed = self.processes.get_mut(&id);

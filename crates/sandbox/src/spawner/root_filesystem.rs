@@ -1,5 +1,6 @@
-//! Root file system of a sandbox: a small file system in memory with the host's programs and
-//! libraries, an interpreter, an environment and the project, all read-only, and a private `/tmp`.
+//! Root file system of a sandbox: a small in-memory file system. It contains the host's programs
+//! and libraries, an interpreter, an environment and the project, all read-only, and a private
+//! `/tmp`.
 
 use std::fs;
 use std::io;
@@ -22,7 +23,7 @@ pub(super) struct StepError {
 
 pub(super) type StepResult<T = ()> = Result<T, StepError>;
 
-/// Adds the name of the step to the error of a result.
+/// Adds the name of the failed step to an error.
 pub(super) fn step<T, E: Into<io::Error>>(
     name: impl Into<String>,
     result: Result<T, E>,
@@ -30,10 +31,10 @@ pub(super) fn step<T, E: Into<io::Error>>(
     result.map_err(|error| StepError { step: name.into(), error: error.into() })
 }
 
-/// Mount point of the new root before it becomes the root. Any existing folder would do.
+/// Temporary mount point of the new root. Any existing folder is suitable.
 const STAGE: &str = "/proc";
 
-/// System folders of the host. Those that exist are mounted; symbolic links are copied.
+/// System folders of the host. Existing folders are mounted, and symbolic links are copied.
 const SYSTEM: [&str; 7] = ["/usr", "/bin", "/sbin", "/lib", "/lib64", "/lib32", "/nix/store"];
 
 /// Configuration files of the host that libraries read. They contain no secrets.
@@ -60,7 +61,7 @@ pub(super) fn enter(sandbox: &SandboxSpec, files: &ProjectFiles, user: u32) -> S
     let root = step("make a root", root)?;
     let proc = step("mount /proc", mounts::proc())?;
     let temp = step("mount /tmp", temporary(sandbox.temp_bytes))?;
-    // All sources must be opened before the new root hides them.
+    // Open all sources before the new root hides them.
     let read_only = sources(sandbox)?;
     let stage = Path::new(STAGE);
     step("attach the root", mounts::attach(&root, stage))?;
@@ -80,8 +81,8 @@ pub(super) fn enter(sandbox: &SandboxSpec, files: &ProjectFiles, user: u32) -> S
     pivot(&root)
 }
 
-/// Turns this process's copy of a zygote's root into the root of a clone, with its own `/proc` and
-/// `/tmp`.
+/// Converts this process's copy of a zygote's root into the root of a clone, with its own `/proc`
+/// and `/tmp`.
 pub(super) fn enter_copy(temp_bytes: u64) -> StepResult {
     let temp = step("mount /tmp", temporary(temp_bytes))?;
     step("attach /tmp", mounts::attach(&temp, Path::new("/tmp")))?;
@@ -89,7 +90,7 @@ pub(super) fn enter_copy(temp_bytes: u64) -> StepResult {
     step("attach /proc", mounts::attach(&proc, Path::new("/proc")))
 }
 
-/// Mounts the project and the files of name resolution for a clone, read-only.
+/// Mounts a clone's project and files for name resolution, read-only.
 pub(super) fn show_files(files: &ProjectFiles) -> StepResult {
     for name in ["project", CALL] {
         let of_this = |(path, _): &(&String, &ProjectFile)| path.starts_with(&format!("{name}/"));
@@ -119,13 +120,14 @@ fn temporary(bytes: u64) -> io::Result<OwnedFd> {
     ])
 }
 
-/// Returns the size of a file system that can hold these files, in bytes.
+/// Returns the size of a file system for these files, in bytes.
 fn size_for(files: &ProjectFiles) -> usize {
     let bytes: usize = files.values().map(|file| file.bytes().len()).sum();
     (16 << 20) + 2 * bytes + 4096 * files.len()
 }
 
-/// Makes the stage the root, unmounts the old one, and makes the new one read-only.
+/// Makes the temporary mount point the root, unmounts the old root, and makes the new root
+/// read-only.
 fn pivot(root: &OwnedFd) -> StepResult {
     step("enter the root", rustix::process::fchdir(root))?;
     step("change the root", rustix::process::pivot_root(".", "."))?;
@@ -142,7 +144,7 @@ fn sources(sandbox: &SandboxSpec) -> StepResult<Vec<(OwnedFd, PathBuf)>> {
         found.push((step(format!("show `{}`", path.display()), mount)?, path.to_owned()));
     }
     for path in CONFIGURATION.iter().map(Path::new).filter(|path| path.exists()) {
-        // Files that this process cannot read are left out.
+        // Omit files that this process cannot read.
         if let Ok(mount) = mounts::clone_of(path, mounts::READ_ONLY) {
             found.push((mount, path.to_owned()));
         }
@@ -159,7 +161,7 @@ fn sources(sandbox: &SandboxSpec) -> StepResult<Vec<(OwnedFd, PathBuf)>> {
     Ok(found)
 }
 
-/// Attaches a mount at a path, which is created as a folder or a file like the mount.
+/// Attaches a mount at a path. Creates the path as a folder or a file, depending on the mount.
 fn show(mount: &OwnedFd, target: &Path) -> io::Result<()> {
     let kind = rustix::fs::FileType::from_raw_mode(rustix::fs::fstat(mount)?.st_mode);
     if kind.is_dir() {

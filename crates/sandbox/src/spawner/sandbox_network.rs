@@ -1,5 +1,5 @@
-//! Network of a sandbox with network access: all TCP connections lead to a listener on the loopback
-//! interface, which the server serves.
+//! Network of a sandbox with network access. All its TCP connections go to a listener on the
+//! loopback interface, which the server serves.
 //!
 //! A route makes the kernel treat every address as local. A rule of the packet filter redirects new
 //! connections to the listener, which can query their original destination. The first process sets
@@ -27,12 +27,12 @@ const CREATE: u16 = 0x400;
 const APPEND: u16 = 0x800;
 const NESTED: u16 = 0x8000;
 
-/// Sockets of a sandbox's network, which the server serves.
+/// Sockets in a sandbox's network, for use by the server.
 #[derive(Debug)]
 pub(super) struct SandboxNetwork(Vec<OwnedFd>);
 
 impl SandboxNetwork {
-    /// Sets up the network of this process; its loopback interface is up.
+    /// Sets up the network of this process. The loopback interface must be up.
     pub(super) fn create() -> StepResult<SandboxNetwork> {
         step("route every address to the loopback interface", route(libc::AF_INET))?;
         // If the host has no IPv6, the sandbox must not have it either.
@@ -63,7 +63,7 @@ fn host_has_ipv6() -> bool {
 
 static HOST_HAS_IPV6: std::sync::OnceLock<bool> = std::sync::OnceLock::new();
 
-/// Detects once, for all sandboxes, whether the host has IPv6. Sends no packet.
+/// Checks once, for all sandboxes, if the host has IPv6. Sends no packet.
 pub(super) fn detect_ipv6() {
     let public: SocketAddr = (Ipv6Addr::new(0x2606, 0x4700, 0, 0, 0, 0, 0, 0x1111), 53).into();
     let socket = UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0));
@@ -71,7 +71,7 @@ pub(super) fn detect_ipv6() {
     let _ = HOST_HAS_IPV6.set(reached);
 }
 
-/// Makes every address of a family local.
+/// Makes the kernel treat every address of a family as local.
 fn route(family: i32) -> Result<()> {
     const NEW_ROUTE: u16 = 24;
     const TABLE_LOCAL: u8 = 255;

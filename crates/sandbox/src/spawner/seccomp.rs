@@ -1,8 +1,8 @@
 //! System call filter for functions.
 //!
-//! It is a deny list, because packages use many different system calls. The isolation itself comes
-//! from namespaces, missing capabilities and landlock. The filter denies calls that no data
-//! function needs and in which kernel vulnerabilities were found: mounts, namespaces, tracing, BPF,
+//! The filter is a deny list, because packages use many different system calls. Namespaces, missing
+//! capabilities and landlock provide the isolation itself. The filter denies calls with a history
+//! of kernel vulnerabilities that no data function needs: mounts, namespaces, tracing, BPF,
 //! performance counters, keys, `io_uring` and uncommon socket families.
 #![expect(unsafe_code, reason = "a system call without a safe wrapper")]
 
@@ -95,8 +95,8 @@ const REFUSED_HERE: &[libc::c_long] =
 #[cfg(not(target_arch = "x86_64"))]
 const REFUSED_HERE: &[libc::c_long] = &[];
 
-/// Calls that fail as if the kernel did not support them, so that callers use older calls instead.
-/// `clone3` is among them because its flags are in memory, which a filter cannot read.
+/// Calls that fail with "not implemented", so that callers use older calls instead. `clone3` is in
+/// the list because its flags are in memory, which a filter cannot read.
 const ABSENT: &[libc::c_long] = &[
     libc::SYS_clone3,
     libc::SYS_io_uring_enter,
@@ -107,16 +107,16 @@ const ABSENT: &[libc::c_long] = &[
 /// Allowed socket families.
 const FAMILIES: [i32; 4] = [libc::AF_UNIX, libc::AF_INET, libc::AF_INET6, libc::AF_NETLINK];
 
-/// Terminal requests that insert input into a terminal, as if the user had typed it.
+/// Terminal requests that insert input into a terminal like typed text.
 const TYPING: [u32; 2] = [0x5412, 0x541c];
 
-/// Kind of process that a filter is for.
+/// The type of process to which a filter applies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ProcessKind {
     /// A function.
     Function,
-    /// A zygote. Its clones still have to enter a prepared sandbox; the function's filter is added
-    /// before they run a function.
+    /// A zygote. Its clones still have to enter a prepared sandbox. They install the function's
+    /// filter before they run a function.
     Zygote,
 }
 
@@ -176,7 +176,7 @@ pub(super) fn install(whose: ProcessKind) -> Result<()> {
     if done == 0 { Ok(()) } else { Err(Error::last_os_error()) }
 }
 
-/// Returns a function's filter in the kernel's format, in hexadecimal digits, for a process that
+/// Returns a function's filter in the kernel's format, as hexadecimal digits, for a process that
 /// installs it itself.
 pub(super) fn digits() -> String {
     let instructions = program(ProcessKind::Function).into_iter();
@@ -192,7 +192,8 @@ fn load(offset: u32) -> Instruction {
     Instruction { code: LOAD, jt: 0, jf: 0, k: offset }
 }
 
-/// Returns a conditional jump: skips `yes` instructions if the comparison holds, else `no`.
+/// Returns a conditional jump, which skips `yes` instructions if the comparison holds, otherwise
+/// `no` instructions.
 fn jump(code: u16, constant: u32, yes: u8, no: u8) -> Instruction {
     Instruction { code, jt: yes, jf: no, k: constant }
 }
@@ -209,7 +210,7 @@ fn refusal(errno: i32) -> u32 {
 mod tests {
     use super::*;
 
-    /// Returns the filter's result for a call; a small interpreter of the kernel's instructions.
+    /// Returns the filter's result for a call, by interpreting the filter program.
     fn decide(program: &[Instruction], number: libc::c_long, arguments: [u64; 2]) -> u32 {
         let (mut at, mut held) = (0, 0);
         loop {

@@ -1,5 +1,5 @@
-//! System calls for which no other crate has a safe wrapper. The functions are safe to call only in
-//! the spawner and its children, which are single-threaded.
+//! System calls without a safe wrapper in another crate. The functions are safe to call only in the
+//! spawner and its children, which are single-threaded.
 #![expect(unsafe_code, reason = "system calls without a safe wrapper")]
 
 use std::convert::Infallible;
@@ -16,7 +16,7 @@ pub(super) enum CloneResult {
     Parent { pid: i32, descriptor: OwnedFd },
 }
 
-/// Forks this process. The child is in new namespaces according to `flags` (`CLONE_NEW…`).
+/// Forks this process. The child is in new namespaces, as selected by `flags` (`CLONE_NEW…`).
 pub(super) fn clone_process(flags: i32) -> Result<CloneResult> {
     clone3(flags, libc::SIGCHLD)
 }
@@ -28,8 +28,8 @@ fn clone3(flags: i32, exit_signal: i32) -> Result<CloneResult> {
     arguments.flags = flags as u64 | libc::CLONE_PIDFD as u64;
     arguments.pidfd = (&raw mut descriptor) as u64;
     arguments.exit_signal = exit_signal as u64;
-    // SAFETY: without CLONE_VM and a stack the child continues on a copy of this process, which has
-    // one thread, so no other thread can hold a lock.
+    // SAFETY: without CLONE_VM and a stack, the child continues on a copy of this process. This
+    // process has one thread, so no other thread can hold a lock.
     let pid = unsafe {
         libc::syscall(libc::SYS_clone3, &raw mut arguments, size_of::<libc::clone_args>())
     };
@@ -92,7 +92,7 @@ pub(super) fn close_on_exec_from(first: u32) -> Result<()> {
 }
 
 /// Closes all descriptors from 3 on except these. Only for a new process that does not return to
-/// the code that owns them.
+/// the owners of these descriptors.
 pub(super) fn close_all_but(kept: &[i32]) {
     let mut kept = kept.to_vec();
     kept.sort_unstable();
@@ -110,8 +110,8 @@ pub(super) fn close_all_but(kept: &[i32]) {
 
 /// Duplicates `descriptor` onto `target`, which stays open on exec.
 pub(super) fn duplicate_onto(descriptor: i32, target: i32) -> Result<()> {
-    // SAFETY: the callers renumber the descriptors of a process that is about to exec, and do not
-    // use the Rust values that own them afterwards.
+    // SAFETY: the callers renumber the descriptors of a process shortly before exec, and do not use
+    // their Rust owners afterwards.
     let done = unsafe { libc::dup2(descriptor, target) };
     if done == target { Ok(()) } else { Err(Error::last_os_error()) }
 }
@@ -166,7 +166,7 @@ pub(super) struct ReapedChild {
     pub(super) memory_bytes_peak: u64,
 }
 
-/// Reaps the child `pid`, or any child if it is -1. Returns `None` if no such child has ended.
+/// Reaps the child `pid`, or any child for -1. Returns `None` if no such child has ended.
 pub(super) fn wait_child(pid: i32) -> Option<ReapedChild> {
     let mut status = 0;
     // SAFETY: all-zero is a valid `rusage`, and both pointers are valid for the call.
@@ -187,7 +187,7 @@ pub(super) fn wait_child(pid: i32) -> Option<ReapedChild> {
     })
 }
 
-/// Waits for a child that is about to end.
+/// Waits for a child that ends soon.
 pub(super) fn wait_for_child(pid: i32) {
     // SAFETY: no status is requested, so no memory is written.
     unsafe { libc::waitpid(pid, std::ptr::null_mut(), 0) };
@@ -199,14 +199,14 @@ pub(super) fn kill(pid: i32, signal: i32) {
     unsafe { libc::kill(pid, signal) };
 }
 
-/// Kills and reaps all descendants of this process, which adopts orphans.
+/// Kills and reaps all descendants of this process, which becomes the parent of orphans.
 pub(super) fn kill_descendants() {
     loop {
         let found = own_children();
         if found.is_empty() {
             return;
         }
-        // The children of an ended child become children of this process, so repeat until there are
+        // Children of an ended child become children of this process, so repeat until there are
         // none.
         for pid in found {
             kill(pid, libc::SIGKILL);
@@ -215,7 +215,7 @@ pub(super) fn kill_descendants() {
     }
 }
 
-/// Returns the children of this process, including those that have ended but are not reaped.
+/// Returns the children of this process, including ended ones that are not reaped yet.
 pub(super) fn own_children() -> Vec<i32> {
     let own = std::process::id();
     let text = std::fs::read_to_string(format!("/proc/{own}/task/{own}/children"));
@@ -289,8 +289,8 @@ pub(super) fn loopback_up(socket: BorrowedFd<'_>) -> Result<()> {
 }
 
 /// Sets the time slice of this thread and of threads that it starts; `None` sets the default. A
-/// thread with a shorter slice is scheduled sooner after it wakes, with the same share of processor
-/// time. Kernels before 6.12 ignore it.
+/// thread with a shorter slice is scheduled sooner after its wake-up, with the same share of
+/// processor time. Kernels before 6.12 ignore the value.
 pub(super) fn set_own_slice(slice: Option<Duration>) {
     set_slice(0, slice);
 }
@@ -324,7 +324,7 @@ pub(super) fn set_slice(thread: i32, slice: Option<Duration>) {
     unsafe { libc::syscall(libc::SYS_sched_setattr, thread, &raw const attributes, 0) };
 }
 
-/// Makes this process run only when processors are otherwise idle.
+/// Makes the kernel schedule this process only on idle processors.
 pub(super) fn run_in_background() {
     // SAFETY: all-zero is a valid `sched_param`, and the pointer is valid for the call.
     unsafe {

@@ -1,4 +1,4 @@
-//! Time slices of threads. The kernel schedules a thread with a short slice soon after it wakes.
+//! Time slices of threads. The kernel schedules a thread with a short slice soon after its wake-up.
 
 use std::time::Duration;
 
@@ -7,13 +7,13 @@ use super::system;
 /// The time slice of threads that forward requests and responses.
 pub(super) const SHORT_SLICE: Duration = Duration::from_micros(100);
 
-/// Gives this thread, and threads that it starts, a short time slice: for threads that forward
+/// Sets a short time slice for this thread and threads that it starts. For threads that forward
 /// requests and responses.
 pub fn answer_promptly() {
     system::set_own_slice(Some(SHORT_SLICE));
 }
 
-/// Gives this thread the default time slice: for threads that compute.
+/// Sets the default time slice for this thread. For threads that compute.
 pub fn work_steadily() {
     system::set_own_slice(None);
 }

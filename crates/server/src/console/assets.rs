@@ -1,7 +1,7 @@
 //! The built files of the console page, compressed at build time and embedded in the binary.
 //!
-//! `index.html` refers to the other files with a version, so that a browser caches them forever and
-//! requests only `index.html` again. The content security policy allows requests to this server
+//! `index.html` refers to the other files with a version. So a browser caches these files forever
+//! and requests only `index.html` again. The content security policy allows requests to this server
 //! only.
 
 use std::io::Read;

@@ -1,8 +1,8 @@
-//! The cookie of a session, and the header that requests must contain in addition.
+//! The cookie of a session, and the additional header that requests must contain.
 //!
-//! A browser sends a host's cookies to every port, so another server on the same machine could read
-//! a cookie. The header's value is stored by the browser per origin, which includes the port, and a
-//! page of another origin cannot send it.
+//! A browser sends a host's cookies to every port, so another server on the same machine can
+//! receive the cookie. The header prevents misuse: the browser stores its value per origin, which
+//! includes the port. A page of another origin cannot send the value.
 
 use axum::http::HeaderMap;
 use axum::http::header::{COOKIE, HOST};
@@ -41,8 +41,8 @@ pub fn shown_session(headers: &HeaderMap) -> Option<PresentedSession<'_>> {
     Some(PresentedSession { secret, key })
 }
 
-/// Returns the cookie's name, which contains the port: servers on different ports of a host share
-/// its cookies.
+/// Returns the cookie's name. It contains the port, because servers on different ports of a host
+/// share its cookies.
 fn name(headers: &HeaderMap) -> String {
     let host = headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or("");
     let port = host.rsplit_once(':').map_or("", |(_, port)| port);

@@ -1,4 +1,4 @@
-//! The console: the page at `/`, and the sessions of the browsers that use it.
+//! The console: the page at `/`, and the sessions of its browsers.
 //!
 //! The page's sources are in `console/` at the root of the repository, and its built files in
 //! `console/dist`. It uses the HTTP API like any other client.

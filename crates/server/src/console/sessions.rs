@@ -1,8 +1,7 @@
-//! The sessions of browsers, and the codes with which they log in.
+//! The sessions of browsers, and their login codes.
 //!
-//! Both are kept only in memory, so they end when the server stops, like its token. The maps
-//! contain hashes of the secrets, so that looking up a wrong secret takes the same time whatever it
-//! is.
+//! Sessions and codes are kept only in memory, so they end when the server stops, like its token.
+//! The maps contain hashes of the secrets, so the time of a lookup does not depend on the secret.
 
 use std::collections::HashMap;
 use std::io;
@@ -14,20 +13,20 @@ use sha2::{Digest, Sha256};
 
 use crate::token::generate_secret;
 
-/// Maximum number of sessions. Beyond it, a new session ends the one that has been unused for
-/// longest.
+/// Maximum number of sessions. If it is exceeded, a new session ends the one with the longest idle
+/// time.
 const SESSIONS_MAX: usize = 1_000;
 
-/// Maximum number of codes. Beyond it, a new code replaces the oldest.
+/// Maximum number of codes. If it is exceeded, a new code replaces the oldest.
 const CODES_MAX: usize = 100;
 
-/// Time without requests after which a session ends.
+/// Idle time after which a session ends.
 const IDLE: Duration = Duration::from_secs(12 * 3600);
 
-/// Time after which a session ends even if it is used.
+/// Maximum duration of a session in use.
 const LIFETIME: Duration = Duration::from_secs(7 * 24 * 3600);
 
-/// Time for which a code is valid.
+/// Validity of a code.
 const CODE_LIFETIME: Duration = Duration::from_secs(60);
 
 type Hash = [u8; 32];
@@ -68,7 +67,7 @@ pub struct NewSession {
     pub lifetime: Duration,
 }
 
-/// The session secrets that a request contains.
+/// The session secrets in a request.
 #[derive(Clone, Copy)]
 pub struct PresentedSession<'a> {
     /// The value of its cookie.
@@ -130,7 +129,8 @@ impl Sessions {
         Ok((code, CODE_LIFETIME))
     }
 
-    /// Returns the principal of a code, and invalidates the code. `None` if the code is invalid.
+    /// Returns the principal of a code, and invalidates the code. Returns `None` if the code is
+    /// invalid.
     pub fn redeem(&self, code: &str) -> Option<Principal> {
         let code = self.state.lock().codes.remove(&hash(code))?;
         code.is_valid(Instant::now()).then_some(code.principal)

@@ -99,7 +99,7 @@ async fn set_retention(
     Ok(Json(access.set_audit_retention(&principal, retention).await?))
 }
 
-/// The chunks of a response that have not been sent yet.
+/// The remaining chunks of a response.
 struct Chunks {
     events: AuditExport,
     /// The encoder; `None` after the last chunk.

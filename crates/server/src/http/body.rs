@@ -1,9 +1,9 @@
-//! Request bodies of calls and writes, with limits: length, a memory quota for all bodies, and a
-//! minimum transfer rate.
+//! Request bodies of calls and writes, with three limits: length, a memory quota for all bodies,
+//! and a minimum transfer rate.
 //!
 //! Tables and JSON values have separate quotas, so that a large table does not delay a call with a
-//! few numbers. A body acquires quota as its bytes arrive, so a stalled client does not hold quota
-//! for bytes that it has not sent. One body of each kind may exceed the quota, so that at least one
+//! few numbers. A body acquires quota as its bytes arrive, so a stalled client holds no quota for
+//! bytes that it has not sent. One body of each kind may exceed the quota, so that at least one
 //! makes progress.
 
 use std::sync::Arc;
@@ -26,16 +26,16 @@ const UNIT_BYTES: u64 = 64 << 10;
 /// Minimum size of a quota, in units.
 const UNITS_MIN: usize = 1 << 12;
 
-/// Minimum transfer rate of a body once the timeout has elapsed, in bytes per second.
+/// Minimum transfer rate of a body, in bytes per second. It applies after the timeout has elapsed.
 const RATE_MIN: u64 = 64 << 10;
 
-/// Maximum number of bytes that are read and discarded of a body that is too long.
+/// Maximum number of bytes to read and discard from a body that is too long.
 const SKIPPED_BYTES_MAX: usize = 64 << 20;
 
 /// Maximum time spent reading a body that is too long.
 const SKIP_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Quota that a body acquires ahead of its bytes, in units.
+/// Quota that a body acquires in advance of its bytes, in units.
 const AHEAD_UNITS: usize = 16;
 
 /// The kind of content in a body.
@@ -43,7 +43,7 @@ const AHEAD_UNITS: usize = 16;
 pub enum BodyKind {
     /// A table. It needs memory for its bytes and one copy.
     Table,
-    /// JSON values. After parsing they need many times the memory of their bytes.
+    /// JSON values. Their parsed form needs many times the memory of their bytes.
     Values,
 }
 
@@ -79,11 +79,11 @@ struct BodyQuota {
     kind: BodyKind,
     shared: Arc<Semaphore>,
     units: usize,
-    /// The permit of the body that may exceed the quota.
+    /// The permit for exceeding the quota, which one body can hold.
     last: Arc<Semaphore>,
 }
 
-/// The quota that a body holds; released when the permit is dropped.
+/// The quota held by a body. It is released on drop.
 #[derive(Debug)]
 pub struct BodyPermit {
     shared: Option<OwnedSemaphorePermit>,
@@ -91,7 +91,7 @@ pub struct BodyPermit {
 }
 
 impl BodyQuotas {
-    /// Creates quotas of `bytes` for each kind. A body that makes no progress for the timeout is
+    /// Creates quotas of `bytes` for each kind. A body without progress for the timeout is
     /// rejected.
     pub fn new(bytes: u64, timeout: Duration) -> Self {
         let units = usize::try_from(bytes / UNIT_BYTES).unwrap_or(usize::MAX);
@@ -188,7 +188,7 @@ impl BodyQuota {
         Ok(())
     }
 
-    /// Releases quota that a completely received body does not need.
+    /// Releases the quota that a completely received body does not need.
     fn release_excess(&self, permit: &mut BodyPermit, bytes: usize) {
         let needed = units_of(self.kind, bytes).min(self.units);
         let missing = needed.saturating_sub(permit.units());
@@ -240,8 +240,8 @@ fn too_slow() -> ErrorResponse {
     ErrorResponse(problem.with_hint("Send the request again, or import the rows into a table."))
 }
 
-/// Reads and discards a body up to a limit, because many clients read the response only after they
-/// have sent the whole body.
+/// Reads and discards a body up to a limit, because many clients read the response only after
+/// sending the whole body.
 async fn skip(body: Body) {
     let (mut rest, mut skipped) = (body.into_data_stream(), 0);
     while let Some(Ok(part)) = rest.next().await {

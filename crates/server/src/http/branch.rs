@@ -163,8 +163,8 @@ async fn cherry_pick(
     Ok(Json(app.service.branches().cherry_pick(&principal, &target, request).await?))
 }
 
-/// Reverts a commit of a branch, or everything that a run wrote there, in one commit. Later changes
-/// are kept. Conflicts are errors as in a merge.
+/// Reverts a commit of a branch, or all changes of a run to the branch, in one commit. Later
+/// changes are kept. Conflicts are errors as in a merge.
 #[utoipa::path(post, path = "/v1/branches/{branch}/revert",
     operation_id = "revert", tag = "branch",
     params(("branch" = String, Path)), request_body = RevertRequest,

@@ -32,8 +32,8 @@ async fn list(
     Ok(Json(app.service.deployments().list(&principal).await?))
 }
 
-/// Validates a project and activates it as a version: function calls and triggers then use it. With
-/// `dry_run` nothing is deployed.
+/// Validates a project and activates it as a version, which function calls and triggers then use.
+/// With `dry_run` nothing is deployed.
 ///
 /// Error: `invalid_project` with every error of every file; the active version is unchanged.
 #[utoipa::path(post, path = "/v1/deployments",

@@ -157,10 +157,11 @@ impl TableDiffParameters {
     }
 }
 
-/// Maximum number of rows that can precede a page.
+/// Maximum number of rows before the start of a page.
 const SKIP_MAX: u64 = 1 << 60;
 
-/// The position of a page: the compared commits, and the number of rows that precede the page.
+/// The position of a page: the compared commits, and the number of rows before the start of the
+/// page.
 #[derive(Debug, PartialEq, Eq)]
 struct PageToken {
     from: CommitId,

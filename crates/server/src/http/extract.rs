@@ -1,5 +1,5 @@
-//! Extractors of handlers. A request that cannot be parsed is an [`ErrorResponse`]; unknown fields
-//! and parameters are errors.
+//! Extractors of handlers. A request that cannot be parsed results in an [`ErrorResponse`]; unknown
+//! fields and parameters are errors.
 
 use axum::extract::rejection::PathRejection;
 use axum::extract::{FromRequest, FromRequestParts, Path, Request};
@@ -76,7 +76,7 @@ impl<T: DeserializeOwned + Serialize, S: Send + Sync> FromRequest<S> for Body<T>
     }
 }
 
-/// Parses JSON; a field that `T` does not have is an error.
+/// Parses JSON. A field that `T` lacks is an error.
 fn parse_body<T: DeserializeOwned + Serialize>(bytes: &[u8]) -> HandlerResult<T> {
     let invalid = |error: serde_json::Error| {
         ErrorResponse::invalid("the body cannot be parsed", "See its schema in `/v1/openapi.json`.")
@@ -84,7 +84,7 @@ fn parse_body<T: DeserializeOwned + Serialize>(bytes: &[u8]) -> HandlerResult<T>
     };
     let value: T = serde_json::from_slice(bytes).map_err(invalid)?;
     let sent: serde_json::Value = serde_json::from_slice(bytes).map_err(invalid)?;
-    // Serialising the parsed value shows all fields that `T` has.
+    // Serialising the parsed value produces all fields of `T`.
     let known = serde_json::to_value(&value).map_err(invalid)?;
     if let (Some(sent), Some(known)) = (sent.as_object(), known.as_object())
         && let Some(unknown) = sent.keys().find(|field| !known.contains_key(*field))
@@ -102,7 +102,7 @@ pub fn parse_ref(text: &str) -> HandlerResult<RefSpec> {
     Ok(text.parse::<RefSpec>()?)
 }
 
-/// Parses an enum value, such as a job kind. `noun` is what errors call the value.
+/// Parses an enum value, such as a job kind. `noun` is its name in errors.
 pub fn parse_word<T: DeserializeOwned>(text: &str, noun: &str) -> HandlerResult<T> {
     let value = serde_json::Value::String(text.to_owned());
     serde_json::from_value(value).map_err(|error| {
@@ -118,7 +118,7 @@ pub fn parse_words<T: DeserializeOwned>(text: Option<&str>, noun: &str) -> Handl
     words.map(|word| parse_word(word, noun)).collect()
 }
 
-/// Parses a time in RFC 3339 format, or a date, which stands for midnight UTC.
+/// Parses a time in RFC 3339 format, or a date, which means midnight UTC.
 pub fn parse_time(text: &str) -> HandlerResult<Timestamp> {
     if let Ok(time) = chrono::DateTime::parse_from_rfc3339(text) {
         return Ok(time.to_utc());

@@ -35,7 +35,7 @@ use crate::state::App;
 const INLINE_BYTES_MAX: usize = 64 << 10;
 
 pub(super) fn routes() -> OpenApiRouter<App> {
-    // The length is limited by the body quota instead.
+    // The body quota limits the length instead.
     let invoke = OpenApiRouter::new().routes(routes!(invoke)).layer(DefaultBodyLimit::disable());
     OpenApiRouter::new().routes(routes!(list)).routes(routes!(invoke_async)).merge(invoke)
 }
@@ -124,13 +124,13 @@ async fn invoke_async(
     Ok((StatusCode::ACCEPTED, Json(accepted)))
 }
 
-/// A call whose function and arguments have been validated.
+/// A call with validated function and arguments.
 struct PreparedCall {
     function: ResolvedFunction,
     arguments: Vec<Argument>,
     /// The author in the body.
     author: Option<String>,
-    /// The memory quota of the body, held until the call has ended.
+    /// The memory quota of the body, held until the end of the call.
     permit: Option<Box<dyn Send>>,
 }
 
@@ -230,7 +230,7 @@ async fn encode(format: Format, returned: FunctionResult) -> Result<Response, Pr
     Ok((media_type, ResponseBody::from_stream(chunks)).into_response())
 }
 
-/// Returns a function's JSON result as a response, after validating it.
+/// Validates a function's JSON result, and returns it as a response.
 async fn json_response(text: Bytes) -> Result<Response, Problem> {
     let check = |text: &Bytes| serde_json::from_slice::<serde::de::IgnoredAny>(text).map(drop);
     let checked = if text.len() <= INLINE_BYTES_MAX {

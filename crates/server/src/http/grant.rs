@@ -102,7 +102,8 @@ async fn revoke(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Returns whether a user may perform an action on an object, and the grant that decides it.
+/// Explains the access decision for a user, an action and an object: the decision, and the grant
+/// that decides.
 #[utoipa::path(get, path = "/v1/access/explain",
     operation_id = "explain_access", tag = "access",
     params(ExplainQuery), responses(

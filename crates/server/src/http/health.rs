@@ -20,7 +20,8 @@ pub(super) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(health)).routes(routes!(shutdown))
 }
 
-/// Returns the server's status; with the token, or over the socket, also its process and lake.
+/// Returns the server's status. With the token or over the socket, the response also contains its
+/// process and lake.
 #[utoipa::path(get, path = "/health",
     operation_id = "get_health", tag = "server", security(()),
     responses((status = 200, body = Health)))]

@@ -68,7 +68,7 @@ async fn list(
     Ok(Json(app.service.jobs().list(&principal, &filter).await?))
 }
 
-/// Returns a job, including the reasons why its function calls are waiting.
+/// Returns a job, including the reasons for the waits of its function calls.
 #[utoipa::path(get, path = "/v1/jobs/{job}",
     operation_id = "get_job", tag = "job",
     params(("job" = String, Path)),

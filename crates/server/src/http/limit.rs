@@ -40,7 +40,7 @@ async fn get(
     Ok(Json(app.service.access_control().limits().get(&principal, &name)?))
 }
 
-/// Sets the limits of a user or role, replacing all existing ones.
+/// Sets the limits of a user or role, and replaces all existing ones.
 #[utoipa::path(put, path = "/v1/limits/{name}",
     operation_id = "set_limit", tag = "access",
     params(("name" = String, Path)),

@@ -70,7 +70,7 @@ async fn query(
     Ok(response)
 }
 
-/// Encodes rows in chunks. Returns when the first chunk or an error is available.
+/// Encodes rows in chunks. Returns as soon as the first chunk or an error is available.
 async fn encode(
     mut rows: StatementRows,
     format: Format,
@@ -87,7 +87,7 @@ async fn encode(
     Ok(futures::stream::iter(first.map(Ok)).chain(rest))
 }
 
-/// The chunks of a response that have not been sent yet.
+/// The remaining chunks of a response.
 struct Chunks {
     rows: StatementRows,
     /// The encoder; `None` after the last chunk.

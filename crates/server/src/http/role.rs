@@ -70,7 +70,7 @@ async fn grant(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Revokes a role from a user or role, which must have it.
+/// Revokes a role from a user or role. Fails if the user or role does not have it.
 #[utoipa::path(delete, path = "/v1/roles/{role}/members/{member}",
     operation_id = "revoke_role", tag = "access",
     params(("role" = String, Path), ("member" = String, Path)),

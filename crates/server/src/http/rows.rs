@@ -19,7 +19,7 @@ use super::query::JOB_HEADER;
 use crate::state::App;
 
 pub(super) fn routes() -> OpenApiRouter<App> {
-    // The length is limited by the body quota instead.
+    // The body quota limits the length instead.
     OpenApiRouter::new().routes(routes!(write)).layer(DefaultBodyLimit::disable())
 }
 

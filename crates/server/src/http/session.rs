@@ -39,8 +39,9 @@ async fn methods(State(app): State<App>) -> Json<LoginMethods> {
     Json(app.service.access_control().login_methods())
 }
 
-/// Starts a browser's login at the OpenID provider of the server. The browser opens the address of
-/// the response, and sends the code with which it returns to `POST /v1/session`.
+/// Starts a browser's login at the OpenID provider of the server. The browser opens the address in
+/// the response. The provider's redirect contains a code, which the browser sends to `POST
+/// /v1/session`.
 #[utoipa::path(post, path = "/v1/login",
     operation_id = "start_login", tag = "session", security(()),
     request_body = StartLogin, responses(

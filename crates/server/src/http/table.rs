@@ -59,7 +59,7 @@ async fn show(
     Ok(Json(app.service.tables().get(&principal, &reference, &name).await?))
 }
 
-/// Drops a table from a branch. Other commits and branches that contain it keep it.
+/// Drops a table from a branch. The table remains in other commits and branches that contain it.
 #[utoipa::path(delete, path = "/v1/branches/{branch}/tables/{table}",
     operation_id = "drop_table", tag = "table",
     params(("branch" = String, Path), ("table" = String, Path), Deletion),

@@ -80,7 +80,7 @@ async fn event(
     Ok(Json(app.service.triggers().event(&principal, &event).await?))
 }
 
-/// Removes an event that is pending or failed; it is not delivered afterwards.
+/// Removes a pending or failed event, which is then never delivered.
 #[utoipa::path(delete, path = "/v1/trigger-events/{event}",
     operation_id = "delete_trigger_event", tag = "trigger",
     params(("event" = String, Path)),

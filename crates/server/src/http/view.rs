@@ -59,7 +59,7 @@ async fn show(
     Ok(Json(app.service.views().get(&principal, &reference, &name).await?))
 }
 
-/// Drops a view from a branch. Other commits and branches that contain it keep it.
+/// Drops a view from a branch. The view remains in other commits and branches that contain it.
 #[utoipa::path(delete, path = "/v1/branches/{branch}/views/{view}",
     operation_id = "drop_view", tag = "view",
     params(("branch" = String, Path), ("view" = String, Path), Deletion),

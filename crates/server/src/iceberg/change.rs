@@ -1,4 +1,4 @@
-//! The common parts of requests that change the catalog.
+//! Shared code for requests that change the catalog.
 
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::HeaderMap;
@@ -64,7 +64,7 @@ impl Change {
         body::parse(&self.headers, &self.body)
     }
 
-    /// Returns the access to the warehouse's files that the client gets.
+    /// Returns the client's access to the warehouse's files.
     pub fn storage_access(&self, app: &App) -> HandlerResult<StorageAccess> {
         storage_access::of_request(app, &self.principal, &self.headers)
     }

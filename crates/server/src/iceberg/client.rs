@@ -1,4 +1,4 @@
-//! The client of a request: its principal, and the path that it requests.
+//! The client of a request: its principal and the requested path.
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;

@@ -1,4 +1,4 @@
-//! Commits of one table, or of several atomically.
+//! Commits of one table, or of several tables atomically.
 
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -40,7 +40,7 @@ pub async fn one(State(app): State<App>, change: Change) -> HandlerResult<Respon
         // The request is a repetition, by a client that may not read the table.
         None => iceberg.load_table(&change.principal, &change.request.reference, &table).await?,
     };
-    // Credentials are left out, since clients have them from the response to `GET`.
+    // Omit credentials, because clients have them from the response to `GET`.
     let access = iceberg.storage_access(&change.principal, false)?;
     table_response(&loaded, false, &access)
 }

@@ -1,5 +1,5 @@
-//! The configuration that clients request first: the prefix for all other paths, and the supported
-//! endpoints.
+//! The configuration, which clients request first: the prefix for all other paths, and the
+//! supported endpoints.
 
 use axum::Json;
 use axum::extract::{Query, State};
@@ -13,7 +13,7 @@ use super::client::Client;
 use super::error::HandlerResult;
 use crate::state::App;
 
-/// The supported endpoints, as the specification writes them.
+/// The supported endpoints, in the specification's notation.
 const ENDPOINTS: [&str; 31] = [
     "GET /v1/{prefix}/namespaces",
     "POST /v1/{prefix}/namespaces",

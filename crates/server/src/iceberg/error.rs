@@ -39,14 +39,14 @@ impl IcebergError {
         Problem::new(ErrorCode::NamespaceNotFound, message).into()
     }
 
-    /// Creates the error of a body whose parts contradict each other.
+    /// Creates the error for a body with contradictory fields.
     pub fn unprocessable(message: impl Into<String>) -> Self {
         let error = IcebergError::invalid(message);
         let (status, kind) = (StatusCode::UNPROCESSABLE_ENTITY, "UnprocessableEntityException");
         IcebergError { status, kind, ..error }
     }
 
-    /// Converts an error that a change returned.
+    /// Converts an error of a change.
     pub fn of_change(error: ChangeError) -> Self {
         let unknown = matches!(error, ChangeError::Unknown(_));
         let error = IcebergError::new(error.problem().clone());
@@ -56,7 +56,7 @@ impl IcebergError {
         error
     }
 
-    /// Changes the exception for a missing object to the one for a missing view.
+    /// Changes the exception for a missing object to the exception for a missing view.
     pub fn for_view(mut self) -> Self {
         if self.problem.code == ErrorCode::TableNotFound {
             self.kind = NO_VIEW;
@@ -70,7 +70,7 @@ impl IcebergError {
         self
     }
 
-    /// Marks an error that a scan is not supported, so that clients plan the scan themselves.
+    /// Marks an error as an unsupported scan, so that clients plan the scan themselves.
     pub fn for_scan(mut self) -> Self {
         if self.problem.code == ErrorCode::UnsupportedStatement {
             (self.status, self.kind) =
@@ -85,7 +85,7 @@ impl IcebergError {
     }
 }
 
-/// The exception of a missing view.
+/// The exception for a missing view.
 const NO_VIEW: &str = "NoSuchViewException";
 
 /// Returns the HTTP status and the exception of an error code.
@@ -112,8 +112,8 @@ fn kind(code: ErrorCode) -> (u16, &'static str) {
 impl IcebergError {
     fn new(problem: Problem) -> Self {
         let (status, kind) = kind(problem.code);
-        // A login lock-out must not have the same status as a busy server, because clients retry
-        // the latter immediately.
+        // A login lock-out must not have the same status as a busy server, because clients retry a
+        // busy server immediately.
         let is_lock_out = problem.context.contains_key(login_limit::RETRY_AFTER);
         let status = if is_lock_out { problem.code.http_status() } else { status };
         let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
@@ -121,8 +121,8 @@ impl IcebergError {
     }
 }
 
-/// Returns the message that Iceberg's reference catalogs use, because clients and their tests match
-/// it; `None` if there is none for this error.
+/// Returns the message of Iceberg's reference catalogs, because clients and their tests match it.
+/// Returns `None` if this error has no such message.
 fn reference_message(problem: &Problem, kind: &str) -> Option<String> {
     let text = |key: &str| problem.context.get(key).and_then(Value::as_str);
     match problem.code {
@@ -153,7 +153,7 @@ impl IntoResponse for IcebergError {
             tracing::error!(code = %problem.code, causes = ?problem.causes, "{}", problem.message);
         }
         let mut message = match reference_message(&problem, kind) {
-            // Here the reference message already contains everything from Headwater's message.
+            // Here the reference message already contains all of Headwater's message.
             Some(reference) if problem.code == ErrorCode::CommitConflict => reference,
             Some(reference) => format!("{reference}: {}", problem.message),
             None => problem.message.clone(),

@@ -1,9 +1,9 @@
 //! The Iceberg REST catalog, under `/iceberg`, for other engines.
 //!
 //! The path selects a ref: `/iceberg` is `main`, and `/iceberg/dev` is the branch, tag or commit
-//! `dev`. A client in which only a warehouse can be configured uses the ref as the warehouse name.
-//! The response to `config` returns the ref as the prefix for all other paths, so any client can
-//! use any branch. Requests, responses and errors follow Iceberg's specification.
+//! `dev`. Clients that can configure only a warehouse use the ref as the warehouse name. The
+//! response to `config` returns the ref as the prefix for all other paths, so any client can use
+//! any branch. Requests, responses and errors follow Iceberg's specification.
 
 mod body;
 mod change;
@@ -60,8 +60,8 @@ pub(crate) fn router() -> Router<App> {
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
 }
 
-/// Returns the route for tokens. Its requests are not authenticated, so their length limit is
-/// lower.
+/// Returns the route for tokens. It has a lower length limit, because its requests are not
+/// authenticated.
 fn tokens() -> MethodRouter<App> {
     post(token::exchange).layer(DefaultBodyLimit::max(TOKEN_BODY_BYTES_MAX))
 }

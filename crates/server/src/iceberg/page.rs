@@ -1,4 +1,4 @@
-//! Pages of lists: ordered names; the last name of a page is the token of the next page.
+//! Pages of lists with ordered names. The last name of a page is the token of the next page.
 
 use axum::extract::{FromRequestParts, Query};
 use axum::http::request::Parts;
@@ -7,7 +7,7 @@ use serde::Deserialize;
 use super::IcebergError;
 use super::error::HandlerResult;
 
-/// Default and maximum number of names of a page.
+/// Default and maximum number of names per page.
 const SIZE: usize = 1_000;
 
 /// The requested page.
@@ -16,7 +16,7 @@ const SIZE: usize = 1_000;
 pub struct Page {
     page_token: Option<String>,
     page_size: Option<usize>,
-    /// Namespace whose child namespaces are listed.
+    /// The namespace whose children are listed.
     pub parent: Option<String>,
 }
 

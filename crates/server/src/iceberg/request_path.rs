@@ -1,4 +1,4 @@
-//! The path of a request: its ref, and the names in it.
+//! The path of a request: its ref, and its names.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +17,7 @@ const LEVEL_SEPARATOR: char = '\u{1f}';
 pub struct RequestPath {
     /// The branch, tag or commit.
     pub reference: RefSpec,
-    /// The path as sent.
+    /// The path as received.
     pub text: String,
     names: BTreeMap<String, String>,
 }
@@ -45,7 +45,7 @@ impl RequestPath {
         self.names.get("ref").map(|_| &self.reference)
     }
 
-    /// Returns a path segment by its parameter name; empty if the path does not have it.
+    /// Returns a path segment by its parameter name; empty if the path lacks it.
     pub fn segment(&self, part: &str) -> &str {
         self.names.get(part).map_or("", String::as_str)
     }
@@ -71,8 +71,8 @@ impl RequestPath {
         self.entry("view").map_err(missing)
     }
 
-    /// Returns the name of the table or view in the path. Errors: the text from the path, if the
-    /// name is invalid.
+    /// Returns the name of the table or view in the path. For an invalid name, returns the text of
+    /// the path as the error.
     fn entry(&self, part: &str) -> Result<TableName, String> {
         let name = self.segment(part);
         let Ok(namespace) = self.namespace() else { return Err(name.to_owned()) };
@@ -91,7 +91,7 @@ pub fn parse_namespace(written: &str) -> Option<String> {
     name::namespace_of(&levels).ok()
 }
 
-/// Returns the error for a namespace of a path that does not exist.
+/// Returns the error for a missing namespace in a path.
 pub fn no_namespace(written: &str) -> IcebergError {
     IcebergError::no_namespace(&written.replace(LEVEL_SEPARATOR, "."))
 }

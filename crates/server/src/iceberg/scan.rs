@@ -22,7 +22,7 @@ pub const BODY_BYTES_MAX: usize = 4 << 20;
 
 /// Plans a scan.
 pub async fn plan(State(app): State<App>, change: Change) -> HandlerResult<Response> {
-    // Check the content type and the JSON; the result is discarded, because the service parses the
+    // Check the content type and the JSON. The result is discarded, because the service parses the
     // request again for each page.
     let _: Value = change.parse()?;
     let target = target(&change.path)?;
@@ -77,7 +77,7 @@ fn plan_error(problem: Problem) -> IcebergError {
     scan_error(problem, "NoSuchPlanIdException")
 }
 
-/// Converts an error of a plan. `missing` is the exception name used if the plan does not exist.
+/// Converts an error of a plan. `missing` is the exception name for a missing plan.
 fn scan_error(problem: Problem, missing: &'static str) -> IcebergError {
     let error = IcebergError::from(problem).for_scan();
     if error.code() == ErrorCode::RouteNotFound { error.with_kind(missing) } else { error }
@@ -95,7 +95,7 @@ fn scan_response(scan: &PlannedScan, access: &StorageAccess) -> Response {
     json_response(format!("{{\"status\":\"completed\",\"plan-id\":{id},{fields}{rest}}}"))
 }
 
-/// Encodes the files of a page. Delete files are sent only with the data files that refer to them.
+/// Encodes the files of a page. Includes only the delete files to which these data files refer.
 fn page_fields(page: &ScanPage) -> String {
     format!("\"delete-files\":{},\"file-scan-tasks\":{}", page.delete_files, page.tasks)
 }

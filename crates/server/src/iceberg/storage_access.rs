@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::error::HandlerResult;
 use crate::state::App;
 
-/// Header with which a client requests credentials.
+/// Header of requests for credentials.
 const DELEGATION_HEADER: &str = "x-iceberg-access-delegation";
 
 /// Returns true if a client requests credentials.
@@ -17,8 +17,8 @@ pub fn wants_credentials(headers: &HeaderMap) -> bool {
     values.flat_map(|value| value.split(',')).any(|value| value.trim() == "vended-credentials")
 }
 
-/// Returns the access for a request. It includes credentials if the client requests them and may
-/// have them.
+/// Returns the access for a request. Includes credentials if the client requests them and has the
+/// right to them.
 pub fn of_request(
     app: &App,
     principal: &Principal,

@@ -48,8 +48,8 @@ struct Parameters {
     snapshots: Option<String>,
 }
 
-/// Returns a table's metadata, with all its snapshots, or only those referenced by the branches and
-/// tags in the table's own metadata.
+/// Returns a table's metadata, with all its snapshots, or only those of the branches and tags in
+/// the table's own metadata.
 pub async fn show(
     State(app): State<App>,
     client: Client,
@@ -77,7 +77,7 @@ pub async fn show(
     table_response(&table, only_named, &access)
 }
 
-/// Returns true if the client has cached the current response.
+/// Returns true if the client's cached response is current.
 fn matches_etag(headers: &HeaderMap, etag: &str) -> bool {
     let sent = headers.get_all(IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
     let mut tags = sent.flat_map(|value| value.split(','));
@@ -87,8 +87,8 @@ fn matches_etag(headers: &HeaderMap, etag: &str) -> bool {
     })
 }
 
-/// Returns the entity tag of a response: a hash of the location of the metadata file, which never
-/// changes once written, and of the last column id on other branches.
+/// Returns the entity tag of a response. The tag is a hash of the location of the metadata file,
+/// which is immutable, and of the last column id on other branches.
 fn etag(table: &LoadedTable, only_named: bool) -> String {
     let mut digest = Sha256::new();
     digest.update(table.metadata_location());
@@ -129,7 +129,8 @@ async fn check(app: &App, client: &Client) -> HandlerResult<()> {
     Ok(())
 }
 
-/// Creates a table. For a staged table, only returns its metadata; a later commit creates it.
+/// Creates a table. For a staged table, only returns its metadata; a later commit creates the
+/// table.
 pub async fn create(State(app): State<App>, change: Change) -> HandlerResult<Response> {
     let new: NewTable = change.parse()?;
     let name = TableName::new(change.path.namespace()?, &*new.name)?;
@@ -148,8 +149,8 @@ pub async fn create(State(app): State<App>, change: Change) -> HandlerResult<Res
     table_response(&table.map_err(IcebergError::of_change)?, false, &access)
 }
 
-/// Drops a table from the branch. Its files remain, for the commits and branches that contain it,
-/// even if the client requests to purge them.
+/// Drops a table from the branch. Its files are kept for the commits and branches that contain the
+/// table, even if the client requests a purge.
 pub async fn remove(State(app): State<App>, change: Change) -> HandlerResult<StatusCode> {
     let name = change.path.table()?;
     let iceberg = app.service.iceberg();
@@ -208,7 +209,7 @@ pub struct Registration {
     pub name: String,
     /// Location of its metadata file.
     pub metadata_location: String,
-    /// True if an existing table may be replaced.
+    /// True to replace an existing table.
     #[serde(default)]
     pub overwrite: bool,
 }
@@ -234,7 +235,7 @@ pub async fn credentials(State(app): State<App>, client: Client) -> HandlerResul
     Ok(Json(json!({"storage-credentials": storage_credentials(&access)})))
 }
 
-/// Accepts a client's metrics, and discards them.
+/// Accepts a client's metrics and discards them.
 pub async fn metrics(State(app): State<App>, change: Change) -> HandlerResult<StatusCode> {
     let _: Value = change.parse()?;
     let (principal, name) = (&change.principal, change.path.table()?);

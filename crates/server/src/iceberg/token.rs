@@ -1,7 +1,7 @@
 //! OAuth tokens for clients.
 //!
 //! The client id is the name of a user, and the client secret is one of the user's tokens. The
-//! response returns this same token. If the secret is the server's token, the client acts as the
+//! response returns this same token. With the server's token as the secret, the client acts as the
 //! owner. Clients send both values in the body or in an HTTP Basic header.
 
 use std::net::IpAddr;
@@ -26,7 +26,7 @@ use crate::state::App;
 /// Suffix of the token endpoint's paths. Requests to them need no token.
 const PATH: &str = "/v1/oauth/tokens";
 
-/// The placeholder token that clients receive if the server needs none.
+/// The placeholder token for clients of a server that needs no token.
 const NONE: &str = "none";
 
 const INVALID_SECRET: &str = "the client's secret is not a valid token of this client";
@@ -54,7 +54,7 @@ pub async fn exchange(
     headers: HeaderMap,
     body: String,
 ) -> Response {
-    // A form body has the syntax of a query string, so it is parsed as one.
+    // A form body has the syntax of a query string.
     let form = format!("/?{}", body.trim()).parse::<Uri>().ok();
     let request = form.and_then(|form| Query::<TokenRequest>::try_from_uri(&form).ok());
     let Some(Query(request)) = request else {
@@ -73,7 +73,7 @@ pub async fn exchange(
         }
     };
     let (id, secret) = client.unwrap_or_default();
-    // The Unix socket needs no token, and neither does a listener without authentication.
+    // The Unix socket and listeners without authentication need no token.
     let needs_token = peer
         .as_ref()
         .is_some_and(|Extension(peer)| peer.token.is_some() || app.service.has_users());
@@ -113,7 +113,7 @@ async fn authenticate(
     app.service.authenticate(credential, address).await
 }
 
-/// Reads the client's id and secret from an HTTP Basic header: each form-encoded, joined by a
+/// Parses the client's id and secret from an HTTP Basic header: each form-encoded, joined by a
 /// colon, in base64.
 fn basic_client(headers: &HeaderMap) -> Option<(String, String)> {
     let shown = headers.get(AUTHORIZATION)?.to_str().ok()?;
@@ -127,7 +127,7 @@ fn basic_client(headers: &HeaderMap) -> Option<(String, String)> {
     Some((decode_form(id), decode_form(secret)))
 }
 
-/// Decodes a form value. A value that is not encoded is returned unchanged.
+/// Decodes a form value. Returns a value that is not encoded unchanged.
 fn decode_form(value: &str) -> String {
     #[derive(Deserialize)]
     struct Form {

@@ -1,4 +1,4 @@
-//! The PostgreSQL listener: accepts connections, up to a limit, until it is closed.
+//! The PostgreSQL listener, which accepts connections up to a limit.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -15,11 +15,10 @@ use tokio_util::sync::CancellationToken;
 use super::startup::{self, Peer, Shared};
 use crate::{Error, NetworkConfig, Result, ServerConfig};
 
-/// Time for open connections to finish after the listener is closed.
+/// Maximum time for open connections to finish after the listener is closed.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Time to wait after a connection could not be accepted, for example because no file descriptor
-/// was free.
+/// Pause after a failed accept, for example without a free file descriptor.
 const RETRY_INTERVAL: Duration = Duration::from_millis(100);
 
 /// A bound address, which does not accept connections yet.
@@ -81,7 +80,7 @@ pub async fn serve(listener: PostgresListener, shared: Shared, closing: Cancella
     }
     drop(listener);
     let ended = async { while connections.join_next().await.is_some() {} };
-    // Remaining connections are closed when the set is dropped.
+    // Dropping the set closes the remaining connections.
     let _ = tokio::time::timeout(CLOSE_TIMEOUT, ended).await;
 }
 
@@ -99,8 +98,8 @@ async fn serve_connection(
 
 /// Prepares the stream of a connection.
 fn accept(stream: TcpStream, write_timeout: Duration) -> Wire {
-    // Replies must not wait until earlier replies are acknowledged. Keep-alive detects clients that
-    // have disappeared.
+    // Send replies without waiting for acknowledgements of earlier ones. Keep-alive detects clients
+    // that have disappeared.
     let _ = stream.set_nodelay(true);
     let _ = rustix::net::sockopt::set_socket_keepalive(&stream, true);
     let mut stream = TimeoutStream::new(stream);

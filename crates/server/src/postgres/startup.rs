@@ -15,19 +15,19 @@ use crate::auth::check_password;
 use crate::state::App;
 use crate::tls::Tls;
 
-/// The code for a cancel request, which is sent in place of the protocol version.
+/// The code of a cancel request, sent in place of the protocol version.
 const CANCEL: u32 = 80_877_102;
 
-/// The code for a TLS request, which is sent in place of the protocol version.
+/// The code of a TLS request, sent in place of the protocol version.
 const TLS: u32 = 80_877_103;
 
-/// The code for a GSSAPI encryption request, which is sent in place of the protocol version.
+/// The code of a GSSAPI encryption request, sent in place of the protocol version.
 const GSSAPI: u32 = 80_877_104;
 
 /// The maximum number of encryption requests on a connection.
 const REQUESTS_MAX: usize = 2;
 
-/// State that all connections of a listener share.
+/// State shared by all connections of a listener.
 #[derive(Clone)]
 pub struct Shared {
     /// The server.
@@ -44,7 +44,7 @@ impl Shared {
     }
 }
 
-/// A client that has not been authenticated yet.
+/// An unauthenticated client.
 pub struct Peer {
     /// Its address.
     pub address: SocketAddr,
@@ -76,7 +76,7 @@ impl Startup {
     }
 }
 
-/// Performs the start of a connection. Returns `None` if the client disconnected, sent a cancel
+/// Performs the startup of a connection. Returns `None` if the client disconnected, sent a cancel
 /// request or was rejected.
 pub async fn start(wire: Wire, peer: &Peer) -> io::Result<Option<Session>> {
     let Some((mut wire, startup)) = read_startup(wire, &peer.shared).await? else {
@@ -97,7 +97,7 @@ pub async fn start(wire: Wire, peer: &Peer) -> io::Result<Option<Session>> {
     Ok(Some(Session::new(wire, peer.shared.app.service.clone(), client, cancel)))
 }
 
-/// Reads messages up to the startup message, which it returns.
+/// Reads messages until the startup message, and returns the startup message.
 async fn read_startup(mut wire: Wire, shared: &Shared) -> io::Result<Option<(Wire, Startup)>> {
     let mut is_encrypted = false;
     for _ in 0..=REQUESTS_MAX {
@@ -111,7 +111,8 @@ async fn read_startup(mut wire: Wire, shared: &Shared) -> io::Result<Option<(Wir
                 is_encrypted = true;
             }
             (TLS | GSSAPI, _) => {
-                // `N` rejects encryption; the client then decides whether to continue without it.
+                // `N` rejects encryption. The client then decides if it continues without
+                // encryption.
                 wire.output.extend_from_slice(b"N");
                 wire.send().await?;
             }
@@ -181,8 +182,8 @@ async fn open(
 /// Requests the password: the user's password, one of the user's access tokens, or the server's
 /// token. With the server's token, the user name is recorded as the author of commits.
 ///
-/// Passwords are sent in plain text. SCRAM would require the server to store the password or its
-/// SCRAM verifier, but it stores only hashes of tokens.
+/// Passwords are sent without hashing. SCRAM would require a stored password or SCRAM verifier, but
+/// the server stores only hashes of tokens.
 async fn authenticate(
     wire: &mut Wire,
     startup: &Startup,
@@ -239,8 +240,8 @@ fn options(text: &str) -> impl Iterator<Item = (&str, &str)> {
     words.filter_map(|word| word.split_once('='))
 }
 
-/// Resolves the database name, which is a ref. If the client sends no database name, the user name
-/// is used, as in PostgreSQL.
+/// Resolves the database name, which is a ref. Without a database name, uses the user name, as in
+/// PostgreSQL.
 async fn resolve(
     principal: &Principal,
     startup: &Startup,
@@ -262,7 +263,7 @@ async fn resolve(
     Ok(reference)
 }
 
-/// Confirms the authentication and reports settings and the cancel key.
+/// Confirms the authentication, and sends the settings and the cancel key.
 fn greet(wire: &mut Wire, settings: &Settings, cancel: &CancelHandle) {
     wire.output.authenticated();
     for (name, value, is_reported) in settings.all() {

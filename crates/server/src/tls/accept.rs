@@ -21,7 +21,7 @@ const RELOAD_INTERVAL: Duration = Duration::from_secs(2);
 /// First byte of a TLS connection: the record type of a handshake.
 const HANDSHAKE: u8 = 0x16;
 
-/// Maximum number of bytes that are discarded from a request without TLS.
+/// Maximum number of bytes to discard from a request without TLS.
 const PLAIN_BYTES_MAX: u64 = 64 << 10;
 const PLAIN_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -32,8 +32,8 @@ pub struct Tls {
     /// Acceptor for protocols other than HTTP. It does not offer HTTP in ALPN.
     requested: TlsAcceptor,
     certificate: Arc<Certificate>,
-    /// Path of the self-signed certificate, which clients must trust explicitly; `None` if another
-    /// certificate is configured.
+    /// Path of the self-signed certificate, which clients must trust explicitly; `None` for another
+    /// certificate.
     self_signed: Option<PathBuf>,
 }
 
@@ -67,13 +67,12 @@ impl Tls {
         self.certificate.fingerprint()
     }
 
-    /// Returns the path of the self-signed certificate; `None` if another certificate is
-    /// configured.
+    /// Returns the path of the self-signed certificate; `None` for another certificate.
     pub fn self_signed(&self) -> Option<&Path> {
         self.self_signed.as_deref()
     }
 
-    /// Replaces the certificate whenever its files change. Never returns.
+    /// Replaces the certificate after each change of its files. Never returns.
     pub async fn watch(self) {
         let mut failed = None;
         loop {
@@ -96,8 +95,8 @@ impl Tls {
         }
     }
 
-    /// Accepts a connection within a timeout. A client without TLS gets an error as HTTP. Returns
-    /// None if the connection does not use TLS.
+    /// Accepts a connection within a timeout. A client without TLS gets an HTTP error. Returns
+    /// `None` if the connection does not use TLS.
     pub async fn accept<Io>(&self, first: u8, stream: Io) -> Option<TlsStream<Io>>
     where
         Io: AsyncRead + tokio::io::AsyncWrite + Unpin,
@@ -140,7 +139,7 @@ async fn refuse_plain<Io: AsyncRead + tokio::io::AsyncWrite + Unpin>(mut stream:
         stream.write_all(response.as_bytes()).await?;
         stream.shutdown().await?;
         // Closing a connection with unread bytes would reset it before the client has read the
-        // answer.
+        // response.
         let mut rest = stream.take(PLAIN_BYTES_MAX);
         tokio::io::copy(&mut rest, &mut tokio::io::sink()).await
     };

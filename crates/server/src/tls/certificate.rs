@@ -35,7 +35,7 @@ pub struct Certificate {
 #[derive(Debug)]
 struct LoadedCertificate {
     key: Arc<CertifiedKey>,
-    /// Versions of the certificate and key files when they were last read.
+    /// Versions of the certificate and key files at the last read.
     versions: [Version; 2],
 }
 
@@ -50,9 +50,8 @@ impl Certificate {
         Ok(Certificate { files, provider, current })
     }
 
-    /// Loads the files again if they have changed, and returns true if the certificate was
-    /// replaced. On an error, the current certificate stays in use, and the same versions of the
-    /// files are not read again.
+    /// Reloads changed files, and returns true if the certificate was replaced. After an error, the
+    /// current certificate stays in use. The same versions of the files are not read again.
     pub fn reload(&self) -> Result<bool> {
         let versions = self.files.versions()?;
         if versions == self.current.read().versions {
@@ -99,7 +98,7 @@ impl CertificateFiles {
         }
         let key = PrivateKeyDer::from_pem_slice(&read(&self.key)?);
         let key = key.map_err(|error| invalid(&self.key, error))?;
-        // Checks that the key belongs to the certificate.
+        // This also checks that the key belongs to the certificate.
         CertifiedKey::from_der(chain, key, provider).map_err(|error| invalid(&self.key, error))
     }
 }
@@ -129,7 +128,7 @@ mod tests {
         Arc::new(rustls::crypto::ring::default_provider())
     }
 
-    /// Replaces a certificate and its key by renaming files, as renewal tools do.
+    /// Replaces a certificate and its key by renaming files, like renewal tools.
     fn write(files: &CertificateFiles, certificate: &str, key: &str) {
         for (path, text) in [(&files.certificate, certificate), (&files.key, key)] {
             let new = path.with_extension("new");

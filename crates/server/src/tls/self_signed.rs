@@ -1,4 +1,4 @@
-//! A self-signed certificate, kept in the lake's folder so that clients need to trust it once.
+//! A self-signed certificate, kept in the lake's folder so that clients need to trust it only once.
 
 use std::fs::OpenOptions;
 use std::io::{self, Write};
@@ -14,19 +14,19 @@ use rustls::server::ParsedCertificate;
 use super::certificate::CertificateFiles;
 use crate::{Error, Result};
 
-/// Names of the certificate in addition to the configured hosts.
+/// Loopback names and addresses in the certificate, in addition to the configured hosts.
 const LOOPBACK: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Time for which a certificate is valid.
+/// Validity of a certificate.
 const VALIDITY: Duration = Duration::from_secs(365 * DAY.as_secs());
 
-/// Age from which a certificate is replaced when a server starts.
+/// Minimum age at which a certificate is replaced at the start of a server.
 const AGE_MAX: Duration = Duration::from_secs(335 * DAY.as_secs());
 
-/// Returns the self-signed certificate of a lake for the loopback names and the given hosts. A new
-/// one is created if it is missing, invalid, too old or lacks a host.
+/// Returns the self-signed certificate of a lake for the loopback names and the given hosts.
+/// Creates a new certificate if it is missing, invalid, too old or lacks a host.
 pub fn files(lake_dir: &Path, hosts: &[String]) -> Result<CertificateFiles> {
     let path = |name: &str| lake_dir.join(name);
     let files =
@@ -66,7 +66,7 @@ fn create(files: &CertificateFiles, names: Vec<String>) -> Result<()> {
     params.not_after = (now + VALIDITY).into();
     let key = KeyPair::generate().map_err(failed)?;
     let certificate = params.self_signed(&key).map_err(failed)?;
-    // The key is written first, because a certificate is unusable without its key.
+    // Write the key first, because a certificate is unusable without its key.
     write(&files.key, &key.serialize_pem())?;
     write(&files.certificate, &certificate.pem())
 }

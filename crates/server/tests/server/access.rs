@@ -1,4 +1,4 @@
-//! Tests of users and grants over HTTP: what a user with few grants can read and change.
+//! Tests of users and grants over HTTP: the access of a user with few grants.
 
 use headwater_model::{Action, NewToken, Permission, Principal};
 use headwater_server::{Access, NewUser};
@@ -23,7 +23,8 @@ pub fn trials() -> Vec<Trial> {
     ]
 }
 
-/// A server with the tables `sales.orders` and `shop.items`, and the view `shop.best` of the first.
+/// A server with the tables `sales.orders` and `shop.items`, and the view `shop.best` of
+/// `sales.orders`.
 pub struct Users {
     pub server: TestServer,
     pub access: Access,
@@ -47,7 +48,7 @@ impl Users {
         Users { server, access }
     }
 
-    /// Creates a user with grants, written as `select,insert on table:t`. Returns a token.
+    /// Creates a user with grants in the form `select,insert on table:t`. Returns a token.
     pub async fn user(&self, name: &str, grants: &[&str]) -> String {
         let owner = Principal::owner();
         let new = NewUser { name: name.to_owned(), ..NewUser::default() };
@@ -97,7 +98,7 @@ impl Users {
     }
 }
 
-/// Parses a permission, written as `select,insert on table:t`.
+/// Parses a permission in the form `select,insert on table:t`.
 pub fn permission(text: &str) -> Permission {
     let (actions, object) = text.split_once(" on ").expect("` on `");
     let actions = actions.split(',').map(|action| action.parse::<Action>().expect(action));
@@ -161,7 +162,7 @@ async fn reads() {
     let (status, diff) = users.get(&ana, "/v1/refs/main~5/diff/main?rows=10").await;
     assert_eq!(status, 200, "{diff}");
     let tables = diff["tables"].as_array().expect("tables");
-    // The definition of a view that ana may read names its tables.
+    // The definition of a view that ana may read contains the names of its tables.
     let listed = tables.iter().any(|table| table["table"] == "sales.orders");
     assert!(!listed && !diff.to_string().contains("secret"), "{diff}");
     users
@@ -303,7 +304,7 @@ async fn own_branches() {
     let eve = users.user("eve", &["create,read on branch:dev/*"]).await;
     let body = || Some(json!({ "name": "dev/a", "if_not_exists": true }));
     assert_eq!(users.send(&ana, Method::POST, "/v1/branches", body()).await.0, 201);
-    // A request to create the branch again grants no right to it.
+    // A repeated request to create the branch grants no right to it.
     assert_eq!(users.send(&eve, Method::POST, "/v1/branches", body()).await.0, 201);
     let path = "/v1/branches/dev%2Fa";
     assert_eq!(users.send(&eve, Method::DELETE, path, None).await.0, 403);
@@ -345,7 +346,7 @@ async fn grants_by_sql() {
     assert_eq!(found, ["table:shop.items", "namespace:scratch", "branch:dev/*"], "{answer}");
     let (_, answer) = users.sql_at(&root, "main", "SHOW ROLES").await;
     assert_eq!(answer[0]["name"], "analyst", "{answer}");
-    // A user sees its own grants, and neither sees nor changes others.
+    // A user can list its own grants, but neither list nor change those of others.
     let (_, answer) = users.sql_at(&ana, "main", "SHOW GRANTS").await;
     assert_eq!(answer.as_array().map(Vec::len), Some(1), "{answer}");
     for sql in [
@@ -358,7 +359,7 @@ async fn grants_by_sql() {
     ] {
         users.check(&ana, sql, 403).await;
     }
-    // Nothing is granted if one of the names is unknown.
+    // An unknown name prevents the whole grant.
     users.check(&root, "GRANT SELECT ON sales.orders TO ana, unknown", 400).await;
     users.check(&ana, "SELECT id FROM sales.orders", 403).await;
     users.check(&root, "REVOKE SELECT ON shop.items FROM analyst", 200).await;

@@ -1,5 +1,5 @@
-//! Every operation of the API with every kind of credential. An operation that the table lacks
-//! fails the test.
+//! Every operation of the API with every kind of credential. An operation that is missing in the
+//! table fails the test.
 
 use std::collections::BTreeSet;
 
@@ -19,11 +19,11 @@ pub fn trials() -> Vec<Trial> {
     vec![trial("access_matrix::every_operation_is_decided", matrix)]
 }
 
-/// The answer to a user.
+/// The expected response for a user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Expected {
-    /// Any response but 401 and 403: lists omit objects that the user may not see, and an unknown
-    /// name is not found.
+    /// Any response except 401 and 403. Lists omit objects that the user may not see, and unknown
+    /// names are not found.
     Works,
     /// 403.
     Forbidden,
@@ -31,12 +31,13 @@ pub enum Expected {
 
 use Expected::{Forbidden as No, Works as Ok};
 
-/// An operation: its id, method, path and body, and the answers without a grant, with grants to
-/// read, and with all grants but administration. A token without scopes has the first answer.
+/// An operation: its id, method, path and body, and the expected responses. These are the responses
+/// without a grant, with grants to read, and with all grants except administration. For a token
+/// without scopes, the first response is expected.
 pub type Row<'a> = (&'a str, &'a str, &'a str, &'a str, [Expected; 3]);
 
 /// The table: first operations on the lake, then operations on access. They use names that do not
-/// exist, so that they change nothing.
+/// exist, so they change nothing.
 pub const OPERATIONS: [Row<'static>; 101] = [
     ("activate_deployment", "POST", "/v1/deployments/x/activate", "", [No, No, Ok]),
     ("cherry_pick", "POST", "/v1/branches/none/cherry-pick", r#"{"commit":"main"}"#, [No, No, Ok]),
@@ -141,7 +142,7 @@ pub const OPERATIONS: [Row<'static>; 101] = [
     ("whoami", "GET", "/v1/whoami", "", [Ok, Ok, Ok]),
 ];
 
-/// The operations that need no credential. Other tests cover a login with a token in its body.
+/// The operations that need no credential. Other tests cover logins with a token in the body.
 const PUBLIC: [&str; 6] = [
     "get_health",
     "create_session",
@@ -161,7 +162,7 @@ const REVOKE: &str = "/v1/grants?grantee=none&actions=select&object=table:a.b";
 /// Placeholder for a body with rows.
 const ARROW: &str = "arrow";
 
-/// All grants but administration.
+/// All grants except administration.
 pub const ALL: [&str; 13] = [
     "select,insert,update,delete,create,alter,drop on table:*",
     "select,create,alter,drop on view:*",
@@ -199,7 +200,7 @@ async fn matrix() {
     for row in &OPERATIONS {
         if !PUBLIC.contains(&row.0) {
             for invalid in ["", &revoked, &expired, "hwp_00"] {
-                // Many failed logins would lock the address.
+                // Many failed logins would lock out the address.
                 let status = status(&users, row, invalid).await;
                 assert!(matches!(status, 401 | 429), "{} without a credential: {status}", row.0);
             }
@@ -223,7 +224,7 @@ async fn matrix() {
     }
 }
 
-/// Returns the ids of the operations in the description of the API.
+/// Returns the ids of the operations in the API description.
 fn operations() -> Vec<String> {
     let description = serde_json::to_value(headwater_server::openapi()).expect("JSON");
     let paths = description["paths"].as_object().expect("paths").values();
@@ -252,7 +253,7 @@ async fn expired(users: &Users) -> String {
     token
 }
 
-/// Sends a request of an operation with a token. Returns the status.
+/// Sends the request of an operation with a token. Returns the status.
 pub async fn status(users: &Users, row: &Row<'_>, token: &str) -> u16 {
     let (_, method, path, body, _) = row;
     let (body, kind) = match *body {

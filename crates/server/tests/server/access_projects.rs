@@ -1,4 +1,4 @@
-//! Tests of users that are no administrators and work on a project: runs, imports, deployments and
+//! Tests of users without administration that work on a project: runs, imports, deployments and
 //! secrets, with the rights of the user.
 
 use headwater_model::Principal;
@@ -36,7 +36,7 @@ impl Users {
         (status.as_u16(), answer)
     }
 
-    /// Starts a job and waits for its end. Returns the status, or the code of the error.
+    /// Starts a job and waits for its end. Returns the status, or the error code.
     pub async fn job(&self, token: &str, path: &str, body: Value) -> String {
         let (status, started) = self.post(token, path, body).await;
         if status >= 400 {
@@ -57,7 +57,7 @@ impl Users {
     }
 }
 
-/// A project whose one model reads a table.
+/// A project with one model that reads a table.
 pub fn project(sql: &str) -> Value {
     json!({"files": {
         "headwater.toml": "[project]\nname = \"shop\"\n[defaults]\nnamespace = \"shop\"\n",
@@ -88,10 +88,10 @@ async fn runs() {
         let (status, answer) = users.post(&ana, "/v1/runs", dry).await;
         assert_eq!(status, 403, "{answer}");
     }
-    // The right to read the view does not include the table behind it.
+    // The right to read the view does not include the right to read its table.
     users.grant("ana", &["select on view:shop.best"]).await;
     assert_eq!(run(&by_view).await, "forbidden");
-    // Replacing rows and columns of a table needs more than creating it.
+    // Replacing rows and columns of a table requires more rights than creating it.
     let changed = project("SELECT id, 2 AS more FROM items");
     assert_eq!(run(&changed).await, "forbidden");
     users.grant("ana", &["delete on table:shop.copy"]).await;
@@ -122,7 +122,8 @@ async fn lineage() {
     let (orders, customer) = (row("orders", Value::Null), row("orders", json!("customer")));
     let all = json!([id, items, customer, orders]);
     assert_eq!(users.sql_at(&ana, "main", inputs).await.1, all);
-    // A user sees models of readable tables, without the names of other inputs and their columns.
+    // A user sees the models of readable tables, but not the names of other inputs and their
+    // columns.
     let read = ["read on branch:main", "select on table:shop.copy", "select on table:shop.items"];
     let bob = users.user("bob", &read).await;
     assert_eq!(users.sql_at(&bob, "main", models).await.1, model);
@@ -202,13 +203,13 @@ async fn imports() {
     ] {
         assert_eq!(import("shop.items", source.clone()).await, "forbidden", "{source}");
     }
-    // A new column needs `alter`, a new table `create`.
+    // A new column requires `alter`, a new table requires `create`.
     assert_eq!(import("shop.items", file(&allowed, "wide.csv")).await, "forbidden");
     assert_eq!(import("shop.new", file(&allowed, "a.csv")).await, "forbidden");
     users.grant("ana", &["alter on table:shop.items", "insert,create on table:shop.new"]).await;
     assert_eq!(import("shop.items", file(&allowed, "wide.csv")).await, "succeeded");
     assert_eq!(import("shop.new", file(&allowed, "a.csv")).await, "succeeded");
-    // A user can import its own upload without a right on its location.
+    // A user can import its own upload without a right on the upload's location.
     let bob = users.user("bob", &["insert on table:shop.items", "write on branch:main"]).await;
     let upload =
         users.send(&bob, Method::POST, "/v1/uploads?name=a.csv", Some(json!("id"))).await.1;
@@ -227,7 +228,7 @@ async fn deployments() {
     assert_eq!(users.post(&bob, "/v1/deployments", shop.clone()).await.0, 403);
     let (status, report) = users.post(&ana, "/v1/deployments", shop).await;
     assert_eq!(status, 201, "{report}");
-    // Replacing the version of another project needs the right to deploy that one too.
+    // The replacement of another project's version requires the right to deploy both projects.
     assert_eq!(users.post(&bob, "/v1/deployments", other.clone()).await.0, 403);
     assert_eq!(users.post(&ana, "/v1/deployments", other).await.0, 403);
     let (_, versions) = users.get(&bob, "/v1/deployments").await;

@@ -1,4 +1,4 @@
-//! Tests of row filters and column masks: a filtered user reads through every path, and attacks.
+//! Tests of row filters and column masks: access of a filtered user by every path, and attacks.
 //!
 //! Hidden rows and values contain the word `secret` or the salary 100; no response to the user may
 //! contain either.
@@ -29,7 +29,7 @@ pub fn trials() -> Vec<Trial> {
     ]
 }
 
-/// All grants that a user without administration can have on tables, views and branches.
+/// All possible grants on tables, views and branches, without administration.
 const GRANTS: [&str; 5] = [
     "select,insert,update,delete,create,alter,drop on namespace:*",
     "select,create,alter,drop on view:*",
@@ -38,7 +38,7 @@ const GRANTS: [&str; 5] = [
     "create on namespace:*",
 ];
 
-/// A lake with `hr.staff`, of whose six rows `ana` sees two, with masked salaries.
+/// A lake with `hr.staff`. The user `ana` sees two of its six rows, with masked salaries.
 struct Staff {
     users: Users,
     ana: String,
@@ -124,7 +124,7 @@ async fn queries() {
     staff.check(exists, json!([])).await;
     let (_, summary) = staff.at("main", "SUMMARIZE hr.staff").await;
     assert!(!summary.to_string().contains("US"), "{summary}");
-    // A copy contains what the user saw.
+    // A copy contains the rows and values that the user could see.
     staff.at("main", "CREATE TABLE shop.copy AS SELECT * FROM hr.staff").await;
     let copied = "SELECT count(*) AS n, count(salary) AS s FROM shop.copy";
     assert_eq!(staff.owner(copied).await, json!([{"n": 2, "s": 0}]));
@@ -163,7 +163,7 @@ async fn errors() {
             assert!(!text.contains(leak), "{leak} in {sql}: {text}");
         }
     }
-    // Hidden rows have row ids in format version 3, which reveal their number.
+    // Hidden rows have row ids in format version 3, which would reveal their number.
     let (status, answer) = staff.at("main", "SELECT _row_id FROM hr.staff").await;
     assert_eq!(status, 400, "{answer}");
     // A filter that fails for a hidden row hides the value.
@@ -191,7 +191,8 @@ async fn follow() {
     ] {
         assert_eq!(staff.at("dev/ana", sql).await, two, "{sql}");
     }
-    // The user cannot rename the table or its columns; an administrator can, with the same effect.
+    // The user cannot rename the table or its columns. An administrator can, and the restrictions
+    // still apply.
     for sql in [
         "ALTER TABLE hr.staff RENAME TO people",
         "ALTER TABLE hr.staff RENAME COLUMN region TO land",
@@ -212,7 +213,7 @@ async fn follow() {
         .await;
     staff.refused("main", "DELETE FROM hr.people WHERE id = 3").await;
     staff.refused("main", "DROP TABLE hr.people").await;
-    // Another table with the same name is restricted as well.
+    // Restrictions also apply to another table with the same name.
     staff.owner("CREATE TABLE hr.staff AS SELECT 7 AS id, 'US' AS region, 'secret' AS name, 1 AS salary").await;
     staff.check("SELECT * FROM hr.staff", json!([])).await;
 }
@@ -344,14 +345,14 @@ async fn models() {
     let body = project("SELECT id, name, salary FROM hr.staff");
     let run = async |token: &str| staff.users.job(token, "/v1/runs", body.clone()).await;
     let count = "SELECT count(*) AS n, count(salary) AS s FROM shop.copy";
-    // The same project with the same inputs is not skipped for another user.
+    // For another user, the same project with the same inputs is not skipped.
     for _ in 0..2 {
         assert_eq!(run(&staff.root).await, "succeeded");
         assert_eq!(staff.owner(count).await, json!([{"n": 6, "s": 6}]));
         assert_eq!(run(&staff.ana).await, "succeeded");
         assert_eq!(staff.owner(count).await, json!([{"n": 2, "s": 0}]));
     }
-    // A restricted table is not replaced by a model.
+    // A model cannot replace a restricted table.
     staff.owner("CREATE ROW FILTER no_one ON shop.copy USING (false)").await;
     let body = project("SELECT 1 AS id, 'x' AS name, 2 AS salary");
     assert_eq!(staff.users.job(&staff.ana, "/v1/runs", body).await, "forbidden");
@@ -365,7 +366,7 @@ async fn combined() {
     staff.check(count, json!([{"n": 2}])).await;
     staff.owner("GRANT analyst TO ana").await;
     staff.check(count, json!([{"n": 1}])).await;
-    // A wider filter never shows what another hides.
+    // A less strict filter never shows rows that another filter hides.
     staff.owner("CREATE OR REPLACE ROW FILTER own ON hr.staff USING (true) TO analyst").await;
     staff.check(count, json!([{"n": 2}])).await;
     staff.owner("CREATE OR REPLACE ROW FILTER eu ON hr.staff USING (name = current_user)").await;
@@ -375,7 +376,7 @@ async fn combined() {
     let (status, answer) =
         staff.users.sql_at(&staff.ana, "main", "SELECT sum(salary) AS s FROM hr.staff").await;
     assert_eq!((status.as_u16(), answer), (200, json!([{"s": 750}])));
-    // A token of an administrator that is limited to reading is restricted.
+    // Restrictions apply to an administrator's token with read-only scopes.
     let owner = Principal::owner();
     staff.owner("CREATE ROW FILTER eu ON hr.staff USING (region = 'EU')").await;
     let scopes = Some(vec![permission("select on namespace:*"), permission("read on branch:*")]);
@@ -446,7 +447,7 @@ async fn fails_closed() {
     assert!(message.contains("needs the column `region`, which is missing"), "{answer}");
     staff.refused("main", "SELECT id FROM hr.everyone").await;
     staff.refused("main", "SELECT count(*) FROM hr.staff").await;
-    // The state before still has the column.
+    // The state before the column was dropped still has the column.
     staff.check("SELECT count(*) AS n FROM hr.\"staff~1\"", json!([{"n": 2}])).await;
     staff.owner("DROP ROW FILTER eu").await;
     let count = "SELECT count(*) AS n, count(salary) AS s FROM hr.staff";
@@ -464,7 +465,7 @@ async fn added_again() {
     assert_eq!(staff.owner(pay).await, json!([{"m": 100, "n": 2}]));
 }
 
-/// A table that was dropped and created again has its restrictions by its name only.
+/// Restrictions apply to a recreated table only by its name.
 async fn renamed_again() {
     let staff = Staff::start().await;
     staff.owner("CREATE TABLE hr.copy AS SELECT * FROM hr.staff").await;
@@ -475,7 +476,7 @@ async fn renamed_again() {
     let (status, answer) = staff.users.sql_at(&staff.root, "main", rename).await;
     assert_eq!(status, 403, "{answer}");
     assert!(answer["hint"].as_str().is_some_and(|hint| hint.contains("OR REPLACE")), "{answer}");
-    // A mask whose column has another name there cannot be applied.
+    // A mask cannot be applied if its column has another name at the ref.
     staff.owner("ALTER TABLE hr.staff RENAME COLUMN salary TO pay").await;
     let answer = staff.refused("main", "SELECT * FROM hr.staff").await;
     assert!(answer["message"].as_str().is_some_and(|text| text.contains("salary")), "{answer}");

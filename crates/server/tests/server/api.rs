@@ -1,8 +1,8 @@
 //! Tests of the HTTP API: `tests/api/<noun>.yaml` contains requests and the expected responses.
 //!
-//! Each file runs from top to bottom against a server with a new lake. Objects in an expected
-//! response contain only the compared fields. `*` in a text matches anything. `${name}` is a value
-//! that an earlier step saved, `${dir}` the project's folder.
+//! Each file runs from top to bottom against a server with a new lake. An object in an expected
+//! response contains only the fields to compare. `*` in a text matches anything. `${name}` is a
+//! value saved by an earlier step, and `${dir}` is the project's folder.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -20,10 +20,10 @@ struct Case {
     /// Files of the project's folder, written before the server starts.
     #[serde(default)]
     files: BTreeMap<String, String>,
-    /// True for a package cache that is not shared with other tests.
+    /// True to use a package cache that is not shared with other tests.
     #[serde(default)]
     own_cache: bool,
-    /// True if the project is deployed before the first step.
+    /// True to deploy the project before the first step.
     #[serde(default)]
     deploy: bool,
     steps: Vec<Step>,

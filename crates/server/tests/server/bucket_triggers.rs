@@ -217,7 +217,7 @@ async fn rights() {
     let access = server.running.access().expect("the owner's");
     let users = Users { server, access };
     let tables = ["read,write on branch:*", "select,insert on table:shop.items"];
-    // A right on the location of AWS is none on a bucket of the lake.
+    // A right on an AWS location does not include a bucket of the lake with the same name.
     let location = ["read,write on location:s3://landing", "read on location:s3://private"];
     let ana = users.user("ana", &[&tables[..], &location[..]].concat()).await;
     let copy = async |key: &str| {
@@ -230,7 +230,7 @@ async fn rights() {
     users.grant("ana", &["read on bucket:landing/in", "write on bucket:landing/out"]).await;
     let (status, job) = import(&users, &ana, "s3://landing/in/a.csv").await;
     assert_eq!((status, &job["status"]), (202, &json!("succeeded")), "{job}");
-    // A pattern also lists.
+    // An import with a glob also requires the right to list.
     assert_eq!(import(&users, &ana, "s3://landing/in/*.csv").await.0, 403);
     assert_eq!(import(&users, &ana, "s3://private/a.csv").await.0, 403);
     assert_eq!((copy("in/b.csv").await, copy("out/b.csv").await), (403, 200));

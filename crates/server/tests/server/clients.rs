@@ -26,8 +26,8 @@ pub fn trials() -> Vec<Trial> {
     ]
 }
 
-/// The packages of the scripts. The environment's name contains their hash, so a new list creates a
-/// new environment.
+/// The packages of the scripts. The environment's name contains their hash, so a changed list
+/// creates a new environment.
 const PACKAGES: [&str; 14] = [
     "pyiceberg[pyarrow]==0.12.0",
     "pyiceberg-core==0.11.0",
@@ -55,7 +55,7 @@ const JAVA: &str = "openjdk-17-jre-headless";
 /// The source archive of PyIceberg, which holds its tests.
 const SOURCE: &str = "pyiceberg==0.12.0";
 
-/// Returns the environment; creates it if it is missing or incomplete.
+/// Returns the environment. Creates a missing or incomplete environment.
 fn environment() -> PathBuf {
     let cache = Path::new(env!("CARGO_TARGET_TMPDIR"));
     let folder = cache.join("iceberg-rest-pyiceberg-0.12.0-duckdb-1.5.5-polars-2.1.0");
@@ -217,8 +217,7 @@ async fn users() {
     .await;
 }
 
-/// Starts an OpenID provider. Returns it with the configuration that trusts it.
-/// Starts a provider. Returns it with the configuration of a server.
+/// Starts an OpenID provider. Returns it with the configuration of a server that trusts it.
 pub async fn provider() -> (RealProvider, OidcConfig) {
     let started = tokio::task::spawn_blocking(RealProvider::start).await.expect("a provider");
     let text = format!(

@@ -1,6 +1,7 @@
 //! The console: its files, its sessions, and the page in a real browser.
 //!
-//! Chromium comes from Debian and Playwright's client from npm, into the target folder, once.
+//! Chromium is installed from Debian, and Playwright's client from npm, once into the target
+//! folder.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -27,7 +28,7 @@ pub fn trials() -> Vec<Trial> {
     ]
 }
 
-/// Version of Playwright's client, which drives the browser.
+/// Version of Playwright's client, which controls the browser.
 const PLAYWRIGHT: &str = "playwright-core@1.65.1";
 
 /// Sends a request without the server's token.
@@ -134,7 +135,8 @@ async fn codes() {
     assert_eq!(log_in(&server, json!({ "code": code })).await.0, 401);
 }
 
-/// Statements before the browser's steps: two tables, and two branches that change the same row.
+/// Statements to execute before the browser's steps: they create two tables, and two branches that
+/// change the same row.
 const STATEMENTS: [(&str, &str); 5] = [
     ("main", "CREATE TABLE customers AS SELECT 1 AS id, 'Ada' AS name UNION ALL SELECT 2, NULL"),
     ("main", "CREATE TABLE orders AS SELECT 1 AS id, 10 AS amount UNION ALL SELECT 2, 20"),
@@ -199,7 +201,7 @@ async fn run_project(server: &TestServer) {
     server.until(&path, |job| job["status"] == "succeeded").await;
 }
 
-/// Installs the browser and its client, once; returns the client's folder.
+/// Installs the browser and its client on first use. Returns the client's folder.
 fn tools() -> PathBuf {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(PLAYWRIGHT);
     std::fs::create_dir_all(&folder).expect("a folder");

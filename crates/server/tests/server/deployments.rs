@@ -1,4 +1,4 @@
-//! Tests of deployments: active independently of the working folder, and atomic.
+//! Tests of deployments, which are atomic and independent of the working folder.
 
 use std::path::Path;
 use std::time::Duration;
@@ -83,7 +83,7 @@ async fn broken() {
     let problem = call("three", &files).await;
     assert_eq!(problem["code"], "function_not_found", "{problem}");
 
-    // A run needs models and expectations, and so the files that may define them.
+    // A run only needs models and expectations, so it uses only files that can define them.
     let run = async |files: &Value| {
         let job = server.post("/v1/runs", json!({ "files": files })).await;
         let path = format!("/v1/jobs/{}", job["id"].as_str().expect("an id"));
@@ -173,7 +173,7 @@ async fn kills() {
             }
         });
         last.changed().await.expect("a deployment");
-        // The moment of the kill differs from round to round.
+        // Each round kills the server at a different time.
         tokio::time::sleep(Duration::from_millis(round * 7)).await;
         child.signal();
         let _ended = task.await;

@@ -111,13 +111,13 @@ async fn works() {
     ]);
     assert_eq!(rows, expected);
     assert_eq!(server.rows("SELECT id FROM others").await, json!([{"id": 7}]));
-    // Both tables are in one commit, which names the job.
+    // One commit contains both tables and the job's id.
     let commits = server.get("/v1/refs/main/commits?limit=1").await;
     assert!(commits[0]["message"].as_str().is_some_and(|it| it.contains("others")), "{commits}");
     let job = commits[0]["properties"]["headwater.job"].as_str().expect("a job").to_owned();
     let job = server.get(&format!("/v1/jobs/{job}")).await;
     assert_eq!((&job["kind"], &job["usage"]["rows_written"]), (&json!("function"), &json!(4)));
-    // A second call finds the tables.
+    // In a second call, the tables already exist.
     invoke(&server, "work").await;
     let count = server.rows("SELECT count(*) AS n FROM shop.things").await;
     assert_eq!(count, json!([{"n": 6}]));
@@ -212,7 +212,7 @@ async fn restricted() {
         users.send(&ana, Method::POST, &path, Some(json!({}))).await.1
     };
     assert_eq!(invoke("invoke").await, visible);
-    // An event runs later, and with the same rights.
+    // An event is executed later, with the same rights.
     let accepted = invoke("invoke-async").await;
     let event = format!("/v1/trigger-events/{}", accepted["event"].as_str().expect("an event"));
     let event = users.server.until(&event, |event| event["status"] == "done").await;

@@ -50,7 +50,7 @@ async fn deployed(source: &str, definition: &str) -> TestServer {
     server
 }
 
-/// Waits until `count` events are done. Returns them and the jobs of calls, newest first.
+/// Waits until `count` events are done. Returns the events and the jobs of calls, newest first.
 async fn done(server: &TestServer, count: usize) -> (Value, Value) {
     let is_done = |events: &Value| events.as_array().is_some_and(|events| events.len() >= count);
     let events = server.until("/v1/trigger-events?status=done", is_done).await;
@@ -80,7 +80,7 @@ async fn file_arrives() {
     for key in ["id", "source", "subject", "time", "type", "data", "caused_by"] {
         assert_eq!(got[key], event[key], "{key}");
     }
-    // Another version of the file is another event; each is delivered once.
+    // Another version of the file is another event. Each event is delivered once.
     write(server.folder.path(), "landing/one.csv", "a\n1\n2\n");
     let (events, jobs) = done(&server, 2).await;
     assert_eq!(

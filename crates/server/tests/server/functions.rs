@@ -89,8 +89,7 @@ def endless():
     time.sleep(1000)
 "#;
 
-/// Starts a server with a project of functions, and with packages that all tests of this machine
-/// share.
+/// Starts a server with a project of functions. All tests on this machine share its packages.
 async fn start() -> TestServer {
     let folder = tempfile::tempdir().expect("a temporary folder");
     write(&folder, CALLS);
@@ -100,7 +99,7 @@ async fn start() -> TestServer {
     server
 }
 
-/// Returns the name of the endless function's child process, which other test runs do not use.
+/// Returns the name of the endless function's child process, which is unique to this test run.
 fn endless_name() -> String {
     format!("headwater-test-endless-{}", std::process::id())
 }
@@ -193,7 +192,7 @@ async fn tables() {
         assert_eq!(column.values().to_vec(), vec![by, 2 * by, 3 * by]);
         assert!(reader.next().is_none());
     }
-    // A message that declares 32 TiB, and one that is longer than the body limit.
+    // The first message declares 32 TiB, the second exceeds the body limit.
     let huge = |number: i64, by: i64| {
         let mut bytes = bytes.clone();
         for at in (0..bytes.len() - 8).step_by(8) {
@@ -274,7 +273,7 @@ async fn gone() {
     assert_eq!(marked(), Vec::<i32>::new());
 }
 
-/// Sends a request over a separate connection, which ends with the task.
+/// Sends a request over a separate connection, which is closed at the end of the task.
 async fn ask(address: std::net::SocketAddr, sent: Request<http_body_util::Full<bytes::Bytes>>) {
     let stream = TcpStream::connect(address).await.expect("a connection");
     let io = hyper_util::rt::TokioIo::new(stream);

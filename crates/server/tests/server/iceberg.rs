@@ -57,8 +57,8 @@ async fn commits(server: &TestServer, branch: &str) -> usize {
     commits.as_array().expect("commits").len()
 }
 
-/// Starts a server with a table `t` of one row on `main`, and `dev` without the row. Also returns
-/// the commit that adds the row to `dev`, as another engine would send it.
+/// Starts a server with a table `t` of one row on `main`, and a branch `dev` without the row. Also
+/// returns the commit that adds the row to `dev`, in the form that another engine sends.
 async fn one_row_ahead() -> (TestServer, Value) {
     let server = TestServer::start().await;
     sql(&server, "main", "CREATE TABLE t (id BIGINT)").await;
@@ -69,7 +69,7 @@ async fn one_row_ahead() -> (TestServer, Value) {
     (server, commit)
 }
 
-/// Returns the commit that adds a table's only snapshot to its previous state.
+/// Returns the commit that adds the table's only snapshot to its previous state.
 fn append_of(metadata: &Value) -> Value {
     let snapshot = metadata["snapshots"][0].clone();
     let id = snapshot["snapshot-id"].clone();

@@ -1,5 +1,5 @@
-//! Every endpoint of the Iceberg REST catalog with every kind of credential. An endpoint that the
-//! table lacks fails the test.
+//! Every endpoint of the Iceberg REST catalog with every kind of credential. An endpoint that is
+//! missing in the table fails the test.
 
 use libtest_mimic::Trial;
 
@@ -12,9 +12,9 @@ pub fn trials() -> Vec<Trial> {
     vec![trial("iceberg_matrix::every_endpoint_is_decided", matrix)]
 }
 
-/// An endpoint as the specification writes it, the objects and the body of a request, and the
-/// answers without a grant, with grants to read, and with all grants but administration. The ref is
-/// `main` to read, and an unknown branch to change.
+/// An endpoint in the specification's notation, the objects and the body of a request, and the
+/// expected responses. These are the responses without a grant, with grants to read, and with all
+/// grants except administration. The ref is `main` for reads, and an unknown branch for changes.
 type Row = (&'static str, &'static str, &'static str, [Expected; 3]);
 
 const TABLE: &str = "shop/tables/items";
@@ -67,7 +67,7 @@ const ENDPOINTS: [Row; 29] = [
     ("POST /v1/{prefix}/transactions/commit", "", TRANSACTION, [No, No, Ok]),
 ];
 
-/// Endpoints that another test covers: they name no object of the lake.
+/// Endpoints that refer to no object of the lake. Another test covers them.
 const WITHOUT_OBJECT: [&str; 2] = ["GET /v1/config", "POST /v1/oauth/tokens"];
 
 const PROPERTIES: &str = r#"{"updates":{"a":"b"},"removals":[]}"#;
@@ -103,7 +103,7 @@ async fn matrix() {
         let (method, path) = request_of(endpoint, objects);
         let row = (endpoint, method, path.as_str(), body, [without, reading, all]);
         for invalid in ["", "hwp_00"] {
-            // Many failed logins would lock the address.
+            // Many failed logins would lock out the address.
             let status = status(&users, &row, invalid).await;
             assert!(matches!(status, 401 | 429), "{endpoint} without a credential: {status}");
         }

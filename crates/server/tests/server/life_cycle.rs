@@ -52,7 +52,7 @@ async fn one_per_lake() {
     for part in [&info.pid.to_string(), &info.version, &socket] {
         assert!(text.contains(part), "{text}");
     }
-    // The rejected server does not affect the one that holds the lake.
+    // The rejected server does not affect the server that holds the lake.
     assert_eq!(server.get("/health").await["status"], "ok");
 }
 
@@ -85,7 +85,7 @@ async fn graceful() {
     let client = async {
         server.until("/v1/jobs?status=running", |jobs| jobs[0]["status"] == "running").await;
         server.post("/v1/shutdown?drain_ms=60000", json!({})).await;
-        // It still responds, and accepts no new work.
+        // The server still responds, but rejects new jobs.
         assert_eq!(server.get("/health").await["status"], "stopping");
         assert_eq!(server.rows("SELECT 1").await["code"], "unavailable");
         let jobs = server.get("/v1/jobs?status=running").await;
@@ -111,7 +111,7 @@ async fn idle() {
     assert!(ended.is_ok() && started.elapsed() >= Duration::from_secs(2));
 }
 
-/// Runs as the server that a test kills.
+/// Runs this process as the server that a test kills.
 pub async fn serve_until_killed(project: &Path) {
     let running = support::start(support::config(project)).await;
     running.wait().await;
@@ -176,7 +176,7 @@ impl Killable {
 
 impl Drop for Killable {
     fn drop(&mut self) {
-        // After a failed test, the server must end as well.
+        // Kill the server even after a failed test.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

@@ -1,4 +1,4 @@
-//! Limits of users, with several users at once, over a restart and by several protocols.
+//! Limits of users: several users at the same time, after a restart, and by several protocols.
 
 use hyper::{Method, StatusCode};
 use libtest_mimic::Trial;
@@ -44,7 +44,7 @@ async fn limit(server: &TestServer, name: &str, limits: Value) {
     assert_eq!(response.status(), StatusCode::OK, "{name} {limits}");
 }
 
-/// Checks that a statement of a user is refused. Returns the error.
+/// Checks that a user's statement is rejected. Returns the error.
 async fn refused(users: &Users, token: &str) -> Value {
     let (status, problem) = users.sql_at(token, "main", "SELECT 1").await;
     assert_eq!((status.as_u16(), &problem["code"]), (429, &json!("quota_exceeded")), "{problem}");

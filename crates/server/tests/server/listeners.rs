@@ -109,7 +109,7 @@ async fn token() {
     let other = format!("Bearer {}", "0".repeat(64));
     let paths = [["/v1/branches", "/v1/nothing"], ["/health/", "//health"]];
     let invalid = ["", "Bearer", other.as_str(), &own[..own.len() - 1], &own[7..]];
-    // Ten failures, after which the address would be limited.
+    // Repeated failures, as many as would lock out an address.
     for (index, shown) in invalid.into_iter().enumerate() {
         for path in paths[index % 2] {
             let problem = check(path, shown, 401).await;
@@ -169,7 +169,8 @@ async fn silent_clients() {
         let (tcp, unix) = tokio::join!(is_cut(tcp, said), is_cut(unix, said));
         assert!(tcp && unix, "`{}`", said.escape_ascii());
     }
-    // A client that sends its request in time is answered, and may wait before its next request.
+    // A client that sends its request in time gets a response, and may wait before its next
+    // request.
     let mut stream = TcpStream::connect(address).await.expect("a connection");
     for _ in 0..2 {
         let asked = stream.write_all(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
@@ -181,7 +182,7 @@ async fn silent_clients() {
     running.shutdown().await;
 }
 
-/// Returns true if the server ends a connection soon after a client sent this.
+/// Returns true if the server closes the connection soon after a client has sent this.
 pub async fn is_cut<Io>(mut stream: Io, said: &[u8]) -> bool
 where
     Io: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,

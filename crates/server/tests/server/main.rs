@@ -1,7 +1,7 @@
 //! Tests of a real server, over real connections.
 //!
-//! The program has its own `main`, because a server starts it again: as its spawner, and in tests
-//! that kill a server, as the server.
+//! The program has its own `main`, because it also runs as the server's spawner, and as a server in
+//! tests that kill it.
 
 mod access;
 mod access_matrix;
@@ -55,10 +55,10 @@ use std::process::ExitCode;
 
 use libtest_mimic::{Arguments, Trial};
 
-/// The argument that makes this program a spawner.
+/// The argument that selects the spawner.
 pub const SPAWNER: &str = "__spawner";
 
-/// The argument, before a project's folder, that makes it a server.
+/// The argument that selects a server; a project's folder follows.
 pub const SERVE: &str = "__serve";
 
 fn main() -> ExitCode {

@@ -13,7 +13,7 @@ pub fn trials() -> Vec<Trial> {
     vec![trial("names::unusual_names_work_in_every_layer", every_layer)]
 }
 
-/// Names that SQL quotes, and that addresses and locations must encode.
+/// Names that need quotes in SQL, and encoding in addresses and locations.
 const NAMES: [&str; 12] = [
     "my-orders",
     "a b",
@@ -32,7 +32,7 @@ const NAMES: [&str; 12] = [
 /// The number of generated names.
 const GENERATED: u64 = 12;
 
-/// A name made of characters that are chosen by a number; the same for the same number.
+/// Returns the name with a number. Its characters depend only on the number.
 fn generated(mut seed: u64) -> String {
     let alphabet: Vec<char> = "aZ0_-+ =,;:!?&%$()[]{}<>|'^äж中".chars().collect();
     let mut next = move || {
@@ -44,7 +44,7 @@ fn generated(mut seed: u64) -> String {
     format!("n{}", text.trim_end())
 }
 
-/// A part of an address.
+/// Percent-encodes a segment of an address.
 fn segment(text: &str) -> String {
     let bytes: Vec<String> = text.bytes().map(|byte| format!("%{byte:02X}")).collect();
     bytes.concat()
@@ -73,7 +73,8 @@ async fn every_layer() {
     }
 }
 
-/// Creates, inserts, merges, compares and renames a table of that name in a namespace of that name.
+/// Creates, inserts, merges, compares and renames a table with this name in a namespace with this
+/// name.
 async fn change_and_read(server: &TestServer, text: &str) {
     let namespace = format!("outer.{text}");
     let (within, table) = (name::quoted(&namespace), name::quoted(&format!("{namespace}.{text}")));

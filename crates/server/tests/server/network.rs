@@ -25,7 +25,7 @@ pub fn trials() -> Vec<Trial> {
     ]
 }
 
-/// Number of invalid tokens before the first lock.
+/// Number of invalid tokens before the first lock-out.
 const FREE: usize = 10;
 
 async fn serve(change: impl FnOnce(&mut ServerConfig)) -> (ServerHandle, TempDir) {
@@ -110,7 +110,7 @@ async fn hosts() {
         let response = get(&server, "/v1/branches", &[("host", host)]).await;
         assert_eq!(response.status(), status, "{host}");
     }
-    // An unknown host is rejected before the token is checked, also on public paths.
+    // An unknown host is rejected before the check of the token, also on public paths.
     let response = get(&server, "/health", &[("host", "evil.example")]).await;
     let problem = json(response).await;
     assert_eq!(problem["code"], "forbidden");
@@ -127,7 +127,7 @@ async fn origins() {
     let response = get(&server, "/v1/branches", &[("origin", "https://evil.example")]).await;
     assert_eq!(response.status(), 403);
     assert!(!response.headers().contains_key("access-control-allow-origin"));
-    // A browser sends a preflight request without a token first.
+    // A browser first sends a preflight request without a token.
     let preflight = async |origin: &str| {
         let mut request = request(Method::OPTIONS, "/v1/query", None);
         let headers = request.headers_mut();
@@ -161,7 +161,7 @@ async fn failed_logins() {
     let seconds = response.headers()["retry-after"].to_str().expect("text").parse::<u64>();
     assert!(seconds.is_ok_and(|seconds| (1..=2).contains(&seconds)));
     assert_eq!(json(response).await["code"], "too_busy");
-    // The other protocols count the same failures.
+    // The same failures count for the other protocols.
     let mut exchange = request(Method::POST, "/iceberg/v1/oauth/tokens", None);
     let form = "grant_type=client_credentials&client_id=x&client_secret=guess";
     *exchange.body_mut() = form.into();
@@ -169,7 +169,7 @@ async fn failed_logins() {
     let response = support::send(&server, exchange).await;
     assert_eq!(response.status(), 429);
     assert!(response.headers().contains_key("retry-after"));
-    // The token cannot be guessed, so it stays valid although the address is locked.
+    // The token cannot be guessed, so it stays valid although the address is locked out.
     assert_eq!(get(&server, "/v1/branches", &[]).await.status(), 200);
     let stream = connect_socket(server.socket().expect("a socket")).await.expect("a connection");
     let health = request(Method::GET, "http://localhost/v1/branches", None);
@@ -178,7 +178,7 @@ async fn failed_logins() {
 
 async fn proxied_logins() {
     let (server, _folder) = serve(|config| config.network.behind_proxy = true).await;
-    // A client can forge all addresses but the last one, which its proxy adds.
+    // A client can forge all addresses except the last one, which the proxy adds.
     let guess = async |forged: &str, client: &str| {
         let forwarded = format!("{forged}, {client}");
         let headers = [("authorization", "Bearer guess"), ("x-forwarded-for", &*forwarded)];

@@ -29,7 +29,7 @@ async fn start(vend_credentials: bool) -> TestServer {
     server
 }
 
-/// A table as a client loads it.
+/// A table as loaded by a client.
 async fn load(server: &TestServer, delegation: Option<&'static str>) -> Value {
     let path = "/iceberg/v1/main/namespaces/public/tables/clicks";
     let mut request = request(Method::GET, path, None);

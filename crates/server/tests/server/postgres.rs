@@ -1,5 +1,4 @@
-//! Tests of the PostgreSQL protocol: with `psql`, with drivers, and with bytes that no client
-//! sends.
+//! Tests of the PostgreSQL protocol: with `psql`, with drivers, and with invalid bytes.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -44,7 +43,7 @@ const PACKAGES: [&str; 3] = ["psycopg[binary]==3.3.9", "asyncpg==0.32.0", "sqlal
 /// The password of a user.
 const PASSWORD: &str = "correct horse battery";
 
-/// Starts a server that also listens for this protocol.
+/// Starts a server with a PostgreSQL listener.
 pub async fn started() -> TestServer {
     started_with(|_| {}).await
 }
@@ -77,7 +76,7 @@ fn psql_command(server: &TestServer, database: &str, sql: &str) -> Command {
     command
 }
 
-/// Runs a command. Returns what it printed, and its errors.
+/// Runs a command. Returns its standard output and standard error.
 async fn run(mut command: Command) -> (String, String) {
     let work = move || command.output().expect("psql, of the package postgresql-client");
     let output: Output = tokio::task::spawn_blocking(work).await.expect("psql");

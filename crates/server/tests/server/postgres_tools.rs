@@ -1,7 +1,6 @@
-//! Tools of analysts over the PostgreSQL protocol, unmodified: dbt, data frame libraries, ODBC and
-//! JDBC.
+//! Unmodified analyst tools over the PostgreSQL protocol: dbt, data frame libraries, ODBC and JDBC.
 //!
-//! Each one is installed once by its package name: from PyPI into a virtual environment in the
+//! Each tool is installed once by its package name: from PyPI into a virtual environment in the
 //! target folder, or from Debian.
 
 use std::process::Command;
@@ -26,7 +25,7 @@ pub fn trials() -> Vec<Trial> {
 }
 
 /// The packages of dbt. Later versions of `dbt-core` depend on a package that pip cannot build
-/// without a download from elsewhere.
+/// without a further download.
 const DBT: [&str; 2] = ["dbt-core==1.11.16", "dbt-postgres==1.11.0"];
 
 /// The packages of data frames. `ibis-framework` imports `packaging` without requiring it.

@@ -1,4 +1,4 @@
-//! Tests of runs that fail, are stopped or are interrupted: the target is unchanged.
+//! Tests of runs that fail, are stopped or are interrupted: the target branch is unchanged.
 
 use hyper::Method;
 use libtest_mimic::Trial;
@@ -29,7 +29,7 @@ fn id(job: &Value) -> String {
     job["id"].as_str().expect("an id").to_owned()
 }
 
-/// Returns true if the second model runs and the first has ended.
+/// Returns true if the second model is running and the first has ended.
 fn is_endless(events: &str) -> bool {
     events.contains(r#""step":"endless""#) && events.contains(r#""type":"step_ended""#)
 }
@@ -41,7 +41,7 @@ async fn check_aftermath(server: &TestServer, id: &str) {
     let source = json!({"source": branches[0]["name"]});
     let refused = server.post("/v1/branches/main/merge", source).await;
     assert_eq!(refused["code"], "branch_protected", "{refused}");
-    // The output of the failed run is readable.
+    // The output of the failed run can be read.
     let query = json!({"sql": "SELECT n FROM first", "ref": branches[0]["name"]});
     assert_eq!(server.post("/v1/query", query).await, json!([{"n": 1}]));
 }

@@ -23,7 +23,7 @@ pub fn trials() -> Vec<Trial> {
 const PACKAGES: [&str; 2] = ["boto3==1.44.5", "requests==2.34.2"];
 const AWS: [&str; 1] = ["awscli==1.46.3"];
 
-/// Starts a server that listens for S3.
+/// Starts a server with an S3 listener.
 pub async fn started() -> TestServer {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let mut config = config(folder.path());
@@ -36,7 +36,7 @@ pub fn address(server: &TestServer) -> SocketAddr {
     server.running.s3_addr().expect("an address")
 }
 
-/// Runs a command that must succeed, and returns what it printed.
+/// Runs a command that must succeed, and returns its standard output.
 pub async fn run(mut command: Command) -> String {
     let work = move || command.output().expect("a command");
     let output: Output = tokio::task::spawn_blocking(work).await.expect("a command");
@@ -46,7 +46,7 @@ pub async fn run(mut command: Command) -> String {
     printed
 }
 
-/// Returns the Python interpreter with boto3.
+/// Returns the Python interpreter of an environment with boto3.
 pub fn python() -> std::path::PathBuf {
     clients::environment_of("s3-boto3-1.44.5", &PACKAGES).join("bin/python")
 }

@@ -64,7 +64,7 @@ fn tasks(answer: &Value) -> &Vec<Value> {
     answer["file-scan-tasks"].as_array().expect("tasks")
 }
 
-/// The first values of the files' partitions.
+/// Returns the first partition value of each planned file.
 fn partitions(answer: &Value) -> BTreeSet<String> {
     let first = |task: &Value| task["data-file"]["partition"][0].to_string();
     tasks(answer).iter().map(first).collect()
@@ -225,7 +225,7 @@ async fn deletes() {
         } else {
             assert_eq!(delete["file-format"], "parquet");
         }
-        // Delete files that apply to no planned file are not sent.
+        // Delete files that apply to no planned file are omitted.
         let odd = json!({"filter": {"type": "eq", "term": "p", "value": 1}});
         assert_eq!(planned(&server, name, odd).await["delete-files"], json!([]));
         // Rows that may be deleted do not count towards the minimum.
@@ -261,7 +261,7 @@ async fn specs() {
         (2, json!(["ab"])),
     ];
     assert_eq!(seen, expected);
-    // Residual filters follow from the file's own spec.
+    // Residual filters are derived from the file's own partition spec.
     let february = json!({"type": "lt", "term": "at", "value": "2024-02-01T00:00:00"});
     let text = json!({"type": "starts-with", "term": "name", "value": "ab"});
     let both = json!({"filter": {"type": "and", "left": february, "right": text}});
@@ -353,7 +353,7 @@ async fn columns() {
     assert_eq!(tasks(&planned(&server, "t", large).await).len(), 1);
     let small = json!({"filter": {"type": "lt", "term": "id", "value": 5}});
     assert_eq!(tasks(&planned(&server, "t", small).await).len(), 1);
-    // Partition values from before the promotion remain valid, too.
+    // Partition values from before the type promotion also remain valid.
     sql(&server, "CREATE TABLE p (id INT) PARTITIONED BY (id)").await;
     sql(&server, "INSERT INTO p VALUES (1), (2)").await;
     let fields = json!([{"id": 1, "name": "id", "type": "long", "required": false}]);
@@ -381,7 +381,7 @@ async fn pages() {
     let further = answer["plan-tasks"].as_array().expect("plan tasks");
     assert_eq!((tasks(&answer).len(), further.len()), (1_000, 1));
     let mut found = partitions(&answer);
-    // Pages end when the requested number of rows is reached.
+    // A page ends when it has the requested number of rows.
     for (wanted, expected) in [(1, 1), (1_000, 1_000), (5_000, 1_150)] {
         let filter = json!({"type": "gt", "term": "id", "value": 50});
         let asked = json!({"filter": filter, "min-rows-requested": wanted});
@@ -407,7 +407,7 @@ async fn pages() {
     let id = answer["plan-id"].as_str().expect("an id");
     let again = server.get(&format!("{}/plan/{id}", table("t"))).await;
     assert_eq!(again, answer);
-    // A filter that is repeated for each file results in more pages, not in longer ones.
+    // A filter that is repeated for each file increases the number of pages, not their length.
     let many: Vec<String> = (0..20_000).map(|number| number.to_string()).collect();
     sql(&server, "ALTER TABLE t ADD COLUMN name VARCHAR").await;
     let long = planned(

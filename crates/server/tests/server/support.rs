@@ -15,7 +15,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio::net::TcpStream;
 
-/// Time limit of any wait in a test.
+/// Time limit for any wait in a test.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A server on a temporary lake with a project.
@@ -123,7 +123,7 @@ pub fn bearer(server: &ServerHandle) -> HeaderValue {
     format!("Bearer {}", token.trim()).parse().expect("a header")
 }
 
-/// Sends a request over TCP with HTTP/1.1; adds the server's token if there is none.
+/// Sends a request over TCP with HTTP/1.1. Adds the server's token if the request has no token.
 pub async fn send(server: &ServerHandle, mut request: Request<Full<Bytes>>) -> Response<Incoming> {
     if !request.headers().contains_key(AUTHORIZATION) {
         request.headers_mut().insert(AUTHORIZATION, bearer(server));

@@ -152,7 +152,7 @@ run = true
 parameters = { tables = "{tables}", commit = "{commit}" }
 "#;
 
-/// A model whose table the trigger watches too.
+/// A model that writes a table which the trigger also watches.
 const SEEN: &str = "-- headwater: materialization = replace\n\
      SELECT count(*) AS orders, $tables AS tables, $commit AS commit FROM orders\n";
 
@@ -180,8 +180,8 @@ async fn sql(server: &TestServer, branch: &str, text: &str) -> Value {
     answer
 }
 
-/// Returns the result of the run of the last of `count` events: the number of orders, and the
-/// changed tables.
+/// Waits for `count` events. Returns the result of the last event's run: the number of orders, and
+/// the changed tables.
 async fn done(server: &TestServer, count: usize) -> (Value, Value) {
     let path = "/v1/trigger-events?status=done";
     let events = server.until(path, |events| {
@@ -204,7 +204,7 @@ async fn tables_change() {
     sql("dev", "INSERT INTO orders VALUES (1)").await;
     assert_eq!(done(1).await, (json!(1), json!(["public.orders"])));
     // Changes of other tables and branches, maintenance, properties and the run's own output fire
-    // nothing.
+    // no trigger.
     sql("dev", "CREATE TABLE other (id INT)").await;
     sql("main", "CREATE TABLE orders (id INT)").await;
     sql("dev", "ALTER TABLE orders SET TBLPROPERTIES ('owner' = 'ada')").await;
@@ -212,8 +212,8 @@ async fn tables_change() {
     assert_eq!(done(2).await, (json!(2), json!(["public.orders"])));
     let kept = server.post("/v1/branches/dev/tables/orders/maintain", json!({"force": true})).await;
     assert!(kept.get("code").is_none(), "{kept}");
-    // An import, a merge, a deleted row, a new column, and a commit of another engine fire the
-    // trigger.
+    // The trigger fires for an import, a merge, a deleted row, a new column, and a commit of
+    // another engine.
     std::fs::write(server.folder.path().join("three.csv"), "id\n3\n").expect("a file");
     let source = server.folder.path().join("three.csv");
     let import = json!({"table": "raw.three", "sources": [source], "ref": "dev"});
@@ -256,7 +256,7 @@ async fn made_again() {
     assert_eq!(done(&server, 1).await, (json!(1), orders.clone()));
     post("revert", json!({"commit": picked})).await;
     assert_eq!(done(&server, 2).await, (json!(0), orders.clone()));
-    // The run's own output does not fire the trigger, but its revert by a client does.
+    // The run's own output does not fire the trigger, but a client's revert of that output does.
     let events = server.get("/v1/trigger-events?status=done").await;
     post("revert", json!({"run": events[0]["job"]})).await;
     assert_eq!(done(&server, 3).await, (json!(0), json!(["public.seen"])));
@@ -287,13 +287,14 @@ async fn tables_and_kills() {
         sql(&child, &format!("INSERT INTO orders VALUES ({number})")).await;
         if number % 4 == 3 {
             child.kill();
-            // The file of the killed server must not be taken for that of the next one.
+            // Remove the file of the killed server, so that it is not read as the file of the next
+            // server.
             let said = folder.path().join(".headwater/server.json");
             std::fs::remove_file(said).expect("a file");
             child = Killable::start(folder.path()).await;
         }
     }
-    // The table was made, and then each row added.
+    // There is one event for the creation of the table, and one for each added row.
     let path = "/v1/trigger-events?limit=1000";
     let is_done = |found: &str| found.matches(r#""status":"done""#).count() > count;
     child.until(path, is_done).await;
@@ -334,7 +335,7 @@ parameters = { who = "two" }
 retries = 0
 "#;
 
-/// It takes long enough that runs which are not queued overlap.
+/// The model is slow enough that concurrent runs would overlap.
 const GROWING: &str = "-- headwater: materialization = append\n\
      SELECT $who AS who, count(*) AS n FROM orders, \
      generate_series(1, 3000) a, generate_series(1, 3000) b\n";

@@ -12,10 +12,10 @@ use crate::service::Components;
 #[derive(Clone)]
 pub struct Iceberg(pub(crate) Arc<Components>);
 
-/// Settings with which a client accesses the files of the warehouse.
+/// Client settings for access to the files of the warehouse.
 #[derive(Debug, Clone, Default)]
 pub struct StorageAccess {
-    /// The URL of the warehouse, with which the locations of its files begin.
+    /// The URL of the warehouse, which is the prefix of the locations of its files.
     pub prefix: String,
     /// Properties of Iceberg's `FileIO`, including credentials if they were granted.
     pub properties: BTreeMap<String, String>,
@@ -35,8 +35,8 @@ impl Iceberg {
         resolved.map_err(|problem| self.0.conceal(principal, problem))
     }
 
-    /// Returns the properties with which a client reads the warehouse's files. Credentials are
-    /// included if the client requests them and the server is configured to grant its own.
+    /// Returns the client properties for reading the warehouse's files. Includes credentials if the
+    /// client requests them and the server is configured to grant its own.
     pub fn storage_access(
         &self,
         principal: &Principal,

@@ -1,7 +1,7 @@
-//! Changes through the Iceberg REST catalog: each is one job and one commit.
+//! Changes through the Iceberg REST catalog. Each change is one job and one commit.
 //!
-//! A client that received no response repeats its request with the same idempotency key. A request
-//! that was applied before is not applied again.
+//! A client without a response repeats its request with the same idempotency key. A request that
+//! was already applied is not applied again.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
@@ -25,7 +25,7 @@ use crate::service::Components;
 pub struct ChangeRequest {
     /// The branch to change.
     pub reference: RefSpec,
-    /// A hash of everything that identifies the request, including its idempotency key.
+    /// A hash of all identifying fields of the request, including its idempotency key.
     pub digest: String,
     /// True if the client sent an idempotency key. The request is then recorded with its commit.
     pub has_key: bool,
@@ -36,7 +36,7 @@ pub struct ChangeRequest {
 /// The result of a change that a client requested.
 pub type ChangeResult<T> = Result<T, ChangeError>;
 
-/// Why a change failed.
+/// The reason for a failed change.
 #[derive(Debug, Clone)]
 pub enum ChangeError {
     /// The change was not committed.
@@ -88,7 +88,7 @@ impl ChangeRequest {
     }
 }
 
-/// A change that is executed in its job.
+/// A change, executed within its job.
 struct Change {
     components: Arc<Components>,
     request: ChangeRequest,
@@ -98,8 +98,8 @@ struct Change {
 }
 
 impl Iceberg {
-    /// Applies a change whose description reads, for example, `append to flights`. Returns `None`
-    /// if the same request was applied before.
+    /// Applies a change with a description such as `append to flights`. Returns `None` if the same
+    /// request was already applied.
     pub(super) async fn change<T: Send + 'static>(
         &self,
         principal: &Principal,
@@ -120,8 +120,8 @@ impl Iceberg {
         .await
     }
 
-    /// Applies a change like [`Iceberg::change`]. Also returns the states of the tables that it
-    /// changed, in addition to those that `apply` returns.
+    /// Applies a change like [`Iceberg::change`]. Returns the result of `apply`, and the states of
+    /// the changed tables.
     pub(super) async fn change_tables(
         &self,
         principal: &Principal,
@@ -142,7 +142,7 @@ impl Iceberg {
         .await
     }
 
-    /// Runs a change as a job. Checks the right to write to the branch; each operation checks the
+    /// Runs a change as a job. Checks the right to write to the branch. Each operation checks the
     /// rights on its table, view or namespace.
     async fn run<T: Send + 'static>(
         &self,
@@ -196,8 +196,8 @@ impl Change {
         self.request.message(&self.description)
     }
 
-    /// Determines whether a change that returned an error was committed nevertheless: by another
-    /// attempt of the same request, or by this attempt if the response of the store was lost.
+    /// Checks if a failed change was committed after all. Another attempt of the same request may
+    /// have committed it. Or this attempt committed it, and the response of the store was lost.
     async fn verify<R>(&self, made: Result<R, Problem>) -> ChangeResult<Option<R>> {
         let problem = match made {
             Ok(result) => return Ok(Some(result)),
@@ -229,7 +229,7 @@ impl Change {
 }
 
 impl Components {
-    /// Returns true if a request with an idempotency key was applied before.
+    /// Returns true if a request with an idempotency key was already applied.
     async fn is_applied(&self, request: &ChangeRequest) -> Result<bool, Problem> {
         if !request.has_key {
             return Ok(false);
@@ -238,7 +238,7 @@ impl Components {
     }
 }
 
-/// Returns true if a commit may have been made despite an error.
+/// Returns true if the commit may have succeeded despite an error.
 pub(super) fn is_inconclusive(problem: &Problem) -> bool {
     matches!(problem.code, ErrorCode::TooBusy | ErrorCode::Unavailable)
         || problem.code.http_status() >= 500

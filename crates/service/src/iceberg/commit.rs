@@ -1,7 +1,7 @@
 //! Commits to one table, or to several atomically.
 //!
-//! A client that received no response repeats a commit, with or without an idempotency key. The
-//! commit is applied once: the repeated request returns the state after the first.
+//! A client without a response repeats a commit, with or without an idempotency key. The commit is
+//! applied once: a repeated request returns the state after the first.
 
 use std::collections::BTreeMap;
 
@@ -31,8 +31,8 @@ pub struct TableUpdate {
 }
 
 impl Iceberg {
-    /// Commits updates of tables together. Returns the tables' states after the commit. A repeated
-    /// request returns the states of those that the principal may read.
+    /// Commits updates of several tables together. Returns the tables' states after the commit. For
+    /// a repeated request, returns only the states that the principal may read.
     pub async fn commit(
         &self,
         principal: &Principal,
@@ -113,8 +113,8 @@ impl Components {
         limited.collect()
     }
 
-    /// Returns the states of tables that a principal may read. The right to create a table does not
-    /// include the right to read it, and another user may have changed the table since.
+    /// Filters the states of tables by the principal's right to read. The right to create a table
+    /// does not include the right to read it, and another user may have changed the table since.
     fn readable(&self, principal: &Principal, mut states: TableMap) -> TableMap {
         states.retain(|name, _| self.allows(principal, Action::Select, &Object::table(name)));
         states
@@ -140,8 +140,8 @@ impl Components {
     }
 }
 
-/// Returns true if the tables contain the updates. Updates are applied atomically, so finding one
-/// of them proves that all were applied, unless another that would be detectable is missing.
+/// Returns true if the tables contain the updates. Updates are applied atomically, so one detected
+/// update proves that all were applied, unless another detectable update is missing.
 fn contains(states: &TableMap, updates: &[TableUpdate]) -> bool {
     let recognisable =
         updates.iter().filter(|update| update.commit.adds() || update.commit.creates());
@@ -151,7 +151,7 @@ fn contains(states: &TableMap, updates: &[TableUpdate]) -> bool {
     recognisable.map(is_applied).reduce(|all, one| all && one).unwrap_or(false)
 }
 
-/// Returns true if an error may mean that the same commit was made before.
+/// Returns true if the error is possible for a repetition of a successful commit.
 fn may_be_repeated(problem: &Problem) -> bool {
     let is_conclusive = matches!(
         problem.code,

@@ -31,7 +31,7 @@ pub struct PropertyChanges {
 }
 
 impl Iceberg {
-    /// Lists the names of namespaces directly within `parent`, or of the top-level namespaces.
+    /// Lists the names of the direct child namespaces of `parent`, or of the top-level namespaces.
     pub async fn list_namespaces(
         &self,
         principal: &Principal,

@@ -1,9 +1,9 @@
 //! Scans planned for Iceberg REST clients: data files, their delete files and the residual filters.
 //!
-//! Planning is synchronous: the response contains the first page, and a plan task for each other
-//! page. Only the request and the table's state are stored, and each page is planned when it is
-//! fetched. Plans expire after an hour, or earlier if many newer plans follow; the client then has
-//! to plan again.
+//! Planning is synchronous: the response contains the first page, and a plan task for each further
+//! page. Only the request and the table's state are stored, and each page is planned on request.
+//! Plans expire after an hour, or earlier if many newer plans follow. The client then has to plan
+//! again.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -37,15 +37,15 @@ pub struct ScanTarget {
 
 /// A planned scan.
 pub struct PlannedScan {
-    /// The id of its plan, with which clients fetch it.
+    /// The id of its plan.
     pub id: String,
-    /// Its first page.
+    /// The first page.
     pub first: ScanPage,
-    /// The plan tasks with which its other pages are fetched.
+    /// The plan tasks of the further pages.
     pub tasks: Vec<String>,
 }
 
-/// The plans that clients may still fetch.
+/// The plans that clients may still request.
 #[derive(Debug, Default)]
 pub(crate) struct ScanCache(Mutex<Plans>);
 
@@ -62,7 +62,7 @@ struct Plans {
 #[derive(Debug)]
 struct Plan {
     target: ScanTarget,
-    /// Id of the table, since another table may take over the name later.
+    /// Id of the table. The name is not sufficient, because another table may get it later.
     table_id: String,
     metadata_location: String,
     /// The request as JSON, because a parsed request can use much more memory.
@@ -72,7 +72,7 @@ struct Plan {
 }
 
 impl ScanCache {
-    /// Adds a plan. Returns its id.
+    /// Adds a plan and returns its id.
     fn insert(&self, mut plan: Plan) -> String {
         let id = Uuid::new_v4().simple().to_string();
         let mut plans = self.0.lock();
@@ -196,7 +196,7 @@ fn not_found(object: &str, id: &str) -> Problem {
     Problem::new(ErrorCode::RouteNotFound, message)
 }
 
-/// The first page of a scan, and the positions at which the others start.
+/// The first page of a scan, and the start positions of the other pages.
 struct Pages {
     first: ScanPage,
     starts: Vec<usize>,

@@ -15,7 +15,7 @@ use serde_json::Value;
 use super::{ChangeError, ChangeRequest, ChangeResult, Iceberg, NewTable};
 use crate::restriction::TableAt;
 
-/// A state of a table that a client loads.
+/// A state of a table, as loaded by a client.
 #[derive(Debug, Clone)]
 pub struct LoadedTable {
     table: Table,
@@ -37,7 +37,7 @@ impl LoadedTable {
         Ok(LoadedTable { table, last_column_id })
     }
 
-    /// Returns the loaded table after a commit, even if the store currently cannot be read: the
+    /// Returns the loaded table after a commit. Read errors of the store are ignored, because the
     /// commit has succeeded.
     pub(super) async fn after_commit(lake: &Lake, table: Table) -> Self {
         let known = lake.last_column_id(&table).await;
@@ -45,17 +45,17 @@ impl LoadedTable {
         LoadedTable { table, last_column_id }
     }
 
-    /// Returns the location of the metadata file, which never changes.
+    /// Returns the location of the metadata file. The file is immutable.
     pub fn metadata_location(&self) -> &str {
         self.table.metadata_location()
     }
 
-    /// Returns the last column id of the table on any branch.
+    /// Returns the largest column id of the table over all branches.
     pub fn last_column_id(&self) -> i32 {
         self.last_column_id
     }
 
-    /// Returns the table's metadata, with all snapshots or only those that a ref names.
+    /// Returns the table's metadata, with all snapshots or only those with a ref.
     pub fn metadata_json(&self, only_named: bool) -> Result<Value, Problem> {
         self.table.metadata_json(only_named, Some(self.last_column_id)).or_problem()
     }
@@ -119,7 +119,7 @@ impl Iceberg {
         }
     }
 
-    /// Creates a table. Returns `None` if the same request created it before.
+    /// Creates a table. Returns `None` if an earlier attempt of the request created it.
     pub async fn create_table(
         &self,
         principal: &Principal,
@@ -161,8 +161,8 @@ impl Iceberg {
         RestTables::new(self.0.lake.tables()).describe_new(name, new).await.or_problem()
     }
 
-    /// Creates a table from a metadata file in the warehouse, which may refer to any file of the
-    /// warehouse.
+    /// Creates a table from a metadata file in the warehouse. The metadata may refer to any file of
+    /// the warehouse.
     pub async fn register_table(
         &self,
         principal: &Principal,
@@ -242,8 +242,8 @@ impl Iceberg {
         .map(drop)
     }
 
-    /// Returns the table that a request created, or its current state if an earlier attempt created
-    /// it.
+    /// Returns the table that a request created. If an earlier attempt created it, returns its
+    /// current state.
     async fn loaded(
         &self,
         principal: &Principal,
@@ -274,8 +274,8 @@ async fn not_found(view: &CommitView, name: &TableName) -> Problem {
     }
 }
 
-/// Returns the error for a name that belongs to a view where a table is required. To the client, no
-/// table of this name exists.
+/// Returns the error for a view's name where a table is required. For the client, no table of this
+/// name exists.
 pub(super) fn view_is_no_table(name: &TableName) -> Problem {
     let message = format!("Table does not exist: {}", name.qualified());
     Problem::new(ErrorCode::TableNotFound, message)
@@ -285,7 +285,7 @@ fn exists(name: &TableName) -> Problem {
     Problem::new(ErrorCode::AlreadyExists, format!("`{name}` already exists"))
 }
 
-/// Converts the error of creating a name that another request created in the meantime.
+/// Converts the error for a name that another request used in the meantime.
 pub(super) fn already_exists(error: ChangeError, name: &TableName) -> ChangeError {
     match error {
         ChangeError::Rejected(problem) if problem.code == ErrorCode::CommitConflict => {

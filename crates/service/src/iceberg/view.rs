@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::table::already_exists;
 use super::{ChangeRequest, ChangeResult, Iceberg, NewView, ViewCommit};
 
-/// A state of a view that a client loads.
+/// A state of a view, as loaded by a client.
 #[derive(Debug, Clone)]
 pub struct LoadedView(SqlView);
 
@@ -148,8 +148,8 @@ impl Iceberg {
         renamed.await.map(drop).map_err(|error| already_exists(error, &target))
     }
 
-    /// Returns the view that a request created, or its current state if an earlier attempt created
-    /// it.
+    /// Returns the view that a request created. If an earlier attempt created it, returns its
+    /// current state.
     async fn loaded_view(
         &self,
         principal: &Principal,

@@ -1,6 +1,6 @@
 //! `max_by(value, key)` and `min_by(value, key)` over window frames: the value of the row with the
-//! largest or smallest key that is not null. Without a window they are `first_value` with an order,
-//! which DataFusion rejects in a window.
+//! largest or smallest non-null key. Without a window, they are rewritten as `first_value` with an
+//! ORDER BY, which DataFusion rejects in a window.
 
 use std::cmp::Ordering;
 use std::sync::Arc;

@@ -1,11 +1,11 @@
 //! `min` and `max` of floating-point numbers by group, and of lists and structs.
 //!
-//! DataFusion initializes each group with the largest or smallest finite number, so a group that
-//! has only infinities gets a wrong result, and NaN is ignored. Its ungrouped aggregates are
-//! correct, so each group of these types is computed with an ungrouped aggregate.
+//! DataFusion initializes each group with the largest or smallest finite number. A group that has
+//! only infinities therefore gets a wrong result, and NaN is ignored. DataFusion's ungrouped
+//! aggregates are correct, so each group of these types is computed with an ungrouped aggregate.
 //!
-//! DataFusion's result for lists and structs has the fields of the input, whose names and metadata
-//! can differ from those of the planned type, so it is cast.
+//! DataFusion's result for lists and structs has the fields of the input. Their names and metadata
+//! can differ from those of the planned type, so the result is cast.
 //!
 //! Upstream: <https://github.com/apache/datafusion/issues/24432>
 

@@ -1,9 +1,9 @@
 //! The accumulator of a sliding window frame: holds the rows of the frame and computes the
 //! aggregate from them.
 //!
-//! The rows are in parts, whose sizes grow from both ends of the frame to its middle. If the
-//! state of an aggregate has a fixed size, the state of each large part is computed once, so a row
-//! costs an amortized `O(log n)` for a frame of `n` rows. Otherwise it costs `O(n)`.
+//! The rows are divided into parts, which are small at both ends of the frame and large in the
+//! middle. If the state of an aggregate has a fixed size, the state of each large part is computed
+//! once. A row then costs an amortized `O(log n)` for a frame of `n` rows, otherwise `O(n)`.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use datafusion::logical_expr::{Accumulator, AggregateUDFImpl};
 use datafusion::physical_expr::PhysicalSortExpr;
 use datafusion::physical_plan::PhysicalExpr;
 
-/// Rows of a part for which no state is stored.
+/// Maximum rows of a part without a stored state.
 const SMALL: usize = 128;
 
 /// Owned arguments to create accumulators.
@@ -121,8 +121,8 @@ impl Frame {
         Frame { function, arguments, parts: VecDeque::new(), is_fixed }
     }
 
-    /// Adds the rest of a part whose first rows left the frame, halved so that its states remain
-    /// usable when further rows leave.
+    /// Adds the rest of a part whose first rows left the frame. The rest is repeatedly halved, so
+    /// that the states of its halves remain usable when further rows leave.
     fn push_rest(&mut self, mut rest: Part) {
         while self.is_fixed && rest.rows() > SMALL {
             let half = rest.rows() / 2;
@@ -133,7 +133,7 @@ impl Frame {
         self.parts.push_front(rest);
     }
 
-    /// Returns an accumulator of all rows.
+    /// Returns an accumulator to which all rows were added.
     fn computed(&mut self) -> Result<Box<dyn Accumulator>> {
         let mut all = self.function.accumulator(self.arguments.borrowed())?;
         for part in &mut self.parts {

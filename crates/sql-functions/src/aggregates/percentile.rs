@@ -113,7 +113,7 @@ impl Target {
         Ok(Target { fraction, result: arguments.return_type().clone() })
     }
 
-    /// Returns the percentile of values; none if there are none.
+    /// Returns the percentile of the values; `None` if there are no values.
     fn of_values(&self, values: &ArrayRef) -> Result<Option<f64>> {
         let values = cast(values, &DataType::Float64)?;
         let mut values: Vec<f64> = values.as_primitive::<Float64Type>().iter().flatten().collect();
@@ -159,8 +159,8 @@ impl Accumulator for OfAll {
             return internal_err!("the state of `percentile_cont` is no list");
         };
         let value = self.target.of_values(list.values())?;
-        // The state of values that are not distinct was moved out. A growing window frame
-        // evaluates the same accumulator again.
+        // For aggregates without DISTINCT, `state` moved the values out of the accumulator. They
+        // are put back, because a growing window frame evaluates the same accumulator again.
         if !self.is_distinct {
             self.of.merge_batch(&[Arc::clone(list) as ArrayRef])?;
         }

@@ -1,4 +1,4 @@
-//! Aggregates over sliding window frames that never subtract.
+//! Aggregates over sliding window frames, computed without subtracting removed rows.
 //!
 //! DataFusion removes the rows that leave a frame by subtraction. With floating-point numbers the
 //! result then depends on rows outside the frame: `1e20 + 1 - 1e20` is 0, and infinity minus

@@ -1,12 +1,12 @@
 //! `sum` that fails on overflow; DataFusion's `sum` wraps around.
 //!
-//! Integers are added in a wider type that cannot overflow. Decimals of maximum precision are added
-//! with a check. For integers, only the final sum must fit into the result type, so the result
+//! Integers are added in a wider type that cannot overflow, and decimals of maximum precision with
+//! a check. Only the final sum of integers must fit into the result type. The result therefore
 //! depends neither on the order of the rows nor on the number of threads. DataFusion handles all
 //! other types: the sum of a decimal of lower precision has ten more digits.
 //!
-//! A rewrite to a sum of `DECIMAL(38, 0)` would also be exact for integers, but would copy each
-//! batch to values of twice the size and check each value. It would not check decimals of maximum
+//! A rewrite to a sum of `DECIMAL(38, 0)` would also be exact for integers. However, it would copy
+//! each batch to values of twice the size, check each value, and not check decimals of maximum
 //! precision.
 //!
 //! Upstream: <https://github.com/apache/datafusion/issues/3520>

@@ -36,7 +36,7 @@ impl<'a> Argument<'a> {
         matches!(self, Argument::Constant { .. })
     }
 
-    /// Returns the bytes of a row's value.
+    /// Returns the size of a row's value in bytes.
     pub(super) fn bytes(&self, row: usize) -> u64 {
         match self {
             Argument::Constant { bytes, .. } => *bytes,
@@ -188,7 +188,7 @@ pub(super) fn fixed_width(data_type: &DataType) -> u64 {
     }
 }
 
-/// Returns the bytes of a range of rows of an array, each counted as an independent copy.
+/// Returns the bytes of a range of rows. Each value counts as an independent copy.
 pub(super) fn span_bytes(array: &dyn Array, rows: Range<usize>) -> u64 {
     let count = rows.len() as u64;
     let offsets = |first: Option<i64>, end: Option<i64>| {
@@ -244,12 +244,13 @@ fn text_span(offsets: &[i32], rows: &Range<usize>) -> u64 {
     u64::try_from(offsets[rows.end] - offsets[rows.start]).unwrap_or(0)
 }
 
-/// Returns the total length of the texts of views. The length is the first field of a view.
+/// Returns the size of string or binary views in bytes: each view, and the bytes that it refers to.
+/// The low 32 bits of a view are the length.
 fn views(views: &[u128]) -> u64 {
     views.iter().map(|view| size_of::<u128>() as u64 + u64::from(*view as u32)).sum()
 }
 
-/// Returns the bytes of values of rarely used types, which several rows may share.
+/// Returns the bytes of values of rare types, in which several rows may share one value.
 fn other_bytes(array: &dyn Array, rows: Range<usize>) -> u64 {
     let count = rows.len() as u64;
     let one = |values: &dyn Array, row: usize| span_bytes(values, row..row + 1);

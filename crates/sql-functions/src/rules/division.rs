@@ -50,7 +50,7 @@ static DIVIDE: LazyLock<ScalarUDF> = LazyLock::new(|| {
 });
 
 /// Returns the types in which to divide, so that no product overflows: the dividend with one more
-/// decimal place, and the divisor. None if a decimal has too many digits for one more.
+/// decimal place, and the divisor. Returns `None` if a decimal has too many digits for one more.
 fn wide(dividend: &DataType, divisor: &DataType) -> Option<(DataType, DataType)> {
     let (digits, scale) = digits(dividend)?;
     let (of_divisor, places) = self::digits(divisor)?;

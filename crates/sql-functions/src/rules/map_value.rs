@@ -1,7 +1,8 @@
 //! `m['key']` of a map, as a separate function.
 //!
-//! DataFusion uses one function for struct fields and map values. It merges nested calls and pushes
-//! them down to the columns of a Parquet file, but the keys of a map are not columns of the file.
+//! DataFusion uses one function for struct fields and map values. It merges nested calls and
+//! pushes them down to the columns of a Parquet file. That is wrong for maps, because their keys
+//! are not columns of the file.
 //!
 //! Upstream: no issue found (November 2026)
 

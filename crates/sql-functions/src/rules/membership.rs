@@ -1,13 +1,12 @@
 //! Rewrites `x IN (SELECT …)` and `EXISTS (SELECT …)` with correct three-valued logic.
 //!
-//! DataFusion plans them as joins in conditions, and treats null as false. That is wrong under NOT
-//! and within other expressions, where `IN` is replaced by an explicit comparison: `x NOT IN` is
-//! true if no row is equal or null, and `x` is not null or there are no rows. `x NOT IN (SELECT …)`
-//! at the top level of a conjunction is not rewritten if the subquery is uncorrelated, because
+//! DataFusion plans these subqueries as joins in conditions, and treats null as false. That is
+//! wrong under NOT and within other expressions. There, `IN` is replaced by an explicit comparison:
+//! `x NOT IN` is true if no row is equal or null, and `x` is not null or there are no rows. An
+//! uncorrelated `x NOT IN (SELECT …)` at the top level of a conjunction is not rewritten, because
 //! DataFusion has an anti join for it.
 //!
-//! DataFusion does not support IN and EXISTS subqueries in a select list. There, they become row
-//! counts.
+//! DataFusion does not support IN and EXISTS subqueries in a select list. Row counts replace them.
 //!
 //! Upstream: <https://github.com/apache/datafusion/issues/8241>,
 //! <https://github.com/apache/datafusion/issues/25347>

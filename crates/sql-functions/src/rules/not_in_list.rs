@@ -60,8 +60,7 @@ fn hold(condition: Expr, opposite: bool) -> Result<Expr> {
     Ok(held)
 }
 
-/// Rewrites a value that is not a condition: wraps its lists, and rewrites the conditions inside
-/// it.
+/// Rewrites a value that is not a condition: wraps its lists, and rewrites conditions in it.
 fn apart(value: Expr) -> Result<Expr> {
     let kept = match value {
         Expr::IsTrue(condition) => Expr::IsTrue(Box::new(hold(*condition, false)?)),

@@ -201,8 +201,7 @@ impl ScalarUDFImpl for DateTrunc {
     }
 }
 
-/// Returns the multiple of 400 years by which each timestamp is shifted; `None` if all are in
-/// range.
+/// Returns each timestamp's shift, a multiple of 400 years; `None` if all are in range.
 fn cycles(value: &ColumnarValue) -> Result<Option<Vec<i64>>> {
     let DataType::Timestamp(TimeUnit::Microsecond, _) = value.data_type() else {
         return Ok(None);
@@ -222,7 +221,7 @@ fn cycles(value: &ColumnarValue) -> Result<Option<Vec<i64>>> {
     Ok(Some(values.iter().map(cycle).collect()))
 }
 
-/// Shifts each timestamp by its multiple of 400 years; `way` adds or subtracts.
+/// Shifts each timestamp by its multiple of 400 years; `way` selects addition or subtraction.
 fn moved(values: &ArrayRef, cycles: &[i64], way: fn(i64, i64) -> i64) -> ArrayRef {
     let values = values.as_primitive::<TimestampMicrosecondType>();
     let moved = std::iter::zip(values.values(), cycles);

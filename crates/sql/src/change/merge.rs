@@ -1,6 +1,6 @@
 //! Converts MERGE to a query.
 //!
-//! Target and source become one join, of the type that the clauses need. The select list contains
+//! Target and source become one join, whose type depends on the clauses. The select list contains
 //! all conditions and values of the clauses, in textual order.
 
 use std::ops::ControlFlow;
@@ -68,8 +68,7 @@ pub enum When {
 pub enum Action {
     /// Deletes the row.
     Delete,
-    /// Updates the listed columns. Without a list, sets all columns to the source's columns of the
-    /// same name.
+    /// Updates the listed columns. Without a list, sets all columns to those of the source by name.
     Update(Option<Vec<Assigned>>),
     /// Inserts a row with values for the listed columns, or for all columns in order.
     Insert {
@@ -132,7 +131,8 @@ pub fn row_merge(merge: Merge, with: Option<With>) -> Result<RowMerge> {
 /// Qualifies columns by the source, because a row without a match has no other columns.
 struct Qualifier<'l> {
     label: &'l Ident,
-    /// Number of subqueries and lambdas around the expression, which have names of their own.
+    /// Nesting depth of subqueries and lambdas around the expression. They define names of their
+    /// own.
     depth: usize,
 }
 

@@ -1,6 +1,6 @@
-//! Statements that change rows. Each becomes a query that finds the rows and is planned like any
-//! other query. DataFusion's own DELETE and UPDATE change every row if the condition has a
-//! subquery, and ignore LIMIT.
+//! Statements that change rows. Each becomes a query that finds the rows, and is planned like any
+//! other query. DataFusion's own DELETE and UPDATE are not used. They change every row if the
+//! condition has a subquery, and ignore LIMIT.
 
 mod assignment;
 mod delete;

@@ -96,8 +96,7 @@ impl Resolver<'_> {
         Ok(columns)
     }
 
-    /// Resolves the columns in a wildcard's options, and returns the columns that the wildcard
-    /// selects.
+    /// Resolves the columns in a wildcard's options. Returns the columns that the wildcard selects.
     fn wildcard(
         &mut self,
         options: &mut WildcardAdditionalOptions,
@@ -171,7 +170,7 @@ fn exclude(options: &mut WildcardAdditionalOptions, hidden: &[String]) {
 }
 
 /// Replaces ORDER BY keys of a SELECT DISTINCT that repeat an item of the select list by its
-/// position, because DataFusion does not find them otherwise.
+/// position. DataFusion does not find such items otherwise.
 ///
 /// Upstream: <https://github.com/apache/datafusion/issues/5293>
 pub(super) fn keys_as_places(order_by: &mut OrderBy, items: &[SelectItem]) {
@@ -269,7 +268,7 @@ fn plan_name(expr: &Expr) -> String {
         Expr::Cast { expr: inner, .. }
         | Expr::AtTimeZone { timestamp: inner, .. }
         | Expr::Nested(inner) => plan_name(inner),
-        // Different digits of one number have the same name: `0.10` and `0.1`.
+        // Different notations of one number have the same name: `0.10` and `0.1`.
         Expr::Value(ValueWithSpan { value: Value::Number(digits, _), .. })
             if digits.contains(['.', 'e', 'E']) =>
         {

@@ -49,7 +49,7 @@ pub struct FoundTable {
     pub label: String,
     /// The table in its stored spelling.
     pub name: String,
-    /// The columns, as far as `*` includes them.
+    /// The columns that `*` includes.
     pub columns: Vec<String>,
     /// Additional columns that `*` does not include.
     pub hidden: Vec<String>,

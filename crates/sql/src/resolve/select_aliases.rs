@@ -56,7 +56,7 @@ fn query_scope<'s>(scopes: &'s mut [Scope], name: &str) -> Option<&'s mut Scope>
 }
 
 impl Resolver<'_> {
-    /// If a name refers to an alias, returns the resolved expression of the alias.
+    /// Returns the resolved expression of an alias; `None` if the name is not an alias.
     pub(super) fn select_alias(&mut self, ident: &Ident) -> Result<Option<Expr>> {
         let name = &ident.value;
         let Some(scope) = query_scope(&mut self.scopes.0, name) else { return Ok(None) };

@@ -1,5 +1,5 @@
-//! Rewrites `(a, b) IN (SELECT …)` in a condition, which the planner does not support, as EXISTS
-//! with a comparison of all values, or as NOT EXISTS under NOT.
+//! Rewrites `(a, b) IN (SELECT …)` in a condition, because the planner does not support it. The
+//! result is EXISTS with a comparison of all values, or NOT EXISTS under NOT.
 
 use sqlparser::ast::{
     BinaryOperator, Expr, Ident, Query, SelectItem, TableAlias, TableAliasColumnDef, TableFactor,

@@ -76,8 +76,9 @@ pub(super) fn shared(left: &[Relation], right: &[Relation]) -> Option<Vec<String
     Some(shared)
 }
 
-/// Records the expression of a shared column after a join of the relations `start..before` with
-/// those that follow. Returns the join condition; `None` if it cannot be expressed.
+/// Records the expression of a shared column after a join. The left side has the relations
+/// `start..before`, the right side those from `before` on. Returns the join condition; `None` if it
+/// cannot be expressed.
 pub(super) fn merge(
     scope: &mut Scope,
     name: &str,

@@ -1,6 +1,7 @@
 //! Columns selected by pattern: `* RENAME (a AS b)`, `* ILIKE '%x%'` and `COLUMNS('regex')`.
 //!
-//! They are expanded to one select list item per column, so the names of all columns must be known.
+//! Patterns are expanded to one select list item per column, so the names of all columns must be
+//! known.
 
 use std::ops::ControlFlow;
 
@@ -21,7 +22,7 @@ use crate::scope::Scope;
 use crate::table_name::{idents, position};
 use headwater_sql_tokens::EXACT;
 
-/// A column that a pattern selects: its output name and its expression.
+/// A column that a pattern selects, with its output name and expression.
 #[derive(Clone)]
 struct Selected {
     name: String,

@@ -14,7 +14,7 @@ const NOT_A_DATABASE: i32 = 26;
 /// `SQLITE_IOERR_SHMSIZE`: the WAL index could not grow, because the disk is full.
 const SHARED_MEMORY_SIZE: i32 = 4874;
 
-/// How an error is handled.
+/// Handling of an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ErrorClass {
     /// Another process holds the lock; the operation is retried.

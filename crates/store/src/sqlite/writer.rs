@@ -88,8 +88,8 @@ impl Shared {
     }
 }
 
-/// A future that runs to completion in the background if it is dropped, because its transaction
-/// must not stay open and other callers wait for its results.
+/// A future that runs to completion in the background if it is dropped. Its transaction must not
+/// stay open, and other callers wait for its results.
 struct Uncancellable(Option<Pin<Box<dyn Future<Output = ()> + Send>>>);
 
 impl Future for Uncancellable {

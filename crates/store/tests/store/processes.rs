@@ -1,7 +1,7 @@
 //! Several processes on one file, and processes killed while they write.
 //!
-//! A child is this test binary, which an environment variable turns into a writer. It prints each
-//! number that the store has acknowledged.
+//! A child process runs this test binary; an environment variable makes it a writer. It prints
+//! each number that the store has acknowledged.
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
@@ -32,7 +32,8 @@ fn acknowledged(child: &mut Child) -> impl Iterator<Item = u64> + use<> {
     lines.filter_map(|line| line.strip_prefix("acknowledged ")?.parse().ok())
 }
 
-/// Does nothing as a test. As a child process it counts, without end if the count is zero.
+/// The child process: increments a counter, endlessly if the number of increments is zero. Does
+/// nothing as an ordinary test.
 #[tokio::test]
 async fn child() {
     let (Ok(path), Ok(counts)) = (std::env::var(FILE), std::env::var(COUNTS)) else { return };

@@ -99,7 +99,8 @@ fn a_length_beyond_the_file_allocates_nothing() {
         let content = file(&record(field_type), "null", 1, &value);
         assert!(read(&content).is_err(), "{field_type}");
     }
-    // Records that are missing, and a block that is missing.
+    // Blocks that declare too many records, and truncated files. Only a file that ends before its
+    // block is valid.
     assert!(read(&file(&record(r#""long""#), "null", 1 << 40, &[2])).is_err());
     assert!(read(&file(&record(r#""null""#), "null", 1 << 60, &[])).is_err());
     let whole = file(&record(r#""long""#), "null", 1, &[2]);
@@ -117,7 +118,7 @@ fn a_recursive_schema_is_rejected() {
         deep = format!(r#"{{"type": "array", "items": {deep}}}"#);
     }
     assert!(read(&file(&record(&deep), "null", 1, &[0])).is_err());
-    // Types that are each used twice by the next one, nested many times.
+    // A chain of record types, each of which uses the previous type twice.
     let mut fields = r#"{"name": "v", "type": "long"}"#.to_owned();
     let mut last = "long".to_owned();
     for level in 0..40 {

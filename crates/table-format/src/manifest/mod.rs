@@ -1,8 +1,8 @@
 //! Encoding and decoding of manifests and manifest lists.
 //!
-//! [`crate::avro`] decodes them. The `iceberg` crate encodes them, but into files in memory, so
-//! that all real I/O uses the warehouse's object store. Encoding and decoding are CPU work and run
-//! on blocking threads.
+//! [`crate::avro`] decodes manifests and manifest lists. The `iceberg` crate encodes them, but into
+//! files in memory, so that all real I/O uses the warehouse's object store. Encoding and decoding
+//! are CPU work and run on blocking threads.
 
 mod bounds;
 mod entries;

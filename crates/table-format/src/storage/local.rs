@@ -1,11 +1,11 @@
 //! A warehouse in a local folder, with durable writes.
 //!
 //! A file is durable only after fsync of the file, of its folder, and of the parent of every new
-//! folder; the object store's local backend does none of this. Folders that are known to be durable
-//! are not synced again.
+//! folder. The object store's local backend calls none of these. Folders that are known to be
+//! durable are not synced again.
 //!
-//! The few small files of a commit are written and synced on one thread, because several threads
-//! would block each other at the folder and at the file system's journal.
+//! The few small files of a commit are written and synced on one thread. Several threads would
+//! block each other at the folder and at the file system's journal.
 
 use std::collections::{BTreeSet, HashSet};
 use std::fs::{File, Metadata};

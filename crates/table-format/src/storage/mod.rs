@@ -106,8 +106,8 @@ impl Storage {
         folder.write(new.collect::<Result<_>>()?, self.paths_of(written)?).await
     }
 
-    /// Starts a multipart upload. If the response is lost, an unknown upload remains, but without
-    /// any parts.
+    /// Starts a multipart upload. If the response is lost, an upload with an unknown id remains,
+    /// but it has no parts.
     async fn start_multipart(&self, path: &Path) -> object_store::Result<Box<dyn MultipartUpload>> {
         self.retry_if_lost(|| self.store.put_multipart(path)).await
     }
@@ -283,7 +283,8 @@ pub fn normalised_location(location: &str) -> Cow<'_, str> {
     }
 }
 
-/// Deletes files when dropped, unless they are kept. Used to undo a failed or cancelled write.
+/// Guard that deletes files when it is dropped, unless they are kept. Used to undo a failed or
+/// cancelled write.
 #[derive(Debug)]
 pub struct CleanupGuard {
     storage: Arc<Storage>,

@@ -115,8 +115,8 @@ impl<'a> Parser<'a> {
         }
     }
 
-    /// Consumes a word, whose characters are those for which `belongs` is true, and the surrounding
-    /// whitespace.
+    /// Consumes a word and the surrounding whitespace. The word consists of characters for which
+    /// `belongs` returns true.
     fn word(&mut self, belongs: impl Fn(char) -> bool) -> &'a str {
         let text = self.rest.trim_start();
         let end = text.find(|c| !belongs(c)).unwrap_or(text.len());

@@ -19,11 +19,11 @@ pub const FIELD_METADATA_KEYS: [&str; 3] = [COMMENT, INITIAL, WRITE];
 
 /// Returns the nearest schema that Iceberg supports.
 ///
-/// The types are converted as follows: large and view types to plain ones, unsigned integers to the
-/// next wider signed type, half floats to floats, times to microseconds, timestamps to microseconds
-/// or nanoseconds, dictionaries to the type of their values, nulls to strings. Field metadata is
-/// dropped except for the keys in [`FIELD_METADATA_KEYS`]. Fails with `invalid_argument` and the
-/// column's name for an unsupported type or a duplicate name.
+/// Large and view types become plain ones, and unsigned integers the next wider signed type. Half
+/// floats become floats, times microseconds, and timestamps microseconds or nanoseconds.
+/// Dictionaries get the type of their values, and nulls become strings. Field metadata is dropped
+/// except for the keys in [`FIELD_METADATA_KEYS`]. Fails with `invalid_argument` and the column's
+/// name for an unsupported type or a duplicate name.
 pub fn normalise_schema(schema: &Schema) -> Result<Schema> {
     if schema.fields().is_empty() {
         return Err(Error::NoColumns);

@@ -115,8 +115,8 @@ fn same_field<'a>(field: &Field, base: Option<&'a StructType>) -> Option<&'a Nes
     same_type(field, &known.field_type).then_some(known)
 }
 
-/// Returns true if values of the type can be stored under the other field's id. For nested types it
-/// is sufficient that the kind is the same, because their fields have their own ids.
+/// Returns true if values of the type can be stored under the other field's id. Nested types need
+/// only be of the same kind, because their fields have their own ids.
 fn same_type(field: &Field, known: &Type) -> bool {
     match (field.data_type(), known) {
         (DataType::Struct(_), Type::Struct(_))

@@ -69,7 +69,7 @@ impl<'t> FilesSerializer<'t> {
         let types = self.types.get(&spec_id).map_or(&[][..], Vec::as_slice);
         let values = file.partition().iter().enumerate().map(|(index, value)| {
             let value = value.and_then(Literal::as_primitive_literal);
-            // If the type is not known, the value is serialized by the type that it has itself.
+            // If the type is not known, the value is serialized according to its own type.
             let known = types.get(index).unwrap_or(&PrimitiveType::Binary);
             value.map_or(Value::Null, |value| write(&value, known))
         });

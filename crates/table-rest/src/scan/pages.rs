@@ -27,7 +27,7 @@ type Files = Arc<[Arc<DataFile>]>;
 const PAGE_FILES_MAX: usize = 1_000;
 const PAGE_BYTES_MAX: usize = 4 << 20;
 
-/// Approximate number of bytes in a page for a file without its own values, for a reference to a
+/// Approximate number of bytes in a page: for a file without its own values, for a reference to a
 /// delete file, and for the statistics of one column.
 const FILE_BYTES: usize = 512;
 const REFERENCE_BYTES: usize = 8;

@@ -13,7 +13,7 @@ use iceberg::spec::{PrimitiveLiteral, Transform};
 
 use super::filter::{Condition, Filter, Predicate};
 
-/// Which rows of a file match a filter.
+/// The number of matching rows of a file: all, none or some.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum RowMatch {
     All,
@@ -40,7 +40,7 @@ impl<'f> Residual<'f> {
         Residual { filter, transformed_values: RefCell::default() }
     }
 
-    /// Returns which rows of a file match the filter, as far as the partition values determine it.
+    /// Evaluates the filter for a file, as far as the partition values determine the result.
     pub(super) fn truth(&self, file: &DataFile) -> RowMatch {
         self.truth_of(self.filter, file)
     }

@@ -24,22 +24,22 @@ pub type ColumnPath = Vec<String>;
 /// A change of a table's metadata that affects no rows.
 #[derive(Debug, Clone)]
 pub enum Alteration {
-    /// Adds a column, last or at `place`.
+    /// Adds a column as the last one, or at `place`.
     AddColumn {
-        /// The path of the struct to add it to; empty for a top-level column.
+        /// The path of the parent struct; empty for a top-level column.
         within: ColumnPath,
         /// The name and type of the new column.
         column: Field,
         /// Position of the new column; `None` to add it last.
         place: Option<ColumnPosition>,
-        /// True if a column that already has this name is not an error.
+        /// True to ignore an existing column with this name, false to fail.
         if_not_exists: bool,
     },
-    /// Drops a column that no partition spec uses.
+    /// Drops a column. Fails if a partition spec uses it.
     DropColumn {
         /// The column to drop.
         column: ColumnPath,
-        /// True if a missing column is not an error.
+        /// True to ignore a missing column, false to fail.
         if_exists: bool,
     },
     /// Renames a column.
@@ -58,7 +58,7 @@ pub enum Alteration {
     },
     /// Makes a column optional.
     AllowNulls(ColumnPath),
-    /// Makes a column required. It must not contain nulls.
+    /// Makes a column required. Fails if the column contains nulls.
     RequireValues(ColumnPath),
     /// Sets or removes the write default of a column of a primitive type.
     SetDefault {
@@ -167,7 +167,7 @@ impl AlteredMetadata {
         Ok(AlteredMetadata { fields, layout, version, properties, identifier })
     }
 
-    /// Returns the ids of the columns that become required, including nested ones.
+    /// Returns the ids of columns, including nested ones, that change from optional to required.
     pub(crate) fn columns_to_require(&self, metadata: &TableMetadata) -> Vec<i32> {
         let schema = metadata.current_schema();
         let mut found = Vec::new();
@@ -240,7 +240,7 @@ pub(crate) fn take_format_version(
     requested.map_or(Ok(FormatVersion::V2), |text| version_of(&text))
 }
 
-/// Parses a format version that can be written.
+/// Parses a format version. Fails if it cannot be written.
 fn version_of(text: &str) -> Result<FormatVersion> {
     match text {
         "2" => Ok(FormatVersion::V2),

@@ -25,15 +25,15 @@ pub struct Change {
     pub additions: Vec<Addition>,
     /// The kind of the change.
     pub kind: Kind,
-    /// The rows to which the change was meant to apply.
+    /// The scope of the change, for conflict checks in merges.
     pub reach: ChangeScope,
-    /// Delete files that no longer apply to any data file.
+    /// Delete files without any remaining data file to apply to.
     pub dangling: Vec<DeleteKey>,
-    /// Properties that are added to the snapshot's summary.
+    /// Properties to add to the snapshot's summary.
     pub summary: BTreeMap<String, String>,
 }
 
-/// The manifests of a new snapshot, and the metadata to add it to.
+/// The manifests of a new snapshot, and the metadata that the snapshot is added to.
 pub(super) struct PlannedSnapshot<'a> {
     pub(super) manifests: Vec<PlannedManifest>,
     pub(super) changes: Changes,
@@ -57,7 +57,7 @@ impl Change {
         Change { reach, ..self }
     }
 
-    /// Commits against `after`, the metadata with the new schema and partition spec.
+    /// Commits the change on top of `after`, the metadata with the new schema and partition spec.
     pub async fn commit(
         mut self,
         tables: &Tables,
@@ -118,7 +118,7 @@ impl Change {
 }
 
 /// Returns the files written for a change: data files of the current partition spec, and delete
-/// files of the specs that their data files have.
+/// files of the partition specs of their data files.
 fn added_by(staged: &StagedFiles, after: &TableMetadata) -> Result<Vec<Addition>> {
     let schema = &staged.schema;
     let mut additions = Vec::new();

@@ -20,7 +20,7 @@ pub(super) async fn check_rows(
     Err(Error::internal("compacted", message))
 }
 
-/// Checks that concurrently added rows do not affect the change.
+/// Checks that the change does not affect concurrently added rows.
 pub(super) async fn check_added_rows(
     tables: &Tables,
     table: &Table,
@@ -35,8 +35,8 @@ pub(super) async fn check_added_rows(
     Err(Error::TableChanged { what: "data" })
 }
 
-/// Returns the files of a plan that have rows which an earlier plan does not have: new files, and
-/// files whose deletes were undone, for example by a rollback.
+/// Returns the files of a plan with rows that an earlier plan lacks. These are new files, and files
+/// whose deletes were undone, for example by a rollback.
 async fn with_new_rows(tables: &Tables, now: &ScanPlan, then: &ScanPlan) -> Result<ScanPlan> {
     let seen: HashMap<&str, &Arc<DataFile>> =
         then.files().iter().map(|file| (file.location.as_str(), file)).collect();
@@ -62,20 +62,20 @@ async fn with_new_rows(tables: &Tables, now: &ScanPlan, then: &ScanPlan) -> Resu
     Ok(now.retain(&new))
 }
 
-/// Checks the files that a change removes, or from which it deletes rows: they must still exist and
-/// have the same live rows, so no other delete file may apply to them.
+/// Checks the files that a change removes or from which it deletes rows. They must still exist with
+/// the same live rows, so no other delete file may apply to them.
 pub(super) async fn check_deletes(tables: &Tables, table: &Table, rewrite: &Rewrite) -> Result<()> {
     let with_new_deletes = rewrite.staged.deletes.iter().map(|delete| &delete.of);
     let seen = rewrite.removed.iter().chain(with_new_deletes);
     if rewrite.staged.deletes.is_empty() {
         return check_rows_unchanged(tables, table, seen).await;
     }
-    // A data file that only gets new deletes is not one of the removed files, so its existence is
-    // checked separately.
+    // A data file that only gets new deletes is not a removed file, so check its existence
+    // separately.
     check_delete_files_unchanged(tables, table, seen).await
 }
 
-/// Checks that data files still have the same deletes as when they were read.
+/// Checks that data files have the same deletes as at the time of the read.
 pub(super) async fn check_rows_unchanged(
     tables: &Tables,
     table: &Table,

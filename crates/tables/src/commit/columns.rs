@@ -23,7 +23,7 @@ pub(super) struct Columns<'a> {
     pub(super) metadata: &'a TableMetadata,
     pub(super) fields: Vec<NestedFieldRef>,
     pub(super) ids: FieldIds,
-    /// The added columns, kept so that their ids can be checked.
+    /// The added columns, for a later check of their ids.
     pub(super) added: Vec<NestedFieldRef>,
     pub(super) layout: Layout,
 }
@@ -265,8 +265,7 @@ fn edit(
     })
 }
 
-/// Follows the path from the level that has been reached, with `rest` remaining, and changes the
-/// columns at its end.
+/// Follows the remaining path `rest` from the current level, and changes the columns at its end.
 fn descend(
     fields: &mut Vec<NestedFieldRef>,
     rest: &[String],
@@ -282,7 +281,7 @@ fn descend(
     Ok(())
 }
 
-/// Returns a type with the columns of one of its levels edited.
+/// Returns a type after an edit of the columns at one of its levels.
 fn within(of: &Type, rest: &[String], path: &[String], change: Change<'_>) -> Result<Type> {
     let part = |field: &NestedFieldRef, rest: &[String], change: Change<'_>| {
         let mut part = (**field).clone();
@@ -373,8 +372,8 @@ fn same(one: &str, other: &str) -> bool {
     one.to_lowercase() == other.to_lowercase()
 }
 
-/// Returns the index of a column. An exact match is preferred to a case-insensitive one, which must
-/// be unambiguous.
+/// Returns the index of a column. Prefers an exact match to a case-insensitive match, which must be
+/// unambiguous.
 fn find(fields: &[NestedFieldRef], name: &str, within: &[String]) -> Result<usize> {
     let exact = fields.iter().position(|field| field.name == name);
     let mut similar = (0..fields.len()).filter(|index| same(&fields[*index].name, name));
@@ -413,8 +412,8 @@ fn check_unused(
     Err(Error::InvalidColumn { column: column.to_owned(), reason: reason.to_owned() })
 }
 
-/// Rejects a change of a column that a partition field uses, because existing partition values
-/// would no longer match.
+/// Rejects a change of a column of a partition field, because existing partition values would no
+/// longer match.
 fn check_unpartitioned(
     metadata: &TableMetadata,
     layout: &Layout,

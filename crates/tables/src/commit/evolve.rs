@@ -91,13 +91,13 @@ pub(crate) fn replace(
     set_order(builder, Vec::new())
 }
 
-/// Returns the ids for new columns: those greater than `after`, which is unique among branches, or
-/// greater than the table's last column id if the table has no other branches.
+/// Returns the ids for new columns: those greater than `after`, which is unique among branches.
+/// `None` means the table's last column id, for a table without other branches.
 pub(crate) fn new_ids(metadata: &TableMetadata, after: Option<i32>) -> FieldIds {
     FieldIds::after(after.unwrap_or_else(|| metadata.last_column_id()))
 }
 
-/// Rejects new columns whose ids were already used in the table, because values of the old column
+/// Rejects new columns with ids that the table already used. Otherwise values of the old column
 /// would be read as values of the new one.
 pub(crate) fn check_ids(
     metadata: &TableMetadata,
@@ -149,7 +149,7 @@ pub(crate) fn iceberg_schema(fields: Vec<NestedFieldRef>) -> Result<iceberg::spe
     built.map_err(|error| rejected("typed", &error))
 }
 
-/// Rejects columns that have the name of a derived partition field, such as `ts_day`.
+/// Rejects columns named like a derived partition field, such as `ts_day`.
 pub(crate) fn check_names(metadata: &TableMetadata, schema: &Schema) -> Result<()> {
     for spec in metadata.partition_specs_iter() {
         for field in spec.fields() {
@@ -163,9 +163,8 @@ pub(crate) fn check_names(metadata: &TableMetadata, schema: &Schema) -> Result<(
     Ok(())
 }
 
-/// Rejects columns that have the name of an identity partition field of another column. Readers
-/// that resolve partition fields by name would read the wrong column, and Iceberg's readers reject
-/// such tables.
+/// Rejects columns named like an identity partition field of another column. Readers that resolve
+/// partition fields by name would read the wrong column, and Iceberg's readers reject such tables.
 fn check_partition_names(
     spec: &iceberg::spec::PartitionSpec,
     columns: &[NestedFieldRef],
@@ -183,7 +182,7 @@ fn check_partition_names(
     Ok(())
 }
 
-/// Rejects metadata from which no later state could be built.
+/// Rejects metadata that would make every later change fail.
 pub fn check_table(metadata: &TableMetadata) -> Result<()> {
     let columns = metadata.current_schema().as_struct().fields();
     check_partition_names(metadata.default_partition_spec(), columns)?;
@@ -216,9 +215,9 @@ fn check_version(metadata: &TableMetadata) -> Result<()> {
     Ok(())
 }
 
-/// Checks that files written for one state of a table can be added to another: each written column
-/// must exist under the same id, name and type, and each required column must have been written or
-/// have a default.
+/// Checks that files written for one state of a table can be added to another state. Each written
+/// column must exist with the same id, name and type. Each required column must have been written
+/// or have a default.
 pub(crate) fn check_staged(metadata: &TableMetadata, staged: &StagedFiles) -> Result<()> {
     if staged.table != metadata.uuid() {
         return Err(Error::TableChanged { what: "identity" });

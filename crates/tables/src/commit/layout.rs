@@ -1,5 +1,5 @@
-//! Changes of the layout of new rows: partition fields and sort order. Existing files keep the spec
-//! they were written with.
+//! Changes of the layout of new rows: partition fields and sort order. Existing files keep their
+//! partition spec.
 
 use headwater_model::{PartitionField, nearest};
 use iceberg::spec::{
@@ -14,9 +14,9 @@ use crate::{Error, Result, SortColumn};
 /// A reference to an existing partition field.
 #[derive(Debug, Clone)]
 pub enum PartitionFieldRef {
-    /// By its name, or, for an identity field, by the name of its column.
+    /// The name of the field, or, for an identity field, the name of its column.
     Name(String),
-    /// By its transform and column.
+    /// The transform and column of the field.
     Field(PartitionField),
 }
 
@@ -142,7 +142,7 @@ impl Layout {
         Ok(())
     }
 
-    /// Rejects columns that have the name of a partition field of another column or transform.
+    /// Rejects columns named like a partition field of another column or transform.
     pub fn check_names(&self, columns: &[NestedFieldRef]) -> Result<()> {
         for part in &self.parts {
             let own = |column: &NestedFieldRef| {

@@ -1,6 +1,6 @@
 //! The manifests of a new snapshot: unchanged, rewritten and added ones.
 //!
-//! A commit adds one manifest. Whenever there are sixteen manifests of similar size, they are
+//! A commit adds one manifest. As soon as there are sixteen manifests of similar size, they are
 //! merged into one. So a table with n commits has O(log n) manifests, and each entry is rewritten
 //! O(log n) times.
 
@@ -20,13 +20,13 @@ use crate::promotion::comparable_partition;
 use crate::tables::Tables;
 use crate::{DataFile, Error, Result};
 
-/// Number of manifests of one level that are merged into one.
+/// Number of manifests of one level that are merged into one manifest.
 const MERGE_COUNT: usize = 16;
 
 /// Manifests of this level and above, with 4,096 files or more, are not merged.
 const MERGE_LEVEL_MAX: u32 = 3;
 
-/// Maximum entries of a consolidated manifest; its size is then a few megabytes.
+/// Maximum entries of a consolidated manifest, which then has a size of a few megabytes.
 pub(crate) const CONSOLIDATED_ENTRIES: usize = 8_192;
 
 /// The files that a commit removes.
@@ -40,7 +40,7 @@ pub enum Removal {
     Partitions {
         /// The partition spec of the partitions.
         spec: i32,
-        /// The partition values, in their widest types.
+        /// The partition values, each promoted to its column's widest type.
         partitions: HashSet<Struct>,
         /// Locations of the other files, which have other partition specs.
         files: HashSet<String>,
@@ -75,8 +75,8 @@ impl Removal {
         }
     }
 
-    /// Returns true if a delete file is removed because the only data file it refers to, or every
-    /// data file of its partition, is removed.
+    /// Returns true if a delete file is removed together with its data files: the only data file to
+    /// which it refers, or every data file of its partition.
     fn includes_delete_file(&self, file: &iceberg::spec::DataFile, spec_id: i32) -> bool {
         match self {
             Removal::Nothing => false,
@@ -95,7 +95,7 @@ impl Removal {
 pub struct Addition {
     /// The kind of files: data or deletes.
     pub content: ManifestContentType,
-    /// The schema with which the manifest is written.
+    /// The schema for writing the manifest.
     pub schema: SchemaRef,
     /// The partition spec of the files.
     pub spec: PartitionSpecRef,
@@ -160,7 +160,7 @@ pub(crate) async fn plan(
     Ok((planned, changes))
 }
 
-/// Gives each new manifest a schema that contains all source columns of its partition spec. If a
+/// Sets the schema of each new manifest to one with all source columns of its partition spec. If a
 /// source column was dropped, the schema of the newest files lacks it.
 fn ensure_source_columns(metadata: &TableMetadata, planned: &mut [PlannedManifest]) {
     for one in planned {
@@ -179,7 +179,7 @@ fn ensure_source_columns(metadata: &TableMetadata, planned: &mut [PlannedManifes
     }
 }
 
-/// The files to remove, and the delete files that are replaced by others.
+/// The files to remove, and the delete files that other delete files replace.
 pub(crate) struct Removals<'a> {
     pub(crate) removal: Removal,
     pub(crate) replaced: HashSet<(&'a str, i64)>,
@@ -198,7 +198,7 @@ impl Removals<'_> {
     }
 }
 
-/// Rewrites a manifest without the removed files; `None` if it is unchanged.
+/// Rewrites a manifest without the removed files. Returns `None` if the manifest does not change.
 async fn rewrite(
     tables: &Tables,
     metadata: &TableMetadata,
@@ -235,11 +235,11 @@ fn spec_of(metadata: &TableMetadata, manifest: &ManifestFile) -> Result<Partitio
     })
 }
 
-/// A class of manifests that can be merged: true for delete files, the partition spec id, and the
-/// level.
+/// A class of manifests that can be merged. Its fields are true for delete files, the partition
+/// spec id, and the level.
 type Class = (bool, i32, u32);
 
-/// Returns a planned manifest's class; `None` if it is never merged.
+/// Returns a planned manifest's class; `None` if the manifest is never merged.
 fn mergeable(planned: &PlannedManifest) -> Option<Class> {
     let deletes = |content| content == ManifestContentType::Deletes;
     let (deletes, spec, files) = match planned {
@@ -262,7 +262,7 @@ fn mergeable(planned: &PlannedManifest) -> Option<Class> {
     (level < MERGE_LEVEL_MAX).then_some((deletes, spec, level))
 }
 
-/// Merges manifests of the same class as long as there are enough of them.
+/// Merges manifests of the same class until no class has enough of them.
 async fn merge_small(
     tables: &Tables,
     metadata: &TableMetadata,
@@ -357,8 +357,8 @@ pub(crate) fn spec_by_id(metadata: &TableMetadata, spec_id: i32) -> Result<Parti
     spec.ok_or_else(|| Error::internal("committed", "a partition spec is unknown"))
 }
 
-/// Returns the later of two schemas. It lacks columns that were dropped in between, but only the
-/// columns of partition specs are needed.
+/// Returns the later of two schemas. It lacks columns dropped in between, but only the columns of
+/// partition specs are needed.
 fn newer(one: Option<SchemaRef>, other: SchemaRef) -> SchemaRef {
     match one {
         Some(one) if one.schema_id() >= other.schema_id() => one,

@@ -1,16 +1,16 @@
 //! Timestamps and logs of metadata changes that add no snapshot.
 //!
-//! The `iceberg` crate sets `last-updated-ms` from the system clock, and fails if that is earlier
-//! than the last update. Headwater uses its own clock and never decreases the timestamp. So a
-//! change without a snapshot is built from metadata without its logs, which can be removed only in
-//! the JSON form.
+//! The `iceberg` crate sets `last-updated-ms` from the system clock, and fails if that time is
+//! before the last update. Headwater uses its own clock and never decreases the timestamp. So the
+//! metadata logs are removed before a change without a snapshot, and restored afterwards. Logs can
+//! be removed only in the JSON form.
 
 use iceberg::spec::{TableMetadata, TableProperties};
 use serde_json::{Value, json};
 
 use crate::{Error, Result, time_parts};
 
-/// The logs of a table's metadata, separated from it.
+/// The logs of a table's metadata, separated from the metadata.
 #[derive(Debug)]
 pub(crate) struct Logs {
     snapshots: Option<Value>,
@@ -51,8 +51,8 @@ fn take(value: &mut Value, key: &str) -> Option<Value> {
     value.as_object_mut()?.remove(key)
 }
 
-/// Returns the metadata with its logs restored and an entry added for the previous metadata file.
-/// The timestamp is `now_ms` or the last one, whichever is later.
+/// Returns the metadata with its logs restored, and with a log entry for the previous metadata
+/// file. The timestamp is the later of `now_ms` and the last timestamp.
 pub(crate) fn attach_logs(
     metadata: &TableMetadata,
     logs: Logs,
@@ -75,7 +75,8 @@ pub(crate) fn attach_logs(
     serde_json::from_value(value).map_err(failed)
 }
 
-/// Returns the metadata without these snapshots. None of them may be the current one or have a ref.
+/// Returns the metadata without these snapshots. They must not include the current snapshot or a
+/// snapshot with a ref.
 pub(crate) fn without_snapshots(
     metadata: &TableMetadata,
     ids: &[i64],

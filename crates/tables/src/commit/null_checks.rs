@@ -1,4 +1,4 @@
-//! Checks that a column that becomes required has no nulls, for top-level and nested columns.
+//! Checks that a top-level or nested column contains no nulls before it becomes required.
 //!
 //! A field of a null struct does not count as null.
 
@@ -14,7 +14,7 @@ use crate::tables::Tables;
 use crate::types::schema::field_id;
 use crate::{DataFile, Error, Result, Table};
 
-/// A step from a column to a nested column.
+/// A step of the path to a nested column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Step {
     /// A field of a struct.
@@ -25,7 +25,7 @@ enum Step {
     Value,
 }
 
-/// Rejects columns that are to be required but contain nulls.
+/// Rejects new required columns that contain nulls.
 pub(super) async fn check_values(tables: &Tables, table: &Table, columns: &[i32]) -> Result<()> {
     let schema = table.schema();
     for id in columns {
@@ -40,8 +40,8 @@ pub(super) async fn check_values(tables: &Tables, table: &Table, columns: &[i32]
         if nulls > 0 {
             return Err(Error::NullValue { column: column(), rows: nulls });
         }
-        // Deleted rows are checked as well, because other readers may read a file without applying
-        // its deletes.
+        // Check deleted rows as well, because other readers may read a file without applying its
+        // deletes.
         let with_deletes = files.iter().filter(|file| file.has_deletes());
         let undeleted: Vec<Arc<DataFile>> =
             with_deletes.map(|file| Arc::new(file.without_deletes())).collect();
@@ -94,7 +94,7 @@ fn steps_to(field: &FieldRef, id: i32) -> Option<Vec<Step>> {
     }
 }
 
-/// Counts the nulls of a nested column. Nulls whose parent is null are not counted.
+/// Counts the nulls of a nested column. A null whose parent is null is not counted.
 fn nulls_at(array: &ArrayRef, steps: &[Step]) -> std::result::Result<usize, ArrowError> {
     let Some((step, rest)) = steps.split_first() else { return Ok(array.logical_null_count()) };
     let non_null = filter(array, &is_not_null(array)?)?;
@@ -133,7 +133,7 @@ mod tests {
         let of = StructArray::new(vec![Arc::clone(&field)].into(), vec![part], Some(non_null));
         let array: ArrayRef = Arc::new(of);
         assert_eq!(nulls_at(&array, &[Step::Part(0)]).ok(), Some(1));
-        // Three lists; the last one is null but has an element slot.
+        // Three lists, of which the last is null but has an element slot.
         let lists = ListArray::new(
             Arc::new(Field::new("element", array.data_type().clone(), true)),
             OffsetBuffer::from_lengths([1, 1, 1]),

@@ -156,7 +156,7 @@ fn upgrades(operation: &Operation) -> bool {
     matches!(operation, Operation::Alter { alterations, .. } if alterations.iter().any(version))
 }
 
-/// Merges small manifests. Returns the same state if there are only few manifests.
+/// Merges small manifests. Returns the same state if there are only a few manifests.
 async fn merge_manifests(
     tables: &Tables,
     table: &Table,
@@ -184,8 +184,8 @@ async fn merge_manifests(
     change.finish(tables, table, planned).await
 }
 
-/// Returns the removal of all rows in the partitions of the new rows, and the scope of the
-/// overwrite.
+/// Returns the removal that deletes all rows in the partitions of the new rows, and the scope of
+/// the overwrite.
 fn partitions_of(metadata: &TableMetadata, staged: &StagedFiles) -> (Removal, ChangeScope) {
     let (spec, types) = (metadata.default_partition_spec(), metadata.default_partition_type());
     let partitions = staged.files.iter().map(iceberg::spec::DataFile::partition);

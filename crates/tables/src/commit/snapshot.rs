@@ -18,7 +18,7 @@ pub(super) struct NewSnapshot {
     timestamp_ms: i64,
     /// Location of the folder of the metadata files.
     folder: String,
-    /// The unique part of the names of this commit's files.
+    /// The unique component of the names of this commit's files.
     name: Uuid,
 }
 

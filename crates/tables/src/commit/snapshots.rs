@@ -1,10 +1,10 @@
-//! The snapshots that a table's metadata lists: the newest ones and those with a ref.
+//! The snapshots in a table's metadata: the newest ones, and those with a ref.
 
 use std::collections::HashSet;
 
 use iceberg::spec::TableMetadata;
 
-/// Returns the snapshots that refs in the metadata point to. Other engines create such refs.
+/// Returns the snapshots of refs in the metadata. Other engines create such refs.
 pub fn referenced_snapshots(metadata: &TableMetadata) -> HashSet<i64> {
     // `TableMetadata` has no accessor for its refs, but its JSON contains them.
     let value = serde_json::to_value(metadata).unwrap_or_default();
@@ -13,17 +13,17 @@ pub fn referenced_snapshots(metadata: &TableMetadata) -> HashSet<i64> {
     refs.filter_map(|reference| reference["snapshot-id"].as_i64()).collect()
 }
 
-/// Table property with the minimum number of snapshots to list.
+/// Table property with the minimum number of snapshots in the metadata file.
 const MIN_SNAPSHOTS_TO_KEEP: &str = "history.expire.min-snapshots-to-keep";
 
-/// Returns the number of snapshots to list in a table's metadata file.
+/// Returns the number of snapshots to keep in a table's metadata file.
 pub(crate) fn snapshots_listed(metadata: &TableMetadata, default: usize) -> usize {
     let minimum = metadata.properties().get(MIN_SNAPSHOTS_TO_KEEP);
     minimum.and_then(|minimum| minimum.parse().ok()).unwrap_or(default).max(default)
 }
 
-/// Returns the oldest snapshots that exceed the limit once another one is added. Snapshots with a
-/// ref are excluded.
+/// Returns the oldest snapshots that exceed the limit after the addition of a snapshot. Snapshots
+/// with a ref are excluded.
 pub(super) fn snapshots_to_expire(metadata: &TableMetadata, listed_max: usize) -> Vec<i64> {
     let count = metadata.snapshots().len() + 1;
     let Some(excess) = count.checked_sub(listed_max.max(1)).filter(|excess| *excess > 0) else {

@@ -9,7 +9,7 @@ use crate::storage::{CleanupGuard, Storage};
 use crate::table::Totals;
 use crate::{Result, StagedFiles, Table, Tables, metadata};
 
-/// Files of a commit that are not yet written or durable.
+/// Files of a commit that are not written or not durable yet.
 #[derive(Debug, Default)]
 pub(crate) struct PendingFiles {
     /// Encoded files with their locations.
@@ -63,7 +63,7 @@ async fn write(
     files: &[(String, Bytes)],
     staged: Option<&StagedFiles>,
 ) -> Result<()> {
-    // If the background sync failed, it is retried here, so that its error is reported.
+    // Retry a failed background sync here, so that its error is reported.
     let rest = match staged {
         Some(staged) if !staged.durable.wait().await => Some(staged),
         _ => None,

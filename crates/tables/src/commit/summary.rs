@@ -11,12 +11,12 @@ use crate::table::{DeleteTotals, Totals, own_bytes};
 pub(crate) struct Changes {
     added: Totals,
     removed: Totals,
-    /// Numbers of added and removed deletion vectors, which are also counted as delete files.
+    /// Numbers of added and removed deletion vectors, which also count as delete files.
     vectors: [u64; 2],
     partitions: HashSet<Struct>,
 }
 
-/// How a change affects the rows of a table.
+/// The effect of a change on the rows of a table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// Only adds rows.
@@ -68,7 +68,7 @@ impl Changes {
         }
     }
 
-    /// Builds the summary. The caller's properties cannot override those that Iceberg defines.
+    /// Builds the summary. The caller's properties cannot override properties defined by Iceberg.
     pub(crate) fn summarise(
         &self,
         before: Totals,

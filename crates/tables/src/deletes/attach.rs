@@ -1,9 +1,9 @@
 //! Assignment of delete files to data files.
 //!
-//! Position deletes apply to data files of the same partition with the same or a smaller sequence
-//! number. Equality deletes apply to data files with a smaller sequence number, in the same
-//! partition or, if their spec is unpartitioned, in all partitions. Deletion vectors and some
-//! position deletes refer to one data file.
+//! A position delete applies to data files of the same partition with the same or a smaller
+//! sequence number. An equality delete applies to data files with a smaller sequence number, in the
+//! same partition or, if its spec is unpartitioned, in all partitions. Deletion vectors and some
+//! position delete files refer to one data file.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use crate::table::name_mapping;
 use crate::types::schema::{arrow_field, with_names};
 use crate::{DataFile, Error, Result};
 
-/// A partition: its spec id and its values in their widest types.
+/// A partition: its spec id, and its values promoted to the columns' widest types.
 type Partition = (i32, Struct);
 
 /// The delete files of a snapshot, indexed for lookup by data file.
@@ -26,7 +26,7 @@ struct Index {
     vectors: HashMap<String, Arc<DeleteFile>>,
     own: Grouped<String>,
     positions: HashMap<Partition, Arc<Group<PositionsByFile>>>,
-    /// Equality deletes by partition; `None` for those that apply to all partitions.
+    /// Equality deletes by partition. The key `None` holds those that apply to all partitions.
     equality: HashMap<Option<Partition>, Vec<Arc<Group<Keys>>>>,
 }
 
@@ -114,8 +114,8 @@ fn suffix<T>(group: &Arc<Group<T>>, number: i64) -> Option<Suffix<T>> {
     (from < group.files.len()).then(|| Suffix { group: group.clone(), from })
 }
 
-/// Returns the only data file that a delete file refers to, according to its entry or its bounds;
-/// `None` if it may refer to several.
+/// Returns the only data file of a delete file, according to its entry or its bounds; `None` if it
+/// may refer to several data files.
 pub(crate) fn named(entry: &iceberg::spec::DataFile) -> Option<String> {
     let text = |bound: Option<&Datum>| match bound.map(Datum::literal) {
         Some(PrimitiveLiteral::String(text)) => Some(text.clone()),
@@ -128,7 +128,8 @@ pub(crate) fn named(entry: &iceberg::spec::DataFile) -> Option<String> {
     })
 }
 
-/// Returns the columns with these field ids, each from the newest schema that has it.
+/// Returns the columns with these field ids. Each column comes from the newest schema that contains
+/// it.
 fn columns(
     metadata: &TableMetadata,
     ids: &[i32],

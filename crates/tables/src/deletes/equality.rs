@@ -1,8 +1,8 @@
 //! Equality deletes: rows deleted by the values of some of their columns.
 //!
 //! All files of a group are merged into one set of keys, each with the last sequence number that
-//! deletes it. A row is deleted if the sequence number of its key is greater than that of its data
-//! file. Nulls are equal to each other.
+//! deletes it. A row is deleted if its key's sequence number is greater than that of its data file.
+//! Nulls are equal to each other.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -61,7 +61,7 @@ impl Keys {
         Ok(Keys(Arc::new(keys)))
     }
 
-    /// Returns the rows of a data file that are deleted by the keys.
+    /// Returns the rows of a data file that the keys delete.
     pub(super) async fn find(
         &self,
         storage: &Arc<Storage>,
@@ -112,7 +112,7 @@ fn rows<'a>(
     })
 }
 
-/// Reads some columns of a file; if `complete`, a missing column is an error.
+/// Reads some columns of a file. If `complete` is true, a missing column is an error.
 async fn batches(
     storage: &Arc<Storage>,
     file_location: FileLocation,

@@ -2,7 +2,7 @@
 //!
 //! [`attach`] finds the delete files that apply to each data file. [`RowDeletes::deleted`] reads
 //! them and returns the deleted positions, for all kinds of deletes. Delete files of one partition
-//! that may refer to many data files are read together, and only once, so the cost is linear in the
+//! that may refer to many data files are read together, and only once. So the cost is linear in the
 //! number of files.
 
 mod attach;
@@ -37,8 +37,8 @@ const READS_MAX: usize = 8;
 /// A hash that identifies a list of delete files.
 pub type Fingerprint = u128;
 
-/// The identity of a delete file: its location and an offset in the file, because a Puffin file
-/// contains many deletion vectors.
+/// The identity of a delete file: its location and an offset in the file. A Puffin file contains
+/// many deletion vectors, which have different offsets.
 pub type DeleteKey = (String, i64);
 
 /// Returns the identity of a manifest entry's delete file.
@@ -106,7 +106,7 @@ impl DeleteFile {
 /// The delete files that apply to one data file.
 #[derive(Debug)]
 pub(crate) struct Deletes {
-    /// The deletion vector. If there is one, position deletes are ignored.
+    /// The deletion vector. If it exists, position delete files are ignored.
     vector: Option<Arc<DeleteFile>>,
     /// Position delete files that apply only to this data file.
     own: Vec<Arc<DeleteFile>>,
@@ -121,7 +121,7 @@ pub(crate) struct Deletes {
 #[derive(Debug)]
 struct Group<T> {
     files: Vec<Arc<DeleteFile>>,
-    /// For each index, the fingerprint of the files from there to the end.
+    /// For each index, the fingerprint of the files from that index to the end.
     fingerprints: Vec<Fingerprint>,
     /// The columns that equality deletes compare.
     columns: Vec<arrow::datatypes::FieldRef>,
@@ -138,8 +138,8 @@ struct Suffix<T> {
 impl<T> Group<T> {
     fn new(files: Vec<Arc<DeleteFile>>, columns: Vec<arrow::datatypes::FieldRef>) -> Self {
         let mut fingerprints = Vec::with_capacity(files.len());
-        // The cached keys depend on these types and column names, which may change when the schema
-        // evolves.
+        // The cached keys depend on these types and column names, which can change during schema
+        // evolution.
         let found: Vec<_> = columns
             .iter()
             .map(|column| (column.data_type().to_string(), names_of(column)))

@@ -1,4 +1,4 @@
-//! Position delete files: Parquet files whose rows are a data file's location and a row position.
+//! Position delete files: Parquet files with two columns, a data file's location and a position.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -31,7 +31,8 @@ pub(crate) fn schema() -> SchemaRef {
     ]))
 }
 
-/// Deleted positions by data file. Each set has the sequence number of its delete file.
+/// Deleted positions by data file. Each set of positions has the sequence number of its delete
+/// file.
 #[derive(Debug, Default)]
 pub(crate) struct PositionsByFile(HashMap<String, Vec<(i64, Positions)>>);
 

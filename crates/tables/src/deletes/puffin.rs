@@ -1,8 +1,8 @@
-//! Writes deletion vectors: all vectors of a commit in one Puffin file.
+//! Writes the deletion vectors of a commit to one Puffin file.
 //!
-//! A data file has at most one vector, which contains all its rows deleted by position. A new
+//! A data file has at most one vector, which contains all positions of its deleted rows. A new
 //! vector includes the positions of the older vector and of position delete files. It replaces the
-//! ones that apply only to this data file.
+//! delete files that apply only to this data file.
 
 use std::sync::Arc;
 

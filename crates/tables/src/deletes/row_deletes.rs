@@ -9,14 +9,14 @@ use super::position::PositionsByFile;
 use super::{DeleteKey, Deletes, READS_MAX, Suffix, vector, write_deletes};
 use crate::{DataFile, Positions, Result, StagedFiles, Table, Tables};
 
-/// The deleted rows of data files. From [`Tables`].
+/// Operations on the deleted rows of data files. Created by [`Tables`].
 #[derive(Debug, Clone, Copy)]
 pub struct RowDeletes<'a> {
     pub(crate) tables: &'a Tables,
 }
 
 impl RowDeletes<'_> {
-    /// Counts the live rows of data files, that is, those that are not deleted.
+    /// Counts the live rows of data files, which are the rows that are not deleted.
     pub async fn live_rows(self, files: Vec<Arc<DataFile>>) -> Result<u64> {
         let deleted = self.deleted_of_all(files.clone()).await?;
         let live = files.iter().zip(deleted);
@@ -27,10 +27,9 @@ impl RowDeletes<'_> {
             .sum())
     }
 
-    /// Writes delete files that belong to no snapshot yet, one for each data file. Each contains
-    /// the rows to delete, and the rows that are already deleted by delete files for this data file
-    /// only. They are committed together with the data files that they are combined with, see
-    /// [`StagedFiles::and`]. They are durable when this returns.
+    /// Writes uncommitted delete files, one for each data file. Each contains the rows to delete,
+    /// and the rows that are already deleted by delete files for this data file only. To commit
+    /// them, combine them with data files by [`StagedFiles::and`]. The files are durable on return.
     pub async fn write(
         self,
         table: &Table,
@@ -39,8 +38,8 @@ impl RowDeletes<'_> {
         write_deletes(self.tables, table, rows).await
     }
 
-    /// Returns the deleted rows of a data file; `None` if no delete file applies. A position may be
-    /// beyond the end of the file.
+    /// Returns the deleted rows of a data file; `None` if no delete file applies. A position can
+    /// exceed the end of the file.
     ///
     /// Fails if a delete file cannot be read. Results are cached.
     pub async fn deleted(self, file: &DataFile) -> Result<Option<Arc<Positions>>> {
@@ -63,8 +62,8 @@ impl RowDeletes<'_> {
         stream::iter(files).map(each).buffered(READS_MAX).try_collect().await
     }
 
-    /// Adds the rows that are deleted by delete files for this data file only, and returns these
-    /// delete files.
+    /// Adds the rows deleted by delete files for this data file only, and returns these delete
+    /// files.
     pub(super) async fn own_deletes(
         self,
         file: &DataFile,
@@ -76,8 +75,8 @@ impl RowDeletes<'_> {
         Ok(deletes.own.iter().map(|file| file.owned_key()).collect())
     }
 
-    /// Adds all rows that are deleted by position, and returns the delete files that apply only to
-    /// this data file. If there is a deletion vector, all other position deletes are ignored.
+    /// Adds all rows deleted by position, and returns the delete files that apply only to this data
+    /// file. If there is a deletion vector, all other position deletes are ignored.
     pub(super) async fn all_positions(
         self,
         file: &DataFile,

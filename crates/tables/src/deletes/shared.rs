@@ -1,4 +1,4 @@
-//! A value that many tasks need but only one of them reads from storage.
+//! A value that many tasks need, but that only one of them reads from storage.
 
 use std::future::Future;
 use std::sync::{Arc, Weak};
@@ -9,7 +9,7 @@ use tokio::sync::Mutex;
 use super::Fingerprint;
 use crate::Result;
 
-/// A value that is read once. Only a weak reference is held here, so the value is dropped when
+/// A value that is read once. This type holds only a weak reference, so the value is dropped when
 /// neither a cache nor a user holds it.
 #[derive(Debug)]
 pub(super) struct Shared<T>(Mutex<Weak<T>>);

@@ -1,8 +1,8 @@
 //! Deletion vectors: the deleted positions of one data file, as a blob in a Puffin file.
 //!
 //! A blob consists of its length, a magic number, a 64-bit Roaring bitmap in the portable format,
-//! and a checksum of the magic number and the bitmap. The manifest contains its offset and length
-//! in the file.
+//! and a checksum of magic number and bitmap. The manifest contains the blob's offset and length in
+//! the file.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use crate::{Error, Positions, Result};
 /// The first bytes of a blob, after its length.
 const MAGIC: [u8; 4] = [0xD1, 0xD3, 0x39, 0x64];
 
-/// Number of bytes of a blob besides its bitmap: length, magic number and checksum.
+/// Number of bytes of a blob without its bitmap: length, magic number and checksum.
 const FRAME_BYTES: usize = 12;
 
 /// Reads the positions of a deletion vector.

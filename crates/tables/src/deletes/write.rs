@@ -52,7 +52,7 @@ pub(crate) async fn write_deletes(
     Ok(staged(tables, table, deletes))
 }
 
-/// Returns durable delete files in the form that a commit takes.
+/// Returns durable delete files in the form that a commit accepts.
 pub(super) fn staged(tables: &Tables, table: &Table, deletes: Vec<StagedDelete>) -> StagedFiles {
     let metadata = table.metadata();
     StagedFiles {

@@ -1,5 +1,5 @@
 //! Selection of data files to compact: small files of one partition, up to the target size, and
-//! files with enough deleted rows that a rewrite is worthwhile.
+//! files with many deleted rows.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,20 +9,20 @@ use crate::{DataFile, Result, Table, Tables};
 /// Thresholds for compaction.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct BinPackOptions {
-    /// A file is small if its size is below this share of the target size.
+    /// A file is small if its size is below this fraction of the target size.
     pub small_share: f64,
-    /// Number of small files in a partition from which they are compacted.
+    /// Minimum number of small files in a partition for their compaction.
     pub files_min: usize,
-    /// A file is rewritten if at least this share of its rows is deleted.
+    /// A file is rewritten if at least this fraction of its rows is deleted.
     pub deleted_share: f64,
     /// A data file is rewritten if at least this many delete files apply to it.
     pub delete_files: usize,
-    /// True if every file with deleted rows is to be rewritten.
+    /// True to rewrite every file with deleted rows.
     pub folds_all: bool,
-    /// Files added after this time are skipped, because a change in progress may not know them.
+    /// Files added after this time are skipped, because a running change may not know them.
     pub before: Option<headwater_model::Timestamp>,
-    /// True to skip a file that is much larger than the rest of its bin. A row is then rewritten at
-    /// most once each time the size of its file doubles.
+    /// True to skip a file that is much larger than the rest of its bin. The number of rewrites of
+    /// a row is then logarithmic in the size of its file.
     pub skip_large: bool,
 }
 
@@ -54,7 +54,7 @@ impl Bin {
     }
 }
 
-/// A file, and true if its share of deleted rows alone makes a rewrite worthwhile.
+/// A file, and true if its fraction of deleted rows alone is sufficient for a rewrite.
 type Candidate = (Arc<DataFile>, bool);
 
 /// Queries for maintenance: files to rewrite, and rows in a sort order. Created by [`Tables`].
@@ -69,7 +69,7 @@ impl TableMaintenance<'_> {
         target_file_bytes(table).unwrap_or(self.tables.options().target_file_bytes)
     }
 
-    /// Returns the files of a table's current snapshot that are worth compacting.
+    /// Returns the files of a table's current snapshot that should be compacted.
     pub async fn bins(self, table: &Table, options: &BinPackOptions) -> Result<Vec<Bin>> {
         // A table with columns that cannot be read cannot be rewritten.
         if table.foreign_column().is_some() {
@@ -149,7 +149,7 @@ fn too_large(bin: &[Candidate]) -> Option<usize> {
     (!needs_rewrite && file.bytes > 2 * (all - file.bytes)).then_some(at)
 }
 
-/// Returns the files of a bin that are worth rewriting.
+/// Returns the files of a bin that should be rewritten.
 fn select_files(mut bin: Vec<Candidate>, options: &BinPackOptions) -> Option<Bin> {
     let mut large = if options.skip_large { too_large(&bin) } else { None };
     while let Some(at) = large {

@@ -1,4 +1,4 @@
-//! Delete files that no longer apply to any data file.
+//! Delete files without any data file to apply to.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -9,8 +9,8 @@ use crate::deletes::place_of;
 use crate::{DataFile, DeleteKey, Result, Table, TableMaintenance};
 
 impl TableMaintenance<'_> {
-    /// Returns the delete files and deletion vectors of a table's current snapshot that will apply
-    /// to no data file once the given data files are removed.
+    /// Returns the delete files and deletion vectors of a table's current snapshot that become
+    /// obsolete with the removal of the given data files.
     pub async fn dangling_deletes(
         self,
         table: &Table,

@@ -1,4 +1,4 @@
-//! The number of a table's manifests, and whether to merge them.
+//! The number of a table's manifests, and the decision to merge them.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use iceberg::spec::{ManifestContentType, ManifestFile};
 
 use crate::{Result, Table, TableMaintenance};
 
-/// Maximum number of manifests that are never worth merging.
+/// Number of manifests up to which a merge never pays off.
 const MANIFESTS_KEPT_MAX: usize = 10;
 
 impl TableMaintenance<'_> {

@@ -1,4 +1,4 @@
-//! The files reachable from a table's state, that is, the files needed to read it.
+//! The files reachable from a table's state: the files needed to read it.
 
 use bytes::Bytes;
 use std::collections::{HashMap, HashSet};
@@ -16,22 +16,22 @@ use crate::{Error, Result, Tables, Views};
 /// Maximum number of files read concurrently, over all states.
 const READS_MAX: usize = 16;
 
-/// Maximum number of manifest lists read concurrently per state, and of manifests per list.
+/// Maximum number of concurrent reads: of manifest lists per state, and of manifests per list.
 const LISTS_MAX: usize = 4;
 const MANIFESTS_MAX: usize = 16;
 
-/// Table properties that may name locations outside the table's folder.
+/// Table properties that can name locations outside the table's folder.
 const LOCATION_PROPERTIES: [&str; 3] =
     ["write.data.path", "write.metadata.path", "write.object-storage.path"];
 
 /// The set of files that are reachable from some states, by normalized location. Each file is
-/// examined only once, even if several states are examined concurrently.
+/// examined only once, even during the concurrent examination of several states.
 #[derive(Debug)]
 pub struct ReachableFiles {
     /// Metadata files, manifest lists, manifests, data files, delete files, statistics.
     files: Mutex<HashSet<String>>,
-    /// Results for the manifest lists, with their manifests, and for the manifests that were
-    /// examined.
+    /// Results for the examined manifest lists with their manifests, and for the examined
+    /// manifests.
     lists: ExaminedFiles,
     manifests: ExaminedFiles,
     /// Files that are needed regardless of the examined states.
@@ -46,12 +46,12 @@ type ExaminedFiles = Mutex<HashMap<String, Arc<OnceCell<Found>>>>;
 struct Found {
     /// Errors of unreadable files.
     unreadable: Vec<Arc<Error>>,
-    /// True if a file that is not excluded is reachable.
+    /// True if any reachable file is not excluded.
     more: bool,
 }
 
 impl Found {
-    /// Converts a permanent error to a result; returns a transient error.
+    /// Converts a permanent error to a result, and returns a transient error.
     fn unreadable(error: Error) -> Result<Self> {
         if !error.is_unreadable() {
             return Err(error);
@@ -68,12 +68,13 @@ impl Found {
 /// The result of examining a state.
 #[derive(Debug, Default)]
 pub struct StateScan {
-    /// Errors of files that are missing, invalid or outside the warehouse. It is unknown which
-    /// files are reachable from these.
+    /// Errors of files that are missing, invalid or outside the warehouse. The files reachable from
+    /// these files are unknown.
     pub unreadable: Vec<Arc<Error>>,
-    /// The folders that may contain such unknown files, with a trailing slash.
+    /// Folders that can contain files that are reachable only from `unreadable` files, with a
+    /// trailing slash.
     pub folders: Vec<String>,
-    /// True if the state needs a file that is not among the excluded files.
+    /// True if the state needs a file that is not excluded.
     pub more: bool,
 }
 
@@ -100,7 +101,7 @@ impl ReachableFiles {
         self.files.lock().contains(location)
     }
 
-    /// Adds a file; returns true if it is not among the excluded files.
+    /// Adds a file. Returns true if the file is not excluded.
     pub fn add_file(&self, location: String) -> bool {
         let more = self.excluded.as_ref().is_none_or(|needed| !needed.contains(&location));
         self.files.lock().insert(location);
@@ -127,7 +128,7 @@ fn cell(examined: &ExaminedFiles, key: &str) -> Arc<OnceCell<Found>> {
     Arc::clone(examined.entry(key.to_owned()).or_default())
 }
 
-/// The part of a state whose files are examined.
+/// The snapshots of a state whose files are examined.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum SnapshotSet {
     /// All its snapshots.
@@ -139,7 +140,7 @@ pub enum SnapshotSet {
 }
 
 impl Views<'_> {
-    /// Fails if the state of a view is unreadable or about to be deleted.
+    /// Fails if the state of a view is unreadable or scheduled for deletion.
     pub async fn check_readable(self, metadata_location: &str) -> Result<()> {
         self.tables.files().check_present(metadata_location).await?;
         self.load(metadata_location).await.map(drop)
@@ -153,7 +154,7 @@ pub struct WarehouseFiles<'a> {
 }
 
 impl WarehouseFiles<'_> {
-    /// Writes a file that is not part of a table into the warehouse. Durable when this returns.
+    /// Writes a file that belongs to no table into the warehouse. The file is durable on return.
     pub async fn write(self, location: &str, content: Bytes) -> Result<()> {
         self.tables.storage().write(location, &content).await
     }
@@ -165,8 +166,7 @@ impl WarehouseFiles<'_> {
 }
 
 impl WarehouseFiles<'_> {
-    /// Adds the files that are reachable from a state, as far as they can be read. Fails on a
-    /// transient error.
+    /// Adds the files that are reachable from a state and readable. Fails on a transient error.
     pub async fn reach(
         self,
         metadata_location: &str,
@@ -202,8 +202,8 @@ impl WarehouseFiles<'_> {
             let examine = || self.examine_list(&snapshot, reached);
             cell.get_or_try_init(examine).await.cloned()
         });
-        // This loop must not await anything else, because other tasks may be waiting for the cells
-        // that it initializes.
+        // This loop must not await anything else. Other tasks may be waiting for the cells that it
+        // initializes.
         let mut lists = lists.buffer_unordered(LISTS_MAX);
         while let Some(list) = lists.try_next().await? {
             found.add(list);
@@ -247,7 +247,7 @@ impl WarehouseFiles<'_> {
         Ok(found)
     }
 
-    /// Builds the result for a state, with the folders that may contain unknown files.
+    /// Builds the result for a state, with the folders that can contain unknown files.
     fn state_scan(
         self,
         found: Found,
@@ -270,7 +270,7 @@ impl WarehouseFiles<'_> {
         StateScan { unreadable, folders: folders.into_iter().collect(), more }
     }
 
-    /// Returns a location in the same form as in listings of files.
+    /// Returns a location in the form that file listings use.
     pub fn location_of(self, location: &str) -> String {
         match self.tables.path_of(location) {
             Ok(path) => format!("{}/{path}", self.tables.root_url()),
@@ -279,16 +279,16 @@ impl WarehouseFiles<'_> {
         }
     }
 
-    /// Sets the locations of files that are about to be deleted; empty if none.
+    /// Sets the locations of files that are scheduled for deletion; empty if there are none.
     pub fn set_deleting(self, locations: HashSet<String>) {
         *self.tables.deleting_files().lock() = locations;
     }
 
-    /// Fails if a state is unreadable or about to be deleted. Metadata and manifest list are
-    /// deleted before the data files, so it is sufficient to check these two.
+    /// Fails if a state is unreadable or scheduled for deletion. Metadata and manifest list are
+    /// deleted before the data files, so a check of these two is sufficient.
     pub async fn check_readable(self, metadata_location: &str) -> Result<()> {
-        // A cached metadata file may have been deleted. An uncached one is loaded, which checks
-        // that it exists.
+        // A cached metadata file may have been deleted. An uncached one is loaded, which checks its
+        // existence.
         if self.tables.caches().tables.contains_key(metadata_location) {
             self.check_present(metadata_location).await?;
         }
@@ -306,7 +306,7 @@ impl WarehouseFiles<'_> {
         found.map(drop).map_err(|error| Error::storage(location, error))
     }
 
-    /// Fails for a file that is about to be deleted, with the error for a missing file.
+    /// Fails for a file that is scheduled for deletion, with the error for a missing file.
     pub fn check_not_deleting(self, location: &str) -> Result<()> {
         let removing = self.tables.deleting_files().lock();
         if !removing.is_empty() && removing.contains(&self.location_of(location)) {
@@ -330,7 +330,7 @@ impl WarehouseFiles<'_> {
         found.try_collect().await.map_err(failed)
     }
 
-    /// Deletes files of a table; missing ones are not an error.
+    /// Deletes files of a table; a missing file is not an error.
     pub async fn delete(self, locations: &[String]) -> Result<()> {
         self.tables.storage().delete(locations).await
     }
@@ -354,8 +354,8 @@ fn table_folder(file: &str) -> Option<String> {
     Some(format!("{}/", folder.strip_suffix("/metadata").unwrap_or(folder)))
 }
 
-/// Returns the time when a local file was created in its folder or moved to it. This may be later
-/// than its modification time, for example after a restore. Returns the epoch if the time is
+/// Returns the time when a local file was created in its folder or moved to it. This time can be
+/// later than the modification time, for example after a restore. Returns the epoch if the time is
 /// unknown.
 fn changed(root: Option<&std::path::Path>, path: &Path) -> headwater_model::Timestamp {
     use std::os::unix::fs::MetadataExt;
@@ -375,6 +375,6 @@ pub struct FoundFile {
     pub path: Path,
     /// Size of the file in bytes.
     pub bytes: u64,
-    /// The time when it was written or moved to its folder.
+    /// The time when the file was written or moved to its folder.
     pub modified: headwater_model::Timestamp,
 }

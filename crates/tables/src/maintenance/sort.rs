@@ -2,8 +2,8 @@
 //!
 //! A sample of the rows determines key ranges that each fit into memory. For each range, the files
 //! are read once, and the rows of the range are sorted and returned. So nothing is spilled to disk.
-//! In the usual case of a small partition, the files are read twice: once for the sample and once
-//! for the rows.
+//! A small partition, which is the usual case, is read twice: once for the sample and once for the
+//! rows.
 
 use std::sync::Arc;
 
@@ -23,13 +23,13 @@ const SAMPLE_ROWS: usize = 20_000;
 /// Number of rows in an output batch.
 const BATCH_ROWS: usize = 8192;
 
-/// The order in which rows are returned or written.
+/// The order of returned or written rows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Order {
-    /// Sorted by these columns, the first one first.
+    /// Sorted by these columns, the most significant first.
     Sort(Vec<SortColumn>),
-    /// A z-order of up to eight columns, in which rows that are close to each other have similar
-    /// values in all of them.
+    /// A z-order of up to eight columns: neighbouring rows have similar values in all of these
+    /// columns.
     ZOrder(Vec<String>),
 }
 
@@ -55,7 +55,7 @@ impl Order {
 }
 
 impl TableMaintenance<'_> {
-    /// Rejects an order that is not possible for a table.
+    /// Rejects an order that a table does not support.
     pub fn check_order(self, table: &Table, order: &Order) -> Result<()> {
         let schema = table.schema();
         let names: Vec<String> = order.columns().into_iter().map(str::to_owned).collect();
@@ -87,7 +87,7 @@ impl TableMaintenance<'_> {
         };
         tokio::spawn(async move {
             if let Err(error) = ordered_read.run(&sender).await {
-                // An error means that the receiver was dropped, so the result is not needed.
+                // An error means that the receiver was dropped and does not need the result.
                 let _ = sender.send(Err(error)).await;
             }
         });
@@ -131,8 +131,8 @@ impl OrderedRead {
         Ok(())
     }
 
-    /// Reads every n-th row, with only the sort columns. Also returns the average size of a whole
-    /// row in bytes.
+    /// Reads every n-th row, with only the sort columns. Also returns the average size of a
+    /// complete row in bytes.
     async fn sample(&self) -> Result<(Vec<RecordBatch>, usize), ArrowError> {
         let read = |names: Option<&[String]>, limit: Option<usize>| {
             crate::read::read(&self.tables, &self.schema, &self.files, names, limit)
@@ -162,7 +162,7 @@ impl OrderedRead {
 
     /// Sends the rows of a key range, in order. Returns false if the receiver was dropped. If the
     /// rows do not fit into memory, for example because many keys are equal, they are sorted in
-    /// parts.
+    /// chunks.
     async fn send_range(
         &self,
         keys: &Arc<Keys>,
@@ -229,7 +229,7 @@ async fn send_in_order(
     Ok(true)
 }
 
-/// Extends a sample of some columns to the whole schema, because sort columns are found by their
+/// Extends a sample of some columns to the whole schema, because the sort refers to columns by
 /// index.
 fn extend_to_schema(
     schema: &SchemaRef,
@@ -249,7 +249,7 @@ fn extend_to_schema(
     batches.collect()
 }
 
-/// Returns key ranges that contain about the same number of rows.
+/// Returns key ranges with about equal numbers of rows.
 fn ranges(keys: &Keys, sample: &[RecordBatch], count: usize) -> Result<Vec<Range>, ArrowError> {
     let mut sample_keys: Vec<Vec<u8>> = Vec::new();
     if count > 1 {

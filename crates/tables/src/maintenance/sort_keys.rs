@@ -1,4 +1,4 @@
-//! Sort keys of rows, as bytes that have the same order as the rows.
+//! Sort keys of rows, as bytes with the same order as the rows.
 //!
 //! For a z-order, each value is replaced by its rank in a sample, so that columns of any type and
 //! distribution have equal weight. Then the bits of the ranks are interleaved.
@@ -11,7 +11,7 @@ use arrow::row::{RowConverter, Rows, SortField};
 
 use super::sort::Order;
 
-/// Bits of a column's rank in a z-order.
+/// Number of bits of a column's rank in a z-order.
 const RANK_BITS: usize = 16;
 
 /// Number of bytes of a z-order key, sufficient for eight columns.
@@ -21,13 +21,13 @@ const Z_KEY_BYTES: usize = 16;
 pub(crate) struct Keys {
     columns: Vec<usize>,
     converter: RowConverter,
-    /// For a z-order: the value encoder and the sorted sample values of each column.
+    /// For a z-order: the value encoder of each column, and the column's sorted sample values.
     ranks: Vec<(RowConverter, Vec<Vec<u8>>)>,
 }
 
 impl Keys {
-    /// Creates an encoder for rows of a schema. For a z-order, [`Keys::add_sample`] must be called
-    /// before the first key is computed.
+    /// Creates an encoder for rows of a schema. For a z-order, call [`Keys::add_sample`] before
+    /// computing the first key.
     pub fn new(order: &Order, schema: &SchemaRef) -> Result<Self, ArrowError> {
         let names = order.columns();
         let columns = names.iter().map(|name| schema.index_of(name));

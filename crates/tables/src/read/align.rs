@@ -1,7 +1,7 @@
 //! Conversion of a file's columns to the table's current schema, matched by field id at every
 //! level.
 //!
-//! A renamed or moved column is matched by its id, an added column gets its default or null, and a
+//! A renamed or moved column is matched by its id. An added column gets its default or null. A
 //! widened column is cast.
 
 use std::sync::Arc;

@@ -1,6 +1,6 @@
 //! Reads rows of data files without SQL, for samples, diffs and functions.
 //!
-//! Files are read in order, and the next file is opened while the current one is read. Only the
+//! Files are read in order. The next file is opened while the current one is read. Only the
 //! required columns are fetched.
 
 mod align;
@@ -142,7 +142,7 @@ fn project(schema: &SchemaRef, columns: Option<&[String]>) -> Result<Schema> {
     Ok(Schema::new(fields.collect::<Result<Vec<_>>>()?))
 }
 
-/// Passes batches on until the limit is reached.
+/// Forwards batches until the limit is reached.
 fn take_rows(
     batches: BatchStream,
     limit: usize,
@@ -157,19 +157,19 @@ fn take_rows(
     })
 }
 
-/// Parameters of reading a file.
+/// Options for reading a file.
 pub(crate) struct ReadOptions {
     /// The columns to read, matched by field id.
     pub(crate) wanted: SchemaRef,
     /// Positions of rows to skip.
     pub(crate) without: Option<Positions>,
     pub(crate) limit: Option<usize>,
-    /// If true, a column that is missing in the file is an error; otherwise it gets its default or
-    /// null.
+    /// True to fail on a column that is missing in the file. Otherwise a missing column gets its
+    /// default or null.
     pub(crate) complete: bool,
     /// Number of rows in a batch.
     pub(crate) batch_rows: usize,
-    /// The values from which row ids are derived, if lineage columns are read.
+    /// The source values of row ids, if lineage columns are read.
     pub(crate) origin: Option<Origin>,
 }
 
@@ -242,7 +242,7 @@ fn position_field() -> FieldRef {
 /// every table column.
 const POSITION_COLUMN: &str = "\0r";
 
-/// Converts a batch of a file to the wanted columns, in order.
+/// Converts a batch of a file to the wanted columns, in their order.
 fn to_wanted(
     batch: &RecordBatch,
     wanted: &Arc<Schema>,
@@ -268,7 +268,7 @@ fn to_wanted(
     RecordBatch::try_new_with_options(wanted.clone(), columns, &options)
 }
 
-/// Converts a Parquet error about a data file: an object store error or an invalid file.
+/// Converts a Parquet error about a data file to an object store error or an invalid file.
 fn file_error(file: &FileLocation, error: ParquetError) -> Error {
     match error {
         ParquetError::External(source) => match source.downcast::<object_store::Error>() {
@@ -279,8 +279,8 @@ fn file_error(file: &FileLocation, error: ParquetError) -> Error {
     }
 }
 
-/// Converts an error while opening a file. If the size of the file differs from the recorded one,
-/// this is reported instead, because it is the likely cause.
+/// Converts an error while opening a file. If the file's size differs from the recorded size, the
+/// returned error reports this likely cause instead.
 async fn opening_error(
     store: &Arc<dyn ObjectStore>,
     file: &FileLocation,

@@ -1,4 +1,4 @@
-//! Access of the Parquet reader to a data file in the object store.
+//! The Parquet reader's access to a data file in the object store.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use parquet::arrow::async_reader::AsyncFileReader;
 use parquet::errors::ParquetError;
 use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
 
-/// Number of bytes read from the end of a file to get its footer; sufficient for most files.
+/// Number of bytes to read from the end of a file for its footer; sufficient for most files.
 const FOOTER_BYTES: usize = 64 << 10;
 
 /// One data file.

@@ -1,7 +1,7 @@
 //! Conversion of input rows to the table's schema: columns by name, values by type.
 //!
-//! Only lossless casts are made. A value that does not fit causes an error that names the column;
-//! it never becomes null and is never wrapped or rounded. There are two exceptions: fractions are
+//! Only lossless casts are allowed. A value that does not fit causes an error that names the
+//! column. Values never become null, wrap around or get rounded, with two exceptions: fractions are
 //! rounded to the nearest float, and timestamps are truncated to microseconds.
 
 use std::sync::Arc;
@@ -30,7 +30,7 @@ pub(crate) struct BatchConversion {
 }
 
 impl BatchConversion {
-    /// Matches the columns by name. Exact matches are preferred to case-insensitive ones.
+    /// Matches the columns by name. Prefers exact matches to case-insensitive ones.
     pub(crate) fn new(input: SchemaRef, table: SchemaRef) -> Result<Self> {
         let positions = positions(input.fields(), table.fields(), "")?;
         Ok(BatchConversion { input, table, positions })
@@ -41,7 +41,7 @@ impl BatchConversion {
         Arc::ptr_eq(&self.input, input) || self.input == *input
     }
 
-    /// Slices the batch so that each converted slice fits into memory.
+    /// Slices a batch so that each converted slice fits into memory.
     pub(crate) fn pieces<'a>(&self, batch: &'a RecordBatch) -> BatchSlices<'a> {
         BatchSlices::new(batch, self.table.fields(), &self.positions)
     }
@@ -62,7 +62,7 @@ impl BatchConversion {
     }
 }
 
-/// Returns, for each wanted field, its index among the input fields. A missing field must be
+/// Returns, for each table field, its index among the input fields. A missing field must be
 /// nullable or have a default; an additional field is an error.
 fn positions(found: &Fields, wanted: &Fields, parent: &str) -> Result<Vec<Option<usize>>> {
     let mut used = vec![false; found.len()];
@@ -163,7 +163,7 @@ fn fit_struct(array: &ArrayRef, wanted: &Fields, column: &str) -> Result<ArrayRe
     Ok(Arc::new(converted.map_err(|error| Error::internal("written", error))?))
 }
 
-/// Rejects a null in a required field if its struct is not null.
+/// Rejects a null in a required field, unless the parent struct is null.
 fn check_part(
     part: &dyn Array,
     parent: Option<&NullBuffer>,
@@ -182,7 +182,7 @@ fn check_part(
 
 fn fit_list(array: &ArrayRef, element: &FieldRef, column: &str) -> Result<ArrayRef> {
     let list = array.as_list::<i32>();
-    // A sliced array may contain values that no offset refers to; they are ignored.
+    // A sliced array may contain values outside of all offsets, which are ignored.
     let (first, last) =
         (list.value_offsets()[0] as usize, list.value_offsets()[list.len()] as usize);
     let values = list.values().slice(first, last - first);
@@ -206,12 +206,13 @@ fn fit_map(array: &ArrayRef, entries: &FieldRef, column: &str) -> Result<ArrayRe
     Ok(Arc::new(converted.map_err(internal)?))
 }
 
-/// A kind of lossless conversion between two types.
+/// A method of lossless conversion between two types.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Conversion {
     /// Arrow's checked cast, which fails for a value that does not fit.
     Cast,
-    /// A cast that may change values. It is accepted if casting back returns the original values.
+    /// A cast that may change values. It is accepted if the reverse cast returns the original
+    /// values.
     RoundTrip,
     /// There is no lossless conversion.
     None,

@@ -1,8 +1,8 @@
-//! Slices of batches whose values take little memory once they are materialized.
+//! Slices of batches with limited memory after materialization.
 //!
-//! A small batch can expand to a huge amount of data: two billion nulls, a long string that a
-//! million dictionary keys refer to, a long run. Materialization needs memory for every value, so a
-//! batch is first sliced by the estimated memory of its rows.
+//! A small batch can represent a huge amount of data: two billion nulls, a long string with a
+//! million dictionary keys, or a long run. Materialization needs memory for every value, so a batch
+//! is first sliced by the estimated memory of its rows.
 
 use std::ops::Range;
 
@@ -15,7 +15,7 @@ use arrow::datatypes::{ArrowNativeType, ByteViewType, DataType, Field, RunEndInd
 /// Maximum number of rows in a slice.
 const ROWS_MAX: usize = 64 * 1024;
 
-/// Approximate maximum size of a slice's values, in bytes; a single row may exceed it.
+/// Approximate maximum size of a slice's values, in bytes. A slice of a single row may exceed it.
 const BYTES_MAX: u64 = 32 * 1024 * 1024;
 
 /// An iterator over the slices of a batch, in order.
@@ -28,14 +28,14 @@ pub(crate) struct BatchSlices<'a> {
 }
 
 impl<'a> BatchSlices<'a> {
-    /// Creates the slices of a batch that is converted to the fields of `table`; `positions`
+    /// Creates the slices of a batch before its conversion to the fields of `table`. `positions`
     /// contains the index of each field in the batch.
     pub(crate) fn new(
         batch: &'a RecordBatch,
         table: &arrow::datatypes::Fields,
         positions: &[Option<usize>],
     ) -> Self {
-        // For a column of nulls only, the size of the values depends only on the table's type.
+        // For a column of only nulls, the size of the values depends only on the table's type.
         let is_null = |at: usize| *batch.column(at).data_type() == DataType::Null;
         let missing_bytes = table.iter().zip(positions).filter(|(_, at)| at.is_none_or(is_null));
         let missing_bytes = missing_bytes.map(|(field, _)| null_bytes(field)).sum();
@@ -59,7 +59,7 @@ impl Iterator for BatchSlices<'_> {
             let piece = self.batch.slice(self.at, rows);
             if rows == 1 || self.bytes(&piece) <= BYTES_MAX {
                 self.at += rows;
-                // The next slice may be larger, because its rows may be smaller.
+                // The next slice may have more rows, because its rows may be smaller.
                 self.rows = (self.rows * 2).min(ROWS_MAX);
                 return Some(piece);
             }
@@ -68,7 +68,7 @@ impl Iterator for BatchSlices<'_> {
     }
 }
 
-/// Returns the memory that a null value takes, in bytes.
+/// Returns the memory size of a null value, in bytes.
 fn null_bytes(field: &Field) -> u64 {
     match field.data_type() {
         DataType::FixedSizeBinary(width) => u64::from(width.unsigned_abs()),
@@ -189,7 +189,7 @@ mod tests {
     use super::*;
     use crate::parse_type;
 
-    /// Returns the number of rows in each slice of a column that is converted to this type.
+    /// Returns the number of rows in each slice, for a column that is converted to this type.
     fn pieces(array: ArrayRef, text: &str) -> Vec<usize> {
         let schema = Schema::new(vec![Field::new("c", array.data_type().clone(), true)]);
         let batch = RecordBatch::try_new(Arc::new(schema), vec![array]).unwrap();
@@ -205,7 +205,7 @@ mod tests {
         assert!(pieces.iter().all(|rows| *rows <= ROWS_MAX), "{text}: {pieces:?}");
         let bytes = |rows: &usize| rows * bytes_each;
         assert!(pieces.iter().all(|rows| *rows == 1 || bytes(rows) as u64 <= BYTES_MAX), "{text}");
-        // Slices are not too small: three in four have at least a quarter of the maximum.
+        // At least three in four slices must have a quarter of the maximum size.
         let full = |rows: &&usize| **rows == ROWS_MAX || bytes(rows) as u64 * 4 >= BYTES_MAX;
         assert!(pieces.iter().filter(full).count() * 4 >= (pieces.len() - 1) * 3, "{pieces:?}");
     }

@@ -1,8 +1,8 @@
 //! The writer of one Parquet data file.
 //!
-//! Columns are encoded in parallel, on as many threads as there are processors; the order of rows
-//! is preserved. A row group is buffered in memory until it is full. It is then uploaded while the
-//! next one is filled.
+//! Columns are encoded in parallel, on as many threads as there are processors. The order of rows
+//! is preserved. A row group is buffered in memory until it is full. It is then uploaded during the
+//! encoding of the next row group.
 
 use std::io::Write;
 use std::sync::{Arc, LazyLock};
@@ -26,11 +26,11 @@ use crate::column_metrics::{NanCounts, count_nans, describe_columns};
 use crate::storage::{Storage, Upload};
 use crate::{Error, Result};
 
-/// Minimum number of values in a batch for parallel encoding. Below this number, threads cost more
-/// than they save.
+/// Minimum number of values in a batch for parallel encoding. For smaller batches, threads cost
+/// more than they save.
 const PARALLEL_VALUES_MIN: usize = 1 << 16;
 
-/// Maximum rows per encoding step, so that the row group's size is checked often enough.
+/// Maximum rows per encoding step. It bounds the interval between checks of the row group's size.
 const ENCODED_ROWS_MAX: usize = 1 << 16;
 
 /// Limits of a row group.
@@ -75,7 +75,7 @@ impl FileFormat {
     }
 }
 
-/// Number of columns that are encoded in parallel. Cached, because determining it takes a dozen
+/// Number of columns that are encoded in parallel. Cached, because the query for it takes a dozen
 /// system calls.
 static THREADS: LazyLock<usize> =
     LazyLock::new(|| std::thread::available_parallelism().map_or(1, std::num::NonZero::get));
@@ -101,7 +101,7 @@ impl Write for Encoded {
 
 /// The row group that is being filled.
 struct RowGroup {
-    /// One writer per leaf column, in order. Empty while encoding jobs hold the writers.
+    /// One writer per leaf column, in order. Empty while encoding jobs own the writers.
     writers: Vec<ArrowColumnWriter>,
     rows: usize,
 }
@@ -166,7 +166,7 @@ impl FileWriter {
         })
     }
 
-    /// Returns the minimum size that the file would have if it were closed now, in bytes.
+    /// Returns the minimum size of the file if it were closed now, in bytes.
     pub(crate) fn size(&self) -> u64 {
         let group = self.group.as_ref().map_or(0, RowGroup::encoded_bytes);
         (self.file.bytes_written() + group) as u64
@@ -311,8 +311,8 @@ fn run_jobs(mut jobs: Vec<Job>) -> Result<Vec<Job>> {
     Ok(jobs)
 }
 
-/// Distributes jobs over threads and waits for all of them. The largest job is assigned first, each
-/// to the least loaded thread.
+/// Distributes jobs over threads and waits for all of them. Assigns the largest jobs first, each to
+/// the least loaded thread.
 async fn run_parallel(mut jobs: Vec<Job>, threads: usize) -> Result<Vec<Job>> {
     jobs.sort_by_cached_key(|job| std::cmp::Reverse(job.column.get_array_memory_size()));
     let mut queues: Vec<(usize, Vec<Job>)> = (0..threads.max(1)).map(|_| (0, Vec::new())).collect();

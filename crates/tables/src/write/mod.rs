@@ -2,7 +2,7 @@
 //! starts a new file when the target size is reached.
 //!
 //! The files belong to no snapshot yet. Their sync starts in the background, and the commit waits
-//! for it. A write that fails or is cancelled deletes its files.
+//! for it. A failed or cancelled write deletes its files.
 
 mod batch_conversion;
 mod batch_slices;
@@ -34,12 +34,12 @@ use crate::{BatchStream, Error, Result, StagedFiles, Table, TablesOptions, row_i
 /// columns are exact; see [`crate::DataFile::has_exact_bounds`].
 pub(crate) const FILE_PREFIX: &str = "headwater-";
 
-/// Maximum number of open files, one per partition. Beyond it, the least recently used file is
-/// closed.
+/// Maximum number of open files, one per partition. If it is reached, the least recently used file
+/// is closed.
 const OPEN_FILES_MAX: usize = 128;
 
-/// Writes a stream of rows for a table: sorted by the table's sort order, or in input order if
-/// `ordered`.
+/// Writes a stream of rows for a table: in input order if `ordered` is true, otherwise sorted by
+/// the table's sort order.
 pub(crate) async fn write(
     storage: &Arc<Storage>,
     options: &TablesOptions,
@@ -52,8 +52,7 @@ pub(crate) async fn write(
     match writer.run(table, rows).await {
         Ok(()) => Ok(writer.finish()),
         Err(error) => {
-            // Uploads are aborted first, because they must have ended before their files are
-            // deleted.
+            // Abort uploads first, because they must end before their files are deleted.
             for (_, open) in writer.open.drain() {
                 open.file.abort().await;
             }
@@ -63,7 +62,7 @@ pub(crate) async fn write(
     }
 }
 
-/// Rejects a table with a column that only other engines can write.
+/// Rejects a table with a column type that only other engines can write.
 fn check_columns(table: &Table) -> Result<()> {
     match table.foreign_column() {
         None => Ok(()),
@@ -186,7 +185,7 @@ impl<'a> Writer<'a> {
         self.close_all().await
     }
 
-    /// Returns the schema of the files. The first rows determine whether it has lineage columns.
+    /// Returns the schema of the files. The first rows determine if it has lineage columns.
     fn columns(&mut self, table: &Table, rows: &Schema) -> Result<arrow::datatypes::SchemaRef> {
         if let Some(format) = &self.format {
             return Ok(format.schema());
@@ -200,7 +199,7 @@ impl<'a> Writer<'a> {
         Ok(schema)
     }
 
-    /// Writes rows; `bytes` is the memory of the batch that they come from.
+    /// Writes rows; `bytes` is the memory size of their original batch.
     async fn write_rows(
         &mut self,
         splitter: &mut Splitter,
@@ -284,7 +283,7 @@ impl<'a> Writer<'a> {
     }
 
     /// Flushes the largest row groups until the memory limit is met. `rows_bytes` is the memory of
-    /// the rows that are being written.
+    /// the rows being written.
     async fn limit_memory(&mut self, rows_bytes: usize) -> Result<()> {
         let open: usize = self.open.values().map(|open| open.file.memory()).sum();
         self.memory_bytes_peak = self.memory_bytes_peak.max((open + rows_bytes) as u64);
@@ -304,10 +303,10 @@ impl<'a> Writer<'a> {
         }
     }
 
-    /// Returns the files. Dropping the writer afterwards does not delete them.
+    /// Returns the files, and prevents their deletion when the writer is dropped.
     fn finish(mut self) -> StagedFiles {
-        // The files are sorted by the order in which they were opened, to preserve the order of
-        // rows as far as possible.
+        // Sort the files by the order in which they were opened, to preserve the order of rows as
+        // far as possible.
         self.closed.sort_by_key(|(number, _)| *number);
         self.undo.keep();
         let files: Arc<[DataFile]> = self.closed.into_iter().map(|(_, file)| file).collect();

@@ -11,7 +11,7 @@ use crate::partition::partition_columns;
 use crate::values::literal_at;
 use crate::{Error, Result};
 
-/// Partition values as bytes. Keys are equal if the values are equal.
+/// Partition values as bytes. Keys are equal if and only if the values are equal.
 pub(crate) type PartitionKey = Box<[u8]>;
 
 /// The rows of one partition within a batch.

@@ -1,7 +1,7 @@
-//! Other engines (PyIceberg and DuckDB) read what Headwater writes, value by value.
+//! Other engines (PyIceberg and DuckDB) read all values that Headwater has written.
 //!
 //!
-//! The engines are installed from PyPI into a virtual environment in the target folder, once.
+//! The engines are installed once, from PyPI into a virtual environment in the target folder.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -17,8 +17,8 @@ use crate::fixture::{
     stream_of,
 };
 
-/// The packages that the script needs. The folder's name contains their hash, so that a new list
-/// creates a new environment.
+/// The packages that the script needs. The folder's name contains their hash, so that a changed
+/// list creates a new environment.
 const PACKAGES: [&str; 5] = [
     "pyiceberg[pyarrow]==0.12.0",
     "duckdb==1.5.5",
@@ -27,7 +27,7 @@ const PACKAGES: [&str; 5] = [
     "duckdb-extension-avro==1.5.5",
 ];
 
-/// Returns the Python of the environment; creates the environment if it is missing or incomplete.
+/// Returns the Python of the environment. Creates a missing or incomplete environment.
 fn python() -> PathBuf {
     let cache = Path::new(env!("CARGO_TARGET_TMPDIR"));
     let folder = cache.join("iceberg-clients-pyiceberg-0.12.0-duckdb-1.5.5");
@@ -63,8 +63,7 @@ fn check_rows(found: &Value, expected: &Value) {
     }
 }
 
-/// One test for all cases, because each engine takes seconds to start and the environment is
-/// shared.
+/// All cases in one test, because each engine takes seconds to start and the environment is shared.
 #[tokio::test]
 async fn pyiceberg_and_duckdb_read_headwater_tables() {
     every_type().await;

@@ -36,7 +36,7 @@ async fn appends_update_the_totals() {
     assert_eq!((get("total-records"), get("total-data-files")), (Some("3"), Some("2")));
     assert_eq!(get("total-files-size"), Some(second.bytes().to_string().as_str()));
     assert_eq!((get("total-delete-files"), get("deleted-records")), (Some("0"), None));
-    // An earlier state is unchanged, in its own metadata and in the later one.
+    // An earlier state is unchanged, both in its own metadata and in the later metadata.
     assert_eq!(first.rows(), 1);
     let earlier = rows_at(&warehouse.tables, &second, first.snapshot_id()).await;
     assert_eq!(earlier, json!([{"id": 1, "name": "a"}]));
@@ -220,7 +220,7 @@ async fn a_clock_set_back_does_not_block_commits() {
     let table = warehouse.append(&table, json!([{"id": 1}])).await;
     let added = vec![field_of("extra", "int")];
     let table = warehouse.commit(&table, Operation::add_columns(added)).await;
-    // Seventy-four years earlier, by another machine's clock.
+    // The clock of another machine is seventy-four years behind.
     let other = warehouse.reopened();
     let table = other.load(table.metadata_location()).await.unwrap();
     let schema = schema_of(&[("id", "string")]);

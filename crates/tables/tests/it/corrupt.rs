@@ -21,7 +21,7 @@ async fn read_all(tables: &Tables, metadata_location: &str) -> Result<usize> {
     Ok(batches.iter().map(arrow::array::RecordBatch::num_rows).sum())
 }
 
-/// Corrupts a file in several ways and expects an error that names it each time.
+/// Corrupts a file in several ways, and expects an error with the file's name each time.
 async fn check(warehouse: &Warehouse, table: &Table, file: &Path) {
     let good = std::fs::read(file).unwrap();
     let name = file.file_name().unwrap().to_str().unwrap();
@@ -66,7 +66,7 @@ async fn a_flipped_byte_in_a_manifest_never_panics() {
             let mut broken = good.clone();
             broken[position] ^= 0xff;
             std::fs::write(&file, broken).unwrap();
-            // Some bytes are names or unchecked counts; only a panic fails the test.
+            // Some bytes are names or unchecked counts, for which only a panic fails the test.
             let _ = read_all(&warehouse.reopened(), table.metadata_location()).await;
         }
         std::fs::write(&file, good).unwrap();

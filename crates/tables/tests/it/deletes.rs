@@ -110,8 +110,8 @@ async fn a_deletion_vector_replaces_position_deletes() {
     assert_eq!(remaining(&warehouse, &table).await, [1, 4, 5, 7]);
     let table = warehouse.append(&table, rows_of(9..10)).await;
     assert_eq!(remaining(&warehouse, &table).await, [1, 4, 5, 7, 9]);
-    // Headwater's vector includes the other one; the stale position deletes still apply to the
-    // other file.
+    // Headwater's vector includes the other engine's vector. The stale position deletes still apply
+    // to the other file.
     let rewrite = delete(&warehouse, &table, &[4]).await;
     let table = warehouse.commit(&table, Operation::Rewrite(rewrite)).await;
     assert_eq!(remaining(&warehouse, &table).await, [1, 5, 7, 9]);
@@ -283,7 +283,7 @@ async fn corrupt_delete_files_are_named() {
     }
 }
 
-/// Returns true for position deletes that a deletion vector replaces, which are not read.
+/// Returns true for position deletes that a deletion vector replaces. Such deletes are not read.
 fn is_stale(name: &str) -> bool {
     name.ends_with(".parquet")
 }

@@ -92,7 +92,7 @@ async fn a_replacement_changes_columns_partitions_and_rows() {
     let plan = reopened.plan(&new, old.snapshot_id()).await.unwrap();
     assert_eq!(plan.files()[0].partition, "c=x", "the past keeps its partitions");
 
-    // Further commits, and another replacement back to the old columns, work as usual.
+    // Further commits succeed, and so does another replacement that restores the old columns.
     let next = warehouse.append(&new, json!([{"a": 7}])).await;
     assert_eq!(next.rows(), 2);
     let back = schema_of(&[("a", "int"), ("b", "int"), ("c", "string")]);

@@ -1,5 +1,5 @@
-//! Delete files as other engines write them: Parquet and Puffin files, and a snapshot that adds
-//! them.
+//! Delete files in the form that other engines write: Parquet and Puffin files, and a snapshot that
+//! adds them.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -152,7 +152,7 @@ impl Foreign {
         }
     }
 
-    /// Sets the data file that it refers to.
+    /// Sets the data file to which the delete file refers.
     pub fn about(mut self, file: &DataFile) -> Self {
         self.builder.referenced_data_file(Some(file.location.clone()));
         self
@@ -169,8 +169,8 @@ impl Foreign {
         self
     }
 
-    /// Creates a data file with field ids but metrics of some columns only, as Iceberg's writers do
-    /// for tables with more than a hundred columns.
+    /// Creates a data file with field ids, but with metrics of only some columns. Iceberg's writers
+    /// create such files for tables with more than a hundred columns.
     pub fn half_measured(batch: &RecordBatch, table: &Table, measured: &[i32]) -> Self {
         let content = parquet_of(batch);
         let (rows, bytes) = (batch.num_rows(), content.len());

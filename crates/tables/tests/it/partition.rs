@@ -214,7 +214,7 @@ async fn partitions_are_equal_across_type_promotion() {
     }
     let mut table = widened(&warehouse, &table).await;
     assert_eq!(candidates(&warehouse, &table, 1).await, 5);
-    // Deletes apply to earlier rows, whatever type their partition is written in.
+    // Deletes apply to earlier rows, regardless of the type of their stored partition values.
     let deletes = Foreign::equality(&table, &["v"], &json!([{"v": 1}, {"v": 2}]));
     let deletes = deletes.within_value(Literal::long(1));
     table = foreign::commit(&warehouse, &table, vec![deletes], FormatVersion::V2).await;

@@ -1,4 +1,4 @@
-//! Locations set by clients: each has at most one table or view.
+//! Locations set by clients. At most one table or view uses each location.
 
 use headwater_table_rest::{NewTable, NewView, RestTables, TableCommit, ViewCommit};
 use headwater_tables::Table;
@@ -76,8 +76,8 @@ async fn a_table_can_be_moved_again_after_a_failed_move() {
     let grown = warehouse.append(&table, json!([{"id": 1}])).await;
     let moved = made(&grown, &place).await.unwrap();
     assert_eq!(made(&moved, &before).await.unwrap().location(), before);
-    // Another table cannot be moved there, nor can the table be moved to a folder with several
-    // tables.
+    // Another table cannot be moved to this location. The table cannot be moved to a folder with
+    // several tables.
     for (table, place) in [(&other, place.as_str()), (&table, other.location())] {
         assert!(made(table, place).await.unwrap_err().to_string().contains("another table"));
     }

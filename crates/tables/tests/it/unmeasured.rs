@@ -1,5 +1,5 @@
-//! Data files without metrics of some columns, as Iceberg writes beyond the first hundred columns:
-//! a column without metrics may still be in the file.
+//! Data files without metrics of some columns. Iceberg writes such files for tables with more than
+//! a hundred columns. A column without metrics may still be in the file.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ fn upgrade() -> Operation {
     Operation::Alter { alterations, after: None }
 }
 
-/// Adds a column whose id follows `after`.
+/// Adds a column with the id `after` + 1.
 fn add(column: &str, after: i32) -> Operation {
     Operation::AddColumns { columns: vec![field_of(column, "string")], after: Some(after) }
 }
@@ -61,7 +61,7 @@ async fn a_merge_detects_row_ids_without_metrics() {
     let base = warehouse.commit(&base, upgrade()).await;
     let base = warehouse.append(&base, json!([{"id": 1}])).await;
     let ours = warehouse.append(&base, json!([{"id": 2}])).await;
-    // Their side compacted a row of its own, whose id our side assigned to another row.
+    // Their side compacted a row of its own. Our side assigned the row's id to another row.
     let mut fields: Vec<_> = base.schema().fields().iter().cloned().collect();
     let ids = [(FIELD_ID.to_owned(), "2147483540".to_owned())];
     fields.push(Arc::new(Field::new("_row_id", DataType::Int64, true).with_metadata(ids.into())));

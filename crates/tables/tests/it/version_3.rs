@@ -18,7 +18,7 @@ async fn files(tables: &Tables, table: &Table) -> Vec<Arc<DataFile>> {
     tables.plan(table, None).await.unwrap().files().to_vec()
 }
 
-/// Returns the row ids of a table by column `id`, read without caches.
+/// Returns the row ids of a table by the value of column `id`, read without caches.
 async fn ids(warehouse: &Warehouse, table: &Table) -> BTreeMap<i64, Option<i64>> {
     let tables = warehouse.reopened();
     let table = tables.load(table.metadata_location()).await.unwrap();
@@ -95,7 +95,7 @@ async fn rows_keep_their_ids() {
     let all = ids(&warehouse, &table).await;
     assert!(left.iter().all(|(id, row_id)| all[id] == *row_id));
     assert!(all[&10].unwrap() >= 5 && all[&11] == all[&10].map(|id| id + 1), "{all:?}");
-    // Many commits merge manifests; row ids are unchanged.
+    // Many commits merge manifests, but row ids are unchanged.
     let mut table = table;
     for id in 100..140 {
         table = warehouse.append(&table, rows([id])).await;
@@ -195,7 +195,7 @@ fn change_schema(schema: &Value) -> Value {
     json!({"requirements": [], "updates": updates})
 }
 
-/// Rejects changes by other engines after which the table could not be changed further.
+/// Rejects changes by other engines that would prevent all later changes of the table.
 #[tokio::test]
 async fn changes_that_would_block_further_changes_are_rejected() {
     let warehouse = Warehouse::new();

@@ -147,7 +147,7 @@ async fn a_large_write_creates_several_files_in_row_order() {
     let schema = table.schema();
     let batches = (0..20).map(move |batch: i64| {
         let ids = (batch * 5_000)..((batch + 1) * 5_000);
-        // The digits of a product compress badly.
+        // The digits of a product are hardly compressible.
         let texts = ids.clone().map(|id| format!("{}", id.wrapping_mul(6_364_136_223_846_793_005)));
         let texts = Arc::new(StringArray::from_iter_values(texts));
         let ids = Arc::new(ids.collect::<Int64Array>());

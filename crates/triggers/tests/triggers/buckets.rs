@@ -41,7 +41,7 @@ async fn put(objects: &Objects, key: &str, text: &str) -> headwater_objects::Res
     objects.put(new).await.map(drop)
 }
 
-/// What outlives a process.
+/// State that survives the end of a process.
 struct Outside {
     clock: Arc<FixedClock>,
     tables: Arc<Tables>,
@@ -219,7 +219,7 @@ async fn a_bucket_that_does_not_exist_is_a_fault_until_it_is_created() {
     assert_eq!(process.triggers.list()[0].error, None);
 }
 
-/// Puts and deletes objects and delivers their events, until the store fails. Deletes every third.
+/// Puts objects, deletes every third one and delivers their events, until the store fails.
 async fn live(store: &Arc<dyn Store>, outside: &Outside, folder: &Path) -> Result<(), String> {
     let bucket = json!({"name": "landing", "events": ["created", "removed"]});
     let opened = Process::open(store, outside, folder, vec![trigger(&bucket)]).await;

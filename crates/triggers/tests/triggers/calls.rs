@@ -52,7 +52,7 @@ impl Stage {
         events.iter().rev().map(|event| event.status).collect()
     }
 
-    /// The arguments `n` of the attempts so far, or the subjects of files.
+    /// The arguments `n` of the attempts so far. For other events, the subjects.
     fn tries(&self) -> Vec<String> {
         let tries = self.tables.tries.lock().expect("tries");
         let text = |event: &Event| match &event.data {
@@ -87,7 +87,7 @@ async fn a_call_is_accepted_once_per_key_and_survives_the_process() {
     let stage = stage.again(dir.path()).await;
     let second = stage.triggers.accept(keyed()).await.expect("accepted");
     assert_eq!((&second.event, second.duplicate), (&first.event, true));
-    // The same key of another user is another key.
+    // Equal keys of different users are independent.
     let of = |owner: &str| NewCall { user: Some(owner.into()), ..keyed() };
     for owner in ["ana", "bob"] {
         assert!(!stage.triggers.accept(of(owner)).await.expect("accepted").duplicate, "{owner}");
@@ -146,7 +146,7 @@ async fn destinations_receive_a_record_of_each_call_that_ended() {
     assert_eq!(record["requestContext"]["approximateInvokeCount"], 1);
     assert_eq!(record["requestPayload"], json!({"n": 1}));
     assert_eq!(record["responsePayload"], json!({"done": true}));
-    // The destination of the destination is the first function: the loop is stopped.
+    // The destination's own destination is the first function, so the loop is stopped.
     stage.tick().await;
     assert_eq!(stage.tables.tries(), 2);
 

@@ -116,7 +116,7 @@ async fn a_filter_selects_files_one_by_one() {
     stage.settle().await;
     let path = |name: &str| stage.dir.path().join("in").join(name).display().to_string();
     assert_eq!(stage.tables.files(), [path("a.csv"), path("b.json")]);
-    // Files that the filter left out are not events later either.
+    // Files that the filter rejected do not become events after a restart either.
     let stage = stage.again(vec![watched()]).await;
     stage.settle().await;
     assert_eq!(stage.tables.files().len(), 2);

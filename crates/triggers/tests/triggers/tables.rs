@@ -22,7 +22,7 @@ use tokio::sync::watch;
 use crate::support::{Dying, Mortal, clock, jobs, memory, until};
 use crate::targets::{Tables, trigger};
 
-/// A branch, whose first commit is there from the beginning.
+/// A branch that has a first commit from the beginning.
 #[derive(Default)]
 struct Branch {
     commits: Mutex<Vec<TableCommit>>,
@@ -314,7 +314,7 @@ async fn no_trigger_fires_for_what_it_led_to_itself() {
     stage.branch.commit(&["x"], None);
     stage.settle().await;
     let first = stage.events().await.pop().expect("an event");
-    // A change caused by `a` fires `b`; a change caused by that fires neither.
+    // A change caused by `a` fires `b`. A change caused by that event of `b` fires neither.
     stage.branch.commit(&["y"], caused(&first));
     stage.settle().await;
     let second = stage.events().await.pop().expect("an event");
@@ -330,7 +330,7 @@ async fn no_trigger_fires_for_what_it_led_to_itself() {
     stage.branch.commit(&["x", "y"], [theirs, (PROPERTY_JOB, job)]);
     stage.settle().await;
     assert_eq!(stage.events().await.len(), 2);
-    // A change of another client at the same time counts for both.
+    // A concurrent change by another client becomes an event of both triggers.
     stage.branch.commit(&["y"], caused(&first));
     stage.branch.commit(&["y"], None);
     stage.settle().await;
@@ -468,7 +468,7 @@ async fn whoever_is_late_records_nothing_and_is_in_nobodys_way() {
 
 const COMMITS: usize = 40;
 
-/// A process: follows, waits and acts, while others commit.
+/// Runs a process that follows the branch and delivers events while other clients commit.
 async fn live(
     store: &Arc<dyn Store>,
     clock: &Arc<FixedClock>,

@@ -1,4 +1,5 @@
-//! A target like tables: the files of an event are committed at once, and at most once.
+//! A target that behaves like tables: the files of an event are committed together, and at most
+//! once.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
@@ -11,7 +12,7 @@ use headwater_store::Store;
 use headwater_triggers::{CallPolicy, TargetExecutor, Triggers, TriggersOptions};
 use serde_json::{Value, json};
 
-/// The tables as triggers see them; they outlive a process.
+/// Tables that the triggers write to. They survive the end of a process.
 #[derive(Default)]
 pub struct Tables {
     /// Committed events by id.
@@ -36,7 +37,7 @@ impl Tables {
         self.tries.lock().expect("tries").len()
     }
 
-    /// The next tries fail.
+    /// Makes the next `times` attempts fail with this code.
     pub fn fail(&self, code: ErrorCode, times: usize) {
         let problem = Problem::new(code, "not now");
         self.problems.lock().expect("problems").extend(std::iter::repeat_n(problem, times));

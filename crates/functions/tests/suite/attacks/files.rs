@@ -1,4 +1,4 @@
-//! Files: a function sees only the host's programs, writes only to `/tmp`, and leaves no files.
+//! Files: a function can read only the host's programs, writes only to `/tmp`, and leaves no files.
 
 use super::{held, held_by, held_for_anybody, held_within};
 use crate::support::start;

@@ -148,7 +148,7 @@ os._exit(0)"
     assert!(matches!(error, Error::BadOutput { .. }), "{error:?}");
 }
 
-/// A file with two tables, of which the layout describes the second.
+/// A file with two tables. The layout describes the second table.
 const TWO_IN_ONE: &str = "
 import io, json, pyarrow
 def text_of(n):
@@ -222,7 +222,7 @@ return not shown and refused('pidfd_getfd')",
     .await;
 }
 
-/// Returns the error of a hostile function that sends files in place of the worker.
+/// Returns the error of a malicious function that sends files in place of the worker.
 async fn handed_over(body: &str) -> Error {
     let functions = start().await;
     let environment = environment(&functions, &[]).await;

@@ -71,7 +71,7 @@ async fn keys_are_out_of_reach() {
     held("return refused('keyctl', 'add_key', 'request_key')").await;
 }
 
-/// Reads the keyring through this user's `/proc`, which the filter does not cover.
+/// Reads the keyring through this user's `/proc`, where the filter does not apply.
 #[tokio::test]
 async fn the_servers_session_keyring_is_left_behind() {
     held(

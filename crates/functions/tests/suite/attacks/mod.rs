@@ -38,8 +38,8 @@ async fn held(body: &str) {
     held_within(Limits::default(), body).await;
 }
 
-/// Runs a probe also with an unprivileged server. There only namespaces, landlock and the system
-/// call filter protect the host, without separate users and control groups.
+/// Runs a probe, first normally and then with an unprivileged server. An unprivileged server has
+/// only namespaces, landlock and the system call filter, without separate users and control groups.
 async fn held_for_anybody(body: &str) {
     held(body).await;
     let Some((_folder, mut options, environment)) = ordinary().await else { return };

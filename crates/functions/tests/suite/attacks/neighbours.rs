@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::{probe, source};
 use crate::support::{ask, environment, holds, processes, start, table};
 
-/// A function that stores its mark everywhere it can, until it is stopped.
+/// A function that stores its mark in every accessible location, until it is stopped.
 const NEIGHBOUR: &str = "import mmap
 mark = 'KRAM'[::-1]
 held = [bytearray(mark * 1000, 'ascii') for _ in range(100)]
@@ -110,7 +110,8 @@ fn mark() -> String {
     format!("neighbour-{}-{}", std::process::id(), uuid::Uuid::new_v4().simple())
 }
 
-/// Fills the placeholders of a probe. The mark is reversed, so that the source does not contain it.
+/// Replaces the placeholders of a probe. The mark is reversed, so that the source does not contain
+/// it.
 fn with(body: &str, mark: &str, name: &str, pids: &[i32]) -> String {
     let backwards: String = mark.chars().rev().collect();
     let body = body.replace("KRAM", &backwards).replace("PIDS", &format!("{pids:?}"));
@@ -140,7 +141,7 @@ fn has(pid: i32, mark: &[u8]) -> bool {
     })
 }
 
-/// Checks that the searched mark and names exist.
+/// Checks that the mark and the names exist, so that the search is not trivially empty.
 fn is_there(mark: &str, name: &str) {
     let pids = processes("headwater_zygote.py");
     if !rustix::process::geteuid().is_root() {

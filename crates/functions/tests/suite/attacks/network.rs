@@ -314,7 +314,7 @@ async fn names_are_resolved_by_the_hosts_nameserver_for_who_has_the_network() {
     held_by(&functions, with(Network::Off), &nobody).await;
 }
 
-/// Returns a DNS response to a query for an IPv4 address; none to any other query.
+/// Returns a DNS response to a query for an IPv4 address, and none to other queries.
 fn answer(question: &[u8], address: Ipv4Addr) -> Vec<u8> {
     let name = question[12..].iter().position(|byte| *byte == 0).unwrap() + 13;
     let found = question[name..name + 2] == [0, 1];

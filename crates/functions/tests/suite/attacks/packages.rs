@@ -18,7 +18,7 @@ use crate::support::{
 /// The script that writes the wheels.
 const WHEELS: &str = include_str!("wheels.py");
 
-/// A folder with wheels and environments, on the file system of uv's cache.
+/// A folder for wheels and environments, on the file system of uv's cache.
 struct Market {
     folder: tempfile::TempDir,
 }
@@ -139,7 +139,7 @@ return not os.path.exists(folder + '/root/etc')";
     assert_eq!(fs::read_to_string(&secret).unwrap(), "the host's secret");
 }
 
-/// Code that runs when the package is imported, and tries all attacks that must fail.
+/// Code that runs on import of the package and attempts all attacks that must fail.
 const TRAP: &str = "
 import builtins, ctypes, os, socket, subprocess, sys
 
@@ -210,7 +210,7 @@ return found['passed'] == [] and zygote == {0} and alone",
             holds(&functions, probe(&trapped, &body)).await;
         }
         assert_eq!(processes(&marker).is_empty(), !enabled);
-        // No other function of the lake is affected.
+        // Other functions of the lake are not affected.
         let body = "import builtins
 seen = [name for name in os.listdir('/proc') if name.isdigit()]
 return not hasattr(builtins, 'headwater_trap') and len(seen) == 2 and os.listdir('/tmp') == []";
@@ -224,7 +224,7 @@ return not hasattr(builtins, 'headwater_trap') and len(seen) == 2 and os.listdir
     }
 }
 
-/// All environments share bytecode, by the file hashes in a package's RECORD.
+/// All environments share bytecode, keyed by the file hashes in a package's RECORD.
 #[tokio::test]
 async fn a_package_cannot_pass_its_code_off_as_anothers() {
     let market = Market::new();
@@ -263,7 +263,7 @@ async fn compiled(environment: &Environment) {
     tokio::time::timeout(std::time::Duration::from_secs(120), waiting).await.unwrap();
 }
 
-/// Attempts to change a file that is shared with other environments and uv's cache.
+/// Attempts to change a file that other environments and uv's cache share.
 const CHANGES: &str = "import mmap
 file = next(path for path in map(os.path.abspath, FILES) if os.path.exists(path))
 folder = os.path.dirname(file)

@@ -1,4 +1,4 @@
-//! Processes: a function sees only its own, and none outlives it.
+//! Processes: a function sees only its own processes, and none of them outlives the call.
 
 use std::time::Duration;
 

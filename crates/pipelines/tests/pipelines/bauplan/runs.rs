@@ -6,7 +6,7 @@ use crate::support::{World, bauplan_files};
 
 const DEFAULTS: &str = "defaults: {python: {version: '3.11'}}\n";
 
-/// Creates a lake with trips.
+/// Creates a lake with the table `bauplan.trips`.
 async fn world() -> World {
     let world = World::new().await;
     let trips = "CREATE TABLE bauplan.trips AS SELECT * FROM (VALUES

@@ -29,8 +29,8 @@ pub(super) fn keyed(folder: &Path, file: &str, key: &str) -> Option<u64> {
     OpenFile::default().keyed(folder, file, key)
 }
 
-/// A control file that is opened at its first use and then kept open, to save system calls. A value
-/// must always be used with the same file.
+/// A control file that is opened on first use and kept open, to save system calls. Always use a
+/// value for the same file.
 #[derive(Debug, Default)]
 pub(super) struct OpenFile {
     file: OnceLock<File>,
@@ -70,7 +70,7 @@ impl OpenFile {
     }
 }
 
-/// Kills the processes in a group and its subgroups, and removes them.
+/// Kills the processes in a group and its subgroups, and removes the groups.
 pub(crate) fn remove_tree(folder: &Path) {
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
         if entry.path().is_dir() {
@@ -93,7 +93,7 @@ pub(super) fn kill_all(folder: &Path) {
     }
     let processes = fs::read_to_string(folder.join("cgroup.procs")).unwrap_or_default();
     for pid in processes.lines().filter_map(|line| line.parse::<i32>().ok()) {
-        // For a process in another pid namespace the id is 0. Sending a signal to 0 would kill the
+        // The id of a process in another pid namespace reads as 0. A signal to 0 would kill the
         // spawner's own process group.
         if pid > 0 {
             system::kill(pid, libc::SIGKILL);

@@ -11,9 +11,9 @@ use super::files::{OpenFile, kill_all, set};
 use super::hierarchies::Kind;
 use crate::protocol::{ProcessSpec, ResourceUsage};
 
-/// The peak memory file of cgroup version 2, in bytes.
+/// File with the peak memory in bytes, cgroup version 2.
 const MEMORY_PEAK: &str = "memory.peak";
-/// The peak memory file of cgroup version 1, in bytes.
+/// File with the peak memory in bytes, cgroup version 1.
 const MEMORY_PEAK_V1: &str = "memory.max_usage_in_bytes";
 
 /// The groups of one process.
@@ -25,12 +25,12 @@ pub(crate) struct Group {
     pub(super) share: Option<Share>,
 }
 
-/// The measurement files. They are kept open, because a process that serves many calls is measured
-/// after each.
+/// The measurement files. They stay open, because a process that serves many calls is measured
+/// after each call.
 #[derive(Debug, Default)]
 struct MeasuredFiles {
     cpu: OpenFile,
-    /// Also used to reset the peak. In version 2 a reset applies only to the same open file.
+    /// Also used to reset the peak. In version 2, a reset applies only to the same open file.
     peak: OpenFile,
     out_of_memory: OpenFile,
 }
@@ -129,20 +129,21 @@ impl Group {
     pub(crate) fn set_weight(&mut self, weight: Weight) {
         let Some(share) = self.share.as_ref().filter(|_| self.weight != weight) else { return };
         let number = if weight == Weight::Boosted { share.boosted } else { share.normal };
-        // An error is ignored, since the file is missing if the controller is not delegated.
+        // Ignore an error: the file is missing if the controller is not delegated.
         let _ = set(&share.file, number.to_string());
         self.weight = weight;
         self.apply_slice();
     }
 
-    /// Applies the time slice to a new clone, which has inherited the short slice of its zygote.
+    /// Sets the default time slice for a new clone, which has inherited the short slice of its
+    /// zygote.
     pub(crate) fn apply_slice_to_clone(&self) {
         if self.weight == Weight::Normal {
             self.apply_slice();
         }
     }
 
-    /// Gives all threads a short time slice while the group is boosted, and the default one
+    /// Sets a short time slice for all threads while the group is boosted, and the default slice
     /// otherwise.
     fn apply_slice(&self) {
         let slice = (self.weight == Weight::Boosted).then_some(SHORT_SLICE);
@@ -161,8 +162,8 @@ impl Group {
         set(folder.join("cgroup.freeze"), if frozen { "1" } else { "0" })
     }
 
-    /// Returns the usage so far and resets the peak memory; `None` if the usage is unknown, or if
-    /// the process ran out of memory.
+    /// Returns the usage so far and resets the peak memory. Returns `None` if the usage is unknown,
+    /// or if the process ran out of memory.
     pub(crate) fn usage(&self) -> Option<ResourceUsage> {
         let GroupUsage { cpu_us, memory_bytes_peak, out_of_memory } = self.measure();
         if out_of_memory {
@@ -183,19 +184,20 @@ impl Group {
         })
     }
 
-    /// Removes the groups. Returns false if processes remain in one.
+    /// Removes the groups. Returns false if a group still has processes.
     pub(crate) fn remove(&mut self) -> bool {
         self.folders.retain(|(_, folder)| fs::remove_dir(folder).is_err() && folder.exists());
         self.folders.is_empty()
     }
 }
 
-/// The memory limit that corresponds to the default weight.
+/// The memory limit that corresponds to the default CPU weight, in bytes.
 const USUAL_MEMORY: u64 = 4 << 30;
 const PERIOD_US: u64 = 100_000;
 
-/// Sets the CPU weight of a group according to its memory limit, and its CPU limit, if any. Both
-/// cgroup versions use the same file formats, except for the default weight and the period.
+/// Sets the CPU weight of a group, which is proportional to its memory limit. Also sets its CPU
+/// limit, if any. The files of both cgroup versions differ only in the default weight and the
+/// period.
 pub(super) fn share_out(
     folder: &Path,
     spec: &ProcessSpec,
@@ -210,7 +212,7 @@ pub(super) fn share_out(
         None => usual / 8,
     };
     let share = Share { file: folder.join(file), boosted, normal };
-    // An error is ignored, since the file is missing if the controller is not delegated.
+    // Ignore an error: the file is missing if the controller is not delegated.
     let _ = set(&share.file, share.normal.to_string());
     let share = Some(share);
     let Some(millis) = spec.cpu_millis else { return Ok(share) };

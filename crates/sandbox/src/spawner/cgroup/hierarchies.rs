@@ -22,18 +22,18 @@ pub(super) enum Kind {
     Processor,
     /// Version 1, weighs processor time.
     Shares,
-    /// Version 2, kills and measures. It also limits, if it has the controllers.
+    /// Version 2: kills and measures, and also limits if the controllers are available.
     Unified { limits: bool },
 }
 
-/// The hierarchies in which this spawner creates groups. It reports them to the server.
+/// The hierarchies in which this spawner creates groups, as reported to the server.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct Cgroups {
     hierarchies: Vec<(Kind, PathBuf)>,
 }
 
-/// Prefix of folder names. A name is `headwater-<pid>-<start time>`, so that folders of ended
-/// spawners can be recognised.
+/// Prefix of folder names. A full name is `headwater-<pid>-<start time>`, so that folders of ended
+/// spawners can be found.
 pub(crate) const PREFIX: &str = "headwater-";
 
 impl Cgroups {
@@ -80,7 +80,7 @@ impl Cgroups {
         self.hierarchies.iter().map(|(_, folder)| folder.clone()).collect()
     }
 
-    /// Returns true if the memory of a process with its descendants is limited.
+    /// Returns true if the memory limit covers a process with its descendants.
     pub(crate) fn memory(&self) -> bool {
         self.any(Kind::Memory)
     }
@@ -152,8 +152,8 @@ impl Cgroups {
                 Kind::Unified { limits: true } => {
                     write(&folder, "memory.max", memory_bytes)?;
                     write(&folder, "pids.max", processes_max)?;
-                    // Disable swap: otherwise a function that exceeds its limit would slow the host
-                    // down instead of being killed.
+                    // Disable swap. Otherwise a function that exceeds its limit would slow down the
+                    // host instead of being killed.
                     let _ = set(folder.join("memory.swap.max"), "0");
                     let _ = set(folder.join("memory.oom.group"), "1");
                     group.share = share_out(&folder, spec, ["cpu.weight", "cpu.max"])?;
@@ -216,13 +216,13 @@ fn bound_processes(base: &Path, folder: &Path) {
     let most = most.ok().and_then(|text| text.trim().parse::<u64>().ok());
     let most = most.into_iter().chain(number(base, "pids.max")).min();
     if let Some(most) = most {
-        // An error is ignored: the file does not exist without the controller.
+        // Ignore an error: the file does not exist without the controller.
         let _ = set(folder.join("pids.max"), (most / 2).max(1).to_string());
     }
 }
 
-/// Returns this process's folder in the hierarchy of a version 1 controller; without a controller,
-/// in version 2.
+/// Returns this process's folder in the hierarchy of a version 1 controller. Without a controller,
+/// returns its folder in version 2.
 fn folder_of(own: &str, mounts: &str, controller: Option<&str>) -> Option<PathBuf> {
     let path = own.lines().find_map(|line| {
         let mut parts = line.splitn(3, ':').skip(1);

@@ -1,7 +1,7 @@
 //! Control groups: limits and measurements of a process including its descendants.
 //!
-//! If version 2 has the controllers, one group per process is enough. On hybrid hosts, version 1
-//! groups enforce the limits, and version 2 groups kill and measure. Without delegation, an
+//! If version 2 has the controllers, one group per process is sufficient. On hybrid hosts, version
+//! 1 groups enforce the limits, and version 2 groups kill and measure. Without delegation, an
 //! ordinary user cannot create groups; [`Cgroups::memory`] reports this.
 
 mod files;

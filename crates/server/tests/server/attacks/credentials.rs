@@ -15,7 +15,7 @@ use super::{anonymous, raw};
 use crate::access::Users;
 use crate::support::{self, PATIENCE, config, request, start};
 
-/// A token with a valid form and checksum that no lake has issued.
+/// A token with a valid format and checksum that no lake has issued.
 const FORGED: &str = "hwp_0123456789abcdef0123456789abcdef0123456789abcdefb73ba778";
 
 const PASSWORD: &str = "correct horse battery";
@@ -121,7 +121,7 @@ pub async fn timing() {
     assert!(unknown * 2 > wrong && wrong * 2 > unknown, "{unknown:?} and {wrong:?}");
 }
 
-/// Returns the time of the fastest of some wrong logins.
+/// Returns the shortest time of several failed logins.
 async fn fastest(access: &Access, user: &str) -> Duration {
     let mut best = Duration::MAX;
     for _ in 0..5 {
@@ -143,8 +143,7 @@ pub async fn same_answer() {
     }
 }
 
-/// Logs in with a token, and with a cookie that the browser has already. Returns the new cookie
-/// and its key.
+/// Logs in with a token, with the browser's existing cookie. Returns the new cookie and its key.
 async fn log_in(users: &Users, token: &str, cookie: Option<&str>) -> (String, String) {
     let body = json!({ "token": token });
     let mut sent = request(Method::POST, "/v1/session", Some(&body));

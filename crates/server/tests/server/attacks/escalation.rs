@@ -83,7 +83,7 @@ pub async fn same_name() {
     let (_, jobs) = users.get(&new, "/v1/jobs").await;
     assert!(!jobs.to_string().contains("SELECT customer"), "{jobs}");
     let import = json!({"table": "shop.items", "sources": [upload["path"]]});
-    // The time of an upload, in seconds, distinguishes uploads of users with the same name.
+    // The upload time, in seconds, distinguishes the uploads of users with the same name.
     let outcome = users.job(&new, "/v1/imports", import).await;
     assert!(matches!(outcome.as_str(), "forbidden" | "succeeded"), "{outcome}");
 }
@@ -133,7 +133,7 @@ pub async fn passwords() {
     }
 }
 
-/// A project whose trigger runs a model that reads a table, every second.
+/// A project whose trigger runs every second, with a model that reads a table.
 fn triggered(sql: &str) -> Value {
     json!({"files": {
         "headwater.toml": "[project]\nname = \"shop\"\n[defaults]\nnamespace = \"shop\"\n\n\

@@ -1,7 +1,8 @@
-//! Attacks on a server with users: one test each, whose name states what the server does.
+//! Attacks on a server with users. Each test is named after the expected behaviour of the server.
 //!
-//! The attackers know the addresses of the API, have a user with few grants, or none, and send what
-//! no client of ours sends. Attacks on the isolation of functions are in `crates/functions`.
+//! The attackers know the addresses of the API, and have a user with few grants or none. They send
+//! requests that no regular client sends. Attacks on the isolation of functions are in
+//! `crates/functions`.
 
 mod credentials;
 mod escalation;
@@ -31,7 +32,7 @@ pub fn trials() -> Vec<Trial> {
     all
 }
 
-/// Credentials that are forged, stolen, out of date or guessed.
+/// Forged, stolen, expired or guessed credentials.
 fn of_credentials() -> Vec<Trial> {
     vec![
         trial("attacks::01_a_forged_token_with_a_valid_checksum_is_rejected", credentials::forged),
@@ -55,7 +56,7 @@ fn of_credentials() -> Vec<Trial> {
     ]
 }
 
-/// Requests of hostile pages and malformed requests.
+/// Requests of malicious pages, and malformed requests.
 fn of_requests() -> Vec<Trial> {
     vec![
         trial("attacks::16_a_page_cannot_use_the_cookie_without_the_key", requests::forgery),
@@ -70,7 +71,7 @@ fn of_requests() -> Vec<Trial> {
     ]
 }
 
-/// Ways to read a table without `select`.
+/// Attempts to read a table without `select`.
 fn of_reads() -> Vec<Trial> {
     vec![
         trial("attacks::25_a_view_does_not_open_its_table", reads::view),
@@ -94,7 +95,7 @@ fn of_reads() -> Vec<Trial> {
     ]
 }
 
-/// Work of other users, and rights that one does not have.
+/// Work of other users, and escalation of rights.
 fn of_rights() -> Vec<Trial> {
     vec![
         trial("attacks::43_the_job_of_another_user_does_not_exist", others::jobs),
@@ -147,7 +148,8 @@ async fn anonymous(
     (status, serde_json::from_slice(&bytes).unwrap_or(Value::Null))
 }
 
-/// Sends bytes over a connection of their own. Returns what the server sends until it closes.
+/// Sends bytes over a separate connection. Returns the server's output until it closes the
+/// connection.
 async fn raw(server: &TestServer, bytes: &[u8]) -> String {
     let address = server.running.http_addr().expect("an address");
     let mut stream = TcpStream::connect(address).await.expect("a connection");
@@ -160,7 +162,7 @@ async fn raw(server: &TestServer, bytes: &[u8]) -> String {
 }
 
 impl Users {
-    /// Returns the status and the answer of a statement on `main`.
+    /// Returns the status and the response of a statement on `main`.
     async fn sql(&self, token: &str, sql: &str) -> (u16, Value) {
         let (status, answer) = self.sql_at(token, "main", sql).await;
         (status.as_u16(), answer)

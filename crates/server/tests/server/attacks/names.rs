@@ -1,4 +1,4 @@
-//! Names that a user must not learn.
+//! Names that must stay hidden from a user.
 
 use serde_json::json;
 

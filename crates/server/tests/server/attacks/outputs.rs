@@ -1,4 +1,4 @@
-//! A function that shows its secret in every way that it can.
+//! A function that outputs its secret in every possible way.
 
 use hyper::Method;
 use serde_json::{Value, json};
@@ -7,7 +7,7 @@ use crate::support::{TestServer, request};
 
 const SECRET: &str = "sk_live_4eC39HqLyjWDarjtT1";
 
-/// The same in base64.
+/// The secret in base64.
 const BASE64: &str = "c2tfbGl2ZV80ZUMzOUhxTHlqV0Rhcmp0VDE";
 
 const CODE: &str = "\
@@ -50,7 +50,8 @@ async fn start() -> TestServer {
     server
 }
 
-/// Calls the function. Returns all that a client can read of it: the answer, the job, its events.
+/// Calls the function. Returns all related data that a client can read: the response, the job, its
+/// events.
 async fn leak(way: &str) -> String {
     let server = start().await;
     let body = json!({"arguments": {"way": way}});

@@ -1,4 +1,4 @@
-//! Ways to read `sales.orders` without `select` on it.
+//! Attempts to read `sales.orders` without `select` on it.
 
 use hyper::Method;
 use hyper::header::AUTHORIZATION;
@@ -20,7 +20,7 @@ const GRANTS: [&str; 8] = [
     "maintain on lake",
 ];
 
-/// A server, and the token of `ana`, which may do everything in `shop`.
+/// A server, and the token of `ana`, which has all grants in `shop`.
 async fn start() -> (Users, String) {
     let users = Users::start().await;
     let ana = users.user("ana", &GRANTS).await;
@@ -28,7 +28,8 @@ async fn start() -> (Users, String) {
 }
 
 impl Users {
-    /// Checks that a statement is forbidden and shows no value of the hidden table.
+    /// Checks that a statement is forbidden and that its error contains no value of the hidden
+    /// table.
     async fn refuses(&self, token: &str, reference: &str, sql: &str) {
         let (status, answer) = self.sql_at(token, reference, sql).await;
         assert_eq!(status, 403, "{sql}: {answer}");
@@ -58,7 +59,7 @@ pub async fn own_view() {
     ] {
         users.refuses(&ana, "main", sql).await;
     }
-    // A view that another client stores is checked when it is read.
+    // A view stored by another client is checked on read.
     let view = json!({
         "name": "mine", "schema": {"type": "struct", "schema-id": 0, "fields": [
             {"id": 1, "name": "customer", "required": false, "type": "string"}]},
@@ -112,7 +113,7 @@ pub async fn function() {
     }
 }
 
-/// Returns a file with an extension below a folder.
+/// Returns the first file with this extension below a folder.
 fn walk(folder: &std::path::Path, extension: &str) -> std::path::PathBuf {
     let mut left = vec![folder.to_owned()];
     while let Some(folder) = left.pop() {
@@ -215,7 +216,7 @@ pub async fn renamed() {
     let body = json!({"source": {"namespace": ["sales"], "name": "orders"},
         "destination": {"namespace": ["shop"], "name": "orders"}});
     assert_eq!(users.post(&ana, "/iceberg/v1/main/tables/rename", body).await.0, 403);
-    // A grant on a name does not follow the table: the new name decides.
+    // A grant on a name does not follow a renamed table: the new name decides.
     let grant = permission("select on table:sales.orders");
     let owner = headwater_model::Principal::owner();
     users.access.grant(&owner, "ana", grant).await.expect("a grant");
@@ -240,7 +241,8 @@ pub async fn catalogs() {
         let text = answer.to_string();
         assert!(!text.contains("orders") && !text.contains("\"sales\""), "{table}: {text}");
     }
-    // The definition of a view names its tables: reading the view shows it.
+    // The definition of a view contains the names of its tables. The right to read the view
+    // includes its definition.
     let (_, views) = users.sql(&ana, "SELECT table_name FROM information_schema.views").await;
     assert_eq!(views, json!([{"table_name": "best"}]));
     for sql in ["SELECT 'sales.orders'::regclass", "SELECT pg_total_relation_size('sales.orders')"]
@@ -288,7 +290,7 @@ pub async fn files() {
         assert!(!answer.to_string().contains("root:"), "{sql}: {answer}");
     }
     assert!(!std::path::Path::new("/tmp/headwater-attack.csv").exists());
-    // The files of the lake are no source of an import.
+    // Files of the lake cannot be import sources.
     let body = json!({"table": "shop.items", "sources": [token]});
     assert_eq!(users.job(&ana, "/v1/imports", body).await, "forbidden");
 }

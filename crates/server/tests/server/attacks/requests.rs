@@ -1,4 +1,4 @@
-//! Attacks by hostile pages and by malformed requests.
+//! Attacks by malicious pages and by malformed requests.
 
 use hyper::Method;
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
@@ -22,7 +22,7 @@ async fn session(server: &TestServer) -> (String, String) {
 pub async fn forgery() {
     let server = TestServer::start().await;
     let (cookie, key) = session(&server).await;
-    // What a browser sends with a request of another page: the cookie, and nothing else.
+    // A browser sends only the cookie with a request of another page.
     let by_page = [("cookie", cookie.as_str())];
     assert_eq!(anonymous(&server, "/v1/branches", &by_page).await.0, 401);
     let stolen = [
@@ -146,7 +146,7 @@ pub async fn long_bodies() {
     assert_eq!(server.rows("SELECT 1 AS n").await, json!([{"n": 1}]));
 }
 
-/// Values of path parameters that leave a folder, end a text or end a header.
+/// Values of path parameters that leave a folder, terminate a text, or terminate a header.
 const EVIL: [&str; 7] = [
     "..%2F..%2F..%2F..%2Fetc%2Fpasswd",
     "%2e%2e",
@@ -190,7 +190,7 @@ pub async fn traversal() {
     assert!(!std::path::Path::new("/tmp/headwater-attack").exists());
 }
 
-/// Returns a path with a value in the place of each parameter.
+/// Returns a path with its parameters replaced by a value.
 fn filled(path: &str, value: &str) -> String {
     let mut parts = path.split('/').map(|part| if part.starts_with('{') { value } else { part });
     let first = parts.next().unwrap_or_default().to_owned();

@@ -78,8 +78,7 @@ pub(super) fn is_single_row(plan: &LogicalPlan) -> bool {
 }
 
 impl Domain {
-    /// Evaluates a subquery for all rows of the domain; `None` if one of its nodes is not
-    /// supported.
+    /// Evaluates a subquery for all rows of the domain; `None` if a node is not supported.
     pub(super) fn evaluate(&self, plan: &LogicalPlan) -> Result<Option<Dependent>> {
         self.push(plan, None)
     }

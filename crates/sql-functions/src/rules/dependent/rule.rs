@@ -82,7 +82,7 @@ fn lateral(join: &Join, config: &dyn OptimizerConfig) -> Result<Option<LogicalPl
     joined.project(columns)?.build().map(Some)
 }
 
-/// Evaluates a subquery that reads nothing but its outer row. All columns of that row are kept.
+/// Evaluates a subquery that reads no table, only its outer row. All columns of that row are kept.
 fn unnested(
     join: &Join,
     subquery: &Subquery,
