@@ -25,16 +25,13 @@ pub(super) fn explain(error: Error, sql: &str) -> Error {
         return error;
     }
     let slip = tokens(sql).ok().and_then(|tokens| slip(&tokens, position));
-    match slip {
-        Some(Misspelling { meant, at }) => {
-            Error::Syntax { message, hint: Some(format!("Did you mean `{meant}`?")), position: at }
-        }
-        None => {
-            let position =
-                position.or_else(|| message.ends_with("found the end").then(|| end_of(sql)));
-            Error::Syntax { message, hint: None, position }
-        }
+    if let Some(Misspelling { meant, at }) = slip {
+        let hint = Some(format!("Did you mean `{meant}`?"));
+        return Error::Syntax { message, hint, position: at };
     }
+    let is_at_end = message.ends_with("found the end");
+    let position = position.or_else(|| is_at_end.then(|| end_of(sql)));
+    Error::Syntax { message, hint: None, position }
 }
 
 /// Returns the position after the last word of a text.
