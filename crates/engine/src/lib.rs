@@ -30,6 +30,7 @@ mod referenced_tables;
 mod resident_memory;
 mod rest_scan;
 mod restricted;
+mod returning;
 mod session;
 mod shared_transaction;
 mod show;

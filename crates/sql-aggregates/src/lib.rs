@@ -4,6 +4,7 @@
 //! Each function returns one or more aggregates; the crate `sql-functions` registers them in a
 //! session. This crate parses no SQL and accesses no tables.
 
+mod average;
 mod by_key;
 mod extreme;
 mod frame;
@@ -11,6 +12,7 @@ mod percentile;
 mod sliding;
 mod sum;
 
+pub use self::average::function as average;
 pub use self::by_key::functions as by_key;
 pub use self::extreme::functions as extremes;
 pub use self::percentile::function as percentile;

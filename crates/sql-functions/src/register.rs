@@ -29,6 +29,7 @@ pub fn register(state: &mut SessionState) -> Result<()> {
     }
     state.register_udaf(aggregates::checked_sum())?;
     state.register_udaf(aggregates::percentile())?;
+    state.register_udaf(aggregates::average())?;
     signed::register(state)?;
     aggregates::register_sliding(state)?;
     scalar(state)?;
@@ -60,6 +61,12 @@ fn scalar(state: &mut SessionState) -> Result<()> {
     for function in functions.chain([similar_to::function(), slice::function(), unique::function()])
     {
         state.register_udf(function)?;
+    }
+    for function in headwater_sql_library::functions() {
+        state.register_udf(function)?;
+    }
+    for function in headwater_sql_library::lambda_functions() {
+        state.register_higher_order_function(function)?;
     }
     Ok(())
 }
