@@ -12,6 +12,7 @@ mod functions;
 mod information_schema;
 mod layout;
 mod pg_catalog;
+mod routines;
 mod translate;
 mod types;
 

@@ -42,7 +42,7 @@ const WRITES: States = [NO, NO, OK, OK];
 const ADMINISTERS: States = [NO, NO, NO, OK];
 
 /// The statements of SQL, by the variant that the parser returns.
-const STATEMENTS: [Row; 20] = [
+const STATEMENTS: [Row; 21] = [
     ("Query", "SELECT id FROM shop.items", READS),
     ("Explain", "EXPLAIN SELECT id FROM shop.items", READS),
     // Lists omit objects that the user may not see.
@@ -55,6 +55,7 @@ const STATEMENTS: [Row; 20] = [
     ("Comment", "COMMENT ON TABLE shop.scratch IS 'text'", WRITES),
     ("Insert", "INSERT INTO shop.scratch (id) VALUES (1)", WRITES),
     ("Delete", "DELETE FROM shop.scratch WHERE id = 1", WRITES),
+    ("Delete", "DELETE FROM shop.scratch WHERE id = 2 RETURNING name", WRITES),
     ("Update", "UPDATE shop.scratch SET name = 'x' WHERE id = 2", WRITES),
     ("Merge", MERGE, WRITES),
     ("Truncate", "TRUNCATE shop.scratch", WRITES),
@@ -70,7 +71,7 @@ const MERGE: &str = "MERGE INTO shop.scratch USING (SELECT 1 AS id) AS s ON scra
     WHEN NOT MATCHED THEN INSERT (id) VALUES (s.id)";
 
 /// The changes of ALTER TABLE, after `ALTER TABLE shop.changed`.
-const CHANGES: [(&str, &str); 15] = [
+const CHANGES: [(&str, &str); 16] = [
     ("Add", "ADD COLUMN IF NOT EXISTS more BIGINT"),
     ("Drop", "DROP COLUMN IF EXISTS more"),
     ("Rename", "RENAME COLUMN name TO label; ALTER TABLE shop.changed RENAME COLUMN label TO name"),
@@ -84,6 +85,7 @@ const CHANGES: [(&str, &str); 15] = [
     ("DropPart", "ADD PARTITION FIELD n; ALTER TABLE shop.changed DROP PARTITION FIELD n"),
     ("ReplacePart", REPLACE_PART),
     ("SortBy", "WRITE ORDERED BY id"),
+    ("PrimaryKey", "ADD PRIMARY KEY (id); ALTER TABLE shop.changed DROP PRIMARY KEY"),
     ("Properties", "SET TBLPROPERTIES ('a' = 'b')"),
     ("RenameTable", "RENAME TO shop.other; ALTER TABLE shop.other RENAME TO shop.changed"),
 ];
@@ -115,7 +117,7 @@ const RESTRICTIONS: [Row; 3] = [
 ];
 
 /// The statements that a session executes itself.
-const SESSION: [Row; 17] = [
+const SESSION: [Row; 18] = [
     ("Set", "SET application_name = 'a'", ALWAYS),
     ("Show", "SHOW application_name", ALWAYS),
     ("ShowAll", "SHOW ALL", ALWAYS),
@@ -137,6 +139,7 @@ const SESSION: [Row; 17] = [
         "BEGIN; CREATE TEMPORARY TABLE t AS SELECT id FROM shop.items; ROLLBACK",
         WRITES,
     ),
+    ("Vacuum", "VACUUM", ALWAYS),
     ("Nothing", "SET CONSTRAINTS ALL DEFERRED", ALWAYS),
 ];
 
