@@ -46,6 +46,7 @@ mod settings;
 mod sql_catalog;
 mod start;
 mod statement;
+mod statement_limits;
 mod system_tables;
 mod table;
 mod tag;
