@@ -30,6 +30,7 @@ CODES = (
     "deployment_not_found",
     "secret_not_found",
     "bucket_not_found",
+    "queue_not_found",
     "object_not_found",
     "file_not_found",
     "route_not_found",

@@ -24,6 +24,9 @@ ADDRESS = ("127.0.0.1", 9001)
 #: Maximum size of an answer in bytes.
 ANSWER_BYTES_MAX = 16 << 20
 
+#: Maximum milliseconds by which the start of a runtime extends the deadline of its first call.
+START_MS_MAX = 10_000
+
 #: Seconds that a runtime may take to ask for the next event, after which its process is not reused.
 NEXT_SECONDS_MAX = 1
 
@@ -54,6 +57,8 @@ class Runtime:
         self._handler = handler
         self._folder = folder
         self._process = None
+        #: The time at which the runtime was started.
+        self._began = None
         self._has_ended = False
         self._selector = None
         self._listener = None
@@ -104,7 +109,8 @@ class Runtime:
         return self._waiting is not None
 
     def _start(self):
-        began = time.monotonic()
+        self._server.send("starting")
+        self._began = time.monotonic()
         self._selector = selectors.DefaultSelector()
         self._listener = _listener()
         self._selector.register(self._listener, selectors.EVENT_READ, self._accept)
@@ -122,9 +128,6 @@ class Runtime:
         ended = os.pidfd_open(self._process.pid)
         self._selector.register(ended, selectors.EVENT_READ, self._end)
         self._serve(lambda: self._was_asked or self._answer is not None)
-        if self._was_asked:
-            took = round((time.monotonic() - began) * 1000)
-            self._server.report(f"the runtime took {took} ms to initialize")
 
     def _serve(self, is_done, until=None):
         """Serves the runtime's requests until a condition holds, or until a time.
@@ -212,8 +215,17 @@ class Runtime:
             reason = f"`{method} {request.path[:200]}` is not known; known are {known}"
             self._reject(connection, request, 404, ("InvalidRequest", reason))
 
+    def _note_start(self):
+        """Reports the first request for an event. The start of the runtime extends the deadline."""
+        took = round((time.monotonic() - self._began) * 1000)
+        self._call["deadline_ms"] += min(took, START_MS_MAX)
+        self._server.send("started")
+        self._server.report(f"the runtime took {took} ms to initialize")
+
     def _next(self, connection):
-        self._was_asked = True
+        if not self._was_asked:
+            self._was_asked = True
+            self._note_start()
         if self._event is not None and self._answer is None:
             self._send_event(connection)
         else:

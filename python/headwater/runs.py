@@ -89,6 +89,7 @@ class Runs(Requests):
         parameters: Mapping[str, object] | None = None,
         strict: bool = True,
         no_cache: bool = False,
+        no_reuse: bool = False,
         select: str | Iterable[str] = (),
         exclude: str | Iterable[str] = (),
         retry: str | None = None,
@@ -101,13 +102,13 @@ class Runs(Requests):
         """Runs the project in a folder on the branch `ref` and waits for its end; Ctrl-C stops it.
 
         `parameters` are the project's parameters. In a strict run, a false expectation fails the
-        run. `no_cache` runs unchanged models too. `select` and `exclude` are selectors of models in
-        dbt's syntax, such as `"+orders"` or `"tag:daily"`. `retry` is the id of a failed run to
-        continue. With `preview`, nothing is merged, and each step of the report has `preview` with
-        up to this number of rows: the first, or with `tail` the last. `priority` is `low`, `normal`
-        or `high`: the order of queued calls. `on_event` is called with each event: a dict with
-        `sequence`, `time`, `type` and the fields of the type (`log`, `planned`, `step_started`,
-        `step_ended`, ...).
+        run. `no_cache` runs unchanged models too, and `no_reuse` those whose tables were computed
+        on other branches. `select` and `exclude` are selectors of models in dbt's syntax, such as
+        `"+orders"` or `"tag:daily"`. `retry` is the id of a failed run to continue. With `preview`,
+        nothing is merged, and each step of the report has `preview` with up to this number of rows:
+        the first, or with `tail` the last. `priority` is `low`, `normal` or `high`: the order of
+        queued calls. `on_event` is called with each event: a dict with `sequence`, `time`, `type`
+        and the fields of the type (`log`, `planned`, `step_started`, `step_ended`, ...).
 
         Returns the run's report: `commit`, `tables`, `steps`, `usage`, `cost`; with `dry_run` the
         plan. Raises the run's error, mostly `RunFailedError`, with the job id in `context["job"]`;
@@ -119,6 +120,7 @@ class Runs(Requests):
             parameters=parameters,
             strict=None if retry and strict else strict,
             no_cache=no_cache,
+            no_reuse=no_reuse or None,
             select=selectors(select) or None,
             exclude=selectors(exclude) or None,
             retry=retry,
@@ -136,6 +138,7 @@ class Runs(Requests):
         parameters: Mapping[str, object] | None = None,
         strict: bool = True,
         no_cache: bool = False,
+        no_reuse: bool = False,
         select: str | Iterable[str] = (),
         exclude: str | Iterable[str] = (),
         priority: str | None = None,
@@ -150,6 +153,7 @@ class Runs(Requests):
             parameters=parameters,
             strict=strict,
             no_cache=no_cache,
+            no_reuse=no_reuse or None,
             select=selectors(select) or None,
             exclude=selectors(exclude) or None,
             dry_run=False,

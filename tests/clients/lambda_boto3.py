@@ -213,7 +213,8 @@ def settings(aws):
     assert aws.list_tags(Resource=arn)["Tags"] == {"stage": "test"}
     assert aws.get_account_settings()["AccountUsage"]["FunctionCount"] == 1
     assert aws.get_function_code_signing_config(FunctionName="price")["FunctionName"] == "price"
-    fails("UnknownOperationException", aws.list_event_source_mappings)
+    unsupported = aws.list_provisioned_concurrency_configs
+    fails("UnknownOperationException", unsupported, FunctionName="price")
 
 
 def rights(owner):

@@ -5,7 +5,7 @@
 The standard input is a list of requests as JSON, each with `service`, `scope` (the service that
 the signature names), `key` (an id and a secret, or null for a request without a signature),
 `method`, `path`, `headers` and `body`. The output is a list of answers, each with `status`, `kind`
-(the header with the type of an error) and `body`.
+(the type of an error) and `body`.
 
 Needs: boto3.
 """
@@ -41,6 +41,9 @@ def send(connection, url, one):
     answer = connection.getresponse()
     text = answer.read().decode("utf-8", "replace")
     kind = answer.getheader("x-amzn-errortype") or ""
+    if one["service"] == "sqs" and answer.status >= 400:
+        # Errors of the JSON protocol are in the body.
+        kind = json.loads(text)["__type"].split("#")[-1]
     return {"status": answer.status, "kind": kind, "body": text}
 
 

@@ -8,7 +8,7 @@ use crate::Outcome;
 use crate::commands::{cache, run};
 use crate::invoke::Connection;
 
-const PACKAGES: [&str; 2] = ["ministack==1.5.33", "boto3==1.44.5"];
+const PACKAGES: [&str; 2] = ["ministack==1.5.33", "boto3==1.43.106"];
 const SCRIPT: &str = include_str!("../references/ministack.py");
 
 /// Maximum time of the start.

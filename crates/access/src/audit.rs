@@ -114,11 +114,11 @@ impl AuditLog {
     pub fn record(&self, event: AuditEvent) {
         let entry = match entry(&event) {
             Ok(entry) => entry,
-            Err(error) => return tracing::error!("an audit event is lost: {error}"),
+            Err(error) => return tracing::error!("an audit event could not be stored: {error}"),
         };
         let mut pending = self.pending.lock();
         if pending.len() >= PENDING_MAX {
-            tracing::warn!("too many audit events: the oldest is lost");
+            tracing::warn!("the audit queue is full: the oldest event is discarded");
             pending.remove(0);
         }
         pending.push(entry);

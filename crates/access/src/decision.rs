@@ -9,14 +9,14 @@ use crate::{Access, Result};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Decision {
     /// Access is allowed.
-    Allowed(Reason),
+    Allowed(DecisionReason),
     /// Access is denied.
     Denied(Denial),
 }
 
 /// The reason why access is allowed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Reason {
+pub enum DecisionReason {
     /// The principal is the lake's owner.
     LakeOwner,
     /// The user created the object.
@@ -48,9 +48,9 @@ impl Decision {
 impl std::fmt::Display for Decision {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Decision::Allowed(Reason::LakeOwner) => f.write_str("owner of the lake"),
-            Decision::Allowed(Reason::Ownership) => f.write_str("owner of the object"),
-            Decision::Allowed(Reason::Grant(grant)) => {
+            Decision::Allowed(DecisionReason::LakeOwner) => f.write_str("owner of the lake"),
+            Decision::Allowed(DecisionReason::Ownership) => f.write_str("owner of the object"),
+            Decision::Allowed(DecisionReason::Grant(grant)) => {
                 write!(f, "grant of {} to {}", grant.permission, grant.grantee)
             }
             Decision::Denied(Denial::Unauthenticated) => f.write_str("no credential"),
@@ -65,7 +65,7 @@ impl Access {
     /// Decides if a principal may perform an action on an object.
     pub fn decide(&self, principal: &Principal, action: Action, object: &Object) -> Decision {
         let user = match principal.identity() {
-            Identity::Owner => return Decision::Allowed(Reason::LakeOwner),
+            Identity::Owner => return Decision::Allowed(DecisionReason::LakeOwner),
             Identity::Anonymous => return Decision::Denied(Denial::Unauthenticated),
             Identity::User(user) => user,
         };
@@ -111,10 +111,10 @@ impl Access {
 /// Decides for a user: allows access by ownership, or by a grant that contains the action.
 fn decide(directory: &Directory, user: &str, action: Action, object: &Object) -> Decision {
     if directory.owner(&object.owned()) == Some(user) {
-        return Decision::Allowed(Reason::Ownership);
+        return Decision::Allowed(DecisionReason::Ownership);
     }
     match directory.find_grant(user, action, object) {
-        Some(grant) => Decision::Allowed(Reason::Grant(grant.clone())),
+        Some(grant) => Decision::Allowed(DecisionReason::Grant(grant.clone())),
         None => Decision::Denied(Denial::NoGrant),
     }
 }

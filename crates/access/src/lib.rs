@@ -31,7 +31,7 @@ pub use access::Access;
 pub use audit::{AuditFilter, AuditLog, AuditPage};
 pub use audit_retention::AuditRetentions;
 pub use authentication::Credential;
-pub use decision::{Decision, Denial, Reason};
+pub use decision::{Decision, DecisionReason, Denial};
 pub use error::{Error, Result};
 pub use external::ExternalLogin;
 pub use key::{AccessKeys, KeyPair, NewKey};

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use headwater_access::{
-    Access, AccessKeys, AuditRetentions, Credential, Decision, Denial, Error, KeyPair, NewKey,
-    NewUser, Reason, UserLimits,
+    Access, AccessKeys, AuditRetentions, Credential, Decision, DecisionReason, Denial, Error,
+    KeyPair, NewKey, NewUser, UserLimits,
 };
 use headwater_model::{
     Action, AuditOutcome, AuditRetention, AuthMethod, Clock, FixedClock, Limits, NewToken, Object,
@@ -103,7 +103,9 @@ async fn a_role_gives_its_grants_to_users_and_roles() {
     assert!(f.may(&ana, Action::Select, &table("a")));
     assert!(f.may(&ana, Action::Write, &Object::branch("dev/x")));
     let explained = f.access.explain("ana", Action::Select, &table("a")).expect("a user");
-    let Decision::Allowed(Reason::Grant(grant)) = explained else { panic!("{explained:?}") };
+    let Decision::Allowed(DecisionReason::Grant(grant)) = explained else {
+        panic!("{explained:?}")
+    };
     assert_eq!(grant.grantee, "reader");
     let cycle = f.access.grant_role(&f.owner, "writer", "reader").await;
     assert!(matches!(cycle, Err(Error::Cycle { .. })), "{cycle:?}");

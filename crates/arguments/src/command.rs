@@ -264,7 +264,7 @@ impl Command {
 
     /// Returns true if the command prints rows as JSON lines, but not as CSV.
     pub fn answers_json_lines(&self) -> bool {
-        matches!(self, Command::Run(run) if run.preview.is_some())
+        matches!(self, Command::Run(run) if !(run.dry_run || run.plan || run.detach))
     }
 
     /// Returns the warehouse option of the command.

@@ -59,6 +59,9 @@ pub struct Run {
     /// Run unchanged models too
     #[arg(long)]
     pub no_cache: bool,
+    /// Run models whose tables were already computed on other branches too
+    #[arg(long)]
+    pub no_reuse: bool,
     /// The priority of the run's functions in the queue: low, normal, high
     #[arg(long, value_name = "PRIORITY")]
     pub priority: Option<String>,

@@ -1,6 +1,6 @@
 //! `headwater serve`.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -15,7 +15,8 @@ pub struct Serve {
         long,
         visible_alias = "listen",
         value_name = "ADDRESS",
-        default_value = "127.0.0.1:4280"
+        default_value = "127.0.0.1:4280",
+        value_parser = parse_address
     )]
     pub http: SocketAddr,
     /// TLS, hosts and origins
@@ -23,11 +24,11 @@ pub struct Serve {
     pub network: ServeNetwork,
     /// Also listen on this address for the PostgreSQL protocol; port 0 picks a free port
     #[arg(long, value_name = "ADDRESS", num_args = 0..=1,
-        default_missing_value = "127.0.0.1:5432")]
+        default_missing_value = "127.0.0.1:5432", value_parser = parse_address)]
     pub postgres: Option<SocketAddr>,
     /// Also listen on this address for S3 clients; port 0 picks a free port
     #[arg(long, value_name = "ADDRESS", num_args = 0..=1,
-        default_missing_value = "127.0.0.1:9000")]
+        default_missing_value = "127.0.0.1:9000", value_parser = parse_address)]
     pub s3: Option<SocketAddr>,
     /// Require no token over TCP: any program and user of this machine can use the lake
     #[arg(long)]
@@ -39,7 +40,7 @@ pub struct Serve {
     #[arg(long, value_enum, default_value_t)]
     pub isolation: IsolationArgument,
     /// The memory for queries and functions together: `4GiB` [default: 75 % of the machine's]
-    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    #[arg(long, value_name = "SIZE", value_parser = parse_memory)]
     pub memory: Option<u64>,
     /// Disable automatic table maintenance
     #[arg(long)]
@@ -84,6 +85,31 @@ pub struct ServeNetwork {
     pub origins: Vec<String>,
 }
 
+/// Minimum memory of a server, in bytes.
+const MEMORY_MIN: u64 = 64 << 20;
+
+/// Parses the server's memory. Rejects sizes with which no statement runs, such as a number without
+/// a unit.
+fn parse_memory(text: &str) -> Result<u64, String> {
+    match parse_size(text)? {
+        bytes if bytes < MEMORY_MIN => {
+            Err("less than the minimum of 64MiB; write a number with a unit, as in `4GiB`".into())
+        }
+        bytes => Ok(bytes),
+    }
+}
+
+/// Parses an IP address, or `localhost`, with a port.
+fn parse_address(text: &str) -> Result<SocketAddr, String> {
+    let local = text.strip_prefix("localhost:").and_then(|port| port.parse().ok());
+    if let Some(port) = local {
+        return Ok((Ipv4Addr::LOCALHOST, port).into());
+    }
+    text.parse().map_err(|_| {
+        "not an IP address with a port, as in `127.0.0.1:4280` or `[::1]:4280`".to_owned()
+    })
+}
+
 /// Rejects a host with a scheme, port or path.
 fn parse_host(text: &str) -> Result<String, String> {
     let inner = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
@@ -104,4 +130,31 @@ pub enum IsolationArgument {
     Sandbox,
     /// A plain process, for hosts without user namespaces; weak isolation
     Process,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_an_ip_address_or_localhost_with_a_port() {
+        let address = |text| parse_address(text).map(|address| address.to_string());
+        assert_eq!(address("localhost:4280").as_deref(), Ok("127.0.0.1:4280"));
+        assert_eq!(address("[::1]:0").as_deref(), Ok("[::1]:0"));
+        for text in ["4280", ":4280", "localhost", "localhost:x", "lake.example:4280", "::1"] {
+            let error = address(text).expect_err(text);
+            assert!(error.starts_with("not an IP address with a port"), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn the_memory_of_a_server_has_a_minimum() {
+        assert_eq!(parse_memory("64MiB"), Ok(64 << 20));
+        let error = parse_memory("10").expect_err("10 bytes");
+        assert_eq!(
+            error,
+            "less than the minimum of 64MiB; write a number with a unit, as in `4GiB`"
+        );
+        assert!(parse_memory("much").is_err());
+    }
 }

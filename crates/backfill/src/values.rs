@@ -29,14 +29,14 @@ impl ParameterValues {
             .split_once('=')
             .map(|(name, values)| (name.trim(), values.trim()))
             .filter(|(name, values)| !name.is_empty() && !values.is_empty())
-            .ok_or_else(|| wrong(format!("`{text}` has no parameter with values")))?;
+            .ok_or_else(|| wrong(format!("`{text}` does not have the form `PARAMETER=VALUES`")))?;
         let values = match values.split_once("..") {
             Some((from, to)) => range(from.trim(), to.trim())
                 .ok_or_else(|| wrong(format!("`{values}` is not a range of dates or numbers")))?,
             None => values.split(',').map(|value| value.trim().to_owned()).collect(),
         };
         if values.is_empty() {
-            return Err(wrong(format!("`{text}` has no values: its range ends before it begins")));
+            return Err(wrong(format!("`{text}` is an empty range: it ends before it begins")));
         }
         if values.len() > VALUES_MAX {
             let message = format!("`{text}` has more than {VALUES_MAX} values");
@@ -97,16 +97,16 @@ mod tests {
     #[test]
     fn wrong_values_are_named() {
         for (text, expected) in [
-            ("day", "`day` has no parameter with values"),
-            ("=1..2", "`=1..2` has no parameter with values"),
-            ("day=", "`day=` has no parameter with values"),
+            ("day", "`day` does not have the form `PARAMETER=VALUES`"),
+            ("=1..2", "`=1..2` does not have the form `PARAMETER=VALUES`"),
+            ("day=", "`day=` does not have the form `PARAMETER=VALUES`"),
             (
                 "day=2026-02-30..2026-03-01",
                 "`2026-02-30..2026-03-01` is not a range of dates or numbers",
             ),
             ("day=2026-01-01..5", "`2026-01-01..5` is not a range of dates or numbers"),
             ("day=..", "`..` is not a range of dates or numbers"),
-            ("n=2..1", "`n=2..1` has no values: its range ends before it begins"),
+            ("n=2..1", "`n=2..1` is an empty range: it ends before it begins"),
             ("n=1..20000", "`n=1..20000` has more than 10000 values"),
             (
                 "n=-9223372036854775808..9223372036854775807",

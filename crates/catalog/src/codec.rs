@@ -50,16 +50,16 @@ impl CommitObject {
 /// A node of the trie of tables.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum Node {
+pub(crate) enum TrieNode {
     /// Table entries by `namespace.name`.
     Leaf(BTreeMap<String, TableEntry>),
     /// Children by the next hexadecimal digit of the hash of the name.
-    Inner(BTreeMap<u8, Child>),
+    Inner(BTreeMap<u8, TrieChild>),
 }
 
 /// A child of an inner node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Child {
+pub(crate) struct TrieChild {
     /// The child's object id.
     pub id: ObjectId,
     /// The number of tables below the child.
@@ -74,7 +74,7 @@ pub(crate) type Namespaces = BTreeMap<String, Namespace>;
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Object {
     Commit(Arc<CommitObject>),
-    Node(Arc<Node>),
+    Node(Arc<TrieNode>),
     Namespaces(Arc<Namespaces>),
 }
 
@@ -103,21 +103,22 @@ pub(crate) struct TagRecord {
 }
 
 #[derive(Serialize, Deserialize)]
-struct Versioned<T> {
+struct VersionedRecord<T> {
     v: u8,
     value: T,
 }
 
 /// Encodes an object or ref value.
 pub(crate) fn encode<T: Serialize>(what: &str, value: &T) -> Result<Bytes> {
-    serde_json::to_vec(&Versioned { v: VERSION, value })
+    serde_json::to_vec(&VersionedRecord { v: VERSION, value })
         .map(Bytes::from)
         .map_err(|error| corrupt(what, error))
 }
 
 /// Decodes an object or ref value.
 pub(crate) fn decode<T: DeserializeOwned>(what: &str, bytes: &[u8]) -> Result<T> {
-    let read: Versioned<T> = serde_json::from_slice(bytes).map_err(|error| corrupt(what, error))?;
+    let read: VersionedRecord<T> =
+        serde_json::from_slice(bytes).map_err(|error| corrupt(what, error))?;
     if read.v != VERSION {
         return Err(corrupt(what, format!("unsupported version {}", read.v)));
     }

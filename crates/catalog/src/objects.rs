@@ -11,7 +11,7 @@ use headwater_model::{CommitId, ObjectId};
 use headwater_store::Store;
 use moka::sync::Cache;
 
-use crate::codec::{self, CommitObject, Namespaces, Node, Object};
+use crate::codec::{self, CommitObject, Namespaces, Object, TrieNode};
 use crate::{Error, Result};
 
 /// The approximate memory limit of the cache of decoded objects, in bytes.
@@ -37,7 +37,7 @@ impl PendingObjects {
     }
 
     /// Adds a trie node and returns its id.
-    pub fn node(&mut self, node: Node) -> Result<ObjectId> {
+    pub fn node(&mut self, node: TrieNode) -> Result<ObjectId> {
         self.add("a node", Object::Node(Arc::new(node)))
     }
 
@@ -109,7 +109,7 @@ impl Objects {
     }
 
     /// Returns a trie node from `pending` or from the store.
-    pub async fn node(&self, id: ObjectId, pending: &PendingObjects) -> Result<Arc<Node>> {
+    pub async fn node(&self, id: ObjectId, pending: &PendingObjects) -> Result<Arc<TrieNode>> {
         let object = match pending.objects.get(&id) {
             Some((_, object)) => Some(object.clone()),
             None => self.find(id).await?,
@@ -126,7 +126,7 @@ impl Objects {
         &self,
         ids: &[ObjectId],
         pending: &PendingObjects,
-    ) -> Result<Vec<Arc<Node>>> {
+    ) -> Result<Vec<Arc<TrieNode>>> {
         let known = |id: &ObjectId| match pending.objects.get(id) {
             Some((_, object)) => Some(object.clone()),
             None => self.cache.get(id),
@@ -179,8 +179,8 @@ fn weight(object: &Object) -> u32 {
             512 + commit.author.len() + commit.message.len() + texts(&commit.properties)
         }
         Object::Node(node) => match &**node {
-            Node::Leaf(tables) => 64 + tables.len() * 400,
-            Node::Inner(children) => 64 + children.len() * 64,
+            TrieNode::Leaf(tables) => 64 + tables.len() * 400,
+            TrieNode::Inner(children) => 64 + children.len() * 64,
         },
         Object::Namespaces(namespaces) => {
             let each =

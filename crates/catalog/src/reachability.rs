@@ -51,7 +51,7 @@ impl ReachableStates {
 
 /// The last commit at which paths from several heads met, or the head itself. A commit at which
 /// paths with different origins meet is a merge base.
-type Origin = CommitId;
+type PathOrigin = CommitId;
 
 impl Catalog {
     /// Walks from the heads to the lake's first commit, and collects the `wanted` table states.
@@ -63,7 +63,7 @@ impl Catalog {
     ) -> Result<ReachableStates> {
         let mut found = ReachableStates::default();
         let head_set: HashSet<CommitId> = heads.iter().copied().collect();
-        let mut origins: BTreeMap<CommitId, Origin> =
+        let mut origins: BTreeMap<CommitId, PathOrigin> =
             head_set.iter().map(|id| (*id, *id)).collect();
         let mut visited_roots: HashSet<(ObjectId, bool, bool)> = HashSet::new();
         let mut bases: HashSet<CommitId> = HashSet::new();

@@ -30,7 +30,7 @@ pub(crate) struct ThreeWayDiff {
 }
 
 /// A rename found in the changes of one side.
-struct Rename {
+struct SideRename {
     from: TableName,
     to: TableName,
     base: TableEntry,
@@ -62,7 +62,7 @@ impl ThreeWayDiff {
     }
 
     /// Matches the renames of each side with the other side's changes of the same table.
-    fn match_renames(&mut self, [ours, theirs]: &[Vec<Rename>; 2]) {
+    fn match_renames(&mut self, [ours, theirs]: &[Vec<SideRename>; 2]) {
         for (renames, others, by_source) in [(ours, theirs, false), (theirs, ours, true)] {
             for rename in renames {
                 let of_both = others.iter().any(|other| other.base.id == rename.base.id);
@@ -73,7 +73,7 @@ impl ThreeWayDiff {
     }
 
     /// Matches one rename. `of_both` is set if the other side also renamed the table.
-    fn match_rename(&mut self, rename: &Rename, by_source: bool, of_both: bool) {
+    fn match_rename(&mut self, rename: &SideRename, by_source: bool, of_both: bool) {
         if let Some(alike) = self.contested.iter_mut().find(|one| one.table == rename.to) {
             let mut sides = [&alike.ours, &alike.theirs].into_iter().flatten();
             if sides.all(|entry| entry.id == rename.base.id) {
@@ -110,7 +110,7 @@ fn reverse(change: TableChange) -> TableChange {
 
 /// Finds the renames among a side's changes: the same table id dropped and created under another
 /// name.
-fn renames(changes: &[TableChange]) -> Vec<Rename> {
+fn renames(changes: &[TableChange]) -> Vec<SideRename> {
     let dropped = changes.iter().filter(|one| one.to.is_none()).filter_map(|one| {
         let entry = one.from.as_ref()?;
         Some((entry.id.as_str(), (&one.table, entry)))
@@ -122,7 +122,7 @@ fn renames(changes: &[TableChange]) -> Vec<Rename> {
     let new = changes.iter().filter(|one| one.from.is_none());
     let renamed = new.filter_map(|one| {
         let (from, base) = dropped.get(one.to.as_ref()?.id.as_str())?;
-        Some(Rename { from: (*from).clone(), to: one.table.clone(), base: (*base).clone() })
+        Some(SideRename { from: (*from).clone(), to: one.table.clone(), base: (*base).clone() })
     });
     renamed.collect()
 }

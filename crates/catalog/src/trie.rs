@@ -13,7 +13,7 @@ use headwater_model::name::LEVEL_SEPARATOR;
 use headwater_model::{ObjectId, TableName};
 use sha2::{Digest, Sha256};
 
-use crate::codec::{self, Child, Node};
+use crate::codec::{self, TrieChild, TrieNode};
 use crate::objects::{Objects, PendingObjects};
 use crate::{Result, TableEntry};
 
@@ -44,7 +44,7 @@ pub(crate) type Changes = BTreeMap<String, Option<TableEntry>>;
 /// The tables of a trie, by key.
 pub(crate) type Entries = BTreeMap<String, TableEntry>;
 
-type Recursion<'a, T> = Pin<Box<dyn Future<Output = Result<T>> + Send + 'a>>;
+type BoxedFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T>> + Send + 'a>>;
 
 /// Returns the digit of a key's hash at a depth.
 fn digit(key: &str, depth: usize) -> u8 {
@@ -64,8 +64,8 @@ pub(crate) async fn get(
     let mut depth = 0;
     while let Some(id) = next {
         match &*objects.node(id, &no_pending).await? {
-            Node::Leaf(tables) => return Ok(tables.get(key).cloned()),
-            Node::Inner(children) => {
+            TrieNode::Leaf(tables) => return Ok(tables.get(key).cloned()),
+            TrieNode::Inner(children) => {
                 next = children.get(&digit(key, depth)).map(|child| child.id);
                 depth += 1;
             }
@@ -83,7 +83,7 @@ pub(crate) async fn list(
     let leaves = leaves(objects, &PendingObjects::default(), root.into_iter().collect()).await?;
     let mut found = Entries::new();
     for leaf in &leaves {
-        let Node::Leaf(tables) = &**leaf else { continue };
+        let TrieNode::Leaf(tables) = &**leaf else { continue };
         let tables = tables.iter().filter(|(key, _)| wanted(key));
         found.extend(tables.map(|(key, entry)| (key.clone(), entry.clone())));
     }
@@ -95,15 +95,15 @@ async fn leaves(
     objects: &Objects,
     pending: &PendingObjects,
     mut level: Vec<ObjectId>,
-) -> Result<Vec<Arc<Node>>> {
+) -> Result<Vec<Arc<TrieNode>>> {
     let mut found = Vec::new();
     while !level.is_empty() {
         let nodes = objects.nodes(&level, pending).await?;
         level.clear();
         for node in nodes {
             match &*node {
-                Node::Leaf(_) => found.push(node),
-                Node::Inner(children) => level.extend(children.values().map(|child| child.id)),
+                TrieNode::Leaf(_) => found.push(node),
+                TrieNode::Inner(children) => level.extend(children.values().map(|child| child.id)),
             }
         }
     }
@@ -124,12 +124,12 @@ pub(crate) async fn update(
         return Ok(root);
     }
     let root =
-        update_node(objects, pending, Position { node: root, reuse, depth: 0 }, changes).await?;
+        update_node(objects, pending, NodePair { node: root, reuse, depth: 0 }, changes).await?;
     Ok(root.map(|child| child.id))
 }
 
 /// A node to update, and the node at the same position of the trie to reuse.
-struct Position {
+struct NodePair {
     node: Option<ObjectId>,
     reuse: Option<ObjectId>,
     depth: usize,
@@ -138,14 +138,14 @@ struct Position {
 fn update_node<'a>(
     objects: &'a Objects,
     pending: &'a mut PendingObjects,
-    position: Position,
+    position: NodePair,
     changes: Changes,
-) -> Recursion<'a, Option<Child>> {
-    let Position { node, reuse, depth } = position;
+) -> BoxedFuture<'a, Option<TrieChild>> {
+    let NodePair { node, reuse, depth } = position;
     Box::pin(async move {
         let node = match node {
             Some(id) => objects.node(id, pending).await?,
-            None => Arc::new(Node::Leaf(Entries::new())),
+            None => Arc::new(TrieNode::Leaf(Entries::new())),
         };
         let reuse = match reuse {
             Some(id) => Some((id, objects.node(id, pending).await?)),
@@ -153,19 +153,19 @@ fn update_node<'a>(
         };
         let reuse = reuse.as_ref().map(|(id, node)| (*id, &**node));
         let mut children = match &*node {
-            Node::Leaf(tables) => {
+            TrieNode::Leaf(tables) => {
                 let tables = apply(tables.clone(), changes);
                 return match reuse {
-                    Some((id, Node::Leaf(same))) if *same == tables && !same.is_empty() => {
-                        Ok(Some(Child { id, tables: same.len() as u64 }))
+                    Some((id, TrieNode::Leaf(same))) if *same == tables && !same.is_empty() => {
+                        Ok(Some(TrieChild { id, tables: same.len() as u64 }))
                     }
                     _ => build(pending, tables, depth),
                 };
             }
-            Node::Inner(children) => children.clone(),
+            TrieNode::Inner(children) => children.clone(),
         };
         let reuse_below = |digit: &u8| match reuse {
-            Some((_, Node::Inner(children))) => children.get(digit).map(|child| child.id),
+            Some((_, TrieNode::Inner(children))) => children.get(digit).map(|child| child.id),
             _ => None,
         };
         let mut parts: BTreeMap<u8, Changes> = BTreeMap::new();
@@ -174,7 +174,7 @@ fn update_node<'a>(
         }
         for (digit, part) in parts {
             let below = children.get(&digit).map(|child| child.id);
-            let below = Position { node: below, reuse: reuse_below(&digit), depth: depth + 1 };
+            let below = NodePair { node: below, reuse: reuse_below(&digit), depth: depth + 1 };
             match update_node(objects, pending, below, part).await? {
                 Some(child) => children.insert(digit, child),
                 None => children.remove(&digit),
@@ -183,8 +183,8 @@ fn update_node<'a>(
         let tables = children.values().map(|child| child.tables).sum::<u64>();
         if tables > LEAF_TABLES_MAX {
             return match reuse {
-                Some((id, Node::Inner(same))) if *same == children => {
-                    Ok(Some(Child { id, tables }))
+                Some((id, TrieNode::Inner(same))) if *same == children => {
+                    Ok(Some(TrieChild { id, tables }))
                 }
                 _ => inner(pending, children, tables).map(Some),
             };
@@ -194,7 +194,7 @@ fn update_node<'a>(
         let ids = children.values().map(|child| child.id).collect();
         let mut found = Entries::new();
         for leaf in leaves(objects, pending, ids).await? {
-            if let Node::Leaf(tables) = &*leaf {
+            if let TrieNode::Leaf(tables) = &*leaf {
                 found.extend(tables.clone());
             }
         }
@@ -212,14 +212,14 @@ fn apply(mut tables: Entries, changes: Changes) -> Entries {
     tables
 }
 
-fn build(pending: &mut PendingObjects, tables: Entries, depth: usize) -> Result<Option<Child>> {
+fn build(pending: &mut PendingObjects, tables: Entries, depth: usize) -> Result<Option<TrieChild>> {
     let count = tables.len() as u64;
     if count == 0 {
         return Ok(None);
     }
     if count <= LEAF_TABLES_MAX {
-        let id = pending.node(Node::Leaf(tables))?;
-        return Ok(Some(Child { id, tables: count }));
+        let id = pending.node(TrieNode::Leaf(tables))?;
+        return Ok(Some(TrieChild { id, tables: count }));
     }
     let mut parts: BTreeMap<u8, Entries> = BTreeMap::new();
     for (key, entry) in tables {
@@ -236,11 +236,11 @@ fn build(pending: &mut PendingObjects, tables: Entries, depth: usize) -> Result<
 
 fn inner(
     pending: &mut PendingObjects,
-    children: BTreeMap<u8, Child>,
+    children: BTreeMap<u8, TrieChild>,
     tables: u64,
-) -> Result<Child> {
-    let id = pending.node(Node::Inner(children))?;
-    Ok(Child { id, tables })
+) -> Result<TrieChild> {
+    let id = pending.node(TrieNode::Inner(children))?;
+    Ok(TrieChild { id, tables })
 }
 
 /// A key whose entries differ, with its entries in the first and the second trie.
@@ -263,19 +263,19 @@ fn diff_nodes<'a>(
     from: Option<ObjectId>,
     to: Option<ObjectId>,
     found: &'a mut Vec<TrieDifference>,
-) -> Recursion<'a, ()> {
+) -> BoxedFuture<'a, ()> {
     Box::pin(async move {
         if from == to {
             return Ok(());
         }
         let no_pending = PendingObjects::default();
         if let (Some(a), Some(b)) = (from, to)
-            && let Node::Inner(a) = &*objects.node(a, &no_pending).await?
-            && let Node::Inner(b) = &*objects.node(b, &no_pending).await?
+            && let TrieNode::Inner(a) = &*objects.node(a, &no_pending).await?
+            && let TrieNode::Inner(b) = &*objects.node(b, &no_pending).await?
         {
             let digits: BTreeSet<u8> = a.keys().chain(b.keys()).copied().collect();
             for digit in digits {
-                let below = |node: &BTreeMap<u8, Child>| node.get(&digit).map(|child| child.id);
+                let below = |node: &BTreeMap<u8, TrieChild>| node.get(&digit).map(|child| child.id);
                 diff_nodes(objects, below(a), below(b), found).await?;
             }
             return Ok(());

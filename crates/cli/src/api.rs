@@ -199,9 +199,15 @@ fn whole(bytes: Vec<u8>) -> UnsyncBoxBody<Bytes, std::io::Error> {
     Full::new(Bytes::from(bytes)).map_err(|never| match never {}).boxed_unsync()
 }
 
+/// Returns the error for a response that ends early, because the server or the network failed.
+pub fn cut_off() -> Problem {
+    Problem::new(ErrorCode::Unavailable, "the server's response was cut off")
+        .with_hint("Run the command again.")
+}
+
 /// Reads the whole body of a response.
 pub async fn collect(response: Response<Incoming>) -> Result<Bytes> {
-    let body = response.into_body().collect().await.map_err(error::unexpected)?;
+    let body = response.into_body().collect().await.map_err(|_| cut_off())?;
     Ok(body.to_bytes())
 }
 

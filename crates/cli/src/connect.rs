@@ -28,6 +28,15 @@ const IDLE: Duration = Duration::from_secs(15 * 60);
 /// The time limit of a server start, including the recovery of a large lake.
 const START_PATIENCE: Duration = Duration::from_secs(60);
 
+/// Maximum number of further starts of a server that does not get the lake's lock.
+const RESTARTS_MAX: u32 = 10;
+
+/// The time limit of a new connection after the server has stopped.
+const RECONNECT_PATIENCE: Duration = Duration::from_secs(60);
+
+/// The longest pause between two attempts to connect again.
+const RECONNECT_PAUSE_MAX: Duration = Duration::from_secs(2);
+
 /// Minimum free disk space, in bytes. A disk with less free space counts as full.
 const DISK_LEAST: u64 = 16 * 1024;
 
@@ -87,6 +96,28 @@ pub async fn connect(context: &Context) -> Result<Api> {
     }
     let server = start_background(context, &lake)?;
     await_start(context, &lake, server).await
+}
+
+/// Connects again after the server has stopped. Starts a server on this machine, or waits until the
+/// server of a profile answers. Fails with `Unavailable` at the time limit.
+pub async fn reconnect(context: &Context) -> Result<Api> {
+    let deadline = Instant::now() + RECONNECT_PATIENCE;
+    let mut pause = Duration::from_millis(50);
+    loop {
+        // A connection is not enough: the socket of a killed server accepts connections until its
+        // last thread has ended.
+        let connected = match connect(context).await {
+            Ok(api) => health(&api).await.map(|_| api),
+            Err(problem) => Err(problem),
+        };
+        match connected {
+            Err(problem) if problem.code == ErrorCode::Unavailable && Instant::now() < deadline => {
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(RECONNECT_PAUSE_MAX);
+            }
+            connected => return connected,
+        }
+    }
 }
 
 /// Returns a client of the server of a profile.
@@ -163,8 +194,12 @@ fn start_background(context: &Context, lake: &LakeFolder) -> Result<Child> {
         .map_err(error::from_io("start the lake's server"))
 }
 
+/// Waits until a server of the lake answers: the started one, or that of another command which took
+/// the lake's lock first. If the started server ends because another one holds the lock, it is
+/// started again, in case the other one is killed.
 async fn await_start(context: &Context, lake: &LakeFolder, mut server: Child) -> Result<Api> {
     let deadline = Instant::now() + START_PATIENCE;
+    let mut restarts = 0;
     loop {
         if let Some((api, record)) = answering(context, lake).await
             && record.version == env!("CARGO_PKG_VERSION")
@@ -174,12 +209,18 @@ async fn await_start(context: &Context, lake: &LakeFolder, mut server: Child) ->
         if Instant::now() > deadline {
             return Err(no_start(lake));
         }
-        let ended = matches!(server.try_wait(), Ok(Some(status)) if !status.success());
-        if let Some(problem) = failed_start(lake) {
-            return Err(problem);
-        }
-        if ended {
-            return Err(no_start(lake));
+        if matches!(server.try_wait(), Ok(Some(status)) if !status.success()) {
+            // The reason is missing if another command has read it.
+            let reason = failed_start(lake);
+            let is_held = match &reason {
+                Some(problem) => problem.code == ErrorCode::Unavailable,
+                None => !is_disk_full(lake),
+            };
+            if !is_held || restarts == RESTARTS_MAX {
+                return Err(reason.unwrap_or_else(|| no_start(lake)));
+            }
+            restarts += 1;
+            server = start_background(context, lake)?;
         }
         tokio::time::sleep(Duration::from_millis(5)).await;
     }

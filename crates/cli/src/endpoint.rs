@@ -42,13 +42,20 @@ pub struct UrlEndpoint {
     token: String,
 }
 
+/// Returns the error for a socket on which no server listens.
+fn no_server(cause: &io::Error) -> Problem {
+    let mut problem = Problem::new(ErrorCode::Unavailable, "cannot reach the lake's server");
+    problem.causes.push(cause.to_string());
+    problem.with_hint("Run the command again: it starts a server if none is running.")
+}
+
 impl Endpoint {
     /// Opens a connection.
     pub async fn open(&self) -> Result<Box<dyn Connection>> {
         match self {
             Endpoint::Socket(path) => {
                 let stream = headwater_server::connect_socket(path).await;
-                Ok(Box::new(stream.map_err(error::from_io("reach the lake's server"))?))
+                Ok(Box::new(stream.map_err(|cause| no_server(&cause))?))
             }
             Endpoint::Url(url) => url.open().await,
         }

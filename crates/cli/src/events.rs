@@ -1,47 +1,106 @@
-//! Follows a job: prints its events to standard error, with a progress line after one second.
+//! Follows a job: prints its events to standard error, with a progress line or the tree of a run
+//! after one second.
 //!
-//! Ctrl-C stops the job; a second Ctrl-C detaches from it.
+//! Ctrl-C stops the job; a second Ctrl-C detaches from it. If the server stops, the command
+//! connects to the next server and continues.
 
 use std::time::Instant;
 
+use headwater_display::run_tree::{RunTree, step_line};
 use headwater_model::{
-    ErrorCode, Job, JobEvent, JobEventKind, JobStatus, LogStream, Problem, StepReport, StepStatus,
+    ErrorCode, Job, JobEvent, JobEventKind, JobStatus, LogStream, PlannedStep, Problem, Timestamp,
 };
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 
-use crate::api::{Api, ApiRequest, segment};
+use crate::api::{self, Api, ApiRequest, segment};
+use crate::arguments::OutputFormat;
+use crate::connect;
+use crate::context::Context;
 use crate::error::{self, Result};
 use crate::output::{self, Cell};
 use crate::progress::{Progress, ProgressLine, TICK};
 use crate::terminal::{Style, Tone};
 
-/// Prints a job's events until it ends; returns the job or its problem.
-pub async fn follow(api: &Api, style: Style, job: &Job) -> Result<Job> {
-    let id = job.id.to_string();
-    let mut printer = Printer::new(style);
-    let watched = print_events(api, &id, true, &mut printer);
-    tokio::select! {
-        outcome = watched => outcome.map_err(|problem| cut_off(problem, &id))?,
-        interrupt = tokio::signal::ctrl_c() => {
-            interrupt.map_err(error::from_io("listen for Ctrl-C"))?;
-            style.say("stopping the job; press Ctrl-C again to detach");
-            stop(api, &id).await?;
-        }
-    }
-    printer.clear();
-    into_result(api.job(&id).await?)
+/// Number of lines of the terminal that a tree leaves to other output.
+const HEIGHT_LEFT: usize = 5;
+
+/// Maximum number of times that the server may stop before a command gives up following a job.
+const RECONNECTS_MAX: u32 = 20;
+
+/// Prints a job's events until it ends; returns the job or its problem. If the server stops,
+/// connects again: a queued job continues with the next server.
+pub async fn follow(context: &Context, api: &Api, job: &Job) -> Result<Job> {
+    follow_with(context, api, job, Printer::new(context.style)).await
 }
 
-/// Returns the error for a server that ended before the job.
+/// Like [`follow`], with a printer.
+pub async fn follow_with(
+    context: &Context,
+    api: &Api,
+    job: &Job,
+    mut printer: Printer,
+) -> Result<Job> {
+    let id = job.id.to_string();
+    let ended = tokio::select! {
+        ended = Box::pin(follow_to_end(context, api, &id, &mut printer)) => ended,
+        interrupt = tokio::signal::ctrl_c() => {
+            interrupt.map_err(error::from_io("listen for Ctrl-C"))?;
+            context.style.say("stopping the job; press Ctrl-C again to detach");
+            stop(api, &id).await?;
+            api.job(&id).await
+        }
+    };
+    printer.clear();
+    into_result(ended?)
+}
+
+/// Prints the events of a job until it ends, also with the servers that follow the first one.
+async fn follow_to_end(
+    context: &Context,
+    api: &Api,
+    id: &str,
+    printer: &mut Printer,
+) -> Result<Job> {
+    let mut newest: Option<Api> = None;
+    let mut stops = 0;
+    loop {
+        let api = newest.as_ref().unwrap_or(api);
+        let problem = match events_and_job(api, id, printer).await {
+            Ok(job) if job.status.is_final() => return Ok(job),
+            // A server that shuts down ends the events of queued jobs.
+            Ok(_) => Problem::new(ErrorCode::Unavailable, "the server shut down"),
+            Err(problem) => problem,
+        };
+        stops += 1;
+        let is_lost = problem.code == ErrorCode::Unavailable;
+        if !is_lost || context.in_process || stops > RECONNECTS_MAX {
+            return Err(cut_off(problem, id));
+        }
+        printer.reconnecting(id);
+        newest = Some(
+            Box::pin(connect::reconnect(context)).await.map_err(|problem| cut_off(problem, id))?,
+        );
+    }
+}
+
+/// Prints the events of a job until they end, and returns the job.
+async fn events_and_job(api: &Api, id: &str, printer: &mut Printer) -> Result<Job> {
+    print_events(api, id, true, printer).await?;
+    api.job(id).await
+}
+
+/// Returns the error for a server that ended before the job, and cannot be reached again.
 fn cut_off(problem: Problem, id: &str) -> Problem {
     if problem.code != ErrorCode::Unavailable {
         return problem;
     }
-    Problem::new(ErrorCode::Unavailable, format!("the server stopped before job `{id}` finished"))
-        .with_hint(format!(
-            "Run `headwater job get {id}` for its status; no change is partly applied."
-        ))
+    let message = format!("the server stopped before job `{id}` finished");
+    let mut lost = Problem::new(ErrorCode::Unavailable, message);
+    lost.causes = [vec![problem.message], problem.causes].concat();
+    lost.with_hint(format!(
+        "Run `headwater job logs {id} --follow` to follow the job; no change is partly applied."
+    ))
 }
 
 /// Returns a succeeded job, or the problem of a failed one.
@@ -54,9 +113,8 @@ fn into_result(job: Job) -> Result<Job> {
 }
 
 /// Waits for the end of a job without printing its events.
-pub async fn wait(api: &Api, id: &str) -> Result<Job> {
-    print_events(api, id, true, &mut Printer::silent()).await?;
-    api.job(id).await
+pub async fn wait(context: &Context, api: &Api, id: &str) -> Result<Job> {
+    Box::pin(follow_to_end(context, api, id, &mut Printer::silent())).await
 }
 
 async fn stop(api: &Api, id: &str) -> Result<()> {
@@ -117,10 +175,7 @@ impl ResponseLines {
             match self.body.frame().await {
                 None => self.ended = true,
                 Some(frame) => {
-                    let frame = frame.map_err(|_| {
-                        Problem::new(ErrorCode::Unavailable, "the server's response was cut off")
-                            .with_hint("Run the command again.")
-                    })?;
+                    let frame = frame.map_err(|_| api::cut_off())?;
                     self.pending.extend(frame.data_ref().into_iter().flatten());
                 }
             }
@@ -136,6 +191,14 @@ pub struct Printer {
     /// The running steps with their start times.
     steps: Vec<(String, Instant)>,
     progress: Progress,
+    /// The steps of a run, if they are shown as a tree.
+    tree: Option<RunTree>,
+    /// True to print events as JSON lines on standard output.
+    json_lines: bool,
+    /// Time of the newest event.
+    newest: Option<Timestamp>,
+    /// Time of the newest event of earlier servers. Their events are not printed again.
+    printed: Option<Timestamp>,
 }
 
 impl Printer {
@@ -143,20 +206,67 @@ impl Printer {
     pub fn new(style: Style) -> Self {
         let progress = Progress { text: "waiting".to_owned(), ..Progress::default() };
         let line = ProgressLine::new(style);
-        Printer { style, silent: false, line, steps: Vec::new(), progress }
+        let steps = Vec::new();
+        Printer {
+            style,
+            silent: false,
+            line,
+            steps,
+            progress,
+            tree: None,
+            json_lines: false,
+            newest: None,
+            printed: None,
+        }
+    }
+
+    /// Creates a printer of JSON lines on standard output if the output format is NDJSON, otherwise
+    /// of text on standard error.
+    pub fn of(context: &Context) -> Self {
+        let json_lines = context.output == OutputFormat::Ndjson;
+        let style = if json_lines { Style::plain() } else { context.style };
+        Printer { json_lines, ..Printer::new(style) }
+    }
+
+    /// Reports that the server has stopped. The next server sends all of the job's events again,
+    /// but may have lost the newest ones. So their sequence numbers are not compared.
+    fn reconnecting(&mut self, id: &str) {
+        self.printed = self.newest;
+        self.steps.clear();
+        if !self.silent {
+            self.clear();
+            self.say(&format!("the server stopped; connecting again to follow job {id}"));
+        }
     }
 
     fn silent() -> Self {
         Printer { silent: true, ..Printer::new(Style::plain()) }
     }
 
-    /// Removes the progress line.
+    /// Removes the progress line. Leaves the tree of a run in its last state.
     pub fn clear(&mut self) {
         self.line.clear();
+        if let Some(tree) = self.tree.take() {
+            for line in tree.lines(self.style, Instant::now()) {
+                self.style.say(line);
+            }
+        }
+    }
+
+    /// Shows the steps of a run as a tree, if it fits on the terminal.
+    fn planned(&mut self, steps: &[PlannedStep]) {
+        let height = self.style.height().unwrap_or(0).saturating_sub(HEIGHT_LEFT);
+        if self.line.is_possible() && !steps.is_empty() && steps.len() <= height {
+            self.tree = Some(RunTree::new(steps));
+        }
     }
 
     /// Draws the progress line.
     fn tick(&mut self) {
+        if let Some(tree) = &self.tree {
+            self.line.draw_lines(&tree.lines(self.style, Instant::now()));
+            return;
+        }
         let mut progress = self.progress.clone();
         if let Some((_, since)) = self.steps.first() {
             let names: Vec<&str> = self.steps.iter().map(|(name, _)| name.as_str()).collect();
@@ -168,12 +278,27 @@ impl Printer {
 
     /// Prints one event.
     pub fn print(&mut self, event: &JobEvent) {
-        if self.silent {
+        let is_printed = self.printed.is_some_and(|printed| event.time <= printed);
+        if self.silent || is_printed {
+            return;
+        }
+        self.newest = self.newest.max(Some(event.time));
+        if self.json_lines {
+            if let Ok(line) = serde_json::to_string(event) {
+                output::line(line);
+            }
             return;
         }
         match &event.event {
-            JobEventKind::Started | JobEventKind::Planned { .. } => {}
-            JobEventKind::StepStarted { step } => self.steps.push((step.clone(), Instant::now())),
+            JobEventKind::Started => {}
+            JobEventKind::Planned { steps } => self.planned(steps),
+            JobEventKind::StepStarted { step } => {
+                let now = Instant::now();
+                self.steps.push((step.clone(), now));
+                if let Some(tree) = &mut self.tree {
+                    tree.start(step, now);
+                }
+            }
             JobEventKind::Progress { stage, done, total, unit } => {
                 self.progress(stage, *done, *total, unit);
             }
@@ -183,7 +308,9 @@ impl Printer {
             }
             JobEventKind::StepEnded { report } => {
                 self.steps.retain(|(step, _)| *step != report.step);
-                self.say(&self.step_line(report));
+                if !self.tree.as_mut().is_some_and(|tree| tree.end(report)) {
+                    self.say(&step_line(self.style, report));
+                }
             }
             JobEventKind::Ended { status, .. } => {
                 self.clear();
@@ -212,45 +339,6 @@ impl Printer {
             return format!("  {mark} {text}");
         }
         format!("  {mark} {} {text}", self.style.paint(Tone::Faint, origin))
-    }
-
-    fn step_line(&self, report: &StepReport) -> String {
-        let (sign, tone, word) = match report.status {
-            StepStatus::Succeeded => ("✓", Tone::Good, ""),
-            StepStatus::Unchanged => ("=", Tone::Faint, "unchanged"),
-            StepStatus::Failed => ("✗", Tone::Bad, "failed"),
-            StepStatus::Warned => ("!", Tone::Warn, "false (warning)"),
-            StepStatus::Skipped => ("-", Tone::Faint, "skipped"),
-        };
-        let mut line = Cell::toned(tone, sign).then(format!(" {:<32}  ", report.step));
-        line = line.then(Cell::toned(Tone::Faint, format!("{:<12}", report.kind)));
-        if word.is_empty() {
-            line = line.then(format!("{:>9}", output::milliseconds(report.usage.wall_ms)));
-            if let Some(rows) = report.rows {
-                line = line.then(format!("  {:>14}", output::plural(rows, "row")));
-            }
-            if let Some(rows) = report.quarantined.filter(|rows| *rows > 0) {
-                line = line.then(Cell::toned(Tone::Warn, format!("  {rows} in quarantine")));
-            }
-        } else {
-            line = line.then(Cell::toned(tone, word));
-        }
-        let width = self.style.width().unwrap_or(usize::MAX);
-        let usage = &report.usage;
-        let waits = [
-            ("queue", usage.queue_ms),
-            ("packages", usage.environment_ms),
-            ("start", usage.start_ms),
-        ];
-        for (name, time) in waits.into_iter().filter(|(_, time)| *time >= 100) {
-            let waited = format!("  {name} {}", output::milliseconds(time));
-            let longer = line.clone().then(Cell::toned(Tone::Faint, waited));
-            // Omit times that do not fit; `headwater job get` shows them.
-            if longer.width() <= width {
-                line = longer;
-            }
-        }
-        line.paint(self.style, width).0.trim_end().to_owned()
     }
 
     fn progress(&mut self, stage: &str, done: u64, total: Option<u64>, unit: &str) {

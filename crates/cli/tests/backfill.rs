@@ -111,8 +111,8 @@ fn wrong_arguments_are_errors_before_anything_runs() {
     let model = format!("{APPEND}SELECT $n AS n");
     let workspace = project("[parameters.n]\ntype = \"int\"\n", &[("numbers", model)]);
     for (arguments, expected) in [
-        (&["n"][..], "`n` has no parameter with values"),
-        (&["n=3..1"], "its range ends before it begins"),
+        (&["n"][..], "`n` does not have the form `PARAMETER=VALUES`"),
+        (&["n=3..1"], "it ends before it begins"),
         (&["n=1..2", "--param", "n=5"], "the parameter `n` is given twice"),
         (&["n=1..2", "--jobs", "0"], "0 is not in 1..=64"),
         (&["m=1..2"], "`m`"),

@@ -64,6 +64,9 @@ fn a_plan_is_text_for_people_and_json_for_programs() {
     affects view top, which reads weekly: breaking change of columns
     1 to run, 1 to skip; 2 rows
     ");
+    let lines = workspace.ok(&["run", "--dry-run"]);
+    let weekly = lines.lines().find(|line| line.starts_with("weekly")).expect("a line");
+    assert!(weekly.ends_with("file `models/weekly.sql` changed"), "{lines}");
     let plan = workspace.json(&["run", "--plan"]);
     assert_eq!(plan["steps"][1]["why"], json!(["file `models/weekly.sql` changed"]));
     assert_eq!(plan["steps"][1]["columns"]["removed"], json!(["amount"]));

@@ -150,7 +150,7 @@ fn a_trigger_is_shown_with_its_target() {
     let wrong = trigger.replace("filter.subject", "filter.subjekt");
     workspace.write("headwater.toml", format!("{PROJECT}{wrong}"));
     let rejected = workspace.run(&["deploy"]).stderr;
-    assert!(rejected.contains("`subjekt` is no field of the events"), "{rejected}");
+    assert!(rejected.contains("`subjekt` is not a field of these events"), "{rejected}");
     assert!(rejected.contains("The fields are `source`"), "{rejected}");
     assert!(workspace.fails(3, &["trigger", "get", "lande"]).contains("`landed`"));
 }

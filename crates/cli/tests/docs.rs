@@ -239,6 +239,11 @@ fn events() {
 }
 
 #[test]
+fn queues() {
+    run_document(&root().join("docs/queues.md"));
+}
+
+#[test]
 fn triggers() {
     run_document(&root().join("docs/triggers.md"));
 }

@@ -166,7 +166,7 @@ fn a_function_is_a_program_in_any_language() {
 fn a_program_must_be_declared_with_a_file_of_the_project() {
     let workspace = Workspace::new();
     for (declaration, expected) in [
-        ("command = []", "`command` names no program"),
+        ("command = []", "`command` is empty"),
         ("command = [\"./run.sh\"]", "the project has no file `./run.sh`"),
         ("command = [\"../run.sh\"]", "the project has no file `../run.sh`"),
         ("command = [\"ls\"]\nmemory = \"much\"", "`much` is not a size"),

@@ -83,6 +83,26 @@ fn a_folder_is_deployed_called_and_removed() {
 }
 
 #[test]
+fn hints_about_limits_name_the_options_of_the_deployment() {
+    let workspace = Workspace::new();
+    workspace.write(
+        "slow/app.py",
+        "import time\n\n\ndef handler(event, context):\n    if event == 'large':\n        \
+         return 'x' * (17 << 20)\n    time.sleep(60)\n",
+    );
+    let limits = ["--handler", "app.handler", "--timeout", "2s"];
+    let deploy = ["function", "deploy", "slow", "slow", "--runtime", "python3.11"];
+    workspace.ok(&[&deploy[..], &limits].concat());
+    let slow = workspace.run(&["function", "invoke", "slow", "--arg", "event=1"]).stderr;
+    assert!(slow.contains("`slow` ran longer than its limit of 2 s"), "{slow}");
+    assert!(slow.contains("Deploy the function again with a higher `--timeout`"), "{slow}");
+    let large = workspace.run(&["function", "invoke", "slow", "--arg", "event=large"]).stderr;
+    let expected = "`slow` returned a value larger than the limit of 16 MiB as JSON";
+    assert!(large.contains(expected), "{large}");
+    assert!(large.contains("Write the value to a bucket, and return its key."), "{large}");
+}
+
+#[test]
 fn an_archive_is_deployed_and_a_hostile_one_is_rejected() {
     let workspace = workspace();
     archive(

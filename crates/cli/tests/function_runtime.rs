@@ -253,6 +253,22 @@ fn a_runtime_that_misbehaves_is_reported() {
 }
 
 #[test]
+fn the_start_of_a_runtime_does_not_count_against_the_timeout() {
+    let workspace = Workspace::new();
+    let script = "sleep 4; api=http://$AWS_LAMBDA_RUNTIME_API/2018-06-01/runtime/invocation; \
+                  curl -sS -D /tmp/h -o /tmp/event $api/next; \
+                  id=$(grep -i request-id /tmp/h | tr -d '[:space:]' | cut -d: -f2); \
+                  echo 1 | curl -sS --data-binary @- $api/$id/response; sleep 100";
+    let manifest = format!(
+        "[project]\nname = \"test\"\n[functions.slow-start]\nruntime = \"provided\"\n\
+         timeout = \"3s\"\nsystem = [\"curl\"]\ncommand = [\"sh\", \"-c\", \"{script}\"]\n"
+    );
+    workspace.write("headwater.toml", manifest);
+    workspace.ok(&["deploy"]);
+    assert_eq!(workspace.ok(&["function", "invoke", "slow-start"]).trim(), "1");
+}
+
+#[test]
 fn a_function_with_a_runtime_must_be_complete() {
     let workspace = Workspace::new();
     workspace.write("app.py", "def handler(event, context): pass\n");
@@ -271,7 +287,7 @@ fn a_function_with_a_runtime_must_be_complete() {
             "runtime = \"nodejs20\"\ncommand = [\"ls\"]",
             "`command` cannot be used with the runtime `nodejs20`",
         ),
-        ("", "`command` names no program"),
+        ("", "`command` is empty"),
     ] {
         let text = format!("[project]\nname = \"test\"\n[functions.f]\n{declaration}\n");
         workspace.write("headwater.toml", &text);

@@ -59,13 +59,48 @@ fn a_killed_server_leaves_main_unchanged_and_the_run_interrupted() {
     let workspace = endless();
     let (run, id) = start_run(&workspace);
     workspace.kill_server();
+    // The command connects to the next server, which knows the end of the run.
     let answer = support::answer(run.wait_with_output().expect("the command ends"));
-    assert_eq!(answer.code, 7, "{}", answer.stderr);
-    let says = format!("the server stopped before job `{id}` finished");
-    assert!(answer.stderr.contains(&says), "{}", answer.stderr);
+    assert_eq!(answer.code, 5, "{}", answer.stderr);
+    let says = "the server stopped unexpectedly while the job ran";
+    assert!(answer.stderr.contains(says), "{}", answer.stderr);
     let job = workspace.json(&["job", "get", &id]);
     assert_eq!(job["status"], "interrupted", "{job}");
     assert_main_unchanged(&workspace);
+}
+
+#[test]
+fn a_queued_run_is_followed_to_its_end_although_the_server_is_killed() {
+    let workspace = endless();
+    let (first, _) = start_run(&workspace);
+    let brief = "-- headwater: materialization = replace\nSELECT sum(x) AS s FROM numbers\n";
+    std::fs::remove_file(workspace.path().join("models/endless.py")).expect("a file");
+    workspace.write("models/brief.sql", brief);
+    let queued = workspace.start(&["run"]);
+    let id = workspace.job_until("run", "queued")["id"].as_str().expect("an id").to_owned();
+    workspace.kill_server();
+    let answer = support::answer(queued.wait_with_output().expect("the command ends"));
+    assert_eq!(answer.code, 0, "{}", answer.stderr);
+    let says = format!("the server stopped; connecting again to follow job {id}");
+    assert!(answer.stderr.contains(&says), "{}", answer.stderr);
+    assert_eq!(answer.stderr.matches("brief").count(), 1, "{}", answer.stderr);
+    assert_eq!(workspace.rows("SELECT s FROM brief"), json!([{"s": 3}]));
+    first.wait_with_output().expect("the first command ends");
+}
+
+#[test]
+fn commands_that_start_at_once_after_a_kill_share_the_next_server() {
+    let workspace = Workspace::new();
+    workspace.ok(&["query", "CREATE TABLE t AS SELECT 1 AS x"]);
+    for _ in 0..3 {
+        workspace.kill_server();
+        let commands: Vec<_> =
+            (0..8).map(|_| workspace.start(&["query", "SELECT x FROM t"])).collect();
+        for command in commands {
+            let answer = support::answer(command.wait_with_output().expect("the command ends"));
+            assert_eq!(answer.code, 0, "{}", answer.stderr);
+        }
+    }
 }
 
 /// Runs a script in a new lake on a temporary file system of this size.

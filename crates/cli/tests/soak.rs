@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use serde_json::json;
-use support::{Workspace, python, until};
+use support::{Workspace, python, until, until_at_least};
 
 /// Returns the full count in a soak test, otherwise the small count.
 fn count(small: usize, full: usize) -> usize {
@@ -82,7 +82,7 @@ fn soak_files_that_arrive_while_the_server_is_killed_are_imported_exactly_once()
         }
     }
     let expected = i64::try_from(files).expect("a small count");
-    until("every row is in the table", || rows(&workspace) >= expected);
+    until_at_least("every row is in the table", expected, || rows(&workspace));
     let sums = workspace.rows(
         "SELECT count(*) AS n, count(DISTINCT file) AS files, sum(value) AS value FROM readings",
     );
@@ -211,7 +211,7 @@ fn soak_objects_put_while_the_server_is_killed_are_appended_exactly_once() {
     for kill in 1..=kills {
         let putting = put(&key, &endpoint, objects);
         let wanted = objects * kill / (kills + 1);
-        until("more rows are in the table", || rows(&workspace) >= wanted);
+        until_at_least("more rows are in the table", wanted, || rows(&workspace));
         server.kill().expect("the server is killed");
         server.wait().expect("the server is gone");
         putting.wait_with_output().expect("the script ends");
@@ -220,7 +220,7 @@ fn soak_objects_put_while_the_server_is_killed_are_appended_exactly_once() {
     let ended = put(&key, &endpoint, objects).wait_with_output().expect("a script");
     let errors = String::from_utf8_lossy(&ended.stderr);
     assert_eq!(String::from_utf8_lossy(&ended.stdout).trim(), "0", "failed puts: {errors}");
-    until("every row is in the table", || rows(&workspace) >= objects);
+    until_at_least("every row is in the table", objects, || rows(&workspace));
     until("no event is pending", || {
         workspace.json(&["event", "ls", "--status", "pending"]) == json!([])
             && workspace.json(&["event", "ls", "--status", "running"]) == json!([])
@@ -312,11 +312,10 @@ fn soak_objects_of_crashing_and_hanging_handlers_are_appended_or_kept_as_failed(
     let failed = objects / 100;
     let list =
         |status: &str| workspace.json(&["event", "ls", "--status", status, "--limit", "1000"]);
-    until("every file is in the table or failed", || {
-        list("pending") == json!([])
-            && list("running") == json!([])
-            && rows(&workspace) + count_of(&list("failed")) >= objects
+    until_at_least("every file is in the table or failed", objects, || {
+        rows(&workspace) + count_of(&list("failed"))
     });
+    until("no event is pending", || list("pending") == json!([]) && list("running") == json!([]));
     assert_eq!(count_of(&list("failed")), failed);
     let sums = workspace.rows("SELECT count(*) AS n, count(DISTINCT file) AS files FROM readings");
     assert_eq!(sums, json!([{"n": objects - failed, "files": objects - failed}]));
@@ -402,9 +401,9 @@ fn soak_calls_of_a_killed_server_reach_their_destination_once() {
         }
     }
     let expected = i64::try_from(accepted.len()).expect("a small count");
-    until("every result has arrived", || {
-        received() >= expected
-            && workspace.json(&["event", "ls", "--status", "pending"]) == json!([])
+    until_at_least("every result has arrived", expected, received);
+    until("no event is pending", || {
+        workspace.json(&["event", "ls", "--status", "pending"]) == json!([])
             && workspace.json(&["event", "ls", "--status", "running"]) == json!([])
     });
     let listed = workspace.rows("SELECT id, answer FROM received ORDER BY id");

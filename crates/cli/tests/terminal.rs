@@ -164,7 +164,7 @@ fn a_long_operation_is_shown_with_its_elapsed_time() {
     workspace.write("models/silent.py", SLOW);
     let text = workspace.in_terminal(80, &["run"]).stdout;
     let drawn: Vec<&str> = text.split(['\r', '\n']).collect();
-    let bar = drawn.iter().find(|line| line.contains("silent  2 s"));
+    let bar = drawn.iter().find(|line| line.contains("silent") && line.contains("  2 s"));
     assert!(bar.is_some(), "{drawn:#?}");
     let empty = drawn.iter().find(|line| line.trim_end().ends_with(['░', '█']));
     assert!(empty.is_none(), "{drawn:#?}");
@@ -181,4 +181,37 @@ fn a_long_operation_is_shown_with_its_elapsed_time() {
     let terminal = Terminal { variable: "TERM=dumb", ..Terminal::default() };
     let dumb = workspace.with_terminal(terminal, &["run", "--no-cache"]).stdout;
     assert!(dumb.contains("silent") && !dumb.contains("silent  2 s"), "{dumb}");
+}
+
+#[test]
+fn a_run_is_a_tree_on_a_terminal_and_json_lines_for_programs() {
+    let workspace = Workspace::new();
+    workspace.write("models/silent.py", SLOW);
+    let replace = "-- headwater: materialization = replace\n";
+    workspace.write("models/after.sql", format!("{replace}SELECT n FROM silent"));
+    workspace.write("models/last.sql", format!("{replace}SELECT n FROM after"));
+    let text = workspace.in_terminal(100, &["run"]).stdout;
+    let drawn: Vec<&str> = text.split(['\r', '\n']).collect();
+    let has =
+        |words: &[&str]| drawn.iter().any(|line| words.iter().all(|word| line.contains(word)));
+    assert!(has(&["silent", "python", "2 s"]) && has(&["└ ", "·", "after"]), "{drawn:#?}");
+    let left = lines(&text);
+    let last = left.iter().rposition(|line| line.contains("✓ last")).expect("the last step");
+    assert!(left[last].starts_with("  └ ✓ last"), "{left:#?}");
+    assert!(left[last].contains("1 row") && left[last].contains("cost 0.0"), "{left:#?}");
+    assert!(left[last - 1].starts_with("└ ✓ after"), "{left:#?}");
+    assert!(left[last - 2].starts_with("✓ silent"), "{left:#?}");
+
+    let piped = workspace.run(&["run", "--no-cache", "--select", "last"]);
+    let text = piped.stderr;
+    assert!(text.starts_with("✓ last") && !text.contains('└'), "{text}");
+
+    let json = workspace.ok(&["run", "--no-cache", "--select", "last", "--output", "ndjson"]);
+    let events: Vec<serde_json::Value> =
+        json.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let types: Vec<&str> = events.iter().filter_map(|event| event["type"].as_str()).collect();
+    assert_eq!(types.first(), Some(&"started"), "{types:?}");
+    assert_eq!(types[types.len() - 2..], ["ended", "report"], "{types:?}");
+    let ended = events.iter().find(|event| event["type"] == "step_ended").expect("a step");
+    assert_eq!((&ended["step"], &ended["rows"]), (&"last".into(), &1.into()), "{ended}");
 }

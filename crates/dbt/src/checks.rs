@@ -46,7 +46,7 @@ pub(crate) fn convert(
     let DeclaredTest { name, column, arguments, .. } = test;
     for unsupported in ["where", "warn_if", "error_if", "limit"] {
         if arguments.contains_key(unsupported) {
-            return Err(format!("the test `{name}` has `{unsupported}`"));
+            return Err(format!("the test `{name}` uses `{unsupported}`, which is not supported"));
         }
     }
     let column = column.as_deref().ok_or_else(|| format!("the test `{name}` has no column"))?;
@@ -81,7 +81,7 @@ pub(crate) fn convert(
             Ok(python(&known, format!("{call}(rows, {column:?}, [{listed}])")))
         }
         "relationships" => relationships(python, arguments, column, &known),
-        other => Err(format!("the test `{other}` has no counterpart")),
+        other => Err(format!("the test `{other}` has no equivalent in Headwater")),
     }
 }
 

@@ -100,7 +100,7 @@ pub fn convert(files: &BTreeMap<String, String>) -> Result<Conversion, ConvertEr
             properties.add(path, &yaml(path, text)?);
         }
     }
-    let mut work = Work::new(files, project, properties);
+    let mut work = ProjectConversion::new(files, project, properties);
     work.seeds();
     work.models();
     work.tests();
@@ -128,7 +128,7 @@ fn is_below<'p>(path: &'p str, folders: &[String]) -> Option<&'p str> {
 }
 
 /// A project during its conversion.
-struct Work<'f> {
+struct ProjectConversion<'f> {
     files: &'f BTreeMap<String, String>,
     project: ProjectFile,
     properties: AllProperties,
@@ -140,7 +140,7 @@ struct Work<'f> {
     result: Conversion,
 }
 
-impl<'f> Work<'f> {
+impl<'f> ProjectConversion<'f> {
     fn new(
         files: &'f BTreeMap<String, String>,
         project: ProjectFile,
@@ -156,7 +156,16 @@ impl<'f> Work<'f> {
             Templates { vars: project.vars.clone(), sources: properties.sources.clone(), macros };
         let result = Conversion { name: project.name.clone(), ..Conversion::default() };
         let (sql_models, functions) = (BTreeSet::new(), Vec::new());
-        Work { files, project, properties, templates, appended, sql_models, functions, result }
+        ProjectConversion {
+            files,
+            project,
+            properties,
+            templates,
+            appended,
+            sql_models,
+            functions,
+            result,
+        }
     }
 
     fn note(&mut self, at: impl Into<String>, message: impl Into<String>) {

@@ -22,7 +22,7 @@ impl Materialization {
             "ephemeral" => Self::plain("none"),
             "incremental" => Self::incremental(config, rendered, appended),
             "view" => {
-                let note = "a view becomes a table, which each run brings up to date";
+                let note = "a view becomes a table, which each run updates";
                 Self::plain("replace").with(note)
             }
             other => {
@@ -52,8 +52,8 @@ impl Materialization {
             let mut merge = Self::plain("merge");
             merge.settings.push(("keys", keys.join(", ")));
             if rendered.is_incremental {
-                let note = "the model reads its whole inputs, without the part in \
-                            `is_incremental()`; `incremental = INPUT` reads only new rows";
+                let note = "the `is_incremental()` block is removed, so each run reads whole \
+                            inputs; `incremental = INPUT` reads only new rows";
                 merge.notes.push(note.to_owned());
             }
             return merge;
@@ -76,8 +76,8 @@ impl Materialization {
                 append
             }
             _ => {
-                let note = "an incremental model without `unique_key` becomes `replace`: it does \
-                            not read exactly one table that only grows";
+                let note = "an incremental model without `unique_key` becomes `replace`, unless \
+                            it reads exactly one append-only table";
                 Self::plain("replace").with(note)
             }
         }

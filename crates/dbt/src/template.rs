@@ -74,7 +74,7 @@ impl Templates {
         let at = Arc::clone(found);
         environment.add_function("ref", move |names: Rest<String>| {
             let Some(name) = names.last().cloned() else {
-                return Err(invalid("`ref` has no name"));
+                return Err(invalid("`ref()` needs the name of a model"));
             };
             at.lock().refs.insert(name.clone());
             Ok(name)
@@ -109,7 +109,7 @@ impl Templates {
             false
         });
         environment
-            .add_global("this", Value::from_object(This(name.to_owned(), Arc::clone(found))));
+            .add_global("this", Value::from_object(ThisTable(name.to_owned(), Arc::clone(found))));
         environment.add_global("execute", false);
         environment.add_global("target", Value::from_pairs([("name", "prod")]));
         environment
@@ -122,9 +122,9 @@ fn invalid(message: &str) -> minijinja::Error {
 
 /// The value `this`: the model's own table.
 #[derive(Debug)]
-struct This(String, Arc<Mutex<Rendered>>);
+struct ThisTable(String, Arc<Mutex<Rendered>>);
 
-impl minijinja::value::Object for This {
+impl minijinja::value::Object for ThisTable {
     fn repr(self: &Arc<Self>) -> minijinja::value::ObjectRepr {
         minijinja::value::ObjectRepr::Plain
     }

@@ -143,8 +143,8 @@ fn parts_that_cannot_be_converted_are_named() {
         "models/e.sql:1: not converted: the variable `nothing` has no value",
         "models/f.py: Python models of dbt are not converted",
         "models/g.sql",
-        "models/t.yml: `c`: the test `dbt_utils.not_empty` has no counterpart",
-        "models/t.yml: `c`: the test `unique` has `where`",
+        "models/t.yml: `c`: the test `dbt_utils.not_empty` has no equivalent in Headwater",
+        "models/t.yml: `c`: the test `unique` uses `where`",
         "packages.yml: packages are not converted",
     ] {
         assert!(notes.iter().any(|note| note.starts_with(part)), "{part}\n{notes:#?}");

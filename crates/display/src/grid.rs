@@ -87,9 +87,9 @@ impl Grid {
     }
 
     fn aligned(&self) -> Vec<String> {
-        let extents: Vec<Extent> =
+        let extents: Vec<ColumnWidths> =
             (0..self.columns.len()).map(|index| self.extent(index)).collect();
-        let layout = Layout::new(&extents, self.width());
+        let layout = VisibleColumns::new(&extents, self.width());
         let titles: Vec<Cell> = self.columns.iter().map(|column| column.title.clone()).collect();
         let mut lines = vec![self.line(&layout, &titles)];
         lines.extend(self.rows.iter().map(|row| self.line(&layout, row)));
@@ -108,15 +108,15 @@ impl Grid {
         self.width().unwrap_or(usize::MAX)
     }
 
-    fn extent(&self, index: usize) -> Extent {
+    fn extent(&self, index: usize) -> ColumnWidths {
         let column = &self.columns[index];
         let cells = self.rows.iter().filter_map(|row| row.get(index)).map(Cell::width);
         let natural = cells.chain([column.title.width()]).max().unwrap_or_default();
         let least = if column.is_number { natural } else { natural.min(TEXT_WIDTH_MIN) };
-        Extent { natural, least, rank: column.rank }
+        ColumnWidths { natural, least, rank: column.rank }
     }
 
-    fn line(&self, layout: &Layout, cells: &[Cell]) -> String {
+    fn line(&self, layout: &VisibleColumns, cells: &[Cell]) -> String {
         let mut line = String::new();
         // Spaces are written only if text follows, so that lines have no trailing spaces.
         let mut pending = 0;
@@ -163,7 +163,7 @@ impl Grid {
 }
 
 /// The widths of a column.
-struct Extent {
+struct ColumnWidths {
     /// The width of its widest cell.
     natural: usize,
     /// The width below which it is hidden.
@@ -172,19 +172,19 @@ struct Extent {
 }
 
 /// The visible columns.
-struct Layout {
+struct VisibleColumns {
     /// The index and width of each visible column, in order.
     widths: Vec<(usize, usize)>,
     /// The index of the mark for hidden columns; past the end if there is none.
     marker: usize,
 }
 
-impl Layout {
-    fn new(extents: &[Extent], width: Option<usize>) -> Self {
+impl VisibleColumns {
+    fn new(extents: &[ColumnWidths], width: Option<usize>) -> Self {
         let all: Vec<usize> = (0..extents.len()).collect();
         let Some(width) = width else {
             let widths = all.iter().map(|index| (*index, extents[*index].natural)).collect();
-            return Layout { widths, marker: usize::MAX };
+            return VisibleColumns { widths, marker: usize::MAX };
         };
         let least = |index: &usize| extents[*index].least;
         let mut shown = all;
@@ -204,11 +204,11 @@ impl Layout {
         let budget = width.saturating_sub(gaps).max(1);
         let cap = cap(&shown.iter().map(|index| &extents[*index]).collect::<Vec<_>>(), budget);
         let fit = |index: usize| (index, extents[index].fit(cap).min(budget));
-        Layout { widths: shown.into_iter().map(fit).collect(), marker }
+        VisibleColumns { widths: shown.into_iter().map(fit).collect(), marker }
     }
 }
 
-impl Extent {
+impl ColumnWidths {
     fn fit(&self, cap: usize) -> usize {
         self.natural.min(cap).max(self.least)
     }
@@ -220,7 +220,7 @@ fn needed(widths: impl Iterator<Item = usize>) -> usize {
 
 /// Returns the columns that fit at minimum width, at least one: lowest rank first, and within a
 /// rank from both ends.
-fn kept(extents: &[Extent], width: usize) -> Vec<usize> {
+fn kept(extents: &[ColumnWidths], width: usize) -> Vec<usize> {
     let last = extents.len().saturating_sub(1);
     let from_end = |index: usize| (2 * index).min(2 * (last - index) + 1);
     let mut order: Vec<usize> = (0..extents.len()).collect();
@@ -238,7 +238,7 @@ fn kept(extents: &[Extent], width: usize) -> Vec<usize> {
 }
 
 /// Returns the largest column width limit with which all columns fit.
-fn cap(extents: &[&Extent], budget: usize) -> usize {
+fn cap(extents: &[&ColumnWidths], budget: usize) -> usize {
     let widest = extents.iter().map(|extent| extent.natural).max().unwrap_or_default();
     let fits = |cap: usize| extents.iter().map(|extent| extent.fit(cap)).sum::<usize>() <= budget;
     let (mut low, mut high) = (0, widest);

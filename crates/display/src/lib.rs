@@ -11,4 +11,5 @@ pub mod output;
 pub mod preview;
 pub mod progress;
 pub mod run_plan;
+pub mod run_tree;
 pub mod terminal;

@@ -1,4 +1,4 @@
-//! A progress line on a terminal's standard error: the current work and its elapsed time.
+//! Progress lines on a terminal's standard error: the current work and its elapsed time.
 //!
 //! The line appears after one second, and disappears when the work ends or other output is printed.
 
@@ -55,11 +55,7 @@ impl ProgressLine {
         }
         let elapsed = progress.since.unwrap_or(self.began).elapsed();
         let message = self.message(progress, elapsed);
-        let bar = self.bar.get_or_insert_with(|| {
-            let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());
-            bar.set_style(bar_style("  {spinner} {msg}"));
-            bar
-        });
+        let bar = self.bar.get_or_insert_with(hidden_bar);
         if let Some((done, total)) = progress.amount {
             bar.set_style(bar_style(&format!("  {{bar:{BAR_WIDTH}}} {{msg}}")));
             bar.set_length(total);
@@ -68,11 +64,18 @@ impl ProgressLine {
             bar.set_style(bar_style("  {spinner} {msg}"));
         }
         bar.set_message(message);
-        // The bar is made visible only now, so that it is first drawn with its text.
-        if bar.is_hidden() {
-            bar.set_draw_target(ProgressDrawTarget::stderr());
+        show(bar);
+    }
+
+    /// Draws several lines after the delay, instead of one line.
+    pub fn draw_lines(&mut self, lines: &[String]) {
+        if !self.is_possible() || self.began.elapsed() < DELAY {
+            return;
         }
-        bar.tick();
+        let bar = self.bar.get_or_insert_with(hidden_bar);
+        bar.set_style(bar_style("{msg}"));
+        bar.set_message(lines.join("\n"));
+        show(bar);
     }
 
     fn message(&self, progress: &Progress, elapsed: Duration) -> String {
@@ -103,6 +106,20 @@ impl Drop for ProgressLine {
     fn drop(&mut self) {
         self.clear();
     }
+}
+
+fn hidden_bar() -> ProgressBar {
+    let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());
+    bar.set_style(bar_style("  {spinner} {msg}"));
+    bar
+}
+
+/// Draws the bar. It is made visible only now, so that it is first drawn with its text.
+fn show(bar: &ProgressBar) {
+    if bar.is_hidden() {
+        bar.set_draw_target(ProgressDrawTarget::stderr());
+    }
+    bar.tick();
 }
 
 fn bar_style(template: &str) -> ProgressStyle {

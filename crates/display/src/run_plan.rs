@@ -8,7 +8,8 @@ use crate::terminal::{Style, Tone};
 
 /// Prints a plan.
 pub fn print(style: Style, plan: &RunPlan) {
-    let (run, skip): (Vec<_>, Vec<_>) = plan.steps.iter().partition(|step| step.reason.is_some());
+    let (run, rest): (Vec<_>, Vec<_>) = plan.steps.iter().partition(|step| step.reason.is_some());
+    let (reuse, skip): (Vec<_>, Vec<_>) = rest.into_iter().partition(|step| step.reuses.is_some());
     for step in &run {
         let place = style.paint(Tone::Faint, format!("{}:{}", step.file, step.line));
         let how = step.materialization.as_deref().unwrap_or(&step.kind);
@@ -16,6 +17,10 @@ pub fn print(style: Style, plan: &RunPlan) {
         for line in details(step, &plan.currency) {
             output::line(format!("    {line}"));
         }
+    }
+    for step in &reuse {
+        let word = style.paint(Tone::Good, "reuse");
+        output::line(format!("{word} {}: {}", step.name, reasons(step).join("; ")));
     }
     for step in &skip {
         let word = style.paint(Tone::Faint, "skip");
@@ -28,8 +33,10 @@ pub fn print(style: Style, plan: &RunPlan) {
     for reader in &plan.affected {
         output::line(affected(reader));
     }
+    let reused =
+        if reuse.is_empty() { String::new() } else { format!(", {} to reuse", reuse.len()) };
     let figures = format!(
-        "{} to run, {} to skip; {} to read, about {}",
+        "{} to run{reused}, {} to skip; {} to read, about {}",
         run.len(),
         skip.len(),
         volume(plan.rows_read, plan.bytes_read),
@@ -39,17 +46,24 @@ pub fn print(style: Style, plan: &RunPlan) {
 }
 
 fn details(step: &PlannedStep, currency: &str) -> Vec<String> {
-    let reason = step.reason.as_deref().unwrap_or_default();
-    let mut lines = match step.why.as_slice() {
-        [] => vec![in_words(reason).to_owned()],
-        why => why.to_vec(),
-    };
+    let mut lines = reasons(step);
     if let (Some(rows), Some(bytes)) = (step.rows_read, step.bytes_read) {
         let cost = output::money(step.cost.unwrap_or_default(), currency);
         lines.push(format!("reads {}, about {cost}", volume(rows, bytes)));
     }
     lines.extend(step.columns.iter().filter_map(columns));
     lines
+}
+
+/// Returns why a step runs, one phrase each: what changed, or else the reason in words; or the
+/// branch whose table is reused. Empty if the step is up to date.
+pub fn reasons(step: &PlannedStep) -> Vec<String> {
+    match (&step.reason, step.why.as_slice(), &step.reuses) {
+        (None, _, None) => Vec::new(),
+        (None, _, Some(branch)) => vec![format!("computed from the same inputs on `{branch}`")],
+        (Some(reason), [], _) => vec![in_words(reason).to_owned()],
+        (Some(_), why, _) => why.to_vec(),
+    }
 }
 
 /// Returns the message for a reason.

@@ -26,7 +26,8 @@ impl Appearance {
         let size = rustix::termios::tcgetwinsize(stream).ok();
         let width = size.map(|size| size.ws_col).filter(|width| terminal && *width > 0);
         let animated = terminal && !self.is_dumb;
-        Style { terminal, colors, animated, width, expanded: self.expanded }
+        let height = size.map(|size| size.ws_row).filter(|height| terminal && *height > 0);
+        Style { terminal, colors, animated, width, height, expanded: self.expanded }
     }
 }
 
@@ -37,6 +38,7 @@ pub struct Style {
     colors: bool,
     animated: bool,
     width: Option<u16>,
+    height: Option<u16>,
     expanded: bool,
 }
 
@@ -60,7 +62,14 @@ pub enum Tone {
 impl Style {
     /// Returns the style of plain text without a width limit.
     pub const fn plain() -> Self {
-        Style { terminal: false, colors: false, animated: false, width: None, expanded: false }
+        Style {
+            terminal: false,
+            colors: false,
+            animated: false,
+            width: None,
+            height: None,
+            expanded: false,
+        }
     }
 
     /// Returns the style for a terminal of a width.
@@ -93,6 +102,11 @@ impl Style {
     /// Returns the terminal's width; `None` if the stream is not a terminal.
     pub fn width(self) -> Option<usize> {
         self.width.map(usize::from)
+    }
+
+    /// Returns the terminal's height in lines; `None` if the stream is not a terminal.
+    pub fn height(self) -> Option<usize> {
+        self.height.map(usize::from)
     }
 
     /// Colors the text by its tone.

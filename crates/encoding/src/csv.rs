@@ -61,15 +61,13 @@ fn not_formatted() -> ArrowError {
     ArrowError::CsvError("a value cannot be written as text".to_owned())
 }
 
-/// Appends a line. A line of one null is `""`, because readers skip empty lines.
-fn line<'a>(output: &mut Vec<u8>, mut values: impl ExactSizeIterator<Item = Option<&'a str>>) {
-    let is_single = values.len() == 1;
+/// Appends a line. A line of one null is empty, as in PostgreSQL and DuckDB.
+fn line<'a>(output: &mut Vec<u8>, values: impl Iterator<Item = Option<&'a str>>) {
     let mut separator: &[u8] = b"";
-    for value in &mut values {
+    for value in values {
         output.extend_from_slice(separator);
         separator = b",";
         match value {
-            None if is_single => output.extend_from_slice(b"\"\""),
             None => {}
             Some(text) if needs_quotes(text) => {
                 output.push(b'"');
@@ -118,7 +116,7 @@ mod tests {
         let batch = RecordBatch::try_from_iter([("l", array)]).expect("a batch");
         let mut writer = CsvWriter::new(batch.schema_ref());
         let text = writer.batch(&batch).expect("bytes");
-        assert_eq!(&text[..], b"l\n\"[1,null]\"\n\"\"\n");
+        assert_eq!(&text[..], b"l\n\"[1,null]\"\n\n");
     }
     #[test]
     fn null_and_the_empty_text_differ() {

@@ -17,7 +17,7 @@ use arrow::json::writer::{
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 
 use super::calendar;
-use super::map::{self, Maps};
+use super::map_encoder::{self, MapEncoder};
 
 /// A writer of a JSON array.
 pub type ArrayWriter = Writer<Vec<u8>, Rows>;
@@ -101,17 +101,18 @@ impl EncoderFactory for Values {
                 if *digits > DOUBLE_DIGITS =>
             {
                 let format = FormatOptions::new().with_display_error(true);
-                Box::new(Text(ArrayFormatter::try_new(array, &format)?))
+                Box::new(UnescapedTextEncoder(ArrayFormatter::try_new(array, &format)?))
             }
             DataType::FixedSizeBinary(16) if is_uuid(field) => {
-                Box::new(Uuids(array.as_fixed_size_binary()))
+                Box::new(UuidEncoder(array.as_fixed_size_binary()))
             }
-            DataType::Map(..) if !map::has_text_keys(array.as_map()) => {
-                Box::new(Maps::new(array.as_map(), options)?)
+            DataType::Map(..) if !map_encoder::has_text_keys(array.as_map()) => {
+                Box::new(MapEncoder::new(array.as_map(), options)?)
             }
-            _ if calendar::has_far_times(array) => {
-                Box::new(OutOfRangeTimes { usual: make_encoder(field, array, &PLAIN)?, array })
-            }
+            _ if calendar::has_far_times(array) => Box::new(OutOfRangeTimeEncoder {
+                usual: make_encoder(field, array, &PLAIN)?,
+                array,
+            }),
             _ => return Ok(None),
         };
         Ok(Some(NullableEncoder::new(encoder, array.nulls().cloned())))
@@ -122,12 +123,12 @@ impl EncoderFactory for Values {
 static PLAIN: LazyLock<EncoderOptions> = LazyLock::new(EncoderOptions::default);
 
 /// Encoder of times that Arrow's encoder does not support.
-struct OutOfRangeTimes<'a> {
+struct OutOfRangeTimeEncoder<'a> {
     usual: NullableEncoder<'a>,
     array: &'a dyn Array,
 }
 
-impl Encoder for OutOfRangeTimes<'_> {
+impl Encoder for OutOfRangeTimeEncoder<'_> {
     fn encode(&mut self, row: usize, out: &mut Vec<u8>) {
         match calendar::far_time(self.array, row) {
             Some(text) => {
@@ -144,18 +145,18 @@ fn is_uuid(field: &FieldRef) -> bool {
 }
 
 /// Encoder of values whose text needs no escapes in JSON.
-struct Text<'a>(ArrayFormatter<'a>);
+struct UnescapedTextEncoder<'a>(ArrayFormatter<'a>);
 
-impl Encoder for Text<'_> {
+impl Encoder for UnescapedTextEncoder<'_> {
     fn encode(&mut self, row: usize, out: &mut Vec<u8>) {
         // A write to memory cannot fail.
         let _ = write!(out, "\"{}\"", self.0.value(row));
     }
 }
 
-struct Uuids<'a>(&'a FixedSizeBinaryArray);
+struct UuidEncoder<'a>(&'a FixedSizeBinaryArray);
 
-impl Encoder for Uuids<'_> {
+impl Encoder for UuidEncoder<'_> {
     fn encode(&mut self, row: usize, out: &mut Vec<u8>) {
         let uuid = uuid::Uuid::from_slice(self.0.value(row)).unwrap_or_default();
         let _ = write!(out, "\"{uuid}\"");

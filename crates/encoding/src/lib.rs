@@ -7,10 +7,10 @@ mod csv;
 mod encoder;
 mod format;
 mod json;
-mod map;
+mod map_encoder;
 mod names;
-mod output;
 mod parquet;
+mod shared_buffer;
 
 pub use encoder::Encoder;
 pub use format::Format;

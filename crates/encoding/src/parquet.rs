@@ -11,7 +11,7 @@ use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
 
-use super::output::Output;
+use super::shared_buffer::SharedBuffer;
 
 /// Target size of an encoded row group, in bytes. Each response holds one row group in memory.
 const ROW_GROUP_BYTES: usize = 16 << 20;
@@ -19,8 +19,8 @@ const ROW_GROUP_BYTES: usize = 16 << 20;
 /// A writer of a Parquet file.
 pub struct ParquetWriter {
     /// `None` after [`ParquetWriter::end`].
-    writer: Option<ArrowWriter<Output>>,
-    output: Output,
+    writer: Option<ArrowWriter<SharedBuffer>>,
+    output: SharedBuffer,
 }
 
 impl ParquetWriter {
@@ -28,7 +28,7 @@ impl ParquetWriter {
     pub fn new(schema: &SchemaRef) -> Result<Self, ArrowError> {
         let compression = Compression::ZSTD(ZstdLevel::default());
         let properties = WriterProperties::builder().set_compression(compression).build();
-        let output = Output::default();
+        let output = SharedBuffer::default();
         let writer = ArrowWriter::try_new(output.clone(), schema.clone(), Some(properties))?;
         Ok(ParquetWriter { writer: Some(writer), output })
     }

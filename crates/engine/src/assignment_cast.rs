@@ -48,7 +48,7 @@ pub(crate) fn to_column(
     if from == to || from == DataType::Null {
         return value.cast_to(&to, schema);
     }
-    let function = IntoColumn::new(field.name().clone(), table.to_owned(), to.clone());
+    let function = ColumnCastFunction::new(field.name().clone(), table.to_owned(), to.clone());
     if !can_cast_types(&from, &to) {
         let (from, to) = (type_name(&from), type_name(&to));
         return Err(function.refuses(&format!("a value of type {from} cannot be cast to {to}")));
@@ -158,7 +158,7 @@ impl ScalarUDFImpl for IdentityFunction {
 
 /// Function that casts its argument to the type of a column.
 #[derive(Debug, PartialEq, Eq, Hash)]
-struct IntoColumn {
+struct ColumnCastFunction {
     name: String,
     column: String,
     table: String,
@@ -166,14 +166,14 @@ struct IntoColumn {
     signature: Signature,
 }
 
-impl IntoColumn {
+impl ColumnCastFunction {
     fn new(column: String, table: String, to: DataType) -> Self {
         let signature = Signature::any(1, Volatility::Immutable);
-        IntoColumn { name: format!("\0into {column}"), column, table, to, signature }
+        ColumnCastFunction { name: format!("\0into {column}"), column, table, to, signature }
     }
 
     fn refuses(&self, reason: &str) -> DataFusionError {
-        let IntoColumn { column, table, .. } = self;
+        let ColumnCastFunction { column, table, .. } = self;
         let message = format!("column `{column}` of `{table}`: {reason}");
         DataFusionError::External(Box::new(Error::Value { message, position: None }))
     }
@@ -200,7 +200,7 @@ impl IntoColumn {
     }
 }
 
-impl ScalarUDFImpl for IntoColumn {
+impl ScalarUDFImpl for ColumnCastFunction {
     fn name(&self) -> &str {
         &self.name
     }

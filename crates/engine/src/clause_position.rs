@@ -93,7 +93,7 @@ fn described(message: &str) -> Option<(Clause<'_>, String, Option<&'static str>)
 /// Returns the position of a clause, if exactly one clause of the statement matches.
 fn place(sql: &str, clause: Clause<'_>) -> Option<crate::error::Position> {
     let statements = parser(tokens(sql).ok()?).parse_statements().ok()?;
-    let mut finder = Finder { clause, found: Vec::new() };
+    let mut finder = ClauseFinder { clause, found: Vec::new() };
     let _ = statements.visit(&mut finder);
     match finder.found.as_slice() {
         [one] => span_start(*one),
@@ -102,12 +102,12 @@ fn place(sql: &str, clause: Clause<'_>) -> Option<crate::error::Position> {
 }
 
 /// Collects the positions of the matching clauses.
-struct Finder<'m> {
+struct ClauseFinder<'m> {
     clause: Clause<'m>,
     found: Vec<Span>,
 }
 
-impl Visitor for Finder<'_> {
+impl Visitor for ClauseFinder<'_> {
     type Break = ();
 
     fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<()> {

@@ -61,7 +61,7 @@ impl Target {
         &mut self,
         schema: SchemaRef,
         partition: Vec<PartitionField>,
-        changes: Changes<'_>,
+        changes: ReplacedSettings<'_>,
         rows: headwater_lake::BatchStream,
     ) -> headwater_lake::Result<()> {
         self.alter(set(changes.properties)).await?;
@@ -71,7 +71,7 @@ impl Target {
 }
 
 /// Properties and sort order of a replaced table. Its columns are not included.
-struct Changes<'a> {
+struct ReplacedSettings<'a> {
     properties: &'a BTreeMap<String, String>,
     sort: Vec<Alteration>,
 }
@@ -134,7 +134,14 @@ impl Session {
         let (rows, kept) = rows(running, SchemaRef::clone(&schema), limits);
         let sort = sort_order(sort);
         let written = if target.exists {
-            target.replace(schema, partition, Changes { properties: &properties, sort }, rows).await
+            target
+                .replace(
+                    schema,
+                    partition,
+                    ReplacedSettings { properties: &properties, sort },
+                    rows,
+                )
+                .await
         } else {
             let created = target.create(schema, partition, properties, sort).await;
             match created {
@@ -156,7 +163,7 @@ async fn create_empty(target: &mut Target, new: NewTable, run: &StatementContext
     let partition = table_columns::partition(partition, &schema)?;
     if target.exists {
         let none = futures::stream::empty().boxed();
-        let changes = Changes { properties: &properties, sort };
+        let changes = ReplacedSettings { properties: &properties, sort };
         target.replace(schema, partition, changes, none).await?;
     } else {
         target.create(schema, partition, properties, sort).await?;

@@ -18,10 +18,11 @@ use datafusion::prelude::SessionConfig;
 use headwater_join_order::with_join_order;
 use headwater_lake::Lake;
 use headwater_sql_functions::{
-    FunctionMemory, QueryPool, StatementBudget, TotalMemory, optimizer_rules,
+    FunctionMemory, StatementBudget, StatementMemoryPool, TotalMemory, optimizer_rules,
 };
 use headwater_table_scan::ScanEnvironment;
 use parking_lot::RwLock;
+use tokio::task::JoinSet;
 
 use crate::assignment_cast::MARK;
 use crate::error::{Error, Result};
@@ -55,7 +56,7 @@ pub struct Engine(Arc<Inner>);
 struct Inner {
     lake: Lake,
     options: EngineOptions,
-    template: SessionState,
+    template: Arc<SessionState>,
     runtime: RuntimeEnv,
     scans: ScanEnvironment,
     total: Arc<TotalMemory>,
@@ -117,7 +118,7 @@ impl Engine {
         let resident = resident.map_err(|error| Error::Internal { message: error.to_string() })?;
         let engine = Engine(Arc::new(Inner {
             lake,
-            template,
+            template: Arc::new(template),
             runtime,
             scans: ScanEnvironment { url, reader, tables },
             total,
@@ -157,7 +158,7 @@ impl Engine {
     }
 
     /// Returns the template of session states, for work that needs no separate memory pool.
-    pub(crate) fn template(&self) -> &SessionState {
+    pub(crate) fn template(&self) -> &Arc<SessionState> {
         &self.0.template
     }
 
@@ -166,17 +167,26 @@ impl Engine {
     pub(crate) fn statement(
         &self,
         memory_bytes: Option<u64>,
-    ) -> (Arc<SessionState>, Arc<RuntimeEnv>, Arc<QueryPool>) {
+    ) -> (Arc<SessionState>, Arc<RuntimeEnv>, Arc<StatementMemoryPool>) {
+        let (budget, runtime, pool) = self.memory(memory_bytes);
+        let mut state = SessionState::clone(&self.0.template);
+        state.config_mut().options_mut().extensions.insert(budget);
+        state.mark_start_execution();
+        (Arc::new(state), runtime, pool)
+    }
+
+    /// Returns the limits, runtime and memory pool of one statement.
+    pub(crate) fn memory(
+        &self,
+        memory_bytes: Option<u64>,
+    ) -> (StatementBudget, Arc<RuntimeEnv>, Arc<StatementMemoryPool>) {
         let limit = self.memory_limit(memory_bytes);
         let functions = Arc::new(FunctionMemory::new(limit, Arc::clone(&self.0.functions)));
         let budget = StatementBudget(Arc::clone(&functions));
-        let pool = Arc::new(QueryPool::new(limit, Arc::clone(&self.0.total), functions));
+        let pool = Arc::new(StatementMemoryPool::new(limit, Arc::clone(&self.0.total), functions));
         let mut runtime = self.0.runtime.clone();
         runtime.memory_pool = Arc::clone(&pool) as _;
-        let mut state = self.0.template.clone();
-        state.config_mut().options_mut().extensions.insert(budget);
-        state.mark_start_execution();
-        (Arc::new(state), Arc::new(runtime), pool)
+        (budget, Arc::new(runtime), pool)
     }
 
     /// Returns the limits of a statement.
@@ -200,6 +210,35 @@ impl Engine {
         let stopped = || Error::Internal { message: "the engine has stopped".to_owned() };
         self.0.threads.0.as_ref().map(tokio::runtime::Runtime::handle).ok_or_else(stopped)
     }
+
+    /// Runs tasks that plan many statements, and returns their results in the same order. Unlike
+    /// elsewhere, planning a statement in such a task does not move it to another thread.
+    pub async fn plan_all<T: Send + 'static>(
+        &self,
+        tasks: impl IntoIterator<Item = impl Future<Output = T> + Send + 'static>,
+    ) -> Result<Vec<T>> {
+        let threads = self.threads()?;
+        let mut running = JoinSet::new();
+        for (index, task) in tasks.into_iter().enumerate() {
+            running.spawn_on(async move { (index, task.await) }, threads);
+        }
+        let mut done = Vec::with_capacity(running.len());
+        while let Some(ended) = running.join_next().await {
+            done.push(ended.map_err(|_| planning_panicked())?);
+        }
+        done.sort_by_key(|(index, _)| *index);
+        Ok(done.into_iter().map(|(_, result)| result).collect())
+    }
+
+    /// Returns the number of compute threads.
+    pub fn thread_count(&self) -> usize {
+        self.0.options.threads.max(1)
+    }
+}
+
+/// Returns the error of a panic of the planner.
+pub(crate) fn planning_panicked() -> Error {
+    Error::Internal { message: "planning panicked".to_owned() }
 }
 
 fn limits(options: &EngineOptions) -> Limits {

@@ -12,6 +12,8 @@ pub use headwater_sql::{Error as SqlError, Position};
 use headwater_sql_functions::format_bytes as bytes;
 use serde_json::{Value, json};
 
+use crate::planning_error::CLOCK_CHANGE;
+
 /// Result of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -306,6 +308,9 @@ impl Error {
             }
             Error::SpillLimit { .. } => Some("Raise the spill limit, or read fewer rows."),
             Error::DiskFull => Some("Free some space and try again."),
+            Error::Value { message, .. } if message.contains(CLOCK_CHANGE) => {
+                Some("Write the offset from UTC, as in `2026-03-29 03:30:00+02:00`.")
+            }
             Error::Overflow { .. } => {
                 Some("Cast its inputs to a wider type, such as DECIMAL(38, 0) or DOUBLE.")
             }

@@ -23,7 +23,7 @@ use headwater_sql::table_references::ReferencedTable;
 use headwater_sql::unsupported_clauses::spell;
 use headwater_sql::values::parts;
 use headwater_sql_resolve::scope::column;
-use headwater_sql_resolve::{FoundTable, resolve};
+use headwater_sql_resolve::{ResolvedTable, resolve};
 use headwater_table_scan::{bare_schema, plain_schema};
 
 use crate::assignment_cast::marked;
@@ -66,7 +66,7 @@ impl Session {
         lookup.add_all(&mentions).await?;
         metrics.reads(lookup.held());
         let (tables, mut sources) = lookup.finish();
-        let into = NewRowsInto::of(&found, target_sources, columns)?;
+        let into = InsertTarget::of(&found, target_sources, columns)?;
         into.shape(&mut query)?;
         let changed = ChangedTable { name: &name, schema: into.schema.clone(), view: &head };
         let returning = self.returning(returning, changed, &run).await?;
@@ -77,7 +77,7 @@ impl Session {
                 sources.insert(key, source);
                 let plan = |query: Query| {
                     let planning =
-                        Planning { tables: &tables, sources: &sources, state: &state, limits };
+                        RowPlanning { tables: &tables, sources: &sources, state: &state, limits };
                     into.plan(query.into(), statement.clone(), &planning)
                 };
                 let plans = parts(*query)?.into_iter().map(plan).collect::<Result<Vec<_>>>()?;
@@ -140,7 +140,7 @@ fn keeping(rows: BatchStream, returned: KeptRows, kept: FirstError) -> BatchStre
 }
 
 /// Target of new rows.
-struct NewRowsInto {
+struct InsertTarget {
     name: [String; 2],
     /// Table name in its stored spelling.
     table: String,
@@ -152,16 +152,17 @@ struct NewRowsInto {
 }
 
 /// Context to plan the rows.
-struct Planning<'a> {
-    tables: &'a HashMap<ParsedTableName, FoundTable>,
+struct RowPlanning<'a> {
+    tables: &'a HashMap<ParsedTableName, ResolvedTable>,
     sources: &'a Sources,
     state: &'a SessionState,
     limits: Limits,
 }
 
-impl NewRowsInto {
-    fn of(found: &FoundTable, sources: Sources, columns: Vec<Ident>) -> Result<Self> {
-        let lost = || Error::Internal { message: format!("`{}` was lost", found.name) };
+impl InsertTarget {
+    fn of(found: &ResolvedTable, sources: Sources, columns: Vec<Ident>) -> Result<Self> {
+        let lost =
+            || Error::Internal { message: format!("table `{}` has no table source", found.name) };
         let source = sources.into_values().next().ok_or_else(lost)?;
         let listed: Vec<String> = columns.iter().map(|column| column.value.clone()).collect();
         for (index, column) in columns.iter().enumerate() {
@@ -176,7 +177,7 @@ impl NewRowsInto {
         let name = [["into ", &found.namespace].concat(), found.label.clone()];
         let defaults = defaults_of(&source.schema())?;
         let (table, schema) = (found.name.clone(), bare_schema(&source.schema()));
-        Ok(NewRowsInto { name, table, schema, listed, defaults })
+        Ok(InsertTarget { name, table, schema, listed, defaults })
     }
 
     /// Returns the columns of the given values, in order.
@@ -246,9 +247,9 @@ impl NewRowsInto {
         &self,
         mut query: Box<Query>,
         mut insert: Insert,
-        planning: &Planning<'_>,
+        planning: &RowPlanning<'_>,
     ) -> Result<LogicalPlan> {
-        let Planning { tables, sources, state, limits } = *planning;
+        let RowPlanning { tables, sources, state, limits } = *planning;
         resolve(&mut query, tables, &planner::functions(&|name| planner::is_scalar(state, name)))?;
         let plan = if matches!(*query.body, SetExpr::Values(_)) {
             // DataFusion gives literals in VALUES the types of the target columns. It also does so
@@ -276,7 +277,7 @@ impl NewRowsInto {
     }
 }
 
-fn spell_columns(columns: &mut [Ident], table: &FoundTable) -> Result<()> {
+fn spell_columns(columns: &mut [Ident], table: &ResolvedTable) -> Result<()> {
     for written in columns {
         let names = table.columns.iter().map(String::as_str);
         let at = span_start(written.span);

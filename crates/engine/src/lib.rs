@@ -19,7 +19,6 @@ mod drop_table;
 mod engine;
 mod error;
 mod executor;
-mod external_rows;
 mod insert;
 mod namespace;
 mod options;
@@ -31,6 +30,7 @@ mod resident_memory;
 mod rest_scan;
 mod restricted;
 mod returning;
+mod row_source;
 mod session;
 mod shared_transaction;
 mod show;
@@ -47,7 +47,6 @@ pub use column_sources::{ColumnSource, QueryColumns};
 pub use diff::{DiffOptions, KEYS_PROPERTY, TableAt};
 pub use engine::Engine;
 pub use error::{Error, Position, Result, SqlError};
-pub use external_rows::ExternalRows;
 pub use headwater_sql::{
     AccessStatement, CopyFile, IntoStatement, Parameter, Parameters, Prepared,
     RestrictionStatement, check_condition, placeholders, split_script,
@@ -56,6 +55,7 @@ pub use options::{EngineOptions, SessionOptions};
 pub use planner::version_constant;
 pub use referenced_tables::parents;
 pub use restricted::{TableFiles, change_forbidden, rename_forbidden, restricted_tables};
+pub use row_source::RowSource;
 pub use session::{Description, ParameterType, Session};
 pub use statement_result::{BatchStream, Batches, Metrics, StatementResult};
 pub use system::SystemTable;

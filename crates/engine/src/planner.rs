@@ -66,16 +66,16 @@ static STATE: LazyLock<SessionState> = LazyLock::new(|| {
     let mut state = SessionStateBuilder::new().with_default_features().build();
     let registered = register_for_constants(&mut state);
     if let Err(error) = registered {
-        tracing::error!(%error, "functions are not limited");
+        tracing::error!(%error, "memory limits of SQL functions could not be registered");
     }
     state
 });
 
 /// Planner of map types in column definitions, which DataFusion's SQL planner does not support.
 #[derive(Debug)]
-struct Maps;
+struct MapTypePlanner;
 
-impl TypePlanner for Maps {
+impl TypePlanner for MapTypePlanner {
     fn plan_type_field(&self, sql_type: &ast::DataType) -> Result<Option<FieldRef>> {
         let ast::DataType::Map(key, value) = sql_type else { return Ok(None) };
         let part = |name: &str, data_type: &ast::DataType| ColumnDef {
@@ -152,7 +152,7 @@ impl ContextProvider for Context<'_> {
     }
 
     fn get_type_planner(&self) -> Option<Arc<dyn TypePlanner>> {
-        Some(Arc::new(Maps))
+        Some(Arc::new(MapTypePlanner))
     }
 
     fn get_function_meta(&self, name: &str) -> Option<Arc<ScalarUDF>> {

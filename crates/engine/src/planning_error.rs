@@ -44,7 +44,9 @@ impl Limits {
             }
             DataFusionError::Plan(message) => plan_error(message),
             DataFusionError::NotImplemented(message) => not_implemented(message),
-            DataFusionError::Execution(message) => value(message),
+            DataFusionError::Execution(message) => {
+                debug_error(message).unwrap_or_else(|| value(message))
+            }
             DataFusionError::ArrowError(arrow, _) => self.arrow_error(arrow),
             DataFusionError::ParquetError(parquet) => self.storage(parquet.as_ref()),
             DataFusionError::ObjectStore(store) => self.storage(store.as_ref()),
@@ -186,8 +188,15 @@ pub(crate) fn is_out_of_memory(error: &DataFusionError) -> bool {
     }
 }
 
+/// The reason why a text is not a timestamp, in Arrow's words, if the local time is skipped or
+/// repeated because the clocks of its zone change.
+const NO_OFFSET: &str = "error computing timezone offset";
+
+/// The same reason in the words of Headwater.
+pub(crate) const CLOCK_CHANGE: &str = "the clocks of its time zone skip or repeat this time";
+
 fn value(message: &str) -> Error {
-    Error::Value { message: clean(message), position: None }
+    Error::Value { message: clean(message).replace(NO_OFFSET, CLOCK_CHANGE), position: None }
 }
 
 fn internal(message: &str) -> Error {

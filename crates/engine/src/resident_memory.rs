@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex};
 use tokio::task::AbortHandle;
 
-use headwater_sql_functions::QueryPool;
+use headwater_sql_functions::StatementMemoryPool;
 
 /// Interval between checks while statements run.
 const INTERVAL: Duration = Duration::from_millis(5);
@@ -51,7 +51,7 @@ struct State {
 
 #[derive(Debug)]
 struct Entry {
-    pool: Arc<QueryPool>,
+    pool: Arc<StatementMemoryPool>,
     task: AbortHandle,
     ended: Arc<AtomicBool>,
 }
@@ -76,7 +76,11 @@ impl ResidentMemoryLimit {
     }
 
     /// Registers a statement.
-    pub(crate) fn watch(&self, pool: Arc<QueryPool>, task: AbortHandle) -> LimitedStatement {
+    pub(crate) fn watch(
+        &self,
+        pool: Arc<StatementMemoryPool>,
+        task: AbortHandle,
+    ) -> LimitedStatement {
         let ended = Arc::new(AtomicBool::new(false));
         let mut state = self.0.state.lock();
         let id = state.next;

@@ -20,7 +20,7 @@ impl Engine {
             Filter::Always(true) => return Ok(plan.clone()),
             Filter::Always(false) => return Ok(plan.retain(&vec![false; plan.files().len()])),
             filter => expression(filter).and_then(|filter| match filter {
-                Some(filter) => prune(plan, plan.schema(), &[filter], self.template()),
+                Some(filter) => prune(plan, plan.schema(), &[filter], self.template().as_ref()),
                 None => Ok(plan.clone()),
             }),
         };

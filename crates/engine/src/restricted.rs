@@ -13,7 +13,7 @@ use headwater_lake::CommitView;
 use headwater_model::{Action, ErrorCode, Problem, Restriction, Restrictions, TableName};
 use headwater_restrictions::{RestrictedTable, RestrictionExpression, SOURCE, columns_used, query};
 use headwater_sql::parse::parse;
-use headwater_sql_resolve::{FoundTable, resolve};
+use headwater_sql_resolve::{ResolvedTable, resolve};
 use headwater_table_scan::LakeTable;
 use headwater_tables::{ScanPlan, field_id};
 
@@ -170,7 +170,7 @@ fn plan(
     let visible = query(restrictions, id, &columns).map_err(Error::invalid)?;
     let source = parse(&visible.sql)?.into_query()?;
     let (mut query, mentions) = source.into_parts(&planner::version_constant)?;
-    let found = FoundTable {
+    let found = ResolvedTable {
         source: SOURCE.to_owned(),
         namespace: SOURCE.to_owned(),
         label: SOURCE.to_owned(),

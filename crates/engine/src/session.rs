@@ -13,24 +13,25 @@ use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder};
 use datafusion::sql::sqlparser::ast::Statement;
 use futures::{StreamExt, TryStreamExt};
-use headwater_lake::{CommitView, TransactionSlot};
+use headwater_lake::{CommitView, SharedTransaction};
 use headwater_sql::statement::{Command, Source};
 use headwater_sql::{IntoStatement, Parameter, Prepared};
 use headwater_sql_resolve::{OutputNames, resolve};
 use headwater_table_scan::plain_schema;
 use parking_lot::{Mutex, RwLock};
+use tokio::runtime::Handle;
 
 use crate::clause_position;
 use crate::column_sources::{self, QueryColumns};
 use crate::constant_position::locate;
-use crate::engine::Engine;
-use crate::error::{Error, Result};
+use crate::engine::{Engine, planning_panicked};
+use crate::error::Result;
 use crate::executor::{self, RunningPlan};
-use crate::external_rows::{self, ExternalRows};
 use crate::options::SessionOptions;
 use crate::output;
 use crate::planner::{self, Sources};
 use crate::planning_error::Limits;
+use crate::row_source::{self, RowSource};
 use crate::statement_result::{Batches, Metrics, StatementResult};
 use crate::table_lookup::{TableLookup, registered};
 
@@ -39,7 +40,7 @@ pub struct Session {
     pub(crate) engine: Engine,
     pub(crate) options: SessionOptions,
     pub(crate) registered: RwLock<BTreeMap<String, Arc<dyn TableProvider>>>,
-    pub(crate) shared: TransactionSlot,
+    pub(crate) shared: SharedTransaction,
     /// The metrics of the statement that was started last.
     running: Mutex<Weak<Metrics>>,
 }
@@ -85,7 +86,7 @@ impl Session {
             engine,
             options,
             registered: RwLock::default(),
-            shared: TransactionSlot::default(),
+            shared: SharedTransaction::default(),
             running: Mutex::default(),
         }
     }
@@ -100,9 +101,9 @@ impl Session {
     }
 
     /// Registers rows stored outside the engine under a name, like [`Session::register`].
-    pub fn register_stored(&self, name: &str, rows: Arc<dyn ExternalRows>) -> Result<()> {
+    pub fn register_stored(&self, name: &str, rows: Arc<dyn RowSource>) -> Result<()> {
         let provider =
-            external_rows::table(rows).map_err(|error| self.engine.limits(None).explain(&error))?;
+            row_source::table(rows).map_err(|error| self.engine.limits(None).explain(&error))?;
         self.registered.write().insert(name.to_owned(), provider);
         Ok(())
     }
@@ -167,7 +168,7 @@ impl Session {
     /// nothing.
     pub async fn columns_of(&self, statement: impl IntoStatement) -> Result<QueryColumns> {
         let source = statement.into_statement()?.command()?.into_query()?;
-        let (_, plan, names) = self.planned(source).await?;
+        let (plan, names) = self.plan(&self.planning_run(), source, &self.view().await?).await?;
         let schema = output::renamed(&names, &plain_schema(plan.schema().as_arrow()));
         let sources = self.compute(move || Ok(column_sources::sources(&plan))).await?;
         Ok(QueryColumns { schema, sources })
@@ -223,6 +224,19 @@ impl Session {
         StatementContext { state, runtime, metrics, limits, lazy: false }
     }
 
+    /// Returns the context of a query that is planned and never executed. It shares its state,
+    /// because a copy holds every function.
+    fn planning_run(&self) -> StatementContext {
+        let (_, runtime, pool) = self.engine.memory(None);
+        StatementContext {
+            state: Arc::clone(self.engine.template()),
+            runtime,
+            metrics: Arc::new(Metrics::new(pool)),
+            limits: self.engine.limits(None),
+            lazy: false,
+        }
+    }
+
     /// Returns the usage so far of the statement that was started last, also before its commit.
     pub fn usage(&self) -> headwater_model::Usage {
         self.running.lock().upgrade().map(|metrics| metrics.usage()).unwrap_or_default()
@@ -274,13 +288,16 @@ impl Session {
     }
 
     /// Runs planning on the engine's threads: they have large stacks, and network threads are not
-    /// blocked.
+    /// blocked. Inside of [`Engine::plan_all`], this is one of them already.
     pub(crate) async fn compute<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        let done = self.engine.threads()?.spawn(async move { work() }).await;
-        done.map_err(|_| Error::Internal { message: "planning panicked".to_owned() })?
+        let threads = self.engine.threads()?;
+        if Handle::try_current().is_ok_and(|current| current.id() == threads.id()) {
+            return work();
+        }
+        threads.spawn(async move { work() }).await.map_err(|_| planning_panicked())?
     }
 
     /// Runs a plan and returns its result.

@@ -10,7 +10,7 @@ use datafusion::physical_plan::metrics::MetricValue;
 use futures::stream::BoxStream;
 use headwater_lake::CommitView;
 use headwater_model::{Commit, Usage};
-use headwater_sql_functions::QueryPool;
+use headwater_sql_functions::StatementMemoryPool;
 use parking_lot::Mutex;
 
 use crate::error::Result;
@@ -51,7 +51,7 @@ impl std::fmt::Debug for StatementResult {
 /// Metrics of a statement, updated while it runs.
 #[derive(Debug)]
 pub struct Metrics {
-    pool: Arc<QueryPool>,
+    pool: Arc<StatementMemoryPool>,
     plans: Mutex<Vec<Arc<dyn ExecutionPlan>>>,
     /// Pinned commits. Garbage collection keeps their files while the pins are held.
     reads: Mutex<Vec<CommitView>>,
@@ -61,7 +61,7 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    pub(crate) fn new(pool: Arc<QueryPool>) -> Self {
+    pub(crate) fn new(pool: Arc<StatementMemoryPool>) -> Self {
         Metrics {
             pool,
             plans: Mutex::new(Vec::new()),
@@ -73,7 +73,7 @@ impl Metrics {
     }
 
     /// Returns the statement's memory pool.
-    pub(crate) fn pool(&self) -> &Arc<QueryPool> {
+    pub(crate) fn pool(&self) -> &Arc<StatementMemoryPool> {
         &self.pool
     }
 

@@ -17,17 +17,17 @@ use headwater_model::{Action, Object, RefSpec, SYSTEM_NAMESPACE, TableName, near
 use headwater_sql::names::{Match, find, same_but_case};
 use headwater_sql::table_name::{ParsedTableName, RefKind};
 use headwater_sql::table_references::ReferencedTable;
-use headwater_sql_resolve::FoundTable;
+use headwater_sql_resolve::ResolvedTable;
 use headwater_table_scan::{LakeTable, view_schema};
 use headwater_tables::LINEAGE;
 
 use crate::error::{Error, Position, Result, SqlError};
-use crate::external_rows::{pieces, viewed};
 use crate::planner::Sources;
+use crate::row_source::{pieces, viewed};
 use crate::session::Session;
 use crate::statement_result::Batches;
 use crate::table_access::name_as_written;
-use crate::view::{self, Chain};
+use crate::view::{self, ViewStack};
 
 /// Minimum table format version with row lineage.
 const VERSION_OF_LINEAGE: u8 = 3;
@@ -37,7 +37,7 @@ pub(crate) struct TableLookup<'s> {
     session: &'s Session,
     view: &'s CommitView,
     views: HashMap<RefSpec, CommitView>,
-    tables: HashMap<ParsedTableName, FoundTable>,
+    tables: HashMap<ParsedTableName, ResolvedTable>,
     sources: Sources,
     lake_only: bool,
     /// If true, tables show their row lineage columns.
@@ -47,7 +47,7 @@ pub(crate) struct TableLookup<'s> {
     /// Namespace of unqualified names.
     namespace: String,
     /// Stack of the views that are being expanded, outermost first.
-    chain: Chain,
+    chain: ViewStack,
     /// Commits that nested views read.
     below: Vec<CommitView>,
 }
@@ -79,7 +79,7 @@ impl<'s> TableLookup<'s> {
             lineage: false,
             writes: false,
             namespace: session.options.namespace.clone(),
-            chain: Chain::new(),
+            chain: ViewStack::new(),
             below: Vec::new(),
         }
     }
@@ -94,7 +94,7 @@ impl<'s> TableLookup<'s> {
         session: &'s Session,
         view: &'s CommitView,
         namespace: String,
-        chain: Chain,
+        chain: ViewStack,
     ) -> Self {
         TableLookup { lake_only: true, namespace, chain, ..TableLookup::new(session, view) }
     }
@@ -109,7 +109,7 @@ impl<'s> TableLookup<'s> {
     }
 
     /// Returns the tables for name resolution and the sources for the planner.
-    pub(crate) fn finish(self) -> (HashMap<ParsedTableName, FoundTable>, Sources) {
+    pub(crate) fn finish(self) -> (HashMap<ParsedTableName, ResolvedTable>, Sources) {
         (self.tables, self.sources)
     }
 
@@ -140,7 +140,7 @@ impl<'s> TableLookup<'s> {
         self.sources.insert(key, provider_as_source(Arc::clone(&found.provider)));
         let LocatedTable { namespace, name, .. } = found;
         let found =
-            FoundTable { source: namespace.clone(), namespace, label, name, columns, hidden };
+            ResolvedTable { source: namespace.clone(), namespace, label, name, columns, hidden };
         self.tables.insert(written.clone(), found);
         Ok(())
     }
@@ -398,12 +398,12 @@ impl<'s> TableLookup<'s> {
 }
 
 /// Rows registered in the session under a name.
-struct Registered {
+struct RegisteredRows {
     name: String,
     provider: Arc<dyn TableProvider>,
 }
 
-impl Registered {
+impl RegisteredRows {
     fn at(self, namespace: String) -> LocatedTable {
         let name = self.name.rsplit_once('.').map(|(_, name)| name.to_owned()).unwrap_or(self.name);
         LocatedTable { namespace, name, hidden: 0, provider: self.provider }
@@ -412,19 +412,19 @@ impl Registered {
 
 impl Session {
     /// Returns the rows registered under a name, in this exact case or case-insensitively.
-    fn registered(&self, written: &str, exact: bool) -> Option<Registered> {
+    fn registered(&self, written: &str, exact: bool) -> Option<RegisteredRows> {
         let registered = self.registered.read();
         let name = match find(written, registered.keys().map(String::as_str)) {
             Match::One(name) if name == written || !exact => name.to_owned(),
             _ => return None,
         };
         let provider = Arc::clone(registered.get(&name)?);
-        Some(Registered { name, provider })
+        Some(RegisteredRows { name, provider })
     }
 }
 
 fn unreachable(written: &ParsedTableName) -> Error {
-    Error::Internal { message: format!("`{written}` was found and lost") }
+    Error::Internal { message: format!("table `{written}` was resolved, but not registered") }
 }
 
 /// Creates an in-memory table with several partitions and view types for strings.

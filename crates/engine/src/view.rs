@@ -48,14 +48,14 @@ const DEPTH_MAX: usize = 16;
 const RELATIONS_MAX: usize = 2_000;
 
 /// Views that are being expanded, outermost first.
-pub(crate) type Chain = Vec<(CommitId, TableName)>;
+pub(crate) type ViewStack = Vec<(CommitId, TableName)>;
 
 /// Context of a view's query: where its names are resolved.
 struct ViewContext<'s> {
     session: &'s Session,
     view: &'s CommitView,
     namespace: String,
-    chain: Chain,
+    chain: ViewStack,
 }
 
 impl Session {
@@ -168,7 +168,7 @@ pub(crate) async fn provider(
     session: &Session,
     view: &CommitView,
     (name, entry): (&TableName, &TableEntry),
-    chain: &Chain,
+    chain: &ViewStack,
 ) -> Result<(Arc<dyn TableProvider>, Vec<CommitView>)> {
     check_chain(chain, (view.commit(), name))?;
     let found = view.load_view(entry).await?;
@@ -195,12 +195,12 @@ fn check_breadth(plan: &LogicalPlan) -> Result<()> {
         return Ok(());
     }
     let message = format!(
-        "a view reads more than {RELATIONS_MAX} tables, counted each time that a view names one"
+        "a view contains more than {RELATIONS_MAX} table references, including those of its views"
     );
     Err(Error::ViewChain { message })
 }
 
-fn check_chain(chain: &Chain, next: (CommitId, &TableName)) -> Result<()> {
+fn check_chain(chain: &ViewStack, next: (CommitId, &TableName)) -> Result<()> {
     let names = || {
         let all = chain.iter().map(|(_, name)| name).chain([next.1]);
         all.map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", which reads ")
@@ -224,7 +224,7 @@ fn sql_of(name: &TableName, view: &SqlView) -> Result<String> {
     }
     let known: Vec<String> = all.iter().map(|(dialect, _)| format!("`{dialect}`")).collect();
     Err(Error::Sql(SqlError::Unsupported {
-        what: format!("view `{name}`, which is written in the SQL of {},", known.join(" and ")),
+        what: format!("view `{name}`, whose query is only in the dialect {},", known.join(" and ")),
         hint: Some(format!("Add a query in the dialect `{DIALECT}`.")),
         position: None,
     }))

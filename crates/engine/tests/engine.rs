@@ -14,7 +14,7 @@ use arrow::util::pretty::pretty_format_batches;
 use futures::stream::{self, BoxStream};
 use futures::{StreamExt, TryStreamExt};
 use headwater_engine::{
-    Batches, Engine, EngineOptions, Error, ExternalRows, Parameters, Prepared, SessionOptions,
+    Batches, Engine, EngineOptions, Error, Parameters, Prepared, RowSource, SessionOptions,
     StatementResult,
 };
 use headwater_lake::Lake;
@@ -389,7 +389,7 @@ async fn deep_and_long_expressions_are_planned() {
 #[derive(Debug, Default)]
 struct Counted(AtomicUsize);
 
-impl ExternalRows for Counted {
+impl RowSource for Counted {
     fn schema(&self) -> SchemaRef {
         Arc::new(Schema::new(vec![Field::new("id", DataType::Int64, true)]))
     }

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use crate::bytecode::{self, UncompiledPackage};
 use crate::environments::{
-    BUILDING, DESCRIPTION, Description, Environments, Progress, UNCOMPILED, name, owned, read,
+    BUILDING, BuildDescription, DESCRIPTION, Environments, Progress, UNCOMPILED, name, owned, read,
 };
 use crate::python::Interpreter;
 use crate::requirement::name_of;
@@ -48,7 +48,7 @@ impl Environments {
         fs::write(lock, lines.join("\n") + "\n")
             .map_err(Error::io("write the lock file of an environment"))?;
         let missing = self.link_bytecode(folder, interpreter).await?;
-        let description = Description { python: interpreter.wanted(), requirements, packages };
+        let description = BuildDescription { python: interpreter.wanted(), requirements, packages };
         Ok(StagedEnvironment { building, description, missing })
     }
 
@@ -203,7 +203,7 @@ fn too_new(packages: &BTreeMap<String, String>) -> bool {
 /// A build that is not published yet.
 pub(crate) struct StagedEnvironment {
     building: BuildFolder,
-    description: Description,
+    description: BuildDescription,
     missing: Vec<UncompiledPackage>,
 }
 
@@ -216,7 +216,7 @@ impl BuildFolder {
         self.0.with_extension(extension)
     }
 
-    fn finish(&self, description: &Description, folder: &Path) -> Result<()> {
+    fn finish(&self, description: &BuildDescription, folder: &Path) -> Result<()> {
         let text = serde_json::to_vec_pretty(description)
             .map_err(|error| Error::io("write the description of an environment")(error.into()))?;
         fs::write(self.0.join(DESCRIPTION), text)

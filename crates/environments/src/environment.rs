@@ -48,7 +48,7 @@ impl std::fmt::Display for EnvironmentEvent {
                 f.write_str("this machine has no uv: fetching it from PyPI, once")
             }
             EnvironmentEvent::Resolving { requirements } if requirements.is_empty() => {
-                f.write_str("preparing its Python, without packages of its own")
+                f.write_str("creating a Python environment without packages")
             }
             EnvironmentEvent::Resolving { requirements } => {
                 write!(f, "resolving {}", requirements.join(", "))

@@ -72,7 +72,7 @@ pub struct Environments {
 
 /// Description of a build, in its folder.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Description {
+pub(crate) struct BuildDescription {
     pub(crate) python: String,
     pub(crate) requirements: Vec<String>,
     pub(crate) packages: BTreeMap<String, String>,
@@ -83,7 +83,7 @@ pub(crate) fn read(id: &str, folder: &Path) -> Option<Environment> {
     // Other users may have been able to write to the folder of environments earlier.
     ownership::resolve(folder).ok()?;
     let lock = Arc::new(SharedLock::acquire(folder)?);
-    let description: Description = serde_json::from_str(&lock.description().ok()?).ok()?;
+    let description: BuildDescription = serde_json::from_str(&lock.description().ok()?).ok()?;
     let requested = description.requirements.iter().map(|line| name_of(line).to_owned());
     Some(Environment {
         id: id.to_owned(),

@@ -15,7 +15,7 @@ use headwater_model::{EnvironmentSummary, PackageChange, RebuiltEnvironment};
 use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, UTIME_NOW};
 
 use crate::environments::{
-    BUILDING, DESCRIPTION, Description, Environments, Progress, lock, name, owned, try_lock,
+    BUILDING, BuildDescription, DESCRIPTION, Environments, Progress, lock, name, owned, try_lock,
 };
 use crate::folder_lock::ExclusiveLock;
 use crate::{Environment, Error, Result, package_cache, python};
@@ -116,8 +116,9 @@ impl Environments {
         let folder = self.folder.join(id);
         let text = fs::read(folder.join(DESCRIPTION)).ok()?;
         let used = fs::metadata(folder.join(DESCRIPTION)).ok()?.modified().ok()?;
-        let Description { python, requirements, packages } = serde_json::from_slice(&text).ok()?;
-        let size = Size::of(&folder);
+        let BuildDescription { python, requirements, packages } =
+            serde_json::from_slice(&text).ok()?;
+        let size = FolderSize::of(&folder);
         Some(EnvironmentSummary {
             id: id.to_owned(),
             python,
@@ -174,7 +175,7 @@ impl Environments {
         let _ = fs::remove_file(link);
         drop(exclusive);
         let removing = tokio::task::spawn_blocking(move || {
-            let unlinked = Size::of(&aside).unlinked;
+            let unlinked = FolderSize::of(&aside).unlinked;
             fs::remove_dir_all(aside).map(|()| unlinked)
         });
         let bytes = if let Ok(Ok(bytes)) = removing.await {
@@ -193,7 +194,7 @@ impl Environments {
         match swept {
             Ok(Ok(bytes)) => bytes,
             Ok(Err(error)) => {
-                tracing::warn!(%error, "unused packages are left");
+                tracing::warn!(%error, "unused packages could not be deleted");
                 0
             }
             Err(_) => 0,
@@ -241,7 +242,7 @@ fn changes(
 
 /// Bytes of the files in a folder.
 #[derive(Debug, Default)]
-struct Size {
+struct FolderSize {
     bytes: u64,
     /// Bytes of files that no other environment uses.
     own: u64,
@@ -249,9 +250,9 @@ struct Size {
     unlinked: u64,
 }
 
-impl Size {
-    fn of(folder: &Path) -> Size {
-        let mut size = Size::default();
+impl FolderSize {
+    fn of(folder: &Path) -> FolderSize {
+        let mut size = FolderSize::default();
         size.add(folder);
         size
     }

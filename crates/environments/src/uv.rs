@@ -113,7 +113,7 @@ impl Uv {
             return Ok(false);
         }
         let file = requirements.to_string_lossy();
-        let target = Target::new(interpreter, folder);
+        let target = InstallTarget::new(interpreter, folder);
         let arguments = [&["pip", "install", "-r", &*file], &target.arguments()[..]];
         Ok(self.run(spawner, &arguments.concat(), true).await?.success)
     }
@@ -127,7 +127,7 @@ impl Uv {
         requirements: &Path,
     ) -> Result<()> {
         let file = requirements.to_string_lossy();
-        let target = Target::new(interpreter, folder);
+        let target = InstallTarget::new(interpreter, folder);
         let arguments = ["pip", "sync", &*file, "--allow-empty-requirements"];
         self.offline_first(spawner, &[&arguments, &target.arguments()[..]].concat()).await
     }
@@ -157,19 +157,19 @@ impl Uv {
 
 /// Target of an installation, as a prefix of the interpreter. With the new environment itself as
 /// target, uv would have to run its interpreter first.
-struct Target {
+struct InstallTarget {
     python: String,
     folder: String,
 }
 
-impl Target {
+impl InstallTarget {
     fn new(interpreter: &Interpreter, folder: &Path) -> Self {
         let text = |path: &Path| path.to_string_lossy().into_owned();
-        Target { python: text(&interpreter.path), folder: text(folder) }
+        InstallTarget { python: text(&interpreter.path), folder: text(folder) }
     }
 
     fn arguments(&self) -> [&str; 8] {
-        let Target { python, folder } = self;
+        let InstallTarget { python, folder } = self;
         [
             "--prefix",
             folder,
@@ -191,14 +191,15 @@ pub(crate) fn executable(path: &Path) -> bool {
 /// Returns true if no other user can replace a program.
 fn is_safe(program: &Path) -> bool {
     let resolved = ownership::resolve(program);
-    let warn = |refused: &ownership::UntrustedReason| tracing::warn!("uv is not run: {refused}");
+    let warn =
+        |refused: &ownership::UntrustedReason| tracing::warn!("uv is not trusted: {refused}");
     resolved.inspect_err(warn).is_ok()
 }
 
 /// Fetches `uv` with the pip of the first interpreter that succeeds.
 async fn fetch(spawner: &Spawner, interpreters: &[Interpreter], tools: &Path) -> Result<()> {
     std::fs::create_dir_all(tools).map_err(Error::io("create the tools folder"))?;
-    let mut last = "there is no Python to download it with".to_owned();
+    let mut last = "no Python 3.8 or later is installed to download it with".to_owned();
     let usable = |one: &&Interpreter| one.minor >= 8 && one.check().is_ok();
     for interpreter in interpreters.iter().filter(usable) {
         let folder = tools.join(format!(".uv-{}", Uuid::new_v4().simple()));
@@ -290,7 +291,7 @@ fn hint(message: &str) -> &'static str {
     } else if any(&["no version", "there are no versions", "only "]) {
         "Request a version that exists and is compatible with the other packages."
     } else {
-        "Request a less specific version of one of the packages."
+        "Relax the version of one of the packages."
     }
 }
 

@@ -2,16 +2,17 @@
 //! [EventBridge](https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-event-patterns.html).
 //!
 //! [`Pattern::parse`] rejects patterns that are malformed, and [`Pattern::check`] those that no
-//! event of a known [`Shape`] matches. [`Pattern::matches`] tests an event. This crate does no I/O.
+//! event of a known [`ValueSchema`] matches. [`Pattern::matches`] tests an event. This crate does
+//! no I/O.
 
 mod cidr;
 mod error;
+mod event_schema;
 mod matcher;
 mod numeric;
 mod pattern;
-mod shape;
 mod wildcard;
 
 pub use error::PatternError;
+pub use event_schema::{FieldSchema, ValueSchema};
 pub use pattern::Pattern;
-pub use shape::{Shape, ShapeField};

@@ -196,7 +196,7 @@ fn anything_but(path: &str, value: &Value) -> Result<Matcher, PatternError> {
     };
     let excluded: Vec<Matcher> = excluded?;
     if excluded.is_empty() || excluded.len() > EXCLUDED_MAX {
-        let reason = format!("has an `anything-but` without 1 to {EXCLUDED_MAX} values");
+        let reason = format!("needs 1 to {EXCLUDED_MAX} values in `anything-but`");
         return Err(malformed(&reason));
     }
     let is_text = |one: &Matcher| matches!(one, Matcher::Exact(Value::String(_)));

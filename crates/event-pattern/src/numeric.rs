@@ -44,8 +44,8 @@ impl NumberRange {
             return Err(malformed());
         }
         if range.is_empty() {
-            let hint = "Exchange the ends of the range.";
-            return Err(("is a range without numbers".to_owned(), hint));
+            let hint = "Swap the bounds of the range.";
+            return Err(("is an empty range".to_owned(), hint));
         }
         Ok(range)
     }

@@ -147,8 +147,8 @@ impl Parser {
     ) -> Result<Vec<Pattern>, PatternError> {
         let path = joined(path, OR);
         let items = value.as_array().filter(|items| items.len() > 1).ok_or_else(|| {
-            let hint = "Write at least two patterns in an array.";
-            PatternError::new(&path, "has no alternatives", hint)
+            let hint = "Write the patterns in an array.";
+            PatternError::new(&path, "needs at least two patterns", hint)
         })?;
         items.iter().map(|item| self.object(&path, item, depth + 1)).collect()
     }

@@ -1,6 +1,6 @@
 //! Tables of patterns, events and results.
 
-use headwater_event_pattern::{Pattern, Shape, ShapeField};
+use headwater_event_pattern::{FieldSchema, Pattern, ValueSchema};
 use serde_json::{Value, json};
 
 fn event() -> Value {
@@ -138,15 +138,15 @@ fn malformed_patterns_are_errors() {
         (json!({"a": [{"numeric": [">", "1"]}]}), "needs comparisons"),
         (json!({"a": [{"numeric": [">", 1, ">", 2]}]}), "needs comparisons"),
         (json!({"a": [{"numeric": ["=", 1, "<", 2]}]}), "needs comparisons"),
-        (json!({"a": [{"numeric": [">", 5, "<", 3]}]}), "range without numbers"),
-        (json!({"a": [{"numeric": [">", 3, "<=", 3]}]}), "range without numbers"),
-        (json!({"a": [{"anything-but": []}]}), "without 1 to 1000"),
+        (json!({"a": [{"numeric": [">", 5, "<", 3]}]}), "an empty range"),
+        (json!({"a": [{"numeric": [">", 3, "<=", 3]}]}), "an empty range"),
+        (json!({"a": [{"anything-but": []}]}), "needs 1 to 1000"),
         (json!({"a": [{"anything-but": ["x", 1]}]}), "both texts and numbers"),
         (json!({"a": [{"anything-but": [null]}]}), "neither a text nor a number"),
         (json!({"a": [{"anything-but": {"numeric": [">", 1]}}]}), "unknown operator"),
         (json!({"a": [{"anything-but": {"prefix": 1}}]}), "not a text"),
-        (json!({"$or": {"a": ["x"]}}), "`$or` has no alternatives"),
-        (json!({"$or": [{"a": ["x"]}]}), "`$or` has no alternatives"),
+        (json!({"$or": {"a": ["x"]}}), "`$or` needs at least two patterns"),
+        (json!({"$or": [{"a": ["x"]}]}), "`$or` needs at least two patterns"),
         (json!({"$or": [{"a": ["x"]}, {}]}), "without fields"),
         (deep, "nested more than 16"),
         (json!({"a": many}), "limit of 1000"),
@@ -160,10 +160,13 @@ fn malformed_patterns_are_errors() {
 
 #[test]
 fn patterns_that_no_event_matches_are_errors() {
-    let shape = Shape::Object(vec![
-        ShapeField::new("type", Shape::OneOf(vec!["created".into(), "removed".into()])),
-        ShapeField::optional("subject", Shape::Text),
-        ShapeField::new("data", Shape::Object(vec![ShapeField::new("size", Shape::Count)])),
+    let shape = ValueSchema::Object(vec![
+        FieldSchema::new("type", ValueSchema::OneOf(vec!["created".into(), "removed".into()])),
+        FieldSchema::optional("subject", ValueSchema::Text),
+        FieldSchema::new(
+            "data",
+            ValueSchema::Object(vec![FieldSchema::new("size", ValueSchema::Count)]),
+        ),
     ]);
     let cases = [
         (json!({"type": ["created"]}), None),
@@ -175,7 +178,7 @@ fn patterns_that_no_event_matches_are_errors() {
         (json!({"type": [{"prefix": "x"}]}), Some("no event fulfils")),
         (json!({"type": [{"anything-but": ["created", "removed"]}]}), Some("no event fulfils")),
         (json!({"type": [{"exists": false}]}), Some("`type` always exists")),
-        (json!({"subjekt": ["x"]}), Some("`subjekt` is no field")),
+        (json!({"subjekt": ["x"]}), Some("`subjekt` is not a field")),
         (json!({"subject": {"key": ["x"]}}), Some("`subject` has no fields")),
         (json!({"subject": [1]}), Some("is never `1`")),
         (json!({"subject": [{"numeric": [">", 1]}]}), Some("no event fulfils")),
@@ -185,7 +188,7 @@ fn patterns_that_no_event_matches_are_errors() {
         (json!({"data": {"size": ["10"]}}), Some("is never `10`")),
         (json!({"data": {"size": [{"prefix": "1"}]}}), Some("no event fulfils")),
         (json!({"data": {"size": [{"numeric": ["<", 0]}]}}), Some("no event fulfils")),
-        (json!({"$or": [{"type": ["created"]}, {"a": ["x"]}]}), Some("`a` is no field")),
+        (json!({"$or": [{"type": ["created"]}, {"a": ["x"]}]}), Some("`a` is not a field")),
     ];
     for (pattern, expected) in cases {
         let parsed = Pattern::parse(&pattern).expect("a pattern");

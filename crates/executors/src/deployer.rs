@@ -12,7 +12,7 @@ use headwater_engine::TableAccess;
 use headwater_lake::Lake;
 use headwater_model::{
     Action, Actor, DeployReport, Deployment, ErrorCode, Fault, MAIN_BRANCH, Object, ObjectId,
-    OrProblem, Problem, ProjectFiles, Trigger,
+    Problem, ProjectFiles, ResultExt, Trigger,
 };
 use headwater_objects::Objects;
 use headwater_pipelines::{DeploymentStore, ParsedProject, Project, deploy_changes, parse_project};

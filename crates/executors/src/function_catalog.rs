@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use headwater_function_store::{FunctionStore, LAYERS, StoredVersion, project_files};
+use headwater_functions::LimitSettings;
 use headwater_lake::Lake;
-use headwater_model::{ErrorCode, FunctionSettings, ObjectId, OrProblem, Problem, ProjectFiles};
+use headwater_model::{ErrorCode, FunctionSettings, ObjectId, Problem, ProjectFiles, ResultExt};
 use headwater_pipelines::{Callable, Project, ProjectError, parse_project};
 use headwater_triggers::CallPolicy;
 use moka::sync::Cache;
@@ -181,12 +182,13 @@ pub async fn parse_function(
         // `project_files` generated the project file, so its line numbers mean nothing to a user.
         let found = parsed.into_callable(&name).map_err(ProjectError::without_location);
         let (project, callable) = found.or_problem().map_err(invalid)?;
-        let callable = callable.ok_or_else(|| {
+        let mut callable = callable.ok_or_else(|| {
             Problem::new(
                 ErrorCode::Internal,
                 format!("the project of function `{name}` does not define it"),
             )
         })?;
+        callable.settings = LimitSettings::Deployment;
         Ok(ParsedFunction { project: Arc::new(project), callable })
     };
     tokio::task::spawn_blocking(parse).await.unwrap_or_else(|error| {

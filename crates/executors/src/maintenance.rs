@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use headwater_jobs::{Executor, JobContext, NewJob};
 use headwater_lake::{Lake, MAINTENANCE_AUTHOR};
 use headwater_model::{
-    JobEventKind, JobKind, MaintainRequest, OrProblem, Problem, TableName, Usage,
+    JobEventKind, JobKind, MaintainRequest, Problem, ResultExt, TableName, Usage,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -16,7 +16,7 @@ use crate::metered_runtime::MeteredRuntime;
 
 /// The recorded request of a maintenance job.
 #[derive(Debug, Serialize, Deserialize)]
-struct Recorded {
+struct RecordedRequest {
     branch: String,
     table: Option<TableName>,
     request: MaintainRequest,
@@ -30,7 +30,7 @@ pub fn maintenance_job(
 ) -> NewJob {
     let object = table.map_or_else(|| "all tables".to_owned(), TableName::to_string);
     let author = request.author.clone().unwrap_or_else(|| MAINTENANCE_AUTHOR.to_owned());
-    let recorded = Recorded { branch: branch.to_owned(), table: table.cloned(), request };
+    let recorded = RecordedRequest { branch: branch.to_owned(), table: table.cloned(), request };
     NewJob {
         reference: Some(branch.to_owned()),
         payload: json!(recorded),
@@ -50,7 +50,7 @@ pub struct MaintenanceExecutor {
 #[async_trait]
 impl Executor for MaintenanceExecutor {
     async fn execute(&self, context: JobContext, payload: Value) -> Result<Value, Problem> {
-        let Recorded { branch, table, request } = read(payload)?;
+        let RecordedRequest { branch, table, request } = read(payload)?;
         let (lake, cancelled) = (self.lake.clone(), context.cancelled());
         let reporting = context.clone();
         let progress = Arc::new(move |done, total| {

@@ -42,7 +42,7 @@ impl MeteredRuntime {
         let free = self.workers.lock().pop();
         let worker = free.map_or_else(|| Worker::new(self.background), Ok)?;
         let before = worker.clock.nanoseconds();
-        let mut task = Stopping(worker.runtime()?.spawn(work));
+        let mut task = AbortOnDrop(worker.runtime()?.spawn(work));
         let result = (&mut task.0).await.map_err(|error| {
             let message = format!("the work stopped before it finished: {error}");
             Problem::new(ErrorCode::Internal, message)
@@ -58,9 +58,9 @@ impl MeteredRuntime {
 }
 
 /// Work that is aborted when its caller stops waiting.
-struct Stopping<T>(JoinHandle<T>);
+struct AbortOnDrop<T>(JoinHandle<T>);
 
-impl<T> Drop for Stopping<T> {
+impl<T> Drop for AbortOnDrop<T> {
     fn drop(&mut self) {
         self.0.abort();
     }

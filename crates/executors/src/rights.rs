@@ -49,7 +49,7 @@ struct SessionAccess {
 impl TableAccess for SessionAccess {
     fn check(&self, action: Action, object: &Object) -> Result<(), Problem> {
         let decision = self.access.decide(&self.principal, action, object);
-        let decided = Decided { action, object, decision: &decision };
+        let decided = RecordedDecision { action, object, decision: &decision };
         record(&self.access, &self.principal, self.job, &decided);
         outcome(&self.principal, action, object, decision)?;
         self.check_restrictions(action, object)
@@ -109,7 +109,7 @@ pub fn authorize(
     object: &Object,
 ) -> Result<(), Problem> {
     let decision = access.decide(principal, action, object);
-    let decided = Decided { action, object, decision: &decision };
+    let decided = RecordedDecision { action, object, decision: &decision };
     record(access, principal, None, &decided);
     outcome(principal, action, object, decision)
 }
@@ -131,7 +131,7 @@ fn outcome(
 }
 
 /// A decision on a request.
-struct Decided<'a> {
+struct RecordedDecision<'a> {
     action: Action,
     object: &'a Object,
     decision: &'a Decision,
@@ -139,11 +139,16 @@ struct Decided<'a> {
 
 /// Records a decision in the audit log. A request without a credential is recorded by the protocol
 /// that rejects it.
-fn record(access: &Access, principal: &Principal, job: Option<JobId>, decided: &Decided<'_>) {
+fn record(
+    access: &Access,
+    principal: &Principal,
+    job: Option<JobId>,
+    decided: &RecordedDecision<'_>,
+) {
     if *principal.identity() == Identity::Anonymous || !access.has_users() {
         return;
     }
-    let Decided { action, object, decision } = decided;
+    let RecordedDecision { action, object, decision } = decided;
     let outcome = if decision.is_allowed() { AuditOutcome::Allowed } else { AuditOutcome::Denied };
     let event = access.audit().event(principal, action.as_str(), object.to_string(), outcome);
     access.audit().record(AuditEvent { reason: decision.to_string(), job, ..event });

@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use headwater_function_lake::{Appended, CallScope, FunctionLake, LakeParts};
+use headwater_function_lake::{AppendResult, CallScope, FunctionLake, LakeComponents};
 use headwater_functions::{Argument, ArgumentValue, ClientCall, FunctionResult, Returns};
 use headwater_jobs::JobContext;
 use headwater_model::{
-    Actor, ErrorCode, Event, EventData, ImportRequest, MAIN_BRANCH, OrProblem, Problem, RefSpec,
+    Actor, ErrorCode, Event, EventData, ImportRequest, MAIN_BRANCH, Problem, RefSpec, ResultExt,
     RunRequest, Target, Trigger, TriggerImport, Usage,
 };
 use headwater_pipelines::{CallInput, Callable, EnvironmentCache, Runner};
@@ -35,7 +35,7 @@ pub struct TriggerExecutor {
     /// The runner of functions.
     pub runner: Runner,
     /// The parts of the lake that functions can access.
-    pub parts: LakeParts,
+    pub parts: LakeComponents,
     /// The folder to which paths in triggers are relative.
     pub project: PathBuf,
     /// Cache of the environments of function calls.
@@ -47,7 +47,7 @@ pub struct TriggerExecutor {
 }
 
 /// The cause of a function call, and the identity that it runs for.
-struct Caused<'a> {
+struct CallCause<'a> {
     event: &'a Event,
     trigger: &'a Trigger,
     actor: &'a Actor,
@@ -82,7 +82,7 @@ impl TargetExecutor for TriggerExecutor {
                     result.insert("run".into(), once(report, part.as_deref(), &context)?);
                 }
                 Target::Function(name) => {
-                    let caused = Caused { event, trigger, actor: &actor };
+                    let caused = CallCause { event, trigger, actor: &actor };
                     let called = self.call(name, caused, &context).await?;
                     result.insert("function".into(), called);
                 }
@@ -107,10 +107,10 @@ impl TriggerExecutor {
     async fn call(
         &self,
         name: &str,
-        caused: Caused<'_>,
+        caused: CallCause<'_>,
         context: &JobContext,
     ) -> Result<Value, Problem> {
-        let Caused { event, trigger, actor } = caused;
+        let CallCause { event, trigger, actor } = caused;
         let version = self.deployed.version()?;
         let declared = version.and_then(|version| {
             let callable = version.project.callables.get(name)?.clone();
@@ -215,9 +215,9 @@ fn arguments(
 
 /// Commits the rows that a function appended, and records its usage.
 pub async fn commit_appended(lake: &FunctionLake, context: &JobContext) -> Result<(), Problem> {
-    let Appended { rows, bytes, is_repeated } = lake.commit().await?;
+    let AppendResult { rows, bytes, is_repeated } = lake.commit().await?;
     if is_repeated {
-        context.log_system("an earlier attempt had committed the rows that this one appended");
+        context.log_system("the appended rows were already committed by an earlier attempt");
     }
     context.add_usage(&Usage { rows_written: rows, bytes_written: bytes, ..Usage::default() });
     Ok(())
@@ -285,7 +285,8 @@ fn once<T: Serialize>(
     match report {
         Ok(report) => Ok(json!(report)),
         Err(problem) if was_committed(&problem, part) => {
-            context.log_system("an earlier attempt had committed this part of the event");
+            context
+                .log_system("this part of the event was already committed by an earlier attempt");
             Ok(Value::Null)
         }
         Err(problem) => Err(problem),

@@ -15,7 +15,7 @@ const ATTEMPTS_MAX: usize = 10;
 
 /// The result of a commit.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Appended {
+pub struct AppendResult {
     /// The number of rows written.
     pub rows: u64,
     /// The size of the data files written, in bytes.
@@ -50,7 +50,7 @@ impl FunctionLake {
     /// Commits the appended rows. It must be called only after the function has succeeded.
     ///
     /// Errors: `forbidden`; those of a write.
-    pub async fn commit(&self) -> Result<Appended, Problem> {
+    pub async fn commit(&self) -> Result<AppendResult, Problem> {
         let appends = std::mem::take(&mut *self.appends.lock());
         let mut tables: Vec<TableRows<'_>> = Vec::new();
         for (table, rows) in &appends {
@@ -60,18 +60,18 @@ impl FunctionLake {
             }
         }
         if tables.is_empty() {
-            return Ok(Appended::default());
+            return Ok(AppendResult::default());
         }
         let mut attempt = 1;
         loop {
             match Box::pin(self.commit_once(&tables)).await {
                 // A concurrent commit may have created a table or changed its columns, so try
                 // again.
-                Err(Failure::Lake(error)) if error.is_stale() && attempt < ATTEMPTS_MAX => {
+                Err(CommitFailure::Lake(error)) if error.is_stale() && attempt < ATTEMPTS_MAX => {
                     attempt += 1;
                 }
-                Err(Failure::Lake(error)) => return self.failed(error.to_problem()),
-                Err(Failure::Denied(problem)) => return Err(problem),
+                Err(CommitFailure::Lake(error)) => return self.failed(error.to_problem()),
+                Err(CommitFailure::Denied(problem)) => return Err(problem),
                 Ok(appended) => return Ok(appended),
             }
         }
@@ -79,16 +79,16 @@ impl FunctionLake {
 
     /// Returns the error of a failed commit. If an earlier delivery of the event has committed,
     /// that is not an error.
-    fn failed(&self, problem: Problem) -> Result<Appended, Problem> {
+    fn failed(&self, problem: Problem) -> Result<AppendResult, Problem> {
         let committed = problem.context.get("event").and_then(serde_json::Value::as_str);
         let is_own = committed.is_some() && committed == self.scope.event.as_deref();
         if problem.code == ErrorCode::AlreadyExists && is_own {
-            return Ok(Appended { is_repeated: true, ..Appended::default() });
+            return Ok(AppendResult { is_repeated: true, ..AppendResult::default() });
         }
         Err(problem)
     }
 
-    async fn commit_once(&self, tables: &[TableRows<'_>]) -> Result<Appended, Failure> {
+    async fn commit_once(&self, tables: &[TableRows<'_>]) -> Result<AppendResult, CommitFailure> {
         let scope = &self.scope;
         let mut transaction = self.parts.lake.transaction(&scope.branch, &scope.author).await?;
         transaction.property(PROPERTY_JOB, scope.job.to_string());
@@ -102,14 +102,14 @@ impl FunctionLake {
         let names: Vec<String> = tables.iter().map(|rows| rows.table.to_string()).collect();
         transaction.commit(&format!("append to {}", names.join(", "))).await?;
         let (rows, bytes) = (written.rows_written, written.bytes_written);
-        Ok(Appended { rows, bytes, is_repeated: false })
+        Ok(AppendResult { rows, bytes, is_repeated: false })
     }
 
     async fn add(
         &self,
         transaction: &mut Transaction,
         rows: &TableRows<'_>,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), CommitFailure> {
         let wanted = rows.table;
         let existing = transaction.view().find(&wanted.namespace, &wanted.name).await?;
         let known = existing.as_ref().map(|(_, table)| table.schema());
@@ -136,20 +136,20 @@ impl FunctionLake {
         Ok(())
     }
 
-    fn allow(&self, action: Action, table: &TableName) -> Result<(), Failure> {
+    fn allow(&self, action: Action, table: &TableName) -> Result<(), CommitFailure> {
         let Some(access) = &self.scope.access else { return Ok(()) };
-        access.check(action, &Object::table(table)).map_err(Failure::Denied)
+        access.check(action, &Object::table(table)).map_err(CommitFailure::Denied)
     }
 }
 
 /// The reason why a commit failed.
-enum Failure {
+enum CommitFailure {
     Lake(headwater_lake::Error),
     Denied(Problem),
 }
 
-impl From<headwater_lake::Error> for Failure {
+impl From<headwater_lake::Error> for CommitFailure {
     fn from(error: headwater_lake::Error) -> Self {
-        Failure::Lake(error)
+        CommitFailure::Lake(error)
     }
 }

@@ -12,7 +12,7 @@ use headwater_functions::{
 };
 use headwater_lake::Lake;
 use headwater_model::{
-    Action, ErrorCode, JobId, NameError, Object, OrProblem, Problem, RefSpec, TableName,
+    Action, ErrorCode, JobId, NameError, Object, Problem, RefSpec, ResultExt, TableName,
 };
 use headwater_objects::{Condition, Content, Headers, NewObject, ObjectPath, Objects};
 use parking_lot::Mutex;
@@ -23,7 +23,7 @@ const APPENDED_BYTES_MAX: u64 = 1 << 30;
 
 /// The components that answer a function's requests. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct LakeParts {
+pub struct LakeComponents {
     /// The lake, with its tables.
     pub lake: Lake,
     /// The SQL engine.
@@ -52,7 +52,7 @@ pub struct CallScope {
 /// The access of one call to the lake.
 #[derive(Debug)]
 pub struct FunctionLake {
-    pub(crate) parts: LakeParts,
+    pub(crate) parts: LakeComponents,
     pub(crate) scope: CallScope,
     /// Rows to commit when the call succeeds.
     pub(crate) appends: Mutex<Vec<(TableName, SharedTable)>>,
@@ -60,7 +60,7 @@ pub struct FunctionLake {
 
 impl FunctionLake {
     /// Creates the access of a call.
-    pub fn new(parts: LakeParts, scope: CallScope) -> Self {
+    pub fn new(parts: LakeComponents, scope: CallScope) -> Self {
         FunctionLake { parts, scope, appends: Mutex::default() }
     }
 

@@ -7,5 +7,5 @@
 mod append;
 mod function_lake;
 
-pub use append::Appended;
-pub use function_lake::{CallScope, FunctionLake, LakeParts};
+pub use append::AppendResult;
+pub use function_lake::{CallScope, FunctionLake, LakeComponents};

@@ -72,7 +72,7 @@ impl From<FunctionChange> for FunctionUpdate {
 }
 
 /// The context in which a change is applied.
-pub(crate) struct Applied<'a> {
+pub(crate) struct ChangeContext<'a> {
     pub author: &'a Author,
     pub now: Timestamp,
     /// Objects to store with the change.
@@ -83,7 +83,11 @@ pub(crate) struct Applied<'a> {
 
 impl FunctionChange {
     /// Applies the change.
-    pub(crate) fn apply(&self, to: &mut StoredFunction, with: &mut Applied<'_>) -> Result<()> {
+    pub(crate) fn apply(
+        &self,
+        to: &mut StoredFunction,
+        with: &mut ChangeContext<'_>,
+    ) -> Result<()> {
         match self.clone() {
             FunctionChange::Code(code) => {
                 to.latest.code = code;
@@ -130,7 +134,7 @@ impl FunctionChange {
     }
 }
 
-fn modified(version: &mut StoredVersion, with: &Applied<'_>) {
+fn modified(version: &mut StoredVersion, with: &ChangeContext<'_>) {
     version.modified = with.now;
     version.author.clone_from(&with.author.name);
     version.actor = with.author.actor.clone();
@@ -139,7 +143,7 @@ fn modified(version: &mut StoredVersion, with: &Applied<'_>) {
 fn publish(
     to: &mut StoredFunction,
     description: Option<String>,
-    with: &mut Applied<'_>,
+    with: &mut ChangeContext<'_>,
 ) -> Result<()> {
     let mut new = StoredVersion { version: Some(to.next_version), ..to.latest.clone() };
     if let Some(description) = description {

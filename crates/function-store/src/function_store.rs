@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use crate::change::Applied;
+use crate::change::ChangeContext;
 use crate::{
     Error, FunctionChange, FunctionUpdate, NewCode, Result, StoredCode, StoredFunction,
     StoredVersion, check_files,
@@ -271,7 +271,7 @@ impl FunctionStore {
                 }
                 _ => None,
             };
-            let mut with = Applied { author, now: self.clock.now(), objects, last };
+            let mut with = ChangeContext { author, now: self.clock.now(), objects, last };
             change.apply(function, &mut with)?;
         }
         Ok(())

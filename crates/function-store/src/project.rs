@@ -18,17 +18,17 @@ const EVERY_HOST: &str = "*";
 
 #[derive(Serialize)]
 struct Manifest<'a> {
-    project: ProjectTable<'a>,
-    functions: BTreeMap<&'a str, FunctionTable<'a>>,
+    project: ProjectSection<'a>,
+    functions: BTreeMap<&'a str, FunctionSection<'a>>,
 }
 
 #[derive(Serialize)]
-struct ProjectTable<'a> {
+struct ProjectSection<'a> {
     name: &'a str,
 }
 
 #[derive(Serialize)]
-struct FunctionTable<'a> {
+struct FunctionSection<'a> {
     runtime: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     handler: Option<&'a str>,
@@ -72,7 +72,7 @@ pub fn project_files(
         hosts if hosts.iter().any(|host| host == EVERY_HOST) => Some(Network::All(true)),
         hosts => Some(Network::Hosts(hosts)),
     };
-    let function = FunctionTable {
+    let function = FunctionSection {
         runtime: &settings.runtime,
         handler: settings.handler.as_deref(),
         folder: FOLDER,
@@ -85,7 +85,7 @@ pub fn project_files(
         packages,
     };
     let functions = BTreeMap::from([(name, function)]);
-    let manifest = Manifest { project: ProjectTable { name }, functions };
+    let manifest = Manifest { project: ProjectSection { name }, functions };
     let manifest = toml::to_string(&manifest)
         .map_err(|error| Error::invalid(error.to_string(), "Change the settings"))?;
     let below = |(path, file)| (format!("{FOLDER}/{path}"), file);

@@ -6,7 +6,7 @@ use headwater_model::{Actor, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::change::Applied;
+use crate::change::ChangeContext;
 use crate::function::LATEST;
 use crate::{Error, Result, StoredFunction};
 
@@ -167,7 +167,7 @@ impl QualifierChange {
         self,
         qualifier: &str,
         to: &mut StoredFunction,
-        with: &Applied<'_>,
+        with: &ChangeContext<'_>,
     ) -> Result<()> {
         to.resolve(qualifier, 1.0)?;
         let mut settings = to.qualifiers.get(qualifier).cloned().unwrap_or_default();

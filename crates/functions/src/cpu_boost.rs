@@ -29,15 +29,15 @@ const OWNERS_MAX: usize = 64;
 
 /// Recently used CPU time of each owner, for example by long calls.
 #[derive(Debug, Default)]
-pub(crate) struct CpuBoost(Mutex<HashMap<Arc<str>, Used>>);
+pub(crate) struct CpuBoost(Mutex<HashMap<Arc<str>, UsedCpuTime>>);
 
 #[derive(Debug, Clone, Copy)]
-struct Used {
+struct UsedCpuTime {
     time: Duration,
     updated: Instant,
 }
 
-impl Used {
+impl UsedCpuTime {
     fn remaining(&self, now: Instant) -> Duration {
         self.time.saturating_sub(now.saturating_duration_since(self.updated) / DECAY)
     }
@@ -63,7 +63,7 @@ impl CpuBoost {
         let before = owners.get(owner).map_or(Duration::ZERO, |used| used.remaining(now));
         // The cap limits the time without boost for an owner.
         let time = (before + time).min(2 * USED_MAX);
-        owners.insert(owner.clone(), Used { time, updated: now });
+        owners.insert(owner.clone(), UsedCpuTime { time, updated: now });
     }
 }
 

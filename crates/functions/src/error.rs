@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use arrow::error::ArrowError;
 use headwater_model::{ErrorCode, Fault};
+use headwater_sandbox::LimitSettings;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -76,6 +77,8 @@ pub enum Error {
         retried_with: Option<u64>,
         /// The peak memory in bytes.
         used: u64,
+        /// The place where the limit is set.
+        settings: LimitSettings,
     },
     /// The instance exceeded its time limit.
     #[error(
@@ -91,6 +94,8 @@ pub enum Error {
         /// True if the limit expired before the function started, during the first import of its
         /// packages.
         importing: bool,
+        /// The place where the limit is set.
+        settings: LimitSettings,
         /// The stack of the user's code, outermost frame first. Empty if the process did not report
         /// it in time.
         frames: Vec<Frame>,
@@ -109,6 +114,8 @@ pub enum Error {
         limit: u64,
         /// The size of `/tmp` in bytes.
         used: u64,
+        /// The place where the limit is set.
+        settings: LimitSettings,
         /// The stack of the user's code, outermost frame first.
         frames: Vec<Frame>,
     },
@@ -167,18 +174,20 @@ pub enum Error {
         reason: String,
     },
     /// A function returned a value that is not a table and exceeds the size limit.
-    #[error("`{function}` returned a value that takes more than {} as JSON", size(*.most))]
+    #[error("`{label}` returned a value larger than the limit of {} as JSON", size(*.most))]
     LargeValue {
-        /// The function's name.
-        function: String,
+        /// The function's label.
+        label: String,
         /// The limit in bytes.
         most: u64,
+        /// The place where the function is defined.
+        settings: LimitSettings,
     },
     /// The spawner or a sandbox failed.
     #[error(transparent)]
     Sandbox(#[from] headwater_sandbox::Error),
     /// Arrow data could not be written or read.
-    #[error("cannot hold the rows of a table")]
+    #[error("the rows of a table cannot be encoded or decoded")]
     Arrow(#[from] ArrowError),
     /// A system call failed.
     #[error("cannot {what}")]
@@ -261,20 +270,21 @@ impl Fault for Error {
                 Some("Give each column values of one type.".to_owned())
             }
             Error::NotATable { wanted, .. } => Some(format!("Return {}.", words(*wanted))),
-            Error::LargeValue { .. } => Some("Return a table, which can be larger.".to_owned()),
-            Error::MemoryLimit { .. } => Some(
-                "Raise `memory` in the function's decorator or in `[defaults]` of headwater.toml."
-                    .to_owned(),
-            ),
-            Error::TimeLimit { .. } => Some(
-                "Raise `timeout` in the function's decorator or in `[defaults]` of headwater.toml."
-                    .to_owned(),
-            ),
-            Error::TempLimit { .. } => Some(
+            Error::LargeValue { settings: LimitSettings::Decorator, .. } => {
+                Some("Return a table, which can be larger.".to_owned())
+            }
+            Error::LargeValue { .. } => {
+                Some("Write the value to a bucket, and return its key.".to_owned())
+            }
+            Error::MemoryLimit { settings, .. } => Some(settings.raise("memory")),
+            Error::TimeLimit { settings, .. } => Some(settings.raise("timeout")),
+            Error::TempLimit { settings: LimitSettings::Decorator, .. } => Some(
                 "Raise `tmp` in the function's decorator; the content of `/tmp` counts as memory."
                     .to_owned(),
             ),
-
+            Error::TempLimit { .. } => {
+                Some("Write less to `/tmp`, or remove files that are not used.".to_owned())
+            }
             Error::TooBusy { .. } => Some(
                 "Retry when some of them have ended, or make fewer calls at once; `headwater job \
                  get` shows what a call waits for."

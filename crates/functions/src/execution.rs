@@ -54,10 +54,10 @@ impl Execution<'_> {
         let Limits { memory_bytes, .. } = invocation.limits;
         let limits = Limits { memory_bytes: 2 * memory_bytes, ..invocation.limits.clone() };
         let text = format!(
-            "it needs more memory than its limit of {}, and is retried with {}; set `memory` in \
-             its decorator to avoid the retry",
+            "it needs more memory than its limit of {}, and is retried with {}. {}",
             size(limit),
-            size(limits.memory_bytes)
+            size(limits.memory_bytes),
+            limits.settings.raise("memory")
         );
         log_system_line(self.sink, text).await;
         let again = Invocation { limits, ..invocation.clone() };
@@ -90,14 +90,16 @@ impl Execution<'_> {
         {
             return Ok(ended);
         }
-        let (label, limit) = (invocation.label.clone(), invocation.limits.timeout);
+        let Limits { timeout: limit, settings, .. } = invocation.limits;
+        let label = invocation.label.clone();
         let asked = Instant::now();
         let origin = tokio::select! {
             biased;
             origin = self.origin(invocation) => origin,
             () = self.cancelled.cancelled() => Err(Error::Cancelled { label }),
             () = tokio::time::sleep_until(self.until.into()) => {
-                Err(Error::TimeLimit { label, limit, importing: true, frames: Vec::new() })
+                let frames = Vec::new();
+                Err(Error::TimeLimit { label, limit, importing: true, settings, frames })
             }
         };
         self.outside.start_ms += millis(asked);
@@ -138,6 +140,7 @@ impl Execution<'_> {
                 label: invocation.label.clone(),
                 limit: invocation.limits.timeout,
                 importing: false,
+                settings: invocation.limits.settings,
                 frames: Vec::new(),
             }),
         };

@@ -13,7 +13,7 @@ use crate::cpu_boost::CpuBoost;
 use crate::idle_pause::IdlePause;
 use crate::instance_keys::InstanceKeys;
 use crate::memory::HugePageFs;
-use crate::preload::Preload;
+use crate::preload_library::PreloadLibrary;
 use crate::queue::Queue;
 use crate::warm_instance::IdleInstance;
 use crate::zygote::Zygotes;
@@ -55,7 +55,7 @@ impl Functions {
         let spawner = Arc::new(Spawner::start(options.spawner.clone(), own).await?);
         let environments =
             Arc::new(Environments::open(environments_options(&options), spawner.clone())?);
-        let library = Preload::install(&options.tools_dir)?;
+        let library = PreloadLibrary::install(&options.tools_dir)?;
         let zygotes = Zygotes::new(spawner.clone(), options.zygotes.clone(), library);
         let pages = pages(options.isolation, spawner.report().separate_users);
         let connections = ConnectionCap::new(options.reachable_own, options.connections_max);

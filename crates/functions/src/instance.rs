@@ -16,10 +16,11 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use crate::instance_spec::{PROJECT, files, plan};
 use crate::memory::{HugePageFs, WorkerFile};
 use crate::outcome::{CallEnd, conclude, usage};
+use crate::start_clock::StartClock;
 use crate::streaming_input::{FeedUsage, InputFeed};
 use crate::warm_instance::WarmInstance;
 use crate::worker::{self, SentTask, WorkerMessages};
-use crate::worker_io::{CallResources, LineSink, Readers, listen, listen_to_pipe, receiver};
+use crate::worker_io::{CallContext, LineSink, Readers, listen, listen_to_pipe, receiver};
 use crate::zygote::Zygote;
 use crate::{Argument, ArgumentValue, Error, FunctionEvent, Invocation, Outcome, Result};
 
@@ -79,6 +80,8 @@ pub(crate) struct Instance {
     /// True if the process is a clone, whose zygote can end before the call starts.
     cloned: bool,
     started: Instant,
+    /// The clock that extends the deadline by the time in which the runtime starts.
+    start_clock: StartClock,
     readers: Readers,
     /// Cancelled when the call has ended and its process is kept for another call.
     pause: CancellationToken,
@@ -187,7 +190,9 @@ impl Instance {
         let network = policy.clone().map(|policy| (policy, sink));
         let (quota, lake) = (invocation.room.clone(), invocation.lake.clone());
         let answer = invocation.client.answer.clone();
-        let supplies = CallResources { quota, pages, lake, answer, is_warm };
+        let start_clock = StartClock::default();
+        let start = start_clock.clone();
+        let supplies = CallContext { quota, pages, lake, answer, start, is_warm };
         let worker = listen(channel, lines, network, supplies, over.clone());
         let readers = Readers::new(worker, pipes);
         let SentTask { files, feeds } = sent;
@@ -203,6 +208,7 @@ impl Instance {
             zygote,
             cloned,
             started,
+            start_clock,
             readers,
             pause,
             fed,
@@ -222,10 +228,10 @@ impl Instance {
         mut self,
         CallDeadline { until, boost, cancelled }: CallDeadline,
     ) -> Result<(Outcome, Option<WarmInstance>)> {
-        let limit = || tokio::time::sleep_until(until.into());
+        let start_clock = self.start_clock.clone();
         let stopped = async {
             tokio::select! {
-                () = limit() => InstanceStopReason::TimeLimit,
+                () = start_clock.sleep_until(until) => InstanceStopReason::TimeLimit,
                 () = cancelled.cancelled() => InstanceStopReason::Cancelled,
             }
         };

@@ -28,9 +28,10 @@ mod lake_access;
 mod memory;
 mod options;
 mod outcome;
-mod preload;
+mod preload_library;
 mod prepared_clones;
 mod queue;
+mod start_clock;
 mod streaming_input;
 mod warm_instance;
 mod worker;
@@ -42,7 +43,8 @@ pub use error::{Error, Frame, Result};
 pub use functions::Functions;
 pub use headwater_environments::{Environment, EnvironmentEvent, EnvironmentSpec, make_folder};
 pub use headwater_sandbox::{
-    Host, Limits, Network, SpawnCommand, Variables, answer_promptly, spawner_main, work_steadily,
+    Host, LimitSettings, Limits, Network, SpawnCommand, Variables, answer_promptly, spawner_main,
+    work_steadily,
 };
 pub use invocation::{
     Argument, ArgumentValue, CallOwner, FunctionEvent, FunctionResult, Invocation, Outcome, Returns,

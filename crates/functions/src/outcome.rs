@@ -59,10 +59,10 @@ pub(crate) struct CallEnd<'a> {
 pub(crate) async fn conclude(invocation: &Invocation, end: CallEnd<'_>) -> Result<FunctionResult> {
     let CallEnd { ended, stopped, fed, policy, message: said, result_file: given, files } = end;
     let label = invocation.label.clone();
-    let limit = invocation.limits.memory_bytes;
+    let (limit, settings) = (invocation.limits.memory_bytes, invocation.limits.settings);
     let memory_limit = || {
         let (label, used) = (label.clone(), ended.memory_bytes_peak);
-        Error::MemoryLimit { label, limit, retried_with: None, used }
+        Error::MemoryLimit { label, limit, retried_with: None, used, settings }
     };
     if stopped != Some(InstanceStopReason::Cancelled)
         && let Some(error) = fed.take_failure()
@@ -93,7 +93,7 @@ pub(crate) async fn conclude(invocation: &Invocation, end: CallEnd<'_>) -> Resul
             let frames =
                 if let FinalMessage::Raised { frames, .. } = said { frames } else { Vec::new() };
             let limit = invocation.limits.timeout;
-            Err(Error::TimeLimit { label, limit, importing: false, frames })
+            Err(Error::TimeLimit { label, limit, importing: false, settings, frames })
         }
         _ if ended.out_of_memory => Err(memory_limit()),
         (FinalMessage::Raised { exception, .. }, _) if OUT_OF_MEMORY.contains(&&*exception) => {
@@ -101,7 +101,7 @@ pub(crate) async fn conclude(invocation: &Invocation, end: CallEnd<'_>) -> Resul
         }
         (FinalMessage::Raised { frames, full: Some(used), .. }, _) => {
             let limit = invocation.limits.temp_bytes;
-            Err(Error::TempLimit { label, limit, used, frames })
+            Err(Error::TempLimit { label, limit, used, settings, frames })
         }
         (FinalMessage::Raised { exception, message, frames, hint, unreachable, .. }, _) => {
             let denied = || policy?.denied_hosts().hint(&message, unreachable);
@@ -140,8 +140,8 @@ fn read_value(invocation: &Invocation, file: OwnedFd) -> Result<FunctionResult> 
     let bad = |reason: String| bad_output(invocation, reason);
     let file = MemoryFile::seal(file).map_err(|error| bad(error.to_string()))?;
     if file.bytes() > VALUE_BYTES_MAX {
-        let function = invocation.function.clone();
-        return Err(Error::LargeValue { function, most: VALUE_BYTES_MAX });
+        let (label, settings) = (invocation.label.clone(), invocation.limits.settings);
+        return Err(Error::LargeValue { label, most: VALUE_BYTES_MAX, settings });
     }
     Ok(FunctionResult::Json(Bytes::copy_from_slice(&file.buffer()?)))
 }

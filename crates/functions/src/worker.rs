@@ -233,6 +233,10 @@ pub(crate) enum Message {
     Network,
     /// The worker is about to run the user's code.
     Begun,
+    /// The runtime of another language starts, before it receives the event.
+    Starting,
+    /// The runtime has started.
+    Started,
     /// The call has ended, and the process waits for another.
     Kept,
     /// The process has returned its unneeded memory.

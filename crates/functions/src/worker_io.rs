@@ -29,6 +29,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::lake_access::{self, LakeAccess};
 use crate::memory::{ChunkedTable, HugePageFs, ResultFile};
+use crate::start_clock::StartClock;
 use crate::worker::{FinalMessage, Message, WorkerMessages};
 use crate::{AnswerPart, AnswerSink, Error, FunctionEvent, Result, TableQuota};
 
@@ -125,7 +126,7 @@ impl Readers {
 }
 
 /// Resources that the server provides to a call while it runs.
-pub(crate) struct CallResources {
+pub(crate) struct CallContext {
     /// The quota for the call's result.
     pub(crate) quota: Option<TableQuota>,
     /// The file system with huge pages, if there is one.
@@ -134,8 +135,23 @@ pub(crate) struct CallResources {
     pub(crate) lake: Option<Arc<dyn LakeAccess>>,
     /// The receiver of a streamed answer.
     pub(crate) answer: Option<AnswerSink>,
+    /// The clock of the start of the call's runtime.
+    pub(crate) start: StartClock,
     /// True if the process has executed other calls before.
     pub(crate) is_warm: bool,
+}
+
+/// Starts the network proxy of a function. A failure leaves the function without a network.
+fn start_proxy(
+    descriptors: Vec<OwnedFd>,
+    policy: EgressPolicy,
+    sink: mpsc::Sender<FunctionEvent>,
+    over: &CancellationToken,
+) {
+    match ProxySockets::open(descriptors) {
+        Ok(sockets) => serve_proxy(sockets, policy, system_lines(sink), over.clone()),
+        Err(error) => tracing::warn!(%error, "the network proxy of a function cannot be started"),
+    }
 }
 
 /// Reads the messages of a worker until the call ends.
@@ -143,10 +159,10 @@ pub(crate) async fn listen(
     channel: AsyncFd<Channel>,
     lines: LineSink,
     network: Option<(EgressPolicy, mpsc::Sender<FunctionEvent>)>,
-    supplies: CallResources,
+    supplies: CallContext,
     over: CancellationToken,
 ) -> WorkerMessages {
-    let CallResources { quota, pages, lake, answer, is_warm } = supplies;
+    let CallContext { quota, pages, lake, answer, start, is_warm } = supplies;
     let (mut begun, mut network, mut given) = (false, network, ResultFile::default());
     let (mut said, mut parts) = (FinalMessage::Nothing, ChunkedTable::new(quota.clone()));
     loop {
@@ -163,10 +179,7 @@ pub(crate) async fn listen(
         let mut kept = false;
         // The sandbox sends this message before the function can send any.
         if let (Ok(Message::Network), Some((policy, sink))) = (&message, network.take()) {
-            match ProxySockets::open(descriptors) {
-                Ok(sockets) => serve_proxy(sockets, policy, system_lines(sink), over.clone()),
-                Err(error) => tracing::warn!(%error, "no network for a function"),
-            }
+            start_proxy(descriptors, policy, sink, &over);
             continue;
         }
         let mut descriptors = descriptors.into_iter();
@@ -176,6 +189,8 @@ pub(crate) async fn listen(
                 lines.send(stream, file, line, text).await;
             }
             Ok(Message::Begun) => begun = true,
+            Ok(Message::Starting) => start.begin(),
+            Ok(Message::Started) => start.end(),
             Ok(Message::Kept) => kept = true,
             Ok(Message::Lake { request }) => {
                 let answer = lake_access::answer(channel.get_ref(), lake.as_ref(), request, file);
@@ -281,7 +296,11 @@ fn system_lines(sink: mpsc::Sender<FunctionEvent>) -> Messages {
 fn give(channel: &AsyncFd<Channel>, pages: Option<&HugePageFs>, made: &mut ResultFile) {
     let written = pages.and_then(|pages| {
         let written = made.file(pages);
-        written.inspect_err(|error| tracing::warn!(%error, "no file for a function")).ok()?
+        written
+            .inspect_err(
+                |error| tracing::warn!(%error, "the result file of a function cannot be created"),
+            )
+            .ok()?
     });
     let written: Vec<_> = written.iter().map(AsFd::as_fd).collect();
     // Ignore a failure: the socket's buffer has space for all replies that a correct worker has not

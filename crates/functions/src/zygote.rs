@@ -19,7 +19,7 @@ use serde::Deserialize;
 
 use crate::instance_spec::{ENVIRONMENT, WORKER, environment_sandbox, variables};
 use crate::memory::MemoryFile;
-use crate::preload::Preload;
+use crate::preload_library::PreloadLibrary;
 use crate::prepared_clones::PreparedClones;
 use crate::{Environment, Error, Limits, Result, ZygoteOptions, worker};
 
@@ -40,14 +40,14 @@ const REMEMBERED: Duration = Duration::from_secs(2 * 3600);
 
 /// The key for lookup of a zygote. Functions with the same key share a zygote.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct Key {
+struct ZygoteKey {
     environment: String,
     build: String,
 }
 
-impl Key {
+impl ZygoteKey {
     fn of(environment: &Environment) -> Self {
-        Key { environment: environment.id.clone(), build: environment.build.clone() }
+        ZygoteKey { environment: environment.id.clone(), build: environment.build.clone() }
     }
 }
 
@@ -56,20 +56,20 @@ impl Key {
 pub(crate) struct Zygotes {
     spawner: Arc<Spawner>,
     options: ZygoteOptions,
-    library: Preload,
-    slots: Mutex<HashMap<Key, Arc<Slot>>>,
+    library: PreloadLibrary,
+    slots: Mutex<HashMap<ZygoteKey, Arc<ZygoteSlot>>>,
 }
 
 /// The slot for the zygote of one environment.
 #[derive(Debug, Default)]
-struct Slot {
+struct ZygoteSlot {
     /// The state. It is locked while the zygote starts.
     state: tokio::sync::Mutex<State>,
     /// CPU time of starts that is not charged to a call yet, in microseconds.
     owed_us: AtomicU64,
 }
 
-impl Slot {
+impl ZygoteSlot {
     /// Returns the lookup result for a call. Adds the CPU time of starts that is not charged to
     /// another call.
     fn give(&self, found: ZygoteLookup) -> ZygoteLookup {
@@ -82,12 +82,12 @@ enum State {
     #[default]
     Absent,
     Alive(Arc<Zygote>),
-    Failed(Failure),
+    Failed(FailedStart),
 }
 
 /// A failed start, with its reason and the back-off before the next attempt.
 #[derive(Debug)]
-struct Failure {
+struct FailedStart {
     since: Instant,
     reason: String,
     /// The back-off before the next attempt.
@@ -96,10 +96,10 @@ struct Failure {
     tried: bool,
 }
 
-impl Failure {
+impl FailedStart {
     fn new(reason: String, before: Option<Duration>) -> Self {
         let pause = before.map_or(RETRY, |pause| (2 * pause).min(RETRY_MAX));
-        Failure { since: Instant::now(), reason, pause, tried: false }
+        FailedStart { since: Instant::now(), reason, pause, tried: false }
     }
 
     /// Returns true if the caller must attempt to start the zygote.
@@ -179,7 +179,11 @@ struct ReadyMessage {
 }
 
 impl Zygotes {
-    pub(crate) fn new(spawner: Arc<Spawner>, options: ZygoteOptions, library: Preload) -> Self {
+    pub(crate) fn new(
+        spawner: Arc<Spawner>,
+        options: ZygoteOptions,
+        library: PreloadLibrary,
+    ) -> Self {
         Zygotes { spawner, options, library, slots: Mutex::default() }
     }
 
@@ -188,7 +192,7 @@ impl Zygotes {
         if !self.options.enabled {
             return Some(ZygoteLookup::default());
         }
-        let key = Key::of(environment);
+        let key = ZygoteKey::of(environment);
         let slot = self.slots.lock().get(&key)?.clone();
         let found = slot.state.try_lock().ok()?.found()?;
         Some(slot.give(found))
@@ -196,7 +200,7 @@ impl Zygotes {
 
     /// Returns the zygote of an environment, and starts it if there is none.
     pub(crate) async fn get(&self, environment: &Environment) -> ZygoteLookup {
-        let key = Key::of(environment);
+        let key = ZygoteKey::of(environment);
         let slot = self.slots.lock().entry(key).or_default().clone();
         let mut state = slot.state.lock().await;
         if let Some(found) = state.found() {
@@ -212,16 +216,16 @@ impl Zygotes {
 
     /// Charges a start to the next call, because the start's own call was cancelled.
     pub(crate) fn owe(&self, environment: &Environment, cpu_us: u64) {
-        if let Some(slot) = self.slots.lock().get(&Key::of(environment)) {
+        if let Some(slot) = self.slots.lock().get(&ZygoteKey::of(environment)) {
             slot.owed_us.fetch_add(cpu_us, Ordering::Relaxed);
         }
     }
 
     /// Retries a failed start. Until it succeeds, calls run without a zygote.
     pub(crate) async fn try_again(&self, environment: &Environment) {
-        let slot = self.slots.lock().get(&Key::of(environment)).cloned();
+        let slot = self.slots.lock().get(&ZygoteKey::of(environment)).cloned();
         let Some(slot) = slot else { return };
-        let State::Failed(Failure { pause, .. }) = *slot.state.lock().await else { return };
+        let State::Failed(FailedStart { pause, .. }) = *slot.state.lock().await else { return };
         let mut cpu_us = 0;
         let state = self.start_or_not(environment, Some(pause), &mut cpu_us).await;
         *slot.state.lock().await = state;
@@ -240,7 +244,7 @@ impl Zygotes {
             Ok(zygote) => State::Alive(Arc::new(zygote)),
             Err(error) => {
                 tracing::warn!(environment = environment.id, %error, "no zygote");
-                State::Failed(Failure::new(error.to_string(), before))
+                State::Failed(FailedStart::new(error.to_string(), before))
             }
         }
     }
@@ -279,7 +283,7 @@ impl Zygotes {
 
     /// Removes a zygote that could not be cloned. Its process ends after its last clone.
     pub(crate) fn forget(&self, zygote: &Arc<Zygote>) {
-        let held = |slot: &Arc<Slot>| {
+        let held = |slot: &Arc<ZygoteSlot>| {
             let state = slot.state.try_lock();
             state
                 .is_ok_and(|state| matches!(&*state, State::Alive(one) if Arc::ptr_eq(one, zygote)))
@@ -354,7 +358,7 @@ impl Zygotes {
     /// Returns the states of the zygotes, except those with a locked slot.
     pub(crate) fn reports(&self) -> Vec<ZygoteReport> {
         self.let_go(|_| false);
-        let report = |(key, slot): (&Key, &Arc<Slot>)| {
+        let report = |(key, slot): (&ZygoteKey, &Arc<ZygoteSlot>)| {
             let state = slot.state.try_lock().ok()?;
             let (ready, failure) = match &*state {
                 State::Alive(zygote) => (zygote.ready.clone(), None),
@@ -399,7 +403,7 @@ impl Zygote {
 }
 
 /// Returns the process specification of a zygote.
-fn plan(environment: &Environment, library: &Preload) -> Result<ProcessSpec> {
+fn plan(environment: &Environment, library: &PreloadLibrary) -> Result<ProcessSpec> {
     let mut sandbox = environment_sandbox(environment, 256 << 20, false)?;
     let script = format!("{WORKER}/{}", worker::ZYGOTE);
     let python = format!("{ENVIRONMENT}/bin/python");
@@ -409,7 +413,7 @@ fn plan(environment: &Environment, library: &Preload) -> Result<ProcessSpec> {
     // jemalloc in pyarrow would start a thread, which a clone does not inherit.
     variables.push(("JE_ARROW_MALLOC_CONF".to_owned(), "background_thread:false".to_owned()));
     sandbox.read_only.push(library.shown());
-    variables.push(Preload::variable());
+    variables.push(PreloadLibrary::variable());
     Ok(ProcessSpec {
         command: vec![python, "-I".to_owned(), "-B".to_owned(), script],
         variables,
@@ -428,14 +432,14 @@ mod tests {
 
     #[test]
     fn failed_starts_are_retried_with_back_off() {
-        let mut failure = Failure::new("it raises".to_owned(), None);
+        let mut failure = FailedStart::new("it raises".to_owned(), None);
         let after = |pause| failure.since + pause;
         let (early, late) = (after(RETRY / 2), after(RETRY));
         assert!(!failure.is_due(early) && failure.is_due(late));
         assert!(!failure.is_due(late + RETRY), "an attempt is in progress");
         let mut pauses = vec![failure.pause];
         while pauses.len() < 8 {
-            let again = Failure::new("it raises".to_owned(), pauses.last().copied());
+            let again = FailedStart::new("it raises".to_owned(), pauses.last().copied());
             pauses.push(again.pause);
         }
         let seconds: Vec<u64> = pauses.iter().map(Duration::as_secs).collect();

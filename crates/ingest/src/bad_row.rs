@@ -130,8 +130,8 @@ impl BadRow {
                 format!("If `{value}` means null, import with `--null {value}`.")
             }
             (None, Some(column)) => format!(
-                "Correct the value, or put such rows aside with `--on-error reject`; a new column is \
-                 text with `--type {column}=string`."
+                "Correct the value, or move such rows to the table of rejected rows with \
+                 `--on-error reject`; a new column is text with `--type {column}=string`."
             ),
             (None, None) => "Correct the line, or import with `--on-error reject`.".to_owned(),
         }

@@ -138,7 +138,7 @@ impl<'a> Columns<'a> {
             Some(current) if wanted.is_empty() || wanted == current => Ok(current),
             Some(_) => Err(Error::InvalidRequest {
                 message: format!("table `{}` is partitioned by other fields", request.table),
-                hint: "Leave the partition out: it is set when a table is created.",
+                hint: "Omit the partition: it can be set only when a table is created.",
             }),
         }
     }

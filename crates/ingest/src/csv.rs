@@ -67,6 +67,9 @@ impl<'a> CsvFile<'a> {
             }
             NextRecord::Record => read_names(records.record(), options.header, &trouble)?,
         };
+        if names.len() == 1 {
+            records.keep_blank_lines();
+        }
         let replay = !options.header;
         Ok(Some(CsvFile { records, names, replay, header: options.header, trouble }))
     }
@@ -157,10 +160,10 @@ pub(crate) fn read_rows(
         // The first pass found the columns of all files, so the file must have changed since then.
         return Err(Error::FileChanged { file: source.name.clone() });
     }
-    let targets: Vec<Target> = places
+    let targets: Vec<TargetColumn> = places
         .into_iter()
         .flatten()
-        .map(|place| Target { place, nullable: schema.field(place).is_nullable() })
+        .map(|place| TargetColumn { place, nullable: schema.field(place).is_nullable() })
         .collect();
     let mut scratch = String::new();
     while let Some(next) = file.next()? {
@@ -190,7 +193,7 @@ pub(crate) fn read_rows(
 }
 
 /// The table column that a column of the file maps to.
-struct Target {
+struct TargetColumn {
     place: usize,
     nullable: bool,
 }
@@ -201,7 +204,7 @@ fn append(
     record: Record<'_>,
     text: &str,
     at: usize,
-    target: &Target,
+    target: &TargetColumn,
     options: &CsvOptions,
     rows: &mut Rows,
     scratch: &mut String,
@@ -236,7 +239,13 @@ fn is_blank(value: &str, text: bool) -> bool {
 }
 
 #[cold]
-fn misfit(record: Record<'_>, at: usize, target: &Target, value: &str, rows: &Rows) -> RowFault {
+fn misfit(
+    record: Record<'_>,
+    at: usize,
+    target: &TargetColumn,
+    value: &str,
+    rows: &Rows,
+) -> RowFault {
     let field = rows.schema().field(target.place);
     let type_name = headwater_tables::type_name(field.data_type());
     let reason = if target.nullable || !value.trim_ascii().is_empty() {

@@ -225,7 +225,7 @@ impl Error {
             Error::TypeConflict { .. } => {
                 Some("Import into another table, or declare the column's type.")
             }
-            Error::TypeFixed { .. } => Some("Leave the type out, or import into another table."),
+            Error::TypeFixed { .. } => Some("Omit the type, or import into another table."),
             Error::FileChanged { .. } => {
                 Some("Import the file again when no program writes to it.")
             }

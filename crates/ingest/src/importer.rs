@@ -149,7 +149,7 @@ impl Importer {
         checked: &ValidRequest,
         transaction: &mut Transaction,
         meter: &Arc<StageCounter>,
-    ) -> Result<Transferred> {
+    ) -> Result<TransferResult> {
         prepare_table(plan, transaction).await?;
         let table = transaction.table(&plan.table).await?;
         let (rows, rows_received) = mpsc::channel(BATCHES_WAITING);
@@ -169,7 +169,7 @@ impl Importer {
                 // The queued batches, and the one that is being built.
                 let batches = (BATCHES_WAITING + 1) as u64;
                 let waiting_bytes = batches * largest.load(Ordering::Relaxed);
-                return Ok(Transferred { staged, files, rejected, waiting_bytes });
+                return Ok(TransferResult { staged, files, rejected, waiting_bytes });
             }
             // If one side ended because the other had ended, its error is only a consequence, so
             // return the error of the other side.
@@ -186,7 +186,7 @@ impl Importer {
 }
 
 /// Result of the transfer.
-struct Transferred {
+struct TransferResult {
     staged: StagedFiles,
     files: Vec<ImportedFile>,
     rejected: u64,

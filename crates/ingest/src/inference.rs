@@ -237,7 +237,7 @@ impl ColumnStatistics {
             let wanted = type_name(&others);
             format!(
                 "`--type COLUMN={wanted} --on-error reject` keeps the values of type {wanted}, and \
-                 puts the other rows aside."
+                 moves the other rows to the table of rejected rows."
             )
         });
         ResolvedType { data_type, reason, hint: Some(hint) }
@@ -451,7 +451,7 @@ mod tests {
         assert_eq!(reason(&["1", "NA", "x"]), "`x` in line 4 of `a.csv` is text");
         let null = "if it means null, import with `--null NA`; 1 of 2 values is text";
         assert!(reason(&["NA", "1"]).ends_with(null));
-        assert!(reason(&["007"]).contains("a zero in front"));
+        assert!(reason(&["007"]).contains("a leading zero"));
         assert!(reason(&["1", "2.5"]).contains("`2.5` in line 3"));
     }
 

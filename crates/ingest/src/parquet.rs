@@ -34,23 +34,23 @@ fn broken(source: &SourceFile, reason: &dyn std::fmt::Display) -> Error {
 }
 
 /// An open file: on disk, or in a bucket, from which one row group is fetched at a time.
-enum Opened {
+enum OpenFile {
     Disk(ParquetRecordBatchReaderBuilder<File>),
     Object(ParquetRecordBatchStreamBuilder<Object>),
 }
 
-impl Opened {
+impl OpenFile {
     fn schema(&self) -> &SchemaRef {
         match self {
-            Opened::Disk(builder) => builder.schema(),
-            Opened::Object(builder) => builder.schema(),
+            OpenFile::Disk(builder) => builder.schema(),
+            OpenFile::Object(builder) => builder.schema(),
         }
     }
 
     fn rows(self) -> parquet::errors::Result<Batches> {
         Ok(match self {
-            Opened::Disk(builder) => Box::new(builder.with_batch_size(BATCH_ROWS).build()?),
-            Opened::Object(builder) => {
+            OpenFile::Disk(builder) => Box::new(builder.with_batch_size(BATCH_ROWS).build()?),
+            OpenFile::Object(builder) => {
                 let mut stream = builder.with_batch_size(BATCH_ROWS).build()?;
                 let next = move || Some(wait(stream.next())?.map_err(ArrowError::from));
                 Box::new(std::iter::from_fn(next))
@@ -62,15 +62,15 @@ impl Opened {
 /// Iterator over the rows of a file.
 type Batches = Box<dyn Iterator<Item = Result<RecordBatch, ArrowError>>>;
 
-fn open(source: &SourceFile) -> Result<Opened> {
+fn open(source: &SourceFile) -> Result<OpenFile> {
     let opened = match &source.place {
         SourceLocation::Disk(path) => {
             let file = File::open(path)
                 .map_err(|error| Error::File { file: source.name.clone(), source: error })?;
-            ParquetRecordBatchReaderBuilder::try_new(file).map(Opened::Disk)
+            ParquetRecordBatchReaderBuilder::try_new(file).map(OpenFile::Disk)
         }
         SourceLocation::Object(object) => {
-            wait(ParquetRecordBatchStreamBuilder::new(object.clone())).map(Opened::Object)
+            wait(ParquetRecordBatchStreamBuilder::new(object.clone())).map(OpenFile::Object)
         }
     };
     opened.map_err(|error| broken(source, &error))

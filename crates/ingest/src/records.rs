@@ -30,6 +30,10 @@ pub(crate) struct Records<R> {
     length: usize,
     line: u64,
     next_line: u64,
+    /// True if a blank line is a record of one empty field.
+    blank_lines: bool,
+    /// True if the next bytes are the line end of a row that was too long.
+    at_rest_of_row: bool,
 }
 
 /// One record, valid until the next one is read.
@@ -43,10 +47,24 @@ pub(crate) struct Record<'a> {
 
 impl<R: Read> Records<R> {
     pub fn new(window: ReadBuffer<R>, delimiter: u8) -> Self {
-        Records { window, delimiter, spans: Vec::new(), length: 0, line: 1, next_line: 1 }
+        Records {
+            window,
+            delimiter,
+            spans: Vec::new(),
+            length: 0,
+            line: 1,
+            next_line: 1,
+            blank_lines: false,
+            at_rest_of_row: false,
+        }
     }
 
-    /// Advances to the next record; blank lines are skipped.
+    /// Makes each following blank line a record of one empty field, for a file with one column.
+    pub fn keep_blank_lines(&mut self) {
+        self.blank_lines = true;
+    }
+
+    /// Advances to the next record; blank lines are skipped by default.
     pub fn advance(&mut self) -> std::io::Result<NextRecord> {
         loop {
             self.line = self.next_line;
@@ -71,7 +89,7 @@ impl<R: Read> Records<R> {
         }
     }
 
-    /// Consumes a record; returns false for a blank line.
+    /// Consumes a record; returns false for a blank line that is skipped.
     fn take(&mut self, length: usize) -> bool {
         let bytes = &self.window.bytes()[..length];
         let content = self.spans.last().map_or(0, |span| span.end);
@@ -79,7 +97,8 @@ impl<R: Read> Records<R> {
         self.next_line += if quoted { line_ends(bytes) } else { 1 };
         self.window.consume(length);
         self.length = length;
-        content > 0 || quoted || self.spans.len() > 1
+        let keeps_blank = !std::mem::take(&mut self.at_rest_of_row) && self.blank_lines;
+        content > 0 || quoted || self.spans.len() > 1 || keeps_blank
     }
 
     /// Returns the current record.
@@ -121,7 +140,8 @@ impl<R: Read> Records<R> {
             }
             self.window.fill()?;
         }
-        // The line end is not consumed here; it is read as a blank line next.
+        // The line end is not consumed here; it is read as a blank line next, and skipped.
+        self.at_rest_of_row = true;
         Ok(NextRecord::Fault(fault))
     }
 }
@@ -176,9 +196,9 @@ mod tests {
     use super::*;
 
     /// A reader that returns one byte per read, so that every record is split at every position.
-    struct Drip<'a>(&'a [u8]);
+    struct OneByteReader<'a>(&'a [u8]);
 
-    impl Read for Drip<'_> {
+    impl Read for OneByteReader<'_> {
         fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
             let count = self.0.len().min(1);
             buffer[..count].copy_from_slice(&self.0[..count]);
@@ -188,7 +208,7 @@ mod tests {
     }
 
     fn all(text: &str) -> Vec<(u64, Vec<String>)> {
-        let mut records = Records::new(ReadBuffer::new(Drip(text.as_bytes())), b',');
+        let mut records = Records::new(ReadBuffer::new(OneByteReader(text.as_bytes())), b',');
         let mut found = Vec::new();
         loop {
             match records.advance().unwrap() {

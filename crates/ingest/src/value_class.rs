@@ -58,7 +58,7 @@ impl ValueClass {
             ValueClass::Date => "a date",
             ValueClass::Timestamp => "a timestamp without a zone",
             ValueClass::ZonedTimestamp => "a timestamp with a zone",
-            ValueClass::PaddedDigits => "digits with a zero in front",
+            ValueClass::PaddedDigits => "digits with a leading zero",
             ValueClass::Text => "text",
             ValueClass::Object => "an object",
             ValueClass::List => "a list",

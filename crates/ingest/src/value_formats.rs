@@ -30,7 +30,7 @@ impl ValueFormats {
 
 /// A part of a date.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Part {
+enum DatePart {
     Year,
     Month,
     Day,
@@ -39,7 +39,7 @@ enum Part {
 /// Order of a date's parts, and their separator.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct DateFormat {
-    parts: [Part; 3],
+    parts: [DatePart; 3],
     separator: u8,
 }
 
@@ -54,14 +54,17 @@ impl DateFormat {
         let separator =
             *plain.as_bytes().iter().find(|byte| b"./-".contains(*byte)).ok_or_else(invalid)?;
         let part = |text: &str| match text.to_ascii_uppercase().as_str() {
-            "YYYY" => Some(Part::Year),
-            "MM" => Some(Part::Month),
-            "DD" => Some(Part::Day),
+            "YYYY" => Some(DatePart::Year),
+            "MM" => Some(DatePart::Month),
+            "DD" => Some(DatePart::Day),
             _ => None,
         };
-        let parts: Option<Vec<Part>> = plain.split(char::from(separator)).map(part).collect();
-        let parts: [Part; 3] = parts.and_then(|parts| parts.try_into().ok()).ok_or_else(invalid)?;
-        let all = [Part::Year, Part::Month, Part::Day].iter().all(|part| parts.contains(part));
+        let parts: Option<Vec<DatePart>> = plain.split(char::from(separator)).map(part).collect();
+        let parts: [DatePart; 3] =
+            parts.and_then(|parts| parts.try_into().ok()).ok_or_else(invalid)?;
+        let all = [DatePart::Year, DatePart::Month, DatePart::Day]
+            .iter()
+            .all(|part| parts.contains(part));
         if all { Ok(DateFormat { parts, separator }) } else { Err(invalid()) }
     }
 
@@ -74,9 +77,9 @@ impl DateFormat {
         let mut date = [0; 3];
         for (part, digits) in self.parts.iter().zip(numbers) {
             let (place, lengths) = match part {
-                Part::Year => (0, 4..=4),
-                Part::Month => (1, 1..=2),
-                Part::Day => (2, 1..=2),
+                DatePart::Year => (0, 4..=4),
+                DatePart::Month => (1, 1..=2),
+                DatePart::Day => (2, 1..=2),
             };
             if !lengths.contains(&digits.len()) {
                 return None;

@@ -192,7 +192,10 @@ impl ActiveJob {
             return None;
         }
         if let JobEventKind::StepEnded { report } = &event
-            && !matches!(report.status, StepStatus::Skipped | StepStatus::Unchanged)
+            && !matches!(
+                report.status,
+                StepStatus::Skipped | StepStatus::Unchanged | StepStatus::Reused
+            )
         {
             let cost = card.cost(&report.usage);
             let step = StepUsage { step: report.step.clone(), usage: report.usage, cost };

@@ -18,19 +18,19 @@ pub(crate) struct KindAdmission {
     waiting: Arc<AtomicUsize>,
     slots: Arc<Semaphore>,
     executor: watch::Sender<Option<Arc<dyn Executor>>>,
-    callers: Arc<Mutex<Callers>>,
+    callers: Arc<Mutex<CallerCounts>>,
 }
 
 /// Number of jobs in progress, in total and by caller.
 #[derive(Debug, Default)]
-struct Callers {
+struct CallerCounts {
     all: usize,
     own: HashMap<String, usize>,
 }
 
 /// A permit for one job of a caller; released when dropped.
 pub(crate) struct CallerPermit {
-    callers: Arc<Mutex<Callers>>,
+    callers: Arc<Mutex<CallerCounts>>,
     author: String,
 }
 

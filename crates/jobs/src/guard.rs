@@ -30,7 +30,7 @@ pub struct JobGuard {
 
 /// The permits that a job holds until its end.
 #[derive(Default)]
-pub(crate) struct Admitted {
+pub(crate) struct JobPermits {
     /// The permit from the limit per caller.
     pub share: Option<CallerPermit>,
     /// The permit from the limits of the job's user.
@@ -38,8 +38,8 @@ pub(crate) struct Admitted {
 }
 
 impl JobGuard {
-    pub(crate) fn new(inner: Arc<Inner>, live: Arc<ActiveJob>, admitted: Admitted) -> Self {
-        let Admitted { share, permit } = admitted;
+    pub(crate) fn new(inner: Arc<Inner>, live: Arc<ActiveJob>, admitted: JobPermits) -> Self {
+        let JobPermits { share, permit } = admitted;
         JobGuard {
             inner,
             live,

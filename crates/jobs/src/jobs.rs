@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::active_job::{ActiveJob, StopReason};
 use crate::admission::{KindAdmission, QueuePermit};
-use crate::guard::Admitted;
+use crate::guard::JobPermits;
 use crate::queue::{QueuePosition, Queues};
 use crate::quota::JobPermit;
 use crate::record::{self, PAYLOADS};
@@ -144,7 +144,7 @@ impl Jobs {
         let place = inner.admit(new.kind)?;
         let live = inner.new_live(id, new);
         inner.shared.live.lock().insert(id, live.clone());
-        let mut guard = JobGuard::new(inner.clone(), live.clone(), Admitted { share, permit });
+        let mut guard = JobGuard::new(inner.clone(), live.clone(), JobPermits { share, permit });
         let turn = inner.enter_queue(&live);
         let slot = async {
             if let Some(turn) = &turn {
@@ -280,7 +280,7 @@ impl Jobs {
             }
             let grace = shared.options.stop_grace + Duration::from_secs(1);
             if tokio::time::timeout(grace, shared.all_ended()).await.is_err() {
-                tracing::error!("jobs are still under way at the end of the server");
+                tracing::error!("the server exits while jobs are still running");
             }
         }
         if let Err(error) = self.flush().await {

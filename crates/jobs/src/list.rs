@@ -10,7 +10,7 @@ use headwater_model::{Job, JobId, JobKind, JobStatus, Timestamp};
 use headwater_store::ReverseScan;
 
 use crate::active_job::ActiveJob;
-use crate::ids::key_at;
+use crate::job_id_generator::key_at;
 use crate::record::{self, JOBS, QUERIES, Record};
 use crate::writer::Shared;
 use crate::{Jobs, Result};
@@ -133,7 +133,7 @@ impl Records<'_> {
             let Some(entry) = journal.pop_key(key) else { continue };
             match record::decode(journal.journal(), &entry.key, &entry.value) {
                 Ok(decoded) => record = Some(decoded),
-                Err(error) => tracing::warn!(%error, "a job is left out"),
+                Err(error) => tracing::warn!(%error, "an unreadable job is omitted from the list"),
             }
         }
         if let Some(live) = self.live.pop_if(|live| live.id.to_string() == key) {

@@ -8,7 +8,7 @@
 //!
 //! | journal | key | value |
 //! |---|---|---|
-//! | `user_days` | day `/` user | [`DaySum`] |
+//! | `user_days` | day `/` user | [`DailyUsage`] |
 //!
 //! A job that reports its usage while it runs is stopped once it and the other running jobs of its
 //! user exceed a daily limit. The usage of other jobs is known only at their end. They end
@@ -33,11 +33,11 @@ use crate::{Error, Jobs, Result};
 const USER_DAYS: &str = "user_days";
 
 /// A function that returns the limits of a user.
-pub type LimitsOf = Arc<dyn Fn(&str) -> Limits + Send + Sync>;
+pub type LimitLookup = Arc<dyn Fn(&str) -> Limits + Send + Sync>;
 
 /// The usage of a user on one day.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
-pub struct DaySum {
+pub struct DailyUsage {
     /// Number of bytes read.
     pub bytes: u64,
     /// Cost, in the currency of the rate card.
@@ -50,7 +50,7 @@ pub struct UserUsage {
     /// Number of jobs that have not ended.
     pub jobs: u32,
     /// The usage of the current day.
-    pub today: DaySum,
+    pub today: DailyUsage,
     /// The time at which the current day ends.
     pub day_ends: Timestamp,
 }
@@ -58,9 +58,9 @@ pub struct UserUsage {
 /// The usage of users, and their limits.
 #[derive(Default)]
 pub(crate) struct Quotas {
-    limits_of: RwLock<Option<LimitsOf>>,
+    limits_of: RwLock<Option<LimitLookup>>,
     jobs: Arc<Mutex<HashMap<String, u32>>>,
-    days: Mutex<BTreeMap<DayKey, DaySum>>,
+    days: Mutex<BTreeMap<DayKey, DailyUsage>>,
     /// The sums that changed since they were last stored, with the time of the first change.
     dirty: Mutex<BTreeMap<DayKey, Instant>>,
 }
@@ -138,7 +138,7 @@ impl Quotas {
 
     /// Returns the usage of a user on the day that contains `now`, from the store if it is not in
     /// memory.
-    async fn today(&self, store: &dyn Store, user: &str, now: Timestamp) -> Result<DaySum> {
+    async fn today(&self, store: &dyn Store, user: &str, now: Timestamp) -> Result<DailyUsage> {
         let day = now.date_naive();
         let key = (day, user.to_owned());
         if let Some(sum) = self.days.lock().get(&key) {
@@ -149,7 +149,10 @@ impl Quotas {
         let stored = entry.map(|entry| decode(USER_DAYS, &entry.key, &entry.value));
         // An unreadable sum must not prevent the lake from opening.
         let stored = stored.and_then(|stored| {
-            stored.inspect_err(|error| tracing::warn!(%error, "a day of usage is lost")).ok()
+            let unreadable = |error: &_| {
+                tracing::warn!(%error, "unreadable daily usage of a user: it restarts at 0");
+            };
+            stored.inspect_err(unreadable).ok()
         });
         let (sum, is_new_day) = {
             let mut days = self.days.lock();
@@ -212,7 +215,7 @@ impl Quotas {
     pub(crate) fn entries(&self, dirty: &DirtyDays) -> Result<Vec<Append>> {
         let days = self.days.lock();
         let sums = dirty.0.iter().filter_map(|(key, _)| Some((key, days.get(key)?)));
-        let put = |((day, user), sum): (&DayKey, &DaySum)| {
+        let put = |((day, user), sum): (&DayKey, &DailyUsage)| {
             Ok(Append::put(USER_DAYS, day_key(*day, user), encode(sum)?))
         };
         sums.map(put).collect()
@@ -221,7 +224,7 @@ impl Quotas {
 
 impl Jobs {
     /// Sets the function that returns the limits of users. Without one, users have no limits.
-    pub fn set_limits_of(&self, limits_of: LimitsOf) {
+    pub fn set_limits_of(&self, limits_of: LimitLookup) {
         *self.inner.shared.quotas.limits_of.write() = Some(limits_of);
     }
 
@@ -284,7 +287,7 @@ impl Shared {
 fn check_day(
     user: &str,
     limits: &Limits,
-    today: DaySum,
+    today: DailyUsage,
     now: Timestamp,
     over: fn(Ordering) -> bool,
 ) -> Result<()> {

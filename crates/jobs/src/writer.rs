@@ -22,7 +22,7 @@ use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::active_job::{ActiveJob, PendingWrite};
-use crate::ids::Ids;
+use crate::job_id_generator::JobIdGenerator;
 use crate::quota::{DirtyDays, Quotas};
 use crate::{Error, JobsOptions, Result};
 
@@ -39,7 +39,7 @@ const PAUSE_MAX: Duration = Duration::from_secs(5);
 pub(crate) struct Shared {
     pub store: Arc<dyn Store>,
     pub clock: Arc<dyn Clock>,
-    pub ids: Ids,
+    pub ids: JobIdGenerator,
     pub options: JobsOptions,
     /// Limits of users, and their usage.
     pub quotas: Quotas,
@@ -54,7 +54,7 @@ pub(crate) struct Shared {
     pub closing: CancellationToken,
     /// Cancelled when no further job is accepted or started.
     pub draining: CancellationToken,
-    waiting: Mutex<BTreeMap<JobId, Waiting>>,
+    waiting: Mutex<BTreeMap<JobId, UnsavedJob>>,
     urgent: Notify,
     lazy: Notify,
     turn: tokio::sync::Mutex<()>,
@@ -69,13 +69,13 @@ pub(crate) struct Shared {
 }
 
 /// A job that has changes to write.
-struct Waiting {
+struct UnsavedJob {
     live: Arc<ActiveJob>,
     since: Instant,
     is_urgent: bool,
 }
 
-impl Waiting {
+impl UnsavedJob {
     fn is_due(&self) -> bool {
         self.is_urgent || self.since.elapsed() >= GATHER
     }
@@ -83,7 +83,7 @@ impl Waiting {
 
 /// The jobs with unstored changes that one write includes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Group {
+enum WriteGroup {
     All,
     Due,
 }
@@ -96,7 +96,7 @@ impl Shared {
     ) -> Arc<Self> {
         Arc::new(Shared {
             store,
-            ids: Ids::new(clock.clone()),
+            ids: JobIdGenerator::new(clock.clone()),
             clock,
             rate_card: RwLock::new(options.rate_card.clone()),
             quotas: Quotas::default(),
@@ -162,15 +162,15 @@ impl Shared {
 
     fn wait(&self, live: &Arc<ActiveJob>, is_urgent: bool) {
         let mut waiting = self.waiting.lock();
-        let new = || Waiting { live: live.clone(), since: Instant::now(), is_urgent };
+        let new = || UnsavedJob { live: live.clone(), since: Instant::now(), is_urgent };
         waiting.entry(live.id).or_insert_with(new).is_urgent |= is_urgent;
     }
 
     /// Removes and returns the jobs of a group. If there are others, their write is scheduled for
     /// later.
-    fn take_waiting(&self, group: Group) -> Vec<Arc<ActiveJob>> {
+    fn take_waiting(&self, group: WriteGroup) -> Vec<Arc<ActiveJob>> {
         let mut waiting = self.waiting.lock();
-        let taken = waiting.extract_if(.., |_, one| group == Group::All || one.is_due());
+        let taken = waiting.extract_if(.., |_, one| group == WriteGroup::All || one.is_due());
         let taken = taken.map(|(_, one)| one.live).collect();
         if !waiting.is_empty() || self.quotas.is_dirty() {
             self.lazy.notify_one();
@@ -196,7 +196,7 @@ impl Shared {
             let group = tokio::select! {
                 biased;
                 () = self.closing.cancelled() => break,
-                () = self.urgent.notified() => Group::Due,
+                () = self.urgent.notified() => WriteGroup::Due,
                 () = self.lazy.notified() => self.gather().await,
             };
             match self.write_group(group).await {
@@ -213,15 +213,15 @@ impl Shared {
             }
         }
         if let Err(error) = self.flush().await {
-            tracing::error!(%error, "the last job records are lost");
+            tracing::error!(%error, "the last job records could not be written");
         }
     }
 
-    async fn gather(&self) -> Group {
+    async fn gather(&self) -> WriteGroup {
         tokio::select! {
-            () = self.closing.cancelled() => Group::All,
-            () = self.urgent.notified() => Group::Due,
-            () = tokio::time::sleep(GATHER) => Group::All,
+            () = self.closing.cancelled() => WriteGroup::All,
+            () = self.urgent.notified() => WriteGroup::Due,
+            () = tokio::time::sleep(GATHER) => WriteGroup::All,
         }
     }
 
@@ -234,12 +234,12 @@ impl Shared {
 
     /// Stores all pending changes.
     pub(crate) async fn flush(&self) -> Result<()> {
-        self.write_group(Group::All).await
+        self.write_group(WriteGroup::All).await
     }
 
-    async fn write_group(&self, group: Group) -> Result<()> {
+    async fn write_group(&self, group: WriteGroup) -> Result<()> {
         let _turn = self.turn.lock().await;
-        let delay = if group == Group::All { Duration::ZERO } else { GATHER };
+        let delay = if group == WriteGroup::All { Duration::ZERO } else { GATHER };
         let days = self.quotas.take_dirty(delay);
         let lives = self.take_waiting(group);
         if lives.is_empty() && days.is_empty() {
@@ -343,7 +343,7 @@ impl Shared {
             tokio::spawn(async move {
                 let retired = shared.closing.run_until_cancelled(shared.retire_queries(more));
                 if let Some(Err(error)) = retired.await {
-                    tracing::warn!(%error, "old records of queries cannot be summed up");
+                    tracing::warn!(%error, "old query records cannot be aggregated");
                 }
                 drop(turn);
             });

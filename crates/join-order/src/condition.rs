@@ -14,12 +14,12 @@ pub struct Condition {
     pub expr: Expr,
     pub relations: Relations,
     /// The sides of an equality of two expressions over different relations.
-    pub sides: Option<[Side; 2]>,
+    pub sides: Option<[EqualitySide; 2]>,
 }
 
 /// One side of an equality.
 #[derive(Debug, Clone)]
-pub struct Side {
+pub struct EqualitySide {
     pub expr: Expr,
     pub relations: Relations,
 }
@@ -45,7 +45,7 @@ impl Condition {
     /// equality between these inputs.
     pub fn keys(&self, left: Relations, right: Relations) -> Option<(Expr, Expr)> {
         let [a, b] = self.sides.as_ref()?;
-        let within = |side: &Side, input: Relations| side.relations & !input == 0;
+        let within = |side: &EqualitySide, input: Relations| side.relations & !input == 0;
         if within(a, left) && within(b, right) {
             Some((a.expr.clone(), b.expr.clone()))
         } else if within(b, left) && within(a, right) {
@@ -56,7 +56,7 @@ impl Condition {
     }
 }
 
-impl Side {
+impl EqualitySide {
     /// Returns the column that decides the number of distinct values, if there is only one.
     pub fn column(&self) -> Option<Column> {
         let mut columns = self.expr.column_refs().into_iter();
@@ -65,10 +65,10 @@ impl Side {
     }
 }
 
-fn sides(left: &Expr, right: &Expr, relations: &[Arc<LogicalPlan>]) -> Option<[Side; 2]> {
+fn sides(left: &Expr, right: &Expr, relations: &[Arc<LogicalPlan>]) -> Option<[EqualitySide; 2]> {
     let side = |expr: &Expr| {
         let read = relations_of(expr, relations).filter(|read| *read != 0)?;
-        Some(Side { expr: expr.clone(), relations: read })
+        Some(EqualitySide { expr: expr.clone(), relations: read })
     };
     let sides = [side(left)?, side(right)?];
     (sides[0].relations & sides[1].relations == 0).then_some(sides)

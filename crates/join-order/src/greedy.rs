@@ -29,7 +29,7 @@ impl JoinTree {
 type Selectivities = [(Relations, f64)];
 
 /// A joined part of the relations.
-struct Part {
+struct JoinedRelations {
     tree: JoinTree,
     relations: Relations,
     rows: f64,
@@ -37,18 +37,18 @@ struct Part {
 
 /// Returns an order of the relations, with the smaller input of each join first.
 pub fn order(estimates: &[Estimate], conditions: &Selectivities) -> JoinTree {
-    let part = |(at, estimate): (usize, &Estimate)| Part {
+    let part = |(at, estimate): (usize, &Estimate)| JoinedRelations {
         tree: JoinTree::Relation(at),
         relations: 1 << at,
         rows: estimate.rows,
     };
-    let mut parts: Vec<Part> = estimates.iter().enumerate().map(part).collect();
+    let mut parts: Vec<JoinedRelations> = estimates.iter().enumerate().map(part).collect();
     while parts.len() > 1 {
         let (a, b, rows) = next_join(&parts, conditions);
         let (second, first) = (parts.swap_remove(b), parts.swap_remove(a));
         let (small, large) =
             if first.rows <= second.rows { (first, second) } else { (second, first) };
-        parts.push(Part {
+        parts.push(JoinedRelations {
             relations: small.relations | large.relations,
             tree: JoinTree::Join(Box::new((small.tree, large.tree))),
             rows,
@@ -59,7 +59,7 @@ pub fn order(estimates: &[Estimate], conditions: &Selectivities) -> JoinTree {
 
 /// Returns the indexes `a < b` of the next two parts to join, and the rows of this join. Parts
 /// without a common condition are joined only if no other pair is left.
-fn next_join(parts: &[Part], conditions: &Selectivities) -> (usize, usize, f64) {
+fn next_join(parts: &[JoinedRelations], conditions: &Selectivities) -> (usize, usize, f64) {
     let mut best = (0, 1, f64::INFINITY, false);
     for a in 0..parts.len() {
         for b in a + 1..parts.len() {

@@ -8,10 +8,10 @@
 //! DataFusion 55 keeps the order in which a query names its tables; it only exchanges the two
 //! inputs of a join. Upstream: <https://github.com/apache/datafusion/issues/3843>
 
-mod cluster;
 mod condition;
 mod estimate;
 mod greedy;
+mod inner_join_tree;
 mod rule;
 mod selectivity;
 

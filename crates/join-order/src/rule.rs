@@ -8,9 +8,9 @@ use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
 use datafusion::optimizer::optimizer::ApplyOrder;
 use datafusion::optimizer::{OptimizerConfig, OptimizerRule};
 
-use crate::cluster::{Cluster, is_inner_join};
 use crate::estimate::estimate;
 use crate::greedy::{JoinTree, cost, order};
+use crate::inner_join_tree::{InnerJoinTree, is_inner_join};
 
 /// Minimum estimated cost in rows of the order in the query. Cheaper queries keep their order.
 const COST_MIN: f64 = 100_000.0;
@@ -20,11 +20,11 @@ const COST_MIN: f64 = 100_000.0;
 const COST_RATIO_MAX: f64 = 0.6;
 
 /// Rules of an optimizer.
-type Rules = Vec<Arc<dyn OptimizerRule + Send + Sync>>;
+type OptimizerRules = Vec<Arc<dyn OptimizerRule + Send + Sync>>;
 
 /// Adds [`JoinOrder`] to DataFusion's rules: after filters are in front of the joins, and before
 /// projections separate the joins.
-pub fn with_join_order(mut rules: Rules) -> Rules {
+pub fn with_join_order(mut rules: OptimizerRules) -> OptimizerRules {
     let filters = rules.iter().position(|rule| rule.name() == "push_down_filter");
     rules.insert(filters.map_or(rules.len(), |at| at + 1), Arc::new(JoinOrder));
     rules
@@ -59,7 +59,7 @@ fn reorder(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
         return plan.map_children(reorder);
     }
     let plan = Arc::new(plan);
-    let Some(mut cluster) = Cluster::of(&plan) else {
+    let Some(mut cluster) = InnerJoinTree::of(&plan) else {
         return Arc::unwrap_or_clone(plan).map_children(reorder);
     };
     let mut has_changed = false;
@@ -88,7 +88,7 @@ fn reorder(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
 }
 
 /// Joins the relations in a new order, with the columns of the old plan.
-fn rebuilt(old: &LogicalPlan, cluster: &Cluster, tree: &JoinTree) -> Result<LogicalPlan> {
+fn rebuilt(old: &LogicalPlan, cluster: &InnerJoinTree, tree: &JoinTree) -> Result<LogicalPlan> {
     let joined = cluster.plan(tree)?;
     let columns = old.schema().columns();
     if joined.schema().columns() == columns {

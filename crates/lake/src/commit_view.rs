@@ -6,7 +6,7 @@ use headwater_tables::{SqlView, Table};
 
 use crate::error::{Error, Result};
 use crate::lake::Lake;
-use crate::maintenance::Pin;
+use crate::maintenance::CommitPin;
 
 /// The catalog's state at one commit, for reads. Immutable, and cheap to clone.
 #[derive(Clone)]
@@ -16,7 +16,7 @@ pub struct CommitView {
     branch: Option<String>,
     state: State,
     /// A pin that prevents the removal of the commit's files.
-    _pin: Pin,
+    _pin: CommitPin,
 }
 
 impl std::fmt::Debug for CommitView {
@@ -34,7 +34,7 @@ impl CommitView {
         reference: RefSpec,
         branch: Option<String>,
         state: State,
-        pin: Pin,
+        pin: CommitPin,
     ) -> Self {
         CommitView { lake, reference, branch, state, _pin: pin }
     }

@@ -12,8 +12,8 @@ use object_store::ObjectStore;
 use parking_lot::Mutex;
 
 use crate::error::{Error, Result};
-use crate::maintenance::{ChangedTables, Maintenance, Pins};
-use crate::transaction::{Groups, RestRequests};
+use crate::maintenance::{ChangedTables, Maintenance, PinnedCommits};
+use crate::transaction::{AppendQueues, RestRequests};
 use crate::warehouse::{self, WarehouseOptions};
 use crate::{CommitView, Transaction};
 
@@ -39,10 +39,10 @@ struct Inner {
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
     commits: Mutex<HashMap<CommitKey, Weak<tokio::sync::Mutex<()>>>>,
-    pins: Pins,
+    pins: PinnedCommits,
     merging: Arc<tokio::sync::RwLock<()>>,
     changed: ChangedTables,
-    groups: Groups,
+    groups: AppendQueues,
     sweeping: tokio::sync::Mutex<()>,
 }
 
@@ -62,8 +62,8 @@ impl Lake {
         let catalog = Catalog::open(store.clone(), clock.clone()).await?;
         let tables = Tables::new(object_store, tables);
         let commits = Mutex::new(HashMap::new());
-        let (pins, merging) = (Pins::default(), Arc::default());
-        let (changed, groups) = (ChangedTables::default(), Groups::default());
+        let (pins, merging) = (PinnedCommits::default(), Arc::default());
+        let (changed, groups) = (ChangedTables::default(), AppendQueues::default());
         let sweeping = tokio::sync::Mutex::default();
         Ok(Lake(Arc::new(Inner {
             catalog,
@@ -149,7 +149,7 @@ impl Lake {
     }
 
     /// Returns the pins: the commits in use by reads and writes of this process.
-    pub(crate) fn pins(&self) -> &Pins {
+    pub(crate) fn pins(&self) -> &PinnedCommits {
         &self.0.pins
     }
 
@@ -164,7 +164,7 @@ impl Lake {
     }
 
     /// Returns the queues of group commit.
-    pub(crate) fn groups(&self) -> &Groups {
+    pub(crate) fn groups(&self) -> &AppendQueues {
         &self.0.groups
     }
 

@@ -31,7 +31,7 @@ pub use lake::{Lake, LakeOptions};
 pub use maintenance::{MAINTENANCE_AUTHOR, Maintenance, MaintenanceProgress, check_maintain};
 pub use merge::{MergeOptions, conflict_problem, with_rerun_hint};
 pub use project::PROPERTY_PROJECT;
-pub use transaction::{RestChanges, RestRequests, Transaction, TransactionSlot, ViewChanges};
+pub use transaction::{RestChanges, RestRequests, SharedTransaction, Transaction, ViewChanges};
 pub use warehouse::WarehouseOptions;
 pub use write::{WriteRows, new_columns, nullable};
 

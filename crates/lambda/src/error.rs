@@ -63,7 +63,9 @@ impl From<Problem> for LambdaError {
     fn from(problem: Problem) -> Self {
         use ErrorCode as Code;
         let (status, kind) = match problem.code {
-            Code::FunctionNotFound | Code::DeploymentNotFound => (404, "ResourceNotFoundException"),
+            Code::FunctionNotFound | Code::DeploymentNotFound | Code::TriggerNotFound => {
+                (404, "ResourceNotFoundException")
+            }
             Code::AlreadyExists | Code::NotEmpty | Code::CommitConflict => {
                 (409, "ResourceConflictException")
             }

@@ -51,35 +51,39 @@ pub(crate) async fn invoke(
         }
         first => first,
     };
-    let log = (request.header("x-amz-log-type") == Some("Tail")).then(|| Log {
+    let log = (request.header("x-amz-log-type") == Some("Tail")).then(|| CallLog {
         service: service.clone(),
         principal: request.principal.clone(),
         version: version.clone(),
     });
-    let mut response =
-        Response::new(LambdaBody::Parts(messages(Messages { call, first, has_parts: false, log })));
+    let mut response = Response::new(LambdaBody::Parts(messages(ResponseMessages {
+        call,
+        first,
+        has_parts: false,
+        log,
+    })));
     set(&mut response, CONTENT_TYPE, MEDIA_TYPE);
     set(&mut response, EXECUTED_VERSION, &version);
     Ok(response)
 }
 
 /// The rest of a call, as messages.
-struct Messages {
+struct ResponseMessages {
     call: StreamedCall,
     /// The first event, until it is encoded.
     first: Option<CallEvent>,
     has_parts: bool,
-    log: Option<Log>,
+    log: Option<CallLog>,
 }
 
 /// The identity that reads the log of a call after its end.
-struct Log {
+struct CallLog {
     service: Service,
     principal: Principal,
     version: String,
 }
 
-fn messages(state: Messages) -> stream::BoxStream<'static, std::io::Result<Bytes>> {
+fn messages(state: ResponseMessages) -> stream::BoxStream<'static, std::io::Result<Bytes>> {
     stream::unfold(state, async |mut state| {
         loop {
             let next = match state.first.take() {
@@ -100,7 +104,7 @@ fn messages(state: Messages) -> stream::BoxStream<'static, std::io::Result<Bytes
     .boxed()
 }
 
-impl Messages {
+impl ResponseMessages {
     /// Encodes the result of a call that sent no parts, and its end.
     async fn end(&mut self, end: CallEnd) -> Bytes {
         let (job, result) = match end {

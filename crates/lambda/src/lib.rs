@@ -1,8 +1,9 @@
-//! Lambda's REST API: functions, versions, aliases and calls for AWS clients.
+//! Lambda's REST API (functions, versions, aliases and calls) and the JSON protocol of SQS, for AWS
+//! clients.
 //!
-//! [`LambdaProtocol`] answers a request: it checks the signature, and parses the path and body. It
-//! then calls one operation of the service, and encodes the response or error in the format of AWS.
-//! It does not handle connections.
+//! [`LambdaProtocol`] and [`SqsProtocol`] answer a request: they check the signature, and parse it.
+//! They then call one operation of the service, and encode the response or error in the format of
+//! AWS. They do not handle connections.
 
 mod account;
 mod alias;
@@ -16,6 +17,7 @@ mod function;
 mod invoke;
 mod invoke_stream;
 mod layer;
+mod mapping;
 mod name;
 mod page;
 mod permission;
@@ -24,6 +26,7 @@ mod qualifier;
 mod request;
 mod route;
 mod signature;
+mod sqs;
 mod streamed_call;
 mod tags;
 mod url;
@@ -34,5 +37,6 @@ mod url_stream;
 
 pub use body::LambdaBody;
 pub use protocol::{BODY_BYTES_MAX, LambdaProtocol, ROOTS};
+pub use sqs::{SqsProtocol, TARGET_PREFIX};
 pub use url::URL_ROOT;
 pub use url_call::UrlTarget;

@@ -15,7 +15,7 @@ use crate::body::LambdaBody;
 use crate::error::{LambdaError, Result};
 use crate::request::{LambdaRequest, parse_query};
 use crate::route::Operation;
-use crate::signature::Signature;
+use crate::signature::{LAMBDA, Signature};
 use crate::{
     account, alias, concurrency, event_invoke, function, invoke, invoke_stream, permission, tags,
     url,
@@ -63,11 +63,19 @@ impl LambdaProtocol {
         parts: &Parts,
         address: Option<IpAddr>,
     ) -> Option<Response<Bytes>> {
-        let checked = async {
-            let signature = Signature::read(parts, Utc::now())?;
-            self.secret(&signature.key, address).await.map(drop)
-        };
-        checked.await.err().map(|error| with_id(error.response()))
+        let checked = self.check_key(parts, LAMBDA, address).await;
+        checked.err().map(|error| with_id(error.response()))
+    }
+
+    /// Checks that the access key of a request to a service is known.
+    pub(crate) async fn check_key(
+        &self,
+        parts: &Parts,
+        service: &str,
+        address: Option<IpAddr>,
+    ) -> Result<()> {
+        let signature = Signature::read(parts, service, Utc::now())?;
+        self.secret(&signature.key, address).await.map(drop)
     }
 
     /// Answers a request. A wrong signature is recorded in the audit log.
@@ -112,7 +120,18 @@ impl LambdaProtocol {
         body: &Bytes,
         address: Option<IpAddr>,
     ) -> Result<Principal> {
-        let signature = Signature::read(parts, Utc::now())?;
+        self.authenticate_for(LAMBDA, parts, body, address).await
+    }
+
+    /// Verifies the signature of a request to a service.
+    pub(crate) async fn authenticate_for(
+        &self,
+        service: &str,
+        parts: &Parts,
+        body: &Bytes,
+        address: Option<IpAddr>,
+    ) -> Result<Principal> {
+        let signature = Signature::read(parts, service, Utc::now())?;
         let secret = self.secret(&signature.key, address).await?;
         let signatures = S3Operations::of(&self.service).signatures();
         if let Err(error) = signature.verify(parts, body, &secret) {
@@ -236,6 +255,10 @@ impl LambdaProtocol {
                 let is_empty = status == StatusCode::NO_CONTENT;
                 return Ok(if is_empty { no_content(()) } else { json(status, &answer) });
             }
+            Op::Mappings(operation) => {
+                let status = operation.status();
+                return Ok(json(status, &operation.execute(service, request).await?));
+            }
             _ => {
                 let message = "The operation is not supported.";
                 return Err(LambdaError::new(404, "UnknownOperationException", message));
@@ -264,7 +287,7 @@ fn json(status: StatusCode, answer: &Value) -> Response<Bytes> {
 }
 
 /// Adds the id of the request, unless the response has one.
-fn with_id<B>(mut response: Response<B>) -> Response<B> {
+pub(crate) fn with_id<B>(mut response: Response<B>) -> Response<B> {
     let id = HeaderValue::from_str(&uuid::Uuid::new_v4().to_string());
     if let (false, Ok(id)) = (response.headers().contains_key(REQUEST_ID), id) {
         response.headers_mut().insert(REQUEST_ID, id);

@@ -4,6 +4,7 @@ use http::Method;
 
 use crate::error::{LambdaError, Result};
 use crate::layer::LayerOperation;
+use crate::mapping::MappingOperation;
 use crate::name::FunctionName;
 use crate::request::decode;
 
@@ -48,6 +49,7 @@ pub(crate) enum Operation {
     Untag(FunctionName),
     ListTags(FunctionName),
     Layers(LayerOperation),
+    Mappings(MappingOperation),
     AccountSettings,
 }
 
@@ -72,6 +74,9 @@ impl Operation {
             }
             ["2018-10-31", "layers", rest @ ..] => {
                 LayerOperation::of(method, rest).map(Operation::Layers).ok_or_else(unknown)
+            }
+            ["2015-03-31", "event-source-mappings", rest @ ..] => {
+                MappingOperation::of(method, rest).map(Operation::Mappings).ok_or_else(unknown)
             }
             [date, "functions", name, rest @ ..] => {
                 let name = FunctionName::parse(name)?;
@@ -173,6 +178,11 @@ mod tests {
                 Operation::GetAlias(price(), "live".to_owned()),
             ),
             (Method::GET, "/2017-03-31/tags/price", Operation::ListTags(price())),
+            (
+                Method::PUT,
+                "/2015-03-31/event-source-mappings/a",
+                Operation::Mappings(MappingOperation::Update("a".to_owned())),
+            ),
         ] {
             assert_eq!(Operation::of(&method, path).expect(path), expected);
         }
@@ -181,7 +191,7 @@ mod tests {
             (Method::PATCH, "/2015-03-31/functions"),
             (Method::GET, "/2015-03-31/functions/a%2Fb"),
             (Method::GET, "/2015-03-31/functions/price/layers"),
-            (Method::GET, "/2015-03-31/event-source-mappings"),
+            (Method::PATCH, "/2015-03-31/event-source-mappings"),
         ] {
             Operation::of(&method, path).expect_err(path);
         }

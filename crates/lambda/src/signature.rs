@@ -12,8 +12,8 @@ use crate::request::parse_query;
 
 const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 
-/// The service in the scope of a signature.
-const SERVICE: &str = "lambda";
+/// The service in the scope of signatures of Lambda's requests.
+pub(crate) const LAMBDA: &str = "lambda";
 
 /// The header with the time of a request, and the format of the time.
 const DATE: &str = "x-amz-date";
@@ -40,8 +40,8 @@ pub(crate) struct Signature {
 }
 
 impl Signature {
-    /// Parses the signature of a request without verifying it.
-    pub fn read(parts: &Parts, now: DateTime<Utc>) -> Result<Self> {
+    /// Parses the signature of a request to a service without verifying it.
+    pub fn read(parts: &Parts, service: &str, now: DateTime<Utc>) -> Result<Self> {
         let header = |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok());
         let Some(text) = header(AUTHORIZATION.as_str()) else {
             let message = "The request has no signature.";
@@ -68,23 +68,23 @@ impl Signature {
             signature: signature.ok_or_else(incomplete)?,
             date: date.to_owned(),
         };
-        signature.check_scope()?;
+        signature.check_scope(service)?;
         signature.check_date(now)?;
         // A signature that does not cover the host could be replayed against another server.
         let signs = |name: &str| signature.headers.iter().any(|header| header == name);
         if signs("host") && signs(DATE) { Ok(signature) } else { Err(incomplete()) }
     }
 
-    fn check_scope(&self) -> Result<()> {
+    fn check_scope(&self, service: &str) -> Result<()> {
         let parts: Vec<&str> = self.scope.split('/').collect();
-        let fits = matches!(parts.as_slice(), [date, _, SERVICE, "aws4_request"]
-            if self.date.starts_with(*date) && date.len() == 8);
+        let fits = matches!(parts.as_slice(), [date, _, found, "aws4_request"]
+            if *found == service && self.date.starts_with(*date) && date.len() == 8);
         if fits {
             return Ok(());
         }
-        Err(invalid(
-            "Credential should be scoped to the service lambda and the date of the request.",
-        ))
+        Err(invalid(&format!(
+            "Credential should be scoped to the service {service} and the date of the request."
+        )))
     }
 
     fn check_date(&self, now: DateTime<Utc>) -> Result<()> {
@@ -204,7 +204,7 @@ mod tests {
         let path = "/2015-03-31/functions/a%3Ab?Marker=x%20y&MaxItems=5";
         let signature = "ff48f3b67cb6989c63283da059b9a048cff0513b731e0532da8db86271f20039";
         let parts = signed(path, signature);
-        let read = Signature::read(&parts, now()).expect("a signature");
+        let read = Signature::read(&parts, LAMBDA, now()).expect("a signature");
         assert_eq!(read.key, "AKIDEXAMPLE");
         read.verify(&parts, &Bytes::new(), SECRET).expect("valid");
         read.verify(&parts, &Bytes::from_static(b"x"), SECRET).expect_err("another body");
@@ -214,7 +214,7 @@ mod tests {
             read.verify(&parts, &Bytes::new(), SECRET).expect_err(other);
         }
         let late = now() + TimeDelta::hours(1);
-        Signature::read(&parts, late).expect_err("too late");
+        Signature::read(&parts, LAMBDA, late).expect_err("too late");
     }
 
     #[test]
@@ -222,7 +222,7 @@ mod tests {
         let with = |header: &str| {
             let mut parts = request("/");
             parts.headers.insert(AUTHORIZATION, header.parse().expect("a header"));
-            Signature::read(&parts, now())
+            Signature::read(&parts, LAMBDA, now())
         };
         let scope = "k/20260301/us-east-1/lambda/aws4_request";
         for header in [

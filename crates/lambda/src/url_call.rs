@@ -18,7 +18,7 @@ use crate::invoke::{EVENT, EVENT_BYTES_MAX, encode, is_of_function};
 use crate::name::FunctionName;
 use crate::protocol::{LambdaProtocol, REQUEST_ID};
 use crate::request::decode;
-use crate::signature::Signature;
+use crate::signature::{LAMBDA, Signature};
 use crate::streamed_call::{ClientInput, StreamedCall};
 use crate::url::URL_ROOT;
 use crate::url_event::UrlRequest;
@@ -60,7 +60,7 @@ impl LambdaProtocol {
             return Err(forbidden());
         }
         if url.auth == UrlAuth::Iam {
-            let signature = Signature::read(parts, Utc::now()).map_err(|_| forbidden())?;
+            let signature = Signature::read(parts, LAMBDA, Utc::now()).map_err(|_| forbidden())?;
             self.secret(&signature.key, address).await.map_err(|_| forbidden())?;
         }
         Ok(UrlTarget { name, url, path })
@@ -99,7 +99,7 @@ impl LambdaProtocol {
             UrlAuth::Iam => {
                 let principal = self.authenticate(parts, body, address).await;
                 let principal = principal.map_err(|_| StatusCode::FORBIDDEN)?;
-                let key = Signature::read(parts, Utc::now()).map(|signature| signature.key);
+                let key = Signature::read(parts, LAMBDA, Utc::now()).map(|signature| signature.key);
                 let signer = (principal.author().to_owned(), key.unwrap_or_default());
                 (principal, Some(signer))
             }

@@ -52,6 +52,8 @@ pub enum ObjectKind {
     Location,
     /// A bucket, or an object in a bucket: `BUCKET/KEY` and the objects below it.
     Bucket,
+    /// A message queue.
+    Queue,
     /// The jobs and the usage of a user.
     Usage,
     /// The lake as a whole.
@@ -60,7 +62,7 @@ pub enum ObjectKind {
 
 impl ObjectKind {
     /// All kinds.
-    pub const ALL: [ObjectKind; 13] = [
+    pub const ALL: [ObjectKind; 14] = [
         ObjectKind::Table,
         ObjectKind::View,
         ObjectKind::Namespace,
@@ -72,6 +74,7 @@ impl ObjectKind {
         ObjectKind::Secret,
         ObjectKind::Location,
         ObjectKind::Bucket,
+        ObjectKind::Queue,
         ObjectKind::Usage,
         ObjectKind::Lake,
     ];
@@ -90,6 +93,7 @@ impl ObjectKind {
             ObjectKind::Secret => "secret",
             ObjectKind::Location => "location",
             ObjectKind::Bucket => "bucket",
+            ObjectKind::Queue => "queue",
             ObjectKind::Usage => "usage",
             ObjectKind::Lake => "lake",
         }
@@ -115,6 +119,7 @@ impl ObjectKind {
             ObjectKind::Location => &[Read, Write],
             ObjectKind::Usage => &[Read],
             ObjectKind::Bucket => &[Read, Write, List, Delete, Create, Drop],
+            ObjectKind::Queue => &[Read, Write, Delete, Create, Alter, Drop],
             ObjectKind::Lake => &[Maintain, Audit, Administer],
         }
     }
@@ -198,6 +203,11 @@ impl Object {
     /// Creates the object for a bucket.
     pub fn bucket(name: &str) -> Self {
         Self::new(ObjectKind::Bucket, name)
+    }
+
+    /// Creates the object for a message queue.
+    pub fn queue(name: &str) -> Self {
+        Self::new(ObjectKind::Queue, name)
     }
 
     /// Creates the object for a single object in a bucket.

@@ -1,4 +1,4 @@
-//! Durations in settings, as text: `500ms`, `2s`, `5m`.
+//! Conversion of durations in settings to and from text: `500ms`, `2s`, `5m`.
 
 use std::borrow::Cow;
 use std::time::Duration;

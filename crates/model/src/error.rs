@@ -45,6 +45,8 @@ pub enum ErrorCode {
     SecretNotFound,
     /// The bucket does not exist.
     BucketNotFound,
+    /// The queue does not exist.
+    QueueNotFound,
     /// The object or multipart upload does not exist.
     ObjectNotFound,
     /// The file, folder, lake or project does not exist.
@@ -113,7 +115,7 @@ pub enum ErrorCode {
 type Row = (ErrorCode, &'static str, u16, &'static str, u8);
 
 /// The table of codes, in the order of the enum.
-const TABLE: [Row; 48] = [
+const TABLE: [Row; 49] = [
     (ErrorCode::InvalidArgument, "invalid_argument", 400, "22023", 2),
     (ErrorCode::InvalidName, "invalid_name", 400, "42602", 2),
     (ErrorCode::InvalidSql, "invalid_sql", 400, "42601", 2),
@@ -131,6 +133,7 @@ const TABLE: [Row; 48] = [
     (ErrorCode::DeploymentNotFound, "deployment_not_found", 404, "02000", 3),
     (ErrorCode::SecretNotFound, "secret_not_found", 404, "02000", 3),
     (ErrorCode::BucketNotFound, "bucket_not_found", 404, "02000", 3),
+    (ErrorCode::QueueNotFound, "queue_not_found", 404, "02000", 3),
     (ErrorCode::ObjectNotFound, "object_not_found", 404, "02000", 3),
     (ErrorCode::FileNotFound, "file_not_found", 404, "58P01", 3),
     (ErrorCode::RouteNotFound, "route_not_found", 404, "02000", 3),
@@ -236,12 +239,12 @@ pub trait Fault: std::error::Error {
 }
 
 /// Conversion of a result's error into a [`Problem`].
-pub trait OrProblem<T> {
+pub trait ResultExt<T> {
     /// Returns the value, or the error as a problem.
     fn or_problem(self) -> Result<T, Problem>;
 }
 
-impl<T, E: Fault> OrProblem<T> for Result<T, E> {
+impl<T, E: Fault> ResultExt<T> for Result<T, E> {
     fn or_problem(self) -> Result<T, Problem> {
         self.map_err(|error| error.to_problem())
     }

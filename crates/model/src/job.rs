@@ -215,6 +215,9 @@ pub enum StepStatus {
     Succeeded,
     /// It was not run, because it is up to date.
     Unchanged,
+    /// It was not run, because a run on another branch computed its table from the same code,
+    /// packages, parameters and inputs.
+    Reused,
     /// It ran and failed.
     Failed,
     /// An expectation failed, but its severity is `warn` or the run is not strict.

@@ -71,7 +71,7 @@ pub use environment::{
     EnvironmentDetails, EnvironmentSummary, FunctionCall, PackageChange, PruneEnvironments,
     PrunedEnvironments, RebuiltEnvironment, ZygoteSummary,
 };
-pub use error::{ErrorCode, Fault, OrProblem, Problem, sentence};
+pub use error::{ErrorCode, Fault, Problem, ResultExt, sentence};
 pub use event::{
     ArrivedFile, ChangedObject, Event, EventData, NatsMessage, ObjectOperation, SpecVersion,
 };

@@ -21,7 +21,7 @@ pub enum Action {
     Insert,
     /// Change rows.
     Update,
-    /// Delete rows, or objects of a bucket.
+    /// Delete rows, objects of a bucket, or all messages of a queue.
     Delete,
     /// Create an object of this name.
     Create,
@@ -30,9 +30,9 @@ pub enum Action {
     /// Remove the object.
     Drop,
     /// See a branch and its commits, a trigger, an environment, or the jobs of a user; import from
-    /// a location; read objects of a bucket.
+    /// a location; read objects of a bucket; receive and delete messages of a queue.
     Read,
-    /// Commit to a branch; write objects of a bucket.
+    /// Commit to a branch; write objects of a bucket; send messages to a queue.
     Write,
     /// Merge into a branch, cherry-pick or revert there.
     Merge,

@@ -27,6 +27,10 @@ pub struct RunRequest {
     pub strict: Option<bool>,
     /// Run every model, including unchanged ones.
     pub no_cache: bool,
+    /// Run models whose tables a run on another branch has already computed from the same code,
+    /// packages, parameters and inputs; by default, their tables are reused.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub no_reuse: bool,
     /// The models and expectations to run, in dbt's selection syntax; all if empty. A space or
     /// another item is a union, a comma an intersection: `+orders`, `tag:daily,state:modified+`.
     /// Expectations of the selected models also run.
@@ -205,8 +209,8 @@ pub struct PlannedStep {
     pub parents: Vec<String>,
     /// The lake tables among its parents.
     pub tables: Vec<String>,
-    /// The materialization: `none`, `replace`, `append`, `merge` or `overwrite_partitions`. Null
-    /// for expectations.
+    /// The materialization: `none`, `replace`, `append`, `merge`, `overwrite_partitions` or `view`.
+    /// Null for expectations.
     pub materialization: Option<String>,
     /// The Python version and packages of a Python step, for example `python 3.11, polars 1.38.1`.
     pub environment: Option<String>,
@@ -216,6 +220,10 @@ pub struct PlannedStep {
     /// The reason in detail: the file, table, parameter or environment that changed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub why: Vec<String>,
+    /// The branch whose table is reused instead of running the model. A run there computed the
+    /// table from the same code, packages, parameters and inputs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reuses: Option<String>,
     /// Its tags.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tags: Vec<String>,
@@ -244,6 +252,9 @@ pub struct StepReport {
     pub kind: String,
     /// Its outcome.
     pub status: StepStatus,
+    /// The branch whose table was reused, if the status is `reused`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reuses: Option<String>,
     /// Number of rows of its result.
     pub rows: Option<u64>,
     /// Number of rows that failed an expectation and are in the quarantine table.

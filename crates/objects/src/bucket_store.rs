@@ -21,7 +21,7 @@ use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 
 use crate::{
-    Condition, Content, Copy, Error, Headers, ListRequest, Listed, NewObject, ObjectInfo,
+    Condition, Content, Copy, Error, Headers, ListEntry, ListRequest, NewObject, ObjectInfo,
     ObjectPath, Objects,
 };
 
@@ -68,7 +68,7 @@ impl BucketStore {
         NewObject { path: self.path(location), headers, condition, content }
     }
 
-    async fn page(&self, list: &ListRequest) -> Result<(Vec<Listed>, Option<String>)> {
+    async fn page(&self, list: &ListRequest) -> Result<(Vec<ListEntry>, Option<String>)> {
         let page = self.objects.list(list).await;
         let page = page.map_err(|error| failed(&list.prefix, error))?;
         Ok((page.entries, page.next))
@@ -187,8 +187,8 @@ impl ObjectStore for BucketStore {
             let (entries, next) = self.page(&list).await?;
             objects.extend(entries.iter().filter_map(object_meta));
             let groups = entries.iter().filter_map(|entry| match entry {
-                Listed::Group(group) => Path::parse(group.trim_end_matches('/')).ok(),
-                Listed::Object { .. } => None,
+                ListEntry::Group(group) => Path::parse(group.trim_end_matches('/')).ok(),
+                ListEntry::Object { .. } => None,
             });
             common_prefixes.extend(groups);
             match next {
@@ -306,10 +306,10 @@ fn get_result(
 
 /// Returns the metadata of a listed object; `None` for a key that is not a valid path, such as
 /// `a//b`.
-fn object_meta(listed: &Listed) -> Option<ObjectMeta> {
+fn object_meta(listed: &ListEntry) -> Option<ObjectMeta> {
     match listed {
-        Listed::Object { key, info } => Some(meta_of(Path::parse(key).ok()?, info)),
-        Listed::Group(_) => None,
+        ListEntry::Object { key, info } => Some(meta_of(Path::parse(key).ok()?, info)),
+        ListEntry::Group(_) => None,
     }
 }
 

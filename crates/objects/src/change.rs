@@ -24,7 +24,7 @@ const CHUNK: usize = 500;
 
 /// A filter for the changes to record.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Watch {
+pub struct ChangeFilter {
     /// The bucket.
     pub bucket: String,
     /// The prefix of the keys.
@@ -37,7 +37,7 @@ pub struct Watch {
     pub removed: bool,
 }
 
-impl Watch {
+impl ChangeFilter {
     /// Returns true if the watch selects this operation on this object.
     pub fn admits(&self, bucket: &str, key: &str, operation: ObjectOperation) -> bool {
         let is_wanted = if operation.creates() { self.created } else { self.removed };
@@ -91,7 +91,7 @@ impl Operation<'_> {
 
 impl Objects {
     /// Replaces the watches. Later changes are recorded only if they match one of the new watches.
-    pub fn watch(&self, watches: Vec<Watch>) {
+    pub fn watch(&self, watches: Vec<ChangeFilter>) {
         *self.0.watches.write() = watches;
     }
 
@@ -151,7 +151,7 @@ impl Objects {
         operation: &Operation<'_>,
     ) -> Result<Option<Append>> {
         let ObjectPath { bucket, key } = path;
-        let admits = |watch: &Watch| watch.admits(bucket, key, operation.kind);
+        let admits = |watch: &ChangeFilter| watch.admits(bucket, key, operation.kind);
         if !self.0.watches.read().iter().any(admits) {
             return Ok(None);
         }
@@ -181,7 +181,7 @@ mod tests {
 
     #[test]
     fn a_watch_selects_by_bucket_prefix_suffix_and_operation() {
-        let watch = Watch {
+        let watch = ChangeFilter {
             bucket: "landing".to_owned(),
             prefix: "in/a".to_owned(),
             suffix: "a.csv".to_owned(),

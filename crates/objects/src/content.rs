@@ -13,7 +13,7 @@ use md5::{Digest, Md5};
 use object_store::{GetOptions, ObjectStore};
 use uuid::Uuid;
 
-use crate::record::{Blob, Garbage, ObjectInfo, contents_ref, decode, garbage_ref, put};
+use crate::record::{ContentFile, Garbage, ObjectInfo, contents_ref, decode, garbage_ref, put};
 use crate::{Error, Objects, Result};
 
 /// The content of an object, as a stream of byte chunks.
@@ -24,7 +24,7 @@ pub type Content = BoxStream<'static, Result<Bytes, Problem>>;
 pub(crate) struct UnownedContent {
     objects: Objects,
     /// The file; `None` for empty content.
-    pub(crate) blob: Option<Blob>,
+    pub(crate) blob: Option<ContentFile>,
     pub(crate) size: u64,
     /// MD5 as hexadecimal digits.
     pub(crate) etag: String,
@@ -75,7 +75,7 @@ impl Objects {
             let location = upload.location().to_owned();
             upload.finish().await?;
             self.0.storage.sync(std::iter::once(location.as_str())).await?;
-            written.blob = Some(Blob { name, size: written.size });
+            written.blob = Some(ContentFile { name, size: written.size });
         }
         written.etag = hex::encode(md5.finalize());
         Ok(written)
@@ -92,7 +92,7 @@ impl Objects {
     }
 
     /// Returns the files of an object, in order.
-    pub(crate) async fn blobs(&self, info: &ObjectInfo) -> Result<Vec<Blob>> {
+    pub(crate) async fn blobs(&self, info: &ObjectInfo) -> Result<Vec<ContentFile>> {
         let Some(upload) = &info.upload else { return Ok(info.blob.iter().cloned().collect()) };
         let name = contents_ref(upload);
         let stored = self.0.store.reference(&name).await?;
@@ -100,7 +100,7 @@ impl Objects {
     }
 
     /// Returns a byte range of the content in these files. Opens the first file before returning.
-    pub(crate) async fn read(&self, blobs: Vec<Blob>, range: Range<u64>) -> Result<Content> {
+    pub(crate) async fn read(&self, blobs: Vec<ContentFile>, range: Range<u64>) -> Result<Content> {
         let mut parts = Vec::new();
         let mut begin = 0;
         for blob in blobs {

@@ -21,11 +21,11 @@ mod record;
 
 pub use bucket::{Bucket, is_bucket_name};
 pub use bucket_store::BucketStore;
-pub use change::{ObjectChange, RecordedChange, Watch};
+pub use change::{ChangeFilter, ObjectChange, RecordedChange};
 pub use condition::Condition;
 pub use content::Content;
 pub use error::{Error, Result};
-pub use listing::{ListRequest, Listed, Listing};
+pub use listing::{ListEntry, ListRequest, Listing};
 pub use multipart::{CompletedPart, ListedPart, ListedUpload, NewUpload, UploadTarget};
 pub use object::{Copy, NewObject, ObjectPath, OpenObject};
 pub use objects::Objects;

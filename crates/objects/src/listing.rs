@@ -32,7 +32,7 @@ pub struct ListRequest {
 
 /// A key or a group of keys.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Listed {
+pub enum ListEntry {
     /// An object.
     Object {
         /// The key.
@@ -48,17 +48,17 @@ pub enum Listed {
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Listing {
     /// The keys and groups, in order.
-    pub entries: Vec<Listed>,
+    pub entries: Vec<ListEntry>,
     /// The last returned key or group, if more results follow.
     pub next: Option<String>,
 }
 
-impl Listed {
+impl ListEntry {
     /// Returns the key or the group.
     pub fn name(&self) -> &str {
         match self {
-            Listed::Object { key, .. } => key,
-            Listed::Group(group) => group,
+            ListEntry::Object { key, .. } => key,
+            ListEntry::Group(group) => group,
         }
     }
 }
@@ -94,10 +94,10 @@ impl Objects {
                     return Ok(page);
                 }
                 let entry = if let Some(group) = list.group(key) {
-                    Listed::Group(group.to_owned())
+                    ListEntry::Group(group.to_owned())
                 } else {
                     let info = Box::new(decode(&name, &value)?);
-                    Listed::Object { key: key.to_owned(), info }
+                    ListEntry::Object { key: key.to_owned(), info }
                 };
                 skipped = list.group(key).map(str::to_owned);
                 page.entries.push(entry);

@@ -8,10 +8,10 @@ use uuid::Uuid;
 
 use crate::change::Operation;
 use crate::content::Content;
-use crate::object::{Commit, check_headers, check_key};
+use crate::object::{ObjectWrite, check_headers, check_key};
 use crate::record::{
-    Blob, Headers, ObjectInfo, PartRecord, UPLOADS, UploadRecord, contents_ref, decode, part_ref,
-    parts_ref, put, remove, unchanged, upload_ref,
+    ContentFile, Headers, ObjectInfo, PartRecord, UPLOADS, UploadRecord, contents_ref, decode,
+    part_ref, parts_ref, put, remove, unchanged, upload_ref,
 };
 use crate::{Condition, Error, ObjectPath, Objects, Result};
 
@@ -110,7 +110,7 @@ impl Objects {
         self.upload(target).await?;
         // Even an empty part has a file.
         let written = self.write(content).await?;
-        let blob = written.blob.clone().unwrap_or(Blob { name: String::new(), size: 0 });
+        let blob = written.blob.clone().unwrap_or(ContentFile { name: String::new(), size: 0 });
         let part = PartRecord { blob, etag: written.etag.clone(), modified: self.now() };
         for _ in 0..ATTEMPTS {
             let (upload, _) = self.upload(target).await?;
@@ -180,7 +180,7 @@ impl Objects {
         };
         let uploaded = self.stored_parts(&target.id, None, PARTS_MAX as usize).await?;
         let chosen = choose(&uploaded, parts)?;
-        let blobs: Vec<&Blob> =
+        let blobs: Vec<&ContentFile> =
             chosen.iter().map(|part| &part.blob).filter(|blob| blob.size > 0).collect();
         let info = ObjectInfo {
             size: blobs.iter().map(|blob| blob.size).sum(),
@@ -198,7 +198,7 @@ impl Objects {
         let unused = unused.filter(|blob| blob.size > 0).map(|blob| blob.name.clone()).collect();
         refs.extend(self.discard(unused)?);
         let operation = Operation::new(ObjectOperation::CompleteMultipartUpload);
-        let commit = Commit { path: &target.path, info: &info, condition, operation };
+        let commit = ObjectWrite { path: &target.path, info: &info, condition, operation };
         self.commit(commit, refs).await?;
         Ok(info)
     }

@@ -69,7 +69,7 @@ pub struct OpenObject {
 
 /// A write to commit. The content is already written, but the object is not stored under its key
 /// yet.
-pub(crate) struct Commit<'a> {
+pub(crate) struct ObjectWrite<'a> {
     pub(crate) path: &'a ObjectPath,
     pub(crate) info: &'a ObjectInfo,
     pub(crate) condition: &'a Condition,
@@ -114,7 +114,7 @@ impl Objects {
             blob: written.blob.clone(),
             upload: None,
         };
-        let commit = Commit { path: &path, info: &info, condition: &condition, operation };
+        let commit = ObjectWrite { path: &path, info: &info, condition: &condition, operation };
         self.commit(commit, vec![remove(written.garbage())]).await?;
         Ok(info)
     }
@@ -198,8 +198,12 @@ impl Objects {
     }
 
     /// Stores an object with existing content, in one batch with other changes.
-    pub(crate) async fn commit(&self, commit: Commit<'_>, changes: Vec<RefChange>) -> Result<()> {
-        let Commit { path, info, condition, operation } = commit;
+    pub(crate) async fn commit(
+        &self,
+        commit: ObjectWrite<'_>,
+        changes: Vec<RefChange>,
+    ) -> Result<()> {
+        let ObjectWrite { path, info, condition, operation } = commit;
         for _ in 0..ATTEMPTS {
             let _creating = self.0.buckets.read().await;
             let bucket = self.bucket_record(&path.bucket).await?;

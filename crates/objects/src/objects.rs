@@ -12,7 +12,7 @@ use object_store::local::LocalFileSystem;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
 
-use crate::change::Watch;
+use crate::change::ChangeFilter;
 use crate::record::{Garbage, bucket_ref, garbage_ref, put};
 use crate::{Error, Result};
 
@@ -34,7 +34,7 @@ pub(crate) struct Shared {
     /// which hold it for reading.
     pub(crate) buckets: tokio::sync::RwLock<()>,
     /// The watches that select the changes to record.
-    pub(crate) watches: RwLock<Vec<Watch>>,
+    pub(crate) watches: RwLock<Vec<ChangeFilter>>,
     /// The counter of recorded changes.
     pub(crate) changed: watch::Sender<u64>,
 }

@@ -31,7 +31,7 @@ pub(crate) struct BucketRecord {
 
 /// A file that contains content of an object.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Blob {
+pub(crate) struct ContentFile {
     /// The random name.
     pub(crate) name: String,
     /// Size in bytes.
@@ -77,7 +77,7 @@ pub struct ObjectInfo {
     pub headers: Headers,
     /// The file with the content; `None` if the content is empty or in several files.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) blob: Option<Blob>,
+    pub(crate) blob: Option<ContentFile>,
     /// The multipart upload that created the object. Its files are in `object-contents/ID`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) upload: Option<String>,
@@ -95,7 +95,7 @@ pub(crate) struct UploadRecord {
 /// A stored part of a multipart upload.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct PartRecord {
-    pub(crate) blob: Blob,
+    pub(crate) blob: ContentFile,
     pub(crate) etag: String,
     pub(crate) modified: Timestamp,
 }

@@ -192,7 +192,7 @@ async fn pages_and_groups_of_many_keys_are_in_order() {
     let delimiter = Some("/".to_owned());
     let groups = objects.list(&ListRequest { delimiter: delimiter.clone(), ..all() }).await;
     let groups = groups.expect("groups");
-    let names: Vec<&str> = groups.entries.iter().map(headwater_objects::Listed::name).collect();
+    let names: Vec<&str> = groups.entries.iter().map(headwater_objects::ListEntry::name).collect();
     assert_eq!((names, &groups.next), (vec!["0/", "1/", "2/"], &None));
     let page = ListRequest { delimiter, limit: 1, after: Some("0/".to_owned()), ..all() };
     let page = objects.list(&page).await.expect("a page");

@@ -12,7 +12,7 @@ use ring::digest::{SHA256, digest};
 use ring::rand::{SecureRandom, SystemRandom};
 use serde::Deserialize;
 
-use crate::device::{Answer, refused};
+use crate::device::{ProviderResponse, refused};
 use crate::http::{check_url, unusable};
 use crate::provider::Provider;
 use crate::{Error, Identity, Result};
@@ -77,10 +77,12 @@ impl Provider {
         ];
         let endpoint = self.discovery().await?.token_endpoint;
         match self.http().post(&endpoint, &form).await?.1 {
-            Answer::Value(CodeTokens { id_token }) => {
+            ProviderResponse::Value(CodeTokens { id_token }) => {
                 self.verify_login(&id_token, nonce, now).await
             }
-            Answer::Failure { error, error_description } => Err(refused(error, error_description)),
+            ProviderResponse::Failure { error, error_description } => {
+                Err(refused(error, error_description))
+            }
         }
     }
 }

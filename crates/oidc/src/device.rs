@@ -64,7 +64,7 @@ impl std::fmt::Debug for DeviceCode {
 /// The response of a provider: a value, or an OAuth 2.0 error.
 #[derive(Deserialize)]
 #[serde(untagged)]
-pub(crate) enum Answer<T> {
+pub(crate) enum ProviderResponse<T> {
     Value(T),
     Failure {
         error: String,
@@ -85,8 +85,8 @@ impl DeviceLogin {
         let endpoint = discovery.device_authorization_endpoint.ok_or_else(missing)?;
         let form = [("client_id", &*login.client_id), ("scope", &*login.scopes)];
         let code: DeviceCode = match http.post(&endpoint, &form).await?.1 {
-            Answer::Value(code) => code,
-            Answer::Failure { error, error_description } => {
+            ProviderResponse::Value(code) => code,
+            ProviderResponse::Failure { error, error_description } => {
                 return Err(refused(error, error_description));
             }
         };
@@ -124,8 +124,10 @@ impl DeviceLogin {
             tokio::time::sleep(interval).await;
             let answer = self.http.post(&self.token_endpoint, &form).await;
             let (error, description) = match answer {
-                Ok((_, Answer::Value(tokens))) => return Ok(tokens),
-                Ok((_, Answer::Failure { error, error_description })) => (error, error_description),
+                Ok((_, ProviderResponse::Value(tokens))) => return Ok(tokens),
+                Ok((_, ProviderResponse::Failure { error, error_description })) => {
+                    (error, error_description)
+                }
                 // The confirmation may take minutes, so a short network failure must not end the
                 // login.
                 Err(Error::Unreachable { .. }) => continue,

@@ -70,7 +70,9 @@ pub fn events(run: &RunIdentity, job_events: &[JobEvent]) -> Vec<Value> {
                 let kind = match report.status {
                     StepStatus::Succeeded | StepStatus::Warned => "COMPLETE",
                     StepStatus::Failed => "FAIL",
-                    StepStatus::Unchanged | StepStatus::Skipped => continue,
+                    StepStatus::Unchanged | StepStatus::Reused | StepStatus::Skipped => {
+                        continue;
+                    }
                 };
                 if let Some(planned) = planned.get(report.step.as_str()) {
                     found.push(event_of(run, kind, *time, planned, Some(report)));

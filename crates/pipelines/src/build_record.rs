@@ -153,13 +153,15 @@ impl Plan {
         if matches!(plan.reason, None | Some("first run" | "no cache")) {
             return Vec::new();
         }
-        let Some(table) = &plan.table else {
-            return self.running_parents(index);
+        let before = match (&plan.table, &plan.lake_view) {
+            (Some(table), _) => self.last_build(table).await,
+            (None, Some(view)) => {
+                let record = view.properties().remove(BUILD);
+                record.and_then(|record| serde_json::from_str(&record).ok())
+            }
+            (None, None) => return self.running_parents(index),
         };
-        let mut why = match self.last_build(table).await {
-            Some(before) => plan.record.changes_since(&before),
-            None => Vec::new(),
-        };
+        let mut why = before.map_or_else(Vec::new, |before| plan.record.changes_since(&before));
         // Materialized parents that run will change their tables, so they are listed as well.
         for parent in self.running_parents(index) {
             if !why.iter().any(|change| change.starts_with(&parent)) {

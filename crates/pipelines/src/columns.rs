@@ -10,7 +10,7 @@ use headwater_engine::{Prepared, QueryColumns, Session, SessionOptions};
 use headwater_model::name::quoted;
 use headwater_model::{ErrorCode, Fault};
 use headwater_project::{Body, Error as ProjectError, Function, Input, Step, suggest};
-use headwater_tables::Tables;
+use headwater_tables::{SqlView, Table, Tables};
 
 use crate::contract::type_differences;
 use crate::plan::{Plan, sql_error};
@@ -56,6 +56,9 @@ impl Columns {
     }
 }
 
+/// The columns of a checked step and, if it is SQL, of its query.
+type Checked = (usize, Columns, Option<QueryColumns>);
+
 /// Inputs of a query with their columns.
 #[derive(Clone, Copy, Default)]
 struct KnownInputs<'a> {
@@ -64,26 +67,56 @@ struct KnownInputs<'a> {
 }
 
 impl Plan {
-    /// Checks every step that runs against its input columns, parents first.
-    pub(crate) async fn check(&mut self, runner: &Runner) -> Result<()> {
-        for index in self.graph.order.clone() {
-            let columns = match self.steps[index].reason {
-                Some(_) => {
-                    let (columns, query) = self.check_step(runner, index).await?;
-                    self.describe(index, query.as_ref());
-                    columns
-                }
-                // An unchanged step needs no check, because it was checked when it ran.
-                None => self.table_columns(index),
-            };
-            self.steps[index].columns = columns;
+    /// Checks every step that runs against its input columns, parents first. Steps whose parents
+    /// have been checked are checked on all threads at once.
+    pub(crate) async fn check(mut self, runner: &Runner) -> Result<Plan> {
+        for level in self.graph.levels() {
+            let (running, unchanged): (Vec<usize>, Vec<usize>) =
+                level.into_iter().partition(|index| self.steps[*index].reason.is_some());
+            // An unchanged step needs no check, because it was checked when it ran.
+            for index in unchanged {
+                self.steps[index].columns = self.table_columns(index);
+            }
+            if running.is_empty() {
+                continue;
+            }
+            let shared = Arc::new(self);
+            let size = running.len().div_ceil(runner.engine.thread_count());
+            let tasks = running
+                .chunks(size)
+                .map(|steps| Arc::clone(&shared).check_steps(runner.clone(), steps.to_vec()));
+            let checked = runner.engine.plan_all(tasks.collect::<Vec<_>>()).await;
+            let checked: Vec<Vec<Checked>> = checked
+                .map_err(|error| Error::other(&error))?
+                .into_iter()
+                .collect::<Result<_>>()?;
+            self = Arc::unwrap_or_clone(shared);
+            for (index, columns, query) in checked.into_iter().flatten() {
+                self.describe(index, query.as_ref());
+                self.steps[index].columns = columns;
+            }
         }
-        Ok(())
+        Ok(self)
+    }
+
+    async fn check_steps(
+        self: Arc<Self>,
+        runner: Runner,
+        steps: Vec<usize>,
+    ) -> Result<Vec<Checked>> {
+        let mut checked = Vec::with_capacity(steps.len());
+        for index in steps {
+            let (columns, query) = self.check_step(&runner, index).await?;
+            checked.push((index, columns, query));
+        }
+        Ok(checked)
     }
 
     fn table_columns(&self, index: usize) -> Columns {
-        let table = self.steps[index].table.as_ref();
-        table.map_or(Columns::Unknown, |table| Columns::Typed(table.schema()))
+        let plan = &self.steps[index];
+        let table = plan.table.as_ref().map(Table::schema);
+        let schema = table.or_else(|| plan.lake_view.as_ref().map(SqlView::schema));
+        schema.map_or(Columns::Unknown, Columns::Typed)
     }
 
     /// Checks a step and returns its columns, and those of its query if it is SQL.

@@ -11,7 +11,7 @@ use headwater_model::{
     Action, AffectedReader, JobKind, JobStatus, Object, PlannedColumns, PlannedInstall, RunPlan,
     RunReport, StepStatus, TableName, Usage,
 };
-use headwater_project::{Input, Materialization};
+use headwater_project::{Input, Materialization, Step};
 
 use crate::columns::Columns;
 use crate::plan::Plan;
@@ -159,6 +159,9 @@ impl Plan {
     /// Returns the changes of a table's columns, as far as they are known before the run.
     fn column_changes(&self, index: usize) -> Option<PlannedColumns> {
         let (step, plan) = (&self.project.steps[index], &self.steps[index]);
+        if plan.reuses.is_some() {
+            return None;
+        }
         let before = plan.table.as_ref()?.schema();
         let keeps = step.materialization != Materialization::Replace;
         match &plan.columns {
@@ -201,6 +204,10 @@ impl Plan {
             self.view.state().entries(None).await.map_err(|error| Error::other(&error))?;
         let mut affected = Vec::new();
         for (name, _) in entries.iter().filter(|(_, entry)| entry.is_view()) {
+            let is_model = |step: &Step| step.is_view() && step.table == *name;
+            if self.project.steps.iter().any(is_model) {
+                continue;
+            }
             let object = Object::view(name);
             if runner.access.as_ref().is_some_and(|it| !it.allows(Action::Select, &object)) {
                 continue;
@@ -229,10 +236,14 @@ impl Plan {
 
     /// Returns the models whose tables the run writes.
     fn running(&self) -> impl Iterator<Item = usize> {
-        let runs = |index: &usize| {
-            self.steps[*index].reason.is_some() && self.project.steps[*index].is_materialized()
-        };
-        self.graph.order.iter().copied().filter(runs)
+        self.graph.order.iter().copied().filter(|index| self.writes(*index))
+    }
+
+    /// Returns true if the run changes the table of a step.
+    fn writes(&self, index: usize) -> bool {
+        let plan = &self.steps[index];
+        let is_changed = plan.reason.is_some() || plan.reuses.is_some();
+        is_changed && self.project.steps[index].is_materialized()
     }
 
     fn running_ancestors(&self, index: usize) -> BTreeSet<usize> {
@@ -241,9 +252,7 @@ impl Plan {
         let mut open = vec![index];
         while let Some(step) = open.pop() {
             for parent in self.graph.parents[step].iter().filter(|parent| seen.insert(**parent)) {
-                if self.steps[*parent].reason.is_some()
-                    && self.project.steps[*parent].is_materialized()
-                {
+                if self.writes(*parent) {
                     found.insert(*parent);
                 }
                 open.push(*parent);

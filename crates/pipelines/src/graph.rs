@@ -58,6 +58,20 @@ impl Graph {
         self.models.get(&folded(&input.table)).copied()
     }
 
+    /// Returns the steps in levels: the parents of a step are in levels before its own. Within a
+    /// level, steps are in topological order.
+    pub fn levels(&self) -> Vec<Vec<usize>> {
+        let mut level_of = vec![0; self.parents.len()];
+        let mut levels: Vec<Vec<usize>> = Vec::new();
+        for step in self.order.iter().copied() {
+            let level = self.parents[step].iter().map(|parent| level_of[*parent] + 1).max();
+            level_of[step] = level.unwrap_or_default();
+            levels.resize_with(levels.len().max(level_of[step] + 1), Vec::new);
+            levels[level_of[step]].push(step);
+        }
+        levels
+    }
+
     fn sort(&mut self) {
         let mut waiting: Vec<usize> = self.parents.iter().map(BTreeSet::len).collect();
         let mut ready: BTreeSet<usize> =

@@ -27,6 +27,7 @@ mod plan;
 mod replay;
 mod rerun;
 mod retry;
+mod reuse;
 mod rights;
 mod row_expectations;
 mod run;
@@ -36,6 +37,7 @@ mod selection;
 mod steps_to_run;
 mod system_tables;
 mod unit_test;
+mod view_model;
 
 pub use call::{CallInput, EnvironmentCache};
 pub use deployment::{DeploymentStore, deploy_changes};

@@ -10,12 +10,13 @@ use headwater_model::{
     nearest,
 };
 use headwater_project::{Body, Input, SourceText, Step};
-use headwater_tables::Table;
+use headwater_tables::{SqlView, Table};
 use serde_json::Value;
 
 use crate::build_record::{BuildRecord, InputRecord};
 use crate::columns::Columns;
 use crate::graph::Graph;
+use crate::reuse::ReusedTable;
 use crate::selection::Selection;
 use crate::{Error, Project, Result, Runner, fingerprint};
 
@@ -26,6 +27,7 @@ pub(crate) const FINGERPRINT: &str = "headwater.fingerprint";
 pub(crate) const FINGERPRINT_CODE: &str = "headwater.fingerprint.code";
 
 /// The plan of a run.
+#[derive(Clone)]
 pub(crate) struct Plan {
     pub project: Project,
     pub graph: Graph,
@@ -52,6 +54,8 @@ pub(crate) struct StepPlan {
     pub fingerprint: String,
     /// Reason to run; `None` if the step is up to date.
     pub reason: Option<&'static str>,
+    /// The table to use instead of running the step.
+    pub reuses: Option<ReusedTable>,
     /// Details of the reason.
     pub why: Vec<String>,
     /// Record of the inputs and code that the output depends on.
@@ -60,8 +64,10 @@ pub(crate) struct StepPlan {
     pub tables: Vec<TableName>,
     /// Schema of each input that is a lake table; `None` for a model.
     pub inputs: Vec<Option<SchemaRef>>,
-    /// The existing table, written by an earlier run.
+    /// The existing table, written by an earlier run, or the reused table.
     pub table: Option<Table>,
+    /// The existing view of a model with `materialization = view`.
+    pub lake_view: Option<SqlView>,
     /// Output columns, as far as they are known before the run.
     pub columns: Columns,
 }
@@ -71,6 +77,8 @@ pub(crate) struct StepPlan {
 pub(crate) struct PlanOptions<'a> {
     /// True to run every step.
     pub no_cache: bool,
+    /// True to run steps whose tables were computed on other branches.
+    pub no_reuse: bool,
     /// Priority of all function calls; overrides the priority of each function.
     pub priority: Option<Priority>,
     /// If set, the run returns rows of every model instead of merging.
@@ -107,13 +115,16 @@ impl Plan {
         for index in planned.iter().copied() {
             plan.steps[index] = plan.step(index, runner).await?;
             plan.steps[index].reason = plan.own_reason(index, options).await?;
+            let reuses = !(options.no_cache || options.no_reuse || options.preview.is_some());
+            if reuses && plan.steps[index].reason.is_some() {
+                plan.reuse(index, runner).await?;
+            }
         }
         plan.keep_parents();
         for index in planned {
             plan.steps[index].why = plan.why(index).await;
         }
-        plan.check(runner).await?;
-        Ok(plan)
+        plan.check(runner).await
     }
 
     /// Checks the permissions of the run, and that the secrets of its functions exist.
@@ -134,6 +145,9 @@ impl Plan {
             let (namespace, name) = (&step.table.namespace, &step.table.name);
             let table = self.view.find(namespace, name).await;
             found.table = table.map_err(|error| Error::other(&error))?.map(|(_, table)| table);
+        }
+        if step.is_view() {
+            found.lake_view = self.existing_view(step).await?;
         }
         Ok(found)
     }
@@ -163,6 +177,7 @@ impl Plan {
         let digest = runner.access.as_ref().and_then(|access| access.restriction_digest());
         states.extend(digest.map(|digest| ("restrictions".to_owned(), digest)));
         found.fingerprint = fingerprint::whole(&found.code, &states);
+        self.check_view_inputs(index)?;
         self.check_owner(step, found.table.as_ref()).await?;
         self.check_quarantine_owner(step).await?;
         Ok(found)
@@ -271,9 +286,10 @@ impl Plan {
         Ok((state, Some(table.schema()), table.snapshot_id()))
     }
 
-    /// Returns the tables that models of this project write.
+    /// Returns the tables and views that models of this project write.
     fn models(&self) -> impl Iterator<Item = &TableName> {
-        let models = self.project.steps.iter().filter(|step| step.is_materialized());
+        let steps = self.project.steps.iter();
+        let models = steps.filter(|step| step.is_materialized() || step.is_view());
         models.map(|step| &step.table)
     }
 
@@ -350,9 +366,9 @@ impl Plan {
         Ok(checked)
     }
 
-    /// Returns true if any step runs.
+    /// Returns true if any step runs or reuses a table.
     pub fn has_work(&self) -> bool {
-        self.steps.iter().any(|step| step.reason.is_some())
+        self.steps.iter().any(|step| step.reason.is_some() || step.reuses.is_some())
     }
 
     /// Returns the plan in the format of the API.
@@ -384,6 +400,7 @@ impl Plan {
             environment,
             reason: plan.reason.map(str::to_owned),
             why: plan.why.clone(),
+            reuses: plan.reuses.as_ref().map(|table| table.branch.clone()),
             tags: step.tags.clone(),
             rows_read: None,
             bytes_read: None,

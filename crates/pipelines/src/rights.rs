@@ -113,6 +113,12 @@ impl Runner {
                 self.authorize(Action::Use, &Object::secret(secret))?;
             }
             self.check_reads(project, graph, step, view).await?;
+            if step.is_view() {
+                let (namespace, name) = (&step.table.namespace, &step.table.name);
+                let found = view.state().find(namespace, name).await;
+                let exists = found.map_err(|error| Error::other(&error))?.is_some();
+                self.check_view(step, exists)?;
+            }
             if step.is_materialized() {
                 self.check_write(step, &step.table, view).await?;
                 if let Some(quarantine) = step.quarantine_table() {
@@ -133,6 +139,9 @@ impl Runner {
         for input in &step.inputs {
             if let Some(parent) = graph.model(input) {
                 let parent = &project.steps[parent];
+                if parent.is_view() {
+                    self.authorize(Action::Select, &Object::view(&parent.table))?;
+                }
                 if parent.is_materialized() {
                     self.check_table(Action::Select, &parent.table, view).await?;
                 }

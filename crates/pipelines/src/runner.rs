@@ -99,9 +99,10 @@ impl Runner {
         let values = project.parameter_values(&request.parameters)?;
         let view = self.lake().view(reference).await.map_err(|error| Error::other(&error))?;
         plan::branch_of(&view, reference)?;
-        let RunRequest { no_cache, priority, preview, select, exclude, .. } = request;
-        let (no_cache, priority, preview) = (*no_cache, *priority, *preview);
-        let options = PlanOptions { no_cache, priority, preview, select, exclude };
+        let RunRequest { no_cache, no_reuse, priority, preview, select, exclude, .. } = request;
+        let (no_cache, no_reuse, priority) = (*no_cache, *no_reuse, *priority);
+        let preview = *preview;
+        let options = PlanOptions { no_cache, no_reuse, priority, preview, select, exclude };
         let plan = Plan::new(self, project, view, values, options).await;
         plan.map_err(|error| self.conceal(error))
     }
@@ -180,6 +181,7 @@ impl Runner {
             run.note_commit(Some(*commit));
         }
         run.note_commit(self.create_namespaces(plan, work).await?);
+        self.adopt_tables(&run, work).await?;
         let finished = run.execute().await;
         let (target, start) = (work.target.clone(), work.start);
         if work.context.cancelled().is_cancelled() {
@@ -286,6 +288,7 @@ impl Runner {
         };
         let view = self.lake().view(&request.source).await.map_err(|error| Error::other(&error))?;
         let whole = plan.checked_tables(&view).await?;
+        with.refs.extend(self.record_computed(plan, work, &view, finished).await?);
         let author = work.author();
         let checked = work.checks(plan).then(|| plan.project.name.clone());
         let passed = Some(checked.unwrap_or_default());
@@ -327,7 +330,7 @@ impl Runner {
     /// same namespace concurrently.
     async fn create_namespaces(&self, plan: &Plan, work: &RunContext) -> Result<Option<CommitId>> {
         let known = plan.view.namespaces().await.map_err(|error| Error::other(&error))?;
-        let steps = plan.planned_steps().filter(|step| step.is_materialized());
+        let steps = plan.planned_steps().filter(|step| step.is_materialized() || step.is_view());
         let wanted: BTreeSet<&str> = steps.map(|step| step.table.namespace.as_str()).collect();
         let missing: Vec<&str> = wanted
             .into_iter()
@@ -411,7 +414,7 @@ impl RunContext {
     }
 
     /// Returns true if a failed expectation fails the run.
-    fn is_strict(&self) -> bool {
+    pub fn is_strict(&self) -> bool {
         self.request.strict.unwrap_or(true)
     }
 
@@ -481,6 +484,7 @@ impl Plan {
             step: step.name.clone(),
             kind: step.kind.as_str().to_owned(),
             status: StepStatus::Unchanged,
+            reuses: None,
             rows: None,
             quarantined: None,
             preview: None,

@@ -42,6 +42,10 @@ impl Plan {
             let built = history.find(table, FINGERPRINT_CODE, |_| true).await;
             return Ok(state(built.as_ref() == Some(&plan.code)));
         }
+        if step.is_view() {
+            let Some(view) = &plan.lake_view else { return Ok(StepState::New) };
+            return Ok(state(view.properties().get(FINGERPRINT_CODE) == Some(&plan.code)));
+        }
         let readers = self.readers(index);
         if readers.is_empty() {
             let passed = checks::passed(self.view.lake().store().as_ref(), &plan.code).await?;

@@ -36,6 +36,9 @@ impl Plan {
         if step.is_materialized() {
             return Ok(self.table_reason(step, plan).await);
         }
+        if step.is_view() {
+            return self.view_reason(index).await;
+        }
         if !self.remembers(index) {
             return Ok(None); // A child that runs adds it later.
         }
@@ -45,11 +48,12 @@ impl Plan {
     }
 
     /// Returns true if the run stores only the success of a step, not its rows: for expectations,
-    /// and for models that are neither stored nor read in this run.
+    /// for views, and for models that are neither stored nor read in this run.
     pub(crate) fn remembers(&self, index: usize) -> bool {
         let step = &self.project.steps[index];
         let mut children = self.graph.children[index].iter();
-        !step.is_materialized() && !children.any(|child| self.selection.planned[*child])
+        let is_read = children.any(|child| self.selection.planned[*child]);
+        !step.is_materialized() && (step.is_view() || !is_read)
     }
 
     /// Marks models without a table as running if one of their children runs.
@@ -61,7 +65,8 @@ impl Plan {
             let shown =
                 self.preview.is_some() && self.selection.chosen[index] && !step.is_expectation();
             let plan = &mut self.steps[index];
-            if (needed || shown) && !step.is_materialized() && plan.reason.is_none() {
+            let exists = plan.lake_view.is_some() && self.preview.is_none();
+            if (needed || shown) && !step.is_materialized() && !exists && plan.reason.is_none() {
                 plan.reason = Some(if needed { NEEDED } else { PREVIEWED });
             }
             // An intermediate model that is not selected runs only if a child needs it.

@@ -9,9 +9,9 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use async_trait::async_trait;
 use futures::{StreamExt, TryStreamExt, stream};
 use headwater_engine::{Engine, SystemTable, TableAccess};
-use headwater_lake::CommitView;
-use headwater_model::{Action, ErrorCode, Object, OrProblem, Problem, TableName};
-use headwater_tables::Table;
+use headwater_lake::{CommitView, PROPERTY_PROJECT};
+use headwater_model::{Action, ErrorCode, Object, Problem, ResultExt, TableName};
+use headwater_tables::{SqlView, Table};
 
 use crate::build_record::{BUILD, BuildRecord};
 use crate::model_record::{InputName, ModelRecord};
@@ -198,7 +198,25 @@ async fn built_tables(
         })
         .buffered(OPEN_AT_ONCE)
         .try_filter_map(|built| async move { Ok(built) });
-    built.try_collect().await.or_problem()
+    let mut built: Vec<BuiltTable> = built.try_collect().await.or_problem()?;
+    for (name, entry) in view.state().views(None).await.or_problem()? {
+        let object = Object::view(&name);
+        if access.is_none_or(|access| access.allows(Action::Select, &object)) {
+            let loaded = view.load_view(&entry).await.or_problem()?;
+            built.extend(built_view(&loaded));
+        }
+    }
+    Ok(built)
+}
+
+/// Returns the view of a model; `None` for other views.
+fn built_view(view: &SqlView) -> Option<BuiltTable> {
+    let mut properties = view.properties();
+    let record: BuildRecord = serde_json::from_str(&properties.remove(BUILD)?).ok()?;
+    let model = record.model.clone()?;
+    let project = properties.remove(PROPERTY_PROJECT);
+    let updated = view.updated().map(|time| time.timestamp_micros());
+    Some(BuiltTable { record, model, project, updated })
 }
 
 async fn built(view: &CommitView, name: &TableName, table: &Table) -> Option<BuiltTable> {

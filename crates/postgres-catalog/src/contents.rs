@@ -9,7 +9,7 @@ use arrow::json::ReaderBuilder;
 use headwater_model::TableName;
 use serde_json::Value;
 
-use crate::layout::{CATALOG_TABLES, CatalogTable};
+use crate::catalog_tables::{CATALOG_TABLES, CatalogTable};
 use crate::{information_schema, pg_catalog};
 
 /// The first OID for user objects; PostgreSQL reserves the lower ones.

@@ -10,7 +10,7 @@ use sqlparser::ast::{
     TableFactor, TableWithJoins, Value, Visit, Visitor,
 };
 
-use crate::layout::CatalogTable;
+use crate::catalog_tables::CatalogTable;
 use crate::translate::{is_catalog, null, parse, parts, select_of};
 
 /// Aggregate functions, which return one row even if there are no input rows.
@@ -110,15 +110,15 @@ fn has_no_rows(select: &Select) -> bool {
 }
 
 fn is_aggregate(item: &SelectItem) -> bool {
-    item.visit(&mut Aggregates { depth: 0 }).is_break()
+    item.visit(&mut AggregateFinder { depth: 0 }).is_break()
 }
 
 /// Finds aggregates outside of subqueries.
-struct Aggregates {
+struct AggregateFinder {
     depth: usize,
 }
 
-impl Visitor for Aggregates {
+impl Visitor for AggregateFinder {
     type Break = ();
 
     fn pre_visit_query(&mut self, _: &Query) -> ControlFlow<()> {

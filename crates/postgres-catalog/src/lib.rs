@@ -5,12 +5,12 @@
 //! catalog table. [`translate`] rewrites the text of a query, which the engine then plans like any
 //! other. This crate does not read the lake and does not check permissions.
 
+mod catalog_tables;
 mod contents;
 mod database_names;
 mod empty_tables;
 mod functions;
 mod information_schema;
-mod layout;
 mod pg_catalog;
 mod routines;
 mod translate;

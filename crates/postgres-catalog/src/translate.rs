@@ -15,7 +15,7 @@ use sqlparser::ast::{
 use sqlparser::dialect::PostgreSqlDialect;
 use sqlparser::parser::Parser;
 
-use crate::layout::CatalogTable;
+use crate::catalog_tables::CatalogTable;
 use crate::{empty_tables, functions, information_schema, pg_catalog};
 
 /// A query is rewritten only if it contains at least one of these texts.

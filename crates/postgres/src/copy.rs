@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Schema};
-use headwater_model::{ErrorCode, OrProblem, Problem};
+use headwater_model::{ErrorCode, Problem, ResultExt};
 use headwater_postgres_catalog::PgType;
 use headwater_service::{COPIED_ROWS, CopiedRows, PreparedStatement};
 use serde_json::Value;

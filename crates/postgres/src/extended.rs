@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use futures::FutureExt;
-use headwater_model::{ErrorCode, OrProblem, Problem};
+use headwater_model::{ErrorCode, Problem, ResultExt};
 use headwater_postgres_catalog::PgType;
 use headwater_service::{ParameterType, PreparedStatement, split_script};
 use serde_json::Value;

@@ -34,6 +34,6 @@ mod wire;
 pub use cancel::{CancelHandle, Cancels};
 pub use message::{Fields, Message};
 pub use reply::{Reply, Severity, Status};
-pub use session::{Client, Session};
+pub use session::{ClientSession, Session};
 pub use settings::Settings;
 pub use wire::{STARTUP_BYTES_MAX, Stream, Wire};

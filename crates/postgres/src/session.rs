@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use headwater_model::{
-    DEFAULT_NAMESPACE, ErrorCode, OrProblem, Principal, Problem, QueryRequest, RefSpec,
+    DEFAULT_NAMESPACE, ErrorCode, Principal, Problem, QueryRequest, RefSpec, ResultExt,
 };
 use headwater_postgres_catalog::{Identity, PgType, Translation, translate, without_database};
 use headwater_service::{CopiedRows, OpenTransaction, PreparedStatement, Service};
@@ -129,7 +129,7 @@ pub enum Progress {
 }
 
 /// An authenticated client.
-pub struct Client {
+pub struct ClientSession {
     /// The identity.
     pub principal: Principal,
     /// The ref that statements read and write.
@@ -168,8 +168,8 @@ pub struct Session {
 
 impl Session {
     /// Creates a session outside of a transaction.
-    pub fn new(wire: Wire, service: Service, client: Client, cancel: CancelHandle) -> Self {
-        let Client { principal, reference, settings } = client;
+    pub fn new(wire: Wire, service: Service, client: ClientSession, cancel: CancelHandle) -> Self {
+        let ClientSession { principal, reference, settings } = client;
         Session {
             wire,
             service,

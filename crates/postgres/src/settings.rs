@@ -9,7 +9,7 @@ pub const SERVER_VERSION: &str = "15.0";
 
 /// The values that a setting accepts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Accepts {
+enum AcceptedValues {
     /// All values.
     Any,
     /// Only these spellings of the default.
@@ -23,13 +23,13 @@ enum Accepts {
 struct Setting {
     name: &'static str,
     default: &'static str,
-    accepts: Accepts,
+    accepts: AcceptedValues,
     /// True if clients are informed of changes.
     is_reported: bool,
 }
 
 impl Setting {
-    const fn new(name: &'static str, default: &'static str, accepts: Accepts) -> Self {
+    const fn new(name: &'static str, default: &'static str, accepts: AcceptedValues) -> Self {
         Setting { name, default, accepts, is_reported: false }
     }
 
@@ -38,26 +38,30 @@ impl Setting {
     }
 }
 
-const ON: Accepts = Accepts::Only(&["on", "true", "yes", "1"]);
-const ANY: Accepts = Accepts::Any;
-const SHOWN: Accepts = Accepts::Nothing;
+const ON: AcceptedValues = AcceptedValues::Only(&["on", "true", "yes", "1"]);
+const ANY: AcceptedValues = AcceptedValues::Any;
+const SHOWN: AcceptedValues = AcceptedValues::Nothing;
 
 const TABLE: [Setting; 34] = [
     Setting::new("application_name", "", ANY).reported(),
-    Setting::new("bytea_output", "hex", Accepts::Only(&["hex"])),
-    Setting::new("client_encoding", "UTF8", Accepts::Only(&["utf8", "utf-8", "unicode"]))
+    Setting::new("bytea_output", "hex", AcceptedValues::Only(&["hex"])),
+    Setting::new("client_encoding", "UTF8", AcceptedValues::Only(&["utf8", "utf-8", "unicode"]))
         .reported(),
     Setting::new("client_min_messages", "notice", ANY),
-    Setting::new("DateStyle", "ISO, MDY", Accepts::Only(&["iso", "iso,mdy", "iso,dmy", "iso,ymd"]))
-        .reported(),
+    Setting::new(
+        "DateStyle",
+        "ISO, MDY",
+        AcceptedValues::Only(&["iso", "iso,mdy", "iso,dmy", "iso,ymd"]),
+    )
+    .reported(),
     Setting::new("default_transaction_isolation", "repeatable read", ANY),
-    Setting::new("default_transaction_read_only", "off", Accepts::Only(&["off", "false"]))
+    Setting::new("default_transaction_read_only", "off", AcceptedValues::Only(&["off", "false"]))
         .reported(),
     Setting::new("extra_float_digits", "1", ANY),
     Setting::new("idle_in_transaction_session_timeout", "0", ANY),
     Setting::new("in_hot_standby", "off", SHOWN).reported(),
     Setting::new("integer_datetimes", "on", SHOWN).reported(),
-    Setting::new("IntervalStyle", "postgres", Accepts::Only(&["postgres"])).reported(),
+    Setting::new("IntervalStyle", "postgres", AcceptedValues::Only(&["postgres"])).reported(),
     Setting::new("is_superuser", "off", SHOWN).reported(),
     Setting::new("jit", "off", ANY),
     Setting::new("lc_collate", "C.UTF-8", SHOWN),
@@ -66,7 +70,7 @@ const TABLE: [Setting; 34] = [
     Setting::new("lc_monetary", "C.UTF-8", ANY),
     Setting::new("lock_timeout", "0", ANY),
     Setting::new("max_identifier_length", "255", SHOWN),
-    Setting::new("role", "none", Accepts::Only(&["none"])),
+    Setting::new("role", "none", AcceptedValues::Only(&["none"])),
     Setting::new("row_security", "on", ON),
     Setting::new("search_path", DEFAULT_NAMESPACE, ANY),
     Setting::new("server_encoding", "UTF8", SHOWN).reported(),
@@ -78,7 +82,7 @@ const TABLE: [Setting; 34] = [
     Setting::new("synchronous_commit", "on", ON),
     Setting::new("TimeZone", "UTC", ANY).reported(),
     Setting::new("transaction_isolation", "repeatable read", ANY),
-    Setting::new("transaction_read_only", "off", Accepts::Only(&["off", "false"])),
+    Setting::new("transaction_read_only", "off", AcceptedValues::Only(&["off", "false"])),
     Setting::new("xmloption", "content", ANY),
 ];
 
@@ -108,13 +112,13 @@ impl Settings {
         let value = value.strip_prefix('\'').and_then(|it| it.strip_suffix('\'')).unwrap_or(value);
         let compact: String = value.chars().filter(|c| !c.is_whitespace()).collect();
         match accepts {
-            Accepts::Any if known == "TimeZone" => {}
-            Accepts::Any if known == "statement_timeout" => {
+            AcceptedValues::Any if known == "TimeZone" => {}
+            AcceptedValues::Any if known == "statement_timeout" => {
                 parse_timeout(value)?;
                 value.clone_into(&mut self.0[index]);
             }
-            Accepts::Any => value.clone_into(&mut self.0[index]),
-            Accepts::Only(values) if values.contains(&&*compact.to_ascii_lowercase()) => {}
+            AcceptedValues::Any => value.clone_into(&mut self.0[index]),
+            AcceptedValues::Only(values) if values.contains(&&*compact.to_ascii_lowercase()) => {}
             _ => {
                 let message = format!("the setting `{known}` does not support the value `{value}`");
                 return Err(Problem::new(ErrorCode::InvalidArgument, message)
@@ -139,7 +143,7 @@ impl Settings {
     /// Restores the default of a setting.
     pub fn reset(&mut self, name: &str) -> Result<(), Problem> {
         let index = index_of(name)?;
-        if TABLE[index].accepts != Accepts::Nothing {
+        if TABLE[index].accepts != AcceptedValues::Nothing {
             TABLE[index].default.clone_into(&mut self.0[index]);
         }
         Ok(())

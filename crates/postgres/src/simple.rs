@@ -1,6 +1,6 @@
 //! The simple protocol: a text with one or more statements, each of which is executed.
 
-use headwater_model::OrProblem;
+use headwater_model::ResultExt;
 use headwater_model::{ErrorCode, Problem};
 use headwater_postgres_catalog::PgType;
 use headwater_service::split_script;

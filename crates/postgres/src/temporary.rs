@@ -4,7 +4,7 @@
 //! branch is merged. So other clients never see them, and they need the same rights as other
 //! tables.
 
-use headwater_model::{ErrorCode, OrProblem, Problem};
+use headwater_model::{ErrorCode, Problem, ResultExt};
 use headwater_service::PreparedStatement;
 
 use crate::command::StatementWords;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use headwater_model::{FunctionArgument, FunctionSummary, Priority};
-use headwater_sandbox::Limits;
+use headwater_sandbox::{LimitSettings, Limits};
 use serde_json::Value;
 
 use super::Defaults;
@@ -25,6 +25,8 @@ pub struct Callable {
     pub timeout: Option<Duration>,
     /// True if one process may serve several calls of the function.
     pub reuse: bool,
+    /// The place where its limits are set.
+    pub settings: LimitSettings,
     /// Code, packages and network access.
     pub function: Function,
 }
@@ -42,7 +44,8 @@ pub(super) fn check_name(name: &str, at: &Location) -> Result<()> {
 impl Callable {
     /// Returns the resource limits of an instance.
     pub fn limits(&self, defaults: &Defaults) -> Limits {
-        self.function.limits(defaults, self.memory_bytes, self.timeout)
+        let limits = self.function.limits(defaults, self.memory_bytes, self.timeout);
+        Limits { settings: self.settings, ..limits }
     }
 
     /// Returns the priority of queued calls.

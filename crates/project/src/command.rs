@@ -16,7 +16,7 @@
 use std::collections::BTreeMap;
 
 use headwater_model::{Fault, FunctionArgument, Priority};
-use headwater_sandbox::Network;
+use headwater_sandbox::{LimitSettings, Network};
 use serde::Deserialize;
 use toml::Spanned;
 
@@ -36,7 +36,7 @@ const EVENT: &str = "event";
 /// The declaration of such a function in the project file.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct CommandTable {
+pub(super) struct CommandSection {
     /// The program and its arguments.
     #[serde(default)]
     pub(super) command: Vec<String>,
@@ -63,7 +63,7 @@ pub(super) struct CommandTable {
     priority: Option<Priority>,
 }
 
-impl Start {
+impl EntryPoint {
     fn packages_are_empty(&self) -> bool {
         self.packages.as_ref().is_some_and(BTreeMap::is_empty)
     }
@@ -87,7 +87,7 @@ pub(super) struct CommandFunction {
 }
 
 /// The start of a program: the module that starts it, and its environment.
-pub(super) struct Start {
+pub(super) struct EntryPoint {
     pub module: String,
     pub python: Option<String>,
     /// Packages; `None` for the project's defaults.
@@ -100,7 +100,7 @@ pub(super) struct Start {
 pub(super) fn read(
     source: &SourceText<'_>,
     name: &str,
-    table: Spanned<CommandTable>,
+    table: Spanned<CommandSection>,
     files: &BTreeMap<String, String>,
 ) -> Result<CommandFunction> {
     let at = source.at(table.span().start);
@@ -124,13 +124,18 @@ pub(super) fn read(
         // Reuse is safe: the worker keeps no state between calls, and Lambda runtimes are designed
         // for many calls.
         reuse: function.network.is_off(),
+        settings: LimitSettings::ProjectFile,
         function,
     };
     Ok(CommandFunction { callable, module, folder })
 }
 
 /// Parses the declaration of a program that runs once per call, and returns its start.
-fn command(table: &CommandTable, files: &BTreeMap<String, String>, at: &Location) -> Result<Start> {
+fn command(
+    table: &CommandSection,
+    files: &BTreeMap<String, String>,
+    at: &Location,
+) -> Result<EntryPoint> {
     let keys = [
         ("handler", table.handler.is_some()),
         ("folder", table.folder.is_some()),
@@ -145,10 +150,15 @@ fn command(table: &CommandTable, files: &BTreeMap<String, String>, at: &Location
     let module = format!(
         "from headwater.command import run\n\n\ndef call(event=None):\n    return run({command}, event)\n"
     );
-    Ok(Start { module, python: None, packages: Some(BTreeMap::new()), folder: None })
+    Ok(EntryPoint { module, python: None, packages: Some(BTreeMap::new()), folder: None })
 }
 
-fn function(name: &str, table: CommandTable, start: Start, at: &Location) -> Result<Function> {
+fn function(
+    name: &str,
+    table: CommandSection,
+    start: EntryPoint,
+    at: &Location,
+) -> Result<Function> {
     for secret in &table.secrets {
         headwater_secrets::check_name(secret).map_err(|error| Error::Invalid {
             at: at.clone(),
@@ -209,7 +219,7 @@ pub(super) fn check_program(
 ) -> Result<()> {
     let Some(program) = command.first().filter(|program| !program.is_empty()) else {
         let hint = "Write the program and its arguments: `command = [\"node\", \"upper.js\"]`.";
-        return Err(Error::invalid(at.clone(), "`command` names no program", hint));
+        return Err(Error::invalid(at.clone(), "`command` is empty", hint));
     };
     if command.iter().any(|word| word.contains('\0')) {
         let message = "`command` contains a NUL character";

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::bauplan::ModelFiles;
-use super::command::{self, CommandFunction, CommandTable};
+use super::command::{self, CommandFunction, CommandSection};
 use super::{Defaults, Parameter, ParameterKind, bauplan};
 use crate::source::SourceText;
 use crate::{Error, Location, Result, suggest, units};
@@ -38,22 +38,22 @@ pub(super) struct LocatedTrigger {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File {
-    project: ProjectTable,
+    project: ProjectSection,
     #[serde(default)]
-    defaults: DefaultsTable,
+    defaults: DefaultsSection,
     #[serde(default)]
-    parameters: BTreeMap<String, Spanned<ParameterTable>>,
+    parameters: BTreeMap<String, Spanned<ParameterSection>>,
     #[serde(default)]
     rates: RateCard,
     #[serde(default)]
-    functions: BTreeMap<String, Spanned<CommandTable>>,
+    functions: BTreeMap<String, Spanned<CommandSection>>,
     #[serde(default, rename = "trigger")]
     triggers: Vec<Spanned<Trigger>>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct ProjectTable {
+struct ProjectSection {
     name: String,
     #[serde(default)]
     #[expect(dead_code, reason = "a project may describe itself; nothing reads it yet but people")]
@@ -62,7 +62,7 @@ struct ProjectTable {
 
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-struct DefaultsTable {
+struct DefaultsSection {
     python: Option<Spanned<String>>,
     packages: BTreeMap<String, String>,
     system: Vec<String>,
@@ -74,7 +74,7 @@ struct DefaultsTable {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct ParameterTable {
+struct ParameterSection {
     #[serde(rename = "type", default)]
     kind: ParameterType,
     default: Option<toml::Value>,
@@ -172,7 +172,7 @@ fn check_trigger_parameters(
     Err(Error::invalid(at.clone(), message, suggest::hint(name, names, "parameters")))
 }
 
-fn defaults(source: &SourceText<'_>, table: DefaultsTable) -> Result<Defaults> {
+fn defaults(source: &SourceText<'_>, table: DefaultsSection) -> Result<Defaults> {
     let namespace = match table.namespace {
         None => DEFAULT_NAMESPACE.to_owned(),
         Some(text) => {
@@ -214,7 +214,7 @@ pub(super) fn duration(source: &SourceText<'_>, text: &Spanned<String>) -> Resul
 fn parameter(
     source: &SourceText<'_>,
     name: &str,
-    table: Spanned<ParameterTable>,
+    table: Spanned<ParameterSection>,
 ) -> Result<Parameter> {
     let at = source.at(table.span().start);
     let table = table.into_inner();

@@ -11,7 +11,7 @@ use headwater_model::{ProjectFile, ProjectFiles};
 use headwater_sql::time_travel::Constants;
 
 use crate::command::CommandFunction;
-use crate::project::{by_name, check_growing, check_names, deeply};
+use crate::project::{by_name, check_growing, check_names, check_view, deeply};
 use crate::source::SourceText;
 use crate::{Callable, Error, Project, Result, Step};
 use crate::{manifest, overwrite, parameter, python, row_expectation, sql, trigger};
@@ -62,6 +62,7 @@ impl ParsedProject {
         errors.extend(row_expectation::check(&steps).err());
         let callables = by_name(callables, &mut errors);
         errors.extend(steps.iter().filter_map(|step| check_growing(step).err()));
+        errors.extend(steps.iter().filter_map(|step| check_view(step).err()));
         errors.extend(steps.iter().filter_map(|step| overwrite::check(step).err()));
         let files = Arc::new(files.clone());
         let sandbox_files = Arc::new(sandbox_files);
@@ -157,14 +158,14 @@ fn read_file(
     namespace: &str,
     files: &BTreeMap<String, String>,
     constants: Constants,
-) -> Result<python::Found> {
+) -> Result<python::FileDefinitions> {
     let source = SourceText::new(path, text);
     match path.rsplit_once('.').map(|(_, ending)| ending) {
         Some("sql") => {
             let steps = vec![sql::parse(&source, namespace, files, constants)?];
-            Ok(python::Found { steps, ..python::Found::default() })
+            Ok(python::FileDefinitions { steps, ..python::FileDefinitions::default() })
         }
         Some("py") => deeply(|| python::parse(&source, namespace, files)),
-        _ => Ok(python::Found::default()),
+        _ => Ok(python::FileDefinitions::default()),
     }
 }

@@ -8,7 +8,9 @@ use std::time::Duration;
 use headwater_model::{DEFAULT_NAMESPACE, Priority, ProjectFiles, RateCard, Trigger, name};
 use headwater_sql::time_travel::Constants;
 
-use crate::{Callable, Error, Location, Materialization, Parameter, ParsedProject, Result, Step};
+use crate::{
+    Callable, Error, Location, Materialization, Parameter, ParsedProject, Result, Step, StepKind,
+};
 use crate::{manifest, parameter, parsed_project};
 
 /// A parsed project.
@@ -200,6 +202,26 @@ pub(crate) fn check_growing(step: &Step) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Checks that a view is a SQL model without parameters and without settings of tables.
+pub(crate) fn check_view(step: &Step) -> Result<()> {
+    if !step.is_view() {
+        return Ok(());
+    }
+    let (why, hint) = if step.kind != StepKind::Sql {
+        ("is written in Python", "Use another materialization, or write the model in SQL.")
+    } else if !step.parameters.is_empty() {
+        ("uses parameters", "Use another materialization, or write the values into the query.")
+    } else if !step.partition_by.is_empty() {
+        ("has `partition_by`, which is for tables", "Omit it, or use another materialization.")
+    } else if !step.row_expectations.is_empty() {
+        ("has expectations of its rows, which are not stored", "Write them as expectations.")
+    } else {
+        return Ok(());
+    };
+    let message = format!("`{}` is a view, but {why}", step.name);
+    Err(Error::invalid(step.at.clone(), message, hint))
 }
 
 /// Stack size for parsing; untouched pages use no memory.

@@ -89,7 +89,10 @@ pub(crate) fn check(steps: &[Step]) -> Result<()> {
         let at = step.row_expectations.iter().find(quarantines).map(|one| one.at.clone());
         let at = at.unwrap_or_else(|| step.at.clone());
         if !step.is_materialized() {
-            let message = format!("`{}` has a quarantine, but no table", step.name);
+            let message = format!(
+                "`{}` uses `expect_or_quarantine`, but is not stored as a table",
+                step.name
+            );
             let hint = "Set `materialization`, or use `expect` or `expect_or_warn`.";
             return Err(Error::invalid(at, message, hint));
         }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::command::{CommandTable, Start, below_project, check_program, inside};
+use super::command::{CommandSection, EntryPoint, below_project, check_program, inside};
 use crate::source::SourceText;
 use crate::{Error, Location, Result};
 
@@ -48,10 +48,10 @@ impl Runtime {
 /// Reads the runtime, handler and folder of a function. `files` are those of the project.
 pub(super) fn read(
     source: &SourceText<'_>,
-    table: &CommandTable,
+    table: &CommandSection,
     files: &BTreeMap<String, String>,
     at: &Location,
-) -> Result<Start> {
+) -> Result<EntryPoint> {
     let text = table.runtime.as_ref().map_or("", |runtime| runtime.as_ref());
     let runtime = Runtime::parse(text).ok_or_else(|| {
         let at = table.runtime.as_ref().map_or(at.clone(), |text| source.at(text.span().start));
@@ -72,14 +72,14 @@ pub(super) fn read(
         Runtime::Python(version) => {
             let handler = handler.python(packages.as_ref().is_some_and(|all| !all.is_empty()))?;
             let module = module("lambda_handler", "Handler", &format!("{handler}, {within}"));
-            Start { module, python: Some(version), packages, folder }
+            EntryPoint { module, python: Some(version), packages, folder }
         }
         Runtime::Node(version) => {
             let handler = handler.node()?;
             let mut packages = packages.unwrap_or_default();
             packages.entry(NODE_PACKAGE.to_owned()).or_insert(version);
             let module = module("lambda_runtime", "node", &format!("{handler}, {within}"));
-            Start { module, python: None, packages: Some(packages), folder }
+            EntryPoint { module, python: None, packages: Some(packages), folder }
         }
         Runtime::Provided => {
             let usual = [format!("./{BOOTSTRAP}")];
@@ -89,7 +89,12 @@ pub(super) fn read(
             let handler = literal(table.handler.as_deref().unwrap_or_default());
             let arguments = format!("{command}, {handler}, {within}");
             let module = module("lambda_runtime", "Runtime", &arguments);
-            Start { module, python: None, packages: Some(packages.unwrap_or_default()), folder }
+            EntryPoint {
+                module,
+                python: None,
+                packages: Some(packages.unwrap_or_default()),
+                folder,
+            }
         }
     };
     Ok(start)
@@ -107,7 +112,7 @@ fn literal(text: &str) -> String {
 
 /// Returns the function's folder, relative to the project's folder; `None` if it is the project's
 /// folder itself.
-fn folder(table: &CommandTable, at: &Location) -> Result<Option<String>> {
+fn folder(table: &CommandSection, at: &Location) -> Result<Option<String>> {
     let Some(folder) = &table.folder else { return Ok(None) };
     if matches!(inside(folder), "" | ".") {
         return Ok(None);
@@ -161,7 +166,8 @@ impl Handler<'_> {
             return Ok(literal(text));
         }
         let missing = format!("{}{}", self.prefix, candidates[0]);
-        let message = format!("the project has no file `{missing}`, which `{text}` names");
+        let message =
+            format!("the project has no file `{missing}`, which the handler `{text}` needs");
         Err(invalid(message, "Write the file without its ending, a dot and its function."))
     }
 }

@@ -73,7 +73,13 @@ impl Step {
 
     /// Returns true if a run writes the rows to a table.
     pub fn is_materialized(&self) -> bool {
-        !self.is_expectation() && self.materialization != Materialization::None
+        !self.is_expectation()
+            && !matches!(self.materialization, Materialization::None | Materialization::View)
+    }
+
+    /// Returns true if a run creates a view instead of a table.
+    pub fn is_view(&self) -> bool {
+        !self.is_expectation() && self.materialization == Materialization::View
     }
 
     /// Returns true if any input is read incrementally.
@@ -157,19 +163,23 @@ pub enum Materialization {
     /// The rows replace the existing rows of the same partitions, or the rows selected by the
     /// overwrite filter.
     OverwritePartitions,
+    /// The query becomes an SQL view of the lake, which stores no rows.
+    View,
 }
 
 impl Materialization {
     /// All variants, in the order of the documentation.
-    pub const ALL: [Materialization; 5] = [
+    pub const ALL: [Materialization; 6] = [
         Materialization::None,
         Materialization::Replace,
         Materialization::Append,
         Materialization::Merge,
         Materialization::OverwritePartitions,
+        Materialization::View,
     ];
 
-    /// Returns the name: `none`, `replace`, `append`, `merge` or `overwrite_partitions`.
+    /// Returns the name: `none`, `replace`, `append`, `merge`, `overwrite_partitions` or
+    /// `view`.
     pub const fn as_str(self) -> &'static str {
         match self {
             Materialization::None => "none",
@@ -177,6 +187,7 @@ impl Materialization {
             Materialization::Append => "append",
             Materialization::Merge => "merge",
             Materialization::OverwritePartitions => "overwrite_partitions",
+            Materialization::View => "view",
         }
     }
 
@@ -345,6 +356,7 @@ impl Function {
             temp_bytes: self.temp_bytes.unwrap_or(standard.temp_bytes),
             cpu_millis: self.cpu_millis,
             variables: self.variables.clone(),
+            settings: standard.settings,
         }
     }
 

@@ -41,7 +41,7 @@ impl RestrictionExpression {
         if parser.peek_token_ref().token != Token::EOF {
             return Err(expected(&parser, "the end of the expression").into());
         }
-        let mut checked = Checked::default();
+        let mut checked = ColumnCollector::default();
         if let ControlFlow::Break(error) = expr.visit(&mut checked) {
             return Err(error);
         }
@@ -91,11 +91,11 @@ fn text(text: &str) -> Expr {
 
 /// Collector of an expression's columns, which stops at the first unsupported element.
 #[derive(Default)]
-struct Checked {
+struct ColumnCollector {
     columns: BTreeSet<String>,
 }
 
-impl Visitor for Checked {
+impl Visitor for ColumnCollector {
     type Break = Error;
 
     fn pre_visit_query(&mut self, _: &Query) -> ControlFlow<Error> {

@@ -89,7 +89,11 @@ impl ExecutionPlan for RestrictedScanExec {
         self: Arc<Self>,
         children: Vec<Arc<dyn ExecutionPlan>>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        if children.is_empty() { Ok(self) } else { internal_err!("a restricted scan is a leaf") }
+        if children.is_empty() {
+            Ok(self)
+        } else {
+            internal_err!("a restricted scan has no inputs")
+        }
     }
 
     fn execute(

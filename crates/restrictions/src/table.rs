@@ -94,7 +94,7 @@ fn typed(column: Column, field: &Field, plan: &LogicalPlan) -> Result<Expr> {
     let (from, to) = (value.get_type(plan.schema())?, field.data_type());
     if !is_compatible(&from, to) {
         return plan_err!(
-            "a value of type {from} cannot take the place of column `{}` of type {to}",
+            "a value of type {from} cannot be the mask of column `{}` of type {to}",
             field.name()
         );
     }

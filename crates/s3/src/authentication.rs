@@ -17,10 +17,10 @@ use crate::protocol::Peer;
 const PRESIGNED_SECONDS_MAX: u64 = 7 * 24 * 60 * 60;
 
 /// The lookup of the secrets of access keys.
-pub(crate) struct KeyAuth(pub(crate) S3Operations);
+pub(crate) struct SecretLookup(pub(crate) S3Operations);
 
 #[async_trait]
-impl S3Auth for KeyAuth {
+impl S3Auth for SecretLookup {
     async fn get_secret_key(&self, id: &str) -> S3Result<SecretKey> {
         match self.0.signatures().secret(id).await {
             Ok(secret) => Ok(SecretKey::from(secret.to_string())),
@@ -35,10 +35,10 @@ impl S3Auth for KeyAuth {
 
 /// The access check of each request, which adds the principal of the signature to the request's
 /// extensions.
-pub(crate) struct SignerAccess(pub(crate) S3Operations);
+pub(crate) struct RequestAuthorizer(pub(crate) S3Operations);
 
 #[async_trait]
-impl S3Access for SignerAccess {
+impl S3Access for RequestAuthorizer {
     async fn check(&self, context: &mut S3AccessContext<'_>) -> S3Result<()> {
         let Some(credentials) = context.credentials() else {
             return Err(s3_error!(AccessDenied, "the request has no signature"));

@@ -70,7 +70,7 @@ impl Checksums {
             ("x-amz-checksum-crc64nvme", computed.checksum_crc64nvme),
         ] {
             if computed.is_some() && computed != sent(name) {
-                let message = format!("the content does not have the checksum of `{name}`");
+                let message = format!("the content does not match the checksum in `{name}`");
                 let mut problem = Problem::new(ErrorCode::InvalidArgument, message)
                     .with_hint("Send the content again.");
                 problem.context.insert("s3_code".to_owned(), "BadDigest".into());

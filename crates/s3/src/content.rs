@@ -40,7 +40,7 @@ pub(crate) fn received(body: Option<StreamingBlob>, checksums: Checksums) -> Con
 }
 
 fn incomplete(error: &(dyn std::error::Error + Send + Sync)) -> Problem {
-    let message = "the content is incomplete or does not have its signature";
+    let message = "the content is incomplete, or a chunk signature does not match";
     let mut problem = Problem::new(ErrorCode::InvalidArgument, message);
     problem.causes.push(error.to_string());
     problem.context.insert("s3_code".to_owned(), "IncompleteBody".into());

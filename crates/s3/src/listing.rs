@@ -2,7 +2,7 @@
 
 use headwater_model::Timestamp;
 use headwater_service::S3Operations;
-use headwater_service::objects::{ListRequest, Listed, Listing};
+use headwater_service::objects::{ListEntry, ListRequest, Listing};
 use s3s::dto::{
     CommonPrefix, ETag, EncodingType, ListObjectsInput, ListObjectsOutput, ListObjectsV2Input,
     ListObjectsV2Output, Object, ObjectStorageClass,
@@ -126,8 +126,10 @@ fn entries(listing: &Listing, text: Encoding) -> (Vec<Object>, Vec<CommonPrefix>
     let (mut objects, mut groups) = (Vec::new(), Vec::new());
     for entry in &listing.entries {
         match entry {
-            Listed::Group(group) => groups.push(CommonPrefix { prefix: Some(text.encode(group)) }),
-            Listed::Object { key, info } => objects.push(Object {
+            ListEntry::Group(group) => {
+                groups.push(CommonPrefix { prefix: Some(text.encode(group)) });
+            }
+            ListEntry::Object { key, info } => objects.push(Object {
                 key: Some(text.encode(key)),
                 e_tag: Some(ETag::Strong(info.etag.clone())),
                 last_modified: Some(timestamp(info.modified)),

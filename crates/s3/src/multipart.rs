@@ -31,7 +31,7 @@ pub(crate) async fn create(
     let principal = principal(&request);
     let input = request.input;
     if input.sse_customer_key.is_some() || input.tagging.is_some() {
-        return Err(unsupported("encryption with a customer's key, or a tag"));
+        return Err(unsupported("encryption with customer keys (SSE-C), or object tagging"));
     }
     let (acl, storage_class) = (input.acl.as_ref(), input.storage_class.as_ref());
     let encryption = input.server_side_encryption.as_ref();

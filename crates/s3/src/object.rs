@@ -36,10 +36,10 @@ pub(crate) async fn put(
     let checksums = Checksums::new(&request.headers, request.trailing_headers.clone());
     let input = request.input;
     if input.sse_customer_key.is_some() || input.sse_customer_algorithm.is_some() {
-        return Err(unsupported("encryption with a customer's key"));
+        return Err(unsupported("encryption with customer keys (SSE-C)"));
     }
     if input.object_lock_mode.is_some() || input.tagging.is_some() {
-        return Err(unsupported("an object lock or tag"));
+        return Err(unsupported("object lock or object tagging"));
     }
     let (acl, storage_class) = (input.acl.as_ref(), input.storage_class.as_ref());
     let encryption = input.server_side_encryption.as_ref();

@@ -11,7 +11,7 @@ use s3s::config::{S3Config, StaticConfigProvider};
 use s3s::service::{S3Service, S3ServiceBuilder};
 use s3s::{HttpRequest, HttpResponse};
 
-use crate::authentication::{KeyAuth, SignerAccess};
+use crate::authentication::{RequestAuthorizer, SecretLookup};
 use crate::operations::Operations;
 
 /// Maximum length of an XML document that a client sends, in bytes.
@@ -62,8 +62,8 @@ impl S3Protocol {
     /// Creates the protocol.
     pub fn new(operations: S3Operations) -> Self {
         let mut builder = S3ServiceBuilder::new(Operations(operations.clone()));
-        builder.set_auth(KeyAuth(operations.clone()));
-        builder.set_access(SignerAccess(operations.clone()));
+        builder.set_auth(SecretLookup(operations.clone()));
+        builder.set_access(RequestAuthorizer(operations.clone()));
         let mut config = S3Config::default();
         config.xml_max_body_size = XML_BYTES_MAX;
         config.post_object_max_file_size = FORM_BYTES_MAX;

@@ -37,7 +37,7 @@ pub struct Spawner {
     report: HostReport,
 }
 
-type Measured = oneshot::Sender<Option<ResourceUsage>>;
+type UsageSender = oneshot::Sender<Option<ResourceUsage>>;
 
 /// Connection to one spawner process, with the requests that wait for a reply.
 #[derive(Debug)]
@@ -45,7 +45,7 @@ struct Connection {
     channel: Channel,
     /// Channels for the exits of processes, by id. `None` after the spawner has ended.
     ends: Mutex<Option<HashMap<u64, oneshot::Sender<ProcessEnd>>>>,
-    measurements: Mutex<HashMap<u64, VecDeque<Measured>>>,
+    measurements: Mutex<HashMap<u64, VecDeque<UsageSender>>>,
     totals: Mutex<HashMap<u64, oneshot::Sender<Option<u64>>>>,
     groups: OnceLock<Cgroups>,
 }
@@ -290,7 +290,7 @@ impl Connection {
     }
 
     /// Takes the oldest pending measurement of a process.
-    fn pending_measurement(&self, id: u64) -> Option<Measured> {
+    fn pending_measurement(&self, id: u64) -> Option<UsageSender> {
         let mut measurements = self.measurements.lock();
         let pending = measurements.get_mut(&id)?;
         let first = pending.pop_front();

@@ -20,7 +20,7 @@ mod spawner;
 pub use channel::{Channel, Received};
 pub use client::{RunningProcess, SpawnCommand, Spawner};
 pub use error::{Error, Result};
-pub use limits::{Limits, Variables};
+pub use limits::{LimitSettings, Limits, Variables};
 pub use network::{
     ConnectionCap, DeniedHosts, EgressPolicy, Host, Messages, Network, ProxySockets, nameservers,
     serve_proxy,

@@ -20,6 +20,38 @@ pub struct Limits {
     pub cpu_millis: Option<u32>,
     /// Environment variables.
     pub variables: Variables,
+    /// The place where a user sets these limits.
+    pub settings: LimitSettings,
+}
+
+/// The place where a user sets the limits of a function, for hints.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum LimitSettings {
+    /// The decorator of a Python function.
+    #[default]
+    Decorator,
+    /// `[functions.NAME]` in the project file.
+    ProjectFile,
+    /// The request that deployed the function without a project.
+    Deployment,
+}
+
+impl LimitSettings {
+    /// Returns the hint to raise a limit: `memory`, `timeout` or `tmp`.
+    pub fn raise(self, limit: &str) -> String {
+        match self {
+            LimitSettings::Decorator => format!(
+                "Raise `{limit}` in the function's decorator or in `[defaults]` of headwater.toml."
+            ),
+            LimitSettings::ProjectFile => {
+                format!("Raise `{limit}` of the function or of `[defaults]` in headwater.toml.")
+            }
+            LimitSettings::Deployment => format!(
+                "Deploy the function again with a higher `--{limit}`: see `headwater function \
+                 deploy --help`."
+            ),
+        }
+    }
 }
 
 /// Environment variables by name. Values may be secrets, and are never logged.
@@ -57,7 +89,7 @@ impl std::fmt::Debug for Variables {
 
 impl Limits {
     /// Returns true if a sandbox created for one of the limits can be used with the other. The time
-    /// limit and the variables do not affect the sandbox.
+    /// limit, the variables and the place of the settings do not affect the sandbox.
     pub fn as_made_for(&self, others: &Limits) -> bool {
         let of = |limits: &Limits| {
             let network = limits.network.is_off();
@@ -78,6 +110,7 @@ impl Default for Limits {
             temp_bytes: 1 << 30,
             cpu_millis: None,
             variables: Variables::default(),
+            settings: LimitSettings::default(),
         }
     }
 }

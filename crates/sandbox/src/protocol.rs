@@ -210,7 +210,7 @@ impl Exit {
 fn name(signal: i32) -> Option<&'static str> {
     Some(match signal {
         libc::SIGSEGV => "SIGSEGV (a fault in native code)",
-        libc::SIGABRT => "SIGABRT (native code gave up)",
+        libc::SIGABRT => "SIGABRT (native code aborted)",
         libc::SIGBUS => "SIGBUS",
         libc::SIGILL => "SIGILL (a processor instruction this machine lacks)",
         libc::SIGFPE => "SIGFPE",

@@ -14,17 +14,17 @@ use parking_lot::Mutex;
 
 /// A counter of requests, shared by its clones.
 #[derive(Debug, Clone)]
-pub struct Activity(Arc<Mutex<Count>>);
+pub struct Activity(Arc<Mutex<RequestCount>>);
 
 #[derive(Debug)]
-struct Count {
+struct RequestCount {
     in_progress: usize,
     last: Instant,
 }
 
 impl Default for Activity {
     fn default() -> Self {
-        Activity(Arc::new(Mutex::new(Count { in_progress: 0, last: Instant::now() })))
+        Activity(Arc::new(Mutex::new(RequestCount { in_progress: 0, last: Instant::now() })))
     }
 }
 

@@ -34,6 +34,7 @@ mod s3;
 mod server;
 mod shutdown;
 mod socket;
+mod sqs;
 mod state;
 mod tls;
 mod token;

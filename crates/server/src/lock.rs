@@ -114,9 +114,11 @@ impl LakeLock {
         let spare = spare_path(&self.lake_dir);
         let mut text = serde_json::to_vec_pretty(info).unwrap_or_default();
         text.resize(text.len().next_multiple_of(INFO_BYTES), b' ');
-        write_over(&spare, &text)
-            .and_then(|()| std::fs::rename(&spare, &path))
-            .map_err(|source| Error::Folder { path, source })
+        write_over(&spare, &text).and_then(|()| std::fs::rename(&spare, &path)).map_err(|source| {
+            // An incomplete description is useless, and its disk space may be needed.
+            let _ = std::fs::remove_file(&spare);
+            Error::Folder { path, source }
+        })
     }
 
     /// Invalidates an existing description of this server or of an earlier one.
@@ -138,5 +140,34 @@ fn write_over(path: &Path, text: &[u8]) -> std::io::Result<()> {
 impl Drop for LakeLock {
     fn drop(&mut self) {
         self.retract();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_failed_description_leaves_no_file() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let lock = LakeLock::take(folder.path(), Duration::ZERO).await.expect("the lock");
+        // The description cannot replace a folder.
+        std::fs::create_dir(info_path(folder.path())).expect("a folder");
+        std::fs::write(info_path(folder.path()).join("file"), "").expect("a file");
+        let info = ServerInfo {
+            pid: 1,
+            version: "1".to_owned(),
+            socket: None,
+            http: None,
+            tls: false,
+            certificate_file: None,
+            postgres: None,
+            s3: None,
+            token_file: None,
+            background: false,
+            started: Timestamp::UNIX_EPOCH,
+        };
+        lock.publish(&info).expect_err("the description is not written");
+        assert!(!spare_path(folder.path()).exists());
     }
 }

@@ -7,7 +7,7 @@ use headwater_model::{ErrorCode, Problem};
 
 use crate::http::{self, ErrorResponse};
 use crate::state::App;
-use crate::{activity, auth, console, iceberg, lambda, panic};
+use crate::{activity, auth, console, iceberg, lambda, panic, sqs};
 
 /// Default maximum length of a request body, in bytes. Routes can set their own.
 const BODY_BYTES_MAX: usize = 1 << 20;
@@ -22,12 +22,12 @@ pub fn router(app: &App) -> Router {
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(from_fn(panic::catch))
         .layer(from_fn_with_state(app.clone(), auth::authenticate))
-        .merge(lambda::router().layer(from_fn(panic::catch)))
+        .merge(lambda::router().merge(sqs::router()).layer(from_fn(panic::catch)))
         .layer(from_fn_with_state(app.activity.clone(), activity::count))
         .with_state(app.clone())
 }
 
-async fn not_found(request: Request) -> ErrorResponse {
+pub(crate) async fn not_found(request: Request) -> ErrorResponse {
     let message = format!("there is no `{} {}`", request.method(), request.uri().path());
     let problem = Problem::new(ErrorCode::RouteNotFound, message);
     ErrorResponse(problem.with_hint("See the paths in `/v1/openapi.json`."))

@@ -68,7 +68,7 @@ fn make_folder(folder: &Path) -> Result<std::path::PathBuf> {
 
 /// Serves until a shutdown request or the idle timeout, then shuts down.
 async fn serve(state: Arc<AppState>, listeners: OpenListeners, lock: LakeLock) {
-    let completion = Completion(state.clone());
+    let completion = ShutdownGuard(state.clone());
     tokio::select! {
         _ = state.shutdown.requested(None) => {}
         () = state.idle() => state.shut_down(state.config.grace),
@@ -94,9 +94,9 @@ async fn drain(state: &AppState) {
 }
 
 /// A guard that marks the shutdown as complete on drop, even after a panic.
-struct Completion(Arc<AppState>);
+struct ShutdownGuard(Arc<AppState>);
 
-impl Drop for Completion {
+impl Drop for ShutdownGuard {
     fn drop(&mut self) {
         self.0.shutdown.complete();
     }

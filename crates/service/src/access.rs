@@ -10,7 +10,7 @@ use std::sync::Arc;
 use headwater_access::{Credential, Decision, Denial};
 use headwater_engine::TableAccess;
 use headwater_executors::{authorize, table_access, unauthenticated};
-use headwater_model::{Action, ErrorCode, Object, OrProblem, Principal, Problem};
+use headwater_model::{Action, ErrorCode, Object, Principal, Problem, ResultExt};
 use headwater_oidc::is_jwt;
 
 use crate::login::PresentedToken;

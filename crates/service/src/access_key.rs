@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use headwater_access::{AccessKeys as Keys, KeyPair, NewKey};
 use headwater_model::{
-    AccessKey, CreateAccessKey, CreatedAccessKey, ErrorCode, Identity, OrProblem, Principal,
-    Problem,
+    AccessKey, CreateAccessKey, CreatedAccessKey, ErrorCode, Identity, Principal, Problem,
+    ResultExt,
 };
 use parking_lot::Mutex;
 
@@ -50,6 +50,7 @@ impl AccessKeys {
         principal: &Principal,
         request: CreateAccessKey,
     ) -> Result<CreatedAccessKey, Problem> {
+        self.0.authenticated(principal)?;
         let user = request.user.clone().or(principal.user_name().map(str::to_owned));
         self.check_create(principal, user.as_deref(), &request)?;
         let pair = KeyPair::generate().or_problem()?;
@@ -61,6 +62,7 @@ impl AccessKeys {
 
     /// Revokes an access key.
     pub async fn revoke(&self, principal: &Principal, id: &str) -> Result<(), Problem> {
+        self.0.authenticated(principal)?;
         // The error must not reveal that another user has this key.
         let user = match self.0.administer(principal) {
             Ok(()) => None,

@@ -3,7 +3,7 @@
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use headwater_access::{Access, AuditFilter, AuditRetentions};
-use headwater_model::{Action, AuditRetention, Object, OrProblem, Principal, Problem};
+use headwater_model::{Action, AuditRetention, Object, Principal, Problem, ResultExt};
 use serde_json::{Value, json};
 
 use crate::access_control::AccessControl;

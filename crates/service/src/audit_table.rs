@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use headwater_access::Access;
 use headwater_engine::{Engine, SystemTable};
 use headwater_lake::CommitView;
-use headwater_model::{Action, OrProblem, Problem};
+use headwater_model::{Action, Problem, ResultExt};
 use serde_json::{Value, json};
 
 use crate::system_tables::{timestamp, to_batches};

@@ -6,7 +6,7 @@ use headwater_jobs::NewJob;
 use headwater_lake::{conflict_problem, with_rerun_hint};
 use headwater_model::{
     Action, Branch, CherryPickRequest, CreateRef, ErrorCode, JobKind, MergeOutcome, MergeReport,
-    MergeRequest, Object, OrProblem, Principal, Problem, RevertRequest, TRANSACTION_BRANCHES,
+    MergeRequest, Object, Principal, Problem, ResultExt, RevertRequest, TRANSACTION_BRANCHES,
     TableName, UpdateRef, nearest,
 };
 
@@ -107,7 +107,9 @@ impl Branches {
         let message = format!("project `{project}` has no successful run in this lake");
         let hint = match own.as_deref().and_then(|own| nearest(project, [own])) {
             Some(near) => format!("Did you mean `{near}`?"),
-            None => "Use the name in its `headwater.toml`, and run the project first.".to_owned(),
+            None => "Write the `name` that is in the project's `headwater.toml`, and run the \
+                     project before you protect the branch."
+                .to_owned(),
         };
         Err(Problem::new(ErrorCode::InvalidArgument, message).with_hint(hint))
     }
@@ -184,7 +186,7 @@ impl Branches {
         let report = report.map_err(|problem| self.0.conceal(principal, problem))?;
         let report = self.0.visible_report(principal, target, report).await?;
         if report.outcome == MergeOutcome::Conflict {
-            let undone = report.base.map(|base| format!("the undoing of @{}", base.short()));
+            let undone = report.base.map(|base| format!("the revert of @{}", base.short()));
             return Err(conflict_problem(target, &undone.unwrap_or_default(), &report));
         }
         Ok(report)

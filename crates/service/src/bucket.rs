@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use headwater_model::{
-    Action, Identity, Object, ObjectKind, ObjectPattern, OrProblem, Permission, Principal, Problem,
+    Action, Identity, Object, ObjectKind, ObjectPattern, Permission, Principal, Problem, ResultExt,
 };
 use headwater_objects::Bucket;
 

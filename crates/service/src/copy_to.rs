@@ -10,7 +10,7 @@ use futures::StreamExt;
 use headwater_encoding::Encoder;
 use headwater_engine::{CopyFile, StatementResult};
 use headwater_executors::EVERY;
-use headwater_model::{Action, ErrorCode, FileFormat, Object, OrProblem, Principal, Problem};
+use headwater_model::{Action, ErrorCode, FileFormat, Object, Principal, Problem, ResultExt};
 use headwater_objects::BucketStore;
 use headwater_tables::CloudUrl;
 

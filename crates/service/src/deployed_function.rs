@@ -10,7 +10,7 @@ use headwater_function_store::{
 };
 use headwater_model::{
     Action, Actor, DeployFunction, DeployedFunction, ErrorCode, FunctionSettings, FunctionSummary,
-    FunctionVersion, Object, OrProblem, Principal, Problem, ProjectFiles,
+    FunctionVersion, Object, Principal, Problem, ProjectFiles, ResultExt,
 };
 use serde_json::Value;
 

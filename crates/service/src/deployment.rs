@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use headwater_executors::{DeployIdentity, EVERY};
 use headwater_model::{
-    Action, Actor, DeployReport, DeployRequest, Deployment, ErrorCode, Identity, Object, OrProblem,
-    Principal, Problem,
+    Action, Actor, DeployReport, DeployRequest, Deployment, ErrorCode, Identity, Object, Principal,
+    Problem, ResultExt,
 };
 
 use crate::run::project_object;

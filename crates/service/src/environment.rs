@@ -6,8 +6,8 @@ use std::time::Duration;
 use headwater_executors::EVERY;
 use headwater_functions::EnvironmentEvent;
 use headwater_model::{
-    Action, EnvironmentDetails, EnvironmentSummary, Object, OrProblem, Principal, Problem,
-    PruneEnvironments, PrunedEnvironments, RebuiltEnvironment,
+    Action, EnvironmentDetails, EnvironmentSummary, Object, Principal, Problem, PruneEnvironments,
+    PrunedEnvironments, RebuiltEnvironment, ResultExt,
 };
 
 use crate::service::Components;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use headwater_lake::CloudSettings;
-use headwater_model::{ErrorCode, OrProblem, Problem};
+use headwater_model::{ErrorCode, Problem, ResultExt};
 use headwater_tables::CloudUrl;
 use object_store::ObjectStore;
 use object_store::buffered::BufWriter;

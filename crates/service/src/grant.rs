@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use headwater_model::{
-    AccessExplanation, Action, Grant, GrantRequest, Object, ObjectKind, OrProblem, Permission,
-    Principal, Problem, TableName,
+    AccessExplanation, Action, Grant, GrantRequest, Object, ObjectKind, Permission, Principal,
+    Problem, ResultExt, TableName,
 };
 
 use crate::service::Components;
@@ -74,6 +74,7 @@ impl Grants {
 
     /// Checks that a principal may see the rights of a user or role; of all if `name` is `None`.
     fn check_subject(&self, principal: &Principal, name: Option<&str>) -> Result<(), Problem> {
+        self.0.authenticated(principal)?;
         if name.is_some() && principal.user_name() == name {
             return Ok(());
         }

@@ -12,18 +12,18 @@ use headwater_functions::{Argument, ClientCall, FunctionResult, LakeAccess, Retu
 use headwater_jobs::NewJob;
 use headwater_model::{
     AcceptedEvent, Action, Actor, ErrorCode, FunctionSummary, InvokeAsyncRequest, JobKind,
-    MAIN_BRANCH, Object, OrProblem, Principal, Problem, ProjectFiles, nearest,
+    MAIN_BRANCH, Object, Principal, Problem, ProjectFiles, ResultExt, nearest,
 };
 use headwater_pipelines::{CallInput as PipelineInput, Callable, Project, parse_project};
 use headwater_triggers::NewCall;
 use serde_json::Value;
 
 use crate::deployed_function::{self, DeployedFunctions};
-use crate::detached::Detached;
 use crate::layer::Layers;
 use crate::operation::EndedJob;
 use crate::run::project_object;
 use crate::service::Components;
+use crate::spawn_on_drop::SpawnOnDrop;
 
 /// Operations on functions.
 #[derive(Clone)]
@@ -70,6 +70,13 @@ impl ResolvedFunction {
         table: Option<&str>,
     ) -> Result<(), Problem> {
         self.function.callable.check(values, table).or_problem()
+    }
+
+    /// Returns the only argument of the function, which receives an event.
+    ///
+    /// Errors: `invalid_argument` if the function has several arguments.
+    pub fn event_argument(&self) -> Result<&str, Problem> {
+        self.function.callable.event_argument().or_problem()
     }
 
     /// Returns the default argument that receives a table.
@@ -201,7 +208,7 @@ impl Invocations {
         // If the caller disconnects, the function is stopped, and its usage so far is recorded.
         let leaving = context.cancelled().drop_guard();
         let components = self.0.clone();
-        let call = Detached::new(async move {
+        let call = SpawnOnDrop::new(async move {
             let CallInput { arguments, returns, client, permit } = input;
             let with = (&*project, &*components.given);
             let lake_access = Some(lake.clone() as Arc<dyn LakeAccess>);

@@ -7,8 +7,8 @@ use futures::stream::BoxStream;
 use headwater_executors::EVERY;
 use headwater_jobs::{JobFilter, UsageGroup};
 use headwater_model::{
-    Action, CreateRef, ErrorCode, FunctionCall, Job, JobEvent, JobKind, Object, OrProblem,
-    Principal, Problem, RefSpec, RunRequest, Timestamp, UsageLine,
+    Action, CreateRef, ErrorCode, FunctionCall, Job, JobEvent, JobKind, Object, Principal, Problem,
+    RefSpec, ResultExt, RunRequest, Timestamp, UsageLine,
 };
 
 use crate::branch::Branches;
@@ -86,7 +86,7 @@ impl Jobs {
     ) -> Result<BoxStream<'static, Result<JobEvent, Problem>>, Problem> {
         let id = self.find(principal, id).await?.id;
         let events = self.0.jobs.follow(id, after).await.or_problem()?;
-        Ok(events.map(OrProblem::or_problem).boxed())
+        Ok(events.map(ResultExt::or_problem).boxed())
     }
 
     /// Stops a job and returns its state. A job that has ended is unchanged.
@@ -130,7 +130,8 @@ impl Jobs {
         let create = CreateRef { name: name.clone(), from, if_not_exists: false };
         Branches(self.0.clone()).create(principal, create).await?;
         let reference = Some(RefSpec::Name(name));
-        let request = RunRequest { event: None, retry: None, reference, ..request };
+        let no_reuse = true;
+        let request = RunRequest { event: None, retry: None, reference, no_reuse, ..request };
         Runs(self.0.clone()).start(principal, request).await
     }
 

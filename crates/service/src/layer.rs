@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use headwater_function_store::{LayerChange, StoredLayer};
-use headwater_model::{Action, ErrorCode, Object, OrProblem, Principal, Problem};
+use headwater_model::{Action, ErrorCode, Object, Principal, Problem, ResultExt};
 
 use crate::service::Components;
 

@@ -18,7 +18,6 @@ mod config;
 mod copy_to;
 mod deployed_function;
 mod deployment;
-mod detached;
 mod environment;
 mod error;
 mod export_file;
@@ -34,6 +33,9 @@ mod maintenance;
 mod namespace;
 mod object;
 mod operation;
+mod queue;
+mod queue_mapping;
+mod queue_worker;
 mod reference;
 mod restriction;
 mod restriction_statement;
@@ -43,6 +45,7 @@ mod s3;
 mod secret;
 mod service;
 mod settings;
+mod spawn_on_drop;
 mod sql_catalog;
 mod start;
 mod statement;
@@ -69,6 +72,10 @@ pub use deployment::Deployments;
 pub use environment::Environments;
 pub use error::{Error, Result};
 pub use grant::Grants;
+pub use headwater_queues::{
+    Attribute, Error as QueueError, MappingSettings, NewMessage, QueueInfo, QueueMapping,
+    ReceiveOptions, ReceivedMessage, SentMessage, attributes_md5,
+};
 pub use iceberg::Iceberg;
 pub use import::Imports;
 pub use invocation::{CallInput, Invocations, ResolvedFunction};
@@ -95,7 +102,7 @@ pub use user::Users;
 pub use view::Views;
 
 pub use headwater_access::{
-    Access, AuditFilter, AuditLog, Credential, Decision, Denial, NewUser, Reason,
+    Access, AuditFilter, AuditLog, Credential, Decision, DecisionReason, Denial, NewUser,
 };
 pub use headwater_engine::{
     Batches as CopiedRows, Description, DiffOptions, ParameterType, Prepared as PreparedStatement,
@@ -121,8 +128,10 @@ pub use headwater_triggers::TriggerEventFilter;
 /// Types of the operations on buckets and objects.
 pub mod objects {
     pub use headwater_objects::{
-        Bucket, CompletedPart, Condition, Content, Copy, Headers, ListRequest, Listed, ListedPart,
-        ListedUpload, Listing, NewObject, NewUpload, ObjectInfo, ObjectPath, OpenObject,
-        UploadTarget,
+        Bucket, CompletedPart, Condition, Content, Copy, Headers, ListEntry, ListRequest,
+        ListedPart, ListedUpload, Listing, NewObject, NewUpload, ObjectInfo, ObjectPath,
+        OpenObject, UploadTarget,
     };
 }
+pub use queue::Queues;
+pub use queue_mapping::{MappingStatus, QueueMappings};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use headwater_access::UserLimits;
 use headwater_executors::limits;
-use headwater_model::{Limit, LimitUsage, Limits, OrProblem, Principal, Problem};
+use headwater_model::{Limit, LimitUsage, Limits, Principal, Problem, ResultExt};
 
 use crate::service::Components;
 

@@ -6,7 +6,7 @@ use headwater_executors::maintenance_job;
 use headwater_jobs::NewJob;
 use headwater_lake::check_maintain;
 use headwater_model::{
-    Action, Job, MaintainReport, MaintainRequest, Object, OrProblem, Principal, Problem, RefSpec,
+    Action, Job, MaintainReport, MaintainRequest, Object, Principal, Problem, RefSpec, ResultExt,
     TableName,
 };
 use tokio_util::sync::CancellationToken;

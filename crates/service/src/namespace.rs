@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use futures::FutureExt;
 use futures::future::ready;
-use headwater_model::{Action, Namespace, Object, OrProblem, Principal, Problem, RefSpec};
+use headwater_model::{Action, Namespace, Object, Principal, Problem, RefSpec, ResultExt};
 
 use crate::service::Components;
 

@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use headwater_model::{Action, Object, OrProblem, Principal, Problem};
+use headwater_model::{Action, Object, Principal, Problem, ResultExt};
 use headwater_objects::{
     CompletedPart, Condition, Content, Copy, Error, ListRequest, ListedPart, ListedUpload, Listing,
     NewObject, NewUpload, ObjectInfo, ObjectPath, OpenObject, UploadTarget,

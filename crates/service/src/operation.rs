@@ -3,7 +3,7 @@
 use futures::future::BoxFuture;
 use headwater_jobs::{JobContext, NewJob};
 use headwater_lake::Transaction;
-use headwater_model::{JobId, JobKind, OrProblem, PROPERTY_JOB, Principal, Problem, Usage};
+use headwater_model::{JobId, JobKind, PROPERTY_JOB, Principal, Problem, ResultExt, Usage};
 use serde_json::Value;
 
 use crate::service::Components;

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use headwater_engine::{DiffOptions, TableAt};
 use headwater_jobs::NewJob;
 use headwater_model::{
-    Action, Commit, CommitId, Diff, JobKind, Object, OrProblem, Principal, Problem, RefSpec,
-    ResolvedRef, TableComparison,
+    Action, Commit, CommitId, Diff, JobKind, Object, Principal, Problem, RefSpec, ResolvedRef,
+    ResultExt, TableComparison,
 };
 
 use crate::restriction::{TableAt as Side, part_only, without_rows};

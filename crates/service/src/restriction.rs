@@ -10,7 +10,7 @@ use headwater_executors::table_access;
 use headwater_lake::CommitView;
 use headwater_model::{
     Action, ChangeKind, CommitId, ComparisonMethod, CreateRestriction, ErrorCode, Object,
-    OrProblem, Principal, Problem, RefSpec, Restriction, RowsDiff, Table, TableDiff, TableName,
+    Principal, Problem, RefSpec, Restriction, ResultExt, RowsDiff, Table, TableDiff, TableName,
     Timestamp,
 };
 

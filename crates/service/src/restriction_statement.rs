@@ -4,8 +4,8 @@
 use arrow::datatypes::{DataType, SchemaRef};
 use headwater_engine::RestrictionStatement;
 use headwater_model::{
-    CreateRestriction, DEFAULT_NAMESPACE, ErrorCode, OrProblem, Principal, Problem, QueryRequest,
-    Restriction, TableName,
+    CreateRestriction, DEFAULT_NAMESPACE, ErrorCode, Principal, Problem, QueryRequest, Restriction,
+    ResultExt, TableName,
 };
 use serde_json::{Value, json};
 

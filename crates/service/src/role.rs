@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use headwater_model::{CreateRole, OrProblem, Principal, Problem, Role};
+use headwater_model::{CreateRole, Principal, Problem, ResultExt, Role};
 
 use crate::service::Components;
 

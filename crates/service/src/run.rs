@@ -5,8 +5,8 @@ use std::sync::Arc;
 use headwater_executors::{ActingRequest, EVERY, run_queue};
 use headwater_jobs::NewJob;
 use headwater_model::{
-    Action, Actor, ErrorCode, Job, JobKind, JobStatus, Object, OrProblem, Principal, Problem,
-    ProjectFiles, RunPlan, RunRequest,
+    Action, Actor, ErrorCode, Job, JobKind, JobStatus, Object, Principal, Problem, ProjectFiles,
+    ResultExt, RunPlan, RunRequest,
 };
 use headwater_pipelines::Project;
 use serde_json::json;

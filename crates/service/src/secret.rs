@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use headwater_model::{Action, Object, OrProblem, Principal, Problem, Secret, SetSecret};
+use headwater_model::{Action, Object, Principal, Problem, ResultExt, Secret, SetSecret};
 
 use crate::service::Components;
 

@@ -11,11 +11,11 @@ use headwater_executors::{
     MaintenanceExecutor, MeteredRuntime, RunExecutor, TriggerExecutor, TriggerSources,
     start_maintenance,
 };
-use headwater_function_lake::LakeParts;
+use headwater_function_lake::LakeComponents;
 use headwater_functions::Functions;
 use headwater_jobs::JobsOptions;
 use headwater_lake::Lake;
-use headwater_model::{ErrorCode, JobKind, ObjectId, OrProblem, Principal, Problem, RefSpec};
+use headwater_model::{ErrorCode, JobKind, ObjectId, Principal, Problem, RefSpec, ResultExt};
 use headwater_pipelines::{EnvironmentCache, Runner};
 use headwater_secrets::SecretStore;
 use headwater_triggers::{Commits, TriggersOptions};
@@ -33,6 +33,7 @@ use crate::job::Jobs;
 use crate::login::OidcLogins;
 use crate::maintenance::Maintenance;
 use crate::namespace::Namespaces;
+use crate::queue_mapping::{MappingState, QueueMappings};
 use crate::reference::Refs;
 use crate::run::Runs;
 use crate::s3::BucketState;
@@ -54,7 +55,9 @@ pub struct Service(Arc<Components>);
 impl Service {
     /// Opens the lake and starts its components.
     pub async fn start(config: ServiceConfig) -> Result<Self> {
-        Ok(Service(Arc::new(Components::start(config).await?)))
+        let components = Arc::new(Components::start(config).await?);
+        QueueMappings::start(&components).await.map_err(|error| Error::component(&error))?;
+        Ok(Service(components))
     }
 
     /// Returns the operations on branches.
@@ -183,12 +186,13 @@ impl Service {
         self.0.jobs.running()
     }
 
-    /// Returns true while a job is running or a deployed trigger may start one.
+    /// Returns true while a job is running, or a deployed trigger or a message may start one.
     pub fn is_busy(&self) -> bool {
         let triggers = self.0.triggers.as_ref();
         self.0.jobs.running() > 0
             || self.0.deployer.has_triggers()
             || triggers.is_some_and(headwater_triggers::Triggers::has_calls)
+            || self.0.mappings.is_active()
     }
 
     /// Stops triggers and automatic maintenance, which start jobs.
@@ -196,6 +200,8 @@ impl Service {
         if let Some(triggers) = &self.0.triggers {
             triggers.stop();
         }
+        self.0.mappings.stop();
+        self.0.queues.close();
         if let Some(maintenance) = &self.0.auto_maintenance {
             maintenance.cancel();
         }
@@ -209,6 +215,7 @@ impl Service {
     /// Waits until all jobs have ended, or interrupts them after a timeout.
     pub async fn drain(&self, timeout: Duration) {
         self.0.jobs.drain(timeout).await;
+        self.0.mappings.drain().await;
         self.0.refresh_access().await;
     }
 }
@@ -249,6 +256,10 @@ pub(crate) struct Components {
     pub secrets: SecretStore,
     /// The buckets, and the access keys of their clients.
     pub buckets: BucketState,
+    /// The message queues.
+    pub queues: headwater_queues::Queues,
+    /// The event source mappings of queues, and their workers.
+    pub mappings: MappingState,
     /// Cache of the environments of function calls.
     pub given: Arc<EnvironmentCache>,
     /// Thread pool for operations that are recorded as jobs. It measures their processor time.
@@ -271,6 +282,7 @@ impl Components {
         let access = open_access(&lake).await?;
         let oidc = OidcLogins::of(&config)?;
         let buckets = BucketState::open(&config, &lake)?;
+        let (queues, mappings) = (open_queues(&lake).await?, MappingState::open(&lake));
         let engine = start_engine(&config, &lake)?;
         let jobs = open_jobs(&lake).await?;
         system_tables::register(&engine, &jobs, &lake, &access);
@@ -304,9 +316,7 @@ impl Components {
         let settings = Settings::new(config.project_dir.clone(), jobs.clone());
         settings.refresh().await;
         register_executors(&jobs, imports, runs, &lake);
-        let auto_maintenance = config
-            .maintenance
-            .then(|| start_maintenance(lake.clone(), jobs.clone(), config.remove_orphans));
+        let auto_maintenance = auto_maintenance(&config, &lake, &jobs);
         Ok(Components {
             config,
             lake,
@@ -325,6 +335,8 @@ impl Components {
             deployer,
             secrets,
             buckets,
+            queues,
+            mappings,
             given,
             operations: MeteredRuntime::default(),
             scans: ScanCache::default(),
@@ -333,7 +345,7 @@ impl Components {
     }
 
     /// Returns the components of the lake that functions can access.
-    pub fn lake_parts(&self) -> LakeParts {
+    pub fn lake_parts(&self) -> LakeComponents {
         lake_parts(&self.lake, &self.engine, &self.buckets)
     }
 
@@ -371,9 +383,9 @@ impl Components {
     }
 }
 
-fn lake_parts(lake: &Lake, engine: &Engine, buckets: &BucketState) -> LakeParts {
+fn lake_parts(lake: &Lake, engine: &Engine, buckets: &BucketState) -> LakeComponents {
     let objects = buckets.objects.clone();
-    LakeParts { lake: lake.clone(), engine: engine.clone(), objects }
+    LakeComponents { lake: lake.clone(), engine: engine.clone(), objects }
 }
 
 async fn open_jobs(lake: &Lake) -> Result<headwater_jobs::Jobs> {
@@ -385,6 +397,21 @@ async fn open_jobs(lake: &Lake) -> Result<headwater_jobs::Jobs> {
 fn import_executor(lake: &Lake, rights: &ImportRights) -> ImportExecutor {
     let (lake, rights) = (lake.clone(), rights.clone());
     ImportExecutor { lake, runtime: MeteredRuntime::default(), rights }
+}
+
+async fn open_queues(lake: &Lake) -> Result<headwater_queues::Queues> {
+    let opened = headwater_queues::Queues::open(lake.store().clone(), lake.clock().clone()).await;
+    opened.map_err(|error| Error::component(&error))
+}
+
+/// Starts automatic maintenance, unless the configuration disables it.
+fn auto_maintenance(
+    config: &ServiceConfig,
+    lake: &Lake,
+    jobs: &headwater_jobs::Jobs,
+) -> Option<CancellationToken> {
+    let start = || start_maintenance(lake.clone(), jobs.clone(), config.remove_orphans);
+    config.maintenance.then(start)
 }
 
 fn secret_store(lake: &Lake, config: &ServiceConfig) -> SecretStore {

@@ -6,7 +6,7 @@
 use futures::{StreamExt, TryStreamExt, stream};
 use headwater_engine::{Batches, Session};
 use headwater_model::{
-    Action, Branch, ErrorCode, Object, OrProblem, Principal, Problem, RefSpec, TableName,
+    Action, Branch, ErrorCode, Object, Principal, Problem, RefSpec, ResultExt, TableName,
 };
 use headwater_postgres_catalog::{Contents, Relation, mentioned};
 use headwater_tables::{SqlView, Table};

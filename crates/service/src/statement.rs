@@ -15,11 +15,11 @@ use headwater_engine::{
     BatchStream, Batches, Description, Metrics, Prepared, Session, SessionOptions, StatementResult,
     TableAccess,
 };
-use headwater_executors::table_access;
+use headwater_executors::{EVERY, table_access};
 use headwater_jobs::{JobContext, JobGuard, NewJob};
 use headwater_model::{
-    DEFAULT_NAMESPACE, ErrorCode, JobId, JobKind, Namespace, OrProblem, PROPERTY_JOB, Principal,
-    Problem, QueryRequest, RefSpec, SYSTEM_NAMESPACE, Usage,
+    Action, DEFAULT_NAMESPACE, ErrorCode, JobId, JobKind, Namespace, Object, PROPERTY_JOB,
+    Principal, Problem, QueryRequest, RefSpec, ResultExt, SYSTEM_NAMESPACE, Usage,
 };
 use serde_json::{Value, json};
 
@@ -109,7 +109,7 @@ impl Statements {
         request: &QueryRequest,
     ) -> Result<StartedStatement, Problem> {
         self.components.authenticated(principal)?;
-        let checked = self.check_namespace(request).await;
+        let checked = self.check_namespace(principal, request).await;
         checked.map_err(|problem| self.components.conceal(principal, problem))?;
         let script = match Prepared::parse_script(&request.sql) {
             Ok(script) => script,
@@ -174,7 +174,7 @@ impl Statements {
         statement: Prepared,
     ) -> Result<StartedStatement, Problem> {
         self.components.authenticated(principal)?;
-        let checked = self.check_namespace(request).await;
+        let checked = self.check_namespace(principal, request).await;
         checked.map_err(|problem| self.components.conceal(principal, problem))?;
         let source = statement.source().to_owned();
         self.start_one(principal, request, &source, Ok(statement)).await
@@ -192,7 +192,7 @@ impl Statements {
         let (context, guard) = self.components.jobs.record(new).await.or_problem()?;
         let job = context.id();
         let limits = StatementLimits::of(request, context.has_day_limit());
-        let mut running = Running { context, guard: Some(guard), metrics: None, limits };
+        let mut running = RunningStatement { context, guard: Some(guard), metrics: None, limits };
         let answer = self.execute(principal, request, prepared, &mut running).await;
         let rows = match answer {
             Ok(answer) => Ok(StatementRows::new(running, answer, request.limit)),
@@ -209,7 +209,7 @@ impl Statements {
         principal: &Principal,
         request: &QueryRequest,
         prepared: headwater_engine::Result<Prepared>,
-        running: &mut Running,
+        running: &mut RunningStatement,
     ) -> Result<StatementResult, Problem> {
         let author = principal.author().to_owned();
         let job = running.context.id();
@@ -272,10 +272,20 @@ impl Statements {
         Prepared::parse(&sql).map_err(headwater_engine::Error::from).or_problem()
     }
 
-    /// Rejects an unknown namespace, even if the statement contains no unqualified names.
-    async fn check_namespace(&self, request: &QueryRequest) -> Result<(), Problem> {
+    /// Rejects an unknown namespace, even if the statement contains no unqualified names. Accepts
+    /// any name from a principal that may not read all namespaces, because the error would reveal
+    /// which ones exist.
+    async fn check_namespace(
+        &self,
+        principal: &Principal,
+        request: &QueryRequest,
+    ) -> Result<(), Problem> {
         let namespace = request.namespace.as_deref().filter(|name| *name != SYSTEM_NAMESPACE);
         let Some(namespace) = namespace else { return Ok(()) };
+        let all = Object::namespace(EVERY);
+        if !self.components.allows(principal, Action::Select, &all) {
+            return Ok(());
+        }
         let main = RefSpec::main();
         let view = self.components.lake.view(request.reference.as_ref().unwrap_or(&main)).await;
         let view = view.or_problem()?;
@@ -289,7 +299,7 @@ impl Statements {
 }
 
 /// The job of a running statement.
-struct Running {
+struct RunningStatement {
     context: JobContext,
     /// `None` after the end of the job has been recorded.
     guard: Option<JobGuard>,
@@ -297,7 +307,7 @@ struct Running {
     limits: StatementLimits,
 }
 
-impl Running {
+impl RunningStatement {
     /// Returns the usage so far.
     fn usage(&self) -> Usage {
         self.metrics.as_ref().map(|metrics| metrics.usage()).unwrap_or_default()
@@ -330,7 +340,7 @@ impl Running {
     }
 }
 
-impl Drop for Running {
+impl Drop for RunningStatement {
     fn drop(&mut self) {
         if self.guard.is_some() {
             // The guard is dropped next, which records the job as cancelled.
@@ -341,7 +351,7 @@ impl Drop for Running {
 
 /// The rows of a statement, computed on demand.
 pub struct StatementRows {
-    running: Running,
+    running: RunningStatement,
     schema: SchemaRef,
     stream: BatchStream,
     /// Number of rows that may still be returned; `None` without a limit.
@@ -350,7 +360,7 @@ pub struct StatementRows {
 }
 
 impl StatementRows {
-    fn new(running: Running, answer: StatementResult, limit: Option<u64>) -> Self {
+    fn new(running: RunningStatement, answer: StatementResult, limit: Option<u64>) -> Self {
         let result = answer.commit.map_or(Value::Null, |commit| json!({ "commit": commit.id }));
         StatementRows { running, schema: answer.schema, stream: answer.stream, left: limit, result }
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use headwater_model::{
-    Action, CreateRef, ErrorCode, Object, OrProblem, Principal, Problem, Tag, UpdateRef,
+    Action, CreateRef, ErrorCode, Object, Principal, Problem, ResultExt, Tag, UpdateRef,
 };
 
 use crate::service::Components;

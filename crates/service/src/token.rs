@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use headwater_access::AccessKeys;
 use headwater_model::{
-    AccessToken, AuthMethod, CreateToken, CreatedToken, ErrorCode, Identity, OrProblem, Principal,
-    Problem, Timestamp,
+    AccessToken, AuthMethod, CreateToken, CreatedToken, ErrorCode, Identity, Principal, Problem,
+    ResultExt, Timestamp,
 };
 
 use crate::service::Components;

@@ -16,7 +16,7 @@ use headwater_jobs::NewJob;
 use headwater_lake::{Lake, conflict_problem};
 use headwater_model::{
     Action, CreateRef, ErrorCode, JobKind, Limits, MergeChoice, MergeOutcome, MergeRequest, Object,
-    OrProblem, Principal, Problem, RefSpec, Restriction, Restrictions, TRANSACTION_BRANCHES,
+    Principal, Problem, RefSpec, Restriction, Restrictions, ResultExt, TRANSACTION_BRANCHES,
     TableName,
 };
 

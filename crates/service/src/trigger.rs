@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use headwater_executors::{EVERY, missing_branch};
 use headwater_model::{
-    Action, ErrorCode, Object, OrProblem, Principal, Problem, TriggerEvent, TriggerStatus,
+    Action, ErrorCode, Object, Principal, Problem, ResultExt, TriggerEvent, TriggerStatus,
 };
 use headwater_triggers::TriggerEventFilter;
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use headwater_access::NewUser;
 use headwater_model::{
-    AuthMethod, CreateUser, ErrorCode, Identity, OrProblem, Principal, Problem, UpdateUser, User,
+    AuthMethod, CreateUser, ErrorCode, Identity, Principal, Problem, ResultExt, UpdateUser, User,
     Whoami,
 };
 

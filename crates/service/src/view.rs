@@ -5,7 +5,7 @@ use std::sync::Arc;
 use futures::FutureExt;
 use headwater_lake::Transaction;
 use headwater_model::{
-    Action, ErrorCode, Fault, Object, OrProblem, Principal, Problem, RefSpec, SqlView, TableName,
+    Action, ErrorCode, Fault, Object, Principal, Problem, RefSpec, ResultExt, SqlView, TableName,
 };
 
 use crate::service::Components;

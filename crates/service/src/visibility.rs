@@ -4,7 +4,7 @@
 use headwater_executors::is_change;
 use headwater_lake::CommitView;
 use headwater_model::{
-    Action, ErrorCode, Namespace, Object, OrProblem, Principal, Problem, RefSpec, TableName,
+    Action, ErrorCode, Namespace, Object, Principal, Problem, RefSpec, ResultExt, TableName,
 };
 
 use crate::service::Components;

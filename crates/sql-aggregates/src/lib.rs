@@ -5,16 +5,16 @@
 //! session. This crate parses no SQL and accesses no tables.
 
 mod average;
-mod by_key;
-mod extreme;
-mod frame;
+mod min_max;
+mod min_max_by;
 mod percentile;
 mod sliding;
 mod sum;
+mod window_frame;
 
 pub use self::average::function as average;
-pub use self::by_key::functions as by_key;
-pub use self::extreme::functions as extremes;
+pub use self::min_max::functions as extremes;
+pub use self::min_max_by::functions as by_key;
 pub use self::percentile::function as percentile;
 pub use self::sliding::register as register_sliding;
 pub use self::sum::checked_sum;

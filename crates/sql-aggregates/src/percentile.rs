@@ -16,7 +16,7 @@ use datafusion::logical_expr::{
     GroupsAccumulator, Signature,
 };
 
-use crate::frame::{Arguments, Frame};
+use crate::window_frame::{Arguments, Frame};
 
 /// Returns the function that replaces DataFusion's.
 pub fn function() -> Arc<AggregateUDF> {
@@ -53,7 +53,7 @@ impl AggregateUDFImpl for Percentile {
         }
         let target = Target::of(&arguments.borrowed())?;
         let is_distinct = arguments.is_distinct();
-        Ok(Box::new(OfAll { of, target, is_distinct }))
+        Ok(Box::new(PercentileAccumulator { of, target, is_distinct }))
     }
 
     fn create_sliding_accumulator(
@@ -76,7 +76,7 @@ impl AggregateUDFImpl for Percentile {
         arguments: AccumulatorArgs<'_>,
     ) -> Result<Box<dyn GroupsAccumulator>> {
         let target = Target::of(&arguments)?;
-        Ok(Box::new(OfGroups { of: self.of.create_groups_accumulator(arguments)?, target }))
+        Ok(Box::new(PercentileGroups { of: self.of.create_groups_accumulator(arguments)?, target }))
     }
 
     fn supports_within_group_clause(&self) -> bool {
@@ -133,14 +133,14 @@ impl Target {
 
 /// The percentile of all values.
 #[derive(Debug)]
-struct OfAll {
+struct PercentileAccumulator {
     /// DataFusion's accumulator, whose state is the list of the values.
     of: Box<dyn Accumulator>,
     target: Target,
     is_distinct: bool,
 }
 
-impl Accumulator for OfAll {
+impl Accumulator for PercentileAccumulator {
     fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
         self.of.update_batch(values)
     }
@@ -156,7 +156,7 @@ impl Accumulator for OfAll {
     fn evaluate(&mut self) -> Result<ScalarValue> {
         let state = self.of.state()?;
         let [ScalarValue::List(list)] = state.as_slice() else {
-            return internal_err!("the state of `percentile_cont` is no list");
+            return internal_err!("the state of `percentile_cont` is not a list");
         };
         let value = self.target.of_values(list.values())?;
         // For aggregates without DISTINCT, `state` moved the values out of the accumulator. They
@@ -173,13 +173,13 @@ impl Accumulator for OfAll {
 }
 
 /// The percentiles of groups.
-struct OfGroups {
+struct PercentileGroups {
     /// DataFusion's accumulator, whose state is a list of values for each group.
     of: Box<dyn GroupsAccumulator>,
     target: Target,
 }
 
-impl GroupsAccumulator for OfGroups {
+impl GroupsAccumulator for PercentileGroups {
     fn update_batch(
         &mut self,
         values: &[ArrayRef],
@@ -202,7 +202,7 @@ impl GroupsAccumulator for OfGroups {
     fn evaluate(&mut self, emit_to: EmitTo) -> Result<ArrayRef> {
         let states = self.of.state(emit_to)?;
         let [lists] = states.as_slice() else {
-            return internal_err!("the state of `percentile_cont` is no list");
+            return internal_err!("the state of `percentile_cont` is not a list");
         };
         let percentile = |list: Option<ArrayRef>| match list {
             Some(values) => self.target.of_values(&values),

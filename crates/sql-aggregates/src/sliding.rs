@@ -23,7 +23,7 @@ use datafusion::logical_expr::{
     ReversedUDAF, SetMonotonicity, Signature, StatisticsArgs,
 };
 
-use crate::frame::{Arguments, Frame};
+use crate::window_frame::{Arguments, Frame};
 
 /// Aggregates whose state has a fixed size, so that states of parts of a frame can be stored.
 const FIXED: [&str; 20] = [

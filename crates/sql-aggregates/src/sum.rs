@@ -173,7 +173,7 @@ impl<T: SummedType<W>, W: TotalType> SumAccumulators for PhantomData<(T, W)> {
 
     fn of_groups(&self, sum: &DataType) -> Box<dyn GroupsAccumulator> {
         let (totals, seen) = (Vec::new(), NullState::new());
-        Box::new(Groups::<T, W> { totals, seen, sum: sum.clone(), of: PhantomData })
+        Box::new(GroupedSums::<T, W> { totals, seen, sum: sum.clone(), of: PhantomData })
     }
 }
 
@@ -389,7 +389,7 @@ impl<T: SummedType<W>, W: TotalType> Accumulator for DistinctSum<T, W> {
 }
 
 /// The running sums of groups.
-struct Groups<T, W: ArrowPrimitiveType> {
+struct GroupedSums<T, W: ArrowPrimitiveType> {
     totals: Vec<W::Native>,
     /// Groups that have at least one non-null value.
     seen: NullState,
@@ -397,7 +397,7 @@ struct Groups<T, W: ArrowPrimitiveType> {
     of: PhantomData<T>,
 }
 
-impl<T: SummedType<W>, W: TotalType> Groups<T, W> {
+impl<T: SummedType<W>, W: TotalType> GroupedSums<T, W> {
     fn add<V: SummedType<W>>(
         &mut self,
         values: &ArrayRef,
@@ -418,7 +418,7 @@ impl<T: SummedType<W>, W: TotalType> Groups<T, W> {
     }
 }
 
-impl<T: SummedType<W>, W: TotalType> GroupsAccumulator for Groups<T, W> {
+impl<T: SummedType<W>, W: TotalType> GroupsAccumulator for GroupedSums<T, W> {
     fn update_batch(
         &mut self,
         values: &[ArrayRef],

@@ -20,9 +20,9 @@ use datafusion::logical_expr::{
 
 /// Rewrite of casts from text to bytes.
 #[derive(Debug)]
-pub(crate) struct ReadBytes;
+pub(crate) struct ByteaCastRewrite;
 
-impl FunctionRewrite for ReadBytes {
+impl FunctionRewrite for ByteaCastRewrite {
     fn name(&self) -> &'static str {
         "read_bytes"
     }
@@ -71,7 +71,7 @@ impl TextToBytes {
                 Some(None) if self.is_strict => {
                     let text: String = text.into_iter().flat_map(str::chars).take(50).collect();
                     return exec_err!(
-                        "`{text}` is no text of bytes: write `\\x` and pairs of hexadecimal \
+                        "`{text}` is not valid bytea text: write `\\x` and pairs of hexadecimal \
                          digits, or `\\\\` for a backslash and `\\377` for a byte"
                     );
                 }
@@ -102,7 +102,7 @@ impl ScalarUDFImpl for TextToBytes {
                 let bytes = self.read(&text.to_array()?)?;
                 Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(&bytes, 0)?))
             }
-            _ => internal_err!("a cast has one text"),
+            _ => internal_err!("a cast takes one argument"),
         }
     }
 }

@@ -91,7 +91,7 @@ impl JsonExtract {
     fn extract(
         &self,
         text: &StringArray,
-        steps: impl Fn(usize) -> Result<Option<Vec<Step>>>,
+        steps: impl Fn(usize) -> Result<Option<Vec<JsonPathStep>>>,
     ) -> Result<StringArray> {
         let mut found = StringBuilder::with_capacity(text.len(), 0);
         for row in 0..text.len() {
@@ -104,7 +104,7 @@ impl JsonExtract {
         Ok(found.finish())
     }
 
-    fn part(&self, text: &str, steps: &[Step]) -> Option<String> {
+    fn part(&self, text: &str, steps: &[JsonPathStep]) -> Option<String> {
         let json: Value = serde_json::from_str(text).ok()?;
         match part_of(&json, steps)? {
             Value::String(text) if self.is_text => Some(text.clone()),
@@ -115,26 +115,26 @@ impl JsonExtract {
 }
 
 /// Returns the part of a JSON value at a path.
-pub(crate) fn part_of<'j>(json: &'j Value, steps: &[Step]) -> Option<&'j Value> {
+pub(crate) fn part_of<'j>(json: &'j Value, steps: &[JsonPathStep]) -> Option<&'j Value> {
     steps.iter().try_fold(json, |json, step| match step {
-        Step::Key(key) => json.get(key),
-        Step::Index(index) => json.get(*index),
+        JsonPathStep::Key(key) => json.get(key),
+        JsonPathStep::Index(index) => json.get(*index),
     })
 }
 
 /// A step into an object or an array.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Step {
+pub(crate) enum JsonPathStep {
     Key(String),
     Index(usize),
 }
 
 /// Returns the steps of a path; `None` for null and negative indexes.
-pub(crate) fn steps_of(path: &ScalarValue) -> Result<Option<Vec<Step>>> {
+pub(crate) fn steps_of(path: &ScalarValue) -> Result<Option<Vec<JsonPathStep>>> {
     match path {
         ScalarValue::Int64(index) => {
             let index = index.and_then(|index| usize::try_from(index).ok());
-            Ok(index.map(|index| vec![Step::Index(index)]))
+            Ok(index.map(|index| vec![JsonPathStep::Index(index)]))
         }
         ScalarValue::Utf8(Some(path)) => match path.strip_prefix('$') {
             Some(rest) => Ok(Some(json_path(rest).ok_or_else(|| {
@@ -142,19 +142,19 @@ pub(crate) fn steps_of(path: &ScalarValue) -> Result<Option<Vec<Step>>> {
                     "`{path}` is not a path of keys and indexes, such as `$.user.tags[0]`"
                 )
             })?)),
-            None => Ok(Some(vec![Step::Key(path.clone())])),
+            None => Ok(Some(vec![JsonPathStep::Key(path.clone())])),
         },
         _ => Ok(None),
     }
 }
 
 /// Parses the rest of a path after `$`.
-fn json_path(mut rest: &str) -> Option<Vec<Step>> {
+fn json_path(mut rest: &str) -> Option<Vec<JsonPathStep>> {
     let mut steps = Vec::new();
     while !rest.is_empty() {
         if let Some(quoted) = rest.strip_prefix(".\"").or_else(|| rest.strip_prefix("[\"")) {
             let (key, after) = quoted.split_once('"')?;
-            steps.push(Step::Key(key.to_owned()));
+            steps.push(JsonPathStep::Key(key.to_owned()));
             rest = if rest.starts_with('[') { after.strip_prefix(']')? } else { after };
         } else if let Some(key) = rest.strip_prefix('.') {
             let end = key.find(['.', '[']).unwrap_or(key.len());
@@ -162,11 +162,11 @@ fn json_path(mut rest: &str) -> Option<Vec<Step>> {
             if key.is_empty() || key.contains(['*', '?', '@']) {
                 return None;
             }
-            steps.push(Step::Key(key.to_owned()));
+            steps.push(JsonPathStep::Key(key.to_owned()));
             rest = after;
         } else {
             let (index, after) = rest.strip_prefix('[')?.split_once(']')?;
-            steps.push(Step::Index(index.trim().parse().ok()?));
+            steps.push(JsonPathStep::Index(index.trim().parse().ok()?));
             rest = after;
         }
     }
@@ -180,8 +180,8 @@ mod tests {
     fn check(path: &str, expected: Option<&str>) {
         let shown = json_path(path).map(|steps| {
             let shown = steps.iter().map(|step| match step {
-                Step::Key(key) => format!("{key:?}"),
-                Step::Index(index) => index.to_string(),
+                JsonPathStep::Key(key) => format!("{key:?}"),
+                JsonPathStep::Index(index) => index.to_string(),
             });
             shown.collect::<Vec<_>>().join(" ")
         });

@@ -8,10 +8,10 @@ use datafusion::logical_expr::registry::FunctionRegistry;
 use headwater_sql_aggregates as aggregates;
 
 use crate::bounds::BoundResults;
-use crate::slice::WholeDivision;
+use crate::slice::IntegerDivision;
 use crate::{
     bounds, formats, json, json_values, printf, rules, signed, similar_to, slice, text_casts,
-    timestamps, unique,
+    timestamps, unique_key_check,
 };
 
 /// Registers all functions and analyzer rules of this crate. The state must have been built with
@@ -54,11 +54,12 @@ pub fn register_for_constants(state: &mut SessionState) -> Result<()> {
 
 /// Registers the scalar functions that may also be used in constant expressions.
 fn scalar(state: &mut SessionState) -> Result<()> {
-    state.register_expr_planner(Arc::new(WholeDivision))?;
+    state.register_expr_planner(Arc::new(IntegerDivision))?;
     let functions = formats::functions().into_iter().chain(json::functions());
     let functions = functions.chain(json_values::functions());
     let functions = functions.chain(printf::functions()).chain(text_casts::functions());
-    for function in functions.chain([similar_to::function(), slice::function(), unique::function()])
+    for function in
+        functions.chain([similar_to::function(), slice::function(), unique_key_check::function()])
     {
         state.register_udf(function)?;
     }

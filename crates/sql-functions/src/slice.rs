@@ -39,7 +39,7 @@ impl ScalarUDFImpl for Slice {
 
     fn coerce_types(&self, arguments: &[DataType]) -> Result<Vec<DataType>> {
         let [value, first, last] = arguments else {
-            return plan_err!("a slice has two bounds");
+            return plan_err!("a slice takes a value and two bounds");
         };
         if [first, last].iter().any(|bound| !bound.is_integer() && !bound.is_null()) {
             return plan_err!("the bounds of a slice must be whole numbers");
@@ -64,7 +64,7 @@ impl ScalarUDFImpl for Slice {
         let rows = arguments.number_rows;
         let is_single = arguments.args.iter().all(|it| matches!(it, ColumnarValue::Scalar(_)));
         let Ok([text, first, last]) = <[ColumnarValue; 3]>::try_from(arguments.args) else {
-            return internal_err!("a slice has two bounds");
+            return internal_err!("a slice takes a value and two bounds");
         };
         let rows = if is_single { 1 } else { rows };
         let [text, first, last] = [text, first, last].map(|value| value.into_array(rows));
@@ -115,9 +115,9 @@ fn part(text: &str, first: i64, last: i64) -> String {
 
 /// The expression planner for `a // b` and `a DIV b`.
 #[derive(Debug)]
-pub(crate) struct WholeDivision;
+pub(crate) struct IntegerDivision;
 
-impl ExprPlanner for WholeDivision {
+impl ExprPlanner for IntegerDivision {
     fn plan_binary_op(
         &self,
         expr: RawBinaryExpr,

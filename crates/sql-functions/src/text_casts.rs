@@ -23,16 +23,16 @@ use crate::error_text::sql_words;
 /// Returns the functions.
 pub(crate) fn functions() -> [Arc<ScalarUDF>; 3] {
     [("typeof", Kind::Type), ("pg_typeof", Kind::PostgresType), ("len", Kind::Length)]
-        .map(|(name, kind)| Arc::new(ScalarUDF::from(OfValue::new(name, kind))))
+        .map(|(name, kind)| Arc::new(ScalarUDF::from(TextCastFunction::new(name, kind))))
 }
 
 /// The function that performs a cast to text.
 static TO_TEXT: LazyLock<Arc<ScalarUDF>> =
-    LazyLock::new(|| Arc::new(ScalarUDF::from(OfValue::new("\0to_text", Kind::Text))));
+    LazyLock::new(|| Arc::new(ScalarUDF::from(TextCastFunction::new("\0to_text", Kind::Text))));
 
 /// The length of a text or a list.
 static LENGTH: LazyLock<Arc<ScalarUDF>> =
-    LazyLock::new(|| Arc::new(ScalarUDF::from(OfValue::new("len", Kind::Length))));
+    LazyLock::new(|| Arc::new(ScalarUDF::from(TextCastFunction::new("len", Kind::Length))));
 
 /// Replaces casts of nested values to text, because Arrow does not support them or omits nulls.
 #[derive(Debug)]
@@ -89,19 +89,19 @@ enum Kind {
 
 /// A function of one value of any type.
 #[derive(Debug, PartialEq, Eq, Hash)]
-struct OfValue {
+struct TextCastFunction {
     name: &'static str,
     kind: Kind,
     signature: Signature,
 }
 
-impl OfValue {
+impl TextCastFunction {
     fn new(name: &'static str, kind: Kind) -> Self {
-        OfValue { name, kind, signature: Signature::any(1, Volatility::Immutable) }
+        TextCastFunction { name, kind, signature: Signature::any(1, Volatility::Immutable) }
     }
 }
 
-impl ScalarUDFImpl for OfValue {
+impl ScalarUDFImpl for TextCastFunction {
     fn name(&self) -> &'static str {
         self.name
     }

@@ -7,7 +7,7 @@
 use headwater_sql::change::{Parts, query_of};
 use headwater_sql::expression::call;
 use headwater_sql::names::same_but_case;
-use headwater_sql::nodes::{alias, all, binary, derived, item, name, only, star};
+use headwater_sql::syntax_nodes::{alias, all, binary, derived, item, name, only, star};
 use headwater_sql::{Error, Result};
 use headwater_sql_tokens::{ASOF_INNER, ASOF_LEFT};
 use sqlparser::ast::{
@@ -22,7 +22,7 @@ use crate::using::{self, Side};
 
 /// The conditions of an ASOF JOIN.
 #[derive(Default)]
-struct Conditions {
+struct AsofConditions {
     equal: Vec<[Expr; 2]>,
     nearest: Option<(Expr, BinaryOperator, Expr)>,
 }
@@ -50,7 +50,7 @@ impl Resolver<'_> {
         if !matches!(kind, Some(ASOF_INNER | ASOF_LEFT)) {
             exprs.push(match_condition.clone());
         }
-        let mut conditions = Conditions::default();
+        let mut conditions = AsofConditions::default();
         match constraint {
             JoinConstraint::On(on) => split(on.clone(), &mut exprs),
             JoinConstraint::Using(columns) => {
@@ -82,8 +82,8 @@ impl Resolver<'_> {
         start: usize,
         before: usize,
         has_inequality: bool,
-    ) -> Result<Conditions> {
-        let mut conditions = Conditions::default();
+    ) -> Result<AsofConditions> {
+        let mut conditions = AsofConditions::default();
         let Some(scope) = self.scopes.here() else { return Ok(conditions) };
         scope.careful = true;
         for (place, name) in names.iter().enumerate() {
@@ -104,7 +104,7 @@ impl Resolver<'_> {
     fn nearest(
         &mut self,
         factor: &mut TableFactor,
-        conditions: Conditions,
+        conditions: AsofConditions,
         before: usize,
     ) -> Result<Expr> {
         let Some((left, op, right)) = conditions.nearest else {
@@ -174,7 +174,7 @@ fn split(expr: Expr, parts: &mut Vec<Expr>) {
     }
 }
 
-impl Conditions {
+impl AsofConditions {
     /// Adds a condition whose names are resolved.
     fn add(&mut self, expr: Expr, left: &[Relation], right: &[Relation]) -> Result<()> {
         let Expr::BinaryOp { left: one, op, right: other } = expr else {

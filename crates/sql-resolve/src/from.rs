@@ -193,7 +193,9 @@ impl Resolver<'_> {
             return Ok(());
         }
         let Some(found) = self.tables.get(&written).cloned() else {
-            return Err(Error::Internal { message: format!("`{written}` was not looked up") });
+            return Err(Error::Internal {
+                message: format!("table `{written}` was not resolved before planning"),
+            });
         };
         let span = name.0.first().and_then(|p| p.as_ident()).map_or_else(Span::empty, |i| i.span);
         let quoted = |value: &str| Ident::with_quote_and_span('"', span, value);

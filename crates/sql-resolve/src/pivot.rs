@@ -10,7 +10,7 @@ use std::ops::ControlFlow;
 use headwater_sql::change::{Parts, query_of};
 use headwater_sql::expression::call;
 use headwater_sql::names::same_but_case;
-use headwater_sql::nodes::{binary, derived, item, name, only, text as string};
+use headwater_sql::syntax_nodes::{binary, derived, item, name, only, text as string};
 use headwater_sql::{Error, Result};
 use headwater_sql_tokens::GROUPED;
 use sqlparser::ast::{
@@ -285,7 +285,7 @@ impl Unpivot {
         }
         let value = Expr::Identifier(name(&self.value.value));
         let query = query_of(Parts {
-            projection: vec![headwater_sql::nodes::star(<_>::default())],
+            projection: vec![headwater_sql::syntax_nodes::star(<_>::default())],
             from: vec![only(derived(rows, None))],
             selection: Some(Expr::IsNotNull(Box::new(value))),
             ..Parts::default()

@@ -39,7 +39,7 @@ pub(crate) fn join_names(expr: &mut Expr) {
 
 /// A table that a statement refers to.
 #[derive(Debug, Clone)]
-pub struct FoundTable {
+pub struct ResolvedTable {
     /// The namespace under which the planner finds the table. It differs from the real namespace if
     /// the statement refers to two tables of the same name.
     pub source: String,
@@ -67,7 +67,7 @@ pub struct Functions<'a> {
 #[expect(clippy::implicit_hasher, reason = "the one caller has the standard hasher")]
 pub fn resolve(
     query: &mut Query,
-    tables: &HashMap<ParsedTableName, FoundTable>,
+    tables: &HashMap<ParsedTableName, ResolvedTable>,
     functions: &Functions<'_>,
 ) -> Result<OutputNames> {
     let names = OutputNames::as_written(&query.body);
@@ -77,7 +77,7 @@ pub fn resolve(
 }
 
 pub(crate) struct Resolver<'t> {
-    pub(crate) tables: &'t HashMap<ParsedTableName, FoundTable>,
+    pub(crate) tables: &'t HashMap<ParsedTableName, ResolvedTable>,
     pub(crate) functions: &'t Functions<'t>,
     pub(crate) ctes: Vec<(String, Columns)>,
     pub(crate) scopes: Scopes,

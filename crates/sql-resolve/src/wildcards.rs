@@ -7,7 +7,7 @@ use std::ops::ControlFlow;
 
 use headwater_sql::expression::is_columns;
 use headwater_sql::names::same_but_case;
-use headwater_sql::nodes::{all, item};
+use headwater_sql::syntax_nodes::{all, item};
 use headwater_sql::table_name::{idents, position};
 use headwater_sql::{Error, Result};
 use headwater_sql_tokens::EXACT;
@@ -24,7 +24,7 @@ use crate::scope::Scope;
 
 /// A column that a pattern selects, with its output name and expression.
 #[derive(Clone)]
-struct Selected {
+struct SelectedColumn {
     name: String,
     expr: Expr,
 }
@@ -79,7 +79,7 @@ impl Resolver<'_> {
     }
 
     /// Returns the columns of `*`, or of `label.*`.
-    fn star(&mut self, label: Option<&str>) -> Result<Vec<Selected>> {
+    fn star(&mut self, label: Option<&str>) -> Result<Vec<SelectedColumn>> {
         let Some(scope) = self.scopes.here() else { return Ok(Vec::new()) };
         if scope.relations.iter().any(|relation| relation.columns.open) {
             return Err(Error::Unsupported {
@@ -92,7 +92,7 @@ impl Resolver<'_> {
     }
 
     /// Returns a copy of an expression with COLUMNS for each selected column.
-    fn by_columns(&mut self, expr: &Expr, alias: Option<&Ident>) -> Result<Vec<Selected>> {
+    fn by_columns(&mut self, expr: &Expr, alias: Option<&Ident>) -> Result<Vec<SelectedColumn>> {
         let Some(call) = columns_call(expr) else { return Ok(Vec::new()) };
         let label = match idents(&call.name)?.as_slice() {
             [label, _] => Some(label.value.clone()),
@@ -128,7 +128,7 @@ impl Resolver<'_> {
                 return Err(Error::unsupported("COLUMNS with two selections in one expression"));
             }
             let name = alias.map_or_else(|| text(&shown), |alias| alias.value.clone());
-            selected.push(Selected { name, expr: value });
+            selected.push(SelectedColumn { name, expr: value });
         }
         Ok(selected)
     }
@@ -176,7 +176,7 @@ impl VisitorMut for Replacement<'_> {
 }
 
 /// Returns the columns of a scope, each shared column once.
-fn columns_of(scope: &Scope, label: Option<&str>) -> Vec<Selected> {
+fn columns_of(scope: &Scope, label: Option<&str>) -> Vec<SelectedColumn> {
     let mut columns = Vec::new();
     for (index, relation) in scope.relations.iter().enumerate() {
         if label.is_some_and(|label| relation.label != label) {
@@ -197,14 +197,17 @@ fn columns_of(scope: &Scope, label: Option<&str>) -> Vec<Selected> {
             } else {
                 Expr::Identifier(Ident::with_quote('"', name))
             };
-            columns.push(Selected { name: name.clone(), expr });
+            columns.push(SelectedColumn { name: name.clone(), expr });
         }
     }
     columns
 }
 
 /// Applies the options of a wildcard: ILIKE, EXCLUDE, REPLACE and RENAME.
-fn chosen(mut columns: Vec<Selected>, options: WildcardAdditionalOptions) -> Result<Vec<Selected>> {
+fn chosen(
+    mut columns: Vec<SelectedColumn>,
+    options: WildcardAdditionalOptions,
+) -> Result<Vec<SelectedColumn>> {
     let WildcardAdditionalOptions {
         wildcard_token: _,
         opt_ilike,
@@ -244,7 +247,7 @@ fn chosen(mut columns: Vec<Selected>, options: WildcardAdditionalOptions) -> Res
 }
 
 /// Returns the index of a column.
-fn find(columns: &[Selected], name: &Ident) -> Result<usize> {
+fn find(columns: &[SelectedColumn], name: &Ident) -> Result<usize> {
     let names = columns.iter().map(|column| column.name.as_str());
     let spelling = crate::scope::column(
         &name.value,
@@ -256,7 +259,7 @@ fn find(columns: &[Selected], name: &Ident) -> Result<usize> {
 }
 
 /// Returns the columns that a call of COLUMNS selects.
-fn selection(call: &Function, columns: Vec<Selected>) -> Result<Vec<Selected>> {
+fn selection(call: &Function, columns: Vec<SelectedColumn>) -> Result<Vec<SelectedColumn>> {
     let refused = || Error::Unsupported {
         what: format!("`{call}`"),
         hint: Some("Write COLUMNS('regex'), COLUMNS(['a', 'b']) or COLUMNS(*).".to_owned()),
@@ -277,7 +280,7 @@ fn selection(call: &Function, columns: Vec<Selected>) -> Result<Vec<Selected>> {
         }
         FunctionArgExpr::Expr(Expr::Lambda(lambda)) => {
             let (pattern, negated) = by_lambda(lambda)?.ok_or_else(refused)?;
-            let fits = |column: &Selected| pattern.is_match(&column.name) != negated;
+            let fits = |column: &SelectedColumn| pattern.is_match(&column.name) != negated;
             Ok(columns.into_iter().filter(fits).collect())
         }
         FunctionArgExpr::Expr(expr) => {

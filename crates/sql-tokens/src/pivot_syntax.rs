@@ -6,13 +6,13 @@
 
 use sqlparser::tokenizer::{Token, TokenWithSpan};
 
-use crate::query_forms::Words;
+use crate::query_forms::StatementTokens;
 
 /// Marker function whose arguments are the columns of a pivot's GROUP BY.
 pub const GROUPED: &str = "\0grouped";
 
 /// Rewrites the PIVOT or UNPIVOT at a token.
-pub(crate) fn rewrite(words: &mut Words, place: usize) {
+pub(crate) fn rewrite(words: &mut StatementTokens, place: usize) {
     let is_pivot = words.is(place, "PIVOT");
     if words.begins_query(place) {
         let rewritten = if is_pivot { pivot(words, place) } else { unpivot(words, place) };
@@ -28,7 +28,7 @@ fn keywords(text: &str) -> Vec<Token> {
     text.split(' ').map(Token::make_keyword).collect()
 }
 
-fn tokens(words: &Words, from: usize, to: usize) -> Vec<Token> {
+fn tokens(words: &StatementTokens, from: usize, to: usize) -> Vec<Token> {
     words.0[from..to].iter().map(|token| token.token.clone()).collect()
 }
 
@@ -41,16 +41,16 @@ fn grouped(columns: Vec<Token>) -> Vec<Token> {
     written
 }
 
-fn ends(words: &Words, at: usize) -> bool {
+fn ends(words: &StatementTokens, at: usize) -> bool {
     ["ORDER", "LIMIT", "OFFSET", "UNION", "EXCEPT", "INTERSECT", "SELECT"]
         .iter()
         .any(|word| words.is(at, word))
 }
 
 /// Returns the end of a PIVOT and its replacement; `None` if the PIVOT is incomplete.
-fn pivot(words: &Words, place: usize) -> Option<(usize, Vec<Token>)> {
+fn pivot(words: &StatementTokens, place: usize) -> Option<(usize, Vec<Token>)> {
     let on = words.find(place + 1, |words, at| words.is(at, "ON") || ends(words, at));
-    let next = |words: &Words, at: usize| {
+    let next = |words: &StatementTokens, at: usize| {
         ["USING", "GROUP"].iter().any(|word| words.is(at, word)) || ends(words, at)
     };
     let using = words.find(on + 1, next);
@@ -83,7 +83,7 @@ fn pivot(words: &Words, place: usize) -> Option<(usize, Vec<Token>)> {
 }
 
 /// Rewrites the GROUP BY in the parentheses of a PIVOT.
-fn grouped_clause(words: &mut Words, start: usize) {
+fn grouped_clause(words: &mut StatementTokens, start: usize) {
     let group = words.find(start, |words, at| words.is(at, "GROUP"));
     if words.is(group, "GROUP") && words.is(group + 1, "BY") {
         let end = words.find(group + 2, |_, _| false);
@@ -93,7 +93,7 @@ fn grouped_clause(words: &mut Words, start: usize) {
 }
 
 /// Returns the end of an UNPIVOT and its replacement; `None` if the UNPIVOT is incomplete.
-fn unpivot(words: &Words, place: usize) -> Option<(usize, Vec<Token>)> {
+fn unpivot(words: &StatementTokens, place: usize) -> Option<(usize, Vec<Token>)> {
     let has_nulls = words.is(place + 1, "INCLUDE") && words.is(place + 2, "NULLS");
     let table = if has_nulls { place + 3 } else { place + 1 };
     let on = words.find(table, |words, at| words.is(at, "ON") || ends(words, at));

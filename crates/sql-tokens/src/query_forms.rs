@@ -29,7 +29,7 @@ pub const ASOF_LEFT: &str = "\0left";
 
 /// Rewrites the tokens of one statement, and removes whitespace.
 pub fn rewrite(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
-    let mut words = Words(token_rewrites::rewrite(tokens));
+    let mut words = StatementTokens(token_rewrites::rewrite(tokens));
     let mut place = 0;
     while place < words.0.len() {
         words.rewrite_at(place);
@@ -39,9 +39,9 @@ pub fn rewrite(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
 }
 
 /// The tokens of a statement.
-pub(crate) struct Words(pub(crate) Vec<TokenWithSpan>);
+pub(crate) struct StatementTokens(pub(crate) Vec<TokenWithSpan>);
 
-impl Words {
+impl StatementTokens {
     /// Returns true if the token is this unquoted word.
     pub(crate) fn is(&self, place: usize, text: &str) -> bool {
         self.0.get(place).is_some_and(|token| {
@@ -127,7 +127,7 @@ impl Words {
 
     /// Adds the SELECT to `FROM t WHERE …`.
     fn add_select(&mut self, place: usize) {
-        let is_end = |words: &Words, at: usize| {
+        let is_end = |words: &StatementTokens, at: usize| {
             ["UNION", "EXCEPT", "INTERSECT"].iter().any(|word| words.is(at, word))
         };
         let end = self.find(place + 1, |words, at| words.is(at, "SELECT") || is_end(words, at));
@@ -155,7 +155,7 @@ impl Words {
 
     /// Rewrites `USING SAMPLE 10%`, `5 ROWS`, `reservoir(5 ROWS)` and `10% (bernoulli)`.
     fn using_sample(&mut self, place: usize) {
-        let is_method = |words: &Words, at: usize| {
+        let is_method = |words: &StatementTokens, at: usize| {
             ["RESERVOIR", "BERNOULLI", "SYSTEM"].iter().any(|name| words.is(at, name))
         };
         let sized = place + 2;

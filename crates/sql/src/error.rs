@@ -94,7 +94,11 @@ pub enum Error {
         position: Option<Position>,
     },
     /// A name that matches several objects.
-    #[error("`{name}` could be {}{}", alternatives(candidates), PositionSuffix(position))]
+    #[error(
+        "`{name}` is ambiguous: it matches {}{}",
+        alternatives(candidates),
+        PositionSuffix(position)
+    )]
     Ambiguous {
         /// The name as written.
         name: String,

@@ -7,8 +7,8 @@ use sqlparser::ast::{
 };
 
 use crate::expression::{SIMILAR_TO, SLICE, call};
-use crate::nodes::{binary, name, number, text};
 use crate::operators::in_list;
+use crate::syntax_nodes::{binary, name, number, text};
 
 /// Rewrites an expression for the planner. For example, `SIMILAR TO` becomes a function call, and
 /// `RLIKE` becomes `~`. A cast to `VARCHAR(n)` truncates the text, and `LIKE ANY` becomes several

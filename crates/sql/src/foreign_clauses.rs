@@ -16,7 +16,7 @@ use sqlparser::ast::{
 use crate::change::{Parts, query_of};
 use crate::error::{Error, Result};
 use crate::expression::call;
-use crate::nodes::{alias, binary, derived, item, name, number, only, star};
+use crate::syntax_nodes::{alias, binary, derived, item, name, number, only, star};
 use crate::table_name::idents;
 
 /// Name of the column added for ranks.

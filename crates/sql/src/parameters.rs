@@ -51,10 +51,10 @@ pub fn placeholders(sql: &str) -> Result<Vec<(String, Position)>> {
 
 /// Numbers the `?` of a statement. Returns the distinct parameters, in the order of the text.
 pub fn collect(statement: &mut impl VisitMut) -> Result<Vec<Parameter>> {
-    let mut collector = Collector::default();
+    let mut collector = PlaceholderCollector::default();
     let _ = statement.visit(&mut collector);
     collector.numbered.sort_by_key(|span| (span.start.line, span.start.column));
-    let mut numbering = Numbering(collector.numbered);
+    let mut numbering = PlaceholderNumbering(collector.numbered);
     if !numbering.0.is_empty() {
         let _ = statement.visit(&mut numbering);
     }
@@ -89,7 +89,7 @@ pub fn collect(statement: &mut impl VisitMut) -> Result<Vec<Parameter>> {
 
 /// Replaces the parameters of a statement by literals.
 pub fn bind(statement: &mut impl VisitMut, values: &Parameters) -> Result<()> {
-    match statement.visit(&mut Binder { values }) {
+    match statement.visit(&mut ParameterBinder { values }) {
         ControlFlow::Break(error) => Err(*error),
         ControlFlow::Continue(()) => Ok(()),
     }
@@ -116,13 +116,13 @@ pub fn no_value(parameter: &Parameter) -> Error {
 
 /// Collects the placeholders of a statement.
 #[derive(Default)]
-struct Collector {
+struct PlaceholderCollector {
     named: Vec<(String, Span)>,
     /// Positions of the `?` placeholders.
     numbered: Vec<Span>,
 }
 
-impl VisitorMut for Collector {
+impl VisitorMut for PlaceholderCollector {
     type Break = ();
 
     fn pre_visit_value(&mut self, value: &mut ValueWithSpan) -> ControlFlow<()> {
@@ -138,9 +138,9 @@ impl VisitorMut for Collector {
 }
 
 /// Renames each `?` to `$n`. The field holds the positions of all `?` in the order of the text.
-struct Numbering(Vec<Span>);
+struct PlaceholderNumbering(Vec<Span>);
 
-impl VisitorMut for Numbering {
+impl VisitorMut for PlaceholderNumbering {
     type Break = ();
 
     fn pre_visit_value(&mut self, value: &mut ValueWithSpan) -> ControlFlow<()> {
@@ -179,11 +179,11 @@ impl VisitorMut for PlaceholderCasts {
     }
 }
 
-struct Binder<'a> {
+struct ParameterBinder<'a> {
     values: &'a Parameters,
 }
 
-impl Binder<'_> {
+impl ParameterBinder<'_> {
     fn literal(&self, placeholder: &str, span: Span) -> Result<Expr, Box<Error>> {
         let name = placeholder.trim_start_matches('$');
         let wrong =
@@ -193,7 +193,7 @@ impl Binder<'_> {
     }
 }
 
-impl VisitorMut for Binder<'_> {
+impl VisitorMut for ParameterBinder<'_> {
     type Break = Box<Error>;
 
     fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Box<Error>> {

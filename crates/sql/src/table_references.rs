@@ -27,7 +27,7 @@ pub struct ReferencedTable {
 
 /// Checks a query and collects its table references, mostly in the order of the text.
 pub fn inspect(query: &mut Query) -> Result<Vec<ReferencedTable>> {
-    let mut inspector = Inspector::default();
+    let mut inspector = ReferenceCollector::default();
     inspector.query(query)?;
     Ok(inspector.mentions)
 }
@@ -35,12 +35,12 @@ pub fn inspect(query: &mut Query) -> Result<Vec<ReferencedTable>> {
 /// State of the pass over a query: the visible common table expressions, and the references found
 /// so far.
 #[derive(Default)]
-struct Inspector {
+struct ReferenceCollector {
     ctes: Vec<String>,
     mentions: Vec<ReferencedTable>,
 }
 
-impl Inspector {
+impl ReferenceCollector {
     fn query(&mut self, query: &mut Query) -> Result<()> {
         foreign_clauses::query(query)?;
         unsupported_clauses::query(query)?;

@@ -51,19 +51,19 @@ pub(crate) fn versions_into_names(
     query: &mut Query,
     constants: &Evaluate<'_>,
 ) -> Result<Vec<ReferencedTable>> {
-    let mut versions = Versions { constants, mentions: Vec::new() };
+    let mut versions = VersionRewriter { constants, mentions: Vec::new() };
     match query.visit(&mut versions) {
         ControlFlow::Break(error) => Err(*error),
         ControlFlow::Continue(()) => Ok(versions.mentions),
     }
 }
 
-struct Versions<'a> {
+struct VersionRewriter<'a> {
     constants: &'a Evaluate<'a>,
     mentions: Vec<ReferencedTable>,
 }
 
-impl Versions<'_> {
+impl VersionRewriter<'_> {
     fn take(&mut self, name: &mut ObjectName, version: TableVersion) -> Result<()> {
         let position = position(name);
         let expected = self.put_into_name(name, version).map_err(|error| error.placed(position))?;
@@ -73,7 +73,7 @@ impl Versions<'_> {
     }
 }
 
-impl VisitorMut for Versions<'_> {
+impl VisitorMut for VersionRewriter<'_> {
     type Break = Box<Error>;
 
     fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<Box<Error>> {
@@ -87,7 +87,7 @@ impl VisitorMut for Versions<'_> {
     }
 }
 
-impl Versions<'_> {
+impl VersionRewriter<'_> {
     /// Adds a version to a table's name. Returns the kind of ref that it requires.
     fn put_into_name(
         &self,

@@ -17,7 +17,7 @@ use crate::change::{Parts, is_default, query_of};
 use crate::error::{Error, Result};
 use crate::expression::{UNIQUE_KEY, call};
 use crate::names::same_but_case;
-use crate::nodes::{alias, all, binary, derived, name, number, only, star};
+use crate::syntax_nodes::{alias, all, binary, derived, name, number, only, star};
 use crate::table_name::idents;
 use crate::unsupported_clauses::{none, unset};
 
@@ -175,7 +175,7 @@ fn updated(update: DoUpdate, label: &Ident) -> Result<MergeClause> {
     let DoUpdate { mut assignments, mut selection } = update;
     let values = assignments.iter_mut().map(|assignment| &mut assignment.value);
     for value in values.chain(&mut selection) {
-        if value.visit(&mut Qualifier { label }).is_break() {
+        if value.visit(&mut ColumnQualifier { label }).is_break() {
             return Err(Error::unsupported("a subquery in ON CONFLICT … DO UPDATE"));
         }
     }
@@ -207,11 +207,11 @@ fn inserted(columns: &[Ident]) -> MergeClause {
 }
 
 /// Qualifies unqualified names with a table.
-struct Qualifier<'a> {
+struct ColumnQualifier<'a> {
     label: &'a Ident,
 }
 
-impl VisitorMut for Qualifier<'_> {
+impl VisitorMut for ColumnQualifier<'_> {
     type Break = ();
 
     fn pre_visit_query(&mut self, _: &mut sqlparser::ast::Query) -> ControlFlow<()> {

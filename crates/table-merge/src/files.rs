@@ -12,10 +12,10 @@ pub(crate) type File = Arc<DataFile>;
 
 /// The state of a file, including its deletes: a file that gets new delete files counts as removed
 /// and added.
-type State<'a> = (&'a str, Fingerprint);
+type FileState<'a> = (&'a str, Fingerprint);
 
 /// A partition: its partition spec id and its values.
-type Key = (i32, String);
+type PartitionKey = (i32, String);
 
 /// The data files of the three states.
 pub(crate) struct Files<'a> {
@@ -126,7 +126,7 @@ impl<'a> Change<'a> {
             Side::Theirs => all.theirs,
         };
         let (known, here) = (states(base), states(files));
-        let not_in = |set: &HashSet<State<'_>>, file: &File| !set.contains(&file.state());
+        let not_in = |set: &HashSet<FileState<'_>>, file: &File| !set.contains(&file.state());
         let added = files.iter().filter(|file| not_in(&known, file)).collect();
         let removed: Vec<&File> = base.iter().filter(|file| not_in(&here, file)).collect();
         let mut change = Change { side, added, removed, history, live };
@@ -178,8 +178,8 @@ impl<'a> Change<'a> {
 
     /// Returns the partitions in which the new files have a different number of rows than the files
     /// they replace. These contain rows that were appended before the compaction.
-    fn with_appended_rows(&self) -> HashSet<Key> {
-        let mut rows: HashMap<Key, i128> = HashMap::new();
+    fn with_appended_rows(&self) -> HashSet<PartitionKey> {
+        let mut rows: HashMap<PartitionKey, i128> = HashMap::new();
         for file in self.added.iter().filter(|file| !self.appended(file)) {
             *rows.entry(key(file)).or_default() += i128::from(self.live.count(file));
         }
@@ -300,7 +300,7 @@ impl FilePlan {
     pub fn take_theirs(&mut self, group: &SharedFiles) {
         self.settles = true;
         let (ours, theirs) = (states(&group.ours), states(&group.theirs));
-        let lacks = |set: &HashSet<State<'_>>, file: &&File| !set.contains(&file.state());
+        let lacks = |set: &HashSet<FileState<'_>>, file: &&File| !set.contains(&file.state());
         self.files_to_add.extend(group.theirs.iter().filter(|file| lacks(&ours, file)).cloned());
         self.files_to_remove.extend(group.ours.iter().filter(|file| lacks(&theirs, file)).cloned());
     }
@@ -323,8 +323,12 @@ impl SharedFiles {
 }
 
 /// Returns the files that both sides changed, by partition, with their replacements.
-fn group(base: &[File], ours: &Change<'_>, theirs: &Change<'_>) -> BTreeMap<Key, SharedFiles> {
-    let removed: HashMap<State<'_>, &File> =
+fn group(
+    base: &[File],
+    ours: &Change<'_>,
+    theirs: &Change<'_>,
+) -> BTreeMap<PartitionKey, SharedFiles> {
+    let removed: HashMap<FileState<'_>, &File> =
         ours.removed.iter().map(|file| (file.state(), *file)).collect();
     let changed_by_both: Vec<&File> =
         theirs.removed.iter().filter(|file| removed.contains_key(&file.state())).copied().collect();
@@ -342,7 +346,7 @@ fn group(base: &[File], ours: &Change<'_>, theirs: &Change<'_>) -> BTreeMap<Key,
         1 => key(file),
         _ => (0, String::new()),
     };
-    let mut groups: BTreeMap<Key, SharedFiles> =
+    let mut groups: BTreeMap<PartitionKey, SharedFiles> =
         changed_by_both.iter().map(|file| (key(file), SharedFiles::default())).collect();
     let (gone_here, gone_there) = (states_of(&ours.removed), states_of(&theirs.removed));
     for file in base {
@@ -382,7 +386,7 @@ fn group(base: &[File], ours: &Change<'_>, theirs: &Change<'_>) -> BTreeMap<Key,
     groups
 }
 
-fn key(file: &File) -> Key {
+fn key(file: &File) -> PartitionKey {
     (file.spec_id, file.partition.clone())
 }
 
@@ -391,11 +395,11 @@ pub(crate) fn owned_state(file: &File) -> (String, Fingerprint) {
     (file.location.clone(), file.state().1)
 }
 
-fn states(files: &[File]) -> HashSet<State<'_>> {
+fn states(files: &[File]) -> HashSet<FileState<'_>> {
     files.iter().map(|file| file.state()).collect()
 }
 
-fn states_of<'a>(files: &[&'a File]) -> HashSet<State<'a>> {
+fn states_of<'a>(files: &[&'a File]) -> HashSet<FileState<'a>> {
     files.iter().map(|file| file.state()).collect()
 }
 

@@ -20,7 +20,7 @@ use crate::files::{File, ReplacedFiles};
 use crate::rows::{ROWS_SHOWN, RowBudget, RowKey, converter, keys};
 
 /// The columns of a side that the base also has, and those that remain in the merged table.
-struct Columns {
+struct ComparedColumns {
     all: SchemaRef,
     remaining: SchemaRef,
     /// The names of the dropped columns.
@@ -29,7 +29,7 @@ struct Columns {
 
 /// The number of added minus removed rows, by their values in the remaining columns and by all
 /// their values.
-type Changes = HashMap<(RowKey, RowKey), i64>;
+type RowChanges = HashMap<(RowKey, RowKey), i64>;
 
 /// The files that one side replaced, and the metadata of the merge.
 pub(crate) struct SideChange<'a> {
@@ -51,7 +51,7 @@ pub(crate) async fn check(
     if replaced.old.is_empty() || replaced.new.is_empty() {
         return Ok(None);
     }
-    let Some(columns) = Columns::of(base, merged, &table.schema()) else { return Ok(None) };
+    let Some(columns) = ComparedColumns::of(base, merged, &table.schema()) else { return Ok(None) };
     let about = |cause| Ok(Some(Conflict::about(cause, replaced.old.clone())));
     let files = replaced.old.iter().chain(&replaced.new);
     if !budget.spend(files.map(|file| file.rows).sum()) {
@@ -60,7 +60,7 @@ pub(crate) async fn check(
     if let Err(error) = converter(&columns.all) {
         return about(Cause::Incomparable { reason: format!("rows cannot be compared: {error}") });
     }
-    let mut changes = Changes::new();
+    let mut changes = RowChanges::new();
     for (files, by) in [(&replaced.old, -1), (&replaced.new, 1)] {
         changes = columns.count(tables, files, by, changes).await?;
     }
@@ -75,7 +75,7 @@ pub(crate) async fn check(
 }
 
 /// Returns the rows whose only change was in dropped columns, counted by all their values.
-fn lost(changes: Changes) -> HashMap<RowKey, u64> {
+fn lost(changes: RowChanges) -> HashMap<RowKey, u64> {
     let came: HashSet<RowKey> = changes
         .iter()
         .filter(|(_, count)| **count > 0)
@@ -86,9 +86,9 @@ fn lost(changes: Changes) -> HashMap<RowKey, u64> {
     lost.map(|((_, all), count)| (all, count.unsigned_abs())).collect()
 }
 
-impl Columns {
+impl ComparedColumns {
     /// Returns the columns of a side; `None` if no column was dropped.
-    fn of(base: &TableMetadata, merged: &TableMetadata, side: &Schema) -> Option<Columns> {
+    fn of(base: &TableMetadata, merged: &TableMetadata, side: &Schema) -> Option<ComparedColumns> {
         let has = |of: &TableMetadata, id: i32| of.current_schema().field_by_id(id).is_some();
         let known = |id: i32| has(base, id);
         let all = pruned(side.fields(), &known);
@@ -96,7 +96,7 @@ impl Columns {
         let mut dropped = Vec::new();
         name_dropped(&all, &|id| has(merged, id), "", &mut dropped);
         let schema = |fields: Fields| Arc::new(Schema::new(fields));
-        (!dropped.is_empty()).then(|| Columns {
+        (!dropped.is_empty()).then(|| ComparedColumns {
             all: schema(all),
             remaining: schema(remaining),
             dropped,
@@ -108,8 +108,8 @@ impl Columns {
         tables: &Tables,
         files: &[File],
         by: i64,
-        mut changes: Changes,
-    ) -> Result<Changes> {
+        mut changes: RowChanges,
+    ) -> Result<RowChanges> {
         let internal = |error: ArrowError| Error::internal("merged", error);
         let mut batches = read_with_schema(tables, &self.all, files)?;
         while let Some(batch) = batches.try_next().await.map_err(Error::Input)? {

@@ -130,7 +130,7 @@ impl TableMerge {
 
 /// The states of a table that a merge combines.
 #[derive(Clone, Copy)]
-struct States<'a> {
+struct MergeInputs<'a> {
     base: &'a Table,
     ours: &'a Table,
     theirs: &'a Table,
@@ -145,7 +145,7 @@ pub async fn merge(
     theirs: &Table,
     budget: &mut RowBudget,
 ) -> Result<Merged> {
-    let states = States { base, ours, theirs };
+    let states = MergeInputs { base, ours, theirs };
     let three =
         MergeStates { base: base.metadata(), ours: ours.metadata(), theirs: theirs.metadata() };
     if three.ours.uuid() != three.theirs.uuid() || three.base.uuid() != three.ours.uuid() {
@@ -210,7 +210,7 @@ pub async fn merge(
 /// Returns the conflicts about values in dropped columns, and about the format version.
 async fn check_rows(
     tables: &Tables,
-    states: States<'_>,
+    states: MergeInputs<'_>,
     merged_table: &Table,
     plan: &FilePlan,
     budget: &mut RowBudget,
@@ -258,7 +258,7 @@ struct GroupMerge<'a> {
 }
 
 impl TableMerge {
-    fn new(states: States<'_>, merged_table: Table, shape: MergedMetadata) -> Self {
+    fn new(states: MergeInputs<'_>, merged_table: Table, shape: MergedMetadata) -> Self {
         TableMerge {
             base: states.base.clone(),
             ours: states.ours.clone(),

@@ -133,9 +133,9 @@ impl RowReader<'_> {
             counts = self.count(files, state, counts).await?;
         }
         match decide(&counts, group) {
-            Decision::Ours => Ok(GroupResult::Ours),
-            Decision::Theirs => Ok(GroupResult::Theirs),
-            Decision::Rows { wanted, rows_added, rows_removed } => {
+            GroupDecision::Ours => Ok(GroupResult::Ours),
+            GroupDecision::Theirs => Ok(GroupResult::Theirs),
+            GroupDecision::Rows { wanted, rows_added, rows_removed } => {
                 let (ours, theirs) = (group.ours.clone(), group.theirs.clone());
                 let (wanted, skippable) = (Arc::new(wanted), Arc::new(skippable(&counts)));
                 Ok(GroupResult::Rows(MergedGroup {
@@ -147,13 +147,13 @@ impl RowReader<'_> {
                     rows_removed,
                 }))
             }
-            Decision::Conflict(rows) if rows.iter().any(|key| is_new(&counts[key])) => {
+            GroupDecision::Conflict(rows) if rows.iter().any(|key| is_new(&counts[key])) => {
                 Ok(GroupResult::Conflict(Conflict::about(
                     Cause::DuplicateCherryPick,
                     group.base.clone(),
                 )))
             }
-            Decision::Conflict(rows) => {
+            GroupDecision::Conflict(rows) => {
                 let total = rows.iter().map(|key| u64::from(counts[key][0])).sum();
                 self.conflict(group, &rows, &counts, total).await.map(GroupResult::Conflict)
             }
@@ -259,7 +259,7 @@ impl RowReader<'_> {
         let batches = ours.chain(theirs);
         let (remaining, skippable) =
             (HashMap::clone(&group.wanted), HashMap::clone(&group.skippable));
-        let picker = RowPicker { remaining, skippable, used_ids: RoaringTreemap::new() };
+        let picker = RowSelector { remaining, skippable, used_ids: RoaringTreemap::new() };
         let rows = stream::try_unfold((batches, picker), |(mut batches, mut picker)| async move {
             let Some(batch) = batches.try_next().await? else { return Ok(None) };
             let picked = picker.pick(&batch)?;
@@ -278,7 +278,7 @@ fn skippable(counts: &Counts) -> HashMap<RowKey, u32> {
 }
 
 /// Selects the wanted rows of a group, ours first.
-struct RowPicker {
+struct RowSelector {
     /// Number of times that each row is still to be returned.
     remaining: HashMap<RowKey, u32>,
     /// Number of their rows that may still be skipped, because their ids were already used.
@@ -287,7 +287,7 @@ struct RowPicker {
     used_ids: RoaringTreemap,
 }
 
-impl RowPicker {
+impl RowSelector {
     /// Returns the wanted rows of a batch. Equal rows differ only by their ids, and each id is used
     /// only once. If the id of one of their rows was already used, the row is skipped as long as
     /// enough equal rows follow. Otherwise it gets a new id.
@@ -347,7 +347,7 @@ pub(crate) fn keys(batch: &RecordBatch) -> Result<Vec<RowKey>, ArrowError> {
 }
 
 /// The result of comparing the counts of a group.
-enum Decision {
+enum GroupDecision {
     Ours,
     Theirs,
     Rows {
@@ -368,12 +368,12 @@ fn is_new([base, ours, theirs]: &[u32; 3]) -> bool {
 fn decide(
     counts: &Counts,
     &SharedFiles { rows_may_move, only_appends_or_compacts, unclear, .. }: &SharedFiles,
-) -> Decision {
+) -> GroupDecision {
     let all = || counts.values();
     // If both sides only added rows, a row that both added is kept twice.
     if !rows_may_move && !only_appends_or_compacts && all().all(|[_, ours, theirs]| ours == theirs)
     {
-        return Decision::Ours;
+        return GroupDecision::Ours;
     }
     let only_deletes = |side: usize| all().all(|count| count[side] <= count[0]);
     let only_taken = !rows_may_move && only_deletes(1) && only_deletes(2);
@@ -385,19 +385,19 @@ fn decide(
     let conflicting: HashSet<RowKey> =
         counts.iter().filter(|(_, count)| conflicts(count)).map(|(key, _)| *key).collect();
     if !conflicting.is_empty() {
-        return Decision::Conflict(conflicting);
+        return GroupDecision::Conflict(conflicting);
     }
     let merged = |[base, ours, theirs]: [u32; 3]| (ours + theirs).saturating_sub(base);
     if all().all(|count| merged(*count) == count[1]) {
-        return Decision::Ours;
+        return GroupDecision::Ours;
     }
     if all().all(|count| merged(*count) == count[2]) {
-        return Decision::Theirs;
+        return GroupDecision::Theirs;
     }
     let differences = |less: fn(u32, u32) -> u32| {
         all().map(|count| u64::from(less(merged(*count), count[1]))).sum::<u64>()
     };
-    Decision::Rows {
+    GroupDecision::Rows {
         rows_added: differences(u32::saturating_sub),
         rows_removed: differences(|merged, ours| ours.saturating_sub(merged)),
         wanted: counts.iter().map(|(key, count)| (*key, merged(*count))).collect(),
@@ -432,13 +432,13 @@ mod tests {
             rows
         };
         let found = match decide(&counts, group) {
-            Decision::Ours => Ok(sorted(ours)),
-            Decision::Theirs => Ok(sorted(theirs)),
-            Decision::Rows { wanted, .. } => {
+            GroupDecision::Ours => Ok(sorted(ours)),
+            GroupDecision::Theirs => Ok(sorted(theirs)),
+            GroupDecision::Rows { wanted, .. } => {
                 let rows = wanted.iter().flat_map(|(key, count)| vec![key[0]; *count as usize]);
                 Ok(sorted(&rows.collect::<Vec<_>>()))
             }
-            Decision::Conflict(rows) => {
+            GroupDecision::Conflict(rows) => {
                 Err(sorted(&rows.iter().map(|key| key[0]).collect::<Vec<_>>()))
             }
         };

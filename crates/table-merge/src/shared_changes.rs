@@ -36,7 +36,7 @@ pub(crate) struct AdjustedBase {
 
 /// The state in whose lineage a snapshot is found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
+enum LineageState {
     Base,
     Ours,
     Theirs,
@@ -45,35 +45,35 @@ enum State {
 /// Consecutive snapshots of one state, newest first.
 #[derive(Debug, Clone)]
 struct SnapshotRun {
-    state: Option<State>,
+    state: Option<LineageState>,
     ids: Vec<i64>,
     /// True if the changes of these snapshots were reverted.
     is_revert: bool,
 }
 
 /// The files that a run of snapshots removed and added.
-struct Difference {
+struct FileDifference {
     removed: Vec<File>,
     added: Vec<File>,
 }
 
 impl MergeAncestry {
-    fn lineage(&self, state: State) -> &Lineage {
+    fn lineage(&self, state: LineageState) -> &Lineage {
         match state {
-            State::Base => &self.base,
-            State::Ours => &self.sides[0],
-            State::Theirs => &self.sides[1],
+            LineageState::Base => &self.base,
+            LineageState::Ours => &self.sides[0],
+            LineageState::Theirs => &self.sides[1],
         }
     }
 
     /// Returns the base adjusted by the changes that both sides contain. `base` is the list of the
     /// base's files.
     pub async fn common(&mut self, tables: &Tables, base: &[File]) -> Result<AdjustedBase, Error> {
-        let mut shared = Shared::of(self);
+        let mut shared = SharedChanges::of(self);
         if !shared.is_empty() {
             // An old snapshot of the base may already contain these changes.
             while self.base.read_more(tables).await {}
-            shared = Shared::of(self);
+            shared = SharedChanges::of(self);
         }
         let same = shared.same(self);
         let mut common = AdjustedBase { base: base.to_vec(), same, ..AdjustedBase::default() };
@@ -120,7 +120,7 @@ impl MergeAncestry {
     async fn replay(
         &self,
         tables: &Tables,
-        shared: &Shared,
+        shared: &SharedChanges,
         common: &mut AdjustedBase,
     ) -> Result<Vec<SnapshotRun>, Error> {
         let mut runs = shared.runs(self);
@@ -161,12 +161,14 @@ impl MergeAncestry {
     async fn replay_other(
         &self,
         tables: &Tables,
-        shared: &Shared,
+        shared: &SharedChanges,
         unapplied: &[SnapshotRun],
         common: &mut AdjustedBase,
     ) -> Result<Option<usize>, Error> {
         for (at, run) in unapplied.iter().enumerate().filter(|(_, run)| !run.is_revert) {
-            for (state, had) in [(State::Theirs, &shared.theirs), (State::Ours, &shared.ours)] {
+            for (state, had) in
+                [(LineageState::Theirs, &shared.theirs), (LineageState::Ours, &shared.ours)]
+            {
                 let Some(again) = had.again.get(&run.ids[0]) else { continue };
                 let picked = self.lineage(state).get(*again).and_then(picked_by);
                 let alone = picked.is_some_and(|picked| {
@@ -191,7 +193,7 @@ impl MergeAncestry {
         common: &mut AdjustedBase,
     ) -> Result<bool, Error> {
         let Some(difference) = self.difference(tables, run).await? else { return Ok(false) };
-        let Difference { removed, added } = difference;
+        let FileDifference { removed, added } = difference;
         let (removed, added) = if run.is_revert { (added, removed) } else { (removed, added) };
         let here: HashSet<_> = common.base.iter().map(owned_state).collect();
         let has = |file: &File| here.contains(&owned_state(file));
@@ -201,7 +203,7 @@ impl MergeAncestry {
         let added: Vec<File> = added.into_iter().filter(|file| !has(file)).collect();
         let removed_states: HashSet<_> = removed.iter().map(owned_state).collect();
         common.base.retain(|file| !removed_states.contains(&owned_state(file)));
-        common.from_ours |= run.state == Some(State::Ours) && !added.is_empty();
+        common.from_ours |= run.state == Some(LineageState::Ours) && !added.is_empty();
         common.base.extend(added);
         Ok(true)
     }
@@ -211,7 +213,7 @@ impl MergeAncestry {
         &self,
         tables: &Tables,
         run: &SnapshotRun,
-    ) -> Result<Option<Difference>, Error> {
+    ) -> Result<Option<FileDifference>, Error> {
         let (Some(state), Some(first), Some(last)) = (run.state, run.ids.last(), run.ids.first())
         else {
             return Ok(None);
@@ -230,12 +232,12 @@ impl MergeAncestry {
             some.iter().filter(|file| !known.contains(&file.state())).cloned().collect()
         };
         let (removed, added) = (without(&before, &after), without(&after, &before));
-        Ok(Some(Difference { removed, added }))
+        Ok(Some(FileDifference { removed, added }))
     }
 }
 
 /// Changes that both sides contain but the base does not, and the reverse.
-struct Shared {
+struct SharedChanges {
     base: IncludedChanges,
     ours: IncludedChanges,
     theirs: IncludedChanges,
@@ -250,8 +252,8 @@ struct Shared {
     reverted: BTreeSet<i64>,
 }
 
-impl Shared {
-    fn of(past: &MergeAncestry) -> Shared {
+impl SharedChanges {
+    fn of(past: &MergeAncestry) -> SharedChanges {
         let (base, [ours, theirs]) =
             (past.base.contained_changes(), past.sides.each_ref().map(Lineage::contained_changes));
         let before = past.base.ancestors();
@@ -286,7 +288,7 @@ impl Shared {
         };
         let undone: HashSet<i64> = in_neither_side.iter().filter(was_reverted).copied().collect();
         let (changes, reverted) = (BTreeSet::new(), BTreeSet::new());
-        let mut found = Shared { base, ours, theirs, all, changes, undone, reverted };
+        let mut found = SharedChanges { base, ours, theirs, all, changes, undone, reverted };
         let parts = found.parts(past);
         found.changes = found.all.difference(&parts).copied().collect();
         found.reverted = found.undone.difference(&parts).copied().collect();
@@ -301,14 +303,14 @@ impl Shared {
     /// cherry-pick. A revert is represented by the snapshots that it reverts.
     fn parts(&self, past: &MergeAncestry) -> HashSet<i64> {
         let mut parts = HashSet::new();
-        for state in [State::Base, State::Ours, State::Theirs] {
+        for state in [LineageState::Base, LineageState::Ours, LineageState::Theirs] {
             let (lineage, ids): (_, Vec<i64>) = match state {
-                State::Base => (&past.base, self.undone.iter().copied().collect()),
+                LineageState::Base => (&past.base, self.undone.iter().copied().collect()),
                 _ => (past.lineage(state), self.all.iter().copied().collect()),
             };
             for (id, snapshot) in ids.into_iter().filter_map(|id| Some((id, lineage.get(id)?))) {
                 parts.extend(picked_by(snapshot).unwrap_or_default());
-                if state != State::Base && !undone_by(snapshot).is_empty() {
+                if state != LineageState::Base && !undone_by(snapshot).is_empty() {
                     parts.insert(id);
                 }
                 if let Some(merged) = merged_by(snapshot) {
@@ -346,8 +348,8 @@ impl Shared {
         let mut seen = HashSet::new();
         let mut runs = Vec::new();
         for (ids, states, is_revert) in [
-            (&self.reverted, &[State::Base][..], true),
-            (&self.changes, &[State::Theirs, State::Ours][..], false),
+            (&self.reverted, &[LineageState::Base][..], true),
+            (&self.changes, &[LineageState::Theirs, LineageState::Ours][..], false),
         ] {
             let mut found = Vec::new();
             for state in states {

@@ -48,7 +48,7 @@ impl DeletedRows {
     async fn of(&self, number: i32) -> Result<Option<&Positions>> {
         let Some((file, gone)) = usize::try_from(number).ok().and_then(|n| self.files.get(n))
         else {
-            return internal_err!("a row lies in file {number}, which was not scanned");
+            return internal_err!("a row is in file {number}, which was not scanned");
         };
         let read = || async { self.tables.deletes().deleted(file).await };
         let gone = gone.get_or_try_init(read).await;
@@ -131,7 +131,7 @@ impl ExecutionPlan for LiveRowsExec {
         mut children: Vec<Arc<dyn ExecutionPlan>>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let (Some(input), true) = (children.pop(), children.is_empty()) else {
-            return internal_err!("live rows come from one scan");
+            return internal_err!("the filter of live rows has one input");
         };
         Ok(Arc::new(LiveRowsExec::new(input, Arc::clone(&self.gone), self.columns)?))
     }

@@ -15,7 +15,7 @@ use datafusion::physical_expr_adapter::{
 use headwater_tables::{FIELD_ID, initial_default, names_of};
 use parquet::arrow::RowNumber;
 
-use crate::align::AlignExpr;
+use crate::nested_cast::NestedCastExpr;
 
 /// Factory of adapters that find a table's columns in a file by field id. In a file without ids,
 /// columns are found by the table's name mapping, or else by their names.
@@ -60,8 +60,8 @@ impl PhysicalExprAdapter for FieldIdAdapter {
             let Some(field) = fields.get(column.index()) else { return Ok(Transformed::no(node)) };
             let found = Arc::new(Column::new(field.name(), column.index()));
             match &self.current[column.index()] {
-                Some(current) if AlignExpr::needs(field.data_type(), current.data_type()) => {
-                    let aligned = AlignExpr::new(found, Arc::clone(current));
+                Some(current) if NestedCastExpr::needs(field.data_type(), current.data_type()) => {
+                    let aligned = NestedCastExpr::new(found, Arc::clone(current));
                     Ok(Transformed::yes(Arc::new(aligned) as Arc<dyn PhysicalExpr>))
                 }
                 _ if field.name() != column.name() => Ok(Transformed::yes(found as _)),
@@ -130,8 +130,8 @@ fn renamed(current: &[Option<FieldRef>], file: &Schema) -> SchemaRef {
         // If the types are equal, the table's field is used, so that different metadata does not
         // cause a cast.
         Some(current) if current.data_type() == field.data_type() => Arc::clone(current),
-        // `AlignExpr` matches the nested fields after the column is read.
-        Some(current) if AlignExpr::needs(field.data_type(), current.data_type()) => {
+        // `NestedCastExpr` matches the nested fields after the column is read.
+        Some(current) if NestedCastExpr::needs(field.data_type(), current.data_type()) => {
             Arc::clone(current)
         }
         Some(current) => Arc::new(field.as_ref().clone().with_name(current.name())),

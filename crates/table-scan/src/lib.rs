@@ -5,13 +5,13 @@
 //! partitions by bytes. It reads columns by field id, so renamed, added, dropped and promoted
 //! columns are correct. This crate resolves no names and checks no rights.
 
-mod align;
 mod delete_filter;
 mod fields;
 mod file_groups;
-mod lineage;
+mod nested_cast;
 mod provider;
 mod pruning;
+mod row_lineage;
 mod row_locator;
 mod statistics;
 mod string_views;

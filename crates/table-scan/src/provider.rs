@@ -21,8 +21,8 @@ use headwater_tables::{ScanPlan, Tables, foreign_column};
 use crate::delete_filter::{DeletedRows, LiveRowsExec};
 use crate::fields::FieldIdAdapterFactory;
 use crate::file_groups::balance;
-use crate::lineage::{LineageExec, is_lineage, with_lineage};
 use crate::pruning::prune;
+use crate::row_lineage::{RowLineageExec, is_lineage, with_lineage};
 use crate::row_locator::{file_field, row_field, with_places};
 use crate::statistics::of_scan;
 use crate::string_views::view_schema;
@@ -198,7 +198,7 @@ impl TableProvider for LakeTable {
             scan = Arc::new(LiveRowsExec::new(scan, Arc::new(gone), kept)?);
         }
         if lineage {
-            scan = Arc::new(LineageExec::over(scan, self.plan.files(), wanted)?);
+            scan = Arc::new(RowLineageExec::over(scan, self.plan.files(), wanted)?);
         }
         Ok(scan)
     }

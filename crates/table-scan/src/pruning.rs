@@ -133,7 +133,7 @@ fn may_hold(
     if predicate.always_true() {
         return Ok(vec![true; plan.files().len()]);
     }
-    let mut keep = predicate.prune(&Bounds(plan))?;
+    let mut keep = predicate.prune(&FileBounds(plan))?;
     if !predicate.literal_guarantees().is_empty() {
         prune_by_partition(plan, &predicate, &mut keep)?;
     }
@@ -158,9 +158,9 @@ fn prune_by_partition(
 }
 
 /// Per-file bounds and counts from the manifests.
-struct Bounds<'p>(&'p ScanPlan);
+struct FileBounds<'p>(&'p ScanPlan);
 
-impl PruningStatistics for Bounds<'_> {
+impl PruningStatistics for FileBounds<'_> {
     fn min_values(&self, column: &Column) -> Option<ArrayRef> {
         self.0.min(&column.name)
     }

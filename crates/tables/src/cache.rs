@@ -9,7 +9,7 @@ use iceberg::spec::ManifestFile;
 use moka::sync::Cache;
 
 use crate::cached_manifest::CachedManifest;
-use crate::deletes::{Fingerprint, Keys, PositionsByFile};
+use crate::deletes::{DeletedKeys, Fingerprint, PositionsByFile};
 use crate::file_stats::{BYTES_OF_FILE, FileStats};
 use crate::{DataFile, Positions, SqlView, Table};
 
@@ -34,7 +34,7 @@ pub(crate) struct Caches {
     /// Deleted positions, by the fingerprint of a partition's position delete files.
     pub(crate) named: Cache<Fingerprint, Arc<PositionsByFile>>,
     /// Keys of deleted rows, by the fingerprint of the equality delete files.
-    pub(crate) keys: Cache<Fingerprint, Arc<Keys>>,
+    pub(crate) keys: Cache<Fingerprint, Arc<DeletedKeys>>,
 }
 
 /// Maximum number of manifests whose first row ids are cached.
@@ -81,7 +81,7 @@ impl Caches {
             .weigher(|_: &Fingerprint, named: &Arc<PositionsByFile>| weight(named.bytes()));
         let keys = Cache::builder()
             .max_capacity(eighth / 4)
-            .weigher(|_: &Fingerprint, keys: &Arc<Keys>| weight(keys.bytes()));
+            .weigher(|_: &Fingerprint, keys: &Arc<DeletedKeys>| weight(keys.bytes()));
         Caches {
             tables: tables.build(),
             views: views.build(),

@@ -41,9 +41,9 @@ use headwater_table_format::{
 pub use cached_manifest::CachedManifest;
 pub use commit::alter::{Alteration, ColumnPath, ColumnPosition};
 pub use commit::evolve::check_table;
-pub use commit::layout::PartitionFieldRef;
 pub use commit::manifests::{Addition, Removal};
 pub use commit::metadata_log::stamp;
+pub use commit::partition_and_sort_order::PartitionFieldRef;
 pub use commit::{
     Change, Kind, commit_metadata, edited_metadata, metadata_builder, referenced_snapshots,
 };

@@ -11,7 +11,7 @@ use arrow::error::ArrowError;
 use futures::{StreamExt, TryStreamExt, stream};
 use iceberg::spec::Struct;
 
-use crate::write::Splitter;
+use crate::write::PartitionSplitter;
 use crate::{BatchStream, DataFile, Error, Result, RowDeletes, StagedFiles, Table};
 
 impl RowDeletes<'_> {
@@ -60,9 +60,12 @@ impl RowDeletes<'_> {
     }
 }
 
-fn splitter(table: &Table) -> Splitter {
+fn splitter(table: &Table) -> PartitionSplitter {
     let metadata = table.metadata();
-    Splitter::new(metadata.default_partition_spec().clone(), metadata.current_schema().clone())
+    PartitionSplitter::new(
+        metadata.default_partition_spec().clone(),
+        metadata.current_schema().clone(),
+    )
 }
 
 /// Returns the rows outside the given partitions.

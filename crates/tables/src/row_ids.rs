@@ -61,14 +61,14 @@ pub fn own(batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
 
 /// The source values of the row ids and sequence numbers in a file.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Origin {
+pub(crate) struct RowIdOrigin {
     first_row_id: Option<i64>,
     sequence_number: i64,
 }
 
-impl Origin {
+impl RowIdOrigin {
     pub fn of(file: &DataFile) -> Self {
-        Origin {
+        RowIdOrigin {
             first_row_id: file.entry.data_file.first_row_id(),
             sequence_number: file.sequence_number(),
         }
@@ -183,7 +183,7 @@ impl Rewrites<'_> {
         }
         let [ids, _] = fields();
         let read_options = ReadOptions {
-            origin: Some(Origin::of(file)),
+            origin: Some(RowIdOrigin::of(file)),
             ..ReadOptions::all(Arc::new(Schema::new(vec![ids])))
         };
         let batches =

@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use headwater_model::{
     BucketEvent, BucketTrigger, ChangedObject, EventData, Fault, Problem, Trigger,
 };
-use headwater_objects::{ObjectChange, Objects, Watch, is_bucket_name};
+use headwater_objects::{ChangeFilter, ObjectChange, Objects, is_bucket_name};
 use headwater_store::{Append, UniqueKey};
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::DropGuard;
@@ -39,20 +39,20 @@ const KEY_BYTES_MAX: usize = 1_024;
 
 /// The changes that a trigger selects.
 #[derive(Debug, Clone)]
-pub(crate) struct Selection {
-    watch: Watch,
+pub(crate) struct ObjectFilter {
+    watch: ChangeFilter,
     /// True to skip empty objects and those that represent folders, because they contain nothing to
     /// import.
     skips_empty: bool,
 }
 
 /// Returns the changes that triggers select, to be recorded with the objects.
-pub fn bucket_watches(triggers: &[Trigger]) -> Vec<Watch> {
+pub fn bucket_watches(triggers: &[Trigger]) -> Vec<ChangeFilter> {
     triggers.iter().filter_map(|trigger| trigger.bucket.as_ref()).map(watch_of).collect()
 }
 
-fn watch_of(bucket: &BucketTrigger) -> Watch {
-    Watch {
+fn watch_of(bucket: &BucketTrigger) -> ChangeFilter {
+    ChangeFilter {
         bucket: bucket.name.clone(),
         prefix: bucket.prefix.clone(),
         suffix: bucket.suffix.clone(),
@@ -61,7 +61,7 @@ fn watch_of(bucket: &BucketTrigger) -> Watch {
     }
 }
 
-impl Selection {
+impl ObjectFilter {
     pub(crate) fn new(trigger: &Trigger, bucket: &BucketTrigger) -> Result<Self> {
         if !is_bucket_name(&bucket.name) {
             let reason = format!("`{}` is not a valid bucket name", bucket.name);
@@ -80,7 +80,7 @@ impl Selection {
             let hint = "Remove `removed` from `events`, or call a function instead.";
             return Err(invalid(trigger, "it would import removed objects", hint));
         }
-        Ok(Selection { watch: watch_of(bucket), skips_empty: trigger.import.is_some() })
+        Ok(ObjectFilter { watch: watch_of(bucket), skips_empty: trigger.import.is_some() })
     }
 
     fn admits(&self, change: &ObjectChange) -> bool {
@@ -103,7 +103,7 @@ struct Position {
 
 /// The event source for changes of a bucket.
 pub(crate) struct BucketSource {
-    selection: Selection,
+    selection: ObjectFilter,
     /// The stored position; `None` until it has been read.
     position: Option<Position>,
     /// Forwards notifications of changes until dropped.
@@ -143,7 +143,7 @@ impl EventSource for BucketSource {
 }
 
 impl BucketSource {
-    pub(crate) fn new(selection: Selection) -> Self {
+    pub(crate) fn new(selection: ObjectFilter) -> Self {
         BucketSource { selection, position: None, listener: None }
     }
 

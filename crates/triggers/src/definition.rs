@@ -8,7 +8,7 @@ use headwater_model::{
     DEFAULT_NAMESPACE, FilesTrigger, MAIN_BRANCH, TableName, TablesTrigger, Timestamp, Trigger,
 };
 
-use crate::bucket_source::{self, BucketSource, Selection};
+use crate::bucket_source::{self, BucketSource, ObjectFilter};
 use crate::calls::{CALLS, CallSource};
 use crate::event_filter::EventFilter;
 use crate::event_path::EventPath;
@@ -43,7 +43,7 @@ pub(crate) struct Definition {
 #[derive(Debug)]
 pub(crate) enum Source {
     Files(WatchedFolder),
-    Bucket(Selection),
+    Bucket(ObjectFilter),
     Schedule(Box<Schedule>),
     Tables(WatchedTables),
     Postgres(Box<PostgresEvents>),
@@ -145,7 +145,7 @@ impl Source {
             return Ok(Source::Files(WatchedFolder::new(trigger, files, project)?));
         }
         if let Some(bucket) = bucket {
-            return Ok(Source::Bucket(Selection::new(trigger, bucket)?));
+            return Ok(Source::Bucket(ObjectFilter::new(trigger, bucket)?));
         }
         if let Some(tables) = tables {
             return Ok(Source::Tables(WatchedTables::new(trigger, tables)?));

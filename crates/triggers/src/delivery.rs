@@ -133,7 +133,9 @@ impl Worker {
         match ended.destination(policy) {
             Destination::None => None,
             Destination::Loop(function) => {
-                context.log_system(format!("destination `{function}` led to this call: skipped"));
+                context.log_system(format!(
+                    "destination `{function}` was skipped, because it would create an endless loop"
+                ));
                 None
             }
             Destination::Function(function) => {

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use headwater_event_pattern::{Pattern, Shape, ShapeField};
+use headwater_event_pattern::{FieldSchema, Pattern, ValueSchema};
 use headwater_model::{
     BucketEvent, BucketTrigger, Event, MAIN_BRANCH, NatsTrigger, PostgresTrigger, Trigger,
 };
@@ -39,26 +39,26 @@ impl EventFilter {
 }
 
 /// Returns the form of the events of a trigger.
-fn shape(trigger: &Trigger) -> Shape {
-    let (source, types, subject, data): Shapes = if let Some(bucket) = &trigger.bucket {
+fn shape(trigger: &Trigger) -> ValueSchema {
+    let (source, types, subject, data): EventSchemas = if let Some(bucket) = &trigger.bucket {
         let source = one(format!("s3://{}", bucket.name));
-        (source, object_types(bucket), true, vec![ShapeField::new("object", object(bucket))])
+        (source, object_types(bucket), true, vec![FieldSchema::new("object", object(bucket))])
     } else if trigger.files.is_some() {
         let file = vec![
-            ShapeField::new("path", Shape::Text),
-            ShapeField::new("uri", Shape::Text),
-            ShapeField::new("etag", Shape::Text),
-            ShapeField::new("size", Shape::Count),
+            FieldSchema::new("path", ValueSchema::Text),
+            FieldSchema::new("uri", ValueSchema::Text),
+            FieldSchema::new("etag", ValueSchema::Text),
+            FieldSchema::new("size", ValueSchema::Count),
         ];
-        let files = ShapeField::new("files", Shape::Object(file));
-        (Shape::Text, one("headwater.file.arrived".into()), true, vec![files])
+        let files = FieldSchema::new("files", ValueSchema::Object(file));
+        (ValueSchema::Text, one("headwater.file.arrived".into()), true, vec![files])
     } else if trigger.tables.is_some() {
         let branch = trigger.branch.clone().unwrap_or_else(|| MAIN_BRANCH.to_owned());
         let source = one(format!("/branches/{branch}"));
         let data = vec![
-            ShapeField::new("branch", one(branch)),
-            ShapeField::new("tables", Shape::Text),
-            ShapeField::new("commit", Shape::Text),
+            FieldSchema::new("branch", one(branch)),
+            FieldSchema::new("tables", ValueSchema::Text),
+            FieldSchema::new("commit", ValueSchema::Text),
         ];
         (source, one("headwater.table.changed".into()), true, data)
     } else if let Some(postgres) = &trigger.postgres {
@@ -66,85 +66,85 @@ fn shape(trigger: &Trigger) -> Shape {
     } else if let Some(nats) = &trigger.nats {
         nats_shape(trigger, nats)
     } else {
-        let data = vec![ShapeField::new("scheduled", Shape::Text)];
+        let data = vec![FieldSchema::new("scheduled", ValueSchema::Text)];
         let source = one(format!("/triggers/{}", trigger.name));
         (source, one("headwater.schedule.fired".into()), false, data)
     };
     let mut fields = vec![
-        ShapeField::new("source", source),
-        ShapeField::new("type", types),
-        ShapeField::new("time", Shape::Text),
-        ShapeField::optional("caused_by", Shape::Text),
-        ShapeField::new("data", Shape::Object(data)),
+        FieldSchema::new("source", source),
+        FieldSchema::new("type", types),
+        FieldSchema::new("time", ValueSchema::Text),
+        FieldSchema::optional("caused_by", ValueSchema::Text),
+        FieldSchema::new("data", ValueSchema::Object(data)),
     ];
     if subject {
-        fields.push(ShapeField::optional("subject", Shape::Text));
+        fields.push(FieldSchema::optional("subject", ValueSchema::Text));
     }
-    Shape::Object(fields)
+    ValueSchema::Object(fields)
 }
 
 /// The shapes of an event's source, type and data, and true if it may have a subject.
-type Shapes = (Shape, Shape, bool, Vec<ShapeField>);
+type EventSchemas = (ValueSchema, ValueSchema, bool, Vec<FieldSchema>);
 
-fn postgres_shape(trigger: &Trigger, postgres: &PostgresTrigger) -> Shapes {
+fn postgres_shape(trigger: &Trigger, postgres: &PostgresTrigger) -> EventSchemas {
     let server = PostgresServer::new(trigger, postgres);
-    let source = server.map_or(Shape::Text, |server| one(server.uri()));
+    let source = server.map_or(ValueSchema::Text, |server| one(server.uri()));
     match (&postgres.outbox, &postgres.channel) {
         (Some(table), _) => {
-            let table = ShapeField::new("table", one(table.clone()));
-            let data = vec![table, ShapeField::new("rows", Shape::Any)];
+            let table = FieldSchema::new("table", one(table.clone()));
+            let data = vec![table, FieldSchema::new("rows", ValueSchema::Any)];
             (source, one("headwater.postgres.rows_added".into()), true, data)
         }
         (None, channel) => {
             let channel = one(channel.clone().unwrap_or_default());
-            let payloads = ShapeField::new("payloads", Shape::Any);
-            let data = vec![ShapeField::new("channel", channel), payloads];
+            let payloads = FieldSchema::new("payloads", ValueSchema::Any);
+            let data = vec![FieldSchema::new("channel", channel), payloads];
             (source, one("headwater.postgres.notified".into()), true, data)
         }
     }
 }
 
-fn nats_shape(trigger: &Trigger, nats: &NatsTrigger) -> Shapes {
+fn nats_shape(trigger: &Trigger, nats: &NatsTrigger) -> EventSchemas {
     let events = NatsEvents::new(trigger, nats);
-    let source = events.map_or(Shape::Text, |events| one(events.uri().to_owned()));
+    let source = events.map_or(ValueSchema::Text, |events| one(events.uri().to_owned()));
     let message = vec![
-        ShapeField::new("subject", Shape::Text),
-        ShapeField::new("sequence", Shape::Count),
-        ShapeField::new("time", Shape::Text),
-        ShapeField::optional("headers", Shape::Any),
-        ShapeField::new("payload", Shape::Any),
-        ShapeField::optional("is_base64", Shape::Any),
+        FieldSchema::new("subject", ValueSchema::Text),
+        FieldSchema::new("sequence", ValueSchema::Count),
+        FieldSchema::new("time", ValueSchema::Text),
+        FieldSchema::optional("headers", ValueSchema::Any),
+        FieldSchema::new("payload", ValueSchema::Any),
+        FieldSchema::optional("is_base64", ValueSchema::Any),
     ];
     let data = vec![
-        ShapeField::new("stream", one(nats.stream.clone())),
-        ShapeField::new("messages", Shape::Object(message)),
+        FieldSchema::new("stream", one(nats.stream.clone())),
+        FieldSchema::new("messages", ValueSchema::Object(message)),
     ];
     (source, one("headwater.nats.received".into()), true, data)
 }
 
-fn one(text: String) -> Shape {
-    Shape::OneOf(vec![text])
+fn one(text: String) -> ValueSchema {
+    ValueSchema::OneOf(vec![text])
 }
 
-fn object_types(bucket: &BucketTrigger) -> Shape {
+fn object_types(bucket: &BucketTrigger) -> ValueSchema {
     let name = |event: &BucketEvent| format!("headwater.object.{}", event.as_str());
-    Shape::OneOf(bucket.events.iter().map(name).collect())
+    ValueSchema::OneOf(bucket.events.iter().map(name).collect())
 }
 
-fn object(bucket: &BucketTrigger) -> Shape {
+fn object(bucket: &BucketTrigger) -> ValueSchema {
     let operations = bucket.events.iter().flat_map(|event| match event {
         BucketEvent::Created => &["put", "copy", "complete_multipart_upload"][..],
         BucketEvent::Removed => &["delete"][..],
     });
     let operations = operations.map(|&name| name.to_owned()).collect();
-    Shape::Object(vec![
-        ShapeField::new("bucket", one(bucket.name.clone())),
-        ShapeField::new("key", Shape::Text),
-        ShapeField::new("uri", Shape::Text),
-        ShapeField::new("operation", Shape::OneOf(operations)),
-        ShapeField::new("size", Shape::Count),
-        ShapeField::new("etag", Shape::Text),
-        ShapeField::new("sequencer", Shape::Text),
+    ValueSchema::Object(vec![
+        FieldSchema::new("bucket", one(bucket.name.clone())),
+        FieldSchema::new("key", ValueSchema::Text),
+        FieldSchema::new("uri", ValueSchema::Text),
+        FieldSchema::new("operation", ValueSchema::OneOf(operations)),
+        FieldSchema::new("size", ValueSchema::Count),
+        FieldSchema::new("etag", ValueSchema::Text),
+        FieldSchema::new("sequencer", ValueSchema::Text),
     ])
 }
 

@@ -189,7 +189,7 @@ async fn run<R: Receiver>(mut receiver: R, sender: Sender<R::Message>) {
         if sender.state.fault.lock().is_none() {
             // It was connected.
             back_off.reset();
-            tracing::warn!(%problem, "the connection of a trigger is lost");
+            tracing::warn!(%problem, "a trigger lost its connection");
         }
         sender.failed(problem);
         tokio::select! {

@@ -30,7 +30,7 @@ const HEARTBEAT: Duration = Duration::from_secs(5);
 const CREDENTIALS: &str = "-----BEGIN NATS USER JWT-----";
 
 /// A message, with the state of the consumer when it was received.
-pub(crate) struct Received {
+pub(crate) struct ReceivedMessage {
     pub message: Message,
     /// Identifies the stream; a stream that was deleted and created again has another one.
     pub stream: String,
@@ -48,16 +48,16 @@ pub(crate) struct NatsReceiver {
 
 #[async_trait]
 impl Receiver for NatsReceiver {
-    type Message = Received;
+    type Message = ReceivedMessage;
 
-    async fn receive(&mut self, sender: &Sender<Received>) -> Option<Problem> {
+    async fn receive(&mut self, sender: &Sender<ReceivedMessage>) -> Option<Problem> {
         self.forward(sender).await.err()
     }
 }
 
 impl NatsReceiver {
     /// Forwards messages until the source has stopped.
-    async fn forward(&self, sender: &Sender<Received>) -> Result<(), Problem> {
+    async fn forward(&self, sender: &Sender<ReceivedMessage>) -> Result<(), Problem> {
         let mut context = jetstream::new(self.connect().await?);
         context.set_timeout(REQUEST_MAX);
         let name = &self.nats.stream;
@@ -86,7 +86,7 @@ impl NatsReceiver {
                 let info = info.map_err(|error| self.failed(&chain(&error)))?;
                 floor = info.ack_floor.stream_sequence;
             }
-            let received = Received { message, stream: identity.clone(), floor };
+            let received = ReceivedMessage { message, stream: identity.clone(), floor };
             if !sender.send(received).await {
                 return Ok(());
             }

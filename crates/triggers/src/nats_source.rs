@@ -21,7 +21,7 @@ use crate::Result;
 use crate::definition::invalid;
 use crate::event_queue::OPEN_MAX;
 use crate::inbox::Inbox;
-use crate::nats_receiver::{NatsReceiver, Received};
+use crate::nats_receiver::{NatsReceiver, ReceivedMessage};
 use crate::payload;
 use crate::postgres_source::check_batch;
 use crate::record::{encode, read};
@@ -128,7 +128,7 @@ impl Position {
 /// The event source for a stream.
 pub(crate) struct NatsSource {
     events: NatsEvents,
-    inbox: Option<Inbox<Received>>,
+    inbox: Option<Inbox<ReceivedMessage>>,
     /// `None` until it has been read.
     position: Option<Position>,
 }
@@ -212,7 +212,7 @@ impl NatsEvents {
     }
 }
 
-fn message(received: &Received, now: Timestamp) -> NatsMessage {
+fn message(received: &ReceivedMessage, now: Timestamp) -> NatsMessage {
     let message = &received.message;
     let info = message.info().ok();
     let nanoseconds = info.as_ref().map(|info| info.published.unix_timestamp_nanos());

@@ -67,15 +67,15 @@ pub(crate) struct TableSource {
     /// Number of commits examined since the position was stored.
     skipped: usize,
     /// Commits that are to be recorded, oldest first.
-    matches: VecDeque<Match>,
-    debounced: Option<Debounced>,
+    matches: VecDeque<MatchingCommit>,
+    debounced: Option<PendingCommit>,
     /// Forwards notifications of commits until dropped.
     listener: Option<DropGuard>,
 }
 
 /// A commit that changed watched tables.
 #[derive(Debug)]
-struct Match {
+struct MatchingCommit {
     /// The commit that precedes it.
     after: CommitId,
     commit: TableCommit,
@@ -84,7 +84,7 @@ struct Match {
 
 /// The last matching commit, kept while the source waits for more commits.
 #[derive(Debug, Clone, Copy)]
-struct Debounced {
+struct PendingCommit {
     newest: CommitId,
     /// Time at which this commit was found.
     since: Timestamp,
@@ -276,14 +276,14 @@ impl TableSource {
         context: &SourceContext,
         after: CommitId,
         mut commit: TableCommit,
-    ) -> Result<Option<Match>> {
+    ) -> Result<Option<MatchingCommit>> {
         commit.tables.retain(|table| self.tables.is_watched(table));
         if commit.tables.is_empty() {
             return Ok(None);
         }
         let caused_by = caused_by(&context.log, &commit).await?;
         let is_own = caused_by.contains(&context.trigger);
-        Ok((!is_own).then_some(Match { after, commit, caused_by }))
+        Ok((!is_own).then_some(MatchingCommit { after, commit, caused_by }))
     }
 
     /// Stores the position once enough commits were skipped.
@@ -299,12 +299,12 @@ impl TableSource {
         let newest = self.matches.back()?.commit.id;
         let (since, first) = match self.debounced {
             // The clock was set back, so the debounce time starts again.
-            Some(Debounced { first, .. }) if first > now => (now, now),
+            Some(PendingCommit { first, .. }) if first > now => (now, now),
             Some(last) if last.newest == newest => (last.since, last.first),
             Some(last) => (now, last.first),
             None => (now, now),
         };
-        self.debounced = Some(Debounced { newest, since, first });
+        self.debounced = Some(PendingCommit { newest, since, first });
         let debounce = self.tables.debounce;
         let age = |since: Timestamp| (now - since).to_std().unwrap_or_default();
         let is_complete =

@@ -39,7 +39,7 @@ impl WeakTriggers {
         let Some(inner) = self.0.upgrade() else { return };
         match (Triggers { inner }).call_worker(function).await {
             Ok(worker) => worker.context.queue.push(delivery),
-            Err(error) => tracing::warn!(function, %error, "a stored call is not queued yet"),
+            Err(error) => tracing::warn!(function, %error, "a stored call could not be queued"),
         }
     }
 }

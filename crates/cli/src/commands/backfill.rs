@@ -29,13 +29,13 @@ use crate::terminal::Tone;
 
 /// The branches and jobs to remove after an interrupt, by value.
 #[derive(Default)]
-struct Active {
+struct ActiveValues {
     branches: BTreeMap<String, String>,
     jobs: BTreeMap<String, String>,
 }
 
 /// A backfill.
-struct Work<'a> {
+struct BackfillRun<'a> {
     context: &'a Context,
     api: &'a Api,
     target: String,
@@ -45,7 +45,7 @@ struct Work<'a> {
     retries: u32,
     /// Prefix of the branches of values.
     prefix: String,
-    active: Mutex<Active>,
+    active: Mutex<ActiveValues>,
     /// Locked during a merge.
     merging: Mutex<()>,
     /// Number of finished values.
@@ -71,7 +71,7 @@ pub async fn backfill(context: &Context, api: &Api, arguments: &Backfill) -> Res
         ..RunRequest::default()
     };
     let id = uuid::Uuid::new_v4().simple().to_string();
-    let work = Work {
+    let work = BackfillRun {
         context,
         api,
         request,
@@ -94,7 +94,7 @@ pub async fn backfill(context: &Context, api: &Api, arguments: &Backfill) -> Res
     work.print(reports)
 }
 
-impl Work<'_> {
+impl BackfillRun<'_> {
     /// Runs all values, and then the project once more to check the merged tables.
     async fn run(&self, values: &[String], jobs: usize) -> Result<Vec<ValueReport>> {
         let Some((first, others)) = values.split_first() else { return Ok(Vec::new()) };
@@ -207,7 +207,7 @@ impl Work<'_> {
         let job: Job = self.api.post("/v1/runs", &request).await?;
         let id = job.id.to_string();
         self.active.lock().await.jobs.insert(value.to_owned(), id.clone());
-        let ended = events::wait(self.api, &id).await;
+        let ended = events::wait(self.context, self.api, &id).await;
         self.active.lock().await.jobs.remove(value);
         let job = ended?;
         let outcome = match (job.status, &job.error) {
@@ -247,7 +247,7 @@ impl Work<'_> {
         for id in active.jobs.values() {
             let path = format!("/v1/jobs/{}/stop", segment(id));
             if self.api.post::<Job>(path, &json!({})).await.is_ok()
-                && let Err(problem) = events::wait(self.api, id).await
+                && let Err(problem) = events::wait(self.context, self.api, id).await
             {
                 self.context.style.say(format!("job {id} may still run: {}", problem.message));
             }

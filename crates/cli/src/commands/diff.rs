@@ -43,7 +43,7 @@ pub async fn table(context: &Context, api: &Api, arguments: TableDiffArguments) 
         segment(&from.table),
         parameters(&arguments.how)
     );
-    let snapshot = |side: &State| side.snapshot.clone();
+    let snapshot = |side: &ComparedState| side.snapshot.clone();
     let key = (!arguments.key.is_empty()).then(|| arguments.key.join(","));
     let to_table = (to.table != from.table).then(|| to.table.clone());
     for (name, value) in [
@@ -74,13 +74,13 @@ fn parameters(how: &CompareOptions) -> String {
 
 /// A state of a table.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct State {
+struct ComparedState {
     table: String,
     reference: String,
     snapshot: Option<String>,
 }
 
-impl std::fmt::Display for State {
+impl std::fmt::Display for ComparedState {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match &self.snapshot {
             Some(snapshot) => write!(f, "{}#{snapshot}", self.table),
@@ -91,9 +91,9 @@ impl std::fmt::Display for State {
 
 /// Parses the two states: `flights main dev`, `flights main`, `flights@main flights@dev`,
 /// `flights~1`.
-fn sides(arguments: &TableDiffArguments, active: &str) -> (State, State) {
+fn sides(arguments: &TableDiffArguments, active: &str) -> (ComparedState, ComparedState) {
     let TableDiffArguments { table, from, to, .. } = arguments;
-    let first = State::parse(table, active);
+    let first = ComparedState::parse(table, active);
     let is_state = |text: &str| {
         let marked = text.strip_prefix(first.table.as_str());
         marked.is_some_and(|rest| rest.is_empty() || rest.starts_with(MARKS)) || text.contains('#')
@@ -101,23 +101,26 @@ fn sides(arguments: &TableDiffArguments, active: &str) -> (State, State) {
     let named = first.table == *table;
     let other = match from {
         Some(other) if to.is_none() && (!named || is_state(other)) => other,
-        None if !named => return (first.clone(), State::parse(&first.table, active)),
+        None if !named => return (first.clone(), ComparedState::parse(&first.table, active)),
         _ => {
             let to = to.as_deref().unwrap_or(active);
             let before = || format!("{to}~1");
             let from = from.clone().unwrap_or_else(before);
-            let at = |reference: String| State { reference, ..State::parse(&first.table, active) };
+            let at = |reference: String| ComparedState {
+                reference,
+                ..ComparedState::parse(&first.table, active)
+            };
             return (at(from), at(to.to_owned()));
         }
     };
-    (first.clone(), State::parse(other, active))
+    (first.clone(), ComparedState::parse(other, active))
 }
 
 /// The characters that separate a table's name from its state.
 const MARKS: [char; 4] = ['@', '~', '*', '#'];
 
-impl State {
-    fn parse(text: &str, active: &str) -> State {
+impl ComparedState {
+    fn parse(text: &str, active: &str) -> ComparedState {
         let (text, snapshot) = match text.rsplit_once('#') {
             Some((text, snapshot)) => (text, Some(snapshot.to_owned())),
             None => (text, None),
@@ -127,7 +130,7 @@ impl State {
             Some(at) => (&text[..at], format!("{active}{}", &text[at..])),
             None => (text, active.to_owned()),
         };
-        State { table: table.to_owned(), reference, snapshot }
+        ComparedState { table: table.to_owned(), reference, snapshot }
     }
 }
 

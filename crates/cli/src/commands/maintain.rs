@@ -33,7 +33,7 @@ pub async fn maintain(context: &Context, api: &Api, arguments: TableMaintain) ->
         run::started(context, &job);
         return Ok(());
     }
-    let job = events::follow(api, context.style, &job).await?;
+    let job = events::follow(context, api, &job).await?;
     let report = serde_json::from_value(job.result).map_err(error::unexpected)?;
     print_report(context, &report);
     Ok(())

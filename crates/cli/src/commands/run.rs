@@ -12,7 +12,7 @@ use crate::arguments::{OutputFormat, Run, Test};
 use crate::commands::{branch, reference, run_openlineage, run_preview, run_watch};
 use crate::context::Context;
 use crate::error::{self, Result};
-use crate::events;
+use crate::events::{self, Printer};
 use crate::output::{self, Grid};
 use crate::project;
 use crate::terminal::Tone;
@@ -27,6 +27,7 @@ pub async fn run(context: &Context, api: &Api, arguments: &Run) -> Result<()> {
         parameters: pairs(&arguments.parameters, "param")?,
         strict: arguments.no_strict.then_some(false),
         no_cache: arguments.no_cache,
+        no_reuse: arguments.no_reuse,
         select: arguments.select.clone(),
         exclude: arguments.exclude.clone(),
         retry: arguments.retry.clone(),
@@ -75,7 +76,10 @@ pub async fn send(context: &Context, api: &Api, request: &RunRequest, detach: bo
 
 /// Follows a run and prints its report.
 pub async fn follow(context: &Context, api: &Api, request: &RunRequest, job: &Job) -> Result<()> {
-    let job = events::follow(api, context.style, job).await?;
+    // The rows of a preview are the JSON lines of its output.
+    let is_preview = request.preview.is_some();
+    let printer = if is_preview { Printer::new(context.style) } else { Printer::of(context) };
+    let job = events::follow_with(context, api, job, printer).await?;
     if answer::is_printed(context, &job.result) {
         return Ok(());
     }
@@ -87,6 +91,8 @@ pub async fn follow(context: &Context, api: &Api, request: &RunRequest, job: &Jo
     let report = report(&job)?;
     if request.preview.is_some() {
         run_preview::print(context, &report);
+    } else if context.output == OutputFormat::Ndjson {
+        output::line(serde_json::json!({ "type": "report", "report": report }));
     } else {
         print_report(context, &report);
     }
@@ -146,17 +152,22 @@ fn print_plan(context: &Context, plan: &RunPlan) {
         let writes = step.materialization.as_deref().unwrap_or("");
         let environment = step.environment.as_deref().unwrap_or("");
         let place = format!("{}:{}", step.file, step.line);
-        let reason = step.reason.as_deref().unwrap_or("unchanged");
+        let reasons = match headwater_display::run_plan::reasons(step).join("; ") {
+            reasons if reasons.is_empty() => "unchanged".to_owned(),
+            reasons => reasons,
+        };
         let reads = step.parents.join(", ");
-        grid.row([&step.name, &step.kind, &reads, writes, environment, &place, reason]);
+        grid.row([&step.name, &step.kind, &reads, writes, environment, &place, &reasons]);
     }
     grid.print("the project has no models");
 }
 
 /// Prints a run's outcome: branch, commit, tables, cost.
 fn print_report(context: &Context, report: &RunReport) {
-    let ran = report.steps.iter().filter(|step| step.status != StepStatus::Unchanged).count();
-    let unchanged = report.steps.len() - ran;
+    let count = |status| report.steps.iter().filter(|step| step.status == status).count();
+    let (unchanged, reused) = (count(StepStatus::Unchanged), count(StepStatus::Reused));
+    let ran = report.steps.len() - unchanged - reused;
+    let reused = if reused == 0 { String::new() } else { format!(" {reused} reused,") };
     let style = context.style;
     let outcome = match report.commit {
         Some(commit) => format!("merged into {} as @{}", report.branch, commit.short()),
@@ -164,7 +175,7 @@ fn print_report(context: &Context, report: &RunReport) {
     };
     let cost = output::money(report.cost, &report.currency);
     let sum = output::milliseconds(report.usage.wall_ms);
-    let figures = format!("{ran} ran, {unchanged} unchanged, {sum} of work, {cost}");
+    let figures = format!("{ran} ran,{reused} {unchanged} unchanged, {sum} of work, {cost}");
     style.say(format!("{} {outcome}", style.paint(Tone::Good, "✓")));
     style.say(format!("  {}", style.paint(Tone::Faint, figures)));
     if let Some(merge) = &report.merge {
@@ -174,7 +185,7 @@ fn print_report(context: &Context, report: &RunReport) {
     print_quarantine(context, report);
     let is_model = |step: &StepReport| step.kind != EXPECTATION;
     let modelled =
-        report.steps.iter().any(|step| is_model(step) && step.status != StepStatus::Unchanged);
+        report.steps.iter().any(|step| is_model(step) && step.status == StepStatus::Succeeded);
     let hint = match report.commit {
         None if report.steps.is_empty() => {
             "no model is selected: change the selection, or write NAME.sql or NAME.py"

@@ -74,7 +74,7 @@ fn print_facts(context: &Context, table: &TableRow) {
         output::line(format!("  {} {value}", style.paint(Tone::Faint, format!("{label:<10}"))));
     };
     if table.restricted {
-        fact("rows", "some, by a row filter or column mask".to_owned());
+        fact("rows", "limited by a row filter or column mask".to_owned());
     } else {
         fact("rows", output::count(table.rows));
         let (files, bytes) = (output::count(table.files), output::bytes(table.bytes));
@@ -153,7 +153,7 @@ async fn import(context: &Context, api: &Api, arguments: TableImport) -> Result<
         run::started(context, &job);
         return Ok(());
     }
-    let job = events::follow(api, context.style, &job).await?;
+    let job = events::follow(context, api, &job).await?;
     if answer::is_printed(context, &job.result) {
         return Ok(());
     }

@@ -174,6 +174,18 @@ pub fn answer(output: Output) -> Answer {
     }
 }
 
+/// Polls a count until it reaches a number. Panics when the count does not grow for a long time.
+pub fn until_at_least(what: &str, wanted: i64, mut count: impl FnMut() -> i64) {
+    let mut reached = i64::MIN;
+    while reached < wanted {
+        let last = reached;
+        until(what, || {
+            reached = count();
+            reached > last
+        });
+    }
+}
+
 /// Polls a condition until it is true. Panics at the deadline.
 pub fn until(what: &str, mut done: impl FnMut() -> bool) {
     let deadline = Instant::now() + PATIENCE;

@@ -54,7 +54,7 @@ impl Session {
 
 /// Origin of the value of a column in a new row.
 #[derive(Debug, Clone, Copy)]
-enum From {
+enum ValueOrigin {
     /// Expression of the clause, by its index among the expressions of all clauses.
     Value(usize),
     /// Column of the existing row.
@@ -70,7 +70,7 @@ struct Values {
     /// Index of each clause's condition among the expressions of all clauses.
     conditions: Vec<Option<usize>>,
     /// Column sources of each clause's new row; `None` for DELETE.
-    columns: Vec<Option<Vec<From>>>,
+    columns: Vec<Option<Vec<ValueOrigin>>>,
     /// Number of conditions and values.
     count: usize,
     /// If true, a clause copies the source's columns by name.
@@ -92,24 +92,28 @@ impl Values {
 
     /// Returns true if an expression is assigned to a decimal column.
     fn is_decimal(&self, place: usize, columns: &Columns) -> bool {
-        let is_place = |from: &From| matches!(from, From::Value(it) if *it == place);
+        let is_place = |from: &ValueOrigin| matches!(from, ValueOrigin::Value(it) if *it == place);
         self.columns.iter().flatten().any(|new| {
             let mut fields = new.iter().zip(columns.schema.fields());
             fields.any(|(from, field)| is_place(from) && field.data_type().is_decimal())
         })
     }
 
-    fn of_action(&mut self, action: &Action, columns: &Columns) -> Result<Option<Vec<From>>> {
+    fn of_action(
+        &mut self,
+        action: &Action,
+        columns: &Columns,
+    ) -> Result<Option<Vec<ValueOrigin>>> {
         let width = columns.names.len();
         let (assigned, defaults, others) = match action {
             Action::Delete => return Ok(None),
             Action::Update(None) | Action::InsertAll => {
                 self.by_name = true;
-                return Ok(Some(vec![From::Source; width]));
+                return Ok(Some(vec![ValueOrigin::Source; width]));
             }
             Action::Update(Some(assigned)) => {
                 let defaults = assigned.iter().map(|column| column.default).collect();
-                (columns.find_all(assigned)?, defaults, From::Kept)
+                (columns.find_all(assigned)?, defaults, ValueOrigin::Kept)
             }
             Action::Insert { columns: listed, defaults } if listed.is_empty() => {
                 if defaults.len() != width {
@@ -118,15 +122,16 @@ impl Values {
                         defaults.len()
                     )));
                 }
-                ((0..width).collect(), defaults.clone(), From::Default)
+                ((0..width).collect(), defaults.clone(), ValueOrigin::Default)
             }
             Action::Insert { columns: listed, defaults } => {
-                (columns.find_all(listed)?, defaults.clone(), From::Default)
+                (columns.find_all(listed)?, defaults.clone(), ValueOrigin::Default)
             }
         };
         let mut new = vec![others; width];
         for (column, default) in assigned.into_iter().zip(defaults) {
-            new[column] = if default { From::Default } else { From::Value(self.count) };
+            new[column] =
+                if default { ValueOrigin::Default } else { ValueOrigin::Value(self.count) };
             self.count += 1;
         }
         Ok(Some(new))
@@ -159,8 +164,11 @@ impl Join {
             return plan_err!("the source of MERGE cannot be joined");
         };
         let mut items = projection.expr.into_iter().map(Expr::unalias);
-        let mut next =
-            || items.next().ok_or_else(|| plan_datafusion_err!("a value of MERGE is missing"));
+        let mut next = || {
+            items.next().ok_or_else(|| {
+                plan_datafusion_err!("a clause of MERGE has fewer values than columns")
+            })
+        };
         let (file, row) = (next()?, next()?);
         let mark = if marked { Some(next()?) } else { None };
         let width = columns.names.len();
@@ -230,13 +238,13 @@ impl Join {
         for (number, new) in values.columns.iter().enumerate() {
             let value = match new.as_ref().map(|new| new[index]) {
                 None => continue,
-                Some(From::Default) => match columns.defaults.get(field.name()) {
+                Some(ValueOrigin::Default) => match columns.defaults.get(field.name()) {
                     Some(default) => default,
                     None => continue,
                 },
-                Some(From::Value(place)) => &self.given[place],
-                Some(From::Kept) => &self.kept[index],
-                Some(From::Source) => &self.source[index],
+                Some(ValueOrigin::Value(place)) => &self.given[place],
+                Some(ValueOrigin::Kept) => &self.kept[index],
+                Some(ValueOrigin::Source) => &self.source[index],
             };
             let value = to_column(value.clone(), field, &columns.table.name, schema)?;
             choices.push((lit(number as i32), value));

@@ -61,7 +61,7 @@ impl Session {
         let unseen = target.unseen(&found, kind.word, &run);
         let on_read = target.merges_on_read(kind.word);
         let whole_rows = self.live_rows(&target, &whole).await?;
-        let known = KnownIds::new(&run.runtime);
+        let known = RowIdCache::new(&run.runtime);
         let running = self.start(run, found.plan).await?;
         let places = Arc::new(Mutex::new(RowPositions::default()));
         let kept = FirstError::default();
@@ -154,20 +154,20 @@ struct RewriteReader {
     tables: Tables,
     table: Table,
     plan: ScanPlan,
-    ids: tokio::sync::Mutex<KnownIds>,
+    ids: tokio::sync::Mutex<RowIdCache>,
 }
 
 /// Cache of row ids, by file number.
-struct KnownIds {
+struct RowIdCache {
     files: HashMap<i32, RowIds>,
     /// Reservation of the cache in the statement's memory pool.
     memory: MemoryReservation,
 }
 
-impl KnownIds {
+impl RowIdCache {
     fn new(runtime: &RuntimeEnv) -> Self {
         let memory = MemoryConsumer::new("row ids").register(&runtime.memory_pool);
-        KnownIds { files: HashMap::new(), memory }
+        RowIdCache { files: HashMap::new(), memory }
     }
 
     /// Caches the row ids of a file. If the memory pool is full, all other entries are evicted

@@ -2,13 +2,13 @@
 
 use headwater_lake::Transaction;
 use headwater_model::{Action, TableName};
-use headwater_sql::change::{Assigned, TARGET};
+use headwater_sql::change::{AssignedColumn, TARGET};
 use headwater_sql::names::same_but_case;
 use headwater_sql::statement::Source;
 use headwater_sql::table_name::{ParsedTableName, span_start};
 use headwater_sql_functions::StatementBudget;
 use headwater_sql_resolve::scope::column;
-use headwater_sql_resolve::{FoundTable, resolve};
+use headwater_sql_resolve::{ResolvedTable, resolve};
 use headwater_table_scan::{LakeTable, bare_schema, can_match, whole_files};
 use headwater_tables::{MayAffect, ScanPlan, Table};
 use std::collections::HashMap;
@@ -120,10 +120,10 @@ impl Session {
 
 impl Target {
     /// Returns the target as a table for name resolution.
-    fn found(&self) -> (ParsedTableName, FoundTable) {
+    fn found(&self) -> (ParsedTableName, ResolvedTable) {
         let written = ParsedTableName::here(TARGET);
         let schema = self.provider.schema();
-        let found = FoundTable {
+        let found = ResolvedTable {
             source: self.source(),
             namespace: self.name.namespace.clone(),
             label: self.name.name.clone(),
@@ -236,7 +236,7 @@ impl Columns {
     }
 
     /// Returns the indexes of assigned columns; fails if one occurs twice.
-    pub(super) fn find_all(&self, assigned: &[Assigned]) -> Result<Vec<usize>> {
+    pub(super) fn find_all(&self, assigned: &[AssignedColumn]) -> Result<Vec<usize>> {
         let mut found = Vec::with_capacity(assigned.len());
         for one in assigned {
             let place = self.find(one)?;
@@ -252,8 +252,8 @@ impl Columns {
         Ok(found)
     }
 
-    fn find(&self, assigned: &Assigned) -> Result<usize> {
-        let Assigned { path, column: written, default: _ } = assigned;
+    fn find(&self, assigned: &AssignedColumn) -> Result<usize> {
+        let AssignedColumn { path, column: written, default: _ } = assigned;
         let at = span_start(written.span);
         let same = |part: &Ident, name: &str| same_but_case(&part.value, name);
         let named = match path.as_slice() {
@@ -266,7 +266,7 @@ impl Columns {
         };
         if !named {
             return Err(Error::Sql(SqlError::Unsupported {
-                what: "assigning to anything but a column of the table".to_owned(),
+                what: "assigning to a part of a column".to_owned(),
                 hint: Some("Assign the whole column, for example with `named_struct`.".to_owned()),
                 position: at,
             }));
@@ -274,7 +274,9 @@ impl Columns {
         let names = self.names.iter().map(String::as_str);
         let spelling = column(&written.value, names, &[&self.label.value], at)?;
         let place = self.names.iter().position(|name| name == spelling);
-        place.ok_or_else(|| Error::Internal { message: format!("`{spelling}` was lost") })
+        place.ok_or_else(|| Error::Internal {
+            message: format!("the assigned column `{spelling}` was not found again"),
+        })
     }
 }
 

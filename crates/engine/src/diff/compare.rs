@@ -61,7 +61,7 @@ pub struct TableAt {
 }
 
 /// The two sides of a comparison.
-pub(super) struct Sides<'a> {
+pub(super) struct ComparedSides<'a> {
     pub(super) name: TableName,
     pub(super) before: Option<&'a DiffSide>,
     pub(super) after: Option<&'a DiffSide>,
@@ -87,7 +87,7 @@ impl Engine {
                 LoadedMetadata::View(diff) => *diff,
                 LoadedMetadata::Table { name, before, after } => {
                     let (before, after) = (before.as_deref(), after.as_deref());
-                    let sides = Sides { name, before, after };
+                    let sides = ComparedSides { name, before, after };
                     self.diff_sides(sides, options, &mut bytes_left).await?
                 }
             });
@@ -137,7 +137,7 @@ impl Engine {
         }
         let before = lake.diff_side(&views.0, before.as_ref(), from.snapshot).await?;
         let after = lake.diff_side(&views.1, after.as_ref(), to.snapshot).await?;
-        let sides = Sides { name, before: before.as_ref(), after: after.as_ref() };
+        let sides = ComparedSides { name, before: before.as_ref(), after: after.as_ref() };
         let mut bytes_left = ANSWER_BYTES_MAX;
         let diff = self.diff_sides(sides, options, &mut bytes_left).await?;
         let snapshot = |side: &Option<DiffSide>| side.as_ref().and_then(DiffSide::snapshot);
@@ -152,7 +152,7 @@ impl Engine {
 
     pub(super) async fn diff_sides(
         &self,
-        sides: Sides<'_>,
+        sides: ComparedSides<'_>,
         options: &DiffOptions,
         bytes_left: &mut usize,
     ) -> Result<TableDiff> {
@@ -183,7 +183,7 @@ impl Engine {
         (before, after): (Option<ScanPlan>, Option<ScanPlan>),
         window: PageRange,
         options: &DiffOptions,
-    ) -> Result<Outcome> {
+    ) -> Result<RowComparison> {
         let full = |plan: &ScanPlan| !plan.files().is_empty();
         let much = [&before, &after]
             .into_iter()
@@ -196,19 +196,19 @@ impl Engine {
             CompareRows::Never => false,
         };
         match (before.filter(full), after.filter(full)) {
-            (None, None) => Ok(Outcome::same(compared)),
+            (None, None) => Ok(RowComparison::same(compared)),
             (Some(before), Some(after)) if read => {
                 self.compare_rows(compared, (&before, &after), window, options).await
             }
-            (Some(_), Some(_)) => Ok(Outcome::not_compared(compared, options.compare)),
+            (Some(_), Some(_)) => Ok(RowComparison::not_compared(compared, options.compare)),
             (one, other) => {
                 let (plan, comes) = match (one, other) {
                     (Some(plan), _) => (plan, false),
                     (None, Some(plan)) => (plan, true),
-                    (None, None) => return Ok(Outcome::same(compared)),
+                    (None, None) => return Ok(RowComparison::same(compared)),
                 };
                 let rows = self.lake().tables().deletes().live_rows(plan.files().to_vec()).await?;
-                let mut outcome = Outcome::one_sided(compared, rows, comes);
+                let mut outcome = RowComparison::one_sided(compared, rows, comes);
                 if options.compare != CompareRows::Never && window.limit > 0 {
                     let page =
                         self.page_of_one(compared, (&plan, comes), window, (read, options)).await?;
@@ -223,7 +223,7 @@ impl Engine {
 }
 
 /// Result of a row comparison.
-pub(super) struct Outcome {
+pub(super) struct RowComparison {
     pub(super) removed: Option<u64>,
     pub(super) added: Option<u64>,
     pub(super) changed: Option<u64>,
@@ -234,9 +234,9 @@ pub(super) struct Outcome {
     pub(super) rows: RowsDiff,
 }
 
-impl Outcome {
+impl RowComparison {
     pub(super) fn new(compared: &ComparedColumns, how: ComparisonMethod) -> Self {
-        Outcome {
+        RowComparison {
             removed: Some(0),
             added: Some(0),
             changed: (!compared.key.is_empty()).then_some(0),
@@ -257,17 +257,17 @@ impl Outcome {
     }
 
     pub(super) fn same(compared: &ComparedColumns) -> Self {
-        Outcome::new(compared, ComparisonMethod::Metadata)
+        RowComparison::new(compared, ComparisonMethod::Metadata)
     }
 
     pub(super) fn one_sided(compared: &ComparedColumns, rows: u64, comes: bool) -> Self {
         let (removed, added) = if comes { (0, rows) } else { (rows, 0) };
-        let new = Outcome::new(compared, ComparisonMethod::Metadata);
-        Outcome { removed: Some(removed), added: Some(added), ..new }
+        let new = RowComparison::new(compared, ComparisonMethod::Metadata);
+        RowComparison { removed: Some(removed), added: Some(added), ..new }
     }
 
     pub(super) fn not_compared(compared: &ComparedColumns, compare: CompareRows) -> Self {
-        let mut new = Outcome::new(compared, ComparisonMethod::NotCompared);
+        let mut new = RowComparison::new(compared, ComparisonMethod::NotCompared);
         (new.removed, new.added, new.changed) = (None, None, None);
         let reason = match compare {
             CompareRows::Never => "the comparison of rows is disabled",

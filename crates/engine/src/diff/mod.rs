@@ -12,5 +12,5 @@ mod pairing;
 mod rows;
 mod statistics;
 
+use self::compare::{ComparedSides, RowComparison, changed_columns};
 pub use self::compare::{DiffOptions, KEYS_PROPERTY, TableAt};
-use self::compare::{Outcome, Sides, changed_columns};

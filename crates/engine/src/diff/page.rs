@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::columns::ComparedColumns;
 use super::encode::{EncodedRowDecoder, to_json};
-use super::pairing::{Change, Entry};
+use super::pairing::{Change, DifferingRow};
 
 /// Maximum encoded bytes of rows in one page; the JSON is a few times larger.
 pub(super) const PAGE_BYTES_MAX: usize = 8 << 20;
@@ -187,7 +187,7 @@ impl<'a> PageCollector<'a> {
         let rows = self.kept.iter().zip(rest).filter_map(|(change, rest)| Some((change, rest?)));
         let rows: Vec<(&[u8], &[u8])> = rows
             .map(|(change, rest)| match change {
-                Change::Single(Entry { key, .. }) | Change::Pair { key, .. } => {
+                Change::Single(DifferingRow { key, .. }) | Change::Pair { key, .. } => {
                     (key.as_slice(), rest)
                 }
             })

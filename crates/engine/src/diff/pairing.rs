@@ -6,7 +6,7 @@ use super::encode::has_null;
 
 /// Encoded rows that differ.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Entry {
+pub(super) struct DifferingRow {
     /// Encoded key, or the whole row if there is no key.
     pub key: Vec<u8>,
     /// Encoded columns that are not part of the key.
@@ -19,7 +19,7 @@ pub(super) struct Entry {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Change {
     /// Removed or added rows.
-    Single(Entry),
+    Single(DifferingRow),
     /// Changed row.
     Pair { key: Vec<u8>, before: Vec<u8>, after: Vec<u8> },
 }
@@ -37,7 +37,7 @@ impl Change {
 #[derive(Debug, Default)]
 pub(super) struct Pairing {
     keyed: bool,
-    held: Vec<Entry>,
+    held: Vec<DifferingRow>,
     /// The current key, if it has several rows on one side.
     several: Option<Vec<u8>>,
     /// Number of keys with several rows on one side.
@@ -52,7 +52,7 @@ impl Pairing {
     }
 
     /// Adds the next row, and emits the changes that it completes.
-    pub(super) fn take(&mut self, entry: Entry, pass_on: &mut impl FnMut(Change)) {
+    pub(super) fn take(&mut self, entry: DifferingRow, pass_on: &mut impl FnMut(Change)) {
         if !self.keyed {
             return pass_on(Change::Single(entry));
         }
@@ -100,10 +100,10 @@ impl Pairing {
 mod tests {
     use super::*;
 
-    fn entry(key: &str, rest: &str, more: i64) -> Entry {
+    fn entry(key: &str, rest: &str, more: i64) -> DifferingRow {
         let flag = if key.is_empty() { "\u{1}" } else { "\0" };
         let key = format!("{flag}{key}").into_bytes();
-        Entry { key, rest: rest.as_bytes().to_vec(), more }
+        DifferingRow { key, rest: rest.as_bytes().to_vec(), more }
     }
 
     fn check(keyed: bool, entries: &[(&str, &str, i64)], expected: &[&str], told: (u64, u64)) {

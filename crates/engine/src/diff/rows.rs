@@ -17,8 +17,8 @@ use std::sync::Arc;
 use super::columns::{ComparedColumns, SIDE};
 use super::encode::encoded;
 use super::page::{PageCollector, PageRange};
-use super::pairing::{Change, Entry, Pairing};
-use super::{DiffOptions, Outcome, changed_columns};
+use super::pairing::{Change, DifferingRow, Pairing};
+use super::{DiffOptions, RowComparison, changed_columns};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::options::SessionOptions;
@@ -49,9 +49,9 @@ impl Engine {
         (before, after): (&ScanPlan, &ScanPlan),
         window: PageRange,
         options: &DiffOptions,
-    ) -> Result<Outcome> {
+    ) -> Result<RowComparison> {
         if compared.columns.is_empty() {
-            let mut outcome = Outcome::not_compared(compared, CompareRows::Always);
+            let mut outcome = RowComparison::not_compared(compared, CompareRows::Always);
             outcome.rows.reason = Some("the two sides have no column in common".to_owned());
             return Ok(outcome);
         }
@@ -62,7 +62,7 @@ impl Engine {
         let mut page = PageCollector::new(compared, window);
         let pairing = self.run_diff(plan, (keyed, false), &mut page, options).await?;
         let (removed, added, changed) = page.counts;
-        let mut outcome = Outcome::new(compared, ComparisonMethod::Compared);
+        let mut outcome = RowComparison::new(compared, ComparisonMethod::Compared);
         (outcome.removed, outcome.added) = (Some(removed), Some(added));
         outcome.changed = keyed.then_some(changed);
         outcome.more = page.has_more();
@@ -186,7 +186,7 @@ fn order() -> Vec<SortExpr> {
 }
 
 /// Splits a batch into rows and passes each to `take`.
-fn entries(batch: &RecordBatch, mut take: impl FnMut(Entry)) -> Result<()> {
+fn entries(batch: &RecordBatch, mut take: impl FnMut(DifferingRow)) -> Result<()> {
     let (key, rest, more) = (batch.column(0), batch.column(1), batch.column(2));
     let (Some(key), Some(rest), Some(more)) = (
         key.as_binary_opt::<i64>(),
@@ -196,7 +196,7 @@ fn entries(batch: &RecordBatch, mut take: impl FnMut(Entry)) -> Result<()> {
         return Err(Error::Internal { message: "the compared rows differ in type".to_owned() });
     };
     for at in 0..batch.num_rows() {
-        take(Entry {
+        take(DifferingRow {
             key: key.value(at).to_vec(),
             rest: rest.value(at).to_vec(),
             more: more.value(at),

@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use super::columns::{ComparedColumns, SIDE};
 use super::encode::to_json;
-use super::{DiffOptions, Sides};
+use super::{ComparedSides, DiffOptions};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::options::SessionOptions;
@@ -28,7 +28,7 @@ impl Engine {
     /// Returns the differing statistics of the compared columns.
     pub(super) async fn diff_statistics(
         &self,
-        sides: &Sides<'_>,
+        sides: &ComparedSides<'_>,
         compared: &ComparedColumns,
         options: &DiffOptions,
     ) -> Result<Vec<StatisticsDiff>> {

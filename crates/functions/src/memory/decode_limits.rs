@@ -91,7 +91,7 @@ impl DecodeBudget {
         if message.version() != MetadataVersion::V5 {
             return Err(refused("has an older format version than its content needs"));
         }
-        let mut walk = BufferWalk { allowance: self, batch, body, buffer: 0, variadic: 0 };
+        let mut walk = BufferIterator { allowance: self, batch, body, buffer: 0, variadic: 0 };
         schema.fields().iter().try_for_each(|field| walk.pass(field.data_type()))
     }
 
@@ -127,13 +127,14 @@ impl DecodeBudget {
         if count(values.nodes().map(|nodes| nodes.len())) != 1 {
             return Err(refused("has a dictionary of an unsupported type"));
         }
-        let mut walk = BufferWalk { allowance: self, batch: *values, body, buffer: 0, variadic: 0 };
+        let mut walk =
+            BufferIterator { allowance: self, batch: *values, body, buffer: 0, variadic: 0 };
         walk.pass(&DataType::Utf8View)
     }
 }
 
 /// An iterator over the buffers of a batch by type, which inspects views.
-struct BufferWalk<'a, 'b> {
+struct BufferIterator<'a, 'b> {
     allowance: &'a mut DecodeBudget,
     batch: RecordBatch<'b>,
     body: &'b [u8],
@@ -141,7 +142,7 @@ struct BufferWalk<'a, 'b> {
     variadic: usize,
 }
 
-impl BufferWalk<'_, '_> {
+impl BufferIterator<'_, '_> {
     fn pass(&mut self, kind: &DataType) -> Result<(), ArrowError> {
         let (buffers, children): (usize, Vec<&FieldRef>) = match kind {
             DataType::Utf8View | DataType::BinaryView => return self.pass_views(),

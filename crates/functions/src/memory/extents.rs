@@ -137,7 +137,7 @@ impl Extents {
                 (_, Some(WorkerFile::Memory(file))) => Some(file),
                 (_, Some(WorkerFile::Disk(_)) | None) => None,
             };
-            let file = file.ok_or_else(|| wrong("a piece lies in no file"))?;
+            let file = file.ok_or_else(|| wrong("an extent refers to an unknown file"))?;
             let aligned = at.is_multiple_of(PAGE) && start.is_multiple_of(PAGE);
             let until = at.checked_add(length).filter(|until| *until <= bytes);
             let within = start.checked_add(length).is_some_and(|until| until <= file.bytes());
@@ -146,7 +146,7 @@ impl Extents {
             };
             // Reject holes, because reading a hole would allocate memory for it.
             if !file.has(start, length) {
-                return Err(wrong("a piece has holes"));
+                return Err(wrong("an extent has holes"));
             }
             end = until.next_multiple_of(PAGE);
             let file = pieces.add(file);

@@ -89,7 +89,7 @@ impl MemoryFile {
         let kind = rustix::fs::fstatfs(&descriptor)
             .map_err(|errno| Error::io("measure a memory file")(errno.into()))?;
         if kind.f_type != TMPFS {
-            let source = std::io::Error::other("it lies in another file system");
+            let source = std::io::Error::other("it is on another file system");
             return Err(Error::Io { what: "accept a memory file".to_owned(), source });
         }
         let stat = rustix::fs::fstat(&descriptor)
@@ -103,7 +103,9 @@ impl MemoryFile {
     fn refuse_holes(bytes: u64, held: u64) -> Result<()> {
         // Reject holes, because reading a hole would allocate memory for it.
         if bytes > held.saturating_add(1 << 21) {
-            let source = std::io::Error::other(format!("it claims {bytes} bytes and holds {held}"));
+            let source = std::io::Error::other(format!(
+                "it declares {bytes} bytes, but has only {held} allocated"
+            ));
             return Err(Error::Io { what: "accept a memory file with holes".to_owned(), source });
         }
         Ok(())

@@ -12,7 +12,7 @@ use arrow::ipc::reader::{FileDecoder, read_footer_length};
 use arrow::ipc::{Block, MetadataVersion, root_as_footer};
 
 use super::decode_limits::{self, DecodeBudget};
-use super::shape::TableTypes;
+use super::table_types::TableTypes;
 
 /// Total length in bytes of the footer's length field and the closing magic number.
 const TRAILER_BYTES: usize = 10;
@@ -38,16 +38,16 @@ impl Source for Buffer {
 
 /// The footer of a file, which contains the schema and the positions of the messages.
 #[derive(Debug, Clone)]
-pub(super) struct Layout {
+pub(super) struct IpcFooter {
     shape: TableTypes,
     version: MetadataVersion,
     dictionaries: Vec<Block>,
     batches: Vec<Block>,
 }
 
-impl Layout {
+impl IpcFooter {
     /// Reads the footer.
-    pub(super) fn read(source: &impl Source) -> Result<Layout, ArrowError> {
+    pub(super) fn read(source: &impl Source) -> Result<IpcFooter, ArrowError> {
         guarded(|| layout(source))
     }
 
@@ -117,7 +117,7 @@ fn guarded<T>(read: impl FnOnce() -> Result<T, ArrowError>) -> Result<T, ArrowEr
         .unwrap_or_else(|_| Err(ArrowError::IpcError("the file is malformed".to_owned())))
 }
 
-fn layout(source: &impl Source) -> Result<Layout, ArrowError> {
+fn layout(source: &impl Source) -> Result<IpcFooter, ArrowError> {
     let malformed = |what: &str| ArrowError::IpcError(format!("the file has no {what}"));
     let trailer_start =
         source.len().checked_sub(TRAILER_BYTES).ok_or_else(|| malformed("trailer"))?;
@@ -131,7 +131,7 @@ fn layout(source: &impl Source) -> Result<Layout, ArrowError> {
     let footer = root_as_footer(&footer)
         .map_err(|error| ArrowError::IpcError(format!("the footer is malformed: {error}")))?;
     let schema = footer.schema().ok_or_else(|| malformed("schema"))?;
-    let layout = Layout {
+    let layout = IpcFooter {
         shape: TableTypes::of(schema)?,
         version: footer.version(),
         dictionaries: footer.dictionaries().into_iter().flatten().copied().collect(),

@@ -22,10 +22,10 @@ mod ipc_encoder;
 mod mapping;
 mod quota;
 mod reusable_file;
-mod shape;
 mod spill_writer;
 mod stream;
 mod table;
+mod table_types;
 mod write_check;
 
 pub(crate) use chunked_table::ChunkedTable;

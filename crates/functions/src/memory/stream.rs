@@ -10,8 +10,8 @@ use arrow::ipc::root_as_message;
 use bytes::Bytes;
 
 use super::decode_limits::DecodeBudget;
-use super::shape::TableTypes;
 use super::table::{finish, writer};
+use super::table_types::TableTypes;
 use super::{SharedTable, TableQuota};
 use crate::Result;
 
@@ -101,7 +101,7 @@ mod tests {
     use arrow::datatypes::Int32Type;
     use arrow::ipc::writer::StreamWriter;
 
-    use super::super::shape::tests::{assert_none, note_panics};
+    use super::super::table_types::tests::{assert_none, note_panics};
     use super::*;
 
     fn room() -> TableQuota {

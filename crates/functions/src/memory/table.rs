@@ -20,7 +20,7 @@ use super::decode_limits::DecodeBudget;
 use super::disk::DiskFile;
 use super::extents::{Extent, Extents, WorkerFile};
 use super::huge_page_fs::ResultFile;
-use super::ipc::Layout;
+use super::ipc::IpcFooter;
 use super::quota::TableQuota;
 use super::spill_writer::{SpillLocation, SpillWriter};
 use crate::memory::MemoryFile;
@@ -39,7 +39,7 @@ pub struct SharedTable(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    layout: Layout,
+    layout: IpcFooter,
     rows: u64,
     place: Location,
 }
@@ -121,7 +121,7 @@ impl SharedTable {
     fn in_memory(pieces: Extents, allowance: DecodeBudget) -> Result<Self> {
         let (pieces, mapping) = pieces.mapped()?;
         let buffer = mapping.buffer();
-        let layout = Layout::read(&buffer)?;
+        let layout = IpcFooter::read(&buffer)?;
         let batches = layout.all(&buffer, allowance)?;
         let rows = rows_of(batches.iter().map(|batch| batch.num_rows() as u64))?;
         let batches = batches.iter().flat_map(sliced).collect();
@@ -315,7 +315,7 @@ pub(super) fn finish(writer: Writer, rows: u64) -> Result<SharedTable> {
             SharedTable::in_memory(Extents::whole(file), DecodeBudget::of_our_own())
         }
         SpillLocation::Disk(file) => {
-            let layout = Layout::read(&file)?;
+            let layout = IpcFooter::read(&file)?;
             let place = Location::Disk(Arc::new(file));
             Ok(SharedTable(Arc::new(Inner { layout, rows, place })))
         }
@@ -345,7 +345,7 @@ mod tests {
     use arrow::buffer::OffsetBuffer;
     use arrow::datatypes::{DataType, Field, Int32Type};
 
-    use super::super::shape::tests::{assert_none, note_panics};
+    use super::super::table_types::tests::{assert_none, note_panics};
     use super::*;
 
     fn sample() -> RecordBatch {
@@ -517,7 +517,7 @@ mod tests {
         assert!(large.mapped().is_none() && room.disk_bytes() == large.bytes());
         assert_eq!(room.memory_bytes(), small.bytes());
         assert_eq!((large.rows(), read(&large).await), (600, vec![batch.clone(); 200]));
-        assert_eq!(read(&large).await.len(), 200, "as often as one likes");
+        assert_eq!(read(&large).await.len(), 200, "any number of times");
         assert_eq!(std::fs::read_dir(folder.path().join("rows")).unwrap().count(), 0);
         let mut file = File::from(descriptor_of(&large));
         assert!(file.write_all(b"x").is_err(), "whoever has the descriptor only reads");
@@ -568,7 +568,7 @@ mod tests {
             let taken = TableQuota::new(0, folder.path().into(), 1 << 20).on_disk();
             let file = DiskFile::new(read, whole.len() as u64, taken);
             written.write_all(&whole).unwrap();
-            let layout = Layout::read(&file).unwrap();
+            let layout = IpcFooter::read(&file).unwrap();
             std::os::unix::fs::FileExt::write_all_at(&written, &bytes, 0).unwrap();
             let inner = Inner { layout, rows: 3, place: Location::Disk(Arc::new(file)) };
             let batches: Vec<_> = SharedTable(Arc::new(inner)).stream().collect().await;

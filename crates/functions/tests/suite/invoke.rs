@@ -207,7 +207,7 @@ async fn what_cannot_be_answered_with_is_named() {
     let large = call(&environment, "def f():\n    return 'x' * (16 << 20)\n");
     let large = Invocation { kind: Returns::Any, ..large };
     let error = run(&functions, large).await.0.unwrap_err();
-    assert_eq!(error.to_string(), "`f` returned a value that takes more than 16 MiB as JSON");
+    assert_eq!(error.to_string(), "`f` returned a value larger than the limit of 16 MiB as JSON");
     assert_eq!(error.hint().as_deref(), Some("Return a table, which can be larger."));
 }
 

@@ -51,7 +51,7 @@ async fn who_asks_for_a_host_that_is_not_listed_is_told_which_and_where_to_list_
         (
             "urllib.request.urlopen('http://api.example.com/x', timeout=5)",
             "api.example.com",
-            "the name `api.example.com` was not looked up",
+            "the name `api.example.com` was not resolved",
         ),
         (
             "socket.create_connection(('203.0.113.1', 22), timeout=5).recv(1)",
@@ -62,7 +62,7 @@ async fn who_asks_for_a_host_that_is_not_listed_is_told_which_and_where_to_list_
             "try:\n        socket.gethostbyname('db.example.com')\n    except OSError:\n        \
              raise RuntimeError('no database at db.example.com') from None",
             "db.example.com",
-            "the name `db.example.com` was not looked up",
+            "the name `db.example.com` was not resolved",
         ),
     ] {
         let (hint, lines) = fails(body).await;

@@ -41,6 +41,14 @@ async fn types_hold_every_value_of_every_file() {
 }
 
 #[tokio::test]
+async fn a_blank_line_of_a_file_with_one_column_is_null() {
+    let lake = Fixture::new().await;
+    lake.import_text("s", "s.csv", "a\n\"\"\n\nx\n\n").await.unwrap();
+    let rows: Vec<_> = lake.rows("s").await.iter().map(|row| row["a"].clone()).collect();
+    assert_eq!(rows, [json!(""), json!(null), json!("x"), json!(null)]);
+}
+
+#[tokio::test]
 async fn quotes_delimiters_and_encodings_are_detected() {
     let lake = Fixture::new().await;
     lake.import_text("q", "q.csv", "a;b\n\"x;\n\"\"y\"\"\";1\n;2\n\"\";3\n").await.unwrap();

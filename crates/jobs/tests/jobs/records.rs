@@ -157,6 +157,7 @@ async fn part_of_an_id_is_enough_unless_it_is_of_several() {
 fn step(name: &str, status: StepStatus, cpu_us: u64) -> JobEventKind {
     let usage = Usage { cpu_us, wall_ms: 5, ..Usage::default() };
     let report = StepReport {
+        reuses: None,
         step: name.into(),
         kind: "sql".into(),
         status,

@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Maintenance;
 use super::ORPHANS_AFTER;
-use super::sweep::{ReferencedFiles, Sweep, folder_of};
+use super::sweep::{ReferencedFiles, SweepPlan, folder_of};
 use crate::error::{Error, Result};
 use crate::lake::Lake;
 
@@ -68,7 +68,7 @@ impl Maintenance<'_> {
             }
             return Ok(RemovedFiles::default());
         }
-        let sweep = Sweep { dry_run, ..Sweep::of_unreachable(unreachable, age) };
+        let sweep = SweepPlan { dry_run, ..SweepPlan::of_unreachable(unreachable, age) };
         self.sweep(sweep, cancelled).await
     }
 

@@ -11,7 +11,7 @@ mod deleted_refs;
 mod expire_snapshots;
 mod handle;
 mod history;
-mod pins;
+mod pinned_commits;
 mod policy;
 mod sweep;
 
@@ -25,9 +25,9 @@ use headwater_tables::{Order, SortColumn};
 use tokio_util::sync::CancellationToken;
 
 pub use self::handle::Maintenance;
-pub(crate) use self::pins::{Pin, Pins};
+pub(crate) use self::pinned_commits::{CommitPin, PinnedCommits};
 pub(crate) use self::policy::ChangedTables;
-use self::sweep::{Retention, Sweep};
+use self::sweep::{Retention, SweepPlan};
 use crate::error::{Error, Result};
 
 /// The default minimum age of unreferenced files for removal.
@@ -72,7 +72,8 @@ impl Maintenance<'_> {
         };
         let mut ids = Vec::new();
         let dry_run_expired = HashMap::new();
-        let mut run = BranchRun { branch, work: &work, cancelled: &cancelled, dry_run_expired };
+        let mut run =
+            BranchMaintenance { branch, work: &work, cancelled: &cancelled, dry_run_expired };
         for (done, name) in names.iter().enumerate() {
             if cancelled.is_cancelled() {
                 return Err(Error::Cancelled);
@@ -94,7 +95,7 @@ impl Maintenance<'_> {
         let dry_run_expired = run.dry_run_expired;
         drop(view);
         let removes = request.orphans || work.retention.is_some();
-        let sweep = Sweep {
+        let sweep = SweepPlan {
             tables: if table.is_some() { Some(ids.clone()) } else { None },
             expiring: ids,
             retention: work.retention.clone(),
@@ -123,9 +124,9 @@ impl Maintenance<'_> {
     async fn maintain_table(
         self,
         name: &TableName,
-        run: &mut BranchRun<'_>,
+        run: &mut BranchMaintenance<'_>,
     ) -> Result<MaintainedTable> {
-        let BranchRun { branch, work, cancelled, .. } = *run;
+        let BranchMaintenance { branch, work, cancelled, .. } = *run;
         let mut table_report = empty_report(name);
         if work.rewrite.is_some() {
             Box::pin(self.rewrite_files(branch, &mut table_report, work, cancelled)).await?;
@@ -151,7 +152,7 @@ impl Maintenance<'_> {
 }
 
 /// The maintenance of a branch's tables.
-struct BranchRun<'a> {
+struct BranchMaintenance<'a> {
     branch: &'a str,
     work: &'a ValidatedOperations,
     cancelled: &'a CancellationToken,

@@ -60,19 +60,19 @@ impl ChangedTables {
 }
 
 /// The thresholds of automatic maintenance.
-struct Policy {
+struct MaintenanceThresholds {
     small_files: usize,
     delete_files: u64,
 }
 
-impl Policy {
+impl MaintenanceThresholds {
     /// Reads the policy from table properties; `None` if maintenance is disabled.
-    fn of(properties: &BTreeMap<String, String>) -> Option<Policy> {
+    fn of(properties: &BTreeMap<String, String>) -> Option<MaintenanceThresholds> {
         if properties.get(ENABLED).is_some_and(|value| value.eq_ignore_ascii_case("false")) {
             return None;
         }
         let number = |key: &str| properties.get(key).and_then(|value| value.parse::<u32>().ok());
-        Some(Policy {
+        Some(MaintenanceThresholds {
             small_files: number(SMALL_FILES).unwrap_or(32).max(2) as usize,
             delete_files: u64::from(number(DELETE_FILES).unwrap_or(20).max(1)),
         })
@@ -85,7 +85,8 @@ impl Policy {
 
 /// Returns true if a table has reached the maximum number of delete files.
 pub(super) fn has_many_deletes(table: &Table) -> bool {
-    Policy::of(&table.properties()).is_some_and(|policy| policy.has_many_delete_files(table))
+    MaintenanceThresholds::of(&table.properties())
+        .is_some_and(|policy| policy.has_many_delete_files(table))
 }
 
 impl Maintenance<'_> {
@@ -116,7 +117,7 @@ impl Maintenance<'_> {
         let Some((_, table)) = view.find(&name.namespace, &name.name).await? else {
             return Ok(None);
         };
-        let Some(policy) = Policy::of(&table.properties()) else { return Ok(None) };
+        let Some(policy) = MaintenanceThresholds::of(&table.properties()) else { return Ok(None) };
         if !policy.has_many_delete_files(&table)
             && !self.has_small_files(&table, policy.small_files).await?
         {
@@ -151,7 +152,9 @@ impl Maintenance<'_> {
         for (name, entry) in view.list(None).await? {
             let properties = self.lake.tables().load(&entry.metadata_location).await?.properties();
             let after = properties.get(EXPIRE_AFTER).and_then(|text| parse_duration(text).ok());
-            let (Some(after), Some(_)) = (after, Policy::of(&properties)) else { continue };
+            let (Some(after), Some(_)) = (after, MaintenanceThresholds::of(&properties)) else {
+                continue;
+            };
             let request = MaintainRequest {
                 expire_before_seconds: Some(after.as_secs_f64().ceil() as u64),
                 author: Some(MAINTENANCE_AUTHOR.to_owned()),

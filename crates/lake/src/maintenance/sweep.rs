@@ -54,7 +54,7 @@ pub(super) struct Retention {
 
 /// The options of a sweep.
 #[derive(Debug)]
-pub(super) struct Sweep {
+pub(super) struct SweepPlan {
     /// The ids of the tables to sweep; `None` for all.
     pub tables: Option<Vec<String>>,
     /// The ids of the tables whose states may expire.
@@ -73,10 +73,10 @@ pub(super) struct Sweep {
     pub unreachable: Option<UnreachableStates>,
 }
 
-impl Sweep {
+impl SweepPlan {
     /// Returns the options for sweeping the unreachable states of deleted refs.
     pub fn of_unreachable(unreachable: UnreachableStates, age: Duration) -> Self {
-        Sweep {
+        SweepPlan {
             tables: None,
             expiring: Vec::new(),
             retention: None,
@@ -116,7 +116,7 @@ impl States {
 pub(super) struct ReferencedFiles {
     pub(super) needed: Arc<ReachableFiles>,
     /// The completed reads, by metadata location.
-    reads: HashMap<String, StateRead>,
+    reads: HashMap<String, SnapshotsToRead>,
     /// The metadata locations of expired states.
     expired: HashSet<String>,
     /// The files of expired states.
@@ -128,15 +128,15 @@ pub(super) struct ReferencedFiles {
 
 /// The snapshots to read from a state.
 #[derive(Clone)]
-struct StateRead {
+struct SnapshotsToRead {
     snapshots: SnapshotSet,
     /// True for a current state, whose files must all exist.
     at_head: bool,
 }
 
-impl StateRead {
+impl SnapshotsToRead {
     /// Returns true if this read includes everything that the other reads.
-    fn covers(&self, other: &StateRead) -> bool {
+    fn covers(&self, other: &SnapshotsToRead) -> bool {
         let snapshots = self.snapshots == SnapshotSet::All || self.snapshots == other.snapshots;
         snapshots && (self.at_head || !other.at_head)
     }
@@ -190,7 +190,7 @@ impl Drop for ScheduleGuard<'_> {
 impl Maintenance<'_> {
     pub(super) async fn sweep(
         self,
-        sweep: Sweep,
+        sweep: SweepPlan,
         cancelled: &CancellationToken,
     ) -> Result<RemovedFiles> {
         let Ok(_alone) = self.lake.sweeping().try_lock() else {
@@ -262,7 +262,7 @@ impl Maintenance<'_> {
     }
 
     /// Finds the referenced files and the expired states.
-    async fn find(self, sweep: &Sweep, now: Timestamp) -> Result<ReferencedFiles> {
+    async fn find(self, sweep: &SweepPlan, now: Timestamp) -> Result<ReferencedFiles> {
         let states = self.states(sweep, now).await?;
         let mut found = ReferencedFiles::default();
         for state in states.reach.states.values() {
@@ -275,7 +275,7 @@ impl Maintenance<'_> {
         Ok(found)
     }
 
-    async fn states(self, sweep: &Sweep, now: Timestamp) -> Result<States> {
+    async fn states(self, sweep: &SweepPlan, now: Timestamp) -> Result<States> {
         let heads = self.heads(now - deleted_refs_kept(sweep)).await?;
         // The states of all tables are needed, because tables can share files.
         let reach = self.lake.catalog().reach(&heads, |_| true).await?;
@@ -292,7 +292,7 @@ impl Maintenance<'_> {
     /// Adds the files referenced by states that were not read before.
     async fn find_needed(
         self,
-        sweep: &Sweep,
+        sweep: &SweepPlan,
         states: &States,
         found: &mut ReferencedFiles,
     ) -> Result<()> {
@@ -411,7 +411,7 @@ impl Maintenance<'_> {
     }
 
     /// Returns the states kept by count: the last ones of each branch.
-    async fn kept_by_count(self, sweep: &Sweep) -> Result<HashSet<String>> {
+    async fn kept_by_count(self, sweep: &SweepPlan) -> Result<HashSet<String>> {
         let mut kept = HashSet::new();
         let Some(count) = sweep.retention.as_ref().and_then(|retention| retention.keep) else {
             return Ok(kept);
@@ -429,7 +429,7 @@ impl Maintenance<'_> {
     }
 
     /// Lists the candidate files: those in the folders of known tables, or all.
-    async fn files_of(self, sweep: &Sweep, found: &ReferencedFiles) -> Result<Vec<FoundFile>> {
+    async fn files_of(self, sweep: &SweepPlan, found: &ReferencedFiles) -> Result<Vec<FoundFile>> {
         if let Some(unreachable) = &sweep.unreachable {
             return self.files_of_unreachable(unreachable, found).await;
         }
@@ -456,7 +456,7 @@ impl Maintenance<'_> {
     /// then on, no read can start on an expiring state.
     async fn exclude_newly_referenced(
         self,
-        sweep: &Sweep,
+        sweep: &SweepPlan,
         found: &mut ReferencedFiles,
         removed: Vec<String>,
         begun: Timestamp,
@@ -519,7 +519,7 @@ fn removal_order(file: &str) -> u8 {
 }
 
 /// Returns the time for which a deleted ref still protects its files.
-fn deleted_refs_kept(sweep: &Sweep) -> Duration {
+fn deleted_refs_kept(sweep: &SweepPlan) -> Duration {
     sweep.orphans.unwrap_or(ORPHANS_AFTER)
 }
 
@@ -528,7 +528,7 @@ fn location_of(state: &ReachableState) -> String {
 }
 
 /// Returns the snapshots to read from a state that does not expire.
-fn read_mode(sweep: &Sweep, state: &ReachableState) -> StateRead {
+fn read_mode(sweep: &SweepPlan, state: &ReachableState) -> SnapshotsToRead {
     let at_head = state.until.is_none();
     // An intermediate snapshot is read through the state that lists it.
     let whole = at_head || sweep.retention.is_none() || !sweep.expiring.contains(&state.entry.id);
@@ -537,10 +537,10 @@ fn read_mode(sweep: &Sweep, state: &ReachableState) -> StateRead {
         None if whole => SnapshotSet::All,
         None => SnapshotSet::Current,
     };
-    StateRead { snapshots, at_head }
+    SnapshotsToRead { snapshots, at_head }
 }
 
-fn is_expired(sweep: &Sweep, state: &ReachableState, now: Timestamp) -> bool {
+fn is_expired(sweep: &SweepPlan, state: &ReachableState, now: Timestamp) -> bool {
     let Some(retention) = &sweep.retention else { return false };
     let until = state.until.is_some_and(|until| until <= now - retention.before);
     until && !state.base && !state.entry.is_view() && sweep.expiring.contains(&state.entry.id)

@@ -11,7 +11,7 @@ use headwater_model::{
 use headwater_table_merge::{Cause, Conflict, Merged, RowBudget, merge as merge_tables};
 use headwater_tables::Table;
 
-use super::{Change, Merging, Verdict, conflict_cause};
+use super::{Change, OngoingMerge, Verdict, conflict_cause};
 use crate::error::Result;
 use crate::lake::Lake;
 
@@ -25,14 +25,14 @@ const TRIALS_MAX: usize = 24;
 const DEPTH_MAX: usize = 4;
 
 /// The commit that made a conflicting change.
-struct Blame {
+struct ConflictingCommit {
     state: TableState,
     /// The last commit before the remaining candidates, if the search ended early.
     after: Option<Commit>,
 }
 
 /// The search for the conflicting commit on one side of a merge.
-struct Search<'a> {
+struct ConflictSearch<'a> {
     lake: &'a Lake,
     bases: &'a [CommitId],
     /// The table's name on this side.
@@ -46,7 +46,7 @@ struct Search<'a> {
     trials: usize,
 }
 
-impl Merging<'_> {
+impl OngoingMerge<'_> {
     /// Returns the conflicts that the requested choices do not resolve.
     pub(super) async fn conflicts(&self, plan: &MergePlan) -> Result<Vec<MergeConflict>> {
         let mut conflicts = Vec::new();
@@ -101,7 +101,7 @@ impl Merging<'_> {
         let ours = tables.load(&ours.metadata_location).await?;
         let theirs = tables.load(&theirs.metadata_location).await?;
         let [our_name, their_name] = contested.names();
-        let search = |table, other, other_is_ours| Search {
+        let search = |table, other, other_is_ours| ConflictSearch {
             lake: self.lake,
             bases: &plan.bases,
             table,
@@ -134,10 +134,10 @@ impl Merging<'_> {
     }
 }
 
-impl Search<'_> {
+impl ConflictSearch<'_> {
     /// Finds the first conflicting commit between the base and a head. Returns `None` if the table
     /// at the head does not conflict.
-    async fn find(mut self, head: CommitId) -> Result<Option<Blame>> {
+    async fn find(mut self, head: CommitId) -> Result<Option<ConflictingCommit>> {
         let mut next = Some(head);
         let mut found = None;
         for depth in 0..DEPTH_MAX {
@@ -159,7 +159,7 @@ impl Search<'_> {
     }
 
     /// Finds the oldest conflicting state by binary search. The newest state conflicts.
-    async fn first(&mut self, states: &[TableState]) -> Result<Blame> {
+    async fn first(&mut self, states: &[TableState]) -> Result<ConflictingCommit> {
         let (mut conflicts, mut fits) = (0, states.len());
         while fits - conflicts > 1 {
             let middle = conflicts + (fits - conflicts) / 2;
@@ -175,7 +175,7 @@ impl Search<'_> {
             (false, Some(state), _) => Some(state.commit.clone()),
             (false, None, Some(base)) => Some(self.lake.catalog().read_commit(*base).await?),
         };
-        Ok(Blame { state: states[conflicts].clone(), after })
+        Ok(ConflictingCommit { state: states[conflicts].clone(), after })
     }
 
     /// Returns true if a state of the table has the same conflict with the other side as the head.

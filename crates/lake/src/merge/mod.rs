@@ -77,7 +77,7 @@ impl Verdict {
 }
 
 /// The results by table. A result stays valid as long as both sides of its table are unchanged.
-type Verdicts = BTreeMap<TableName, MergedContent>;
+type MergedContents = BTreeMap<TableName, MergedContent>;
 
 /// The result of merging one table that both sides changed, with its cost.
 #[derive(Debug)]
@@ -121,7 +121,7 @@ impl Lake {
     ) -> Result<MergeReport> {
         let _no_sweep = self.merging().read().await;
         request.choices = Box::pin(self.checked_choices(target, &request)).await?;
-        let mut merging = Merging::new(self, &request, options, change);
+        let mut merging = OngoingMerge::new(self, &request, options, change);
         let result = Box::pin(merging.run(target)).await;
         merging.scratch.discard().await;
         result
@@ -174,12 +174,12 @@ enum Change {
 }
 
 /// A merge in progress.
-struct Merging<'a> {
+struct OngoingMerge<'a> {
     lake: &'a Lake,
     request: &'a MergeRequest,
     change: Change,
     options: MergeOptions,
-    verdicts: Verdicts,
+    verdicts: MergedContents,
     scratch: UncommittedMerge,
 }
 
@@ -191,15 +191,15 @@ struct FinalChanges {
     objects: Vec<bytes::Bytes>,
 }
 
-impl<'a> Merging<'a> {
+impl<'a> OngoingMerge<'a> {
     fn new(
         lake: &'a Lake,
         request: &'a MergeRequest,
         options: MergeOptions,
         change: Change,
     ) -> Self {
-        let (verdicts, scratch) = (Verdicts::new(), UncommittedMerge::new(lake.tables().clone()));
-        Merging { lake, request, change, options, verdicts, scratch }
+        let (verdicts, scratch) = (BTreeMap::new(), UncommittedMerge::new(lake.tables().clone()));
+        OngoingMerge { lake, request, change, options, verdicts, scratch }
     }
 
     async fn run(&mut self, target: &str) -> Result<MergeReport> {

@@ -11,8 +11,8 @@ use headwater_table_merge::{Merged, RowBudget, only_arranged};
 use headwater_tables::Table;
 
 use super::Transaction;
-use super::discard_guard::{NewState, Uncommitted, discard_states};
-use super::pending::{AppliedChanges, ApplyContext, Pending};
+use super::discard_guard::{NewState, UncommittedFiles, discard_states};
+use super::pending_changes::{AppliedChanges, ApplyContext, PendingChanges};
 use crate::error::{Error, Result};
 use crate::imported_files::IMPORTS_KEY;
 use crate::lake::Lake;
@@ -276,7 +276,7 @@ impl Transaction {
         }
     }
 
-    fn restore_uncommitted(&mut self, error: &headwater_catalog::Error, written: Uncommitted) {
+    fn restore_uncommitted(&mut self, error: &headwater_catalog::Error, written: UncommittedFiles) {
         // After an ambiguous error, such as a disk failure, the commit may have succeeded.
         if !error.code().is_doubtful() {
             self.staged.restore(written);
@@ -301,7 +301,7 @@ impl Transaction {
 fn to_change(
     name: &TableName,
     from: Option<TableEntry>,
-    pending: &Pending,
+    pending: &PendingChanges,
     applied: &AppliedChanges,
 ) -> (Option<TableChange>, Vec<bytes::Bytes>) {
     let to = applied.table.as_ref().map(|table| to_entry(table, pending.operation()));

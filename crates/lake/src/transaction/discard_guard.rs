@@ -10,12 +10,12 @@ use headwater_tables::{SqlView, StagedFiles, Table, Tables};
 #[derive(Debug)]
 pub(super) struct DiscardGuard {
     tables: Tables,
-    written: Uncommitted,
+    written: UncommittedFiles,
 }
 
 /// Files and states that no commit references yet.
 #[derive(Debug, Default)]
-pub(super) struct Uncommitted {
+pub(super) struct UncommittedFiles {
     staged: Vec<StagedFiles>,
     states: Vec<NewState>,
     /// New states of views, each with the state it was derived from.
@@ -35,7 +35,7 @@ pub(super) struct NewState {
     pub foreign: bool,
 }
 
-impl Uncommitted {
+impl UncommittedFiles {
     fn is_empty(&self) -> bool {
         self.staged.is_empty() && self.states.is_empty() && self.views.is_empty()
     }
@@ -52,7 +52,7 @@ impl Uncommitted {
 
 impl DiscardGuard {
     pub fn new(tables: Tables) -> Self {
-        DiscardGuard { tables, written: Uncommitted::default() }
+        DiscardGuard { tables, written: UncommittedFiles::default() }
     }
 
     pub fn push(&mut self, staged: StagedFiles) {
@@ -70,12 +70,12 @@ impl DiscardGuard {
     }
 
     /// Releases the files without removing them, because a commit may reference them.
-    pub fn release(&mut self) -> Uncommitted {
+    pub fn release(&mut self) -> UncommittedFiles {
         std::mem::take(&mut self.written)
     }
 
     /// Guards files again after their commit has failed.
-    pub fn restore(&mut self, written: Uncommitted) {
+    pub fn restore(&mut self, written: UncommittedFiles) {
         self.written.staged.extend(written.staged);
         self.written.states.extend(written.states);
         self.written.views.extend(written.views);
@@ -111,7 +111,7 @@ pub(super) async fn discard_states(tables: &Tables, states: Vec<NewState>) {
     }
 }
 
-async fn discard(tables: Tables, written: Uncommitted) {
+async fn discard(tables: Tables, written: UncommittedFiles) {
     discard_states(&tables, written.states).await;
     for (view, before) in written.views.iter().rev() {
         if let Err(error) = tables.views().discard(view, before.as_ref()).await {

@@ -57,7 +57,7 @@ impl SmallAppend {
 }
 
 /// A queued append.
-struct Member {
+struct QueuedAppend {
     append: SmallAppend,
     author: String,
     message: String,
@@ -74,9 +74,9 @@ struct QueueKey {
 
 /// The queued appends by branch and table. A queue exists only while a task processes it.
 #[derive(Default)]
-pub(crate) struct Groups(Mutex<HashMap<QueueKey, VecDeque<Member>>>);
+pub(crate) struct AppendQueues(Mutex<HashMap<QueueKey, VecDeque<QueuedAppend>>>);
 
-impl Groups {
+impl AppendQueues {
     /// Returns the number of queued appends.
     pub fn waiting(&self) -> usize {
         self.0.lock().values().map(VecDeque::len).sum()
@@ -127,7 +127,7 @@ impl Transaction {
             && self.snapshot_properties.is_empty()
             && self.namespaces.is_empty()
             && self.views.is_empty()
-            && self.tables.values().all(super::Pending::is_unchanged)
+            && self.tables.values().all(super::PendingChanges::is_unchanged)
     }
 
     /// Queues a small append for group commit and waits for its result.
@@ -137,7 +137,7 @@ impl Transaction {
         message: &str,
     ) -> Result<Commit> {
         let (reply, response) = oneshot::channel();
-        let member = Member {
+        let member = QueuedAppend {
             append: small,
             author: self.author.clone(),
             message: message.to_owned(),
@@ -221,11 +221,11 @@ impl Drop for QueueGuard<'_> {
 
 /// Takes the next queued appends of one author and skips cancelled ones. If there are none, removes
 /// the queue and returns `None`.
-fn next_group(lake: &Lake, key: &QueueKey) -> Option<Vec<Member>> {
+fn next_group(lake: &Lake, key: &QueueKey) -> Option<Vec<QueuedAppend>> {
     let mut queues = lake.groups().0.lock();
     let queue = queues.get_mut(key)?;
     queue.retain(|member| !member.reply.is_closed());
-    let (mut group, mut rest) = (Vec::<Member>::new(), VecDeque::new());
+    let (mut group, mut rest) = (Vec::<QueuedAppend>::new(), VecDeque::new());
     let mut bytes = 0;
     for member in std::mem::take(queue) {
         let first = group.first();
@@ -248,7 +248,7 @@ fn next_group(lake: &Lake, key: &QueueKey) -> Option<Vec<Member>> {
 }
 
 /// Commits the rows of all members as one append. The caller holds the table's commit lock.
-async fn commit_group(lake: &Lake, branch: &str, members: &[Member]) -> Result<Commit> {
+async fn commit_group(lake: &Lake, branch: &str, members: &[QueuedAppend]) -> Result<Commit> {
     let Some(first) = members.first() else {
         return Err(Error::Internal { message: "a group has no member".to_owned() });
     };
@@ -273,7 +273,7 @@ async fn commit_group(lake: &Lake, branch: &str, members: &[Member]) -> Result<C
 }
 
 /// Commits the rows of one member.
-async fn commit_member(lake: &Lake, branch: &str, member: &Member) -> Result<Commit> {
+async fn commit_member(lake: &Lake, branch: &str, member: &QueuedAppend) -> Result<Commit> {
     let mut change = begin(lake, branch, member).await?;
     change.properties.clone_from(&member.properties);
     append(&mut change, &member.append.name, member.append.rows()).await?;
@@ -291,7 +291,7 @@ async fn append(change: &mut Transaction, name: &TableName, rows: BatchStream) -
     }
 }
 
-async fn begin(lake: &Lake, branch: &str, member: &Member) -> Result<Transaction> {
+async fn begin(lake: &Lake, branch: &str, member: &QueuedAppend) -> Result<Transaction> {
     let mut change = lake.transaction(branch, &member.author).await?;
     let found = change.table(&member.append.name).await;
     match found {

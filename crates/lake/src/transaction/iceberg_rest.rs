@@ -10,7 +10,7 @@ use headwater_store::{Batch, Expected, RefChange};
 use headwater_table_rest::{NewTable, RestTables, TableCommit};
 use headwater_tables::Table;
 
-use super::pending::Change;
+use super::pending_changes::Change;
 use super::{Transaction, created_state};
 use crate::error::{Error, Result};
 use crate::lake::Lake;

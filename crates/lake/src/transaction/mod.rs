@@ -5,12 +5,13 @@
 //! rebased on the new head and reuse their data files. Any other concurrent change of a table is a
 //! conflict. Uncommitted files are removed, also when the transaction is dropped.
 
+mod adopt;
 mod commit;
 mod discard_guard;
 mod group_commit;
 mod iceberg_rest;
-mod pending;
-mod slot;
+mod pending_changes;
+mod shared_transaction;
 mod views;
 
 use std::collections::BTreeMap;
@@ -27,11 +28,11 @@ use headwater_tables::{
 };
 
 use self::discard_guard::{DiscardGuard, NewState};
-pub(crate) use self::group_commit::Groups;
+pub(crate) use self::group_commit::AppendQueues;
 use self::group_commit::SmallAppend;
 pub use self::iceberg_rest::{RestChanges, RestRequests};
-use self::pending::{Change, Pending};
-pub use self::slot::TransactionSlot;
+use self::pending_changes::{Change, PendingChanges};
+pub use self::shared_transaction::SharedTransaction;
 use self::views::PendingView;
 pub use self::views::ViewChanges;
 pub(crate) use self::views::view_entry;
@@ -45,7 +46,7 @@ pub struct Transaction {
     view: CommitView,
     branch: String,
     author: String,
-    tables: BTreeMap<TableName, Pending>,
+    tables: BTreeMap<TableName, PendingChanges>,
     views: BTreeMap<TableName, PendingView>,
     namespaces: Vec<NamespaceChange>,
     properties: BTreeMap<String, String>,
@@ -383,7 +384,7 @@ impl Transaction {
     fn is_empty(&self) -> bool {
         self.namespaces.is_empty()
             && self.small.is_none()
-            && self.tables.values().all(Pending::is_unchanged)
+            && self.tables.values().all(PendingChanges::is_unchanged)
             && self.views.values().all(PendingView::is_unchanged)
     }
 
@@ -461,11 +462,11 @@ impl Transaction {
             Some(entry) => Some(self.view.lake().tables().load(&entry.metadata_location).await?),
             None => None,
         };
-        self.tables.insert(name.clone(), Pending::new(entry, table));
+        self.tables.insert(name.clone(), PendingChanges::new(entry, table));
         Ok(())
     }
 
-    fn pending(&mut self, name: &TableName) -> Result<&mut Pending> {
+    fn pending(&mut self, name: &TableName) -> Result<&mut PendingChanges> {
         let missing = || Error::Internal { message: format!("`{name}` is not in the transaction") };
         self.tables.get_mut(name).ok_or_else(missing)
     }

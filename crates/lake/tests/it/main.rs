@@ -1,6 +1,8 @@
 //! Integration tests of the lake, on local folders and in memory.
 
 #[cfg(test)]
+mod adopt;
+#[cfg(test)]
 mod changes;
 #[cfg(test)]
 mod clock;

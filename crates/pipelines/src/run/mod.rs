@@ -10,6 +10,7 @@ mod quarantine;
 mod sample;
 mod sql;
 mod step;
+mod view;
 mod write;
 
 use std::collections::BTreeSet;
@@ -22,6 +23,7 @@ use headwater_model::{
     CommitId, ErrorCode, Fault, JobEventKind, Problem, RefSpec, StepReport, StepStatus, Usage,
 };
 use headwater_project::Severity;
+use headwater_tables::Table;
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -208,6 +210,11 @@ impl Run {
     /// Runs one step, or returns the report of an unchanged step.
     async fn step(&self, index: usize) -> StepReport {
         let unchanged = self.plan.unchanged(index);
+        if let Some(reused) = &self.plan.steps[index].reuses {
+            let rows = self.plan.steps[index].table.as_ref().map(Table::rows);
+            let (status, reuses) = (StepStatus::Reused, Some(reused.branch.clone()));
+            return StepReport { status, reuses, rows, ..unchanged };
+        }
         if self.plan.steps[index].reason.is_none() {
             return self.unchanged(index).await;
         }
@@ -264,6 +271,10 @@ impl Run {
             (Some(_), false) => StepStatus::Warned,
         };
         StepReport { status, error, ..report }
+    }
+
+    pub fn plan(&self) -> &Arc<Plan> {
+        &self.plan
     }
 
     /// Records that the run made a commit on its branch.

@@ -8,7 +8,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use arrow::error::ArrowError;
 use futures::stream::BoxStream;
-use headwater_engine::{Batches, ExternalRows, Session};
+use headwater_engine::{Batches, RowSource, Session};
 use headwater_functions::SharedTable;
 use headwater_project::{Materialization, Step};
 
@@ -28,7 +28,7 @@ pub(super) enum Output {
 #[derive(Debug)]
 struct OnDisk(SharedTable);
 
-impl ExternalRows for OnDisk {
+impl RowSource for OnDisk {
     fn schema(&self) -> SchemaRef {
         self.0.schema()
     }

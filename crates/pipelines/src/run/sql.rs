@@ -22,6 +22,9 @@ use crate::{Error, Result};
 impl Run {
     pub(super) async fn compute_sql(&self, index: usize, sql: &str, done: &mut Done) -> Result<()> {
         let step = &self.plan.project.steps[index];
+        if step.is_view() && self.plan.preview.is_none() {
+            return Box::pin(self.create_view(index, sql, done)).await;
+        }
         let inputs: Vec<usize> = (0..step.inputs.len()).collect();
         let session = self.session(step, &inputs, &done.increments).await?;
         let failed = |error| sql_error(step, sql, &error);

@@ -80,6 +80,7 @@ impl Runner {
         let error = outcome.await.err().map(|error| error.to_problem());
         usage.wall_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX).max(1);
         StepReport {
+            reuses: None,
             step: test.name.clone(),
             kind: "test".to_owned(),
             status: if error.is_some() { StepStatus::Failed } else { StepStatus::Succeeded },

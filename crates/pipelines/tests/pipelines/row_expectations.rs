@@ -160,7 +160,11 @@ async fn wrong_row_expectations_are_errors_before_the_run() {
         ("replace", "expect = amount >=", "`expect` cannot be used"),
         ("replace", "expect_or_warn = amount IN (SELECT 1)", "a subquery"),
         ("replace", "expect_or_quarantin = amount > 0", "Did you mean `expect_or_quarantine`?"),
-        ("none", "expect_or_quarantine = amount > 0", "has a quarantine, but no table (m.sql:2)"),
+        (
+            "none",
+            "expect_or_quarantine = amount > 0",
+            "uses `expect_or_quarantine`, but is not stored as a table (m.sql:2)",
+        ),
         ("replace", "expect = amount > $least", "least"),
     ] {
         let refused = refusal(&files("", &[("m.sql", &model(materialization, settings))]));

@@ -7,7 +7,7 @@ use serde_json::Value;
 use serde_saphyr::{Error as YamlError, Spanned};
 use uuid::Uuid;
 
-use super::model_files::{Included, ModelFiles};
+use super::model_files::{IncludePath, ModelFiles};
 use crate::manifest::{self, Manifest};
 use crate::source::SourceText;
 use crate::{Defaults, Parameter, ParameterKind};
@@ -19,18 +19,18 @@ const NAMESPACE: &str = "bauplan";
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File {
-    project: ProjectTable,
+    project: ProjectSection,
     #[serde(default)]
-    parameters: Option<BTreeMap<String, Spanned<ParameterTable>>>,
+    parameters: Option<BTreeMap<String, Spanned<ParameterSection>>>,
     #[serde(default)]
     include_paths: Option<Vec<Spanned<String>>>,
     #[serde(default)]
-    defaults: Option<DefaultsTable>,
+    defaults: Option<DefaultsSection>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct ProjectTable {
+struct ProjectSection {
     id: Spanned<String>,
     name: Option<String>,
     #[expect(dead_code, reason = "a description is only for people")]
@@ -39,7 +39,7 @@ struct ProjectTable {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct ParameterTable {
+struct ParameterSection {
     #[serde(rename = "type", default)]
     kind: ParameterType,
     default: Option<Value>,
@@ -64,7 +64,7 @@ enum ParameterType {
 
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct DefaultsTable {
+struct DefaultsSection {
     python: Option<PythonSection>,
     namespace: Option<Spanned<String>>,
     timeout: Option<Spanned<String>>,
@@ -100,7 +100,7 @@ pub(crate) fn parse(source: &SourceText<'_>) -> Result<Manifest> {
         parameters.insert(name, parameter);
     }
     let include = file.include_paths.unwrap_or_default();
-    let included = include.iter().map(|path| Included::parse(&path.value, at(source, path)));
+    let included = include.iter().map(|path| IncludePath::parse(&path.value, at(source, path)));
     Ok(Manifest {
         name: name.unwrap_or_else(|| id.value.trim().to_owned()),
         defaults: defaults(source, file.defaults.unwrap_or_default())?,
@@ -110,7 +110,7 @@ pub(crate) fn parse(source: &SourceText<'_>) -> Result<Manifest> {
     })
 }
 
-fn defaults(source: &SourceText<'_>, table: DefaultsTable) -> Result<Defaults> {
+fn defaults(source: &SourceText<'_>, table: DefaultsSection) -> Result<Defaults> {
     let python = table.python.unwrap_or_default();
     let namespace = match table.namespace {
         Some(text) => {
@@ -137,7 +137,7 @@ fn defaults(source: &SourceText<'_>, table: DefaultsTable) -> Result<Defaults> {
     })
 }
 
-fn parameter(name: &str, at: Location, table: ParameterTable) -> Result<Parameter> {
+fn parameter(name: &str, at: Location, table: ParameterSection) -> Result<Parameter> {
     let kind = match table.kind {
         ParameterType::Str => ParameterKind::Str,
         ParameterType::Int => ParameterKind::Int,

@@ -14,18 +14,18 @@ pub(crate) enum ModelFiles {
     #[default]
     All,
     /// Files of the project's own folder, and included SQL files.
-    TopLevel(Vec<Included>),
+    TopLevel(Vec<IncludePath>),
 }
 
 /// An entry of `include_paths`.
-pub(crate) struct Included {
+pub(crate) struct IncludePath {
     at: Location,
     paths: GlobMatcher,
 }
 
-impl Included {
+impl IncludePath {
     /// Parses an entry: the path of a SQL file below the project's folder, with wildcards.
-    pub fn parse(text: &str, at: Location) -> Result<Included> {
+    pub fn parse(text: &str, at: Location) -> Result<IncludePath> {
         let refuse = |reason: &str| {
             let message = format!("`include_paths` cannot have `{text}`: {reason}");
             Error::invalid(at.clone(), message, "Write it like `views/*.sql`.")
@@ -43,7 +43,7 @@ impl Included {
         let glob: Result<Glob, globset::Error> =
             GlobBuilder::new(path).literal_separator(true).build();
         let paths = glob.map_err(|error| refuse(&error.kind().to_string()))?.compile_matcher();
-        Ok(Included { at, paths })
+        Ok(IncludePath { at, paths })
     }
 }
 
@@ -57,7 +57,7 @@ impl ModelFiles {
     /// Checks that each included path names a file of the project.
     pub fn check(&self, files: &BTreeMap<String, String>) -> Result<()> {
         let ModelFiles::TopLevel(included) = self else { return Ok(()) };
-        let matches = |one: &Included| files.keys().any(|path| one.paths.is_match(path));
+        let matches = |one: &IncludePath| files.keys().any(|path| one.paths.is_match(path));
         let Some(missing) = included.iter().find(|one| !matches(one)) else { return Ok(()) };
         let message = format!("the project has no file that matches `{}`", missing.paths.glob());
         let hint = "Correct the path, or remove it from `include_paths`.";

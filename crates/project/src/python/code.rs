@@ -52,7 +52,7 @@ fn hidden(module: &ModModule, others: &[(String, TextRange)], own: TextRange) ->
     let mut hidden: Vec<&(String, TextRange)> =
         others.iter().filter(|(_, range)| *range != own).collect();
     loop {
-        let mut used = Used::default();
+        let mut used = ReadNames::default();
         for statement in &module.body {
             if !hidden.iter().any(|(_, range)| *range == statement.range()) {
                 used.visit_stmt(statement);
@@ -79,11 +79,11 @@ fn without(text: &str, hidden: &[TextRange]) -> String {
 
 /// Collector of the names that statements read.
 #[derive(Default)]
-struct Used<'a> {
+struct ReadNames<'a> {
     names: BTreeSet<&'a str>,
 }
 
-impl<'a> Visitor<'a> for Used<'a> {
+impl<'a> Visitor<'a> for ReadNames<'a> {
     fn visit_expr(&mut self, expression: &'a Expr) {
         if let Expr::Name(name) = expression {
             self.names.insert(name.id.as_str());
@@ -117,7 +117,7 @@ fn imported<'f>(
     module: &ModModule,
     files: &'f BTreeMap<String, String>,
 ) -> Vec<&'f str> {
-    let mut imports = Imports::default();
+    let mut imports = ImportedModules::default();
     imports.visit_body(&module.body);
     let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
     imports
@@ -162,11 +162,11 @@ pub(super) fn candidates<'f>(
 
 /// Collector of the modules that a file imports, with the leading dots.
 #[derive(Default)]
-struct Imports {
+struct ImportedModules {
     modules: Vec<(u32, String)>,
 }
 
-impl Visitor<'_> for Imports {
+impl Visitor<'_> for ImportedModules {
     fn visit_stmt(&mut self, statement: &Stmt) {
         match statement {
             Stmt::Import(import) => {

@@ -30,7 +30,7 @@ pub(super) fn refuse(
 fn refuse_function(
     source: &SourceText,
     function: &StmtFunctionDef,
-    packages: &HashMap<String, Imported>,
+    packages: &HashMap<String, ImportedName>,
 ) -> Result<()> {
     for decorator in &function.decorator_list {
         let expression = &decorator.expression;
@@ -49,7 +49,7 @@ fn refuse_function(
 }
 
 /// Meaning of an imported name within the file.
-enum Imported {
+enum ImportedName {
     /// A package, imported by `import`.
     Package(String),
     /// `model` or `expectation` of a package, imported by `from … import`.
@@ -59,18 +59,18 @@ enum Imported {
 /// Returns the package and the member that an expression refers to.
 fn resolve<'a>(
     expression: &Expr,
-    packages: &'a HashMap<String, Imported>,
+    packages: &'a HashMap<String, ImportedName>,
 ) -> Option<(&'a str, &'static str)> {
     match expression {
         Expr::Name(name) => match packages.get(name.id.as_str())? {
-            Imported::Node(package, member) => Some((package, member)),
-            Imported::Package(_) => None,
+            ImportedName::Node(package, member) => Some((package, member)),
+            ImportedName::Package(_) => None,
         },
         Expr::Attribute(attribute) => {
             let name = attribute.value.as_name_expr()?;
             match packages.get(name.id.as_str())? {
-                Imported::Package(package) => Some((package, node(&attribute.attr)?)),
-                Imported::Node(..) => None,
+                ImportedName::Package(package) => Some((package, node(&attribute.attr)?)),
+                ImportedName::Node(..) => None,
             }
         }
         _ => None,
@@ -83,7 +83,7 @@ fn node(name: &str) -> Option<&'static str> {
 
 /// Returns the names that the file imports from packages whose decorators are not supported.
 /// Modules of the project are excluded.
-fn packages(module: &ModModule, files: &BTreeMap<String, String>) -> HashMap<String, Imported> {
+fn packages(module: &ModModule, files: &BTreeMap<String, String>) -> HashMap<String, ImportedName> {
     let is_other = |package: &str| {
         let first = package.split('.').next().unwrap_or_default();
         let own = [format!("{first}.py"), format!("{first}/")];
@@ -99,7 +99,7 @@ fn packages(module: &ModModule, files: &BTreeMap<String, String>) -> HashMap<Str
                 for alias in import.names.iter().filter(|alias| is_other(&alias.name)) {
                     let package = alias.name.to_string();
                     let local = alias.asname.as_ref().unwrap_or(&alias.name).to_string();
-                    packages.insert(local, Imported::Package(package));
+                    packages.insert(local, ImportedName::Package(package));
                 }
             }
             Stmt::ImportFrom(import) if import.level == 0 => {
@@ -109,7 +109,7 @@ fn packages(module: &ModModule, files: &BTreeMap<String, String>) -> HashMap<Str
                 for alias in &import.names {
                     let Some(member) = node(&alias.name) else { continue };
                     let local = alias.asname.as_ref().unwrap_or(&alias.name).to_string();
-                    packages.insert(local, Imported::Node(package.to_string(), member));
+                    packages.insert(local, ImportedName::Node(package.to_string(), member));
                 }
             }
             _ => {}

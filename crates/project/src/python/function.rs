@@ -1,6 +1,7 @@
 //! Decorated functions as steps: settings from decorators, inputs from default arguments.
 
 use headwater_model::{Fault, FunctionArgument, TableName};
+use headwater_sandbox::LimitSettings;
 use ruff_python_ast::{ParameterWithDefault, StmtFunctionDef};
 use ruff_text_size::Ranged;
 
@@ -46,7 +47,7 @@ const FUNCTION: [&str; 10] =
     ["name", "reuse", "network", "memory", "timeout", "cpus", "tmp", "env", "secrets", "priority"];
 
 /// The definition created by a decorated function.
-pub(super) enum Defined {
+pub(super) enum ParsedDefinition {
     /// A model or an expectation.
     Step(Box<Step>),
     /// A function that is called by name.
@@ -62,7 +63,7 @@ pub(super) struct Reader<'a> {
 
 /// The decorators of one function.
 #[derive(Default)]
-struct Decorated<'a> {
+struct FunctionDecorators<'a> {
     /// `model` or `expectation`, with its arguments.
     step: Option<(StepKind, Values<'a>)>,
     /// `function`, with its arguments.
@@ -72,13 +73,13 @@ struct Decorated<'a> {
 
 impl<'a> Reader<'a> {
     /// Returns the definition created by a function, if it is decorated.
-    pub fn read(&self, function: &StmtFunctionDef) -> Result<Option<Defined>> {
+    pub fn read(&self, function: &StmtFunctionDef) -> Result<Option<ParsedDefinition>> {
         let at = self.at(&function.name);
         let name = function.name.as_str();
         let decorated = self.decorators(function, &at)?;
         if let Some(values) = &decorated.function {
             let callable = self.callable(function, values, decorated.python.as_ref(), &at)?;
-            return Ok(Some(Defined::Callable(Box::new(callable))));
+            return Ok(Some(ParsedDefinition::Callable(Box::new(callable))));
         }
         let Some((kind, values)) = decorated.step else {
             if decorated.python.is_none() {
@@ -100,7 +101,7 @@ impl<'a> Reader<'a> {
         let (row_expectations, used) = settings::row_expectations(&values, &at)?;
         parameters.extend(used);
         let body = self.body(name, &values, decorated.python.as_ref(), &at)?;
-        Ok(Some(Defined::Step(Box::new(Step {
+        Ok(Some(ParsedDefinition::Step(Box::new(Step {
             name: table.to_string(),
             table,
             kind,
@@ -184,6 +185,7 @@ impl<'a> Reader<'a> {
             memory_bytes: quantity(values, "memory", units::bytes, "\"512MiB\"")?,
             timeout: quantity(values, "timeout", units::duration, "\"30s\"")?,
             reuse,
+            settings: LimitSettings::Decorator,
             function: body,
         })
     }
@@ -224,8 +226,12 @@ impl<'a> Reader<'a> {
         })
     }
 
-    fn decorators(&self, function: &StmtFunctionDef, at: &Location) -> Result<Decorated<'a>> {
-        let mut decorated = Decorated::default();
+    fn decorators(
+        &self,
+        function: &StmtFunctionDef,
+        at: &Location,
+    ) -> Result<FunctionDecorators<'a>> {
+        let mut decorated = FunctionDecorators::default();
         for decorator in &function.decorator_list {
             let Some((member, arguments)) = self.names.resolve_decorator(decorator) else {
                 continue;

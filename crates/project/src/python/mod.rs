@@ -22,14 +22,14 @@ use ruff_text_size::Ranged;
 use self::bauplan::{BauplanReader, refuse_unsupported};
 pub(super) use self::bauplan::{Schema, Schemas};
 use self::decorator_checks::{refuse_both, refuse_inner};
-use self::function::{Defined, Reader};
+use self::function::{ParsedDefinition, Reader};
 use self::names::{BAUPLAN, Names, PACKAGE};
 use crate::source::SourceText;
 use crate::{Callable, Error, Result, Step};
 
 /// Definitions of one file, in source order.
 #[derive(Default)]
-pub(super) struct Found {
+pub(super) struct FileDefinitions {
     pub steps: Vec<Step>,
     pub callables: Vec<Callable>,
 }
@@ -39,14 +39,14 @@ pub(super) fn parse(
     source: &SourceText,
     namespace: &str,
     files: &BTreeMap<String, String>,
-) -> Result<Found> {
+) -> Result<FileDefinitions> {
     let module = module(source)?;
     foreign::refuse(source, &module, files)?;
     let names = Names::of(&module, source, PACKAGE)?;
     let bauplan = Names::of(&module, source, BAUPLAN)?;
     refuse_unsupported(source, &module, &bauplan)?;
     if names.is_empty() && bauplan.is_empty() {
-        return Ok(Found::default());
+        return Ok(FileDefinitions::default());
     }
     let schemas = Schemas::of(source, &module, files)?;
     let reader = Reader { source, names: &names, namespace };
@@ -57,11 +57,13 @@ pub(super) fn parse(
             refuse_both(&reader, bauplan.names, function)?;
             let defined = match reader.read(function)? {
                 Some(defined) => Some(defined),
-                None => bauplan.read(function)?.map(|step| Defined::Step(Box::new(step))),
+                None => bauplan.read(function)?.map(|step| ParsedDefinition::Step(Box::new(step))),
             };
             match defined {
-                Some(Defined::Step(step)) => steps.push((*step, function.range())),
-                Some(Defined::Callable(callable)) => callables.push((*callable, function.range())),
+                Some(ParsedDefinition::Step(step)) => steps.push((*step, function.range())),
+                Some(ParsedDefinition::Callable(callable)) => {
+                    callables.push((*callable, function.range()));
+                }
                 None => {}
             }
         } else {
@@ -74,7 +76,7 @@ pub(super) fn parse(
     code::attach(source, &module, files, &mut steps, &callables);
     let steps = steps.into_iter().map(|(step, _)| step).collect();
     let callables = callables.into_iter().map(|(callable, _)| callable).collect();
-    Ok(Found { steps, callables })
+    Ok(FileDefinitions { steps, callables })
 }
 
 fn module(source: &SourceText) -> Result<ModModule> {

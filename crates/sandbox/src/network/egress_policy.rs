@@ -79,7 +79,7 @@ fn unusable(text: &str) -> String {
 /// Allowed destinations of one call.
 #[derive(Debug, Clone)]
 pub struct EgressPolicy {
-    listed: Listed,
+    listed: AllowedAddresses,
     /// The listed hosts, including those that cannot be resolved.
     hosts: Vec<Host>,
     connections: Arc<ConnectionCap>,
@@ -88,7 +88,7 @@ pub struct EgressPolicy {
 
 /// Allowed addresses. The host's own addresses are always denied.
 #[derive(Debug, Clone)]
-enum Listed {
+enum AllowedAddresses {
     /// All addresses. These nameservers resolve names.
     Public(Vec<SocketAddr>),
     /// These addresses, each with the host that resolves to it.
@@ -106,7 +106,7 @@ impl EgressPolicy {
         let hosts = match network {
             Network::Off => return (None, Vec::new()),
             Network::On => {
-                let listed = Listed::Public(nameservers);
+                let listed = AllowedAddresses::Public(nameservers);
                 return (Some(EgressPolicy::new(listed, Vec::new(), connections)), Vec::new());
             }
             Network::Hosts(hosts) => hosts,
@@ -118,10 +118,17 @@ impl EgressPolicy {
                 Err(error) => unknown.push(format!("`{}` cannot be resolved: {error}", host.name)),
             }
         }
-        (Some(EgressPolicy::new(Listed::Only(found), hosts.clone(), connections)), unknown)
+        (
+            Some(EgressPolicy::new(AllowedAddresses::Only(found), hosts.clone(), connections)),
+            unknown,
+        )
     }
 
-    fn new(listed: Listed, hosts: Vec<Host>, connections: Arc<ConnectionCap>) -> EgressPolicy {
+    fn new(
+        listed: AllowedAddresses,
+        hosts: Vec<Host>,
+        connections: Arc<ConnectionCap>,
+    ) -> EgressPolicy {
         EgressPolicy { listed, hosts, connections, denied_hosts: Arc::default() }
     }
 
@@ -132,7 +139,8 @@ impl EgressPolicy {
         let address = wanted.ip().to_canonical();
         let wanted = SocketAddr::new(address, wanted.port());
         let is_own = |address| is_the_hosts(address) || self.connections.is_own(address);
-        let is_nameserver = matches!(self.listed, Listed::Public(_)) && wanted == NAMESERVER;
+        let is_nameserver =
+            matches!(self.listed, AllowedAddresses::Public(_)) && wanted == NAMESERVER;
         if !is_nameserver && (is_own(address) || is_own(embedded(address))) {
             return Err(Denial::Own);
         }
@@ -143,7 +151,7 @@ impl EgressPolicy {
 
     /// Returns true if the sandbox can query nameservers. Otherwise it has only its hosts file.
     pub(super) fn resolves(&self) -> bool {
-        matches!(self.listed, Listed::Public(_))
+        matches!(self.listed, AllowedAddresses::Public(_))
     }
 
     /// Returns true if the list of allowed hosts contains this name.
@@ -164,8 +172,8 @@ impl EgressPolicy {
     /// Returns the nameservers of the host.
     pub(super) fn nameservers(&self) -> &[SocketAddr] {
         match &self.listed {
-            Listed::Public(nameservers) => nameservers,
-            Listed::Only(_) => &[],
+            AllowedAddresses::Public(nameservers) => nameservers,
+            AllowedAddresses::Only(_) => &[],
         }
     }
 
@@ -175,12 +183,12 @@ impl EgressPolicy {
     }
 }
 
-impl Listed {
+impl AllowedAddresses {
     fn targets(&self, wanted: SocketAddr) -> Vec<SocketAddr> {
         match self {
-            Listed::Public(nameservers) if wanted == NAMESERVER => nameservers.clone(),
-            Listed::Public(_) => vec![wanted],
-            Listed::Only(listed) => {
+            AllowedAddresses::Public(nameservers) if wanted == NAMESERVER => nameservers.clone(),
+            AllowedAddresses::Public(_) => vec![wanted],
+            AllowedAddresses::Only(listed) => {
                 let named = |(address, host): &(IpAddr, Host)| {
                     *address == wanted.ip() && host.port.is_none_or(|port| port == wanted.port())
                 };
@@ -193,7 +201,9 @@ impl Listed {
     /// address.
     fn as_listed(&self, wanted: SocketAddr) -> Host {
         let (address, port) = (wanted.ip(), Some(wanted.port()));
-        let Listed::Only(listed) = self else { return Host { name: address.to_string(), port } };
+        let AllowedAddresses::Only(listed) = self else {
+            return Host { name: address.to_string(), port };
+        };
         let known = listed.iter().find(|(known, _)| *known == address);
         let name = known.map_or_else(|| address.to_string(), |(_, host)| host.name.clone());
         Host { name, port }
@@ -202,7 +212,7 @@ impl Listed {
     fn files(&self) -> BTreeMap<String, String> {
         let mut hosts = "127.0.0.1 localhost headwater\n::1 localhost\n".to_owned();
         let resolver = format!("nameserver {}\n", NAMESERVER.ip());
-        if let Listed::Only(listed) = self {
+        if let AllowedAddresses::Only(listed) = self {
             for (address, host) in listed {
                 let _ = writeln!(hosts, "{address} {}", host.name);
             }
@@ -282,13 +292,13 @@ mod tests {
         }
     }
 
-    fn policy(listed: Listed) -> EgressPolicy {
+    fn policy(listed: AllowedAddresses) -> EgressPolicy {
         EgressPolicy::new(listed, Vec::new(), Arc::new(ConnectionCap::new(Vec::new(), Some(16))))
     }
 
     #[test]
     fn the_hosts_own_addresses_are_never_reached() {
-        let public = policy(Listed::Public(vec!["127.0.0.53:53".parse().unwrap()]));
+        let public = policy(AllowedAddresses::Public(vec!["127.0.0.53:53".parse().unwrap()]));
         let targets = |text: &str| public.targets(text.parse().unwrap()).map_or(0, |all| all.len());
         for text in [
             "127.0.0.1:80",
@@ -331,7 +341,7 @@ mod tests {
             let listed = texts
                 .iter()
                 .map(|(address, host)| (address.parse().unwrap(), host.parse().unwrap()));
-            policy(Listed::Only(listed.collect()))
+            policy(AllowedAddresses::Only(listed.collect()))
         };
         let listed = list(&[("10.0.0.7", "db.example.com:5432"), ("127.0.0.1", "localhost")]);
         let secrets =

@@ -153,7 +153,7 @@ impl Proxy {
 
     /// Records and reports a query for an unlisted name.
     pub(super) async fn deny_name(&self, name: Host) {
-        let text = format!("the name `{name}` was not looked up: ");
+        let text = format!("the name `{name}` was not resolved: ");
         self.policy.denied_hosts().record(&name);
         self.report(text + &Denial::Unlisted(name).to_string()).await;
     }

@@ -102,8 +102,8 @@ pub(super) fn run(
     kept.push(spawner.as_fd());
     process_setup::close_spawner_descriptors(&setup, &kept);
     match fork_helpers(zygote, spawner) {
-        Ok(Role::ForkHelper) => system::exit(0),
-        Ok(Role::FirstProcess) => {
+        Ok(CloneRole::ForkHelper) => system::exit(0),
+        Ok(CloneRole::FirstProcess) => {
             process_setup::run_until_done(setup, |setup| run_first_process(setup, zygote, clone))
         }
         Err(failed) => {
@@ -114,20 +114,20 @@ pub(super) fn run(
 }
 
 /// Role of the current process after the clone.
-enum Role {
+enum CloneRole {
     ForkHelper,
     FirstProcess,
 }
 
 /// Enters the zygote's namespaces and clones the first process of a sandbox in them.
-fn fork_helpers(zygote: &ZygoteNamespaces, spawner: &Channel) -> StepResult<Role> {
+fn fork_helpers(zygote: &ZygoteNamespaces, spawner: &Channel) -> StepResult<CloneRole> {
     if let Some(user) = &zygote.user {
         step("enter the zygote's user namespace", system::enter_namespace(user.as_fd()))?;
     }
     step("enter the zygote's mounts", system::enter_namespace(zygote.mounts.as_fd()))?;
     step("enter the zygote's processes", system::enter_namespace(zygote.processes.as_fd()))?;
     if clone_and_report(0, spawner, FORK_HELPER)? {
-        return Ok(Role::ForkHelper);
+        return Ok(CloneRole::ForkHelper);
     }
     if let Identity::Switch(user) = zygote.identity {
         process_setup::switch_user(user)?;
@@ -135,7 +135,7 @@ fn fork_helpers(zygote: &ZygoteNamespaces, spawner: &Channel) -> StepResult<Role
     // Otherwise, the files of this process in `/proc` would belong to root after the switch to
     // another user.
     let own = rustix::process::set_dumpable_behavior(DumpableBehavior::Dumpable);
-    step("be seen by the spawner", own)?;
+    step("make the process dumpable", own)?;
     let flags = libc::CLONE_NEWUSER
         | libc::CLONE_NEWNS
         | libc::CLONE_NEWPID
@@ -143,7 +143,7 @@ fn fork_helpers(zygote: &ZygoteNamespaces, spawner: &Channel) -> StepResult<Role
         | libc::CLONE_NEWUTS
         | libc::CLONE_NEWNET;
     let is_helper = clone_and_report(flags, spawner, SANDBOX)?;
-    Ok(if is_helper { Role::ForkHelper } else { Role::FirstProcess })
+    Ok(if is_helper { CloneRole::ForkHelper } else { CloneRole::FirstProcess })
 }
 
 /// Clones a sibling process, which is a child of the spawner, and reports its descriptor. Returns
@@ -218,7 +218,7 @@ fn namespaces() -> StepResult<Vec<OwnedFd>> {
 /// Order to the zygote. Descriptors: the clone's socket, the status pipe, landlock's rules if any,
 /// the namespaces, and the files for joining the control groups.
 #[derive(Debug, Serialize)]
-struct Order<'a> {
+struct CloneOrder<'a> {
     rules: bool,
     namespaces: usize,
     groups: usize,
@@ -235,7 +235,7 @@ fn send_order(
     rules: Option<&OwnedFd>,
     namespaces: &[OwnedFd],
 ) -> StepResult {
-    let order = Order {
+    let order = CloneOrder {
         rules: rules.is_some(),
         namespaces: namespaces.len(),
         groups: setup.cgroup_files.len(),

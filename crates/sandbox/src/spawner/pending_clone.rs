@@ -37,7 +37,7 @@ pub(super) struct PendingClone {
 }
 
 /// Report of a fork helper.
-enum Report {
+enum ForkReport {
     Helper((i32, OwnedFd)),
     First((i32, OwnedFd)),
     /// The socket closed, or the message was malformed.
@@ -74,16 +74,16 @@ impl PendingClone {
         &self.socket
     }
 
-    fn receive(&self) -> Report {
-        let Ok(Some(mut received)) = self.socket.receive() else { return Report::Failed };
+    fn receive(&self) -> ForkReport {
+        let Ok(Some(mut received)) = self.socket.receive() else { return ForkReport::Failed };
         let process = received.descriptors.pop().and_then(|descriptor| {
             let pid = pid_of(&descriptor)?;
             Some((pid, descriptor))
         });
         match process {
-            Some(process) if received.bytes == clone::FORK_HELPER => Report::Helper(process),
-            Some(process) => Report::First(process),
-            None => Report::Failed,
+            Some(process) if received.bytes == clone::FORK_HELPER => ForkReport::Helper(process),
+            Some(process) => ForkReport::First(process),
+            None => ForkReport::Failed,
         }
     }
 
@@ -100,9 +100,9 @@ impl MainLoop {
     pub(super) fn forked(&mut self, id: u64) {
         let Some(mut pending) = self.pending.remove(&id) else { return };
         match pending.receive() {
-            Report::Helper(helper) => pending.helpers.push(helper),
-            Report::First(first) => pending.first = Some(first),
-            Report::Failed => return self.fail_clone(id, pending, "the fork helper ended"),
+            ForkReport::Helper(helper) => pending.helpers.push(helper),
+            ForkReport::First(first) => pending.first = Some(first),
+            ForkReport::Failed => return self.fail_clone(id, pending, "the fork helper ended"),
         }
         // The reports of the two processes may arrive in any order.
         match pending.first.take() {

@@ -226,7 +226,7 @@ fn confine(setup: &ProcessSetup, sandbox: &SandboxSpec, files: &ProjectFiles) ->
 /// Sets the host name, brings up the loopback interface, and creates the proxied network if
 /// requested.
 pub(super) fn set_up_network(network: bool) -> StepResult<Option<SandboxNetwork>> {
-    step("name the host", rustix::system::sethostname(b"headwater"))?;
+    step("set the host name", rustix::system::sethostname(b"headwater"))?;
     let socket =
         rustix::net::socket(rustix::net::AddressFamily::INET, rustix::net::SocketType::DGRAM, None);
     let socket = step("open a socket", socket)?;
@@ -277,7 +277,7 @@ pub(super) fn drop_privileges(setup: &ProcessSetup) -> StepResult {
         }
     };
     let tied = rustix::process::set_parent_process_death_signal(Some(signal));
-    step("set the signal for the spawner's end", tied)?;
+    step("set the parent-death signal", tied)?;
     if orphaned(&setup.status) {
         system::exit(1);
     }

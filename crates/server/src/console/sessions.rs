@@ -40,7 +40,7 @@ pub struct Sessions {
 #[derive(Debug, Default)]
 struct State {
     sessions: HashMap<Hash, Session>,
-    codes: HashMap<Hash, Code>,
+    codes: HashMap<Hash, LoginCode>,
 }
 
 #[derive(Debug)]
@@ -52,7 +52,7 @@ struct Session {
 }
 
 #[derive(Debug)]
-struct Code {
+struct LoginCode {
     principal: Principal,
     created: Instant,
 }
@@ -125,7 +125,7 @@ impl Sessions {
                 state.codes.remove(&oldest);
             }
         }
-        state.codes.insert(hash(&code), Code { principal, created: now });
+        state.codes.insert(hash(&code), LoginCode { principal, created: now });
         Ok((code, CODE_LIFETIME))
     }
 
@@ -143,7 +143,7 @@ impl Session {
     }
 }
 
-impl Code {
+impl LoginCode {
     fn is_valid(&self, now: Instant) -> bool {
         now.duration_since(self.created) < CODE_LIFETIME
     }

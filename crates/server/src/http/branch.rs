@@ -38,13 +38,13 @@ pub struct Filter {
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
-pub struct Deletion {
+pub struct DeleteOptions {
     /// Succeed if the object does not exist.
     #[serde(default)]
     pub if_exists: bool,
 }
 
-impl Deletion {
+impl DeleteOptions {
     /// Converts the result of a deletion into the response.
     pub fn response(&self, result: Result<(), Problem>) -> HandlerResult<StatusCode> {
         const MISSING: [ErrorCode; 5] = [
@@ -120,13 +120,13 @@ async fn update(
 /// Deletes a branch; its commits stay reachable by their ids.
 #[utoipa::path(delete, path = "/v1/branches/{branch}",
     operation_id = "delete_branch", tag = "branch",
-    params(("branch" = String, Path), Deletion),
+    params(("branch" = String, Path), DeleteOptions),
     responses((status = 204), (status = "default", body = Problem)))]
 async fn remove(
     State(app): State<App>,
     Caller(principal): Caller,
     Segments(name): Segments<String>,
-    Parameters(deletion): Parameters<Deletion>,
+    Parameters(deletion): Parameters<DeleteOptions>,
 ) -> HandlerResult<StatusCode> {
     deletion.response(app.service.branches().delete(&principal, &name).await)
 }

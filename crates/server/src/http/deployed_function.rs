@@ -7,7 +7,7 @@ use headwater_model::{DeployFunction, DeployedFunction, FunctionVersion, Problem
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::branch::Deletion;
+use super::branch::DeleteOptions;
 use super::error::HandlerResult;
 use super::extract::{Body, Caller, Parameters, Segments};
 use super::run::BODY_BYTES_MAX;
@@ -70,13 +70,13 @@ async fn versions(
 /// not stopped.
 #[utoipa::path(delete, path = "/v1/functions/{function}",
     operation_id = "delete_function", tag = "function",
-    params(("function" = String, Path), Deletion),
+    params(("function" = String, Path), DeleteOptions),
     responses((status = 204), (status = "default", body = Problem)))]
 async fn remove(
     State(app): State<App>,
     Caller(principal): Caller,
     Segments(name): Segments<String>,
-    Parameters(deletion): Parameters<Deletion>,
+    Parameters(deletion): Parameters<DeleteOptions>,
 ) -> HandlerResult<StatusCode> {
     deletion.response(app.service.invocations().deployed().delete(&principal, &name).await)
 }

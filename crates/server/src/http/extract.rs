@@ -10,6 +10,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::error::{ErrorResponse, HandlerResult};
+use super::field_names::field_names;
 use crate::request::{body_error, check_content_type, principal};
 
 /// The principal of a request.
@@ -84,17 +85,25 @@ fn parse_body<T: DeserializeOwned + Serialize>(bytes: &[u8]) -> HandlerResult<T>
     };
     let value: T = serde_json::from_slice(bytes).map_err(invalid)?;
     let sent: serde_json::Value = serde_json::from_slice(bytes).map_err(invalid)?;
-    // Serialising the parsed value produces all fields of `T`.
-    let known = serde_json::to_value(&value).map_err(invalid)?;
-    if let (Some(sent), Some(known)) = (sent.as_object(), known.as_object())
-        && let Some(unknown) = sent.keys().find(|field| !known.contains_key(*field))
-    {
-        let fields: Vec<_> = known.keys().map(|field| format!("`{field}`")).collect();
+    let Some(sent) = sent.as_object() else { return Ok(value) };
+    let known = known_fields(&value).map_err(invalid)?;
+    if let Some(unknown) = sent.keys().find(|field| !known.contains(field)) {
+        let fields: Vec<_> = known.iter().map(|field| format!("`{field}`")).collect();
         let hint = format!("Use the fields {}.", fields.join(", "));
         let message = format!("the body has an unknown field `{unknown}`");
         return Err(ErrorResponse::invalid(message, hint));
     }
     Ok(value)
+}
+
+/// Returns the fields that a type accepts. For a type with flattened fields, whose names cannot be
+/// read from its implementation of `Deserialize`, these are the fields of the serialized value.
+fn known_fields<T: DeserializeOwned + Serialize>(value: &T) -> serde_json::Result<Vec<String>> {
+    if let Some(names) = field_names::<T>() {
+        return Ok(names.iter().map(|&name| name.to_owned()).collect());
+    }
+    let known = serde_json::to_value(value)?;
+    Ok(known.as_object().into_iter().flat_map(|fields| fields.keys().cloned()).collect())
 }
 
 /// Parses a ref.

@@ -144,7 +144,7 @@ async fn stop(
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
-struct Repetition {
+struct RerunOptions {
     /// Run on a new branch of the commit that the run started from, so that it reads the same rows;
     /// false by default.
     #[serde(default)]
@@ -158,14 +158,14 @@ struct Repetition {
 /// runs are kept; error `file_not_found` if the files of this run have been deleted.
 #[utoipa::path(post, path = "/v1/jobs/{job}/rerun",
     operation_id = "rerun_job", tag = "job",
-    params(("job" = String, Path), Repetition), responses(
+    params(("job" = String, Path), RerunOptions), responses(
     (status = 202, description = "The new job.", body = Job),
     (status = "default", body = Problem)))]
 async fn rerun(
     State(app): State<App>,
     Caller(principal): Caller,
     Segments(id): Segments<String>,
-    Parameters(how): Parameters<Repetition>,
+    Parameters(how): Parameters<RerunOptions>,
 ) -> HandlerResult<(StatusCode, Json<Job>)> {
     let jobs = app.service.jobs();
     let job = if how.exact || how.branch.is_some() {

@@ -14,6 +14,7 @@ mod diff;
 mod environment;
 mod error;
 mod extract;
+mod field_names;
 mod function;
 mod grant;
 mod health;

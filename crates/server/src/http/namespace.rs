@@ -7,7 +7,7 @@ use headwater_model::{CreateNamespace, Namespace, Problem};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::branch::Deletion;
+use super::branch::DeleteOptions;
 use super::error::HandlerResult;
 use super::extract::{Body, Caller, Parameters, Segments, parse_ref};
 use crate::state::App;
@@ -48,13 +48,13 @@ async fn create(
 /// Deletes a namespace. Error: `not_empty` if it has tables.
 #[utoipa::path(delete, path = "/v1/branches/{branch}/namespaces/{namespace}",
     operation_id = "delete_namespace", tag = "namespace",
-    params(("branch" = String, Path), ("namespace" = String, Path), Deletion),
+    params(("branch" = String, Path), ("namespace" = String, Path), DeleteOptions),
     responses((status = 204), (status = "default", body = Problem)))]
 async fn remove(
     State(app): State<App>,
     Segments((branch, name)): Segments<(String, String)>,
     Caller(principal): Caller,
-    Parameters(deletion): Parameters<Deletion>,
+    Parameters(deletion): Parameters<DeleteOptions>,
 ) -> HandlerResult<StatusCode> {
     deletion.response(app.service.namespaces().delete(&principal, &branch, &name).await)
 }

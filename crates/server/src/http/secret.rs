@@ -7,7 +7,7 @@ use headwater_model::{Problem, Secret, SetSecret};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::branch::Deletion;
+use super::branch::DeleteOptions;
 use super::error::HandlerResult;
 use super::extract::{Body, Caller, Parameters, Segments};
 use crate::state::App;
@@ -45,13 +45,13 @@ async fn set(
 /// Deletes a secret.
 #[utoipa::path(delete, path = "/v1/secrets/{secret}",
     operation_id = "delete_secret", tag = "secret",
-    params(("secret" = String, Path), Deletion),
+    params(("secret" = String, Path), DeleteOptions),
     responses((status = 204), (status = "default", body = Problem)))]
 async fn remove(
     State(app): State<App>,
     Caller(principal): Caller,
     Segments(name): Segments<String>,
-    Parameters(deletion): Parameters<Deletion>,
+    Parameters(deletion): Parameters<DeleteOptions>,
 ) -> HandlerResult<StatusCode> {
     deletion.response(app.service.secrets().delete(&principal, &name).await)
 }

@@ -9,7 +9,7 @@ use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::branch::Deletion;
+use super::branch::DeleteOptions;
 use super::error::HandlerResult;
 use super::extract::{Caller, Parameters, Segments, parse_ref};
 use crate::state::App;
@@ -62,13 +62,13 @@ async fn show(
 /// Drops a table from a branch. The table remains in other commits and branches that contain it.
 #[utoipa::path(delete, path = "/v1/branches/{branch}/tables/{table}",
     operation_id = "drop_table", tag = "table",
-    params(("branch" = String, Path), ("table" = String, Path), Deletion),
+    params(("branch" = String, Path), ("table" = String, Path), DeleteOptions),
     responses((status = 204), (status = "default", body = Problem)))]
 async fn remove(
     State(app): State<App>,
     Segments((branch, table)): Segments<(String, String)>,
     Caller(principal): Caller,
-    Parameters(deletion): Parameters<Deletion>,
+    Parameters(deletion): Parameters<DeleteOptions>,
 ) -> HandlerResult<StatusCode> {
     let name: TableName = table.parse()?;
     app.service.tables().drop(&principal, &branch, &name, deletion.if_exists).await?;

@@ -7,7 +7,7 @@ use headwater_model::{CreateRef, Problem, Tag, UpdateRef};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::branch::{Deletion, Filter};
+use super::branch::{DeleteOptions, Filter};
 use super::error::HandlerResult;
 use super::extract::{Body, Caller, Parameters, Segments};
 use crate::state::App;
@@ -73,13 +73,13 @@ async fn update(
 /// Deletes a tag.
 #[utoipa::path(delete, path = "/v1/tags/{tag}",
     operation_id = "delete_tag", tag = "tag",
-    params(("tag" = String, Path), Deletion),
+    params(("tag" = String, Path), DeleteOptions),
     responses((status = 204), (status = "default", body = Problem)))]
 async fn remove(
     State(app): State<App>,
     Caller(principal): Caller,
     Segments(name): Segments<String>,
-    Parameters(deletion): Parameters<Deletion>,
+    Parameters(deletion): Parameters<DeleteOptions>,
 ) -> HandlerResult<StatusCode> {
     deletion.response(app.service.tags().delete(&principal, &name).await)
 }

@@ -7,8 +7,8 @@ use std::net::SocketAddr;
 use bytes::{Buf, Bytes};
 use headwater_model::{ErrorCode, Identity, Principal, Problem, RefSpec};
 use headwater_postgres::{
-    CancelHandle, Cancels, Client, Fields, Message, Reply, STARTUP_BYTES_MAX, Session, Settings,
-    Severity, Status, Wire,
+    CancelHandle, Cancels, ClientSession, Fields, Message, Reply, STARTUP_BYTES_MAX, Session,
+    Settings, Severity, Status, Wire,
 };
 use headwater_service::Credential;
 
@@ -162,7 +162,7 @@ async fn open(
     wire: &mut Wire,
     startup: &Startup,
     peer: &Peer,
-) -> io::Result<Result<Client, Problem>> {
+) -> io::Result<Result<ClientSession, Problem>> {
     let names = startup.parameters.keys().map(String::as_str);
     let unknown: Vec<&str> = names.filter(|name| name.starts_with("_pq_.")).collect();
     if startup.minor > 0 || !unknown.is_empty() {
@@ -177,7 +177,7 @@ async fn open(
         Err(problem) => return Ok(Err(problem)),
     };
     let reference = resolve(&principal, startup, &peer.shared).await;
-    Ok(reference.map(|reference| Client { principal, reference, settings }))
+    Ok(reference.map(|reference| ClientSession { principal, reference, settings }))
 }
 
 /// Requests the password: the user's password, one of the user's access tokens, or the server's

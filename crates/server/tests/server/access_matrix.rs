@@ -163,7 +163,7 @@ const REVOKE: &str = "/v1/grants?grantee=none&actions=select&object=table:a.b";
 const ARROW: &str = "arrow";
 
 /// All grants except administration.
-pub const ALL: [&str; 13] = [
+pub const ALL: [&str; 14] = [
     "select,insert,update,delete,create,alter,drop on table:*",
     "select,create,alter,drop on view:*",
     "select,insert,update,delete,create,alter,drop on namespace:*",
@@ -175,6 +175,7 @@ pub const ALL: [&str; 13] = [
     "set,use on secret:*",
     "read on location:*",
     "read,write,list,delete,create,drop on bucket:*",
+    "read,write,delete,create,alter,drop on queue:*",
     "read on usage:*",
     "maintain on lake",
 ];

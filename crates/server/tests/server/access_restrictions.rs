@@ -404,7 +404,7 @@ async fn definitions() {
         ("CREATE ROW FILTER x ON hr.everyone USING (true)", "view"),
         ("CREATE ROW FILTER eu ON hr.staff USING (true)", "already exists"),
         ("CREATE COLUMN MASK x ON hr.staff (pay) USING (NULL)", "no column `pay`"),
-        ("CREATE COLUMN MASK x ON hr.staff (id) USING (name)", "cannot take the place"),
+        ("CREATE COLUMN MASK x ON hr.staff (id) USING (name)", "cannot be the mask"),
         ("CREATE COLUMN MASK x ON hr.staff (id) USING (max(id))", ""),
         (
             "CREATE COLUMN MASK x ON hr.staff (salary) USING (0)",

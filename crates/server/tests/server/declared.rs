@@ -57,7 +57,8 @@ impl Mismatches {
     }
 }
 
-fn parsed(file: &str) -> File {
+/// Parses a source file. `file` is a path below `crates`.
+pub fn parsed(file: &str) -> File {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(file);
     let text = std::fs::read_to_string(&path).expect("a source file");
     syn::parse_file(&text).expect("Rust")

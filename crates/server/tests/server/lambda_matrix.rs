@@ -2,7 +2,7 @@
 //! credential. An operation that the table lacks fails the test.
 
 use libtest_mimic::Trial;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::access::Users;
 use crate::access_matrix::ALL;
@@ -27,9 +27,12 @@ const ALWAYS: Answers = ["200", "200", "200"];
 const CALLS: Answers = [NO, "200", "200"];
 const DEPLOYS: Answers = [NO, NO, "200"];
 const CREATES: Answers = [NO, NO, "201"];
+/// Mappings of functions that a principal may not deploy seem not to exist.
+const NONE: &str = "ResourceNotFoundException";
+const CHANGES: Answers = [NONE, NONE, "202"];
 const DELETES: Answers = [NO, NO, "204"];
 
-const OPERATIONS: [Row; 46] = [
+const OPERATIONS: [Row; 51] = [
     ("CreateFunction", "POST", "/2015-03-31/functions", NEW, CREATES),
     // The list contains only functions that the principal may deploy.
     ("ListFunctions", "GET", "/2015-03-31/functions", "", ALWAYS),
@@ -82,6 +85,18 @@ const OPERATIONS: [Row; 46] = [
         DELETES,
     ),
     ("Layers::Delete", "DELETE", "/2018-10-31/layers/base/versions/1", "", DELETES),
+    ("Mappings::Create", "POST", "/2015-03-31/event-source-mappings", MAPPING, [NO, NO, "202"]),
+    // The list contains only mappings of functions that the principal may deploy.
+    ("Mappings::List", "GET", "/2015-03-31/event-source-mappings", "", ALWAYS),
+    (
+        "Mappings::Get",
+        "GET",
+        "/2015-03-31/event-source-mappings/{mapping}",
+        "",
+        [NONE, NONE, "200"],
+    ),
+    ("Mappings::Update", "PUT", "/2015-03-31/event-source-mappings/{mapping}", "{}", CHANGES),
+    ("Mappings::Delete", "DELETE", "/2015-03-31/event-source-mappings/{mapping}", "", CHANGES),
     ("DeleteFunction", "DELETE", "/2015-03-31/functions/made", "", DELETES),
 ];
 
@@ -111,6 +126,8 @@ const RETRIES: &str = r#"{"MaximumRetryAttempts":1}"#;
 const PERMISSION: &str =
     r#"{"StatementId":"made","Action":"lambda:InvokeFunction","Principal":"000000000000"}"#;
 const LAYER: &str = r#"{"Content":{"ZipFile":"{zip}"}}"#;
+const MAPPING: &str = r#"{"EventSourceArn":"arn:aws:sqs:us-east-1:000000000000:q",
+    "FunctionName":"f:live","Enabled":false}"#;
 const USE: &str = r#"{"StatementId":"made","Action":"lambda:GetLayerVersion","Principal":"*"}"#;
 
 /// A ZIP archive with the file `app.py`: `handler = lambda event, context: {}`.
@@ -120,14 +137,16 @@ const ZIP: &str = "UEsDBBQAAAAAAAAAIVzKDgy9JAAAACQAAAAGAAAAYXBwLnB5aGFuZGxlciA9I
 
 async fn matrix() {
     let operations = declared::variants("lambda/src/route.rs", "Operation").into_iter();
-    let operations = operations.filter(|name| name != "Layers");
+    let operations = operations.filter(|name| name != "Layers" && name != "Mappings");
     let layers = declared::variants("lambda/src/layer.rs", "LayerOperation").into_iter();
     let layers = layers.map(|name| format!("Layers::{name}"));
+    let mappings = declared::variants("lambda/src/mapping.rs", "MappingOperation").into_iter();
+    let mappings = mappings.map(|name| format!("Mappings::{name}"));
     let rows: Vec<&str> = OPERATIONS.iter().map(|row| row.0).collect();
-    declared::assert_complete(operations.chain(layers).collect(), &rows);
+    declared::assert_complete(operations.chain(layers).chain(mappings).collect(), &rows);
     let users = Users::start().await;
     let url = format!("http://{}", users.server.running.http_addr().expect("an address"));
-    prepare(&url, &key(&users, json!({})).await).await;
+    let mapping = prepare(&url, &key(&users, json!({})).await).await;
     let calls = ["invoke on function:*"];
     for (name, grants) in [("limited", &[][..]), ("caller", &calls[..]), ("full", &ALL[..])] {
         users.user(name, grants).await;
@@ -138,7 +157,7 @@ async fn matrix() {
     for (name, expected) in INVALID {
         let found = invalid.iter().find(|one| one.0 == name);
         let (key, scope) = found.map_or((&full, "s3"), |one| (&one.1, "lambda"));
-        for (row, code) in OPERATIONS.iter().zip(codes(&url, key, scope).await) {
+        for (row, code) in OPERATIONS.iter().zip(codes(&url, key, scope, &mapping).await) {
             mismatches.check(&format!("{} with the key `{name}`", row.0), &code, expected);
         }
         let codes = url_codes(&url, key, scope).await.join(" ");
@@ -156,15 +175,16 @@ async fn matrix() {
         let expected = if column == 0 { "403 200" } else { "200 200" };
         let found = url_codes(&url, &key, "lambda").await.join(" ");
         mismatches.check(&format!("URLs as {name}"), &found, expected);
-        for (row, code) in OPERATIONS.iter().zip(codes(&url, &key, "lambda").await) {
+        for (row, code) in OPERATIONS.iter().zip(codes(&url, &key, "lambda", &mapping).await) {
             mismatches.check(&format!("{} as {name}", row.0), &code, row.4[column]);
         }
     }
     mismatches.assert_none();
 }
 
-/// Creates functions, an alias, URLs and a layer as the owner.
-async fn prepare(url: &str, owner: &Key) {
+/// Creates functions, an alias, URLs, a layer, a queue and an event source mapping as the owner.
+/// Returns the id of the mapping.
+async fn prepare(url: &str, owner: &Key) -> String {
     let request = |path: &str, body: &str| {
         let body = body.replace("{zip}", ZIP);
         Signed { body, ..Signed::new("lambda", owner, "POST", path) }
@@ -185,12 +205,19 @@ async fn prepare(url: &str, owner: &Key) {
     )
     .await;
     assert!(answers.iter().all(|answer| answer.code() == "201"), "{answers:?}");
+    let body = r#"{"QueueName":"q"}"#.to_owned();
+    let target = Some("CreateQueue");
+    let queue = Signed { target, body, ..Signed::new("sqs", owner, "POST", "/") };
+    let mapping = request("/2015-03-31/event-source-mappings", &MAPPING.replace(":live", ""));
+    let answers = send(url, &[queue, mapping]).await;
+    let created: Value = serde_json::from_str(&answers[1].body).expect("JSON");
+    created["UUID"].as_str().unwrap_or_else(|| panic!("{answers:?}")).to_owned()
 }
 
 /// Sends the request of each row. Returns the codes of the answers.
-async fn codes(url: &str, key: &Key, scope: &str) -> Vec<String> {
+async fn codes(url: &str, key: &Key, scope: &str, mapping: &str) -> Vec<String> {
     let signed = |row: &Row| {
-        let path = row.2.replace("/F", "/functions/f");
+        let path = row.2.replace("/F", "/functions/f").replace("{mapping}", mapping);
         let body = row.3.replace("{zip}", ZIP);
         Signed { scope, body, ..Signed::new("lambda", key, row.1, path) }
     };

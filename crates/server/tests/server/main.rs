@@ -53,6 +53,8 @@ mod scans;
 #[expect(dead_code, reason = "what only tests of triggers use")]
 mod servers;
 mod signed;
+mod sqs;
+mod sqs_matrix;
 mod statements;
 mod support;
 mod tls;
@@ -117,6 +119,8 @@ fn trials() -> Vec<Trial> {
     trials.extend(s3_clients::trials());
     trials.extend(s3_matrix::trials());
     trials.extend(scans::trials());
+    trials.extend(sqs::trials());
+    trials.extend(sqs_matrix::trials());
     trials.extend(statements::trials());
     trials.extend(tls::trials());
     trials.extend(triggers::trials());

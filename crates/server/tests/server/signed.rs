@@ -28,6 +28,8 @@ pub struct Signed<'a> {
     pub path: String,
     /// The object to copy, for the operations of S3 that copy.
     pub copies: Option<&'a str>,
+    /// The operation, for requests to SQS.
+    pub target: Option<&'a str>,
     pub body: String,
 }
 
@@ -35,13 +37,14 @@ impl<'a> Signed<'a> {
     /// Creates a request without a body.
     pub fn new(service: &'a str, key: &'a Key, method: &'a str, path: impl Into<String>) -> Self {
         let (path, body) = (path.into(), String::new());
-        Signed { service, scope: service, key, method, path, copies: None, body }
+        Signed { service, scope: service, key, method, path, copies: None, target: None, body }
     }
 
     fn json(&self) -> Value {
-        let headers = match self.copies {
-            Some(source) => json!({"x-amz-copy-source": source}),
-            None => json!({}),
+        let headers = match (self.copies, self.target) {
+            (Some(source), _) => json!({"x-amz-copy-source": source}),
+            (_, Some(operation)) => json!({"x-amz-target": format!("AmazonSQS.{operation}")}),
+            _ => json!({}),
         };
         json!({
             "service": self.service,

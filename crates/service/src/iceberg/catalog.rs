@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use headwater_model::{OrProblem, Principal, Problem, RefSpec};
+use headwater_model::{Principal, Problem, RefSpec, ResultExt};
 use headwater_table_rest::RestTables;
 
 use crate::service::Components;

@@ -10,8 +10,8 @@ use futures::future::BoxFuture;
 use headwater_jobs::NewJob;
 use headwater_lake::Transaction;
 use headwater_model::{
-    Action, ErrorCode, Fault, JobId, JobKind, Object, OrProblem, PROPERTY_JOB, Principal, Problem,
-    RefSpec,
+    Action, ErrorCode, Fault, JobId, JobKind, Object, PROPERTY_JOB, Principal, Problem, RefSpec,
+    ResultExt,
 };
 use parking_lot::Mutex;
 use serde_json::Value;

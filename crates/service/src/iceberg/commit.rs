@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use futures::FutureExt;
 use headwater_lake::{CommitView, Transaction};
 use headwater_model::{
-    Action, ErrorCode, Fault, Object, OrProblem, Principal, Problem, RefSpec, TableName,
+    Action, ErrorCode, Fault, Object, Principal, Problem, RefSpec, ResultExt, TableName,
 };
 use headwater_table_rest::CommitLimits;
 

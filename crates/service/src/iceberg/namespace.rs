@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use futures::FutureExt;
 use futures::future::ready;
 use headwater_model::{
-    Action, ErrorCode, Namespace, Object, OrProblem, Principal, Problem, RefSpec, name as names,
+    Action, ErrorCode, Namespace, Object, Principal, Problem, RefSpec, ResultExt, name as names,
 };
 
 use super::{ChangeRequest, ChangeResult, Iceberg};

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use headwater_model::{ErrorCode, OrProblem, Principal, Problem, RefSpec, TableName};
+use headwater_model::{ErrorCode, Principal, Problem, RefSpec, ResultExt, TableName};
 use headwater_table_rest::{RestTables, Scan, ScanPage, ScanRequest};
 use parking_lot::Mutex;
 use uuid::Uuid;
@@ -47,11 +47,11 @@ pub struct PlannedScan {
 
 /// The plans that clients may still request.
 #[derive(Debug, Default)]
-pub(crate) struct ScanCache(Mutex<Plans>);
+pub(crate) struct ScanCache(Mutex<CachedPlans>);
 
 #[derive(Debug, Default)]
-struct Plans {
-    by_id: HashMap<String, Arc<Plan>>,
+struct CachedPlans {
+    by_id: HashMap<String, Arc<CachedPlan>>,
     /// Ids of the plans in the order of their creation.
     order: BTreeMap<u64, String>,
     created: u64,
@@ -60,7 +60,7 @@ struct Plans {
 
 /// A request and the state of the table that it scans.
 #[derive(Debug)]
-struct Plan {
+struct CachedPlan {
     target: ScanTarget,
     /// Id of the table. The name is not sufficient, because another table may get it later.
     table_id: String,
@@ -73,7 +73,7 @@ struct Plan {
 
 impl ScanCache {
     /// Adds a plan and returns its id.
-    fn insert(&self, mut plan: Plan) -> String {
+    fn insert(&self, mut plan: CachedPlan) -> String {
         let id = Uuid::new_v4().simple().to_string();
         let mut plans = self.0.lock();
         plans.created += 1;
@@ -90,7 +90,7 @@ impl ScanCache {
     }
 
     /// Returns a plan if it exists and belongs to the table.
-    fn get(&self, id: &str, target: &ScanTarget, table_id: &str) -> Option<Arc<Plan>> {
+    fn get(&self, id: &str, target: &ScanTarget, table_id: &str) -> Option<Arc<CachedPlan>> {
         let plan = self.0.lock().by_id.get(id).cloned()?;
         let is_same = plan.target == *target && plan.table_id == table_id;
         (is_same && plan.created.elapsed() < LIFETIME).then_some(plan)
@@ -101,7 +101,7 @@ impl ScanCache {
     }
 }
 
-impl Plans {
+impl CachedPlans {
     fn exceeds_limits(&self) -> bool {
         let oldest = self.order.values().next().and_then(|id| self.by_id.get(id));
         let is_expired = oldest.is_some_and(|plan| plan.created.elapsed() >= LIFETIME);
@@ -125,7 +125,7 @@ impl Iceberg {
         request: &[u8],
     ) -> Result<PlannedScan, Problem> {
         let loaded = self.load_table(principal, &target.reference, &target.table).await?;
-        let plan = Plan {
+        let plan = CachedPlan {
             target,
             table_id: loaded.table().id(),
             metadata_location: loaded.metadata_location().to_owned(),
@@ -185,7 +185,7 @@ impl Iceberg {
         principal: &Principal,
         target: &ScanTarget,
         id: &str,
-    ) -> Result<Arc<Plan>, Problem> {
+    ) -> Result<Arc<CachedPlan>, Problem> {
         let table_id = self.table_id(principal, &target.reference, &target.table).await?;
         self.0.scans.get(id, target, &table_id).ok_or_else(|| not_found("plan", id))
     }
@@ -197,12 +197,12 @@ fn not_found(object: &str, id: &str) -> Problem {
 }
 
 /// The first page of a scan, and the start positions of the other pages.
-struct Pages {
+struct ScanPages {
     first: ScanPage,
     starts: Vec<usize>,
 }
 
-impl Pages {
+impl ScanPages {
     fn into_scan(self, id: String) -> PlannedScan {
         let tasks = self.starts.iter().map(|start| format!("{id}.{start}")).collect();
         PlannedScan { id, first: self.first, tasks }
@@ -211,7 +211,7 @@ impl Pages {
 
 impl Components {
     /// Returns the files of a scan that may contain matching rows.
-    async fn scan(&self, plan: &Plan) -> Result<Scan, Problem> {
+    async fn scan(&self, plan: &CachedPlan) -> Result<Scan, Problem> {
         let request: ScanRequest = serde_json::from_slice(&plan.request).map_err(|error| {
             let message = format!("the body cannot be read: {error}");
             Problem::new(ErrorCode::InvalidArgument, message)
@@ -227,13 +227,13 @@ impl Components {
         .await
     }
 
-    async fn first_page(&self, plan: &Plan) -> Result<Pages, Problem> {
+    async fn first_page(&self, plan: &CachedPlan) -> Result<ScanPages, Problem> {
         let scan = self.scan(plan).await?;
         off_thread(move || {
             let mut starts = scan.pages().into_iter();
             let start = starts.next().unwrap_or(scan.plan.files().len());
             let first = scan.page(start).or_problem()?;
-            Ok(Pages { first, starts: starts.collect() })
+            Ok(ScanPages { first, starts: starts.collect() })
         })
         .await
     }
@@ -253,9 +253,9 @@ async fn off_thread<T: Send + 'static>(
 mod tests {
     use super::*;
 
-    fn plan(bytes: usize) -> Plan {
+    fn plan(bytes: usize) -> CachedPlan {
         let table = "t".parse().expect("a name");
-        Plan {
+        CachedPlan {
             target: ScanTarget { reference: RefSpec::main(), table },
             table_id: String::new(),
             metadata_location: String::new(),

@@ -1,7 +1,7 @@
 //! Views of the Iceberg REST catalog.
 
 use futures::FutureExt;
-use headwater_model::{Action, Object, OrProblem, Principal, Problem, RefSpec, TableName};
+use headwater_model::{Action, Object, Principal, Problem, RefSpec, ResultExt, TableName};
 use headwater_tables::SqlView;
 use serde_json::Value;
 

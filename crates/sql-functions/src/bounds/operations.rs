@@ -128,14 +128,14 @@ impl ScalarUDFImpl for Constant {
 
     fn return_field_from_args(&self, arguments: ReturnFieldArgs<'_>) -> Result<FieldRef> {
         let [field] = arguments.arg_fields else {
-            return internal_err!("a constant is one value");
+            return internal_err!("a constant takes one argument");
         };
         Ok(Arc::clone(field))
     }
 
     fn invoke_with_args(&self, mut arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
         let Some(value) = arguments.args.pop() else {
-            return internal_err!("a constant is one value");
+            return internal_err!("a constant takes one argument");
         };
         Ok(value)
     }
@@ -163,14 +163,14 @@ impl ScalarUDFImpl for LambdaList {
 
     fn return_field_from_args(&self, arguments: ReturnFieldArgs<'_>) -> Result<FieldRef> {
         let Some(field) = arguments.arg_fields.first() else {
-            return internal_err!("a lambda goes through a list");
+            return internal_err!("a lambda function takes one list");
         };
         Ok(Arc::clone(field))
     }
 
     fn invoke_with_args(&self, arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
         let Some(list) = arguments.args.into_iter().next() else {
-            return internal_err!("a lambda goes through a list");
+            return internal_err!("a lambda function takes one list");
         };
         Ok(list)
     }
@@ -207,7 +207,9 @@ impl ScalarUDFImpl for Cast {
     }
 
     fn invoke_with_args(&self, arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        let [value] = &arguments.args[..] else { return internal_err!("a cast takes one value") };
+        let [value] = &arguments.args[..] else {
+            return internal_err!("a cast takes one argument");
+        };
         let options = arrow::compute::CastOptions {
             safe: self.tries,
             format_options: datafusion::common::format::DEFAULT_FORMAT_OPTIONS,

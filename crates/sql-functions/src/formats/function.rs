@@ -60,7 +60,7 @@ impl FormatTime {
     }
 
     /// Formats each time. A format is compiled once for consecutive rows that have the same one.
-    fn formatted(&self, times: &Times, formats: &StringArray) -> Result<StringArray> {
+    fn formatted(&self, times: &TemporalArray, formats: &StringArray) -> Result<StringArray> {
         let mut texts = StringBuilder::new();
         let mut compiled: Option<(&str, Format)> = None;
         let mut text = String::new();
@@ -186,7 +186,7 @@ impl ScalarUDFImpl for FormatTime {
                 ColumnarValue::Array(texts)
             });
         }
-        let times = Times::of(&array(time)?)?;
+        let times = TemporalArray::of(&array(time)?)?;
         let texts: ArrayRef = Arc::new(self.formatted(&times, format.as_string())?);
         Ok(if single {
             ColumnarValue::Scalar(ScalarValue::try_from_array(&texts, 0)?)
@@ -201,13 +201,13 @@ impl ScalarUDFImpl for FormatTime {
 }
 
 /// An array of dates, timestamps or times of day.
-struct Times {
+struct TemporalArray {
     values: ArrayRef,
     zone: Option<Tz>,
 }
 
-impl Times {
-    fn of(values: &ArrayRef) -> Result<Times> {
+impl TemporalArray {
+    fn of(values: &ArrayRef) -> Result<TemporalArray> {
         let (to, zone) = match values.data_type() {
             DataType::Time32(_) | DataType::Time64(_) => {
                 (DataType::Time64(TimeUnit::Nanosecond), None)
@@ -222,7 +222,7 @@ impl Times {
             _ => (DataType::Timestamp(TimeUnit::Microsecond, None), None),
         };
         let zone = zone.map(|zone| zone.parse::<Tz>()).transpose()?;
-        Ok(Times { values: arrow::compute::cast(values, &to)?, zone })
+        Ok(TemporalArray { values: arrow::compute::cast(values, &to)?, zone })
     }
 
     fn len(&self) -> usize {

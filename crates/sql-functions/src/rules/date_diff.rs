@@ -37,15 +37,15 @@ fn count(expr: Expr, schema: &DFSchema) -> Transformed<Expr> {
 
 /// The function that returns the number of days between two dates.
 static DAYS: LazyLock<ScalarUDF> = LazyLock::new(|| {
-    ScalarUDF::new_from_impl(Days { signature: Signature::any(2, Volatility::Immutable) })
+    ScalarUDF::new_from_impl(DaysBetween { signature: Signature::any(2, Volatility::Immutable) })
 });
 
 #[derive(Debug, PartialEq, Eq, Hash)]
-struct Days {
+struct DaysBetween {
     signature: Signature,
 }
 
-impl ScalarUDFImpl for Days {
+impl ScalarUDFImpl for DaysBetween {
     fn name(&self) -> &'static str {
         "days"
     }

@@ -46,7 +46,9 @@ fn round(expr: Expr, schema: &DFSchema) -> Transformed<Expr> {
 }
 
 static DIVIDE: LazyLock<ScalarUDF> = LazyLock::new(|| {
-    ScalarUDF::new_from_impl(Divide { signature: Signature::any(2, Volatility::Immutable) })
+    ScalarUDF::new_from_impl(DecimalDivision {
+        signature: Signature::any(2, Volatility::Immutable),
+    })
 });
 
 /// Returns the types in which to divide, so that no product overflows: the dividend with one more
@@ -78,11 +80,11 @@ fn digits(decimal: &DataType) -> Option<(u8, i8)> {
 
 /// Function that divides decimals.
 #[derive(Debug, PartialEq, Eq, Hash)]
-struct Divide {
+struct DecimalDivision {
     signature: Signature,
 }
 
-impl ScalarUDFImpl for Divide {
+impl ScalarUDFImpl for DecimalDivision {
     fn name(&self) -> &'static str {
         "divide"
     }

@@ -27,9 +27,9 @@ static MAP_VALUE: LazyLock<Arc<ScalarUDF>> = LazyLock::new(|| {
 
 /// The rewrite rule.
 #[derive(Debug)]
-pub(crate) struct ReadMaps;
+pub(crate) struct MapAccessRewrite;
 
-impl FunctionRewrite for ReadMaps {
+impl FunctionRewrite for MapAccessRewrite {
     fn name(&self) -> &'static str {
         "read_maps"
     }

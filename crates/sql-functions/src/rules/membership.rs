@@ -87,7 +87,7 @@ fn not_in(within: InSubquery, alone: bool, schema: &DFSchema) -> Result<Expr> {
         return Ok(Expr::InSubquery(within));
     }
     let InSubquery { expr: of, subquery, negated } = within;
-    let rows = Rows::of(&subquery, &of, schema)?;
+    let rows = SubqueryRows::of(&subquery, &of, schema)?;
     if depends {
         let may_be_null = rows.nullable || of.nullable(schema)?;
         let equal = rows.equal();
@@ -122,7 +122,7 @@ fn value(expr: Expr, in_condition: bool, schema: &DFSchema) -> Result<Expr> {
 /// Returns `x IN (…)` as an expression that is true, false or null.
 fn is_in(within: InSubquery, schema: &DFSchema) -> Result<Expr> {
     let InSubquery { expr: of, subquery, negated } = within;
-    let rows = Rows::of(&subquery, &of, schema)?;
+    let rows = SubqueryRows::of(&subquery, &of, schema)?;
     let any = |count: Expr| count.gt(lit(0_i64));
     let some_equal = any(rows.count(vec![rows.equal()])?);
     let incomparable = of.is_null().and(any(rows.count(vec![])?));
@@ -136,7 +136,7 @@ fn rows() -> TableReference {
 }
 
 /// The rows of a subquery with which a value is compared.
-struct Rows<'a> {
+struct SubqueryRows<'a> {
     subquery: &'a Subquery,
     /// The compared value, as an outer reference in the subquery.
     outside: Expr,
@@ -145,7 +145,7 @@ struct Rows<'a> {
     nullable: bool,
 }
 
-impl<'a> Rows<'a> {
+impl<'a> SubqueryRows<'a> {
     fn of(subquery: &'a Subquery, value: &Expr, schema: &DFSchema) -> Result<Self> {
         let mut columns = Vec::new();
         let outside = value.clone().transform_up(|part| {
@@ -156,7 +156,7 @@ impl<'a> Rows<'a> {
             Ok(Transformed::yes(outside))
         })?;
         let nullable = subquery.subquery.schema().field(0).is_nullable();
-        Ok(Rows { subquery, outside: outside.data, columns, nullable })
+        Ok(SubqueryRows { subquery, outside: outside.data, columns, nullable })
     }
 
     /// Returns true if the subquery is correlated.

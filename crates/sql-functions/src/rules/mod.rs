@@ -4,7 +4,7 @@
 //! DataFusion's own; some of them are wrapped in a check.
 
 mod date_diff;
-mod dependent;
+mod decorrelation;
 mod division;
 mod interval;
 mod map_value;

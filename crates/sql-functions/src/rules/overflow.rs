@@ -51,10 +51,12 @@ fn check(expr: Expr, schema: &DFSchema) -> Transformed<Expr> {
 /// Returns the checked function of an operator; `None` if the operator is not checked.
 fn function(operator: Operator) -> Option<&'static ScalarUDF> {
     static FUNCTIONS: LazyLock<[ScalarUDF; 3]> = LazyLock::new(|| {
-        [Checked::Add, Checked::Subtract, Checked::Multiply].map(|checked| {
-            let signature = Signature::any(2, Volatility::Immutable);
-            ScalarUDF::new_from_impl(Arithmetic { checked, signature })
-        })
+        [CheckedOperator::Add, CheckedOperator::Subtract, CheckedOperator::Multiply].map(
+            |checked| {
+                let signature = Signature::any(2, Volatility::Immutable);
+                ScalarUDF::new_from_impl(Arithmetic { checked, signature })
+            },
+        )
     });
     match operator {
         Operator::Plus => Some(&FUNCTIONS[0]),
@@ -65,18 +67,18 @@ fn function(operator: Operator) -> Option<&'static ScalarUDF> {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Checked {
+enum CheckedOperator {
     Add,
     Subtract,
     Multiply,
 }
 
-impl Checked {
+impl CheckedOperator {
     fn of(self, left: &dyn Datum, right: &dyn Datum) -> Result<ArrayRef, ArrowError> {
         match self {
-            Checked::Add => add(left, right),
-            Checked::Subtract => sub(left, right),
-            Checked::Multiply => mul(left, right),
+            CheckedOperator::Add => add(left, right),
+            CheckedOperator::Subtract => sub(left, right),
+            CheckedOperator::Multiply => mul(left, right),
         }
     }
 }
@@ -84,16 +86,16 @@ impl Checked {
 /// Function for one checked operator.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Arithmetic {
-    checked: Checked,
+    checked: CheckedOperator,
     signature: Signature,
 }
 
 impl ScalarUDFImpl for Arithmetic {
     fn name(&self) -> &'static str {
         match self.checked {
-            Checked::Add => "add",
-            Checked::Subtract => "subtract",
-            Checked::Multiply => "multiply",
+            CheckedOperator::Add => "add",
+            CheckedOperator::Subtract => "subtract",
+            CheckedOperator::Multiply => "multiply",
         }
     }
 

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use super::dependent::DependentJoin;
+use super::decorrelation::DependentJoin;
 use datafusion::common::tree_node::{Transformed, TreeNodeRecursion};
 use datafusion::common::{JoinType, NullEquality, Result};
 use datafusion::logical_expr::utils::split_conjunction;

@@ -10,18 +10,18 @@ use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{Expr, LogicalPlan};
 use datafusion::optimizer::AnalyzerRule;
 
-use crate::bytea::ReadBytes;
+use crate::bytea::ByteaCastRewrite;
 use crate::text_casts::NestedToText;
-use crate::timestamps::{Microseconds, add_seconds};
+use crate::timestamps::{MicrosecondComparison, add_seconds};
 
 /// Returns the function rewrites.
 pub(crate) fn functions() -> [Arc<dyn FunctionRewrite + Send + Sync>; 6] {
     [
-        Arc::new(ReadBytes),
+        Arc::new(ByteaCastRewrite),
         Arc::new(NestedToText),
         Arc::new(super::round::RoundingRewrite),
-        Arc::new(super::map_value::ReadMaps),
-        Arc::new(Microseconds),
+        Arc::new(super::map_value::MapAccessRewrite),
+        Arc::new(MicrosecondComparison),
         Arc::new(super::round_casts::RoundCasts),
     ]
 }
@@ -40,19 +40,19 @@ pub(crate) fn analyzer() -> [Arc<dyn AnalyzerRule + Send + Sync>; 10] {
         ("say_not_in_list", super::not_in_list::rewrite),
         ("normalize_comparison", super::normalize_comparison::rewrite),
     ];
-    rules.map(|(name, rewrite)| Arc::new(EachPart { name, rewrite }) as _)
+    rules.map(|(name, rewrite)| Arc::new(PlanNodeRule { name, rewrite }) as _)
 }
 
 type Rewrite = fn(LogicalPlan) -> Result<Transformed<LogicalPlan>>;
 
 /// An analyzer rule that visits each node of a plan, including its subqueries.
 #[derive(Debug)]
-struct EachPart {
+struct PlanNodeRule {
     name: &'static str,
     rewrite: Rewrite,
 }
 
-impl AnalyzerRule for EachPart {
+impl AnalyzerRule for PlanNodeRule {
     fn name(&self) -> &'static str {
         self.name
     }

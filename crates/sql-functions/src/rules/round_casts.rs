@@ -82,8 +82,8 @@ fn is_written(expr: &Expr) -> bool {
     }
 }
 
-static EVEN: LazyLock<ScalarUDF> = LazyLock::new(|| Rounded::udf(HalfRounding::ToEven));
-static AWAY: LazyLock<ScalarUDF> = LazyLock::new(|| Rounded::udf(HalfRounding::AwayFromZero));
+static EVEN: LazyLock<ScalarUDF> = LazyLock::new(|| RoundFunction::udf(HalfRounding::ToEven));
+static AWAY: LazyLock<ScalarUDF> = LazyLock::new(|| RoundFunction::udf(HalfRounding::AwayFromZero));
 
 /// The direction in which halves are rounded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -94,19 +94,19 @@ enum HalfRounding {
 
 /// Function that rounds a number and keeps its type.
 #[derive(Debug, PartialEq, Eq, Hash)]
-struct Rounded {
+struct RoundFunction {
     half: HalfRounding,
     signature: Signature,
 }
 
-impl Rounded {
+impl RoundFunction {
     fn udf(half: HalfRounding) -> ScalarUDF {
         let signature = Signature::any(1, Volatility::Immutable);
-        ScalarUDF::new_from_impl(Rounded { half, signature })
+        ScalarUDF::new_from_impl(RoundFunction { half, signature })
     }
 }
 
-impl ScalarUDFImpl for Rounded {
+impl ScalarUDFImpl for RoundFunction {
     fn name(&self) -> &'static str {
         match self.half {
             HalfRounding::ToEven => "round_half_to_even",
@@ -124,7 +124,7 @@ impl ScalarUDFImpl for Rounded {
 
     fn return_field_from_args(&self, arguments: ReturnFieldArgs<'_>) -> Result<FieldRef> {
         let [field] = arguments.arg_fields else {
-            return internal_err!("a cast rounds exactly one number");
+            return internal_err!("rounding takes one argument");
         };
         Ok(Arc::new(field.as_ref().clone().with_name(self.name())))
     }
@@ -136,7 +136,7 @@ impl ScalarUDFImpl for Rounded {
                 let value = rounded(&value.to_array()?, self.half)?;
                 Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(&value, 0)?))
             }
-            _ => internal_err!("a number is rounded alone"),
+            _ => internal_err!("rounding takes one argument"),
         }
     }
 }

@@ -22,8 +22,8 @@ fn settle(expr: Expr) -> Result<Transformed<Expr>> {
     match expr {
         Expr::Exists(Exists { subquery, negated }) => {
             match rows(&subquery.subquery) {
-                Rows::One => return Ok(Transformed::yes(lit(!negated))),
-                Rows::OneAtMost if !subquery.outer_ref_columns.is_empty() => {
+                RowCount::One => return Ok(Transformed::yes(lit(!negated))),
+                RowCount::OneAtMost if !subquery.outer_ref_columns.is_empty() => {
                     return not_impl_err!(
                         "EXISTS of an aggregate with HAVING or LIMIT that depends on the row outside"
                     );
@@ -36,15 +36,15 @@ fn settle(expr: Expr) -> Result<Transformed<Expr>> {
             if !subquery.outer_ref_columns.is_empty() =>
         {
             match rows(&subquery.subquery) {
-                Rows::One => {
+                RowCount::One => {
                     let operator = if negated { Operator::NotEq } else { Operator::Eq };
                     let row = Expr::ScalarSubquery(subquery);
                     Ok(Transformed::yes(binary_expr(*expr, operator, row)))
                 }
-                Rows::OneAtMost => not_impl_err!(
+                RowCount::OneAtMost => not_impl_err!(
                     "IN of an aggregate with HAVING or LIMIT that depends on the row outside"
                 ),
-                Rows::Any => {
+                RowCount::Any => {
                     let kept = InSubquery { expr, subquery, negated };
                     Ok(Transformed::no(Expr::InSubquery(kept)))
                 }
@@ -56,20 +56,20 @@ fn settle(expr: Expr) -> Result<Transformed<Expr>> {
 
 /// The number of rows of a query.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Rows {
+enum RowCount {
     One,
     OneAtMost,
     Any,
 }
 
-fn rows(plan: &LogicalPlan) -> Rows {
+fn rows(plan: &LogicalPlan) -> RowCount {
     match plan {
         LogicalPlan::Projection(projection) => rows(&projection.input),
         LogicalPlan::SubqueryAlias(alias) => rows(&alias.input),
         LogicalPlan::Sort(sort) => rows(&sort.input),
-        LogicalPlan::Aggregate(aggregate) if aggregate.group_expr.is_empty() => Rows::One,
-        LogicalPlan::Filter(filter) if rows(&filter.input) != Rows::Any => Rows::OneAtMost,
-        LogicalPlan::Limit(limit) if rows(&limit.input) != Rows::Any => Rows::OneAtMost,
-        _ => Rows::Any,
+        LogicalPlan::Aggregate(aggregate) if aggregate.group_expr.is_empty() => RowCount::One,
+        LogicalPlan::Filter(filter) if rows(&filter.input) != RowCount::Any => RowCount::OneAtMost,
+        LogicalPlan::Limit(limit) if rows(&limit.input) != RowCount::Any => RowCount::OneAtMost,
+        _ => RowCount::Any,
     }
 }

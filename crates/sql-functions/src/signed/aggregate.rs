@@ -17,17 +17,17 @@ use super::{signed, signed_field};
 
 /// An aggregate function, wrapped so that its result is signed.
 #[derive(Debug, PartialEq, Eq, Hash)]
-pub(super) struct SignedAggregate {
+pub(super) struct SignedAggregateFunction {
     pub of: Arc<AggregateUDF>,
 }
 
-impl SignedAggregate {
+impl SignedAggregateFunction {
     fn inner(&self) -> &Arc<dyn AggregateUDFImpl> {
         self.of.inner()
     }
 }
 
-impl AggregateUDFImpl for SignedAggregate {
+impl AggregateUDFImpl for SignedAggregateFunction {
     fn name(&self) -> &str {
         self.of.name()
     }

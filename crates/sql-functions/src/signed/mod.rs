@@ -7,9 +7,9 @@
 //! Upstream: no issue found (November 2026)
 
 mod aggregate;
+mod register;
 mod scalar;
 mod window;
-mod wrap;
 
-pub(crate) use self::wrap::register;
-use self::wrap::{signed, signed_field};
+pub(crate) use self::register::register;
+use self::register::{signed, signed_field};

@@ -13,11 +13,11 @@ use super::{signed, signed_field};
 
 /// A scalar function, wrapped so that its result is signed.
 #[derive(Debug, PartialEq, Eq, Hash)]
-pub(super) struct SignedScalar {
+pub(super) struct SignedScalarFunction {
     pub of: Arc<ScalarUDF>,
 }
 
-impl ScalarUDFImpl for SignedScalar {
+impl ScalarUDFImpl for SignedScalarFunction {
     fn name(&self) -> &str {
         self.of.name()
     }

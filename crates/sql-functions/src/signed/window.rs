@@ -21,11 +21,11 @@ use super::{signed, signed_field};
 
 /// A window function, wrapped so that its result is signed.
 #[derive(Debug, PartialEq, Eq, Hash)]
-pub(super) struct SignedWindow {
+pub(super) struct SignedWindowFunction {
     pub of: Arc<WindowUDF>,
 }
 
-impl WindowUDFImpl for SignedWindow {
+impl WindowUDFImpl for SignedWindowFunction {
     fn name(&self) -> &str {
         self.of.name()
     }
@@ -65,7 +65,7 @@ impl WindowUDFImpl for SignedWindow {
     fn reverse_expr(&self) -> ReversedUDWF {
         match self.of.reverse_expr() {
             ReversedUDWF::Reversed(of) => {
-                ReversedUDWF::Reversed(Arc::new(WindowUDF::from(SignedWindow { of })))
+                ReversedUDWF::Reversed(Arc::new(WindowUDF::from(SignedWindowFunction { of })))
             }
             other => other,
         }

@@ -20,9 +20,9 @@ const CHOOSING: [&str; 6] = ["coalesce", "greatest", "ifnull", "least", "nullif"
 
 /// The rewrite, which runs before type coercion.
 #[derive(Debug)]
-pub(crate) struct Microseconds;
+pub(crate) struct MicrosecondComparison;
 
-impl FunctionRewrite for Microseconds {
+impl FunctionRewrite for MicrosecondComparison {
     fn name(&self) -> &'static str {
         "microseconds"
     }

@@ -79,16 +79,18 @@ fn all_with_seconds(array: &ArrayRef) -> Result<ArrayRef> {
 }
 
 static WITH_SECONDS: LazyLock<ScalarUDF> = LazyLock::new(|| {
-    ScalarUDF::new_from_impl(WithSeconds { signature: Signature::any(1, Volatility::Immutable) })
+    ScalarUDF::new_from_impl(AddMissingSeconds {
+        signature: Signature::any(1, Volatility::Immutable),
+    })
 });
 
 /// Function that adds seconds.
 #[derive(Debug, PartialEq, Eq, Hash)]
-struct WithSeconds {
+struct AddMissingSeconds {
     signature: Signature,
 }
 
-impl ScalarUDFImpl for WithSeconds {
+impl ScalarUDFImpl for AddMissingSeconds {
     fn name(&self) -> &'static str {
         "\0with_seconds"
     }
@@ -109,7 +111,7 @@ impl ScalarUDFImpl for WithSeconds {
 
     fn invoke_with_args(&self, arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
         let [text] = &arguments.args[..] else {
-            return internal_err!("a cast has one text");
+            return internal_err!("a cast takes one argument");
         };
         with_seconds(text)
     }

@@ -7,7 +7,7 @@ use crate::table_name::{idents, position};
 
 /// An assigned column, as written.
 #[derive(Debug, Clone)]
-pub struct Assigned {
+pub struct AssignedColumn {
     /// The qualifier: empty, or the table's name or alias.
     pub path: Vec<Ident>,
     /// Name of the column.
@@ -17,7 +17,7 @@ pub struct Assigned {
 }
 
 /// Returns the columns of assignments and their values.
-pub(super) fn assignments(list: Vec<Assignment>) -> Result<Vec<(Assigned, Expr)>> {
+pub(super) fn assignments(list: Vec<Assignment>) -> Result<Vec<(AssignedColumn, Expr)>> {
     let mut found = Vec::with_capacity(list.len());
     for Assignment { target, value } in list {
         match target {
@@ -47,17 +47,17 @@ pub(super) fn assignments(list: Vec<Assignment>) -> Result<Vec<(Assigned, Expr)>
     Ok(found)
 }
 
-fn assignment(name: &ObjectName, value: Expr) -> Result<(Assigned, Expr)> {
+fn assignment(name: &ObjectName, value: Expr) -> Result<(AssignedColumn, Expr)> {
     let (value, default) = given(value);
-    Ok((Assigned { default, ..assigned(name)? }, value))
+    Ok((AssignedColumn { default, ..assigned(name)? }, value))
 }
 
 /// Parses a column name, optionally qualified by the table.
-pub(super) fn assigned(name: &ObjectName) -> Result<Assigned> {
+pub(super) fn assigned(name: &ObjectName) -> Result<AssignedColumn> {
     let mut parts: Vec<Ident> = idents(name)?.into_iter().cloned().collect();
     let nothing = || Error::Internal { message: "a column without a name".to_owned() };
     let column = parts.pop().ok_or_else(nothing)?;
-    Ok(Assigned { path: parts, column, default: false })
+    Ok(AssignedColumn { path: parts, column, default: false })
 }
 
 /// Returns the value, and true if it is DEFAULT, which is resolved later.

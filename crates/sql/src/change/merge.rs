@@ -12,7 +12,7 @@ use sqlparser::ast::{
     WildcardAdditionalOptions, With,
 };
 
-use super::assignment::{Assigned, assigned, assignments, given};
+use super::assignment::{AssignedColumn, assigned, assignments, given};
 use super::query::{Parts, column, places, query_of, source, target, value};
 use crate::error::{Error, Result};
 use crate::statement::Source;
@@ -69,11 +69,11 @@ pub enum Action {
     /// Deletes the row.
     Delete,
     /// Updates the listed columns. Without a list, sets all columns to those of the source by name.
-    Update(Option<Vec<Assigned>>),
+    Update(Option<Vec<AssignedColumn>>),
     /// Inserts a row with values for the listed columns, or for all columns in order.
     Insert {
         /// Columns in the order of the values; empty for all columns.
-        columns: Vec<Assigned>,
+        columns: Vec<AssignedColumn>,
         /// For each value, true if it is DEFAULT.
         defaults: Vec<bool>,
     },
@@ -101,7 +101,7 @@ pub fn row_merge(merge: Merge, with: Option<With>) -> Result<RowMerge> {
         let first = exprs.len();
         let clause = clause(one, &mut exprs)?;
         if clause.when == When::NotMatched {
-            let mut qualifier = Qualifier { label: &source_label, depth: 0 };
+            let mut qualifier = ColumnQualifier { label: &source_label, depth: 0 };
             let _ = exprs[first..].iter_mut().try_for_each(|expr| expr.visit(&mut qualifier));
         }
         taken.push(clause);
@@ -129,14 +129,14 @@ pub fn row_merge(merge: Merge, with: Option<With>) -> Result<RowMerge> {
 }
 
 /// Qualifies columns by the source, because a row without a match has no other columns.
-struct Qualifier<'l> {
+struct ColumnQualifier<'l> {
     label: &'l Ident,
     /// Nesting depth of subqueries and lambdas around the expression. They define names of their
     /// own.
     depth: usize,
 }
 
-impl VisitorMut for Qualifier<'_> {
+impl VisitorMut for ColumnQualifier<'_> {
     type Break = ();
 
     fn pre_visit_query(&mut self, _: &mut Query) -> ControlFlow<()> {
@@ -190,7 +190,7 @@ fn updated(update: MergeUpdateExpr, when: When, exprs: &mut Vec<Expr>) -> Result
         update;
     none(update_predicate.as_ref(), "WHERE after UPDATE SET in MERGE")?;
     none(delete_predicate.as_ref(), "DELETE WHERE in MERGE")?;
-    let (columns, values): (Vec<Assigned>, Vec<_>) = assignments(list)?.into_iter().unzip();
+    let (columns, values): (Vec<AssignedColumn>, Vec<_>) = assignments(list)?.into_iter().unzip();
     let is_star = |column: &Ident| column.quote_style.is_none() && column.value == EVERY_COLUMN;
     if columns.iter().any(|assigned| is_star(&assigned.column)) {
         if when == When::NotMatchedBySource {

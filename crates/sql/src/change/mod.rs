@@ -9,7 +9,7 @@ mod query;
 mod truncate;
 mod update;
 
-pub use assignment::{Assigned, is_default};
+pub use assignment::{AssignedColumn, is_default};
 pub use delete::{RowDelete, row_delete};
 pub use merge::{Action, Clause, RowMerge, When, row_merge};
 pub(crate) use query::returning;

@@ -2,7 +2,7 @@
 
 use sqlparser::ast::{Ident, ObjectName, TableWithJoins, Update, UpdateTableFromKind, With};
 
-use super::assignment::{Assigned, assignments};
+use super::assignment::{AssignedColumn, assignments};
 use super::query::{Parts, places, returning, source, target, value};
 use crate::error::Result;
 use crate::statement::Source;
@@ -16,7 +16,7 @@ pub struct RowUpdate {
     /// Alias of the table, if one was written.
     pub alias: Option<Ident>,
     /// The assigned columns, in textual order.
-    pub columns: Vec<Assigned>,
+    pub columns: Vec<AssignedColumn>,
     /// The query of RETURNING, if the statement has it.
     pub returning: Option<Source>,
     /// The query that returns the locations of the rows to update and the assigned values, in

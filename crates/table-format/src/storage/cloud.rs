@@ -327,7 +327,8 @@ impl CloudUrl {
                 }
                 Err(error) => return Err(failed(error)),
             }
-            let claim = serde_json::to_vec(&Claim { lake: lake.to_owned() }).unwrap_or_default();
+            let claim =
+                serde_json::to_vec(&WarehouseOwner { lake: lake.to_owned() }).unwrap_or_default();
             match store.put_opts(&path, claim.clone().into(), PutMode::Create.into()).await {
                 Ok(_) => return Ok(()),
                 Err(error) if !super::supports_conditional_puts(&error) => {
@@ -342,7 +343,7 @@ impl CloudUrl {
     }
 
     fn check_claim(&self, found: &Bytes, lake: &str) -> Result<()> {
-        let claim: Claim = serde_json::from_slice(found)
+        let claim: WarehouseOwner = serde_json::from_slice(found)
             .map_err(|error| Error::corrupt(format!("{}/{CLAIM_FILE}", self.url), error))?;
         if claim.lake == lake {
             return Ok(());
@@ -353,7 +354,7 @@ impl CloudUrl {
 
 /// The content of the claim file.
 #[derive(Debug, Serialize, Deserialize)]
-struct Claim {
+struct WarehouseOwner {
     lake: String,
 }
 

@@ -27,11 +27,11 @@ pub struct Upload {
     pending_bytes: usize,
     sent_bytes: u64,
     /// The multipart upload; `None` until the first part is full.
-    parts: Option<Parts>,
+    parts: Option<MultipartParts>,
 }
 
 /// A multipart upload.
-struct Parts {
+struct MultipartParts {
     upload: Box<dyn MultipartUpload>,
     running: JoinSet<object_store::Result<()>>,
 }
@@ -71,7 +71,7 @@ impl Upload {
             none => {
                 let path = self.storage.path_of(&self.location)?;
                 let upload = self.storage.start_multipart(&path).await.map_err(failed)?;
-                none.insert(Parts { upload, running: JoinSet::new() })
+                none.insert(MultipartParts { upload, running: JoinSet::new() })
             }
         };
         while parts.running.len() >= PART_UPLOADS_MAX {
@@ -129,7 +129,7 @@ async fn exists(storage: &Storage, location: &str, bytes: u64) -> bool {
     storage.object_store().head(&path).await.is_ok_and(|found| found.size == bytes)
 }
 
-impl Parts {
+impl MultipartParts {
     /// Waits until one part has been uploaded.
     async fn next(&mut self) -> object_store::Result<()> {
         match self.running.join_next().await {

@@ -23,7 +23,7 @@ const WHOLE_KEPT: f64 = 1e15;
 struct InvalidValue;
 
 /// A parsed value; `None` if it is out of range or has too many digits for the type.
-type Read<T = PrimitiveLiteral> = Result<Option<T>, InvalidValue>;
+type ParsedLiteral<T = PrimitiveLiteral> = Result<Option<T>, InvalidValue>;
 
 /// Parses a value of a type. Returns `None` if the number cannot be represented in the type. The
 /// error is the reason why the value is invalid.
@@ -48,7 +48,7 @@ pub(super) fn read(
     })
 }
 
-fn read_number(number: &Number, data_type: &PrimitiveType) -> Read {
+fn read_number(number: &Number, data_type: &PrimitiveType) -> ParsedLiteral {
     match data_type {
         PrimitiveType::Int | PrimitiveType::Date => {
             Ok(i32::try_from(integer(number)?).ok().map(PrimitiveLiteral::Int))
@@ -72,7 +72,7 @@ fn read_number(number: &Number, data_type: &PrimitiveType) -> Read {
     }
 }
 
-fn read_text(text: &str, data_type: &PrimitiveType) -> Read {
+fn read_text(text: &str, data_type: &PrimitiveType) -> ParsedLiteral {
     let found = match data_type {
         PrimitiveType::Decimal { scale, .. } => {
             return Ok(decimal(text, *scale)?.map(PrimitiveLiteral::Int128));
@@ -137,7 +137,7 @@ fn is_exact(number: &Number) -> bool {
 }
 
 /// Parses the unscaled value of a decimal.
-fn decimal(text: &str, scale: u32) -> Read<i128> {
+fn decimal(text: &str, scale: u32) -> ParsedLiteral<i128> {
     let (number, exponent) = match text.split_once(['e', 'E']) {
         Some((number, exponent)) => (number, exponent.parse::<i32>().map_err(|_| InvalidValue)?),
         None => (text, 0),
@@ -167,7 +167,7 @@ fn decimal(text: &str, scale: u32) -> Read<i128> {
     Ok(scaled.map(|value| sign * value))
 }
 
-fn time(text: &str) -> Read {
+fn time(text: &str) -> ParsedLiteral {
     let time = NaiveTime::parse_from_str(text, "%H:%M:%S%.f");
     let time =
         time.or_else(|_| NaiveTime::parse_from_str(text, "%H:%M")).map_err(|_| InvalidValue)?;

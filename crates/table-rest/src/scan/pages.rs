@@ -17,7 +17,7 @@ use serde_json::Value;
 use super::Filter;
 use super::content::{FilesSerializer, weight};
 use super::filter::{FilterParser, invalid};
-use super::residual::{Residual, RowMatch};
+use super::residual::{ResidualFilter, RowMatch};
 use crate::{Error, RestTables, Result};
 
 /// The data files of a scan.
@@ -191,7 +191,7 @@ impl Scan {
     /// Returns the start of each page, as an index into the plan's files. Empty if there are no
     /// tasks.
     pub fn pages(&self) -> Vec<usize> {
-        let residual = Residual::new(&self.filter);
+        let residual = ResidualFilter::new(&self.filter);
         let files = self.plan.files();
         let truths: Vec<RowMatch> = files.iter().map(|file| residual.truth(file)).collect();
         let (fixed, truth) = (self.fixed_bytes(), |index: usize| truths[index]);
@@ -209,12 +209,12 @@ impl Scan {
 
     /// Returns the page that starts with the file at an index.
     pub fn page(&self, start: usize) -> Result<ScanPage> {
-        let residual = Residual::new(&self.filter);
+        let residual = ResidualFilter::new(&self.filter);
         let writer = FilesSerializer::new(self.table.metadata(), &self.stats);
         let truth = |index: usize| residual.truth(&self.plan.files()[index]);
         let (end, _) = self.end(start, self.fixed_bytes(), truth);
         let files = self.plan.files().get(start..end).unwrap_or_default();
-        let mut deletes = Deletes::default();
+        let mut deletes = DeleteFiles::default();
         let mut tasks = String::from("[");
         for file in files.iter().filter(|file| residual.truth(file) != RowMatch::None) {
             if tasks.len() > 1 {
@@ -267,9 +267,9 @@ impl Scan {
 
 fn write_task(
     file: &DataFile,
-    residual: &Residual<'_>,
+    residual: &ResidualFilter<'_>,
     writer: &FilesSerializer<'_>,
-    deletes: &mut Deletes,
+    deletes: &mut DeleteFiles,
     text: &mut String,
 ) {
     text.push_str("{\"data-file\":");
@@ -286,12 +286,12 @@ fn write_task(
 
 /// The distinct delete files of a page.
 #[derive(Default)]
-struct Deletes {
+struct DeleteFiles {
     indexes: HashMap<*const DeleteFile, usize>,
     files: Vec<Arc<DeleteFile>>,
 }
 
-impl Deletes {
+impl DeleteFiles {
     /// Returns the indexes of a data file's delete files in the list; adds those that are missing.
     fn indexes_of(&mut self, file: &DataFile) -> Vec<usize> {
         let index = |delete: &Arc<DeleteFile>| {

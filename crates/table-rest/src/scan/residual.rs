@@ -28,16 +28,16 @@ use RowMatch::{All, None as NoRow, Rows};
 type TransformedValues = Option<Rc<[PrimitiveLiteral]>>;
 
 /// A filter to evaluate for many files.
-pub(super) struct Residual<'f> {
+pub(super) struct ResidualFilter<'f> {
     filter: &'f Filter,
     /// Keyed by transform and by the address of the condition, which is constant for the filter's
     /// lifetime.
     transformed_values: RefCell<HashMap<(*const Condition, Transform), TransformedValues>>,
 }
 
-impl<'f> Residual<'f> {
+impl<'f> ResidualFilter<'f> {
     pub(super) fn new(filter: &'f Filter) -> Self {
-        Residual { filter, transformed_values: RefCell::default() }
+        ResidualFilter { filter, transformed_values: RefCell::default() }
     }
 
     /// Evaluates the filter for a file, as far as the partition values determine the result.
@@ -381,7 +381,7 @@ mod tests {
                         text: String::new(),
                     };
                     // The cache uses the condition's address as key.
-                    let residual = Residual::new(&filter);
+                    let residual = ResidualFilter::new(&filter);
                     for row in 0..values.len() {
                         let (value, part) =
                             (literal(values, row), literal(&transformed_values, row));

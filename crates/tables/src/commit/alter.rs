@@ -15,7 +15,7 @@ use iceberg::spec::{
 
 use super::columns::{Columns, each};
 use super::evolve::{check_ids, new_ids, rejected, set_properties};
-use super::layout::{Layout, PartitionFieldRef};
+use super::partition_and_sort_order::{PartitionAndSortOrder, PartitionFieldRef};
 use crate::{Error, Result, SortColumn};
 
 /// The path of a column, from the outermost name to the innermost.
@@ -123,7 +123,7 @@ pub(crate) struct AlteredMetadata {
     /// All columns; `None` if they do not change.
     fields: Option<Vec<NestedFieldRef>>,
     /// The partition fields and sort order; `None` if they do not change.
-    layout: Option<Layout>,
+    layout: Option<PartitionAndSortOrder>,
     /// The new format version; `None` if it does not change.
     version: Option<FormatVersion>,
     properties: BTreeMap<String, Option<String>>,
@@ -141,7 +141,7 @@ impl AlteredMetadata {
         let schema = metadata.current_schema();
         let before = schema.as_struct().fields();
         let (ids, added) = (new_ids(metadata, after), Vec::new());
-        let layout = Layout::of(metadata);
+        let layout = PartitionAndSortOrder::of(metadata);
         let mut columns = Columns { metadata, fields: before.to_vec(), ids, added, layout };
         let mut properties = BTreeMap::new();
         let mut identifier: Vec<i32> = schema.identifier_field_ids().collect();

@@ -11,7 +11,7 @@ use iceberg::spec::{
 
 use super::alter::{Alteration, ColumnPosition};
 use super::evolve::check_names;
-use super::layout::{AlteredColumns, Layout};
+use super::partition_and_sort_order::{AlteredColumns, PartitionAndSortOrder};
 use crate::defaults::{default, has_write_default};
 use crate::promotion::promote_defaults;
 use crate::types::join;
@@ -25,7 +25,7 @@ pub(super) struct Columns<'a> {
     pub(super) ids: FieldIds,
     /// The added columns, for a later check of their ids.
     pub(super) added: Vec<NestedFieldRef>,
-    pub(super) layout: Layout,
+    pub(super) layout: PartitionAndSortOrder,
 }
 
 /// A change of the columns of one level.
@@ -395,7 +395,7 @@ fn index_of(fields: &[NestedFieldRef], place: &ColumnPosition, within: &[String]
 /// fields.
 fn check_unused(
     metadata: &TableMetadata,
-    layout: &Layout,
+    layout: &PartitionAndSortOrder,
     field: &NestedField,
     column: &str,
 ) -> Result<()> {
@@ -416,7 +416,7 @@ fn check_unused(
 /// longer match.
 fn check_unpartitioned(
     metadata: &TableMetadata,
-    layout: &Layout,
+    layout: &PartitionAndSortOrder,
     ids: &HashSet<i32>,
     column: &str,
 ) -> Result<()> {

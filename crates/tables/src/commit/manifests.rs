@@ -237,10 +237,10 @@ fn spec_of(metadata: &TableMetadata, manifest: &ManifestFile) -> Result<Partitio
 
 /// A class of manifests that can be merged. Its fields are true for delete files, the partition
 /// spec id, and the level.
-type Class = (bool, i32, u32);
+type ManifestClass = (bool, i32, u32);
 
 /// Returns a planned manifest's class; `None` if the manifest is never merged.
-fn mergeable(planned: &PlannedManifest) -> Option<Class> {
+fn mergeable(planned: &PlannedManifest) -> Option<ManifestClass> {
     let deletes = |content| content == ManifestContentType::Deletes;
     let (deletes, spec, files) = match planned {
         PlannedManifest::Kept(manifest) => {
@@ -317,8 +317,8 @@ pub(crate) async fn consolidate(
     Ok(planned)
 }
 
-fn full_class(planned: &[PlannedManifest]) -> Option<Class> {
-    let mut classes: BTreeMap<Class, usize> = BTreeMap::new();
+fn full_class(planned: &[PlannedManifest]) -> Option<ManifestClass> {
+    let mut classes: BTreeMap<ManifestClass, usize> = BTreeMap::new();
     for class in planned.iter().filter_map(mergeable) {
         *classes.entry(class).or_default() += 1;
     }
@@ -328,7 +328,7 @@ fn full_class(planned: &[PlannedManifest]) -> Option<Class> {
 async fn merge(
     tables: &Tables,
     metadata: &TableMetadata,
-    (deletes, spec_id, _): Class,
+    (deletes, spec_id, _): ManifestClass,
     merged: Vec<PlannedManifest>,
 ) -> Result<NewManifest> {
     let mut changes = Vec::new();

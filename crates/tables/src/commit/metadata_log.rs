@@ -12,7 +12,7 @@ use crate::{Error, Result, time_parts};
 
 /// The logs of a table's metadata, separated from the metadata.
 #[derive(Debug)]
-pub(crate) struct Logs {
+pub(crate) struct MetadataLogs {
     snapshots: Option<Value>,
     metadata: Option<Value>,
     last_updated_ms: i64,
@@ -29,12 +29,12 @@ fn failed(error: impl std::fmt::Display) -> Error {
 }
 
 /// Returns the metadata without its logs, and the logs.
-pub(crate) fn detach_logs(metadata: &TableMetadata) -> Result<(TableMetadata, Logs)> {
+pub(crate) fn detach_logs(metadata: &TableMetadata) -> Result<(TableMetadata, MetadataLogs)> {
     let log_length_max =
         metadata.properties().get(TableProperties::PROPERTY_METADATA_PREVIOUS_VERSIONS_MAX);
     let log_length_max = log_length_max.and_then(|log_length_max| log_length_max.parse().ok());
     let mut value = serde_json::to_value(metadata).map_err(failed)?;
-    let logs = Logs {
+    let logs = MetadataLogs {
         snapshots: take(&mut value, SNAPSHOT_LOG),
         metadata: take(&mut value, METADATA_LOG),
         last_updated_ms: metadata.last_updated_ms(),
@@ -55,7 +55,7 @@ fn take(value: &mut Value, key: &str) -> Option<Value> {
 /// file. The timestamp is the later of `now_ms` and the last timestamp.
 pub(crate) fn attach_logs(
     metadata: &TableMetadata,
-    logs: Logs,
+    logs: MetadataLogs,
     previous_location: &str,
     now_ms: i64,
 ) -> Result<TableMetadata> {

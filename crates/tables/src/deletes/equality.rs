@@ -25,9 +25,9 @@ const KEY_BYTES: usize = 48;
 
 /// The keys of a group in Arrow's row format, each with the last sequence number that deletes it.
 #[derive(Debug, Default)]
-pub(crate) struct Keys(Arc<HashMap<Box<[u8]>, i64>>);
+pub(crate) struct DeletedKeys(Arc<HashMap<Box<[u8]>, i64>>);
 
-impl Keys {
+impl DeletedKeys {
     /// Reads the files of a group.
     pub(super) async fn read(
         storage: &Arc<Storage>,
@@ -58,7 +58,7 @@ impl Keys {
             })
             .await?;
         }
-        Ok(Keys(Arc::new(keys)))
+        Ok(DeletedKeys(Arc::new(keys)))
     }
 
     /// Returns the rows of a data file that the keys delete.

@@ -5,7 +5,7 @@
 //! that may refer to many data files are read together, and only once. So the cost is linear in the
 //! number of files.
 
-mod attach;
+mod delete_file_index;
 mod equality;
 mod position;
 mod puffin;
@@ -21,8 +21,8 @@ use std::sync::Arc;
 use iceberg::spec::{DataContentType, DataFileFormat, ManifestEntryRef};
 use object_store::path::Path;
 
-pub(crate) use self::attach::{attach, named};
-pub(crate) use self::equality::Keys;
+pub(crate) use self::delete_file_index::{attach, named};
+pub(crate) use self::equality::DeletedKeys;
 pub(crate) use self::position::PositionsByFile;
 pub use self::row_deletes::RowDeletes;
 use self::shared::Shared;
@@ -113,13 +113,13 @@ pub(crate) struct Deletes {
     /// Position delete files that may refer to several data files.
     positions: Option<Suffix<PositionsByFile>>,
     /// Equality delete files, by partition and columns.
-    equality: Vec<Suffix<Keys>>,
+    equality: Vec<Suffix<DeletedKeys>>,
     fingerprint: Fingerprint,
 }
 
 /// Delete files that are read together, ordered by sequence number.
 #[derive(Debug)]
-struct Group<T> {
+struct DeleteGroup<T> {
     files: Vec<Arc<DeleteFile>>,
     /// For each index, the fingerprint of the files from that index to the end.
     fingerprints: Vec<Fingerprint>,
@@ -131,11 +131,11 @@ struct Group<T> {
 /// The files of a group from an index to the end.
 #[derive(Debug)]
 struct Suffix<T> {
-    group: Arc<Group<T>>,
+    group: Arc<DeleteGroup<T>>,
     from: usize,
 }
 
-impl<T> Group<T> {
+impl<T> DeleteGroup<T> {
     fn new(files: Vec<Arc<DeleteFile>>, columns: Vec<arrow::datatypes::FieldRef>) -> Self {
         let mut fingerprints = Vec::with_capacity(files.len());
         // The cached keys depend on these types and column names, which can change during schema
@@ -150,7 +150,7 @@ impl<T> Group<T> {
             fingerprints.push(last);
         }
         fingerprints.reverse();
-        Group { files, fingerprints, columns, content: Shared::default() }
+        DeleteGroup { files, fingerprints, columns, content: Shared::default() }
     }
 
     fn fingerprint(&self) -> Fingerprint {
@@ -183,7 +183,7 @@ impl Deletes {
         vector: Option<Arc<DeleteFile>>,
         own: Vec<Arc<DeleteFile>>,
         positions: Option<Suffix<PositionsByFile>>,
-        equality: Vec<Suffix<Keys>>,
+        equality: Vec<Suffix<DeletedKeys>>,
     ) -> Option<Self> {
         if vector.is_none() && own.is_empty() && positions.is_none() && equality.is_empty() {
             return None;
@@ -218,4 +218,4 @@ impl Deletes {
 }
 
 /// Delete files grouped by data file or another key.
-type Grouped<K> = HashMap<K, Vec<Arc<DeleteFile>>>;
+type DeleteFilesByKey<K> = HashMap<K, Vec<Arc<DeleteFile>>>;

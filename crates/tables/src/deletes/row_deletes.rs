@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use futures::{FutureExt, StreamExt, TryStreamExt, stream};
 
-use super::equality::Keys;
+use super::equality::DeletedKeys;
 use super::position::PositionsByFile;
 use super::{DeleteKey, Deletes, READS_MAX, Suffix, vector, write_deletes};
 use crate::{DataFile, Positions, Result, StagedFiles, Table, Tables};
@@ -117,7 +117,7 @@ impl RowDeletes<'_> {
             deleted.add_all(&self.shared_positions(file, shared).await?);
         }
         for Suffix { group, .. } in &deletes.equality {
-            let read = Keys::read(storage, &group.files, &group.columns);
+            let read = DeletedKeys::read(storage, &group.files, &group.columns);
             let keys =
                 group.content.get(&self.tables.caches().keys, group.fingerprint(), read).await?;
             deleted.add_all(&keys.find(storage, file, &group.columns).await?);

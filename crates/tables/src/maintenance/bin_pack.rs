@@ -55,7 +55,7 @@ impl Bin {
 }
 
 /// A file, and true if its fraction of deleted rows alone is sufficient for a rewrite.
-type Candidate = (Arc<DataFile>, bool);
+type RewriteCandidate = (Arc<DataFile>, bool);
 
 /// Queries for maintenance: files to rewrite, and rows in a sort order. Created by [`Tables`].
 #[derive(Debug, Clone, Copy)]
@@ -87,7 +87,7 @@ impl TableMaintenance<'_> {
         let files: Vec<Arc<DataFile>> =
             plan.files().iter().filter(|file| !is_new(file)).cloned().collect();
         let deleted = self.tables.deletes().deleted_of_all(files.clone()).await?;
-        let mut partitions: BTreeMap<(i32, &str), Vec<Candidate>> = BTreeMap::new();
+        let mut partitions: BTreeMap<(i32, &str), Vec<RewriteCandidate>> = BTreeMap::new();
         for (file, deleted) in files.iter().zip(deleted) {
             let deleted = deleted.map_or(0, |deleted| deleted.before(file.rows));
             let needs_rewrite = file.has_deletes()
@@ -121,10 +121,10 @@ pub(crate) fn target_file_bytes(table: &Table) -> Option<u64> {
 }
 
 /// Packs the files of a partition, oldest first, into bins of about the target size.
-fn pack(files: Vec<Candidate>, target: u64, options: &BinPackOptions) -> Vec<Bin> {
+fn pack(files: Vec<RewriteCandidate>, target: u64, options: &BinPackOptions) -> Vec<Bin> {
     let small = files.iter().filter(|(_, needs_rewrite)| !needs_rewrite).count();
     let mut bins = Vec::new();
-    let (mut bin, mut bytes): (Vec<Candidate>, u64) = (Vec::new(), 0);
+    let (mut bin, mut bytes): (Vec<RewriteCandidate>, u64) = (Vec::new(), 0);
     for candidate in files {
         if !candidate.1 && small < options.files_min {
             continue;
@@ -142,7 +142,7 @@ fn pack(files: Vec<Candidate>, target: u64, options: &BinPackOptions) -> Vec<Bin
 
 /// Returns the index of a file that is much larger than the rest of the bin and has few deleted
 /// rows.
-fn too_large(bin: &[Candidate]) -> Option<usize> {
+fn too_large(bin: &[RewriteCandidate]) -> Option<usize> {
     let all: u64 = bin.iter().map(|(file, _)| file.bytes).sum();
     let largest = bin.iter().enumerate().max_by_key(|(_, (file, _))| file.bytes);
     let (at, (file, needs_rewrite)) = largest?;
@@ -150,7 +150,7 @@ fn too_large(bin: &[Candidate]) -> Option<usize> {
 }
 
 /// Returns the files of a bin that should be rewritten.
-fn select_files(mut bin: Vec<Candidate>, options: &BinPackOptions) -> Option<Bin> {
+fn select_files(mut bin: Vec<RewriteCandidate>, options: &BinPackOptions) -> Option<Bin> {
     let mut large = if options.skip_large { too_large(&bin) } else { None };
     while let Some(at) = large {
         bin.remove(at);

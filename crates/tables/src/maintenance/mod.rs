@@ -17,4 +17,4 @@ pub use self::bin_pack::{Bin, BinPackOptions, TableMaintenance};
 pub use self::reachability::{FoundFile, ReachableFiles, SnapshotSet, StateScan, WarehouseFiles};
 pub(crate) use self::sort::sorted_positions;
 pub use self::sort::{Order, SortColumn};
-pub(crate) use self::sort_keys::Keys;
+pub(crate) use self::sort_keys::SortKeyEncoder;

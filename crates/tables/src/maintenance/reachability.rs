@@ -39,27 +39,27 @@ pub struct ReachableFiles {
     reads: Semaphore,
 }
 
-type ExaminedFiles = Mutex<HashMap<String, Arc<OnceCell<Found>>>>;
+type ExaminedFiles = Mutex<HashMap<String, Arc<OnceCell<ExaminedFile>>>>;
 
 /// The result of examining a file.
 #[derive(Debug, Clone, Default)]
-struct Found {
+struct ExaminedFile {
     /// Errors of unreadable files.
     unreadable: Vec<Arc<Error>>,
     /// True if any reachable file is not excluded.
     more: bool,
 }
 
-impl Found {
+impl ExaminedFile {
     /// Converts a permanent error to a result, and returns a transient error.
     fn unreadable(error: Error) -> Result<Self> {
         if !error.is_unreadable() {
             return Err(error);
         }
-        Ok(Found { unreadable: vec![Arc::new(error)], more: false })
+        Ok(ExaminedFile { unreadable: vec![Arc::new(error)], more: false })
     }
 
-    fn add(&mut self, other: Found) {
+    fn add(&mut self, other: ExaminedFile) {
         self.unreadable.extend(other.unreadable);
         self.more |= other.more;
     }
@@ -120,7 +120,7 @@ impl ReachableFiles {
     }
 }
 
-fn cell(examined: &ExaminedFiles, key: &str) -> Arc<OnceCell<Found>> {
+fn cell(examined: &ExaminedFiles, key: &str) -> Arc<OnceCell<ExaminedFile>> {
     let mut examined = examined.lock();
     if let Some(cell) = examined.get(key) {
         return Arc::clone(cell);
@@ -176,7 +176,11 @@ impl WarehouseFiles<'_> {
         let table = match reached.read(self.tables.load(metadata_location)).await {
             Ok(table) => table,
             Err(error) => {
-                return Ok(self.state_scan(Found::unreadable(error)?, metadata_location, None));
+                return Ok(self.state_scan(
+                    ExaminedFile::unreadable(error)?,
+                    metadata_location,
+                    None,
+                ));
             }
         };
         let metadata = table.metadata();
@@ -185,7 +189,7 @@ impl WarehouseFiles<'_> {
         let log = metadata.metadata_log().iter().map(|log| &log.metadata_file);
         let statistics = metadata.statistics_iter().map(|found| &found.statistics_path);
         let partitions = metadata.partition_statistics_iter().map(|found| &found.statistics_path);
-        let mut found = Found::default();
+        let mut found = ExaminedFile::default();
         for location in log.chain(statistics).chain(partitions) {
             found.more |= reached.add_file(self.location_of(location));
         }
@@ -211,12 +215,16 @@ impl WarehouseFiles<'_> {
         Ok(self.state_scan(found, metadata_location, Some(metadata)))
     }
 
-    async fn examine_list(self, snapshot: &SnapshotRef, reached: &ReachableFiles) -> Result<Found> {
+    async fn examine_list(
+        self,
+        snapshot: &SnapshotRef,
+        reached: &ReachableFiles,
+    ) -> Result<ExaminedFile> {
         let manifests = match reached.read(self.tables.states().manifests(snapshot)).await {
             Ok(manifests) => manifests,
-            Err(error) => return Found::unreadable(error),
+            Err(error) => return ExaminedFile::unreadable(error),
         };
-        let mut found = Found::default();
+        let mut found = ExaminedFile::default();
         found.more |= reached.add_file(self.location_of(snapshot.manifest_list()));
         let examined = stream::iter(manifests.iter().cloned()).map(|manifest| async move {
             let cell = cell(&reached.manifests, &self.location_of(&manifest.manifest_path));
@@ -234,12 +242,12 @@ impl WarehouseFiles<'_> {
         self,
         manifest: &ManifestFile,
         reached: &ReachableFiles,
-    ) -> Result<Found> {
+    ) -> Result<ExaminedFile> {
         let decoded = match reached.read(self.tables.states().manifest(manifest)).await {
             Ok(decoded) => decoded,
-            Err(error) => return Found::unreadable(error),
+            Err(error) => return ExaminedFile::unreadable(error),
         };
-        let mut found = Found::default();
+        let mut found = ExaminedFile::default();
         found.more |= reached.add_file(self.location_of(&manifest.manifest_path));
         for entry in &decoded.live {
             found.more |= reached.add_file(self.location_of(entry.data_file().file_path()));
@@ -250,11 +258,11 @@ impl WarehouseFiles<'_> {
     /// Builds the result for a state, with the folders that can contain unknown files.
     fn state_scan(
         self,
-        found: Found,
+        found: ExaminedFile,
         metadata_location: &str,
         metadata: Option<&TableMetadata>,
     ) -> StateScan {
-        let Found { unreadable, more } = found;
+        let ExaminedFile { unreadable, more } = found;
         let mut folders = HashSet::new();
         if !unreadable.is_empty() {
             let files = unreadable.iter().filter_map(|error| error.location());

@@ -14,7 +14,7 @@ use arrow::error::ArrowError;
 use futures::{StreamExt, TryStreamExt, stream};
 use tokio::sync::mpsc;
 
-use super::sort_keys::Keys;
+use super::sort_keys::SortKeyEncoder;
 use crate::{BatchStream, DataFile, Error, Result, Table, TableMaintenance, Tables};
 
 /// Approximate number of rows in a sample.
@@ -60,7 +60,7 @@ impl TableMaintenance<'_> {
         let schema = table.schema();
         let names: Vec<String> = order.columns().into_iter().map(str::to_owned).collect();
         drop(crate::read::read(self.tables, &schema, &[], Some(&names), None)?);
-        let keys = Keys::new(order, &schema);
+        let keys = SortKeyEncoder::new(order, &schema);
         keys.map(drop).map_err(|error| Error::InvalidColumn {
             column: names.join(", "),
             reason: error.to_string(),
@@ -109,11 +109,11 @@ struct OrderedRead {
 type Sender = mpsc::Sender<Result<RecordBatch, ArrowError>>;
 
 /// A range of keys: an inclusive start and an exclusive end, each optional.
-type Range = (Option<Vec<u8>>, Option<Vec<u8>>);
+type KeyRange = (Option<Vec<u8>>, Option<Vec<u8>>);
 
 impl OrderedRead {
     async fn run(&self, sender: &Sender) -> Result<(), ArrowError> {
-        let mut keys = Keys::new(&self.order, &self.schema)?;
+        let mut keys = SortKeyEncoder::new(&self.order, &self.schema)?;
         let (sample, row_bytes) = self.sample().await?;
         let fields = self.order.columns();
         let columns = fields.iter().map(|name| self.schema.field_with_name(name).cloned());
@@ -165,8 +165,8 @@ impl OrderedRead {
     /// chunks.
     async fn send_range(
         &self,
-        keys: &Arc<Keys>,
-        range: Range,
+        keys: &Arc<SortKeyEncoder>,
+        range: KeyRange,
         sender: &Sender,
     ) -> Result<bool, ArrowError> {
         let mut batches = crate::read::read(&self.tables, &self.schema, &self.files, None, None)?;
@@ -191,8 +191,8 @@ impl OrderedRead {
 
 /// Returns the rows of a batch within a key range.
 fn within(
-    keys: &Keys,
-    (from, until): &Range,
+    keys: &SortKeyEncoder,
+    (from, until): &KeyRange,
     batch: RecordBatch,
 ) -> Result<RecordBatch, ArrowError> {
     if from.is_none() && until.is_none() {
@@ -209,7 +209,7 @@ fn within(
 
 /// Sends rows in order. Returns false if the receiver was dropped.
 async fn send_in_order(
-    keys: &Arc<Keys>,
+    keys: &Arc<SortKeyEncoder>,
     batches: Vec<RecordBatch>,
     sender: &Sender,
 ) -> Result<bool, ArrowError> {
@@ -250,7 +250,11 @@ fn extend_to_schema(
 }
 
 /// Returns key ranges with about equal numbers of rows.
-fn ranges(keys: &Keys, sample: &[RecordBatch], count: usize) -> Result<Vec<Range>, ArrowError> {
+fn ranges(
+    keys: &SortKeyEncoder,
+    sample: &[RecordBatch],
+    count: usize,
+) -> Result<Vec<KeyRange>, ArrowError> {
     let mut sample_keys: Vec<Vec<u8>> = Vec::new();
     if count > 1 {
         for batch in sample {
@@ -269,7 +273,7 @@ fn ranges(keys: &Keys, sample: &[RecordBatch], count: usize) -> Result<Vec<Range
 
 /// Returns the positions of all rows, as pairs of batch and row, in the sort order.
 pub(crate) fn sorted_positions(
-    keys: &Keys,
+    keys: &SortKeyEncoder,
     batches: &[RecordBatch],
 ) -> Result<Vec<(usize, usize)>, ArrowError> {
     let of = batches.iter().map(|batch| keys.of(batch)).collect::<Result<Vec<_>, _>>()?;

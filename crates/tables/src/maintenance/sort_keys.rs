@@ -18,16 +18,16 @@ const RANK_BITS: usize = 16;
 const Z_KEY_BYTES: usize = 16;
 
 /// An encoder of sort keys.
-pub(crate) struct Keys {
+pub(crate) struct SortKeyEncoder {
     columns: Vec<usize>,
     converter: RowConverter,
     /// For a z-order: the value encoder of each column, and the column's sorted sample values.
     ranks: Vec<(RowConverter, Vec<Vec<u8>>)>,
 }
 
-impl Keys {
-    /// Creates an encoder for rows of a schema. For a z-order, call [`Keys::add_sample`] before
-    /// computing the first key.
+impl SortKeyEncoder {
+    /// Creates an encoder for rows of a schema. For a z-order, call
+    /// [`SortKeyEncoder::add_sample`] before computing the first key.
     pub fn new(order: &Order, schema: &SchemaRef) -> Result<Self, ArrowError> {
         let names = order.columns();
         let columns = names.iter().map(|name| schema.index_of(name));
@@ -43,7 +43,7 @@ impl Keys {
                     SortField::new_with_options(data_type, options)
                 });
                 let converter = RowConverter::new(fields.collect())?;
-                Ok(Keys { columns, converter, ranks: Vec::new() })
+                Ok(SortKeyEncoder { columns, converter, ranks: Vec::new() })
             }
             Order::ZOrder(_) => {
                 let z_key = SortField::new(DataType::FixedSizeBinary(Z_KEY_BYTES as i32));
@@ -51,7 +51,7 @@ impl Keys {
                     Ok((RowConverter::new(vec![SortField::new(data_type)])?, Vec::new()))
                 });
                 let ranks = ranks.collect::<Result<Vec<_>, ArrowError>>()?;
-                Ok(Keys { columns, converter: RowConverter::new(vec![z_key])?, ranks })
+                Ok(SortKeyEncoder { columns, converter: RowConverter::new(vec![z_key])?, ranks })
             }
         }
     }

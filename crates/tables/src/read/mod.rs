@@ -24,7 +24,7 @@ pub use self::align::align;
 use self::align::find;
 use self::source::Source;
 use crate::defaults::missing_in_file;
-use crate::row_ids::{Origin, own_columns};
+use crate::row_ids::{RowIdOrigin, own_columns};
 use crate::types::schema::field_id;
 use crate::{BatchStream, DataFile, Error, Positions, Result, Tables, foreign_column};
 
@@ -120,7 +120,7 @@ fn open_all(
                     }
                 };
                 let store = tables.object_store().clone();
-                let origin = Some(Origin::of(&file));
+                let origin = Some(RowIdOrigin::of(&file));
                 let read_options =
                     ReadOptions { without, limit, batch_rows, origin, ..ReadOptions::all(wanted) };
                 open(store, FileLocation::of(&file), read_options).await
@@ -170,7 +170,7 @@ pub(crate) struct ReadOptions {
     /// Number of rows in a batch.
     pub(crate) batch_rows: usize,
     /// The source values of row ids, if lineage columns are read.
-    pub(crate) origin: Option<Origin>,
+    pub(crate) origin: Option<RowIdOrigin>,
 }
 
 impl ReadOptions {
@@ -246,7 +246,7 @@ const POSITION_COLUMN: &str = "\0r";
 fn to_wanted(
     batch: &RecordBatch,
     wanted: &Arc<Schema>,
-    origin: Option<Origin>,
+    origin: Option<RowIdOrigin>,
 ) -> Result<RecordBatch, ArrowError> {
     let found = batch.schema();
     let positions = batch.column_by_name(POSITION_COLUMN).zip(origin);

@@ -86,9 +86,9 @@ fn internal(error: impl std::fmt::Display) -> Error {
 
 /// Encoded bytes that are not yet uploaded.
 #[derive(Debug, Clone, Default)]
-struct Encoded(Arc<Mutex<Vec<u8>>>);
+struct EncodedBytes(Arc<Mutex<Vec<u8>>>);
 
-impl Write for Encoded {
+impl Write for EncodedBytes {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
         self.0.lock().extend_from_slice(bytes);
         Ok(bytes.len())
@@ -107,7 +107,7 @@ struct RowGroup {
 }
 
 /// A top-level column to encode, with the writers of its leaves.
-struct Job {
+struct ColumnEncoding {
     position: usize,
     field: FieldRef,
     column: ArrayRef,
@@ -119,8 +119,8 @@ pub(crate) struct FileWriter {
     format: Arc<FileFormat>,
     partition: Struct,
     upload: Upload,
-    encoded: Encoded,
-    file: SerializedFileWriter<Encoded>,
+    encoded: EncodedBytes,
+    file: SerializedFileWriter<EncodedBytes>,
     factory: ArrowRowGroupWriterFactory,
     /// The number of leaves of each top-level column.
     leaves: Vec<usize>,
@@ -139,7 +139,7 @@ impl FileWriter {
         partition: Struct,
     ) -> Result<Self> {
         let upload = Upload::new(storage, location);
-        let encoded = Encoded::default();
+        let encoded = EncodedBytes::default();
         let parquet_schema =
             ArrowSchemaConverter::new().convert(&format.schema).map_err(internal)?;
         let root = parquet_schema.root_schema_ptr();
@@ -208,13 +208,14 @@ impl FileWriter {
         group.rows += batch.num_rows();
         let mut writers = std::mem::take(&mut group.writers).into_iter();
         let columns = self.format.schema.fields().iter().zip(batch.columns()).zip(&self.leaves);
-        let jobs = columns.enumerate().map(|(position, ((field, column), leaves))| Job {
-            position,
-            field: field.clone(),
-            column: column.clone(),
-            writers: writers.by_ref().take(*leaves).collect(),
-        });
-        let jobs: Vec<Job> = jobs.collect();
+        let jobs =
+            columns.enumerate().map(|(position, ((field, column), leaves))| ColumnEncoding {
+                position,
+                field: field.clone(),
+                column: column.clone(),
+                writers: writers.by_ref().take(*leaves).collect(),
+            });
+        let jobs: Vec<ColumnEncoding> = jobs.collect();
         let done = if batch.num_rows() * jobs.len() < PARALLEL_VALUES_MIN {
             run_jobs(jobs)?
         } else {
@@ -301,7 +302,7 @@ fn close_writers(writers: Vec<ArrowColumnWriter>) -> Result<Vec<ArrowColumnChunk
     writers.into_iter().map(ArrowColumnWriter::close).collect()
 }
 
-fn run_jobs(mut jobs: Vec<Job>) -> Result<Vec<Job>> {
+fn run_jobs(mut jobs: Vec<ColumnEncoding>) -> Result<Vec<ColumnEncoding>> {
     for job in &mut jobs {
         let leaves = compute_leaves(&job.field, &job.column).map_err(internal)?;
         for (writer, leaf) in job.writers.iter_mut().zip(leaves) {
@@ -313,9 +314,13 @@ fn run_jobs(mut jobs: Vec<Job>) -> Result<Vec<Job>> {
 
 /// Distributes jobs over threads and waits for all of them. Assigns the largest jobs first, each to
 /// the least loaded thread.
-async fn run_parallel(mut jobs: Vec<Job>, threads: usize) -> Result<Vec<Job>> {
+async fn run_parallel(
+    mut jobs: Vec<ColumnEncoding>,
+    threads: usize,
+) -> Result<Vec<ColumnEncoding>> {
     jobs.sort_by_cached_key(|job| std::cmp::Reverse(job.column.get_array_memory_size()));
-    let mut queues: Vec<(usize, Vec<Job>)> = (0..threads.max(1)).map(|_| (0, Vec::new())).collect();
+    let mut queues: Vec<(usize, Vec<ColumnEncoding>)> =
+        (0..threads.max(1)).map(|_| (0, Vec::new())).collect();
     for job in jobs {
         if let Some((load, queue)) = queues.iter_mut().min_by_key(|(load, _)| *load) {
             *load += job.column.get_array_memory_size();
@@ -325,7 +330,8 @@ async fn run_parallel(mut jobs: Vec<Job>, threads: usize) -> Result<Vec<Job>> {
     let threads = queues.into_iter().map(|(_, queue)| async move {
         tokio::task::spawn_blocking(move || run_jobs(queue)).await.map_err(internal)?
     });
-    let mut done: Vec<Job> = try_join_all(threads).await?.into_iter().flatten().collect();
+    let mut done: Vec<ColumnEncoding> =
+        try_join_all(threads).await?.into_iter().flatten().collect();
     done.sort_by_key(|job| job.position);
     Ok(done)
 }

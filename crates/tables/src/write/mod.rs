@@ -23,7 +23,7 @@ use self::batch_conversion::BatchConversion;
 use self::file::{FileFormat, FileWriter, RowGroupLimits};
 use self::sort::SortBuffer;
 use self::split::PartitionKey;
-pub(crate) use self::split::Splitter;
+pub(crate) use self::split::PartitionSplitter;
 use crate::maintenance::target_file_bytes;
 use crate::partition::folder;
 use crate::staged_files::FileSync;
@@ -158,7 +158,7 @@ impl<'a> Writer<'a> {
     }
 
     async fn run(&mut self, table: &Table, mut rows: BatchStream) -> Result<()> {
-        let mut splitter = Splitter::new(self.spec.clone(), self.schema.clone());
+        let mut splitter = PartitionSplitter::new(self.spec.clone(), self.schema.clone());
         let mut fit: Option<BatchConversion> = None;
         while let Some(batch) = rows.next().await {
             let batch = batch.map_err(Error::Input)?;
@@ -202,7 +202,7 @@ impl<'a> Writer<'a> {
     /// Writes rows; `bytes` is the memory size of their original batch.
     async fn write_rows(
         &mut self,
-        splitter: &mut Splitter,
+        splitter: &mut PartitionSplitter,
         rows: RecordBatch,
         bytes: usize,
     ) -> Result<()> {
@@ -214,7 +214,7 @@ impl<'a> Writer<'a> {
     }
 
     /// Sorts the buffered rows and writes them to new files.
-    async fn write_sorted(&mut self, splitter: &mut Splitter) -> Result<()> {
+    async fn write_sorted(&mut self, splitter: &mut PartitionSplitter) -> Result<()> {
         let Some(sort_buffer) = &mut self.sort_buffer else { return Ok(()) };
         let (bytes, sorted) = (sort_buffer.bytes(), sort_buffer.take().await?);
         for rows in sorted {

@@ -7,7 +7,7 @@ use arrow::array::RecordBatch;
 use arrow::compute::interleave_record_batch;
 use arrow::error::ArrowError;
 
-use crate::maintenance::{Keys, Order, sorted_positions};
+use crate::maintenance::{Order, SortKeyEncoder, sorted_positions};
 use crate::{Error, Result, Table};
 
 /// Number of rows in an output batch.
@@ -15,7 +15,7 @@ const BATCH_ROWS: usize = 8192;
 
 /// A buffer of rows to sort.
 pub(super) struct SortBuffer {
-    keys: Arc<Keys>,
+    keys: Arc<SortKeyEncoder>,
     buffered: Vec<RecordBatch>,
     bytes: usize,
 }
@@ -24,7 +24,7 @@ impl SortBuffer {
     /// Creates a buffer; `None` if the table is unsorted or its sort order is not supported.
     pub fn of(table: &Table) -> Result<Option<Self>> {
         let Some(by) = table.sort_order() else { return Ok(None) };
-        let keys = Keys::new(&Order::Sort(by), &table.schema());
+        let keys = SortKeyEncoder::new(&Order::Sort(by), &table.schema());
         let keys = Arc::new(keys.map_err(|error| Error::internal("sorted", error))?);
         Ok(Some(SortBuffer { keys, buffered: Vec::new(), bytes: 0 }))
     }

@@ -24,15 +24,15 @@ pub(crate) struct PartitionRows {
 
 /// Splits batches by a partition spec.
 #[derive(Debug)]
-pub(crate) struct Splitter {
+pub(crate) struct PartitionSplitter {
     spec: PartitionSpecRef,
     schema: SchemaRef,
     converter: Option<RowConverter>,
 }
 
-impl Splitter {
+impl PartitionSplitter {
     pub(crate) fn new(spec: PartitionSpecRef, schema: SchemaRef) -> Self {
-        Splitter { spec, schema, converter: None }
+        PartitionSplitter { spec, schema, converter: None }
     }
 
     /// Splits a batch into partitions, in the order of their first rows; rows keep their order.

@@ -19,7 +19,7 @@ pub(in crate::python) fn refuse_unsupported(
     module: &ModModule,
     names: &Names,
 ) -> Result<()> {
-    let mut uses = FirstUse { names, found: None };
+    let mut uses = FirstUseFinder { names, found: None };
     uses.visit_body(&module.body);
     let Some((range, name)) = uses.found else { return Ok(()) };
     let hint = UNSUPPORTED.iter().find(|(known, _)| *known == name).map_or("", |(_, hint)| hint);
@@ -28,12 +28,12 @@ pub(in crate::python) fn refuse_unsupported(
 }
 
 /// Collector of the first use.
-struct FirstUse<'a> {
+struct FirstUseFinder<'a> {
     names: &'a Names,
     found: Option<(TextRange, &'static str)>,
 }
 
-impl FirstUse<'_> {
+impl FirstUseFinder<'_> {
     fn note(&mut self, node: &impl Ranged, name: &str) {
         let known = UNSUPPORTED.iter().find(|(known, _)| *known == name);
         if let (None, Some((name, _))) = (self.found, known) {
@@ -42,7 +42,7 @@ impl FirstUse<'_> {
     }
 }
 
-impl<'a> Visitor<'a> for FirstUse<'a> {
+impl<'a> Visitor<'a> for FirstUseFinder<'a> {
     fn visit_stmt(&mut self, statement: &'a Stmt) {
         match statement {
             Stmt::Import(import) => {

@@ -22,7 +22,7 @@ pub(crate) struct Group {
     pub(super) folders: Vec<(Kind, PathBuf)>,
     files: MeasuredFiles,
     weight: Weight,
-    pub(super) share: Option<Share>,
+    pub(super) share: Option<CpuWeightFile>,
 }
 
 /// The measurement files. They stay open, because a process that serves many calls is measured
@@ -47,7 +47,7 @@ pub(crate) enum Weight {
 
 /// The CPU weight file of a group, and its two possible values.
 #[derive(Debug)]
-pub(super) struct Share {
+pub(super) struct CpuWeightFile {
     file: PathBuf,
     boosted: u64,
     normal: u64,
@@ -202,7 +202,7 @@ pub(super) fn share_out(
     folder: &Path,
     spec: &ProcessSpec,
     [file, limit]: [&str; 2],
-) -> io::Result<Option<Share>> {
+) -> io::Result<Option<CpuWeightFile>> {
     let (usual, period) = if file == "cpu.weight" { (100, true) } else { (1024, false) };
     let boosted = usual * 8;
     let normal = match spec.memory_bytes.filter(|_| spec.serves_a_call()) {
@@ -211,7 +211,7 @@ pub(super) fn share_out(
         // Tools and zygotes have no memory limit.
         None => usual / 8,
     };
-    let share = Share { file: folder.join(file), boosted, normal };
+    let share = CpuWeightFile { file: folder.join(file), boosted, normal };
     // Ignore an error: the file is missing if the controller is not delegated.
     let _ = set(&share.file, share.normal.to_string());
     let share = Some(share);

@@ -193,7 +193,22 @@ pub async fn old_session() {
     for path in ["/v1/whoami", "/v1/branches", "/v1/users", "/v1/jobs", "/v1/tokens"] {
         assert_eq!(anonymous(&users.server, path, &headers).await.0, 401, "{path}");
     }
+    // An access key would outlive the session.
+    for (method, path) in
+        [(Method::POST, "/v1/access-keys"), (Method::DELETE, "/v1/access-keys/none")]
+    {
+        let mut sent = request(method, path, Some(&json!({})));
+        for (name, value) in headers.iter().chain(&[("authorization", "none")]) {
+            sent.headers_mut().insert(*name, value.parse().expect("a value"));
+        }
+        assert_eq!(users.server.send(sent).await.status(), 401, "{path}");
+    }
+    for path in ["/v1/grants?grantee=ana", EXPLAIN] {
+        assert_eq!(anonymous(&users.server, path, &headers).await.0, 401, "{path}");
+    }
 }
+
+const EXPLAIN: &str = "/v1/access/explain?user=ana&action=select&object=table:a.b";
 
 pub async fn guesses() {
     let (users, token) = admin().await;

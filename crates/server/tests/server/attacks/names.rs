@@ -27,6 +27,14 @@ pub async fn errors() {
         assert_eq!(answers("orders").await, answers("orderz").await, "{sql} {path}");
         assert_eq!(answers("best").await, answers("bezt").await, "{sql} {path}");
     }
+    for sql in ["SELECT 1", "SELECT * FROM x"] {
+        let answers = async |namespace: &str| {
+            let query = json!({"sql": sql, "namespace": namespace});
+            let (status, answer) = users.post(&ana, "/v1/query", query).await;
+            format!("{status} {answer}").replace(namespace, "NAME")
+        };
+        assert_eq!(answers("sales").await, answers("salez").await, "{sql}");
+    }
 }
 
 pub async fn suggestions() {

@@ -1,0 +1,79 @@
+//! Rows stored outside the engine; each scan reads them again in slices.
+
+use std::fmt;
+use std::sync::Arc;
+
+use arrow::array::{RecordBatch, RecordBatchOptions};
+use arrow::compute::cast;
+use arrow::datatypes::SchemaRef;
+use arrow::error::ArrowError;
+use datafusion::catalog::TableProvider;
+use datafusion::catalog::streaming::StreamingTable;
+use datafusion::common::DataFusionError;
+use datafusion::execution::TaskContext;
+use datafusion::physical_plan::SendableRecordBatchStream;
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use datafusion::physical_plan::streaming::PartitionStream;
+use futures::StreamExt;
+use futures::stream::{self, BoxStream};
+use headwater_table_scan::view_schema;
+
+/// Maximum number of rows per batch. Operators are tuned for batches of this size.
+const BATCH_ROWS: usize = 32_768;
+
+/// Rows that can be read repeatedly, such as a model's output on disk.
+pub trait RowSource: fmt::Debug + Send + Sync {
+    /// Returns the schema.
+    fn schema(&self) -> SchemaRef;
+
+    /// Returns a stream of all rows.
+    fn read(&self) -> BoxStream<'static, Result<RecordBatch, ArrowError>>;
+}
+
+/// Creates a table of stored rows, with view types for strings.
+pub(crate) fn table(rows: Arc<dyn RowSource>) -> Result<Arc<dyn TableProvider>, DataFusionError> {
+    let schema = view_schema(&rows.schema());
+    let partition = Arc::new(Partition { schema: Arc::clone(&schema), rows });
+    Ok(Arc::new(StreamingTable::try_new(schema, vec![partition])?))
+}
+
+#[derive(Debug)]
+struct Partition {
+    schema: SchemaRef,
+    rows: Arc<dyn RowSource>,
+}
+
+impl PartitionStream for Partition {
+    fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    fn execute(&self, _context: Arc<TaskContext>) -> SendableRecordBatchStream {
+        let schema = Arc::clone(&self.schema);
+        let pieces = move |batch: Result<RecordBatch, ArrowError>| {
+            let viewed = batch.and_then(|batch| viewed(&batch, &schema));
+            let pieces = match viewed {
+                Ok(batch) => pieces(&batch).map(Ok).collect::<Vec<_>>(),
+                Err(error) => vec![Err(DataFusionError::from(error))],
+            };
+            stream::iter(pieces)
+        };
+        let rows = self.rows.read().flat_map(pieces);
+        Box::pin(RecordBatchStreamAdapter::new(Arc::clone(&self.schema), rows))
+    }
+}
+
+/// Casts a batch to a schema with view types for strings.
+pub(crate) fn viewed(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, ArrowError> {
+    let columns = batch.columns().iter().zip(schema.fields());
+    let columns = columns.map(|(column, field)| cast(column, field.data_type()));
+    let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+    let columns = columns.collect::<Result<Vec<_>, _>>()?;
+    RecordBatch::try_new_with_options(Arc::clone(schema), columns, &options)
+}
+
+/// Splits a batch into slices of at most [`BATCH_ROWS`] rows.
+pub(crate) fn pieces(batch: &RecordBatch) -> impl Iterator<Item = RecordBatch> {
+    let starts = (0..batch.num_rows()).step_by(BATCH_ROWS);
+    starts.map(|start| batch.slice(start, BATCH_ROWS.min(batch.num_rows() - start)))
+}

@@ -1,0 +1,42 @@
+//! The C library that zygotes preload. It keeps unchanged pages shared between zygote and clones.
+
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+
+use crate::{Error, Result};
+
+const LIBRARY: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/zygote.so"));
+
+/// Path of the library inside a sandbox.
+const SHOWN: &str = "/headwater-zygote.so";
+
+/// The library as a file in a folder of the server.
+#[derive(Debug, Clone)]
+pub(crate) struct PreloadLibrary(PathBuf);
+
+impl PreloadLibrary {
+    /// Writes the library, unless the same file already exists.
+    pub(crate) fn install(folder: &Path) -> Result<PreloadLibrary> {
+        let digest = hex::encode(Sha256::digest(LIBRARY));
+        let file = folder.join(format!("zygote-{}.so", &digest[..16]));
+        if !std::fs::read(&file).is_ok_and(|found| found == LIBRARY) {
+            let failed = || Error::io("write the zygote library");
+            std::fs::create_dir_all(folder).map_err(failed())?;
+            let aside = folder.join(format!("zygote-{}", uuid::Uuid::new_v4().simple()));
+            std::fs::write(&aside, LIBRARY).map_err(failed())?;
+            std::fs::rename(&aside, &file).map_err(failed())?;
+        }
+        Ok(PreloadLibrary(file))
+    }
+
+    /// Returns the file and its path inside a sandbox.
+    pub(crate) fn shown(&self) -> (PathBuf, PathBuf) {
+        (self.0.clone(), PathBuf::from(SHOWN))
+    }
+
+    /// Returns the environment variable that makes a process load the library.
+    pub(crate) fn variable() -> (String, String) {
+        ("LD_PRELOAD".to_owned(), SHOWN.to_owned())
+    }
+}

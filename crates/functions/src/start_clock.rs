@@ -1,0 +1,99 @@
+//! The clock that stops while the runtime of a call starts, such as Node.
+//!
+//! The time limit of a call does not include the start of its runtime, as in AWS Lambda. Only the
+//! first start within a call counts, and only up to [`START_MAX`], because user code can also send
+//! the messages of a start.
+
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+
+/// Maximum time by which the start of a runtime extends the deadline of a call. AWS Lambda has the
+/// same limit.
+const START_MAX: Duration = Duration::from_secs(10);
+
+/// The state of the runtime's start.
+#[derive(Debug, Clone, Copy)]
+enum Start {
+    /// The call has no runtime, or its runtime has not been started.
+    None,
+    /// The runtime has been starting since this time.
+    Running(Instant),
+    /// The start took this time.
+    Ended(Duration),
+}
+
+/// The clock of one call. Its clones share the state.
+#[derive(Debug, Clone)]
+pub(crate) struct StartClock(watch::Sender<Start>);
+
+impl Default for StartClock {
+    fn default() -> Self {
+        StartClock(watch::Sender::new(Start::None))
+    }
+}
+
+impl StartClock {
+    /// Records that the runtime starts.
+    pub(crate) fn begin(&self) {
+        self.0.send_if_modified(|start| {
+            let is_first = matches!(start, Start::None);
+            if is_first {
+                *start = Start::Running(Instant::now());
+            }
+            is_first
+        });
+    }
+
+    /// Records that the runtime has started.
+    pub(crate) fn end(&self) {
+        self.0.send_if_modified(|start| {
+            let Start::Running(since) = *start else { return false };
+            *start = Start::Ended(since.elapsed().min(START_MAX));
+            true
+        });
+    }
+
+    /// Sleeps until a deadline, extended by the time that the runtime needs to start.
+    pub(crate) async fn sleep_until(&self, deadline: Instant) {
+        let mut changes = self.0.subscribe();
+        loop {
+            let extension = match *changes.borrow_and_update() {
+                Start::None => Duration::ZERO,
+                Start::Running(_) => START_MAX,
+                Start::Ended(took) => took,
+            };
+            tokio::select! {
+                () = tokio::time::sleep_until((deadline + extension).into()) => return,
+                Ok(()) = changes.changed() => {}
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_start_extends_the_deadline_by_its_time() {
+        let clock = StartClock::default();
+        let began = Instant::now();
+        clock.begin();
+        let deadline = began + Duration::from_millis(50);
+        let sleeping = tokio::spawn({
+            let clock = clock.clone();
+            async move { clock.sleep_until(deadline).await }
+        });
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        assert!(!sleeping.is_finished(), "the runtime is starting");
+        clock.end();
+        sleeping.await.expect("the task ends");
+        assert!(began.elapsed() >= Duration::from_millis(250), "{:?}", began.elapsed());
+        // A second start does not extend the deadline.
+        clock.begin();
+        let before = Instant::now();
+        clock.sleep_until(deadline).await;
+        assert!(before.elapsed() < START_MAX);
+    }
+}

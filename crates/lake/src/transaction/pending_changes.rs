@@ -1,0 +1,340 @@
+//! The pending changes of one table, in a form that can be rebased on a newer state.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::datatypes::{Field, SchemaRef};
+use bytes::Bytes;
+use headwater_catalog::{TableEntry, operation};
+use headwater_model::{PartitionField, TableName};
+use headwater_table_rest::{RestTables, TableCommit};
+use headwater_tables::{
+    Alteration, DataFile, Operation, RetainedRows, Rewrite, StagedFiles, Table,
+};
+
+use super::discard_guard::{NewState, discard_states};
+use crate::error::Result;
+use crate::imported_files::{IMPORTS_KEY, ImportedFiles};
+use crate::lake::Lake;
+
+/// A change of a table.
+#[derive(Debug, Clone)]
+pub(super) enum Change {
+    /// Creation of the table, which cannot be rebased.
+    Create,
+    /// The state of a table at another commit, which cannot be rebased.
+    Adopt,
+    Append {
+        staged: StagedFiles,
+        imported: Option<ImportedFiles>,
+    },
+    Overwrite(StagedFiles),
+    OverwritePartitions {
+        staged: StagedFiles,
+        retained: Option<RetainedRows>,
+    },
+    Rewrite(Rewrite),
+    Compact {
+        removed: Vec<Arc<DataFile>>,
+        staged: StagedFiles,
+    },
+    Replace {
+        schema: SchemaRef,
+        partition: Vec<PartitionField>,
+        after: Option<i32>,
+        staged: StagedFiles,
+    },
+    AddColumns {
+        columns: Vec<Field>,
+        after: Option<i32>,
+    },
+    Alter {
+        alterations: Vec<Alteration>,
+        after: Option<i32>,
+    },
+    SetProperties(BTreeMap<String, String>),
+    /// A commit request of another engine, which contains its requirements.
+    Apply(Arc<TableCommit>),
+    RewriteManifests,
+    ExpireSnapshots(Vec<i64>),
+    Drop,
+}
+
+impl Change {
+    /// Returns the operation on the table; `None` for a creation, an adopted
+    /// state, a drop or a REST commit.
+    fn operation(&self) -> Option<Operation> {
+        Some(match self.clone() {
+            Change::Create | Change::Adopt | Change::Drop | Change::Apply(_) => return None,
+            Change::Append { staged, imported: _ } => Operation::Append(staged),
+            Change::OverwritePartitions { staged, retained } => {
+                Operation::OverwritePartitions { staged, retained }
+            }
+            Change::Rewrite(rewrite) => Operation::Rewrite(rewrite),
+            Change::Compact { removed, staged } => Operation::Compact { removed, staged },
+            Change::RewriteManifests => Operation::ArrangeManifests,
+            Change::ExpireSnapshots(ids) => Operation::ExpireSnapshots(ids),
+            Change::Overwrite(staged) => Operation::Overwrite(staged),
+            Change::Replace { schema, partition, after, staged } => {
+                Operation::Replace { schema, partition, after, staged }
+            }
+            Change::AddColumns { columns, after } => Operation::AddColumns { columns, after },
+            Change::Alter { alterations, after } => Operation::Alter { alterations, after },
+            Change::SetProperties(properties) => Operation::SetProperties(properties),
+        })
+    }
+
+    /// Returns true if the change creates a snapshot that keeps the rows of earlier imports.
+    fn keeps_rows(&self) -> bool {
+        match self {
+            Change::Append { .. }
+            | Change::OverwritePartitions { .. }
+            | Change::Rewrite(_)
+            | Change::Compact { .. }
+            | Change::Apply(_)
+            | Change::RewriteManifests
+            | Change::ExpireSnapshots(_) => true,
+            Change::Create
+            | Change::Adopt
+            | Change::Overwrite(_)
+            | Change::Replace { .. }
+            | Change::AddColumns { .. }
+            | Change::Alter { .. }
+            | Change::SetProperties(_)
+            | Change::Drop => false,
+        }
+    }
+
+    /// Returns the imported files of the change.
+    fn imported(&self) -> Option<&ImportedFiles> {
+        match self {
+            Change::Append { imported, .. } => imported.as_ref(),
+            _ => None,
+        }
+    }
+}
+
+/// The pending changes of a table.
+#[derive(Debug)]
+pub(super) struct PendingChanges {
+    /// The branch's entry when the transaction first used the table.
+    entry: Option<TableEntry>,
+    changes: Vec<Change>,
+    /// The table with the first `applied` changes.
+    table: Option<Table>,
+    applied: usize,
+    /// The store objects of the applied changes.
+    objects: Vec<Bytes>,
+}
+
+/// The result of applying changes.
+pub(super) struct AppliedChanges {
+    pub table: Option<Table>,
+    pub objects: Vec<Bytes>,
+    /// All intermediate and final states.
+    pub made: Vec<NewState>,
+}
+
+impl PendingChanges {
+    pub fn new(entry: Option<TableEntry>, table: Option<Table>) -> Self {
+        PendingChanges { entry, changes: Vec::new(), table, applied: 0, objects: Vec::new() }
+    }
+
+    /// Returns the branch's entry when the transaction first used the table.
+    pub fn entry(&self) -> Option<&TableEntry> {
+        self.entry.as_ref()
+    }
+
+    /// Returns the table with the applied changes; `None` if it does not exist.
+    pub fn table(&self) -> Option<&Table> {
+        self.table.as_ref()
+    }
+
+    /// Returns the store objects of the applied changes.
+    pub fn objects(&self) -> &[Bytes] {
+        &self.objects
+    }
+
+    pub fn is_unchanged(&self) -> bool {
+        self.changes.is_empty()
+    }
+
+    /// Adds a change to apply later.
+    pub fn add(&mut self, change: Change) {
+        self.changes.push(change);
+    }
+
+    /// Adds a change that is already applied. All earlier changes must be applied.
+    pub fn add_applied(&mut self, change: Change, table: Option<Table>) {
+        self.changes.push(change);
+        self.applied = self.changes.len();
+        self.table = table;
+    }
+
+    /// Returns true if the changes can be applied to a newer state of the table.
+    pub fn can_rebase(&self) -> bool {
+        // A rewrite is validated against the newer state when it is applied.
+        let rebases = |change: &Change| {
+            use Change::{
+                AddColumns, Alter, Append, Apply, Compact, ExpireSnapshots, Rewrite,
+                RewriteManifests, SetProperties,
+            };
+            matches!(
+                change,
+                Append { .. }
+                    | AddColumns { .. }
+                    | Alter { .. }
+                    | Rewrite(_)
+                    | Compact { .. }
+                    | SetProperties(_)
+                    | Apply(_)
+                    | RewriteManifests
+                    | ExpireSnapshots(_)
+            )
+        };
+        self.changes.iter().all(rebases)
+    }
+
+    /// Returns true if the changes cannot be merged with concurrent maintenance. This applies to
+    /// maintenance itself, and to commits of other engines, which retry them.
+    pub fn yields_to_maintenance(&self) -> bool {
+        use Change::{Apply, Compact, ExpireSnapshots, RewriteManifests};
+        let yields = |change: &Change| {
+            matches!(change, Compact { .. } | RewriteManifests | ExpireSnapshots(_) | Apply(_))
+        };
+        self.changes.iter().any(yields)
+    }
+
+    /// Returns true if the changes stay valid after concurrent appends of any rows.
+    pub fn ignores_appends(&self) -> bool {
+        let checks_appends = |change: &Change| matches!(change, Change::Rewrite(rewrite) if rewrite.unseen.is_some());
+        self.can_rebase() && !self.changes.iter().any(checks_appends)
+    }
+
+    /// Returns the operation that summarises the changes, for conflict messages.
+    pub fn operation(&self) -> &'static str {
+        let mut word = operation::CHANGED;
+        for change in &self.changes {
+            let appends = match change {
+                Change::Apply(commit) => commit.appends(),
+                _ => None,
+            };
+            word = match (change, word) {
+                (Change::Apply(_), word) => match (appends, word) {
+                    (None, word) | (_, word @ (operation::CREATED | operation::REPLACED)) => word,
+                    (Some(true), _) => operation::APPENDED,
+                    (Some(false), _) => operation::CHANGED,
+                },
+                (Change::Append { .. }, operation::CREATED | operation::REPLACED)
+                | (
+                    Change::AddColumns { .. }
+                    | Change::Alter { .. }
+                    | Change::SetProperties(_)
+                    | Change::RewriteManifests
+                    | Change::ExpireSnapshots(_)
+                    | Change::Compact { .. },
+                    _,
+                ) => word,
+                (Change::Append { .. }, _) => operation::APPENDED,
+                (Change::Rewrite(_), operation::CHANGED | operation::APPENDED) => {
+                    operation::CHANGED
+                }
+                (Change::Create, _) | (_, operation::CREATED) => operation::CREATED,
+                _ => operation::REPLACED,
+            };
+        }
+        word
+    }
+
+    /// Applies the changes that are not applied yet to the transaction's table.
+    pub async fn apply_rest(&self, context: &ApplyContext<'_>) -> Result<AppliedChanges> {
+        let rest = &self.changes[self.applied..];
+        let mut applied = context.apply(self.table.clone(), rest).await?;
+        applied.objects.splice(..0, self.objects.iter().cloned());
+        Ok(applied)
+    }
+
+    /// Applies all changes to a newer state of the table.
+    pub async fn rebase(&self, context: &ApplyContext<'_>, table: Table) -> Result<AppliedChanges> {
+        context.apply(Some(table), &self.changes).await
+    }
+
+    /// Stores the result of applying the remaining changes.
+    pub fn set_applied(&mut self, applied: AppliedChanges) {
+        self.applied = self.changes.len();
+        self.table = applied.table;
+        self.objects = applied.objects;
+    }
+}
+
+/// The context for applying changes.
+pub(super) struct ApplyContext<'a> {
+    pub lake: &'a Lake,
+    pub name: &'a TableName,
+    pub snapshot_properties: &'a BTreeMap<String, String>,
+    /// True if the changes are applied to the state of a concurrent commit.
+    pub is_rebase: bool,
+}
+
+impl ApplyContext<'_> {
+    async fn apply(&self, table: Option<Table>, changes: &[Change]) -> Result<AppliedChanges> {
+        let mut applied = AppliedChanges { table, objects: Vec::new(), made: Vec::new() };
+        match self.apply_to(&mut applied, changes).await {
+            Ok(()) => Ok(applied),
+            Err(error) => {
+                discard_states(self.lake.tables(), applied.made).await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn apply_to(&self, applied: &mut AppliedChanges, changes: &[Change]) -> Result<()> {
+        let AppliedChanges { table, objects, made } = applied;
+        for change in changes {
+            let Some(current) = &*table else { break };
+            let mut summary = self.snapshot_properties.clone();
+            if change.keeps_rows() {
+                let imports = self.imports(current, change.imported(), objects).await?;
+                summary.extend(imports.map(|imports| (IMPORTS_KEY.to_owned(), imports)));
+            }
+            let tables = self.lake.tables();
+            let state = match (change, change.operation()) {
+                (_, Some(operation)) => tables.commit(current, operation, summary).await?,
+                (Change::Apply(commit), None) => {
+                    let rest = RestTables::new(tables);
+                    Box::pin(rest.apply(current, commit, &summary)).await?
+                }
+                (Change::Drop, None) => {
+                    *table = None;
+                    continue;
+                }
+                (_, None) => continue,
+            };
+            let foreign = matches!(change, Change::Apply(_));
+            let before = Some(current.clone());
+            let name = self.name.clone();
+            let rebased = self.is_rebase;
+            made.push(NewState { name, state: state.clone(), before, rebased, foreign });
+            *table = Some(state);
+        }
+        Ok(())
+    }
+
+    /// Returns the list of imported files for the next snapshot: the current list with the new
+    /// files.
+    async fn imports(
+        &self,
+        table: &Table,
+        imported: Option<&ImportedFiles>,
+        objects: &mut Vec<Bytes>,
+    ) -> Result<Option<String>> {
+        let current = table.summary().get(IMPORTS_KEY).cloned();
+        match imported {
+            None => Ok(current),
+            Some(files) => {
+                let store = self.lake.store().as_ref();
+                files.add_to(store, self.name, current.as_deref(), objects).await.map(Some)
+            }
+        }
+    }
+}

@@ -1,0 +1,232 @@
+//! Reuse of tables that other branches have computed: by branch, by rights, and after maintenance.
+
+use std::sync::Arc;
+
+use headwater_engine::TableAccess;
+use headwater_model::{
+    Action, ErrorCode, JobKind, Limits, MaintainRequest, Object, Problem, ProjectFiles, RefSpec,
+    Restriction, Restrictions, RunReport, RunRequest, StepStatus, TableName,
+};
+
+use crate::support::{World, files};
+
+const MODELS: &[(&str, &str)] = &[
+    ("daily.sql", "-- headwater: materialization = replace\nSELECT id * 10 AS n FROM source"),
+    ("total.sql", "-- headwater: materialization = replace\nSELECT sum(n) AS n FROM daily"),
+];
+
+/// Creates a lake with a table, and two branches of `main`.
+async fn world() -> World {
+    let world = World::new().await;
+    world.sql("main", &["CREATE TABLE source AS SELECT * FROM (VALUES (1), (2)) AS t(id)"]).await;
+    world.branch("one").await;
+    world.branch("two").await;
+    world
+}
+
+fn on(branch: &str) -> impl FnOnce(&mut RunRequest) {
+    let reference = branch.to_owned();
+    move |request| request.reference = Some(RefSpec::Name(reference))
+}
+
+async fn location(world: &World, branch: &str, table: &str) -> String {
+    let view = world.lake.view(&RefSpec::Name(branch.to_owned())).await.unwrap();
+    let (_, table) = view.find("public", table).await.unwrap().expect("a table");
+    table.metadata_location().to_owned()
+}
+
+#[tokio::test]
+async fn a_table_that_another_branch_computed_is_reused() {
+    let (world, project) = (world().await, files("", MODELS));
+    assert!(world.run_with(&project, on("one")).await.all(StepStatus::Succeeded));
+    let mut request = RunRequest { files: project.clone(), ..RunRequest::default() };
+    on("two")(&mut request);
+    let plan = world.runner.plan(&request).await.unwrap();
+    let reuses: Vec<_> = plan.steps.iter().map(|step| (&step.reason, &step.reuses)).collect();
+    assert_eq!(reuses, [(&None, &Some("one".to_owned())); 2]);
+    assert_eq!(plan.rows_read, 0);
+
+    let ran = world.run_with(&project, on("two")).await;
+    assert!(ran.all(StepStatus::Reused), "{}", ran.steps());
+    let daily = ran.step("daily");
+    assert_eq!((daily.reuses.as_deref(), daily.rows), (Some("one"), Some(2)));
+    assert!(ran.report().commit.is_some() && ran.report().tables.len() == 2);
+    for table in ["daily", "total"] {
+        assert_eq!(location(&world, "one", table).await, location(&world, "two", table).await);
+    }
+    assert!(world.sql("two", &["SELECT n FROM total"]).await.contains("| 30 |"));
+    assert!(world.run_with(&project, on("two")).await.all(StepStatus::Unchanged));
+    assert_eq!(world.branches().await.len(), 2, "no run branch is left");
+
+    // `main` reuses the table after the branches have been merged and deleted.
+    let lake = world.lake.catalog();
+    lake.delete_branch("one").await.unwrap();
+    let ran = world.run(&project).await;
+    assert_eq!(ran.step("total").reuses.as_deref(), Some("two"));
+}
+
+#[tokio::test]
+async fn a_model_runs_if_its_code_inputs_or_parents_differ_or_if_that_is_requested() {
+    let (world, project) = (world().await, files("", MODELS));
+    world.run_with(&project, on("one")).await.report();
+    for change in [
+        |request: &mut RunRequest| request.no_reuse = true,
+        |request: &mut RunRequest| request.no_cache = true,
+    ] {
+        world.branch("new").await;
+        let ran = world
+            .run_with(&project, |request| {
+                on("new")(request);
+                change(request);
+            })
+            .await;
+        assert!(ran.all(StepStatus::Succeeded), "{}", ran.steps());
+        world.lake.catalog().delete_branch("new").await.unwrap();
+    }
+    // The parent has other rows, or the same rows from another computation.
+    let edited = MODELS[0].1.replace("10", "100");
+    let edited = files("", &[("daily.sql", edited.as_str()), MODELS[1]]);
+    let ran = world.run_with(&edited, on("two")).await;
+    assert!(ran.all(StepStatus::Succeeded), "{}", ran.steps());
+    world.branch("three").await;
+    world.sql("three", &["INSERT INTO source VALUES (3)"]).await;
+    let ran = world.run_with(&project, on("three")).await;
+    assert!(ran.all(StepStatus::Succeeded), "{}", ran.steps());
+
+    // A table that was changed by another writer is not what the model computes.
+    world.sql("one", &["DELETE FROM total"]).await;
+    world.branch("four").await;
+    let ran = world.run_with(&project, on("four")).await;
+    assert_eq!(ran.steps(), "daily reused, total succeeded");
+    assert!(world.sql("four", &["SELECT n FROM total"]).await.contains("| 30 |"));
+}
+
+#[tokio::test]
+async fn models_that_append_or_read_the_network_or_always_run_are_not_reused() {
+    let world = world().await;
+    let append = "-- headwater: materialization = append\nSELECT id FROM source";
+    let system = "-- headwater: materialization = replace\nSELECT count(*) AS n FROM system.tables";
+    let project = files("", &[("grown.sql", append), ("seen.sql", system)]);
+    world.run_with(&project, on("one")).await.report();
+    let ran = world.run_with(&project, on("two")).await;
+    assert!(ran.all(StepStatus::Succeeded), "{}", ran.steps());
+}
+
+#[tokio::test]
+async fn maintenance_and_the_deletion_of_a_branch_keep_the_files_that_another_branch_reuses() {
+    let (world, project) = (world().await, files("", MODELS));
+    world.run_with(&project, on("one")).await.report();
+    assert!(world.run_with(&project, on("two")).await.all(StepStatus::Reused));
+    let edited = MODELS[0].1.replace("10", "100");
+    let edited = files("", &[("daily.sql", edited.as_str()), MODELS[1]]);
+    world.run_with(&edited, on("one")).await.report();
+    let expire = MaintainRequest {
+        expire_before_seconds: Some(0),
+        keep: Some(1),
+        orphans: true,
+        orphans_older_than_seconds: Some(3600),
+        force: true,
+        ..MaintainRequest::default()
+    };
+    let progress: headwater_lake::MaintenanceProgress = Arc::new(|_, _| {});
+    let maintain = async |branch: &str| {
+        let stop = tokio_util::sync::CancellationToken::new();
+        let maintenance = world.lake.maintenance();
+        maintenance.run(branch, None, &expire, progress.clone(), stop).await.unwrap()
+    };
+    maintain("one").await;
+    assert!(world.sql("two", &["SELECT n FROM daily ORDER BY n"]).await.contains("| 20 |"));
+    world.lake.catalog().delete_branch("one").await.unwrap();
+    maintain("two").await;
+    maintain("main").await;
+    assert!(world.sql("two", &["SELECT n FROM total"]).await.contains("| 30 |"));
+}
+
+/// The rights of a user: all, except reading some branches and tables, and with restrictions.
+#[derive(Debug, Default)]
+struct User {
+    hidden: Vec<Object>,
+    restricted: Option<(TableName, Restrictions)>,
+    digest: Option<String>,
+}
+
+impl TableAccess for User {
+    fn check(&self, action: Action, object: &Object) -> Result<(), Problem> {
+        let denied = || Problem::new(ErrorCode::Forbidden, format!("may not {action} {object}"));
+        self.allows(action, object).then_some(()).ok_or_else(denied)
+    }
+
+    fn allows(&self, action: Action, object: &Object) -> bool {
+        !(matches!(action, Action::Read | Action::Select) && self.hidden.contains(object))
+    }
+
+    fn is_limited(&self) -> bool {
+        true
+    }
+
+    fn restrictions(&self, table: &TableName, _: Option<&str>) -> Option<Restrictions> {
+        let (name, restrictions) = self.restricted.as_ref()?;
+        (name == table).then(|| restrictions.clone())
+    }
+
+    fn restriction_by_name(&self, _: &TableName, _: &str) -> Option<Restriction> {
+        None
+    }
+
+    fn restriction_digest(&self) -> Option<String> {
+        self.digest.clone()
+    }
+
+    fn limits(&self) -> Limits {
+        Limits::default()
+    }
+}
+
+/// Returns the report of a run by a user.
+async fn run_as(world: &World, user: User, project: &ProjectFiles, branch: &str) -> RunReport {
+    let runner = world.runner.with_access(Some(Arc::new(user)));
+    let mut request = RunRequest { files: project.clone(), ..RunRequest::default() };
+    on(branch)(&mut request);
+    let new = headwater_jobs::NewJob::new(JobKind::Run, "test", "ana");
+    let (context, guard) = world.jobs.record(new).await.unwrap();
+    let report = runner.run(request, context).await.unwrap();
+    guard.finish(Ok(serde_json::json!(report)));
+    report
+}
+
+fn statuses(report: &RunReport) -> Vec<StepStatus> {
+    report.steps.iter().map(|step| step.status).collect()
+}
+
+#[tokio::test]
+async fn a_user_reuses_only_tables_that_it_may_read() {
+    let (world, project) = (world().await, files("", MODELS));
+    run_as(&world, User::default(), &project, "one").await;
+
+    let no_branch = User { hidden: vec![Object::branch("one")], ..User::default() };
+    let report = run_as(&world, no_branch, &project, "two").await;
+    assert_eq!(statuses(&report), [StepStatus::Succeeded; 2], "it may not read the branch");
+
+    world.branch("three").await;
+    let report = run_as(&world, User::default(), &project, "three").await;
+    assert_eq!(statuses(&report), [StepStatus::Reused; 2], "another user's table");
+
+    // A row filter on the table: nothing is reused, although the table existed without it.
+    world.branch("four").await;
+    let total = TableName::parse_in("public", "total").unwrap();
+    let filter: Restriction = serde_json::from_value(serde_json::json!({
+        "name": "small", "table": "total", "table_id": "", "using": "n < 5", "columns": {},
+        "created": "2026-01-01T00:00:00Z", "by": "owner",
+    }))
+    .unwrap();
+    let restrictions = Restrictions { all: vec![filter], ..Restrictions::default() };
+    let restricted = User { restricted: Some((total, restrictions)), ..User::default() };
+    let report = run_as(&world, restricted, &project, "four").await;
+    assert_eq!(statuses(&report), [StepStatus::Reused, StepStatus::Succeeded]);
+
+    // A row filter on an input: the rows of another user are not those that this user reads.
+    world.branch("five").await;
+    let filtered = User { digest: Some("a".to_owned()), ..User::default() };
+    let report = run_as(&world, filtered, &project, "five").await;
+    assert_eq!(statuses(&report), [StepStatus::Succeeded; 2]);
+}

@@ -1,0 +1,143 @@
+//! Deletion of messages, and changes of their visibility.
+
+use std::sync::Arc;
+
+use chrono::TimeDelta;
+use headwater_store::{Append, Batch};
+
+use crate::journal::{deletion_entry, reception_entry};
+use crate::message::Reception;
+use crate::queue::OpenQueue;
+use crate::queues::detached;
+use crate::receive::restore;
+use crate::{Error, Queues, Result};
+
+impl Queues {
+    /// Deletes messages by the receipts of their receptions. The deletion is durable on return. A
+    /// receipt of an earlier reception, or of a message that was deleted, has no effect.
+    pub async fn delete_messages(
+        &self,
+        name: &str,
+        receipts: &[String],
+    ) -> Result<Vec<Result<()>>> {
+        let queue = self.queue(name)?;
+        let mut deleted = Vec::new();
+        let mut outcomes = Vec::with_capacity(receipts.len());
+        {
+            let mut state = queue.state.lock();
+            for receipt in receipts {
+                outcomes.push(parse_receipt(receipt).map(|(sequence, reception)| {
+                    if state.begin_deletion(sequence, reception) {
+                        deleted.push(sequence);
+                    }
+                }));
+            }
+        }
+        if !deleted.is_empty() {
+            let queues = self.clone();
+            detached(async move { queues.delete_now(&queue, deleted, false).await }).await?;
+        }
+        Ok(outcomes)
+    }
+
+    async fn delete_now(
+        &self,
+        queue: &Arc<OpenQueue>,
+        sequences: Vec<u64>,
+        relaxed: bool,
+    ) -> Result<()> {
+        let entry = |sequence: &u64| deletion_entry(&queue.id, *sequence);
+        let entries: Vec<Append> = sequences.iter().map(entry).collect();
+        let batch = Batch { entries, relaxed, ..Batch::default() };
+        if let Err(error) = self.store.apply(batch).await {
+            restore(queue, &sequences);
+            return Err(error.into());
+        }
+        self.end_deletion(queue, &sequences).await
+    }
+
+    /// Removes messages from memory whose deletion is stored.
+    pub(crate) async fn end_deletion(
+        &self,
+        queue: &Arc<OpenQueue>,
+        sequences: &[u64],
+    ) -> Result<()> {
+        {
+            let mut state = queue.state.lock();
+            for sequence in sequences {
+                state.remove(*sequence);
+            }
+        }
+        // The next messages of a group may be visible now.
+        queue.arrived.notify_waiters();
+        self.compact(queue).await
+    }
+
+    /// Deletes messages that are older than the retention of the queue.
+    pub(crate) async fn expire(&self, queue: &Arc<OpenQueue>) -> Result<()> {
+        let retention = i64::from(queue.attributes().retention);
+        let before = self.clock.now() - TimeDelta::seconds(retention);
+        let expired = queue.state.lock().expire(before);
+        self.forget_messages(queue, expired).await
+    }
+
+    /// Deletes messages that no client has deleted.
+    pub(crate) async fn forget_messages(
+        &self,
+        queue: &Arc<OpenQueue>,
+        sequences: Vec<u64>,
+    ) -> Result<()> {
+        if sequences.is_empty() {
+            return Ok(());
+        }
+        let (queues, queue) = (self.clone(), queue.clone());
+        detached(async move { queues.delete_now(&queue, sequences, true).await }).await
+    }
+
+    /// Changes the time that a received message is invisible, from now on.
+    ///
+    /// Errors: `invalid_argument` if the message is not in flight.
+    pub async fn change_visibility(&self, name: &str, receipt: &str, seconds: u32) -> Result<()> {
+        let until = self.clock.now() + TimeDelta::seconds(i64::from(seconds));
+        self.change_reception(name, receipt, |reception| reception.visible = until).await
+    }
+
+    /// Returns a received message to the queue without counting the reception. It becomes visible
+    /// after a pause.
+    ///
+    /// Errors: `invalid_argument` if the message is not in flight.
+    pub async fn release(&self, name: &str, receipt: &str, seconds: u32) -> Result<()> {
+        let until = self.clock.now() + TimeDelta::seconds(i64::from(seconds));
+        let release = |reception: &mut Reception| {
+            reception.visible = until;
+            reception.received = reception.received.saturating_sub(1);
+        };
+        self.change_reception(name, receipt, release).await
+    }
+
+    async fn change_reception(
+        &self,
+        name: &str,
+        receipt: &str,
+        change: impl FnOnce(&mut Reception),
+    ) -> Result<()> {
+        let queue = self.queue(name)?;
+        let (sequence, reception) = parse_receipt(receipt)?;
+        let now = self.clock.now();
+        let changed = queue.state.lock().change_reception(sequence, reception, now, change);
+        let changed = changed.ok_or_else(|| Error::NotInFlight { receipt: receipt.to_owned() })?;
+        let entries = vec![reception_entry(&queue.id, sequence, &changed)];
+        self.store.apply(Batch { entries, relaxed: true, ..Batch::default() }).await?;
+        queue.arrived.notify_waiters();
+        Ok(())
+    }
+}
+
+fn parse_receipt(receipt: &str) -> Result<(u64, &str)> {
+    let invalid = || Error::InvalidReceipt { receipt: receipt.chars().take(100).collect() };
+    let (sequence, reception) = receipt.split_once('/').ok_or_else(invalid)?;
+    let is_number = sequence.len() == 20 && sequence.bytes().all(|byte| byte.is_ascii_digit());
+    let sequence = sequence.parse().ok().filter(|_| is_number).ok_or_else(invalid)?;
+    uuid::Uuid::parse_str(reception).map_err(|_| invalid())?;
+    Ok((sequence, reception))
+}

@@ -1,0 +1,111 @@
+//! Errors of queues.
+
+use headwater_model::{ErrorCode, Fault};
+
+/// A result with the error type of this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// An error of this crate.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Error {
+    /// No queue has the name.
+    #[error("there is no queue `{name}`")]
+    QueueNotFound {
+        /// The name.
+        name: String,
+    },
+    /// No event source mapping has the id.
+    #[error("there is no event source mapping `{id}`")]
+    MappingNotFound {
+        /// The id.
+        id: String,
+    },
+    /// A queue with the name and other attributes exists.
+    #[error("queue `{name}` exists with other attributes")]
+    QueueExists {
+        /// The name.
+        name: String,
+    },
+    /// A name, attribute or message is invalid.
+    #[error("{reason}")]
+    Invalid {
+        /// Description of the invalid value.
+        reason: String,
+    },
+    /// A message has characters that SQS does not allow.
+    #[error("the message has characters that are not allowed in XML")]
+    InvalidContents,
+    /// A required value is missing.
+    #[error("the parameter `{name}` is missing")]
+    Missing {
+        /// Name of the parameter.
+        name: &'static str,
+    },
+    /// A receipt does not belong to a message of the queue.
+    #[error("the receipt handle `{receipt}` is invalid")]
+    InvalidReceipt {
+        /// The receipt.
+        receipt: String,
+    },
+    /// A message is not being processed.
+    #[error("the message of receipt handle `{receipt}` is not in flight")]
+    NotInFlight {
+        /// The receipt.
+        receipt: String,
+    },
+    /// The queue is full.
+    #[error("queue `{name}` is full: it has {messages} messages")]
+    QueueFull {
+        /// The name.
+        name: String,
+        /// Number of messages.
+        messages: usize,
+    },
+    /// A stored value cannot be decoded.
+    #[error("`{key}` in journal `{journal}` cannot be read back: {reason}")]
+    Corrupt {
+        /// Name of the journal.
+        journal: &'static str,
+        /// Key of the entry.
+        key: String,
+        /// Why the value cannot be decoded.
+        reason: String,
+    },
+    /// The server stops.
+    #[error("the operation stopped before it finished")]
+    Stopped,
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] headwater_store::Error),
+}
+
+impl Fault for Error {
+    fn code(&self) -> ErrorCode {
+        match self {
+            Error::QueueNotFound { .. } => ErrorCode::QueueNotFound,
+            Error::MappingNotFound { .. } => ErrorCode::TriggerNotFound,
+            Error::QueueExists { .. } => ErrorCode::AlreadyExists,
+            Error::Invalid { .. }
+            | Error::InvalidContents
+            | Error::Missing { .. }
+            | Error::InvalidReceipt { .. }
+            | Error::NotInFlight { .. } => ErrorCode::InvalidArgument,
+            Error::QueueFull { .. } => ErrorCode::TooBusy,
+            Error::Corrupt { .. } => ErrorCode::Corrupt,
+            Error::Stopped => ErrorCode::Unavailable,
+            Error::Store(error) => error.code(),
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Error::QueueNotFound { .. } => {
+                Some("Create it with `aws sqs create-queue --queue-name NAME`.".into())
+            }
+            Error::QueueExists { .. } => Some("Change its attributes, or delete it first.".into()),
+            Error::QueueFull { .. } => Some("Send the message again later.".into()),
+            Error::Store(error) => error.hint(),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! The journals of queues, and the removal of their old entries.
+//!
+//! | journal | key | value |
+//! |---|---|---|
+//! | `queues` | name of the queue | its attributes |
+//! | `queue_messages` | `QUEUE_ID/SEQUENCE` | a message |
+//! | `queue_receptions` | `QUEUE_ID/SEQUENCE` | the receptions of the message |
+//! | `queue_deduplication` | `QUEUE_ID/SEQUENCE` | the deduplication id of the message |
+//!
+//! A message is deleted by a tombstone in `queue_messages`. A reception whose message is deleted is
+//! ignored, so that a reception that is stored late cannot restore a message.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use headwater_store::{Append, Entry, KeyRange, Store};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::message::{Reception, StoredMessage, sequence_text};
+use crate::{Error, Result};
+
+pub(crate) const QUEUES: &str = "queues";
+pub(crate) const MESSAGES: &str = "queue_messages";
+pub(crate) const RECEPTIONS: &str = "queue_receptions";
+pub(crate) const DEDUPLICATION: &str = "queue_deduplication";
+
+/// Entries that are read per request of the store.
+const PAGE: usize = 1_000;
+
+/// Returns the key of a message.
+pub(crate) fn key(queue: &str, sequence: u64) -> String {
+    format!("{queue}/{}", sequence_text(sequence))
+}
+
+/// Returns the queue id and sequence number of a key.
+pub(crate) fn parse_key(key: &str) -> Option<(&str, u64)> {
+    let (queue, sequence) = key.split_once('/')?;
+    Some((queue, sequence.parse().ok()?))
+}
+
+pub(crate) fn message_entry(queue: &str, sequence: u64, message: &StoredMessage) -> Append {
+    Append::put(MESSAGES, key(queue, sequence), encode(message))
+}
+
+pub(crate) fn reception_entry(queue: &str, sequence: u64, reception: &Reception) -> Append {
+    Append::put(RECEPTIONS, key(queue, sequence), encode(reception))
+}
+
+pub(crate) fn deletion_entry(queue: &str, sequence: u64) -> Append {
+    Append::tombstone(MESSAGES, key(queue, sequence))
+}
+
+pub(crate) fn encode(value: &impl Serialize) -> Bytes {
+    // Texts, numbers and times always have a JSON form.
+    serde_json::to_vec(value).unwrap_or_default().into()
+}
+
+pub(crate) fn decode<T: DeserializeOwned>(journal: &'static str, entry: &Entry) -> Result<T> {
+    serde_json::from_slice(&entry.value).map_err(|error| Error::Corrupt {
+        journal,
+        key: entry.key.clone(),
+        reason: error.to_string(),
+    })
+}
+
+/// Reads the entries of a journal.
+pub(crate) async fn scan(store: &Arc<dyn Store>, journal: &str) -> Result<Vec<Entry>> {
+    let mut entries: Vec<Entry> = Vec::new();
+    loop {
+        let from = entries.last().map(|last| format!("{}\0", last.key));
+        let range = KeyRange { from, limit: PAGE, ..KeyRange::default() };
+        let page = store.scan(journal, &range).await?;
+        let is_last = page.len() < PAGE;
+        entries.extend(page);
+        if is_last {
+            return Ok(entries);
+        }
+    }
+}
+
+/// Removes all entries of a queue's messages with sequence numbers in a range whose ends are
+/// inclusive.
+pub(crate) async fn trim(
+    store: &Arc<dyn Store>,
+    journals: &[&str],
+    queue: &str,
+    [first, last]: [u64; 2],
+) -> Result<()> {
+    let range = KeyRange::with_prefix(format!("{queue}/"))
+        .from(key(queue, first))
+        .until(format!("{}\0", key(queue, last)));
+    for journal in journals {
+        store.trim(journal, &range).await?;
+    }
+    Ok(())
+}

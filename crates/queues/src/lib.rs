@@ -1,0 +1,31 @@
+//! Message queues with the semantics of SQS: durable messages, visibility timeouts, delays, dead
+//! letters, and order by message group.
+//!
+//! - A message is synced to disk before it is acknowledged. Messages that are sent concurrently
+//!   share one sync.
+//! - A message is delivered at least once. It is invisible while a consumer processes it, and
+//!   visible again after its timeout unless the consumer deletes it.
+//! - A message whose deletion was acknowledged is never delivered again.
+//! - This crate knows no protocol and makes no access decision.
+
+mod attributes;
+mod delete;
+mod error;
+mod journal;
+mod mapping;
+mod message;
+mod queue;
+mod queues;
+mod receive;
+mod send;
+mod state;
+
+pub use attributes::{QueueAttributes, RedrivePolicy, is_queue_name};
+pub use error::{Error, Result};
+pub use mapping::{MappingSettings, QueueMapping, QueueMappings};
+pub use message::{
+    Attribute, NewMessage, ReceivedMessage, SentMessage, StoredMessage, attributes_md5,
+};
+pub use queue::{QueueCounts, QueueInfo};
+pub use queues::Queues;
+pub use receive::ReceiveOptions;

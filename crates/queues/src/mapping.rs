@@ -1,0 +1,115 @@
+//! Event source mappings: which function is called with the messages of a queue. This module only
+//! stores them.
+
+use std::sync::Arc;
+
+use headwater_model::{Actor, Clock, Timestamp};
+use headwater_store::{Append, Batch, Store};
+use serde::{Deserialize, Serialize};
+
+use crate::journal::{decode, encode, scan};
+use crate::{Error, Result};
+
+const MAPPINGS: &str = "queue_mappings";
+
+/// An event source mapping as stored.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QueueMapping {
+    /// Its id.
+    pub id: String,
+    /// Name of the queue.
+    pub queue: String,
+    /// The settings.
+    #[serde(flatten)]
+    pub settings: MappingSettings,
+    /// The identity that last changed the mapping, with whose rights it works.
+    pub actor: Actor,
+    /// Time of the last change.
+    pub modified: Timestamp,
+}
+
+/// Settings of an event source mapping.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MappingSettings {
+    /// Name of the function; a version or alias may follow after `:`.
+    pub function: String,
+    /// False stops the mapping.
+    pub is_enabled: bool,
+    /// Maximum number of messages in a call.
+    pub batch: u32,
+    /// Time to wait for further messages of a batch, in seconds.
+    pub window: u32,
+    /// Patterns in EventBridge's language; messages that match none are deleted. Without patterns,
+    /// every message is selected.
+    #[serde(default)]
+    pub filters: Vec<String>,
+    /// True if the function returns the messages that failed.
+    #[serde(default)]
+    pub reports_failures: bool,
+    /// Maximum number of concurrent calls; 5 by default.
+    #[serde(default)]
+    pub concurrency: Option<u32>,
+}
+
+/// The event source mappings of a lake. Cheap to clone.
+#[derive(Clone)]
+pub struct QueueMappings {
+    store: Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
+}
+
+impl QueueMappings {
+    /// Opens the mappings in a store.
+    pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Self {
+        QueueMappings { store, clock }
+    }
+
+    /// Returns all mappings, oldest first.
+    pub async fn list(&self) -> Result<Vec<QueueMapping>> {
+        let entries = scan(&self.store, MAPPINGS).await?;
+        entries.iter().map(|entry| decode(MAPPINGS, entry)).collect()
+    }
+
+    /// Returns a mapping.
+    pub async fn get(&self, id: &str) -> Result<QueueMapping> {
+        let entry = self.store.latest(MAPPINGS, id).await?;
+        let entry = entry.ok_or_else(|| Error::MappingNotFound { id: id.to_owned() })?;
+        decode(MAPPINGS, &entry)
+    }
+
+    /// Creates a mapping. It is durable on return.
+    pub async fn create(
+        &self,
+        queue: &str,
+        settings: MappingSettings,
+        actor: Actor,
+    ) -> Result<QueueMapping> {
+        let (id, queue) = (uuid::Uuid::now_v7().to_string(), queue.to_owned());
+        let mapping = QueueMapping { id, queue, settings, actor, modified: self.clock.now() };
+        self.put(mapping).await
+    }
+
+    /// Replaces the settings of a mapping. They are durable on return.
+    pub async fn update(
+        &self,
+        id: &str,
+        settings: MappingSettings,
+        actor: Actor,
+    ) -> Result<QueueMapping> {
+        let mapping = self.get(id).await?;
+        self.put(QueueMapping { settings, actor, modified: self.clock.now(), ..mapping }).await
+    }
+
+    /// Deletes a mapping.
+    pub async fn delete(&self, id: &str) -> Result<()> {
+        let entries = vec![Append::tombstone(MAPPINGS, id)];
+        self.store.apply(Batch { entries, ..Batch::default() }).await?;
+        Ok(())
+    }
+
+    async fn put(&self, mapping: QueueMapping) -> Result<QueueMapping> {
+        let entries = vec![Append::put(MAPPINGS, &mapping.id, encode(&mapping))];
+        self.store.apply(Batch { entries, ..Batch::default() }).await?;
+        Ok(mapping)
+    }
+}

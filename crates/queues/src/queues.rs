@@ -1,0 +1,305 @@
+//! The queues of a lake: create, change, list and delete them.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use headwater_model::Clock;
+use headwater_store::{Append, Batch, Store};
+use parking_lot::RwLock;
+
+use crate::journal::{
+    DEDUPLICATION, MESSAGES, QUEUES, RECEPTIONS, decode, encode, parse_key, scan, trim,
+};
+use crate::message::{Reception, StoredMessage};
+use crate::queue::{OpenQueue, QueueCounts, QueueInfo};
+use crate::state::{Deduplicated, Phase, Slot, State};
+use crate::{Error, QueueAttributes, Result};
+
+/// Number of deleted messages after which their entries are removed from the journals.
+const GONE_MAX: usize = 500;
+
+/// Maximum number of tags of a queue.
+const TAGS_MAX: usize = 50;
+
+/// The queues of a lake. Clones are handles to the same queues.
+#[derive(Clone)]
+pub struct Queues {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) clock: Arc<dyn Clock>,
+    open: Arc<RwLock<BTreeMap<String, Arc<OpenQueue>>>>,
+    /// Held while queues are created, changed or deleted.
+    changes: Arc<tokio::sync::Mutex<()>>,
+    /// True if receivers do not wait for messages any more.
+    is_closed: Arc<AtomicBool>,
+}
+
+impl std::fmt::Debug for Queues {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Queues").field("queues", &self.open.read().len()).finish()
+    }
+}
+
+impl Queues {
+    /// Reads the queues and the state of their messages.
+    pub async fn open(store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Result<Self> {
+        let mut infos = BTreeMap::new();
+        for entry in scan(&store, QUEUES).await? {
+            let info: QueueInfo = decode(QUEUES, &entry)?;
+            infos.insert(info.id.clone(), info);
+        }
+        let states = read_states(&store, &infos).await?;
+        let (open, changes) = (Arc::default(), Arc::default());
+        let queues = Queues { store, clock, open, changes, is_closed: Arc::default() };
+        for (id, state) in states {
+            let Some(info) = infos.remove(&id) else { continue };
+            let queue = Arc::new(OpenQueue::new(info, state));
+            queues.open.write().insert(queue.name.clone(), queue);
+        }
+        Ok(queues)
+    }
+
+    /// Ends the waits of all receivers, now and from now on.
+    pub fn close(&self) {
+        self.is_closed.store(true, Ordering::SeqCst);
+        for queue in self.open.read().values() {
+            queue.arrived.notify_waiters();
+        }
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.is_closed.load(Ordering::SeqCst)
+    }
+
+    /// Creates a queue. An existing queue with the same attributes is not changed. Returns the
+    /// queue, and true if it is new.
+    pub async fn create(
+        &self,
+        name: &str,
+        given: &BTreeMap<String, String>,
+        tags: BTreeMap<String, String>,
+    ) -> Result<(QueueInfo, bool)> {
+        let attributes = QueueAttributes::new(name, given)?;
+        let _guard = self.changes.lock().await;
+        if let Ok(existing) = self.queue(name) {
+            let info = existing.info.lock().clone();
+            let mut wanted = info.attributes.clone();
+            // Only the attributes that are given must be equal.
+            wanted.update(given)?;
+            if wanted != info.attributes {
+                return Err(Error::QueueExists { name: name.into() });
+            }
+            return Ok((info, false));
+        }
+        self.check_redrive(name, &attributes)?;
+        check_tags(&tags)?;
+        let now = self.clock.now();
+        let (id, name) = (uuid::Uuid::now_v7().to_string(), name.to_owned());
+        let info = QueueInfo { id, name, attributes, tags, created: now, modified: now };
+        self.put(&info).await?;
+        let queue = Arc::new(OpenQueue::new(info.clone(), State::default()));
+        self.open.write().insert(info.name.clone(), queue);
+        Ok((info, true))
+    }
+
+    fn check_redrive(&self, name: &str, attributes: &QueueAttributes) -> Result<()> {
+        let Some(redrive) = &attributes.redrive else { return Ok(()) };
+        let invalid = |reason: &str| Err(Error::Invalid { reason: reason.to_owned() });
+        if redrive.queue == name {
+            return invalid("a queue cannot be its own dead-letter queue");
+        }
+        let target = self.queue(&redrive.queue)?;
+        if target.attributes().is_fifo != attributes.is_fifo {
+            return invalid(
+                "the dead-letter queue of a FIFO queue must be a FIFO queue, and of another queue \
+                 must not",
+            );
+        }
+        Ok(())
+    }
+
+    /// Returns a queue.
+    pub fn get(&self, name: &str) -> Result<QueueInfo> {
+        Ok(self.queue(name)?.info.lock().clone())
+    }
+
+    /// Returns the queues whose names have a prefix, by name.
+    pub fn list(&self, prefix: &str) -> Vec<QueueInfo> {
+        let open = self.open.read();
+        let listed = open.iter().filter(|(name, _)| name.starts_with(prefix));
+        listed.map(|(_, queue)| queue.info.lock().clone()).collect()
+    }
+
+    /// Returns the numbers of messages of a queue.
+    pub async fn counts(&self, name: &str) -> Result<QueueCounts> {
+        let queue = self.queue(name)?;
+        self.expire(&queue).await?;
+        let counts = queue.state.lock().counts(self.clock.now());
+        Ok(counts)
+    }
+
+    /// Changes attributes of a queue.
+    pub async fn set_attributes(&self, name: &str, given: &BTreeMap<String, String>) -> Result<()> {
+        self.change(name, |info| {
+            info.attributes.update(given)?;
+            self.check_redrive(name, &info.attributes)?;
+            info.modified = self.clock.now();
+            Ok(())
+        })
+        .await
+    }
+
+    /// Adds tags to a queue. Tags with the same keys are replaced.
+    pub async fn tag(&self, name: &str, tags: BTreeMap<String, String>) -> Result<()> {
+        self.change(name, |info| {
+            info.tags.extend(tags);
+            check_tags(&info.tags)
+        })
+        .await
+    }
+
+    /// Removes tags of a queue.
+    pub async fn untag(&self, name: &str, keys: &[String]) -> Result<()> {
+        self.change(name, |info| {
+            info.tags.retain(|key, _| !keys.contains(key));
+            Ok(())
+        })
+        .await
+    }
+
+    async fn change(
+        &self,
+        name: &str,
+        change: impl FnOnce(&mut QueueInfo) -> Result<()>,
+    ) -> Result<()> {
+        let _guard = self.changes.lock().await;
+        let queue = self.queue(name)?;
+        let mut info = queue.info.lock().clone();
+        change(&mut info)?;
+        self.put(&info).await?;
+        *queue.info.lock() = info;
+        queue.arrived.notify_waiters();
+        Ok(())
+    }
+
+    /// Deletes a queue with its messages.
+    pub async fn delete(&self, name: &str) -> Result<()> {
+        let _guard = self.changes.lock().await;
+        let queue = self.queue(name)?;
+        let entries = vec![Append::tombstone(QUEUES, name)];
+        self.store.apply(Batch { entries, ..Batch::default() }).await?;
+        self.open.write().remove(name);
+        *queue.state.lock() = State::deleted();
+        queue.arrived.notify_waiters();
+        let journals = [MESSAGES, RECEPTIONS, DEDUPLICATION];
+        trim(&self.store, &journals, &queue.id, [0, u64::MAX]).await
+    }
+
+    /// Deletes the messages of a queue.
+    pub async fn purge(&self, name: &str) -> Result<()> {
+        let _guard = self.changes.lock().await;
+        let queue = self.queue(name)?;
+        queue.state.lock().clear();
+        trim(&self.store, &[MESSAGES, RECEPTIONS], &queue.id, [0, u64::MAX]).await?;
+        queue.state.lock().take_gone();
+        queue.arrived.notify_waiters();
+        // The removal is not synced. A later batch syncs all earlier ones.
+        let info = queue.info.lock().clone();
+        self.put(&info).await
+    }
+
+    pub(crate) fn queue(&self, name: &str) -> Result<Arc<OpenQueue>> {
+        let found = self.open.read().get(name).cloned();
+        found.ok_or_else(|| Error::QueueNotFound { name: name.to_owned() })
+    }
+
+    async fn put(&self, info: &QueueInfo) -> Result<()> {
+        let entries = vec![Append::put(QUEUES, &info.name, encode(info))];
+        self.store.apply(Batch { entries, ..Batch::default() }).await?;
+        Ok(())
+    }
+
+    /// Removes the entries of deleted messages from the journals, if there are many.
+    pub(crate) async fn compact(&self, queue: &OpenQueue) -> Result<()> {
+        let ranges = {
+            let mut state = queue.state.lock();
+            if state.gone_count() < GONE_MAX { Vec::new() } else { state.take_gone() }
+        };
+        for range in ranges {
+            trim(&self.store, &[MESSAGES, RECEPTIONS], &queue.id, range).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Runs work to its end, also if the caller leaves.
+pub(crate) async fn detached<T: Send + 'static>(
+    work: impl Future<Output = Result<T>> + Send + 'static,
+) -> Result<T> {
+    tokio::spawn(work).await.unwrap_or(Err(Error::Stopped))
+}
+
+fn check_tags(tags: &BTreeMap<String, String>) -> Result<()> {
+    let is_tag = |(key, value): (&String, &String)| {
+        (1..=128).contains(&key.chars().count()) && value.chars().count() <= 256
+    };
+    if tags.len() <= TAGS_MAX && tags.iter().all(is_tag) {
+        return Ok(());
+    }
+    let reason = format!(
+        "a queue has at most {TAGS_MAX} tags, with keys of 1 to 128 and values of at most 256 \
+         characters"
+    );
+    Err(Error::Invalid { reason })
+}
+
+/// Reads the state of the messages of queues by id. Removes entries of deleted queues.
+async fn read_states(
+    store: &Arc<dyn Store>,
+    infos: &BTreeMap<String, QueueInfo>,
+) -> Result<BTreeMap<String, State>> {
+    let mut states: BTreeMap<String, State> = BTreeMap::new();
+    let mut removed = Vec::new();
+    let mut receptions: HashMap<String, Reception> = HashMap::new();
+    for entry in scan(store, RECEPTIONS).await? {
+        receptions.insert(entry.key.clone(), decode(RECEPTIONS, &entry)?);
+    }
+    for entry in scan(store, MESSAGES).await? {
+        let Some((queue, sequence)) = parse_key(&entry.key) else { continue };
+        let Some(info) = infos.get(queue) else {
+            removed.push(Append::tombstone(MESSAGES, entry.key));
+            continue;
+        };
+        let message: StoredMessage = decode(MESSAGES, &entry)?;
+        let mut slot = Slot::new(&message, info.attributes.is_fifo);
+        slot.phase = Phase::Invisible;
+        let state = states.entry(queue.to_owned()).or_default();
+        match receptions.remove(&entry.key) {
+            Some(reception) => slot.reception = reception,
+            None if info.attributes.is_fifo => {
+                slot.reception.visible = state.after_delayed(slot.reception.visible);
+            }
+            None => {}
+        }
+        state.add(sequence, slot);
+    }
+    removed.extend(receptions.into_keys().map(|key| Append::tombstone(RECEPTIONS, key)));
+    for entry in scan(store, DEDUPLICATION).await? {
+        let Some((queue, sequence)) = parse_key(&entry.key) else { continue };
+        if !infos.contains_key(queue) {
+            removed.push(Append::tombstone(DEDUPLICATION, entry.key));
+            continue;
+        }
+        let (id, message, sent) = decode(DEDUPLICATION, &entry)?;
+        let state = states.entry(queue.to_owned()).or_default();
+        state.deduplicate(id, Deduplicated { sequence, message, sent });
+    }
+    if !removed.is_empty() {
+        let batch = Batch { entries: removed, relaxed: true, ..Batch::default() };
+        store.apply(batch).await?;
+    }
+    for id in infos.keys() {
+        states.entry(id.clone()).or_default();
+    }
+    Ok(states)
+}

@@ -1,0 +1,212 @@
+//! Reception of messages.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::TimeDelta;
+use headwater_store::{Batch, Entry, KeyRange};
+use tokio::time::Instant;
+
+use crate::journal::{MESSAGES, decode, deletion_entry, key, message_entry, reception_entry};
+use crate::message::{ReceivedMessage, StoredMessage, sequence_text};
+use crate::queue::OpenQueue;
+use crate::queues::detached;
+use crate::state::{Pick, Picked, Slot};
+use crate::{Error, Queues, Result};
+
+/// How to receive messages.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ReceiveOptions {
+    /// Maximum number of messages.
+    pub limit: usize,
+    /// Time that the messages are invisible, in seconds; that of the queue by default.
+    pub visibility: Option<u32>,
+    /// Time to wait for a message, in seconds; that of the queue by default.
+    pub wait: Option<u32>,
+}
+
+impl Queues {
+    /// Receives visible messages, and waits for some if there are none.
+    pub async fn receive(
+        &self,
+        name: &str,
+        options: ReceiveOptions,
+    ) -> Result<Vec<ReceivedMessage>> {
+        let queue = self.queue(name)?;
+        let wait = options.wait.unwrap_or(queue.attributes().receive_wait);
+        let deadline = Instant::now() + Duration::from_secs(u64::from(wait));
+        loop {
+            if !self.until_visible(&queue, deadline).await? {
+                return Ok(Vec::new());
+            }
+            let (queues, queue) = (self.clone(), queue.clone());
+            let work = async move { queues.receive_now(&queue, options).await };
+            let received = detached(work).await?;
+            if !received.is_empty() {
+                return Ok(received);
+            }
+        }
+    }
+
+    /// Waits until a message can be received. Returns false if there is none within the limit.
+    pub async fn wait(&self, name: &str, limit: Duration) -> Result<bool> {
+        let queue = self.queue(name)?;
+        self.until_visible(&queue, Instant::now() + limit).await
+    }
+
+    async fn until_visible(&self, queue: &OpenQueue, deadline: Instant) -> Result<bool> {
+        loop {
+            let arrived = queue.arrived.notified();
+            tokio::pin!(arrived);
+            // Notifications from now on are not missed.
+            arrived.as_mut().enable();
+            let next = {
+                let mut state = queue.state.lock();
+                if state.is_deleted {
+                    return Err(Error::QueueNotFound { name: queue.name.clone() });
+                }
+                if state.has_visible(self.clock.now()) {
+                    return Ok(true);
+                }
+                state.next_visible()
+            };
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() || self.is_closed() {
+                return Ok(false);
+            }
+            let next = next.and_then(|next| (next - self.clock.now()).to_std().ok());
+            let _ = tokio::time::timeout(next.unwrap_or(left).min(left), arrived).await;
+        }
+    }
+
+    async fn receive_now(
+        &self,
+        queue: &Arc<OpenQueue>,
+        options: ReceiveOptions,
+    ) -> Result<Vec<ReceivedMessage>> {
+        let attributes = queue.attributes();
+        let now = self.clock.now();
+        let seconds = |seconds: u32| TimeDelta::seconds(i64::from(seconds));
+        let redrive = attributes.redrive.as_ref();
+        let target = redrive.and_then(|redrive| self.queue(&redrive.queue).ok());
+        let pick = Pick {
+            limit: options.limit,
+            until: now + seconds(options.visibility.unwrap_or(attributes.visibility_timeout)),
+            expired: now - seconds(attributes.retention),
+            receive_count_max: redrive
+                .filter(|_| target.is_some())
+                .map(|redrive| redrive.receive_count_max),
+        };
+        let Picked { received, dead, expired } = queue.state.lock().pick(now, pick);
+        if let Some(target) = target {
+            self.move_dead(queue, &target, dead).await?;
+        }
+        self.forget_messages(queue, expired).await?;
+        let mut bodies = self.bodies(queue, &received).await?;
+        let mut entries = Vec::with_capacity(received.len());
+        let mut messages = Vec::with_capacity(received.len());
+        {
+            let mut state = queue.state.lock();
+            for sequence in received {
+                let Some(message) = bodies.remove(&sequence) else {
+                    // It was removed by a batch whose outcome was unknown.
+                    state.remove(sequence);
+                    continue;
+                };
+                let Some(reception) = state.reception(sequence) else { continue };
+                entries.push(reception_entry(&queue.id, sequence, reception));
+                let receipt = reception.receipt.clone().unwrap_or_default();
+                messages.push(ReceivedMessage {
+                    message,
+                    sequence,
+                    received: reception.received,
+                    first_received: reception.first_received.unwrap_or(now),
+                    receipt: format!("{}/{receipt}", sequence_text(sequence)),
+                });
+            }
+        }
+        if !entries.is_empty() {
+            // After a power failure the messages are visible earlier, which is allowed.
+            self.store.apply(Batch { entries, relaxed: true, ..Batch::default() }).await?;
+        }
+        Ok(messages)
+    }
+
+    /// Reads messages by their sequence numbers.
+    async fn bodies(
+        &self,
+        queue: &OpenQueue,
+        sequences: &[u64],
+    ) -> Result<HashMap<u64, StoredMessage>> {
+        let mut found: HashMap<String, Entry> = HashMap::new();
+        if let [first, .., last] = sequences {
+            // Messages that are received together are usually adjacent.
+            let range = KeyRange::with_prefix(format!("{}/", queue.id))
+                .from(key(&queue.id, *first))
+                .until(format!("{}\0", key(&queue.id, *last)))
+                .limit(sequences.len() * 2);
+            let entries = self.store.scan(MESSAGES, &range).await?;
+            found.extend(entries.into_iter().map(|entry| (entry.key.clone(), entry)));
+        }
+        let mut bodies = HashMap::with_capacity(sequences.len());
+        for &sequence in sequences {
+            let key = key(&queue.id, sequence);
+            let entry = match found.remove(&key) {
+                Some(entry) => Some(entry),
+                None => self.store.latest(MESSAGES, &key).await?,
+            };
+            if let Some(entry) = entry {
+                bodies.insert(sequence, decode(MESSAGES, &entry)?);
+            }
+        }
+        Ok(bodies)
+    }
+
+    /// Moves messages to the dead-letter queue, in one batch.
+    async fn move_dead(
+        &self,
+        queue: &Arc<OpenQueue>,
+        target: &Arc<OpenQueue>,
+        dead: Vec<u64>,
+    ) -> Result<()> {
+        if dead.is_empty() {
+            return Ok(());
+        }
+        let bodies = self.bodies(queue, &dead).await;
+        let bodies = bodies.inspect_err(|_| restore(queue, &dead))?;
+        let is_fifo = target.attributes().is_fifo;
+        let now = self.clock.now();
+        let mut entries = Vec::new();
+        let mut added = Vec::new();
+        for (from, message) in bodies {
+            let message = StoredMessage { visible: now, ..message };
+            let mut state = target.state.lock();
+            let sequence = state.next_sequence(now);
+            state.add(sequence, Slot::new(&message, is_fifo));
+            entries.push(deletion_entry(&queue.id, from));
+            entries.push(message_entry(&target.id, sequence, &message));
+            added.push(sequence);
+        }
+        let stored = self.store.apply(Batch { entries, ..Batch::default() }).await;
+        if let Err(error) = stored {
+            restore(queue, &dead);
+            let mut state = target.state.lock();
+            for sequence in added {
+                state.remove(sequence);
+            }
+            return Err(error.into());
+        }
+        target.state.lock().publish(added);
+        target.arrived.notify_waiters();
+        self.end_deletion(queue, &dead).await
+    }
+}
+
+/// Makes messages visible again whose deletion failed.
+pub(crate) fn restore(queue: &OpenQueue, sequences: &[u64]) {
+    let mut state = queue.state.lock();
+    for sequence in sequences {
+        state.restore(*sequence);
+    }
+}

@@ -1,0 +1,156 @@
+//! Sending of messages.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use chrono::TimeDelta;
+use headwater_model::Timestamp;
+use headwater_store::{Append, Batch};
+
+use crate::journal::{DEDUPLICATION, encode, key, message_entry, trim};
+use crate::message::{NewMessage, SentMessage, StoredMessage, body_md5, sequence_text};
+use crate::queue::OpenQueue;
+use crate::queues::detached;
+use crate::state::{Deduplicated, Slot, State};
+use crate::{Error, QueueAttributes, Queues, Result};
+
+/// Maximum number of messages in a queue.
+const MESSAGES_MAX: usize = 1_000_000;
+
+/// Deduplication ids in memory after which old ones are removed.
+const IDS_MAX: usize = 10_000;
+
+/// A batch of messages that are stored together.
+#[derive(Default)]
+struct Sending {
+    outcomes: Vec<Result<SentMessage>>,
+    /// Sequence numbers of the new messages.
+    sequences: Vec<u64>,
+    entries: Vec<Append>,
+}
+
+impl Queues {
+    /// Sends messages. They are durable on return. The outcome of each message is returned; an
+    /// error of the store applies to all.
+    pub async fn send(
+        &self,
+        name: &str,
+        sender: &str,
+        messages: Vec<NewMessage>,
+    ) -> Result<Vec<Result<SentMessage>>> {
+        let (queues, queue, sender) = (self.clone(), self.queue(name)?, sender.to_owned());
+        detached(async move { queues.send_now(&queue, &sender, messages).await }).await
+    }
+
+    async fn send_now(
+        &self,
+        queue: &Arc<OpenQueue>,
+        sender: &str,
+        messages: Vec<NewMessage>,
+    ) -> Result<Vec<Result<SentMessage>>> {
+        let attributes = queue.attributes();
+        let _order = if attributes.is_fifo { Some(queue.order.lock().await) } else { None };
+        let now = self.clock.now();
+        let mut sending = Sending::default();
+        {
+            let mut state = queue.state.lock();
+            if state.is_deleted {
+                return Err(Error::QueueNotFound { name: queue.name.clone() });
+            }
+            let count = state.len();
+            if count + messages.len() > MESSAGES_MAX {
+                return Err(Error::QueueFull { name: queue.name.clone(), messages: count });
+            }
+            for message in messages {
+                let prepared = Prepared { queue, attributes: &attributes, sender, now };
+                let outcome = prepared.add(message, &mut state, &mut sending);
+                sending.outcomes.push(outcome);
+            }
+        }
+        if sending.entries.is_empty() {
+            return Ok(sending.outcomes);
+        }
+        let stored = self.store.apply(Batch { entries: sending.entries, ..Batch::default() }).await;
+        {
+            let mut state = queue.state.lock();
+            if let Err(error) = stored {
+                state.forget(&sending.sequences.iter().copied().collect::<HashSet<u64>>());
+                for sequence in sending.sequences {
+                    state.remove(sequence);
+                }
+                return Err(error.into());
+            }
+            state.publish(sending.sequences);
+        }
+        queue.arrived.notify_waiters();
+        self.forget_ids(queue, now).await?;
+        Ok(sending.outcomes)
+    }
+
+    /// Removes old deduplication ids, if there are many.
+    async fn forget_ids(&self, queue: &OpenQueue, now: Timestamp) -> Result<()> {
+        let before = {
+            let mut state = queue.state.lock();
+            if state.deduplication_count() < IDS_MAX {
+                return Ok(());
+            }
+            state.forget_old(now)
+        };
+        let Some(last) = before.checked_sub(1) else { return Ok(()) };
+        trim(&self.store, &[DEDUPLICATION], &queue.id, [0, last]).await
+    }
+}
+
+/// What the messages of a batch have in common.
+struct Prepared<'a> {
+    queue: &'a OpenQueue,
+    attributes: &'a QueueAttributes,
+    sender: &'a str,
+    now: Timestamp,
+}
+
+impl Prepared<'_> {
+    /// Adds a message to the state and to the entries to store.
+    fn add(
+        &self,
+        new: NewMessage,
+        state: &mut State,
+        sending: &mut Sending,
+    ) -> Result<SentMessage> {
+        let Prepared { queue, attributes, sender, now } = *self;
+        new.check(attributes)?;
+        let body_md5 = body_md5(&new.body);
+        let deduplication_id = new.deduplication(attributes);
+        if let Some(id) = &deduplication_id
+            && let Some(earlier) = state.deduplicated(id, now)
+        {
+            let sequence = Some(sequence_text(earlier.sequence));
+            return Ok(SentMessage { id: earlier.message.clone(), body_md5, sequence });
+        }
+        let id = uuid::Uuid::new_v4().to_string();
+        let sequence = state.next_sequence(now);
+        if let Some(deduplication_id) = &deduplication_id {
+            let value = encode(&(deduplication_id, &id, now));
+            sending.entries.push(Append::put(DEDUPLICATION, key(&queue.id, sequence), value));
+            let sent = Deduplicated { sequence, message: id.clone(), sent: now };
+            state.deduplicate(deduplication_id.clone(), sent);
+        }
+        let delay = new.delay.unwrap_or(attributes.delay);
+        let visible = now + TimeDelta::seconds(i64::from(delay));
+        let message = StoredMessage {
+            id: id.clone(),
+            body: new.body,
+            attributes: new.attributes,
+            sent: now,
+            visible: if attributes.is_fifo { state.after_delayed(visible) } else { visible },
+            sender: sender.to_owned(),
+            group: new.group,
+            deduplication_id,
+        };
+        state.add(sequence, Slot::new(&message, attributes.is_fifo));
+        sending.entries.push(message_entry(&queue.id, sequence, &message));
+        sending.sequences.push(sequence);
+        let sequence = attributes.is_fifo.then(|| sequence_text(sequence));
+        Ok(SentMessage { id, body_md5, sequence })
+    }
+}

@@ -1,0 +1,483 @@
+//! The messages of one queue in memory, without their bodies. This module does no I/O.
+//!
+//! The state in memory decides which message is received. A message is in the state before it is
+//! stored, and until its deletion is stored, so that no other operation removes its entries.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+
+use headwater_model::Timestamp;
+
+use crate::message::{Reception, StoredMessage};
+use crate::queue::QueueCounts;
+
+/// Time within which a message with the same deduplication id is not added again.
+const DEDUPLICATION: chrono::TimeDelta = chrono::TimeDelta::minutes(5);
+
+/// Position of a message in the life of its slot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// The message is being stored.
+    Storing,
+    /// The message can be received.
+    Ready,
+    /// The message cannot be received before a time: it is in flight or delayed.
+    Invisible,
+    /// The deletion of the message is being stored.
+    Deleting,
+}
+
+/// The state of a message, without its body.
+#[derive(Debug, Clone)]
+pub(crate) struct Slot {
+    /// The group, in FIFO queues.
+    pub group: Option<String>,
+    pub sent: Timestamp,
+    pub reception: Reception,
+    pub phase: Phase,
+}
+
+impl Slot {
+    /// Creates the slot of a message that is being stored. `is_fifo` preserves the order of its
+    /// group.
+    pub(crate) fn new(message: &StoredMessage, is_fifo: bool) -> Self {
+        let reception = Reception { visible: message.visible, ..Reception::default() };
+        let group = message.group.clone().filter(|_| is_fifo);
+        Slot { group, sent: message.sent, reception, phase: Phase::Storing }
+    }
+
+    /// Returns the group whose other messages must wait for this one.
+    fn blocked_group(&self) -> Option<&String> {
+        let is_in_flight = self.phase == Phase::Invisible && self.reception.receipt.is_some();
+        self.group.as_ref().filter(|_| is_in_flight || self.phase == Phase::Deleting)
+    }
+}
+
+/// The message that was sent with a deduplication id.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Deduplicated {
+    pub sequence: u64,
+    /// Id of the message.
+    pub message: String,
+    pub sent: Timestamp,
+}
+
+/// The messages of a queue.
+#[derive(Debug, Default)]
+pub(crate) struct State {
+    /// True after the queue was deleted.
+    pub is_deleted: bool,
+    /// By sequence number, which is the order in which the messages were sent.
+    slots: BTreeMap<u64, Slot>,
+    ready: BTreeSet<u64>,
+    invisible: BTreeSet<(Timestamp, u64)>,
+    /// The number of messages for which the others of their group must wait.
+    blocked: HashMap<String, usize>,
+    /// Sequence numbers of deleted messages whose entries were not removed from the journals yet.
+    gone: BTreeSet<u64>,
+    last: u64,
+    /// Latest end of the delay of a message.
+    delayed_until: Option<Timestamp>,
+    deduplicated: HashMap<String, Deduplicated>,
+    deduplication_order: BTreeMap<u64, String>,
+}
+
+/// Which messages to receive.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Pick {
+    pub limit: usize,
+    /// Time until which the messages are invisible.
+    pub until: Timestamp,
+    /// Messages that were sent before this time are deleted.
+    pub expired: Timestamp,
+    /// Receptions after which a message is a dead letter.
+    pub receive_count_max: Option<u32>,
+}
+
+/// Messages that were selected.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Picked {
+    pub received: Vec<u64>,
+    /// Messages that were received too often; they are in the phase `Deleting`.
+    pub dead: Vec<u64>,
+    /// Messages that are too old; they are in the phase `Deleting`.
+    pub expired: Vec<u64>,
+}
+
+impl State {
+    /// Returns the state of a deleted queue.
+    pub(crate) fn deleted() -> Self {
+        State { is_deleted: true, ..State::default() }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// Returns the sequence number of a new message. Numbers ascend with the time, also over the
+    /// end of the process.
+    pub(crate) fn next_sequence(&mut self, now: Timestamp) -> u64 {
+        let now = u64::try_from(now.timestamp_micros()).unwrap_or_default();
+        self.last = now.max(self.last + 1);
+        self.last
+    }
+
+    /// Returns the time at which a message of a FIFO queue becomes visible: not before the messages
+    /// that were sent earlier.
+    pub(crate) fn after_delayed(&mut self, visible: Timestamp) -> Timestamp {
+        let visible = self.delayed_until.map_or(visible, |until| until.max(visible));
+        self.delayed_until = Some(visible);
+        visible
+    }
+
+    /// Adds a message.
+    pub(crate) fn add(&mut self, sequence: u64, slot: Slot) {
+        self.last = self.last.max(sequence);
+        self.slots.insert(sequence, Slot { phase: Phase::Storing, ..slot.clone() });
+        self.change(sequence, |added| added.phase = slot.phase);
+    }
+
+    /// Makes stored messages visible after their delay.
+    pub(crate) fn publish(&mut self, sequences: impl IntoIterator<Item = u64>) {
+        for sequence in sequences {
+            self.change(sequence, |slot| slot.phase = Phase::Invisible);
+        }
+    }
+
+    /// Removes a message.
+    pub(crate) fn remove(&mut self, sequence: u64) {
+        self.leave(sequence);
+        self.slots.remove(&sequence);
+        self.gone.insert(sequence);
+    }
+
+    /// Removes all messages. Messages that are being stored stay.
+    pub(crate) fn clear(&mut self) {
+        let stored = self.slots.iter().filter(|(_, slot)| slot.phase != Phase::Storing);
+        let stored: Vec<u64> = stored.map(|(sequence, _)| *sequence).collect();
+        for sequence in stored {
+            self.remove(sequence);
+        }
+    }
+
+    /// Puts back a message whose deletion may have failed.
+    pub(crate) fn restore(&mut self, sequence: u64) {
+        if self.slots.get(&sequence).is_some_and(|slot| slot.phase == Phase::Deleting) {
+            self.change(sequence, |slot| slot.phase = Phase::Invisible);
+        }
+    }
+
+    pub(crate) fn reception(&self, sequence: u64) -> Option<&Reception> {
+        self.slots.get(&sequence).map(|slot| &slot.reception)
+    }
+
+    /// Selects visible messages and makes them invisible. Messages of a group are selected in
+    /// order, and only if none of the group is in flight.
+    pub(crate) fn pick(&mut self, now: Timestamp, pick: Pick) -> Picked {
+        self.update_visible(now);
+        let mut picked = Picked::default();
+        for &sequence in &self.ready {
+            if picked.received.len() >= pick.limit {
+                break;
+            }
+            let Some(slot) = self.slots.get(&sequence) else { continue };
+            if slot.group.as_ref().is_some_and(|group| self.blocked.contains_key(group)) {
+                continue;
+            }
+            if slot.sent < pick.expired {
+                picked.expired.push(sequence);
+            } else if pick.receive_count_max.is_some_and(|max| slot.reception.received >= max) {
+                picked.dead.push(sequence);
+            } else {
+                picked.received.push(sequence);
+            }
+        }
+        for &sequence in &picked.received {
+            self.change(sequence, |slot| {
+                let received = slot.reception.received + 1;
+                let first_received = slot.reception.first_received.or(Some(now));
+                let receipt = Some(uuid::Uuid::new_v4().to_string());
+                slot.reception =
+                    Reception { received, first_received, visible: pick.until, receipt };
+                slot.phase = Phase::Invisible;
+            });
+        }
+        for &sequence in picked.dead.iter().chain(&picked.expired) {
+            self.change(sequence, |slot| slot.phase = Phase::Deleting);
+        }
+        picked
+    }
+
+    /// Starts the deletion of the message of a reception. Returns false if the message was deleted,
+    /// or received again.
+    pub(crate) fn begin_deletion(&mut self, sequence: u64, receipt: &str) -> bool {
+        let slot = self.slots.get(&sequence);
+        let slot = slot.filter(|slot| matches!(slot.phase, Phase::Ready | Phase::Invisible));
+        let is_current =
+            slot.is_some_and(|slot| slot.reception.receipt.as_deref() == Some(receipt));
+        if is_current {
+            self.change(sequence, |slot| slot.phase = Phase::Deleting);
+        }
+        is_current
+    }
+
+    /// Changes the reception of a message that is in flight. Returns the new one; `None` if the
+    /// message is not in flight, or was received again.
+    pub(crate) fn change_reception(
+        &mut self,
+        sequence: u64,
+        receipt: &str,
+        now: Timestamp,
+        change: impl FnOnce(&mut Reception),
+    ) -> Option<Reception> {
+        let slot = self.slots.get(&sequence)?;
+        let is_current = slot.reception.receipt.as_deref() == Some(receipt);
+        let is_in_flight = slot.phase == Phase::Invisible && slot.reception.visible > now;
+        if !is_current || !is_in_flight {
+            return None;
+        }
+        self.change(sequence, |slot| change(&mut slot.reception));
+        self.reception(sequence).cloned()
+    }
+
+    /// Returns true if a message can be received.
+    pub(crate) fn has_visible(&mut self, now: Timestamp) -> bool {
+        self.update_visible(now);
+        self.ready.iter().any(|sequence| {
+            let group = self.slots.get(sequence).and_then(|slot| slot.group.as_ref());
+            group.is_none_or(|group| !self.blocked.contains_key(group))
+        })
+    }
+
+    /// Returns the earliest time at which a message becomes visible.
+    pub(crate) fn next_visible(&self) -> Option<Timestamp> {
+        self.invisible.first().map(|(visible, _)| *visible)
+    }
+
+    /// Starts the deletion of messages that were sent before a time.
+    pub(crate) fn expire(&mut self, before: Timestamp) -> Vec<u64> {
+        let old = self.slots.iter().take_while(|(_, slot)| slot.sent < before);
+        let old = old.filter(|(_, slot)| matches!(slot.phase, Phase::Ready | Phase::Invisible));
+        let old: Vec<u64> = old.map(|(sequence, _)| *sequence).collect();
+        for &sequence in &old {
+            self.change(sequence, |slot| slot.phase = Phase::Deleting);
+        }
+        old
+    }
+
+    pub(crate) fn counts(&mut self, now: Timestamp) -> QueueCounts {
+        self.update_visible(now);
+        let has_receipt = |(_, sequence): &&(Timestamp, u64)| {
+            self.reception(*sequence).is_some_and(|reception| reception.receipt.is_some())
+        };
+        let in_flight = self.invisible.iter().filter(has_receipt).count();
+        QueueCounts {
+            visible: self.ready.len() as u64,
+            in_flight: in_flight as u64,
+            delayed: (self.invisible.len() - in_flight) as u64,
+        }
+    }
+
+    /// Returns the number of deleted messages whose entries were not removed yet.
+    pub(crate) fn gone_count(&self) -> usize {
+        self.gone.len()
+    }
+
+    /// Returns ranges of sequence numbers that contain all deleted messages and no other one. Both
+    /// ends are inclusive. The numbers are not returned again.
+    pub(crate) fn take_gone(&mut self) -> Vec<[u64; 2]> {
+        let mut ranges: Vec<[u64; 2]> = Vec::new();
+        for sequence in std::mem::take(&mut self.gone) {
+            match ranges.last_mut() {
+                Some(range) if self.slots.range(range[1]..sequence).next().is_none() => {
+                    range[1] = sequence;
+                }
+                _ => ranges.push([sequence, sequence]),
+            }
+        }
+        ranges
+    }
+
+    /// Returns the message that was sent with a deduplication id in the last 5 minutes.
+    pub(crate) fn deduplicated(&self, id: &str, now: Timestamp) -> Option<&Deduplicated> {
+        self.deduplicated.get(id).filter(|sent| sent.sent + DEDUPLICATION >= now)
+    }
+
+    pub(crate) fn deduplicate(&mut self, id: String, sent: Deduplicated) {
+        self.last = self.last.max(sent.sequence);
+        self.deduplication_order.insert(sent.sequence, id.clone());
+        self.deduplicated.insert(id, sent);
+    }
+
+    /// Removes the deduplication ids of messages that were not stored.
+    pub(crate) fn forget(&mut self, sequences: &HashSet<u64>) {
+        self.deduplicated.retain(|_, sent| !sequences.contains(&sent.sequence));
+        self.deduplication_order.retain(|sequence, _| !sequences.contains(sequence));
+    }
+
+    pub(crate) fn deduplication_count(&self) -> usize {
+        self.deduplication_order.len()
+    }
+
+    /// Removes deduplication ids that are too old. Returns the sequence number below which all were
+    /// removed.
+    pub(crate) fn forget_old(&mut self, now: Timestamp) -> u64 {
+        let before = (now - DEDUPLICATION).timestamp_micros();
+        let before = u64::try_from(before).unwrap_or_default();
+        let kept = self.deduplication_order.split_off(&before);
+        let old = std::mem::replace(&mut self.deduplication_order, kept);
+        self.deduplicated.retain(|_, sent| !old.contains_key(&sent.sequence));
+        before
+    }
+
+    fn update_visible(&mut self, now: Timestamp) {
+        while let Some(&(visible, sequence)) = self.invisible.first()
+            && visible <= now
+        {
+            self.change(sequence, |slot| slot.phase = Phase::Ready);
+        }
+    }
+
+    fn change(&mut self, sequence: u64, change: impl FnOnce(&mut Slot)) {
+        self.leave(sequence);
+        let Some(slot) = self.slots.get_mut(&sequence) else { return };
+        change(slot);
+        match slot.phase {
+            Phase::Ready => {
+                self.ready.insert(sequence);
+            }
+            Phase::Invisible => {
+                self.invisible.insert((slot.reception.visible, sequence));
+            }
+            Phase::Storing | Phase::Deleting => {}
+        }
+        if let Some(group) = slot.blocked_group() {
+            *self.blocked.entry(group.clone()).or_default() += 1;
+        }
+    }
+
+    /// Removes a message from the sets that its slot determines.
+    fn leave(&mut self, sequence: u64) {
+        let Some(slot) = self.slots.get(&sequence) else { return };
+        self.ready.remove(&sequence);
+        self.invisible.remove(&(slot.reception.visible, sequence));
+        let Some(group) = slot.blocked_group() else { return };
+        if let Some(count) = self.blocked.get_mut(group) {
+            *count -= 1;
+            if *count == 0 {
+                self.blocked.remove(group);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::UNIX_EPOCH + chrono::TimeDelta::seconds(seconds)
+    }
+
+    fn state(groups: &[Option<&str>]) -> State {
+        let mut state = State::default();
+        for (sequence, group) in groups.iter().enumerate() {
+            let group = group.map(str::to_owned);
+            let reception = Reception { visible: at(0), ..Reception::default() };
+            let slot = Slot { group, sent: at(0), reception, phase: Phase::Ready };
+            state.add(sequence as u64, slot);
+        }
+        state
+    }
+
+    fn options(now: i64, limit: usize) -> Pick {
+        let (until, expired) = (at(now + 10), at(-1));
+        Pick { limit, until, expired, receive_count_max: Some(2) }
+    }
+
+    fn pick(state: &mut State, now: i64, limit: usize) -> Vec<u64> {
+        state.pick(at(now), options(now, limit)).received
+    }
+
+    #[test]
+    fn a_received_message_is_invisible_until_its_timeout_and_then_dead() {
+        let mut state = state(&[None, None]);
+        assert_eq!(pick(&mut state, 0, 1), [0]);
+        assert_eq!(pick(&mut state, 0, 9), [1]);
+        assert_eq!(pick(&mut state, 5, 9), [] as [u64; 0]);
+        assert_eq!(state.next_visible(), Some(at(10)));
+        assert_eq!(state.counts(at(5)).in_flight, 2);
+        assert_eq!(pick(&mut state, 10, 9), [0, 1]);
+        let picked = state.pick(at(30), options(30, 9));
+        assert_eq!((picked.dead, picked.received), (vec![0, 1], vec![]));
+        assert_eq!(pick(&mut state, 50, 9), [] as [u64; 0]);
+        state.restore(0);
+        assert_eq!(state.pick(at(50), options(50, 9)).dead, [0]);
+    }
+
+    #[test]
+    fn messages_of_a_group_wait_for_each_other() {
+        let mut state = state(&[Some("x"), Some("x"), Some("y"), Some("x")]);
+        assert_eq!(pick(&mut state, 0, 1), [0]);
+        assert_eq!(pick(&mut state, 1, 9), [2]);
+        let receipt = state.reception(0).and_then(|one| one.receipt.clone()).expect("a receipt");
+        assert!(!state.begin_deletion(0, "other"));
+        assert!(state.begin_deletion(0, &receipt));
+        assert_eq!(pick(&mut state, 2, 9), [] as [u64; 0], "the deletion is not stored yet");
+        state.remove(0);
+        assert!(!state.begin_deletion(0, &receipt));
+        assert_eq!(pick(&mut state, 2, 9), [1, 3]);
+        // After the timeout, the order is the same.
+        assert_eq!(pick(&mut state, 20, 1), [1]);
+    }
+
+    #[test]
+    fn a_reception_is_changed_only_while_it_is_in_flight() {
+        let mut state = state(&[None]);
+        assert_eq!(pick(&mut state, 0, 1), [0]);
+        let receipt = state.reception(0).and_then(|one| one.receipt.clone()).expect("a receipt");
+        let change = |state: &mut State, now, receipt: &str| {
+            let changed = state.change_reception(0, receipt, at(now), |it| it.visible = at(now));
+            changed.is_some()
+        };
+        assert!(!change(&mut state, 5, "other"));
+        assert!(!change(&mut state, 10, &receipt));
+        assert!(change(&mut state, 5, &receipt));
+        assert_eq!(pick(&mut state, 5, 1), [0]);
+        assert!(!change(&mut state, 6, &receipt), "it was received again");
+    }
+
+    #[test]
+    fn ranges_of_deleted_messages_contain_no_other_one() {
+        let mut state = state(&[None; 6]);
+        for sequence in [0, 1, 3, 4] {
+            state.remove(sequence);
+        }
+        assert_eq!(state.take_gone(), [[0, 1], [3, 4]]);
+        state.remove(2);
+        assert_eq!(state.take_gone(), [[2, 2]]);
+        assert_eq!(state.take_gone(), [] as [[u64; 2]; 0]);
+    }
+
+    #[test]
+    fn old_messages_and_ids_are_removed() {
+        let mut state = state(&[None]);
+        let picked = state.pick(at(0), Pick { expired: at(1), ..options(0, 9) });
+        assert_eq!((picked.expired, picked.received), (vec![0], vec![]));
+        let sequence = state.next_sequence(at(1));
+        let sent = Deduplicated { sequence, message: "m".into(), sent: at(1) };
+        state.deduplicate("k".into(), sent);
+        state.forget_old(at(301));
+        assert!(state.deduplicated("k", at(301)).is_some());
+        assert!(state.deduplicated("k", at(302)).is_none());
+        state.forget_old(at(302));
+        assert_eq!(state.deduplication_count(), 0);
+    }
+
+    #[test]
+    fn sequence_numbers_ascend_if_the_clock_does_not() {
+        let mut state = State::default();
+        let first = state.next_sequence(at(5));
+        assert_eq!(first, 5_000_000);
+        assert_eq!(state.next_sequence(at(3)), first + 1);
+    }
+}

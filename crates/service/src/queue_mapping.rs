@@ -1,0 +1,292 @@
+//! Event source mappings: create, change, list and delete them. The workers of `queue_worker.rs`
+//! execute them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use headwater_event_pattern::Pattern;
+use headwater_executors::split_name;
+use headwater_lake::Lake;
+use headwater_model::{Action, Actor, ErrorCode, Object, Principal, Problem, ResultExt};
+use headwater_queues::{MappingSettings, QueueMapping, QueueMappings as Stored};
+use parking_lot::Mutex;
+use tokio::sync::{OwnedRwLockReadGuard, RwLock};
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use crate::Service;
+use crate::invocation::Invocations;
+use crate::queue_worker::{QueueWorker, WorkerState};
+use crate::service::Components;
+
+/// Maximum number of filters of a mapping.
+const FILTERS_MAX: usize = 5;
+
+/// Maximum time to wait for batches whose calls have ended.
+const DRAIN_MAX: Duration = Duration::from_secs(5);
+
+/// The mappings of a lake and their workers.
+pub(crate) struct MappingState {
+    stored: Stored,
+    workers: Mutex<BTreeMap<String, RunningMapping>>,
+    /// Held while mappings are changed.
+    changes: tokio::sync::Mutex<()>,
+    /// Held by each batch, until its messages are deleted.
+    batches: Arc<RwLock<()>>,
+}
+
+struct RunningMapping {
+    state: Arc<WorkerState>,
+    _stop: DropGuard,
+}
+
+impl MappingState {
+    pub(crate) fn open(lake: &Lake) -> Self {
+        let stored = Stored::new(lake.store().clone(), lake.clock().clone());
+        let (workers, batches) = (Mutex::default(), Arc::default());
+        MappingState { stored, workers, changes: tokio::sync::Mutex::default(), batches }
+    }
+
+    /// Returns true if messages of a queue may start a call.
+    pub(crate) fn is_active(&self) -> bool {
+        !self.workers.lock().is_empty()
+    }
+
+    /// Returns a guard to hold while a batch is processed.
+    pub(crate) async fn begin_batch(&self) -> OwnedRwLockReadGuard<()> {
+        self.batches.clone().read_owned().await
+    }
+
+    /// Waits until the messages of all batches are deleted, for a limited time.
+    pub(crate) async fn drain(&self) {
+        let _ = tokio::time::timeout(DRAIN_MAX, self.batches.write()).await;
+    }
+
+    /// Stops all workers. Calls that run continue.
+    pub(crate) fn stop(&self) {
+        self.workers.lock().clear();
+    }
+}
+
+/// A mapping with the state of its worker.
+#[derive(Debug, Clone)]
+pub struct MappingStatus {
+    /// The mapping.
+    pub mapping: QueueMapping,
+    /// The result of the last batch; `None` if there was none.
+    pub last_result: Option<String>,
+}
+
+/// Operations on event source mappings.
+#[derive(Clone)]
+pub struct QueueMappings(Arc<Components>);
+
+impl QueueMappings {
+    /// Returns the operations of a service.
+    pub fn of(service: &Service) -> Self {
+        QueueMappings(service.shared().clone())
+    }
+
+    /// Starts the workers of all mappings.
+    pub(crate) async fn start(components: &Arc<Components>) -> headwater_queues::Result<()> {
+        let mappings = QueueMappings(components.clone());
+        for mapping in components.mappings.stored.list().await? {
+            mappings.restart(&mapping);
+        }
+        Ok(())
+    }
+
+    /// Creates a mapping, which works with the rights of the principal.
+    pub async fn create(
+        &self,
+        principal: &Principal,
+        queue: &str,
+        settings: MappingSettings,
+    ) -> Result<MappingStatus, Problem> {
+        self.check(principal, queue, &settings).await?;
+        let _guard = self.0.mappings.changes.lock().await;
+        for known in self.0.mappings.stored.list().await.or_problem()? {
+            if known.queue == queue && known.settings.function == settings.function {
+                let message = format!(
+                    "the mapping `{}` already calls `{}` with messages of queue `{queue}`",
+                    known.id, settings.function
+                );
+                return Err(Problem::new(ErrorCode::AlreadyExists, message));
+            }
+        }
+        let actor = Actor::of(principal).without_token();
+        let created = self.0.mappings.stored.create(queue, settings, actor).await.or_problem()?;
+        self.restart(&created);
+        Ok(self.status(created))
+    }
+
+    /// Returns a mapping. The principal needs the right to deploy its function.
+    pub async fn get(&self, principal: &Principal, id: &str) -> Result<MappingStatus, Problem> {
+        self.0.authenticated(principal)?;
+        let found = self.0.mappings.stored.get(id).await.or_problem()?;
+        if !self.allows(principal, &found) {
+            // The error does not tell users without rights which mappings exist.
+            let id = id.to_owned();
+            return Err(headwater_queues::Error::MappingNotFound { id }).or_problem();
+        }
+        Ok(self.status(found))
+    }
+
+    /// Lists the mappings whose functions the principal may deploy, oldest first.
+    pub async fn list(&self, principal: &Principal) -> Result<Vec<MappingStatus>, Problem> {
+        self.0.authenticated(principal)?;
+        let mut listed = self.0.mappings.stored.list().await.or_problem()?;
+        listed.retain(|mapping| self.allows(principal, mapping));
+        Ok(listed.into_iter().map(|mapping| self.status(mapping)).collect())
+    }
+
+    /// Changes a mapping. From now on, it works with the rights of the principal.
+    pub async fn update(
+        &self,
+        principal: &Principal,
+        id: &str,
+        change: impl FnOnce(&mut MappingSettings),
+    ) -> Result<MappingStatus, Problem> {
+        let _guard = self.0.mappings.changes.lock().await;
+        let QueueMapping { queue, mut settings, .. } = self.get(principal, id).await?.mapping;
+        change(&mut settings);
+        self.check(principal, &queue, &settings).await?;
+        let actor = Actor::of(principal).without_token();
+        let updated = self.0.mappings.stored.update(id, settings, actor).await.or_problem()?;
+        self.restart(&updated);
+        Ok(self.status(updated))
+    }
+
+    /// Deletes a mapping. Calls that run continue. Returns the deleted mapping.
+    pub async fn delete(&self, principal: &Principal, id: &str) -> Result<MappingStatus, Problem> {
+        let _guard = self.0.mappings.changes.lock().await;
+        let deleted = self.get(principal, id).await?;
+        self.0.mappings.stored.delete(id).await.or_problem()?;
+        self.0.mappings.workers.lock().remove(id);
+        Ok(deleted)
+    }
+
+    fn allows(&self, principal: &Principal, mapping: &QueueMapping) -> bool {
+        let object = Object::function(split_name(&mapping.settings.function).0);
+        self.0.allows(principal, Action::Deploy, &object)
+    }
+
+    /// Checks the rights of the principal and the settings.
+    async fn check(
+        &self,
+        principal: &Principal,
+        queue: &str,
+        settings: &MappingSettings,
+    ) -> Result<(), Problem> {
+        let object = Object::function(split_name(&settings.function).0);
+        self.0.authorize(principal, Action::Deploy, &object)?;
+        self.0.authorize(principal, Action::Read, &Object::queue(queue))?;
+        let invocations = Invocations(self.0.clone());
+        invocations.find(principal, &settings.function).await?.event_argument()?;
+        let is_fifo = self.0.queues.get(queue).or_problem()?.attributes.is_fifo;
+        let invalid = |reason: String| Err(Problem::new(ErrorCode::InvalidArgument, reason));
+        if is_fifo && settings.window > 0 {
+            return invalid("a mapping of a FIFO queue has no batching window".to_owned());
+        }
+        let batch_max = if is_fifo { 10 } else { 10_000 };
+        if !(1..=batch_max).contains(&settings.batch) {
+            return invalid(format!("the batch size must be between 1 and {batch_max}"));
+        }
+        if settings.batch > 10 && settings.window == 0 {
+            return invalid("a batch size above 10 needs a batching window".to_owned());
+        }
+        if settings.window > 300 {
+            return invalid("the batching window must be between 0 and 300 seconds".to_owned());
+        }
+        if settings.concurrency.is_some_and(|calls| !(1..=1_000).contains(&calls)) {
+            return invalid("the maximum concurrency must be between 1 and 1,000".to_owned());
+        }
+        if settings.filters.len() > FILTERS_MAX {
+            return invalid(format!("a mapping has at most {FILTERS_MAX} filters"));
+        }
+        parse_filters(&settings.filters).map(drop)
+    }
+
+    /// Replaces the worker of a mapping.
+    fn restart(&self, mapping: &QueueMapping) {
+        let mut workers = self.0.mappings.workers.lock();
+        workers.remove(&mapping.id);
+        if !mapping.settings.is_enabled || !self.0.config.triggers {
+            return;
+        }
+        let stop = CancellationToken::new();
+        let state = Arc::<WorkerState>::default();
+        QueueWorker::new(&self.0, mapping, state.clone()).spawn(stop.clone());
+        workers.insert(mapping.id.clone(), RunningMapping { state, _stop: stop.drop_guard() });
+    }
+
+    fn status(&self, mapping: QueueMapping) -> MappingStatus {
+        let workers = self.0.mappings.workers.lock();
+        let state = workers.get(&mapping.id).map(|running| running.state.clone());
+        let last_result = state.and_then(|state| state.last_result());
+        MappingStatus { mapping, last_result }
+    }
+}
+
+/// A filter of messages.
+pub(crate) struct MessageFilter {
+    pattern: Pattern,
+    /// True if the pattern selects fields of bodies that are JSON objects.
+    parses_body: bool,
+}
+
+impl MessageFilter {
+    /// Returns true if the record of a message matches.
+    pub(crate) fn admits(&self, record: &serde_json::Value) -> bool {
+        if !self.parses_body {
+            return self.pattern.matches(record);
+        }
+        let body = record["body"].as_str().and_then(|text| serde_json::from_str(text).ok());
+        let Some(body) = body else { return false };
+        let mut record = record.clone();
+        record["body"] = body;
+        self.pattern.matches(&record)
+    }
+}
+
+/// Parses the filters of a mapping.
+///
+/// Errors: `invalid_argument`.
+pub(crate) fn parse_filters(filters: &[String]) -> Result<Vec<MessageFilter>, Problem> {
+    let parse = |text: &String| {
+        let invalid = |reason: &dyn std::fmt::Display| {
+            let message = format!("the filter `{text}` is invalid: {reason}");
+            Problem::new(ErrorCode::InvalidArgument, message)
+        };
+        let value: serde_json::Value =
+            serde_json::from_str(text).map_err(|error| invalid(&error))?;
+        let pattern = Pattern::parse(&value).map_err(|error| invalid(&error))?;
+        Ok(MessageFilter { pattern, parses_body: value["body"].is_object() })
+    };
+    filters.iter().map(parse).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn filters_select_messages_by_their_body_and_attributes() {
+        let admits = |filter: &str, body: &str| {
+            let record = json!({"body": body, "messageAttributes": {"k": {"stringValue": "v"}}});
+            parse_filters(&[filter.to_owned()]).expect("a filter")[0].admits(&record)
+        };
+        let price = r#"{"body": {"price": [{"numeric": [">", 5]}]}}"#;
+        assert!(admits(price, r#"{"price": 6}"#));
+        assert!(!admits(price, r#"{"price": 5}"#));
+        assert!(!admits(price, "no JSON"));
+        assert!(admits(r#"{"body": ["tea"]}"#, "tea"));
+        assert!(!admits(r#"{"body": ["tea"]}"#, "\"tea\""));
+        assert!(admits(r#"{"messageAttributes": {"k": {"stringValue": ["v"]}}}"#, "x"));
+        for wrong in ["", "[]", r#"{"body": 1}"#] {
+            assert!(parse_filters(&[wrong.to_owned()]).is_err(), "{wrong}");
+        }
+    }
+}

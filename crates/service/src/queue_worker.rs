@@ -1,0 +1,422 @@
+//! The worker of an event source mapping: receives messages of a queue, calls a function with them,
+//! and deletes those that it has processed.
+//!
+//! - The messages of a call stay invisible while the function runs.
+//! - Messages of a failed call are received again after the visibility timeout of their queue,
+//!   until they move to its dead-letter queue.
+//! - A call that was rejected because of a limit, a missing function or a missing right does not
+//!   count as a reception.
+
+use std::collections::{BTreeSet, HashSet};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use headwater_functions::{Argument, ArgumentValue, ClientCall, FunctionResult, Returns};
+use headwater_model::{Action, ErrorCode, Object, Principal, Problem, ResultExt};
+use headwater_queues::{QueueMapping, Queues, ReceiveOptions, ReceivedMessage};
+use parking_lot::Mutex;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::invocation::{CallInput, Invocations};
+use crate::queue_mapping::{MessageFilter, parse_filters};
+use crate::service::Components;
+
+/// Default of the maximum number of concurrent calls.
+const CONCURRENCY_DEFAULT: u32 = 5;
+
+/// Maximum size of the bodies and attributes of a call, in bytes.
+const BATCH_BYTES_MAX: usize = 6 << 20;
+
+/// Maximum time to wait for a message before the rights are checked again.
+const WAIT: Duration = Duration::from_secs(20);
+
+/// Pause after a queue or function could not be used.
+const FAULT_PAUSE: Duration = Duration::from_secs(5);
+
+/// Pause before messages are received again whose call was rejected because of a limit, in seconds.
+const THROTTLE_PAUSE: u32 = 1;
+
+/// Minimum pause before failed messages are received again, in seconds.
+const RETRY_PAUSE_MIN: u32 = 1;
+
+/// Minimum time that received messages are invisible, in seconds. It is extended while the function
+/// runs.
+const VISIBILITY_MIN: u32 = 10;
+
+/// The observable state of a worker.
+#[derive(Debug, Default)]
+pub(crate) struct WorkerState {
+    last_result: Mutex<Option<String>>,
+}
+
+impl WorkerState {
+    /// Returns the result of the last batch.
+    pub(crate) fn last_result(&self) -> Option<String> {
+        self.last_result.lock().clone()
+    }
+
+    fn set(&self, result: String) {
+        *self.last_result.lock() = Some(result);
+    }
+}
+
+/// The worker of a mapping. Clones share its state.
+#[derive(Clone)]
+pub(crate) struct QueueWorker {
+    components: Weak<Components>,
+    queues: Queues,
+    mapping: Arc<QueueMapping>,
+    filters: Arc<Vec<MessageFilter>>,
+    state: Arc<WorkerState>,
+}
+
+impl QueueWorker {
+    pub(crate) fn new(
+        components: &Arc<Components>,
+        mapping: &QueueMapping,
+        state: Arc<WorkerState>,
+    ) -> Self {
+        QueueWorker {
+            components: Arc::downgrade(components),
+            queues: components.queues.clone(),
+            // They were parsed before they were stored.
+            filters: Arc::new(parse_filters(&mapping.settings.filters).unwrap_or_default()),
+            mapping: Arc::new(mapping.clone()),
+            state,
+        }
+    }
+
+    /// Starts the worker.
+    pub(crate) fn spawn(self, stop: CancellationToken) {
+        tokio::spawn(async move { self.run(&stop).await });
+    }
+
+    async fn run(&self, stop: &CancellationToken) {
+        let calls = self.mapping.settings.concurrency.unwrap_or(CONCURRENCY_DEFAULT);
+        let permits = Arc::new(Semaphore::new(calls as usize));
+        loop {
+            let permit = tokio::select! {
+                () = stop.cancelled() => return,
+                permit = permits.clone().acquire_owned() => permit,
+            };
+            let Ok(permit) = permit else { return };
+            let visible = tokio::select! {
+                () = stop.cancelled() => return,
+                visible = self.visible() => visible,
+            };
+            let problem = match visible {
+                Ok(false) => continue,
+                Ok(true) => self.start_call(permit, stop).await.err(),
+                Err(problem) => Some(problem),
+            };
+            let Some(problem) = problem else { continue };
+            self.state.set(format!("PROBLEM: {problem}"));
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(FAULT_PAUSE) => {}
+            }
+        }
+    }
+
+    /// Waits for a message. The rights are checked for each wait, because they may change.
+    async fn visible(&self) -> Result<bool, Problem> {
+        {
+            let components = self.components.upgrade().ok_or_else(stopped)?;
+            let (principal, queue) = (self.principal(), Object::queue(&self.mapping.queue));
+            if !components.allows(&principal, Action::Read, &queue) {
+                // Records the decision, and returns the error that names the missing grant.
+                components.authorize(&principal, Action::Read, &queue)?;
+            }
+        }
+        self.queues.wait(&self.mapping.queue, WAIT).await.or_problem()
+    }
+
+    fn principal(&self) -> Principal {
+        self.mapping.actor.principal()
+    }
+
+    async fn start_call(
+        &self,
+        permit: OwnedSemaphorePermit,
+        stop: &CancellationToken,
+    ) -> Result<(), Problem> {
+        let messages = self.collect(stop).await?;
+        if messages.is_empty() {
+            return Ok(());
+        }
+        let Some(components) = self.components.upgrade() else {
+            self.release(&messages, 0).await;
+            return Ok(());
+        };
+        let worker = self.clone();
+        tokio::spawn(async move {
+            let _guards = (permit, components.mappings.begin_batch().await);
+            worker.process(components, messages).await;
+        });
+        Ok(())
+    }
+
+    /// Receives the messages of one call.
+    async fn collect(&self, stop: &CancellationToken) -> Result<Vec<ReceivedMessage>, Problem> {
+        let settings = &self.mapping.settings;
+        let deadline = Instant::now() + Duration::from_secs(u64::from(settings.window));
+        let visibility = self.visibility()?;
+        let mut messages: Vec<ReceivedMessage> = Vec::new();
+        loop {
+            let limit = (settings.batch as usize).saturating_sub(messages.len());
+            let options = ReceiveOptions { limit, visibility: Some(visibility), wait: Some(0) };
+            let received = self.queues.receive(&self.mapping.queue, options).await.or_problem()?;
+            messages.extend(received);
+            let left = deadline.saturating_duration_since(Instant::now());
+            if messages.is_empty()
+                || messages.len() >= settings.batch as usize
+                || size(&messages) >= BATCH_BYTES_MAX
+                || left.is_zero()
+                || stop.is_cancelled()
+            {
+                break;
+            }
+            // Messages that were received first must not become visible meanwhile.
+            let pause = left.min(Duration::from_secs(u64::from(visibility)) / 2);
+            let waited = tokio::select! {
+                () = stop.cancelled() => Ok(false),
+                waited = self.queues.wait(&self.mapping.queue, pause) => waited,
+            };
+            if !waited.or_problem()? {
+                self.extend(&messages, visibility).await;
+            }
+        }
+        self.release_surplus(&mut messages).await;
+        Ok(messages)
+    }
+
+    /// Returns messages to the queue that exceed the size of a call.
+    async fn release_surplus(&self, messages: &mut Vec<ReceivedMessage>) {
+        let mut kept = 0;
+        let mut bytes = 0;
+        for message in messages.iter() {
+            bytes += message_size(message);
+            if kept > 0 && bytes > BATCH_BYTES_MAX {
+                break;
+            }
+            kept += 1;
+        }
+        let surplus = messages.split_off(kept);
+        self.release(&surplus, 0).await;
+    }
+
+    fn visibility(&self) -> Result<u32, Problem> {
+        let attributes = self.queues.get(&self.mapping.queue).or_problem()?.attributes;
+        Ok(attributes.visibility_timeout.max(VISIBILITY_MIN))
+    }
+
+    async fn release(&self, messages: &[ReceivedMessage], seconds: u32) {
+        for message in messages {
+            // A message that is no longer in flight is visible already.
+            let _ = self.queues.release(&self.mapping.queue, &message.receipt, seconds).await;
+        }
+    }
+
+    async fn extend(&self, messages: &[ReceivedMessage], seconds: u32) {
+        for message in messages {
+            let receipt = &message.receipt;
+            let _ = self.queues.change_visibility(&self.mapping.queue, receipt, seconds).await;
+        }
+    }
+
+    /// Calls the function with messages, and deletes those that were processed or filtered out.
+    async fn process(&self, components: Arc<Components>, messages: Vec<ReceivedMessage>) {
+        let records: Vec<Value> =
+            messages.iter().map(|one| record(&self.mapping.queue, one)).collect();
+        let is_selected = |record: &Value| {
+            self.filters.is_empty() || self.filters.iter().any(|filter| filter.admits(record))
+        };
+        let selected: Vec<bool> = records.iter().map(is_selected).collect();
+        let of_call = |wanted: bool| {
+            let all = messages.iter().zip(&selected);
+            all.filter(move |(_, is_selected)| **is_selected == wanted).map(|(one, _)| one.clone())
+        };
+        let mut done: Vec<ReceivedMessage> = of_call(false).collect();
+        let called: Vec<ReceivedMessage> = of_call(true).collect();
+        if !called.is_empty() {
+            let records = records.into_iter().zip(&selected).filter(|(_, selected)| **selected);
+            let event = json!({"Records": records.map(|(record, _)| record).collect::<Vec<_>>()});
+            match self.call(&components, event, &called).await {
+                Ok(failed) => {
+                    self.state.set("OK".to_owned());
+                    let (processed, failed) = partition(called, &failed);
+                    self.postpone(&failed).await;
+                    done.extend(processed);
+                }
+                Err(problem) => {
+                    self.state.set(format!("PROBLEM: {problem}"));
+                    match retry_pause(&problem) {
+                        Some(seconds) => self.release(&called, seconds).await,
+                        None => self.postpone(&called).await,
+                    }
+                }
+            }
+        }
+        let receipts: Vec<String> = done.into_iter().map(|message| message.receipt).collect();
+        if receipts.is_empty() {
+            return;
+        }
+        if let Err(error) = self.queues.delete_messages(&self.mapping.queue, &receipts).await {
+            tracing::warn!(queue = self.mapping.queue, %error, "cannot delete processed messages");
+        }
+    }
+
+    /// Makes failed messages visible after the timeout of the queue.
+    async fn postpone(&self, failed: &[ReceivedMessage]) {
+        let queue = self.queues.get(&self.mapping.queue);
+        let timeout = queue.map_or(0, |queue| queue.attributes.visibility_timeout);
+        self.extend(failed, timeout.max(RETRY_PAUSE_MIN)).await;
+    }
+
+    /// Calls the function. Returns the ids of messages that failed.
+    async fn call(
+        &self,
+        components: &Arc<Components>,
+        event: Value,
+        messages: &[ReceivedMessage],
+    ) -> Result<BTreeSet<String>, Problem> {
+        let invocations = Invocations(components.clone());
+        let principal = self.principal();
+        let function = invocations.find(&principal, &self.mapping.settings.function).await?;
+        let name = function.event_argument()?.to_owned();
+        let arguments = vec![Argument { name, value: ArgumentValue::Json(event) }];
+        let client = ClientCall::default();
+        let input = CallInput { arguments, returns: Returns::Any, client, permit: None };
+        let reports = self.mapping.settings.reports_failures;
+        let ids: HashSet<String> = messages.iter().map(|one| one.message.id.clone()).collect();
+        let encode = move |returned| async move { failures(returned, reports, &ids) };
+        let call = invocations.call(&principal, function, input, encode);
+        tokio::pin!(call);
+        let visibility = self.visibility()?;
+        let pause = Duration::from_secs(u64::from(visibility)) / 2;
+        loop {
+            tokio::select! {
+                ended = &mut call => return ended?.result,
+                () = tokio::time::sleep(pause) => self.extend(messages, visibility).await,
+            }
+        }
+    }
+}
+
+/// Separates the messages that were processed from those that failed. After a failed message of a
+/// group, the others of the group count as failed, so that their order is preserved.
+fn partition(
+    messages: Vec<ReceivedMessage>,
+    failed: &BTreeSet<String>,
+) -> (Vec<ReceivedMessage>, Vec<ReceivedMessage>) {
+    let mut blocked = HashSet::new();
+    messages.into_iter().partition(|received| {
+        // Only messages of FIFO queues have deduplication ids.
+        let message = &received.message;
+        let group = message.deduplication_id.as_ref().and(message.group.clone());
+        let is_blocked = group.as_ref().is_some_and(|group| blocked.contains(group));
+        let is_processed = !is_blocked && !failed.contains(&message.id);
+        if !is_processed {
+            blocked.extend(group);
+        }
+        is_processed
+    })
+}
+
+/// Returns the pause before messages are received again whose call did not start; `None` if the
+/// function failed.
+fn retry_pause(problem: &Problem) -> Option<u32> {
+    use ErrorCode as Code;
+    match problem.code {
+        Code::TooBusy | Code::Unavailable | Code::QuotaExceeded => Some(THROTTLE_PAUSE),
+        Code::FunctionNotFound | Code::DeploymentNotFound | Code::Forbidden => {
+            Some(FAULT_PAUSE.as_secs() as u32)
+        }
+        _ => None,
+    }
+}
+
+/// The answer of a function that reports failed messages.
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct BatchAnswer {
+    batch_item_failures: Option<Vec<BatchItemFailure>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct BatchItemFailure {
+    item_identifier: String,
+}
+
+/// Parses the ids of failed messages in the answer of a function. An answer that names another
+/// message is an error.
+fn failures(
+    returned: FunctionResult,
+    reports: bool,
+    ids: &HashSet<String>,
+) -> Result<BTreeSet<String>, Problem> {
+    let FunctionResult::Json(text) = returned else { return Ok(BTreeSet::new()) };
+    if !reports {
+        return Ok(BTreeSet::new());
+    }
+    let invalid = |reason: String| {
+        let message = format!("the function's `batchItemFailures` are invalid: {reason}");
+        Problem::new(ErrorCode::FunctionFailed, message)
+    };
+    let answer: Option<BatchAnswer> =
+        serde_json::from_slice(&text).map_err(|error| invalid(error.to_string()))?;
+    let failed = answer.unwrap_or_default().batch_item_failures.unwrap_or_default();
+    let failed: BTreeSet<String> = failed.into_iter().map(|one| one.item_identifier).collect();
+    match failed.iter().find(|id| !ids.contains(*id)) {
+        Some(id) => Err(invalid(format!("the batch has no message `{id}`"))),
+        None => Ok(failed),
+    }
+}
+
+fn size(messages: &[ReceivedMessage]) -> usize {
+    messages.iter().map(message_size).sum()
+}
+
+fn message_size(received: &ReceivedMessage) -> usize {
+    let attributes = received.message.attributes.iter();
+    let attributes = attributes.map(|(name, one)| name.len() + one.kind.len() + one.value.len());
+    received.message.body.len() + attributes.sum::<usize>()
+}
+
+fn stopped() -> Problem {
+    Problem::new(ErrorCode::Unavailable, "the server stops")
+}
+
+/// Returns the record of a message in an event, in the format of AWS.
+fn record(queue: &str, received: &ReceivedMessage) -> Value {
+    let message = &received.message;
+    let mut attributes = serde_json::Map::new();
+    for (name, attribute) in &message.attributes {
+        let mut value = json!({"stringListValues": [], "binaryListValues": [],
+            "dataType": attribute.kind});
+        let key = if attribute.is_binary() { "binaryValue" } else { "stringValue" };
+        value[key] = json!(attribute.value);
+        attributes.insert(name.clone(), value);
+    }
+    let mut record = json!({
+        "messageId": message.id,
+        "receiptHandle": received.receipt,
+        "body": message.body,
+        "attributes": received.system_attributes(),
+        "messageAttributes": attributes,
+        "md5OfBody": message.body_md5(),
+        "eventSource": "aws:sqs",
+        "eventSourceARN": format!("arn:aws:sqs:us-east-1:000000000000:{queue}"),
+        "awsRegion": "us-east-1",
+    });
+    if !message.attributes.is_empty() {
+        record["md5OfMessageAttributes"] =
+            json!(headwater_queues::attributes_md5(&message.attributes));
+    }
+    record
+}

@@ -1,0 +1,157 @@
+//! Operations on functions, layers, deployments, triggers, environments, runs and secrets.
+
+use std::collections::BTreeMap;
+
+use headwater_model::{InvokeAsyncRequest, Principal, ProjectFiles};
+use headwater_service::{
+    CallInput, ClientCall, FunctionChange, FunctionUpdate, LayerChange, Returns,
+    TriggerEventFilter, read_files,
+};
+use serde_json::{Value, json};
+
+use crate::lake::request;
+use crate::matrix::{EMPTY, LISTS, LISTS_USABLE, NO, OK, Row, administers, done, every};
+use crate::matrix::{listed, reads, writes};
+
+const NO_FUNCTION: &str = "function_not_found";
+const NO_EVENT: &str = "event_not_found";
+
+pub const ROWS: &[Row] = &[
+    ("Invocations::list", LISTS_USABLE, |c| {
+        listed(async move { c.service.invocations().list(&c.by).await })
+    }),
+    ("Invocations::find", writes("ok"), |c| {
+        done(async move { c.service.invocations().find(&c.by, "f").await })
+    }),
+    ("Invocations::find_in_files", writes(NO_FUNCTION), |c| {
+        let files = project();
+        done(async move { c.service.invocations().find_in_files(&c.by, files, "none").await })
+    }),
+    // The function allows no concurrent calls.
+    ("Invocations::call", writes("too_busy"), |c| {
+        done(async move {
+            let invocations = c.service.invocations();
+            let function = invocations.find(&Principal::owner(), "f").await?;
+            let (arguments, client) = (Vec::new(), ClientCall::default());
+            let input = CallInput { arguments, returns: Returns::Any, client, permit: None };
+            let encode = async |_| Ok(Value::Null);
+            invocations.call(&c.by, function, input, encode).await
+        })
+    }),
+    ("Invocations::accept", writes(NO_FUNCTION), |c| {
+        let call = InvokeAsyncRequest::default();
+        done(async move { c.service.invocations().accept(&c.by, "none", call).await })
+    }),
+    ("DeployedFunctions::list", LISTS_USABLE, |c| {
+        listed(async move { c.service.invocations().deployed().list(&c.by).await })
+    }),
+    ("DeployedFunctions::get", writes("ok"), |c| {
+        done(async move { c.service.invocations().deployed().get(&c.by, "f").await })
+    }),
+    ("DeployedFunctions::show", writes("ok"), |c| {
+        done(async move { c.service.invocations().deployed().show(&c.by, "f").await })
+    }),
+    ("DeployedFunctions::version", writes("ok"), |c| {
+        done(async move { c.service.invocations().deployed().version(&c.by, "f", None).await })
+    }),
+    ("DeployedFunctions::stored_versions", writes("ok"), |c| {
+        done(async move { c.service.invocations().deployed().stored_versions(&c.by, "f").await })
+    }),
+    ("DeployedFunctions::versions", writes("ok"), |c| {
+        done(async move { c.service.invocations().deployed().versions(&c.by, "f").await })
+    }),
+    ("DeployedFunctions::deploy", writes("invalid_argument"), |c| {
+        let new = request(json!({"files": {}}));
+        done(async move { c.service.invocations().deployed().deploy(&c.by, "made", new).await })
+    }),
+    ("DeployedFunctions::create", writes("invalid_argument"), |c| {
+        done(async move {
+            let files = read_files(project(), None).await?;
+            let changes = vec![FunctionChange::Publish(None)];
+            c.service.invocations().deployed().create(&c.by, "made", files, changes).await
+        })
+    }),
+    ("DeployedFunctions::change", writes("ok"), |c| {
+        let update = FunctionUpdate::from(FunctionChange::Concurrency(Some(0)));
+        done(async move { c.service.invocations().deployed().change(&c.by, "f", update).await })
+    }),
+    ("DeployedFunctions::delete", writes(NO_FUNCTION), |c| {
+        done(async move { c.service.invocations().deployed().delete(&c.by, "none").await })
+    }),
+    ("Layers::list", LISTS_USABLE, |c| {
+        listed(async move { c.service.invocations().layers().list(&c.by).await })
+    }),
+    ("Layers::get", writes("ok"), |c| {
+        done(async move { c.service.invocations().layers().get(&c.by, "base").await })
+    }),
+    ("Layers::change", writes(NO_FUNCTION), |c| {
+        let change = LayerChange::Delete(1);
+        done(async move { c.service.invocations().layers().change(&c.by, "none", &change).await })
+    }),
+    ("Deployments::list", LISTS_USABLE, |c| {
+        listed(async move { c.service.deployments().list(&c.by).await })
+    }),
+    ("Deployments::get", writes("ok"), |c| {
+        done(async move { c.service.deployments().get(&c.by, &c.known.version).await })
+    }),
+    ("Deployments::deploy", writes("invalid_argument"), |c| {
+        let new = request(json!({"files": {}}));
+        done(async move { c.service.deployments().deploy(&c.by, new).await })
+    }),
+    // The owner deployed the version, so it has all rights.
+    ("Deployments::activate", administers("ok"), |c| {
+        done(async move { c.service.deployments().activate(&c.by, c.known.version.clone()).await })
+    }),
+    ("Triggers::list", LISTS, |c| listed(async move { c.service.triggers().list(&c.by).await })),
+    ("Triggers::events", reads(EMPTY), |c| {
+        let trigger = Some("landing".to_owned());
+        let filter = TriggerEventFilter { trigger, ..TriggerEventFilter::default() };
+        listed(async move { c.service.triggers().events(&c.by, &filter).await })
+    }),
+    ("Triggers::event", every(NO_EVENT), |c| {
+        done(async move { c.service.triggers().event(&c.by, "none").await })
+    }),
+    ("Triggers::remove", writes(NO_EVENT), |c| {
+        done(async move { c.service.triggers().remove(&c.by, "none").await })
+    }),
+    ("Triggers::replay", writes(NO_EVENT), |c| {
+        done(async move { c.service.triggers().replay(&c.by, "none").await })
+    }),
+    ("Environments::list", every(EMPTY), |c| {
+        listed(async move { c.service.environments().list(&c.by).await })
+    }),
+    ("Environments::explain", reads("environment_not_found"), |c| {
+        done(async move { c.service.environments().explain(&c.by, "none").await })
+    }),
+    ("Environments::prune", writes("ok"), |c| {
+        let prune = request(json!({"dry_run": true}));
+        done(async move { c.service.environments().prune(&c.by, &prune).await })
+    }),
+    ("Environments::rebuild", writes("environment_not_found"), |c| {
+        done(async move { c.service.environments().rebuild(&c.by, "none").await })
+    }),
+    ("Runs::plan", writes("ok"), |c| {
+        let run = request(json!({"files": project()}));
+        done(async move { c.service.runs().plan(&c.by, &run).await })
+    }),
+    ("Runs::start", writes("ref_not_found"), |c| {
+        let run = request(json!({"files": project(), "ref": "none"}));
+        done(async move { c.service.runs().start(&c.by, run).await })
+    }),
+    ("Secrets::list", LISTS_USABLE, |c| {
+        listed(async move { c.service.secrets().list(&c.by).await })
+    }),
+    ("Secrets::set", [NO, NO, NO, OK, OK], |c| {
+        let value = request(json!({"value": "x"}));
+        done(async move { c.service.secrets().set(&c.by, "MADE", value).await })
+    }),
+    ("Secrets::delete", writes("ok"), |c| {
+        done(async move { c.service.secrets().delete(&c.by, "MADE").await })
+    }),
+];
+
+fn project() -> ProjectFiles {
+    let text = "[project]\nname = \"other\"\n";
+    let files = BTreeMap::from([("headwater.toml", text), ("a.sql", "SELECT 1 AS a\n")]);
+    request(json!(files))
+}

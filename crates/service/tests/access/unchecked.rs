@@ -1,0 +1,98 @@
+//! The public methods of the service that take no principal, each with the reason.
+
+/// Returns operations of one noun, which check the principal themselves.
+const NOUN: &str = "operations of one noun";
+
+/// A part of a value that a checked operation returned.
+const RESULT: &str = "result of a checked operation";
+
+/// A change of a transaction that `Transactions::begin` returned to the same client. The statements
+/// and the commit are checked.
+const TRANSACTION: &str = "own transaction";
+
+/// Starting, observing and stopping the server. Protocols never call these for a request.
+const PROCESS: &str = "life cycle of the process";
+
+/// The authentication itself.
+const LOGIN: &str = "authentication";
+
+/// A conversion of the arguments, which reads nothing.
+const PURE: &str = "reads only its arguments";
+
+/// Each method with its reason.
+pub const UNCHECKED: &[(&str, &str)] = &[
+    ("AccessControl::access_keys", NOUN),
+    ("AccessControl::grants", NOUN),
+    ("AccessControl::limits", NOUN),
+    ("AccessControl::restrictions", NOUN),
+    ("AccessControl::roles", NOUN),
+    ("AccessControl::tokens", NOUN),
+    ("AccessControl::users", NOUN),
+    ("Invocations::deployed", NOUN),
+    ("Invocations::layers", NOUN),
+    ("S3Operations::buckets", NOUN),
+    ("S3Operations::objects", NOUN),
+    ("S3Operations::of", NOUN),
+    ("S3Operations::signatures", NOUN),
+    ("Service::access_control", NOUN),
+    ("Service::branches", NOUN),
+    ("Service::deployments", NOUN),
+    ("Service::environments", NOUN),
+    ("Service::iceberg", NOUN),
+    ("Service::imports", NOUN),
+    ("Service::invocations", NOUN),
+    ("Service::jobs", NOUN),
+    ("Service::maintenance", NOUN),
+    ("Service::namespaces", NOUN),
+    ("Service::refs", NOUN),
+    ("Service::runs", NOUN),
+    ("Service::secrets", NOUN),
+    ("Service::statements", NOUN),
+    ("Service::tables", NOUN),
+    ("Service::tags", NOUN),
+    ("Service::triggers", NOUN),
+    ("Service::uploads", NOUN),
+    ("Service::views", NOUN),
+    ("Statements::transactions", NOUN),
+    ("Statements::with_rows", NOUN),
+    ("Statements::within", NOUN),
+    ("AuditExport::next", RESULT),
+    ("AuditExport::schema", RESULT),
+    ("ChangeError::problem", RESULT),
+    ("LoadedTable::last_column_id", RESULT),
+    ("LoadedTable::metadata_json", RESULT),
+    ("LoadedTable::metadata_location", RESULT),
+    ("LoadedView::metadata_json", RESULT),
+    ("LoadedView::metadata_location", RESULT),
+    ("OpenTransaction::reference", RESULT),
+    ("ResolvedFunction::check_arguments", RESULT),
+    ("ResolvedFunction::table_argument", RESULT),
+    ("ResolvedFunction::version", RESULT),
+    ("StatementRows::fail", RESULT),
+    ("StatementRows::next", RESULT),
+    ("StatementRows::schema", RESULT),
+    ("Transactions::add_savepoint", TRANSACTION),
+    ("Transactions::release_savepoint", TRANSACTION),
+    ("Transactions::roll_back", TRANSACTION),
+    ("Transactions::roll_back_to", TRANSACTION),
+    ("Service::accept_owner_token", PROCESS),
+    ("Service::close", PROCESS),
+    ("Service::drain", PROCESS),
+    ("Service::is_busy", PROCESS),
+    ("Service::jobs_running", PROCESS),
+    ("Service::refresh", PROCESS),
+    ("Service::start", PROCESS),
+    ("Service::stop_background", PROCESS),
+    ("ServiceConfig::new", PROCESS),
+    ("AccessControl::finish_login", LOGIN),
+    ("AccessControl::login_methods", LOGIN),
+    ("AccessControl::start_login", LOGIN),
+    ("Service::authenticate", LOGIN),
+    ("Service::has_users", LOGIN),
+    ("Signatures::record_failure", LOGIN),
+    ("Signatures::secret", LOGIN),
+    ("Signatures::signer", LOGIN),
+    // The settings of a URL decide which requests are accepted, some of them without a signature.
+    ("DeployedFunctions::url", LOGIN),
+    ("read_files", PURE),
+];

@@ -1,0 +1,14 @@
+//! Correlated subqueries that DataFusion cannot decorrelate: LATERAL with LIMIT, comparisons other
+//! than `=`, and UNNEST of a column of the same FROM.
+//!
+//! The rule runs after DataFusion's own rules, so it handles only the subqueries that those rules
+//! left. The method is that of Neumann and Kemper, "Unnesting Arbitrary Queries" (2015): the
+//! subquery is evaluated once for all distinct values of the outer columns, which are added to it
+//! as columns.
+//!
+//! Upstream: <https://github.com/apache/datafusion/issues/13748>
+
+mod dependent_join;
+mod outer_rows;
+
+pub(super) use self::dependent_join::DependentJoin;
