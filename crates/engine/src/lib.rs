@@ -29,6 +29,7 @@ mod referenced_tables;
 mod resident_memory;
 mod rest_scan;
 mod restricted;
+mod returning;
 mod row_source;
 mod session;
 mod shared_transaction;

@@ -143,8 +143,12 @@ impl Session {
         let parameter =
             |parameter: &Parameter| ParameterType { parameter: parameter.clone(), data_type: None };
         let mut parameters: Vec<_> = statement.parameters().iter().map(parameter).collect();
-        let Command::Query(source) = statement.clone().command()? else {
-            return Ok(Description { parameters, columns: None });
+        let source = match statement.clone().command()? {
+            Command::Query(source) => source,
+            other => {
+                let columns = self.returning_columns(other).await?;
+                return Ok(Description { parameters, columns });
+            }
         };
         let (run, plan, names) = self.planned(source).await?;
         let types = plan.get_parameter_types().map_err(|error| run.limits.explain(&error))?;
@@ -297,7 +301,7 @@ impl Session {
     }
 
     /// Runs a plan and returns its result.
-    async fn answer(
+    pub(crate) async fn answer(
         &self,
         run: StatementContext,
         plan: LogicalPlan,

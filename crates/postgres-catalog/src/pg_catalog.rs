@@ -4,13 +4,14 @@ use headwater_model::TableName;
 use serde_json::{Value, json};
 
 use crate::contents::{Contents, Oids, Relation, oid_of};
+use crate::routines;
 use crate::types::PgType;
 
 /// The namespace.
 pub(crate) const NAMESPACE: &str = "pg_catalog";
 
 /// The OID of the namespace `pg_catalog`.
-const NAMESPACE_OID: u32 = 11;
+pub(crate) const NAMESPACE_OID: u32 = 11;
 
 /// The OID of the namespace `information_schema`.
 const INFORMATION_SCHEMA_OID: u32 = 13_000;
@@ -49,6 +50,8 @@ pub(crate) fn rows(contents: &Contents, table: &str) -> Vec<Value> {
         "pg_settings" => vec![json!({"name": "max_index_keys", "setting": "32"})],
         "pg_tables" => tables(contents),
         "pg_views" => views(contents),
+        "pg_proc" => routines::functions(),
+        "pg_operator" => routines::operators(),
         _ => Vec::new(),
     }
 }

@@ -49,6 +49,7 @@ mod spawn_on_drop;
 mod sql_catalog;
 mod start;
 mod statement;
+mod statement_limits;
 mod system_tables;
 mod table;
 mod tag;

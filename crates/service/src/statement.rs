@@ -26,6 +26,7 @@ use serde_json::{Value, json};
 use crate::copy_to::CopyTarget;
 use crate::service::Components;
 use crate::sql_catalog::CatalogRef;
+use crate::statement_limits::StatementLimits;
 use crate::transaction::{OpenTransaction, Transactions};
 use crate::{access_statement, copy_to};
 
@@ -190,9 +191,8 @@ impl Statements {
         let new = new_job(request, source, principal);
         let (context, guard) = self.components.jobs.record(new).await.or_problem()?;
         let job = context.id();
-        let is_limited = context.has_day_limit();
-        let mut running =
-            RunningStatement { context, guard: Some(guard), metrics: None, is_limited };
+        let limits = StatementLimits::of(request, context.has_day_limit());
+        let mut running = RunningStatement { context, guard: Some(guard), metrics: None, limits };
         let answer = self.execute(principal, request, prepared, &mut running).await;
         let rows = match answer {
             Ok(answer) => Ok(StatementRows::new(running, answer, request.limit)),
@@ -230,14 +230,13 @@ impl Statements {
             Some(file) => Some(CopyTarget::check(&self.components, principal, file).await?),
             None => None,
         };
-        let context = &running.context;
         // A committed write succeeds, even if it is stopped at the same time.
         let answer = tokio::select! {
             biased;
             answer = Box::pin(session.execute(prepared)) => {
                 answer.or_problem().map_err(|problem| self.components.conceal(principal, problem))?
             }
-            problem = stopped(context, || session.usage()) => return Err(problem),
+            problem = stopped(running, || session.usage()) => return Err(problem),
         };
         let metrics = answer.metrics.clone();
         running.metrics = Some(metrics.clone());
@@ -245,7 +244,7 @@ impl Statements {
             Some(target) => tokio::select! {
                 biased;
                 copied = target.write(answer) => copied,
-                problem = stopped(&running.context, || metrics.usage()) => Err(problem),
+                problem = stopped(running, || metrics.usage()) => Err(problem),
             },
             None => Ok(answer),
         }
@@ -305,8 +304,7 @@ struct RunningStatement {
     /// `None` after the end of the job has been recorded.
     guard: Option<JobGuard>,
     metrics: Option<Arc<Metrics>>,
-    /// True if the statement's user has a daily limit.
-    is_limited: bool,
+    limits: StatementLimits,
 }
 
 impl RunningStatement {
@@ -315,16 +313,17 @@ impl RunningStatement {
         self.metrics.as_ref().map(|metrics| metrics.usage()).unwrap_or_default()
     }
 
-    /// Fails if a daily limit is exceeded, now that a batch was read.
-    fn check_limit(&self) -> Result<(), Problem> {
-        if self.is_limited {
-            self.report_usage();
-            self.context.enforce_day_limits();
-            if self.context.cancelled().is_cancelled() {
-                return Err(self.context.stopped(STOPPED));
-            }
+    /// Fails if a limit is exceeded, now that a batch was read.
+    fn check_limits(&self) -> Result<(), Problem> {
+        if !self.limits.is_limited() {
+            return Ok(());
         }
-        Ok(())
+        self.report_usage();
+        self.context.enforce_day_limits();
+        if self.context.cancelled().is_cancelled() {
+            return Err(self.context.stopped(STOPPED));
+        }
+        self.limits.check(&self.usage())
     }
 
     fn end(&mut self, result: Result<Value, Problem>) {
@@ -402,11 +401,11 @@ impl StatementRows {
         let batch = tokio::select! {
             biased;
             batch = self.stream.next() => batch.transpose().or_problem()?,
-            problem = stopped(&running.context, || running.usage()) => return Err(problem),
+            problem = stopped(running, || running.usage()) => return Err(problem),
         };
         // A write is committed before its result is read.
         if self.result.is_null() {
-            running.check_limit()?;
+            running.check_limits()?;
         }
         Ok(batch)
     }
@@ -422,14 +421,21 @@ impl StatementRows {
 /// The message of a statement that was stopped.
 const STOPPED: &str = "the statement was stopped";
 
-/// Reports the usage of a statement while it runs. Returns the error when its job is stopped.
-async fn stopped(context: &JobContext, usage: impl Fn() -> Usage) -> Problem {
+/// Reports the usage of a statement while it runs. Returns the error when its job is stopped, or
+/// when it exceeds a limit of its request.
+async fn stopped(running: &Running, usage: impl Fn() -> Usage) -> Problem {
+    let (context, limits) = (&running.context, &running.limits);
     let cancelled = context.cancelled();
     loop {
         tokio::select! {
             () = cancelled.cancelled() => return context.stopped(STOPPED),
+            problem = limits.expired() => return problem,
             () = tokio::time::sleep(USAGE_INTERVAL) => {
-                context.set_usage(usage());
+                let usage = usage();
+                if let Err(problem) = limits.check(&usage) {
+                    return problem;
+                }
+                context.set_usage(usage);
                 context.enforce_day_limits();
             }
         }

@@ -5,7 +5,7 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
-use sqlparser::ast::Statement;
+use sqlparser::ast::{SetExpr, Statement};
 use sqlparser::tokenizer::{Token, TokenWithSpan};
 
 use super::access_statement::AccessStatement;
@@ -132,6 +132,15 @@ impl Prepared {
         }
     }
 
+    /// Returns true for a change of rows with RETURNING, whose result is rows of the table and not
+    /// their number.
+    pub fn has_returning(&self) -> bool {
+        match &self.parsed {
+            Parsed::Other { statement, .. } => has_returning(statement),
+            Parsed::Access(_) | Parsed::Alter(_) => false,
+        }
+    }
+
     /// Casts parameters to SQL types, so that their values can be bound as strings.
     pub fn with_casts(mut self, types: &BTreeMap<String, String>) -> Result<Self> {
         if let Parsed::Other { statement, .. } = &mut self.parsed
@@ -191,6 +200,21 @@ impl fmt::Display for Prepared {
             Parsed::Access(_) | Parsed::Alter(_) => f.write_str(self.source()),
             Parsed::Other { statement, .. } => statement.fmt(f),
         }
+    }
+}
+
+fn has_returning(statement: &Statement) -> bool {
+    match statement {
+        Statement::Insert(insert) => insert.returning.is_some(),
+        Statement::Update(update) => update.returning.is_some(),
+        Statement::Delete(delete) => delete.returning.is_some(),
+        Statement::Query(query) => match &*query.body {
+            SetExpr::Insert(changed) | SetExpr::Update(changed) | SetExpr::Delete(changed) => {
+                has_returning(changed)
+            }
+            _ => false,
+        },
+        _ => false,
     }
 }
 

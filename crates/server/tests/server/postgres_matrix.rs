@@ -70,7 +70,7 @@ const MERGE: &str = "MERGE INTO shop.scratch USING (SELECT 1 AS id) AS s ON scra
     WHEN NOT MATCHED THEN INSERT (id) VALUES (s.id)";
 
 /// The changes of ALTER TABLE, after `ALTER TABLE shop.changed`.
-const CHANGES: [(&str, &str); 15] = [
+const CHANGES: [(&str, &str); 16] = [
     ("Add", "ADD COLUMN IF NOT EXISTS more BIGINT"),
     ("Drop", "DROP COLUMN IF EXISTS more"),
     ("Rename", "RENAME COLUMN name TO label; ALTER TABLE shop.changed RENAME COLUMN label TO name"),
@@ -84,6 +84,7 @@ const CHANGES: [(&str, &str); 15] = [
     ("DropPart", "ADD PARTITION FIELD n; ALTER TABLE shop.changed DROP PARTITION FIELD n"),
     ("ReplacePart", REPLACE_PART),
     ("SortBy", "WRITE ORDERED BY id"),
+    ("PrimaryKey", "ADD PRIMARY KEY (id); ALTER TABLE shop.changed DROP PRIMARY KEY"),
     ("Properties", "SET TBLPROPERTIES ('a' = 'b')"),
     ("RenameTable", "RENAME TO shop.other; ALTER TABLE shop.other RENAME TO shop.changed"),
 ];
@@ -115,7 +116,7 @@ const RESTRICTIONS: [Row; 3] = [
 ];
 
 /// The statements that a session executes itself.
-const SESSION: [Row; 17] = [
+const SESSION: [Row; 18] = [
     ("Set", "SET application_name = 'a'", ALWAYS),
     ("Show", "SHOW application_name", ALWAYS),
     ("ShowAll", "SHOW ALL", ALWAYS),
@@ -137,6 +138,7 @@ const SESSION: [Row; 17] = [
         "BEGIN; CREATE TEMPORARY TABLE t AS SELECT id FROM shop.items; ROLLBACK",
         WRITES,
     ),
+    ("Vacuum", "VACUUM", ALWAYS),
     ("Nothing", "SET CONSTRAINTS ALL DEFERRED", ALWAYS),
 ];
 
