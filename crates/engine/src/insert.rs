@@ -31,7 +31,7 @@ use crate::defaults::{NewRowsTable, defaults_of, written};
 use crate::error::{Error, Result, SqlError};
 use crate::planner::{self, Sources};
 use crate::planning_error::Limits;
-use crate::returning::{ChangedTable, KeptRows, result_of};
+use crate::returning::{BufferedRows, ChangedTable, result_of};
 use crate::session::{Session, plan_statement};
 use crate::statement_result::StatementResult;
 use crate::table_lookup::TableLookup;
@@ -88,7 +88,7 @@ impl Session {
         let schema = plain_schema(&running.schema);
         let (mut rows, kept) = rows(running, schema, limits);
         if let Some(returning) = &returning {
-            rows = keeping(rows, returning.rows.clone(), Arc::clone(&kept));
+            rows = buffered(rows, returning.rows.clone(), Arc::clone(&kept));
         }
         let (written, message) = if overwrite {
             let whole = !transaction.table(&name).await?.is_partitioned();
@@ -102,7 +102,7 @@ impl Session {
             (transaction.append_rows(&name, rows).await, format!("insert into {name}"))
         };
         written.map_err(|error| first(&kept, error))?;
-        let returned = self.returned(returning).await?;
+        let returned = self.returned(returning, &metrics).await?;
         let written = self.finish(transaction, &message, &metrics).await?;
         Ok(result_of(returned, written))
     }
@@ -112,7 +112,7 @@ impl Session {
         &self,
         table: &ObjectName,
         head: &CommitView,
-    ) -> Result<(FoundTable, Sources)> {
+    ) -> Result<(ResolvedTable, Sources)> {
         let written = self.written(table)?;
         let mut target = TableLookup::of_lake(self, head);
         let mention =
@@ -126,9 +126,9 @@ impl Session {
     }
 }
 
-/// Keeps a copy of the rows that pass through.
-fn keeping(rows: BatchStream, returned: KeptRows, kept: FirstError) -> BatchStream {
-    let keep = move |batch: RecordBatch| match returned.add(&batch) {
+/// Returns the same rows, each also added to the buffer of RETURNING.
+fn buffered(rows: BatchStream, returned: BufferedRows, kept: FirstError) -> BatchStream {
+    let buffer = move |batch: RecordBatch| match returned.add(&batch) {
         Ok(()) => Ok(batch),
         Err(error) => {
             let problem = error.to_problem();
@@ -136,7 +136,7 @@ fn keeping(rows: BatchStream, returned: KeptRows, kept: FirstError) -> BatchStre
             Err(ArrowError::ExternalError(Box::new(problem)))
         }
     };
-    rows.map(move |batch| batch.and_then(&keep)).boxed()
+    rows.map(move |batch| batch.and_then(&buffer)).boxed()
 }
 
 /// Target of new rows.

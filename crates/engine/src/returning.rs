@@ -17,7 +17,7 @@ use headwater_model::{Action, TableName};
 use headwater_sql::change::TARGET;
 use headwater_sql::statement::{Command, Source};
 use headwater_sql::table_name::ParsedTableName;
-use headwater_sql_resolve::{FoundTable, OutputNames, resolve};
+use headwater_sql_resolve::{OutputNames, ResolvedTable, resolve};
 use headwater_table_scan::{bare_schema, plain_schema};
 use parking_lot::Mutex;
 
@@ -26,7 +26,7 @@ use crate::output::renamed;
 use crate::planner;
 use crate::planning_error::Limits;
 use crate::session::{Session, StatementContext, plan_statement};
-use crate::statement_result::{Batches, StatementResult};
+use crate::statement_result::{Batches, Metrics, StatementResult};
 use crate::table_lookup::{TableLookup, registered};
 
 /// The internal namespace of the changed rows in the plan.
@@ -34,20 +34,20 @@ const NAMESPACE: &str = "returning";
 
 /// Rows in memory, reserved in the memory pool of a statement.
 #[derive(Debug, Clone)]
-pub(crate) struct KeptRows {
-    kept: Arc<Mutex<(Vec<RecordBatch>, MemoryReservation)>>,
+pub(crate) struct BufferedRows {
+    buffer: Arc<Mutex<(Vec<RecordBatch>, MemoryReservation)>>,
     limits: Limits,
 }
 
-impl KeptRows {
+impl BufferedRows {
     fn new(run: &StatementContext) -> Self {
         let memory = MemoryConsumer::new("RETURNING").register(&run.runtime.memory_pool);
-        KeptRows { kept: Arc::new(Mutex::new((Vec::new(), memory))), limits: run.limits }
+        BufferedRows { buffer: Arc::new(Mutex::new((Vec::new(), memory))), limits: run.limits }
     }
 
     /// Adds rows. Fails if the statement has no memory for them.
     pub(crate) fn add(&self, batch: &RecordBatch) -> Result<()> {
-        let (batches, memory) = &mut *self.kept.lock();
+        let (batches, memory) = &mut *self.buffer.lock();
         let reserved = memory.try_grow(batch.get_array_memory_size());
         reserved.map_err(|error| self.limits.explain(&error))?;
         batches.push(batch.clone());
@@ -55,7 +55,7 @@ impl KeptRows {
     }
 
     fn batches(&self) -> Vec<RecordBatch> {
-        self.kept.lock().0.clone()
+        self.buffer.lock().0.clone()
     }
 }
 
@@ -76,13 +76,13 @@ pub(crate) struct Returning {
     schema: SchemaRef,
     view: CommitView,
     /// The changed rows.
-    pub rows: KeptRows,
+    pub rows: BufferedRows,
 }
 
 /// The result of a RETURNING clause.
 pub(crate) struct ReturnedRows {
     schema: SchemaRef,
-    rows: KeptRows,
+    rows: BufferedRows,
 }
 
 /// Returns the result of a statement that has written: the rows of its RETURNING clause, if it has
@@ -110,20 +110,22 @@ impl Session {
     ) -> Result<Option<Returning>> {
         let Some(query) = query else { return Ok(None) };
         let ChangedTable { name, schema, view } = changed;
-        let (table, view, rows) = (name.clone(), view.clone(), KeptRows::new(run));
+        let (table, view, rows) = (name.clone(), view.clone(), BufferedRows::new(run));
         let returning = Returning { query, table, schema: plain_schema(&schema), view, rows };
         self.plan_returning(run, &returning).await?;
         Ok(Some(returning))
     }
 
     /// Computes the result of a RETURNING clause from the changed rows; `None` without a clause.
+    /// `metrics` are those of the statement.
     pub(crate) async fn returned(
         &self,
         returning: Option<Returning>,
+        metrics: &Arc<Metrics>,
     ) -> Result<Option<ReturnedRows>> {
         let Some(returning) = returning else { return Ok(None) };
-        let run = self.run();
-        let result = KeptRows::new(&run);
+        let run = self.next_run(metrics);
+        let result = BufferedRows::new(&run);
         let (plan, names) = self.plan_returning(&run, &returning).await?;
         let answer = self.answer(run, plan, &names).await?;
         let (schema, mut stream) = (answer.schema, answer.stream);
@@ -150,7 +152,7 @@ impl Session {
         // The rows of an UPDATE can be nullable where the table is not.
         let schema = batches.first().map_or_else(|| returning.schema.clone(), RecordBatch::schema);
         let TableName { namespace, name } = returning.table.clone();
-        let found = FoundTable {
+        let found = ResolvedTable {
             source: NAMESPACE.to_owned(),
             namespace,
             label: name.clone(),

@@ -224,6 +224,14 @@ impl Session {
         StatementContext { state, runtime, metrics, limits, lazy: false }
     }
 
+    /// Creates the context of another query of a running statement, with the metrics of the
+    /// statement.
+    pub(crate) fn next_run(&self, metrics: &Arc<Metrics>) -> StatementContext {
+        let run = self.run();
+        *self.running.lock() = Arc::downgrade(metrics);
+        StatementContext { metrics: Arc::clone(metrics), ..run }
+    }
+
     /// Returns the context of a query that is planned and never executed. It shares its state,
     /// because a copy holds every function.
     fn planning_run(&self) -> StatementContext {

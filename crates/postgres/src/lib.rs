@@ -15,6 +15,7 @@ mod connection;
 mod copy;
 mod copy_binary;
 mod copy_format;
+mod copy_options;
 mod cursor;
 mod extended;
 mod inference;

@@ -423,7 +423,7 @@ const STOPPED: &str = "the statement was stopped";
 
 /// Reports the usage of a statement while it runs. Returns the error when its job is stopped, or
 /// when it exceeds a limit of its request.
-async fn stopped(running: &Running, usage: impl Fn() -> Usage) -> Problem {
+async fn stopped(running: &RunningStatement, usage: impl Fn() -> Usage) -> Problem {
     let (context, limits) = (&running.context, &running.limits);
     let cancelled = context.cancelled();
     loop {

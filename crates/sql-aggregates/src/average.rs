@@ -54,7 +54,7 @@ impl AggregateUDFImpl for Average {
             return self.of.accumulator(arguments);
         }
         let result = arguments.return_type().clone();
-        Ok(Box::new(OfAll { of: self.of.accumulator(arguments)?, result }))
+        Ok(Box::new(AverageAccumulator { of: self.of.accumulator(arguments)?, result }))
     }
 
     fn state_fields(&self, arguments: StateFieldsArgs<'_>) -> Result<Vec<FieldRef>> {
@@ -73,7 +73,7 @@ impl AggregateUDFImpl for Average {
             return self.of.create_groups_accumulator(arguments);
         }
         let result = arguments.return_type().clone();
-        Ok(Box::new(OfGroups { of: self.of.create_groups_accumulator(arguments)?, result }))
+        Ok(Box::new(GroupAverages { of: self.of.create_groups_accumulator(arguments)?, result }))
     }
 
     fn reverse_expr(&self) -> ReversedUDAF {
@@ -125,13 +125,13 @@ fn divided(counts: &ArrayRef, sums: &ArrayRef, result: &DataType) -> Result<Arra
 
 /// The average of all values.
 #[derive(Debug)]
-struct OfAll {
+struct AverageAccumulator {
     /// DataFusion's accumulator, whose state is the number and the sum of the values.
     of: Box<dyn Accumulator>,
     result: DataType,
 }
 
-impl Accumulator for OfAll {
+impl Accumulator for AverageAccumulator {
     fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
         self.of.update_batch(values)
     }
@@ -167,13 +167,13 @@ impl Accumulator for OfAll {
 }
 
 /// The averages of groups.
-struct OfGroups {
+struct GroupAverages {
     /// DataFusion's accumulator, whose state is the number and the sum of the values of each group.
     of: Box<dyn GroupsAccumulator>,
     result: DataType,
 }
 
-impl GroupsAccumulator for OfGroups {
+impl GroupsAccumulator for GroupAverages {
     fn update_batch(
         &mut self,
         values: &[ArrayRef],

@@ -70,7 +70,7 @@ pub(crate) const CONCATENATIONS: [&str; 4] =
 
 /// Aggregates that are functions of the list of all values: names, number of arguments, and the
 /// function of the list.
-pub(crate) const OF_LISTS: &[(&[&str], usize, &str)] = &[
+pub(crate) const LIST_AGGREGATES: &[(&[&str], usize, &str)] = &[
     (&["mode"], 1, "list_mode"),
     (&["quantile_disc", "quantile", "percentile_disc"], 2, "list_quantile_disc"),
     (&["histogram"], 1, "list_histogram"),

@@ -14,7 +14,9 @@ use datafusion::sql::sqlparser::tokenizer::Span;
 use headwater_sql::expression::call;
 use headwater_sql::parse::{parser, tokens};
 
-use crate::dialect_tables::{BY_KEY, CONCATENATIONS, JSON_LISTS, NAMES, OF_LISTS, TEMPLATES};
+use crate::dialect_tables::{
+    BY_KEY, CONCATENATIONS, JSON_LISTS, LIST_AGGREGATES, NAMES, TEMPLATES,
+};
 
 /// Returns the template of `date_diff(unit, start, end)`: the number of unit boundaries between two
 /// times.
@@ -63,8 +65,8 @@ pub fn respelled(function: &Function) -> Option<Expr> {
     if CONCATENATIONS.contains(&written.as_str()) {
         return without_nulls(function);
     }
-    if let Some(of_list) = of_list(function, &written, &arguments) {
-        return Some(of_list);
+    if let Some(list_aggregate) = list_aggregate(function, &written, &arguments) {
+        return Some(list_aggregate);
     }
     let template = if is_difference && arguments.len() == 3 {
         difference(&mut arguments)?
@@ -87,7 +89,7 @@ pub fn respelled(function: &Function) -> Option<Expr> {
 
 /// Returns the function of the list of all values that is equivalent to an aggregate. The value is
 /// the first argument, or as in PostgreSQL the column of WITHIN GROUP.
-fn of_list(function: &Function, written: &str, arguments: &[Expr]) -> Option<Expr> {
+fn list_aggregate(function: &Function, written: &str, arguments: &[Expr]) -> Option<Expr> {
     let mut aggregate = function.clone();
     let mut arguments = arguments.to_vec();
     if let [order] = function.within_group.as_slice() {
@@ -100,7 +102,7 @@ fn of_list(function: &Function, written: &str, arguments: &[Expr]) -> Option<Exp
     let fits = |(names, count, _): &&(&[&str], usize, &str)| {
         *count == arguments.len() && names.contains(&written)
     };
-    let (.., name) = OF_LISTS.iter().find(fits)?;
+    let (.., name) = LIST_AGGREGATES.iter().find(fits)?;
     let mut expr = call("array_agg", vec![arguments.remove(0)]);
     if let (Expr::Function(list), ObjectNamePart::Identifier(written)) =
         (&mut expr, aggregate.name.0.first()?)

@@ -100,10 +100,14 @@ fn make_interval(values: &[ArrayRef]) -> Result<ArrayRef> {
         };
         let seconds =
             values.get(6).map_or(0.0, |part| part.as_primitive::<Float64Type>().value(row));
+        if !seconds.is_finite() {
+            return exec_err!("the interval is out of range");
+        }
         let months = part(0) * 12 + part(1);
         let days = part(2) * 7 + part(3);
-        let nanoseconds =
-            part(4) * HOUR + part(5) * MINUTE + (seconds * 1e6).round() as i128 * 1_000;
+        // The cast saturates, and the product is out of the range of an interval.
+        let microseconds = i128::from((seconds * 1e6).round() as i64);
+        let nanoseconds = part(4) * HOUR + part(5) * MINUTE + microseconds * 1_000;
         to_interval(months, days, nanoseconds).map(Some)
     };
     let intervals: Result<IntervalMonthDayNanoArray> = (0..rows).map(interval).collect();

@@ -20,7 +20,7 @@ use datafusion::logical_expr::{
 pub(crate) fn functions() -> Vec<Arc<ScalarUDF>> {
     let function = |(name, statistic)| {
         let signature = Signature::user_defined(Volatility::Immutable);
-        Arc::new(ScalarUDF::from(OfList { name, statistic, signature }))
+        Arc::new(ScalarUDF::from(ListFunction { name, statistic, signature }))
     };
     let numbers = NUMBERS.map(|(name, of)| (name, Statistic::Number(of)));
     let others = [
@@ -32,12 +32,12 @@ pub(crate) fn functions() -> Vec<Arc<ScalarUDF>> {
 }
 
 /// Statistics of numbers.
-const NUMBERS: [(&str, OfNumbers); 5] = [
-    ("list_mad", OfNumbers::Mad),
-    ("list_skewness", OfNumbers::Skewness),
-    ("list_kurtosis", OfNumbers::Kurtosis),
-    ("list_entropy", OfNumbers::Entropy),
-    ("list_geomean", OfNumbers::GeometricMean),
+const NUMBERS: [(&str, NumberStatistic); 5] = [
+    ("list_mad", NumberStatistic::Mad),
+    ("list_skewness", NumberStatistic::Skewness),
+    ("list_kurtosis", NumberStatistic::Kurtosis),
+    ("list_entropy", NumberStatistic::Entropy),
+    ("list_geomean", NumberStatistic::GeometricMean),
 ];
 
 /// A statistic of the elements of a list.
@@ -49,11 +49,11 @@ enum Statistic {
     Quantile,
     /// The values with their numbers.
     Histogram,
-    Number(OfNumbers),
+    Number(NumberStatistic),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum OfNumbers {
+enum NumberStatistic {
     /// The median of the differences from the median.
     Mad,
     Skewness,
@@ -64,13 +64,13 @@ enum OfNumbers {
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
-struct OfList {
+struct ListFunction {
     name: &'static str,
     statistic: Statistic,
     signature: Signature,
 }
 
-impl ScalarUDFImpl for OfList {
+impl ScalarUDFImpl for ListFunction {
     fn name(&self) -> &'static str {
         self.name
     }
@@ -101,7 +101,7 @@ impl ScalarUDFImpl for OfList {
             other => return plan_err!("`{name}` takes a list, not {other}"),
         };
         let element = match self.statistic {
-            Statistic::Number(OfNumbers::Entropy) => element,
+            Statistic::Number(NumberStatistic::Entropy) => element,
             Statistic::Number(_) if element.is_numeric() || element.is_null() => DataType::Float64,
             Statistic::Number(_) => {
                 return plan_err!("`{name}` takes numbers, not {element}");
@@ -128,10 +128,10 @@ impl ScalarUDFImpl for OfList {
         let arrays = ColumnarValue::values_to_arrays(args)?;
         let lists = arrays[0].as_list::<i32>();
         let result = match self.statistic {
-            Statistic::Mode => picked(lists, |sorted, _| Ok(sorted.mode()))?,
+            Statistic::Mode => select_elements(lists, |sorted, _| Ok(sorted.mode()))?,
             Statistic::Quantile => {
                 let fractions = arrays[1].as_primitive::<Float64Type>();
-                picked(lists, |sorted, row| {
+                select_elements(lists, |sorted, row| {
                     if fractions.is_null(row) {
                         return Ok(None);
                     }
@@ -139,7 +139,7 @@ impl ScalarUDFImpl for OfList {
                 })?
             }
             Statistic::Histogram => histograms(lists)?,
-            Statistic::Number(OfNumbers::Entropy) => entropies(lists)?,
+            Statistic::Number(NumberStatistic::Entropy) => entropies(lists)?,
             Statistic::Number(of) => numbers(lists, of),
         };
         Ok(if is_single {
@@ -199,13 +199,13 @@ fn rows_of(lists: &ListArray) -> Result<Rows> {
 }
 
 /// Returns one element of each list.
-fn picked(
+fn select_elements(
     lists: &ListArray,
-    pick: impl Fn(&Sorted<'_>, usize) -> Result<Option<usize>>,
+    select: impl Fn(&Sorted<'_>, usize) -> Result<Option<usize>>,
 ) -> Result<ArrayRef> {
     let rows = rows_of(lists)?;
     let index = |row| {
-        let found = pick(&Sorted::of(lists, &rows, row), row)?;
+        let found = select(&Sorted::of(lists, &rows, row), row)?;
         Ok(found.and_then(|index| u32::try_from(index).ok()))
     };
     let indexes: Result<UInt32Array> = (0..lists.len()).map(index).collect();
@@ -264,7 +264,7 @@ fn entropies(lists: &ListArray) -> Result<ArrayRef> {
     Ok(Arc::new((0..lists.len()).map(entropy).collect::<Float64Array>()))
 }
 
-fn numbers(lists: &ListArray, of: OfNumbers) -> ArrayRef {
+fn numbers(lists: &ListArray, of: NumberStatistic) -> ArrayRef {
     let mut found = Float64Builder::with_capacity(lists.len());
     for list in lists.iter() {
         let numbers = list.and_then(|list| cast(&list, &DataType::Float64).ok());
@@ -277,34 +277,34 @@ fn numbers(lists: &ListArray, of: OfNumbers) -> ArrayRef {
 }
 
 /// Returns a statistic of at least one number, with the formulas of DuckDB.
-fn number(mut values: Vec<f64>, of: OfNumbers) -> Option<f64> {
+fn number(mut values: Vec<f64>, of: NumberStatistic) -> Option<f64> {
     let count = values.len() as f64;
     let mean = values.iter().sum::<f64>() / count;
     let moment = |power| values.iter().map(|it| (it - mean).powi(power)).sum::<f64>() / count;
     match of {
-        OfNumbers::Mad => {
+        NumberStatistic::Mad => {
             let middle = median(&mut values);
             for value in &mut values {
                 *value = (*value - middle).abs();
             }
             Some(median(&mut values))
         }
-        OfNumbers::GeometricMean => {
+        NumberStatistic::GeometricMean => {
             Some((values.iter().map(|it| it.ln()).sum::<f64>() / count).exp())
         }
-        OfNumbers::Skewness if count > 2.0 => {
+        NumberStatistic::Skewness if count > 2.0 => {
             let variance = moment(2);
             let correction = (count * (count - 1.0)).sqrt() / (count - 2.0);
             (variance > 0.0).then(|| correction * moment(3) / variance.powf(1.5))
         }
-        OfNumbers::Kurtosis if count > 3.0 => {
+        NumberStatistic::Kurtosis if count > 3.0 => {
             let variance = moment(2);
             let factor = (count - 1.0) / ((count - 2.0) * (count - 3.0));
             (variance > 0.0).then(|| {
                 factor * ((count + 1.0) * moment(4) / variance.powi(2) - 3.0 * (count - 1.0))
             })
         }
-        OfNumbers::Skewness | OfNumbers::Kurtosis | OfNumbers::Entropy => None,
+        NumberStatistic::Skewness | NumberStatistic::Kurtosis | NumberStatistic::Entropy => None,
     }
 }
 

@@ -17,19 +17,19 @@ use crate::call;
 pub(crate) fn functions() -> Vec<Arc<ScalarUDF>> {
     let function = |name| {
         let signature = Signature::user_defined(Volatility::Immutable);
-        Arc::new(ScalarUDF::from(Matches { name, signature }))
+        Arc::new(ScalarUDF::from(PatternFunction { name, signature }))
     };
     vec![function("regexp_extract_all"), function("regexp_split_to_array")]
 }
 
 /// `regexp_extract_all(text, pattern [, group])` or `regexp_split_to_array(text, pattern)`.
 #[derive(Debug, PartialEq, Eq, Hash)]
-struct Matches {
+struct PatternFunction {
     name: &'static str,
     signature: Signature,
 }
 
-impl ScalarUDFImpl for Matches {
+impl ScalarUDFImpl for PatternFunction {
     fn name(&self) -> &'static str {
         self.name
     }

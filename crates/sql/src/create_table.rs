@@ -157,7 +157,7 @@ pub fn new_table(create: CreateTable) -> Result<NewTable> {
     none(backup, "BACKUP")?;
     unset(or_replace && if_not_exists, "OR REPLACE and IF NOT EXISTS together")?;
     columns.iter().try_for_each(column_options)?;
-    if query.is_some() && !columns.is_empty() {
+    if query.is_some() && !(columns.is_empty() && primary_key.is_empty()) {
         return Err(Error::unsupported("a list of columns in CREATE TABLE AS"));
     }
     let mut options = TableOptions::of(table_options)?;

@@ -23,7 +23,7 @@ use super::target::{AffectedRows, Target};
 use crate::error::{Error, Result};
 use crate::executor::RunningPlan;
 use crate::planning_error::Limits;
-use crate::returning::{KeptRows, Returning, result_of};
+use crate::returning::{BufferedRows, Returning, result_of};
 use crate::session::{Session, StatementContext};
 use crate::statement_result::StatementResult;
 use crate::write::{FirstError, first};
@@ -98,7 +98,7 @@ impl Session {
             let rewrite = Rewrite { seen: target.plan.clone(), removed, staged, unseen };
             target.transaction.rewrite(&target.name, rewrite).await?;
         }
-        let returned = self.returned(kind.returning).await?;
+        let returned = self.returned(kind.returning, &metrics).await?;
         let written = self.finish_with(target.transaction, &kind.message, count, &metrics).await?;
         Ok(result_of(returned, written))
     }
@@ -149,8 +149,8 @@ struct RewriteReader {
     limits: Limits,
     name: String,
     once: bool,
-    /// Keeps the rows for RETURNING.
-    returned: Option<KeptRows>,
+    /// The buffer of RETURNING.
+    returned: Option<BufferedRows>,
     tables: Tables,
     table: Table,
     plan: ScanPlan,

@@ -2,8 +2,8 @@
 //!
 //! The `iceberg` crate sets `last-updated-ms` from the system clock, and fails if that time is
 //! before the last update. Headwater uses its own clock and never decreases the timestamp. So the
-//! metadata logs are removed before a change without a snapshot, and restored afterwards. Logs can
-//! be removed only in the JSON form.
+//! crate `tables` removes the metadata logs before a change without a snapshot, and restores them
+//! afterwards. Logs can be removed only in the JSON form.
 
 use iceberg::spec::{TableMetadata, TableProperties};
 use serde_json::{Value, json};
@@ -12,7 +12,7 @@ use crate::{Error, Result, time_parts};
 
 /// The logs of a table's metadata, separated from the metadata.
 #[derive(Debug)]
-pub(crate) struct MetadataLogs {
+pub struct MetadataLogs {
     snapshots: Option<Value>,
     metadata: Option<Value>,
     last_updated_ms: i64,
@@ -29,7 +29,7 @@ fn failed(error: impl std::fmt::Display) -> Error {
 }
 
 /// Returns the metadata without its logs, and the logs.
-pub(crate) fn detach_logs(metadata: &TableMetadata) -> Result<(TableMetadata, MetadataLogs)> {
+pub fn detach_logs(metadata: &TableMetadata) -> Result<(TableMetadata, MetadataLogs)> {
     let log_length_max =
         metadata.properties().get(TableProperties::PROPERTY_METADATA_PREVIOUS_VERSIONS_MAX);
     let log_length_max = log_length_max.and_then(|log_length_max| log_length_max.parse().ok());
@@ -53,7 +53,7 @@ fn take(value: &mut Value, key: &str) -> Option<Value> {
 
 /// Returns the metadata with its logs restored, and with a log entry for the previous metadata
 /// file. The timestamp is the later of `now_ms` and the last timestamp.
-pub(crate) fn attach_logs(
+pub fn attach_logs(
     metadata: &TableMetadata,
     logs: MetadataLogs,
     previous_location: &str,
@@ -77,7 +77,7 @@ pub(crate) fn attach_logs(
 
 /// Returns the metadata without these snapshots. They must not include the current snapshot or a
 /// snapshot with a ref.
-pub(crate) fn without_snapshots(
+pub fn without_snapshots(
     metadata: &TableMetadata,
     ids: &[i64],
     previous_location: &str,
