@@ -48,7 +48,7 @@ pub use diff::{DiffOptions, KEYS_PROPERTY, TableAt};
 pub use engine::Engine;
 pub use error::{Error, Position, Result, SqlError};
 pub use headwater_sql::{
-    AccessStatement, CopyFile, IntoStatement, Parameter, Parameters, Prepared,
+    AccessStatement, CopyFile, FileCall, IntoStatement, Parameter, Parameters, Prepared,
     RestrictionStatement, check_condition, placeholders, split_script,
 };
 pub use options::{EngineOptions, SessionOptions};

@@ -12,6 +12,7 @@ use super::access_statement::AccessStatement;
 use super::alter_table::TableChange;
 use super::copy_to::{CopyFile, copy_to, is_copy_to};
 use super::create_view::offset;
+use super::file_calls::{self, FileCall};
 use super::parameters::{self, Parameter, Parameters};
 use super::parse::{parse_one, parse_tokens, split};
 use super::statement::{Command, command};
@@ -139,6 +140,14 @@ impl Prepared {
             Parsed::Other { statement, .. } => has_returning(statement),
             Parsed::Access(_) | Parsed::Alter(_) => false,
         }
+    }
+
+    /// Replaces the calls of table functions that read files by relations, and returns the calls.
+    /// The caller registers the rows of each under the name of its relation.
+    pub fn take_file_calls(&mut self) -> Result<Vec<FileCall>> {
+        let Parsed::Other { statement, .. } = &mut self.parsed else { return Ok(Vec::new()) };
+        let taken = file_calls::take(statement);
+        taken.map_err(|error| syntax_hint::explain(error, &self.text))
     }
 
     /// Casts parameters to SQL types, so that their values can be bound as strings.

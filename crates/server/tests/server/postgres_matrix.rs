@@ -143,11 +143,12 @@ const SESSION: [Row; 18] = [
 ];
 
 /// Other kinds of requests.
-const OTHERS: [Row; 10] = [
+const OTHERS: [Row; 11] = [
     ("COPY FROM STDIN", "COPY shop.changed (id) FROM STDIN", WRITES),
     ("COPY TO STDOUT", "COPY shop.items TO STDOUT", READS),
     ("COPY of a query TO STDOUT", "COPY (SELECT id FROM shop.items) TO STDOUT", READS),
     ("COPY TO a file", "COPY (SELECT 1 AS n) TO 'made.csv'", ADMINISTERS),
+    ("read_csv", "SELECT * FROM read_csv('made.csv')", ADMINISTERS),
     ("COPY FROM a file", "COPY shop.items FROM '/etc/passwd'", [NONE; 4]),
     ("pg_catalog", "SELECT relname FROM pg_catalog.pg_class", ALWAYS),
     ("information_schema", "SELECT table_name FROM information_schema.tables", ALWAYS),
