@@ -23,6 +23,7 @@ mod insert;
 mod namespace;
 mod options;
 mod output;
+mod plan_estimate;
 mod planner;
 mod planning_error;
 mod referenced_tables;
@@ -52,6 +53,7 @@ pub use headwater_sql::{
     RestrictionStatement, check_condition, placeholders, split_script,
 };
 pub use options::{EngineOptions, SessionOptions};
+pub use plan_estimate::PlanEstimate;
 pub use planner::version_constant;
 pub use referenced_tables::parents;
 pub use restricted::{TableFiles, change_forbidden, rename_forbidden, restricted_tables};

@@ -182,6 +182,7 @@ impl Session {
             }
             Command::Explain { source, analyze, verbose } => {
                 let (run, plan, _) = self.planned(source).await?;
+                self.estimate(&run, plan.clone()).await?;
                 let plan = LogicalPlanBuilder::from(plan)
                     .explain(verbose, analyze)
                     .and_then(LogicalPlanBuilder::build)
@@ -319,6 +320,16 @@ impl Session {
         let limits = run.limits;
         let running = self.start(run, plan).await?;
         Ok(output::answer(running, names, metrics, limits))
+    }
+
+    /// Estimates the cost of a query for EXPLAIN.
+    async fn estimate(&self, run: &StatementContext, plan: LogicalPlan) -> Result<()> {
+        let metrics = Arc::new(Metrics::new(Arc::clone(run.metrics.pool())));
+        let (state, runtime) = (Arc::clone(&run.state), Arc::clone(&run.runtime));
+        let statement = executor::Statement { state, runtime, plan, metrics, lazy: true };
+        let estimate = executor::estimate(self.engine.threads()?, statement).await;
+        run.metrics.estimated(estimate.map_err(|error| run.limits.explain(&error))?);
+        Ok(())
     }
 
     /// Starts a plan on the engine's threads.

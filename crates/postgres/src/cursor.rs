@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::column::Column;
 use crate::copy_binary;
 use crate::copy_format::CopyFormat;
+use crate::explain;
 use crate::message::Format;
 use crate::reply::{ColumnType, Reply};
 use crate::session::{Outcome, until_stopped};
@@ -22,6 +23,9 @@ use crate::wire::Wire;
 
 /// Number of rows that are encoded at once.
 const PIECE_ROWS: usize = 1_024;
+
+/// The name of EXPLAIN, whose result has another form than in other protocols.
+const EXPLAIN: &str = "EXPLAIN";
 
 /// The kind of a statement.
 #[derive(Debug, Clone, Copy)]
@@ -61,7 +65,10 @@ impl Cursor {
         token: CancellationToken,
         timeout: Option<Duration>,
     ) -> Self {
-        let columns = column_types(rows.schema(), formats);
+        let columns = match kind.name {
+            EXPLAIN => column_types(&explain::schema(), formats),
+            _ => column_types(rows.schema(), formats),
+        };
         Cursor { rows, kind, columns, batch: None, count: 0, token, timeout }
     }
 
@@ -167,7 +174,12 @@ impl Cursor {
             let next = self.rows.next();
             let next = until_stopped(next, &self.token, self.timeout, wire).await??;
             let Some(batch) = next else { return Ok(None) };
-            batch
+            if self.kind.name == EXPLAIN {
+                let lines = explain::lines(&batch, self.rows.estimate());
+                lines.map_err(|error| self.rows.fail(not_encoded(&error)))?
+            } else {
+                batch
+            }
         };
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
         let length = batch.num_rows().min(PIECE_ROWS).min(limit);
@@ -188,7 +200,7 @@ fn text(column: &Column, row: usize, buffer: &mut BytesMut) -> Option<BytesMut> 
 
 /// Returns true if a statement returns rows, by its name.
 pub fn returns_rows(name: &str) -> bool {
-    name.starts_with("SHOW ") || matches!(name, "SELECT" | "EXPLAIN" | "DESCRIBE")
+    name.starts_with("SHOW ") || matches!(name, "SELECT" | EXPLAIN | "DESCRIBE")
 }
 
 /// Returns the columns of a schema, in the formats that the client requested.

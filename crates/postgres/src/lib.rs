@@ -17,6 +17,7 @@ mod copy_binary;
 mod copy_format;
 mod copy_options;
 mod cursor;
+mod explain;
 mod extended;
 mod inference;
 mod message;

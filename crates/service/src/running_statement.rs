@@ -9,7 +9,7 @@ use std::time::Duration;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use futures::StreamExt;
-use headwater_engine::{BatchStream, Metrics, StatementResult};
+use headwater_engine::{BatchStream, Metrics, PlanEstimate, StatementResult};
 use headwater_jobs::{JobContext, JobGuard};
 use headwater_model::{Problem, ResultExt, Usage};
 use serde_json::{Value, json};
@@ -100,6 +100,11 @@ impl StatementRows {
     /// Returns the schema of the rows.
     pub fn schema(&self) -> &SchemaRef {
         &self.schema
+    }
+
+    /// Returns the estimated cost of the query of EXPLAIN; `None` for other statements.
+    pub fn estimate(&self) -> Option<PlanEstimate> {
+        self.running.metrics.as_ref().and_then(|metrics| metrics.estimate())
     }
 
     /// Returns the next record batch. Returns `None` after the last one, and then records the end
