@@ -1,5 +1,5 @@
-//! Table functions that read files, such as `read_csv`: checks the right to read them, and registers
-//! their rows in the session of the statement.
+//! Table functions that read files, such as `read_csv`: checks the right to read the files, and
+//! registers their rows in the session of the statement.
 //!
 //! Files are read like those of an import, with the same rights.
 
