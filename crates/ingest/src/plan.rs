@@ -134,7 +134,7 @@ impl Importer {
     }
 
     /// Reads files in parallel and merges their columns in file order.
-    async fn gather(
+    pub(crate) async fn gather(
         &self,
         files: &[SourceFile],
         options: InferOptions,
