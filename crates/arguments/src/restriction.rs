@@ -32,7 +32,7 @@ pub struct RestrictionCreate {
     /// The column to mask
     #[arg(long, value_name = "COLUMN")]
     pub column: Option<String>,
-    /// The condition that visible rows meet, or the value that replaces the column's value, as SQL
+    /// The condition for visible rows, or the value that replaces the column's value, as SQL
     #[arg(long, value_name = "SQL")]
     pub using: String,
     /// The users and roles to restrict, separated by commas; by default all but administrators
