@@ -149,7 +149,7 @@ const OTHERS: [Row; 11] = [
     ("COPY TO STDOUT", "COPY shop.items TO STDOUT", READS),
     ("COPY of a query TO STDOUT", "COPY (SELECT id FROM shop.items) TO STDOUT", READS),
     ("COPY TO a file", "COPY (SELECT 1 AS n) TO 'made.csv'", ADMINISTERS),
-    ("read_csv", "SELECT * FROM read_csv('made.csv')", ADMINISTERS),
+    ("read_csv", "SELECT * FROM read_csv('read.csv')", WRITES),
     ("COPY FROM a file", "COPY shop.items FROM '/etc/passwd'", [NONE; 4]),
     ("pg_catalog", "SELECT relname FROM pg_catalog.pg_class", ALWAYS),
     ("information_schema", "SELECT table_name FROM information_schema.tables", ALWAYS),
@@ -233,6 +233,7 @@ async fn prepare(users: &Users) {
         "CREATE TABLE shop.made (id BIGINT)",
         "CREATE VIEW shop.seen AS SELECT id FROM shop.items",
         "CREATE SCHEMA made",
+        "COPY (SELECT 1 AS n) TO 'read.csv'",
         "CREATE ROLE analyst",
     ] {
         let answer = users.server.rows(sql).await;
