@@ -84,7 +84,7 @@ impl AccessKeys {
             if request.scopes.is_some() {
                 let message = "an access key of the owner cannot have scopes";
                 return Err(Problem::new(ErrorCode::InvalidArgument, message)
-                    .with_hint("Name a user who has only these rights: `--user NAME`."));
+                    .with_hint("Name a user with only these rights: `--user NAME`."));
             }
             return Ok(());
         };

@@ -149,7 +149,7 @@ impl DeliveryLog {
             match decode(OPEN, &entry.key, &entry.value) {
                 Ok(delivery) => deliveries.push(delivery),
                 Err(error) => {
-                    tracing::warn!(%error, "skipping a trigger event that cannot be read")
+                    tracing::warn!(%error, "skipping a trigger event that cannot be read");
                 }
             }
         }
