@@ -31,6 +31,15 @@ def with_psycopg() -> None:
             cursor = connection.cursor(binary=binary)
             found = cursor.execute("SELECT * FROM sales WHERE id = %s AND day = %s", (1, DAY))
             assert found.fetchall() == [row], binary
+        added = "INSERT INTO sales (id, paid) VALUES (%s, %s) RETURNING id + 1 AS next, paid"
+        cursor = connection.execute(added, (2, False))
+        assert (cursor.fetchall(), cursor.statusmessage) == ([(3, False)], "INSERT 0 1")
+        changed = "UPDATE sales SET price = %s WHERE id = %s RETURNING price"
+        assert connection.execute(changed, (decimal.Decimal("1.25"), 2)).fetchone() == (
+            decimal.Decimal("1.25"),
+        )
+        cursor = connection.execute("DELETE FROM sales WHERE id = %s RETURNING id", (2,))
+        assert (cursor.fetchall(), cursor.statusmessage) == ([(2,)], "DELETE 1")
         missing = "SELECT * FROM sails"
         try:
             connection.execute(missing)

@@ -175,6 +175,7 @@ fn alteration(run: &StatementContext, written: ParsedAlteration) -> Result<Alter
             Alteration::ReplacePart { old: part_name(old), field, name }
         }
         ParsedAlteration::SortBy(keys) => Alteration::SortBy(table_columns::sort(keys)),
+        ParsedAlteration::PrimaryKey(columns) => Alteration::Identify(columns),
         ParsedAlteration::RenameTable(_) => {
             return Err(Error::unsupported("RENAME TO together with another change"));
         }

@@ -154,8 +154,11 @@ impl Session {
 }
 
 async fn create_empty(target: &mut Target, new: NewTable, run: &StatementContext) -> Result<()> {
-    let NewTable { columns, partition, sort, properties, .. } = new;
-    let sort = sort_order(sort);
+    let NewTable { columns, partition, sort, properties, primary_key, .. } = new;
+    let mut sort = sort_order(sort);
+    if !primary_key.is_empty() {
+        sort.push(Alteration::Identify(primary_key));
+    }
     let schema = table_columns::schema(&run.state, columns, run.limits)?;
     let partition = table_columns::partition(partition, &schema)?;
     if target.exists {

@@ -25,6 +25,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinError, JoinHandle};
 
+use crate::plan_estimate::PlanEstimate;
 use crate::planning_error::is_out_of_memory;
 use crate::resident_memory::{LimitedStatement, ResidentMemoryLimit};
 use crate::statement_result::Metrics;
@@ -89,6 +90,15 @@ pub(crate) async fn start(
         Some((item, reader))
     });
     Ok(RunningPlan { schema, stream: stream.boxed() })
+}
+
+/// Plans a statement and returns its estimated cost. Executes nothing.
+pub(crate) async fn estimate(threads: &Handle, statement: Statement) -> Result<PlanEstimate> {
+    let planning = threads.spawn(async move {
+        let physical = statement.physical(&CancellationFlag::default()).await?;
+        Ok(PlanEstimate::of(physical.as_ref()))
+    });
+    planning.await.map_err(|error| DataFusionError::ExecutionJoin(Box::new(error)))?
 }
 
 impl Statement {

@@ -3,14 +3,18 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use arrow::array::RecordBatch;
 use arrow::datatypes::{Field, SchemaRef};
+use arrow::error::ArrowError;
 use datafusion::datasource::provider_as_source;
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::{Expr, LogicalPlan, TableSource};
 use datafusion::sql::sqlparser::ast::{
     self as ast, Ident, Insert, ObjectName, ObjectNamePart, Query, SetExpr, Statement, TableObject,
 };
-use headwater_model::{Action, Object, TableName};
+use futures::StreamExt;
+use headwater_lake::{BatchStream, CommitView};
+use headwater_model::{Action, Fault, Object, TableName};
 use headwater_sql::change::is_default;
 use headwater_sql::insert::NewRows;
 use headwater_sql::number::exact_columns;
@@ -27,45 +31,35 @@ use crate::defaults::{NewRowsTable, defaults_of, written};
 use crate::error::{Error, Result, SqlError};
 use crate::planner::{self, Sources};
 use crate::planning_error::Limits;
+use crate::returning::{BufferedRows, ChangedTable, result_of};
 use crate::session::{Session, plan_statement};
 use crate::statement_result::StatementResult;
 use crate::table_lookup::TableLookup;
-use crate::write::{first, rows};
+use crate::write::{FirstError, first, rows};
 
 impl Session {
     /// Runs INSERT.
     pub(crate) async fn insert(&self, new: NewRows) -> Result<StatementResult> {
-        let NewRows { table, mut columns, overwrite, source, statement } = new;
+        let NewRows { table, mut columns, overwrite, returning, source, statement } = new;
         let (mut query, mentions) = source.into_parts(&planner::version_constant)?;
         let mut transaction = self.transaction().await?;
         let view = self.view_to_read(&transaction);
-        let written = self.written(&table)?;
         let run = self.run();
         let metrics = Arc::clone(&run.metrics);
         let limits = run.limits;
         // The target is always a table of the lake at the branch's head. Registered tables and a
         // pinned catalog state are ignored.
         let head = transaction.view().clone();
-        let mut target = TableLookup::of_lake(self, &head);
-        target
-            .add(&ReferencedTable {
-                table: written.clone(),
-                position: position(&table),
-                expected: None,
-            })
-            .await?;
-        let (found, target_sources) = target.finish();
-        let Some(found) = found.get(&written).cloned() else {
-            return Err(Error::Internal {
-                message: format!("table `{written}` was not resolved before planning"),
-            });
-        };
+        let (found, target_sources) = self.find_target(&table, &head).await?;
+        let name = TableName { namespace: found.namespace.clone(), name: found.name.clone() };
         if overwrite {
-            let table = TableName { namespace: found.namespace.clone(), name: found.name.clone() };
-            self.authorize(Action::Delete, &Object::table(&table))?;
-            if let Some(entry) = head.state().entry(&table).await? {
-                self.check_change(&[Action::Delete], &table, &entry)?;
+            self.authorize(Action::Delete, &Object::table(&name))?;
+            if let Some(entry) = head.state().entry(&name).await? {
+                self.check_change(&[Action::Delete], &name, &entry)?;
             }
+        }
+        if returning.is_some() {
+            self.authorize(Action::Select, &Object::table(&name))?;
         }
         spell_columns(&mut columns, &found)?;
         let mut lookup = TableLookup::new(self, &view);
@@ -74,6 +68,8 @@ impl Session {
         let (tables, mut sources) = lookup.finish();
         let into = InsertTarget::of(&found, target_sources, columns)?;
         into.shape(&mut query)?;
+        let changed = ChangedTable { name: &name, schema: into.schema.clone(), view: &head };
+        let returning = self.returning(returning, changed, &run).await?;
         let state = run.state.clone();
         let plan = self
             .compute(move || {
@@ -90,22 +86,57 @@ impl Session {
             .await?;
         let running = self.start(run, plan).await?;
         let schema = plain_schema(&running.schema);
-        let (rows, kept) = rows(running, schema, limits);
-        let table = TableName { namespace: found.namespace, name: found.name };
+        let (mut rows, kept) = rows(running, schema, limits);
+        if let Some(returning) = &returning {
+            rows = buffered(rows, returning.rows.clone(), Arc::clone(&kept));
+        }
         let (written, message) = if overwrite {
-            let whole = !transaction.table(&table).await?.is_partitioned();
+            let whole = !transaction.table(&name).await?.is_partitioned();
             let written = if whole {
-                transaction.overwrite(&table, rows).await
+                transaction.overwrite(&name, rows).await
             } else {
-                transaction.overwrite_partitions(&table, rows).await
+                transaction.overwrite_partitions(&name, rows).await
             };
-            (written, format!("insert overwrite {table}"))
+            (written, format!("insert overwrite {name}"))
         } else {
-            (transaction.append_rows(&table, rows).await, format!("insert into {table}"))
+            (transaction.append_rows(&name, rows).await, format!("insert into {name}"))
         };
         written.map_err(|error| first(&kept, error))?;
-        self.finish(transaction, &message, &metrics).await
+        let returned = self.returned(returning, &metrics).await?;
+        let written = self.finish(transaction, &message, &metrics).await?;
+        Ok(result_of(returned, written))
     }
+
+    /// Looks up the table that a statement inserts into.
+    async fn find_target(
+        &self,
+        table: &ObjectName,
+        head: &CommitView,
+    ) -> Result<(ResolvedTable, Sources)> {
+        let written = self.written(table)?;
+        let mut target = TableLookup::of_lake(self, head);
+        let mention =
+            ReferencedTable { table: written.clone(), position: position(table), expected: None };
+        target.add(&mention).await?;
+        let (mut found, sources) = target.finish();
+        let Some(found) = found.remove(&written) else {
+            return Err(Error::Internal { message: format!("`{written}` was not looked up") });
+        };
+        Ok((found, sources))
+    }
+}
+
+/// Returns the same rows, each also added to the buffer of RETURNING.
+fn buffered(rows: BatchStream, returned: BufferedRows, kept: FirstError) -> BatchStream {
+    let buffer = move |batch: RecordBatch| match returned.add(&batch) {
+        Ok(()) => Ok(batch),
+        Err(error) => {
+            let problem = error.to_problem();
+            kept.lock().get_or_insert(error);
+            Err(ArrowError::ExternalError(Box::new(problem)))
+        }
+    };
+    rows.map(move |batch| batch.and_then(&buffer)).boxed()
 }
 
 /// Target of new rows.

@@ -24,12 +24,14 @@ mod insert;
 mod namespace;
 mod options;
 mod output;
+mod plan_estimate;
 mod planner;
 mod planning_error;
 mod referenced_tables;
 mod resident_memory;
 mod rest_scan;
 mod restricted;
+mod returning;
 mod row_source;
 mod session;
 mod shared_transaction;
@@ -48,10 +50,11 @@ pub use diff::{ComparedTable, DiffOptions, KEYS_PROPERTY};
 pub use engine::Engine;
 pub use error::{Error, Position, Result, SqlError};
 pub use headwater_sql::{
-    AccessStatement, CopyFile, IntoStatement, Parameter, Parameters, Prepared,
+    AccessStatement, CopyFile, FileCall, IntoStatement, Parameter, Parameters, Prepared,
     RestrictionStatement, check_condition, placeholders, split_script,
 };
 pub use options::{EngineOptions, SessionOptions};
+pub use plan_estimate::PlanEstimate;
 pub use planner::version_constant;
 pub use referenced_tables::parents;
 pub use restricted::{TableFiles, change_forbidden, rename_forbidden, restricted_tables};

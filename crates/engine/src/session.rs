@@ -144,8 +144,12 @@ impl Session {
         let parameter =
             |parameter: &Parameter| ParameterType { parameter: parameter.clone(), data_type: None };
         let mut parameters: Vec<_> = statement.parameters().iter().map(parameter).collect();
-        let Command::Query(source) = statement.clone().command()? else {
-            return Ok(Description { parameters, columns: None });
+        let source = match statement.clone().command()? {
+            Command::Query(source) => source,
+            other => {
+                let columns = self.returning_columns(other).await?;
+                return Ok(Description { parameters, columns });
+            }
         };
         let (run, plan, names) = self.planned(source).await?;
         let types = plan.get_parameter_types().map_err(|error| run.limits.explain(&error))?;
@@ -179,6 +183,7 @@ impl Session {
             }
             Command::Explain { source, analyze, verbose } => {
                 let (run, plan, _) = self.planned(source).await?;
+                self.estimate(&run, plan.clone()).await?;
                 let plan = LogicalPlanBuilder::from(plan)
                     .explain(verbose, analyze)
                     .and_then(LogicalPlanBuilder::build)
@@ -219,6 +224,14 @@ impl Session {
         *self.running.lock() = Arc::downgrade(&metrics);
         let limits = self.engine.limits(memory_bytes);
         StatementContext { state, runtime, metrics, limits, lazy: false }
+    }
+
+    /// Creates the context of another query of a running statement, with the metrics of the
+    /// statement.
+    pub(crate) fn next_run(&self, metrics: &Arc<Metrics>) -> StatementContext {
+        let run = self.run();
+        *self.running.lock() = Arc::downgrade(metrics);
+        StatementContext { metrics: Arc::clone(metrics), ..run }
     }
 
     /// Returns the context of a query that is planned and never executed. Shares the session state
@@ -300,7 +313,7 @@ impl Session {
     }
 
     /// Runs a plan and returns its result.
-    async fn answer(
+    pub(crate) async fn answer(
         &self,
         run: StatementContext,
         plan: LogicalPlan,
@@ -310,6 +323,16 @@ impl Session {
         let limits = run.limits;
         let running = self.start(run, plan).await?;
         Ok(output::answer(running, names, metrics, limits))
+    }
+
+    /// Estimates the cost of a query for EXPLAIN.
+    async fn estimate(&self, run: &StatementContext, plan: LogicalPlan) -> Result<()> {
+        let metrics = Arc::new(Metrics::new(Arc::clone(run.metrics.pool())));
+        let (state, runtime) = (Arc::clone(&run.state), Arc::clone(&run.runtime));
+        let statement = executor::Statement { state, runtime, plan, metrics, lazy: true };
+        let estimate = executor::estimate(self.engine.threads()?, statement).await;
+        run.metrics.estimated(estimate.map_err(|error| run.limits.explain(&error))?);
+        Ok(())
     }
 
     /// Starts a plan on the engine's threads.

@@ -1,7 +1,7 @@
 //! Result of a statement: a stream of rows, its metrics, and the commit of a write.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
@@ -14,6 +14,7 @@ use headwater_sql_functions::StatementMemoryPool;
 use parking_lot::Mutex;
 
 use crate::error::Result;
+use crate::plan_estimate::PlanEstimate;
 
 /// Stream of result batches. Dropping it cancels the statement.
 pub type BatchStream = BoxStream<'static, Result<RecordBatch>>;
@@ -59,6 +60,8 @@ pub struct Metrics {
     rows_answered: AtomicU64,
     rows_written: AtomicU64,
     bytes_written: AtomicU64,
+    /// The estimate of the query of EXPLAIN.
+    estimate: OnceLock<PlanEstimate>,
 }
 
 impl Metrics {
@@ -70,6 +73,7 @@ impl Metrics {
             rows_answered: AtomicU64::new(0),
             rows_written: AtomicU64::new(0),
             bytes_written: AtomicU64::new(0),
+            estimate: OnceLock::new(),
         }
     }
 
@@ -96,6 +100,16 @@ impl Metrics {
     pub(crate) fn wrote(&self, rows: u64, bytes: u64) {
         self.rows_written.fetch_add(rows, Ordering::Relaxed);
         self.bytes_written.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Stores the estimate of the query of EXPLAIN.
+    pub(crate) fn estimated(&self, estimate: PlanEstimate) {
+        self.estimate.get_or_init(|| estimate);
+    }
+
+    /// Returns the estimated cost of the query of EXPLAIN; `None` for other statements.
+    pub fn estimate(&self) -> Option<PlanEstimate> {
+        self.estimate.get().copied()
     }
 
     /// Returns the usage so far. `wall_ms` is 0; the caller measures it.

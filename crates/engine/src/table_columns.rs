@@ -14,7 +14,9 @@ use datafusion::sql::sqlparser::ast::{
 };
 use headwater_model::PartitionField;
 use headwater_sql::alter_table::{ParsedSortKey, comment_of, default_of};
-use headwater_sql::data_type::{UnsupportedType, find_unkept, says_nanoseconds, settle};
+use headwater_sql::data_type::{
+    UnsupportedType, find_unkept, says_nanoseconds, settle, without_lengths,
+};
 use headwater_sql::table_name::span_start;
 use headwater_sql_resolve::scope;
 use headwater_table_scan::plain_schema;
@@ -77,12 +79,11 @@ fn typed(state: &SessionState, mut column: ColumnDef, limits: Limits) -> Result<
     let name = column.name.value.clone();
     let position = span_start(column.name.span);
     let written = column.data_type.to_string();
+    without_lengths(&mut column.data_type);
     if let Some(UnsupportedType { written, instead }) = find_unkept(&mut column.data_type) {
         return Err(Error::Sql(SqlError::Unsupported {
             what: format!("the type `{written}` of column `{name}`"),
-            hint: Some(format!(
-                "Write `{instead}`; Iceberg has no smaller integers and no text lengths."
-            )),
+            hint: Some(format!("Write `{instead}`; Iceberg tables keep no smaller type.")),
             position,
         }));
     }

@@ -186,6 +186,11 @@ async fn dialect_others() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn library() {
+    script("library.slt").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn answers() {
     script("answers.slt").await;
 }

@@ -1,8 +1,8 @@
 //! The active version of the project, which function calls and triggers use.
 //!
-//! [`ActiveVersion`] holds the parsed version. [`Deployer`] replaces it: a new version is durable before
-//! it is active, and active before the deployment is acknowledged. A rejected deployment changes
-//! nothing.
+//! [`ActiveVersion`] holds the parsed version. [`Deployer`] replaces it: a new version is durable
+//! before it is active, and active before the deployment is acknowledged. A rejected deployment
+//! changes nothing.
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -42,8 +42,19 @@ impl ImportRights {
         let main = RefSpec::main();
         let branch = Object::reference(request.reference.as_ref().unwrap_or(&main));
         authorize(&self.access, principal, Action::Write, &branch)?;
+        self.check_sources(principal, &request.sources).await
+    }
+
+    /// Checks that a principal may read sources of files. Returns the lake's buckets among them.
+    ///
+    /// Errors: `forbidden`.
+    pub async fn check_sources(
+        &self,
+        principal: &Principal,
+        sources: &[String],
+    ) -> Result<BucketStores, Problem> {
         let mut stores = BucketStores::new();
-        for source in &request.sources {
+        for source in sources {
             if self.is_own_upload(principal, source) {
                 continue;
             }

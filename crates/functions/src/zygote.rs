@@ -247,9 +247,7 @@ impl Zygotes {
         match self.start(environment, cpu_us).await {
             Ok(zygote) => State::Alive(Arc::new(zygote)),
             Err(error) => {
-                tracing::warn!(environment = environment.id, %error, "the zygote of an \
-                                                                      environment cannot be \
-                                                                      started");
+                tracing::warn!(environment = environment.id, %error, "a zygote cannot be started");
                 State::Failed(FailedStart::new(error.to_string(), before))
             }
         }

@@ -27,7 +27,7 @@ use super::{arrow_file, csv, ndjson, parquet};
 use crate::error::Result;
 
 /// Number of batches queued between the reader and a writer, enough to keep both busy.
-const BATCHES_WAITING: usize = 3;
+pub(crate) const BATCHES_WAITING: usize = 3;
 
 /// Number of objects of a bucket that are fetched ahead, because the latency of a small object
 /// exceeds the time to read it.
@@ -261,11 +261,11 @@ fn to_stream(
 }
 
 /// Input of the thread that reads all files of a plan.
-struct Reader {
-    files: Vec<SourceFile>,
-    schema: SchemaRef,
-    options: csv::CsvOptions,
-    meter: Arc<StageCounter>,
+pub(crate) struct Reader {
+    pub files: Vec<SourceFile>,
+    pub schema: SchemaRef,
+    pub options: csv::CsvOptions,
+    pub meter: Arc<StageCounter>,
 }
 
 impl Reader {
@@ -280,7 +280,7 @@ impl Reader {
 
     /// Reads the files in sequence, so that rows keep their order. Returns the files with their
     /// hashes, and the number of rejected rows.
-    fn read(self, mut output: Output) -> Result<(Vec<ImportedFile>, u64)> {
+    pub fn read(self, mut output: Output) -> Result<(Vec<ImportedFile>, u64)> {
         let mut files = Vec::with_capacity(self.files.len());
         let mut rows: Option<Rows> = None;
         let result = self.read_all(&mut output, &mut rows, &mut files);

@@ -5,6 +5,7 @@
 //! files, and once to import the rows. The first pass is skipped if the types are known. One thread
 //! reads and others write. One commit at the end makes all rows visible and records the list of
 //! imported files. An import that fails, is cancelled or is killed leaves nothing visible.
+//! [`FileRows`] are the rows of files for a query, which imports nothing.
 //!
 //! Memory is bounded by the maximum row length and a few batches, independent of file sizes.
 
@@ -18,6 +19,7 @@ mod delimiter;
 mod encoding;
 mod error;
 mod file_columns;
+mod file_rows;
 mod header;
 mod importer;
 mod inference;
@@ -47,6 +49,7 @@ mod widen;
 
 pub use bad_row::BadRow;
 pub use error::{Error, Result};
+pub use file_rows::FileRows;
 pub use importer::Importer;
 pub use object::BucketStores;
 pub use progress::{ImportProgress, ImportStage, Progress};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::{Field, SchemaRef};
 use futures::{StreamExt, stream};
-use headwater_lake::{CommitView, IMPORTS_KEY, Imported};
+use headwater_lake::{CommitView, IMPORTS_KEY, ImportedFileMap};
 use headwater_model::{
     ImportColumn, ImportFile, ImportPlan, ImportRequest, PartitionField, TableName,
 };
@@ -105,7 +105,8 @@ impl Importer {
             (files, Vec::new())
         } else {
             let imported =
-                Imported::load(self.lake().store().as_ref(), &table, imports.as_deref()).await?;
+                ImportedFileMap::load(self.lake().store().as_ref(), &table, imports.as_deref())
+                    .await?;
             blocking(move || skip_imported(files, &imported)).await?
         };
         let mut columns = Columns::new(existing.as_ref(), checked);
@@ -133,7 +134,7 @@ impl Importer {
     }
 
     /// Reads files in parallel and merges their columns in file order.
-    async fn gather(
+    pub(crate) async fn gather(
         &self,
         files: &[SourceFile],
         options: InferOptions,
@@ -174,7 +175,7 @@ pub(crate) async fn blocking<T: Send + 'static>(
 /// Separates the files that were imported before from the others.
 fn skip_imported(
     files: Vec<SourceFile>,
-    imported: &Imported,
+    imported: &ImportedFileMap,
 ) -> Result<(Vec<SourceFile>, Vec<String>)> {
     let mut fresh = Vec::new();
     let mut skipped = Vec::new();

@@ -134,7 +134,7 @@ impl JobRecords<'_> {
             match record::decode(journal.journal(), &entry.key, &entry.value) {
                 Ok(decoded) => record = Some(decoded),
                 Err(error) => {
-                    tracing::warn!(%error, "skipping a job in a listing: its record cannot be read");
+                    tracing::warn!(%error, "skipping a job with an unreadable record in a list");
                 }
             }
         }

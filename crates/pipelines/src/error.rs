@@ -74,9 +74,7 @@ pub enum Error {
     /// The new rows of an incremental input cannot be determined.
     #[error(
         "cannot determine the rows added to `{table}` since `{step}` last read it: {} ({at})",
-        if *known { "rows of the table were changed, not only appended" } else { "the position of \
-                                                                                  the last read \
-                                                                                  is unknown" }
+        if *known { "rows were changed, not only appended" } else { "the position is unknown" }
     )]
     NotIncremental {
         /// Model name.
@@ -337,9 +335,7 @@ impl Fault for Error {
             Error::NoDeployment { .. } => {
                 Some("List the versions with `headwater deployment ls`.".into())
             }
-            Error::NotABranch { .. } => {
-                Some("Create a branch from this ref, and run the project on the branch.".into())
-            }
+            Error::NotABranch { .. } => Some("Create a branch from this ref and run there.".into()),
             Error::DeclaredColumns { .. } => {
                 Some("Change the declared columns or the result.".into())
             }

@@ -57,6 +57,7 @@ fn data_type(letter: &str) -> DataType {
         "z" => DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
         "a" => DataType::new_list(DataType::Utf8, true),
         "k" => DataType::new_list(DataType::Int16, true),
+        "l" => DataType::new_list(DataType::Int64, true),
         _ => DataType::Utf8,
     }
 }
@@ -122,6 +123,21 @@ pub(crate) const CATALOG_TABLES: &[CatalogTable] = &[
         "schemaname tablename tableowner tablespace hasindexes:b hasrules:b hastriggers:b \
          rowsecurity:b",
     ),
+    filled(
+        PG,
+        "pg_proc",
+        "oid:o proname pronamespace:o proowner:o prolang:o procost:f prorows:f provariadic:o \
+         prosupport prokind prosecdef:b proleakproof:b proisstrict:b proretset:b provolatile \
+         proparallel pronargs:s pronargdefaults:s prorettype:o proargtypes:l proallargtypes:l \
+         proargmodes:a proargnames:a proargdefaults protrftypes:l prosrc probin prosqlbody \
+         proconfig:a proacl:a",
+    ),
+    filled(
+        PG,
+        "pg_operator",
+        "oid:o oprname oprnamespace:o oprowner:o oprkind oprcanmerge:b oprcanhash:b oprleft:o \
+         oprright:o oprresult:o oprcom:o oprnegate:o oprcode oprrest oprjoin",
+    ),
     filled(PG, "pg_views", "schemaname viewname viewowner definition"),
     filled(SQL, "schemata", "catalog_name schema_name schema_owner sql_path"),
     filled(
@@ -186,12 +202,6 @@ pub(crate) const CATALOG_TABLES: &[CatalogTable] = &[
     ),
     empty(PG, "pg_enum", "oid:o enumtypid:o enumsortorder:f enumlabel"),
     empty(PG, "pg_range", "rngtypid:o rngsubtype:o rngmultitypid:o"),
-    empty(
-        PG,
-        "pg_proc",
-        "oid:o proname pronamespace:o proowner:o prolang:o prokind proretset:b prorettype:o \
-         pronargs:s proargtypes:k proargnames:a prosrc proacl:a",
-    ),
     empty(PG, "pg_sequence", "seqrelid:o seqtypid:o seqstart:o seqincrement:o"),
     empty(PG, "pg_sequences", "schemaname sequencename sequenceowner"),
     empty(PG, "pg_foreign_table", "ftrelid:o ftserver:o ftoptions:a"),

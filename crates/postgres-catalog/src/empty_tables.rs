@@ -183,8 +183,8 @@ fn is_empty_table(namespace: &str, name: &str) -> bool {
     CatalogTable::find(namespace, name).is_some_and(|table| table.is_always_empty)
 }
 
-/// Returns true for `unnest` of table options. The options are always null here, so `unnest` returns
-/// no rows.
+/// Returns true for `unnest` of table options. The options are always null here, so `unnest`
+/// returns no rows.
 fn is_of_options(factor: &TableFactor) -> bool {
     let text = factor.to_string().to_ascii_lowercase();
     text.contains("unnest(") && text.contains("options")

@@ -164,32 +164,29 @@ pub(crate) fn object(kind: &str, expr: &Expr, at: &Identity) -> Option<Expr> {
 }
 
 /// Returns an expression for the OID of an object, given its name; null if the object does not
-/// exist.
+/// exist. A parameter can also be the OID.
 fn number(kind: &str, expr: &Expr, at: &Identity) -> Option<String> {
     let (table, name) = catalog(kind)?;
-    let mut path = at.namespace.clone();
-    let mut wanted = expr.to_string();
-    if let Some(text) = literal(expr) {
-        let names: Vec<&str> = text.split('.').map(|part| part.trim_matches('"')).collect();
-        if let [namespace, last] = names.as_slice() {
-            (*namespace).clone_into(&mut path);
-            wanted = quote(last);
-        } else {
-            wanted = quote(text.trim_matches('"'));
-        }
-    }
-    let within = if kind == "regclass" {
-        format!(
-            " AND named.relnamespace IN (SELECT path.oid FROM pg_catalog.pg_namespace AS path \
-             WHERE path.nspname = {})",
-            quote(&path)
-        )
+    let (wanted, is_oid) = if let Some(text) = literal(expr) {
+        (quote(&text.replace('"', "")), String::new())
     } else {
-        String::new()
+        let wanted = format!("replace({expr}, '\"', '')");
+        let is_oid = format!(" OR CAST(named.oid AS VARCHAR) = {wanted}");
+        (wanted, is_oid)
     };
+    if kind != "regclass" {
+        return Some(format!(
+            "(SELECT max(named.oid) FROM pg_catalog.{table} AS named \
+             WHERE named.{name} = {wanted}{is_oid})"
+        ));
+    }
+    // A namespace can contain dots.
+    let namespace = quote(&at.namespace);
     Some(format!(
-        "(SELECT max(named.oid) FROM pg_catalog.{table} AS named \
-         WHERE named.{name} = {wanted}{within})"
+        "(SELECT max(named.oid) FROM pg_catalog.pg_class AS named \
+         JOIN pg_catalog.pg_namespace AS path ON path.oid = named.relnamespace \
+         WHERE (path.nspname = {namespace} AND named.relname = {wanted}) \
+         OR path.nspname || '.' || named.relname = {wanted}{is_oid})"
     ))
 }
 

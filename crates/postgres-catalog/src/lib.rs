@@ -12,6 +12,7 @@ mod empty_tables;
 mod functions;
 mod information_schema;
 mod pg_catalog;
+mod routines;
 mod translate;
 mod types;
 

@@ -4,13 +4,14 @@ use headwater_model::TableName;
 use serde_json::{Value, json};
 
 use crate::contents::{Contents, Oids, Relation, oid_of};
+use crate::routines;
 use crate::types::PgType;
 
 /// The namespace.
 pub(crate) const NAMESPACE: &str = "pg_catalog";
 
 /// The OID of the namespace `pg_catalog`.
-const NAMESPACE_OID: u32 = 11;
+pub(crate) const NAMESPACE_OID: u32 = 11;
 
 /// The OID of the namespace `information_schema`.
 const INFORMATION_SCHEMA_OID: u32 = 13_000;
@@ -37,7 +38,7 @@ pub(crate) fn rows(contents: &Contents, table: &str) -> Vec<Value> {
         "pg_namespace" => namespaces(contents),
         "pg_class" => classes(contents),
         "pg_attribute" => attributes(contents),
-        "pg_type" => PgType::all().map(pg_type).chain([name_type()]).collect(),
+        "pg_type" => types(),
         "pg_database" => contents.databases.iter().map(|name| database(name)).collect(),
         "pg_roles" => roles(contents, role),
         "pg_user" => roles(contents, user),
@@ -49,6 +50,8 @@ pub(crate) fn rows(contents: &Contents, table: &str) -> Vec<Value> {
         "pg_settings" => vec![json!({"name": "max_index_keys", "setting": "32"})],
         "pg_tables" => tables(contents),
         "pg_views" => views(contents),
+        "pg_proc" => routines::functions(),
+        "pg_operator" => routines::operators(),
         _ => Vec::new(),
     }
 }
@@ -142,6 +145,19 @@ fn columns(oids: &Oids, relation: &Relation) -> Vec<Value> {
     relation.columns.fields().iter().enumerate().map(row).collect()
 }
 
+fn types() -> Vec<Value> {
+    // Clients such as sqlsmith expect them.
+    let pseudo_types = [
+        pseudo_type(2249, "record", -1),
+        pseudo_type(2276, "any", 4),
+        pseudo_type(2277, "anyarray", -1),
+        pseudo_type(2278, "void", 4),
+        pseudo_type(2281, "internal", 8),
+        pseudo_type(2283, "anyelement", 4),
+    ];
+    PgType::all().map(pg_type).chain([name_type()]).chain(pseudo_types).collect()
+}
+
 fn pg_type(one: PgType) -> Value {
     let element = PgType { is_array: false, ..one };
     // Clients recognize a type by the name of the function that receives its values.
@@ -189,6 +205,27 @@ fn name_type() -> Value {
         ("typarray", json!(0)),
         ("typinput", json!("namein")),
         ("typreceive", json!("namerecv")),
+    ] {
+        row[column] = value;
+    }
+    row
+}
+
+/// A type of arguments and results of functions only, with its size in bytes.
+fn pseudo_type(oid: u32, name: &str, size: i16) -> Value {
+    let mut row = pg_type(PgType::TEXT);
+    for (column, value) in [
+        ("oid", json!(oid)),
+        ("typname", json!(name)),
+        ("typlen", json!(size)),
+        ("typbyval", json!(size > 0)),
+        ("typtype", json!("p")),
+        ("typcategory", json!("P")),
+        ("typarray", json!(0)),
+        ("typinput", json!(format!("{name}_in"))),
+        ("typoutput", json!(format!("{name}_out"))),
+        ("typreceive", json!("-")),
+        ("typsend", json!("-")),
     ] {
         row[column] = value;
     }

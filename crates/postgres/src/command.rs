@@ -40,6 +40,8 @@ pub enum SessionCommand {
     Close(Option<String>),
     /// `CREATE TEMPORARY TABLE` or `VIEW`
     CreateTemporary(CreateTemporary),
+    /// `VACUUM`, which maintenance does automatically.
+    Vacuum,
     /// A statement without effect, with its command tag.
     Nothing(&'static str),
 }
@@ -70,6 +72,7 @@ impl SessionCommand {
             }
             "LISTEN" | "NOTIFY" | "MOVE" => return Some(Err(refused(&first))),
             "DISCARD" => Some(SessionCommand::DiscardAll),
+            "VACUUM" => Some(SessionCommand::Vacuum),
             "UNLISTEN" => Some(SessionCommand::Nothing("UNLISTEN")),
             "DEALLOCATE" => {
                 words.skip_word("PREPARE");
@@ -327,6 +330,7 @@ mod tests {
         check("fetch c", SessionCommand::Fetch("c".into(), Some(1)));
         check("DEALLOCATE PREPARE s", SessionCommand::Deallocate(Some("s".into())));
         check("CLOSE ALL", SessionCommand::Close(None));
+        check("vacuum analyze pgbench_branches", SessionCommand::Vacuum);
     }
 
     #[test]

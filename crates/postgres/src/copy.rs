@@ -11,15 +11,11 @@ use headwater_model::{ErrorCode, Problem, ResultExt};
 use headwater_postgres_catalog::PgType;
 use headwater_service::{COPIED_ROWS, CopiedRows, PreparedStatement};
 use serde_json::Value;
-use sqlparser::ast::{
-    CopyLegacyCsvOption, CopyLegacyOption, CopyOption, CopySource, CopyTarget, Ident, SetExpr,
-    Statement,
-};
-use sqlparser::dialect::PostgreSqlDialect;
-use sqlparser::parser::Parser;
+use sqlparser::ast::{CopySource, CopyTarget, Ident, SetExpr, Statement};
 
 use crate::copy_binary::BinaryDecoder;
 use crate::copy_format::{CopyFormat, Row, RowDecoder};
+use crate::copy_options::{format_of, parse};
 use crate::message::Message;
 use crate::reply::{Reply, Status};
 use crate::session::{Action, Failure, Outcome, Session};
@@ -71,9 +67,7 @@ impl Copy {
         if !first.eq_ignore_ascii_case("copy") {
             return None;
         }
-        // The parser expects the semicolon after STDIN.
-        let text = format!("{};", sql.trim_end().trim_end_matches(';'));
-        let parsed = Parser::parse_sql(&PostgreSqlDialect {}, &text);
+        let parsed = parse(sql);
         Some(match parsed.as_deref() {
             Ok([Statement::Copy { to: true, target: CopyTarget::File { .. }, .. }]) => return None,
             Ok([statement @ Statement::Copy { .. }]) => Self::new(statement),
@@ -154,63 +148,8 @@ fn is_change(body: &SetExpr) -> bool {
     }
 }
 
-fn unsupported(what: &str) -> Problem {
+pub(crate) fn unsupported(what: &str) -> Problem {
     Problem::new(ErrorCode::UnsupportedStatement, format!("{what} is not supported"))
-}
-
-fn format_of(
-    options: &[CopyOption],
-    legacy_options: &[CopyLegacyOption],
-) -> Result<CopyFormat, Problem> {
-    let is_csv = options.iter().any(
-        |option| matches!(option, CopyOption::Format(name) if name.value.eq_ignore_ascii_case("csv")),
-    ) || legacy_options.iter().any(|option| matches!(option, CopyLegacyOption::Csv(_)));
-    let mut format = if is_csv { CopyFormat::csv() } else { CopyFormat::text() };
-    for option in options {
-        match option {
-            CopyOption::Format(name) if name.value.eq_ignore_ascii_case("binary") => {
-                format.is_binary = true;
-            }
-            CopyOption::Format(name) if ["csv", "text"].contains(&&*name.value.to_lowercase()) => {}
-            CopyOption::Freeze(_) => {}
-            CopyOption::Encoding(name) if name.to_lowercase().replace('-', "") == "utf8" => {}
-            CopyOption::Delimiter(delimiter) => format.delimiter = byte(*delimiter, "DELIMITER")?,
-            CopyOption::Null(null) => format.null.clone_from(null),
-            CopyOption::Header(has_header) => format.has_header = *has_header,
-            CopyOption::Quote(quote) => format.quote = byte(*quote, "QUOTE")?,
-            CopyOption::Escape(escape) if byte(*escape, "ESCAPE")? == format.quote => {}
-            other => return Err(unsupported(&format!("the option `{other}` of COPY"))),
-        }
-    }
-    for option in legacy_options {
-        match option {
-            CopyLegacyOption::Binary => format.is_binary = true,
-            CopyLegacyOption::Delimiter(delimiter) => {
-                format.delimiter = byte(*delimiter, "DELIMITER")?;
-            }
-            CopyLegacyOption::Null(null) => format.null.clone_from(null),
-            CopyLegacyOption::Csv(options) => {
-                for option in options {
-                    match option {
-                        CopyLegacyCsvOption::Header => format.has_header = true,
-                        CopyLegacyCsvOption::Quote(quote) => format.quote = byte(*quote, "QUOTE")?,
-                        other => {
-                            return Err(unsupported(&format!("the option `{other}` of COPY")));
-                        }
-                    }
-                }
-            }
-            other => return Err(unsupported(&format!("the option `{other}` of COPY"))),
-        }
-    }
-    Ok(format)
-}
-
-fn byte(character: char, option: &str) -> Result<u8, Problem> {
-    u8::try_from(character).ok().filter(u8::is_ascii).ok_or_else(|| {
-        let message = format!("{option} of COPY must be one ASCII character, not `{character}`");
-        Problem::new(ErrorCode::InvalidArgument, message)
-    })
 }
 
 impl Session {
@@ -380,7 +319,14 @@ mod tests {
         let options = "(FORMAT csv, HEADER, DELIMITER ';')";
         check(&format!("COPY t FROM STDIN WITH {options}"), "INSERT INTO t", csv);
         let header = CopyFormat { has_header: true, ..CopyFormat::csv() };
-        check("COPY  t FROM STDIN CSV HEADER", "INSERT INTO t", header);
+        check("COPY  t FROM STDIN CSV HEADER", "INSERT INTO t", header.clone());
+        check("COPY t FROM STDIN (FORMAT csv, HEADER on)", "INSERT INTO t", header.clone());
+        check("COPY t FROM STDIN (HEADER 1, FORMAT csv)", "INSERT INTO t", header);
+        check("COPY t FROM STDIN (FORMAT csv, HEADER off)", "INSERT INTO t", CopyFormat::csv());
+        // The statement of `pgbench -i`.
+        check("copy t from stdin with (freeze on)", "INSERT INTO t", CopyFormat::text());
+        let joined = "SELECT 1 FROM t JOIN header ON true";
+        check(&format!("COPY ({joined}) TO STDOUT"), joined, CopyFormat::text());
         assert_eq!(Copy::parse("SELECT 1"), None);
         assert_eq!(Copy::parse("COPY t TO '/tmp/t.csv'"), None);
         let binary = CopyFormat { is_binary: true, ..CopyFormat::text() };

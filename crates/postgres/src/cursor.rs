@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::column::Column;
 use crate::copy_binary;
 use crate::copy_format::CopyFormat;
+use crate::explain;
 use crate::message::Format;
 use crate::reply::{ColumnType, Reply};
 use crate::session::{Outcome, until_stopped};
@@ -23,11 +24,29 @@ use crate::wire::Wire;
 /// Number of rows that are encoded at once.
 const PIECE_ROWS: usize = 1_024;
 
+/// The name of EXPLAIN, whose result has another form than in other protocols.
+const EXPLAIN: &str = "EXPLAIN";
+
+/// The kind of a statement.
+#[derive(Debug, Clone, Copy)]
+pub struct StatementKind {
+    /// Name of the statement, such as `SELECT`.
+    pub name: &'static str,
+    /// True if the statement changes rows and has a RETURNING clause.
+    pub has_returning: bool,
+}
+
+impl StatementKind {
+    /// Returns true if the rows of the result are sent.
+    fn returns_rows(self) -> bool {
+        self.has_returning || returns_rows(self.name)
+    }
+}
+
 /// A running statement.
 pub struct Cursor {
     rows: StatementRows,
-    /// Name of the statement, such as `SELECT`.
-    name: &'static str,
+    kind: StatementKind,
     columns: Vec<ColumnType>,
     /// Rows that have been computed but not sent yet.
     batch: Option<RecordBatch>,
@@ -41,18 +60,21 @@ impl Cursor {
     /// Creates a cursor before the first row.
     pub fn new(
         rows: StatementRows,
-        name: &'static str,
+        kind: StatementKind,
         formats: &[Format],
         token: CancellationToken,
         timeout: Option<Duration>,
     ) -> Self {
-        let columns = column_types(rows.schema(), formats);
-        Cursor { rows, name, columns, batch: None, count: 0, token, timeout }
+        let columns = match kind.name {
+            EXPLAIN => column_types(&explain::schema(), formats),
+            _ => column_types(rows.schema(), formats),
+        };
+        Cursor { rows, kind, columns, batch: None, count: 0, token, timeout }
     }
 
     /// Returns the columns; `None` if the statement returns no rows.
     pub fn columns(&self) -> Option<&[ColumnType]> {
-        returns_rows(self.name).then_some(self.columns.as_slice())
+        self.kind.returns_rows().then_some(self.columns.as_slice())
     }
 
     /// Sets the token that cancels the statement while further rows are sent.
@@ -67,9 +89,11 @@ impl Cursor {
 
     /// Returns the command tag of the statement, such as `SELECT 3`.
     pub fn tag(&self) -> String {
-        match self.name {
+        match self.kind.name {
             "INSERT" => format!("INSERT 0 {}", self.count),
-            "SELECT" | "UPDATE" | "DELETE" | "MERGE" => format!("{} {}", self.name, self.count),
+            "SELECT" | "UPDATE" | "DELETE" | "MERGE" => {
+                format!("{} {}", self.kind.name, self.count)
+            }
             "TRUNCATE" => "TRUNCATE TABLE".to_owned(),
             "DESCRIBE" => "SHOW".to_owned(),
             name if name.starts_with("SHOW ") => "SHOW".to_owned(),
@@ -83,7 +107,7 @@ impl Cursor {
         while left > 0 {
             let Some(batch) = self.piece(left, wire).await? else { return Ok(true) };
             left -= batch.num_rows() as u64;
-            if !returns_rows(self.name) {
+            if !self.kind.returns_rows() {
                 self.count += changed_rows(&batch);
                 continue;
             }
@@ -150,7 +174,12 @@ impl Cursor {
             let next = self.rows.next();
             let next = until_stopped(next, &self.token, self.timeout, wire).await??;
             let Some(batch) = next else { return Ok(None) };
-            batch
+            if self.kind.name == EXPLAIN {
+                let lines = explain::lines(&batch, self.rows.estimate());
+                lines.map_err(|error| self.rows.fail(not_encoded(&error)))?
+            } else {
+                batch
+            }
         };
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
         let length = batch.num_rows().min(PIECE_ROWS).min(limit);
@@ -171,7 +200,7 @@ fn text(column: &Column, row: usize, buffer: &mut BytesMut) -> Option<BytesMut> 
 
 /// Returns true if a statement returns rows, by its name.
 pub fn returns_rows(name: &str) -> bool {
-    name.starts_with("SHOW ") || matches!(name, "SELECT" | "EXPLAIN" | "DESCRIBE")
+    name.starts_with("SHOW ") || matches!(name, "SELECT" | EXPLAIN | "DESCRIBE")
 }
 
 /// Returns the columns of a schema, in the formats that the client requested.

@@ -68,8 +68,8 @@ impl Session {
         let described =
             statements.describe(&self.principal, &self.request(), prepared).boxed().await?;
         let written = match described.columns {
-            Some(_) => Vec::new(),
-            None => self.inferred(prepared.source()).await,
+            Some(_) if !prepared.has_returning() => Vec::new(),
+            _ => self.inferred(prepared.source()).await,
         };
         let mut parameters: Vec<(String, PgType)> = described
             .parameters

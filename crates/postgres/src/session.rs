@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use crate::cancel::CancelHandle;
 use crate::command::SessionCommand;
 use crate::copy::Copy;
-use crate::cursor::Cursor;
+use crate::cursor::{Cursor, StatementKind};
 use crate::message::Format;
 use crate::reply::Status;
 use crate::settings::{SERVER_VERSION, Settings};
@@ -254,6 +254,7 @@ impl Session {
         formats: &[Format],
     ) -> Outcome<Cursor> {
         let name = statement.name().or_problem()?;
+        let kind = StatementKind { name, has_returning: statement.has_returning() };
         self.forget_temporary(statement.source());
         self.prepare_write(name).await?;
         let token = self.cancel.begin();
@@ -264,7 +265,7 @@ impl Session {
         let starting = statements.start_prepared(&principal, &request, statement).boxed();
         let started = until_stopped(starting, &token, timeout, &mut self.wire).await;
         let rows = started?.and_then(|started| started.rows)?;
-        Ok(Cursor::new(rows, name, formats, token, timeout))
+        Ok(Cursor::new(rows, kind, formats, token, timeout))
     }
 }
 

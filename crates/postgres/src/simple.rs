@@ -88,6 +88,13 @@ impl Session {
             SessionCommand::Fetch(name, count) => return self.fetch(&name, count).await,
             SessionCommand::CreateTemporary(create) => return self.create_temporary(create).await,
             SessionCommand::Close(name) => self.close_cursor(name)?,
+            SessionCommand::Vacuum => {
+                let message = "VACUUM does nothing here: tables are maintained automatically";
+                let notice = Problem::new(ErrorCode::UnsupportedStatement, message)
+                    .with_hint("Run `headwater table maintain NAME` to compact a table now.");
+                self.wire.output.notice(&notice);
+                "VACUUM"
+            }
             SessionCommand::Nothing(tag) => tag,
         };
         self.wire.output.complete(tag);

@@ -96,7 +96,7 @@ impl CopyTarget {
     }
 }
 
-/// Returns a location. A relative path is resolved against the folder that contains the lake.
+/// Returns the location of a file to write, which must not have an unknown URL scheme.
 fn absolute(components: &Components, location: &str) -> Result<String, Problem> {
     if CloudUrl::is_meant(location) {
         return Ok(location.to_owned());
@@ -106,11 +106,16 @@ fn absolute(components: &Components, location: &str) -> Result<String, Problem> 
         let hint = "Use a path, or a URL with `s3://`, `gs://`, `az://` or `abfss://`.";
         return Err(Problem::new(ErrorCode::InvalidArgument, message).with_hint(hint));
     }
+    Ok(absolute_path(components, location))
+}
+
+/// Returns an absolute path. A relative path is resolved against the folder that contains the lake.
+pub fn absolute_path(components: &Components, path: &str) -> String {
     let lake = &components.config.lake_dir;
     let base = lake.parent().unwrap_or(lake);
-    let path = base.join(location);
+    let path = base.join(path);
     let path = std::path::absolute(&path).unwrap_or(path);
-    Ok(path.to_string_lossy().into_owned())
+    path.to_string_lossy().into_owned()
 }
 
 fn cloud_file(components: &Components, location: &str) -> Result<ExportFile, Problem> {
@@ -148,7 +153,7 @@ fn local_file(components: &Components, location: &str) -> Result<ExportFile, Pro
 
 /// Returns true if a file belongs to this or another lake: a file in the lake's folder, or a file
 /// next to the folder that has the folder's name and an extension, such as the secret key.
-fn is_of_the_lake(lake_dir: &Path, path: &Path) -> bool {
+pub fn is_of_the_lake(lake_dir: &Path, path: &Path) -> bool {
     let lake: PathBuf = lake_dir.canonicalize().unwrap_or_else(|_| lake_dir.to_owned());
     let is_lake = |part: Component<'_>| {
         let name = part.as_os_str().to_string_lossy();

@@ -21,6 +21,7 @@ mod deployment;
 mod environment;
 mod error;
 mod export_file;
+mod file_calls;
 mod grant;
 pub mod iceberg;
 mod import;
@@ -41,6 +42,7 @@ mod restriction;
 mod restriction_statement;
 mod role;
 mod run;
+mod running_statement;
 mod s3;
 mod secret;
 mod service;
@@ -49,6 +51,7 @@ mod spawn_on_drop;
 mod sql_catalog;
 mod start;
 mod statement;
+mod statement_limits;
 mod system_tables;
 mod table;
 mod tag;
@@ -87,10 +90,11 @@ pub use operation::EndedJob;
 pub use reference::Refs;
 pub use role::Roles;
 pub use run::Runs;
+pub use running_statement::StatementRows;
 pub use s3::S3Operations;
 pub use secret::Secrets;
 pub use service::Service;
-pub use statement::{COPIED_ROWS, StartedStatement, StatementRows, Statements};
+pub use statement::{COPIED_ROWS, StartedStatement, Statements};
 pub use table::{Tables, WriteTarget};
 pub use tag::Tags;
 pub use token::Tokens;
@@ -104,8 +108,8 @@ pub use headwater_access::{
     Access, AuditFilter, AuditLog, Credential, Decision, DecisionReason, Denial, NewUser,
 };
 pub use headwater_engine::{
-    Batches as CopiedRows, ComparedTable, Description, DiffOptions, ParameterType,
-    Prepared as PreparedStatement, split_script,
+    Batches as CopiedRows, Description, DiffOptions, ParameterType, PlanEstimate,
+    Prepared as PreparedStatement, TableAt, split_script,
 };
 pub use headwater_executors::read_project;
 pub use headwater_function_store::{

@@ -9,7 +9,7 @@ use headwater_model::{
     ResultExt, TableComparison,
 };
 
-use crate::restriction::{ComparedTable as Side, part_only, without_rows};
+use crate::restriction::{TableOnRef as Side, part_only, without_rows};
 use crate::service::Components;
 
 /// Placeholder for the message of a commit, if the reader may not read all changed tables and

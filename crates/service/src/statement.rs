@@ -6,34 +6,27 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
-use arrow::array::RecordBatch;
-use arrow::datatypes::SchemaRef;
-use futures::StreamExt;
 use headwater_engine::{
-    BatchStream, Batches, Description, Metrics, Prepared, Session, SessionOptions, StatementResult,
-    TableAccess,
+    Batches, Description, Prepared, Session, SessionOptions, StatementResult, TableAccess,
 };
 use headwater_executors::{EVERY, table_access};
-use headwater_jobs::{JobContext, JobGuard, NewJob};
+use headwater_jobs::NewJob;
 use headwater_model::{
     Action, DEFAULT_NAMESPACE, ErrorCode, JobId, JobKind, Namespace, Object, PROPERTY_JOB,
     Principal, Problem, QueryRequest, RefSpec, ResultExt, SYSTEM_NAMESPACE, Usage,
 };
-use serde_json::{Value, json};
 
 use crate::copy_to::CopyTarget;
+use crate::running_statement::{RunningStatement, StatementRows, finish, stopped};
 use crate::service::Components;
 use crate::sql_catalog::CatalogRef;
+use crate::statement_limits::StatementLimits;
 use crate::transaction::{OpenTransaction, Transactions};
-use crate::{access_statement, copy_to};
+use crate::{access_statement, copy_to, file_calls};
 
 /// Maximum length of a statement's summary, in characters.
 const SUMMARY_CHARACTERS_MAX: usize = 2_000;
-
-/// Interval at which the usage of a running statement is reported.
-const USAGE_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Operations on SQL statements.
 #[derive(Clone)]
@@ -160,7 +153,10 @@ impl Statements {
         let session = self.components.engine.session(options).or_problem()?;
         let at = self.catalog_ref(request);
         self.components.add_catalogs(principal, &at, &session, statement.source()).await?;
-        let described = Box::pin(session.describe(statement)).await.or_problem();
+        let statement = statement.clone();
+        let statement =
+            file_calls::register(&self.components, principal, &session, statement).await?;
+        let described = Box::pin(session.describe(&statement)).await.or_problem();
         described.map_err(|problem| self.components.conceal(principal, problem))
     }
 
@@ -190,9 +186,8 @@ impl Statements {
         let new = new_job(request, source, principal);
         let (context, guard) = self.components.jobs.record(new).await.or_problem()?;
         let job = context.id();
-        let is_limited = context.has_day_limit();
-        let mut running =
-            RunningStatement { context, guard: Some(guard), metrics: None, is_limited };
+        let limits = StatementLimits::of(request, context.has_day_limit());
+        let mut running = RunningStatement::new(context, guard, limits);
         let answer = self.execute(principal, request, prepared, &mut running).await;
         let rows = match answer {
             Ok(answer) => Ok(StatementRows::new(running, answer, request.limit)),
@@ -230,14 +225,20 @@ impl Statements {
             Some(file) => Some(CopyTarget::check(&self.components, principal, file).await?),
             None => None,
         };
-        let context = &running.context;
+        let prepared = tokio::select! {
+            biased;
+            prepared = file_calls::register(&self.components, principal, &session, prepared) => {
+                prepared?
+            }
+            problem = stopped(running, Usage::default) => return Err(problem),
+        };
         // A committed write succeeds, even if it is stopped at the same time.
         let answer = tokio::select! {
             biased;
             answer = Box::pin(session.execute(prepared)) => {
                 answer.or_problem().map_err(|problem| self.components.conceal(principal, problem))?
             }
-            problem = stopped(context, || session.usage()) => return Err(problem),
+            problem = stopped(running, || session.usage()) => return Err(problem),
         };
         let metrics = answer.metrics.clone();
         running.metrics = Some(metrics.clone());
@@ -245,7 +246,7 @@ impl Statements {
             Some(target) => tokio::select! {
                 biased;
                 copied = target.write(answer) => copied,
-                problem = stopped(&running.context, || metrics.usage()) => Err(problem),
+                problem = stopped(running, || metrics.usage()) => Err(problem),
             },
             None => Ok(answer),
         }
@@ -297,151 +298,6 @@ impl Statements {
         }
         view.check_namespace(namespace).await.or_problem()
     }
-}
-
-/// The job of a running statement.
-struct RunningStatement {
-    context: JobContext,
-    /// `None` after the end of the job has been recorded.
-    guard: Option<JobGuard>,
-    metrics: Option<Arc<Metrics>>,
-    /// True if the statement's user has a daily limit.
-    is_limited: bool,
-}
-
-impl RunningStatement {
-    /// Returns the usage so far.
-    fn usage(&self) -> Usage {
-        self.metrics.as_ref().map(|metrics| metrics.usage()).unwrap_or_default()
-    }
-
-    /// Fails if the user's daily limit is exceeded. Called after each batch.
-    fn check_limit(&self) -> Result<(), Problem> {
-        if self.is_limited {
-            self.report_usage();
-            self.context.enforce_day_limits();
-            if self.context.cancelled().is_cancelled() {
-                return Err(self.context.stopped(STOPPED));
-            }
-        }
-        Ok(())
-    }
-
-    fn end(&mut self, result: Result<Value, Problem>) {
-        self.report_usage();
-        if let Some(guard) = self.guard.take() {
-            guard.finish(result);
-        }
-    }
-
-    fn report_usage(&self) {
-        if let Some(metrics) = &self.metrics {
-            self.context.set_usage(metrics.usage());
-        }
-    }
-}
-
-impl Drop for RunningStatement {
-    fn drop(&mut self) {
-        if self.guard.is_some() {
-            // The guard is dropped next, which records the job as cancelled.
-            self.report_usage();
-        }
-    }
-}
-
-/// The rows of a statement, computed on demand.
-pub struct StatementRows {
-    running: RunningStatement,
-    schema: SchemaRef,
-    stream: BatchStream,
-    /// Number of rows that may still be returned; `None` without a limit.
-    left: Option<u64>,
-    result: Value,
-}
-
-impl StatementRows {
-    fn new(running: RunningStatement, answer: StatementResult, limit: Option<u64>) -> Self {
-        let result = answer.commit.map_or(Value::Null, |commit| json!({ "commit": commit.id }));
-        StatementRows { running, schema: answer.schema, stream: answer.stream, left: limit, result }
-    }
-
-    /// Returns the schema of the rows.
-    pub fn schema(&self) -> &SchemaRef {
-        &self.schema
-    }
-
-    /// Returns the next record batch. Returns `None` after the last one, and then records the end
-    /// of the statement.
-    pub async fn next(&mut self) -> Result<Option<RecordBatch>, Problem> {
-        if self.running.guard.is_none() {
-            return Ok(None);
-        }
-        let batch = match self.step().await {
-            Ok(batch) => batch,
-            Err(problem) => return Err(self.fail(problem)),
-        };
-        let Some(batch) = batch else {
-            // The usage is final only after the stream is dropped.
-            self.stream = futures::stream::empty().boxed();
-            self.running.end(Ok(std::mem::take(&mut self.result)));
-            return Ok(None);
-        };
-        let rows = self.left.map_or(batch.num_rows(), |left| {
-            batch.num_rows().min(usize::try_from(left).unwrap_or(usize::MAX))
-        });
-        self.left = self.left.map(|left| left - rows as u64);
-        Ok(Some(batch.slice(0, rows)))
-    }
-
-    async fn step(&mut self) -> Result<Option<RecordBatch>, Problem> {
-        if self.left == Some(0) {
-            return Ok(None);
-        }
-        let running = &self.running;
-        let batch = tokio::select! {
-            biased;
-            batch = self.stream.next() => batch.transpose().or_problem()?,
-            problem = stopped(&running.context, || running.usage()) => return Err(problem),
-        };
-        // A write is committed before its result is read, so the daily limit cannot stop it any
-        // more.
-        if self.result.is_null() {
-            running.check_limit()?;
-        }
-        Ok(batch)
-    }
-
-    /// Records the failure of the statement, for example because its rows cannot be encoded.
-    /// Returns the problem.
-    pub fn fail(&mut self, problem: Problem) -> Problem {
-        self.running.end(Err(problem.clone()));
-        problem
-    }
-}
-
-/// The message of a statement that was stopped.
-const STOPPED: &str = "the statement was stopped";
-
-/// Reports the usage of a statement while it runs. Returns the error when its job is stopped.
-async fn stopped(context: &JobContext, usage: impl Fn() -> Usage) -> Problem {
-    let cancelled = context.cancelled();
-    loop {
-        tokio::select! {
-            () = cancelled.cancelled() => return context.stopped(STOPPED),
-            () = tokio::time::sleep(USAGE_INTERVAL) => {
-                context.set_usage(usage());
-                context.enforce_day_limits();
-            }
-        }
-    }
-}
-
-/// Reads and discards all rows of a statement.
-async fn finish(rows: Result<StatementRows, Problem>) -> Result<(), Problem> {
-    let mut rows = rows?;
-    while rows.next().await?.is_some() {}
-    Ok(())
 }
 
 /// Adds the number of the failed statement to an error, if the script has several statements.

@@ -1,5 +1,5 @@
-//! The system tables `system.jobs`, `system.usage` and `system.maintenance`. Their content does not
-//! depend on the ref.
+//! The system tables `system.jobs`, `system.queries`, `system.usage` and `system.maintenance`.
+//! Their content does not depend on the ref.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use headwater_access::Access;
 use headwater_engine::{Engine, SystemTable};
 use headwater_jobs::{JobFilter, Jobs, UsageGroup};
 use headwater_lake::{CommitView, Lake};
-use headwater_model::{ErrorCode, Fault, Job, Problem, UsageLine};
+use headwater_model::{ErrorCode, Fault, Job, JobKind, Problem, UsageLine};
 use serde_json::{Value, json};
 
 use crate::audit_table;
@@ -24,7 +24,10 @@ const JOBS_MAX: usize = 100_000;
 pub fn register(engine: &Engine, jobs: &Jobs, lake: &Lake, access: &Access) {
     audit_table::register(engine, access);
     headwater_pipelines::register_system_tables(engine);
-    engine.add_system_table(Arc::new(JobsTable { jobs: jobs.clone(), schema: jobs_schema() }));
+    for kind in [None, Some(JobKind::Query)] {
+        let (jobs, schema) = (jobs.clone(), jobs_schema());
+        engine.add_system_table(Arc::new(JobsTable { jobs, schema, kind }));
+    }
     engine.add_system_table(Arc::new(UsageTable { jobs: jobs.clone(), schema: usage_schema() }));
     engine.add_system_table(Arc::new(MaintenanceTable {
         lake: lake.clone(),
@@ -32,15 +35,17 @@ pub fn register(engine: &Engine, jobs: &Jobs, lake: &Lake, access: &Access) {
     }));
 }
 
+/// `system.jobs`, or with a kind `system.queries`.
 struct JobsTable {
     jobs: Jobs,
     schema: SchemaRef,
+    kind: Option<JobKind>,
 }
 
 #[async_trait]
 impl SystemTable for JobsTable {
     fn name(&self) -> &'static str {
-        "jobs"
+        if self.kind.is_some() { "queries" } else { "jobs" }
     }
 
     fn schema(&self) -> SchemaRef {
@@ -48,7 +53,8 @@ impl SystemTable for JobsTable {
     }
 
     async fn batches(&self, _: &CommitView) -> Result<Vec<RecordBatch>, Problem> {
-        let filter = JobFilter { limit: JOBS_MAX, ..JobFilter::default() };
+        let kinds = self.kind.into_iter().collect();
+        let filter = JobFilter { kinds, limit: JOBS_MAX, ..JobFilter::default() };
         let jobs = self.jobs.list(&filter).await.map_err(|error| error.to_problem())?;
         let currency = self.jobs.rate_card().currency;
         let rows = jobs.iter().map(|job| job_row(job, &currency)).collect::<Vec<_>>();

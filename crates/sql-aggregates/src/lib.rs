@@ -4,6 +4,7 @@
 //! Each function returns one or more aggregates; the crate `sql-functions` registers them in a
 //! session. This crate parses no SQL and accesses no tables.
 
+mod average;
 mod min_max;
 mod min_max_by;
 mod percentile;
@@ -11,6 +12,7 @@ mod sliding;
 mod sum;
 mod window_frame;
 
+pub use self::average::function as average;
 pub use self::min_max::functions as extremes;
 pub use self::min_max_by::functions as by_key;
 pub use self::percentile::function as percentile;

@@ -15,15 +15,10 @@ const ELSEWHERE: &[(&[&str], &str)] = &[
     ),
     (&["array_concat_agg"], "Write `array_agg`."),
     (&["array_agg_distinct"], "Write `array_agg(DISTINCT x)`."),
-    (&["strlen", "char_len"], "Write `length`."),
+    (&["char_len"], "Write `length`."),
     (&["posexplode"], "Write `UNNEST(list) WITH ORDINALITY` in FROM."),
     (&["list_size", "array_count"], "Write `cardinality`."),
     (&["hash", "farm_fingerprint"], "Write `md5(text)`: hash values differ by system."),
-    (&["age"], "Subtract the times: `t2 - t1`."),
-    (
-        &["reduce", "aggregate", "list_reduce"],
-        "Write `array_sum` or `array_max`, or UNNEST the list.",
-    ),
     (
         &["read_csv", "read_csv_auto", "read_parquet", "read_json"],
         "Import the file with `headwater table import`.",

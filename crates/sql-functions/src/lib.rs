@@ -6,7 +6,6 @@
 mod bounds;
 mod bytea;
 mod cancellation;
-mod dialects;
 mod error;
 pub mod error_text;
 mod formats;
@@ -29,8 +28,8 @@ mod unique_key_check;
 
 pub use bounds::{FunctionMemory, StatementBudget};
 pub use cancellation::{CancellationFlag, stoppable};
-pub use dialects::respelled;
 pub use error::{Error, format_bytes};
+pub use headwater_sql_library::respelled;
 pub use hint::hint;
 pub use memory::TotalMemory;
 pub use panic::panic_error;

@@ -29,6 +29,7 @@ pub fn register(state: &mut SessionState) -> Result<()> {
     }
     state.register_udaf(aggregates::checked_sum())?;
     state.register_udaf(aggregates::percentile())?;
+    state.register_udaf(aggregates::average())?;
     signed::register(state)?;
     aggregates::register_sliding(state)?;
     scalar(state)?;
@@ -61,6 +62,12 @@ fn scalar(state: &mut SessionState) -> Result<()> {
         functions.chain([similar_to::function(), slice::function(), unique_key_check::function()])
     {
         state.register_udf(function)?;
+    }
+    for function in headwater_sql_library::functions() {
+        state.register_udf(function)?;
+    }
+    for function in headwater_sql_library::lambda_functions() {
+        state.register_higher_order_function(function)?;
     }
     Ok(())
 }

@@ -13,7 +13,7 @@ use sqlparser::keywords::Keyword;
 use sqlparser::parser::{Parser, ParserError};
 use sqlparser::tokenizer::Token;
 
-use crate::create_table::column_options;
+use crate::create_table::{column_options, key_columns};
 use crate::error::{Error, Result};
 use crate::parse::{parser, tokens};
 use crate::partition::{self, field};
@@ -114,6 +114,8 @@ pub enum ParsedAlteration {
     SortBy(Vec<ParsedSortKey>),
     /// SET TBLPROPERTIES and UNSET TBLPROPERTIES. A property without a value is removed.
     Properties(Vec<(String, Option<String>)>),
+    /// ADD PRIMARY KEY, with its columns. An empty list stands for DROP PRIMARY KEY.
+    PrimaryKey(Vec<String>),
     /// RENAME TO.
     RenameTable(ObjectName),
 }
@@ -399,6 +401,10 @@ fn of_table(parser: &mut Parser) -> Result<ParsedAlteration> {
             let properties = options.into_iter().map(property).collect::<Result<_>>()?;
             Ok(ParsedAlteration::Properties(properties))
         }
+        AlterTableOperation::AddConstraint { constraint, not_valid: false } => {
+            Ok(ParsedAlteration::PrimaryKey(key_columns(constraint)?))
+        }
+        AlterTableOperation::DropPrimaryKey { .. } => Ok(ParsedAlteration::PrimaryKey(Vec::new())),
         refused => Err(Error::unsupported(format!("ALTER TABLE … {}", keywords(&refused, 2)))),
     }
 }

@@ -4,14 +4,15 @@ use std::collections::BTreeMap;
 
 use headwater_model::PartitionField;
 use sqlparser::ast::{
-    ColumnDef, ColumnOption, CommentDef, CreateTable, CreateTableOptions, ObjectName, SqlOption,
+    ColumnDef, ColumnOption, ColumnOptionDef, CommentDef, CreateTable, CreateTableOptions, Expr,
+    IndexColumn, ObjectName, SqlOption, TableConstraint,
 };
 
 use crate::alter_table::{ParsedSortKey, keys, property};
 use crate::error::{Error, Result};
 use crate::partition::{self, partitioned_by};
 use crate::statement::{Source, keywords};
-use crate::unsupported_clauses::{empty, none, unset};
+use crate::unsupported_clauses::{none, unset};
 
 /// A CREATE TABLE statement.
 #[derive(Debug)]
@@ -30,6 +31,8 @@ pub struct NewTable {
     pub sort: Vec<ParsedSortKey>,
     /// Table properties, including the comment.
     pub properties: BTreeMap<String, String>,
+    /// The columns of the primary key; empty without one.
+    pub primary_key: Vec<String>,
     /// The query of CREATE TABLE AS; `None` without a query.
     pub source: Option<Source>,
 }
@@ -49,7 +52,7 @@ pub fn new_table(create: CreateTable) -> Result<NewTable> {
         iceberg: _,
         snapshot,
         name,
-        columns,
+        mut columns,
         constraints,
         hive_distribution,
         hive_formats,
@@ -64,7 +67,7 @@ pub fn new_table(create: CreateTable) -> Result<NewTable> {
         comment,
         on_commit,
         on_cluster,
-        primary_key,
+        primary_key: key_of_clickhouse,
         order_by,
         partition_by,
         cluster_by,
@@ -104,7 +107,7 @@ pub fn new_table(create: CreateTable) -> Result<NewTable> {
     none(global, "CREATE GLOBAL or LOCAL TABLE")?;
     unset(transient, "CREATE TRANSIENT TABLE")?;
     unset(snapshot, "CREATE SNAPSHOT TABLE")?;
-    empty(&constraints, "a constraint on the table")?;
+    let primary_key = primary_key_of(&mut columns, constraints)?;
     let format = hive_formats.filter(|f| {
         f.row_format.is_some()
             || f.serde_properties.is_some()
@@ -120,7 +123,7 @@ pub fn new_table(create: CreateTable) -> Result<NewTable> {
     none(version.as_ref(), "CREATE TABLE CLONE")?;
     none(on_commit.as_ref(), "ON COMMIT")?;
     none(on_cluster.as_ref(), "ON CLUSTER")?;
-    none(primary_key.as_ref(), "PRIMARY KEY")?;
+    none(key_of_clickhouse.as_ref(), "PRIMARY KEY after the columns")?;
     none(order_by.as_ref(), "ORDER BY in CREATE TABLE")?;
     none(cluster_by.as_ref(), "CLUSTER BY")?;
     none(clustered_by.as_ref(), "CLUSTERED BY")?;
@@ -154,7 +157,7 @@ pub fn new_table(create: CreateTable) -> Result<NewTable> {
     none(backup, "BACKUP")?;
     unset(or_replace && if_not_exists, "OR REPLACE and IF NOT EXISTS together")?;
     columns.iter().try_for_each(column_options)?;
-    if query.is_some() && !columns.is_empty() {
+    if query.is_some() && !(columns.is_empty() && primary_key.is_empty()) {
         return Err(Error::unsupported("a list of columns in CREATE TABLE AS"));
     }
     let mut options = TableOptions::of(table_options)?;
@@ -169,7 +172,55 @@ pub fn new_table(create: CreateTable) -> Result<NewTable> {
     let TableOptions { sort, properties, .. } = options;
     let source = query.map(Source::new).transpose()?;
     let partition = fields;
-    Ok(NewTable { name, or_replace, if_not_exists, columns, partition, sort, properties, source })
+    Ok(NewTable {
+        name,
+        or_replace,
+        if_not_exists,
+        columns,
+        partition,
+        sort,
+        properties,
+        primary_key,
+        source,
+    })
+}
+
+/// Removes the primary key from the columns and constraints of a new table, and returns its
+/// columns. Other constraints are rejected.
+fn primary_key_of(
+    columns: &mut [ColumnDef],
+    constraints: Vec<TableConstraint>,
+) -> Result<Vec<String>> {
+    let mut keys: Vec<Vec<String>> = Vec::new();
+    for column in columns {
+        let is_key =
+            |option: &ColumnOptionDef| matches!(option.option, ColumnOption::PrimaryKey(_));
+        if column.options.iter().any(is_key) {
+            column.options.retain(|option| !is_key(option));
+            keys.push(vec![column.name.value.clone()]);
+        }
+    }
+    for constraint in constraints {
+        keys.push(key_columns(constraint)?);
+    }
+    unset(keys.len() > 1, "a second primary key")?;
+    Ok(keys.pop().unwrap_or_default())
+}
+
+/// Returns the columns of a primary key. Other constraints are rejected.
+pub fn key_columns(constraint: TableConstraint) -> Result<Vec<String>> {
+    let TableConstraint::PrimaryKey(key) = constraint else {
+        return Err(Error::Unsupported {
+            what: format!("the constraint `{constraint}`"),
+            hint: Some("Check it with an expectation of a project.".to_owned()),
+            position: None,
+        });
+    };
+    let column = |one: IndexColumn| match one.column.expr {
+        Expr::Identifier(name) => Ok(name.value),
+        other => Err(Error::unsupported(format!("PRIMARY KEY of `{other}`"))),
+    };
+    key.columns.into_iter().map(column).collect()
 }
 
 /// Name of the table property that holds the table's comment.
@@ -245,6 +296,8 @@ impl TableOptions {
                 }
             }
             "sorted_by" => self.sort.extend(keys(&value)?),
+            // Storage of PostgreSQL's pages, which does not change any result.
+            "fillfactor" => {}
             "format_version" => {
                 self.properties.insert("format-version".to_owned(), value);
             }

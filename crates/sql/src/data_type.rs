@@ -90,6 +90,22 @@ pub struct UnsupportedType {
     pub instead: &'static str,
 }
 
+/// Removes the lengths of texts, also within nested types: columns keep none. `CHAR` and `VARCHAR`
+/// are the same.
+pub fn without_lengths(data_type: &mut DataType) {
+    each_part(data_type, &mut without_lengths);
+    if let DataType::Varchar(_)
+    | DataType::Char(_)
+    | DataType::Character(_)
+    | DataType::CharVarying(_)
+    | DataType::CharacterVarying(_)
+    | DataType::Nvarchar(_)
+    | DataType::String(_) = data_type
+    {
+        *data_type = DataType::Varchar(None);
+    }
+}
+
 /// Returns the first type that tables cannot store, also within a nested type.
 pub fn find_unkept(data_type: &mut DataType) -> Option<UnsupportedType> {
     let instead = match data_type {

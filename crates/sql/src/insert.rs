@@ -4,6 +4,7 @@ use sqlparser::ast::{
     Expr, Ident, Insert, ObjectName, ObjectNamePart, Query, SelectItem, SetExpr, TableObject, With,
 };
 
+use crate::change::returning;
 use crate::error::{Error, Result};
 use crate::statement::Source;
 use crate::table_name::idents;
@@ -20,6 +21,8 @@ pub struct NewRows {
     /// True if the new rows replace existing rows: all rows in the partitions of the new rows, or
     /// all rows of an unpartitioned table.
     pub overwrite: bool,
+    /// The query of RETURNING, if the statement has it.
+    pub returning: Option<Source>,
     /// Query that returns the rows to insert.
     pub source: Source,
     /// The statement without its query, for the planner.
@@ -34,6 +37,7 @@ pub fn new_rows(mut insert: Insert, with: Option<With>) -> Result<NewRows> {
         source.with = Some(with);
     }
     let mut statement = insert.clone();
+    statement.returning = None;
     let Insert {
         insert_token: _,
         optimizer_hints,
@@ -50,7 +54,7 @@ pub fn new_rows(mut insert: Insert, with: Option<With>) -> Result<NewRows> {
         after_columns,
         has_table_keyword: _,
         on,
-        returning,
+        returning: items,
         output,
         replace_into,
         priority,
@@ -70,7 +74,7 @@ pub fn new_rows(mut insert: Insert, with: Option<With>) -> Result<NewRows> {
     none(partitioned.as_ref(), "PARTITION (…) in INSERT")?;
     empty(&after_columns, "columns after PARTITION (…)")?;
     none(on.as_ref(), "ON CONFLICT or ON DUPLICATE KEY")?;
-    none(returning.as_ref(), "RETURNING")?;
+    unset(overwrite && items.is_some(), "RETURNING in INSERT OVERWRITE")?;
     none(output.as_ref(), "OUTPUT")?;
     unset(replace_into, "REPLACE INTO")?;
     none(priority.as_ref(), "INSERT with a priority")?;
@@ -92,7 +96,8 @@ pub fn new_rows(mut insert: Insert, with: Option<With>) -> Result<NewRows> {
         [only] if is_by_name(only) => names_of(&source)?,
         _ => column_list(columns)?,
     };
-    Ok(NewRows { table, columns, overwrite, source: Source::new(source)?, statement })
+    let (source, returning) = (Source::new(source)?, returning(items, None)?);
+    Ok(NewRows { table, columns, overwrite, returning, source, statement })
 }
 
 /// Returns true for the column name that marks INSERT … BY NAME.

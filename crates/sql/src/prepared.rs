@@ -5,13 +5,14 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
-use sqlparser::ast::Statement;
+use sqlparser::ast::{SetExpr, Statement};
 use sqlparser::tokenizer::{Token, TokenWithSpan};
 
 use super::access_statement::AccessStatement;
 use super::alter_table::TableChange;
 use super::copy_to::{CopyFile, copy_to, is_copy_to};
 use super::create_view::offset;
+use super::file_calls::{self, FileCall};
 use super::parameters::{self, Parameter, Parameters};
 use super::parse::{parse_one, parse_tokens, split};
 use super::statement::{Command, command};
@@ -133,6 +134,23 @@ impl Prepared {
         }
     }
 
+    /// Returns true for a change of rows with RETURNING, whose result is rows of the table and not
+    /// their number.
+    pub fn has_returning(&self) -> bool {
+        match &self.parsed {
+            Parsed::Other { statement, .. } => has_returning(statement),
+            Parsed::Access(_) | Parsed::Alter(_) => false,
+        }
+    }
+
+    /// Replaces the calls of table functions that read files by relations, and returns the calls.
+    /// The caller registers the rows of each under the name of its relation.
+    pub fn take_file_calls(&mut self) -> Result<Vec<FileCall>> {
+        let Parsed::Other { statement, .. } = &mut self.parsed else { return Ok(Vec::new()) };
+        let taken = file_calls::take(statement);
+        taken.map_err(|error| syntax_hint::explain(error, &self.text))
+    }
+
     /// Casts parameters to SQL types, so that their values can be bound as strings.
     pub fn with_casts(mut self, types: &BTreeMap<String, String>) -> Result<Self> {
         if let Parsed::Other { statement, .. } = &mut self.parsed
@@ -192,6 +210,21 @@ impl fmt::Display for Prepared {
             Parsed::Access(_) | Parsed::Alter(_) => f.write_str(self.source()),
             Parsed::Other { statement, .. } => statement.fmt(f),
         }
+    }
+}
+
+fn has_returning(statement: &Statement) -> bool {
+    match statement {
+        Statement::Insert(insert) => insert.returning.is_some(),
+        Statement::Update(update) => update.returning.is_some(),
+        Statement::Delete(delete) => delete.returning.is_some(),
+        Statement::Query(query) => match &*query.body {
+            SetExpr::Insert(changed) | SetExpr::Update(changed) | SetExpr::Delete(changed) => {
+                has_returning(changed)
+            }
+            _ => false,
+        },
+        _ => false,
     }
 }
 

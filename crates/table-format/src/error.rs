@@ -537,8 +537,7 @@ impl Fault for Error {
             }
             Error::Cloud { trouble, .. } => trouble.hint(),
             Error::SnapshotNotFound { .. } => {
-                "Read the table at a commit, as in `\"TABLE@COMMIT\"`; `headwater log` lists the \
-                 commits."
+                "Read the table at a commit, as in `\"TABLE@COMMIT\"`: see `headwater log`."
             }
             Error::Missing { .. } => {
                 "If maintenance expired the commit's files, read a later commit. Otherwise \

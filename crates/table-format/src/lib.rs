@@ -17,6 +17,7 @@ pub mod foreign_types;
 pub mod manifest;
 pub mod manifest_entry;
 pub mod metadata;
+pub mod metadata_log;
 pub mod partition;
 mod positions;
 pub mod promotion;

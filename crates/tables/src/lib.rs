@@ -34,15 +34,14 @@ mod write;
 use arrow::array::RecordBatch;
 use arrow::error::ArrowError;
 use headwater_table_format::{
-    column_metrics, defaults, foreign_types, manifest, manifest_entry, metadata, partition,
-    promotion, storage, time_parts, transform, types, values,
+    column_metrics, defaults, foreign_types, manifest, manifest_entry, metadata, metadata_log,
+    partition, promotion, storage, time_parts, transform, types, values,
 };
 
 pub use cached_manifest::CachedManifest;
 pub use commit::alter::{Alteration, ColumnPath, ColumnPosition};
 pub use commit::evolve::check_table;
 pub use commit::manifests::{Addition, Removal};
-pub use commit::metadata_log::stamp;
 pub use commit::partition_and_sort_order::PartitionFieldRef;
 pub use commit::{
     Change, Kind, commit_metadata, edited_metadata, metadata_builder, referenced_snapshots,
@@ -67,7 +66,8 @@ pub use maintenance::{
 };
 pub use manifest_entry::with_row_id;
 pub use metadata_json::GC_ENABLED;
-pub use operation::{CreateTable, FilePredicate, Operation, RetainedRows, Rewrite};
+pub use metadata_log::stamp;
+pub use operation::{CreateTable, MayAffect, Operation, RetainedRows, Rewrite};
 pub use options::TablesOptions;
 pub use plan::{DataFile, ScanPlan};
 pub use promotion::{promote_defaults, promoted_default};

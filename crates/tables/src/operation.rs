@@ -106,11 +106,11 @@ pub struct Rewrite {
     /// The check of files that were added concurrently, for serializable isolation: if such a file
     /// may contain a row that the change affects, the commit fails with a conflict. `None` for
     /// snapshot isolation, for which added files are not checked.
-    pub unseen: Option<FilePredicate>,
+    pub unseen: Option<FileFilter>,
 }
 
 /// Returns true if one of the plan's files may contain a row that a change affects.
-pub type FilePredicate = Arc<dyn Fn(&ScanPlan) -> bool + Send + Sync>;
+pub type FileFilter = Arc<dyn Fn(&ScanPlan) -> bool + Send + Sync>;
 
 impl std::fmt::Debug for Rewrite {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -7,7 +7,15 @@ use std::path::Path;
 const OWNED: [(&str, &[&str]); 7] = [
     (
         "datafusion",
-        &["engine", "join-order", "table-scan", "sql-functions", "sql-aggregates", "restrictions"],
+        &[
+            "engine",
+            "join-order",
+            "table-scan",
+            "sql-functions",
+            "sql-library",
+            "sql-aggregates",
+            "restrictions",
+        ],
     ),
     ("sqlx", &["store", "triggers"]),
     ("axum", &["server"]),

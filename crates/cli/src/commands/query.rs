@@ -30,9 +30,8 @@ pub async fn query(context: &Context, api: &Api, arguments: Query) -> Result<()>
         reference: Some(parse_ref(&reference(context, arguments.at.reference)?)?),
         parameters: parameters(&arguments.parameters)?,
         namespace: arguments.namespace,
-        limit: None,
         memory_bytes_max: arguments.memory,
-        author: None,
+        ..QueryRequest::default()
     };
     execute(context, api, request, shown).await
 }

@@ -132,9 +132,8 @@ impl<'a> Shell<'a> {
             reference: Some(parse_ref(&self.reference)?),
             parameters: BTreeMap::new(),
             namespace: self.namespace.clone(),
-            limit: None,
             memory_bytes_max: self.memory_bytes_max,
-            author: None,
+            ..QueryRequest::default()
         };
         let is_table = self.context.output == OutputFormat::Table;
         let shown = Some(self.limit).filter(|limit| is_table && *limit > 0);

@@ -2,22 +2,36 @@
 
 use std::sync::Arc;
 
+use datafusion::common::{Column, Result as PlanResult};
+use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, lit};
 use futures::StreamExt;
+use headwater_model::Action;
+use headwater_sql::change::{FILE, ROW, RowDelete, add_columns};
+use headwater_sql::statement::Source;
 
 use super::rewrite::Kind;
+use super::target::{COMES, Columns, Target};
 use crate::error::Result;
-use crate::session::Session;
+use crate::returning::{ChangedTable, Returning};
+use crate::session::{Session, StatementContext};
 use crate::statement_result::StatementResult;
-use headwater_model::Action;
-use headwater_sql::change::RowDelete;
 
 impl Session {
     /// Runs DELETE. Without a condition, it replaces the table's content with no rows and reads no
     /// file.
     pub(crate) async fn delete(&self, delete: RowDelete) -> Result<StatementResult> {
-        let RowDelete { table, source, everything } = delete;
+        let RowDelete { table, alias, source, returning, everything } = delete;
         let mut target = self.begin_change(&table, &[Action::Select, Action::Delete]).await?;
         let run = self.run();
+        if returning.is_some() {
+            let columns = target.columns(alias)?;
+            let (schema, view) = (columns.schema.clone(), target.transaction.view());
+            let changed = ChangedTable { name: &target.name, schema, view };
+            if let Some(returning) = self.returning(returning, changed, &run).await? {
+                let deleted = DeletedRows { source, columns, returning };
+                return self.delete_returning(target, run, deleted).await;
+            }
+        }
         let message = format!("delete from {}", target.name);
         if everything {
             let rows = self.engine.lake().tables().count(&target.table).await?;
@@ -30,7 +44,39 @@ impl Session {
         }
         let found = self.plan_change(&run, &target, source, Ok).await?;
         let whole = target.settle(&found, &run.state, run.limits)?;
-        let kind = Kind { message, word: "delete", once: false };
+        let kind = Kind { message, word: "delete", once: false, returning: None };
         Box::pin(self.rewrite(target, run, found, whole, kind)).await
     }
+
+    /// Runs DELETE with RETURNING, which reads the deleted rows.
+    async fn delete_returning(
+        &self,
+        target: Target,
+        run: StatementContext,
+        deleted: DeletedRows,
+    ) -> Result<StatementResult> {
+        let DeletedRows { mut source, columns, returning } = deleted;
+        add_columns(source.query_mut(), &columns.label, &columns.names, 'c');
+        let shape = move |plan| with_rows(plan, &columns);
+        let found = self.plan_change(&run, &target, source, shape).await?;
+        let message = format!("delete from {}", target.name);
+        let kind = Kind { message, word: "delete", once: false, returning: Some(returning) };
+        Box::pin(self.rewrite(target, run, found, Vec::new(), kind)).await
+    }
+}
+
+/// The rows of a DELETE with RETURNING.
+struct DeletedRows {
+    source: Source,
+    columns: Columns,
+    returning: Returning,
+}
+
+/// Plans the query that returns the positions and the deleted rows.
+fn with_rows(plan: LogicalPlan, columns: &Columns) -> PlanResult<LogicalPlan> {
+    let named = |name: String| Expr::Column(Column::from_name(name));
+    let mut exprs = vec![named(FILE.to_owned()), named(ROW.to_owned()), lit(false).alias(COMES)];
+    let names = columns.names.iter().enumerate();
+    exprs.extend(names.map(|(index, name)| named(format!("\0c{index}")).alias(name)));
+    LogicalPlanBuilder::from(plan).project(exprs)?.build()
 }

@@ -24,6 +24,7 @@ use super::target::{AffectedRows, Target};
 use crate::error::{Error, Result};
 use crate::executor::RunningPlan;
 use crate::planning_error::Limits;
+use crate::returning::{BufferedRows, Returning, result_of};
 use crate::session::{Session, StatementContext};
 use crate::statement_result::StatementResult;
 use crate::write::{FirstError, first};
@@ -36,6 +37,8 @@ pub(super) struct Kind {
     pub word: &'static str,
     /// If true, a row that is returned twice is an error.
     pub once: bool,
+    /// The RETURNING clause, of the new rows of UPDATE and the deleted ones of DELETE.
+    pub returning: Option<Returning>,
 }
 
 /// Number of columns before the columns of the new row: file, row index, and a flag for a new row.
@@ -69,6 +72,7 @@ impl Session {
             limits,
             name: target.name.to_string(),
             once: kind.once,
+            returned: kind.returning.as_ref().map(|returning| returning.rows.clone()),
             tables: self.engine.lake().tables().clone(),
             table: target.table.clone(),
             plan: target.plan.clone(),
@@ -95,7 +99,9 @@ impl Session {
             let rewrite = Rewrite { seen: target.plan.clone(), removed, staged, unseen };
             target.transaction.rewrite(&target.name, rewrite).await?;
         }
-        self.finish_with(target.transaction, &kind.message, count, &metrics).await
+        let returned = self.returned(kind.returning, &metrics).await?;
+        let written = self.finish_with(target.transaction, &kind.message, count, &metrics).await?;
+        Ok(result_of(returned, written))
     }
 
     /// Returns the number of live rows in some of the table's files.
@@ -146,6 +152,8 @@ struct RewriteReader {
     limits: Limits,
     name: String,
     once: bool,
+    /// The buffer of RETURNING.
+    returned: Option<BufferedRows>,
     tables: Tables,
     table: Table,
     plan: ScanPlan,
@@ -202,25 +210,30 @@ impl RewriteReader {
     }
 
     async fn take(&self, batch: &RecordBatch, schema: &SchemaRef) -> Result<Option<RecordBatch>> {
-        let once = self.places.lock().add(batch)?;
-        if self.once && !once {
+        let firsts = self.places.lock().add(batch)?;
+        if self.once && firsts.has_false() {
             return Err(Error::MatchedTwice { table: self.name.clone() });
         }
         if batch.num_columns() < COLUMNS_BEFORE {
             return Ok(None);
         }
+        let failed = |error: ArrowError| self.limits.explain(&error.into());
+        if let Some(returned) = &self.returned {
+            let rows = filter_record_batch(batch, &firsts).map_err(failed)?;
+            returned.add(&rows_of(&rows, schema).map_err(failed)?)?;
+        }
         let comes = batch.column(COLUMNS_BEFORE - 1);
         let unmarked = || Error::Internal { message: "a row has no change marker".to_owned() };
         let comes = comes.as_boolean_opt().ok_or_else(unmarked)?;
-        let failed = |error: ArrowError| self.limits.explain(&error.into());
+        if !comes.has_true() {
+            return Ok(None);
+        }
         let coming = if comes.true_count() == comes.len() {
             batch.clone()
         } else {
             filter_record_batch(batch, comes).map_err(failed)?
         };
-        let columns: Vec<usize> = (COLUMNS_BEFORE..batch.num_columns()).collect();
-        let rows = coming.project(&columns).map_err(failed)?;
-        let rows = plain_batch(&rows, schema).map_err(failed)?;
+        let rows = rows_of(&coming, schema).map_err(failed)?;
         if self.table.format_version() < VERSION_OF_IDS {
             return Ok(Some(rows));
         }
@@ -253,4 +266,10 @@ impl RewriteReader {
         }
         Ok(ids.into())
     }
+}
+
+/// Returns the columns after the position and the flag: a row of the table.
+fn rows_of(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, ArrowError> {
+    let columns: Vec<usize> = (COLUMNS_BEFORE..batch.num_columns()).collect();
+    plain_batch(&batch.project(&columns)?, schema)
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use arrow::array::{AsArray, RecordBatch};
+use arrow::array::{AsArray, BooleanArray, RecordBatch};
 use arrow::datatypes::{Int32Type, Int64Type};
 use headwater_tables::Positions;
 
@@ -19,22 +19,23 @@ pub(super) struct RowPositions {
 
 impl RowPositions {
     /// Adds a batch whose first two columns are file and row index; nulls mark an inserted row.
-    /// Returns false if a row occurs a second time.
-    pub(super) fn add(&mut self, batch: &RecordBatch) -> Result<bool> {
+    /// Returns which rows occur for the first time.
+    pub(super) fn add(&mut self, batch: &RecordBatch) -> Result<BooleanArray> {
         let unplaced = || Error::Internal { message: "a changed row has no position".to_owned() };
         let files = batch.column(0).as_primitive_opt::<Int32Type>().ok_or_else(unplaced)?;
         let rows = batch.column(1).as_primitive_opt::<Int64Type>().ok_or_else(unplaced)?;
-        let mut once = true;
+        let mut firsts = Vec::with_capacity(batch.num_rows());
         for (file, row) in files.iter().zip(rows) {
             let Some(file) = file else {
                 self.count += 1;
+                firsts.push(true);
                 continue;
             };
             let row = row.ok_or_else(unplaced)?;
             let first = self.rows.entry(file as usize).or_default().insert(row as u64);
             self.count += u64::from(first);
-            once &= first;
+            firsts.push(first);
         }
-        Ok(once)
+        Ok(firsts.into())
     }
 }

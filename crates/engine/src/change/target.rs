@@ -10,7 +10,7 @@ use headwater_sql_functions::StatementBudget;
 use headwater_sql_resolve::scope::column;
 use headwater_sql_resolve::{ResolvedTable, resolve};
 use headwater_table_scan::{LakeTable, bare_schema, can_match, whole_files};
-use headwater_tables::{FilePredicate, ScanPlan, Table};
+use headwater_tables::{FileFilter, ScanPlan, Table};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -171,7 +171,7 @@ impl Target {
         found: &AffectedRows,
         word: &str,
         run: &StatementContext,
-    ) -> Option<FilePredicate> {
+    ) -> Option<FileFilter> {
         let level = self.property(word, "isolation-level");
         if level.is_some_and(|level| level.eq_ignore_ascii_case(SNAPSHOT_ISOLATION)) {
             return None;

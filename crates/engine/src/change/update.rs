@@ -7,6 +7,7 @@ use super::rewrite::Kind;
 use super::target::{COMES, Columns};
 use crate::assignment_cast::to_column;
 use crate::error::Result;
+use crate::returning::ChangedTable;
 use crate::session::Session;
 use crate::statement_result::StatementResult;
 use headwater_model::Action;
@@ -17,7 +18,7 @@ use headwater_sql::number::exact_columns;
 impl Session {
     /// Runs UPDATE.
     pub(crate) async fn update(&self, update: RowUpdate) -> Result<StatementResult> {
-        let RowUpdate { table, alias, columns: assigned, mut source } = update;
+        let RowUpdate { table, alias, columns: assigned, returning, mut source } = update;
         let target = self.begin_change(&table, &[Action::Select, Action::Update]).await?;
         let columns = target.columns(alias)?;
         let defaults: Vec<bool> = assigned.iter().map(|column| column.default).collect();
@@ -32,11 +33,14 @@ impl Session {
         });
         add_columns(source.query_mut(), &columns.label, &columns.names, 'c');
         let run = self.run();
+        let (schema, view) = (columns.schema.clone(), target.transaction.view());
+        let changed = ChangedTable { name: &target.name, schema, view };
+        let returning = self.returning(returning, changed, &run).await?;
         let found = self
             .plan_change(&run, &target, source, move |plan| new_rows(plan, &columns, &assigned))
             .await?;
         let message = format!("update {}", target.name);
-        let kind = Kind { message, word: "update", once: true };
+        let kind = Kind { message, word: "update", once: true, returning };
         Box::pin(self.rewrite(target, run, found, Vec::new(), kind)).await
     }
 }

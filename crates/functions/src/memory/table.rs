@@ -295,9 +295,7 @@ fn sliced(batch: &RecordBatch) -> Vec<RecordBatch> {
 /// Returns the sum of row counts. It can overflow: a batch without columns can have any count.
 fn rows_of(mut batches: impl Iterator<Item = u64>) -> Result<u64, ArrowError> {
     let rows = batches.try_fold(0, u64::checked_add).filter(|rows| i64::try_from(*rows).is_ok());
-    rows.ok_or_else(|| {
-        ArrowError::IpcError("the table has more rows than can be counted".to_owned())
-    })
+    rows.ok_or_else(|| ArrowError::IpcError("the table has too many rows".to_owned()))
 }
 
 pub(super) fn writer(schema: &Schema, room: Option<&TableQuota>) -> Result<Writer> {
@@ -385,10 +383,7 @@ mod tests {
         assert_eq!(table.rows(), 3);
         let values = table.mapped().unwrap()[0].column(0).to_data().buffers()[0].as_ptr() as usize;
         let mapped = table.mapped().unwrap()[0].column(1).to_data().buffers()[0].as_ptr() as usize;
-        assert!(
-            values.abs_diff(mapped) < table.bytes() as usize,
-            "the columns are in different mappings"
-        );
+        assert!(values.abs_diff(mapped) < table.bytes() as usize, "the mappings differ");
     }
 
     #[test]

@@ -161,8 +161,7 @@ impl UnreadableTables {
         }
         let problem = error.to_problem();
         let reason = [vec![problem.message], problem.causes].concat().join(": ");
-        tracing::warn!(table = %name, reason, "the files of a table are kept, because the table \
-                                               cannot be read");
+        tracing::warn!(table = %name, reason, "the files of an unreadable table are kept");
         let skipped = SkippedTable { table: name.clone(), reason };
         self.tables.insert(state.entry.id.clone(), skipped);
     }
@@ -195,11 +194,8 @@ impl Maintenance<'_> {
         cancelled: &CancellationToken,
     ) -> Result<RemovedFiles> {
         let Ok(_alone) = self.lake.sweeping().try_lock() else {
-            let message = "another maintenance is already removing unreferenced files".to_owned();
-            return Err(Error::InvalidRequest {
-                message,
-                hint: "Try again when the other maintenance has ended.",
-            });
+            let message = "another job is removing unreferenced files".to_owned();
+            return Err(Error::InvalidRequest { message, hint: "Try again when that job ends." });
         };
         let _end = ScheduleGuard(self.lake);
         // The time is taken before the reads, so that files written after a read are newer.

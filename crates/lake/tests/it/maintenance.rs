@@ -159,8 +159,7 @@ async fn begin_delete(lake: &Fixture, id: i64, strict: bool) -> headwater_lake::
     if !deletes.is_empty() {
         staged = staged.and(change.write_deletes(&name("t"), deletes).await.unwrap());
     }
-    let unseen: Option<headwater_tables::FilePredicate> =
-        strict.then(|| Arc::new(|_: &_| true) as _);
+    let unseen: Option<headwater_tables::FileFilter> = strict.then(|| Arc::new(|_: &_| true) as _);
     change.rewrite(&name("t"), Rewrite { seen, removed, staged, unseen }).await.unwrap();
     change
 }

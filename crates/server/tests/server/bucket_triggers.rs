@@ -226,13 +226,22 @@ async fn rights() {
     };
     assert_eq!(import(&users, &ana, "s3://landing/in/a.csv").await.0, 403);
     assert_eq!(import(&users, &ana, "s3://landing/in/*.csv").await.0, 403);
-    assert_eq!(copy("in/b.csv").await, 403);
+    let read = async |key: &str| {
+        let body = json!({"sql": format!("SELECT id FROM read_csv('s3://{key}')")});
+        let (status, answer): (_, Value) =
+            users.send(&ana, Method::POST, "/v1/query", Some(body)).await;
+        (status.as_u16(), answer)
+    };
+    assert_eq!((copy("in/b.csv").await, read("landing/in/a.csv").await.0), (403, 403));
     users.grant("ana", &["read on bucket:landing/in", "write on bucket:landing/out"]).await;
     let (status, job) = import(&users, &ana, "s3://landing/in/a.csv").await;
     assert_eq!((status, &job["status"]), (202, &json!("succeeded")), "{job}");
     // An import with a glob also requires the right to list.
     assert_eq!(import(&users, &ana, "s3://landing/in/*.csv").await.0, 403);
     assert_eq!(import(&users, &ana, "s3://private/a.csv").await.0, 403);
+    assert_eq!(read("landing/in/a.csv").await, (200, json!([{"id": 2}])));
+    let denied = (read("landing/in/*.csv").await.0, read("private/a.csv").await.0);
+    assert_eq!(denied, (403, 403));
     assert_eq!((copy("in/b.csv").await, copy("out/b.csv").await), (403, 200));
     users.grant("ana", &["list on bucket:landing/in"]).await;
     let (status, job) = import(&users, &ana, "s3://landing/in/*.csv").await;

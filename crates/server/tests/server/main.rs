@@ -39,6 +39,7 @@ mod object_stores;
 mod postgres;
 mod postgres_matrix;
 mod postgres_tools;
+mod read_files;
 #[path = "../../../oidc/tests/provider/real.rs"]
 #[expect(dead_code, reason = "a part that other test programs use")]
 mod real_provider;
@@ -115,6 +116,7 @@ fn trials() -> Vec<Trial> {
     trials.extend(postgres::trials());
     trials.extend(postgres_matrix::trials());
     trials.extend(postgres_tools::trials());
+    trials.extend(read_files::trials());
     trials.extend(runs::trials());
     trials.extend(s3_clients::trials());
     trials.extend(s3_matrix::trials());

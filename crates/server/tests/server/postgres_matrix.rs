@@ -70,7 +70,7 @@ const MERGE: &str = "MERGE INTO shop.scratch USING (SELECT 1 AS id) AS s ON scra
     WHEN NOT MATCHED THEN INSERT (id) VALUES (s.id)";
 
 /// The changes of ALTER TABLE, after `ALTER TABLE shop.changed`.
-const CHANGES: [(&str, &str); 15] = [
+const CHANGES: [(&str, &str); 16] = [
     ("Add", "ADD COLUMN IF NOT EXISTS more BIGINT"),
     ("Drop", "DROP COLUMN IF EXISTS more"),
     ("Rename", "RENAME COLUMN name TO label; ALTER TABLE shop.changed RENAME COLUMN label TO name"),
@@ -84,6 +84,7 @@ const CHANGES: [(&str, &str); 15] = [
     ("DropPart", "ADD PARTITION FIELD n; ALTER TABLE shop.changed DROP PARTITION FIELD n"),
     ("ReplacePart", REPLACE_PART),
     ("SortBy", "WRITE ORDERED BY id"),
+    ("PrimaryKey", "ADD PRIMARY KEY (id); ALTER TABLE shop.changed DROP PRIMARY KEY"),
     ("Properties", "SET TBLPROPERTIES ('a' = 'b')"),
     ("RenameTable", "RENAME TO shop.other; ALTER TABLE shop.other RENAME TO shop.changed"),
 ];
@@ -115,7 +116,7 @@ const RESTRICTIONS: [Row; 3] = [
 ];
 
 /// The statements that a session executes itself.
-const SESSION: [Row; 17] = [
+const SESSION: [Row; 18] = [
     ("Set", "SET application_name = 'a'", ALWAYS),
     ("Show", "SHOW application_name", ALWAYS),
     ("ShowAll", "SHOW ALL", ALWAYS),
@@ -138,15 +139,17 @@ const SESSION: [Row; 17] = [
         "BEGIN; CREATE TEMPORARY TABLE t AS SELECT id FROM shop.items; ROLLBACK",
         WRITES,
     ),
+    ("Vacuum", "VACUUM", ALWAYS),
     ("Nothing", "SET CONSTRAINTS ALL DEFERRED", ALWAYS),
 ];
 
 /// Other kinds of requests.
-const OTHERS: [Row; 10] = [
+const OTHERS: [Row; 11] = [
     ("COPY FROM STDIN", "COPY shop.changed (id) FROM STDIN", WRITES),
     ("COPY TO STDOUT", "COPY shop.items TO STDOUT", READS),
     ("COPY of a query TO STDOUT", "COPY (SELECT id FROM shop.items) TO STDOUT", READS),
     ("COPY TO a file", "COPY (SELECT 1 AS n) TO 'made.csv'", ADMINISTERS),
+    ("read_csv", "SELECT * FROM read_csv('made.csv')", ADMINISTERS),
     ("COPY FROM a file", "COPY shop.items FROM '/etc/passwd'", [NONE; 4]),
     ("pg_catalog", "SELECT relname FROM pg_catalog.pg_class", ALWAYS),
     ("information_schema", "SELECT table_name FROM information_schema.tables", ALWAYS),

@@ -6,8 +6,10 @@
 use std::process::Command;
 
 use libtest_mimic::Trial;
+use serde_json::json;
 
 use crate::postgres::{address, started, token};
+use crate::support::TestServer;
 use crate::{clients, trial};
 
 pub fn trials() -> Vec<Trial> {
@@ -17,6 +19,8 @@ pub fn trials() -> Vec<Trial> {
         trial("postgres_tools::sqlalchemy_2_1_describes_and_nests", sqlalchemy),
         trial("postgres_tools::odbc_describes_and_reads_tables", odbc),
         trial("postgres_tools::sqlline_uses_jdbc_with_metadata", sqlline),
+        trial("postgres_tools::pgbench_creates_its_tables_and_runs", pgbench),
+        trial("postgres_tools::random_queries_of_sqlsmith_end_with_rows_or_errors", sqlsmith),
     ]
 }
 
@@ -41,6 +45,7 @@ const ODBC: [&str; 1] = ["pyodbc==5.5.0"];
 
 /// Debian packages of the ODBC driver, and of a program for JDBC drivers.
 const ODBC_DRIVER: [&str; 3] = ["unixodbc", "odbcinst", "odbc-postgresql"];
+const SQLSMITH: [&str; 1] = ["sqlsmith"];
 const SQLLINE: [&str; 3] = ["sqlline", "libpostgresql-jdbc-java", "openjdk-17-jre-headless"];
 
 async fn dbt() {
@@ -63,6 +68,74 @@ async fn odbc() {
 async fn sqlline() {
     install(&SQLLINE, "/usr/bin/sqlline").await;
     script("postgres-odbc-5.5", &ODBC, "postgres_sqlline.py").await;
+}
+
+/// Creates the tables of `pgbench -i` and runs TPC-B in the extended protocol.
+async fn pgbench() {
+    let server = started().await;
+    let connection = connection(&server);
+    let work = move || {
+        let pgbench = |arguments: &[&str]| {
+            let mut command = Command::new("pgbench");
+            command.env("PGPASSWORD", &connection.token).args(arguments);
+            command.args(["-h", &connection.host, "-p", &connection.port, "-U", "ann", "main"]);
+            clients::run(&mut command);
+        };
+        pgbench(&["-i", "-q", "-s", "1"]);
+        pgbench(&["-n", "-t", "5", "-M", "extended"]);
+    };
+    tokio::task::spawn_blocking(work).await.expect("pgbench");
+    let rows = server.rows("SELECT count(*) AS n FROM pgbench_accounts").await;
+    assert_eq!(rows, json!([{"n": 100_000}]));
+    let rows = server.rows("SELECT count(*) AS n FROM pgbench_history").await;
+    assert_eq!(rows, json!([{"n": 5}]));
+}
+
+/// Sends random queries. A panic of a connection is the error `XX000`, and a lost connection ends
+/// sqlsmith.
+async fn sqlsmith() {
+    install(&SQLSMITH, "/usr/bin/sqlsmith").await;
+    let server = started().await;
+    for sql in [
+        "CREATE TABLE orders AS SELECT value AS id, value % 7 AS kind, value / 3.0 AS price, \
+         'p' || value AS name, DATE '2026-01-01' AS day, value % 2 = 0 AS ok \
+         FROM generate_series(1, 100) AS t (value)",
+        "CREATE TABLE kinds AS SELECT value AS id, 'k' || value AS name \
+         FROM generate_series(0, 6) AS t (value)",
+        "CREATE VIEW cheap AS SELECT id, name FROM orders WHERE price < 10",
+    ] {
+        server.rows(sql).await;
+    }
+    let connection = connection(&server);
+    let work = move || {
+        let mut command = Command::new("sqlsmith");
+        let target = format!(
+            "host={} port={} user=ann password={} dbname=main",
+            connection.host, connection.port, connection.token
+        );
+        command.args([&format!("--target={target}"), "--seed=7", "--exclude-catalog"]);
+        clients::run(command.args(["--max-queries=150", "--verbose"]));
+    };
+    tokio::task::spawn_blocking(work).await.expect("sqlsmith");
+    let jobs = server.get("/v1/jobs?limit=1000").await;
+    let internal = |job: &&serde_json::Value| job["error"]["code"] == "internal";
+    let broken: Vec<_> = jobs.as_array().into_iter().flatten().filter(internal).collect();
+    assert!(broken.is_empty(), "{broken:#?}");
+    let rows = server.rows("SELECT count(*) AS n FROM kinds").await;
+    assert_eq!(rows, json!([{"n": 7}]));
+}
+
+/// The address and the token of a server.
+struct Connection {
+    host: String,
+    port: String,
+    token: String,
+}
+
+fn connection(server: &TestServer) -> Connection {
+    let address = address(server);
+    let (host, port) = (address.ip().to_string(), address.port().to_string());
+    Connection { host, port, token: token(server) }
 }
 
 /// Installs Debian packages, unless the program that they provide is installed.

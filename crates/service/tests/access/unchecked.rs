@@ -72,6 +72,7 @@ pub const UNCHECKED: &[(&str, &str)] = &[
     ("ResolvedFunction::event_argument", RESULT),
     ("ResolvedFunction::table_argument", RESULT),
     ("ResolvedFunction::version", RESULT),
+    ("StatementRows::estimate", RESULT),
     ("StatementRows::fail", RESULT),
     ("StatementRows::next", RESULT),
     ("StatementRows::schema", RESULT),

@@ -33,11 +33,11 @@ const FIXED: &[&str] = &[
     "acos",
     "acosh",
     "add",
+    "age",
     "array_any_match",
     "array_avg",
-    "array_distance",
     "array_dims",
-    "at_time_zone",
+    "array_distance",
     "array_has",
     "array_has_all",
     "array_has_any",
@@ -54,6 +54,7 @@ const FIXED: &[&str] = &[
     "ascii",
     "asin",
     "asinh",
+    "at_time_zone",
     "atan",
     "atan2",
     "atanh",
@@ -84,33 +85,48 @@ const FIXED: &[&str] = &[
     "file_row_index",
     "find_in_set",
     "floor",
+    "format_bytes",
     "from_unixtime",
     "gcd",
     "get_field",
+    "hamming",
     "inner_product",
     "input_file_name",
     "isnan",
     "iszero",
+    "jaro_similarity",
+    "jaro_winkler_similarity",
     "json_array_length",
     "json_contains",
     "json_exists",
     "json_type",
     "json_typeof",
     "json_valid",
+    "justify_days",
+    "justify_hours",
+    "justify_interval",
     "lcm",
     "len",
+    "list_entropy",
+    "list_geomean",
+    "list_kurtosis",
+    "list_mad",
+    "list_skewness",
     "ln",
     "log",
     "log10",
     "log2",
     "make_date",
+    "make_interval",
     "make_time",
+    "make_timestamp",
     "md5",
     "multiply",
     "named_struct",
     "nanvl",
     "now",
     "octet_length",
+    "pg_size_pretty",
     "pg_typeof",
     "pi",
     "power",
@@ -163,10 +179,11 @@ fn within(name: &str) -> Option<Rule> {
         | "array_first" | "array_max" | "array_min" | "array_pop_back" | "array_pop_front"
         | "array_remove" | "array_remove_all" | "array_remove_n" | "array_reverse"
         | "array_slice" | "array_sort" | "array_append" | "array_prepend" | "btrim"
-        | "coalesce" | "concat" | "flatten" | "greatest" | "least" | "left" | "ltrim"
-        | "make_array" | "map_entries" | "map_extract" | "map_keys" | "map_values" | "nullif"
-        | "nvl" | "nvl2" | "reverse" | "right" | "rtrim" | "slice_of" | "split_part" | "substr"
-        | "substr_index" | "union_extract" | "with_metadata" => 1,
+        | "coalesce" | "concat" | "flatten" | "list_mode" | "list_quantile_disc" | "greatest"
+        | "least" | "left" | "ltrim" | "make_array" | "map_entries" | "map_extract"
+        | "map_keys" | "map_values" | "nullif" | "nvl" | "nvl2" | "reverse" | "right" | "rtrim"
+        | "slice_of" | "split_part" | "substr" | "substr_index" | "union_extract"
+        | "with_metadata" => 1,
         "array_concat" | "array_distinct" | "array_intersect" | "array_union" | "decode"
         | "encode" | "map" | "overlay" => 2,
         "initcap" | "lower" | "upper" => 3,
@@ -175,6 +192,9 @@ fn within(name: &str) -> Option<Rule> {
         | "array_normalize"
         | "array_scale"
         | "array_subtract"
+        | "list_histogram"
+        | "regexp_extract_all"
+        | "regexp_split_to_array"
         | "json_array"
         | "json_extract"
         | "json_extract_string"
@@ -200,6 +220,7 @@ fn growing(name: &str) -> Option<Rule> {
         "regexp_match" => Rule::Each(text::regexp_match),
         "regexp_replace" => Rule::Each(text::regexp_replace),
         "regexp_count" | "regexp_instr" | "regexp_like" => Rule::Each(text::regexp),
+        "damerau_levenshtein" => Rule::Each(text::damerau_levenshtein),
         "levenshtein" => Rule::Each(text::levenshtein),
         "generate_series" | "range" => Rule::Each(lists::range),
         "array_repeat" => Rule::Each(lists::array_repeat),

@@ -192,6 +192,14 @@ fn pattern_bytes(call: &Call<'_>, row: usize) -> u64 {
     }
 }
 
+/// Estimates `damerau_levenshtein`, which keeps its whole matrix in memory.
+pub(super) fn damerau_levenshtein<'a>(call: &'a Call<'_>) -> Estimate<'a> {
+    Box::new(move |row| {
+        let [left, right] = [0, 1].map(|index| call.bytes(index, row).saturating_add(2));
+        left.saturating_mul(right).saturating_mul(8)
+    })
+}
+
 /// Estimates `levenshtein`, which keeps one row of its matrix in memory.
 pub(super) fn levenshtein<'a>(call: &'a Call<'_>) -> Estimate<'a> {
     Box::new(move |row| call.all_bytes(row).saturating_mul(16))

@@ -5,14 +5,18 @@ use std::sync::Arc;
 use arrow::array::timezone::Tz;
 use arrow::array::{Array, ArrayRef, AsArray, StringArray, StringBuilder};
 use arrow::datatypes::{
-    DataType, Time64NanosecondType, TimeUnit, TimestampMicrosecondType, TimestampNanosecondType,
+    DataType, Field, FieldRef, Float64Type, Time64NanosecondType, TimeUnit,
+    TimestampMicrosecondType, TimestampNanosecondType,
 };
 use chrono::{DateTime, NaiveTime, Offset, TimeZone, Utc};
 use datafusion::common::{DataFusionError, Result, ScalarValue, internal_err};
 use datafusion::functions::datetime::to_char::ToCharFunc;
+use datafusion::logical_expr::type_coercion::functions::fields_with_udf;
 use datafusion::logical_expr::{
-    ColumnarValue, Documentation, ScalarFunctionArgs, ScalarUDFImpl, Signature,
+    ColumnarValue, Documentation, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
+    Volatility,
 };
+use headwater_sql_library::NumberFormat;
 
 use super::{DateTimeValue, Format, Style};
 use crate::error::Error;
@@ -23,11 +27,13 @@ use headwater_sql::Error as SqlError;
 pub(super) struct FormatTime {
     style: Style,
     of: ToCharFunc,
+    signature: Signature,
 }
 
 impl FormatTime {
     pub(super) fn new(style: Style) -> Self {
-        FormatTime { style, of: ToCharFunc::new() }
+        let signature = Signature::user_defined(Volatility::Immutable);
+        FormatTime { style, of: ToCharFunc::new(), signature }
     }
 
     fn invalid(&self, format: &str, reason: &str) -> DataFusionError {
@@ -83,6 +89,45 @@ impl FormatTime {
     }
 }
 
+/// Formats each number. A pattern is compiled once for consecutive rows that have the same one.
+fn formatted_numbers(numbers: &ArrayRef, formats: &StringArray) -> Result<ArrayRef> {
+    let floats = numbers.as_primitive_opt::<Float64Type>();
+    let digits = arrow::compute::cast(numbers, &DataType::Utf8)?;
+    let digits = digits.as_string::<i32>();
+    let mut texts = StringBuilder::new();
+    let mut compiled: Option<(&str, NumberFormat)> = None;
+    for row in 0..digits.len().max(formats.len()) {
+        let of_format = if formats.len() == 1 { 0 } else { row };
+        let of_number = if digits.len() == 1 { 0 } else { row };
+        if formats.is_null(of_format) || digits.is_null(of_number) {
+            texts.append_null();
+            continue;
+        }
+        let format = formats.value(of_format);
+        if compiled.as_ref().is_none_or(|(last, _)| *last != format) {
+            let parsed = NumberFormat::parse(format);
+            compiled = Some((format, parsed.map_err(|reason| invalid_number(format, &reason))?));
+        }
+        let Some((_, compiled)) = &compiled else { continue };
+        texts.append_value(match floats {
+            Some(floats) => {
+                let places = compiled.decimal_places();
+                compiled.format(&format!("{:.places$}", floats.value(of_number)))
+            }
+            None => compiled.format(digits.value(of_number)),
+        });
+    }
+    Ok(Arc::new(texts.finish()))
+}
+
+fn invalid_number(format: &str, reason: &str) -> DataFusionError {
+    DataFusionError::External(Box::new(Error::Sql(SqlError::Invalid {
+        message: format!("the format `{format}` of `to_char` is not valid: {reason}"),
+        hint: Some("Write a pattern for numbers such as `9,999.99` or `FM0.00`.".to_owned()),
+        position: None,
+    })))
+}
+
 impl ScalarUDFImpl for FormatTime {
     fn name(&self) -> &'static str {
         match self.style {
@@ -92,7 +137,28 @@ impl ScalarUDFImpl for FormatTime {
     }
 
     fn signature(&self) -> &Signature {
-        self.of.signature()
+        &self.signature
+    }
+
+    fn coerce_types(&self, arguments: &[DataType]) -> Result<Vec<DataType>> {
+        match arguments {
+            [number, format]
+                if self.style == Style::Postgres
+                    && number.is_numeric()
+                    && (format.is_string() || format.is_null()) =>
+            {
+                let is_float = number.is_floating();
+                let number = if is_float { DataType::Float64 } else { number.clone() };
+                Ok(vec![number, DataType::Utf8])
+            }
+            _ => {
+                let field = |one: &DataType| Arc::new(Field::new("", one.clone(), true));
+                let fields: Vec<FieldRef> = arguments.iter().map(field).collect();
+                let of = ScalarUDF::from(ToCharFunc::new());
+                let coerced = fields_with_udf(&fields, &of)?;
+                Ok(coerced.iter().map(|field| field.data_type().clone()).collect())
+            }
+        }
     }
 
     fn return_type(&self, _: &[DataType]) -> Result<DataType> {
@@ -112,6 +178,14 @@ impl ScalarUDFImpl for FormatTime {
             ColumnarValue::Scalar(value) => value.to_array(),
         };
         let format = array(&format.cast_to(&DataType::Utf8, None)?)?;
+        if time.data_type().is_numeric() {
+            let texts = formatted_numbers(&array(time)?, format.as_string())?;
+            return Ok(if single {
+                ColumnarValue::Scalar(ScalarValue::try_from_array(&texts, 0)?)
+            } else {
+                ColumnarValue::Array(texts)
+            });
+        }
         let times = TemporalArray::of(&array(time)?)?;
         let texts: ArrayRef = Arc::new(self.formatted(&times, format.as_string())?);
         Ok(if single {

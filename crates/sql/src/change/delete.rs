@@ -1,8 +1,8 @@
 //! Converts DELETE.
 
-use sqlparser::ast::{Delete, FromTable, ObjectName, TableWithJoins, With};
+use sqlparser::ast::{Delete, FromTable, Ident, ObjectName, TableWithJoins, With};
 
-use super::query::{Parts, places, single, source, target};
+use super::query::{Parts, places, returning, single, source, target};
 use crate::error::{Error, Result};
 use crate::statement::Source;
 use crate::unsupported_clauses::{empty, none};
@@ -12,8 +12,12 @@ use crate::unsupported_clauses::{empty, none};
 pub struct RowDelete {
     /// The table to delete from.
     pub table: ObjectName,
+    /// Alias of the table, if one was written.
+    pub alias: Option<Ident>,
     /// The query that returns the locations of the rows to delete.
     pub source: Source,
+    /// The query of RETURNING, if the statement has it.
+    pub returning: Option<Source>,
     /// True if the statement deletes all rows.
     pub everything: bool,
 }
@@ -27,14 +31,13 @@ pub fn row_delete(delete: Delete, with: Option<With>) -> Result<RowDelete> {
         from,
         using,
         selection,
-        returning,
+        returning: items,
         output,
         order_by,
         limit,
     } = delete;
     empty(&optimizer_hints, "an optimizer hint")?;
     empty(&tables, "DELETE of several tables")?;
-    none(returning.as_ref(), "RETURNING")?;
     none(output.as_ref(), "OUTPUT")?;
     if matches!(from, FromTable::WithoutKeyword(_)) && selection.is_none() && limit.is_none() {
         // Reject this form: the user probably forgot the condition, and without a condition all
@@ -50,13 +53,9 @@ pub fn row_delete(delete: Delete, with: Option<With>) -> Result<RowDelete> {
     let using = using.unwrap_or_default();
     let everything = using.is_empty() && selection.is_none() && limit.is_none();
     let relation = TableWithJoins { relation: target.relation, joins: Vec::new() };
-    let source = source(Parts {
-        with,
-        projection: places(),
-        from: std::iter::once(relation).chain(using).collect(),
-        selection,
-        order_by,
-        limit,
-    })?;
-    Ok(RowDelete { table: target.table, source, everything })
+    let from: Vec<TableWithJoins> = std::iter::once(relation).chain(using).collect();
+    let returning = returning(items, target.alias.as_ref())?;
+    let source = source(Parts { with, projection: places(), from, selection, order_by, limit })?;
+    let (table, alias) = (target.table, target.alias);
+    Ok(RowDelete { table, alias, source, returning, everything })
 }

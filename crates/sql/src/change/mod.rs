@@ -12,6 +12,7 @@ mod update;
 pub use assignment::{AssignedColumn, is_default};
 pub use delete::{RowDelete, row_delete};
 pub use merge::{Action, Clause, RowMerge, When, row_merge};
+pub(crate) use query::returning;
 pub use query::{FILE, Parts, ROW, TARGET, add_columns, query_of, unwrapped};
 pub use truncate::{Truncation, truncation};
 pub use update::{RowUpdate, row_update};

@@ -3,7 +3,7 @@
 use sqlparser::ast::helpers::attached_token::AttachedToken;
 use sqlparser::ast::{
     Expr, GroupByExpr, Ident, LimitClause, ObjectName, OrderBy, OrderByExpr, OrderByKind, Query,
-    Select, SelectFlavor, SelectItem, SetExpr, TableFactor, TableWithJoins, With,
+    Select, SelectFlavor, SelectItem, SetExpr, TableAlias, TableFactor, TableWithJoins, With,
 };
 
 use crate::error::{Error, Result};
@@ -38,9 +38,15 @@ pub(super) fn target(factor: TableFactor, statement: &str) -> Result<Target> {
     none(version.as_ref(), &format!("a version after the table of {statement}"))?;
     let columns = alias.as_ref().map_or(&[][..], |alias| &alias.columns[..]);
     empty(columns, &format!("a list of columns after the table of {statement}"))?;
-    let relation = TableFactor::Table {
+    let relation = target_relation(alias.clone());
+    Ok(Target { table: name, alias: alias.map(|alias| alias.name), relation })
+}
+
+/// Returns the relation of the changed table in a query.
+fn target_relation(alias: Option<TableAlias>) -> TableFactor {
+    TableFactor::Table {
         name: ObjectName::from(vec![Ident::with_quote('"', TARGET)]),
-        alias: alias.clone(),
+        alias,
         args: None,
         with_hints: Vec::new(),
         version: None,
@@ -49,8 +55,24 @@ pub(super) fn target(factor: TableFactor, statement: &str) -> Result<Target> {
         json_path: None,
         sample: None,
         index_hints: Vec::new(),
-    };
-    Ok(Target { table: name, alias: alias.map(|alias| alias.name), relation })
+    }
+}
+
+/// Returns the query of a RETURNING clause, in which the changed table has only the changed rows.
+pub(crate) fn returning(
+    items: Option<Vec<SelectItem>>,
+    alias: Option<&Ident>,
+) -> Result<Option<Source>> {
+    let Some(projection) = items else { return Ok(None) };
+    let alias = alias.map(|name| TableAlias {
+        explicit: true,
+        name: name.clone(),
+        columns: Vec::new(),
+        at: None,
+    });
+    let relation = target_relation(alias);
+    let from = vec![TableWithJoins { relation, joins: Vec::new() }];
+    source(Parts { projection, from, ..Parts::default() }).map(Some)
 }
 
 /// Returns the only table of a FROM list; fails if there are several tables or joins.

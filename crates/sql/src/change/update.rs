@@ -3,7 +3,7 @@
 use sqlparser::ast::{Ident, ObjectName, TableWithJoins, Update, UpdateTableFromKind, With};
 
 use super::assignment::{AssignedColumn, assignments};
-use super::query::{Parts, places, source, target, value};
+use super::query::{Parts, places, returning, source, target, value};
 use crate::error::Result;
 use crate::statement::Source;
 use crate::unsupported_clauses::{empty, none};
@@ -17,6 +17,8 @@ pub struct RowUpdate {
     pub alias: Option<Ident>,
     /// The assigned columns, in textual order.
     pub columns: Vec<AssignedColumn>,
+    /// The query of RETURNING, if the statement has it.
+    pub returning: Option<Source>,
     /// The query that returns the locations of the rows to update and the assigned values, in
     /// order.
     pub source: Source,
@@ -31,14 +33,13 @@ pub fn row_update(update: Update, with: Option<With>) -> Result<RowUpdate> {
         assignments: list,
         from,
         selection,
-        returning,
+        returning: items,
         output,
         or,
         order_by,
         limit,
     } = update;
     empty(&optimizer_hints, "an optimizer hint")?;
-    none(returning.as_ref(), "RETURNING")?;
     none(output.as_ref(), "OUTPUT")?;
     none(or.as_ref(), "UPDATE OR …")?;
     empty(&table.joins, "a join in place of the table of UPDATE")?;
@@ -59,5 +60,7 @@ pub fn row_update(update: Update, with: Option<With>) -> Result<RowUpdate> {
         order_by,
         limit,
     })?;
-    Ok(RowUpdate { table: target.table, alias: target.alias, columns, source })
+    let (table, alias) = (target.table, target.alias);
+    let returning = returning(items, alias.as_ref())?;
+    Ok(RowUpdate { table, alias, columns, returning, source })
 }

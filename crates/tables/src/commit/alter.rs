@@ -4,7 +4,7 @@
 //! name differs only in case: `place.lat`, `tags.element.name`, `counts.value.first`. A column
 //! keeps its field id, so existing files remain valid.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use arrow::array::ArrayRef;
 use arrow::datatypes::Field;
@@ -102,6 +102,9 @@ pub enum Alteration {
     },
     /// Sets the sort order in which new rows are written; if empty, new rows are not sorted.
     SortBy(Vec<SortColumn>),
+    /// Sets the identifier fields, which become required: the columns that identify a row. Nothing
+    /// checks that their values are unique. Empty for none.
+    Identify(Vec<String>),
     /// Sets table properties, or removes those without a value. `format-version` upgrades the
     /// table's format.
     SetProperties(BTreeMap<String, Option<String>>),
@@ -142,9 +145,11 @@ impl AlteredMetadata {
         let layout = PartitionAndSortOrder::of(metadata);
         let mut columns = Columns { metadata, fields: before.to_vec(), ids, added, layout };
         let mut properties = BTreeMap::new();
+        let mut identifier: Vec<i32> = schema.identifier_field_ids().collect();
         for alteration in alterations {
             match alteration {
                 Alteration::SetProperties(more) => properties.extend(more),
+                Alteration::Identify(names) => identifier = columns.identify(&names)?,
                 other => columns.alter(other)?,
             }
         }
@@ -154,9 +159,12 @@ impl AlteredMetadata {
         let version = upgrade(metadata, &mut properties)?;
         let known = metadata.properties();
         properties.retain(|key, value| known.get(key) != value.as_ref());
-        let fields = (fields.as_slice() != before).then_some(fields);
+        let is_identified_before = {
+            let known: HashSet<i32> = schema.identifier_field_ids().collect();
+            known == identifier.iter().copied().collect()
+        };
+        let fields = (fields.as_slice() != before || !is_identified_before).then_some(fields);
         let layout = Some(layout).filter(|layout| !layout.is_of(metadata));
-        let identifier = schema.identifier_field_ids().collect();
         Ok(AlteredMetadata { fields, layout, version, properties, identifier })
     }
 

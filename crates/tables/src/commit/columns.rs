@@ -69,7 +69,7 @@ impl Columns<'_> {
                 self.layout.replace(&old, &field, name.as_deref(), &columns)
             }
             Alteration::SortBy(columns) => self.layout.sort(&columns, &self.fields),
-            Alteration::SetProperties(_) => Ok(()),
+            Alteration::SetProperties(_) | Alteration::Identify(_) => Ok(()),
         }
     }
 
@@ -83,6 +83,28 @@ impl Columns<'_> {
             field.required = false;
             Ok(())
         })
+    }
+
+    /// Makes columns of the table required. Returns their ids, to identify rows.
+    pub(super) fn identify(&mut self, names: &[String]) -> Result<Vec<i32>> {
+        let mut ids = Vec::with_capacity(names.len());
+        for name in names {
+            self.edit(std::slice::from_ref(name), |field| {
+                let reason = match &*field.field_type {
+                    Type::Primitive(PrimitiveType::Float | PrimitiveType::Double) => {
+                        "a floating-point column cannot identify rows"
+                    }
+                    Type::Primitive(_) => {
+                        field.required = true;
+                        ids.push(field.id);
+                        return Ok(());
+                    }
+                    _ => "a nested column cannot identify rows",
+                };
+                Err(Error::InvalidColumn { column: name.clone(), reason: reason.to_owned() })
+            })?;
+        }
+        Ok(ids)
     }
 
     fn require(&mut self, column: &[String]) -> Result<()> {

@@ -13,8 +13,8 @@ use uuid::Uuid;
 
 use super::alter::take_format_version;
 use super::metadata::build;
-use super::metadata_log::{detach_logs, stamp};
 use super::partition_and_sort_order::set_order;
+use crate::metadata_log::{detach_logs, stamp};
 use crate::partition::spec_for;
 use crate::types::schema::FieldIds;
 use crate::{CreateTable, Error, Result, StagedFiles, normalise_schema, row_ids};

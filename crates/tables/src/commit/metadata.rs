@@ -3,9 +3,8 @@
 use iceberg::spec::{TableMetadata, TableMetadataBuilder};
 
 use super::evolve::{self, rejected};
-use super::metadata_log;
 use super::store::{PendingFiles, store};
-use crate::{Result, Table, Tables, time_parts};
+use crate::{Result, Table, Tables, metadata_log, time_parts};
 
 /// Returns a builder of the table's next metadata.
 pub fn metadata_builder(table: &Table) -> Result<TableMetadataBuilder> {

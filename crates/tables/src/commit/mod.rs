@@ -11,7 +11,6 @@ mod columns;
 pub(crate) mod evolve;
 pub(crate) mod manifests;
 mod metadata;
-pub(crate) mod metadata_log;
 mod null_checks;
 mod operation;
 pub(crate) mod partition_and_sort_order;

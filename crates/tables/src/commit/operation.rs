@@ -9,17 +9,16 @@ use super::alter::{Alteration, AlteredMetadata, FORMAT_VERSION};
 use super::change::{Change, PlannedSnapshot};
 use super::checks::{check_added_rows, check_deletes, check_rows, check_rows_unchanged};
 use super::evolve::{self, check_same_version, check_staged};
-use super::manifests::Removal;
+use super::manifests::{self, Removal};
 use super::metadata::{commit_metadata, metadata_builder};
 use super::null_checks::check_values;
 use super::store::{PendingFiles, store};
 use super::summary::{Changes, Kind};
-use super::{manifests, metadata_log};
 use crate::partition::describe;
 use crate::promotion::comparable_partition;
 use crate::{
     ChangeScope, DataFile, Error, Operation, Result, RetainedRows, Rewrite, StagedFiles, Table,
-    Tables,
+    Tables, metadata_log,
 };
 
 /// Commits an operation and returns the next state of the table.

@@ -14,156 +14,9 @@ use datafusion::sql::sqlparser::tokenizer::Span;
 use headwater_sql::expression::call;
 use headwater_sql::parse::{parser, tokens};
 
-/// Names that other systems use for a function of this dialect with the same arguments.
-const NAMES: &[(&[&str], &str)] = &[
-    (&["array", "array_construct", "list_value"], "make_array"),
-    (&["transform"], "list_transform"),
-    (&["filter"], "list_filter"),
-    (&["sequence", "generate_array", "generate_date_array"], "generate_series"),
-    (&["size", "array_size"], "cardinality"),
-    (&["explode"], "unnest"),
-    (&["sort_array"], "array_sort"),
-    (&["array_join"], "array_to_string"),
-    (&["list_min"], "array_min"),
-    (&["list_max"], "array_max"),
-    (&["struct_extract"], "get_field"),
-    (&["first"], "first_value"),
-    (&["last"], "last_value"),
-    (&["any", "some", "logical_or"], "bool_or"),
-    (&["every", "logical_and"], "bool_and"),
-    (&["variance"], "var_samp"),
-    (&["arbitrary"], "any_value"),
-    (&["percentile"], "quantile_cont"),
-    (&["approx_quantile", "approx_percentile", "percentile_approx"], "approx_percentile_cont"),
-    (&["format_string"], "printf"),
-    (&["generate_uuid"], "uuid"),
-    (&["sign"], "signum"),
-    (&["is_nan"], "isnan"),
-    (&["char"], "chr"),
-    (&["regexp_contains"], "regexp_like"),
-    (&["json_build_object", "jsonb_build_object", "object_construct"], "json_object"),
-    (&["json_build_array", "jsonb_build_array"], "json_array"),
-    (&["to_jsonb", "to_json_string", "row_to_json"], "to_json"),
-    (&["jsonb_typeof"], "json_typeof"),
-    (&["jsonb_array_length"], "json_array_length"),
-    (&["json_format"], "parse_json"),
-];
-
-/// Aggregates that return a list as JSON.
-const JSON_LISTS: [&str; 3] = ["json_agg", "jsonb_agg", "json_group_array"];
-
-/// Aggregates of a value and a key. Their templates apply only to calls without a window.
-const BY_KEY: [(&[&str], &str); 2] =
-    [(&["arg_max", "argmax", "max_by"], "max_by"), (&["arg_min", "argmin", "min_by"], "min_by")];
-
-/// Functions that join lists and ignore nulls.
-const CONCATENATIONS: [&str; 4] = ["array_concat", "array_cat", "list_concat", "list_cat"];
-
-/// Function names, number of arguments, and template.
-const TEMPLATES: &[(&[&str], usize, &str)] = &[
-    // Parts of a time, in DuckDB, Spark, MySQL and Snowflake.
-    (
-        &["year", "quarter", "month", "week", "day", "hour", "minute", "second", "epoch"],
-        1,
-        "date_part($0, $1)",
-    ),
-    (&["dayofmonth", "day_of_month"], 1, "date_part('day', $1)"),
-    (&["dayofyear", "day_of_year"], 1, "date_part('doy', $1)"),
-    (&["weekofyear", "week_of_year"], 1, "date_part('week', $1)"),
-    (&["dayname"], 1, "to_char($1, '%A')"),
-    (&["monthname"], 1, "to_char($1, '%B')"),
-    (
-        &["last_day"],
-        1,
-        "CAST(date_trunc('month', $1) + INTERVAL '1 month' - INTERVAL '1 day' AS DATE)",
-    ),
-    (&["unix_timestamp"], 1, "CAST(date_part('epoch', $1) AS BIGINT)"),
-    (&["isodow", "day_of_week"], 1, "date_part('isodow', $1)"),
-    (&["unix_seconds"], 1, "CAST(date_part('epoch', $1) AS BIGINT)"),
-    (&["unix_millis", "epoch_ms"], 1, "CAST(round(date_part('epoch', $1) * 1000) AS BIGINT)"),
-    (&["to_unixtime"], 1, "date_part('epoch', $1)"),
-    (&["timestamp_seconds"], 1, "to_timestamp($1)"),
-    (&["add_months"], 2, "CAST($1 + $2 * INTERVAL '1 month' AS DATE)"),
-    (&["getdate", "sysdate", "systimestamp"], 0, "now()"),
-    (&["localtimestamp"], 0, "CAST(now() AS TIMESTAMP)"),
-    // Formatting times as text, and parsing them. In BigQuery the format is the first argument.
-    (&["strftime"], 2, "to_char($1, $2)"),
-    (&["format_date", "format_datetime", "format_timestamp"], 2, "to_char($2, $1)"),
-    (&["strptime"], 2, "to_timestamp($1, $2)"),
-    (&["parse_date"], 2, "to_date($2, $1)"),
-    (&["parse_datetime", "parse_timestamp"], 2, "to_timestamp($2, $1)"),
-    (&["date"], 1, "CAST($1 AS DATE)"),
-    // Arithmetic with times: Spark adds a number of days, MySQL and BigQuery add intervals.
-    (&["date_add", "adddate", "timestamp_add", "datetime_add"], 2, "$1 + $2"),
-    (&["date_sub", "subdate", "timestamp_sub", "datetime_sub"], 2, "$1 - $2"),
-    (
-        &["datediff", "date_diff"],
-        2,
-        "CAST((date_part('epoch', CAST($1 AS DATE)) - date_part('epoch', CAST($2 AS DATE))) \
-         / 86400 AS BIGINT)",
-    ),
-    (&["time_bucket"], 2, "date_bin($1, $2)"),
-    // JSON: BigQuery, Trino, Spark and the SQL standard.
-    (&["json_value", "json_extract_scalar", "get_json_object"], 2, "json_extract_string($1, $2)"),
-    (&["json_query"], 2, "json_extract($1, $2)"),
-    // Conditions.
-    (&["if", "iff", "iif"], 3, "CASE WHEN $1 THEN $2 ELSE $3 END"),
-    (&["isnull"], 1, "$1 IS NULL"),
-    (&["isnotnull"], 1, "$1 IS NOT NULL"),
-    (&["isnull"], 2, "coalesce($1, $2)"),
-    (&["zeroifnull"], 1, "coalesce($1, 0)"),
-    // Numbers.
-    (&["mod"], 2, "$1 % $2"),
-    (&["div"], 2, "$1 // $2"),
-    (&["pmod"], 2, "($1 % $2 + $2) % $2"),
-    (&["shiftleft"], 2, "$1 << $2"),
-    (&["hypot"], 2, "sqrt($1 * $1 + $2 * $2)"),
-    (&["safe_divide"], 2, "CASE WHEN $2 <> 0 THEN CAST($1 AS DOUBLE) / $2 END"),
-    (&["ieee_divide"], 2, "CAST($1 AS DOUBLE) / $2"),
-    (&["hex"], 1, "upper(to_hex($1))"),
-    // Spark's casts.
-    (&["int"], 1, "CAST($1 AS INT)"),
-    (&["bigint"], 1, "CAST($1 AS BIGINT)"),
-    (&["double"], 1, "CAST($1 AS DOUBLE)"),
-    (&["boolean"], 1, "CAST($1 AS BOOLEAN)"),
-    (&["string"], 1, "CAST($1 AS VARCHAR)"),
-    // Lists.
-    (&["list_reverse_sort"], 1, "array_sort($1, 'DESC', 'NULLS LAST')"),
-    (&["list_unique"], 1, "cardinality(array_distinct($1))"),
-    (&["slice"], 3, "array_slice($1, $2, $2 + $3 - 1)"),
-    (&["json_object_keys", "jsonb_object_keys"], 1, "unnest(json_keys($1))"),
-    (&["map_agg"], 2, "map(array_agg($1), array_agg($2))"),
-    // Text.
-    (&["regexp_matches"], 2, "regexp_like($1, $2)"),
-    // Without a match the result is the empty text; a null text or pattern gives null.
-    (
-        &["regexp_extract"],
-        2,
-        "CASE WHEN $1 IS NOT NULL AND $2 IS NOT NULL \
-         THEN coalesce((regexp_match($1, '(' || $2 || ')'))[1], '') END",
-    ),
-    (
-        &["regexp_extract"],
-        3,
-        "CASE WHEN $1 IS NOT NULL AND $2 IS NOT NULL \
-         THEN coalesce((regexp_match($1, '(' || $2 || ')'))[$3 + 1], '') END",
-    ),
-    (&["split"], 1, "string_to_array($1, ',')"),
-    (&["space"], 1, "repeat(' ', $1)"),
-    (&["string_split", "str_split", "split"], 2, "string_to_array($1, $2)"),
-    (&["charindex", "locate"], 2, "strpos($2, $1)"),
-    (&["gen_random_uuid"], 0, "uuid()"),
-    // Aggregates.
-    (&["list", "collect_list", "group_array"], 1, "array_agg($1)"),
-    (&["collect_set"], 1, "array_agg(DISTINCT $1)"),
-    (&["group_concat"], 1, "string_agg($1, ',')"),
-    (&["listagg"], 1, "string_agg($1, '')"),
-    (&["group_concat", "listagg"], 2, "string_agg($1, $2)"),
-    (&["approx_count_distinct"], 1, "approx_distinct($1)"),
-    (&["arg_max", "argmax", "max_by"], 2, "first_value($1 ORDER BY $2 DESC NULLS LAST)"),
-    (&["arg_min", "argmin", "min_by"], 2, "first_value($1 ORDER BY $2 ASC NULLS LAST)"),
-    (&["count_if", "countif"], 1, "count(CASE WHEN $1 THEN 1 END)"),
-];
+use crate::dialect_tables::{
+    BY_KEY, CONCATENATIONS, JSON_LISTS, LIST_AGGREGATES, NAMES, TEMPLATES,
+};
 
 /// Returns the template of `date_diff(unit, start, end)`: the number of unit boundaries between two
 /// times.
@@ -199,7 +52,8 @@ pub fn respelled(function: &Function) -> Option<Expr> {
     }
     let written = name.value.to_lowercase();
     let mut arguments = arguments(function)?;
-    let is_difference = matches!(written.as_str(), "date_diff" | "datediff" | "timestamp_diff");
+    let is_difference =
+        matches!(written.as_str(), "date_diff" | "datediff" | "timestamp_diff" | "datetime_diff");
     if let Some(named) = renamed(function, &written) {
         return Some(named);
     }
@@ -210,6 +64,9 @@ pub fn respelled(function: &Function) -> Option<Expr> {
     }
     if CONCATENATIONS.contains(&written.as_str()) {
         return without_nulls(function);
+    }
+    if let Some(list_aggregate) = list_aggregate(function, &written, &arguments) {
+        return Some(list_aggregate);
     }
     let template = if is_difference && arguments.len() == 3 {
         difference(&mut arguments)?
@@ -228,6 +85,33 @@ pub fn respelled(function: &Function) -> Option<Expr> {
     let expr = with_clauses(expr, function)?;
     let is_json = JSON_LISTS.contains(&written.as_str());
     Some(if is_json { call("to_json", vec![expr]) } else { expr })
+}
+
+/// Returns the function of the list of all values that is equivalent to an aggregate. The value is
+/// the first argument, or as in PostgreSQL the column of WITHIN GROUP.
+fn list_aggregate(function: &Function, written: &str, arguments: &[Expr]) -> Option<Expr> {
+    let mut aggregate = function.clone();
+    let mut arguments = arguments.to_vec();
+    if let [order] = function.within_group.as_slice() {
+        if order.options.asc == Some(false) {
+            return None;
+        }
+        aggregate.within_group.clear();
+        arguments.insert(0, order.expr.clone());
+    }
+    let fits = |(names, count, _): &&(&[&str], usize, &str)| {
+        *count == arguments.len() && names.contains(&written)
+    };
+    let (.., name) = LIST_AGGREGATES.iter().find(fits)?;
+    let mut expr = call("array_agg", vec![arguments.remove(0)]);
+    if let (Expr::Function(list), ObjectNamePart::Identifier(written)) =
+        (&mut expr, aggregate.name.0.first()?)
+        && let Some(ObjectNamePart::Identifier(ident)) = list.name.0.first_mut()
+    {
+        ident.span = written.span;
+    }
+    arguments.insert(0, with_clauses(expr, &aggregate)?);
+    Some(call(name, arguments))
 }
 
 /// Returns the call with the name of the equivalent function of this dialect.
@@ -432,6 +316,12 @@ mod tests {
         check("listagg(a, ';') WITHIN GROUP (ORDER BY b)", "string_agg(a, ';' ORDER BY b)");
         check("max_by(a, b)", "first_value(a ORDER BY b DESC NULLS LAST)");
         check("if(a, b, c) OVER ()", "unchanged");
+        check("mode(a) FILTER (WHERE b)", "\"list_mode\"(\"array_agg\"(a) FILTER (WHERE b))");
+        check("mode() WITHIN GROUP (ORDER BY a)", "\"list_mode\"(\"array_agg\"(a))");
+        check(
+            "quantile_disc(a, 0.5) OVER (PARTITION BY b)",
+            "\"list_quantile_disc\"(\"array_agg\"(a) OVER (PARTITION BY b), 0.5)",
+        );
     }
 
     #[test]

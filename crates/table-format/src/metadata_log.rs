@@ -12,7 +12,7 @@ use crate::{Error, Result, time_parts};
 
 /// The logs that were removed from a table's metadata.
 #[derive(Debug)]
-pub(crate) struct MetadataLogs {
+pub struct MetadataLogs {
     snapshots: Option<Value>,
     metadata: Option<Value>,
     last_updated_ms: i64,
@@ -29,7 +29,7 @@ fn failed(error: impl std::fmt::Display) -> Error {
 }
 
 /// Returns the metadata without its logs, and the logs.
-pub(crate) fn detach_logs(metadata: &TableMetadata) -> Result<(TableMetadata, MetadataLogs)> {
+pub fn detach_logs(metadata: &TableMetadata) -> Result<(TableMetadata, MetadataLogs)> {
     let log_length_max =
         metadata.properties().get(TableProperties::PROPERTY_METADATA_PREVIOUS_VERSIONS_MAX);
     let log_length_max = log_length_max.and_then(|log_length_max| log_length_max.parse().ok());
@@ -53,7 +53,7 @@ fn take(value: &mut Value, key: &str) -> Option<Value> {
 
 /// Returns the metadata with its logs restored, and with a log entry for the previous metadata
 /// file. The new timestamp is `now_ms` or, if later, the previous timestamp.
-pub(crate) fn attach_logs(
+pub fn attach_logs(
     metadata: &TableMetadata,
     logs: MetadataLogs,
     previous_location: &str,
@@ -77,7 +77,7 @@ pub(crate) fn attach_logs(
 
 /// Returns the metadata without these snapshots. The snapshots must not be the current snapshot or
 /// have a ref.
-pub(crate) fn without_snapshots(
+pub fn without_snapshots(
     metadata: &TableMetadata,
     ids: &[i64],
     previous_location: &str,

@@ -1,0 +1,209 @@
+//! The RETURNING clause: a query of the rows that a statement writes or deletes.
+//!
+//! [`Returning`] is planned before the statement writes, so that a mistake in it is an error. Its
+//! rows are computed before the statement commits, so that an error in them prevents the commit.
+
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use datafusion::datasource::provider_as_source;
+use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::sql::sqlparser::ast::{ObjectName, Statement};
+use futures::{StreamExt, TryStreamExt, stream};
+use headwater_lake::CommitView;
+use headwater_model::{Action, TableName};
+use headwater_sql::change::TARGET;
+use headwater_sql::statement::{Command, Source};
+use headwater_sql::table_name::ParsedTableName;
+use headwater_sql_resolve::{OutputNames, ResolvedTable, resolve};
+use headwater_table_scan::{bare_schema, plain_schema};
+use parking_lot::Mutex;
+
+use crate::error::Result;
+use crate::output::renamed;
+use crate::planner;
+use crate::planning_error::Limits;
+use crate::session::{Session, StatementContext, plan_statement};
+use crate::statement_result::{Batches, Metrics, StatementResult};
+use crate::table_lookup::{TableLookup, registered};
+
+/// The internal namespace of the changed rows in the plan.
+const NAMESPACE: &str = "returning";
+
+/// Rows in memory, reserved in the memory pool of a statement.
+#[derive(Debug, Clone)]
+pub(crate) struct BufferedRows {
+    buffer: Arc<Mutex<(Vec<RecordBatch>, MemoryReservation)>>,
+    limits: Limits,
+}
+
+impl BufferedRows {
+    fn new(run: &StatementContext) -> Self {
+        let memory = MemoryConsumer::new("RETURNING").register(&run.runtime.memory_pool);
+        BufferedRows { buffer: Arc::new(Mutex::new((Vec::new(), memory))), limits: run.limits }
+    }
+
+    /// Adds rows. Fails if the statement has no memory for them.
+    pub(crate) fn add(&self, batch: &RecordBatch) -> Result<()> {
+        let (batches, memory) = &mut *self.buffer.lock();
+        let reserved = memory.try_grow(batch.get_array_memory_size());
+        reserved.map_err(|error| self.limits.explain(&error))?;
+        batches.push(batch.clone());
+        Ok(())
+    }
+
+    fn batches(&self) -> Vec<RecordBatch> {
+        self.buffer.lock().0.clone()
+    }
+}
+
+/// The table whose rows a statement changes.
+pub(crate) struct ChangedTable<'a> {
+    pub name: &'a TableName,
+    /// Schema of the rows.
+    pub schema: SchemaRef,
+    /// The catalog state that subqueries of the clause read.
+    pub view: &'a CommitView,
+}
+
+/// A RETURNING clause, with the rows that it reads.
+#[derive(Clone)]
+pub(crate) struct Returning {
+    query: Source,
+    table: TableName,
+    schema: SchemaRef,
+    view: CommitView,
+    /// The changed rows.
+    pub rows: BufferedRows,
+}
+
+/// The result of a RETURNING clause.
+pub(crate) struct ReturnedRows {
+    schema: SchemaRef,
+    rows: BufferedRows,
+}
+
+/// Returns the result of a statement that has written: the rows of its RETURNING clause, if it has
+/// one.
+pub(crate) fn result_of(
+    returned: Option<ReturnedRows>,
+    written: StatementResult,
+) -> StatementResult {
+    let Some(ReturnedRows { schema, rows }) = returned else { return written };
+    // The stream holds the memory reservation.
+    let batches = rows.batches().into_iter().map(move |batch| {
+        let _reserved = &rows;
+        Ok(batch)
+    });
+    StatementResult { schema, stream: stream::iter(batches).boxed(), ..written }
+}
+
+impl Session {
+    /// Plans the RETURNING clause of a statement; `None` without one.
+    pub(crate) async fn returning(
+        &self,
+        query: Option<Source>,
+        changed: ChangedTable<'_>,
+        run: &StatementContext,
+    ) -> Result<Option<Returning>> {
+        let Some(query) = query else { return Ok(None) };
+        let ChangedTable { name, schema, view } = changed;
+        let (table, view, rows) = (name.clone(), view.clone(), BufferedRows::new(run));
+        let returning = Returning { query, table, schema: plain_schema(&schema), view, rows };
+        self.plan_returning(run, &returning).await?;
+        Ok(Some(returning))
+    }
+
+    /// Computes the result of a RETURNING clause from the changed rows; `None` without a clause.
+    /// `metrics` are those of the statement.
+    pub(crate) async fn returned(
+        &self,
+        returning: Option<Returning>,
+        metrics: &Arc<Metrics>,
+    ) -> Result<Option<ReturnedRows>> {
+        let Some(returning) = returning else { return Ok(None) };
+        let run = self.next_run(metrics);
+        let result = BufferedRows::new(&run);
+        let (plan, names) = self.plan_returning(&run, &returning).await?;
+        let answer = self.answer(run, plan, &names).await?;
+        let (schema, mut stream) = (answer.schema, answer.stream);
+        while let Some(batch) = stream.try_next().await? {
+            result.add(&batch)?;
+        }
+        Ok(Some(ReturnedRows { schema, rows: result }))
+    }
+
+    /// Plans a clause over the rows that have been changed so far.
+    async fn plan_returning(
+        &self,
+        run: &StatementContext,
+        returning: &Returning,
+    ) -> Result<(LogicalPlan, OutputNames)> {
+        let limits = run.limits;
+        let query = returning.query.clone();
+        let (mut query, mentions) = query.into_parts(&planner::version_constant)?;
+        let mut lookup = TableLookup::new(self, &returning.view);
+        lookup.add_all(&mentions).await?;
+        run.metrics.reads(lookup.held());
+        let (mut tables, mut sources) = lookup.finish();
+        let batches = returning.rows.batches();
+        // The rows of an UPDATE can be nullable where the table is not.
+        let schema = batches.first().map_or_else(|| returning.schema.clone(), RecordBatch::schema);
+        let TableName { namespace, name } = returning.table.clone();
+        let found = ResolvedTable {
+            source: NAMESPACE.to_owned(),
+            namespace,
+            label: name.clone(),
+            name,
+            columns: schema.fields().iter().map(|field| field.name().clone()).collect(),
+            hidden: Vec::new(),
+        };
+        // With one partition, the rows keep their order.
+        let rows = registered(&Batches { schema, batches }, 1);
+        let rows = rows.map_err(|error| limits.explain(&error))?;
+        sources.insert((found.source.clone(), found.label.clone()), provider_as_source(rows));
+        tables.insert(ParsedTableName::here(TARGET), found);
+        let state = run.state.clone();
+        self.compute(move || {
+            let is_scalar = |name: &str| planner::is_scalar(&state, name);
+            let names = resolve(&mut query, &tables, &planner::functions(&is_scalar))?;
+            let plan = plan_statement(&state, &sources, Statement::Query(query), limits)?;
+            Ok((plan, names))
+        })
+        .await
+    }
+
+    /// Returns the columns of the RETURNING clause of a statement; `None` without one.
+    pub(crate) async fn returning_columns(&self, command: Command) -> Result<Option<SchemaRef>> {
+        let (query, table) = match command {
+            Command::Insert(new) => (new.returning, new.table),
+            Command::Update(update) => (update.returning, update.table),
+            Command::Delete(delete) => (delete.returning, delete.table),
+            _ => return Ok(None),
+        };
+        let Some(query) = query else { return Ok(None) };
+        let (view, run) = (self.view().await?, self.run());
+        let (name, schema) = self.table_to_return(&table, &view).await?;
+        let changed = ChangedTable { name: &name, schema, view: &view };
+        let Some(returning) = self.returning(Some(query), changed, &run).await? else {
+            return Ok(None);
+        };
+        let (plan, names) = self.plan_returning(&run, &returning).await?;
+        Ok(Some(renamed(&names, &plain_schema(plan.schema().as_arrow()))))
+    }
+
+    async fn table_to_return(
+        &self,
+        table: &ObjectName,
+        view: &CommitView,
+    ) -> Result<(TableName, SchemaRef)> {
+        let (name, exists) = self.target(table, view, &[Action::Select]).await?;
+        let Some(entry) = view.state().entry(&name).await?.filter(|_| exists) else {
+            return Err(self.no_such_table(table, &name, view).await?);
+        };
+        let schema = view.load(&entry).await?.schema();
+        Ok((name, bare_schema(&schema)))
+    }
+}

@@ -1,0 +1,96 @@
+//! EXPLAIN in the form of PostgreSQL: one column of text with a line for each operator. The first
+//! line has the estimated cost of the query, which clients such as Superset read.
+
+use std::fmt::Write;
+use std::sync::Arc;
+
+use arrow::array::{AsArray, RecordBatch, StringArray};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::error::ArrowError;
+use headwater_service::PlanEstimate;
+
+/// The plans that are shown without VERBOSE, by their names in the first column.
+const SHOWN: [&str; 2] = ["physical_plan", "Plan with Metrics"];
+
+/// Spaces before an operator for each level.
+const LEVEL: usize = 6;
+
+/// Returns the column of the result.
+pub fn schema() -> SchemaRef {
+    Arc::new(Schema::new(vec![Field::new("QUERY PLAN", DataType::Utf8, false)]))
+}
+
+/// Returns the lines of the plans in a batch of names and plans.
+pub fn lines(
+    batch: &RecordBatch,
+    estimate: Option<PlanEstimate>,
+) -> Result<RecordBatch, ArrowError> {
+    let text = |index: usize| cast(batch.column(index), &DataType::Utf8);
+    let (names, plans) = (text(0)?, text(1)?);
+    let named = names.as_string::<i32>().iter().zip(plans.as_string::<i32>());
+    let named: Vec<(&str, &str)> =
+        named.map(|(name, plan)| (name.unwrap_or_default(), plan.unwrap_or_default())).collect();
+    let is_shown = |name: &str| SHOWN.contains(&name);
+    let is_plain = named.iter().all(|(name, _)| is_shown(name) || *name == "logical_plan");
+    let mut lines: Vec<String> = Vec::new();
+    for (name, plan) in named {
+        if is_plain && !is_shown(name) {
+            continue;
+        }
+        if !is_plain {
+            lines.push(format!("{name}:"));
+        }
+        lines.extend(plan.lines().map(indented));
+    }
+    if let (Some(PlanEstimate { cost, rows, row_bytes }), Some(first)) =
+        (estimate, lines.first_mut())
+    {
+        let _ = write!(first, "  (cost=0.00..{cost:.2} rows={rows} width={row_bytes})");
+    }
+    RecordBatch::try_new(schema(), vec![Arc::new(StringArray::from(lines))])
+}
+
+/// Returns the line of an operator with an arrow. In the plan, each level has two spaces.
+fn indented(line: &str) -> String {
+    let operator = line.trim_start_matches(' ');
+    match (line.len() - operator.len()) / 2 {
+        0 => operator.to_owned(),
+        level => format!("{}->  {operator}", " ".repeat(2 + LEVEL * (level - 1))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(rows: &[(&str, &str)]) -> Vec<String> {
+        let names: StringArray = rows.iter().map(|row| Some(row.0)).collect();
+        let plans: StringArray = rows.iter().map(|row| Some(row.1)).collect();
+        let field = |name| Field::new(name, DataType::Utf8, false);
+        let schema = Arc::new(Schema::new(vec![field("plan_type"), field("plan")]));
+        let batch = RecordBatch::try_new(schema, vec![Arc::new(names), Arc::new(plans)]);
+        let estimate = PlanEstimate { cost: 12.345, rows: 10, row_bytes: 8 };
+        let lines = lines(&batch.expect("a batch"), Some(estimate)).expect("lines");
+        lines.column(0).as_string::<i32>().iter().flatten().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn the_first_line_has_the_cost() {
+        let rows = [("logical_plan", "Limit"), ("physical_plan", "Sort\n  Filter\n    Scan\n")];
+        assert_eq!(
+            shown(&rows),
+            ["Sort  (cost=0.00..12.35 rows=10 width=8)", "  ->  Filter", "        ->  Scan",]
+        );
+        let rows = [("initial_logical_plan", "Limit"), ("physical_plan", "Sort")];
+        assert_eq!(
+            shown(&rows),
+            [
+                "initial_logical_plan:  (cost=0.00..12.35 rows=10 width=8)",
+                "Limit",
+                "physical_plan:",
+                "Sort",
+            ]
+        );
+    }
+}

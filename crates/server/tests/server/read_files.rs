@@ -1,0 +1,123 @@
+//! Tests of table functions that read files: `read_csv`, `read_parquet`, `read_json`.
+
+use hyper::Method;
+use libtest_mimic::Trial;
+use serde_json::{Value, json};
+
+use crate::access::Users;
+use crate::support::TestServer;
+use crate::trial;
+
+pub fn trials() -> Vec<Trial> {
+    vec![
+        trial("read_files::files_of_each_format_are_queried", formats),
+        trial("read_files::a_bad_value_or_call_is_an_error", failures),
+        trial("read_files::files_of_the_lake_are_not_read", lake_files),
+        trial("read_files::a_user_needs_a_grant_on_the_location", rights),
+    ]
+}
+
+async fn formats() {
+    let server = TestServer::start().await;
+    let rows = "SELECT n, 'text ' || n AS t FROM UNNEST(range(1, 5001)) AS r(n)";
+    for (name, call) in [
+        ("a.parquet", "read_parquet('a.parquet')"),
+        ("a.csv", "read_csv('a.csv')"),
+        ("a.ndjson", "read_json('a.ndjson')"),
+    ] {
+        server.rows(&format!("COPY ({rows}) TO '{name}'")).await;
+        let sums = format!("SELECT sum(n) AS sum, count(DISTINCT t) AS texts FROM {call}");
+        let expected = json!([{"sum": 12_502_500, "texts": 5000}]);
+        assert_eq!(server.rows(&sums).await, expected, "{call}");
+    }
+    let path = server.folder.path().join("b.csv");
+    std::fs::write(&path, "7;x\n8;y\n").expect("a file");
+    let path = path.display();
+    // A call can stand wherever a table can.
+    let options = "header = false, delim = ';'";
+    for (sql, expected) in [
+        (
+            format!("SELECT b.* FROM read_csv('{path}', {options}) AS b ORDER BY 1 DESC LIMIT 1"),
+            json!([{"column_1": 8, "column_2": "y"}]),
+        ),
+        (
+            "SELECT count(*) AS n FROM read_csv('a.csv') AS c JOIN read_parquet('a.parquet') AS p \
+             ON p.n = c.n"
+                .to_owned(),
+            json!([{"n": 5000}]),
+        ),
+        (
+            "WITH few AS (SELECT * FROM read_csv(['a.csv', 'a.csv'])) SELECT count(*) AS n FROM few"
+                .to_owned(),
+            json!([{"n": 5000}]),
+        ),
+    ] {
+        assert_eq!(server.rows(&sql).await, expected, "{sql}");
+    }
+    server.rows("CREATE TABLE t AS SELECT n FROM read_parquet('a.parquet') WHERE n < 3").await;
+    server.rows("INSERT INTO t SELECT n FROM read_csv('a.csv') WHERE n = 9 RETURNING n").await;
+    let sums = server.rows("SELECT sum(n) AS sum FROM t").await;
+    assert_eq!(sums, json!([{"sum": 12}]));
+    let copied = server.rows("COPY (SELECT * FROM read_csv('a.csv')) TO 'c.csv'").await;
+    assert_eq!(copied[0]["rows"], 5000, "{copied}");
+}
+
+async fn failures() {
+    let server = TestServer::start().await;
+    let folder = server.folder.path();
+    std::fs::write(folder.join("broken.parquet"), "no Parquet").expect("a file");
+    for (sql, code, part) in [
+        ("SELECT * FROM read_csv('absent.csv')", "file_not_found", "absent.csv"),
+        ("SELECT * FROM read_parquet('broken.parquet')", "", "broken.parquet"),
+        ("SELECT * FROM read_csv('ftp://host/a.csv')", "invalid_argument", "ftp"),
+        ("SELECT * FROM read_csv(7)", "invalid_sql", "read_csv"),
+        ("SELECT * FROM read_csv('a.csv', quote = '|')", "invalid_sql", "quote"),
+        ("CREATE VIEW v AS SELECT * FROM read_csv('a.csv')", "invalid_sql", "read_csv"),
+    ] {
+        let answer = server.rows(sql).await;
+        let message = answer["message"].as_str().unwrap_or_default();
+        assert!(message.contains(part), "{sql}: {answer}");
+        assert!(code.is_empty() || answer["code"] == code, "{sql}: {answer}");
+    }
+}
+
+async fn lake_files() {
+    let server = TestServer::start().await;
+    for path in [".headwater/server.json", ".headwater/../.headwater/server.json"] {
+        let answer = server.rows(&format!("SELECT * FROM read_json('{path}')")).await;
+        let message = answer["message"].as_str().unwrap_or_default();
+        assert!(message.contains("the lake owns the files there"), "{path}: {answer}");
+    }
+}
+
+async fn rights() {
+    let users = Users::start().await;
+    let ana = users.user("ana", &["read on branch:*"]).await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let (allowed, denied) = (folder.path().join("in"), folder.path().join("other"));
+    for path in [&allowed, &denied] {
+        std::fs::create_dir(path).expect("a folder");
+        std::fs::write(path.join("a.csv"), "id\n7\n").expect("a file");
+    }
+    let read = async |path: String| {
+        let body = json!({"sql": format!("SELECT id FROM read_csv('{path}')")});
+        let (status, answer): (_, Value) =
+            users.send(&ana, Method::POST, "/v1/query", Some(body)).await;
+        (status.as_u16(), answer)
+    };
+    let file = allowed.join("a.csv").display().to_string();
+    assert_eq!(read(file.clone()).await.0, 403);
+    users.grant("ana", &[&format!("read on location:{}", allowed.display())]).await;
+    assert_eq!(read(file).await, (200, json!([{"id": 7}])));
+    let pattern = allowed.join("*.csv").display().to_string();
+    assert_eq!(read(pattern).await, (200, json!([{"id": 7}])));
+    for path in [
+        denied.join("a.csv").display().to_string(),
+        denied.join("absent.csv").display().to_string(),
+        allowed.join("../other/a.csv").display().to_string(),
+        "a.csv".to_owned(),
+        "s3://bucket/a.csv".to_owned(),
+    ] {
+        assert_eq!(read(path.clone()).await.0, 403, "{path}");
+    }
+}

@@ -1,0 +1,187 @@
+//! A statement that runs as a job: its rows, its usage and its end.
+//!
+//! [`StatementRows`] are computed as they are read. Dropping them stops the statement, which is
+//! recorded as cancelled with its usage so far.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use futures::StreamExt;
+use headwater_engine::{BatchStream, Metrics, PlanEstimate, StatementResult};
+use headwater_jobs::{JobContext, JobGuard};
+use headwater_model::{Problem, ResultExt, Usage};
+use serde_json::{Value, json};
+
+use crate::statement_limits::StatementLimits;
+
+/// Interval at which the usage of a running statement is reported.
+const USAGE_INTERVAL: Duration = Duration::from_millis(100);
+
+/// The job of a running statement.
+pub(crate) struct RunningStatement {
+    pub context: JobContext,
+    /// `None` after the end of the job has been recorded.
+    guard: Option<JobGuard>,
+    /// The metrics of the statement, once it has started.
+    pub metrics: Option<Arc<Metrics>>,
+    limits: StatementLimits,
+}
+
+impl RunningStatement {
+    /// Creates the state of a statement that starts now.
+    pub(crate) fn new(context: JobContext, guard: JobGuard, limits: StatementLimits) -> Self {
+        RunningStatement { context, guard: Some(guard), metrics: None, limits }
+    }
+
+    /// Returns the usage so far.
+    fn usage(&self) -> Usage {
+        self.metrics.as_ref().map(|metrics| metrics.usage()).unwrap_or_default()
+    }
+
+    /// Fails if a limit is exceeded, now that a batch was read.
+    fn check_limits(&self) -> Result<(), Problem> {
+        if !self.limits.is_limited() {
+            return Ok(());
+        }
+        self.report_usage();
+        self.context.enforce_day_limits();
+        if self.context.cancelled().is_cancelled() {
+            return Err(self.context.stopped(STOPPED));
+        }
+        self.limits.check(&self.usage())
+    }
+
+    /// Records the end of the statement.
+    pub(crate) fn end(&mut self, result: Result<Value, Problem>) {
+        self.report_usage();
+        if let Some(guard) = self.guard.take() {
+            guard.finish(result);
+        }
+    }
+
+    fn report_usage(&self) {
+        if let Some(metrics) = &self.metrics {
+            self.context.set_usage(metrics.usage());
+        }
+    }
+}
+
+impl Drop for RunningStatement {
+    fn drop(&mut self) {
+        if self.guard.is_some() {
+            // The guard is dropped next, which records the job as cancelled.
+            self.report_usage();
+        }
+    }
+}
+
+/// The rows of a statement, computed on demand.
+pub struct StatementRows {
+    running: RunningStatement,
+    schema: SchemaRef,
+    stream: BatchStream,
+    /// Number of rows that may still be returned; `None` without a limit.
+    left: Option<u64>,
+    result: Value,
+}
+
+impl StatementRows {
+    pub(crate) fn new(
+        running: RunningStatement,
+        answer: StatementResult,
+        limit: Option<u64>,
+    ) -> Self {
+        let result = answer.commit.map_or(Value::Null, |commit| json!({ "commit": commit.id }));
+        StatementRows { running, schema: answer.schema, stream: answer.stream, left: limit, result }
+    }
+
+    /// Returns the schema of the rows.
+    pub fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    /// Returns the estimated cost of the query of EXPLAIN; `None` for other statements.
+    pub fn estimate(&self) -> Option<PlanEstimate> {
+        self.running.metrics.as_ref().and_then(|metrics| metrics.estimate())
+    }
+
+    /// Returns the next record batch. Returns `None` after the last one, and then records the end
+    /// of the statement.
+    pub async fn next(&mut self) -> Result<Option<RecordBatch>, Problem> {
+        if self.running.guard.is_none() {
+            return Ok(None);
+        }
+        let batch = match self.step().await {
+            Ok(batch) => batch,
+            Err(problem) => return Err(self.fail(problem)),
+        };
+        let Some(batch) = batch else {
+            // Drop the stream, which makes the usage final.
+            self.stream = futures::stream::empty().boxed();
+            self.running.end(Ok(std::mem::take(&mut self.result)));
+            return Ok(None);
+        };
+        let rows = self.left.map_or(batch.num_rows(), |left| {
+            batch.num_rows().min(usize::try_from(left).unwrap_or(usize::MAX))
+        });
+        self.left = self.left.map(|left| left - rows as u64);
+        Ok(Some(batch.slice(0, rows)))
+    }
+
+    async fn step(&mut self) -> Result<Option<RecordBatch>, Problem> {
+        if self.left == Some(0) {
+            return Ok(None);
+        }
+        let running = &self.running;
+        let batch = tokio::select! {
+            biased;
+            batch = self.stream.next() => batch.transpose().or_problem()?,
+            problem = stopped(running, || running.usage()) => return Err(problem),
+        };
+        // A write is committed before its result is read.
+        if self.result.is_null() {
+            running.check_limits()?;
+        }
+        Ok(batch)
+    }
+
+    /// Records the failure of the statement, for example because its rows cannot be encoded.
+    /// Returns the problem.
+    pub fn fail(&mut self, problem: Problem) -> Problem {
+        self.running.end(Err(problem.clone()));
+        problem
+    }
+}
+
+/// The message of a statement that was stopped.
+const STOPPED: &str = "the statement was stopped";
+
+/// Reports the usage of a statement while it runs. Returns the error when its job is stopped, or
+/// when it exceeds a limit of its request.
+pub(crate) async fn stopped(running: &RunningStatement, usage: impl Fn() -> Usage) -> Problem {
+    let (context, limits) = (&running.context, &running.limits);
+    let cancelled = context.cancelled();
+    loop {
+        tokio::select! {
+            () = cancelled.cancelled() => return context.stopped(STOPPED),
+            problem = limits.expired() => return problem,
+            () = tokio::time::sleep(USAGE_INTERVAL) => {
+                let usage = usage();
+                if let Err(problem) = limits.check(&usage) {
+                    return problem;
+                }
+                context.set_usage(usage);
+                context.enforce_day_limits();
+            }
+        }
+    }
+}
+
+/// Reads and discards all rows of a statement.
+pub(crate) async fn finish(rows: Result<StatementRows, Problem>) -> Result<(), Problem> {
+    let mut rows = rows?;
+    while rows.next().await?.is_some() {}
+    Ok(())
+}

@@ -1,0 +1,36 @@
+//! Scalar functions from plain functions of arrays.
+
+use std::sync::Arc;
+
+use arrow::array::ArrayRef;
+use arrow::datatypes::DataType;
+use datafusion::common::{Result, ScalarValue};
+use datafusion::logical_expr::{ColumnarValue, ScalarUDF, Volatility, create_udf};
+
+/// A function of arrays of the same length.
+type ArrayFunction = fn(&[ArrayRef]) -> Result<ArrayRef>;
+
+/// Returns an immutable function with exact types.
+pub(crate) fn function(
+    name: &str,
+    arguments: Vec<DataType>,
+    result: DataType,
+    function_of_arrays: ArrayFunction,
+) -> Arc<ScalarUDF> {
+    let invoke = move |values: &[ColumnarValue]| invoke(values, function_of_arrays);
+    Arc::new(create_udf(name, arguments, result, Volatility::Immutable, Arc::new(invoke)))
+}
+
+/// Calls a function of arrays. Constants give a constant.
+pub(crate) fn invoke(
+    values: &[ColumnarValue],
+    function_of_arrays: ArrayFunction,
+) -> Result<ColumnarValue> {
+    let is_single = values.iter().all(|value| matches!(value, ColumnarValue::Scalar(_)));
+    let result = function_of_arrays(&ColumnarValue::values_to_arrays(values)?)?;
+    Ok(if is_single {
+        ColumnarValue::Scalar(ScalarValue::try_from_array(&result, 0)?)
+    } else {
+        ColumnarValue::Array(result)
+    })
+}

@@ -1,0 +1,35 @@
+//! Functions of other SQL systems: rewrites of calls to functions of this dialect, and functions
+//! that DataFusion does not have.
+//!
+//! [`respelled`] rewrites a call before planning. [`functions`] and [`lambda_functions`] are
+//! registered in a session's state. This crate does not limit the size of results.
+
+mod call;
+mod dialect_tables;
+mod dialects;
+mod intervals;
+mod lists;
+mod number_format;
+mod reduce;
+mod regular_expressions;
+mod similarity;
+mod sizes;
+
+use std::sync::Arc;
+
+use datafusion::logical_expr::{HigherOrderUDF, ScalarUDF};
+
+pub use dialects::respelled;
+pub use number_format::NumberFormat;
+
+/// Returns the scalar functions.
+pub fn functions() -> Vec<Arc<ScalarUDF>> {
+    let functions = lists::functions().into_iter().chain(regular_expressions::functions());
+    let functions = functions.chain(intervals::functions()).chain(similarity::functions());
+    functions.chain(sizes::functions()).collect()
+}
+
+/// Returns the functions that take a lambda.
+pub fn lambda_functions() -> Vec<Arc<HigherOrderUDF>> {
+    vec![reduce::function()]
+}
