@@ -1,4 +1,4 @@
-//! Errors of the command line, in the same form as the server's problems.
+//! Errors of the command line. They are [`Problem`]s, like the errors of the server.
 
 use headwater_model::{ErrorCode, Fault, Problem};
 

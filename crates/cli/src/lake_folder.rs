@@ -114,7 +114,10 @@ mod tests {
         // This check needs root, because only root can change the owner of a folder.
         if std::os::unix::fs::chown(&lake, Some(12_345), None).is_ok() {
             assert!(nearest(&below).is_err());
-            assert!(nearest(folder.path()).is_ok(), "the lake's own folder is accepted");
+            assert!(
+                nearest(folder.path()).is_ok(),
+                "another user's lake in the current folder is accepted"
+            );
             std::os::unix::fs::chown(&below, Some(12_345), None).expect("the other's folder");
             assert!(nearest(&below).is_ok());
         }

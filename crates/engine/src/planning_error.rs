@@ -54,7 +54,9 @@ impl Limits {
             DataFusionError::ResourcesExhausted(message) => self.exhausted(message),
             DataFusionError::External(inner) => self.external(inner.as_ref()),
             DataFusionError::ExecutionJoin(join) if join.is_cancelled() => Error::Cancelled,
-            DataFusionError::ExecutionJoin(_) => internal("a part of the statement panicked"),
+            DataFusionError::ExecutionJoin(_) => {
+                internal("the execution of the statement panicked")
+            }
             // DataFusion reports arguments that match no signature as an internal error.
             DataFusionError::Internal(message) if message.contains("match any signature") => {
                 no_signature(message)

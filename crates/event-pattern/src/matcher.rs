@@ -120,7 +120,8 @@ fn operator(path: &str, fields: &Map<String, Value>) -> Result<Matcher, PatternE
     let mut names = fields.iter();
     let (Some((name, value)), None) = (names.next(), names.next()) else {
         let hint = format!("Write one object for each condition, with {OPERATORS}.");
-        return Err(PatternError::new(path, "has a condition without exactly one operator", hint));
+        let reason = format!("has a condition with {} operators, instead of one", fields.len());
+        return Err(PatternError::new(path, reason, hint));
     };
     match name.as_str() {
         "numeric" => NumberRange::parse(value).map(Matcher::Numeric).map_err(|(reason, hint)| {
@@ -183,10 +184,14 @@ fn anything_but(path: &str, value: &Value) -> Result<Matcher, PatternError> {
         Value::Object(fields) => {
             let mut names = fields.iter();
             let (Some((name, value)), None) = (names.next(), names.next()) else {
-                return Err(malformed("has an `anything-but` without exactly one operator"));
+                let count = fields.len();
+                let reason =
+                    format!("has an `anything-but` with {count} operators, instead of one");
+                return Err(malformed(&reason));
             };
             if !matches!(name.as_str(), "prefix" | "suffix" | "equals-ignore-case" | "wildcard") {
-                return Err(malformed("has an `anything-but` with an unknown operator"));
+                let reason = format!("has an `anything-but` with the operator `{}`", shown(name));
+                return Err(malformed(&format!("{reason}, which is unknown")));
             }
             let values = value.as_array().map_or(std::slice::from_ref(value), Vec::as_slice);
             let parse = |value| text_operator(path, name, value).map(Matcher::Text);

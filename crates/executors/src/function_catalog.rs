@@ -131,8 +131,8 @@ impl FunctionCatalog {
         Ok(parsed)
     }
 
-    /// Returns the policy of asynchronous calls of a function; `called` as for
-    /// [`FunctionCatalog::find`].
+    /// Returns the policy of asynchronous calls of a function. `called` is a name, or a name with a
+    /// version or alias.
     pub async fn call_policy(&self, called: &str) -> Result<CallPolicy, Problem> {
         let (name, qualifier) = split_name(called);
         let stored = self.store.find(name).await.or_problem()?;

@@ -31,8 +31,8 @@ impl Executor for RunExecutor {
 }
 
 impl RunExecutor {
-    /// Runs a project within a job, with the rights of an identity. The user owns the branch of its
-    /// failed run, so that it can read and delete the branch.
+    /// Runs a project within a job, with the rights of `actor`. If the run of a user fails, the
+    /// user becomes the owner of the run's branch, and can read and delete it.
     pub async fn run(
         &self,
         request: RunRequest,

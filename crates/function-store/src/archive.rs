@@ -57,7 +57,9 @@ pub fn read_archive(bytes: &[u8]) -> Result<ProjectFiles> {
         };
     }
     if count != archive.entries_hint() {
-        return Err(Error::archive("the directory of the archive is incomplete", DAMAGED));
+        let declared = archive.entries_hint();
+        let reason = format!("its central directory has {count} entries instead of {declared}");
+        return Err(Error::archive(reason, DAMAGED));
     }
     reader.check_ranges()?;
     if let Some(path) = file_and_folder(files.keys().map(String::as_str)) {
@@ -151,7 +153,7 @@ impl Reader<'_> {
 }
 
 fn damaged(error: &rawzip::Error) -> Error {
-    Error::archive(format!("the directory of the archive is damaged ({error})"), DAMAGED)
+    Error::archive(format!("its central directory cannot be read: {error}"), DAMAGED)
 }
 
 #[cfg(test)]

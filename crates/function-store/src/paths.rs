@@ -20,7 +20,7 @@ const PART_BYTES_MAX: usize = 255;
 /// Returns the reason why a path is not accepted.
 pub(crate) fn path_error(path: &str) -> Option<&'static str> {
     if path.is_empty() || path.len() > PATH_BYTES_MAX {
-        return Some("the name is empty or too long");
+        return Some("the path is empty or longer than 1,024 bytes");
     }
     if path.starts_with('/') {
         return Some("the path is absolute");
@@ -37,7 +37,7 @@ pub(crate) fn path_error(path: &str) -> Option<&'static str> {
     }
     parts
         .any(|part| matches!(part, "" | ".") || part.len() > PART_BYTES_MAX)
-        .then_some("a folder or file name in the path is empty or too long")
+        .then_some("a part of the path is empty, is `.` or is longer than 255 bytes")
 }
 
 /// Checks files that a request contains: their paths, number and size.

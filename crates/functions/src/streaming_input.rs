@@ -38,7 +38,7 @@ const BATCH_ROWS_MAX: usize = 1 << 17;
 /// Number of batches that are computed before the function requests them.
 const AHEAD: usize = 1;
 
-/// Maximum number of reusable files that were never sent to the function.
+/// Maximum number of files kept for reuse that were never sent to the function.
 const FREE_MAX: usize = 4;
 
 /// Maximum number of files with rows that the function uses. Each file needs a descriptor.

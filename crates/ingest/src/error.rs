@@ -209,8 +209,8 @@ impl Error {
             }
             Error::RelativeSource { .. } => Some("Use an absolute path, starting with `/`."),
             Error::NoColumns { .. } => Some(
-                "Name a file that has a header line or rows, or create the table first: an empty \
-                 file then adds no rows.",
+                "Import a file with a header line or rows. Or create the table first; an empty file \
+                 then adds no rows.",
             ),
             Error::NotPacked { .. } => Some(
                 "Download or create the file again; or, if the file is not compressed, remove the \

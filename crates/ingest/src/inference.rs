@@ -47,7 +47,8 @@ pub(crate) struct ColumnStatistics {
     /// Number of CSV values that are text, and number of other CSV values.
     texts: u64,
     others: u64,
-    /// True if `texts` does not count all texts, because some come from files that declare texts.
+    /// True if `texts` is incomplete, because it omits texts of formats that distinguish texts from
+    /// numbers.
     uncounted: bool,
     /// Date and number formats that the counted texts match.
     looks: MatchedFormats,

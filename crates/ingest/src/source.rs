@@ -254,7 +254,7 @@ impl Discovery {
         let name = path.to_string_lossy().into_owned();
         let fail = |source| Error::File { file: name.clone(), source };
         if !metadata.is_file() {
-            let reason = "the path is not a regular file";
+            let reason = "the path is a device, a pipe or a socket, not a regular file";
             return Err(fail(std::io::Error::new(std::io::ErrorKind::InvalidInput, reason)));
         }
         let place = SourceLocation::Disk(path.to_owned());

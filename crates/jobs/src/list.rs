@@ -63,7 +63,7 @@ impl Jobs {
 }
 
 /// A stream of the records that match a filter, newest first.
-pub(crate) struct Records<'a> {
+pub(crate) struct JobRecords<'a> {
     shared: &'a Shared,
     filter: JobFilter,
     live: Vec<Arc<ActiveJob>>,
@@ -72,7 +72,7 @@ pub(crate) struct Records<'a> {
 
 impl Shared {
     /// Returns the records that match a filter, newest first. The caller applies the limit.
-    pub(crate) fn records(&self, filter: &JobFilter) -> Records<'_> {
+    pub(crate) fn records(&self, filter: &JobFilter) -> JobRecords<'_> {
         let mut journals = Vec::new();
         // Extend the range, because an id may be created shortly before its record. The filter then
         // checks the record's time.
@@ -91,7 +91,7 @@ impl Shared {
             journals.push(ReverseScan::new(QUERIES, from, until));
         }
         let live = self.live.lock().values().cloned().collect();
-        Records { shared: self, filter: filter.clone(), live, journals }
+        JobRecords { shared: self, filter: filter.clone(), live, journals }
     }
 
     /// Returns the record of a job that is not in memory.
@@ -106,7 +106,7 @@ impl Shared {
     }
 }
 
-impl Records<'_> {
+impl JobRecords<'_> {
     /// Returns the next older record. Skips unreadable records.
     pub(crate) async fn next(&mut self) -> Result<Option<Record>> {
         while let Some(key) = self.newest().await? {

@@ -150,8 +150,8 @@ impl Quotas {
         // An unreadable sum must not prevent the lake from opening.
         let stored = stored.and_then(|stored| {
             let unreadable = |error: &_| {
-                tracing::warn!(%error, "the daily usage of a user cannot be read; counting \
-                                        restarts at 0");
+                tracing::warn!(%error, user, "cannot decode the user's daily usage; counting \
+                                              restarts at 0");
             };
             stored.inspect_err(unreadable).ok()
         });

@@ -238,7 +238,10 @@ pub(crate) async fn publish(
     if let Some(expected) = &publish.code_sha256 {
         let latest = functions.get(&request.principal, &name.name).await?.latest;
         if latest.code.sha256 != *expected {
-            let message = format!("CodeSHA256 ({expected}) is different from current CodeSHA256");
+            let message = format!(
+                "CodeSHA256 ({expected}) is different from current CodeSHA256 in $LATEST ({})",
+                latest.code.sha256
+            );
             return Err(LambdaError::invalid(message));
         }
     }

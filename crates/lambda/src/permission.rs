@@ -43,7 +43,9 @@ impl PermissionRequest {
             ));
         }
         if !is_word(&self.principal, "*.:/-_@+=,", 512) {
-            return Err(LambdaError::invalid("Principal is not valid."));
+            return Err(LambdaError::invalid(
+                "Principal must have 1 to 512 letters, digits and the characters *.:/-_@+=,",
+            ));
         }
         Ok(())
     }

@@ -43,7 +43,7 @@ pub fn parse_size(text: &str) -> Result<u64, &'static str> {
     let bytes = number * scale as f64;
     match bytes {
         ..1.0 => Err("the size is less than a byte"),
-        BYTES_MAX.. => Err("the size is too large"),
+        BYTES_MAX.. => Err("the size is 10^18 bytes or more"),
         _ => Ok(bytes as u64),
     }
 }

@@ -59,14 +59,14 @@ impl Claims {
         let fail = |reason| Err(Error::Token { reason });
         let now = now.timestamp_millis() as f64 / 1_000.0;
         if self.iss != config.issuer {
-            return fail("the issuer is not the configured one");
+            return fail("the claim `iss` is not the configured issuer");
         }
         if !self.aud.contains(audience) {
-            return fail("the audience is not the configured client");
+            return fail("the claim `aud` does not contain the configured audience");
         }
         let is_id_token = audience == config.client_id;
         if is_id_token && self.azp.as_ref().is_some_and(|party| *party != config.client_id) {
-            return fail("the client is not the configured one");
+            return fail("the claim `azp` is not the configured client");
         }
         if self.sub.is_empty() || self.events.is_some() {
             return fail("the token does not identify a user");

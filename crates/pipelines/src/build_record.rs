@@ -114,7 +114,7 @@ impl BuildRecord {
         changes
     }
 
-    /// Returns the text form for the snapshot.
+    /// Returns the record as JSON text, the form in which it is stored as a property.
     pub fn to_property(&self) -> String {
         serde_json::json!(self).to_string()
     }

@@ -73,7 +73,7 @@ pub enum Error {
 
     /// The new rows of an incremental input cannot be determined.
     #[error(
-        "the rows added to `{table}` since `{step}` last read it cannot be determined: {} ({at})",
+        "cannot determine the rows added to `{table}` since `{step}` last read it: {} ({at})",
         if *known { "rows were changed, not only appended" } else { "the position is unknown" }
     )]
     NotIncremental {

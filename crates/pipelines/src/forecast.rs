@@ -137,7 +137,7 @@ impl Plan {
         Ok(costs)
     }
 
-    /// Returns the environments of functions that must be built first.
+    /// Returns the Python environments that the run must build before it can call its functions.
     fn installs(&self, runner: &Runner) -> Vec<PlannedInstall> {
         let mut installs: Vec<PlannedInstall> = Vec::new();
         let defaults = &self.project.defaults;

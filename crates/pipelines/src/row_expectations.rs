@@ -30,7 +30,7 @@ pub(crate) fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
-/// Returns the name of the column with the result of a condition.
+/// Returns the name of the column that contains the results of the condition with this number.
 fn column(number: usize) -> String {
     format!("headwater condition {number}")
 }

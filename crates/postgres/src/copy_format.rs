@@ -171,22 +171,25 @@ impl RowDecoder {
 
     fn row(&self, line: &[u8]) -> Result<Row, Problem> {
         let values = if self.format.is_csv { self.csv(line) } else { self.text(line) };
-        values.ok_or_else(|| self.wrong("a value is not UTF-8"))
+        values.map_err(|column| {
+            self.wrong(&format!("the value in column {column} is not valid UTF-8"))
+        })
     }
 
-    /// Splits a line in text format; `None` if a value is not UTF-8.
-    fn text(&self, line: &[u8]) -> Option<Row> {
+    /// Splits a line in text format. On failure, returns the number of the column that is not UTF-8.
+    fn text(&self, line: &[u8]) -> Result<Row, usize> {
         let mut values = Vec::new();
         let mut start = 0;
         let mut is_escaped = false;
         for (index, byte) in line.iter().chain([&self.format.delimiter]).enumerate() {
             if *byte == self.format.delimiter && (!is_escaped || index == line.len()) {
-                values.push(self.text_value(&line[start..index])?);
+                let value = self.text_value(&line[start..index]);
+                values.push(value.ok_or(values.len() + 1)?);
                 start = index + 1;
             }
             is_escaped = *byte == b'\\' && !is_escaped;
         }
-        Some(values)
+        Ok(values)
     }
 
     #[expect(clippy::option_option, reason = "no UTF-8, null, or a value")]
@@ -211,8 +214,8 @@ impl RowDecoder {
         String::from_utf8(text).ok().map(Some)
     }
 
-    /// Splits a line in CSV format; `None` if a value is not UTF-8.
-    fn csv(&self, line: &[u8]) -> Option<Row> {
+    /// Splits a line in CSV format. On failure, returns the number of the column that is not UTF-8.
+    fn csv(&self, line: &[u8]) -> Result<Row, usize> {
         let mut values = Vec::new();
         let (mut value, mut has_quote, mut is_quoted) = (Vec::new(), false, false);
         let mut bytes = line.iter().peekable();
@@ -228,11 +231,12 @@ impl RowDecoder {
                 }
                 Some(byte) if *byte != self.format.delimiter || is_quoted => value.push(*byte),
                 end => {
-                    let text = String::from_utf8(std::mem::take(&mut value)).ok()?;
+                    let text = String::from_utf8(std::mem::take(&mut value));
+                    let text = text.map_err(|_| values.len() + 1)?;
                     let is_null = !std::mem::take(&mut has_quote) && text == self.format.null;
                     values.push((!is_null).then_some(text));
                     if end.is_none() {
-                        return Some(values);
+                        return Ok(values);
                     }
                 }
             }

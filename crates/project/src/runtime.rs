@@ -170,7 +170,7 @@ impl Handler<'_> {
             format!("the project has no file `{missing}`, which the handler `{text}` needs");
         Err(invalid(
             message,
-            "Write the file without its ending, a dot and the function, as in `app.handler`.",
+            "Write the file without its extension, a dot and the function, as in `app.handler`.",
         ))
     }
 }

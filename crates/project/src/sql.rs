@@ -210,8 +210,9 @@ fn settings<'a>(source: &SourceText<'a>) -> Result<Vec<(Location, Setting<'a>)>>
             continue;
         };
         if begun {
-            let hint = "Move the setting above the query.";
-            return Err(Error::invalid(at, "a setting is below the first line of the query", hint));
+            let (Setting::Headwater(text) | Setting::Bauplan(text)) = setting;
+            let message = format!("the setting `{text}` is below the first line of the query");
+            return Err(Error::invalid(at, message, "Move the setting above the query."));
         }
         found.push((at, setting));
     }

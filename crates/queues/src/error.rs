@@ -21,7 +21,7 @@ pub enum Error {
         id: String,
     },
     /// A queue with the name and other attributes exists.
-    #[error("queue `{name}` exists with other attributes")]
+    #[error("queue `{name}` already exists, with attributes that differ from the request")]
     QueueExists {
         /// The name.
         name: String,

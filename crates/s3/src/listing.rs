@@ -92,7 +92,7 @@ fn limit(sent: Option<i32>) -> S3Result<usize> {
 /// Decodes a continuation token to the key after which the page starts.
 fn token_key(token: &str) -> S3Result<String> {
     let key = hex::decode(token).ok().and_then(|key| String::from_utf8(key).ok());
-    key.ok_or_else(|| s3_error!(InvalidArgument, "the continuation token is not valid"))
+    key.ok_or_else(|| s3_error!(InvalidArgument, "`{token}` is not a continuation token"))
 }
 
 /// The encoding of keys in a response.

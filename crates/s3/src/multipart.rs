@@ -87,8 +87,10 @@ pub(crate) async fn copy_part(
     let input = request.input;
     let from = source(&input.copy_source)?;
     let range = input.copy_source_range.as_deref().map(Range::parse).transpose();
-    let range =
-        range.map_err(|_| s3_error!(InvalidArgument, "the range of the copy is not valid"))?;
+    let range = range.map_err(|_| {
+        let range = input.copy_source_range.as_deref().unwrap_or_default();
+        s3_error!(InvalidArgument, "`{range}` is not a valid range of bytes")
+    })?;
     let target = target(input.bucket, input.key, input.upload_id);
     let number = number(input.part_number)?;
     let objects = service.objects();

@@ -163,8 +163,7 @@ pub fn is_of_the_lake(lake_dir: &Path, path: &Path) -> bool {
 }
 
 fn of_the_lake(location: &str) -> Problem {
-    not_written(location, "the folder belongs to the lake")
-        .with_hint("Name a file outside the lake.")
+    not_written(location, "the path belongs to a lake").with_hint("Name a file outside the lake.")
 }
 
 /// Returns the error for a file that cannot be written.

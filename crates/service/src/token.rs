@@ -90,7 +90,7 @@ fn check_lifetime(components: &Components, expires: Option<Timestamp>) -> Result
         return Ok(());
     }
     let message = format!(
-        "a token that is created after a login at the OpenID provider expires within {} s",
+        "after a login at the OpenID provider, a new token must expire within {} s",
         lifetime.as_secs()
     );
     let hint = "Set the expiry of the token, or ask an administrator for a token.";

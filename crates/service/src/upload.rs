@@ -63,7 +63,11 @@ impl Uploads {
             return Err(Problem::new(ErrorCode::TooBusy, message).with_hint(hint));
         }
         let folder = root.join(upload_folder(principal));
-        DirBuilder::new().recursive(true).mode(0o700).create(&folder).map_err(|it| failed(&it))?;
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&folder)
+            .map_err(|it| failed(name, &it))?;
         let path = folder.join(name);
         match write(&path, content).await {
             Ok(bytes) => Ok(Upload {
@@ -139,30 +143,32 @@ async fn write(
     path: &Path,
     content: impl Stream<Item = Result<Bytes, Problem>> + Send,
 ) -> Result<u64, Problem> {
-    let mut file = tokio::fs::File::create(path).await.map_err(|error| failed(&error))?;
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let failed = |error| failed(&name, &error);
+    let mut file = tokio::fs::File::create(path).await.map_err(failed)?;
     let mut content = std::pin::pin!(content);
     let mut bytes = 0;
     while let Some(part) = content.next().await {
         let part = part?;
         bytes += part.len() as u64;
         if bytes > BYTES_MAX {
-            let message = "the file is too large for an upload";
+            let message = format!("the file `{name}` is too large for an upload");
             let hint = format!(
                 "Send at most {} GiB, or import the file from its path or URL.",
                 BYTES_MAX >> 30
             );
             return Err(Problem::new(ErrorCode::InvalidArgument, message).with_hint(hint));
         }
-        file.write_all(&part).await.map_err(|error| failed(&error))?;
+        file.write_all(&part).await.map_err(failed)?;
     }
-    file.flush().await.map_err(|error| failed(&error))?;
+    file.flush().await.map_err(failed)?;
     Ok(bytes)
 }
 
-fn failed(error: &io::Error) -> Problem {
+fn failed(name: &str, error: &io::Error) -> Problem {
     let is_full = error.kind() == io::ErrorKind::StorageFull;
     let code = if is_full { ErrorCode::DiskFull } else { ErrorCode::Storage };
-    let mut problem = Problem::new(code, "the file cannot be stored");
+    let mut problem = Problem::new(code, format!("the uploaded file `{name}` cannot be stored"));
     problem.causes.push(error.to_string());
     problem.with_hint("Check the free space of the lake's folder.")
 }

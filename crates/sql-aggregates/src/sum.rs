@@ -327,7 +327,7 @@ impl<T: SummedType<W>, W: TotalType> Accumulator for SlidingSum<T, W> {
     }
 }
 
-/// The sum of distinct values, or of those in a window.
+/// The accumulator of `sum(DISTINCT …)`. In a window, it subtracts the values that leave the frame.
 #[derive(Debug)]
 struct DistinctSum<T: ArrowPrimitiveType, W: ArrowPrimitiveType> {
     /// The number of occurrences of each value.

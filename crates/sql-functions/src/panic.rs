@@ -11,7 +11,7 @@ const TOO_LARGE: [&str; 4] =
     ["offset overflow", "capacity overflow", "failed to create layout", "failed to round"];
 
 /// Error message for a panic that is a bug.
-pub(crate) const PANICKED: &str = "a part of the statement panicked";
+pub(crate) const PANICKED: &str = "the execution of the statement panicked";
 
 /// Converts a panic to an error. A batch that is too large is an error in the statement, not a bug.
 pub fn panic_error(panic: &(dyn Any + Send)) -> DataFusionError {

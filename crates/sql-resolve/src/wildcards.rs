@@ -124,8 +124,9 @@ impl Resolver<'_> {
             let _ = value.visit(&mut Replacement { call: &call, by: &column.expr });
             let name = Expr::Identifier(Ident::new(&column.name));
             let _ = shown.visit(&mut Replacement { call: &call, by: &name });
-            if columns_call(&value).is_some() {
-                return Err(Error::unsupported("COLUMNS with two selections in one expression"));
+            if let Some(other) = columns_call(&value) {
+                let what = format!("`{call}` and `{other}` in one expression");
+                return Err(Error::unsupported(what));
             }
             let name = alias.map_or_else(|| text(&shown), |alias| alias.value.clone());
             selected.push(SelectedColumn { name, expr: value });

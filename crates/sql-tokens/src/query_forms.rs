@@ -153,7 +153,8 @@ impl StatementTokens {
         }
     }
 
-    /// Rewrites `USING SAMPLE 10%`, `5 ROWS`, `reservoir(5 ROWS)` and `10% (bernoulli)`.
+    /// Rewrites `USING SAMPLE` to `SAMPLE (10 PERCENT)` or `SAMPLE (5 ROWS)`. The size is
+    /// `10%`, `5 ROWS`, `reservoir(5 ROWS)` or `10% (bernoulli)`.
     fn using_sample(&mut self, place: usize) {
         let is_method = |words: &StatementTokens, at: usize| {
             ["RESERVOIR", "BERNOULLI", "SYSTEM"].iter().any(|name| words.is(at, name))

@@ -1,6 +1,6 @@
 //! ALTER TABLE. In this statement, sqlparser cannot parse nested columns, partition fields, sort
-//! orders, comments and moves of columns, so this module has its own parser. sqlparser is used only
-//! to name other changes in the errors that reject them.
+//! orders, comments and moves of columns, so this module has its own parser. Other changes are
+//! rejected; sqlparser parses them only to name them in the error.
 
 use std::ops::ControlFlow;
 

@@ -8,7 +8,7 @@ use sqlparser::parser::{Parser, ParserError};
 use sqlparser::tokenizer::{Token, TokenWithSpan};
 
 /// End of the error message for a word that begins with a digit.
-pub(crate) const NO_NUMBER: &str = "is neither a number nor a name";
+pub(crate) const NO_NUMBER: &str = "is not a valid number, and a name cannot begin with a digit";
 
 /// Parses a number that sqlparser would misread.
 pub(crate) fn parse(parser: &mut Parser) -> Option<Result<Expr, ParserError>> {

@@ -170,7 +170,7 @@ fn stray(text: &str) -> String {
     let word = text.split_once("value: \"").and_then(|(_, rest)| rest.split_once('"'));
     match word {
         Some((word, _)) => format!("unexpected `{word}`"),
-        None => "unexpected word or symbol".to_owned(),
+        None => "syntax error: unexpected word or symbol".to_owned(),
     }
 }
 

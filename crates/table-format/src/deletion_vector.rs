@@ -28,18 +28,18 @@ pub fn encode(positions: &Positions) -> Bytes {
 
 /// Decodes the positions of a blob.
 pub fn decode(blob: &[u8]) -> std::result::Result<Positions, &'static str> {
-    let short = "the vector is too short";
+    let short = "the deletion vector has fewer than 4 bytes";
     let (length, rest) = blob.split_first_chunk::<4>().ok_or(short)?;
     let length = u32::from_be_bytes(*length) as usize;
     if blob.len() < FRAME_BYTES || rest.len() != length + 4 {
-        return Err("the vector's length is wrong");
+        return Err("the deletion vector does not have the length in its header");
     }
     let (framed, checksum) = rest.split_at(length);
     if checksum != crc32fast::hash(framed).to_be_bytes() {
-        return Err("the vector's checksum is wrong");
+        return Err("the checksum of the deletion vector is wrong");
     }
     let bitmap = framed.strip_prefix(&MAGIC).ok_or("the data is not a deletion vector")?;
-    Positions::from_portable(bitmap).ok_or("the vector's bitmap cannot be read")
+    Positions::from_portable(bitmap).ok_or("the bitmap of the deletion vector is malformed")
 }
 
 #[cfg(test)]

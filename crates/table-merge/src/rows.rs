@@ -92,7 +92,7 @@ impl RowBudget {
         RowBudget { max, remaining: max.saturating_sub(spent) }
     }
 
-    /// Returns the number of rows of the budget that are used.
+    /// Returns the number of rows that were already taken from the budget.
     pub fn spent(&self) -> u64 {
         self.max - self.remaining
     }

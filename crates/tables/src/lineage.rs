@@ -59,7 +59,7 @@ pub struct IncludedChanges {
     pub again: HashMap<i64, i64>,
     /// The snapshots that were reverted and have not been replayed after that.
     pub undone: HashSet<i64>,
-    /// True if a snapshot of the state replays changes whose origin is unknown.
+    /// True if a snapshot of the state replays changes whose original snapshot is not recorded.
     pub unclear: bool,
 }
 

@@ -129,7 +129,7 @@ impl Tables {
             let corrupt = |reason: String| Error::corrupt(&manifest.manifest_path, reason);
             let spec = metadata.partition_spec_by_id(manifest.partition_spec_id);
             let spec = spec.ok_or_else(|| {
-                corrupt("the partition spec of the manifest is unknown".to_owned())
+                corrupt(format!("partition spec {} is unknown", manifest.partition_spec_id))
             })?;
             let types = &decoded.partition_type;
             files.extend(decoded.live.iter().map(|entry| {

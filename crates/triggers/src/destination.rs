@@ -78,7 +78,7 @@ impl EndedCall<'_> {
         (event, delivery)
     }
 
-    /// Returns the record in the form of Lambda.
+    /// Returns the invocation record in the format of AWS Lambda.
     fn record(&self, now: Timestamp) -> Value {
         let (function, payload) = match &self.event.data {
             EventData::FunctionInvoked { function, arguments } => {

@@ -94,7 +94,7 @@ impl<T: Send + 'static> Inbox<T> {
         let state = Arc::new(State { fault: Mutex::default(), attempted: watch::channel(false).0 });
         let (state_of_task, wake) = (state.clone(), context.wake.clone());
         let sender = Sender { messages: sender, state: state_of_task, wake, stop: stop.clone() };
-        tokio::spawn(run(receiver, sender));
+        tokio::spawn(run(receiver, sender, context.trigger.clone()));
         let steps = Steps::new(context);
         Inbox { messages, held: Vec::new(), state, steps, _stop: stop.drop_guard() }
     }
@@ -178,7 +178,7 @@ impl Steps {
     }
 }
 
-async fn run<R: Receiver>(mut receiver: R, sender: Sender<R::Message>) {
+async fn run<R: Receiver>(mut receiver: R, sender: Sender<R::Message>, trigger: String) {
     let mut back_off = BackOff::default();
     loop {
         let problem = tokio::select! {
@@ -189,7 +189,7 @@ async fn run<R: Receiver>(mut receiver: R, sender: Sender<R::Message>) {
         if sender.state.fault.lock().is_none() {
             // The connection was lost after it was established, so the back-off starts again.
             back_off.reset();
-            tracing::warn!(%problem, "a trigger lost its connection");
+            tracing::warn!(%problem, trigger, "the trigger lost the connection to its server");
         }
         sender.failed(problem);
         tokio::select! {

@@ -114,7 +114,7 @@ impl IpcFooter {
 /// known. A panic that is not known must not end the process.
 fn guarded<T>(read: impl FnOnce() -> Result<T, ArrowError>) -> Result<T, ArrowError> {
     std::panic::catch_unwind(AssertUnwindSafe(read))
-        .unwrap_or_else(|_| Err(ArrowError::IpcError("the file is malformed".to_owned())))
+        .unwrap_or_else(|_| Err(ArrowError::IpcError("the Arrow file is malformed".to_owned())))
 }
 
 fn layout(source: &impl Source) -> Result<IpcFooter, ArrowError> {

@@ -486,7 +486,7 @@ mod tests {
         };
         assert_eq!(views(50).unwrap().rows(), 1);
         let error = format!("{:?}", views(500).unwrap_err());
-        assert!(error.contains("refers to the same bytes too often"), "{error}");
+        assert!(error.contains("refers to more bytes in total"), "{error}");
     }
 
     #[test]

@@ -82,7 +82,7 @@ fn collect(kind: &DataType, into: &mut Vec<DataType>) -> Result<(), ArrowError> 
         }
         DataType::Map(entries, _) => match entries.data_type() {
             DataType::Struct(fields) if fields.len() == 2 => collect(entries.data_type(), into),
-            _ => Err(malformed("a map has no keys and values")),
+            _ => Err(malformed("the entries of a map do not consist of a key and a value")),
         },
         DataType::List(item)
         | DataType::LargeList(item)

@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::lake::Lake;
 
 impl Lake {
-    /// Applies the changes of a commit since its first parent to a branch, in one commit.
+    /// Applies the difference between a commit and its first parent to a branch, as one new commit.
     /// Cherry-picks are allowed on protected branches, like merges. A conflict is part of the
     /// report and not an error.
     pub async fn cherry_pick(

@@ -65,8 +65,8 @@ async fn discard(tables: Tables, made: NewStates) {
             tracing::warn!(%error, "cannot remove the metadata of an aborted merge");
         }
     }
-    // When a state is removed, it is compared with the state from which it was derived, so derived
-    // states are removed first.
+    // The removal of a state reads the state from which it was derived, so derived states are
+    // removed first.
     for (made, before) in made.tables.into_iter().rev() {
         if let Err(error) = tables.discard_state(&made.table, Some(&before)).await {
             tracing::warn!(%error, "cannot remove the metadata of an aborted merge");

@@ -97,8 +97,8 @@ impl DiscardGuard {
 
 /// Removes states to which no commit will refer.
 pub(super) async fn discard_states(tables: &Tables, states: Vec<NewState>) {
-    // When a state is removed, it is compared with the state from which it was derived, so derived
-    // states are removed first.
+    // The removal of a state reads the state from which it was derived, so derived states are
+    // removed first.
     for NewState { state, before, foreign, .. } in states.iter().rev() {
         let discarded = if *foreign {
             tables.discard_metadata(state, before.as_ref()).await

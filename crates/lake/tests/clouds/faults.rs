@@ -105,7 +105,7 @@ pub async fn permanent_read_faults_fail_in_time(cloud: Provider) {
     }
 }
 
-/// Returns numbers that do not compress well, and that are sufficient for a file of several parts.
+/// Returns random numbers, which compress badly, so that their file is uploaded in several parts.
 fn many() -> impl Iterator<Item = i64> {
     let mut state = 7_u64;
     let next = move || {

@@ -19,7 +19,7 @@ use crate::incremental_reads::IncrementalReads;
 use crate::{Error, Location, Result};
 
 impl Run {
-    /// Computes a step. `done` receives its progress, even if the step fails.
+    /// Computes a step, and records its progress in `done`, even if the step fails.
     pub(super) async fn compute(&self, index: usize, done: &mut Done) -> Result<()> {
         let step = &self.plan.project.steps[index];
         if step.is_incremental() {

@@ -280,7 +280,7 @@ async fn where_nobody_can_say_what_is_new_rows_are_not_appended_twice() {
     world.run(&merged).await.report();
     world.sql("main", &["UPDATE events SET n = 11 WHERE id = 1"]).await;
     insta::assert_snapshot!(world.plan(&log).await, @"
-    commit_conflict: the rows added to `events` since `log` last read it cannot be determined: rows were changed, not only appended (log.sql:3)
+    commit_conflict: cannot determine the rows added to `events` since `log` last read it: rows were changed, not only appended (log.sql:3)
       hint: Run with `--no-cache`: the model's table is then recomputed from all its inputs.
     ");
     let refused = world.run(&log).await;
@@ -305,7 +305,7 @@ async fn where_nobody_can_say_what_is_new_rows_are_not_appended_twice() {
     world.run(&files("", &[("other.sql", whole)])).await.report();
     let other = files("", &[("other.sql", &format!("{APPENDED}SELECT id, n FROM events"))]);
     insta::assert_snapshot!(world.plan(&other).await, @"
-    commit_conflict: the rows added to `events` since `other` last read it cannot be determined: the position is unknown (other.sql:3)
+    commit_conflict: cannot determine the rows added to `events` since `other` last read it: the position is unknown (other.sql:3)
       hint: Run with `--no-cache`: the model's table is then recomputed from all its inputs.
     ");
 

@@ -82,7 +82,7 @@ fn what_is_wrong_is_refused_with_its_line() {
       hint: Write `column`, `year(column)`, `month(column)`, `day(column)`, `hour(column)`, `bucket(16, column)` or `truncate(4, column)`.
     ");
     insta::assert_snapshot!(refused("SELECT 1\n-- headwater: name = x\nFROM t"), @r"
-    invalid_project: a setting is below the first line of the query (models/m.sql:2)
+    invalid_project: the setting `name = x` is below the first line of the query (models/m.sql:2)
       hint: Move the setting above the query.
     ");
     insta::assert_snapshot!(refused("-- headwater: name = t@dev\nSELECT 1"), @r#"

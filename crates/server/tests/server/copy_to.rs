@@ -124,7 +124,7 @@ async fn lake_files() {
     ] {
         let answer = server.rows(&format!("COPY t TO '{path}' (FORMAT csv)")).await;
         let message = answer["message"].as_str().unwrap_or_default();
-        assert!(message.contains("the folder belongs to the lake"), "{path}: {answer}");
+        assert!(message.contains("the path belongs to a lake"), "{path}: {answer}");
     }
     assert_eq!(server.rows("SELECT a FROM t").await, json!([{"a": 1}]));
 }

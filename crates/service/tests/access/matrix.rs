@@ -50,7 +50,7 @@ pub const fn every(answer: &'static str) -> Answers {
     [answer; 5]
 }
 
-/// Returns the answers of an operation that reads.
+/// Returns the answers of an operation that reads objects.
 pub const fn reads(answer: &'static str) -> Answers {
     [NO, NO, answer, answer, answer]
 }

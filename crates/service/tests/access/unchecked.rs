@@ -1,6 +1,7 @@
 //! The public methods of the service that take no principal, each with the reason.
 
-/// The method returns the operations of one noun. Each of these operations checks the principal.
+/// The method returns a handle to the operations on one kind of object. Each of these operations
+/// checks the principal.
 const NOUN: &str = "operations of one noun";
 
 /// A part of a value that a checked operation returned.

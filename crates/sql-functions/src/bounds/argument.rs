@@ -92,7 +92,7 @@ impl<'a> Argument<'a> {
         }
     }
 
-    /// Returns the type of the values.
+    /// Returns the data type of the argument.
     pub(super) fn data_type(&self) -> DataType {
         match self {
             Argument::Constant { value, .. } => value.data_type(),

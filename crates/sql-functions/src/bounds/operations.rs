@@ -27,7 +27,7 @@ pub(super) static CONSTANT: LazyLock<Arc<ScalarUDF>> =
 
 /// The list argument of a lambda, followed by the outer columns that the lambda reads.
 pub(super) static LAMBDA_LIST: LazyLock<Arc<ScalarUDF>> =
-    LazyLock::new(|| with_rule(Arc::new(LambdaList(any())), Rule::Each(lists::captures)));
+    LazyLock::new(|| with_rule(Arc::new(ListWithLambda(any())), Rule::Each(lists::captures)));
 
 /// Returns a cast of nested values as a function.
 pub(super) fn cast(to: FieldRef, tries: bool) -> Arc<ScalarUDF> {
@@ -143,9 +143,9 @@ impl ScalarUDFImpl for Constant {
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
-struct LambdaList(Signature);
+struct ListWithLambda(Signature);
 
-impl ScalarUDFImpl for LambdaList {
+impl ScalarUDFImpl for ListWithLambda {
     fn name(&self) -> &'static str {
         "lambda"
     }

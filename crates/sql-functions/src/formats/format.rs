@@ -98,7 +98,8 @@ fn write_chrono(
         }
         (None, _) => write!(to, "{}", time.format_with_items(items.iter())),
     };
-    written.map_err(|_| "the format has a field that the value does not have".to_owned())
+    written
+        .map_err(|_| "the format has a date or time zone field, but the value has none".to_owned())
 }
 
 /// Applies the case of the pattern to the letters of a name.

@@ -105,7 +105,9 @@ impl FailureCause {
                 format!("the object store timed out for `{location}`")
             }
             FailureCause::Busy => {
-                format!("the object store failed for `{location}`, also after retries")
+                format!(
+                    "the object store failed every request for `{location}`, also after retries"
+                )
             }
             FailureCause::Taken => format!("another file already exists at `{location}`"),
         }

@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use super::Storage;
 use crate::{Error, Result};
 
-/// Bytes of a part. Cloud stores require a minimum size, and allow at most 10,000 parts.
+/// Size of a part, in bytes. Cloud stores require a minimum size, and allow at most 10,000 parts.
 const PART_BYTES: usize = 8 << 20;
 
 /// Maximum number of parts uploaded concurrently.

@@ -59,7 +59,7 @@ pub enum Predicate {
     NotNull,
     /// The value is NaN.
     IsNan,
-    /// The value is null or not NaN.
+    /// The value is null, or a number other than NaN.
     NotNan,
     /// The value is less than the operand.
     Lt,

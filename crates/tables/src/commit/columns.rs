@@ -303,7 +303,7 @@ fn within(of: &Type, rest: &[String], path: &[String], change: Change<'_>) -> Re
             let [key, value] = edit_parts(of, path, parts, change)?;
             if key != map.key_field {
                 let (column, reason) =
-                    (join(&path.join("."), "key"), "a map's key cannot be changed");
+                    (join(&path.join("."), "key"), "only a map's value can be changed");
                 return Err(Error::InvalidColumn { column, reason: reason.to_owned() });
             }
             Ok(MapType::new(key, value).into())

@@ -203,7 +203,7 @@ async fn a_trigger_whose_run_changes_what_it_watches_unseen_is_slowed_down() {
     assert!((155..=162).contains(&acted), "a burst, and then ten a minute: {acted}");
     let error = stage.triggers.list()[0].error.clone().expect("it is said");
     assert_eq!((error.code, error.hint.is_some()), (ErrorCode::TooBusy, true));
-    // Changes by other clients are deferred meanwhile, and become one event.
+    // While the trigger is throttled, commits of other clients are collected into one event.
     for _ in 0..20 {
         last = stage.branch.commit(&["orders"], None);
         stage.tick().await;

@@ -66,7 +66,7 @@ fn wrong_settings_are_refused_with_their_line() {
         ),
         (
             "SELECT 1\n-- bauplan: name = x",
-            "a setting is below the first line of the query (m.sql:2)",
+            "the setting `name = x` is below the first line of the query (m.sql:2)",
         ),
     ] {
         let refused = refusal(&bauplan_files("", &[("m.sql", text), ("models.py", SCHEMAS)]));
