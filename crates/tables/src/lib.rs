@@ -67,7 +67,7 @@ pub use maintenance::{
 pub use manifest_entry::with_row_id;
 pub use metadata_json::GC_ENABLED;
 pub use metadata_log::stamp;
-pub use operation::{CreateTable, MayAffect, Operation, RetainedRows, Rewrite};
+pub use operation::{CreateTable, FileFilter, Operation, RetainedRows, Rewrite};
 pub use options::TablesOptions;
 pub use plan::{DataFile, ScanPlan};
 pub use promotion::{promote_defaults, promoted_default};
