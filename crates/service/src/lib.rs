@@ -108,8 +108,8 @@ pub use headwater_access::{
     Access, AuditFilter, AuditLog, Credential, Decision, DecisionReason, Denial, NewUser,
 };
 pub use headwater_engine::{
-    Batches as CopiedRows, Description, DiffOptions, ParameterType, PlanEstimate,
-    Prepared as PreparedStatement, TableAt, split_script,
+    Batches as CopiedRows, ComparedTable, Description, DiffOptions, ParameterType, PlanEstimate,
+    Prepared as PreparedStatement, split_script,
 };
 pub use headwater_executors::read_project;
 pub use headwater_function_store::{

@@ -67,7 +67,7 @@ impl Uploads {
             .recursive(true)
             .mode(0o700)
             .create(&folder)
-            .map_err(|it| failed(name, &it))?;
+            .map_err(|it| failed(&name, &it))?;
         let path = folder.join(name);
         match write(&path, content).await {
             Ok(bytes) => Ok(Upload {
