@@ -1,8 +1,9 @@
 //! The clock that stops while the runtime of a call starts, such as Node.
 //!
-//! The time limit of a call does not include the start of its runtime, as in AWS Lambda. Only the
-//! first start within a call counts, and only up to [`START_MAX`], because user code can also send
-//! the messages of a start.
+//! The time limit of a call does not include the start of its runtime, as in AWS Lambda, up to
+//! [`START_MAX`]. User code in the process can also send the messages of a start. These messages
+//! therefore count only for the first call of a process that starts a runtime: its own code sends
+//! the first message before the runtime, and so any user code, is started.
 
 use std::time::{Duration, Instant};
 
@@ -15,11 +16,11 @@ const START_MAX: Duration = Duration::from_secs(10);
 /// The state of the runtime's start.
 #[derive(Debug, Clone, Copy)]
 enum Start {
-    /// The call has no runtime, or its runtime has not been started.
+    /// The runtime of the call has not been started.
     None,
     /// The runtime has been starting since this time.
     Running(Instant),
-    /// The start took this time.
+    /// The start took this time, or the call starts no runtime.
     Ended(Duration),
 }
 
@@ -27,13 +28,14 @@ enum Start {
 #[derive(Debug, Clone)]
 pub(crate) struct StartClock(watch::Sender<Start>);
 
-impl Default for StartClock {
-    fn default() -> Self {
-        StartClock(watch::Sender::new(Start::None))
-    }
-}
-
 impl StartClock {
+    /// Creates the clock of a call. If the call does not start a runtime, its messages about a
+    /// start have no effect.
+    pub(crate) fn new(starts_runtime: bool) -> Self {
+        let start = if starts_runtime { Start::None } else { Start::Ended(Duration::ZERO) };
+        StartClock(watch::Sender::new(start))
+    }
+
     /// Records that the runtime starts.
     pub(crate) fn begin(&self) {
         self.0.send_if_modified(|start| {
@@ -77,7 +79,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_start_extends_the_deadline_by_its_time() {
-        let clock = StartClock::default();
+        let clock = StartClock::new(true);
         let began = Instant::now();
         clock.begin();
         let deadline = began + Duration::from_millis(50);
@@ -94,6 +96,15 @@ mod tests {
         clock.begin();
         let before = Instant::now();
         clock.sleep_until(deadline).await;
+        assert!(before.elapsed() < START_MAX);
+    }
+
+    #[tokio::test]
+    async fn a_call_without_a_runtime_is_not_extended() {
+        let clock = StartClock::new(false);
+        clock.begin();
+        let before = Instant::now();
+        clock.sleep_until(before + Duration::from_millis(10)).await;
         assert!(before.elapsed() < START_MAX);
     }
 }
