@@ -115,6 +115,11 @@ impl Jobs {
         self.inner.shared.ids.next()
     }
 
+    /// Returns ascending new ids. No other id lies between them.
+    pub fn new_ids(&self, count: usize) -> Vec<JobId> {
+        self.inner.shared.ids.next_many(count)
+    }
+
     /// Starts a job like [`Jobs::record`], but first writes its record, in one batch with these
     /// entries.
     ///

@@ -10,6 +10,7 @@ mod audit;
 mod branch;
 mod cherry_pick;
 mod clock;
+mod cloud_event;
 mod commit;
 mod deployed_function;
 mod deployment;
@@ -57,6 +58,7 @@ pub use audit::{AuditEvent, AuditOutcome, AuditRetention};
 pub use branch::{Branch, CreateRef, TRANSACTION_BRANCHES, Tag, UpdateRef};
 pub use cherry_pick::{CherryPickRequest, RevertRequest};
 pub use clock::{Clock, FixedClock, SystemClock, Timestamp};
+pub use cloud_event::{CloudEvent, CloudEventError, CloudEventFormat, EVENTS_PER_REQUEST_MAX};
 pub use commit::{Commit, PROPERTY_EVENT, PROPERTY_JOB, PROPERTY_PICKED, PROPERTY_REVERTED};
 pub use deployed_function::{
     DeployFunction, DeployedFunction, FunctionAlias, FunctionSettings, FunctionVersion,

@@ -14,6 +14,7 @@ mod audit_export;
 mod audit_table;
 mod branch;
 mod bucket;
+mod cloud_event;
 mod config;
 mod copy_to;
 mod deployed_function;

@@ -8,8 +8,9 @@ use headwater_model::{
     DEFAULT_NAMESPACE, FilesTrigger, MAIN_BRANCH, TableName, TablesTrigger, Timestamp, Trigger,
 };
 
+use crate::batch_source::BatchSource;
 use crate::bucket_source::{self, BucketSource, ObjectFilter};
-use crate::calls::{CALLS, CallSource};
+use crate::calls::CALLS;
 use crate::event_filter::EventFilter;
 use crate::event_path::EventPath;
 use crate::event_queue::Concurrency;
@@ -170,7 +171,7 @@ impl Source {
             Source::Tables(tables) => Box::new(TableSource::new(tables.clone())),
             Source::Postgres(events) => Box::new(PostgresSource::new((**events).clone())),
             Source::Nats(events) => Box::new(NatsSource::new((**events).clone())),
-            Source::Calls => Box::new(CallSource),
+            Source::Calls => Box::new(BatchSource::default()),
         }
     }
 
@@ -188,10 +189,10 @@ impl Source {
         }
     }
 
-    /// Returns true if a poll is delayed until notifications pause. This is not needed for objects
-    /// and messages, which are complete when they are notified.
+    /// Returns true if a poll is delayed until notifications pause. This is not needed for objects,
+    /// messages and events of clients, which are complete when they are notified.
     pub(crate) fn waits_for_quiet(&self) -> bool {
-        !matches!(self, Source::Bucket(_) | Source::Postgres(_) | Source::Nats(_))
+        matches!(self, Source::Files(_) | Source::Schedule(_) | Source::Tables(_))
     }
 
     /// Returns the next scheduled time.

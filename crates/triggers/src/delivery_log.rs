@@ -234,6 +234,11 @@ impl DeliveryLog {
     }
 }
 
+/// Returns the hexadecimal digits of an id in lower case, without hyphens.
+pub(crate) fn digits(text: &str) -> String {
+    text.trim().chars().filter(|c| *c != '-').map(|c| c.to_ascii_lowercase()).collect()
+}
+
 /// Returns the ranges of keys before `until` that contain none of the keys in `kept`.
 fn gaps(kept: &[String], until: &str) -> Vec<KeyRange> {
     let mut gaps = Vec::new();

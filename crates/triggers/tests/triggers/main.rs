@@ -1,5 +1,6 @@
 //! Behaviour that users of the crate rely on, over an in-memory store that can fail at any call.
 
+mod batches;
 mod buckets;
 mod calls;
 mod crash;
