@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use headwater_model::{Clock, Job, JobId, JobKind, JobStatus, Problem, RateCard};
+use headwater_model::{Clock, Job, JobId, JobKind, JobStatus, Problem, RateCard, Usage};
 use headwater_store::{Append, Batch, Store};
 use serde_json::Value;
 
@@ -107,6 +107,17 @@ impl Jobs {
     pub async fn record(&self, new: NewJob) -> Result<(JobContext, JobGuard)> {
         let (live, guard) = self.guarded(self.inner.shared.ids.next(), &new).await?;
         Ok((self.context(live), guard))
+    }
+
+    /// Records work that has ended, with its usage. The record is written in the background.
+    pub fn record_ended(&self, new: &NewJob, usage: &Usage) {
+        let inner = &self.inner;
+        let id = inner.shared.ids.next();
+        let live = inner.new_live(id, new);
+        inner.shared.live.lock().insert(id, live.clone());
+        live.begin(inner.shared.clock.now());
+        live.change_usage(|sum| sum.add(usage));
+        inner.end(&live, Ok(Value::Null), Vec::new());
     }
 
     /// Returns a new id: for a job that [`Jobs::begin`] begins, or for other records. Ids sort by

@@ -75,7 +75,8 @@ pub use environment::{
 };
 pub use error::{ErrorCode, Fault, Problem, ResultExt, sentence};
 pub use event::{
-    ArrivedFile, ChangedObject, Event, EventData, NatsMessage, ObjectOperation, SpecVersion,
+    ArrivedFile, ChangedObject, Event, EventData, NatsMessage, ObjectOperation, QueueMessage,
+    SpecVersion,
 };
 pub use function::{
     AcceptedEvent, FunctionArgument, FunctionSummary, InvokeAsyncRequest, InvokeRequest, Priority,
@@ -93,7 +94,7 @@ pub use merge::{
     ColumnConflict, ConflictCause, ConflictKind, MergeChoice, MergeConflict, MergeOutcome,
     MergeReport, MergeRequest, MergeResolution, MergedTable, RowConflict,
 };
-pub use message_trigger::{NatsStart, NatsTrigger, PostgresTrigger};
+pub use message_trigger::{NatsStart, NatsTrigger, PostgresTrigger, QueueTrigger};
 pub use name::{DEFAULT_NAMESPACE, NameError, SYSTEM_NAMESPACE, TableName};
 pub use object::{CommitId, ObjectId};
 pub use permission::{Action, Permission, PermissionError};

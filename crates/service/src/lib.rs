@@ -36,6 +36,7 @@ mod object;
 mod operation;
 mod queue;
 mod queue_mapping;
+mod queue_meter;
 mod queue_worker;
 mod reference;
 mod restriction;

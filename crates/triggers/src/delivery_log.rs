@@ -130,7 +130,8 @@ impl DeliveryLog {
         let events: Vec<Event> = events.filter(admits).collect();
         let mut deliveries = Vec::with_capacity(events.len());
         for event in &events {
-            let key = context.order_by.as_ref().and_then(|path| path.key(event));
+            let of_path = context.order_by.as_ref().and_then(|path| path.key(event));
+            let key = of_path.or_else(|| event.group().map(str::to_owned));
             let delivery = Delivery { key, ..Delivery::new(event.id.clone(), trigger, now) };
             batch.entries.extend(delivery.new_entries(event)?);
             deliveries.push(delivery);

@@ -1,5 +1,6 @@
 //! Triggers: arriving files, changed objects, scheduled times, table changes, and messages of
-//! PostgreSQL and NATS become events. A job delivers each event to the targets of its trigger.
+//! queues, PostgreSQL and NATS become events. A job delivers each event to the targets of its
+//! trigger.
 //!
 //! - An event is stored before it is delivered, in one batch with the position of its source.
 //! - Imports and runs process the events of a trigger one at a time, in order. Functions process
@@ -35,6 +36,7 @@ mod postgres_listener;
 mod postgres_outbox;
 mod postgres_server;
 mod postgres_source;
+mod queue_source;
 mod rate_limit;
 mod recent_ids;
 mod record;

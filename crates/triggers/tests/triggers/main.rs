@@ -8,6 +8,7 @@ mod deliveries;
 mod kill;
 mod nats;
 mod postgres;
+mod queues;
 mod servers;
 #[expect(dead_code, reason = "the tests of jobs use all of it")]
 #[path = "../../../jobs/tests/jobs/support.rs"]
