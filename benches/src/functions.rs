@@ -345,6 +345,7 @@ pub fn invocation(environment: &Arc<Environment>, source: &str) -> Invocation {
         lake: None,
         client: ClientCall::default(),
         reuse: false,
+        starts_runtime: false,
         share: CallOwner::default(),
         begins_until: CancellationToken::new(),
     }

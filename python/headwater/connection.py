@@ -147,7 +147,7 @@ class Connection:
         self,
         method: str,
         path: str,
-        body: Mapping[str, Any] | bytes | None = None,
+        body: Mapping[str, Any] | list[dict[str, Any]] | bytes | None = None,
         parameters: Mapping[str, Any] | None = None,
         accept: str = JSON,
     ) -> http.client.HTTPResponse:
@@ -176,7 +176,7 @@ class Connection:
         self,
         method: str,
         path: str,
-        body: Mapping[str, Any] | bytes | None = None,
+        body: Mapping[str, Any] | list[dict[str, Any]] | bytes | None = None,
         parameters: Mapping[str, Any] | None = None,
     ) -> Any:
         """Sends a request and returns the JSON of the response; None if it is empty."""
@@ -194,7 +194,7 @@ class Connection:
         token: str | None,
         method: str,
         target: str,
-        body: Mapping[str, Any] | bytes | None,
+        body: Mapping[str, Any] | list[dict[str, Any]] | bytes | None,
         accept: str,
     ) -> http.client.HTTPResponse:
         content = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()

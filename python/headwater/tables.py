@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import uuid
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -139,6 +140,25 @@ class Tables(Requests):
         request = {"arguments": dict(arguments or {}), **keys}
         path = segments("v1", "functions", function, "invoke-async")
         return str(self._dict("POST", path, request)["event"])
+
+    def send_events(
+        self, function: str, events: Iterable[Mapping[str, Any]]
+    ) -> list[dict[str, Any]]:
+        """Calls a function of the deployed version later, once for each event.
+
+        An event has the attributes of CloudEvents: `source`, `type` and, if needed, `data`, `id`
+        and others; a missing `id` is generated. The function receives the event as its only
+        argument. Events with the same `partitionkey` are delivered one after the other.
+
+        All events are accepted or none; they are durable on return. At most 10,000 events and 8
+        MiB. Returns `event`, the id in Headwater, and `duplicate` for each: an event with the
+        `source` and `id` of one that was sent within 10 minutes is not added.
+        """
+        defaults = {"specversion": "1.0"}
+        sent = [{**defaults, "id": str(uuid.uuid4()), **event} for event in events]
+        path = segments("v1", "functions", function, "events")
+        accepted: list[dict[str, Any]] = self._connection.json("POST", path, sent)
+        return accepted
 
     def trigger_events(
         self, *, status: str | None = None, trigger: str | None = None, limit: int = 100

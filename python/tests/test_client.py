@@ -53,6 +53,17 @@ class Requests(WithServer):
         self.assertEqual(seen.parameters, parameters or {})
         self.assertEqual(seen.body, body)
 
+    def test_events_are_sent_in_one_request_with_generated_ids(self):
+        path = "/v1/functions/score/events"
+        event = {"specversion": "1.0", "id": "a", "source": "/s", "type": "t", "data": 1}
+        answer = [{"event": "e", "duplicate": False}]
+        send = self.client.send_events
+        self.check(lambda: send("score", iter([event])), "POST", path, body=[event], answer=answer)
+        send("score", [{"source": "/s", "type": "t"}] * 2)
+        first, second = self.server.last().body
+        self.assertEqual(first["specversion"], "1.0")
+        self.assertNotEqual(first["id"], second["id"])
+
     def test_every_noun_has_its_path(self):
         client = self.client
         check = self.check

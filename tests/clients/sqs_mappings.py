@@ -163,6 +163,23 @@ def messages(aws, sqs):
     assert len(got) == 12 and {one["batch"] for one in got} == {12}, got
 
 
+def bisected(aws, sqs):
+    redrive = json.dumps({"deadLetterTargetArn": ARN + "halves-dead", "maxReceiveCount": 1})
+    dead = queue(sqs, "halves-dead")
+    url = queue(sqs, "halves", VisibilityTimeout="1", RedrivePolicy=redrive)
+    entries = [{"Id": str(n), "MessageBody": "crash" if n == 5 else f"half{n}"} for n in range(9)]
+    sqs.send_message_batch(QueueUrl=url, Entries=entries)
+    made = aws.create_event_source_mapping(
+        EventSourceArn=ARN + "halves", FunctionName="store", BisectBatchOnFunctionError=True
+    )
+    assert made["BisectBatchOnFunctionError"] is True, made
+    got = until(lambda: len(rows("body LIKE 'half%'")) == 8 and rows("body LIKE 'half%'"))
+    assert {one["received"] for one in got} == {1}, got
+    failed = until(lambda: sqs.receive_message(QueueUrl=dead, WaitTimeSeconds=5).get("Messages"))
+    assert [one["Body"] for one in failed] == ["crash"], failed
+    assert until(lambda: counts(sqs, url) == [0, 0])
+
+
 def throttled(aws, sqs):
     redrive = json.dumps({"deadLetterTargetArn": ARN + "events-dead", "maxReceiveCount": 1})
     url = queue(sqs, "slow", RedrivePolicy=redrive)
@@ -230,6 +247,7 @@ def main():
     create(aws, "store", Code={"ZipFile": archive(CODE)})
     operations(aws, sqs)
     messages(aws, sqs)
+    bisected(aws, sqs)
     throttled(aws, sqs)
     fifo(aws, sqs)
     rights(aws, sqs)

@@ -1,56 +1,194 @@
-//! Asynchronous calls, which are durable before they are accepted, compared with the number of
-//! `fdatasync` calls per second on the same disk.
+//! Asynchronous calls, events and messages, which are durable before they are accepted, compared
+//! with the number of `fdatasync` calls per second on the same disk in the same run.
 
+use std::fmt::Write as _;
+use std::process::Stdio;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use super::lake::{Lake, any_key, invoke};
+use super::lake::{Lake, any_key, expect, invoke};
 use super::ministack::MiniStack;
+use super::signing::Unsigned;
 use crate::Outcome;
-use crate::callers::{TIME, run};
+use crate::callers::run;
+use crate::commands::{self, headwater};
 use crate::invoke::Connection;
-use crate::report::Report;
+use crate::report::{Report, duration};
 use crate::sample::{SyncProbe, median, wait_until_quiet};
 
 const CALLERS: usize = 64;
 const SYNCS: usize = 1_000;
 const EVENT: &str = "x-amz-invocation-type: Event\r\n";
 
-/// Bound on the number of events that are accepted in the time of one `fdatasync`.
+/// Clients that send events in batches, and the number of events in a batch.
+const BATCH_CLIENTS: usize = 4;
+const BATCH_EVENTS: u64 = 500;
+
+/// Clients that send messages, and the number of messages in a request, which is that of SQS.
+const SENDERS: usize = 16;
+const MESSAGES: u64 = 10;
+
+/// Bound on the accepted events per serial `fdatasync`.
 const RATIO_MIN: f64 = 12.0;
 
-/// Adds the accepted events per second.
+/// The serial rate of `fdatasync`.
+struct Serial {
+    rate: f64,
+    median: Duration,
+}
+
+impl Serial {
+    fn measure(lake: &Lake<'_>) -> Outcome<Self> {
+        wait_until_quiet()?;
+        let mut probe = SyncProbe::new(lake.folder)?;
+        let began = Instant::now();
+        let syncs = (0..SYNCS).map(|_| probe.sample()).collect::<std::io::Result<Vec<_>>>()?;
+        let rate = SYNCS as f64 / began.elapsed().as_secs_f64();
+        Ok(Serial { rate, median: median(syncs) })
+    }
+
+    /// Adds a rate, with its ratio to that of `fdatasync`.
+    fn add(&self, report: &mut Report, case: &Case<'_>, accepted: &Accepted) {
+        let Case { what, more, is_bound } = case;
+        let (rate, serial, median) = (accepted.rate, self.rate, duration(self.median));
+        let bound = format!("at least {RATIO_MIN:.0} × fdatasync");
+        report.plain(
+            what,
+            &format!("{rate:.0} /s"),
+            &format!(
+                "{:.1} × the {serial:.0} /s of serial fdatasync ({median}); rejected by the full \
+                 queue: {}{more}",
+                rate / serial,
+                accepted.rejected
+            ),
+            if *is_bound { &bound } else { "" },
+        );
+    }
+}
+
+/// A measurement: its name, its parameters, and true if it has the bound.
+struct Case<'a> {
+    what: &'a str,
+    more: String,
+    is_bound: bool,
+}
+
+/// Accepted events per second, and the number of rejected ones.
+struct Accepted {
+    rate: f64,
+    rejected: u64,
+}
+
+/// Adds the accepted calls, events and messages per second.
 pub(super) fn rate(report: &mut Report, lake: &Lake<'_>, stack: &MiniStack) -> Outcome<()> {
-    wait_until_quiet()?;
-    let mut probe = SyncProbe::new(lake.folder)?;
-    let began = Instant::now();
-    let syncs = (0..SYNCS).map(|_| probe.sample()).collect::<std::io::Result<Vec<_>>>()?;
-    let serial = SYNCS as f64 / began.elapsed().as_secs_f64();
+    let serial = Serial::measure(lake)?;
+    messages(report, lake, &serial)?;
+    deploy_waiting(lake)?;
+    let counter = AtomicU64::new(0);
+    for (function, what) in [
+        ("waiting", "durable events in batches, function waits"),
+        ("nothing", "durable events in batches, function is called"),
+    ] {
+        wait_until_quiet()?;
+        let request = || batch(lake, function, &counter);
+        let accepted = accept(BATCH_CLIENTS, BATCH_EVENTS, || lake.server.connect(), request)?;
+        let more = format!("; clients: {BATCH_CLIENTS}, events in a request: {BATCH_EVENTS}");
+        serial.add(report, &Case { what, more, is_bound: true }, &accepted);
+    }
     let request = lake.invoke("nothing", EVENT);
-    let (rate, rejected) = accept(|| lake.server.connect(), &request)?;
+    let accepted = accept(CALLERS, 1, || lake.server.connect(), || request.clone())?;
     let other = any_key().sign(stack.address(), &invoke("nothing", EVENT));
-    let (reference, _) = accept(|| stack.connect(), &other)?;
-    let median = crate::report::duration(median(syncs));
-    report.plain(
-        &format!("durable events accepted, callers: {CALLERS}"),
-        &format!("{rate:.0} /s"),
-        &format!(
-            "{:.1} × the {serial:.0} /s of serial fdatasync ({median}); rejected by the full queue: \
-             {rejected}; MiniStack, not durable, {reference:.0} /s",
-            rate / serial
-        ),
-        &format!("at least {RATIO_MIN:.0} × fdatasync"),
-    );
+    let reference = accept(CALLERS, 1, || stack.connect(), || other.clone())?;
+    let what = format!("durable events, one in a request, callers: {CALLERS}");
+    let more = format!("; MiniStack, not durable, {:.0} /s", reference.rate);
+    serial.add(report, &Case { what: &what, more, is_bound: false }, &accepted);
     Ok(())
 }
 
-/// Returns the accepted events per second, and the number of rejected events.
-fn accept(connect: impl Fn() -> Outcome<Connection> + Sync, request: &[u8]) -> Outcome<(f64, u64)> {
+/// Returns a request with new events.
+fn batch(lake: &Lake<'_>, function: &str, counter: &AtomicU64) -> Vec<u8> {
+    let first = counter.fetch_add(BATCH_EVENTS, Ordering::Relaxed);
+    let mut body = String::with_capacity(BATCH_EVENTS as usize * 200);
+    for number in first..first + BATCH_EVENTS {
+        let start = if number == first { '[' } else { ',' };
+        // Writing to a string cannot fail.
+        let _ = write!(
+            body,
+            "{start}{{\"specversion\":\"1.0\",\"id\":\"order-{number}\",\"source\":\"/shop\",\
+             \"type\":\"shop.ordered\",\"data\":{{\"id\":{number},\"product\":\"tea\",\
+             \"amount\":3,\"price\":4.5}}}}"
+        );
+    }
+    body.push(']');
+    format!(
+        "POST /v1/functions/{function}/events HTTP/1.1\r\nhost: localhost\r\n\
+         authorization: Bearer {}\r\ncontent-type: application/cloudevents-batch+json\r\n\
+         content-length: {}\r\n\r\n{body}",
+        lake.server.token(),
+        body.len()
+    )
+    .into_bytes()
+}
+
+/// Deploys the function `waiting`, which is not called because its concurrency is 0. Its events
+/// wait, so that the measurement contains no calls.
+fn deploy_waiting(lake: &Lake<'_>) -> Outcome<()> {
+    let folder = lake.folder.join("waiting");
+    std::fs::create_dir_all(&folder)?;
+    std::fs::write(folder.join("app.py"), "def handler(event, context):\n    return True\n")?;
+    let mut command = headwater(lake.folder);
+    command.args(["function", "deploy", "waiting"]).arg(&folder);
+    command.args(["--handler", "app.handler", "--runtime", "python3.11"]);
+    commands::run(command.stdin(Stdio::null()))?;
+    let request = Unsigned {
+        service: "lambda",
+        method: "PUT",
+        path: "/2017-10-31/functions/waiting/concurrency",
+        headers: "content-type: application/json\r\n",
+        body: r#"{"ReservedConcurrentExecutions":0}"#,
+    };
+    let request = lake.key.sign(lake.server.address(), &request);
+    expect(200, &mut lake.server.connect()?, &request).map(drop)
+}
+
+/// Adds the messages per second that a queue accepts from `SendMessageBatch`.
+fn messages(report: &mut Report, lake: &Lake<'_>, serial: &Serial) -> Outcome<()> {
+    let create = sqs(lake, "CreateQueue", r#"{"QueueName":"bench"}"#);
+    expect(200, &mut lake.server.connect()?, &create)?;
+    let entry =
+        |id: u64| format!(r#"{{"Id":"{id}","MessageBody":"{{\"id\":{id},\"product\":\"tea\"}}"}}"#);
+    let entries: Vec<String> = (0..MESSAGES).map(entry).collect();
+    let url = format!("http://{}/000000000000/bench", lake.server.address());
+    let body = format!(r#"{{"QueueUrl":"{url}","Entries":[{}]}}"#, entries.join(","));
+    let request = sqs(lake, "SendMessageBatch", &body);
+    wait_until_quiet()?;
+    let accepted = accept(SENDERS, MESSAGES, || lake.server.connect(), || request.clone())?;
+    let what = format!("durable messages by SendMessageBatch, clients: {SENDERS}");
+    let more = format!("; messages in a request: {MESSAGES}");
+    serial.add(report, &Case { what: &what, more, is_bound: false }, &accepted);
+    Ok(())
+}
+
+fn sqs(lake: &Lake<'_>, operation: &str, body: &str) -> Vec<u8> {
+    let headers = format!(
+        "content-type: application/x-amz-json-1.0\r\nx-amz-target: AmazonSQS.{operation}\r\n"
+    );
+    let request = Unsigned { service: "sqs", method: "POST", path: "/", headers: &headers, body };
+    lake.key.sign(lake.server.address(), &request)
+}
+
+/// Sends requests with `count` events each from several clients.
+fn accept(
+    clients: usize,
+    count: u64,
+    connect: impl Fn() -> Outcome<Connection> + Sync,
+    request: impl Fn() -> Vec<u8> + Sync,
+) -> Outcome<Accepted> {
     let rejected = AtomicU64::new(0);
     let call = |connection: &mut Connection| -> Outcome<Duration> {
-        let (status, answer, taken) = connection.exchange(request)?;
+        let (status, answer, taken) = connection.exchange(&request())?;
         match status {
-            202 => Ok(taken),
+            200 | 202 => Ok(taken),
             429 => {
                 rejected.fetch_add(1, Ordering::Relaxed);
                 Ok(taken)
@@ -58,8 +196,8 @@ fn accept(connect: impl Fn() -> Outcome<Connection> + Sync, request: &[u8]) -> O
             _ => Err(format!("status {status}: {}", String::from_utf8_lossy(&answer)).into()),
         }
     };
-    let (_, latencies) = run(CALLERS, connect, call)?;
+    let (rate, latencies) = run(clients, connect, call)?;
     let rejected = rejected.into_inner();
-    let accepted = latencies.len() as u64 - rejected;
-    Ok((accepted as f64 / TIME.as_secs_f64(), rejected))
+    let share = 1.0 - rejected as f64 / latencies.len().max(1) as f64;
+    Ok(Accepted { rate: rate * share * count as f64, rejected: rejected * count })
 }

@@ -1,5 +1,7 @@
 //! `headwater event`.
 
+use std::path::PathBuf;
+
 use clap::{Args, Subcommand};
 
 /// `headwater event`
@@ -8,6 +10,13 @@ pub enum Event {
     /// List the events, newest first
     #[command(after_help = "Example:\n  headwater event ls --status failed")]
     Ls(EventLs),
+    /// Call a function once for each event of a file, later
+    ///
+    /// The file contains events in the JSON format of CloudEvents: an array, or one event per line.
+    /// The events are durable when the command ends. An event that was already sent within 10
+    /// minutes is not added, so a failed command can be repeated.
+    #[command(after_help = "Example:\n  headwater event send score events.json")]
+    Send(EventSend),
     /// Show an event and its delivery
     #[command(after_help = "Example:\n  headwater event show EVENT")]
     Show(EventId),
@@ -31,6 +40,16 @@ pub struct EventLs {
     /// The maximum number of events
     #[arg(long, short = 'n', default_value_t = 20)]
     pub limit: usize,
+}
+
+/// `headwater event send`
+#[derive(Debug, Args)]
+pub struct EventSend {
+    /// The function, which takes one argument
+    pub function: String,
+    /// The file; `-` for the standard input
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
 }
 
 /// An event.

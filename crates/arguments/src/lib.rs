@@ -59,7 +59,7 @@ pub use self::demo::Demo;
 pub use self::deployment::{Deploy, Deployment};
 pub use self::diff::{BranchDiff, CompareArgument, CompareOptions, TableDiff};
 pub use self::environment::{Environment, EnvironmentPrune, EnvironmentRebuild};
-pub use self::event::{Event, EventId, EventLs};
+pub use self::event::{Event, EventId, EventLs, EventSend};
 pub use self::function::{
     Function, FunctionDeploy, FunctionInvoke, FunctionLogs, FunctionName, FunctionRm,
 };

@@ -225,6 +225,7 @@ impl Deployer {
         let functions = self.catalog.names().await?;
         let project = parse(files, Some(functions.clone())).await?;
         check_functions(&project, &functions, by.access.as_deref())?;
+        check_queues(&project, by.access.as_deref())?;
         self.check_secrets(&project, by.access.as_deref()).await?;
         let DeployIdentity { author, actor, .. } = by;
         let _guard = self.activation.lock().await;
@@ -357,6 +358,16 @@ fn check_functions(
         if let Some(access) = access {
             access.check(Action::Invoke, &Object::function(name))?;
         }
+    }
+    Ok(())
+}
+
+/// Checks that the identity may receive the messages that triggers process.
+fn check_queues(project: &Project, access: Option<&dyn TableAccess>) -> Result<(), Problem> {
+    let Some(access) = access else { return Ok(()) };
+    let queues = project.triggers.iter().filter_map(|trigger| trigger.queue.as_ref());
+    for queue in queues {
+        access.check(Action::Read, &Object::queue(&queue.name))?;
     }
     Ok(())
 }

@@ -193,7 +193,7 @@ impl Instance {
         let network = policy.clone().map(|policy| (policy, sink));
         let (quota, lake) = (invocation.room.clone(), invocation.lake.clone());
         let answer = invocation.client.answer.clone();
-        let start_clock = StartClock::default();
+        let start_clock = StartClock::new(invocation.starts_runtime && !is_warm);
         let start = start_clock.clone();
         let supplies = CallContext { quota, pages, lake, answer, start, is_warm };
         let worker = listen(channel, lines, network, supplies, over.clone());

@@ -37,6 +37,8 @@ pub struct Invocation {
     /// packages and limits, and no network access. `/tmp` is emptied between calls; modules and
     /// globals keep their state.
     pub reuse: bool,
+    /// True if the function is a program whose runtime its process starts, such as Node.
+    pub starts_runtime: bool,
     /// The owner and priority of the call.
     pub share: CallOwner,
     /// A token that cancels the call if it has not started yet.
@@ -90,6 +92,7 @@ impl Invocation {
             label: self.label.clone(),
             room: self.room.clone(),
             reuse: crate::instance::reusable(self),
+            starts_runtime: self.starts_runtime,
             share: self.share.clone(),
             begins_until: self.begins_until.clone(),
             lake: self.lake.clone(),

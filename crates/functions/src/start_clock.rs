@@ -27,13 +27,14 @@ enum Start {
 #[derive(Debug, Clone)]
 pub(crate) struct StartClock(watch::Sender<Start>);
 
-impl Default for StartClock {
-    fn default() -> Self {
-        StartClock(watch::Sender::new(Start::None))
-    }
-}
-
 impl StartClock {
+    /// Creates the clock of a call. If the call does not start a runtime, its messages about a
+    /// start have no effect.
+    pub(crate) fn new(starts_runtime: bool) -> Self {
+        let start = if starts_runtime { Start::None } else { Start::Ended(Duration::ZERO) };
+        StartClock(watch::Sender::new(start))
+    }
+
     /// Records that the runtime starts.
     pub(crate) fn begin(&self) {
         self.0.send_if_modified(|start| {
@@ -77,7 +78,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_start_extends_the_deadline_by_its_time() {
-        let clock = StartClock::default();
+        let clock = StartClock::new(true);
         let began = Instant::now();
         clock.begin();
         let deadline = began + Duration::from_millis(50);
@@ -94,6 +95,15 @@ mod tests {
         clock.begin();
         let before = Instant::now();
         clock.sleep_until(deadline).await;
+        assert!(before.elapsed() < START_MAX);
+    }
+
+    #[tokio::test]
+    async fn a_call_without_a_runtime_is_not_extended() {
+        let clock = StartClock::new(false);
+        clock.begin();
+        let before = Instant::now();
+        clock.sleep_until(before + Duration::from_millis(10)).await;
         assert!(before.elapsed() < START_MAX);
     }
 }

@@ -17,10 +17,19 @@ impl JobIdGenerator {
     }
 
     pub(crate) fn next(&self) -> JobId {
+        self.generate(&self.context.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Returns ascending ids. No other id lies between them.
+    pub(crate) fn next_many(&self, count: usize) -> Vec<JobId> {
+        let context = self.context.lock().unwrap_or_else(PoisonError::into_inner);
+        (0..count).map(|_| self.generate(&context)).collect()
+    }
+
+    fn generate(&self, context: &ContextV7) -> JobId {
         let now = self.clock.now();
         let seconds = u64::try_from(now.timestamp()).unwrap_or(0);
-        let context = self.context.lock().unwrap_or_else(PoisonError::into_inner);
-        let time = uuid::Timestamp::from_unix(&*context, seconds, now.timestamp_subsec_nanos());
+        let time = uuid::Timestamp::from_unix(context, seconds, now.timestamp_subsec_nanos());
         JobId(Uuid::new_v7(time))
     }
 }
@@ -48,7 +57,7 @@ mod tests {
         clock.advance(Duration::from_millis(1));
         let later = key_at(clock.now());
         assert!(made.iter().all(|id| *id >= key_at(start) && *id < later));
-        made.push(ids.next().to_string());
+        made.extend(ids.next_many(3).iter().map(ToString::to_string));
         assert!(made.is_sorted());
         assert!(made[100] >= later);
     }

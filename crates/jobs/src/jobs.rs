@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use headwater_model::{Clock, Job, JobId, JobKind, JobStatus, Problem, RateCard};
+use headwater_model::{Clock, Job, JobId, JobKind, JobStatus, Problem, RateCard, Usage};
 use headwater_store::{Append, Batch, Store};
 use serde_json::Value;
 
@@ -109,14 +109,30 @@ impl Jobs {
         Ok((self.context(live), guard))
     }
 
-    /// Returns a new id, for a job that is started by [`Jobs::begin`] or for another record. Ids
-    /// sort by time.
+    /// Records work that has ended, with its usage. The record is written in the background.
+    pub fn record_ended(&self, new: &NewJob, usage: &Usage) {
+        let inner = &self.inner;
+        let id = inner.shared.ids.next();
+        let live = inner.new_live(id, new);
+        inner.shared.live.lock().insert(id, live.clone());
+        live.begin(inner.shared.clock.now());
+        live.change_usage(|sum| sum.add(usage));
+        inner.end(&live, Ok(Value::Null), Vec::new());
+    }
+
+    /// Returns a new id: for a job that [`Jobs::begin`] begins, or for other records. Ids sort by
+    /// time.
     pub fn new_id(&self) -> JobId {
         self.inner.shared.ids.next()
     }
 
-    /// Starts a job like [`Jobs::record`], but first writes the job's record and the given entries
-    /// in one batch.
+    /// Returns ascending new ids. No other id lies between them.
+    pub fn new_ids(&self, count: usize) -> Vec<JobId> {
+        self.inner.shared.ids.next_many(count)
+    }
+
+    /// Starts a job like [`Jobs::record`], but first writes its record, in one batch with these
+    /// entries.
     ///
     /// Error: `cancelled` if the job was stopped while it was queued.
     pub async fn begin(

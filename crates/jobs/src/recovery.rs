@@ -144,6 +144,7 @@ fn interrupted(kind: JobKind, is_delivery: bool) -> Problem {
         JobKind::Query | JobKind::Diff | JobKind::Import | JobKind::Run | JobKind::Trigger => {
             problem.with_hint("Start the job again.")
         }
+        JobKind::Queue => problem,
         JobKind::Function => problem.with_hint(
             "The function may have run already: call it again only if running it twice is safe.",
         ),

@@ -20,7 +20,7 @@ const SUMS: &str = "query_sums";
 /// The key under which the end of the aggregated range is stored.
 const THROUGH: &str = "through";
 /// Key prefixes of the totals of each brief kind.
-const DAYS: [(JobKind, &str); 7] = [
+const DAYS: [(JobKind, &str); 8] = [
     (JobKind::Query, "day/"),
     (JobKind::Function, "function-day/"),
     (JobKind::Merge, "merge-day/"),
@@ -28,6 +28,7 @@ const DAYS: [(JobKind, &str); 7] = [
     (JobKind::Revert, "revert-day/"),
     (JobKind::Diff, "diff-day/"),
     (JobKind::Commit, "commit-day/"),
+    (JobKind::Queue, "queue-day/"),
 ];
 const PAGE: usize = 1_000;
 

@@ -78,6 +78,7 @@ struct MappingRequest {
     filter_criteria: Option<FilterCriteria>,
     function_response_types: Option<Vec<String>>,
     scaling_config: Option<ScalingConfig>,
+    bisect_batch_on_function_error: Option<bool>,
     #[serde(flatten)]
     others: serde_json::Map<String, Value>,
 }
@@ -140,6 +141,9 @@ impl MappingRequest {
         if let Some(types) = self.function_response_types {
             settings.reports_failures = !types.is_empty();
         }
+        if let Some(bisects) = self.bisect_batch_on_function_error {
+            settings.bisects = bisects;
+        }
         if let Some(scaling) = self.scaling_config {
             settings.concurrency = scaling.maximum_concurrency;
         }
@@ -159,6 +163,7 @@ async fn create(mappings: &QueueMappings, request: &LambdaRequest) -> Result<Val
         window: 0,
         filters: Vec::new(),
         reports_failures: false,
+        bisects: false,
         concurrency: None,
     };
     read.apply(&mut settings, None);
@@ -230,6 +235,7 @@ fn shape(status: &MappingStatus, state: Option<&str>) -> Value {
         "State": state.unwrap_or(enabled),
         "StateTransitionReason": "USER_INITIATED",
         "FunctionResponseTypes": types,
+        "BisectBatchOnFunctionError": settings.bisects,
     });
     if !settings.filters.is_empty() {
         let filters = settings.filters.iter().map(|pattern| json!({"Pattern": pattern}));

@@ -73,7 +73,19 @@ impl Event {
             EventData::NatsReceived { messages, .. } => {
                 messages.iter().map(|message| &message.payload).collect()
             }
+            EventData::QueueReceived { messages, .. } => {
+                messages.iter().map(|message| &message.payload).collect()
+            }
             _ => Vec::new(),
+        }
+    }
+
+    /// Returns the group of messages of a FIFO queue, whose order is preserved; `None` for other
+    /// events.
+    pub fn group(&self) -> Option<&str> {
+        match &self.data {
+            EventData::QueueReceived { messages, .. } => messages.first()?.group.as_deref(),
+            _ => None,
         }
     }
 
@@ -152,6 +164,14 @@ pub enum EventData {
         /// The rows as objects, in the order of their keys.
         rows: Vec<Value>,
     },
+    /// Messages were sent to a queue of the lake.
+    #[serde(rename = "headwater.queue.received")]
+    QueueReceived {
+        /// The queue.
+        queue: String,
+        /// The messages, in the order of the queue.
+        messages: Vec<QueueMessage>,
+    },
     /// A NATS stream received messages.
     #[serde(rename = "headwater.nats.received")]
     NatsReceived {
@@ -187,6 +207,7 @@ impl EventData {
             EventData::TableChanged { tables, .. } => tables.join(", "),
             EventData::PostgresNotified { channel, .. } => channel.clone(),
             EventData::PostgresRowsAdded { table, .. } => table.clone(),
+            EventData::QueueReceived { queue, .. } => queue.clone(),
             EventData::NatsReceived { stream, messages } => match messages.as_slice() {
                 [message] => message.subject.clone(),
                 _ => stream.clone(),
@@ -194,6 +215,25 @@ impl EventData {
             EventData::FunctionInvoked { function, .. } => format!("call of {function}"),
         }
     }
+}
+
+/// A message of a queue.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct QueueMessage {
+    /// The id of the message.
+    pub id: String,
+    /// Time at which it was sent.
+    #[schema(value_type = String, format = DateTime)]
+    pub sent: Timestamp,
+    /// The sender.
+    pub sender: String,
+    /// The group, in FIFO queues.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
+    /// The body. JSON objects and arrays are parsed; other bodies are text.
+    pub payload: Value,
+    /// The record of the message in an event of SQS.
+    pub record: Value,
 }
 
 /// A message of a NATS stream.

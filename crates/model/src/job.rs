@@ -68,11 +68,13 @@ pub enum JobKind {
     Diff,
     /// A commit of an Iceberg REST client.
     Commit,
+    /// The requests of a client of SQS to a queue within a minute.
+    Queue,
 }
 
 impl JobKind {
     /// All kinds.
-    pub const ALL: [JobKind; 11] = [
+    pub const ALL: [JobKind; 12] = [
         JobKind::Query,
         JobKind::Import,
         JobKind::Run,
@@ -84,6 +86,7 @@ impl JobKind {
         JobKind::Revert,
         JobKind::Diff,
         JobKind::Commit,
+        JobKind::Queue,
     ];
 
     /// Returns true for short jobs whose caller waits for the result. Their records are written in
@@ -106,6 +109,7 @@ impl JobKind {
             JobKind::Revert => "revert",
             JobKind::Diff => "diff",
             JobKind::Commit => "commit",
+            JobKind::Queue => "queue",
         }
     }
 }

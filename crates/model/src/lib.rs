@@ -10,6 +10,7 @@ mod audit;
 mod branch;
 mod cherry_pick;
 mod clock;
+mod cloud_event;
 mod commit;
 mod deployed_function;
 mod deployment;
@@ -57,6 +58,7 @@ pub use audit::{AuditEvent, AuditOutcome, AuditRetention};
 pub use branch::{Branch, CreateRef, TRANSACTION_BRANCHES, Tag, UpdateRef};
 pub use cherry_pick::{CherryPickRequest, RevertRequest};
 pub use clock::{Clock, FixedClock, SystemClock, Timestamp};
+pub use cloud_event::{CloudEvent, CloudEventError, CloudEventFormat, EVENTS_PER_REQUEST_MAX};
 pub use commit::{Commit, PROPERTY_EVENT, PROPERTY_JOB, PROPERTY_PICKED, PROPERTY_REVERTED};
 pub use deployed_function::{
     DeployFunction, DeployedFunction, FunctionAlias, FunctionSettings, FunctionVersion,
@@ -73,7 +75,8 @@ pub use environment::{
 };
 pub use error::{ErrorCode, Fault, Problem, ResultExt, sentence};
 pub use event::{
-    ArrivedFile, ChangedObject, Event, EventData, NatsMessage, ObjectOperation, SpecVersion,
+    ArrivedFile, ChangedObject, Event, EventData, NatsMessage, ObjectOperation, QueueMessage,
+    SpecVersion,
 };
 pub use function::{
     AcceptedEvent, FunctionArgument, FunctionSummary, InvokeAsyncRequest, InvokeRequest, Priority,
@@ -91,7 +94,7 @@ pub use merge::{
     ColumnConflict, ConflictCause, ConflictKind, MergeChoice, MergeConflict, MergeOutcome,
     MergeReport, MergeRequest, MergeResolution, MergedTable, RowConflict,
 };
-pub use message_trigger::{NatsStart, NatsTrigger, PostgresTrigger};
+pub use message_trigger::{NatsStart, NatsTrigger, PostgresTrigger, QueueTrigger};
 pub use name::{DEFAULT_NAMESPACE, NameError, SYSTEM_NAMESPACE, TableName};
 pub use object::{CommitId, ObjectId};
 pub use permission::{Action, Permission, PermissionError};

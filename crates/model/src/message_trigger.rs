@@ -1,12 +1,14 @@
-//! Sources of triggers at message systems: PostgreSQL and NATS JetStream.
+//! Sources of triggers at message systems: queues of the lake, PostgreSQL and NATS JetStream.
 
 use std::fmt;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
-use crate::duration_text;
+use crate::{EventFormat, duration_text};
 
 /// Fires for notifications of a PostgreSQL channel, or for rows of an outbox table.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -108,4 +110,83 @@ pub enum NatsStart {
     All,
     /// The first message after the deployment.
     New,
+}
+
+/// Fires for messages of a queue of the lake. A text is the name of the queue.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct QueueTrigger {
+    /// The queue.
+    pub name: String,
+    /// The maximum number of messages in one event; 1 by default.
+    #[schema(minimum = 1)]
+    pub batch: usize,
+    /// The format of the event that a function receives; that of SQS by default.
+    pub format: EventFormat,
+}
+
+impl<'de> Deserialize<'de> for QueueTrigger {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(QueueVisitor)
+    }
+}
+
+/// The form of a queue with settings.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct QueueSettings {
+    name: String,
+    #[serde(default = "batch_default")]
+    batch: usize,
+    #[serde(default)]
+    format: EventFormat,
+}
+
+struct QueueVisitor;
+
+impl<'de> Visitor<'de> for QueueVisitor {
+    type Value = QueueTrigger;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the name of a queue, or a table with its `name`")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, name: &str) -> Result<QueueTrigger, E> {
+        let (batch, format) = (batch_default(), EventFormat::default());
+        Ok(QueueTrigger { name: name.to_owned(), batch, format })
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<QueueTrigger, A::Error> {
+        let settings = QueueSettings::deserialize(MapAccessDeserializer::new(map))?;
+        let QueueSettings { name, batch, format } = settings;
+        Ok(QueueTrigger { name, batch, format })
+    }
+}
+
+impl fmt::Display for QueueTrigger {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "messages of queue {}", self.name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_queue_is_a_name_or_a_table() {
+        let parse = serde_json::from_value::<QueueTrigger>;
+        let named = parse(json!("orders")).expect("a name");
+        assert_eq!(
+            (named.name.as_str(), named.batch, named.format),
+            ("orders", 1, EventFormat::Aws)
+        );
+        assert_eq!(parse(json!({"name": "orders"})).expect("a table"), named);
+        assert_eq!(parse(json!(named)).expect("the serialized form"), named);
+        let error = parse(json!({"name": "orders", "batches": 2})).expect_err("an unknown key");
+        assert!(error.to_string().contains("`batches`"), "{error}");
+        let error = parse(json!(5)).expect_err("a number");
+        assert!(error.to_string().contains("the name of a queue"), "{error}");
+    }
 }

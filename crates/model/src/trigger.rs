@@ -7,7 +7,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::{Event, JobId, NatsTrigger, PostgresTrigger, Problem, Timestamp, duration_text};
+use crate::{
+    Event, JobId, NatsTrigger, PostgresTrigger, Problem, QueueTrigger, Timestamp, duration_text,
+};
 
 /// A trigger: `[[trigger]]` in `headwater.toml`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -16,7 +18,7 @@ pub struct Trigger {
     /// The trigger's name, unique in the project.
     pub name: String,
     /// Files that arrive in a folder; exactly one of `files`, `bucket`, `schedule`, `tables`,
-    /// `postgres` and `nats` is given.
+    /// `queue`, `postgres` and `nats` is given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub files: Option<FilesTrigger>,
     /// Objects that are created in a bucket of the lake, or removed from it.
@@ -28,6 +30,9 @@ pub struct Trigger {
     /// Changes of tables on the branch, by any client.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tables: Option<TablesTrigger>,
+    /// Messages of a queue of the lake.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queue: Option<QueueTrigger>,
     /// Notifications or rows of a PostgreSQL database.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub postgres: Option<PostgresTrigger>,
@@ -82,6 +87,7 @@ impl Default for Trigger {
             bucket: None,
             schedule: None,
             tables: None,
+            queue: None,
             postgres: None,
             nats: None,
             branch: None,
@@ -127,6 +133,9 @@ impl Trigger {
         }
         if let Some(schedule) = &self.schedule {
             return format!("{} {}", schedule.cron, schedule.timezone.as_deref().unwrap_or("UTC"));
+        }
+        if let Some(queue) = &self.queue {
+            return queue.to_string();
         }
         if let Some(postgres) = &self.postgres {
             return postgres.to_string();

@@ -38,6 +38,8 @@ pub struct Usage {
     pub cold_starts: u64,
     /// Number of retries with more memory after a function ran out of memory.
     pub retries: u64,
+    /// Number of requests to queues.
+    pub requests: u64,
 }
 
 impl Usage {
@@ -59,6 +61,7 @@ impl Usage {
         self.calls += other.calls;
         self.cold_starts += other.cold_starts;
         self.retries += other.retries;
+        self.requests += other.requests;
     }
 
     /// Returns the waiting time in milliseconds. The waiting time costs nothing and is not part of
@@ -82,6 +85,8 @@ pub struct RateCard {
     pub gib_read: f64,
     /// Price of one gibibyte written.
     pub gib_written: f64,
+    /// Price of one million requests to queues.
+    pub million_requests: f64,
 }
 
 impl Default for RateCard {
@@ -93,6 +98,7 @@ impl Default for RateCard {
             memory_gib_second: 0.000_004,
             gib_read: 0.000_5,
             gib_written: 0.002,
+            million_requests: 0.4,
         }
     }
 }
@@ -107,6 +113,7 @@ impl RateCard {
             + usage.memory_bytes_peak as f64 / GIB * seconds * self.memory_gib_second
             + usage.bytes_read as f64 / GIB * self.gib_read
             + usage.bytes_written as f64 / GIB * self.gib_written
+            + usage.requests as f64 / 1e6 * self.million_requests
     }
 }
 

@@ -94,6 +94,7 @@ impl Runner {
             label: call.label.to_owned(),
             room: Some(self.room.clone()),
             reuse: call.reuse,
+            starts_runtime: call.function.starts_runtime,
             share: call.share,
             begins_until: call.start_until,
             lake: call.lake,

@@ -95,6 +95,8 @@ pub(super) struct EntryPoint {
     pub packages: Option<BTreeMap<String, String>>,
     /// The function's folder, relative to the project's folder.
     pub folder: Option<String>,
+    /// True if the module starts a runtime.
+    pub starts_runtime: bool,
 }
 
 /// Parses the declaration of a function. `files` are the files of the project.
@@ -151,7 +153,8 @@ fn command(
     let module = format!(
         "from headwater.command import run\n\n\ndef call(event=None):\n    return run({command}, event)\n"
     );
-    Ok(EntryPoint { module, python: None, packages: Some(BTreeMap::new()), folder: None })
+    let packages = Some(BTreeMap::new());
+    Ok(EntryPoint { module, python: None, packages, folder: None, starts_runtime: false })
 }
 
 fn function(
@@ -189,6 +192,7 @@ fn function(
         variables: table.env.into(),
         secrets: table.secrets,
         priority: table.priority,
+        starts_runtime: start.starts_runtime,
         code: start.module.into(),
         modules: Vec::new(),
         retries: Retries::default(),

@@ -72,14 +72,16 @@ pub(super) fn read(
         Runtime::Python(version) => {
             let handler = handler.python(packages.as_ref().is_some_and(|all| !all.is_empty()))?;
             let module = module("lambda_handler", "Handler", &format!("{handler}, {within}"));
-            EntryPoint { module, python: Some(version), packages, folder }
+            let python = Some(version);
+            EntryPoint { module, python, packages, folder, starts_runtime: false }
         }
         Runtime::Node(version) => {
             let handler = handler.node()?;
             let mut packages = packages.unwrap_or_default();
             packages.entry(NODE_PACKAGE.to_owned()).or_insert(version);
             let module = module("lambda_runtime", "node", &format!("{handler}, {within}"));
-            EntryPoint { module, python: None, packages: Some(packages), folder }
+            let packages = Some(packages);
+            EntryPoint { module, python: None, packages, folder, starts_runtime: true }
         }
         Runtime::Provided => {
             let usual = [format!("./{BOOTSTRAP}")];
@@ -94,6 +96,7 @@ pub(super) fn read(
                 python: None,
                 packages: Some(packages.unwrap_or_default()),
                 folder,
+                starts_runtime: true,
             }
         }
     };

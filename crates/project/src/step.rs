@@ -331,6 +331,8 @@ pub struct Function {
     pub secrets: Vec<String>,
     /// Priority of queued calls; `None` uses the project's default.
     pub priority: Option<Priority>,
+    /// True if the function is a program whose runtime is started in its process, such as Node.
+    pub starts_runtime: bool,
     /// Retries after failures that may be transient.
     pub retries: Retries,
     /// Source code that the code fingerprint covers: the function's file without other steps that

@@ -133,7 +133,7 @@ impl Queues {
     }
 }
 
-fn parse_receipt(receipt: &str) -> Result<(u64, &str)> {
+pub(crate) fn parse_receipt(receipt: &str) -> Result<(u64, &str)> {
     let invalid = || Error::InvalidReceipt { receipt: receipt.chars().take(100).collect() };
     let (sequence, reception) = receipt.split_once('/').ok_or_else(invalid)?;
     let is_number = sequence.len() == 20 && sequence.bytes().all(|byte| byte.is_ascii_digit());

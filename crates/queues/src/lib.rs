@@ -17,8 +17,10 @@ mod message;
 mod queue;
 mod queues;
 mod receive;
+mod record;
 mod send;
 mod state;
+mod take;
 
 pub use attributes::{QueueAttributes, RedrivePolicy, is_queue_name};
 pub use error::{Error, Result};
@@ -29,3 +31,4 @@ pub use message::{
 pub use queue::{QueueCounts, QueueInfo};
 pub use queues::Queues;
 pub use receive::ReceiveOptions;
+pub use take::TakenMessages;

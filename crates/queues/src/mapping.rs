@@ -47,6 +47,9 @@ pub struct MappingSettings {
     /// True if the function returns the messages that failed.
     #[serde(default)]
     pub reports_failures: bool,
+    /// True if a batch whose call failed is called again in two parts.
+    #[serde(default)]
+    pub bisects: bool,
     /// Maximum number of concurrent calls; 5 by default.
     #[serde(default)]
     pub concurrency: Option<u32>,

@@ -18,6 +18,7 @@ use headwater_pipelines::{CallInput as PipelineInput, Callable, Project, parse_p
 use headwater_triggers::NewCall;
 use serde_json::Value;
 
+use crate::cloud_event::disabled;
 use crate::deployed_function::{self, DeployedFunctions};
 use crate::layer::Layers;
 use crate::operation::EndedJob;
@@ -54,6 +55,10 @@ impl ResolvedFunction {
     fn of_project(project: Arc<Project>, callable: Callable) -> Self {
         let function = ParsedFunction { project, callable };
         ResolvedFunction { function, version: None, concurrency: None }
+    }
+
+    pub(crate) fn called(&self) -> &ParsedFunction {
+        &self.function
     }
 
     /// Returns the version to call: a number or `$LATEST`; `None` for a function of a project.
@@ -251,10 +256,7 @@ impl Invocations {
         let needed =
             function.function.callable.limits(&function.function.project.defaults).memory_bytes;
         limits(&self.0.access, principal).check_memory(name, needed)?;
-        let Some(triggers) = &self.0.triggers else {
-            let message = "triggers and asynchronous calls are disabled on this server";
-            return Err(Problem::new(ErrorCode::Unavailable, message));
-        };
+        let Some(triggers) = &self.0.triggers else { return Err(disabled()) };
         let InvokeAsyncRequest { arguments, key, order_key, author } = request;
         let author = principal.clone().with_author(author).author().to_owned();
         let function =

@@ -138,6 +138,8 @@ impl Queues {
         messages: Vec<NewMessage>,
     ) -> Result<Vec<Result<SentMessage>>, Problem> {
         self.0.authorize(principal, Action::Write, &Object::queue(name))?;
+        let bytes = messages.iter().map(|message| message.body.len()).sum();
+        self.0.queue_meter.count(principal, name, [bytes, 0]);
         let sender = principal.user_name().unwrap_or("owner");
         self.0.queues.send(name, sender, messages).await.or_problem()
     }
@@ -150,7 +152,10 @@ impl Queues {
         options: ReceiveOptions,
     ) -> Result<Vec<ReceivedMessage>, Problem> {
         self.0.authorize(principal, Action::Read, &Object::queue(name))?;
-        self.0.queues.receive(name, options).await.or_problem()
+        let received = self.0.queues.receive(name, options).await.or_problem()?;
+        let bytes = received.iter().map(|received| received.message.body.len()).sum();
+        self.0.queue_meter.count(principal, name, [0, bytes]);
+        Ok(received)
     }
 
     /// Deletes received messages, and returns the outcome of each.
@@ -161,6 +166,7 @@ impl Queues {
         receipts: &[String],
     ) -> Result<Vec<Result<()>>, Problem> {
         self.0.authorize(principal, Action::Read, &Object::queue(name))?;
+        self.0.queue_meter.count(principal, name, [0, 0]);
         self.0.queues.delete_messages(name, receipts).await.or_problem()
     }
 
@@ -173,6 +179,7 @@ impl Queues {
         seconds: u32,
     ) -> Result<Result<()>, Problem> {
         self.0.authorize(principal, Action::Read, &Object::queue(name))?;
+        self.0.queue_meter.count(principal, name, [0, 0]);
         Ok(self.0.queues.change_visibility(name, receipt, seconds).await)
     }
 }

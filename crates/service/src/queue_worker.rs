@@ -4,6 +4,8 @@
 //! - The messages of a call stay invisible while the function runs.
 //! - Messages of a failed call are received again after the visibility timeout of their queue,
 //!   until they move to its dead-letter queue.
+//! - If the mapping bisects batches, a failed call is repeated with each half of its messages, so
+//!   that only the messages that fail alone are received again.
 //! - A call that was rejected because of a limit, a missing function or a missing right does not
 //!   count as a reception.
 
@@ -231,10 +233,10 @@ impl QueueWorker {
         }
     }
 
-    /// Calls the function with messages, and deletes those that were processed or filtered out.
+    /// Deletes messages that no filter selects, and calls the function with the others.
     async fn process(&self, components: Arc<Components>, messages: Vec<ReceivedMessage>) {
         let records: Vec<Value> =
-            messages.iter().map(|one| record(&self.mapping.queue, one)).collect();
+            messages.iter().map(|one| one.record(&self.mapping.queue)).collect();
         let is_selected = |record: &Value| {
             self.filters.is_empty() || self.filters.iter().any(|filter| filter.admits(record))
         };
@@ -243,28 +245,56 @@ impl QueueWorker {
             let all = messages.iter().zip(&selected);
             all.filter(move |(_, is_selected)| **is_selected == wanted).map(|(one, _)| one.clone())
         };
-        let mut done: Vec<ReceivedMessage> = of_call(false).collect();
-        let called: Vec<ReceivedMessage> = of_call(true).collect();
-        if !called.is_empty() {
-            let records = records.into_iter().zip(&selected).filter(|(_, selected)| **selected);
-            let event = json!({"Records": records.map(|(record, _)| record).collect::<Vec<_>>()});
-            match self.call(&components, event, &called).await {
+        self.delete(of_call(false).map(|message| message.receipt).collect()).await;
+        let records = records.into_iter().zip(&selected).filter(|(_, selected)| **selected);
+        let records = records.map(|(record, _)| record);
+        self.call_in_parts(&components, of_call(true).zip(records).collect()).await;
+    }
+
+    /// Calls the function with messages, and deletes those that were processed. If the mapping
+    /// bisects batches, the parts of a batch whose call failed are called separately, until the
+    /// messages that fail are alone.
+    async fn call_in_parts(&self, components: &Arc<Components>, all: Vec<Part>) {
+        let mut parts = vec![all];
+        let mut blocked = HashSet::new();
+        while let Some(mut part) = parts.pop() {
+            // After a failed message of a group, the others of the group wait.
+            let is_blocked = |(one, _): &Part| group(one).is_some_and(|it| blocked.contains(it));
+            let waiting: Vec<Part> = part.extract_if(.., |one| is_blocked(one)).collect();
+            self.postpone(&messages_of(&waiting)).await;
+            if part.is_empty() {
+                continue;
+            }
+            let called = messages_of(&part);
+            let held: Vec<ReceivedMessage> =
+                parts.iter().flat_map(|part| messages_of(part)).chain(called.clone()).collect();
+            let failed = match self.call(components, &part, &held).await {
                 Ok(failed) => {
                     self.state.set("OK".to_owned());
                     let (processed, failed) = partition(called, &failed);
-                    self.postpone(&failed).await;
-                    done.extend(processed);
+                    self.delete(processed.into_iter().map(|one| one.receipt).collect()).await;
+                    failed
                 }
                 Err(problem) => {
                     self.state.set(format!("PROBLEM: {problem}"));
-                    match retry_pause(&problem) {
-                        Some(seconds) => self.release(&called, seconds).await,
-                        None => self.postpone(&called).await,
+                    if let Some(seconds) = retry_pause(&problem) {
+                        return self.release(&held, seconds).await;
                     }
+                    if self.mapping.settings.bisects && part.len() > 1 {
+                        let second = part.split_off(part.len() / 2);
+                        parts.extend([second, part]);
+                        continue;
+                    }
+                    called
                 }
-            }
+            };
+            blocked.extend(failed.iter().filter_map(|one| group(one).cloned()));
+            self.postpone(&failed).await;
         }
-        let receipts: Vec<String> = done.into_iter().map(|message| message.receipt).collect();
+    }
+
+    /// Deletes messages.
+    async fn delete(&self, receipts: Vec<String>) {
         if receipts.is_empty() {
             return;
         }
@@ -280,13 +310,15 @@ impl QueueWorker {
         self.extend(failed, timeout.max(RETRY_PAUSE_MIN)).await;
     }
 
-    /// Calls the function. Returns the ids of messages that failed.
+    /// Calls the function with the records of messages. Returns the ids of messages that failed.
+    /// All messages that are `held` stay invisible meanwhile.
     async fn call(
         &self,
         components: &Arc<Components>,
-        event: Value,
-        messages: &[ReceivedMessage],
+        part: &[Part],
+        held: &[ReceivedMessage],
     ) -> Result<BTreeSet<String>, Problem> {
+        let event = json!({"Records": part.iter().map(|(_, record)| record).collect::<Vec<_>>()});
         let invocations = Invocations(components.clone());
         let principal = self.principal();
         let function = invocations.find(&principal, &self.mapping.settings.function).await?;
@@ -295,7 +327,7 @@ impl QueueWorker {
         let client = ClientCall::default();
         let input = CallInput { arguments, returns: Returns::Any, client, permit: None };
         let reports = self.mapping.settings.reports_failures;
-        let ids: HashSet<String> = messages.iter().map(|one| one.message.id.clone()).collect();
+        let ids: HashSet<String> = part.iter().map(|(one, _)| one.message.id.clone()).collect();
         let encode = move |returned| async move { failures(returned, reports, &ids) };
         let call = invocations.call(&principal, function, input, encode);
         tokio::pin!(call);
@@ -304,26 +336,35 @@ impl QueueWorker {
         loop {
             tokio::select! {
                 ended = &mut call => return ended?.result,
-                () = tokio::time::sleep(pause) => self.extend(messages, visibility).await,
+                () = tokio::time::sleep(pause) => self.extend(held, visibility).await,
             }
         }
     }
 }
 
-/// Separates the messages that were processed from those that failed. After a failed message, the
-/// later messages of the same group also count as failed, so that the order of the group is
-/// preserved.
+/// A message with its record in the event.
+type Part = (ReceivedMessage, Value);
+
+fn messages_of(part: &[Part]) -> Vec<ReceivedMessage> {
+    part.iter().map(|(message, _)| message.clone()).collect()
+}
+
+/// Returns the group whose order is preserved. Only messages of FIFO queues have deduplication ids.
+fn group(received: &ReceivedMessage) -> Option<&String> {
+    received.message.deduplication_id.as_ref().and(received.message.group.as_ref())
+}
+
+/// Separates the messages that were processed from those that failed. After a failed message of a
+/// group, the others of the group count as failed, so that their order is preserved.
 fn partition(
     messages: Vec<ReceivedMessage>,
     failed: &BTreeSet<String>,
 ) -> (Vec<ReceivedMessage>, Vec<ReceivedMessage>) {
     let mut blocked = HashSet::new();
     messages.into_iter().partition(|received| {
-        // Only messages of FIFO queues have deduplication ids.
-        let message = &received.message;
-        let group = message.deduplication_id.as_ref().and(message.group.clone());
+        let group = group(received).cloned();
         let is_blocked = group.as_ref().is_some_and(|group| blocked.contains(group));
-        let is_processed = !is_blocked && !failed.contains(&message.id);
+        let is_processed = !is_blocked && !failed.contains(&received.message.id);
         if !is_processed {
             blocked.extend(group);
         }
@@ -394,33 +435,4 @@ fn message_size(received: &ReceivedMessage) -> usize {
 
 fn stopped() -> Problem {
     Problem::new(ErrorCode::Unavailable, "the server is stopping")
-}
-
-/// Returns the record of a message in an event, in the format of AWS.
-fn record(queue: &str, received: &ReceivedMessage) -> Value {
-    let message = &received.message;
-    let mut attributes = serde_json::Map::new();
-    for (name, attribute) in &message.attributes {
-        let mut value = json!({"stringListValues": [], "binaryListValues": [],
-            "dataType": attribute.kind});
-        let key = if attribute.is_binary() { "binaryValue" } else { "stringValue" };
-        value[key] = json!(attribute.value);
-        attributes.insert(name.clone(), value);
-    }
-    let mut record = json!({
-        "messageId": message.id,
-        "receiptHandle": received.receipt,
-        "body": message.body,
-        "attributes": received.system_attributes(),
-        "messageAttributes": attributes,
-        "md5OfBody": message.body_md5(),
-        "eventSource": "aws:sqs",
-        "eventSourceARN": format!("arn:aws:sqs:us-east-1:000000000000:{queue}"),
-        "awsRegion": "us-east-1",
-    });
-    if !message.attributes.is_empty() {
-        record["md5OfMessageAttributes"] =
-            json!(headwater_queues::attributes_md5(&message.attributes));
-    }
-    record
 }

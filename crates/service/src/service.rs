@@ -7,9 +7,8 @@ use std::time::Duration;
 use headwater_access::{Access, AuditRetentions, UserLimits};
 use headwater_engine::Engine;
 use headwater_executors::{
-    ActiveVersion, CommitHistory, Deployer, FunctionCatalog, ImportExecutor, ImportRights,
-    MaintenanceExecutor, MeteredRuntime, RunExecutor, TriggerExecutor, TriggerSources,
-    start_maintenance,
+    Deployed, Deployer, FunctionCatalog, ImportExecutor, ImportRights, MaintenanceExecutor,
+    MeteredRuntime, RunExecutor, TriggerExecutor, TriggerSources, start_maintenance,
 };
 use headwater_function_lake::LakeComponents;
 use headwater_functions::Functions;
@@ -18,7 +17,6 @@ use headwater_lake::Lake;
 use headwater_model::{ErrorCode, JobKind, ObjectId, Principal, Problem, RefSpec, ResultExt};
 use headwater_pipelines::{EnvironmentCache, Runner};
 use headwater_secrets::SecretStore;
-use headwater_triggers::{Commits, TriggersOptions};
 use parking_lot::RwLock;
 use tokio_util::sync::CancellationToken;
 
@@ -34,12 +32,13 @@ use crate::login::OidcLogins;
 use crate::maintenance::Maintenance;
 use crate::namespace::Namespaces;
 use crate::queue_mapping::{MappingState, QueueMappings};
+use crate::queue_meter::QueueMeter;
 use crate::reference::Refs;
 use crate::run::Runs;
 use crate::s3::BucketState;
 use crate::secret::Secrets;
 use crate::settings::Settings;
-use crate::start::{row_quota, start_engine, start_functions};
+use crate::start::{TriggerInputs, row_quota, start_engine, start_functions, start_triggers};
 use crate::statement::Statements;
 use crate::table::Tables;
 use crate::tag::Tags;
@@ -202,6 +201,7 @@ impl Service {
         }
         self.0.mappings.stop();
         self.0.queues.close();
+        self.0.queue_meter.flush();
         if let Some(maintenance) = &self.0.auto_maintenance {
             maintenance.cancel();
         }
@@ -258,6 +258,8 @@ pub(crate) struct Components {
     pub buckets: BucketState,
     /// The message queues.
     pub queues: headwater_queues::Queues,
+    /// Counts requests to queues.
+    pub queue_meter: QueueMeter,
     /// The event source mappings of queues, and their workers.
     pub mappings: MappingState,
     /// Cache of the Python environments that function calls use.
@@ -284,10 +286,8 @@ impl Components {
         let buckets = BucketState::open(&config, &lake)?;
         let (queues, mappings) = (open_queues(&lake).await?, MappingState::open(&lake));
         let engine = start_engine(&config, &lake)?;
-        let jobs = open_jobs(&lake).await?;
+        let jobs = open_jobs(&lake, &access).await?;
         system_tables::register(&engine, &jobs, &lake, &access);
-        let limited = access.clone();
-        jobs.set_limits_of(Arc::new(move |user| UserLimits::of(&limited).effective(user)));
         let secrets = secret_store(&lake, &config);
         let (of_runs, quota) = (engine.clone(), row_quota(&config));
         let runner = Runner::new(of_runs, functions.clone(), jobs.clone(), secrets.clone(), quota);
@@ -309,7 +309,8 @@ impl Components {
             project,
             deployed: deployed.clone(),
         });
-        let triggers = start_triggers(&lake, &jobs, &buckets.objects, &secrets, targets).await?;
+        let inputs = TriggerInputs::of(&buckets.objects, &queues, &secrets);
+        let triggers = start_triggers(&lake, &jobs, inputs, targets).await?;
         let sources = TriggerSources::of(triggers.as_ref(), &buckets.objects);
         let deployer =
             Deployer::new(lake.clone(), deployed, sources, secrets.clone(), catalog.clone());
@@ -319,6 +320,7 @@ impl Components {
         register_executors(&jobs, imports, runs, &lake);
         let auto_maintenance = auto_maintenance(&config, &lake, &jobs);
         Ok(Components {
+            queue_meter: QueueMeter::new(jobs.clone()),
             config,
             lake,
             access,
@@ -389,10 +391,14 @@ fn lake_parts(lake: &Lake, engine: &Engine, buckets: &BucketState) -> LakeCompon
     LakeComponents { lake: lake.clone(), engine: engine.clone(), objects }
 }
 
-async fn open_jobs(lake: &Lake) -> Result<headwater_jobs::Jobs> {
+/// Opens the jobs of a lake, with the limits of its users.
+async fn open_jobs(lake: &Lake, access: &Access) -> Result<headwater_jobs::Jobs> {
     let (store, clock) = (lake.store().clone(), lake.clock().clone());
     let jobs = headwater_jobs::Jobs::open(store, clock, JobsOptions::default()).await;
-    jobs.map_err(|error| Error::component(&error))
+    let jobs = jobs.map_err(|error| Error::component(&error))?;
+    let access = access.clone();
+    jobs.set_limits_of(Arc::new(move |user| UserLimits::of(&access).effective(user)));
+    Ok(jobs)
 }
 
 fn import_executor(lake: &Lake, rights: &ImportRights) -> ImportExecutor {
@@ -470,24 +476,4 @@ async fn quarantine_interrupted(runner: &Runner, jobs: &headwater_jobs::Jobs) {
 fn project_dir(config: &ServiceConfig) -> Option<PathBuf> {
     let around = || config.lake_dir.parent().map(Path::to_owned);
     config.project_dir.clone().or_else(around).filter(|_| config.triggers)
-}
-
-async fn start_triggers(
-    lake: &Lake,
-    jobs: &headwater_jobs::Jobs,
-    objects: &headwater_objects::Objects,
-    secrets: &SecretStore,
-    targets: Option<TriggerExecutor>,
-) -> Result<Option<headwater_triggers::Triggers>> {
-    let Some(targets) = targets else { return Ok(None) };
-    let (store, clock) = (lake.store().clone(), lake.clock().clone());
-    let commits: Arc<dyn Commits> = Arc::new(CommitHistory { lake: lake.clone() });
-    let options = TriggersOptions {
-        commits: Some(commits),
-        objects: Some(objects.clone()),
-        secrets: Some(secrets.clone()),
-        ..TriggersOptions::new(store, clock, jobs.clone(), &targets.project)
-    };
-    let triggers = headwater_triggers::Triggers::start(options, Arc::new(targets)).await;
-    triggers.map(Some).map_err(|error| Error::component(&error))
 }

@@ -1,8 +1,17 @@
-//! Starts the engine and the function runtime, each with its share of the server's memory.
+//! Starts the engine and the function runtime, each with its share of the server's memory, and the
+//! triggers.
+
+use std::sync::Arc;
 
 use headwater_engine::{Engine, EngineOptions};
+use headwater_executors::{CommitHistory, TriggerExecutor};
 use headwater_functions::{Functions, FunctionsOptions, TableQuota, ZygoteOptions};
+use headwater_jobs::Jobs;
 use headwater_lake::Lake;
+use headwater_objects::Objects;
+use headwater_queues::Queues;
+use headwater_secrets::SecretStore;
+use headwater_triggers::{Commits, Triggers, TriggersOptions};
 
 use crate::config::ServiceConfig;
 use crate::error::{Error, Result};
@@ -55,4 +64,39 @@ pub fn start_engine(config: &ServiceConfig, lake: &Lake) -> Result<Engine> {
 pub fn row_quota(config: &ServiceConfig) -> TableQuota {
     let folder = config.lake_dir.join("spill").join("rows");
     TableQuota::new(config.memory_bytes / 8, folder, EngineOptions::default().spill_bytes_max)
+}
+
+/// What the sources of triggers read.
+pub struct TriggerInputs {
+    pub objects: Objects,
+    pub queues: Queues,
+    pub secrets: SecretStore,
+}
+
+impl TriggerInputs {
+    pub fn of(objects: &Objects, queues: &Queues, secrets: &SecretStore) -> Self {
+        let (objects, queues) = (objects.clone(), queues.clone());
+        TriggerInputs { objects, queues, secrets: secrets.clone() }
+    }
+}
+
+/// Starts the triggers. Returns `None` if they are disabled: without targets.
+pub async fn start_triggers(
+    lake: &Lake,
+    jobs: &Jobs,
+    inputs: TriggerInputs,
+    targets: Option<TriggerExecutor>,
+) -> Result<Option<Triggers>> {
+    let Some(targets) = targets else { return Ok(None) };
+    let (store, clock) = (lake.store().clone(), lake.clock().clone());
+    let commits: Arc<dyn Commits> = Arc::new(CommitHistory { lake: lake.clone() });
+    let options = TriggersOptions {
+        commits: Some(commits),
+        objects: Some(inputs.objects),
+        queues: Some(inputs.queues),
+        secrets: Some(inputs.secrets),
+        ..TriggersOptions::new(store, clock, jobs.clone(), &targets.project)
+    };
+    let triggers = Triggers::start(options, Arc::new(targets)).await;
+    triggers.map(Some).map_err(|error| Error::component(&error))
 }

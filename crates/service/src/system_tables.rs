@@ -137,7 +137,7 @@ pub(crate) fn timestamp() -> DataType {
 }
 
 /// The columns of `Usage`, in the order of its fields.
-const USAGE: [&str; 15] = [
+const USAGE: [&str; 16] = [
     "wall_ms",
     "cpu_us",
     "memory_bytes_peak",
@@ -153,6 +153,7 @@ const USAGE: [&str; 15] = [
     "calls",
     "cold_starts",
     "retries",
+    "requests",
 ];
 
 fn schema(before: Vec<(&str, DataType)>, after: Vec<(&str, DataType)>) -> SchemaRef {

@@ -1,7 +1,7 @@
 //! Events in the format of AWS, for handlers that were written for AWS Lambda.
 
 use chrono::SecondsFormat;
-use headwater_model::{ChangedObject, Event, EventFormat, Trigger};
+use headwater_model::{ChangedObject, Event, EventData, EventFormat, Trigger};
 use serde_json::{Value, json};
 
 /// The principal id in notifications. AWS writes an account id here.
@@ -16,9 +16,13 @@ pub(crate) fn function_arn(name: &str, version: &str) -> String {
 /// Returns the event as a function receives it. An event of an object is an S3 notification, unless
 /// the trigger requests CloudEvents. Any other event is in the format of CloudEvents.
 pub fn function_argument(trigger: &Trigger, event: &Event) -> Value {
-    let format = trigger.bucket.as_ref().map(|bucket| bucket.format);
-    match (event.object(), format) {
-        (Some(object), Some(EventFormat::Aws)) => notification(trigger, event, object),
+    let of_bucket = trigger.bucket.as_ref().map(|bucket| bucket.format);
+    let of_queue = trigger.queue.as_ref().map(|queue| queue.format);
+    match (&event.data, event.object(), of_bucket.or(of_queue)) {
+        (_, Some(object), Some(EventFormat::Aws)) => notification(trigger, event, object),
+        (EventData::QueueReceived { messages, .. }, _, Some(EventFormat::Aws)) => {
+            json!({"Records": messages.iter().map(|message| &message.record).collect::<Vec<_>>()})
+        }
         _ => json!(event),
     }
 }
@@ -107,6 +111,25 @@ mod tests {
         let record = &argument["Records"][0];
         assert_eq!(record["eventName"], "ObjectRemoved:Delete");
         assert_eq!(record["s3"]["object"]["size"], Value::Null);
+    }
+
+    #[test]
+    fn a_function_receives_the_event_of_sqs() {
+        let record = json!({"messageId": "m", "body": "{}", "eventSource": "aws:sqs"});
+        let message = json!({"id": "m", "sent": Timestamp::UNIX_EPOCH, "sender": "ana",
+            "payload": {}, "record": record});
+        let event = json!({"id": "e", "source": "/queues/orders", "time": Timestamp::UNIX_EPOCH,
+            "type": "headwater.queue.received",
+            "data": {"queue": "orders", "messages": [message]}});
+        let event: Event = serde_json::from_value(event).expect("an event");
+        let trigger = |queue: Value| {
+            let trigger = json!({"name": "t", "function": "f", "queue": queue});
+            serde_json::from_value::<Trigger>(trigger).expect("a trigger")
+        };
+        let argument = function_argument(&trigger(json!("orders")), &event);
+        assert_eq!(argument, json!({"Records": [record]}));
+        let trigger = trigger(json!({"name": "orders", "format": "cloudevents"}));
+        assert_eq!(function_argument(&trigger, &event), json!(event));
     }
 
     #[test]

@@ -6,16 +6,13 @@
 //! ensures that only the first request with a key is recorded.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
-use async_trait::async_trait;
 use headwater_model::{AcceptedEvent, Actor, Event, EventData, SpecVersion};
 use headwater_store::{Append, Batch, Error as StoreError, UniqueKey};
 use serde_json::Value;
 
 use crate::delivery_log::Delivery;
 use crate::record::{encode, read};
-use crate::source::{EventSource, PollResult, SourceContext};
 use crate::{Error, Result, Triggers};
 
 /// Prefix of the names of queues for asynchronous calls.
@@ -46,18 +43,6 @@ pub struct NewCall {
     pub author: String,
     /// The calling identity. The function runs with the rights of this identity.
     pub actor: Actor,
-}
-
-/// The event source of a queue of calls. Clients cause these events, so the source detects none.
-pub(crate) struct CallSource;
-
-#[async_trait]
-impl EventSource for CallSource {
-    async fn poll(&mut self, context: &SourceContext) -> Result<PollResult> {
-        // A call whose batch returned an error may be stored nevertheless. Queue such calls.
-        context.catch_up().await?;
-        Ok(PollResult::after(Duration::MAX))
-    }
 }
 
 impl Triggers {
@@ -110,8 +95,8 @@ impl Triggers {
                 Ok(AcceptedEvent { event: first.unwrap_or_default(), duplicate: true })
             }
             (Err(error), _) => {
-                // The batch may be stored despite the error, so request a poll, which queues the
-                // call.
+                // The batch may have been applied despite the error.
+                context.queue.set_uncertain();
                 context.wake.notify_one();
                 Err(error.into())
             }
@@ -119,7 +104,7 @@ impl Triggers {
     }
 }
 
-fn check_key(key: &str) -> Result<()> {
+pub(crate) fn check_key(key: &str) -> Result<()> {
     let is_valid = !key.is_empty()
         && key.chars().count() <= KEY_CHARACTERS_MAX
         && !key.contains(char::is_control);

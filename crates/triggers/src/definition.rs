@@ -8,8 +8,9 @@ use headwater_model::{
     DEFAULT_NAMESPACE, FilesTrigger, MAIN_BRANCH, TableName, TablesTrigger, Timestamp, Trigger,
 };
 
+use crate::batch_source::BatchSource;
 use crate::bucket_source::{self, BucketSource, ObjectFilter};
-use crate::calls::{CALLS, CallSource};
+use crate::calls::CALLS;
 use crate::event_filter::EventFilter;
 use crate::event_path::EventPath;
 use crate::event_queue::Concurrency;
@@ -17,6 +18,7 @@ use crate::file_source::FileSource;
 use crate::nats_source::{self, NatsEvents, NatsSource};
 use crate::postgres_outbox;
 use crate::postgres_source::{PostgresEvents, PostgresSource};
+use crate::queue_source::{QueueMessages, QueueSource};
 use crate::schedule::Schedule;
 use crate::schedule_source::{self, ScheduleSource};
 use crate::source::EventSource;
@@ -46,6 +48,7 @@ pub(crate) enum Source {
     Bucket(ObjectFilter),
     Schedule(Box<Schedule>),
     Tables(WatchedTables),
+    Queue(QueueMessages),
     Postgres(Box<PostgresEvents>),
     Nats(Box<NatsEvents>),
     /// Asynchronous calls of a function, which clients send.
@@ -133,12 +136,13 @@ impl Definition {
 
 impl Source {
     fn new(trigger: &Trigger, project: &Path) -> Result<Self> {
-        let Trigger { files, bucket, schedule, tables, postgres, nats, .. } = trigger;
+        let Trigger { files, bucket, schedule, tables, queue, postgres, nats, .. } = trigger;
         let given = [
             files.is_some(),
             bucket.is_some(),
             schedule.is_some(),
             tables.is_some(),
+            queue.is_some(),
             postgres.is_some(),
             nats.is_some(),
         ];
@@ -153,6 +157,9 @@ impl Source {
         }
         if let Some(tables) = tables {
             return Ok(Source::Tables(WatchedTables::new(trigger, tables)?));
+        }
+        if let Some(queue) = queue {
+            return Ok(Source::Queue(QueueMessages::new(trigger, queue)?));
         }
         if let Some(postgres) = postgres {
             return Ok(Source::Postgres(Box::new(PostgresEvents::new(trigger, postgres)?)));
@@ -172,9 +179,10 @@ impl Source {
             Source::Bucket(selection) => Box::new(BucketSource::new(selection.clone())),
             Source::Schedule(schedule) => Box::new(ScheduleSource::new((**schedule).clone())),
             Source::Tables(tables) => Box::new(TableSource::new(tables.clone())),
+            Source::Queue(messages) => Box::new(QueueSource::new(messages.clone())),
             Source::Postgres(events) => Box::new(PostgresSource::new((**events).clone())),
             Source::Nats(events) => Box::new(NatsSource::new((**events).clone())),
-            Source::Calls => Box::new(CallSource),
+            Source::Calls => Box::new(BatchSource::default()),
         }
     }
 
@@ -183,7 +191,7 @@ impl Source {
     /// at the current time or commit.
     pub(crate) fn position_journal(&self) -> Option<&'static str> {
         match self {
-            Source::Files(_) | Source::Calls => None,
+            Source::Files(_) | Source::Queue(_) | Source::Calls => None,
             Source::Bucket(_) => Some(bucket_source::POSITIONS),
             Source::Schedule(_) => Some(schedule_source::POSITIONS),
             Source::Tables(_) => Some(table_source::POSITIONS),
@@ -195,7 +203,7 @@ impl Source {
     /// Returns true if a poll waits until no more notifications arrive. Objects and messages are
     /// complete at the time of their notification, so their sources are polled immediately.
     pub(crate) fn waits_for_quiet(&self) -> bool {
-        !matches!(self, Source::Bucket(_) | Source::Postgres(_) | Source::Nats(_))
+        matches!(self, Source::Files(_) | Source::Schedule(_) | Source::Tables(_))
     }
 
     /// Returns the next scheduled time.
@@ -205,6 +213,7 @@ impl Source {
             Source::Files(_)
             | Source::Bucket(_)
             | Source::Tables(_)
+            | Source::Queue(_)
             | Source::Postgres(_)
             | Source::Nats(_)
             | Source::Calls => None,
@@ -281,8 +290,8 @@ impl WatchedTables {
 }
 
 fn not_one_source(trigger: &Trigger) -> Error {
-    let names = "`files`, `bucket`, `schedule`, `tables`, `postgres` and `nats`";
-    let reason = format!("a trigger needs exactly one of {names}");
+    let names = "`files`, `bucket`, `schedule`, `tables`, `queue`, `postgres` and `nats`";
+    let reason = format!("it needs exactly one of {names}");
     invalid(trigger, reason, "Give the trigger one source, such as `files` or `schedule`.")
 }
 

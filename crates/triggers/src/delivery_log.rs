@@ -130,7 +130,8 @@ impl DeliveryLog {
         let events: Vec<Event> = events.filter(admits).collect();
         let mut deliveries = Vec::with_capacity(events.len());
         for event in &events {
-            let key = context.order_by.as_ref().and_then(|path| path.key(event));
+            let of_path = context.order_by.as_ref().and_then(|path| path.key(event));
+            let key = of_path.or_else(|| event.group().map(str::to_owned));
             let delivery = Delivery { key, ..Delivery::new(event.id.clone(), trigger, now) };
             batch.entries.extend(delivery.new_entries(event)?);
             deliveries.push(delivery);
@@ -235,6 +236,11 @@ impl DeliveryLog {
         }
         Ok(())
     }
+}
+
+/// Returns the hexadecimal digits of an id in lower case, without hyphens.
+pub(crate) fn digits(text: &str) -> String {
+    text.trim().chars().filter(|c| *c != '-').map(|c| c.to_ascii_lowercase()).collect()
 }
 
 /// Returns the ranges of keys before `until` that contain none of the keys in `kept`.

@@ -89,6 +89,9 @@ pub enum Error {
     /// The changes of buckets cannot be read.
     #[error(transparent)]
     Objects(#[from] headwater_objects::Error),
+    /// Messages of a queue cannot be received.
+    #[error(transparent)]
+    Queues(#[from] headwater_queues::Error),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] headwater_store::Error),
@@ -108,6 +111,7 @@ impl Fault for Error {
             Error::Encode { .. } => ErrorCode::Internal,
             Error::Jobs(error) => error.code(),
             Error::Objects(error) => error.code(),
+            Error::Queues(error) => error.code(),
             Error::Store(error) => error.code(),
         }
     }
@@ -138,6 +142,7 @@ impl Fault for Error {
             Error::Corrupt { .. } | Error::Encode { .. } => None,
             Error::Jobs(error) => error.hint(),
             Error::Objects(error) => error.hint(),
+            Error::Queues(error) => error.hint(),
             Error::Store(error) => error.hint(),
         }
     }
@@ -146,6 +151,7 @@ impl Fault for Error {
         match self {
             Error::Jobs(error) => error.context(),
             Error::Objects(error) => error.context(),
+            Error::Queues(error) => error.context(),
             Error::Store(error) => error.context(),
             _ => BTreeMap::new(),
         }

@@ -6,13 +6,15 @@ use std::sync::Arc;
 
 use headwater_event_pattern::{FieldSchema, Pattern, ValueSchema};
 use headwater_model::{
-    BucketEvent, BucketTrigger, Event, MAIN_BRANCH, NatsTrigger, PostgresTrigger, Trigger,
+    BucketEvent, BucketTrigger, Event, MAIN_BRANCH, NatsTrigger, PostgresTrigger, QueueTrigger,
+    Trigger,
 };
 
 use crate::Result;
 use crate::definition::invalid;
 use crate::nats_source::NatsEvents;
 use crate::postgres_server::PostgresServer;
+use crate::queue_source;
 
 /// The events that a trigger records.
 #[derive(Debug, Clone)]
@@ -65,6 +67,8 @@ fn shape(trigger: &Trigger) -> ValueSchema {
         (source, one("headwater.table.changed".into()), true, data)
     } else if let Some(postgres) = &trigger.postgres {
         postgres_shape(trigger, postgres)
+    } else if let Some(queue) = &trigger.queue {
+        queue_shape(queue)
     } else if let Some(nats) = &trigger.nats {
         nats_shape(trigger, nats)
     } else {
@@ -105,6 +109,23 @@ fn postgres_shape(trigger: &Trigger, postgres: &PostgresTrigger) -> EventSchemas
             (source, one("headwater.postgres.notified".into()), true, data)
         }
     }
+}
+
+fn queue_shape(queue: &QueueTrigger) -> EventSchemas {
+    let source = one(queue_source::uri(&queue.name));
+    let message = vec![
+        FieldSchema::new("id", ValueSchema::Text),
+        FieldSchema::new("sent", ValueSchema::Text),
+        FieldSchema::new("sender", ValueSchema::Text),
+        FieldSchema::optional("group", ValueSchema::Text),
+        FieldSchema::new("payload", ValueSchema::Any),
+        FieldSchema::new("record", ValueSchema::Any),
+    ];
+    let data = vec![
+        FieldSchema::new("queue", one(queue.name.clone())),
+        FieldSchema::new("messages", ValueSchema::Object(message)),
+    ];
+    (source, one("headwater.queue.received".into()), true, data)
 }
 
 fn nats_shape(trigger: &Trigger, nats: &NatsTrigger) -> EventSchemas {

@@ -29,6 +29,9 @@ pub(crate) fn summary(data: &EventData) -> String {
             format!("{} notifications of {channel}", payloads.len())
         }
         EventData::PostgresRowsAdded { table, rows } => format!("{} rows of {table}", rows.len()),
+        EventData::QueueReceived { queue, messages } => {
+            format!("{} messages of {queue}", messages.len())
+        }
         EventData::NatsReceived { stream, messages } => {
             format!("{} messages of {stream}", messages.len())
         }

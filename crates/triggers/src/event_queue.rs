@@ -15,6 +15,7 @@ use tokio::sync::Notify;
 
 use crate::delivery_log::Delivery;
 use crate::delivery_order::{DeliveryOrder, NextDelivery};
+use crate::event_batch::Intake;
 use crate::rate_limit::RateLimit;
 
 /// Maximum number of pending and running deliveries of one trigger. When this number is reached,
@@ -41,6 +42,10 @@ pub(crate) struct EventQueue {
     pub capacity: Notify,
     /// Rate limit for events of unknown cause.
     pub rate_limit: Mutex<RateLimit>,
+    /// Events that wait until the queue has capacity.
+    pub intake: Intake,
+    /// True if a delivery may be stored that is not in the queue.
+    uncertain: AtomicBool,
 }
 
 /// Concurrency and order of deliveries.
@@ -293,6 +298,16 @@ impl EventQueue {
 
     pub(crate) fn clear_fresh(&self) {
         self.fresh.store(false, Ordering::Relaxed);
+    }
+
+    /// Records that a delivery may be stored that is not in the queue.
+    pub(crate) fn set_uncertain(&self) {
+        self.uncertain.store(true, Ordering::Relaxed);
+    }
+
+    /// Returns true if [`EventQueue::set_uncertain`] was called since the last call.
+    pub(crate) fn take_uncertain(&self) -> bool {
+        self.uncertain.swap(false, Ordering::Relaxed)
     }
 }
 

@@ -1,5 +1,6 @@
 //! Triggers: arriving files, changed objects, scheduled times, table changes, and messages of
-//! PostgreSQL and NATS become events. A job delivers each event to the targets of its trigger.
+//! queues, PostgreSQL and NATS become events. A job delivers each event to the targets of its
+//! trigger.
 //!
 //! - An event is stored before it is delivered, in one batch with the position of its source.
 //! - Imports and runs process the events of a trigger one at a time, in order. Functions process
@@ -8,6 +9,7 @@
 
 mod aws_event;
 mod back_off;
+mod batch_source;
 mod bucket_source;
 mod calls;
 mod commits;
@@ -17,6 +19,7 @@ mod delivery_log;
 mod delivery_order;
 mod destination;
 mod error;
+mod event_batch;
 mod event_filter;
 mod event_logging;
 mod event_path;
@@ -33,7 +36,9 @@ mod postgres_listener;
 mod postgres_outbox;
 mod postgres_server;
 mod postgres_source;
+mod queue_source;
 mod rate_limit;
+mod recent_ids;
 mod record;
 mod schedule;
 mod schedule_source;
@@ -49,6 +54,7 @@ pub use calls::NewCall;
 pub use commits::{Commits, TableCommit};
 pub use definition::check_trigger;
 pub use error::{Error, Result};
+pub use event_batch::{EventCall, NewEvents};
 pub use options::{TriggerEventFilter, TriggersOptions};
 pub use target::{CallPolicy, TargetExecutor, event_part};
 pub use triggers::Triggers;

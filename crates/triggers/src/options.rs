@@ -7,6 +7,7 @@ use std::time::Duration;
 use headwater_jobs::Jobs;
 use headwater_model::{Clock, TriggerEventStatus};
 use headwater_objects::Objects;
+use headwater_queues::Queues;
 use headwater_secrets::SecretStore;
 use headwater_store::Store;
 
@@ -26,8 +27,10 @@ pub struct TriggersOptions {
     pub commits: Option<Arc<dyn Commits>>,
     /// Buckets, for triggers on objects. With `None`, the default, these triggers never fire.
     pub objects: Option<Objects>,
-    /// Secrets with the credentials of servers. With `None`, the default, a trigger that names a
-    /// secret cannot connect.
+    /// Queues, for triggers on messages; these never fire with `None`, which is the default.
+    pub queues: Option<Queues>,
+    /// Secrets with the credentials of servers; triggers that name a secret cannot connect with
+    /// `None`, which is the default.
     pub secrets: Option<SecretStore>,
     /// The project's root as an absolute path. Paths of folders are relative to it.
     pub project: PathBuf,
@@ -58,6 +61,7 @@ impl TriggersOptions {
             jobs,
             commits: None,
             objects: None,
+            queues: None,
             secrets: None,
             project: project.into(),
             retry_pause: Duration::from_secs(1),

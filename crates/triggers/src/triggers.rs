@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use crate::bucket_source::bucket_watches;
 use crate::calls::CALLS;
 use crate::definition::Definition;
-use crate::delivery_log::{DONE, Delivery, DeliveryLog, OPEN};
+use crate::delivery_log::{DONE, Delivery, DeliveryLog, OPEN, digits};
 use crate::event_queue::EventQueue;
 use crate::record::decode;
 use crate::source::SourceContext;
@@ -94,7 +94,10 @@ impl Triggers {
             }
             self.queue(&delivery.trigger).await?.push(delivery);
         }
-        // Ignore an error, because the lake must open even if the disk is full.
+        for (queue, count) in log.waiting().await? {
+            self.queue(&queue).await?.intake.add_waiting(count);
+        }
+        // The lake must open even if the disk is full.
         if let Err(error) = log.store_open(&interrupted).await {
             tracing::warn!(%error, "cannot record interrupted trigger events");
         }
@@ -102,6 +105,11 @@ impl Triggers {
             tracing::warn!(%error, "cannot trim old trigger events");
         }
         Ok(())
+    }
+
+    /// Returns the names of all queues.
+    fn queue_names(&self) -> Vec<String> {
+        self.inner.queues.lock().keys().cloned().collect()
     }
 
     async fn queue(&self, trigger: &str) -> Result<Arc<EventQueue>> {
@@ -297,6 +305,9 @@ impl Triggers {
 
     /// Returns the event whose id equals, begins with or ends with this text.
     pub async fn event(&self, text: &str) -> Result<TriggerEvent> {
+        if let Some(waiting) = self.inner.log.waiting_event(&self.queue_names(), text).await? {
+            return Ok(waiting);
+        }
         let delivery = self.delivery(text).await?;
         self.inner.log.with_event(delivery).await
     }
@@ -385,8 +396,7 @@ impl Triggers {
 
     /// Starts the workers for calls that an earlier process accepted.
     async fn start_call_workers(&self) -> Result<()> {
-        let queues = self.inner.queues.lock().keys().cloned().collect::<Vec<_>>();
-        for queue in queues {
+        for queue in self.queue_names() {
             if let Some(function) = queue.strip_prefix(CALLS) {
                 self.call_worker(function).await?;
             }
@@ -397,7 +407,8 @@ impl Triggers {
     /// Returns true if asynchronous calls are pending or running.
     pub fn has_calls(&self) -> bool {
         let workers = self.inner.call_workers.lock();
-        workers.values().any(|worker| worker.context.queue.open_count() > 0)
+        let has_calls = |queue: &EventQueue| queue.open_count() + queue.intake.waiting() > 0;
+        workers.values().any(|worker| has_calls(&worker.context.queue))
     }
 
     async fn start_over(&self, queue: &EventQueue, failed: Delivery) -> Result<Delivery> {
@@ -486,9 +497,4 @@ impl std::fmt::Debug for Triggers {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Triggers").field("triggers", &self.workers().len()).finish()
     }
-}
-
-/// Returns the hexadecimal digits of an id in lower case, without hyphens.
-fn digits(text: &str) -> String {
-    text.trim().chars().filter(|c| *c != '-').map(|c| c.to_ascii_lowercase()).collect()
 }

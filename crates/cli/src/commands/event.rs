@@ -1,4 +1,4 @@
-//! `headwater event`: lists, shows, replays and removes events.
+//! `headwater event`: lists, sends, shows, replays and removes events.
 
 use headwater_model::{TriggerEvent, TriggerEventStatus};
 use hyper::Method;
@@ -6,6 +6,7 @@ use hyper::Method;
 use crate::answer::{self, fetch};
 use crate::api::{Api, segment};
 use crate::arguments::{Event as Arguments, EventId, EventLs, OutputFormat};
+use crate::commands::event_send;
 use crate::context::Context;
 use crate::error::Result;
 use crate::output::{self, Cell, Grid};
@@ -15,6 +16,7 @@ use crate::terminal::Tone;
 pub async fn event(context: &Context, api: &Api, arguments: Arguments) -> Result<()> {
     match arguments {
         Arguments::Ls(arguments) => list(context, api, arguments).await?,
+        Arguments::Send(arguments) => event_send::send(context, api, &arguments).await?,
         Arguments::Show(arguments) => show(context, &api.get(path(&arguments)).await?),
         Arguments::Replay(arguments) => {
             let path = format!("{}/replay", path(&arguments));

@@ -14,6 +14,7 @@ mod diff;
 mod diff_rows;
 mod environment;
 mod event;
+mod event_send;
 mod function;
 mod function_logs;
 mod grant;

@@ -262,3 +262,31 @@ async fn a_spawner_that_died_is_started_again() {
         assert!(Instant::now() < deadline, "{outcome:?}");
     }
 }
+
+#[tokio::test]
+async fn a_function_cannot_extend_its_time_by_the_message_of_a_runtime_that_starts() {
+    let functions = start().await;
+    let environment = environment(&functions, &[]).await;
+    let source = "
+import os, socket, time
+
+def send(message):
+    for number in map(int, os.listdir('/proc/self/fd')):
+        try:
+            with socket.socket(fileno=os.dup(number)) as channel:
+                channel.send(message)
+        except OSError:
+            pass
+
+def f():
+    send(b'{\"said\": \"starting\"}')
+    time.sleep(1000)
+";
+    let timeout = Duration::from_secs(3);
+    let limits = Limits { timeout, ..Limits::default() };
+    let invocation = Invocation { limits, ..call(&environment, source) };
+    let started = std::time::Instant::now();
+    let (outcome, _) = run(&functions, invocation).await;
+    assert!(matches!(outcome, Err(Error::TimeLimit { .. })), "{outcome:?}");
+    assert!(started.elapsed() < timeout + Duration::from_secs(8), "{:?}", started.elapsed());
+}

@@ -115,6 +115,7 @@ pub fn call(environment: &Arc<Environment>, source: &str) -> Invocation {
         label: "m".to_owned(),
         room: None,
         reuse: false,
+        starts_runtime: false,
         share: CallOwner::default(),
         begins_until: CancellationToken::new(),
         lake: None,

@@ -153,6 +153,7 @@ impl<'a> Reader<'a> {
             secrets: settings::secrets(values, &variables, at)?,
             variables,
             priority: settings::priority(values)?,
+            starts_runtime: false,
             code: "".into(),
             modules: Vec::new(),
             retries: settings::retries(values)?,

@@ -8,6 +8,7 @@ mod access_key;
 mod audit;
 pub(crate) mod body;
 mod branch;
+mod cloud_event;
 mod deployed_function;
 mod deployment;
 mod diff;
@@ -68,6 +69,7 @@ fn api() -> OpenApiRouter<App> {
     OpenApiRouter::with_openapi(description())
         .merge(audit::routes())
         .merge(branch::routes())
+        .merge(cloud_event::routes())
         .merge(deployed_function::routes())
         .merge(deployment::routes())
         .merge(diff::routes())

@@ -38,7 +38,7 @@ pub type Row<'a> = (&'a str, &'a str, &'a str, &'a str, [Expected; 3]);
 
 /// All operations: first those on the lake, then those on access. Their requests contain names that
 /// do not exist, so that they change nothing.
-pub const OPERATIONS: [Row<'static>; 101] = [
+pub const OPERATIONS: [Row<'static>; 102] = [
     ("activate_deployment", "POST", "/v1/deployments/x/activate", "", [No, No, Ok]),
     ("cherry_pick", "POST", "/v1/branches/none/cherry-pick", r#"{"commit":"main"}"#, [No, No, Ok]),
     ("create_branch", "POST", "/v1/branches", r#"{"name":"new","from":"none"}"#, [No, No, Ok]),
@@ -96,6 +96,7 @@ pub const OPERATIONS: [Row<'static>; 101] = [
     ("rerun_job", "POST", "/v1/jobs/x/rerun", "", [Ok, Ok, Ok]),
     ("revert", "POST", "/v1/branches/none/revert", r#"{"commit":"main"}"#, [No, No, Ok]),
     ("run_project", "POST", "/v1/runs", RUN, [No, No, Ok]),
+    ("send_events", "POST", "/v1/functions/f/events", EVENTS, [No, No, Ok]),
     ("set_secret", "PUT", "/v1/secrets/NONE", r#"{"value":"x"}"#, [No, No, Ok]),
     ("shut_down", "POST", "/v1/shutdown", "", [No, No, No]),
     ("start_login", "POST", "/v1/login", r#"{"redirect":"https://lake.example/"}"#, [Ok, Ok, Ok]),
@@ -154,6 +155,7 @@ const PUBLIC: [&str; 6] = [
 
 const EXPLAIN: &str = "/v1/access/explain?user=none&action=select&object=table:a.b";
 const RUN: &str = r#"{"files":{"a.sql":"SELECT 1"},"ref":"none"}"#;
+const EVENTS: &str = r#"[{"specversion":"1.0","id":"a","source":"/s","type":"t"}]"#;
 const RESTRICTION: &str = r#"{"name":"r","table":"none","using":"true"}"#;
 const RETENTION: &str = r#"{"keep_seconds":86400}"#;
 const GRANT: &str = r#"{"grantee":"none","actions":["select"],"object":"table:a.b"}"#;

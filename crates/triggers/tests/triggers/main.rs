@@ -1,5 +1,6 @@
 //! Behaviour that users of the crate rely on, over an in-memory store that can fail at any call.
 
+mod batches;
 mod buckets;
 mod calls;
 mod crash;
@@ -7,6 +8,7 @@ mod deliveries;
 mod kill;
 mod nats;
 mod postgres;
+mod queues;
 mod servers;
 #[expect(dead_code, reason = "the tests of jobs use all of it")]
 #[path = "../../../jobs/tests/jobs/support.rs"]

@@ -42,6 +42,9 @@ pub const ROWS: &[Row] = &[
         let call = InvokeAsyncRequest::default();
         done(async move { c.service.invocations().accept(&c.by, "none", call).await })
     }),
+    ("Invocations::accept_events", writes(NO_FUNCTION), |c| {
+        done(async move { c.service.invocations().accept_events(&c.by, "none", Vec::new()).await })
+    }),
     ("DeployedFunctions::list", LISTS_USABLE, |c| {
         listed(async move { c.service.invocations().deployed().list(&c.by).await })
     }),

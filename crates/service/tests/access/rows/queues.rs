@@ -58,6 +58,7 @@ pub const ROWS: &[Row] = &[
             window: 0,
             filters: Vec::new(),
             reports_failures: false,
+            bisects: false,
             concurrency: None,
         };
         done(async move { mappings(c).create(&c.by, MADE, settings).await })

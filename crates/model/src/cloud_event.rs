@@ -1,0 +1,295 @@
+//! Events that clients send, in the formats of CloudEvents 1.0.
+//!
+//! The batch and structured formats are parsed here. The text of each event is kept as it was sent;
+//! only the attributes that Headwater uses are read.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use crate::{ErrorCode, Fault};
+
+/// Maximum number of events of one request.
+pub const EVENTS_PER_REQUEST_MAX: usize = 10_000;
+
+/// Maximum size of an event in bytes, which is also that of the arguments of a call.
+const EVENT_BYTES_MAX: usize = 1 << 20;
+
+/// An event of a client.
+#[derive(Debug, Clone)]
+pub struct CloudEvent {
+    /// The origin. Events with the same source and id are one event.
+    pub source: String,
+    /// The id.
+    pub id: String,
+    /// The extension attribute `partitionkey`: events with the same key are delivered in order.
+    pub partition_key: Option<String>,
+    /// The event in the JSON format of CloudEvents.
+    pub json: Box<RawValue>,
+}
+
+/// A format of the events in a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CloudEventFormat {
+    /// `application/cloudevents-batch+json`: an array of events.
+    Batch,
+    /// `application/cloudevents+json`: one event.
+    Structured,
+    /// `application/json`: one event, or an array of events.
+    Json,
+}
+
+impl CloudEventFormat {
+    /// Returns the format with a media type.
+    pub fn of(media_type: &str) -> Option<Self> {
+        match media_type {
+            "application/cloudevents-batch+json" => Some(CloudEventFormat::Batch),
+            "application/cloudevents+json" => Some(CloudEventFormat::Structured),
+            "application/json" => Some(CloudEventFormat::Json),
+            _ => None,
+        }
+    }
+}
+
+/// An error in the events of a request. One wrong event rejects the whole request.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CloudEventError {
+    /// The body is not JSON of the expected form.
+    #[error("the body cannot be parsed: {reason}")]
+    Body {
+        /// The error of the parser.
+        reason: String,
+    },
+    /// The request has no event.
+    #[error("the request has no events")]
+    Empty,
+    /// The request has too many events.
+    #[error("the request has {count} events, more than {EVENTS_PER_REQUEST_MAX}")]
+    TooMany {
+        /// Number of events.
+        count: usize,
+    },
+    /// An event is too large.
+    #[error("event {index} has {bytes} bytes, more than {EVENT_BYTES_MAX}")]
+    TooLarge {
+        /// Position in the request, from 0.
+        index: usize,
+        /// Size of the event.
+        bytes: usize,
+    },
+    /// An event is not in the JSON format of CloudEvents.
+    #[error("event {index} is invalid: {reason}")]
+    Invalid {
+        /// Position in the request, from 0.
+        index: usize,
+        /// Description of the invalid value.
+        reason: String,
+    },
+}
+
+impl Fault for CloudEventError {
+    fn code(&self) -> ErrorCode {
+        ErrorCode::InvalidArgument
+    }
+
+    fn hint(&self) -> Option<String> {
+        Some(match self {
+            CloudEventError::Body { .. } => {
+                "Send an array of CloudEvents, or one as `application/cloudevents+json`.".to_owned()
+            }
+            CloudEventError::Empty => "Send at least one event.".to_owned(),
+            CloudEventError::TooMany { .. } => {
+                format!("Send at most {EVENTS_PER_REQUEST_MAX} events in one request.")
+            }
+            CloudEventError::TooLarge { .. } => {
+                "Put the data into an object of a bucket, and its key into the event.".to_owned()
+            }
+            CloudEventError::Invalid { .. } => "Send `specversion` `1.0`, `id`, `source` and \
+                                                `type`; no event of the request was accepted."
+                .to_owned(),
+        })
+    }
+}
+
+/// The attributes that are read.
+#[derive(Deserialize)]
+struct Attributes<'a> {
+    #[serde(borrow)]
+    specversion: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    id: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    source: Option<Cow<'a, str>>,
+    #[serde(borrow, rename = "type")]
+    kind: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    partitionkey: Option<Cow<'a, str>>,
+}
+
+impl CloudEvent {
+    /// Parses the events of a body. The first wrong event is the error.
+    pub fn parse(body: &[u8], format: CloudEventFormat) -> Result<Vec<Self>, CloudEventError> {
+        let invalid = |error: serde_json::Error| {
+            let reason = error.to_string();
+            CloudEventError::Body { reason }
+        };
+        let is_array = || body.trim_ascii_start().first() == Some(&b'[');
+        let events: Vec<Box<RawValue>> = match format {
+            CloudEventFormat::Batch => serde_json::from_slice(body).map_err(invalid)?,
+            CloudEventFormat::Json if is_array() => {
+                serde_json::from_slice(body).map_err(invalid)?
+            }
+            CloudEventFormat::Structured | CloudEventFormat::Json => {
+                vec![serde_json::from_slice(body).map_err(invalid)?]
+            }
+        };
+        match events.len() {
+            0 => return Err(CloudEventError::Empty),
+            count if count > EVENTS_PER_REQUEST_MAX => {
+                return Err(CloudEventError::TooMany { count });
+            }
+            _ => {}
+        }
+        events.into_iter().enumerate().map(|(index, json)| Self::new(index, json)).collect()
+    }
+
+    /// Returns the event of a request in the binary format: attributes in headers, and the data as
+    /// the body. A body that is not JSON is text, or base64 if it is not UTF-8.
+    pub fn binary(
+        attributes: BTreeMap<String, String>,
+        media_type: Option<&str>,
+        body: &[u8],
+    ) -> Result<Self, CloudEventError> {
+        use base64::Engine;
+        let mut event: serde_json::Map<String, Value> =
+            attributes.into_iter().map(|(name, value)| (name, Value::String(value))).collect();
+        if let Some(media_type) = media_type {
+            event.insert("datacontenttype".to_owned(), media_type.into());
+        }
+        let is_json = media_type.is_none_or(|media_type| {
+            let essence = media_type.split(';').next().unwrap_or_default().trim();
+            essence == "application/json" || essence.ends_with("+json")
+        });
+        match std::str::from_utf8(body) {
+            Ok("") => {}
+            Ok(text) if is_json => {
+                let data = serde_json::from_str(text).map_err(|error| CloudEventError::Body {
+                    reason: format!("the data is no JSON: {error}"),
+                })?;
+                event.insert("data".to_owned(), data);
+            }
+            Ok(text) => {
+                event.insert("data".to_owned(), text.into());
+            }
+            Err(_) => {
+                let data = base64::engine::general_purpose::STANDARD.encode(body);
+                event.insert("data_base64".to_owned(), data.into());
+            }
+        }
+        let invalid =
+            |error: serde_json::Error| CloudEventError::Body { reason: error.to_string() };
+        Self::new(0, serde_json::value::to_raw_value(&event).map_err(invalid)?)
+    }
+
+    fn new(index: usize, json: Box<RawValue>) -> Result<Self, CloudEventError> {
+        let text = json.get();
+        if text.len() > EVENT_BYTES_MAX {
+            return Err(CloudEventError::TooLarge { index, bytes: text.len() });
+        }
+        let invalid = |reason: String| CloudEventError::Invalid { index, reason };
+        if !text.starts_with('{') {
+            return Err(invalid("it is not an object".to_owned()));
+        }
+        let read: Attributes<'_> =
+            serde_json::from_str(text).map_err(|error| invalid(error.to_string()))?;
+        let given = |name: &str, value: Option<Cow<'_, str>>| match value {
+            Some(value) if !value.is_empty() => Ok(value.into_owned()),
+            _ => Err(invalid(format!("it has no `{name}`"))),
+        };
+        let version = given("specversion", read.specversion)?;
+        if version != "1.0" {
+            return Err(invalid(format!("its `specversion` `{version}` is not supported")));
+        }
+        let (id, source) = (given("id", read.id)?, given("source", read.source)?);
+        given("type", read.kind)?;
+        let partition_key = read.partitionkey.map(Cow::into_owned).filter(|key| !key.is_empty());
+        Ok(CloudEvent { source, id, partition_key, json })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn event(id: &str) -> Value {
+        json!({"specversion": "1.0", "id": id, "source": "/shop", "type": "order", "data": {"n": 1}})
+    }
+
+    fn parse(body: &Value, format: CloudEventFormat) -> Result<Vec<CloudEvent>, CloudEventError> {
+        CloudEvent::parse(body.to_string().as_bytes(), format)
+    }
+
+    #[test]
+    fn events_are_parsed_in_each_format() {
+        let mut second = event("b\n");
+        second["partitionkey"] = "k".into();
+        let batch = json!([event("a"), second]);
+        for format in [CloudEventFormat::Batch, CloudEventFormat::Json] {
+            let events = parse(&batch, format).expect("events");
+            let ids: Vec<&str> = events.iter().map(|event| event.id.as_str()).collect();
+            assert_eq!(ids, ["a", "b\n"]);
+            assert_eq!(events[1].partition_key.as_deref(), Some("k"));
+            assert_eq!(events[0].json.get(), event("a").to_string());
+        }
+        for format in [CloudEventFormat::Structured, CloudEventFormat::Json] {
+            assert_eq!(parse(&event("a"), format).expect("an event").len(), 1);
+        }
+        let attributes = || {
+            let all = event("a");
+            let all = all.as_object().expect("an object").iter();
+            let all =
+                all.filter_map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned())));
+            all.collect::<BTreeMap<_, _>>()
+        };
+        for (media_type, body, key, expected) in [
+            (Some("application/json"), &b"{\"n\":1}"[..], "data", json!({"n": 1})),
+            (None, b"[1]", "data", json!([1])),
+            (Some("text/csv"), b"a,b", "data", json!("a,b")),
+            (Some("image/png"), b"\xff\x00", "data_base64", json!("/wA=")),
+        ] {
+            let event = CloudEvent::binary(attributes(), media_type, body).expect("an event");
+            let sent: Value = serde_json::from_str(event.json.get()).expect("JSON");
+            assert_eq!(sent[key], expected, "{media_type:?}");
+        }
+        assert!(CloudEvent::binary(attributes(), None, b"{").is_err());
+    }
+
+    #[test]
+    fn one_wrong_event_rejects_the_request_and_is_named() {
+        let mut old = event("a");
+        old["specversion"] = "0.3".into();
+        let mut number = event("a");
+        number["id"] = 1.into();
+        let large = json!({"specversion": "1.0", "data": "x".repeat(EVENT_BYTES_MAX)});
+        for (body, expected) in [
+            (json!([]), "no events"),
+            (json!([event("a"), 5]), "event 1 is invalid: it is not an object"),
+            (json!([event("a"), event("")]), "event 1 is invalid: it has no `id`"),
+            (json!([{"id": "a"}]), "event 0 is invalid: it has no `specversion`"),
+            (json!([old]), "`0.3` is not supported"),
+            (json!([event("a"), number]), "event 1 is invalid: invalid type"),
+            (json!([large]), "event 0 has 1048"),
+            (json!(vec![1; EVENTS_PER_REQUEST_MAX + 1]), "10001 events"),
+            (json!({"id": 1}), "cannot be parsed"),
+        ] {
+            let error = parse(&body, CloudEventFormat::Batch).expect_err(expected);
+            assert!(error.to_string().contains(expected), "{error}");
+            assert!(error.hint().is_some());
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! Messages that are taken out of a queue in a batch of the caller, so that they are either in the
+//! queue or in what the caller stores, but never in both.
+
+use std::sync::Arc;
+
+use headwater_store::Append;
+
+use crate::delete::parse_receipt;
+use crate::journal::deletion_entry;
+use crate::queue::OpenQueue;
+use crate::receive::restore;
+use crate::{Queues, ReceivedMessage, Result};
+
+/// Messages that are being taken out of a queue. They return to it on drop, unless
+/// [`TakenMessages::end`] is called.
+#[derive(Debug)]
+pub struct TakenMessages {
+    /// The messages, in the order of the queue.
+    pub messages: Vec<ReceivedMessage>,
+    /// The entries that delete the messages. The caller stores them in the same store.
+    pub entries: Vec<Append>,
+    queues: Queues,
+    queue: Arc<OpenQueue>,
+    sequences: Vec<u64>,
+}
+
+impl Queues {
+    /// Begins to take received messages out of a queue. Messages that are no longer in flight are
+    /// left out.
+    pub fn take(&self, name: &str, messages: Vec<ReceivedMessage>) -> Result<TakenMessages> {
+        let queue = self.queue(name)?;
+        let mut taken = Vec::with_capacity(messages.len());
+        {
+            let mut state = queue.state.lock();
+            for message in messages {
+                let (sequence, reception) = parse_receipt(&message.receipt)?;
+                if state.begin_deletion(sequence, reception) {
+                    taken.push(message);
+                }
+            }
+        }
+        let sequences: Vec<u64> = taken.iter().map(|message| message.sequence).collect();
+        let entries = sequences.iter().map(|sequence| deletion_entry(&queue.id, *sequence));
+        let entries = entries.collect();
+        Ok(TakenMessages { messages: taken, entries, queues: self.clone(), queue, sequences })
+    }
+}
+
+impl TakenMessages {
+    /// Removes the messages from memory, after their entries are stored.
+    pub async fn end(mut self) -> Result<()> {
+        let sequences = std::mem::take(&mut self.sequences);
+        self.queues.end_deletion(&self.queue, &sequences).await
+    }
+}
+
+impl Drop for TakenMessages {
+    fn drop(&mut self) {
+        restore(&self.queue, &self.sequences);
+    }
+}

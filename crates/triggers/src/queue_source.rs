@@ -1,0 +1,178 @@
+//! Detection of messages of a queue of the lake.
+//!
+//! A message is taken out of the queue in the batch that records its event, so it is in the queue
+//! or an event, but never both. The retries of the trigger take the place of further receptions.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use headwater_model::{EventData, Fault, Problem, QueueMessage, QueueTrigger, Trigger};
+use headwater_queues::{Queues, ReceiveOptions, ReceivedMessage, is_queue_name};
+use tokio_util::sync::DropGuard;
+
+use crate::Result;
+use crate::definition::invalid;
+use crate::event_queue::OPEN_MAX;
+use crate::payload;
+use crate::postgres_source::check_batch;
+use crate::source::{
+    ABSENT_PAUSE, DetectedEvents, EventSource, NewEvent, PollResult, SourceContext,
+};
+
+/// Maximum number of messages that are received in one poll.
+const MESSAGES_MAX: usize = 1_000;
+
+/// Time that received messages are invisible, in seconds. They are taken within milliseconds.
+const VISIBILITY: u32 = 30;
+
+/// Pause while the event queue is full.
+const FULL_PAUSE: Duration = Duration::from_millis(100);
+
+/// Pause of the listener while the source receives the messages that it was notified of.
+const LISTEN_PAUSE: Duration = Duration::from_millis(10);
+
+/// Time to wait for a message before the queue is looked up again.
+const WAIT: Duration = Duration::from_secs(20);
+
+/// Returns the URI of a queue, which is the source of its events.
+pub(crate) fn uri(queue: &str) -> String {
+    format!("/queues/{queue}")
+}
+
+/// The messages of a queue that a trigger selects.
+#[derive(Debug, Clone)]
+pub(crate) struct QueueMessages(QueueTrigger);
+
+impl QueueMessages {
+    /// Parses a trigger. Error: `invalid_project`.
+    pub(crate) fn new(trigger: &Trigger, queue: &QueueTrigger) -> Result<Self> {
+        if !is_queue_name(&queue.name) {
+            let reason = format!("`{}` is not a valid name of a queue", queue.name);
+            let hint = "Name a queue of the lake, such as `queue = \"orders\"`.";
+            return Err(invalid(trigger, reason, hint));
+        }
+        check_batch(trigger, queue.batch)?;
+        Ok(QueueMessages(queue.clone()))
+    }
+
+    fn event(&self, messages: &[ReceivedMessage]) -> Option<NewEvent> {
+        let first = messages.first()?;
+        let queue = &self.0.name;
+        let subject = match messages {
+            [only] => Some(only.message.id.clone()),
+            _ => None,
+        };
+        let data = EventData::QueueReceived {
+            queue: queue.clone(),
+            messages: messages.iter().map(|one| message(queue, one)).collect(),
+        };
+        let (source, time) = (uri(queue), first.message.sent);
+        Some(NewEvent { source, subject, time, data, caused_by: Vec::new() })
+    }
+}
+
+/// Returns the group of a message in a FIFO queue, where messages have deduplication ids.
+fn group(received: &ReceivedMessage) -> Option<&String> {
+    received.message.deduplication_id.as_ref().and(received.message.group.as_ref())
+}
+
+fn message(queue: &str, received: &ReceivedMessage) -> QueueMessage {
+    let message = &received.message;
+    QueueMessage {
+        id: message.id.clone(),
+        sent: message.sent,
+        sender: message.sender.clone(),
+        group: group(received).cloned(),
+        payload: payload::of_text(&message.body),
+        record: received.record(queue),
+    }
+}
+
+/// The event source for messages of a queue.
+pub(crate) struct QueueSource {
+    messages: QueueMessages,
+    is_caught_up: bool,
+    /// Forwards notifications of messages until dropped.
+    listener: Option<DropGuard>,
+}
+
+#[async_trait]
+impl EventSource for QueueSource {
+    async fn poll(&mut self, context: &SourceContext) -> Result<PollResult> {
+        let Some(queues) = context.options.queues.clone() else {
+            return Ok(PollResult::after(context.options.poll_interval));
+        };
+        if !self.is_caught_up {
+            context.catch_up().await?;
+            self.is_caught_up = true;
+        }
+        self.listen(context, &queues);
+        let capacity = OPEN_MAX.saturating_sub(context.queue.open_count());
+        if capacity == 0 {
+            return Ok(PollResult::after(FULL_PAUSE));
+        }
+        let QueueTrigger { name, batch, .. } = &self.messages.0;
+        let limit = capacity.saturating_mul(*batch).min(MESSAGES_MAX);
+        let options = ReceiveOptions { limit, visibility: Some(VISIBILITY), wait: Some(0) };
+        let received = match queues.receive(name, options).await {
+            Ok(received) => received,
+            Err(error @ headwater_queues::Error::Store(_)) => return Err(error.into()),
+            Err(error) => return Ok(PollResult::absent(fault(&error))),
+        };
+        let taken = queues.take(name, received)?;
+        if taken.messages.is_empty() {
+            return Ok(PollResult::after(context.options.poll_interval));
+        }
+        // The messages of an event belong to one group, which determines the order of events.
+        let groups = taken.messages.chunk_by(|one, other| group(one) == group(other));
+        let parts = groups.flat_map(|part| part.chunks(*batch));
+        let events = parts.filter_map(|part| self.messages.event(part));
+        let (events, entries) = (events.collect(), taken.entries.clone());
+        let unique = Vec::new();
+        // The messages are durable. If a power failure undoes the batch, they are received again.
+        context.record(DetectedEvents { events, entries, unique, is_durable: true }).await?;
+        taken.end().await?;
+        Ok(PollResult::after(Duration::ZERO))
+    }
+}
+
+impl QueueSource {
+    pub(crate) fn new(messages: QueueMessages) -> Self {
+        QueueSource { messages, is_caught_up: false, listener: None }
+    }
+
+    /// Requests a poll whenever messages can be received, from now on.
+    fn listen(&mut self, context: &SourceContext, queues: &Queues) {
+        if context.options.manual || self.listener.is_some() {
+            return;
+        }
+        let stop = context.stop.child_token();
+        self.listener = Some(stop.clone().drop_guard());
+        let (wake, queues, name) =
+            (context.wake.clone(), queues.clone(), self.messages.0.name.clone());
+        tokio::spawn(async move {
+            loop {
+                let pause = tokio::select! {
+                    () = stop.cancelled() => return,
+                    visible = queues.wait(&name, WAIT) => match visible {
+                        Ok(true) => LISTEN_PAUSE,
+                        Ok(false) => continue,
+                        Err(_) => ABSENT_PAUSE,
+                    },
+                };
+                wake.notify_one();
+                tokio::select! {
+                    () = stop.cancelled() => return,
+                    () = tokio::time::sleep(pause) => {}
+                }
+            }
+        });
+    }
+}
+
+/// Returns the problem of a queue that cannot be used.
+fn fault(error: &headwater_queues::Error) -> Problem {
+    error
+        .to_problem()
+        .with_hint("Create the queue; its messages are received as soon as it exists.")
+}

@@ -1,0 +1,145 @@
+//! The ids of events that were accepted recently, by which repeated events are recognised. This
+//! module does no I/O.
+//!
+//! An id is reserved before its event is stored. Until the event is durable, other requests with
+//! the id wait, because a repeated event must not be acknowledged before the first one is durable.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use headwater_model::{JobId, Timestamp};
+
+/// Minimum time for which an id is recognised.
+pub(crate) const WINDOW: chrono::TimeDelta = chrono::TimeDelta::minutes(10);
+
+/// Time by which the removal of ids is delayed, so that many are removed together.
+const DELAY: chrono::TimeDelta = chrono::TimeDelta::minutes(1);
+
+/// Hash of the user, source and id of an event.
+pub(crate) type IdHash = u128;
+
+/// The ids of one queue.
+#[derive(Debug, Default)]
+pub(crate) struct RecentIds {
+    /// The event with each id.
+    events: HashMap<IdHash, JobId>,
+    /// Ids of events that are being stored.
+    reserved: HashSet<IdHash>,
+    /// The batches that are stored, by the keys of their records, which ascend with the time.
+    batches: BTreeMap<String, Batch>,
+}
+
+#[derive(Debug)]
+struct Batch {
+    time: Timestamp,
+    hashes: Vec<IdHash>,
+}
+
+impl RecentIds {
+    /// Reserves the ids of events for a batch. Returns for each event the earlier event with its
+    /// id; `None` for a new event. Returns no answer if an event with one of the ids is being
+    /// stored.
+    pub(crate) fn reserve(
+        &mut self,
+        hashes: &[IdHash],
+        events: &[JobId],
+    ) -> Option<Vec<Option<JobId>>> {
+        if !self.reserved.is_empty() && hashes.iter().any(|hash| self.reserved.contains(hash)) {
+            return None;
+        }
+        let mut earlier = Vec::with_capacity(hashes.len());
+        for (hash, event) in hashes.iter().zip(events) {
+            let known = self.events.get(hash).copied();
+            if known.is_none() {
+                self.events.insert(*hash, *event);
+                self.reserved.insert(*hash);
+            }
+            earlier.push(known);
+        }
+        Some(earlier)
+    }
+
+    /// Releases the reservation of a batch that was not stored.
+    pub(crate) fn release(&mut self, hashes: &[IdHash]) {
+        for hash in hashes {
+            if self.reserved.remove(hash) {
+                self.events.remove(hash);
+            }
+        }
+    }
+
+    /// Records that a batch is durable.
+    pub(crate) fn publish(&mut self, key: String, time: Timestamp, hashes: Vec<IdHash>) {
+        for hash in &hashes {
+            self.reserved.remove(hash);
+        }
+        self.batches.insert(key, Batch { time, hashes });
+    }
+
+    /// Adds the ids of a stored batch.
+    pub(crate) fn add(&mut self, key: String, time: Timestamp, ids: Vec<(IdHash, JobId)>) {
+        if !self.batches.contains_key(&key) {
+            self.events.extend(ids.iter().copied());
+            self.publish(key, time, ids.into_iter().map(|(hash, _)| hash).collect());
+        }
+    }
+
+    /// Removes ids that are too old. Returns the key of the last batch that was removed.
+    pub(crate) fn expire(&mut self, now: Timestamp) -> Option<String> {
+        let oldest = self.batches.values().next()?;
+        if oldest.time + WINDOW + DELAY > now {
+            return None;
+        }
+        let mut last = None;
+        while let Some(batch) = self.batches.first_entry()
+            && batch.get().time + WINDOW <= now
+        {
+            let (key, batch) = batch.remove_entry();
+            for hash in batch.hashes {
+                self.events.remove(&hash);
+            }
+            last = Some(key);
+        }
+        last
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::UNIX_EPOCH + chrono::TimeDelta::seconds(seconds)
+    }
+
+    #[test]
+    fn an_id_is_one_event_until_it_expires() {
+        let mut ids = RecentIds::default();
+        let events: Vec<JobId> = (0..3).map(|_| JobId::generate()).collect();
+        let known = ids.reserve(&[1, 2, 1], &events).expect("reserved");
+        assert_eq!(known, [None, None, Some(events[0])], "also within one batch");
+        assert_eq!(ids.reserve(&[3, 2], &events), None, "it is being stored");
+        ids.publish("a".into(), at(0), vec![1, 2]);
+        assert_eq!(ids.reserve(&[2], &events), Some(vec![Some(events[1])]));
+
+        let other = ids.reserve(&[3], &events[2..]).expect("reserved");
+        assert_eq!(other, [None]);
+        ids.release(&[3]);
+        assert_eq!(ids.reserve(&[3], &events), Some(vec![None]), "it was not stored");
+        ids.publish("b".into(), at(300), vec![3]);
+
+        assert_eq!(ids.expire(at(659)), None);
+        assert_eq!(ids.expire(at(660)), Some("a".to_owned()));
+        assert_eq!(ids.reserve(&[1, 3], &events), Some(vec![None, Some(events[0])]));
+    }
+
+    #[test]
+    fn the_ids_of_the_store_are_added_once() {
+        let mut ids = RecentIds::default();
+        let (first, second) = (JobId::generate(), JobId::generate());
+        ids.add("a".into(), at(0), vec![(1, first)]);
+        ids.add("a".into(), at(0), vec![(1, second)]);
+        assert_eq!(ids.reserve(&[1], &[second]), Some(vec![Some(first)]));
+        assert_eq!(ids.expire(at(700)), Some("a".to_owned()));
+        assert_eq!(ids.reserve(&[1], &[second]), Some(vec![None]));
+    }
+}

@@ -1,0 +1,272 @@
+//! Events that clients send in batches.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use headwater_jobs::{Jobs, JobsOptions};
+use headwater_model::{
+    AcceptedEvent, Actor, Clock, CloudEvent, CloudEventFormat, ErrorCode, EventData, Fault,
+    FixedClock, TriggerEventStatus,
+};
+use headwater_store::Store;
+use headwater_triggers::{EventCall, NewEvents, TriggerEventFilter, Triggers};
+use serde_json::{Value, json};
+
+use crate::support::{Dying, Mortal, clock, memory};
+use crate::targets::{Tables, by_hand};
+
+fn event(id: &str) -> Value {
+    json!({"specversion": "1.0", "id": id, "source": "/shop", "type": "order"})
+}
+
+fn batch_of(user: Option<&str>, events: &[Value]) -> NewEvents {
+    let body = json!(events).to_string();
+    let call = EventCall {
+        function: "store".into(),
+        argument: "event".into(),
+        user: user.map(str::to_owned),
+        author: "ada".into(),
+        actor: Actor::Owner,
+    };
+    let events = CloudEvent::parse(body.as_bytes(), CloudEventFormat::Batch).expect("events");
+    NewEvents { call, events }
+}
+
+fn batch(ids: &[&str]) -> NewEvents {
+    let events: Vec<Value> = ids.iter().map(|id| event(id)).collect();
+    batch_of(None, &events)
+}
+
+struct Stage {
+    store: Arc<dyn Store>,
+    clock: Arc<FixedClock>,
+    tables: Arc<Tables>,
+    triggers: Triggers,
+}
+
+impl Stage {
+    async fn new() -> Self {
+        let (store, clock, tables) = (memory(), clock(), Arc::new(Tables::default()));
+        let triggers = open(&store, &clock, &tables).await.expect("triggers");
+        Stage { store, clock, tables, triggers }
+    }
+
+    /// The process ends, and another begins.
+    async fn again(self) -> Self {
+        self.triggers.stop();
+        let triggers = open(&self.store, &self.clock, &self.tables).await.expect("triggers");
+        Stage { triggers, ..self }
+    }
+
+    async fn accept(&self, ids: &[&str]) -> Vec<AcceptedEvent> {
+        self.triggers.accept_events(batch(ids)).await.expect("accepted")
+    }
+
+    async fn tick(&self) {
+        self.triggers.tick().await.expect("a tick");
+    }
+
+    /// The ids of the events that the function received, in order.
+    fn received(&self) -> Vec<String> {
+        let tries = self.tables.tries.lock().expect("tries");
+        tries.iter().map(|event| id_of(&event.data)).collect()
+    }
+}
+
+/// Returns the id that the client gave to an event.
+fn id_of(data: &EventData) -> String {
+    let EventData::FunctionInvoked { arguments, .. } = data else { panic!("{data:?}") };
+    arguments["event"]["id"].as_str().expect("an id").to_owned()
+}
+
+/// The ids of all committed events, sorted.
+fn committed(tables: &Tables) -> Vec<String> {
+    let commits = tables.commits.lock().expect("commits");
+    let mut ids: Vec<String> = commits.values().map(|event| id_of(&event.data)).collect();
+    ids.sort();
+    ids
+}
+
+async fn open(
+    store: &Arc<dyn Store>,
+    clock: &Arc<FixedClock>,
+    tables: &Arc<Tables>,
+) -> headwater_triggers::Result<Triggers> {
+    let as_clock: Arc<dyn Clock> = clock.clone();
+    let jobs = Jobs::open(store.clone(), as_clock, JobsOptions::default()).await?;
+    let triggers = by_hand(store, clock, &jobs, Path::new("/"), tables).await?;
+    triggers.reload(Vec::new()).await?;
+    Ok(triggers)
+}
+
+fn flags(accepted: &[AcceptedEvent]) -> Vec<bool> {
+    accepted.iter().map(|one| one.duplicate).collect()
+}
+
+#[tokio::test]
+async fn an_event_is_accepted_once_within_a_batch_and_across_batches_and_processes() {
+    let stage = Stage::new().await;
+    let first = stage.accept(&["a", "b", "a"]).await;
+    assert_eq!(flags(&first), [false, false, true]);
+    assert_eq!(first[0].event, first[2].event);
+    assert!(stage.triggers.has_calls());
+    let again = stage.accept(&["b", "c"]).await;
+    assert_eq!(flags(&again), [true, false]);
+    assert_eq!(again[0].event, first[1].event);
+
+    let stage = stage.again().await;
+    assert!(stage.triggers.has_calls(), "the events wait");
+    assert_eq!(flags(&stage.accept(&["c", "a", "d"]).await), [true, true, false]);
+    // Other users and sources are independent.
+    let of_ana = || batch_of(Some("ana"), &[event("a")]);
+    assert_eq!(flags(&stage.triggers.accept_events(of_ana()).await.expect("one")), [false]);
+    assert_eq!(flags(&stage.triggers.accept_events(of_ana()).await.expect("one")), [true]);
+    let mut other = event("a");
+    other["source"] = "/other".into();
+    let other = stage.triggers.accept_events(batch_of(None, &[other])).await.expect("one");
+    assert_eq!(flags(&other), [false]);
+    stage.tick().await;
+    assert_eq!(stage.received(), ["a", "b", "c", "d", "a", "a"]);
+    assert!(!stage.triggers.has_calls());
+
+    let stage = stage.again().await;
+    assert_eq!(flags(&stage.accept(&["a"]).await), [true], "also after its delivery");
+    stage.clock.advance(Duration::from_mins(12));
+    assert_eq!(flags(&stage.accept(&["a", "e"]).await), [true, false], "not removed yet");
+    assert_eq!(flags(&stage.accept(&["a"]).await), [false], "the time is over");
+}
+
+#[tokio::test]
+async fn concurrent_batches_with_the_same_ids_are_the_same_events() {
+    let stage = Stage::new().await;
+    let all = (0..8).map(|_| stage.triggers.accept_events(batch(&["a", "b"])));
+    let all = futures::future::try_join_all(all).await.expect("accepted");
+    assert_eq!(all.iter().flatten().filter(|one| !one.duplicate).count(), 2);
+    let ids: BTreeSet<&str> = all.iter().flatten().map(|one| one.event.as_str()).collect();
+    assert_eq!(ids.len(), 2);
+    stage.tick().await;
+    assert_eq!(stage.received(), ["a", "b"]);
+}
+
+#[tokio::test]
+async fn events_wait_outside_the_queue_and_are_delivered_with_their_ids() {
+    let stage = Stage::new().await;
+    let ids: Vec<String> = (0..2_600).map(|number| number.to_string()).collect();
+    let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
+    let accepted = stage.accept(&ids).await;
+    let last = &accepted[2_599].event;
+    let shown = stage.triggers.event(last).await.expect("an event that waits");
+    assert_eq!((shown.status, shown.attempts), (TriggerEventStatus::Pending, 0));
+    assert_eq!(
+        (id_of(&shown.event.data), shown.trigger.as_str()),
+        ("2599".into(), "/functions/store")
+    );
+    stage.tick().await;
+    assert_eq!(stage.received(), ids[..1_000]);
+    let stage = stage.again().await;
+    for _ in 0..3 {
+        stage.tick().await;
+    }
+    assert_eq!(stage.received(), ids);
+    let shown = stage.triggers.event(last).await.expect("an event");
+    assert_eq!((shown.status, id_of(&shown.event.data)), (TriggerEventStatus::Done, "2599".into()));
+    assert!(!stage.triggers.has_calls());
+    assert!(stage.triggers.event(&headwater_model::JobId::generate().to_string()).await.is_err());
+}
+
+#[tokio::test]
+async fn events_of_a_partition_are_delivered_in_order() {
+    let stage = Stage::new().await;
+    let keyed = |id: &str| {
+        let mut event = event(id);
+        event["partitionkey"] = "customer 7".into();
+        event
+    };
+    stage.tables.fail(ErrorCode::FunctionFailed, 1);
+    let events = [keyed("a"), keyed("b"), event("c")];
+    stage.triggers.accept_events(batch_of(None, &events)).await.expect("accepted");
+    stage.tick().await;
+    assert_eq!(stage.received(), ["a", "c"]);
+    stage.clock.advance(Duration::from_secs(1));
+    stage.tick().await;
+    assert_eq!(stage.received(), ["a", "c", "a", "b"]);
+    let mut long = event("d");
+    long["partitionkey"] = "x".repeat(201).into();
+    let wrong = stage.triggers.accept_events(batch_of(None, &[event("e"), long])).await;
+    assert_eq!(wrong.expect_err("a long key").code(), ErrorCode::InvalidArgument);
+    stage.tick().await;
+    assert_eq!(stage.received().len(), 4, "no event of the batch was accepted");
+}
+
+/// A process that accepts batches, and queues and delivers their events.
+async fn live(
+    store: &Arc<dyn Store>,
+    clock: &Arc<FixedClock>,
+    tables: &Arc<Tables>,
+) -> headwater_triggers::Result<Triggers> {
+    let triggers = open(store, clock, tables).await?;
+    for ids in [&["a", "b", "c"][..], &["c", "d"]] {
+        triggers.accept_events(batch(ids)).await?;
+        triggers.tick().await?;
+    }
+    triggers.tick().await?;
+    Ok(triggers)
+}
+
+/// Runs a process that crashes at its call number `calls`, and another to which the client sends
+/// all batches again. Returns true if the first crashed.
+async fn crash_at(calls: i64, dying: Dying) -> bool {
+    let (store, clock, tables) = (memory(), clock(), Arc::new(Tables::default()));
+    let mortal = Mortal::new(&store, calls, dying);
+    let as_store: Arc<dyn Store> = mortal.clone();
+    let died = tokio::select! {
+        biased;
+        () = mortal.dead.cancelled() => true,
+        lived = live(&as_store, &clock, &tables) => lived.is_err() || mortal.dead.is_cancelled(),
+    };
+    clock.advance(Duration::from_secs(1));
+    let triggers = live(&store, &clock, &tables).await.expect("the second process");
+    assert_eq!(committed(&tables), ["a", "b", "c", "d"], "{dying:?} call {calls}");
+    let events = triggers.events(&TriggerEventFilter::default()).await.expect("events");
+    // An attempt after a crash reports that the event was committed, and is repeated later.
+    assert!(events.iter().all(|event| event.status != TriggerEventStatus::Failed));
+    assert_eq!(events.len(), 4);
+    died
+}
+
+#[tokio::test]
+async fn a_crash_at_any_call_of_the_store_loses_and_doubles_no_event() {
+    for dying in [Dying::Before, Dying::After] {
+        let mut calls = 1;
+        while crash_at(calls, dying).await {
+            calls += 1;
+        }
+        assert!(calls > 20, "only {calls} calls");
+    }
+}
+
+#[tokio::test]
+async fn a_store_that_fails_for_a_while_loses_and_doubles_no_event() {
+    for calls in 1..40 {
+        let (store, clock, tables) = (memory(), clock(), Arc::new(Tables::default()));
+        let mortal = Mortal::new(&store, i64::MAX, Dying::After);
+        let as_store: Arc<dyn Store> = mortal.clone();
+        let triggers = open(&as_store, &clock, &tables).await.expect("triggers");
+        mortal.die_at(calls);
+        for ids in [&["a", "b"][..], &["c"]] {
+            let _ = triggers.accept_events(batch(ids)).await;
+            let _ = triggers.tick().await;
+        }
+        mortal.revive();
+        for ids in [&["a", "b"][..], &["c"]] {
+            triggers.accept_events(batch(ids)).await.expect("accepted");
+        }
+        for _ in 0..3 {
+            clock.advance(Duration::from_secs(1));
+            triggers.tick().await.expect("a tick");
+        }
+        assert_eq!(committed(&tables), ["a", "b", "c"], "call {calls}");
+    }
+}
