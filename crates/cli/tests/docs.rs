@@ -205,6 +205,11 @@ fn postgres() {
 }
 
 #[test]
+fn flight_sql() {
+    run_document(&root().join("docs/flight-sql.md"));
+}
+
+#[test]
 fn s3() {
     run_document(&root().join("docs/s3.md"));
 }

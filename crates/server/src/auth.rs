@@ -16,6 +16,7 @@ use headwater_model::{ErrorCode, Principal, Problem};
 use headwater_service::{Credential, is_jwt};
 
 use crate::console::shown_session;
+use crate::flight;
 use crate::login_limit::LoginAttempt;
 use crate::protocol::{error_response, is_public};
 use crate::state::App;
@@ -55,7 +56,22 @@ pub async fn authenticate(State(app): State<App>, mut request: Request, next: Ne
         request.extensions_mut().insert(principal.with_address(address));
         return next.run(request).await;
     }
+    if let Some(logged_in) = flight::log_in(&app, &mut request).await {
+        return match logged_in {
+            Ok(principal) => {
+                request.extensions_mut().insert(principal.with_address(address));
+                next.run(request).await
+            }
+            Err(problem) => error_response(request.uri(), problem),
+        };
+    }
     let shown = bearer(request.headers());
+    let is_flight = peer.is_some() && flight::contains(request.uri().path());
+    let session = shown.filter(|_| is_flight).and_then(|token| flight::of_token(&app, token));
+    if let Some(principal) = session {
+        request.extensions_mut().insert(principal.with_address(address));
+        return next.run(request).await;
+    }
     match identify(&app, peer.as_ref(), shown, address).await {
         Ok(principal) => {
             request.extensions_mut().insert(principal);
@@ -106,7 +122,33 @@ fn refusal(app: &App, address: Option<IpAddr>, has_header: bool) -> Problem {
     )
 }
 
-/// Returns the principal of the console session whose secrets a request contains.
+/// Checks a user's password or access token, or with any user name the server's token. A wrong
+/// password counts as a failed login.
+pub async fn check_password(
+    app: &App,
+    user: &str,
+    password: &str,
+    address: IpAddr,
+) -> Result<Principal, Problem> {
+    let attempt = LoginAttempt { address, user: Some(user) };
+    app.logins.check(attempt)?;
+    let credential = Credential::Password { user, password };
+    let checked = app.service.authenticate(credential, Some(address)).await;
+    checked.map_err(|problem| {
+        if problem.code != ErrorCode::Unauthenticated {
+            return problem;
+        }
+        app.logins.record_failure(attempt);
+        let message = format!("the password of user `{user}` is wrong");
+        Problem::new(ErrorCode::Unauthenticated, message).with_hint(
+            "Use the user's password or access token, or with any user name the contents of \
+             `server.token` in the lake's folder. A disabled user cannot log in until an \
+             administrator enables it.",
+        )
+    })
+}
+
+/// Returns the principal of the console session, found by the secrets in a request.
 fn of_session(app: &App, headers: &HeaderMap) -> Option<Principal> {
     app.sessions.principal(shown_session(headers)?)
 }

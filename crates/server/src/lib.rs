@@ -1,5 +1,5 @@
-//! The protocols of a Headwater server: the HTTP API and Iceberg REST, over TCP and a Unix socket,
-//! the PostgreSQL wire protocol and the S3 protocol.
+//! The protocols of a Headwater server: the HTTP API, Iceberg REST and Arrow Flight SQL, over TCP
+//! and a Unix socket, the PostgreSQL wire protocol and the S3 protocol.
 //!
 //! [`Server::start`] locks a lake, starts its [`Service`](headwater_service::Service) and opens the
 //! listeners of a [`ServerConfig`]. [`ServerHandle`] controls the running server, and
@@ -16,6 +16,7 @@ mod config;
 mod console;
 mod error;
 mod expect_continue;
+mod flight;
 mod handle;
 mod http;
 mod iceberg;

@@ -1,12 +1,13 @@
 //! Determines the protocol of a request from its path.
 
+use axum::body::Body;
 use axum::http::Uri;
 use axum::response::{IntoResponse, Response};
 use headwater_model::Problem;
 
-use crate::console;
 use crate::http::ErrorResponse;
 use crate::iceberg::{self, IcebergError};
+use crate::{console, flight};
 
 /// Paths of the HTTP API that need no token. Their responses contain no data of the lake, or the
 /// requests are logins.
@@ -21,6 +22,8 @@ pub fn is_public(path: &str) -> bool {
 pub fn error_response(uri: &Uri, problem: Problem) -> Response {
     if iceberg::contains(uri) {
         IcebergError::from(problem).into_response()
+    } else if flight::contains(uri.path()) {
+        headwater_flight::error_response(problem).map(Body::new)
     } else {
         ErrorResponse(problem).into_response()
     }

@@ -7,7 +7,7 @@ use headwater_model::{ErrorCode, Problem};
 
 use crate::http::{self, ErrorResponse};
 use crate::state::App;
-use crate::{activity, auth, console, iceberg, lambda, panic, sqs};
+use crate::{activity, auth, console, flight, iceberg, lambda, panic, sqs};
 
 /// Default maximum length of a request body, in bytes. A route can set another limit.
 const BODY_BYTES_MAX: usize = 1 << 20;
@@ -16,6 +16,7 @@ const BODY_BYTES_MAX: usize = 1 << 20;
 pub fn router(app: &App) -> Router {
     http::router()
         .nest(iceberg::ROOT, iceberg::router())
+        .merge(flight::router(app))
         .merge(console::router())
         .fallback(not_found)
         .method_not_allowed_fallback(not_found)

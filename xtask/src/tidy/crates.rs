@@ -19,8 +19,8 @@ const OWNED: [(&str, &[&str]); 7] = [
     ),
     ("sqlx", &["store", "triggers"]),
     ("axum", &["server"]),
-    ("tonic", &["server"]),
-    ("arrow-flight", &["server"]),
+    ("tonic", &["flight"]),
+    ("arrow-flight", &["flight"]),
     ("pgwire", &["server"]),
     ("s3s", &["s3", "server"]),
 ];

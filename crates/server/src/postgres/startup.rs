@@ -10,9 +10,8 @@ use headwater_postgres::{
     CancelHandle, Cancels, ClientSession, Fields, Message, Reply, STARTUP_BYTES_MAX, Session,
     Settings, Severity, Status, Wire,
 };
-use headwater_service::Credential;
 
-use crate::login_limit::LoginAttempt;
+use crate::auth::check_password;
 use crate::state::App;
 use crate::tls::Tls;
 
@@ -209,28 +208,8 @@ async fn authenticate(
     };
     let password = password.strip_suffix(&[0]).unwrap_or(&password);
     let password = std::str::from_utf8(password).unwrap_or_default();
-    Ok(check_password(user, password, peer).await.map(named))
-}
-
-/// Checks a password. A wrong password counts as a failed login.
-async fn check_password(user: &str, password: &str, peer: &Peer) -> Result<Principal, Problem> {
-    let app = &peer.shared.app;
-    let attempt = LoginAttempt { address: peer.address.ip(), user: Some(user) };
-    app.logins.check(attempt)?;
-    let credential = Credential::Password { user, password };
-    let checked = app.service.authenticate(credential, Some(peer.address.ip())).await;
-    checked.map_err(|problem| {
-        if problem.code != ErrorCode::Unauthenticated {
-            return problem;
-        }
-        app.logins.record_failure(attempt);
-        let message = format!("the password of user `{user}` is wrong");
-        Problem::new(ErrorCode::Unauthenticated, message).with_hint(
-            "Use the user's password or access token, or with any user name the contents of \
-             `server.token` in the lake's folder. A disabled user cannot log in until an \
-             administrator enables it.",
-        )
-    })
+    let checked = check_password(&shared.app, user, password, peer.address.ip()).await;
+    Ok(checked.map(named))
 }
 
 /// Reads the settings of the startup message. Unknown settings are ignored, because drivers send

@@ -18,6 +18,8 @@ mod deployments;
 #[path = "../../../lake/tests/clouds/emulator.rs"]
 mod emulator;
 mod emulators;
+mod flight;
+mod flight_matrix;
 #[path = "../../../lake/tests/clouds/front.rs"]
 #[expect(dead_code, reason = "what only tests of faults use")]
 mod front;
@@ -101,6 +103,8 @@ fn trials() -> Vec<Trial> {
     trials.extend(listeners::trials());
     trials.extend(emulators::trials());
     trials.extend(deployments::trials());
+    trials.extend(flight::trials());
+    trials.extend(flight_matrix::trials());
     trials.extend(function_lake::trials());
     trials.extend(function_triggers::trials());
     trials.extend(functions::trials());

@@ -1,0 +1,76 @@
+//! The client of a request: its identity, and the ref and namespace of its statements.
+
+use headwater_model::{ErrorCode, Principal, Problem, QueryRequest, RefSpec, ResultExt};
+use tonic::metadata::MetadataMap;
+use tonic::{Request, Status};
+
+use crate::status::to_status;
+
+/// The header with the ref that statements read and write; `main` by default.
+pub const REF_HEADER: &str = "x-headwater-ref";
+
+/// The header with the namespace of unqualified names; `public` by default.
+pub const NAMESPACE_HEADER: &str = "x-headwater-namespace";
+
+/// The token with which a client that logged in sends its further requests.
+#[derive(Debug, Clone)]
+pub struct SessionToken(pub String);
+
+/// The client of a request.
+#[derive(Debug, Clone)]
+pub struct Caller {
+    /// The identity.
+    pub principal: Principal,
+    /// The ref.
+    pub reference: RefSpec,
+    /// The namespace of unqualified names; `None` for the default.
+    pub namespace: Option<String>,
+}
+
+impl Caller {
+    /// Returns the client of a request, which the server has authenticated.
+    pub fn of<T>(request: &Request<T>) -> Result<Self, Status> {
+        let principal = request.extensions().get::<Principal>().cloned();
+        let principal =
+            principal.ok_or_else(|| Status::unauthenticated("the request is not authenticated"))?;
+        let reference = match header(request.metadata(), REF_HEADER)? {
+            Some(text) => parse_ref(&text).map_err(to_status)?,
+            None => RefSpec::main(),
+        };
+        Ok(Caller {
+            principal,
+            reference,
+            namespace: header(request.metadata(), NAMESPACE_HEADER)?,
+        })
+    }
+
+    /// Returns the context of a statement.
+    pub fn request(&self, sql: &str) -> QueryRequest {
+        QueryRequest {
+            sql: sql.to_owned(),
+            reference: Some(self.reference.clone()),
+            namespace: self.namespace.clone(),
+            ..QueryRequest::default()
+        }
+    }
+
+    /// Returns the same client at another ref.
+    pub fn at(&self, reference: RefSpec) -> Self {
+        Caller { reference, ..self.clone() }
+    }
+}
+
+/// Parses a ref.
+pub fn parse_ref(text: &str) -> Result<RefSpec, Problem> {
+    text.parse::<RefSpec>().or_problem()
+}
+
+fn header(metadata: &MetadataMap, name: &str) -> Result<Option<String>, Status> {
+    let Some(value) = metadata.get(name).filter(|value| !value.is_empty()) else { return Ok(None) };
+    // Header values are bytes; names of refs and namespaces are UTF-8.
+    let text = std::str::from_utf8(value.as_bytes());
+    text.map(|text| Some(text.to_owned())).map_err(|_| {
+        let message = format!("the header `{name}` is not UTF-8 text");
+        to_status(Problem::new(ErrorCode::InvalidArgument, message))
+    })
+}

@@ -1,0 +1,230 @@
+//! Bulk ingestion: rows of a client become rows of a new or existing table, in one commit.
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use arrow_flight::decode::FlightRecordBatchStream;
+use arrow_flight::sql::{
+    CommandStatementIngest, TableDefinitionOptions, TableExistsOption, TableNotExistOption,
+};
+use futures::StreamExt;
+use headwater_model::{ErrorCode, Problem};
+use headwater_service::{COPIED_ROWS, CopiedRows};
+use tonic::Status;
+
+use crate::caller::Caller;
+use crate::rows::no_columns;
+use crate::statement::{ClientStatements, Work};
+use crate::status::{internal, to_status};
+
+/// The size of the rows that are inserted by one statement, in bytes.
+const CHUNK_BYTES: usize = 64 << 20;
+
+/// What to do with the table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    /// The table must not exist.
+    Create,
+    /// The table must exist.
+    Append,
+    /// The table is created if it does not exist.
+    CreateOrAppend,
+    /// The table is replaced if it exists.
+    Replace,
+}
+
+/// The target of an ingestion.
+struct Target {
+    mode: Mode,
+    /// The table's quoted name.
+    table: String,
+}
+
+impl Target {
+    fn new(command: &CommandStatementIngest) -> Result<Self, Problem> {
+        if command.temporary {
+            let message = "the ingestion into a temporary table is not supported";
+            return Err(Problem::new(ErrorCode::UnsupportedStatement, message));
+        }
+        if let Some(option) = command.options.keys().next() {
+            let message = format!("the ingestion option `{option}` is not supported");
+            return Err(Problem::new(ErrorCode::UnsupportedStatement, message));
+        }
+        let options = command.table_definition_options.as_ref();
+        let missing = options.map(TableDefinitionOptions::if_not_exist);
+        let existing = options.map(TableDefinitionOptions::if_exists);
+        let mode = match (missing, existing) {
+            (_, Some(TableExistsOption::Replace)) => Mode::Replace,
+            (Some(TableNotExistOption::Create), Some(TableExistsOption::Append)) => {
+                Mode::CreateOrAppend
+            }
+            (_, Some(TableExistsOption::Append)) => Mode::Append,
+            _ => Mode::Create,
+        };
+        let name = quoted(&command.table);
+        let table = match command.schema.as_deref().filter(|schema| !schema.is_empty()) {
+            Some(schema) => {
+                let parts: Vec<String> = schema.split('.').map(quoted).collect();
+                format!("{}.{name}", parts.join("."))
+            }
+            None => name,
+        };
+        Ok(Target { mode, table })
+    }
+
+    /// Returns the statements for a number of rows. Only the first ones create the table.
+    fn statements(&self, schema: &SchemaRef, is_first: bool) -> Vec<String> {
+        let Target { mode, table } = self;
+        let from = format!("FROM \"{COPIED_ROWS}\"");
+        let names: Vec<String> = schema.fields().iter().map(|it| quoted(it.name())).collect();
+        let insert = format!("INSERT INTO {table} ({0}) SELECT {0} {from}", names.join(", "));
+        match mode {
+            _ if !is_first => vec![insert],
+            Mode::Append => vec![insert],
+            Mode::Create => vec![format!("CREATE TABLE {table} AS SELECT * {from}")],
+            Mode::Replace => vec![format!("CREATE OR REPLACE TABLE {table} AS SELECT * {from}")],
+            Mode::CreateOrAppend => vec![
+                format!("CREATE TABLE IF NOT EXISTS {table} AS SELECT * {from} LIMIT 0"),
+                insert,
+            ],
+        }
+    }
+}
+
+fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+impl ClientStatements {
+    /// Ingests rows. Returns their number. If the client has no transaction, all of them are added
+    /// in one, so that an error adds none.
+    pub async fn ingest(
+        &self,
+        caller: &Caller,
+        command: &CommandStatementIngest,
+        rows: Option<FlightRecordBatchStream>,
+    ) -> Result<i64, Status> {
+        let target = Target::new(command).map_err(to_status)?;
+        let given = command.transaction_id.as_deref().filter(|id| !id.is_empty());
+        if let Some(id) = given {
+            let id = String::from_utf8_lossy(id).into_owned();
+            return self.ingest_within(caller, &id, &target, rows).await;
+        }
+        let caller = match command.catalog.as_deref().filter(|catalog| !catalog.is_empty()) {
+            Some(catalog) => caller.at(crate::caller::parse_ref(catalog).map_err(to_status)?),
+            None => caller.clone(),
+        };
+        let id = self.transactions.begin(&caller).await?;
+        let ingested = self.ingest_within(&caller, &id, &target, rows).await;
+        self.transactions.end(&caller.principal, &id, ingested.is_ok()).await?;
+        ingested
+    }
+
+    async fn ingest_within(
+        &self,
+        caller: &Caller,
+        transaction: &str,
+        target: &Target,
+        rows: Option<FlightRecordBatchStream>,
+    ) -> Result<i64, Status> {
+        let mut chunk = Chunk::default();
+        let mut count = 0;
+        if let Some(mut rows) = rows {
+            while let Some(batch) = rows.next().await {
+                chunk.add(batch.map_err(Status::from)?);
+                if chunk.bytes < CHUNK_BYTES {
+                    continue;
+                }
+                let full = std::mem::replace(&mut chunk, Chunk::after_the_first());
+                count += self.add_chunk(caller, transaction, target, full).await?;
+            }
+            if let Some(schema) = rows.schema() {
+                chunk.schema.get_or_insert(schema.clone());
+            }
+        }
+        if chunk.is_first || !chunk.batches.is_empty() {
+            count += self.add_chunk(caller, transaction, target, chunk).await?;
+        }
+        Ok(count)
+    }
+
+    async fn add_chunk(
+        &self,
+        caller: &Caller,
+        transaction: &str,
+        target: &Target,
+        chunk: Chunk,
+    ) -> Result<i64, Status> {
+        let schema = chunk.schema.unwrap_or_else(no_columns);
+        let count: usize = chunk.batches.iter().map(RecordBatch::num_rows).sum();
+        for sql in target.statements(&schema, chunk.is_first) {
+            let rows = CopiedRows { schema: schema.clone(), batches: chunk.batches.clone() };
+            let work = Work::Text(sql);
+            Box::pin(self.update(caller, Some(transaction), work, Some(rows))).await?;
+        }
+        i64::try_from(count).map_err(internal)
+    }
+}
+
+/// Rows that are inserted together.
+struct Chunk {
+    /// True for the rows that create the table.
+    is_first: bool,
+    schema: Option<SchemaRef>,
+    batches: Vec<RecordBatch>,
+    bytes: usize,
+}
+
+impl Default for Chunk {
+    fn default() -> Self {
+        Chunk { is_first: true, ..Chunk::after_the_first() }
+    }
+}
+
+impl Chunk {
+    fn after_the_first() -> Self {
+        Chunk { is_first: false, schema: None, batches: Vec::new(), bytes: 0 }
+    }
+
+    fn add(&mut self, batch: RecordBatch) {
+        self.bytes += batch.get_array_memory_size();
+        self.schema.get_or_insert_with(|| batch.schema());
+        self.batches.push(batch);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::datatypes::{DataType, Field, Schema};
+
+    use super::*;
+
+    #[test]
+    fn modes_become_statements() {
+        use TableExistsOption::{Append, Fail as Exists, Replace};
+        use TableNotExistOption::{Create, Fail};
+        let schema: SchemaRef = Arc::new(Schema::new(vec![Field::new("a", DataType::Int64, true)]));
+        let check = |missing, existing, expected: &[&str]| {
+            let command = CommandStatementIngest {
+                table_definition_options: Some(TableDefinitionOptions {
+                    if_not_exist: missing as i32,
+                    if_exists: existing as i32,
+                }),
+                table: "my \"t\"".to_owned(),
+                schema: Some("sales".to_owned()),
+                ..CommandStatementIngest::default()
+            };
+            let target = Target::new(&command).expect("a target");
+            assert_eq!(target.statements(&schema, true), expected);
+        };
+        let table = "\"sales\".\"my \"\"t\"\"\"";
+        let insert = format!("INSERT INTO {table} (\"a\") SELECT \"a\" FROM \"{COPIED_ROWS}\"");
+        let create = format!("TABLE {table} AS SELECT * FROM \"{COPIED_ROWS}\"");
+        check(Fail, Append, &[&insert]);
+        check(Create, Exists, &[&format!("CREATE {create}")]);
+        check(Create, Replace, &[&format!("CREATE OR REPLACE {create}")]);
+        let missing = create.replace("TABLE", "TABLE IF NOT EXISTS");
+        check(Create, Append, &[&format!("CREATE {missing} LIMIT 0"), &insert]);
+    }
+}

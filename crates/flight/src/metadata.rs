@@ -1,0 +1,159 @@
+//! Catalogs, schemas and tables, as far as the client may see them. Each branch is a catalog, and
+//! each namespace a schema.
+
+use arrow::array::{ArrayRef, AsArray, RecordBatch};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Schema, SchemaRef};
+use arrow_flight::sql::{
+    CommandGetCatalogs, CommandGetDbSchemas, CommandGetTableTypes, CommandGetTables,
+};
+use headwater_model::ResultExt;
+use headwater_service::PreparedStatement;
+use serde_json::json;
+use tonic::Status;
+
+use crate::caller::{Caller, parse_ref};
+use crate::statement::{ClientStatements, Work};
+use crate::status::{internal, to_status};
+
+/// The types of tables, as `information_schema` and the protocol call them.
+const TABLE_TYPES: [(&str, &str); 2] = [("BASE TABLE", "TABLE"), ("VIEW", "VIEW")];
+
+/// The branches that the client may see.
+const CATALOGS: &str = "SELECT datname FROM pg_catalog.pg_database";
+
+/// The tables whose namespaces and names match patterns.
+const TABLES: &str = "SELECT table_schema, table_name, table_type FROM information_schema.tables \
+    WHERE table_schema LIKE $1 AND table_name LIKE $2";
+
+impl ClientStatements {
+    /// Returns the catalogs: the branches, and the ref of the client.
+    pub async fn catalogs(
+        &self,
+        caller: &Caller,
+        command: CommandGetCatalogs,
+    ) -> Result<RecordBatch, Status> {
+        let mut builder = command.into_builder();
+        let rows = self.texts(caller, CATALOGS, &[]).await?;
+        let mut names: Vec<String> = rows.into_iter().flatten().collect();
+        let own = caller.reference.to_string();
+        if !names.contains(&own) {
+            names.push(own);
+        }
+        for name in names {
+            builder.append(name);
+        }
+        builder.build().map_err(internal)
+    }
+
+    /// Returns the namespaces at a ref.
+    pub async fn schemas(
+        &self,
+        caller: &Caller,
+        command: CommandGetDbSchemas,
+    ) -> Result<RecordBatch, Status> {
+        let (catalog, caller) = at_catalog(caller, command.catalog.as_deref())?;
+        let pattern = pattern(command.db_schema_filter_pattern.as_ref());
+        let mut builder = command.into_builder();
+        let sql = "SELECT schema_name FROM information_schema.schemata WHERE schema_name LIKE $1";
+        for name in self.texts(&caller, sql, &[pattern]).await?.into_iter().flatten() {
+            builder.append(&catalog, name);
+        }
+        builder.build().map_err(internal)
+    }
+
+    /// Returns the tables and views at a ref, with their columns if the client requests them.
+    pub async fn tables(
+        &self,
+        caller: &Caller,
+        command: CommandGetTables,
+    ) -> Result<RecordBatch, Status> {
+        let (catalog, caller) = at_catalog(caller, command.catalog.as_deref())?;
+        let patterns = [
+            pattern(command.db_schema_filter_pattern.as_ref()),
+            pattern(command.table_name_filter_pattern.as_ref()),
+        ];
+        let mut builder = command.into_builder();
+        for row in self.texts(&caller, TABLES, &patterns).await? {
+            let [schema, name, kind] = row.as_slice() else { continue };
+            let kind = TABLE_TYPES.iter().find(|(known, _)| known == kind);
+            let kind = kind.map_or("TABLE", |(_, kind)| kind);
+            let columns = if builder.include_schema() {
+                self.table_columns(&caller, schema, name).await?
+            } else {
+                SchemaRef::new(Schema::empty())
+            };
+            builder.append(&catalog, schema, name, kind, &columns).map_err(internal)?;
+        }
+        builder.build().map_err(internal)
+    }
+
+    /// Returns the columns of a table or view. A view that cannot be planned has none.
+    async fn table_columns(
+        &self,
+        caller: &Caller,
+        schema: &str,
+        name: &str,
+    ) -> Result<SchemaRef, Status> {
+        let parts: Vec<String> = schema.split('.').chain([name]).map(quoted).collect();
+        let sql = format!("SELECT * FROM {}", parts.join("."));
+        let statement = PreparedStatement::parse(&sql).or_problem().map_err(to_status)?;
+        let described = self.describe(caller, None, &statement).await;
+        let columns = described.ok().and_then(|description| description.columns);
+        Ok(columns.unwrap_or_else(|| SchemaRef::new(Schema::empty())))
+    }
+
+    /// Returns the rows of a query of text columns, with the values of its parameters.
+    async fn texts(
+        &self,
+        caller: &Caller,
+        sql: &str,
+        parameters: &[String],
+    ) -> Result<Vec<Vec<String>>, Status> {
+        let statement = PreparedStatement::parse(sql).or_problem().map_err(to_status)?;
+        let parameters = parameters.iter().enumerate();
+        let parameters = parameters.map(|(index, text)| ((index + 1).to_string(), json!(text)));
+        let bound = statement.bind(&parameters.collect()).or_problem().map_err(to_status)?;
+        let mut rows = self.start(caller, None, Work::Bound(bound), None).await?;
+        let mut texts = Vec::new();
+        while let Some(batch) = rows.next().await.map_err(to_status)? {
+            let columns: Result<Vec<ArrayRef>, _> =
+                batch.columns().iter().map(|column| cast(column, &DataType::Utf8)).collect();
+            let columns = columns.map_err(internal)?;
+            for row in 0..batch.num_rows() {
+                let text = |column: &ArrayRef| column.as_string::<i32>().value(row).to_owned();
+                texts.push(columns.iter().map(text).collect());
+            }
+        }
+        Ok(texts)
+    }
+}
+
+/// Returns the types of tables.
+pub fn table_types(command: CommandGetTableTypes) -> Result<RecordBatch, Status> {
+    let mut builder = command.into_builder();
+    for (_, kind) in TABLE_TYPES {
+        builder.append(kind);
+    }
+    builder.build().map_err(internal)
+}
+
+/// Returns the name of a catalog, and the client at its ref. Without a name it is the client's ref.
+fn at_catalog(caller: &Caller, catalog: Option<&str>) -> Result<(String, Caller), Status> {
+    match catalog.filter(|name| !name.is_empty()) {
+        Some(name) => {
+            let reference = parse_ref(name).map_err(to_status)?;
+            Ok((name.to_owned(), caller.at(reference)))
+        }
+        None => Ok((caller.reference.to_string(), caller.clone())),
+    }
+}
+
+/// Returns the pattern of a filter; every name matches an absent one.
+fn pattern(filter: Option<&String>) -> String {
+    filter.cloned().unwrap_or_else(|| "%".to_owned())
+}
+
+fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}

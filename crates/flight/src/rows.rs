@@ -1,0 +1,155 @@
+//! Rows as messages of Flight, and messages of Flight as rows.
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::{Schema, SchemaRef};
+use arrow_flight::decode::FlightRecordBatchStream;
+use arrow_flight::encode::FlightDataEncoderBuilder;
+use arrow_flight::error::FlightError;
+use arrow_flight::sql::server::PeekableFlightDataStream;
+use arrow_flight::{FlightData, FlightDescriptor, FlightEndpoint, FlightInfo, Ticket};
+use bytes::Bytes;
+use futures::{Stream, StreamExt, TryStreamExt};
+use headwater_model::{ErrorCode, Problem};
+use headwater_service::StatementRows;
+use tokio_util::sync::CancellationToken;
+use tonic::{Response, Status};
+
+use crate::statement::Executions;
+use crate::status::{internal, to_status};
+
+/// Maximum size of the parameters of a statement, in bytes.
+const PARAMETER_BYTES_MAX: usize = 64 << 20;
+
+/// The rows of a response.
+pub type RowStream = Pin<Box<dyn Stream<Item = Result<FlightData, Status>> + Send + 'static>>;
+
+/// Returns the description of rows that are read with a ticket. The schema of a statement is
+/// omitted: its execution can change which columns are nullable, and drivers of ADBC then reject
+/// the rows.
+pub fn flight_info(
+    ticket: Bytes,
+    schema: Option<&Schema>,
+    descriptor: FlightDescriptor,
+) -> Result<Response<FlightInfo>, Status> {
+    let endpoint = FlightEndpoint::new().with_ticket(Ticket::new(ticket));
+    let info = FlightInfo::new().with_endpoint(endpoint).with_descriptor(descriptor);
+    let info = match schema {
+        Some(schema) => info.try_with_schema(schema).map_err(internal)?,
+        None => info,
+    };
+    Ok(Response::new(info))
+}
+
+/// Encodes the rows of a metadata request.
+pub fn of_batch(batch: RecordBatch) -> Response<RowStream> {
+    let schema = batch.schema();
+    encode(schema, futures::stream::iter([Ok(batch)]))
+}
+
+/// Encodes the rows of a running statement as they are read, then those of the executions that
+/// follow it, which have the same columns. The token cancels them; `end` is dropped after the last
+/// row.
+pub fn of_statement<E: Send + 'static>(
+    rows: StatementRows,
+    following: Option<Executions>,
+    token: CancellationToken,
+    end: E,
+) -> Response<RowStream> {
+    let schema = rows.schema().clone();
+    let state = (Some(rows), following, token, end);
+    let batches = futures::stream::try_unfold(state, |mut state| async move {
+        let token = state.2.clone();
+        let next = next_batch(&mut state.0, state.1.as_mut());
+        let batch = tokio::select! {
+            biased;
+            () = token.cancelled() => return Err(cancelled()),
+            batch = next => batch?,
+        };
+        Ok(batch.map(|batch| (batch, state)))
+    });
+    encode(schema, batches)
+}
+
+/// Returns the next batch of a statement, or of an execution that follows it.
+async fn next_batch(
+    rows: &mut Option<StatementRows>,
+    mut following: Option<&mut Executions>,
+) -> Result<Option<RecordBatch>, Status> {
+    while let Some(running) = rows {
+        if let Some(batch) = running.next().await.map_err(to_status)? {
+            return Ok(Some(batch));
+        }
+        *rows = match &mut following {
+            Some(executions) => executions.start_next().await?,
+            None => None,
+        };
+    }
+    Ok(None)
+}
+
+/// Returns the error of a cancelled statement.
+pub fn cancelled() -> Status {
+    Status::cancelled("the client cancelled the statement")
+}
+
+fn encode(
+    schema: SchemaRef,
+    batches: impl Stream<Item = Result<RecordBatch, Status>> + Send + 'static,
+) -> Response<RowStream> {
+    let batches = batches.map_err(FlightError::from);
+    let encoded = FlightDataEncoderBuilder::new().with_schema(schema).build(batches);
+    Response::new(encoded.map_err(Status::from).boxed())
+}
+
+/// Decodes the rows that a client sends. A client without rows sends a message without a schema.
+pub async fn decode(
+    mut stream: PeekableFlightDataStream,
+) -> Result<Option<FlightRecordBatchStream>, Status> {
+    loop {
+        match stream.peek().await {
+            None => return Ok(None),
+            Some(Err(status)) => return Err(status.clone()),
+            Some(Ok(message)) if message.data_header.is_empty() => {
+                stream.next().await;
+            }
+            Some(Ok(_)) => break,
+        }
+    }
+    let messages = stream.map_err(FlightError::from);
+    Ok(Some(FlightRecordBatchStream::new_from_flight_data(messages)))
+}
+
+/// Collects the rows that a client sends as parameters.
+pub async fn collect(stream: PeekableFlightDataStream) -> Result<Vec<RecordBatch>, Status> {
+    let Some(mut rows) = decode(stream).await? else { return Ok(Vec::new()) };
+    let (mut batches, mut bytes) = (Vec::new(), 0);
+    while let Some(batch) = rows.next().await {
+        let batch = batch.map_err(Status::from)?;
+        bytes += batch.get_array_memory_size();
+        if bytes > PARAMETER_BYTES_MAX {
+            let message = format!("the parameters have more than {PARAMETER_BYTES_MAX} bytes");
+            return Err(to_status(
+                Problem::new(ErrorCode::InvalidArgument, message)
+                    .with_hint("Ingest the rows into a table, and read it in the statement."),
+            ));
+        }
+        batches.push(batch);
+    }
+    Ok(batches)
+}
+
+/// Encodes a schema for a response that contains it as bytes.
+pub fn schema_bytes(schema: &Schema) -> Result<Bytes, Status> {
+    let options = arrow::ipc::writer::IpcWriteOptions::default();
+    let message: arrow_flight::IpcMessage =
+        arrow_flight::SchemaAsIpc::new(schema, &options).try_into().map_err(internal)?;
+    Ok(message.0)
+}
+
+/// Returns a schema without columns.
+pub fn no_columns() -> SchemaRef {
+    Arc::new(Schema::empty())
+}

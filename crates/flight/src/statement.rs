@@ -1,0 +1,215 @@
+//! Statements: described, started inside or outside of a transaction, and cancelled.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow::array::AsArray;
+use arrow::datatypes::Int64Type;
+use arrow_flight::FlightInfo;
+use headwater_model::{Problem, ResultExt};
+use headwater_service::{
+    CopiedRows, Description, PreparedStatement, Service, StartedStatement, StatementRows,
+};
+use moka::sync::Cache;
+use tokio_util::sync::CancellationToken;
+use tonic::Status;
+
+use crate::caller::Caller;
+use crate::status::to_status;
+use crate::ticket::running_id;
+use crate::transactions::{ClientTransactions, ended};
+
+/// Maximum number of running statements that can be cancelled by id.
+const RUNNING_MAX: u64 = 10_000;
+
+/// Time after which a statement can no longer be cancelled by id.
+const RUNNING_TIME: Duration = Duration::from_secs(24 * 3600);
+
+/// A statement to run.
+pub enum Work {
+    /// Text with one or more statements, without parameters.
+    Text(String),
+    /// A statement whose parameters are bound.
+    Bound(PreparedStatement),
+}
+
+impl Work {
+    /// Returns true if a statement of the work may change something.
+    fn writes(&self) -> Result<bool, Problem> {
+        let writes = |statement: &PreparedStatement| -> Result<bool, Problem> {
+            let name = statement.name().or_problem()?;
+            let reads =
+                name.starts_with("SHOW ") || matches!(name, "SELECT" | "EXPLAIN" | "DESCRIBE");
+            Ok(!reads)
+        };
+        match self {
+            Work::Bound(statement) => writes(statement),
+            Work::Text(sql) => {
+                let script = PreparedStatement::parse_script(sql).or_problem()?;
+                let written: Result<Vec<bool>, Problem> = script.iter().map(writes).collect();
+                Ok(written?.contains(&true))
+            }
+        }
+    }
+}
+
+/// The statements of all clients.
+pub struct ClientStatements {
+    service: Service,
+    /// The open transactions.
+    pub transactions: ClientTransactions,
+    running: Cache<String, CancellationToken>,
+}
+
+/// Ends the registration of a running statement when it is dropped.
+pub struct Registration {
+    running: Cache<String, CancellationToken>,
+    id: String,
+}
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        self.running.invalidate(&self.id);
+    }
+}
+
+impl ClientStatements {
+    /// Creates the state of a server without clients.
+    pub fn new(service: Service) -> Self {
+        let running = Cache::builder().max_capacity(RUNNING_MAX).time_to_live(RUNNING_TIME).build();
+        ClientStatements {
+            transactions: ClientTransactions::new(service.clone()),
+            service,
+            running,
+        }
+    }
+
+    /// Starts a statement. In a transaction, it reads and writes the state of the transaction.
+    pub async fn start(
+        &self,
+        caller: &Caller,
+        transaction: Option<&str>,
+        work: Work,
+        rows: Option<CopiedRows>,
+    ) -> Result<StatementRows, Status> {
+        let statements = self.service.statements().with_rows(rows);
+        let Some(id) = transaction else {
+            let started = run(&statements, caller, work).await?;
+            return started.rows.map_err(to_status);
+        };
+        let transaction = self.transactions.get(&caller.principal, id).await?;
+        let mut open = transaction.open.lock().await;
+        let open = open.as_mut().ok_or_else(ended)?;
+        if work.writes().map_err(to_status)? {
+            let transactions = statements.transactions();
+            let prepared = transactions.prepare_write(&caller.principal, open);
+            Box::pin(prepared).await.map_err(to_status)?;
+        }
+        let caller = caller.at(open.reference().clone());
+        let started = run(&statements.within(Some(open)), &caller, work).await?;
+        started.rows.map_err(to_status)
+    }
+
+    /// Runs a statement to its end. Returns the number of rows that it changed, or returned.
+    pub async fn update(
+        &self,
+        caller: &Caller,
+        transaction: Option<&str>,
+        work: Work,
+        rows: Option<CopiedRows>,
+    ) -> Result<i64, Status> {
+        let rows = self.start(caller, transaction, work, rows).await?;
+        changed_rows(rows).await
+    }
+
+    /// Returns the types of a statement.
+    pub async fn describe(
+        &self,
+        caller: &Caller,
+        transaction: Option<&str>,
+        statement: &PreparedStatement,
+    ) -> Result<Description, Status> {
+        let statements = self.service.statements();
+        let Some(id) = transaction else {
+            let request = caller.request("");
+            let described = statements.describe(&caller.principal, &request, statement);
+            return Box::pin(described).await.map_err(to_status);
+        };
+        let transaction = self.transactions.get(&caller.principal, id).await?;
+        let open = transaction.open.lock().await;
+        let open = open.as_ref().ok_or_else(ended)?;
+        let request = caller.at(open.reference().clone()).request("");
+        let statements = statements.within(Some(open));
+        let described = statements.describe(&caller.principal, &request, statement);
+        Box::pin(described).await.map_err(to_status)
+    }
+
+    /// Registers a running statement, so that it can be cancelled by its id.
+    pub fn register(&self, id: &str) -> (CancellationToken, Registration) {
+        let token = CancellationToken::new();
+        self.running.insert(id.to_owned(), token.clone());
+        (token, Registration { running: self.running.clone(), id: id.to_owned() })
+    }
+
+    /// Cancels the running statement of a flight. Returns false if it is not running. Ids are
+    /// random, so that a client can cancel only statements whose tickets it has.
+    pub fn cancel(&self, info: &FlightInfo) -> bool {
+        let Some(id) = running_id(info) else { return false };
+        self.running.remove(&id).map(|token| token.cancel()).is_some()
+    }
+}
+
+/// Executions of a prepared statement that have not started.
+pub struct Executions {
+    /// The statements of all clients.
+    pub statements: Arc<ClientStatements>,
+    /// The client.
+    pub caller: Caller,
+    /// The transaction.
+    pub transaction: Option<String>,
+    /// The statements, with their parameters.
+    pub left: std::vec::IntoIter<PreparedStatement>,
+}
+
+impl Executions {
+    /// Starts the next execution; `None` after the last one.
+    pub async fn start_next(&mut self) -> Result<Option<StatementRows>, Status> {
+        let Some(execution) = self.left.next() else { return Ok(None) };
+        let (caller, transaction) = (&self.caller, self.transaction.as_deref());
+        let started = self.statements.start(caller, transaction, Work::Bound(execution), None);
+        Ok(Some(Box::pin(started).await?))
+    }
+}
+
+async fn run(
+    statements: &headwater_service::Statements,
+    caller: &Caller,
+    work: Work,
+) -> Result<StartedStatement, Status> {
+    let principal = &caller.principal;
+    let started = match work {
+        Work::Text(sql) => Box::pin(statements.start(principal, &caller.request(&sql))).await,
+        Work::Bound(statement) => {
+            let request = caller.request("");
+            Box::pin(statements.start_prepared(principal, &request, statement)).await
+        }
+    };
+    started.map_err(to_status)
+}
+
+/// Reads all rows. Returns the number of rows that the statement changed, which is in its result,
+/// or that it returned.
+async fn changed_rows(mut rows: StatementRows) -> Result<i64, Status> {
+    let mut count = 0;
+    let schema = rows.schema().clone();
+    let names: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
+    let is_write = names == ["rows", "commit"];
+    while let Some(batch) = rows.next().await.map_err(to_status)? {
+        let changed = batch.columns().first().filter(|_| is_write);
+        count += match changed.and_then(|column| column.as_primitive_opt::<Int64Type>()) {
+            Some(changed) => changed.values().iter().sum(),
+            None => i64::try_from(batch.num_rows()).unwrap_or(i64::MAX),
+        };
+    }
+    Ok(count)
+}

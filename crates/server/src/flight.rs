@@ -1,0 +1,101 @@
+//! Arrow Flight SQL on the HTTP listener: its route, and logins with a user name and a password.
+//!
+//! A client with a token sends it in each request, as over HTTP. A client with a password sends it
+//! once, in the request `Handshake`, and receives the token of a session.
+
+use axum::Router;
+use axum::extract::Request;
+use axum::http::HeaderMap;
+use axum::http::header::AUTHORIZATION;
+use base64::Engine;
+use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
+use headwater_flight::{FlightSql, HANDSHAKE_PATH, PATH_PREFIX, SessionToken};
+use headwater_model::{ErrorCode, Principal, Problem};
+
+use crate::auth::{TcpPeer, check_password, client_address};
+use crate::console::PresentedSession;
+use crate::state::App;
+use crate::web_rules::only;
+
+/// Prefix of the tokens of sessions, before their two secrets.
+const SESSION_PREFIX: &str = "hws_";
+
+/// Returns the routes. Without them the server still starts, so that an error here is only logged.
+pub fn router(app: &App) -> Router<App> {
+    match FlightSql::server(app.service.clone()) {
+        Ok(server) => Router::new().route_service(&format!("{PATH_PREFIX}{{method}}"), server),
+        Err(error) => {
+            tracing::error!("Flight SQL is not available: {error}");
+            Router::new()
+        }
+    }
+}
+
+/// Returns true if a request path belongs to this protocol.
+pub fn contains(path: &str) -> bool {
+    path.starts_with(PATH_PREFIX)
+}
+
+/// Logs a client in that sends a user name and a password; `None` for other requests. The token of
+/// its session is an extension of the request.
+pub async fn log_in(app: &App, request: &mut Request) -> Option<Result<Principal, Problem>> {
+    if request.uri().path() != HANDSHAKE_PATH {
+        return None;
+    }
+    let peer = request.extensions().get::<TcpPeer>().cloned()?;
+    if peer.token.is_none() && !app.service.has_users() {
+        return None;
+    }
+    let (user, password) = basic(request.headers())?;
+    let address = client_address(app, peer.address, request.headers());
+    let principal = match check_password(app, &user, &password, address).await {
+        Ok(principal) => principal,
+        Err(problem) => return Some(Err(problem)),
+    };
+    let session = app.sessions.create(principal.clone()).map_err(|error| {
+        Problem::new(ErrorCode::Internal, format!("the session cannot be created: {error}"))
+    });
+    Some(session.map(|session| {
+        let token = format!("{SESSION_PREFIX}{}.{}", session.secret, session.key);
+        request.extensions_mut().insert(SessionToken(token));
+        principal
+    }))
+}
+
+/// Returns the principal of the session whose token a request contains.
+pub fn of_token(app: &App, token: &str) -> Option<Principal> {
+    let (secret, key) = token.strip_prefix(SESSION_PREFIX)?.split_once('.')?;
+    app.sessions.principal(PresentedSession { secret, key })
+}
+
+/// Returns the user name and password of `authorization: Basic`.
+fn basic(headers: &HeaderMap) -> Option<(String, String)> {
+    let (scheme, value) = only(headers, AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    if !scheme.eq_ignore_ascii_case("basic") {
+        return None;
+    }
+    // Clients differ in whether they send the padding.
+    let value = value.trim();
+    let decoded = STANDARD.decode(value).or_else(|_| STANDARD_NO_PAD.decode(value)).ok()?;
+    let (user, password) = std::str::from_utf8(&decoded).ok()?.split_once(':')?;
+    Some((user.to_owned(), password.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn passwords_are_read_with_and_without_padding() {
+        let read = |value: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(AUTHORIZATION, value.parse().expect("a value"));
+            basic(&headers)
+        };
+        let expected = Some(("ann".to_owned(), "a:b".to_owned()));
+        assert_eq!(read("Basic YW5uOmE6Yg=="), expected);
+        assert_eq!(read("basic YW5uOmE6Yg"), expected);
+        assert_eq!(read("Bearer YW5uOmE6Yg"), None);
+        assert_eq!(read("Basic ?"), None);
+    }
+}
