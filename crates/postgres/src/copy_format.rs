@@ -176,7 +176,7 @@ impl RowDecoder {
         })
     }
 
-    /// Splits a line in text format. On failure, returns the number of the column that is not UTF-8.
+    /// Splits a line in text format. On failure, returns the column that is not UTF-8.
     fn text(&self, line: &[u8]) -> Result<Row, usize> {
         let mut values = Vec::new();
         let mut start = 0;
