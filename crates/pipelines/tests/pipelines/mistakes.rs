@@ -100,7 +100,7 @@ fn with_python(settings: &str) -> String {
 #[tokio::test]
 async fn a_python_that_is_not_there_is_told_before_anything_runs() {
     let world = world().await;
-    let first = |text: String| text.split("; it has").next().unwrap().to_owned();
+    let first = |text: String| text.split("; found:").next().unwrap().to_owned();
     let plan = async |manifest: &str, code: &str| {
         first(world.plan(&files(manifest, &[("m.py", code)])).await)
     };
