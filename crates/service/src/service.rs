@@ -7,7 +7,7 @@ use std::time::Duration;
 use headwater_access::{Access, AuditRetentions, UserLimits};
 use headwater_engine::Engine;
 use headwater_executors::{
-    Deployed, Deployer, FunctionCatalog, ImportExecutor, ImportRights, MaintenanceExecutor,
+    ActiveVersion, Deployer, FunctionCatalog, ImportExecutor, ImportRights, MaintenanceExecutor,
     MeteredRuntime, RunExecutor, TriggerExecutor, TriggerSources, start_maintenance,
 };
 use headwater_function_lake::LakeComponents;
