@@ -183,12 +183,15 @@ impl Session {
             }
             Command::Explain { source, analyze, verbose } => {
                 let (run, plan, _) = self.planned(source).await?;
-                self.estimate(&run, plan.clone()).await?;
-                let plan = LogicalPlanBuilder::from(plan)
+                let explain = LogicalPlanBuilder::from(plan.clone())
                     .explain(verbose, analyze)
                     .and_then(LogicalPlanBuilder::build)
                     .map_err(|error| run.limits.explain(&error))?;
-                self.answer(run, plan, &OutputNames::default()).await
+                let estimated = self.next_run(&run.metrics);
+                let answer = self.answer(run, explain, &OutputNames::default()).await?;
+                // Planned last, because a plan numbers the expressions that it generates.
+                self.estimate(&estimated, plan).await?;
+                Ok(answer)
             }
             Command::ShowTables(namespace) => self.show_tables(namespace).await,
             Command::Describe(table) => self.describe_table(&table).await,

@@ -32,6 +32,10 @@ const BETTER: [u32; 1] = [14];
 /// DataFusion truncates.
 const ROUNDED: [u32; 1] = [8];
 
+/// Queries with an average of decimals, which Headwater rounds to six decimal places; DataFusion
+/// truncates.
+const AVERAGED: [u32; 3] = [1, 17, 22];
+
 const TABLES: [&str; 8] =
     ["customer", "lineitem", "nation", "orders", "part", "partsupp", "region", "supplier"];
 
@@ -109,11 +113,11 @@ fn rows(batches: &[RecordBatch]) -> Vec<Vec<String>> {
     text.lines().skip(3).filter(|line| line.starts_with('|')).map(row).collect()
 }
 
-/// Returns true if the rows differ at most in the last of eight decimal places.
-fn are_near(rows: &[Vec<String>], others: &[Vec<String>]) -> bool {
+/// Returns true if no two values differ by more than `difference`.
+fn are_near(rows: &[Vec<String>], others: &[Vec<String>], difference: f64) -> bool {
     let is_near = |(one, other): (&String, &String)| {
         let numbers = one.parse::<f64>().ok().zip(other.parse::<f64>().ok());
-        one == other || numbers.is_some_and(|(one, other)| (one - other).abs() < 1.5e-8)
+        one == other || numbers.is_some_and(|(one, other)| (one - other).abs() < difference)
     };
     rows.len() == others.len() && rows.iter().flatten().zip(others.iter().flatten()).all(is_near)
 }
@@ -143,7 +147,9 @@ async fn tpch_is_planned_and_answered_as_datafusion_does_on_the_same_files() {
         assert_ne!(same, differs, "query {number}: {}\n{}", plans[0], plans[1]);
         let answers =
             [ours(&engine, sql).await, theirs(&plain, sql).await].map(|batches| rows(&batches));
-        let rounded = ROUNDED.contains(&number) && are_near(&answers[0], &answers[1]);
+        let near = |difference| are_near(&answers[0], &answers[1], difference);
+        let rounded =
+            ROUNDED.contains(&number) && near(1.5e-8) || AVERAGED.contains(&number) && near(1.5e-6);
         assert!(rounded || answers[0] == answers[1], "query {number}: {answers:?}");
     }
 }
