@@ -411,7 +411,7 @@ fn an_import_that_skips_its_files_names_the_option() {
     let import = ["table", "import", "lat", "lat.csv", "--encoding", "latin1"];
     workspace.ok(&["table", "import", "lat", "lat.csv", "--on-error", "reject"]);
     let skipped = workspace.run(&import).stderr;
-    contains(&skipped, &["nothing to do: 1 file imported before", "`--again`"]);
+    contains(&skipped, &["nothing to do: 1 file already imported", "`--again`"]);
     workspace.ok(&[&import[..], &["--again"]].concat());
     assert_eq!(workspace.rows("SELECT city FROM lat"), json!([{"city": "Orléans"}]));
 }

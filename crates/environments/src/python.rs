@@ -313,6 +313,6 @@ mod tests {
         assert_eq!(found("3.11.7").unwrap(), "3.11.7");
         assert_eq!(found("3.13").unwrap(), "3.13");
         let error = found("3.13.4").unwrap_err().to_string();
-        assert!(error.ends_with("it has 3.11.7, 3.12.1, 3.13.5"), "{error}");
+        assert!(error.ends_with("found: 3.11.7, 3.12.1, 3.13.5"), "{error}");
     }
 }

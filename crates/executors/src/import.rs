@@ -43,7 +43,9 @@ impl ImportExecutor {
         let (principal, context) = (actor.principal(), context.clone());
         let buckets = self.rights.check(&principal, &request).await?;
         let check = self.rights.table_check(&principal, Some(context.id()));
+        let private = self.rights.private_files(&principal, &request.sources);
         let importer = Importer::new(self.lake.clone()).with_check(check).with_buckets(buckets);
+        let importer = importer.without(private);
         let reporting = context.clone();
         let progress = Arc::new(move |progress| reporting.emit(progress_event(progress)));
         let cancelled = context.cancelled();

@@ -5,7 +5,7 @@ use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
 use headwater_access::Access;
-use headwater_ingest::{BucketStores, TableCheck};
+use headwater_ingest::{BucketStores, PrivateFiles, TableCheck};
 use headwater_model::{
     Action, AuthenticatedUser, Identity, ImportRequest, JobId, Object, Principal, Problem, RefSpec,
     ResultExt,
@@ -23,6 +23,10 @@ const WILDCARDS: [char; 4] = ['*', '?', '[', '{'];
 pub struct ImportRights {
     /// The rights of users.
     pub access: Access,
+    /// The folder of the lake.
+    pub lake_dir: PathBuf,
+    /// The file with the key of the secrets, if the key is in a file.
+    pub secret_key: Option<PathBuf>,
     /// The folder of uploads.
     pub uploads: PathBuf,
     /// The buckets of the lake.
@@ -98,6 +102,20 @@ impl ImportRights {
     pub fn table_check(&self, principal: &Principal, job: Option<JobId>) -> Option<TableCheck> {
         let access = table_access(&self.access, principal, job)?;
         Some(Arc::new(move |action, table| access.check(action, &Object::table(table))))
+    }
+
+    /// Returns the files that a principal must not read as sources, whatever its grants: the files
+    /// of lakes, and the key of the secrets. `None` for the owner.
+    pub fn private_files(&self, principal: &Principal, sources: &[String]) -> Option<PrivateFiles> {
+        if !matches!(principal.identity(), Identity::User(_)) {
+            return None;
+        }
+        let uploaded = sources.iter().filter(|source| self.is_own_upload(principal, source));
+        Some(PrivateFiles {
+            lake_dir: self.lake_dir.clone(),
+            secret_key: self.secret_key.clone(),
+            uploaded: uploaded.map(PathBuf::from).collect(),
+        })
     }
 
     /// Returns true if a source is a file that the principal uploaded.

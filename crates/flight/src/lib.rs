@@ -12,6 +12,7 @@ mod caller;
 mod flight_sql;
 mod ingest;
 mod keys;
+mod message_checks;
 mod metadata;
 mod parameters;
 mod prepared;

@@ -11,17 +11,22 @@ use arrow_flight::error::FlightError;
 use arrow_flight::sql::server::PeekableFlightDataStream;
 use arrow_flight::{FlightData, FlightDescriptor, FlightEndpoint, FlightInfo, Ticket};
 use bytes::Bytes;
+use futures::future::ready;
 use futures::{Stream, StreamExt, TryStreamExt};
 use headwater_model::{ErrorCode, Problem};
 use headwater_service::StatementRows;
 use tokio_util::sync::CancellationToken;
 use tonic::{Response, Status};
 
+use crate::message_checks::MessageChecks;
 use crate::statement::Executions;
 use crate::status::{internal, to_status};
 
 /// Maximum size of the parameters of a statement, in bytes.
-const PARAMETER_BYTES_MAX: usize = 64 << 20;
+const PARAMETER_BYTES_MAX: usize = 16 << 20;
+
+/// Maximum number of rows of parameters: of executions that one request causes.
+const PARAMETER_ROWS_MAX: usize = 100_000;
 
 /// The rows of a response.
 pub type RowStream = Pin<Box<dyn Stream<Item = Result<FlightData, Status>> + Send + 'static>>;
@@ -118,16 +123,28 @@ pub async fn decode(
             Some(Ok(_)) => break,
         }
     }
-    let messages = stream.map_err(FlightError::from);
+    let mut checks = MessageChecks::default();
+    let messages = stream.map_err(FlightError::from).and_then(move |message| {
+        let checked = checks.check(&message).map(|()| message).map_err(FlightError::from);
+        ready(checked)
+    });
     Ok(Some(FlightRecordBatchStream::new_from_flight_data(messages)))
 }
 
 /// Collects the rows that a client sends as parameters.
 pub async fn collect(stream: PeekableFlightDataStream) -> Result<Vec<RecordBatch>, Status> {
     let Some(mut rows) = decode(stream).await? else { return Ok(Vec::new()) };
-    let (mut batches, mut bytes) = (Vec::new(), 0);
+    let (mut batches, mut bytes, mut count) = (Vec::new(), 0, 0);
     while let Some(batch) = rows.next().await {
         let batch = batch.map_err(Status::from)?;
+        count += batch.num_rows();
+        if count > PARAMETER_ROWS_MAX {
+            let message = format!("the parameters have more than {PARAMETER_ROWS_MAX} rows");
+            return Err(to_status(
+                Problem::new(ErrorCode::InvalidArgument, message)
+                    .with_hint("Ingest the rows into a table, and read it in the statement."),
+            ));
+        }
         bytes += batch.get_array_memory_size();
         if bytes > PARAMETER_BYTES_MAX {
             let message = format!("the parameters have more than {PARAMETER_BYTES_MAX} bytes");

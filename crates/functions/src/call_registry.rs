@@ -184,8 +184,8 @@ mod tests {
         };
         assert_eq!(
             reason(&call, 7, &stats),
-            "memory: it needs 2 GiB, 1 GiB of 4 GiB are free (run 1: 3 GiB, idle instances: 512 \
-             MiB); first in the queue"
+            "memory: the call needs 2 GiB, and 1 GiB of 4 GiB are free (run 1: 3 GiB, idle \
+             instances: 512 MiB); first in the queue"
         );
         (stats.free_bytes, stats.idle_bytes) = (3 << 30, 0);
         stats.order = [(7, (3, 2 << 30))].into();

@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::object::BucketStores;
 use super::plan::{Plan, blocking};
+use super::private_files::PrivateFiles;
 use super::progress::{CountingReader, ImportStage, Progress, StageCounter};
 use super::rejected::{RejectedRows, rejected_name, rejected_schema};
 use super::request::{ValidRequest, check};
@@ -42,12 +43,15 @@ pub struct Importer {
     lake: Lake,
     pub(crate) authorizer: TableAuthorizer,
     pub(crate) buckets: BucketStores,
+    /// Files that must not be read. `None` allows all files.
+    pub(crate) private: Option<PrivateFiles>,
 }
 
 impl Importer {
     /// Creates an importer for a lake.
     pub fn new(lake: Lake) -> Self {
-        Importer { lake, authorizer: TableAuthorizer::default(), buckets: BucketStores::new() }
+        let (authorizer, buckets) = (TableAuthorizer::default(), BucketStores::new());
+        Importer { lake, authorizer, buckets, private: None }
     }
 
     /// Returns an importer that performs only those actions on tables that `check` allows.
@@ -61,6 +65,12 @@ impl Importer {
     #[must_use]
     pub fn with_buckets(self, buckets: BucketStores) -> Self {
         Importer { buckets, ..self }
+    }
+
+    /// Returns an importer that reads neither these files nor objects of the warehouse.
+    #[must_use]
+    pub fn without(self, private: Option<PrivateFiles>) -> Self {
+        Importer { private, ..self }
     }
 
     /// Returns the lake that the importer writes to.

@@ -93,7 +93,8 @@ impl Importer {
         let (sources, format) = (request.sources.clone(), request.format);
         let cloud = self.lake().tables().options().cloud.clone();
         let clouds = CloudStores::new(cloud, self.buckets.clone());
-        let files = blocking(move || discover(&sources, format, clouds)).await?;
+        let hidden = self.private.clone().map(|files| (files, self.lake().clone()));
+        let files = blocking(move || discover(&sources, format, clouds, hidden)).await?;
         let found = view.find(&checked.table.namespace, &checked.table.name).await?;
         let (table, existing) = match found {
             Some((name, table)) => (name, Some(table)),

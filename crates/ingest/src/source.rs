@@ -12,7 +12,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use globset::{GlobBuilder, GlobMatcher};
-use headwater_lake::FileStamp;
+use headwater_lake::{FileStamp, Lake};
 use headwater_model::FileFormat;
 use headwater_tables::CloudUrl;
 use walkdir::WalkDir;
@@ -20,6 +20,7 @@ use walkdir::WalkDir;
 use super::compression::strip_suffix;
 use super::natural_sort;
 use super::object::{CloudStores, Object, ObjectReader};
+use super::private_files::PrivateFiles;
 use crate::error::{Error, Result};
 
 /// A file to import.
@@ -91,13 +92,19 @@ pub(crate) fn stamp_of(metadata: &Metadata) -> FileStamp {
     }
 }
 
-/// Lists the files of `sources`, in natural order, without duplicates.
+/// The files that must not be read, and the lake whose warehouse must not be read.
+pub(crate) type Hidden = Option<(PrivateFiles, Lake)>;
+
+/// Lists the files of `sources`, in natural order, without duplicates. A file in `hidden` is
+/// skipped in a folder, and otherwise an error.
 pub(crate) fn discover(
     sources: &[String],
     format: Option<FileFormat>,
     clouds: CloudStores,
+    hidden: Hidden,
 ) -> Result<Vec<SourceFile>> {
     let mut found = Discovery {
+        hidden,
         format,
         seen: HashSet::new(),
         folders: BTreeMap::new(),
@@ -112,6 +119,7 @@ pub(crate) fn discover(
 }
 
 struct Discovery {
+    hidden: Hidden,
     format: Option<FileFormat>,
     seen: HashSet<String>,
     folders: BTreeMap<PathBuf, PathBuf>,
@@ -218,6 +226,10 @@ impl Discovery {
 
     fn add_object(&mut self, object: Object, named: FileSelection) -> Result<()> {
         let (name, stamp) = (object.url().to_owned(), object.stamp());
+        let in_warehouse = |(_, lake): &(PrivateFiles, Lake)| lake.tables().path_of(&name).is_ok();
+        if self.hidden.as_ref().is_some_and(in_warehouse) {
+            return hide(name, named);
+        }
         let place = SourceLocation::Object(object);
         let Some(format) = self.format_of(&place, &name, named)? else { return Ok(()) };
         if self.seen.insert(name.clone()) {
@@ -257,9 +269,15 @@ impl Discovery {
             let reason = "the path is a device, a pipe or a socket, not a regular file";
             return Err(fail(std::io::Error::new(std::io::ErrorKind::InvalidInput, reason)));
         }
+        let identity = self.identity(path).map_err(fail)?;
+        let is_private = |(files, lake): &(PrivateFiles, Lake)| {
+            files.contains(Path::new(&identity)) || lake.tables().path_of(&identity).is_ok()
+        };
+        if self.hidden.as_ref().is_some_and(is_private) {
+            return hide(name, named);
+        }
         let place = SourceLocation::Disk(path.to_owned());
         let Some(format) = self.format_of(&place, &name, named)? else { return Ok(()) };
-        let identity = self.identity(path).map_err(fail)?;
         if self.seen.insert(identity.clone()) {
             let stamp = stamp_of(metadata);
             self.files.push(SourceFile { place, name, identity, stamp, format });
@@ -283,6 +301,16 @@ impl Discovery {
         self.folders.insert(folder.to_owned(), real);
         Ok(identity)
     }
+}
+
+/// Skips a file of the lake in a folder. A file of the lake that a source names is an error.
+fn hide(file: String, named: FileSelection) -> Result<()> {
+    if named == FileSelection::ByFolder {
+        return Ok(());
+    }
+    let reason = "the file belongs to a lake";
+    let source = std::io::Error::new(std::io::ErrorKind::PermissionDenied, reason);
+    Err(Error::File { file, source })
 }
 
 /// Returns the error for a URL of an unsupported object store.
@@ -368,7 +396,7 @@ mod tests {
             .iter()
             .map(|source| folder.join(source).to_string_lossy().into_owned())
             .collect();
-        let files = discover(&sources, None, clouds()).unwrap();
+        let files = discover(&sources, None, clouds(), None).unwrap();
         let prefix = format!("{}/", folder.to_string_lossy());
         files.iter().map(|file| file.name.strip_prefix(&prefix).unwrap().to_owned()).collect()
     }
@@ -395,7 +423,7 @@ mod tests {
     #[test]
     fn a_source_without_files_is_an_error() {
         let folder = folder_with(&["notes.md"]);
-        let fail = |source: String| discover(&[source], None, clouds()).unwrap_err();
+        let fail = |source: String| discover(&[source], None, clouds(), None).unwrap_err();
         let at = |name: &str| folder.path().join(name).to_string_lossy().into_owned();
         assert!(matches!(fail("data.csv".into()), Error::RelativeSource { .. }));
         assert!(matches!(fail(at("missing.csv")), Error::NoFiles { note: None, .. }));

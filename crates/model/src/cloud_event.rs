@@ -18,6 +18,10 @@ pub const EVENTS_PER_REQUEST_MAX: usize = 10_000;
 /// Maximum size of an event in bytes, which is also that of the arguments of a call.
 const EVENT_BYTES_MAX: usize = 1 << 20;
 
+/// Maximum nesting depth of a JSON value. The parser accepts 127 levels, and the records that
+/// contain the value add some levels.
+const DEPTH_MAX: usize = 100;
+
 /// An event of a client.
 #[derive(Debug, Clone)]
 pub struct CloudEvent {
@@ -194,6 +198,16 @@ impl CloudEvent {
         Self::new(0, serde_json::value::to_raw_value(&event).map_err(invalid)?)
     }
 
+    /// Parses a JSON text. Rejects a text that is nested too deeply to be stored in other records.
+    pub fn parse_value(text: &str) -> Result<Value, serde_json::Error> {
+        let value: Value = serde_json::from_str(text)?;
+        if depth(&value) > DEPTH_MAX {
+            let message = format!("it is nested deeper than {DEPTH_MAX} levels");
+            return Err(<serde_json::Error as serde::de::Error>::custom(message));
+        }
+        Ok(value)
+    }
+
     fn new(index: usize, json: Box<RawValue>) -> Result<Self, CloudEventError> {
         let text = json.get();
         if text.len() > EVENT_BYTES_MAX {
@@ -215,8 +229,19 @@ impl CloudEvent {
         }
         let (id, source) = (given("id", read.id)?, given("source", read.source)?);
         given("type", read.kind)?;
+        // The text was only scanned so far, and the scan accepts values that cannot be parsed.
+        Self::parse_value(text).map_err(|error| invalid(error.to_string()))?;
         let partition_key = read.partitionkey.map(Cow::into_owned).filter(|key| !key.is_empty());
         Ok(CloudEvent { source, id, partition_key, json })
+    }
+}
+
+/// Returns the number of nested objects and arrays. The parser bounds the recursion.
+fn depth(value: &Value) -> usize {
+    match value {
+        Value::Array(items) => 1 + items.iter().map(depth).max().unwrap_or_default(),
+        Value::Object(fields) => 1 + fields.values().map(depth).max().unwrap_or_default(),
+        _ => 0,
     }
 }
 
@@ -291,5 +316,27 @@ mod tests {
             assert!(error.to_string().contains(expected), "{error}");
             assert!(error.hint().is_some());
         }
+    }
+
+    #[test]
+    fn an_event_that_cannot_be_parsed_or_stored_is_rejected_and_named() {
+        let parse = |data: &str| {
+            let event = r#"{"specversion": "1.0", "id": "a", "source": "/shop", "type": "order""#;
+            let body = format!(r#"[{event}}}, {event}, "data": {data}}}]"#);
+            CloudEvent::parse(body.as_bytes(), CloudEventFormat::Batch)
+        };
+        let nested = |levels: usize| "[".repeat(levels) + &"]".repeat(levels);
+        for (data, expected) in [
+            (r#""\ud800""#, "hex escape"),
+            ("1e999", "number out of range"),
+            (nested(100).as_str(), "it is nested deeper than 100 levels"),
+            (nested(200).as_str(), "recursion limit exceeded"),
+        ] {
+            let error = parse(data).expect_err(expected).to_string();
+            assert!(error.starts_with("event 1 is invalid: "), "{error}");
+            assert!(error.contains(expected), "{error}");
+        }
+        // The event itself is one level.
+        assert_eq!(parse(&nested(99)).expect("events").len(), 2);
     }
 }

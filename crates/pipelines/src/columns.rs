@@ -9,7 +9,9 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use headwater_engine::{Prepared, QueryColumns, Session, SessionOptions};
 use headwater_model::name::quoted;
 use headwater_model::{ErrorCode, Fault};
-use headwater_project::{Body, Error as ProjectError, Function, Input, Step, suggest};
+use headwater_project::{
+    Body, Error as ProjectError, Function, Input, Step, may_name_version, suggest,
+};
 use headwater_tables::{SqlView, Table, Tables};
 
 use crate::checked_queries::CheckedQuery;
@@ -163,15 +165,17 @@ impl Plan {
         inputs: Vec<Columns>,
     ) -> Result<Arc<CheckedQuery>> {
         let (step, plan) = (&self.project.steps[index], &self.steps[index]);
-        // A session from which tables are hidden must find each table itself.
-        let hides = runner.access.as_ref().is_some_and(|access| access.is_limited());
-        if !hides && let Some(checked) = runner.checked.find(&plan.fingerprint, &inputs) {
+        // A session from which tables are hidden must find each table itself. The fingerprint does
+        // not cover tables at an earlier version.
+        let must_plan = runner.access.as_ref().is_some_and(|access| access.is_limited())
+            || may_name_version(sql);
+        if !must_plan && let Some(checked) = runner.checked.find(&plan.fingerprint, &inputs) {
             return Ok(checked);
         }
         let known = KnownInputs { inputs: &step.inputs, columns: &inputs };
         let (output, query) = self.plan_query(runner, step, sql, known).await?;
         let checked = Arc::new(CheckedQuery { inputs, output, query });
-        if !hides {
+        if !must_plan {
             runner.checked.insert(&plan.fingerprint, Arc::clone(&checked));
         }
         Ok(checked)

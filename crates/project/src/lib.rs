@@ -37,6 +37,7 @@ pub use project::{Defaults, Project, ProjectSettings};
 pub use row_expectation::{QUARANTINE_COLUMNS, RowExpectation, quarantine_name};
 pub use source::{Location, SourceText};
 pub use sql::located;
+pub use sql_models::may_name_version;
 pub use step::{
     Body, Function, Input, Materialization, ParameterInput, Retries, Severity, Step, StepKind,
 };

@@ -23,8 +23,14 @@ struct Key {
     constants: usize,
 }
 
+/// Size in bytes of a parsed model without its text and path, as an estimate.
+const MODEL_BYTES: usize = 1024;
+
 static PARSED: LazyLock<Cache<Key, Arc<Step>>> = LazyLock::new(|| {
-    let size = |key: &Key, _: &Arc<Step>| u32::try_from(key.text.len()).unwrap_or(u32::MAX);
+    let size = |key: &Key, _: &Arc<Step>| {
+        let bytes = key.text.len() + key.path.len() + key.namespace.len() + MODEL_BYTES;
+        u32::try_from(bytes).unwrap_or(u32::MAX)
+    };
     Cache::builder().max_capacity(CAPACITY).weigher(size).build()
 });
 
@@ -35,7 +41,7 @@ pub(super) fn parse(
     files: &BTreeMap<String, String>,
     constants: Constants,
 ) -> Result<Step> {
-    if bauplan::sql::may_read_files(source.text) {
+    if bauplan::sql::may_read_files(source.text) || may_name_version(source.text) {
         return sql::parse(source, namespace, files, constants);
     }
     let (path, text) = (source.path.to_string(), source.text.to_owned());
@@ -47,4 +53,51 @@ pub(super) fn parse(
     let step = sql::parse(source, &key.namespace, files, constants)?;
     PARSED.insert(key, Arc::new(step.clone()));
     Ok(step)
+}
+
+/// Returns true if a query may read a table at another version. Such a version can be computed from
+/// the time, and the table is not an input of the model.
+pub fn may_name_version(sql: &str) -> bool {
+    // Names with a version, such as `"flights@dev"`, `"flights~1"` and `"flights*2026-01-01"`.
+    let times = |two: &[u8]| two[0].is_ascii_alphanumeric() && two[1] == b'*';
+    let in_name = sql.contains(['"', '`'])
+        && (sql.contains(['@', '~', '#']) || sql.as_bytes().windows(2).any(times));
+    let mut words = sql.split(|c: char| !c.is_alphanumeric() && c != '_');
+    let mut before = words.next().unwrap_or_default();
+    let mut in_clause = false;
+    for word in words.filter(|word| !word.is_empty()) {
+        let pair = (before.to_ascii_lowercase(), word.to_ascii_lowercase());
+        in_clause |= match (&*pair.0, &*pair.1) {
+            ("as", "of") => true,
+            ("at", next) => next != "time",
+            _ => false,
+        };
+        before = word;
+    }
+    in_name || in_clause
+}
+
+#[cfg(test)]
+mod tests {
+    use super::may_name_version;
+
+    #[test]
+    fn versions_of_tables_are_recognised() {
+        for sql in [
+            "SELECT * FROM \"flights@dev\"",
+            "SELECT * FROM \"flights~1\"",
+            "SELECT * FROM \"flights*2026-01-01\"",
+            "SELECT * FROM flights FOR VERSION AS\n OF 'dev'",
+            "SELECT * FROM flights AT (TIMESTAMP => now())",
+            "SELECT * FROM flights AT BRANCH dev",
+        ] {
+            assert!(may_name_version(sql), "{sql}");
+        }
+        for sql in [
+            "-- number of flights\nSELECT count(*) AS n FROM flights",
+            "SELECT \"Name\", day AT TIME ZONE 'UTC' AS day FROM flights",
+        ] {
+            assert!(!may_name_version(sql), "{sql}");
+        }
+    }
 }

@@ -18,6 +18,7 @@ mod queue;
 mod queues;
 mod receive;
 mod record;
+mod selection;
 mod send;
 mod state;
 mod take;

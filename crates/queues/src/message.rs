@@ -110,10 +110,7 @@ impl NewMessage {
     /// Checks the message against the attributes of its queue.
     pub(crate) fn check(&self, queue: &QueueAttributes) -> Result<()> {
         let invalid = |reason: String| Err(Error::Invalid { reason });
-        let of_attribute = |(name, attribute): (&String, &Attribute)| {
-            name.len() + attribute.kind.len() + attribute.value.len()
-        };
-        let size = self.body.len() + self.attributes.iter().map(of_attribute).sum::<usize>();
+        let size = size(&self.body, &self.attributes);
         if self.body.is_empty() {
             return Err(Error::Missing { name: "MessageBody" });
         }
@@ -183,6 +180,11 @@ impl Attribute {
 }
 
 impl StoredMessage {
+    /// Returns the size of the body and attributes, in bytes.
+    pub fn bytes(&self) -> usize {
+        size(&self.body, &self.attributes)
+    }
+
     /// Returns the MD5 of the body, as hexadecimal digits.
     pub fn body_md5(&self) -> String {
         body_md5(&self.body)
@@ -209,6 +211,12 @@ impl ReceivedMessage {
         }
         attributes
     }
+}
+
+fn size(body: &str, attributes: &BTreeMap<String, Attribute>) -> usize {
+    let attributes = attributes.iter();
+    let attributes = attributes.map(|(name, one)| name.len() + one.kind.len() + one.value.len());
+    body.len() + attributes.sum::<usize>()
 }
 
 /// Returns a sequence number as digits of fixed length.

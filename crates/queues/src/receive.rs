@@ -12,8 +12,16 @@ use crate::journal::{MESSAGES, decode, deletion_entry, key, message_entry, recep
 use crate::message::{ReceivedMessage, StoredMessage, sequence_text};
 use crate::queue::OpenQueue;
 use crate::queues::detached;
-use crate::state::{MessageState, ReceiveCriteria, SelectedMessages};
+use crate::selection::{ReceiveCriteria, SelectedMessages};
+use crate::state::MessageState;
 use crate::{Error, Queues, Result};
+
+/// Default of the maximum size of the messages of one reception, in bytes. It exceeds the size of
+/// the 10 messages that one request of SQS receives.
+const RECEIVE_BYTES_MAX: usize = 32 << 20;
+
+/// Maximum size of the messages that one scan reads, in bytes.
+const SCAN_BYTES_MAX: usize = 32 << 20;
 
 /// Options for receiving messages.
 #[derive(Debug, Clone, Copy, Default)]
@@ -33,6 +41,17 @@ impl Queues {
         name: &str,
         options: ReceiveOptions,
     ) -> Result<Vec<ReceivedMessage>> {
+        self.receive_limited(name, options, RECEIVE_BYTES_MAX).await
+    }
+
+    /// Receives visible messages whose bodies and attributes have at most `bytes_max` bytes, but at
+    /// least one message; waits if there are none. The other messages stay visible.
+    pub async fn receive_limited(
+        &self,
+        name: &str,
+        options: ReceiveOptions,
+        bytes_max: usize,
+    ) -> Result<Vec<ReceivedMessage>> {
         let queue = self.queue(name)?;
         let wait = options.wait.unwrap_or(queue.attributes().receive_wait);
         let deadline = Instant::now() + Duration::from_secs(u64::from(wait));
@@ -41,7 +60,7 @@ impl Queues {
                 return Ok(Vec::new());
             }
             let (queues, queue) = (self.clone(), queue.clone());
-            let work = async move { queues.receive_now(&queue, options).await };
+            let work = async move { queues.receive_now(&queue, options, bytes_max).await };
             let received = detached(work).await?;
             if !received.is_empty() {
                 return Ok(received);
@@ -84,6 +103,7 @@ impl Queues {
         &self,
         queue: &Arc<OpenQueue>,
         options: ReceiveOptions,
+        bytes_max: usize,
     ) -> Result<Vec<ReceivedMessage>> {
         let attributes = queue.attributes();
         let now = self.clock.now();
@@ -92,6 +112,7 @@ impl Queues {
         let target = redrive.and_then(|redrive| self.queue(&redrive.queue).ok());
         let pick = ReceiveCriteria {
             limit: options.limit,
+            bytes_max,
             until: now + seconds(options.visibility.unwrap_or(attributes.visibility_timeout)),
             expired: now - seconds(attributes.retention),
             receive_count_max: redrive
@@ -143,12 +164,17 @@ impl Queues {
         let mut found: HashMap<String, Entry> = HashMap::new();
         if let [first, .., last] = sequences {
             // Messages that are received together are usually adjacent.
-            let range = KeyRange::with_prefix(format!("{}/", queue.id))
-                .from(key(&queue.id, *first))
-                .until(format!("{}\0", key(&queue.id, *last)))
-                .limit(sequences.len() * 2);
-            let entries = self.store.scan(MESSAGES, &range).await?;
-            found.extend(entries.into_iter().map(|entry| (entry.key.clone(), entry)));
+            let limit = sequences.len() * 2;
+            // The range may also contain large messages that were not selected.
+            let bytes = queue.state.lock().bytes_between([*first, *last], limit);
+            if bytes <= SCAN_BYTES_MAX {
+                let range = KeyRange::with_prefix(format!("{}/", queue.id))
+                    .from(key(&queue.id, *first))
+                    .until(format!("{}\0", key(&queue.id, *last)))
+                    .limit(limit);
+                let entries = self.store.scan(MESSAGES, &range).await?;
+                found.extend(entries.into_iter().map(|entry| (entry.key.clone(), entry)));
+            }
         }
         let mut bodies = HashMap::with_capacity(sequences.len());
         for &sequence in sequences {

@@ -9,6 +9,7 @@ use headwater_model::Timestamp;
 
 use crate::message::{Reception, StoredMessage};
 use crate::queue::QueueCounts;
+use crate::selection::{ReceiveCriteria, SelectedMessages};
 
 /// Time within which a message with the same deduplication id is not added again.
 const DEDUPLICATION: chrono::TimeDelta = chrono::TimeDelta::minutes(5);
@@ -32,6 +33,8 @@ pub(crate) struct MessageState {
     /// The group, in FIFO queues.
     pub group: Option<String>,
     pub sent: Timestamp,
+    /// Size of the body and attributes, in bytes.
+    pub bytes: usize,
     pub reception: Reception,
     pub phase: Phase,
 }
@@ -42,7 +45,8 @@ impl MessageState {
     pub(crate) fn new(message: &StoredMessage, is_fifo: bool) -> Self {
         let reception = Reception { visible: message.visible, ..Reception::default() };
         let group = message.group.clone().filter(|_| is_fifo);
-        MessageState { group, sent: message.sent, reception, phase: Phase::Storing }
+        let (sent, bytes) = (message.sent, message.bytes());
+        MessageState { group, sent, bytes, reception, phase: Phase::Storing }
     }
 
     /// Returns the group that this message blocks: its other messages must wait.
@@ -79,28 +83,6 @@ pub(crate) struct QueueState {
     delayed_until: Option<Timestamp>,
     deduplicated: HashMap<String, DeduplicationEntry>,
     deduplication_order: BTreeMap<u64, String>,
-}
-
-/// Criteria for the messages to receive.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct ReceiveCriteria {
-    pub limit: usize,
-    /// Time until which the messages are invisible.
-    pub until: Timestamp,
-    /// Messages that were sent before this time are deleted.
-    pub expired: Timestamp,
-    /// Maximum number of receptions; after them, a message is moved to the dead-letter queue.
-    pub receive_count_max: Option<u32>,
-}
-
-/// The selected messages.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct SelectedMessages {
-    pub received: Vec<u64>,
-    /// Messages that were received too often; they are in the phase `Deleting`.
-    pub dead: Vec<u64>,
-    /// Messages that are too old; they are in the phase `Deleting`.
-    pub expired: Vec<u64>,
 }
 
 impl QueueState {
@@ -166,6 +148,11 @@ impl QueueState {
         }
     }
 
+    /// Returns the bytes of the first `limit` messages of a range whose ends are inclusive.
+    pub(crate) fn bytes_between(&self, [first, last]: [u64; 2], limit: usize) -> usize {
+        self.slots.range(first..=last).take(limit).map(|(_, slot)| slot.bytes).sum()
+    }
+
     pub(crate) fn reception(&self, sequence: u64) -> Option<&Reception> {
         self.slots.get(&sequence).map(|slot| &slot.reception)
     }
@@ -175,6 +162,7 @@ impl QueueState {
     pub(crate) fn pick(&mut self, now: Timestamp, pick: ReceiveCriteria) -> SelectedMessages {
         self.update_visible(now);
         let mut picked = SelectedMessages::default();
+        let mut bytes = 0;
         for &sequence in &self.ready {
             if picked.received.len() >= pick.limit {
                 break;
@@ -185,7 +173,13 @@ impl QueueState {
             }
             if slot.sent < pick.expired {
                 picked.expired.push(sequence);
-            } else if pick.receive_count_max.is_some_and(|max| slot.reception.received >= max) {
+                continue;
+            }
+            if bytes > 0 && bytes + slot.bytes > pick.bytes_max {
+                break;
+            }
+            bytes += slot.bytes;
+            if pick.receive_count_max.is_some_and(|max| slot.reception.received >= max) {
                 picked.dead.push(sequence);
             } else {
                 picked.received.push(sequence);
@@ -384,7 +378,8 @@ mod tests {
         for (sequence, group) in groups.iter().enumerate() {
             let group = group.map(str::to_owned);
             let reception = Reception { visible: at(0), ..Reception::default() };
-            let slot = MessageState { group, sent: at(0), reception, phase: Phase::Ready };
+            let (sent, bytes, phase) = (at(0), 10, Phase::Ready);
+            let slot = MessageState { group, sent, bytes, reception, phase };
             state.add(sequence as u64, slot);
         }
         state
@@ -392,7 +387,8 @@ mod tests {
 
     fn options(now: i64, limit: usize) -> ReceiveCriteria {
         let (until, expired) = (at(now + 10), at(-1));
-        ReceiveCriteria { limit, until, expired, receive_count_max: Some(2) }
+        let bytes_max = usize::MAX;
+        ReceiveCriteria { limit, bytes_max, until, expired, receive_count_max: Some(2) }
     }
 
     fn pick(state: &mut QueueState, now: i64, limit: usize) -> Vec<u64> {
@@ -413,6 +409,19 @@ mod tests {
         assert_eq!(pick(&mut state, 50, 9), [] as [u64; 0]);
         state.restore(0);
         assert_eq!(state.pick(at(50), options(50, 9)).dead, [0]);
+    }
+
+    #[test]
+    fn the_bytes_of_the_selected_messages_are_limited() {
+        let mut state = state(&[None; 4]);
+        let options = |now, bytes_max| ReceiveCriteria { bytes_max, ..options(now, 9) };
+        assert_eq!(state.pick(at(0), options(0, 25)).received, [0, 1]);
+        assert_eq!(state.reception(2).map(|one| one.received), Some(0));
+        assert_eq!(state.pick(at(0), options(0, 5)).received, [2], "at least one message");
+        assert_eq!(pick(&mut state, 10, 3), [0, 1, 2]);
+        let picked = state.pick(at(20), options(20, 15));
+        assert_eq!((picked.dead, picked.received), (vec![0], vec![]));
+        assert_eq!(state.bytes_between([1, 3], 2), 20);
     }
 
     #[test]

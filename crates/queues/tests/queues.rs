@@ -105,6 +105,20 @@ async fn messages_receptions_and_deletions_survive_a_restart() {
 }
 
 #[tokio::test]
+async fn messages_beyond_the_byte_limit_stay_visible() {
+    let lake = Lake::new().await;
+    lake.create("orders", &[]).await;
+    let body = "x".repeat(1_000);
+    lake.send("orders", &[&body, &body, &body]).await;
+    let options = ReceiveOptions { limit: 10, wait: Some(0), visibility: None };
+    let received = lake.queues.receive_limited("orders", options, 2_500).await.expect("received");
+    assert_eq!(received.len(), 2);
+    let received = lake.queues.receive_limited("orders", options, 1).await.expect("received");
+    let counts: Vec<u32> = received.iter().map(|one| one.received).collect();
+    assert_eq!(counts, [1], "at least one message, which was not received before");
+}
+
+#[tokio::test]
 async fn a_deleted_message_does_not_return_after_its_timeout_has_passed() {
     let mut lake = Lake::new().await;
     lake.create("orders", &[("VisibilityTimeout", "1")]).await;

@@ -1,6 +1,6 @@
 //! COPY … TO a file: checks the target and writes the rows of the query.
 
-use std::path::{Component, Path, PathBuf};
+use std::path::{Component, Path};
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
@@ -10,15 +10,13 @@ use futures::StreamExt;
 use headwater_encoding::Encoder;
 use headwater_engine::{CopyFile, StatementResult};
 use headwater_executors::EVERY;
+use headwater_ingest::is_of_the_lake;
 use headwater_model::{Action, ErrorCode, FileFormat, Object, Principal, Problem, ResultExt};
 use headwater_objects::BucketStore;
 use headwater_tables::CloudUrl;
 
 use crate::export_file::ExportFile;
 use crate::service::Components;
-
-/// Name of a lake's folder.
-const LAKE_FOLDER: &str = ".headwater";
 
 /// Returns the columns of the result: the file, its rows and its bytes.
 pub fn columns() -> SchemaRef {
@@ -149,17 +147,6 @@ fn local_file(components: &Components, location: &str) -> Result<ExportFile, Pro
         return Err(of_the_lake(location));
     }
     Ok(ExportFile::local(path))
-}
-
-/// Returns true if a file belongs to this or another lake: a file in the lake's folder, or a file
-/// next to the folder that has the folder's name and an extension, such as the secret key.
-pub fn is_of_the_lake(lake_dir: &Path, path: &Path) -> bool {
-    let lake: PathBuf = lake_dir.canonicalize().unwrap_or_else(|_| lake_dir.to_owned());
-    let is_lake = |part: Component<'_>| {
-        let name = part.as_os_str().to_string_lossy();
-        name == LAKE_FOLDER || name.strip_prefix(LAKE_FOLDER).is_some_and(|it| it.starts_with('.'))
-    };
-    path.starts_with(&lake) || path.with_extension("") == lake || path.components().any(is_lake)
 }
 
 fn of_the_lake(location: &str) -> Problem {

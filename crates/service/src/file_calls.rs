@@ -11,10 +11,10 @@ use arrow::datatypes::SchemaRef;
 use arrow::error::ArrowError;
 use futures::stream::BoxStream;
 use headwater_engine::{FileCall, Prepared, RowSource, Session};
-use headwater_ingest::{FileRows, Importer};
+use headwater_ingest::{FileRows, Importer, is_of_the_lake};
 use headwater_model::{ErrorCode, ImportRequest, Principal, Problem, ResultExt};
 
-use crate::copy_to::{absolute_path, is_of_the_lake};
+use crate::copy_to::absolute_path;
 use crate::service::Components;
 
 /// Name of the table in the request that describes the files. Nothing is written.
@@ -60,7 +60,8 @@ async fn open(
         delimiter,
         ..ImportRequest::default()
     };
-    let importer = Importer::new(components.lake.clone()).with_buckets(buckets);
+    let private = components.import_rights.private_files(principal, &request.sources);
+    let importer = Importer::new(components.lake.clone()).with_buckets(buckets).without(private);
     importer.open(&request).await.or_problem()
 }
 

@@ -30,7 +30,9 @@ impl Imports {
         let cancelled = CancellationToken::new();
         let _guard = cancelled.clone().drop_guard();
         let check = self.0.import_rights.table_check(principal, None);
+        let private = self.0.import_rights.private_files(principal, &request.sources);
         let importer = Importer::new(self.0.lake.clone()).with_check(check).with_buckets(buckets);
+        let importer = importer.without(private);
         importer.plan(request, Arc::new(|_| {}), cancelled).await.or_problem()
     }
 

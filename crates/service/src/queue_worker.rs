@@ -146,7 +146,7 @@ impl QueueWorker {
         permit: OwnedSemaphorePermit,
         stop: &CancellationToken,
     ) -> Result<(), Problem> {
-        let messages = self.collect(stop).await?;
+        let (messages, extended) = self.collect(stop).await?;
         if messages.is_empty() {
             return Ok(());
         }
@@ -157,22 +157,29 @@ impl QueueWorker {
         let worker = self.clone();
         tokio::spawn(async move {
             let _guards = (permit, components.mappings.begin_batch().await);
-            worker.process(components, messages).await;
+            worker.process(components, messages, extended).await;
         });
         Ok(())
     }
 
-    /// Receives the messages of one call.
-    async fn collect(&self, stop: &CancellationToken) -> Result<Vec<ReceivedMessage>, Problem> {
+    /// Receives the messages of one call. Also returns the time from which they are invisible.
+    async fn collect(
+        &self,
+        stop: &CancellationToken,
+    ) -> Result<(Vec<ReceivedMessage>, Instant), Problem> {
         let settings = &self.mapping.settings;
         let deadline = Instant::now() + Duration::from_secs(u64::from(settings.window));
         let visibility = self.visibility()?;
+        let half = Duration::from_secs(u64::from(visibility)) / 2;
         let mut messages: Vec<ReceivedMessage> = Vec::new();
+        let mut extended = Instant::now();
         loop {
             let limit = (settings.batch as usize).saturating_sub(messages.len());
             let options = ReceiveOptions { limit, visibility: Some(visibility), wait: Some(0) };
-            let received = self.queues.receive(&self.mapping.queue, options).await.or_problem()?;
-            messages.extend(received);
+            let bytes_max = BATCH_BYTES_MAX.saturating_sub(size(&messages));
+            let received =
+                self.queues.receive_limited(&self.mapping.queue, options, bytes_max).await;
+            messages.extend(received.or_problem()?);
             let left = deadline.saturating_duration_since(Instant::now());
             if messages.is_empty()
                 || messages.len() >= settings.batch as usize
@@ -182,19 +189,21 @@ impl QueueWorker {
             {
                 break;
             }
-            // Wait for at most half of the visibility timeout, so that messages that were received
-            // first do not become visible during the wait.
-            let pause = left.min(Duration::from_secs(u64::from(visibility)) / 2);
+            // Extend after half of the visibility timeout, so that messages that were received
+            // first do not become visible.
+            let pause = left.min(half.saturating_sub(extended.elapsed()));
             let waited = tokio::select! {
                 () = stop.cancelled() => Ok(false),
                 waited = self.queues.wait(&self.mapping.queue, pause) => waited,
             };
-            if !waited.or_problem()? {
+            waited.or_problem()?;
+            if extended.elapsed() >= half {
+                extended = Instant::now();
                 self.extend(&messages, visibility).await;
             }
         }
         self.release_surplus(&mut messages).await;
-        Ok(messages)
+        Ok((messages, extended))
     }
 
     /// Releases the messages that exceed the size limit of a call, so that they can be received
@@ -203,7 +212,7 @@ impl QueueWorker {
         let mut kept = 0;
         let mut bytes = 0;
         for message in messages.iter() {
-            bytes += message_size(message);
+            bytes += message.message.bytes();
             if kept > 0 && bytes > BATCH_BYTES_MAX {
                 break;
             }
@@ -234,7 +243,12 @@ impl QueueWorker {
     }
 
     /// Deletes messages that no filter selects, and calls the function with the others.
-    async fn process(&self, components: Arc<Components>, messages: Vec<ReceivedMessage>) {
+    async fn process(
+        &self,
+        components: Arc<Components>,
+        messages: Vec<ReceivedMessage>,
+        extended: Instant,
+    ) {
         let records: Vec<Value> =
             messages.iter().map(|one| one.record(&self.mapping.queue)).collect();
         let is_selected = |record: &Value| {
@@ -248,13 +262,18 @@ impl QueueWorker {
         self.delete(of_call(false).map(|message| message.receipt).collect()).await;
         let records = records.into_iter().zip(&selected).filter(|(_, selected)| **selected);
         let records = records.map(|(record, _)| record);
-        self.call_in_parts(&components, of_call(true).zip(records).collect()).await;
+        self.call_in_parts(&components, of_call(true).zip(records).collect(), extended).await;
     }
 
     /// Calls the function with messages, and deletes those that were processed. If the mapping
     /// bisects batches, the parts of a batch whose call failed are called separately, until the
-    /// messages that fail are alone.
-    async fn call_in_parts(&self, components: &Arc<Components>, all: Vec<Part>) {
+    /// messages that fail are alone. The messages are invisible since `extended`.
+    async fn call_in_parts(
+        &self,
+        components: &Arc<Components>,
+        all: Vec<Part>,
+        mut extended: Instant,
+    ) {
         let mut parts = vec![all];
         let mut blocked = HashSet::new();
         while let Some(mut part) = parts.pop() {
@@ -268,7 +287,7 @@ impl QueueWorker {
             let called = messages_of(&part);
             let held: Vec<ReceivedMessage> =
                 parts.iter().flat_map(|part| messages_of(part)).chain(called.clone()).collect();
-            let failed = match self.call(components, &part, &held).await {
+            let failed = match self.call(components, &part, &held, &mut extended).await {
                 Ok(failed) => {
                     self.state.set("OK".to_owned());
                     let (processed, failed) = partition(called, &failed);
@@ -311,12 +330,14 @@ impl QueueWorker {
     }
 
     /// Calls the function with the records of messages. Returns the ids of messages that failed.
-    /// All messages that are `held` stay invisible meanwhile.
+    /// All messages that are `held` stay invisible meanwhile. `extended` is the time of their last
+    /// extension, which may be that of an earlier call of the batch.
     async fn call(
         &self,
         components: &Arc<Components>,
         part: &[Part],
         held: &[ReceivedMessage],
+        extended: &mut Instant,
     ) -> Result<BTreeSet<String>, Problem> {
         let event = json!({"Records": part.iter().map(|(_, record)| record).collect::<Vec<_>>()});
         let invocations = Invocations(components.clone());
@@ -336,7 +357,10 @@ impl QueueWorker {
         loop {
             tokio::select! {
                 ended = &mut call => return ended?.result,
-                () = tokio::time::sleep(pause) => self.extend(held, visibility).await,
+                () = tokio::time::sleep_until(*extended + pause) => {
+                    *extended = Instant::now();
+                    self.extend(held, visibility).await;
+                }
             }
         }
     }
@@ -424,13 +448,7 @@ fn failures(
 }
 
 fn size(messages: &[ReceivedMessage]) -> usize {
-    messages.iter().map(message_size).sum()
-}
-
-fn message_size(received: &ReceivedMessage) -> usize {
-    let attributes = received.message.attributes.iter();
-    let attributes = attributes.map(|(name, one)| name.len() + one.kind.len() + one.value.len());
-    received.message.body.len() + attributes.sum::<usize>()
+    messages.iter().map(|one| one.message.bytes()).sum()
 }
 
 fn stopped() -> Problem {

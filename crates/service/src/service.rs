@@ -15,8 +15,9 @@ use headwater_functions::Functions;
 use headwater_jobs::JobsOptions;
 use headwater_lake::Lake;
 use headwater_model::{ErrorCode, JobKind, ObjectId, Principal, Problem, RefSpec, ResultExt};
+use headwater_objects::Objects;
 use headwater_pipelines::{EnvironmentCache, Runner};
-use headwater_secrets::SecretStore;
+use headwater_secrets::{KeySource, SecretStore};
 use parking_lot::RwLock;
 use tokio_util::sync::CancellationToken;
 
@@ -293,7 +294,7 @@ impl Components {
         let runner = Runner::new(of_runs, functions.clone(), jobs.clone(), secrets.clone(), quota);
         quarantine_interrupted(&runner, &jobs).await;
         let (objects, uploads) = (buckets.objects.clone(), folder.join(upload::FOLDER));
-        let import_rights = ImportRights { access: access.clone(), uploads, objects };
+        let import_rights = import_rights(&config, &access, uploads, objects);
         let imports = import_executor(&lake, &import_rights);
         let runs = run_executor(&lake, &runner, &access);
         let (deployed, given) =
@@ -419,6 +420,20 @@ fn auto_maintenance(
 ) -> Option<CancellationToken> {
     let start = || start_maintenance(lake.clone(), jobs.clone(), config.remove_orphans);
     config.maintenance.then(start)
+}
+
+fn import_rights(
+    config: &ServiceConfig,
+    access: &Access,
+    uploads: PathBuf,
+    objects: Objects,
+) -> ImportRights {
+    let secret_key = match &config.secret_key {
+        KeySource::File(file) => Some(file.clone()),
+        KeySource::Command(_) => None,
+    };
+    let (access, lake_dir) = (access.clone(), config.lake_dir.clone());
+    ImportRights { access, lake_dir, secret_key, uploads, objects }
 }
 
 fn secret_store(lake: &Lake, config: &ServiceConfig) -> SecretStore {

@@ -45,7 +45,7 @@ async fn queue_next(context: &SourceContext) -> Result<bool> {
     let range = KeyRange::with_prefix(prefix(queue)).limit(1);
     let Some(entry) = context.store().scan(BATCHES, &range).await?.pop() else { return Ok(false) };
     let waiting: WaitingEntry = decode(BATCHES, &entry.key, &entry.value)?;
-    let deliveries = waiting.deliveries(queue)?;
+    let deliveries = waiting.deliveries(queue);
     let mut entries = vec![Append::tombstone(BATCHES, &entry.key)];
     for (event, delivery) in &deliveries {
         entries.extend(delivery.new_entries(event)?);
@@ -59,6 +59,10 @@ async fn queue_next(context: &SourceContext) -> Result<bool> {
     }
     applied?;
     for (_, delivery) in deliveries {
+        if let Some(problem) = &delivery.error {
+            let (event, error) = (&delivery.event, &problem.message);
+            tracing::warn!(event, error, "accepted event cannot be parsed; recorded as failed");
+        }
         context.queue.push(delivery);
     }
     let range = KeyRange::with_prefix(entry.key.clone()).until(format!("{}\0", entry.key));

@@ -225,7 +225,13 @@ impl DeliveryLog {
             }
             oldest = done.pop().map(|entry| entry.key);
         }
-        let Some(until) = oldest.filter(|oldest| *oldest < fence) else { return Ok(()) };
+        let Some(oldest) = oldest.filter(|oldest| *oldest < fence) else { return Ok(()) };
+        // A waiting event has an id but no delivery yet. Read the waiting events before the
+        // deliveries: an event that moves between the two reads is then found by one of them.
+        let until = match self.oldest_waiting().await? {
+            Some(waiting) => waiting.min(oldest),
+            None => oldest,
+        };
         let range = KeyRange { until: Some(until.clone()), ..KeyRange::default() };
         self.store.trim(DONE, &range).await?;
         let kept = read_all(&*self.store, OPEN, "").await?;
@@ -255,4 +261,44 @@ fn gaps(kept: &[String], until: &str) -> Vec<KeyRange> {
         from = Some(format!("{key}\0"));
     }
     gaps
+}
+
+#[cfg(test)]
+mod tests {
+    use headwater_jobs::JobsOptions;
+    use headwater_model::SystemClock;
+    use headwater_store::MemoryStore;
+
+    use super::*;
+    use crate::event_batch::{BATCHES, prefix};
+
+    #[tokio::test]
+    async fn a_trim_keeps_events_that_wait() {
+        let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+        let jobs = Jobs::open(store.clone(), Arc::new(SystemClock), JobsOptions::default());
+        let log = DeliveryLog { jobs: jobs.await.expect("jobs"), store: store.clone() };
+        let ids: Vec<String> = log.jobs.new_ids(4).iter().map(ToString::to_string).collect();
+        let value = || bytes::Bytes::from_static(b"{}");
+        // The second event waits in the second queue; the others are done.
+        let waiting = format!("{}{}/1", prefix("/functions/b"), ids[1]);
+        let later = format!("{}{}/1", prefix("/functions/a"), ids[3]);
+        let mut entries: Vec<Append> =
+            ids.iter().map(|id| Append::put(EVENTS, id, value())).collect();
+        entries.extend([0, 2, 3].map(|index| Append::put(DONE, &ids[index], value())));
+        entries.extend([&later, &waiting].map(|key| Append::put(BATCHES, key, value())));
+        store.apply(Batch { entries, ..Batch::default() }).await.expect("applied");
+        assert_eq!(log.oldest_waiting().await.expect("an id").as_ref(), Some(&ids[1]));
+
+        let events = async || {
+            let stored = read_all(&*store, EVENTS, "").await.expect("events");
+            stored.into_iter().map(|entry| entry.key).collect::<Vec<_>>()
+        };
+        log.trim(1).await.expect("a trim");
+        assert_eq!(events().await, ids[1..]);
+        // Without the event that waits, the events before the newest are removed.
+        let entries = vec![Append::tombstone(BATCHES, &waiting)];
+        store.apply(Batch { entries, ..Batch::default() }).await.expect("applied");
+        log.trim(1).await.expect("a trim");
+        assert_eq!(events().await, ids[3..]);
+    }
 }

@@ -13,12 +13,13 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use headwater_model::{
-    AcceptedEvent, Actor, CloudEvent, Event, EventData, JobId, ObjectId, SpecVersion, Timestamp,
-    TriggerEvent,
+    AcceptedEvent, Actor, CloudEvent, ErrorCode, Event, EventData, JobId, ObjectId, Problem,
+    SpecVersion, Timestamp, TriggerEvent, TriggerEventStatus,
 };
 use headwater_store::{Append, Batch, Error as StoreError, KeyRange};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use serde_json::value::RawValue;
 use tokio::sync::Notify;
 use uuid::Uuid;
@@ -100,21 +101,30 @@ pub(crate) struct WaitingEntry {
 }
 
 impl WaitingEntry {
-    /// Returns the deliveries of the events.
-    pub(crate) fn deliveries(&self, queue: &str) -> Result<Vec<(Event, Delivery)>> {
+    /// Returns the deliveries of the events. The delivery of an event that cannot be parsed is
+    /// failed.
+    pub(crate) fn deliveries(&self, queue: &str) -> Vec<(Event, Delivery)> {
         self.events.iter().map(|waiting| self.delivery(queue, waiting)).collect()
     }
 
     /// Returns the delivery of one event; `None` if the entry does not contain it.
-    pub(crate) fn find(&self, queue: &str, id: JobId) -> Result<Option<(Event, Delivery)>> {
+    pub(crate) fn find(&self, queue: &str, id: JobId) -> Option<(Event, Delivery)> {
         let found = self.events.iter().find(|waiting| waiting.id == id);
-        found.map(|waiting| self.delivery(queue, waiting)).transpose()
+        found.map(|waiting| self.delivery(queue, waiting))
     }
 
-    fn delivery(&self, queue: &str, waiting: &WaitingEvent) -> Result<(Event, Delivery)> {
+    fn delivery(&self, queue: &str, waiting: &WaitingEvent) -> (Event, Delivery) {
         let EventCall { function, argument, user, author, actor } = self.call.clone();
-        let value = serde_json::from_str(waiting.event.get())
-            .map_err(|error| Error::Encode { reason: error.to_string() })?;
+        let text = waiting.event.get();
+        let (value, status, error) = match CloudEvent::parse_value(text) {
+            Ok(value) => (value, TriggerEventStatus::Pending, None),
+            // Keep the text, so that no data is lost.
+            Err(error) => {
+                let message = format!("event `{}` cannot be parsed: {error}", waiting.id);
+                let problem = Problem::new(ErrorCode::InvalidArgument, message);
+                (Value::from(text), TriggerEventStatus::Failed, Some(problem))
+            }
+        };
         let arguments = [(argument, value)].into();
         let event = Event {
             specversion: SpecVersion::default(),
@@ -126,13 +136,15 @@ impl WaitingEntry {
             caused_by: Vec::new(),
         };
         let delivery = Delivery {
+            status,
+            error,
             key: waiting.key.clone(),
             author: Some(author),
             user,
             actor: Some(actor),
             ..Delivery::new(event.id.clone(), queue, self.time)
         };
-        Ok((event, delivery))
+        (event, delivery)
     }
 }
 
@@ -353,6 +365,25 @@ impl DeliveryLog {
         }
     }
 
+    /// Returns the smallest id of the events that wait in all queues.
+    pub(crate) async fn oldest_waiting(&self) -> Result<Option<String>> {
+        let mut oldest: Option<String> = None;
+        let mut from = None;
+        loop {
+            let range = KeyRange { from, limit: 1, ..KeyRange::default() };
+            let Some(entry) = self.store.scan(BATCHES, &range).await?.pop() else {
+                return Ok(oldest);
+            };
+            let (queue, rest) = entry.key.split_once('\n').unwrap_or((entry.key.as_str(), ""));
+            let id = rest.split('/').next().unwrap_or_default();
+            if oldest.as_deref().is_none_or(|oldest| id < oldest) {
+                oldest = Some(id.to_owned());
+            }
+            // The first key of a queue has its smallest id. Continue after the prefix of the queue.
+            from = Some(format!("{queue}\u{b}"));
+        }
+    }
+
     /// Returns an event that waits in one of these queues.
     pub(crate) async fn waiting_event(
         &self,
@@ -366,9 +397,9 @@ impl DeliveryLog {
             let range = range.until(format!("{}{id}0", prefix(queue)));
             let Some(entry) = self.store.scan(BATCHES, &range).await?.pop() else { continue };
             let waiting: WaitingEntry = decode(BATCHES, &entry.key, &entry.value)?;
-            let Some((event, delivery)) = waiting.find(queue, id)? else { continue };
-            let Delivery { trigger, status, created, due, attempts, author, .. } = delivery;
-            let (job, error) = (None, None);
+            let Some((event, delivery)) = waiting.find(queue, id) else { continue };
+            let Delivery { trigger, status, created, due, attempts, job, error, author, .. } =
+                delivery;
             let event =
                 TriggerEvent { event, trigger, status, created, due, attempts, job, error, author };
             return Ok(Some(event));

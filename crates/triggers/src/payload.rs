@@ -2,14 +2,15 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use headwater_model::CloudEvent;
 use serde_json::Value;
 
 /// Returns a text as a JSON value. A text that is a JSON object or array is parsed, and any other
 /// text becomes a string. A text such as `123` also becomes a string, so that plain texts always
-/// have the same type.
+/// have the same type. A text that is nested too deeply for a stored event becomes a string.
 pub(crate) fn of_text(text: &str) -> Value {
     let is_container = text.trim_start().starts_with(['{', '[']);
-    let parsed = is_container.then(|| serde_json::from_str(text).ok()).flatten();
+    let parsed = is_container.then(|| CloudEvent::parse_value(text).ok()).flatten();
     parsed.unwrap_or_else(|| Value::String(text.to_owned()))
 }
 
@@ -40,6 +41,9 @@ mod tests {
         ] {
             assert_eq!(of_text(text), expected, "{text}");
         }
+        let nested = |levels: usize| "[".repeat(levels) + &"]".repeat(levels);
+        assert!(of_text(&nested(100)).is_array());
+        assert_eq!(of_text(&nested(101)), json!(nested(101)));
         assert_eq!(of_bytes(b"[1]"), (json!([1]), false));
         assert_eq!(of_bytes(b"\xff\x00"), (json!("/wA="), true));
     }

@@ -22,6 +22,9 @@ use crate::source::{
 /// Maximum number of messages that are received in one poll.
 const MESSAGES_MAX: usize = 1_000;
 
+/// Maximum size of the messages that are received in one poll, in bytes.
+const MESSAGES_BYTES_MAX: usize = 6 << 20;
+
 /// Time that received messages are invisible, in seconds. They are taken within milliseconds.
 const VISIBILITY: u32 = 30;
 
@@ -114,7 +117,7 @@ impl EventSource for QueueSource {
         let QueueTrigger { name, batch, .. } = &self.messages.0;
         let limit = capacity.saturating_mul(*batch).min(MESSAGES_MAX);
         let options = ReceiveOptions { limit, visibility: Some(VISIBILITY), wait: Some(0) };
-        let received = match queues.receive(name, options).await {
+        let received = match queues.receive_limited(name, options, MESSAGES_BYTES_MAX).await {
             Ok(received) => received,
             Err(error @ headwater_queues::Error::Store(_)) => return Err(error.into()),
             Err(error) => return Ok(PollResult::absent(fault(&error))),

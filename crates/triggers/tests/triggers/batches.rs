@@ -12,6 +12,7 @@ use headwater_model::{
 };
 use headwater_store::Store;
 use headwater_triggers::{EventCall, NewEvents, TriggerEventFilter, Triggers};
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use crate::support::{Dying, Mortal, clock, memory};
@@ -198,6 +199,24 @@ async fn events_of_a_partition_are_delivered_in_order() {
     assert_eq!(wrong.expect_err("a long key").code(), ErrorCode::InvalidArgument);
     stage.tick().await;
     assert_eq!(stage.received().len(), 4, "no event of the batch was accepted");
+}
+
+#[tokio::test]
+async fn an_event_that_cannot_be_parsed_fails_and_does_not_block_the_others() {
+    let stage = Stage::new().await;
+    let mut new = batch(&["a", "b", "c"]);
+    // An earlier version accepted such events.
+    let text = r#"{"id": "b", "data": "\ud800"}"#;
+    new.events[1].json = RawValue::from_string(text.to_owned()).expect("scanned");
+    let accepted = stage.triggers.accept_events(new).await.expect("accepted");
+    stage.tick().await;
+    assert_eq!(stage.received(), ["a", "c"]);
+    let failed = stage.triggers.event(&accepted[1].event).await.expect("an event");
+    assert_eq!(failed.status, TriggerEventStatus::Failed);
+    let error = failed.error.expect("an error").message;
+    assert!(error.contains(&accepted[1].event), "{error}");
+    let EventData::FunctionInvoked { arguments, .. } = failed.event.data else { panic!("a call") };
+    assert_eq!(arguments["event"], text);
 }
 
 /// A process that accepts batches, and queues and delivers their events.

@@ -1,0 +1,27 @@
+//! The selection of messages to receive.
+
+use headwater_model::Timestamp;
+
+/// Criteria for the messages to receive.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ReceiveCriteria {
+    pub limit: usize,
+    /// Maximum size of the received and dead messages, in bytes. At least one is selected.
+    pub bytes_max: usize,
+    /// Time until which the messages are invisible.
+    pub until: Timestamp,
+    /// Messages that were sent before this time are deleted.
+    pub expired: Timestamp,
+    /// Maximum number of receptions; after them, a message is moved to the dead-letter queue.
+    pub receive_count_max: Option<u32>,
+}
+
+/// The selected messages.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct SelectedMessages {
+    pub received: Vec<u64>,
+    /// Messages that were received too often; they are in the phase `Deleting`.
+    pub dead: Vec<u64>,
+    /// Messages that are too old; they are in the phase `Deleting`.
+    pub expired: Vec<u64>,
+}
