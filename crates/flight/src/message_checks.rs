@@ -1,7 +1,7 @@
 //! Checks of messages from clients, before Arrow decodes them: the decoder allocates what a message
 //! declares.
 
-use arrow::ipc::{MessageHeader, RecordBatch as BatchHeader, root_as_message};
+use arrow::ipc::{FieldNode, MessageHeader, RecordBatch as BatchHeader, root_as_message};
 use arrow_flight::FlightData;
 use headwater_model::{ErrorCode, Problem};
 use tonic::Status;
@@ -52,7 +52,7 @@ fn check_batch(batch: Option<BatchHeader<'_>>) -> Result<(), Status> {
         let what = "a record batch is compressed, which is not supported";
         return Err(invalid(what.to_owned(), "Send record batches without compression."));
     }
-    let mut lengths = batch.nodes().into_iter().flatten().map(|node| node.length());
+    let mut lengths = batch.nodes().into_iter().flatten().map(FieldNode::length);
     if batch.length() > ROWS_MAX || lengths.any(|length| length > ROWS_MAX) {
         let what = format!("a record batch has more than {ROWS_MAX} rows or values of a column");
         return Err(invalid(what, "Send smaller record batches."));
