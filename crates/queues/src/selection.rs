@@ -6,9 +6,9 @@ use headwater_model::Timestamp;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ReceiveCriteria {
     pub limit: usize,
-    /// Maximum size of the received and dead messages, in bytes. At least one is selected.
+    /// Maximum total size of the selected messages, in bytes. At least one message is selected.
     pub bytes_max: usize,
-    /// Time until which the messages are invisible.
+    /// End of the visibility timeout of the received messages.
     pub until: Timestamp,
     /// Messages that were sent before this time are deleted.
     pub expired: Timestamp,

@@ -22,7 +22,7 @@ use crate::{integer, operators, partition};
 pub struct HeadwaterDialect;
 
 impl Dialect for HeadwaterDialect {
-    /// Makes sqlparser treat this dialect as its generic dialect wherever it checks for a dialect.
+    /// Returns the type of sqlparser's generic dialect, so that the parser treats both alike.
     fn dialect(&self) -> TypeId {
         TypeId::of::<GenericDialect>()
     }

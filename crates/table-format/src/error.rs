@@ -258,7 +258,7 @@ pub enum Error {
     /// A requirement of an Iceberg commit is not met.
     #[error("commit requirement failed: {reason}")]
     Unmet {
-        /// Description of the requirement that is not met.
+        /// The unmet requirement, such as a changed snapshot id.
         reason: String,
     },
     /// An internal error.

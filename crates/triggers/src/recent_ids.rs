@@ -83,7 +83,7 @@ impl RecentIds {
         }
     }
 
-    /// Removes ids that are too old. Returns the key of the last batch that was removed.
+    /// Removes the ids of old events. Returns the key of the last removed batch of ids.
     pub(crate) fn expire(&mut self, now: Timestamp) -> Option<String> {
         let oldest = self.batches.values().next()?;
         if oldest.time + WINDOW + DELAY > now {

@@ -21,7 +21,7 @@ use crate::support::{name, numbers, rows_of, schema};
 
 const DAY: Duration = Duration::from_hours(24);
 
-/// The storage of a lake, which survives a restart.
+/// The storage of a lake. A test opens the lake again on the same storage.
 struct Disk {
     store: Arc<MemoryStore>,
     objects: Arc<InMemory>,

@@ -27,7 +27,7 @@ const MESSAGE_BYTES_MAX: usize = 4_096;
 pub struct Change {
     /// The principal.
     pub principal: Principal,
-    /// The path, with the ref and the names in it.
+    /// The path of the request, which contains the ref and the names of the table or view.
     pub path: RequestPath,
     /// The body.
     pub body: Bytes,
