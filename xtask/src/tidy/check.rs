@@ -9,9 +9,6 @@ use super::rules::{self, Measurement, RULES, Rule};
 use super::{crates, functions, source};
 use crate::process::{self, Outcome};
 
-/// Copies of published packages, which keep the style of their projects.
-const VENDORED: &str = "vendor/";
-
 /// Checks every rule, prints the lines of each crate, and lists all violations.
 pub fn check() -> Outcome {
     let (measurements, mut faults) = measure()?;
@@ -76,7 +73,7 @@ fn measure() -> Result<(Vec<Measurement>, Vec<String>), String> {
     let mut lines: BTreeMap<String, usize> = BTreeMap::new();
     let mut methods: BTreeMap<String, usize> = BTreeMap::new();
     let tracked = process::output(process::command("git", &["ls-files"]))?;
-    for path in tracked.lines().filter(|path| !path.starts_with(VENDORED)) {
+    for path in tracked.lines() {
         // A tracked file may be deleted or binary.
         let Ok(text) = std::fs::read_to_string(root.join(path)) else { continue };
         let is_rust = Path::new(path).extension().is_some_and(|extension| extension == "rs");
