@@ -31,6 +31,7 @@ def model(
     columns: Iterable[str] | None = None,
     partition_by: str | Iterable[str] | None = None,
     allow_takeover: bool = False,
+    reuse: bool = False,
     network: bool | Iterable[str] = False,
     memory: str | int | None = None,
     timeout: str | float | None = None,
@@ -56,7 +57,9 @@ def model(
     `overwrite_filter`, or without a condition the rows in the partitions of the result). `columns`
     are the required columns of the result. `partition_by` is one field or a list of `column`,
     `day(column)` (or `year`, `month`, `hour`), `bucket(16, column)` and `truncate(4, column)`.
-    `allow_takeover` permits overwriting a table that no model of the project created. `network`
+    `allow_takeover` permits overwriting a table that no model of the project created. With `reuse`,
+    the functions of one run that have the same folder, packages and limits use one process, which
+    keeps modules and global variables. `network`
     allows all network access, or only access to the hosts in a list such as
     `["api.example.com:443"]`. `memory` is the memory limit, such as `"512MiB"` or a number of
     bytes. `timeout` is the time limit, such as `"1min"` or a number of seconds. `cpus` is the
@@ -81,6 +84,7 @@ def model(
         "columns": None if columns is None else check_columns(columns),
         "partition_by": None if partition_by is None else _check_partition(partition_by),
         "allow_takeover": check_flag(allow_takeover, "allow_takeover"),
+        "reuse": _check_reuse(reuse, network),
         "network": _check_network(network),
         "memory": _check_measure(memory, "memory", parse_size, "512MiB"),
         "timeout": _check_measure(timeout, "timeout", parse_duration, "1min"),
@@ -125,18 +129,21 @@ def python(
 
 def expectation(
     name: str | None = None,
+    reuse: bool = False,
     tags: str | Iterable[str] | None = None,
     severity: Literal["fail", "warn"] = "fail",
 ) -> Callable[[Function], Function]:
     """Turns a function into an expectation, which returns True if its tables are valid.
 
     `name` is the expectation's name, by default the function's. A false result fails a strict run.
-    In other runs, or with the `severity` `"warn"`, a false result is a warning. `tags` are names by
+    In other runs, or with the `severity` `"warn"`, a false result is a warning. `reuse` is as for
+    models. `tags` are names by
     which `headwater run --select tag:NAME` selects the expectation. Raises `InvalidProjectError`
     for invalid arguments.
     """
     settings = {
         "name": name if name is None else _check_name(name, "expectation"),
+        "reuse": check_flag(reuse, "reuse"),
         "tags": None if tags is None else _check_tags(tags),
         "severity": _check_severity(severity),
     }
@@ -167,7 +174,7 @@ def function(
     """
     settings = {
         "name": name if name is None else _check_callable_name(name),
-        "reuse": check_flag(reuse, "reuse"),
+        "reuse": _check_reuse(reuse, network),
         "network": _check_network(network),
         "memory": _check_measure(memory, "memory", parse_size, "512MiB"),
         "timeout": _check_measure(timeout, "timeout", parse_duration, "1min"),
@@ -177,9 +184,6 @@ def function(
         "secrets": None if secrets is None else _check_secrets(secrets, env),
         "priority": _check_priority(priority),
     }
-    if settings["reuse"] and settings["network"]:
-        hint = "Leave out `reuse` or `network`."
-        refuse("a function with network access cannot reuse a process", hint)
     return _attach("function", settings)
 
 
@@ -284,6 +288,14 @@ def _check_measure(
     if parse(value) is None:
         refuse(f"{what} `{value}` is not valid", hint)
     return value
+
+
+def _check_reuse(value: bool, network: object) -> bool:
+    reuse = check_flag(value, "reuse")
+    if reuse and network:
+        hint = "Leave out `reuse` or `network`."
+        refuse("a function with network access cannot reuse a process", hint)
+    return reuse
 
 
 def _check_network(value: object) -> bool | tuple[str, ...]:

@@ -113,7 +113,7 @@ class Play:
     def _call(self, function, given=(), **fields):
         """Runs a function in the worker, and discards its messages."""
         worker = self._worker
-        worker.FOUND[:] = [function]
+        worker.FOUND[TASK["module"], TASK["function"]] = function
         socket.send_fds(self._mine, [json.dumps({**TASK, **fields}).encode()], given)
         worker.call(self._server, *self._server.receive_task())
         while True:

@@ -189,18 +189,25 @@ def forget_shadowed(folders):
 
 FOLDERS = []  # Folders in `/tmp` that existed before the first call, created by packages.
 STDIN = [None]  # The standard input of all calls of a process: an empty file.
-FOUND = []  # The function, after it was found. A process runs only one function.
+FOUND = {}  # The functions that were found, by module and name.
+
+
+def found(task):
+    """Returns the function of a call, if an earlier call of this process has found it."""
+    return FOUND.get((task["module"], task["function"]))
 
 
 def find_function(task):
     """Imports the user's module and finds the function in the module."""
-    if FOUND:
-        return FOUND[0]
+    function = found(task)
+    if function is not None:
+        return function
     project = task["project"]
     path = task["module"]
     path = path[:-3] if path.endswith(".py") else path.replace(".", "/")
     folder = os.path.dirname(os.path.join(project, path))
-    sys.path[:0] = list(dict.fromkeys([project, folder, SDK_FOLDER]))
+    first = list(dict.fromkeys([project, folder, SDK_FOLDER]))
+    sys.path[:] = first + [entry for entry in sys.path if entry not in first]
     forget_shadowed({project, folder})
     import importlib
     import importlib.util
@@ -223,10 +230,11 @@ def find_function(task):
         sys.modules[spec.name] = module
         spec.loader.exec_module(module)
     try:
-        FOUND.append(getattr(module, task["function"]))
-        return FOUND[0]
+        function = getattr(module, task["function"])
     except AttributeError:
         raise AttributeError(f"`{path}.py` has no function `{task['function']}`") from None
+    FOUND[task["module"], task["function"]] = function
+    return function
 
 
 def type_name(value):
@@ -521,13 +529,13 @@ def plain_value(value):
     raise Unfit(type_name(value), "JSON cannot represent it")
 
 
-def send_value(server, value):
+def send_value(server, value, function):
     """Sends a value that is not a table as JSON."""
     try:
         text = json.dumps(value, default=plain_value, allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:
         raise Unfit(type_name(value), message_of(error)) from error
-    if len(text) <= SHORT_BYTES_MAX and not hasattr(FOUND and FOUND[0], "end_call"):
+    if len(text) <= SHORT_BYTES_MAX and not hasattr(function, "end_call"):
         server.hold("value", text=text)
         return
     if len(text) <= SHORT_BYTES_MAX:
@@ -586,7 +594,7 @@ def hint_for(error, task):
             top = cause.name.split(".")[0]
             package = INSTALLED_AS.get(top, top.replace("_", "-"))
             usual = f"`pip={{...}}` in the function's `@{names[0]}.python`"
-            return f'Add `"{package}"` to {getattr(FOUND and FOUND[0], "packages_setting", usual)}.'
+            return f'Add `"{package}"` to {getattr(found(task), "packages_setting", usual)}.'
         if isinstance(cause, OSError):
             unreachable = isinstance(cause, socket.gaierror) or cause.errno in NETWORK_ERRNOS
             if unreachable and not task["network"]:
@@ -708,7 +716,7 @@ def run_fed(server, task, files, fed, feeds):
         return
     arguments.clear()
     if task["returns"] == "any" and not is_tabular(value):
-        send_value(server, value)
+        send_value(server, value, function)
         return
     send_table(server, to_arrow(value), task["part_bytes"], inputs, task["huge_pages"])
 
@@ -724,14 +732,15 @@ def can_go_on(server, task, error):
     # processes, which are killed below, are all processes of this call.
     if server.unanswered or not task["reuse"] or server.pid != 2:
         return False
-    if not FOUND or unfit_to_go_on(error):
+    function = found(task)
+    if function is None or unfit_to_go_on(error):
         return False
     if threading.active_count() > 1:
         return False  # The threads would run during the next call.
     if between.leaves_something():
         return False
-    if hasattr(FOUND[0], "end_call"):
-        return FOUND[0].end_call()  # Do not kill the processes of the runtime of another language.
+    if hasattr(function, "end_call"):
+        return function.end_call()  # Do not kill the processes of the runtime of another language.
     try:
         between.clean(FOLDERS)
         enter(task["project"])
@@ -815,8 +824,8 @@ def is_open(file):
 def report(server, task, error):
     """Reports the exception of a call. Returns the exception; None if only the result was
     unsupported."""
-    if isinstance(error, Unfit) and hasattr(FOUND and FOUND[0], "unfit"):
-        error = FOUND[0].unfit(str(error), error.reason)
+    if isinstance(error, Unfit) and hasattr(found(task), "unfit"):
+        error = found(task).unfit(str(error), error.reason)
     if isinstance(error, Unfit):
         reason = error.reason and error.reason[:TEXT_CHARS_MAX]
         returned = str(error)[:TEXT_CHARS_MAX]

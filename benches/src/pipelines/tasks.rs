@@ -31,19 +31,23 @@ pub fn measure(report: &mut Report) -> Outcome<()> {
     };
     let each = chain(folder.path(), "sql", &sql)?;
     report.time("a SQL task that does nothing", each, &reference, Duration::from_millis(1));
-    let python = |number: usize| {
+    let python = |number: usize, settings: &str| {
         let input = match number {
             0 => String::new(),
             number => format!("t=headwater.Model(\"t{}\")", number - 1),
         };
         let rows = if number == 0 { "[{\"n\": 1}]" } else { "t" };
         let code = format!(
-            "import headwater\n\n\n@headwater.model()\ndef t{number}({input}):\n    return {rows}\n"
+            "import headwater\n\n\n@headwater.model({settings})\ndef t{number}({input}):\n    \
+             return {rows}\n"
         );
         ("py", code)
     };
-    let each = chain(folder.path(), "python", &python)?;
-    report.time("a Python task that does nothing", each, &reference, Duration::from_millis(1));
+    for (name, settings) in [("isolated", ""), ("reused", "reuse=True")] {
+        let each = chain(folder.path(), name, &|number| python(number, settings))?;
+        let label = format!("a Python task that does nothing ({name} process)");
+        report.time(&label, each, &reference, Duration::from_millis(1));
+    }
     Ok(())
 }
 

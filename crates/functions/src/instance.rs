@@ -22,7 +22,7 @@ use crate::warm_instance::WarmInstance;
 use crate::worker::{self, SentTask, WorkerMessages};
 use crate::worker_io::{CallContext, LineSink, Readers, listen, listen_to_pipe, receiver};
 use crate::zygote::Zygote;
-use crate::{Argument, ArgumentValue, Error, FunctionEvent, Invocation, Outcome, Result};
+use crate::{Argument, ArgumentValue, Error, FunctionEvent, Invocation, Outcome, Result, Reuse};
 
 /// Time limit for a function to end after a stop request.
 const GRACE: Duration = Duration::from_secs(1);
@@ -253,7 +253,7 @@ impl Instance {
                     let said = heard.insert(said);
                     // User code can also send this message. So unless the process is reused, it is
                     // observed until it ends.
-                    if said.kept.is_none() || !self.invocation.reuse {
+                    if said.kept.is_none() || self.invocation.reuse == Reuse::Never {
                         continue;
                     }
                     let taken = tokio::select! {
@@ -404,7 +404,7 @@ fn inodes(files: &[WorkerFile]) -> Vec<u64> {
 /// the process may still hold these rows.
 pub(crate) fn reusable(invocation: &Invocation) -> bool {
     let is_fed = |argument: &Argument| matches!(argument.value, ArgumentValue::Streamed(_));
-    invocation.reuse
+    invocation.reuse != Reuse::Never
         && invocation.limits.network.is_off()
         && !invocation.arguments.iter().any(is_fed)
 }

@@ -1,13 +1,14 @@
 //! The identities of calls, which determine whether two calls can use the same instance.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use headwater_model::ProjectFiles;
+use headwater_model::{JobId, ProjectFiles};
 use parking_lot::Mutex;
 
 use crate::instance::reusable;
 use crate::queue::InstanceKey;
-use crate::{Invocation, Limits};
+use crate::{Invocation, Limits, Reuse};
 
 /// The keys of the functions that have queued or running calls, or idle instances.
 #[derive(Debug, Default)]
@@ -16,13 +17,38 @@ pub(crate) struct InstanceKeys(Mutex<Vec<(Identity, InstanceKey)>>);
 /// The properties that two calls must share to use the same instance.
 #[derive(Debug)]
 struct Identity {
-    module: String,
-    function: String,
+    code: SharedCode,
     files: Arc<ProjectFiles>,
     /// The id of the environment, and the build of its packages.
     environment: String,
     build: String,
     limits: Limits,
+}
+
+/// The code that an instance can execute.
+#[derive(Debug, PartialEq, Eq)]
+enum SharedCode {
+    Function {
+        module: String,
+        function: String,
+    },
+    /// The functions of a folder, for the calls of one job. Python imports modules by the paths of
+    /// the first function, so functions of other folders could get a wrong module.
+    Folder {
+        folder: PathBuf,
+        job: Option<JobId>,
+    },
+}
+
+impl SharedCode {
+    fn of(invocation: &Invocation) -> Self {
+        let Invocation { module, function, share, .. } = invocation;
+        if invocation.reuse == Reuse::SameJob {
+            let folder = Path::new(module).parent().unwrap_or(Path::new("")).to_owned();
+            return SharedCode::Folder { folder, job: share.job };
+        }
+        SharedCode::Function { module: module.clone(), function: function.clone() }
+    }
 }
 
 impl InstanceKeys {
@@ -32,13 +58,15 @@ impl InstanceKeys {
         if !reusable(invocation) {
             return None;
         }
+        let code = SharedCode::of(invocation);
         let mut known = self.0.lock();
-        if let Some((_, key)) = known.iter().find(|(identity, _)| identity.is_of(invocation)) {
+        let same = |identity: &Identity| identity.code == code && identity.is_of(invocation);
+        if let Some((_, key)) = known.iter().find(|(identity, _)| same(identity)) {
             return Some(key.clone());
         }
         known.retain(|(_, key)| key.is_used());
         let key = InstanceKey::default();
-        known.push((Identity::of(invocation), key.clone()));
+        known.push((Identity::of(code, invocation), key.clone()));
         Some(key)
     }
 
@@ -49,10 +77,9 @@ impl InstanceKeys {
 }
 
 impl Identity {
-    fn of(invocation: &Invocation) -> Self {
+    fn of(code: SharedCode, invocation: &Invocation) -> Self {
         Identity {
-            module: invocation.module.clone(),
-            function: invocation.function.clone(),
+            code,
             files: invocation.files.clone(),
             environment: invocation.environment.id.clone(),
             build: invocation.environment.build.clone(),
@@ -60,10 +87,9 @@ impl Identity {
         }
     }
 
+    /// Compares everything except the code.
     fn is_of(&self, invocation: &Invocation) -> bool {
-        self.function == invocation.function
-            && self.module == invocation.module
-            && self.build == invocation.environment.build
+        self.build == invocation.environment.build
             && self.environment == invocation.environment.id
             && self.limits.as_made_for(&invocation.limits)
             && self.limits.variables == invocation.limits.variables

@@ -33,10 +33,8 @@ pub struct Invocation {
     /// The quota for the rows that a generator function returns. `None` means that memory is
     /// unlimited and no rows are written to disk.
     pub room: Option<TableQuota>,
-    /// True if later calls of this function may reuse the process. Reuse requires the same files,
-    /// packages and limits, and no network access. `/tmp` is emptied between calls; modules and
-    /// globals keep their state.
-    pub reuse: bool,
+    /// The later calls that may reuse the process.
+    pub reuse: Reuse,
     /// True if the function is a program whose runtime its process starts, such as Node.
     pub starts_runtime: bool,
     /// The owner and priority of the call.
@@ -47,6 +45,19 @@ pub struct Invocation {
     pub lake: Option<Arc<dyn LakeAccess>>,
     /// The context and the receiver of a streamed answer, if the client sent them.
     pub client: ClientCall,
+}
+
+/// The later calls that may reuse the process of a call. Reuse requires the same files, packages and
+/// limits, and no network access. `/tmp` is emptied between calls; modules and globals keep their
+/// state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reuse {
+    /// None: the process ends with the call.
+    Never,
+    /// The calls of the same function, of any job.
+    SameFunction,
+    /// The calls of the same job, of all functions whose files are in the same folder.
+    SameJob,
 }
 
 /// The owner and priority of a call, which determine its position in the queue.
@@ -91,7 +102,7 @@ impl Invocation {
             limits: self.limits.clone(),
             label: self.label.clone(),
             room: self.room.clone(),
-            reuse: crate::instance::reusable(self),
+            reuse: if crate::instance::reusable(self) { self.reuse } else { Reuse::Never },
             starts_runtime: self.starts_runtime,
             share: self.share.clone(),
             begins_until: self.begins_until.clone(),

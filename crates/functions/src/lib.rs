@@ -48,7 +48,8 @@ pub use headwater_sandbox::{
     work_steadily,
 };
 pub use invocation::{
-    Argument, ArgumentValue, CallOwner, FunctionEvent, FunctionResult, Invocation, Outcome, Returns,
+    Argument, ArgumentValue, CallOwner, FunctionEvent, FunctionResult, Invocation, Outcome,
+    Returns, Reuse,
 };
 pub use lake_access::{LAKE_CONTENT_BYTES_MAX, LakeAccess, LakeAnswer, LakeRequest, too_large};
 pub use memory::{SharedTable, TableQuota};

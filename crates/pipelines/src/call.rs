@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use headwater_functions::{
     Argument, CallOwner, ClientCall, Environment, EnvironmentSpec, FunctionResult, LakeAccess,
-    Returns,
+    Returns, Reuse,
 };
 use headwater_jobs::JobContext;
 use headwater_model::Usage;
@@ -92,7 +92,7 @@ impl Runner {
                 job: Some(context.id()),
                 priority: callable.priority(&project.defaults),
             },
-            reuse: callable.reuse,
+            reuse: if callable.function.reuse { Reuse::SameFunction } else { Reuse::Never },
             start_until: context.draining(),
             lake,
             client,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use headwater_functions::{
     Argument, CallOwner, ClientCall, Environment, EnvironmentEvent, EnvironmentSpec, FunctionEvent,
-    Invocation, LakeAccess, Limits, Outcome, Returns,
+    Invocation, LakeAccess, Limits, Outcome, Returns, Reuse,
 };
 use headwater_jobs::JobContext;
 use headwater_model::{JobEventKind, LogStream};
@@ -37,8 +37,8 @@ pub(crate) struct FunctionCall<'a> {
     pub model: Option<&'a str>,
     /// The owner, job and priority, which determine the order of calls in the queue.
     pub share: CallOwner,
-    /// True if another call of the function may reuse its process.
-    pub reuse: bool,
+    /// The later calls that may reuse the process.
+    pub reuse: Reuse,
     /// A token that rejects the call if it is cancelled before the call starts.
     pub start_until: CancellationToken,
     /// The function's access to the lake, for `headwater.lake`.

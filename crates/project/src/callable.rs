@@ -23,8 +23,6 @@ pub struct Callable {
     pub memory_bytes: Option<u64>,
     /// Time limit; `None` uses the project's default.
     pub timeout: Option<Duration>,
-    /// True if one process may serve several calls of the function.
-    pub reuse: bool,
     /// The place where a user can change the function's limits.
     pub settings: LimitSettings,
     /// Code, packages and network access.
@@ -60,7 +58,7 @@ impl Callable {
             name: self.name.clone(),
             defined_at: self.at.to_string(),
             arguments: self.arguments.clone(),
-            reuse: self.reuse,
+            reuse: self.function.reuse,
             memory_bytes: limits.memory_bytes,
             timeout_ms: u64::try_from(limits.timeout.as_millis()).unwrap_or(u64::MAX),
             priority: self.priority(defaults),

@@ -124,9 +124,6 @@ pub(super) fn read(
         arguments: vec![FunctionArgument { name: EVENT.to_owned(), required: false }],
         memory_bytes,
         timeout,
-        // Reuse is safe: the worker keeps no state between calls, and Lambda runtimes are designed
-        // for many calls.
-        reuse: function.network.is_off(),
         settings: LimitSettings::ProjectFile,
         function,
     };
@@ -179,6 +176,7 @@ fn function(
     let is_system = |program: &String| !program.contains('/') && start.packages_are_empty();
     let program = table.command.into_iter().take(1).filter(is_system);
     let system = program.chain(table.system).collect();
+    let network = network(table.network, at)?;
     Ok(Function {
         file: format!("{FOLDER}/{name}.py").into(),
         name: "call".to_owned(),
@@ -186,7 +184,10 @@ fn function(
         python: start.python,
         packages: start.packages,
         system: Some(system),
-        network: network(table.network, at)?,
+        // Reuse is safe: the worker keeps no state between calls, and Lambda runtimes are designed
+        // for many calls.
+        reuse: network.is_off(),
+        network,
         temp_bytes: None,
         cpu_millis: None,
         variables: table.env.into(),

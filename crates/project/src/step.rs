@@ -331,6 +331,9 @@ pub struct Function {
     pub secrets: Vec<String>,
     /// Priority of queued calls; `None` uses the project's default.
     pub priority: Option<Priority>,
+    /// True if one process may execute several calls: those of the same callable, or those of the
+    /// steps of one run.
+    pub reuse: bool,
     /// True if the function is a program whose runtime is started in its process, such as Node.
     pub starts_runtime: bool,
     /// Retries after failures that may be transient.

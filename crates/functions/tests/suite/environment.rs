@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::support::{ask, environment, holds, options, run, spec, start, wait_until};
 use headwater_functions::{
     Environment, EnvironmentEvent, EnvironmentSpec, Error, FunctionResult, Functions,
-    FunctionsOptions, Invocation, ZygoteOptions,
+    FunctionsOptions, Invocation, Reuse, ZygoteOptions,
 };
 use headwater_model::Fault;
 use tokio_util::sync::CancellationToken;
@@ -313,7 +313,8 @@ def f():
     print(len(calls))
     return os.path.exists(six.__file__)
 ";
-    let again = |of: &Arc<Environment>| Invocation { reuse: true, ..ask(of, source) };
+    let again =
+        |of: &Arc<Environment>| Invocation { reuse: Reuse::SameFunction, ..ask(of, source) };
     let calls = async |of: &Arc<Environment>| {
         let (outcome, lines) = run(&functions, again(of)).await;
         assert!(matches!(outcome, Ok(FunctionResult::Bool(true))), "{outcome:?}");

@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::support::{ask, call, environment, not_checked, options, run, run_whole, start};
 use headwater_functions::{
     CallOwner, Error, FunctionResult, Functions, FunctionsOptions, Invocation, Limits, Returns,
+    Reuse,
 };
 use headwater_model::{ErrorCode, Fault, Priority};
 use tokio_util::sync::CancellationToken;
@@ -195,7 +196,7 @@ async fn calls_that_wait_for_memory_and_for_a_place_do_not_wait_for_each_other()
         limits: Limits { memory_bytes: gib << 30, ..Limits::default() },
         ..ask(&environment, source)
     };
-    let warm = || Invocation { reuse: true, ..with(4, NOTHING) };
+    let warm = || Invocation { reuse: Reuse::SameFunction, ..with(4, NOTHING) };
     run(&functions, warm()).await.0.unwrap();
     let calls = [with(1, WAITS), with(1, WAITS), with(4, WAITS), with(4, WAITS), warm(), warm()];
     let calls = calls.map(|call| run(&functions, call));
@@ -216,7 +217,7 @@ async fn a_process_that_waits_does_not_stand_in_the_way_of_more_memory() {
         limits: Limits { memory_bytes: mib << 20, ..Limits::default() },
         ..ask(&environment, source)
     };
-    let waits = Invocation { reuse: true, ..with(640, NOTHING) };
+    let waits = Invocation { reuse: Reuse::SameFunction, ..with(640, NOTHING) };
     run(&functions, waits).await.0.unwrap();
     let needs = "def f():\n    return len(bytes(range(256)) * (450 << 12)) > 0\n";
     run(&functions, with(300, needs)).await.0.unwrap();

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use headwater_functions::{
     Argument, ArgumentValue, CallOwner, ClientCall, Environment, EnvironmentSpec, Error,
     FunctionEvent, FunctionResult, Functions, FunctionsOptions, Invocation, Isolation, Limits,
-    Outcome, Returns, SharedTable, SpawnCommand, ZygoteOptions,
+    Outcome, Returns, Reuse, SharedTable, SpawnCommand, ZygoteOptions,
 };
 use headwater_model::LogStream;
 use tokio::sync::mpsc;
@@ -114,7 +114,7 @@ pub fn call(environment: &Arc<Environment>, source: &str) -> Invocation {
         limits: Limits::default(),
         label: "m".to_owned(),
         room: None,
-        reuse: false,
+        reuse: Reuse::Never,
         starts_runtime: false,
         share: CallOwner::default(),
         begins_until: CancellationToken::new(),

@@ -9,14 +9,15 @@ use crate::support::{
 };
 use arrow::array::{ArrayRef, Int64Array, RecordBatch};
 use headwater_functions::{
-    Argument, ArgumentValue, Environment, Error, FunctionResult, Functions, FunctionsOptions,
-    Invocation, Limits, Network, Outcome, SharedTable,
+    Argument, ArgumentValue, CallOwner, Environment, Error, FunctionResult, Functions,
+    FunctionsOptions, Invocation, Limits, Network, Outcome, Reuse, SharedTable,
 };
+use headwater_model::JobId;
 use tokio_util::sync::CancellationToken;
 
 /// Returns a call that may reuse the process of an earlier call.
 fn again(environment: &Arc<Environment>, source: &str) -> Invocation {
-    Invocation { reuse: true, ..ask(environment, source) }
+    Invocation { reuse: Reuse::SameFunction, ..ask(environment, source) }
 }
 
 async fn answers(functions: &Functions, call: Invocation) -> (bool, Outcome, Vec<Line>) {
@@ -140,6 +141,35 @@ async fn nobody_else_finds_what_a_call_has_left() {
 }
 
 #[tokio::test]
+async fn the_functions_of_a_job_share_a_process_and_no_other_job_uses_it() {
+    let functions = start().await;
+    let environment = environment(&functions, &[]).await;
+    let first = format!("{BEFORE}\ndef g():\n    return f()\n");
+    let second = "import models.m\ndef h():\n    return models.m.f()\n";
+    let apart = "import builtins\ndef f():\n    return hasattr(builtins, 'mark')\n";
+    let files = [("models/m.py", &*first), ("models/n.py", second), ("other/m.py", apart)];
+    let files = files.map(|(path, text)| (path.to_owned(), text.into()));
+    let files: Arc<headwater_model::ProjectFiles> = Arc::new(files.into());
+    let of = |job: JobId, module: &str, function: &str| Invocation {
+        files: files.clone(),
+        module: module.to_owned(),
+        function: function.to_owned(),
+        reuse: Reuse::SameJob,
+        share: CallOwner { job: Some(job), ..CallOwner::default() },
+        ..ask(&environment, "")
+    };
+    let (job, other) = (JobId::generate(), JobId::generate());
+    assert!(!answers(&functions, of(job, "models/m.py", "f")).await.0);
+    for (module, function) in [("models/m.py", "g"), ("models/n.py", "h"), ("models/m.py", "f")] {
+        let call = of(job, module, function);
+        assert!(answers(&functions, call).await.0, "{module} {function}");
+    }
+    for (job, module) in [(other, "models/m.py"), (job, "other/m.py")] {
+        assert!(!answers(&functions, of(job, module, "f")).await.0, "{module}");
+    }
+}
+
+#[tokio::test]
 async fn at_once_each_has_a_process_of_its_own() {
     let functions = start().await;
     let environment = environment(&functions, &[]).await;
@@ -227,7 +257,7 @@ async fn a_call_whose_lines_nobody_reads_ends_at_its_limit_or_when_it_is_cancell
     let environment = environment(&functions, &[]).await;
     // Native code prints the lines, some of which arrive after the end of the function.
     let source = "import os\ndef f():\n    os.write(1, b'a line\\n' * 100)\n    return True\n";
-    for reuse in [true, false] {
+    for reuse in [Reuse::SameFunction, Reuse::Never] {
         for cancels in [true, false] {
             let timeout = Duration::from_secs(if cancels { 3600 } else { 2 });
             let limits = Limits { timeout, ..Limits::default() };

@@ -8,7 +8,7 @@ use futures::StreamExt;
 use headwater_engine::Prepared;
 use headwater_functions::Error as FunctionError;
 use headwater_functions::{
-    Argument, ArgumentValue, CallOwner, ClientCall, Environment, FunctionResult, Returns,
+    Argument, ArgumentValue, CallOwner, ClientCall, Environment, FunctionResult, Returns, Reuse,
     SharedTable, StreamedInput,
 };
 use headwater_project::{Function, Step};
@@ -157,7 +157,7 @@ impl Run {
                 job: Some(self.context.id()),
                 priority,
             },
-            reuse: false,
+            reuse: if function.reuse { Reuse::SameJob } else { Reuse::Never },
             // This token is never cancelled: during a shutdown of the server, a running job may
             // still start its function calls.
             start_until: CancellationToken::new(),

@@ -9,7 +9,7 @@ use arrow::array::RecordBatch;
 use futures::TryStreamExt;
 use headwater_engine::{Batches, Prepared, Session, SessionOptions};
 use headwater_functions::{
-    Argument, ArgumentValue, CallOwner, ClientCall, FunctionResult, Returns, SharedTable,
+    Argument, ArgumentValue, CallOwner, ClientCall, FunctionResult, Returns, Reuse, SharedTable,
 };
 use headwater_jobs::JobContext;
 use headwater_model::{
@@ -170,7 +170,7 @@ impl Runner {
                 job: Some(context.id()),
                 priority: function.priority(defaults),
             },
-            reuse: false,
+            reuse: Reuse::Never,
             start_until: CancellationToken::new(),
             lake: None,
             client: ClientCall::default(),

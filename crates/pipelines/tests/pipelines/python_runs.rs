@@ -244,3 +244,49 @@ async fn a_child_sees_the_same_whether_its_parent_ran_or_not() {
     assert_eq!(ran.steps(), "child succeeded, stamps unchanged");
     assert_eq!(world.sql("main", &["SELECT type FROM child"]).await, first);
 }
+
+const SHARING: &str = r#"
+import headwater
+
+seen = []
+
+
+def see(name):
+    seen.append(name)
+    return [{"seen": ",".join(seen)}]
+
+
+@headwater.model(materialization="replace", reuse=True)
+def first():
+    return see("first")
+
+
+@headwater.model(materialization="replace", reuse=True)
+def second(first=headwater.Model("first")):
+    return see("second")
+
+
+@headwater.model(materialization="replace")
+def apart(second=headwater.Model("second")):
+    return see("apart")
+
+
+@headwater.expectation(reuse=True)
+def both_were_seen(second=headwater.Model("second")):
+    return seen == ["first", "second"]
+"#;
+
+#[tokio::test]
+async fn models_of_a_run_that_reuse_a_process_keep_its_globals() {
+    let world = world().await;
+    let project = files(MANIFEST, &[("models/m.py", SHARING)]);
+    let again = files(MANIFEST, &[("models/m.py", &format!("# Edited.\n{SHARING}"))]);
+    for project in [project, again] {
+        world.run(&project).await.report();
+        for (model, seen) in [("first", "first"), ("second", "first,second"), ("apart", "apart")] {
+            let rows =
+                world.sql("main", &[&format!("SELECT seen = '{seen}' AS ok FROM {model}")]).await;
+            assert!(rows.contains("true"), "{model}: {rows}");
+        }
+    }
+}

@@ -18,13 +18,14 @@ use crate::{
 
 const DECORATORS: [&str; 4] = ["model", "python", "expectation", "function"];
 const INPUTS: [&str; 2] = ["Model", "Parameter"];
-const MODEL: [&str; 21] = [
+const MODEL: [&str; 22] = [
     "name",
     "materialization",
     "keys",
     "columns",
     "partition_by",
     "allow_takeover",
+    "reuse",
     "network",
     "memory",
     "timeout",
@@ -42,7 +43,7 @@ const MODEL: [&str; 21] = [
     "expect_or_quarantine",
 ];
 
-const EXPECTATION: [&str; 3] = ["name", "tags", "severity"];
+const EXPECTATION: [&str; 4] = ["name", "reuse", "tags", "severity"];
 const FUNCTION: [&str; 10] =
     ["name", "reuse", "network", "memory", "timeout", "cpus", "tmp", "env", "secrets", "priority"];
 
@@ -140,6 +141,7 @@ impl<'a> Reader<'a> {
         let python_at = python.as_ref().and(asked);
         let python_at = python_at.map(|values| values.place("version", at));
         let variables = settings::variables(values)?;
+        let network = settings::network(values)?;
         Ok(Function {
             file: self.source.path.clone(),
             name: name.to_owned(),
@@ -147,7 +149,8 @@ impl<'a> Reader<'a> {
             python_at,
             packages,
             system,
-            network: settings::network(values)?,
+            reuse: settings::reuse(name, values, &network, at)?,
+            network,
             temp_bytes: quantity(values, "tmp", units::bytes, "\"2GiB\"")?,
             cpu_millis: quantity(values, "cpus", settings::cpus, "1.5")?,
             secrets: settings::secrets(values, &variables, at)?,
@@ -173,19 +176,12 @@ impl<'a> Reader<'a> {
         let name = values.text("name")?.unwrap_or_else(|| own.to_owned());
         check_name(&name, &values.place("name", at))?;
         let body = self.body(own, values, asked, at)?;
-        let reuse = values.flag("reuse")?.unwrap_or_default();
-        if reuse && !body.network.is_off() {
-            let message = format!("`{name}` has network access, so its process cannot be reused");
-            let hint = "Leave out `reuse` or `network`.";
-            return Err(Error::invalid(values.place("reuse", at), message, hint));
-        }
         Ok(Callable {
             name,
             at: at.clone(),
             arguments: self.arguments_of(function)?,
             memory_bytes: quantity(values, "memory", units::bytes, "\"512MiB\"")?,
             timeout: quantity(values, "timeout", units::duration, "\"30s\"")?,
-            reuse,
             settings: LimitSettings::Decorator,
             function: body,
         })

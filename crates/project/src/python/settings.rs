@@ -100,6 +100,17 @@ pub(super) fn network(values: &Values) -> Result<Network> {
     Ok(values.get("network", read, form)?.unwrap_or_default())
 }
 
+/// Parses whether one process may execute several calls, which requires that the network is off.
+pub(super) fn reuse(name: &str, values: &Values, network: &Network, at: &Location) -> Result<bool> {
+    let reuse = values.flag("reuse")?.unwrap_or_default();
+    if reuse && !network.is_off() {
+        let message = format!("`{name}` has network access, so its process cannot be reused");
+        let hint = "Leave out `reuse` or `network`.";
+        return Err(Error::invalid(values.place("reuse", at), message, hint));
+    }
+    Ok(reuse)
+}
+
 /// Parses a CPU limit. Returns it in thousandths of a CPU.
 pub(super) fn cpus(text: &str) -> Option<u32> {
     let processors: f64 = text.trim().parse().ok()?;

@@ -139,6 +139,7 @@ impl<'a> BauplanReader<'a> {
             secrets: Vec::new(),
             variables: Variables::default(),
             priority: None,
+            reuse: false,
             starts_runtime: false,
             code: "".into(),
             modules: Vec::new(),
