@@ -20,9 +20,9 @@ pub(crate) fn function_arn(name: &str, version: &str) -> String {
     format!("arn:aws:lambda:{REGION}:{ACCOUNT}:function:{name}:{version}")
 }
 
-/// Returns the event as a function receives it. An event of an object is an S3 notification, that of
-/// a scheduled time an event of EventBridge, and that of a queue an event of SQS, unless the trigger
-/// requests CloudEvents. Any other event is in the format of CloudEvents.
+/// Returns the event as a function receives it. An event of an object is an S3 notification, that
+/// of a scheduled time an event of EventBridge, and that of a queue an event of SQS, unless the
+/// trigger requests CloudEvents. Any other event is in the format of CloudEvents.
 pub fn function_argument(trigger: &Trigger, event: &Event) -> Value {
     let of_bucket = trigger.bucket.as_ref().map(|bucket| bucket.format);
     let of_queue = trigger.queue.as_ref().map(|queue| queue.format);

@@ -1,5 +1,5 @@
-//! The events of one queue that wait in the journal `trigger_batches`, and the ids of those that were
-//! accepted recently.
+//! The events of one queue that wait in the journal `trigger_batches`, and the ids of those that
+//! were accepted recently.
 //!
 //! The entries of the journal are listed in memory with their users, so that the events of a user
 //! whose limit is reached are skipped without reading them.
