@@ -114,6 +114,39 @@ pub fn authorize(
     outcome(principal, action, object, decision)
 }
 
+/// Checks again that the identity of recorded work may perform an action on an object. Records only
+/// a denial.
+pub(crate) fn authorize_again(
+    access: &Access,
+    principal: &Principal,
+    action: Action,
+    object: &Object,
+) -> Result<(), Problem> {
+    if access.decide(principal, action, object).is_allowed() {
+        return Ok(());
+    }
+    check_account(access, principal)?;
+    authorize(access, principal, action, object)
+}
+
+/// Checks that the account of a user still exists and is enabled.
+pub(crate) fn check_account(access: &Access, principal: &Principal) -> Result<(), Problem> {
+    let (action, object) = (Action::Administer, Object::lake());
+    let decision = access.decide(principal, action, &object);
+    if !matches!(decision, Decision::Denied(Denial::Invalid)) {
+        return Ok(());
+    }
+    record(
+        access,
+        principal,
+        None,
+        &RecordedDecision { action, object: &object, decision: &decision },
+    );
+    let user = principal.user_name().unwrap_or_default();
+    let message = format!("user `{user}` was dropped or disabled");
+    Err(Problem::new(ErrorCode::Forbidden, message))
+}
+
 /// Returns the error for a request that was denied.
 fn outcome(
     principal: &Principal,

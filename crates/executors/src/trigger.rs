@@ -11,8 +11,8 @@ use headwater_function_lake::{AppendResult, CallScope, FunctionLake, LakeCompone
 use headwater_functions::{Argument, ArgumentValue, ClientCall, FunctionResult, Returns};
 use headwater_jobs::JobContext;
 use headwater_model::{
-    Actor, ErrorCode, Event, EventData, ImportRequest, MAIN_BRANCH, Problem, RefSpec, ResultExt,
-    RunRequest, Target, Trigger, TriggerImport, Usage,
+    Action, Actor, ErrorCode, Event, EventData, ImportRequest, MAIN_BRANCH, Object, Problem,
+    RefSpec, ResultExt, RunRequest, Target, Trigger, TriggerImport, Usage,
 };
 use headwater_pipelines::{CallInput, Callable, EnvironmentCache, Runner};
 use headwater_triggers::{CallPolicy, TargetExecutor, event_part, function_argument};
@@ -20,9 +20,9 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::deployer::ActiveVersion;
-use crate::function_catalog::{FunctionCatalog, ParsedFunction};
+use crate::function_catalog::{FunctionCatalog, ParsedFunction, split_name};
 use crate::import::ImportExecutor;
-use crate::rights::{record_secrets, table_access};
+use crate::rights::{authorize_again, check_account, record_secrets, table_access};
 use crate::run::{RunExecutor, run_queue};
 use crate::template_params;
 
@@ -91,6 +91,26 @@ impl TargetExecutor for TriggerExecutor {
         Ok(Value::Object(result))
     }
 
+    async fn authorize(
+        &self,
+        trigger: &Trigger,
+        event: &Event,
+        actor: Option<&Actor>,
+    ) -> Result<(), Problem> {
+        let access = &self.runs.access;
+        let Some(actor) = actor else { return self.authorize_trigger(trigger) };
+        let principal = actor.principal();
+        match &event.data {
+            // The deployer of a function chooses its destinations, so a caller needs no right to
+            // call these.
+            EventData::FunctionInvoked { function, .. } if event.caused_by.is_empty() => {
+                let object = Object::function(split_name(function).0);
+                authorize_again(access, &principal, Action::Invoke, &object)
+            }
+            _ => check_account(access, &principal),
+        }
+    }
+
     async fn call_policy(&self, function: &str) -> Result<CallPolicy, Problem> {
         self.catalog.call_policy(function).await
     }
@@ -103,6 +123,23 @@ impl TargetExecutor for TriggerExecutor {
 }
 
 impl TriggerExecutor {
+    /// Checks that the identity that deployed a trigger still has the rights that the deployment
+    /// checked.
+    fn authorize_trigger(&self, trigger: &Trigger) -> Result<(), Problem> {
+        // Without a version, the attempt fails with its own error.
+        let Ok(Some(version)) = self.deployed.version() else { return Ok(()) };
+        let (access, principal) = (&self.runs.access, version.actor.principal());
+        let called = trigger.function.as_ref();
+        if let Some(name) = called.filter(|name| !version.project.callables.contains_key(*name)) {
+            let object = Object::function(split_name(name).0);
+            authorize_again(access, &principal, Action::Invoke, &object)?;
+        }
+        if let Some(queue) = &trigger.queue {
+            authorize_again(access, &principal, Action::Read, &Object::queue(&queue.name))?;
+        }
+        check_account(access, &principal)
+    }
+
     /// Calls a function with an event: one of the deployed version, or one without a project.
     async fn call(
         &self,

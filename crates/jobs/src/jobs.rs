@@ -109,9 +109,16 @@ impl Jobs {
         Ok((self.context(live), guard))
     }
 
-    /// Records work that has ended, with its usage. The record is written in the background.
-    pub fn record_ended(&self, new: &NewJob, usage: &Usage) {
+    /// Records work that has ended, with its usage, and charges it to the user of the job. The
+    /// record is written in the background.
+    pub async fn record_ended(&self, new: &NewJob, usage: &Usage) {
         let inner = &self.inner;
+        if let Some(user) = &new.user
+            && let Err(error) = self.usage_today(user).await
+        {
+            // Usage is charged to sums in memory only.
+            tracing::warn!(%error, user, "cannot read the user's daily usage");
+        }
         let id = inner.shared.ids.next();
         let live = inner.new_live(id, new);
         inner.shared.live.lock().insert(id, live.clone());

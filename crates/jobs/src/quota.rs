@@ -246,6 +246,16 @@ impl Jobs {
         let now = shared.clock.now();
         shared.quotas.admit(&*shared.store, Some(user), now).await.map(drop)
     }
+
+    /// Checks that a user has not reached a daily limit.
+    ///
+    /// Errors: `quota_exceeded`.
+    pub async fn check_day_quota(&self, user: &str) -> Result<()> {
+        let shared = &self.inner.shared;
+        let now = shared.clock.now();
+        let today = shared.quotas.today(&*shared.store, user, now).await?;
+        check_day(user, &shared.quotas.limits(user), today, now, Ordering::is_ge)
+    }
 }
 
 impl Shared {

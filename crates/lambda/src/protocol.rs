@@ -47,7 +47,7 @@ pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-reques
 pub struct LambdaProtocol {
     pub(crate) service: Service,
     /// The scheme of URLs: `http` or `https`.
-    scheme: &'static str,
+    pub(crate) scheme: &'static str,
 }
 
 impl LambdaProtocol {

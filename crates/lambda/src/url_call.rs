@@ -104,9 +104,10 @@ impl LambdaProtocol {
                 (principal, Some(signer))
             }
         };
-        let id = uuid::Uuid::new_v4().to_string();
+        let (id, scheme) = (uuid::Uuid::new_v4(), self.scheme);
         let function = name.name.as_str();
-        let request = UrlRequest { parts, body, path: &path, address, signer, function, id };
+        let request =
+            UrlRequest { parts, body, path: &path, address, signer, scheme, function, id };
         let event = request.event(Utc::now());
         if url.mode == InvokeMode::ResponseStream {
             return self.stream_url(&principal, &name, event).await;

@@ -9,6 +9,7 @@ use chrono::{DateTime, Utc};
 use http::header::{AUTHORIZATION, CONTENT_TYPE, COOKIE, HOST, USER_AGENT};
 use http::request::Parts;
 use serde_json::{Map, Value, json};
+use uuid::Uuid;
 
 use crate::name::ACCOUNT;
 use crate::request::parse_query;
@@ -29,9 +30,11 @@ pub(crate) struct UrlRequest<'a> {
     pub address: Option<IpAddr>,
     /// The user that signed the request, and its access key; `None` without authentication.
     pub signer: Option<(String, String)>,
+    /// The scheme of the URL: `http` or `https`.
+    pub scheme: &'static str,
     /// The function's name.
     pub function: &'a str,
-    pub id: String,
+    pub id: Uuid,
 }
 
 impl UrlRequest<'_> {
@@ -44,7 +47,7 @@ impl UrlRequest<'_> {
             "routeKey": ROUTE,
             "rawPath": self.path,
             "rawQueryString": query,
-            "headers": self.headers(),
+            "headers": self.headers(now),
             "requestContext": self.context(now),
             "isBase64Encoded": false,
         });
@@ -70,8 +73,9 @@ impl UrlRequest<'_> {
         self.parts.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
     }
 
-    /// Returns the headers, without those that authenticate at this server.
-    fn headers(&self) -> Map<String, Value> {
+    /// Returns the headers, without those that authenticate at this server, and with those that AWS
+    /// adds.
+    fn headers(&self, now: DateTime<Utc>) -> Map<String, Value> {
         let is_hidden = |name: &str| {
             name == COOKIE.as_str()
                 || name == CONSOLE_HEADER
@@ -81,12 +85,38 @@ impl UrlRequest<'_> {
         let pair = |(name, value): (&http::HeaderName, &http::HeaderValue)| {
             (name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned())
         };
-        let mut headers = joined(shown.map(pair));
+        let (address, scheme) = (self.address.map(|address| address.to_string()), self.scheme);
+        let added = [
+            ("x-forwarded-for", address),
+            ("x-forwarded-port", Some(self.port())),
+            ("x-forwarded-proto", Some(scheme.to_owned())),
+            ("x-amzn-trace-id", Some(self.trace(now))),
+        ];
+        // A client can set the address, but not the last one in the list.
+        let is_replaced =
+            |name: &str| name != "x-forwarded-for" && added.iter().any(|(added, _)| *added == name);
+        let shown = shown.map(pair).filter(|(name, _)| !is_replaced(name));
+        let mut headers = joined(shown.chain(
+            added.iter().filter_map(|(name, value)| Some(((*name).to_owned(), value.clone()?))),
+        ));
         let cookies = self.cookies();
         if !cookies.is_empty() {
             headers.insert("cookie".to_owned(), cookies.join("; ").into());
         }
         headers
+    }
+
+    /// Returns the port of the URL.
+    fn port(&self) -> String {
+        let host: Option<http::uri::Authority> = self.header(&HOST).parse().ok();
+        let usual = if self.scheme == "https" { 443 } else { 80 };
+        host.and_then(|host| host.port_u16()).unwrap_or(usual).to_string()
+    }
+
+    /// Returns a trace id in the format of AWS X-Ray: time, and 24 digits of the request's id.
+    fn trace(&self, now: DateTime<Utc>) -> String {
+        let id = self.id.simple().to_string();
+        format!("Root=1-{:08x}-{}", now.timestamp(), &id[..24])
     }
 
     /// Returns the cookies, without the console's session cookies, which functions must not
@@ -115,7 +145,7 @@ impl UrlRequest<'_> {
                 "sourceIp": address,
                 "userAgent": self.header(&USER_AGENT),
             },
-            "requestId": self.id,
+            "requestId": self.id.to_string(),
             "routeKey": ROUTE,
             "stage": ROUTE,
             "time": now.format("%d/%b/%Y:%H:%M:%S +0000").to_string(),
@@ -175,7 +205,8 @@ mod tests {
             address: Some("10.0.0.9".parse().expect("an address")),
             signer: signed.then(|| ("ana".to_owned(), "AKID".to_owned())),
             function: "price",
-            id: "r1".to_owned(),
+            scheme: "https",
+            id: Uuid::from_u128(7 << 64),
         };
         request.event("2026-03-01T09:05:07Z".parse().expect("a time"))
     }
@@ -183,7 +214,9 @@ mod tests {
     #[test]
     fn a_request_becomes_an_event_of_version_2() {
         let request = http::Request::post("http://h/lambda-url/price/a/b?x=1&x=2&y=%20z")
-            .header("host", "lake.example.com")
+            .header("host", "lake.example.com:8443")
+            .header("x-forwarded-for", "1.2.3.4")
+            .header("x-forwarded-proto", "forged")
             .header("content-type", "application/json; charset=utf-8")
             .header("cookie", "a=1; headwater-8321=secret")
             .header("cookie", "b=2")
@@ -199,6 +232,11 @@ mod tests {
         assert_eq!(event["headers"]["x-many"], "one,two");
         assert_eq!(event["headers"]["authorization"], "Bearer mine");
         assert_eq!(event["headers"]["cookie"], "a=1; b=2");
+        assert_eq!(event["headers"]["x-forwarded-for"], "1.2.3.4,10.0.0.9");
+        assert_eq!(event["headers"]["x-forwarded-port"], "8443");
+        assert_eq!(event["headers"]["x-forwarded-proto"], "https");
+        let trace = "Root=1-69a40053-000000000000000700000000";
+        assert_eq!(event["headers"]["x-amzn-trace-id"], trace);
         assert!(!event.to_string().contains("secret"), "{event}");
         assert_eq!(
             (&event["body"], &event["isBase64Encoded"]),

@@ -2,12 +2,13 @@
 //! [CloudEvents 1.0](https://github.com/cloudevents/spec).
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use crate::{CommitId, Timestamp};
+use crate::{CommitId, Identity, Principal, Timestamp};
 
 /// An event. An event is recorded before it is delivered.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -274,6 +275,32 @@ pub struct ChangedObject {
     pub etag: String,
     /// A text that orders the changes of one key: hexadecimal digits, compared as text.
     pub sequencer: String,
+    /// The client that changed the object; absent for a change by a function of this server.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requester: Option<Requester>,
+}
+
+/// The client of a request.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Requester {
+    /// Name of the user; `owner` for the owner of the lake.
+    pub principal: String,
+    /// Its IP address, if it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub address: Option<IpAddr>,
+}
+
+impl Requester {
+    /// Returns the requester with the identity of a principal.
+    pub fn of(principal: &Principal) -> Self {
+        let name = match principal.identity() {
+            Identity::Owner => "owner",
+            Identity::User(user) => user.name.as_str(),
+            Identity::Anonymous => "anonymous",
+        };
+        Requester { principal: name.to_owned(), address: principal.address() }
+    }
 }
 
 /// An operation on an object.

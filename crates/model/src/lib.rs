@@ -76,7 +76,7 @@ pub use environment::{
 pub use error::{ErrorCode, Fault, Problem, ResultExt, sentence};
 pub use event::{
     ArrivedFile, ChangedObject, Event, EventData, NatsMessage, ObjectOperation, QueueMessage,
-    SpecVersion,
+    Requester, SpecVersion,
 };
 pub use function::{
     AcceptedEvent, FunctionArgument, FunctionSummary, InvokeAsyncRequest, InvokeRequest, Priority,

@@ -263,7 +263,8 @@ impl BucketEvent {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum EventFormat {
-    /// An S3 event notification with one record.
+    /// The format of AWS: for objects, a notification of S3 with one record; for scheduled times,
+    /// an event of EventBridge; for messages of a queue, an event of SQS.
     #[default]
     Aws,
     /// The event in CloudEvents format.
@@ -282,6 +283,9 @@ pub struct ScheduleTrigger {
     /// Policy for scheduled times that passed while no server was running; `once` by default.
     #[serde(default)]
     pub catchup: CatchupPolicy,
+    /// Format of the events that a function receives; `aws` by default.
+    #[serde(default)]
+    pub format: EventFormat,
 }
 
 /// Policy for scheduled times that passed while no server was running.

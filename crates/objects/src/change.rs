@@ -5,7 +5,7 @@
 //! entry's position orders all changes. A reader deletes entries after storing their effects.
 
 use bytes::Bytes;
-use headwater_model::{ObjectOperation, Timestamp};
+use headwater_model::{ObjectOperation, Requester, Timestamp};
 use headwater_store::{Append, Batch, KeyRange};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
@@ -65,6 +65,9 @@ pub struct ObjectChange {
     /// Names of the triggers whose events caused the change, if known.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub caused_by: Vec<String>,
+    /// The client that requested the change, if it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requester: Option<Requester>,
 }
 
 /// A change with its position in the journal.
@@ -163,6 +166,7 @@ impl Objects {
             etag: info.etag.clone(),
             time: self.now(),
             caused_by: operation.caused_by.to_vec(),
+            requester: self.1.as_deref().cloned(),
         };
         let id = Uuid::now_v7().simple().to_string();
         let value: Bytes = encode(&id, &change)?;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use headwater_model::{Clock, Timestamp};
+use headwater_model::{Clock, Requester, Timestamp};
 use headwater_store::{Append, Batch, RefChange, RefPrecondition, Store};
 use headwater_table_format::storage::{OBJECTS_FOLDER, Storage, StoreTimeouts};
 use object_store::local::LocalFileSystem;
@@ -16,9 +16,9 @@ use crate::change::ChangeFilter;
 use crate::record::{Garbage, bucket_ref, garbage_ref, put};
 use crate::{Error, Result};
 
-/// The buckets of a lake. Cheap to clone.
+/// The buckets of a lake, and the client that requests changes, if it is known. Cheap to clone.
 #[derive(Clone)]
-pub struct Objects(pub(crate) Arc<Shared>);
+pub struct Objects(pub(crate) Arc<Shared>, pub(crate) Option<Arc<Requester>>);
 
 pub(crate) struct Shared {
     pub(crate) store: Arc<dyn Store>,
@@ -79,7 +79,7 @@ impl Objects {
         root: String,
         folder: Option<PathBuf>,
     ) -> Self {
-        Objects(Arc::new(Shared {
+        let shared = Shared {
             store,
             clock,
             storage,
@@ -89,7 +89,14 @@ impl Objects {
             buckets: tokio::sync::RwLock::default(),
             watches: RwLock::default(),
             changed: watch::Sender::new(0),
-        }))
+        };
+        Objects(Arc::new(shared), None)
+    }
+
+    /// Returns a handle whose changes are recorded with their requester.
+    #[must_use]
+    pub fn requested_by(&self, requester: Requester) -> Self {
+        Objects(self.0.clone(), Some(Arc::new(requester)))
     }
 
     pub(crate) fn now(&self) -> Timestamp {

@@ -76,7 +76,7 @@ async fn serve(state: Arc<AppState>, listeners: OpenListeners, lock: LakeLock) {
         () = state.watch() => {}
     }
     tracing::info!("shutting down");
-    state.service.stop_background();
+    state.service.stop_background().await;
     drain(&state).await;
     listeners.close().await;
     drop(lock);

@@ -31,7 +31,7 @@ impl Invocations {
         }
         let call = EventCall {
             function: function.to_owned(),
-            argument,
+            argument: Some(argument),
             user,
             author: principal.author().to_owned(),
             actor: Actor::of(principal).without_token(),

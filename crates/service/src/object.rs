@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use headwater_model::{Action, Object, Principal, Problem, ResultExt};
+use headwater_model::{Action, Object, Principal, Problem, Requester, ResultExt};
 use headwater_objects::{
     CompletedPart, Condition, Content, Copy, Error, ListRequest, ListedPart, ListedUpload, Listing,
     NewObject, NewUpload, ObjectInfo, ObjectPath, OpenObject, UploadTarget,
@@ -25,10 +25,15 @@ impl Objects {
         self.0.authorize(principal, action, &Object::object_in(&path.bucket, &path.key))
     }
 
+    /// Returns the stored objects. Changes are recorded with the principal.
+    fn changed_by(&self, principal: &Principal) -> headwater_objects::Objects {
+        self.0.buckets.objects.requested_by(Requester::of(principal))
+    }
+
     /// Writes or replaces an object. The object is durable on return.
     pub async fn put(&self, by: &Principal, new: NewObject) -> Result<ObjectInfo, Problem> {
         self.authorize(by, Action::Write, &new.path)?;
-        self.0.buckets.objects.put(new).await.or_problem()
+        self.changed_by(by).put(new).await.or_problem()
     }
 
     /// Returns an object without its content.
@@ -66,7 +71,7 @@ impl Objects {
     pub async fn copy(&self, by: &Principal, copy: Copy) -> Result<ObjectInfo, Problem> {
         self.authorize(by, Action::Read, &copy.from)?;
         self.authorize(by, Action::Write, &copy.to)?;
-        self.0.buckets.objects.copy(copy).await.or_problem()
+        self.changed_by(by).copy(copy).await.or_problem()
     }
 
     /// Deletes an object. A missing object is not an error.
@@ -77,7 +82,7 @@ impl Objects {
         condition: &Condition,
     ) -> Result<(), Problem> {
         self.authorize(by, Action::Delete, path)?;
-        self.0.buckets.objects.delete(path, condition).await.or_problem()
+        self.changed_by(by).delete(path, condition).await.or_problem()
     }
 
     /// Lists objects.
@@ -113,7 +118,7 @@ impl Objects {
         condition: &Condition,
     ) -> Result<ObjectInfo, Problem> {
         self.authorize(by, Action::Write, &target.path)?;
-        self.0.buckets.objects.complete(target, parts, condition).await.or_problem()
+        self.changed_by(by).complete(target, parts, condition).await.or_problem()
     }
 
     /// Aborts an upload.

@@ -130,7 +130,15 @@ impl Queues {
         self.0.queues.purge(name).await.or_problem()
     }
 
+    /// Checks the daily limits of a user that sends or receives messages.
+    async fn check_limits(&self, principal: &Principal) -> Result<(), Problem> {
+        let Some(user) = principal.user_name() else { return Ok(()) };
+        self.0.jobs.check_day_quota(user).await.or_problem()
+    }
+
     /// Sends messages, and returns the outcome of each. The messages are durable on return.
+    ///
+    /// Errors: `quota_exceeded` if a daily limit of the principal is reached.
     pub async fn send(
         &self,
         principal: &Principal,
@@ -138,6 +146,7 @@ impl Queues {
         messages: Vec<NewMessage>,
     ) -> Result<Vec<Result<SentMessage>>, Problem> {
         self.0.authorize(principal, Action::Write, &Object::queue(name))?;
+        self.check_limits(principal).await?;
         let bytes = messages.iter().map(|message| message.body.len()).sum();
         self.0.queue_meter.count(principal, name, [bytes, 0]);
         let sender = principal.user_name().unwrap_or("owner");
@@ -145,6 +154,8 @@ impl Queues {
     }
 
     /// Receives visible messages. If the queue has none, waits for a message for a limited time.
+    ///
+    /// Errors: `quota_exceeded` if a daily limit of the principal is reached.
     pub async fn receive(
         &self,
         principal: &Principal,
@@ -152,6 +163,7 @@ impl Queues {
         options: ReceiveOptions,
     ) -> Result<Vec<ReceivedMessage>, Problem> {
         self.0.authorize(principal, Action::Read, &Object::queue(name))?;
+        self.check_limits(principal).await?;
         let received = self.0.queues.receive(name, options).await.or_problem()?;
         let bytes = received.iter().map(|received| received.message.body.len()).sum();
         self.0.queue_meter.count(principal, name, [0, bytes]);

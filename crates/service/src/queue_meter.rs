@@ -1,10 +1,11 @@
 //! Usage of queues: the requests of one user to one queue within a minute are one job.
 //!
-//! A job for each request would cost more than the request itself. The jobs are recorded after the
-//! minute, before usage is read, and when the server stops.
+//! A job for each request would cost more than the request itself. A timer records the jobs after
+//! the minute. They are also recorded before usage is read, and when the server stops.
 
 use std::collections::HashMap;
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
 use headwater_jobs::{Jobs, NewJob};
 use headwater_model::{JobKind, Principal, Usage};
@@ -14,50 +15,94 @@ use parking_lot::Mutex;
 const PERIOD: Duration = Duration::from_mins(1);
 
 /// Counts the requests to queues.
-pub(crate) struct QueueMeter {
+pub(crate) struct QueueMeter(Arc<Inner>);
+
+struct Inner {
     jobs: Jobs,
-    open: Mutex<HashMap<(String, String), OpenJob>>,
+    open: Mutex<OpenJobs>,
+    /// Held while jobs are recorded.
+    flushing: tokio::sync::Mutex<()>,
 }
 
-/// The requests of one user to one queue that are not recorded yet.
-struct OpenJob {
-    new: NewJob,
-    began: Instant,
-    usage: Usage,
-}
+/// The requests that are not recorded yet, by queue and user.
+type OpenJobs = HashMap<(String, String), (NewJob, Usage)>;
 
 impl QueueMeter {
-    pub(crate) fn new(jobs: Jobs) -> Self {
-        QueueMeter { jobs, open: Mutex::default() }
+    /// Creates a meter and starts its timer, which ends with the meter.
+    pub(crate) fn start(jobs: Jobs) -> Self {
+        Self::with_period(jobs, PERIOD)
+    }
+
+    fn with_period(jobs: Jobs, period: Duration) -> Self {
+        let (open, flushing) = (Mutex::default(), tokio::sync::Mutex::default());
+        let inner = Arc::new(Inner { jobs, open, flushing });
+        let meter = Arc::downgrade(&inner);
+        tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(period).await;
+                let Some(inner) = meter.upgrade() else { return };
+                QueueMeter(inner).flush().await;
+            }
+        });
+        QueueMeter(inner)
     }
 
     /// Counts one request to a queue, with the bytes of the messages that it sent and received.
     pub(crate) fn count(&self, principal: &Principal, queue: &str, bytes: [usize; 2]) {
         let [bytes_in, bytes_out] = bytes.map(|bytes| bytes as u64);
         let usage = Usage { requests: 1, bytes_in, bytes_out, ..Usage::default() };
-        let mut open = self.open.lock();
         let key = (queue.to_owned(), principal.author().to_owned());
-        let job = open.entry(key).or_insert_with(|| OpenJob {
-            new: NewJob::of(JobKind::Queue, queue.to_owned(), principal),
-            began: Instant::now(),
-            usage: Usage::default(),
+        let mut open = self.0.open.lock();
+        let new = || NewJob::of(JobKind::Queue, queue.to_owned(), principal);
+        let (_, sum) = open.entry(key).or_insert_with(|| (new(), Usage::default()));
+        sum.add(&usage);
+    }
+
+    /// Records all requests so far, and charges them to their users.
+    pub(crate) async fn flush(&self) {
+        let _guard = self.0.flushing.lock().await;
+        let open = std::mem::take(&mut *self.0.open.lock());
+        for (new, usage) in open.into_values() {
+            self.0.jobs.record_ended(&new, &usage).await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use headwater_jobs::JobsOptions;
+    use headwater_model::{AuthMethod, AuthenticatedUser, Limits, SystemClock, Timestamp};
+    use headwater_store::MemoryStore;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_timer_charges_requests_to_the_daily_limit_of_their_user() {
+        let clock = Arc::new(SystemClock);
+        let jobs = Jobs::open(Arc::new(MemoryStore::new()), clock, JobsOptions::default()).await;
+        let jobs = jobs.expect("jobs");
+        jobs.set_limits_of(Arc::new(|_| Limits { money_per_day: Some(1e-7), ..Limits::default() }));
+        let ana = Principal::user(AuthenticatedUser {
+            name: "ana".to_owned(),
+            created: Timestamp::UNIX_EPOCH,
+            method: AuthMethod::Token,
+            token: None,
+            scopes: None,
+            expires: None,
         });
-        job.usage.add(&usage);
-        if job.began.elapsed() >= PERIOD {
-            let due = open.extract_if(|_, job| job.began.elapsed() >= PERIOD);
-            self.record(due.map(|(_, job)| job).collect());
+        let meter = QueueMeter::with_period(jobs.clone(), Duration::from_millis(5));
+        meter.count(&ana, "orders", [10, 0]);
+        meter.count(&ana, "orders", [0, 10]);
+        // No further request arrives.
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while jobs.check_day_quota("ana").await.is_ok() {
+            assert!(Instant::now() < deadline, "the requests are not charged");
+            tokio::task::yield_now().await;
         }
-    }
-
-    /// Records all requests so far.
-    pub(crate) fn flush(&self) {
-        let open = std::mem::take(&mut *self.open.lock());
-        self.record(open.into_values().collect());
-    }
-
-    fn record(&self, jobs: Vec<OpenJob>) {
-        for OpenJob { new, usage, .. } in jobs {
-            self.jobs.record_ended(&new, &usage);
-        }
+        let spent = jobs.usage_today("ana").await.expect("usage").today.money;
+        assert!((spent - 2.0 * 0.4 / 1e6).abs() < 1e-9, "{spent}");
+        jobs.check_day_quota("ben").await.expect("no requests");
     }
 }

@@ -196,13 +196,13 @@ impl Service {
     }
 
     /// Stops triggers and automatic maintenance, which start jobs.
-    pub fn stop_background(&self) {
+    pub async fn stop_background(&self) {
         if let Some(triggers) = &self.0.triggers {
             triggers.stop();
         }
         self.0.mappings.stop();
         self.0.queues.close();
-        self.0.queue_meter.flush();
+        self.0.queue_meter.flush().await;
         if let Some(maintenance) = &self.0.auto_maintenance {
             maintenance.cancel();
         }
@@ -321,7 +321,7 @@ impl Components {
         register_executors(&jobs, imports, runs, &lake);
         let auto_maintenance = auto_maintenance(&config, &lake, &jobs);
         Ok(Components {
-            queue_meter: QueueMeter::new(jobs.clone()),
+            queue_meter: QueueMeter::start(jobs.clone()),
             config,
             lake,
             access,

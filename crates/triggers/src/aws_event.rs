@@ -1,35 +1,64 @@
 //! Events in the format of AWS, for handlers that were written for AWS Lambda.
 
+use std::net::{IpAddr, Ipv4Addr};
+
 use chrono::SecondsFormat;
-use headwater_model::{ChangedObject, Event, EventData, EventFormat, Trigger};
+use headwater_model::{ChangedObject, Event, EventData, EventFormat, Timestamp, Trigger};
 use serde_json::{Value, json};
 
-/// The principal id in notifications. AWS writes an account id here.
+/// The principal id of a bucket's owner, and of functions of this server, in notifications. AWS
+/// writes an account id here.
 const PRINCIPAL: &str = "headwater";
 const REGION: &str = "us-east-1";
+const ACCOUNT: &str = "000000000000";
+
+/// The address of a function of this server, in notifications.
+const LOCAL: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 /// Returns the AWS resource name (ARN) of a version of a function.
 pub(crate) fn function_arn(name: &str, version: &str) -> String {
-    format!("arn:aws:lambda:{REGION}:000000000000:function:{name}:{version}")
+    format!("arn:aws:lambda:{REGION}:{ACCOUNT}:function:{name}:{version}")
 }
 
-/// Returns the event as a function receives it. An event of an object is an S3 notification, unless
-/// the trigger requests CloudEvents. Any other event is in the format of CloudEvents.
+/// Returns the event as a function receives it. An event of an object is an S3 notification, that
+/// of a scheduled time an event of EventBridge, and that of a queue an event of SQS, unless the
+/// trigger requests CloudEvents. Any other event is in the format of CloudEvents.
 pub fn function_argument(trigger: &Trigger, event: &Event) -> Value {
     let of_bucket = trigger.bucket.as_ref().map(|bucket| bucket.format);
     let of_queue = trigger.queue.as_ref().map(|queue| queue.format);
-    match (&event.data, event.object(), of_bucket.or(of_queue)) {
+    let of_schedule = trigger.schedule.as_ref().map(|schedule| schedule.format);
+    match (&event.data, event.object(), of_bucket.or(of_queue).or(of_schedule)) {
         (_, Some(object), Some(EventFormat::Aws)) => notification(trigger, event, object),
         (EventData::QueueReceived { messages, .. }, _, Some(EventFormat::Aws)) => {
             json!({"Records": messages.iter().map(|message| &message.record).collect::<Vec<_>>()})
+        }
+        (EventData::ScheduleFired { scheduled }, _, Some(EventFormat::Aws)) => {
+            scheduled_event(trigger, event, *scheduled)
         }
         _ => json!(event),
     }
 }
 
+/// Returns a scheduled event of EventBridge.
+fn scheduled_event(trigger: &Trigger, event: &Event, scheduled: Timestamp) -> Value {
+    json!({
+        "version": "0",
+        "id": event.id,
+        "detail-type": "Scheduled Event",
+        "source": "aws.events",
+        "account": ACCOUNT,
+        "time": scheduled.to_rfc3339_opts(SecondsFormat::Secs, true),
+        "region": REGION,
+        "resources": [format!("arn:aws:events:{REGION}:{ACCOUNT}:rule/{}", trigger.name)],
+        "detail": {},
+    })
+}
+
 /// Returns an S3 notification with one record.
 fn notification(trigger: &Trigger, event: &Event, changed: &ChangedObject) -> Value {
-    let ChangedObject { bucket, key, operation, size, etag, sequencer, .. } = changed;
+    let ChangedObject { bucket, key, operation, size, etag, sequencer, requester, .. } = changed;
+    let principal = requester.as_ref().map_or(PRINCIPAL, |requester| &requester.principal);
+    let address = requester.as_ref().map_or(Some(LOCAL), |requester| requester.address);
     let mut object = json!({"key": url_encoded(key), "sequencer": sequencer});
     if operation.creates() {
         object["size"] = json!(size);
@@ -41,9 +70,9 @@ fn notification(trigger: &Trigger, event: &Event, changed: &ChangedObject) -> Va
         "awsRegion": REGION,
         "eventTime": event.time.to_rfc3339_opts(SecondsFormat::Millis, true),
         "eventName": operation.aws_name(),
-        "userIdentity": {"principalId": PRINCIPAL},
-        "requestParameters": {},
-        "responseElements": {"x-amz-request-id": event.id},
+        "userIdentity": {"principalId": principal},
+        "requestParameters": {"sourceIPAddress": address.unwrap_or(LOCAL)},
+        "responseElements": {"x-amz-request-id": event.id, "x-amz-id-2": event.id},
         "s3": {
             "s3SchemaVersion": "1.0",
             "configurationId": trigger.name,
@@ -75,7 +104,7 @@ fn url_encoded(key: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use headwater_model::Timestamp;
+    use headwater_model::Requester;
 
     use super::*;
 
@@ -106,6 +135,17 @@ mod tests {
             "sequencer": "00000000000000002A"});
         assert_eq!(record["s3"]["object"], object);
 
+        assert_eq!(record["requestParameters"], json!({"sourceIPAddress": "127.0.0.1"}));
+        let mut by_ana = created.clone();
+        if let EventData::ObjectCreated { object } = &mut by_ana.data {
+            let address = Some("10.0.0.9".parse().expect("an address"));
+            object.requester = Some(Requester { principal: "ana".to_owned(), address });
+        }
+        let argument = function_argument(&trigger(&json!({"name": "landing"})), &by_ana);
+        let record = &argument["Records"][0];
+        assert_eq!(record["userIdentity"], json!({"principalId": "ana"}));
+        assert_eq!(record["requestParameters"], json!({"sourceIPAddress": "10.0.0.9"}));
+
         let removed = event("delete", "headwater.object.removed");
         let argument = function_argument(&trigger(&json!({"name": "landing"})), &removed);
         let record = &argument["Records"][0];
@@ -130,6 +170,23 @@ mod tests {
         assert_eq!(argument, json!({"Records": [record]}));
         let trigger = trigger(json!({"name": "orders", "format": "cloudevents"}));
         assert_eq!(function_argument(&trigger, &event), json!(event));
+    }
+
+    #[test]
+    fn a_function_receives_the_event_of_event_bridge() {
+        let event = json!({"id": "e", "source": "/triggers/nightly", "time": Timestamp::UNIX_EPOCH,
+            "type": "headwater.schedule.fired", "data": {"scheduled": Timestamp::UNIX_EPOCH}});
+        let event: Event = serde_json::from_value(event).expect("an event");
+        let argument = |format: &str| {
+            let trigger = json!({"name": "nightly", "function": "f",
+                "schedule": {"cron": "0 2 * * *", "format": format}});
+            function_argument(&serde_json::from_value(trigger).expect("a trigger"), &event)
+        };
+        let aws = argument("aws");
+        assert_eq!((&aws["id"], &aws["time"]), (&json!("e"), &json!("1970-01-01T00:00:00Z")));
+        let rule = "arn:aws:events:us-east-1:000000000000:rule/nightly";
+        assert_eq!(aws["resources"], json!([rule]));
+        assert_eq!(argument("cloudevents"), json!(event));
     }
 
     #[test]

@@ -228,12 +228,12 @@ pub(crate) async fn forget_consumed(log: &DeliveryLog, objects: &Objects) -> Res
 }
 
 fn new_event(change: ObjectChange, position: u64) -> NewEvent {
-    let ObjectChange { operation, bucket, key, size, etag, time, caused_by } = change;
+    let ObjectChange { operation, bucket, key, size, etag, time, caused_by, requester } = change;
     let source = format!("s3://{bucket}");
     let subject = Some(key.clone());
     let uri = format!("s3://{bucket}/{key}");
     let sequencer = format!("{position:018X}");
-    let object = ChangedObject { bucket, key, uri, operation, size, etag, sequencer };
+    let object = ChangedObject { bucket, key, uri, operation, size, etag, sequencer, requester };
     let data = if operation.creates() {
         EventData::ObjectCreated { object }
     } else {

@@ -7,12 +7,15 @@
 
 use std::collections::BTreeMap;
 
-use headwater_model::{AcceptedEvent, Actor, Event, EventData, SpecVersion};
+use headwater_model::{AcceptedEvent, Actor, Event, EventData, JobId, SpecVersion};
 use headwater_store::{Append, Batch, Error as StoreError, UniqueKey};
 use serde_json::Value;
 
 use crate::delivery_log::Delivery;
+use crate::event_batch::{BATCHES, EventCall, NewEntry, WaitingEvent, entry_key};
 use crate::record::{encode, read};
+use crate::source::SourceContext;
+use crate::waiting_events::ListedEntry;
 use crate::{Error, Result, Triggers};
 
 /// Prefix of the names of queues for asynchronous calls.
@@ -37,7 +40,8 @@ pub struct NewCall {
     /// The calling user, whose limits apply; `None` for the owner. Different users may use the same
     /// key.
     pub user: Option<String>,
-    /// The order key: calls with the same key are executed one after the other.
+    /// The order key: calls of a user with the same key are executed one after the other. The
+    /// partition keys of the user's events count as order keys.
     pub order_key: Option<String>,
     /// The author of the call's commits and job.
     pub author: String,
@@ -61,34 +65,33 @@ impl Triggers {
         if pending >= CALLS_MAX {
             return Err(Error::QueueFull { function: call.function, pending });
         }
-        let now = context.now();
-        let event = Event {
-            specversion: SpecVersion::default(),
-            id: context.options.jobs.new_id().to_string(),
-            source: context.trigger.clone(),
-            subject: None,
-            time: now,
-            data: EventData::FunctionInvoked { function: call.function, arguments: call.arguments },
-            caused_by: Vec::new(),
+        let id = context.options.jobs.new_id();
+        let owner = call.user.as_ref().map(|owner| format!("{owner}\n")).unwrap_or_default();
+        let stored_key = call.key.as_ref().map(|key| format!("{}\n{owner}{key}", context.trigger));
+        // A call must not overtake waiting events with the same order key.
+        let waits = call.order_key.is_some() && context.queue.intake.waiting() > 0;
+        let (entry, queued) = if waits {
+            let (entry, listed) = waiting(context, call, id)?;
+            (vec![entry], Queued::Waiting(listed))
+        } else {
+            let (event, delivery) = delivered(context, call, id);
+            (delivery.new_entries(&event)?, Queued::Delivery(Box::new(delivery)))
         };
-        let delivery = Delivery {
-            key: call.order_key,
-            author: Some(call.author),
-            user: call.user.clone(),
-            actor: Some(call.actor),
-            ..Delivery::new(event.id.clone(), &context.trigger, now)
-        };
-        let mut batch = Batch { entries: delivery.new_entries(&event)?, ..Batch::default() };
-        let owner = call.user.map(|owner| format!("{owner}\n")).unwrap_or_default();
-        let stored_key = call.key.map(|key| format!("{}\n{owner}{key}", context.trigger));
+        let mut batch = Batch { entries: entry, ..Batch::default() };
         if let Some(key) = &stored_key {
-            batch.entries.push(Append::put(KEYS, key, encode(&event.id)?));
+            batch.entries.push(Append::put(KEYS, key, encode(&id.to_string())?));
             batch.unique.push(UniqueKey { scope: KEYS.to_owned(), key: key.clone() });
         }
         match (context.store().apply(batch).await, stored_key) {
             (Ok(_), _) => {
-                context.queue.push(delivery);
-                Ok(AcceptedEvent { event: event.id, duplicate: false })
+                match queued {
+                    Queued::Delivery(delivery) => context.queue.push(*delivery),
+                    Queued::Waiting(listed) => {
+                        context.queue.intake.list([(id, listed)]);
+                        context.wake.notify_one();
+                    }
+                }
+                Ok(AcceptedEvent { event: id.to_string(), duplicate: false })
             }
             (Err(StoreError::NotUnique { .. }), Some(key)) => {
                 let first = read::<String>(context.store(), KEYS, &key).await?;
@@ -97,11 +100,53 @@ impl Triggers {
             (Err(error), _) => {
                 // The batch may have been applied despite the error.
                 context.queue.set_uncertain();
+                context.queue.intake.set_uncertain();
                 context.wake.notify_one();
                 Err(error.into())
             }
         }
     }
+}
+
+/// The place of an accepted call.
+enum Queued {
+    Delivery(Box<Delivery>),
+    /// The call waits behind the events of batches.
+    Waiting(ListedEntry),
+}
+
+/// Returns the event and the delivery of a call.
+fn delivered(context: &SourceContext, call: NewCall, id: JobId) -> (Event, Delivery) {
+    let now = context.now();
+    let event = Event {
+        specversion: SpecVersion::default(),
+        id: id.to_string(),
+        source: context.trigger.clone(),
+        subject: None,
+        time: now,
+        data: EventData::FunctionInvoked { function: call.function, arguments: call.arguments },
+        caused_by: Vec::new(),
+    };
+    let delivery = Delivery {
+        key: call.order_key,
+        author: Some(call.author),
+        user: call.user,
+        actor: Some(call.actor),
+        ..Delivery::new(event.id.clone(), &context.trigger, now)
+    };
+    (event, delivery)
+}
+
+/// Returns the journal entry of a call that waits.
+fn waiting(context: &SourceContext, call: NewCall, id: JobId) -> Result<(Append, ListedEntry)> {
+    let NewCall { function, arguments, user, order_key, author, actor, .. } = call;
+    let event = serde_json::value::to_raw_value(&arguments)
+        .map_err(|error| Error::Encode { reason: error.to_string() })?;
+    let call = EventCall { function, argument: None, user, author, actor };
+    let events = [WaitingEvent { id, key: order_key, event }];
+    let entry = NewEntry { call: &call, time: context.now(), events: &events };
+    let key = entry_key(&context.trigger, id, events.len());
+    Ok((Append::put(BATCHES, key, encode(&entry)?), entry.listed()))
 }
 
 pub(crate) fn check_key(key: &str) -> Result<()> {

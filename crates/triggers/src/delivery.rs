@@ -40,11 +40,11 @@ impl Worker {
         match self.attempt(taken.delivery.clone()).await {
             // Postpone only this delivery, because deliveries of other users can continue.
             Err(Error::Jobs(JobsError::JobQuota { .. })) => {
-                self.context.queue.update(self.postponed(taken.delivery.clone(), JOBS_PAUSE));
+                self.context.queue.block(self.postponed(taken.delivery.clone(), JOBS_PAUSE));
                 Ok(())
             }
             Err(Error::Jobs(JobsError::DayQuota { .. })) => {
-                self.context.queue.update(self.postponed(taken.delivery.clone(), DAY_PAUSE));
+                self.context.queue.block(self.postponed(taken.delivery.clone(), DAY_PAUSE));
                 Ok(())
             }
             Err(Error::Jobs(JobsError::Stopping | JobsError::TooBusy { .. })) => {
@@ -58,17 +58,8 @@ impl Worker {
 
     async fn attempt(&self, delivery: Delivery) -> Result<()> {
         let (options, log) = (&self.context.options, &self.context.log);
-        let Ok(calls) = self.call_policy().await else {
-            self.context.queue.update(self.postponed(delivery, JOBS_PAUSE));
-            return Ok(());
-        };
+        let Some((event, calls)) = self.prepare(&delivery).await? else { return Ok(()) };
         let id = options.jobs.new_id();
-        let event = match log.event(&delivery.event).await {
-            Err(error @ (Error::EventNotFound { .. } | Error::Corrupt { .. })) => {
-                return self.give_up(delivery, error.to_problem()).await;
-            }
-            event => event?,
-        };
         let running = Delivery { status: TriggerEventStatus::Running, job: Some(id), ..delivery };
         let new = self.new_job(&event, &running);
         let started = options.jobs.begin(id, &new, vec![running.open_entry()?]).await;
@@ -121,6 +112,30 @@ impl Worker {
             log.trim(options.done_kept).await?;
         }
         Ok(())
+    }
+
+    /// Reads the event of a delivery and the policy of its call. Ends the delivery as failed if the
+    /// event cannot be read, or if the identity that caused it no longer has the right to it.
+    async fn prepare(&self, delivery: &Delivery) -> Result<Option<(Event, CallPolicy)>> {
+        let Ok(calls) = self.call_policy().await else {
+            self.context.queue.update(self.postponed(delivery.clone(), JOBS_PAUSE));
+            return Ok(None);
+        };
+        let event = match self.context.log.event(&delivery.event).await {
+            Err(error @ (Error::EventNotFound { .. } | Error::Corrupt { .. })) => {
+                self.give_up(delivery.clone(), error.to_problem()).await?;
+                return Ok(None);
+            }
+            event => event?,
+        };
+        let authorized = self.targets.authorize(self.trigger(), &event, delivery.actor.as_ref());
+        match authorized.await {
+            Ok(()) => Ok(Some((event, calls))),
+            Err(problem) => {
+                self.give_up(delivery.clone(), problem).await?;
+                Ok(None)
+            }
+        }
     }
 
     /// After the end of a call, returns the call of its destination, if it has one.

@@ -101,6 +101,12 @@ impl Delivery {
         Ok(vec![self.open_entry()?, Append::put(EVENTS, &event.id, encode(event)?)])
     }
 
+    /// Returns the event with its delivery.
+    pub(crate) fn of(self, event: Event) -> TriggerEvent {
+        let Delivery { trigger, status, created, due, attempts, job, error, author, .. } = self;
+        TriggerEvent { event, trigger, status, created, due, attempts, job, error, author }
+    }
+
     pub(crate) fn open_entry(&self) -> Result<Append> {
         Ok(Append::put(OPEN, &self.event, encode(self)?))
     }
@@ -174,8 +180,7 @@ impl DeliveryLog {
     /// Returns a delivery with its event.
     pub(crate) async fn with_event(&self, delivery: Delivery) -> Result<TriggerEvent> {
         let event = self.event(&delivery.event).await?;
-        let Delivery { trigger, status, created, due, attempts, job, error, author, .. } = delivery;
-        Ok(TriggerEvent { event, trigger, status, created, due, attempts, job, error, author })
+        Ok(delivery.of(event))
     }
 
     /// Returns the number of deliveries of a trigger that are done.

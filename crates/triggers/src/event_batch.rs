@@ -10,39 +10,36 @@
 //! | `trigger_batches` | queue, id of the first event, number of events | events that wait |
 //! | `trigger_batch_ids` | queue, id of the first event | time, and the ids of the events |
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use headwater_model::{
     AcceptedEvent, Actor, CloudEvent, ErrorCode, Event, EventData, JobId, ObjectId, Problem,
-    SpecVersion, Timestamp, TriggerEvent, TriggerEventStatus,
+    SpecVersion, Timestamp, TriggerEventStatus,
 };
-use headwater_store::{Append, Batch, Error as StoreError, KeyRange};
-use parking_lot::Mutex;
+use headwater_store::{Append, Batch, Error as StoreError};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
-use tokio::sync::Notify;
 use uuid::Uuid;
 
 use crate::calls::check_key;
-use crate::delivery_log::{Delivery, DeliveryLog};
-use crate::recent_ids::{IdHash, RecentIds};
-use crate::record::{decode, encode, read_all};
+use crate::delivery_log::Delivery;
+use crate::recent_ids::IdHash;
+use crate::record::encode;
 use crate::source::SourceContext;
+use crate::waiting_events::ListedEntry;
 use crate::{Error, Result, Triggers};
 
 pub(crate) const BATCHES: &str = "trigger_batches";
-const IDS: &str = "trigger_batch_ids";
+pub(crate) const IDS: &str = "trigger_batch_ids";
 
 /// Maximum number of events of one function that wait, or are pending or running.
-const EVENTS_MAX: usize = 1_000_000;
+pub(crate) const EVENTS_MAX: usize = 1_000_000;
 
 /// Maximum number and size of the events in one entry.
 const ENTRY_EVENTS_MAX: usize = 500;
 const ENTRY_BYTES_MAX: usize = 1 << 20;
-
-/// Number of entries that are read at once when the lake is opened.
-const PAGE: usize = 16;
 
 /// Length of a time and of an id in the journal of ids, in bytes.
 const TIME_BYTES: usize = 8;
@@ -62,8 +59,9 @@ pub struct NewEvents {
 pub struct EventCall {
     /// Name of the function to call.
     pub function: String,
-    /// Its argument, which receives the event.
-    pub argument: String,
+    /// Its argument, which receives the event; `None` if the event is an object with all arguments.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub argument: Option<String>,
     /// The user that sent the events, whose limits apply; `None` for the owner. Different users may
     /// use the same ids.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -76,28 +74,42 @@ pub struct EventCall {
 
 /// An event that waits.
 #[derive(Debug, Serialize, Deserialize)]
-struct WaitingEvent {
-    id: JobId,
+pub(crate) struct WaitingEvent {
+    pub id: JobId,
     /// The order key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    key: Option<String>,
-    event: Box<RawValue>,
+    pub key: Option<String>,
+    pub event: Box<RawValue>,
 }
 
 /// The form in which an entry is written.
-#[derive(Serialize)]
-struct NewEntry<'a> {
-    call: &'a EventCall,
-    time: Timestamp,
-    events: &'a [WaitingEvent],
+#[derive(Clone, Copy, Serialize)]
+pub(crate) struct NewEntry<'a> {
+    pub call: &'a EventCall,
+    pub time: Timestamp,
+    pub events: &'a [WaitingEvent],
+}
+
+impl NewEntry<'_> {
+    /// Returns the journal entry of the events; `None` if there are none.
+    pub(crate) fn append(&self, queue: &str) -> Result<Option<Append>> {
+        let Some(first) = self.events.first() else { return Ok(None) };
+        let key = entry_key(queue, first.id, self.events.len());
+        Ok(Some(Append::put(BATCHES, key, encode(self)?)))
+    }
+
+    /// Returns the entry as it is listed in memory.
+    pub(crate) fn listed(&self) -> ListedEntry {
+        ListedEntry { events: self.events.len(), user: self.call.user.as_deref().map(Arc::from) }
+    }
 }
 
 /// An entry with events that wait.
 #[derive(Debug, Deserialize)]
 pub(crate) struct WaitingEntry {
-    call: EventCall,
-    time: Timestamp,
-    events: Vec<WaitingEvent>,
+    pub call: EventCall,
+    pub time: Timestamp,
+    pub events: Vec<WaitingEvent>,
 }
 
 impl WaitingEntry {
@@ -116,16 +128,23 @@ impl WaitingEntry {
     fn delivery(&self, queue: &str, waiting: &WaitingEvent) -> (Event, Delivery) {
         let EventCall { function, argument, user, author, actor } = self.call.clone();
         let text = waiting.event.get();
-        let (value, status, error) = match CloudEvent::parse_value(text) {
-            Ok(value) => (value, TriggerEventStatus::Pending, None),
+        let parsed = match argument {
+            Some(name) => {
+                CloudEvent::parse_value(text).map(|value| BTreeMap::from([(name, value)]))
+            }
+            None => serde_json::from_str(text),
+        };
+        let (arguments, status, error) = match parsed {
+            Ok(arguments) => (arguments, TriggerEventStatus::Pending, None),
             // Keep the text, so that no data is lost.
             Err(error) => {
                 let message = format!("event `{}` cannot be parsed: {error}", waiting.id);
                 let problem = Problem::new(ErrorCode::InvalidArgument, message);
-                (Value::from(text), TriggerEventStatus::Failed, Some(problem))
+                let name = self.call.argument.clone().unwrap_or_else(|| "event".to_owned());
+                let kept = BTreeMap::from([(name, Value::from(text))]);
+                (kept, TriggerEventStatus::Failed, Some(problem))
             }
         };
-        let arguments = [(argument, value)].into();
         let event = Event {
             specversion: SpecVersion::default(),
             id: waiting.id.to_string(),
@@ -145,64 +164,6 @@ impl WaitingEntry {
             ..Delivery::new(event.id.clone(), queue, self.time)
         };
         (event, delivery)
-    }
-}
-
-/// The events of one queue that wait, and the ids of those that were accepted recently.
-#[derive(Debug, Default)]
-pub(crate) struct Intake {
-    waiting: AtomicUsize,
-    ids: Mutex<RecentIds>,
-    /// Notified when a batch was stored or rejected.
-    ended: Notify,
-    /// True if the ids in memory include all that are stored.
-    is_loaded: tokio::sync::Mutex<bool>,
-}
-
-impl Intake {
-    /// Returns the number of events that wait.
-    pub(crate) fn waiting(&self) -> usize {
-        self.waiting.load(Ordering::Relaxed)
-    }
-
-    pub(crate) fn add_waiting(&self, count: usize) {
-        self.waiting.fetch_add(count, Ordering::Relaxed);
-    }
-
-    pub(crate) fn remove_waiting(&self, count: usize) {
-        let subtract = |waiting: usize| Some(waiting.saturating_sub(count));
-        let _ = self.waiting.fetch_update(Ordering::Relaxed, Ordering::Relaxed, subtract);
-    }
-
-    async fn load(&self, context: &SourceContext) -> Result<()> {
-        let mut is_loaded = self.is_loaded.lock().await;
-        if !*is_loaded {
-            let prefix = prefix(&context.trigger);
-            for entry in read_all(context.store(), IDS, &prefix).await? {
-                let (time, ids) = decode_ids(&entry.value).ok_or_else(|| Error::Corrupt {
-                    journal: IDS.to_owned(),
-                    key: entry.key.clone(),
-                    reason: "it has a wrong length".to_owned(),
-                })?;
-                self.ids.lock().add(entry.key, time, ids);
-            }
-            *is_loaded = true;
-        }
-        Ok(())
-    }
-
-    /// Reserves ids, after all earlier batches with one of them were stored or rejected.
-    async fn reserve(&self, hashes: &[IdHash], events: &[JobId]) -> Vec<Option<JobId>> {
-        loop {
-            let ended = self.ended.notified();
-            tokio::pin!(ended);
-            // Notifications from now on are not missed.
-            ended.as_mut().enable();
-            if let Some(earlier) = self.ids.lock().reserve(hashes, events) {
-                return earlier;
-            }
-            ended.await;
-        }
     }
 }
 
@@ -232,6 +193,7 @@ async fn accept(context: &SourceContext, new: NewEvents) -> Result<Vec<AcceptedE
         return Err(Error::QueueFull { function: call.function, pending });
     }
     intake.load(context).await?;
+    intake.expire(context).await?;
     let user = call.user.as_deref().unwrap_or_default();
     let hashes: Vec<IdHash> = events.iter().map(|event| hash(user, event)).collect();
     let ids = context.options.jobs.new_ids(events.len());
@@ -245,7 +207,7 @@ async fn accept(context: &SourceContext, new: NewEvents) -> Result<Vec<AcceptedE
     let fresh: Vec<(IdHash, JobId)> =
         (0..ids.len()).filter(is_new).map(|index| (hashes[index], ids[index])).collect();
     let Some((_, first)) = fresh.first() else { return Ok(accepted) };
-    let (now, count) = (context.now(), fresh.len());
+    let now = context.now();
     let key = format!("{}{first}", prefix(&context.trigger));
     let waiting = events.into_iter().zip(ids.iter().zip(&earlier));
     let waiting = waiting.filter(|(_, (_, earlier))| earlier.is_none());
@@ -256,41 +218,43 @@ async fn accept(context: &SourceContext, new: NewEvents) -> Result<Vec<AcceptedE
     });
     let waiting: Vec<WaitingEvent> = waiting.collect();
     let hashes: Vec<IdHash> = fresh.iter().map(|(hash, _)| *hash).collect();
-    let stored = match entries(&context.trigger, &call, now, &waiting) {
-        Ok(mut entries) => {
-            entries.push(Append::put(IDS, &key, encode_ids(now, &fresh).into()));
-            context.store().apply(Batch { entries, ..Batch::default() }).await.map_err(Error::from)
+    let new = NewEntry { call: &call, time: now, events: &waiting };
+    let stored = match store(context, new, &key, encode_ids(now, &fresh)).await {
+        Ok(listed) => {
+            intake.list(listed);
+            intake.publish_ids(key, now, hashes);
+            Ok(accepted)
         }
-        Err(error) => Err(error),
+        Err(error) => {
+            intake.release_ids(&hashes).await;
+            Err(error)
+        }
     };
-    if stored.is_ok() {
-        intake.add_waiting(count);
-        intake.ids.lock().publish(key, now, hashes);
-    } else {
-        // The batch may have been applied despite the error.
-        intake.ids.lock().release(&hashes);
-        *intake.is_loaded.lock().await = false;
-    }
-    intake.ended.notify_waiters();
     context.wake.notify_one();
-    stored?;
-    let expired = intake.ids.lock().expire(now);
-    if let Some(last) = expired {
-        let range = KeyRange::with_prefix(prefix(&context.trigger)).until(format!("{last}\0"));
-        context.store().trim(IDS, &range).await?;
-    }
-    Ok(accepted)
+    stored
 }
 
-/// Returns the entries for the events of a batch.
-fn entries(
-    queue: &str,
-    call: &EventCall,
-    time: Timestamp,
-    waiting: &[WaitingEvent],
-) -> Result<Vec<Append>> {
-    let mut entries = Vec::new();
-    let mut rest = waiting;
+/// Stores the events of a batch and their ids. Returns the entries as they are listed in memory.
+async fn store(
+    context: &SourceContext,
+    new: NewEntry<'_>,
+    id_key: &str,
+    ids: Vec<u8>,
+) -> Result<Vec<(JobId, ListedEntry)>> {
+    let parts = parts(&new);
+    let queue = &context.trigger;
+    let entries = parts.iter().filter_map(|part| part.append(queue).transpose());
+    let mut entries = entries.collect::<Result<Vec<Append>>>()?;
+    entries.push(Append::put(IDS, id_key, ids.into()));
+    context.store().apply(Batch { entries, ..Batch::default() }).await?;
+    let listed = parts.iter().filter_map(|part| Some((part.events.first()?.id, part.listed())));
+    Ok(listed.collect())
+}
+
+/// Divides the events of a batch into entries.
+fn parts<'a>(new: &NewEntry<'a>) -> Vec<NewEntry<'a>> {
+    let mut parts = Vec::new();
+    let mut rest = new.events;
     while !rest.is_empty() {
         let mut bytes = 0;
         let count = rest.iter().take(ENTRY_EVENTS_MAX).take_while(|waiting| {
@@ -298,11 +262,10 @@ fn entries(
             bytes <= ENTRY_BYTES_MAX
         });
         let (events, left) = rest.split_at(count.count().max(1));
-        let key = format!("{}{}/{}", prefix(queue), events[0].id, events.len());
-        entries.push(Append::put(BATCHES, key, encode(&NewEntry { call, time, events })?));
+        parts.push(NewEntry { events, ..*new });
         rest = left;
     }
-    Ok(entries)
+    parts
 }
 
 /// Returns the prefix of the keys of a queue.
@@ -310,11 +273,16 @@ pub(crate) fn prefix(queue: &str) -> String {
     format!("{queue}\n")
 }
 
-/// Returns the queue and the number of events in the key of an entry.
-fn parse_key(key: &str) -> Option<(&str, usize)> {
+/// Returns the key of an entry, from the id of its first event and the number of its events.
+pub(crate) fn entry_key(queue: &str, first: JobId, events: usize) -> String {
+    format!("{}{first}/{events}", prefix(queue))
+}
+
+/// Returns the queue, the id of the first event and the number of events in the key of an entry.
+pub(crate) fn parse_key(key: &str) -> Option<(&str, JobId, usize)> {
     let (queue, rest) = key.split_once('\n')?;
-    let (_, count) = rest.split_once('/')?;
-    Some((queue, count.parse().ok()?))
+    let (first, count) = rest.split_once('/')?;
+    Some((queue, first.parse().ok()?, count.parse().ok()?))
 }
 
 fn hash(user: &str, event: &CloudEvent) -> IdHash {
@@ -338,7 +306,7 @@ fn encode_ids(time: Timestamp, ids: &[(IdHash, JobId)]) -> Vec<u8> {
     bytes
 }
 
-fn decode_ids(bytes: &[u8]) -> Option<(Timestamp, Vec<(IdHash, JobId)>)> {
+pub(crate) fn decode_ids(bytes: &[u8]) -> Option<(Timestamp, Vec<(IdHash, JobId)>)> {
     let (time, rest) = bytes.split_first_chunk::<TIME_BYTES>()?;
     let time = Timestamp::from_timestamp_micros(i64::from_be_bytes(*time))?;
     let mut ids = Vec::with_capacity(rest.len() / ID_BYTES);
@@ -348,64 +316,6 @@ fn decode_ids(bytes: &[u8]) -> Option<(Timestamp, Vec<(IdHash, JobId)>)> {
         ids.push((IdHash::from_be_bytes(*hash), JobId(id)));
     }
     Some((time, ids))
-}
-
-impl DeliveryLog {
-    /// Returns the number of events that wait, by queue.
-    pub(crate) async fn waiting(&self) -> Result<Vec<(String, usize)>> {
-        let mut waiting = Vec::new();
-        let mut from = None;
-        loop {
-            let range = KeyRange { from, limit: PAGE, ..KeyRange::default() };
-            let page = self.store.scan(BATCHES, &range).await?;
-            let of_key = |key: &str| parse_key(key).map(|(queue, count)| (queue.to_owned(), count));
-            waiting.extend(page.iter().filter_map(|entry| of_key(&entry.key)));
-            let Some(last) = page.last() else { return Ok(waiting) };
-            from = Some(format!("{}\0", last.key));
-        }
-    }
-
-    /// Returns the smallest id of the events that wait in all queues.
-    pub(crate) async fn oldest_waiting(&self) -> Result<Option<String>> {
-        let mut oldest: Option<String> = None;
-        let mut from = None;
-        loop {
-            let range = KeyRange { from, limit: 1, ..KeyRange::default() };
-            let Some(entry) = self.store.scan(BATCHES, &range).await?.pop() else {
-                return Ok(oldest);
-            };
-            let (queue, rest) = entry.key.split_once('\n').unwrap_or((entry.key.as_str(), ""));
-            let id = rest.split('/').next().unwrap_or_default();
-            if oldest.as_deref().is_none_or(|oldest| id < oldest) {
-                oldest = Some(id.to_owned());
-            }
-            // The first key of a queue has its smallest id. Continue after the prefix of the queue.
-            from = Some(format!("{queue}\u{b}"));
-        }
-    }
-
-    /// Returns an event that waits in one of these queues.
-    pub(crate) async fn waiting_event(
-        &self,
-        queues: &[String],
-        id: &str,
-    ) -> Result<Option<TriggerEvent>> {
-        let Ok(id) = id.parse::<JobId>() else { return Ok(None) };
-        for queue in queues {
-            // The ids of an entry are adjacent, so only the last entry up to the id can contain it.
-            let range = KeyRange::with_prefix(prefix(queue)).reverse().limit(1);
-            let range = range.until(format!("{}{id}0", prefix(queue)));
-            let Some(entry) = self.store.scan(BATCHES, &range).await?.pop() else { continue };
-            let waiting: WaitingEntry = decode(BATCHES, &entry.key, &entry.value)?;
-            let Some((event, delivery)) = waiting.find(queue, id) else { continue };
-            let Delivery { trigger, status, created, due, attempts, job, error, author, .. } =
-                delivery;
-            let event =
-                TriggerEvent { event, trigger, status, created, due, attempts, job, error, author };
-            return Ok(Some(event));
-        }
-        Ok(None)
-    }
 }
 
 #[cfg(test)]
@@ -425,7 +335,7 @@ mod tests {
     fn entries_are_bounded_by_number_and_size() {
         let call = EventCall {
             function: "f".into(),
-            argument: "event".into(),
+            argument: Some("event".into()),
             user: None,
             author: "ada".into(),
             actor: Actor::Owner,
@@ -436,14 +346,17 @@ mod tests {
             event: serde_json::value::to_raw_value(&"x".repeat(size)).expect("JSON"),
         };
         let counts = |sizes: Vec<usize>| {
-            let waiting: Vec<WaitingEvent> = sizes.into_iter().map(event).collect();
-            let entries = entries("/functions/f", &call, Timestamp::UNIX_EPOCH, &waiting);
-            let entries = entries.expect("entries");
-            let counts = entries.iter().filter_map(|entry| parse_key(&entry.key));
-            counts.map(|(queue, count)| (queue.to_owned(), count)).collect::<Vec<_>>()
+            let events: Vec<WaitingEvent> = sizes.into_iter().map(event).collect();
+            let new = NewEntry { call: &call, time: Timestamp::UNIX_EPOCH, events: &events };
+            let entries = parts(&new).into_iter().filter_map(|part| {
+                let entry = part.append("/functions/f").expect("an entry")?;
+                let (queue, first, count) = parse_key(&entry.key)?;
+                assert_eq!((queue, first), ("/functions/f", part.events[0].id));
+                Some(count)
+            });
+            entries.collect::<Vec<_>>()
         };
-        let of = |count: usize| ("/functions/f".to_owned(), count);
-        assert_eq!(counts(vec![10; 1_001]), [of(500), of(500), of(1)]);
-        assert_eq!(counts(vec![600_000, 600_000, 2_000_000, 1]), [of(1), of(1), of(1), of(1)]);
+        assert_eq!(counts(vec![10; 1_001]), [500, 500, 1]);
+        assert_eq!(counts(vec![600_000, 600_000, 2_000_000, 1]), [1, 1, 1, 1]);
     }
 }

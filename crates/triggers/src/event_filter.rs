@@ -161,6 +161,10 @@ fn object(bucket: &BucketTrigger) -> ValueSchema {
         BucketEvent::Removed => &["delete"][..],
     });
     let operations = operations.map(|&name| name.to_owned()).collect();
+    let requester = ValueSchema::Object(vec![
+        FieldSchema::new("principal", ValueSchema::Text),
+        FieldSchema::optional("address", ValueSchema::Text),
+    ]);
     ValueSchema::Object(vec![
         FieldSchema::new("bucket", one(bucket.name.clone())),
         FieldSchema::new("key", ValueSchema::Text),
@@ -169,6 +173,7 @@ fn object(bucket: &BucketTrigger) -> ValueSchema {
         FieldSchema::new("size", ValueSchema::Count),
         FieldSchema::new("etag", ValueSchema::Text),
         FieldSchema::new("sequencer", ValueSchema::Text),
+        FieldSchema::optional("requester", requester),
     ])
 }
 

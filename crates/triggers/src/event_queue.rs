@@ -4,7 +4,7 @@
 //! newer, so the queue uses this state. The queue continues to exist when the trigger's definition
 //! changes or the trigger is removed.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -15,8 +15,8 @@ use tokio::sync::Notify;
 
 use crate::delivery_log::Delivery;
 use crate::delivery_order::{DeliveryOrder, NextDelivery};
-use crate::event_batch::Intake;
 use crate::rate_limit::RateLimit;
+use crate::waiting_events::Intake;
 
 /// Maximum number of pending and running deliveries of one trigger. When this number is reached,
 /// the source stops recording events.
@@ -28,6 +28,9 @@ const ENDED_MAX: usize = 100;
 
 /// Pause after the result of an attempt could not be recorded.
 const STORE_PAUSE: Duration = Duration::from_secs(1);
+
+/// Minimum pause before the events of a user that had reached a limit are queued.
+const BLOCKED_PAUSE_MIN: Duration = Duration::from_millis(20);
 
 /// The deliveries of one trigger.
 #[derive(Debug, Default)]
@@ -62,6 +65,10 @@ pub(crate) enum Concurrency {
 struct Deliveries {
     concurrency: Concurrency,
     open: BTreeMap<String, Delivery>,
+    /// Number of open deliveries of each user.
+    open_of: HashMap<String, usize>,
+    /// Users whose limit is reached, with the time at which their next deliveries are due.
+    blocked: BTreeMap<String, Timestamp>,
     order: DeliveryOrder,
     /// Events whose deliveries are running.
     running: BTreeSet<String>,
@@ -79,6 +86,8 @@ impl Default for Deliveries {
         Deliveries {
             concurrency: Concurrency::Serial,
             open: BTreeMap::new(),
+            open_of: HashMap::new(),
+            blocked: BTreeMap::new(),
             order: DeliveryOrder::default(),
             running: BTreeSet::new(),
             failed: BTreeSet::new(),
@@ -188,10 +197,14 @@ impl EventQueue {
     /// Replaces the stored state of a delivery by its new state.
     pub(crate) fn update(&self, delivery: Delivery) {
         let mut deliveries = self.deliveries.lock();
-        let was_full = deliveries.open.len() >= OPEN_MAX;
+        let was_full = !deliveries.has_capacity();
         match delivery.status {
             TriggerEventStatus::Running => {
-                deliveries.open.insert(delivery.event.clone(), delivery);
+                // The limits of the user allowed the job.
+                if let Some(user) = &delivery.user {
+                    deliveries.blocked.remove(user);
+                }
+                deliveries.insert(delivery);
             }
             TriggerEventStatus::Pending => deliveries.set_pending(delivery),
             TriggerEventStatus::Done => {
@@ -203,7 +216,7 @@ impl EventQueue {
                 deliveries.failed.insert(delivery.event);
             }
         }
-        let has_capacity = was_full && deliveries.open.len() < OPEN_MAX;
+        let has_capacity = was_full && deliveries.has_capacity();
         drop(deliveries);
         self.due.notify_one();
         if has_capacity {
@@ -263,6 +276,35 @@ impl EventQueue {
         self.deliveries.lock().throttled
     }
 
+    /// Postpones a delivery whose user has reached a limit. Until then, the deliveries of the user
+    /// take no capacity from those of other users.
+    pub(crate) fn block(&self, delivery: Delivery) {
+        let blocked = delivery.user.clone().map(|user| (user, delivery.due));
+        self.deliveries.lock().blocked.extend(blocked);
+        self.update(delivery);
+        self.capacity.notify_one();
+    }
+
+    /// Returns true if a user has reached a limit.
+    pub(crate) fn is_blocked(&self, user: Option<&str>) -> bool {
+        user.is_some_and(|user| self.deliveries.lock().blocked.contains_key(user))
+    }
+
+    /// Returns true if the queue has capacity for deliveries of users that have not reached a
+    /// limit.
+    pub(crate) fn has_capacity(&self, now: Timestamp) -> bool {
+        let mut deliveries = self.deliveries.lock();
+        deliveries.blocked.retain(|_, until| *until > now);
+        deliveries.has_capacity()
+    }
+
+    /// Returns the time until the first postponed deliveries are due.
+    pub(crate) fn next_unblocked(&self, now: Timestamp) -> Option<Duration> {
+        let first = self.deliveries.lock().blocked.values().min().copied()?;
+        // A pause of 0 would mean that more events may be detected at once.
+        Some((first - now).to_std().unwrap_or_default().max(BLOCKED_PAUSE_MIN))
+    }
+
     /// Records that an attempt was throttled: no delivery starts before `resume`.
     pub(crate) fn throttle(&self, resume: Timestamp, now: Timestamp) {
         let mut deliveries = self.deliveries.lock();
@@ -319,17 +361,50 @@ impl Deliveries {
         }
     }
 
-    /// Returns the order key of an event.
+    /// Returns true if there is capacity for deliveries of users that are not blocked.
+    fn has_capacity(&self) -> bool {
+        let of_user = |user: &String| self.open_of.get(user).copied().unwrap_or_default();
+        let blocked: usize = self.blocked.keys().map(of_user).sum();
+        self.open.len().saturating_sub(blocked) < OPEN_MAX
+    }
+
+    /// Returns the order key of an event. Keys of different users are independent.
     fn key_of(&self, event: &str) -> Option<String> {
         match self.concurrency {
             Concurrency::Serial => Some(String::new()),
-            Concurrency::AtMost(_) => self.open.get(event).and_then(|one| one.key.clone()),
+            Concurrency::AtMost(_) => {
+                let delivery = self.open.get(event)?;
+                let user = delivery.user.as_deref().unwrap_or_default();
+                delivery.key.as_ref().map(|key| format!("{user}\n{key}"))
+            }
         }
+    }
+
+    fn insert(&mut self, delivery: Delivery) {
+        let user = delivery.user.clone();
+        if self.open.insert(delivery.event.clone(), delivery).is_none()
+            && let Some(user) = user
+        {
+            *self.open_of.entry(user).or_default() += 1;
+        }
+    }
+
+    fn remove(&mut self, event: &str) -> Option<Delivery> {
+        let removed = self.open.remove(event)?;
+        if let Some(user) = &removed.user
+            && let Some(count) = self.open_of.get_mut(user)
+        {
+            *count -= 1;
+            if *count == 0 {
+                self.open_of.remove(user);
+            }
+        }
+        Some(removed)
     }
 
     fn add(&mut self, delivery: Delivery) {
         let (event, due) = (delivery.event.clone(), delivery.due);
-        self.open.insert(event.clone(), delivery);
+        self.insert(delivery);
         let key = self.key_of(&event);
         self.order.add(&event, key.as_deref(), due);
     }
@@ -340,7 +415,7 @@ impl Deliveries {
             return;
         }
         let (event, due) = (delivery.event.clone(), delivery.due);
-        self.open.insert(event.clone(), delivery);
+        self.insert(delivery);
         let key = self.key_of(&event);
         self.order.put_back(&event, key.as_deref(), due);
     }
@@ -348,7 +423,7 @@ impl Deliveries {
     fn end(&mut self, delivery: &Delivery) {
         let event = &delivery.event;
         let key = self.key_of(event);
-        let due = self.open.remove(event).map_or(delivery.due, |stored| stored.due);
+        let due = self.remove(event).map_or(delivery.due, |stored| stored.due);
         self.running.remove(event);
         self.order.remove(event, key.as_deref(), due);
         self.ended.push_back(event.clone());

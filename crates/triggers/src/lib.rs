@@ -24,6 +24,7 @@ mod event_filter;
 mod event_logging;
 mod event_path;
 mod event_queue;
+mod events;
 mod file_listing;
 mod file_source;
 mod file_watcher;
@@ -46,6 +47,7 @@ mod source;
 mod table_source;
 mod target;
 mod triggers;
+mod waiting_events;
 mod worker;
 
 pub use aws_event::function_argument;

@@ -8,10 +8,10 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use headwater_model::{JobId, Timestamp};
 
-/// Minimum time for which an id is recognised.
+/// Time for which an id is recognised.
 pub(crate) const WINDOW: chrono::TimeDelta = chrono::TimeDelta::minutes(10);
 
-/// Time by which the removal of ids is delayed, so that many are removed together.
+/// Time by which the removal of ids from the store is delayed, so that many are removed together.
 const DELAY: chrono::TimeDelta = chrono::TimeDelta::minutes(1);
 
 /// Hash of the user, source and id of an event.
@@ -26,6 +26,16 @@ pub(crate) struct RecentIds {
     reserved: HashSet<IdHash>,
     /// The batches that are stored, by the keys of their records, which ascend with the time.
     batches: BTreeMap<String, Batch>,
+    /// The batches that are removed here, but not in the store.
+    removed: Option<RemovedBatches>,
+}
+
+#[derive(Debug)]
+struct RemovedBatches {
+    /// Time of the oldest batch.
+    oldest: Timestamp,
+    /// Key of the last batch.
+    last: String,
 }
 
 #[derive(Debug)]
@@ -83,23 +93,20 @@ impl RecentIds {
         }
     }
 
-    /// Removes the ids of old events. Returns the key of the last removed batch of ids.
+    /// Removes the ids of old events. Returns the key of the last batch to remove from the store.
     pub(crate) fn expire(&mut self, now: Timestamp) -> Option<String> {
-        let oldest = self.batches.values().next()?;
-        if oldest.time + WINDOW + DELAY > now {
-            return None;
-        }
-        let mut last = None;
         while let Some(batch) = self.batches.first_entry()
             && batch.get().time + WINDOW <= now
         {
-            let (key, batch) = batch.remove_entry();
-            for hash in batch.hashes {
+            let (last, Batch { time, hashes }) = batch.remove_entry();
+            for hash in hashes {
                 self.events.remove(&hash);
             }
-            last = Some(key);
+            let oldest = self.removed.take().map_or(time, |removed| removed.oldest);
+            self.removed = Some(RemovedBatches { oldest, last });
         }
-        last
+        let removed = self.removed.take_if(|removed| removed.oldest + WINDOW + DELAY <= now);
+        removed.map(|removed| removed.last)
     }
 }
 
@@ -127,9 +134,13 @@ mod tests {
         assert_eq!(ids.reserve(&[3], &events), Some(vec![None]), "it was not stored");
         ids.publish("b".into(), at(300), vec![3]);
 
-        assert_eq!(ids.expire(at(659)), None);
-        assert_eq!(ids.expire(at(660)), Some("a".to_owned()));
+        assert_eq!(ids.expire(at(599)), None);
+        assert_eq!(ids.reserve(&[2], &events), Some(vec![Some(events[1])]));
+        assert_eq!(ids.expire(at(600)), None, "it is removed from the store later");
         assert_eq!(ids.reserve(&[1, 3], &events), Some(vec![None, Some(events[0])]));
+        assert_eq!(ids.expire(at(660)), Some("a".to_owned()));
+        assert_eq!(ids.expire(at(899)), None);
+        assert_eq!(ids.expire(at(960)), Some("b".to_owned()));
     }
 
     #[test]

@@ -69,7 +69,7 @@ impl Schedule {
 
 #[cfg(test)]
 mod tests {
-    use headwater_model::CatchupPolicy;
+    use headwater_model::{CatchupPolicy, EventFormat};
 
     use super::*;
 
@@ -78,6 +78,7 @@ mod tests {
             cron: cron.into(),
             timezone: Some(zone.into()),
             catchup: CatchupPolicy::Once,
+            format: EventFormat::Aws,
         };
         Schedule::new(&definition).expect("a schedule")
     }

@@ -26,6 +26,18 @@ pub trait TargetExecutor: Send + Sync {
         context: JobContext,
     ) -> Result<Value, Problem>;
 
+    /// Checks that the identity of an event still has the rights that it had when the event was
+    /// accepted, or when the trigger was deployed. An event that fails the check is not attempted.
+    /// The default implementation allows all events.
+    async fn authorize(
+        &self,
+        _trigger: &Trigger,
+        _event: &Event,
+        _actor: Option<&Actor>,
+    ) -> Result<(), Problem> {
+        Ok(())
+    }
+
     /// Returns the policy of a function's asynchronous calls. The default implementation returns
     /// the default policy.
     async fn call_policy(&self, _function: &str) -> Result<CallPolicy, Problem> {

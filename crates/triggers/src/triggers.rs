@@ -1,12 +1,11 @@
-//! The handle of this crate: defines triggers, lists them and their events, and replays events.
+//! The handle of this crate: defines and lists triggers. `events.rs` has the operations on events.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use futures::future::join_all;
-use headwater_model::{Trigger, TriggerEvent, TriggerEventStatus, TriggerStatus, nearest};
-use headwater_store::{Entry, ReverseScan};
+use headwater_model::{Trigger, TriggerEventStatus, TriggerStatus, nearest};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -14,18 +13,17 @@ use tokio_util::sync::CancellationToken;
 use crate::bucket_source::bucket_watches;
 use crate::calls::CALLS;
 use crate::definition::Definition;
-use crate::delivery_log::{DONE, Delivery, DeliveryLog, OPEN, digits};
+use crate::delivery_log::{Delivery, DeliveryLog};
 use crate::event_queue::EventQueue;
-use crate::record::decode;
 use crate::source::SourceContext;
 use crate::worker::Worker;
-use crate::{Error, Result, TargetExecutor, TriggerEventFilter, TriggersOptions};
+use crate::{Error, Result, TargetExecutor, TriggersOptions};
 use crate::{bucket_source, nats_source, postgres_outbox, schedule_source, table_source};
 
 /// The triggers of a lake. Clones are handles to the same triggers.
 #[derive(Clone)]
 pub struct Triggers {
-    inner: Arc<Inner>,
+    pub(crate) inner: Arc<Inner>,
 }
 
 /// A handle that does not keep the triggers running.
@@ -44,14 +42,14 @@ impl WeakTriggers {
     }
 }
 
-struct Inner {
-    options: Arc<TriggersOptions>,
-    log: DeliveryLog,
+pub(crate) struct Inner {
+    pub(crate) options: Arc<TriggersOptions>,
+    pub(crate) log: DeliveryLog,
     targets: Arc<dyn TargetExecutor>,
-    workers: Mutex<BTreeMap<String, Arc<Worker>>>,
+    pub(crate) workers: Mutex<BTreeMap<String, Arc<Worker>>>,
     /// The workers for asynchronous calls, by queue.
     call_workers: Mutex<BTreeMap<String, Arc<Worker>>>,
-    queues: Mutex<BTreeMap<String, Arc<EventQueue>>>,
+    pub(crate) queues: Mutex<BTreeMap<String, Arc<EventQueue>>>,
     stop: CancellationToken,
     reload: tokio::sync::Mutex<()>,
 }
@@ -94,8 +92,8 @@ impl Triggers {
             }
             self.queue(&delivery.trigger).await?.push(delivery);
         }
-        for (queue, count) in log.waiting().await? {
-            self.queue(&queue).await?.intake.add_waiting(count);
+        for (queue, first, entry) in log.waiting("").await? {
+            self.queue(&queue).await?.intake.list([(first, entry)]);
         }
         // The lake must open even if the disk is full.
         if let Err(error) = log.store_open(&interrupted).await {
@@ -112,7 +110,7 @@ impl Triggers {
         self.inner.queues.lock().keys().cloned().collect()
     }
 
-    async fn queue(&self, trigger: &str) -> Result<Arc<EventQueue>> {
+    pub(crate) async fn queue(&self, trigger: &str) -> Result<Arc<EventQueue>> {
         if let Some(queue) = self.inner.queues.lock().get(trigger) {
             return Ok(queue.clone());
         }
@@ -258,86 +256,8 @@ impl Triggers {
         join_all(ticks).await.into_iter().collect()
     }
 
-    /// Returns events, newest first.
-    pub async fn events(&self, filter: &TriggerEventFilter) -> Result<Vec<TriggerEvent>> {
-        let store = &*self.inner.log.store;
-        let mut scans = vec![ReverseScan::new(OPEN, None, None)];
-        if filter.statuses.is_empty() || filter.statuses.contains(&TriggerEventStatus::Done) {
-            scans.push(ReverseScan::new(DONE, None, None));
-        }
-        let mut events = Vec::new();
-        while events.len() < filter.limit {
-            let mut newest = None;
-            for scan in &mut scans {
-                newest = newest.max(scan.peek(store).await?.map(|entry| entry.key.clone()));
-            }
-            let Some(newest) = newest else { break };
-            let entry = scans.iter_mut().filter_map(|scan| scan.pop_key(&newest)).last();
-            let Some(entry) = entry else { break };
-            match self.listed(&entry, filter).await {
-                Ok(event) => events.extend(event),
-                Err(error @ (Error::EventNotFound { .. } | Error::Corrupt { .. })) => {
-                    tracing::warn!(%error, "skipping a trigger event that cannot be read");
-                }
-                Err(error) => return Err(error),
-            }
-        }
-        match &filter.trigger {
-            Some(name) if events.is_empty() && !self.inner.workers.lock().contains_key(name) => {
-                Err(self.no_trigger(name))
-            }
-            _ => Ok(events),
-        }
-    }
-
-    /// Returns the event of a stored delivery if it matches the filter.
-    async fn listed(
-        &self,
-        stored: &Entry,
-        filter: &TriggerEventFilter,
-    ) -> Result<Option<TriggerEvent>> {
-        let delivery = self.current(decode(OPEN, &stored.key, &stored.value)?);
-        if !filter.admits(&delivery) {
-            return Ok(None);
-        }
-        self.inner.log.with_event(delivery).await.map(Some)
-    }
-
-    /// Returns the event whose id equals, begins with or ends with this text.
-    pub async fn event(&self, text: &str) -> Result<TriggerEvent> {
-        if let Some(waiting) = self.inner.log.waiting_event(&self.queue_names(), text).await? {
-            return Ok(waiting);
-        }
-        let delivery = self.delivery(text).await?;
-        self.inner.log.with_event(delivery).await
-    }
-
-    /// Delivers an event again. A failed event starts over with its first attempt, and a pending
-    /// event becomes due immediately.
-    ///
-    /// Errors: `event_not_found`; `trigger_not_found` if its trigger is not defined;
-    /// `invalid_argument` if the event is running or done.
-    pub async fn replay(&self, text: &str) -> Result<TriggerEvent> {
-        let delivery = self.delivery(text).await?;
-        let queue = &self.queue_of(&delivery).await?;
-        let refused = |status| Error::EventNotReplayable { id: delivery.event.clone(), status };
-        let replayed = match delivery.status {
-            TriggerEventStatus::Running => return Err(refused("running")),
-            TriggerEventStatus::Done => return Err(refused("done")),
-            TriggerEventStatus::Pending => {
-                let now = self.inner.options.clock.now();
-                queue.expedite(&delivery.event, now).unwrap_or(delivery)
-            }
-            TriggerEventStatus::Failed if queue.take_failed(&delivery.event) => {
-                self.start_over(queue, delivery).await?
-            }
-            TriggerEventStatus::Failed => return Err(refused("being replayed")),
-        };
-        self.inner.log.with_event(replayed).await
-    }
-
     /// Returns the queue of a delivery. Fails if no worker processes the queue.
-    async fn queue_of(&self, delivery: &Delivery) -> Result<Arc<EventQueue>> {
+    pub(crate) async fn queue_of(&self, delivery: &Delivery) -> Result<Arc<EventQueue>> {
         let trigger = delivery.trigger.as_str();
         let worker = match trigger.strip_prefix(CALLS) {
             Some(function) => Some(self.call_worker(function).await?),
@@ -345,30 +265,6 @@ impl Triggers {
         };
         let worker = worker.ok_or_else(|| self.no_trigger(trigger))?;
         Ok(worker.context.queue.clone())
-    }
-
-    /// Removes an event that is pending or failed; it is not delivered afterwards.
-    ///
-    /// Errors: `event_not_found`; `invalid_argument` if the event is running or done.
-    pub async fn remove(&self, text: &str) -> Result<TriggerEvent> {
-        let delivery = self.delivery(text).await?;
-        let refused = |status| Error::EventNotRemovable { id: delivery.event.clone(), status };
-        match delivery.status {
-            TriggerEventStatus::Running => return Err(refused("running")),
-            TriggerEventStatus::Done => return Err(refused("done")),
-            TriggerEventStatus::Pending | TriggerEventStatus::Failed => {}
-        }
-        let event = self.inner.log.with_event(delivery.clone()).await?;
-        let queue = self.queue(&delivery.trigger).await?;
-        let id = &delivery.event;
-        if !queue.take_failed(id) && queue.take_pending(id).is_none() {
-            return Err(refused("running"));
-        }
-        if let Err(error) = self.inner.log.remove(id).await {
-            queue.restore(delivery);
-            return Err(error);
-        }
-        Ok(event)
     }
 
     /// Returns the worker for a function's asynchronous calls.
@@ -411,61 +307,13 @@ impl Triggers {
         workers.values().any(|worker| has_calls(&worker.context.queue))
     }
 
-    async fn start_over(&self, queue: &EventQueue, failed: Delivery) -> Result<Delivery> {
-        let now = self.inner.options.clock.now();
-        let pending = Delivery {
-            status: TriggerEventStatus::Pending,
-            due: now,
-            attempts: 0,
-            replayed: Some(now),
-            ..failed.clone()
-        };
-        if let Err(error) = self.inner.log.store_open(std::slice::from_ref(&pending)).await {
-            queue.update(failed);
-            return Err(error);
-        }
-        queue.update(pending.clone());
-        Ok(pending)
-    }
-
     /// Stops the detection and delivery of events. Running deliveries end with their jobs;
     /// [`headwater_jobs::Jobs::drain`] waits for these.
     pub fn stop(&self) {
         self.inner.stop.cancel();
     }
 
-    /// Returns the delivery of the event whose id equals, begins with or ends with this text.
-    async fn delivery(&self, text: &str) -> Result<Delivery> {
-        let log = &self.inner.log;
-        if let Some(delivery) = log.delivery(text).await? {
-            return Ok(self.current(delivery));
-        }
-        let wanted = digits(text);
-        let mut found = BTreeSet::new();
-        for journal in [OPEN, DONE] {
-            let mut deliveries = ReverseScan::new(journal, None, None);
-            while deliveries.peek(&*log.store).await?.is_some() {
-                let key = deliveries.pop().map(|entry| entry.key).unwrap_or_default();
-                let id = digits(&key);
-                if !wanted.is_empty() && (id.starts_with(&wanted) || id.ends_with(&wanted)) {
-                    found.insert(key);
-                }
-            }
-        }
-        let several = found.len() > 1;
-        let not_found = || Error::EventNotFound { id: text.to_owned(), several };
-        let id = found.pop_first().filter(|_| !several).ok_or_else(not_found)?;
-        let delivery = log.delivery(&id).await?.ok_or_else(not_found)?;
-        Ok(self.current(delivery))
-    }
-
-    /// Returns the state of the delivery in memory, which may be newer than the stored state.
-    fn current(&self, delivery: Delivery) -> Delivery {
-        let queue = self.inner.queues.lock().get(&delivery.trigger).cloned();
-        queue.and_then(|queue| queue.open(&delivery.event)).unwrap_or(delivery)
-    }
-
-    fn no_trigger(&self, name: &str) -> Error {
+    pub(crate) fn no_trigger(&self, name: &str) -> Error {
         let workers = self.inner.workers.lock();
         let near = nearest(name, workers.keys().map(String::as_str));
         Error::TriggerNotFound { name: name.to_owned(), near }

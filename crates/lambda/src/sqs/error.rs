@@ -94,7 +94,7 @@ impl From<Problem> for SqsError {
             Code::InvalidArgument | Code::InvalidName => (400, "InvalidParameterValue"),
             Code::Forbidden => (403, "AccessDeniedException"),
             Code::Unauthenticated => (403, "UnrecognizedClientException"),
-            Code::TooBusy => (403, "OverLimit"),
+            Code::TooBusy | Code::QuotaExceeded => (403, "OverLimit"),
             Code::Unavailable => (503, "ServiceUnavailable"),
             _ => (500, "InternalFailure"),
         };

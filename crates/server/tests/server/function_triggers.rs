@@ -94,8 +94,7 @@ async fn file_arrives() {
 
 async fn schedule_fires() {
     let source = r#"schedule = { cron = "* * * * * *" }"#;
-    let definition = "def notify(event):\n    return event[\"data\"][\"scheduled\"]";
-    let server = deployed(source, definition).await;
+    let server = deployed(source, "def notify(event):\n    return event[\"time\"]").await;
     let (events, jobs) = done(&server, 2).await;
     let events = events.as_array().expect("events");
     let scheduled = |event: &Value| event["data"]["scheduled"].as_str().map(str::to_owned);

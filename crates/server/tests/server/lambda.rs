@@ -13,7 +13,7 @@ pub fn trials() -> Vec<Trial> {
 }
 
 /// The packages of the script.
-const PACKAGES: [&str; 2] = ["boto3==1.44.5", "requests==2.34.2"];
+pub const PACKAGES: [&str; 2] = ["boto3==1.44.5", "requests==2.34.2"];
 
 async fn boto3() {
     let server = TestServer::start().await;

@@ -18,6 +18,8 @@ mod deployments;
 #[path = "../../../lake/tests/clouds/emulator.rs"]
 mod emulator;
 mod emulators;
+mod event_rights;
+mod event_shapes;
 mod flight;
 mod flight_matrix;
 #[path = "../../../lake/tests/clouds/front.rs"]
@@ -29,6 +31,7 @@ mod functions;
 mod iceberg;
 mod iceberg_matrix;
 mod lambda;
+mod lambda_clients;
 mod lambda_matrix;
 mod life_cycle;
 mod limits;
@@ -102,6 +105,8 @@ fn trials() -> Vec<Trial> {
     trials.extend(copy_to::trials());
     trials.extend(listeners::trials());
     trials.extend(emulators::trials());
+    trials.extend(event_rights::trials());
+    trials.extend(event_shapes::trials());
     trials.extend(deployments::trials());
     trials.extend(flight::trials());
     trials.extend(flight_matrix::trials());
@@ -111,6 +116,7 @@ fn trials() -> Vec<Trial> {
     trials.extend(iceberg::trials());
     trials.extend(iceberg_matrix::trials());
     trials.extend(lambda::trials());
+    trials.extend(lambda_clients::trials());
     trials.extend(lambda_matrix::trials());
     trials.extend(life_cycle::trials());
     trials.extend(limits::trials());

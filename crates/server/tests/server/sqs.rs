@@ -16,6 +16,7 @@ pub fn trials() -> Vec<Trial> {
     vec![
         trial("sqs::boto3_uses_every_operation", boto3),
         trial("sqs::functions_are_called_with_messages", mappings),
+        trial("sqs::batches_are_bounded_and_stay_invisible", batches),
         trial("sqs::no_message_is_lost_or_returns_if_the_server_is_killed", killed),
     ]
 }
@@ -53,6 +54,11 @@ async fn boto3() {
 async fn mappings() {
     let server = TestServer::start().await;
     script(&server, "sqs_mappings.py").await;
+}
+
+async fn batches() {
+    let server = TestServer::start().await;
+    script(&server, "sqs_batches.py").await;
 }
 
 async fn killed() {

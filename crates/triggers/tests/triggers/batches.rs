@@ -1,21 +1,22 @@
 //! Events that clients send in batches.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use headwater_jobs::{Jobs, JobsOptions};
 use headwater_model::{
     AcceptedEvent, Actor, Clock, CloudEvent, CloudEventFormat, ErrorCode, EventData, Fault,
-    FixedClock, TriggerEventStatus,
+    FixedClock, Limits, TriggerEventStatus,
 };
 use headwater_store::Store;
-use headwater_triggers::{EventCall, NewEvents, TriggerEventFilter, Triggers};
+use headwater_triggers::{EventCall, NewCall, NewEvents, TriggerEventFilter, Triggers};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use crate::support::{Dying, Mortal, clock, memory};
+use crate::support::{Dying, Mortal, clock, jobs, memory};
 use crate::targets::{Tables, by_hand};
 
 fn event(id: &str) -> Value {
@@ -26,7 +27,7 @@ fn batch_of(user: Option<&str>, events: &[Value]) -> NewEvents {
     let body = json!(events).to_string();
     let call = EventCall {
         function: "store".into(),
-        argument: "event".into(),
+        argument: Some("event".into()),
         user: user.map(str::to_owned),
         author: "ada".into(),
         actor: Actor::Owner,
@@ -44,14 +45,16 @@ struct Stage {
     store: Arc<dyn Store>,
     clock: Arc<FixedClock>,
     tables: Arc<Tables>,
+    jobs: Jobs,
     triggers: Triggers,
 }
 
 impl Stage {
     async fn new() -> Self {
         let (store, clock, tables) = (memory(), clock(), Arc::new(Tables::default()));
-        let triggers = open(&store, &clock, &tables).await.expect("triggers");
-        Stage { store, clock, tables, triggers }
+        let jobs = jobs(&store, &clock).await;
+        let triggers = open_with(&jobs, &store, &clock, &tables).await.expect("triggers");
+        Stage { store, clock, tables, jobs, triggers }
     }
 
     /// The process ends, and another begins.
@@ -97,7 +100,16 @@ async fn open(
 ) -> headwater_triggers::Result<Triggers> {
     let as_clock: Arc<dyn Clock> = clock.clone();
     let jobs = Jobs::open(store.clone(), as_clock, JobsOptions::default()).await?;
-    let triggers = by_hand(store, clock, &jobs, Path::new("/"), tables).await?;
+    open_with(&jobs, store, clock, tables).await
+}
+
+async fn open_with(
+    jobs: &Jobs,
+    store: &Arc<dyn Store>,
+    clock: &Arc<FixedClock>,
+    tables: &Arc<Tables>,
+) -> headwater_triggers::Result<Triggers> {
+    let triggers = by_hand(store, clock, jobs, Path::new("/"), tables).await?;
     triggers.reload(Vec::new()).await?;
     Ok(triggers)
 }
@@ -134,9 +146,172 @@ async fn an_event_is_accepted_once_within_a_batch_and_across_batches_and_process
 
     let stage = stage.again().await;
     assert_eq!(flags(&stage.accept(&["a"]).await), [true], "also after its delivery");
-    stage.clock.advance(Duration::from_mins(12));
-    assert_eq!(flags(&stage.accept(&["a", "e"]).await), [true, false], "not removed yet");
-    assert_eq!(flags(&stage.accept(&["a"]).await), [false], "the time is over");
+    stage.clock.advance(Duration::from_secs(599));
+    assert_eq!(flags(&stage.accept(&["a"]).await), [true]);
+    stage.clock.advance(Duration::from_secs(1));
+    assert_eq!(flags(&stage.accept(&["a", "e"]).await), [false, false], "the time is over");
+    let stage = stage.again().await;
+    stage.clock.advance(Duration::from_mins(10));
+    assert_eq!(flags(&stage.accept(&["a"]).await), [false], "also with stored ids");
+}
+
+#[tokio::test]
+async fn old_ids_are_removed_from_the_store_without_further_events() {
+    let stage = Stage::new().await;
+    stage.accept(&["a"]).await;
+    stage.tick().await;
+    let ids = async || {
+        let all = headwater_store::KeyRange::all();
+        stage.store.scan("trigger_batch_ids", &all).await.expect("ids").len()
+    };
+    stage.clock.advance(Duration::from_mins(10));
+    stage.tick().await;
+    assert_eq!(ids().await, 1, "the removal is delayed by a minute");
+    stage.clock.advance(Duration::from_mins(1));
+    stage.tick().await;
+    assert_eq!(ids().await, 0);
+}
+
+/// A call of the same function.
+fn call(id: &str, order_key: Option<&str>) -> NewCall {
+    NewCall {
+        function: "store".into(),
+        arguments: BTreeMap::from([("event".to_owned(), event(id))]),
+        key: None,
+        order_key: order_key.map(str::to_owned),
+        user: None,
+        author: "ada".into(),
+        actor: Actor::Owner,
+    }
+}
+
+#[tokio::test]
+async fn waiting_events_are_listed_removed_and_replayed() {
+    let stage = Stage::new().await;
+    let ids: Vec<String> = (0..1_003).map(|number| number.to_string()).collect();
+    let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
+    let accepted = stage.accept(&ids).await;
+    let list = async |limit, statuses: &[TriggerEventStatus]| {
+        let trigger = Some("/functions/store".to_owned());
+        let filter = TriggerEventFilter { limit, statuses: statuses.to_vec(), trigger };
+        let events = stage.triggers.events(&filter).await.expect("events");
+        events.into_iter().map(|event| id_of(&event.event.data)).collect::<Vec<_>>()
+    };
+    let pending = [TriggerEventStatus::Pending];
+    assert_eq!(list(3, &[]).await, ["1002", "1001", "1000"]);
+    assert_eq!(list(2_000, &pending).await.len(), 1_003);
+    assert!(list(10, &[TriggerEventStatus::Failed]).await.is_empty());
+
+    // The first and the last event of an entry, and one within it.
+    for removed in [1_002, 1_000, 700] {
+        let id = &accepted[removed].event;
+        let event = stage.triggers.remove(id).await.expect("removed");
+        assert_eq!(id_of(&event.event.data), ids[removed]);
+        let error = stage.triggers.event(id).await.expect_err("gone");
+        assert_eq!(error.code(), ErrorCode::EventNotFound);
+        stage.triggers.remove(id).await.expect_err("gone");
+    }
+    assert_eq!(list(2, &[]).await, ["1001", "999"]);
+    let replayed = stage.triggers.replay(&accepted[1_001].event).await.expect("replayed");
+    assert_eq!(replayed.status, TriggerEventStatus::Pending);
+    assert_eq!(list(2, &[]).await, ["1001", "999"], "it is listed once");
+    let stage = stage.again().await;
+    stage.tick().await;
+    stage.tick().await;
+    let received = stage.received();
+    assert_eq!(received.len(), 1_000);
+    assert!(!["700", "1000", "1002"].iter().any(|id| received.iter().any(|one| one == id)));
+    assert!(!stage.triggers.has_calls());
+}
+
+#[tokio::test]
+async fn a_replayed_event_does_not_overtake_waiting_events_of_its_partition() {
+    let stage = Stage::new().await;
+    let keyed = |id: &str| {
+        let mut event = event(id);
+        event["partitionkey"] = "customer 7".into();
+        event
+    };
+    let new = batch_of(None, &[event("a"), keyed("b"), keyed("c")]);
+    let accepted = stage.triggers.accept_events(new).await.expect("accepted");
+    let replayed = stage.triggers.replay(&accepted[2].event).await.expect("replayed");
+    assert_eq!(replayed.status, TriggerEventStatus::Pending);
+    stage.tick().await;
+    assert_eq!(stage.received(), ["a", "b", "c"]);
+}
+
+#[tokio::test]
+async fn a_call_with_an_order_key_does_not_overtake_waiting_events() {
+    let stage = Stage::new().await;
+    let keyed = |id: &str| {
+        let mut event = event(id);
+        event["partitionkey"] = "customer 7".into();
+        event
+    };
+    stage.triggers.accept_events(batch_of(None, &[keyed("a"), keyed("b")])).await.expect("two");
+    let key = Some("once".to_owned());
+    let new = NewCall { key: key.clone(), ..call("c", Some("customer 7")) };
+    let first = stage.triggers.accept(new.clone()).await.expect("accepted");
+    let again = stage.triggers.accept(new).await.expect("accepted");
+    assert_eq!((&again.event, again.duplicate), (&first.event, true));
+    let shown = stage.triggers.event(&first.event).await.expect("an event that waits");
+    assert_eq!(shown.status, TriggerEventStatus::Pending);
+    stage.triggers.accept(call("d", None)).await.expect("accepted");
+    stage.triggers.accept(call("e", Some("customer 7"))).await.expect("accepted");
+    let stage = stage.again().await;
+    stage.tick().await;
+    let received = stage.received();
+    let ordered: Vec<&String> = received.iter().filter(|id| *id != "d").collect();
+    assert_eq!(ordered, ["a", "b", "c", "e"]);
+    assert_eq!(received.len(), 5);
+    assert!(!stage.triggers.has_calls());
+}
+
+#[tokio::test]
+async fn waiting_events_of_a_user_over_a_limit_do_not_stop_those_of_others() {
+    let stage = Stage::new().await;
+    let is_over = Arc::new(AtomicBool::new(true));
+    let current = is_over.clone();
+    stage.jobs.set_limits_of(Arc::new(move |user| {
+        let is_over = user == "ana" && current.load(Ordering::Relaxed);
+        Limits { money_per_day: is_over.then_some(0.0), ..Limits::default() }
+    }));
+    // More events of Ana than the queue has capacity for, before one of Ben.
+    let of_ana: Vec<Value> = (0..3_000).map(|number| event(&number.to_string())).collect();
+    stage.triggers.accept_events(batch_of(Some("ana"), &of_ana)).await.expect("accepted");
+    let mut of_ben = event("of ben");
+    of_ben["partitionkey"] = "a key".into();
+    let mut of_ana = event("of ana");
+    of_ana["partitionkey"] = "a key".into();
+    stage.triggers.accept_events(batch_of(Some("ana"), &[of_ana])).await.expect("accepted");
+    stage.triggers.accept_events(batch_of(Some("ben"), &[of_ben])).await.expect("accepted");
+    stage.tick().await;
+    stage.tick().await;
+    assert_eq!(stage.received(), ["of ben"]);
+    is_over.store(false, Ordering::Relaxed);
+    for _ in 0..8 {
+        stage.clock.advance(Duration::from_secs(61));
+        stage.tick().await;
+    }
+    assert_eq!(stage.received().len(), 3_002);
+    assert!(!stage.triggers.has_calls());
+}
+
+#[tokio::test]
+async fn an_event_whose_user_lost_the_right_fails_without_an_attempt() {
+    let stage = Stage::new().await;
+    let accepted = stage.accept(&["a", "b"]).await;
+    *stage.tables.denied.lock().expect("denied") = Some("no longer allowed".to_owned());
+    stage.tick().await;
+    assert!(stage.received().is_empty());
+    let failed = stage.triggers.event(&accepted[0].event).await.expect("an event");
+    assert_eq!((failed.status, failed.attempts), (TriggerEventStatus::Failed, 0));
+    assert_eq!(failed.error.expect("an error").message, "no longer allowed");
+    // With the right, the event can be replayed.
+    *stage.tables.denied.lock().expect("denied") = None;
+    stage.triggers.replay(&accepted[1].event).await.expect("replayed");
+    stage.tick().await;
+    assert_eq!(stage.received(), ["b"]);
 }
 
 #[tokio::test]

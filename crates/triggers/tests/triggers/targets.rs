@@ -23,6 +23,8 @@ pub struct Tables {
     pub problems: Mutex<VecDeque<Problem>>,
     /// Policies of asynchronous calls, by function.
     pub policies: Mutex<BTreeMap<String, CallPolicy>>,
+    /// Reason why the identities of events have no rights, if any.
+    pub denied: Mutex<Option<String>>,
 }
 
 impl Tables {
@@ -69,6 +71,18 @@ impl TargetExecutor for Tables {
         }
         commits.insert(event.id.clone(), event.clone());
         Ok(json!({"function": {"done": true}}))
+    }
+
+    async fn authorize(
+        &self,
+        _trigger: &Trigger,
+        _event: &Event,
+        _actor: Option<&Actor>,
+    ) -> Result<(), Problem> {
+        match self.denied.lock().expect("denied").clone() {
+            Some(reason) => Err(Problem::new(ErrorCode::Forbidden, reason)),
+            None => Ok(()),
+        }
     }
 
     async fn call_policy(&self, function: &str) -> Result<CallPolicy, Problem> {

@@ -1,0 +1,130 @@
+//! Rights that are lost between the acceptance of an event and its delivery.
+
+use std::process::Command;
+
+use headwater_model::Principal;
+use hyper::Method;
+use libtest_mimic::Trial;
+use serde_json::{Value, json};
+
+use crate::access::{Users, permission};
+use crate::bucket_triggers::write;
+use crate::s3_clients::{python, run, with_key};
+use crate::support::{TestServer, deployment};
+use crate::trial;
+
+pub fn trials() -> Vec<Trial> {
+    vec![
+        trial("events::a_call_of_a_user_without_the_right_fails_unexecuted", calls),
+        trial("events::a_message_fails_if_the_deployer_may_not_read_the_queue", messages),
+    ]
+}
+
+/// A function that fails, so that its events wait for a retry.
+const FLAKY: &str = "\
+import headwater
+
+
+@headwater.function(reuse=True)
+def flaky(event):
+    raise ValueError(\"not today\")
+";
+
+const KEEP: &str = "\
+import headwater
+
+
+@headwater.function(reuse=True)
+def keep(event):
+    return event
+";
+
+async fn calls() {
+    let server = TestServer::start().await;
+    write(server.folder.path(), "headwater.toml", "[project]\nname = \"shop\"\n");
+    write(server.folder.path(), "functions/flaky.py", FLAKY);
+    let deployed = server.deploy().await;
+    assert!(deployed.get("code").is_none(), "{deployed}");
+    let users = Users::on(server).await;
+    for name in ["ana", "ben"] {
+        let token = users.user(name, &["invoke on function:flaky"]).await;
+        let call = json!({"arguments": {"event": name}});
+        let path = "/v1/functions/flaky/invoke-async";
+        let (status, accepted) = users.send(&token, Method::POST, path, Some(call)).await;
+        assert_eq!(status, 202, "{accepted}");
+        let path = format!("/v1/trigger-events/{}", accepted["event"].as_str().expect("an id"));
+        users.server.until(&path, |event| event["attempts"].as_u64() > Some(0)).await;
+        let owner = Principal::owner();
+        let expected = if name == "ana" {
+            let granted = permission("invoke on function:flaky");
+            users.access.revoke(&owner, name, granted).await.expect("revoked");
+            "user `ana` may not invoke function `flaky`"
+        } else {
+            users.access.drop_user(&owner, name).await.expect("dropped");
+            "user `ben` was dropped or disabled"
+        };
+        let attempts = |event: &Value| event["attempts"].as_u64().expect("a number");
+        let failed = users.server.until(&path, |event| event["status"] == "failed").await;
+        assert_eq!(failed["error"]["message"], expected, "{failed}");
+        assert!(attempts(&failed) <= 3, "the retries are left: {failed}");
+        // The failed event is listed, and a replay has the same outcome.
+        let listed = users.server.get("/v1/trigger-events?status=failed").await;
+        assert!(listed.to_string().contains(expected), "{listed}");
+        let replayed = users.server.post(&format!("{path}/replay"), json!({})).await;
+        assert_eq!(replayed["attempts"], 0, "{replayed}");
+        let failed = users.server.until(&path, |event| event["status"] == "failed").await;
+        assert_eq!(attempts(&failed), 0, "the function was not called: {failed}");
+    }
+    users.server.running.shutdown().await;
+}
+
+/// Sends a message to a queue, which is created if it is missing.
+async fn send(server: &TestServer, body: &str) {
+    let script = format!(
+        "import boto3, sys\n\
+         sqs = boto3.client('sqs', endpoint_url=sys.argv[1])\n\
+         url = sqs.create_queue(QueueName='orders')['QueueUrl']\n\
+         sqs.send_message(QueueUrl=url, MessageBody='{body}')\n"
+    );
+    let key = server.post("/v1/access-keys", json!({})).await;
+    let http = server.running.http_addr().expect("an address");
+    let mut command = Command::new(python());
+    command.args(["-c", &script]).arg(format!("http://{http}"));
+    with_key(&mut command, &key);
+    run(command).await;
+}
+
+async fn messages() {
+    let server = TestServer::start().await;
+    let project = "[project]\nname = \"shop\"\n\n[[trigger]]\nname = \"orders\"\n\
+                   queue = \"orders\"\nfunction = \"keep\"\n";
+    write(server.folder.path(), "headwater.toml", project);
+    write(server.folder.path(), "functions/keep.py", KEEP);
+    let users = Users::on(server).await;
+    let grants = ["deploy on project:shop", "read on queue:orders"];
+    let dev = users.user("dev", &grants).await;
+    let files = deployment(users.server.folder.path());
+    let (status, deployed) = users.send(&dev, Method::POST, "/v1/deployments", Some(files)).await;
+    assert!(status.is_success(), "{deployed}");
+    send(&users.server, "one").await;
+    let has = |count: usize| {
+        move |events: &Value| events.as_array().is_some_and(|events| events.len() == count)
+    };
+    users.server.until("/v1/trigger-events?status=done", has(1)).await;
+
+    let granted = permission("read on queue:orders");
+    users.access.revoke(&Principal::owner(), "dev", granted).await.expect("revoked");
+    send(&users.server, "two").await;
+    let failed = users.server.until("/v1/trigger-events?status=failed", has(1)).await;
+    let message = "user `dev` may not read queue `orders`";
+    assert_eq!(failed[0]["error"]["message"], message, "{failed}");
+    assert_eq!(failed[0]["data"]["messages"][0]["payload"], "two", "the message is kept");
+    users.access.drop_user(&Principal::owner(), "dev").await.expect("dropped");
+    send(&users.server, "three").await;
+    let failed = users.server.until("/v1/trigger-events?status=failed", has(2)).await;
+    let message = "user `dev` was dropped or disabled";
+    assert_eq!(failed[0]["error"]["message"], message, "{failed}");
+    let calls = users.server.get("/v1/jobs?kind=function").await;
+    assert_eq!(calls.as_array().map(Vec::len), Some(1), "{calls}");
+    users.server.running.shutdown().await;
+}

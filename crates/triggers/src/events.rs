@@ -1,0 +1,235 @@
+//! Operations on events: list, show, replay, remove.
+//!
+//! An event waits in a batch, or has a delivery. In both states it is listed and shown as pending,
+//! and can be replayed and removed.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use headwater_model::{Event, JobId, TriggerEvent, TriggerEventStatus};
+use headwater_store::{Entry, ReverseScan};
+
+use crate::delivery_log::{DONE, Delivery, OPEN, digits};
+use crate::event_queue::EventQueue;
+use crate::record::decode;
+use crate::waiting_events::WaitingScan;
+use crate::{Error, Result, TriggerEventFilter, Triggers};
+
+impl Triggers {
+    /// Returns events, newest first.
+    pub async fn events(&self, filter: &TriggerEventFilter) -> Result<Vec<TriggerEvent>> {
+        let store = &*self.inner.log.store;
+        let mut scans = vec![ReverseScan::new(OPEN, None, None)];
+        if filter.statuses.is_empty() || filter.statuses.contains(&TriggerEventStatus::Done) {
+            scans.push(ReverseScan::new(DONE, None, None));
+        }
+        let mut waiting = self.waiting_scans(filter);
+        let mut events = Vec::new();
+        while events.len() < filter.limit {
+            let mut newest = None;
+            for scan in &mut scans {
+                newest = newest.max(scan.peek(store).await?.map(|entry| entry.key.clone()));
+            }
+            for scan in &mut waiting {
+                newest = newest.max(scan.peek(store).await?.map(str::to_owned));
+            }
+            let Some(newest) = newest else { break };
+            // An event that was queued during the scan may be in several places.
+            let waits = waiting.iter_mut().filter_map(|scan| scan.pop_id(&newest)).last();
+            let entry = scans.iter_mut().filter_map(|scan| scan.pop_key(&newest)).last();
+            let listed = match (entry, waits) {
+                (Some(entry), _) => self.listed(&entry, filter).await,
+                (None, Some((event, delivery))) if filter.admits(&delivery) => {
+                    Ok(Some(delivery.of(event)))
+                }
+                (None, _) => Ok(None),
+            };
+            match listed {
+                Ok(event) => events.extend(event),
+                Err(error @ (Error::EventNotFound { .. } | Error::Corrupt { .. })) => {
+                    tracing::warn!(%error, "skipping a trigger event that cannot be read");
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        match &filter.trigger {
+            Some(name) if events.is_empty() && !self.is_known(name) => Err(self.no_trigger(name)),
+            _ => Ok(events),
+        }
+    }
+
+    /// Returns true if a trigger or a queue of calls has this name.
+    fn is_known(&self, name: &str) -> bool {
+        self.inner.workers.lock().contains_key(name) || self.inner.queues.lock().contains_key(name)
+    }
+
+    /// Returns scans of the waiting events that the filter can select.
+    fn waiting_scans(&self, filter: &TriggerEventFilter) -> Vec<WaitingScan> {
+        let statuses = &filter.statuses;
+        if !statuses.is_empty() && !statuses.contains(&TriggerEventStatus::Pending) {
+            return Vec::new();
+        }
+        let queues = self.inner.queues.lock();
+        let selected = queues.iter().filter(|(name, queue)| {
+            let is_named = filter.trigger.as_ref().is_none_or(|trigger| trigger == *name);
+            is_named && queue.intake.waiting() > 0
+        });
+        selected.map(|(name, _)| WaitingScan::new(name.clone())).collect()
+    }
+
+    /// Returns the event of a stored delivery if it matches the filter.
+    async fn listed(
+        &self,
+        stored: &Entry,
+        filter: &TriggerEventFilter,
+    ) -> Result<Option<TriggerEvent>> {
+        let delivery = self.current(decode(OPEN, &stored.key, &stored.value)?);
+        if !filter.admits(&delivery) {
+            return Ok(None);
+        }
+        self.inner.log.with_event(delivery).await.map(Some)
+    }
+
+    /// Returns the event whose id equals, begins with or ends with this text.
+    pub async fn event(&self, text: &str) -> Result<TriggerEvent> {
+        for (name, _, id) in self.queues_with_waiting(text) {
+            if let Some((event, delivery)) = self.inner.log.waiting_event(&name, id).await? {
+                return Ok(delivery.of(event));
+            }
+        }
+        let delivery = self.delivery(text).await?;
+        self.inner.log.with_event(delivery).await
+    }
+
+    /// Returns the queues in which an event with this id can wait, with the id.
+    fn queues_with_waiting(&self, id: &str) -> Vec<(String, Arc<EventQueue>, JobId)> {
+        let Ok(id) = id.parse::<JobId>() else { return Vec::new() };
+        let queues = self.inner.queues.lock();
+        let waiting = queues.iter().filter(|(_, queue)| queue.intake.waiting() > 0);
+        waiting.map(|(name, queue)| (name.clone(), queue.clone(), id)).collect()
+    }
+
+    /// Queues a waiting event. An event with an order key continues to wait, so that the order is
+    /// preserved.
+    async fn replay_waiting(&self, text: &str) -> Result<Option<TriggerEvent>> {
+        let log = &self.inner.log;
+        for (name, queue, id) in self.queues_with_waiting(text) {
+            let Some((event, delivery)) = log.waiting_event(&name, id).await? else { continue };
+            if delivery.key.is_some() {
+                return Ok(Some(delivery.of(event)));
+            }
+            let also = |event: &Event, delivery: &Delivery| delivery.new_entries(event);
+            if let Some((event, delivery)) = queue.intake.take(log, &name, id, also).await? {
+                queue.push(delivery.clone());
+                return Ok(Some(delivery.of(event)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Delivers an event again. A failed event starts over with its first attempt, and a pending
+    /// event becomes due immediately. A waiting event without an order key is queued immediately.
+    ///
+    /// Errors: `event_not_found`; `trigger_not_found` if its trigger is not defined;
+    /// `invalid_argument` if the event is running or done.
+    pub async fn replay(&self, text: &str) -> Result<TriggerEvent> {
+        if let Some(event) = self.replay_waiting(text).await? {
+            return Ok(event);
+        }
+        let delivery = self.delivery(text).await?;
+        let queue = &self.queue_of(&delivery).await?;
+        let refused = |status| Error::EventNotReplayable { id: delivery.event.clone(), status };
+        let replayed = match delivery.status {
+            TriggerEventStatus::Running => return Err(refused("running")),
+            TriggerEventStatus::Done => return Err(refused("done")),
+            TriggerEventStatus::Pending => {
+                let now = self.inner.options.clock.now();
+                queue.expedite(&delivery.event, now).unwrap_or(delivery)
+            }
+            TriggerEventStatus::Failed if queue.take_failed(&delivery.event) => {
+                self.start_over(queue, delivery).await?
+            }
+            TriggerEventStatus::Failed => return Err(refused("being replayed")),
+        };
+        self.inner.log.with_event(replayed).await
+    }
+
+    /// Removes an event that waits, is pending or failed; it is not delivered afterwards.
+    ///
+    /// Errors: `event_not_found`; `invalid_argument` if the event is running or done.
+    pub async fn remove(&self, text: &str) -> Result<TriggerEvent> {
+        for (name, queue, id) in self.queues_with_waiting(text) {
+            let taken =
+                queue.intake.take(&self.inner.log, &name, id, |_, _| Ok(Vec::new())).await?;
+            if let Some((event, delivery)) = taken {
+                return Ok(delivery.of(event));
+            }
+        }
+        let delivery = self.delivery(text).await?;
+        let refused = |status| Error::EventNotRemovable { id: delivery.event.clone(), status };
+        match delivery.status {
+            TriggerEventStatus::Running => return Err(refused("running")),
+            TriggerEventStatus::Done => return Err(refused("done")),
+            TriggerEventStatus::Pending | TriggerEventStatus::Failed => {}
+        }
+        let event = self.inner.log.with_event(delivery.clone()).await?;
+        let queue = self.queue(&delivery.trigger).await?;
+        let id = &delivery.event;
+        if !queue.take_failed(id) && queue.take_pending(id).is_none() {
+            return Err(refused("running"));
+        }
+        if let Err(error) = self.inner.log.remove(id).await {
+            queue.restore(delivery);
+            return Err(error);
+        }
+        Ok(event)
+    }
+
+    async fn start_over(&self, queue: &EventQueue, failed: Delivery) -> Result<Delivery> {
+        let now = self.inner.options.clock.now();
+        let pending = Delivery {
+            status: TriggerEventStatus::Pending,
+            due: now,
+            attempts: 0,
+            replayed: Some(now),
+            ..failed.clone()
+        };
+        if let Err(error) = self.inner.log.store_open(std::slice::from_ref(&pending)).await {
+            queue.update(failed);
+            return Err(error);
+        }
+        queue.update(pending.clone());
+        Ok(pending)
+    }
+
+    /// Returns the delivery of the event whose id equals, begins with or ends with this text.
+    async fn delivery(&self, text: &str) -> Result<Delivery> {
+        let log = &self.inner.log;
+        if let Some(delivery) = log.delivery(text).await? {
+            return Ok(self.current(delivery));
+        }
+        let wanted = digits(text);
+        let mut found = BTreeSet::new();
+        for journal in [OPEN, DONE] {
+            let mut deliveries = ReverseScan::new(journal, None, None);
+            while deliveries.peek(&*log.store).await?.is_some() {
+                let key = deliveries.pop().map(|entry| entry.key).unwrap_or_default();
+                let id = digits(&key);
+                if !wanted.is_empty() && (id.starts_with(&wanted) || id.ends_with(&wanted)) {
+                    found.insert(key);
+                }
+            }
+        }
+        let several = found.len() > 1;
+        let not_found = || Error::EventNotFound { id: text.to_owned(), several };
+        let id = found.pop_first().filter(|_| !several).ok_or_else(not_found)?;
+        let delivery = log.delivery(&id).await?.ok_or_else(not_found)?;
+        Ok(self.current(delivery))
+    }
+
+    /// Returns the state of the delivery in memory, which may be newer than the stored state.
+    fn current(&self, delivery: Delivery) -> Delivery {
+        let queue = self.inner.queues.lock().get(&delivery.trigger).cloned();
+        queue.and_then(|queue| queue.open(&delivery.event)).unwrap_or(delivery)
+    }
+}

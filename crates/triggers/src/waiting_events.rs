@@ -1,0 +1,356 @@
+//! The events of one queue that wait in the journal `trigger_batches`, and the ids of those that
+//! were accepted recently.
+//!
+//! The entries of the journal are listed in memory with their users, so that the events of a user
+//! whose limit is reached are skipped without reading them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use headwater_model::{Event, JobId, Timestamp};
+use headwater_store::{Append, Batch, KeyRange, Store};
+use parking_lot::Mutex;
+use serde::Deserialize;
+use tokio::sync::Notify;
+
+use crate::delivery_log::{Delivery, DeliveryLog};
+use crate::event_batch::{
+    BATCHES, IDS, NewEntry, WaitingEntry, decode_ids, entry_key, parse_key, prefix,
+};
+use crate::recent_ids::{IdHash, RecentIds};
+use crate::record::{decode, read_all};
+use crate::source::SourceContext;
+use crate::{Error, Result};
+
+/// Number of entries that are read at once.
+const PAGE: usize = 16;
+
+/// An entry of the journal, as it is listed in memory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ListedEntry {
+    /// Number of events.
+    pub events: usize,
+    /// The user that sent the events; `None` for the owner.
+    pub user: Option<Arc<str>>,
+}
+
+/// The part of an entry that [`ListedEntry`] contains.
+#[derive(Deserialize)]
+struct EntryHead {
+    call: CallHead,
+}
+
+#[derive(Deserialize)]
+struct CallHead {
+    #[serde(default)]
+    user: Option<String>,
+}
+
+#[derive(Debug, Default)]
+struct Listed {
+    /// The numbers of events of the entries, by user and id of the first event.
+    entries: BTreeMap<Option<Arc<str>>, BTreeMap<JobId, usize>>,
+    /// Number of all events.
+    events: usize,
+}
+
+/// The waiting events of one queue, and the ids of its recent events.
+#[derive(Debug, Default)]
+pub(crate) struct Intake {
+    listed: Mutex<Listed>,
+    /// True if an entry may be stored that is not listed.
+    is_uncertain: AtomicBool,
+    /// Held while an entry is removed or replaced.
+    changes: tokio::sync::Mutex<()>,
+    ids: Mutex<RecentIds>,
+    /// Notified when a batch was stored or rejected.
+    ended: Notify,
+    /// True if the ids in memory include all that are stored.
+    is_loaded: tokio::sync::Mutex<bool>,
+}
+
+impl Intake {
+    /// Returns the number of events that wait.
+    pub(crate) fn waiting(&self) -> usize {
+        self.listed.lock().events
+    }
+
+    /// Lists entries that are stored.
+    pub(crate) fn list(&self, entries: impl IntoIterator<Item = (JobId, ListedEntry)>) {
+        let mut listed = self.listed.lock();
+        for (first, ListedEntry { events, user }) in entries {
+            let before = listed.entries.entry(user).or_default().insert(first, events);
+            listed.events = listed.events + events - before.unwrap_or_default();
+        }
+    }
+
+    /// Removes an entry from the list.
+    fn unlist(&self, first: JobId, user: Option<&Arc<str>>) {
+        let mut listed = self.listed.lock();
+        let user = user.cloned();
+        let Some(entries) = listed.entries.get_mut(&user) else { return };
+        let removed = entries.remove(&first).unwrap_or_default();
+        if entries.is_empty() {
+            listed.entries.remove(&user);
+        }
+        listed.events -= removed;
+    }
+
+    /// Returns the oldest entry whose user is selected.
+    fn oldest(&self, is_selected: impl Fn(Option<&str>) -> bool) -> Option<(JobId, ListedEntry)> {
+        let listed = self.listed.lock();
+        let selected = listed.entries.iter().filter(|(user, _)| is_selected(user.as_deref()));
+        let first = selected.filter_map(|(user, entries)| Some((entries.first_key_value()?, user)));
+        let ((first, events), user) = first.min_by_key(|((first, _), _)| **first)?;
+        Some((*first, ListedEntry { events: *events, user: user.clone() }))
+    }
+
+    /// Records that an entry may be stored that is not listed.
+    pub(crate) fn set_uncertain(&self) {
+        self.is_uncertain.store(true, Ordering::Relaxed);
+    }
+
+    /// Reads the entries that are stored but not listed. Such entries exist if the store applied a
+    /// batch but returned an error.
+    pub(crate) async fn catch_up(&self, context: &SourceContext) -> Result<()> {
+        if !self.is_uncertain.swap(false, Ordering::Relaxed) {
+            return Ok(());
+        }
+        let _guard = self.changes.lock().await;
+        let stored = context.log.waiting(&prefix(&context.trigger)).await;
+        let stored = stored.inspect_err(|_| self.set_uncertain())?;
+        self.list(stored.into_iter().map(|(_, first, entry)| (first, entry)));
+        Ok(())
+    }
+
+    /// Queues the deliveries of the oldest entry whose user is selected. Returns false if there is
+    /// no such entry.
+    pub(crate) async fn queue_next(
+        &self,
+        context: &SourceContext,
+        is_selected: impl Fn(Option<&str>) -> bool,
+    ) -> Result<bool> {
+        let _guard = self.changes.lock().await;
+        let queue = &context.trigger;
+        let Some((first, listed)) = self.oldest(is_selected) else { return Ok(false) };
+        let key = entry_key(queue, first, listed.events);
+        let Some(entry) = context.store().latest(BATCHES, &key).await? else {
+            // A batch whose outcome was unknown has removed the entry.
+            self.unlist(first, listed.user.as_ref());
+            return Ok(true);
+        };
+        let waiting: WaitingEntry = decode(BATCHES, &entry.key, &entry.value)?;
+        let deliveries = waiting.deliveries(queue);
+        let mut entries = vec![Append::tombstone(BATCHES, &key)];
+        for (event, delivery) in &deliveries {
+            entries.extend(delivery.new_entries(event)?);
+        }
+        // The entry itself is durable. If a power failure undoes the batch, it is read again.
+        context.store().apply(Batch { entries, relaxed: true, ..Batch::default() }).await?;
+        for (_, delivery) in deliveries {
+            if let Some(problem) = &delivery.error {
+                let (event, error) = (&delivery.event, &problem.message);
+                tracing::warn!(event, error, "accepted event cannot be parsed; recorded as failed");
+            }
+            context.queue.push(delivery);
+        }
+        // A call with an order key looks at the list first, so its events must be queued by now.
+        self.unlist(first, listed.user.as_ref());
+        context.log.trim_waiting(&key).await?;
+        Ok(true)
+    }
+
+    /// Takes a waiting event out of its entry. One batch of the store also applies the entries that
+    /// `also` returns. Returns `None` if the event does not wait.
+    pub(crate) async fn take(
+        &self,
+        log: &DeliveryLog,
+        queue: &str,
+        id: JobId,
+        also: impl FnOnce(&Event, &Delivery) -> Result<Vec<Append>> + Send,
+    ) -> Result<Option<(Event, Delivery)>> {
+        let _guard = self.changes.lock().await;
+        let Some((key, mut waiting)) = log.waiting_entry(queue, id).await? else { return Ok(None) };
+        let Some(first) = waiting.events.first().map(|event| event.id) else { return Ok(None) };
+        let Some((event, delivery)) = waiting.find(queue, id) else { return Ok(None) };
+        waiting.events.retain(|event| event.id != id);
+        let rest = NewEntry { call: &waiting.call, time: waiting.time, events: &waiting.events };
+        let mut entries = vec![Append::tombstone(BATCHES, &key)];
+        entries.extend(rest.append(queue)?);
+        entries.extend(also(&event, &delivery)?);
+        let applied = log.store.apply(Batch { entries, ..Batch::default() }).await;
+        // The batch may have been applied despite an error.
+        applied.inspect_err(|_| self.set_uncertain())?;
+        self.unlist(first, rest.listed().user.as_ref());
+        self.list(rest.events.first().map(|event| (event.id, rest.listed())));
+        log.trim_waiting(&key).await?;
+        Ok(Some((event, delivery)))
+    }
+
+    /// Reads the stored ids of recent events, once.
+    pub(crate) async fn load(&self, context: &SourceContext) -> Result<()> {
+        let mut is_loaded = self.is_loaded.lock().await;
+        if !*is_loaded {
+            let prefix = prefix(&context.trigger);
+            for entry in read_all(context.store(), IDS, &prefix).await? {
+                let (time, ids) = decode_ids(&entry.value).ok_or_else(|| Error::Corrupt {
+                    journal: IDS.to_owned(),
+                    key: entry.key.clone(),
+                    reason: "it has a wrong length".to_owned(),
+                })?;
+                self.ids.lock().add(entry.key, time, ids);
+            }
+            *is_loaded = true;
+        }
+        Ok(())
+    }
+
+    /// Reserves ids, after all earlier batches with one of them were stored or rejected.
+    pub(crate) async fn reserve(&self, hashes: &[IdHash], events: &[JobId]) -> Vec<Option<JobId>> {
+        loop {
+            let ended = self.ended.notified();
+            tokio::pin!(ended);
+            // Notifications from now on are not missed.
+            ended.as_mut().enable();
+            if let Some(earlier) = self.ids.lock().reserve(hashes, events) {
+                return earlier;
+            }
+            ended.await;
+        }
+    }
+
+    /// Records that a batch is durable, under the key of its ids.
+    pub(crate) fn publish_ids(&self, key: String, time: Timestamp, hashes: Vec<IdHash>) {
+        self.ids.lock().publish(key, time, hashes);
+        self.ended.notify_waiters();
+    }
+
+    /// Releases the ids of a batch that returned an error. The batch may have been applied despite
+    /// the error.
+    pub(crate) async fn release_ids(&self, hashes: &[IdHash]) {
+        self.ids.lock().release(hashes);
+        *self.is_loaded.lock().await = false;
+        self.set_uncertain();
+        self.ended.notify_waiters();
+    }
+
+    /// Removes the ids of old events.
+    pub(crate) async fn expire(&self, context: &SourceContext) -> Result<()> {
+        let expired = self.ids.lock().expire(context.now());
+        let Some(last) = expired else { return Ok(()) };
+        let range = KeyRange::with_prefix(prefix(&context.trigger)).until(format!("{last}\0"));
+        Ok(context.store().trim(IDS, &range).await.map(drop)?)
+    }
+}
+
+impl DeliveryLog {
+    /// Returns the entries whose keys have a prefix: queue, id of the first event, and the entry as
+    /// it is listed.
+    pub(crate) async fn waiting(&self, prefix: &str) -> Result<Vec<(String, JobId, ListedEntry)>> {
+        let mut waiting = Vec::new();
+        let mut from = None;
+        loop {
+            let range = KeyRange { from, limit: PAGE, ..KeyRange::with_prefix(prefix.to_owned()) };
+            let page = self.store.scan(BATCHES, &range).await?;
+            for entry in &page {
+                let Some((queue, first, events)) = parse_key(&entry.key) else { continue };
+                let head = decode::<EntryHead>(BATCHES, &entry.key, &entry.value);
+                let user = head.ok().and_then(|head| head.call.user).map(Arc::from);
+                waiting.push((queue.to_owned(), first, ListedEntry { events, user }));
+            }
+            let Some(last) = page.last() else { return Ok(waiting) };
+            from = Some(format!("{}\0", last.key));
+        }
+    }
+
+    /// Returns the smallest id of the events that wait in all queues.
+    pub(crate) async fn oldest_waiting(&self) -> Result<Option<String>> {
+        let mut oldest: Option<String> = None;
+        let mut from = None;
+        loop {
+            let range = KeyRange { from, limit: 1, ..KeyRange::default() };
+            let Some(entry) = self.store.scan(BATCHES, &range).await?.pop() else {
+                return Ok(oldest);
+            };
+            let (queue, rest) = entry.key.split_once('\n').unwrap_or((entry.key.as_str(), ""));
+            let id = rest.split('/').next().unwrap_or_default();
+            if oldest.as_deref().is_none_or(|oldest| id < oldest) {
+                oldest = Some(id.to_owned());
+            }
+            // The first key of a queue has its smallest id. Continue after the prefix of the queue.
+            from = Some(format!("{queue}\u{b}"));
+        }
+    }
+
+    /// Returns the entry that can contain a waiting event, with its key.
+    async fn waiting_entry(
+        &self,
+        queue: &str,
+        id: JobId,
+    ) -> Result<Option<(String, WaitingEntry)>> {
+        // The ids of an entry are adjacent, so only the last entry up to the id can contain it.
+        let range = KeyRange::with_prefix(prefix(queue)).reverse().limit(1);
+        let range = range.until(format!("{}{id}0", prefix(queue)));
+        let Some(entry) = self.store.scan(BATCHES, &range).await?.pop() else { return Ok(None) };
+        let waiting = decode(BATCHES, &entry.key, &entry.value)?;
+        Ok(Some((entry.key, waiting)))
+    }
+
+    /// Returns a waiting event of a queue.
+    pub(crate) async fn waiting_event(
+        &self,
+        queue: &str,
+        id: JobId,
+    ) -> Result<Option<(Event, Delivery)>> {
+        let entry = self.waiting_entry(queue, id).await?;
+        Ok(entry.and_then(|(_, waiting)| waiting.find(queue, id)))
+    }
+
+    /// Removes the tombstone of an entry.
+    async fn trim_waiting(&self, key: &str) -> Result<()> {
+        let range = KeyRange::with_prefix(key).until(format!("{key}\0"));
+        self.store.trim(BATCHES, &range).await?;
+        Ok(())
+    }
+}
+
+/// The waiting events of one queue, newest first.
+pub(crate) struct WaitingScan {
+    queue: String,
+    /// Events with larger ids have been read.
+    until: Option<String>,
+    events: Vec<(Event, Delivery)>,
+    is_done: bool,
+}
+
+impl WaitingScan {
+    pub(crate) fn new(queue: String) -> Self {
+        WaitingScan { queue, until: None, events: Vec::new(), is_done: false }
+    }
+
+    /// Returns the id of the next event.
+    pub(crate) async fn peek(&mut self, store: &dyn Store) -> Result<Option<&str>> {
+        while self.events.is_empty() && !self.is_done {
+            let range = KeyRange {
+                until: self.until.take(),
+                ..KeyRange::with_prefix(prefix(&self.queue)).reverse().limit(1)
+            };
+            let Some(entry) = store.scan(BATCHES, &range).await?.pop() else {
+                self.is_done = true;
+                break;
+            };
+            match decode::<WaitingEntry>(BATCHES, &entry.key, &entry.value) {
+                Ok(waiting) => self.events = waiting.deliveries(&self.queue),
+                Err(error) => tracing::warn!(%error, "skipping waiting events"),
+            }
+            self.until = Some(entry.key);
+        }
+        Ok(self.events.last().map(|(event, _)| event.id.as_str()))
+    }
+
+    /// Removes and returns the next event if it has this id.
+    pub(crate) fn pop_id(&mut self, id: &str) -> Option<(Event, Delivery)> {
+        self.events.pop_if(|(event, _)| event.id == id)
+    }
+}
