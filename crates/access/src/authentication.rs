@@ -6,8 +6,9 @@
 
 use std::net::IpAddr;
 
-use headwater_model::{AuthMethod, AuthenticatedUser, Principal, Timestamp};
+use headwater_model::{AuthMethod, AuthenticatedUser, Identity, Principal, Timestamp};
 use headwater_store::{Append, Batch};
+use sha2::{Digest, Sha256};
 
 use crate::record::USED_JOURNAL;
 use crate::secret::{PREFIX, Secret};
@@ -34,6 +35,23 @@ impl std::fmt::Debug for Credential<'_> {
     /// Omits the secret, which must not be logged.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Credential")
+    }
+}
+
+/// The state of a credential. A session stores it at login, and ends when it changes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CredentialState(Option<[u8; 32]>);
+
+impl CredentialState {
+    /// Returns the current state of the credential of a valid principal. It changes with the user's
+    /// password, if the principal logged in with it.
+    pub fn of(access: &Access, principal: &Principal) -> Self {
+        let Identity::User(user) = principal.identity() else { return CredentialState(None) };
+        let directory = access.directory();
+        let account = directory.users.get(&user.name);
+        let account = account.filter(|_| user.method == AuthMethod::Password);
+        let password = account.map(|account| account.password.as_deref().unwrap_or_default());
+        CredentialState(password.map(|hash| Sha256::digest(hash).into()))
     }
 }
 
@@ -67,7 +85,7 @@ impl Access {
             let allowed = headwater_model::AuditOutcome::Allowed;
             self.0.audit.record(self.0.audit.event(&principal, "login", "lake", allowed));
         }
-        if let headwater_model::Identity::User(user) = principal.identity()
+        if let Identity::User(user) = principal.identity()
             && let Some(token) = &user.token
         {
             self.record_use(token).await;

@@ -30,7 +30,7 @@ mod user;
 pub use access::Access;
 pub use audit::{AuditFilter, AuditLog, AuditPage};
 pub use audit_retention::AuditRetentions;
-pub use authentication::Credential;
+pub use authentication::{Credential, CredentialState};
 pub use decision::{Decision, DecisionReason, Denial};
 pub use error::{Error, Result};
 pub use external::ExternalLogin;

@@ -4,7 +4,7 @@
 //! version is drained and replaced. A foreground server is never replaced.
 
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
@@ -283,6 +283,10 @@ pub fn config(context: &Context, lake: &LakeFolder) -> Result<ServerConfig> {
     if let Some(key) = &context.secret_key {
         config.service.secret_key = key.clone();
     }
+    // The profiles contain tokens, and the history of the shell can contain passwords.
+    let profiles = context.profiles.as_ref().and_then(|file| file.0.parent());
+    let folders = profiles.map(Path::to_owned).into_iter().chain(context.state.clone());
+    config.service.credentials.extend(folders);
     config.service.python_search = python_folders(context);
     config.service.memory_bytes = machine_memory_bytes() / 4 * 3;
     config.service.isolation = Isolation::Sandbox;

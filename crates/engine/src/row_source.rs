@@ -7,13 +7,15 @@ use arrow::array::{RecordBatch, RecordBatchOptions};
 use arrow::compute::cast;
 use arrow::datatypes::SchemaRef;
 use arrow::error::ArrowError;
-use datafusion::catalog::TableProvider;
+use async_trait::async_trait;
 use datafusion::catalog::streaming::StreamingTable;
+use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::DataFusionError;
 use datafusion::execution::TaskContext;
-use datafusion::physical_plan::SendableRecordBatchStream;
+use datafusion::logical_expr::{Expr, TableType};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::streaming::PartitionStream;
+use datafusion::physical_plan::{ExecutionPlan, SendableRecordBatchStream};
 use futures::StreamExt;
 use futures::stream::{self, BoxStream};
 use headwater_table_scan::view_schema;
@@ -28,18 +30,63 @@ pub trait RowSource: fmt::Debug + Send + Sync {
 
     /// Returns a stream of all rows.
     fn read(&self) -> BoxStream<'static, Result<RecordBatch, ArrowError>>;
+
+    /// Returns a stream of all rows with these columns, in this order. A source that stores columns
+    /// separately does not read the others.
+    fn read_columns(
+        &self,
+        columns: &[usize],
+    ) -> BoxStream<'static, Result<RecordBatch, ArrowError>> {
+        let columns = columns.to_vec();
+        self.read().map(move |batch| batch?.project(&columns)).boxed()
+    }
 }
 
 /// Creates a table of stored rows, with view types for strings.
-pub(crate) fn table(rows: Arc<dyn RowSource>) -> Result<Arc<dyn TableProvider>, DataFusionError> {
-    let schema = view_schema(&rows.schema());
-    let partition = Arc::new(Partition { schema: Arc::clone(&schema), rows });
-    Ok(Arc::new(StreamingTable::try_new(schema, vec![partition])?))
+pub(crate) fn table(rows: Arc<dyn RowSource>) -> Arc<dyn TableProvider> {
+    Arc::new(StoredTable { schema: view_schema(&rows.schema()), rows })
+}
+
+/// A table of stored rows. A scan reads only the columns of its query.
+#[derive(Debug)]
+struct StoredTable {
+    schema: SchemaRef,
+    rows: Arc<dyn RowSource>,
+}
+
+#[async_trait]
+impl TableProvider for StoredTable {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::View
+    }
+
+    async fn scan(
+        &self,
+        state: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        filters: &[Expr],
+        limit: Option<usize>,
+    ) -> Result<Arc<dyn ExecutionPlan>, DataFusionError> {
+        let schema = match projection {
+            Some(columns) => Arc::new(self.schema.project(columns)?),
+            None => Arc::clone(&self.schema),
+        };
+        let (columns, rows) = (projection.cloned(), Arc::clone(&self.rows));
+        let partition = Arc::new(Partition { schema: Arc::clone(&schema), columns, rows });
+        let table = StreamingTable::try_new(schema, vec![partition])?;
+        table.scan(state, None, filters, limit).await
+    }
 }
 
 #[derive(Debug)]
 struct Partition {
     schema: SchemaRef,
+    /// The columns to read; `None` for all.
+    columns: Option<Vec<usize>>,
     rows: Arc<dyn RowSource>,
 }
 
@@ -58,7 +105,11 @@ impl PartitionStream for Partition {
             };
             stream::iter(pieces)
         };
-        let rows = self.rows.read().flat_map(pieces);
+        let rows = match &self.columns {
+            Some(columns) => self.rows.read_columns(columns),
+            None => self.rows.read(),
+        };
+        let rows = rows.flat_map(pieces);
         Box::pin(RecordBatchStreamAdapter::new(Arc::clone(&self.schema), rows))
     }
 }

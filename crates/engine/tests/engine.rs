@@ -406,8 +406,8 @@ async fn a_query_that_was_prepared_is_run_once_somebody_reads_it() {
     let lake = Fixture::new().await;
     let session = lake.engine.session(SessionOptions::default()).unwrap();
     let (prepared, selected) = (Arc::new(Counted::default()), Arc::new(Counted::default()));
-    session.register_stored("prepared", prepared.clone()).unwrap();
-    session.register_stored("selected", selected.clone()).unwrap();
+    session.register_stored("prepared", prepared.clone());
+    session.register_stored("selected", selected.clone());
     let later = session.select_lazy("SELECT sum(id) AS sum FROM prepared").await.unwrap();
     let never = session.select_lazy("SELECT sum(id) AS sum FROM prepared").await.unwrap();
     let now = session.select("SELECT sum(id) AS sum FROM selected").await.unwrap();

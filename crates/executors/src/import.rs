@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use headwater_ingest::{ImportProgress, Importer};
 use headwater_jobs::{Executor, JobContext};
 use headwater_lake::Lake;
-use headwater_model::{Actor, Fault, ImportReport, ImportRequest, JobEventKind, Problem, Usage};
+use headwater_model::{Actor, ImportReport, ImportRequest, JobEventKind, Problem, Usage};
 use serde_json::{Value, json};
 
 use crate::acting_request::{ActingRequest, read};
@@ -60,7 +60,7 @@ impl ImportExecutor {
             usage.rows_written = report.rows;
         }
         context.add_usage(&usage);
-        report.map_err(|error| error.to_problem())
+        report.map_err(|error| self.rights.to_problem(&principal, Some(context.id()), &error))
     }
 }
 

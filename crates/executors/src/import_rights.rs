@@ -7,13 +7,13 @@ use std::sync::Arc;
 use headwater_access::Access;
 use headwater_ingest::{BucketStores, PrivateFiles, TableCheck};
 use headwater_model::{
-    Action, AuthenticatedUser, Identity, ImportRequest, JobId, Object, Principal, Problem, RefSpec,
-    ResultExt,
+    Action, AuthenticatedUser, Fault, Identity, ImportRequest, JobId, Object, Principal, Problem,
+    RefSpec, ResultExt,
 };
 use headwater_objects::{BucketStore, ObjectPath, Objects};
 use uuid::Uuid;
 
-use crate::rights::{EVERY, authorize, table_access};
+use crate::rights::{EVERY, authorize, record_denial, table_access};
 
 /// Wildcard characters. The first of them begins the pattern in a source.
 const WILDCARDS: [char; 4] = ['*', '?', '[', '{'];
@@ -25,8 +25,8 @@ pub struct ImportRights {
     pub access: Access,
     /// The folder of the lake.
     pub lake_dir: PathBuf,
-    /// The file with the key of the secrets, if the key is in a file.
-    pub secret_key: Option<PathBuf>,
+    /// Files and folders with credentials, such as the key of the secrets.
+    pub credentials: Vec<PathBuf>,
     /// The folder of uploads.
     pub uploads: PathBuf,
     /// The buckets of the lake.
@@ -104,23 +104,34 @@ impl ImportRights {
         Some(Arc::new(move |action, table| access.check(action, &Object::table(table))))
     }
 
-    /// Returns the files that a principal must not read as sources, whatever its grants: the files
-    /// of lakes, and the key of the secrets. `None` for the owner.
-    pub fn private_files(&self, principal: &Principal, sources: &[String]) -> Option<PrivateFiles> {
-        if !matches!(principal.identity(), Identity::User(_)) {
-            return None;
-        }
+    /// Returns the files that a principal must not read, whatever its grants. Uploads of the
+    /// principal among the sources are not private.
+    pub fn private_files(&self, principal: &Principal, sources: &[String]) -> PrivateFiles {
         let uploaded = sources.iter().filter(|source| self.is_own_upload(principal, source));
-        Some(PrivateFiles {
+        PrivateFiles {
             lake_dir: self.lake_dir.clone(),
-            secret_key: self.secret_key.clone(),
+            credentials: self.credentials.clone(),
             uploaded: uploaded.map(PathBuf::from).collect(),
-        })
+        }
     }
 
-    /// Returns true if a source is a file that the principal uploaded.
+    /// Converts an error of an import. The audit log records an attempt to read a private file.
+    pub fn to_problem(
+        &self,
+        principal: &Principal,
+        job: Option<JobId>,
+        error: &headwater_ingest::Error,
+    ) -> Problem {
+        if let headwater_ingest::Error::Private { file } = error {
+            let object = Object::location(file);
+            record_denial(&self.access, principal, job, &object);
+        }
+        error.to_problem()
+    }
+
+    /// Returns true if a source is a file that the principal uploaded. The owner may read every
+    /// upload.
     fn is_own_upload(&self, principal: &Principal, source: &str) -> bool {
-        let Identity::User(user) = principal.identity() else { return false };
         let Ok(below) = Path::new(source).strip_prefix(&self.uploads) else { return false };
         let mut parts = below.components();
         let (Some(Component::Normal(folder)), Some(Component::Normal(_)), None) =
@@ -128,7 +139,11 @@ impl ImportRights {
         else {
             return false;
         };
-        is_folder_of(&folder.to_string_lossy(), user)
+        match principal.identity() {
+            Identity::Owner => true,
+            Identity::User(user) => is_folder_of(&folder.to_string_lossy(), user),
+            Identity::Anonymous => false,
+        }
     }
 }
 

@@ -1,5 +1,7 @@
 //! The client of a request: its identity, and the ref and namespace of its statements.
 
+use std::sync::Arc;
+
 use headwater_model::{ErrorCode, Principal, Problem, QueryRequest, RefSpec, ResultExt};
 use tonic::metadata::MetadataMap;
 use tonic::{Request, Status};
@@ -16,6 +18,36 @@ pub const NAMESPACE_HEADER: &str = "x-headwater-namespace";
 #[derive(Debug, Clone)]
 pub struct SessionToken(pub String);
 
+/// The session of a request, which the client can end.
+#[derive(Clone)]
+pub struct ClientSession {
+    id: String,
+    end: Arc<dyn Fn() + Send + Sync>,
+}
+
+impl ClientSession {
+    /// Creates the handle of a session with an id that is not secret. `end` ends the session.
+    pub fn new(id: String, end: Arc<dyn Fn() + Send + Sync>) -> Self {
+        ClientSession { id, end }
+    }
+
+    /// Returns the id.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Ends the session: its token is no longer valid.
+    pub fn end(&self) {
+        (self.end)();
+    }
+}
+
+impl std::fmt::Debug for ClientSession {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("ClientSession").field(&self.id).finish()
+    }
+}
+
 /// The client of a request.
 #[derive(Debug, Clone)]
 pub struct Caller {
@@ -25,6 +57,8 @@ pub struct Caller {
     pub reference: RefSpec,
     /// The namespace of unqualified names; `None` for the default.
     pub namespace: Option<String>,
+    /// The session; `None` for a client that sends another credential in each request.
+    pub session: Option<ClientSession>,
 }
 
 impl Caller {
@@ -41,6 +75,7 @@ impl Caller {
             principal,
             reference,
             namespace: header(request.metadata(), NAMESPACE_HEADER)?,
+            session: request.extensions().get::<ClientSession>().cloned(),
         })
     }
 

@@ -1,11 +1,13 @@
 //! The server of the protocol, and what its requests share.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
 
 use arrow::array::RecordBatch;
 use arrow_flight::flight_service_server::FlightServiceServer;
 use arrow_flight::sql::ProstMessageExt;
 use arrow_flight::sql::metadata::{SqlInfoData, XdbcTypeInfoData};
+use arrow_flight::sql::server::PeekableFlightDataStream;
 use arrow_flight::{FlightDescriptor, FlightInfo};
 use bytes::Bytes;
 use headwater_model::{ErrorCode, Problem};
@@ -14,7 +16,8 @@ use prost::Message;
 use tonic::{Request, Response, Status};
 
 use crate::caller::Caller;
-use crate::prepared::ClientPrepared;
+use crate::limits::FlightLimits;
+use crate::prepared::{self, ClientPrepared, Parameters};
 use crate::rows::{self, RowStream, flight_info, no_columns};
 use crate::statement::{ClientStatements, Executions};
 use crate::status::to_status;
@@ -29,12 +32,18 @@ pub const HANDSHAKE_PATH: &str = "/arrow.flight.protocol.FlightService/Handshake
 /// Maximum length of a message of a client, in bytes.
 const MESSAGE_BYTES_MAX: usize = 64 << 20;
 
+/// Longest time between two searches for expired transactions and prepared statements.
+const EXPIRY_INTERVAL: Duration = Duration::from_secs(30);
+
+/// Shortest time between two searches.
+const EXPIRY_INTERVAL_MIN: Duration = Duration::from_millis(20);
+
 /// The server of the protocol.
 pub struct FlightSql {
     /// Statements and transactions of the clients.
     pub(crate) statements: Arc<ClientStatements>,
     /// Prepared statements of the clients.
-    pub(crate) prepared: ClientPrepared,
+    pub(crate) prepared: Arc<ClientPrepared>,
     /// Properties of the server.
     pub(crate) sql_info: SqlInfoData,
     /// Types of columns.
@@ -42,18 +51,36 @@ pub struct FlightSql {
 }
 
 impl FlightSql {
-    /// Creates the server on a service.
+    /// Creates the server on a service, in a runtime of tokio.
     ///
     /// Errors: the properties of the server cannot be encoded.
-    pub fn server(service: Service) -> Result<FlightServiceServer<Self>, String> {
+    pub fn server(
+        service: Service,
+        limits: &FlightLimits,
+    ) -> Result<FlightServiceServer<Self>, String> {
         let text = |status: Status| status.message().to_owned();
         let server = FlightSql {
-            statements: Arc::new(ClientStatements::new(service)),
-            prepared: ClientPrepared::new(),
+            statements: Arc::new(ClientStatements::new(service, limits)),
+            prepared: Arc::new(prepared::prepared(limits)),
             sql_info: sql_info::sql_info().map_err(text)?,
             type_info: type_info::type_info().map_err(text)?,
         };
+        let interval = limits.transaction_idle.min(limits.prepared_idle) / 4;
+        let interval = interval.clamp(EXPIRY_INTERVAL_MIN, EXPIRY_INTERVAL);
+        let statements = Arc::downgrade(&server.statements);
+        tokio::spawn(expire(statements, Arc::downgrade(&server.prepared), interval));
         Ok(FlightServiceServer::new(server).max_decoding_message_size(MESSAGE_BYTES_MAX))
+    }
+
+    /// Collects the parameters that a client sends.
+    pub(crate) async fn parameters(
+        &self,
+        caller: &Caller,
+        stream: PeekableFlightDataStream,
+    ) -> Result<Parameters, Status> {
+        let uploads = &self.statements.uploads;
+        let quota = uploads.begin(&caller.principal)?;
+        rows::collect(uploads, quota, stream).await
     }
 
     /// Runs the executions of a prepared statement one after the other. Returns their rows.
@@ -62,8 +89,9 @@ impl FlightSql {
         caller: Caller,
         handle: &Bytes,
     ) -> Result<Response<RowStream>, Status> {
-        let prepared = self.prepared.get(&caller.principal, handle)?;
-        let (token, registration) = self.statements.register(&String::from_utf8_lossy(handle));
+        let prepared = self.prepared.find(&caller.principal, handle)?;
+        let id = String::from_utf8_lossy(handle);
+        let (token, registration) = self.statements.register(&caller.principal, &id);
         let executions = prepared.executions()?.into_iter();
         let mut executions = Executions {
             statements: self.statements.clone(),
@@ -79,7 +107,25 @@ impl FlightSql {
         let Some(rows) = rows else {
             return Ok(rows::of_batch(RecordBatch::new_empty(no_columns())));
         };
-        Ok(rows::of_statement(rows, Some(executions), token, registration))
+        // The statement does not expire while its rows are read.
+        Ok(rows::of_statement(rows, Some(executions), token, (registration, prepared)))
+    }
+}
+
+/// Ends transactions and prepared statements that expired, until the server is dropped.
+async fn expire(
+    statements: Weak<ClientStatements>,
+    prepared: Weak<ClientPrepared>,
+    interval: Duration,
+) {
+    loop {
+        tokio::time::sleep(interval).await;
+        let (Some(statements), Some(prepared)) = (statements.upgrade(), prepared.upgrade()) else {
+            return;
+        };
+        let now = Instant::now();
+        drop(prepared.remove_expired(now, |principal| statements.is_valid(principal)));
+        statements.transactions.roll_back_expired(now).await;
     }
 }
 

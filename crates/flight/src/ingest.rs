@@ -6,7 +6,6 @@ use arrow_flight::decode::FlightRecordBatchStream;
 use arrow_flight::sql::{
     CommandStatementIngest, TableDefinitionOptions, TableExistsOption, TableNotExistOption,
 };
-use futures::StreamExt;
 use headwater_model::{ErrorCode, Problem};
 use headwater_service::{COPIED_ROWS, CopiedRows};
 use tonic::Status;
@@ -15,9 +14,16 @@ use crate::caller::Caller;
 use crate::rows::no_columns;
 use crate::statement::{ClientStatements, Work};
 use crate::status::{internal, to_status};
+use crate::transactions::AbandonedRollback;
+use crate::uploads::UploadQuota;
 
-/// The size of the rows that are inserted by one statement, in bytes.
-const CHUNK_BYTES: usize = 64 << 20;
+/// The rows that a client sends.
+pub struct SentRows {
+    /// The batches; `None` if the client sends no schema.
+    pub batches: Option<FlightRecordBatchStream>,
+    /// The memory of the batches that are not yet inserted.
+    pub quota: UploadQuota,
+}
 
 /// What to do with the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,12 +102,13 @@ fn quoted(name: &str) -> String {
 
 impl ClientStatements {
     /// Ingests rows. Returns their number. If the client has no transaction, all of them are added
-    /// in one, so that an error adds none.
+    /// in one, so that an error adds none. If the future is dropped, the transaction is rolled
+    /// back.
     pub async fn ingest(
         &self,
         caller: &Caller,
         command: &CommandStatementIngest,
-        rows: Option<FlightRecordBatchStream>,
+        rows: SentRows,
     ) -> Result<i64, Status> {
         let target = Target::new(command).map_err(to_status)?;
         let given = command.transaction_id.as_deref().filter(|id| !id.is_empty());
@@ -114,7 +121,9 @@ impl ClientStatements {
             None => caller.clone(),
         };
         let id = self.transactions.begin(&caller).await?;
+        let rollback = AbandonedRollback::new(&self.transactions, &caller.principal, &id);
         let ingested = self.ingest_within(&caller, &id, &target, rows).await;
+        rollback.disarm();
         self.transactions.end(&caller.principal, &id, ingested.is_ok()).await?;
         ingested
     }
@@ -124,18 +133,23 @@ impl ClientStatements {
         caller: &Caller,
         transaction: &str,
         target: &Target,
-        rows: Option<FlightRecordBatchStream>,
+        sent: SentRows,
     ) -> Result<i64, Status> {
+        let SentRows { batches, mut quota } = sent;
+        // The transaction does not expire while the client sends rows.
+        let _in_use = self.transactions.get(&caller.principal, transaction)?;
         let mut chunk = Chunk::default();
         let mut count = 0;
-        if let Some(mut rows) = rows {
-            while let Some(batch) = rows.next().await {
-                chunk.add(batch.map_err(Status::from)?);
-                if chunk.bytes < CHUNK_BYTES {
+        if let Some(mut rows) = batches {
+            while let Some(batch) = self.uploads.next(&mut rows).await? {
+                quota.add(&batch)?;
+                chunk.add(batch);
+                if quota.bytes() < self.uploads.chunk_bytes() {
                     continue;
                 }
                 let full = std::mem::replace(&mut chunk, Chunk::after_the_first());
                 count += self.add_chunk(caller, transaction, target, full).await?;
+                quota.release();
             }
             if let Some(schema) = rows.schema() {
                 chunk.schema.get_or_insert(schema.clone());
@@ -171,7 +185,6 @@ struct Chunk {
     is_first: bool,
     schema: Option<SchemaRef>,
     batches: Vec<RecordBatch>,
-    bytes: usize,
 }
 
 impl Default for Chunk {
@@ -182,11 +195,10 @@ impl Default for Chunk {
 
 impl Chunk {
     fn after_the_first() -> Self {
-        Chunk { is_first: false, schema: None, batches: Vec::new(), bytes: 0 }
+        Chunk { is_first: false, schema: None, batches: Vec::new() }
     }
 
     fn add(&mut self, batch: RecordBatch) {
-        self.bytes += batch.get_array_memory_size();
         self.schema.get_or_insert_with(|| batch.schema());
         self.batches.push(batch);
     }

@@ -2,20 +2,24 @@
 //! client.
 //!
 //! [`FlightSql`] implements the protocol with the operations of the service. It is stateless except
-//! for prepared statements, open transactions and running statements, which are bounded and expire.
-//! A ticket contains its statement, so that reading it needs no earlier request.
+//! for prepared statements, open transactions and running statements, which are limited for each
+//! principal and expire. A ticket contains its statement, so that reading it needs no earlier
+//! request.
 //!
 //! The ref of a request is in the header [`REF_HEADER`], and `main` by default; each branch is a
 //! catalog. The server authenticates the requests and routes them here.
 
 mod caller;
+mod custom_actions;
 mod flight_sql;
 mod ingest;
 mod keys;
+mod limits;
 mod message_checks;
 mod metadata;
 mod parameters;
 mod prepared;
+mod registry;
 mod rows;
 mod service;
 mod sql_info;
@@ -24,7 +28,9 @@ mod status;
 mod ticket;
 mod transactions;
 mod type_info;
+mod uploads;
 
-pub use caller::{NAMESPACE_HEADER, REF_HEADER, SessionToken};
+pub use caller::{ClientSession, NAMESPACE_HEADER, REF_HEADER, SessionToken};
 pub use flight_sql::{FlightSql, HANDSHAKE_PATH, PATH_PREFIX};
+pub use limits::FlightLimits;
 pub use status::error_response;

@@ -1,45 +1,44 @@
 //! Prepared statements of clients.
 
-use std::sync::Arc;
-use std::time::Duration;
-
 use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Field, Schema};
-use headwater_model::{Identity, Principal, ResultExt};
+use headwater_model::{Principal, ResultExt};
 use headwater_service::{Description, PreparedStatement};
-use moka::policy::EvictionPolicy;
-use moka::sync::Cache;
 use parking_lot::Mutex;
 use tonic::Status;
 
 use crate::caller::Caller;
+use crate::limits::FlightLimits;
 use crate::parameters;
+use crate::registry::{InUse, Registry};
 use crate::status::to_status;
-
-/// Time without use after which a prepared statement is dropped.
-const IDLE: Duration = Duration::from_secs(12 * 3600);
-
-/// Maximum number of prepared statements. Beyond it, the one that has been unused for longest is
-/// dropped.
-const PREPARED_MAX: u64 = 10_000;
+use crate::uploads::UploadQuota;
 
 /// A prepared statement of a client.
 pub struct ClientStatement {
-    owner: Identity,
     /// The context in which it was prepared.
     pub caller: Caller,
     /// The transaction in which it runs.
     pub transaction: Option<String>,
     /// The statement, with its parameters.
     pub statement: PreparedStatement,
-    /// The parameters of the next execution, one row each.
-    pub bound: Mutex<Vec<RecordBatch>>,
+    /// The parameters of the next executions.
+    pub bound: Mutex<Parameters>,
+}
+
+/// The parameters of executions, one row each.
+#[derive(Default)]
+pub struct Parameters {
+    /// The rows.
+    pub batches: Vec<RecordBatch>,
+    /// The memory of the rows, which is released with them.
+    pub _quota: Option<UploadQuota>,
 }
 
 impl ClientStatement {
     /// Returns the statements to execute: one for each bound row.
     pub fn executions(&self) -> Result<Vec<PreparedStatement>, Status> {
-        let bound = self.bound.lock().clone();
+        let bound = self.bound.lock().batches.clone();
         if self.statement.parameters().is_empty() {
             return Ok(vec![self.statement.clone()]);
         }
@@ -57,57 +56,47 @@ impl ClientStatement {
 }
 
 /// The prepared statements of all clients.
-pub struct ClientPrepared(Cache<String, Arc<ClientStatement>>);
+pub type ClientPrepared = Registry<ClientStatement>;
+
+/// Creates an empty set of prepared statements.
+pub fn prepared(limits: &FlightLimits) -> ClientPrepared {
+    let hint = "Close the statements that are no longer used.";
+    Registry::new("prepared statements", hint, limits.prepared_max, limits.prepared_idle)
+}
 
 impl ClientPrepared {
-    /// Creates an empty set.
-    pub fn new() -> Self {
-        let cache = Cache::builder()
-            .max_capacity(PREPARED_MAX)
-            .eviction_policy(EvictionPolicy::lru())
-            .time_to_idle(IDLE)
-            .build();
-        ClientPrepared(cache)
-    }
-
     /// Adds a statement. Returns its handle.
-    pub fn add(
+    ///
+    /// Errors: the principal has too many.
+    pub fn prepare(
         &self,
         caller: &Caller,
         transaction: Option<String>,
         statement: PreparedStatement,
-    ) -> String {
-        let handle = uuid::Uuid::new_v4().simple().to_string();
-        let prepared = ClientStatement {
-            owner: caller.principal.identity().clone(),
-            caller: caller.clone(),
-            transaction,
-            statement,
-            bound: Mutex::default(),
-        };
-        self.0.insert(handle.clone(), Arc::new(prepared));
-        handle
+    ) -> Result<String, Status> {
+        let bound = Mutex::default();
+        let prepared = ClientStatement { caller: caller.clone(), transaction, statement, bound };
+        self.add(caller, prepared).map_err(|(_, status)| status)
     }
 
     /// Returns a statement of the client.
-    pub fn get(
+    pub fn find(
         &self,
         principal: &Principal,
         handle: &[u8],
-    ) -> Result<Arc<ClientStatement>, Status> {
-        let handle = String::from_utf8_lossy(handle);
-        let found = self.0.get(&*handle).filter(|it| it.owner == *principal.identity());
-        found.ok_or_else(|| {
-            Status::not_found("the prepared statement does not exist or was unused for too long")
-        })
+    ) -> Result<InUse<ClientStatement>, Status> {
+        self.get(principal, &String::from_utf8_lossy(handle)).ok_or_else(missing)
     }
 
     /// Drops a statement of the client.
     pub fn close(&self, principal: &Principal, handle: &[u8]) -> Result<(), Status> {
-        self.get(principal, handle)?;
-        self.0.invalidate(&*String::from_utf8_lossy(handle));
-        Ok(())
+        let removed = self.remove(principal, &String::from_utf8_lossy(handle));
+        removed.map(drop).ok_or_else(missing)
     }
+}
+
+fn missing() -> Status {
+    Status::not_found("the prepared statement does not exist or was unused for too long")
 }
 
 /// Returns the parameters of a statement as a schema. A parameter without a known type is text.

@@ -14,13 +14,14 @@ use bytes::Bytes;
 use futures::future::ready;
 use futures::{Stream, StreamExt, TryStreamExt};
 use headwater_model::{ErrorCode, Problem};
-use headwater_service::StatementRows;
 use tokio_util::sync::CancellationToken;
 use tonic::{Response, Status};
 
 use crate::message_checks::MessageChecks;
-use crate::statement::Executions;
+use crate::prepared::Parameters;
+use crate::statement::{ClientRows, Executions};
 use crate::status::{internal, to_status};
+use crate::uploads::{UploadQuota, Uploads};
 
 /// Maximum size of the parameters of a statement, in bytes.
 const PARAMETER_BYTES_MAX: usize = 16 << 20;
@@ -58,7 +59,7 @@ pub fn of_batch(batch: RecordBatch) -> Response<RowStream> {
 /// follow it, which have the same columns. The token cancels them; `end` is dropped after the last
 /// row.
 pub fn of_statement<E: Send + 'static>(
-    rows: StatementRows,
+    rows: ClientRows,
     following: Option<Executions>,
     token: CancellationToken,
     end: E,
@@ -80,7 +81,7 @@ pub fn of_statement<E: Send + 'static>(
 
 /// Returns the next batch of a statement, or of an execution that follows it.
 async fn next_batch(
-    rows: &mut Option<StatementRows>,
+    rows: &mut Option<ClientRows>,
     mut following: Option<&mut Executions>,
 ) -> Result<Option<RecordBatch>, Status> {
     while let Some(running) = rows {
@@ -111,10 +112,11 @@ fn encode(
 
 /// Decodes the rows that a client sends. A client without rows sends a message without a schema.
 pub async fn decode(
+    uploads: &Uploads,
     mut stream: PeekableFlightDataStream,
 ) -> Result<Option<FlightRecordBatchStream>, Status> {
     loop {
-        match stream.peek().await {
+        match uploads.in_time(stream.peek()).await? {
             None => return Ok(None),
             Some(Err(status)) => return Err(status.clone()),
             Some(Ok(message)) if message.data_header.is_empty() => {
@@ -132,30 +134,32 @@ pub async fn decode(
 }
 
 /// Collects the rows that a client sends as parameters.
-pub async fn collect(stream: PeekableFlightDataStream) -> Result<Vec<RecordBatch>, Status> {
-    let Some(mut rows) = decode(stream).await? else { return Ok(Vec::new()) };
-    let (mut batches, mut bytes, mut count) = (Vec::new(), 0, 0);
-    while let Some(batch) = rows.next().await {
-        let batch = batch.map_err(Status::from)?;
+pub async fn collect(
+    uploads: &Uploads,
+    mut quota: UploadQuota,
+    stream: PeekableFlightDataStream,
+) -> Result<Parameters, Status> {
+    let Some(mut rows) = decode(uploads, stream).await? else { return Ok(Parameters::default()) };
+    let (mut batches, mut count) = (Vec::new(), 0);
+    while let Some(batch) = uploads.next(&mut rows).await? {
         count += batch.num_rows();
         if count > PARAMETER_ROWS_MAX {
-            let message = format!("the parameters have more than {PARAMETER_ROWS_MAX} rows");
-            return Err(to_status(
-                Problem::new(ErrorCode::InvalidArgument, message)
-                    .with_hint("Ingest the rows into a table, and read it in the statement."),
-            ));
+            return Err(too_many(&format!("{PARAMETER_ROWS_MAX} rows")));
         }
-        bytes += batch.get_array_memory_size();
-        if bytes > PARAMETER_BYTES_MAX {
-            let message = format!("the parameters have more than {PARAMETER_BYTES_MAX} bytes");
-            return Err(to_status(
-                Problem::new(ErrorCode::InvalidArgument, message)
-                    .with_hint("Ingest the rows into a table, and read it in the statement."),
-            ));
+        quota.add(&batch)?;
+        if quota.bytes() > PARAMETER_BYTES_MAX {
+            return Err(too_many(&format!("{PARAMETER_BYTES_MAX} bytes")));
         }
         batches.push(batch);
     }
-    Ok(batches)
+    quota.end();
+    Ok(Parameters { batches, _quota: Some(quota) })
+}
+
+fn too_many(limit: &str) -> Status {
+    let message = format!("the parameters have more than {limit}");
+    let problem = Problem::new(ErrorCode::InvalidArgument, message);
+    to_status(problem.with_hint("Ingest the rows into a table, and read it in the statement."))
 }
 
 /// Encodes a schema for a response that contains it as bytes.

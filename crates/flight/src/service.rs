@@ -16,8 +16,7 @@ use arrow_flight::sql::{
     TicketStatementQuery,
 };
 use arrow_flight::{
-    Action, CancelFlightInfoRequest, CancelFlightInfoResult, CancelStatus, FlightDescriptor,
-    FlightInfo, HandshakeRequest, HandshakeResponse, Ticket,
+    Action, ActionType, FlightDescriptor, FlightInfo, HandshakeRequest, HandshakeResponse, Ticket,
 };
 use bytes::Bytes;
 use futures::StreamExt;
@@ -28,15 +27,13 @@ use tonic::{Request, Response, Status, Streaming};
 
 use crate::caller::{Caller, SessionToken};
 use crate::flight_sql::{FlightSql, malformed, metadata_info, transaction, unsupported_plan};
+use crate::ingest::SentRows;
 use crate::prepared::parameter_schema;
 use crate::rows::{self, RowStream, decode, flight_info, of_batch, schema_bytes};
 use crate::statement::Work;
 use crate::status::to_status;
 use crate::ticket::{SavepointId, StatementTicket};
-use crate::{keys, metadata};
-
-/// The action that cancels a statement by its description.
-const CANCEL_FLIGHT_INFO: &str = "CancelFlightInfo";
+use crate::{custom_actions, keys, metadata};
 
 /// The value of `ActionEndSavepoint` that releases a savepoint; the other one rolls back.
 const SAVEPOINT_RELEASE: i32 = 1;
@@ -93,7 +90,7 @@ impl FlightSqlService for FlightSql {
     ) -> Result<Response<RowStream>, Status> {
         let caller = Caller::of(&request)?;
         let ticket = StatementTicket::decode(&ticket.statement_handle)?;
-        let (token, registration) = self.statements.register(&ticket.id);
+        let (token, registration) = self.statements.register(&caller.principal, &ticket.id);
         let caller = ticket.caller(caller.principal)?;
         let work = Work::Text(ticket.sql);
         let starting = self.statements.start(&caller, ticket.transaction.as_deref(), work, None);
@@ -120,7 +117,7 @@ impl FlightSqlService for FlightSql {
         request: Request<FlightDescriptor>,
     ) -> Result<Response<FlightInfo>, Status> {
         let caller = Caller::of(&request)?;
-        self.prepared.get(&caller.principal, &query.prepared_statement_handle)?;
+        self.prepared.find(&caller.principal, &query.prepared_statement_handle)?;
         flight_info(query.as_any().encode_to_vec().into(), None, request.into_inner())
     }
 
@@ -321,8 +318,9 @@ impl FlightSqlService for FlightSql {
         request: Request<PeekableFlightDataStream>,
     ) -> Result<i64, Status> {
         let caller = Caller::of(&request)?;
-        let rows = decode(request.into_inner()).await?;
-        self.statements.ingest(&caller, &command, rows).await
+        let quota = self.statements.uploads.begin(&caller.principal)?;
+        let batches = decode(&self.statements.uploads, request.into_inner()).await?;
+        self.statements.ingest(&caller, &command, SentRows { batches, quota }).await
     }
 
     async fn do_put_prepared_statement_query(
@@ -332,9 +330,8 @@ impl FlightSqlService for FlightSql {
     ) -> Result<DoPutPreparedStatementResult, Status> {
         let caller = Caller::of(&request)?;
         let handle = query.prepared_statement_handle;
-        let prepared = self.prepared.get(&caller.principal, &handle)?;
-        let bound = rows::collect(request.into_inner()).await?;
-        *prepared.bound.lock() = bound;
+        let prepared = self.prepared.find(&caller.principal, &handle)?;
+        *prepared.bound.lock() = self.parameters(&caller, request.into_inner()).await?;
         Ok(DoPutPreparedStatementResult { prepared_statement_handle: Some(handle) })
     }
 
@@ -344,9 +341,9 @@ impl FlightSqlService for FlightSql {
         request: Request<PeekableFlightDataStream>,
     ) -> Result<i64, Status> {
         let caller = Caller::of(&request)?;
-        let prepared = self.prepared.get(&caller.principal, &query.prepared_statement_handle)?;
-        let sent = rows::collect(request.into_inner()).await?;
-        if !sent.is_empty() {
+        let prepared = self.prepared.find(&caller.principal, &query.prepared_statement_handle)?;
+        let sent = self.parameters(&caller, request.into_inner()).await?;
+        if !sent.batches.is_empty() {
             *prepared.bound.lock() = sent;
         }
         let caller = Caller { principal: caller.principal, ..prepared.caller.clone() };
@@ -383,7 +380,7 @@ impl FlightSqlService for FlightSql {
             Some(columns) => schema_bytes(&columns)?,
             None => Bytes::new(),
         };
-        let handle = self.prepared.add(&caller, transaction, statement);
+        let handle = self.prepared.prepare(&caller, transaction, statement)?;
         Ok(ActionCreatePreparedStatementResult {
             prepared_statement_handle: handle.into(),
             dataset_schema,
@@ -463,9 +460,10 @@ impl FlightSqlService for FlightSql {
         query: ActionCancelQueryRequest,
         request: Request<Action>,
     ) -> Result<ActionCancelQueryResult, Status> {
-        Caller::of(&request)?;
+        let principal = Caller::of(&request)?.principal;
         let info = FlightInfo::decode(&*query.info).map_err(malformed)?;
-        let result = if self.statements.cancel(&info) { CANCELLING } else { NOT_CANCELLABLE };
+        let result =
+            if self.statements.cancel(&principal, &info) { CANCELLING } else { NOT_CANCELLABLE };
         Ok(ActionCancelQueryResult { result })
     }
 
@@ -473,18 +471,13 @@ impl FlightSqlService for FlightSql {
         &self,
         request: Request<Action>,
     ) -> Result<Response<Actions>, Status> {
-        Caller::of(&request)?;
-        let action = request.into_inner();
-        if action.r#type != CANCEL_FLIGHT_INFO {
-            let message = format!("the action `{}` is not supported", action.r#type);
-            return Err(Status::unimplemented(message));
-        }
-        let cancel = CancelFlightInfoRequest::decode(&*action.body).map_err(malformed)?;
-        let is_cancelled = cancel.info.as_ref().is_some_and(|info| self.statements.cancel(info));
-        let status =
-            if is_cancelled { CancelStatus::Cancelling } else { CancelStatus::NotCancellable };
-        let body = CancelFlightInfoResult::new(status).encode_to_vec().into();
+        let caller = Caller::of(&request)?;
+        let body = self.custom_action(&caller, &request.into_inner()).await?;
         Ok(Response::new(futures::stream::iter([Ok(arrow_flight::Result { body })]).boxed()))
+    }
+
+    async fn list_custom_actions(&self) -> Option<Vec<Result<ActionType, Status>>> {
+        Some(custom_actions::list().into_iter().map(Ok).collect())
     }
 
     async fn register_sql_info(&self, _id: i32, _result: &SqlInfo) {}

@@ -1,29 +1,26 @@
 //! Statements: described, started inside or outside of a transaction, and cancelled.
 
+use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
 
-use arrow::array::AsArray;
-use arrow::datatypes::Int64Type;
+use arrow::array::{AsArray, RecordBatch};
+use arrow::datatypes::{Int64Type, SchemaRef};
 use arrow_flight::FlightInfo;
-use headwater_model::{Problem, ResultExt};
+use headwater_model::{Principal, Problem, ResultExt};
 use headwater_service::{
     CopiedRows, Description, PreparedStatement, Service, StartedStatement, StatementRows,
 };
-use moka::sync::Cache;
+use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
 use crate::caller::Caller;
+use crate::limits::{FlightLimits, account};
+use crate::registry::InUse;
 use crate::status::to_status;
 use crate::ticket::running_id;
-use crate::transactions::{ClientTransactions, ended};
-
-/// Maximum number of running statements that can be cancelled by id.
-const RUNNING_MAX: u64 = 10_000;
-
-/// Time after which a statement can no longer be cancelled by id.
-const RUNNING_TIME: Duration = Duration::from_secs(24 * 3600);
+use crate::transactions::{ClientTransaction, ClientTransactions, ended};
+use crate::uploads::Uploads;
 
 /// A statement to run.
 pub enum Work {
@@ -53,35 +50,63 @@ impl Work {
     }
 }
 
+/// The running statements, by principal and id.
+type Running = Arc<Mutex<HashMap<(String, String), CancellationToken>>>;
+
 /// The statements of all clients.
 pub struct ClientStatements {
     service: Service,
     /// The open transactions.
-    pub transactions: ClientTransactions,
-    running: Cache<String, CancellationToken>,
+    pub transactions: Arc<ClientTransactions>,
+    /// The rows that clients send.
+    pub uploads: Uploads,
+    running: Running,
 }
 
 /// Ends the registration of a running statement when it is dropped.
 pub struct Registration {
-    running: Cache<String, CancellationToken>,
-    id: String,
+    running: Running,
+    key: (String, String),
 }
 
 impl Drop for Registration {
     fn drop(&mut self) {
-        self.running.invalidate(&self.id);
+        self.running.lock().remove(&self.key);
+    }
+}
+
+/// The rows of a running statement. Its transaction does not expire before they are dropped.
+pub struct ClientRows {
+    rows: StatementRows,
+    _transaction: Option<InUse<ClientTransaction>>,
+}
+
+impl ClientRows {
+    /// Returns the columns.
+    pub fn schema(&self) -> &SchemaRef {
+        self.rows.schema()
+    }
+
+    /// Returns the next rows; `None` after the last ones.
+    pub async fn next(&mut self) -> Result<Option<RecordBatch>, Problem> {
+        self.rows.next().await
     }
 }
 
 impl ClientStatements {
     /// Creates the state of a server without clients.
-    pub fn new(service: Service) -> Self {
-        let running = Cache::builder().max_capacity(RUNNING_MAX).time_to_live(RUNNING_TIME).build();
+    pub fn new(service: Service, limits: &FlightLimits) -> Self {
         ClientStatements {
-            transactions: ClientTransactions::new(service.clone()),
+            transactions: Arc::new(ClientTransactions::new(service.clone(), limits)),
+            uploads: Uploads::new(limits.clone()),
             service,
-            running,
+            running: Running::default(),
         }
+    }
+
+    /// Returns true if the account and the token of a principal are still valid.
+    pub fn is_valid(&self, principal: &Principal) -> bool {
+        self.service.access_control().credential_state(principal).is_ok()
     }
 
     /// Starts a statement. In a transaction, it reads and writes the state of the transaction.
@@ -91,15 +116,16 @@ impl ClientStatements {
         transaction: Option<&str>,
         work: Work,
         rows: Option<CopiedRows>,
-    ) -> Result<StatementRows, Status> {
+    ) -> Result<ClientRows, Status> {
         let statements = self.service.statements().with_rows(rows);
         let Some(id) = transaction else {
             let started = run(&statements, caller, work).await?;
-            return started.rows.map_err(to_status);
+            let rows = started.rows.map_err(to_status)?;
+            return Ok(ClientRows { rows, _transaction: None });
         };
-        let transaction = self.transactions.get(&caller.principal, id).await?;
-        let mut open = transaction.open.lock().await;
-        let open = open.as_mut().ok_or_else(ended)?;
+        let transaction = self.transactions.get(&caller.principal, id)?;
+        let mut locked = transaction.lock().await;
+        let open = locked.as_mut().ok_or_else(ended)?;
         if work.writes().map_err(to_status)? {
             let transactions = statements.transactions();
             let prepared = transactions.prepare_write(&caller.principal, open);
@@ -107,7 +133,9 @@ impl ClientStatements {
         }
         let caller = caller.at(open.reference().clone());
         let started = run(&statements.within(Some(open)), &caller, work).await?;
-        started.rows.map_err(to_status)
+        let rows = started.rows.map_err(to_status)?;
+        drop(locked);
+        Ok(ClientRows { rows, _transaction: Some(transaction) })
     }
 
     /// Runs a statement to its end. Returns the number of rows that it changed, or returned.
@@ -135,8 +163,8 @@ impl ClientStatements {
             let described = statements.describe(&caller.principal, &request, statement);
             return Box::pin(described).await.map_err(to_status);
         };
-        let transaction = self.transactions.get(&caller.principal, id).await?;
-        let open = transaction.open.lock().await;
+        let transaction = self.transactions.get(&caller.principal, id)?;
+        let open = transaction.lock().await;
         let open = open.as_ref().ok_or_else(ended)?;
         let request = caller.at(open.reference().clone()).request("");
         let statements = statements.within(Some(open));
@@ -144,19 +172,24 @@ impl ClientStatements {
         Box::pin(described).await.map_err(to_status)
     }
 
-    /// Registers a running statement, so that it can be cancelled by its id.
-    pub fn register(&self, id: &str) -> (CancellationToken, Registration) {
-        let token = CancellationToken::new();
-        self.running.insert(id.to_owned(), token.clone());
-        (token, Registration { running: self.running.clone(), id: id.to_owned() })
+    /// Registers a running statement, so that its client can cancel it by its id.
+    pub fn register(&self, principal: &Principal, id: &str) -> (CancellationToken, Registration) {
+        let (token, key) = (CancellationToken::new(), running_key(principal, id));
+        self.running.lock().insert(key.clone(), token.clone());
+        (token, Registration { running: self.running.clone(), key })
     }
 
-    /// Cancels the running statement of a flight. Returns false if it is not running. Ids are
-    /// random, so that a client can cancel only statements whose tickets it has.
-    pub fn cancel(&self, info: &FlightInfo) -> bool {
+    /// Cancels the running statement of a flight. Returns false if the client has no such
+    /// statement.
+    pub fn cancel(&self, principal: &Principal, info: &FlightInfo) -> bool {
         let Some(id) = running_id(info) else { return false };
-        self.running.remove(&id).map(|token| token.cancel()).is_some()
+        let token = self.running.lock().remove(&running_key(principal, &id));
+        token.map(|token| token.cancel()).is_some()
     }
+}
+
+fn running_key(principal: &Principal, id: &str) -> (String, String) {
+    (account(principal.identity()), id.to_owned())
 }
 
 /// Executions of a prepared statement that have not started.
@@ -173,7 +206,7 @@ pub struct Executions {
 
 impl Executions {
     /// Starts the next execution; `None` after the last one.
-    pub async fn start_next(&mut self) -> Result<Option<StatementRows>, Status> {
+    pub async fn start_next(&mut self) -> Result<Option<ClientRows>, Status> {
         let Some(execution) = self.left.next() else { return Ok(None) };
         let (caller, transaction) = (&self.caller, self.transaction.as_deref());
         let started = self.statements.start(caller, transaction, Work::Bound(execution), None);
@@ -199,7 +232,7 @@ async fn run(
 
 /// Reads all rows. Returns the number of rows that the statement changed, which is in its result,
 /// or that it returned.
-async fn changed_rows(mut rows: StatementRows) -> Result<i64, Status> {
+async fn changed_rows(mut rows: ClientRows) -> Result<i64, Status> {
     let mut count = 0;
     let schema = rows.schema().clone();
     let names: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();

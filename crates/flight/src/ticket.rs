@@ -54,7 +54,8 @@ impl StatementTicket {
     /// Returns the context in which a client runs the statement.
     pub fn caller(&self, principal: Principal) -> Result<Caller, Status> {
         let reference: RefSpec = parse_ref(&self.reference).map_err(to_status)?;
-        Ok(Caller { principal, reference, namespace: self.namespace.clone() })
+        let namespace = self.namespace.clone();
+        Ok(Caller { principal, reference, namespace, session: None })
     }
 }
 
@@ -104,6 +105,7 @@ mod tests {
             principal: Principal::owner(),
             reference: RefSpec::main(),
             namespace: Some("sales".to_owned()),
+            session: None,
         };
         let ticket = StatementTicket::new(&caller, "SELECT 1".to_owned(), None);
         let encoded = ticket.encode().expect("a ticket");

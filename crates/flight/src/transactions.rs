@@ -2,80 +2,78 @@
 //! transaction expires and is rolled back.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::Instant;
 
-use headwater_model::{ErrorCode, Identity, Principal, Problem};
+use headwater_model::{ErrorCode, Principal, Problem};
 use headwater_service::{OpenTransaction, Service, Transactions};
-use moka::future::Cache;
-use moka::policy::EvictionPolicy;
+use tokio::runtime::Handle;
 use tokio::sync::Mutex;
 use tonic::Status;
 
 use crate::caller::Caller;
+use crate::limits::FlightLimits;
+use crate::registry::{InUse, Registry};
 use crate::status::to_status;
 use crate::ticket::SavepointId;
 
-/// Time without statements after which a transaction is rolled back.
-const IDLE: Duration = Duration::from_secs(30 * 60);
-
-/// Maximum number of open transactions. Beyond it, the one that has been unused for longest is
-/// rolled back.
-const TRANSACTIONS_MAX: u64 = 1_000;
-
-/// A transaction of a client.
-pub struct ClientTransaction {
-    owner: Identity,
-    /// The transaction; `None` once it has ended. Locked while a statement starts.
-    pub open: Mutex<Option<OpenTransaction>>,
-}
+/// A transaction of a client: `None` once it has ended. Locked while a statement starts.
+pub type ClientTransaction = Mutex<Option<OpenTransaction>>;
 
 /// The open transactions.
 pub struct ClientTransactions {
     service: Service,
-    open: Cache<String, Arc<ClientTransaction>>,
+    open: Registry<ClientTransaction>,
 }
 
 impl ClientTransactions {
     /// Creates an empty set.
-    pub fn new(service: Service) -> Self {
-        let transactions = service.statements().transactions();
-        let open = Cache::builder()
-            .max_capacity(TRANSACTIONS_MAX)
-            .eviction_policy(EvictionPolicy::lru())
-            .time_to_idle(IDLE)
-            .async_eviction_listener(move |_, transaction: Arc<ClientTransaction>, _| {
-                let transactions = transactions.clone();
-                // A transaction that ended is `None` here.
-                Box::pin(async move {
-                    if let Some(open) = transaction.open.lock().await.take() {
-                        transactions.roll_back(open).await;
-                    }
-                })
-            })
-            .build();
-        ClientTransactions { service, open }
+    pub fn new(service: Service, limits: &FlightLimits) -> Self {
+        let hint = "Commit a transaction, or roll it back.";
+        let (max, idle) = (limits.transactions_max, limits.transaction_idle);
+        ClientTransactions { service, open: Registry::new("open transactions", hint, max, idle) }
     }
 
     /// Begins a transaction. Returns its id.
+    ///
+    /// Errors: the principal has too many transactions.
     pub async fn begin(&self, caller: &Caller) -> Result<String, Status> {
         let operations = self.operations();
         let begun = operations.begin(&caller.principal, &caller.reference);
         let begun = Box::pin(begun).await.map_err(to_status)?;
-        let id = uuid::Uuid::new_v4().simple().to_string();
-        let owner = caller.principal.identity().clone();
-        let transaction = ClientTransaction { owner, open: Mutex::new(Some(begun)) };
-        self.open.insert(id.clone(), Arc::new(transaction)).await;
-        Ok(id)
+        match self.open.add(caller, Mutex::new(Some(begun))) {
+            Ok(id) => Ok(id),
+            Err((begun, status)) => {
+                self.roll_back(&begun).await;
+                Err(status)
+            }
+        }
     }
 
-    /// Returns a transaction of the client.
-    pub async fn get(
-        &self,
-        principal: &Principal,
-        id: &str,
-    ) -> Result<Arc<ClientTransaction>, Status> {
-        let found = self.open.get(id).await.filter(|it| it.owner == *principal.identity());
-        found.ok_or_else(ended)
+    /// Returns a transaction of the client. It does not expire while it is in use.
+    pub fn get(&self, principal: &Principal, id: &str) -> Result<InUse<ClientTransaction>, Status> {
+        self.open.get(principal, id).ok_or_else(ended)
+    }
+
+    /// Rolls back the transactions that expired, and those of principals that are not valid.
+    pub async fn roll_back_expired(&self, now: Instant) {
+        let accounts = self.service.access_control();
+        let is_valid = |principal: &Principal| accounts.credential_state(principal).is_ok();
+        for expired in self.open.remove_expired(now, is_valid) {
+            self.roll_back(&expired).await;
+        }
+    }
+
+    /// Rolls back the transactions of a session.
+    pub async fn roll_back_session(&self, session: &str) {
+        for transaction in self.open.remove_session(session) {
+            self.roll_back(&transaction).await;
+        }
+    }
+
+    async fn roll_back(&self, transaction: &ClientTransaction) {
+        if let Some(open) = transaction.lock().await.take() {
+            self.operations().roll_back(open).await;
+        }
     }
 
     /// Commits a transaction, or rolls it back.
@@ -85,9 +83,9 @@ impl ClientTransactions {
         id: &str,
         is_commit: bool,
     ) -> Result<(), Status> {
-        let transaction = self.get(principal, id).await?;
-        let open = transaction.open.lock().await.take().ok_or_else(ended)?;
-        self.open.invalidate(id).await;
+        let transaction = self.get(principal, id)?;
+        let open = transaction.lock().await.take().ok_or_else(ended)?;
+        self.open.remove(principal, id);
         if !is_commit {
             self.operations().roll_back(open).await;
             return Ok(());
@@ -101,8 +99,8 @@ impl ClientTransactions {
         principal: &Principal,
         savepoint: &SavepointId,
     ) -> Result<(), Status> {
-        let transaction = self.get(principal, &savepoint.transaction).await?;
-        let mut open = transaction.open.lock().await;
+        let transaction = self.get(principal, &savepoint.transaction)?;
+        let mut open = transaction.lock().await;
         let open = open.as_mut().ok_or_else(ended)?;
         Box::pin(self.operations().add_savepoint(open, &savepoint.name)).await.map_err(to_status)
     }
@@ -115,8 +113,8 @@ impl ClientTransactions {
         is_release: bool,
     ) -> Result<(), Status> {
         let SavepointId { transaction, name } = savepoint;
-        let transaction = self.get(principal, transaction).await?;
-        let mut open = transaction.open.lock().await;
+        let transaction = self.get(principal, transaction)?;
+        let mut open = transaction.lock().await;
         let open = open.as_mut().ok_or_else(ended)?;
         if is_release {
             return self.operations().release_savepoint(open, name).map_err(to_status);
@@ -126,6 +124,41 @@ impl ClientTransactions {
 
     fn operations(&self) -> Transactions {
         self.service.statements().transactions()
+    }
+}
+
+/// Rolls a transaction back if it is dropped before [`AbandonedRollback::disarm`], because the
+/// client ended the request.
+pub struct AbandonedRollback {
+    transactions: Arc<ClientTransactions>,
+    principal: Principal,
+    id: Option<String>,
+}
+
+impl AbandonedRollback {
+    /// Creates the guard of a transaction.
+    pub fn new(transactions: &Arc<ClientTransactions>, principal: &Principal, id: &str) -> Self {
+        AbandonedRollback {
+            transactions: transactions.clone(),
+            principal: principal.clone(),
+            id: Some(id.to_owned()),
+        }
+    }
+
+    /// Leaves the transaction to the caller.
+    pub fn disarm(mut self) {
+        self.id = None;
+    }
+}
+
+impl Drop for AbandonedRollback {
+    fn drop(&mut self) {
+        let (Some(id), Ok(runtime)) = (self.id.take(), Handle::try_current()) else { return };
+        let (transactions, principal) = (self.transactions.clone(), self.principal.clone());
+        runtime.spawn(async move {
+            // It has no other user, so it exists.
+            let _ = transactions.end(&principal, &id, false).await;
+        });
     }
 }
 

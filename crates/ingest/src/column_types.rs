@@ -14,6 +14,7 @@ use super::file_columns::{FileColumns, InferOptions, check_count};
 use super::header::{NameIndex, places};
 use super::inference::ColumnStatistics;
 use super::parquet;
+use super::progress::ByteCounter;
 use super::request::ValidRequest;
 use super::source::SourceFile;
 use crate::error::{Error, Result};
@@ -64,6 +65,8 @@ impl<'a> Columns<'a> {
             table: self.index.clone(),
             declared: request.type_index.clone(),
             reject: request.reject,
+            rows_max: None,
+            read: ByteCounter::default(),
         }
     }
 

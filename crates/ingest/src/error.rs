@@ -104,6 +104,12 @@ pub enum Error {
         /// The operating system's error.
         source: std::io::Error,
     },
+    /// A file of a lake, or a file with credentials.
+    #[error("`{file}` cannot be read: it belongs to a lake, or may contain credentials")]
+    Private {
+        /// The name of the file, or the source as given.
+        file: String,
+    },
     /// A file that does not have the expected format, such as a corrupt gzip stream or a truncated
     /// Parquet file.
     #[error("`{file}` cannot be read as {what}: {reason}")]
@@ -167,6 +173,7 @@ impl Fault for Error {
             | Error::NoColumns { .. }
             | Error::NotPacked { .. } => ErrorCode::BadRow,
             Error::File { source, .. } => io_code(source),
+            Error::Private { .. } => ErrorCode::Forbidden,
             Error::Cancelled => ErrorCode::Cancelled,
             Error::Denied(problem) => problem.code,
             Error::Internal { .. } => ErrorCode::Internal,
@@ -208,6 +215,7 @@ impl Error {
                 Some("List the columns with `headwater table import --dry-run`.")
             }
             Error::RelativeSource { .. } => Some("Use an absolute path, starting with `/`."),
+            Error::Private { .. } => Some("Query the table, or name a file outside the lake."),
             Error::NoColumns { .. } => Some(
                 "Import a file with a header line or rows. Or create the table first; an empty file \
                  then adds no rows.",

@@ -14,7 +14,7 @@ use super::json_array::json_lines;
 use super::json_evidence::{JsonPosition, see_object};
 use super::lines::{Lines, NextLine, too_long};
 use super::ndjson::line_text;
-use super::progress::{CountingReader, StageCounter};
+use super::progress::{ByteCounter, CountingReader, StageCounter};
 use super::records::field;
 use super::source::SourceFile;
 use super::text::open_text;
@@ -31,11 +31,19 @@ pub(crate) struct InferOptions {
     pub declared: NameIndex,
     /// True if bad rows are skipped; otherwise the first bad row is an error.
     pub reject: bool,
+    /// Maximum number of rows to read of a file; `None` for all.
+    pub rows_max: Option<u64>,
+    /// The bytes that were read.
+    pub read: ByteCounter,
 }
 
 impl InferOptions {
     fn bad_row(&self, source: &SourceFile, fault: RowFault) -> Result<()> {
         if self.reject { Ok(()) } else { Err(Error::BadRow(Box::new(fault.in_file(&source.name)))) }
+    }
+
+    fn is_enough(&self, rows: u64) -> bool {
+        self.rows_max.is_some_and(|max| rows >= max)
     }
 
     fn knows(&self, name: &str) -> bool {
@@ -67,7 +75,7 @@ pub(crate) fn infer_file(
                 FileFormat::Arrow => {
                     arrow_file::schema_of(source, &mut CountingReader::open(source, meter)?)?
                 }
-                _ => parquet::schema_of(source)?,
+                _ => parquet::schema_of(source, meter)?,
             };
             let fields: Vec<Field> = schema.fields().iter().map(|f| f.as_ref().clone()).collect();
             // New columns have microseconds, even if the file has nanoseconds. Nanoseconds are
@@ -119,7 +127,11 @@ fn see_rows(
 ) -> Result<()> {
     let name: Arc<str> = Arc::from(source.name.as_str());
     let mut scratch = String::new();
-    while let Some(next) = file.next()? {
+    let mut rows = 0;
+    while !options.is_enough(rows)
+        && let Some(next) = file.next()?
+    {
+        rows += 1;
         let (record, text) = match next {
             Ok(found) => found,
             Err(fault) => {
@@ -152,7 +164,7 @@ fn infer_ndjson(
     let mut lines = Lines::new(reader);
     let file: Arc<str> = Arc::from(source.name.as_str());
     let mut fields = Fields::default();
-    loop {
+    while !options.is_enough(lines.number) {
         let fault = match lines.advance().map_err(|error| trouble.read(error))? {
             NextLine::End => break,
             NextLine::TooLong => Some(RowFault::new(lines.number, too_long(), b"")),

@@ -3,7 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
-use arrow::datatypes::SchemaRef;
+use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, new_null_array};
+use arrow::datatypes::{Field, SchemaRef};
 use arrow::error::ArrowError;
 use futures::{StreamExt, stream};
 use headwater_model::{Fault, ImportRequest};
@@ -13,15 +14,20 @@ use tokio_util::sync::CancellationToken;
 
 use super::column_types::Columns;
 use super::csv::CsvOptions;
+use super::file_columns::InferOptions;
 use super::importer::{BATCHES_WAITING, Reader};
 use super::object::CloudStores;
 use super::plan::blocking;
-use super::progress::{ImportStage, Progress, StageCounter};
+use super::progress::{ByteCounter, ImportStage, Progress, StageCounter};
 use super::request::check;
 use super::rows::Output;
 use super::source::{SourceFile, discover};
 use crate::error::{Error, Result};
 use crate::importer::Importer;
+
+/// Number of files, and of rows of each, that are read to describe a query.
+const SAMPLE_FILES: usize = 8;
+const SAMPLE_ROWS: u64 = 1_000;
 
 /// The rows of files, which can be read repeatedly. Each reading fails if a value does not have the
 /// type of its column.
@@ -30,6 +36,7 @@ pub struct FileRows {
     files: Vec<SourceFile>,
     schema: SchemaRef,
     options: CsvOptions,
+    read: ByteCounter,
 }
 
 impl fmt::Debug for FileRows {
@@ -40,22 +47,42 @@ impl fmt::Debug for FileRows {
 
 impl Importer {
     /// Opens files for reading without a table: lists them, and reads them once to determine
-    /// columns and types. Of the request, only the sources and the options of formats matter. The
-    /// reading threads stop when the future is dropped.
-    pub async fn open(&self, request: &ImportRequest) -> Result<FileRows> {
+    /// columns and types. Of the request, only the sources and the options of formats matter. Each
+    /// byte that is read is added to `read`. The reading threads stop when the future is dropped.
+    pub async fn open(&self, request: &ImportRequest, read: &ByteCounter) -> Result<FileRows> {
+        self.open_sample(request, read, None).await
+    }
+
+    /// Returns the columns of files, determined from the first rows of the first files. More rows
+    /// can give a column a wider type.
+    pub async fn describe(&self, request: &ImportRequest, read: &ByteCounter) -> Result<SchemaRef> {
+        Ok(self.open_sample(request, read, Some(SAMPLE_ROWS)).await?.schema)
+    }
+
+    async fn open_sample(
+        &self,
+        request: &ImportRequest,
+        read: &ByteCounter,
+        rows_max: Option<u64>,
+    ) -> Result<FileRows> {
         let checked = check(request)?;
         let (sources, format) = (request.sources.clone(), request.format);
         let cloud = self.lake().tables().options().cloud.clone();
         let clouds = CloudStores::new(cloud, self.buckets.clone());
-        let hidden = self.private.clone().map(|files| (files, self.lake().clone()));
-        let files = blocking(move || discover(&sources, format, clouds, hidden)).await?;
+        let private = self.private.as_ref().map(|files| files.resolve(self.lake()));
+        let mut files = blocking(move || discover(&sources, format, clouds, private)).await?;
+        if rows_max.is_some() {
+            files.truncate(SAMPLE_FILES);
+        }
         let cancelled = CancellationToken::new();
         let _guard = cancelled.clone().drop_guard();
         let mut columns = Columns::new(None, &checked);
-        let options = columns.infer_options(&checked);
+        let read = read.clone();
+        let options =
+            InferOptions { rows_max, read: read.clone(), ..columns.infer_options(&checked) };
         self.gather(&files, options, &unreported(), &cancelled, &mut columns).await?;
         let (schema, _) = columns.resolve(&files)?;
-        Ok(FileRows { files, schema, options: checked.csv })
+        Ok(FileRows { files, schema, options: checked.csv, read })
     }
 }
 
@@ -65,36 +92,57 @@ impl FileRows {
         Arc::clone(&self.schema)
     }
 
-    /// Returns a stream of all rows, in the order of the files. It must be created in a runtime of
-    /// tokio. A thread reads the files until the stream is dropped.
-    pub fn read(&self) -> BatchStream {
+    /// Returns a stream of all rows, in the order of the files, with these columns. Of a Parquet
+    /// file, only these columns are read. The stream must be created in a runtime of tokio. A
+    /// thread reads the files until the stream is dropped.
+    ///
+    /// Errors: a column does not exist.
+    pub fn read(&self, columns: &[usize]) -> Result<BatchStream, ArrowError> {
+        let projected = Arc::new(self.schema.project(columns)?);
         let cancelled = CancellationToken::new();
-        let stage = ImportStage::Import;
-        let meter = StageCounter::new(stage, &self.files, unreported(), cancelled.clone());
+        let (stage, read) = (ImportStage::Import, self.read.clone());
+        let meter =
+            StageCounter::counting(stage, &self.files, unreported(), cancelled.clone(), read);
         let (rows, received) = mpsc::channel(BATCHES_WAITING);
         let reader = Reader {
             files: self.files.clone(),
             schema: self.schema(),
+            columns: Some(columns.to_vec()),
             options: self.options.clone(),
             meter,
         };
         let task = tokio::task::spawn_blocking(move || reader.read(Output::new(rows, None)));
         let state = (received, Some(task), cancelled.drop_guard());
-        stream::unfold(state, |(mut received, mut task, guard)| async move {
-            // The reader sends an error only to end the stream. Its result has the reason.
-            if let Some(Ok(batch)) = received.recv().await {
-                return Some((Ok(batch), (received, task, guard)));
+        let rows = stream::unfold(state, move |(mut received, mut task, guard)| {
+            let projected = projected.clone();
+            async move {
+                // The reader sends an error only to end the stream. Its result has the reason.
+                if let Some(Ok(batch)) = received.recv().await {
+                    return Some((with_columns(&batch, &projected), (received, task, guard)));
+                }
+                let error = match task.take()?.await {
+                    Ok(Ok(_)) => return None,
+                    Ok(Err(error)) => error,
+                    Err(error) => Error::Internal { message: format!("a reader failed: {error}") },
+                };
+                let error = ArrowError::ExternalError(Box::new(error.to_problem()));
+                Some((Err(error), (received, task, guard)))
             }
-            let error = match task.take()?.await {
-                Ok(Ok(_)) => return None,
-                Ok(Err(error)) => error,
-                Err(error) => Error::Internal { message: format!("a reader failed: {error}") },
-            };
-            let error = ArrowError::ExternalError(Box::new(error.to_problem()));
-            Some((Err(error), (received, task, guard)))
-        })
-        .boxed()
+        });
+        Ok(rows.boxed())
     }
+}
+
+/// Returns the columns of a schema. A column that the batch's file lacks is null.
+fn with_columns(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, ArrowError> {
+    let rows = batch.num_rows();
+    let column = |field: &Arc<Field>| -> ArrayRef {
+        let found = batch.column_by_name(field.name());
+        found.map_or_else(|| new_null_array(field.data_type(), rows), Arc::clone)
+    };
+    let columns = schema.fields().iter().map(column).collect();
+    let options = RecordBatchOptions::new().with_row_count(Some(rows));
+    RecordBatch::try_new_with_options(schema.clone(), columns, &options)
 }
 
 /// Returns a receiver that ignores progress.

@@ -67,10 +67,10 @@ impl Importer {
         Importer { buckets, ..self }
     }
 
-    /// Returns an importer that reads neither these files nor objects of the warehouse.
+    /// Returns an importer that reads neither these files nor the warehouse.
     #[must_use]
-    pub fn without(self, private: Option<PrivateFiles>) -> Self {
-        Importer { private, ..self }
+    pub fn without(self, private: PrivateFiles) -> Self {
+        Importer { private: Some(private), ..self }
     }
 
     /// Returns the lake that the importer writes to.
@@ -274,6 +274,9 @@ fn to_stream(
 pub(crate) struct Reader {
     pub files: Vec<SourceFile>,
     pub schema: SchemaRef,
+    /// The columns that a query reads. The files are then not hashed, and of a Parquet file only
+    /// these columns are read. `None` for an import.
+    pub columns: Option<Vec<usize>>,
     pub options: csv::CsvOptions,
     pub meter: Arc<StageCounter>,
 }
@@ -283,6 +286,7 @@ impl Reader {
         Reader {
             files: plan.files.clone(),
             schema: plan.schema.clone(),
+            columns: None,
             options: checked.csv.clone(),
             meter: meter.clone(),
         }
@@ -313,7 +317,7 @@ impl Reader {
             while opened.len() < ahead
                 && let Some(file) = coming.next()
             {
-                opened.push_back(CountingReader::open_hashing(file, &self.meter)?);
+                opened.push_back(self.open(file)?);
             }
             let Some(tap) = opened.pop_front() else { break };
             let hash = self.read_file(file, tap, output, rows);
@@ -327,17 +331,31 @@ impl Reader {
         }
     }
 
+    /// Opens a file; `None` for one of which only parts are read.
+    fn open(&self, file: &SourceFile) -> Result<Option<CountingReader>> {
+        match &self.columns {
+            None => CountingReader::open_hashing(file, &self.meter).map(Some),
+            Some(_) if file.format == FileFormat::Parquet => Ok(None),
+            Some(_) => CountingReader::open(file, &self.meter).map(Some),
+        }
+    }
+
     /// Reads a file completely and returns its hash.
     fn read_file(
         &self,
         file: &SourceFile,
-        mut tap: CountingReader,
+        tap: Option<CountingReader>,
         output: &mut Output,
         rows: &mut Option<Rows>,
     ) -> Result<[u8; 16]> {
         let (options, meter) = (&self.options, &self.meter);
         if file.format == FileFormat::Parquet {
-            parquet::read_rows(file, &self.schema, output, meter)?;
+            let columns = self.columns.as_deref();
+            parquet::read_rows(file, &self.schema, columns, output, meter)?;
+        }
+        let Some(mut tap) = tap else { return Ok([0; 16]) };
+        if file.format == FileFormat::Parquet {
+            // The rest of the file is read for its hash.
         } else if file.format == FileFormat::Arrow {
             arrow_file::read_rows(file, &mut tap, &self.schema, output, meter)?;
         } else {

@@ -53,6 +53,6 @@ pub use error::{Error, Result};
 pub use file_rows::FileRows;
 pub use importer::Importer;
 pub use object::BucketStores;
-pub use private_files::{PrivateFiles, is_of_the_lake};
-pub use progress::{ImportProgress, ImportStage, Progress};
+pub use private_files::{PrivateFiles, ResolvedPrivateFiles};
+pub use progress::{ByteCounter, ImportProgress, ImportStage, Progress};
 pub use table_check::TableCheck;

@@ -25,6 +25,7 @@ use sha2::{Digest, Sha256};
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
+use super::progress::ByteCounter;
 use crate::error::{Error, Result};
 
 /// Number of bytes per request. The next request is sent in advance.
@@ -235,9 +236,16 @@ fn failed(error: object_store::Error) -> ParquetError {
     ParquetError::External(Box::new(error))
 }
 
-impl AsyncFileReader for Object {
+/// Reader of parts of an object, which counts their bytes.
+pub(crate) struct ObjectParts {
+    pub object: Object,
+    pub read: ByteCounter,
+}
+
+impl AsyncFileReader for ObjectParts {
     fn get_bytes(&mut self, range: Range<u64>) -> BoxFuture<'_, parquet::errors::Result<Bytes>> {
-        self.range(range).map_err(failed).boxed()
+        self.read.add(range.end - range.start);
+        self.object.range(range).map_err(failed).boxed()
     }
 
     fn get_metadata<'a>(
@@ -245,7 +253,7 @@ impl AsyncFileReader for Object {
         options: Option<&'a ArrowReaderOptions>,
     ) -> BoxFuture<'a, parquet::errors::Result<Arc<ParquetMetaData>>> {
         async move {
-            let bytes = self.0.meta.size;
+            let bytes = self.object.0.meta.size;
             let reader = ParquetMetaDataReader::new()
                 .with_arrow_reader_options(options)
                 .with_prefetch_hint(Some(FOOTER_BYTES));

@@ -4,6 +4,7 @@
 //! the file, from 1.
 
 use std::fs::File;
+use std::io::{BufReader, Read};
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions};
@@ -11,17 +12,19 @@ use arrow::compute::{CastOptions, can_cast_types, cast_with_options, filter_reco
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use arrow::error::ArrowError;
 use arrow::util::display::array_value_to_string;
+use bytes::Bytes;
 use futures::StreamExt;
 use headwater_tables::{in_microseconds, normalise_schema, type_name};
-use parquet::arrow::ParquetRecordBatchStreamBuilder;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::arrow::{ParquetRecordBatchStreamBuilder, ProjectionMask};
+use parquet::file::reader::{ChunkReader, Length};
 
 use super::bad_row::{RowFault, not_a};
 use super::header::{NameIndex, places};
-use super::object::{Object, wait};
-use super::progress::StageCounter;
+use super::object::{ObjectParts, wait};
+use super::progress::{ByteCounter, StageCounter};
 use super::rows::Output;
-use super::source::{SourceFile, SourceLocation};
+use super::source::{SourceFile, SourceLocation, stamp_of};
 use super::widen::fits;
 use crate::error::{Error, Result};
 
@@ -35,8 +38,47 @@ fn broken(source: &SourceFile, reason: &dyn std::fmt::Display) -> Error {
 
 /// An open file, on disk or in a bucket. From a bucket, one row group is fetched at a time.
 enum OpenFile {
-    Disk(ParquetRecordBatchReaderBuilder<File>),
-    Object(ParquetRecordBatchStreamBuilder<Object>),
+    Disk(ParquetRecordBatchReaderBuilder<FileParts>),
+    Object(ParquetRecordBatchStreamBuilder<ObjectParts>),
+}
+
+/// Reader of parts of a file, which counts their bytes.
+struct FileParts {
+    file: File,
+    read: ByteCounter,
+}
+
+impl Length for FileParts {
+    fn len(&self) -> u64 {
+        self.file.len()
+    }
+}
+
+impl ChunkReader for FileParts {
+    type T = PartReader;
+
+    fn get_read(&self, start: u64) -> parquet::errors::Result<PartReader> {
+        Ok(PartReader { part: self.file.get_read(start)?, read: self.read.clone() })
+    }
+
+    fn get_bytes(&self, start: u64, length: usize) -> parquet::errors::Result<Bytes> {
+        self.read.add(length as u64);
+        self.file.get_bytes(start, length)
+    }
+}
+
+/// Sequential reader of a part of a file.
+struct PartReader {
+    part: BufReader<File>,
+    read: ByteCounter,
+}
+
+impl Read for PartReader {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let count = self.part.read(buffer)?;
+        self.read.add(count as u64);
+        Ok(count)
+    }
 }
 
 impl OpenFile {
@@ -44,6 +86,21 @@ impl OpenFile {
         match self {
             OpenFile::Disk(builder) => builder.schema(),
             OpenFile::Object(builder) => builder.schema(),
+        }
+    }
+
+    /// Returns the same file without all columns but these.
+    fn with_columns(self, columns: &[usize]) -> Self {
+        let columns = columns.iter().copied();
+        match self {
+            OpenFile::Disk(builder) => {
+                let mask = ProjectionMask::roots(builder.parquet_schema(), columns);
+                OpenFile::Disk(builder.with_projection(mask))
+            }
+            OpenFile::Object(builder) => {
+                let mask = ProjectionMask::roots(builder.parquet_schema(), columns);
+                OpenFile::Object(builder.with_projection(mask))
+            }
         }
     }
 
@@ -62,23 +119,29 @@ impl OpenFile {
 /// Iterator over the rows of a file.
 type Batches = Box<dyn Iterator<Item = Result<RecordBatch, ArrowError>>>;
 
-fn open(source: &SourceFile) -> Result<OpenFile> {
+fn open(source: &SourceFile, meter: &StageCounter) -> Result<OpenFile> {
+    let read = meter.read.clone();
     let opened = match &source.place {
         SourceLocation::Disk(path) => {
-            let file = File::open(path)
-                .map_err(|error| Error::File { file: source.name.clone(), source: error })?;
-            ParquetRecordBatchReaderBuilder::try_new(file).map(OpenFile::Disk)
+            let failed = |error| Error::File { file: source.name.clone(), source: error };
+            let file = File::open(path).map_err(failed)?;
+            if stamp_of(&file.metadata().map_err(failed)?) != source.stamp {
+                return Err(Error::FileChanged { file: source.name.clone() });
+            }
+            let parts = FileParts { file, read };
+            ParquetRecordBatchReaderBuilder::try_new(parts).map(OpenFile::Disk)
         }
         SourceLocation::Object(object) => {
-            wait(ParquetRecordBatchStreamBuilder::new(object.clone())).map(OpenFile::Object)
+            let parts = ObjectParts { object: object.clone(), read };
+            wait(ParquetRecordBatchStreamBuilder::new(parts)).map(OpenFile::Object)
         }
     };
     opened.map_err(|error| broken(source, &error))
 }
 
 /// Returns the columns of a file, with types that a table can store.
-pub(crate) fn schema_of(source: &SourceFile) -> Result<Schema> {
-    Ok(normalise_schema(open(source)?.schema())?)
+pub(crate) fn schema_of(source: &SourceFile, meter: &StageCounter) -> Result<Schema> {
+    Ok(normalise_schema(open(source, meter)?.schema())?)
 }
 
 /// Checks that a column of a file can be converted to the table's column. A declared type allows
@@ -104,21 +167,39 @@ pub(crate) fn check_column(
     })
 }
 
-/// Reads the rows of a file and converts them to the table's types.
+/// Reads the rows of a file and converts them to the table's types. `columns` are the columns of
+/// the table to read, all of them if `None`. The file's other columns are not read.
 pub(crate) fn read_rows(
     source: &SourceFile,
     schema: &SchemaRef,
+    columns: Option<&[usize]>,
     output: &mut Output,
     meter: &StageCounter,
 ) -> Result<()> {
-    let opened = open(source)?;
-    let names: Vec<String> = opened.schema().fields().iter().map(|f| f.name().clone()).collect();
-    let mut conversion = Conversion::new(source, &names, schema)?;
+    let mut opened = open(source, meter)?;
+    let fields = opened.schema().fields();
+    let mut names: Vec<String> = fields.iter().map(|field| field.name().clone()).collect();
+    let mut schema = schema.clone();
+    if let Some(columns) = columns {
+        let wanted = wanted(&names, &schema, columns);
+        names = wanted.iter().map(|at| names[*at].clone()).collect();
+        opened = opened.with_columns(&wanted);
+        schema = Arc::new(schema.project(columns)?);
+    }
+    let mut conversion = Conversion::new(source, &names, &schema)?;
     for batch in opened.rows().map_err(|error| broken(source, &error))? {
         meter.check()?;
         conversion.take(&batch.map_err(|error| broken(source, &error))?, output)?;
     }
     Ok(())
+}
+
+/// Returns the columns of a file that hold these columns of the table.
+fn wanted(names: &[String], schema: &SchemaRef, columns: &[usize]) -> Vec<usize> {
+    let index = NameIndex::new(schema.fields().iter().map(|field| field.name().as_str()));
+    let places = places(names, &index).into_iter().enumerate();
+    let is_wanted = |place: Option<usize>| place.is_some_and(|place| columns.contains(&place));
+    places.filter(|(_, place)| is_wanted(*place)).map(|(at, _)| at).collect()
 }
 
 /// Conversion of the rows of a file that declares types to the table's columns.

@@ -93,8 +93,8 @@ impl Importer {
         let (sources, format) = (request.sources.clone(), request.format);
         let cloud = self.lake().tables().options().cloud.clone();
         let clouds = CloudStores::new(cloud, self.buckets.clone());
-        let hidden = self.private.clone().map(|files| (files, self.lake().clone()));
-        let files = blocking(move || discover(&sources, format, clouds, hidden)).await?;
+        let private = self.private.as_ref().map(|files| files.resolve(self.lake()));
+        let files = blocking(move || discover(&sources, format, clouds, private)).await?;
         let found = view.find(&checked.table.namespace, &checked.table.name).await?;
         let (table, existing) = match found {
             Some((name, table)) => (name, Some(table)),
@@ -144,7 +144,9 @@ impl Importer {
         columns: &mut Columns<'_>,
     ) -> Result<()> {
         let stage = ImportStage::InferSchema;
-        let meter = StageCounter::new(stage, files, progress.clone(), cancelled.clone());
+        let (progress, cancelled) = (progress.clone(), cancelled.clone());
+        let read = options.read.clone();
+        let meter = StageCounter::counting(stage, files, progress, cancelled, read);
         let options = Arc::new(options);
         let infer = |file: SourceFile| {
             let (options, meter) = (options.clone(), meter.clone());

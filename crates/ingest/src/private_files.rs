@@ -1,42 +1,149 @@
-//! Files that belong to a lake, such as its keys. Imports and queries of users must not read them.
+//! Files that no import and no query reads, and no export replaces, whatever the grants of a user:
+//! those of lakes, of warehouses, and those with credentials.
+//!
+//! A file is recognised by its path without symbolic links. A file with several hard links is also
+//! compared with the private files that have several.
 
+use std::collections::HashSet;
+use std::fs::Metadata;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
+
+use headwater_lake::Lake;
+use headwater_tables::CloudUrl;
+use walkdir::WalkDir;
 
 /// Name of a lake's folder in a project.
 const LAKE_FOLDER: &str = ".headwater";
 
-/// The files on disk that an import must not read.
-#[derive(Debug, Clone)]
+/// The folder in which Linux shows the memory and the environment variables of processes.
+const PROCESSES: &str = "/proc";
+
+/// The private files of a server.
+#[derive(Debug, Clone, Default)]
 pub struct PrivateFiles {
     /// The folder of the lake.
     pub lake_dir: PathBuf,
-    /// The file with the key of the secrets, if the key is in a file.
-    pub secret_key: Option<PathBuf>,
-    /// Paths of files in the lake's folder that the user uploaded.
+    /// Files and folders with credentials, such as the key of the secrets.
+    pub credentials: Vec<PathBuf>,
+    /// Paths of files in the lake's folder that the user uploaded, and may read.
     pub uploaded: Vec<PathBuf>,
 }
 
 impl PrivateFiles {
-    /// Returns true if a file must not be read. The path must contain no links.
-    pub fn contains(&self, path: &Path) -> bool {
-        let is = |other: &PathBuf| path == real(other);
-        let is_key = self.secret_key.as_ref().is_some_and(is);
-        is_key || (is_of_the_lake(&self.lake_dir, path) && !self.uploaded.iter().any(is))
+    /// Resolves the symbolic links of the paths. The lake's warehouse is private too.
+    pub fn resolve(&self, lake: &Lake) -> ResolvedPrivateFiles {
+        // Every path begins with an empty one.
+        let is_path = |path: &&PathBuf| !path.as_os_str().is_empty();
+        let all_real = |paths: &[PathBuf]| -> Vec<PathBuf> {
+            paths.iter().filter(is_path).map(|path| real(path)).collect()
+        };
+        ResolvedPrivateFiles {
+            lake_dir: real(&self.lake_dir),
+            credentials: all_real(&self.credentials),
+            uploaded: all_real(&self.uploaded),
+            lake: lake.clone(),
+            warehouse: CloudUrl::parse(&lake.tables().options().root_url).ok(),
+            hard_links: None,
+        }
     }
 }
 
-/// Returns true if a file belongs to this or another lake: a file in the lake's folder, or a file
-/// next to the folder that has the folder's name and an extension, such as the secret key.
-pub fn is_of_the_lake(lake_dir: &Path, path: &Path) -> bool {
-    let lake = real(lake_dir);
-    let is_lake = |part: Component<'_>| {
-        let name = part.as_os_str().to_string_lossy();
-        name == LAKE_FOLDER || name.strip_prefix(LAKE_FOLDER).is_some_and(|it| it.starts_with('.'))
-    };
-    path.starts_with(&lake) || path.with_extension("") == lake || path.components().any(is_lake)
+/// The private files of a server, with paths without symbolic links.
+pub struct ResolvedPrivateFiles {
+    lake_dir: PathBuf,
+    credentials: Vec<PathBuf>,
+    uploaded: Vec<PathBuf>,
+    lake: Lake,
+    /// The warehouse, if it is in a cloud.
+    warehouse: Option<CloudUrl>,
+    /// Device and number of each private file with several hard links; `None` until needed.
+    hard_links: Option<HashSet<(u64, u64)>>,
 }
 
-/// Returns a path without links; the path itself if it does not exist.
+impl ResolvedPrivateFiles {
+    /// Returns true if a path is private. Symbolic links of the part that exists are resolved.
+    pub fn has_path(&self, path: &Path) -> bool {
+        self.has_real_path(&real(path))
+    }
+
+    /// Returns true if a path without symbolic links is private.
+    pub fn has_real_path(&self, path: &Path) -> bool {
+        if self.uploaded.iter().any(|uploaded| path == uploaded) {
+            return false;
+        }
+        let in_warehouse = || {
+            // A location in this path, which can be the warehouse's folder itself.
+            let url = format!("file://{}/_", path.display());
+            self.lake.tables().path_of(&url).is_ok()
+        };
+        path.starts_with(PROCESSES)
+            || self.credentials.iter().any(|it| path.starts_with(it))
+            || self.is_of_a_lake(path)
+            || in_warehouse()
+    }
+
+    /// Returns true if a file is a hard link of a private file.
+    pub fn has_hard_link(&mut self, file: &Metadata) -> bool {
+        if file.nlink() < 2 {
+            return false;
+        }
+        let folders = self.credentials.iter().chain([&self.lake_dir]);
+        let known = self.hard_links.get_or_insert_with(|| {
+            let found = folders.flat_map(|folder| WalkDir::new(folder).into_iter().flatten());
+            let found = found.filter_map(|entry| entry.metadata().ok());
+            let found = found.filter(|it| it.is_file() && it.nlink() > 1);
+            found.map(|it| (it.dev(), it.ino())).collect()
+        });
+        known.contains(&(file.dev(), file.ino()))
+    }
+
+    /// Returns true if the URL of an object is in the warehouse.
+    pub fn has_object(&self, url: &str) -> bool {
+        let in_warehouse = |warehouse: &CloudUrl| {
+            CloudUrl::parse(url).is_ok_and(|object| object.is_within(warehouse))
+        };
+        self.warehouse.as_ref().is_some_and(in_warehouse)
+    }
+
+    /// Returns true if a path belongs to this or another lake: a path in a lake's folder, or next
+    /// to the folder with its name and an extension, such as the secret key.
+    fn is_of_a_lake(&self, path: &Path) -> bool {
+        let is_lake = |part: Component<'_>| {
+            let name = part.as_os_str().to_string_lossy();
+            let rest = name.strip_prefix(LAKE_FOLDER);
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        };
+        let lake = &self.lake_dir;
+        path.starts_with(lake) || path.with_extension("") == *lake || path.components().any(is_lake)
+    }
+}
+
+/// Returns a path without symbolic links. The part that does not exist stays as it is.
 fn real(path: &Path) -> PathBuf {
-    path.canonicalize().unwrap_or_else(|_| path.to_owned())
+    for base in path.ancestors() {
+        let Ok(found) = base.canonicalize() else { continue };
+        return match path.strip_prefix(base) {
+            Ok(rest) if !rest.as_os_str().is_empty() => found.join(rest),
+            _ => found,
+        };
+    }
+    path.to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn links_in_the_existing_part_of_a_path_are_resolved() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().canonicalize().unwrap();
+        std::fs::create_dir(root.join("real")).unwrap();
+        std::os::unix::fs::symlink(root.join("real"), root.join("link")).unwrap();
+        assert_eq!(real(&root.join("link")), root.join("real"));
+        assert_eq!(real(&root.join("link/a/b")), root.join("real/a/b"));
+        assert_eq!(real(&root.join("link/../real/x")), root.join("real/x"));
+        assert_eq!(real(Path::new("/")), Path::new("/"));
+    }
 }

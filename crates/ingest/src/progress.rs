@@ -58,6 +58,22 @@ pub struct ImportProgress {
 /// Callback for progress; called from the reading threads, so it must not block.
 pub type Progress = Arc<dyn Fn(ImportProgress) + Send + Sync>;
 
+/// A number of bytes that were read from files. Its clones share the number.
+#[derive(Debug, Clone, Default)]
+pub struct ByteCounter(Arc<AtomicU64>);
+
+impl ByteCounter {
+    /// Adds bytes.
+    pub(crate) fn add(&self, bytes: u64) {
+        self.0.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Returns the number so far.
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
 /// Counter of one stage of an import.
 pub(crate) struct StageCounter {
     stage: ImportStage,
@@ -68,6 +84,8 @@ pub(crate) struct StageCounter {
     bytes: AtomicU64,
     reported: Mutex<Instant>,
     pub cancelled: CancellationToken,
+    /// All bytes that readers read, including parts of files that have no progress.
+    pub read: ByteCounter,
 }
 
 impl StageCounter {
@@ -77,7 +95,19 @@ impl StageCounter {
         progress: Progress,
         cancelled: CancellationToken,
     ) -> Arc<Self> {
+        Self::counting(stage, files, progress, cancelled, ByteCounter::default())
+    }
+
+    /// Creates a counter that also adds the bytes to `read`.
+    pub fn counting(
+        stage: ImportStage,
+        files: &[SourceFile],
+        progress: Progress,
+        cancelled: CancellationToken,
+        read: ByteCounter,
+    ) -> Arc<Self> {
         let meter = StageCounter {
+            read,
             stage,
             progress,
             files_total: files.len() as u64,
@@ -103,6 +133,7 @@ impl StageCounter {
 
     pub fn add_bytes(&self, count: u64) {
         self.bytes.fetch_add(count, Ordering::Relaxed);
+        self.read.add(count);
         if let Some(mut reported) = self.reported.try_lock()
             && reported.elapsed() >= REPORT_EVERY
         {

@@ -12,7 +12,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use globset::{GlobBuilder, GlobMatcher};
-use headwater_lake::{FileStamp, Lake};
+use headwater_lake::FileStamp;
 use headwater_model::FileFormat;
 use headwater_tables::CloudUrl;
 use walkdir::WalkDir;
@@ -20,7 +20,7 @@ use walkdir::WalkDir;
 use super::compression::strip_suffix;
 use super::natural_sort;
 use super::object::{CloudStores, Object, ObjectReader};
-use super::private_files::PrivateFiles;
+use super::private_files::ResolvedPrivateFiles;
 use crate::error::{Error, Result};
 
 /// A file to import.
@@ -92,19 +92,16 @@ pub(crate) fn stamp_of(metadata: &Metadata) -> FileStamp {
     }
 }
 
-/// The files that must not be read, and the lake whose warehouse must not be read.
-pub(crate) type Hidden = Option<(PrivateFiles, Lake)>;
-
-/// Lists the files of `sources`, in natural order, without duplicates. A file in `hidden` is
-/// skipped in a folder, and otherwise an error.
+/// Lists the files of `sources`, in natural order, without duplicates. A private file is skipped in
+/// a folder, and otherwise an error.
 pub(crate) fn discover(
     sources: &[String],
     format: Option<FileFormat>,
     clouds: CloudStores,
-    hidden: Hidden,
+    private: Option<ResolvedPrivateFiles>,
 ) -> Result<Vec<SourceFile>> {
     let mut found = Discovery {
-        hidden,
+        private,
         format,
         seen: HashSet::new(),
         folders: BTreeMap::new(),
@@ -119,7 +116,7 @@ pub(crate) fn discover(
 }
 
 struct Discovery {
-    hidden: Hidden,
+    private: Option<ResolvedPrivateFiles>,
     format: Option<FileFormat>,
     seen: HashSet<String>,
     folders: BTreeMap<PathBuf, PathBuf>,
@@ -138,6 +135,10 @@ impl Discovery {
         let path = Path::new(source);
         if !path.is_absolute() {
             return Err(Error::RelativeSource { path: source.to_owned() });
+        }
+        // Checked before the first access, so that the error does not show which files exist.
+        if self.is_private(path) {
+            return Err(Error::Private { file: source.to_owned() });
         }
         // First treat a name with pattern characters as a file, and then as a pattern.
         match std::fs::metadata(path) {
@@ -174,6 +175,9 @@ impl Discovery {
 
     fn add_glob(&mut self, pattern: &str) -> Result<()> {
         let (base, matcher) = compile(pattern)?;
+        if self.is_private(&base) {
+            return Err(Error::Private { file: pattern.to_owned() });
+        }
         let mut matched = false;
         for entry in walk(&base) {
             let entry = match entry {
@@ -193,6 +197,9 @@ impl Discovery {
     /// Adds the objects of a URL: one object, a glob, or everything below a prefix.
     fn add_objects(&mut self, source: &str) -> Result<()> {
         let url = CloudUrl::parse(source)?;
+        if self.private.as_ref().is_some_and(|files| files.has_object(url.as_str())) {
+            return Err(Error::Private { file: source.to_owned() });
+        }
         let missing = |note| Error::NoFiles { path: source.to_owned(), note };
         let is_folder = url.key().is_empty() || source.ends_with('/');
         // First treat a name with pattern characters as an object, and then as a pattern.
@@ -226,8 +233,7 @@ impl Discovery {
 
     fn add_object(&mut self, object: Object, named: FileSelection) -> Result<()> {
         let (name, stamp) = (object.url().to_owned(), object.stamp());
-        let in_warehouse = |(_, lake): &(PrivateFiles, Lake)| lake.tables().path_of(&name).is_ok();
-        if self.hidden.as_ref().is_some_and(in_warehouse) {
+        if self.private.as_ref().is_some_and(|files| files.has_object(&name)) {
             return hide(name, named);
         }
         let place = SourceLocation::Object(object);
@@ -270,10 +276,10 @@ impl Discovery {
             return Err(fail(std::io::Error::new(std::io::ErrorKind::InvalidInput, reason)));
         }
         let identity = self.identity(path).map_err(fail)?;
-        let is_private = |(files, lake): &(PrivateFiles, Lake)| {
-            files.contains(Path::new(&identity)) || lake.tables().path_of(&identity).is_ok()
+        let is_private = |files: &mut ResolvedPrivateFiles| {
+            files.has_real_path(Path::new(&identity)) || files.has_hard_link(metadata)
         };
-        if self.hidden.as_ref().is_some_and(is_private) {
+        if self.private.as_mut().is_some_and(is_private) {
             return hide(name, named);
         }
         let place = SourceLocation::Disk(path.to_owned());
@@ -283,6 +289,10 @@ impl Discovery {
             self.files.push(SourceFile { place, name, identity, stamp, format });
         }
         Ok(())
+    }
+
+    fn is_private(&self, path: &Path) -> bool {
+        self.private.as_ref().is_some_and(|files| files.has_path(path))
     }
 
     /// Returns the path of a file without symbolic links. Each folder is resolved only once.
@@ -303,14 +313,9 @@ impl Discovery {
     }
 }
 
-/// Skips a file of the lake in a folder. A file of the lake that a source names is an error.
+/// Skips a private file in a folder. A private file that a source selects expressly is an error.
 fn hide(file: String, named: FileSelection) -> Result<()> {
-    if named == FileSelection::ByFolder {
-        return Ok(());
-    }
-    let reason = "the file belongs to a lake";
-    let source = std::io::Error::new(std::io::ErrorKind::PermissionDenied, reason);
-    Err(Error::File { file, source })
+    if named == FileSelection::ByFolder { Ok(()) } else { Err(Error::Private { file }) }
 }
 
 /// Returns the error for a URL of an unsupported object store.

@@ -189,8 +189,13 @@ impl Session {
                 cursor
             }
             (Progress::Bound, Action::Sql(prepared)) => {
-                let prepared = prepared.clone();
-                Box::new(self.start(prepared, &formats).await?)
+                let (prepared, described) = (prepared.clone(), portal.columns.clone());
+                let calls = prepared.clone().take_file_calls();
+                let cursor = self.start(prepared, &formats).await?;
+                if calls.is_ok_and(|calls| !calls.is_empty()) {
+                    check_types(described.as_deref(), cursor.columns())?;
+                }
+                Box::new(cursor)
             }
             (Progress::Complete(_), _) => {
                 self.portal(name)?.progress = Progress::Complete("SELECT 0".to_owned());
@@ -217,6 +222,22 @@ impl Session {
         }
         self.wire.output.simple(b'3');
     }
+}
+
+/// Fails if the types of a result differ from its description, which is made from the first rows of
+/// each file.
+fn check_types(
+    described: Option<&[ColumnType]>,
+    found: Option<&[ColumnType]>,
+) -> Result<(), Problem> {
+    let (Some(described), Some(found)) = (described, found) else { return Ok(()) };
+    let types = |columns: &[ColumnType]| columns.iter().map(|it| it.pg_type).collect::<Vec<_>>();
+    if types(described) == types(found) {
+        return Ok(());
+    }
+    let message = "a later row of a file gives a column another type than its first rows";
+    let problem = Problem::new(ErrorCode::InvalidArgument, message);
+    Err(problem.with_hint("Import the files, or send the statement without preparing it."))
 }
 
 /// Casts the parameters that are arrays, so that the statement can be planned without their values:

@@ -68,8 +68,9 @@ pub async fn authenticate(State(app): State<App>, mut request: Request, next: Ne
     let shown = bearer(request.headers());
     let is_flight = peer.is_some() && flight::contains(request.uri().path());
     let session = shown.filter(|_| is_flight).and_then(|token| flight::of_token(&app, token));
-    if let Some(principal) = session {
+    if let Some((principal, session)) = session {
         request.extensions_mut().insert(principal.with_address(address));
+        request.extensions_mut().insert(session);
         return next.run(request).await;
     }
     match identify(&app, peer.as_ref(), shown, address).await {
@@ -150,7 +151,7 @@ pub async fn check_password(
 
 /// Returns the principal of the console session, found by the secrets in a request.
 fn of_session(app: &App, headers: &HeaderMap) -> Option<Principal> {
-    app.sessions.principal(shown_session(headers)?)
+    app.session_principal(shown_session(headers)?)
 }
 
 /// Returns the principal of a request. On the Unix socket the principal is the owner, unless the

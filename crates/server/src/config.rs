@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use headwater_flight::FlightLimits;
 use headwater_service::ServiceConfig;
 
 use crate::{NetworkConfig, SpawnCommand};
@@ -24,6 +25,8 @@ pub struct ServerConfig {
     pub postgres_connections_max: usize,
     /// Address of the S3 listener; port 0 selects a free port. `None` for no listener.
     pub s3: Option<SocketAddr>,
+    /// Limits of the clients of Arrow Flight SQL.
+    pub flight: FlightLimits,
     /// True to require a token for requests over TCP. The server's token is in a file of the lake's
     /// folder.
     pub auth: bool,
@@ -54,6 +57,7 @@ impl ServerConfig {
             network: NetworkConfig::default(),
             postgres: None,
             s3: None,
+            flight: FlightLimits::default(),
             postgres_connections_max: 100,
             auth: true,
             write_timeout: Duration::from_secs(300),

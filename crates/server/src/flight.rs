@@ -3,14 +3,16 @@
 //! A client with a token sends it in each request, as over HTTP. A client with a password sends it
 //! once, in the request `Handshake`, and receives the token of a session.
 
+use std::sync::Arc;
+
 use axum::Router;
 use axum::extract::Request;
 use axum::http::HeaderMap;
 use axum::http::header::AUTHORIZATION;
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
-use headwater_flight::{FlightSql, HANDSHAKE_PATH, PATH_PREFIX, SessionToken};
-use headwater_model::{ErrorCode, Principal, Problem};
+use headwater_flight::{ClientSession, FlightSql, HANDSHAKE_PATH, PATH_PREFIX, SessionToken};
+use headwater_model::{Principal, Problem};
 
 use crate::auth::{TcpPeer, check_password, client_address};
 use crate::console::PresentedSession;
@@ -22,7 +24,7 @@ const SESSION_PREFIX: &str = "hws_";
 
 /// Returns the routes. Without them the server still starts, so that an error here is only logged.
 pub fn router(app: &App) -> Router<App> {
-    match FlightSql::server(app.service.clone()) {
+    match FlightSql::server(app.service.clone(), &app.config.flight) {
         Ok(server) => Router::new().route_service(&format!("{PATH_PREFIX}{{method}}"), server),
         Err(error) => {
             tracing::error!("Flight SQL is not available: {error}");
@@ -52,20 +54,21 @@ pub async fn log_in(app: &App, request: &mut Request) -> Option<Result<Principal
         Ok(principal) => principal,
         Err(problem) => return Some(Err(problem)),
     };
-    let session = app.sessions.create(principal.clone()).map_err(|error| {
-        Problem::new(ErrorCode::Internal, format!("the session cannot be created: {error}"))
-    });
-    Some(session.map(|session| {
+    Some(app.create_session(principal.clone()).map(|session| {
         let token = format!("{SESSION_PREFIX}{}.{}", session.secret, session.key);
         request.extensions_mut().insert(SessionToken(token));
         principal
     }))
 }
 
-/// Returns the principal of the session whose token a request contains.
-pub fn of_token(app: &App, token: &str) -> Option<Principal> {
+/// Returns the session whose token a request contains, with its principal.
+pub fn of_token(app: &App, token: &str) -> Option<(Principal, ClientSession)> {
     let (secret, key) = token.strip_prefix(SESSION_PREFIX)?.split_once('.')?;
-    app.sessions.principal(PresentedSession { secret, key })
+    let shown = PresentedSession { secret, key };
+    let principal = app.session_principal(shown)?;
+    let (app, secret, key) = (app.clone(), secret.to_owned(), key.to_owned());
+    let end = move || app.sessions.remove(PresentedSession { secret: &secret, key: &key });
+    Some((principal, ClientSession::new(shown.id(), Arc::new(end))))
 }
 
 /// Returns the user name and password of `authorization: Basic`.

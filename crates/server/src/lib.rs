@@ -46,6 +46,7 @@ pub use axum::body::Body;
 pub use config::ServerConfig;
 pub use error::{Error, Result};
 pub use handle::ServerHandle;
+pub use headwater_flight::FlightLimits;
 pub use headwater_service::{
     Access, CloudSettings, Credential, Isolation, KeySource, NewUser, OidcConfig, ServiceConfig,
     SpawnCommand, WarehouseOptions, answer_promptly, make_folder, read_function, read_project,

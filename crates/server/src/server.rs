@@ -8,7 +8,7 @@ use crate::listeners::{BoundListeners, HttpListener, OpenListeners};
 use crate::lock::{LakeLock, ServerInfo};
 use crate::state::AppState;
 use crate::tls::Tls;
-use crate::{Error, Result, ServerConfig, ServerHandle, router};
+use crate::{Error, Result, ServerConfig, ServerHandle, TlsConfig, router};
 
 /// Starts servers.
 #[derive(Debug)]
@@ -30,6 +30,9 @@ impl Server {
         listener: Option<HttpListener>,
     ) -> Result<ServerHandle> {
         config.service.lake_dir = make_folder(&config.service.lake_dir)?;
+        if let Some(TlsConfig::Files { key, .. }) = &config.network.tls {
+            config.service.credentials.push(key.clone());
+        }
         let lock = LakeLock::take(&config.service.lake_dir, config.lock_wait).await?;
         let bound = BoundListeners::bind(&config, listener).await?;
         let info = ServerInfo {

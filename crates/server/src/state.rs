@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use headwater_model::Health;
+use headwater_model::{ErrorCode, Health, Principal, Problem};
 use headwater_service::Service;
 
 use crate::activity::Activity;
-use crate::console::Sessions;
+use crate::console::{NewSession, PresentedSession, Sessions};
 use crate::http::body::BodyQuotas;
 use crate::login_limit::LoginLimit;
 use crate::shutdown::Shutdown;
@@ -27,7 +27,7 @@ pub struct AppState {
     pub bodies: BodyQuotas,
     pub activity: Activity,
     pub logins: LoginLimit,
-    /// Sessions of browsers.
+    /// Sessions of browsers and of Flight clients.
     pub sessions: Sessions,
     pub shutdown: Shutdown,
 }
@@ -44,6 +44,27 @@ impl AppState {
             shutdown: Shutdown::default(),
             config,
         })
+    }
+
+    /// Creates a session of a client that has logged in.
+    ///
+    /// Errors: `unauthenticated` if the credential is no longer valid; `internal`.
+    pub fn create_session(&self, principal: Principal) -> Result<NewSession, Problem> {
+        let credential = self.service.access_control().credential_state(&principal)?;
+        self.sessions.create(principal, credential).map_err(|error| {
+            Problem::new(ErrorCode::Internal, format!("the session cannot be created: {error}"))
+        })
+    }
+
+    /// Returns the principal of a session. A session whose credential has changed ends.
+    pub fn session_principal(&self, shown: PresentedSession) -> Option<Principal> {
+        let (principal, credential) = self.sessions.find(shown)?;
+        let current = self.service.access_control().credential_state(&principal);
+        if current.is_ok_and(|current| current == credential) {
+            return Some(principal);
+        }
+        self.sessions.remove(shown);
+        None
     }
 
     /// Begins the shutdown: rejects new jobs, and lets running jobs end within `timeout`.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use headwater_access::Access;
+use headwater_access::{Access, CredentialState};
 use headwater_model::{Principal, Problem};
 
 use crate::access_key::AccessKeys;
@@ -61,5 +61,13 @@ impl AccessControl {
     pub fn registry(&self, principal: &Principal) -> Result<Access, Problem> {
         self.0.administer(principal)?;
         Ok(self.0.access.clone())
+    }
+
+    /// Returns the state of the credential of a principal, for the session that began with it.
+    ///
+    /// Errors: `unauthenticated` if the account or its token is no longer valid.
+    pub fn credential_state(&self, principal: &Principal) -> Result<CredentialState, Problem> {
+        self.0.authenticated(principal)?;
+        Ok(CredentialState::of(&self.0.access, principal))
     }
 }

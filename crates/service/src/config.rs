@@ -46,6 +46,8 @@ pub struct ServiceConfig {
     pub vend_credentials: bool,
     /// The key that encrypts secrets; by default `NAME.secret-key` next to the lake folder.
     pub secret_key: KeySource,
+    /// Files and folders with credentials, which no import and no query reads.
+    pub credentials: Vec<PathBuf>,
     /// Retention time of audit events; `None` uses the lake's setting.
     pub audit_kept: Option<Duration>,
     /// The OpenID provider for logins; `None` to accept only tokens and passwords.
@@ -75,6 +77,7 @@ impl ServiceConfig {
             functions_concurrency: threads,
             vend_credentials: false,
             secret_key: KeySource::File(lake_dir.with_extension("secret-key")),
+            credentials: Vec::new(),
             audit_kept: None,
             oidc: None,
             isolation: Isolation::Sandbox,

@@ -10,7 +10,7 @@ use futures::StreamExt;
 use headwater_encoding::Encoder;
 use headwater_engine::{CopyFile, StatementResult};
 use headwater_executors::EVERY;
-use headwater_ingest::is_of_the_lake;
+use headwater_ingest::ResolvedPrivateFiles;
 use headwater_model::{Action, ErrorCode, FileFormat, Object, Principal, Problem, ResultExt};
 use headwater_objects::BucketStore;
 use headwater_tables::CloudUrl;
@@ -56,10 +56,12 @@ impl CopyTarget {
         let parent = Path::new(&location).components().any(|part| part == Component::ParentDir);
         let granted = if parent { EVERY } else { &location };
         components.authorize(principal, Action::Write, &Object::location(granted))?;
+        let private = components.import_rights.private_files(principal, &[]);
+        let private = private.resolve(&components.lake);
         let file = if CloudUrl::is_meant(&location) {
-            cloud_file(components, &location)?
+            cloud_file(components, &private, &location)?
         } else {
-            local_file(components, &location)?
+            local_file(&private, &location)?
         };
         Ok(CopyTarget { file, location, format })
     }
@@ -116,15 +118,19 @@ pub fn absolute_path(components: &Components, path: &str) -> String {
     path.to_string_lossy().into_owned()
 }
 
-fn cloud_file(components: &Components, location: &str) -> Result<ExportFile, Problem> {
-    if components.lake.tables().path_of(location).is_ok() {
+fn cloud_file(
+    components: &Components,
+    private: &ResolvedPrivateFiles,
+    location: &str,
+) -> Result<ExportFile, Problem> {
+    if private.has_object(location) {
         return Err(of_the_lake(location));
     }
     let url = CloudUrl::parse(location).or_problem()?;
     ExportFile::object(&url, &components.config.warehouse.cloud)
 }
 
-fn local_file(components: &Components, location: &str) -> Result<ExportFile, Problem> {
+fn local_file(private: &ResolvedPrivateFiles, location: &str) -> Result<ExportFile, Problem> {
     let path = Path::new(location);
     let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
         return Err(not_written(location, "the path has no file name"));
@@ -142,15 +148,15 @@ fn local_file(components: &Components, location: &str) -> Result<ExportFile, Pro
         }
         _ => {}
     }
-    let in_warehouse = components.lake.tables().path_of(&path.to_string_lossy()).is_ok();
-    if in_warehouse || is_of_the_lake(&components.config.lake_dir, &path) {
+    if private.has_real_path(&path) {
         return Err(of_the_lake(location));
     }
     Ok(ExportFile::local(path))
 }
 
 fn of_the_lake(location: &str) -> Problem {
-    not_written(location, "the path belongs to a lake").with_hint("Name a file outside the lake.")
+    not_written(location, "the path belongs to a lake, or is reserved for credentials")
+        .with_hint("Name a file outside the lake.")
 }
 
 /// Returns the error for a file that cannot be written.

@@ -3,27 +3,48 @@
 //!
 //! Files are read like those of an import, with the same rights.
 
-use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use arrow::error::ArrowError;
-use futures::stream::BoxStream;
+use futures::stream::{self, BoxStream};
+use futures::{StreamExt, TryStreamExt};
 use headwater_engine::{FileCall, Prepared, RowSource, Session};
-use headwater_ingest::{FileRows, Importer, is_of_the_lake};
-use headwater_model::{ErrorCode, ImportRequest, Principal, Problem, ResultExt};
+use headwater_ingest::{ByteCounter, FileRows, Importer};
+use headwater_model::{ImportRequest, Principal, Problem, ResultExt, Usage};
 
 use crate::copy_to::absolute_path;
+use crate::running_statement::RunningStatement;
 use crate::service::Components;
 
 /// Name of the table in the request that describes the files. Nothing is written.
 const TABLE: &str = "files";
 
-/// Registers the files that a statement reads, and returns the statement that refers to them.
+/// The files that a statement has read so far. Its clones share the numbers.
+#[derive(Debug, Clone, Default)]
+pub struct FileUsage {
+    read: ByteCounter,
+    rows: Arc<AtomicU64>,
+}
+
+impl FileUsage {
+    /// Adds the files to the usage of a statement.
+    pub fn add_to(&self, usage: Usage) -> Usage {
+        Usage {
+            bytes_read: usage.bytes_read + self.read.get(),
+            rows_read: usage.rows_read + self.rows.load(Ordering::Relaxed),
+            ..usage
+        }
+    }
+}
+
+/// Registers the columns of the files that a statement reads, for its description. Reads only the
+/// first rows of the files.
 ///
-/// Errors: `forbidden`; `invalid_argument` for files of the lake; those of an import.
-pub async fn register(
+/// Errors: those of [`register`].
+pub async fn describe(
     components: &Components,
     principal: &Principal,
     session: &Session,
@@ -32,26 +53,51 @@ pub async fn register(
     let calls = statement.take_file_calls().map_err(headwater_engine::Error::from).or_problem()?;
     for call in calls {
         let relation = call.relation.clone();
-        let rows = open(components, principal, call).await?;
-        session.register_stored(&relation, Arc::new(StoredRows(rows))).or_problem()?;
+        let (importer, request) = importer(components, principal, call).await?;
+        let columns = importer.describe(&request, &ByteCounter::default()).await;
+        let rights = &components.import_rights;
+        let columns = columns.map_err(|error| rights.to_problem(principal, None, &error))?;
+        session.register_empty(&relation, columns).or_problem()?;
     }
     Ok(statement)
 }
 
-async fn open(
+/// Registers the files that a statement reads, and returns the statement that refers to them.
+///
+/// Errors: `forbidden`, also for files of a lake; those of an import.
+pub async fn register(
+    components: &Components,
+    principal: &Principal,
+    session: &Session,
+    mut statement: Prepared,
+    running: &RunningStatement,
+) -> Result<Prepared, Problem> {
+    let calls = statement.take_file_calls().map_err(headwater_engine::Error::from).or_problem()?;
+    let (usage, job) = (&running.files, running.context.id());
+    for call in calls {
+        let relation = call.relation.clone();
+        let (importer, request) = importer(components, principal, call).await?;
+        let rows = importer.open(&request, &usage.read).await;
+        let rights = &components.import_rights;
+        let rows = rows.map_err(|error| rights.to_problem(principal, Some(job), &error))?;
+        let stored = StoredRows { rows, usage: usage.clone() };
+        session.register_stored(&relation, Arc::new(stored));
+    }
+    Ok(statement)
+}
+
+/// Returns the reader of the files of a call, and the request that describes them.
+async fn importer(
     components: &Components,
     principal: &Principal,
     call: FileCall,
-) -> Result<FileRows, Problem> {
+) -> Result<(Importer, ImportRequest), Problem> {
     let FileCall { sources, format, header, delimiter, .. } = call;
     let location = |source: String| {
         if source.contains("://") { source } else { absolute_path(components, &source) }
     };
     let sources: Vec<String> = sources.into_iter().map(location).collect();
     let buckets = components.import_rights.check_sources(principal, &sources).await?;
-    for source in &sources {
-        check_outside(components, source)?;
-    }
     let request = ImportRequest {
         table: TABLE.to_owned(),
         sources,
@@ -62,32 +108,38 @@ async fn open(
     };
     let private = components.import_rights.private_files(principal, &request.sources);
     let importer = Importer::new(components.lake.clone()).with_buckets(buckets).without(private);
-    importer.open(&request).await.or_problem()
-}
-
-/// Rejects files of the lake, such as its keys.
-fn check_outside(components: &Components, source: &str) -> Result<(), Problem> {
-    let path = Path::new(source);
-    let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
-    let is_path = !source.contains("://");
-    if is_path && is_of_the_lake(&components.config.lake_dir, &path) {
-        let message = format!("`{source}` cannot be read: the lake owns the files there");
-        return Err(Problem::new(ErrorCode::InvalidArgument, message)
-            .with_hint("Query the table, or name a file outside the lake."));
-    }
-    Ok(())
+    Ok((importer, request))
 }
 
 /// The rows of files as a table of the engine.
 #[derive(Debug)]
-struct StoredRows(FileRows);
+struct StoredRows {
+    rows: FileRows,
+    usage: FileUsage,
+}
 
 impl RowSource for StoredRows {
     fn schema(&self) -> SchemaRef {
-        self.0.schema()
+        self.rows.schema()
     }
 
     fn read(&self) -> BoxStream<'static, Result<RecordBatch, ArrowError>> {
-        self.0.read()
+        let all: Vec<usize> = (0..self.rows.schema().fields().len()).collect();
+        self.read_columns(&all)
+    }
+
+    fn read_columns(
+        &self,
+        columns: &[usize],
+    ) -> BoxStream<'static, Result<RecordBatch, ArrowError>> {
+        let usage = self.usage.clone();
+        match self.rows.read(columns) {
+            Ok(rows) => rows
+                .inspect_ok(move |batch| {
+                    usage.rows.fetch_add(batch.num_rows() as u64, Ordering::Relaxed);
+                })
+                .boxed(),
+            Err(error) => stream::iter([Err(error)]).boxed(),
+        }
     }
 }

@@ -33,7 +33,8 @@ impl Imports {
         let private = self.0.import_rights.private_files(principal, &request.sources);
         let importer = Importer::new(self.0.lake.clone()).with_check(check).with_buckets(buckets);
         let importer = importer.without(private);
-        importer.plan(request, Arc::new(|_| {}), cancelled).await.or_problem()
+        let plan = importer.plan(request, Arc::new(|_| {}), cancelled).await;
+        plan.map_err(|error| self.0.import_rights.to_problem(principal, None, &error))
     }
 
     /// Starts an import and returns its job.

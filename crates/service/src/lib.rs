@@ -107,7 +107,8 @@ pub use user::Users;
 pub use view::Views;
 
 pub use headwater_access::{
-    Access, AuditFilter, AuditLog, Credential, Decision, DecisionReason, Denial, NewUser,
+    Access, AuditFilter, AuditLog, Credential, CredentialState, Decision, DecisionReason, Denial,
+    NewUser,
 };
 pub use headwater_engine::{
     Batches as CopiedRows, ComparedTable, Description, DiffOptions, ParameterType, PlanEstimate,

@@ -14,6 +14,7 @@ use headwater_jobs::{JobContext, JobGuard};
 use headwater_model::{Problem, ResultExt, Usage};
 use serde_json::{Value, json};
 
+use crate::file_calls::FileUsage;
 use crate::statement_limits::StatementLimits;
 
 /// Interval at which the usage of a running statement is reported.
@@ -26,22 +27,30 @@ pub(crate) struct RunningStatement {
     guard: Option<JobGuard>,
     /// The metrics of the statement, once it has started.
     pub metrics: Option<Arc<Metrics>>,
+    /// The files that the statement reads.
+    pub files: FileUsage,
     limits: StatementLimits,
 }
 
 impl RunningStatement {
     /// Creates the state of a statement that starts now.
     pub(crate) fn new(context: JobContext, guard: JobGuard, limits: StatementLimits) -> Self {
-        RunningStatement { context, guard: Some(guard), metrics: None, limits }
+        let files = FileUsage::default();
+        RunningStatement { context, guard: Some(guard), metrics: None, files, limits }
+    }
+
+    /// Returns the usage so far, without that of files.
+    fn usage_of_plans(&self) -> Usage {
+        self.metrics.as_ref().map(|metrics| metrics.usage()).unwrap_or_default()
     }
 
     /// Returns the usage so far.
     fn usage(&self) -> Usage {
-        self.metrics.as_ref().map(|metrics| metrics.usage()).unwrap_or_default()
+        self.files.add_to(self.usage_of_plans())
     }
 
-    /// Fails if a limit is exceeded, now that a batch was read.
-    fn check_limits(&self) -> Result<(), Problem> {
+    /// Fails if a limit is exceeded, now that a batch or the start of a file was read.
+    pub(crate) fn check_limits(&self) -> Result<(), Problem> {
         if !self.limits.is_limited() {
             return Ok(());
         }
@@ -62,9 +71,7 @@ impl RunningStatement {
     }
 
     fn report_usage(&self) {
-        if let Some(metrics) = &self.metrics {
-            self.context.set_usage(metrics.usage());
-        }
+        self.context.set_usage(self.usage());
     }
 }
 
@@ -138,7 +145,7 @@ impl StatementRows {
         let batch = tokio::select! {
             biased;
             batch = self.stream.next() => batch.transpose().or_problem()?,
-            problem = stopped(running, || running.usage()) => return Err(problem),
+            problem = stopped(running, || running.usage_of_plans()) => return Err(problem),
         };
         // A write is committed before its result is read.
         if self.result.is_null() {
@@ -158,8 +165,8 @@ impl StatementRows {
 /// The message of a statement that was stopped.
 const STOPPED: &str = "the statement was stopped";
 
-/// Reports the usage of a statement while it runs. Returns the error when its job is stopped, or
-/// when it exceeds a limit of its request.
+/// Reports the usage of a statement while it runs; that of its files is added. Returns the error
+/// when its job is stopped, or when it exceeds a limit of its request.
 pub(crate) async fn stopped(running: &RunningStatement, usage: impl Fn() -> Usage) -> Problem {
     let (context, limits) = (&running.context, &running.limits);
     let cancelled = context.cancelled();
@@ -168,7 +175,7 @@ pub(crate) async fn stopped(running: &RunningStatement, usage: impl Fn() -> Usag
             () = cancelled.cancelled() => return context.stopped(STOPPED),
             problem = limits.expired() => return problem,
             () = tokio::time::sleep(USAGE_INTERVAL) => {
-                let usage = usage();
+                let usage = running.files.add_to(usage());
                 if let Err(problem) = limits.check(&usage) {
                     return problem;
                 }

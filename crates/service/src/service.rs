@@ -428,12 +428,12 @@ fn import_rights(
     uploads: PathBuf,
     objects: Objects,
 ) -> ImportRights {
-    let secret_key = match &config.secret_key {
-        KeySource::File(file) => Some(file.clone()),
-        KeySource::Command(_) => None,
-    };
+    let mut credentials = config.credentials.clone();
+    if let KeySource::File(file) = &config.secret_key {
+        credentials.push(file.clone());
+    }
     let (access, lake_dir) = (access.clone(), config.lake_dir.clone());
-    ImportRights { access, lake_dir, secret_key, uploads, objects }
+    ImportRights { access, lake_dir, credentials, uploads, objects }
 }
 
 fn secret_store(lake: &Lake, config: &ServiceConfig) -> SecretStore {

@@ -155,7 +155,7 @@ impl Statements {
         self.components.add_catalogs(principal, &at, &session, statement.source()).await?;
         let statement = statement.clone();
         let statement =
-            file_calls::register(&self.components, principal, &session, statement).await?;
+            file_calls::describe(&self.components, principal, &session, statement).await?;
         let described = Box::pin(session.describe(&statement)).await.or_problem();
         described.map_err(|problem| self.components.conceal(principal, problem))
     }
@@ -225,13 +225,14 @@ impl Statements {
             Some(file) => Some(CopyTarget::check(&self.components, principal, file).await?),
             None => None,
         };
+        let registered =
+            file_calls::register(&self.components, principal, &session, prepared, running);
         let prepared = tokio::select! {
             biased;
-            prepared = file_calls::register(&self.components, principal, &session, prepared) => {
-                prepared?
-            }
+            prepared = registered => prepared?,
             problem = stopped(running, Usage::default) => return Err(problem),
         };
+        running.check_limits()?;
         // A committed write succeeds, even if it is stopped at the same time.
         let answer = tokio::select! {
             biased;

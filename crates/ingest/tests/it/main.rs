@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod csv;
 #[cfg(test)]
+mod file_rows;
+#[cfg(test)]
 mod fixture;
 #[cfg(test)]
 mod formats;

@@ -40,10 +40,11 @@ impl RowSource for DiskTable {
 
 /// Registers rows in a session.
 pub(super) fn register(session: &Session, name: &str, rows: &SharedTable) -> Result<()> {
-    let registered = match rows.mapped() {
-        Some(batches) => session.register(name, &Batches { schema: rows.schema(), batches }),
-        None => session.register_stored(name, Arc::new(DiskTable(rows.clone()))),
+    let Some(batches) = rows.mapped() else {
+        session.register_stored(name, Arc::new(DiskTable(rows.clone())));
+        return Ok(());
     };
+    let registered = session.register(name, &Batches { schema: rows.schema(), batches });
     registered.map_err(|error| Error::other(&error))
 }
 

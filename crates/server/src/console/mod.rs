@@ -9,4 +9,4 @@ mod sessions;
 
 pub use assets::{is_asset, router};
 pub use cookie::{expired_cookie, session_cookie, shown_session};
-pub use sessions::{PresentedSession, Sessions};
+pub use sessions::{NewSession, PresentedSession, Sessions};

@@ -1,5 +1,6 @@
-//! The sessions of browsers, and their login codes.
+//! The sessions of browsers and of Flight clients, and the login codes of browsers.
 //!
+//! A session ends with the account, token or password with which its client logged in.
 //! Sessions and codes are kept only in memory, so they become invalid when the server stops, like
 //! the server's token. The maps contain hashes of the secrets, so the time of a lookup does not
 //! depend on the secret.
@@ -8,17 +9,18 @@ use std::collections::HashMap;
 use std::io;
 use std::time::{Duration, Instant};
 
-use headwater_model::Principal;
+use headwater_model::{Identity, Principal, Timestamp};
+use headwater_service::CredentialState;
 use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 
 use crate::token::generate_secret;
 
-/// Maximum number of sessions. Beyond the limit, a new session ends the session with the longest
-/// idle time.
-const SESSIONS_MAX: usize = 1_000;
+/// Maximum number of sessions of a principal. Beyond the limit, a new session ends the principal's
+/// session with the longest idle time.
+const SESSIONS_MAX: usize = 500;
 
-/// Maximum number of codes. Beyond the limit, a new code replaces the oldest code.
+/// Maximum number of codes of a principal. Beyond the limit, a new code replaces the oldest code.
 const CODES_MAX: usize = 100;
 
 /// Idle time after which a session ends.
@@ -47,6 +49,8 @@ struct State {
 #[derive(Debug)]
 struct Session {
     principal: Principal,
+    /// The state of the credential at the login.
+    credential: CredentialState,
     key: Hash,
     created: Instant,
     used: Instant,
@@ -78,15 +82,21 @@ pub struct PresentedSession<'a> {
 }
 
 impl Sessions {
-    /// Creates a session.
-    pub fn create(&self, principal: Principal) -> io::Result<NewSession> {
+    /// Creates a session for a principal with a credential in this state.
+    pub fn create(
+        &self,
+        principal: Principal,
+        credential: CredentialState,
+    ) -> io::Result<NewSession> {
         let (secret, key) = (generate_secret()?, generate_secret()?);
         let now = Instant::now();
-        let session = Session { principal, key: hash(&key), created: now, used: now };
+        let of = account(&principal);
+        let session = Session { principal, credential, key: hash(&key), created: now, used: now };
         let mut state = self.state.lock();
         state.sessions.retain(|_, session| session.is_valid(now));
-        if state.sessions.len() >= SESSIONS_MAX {
-            let oldest = state.sessions.iter().min_by_key(|(_, session)| session.used);
+        let own = state.sessions.iter().filter(|(_, session)| account(&session.principal) == of);
+        if own.clone().count() >= SESSIONS_MAX {
+            let oldest = own.min_by_key(|(_, session)| session.used);
             if let Some(oldest) = oldest.map(|(hash, _)| *hash) {
                 state.sessions.remove(&oldest);
             }
@@ -95,8 +105,9 @@ impl Sessions {
         Ok(NewSession { secret, key, lifetime: LIFETIME })
     }
 
-    /// Returns the principal of a session, and resets the session's idle time.
-    pub fn principal(&self, shown: PresentedSession) -> Option<Principal> {
+    /// Returns the principal of a session with the state of the credential at the login, and resets
+    /// the session's idle time.
+    pub fn find(&self, shown: PresentedSession) -> Option<(Principal, CredentialState)> {
         let now = Instant::now();
         let mut state = self.state.lock();
         let session = state.sessions.get_mut(&hash(shown.secret))?;
@@ -104,12 +115,12 @@ impl Sessions {
             return None;
         }
         session.used = now;
-        Some(session.principal.clone())
+        Some((session.principal.clone(), session.credential.clone()))
     }
 
     /// Ends a session, if it exists.
     pub fn remove(&self, shown: PresentedSession) {
-        if self.principal(shown).is_some() {
+        if self.find(shown).is_some() {
             self.state.lock().sessions.remove(&hash(shown.secret));
         }
     }
@@ -118,10 +129,12 @@ impl Sessions {
     pub fn create_code(&self, principal: Principal) -> io::Result<(String, Duration)> {
         let code = generate_secret()?;
         let now = Instant::now();
+        let of = account(&principal);
         let mut state = self.state.lock();
         state.codes.retain(|_, code| code.is_valid(now));
-        if state.codes.len() >= CODES_MAX {
-            let oldest = state.codes.iter().min_by_key(|(_, code)| code.created);
+        let own = state.codes.iter().filter(|(_, code)| account(&code.principal) == of);
+        if own.clone().count() >= CODES_MAX {
+            let oldest = own.min_by_key(|(_, code)| code.created);
             if let Some(oldest) = oldest.map(|(hash, _)| *hash) {
                 state.codes.remove(&oldest);
             }
@@ -138,6 +151,13 @@ impl Sessions {
     }
 }
 
+impl PresentedSession<'_> {
+    /// Returns an id of the session that is not secret.
+    pub fn id(&self) -> String {
+        hex::encode(hash(self.secret))
+    }
+}
+
 impl Session {
     fn is_valid(&self, now: Instant) -> bool {
         now.duration_since(self.used) < IDLE && now.duration_since(self.created) < LIFETIME
@@ -150,13 +170,38 @@ impl LoginCode {
     }
 }
 
+/// Returns the account whose sessions and codes are limited; `None` for the owner.
+fn account(principal: &Principal) -> Option<(String, Timestamp)> {
+    match principal.identity() {
+        Identity::User(user) => Some((user.name.clone(), user.created)),
+        Identity::Owner | Identity::Anonymous => None,
+    }
+}
+
 fn hash(secret: &str) -> Hash {
     Sha256::digest(secret.as_bytes()).into()
 }
 
 #[cfg(test)]
 mod tests {
+    use headwater_model::{AuthMethod, AuthenticatedUser};
+
     use super::*;
+
+    fn create(sessions: &Sessions, principal: Principal) -> NewSession {
+        sessions.create(principal, CredentialState::default()).expect("a session")
+    }
+
+    fn user(name: &str) -> Principal {
+        Principal::user(AuthenticatedUser {
+            name: name.to_owned(),
+            created: "2026-01-01T00:00:00Z".parse().expect("a time"),
+            method: AuthMethod::Password,
+            token: None,
+            scopes: None,
+            expires: None,
+        })
+    }
 
     fn shown(session: &NewSession) -> PresentedSession<'_> {
         PresentedSession { secret: &session.secret, key: &session.key }
@@ -165,34 +210,38 @@ mod tests {
     #[test]
     fn a_session_needs_its_cookie_and_its_key() {
         let sessions = Sessions::default();
-        let one = sessions.create(Principal::owner()).expect("a session");
-        let two = sessions.create(Principal::owner()).expect("a session");
-        assert!(sessions.principal(shown(&one)).is_some());
-        assert!(
-            sessions.principal(PresentedSession { secret: &one.secret, key: &two.key }).is_none()
-        );
+        let one = create(&sessions, Principal::owner());
+        let two = create(&sessions, Principal::owner());
+        assert!(sessions.find(shown(&one)).is_some());
+        assert!(sessions.find(PresentedSession { secret: &one.secret, key: &two.key }).is_none());
         sessions.remove(shown(&one));
-        assert!(sessions.principal(shown(&one)).is_none());
-        assert!(sessions.principal(shown(&two)).is_some());
+        assert!(sessions.find(shown(&one)).is_none());
+        assert!(sessions.find(shown(&two)).is_some());
     }
 
     #[test]
-    fn sessions_are_bounded() {
+    fn the_sessions_of_a_principal_are_bounded_and_end_no_others() {
         let sessions = Sessions::default();
-        let first = sessions.create(Principal::owner()).expect("a session");
+        let (first, other) = (create(&sessions, user("ana")), create(&sessions, user("eve")));
         for _ in 0..SESSIONS_MAX {
-            sessions.create(Principal::owner()).expect("a session");
+            create(&sessions, user("ana"));
         }
-        assert!(sessions.principal(shown(&first)).is_none());
-        assert_eq!(sessions.state.lock().sessions.len(), SESSIONS_MAX);
+        assert!(sessions.find(shown(&first)).is_none());
+        assert!(sessions.find(shown(&other)).is_some());
+        assert_eq!(sessions.state.lock().sessions.len(), SESSIONS_MAX + 1);
     }
 
     #[test]
     fn an_unused_session_ends() {
         let now = Instant::now();
         let hour_before = |end: Duration| now + Duration::from_secs(end.as_secs() - 3600);
-        let session =
-            Session { principal: Principal::owner(), key: [0; 32], created: now, used: now };
+        let session = Session {
+            principal: Principal::owner(),
+            credential: CredentialState::default(),
+            key: [0; 32],
+            created: now,
+            used: now,
+        };
         assert!(session.is_valid(hour_before(IDLE)));
         assert!(!session.is_valid(now + IDLE));
         let used = Session { used: hour_before(LIFETIME), ..session };

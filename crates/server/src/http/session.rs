@@ -85,7 +85,7 @@ async fn create(
     let principal = log_in(&app, peer.as_ref().map(|peer| &peer.0), &headers, &request).await?;
     let author = principal.named_author();
     let credential_expires = principal.expires();
-    let session = app.sessions.create(principal).map_err(no_random)?;
+    let session = app.create_session(principal).map_err(ErrorResponse)?;
     let cookie = session_cookie(&headers, &session, app.config.network.is_https());
     let expires = Utc::now() + session.lifetime;
     let expires = Some(credential_expires.map_or(expires, |earlier| earlier.min(expires)));

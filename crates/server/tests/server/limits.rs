@@ -40,7 +40,7 @@ def small():
 ";
 
 /// Sets limits as the owner.
-async fn limit(server: &TestServer, name: &str, limits: Value) {
+pub async fn limit(server: &TestServer, name: &str, limits: Value) {
     let path = format!("/v1/limits/{name}");
     let response = server.send(request(Method::PUT, &path, Some(&limits))).await;
     assert_eq!(response.status(), StatusCode::OK, "{name} {limits}");

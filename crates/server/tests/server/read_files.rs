@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::access::Users;
 use crate::support::TestServer;
-use crate::trial;
+use crate::{limits, trial};
 
 pub fn trials() -> Vec<Trial> {
     vec![
@@ -14,6 +14,7 @@ pub fn trials() -> Vec<Trial> {
         trial("read_files::a_bad_value_or_call_is_an_error", failures),
         trial("read_files::files_of_the_lake_are_not_read", lake_files),
         trial("read_files::a_user_needs_a_grant_on_the_location", rights),
+        trial("read_files::the_bytes_of_files_count_in_usage_and_limits", usage),
     ]
 }
 
@@ -86,8 +87,51 @@ async fn lake_files() {
     for path in [".headwater/server.json", ".headwater/../.headwater/server.json"] {
         let answer = server.rows(&format!("SELECT * FROM read_json('{path}')")).await;
         let message = answer["message"].as_str().unwrap_or_default();
-        assert!(message.contains("the lake owns the files there"), "{path}: {answer}");
+        assert!(message.contains("it belongs to a lake"), "{path}: {answer}");
     }
+}
+
+async fn usage() {
+    let server = TestServer::start().await;
+    let path = server.folder.path().join("a.csv");
+    let text: String = (0..50_000).map(|n| format!("{n},name {n}\n")).collect();
+    std::fs::write(&path, format!("id,name\n{text}")).expect("a file");
+    let bytes = std::fs::metadata(&path).expect("a file").len();
+    let rows = "SELECT id, id * 7919 AS a, id * 104729 AS b, id * 1299709 AS c, name \
+                FROM read_csv('a.csv')";
+    server.rows(&format!("COPY ({rows}) TO 'a.parquet'")).await;
+    let large = std::fs::metadata(path.with_extension("parquet")).expect("a file").len();
+    let read = async |sql: &str| {
+        server.rows(sql).await;
+        let jobs = server.get("/v1/jobs?limit=1").await;
+        assert_eq!(jobs[0]["status"], "succeeded", "{jobs}");
+        jobs[0]["usage"]["bytes_read"].as_u64().expect("bytes")
+    };
+    // The first pass finds the types, and the second one reads the rows.
+    assert_eq!(read("SELECT count(*) AS n FROM read_csv('a.csv') WHERE id > 5").await, 2 * bytes);
+    let all = read("SELECT * FROM read_parquet('a.parquet') LIMIT 100000").await;
+    assert!(all > large / 2, "{all} of {large}");
+    let one = read("SELECT sum(id) AS n FROM read_parquet('a.parquet')").await;
+    assert!(one > 0 && one < all / 2, "{one} of {all}");
+    for sql in [
+        "SELECT count(*) AS n FROM read_csv('a.csv')",
+        "CREATE TABLE t AS SELECT * FROM read_csv('a.csv')",
+        "SELECT id, c FROM read_parquet('a.parquet')",
+    ] {
+        let body = json!({"sql": sql, "max_bytes": 10_000});
+        let answer = server.post("/v1/query", body).await;
+        assert_eq!(answer["code"], "quota_exceeded", "{sql}: {answer}");
+        let jobs = server.get("/v1/jobs?limit=1").await;
+        let used = jobs[0]["usage"]["bytes_read"].as_u64().expect("bytes");
+        assert!(used > 10_000, "{sql}: {jobs}");
+    }
+    assert_eq!(server.rows("SELECT * FROM t").await["code"], "table_not_found");
+    let users = Users::on(server).await;
+    let ana = users.user("ana", &["read on branch:*", "read on location:*"]).await;
+    limits::limit(&users.server, "ana", json!({"bytes_per_day": 10_000})).await;
+    let sql = "SELECT count(*) AS n FROM read_csv('a.csv')";
+    let (_, answer) = users.sql_at(&ana, "main", sql).await;
+    assert_eq!(answer["code"], "quota_exceeded", "{answer}");
 }
 
 async fn rights() {

@@ -239,6 +239,24 @@ impl CloudUrl {
         &self.key
     }
 
+    /// Returns true if this location is a folder, or is below it. An Azure container has several
+    /// schemes, and its account can be left out.
+    pub fn is_within(&self, folder: &CloudUrl) -> bool {
+        let container = |url: &CloudUrl| {
+            let name = url.bucket.split_once("://").map_or("", |(_, name)| name).to_owned();
+            name.split('@').next().unwrap_or_default().to_owned()
+        };
+        let accounts = self.account.as_ref().zip(folder.account.as_ref());
+        let is_same_bucket = self.cloud == folder.cloud
+            && container(self) == container(folder)
+            && accounts.is_none_or(|(own, other)| own == other);
+        let key = self.key.trim_start_matches('/');
+        let rest = key.strip_prefix(folder.key.as_str());
+        let is_below =
+            |rest: &str| rest.is_empty() || rest.starts_with('/') || folder.key.is_empty();
+        is_same_bucket && rest.is_some_and(is_below)
+    }
+
     /// Opens the object store of the bucket, without sending requests.
     pub fn open_bucket(&self, settings: &CloudSettings) -> Result<Arc<dyn ObjectStore>> {
         match self.cloud {
@@ -377,6 +395,27 @@ fn cloud_of(scheme: &str) -> Option<Cloud> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_location_is_below_its_folder_in_every_spelling() {
+        let is_within = |url: &str, folder: &str| {
+            CloudUrl::parse(url).unwrap().is_within(&CloudUrl::parse(folder).unwrap())
+        };
+        let account = "abfss://c@me.dfs.core.windows.net/a/x.csv";
+        for (url, folder, expected) in [
+            ("s3a://b/a/x.csv", "s3://b/a", true),
+            ("s3://b//a/x.csv", "s3://b/a", true),
+            ("s3://b/a", "s3://b/a/", true),
+            ("s3://b/x.csv", "s3://b", true),
+            ("s3://b/ab/x.csv", "s3://b/a", false),
+            ("s3://c/a/x.csv", "s3://b/a", false),
+            ("gs://b/a/x.csv", "s3://b/a", false),
+            (account, "az://c/a", true),
+            (account, "abfss://c@other.dfs.core.windows.net/a", false),
+        ] {
+            assert_eq!(is_within(url, folder), expected, "{url} in {folder}");
+        }
+    }
 
     #[test]
     fn cloud_urls_are_parsed() {

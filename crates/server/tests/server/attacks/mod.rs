@@ -6,6 +6,7 @@
 
 mod credentials;
 mod escalation;
+mod files;
 mod names;
 mod others;
 mod outputs;
@@ -29,6 +30,7 @@ pub fn trials() -> Vec<Trial> {
     all.extend(of_reads());
     all.extend(of_rights());
     all.extend(of_outputs());
+    all.extend(of_files());
     all
 }
 
@@ -128,6 +130,22 @@ fn of_outputs() -> Vec<Trial> {
         trial("attacks::64_a_secret_in_a_listed_environment_is_redacted", outputs::environment),
         trial("attacks::65_a_model_keeps_no_secret_in_its_job", outputs::model),
         trial("attacks::66_messages_of_commits_name_no_hidden_table", names::messages),
+    ]
+}
+
+/// Attacks by imports and queries of files on the server, with a grant to read their folder.
+fn of_files() -> Vec<Trial> {
+    vec![
+        trial("attacks::67_files_of_the_lake_are_not_imported", files::of_the_lake),
+        trial("attacks::68_files_with_credentials_are_not_imported", files::of_credentials),
+        trial("attacks::69_files_of_the_warehouse_are_not_imported", files::of_the_warehouse),
+        trial("attacks::70_a_linked_warehouse_is_not_imported", files::of_a_linked_warehouse),
+        trial(
+            "attacks::71_objects_of_the_warehouse_are_not_imported",
+            files::of_a_warehouse_in_a_bucket,
+        ),
+        trial("attacks::72_the_audit_log_shows_refused_files", files::audited),
+        trial("attacks::73_the_owner_does_not_read_credentials", files::not_read_by_the_owner),
     ]
 }
 

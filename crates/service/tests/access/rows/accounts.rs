@@ -14,6 +14,9 @@ const OWN: Answers = [EMPTY, EMPTY, EMPTY, EMPTY, ITEMS];
 const MISSING: &str = "invalid_argument";
 
 pub const ROWS: &[Row] = &[
+    ("AccessControl::credential_state", every(OK), |c| {
+        done(async move { c.accounts().credential_state(&c.by) })
+    }),
     ("AccessControl::registry", administers(OK), |c| {
         done(async move { c.accounts().registry(&c.by) })
     }),

@@ -1,0 +1,79 @@
+//! Actions of Flight that are not part of Flight SQL: cancelling a statement, and closing a session.
+
+use arrow_flight::{
+    Action, ActionType, CancelFlightInfoRequest, CancelFlightInfoResult, CancelStatus,
+};
+use bytes::Bytes;
+use prost::Message;
+use tonic::Status;
+
+use crate::caller::Caller;
+use crate::flight_sql::{FlightSql, malformed};
+
+/// The action that cancels a statement by its description.
+const CANCEL_FLIGHT_INFO: &str = "CancelFlightInfo";
+
+/// The action that ends the session of a client.
+const CLOSE_SESSION: &str = "CloseSession";
+
+/// The values of the result of a request to close a session.
+const SESSION_CLOSED: i32 = 1;
+const SESSION_NOT_CLOSABLE: i32 = 3;
+
+/// The result of the action [`CLOSE_SESSION`], which the crate `arrow-flight` does not define.
+#[derive(Clone, PartialEq, Message)]
+struct CloseSessionResult {
+    #[prost(int32, tag = "1")]
+    status: i32,
+}
+
+/// Returns the descriptions of the actions.
+pub fn list() -> Vec<ActionType> {
+    let action = |name: &str, description: &str| ActionType {
+        r#type: name.to_owned(),
+        description: description.to_owned(),
+    };
+    vec![
+        action(CANCEL_FLIGHT_INFO, "Cancels a statement.\nRequest: CancelFlightInfoRequest"),
+        action(CLOSE_SESSION, "Ends the session.\nRequest: CloseSessionRequest"),
+    ]
+}
+
+impl FlightSql {
+    /// Runs an action. Returns its encoded result.
+    pub(crate) async fn custom_action(
+        &self,
+        caller: &Caller,
+        action: &Action,
+    ) -> Result<Bytes, Status> {
+        match action.r#type.as_str() {
+            CANCEL_FLIGHT_INFO => self.cancel_flight_info(caller, &action.body),
+            CLOSE_SESSION => Ok(self.close_session(caller).await),
+            other => {
+                let message = format!("the action `{other}` is not supported");
+                Err(Status::unimplemented(message))
+            }
+        }
+    }
+
+    fn cancel_flight_info(&self, caller: &Caller, request: &[u8]) -> Result<Bytes, Status> {
+        let cancel = CancelFlightInfoRequest::decode(request).map_err(malformed)?;
+        let info = cancel.info.as_ref();
+        let is_cancelled = info.is_some_and(|it| self.statements.cancel(&caller.principal, it));
+        let status =
+            if is_cancelled { CancelStatus::Cancelling } else { CancelStatus::NotCancellable };
+        Ok(CancelFlightInfoResult::new(status).encode_to_vec().into())
+    }
+
+    /// Ends the session of a client, with its transactions and prepared statements. A client that
+    /// sends another credential in each request has no session.
+    async fn close_session(&self, caller: &Caller) -> Bytes {
+        let Some(session) = &caller.session else {
+            return CloseSessionResult { status: SESSION_NOT_CLOSABLE }.encode_to_vec().into();
+        };
+        session.end();
+        self.prepared.remove_session(session.id());
+        self.statements.transactions.roll_back_session(session.id()).await;
+        CloseSessionResult { status: SESSION_CLOSED }.encode_to_vec().into()
+    }
+}
