@@ -2,9 +2,9 @@
 //! parameters and inputs.
 //!
 //! When a run is merged, the store records the table that each model wrote. A later run on another
-//! branch finds the table by the model's fingerprint, and commits the same table metadata instead of
-//! running the model. Only a table that is the current table of some branch is reused: maintenance
-//! keeps its files, and the right to read that branch applies.
+//! branch finds the table by the model's fingerprint, and commits the same table metadata instead
+//! of running the model. Only a table that is the current table of some branch is reused:
+//! maintenance keeps its files, and the right to read that branch applies.
 //!
 //! The result of a model that keeps the rows of earlier runs also depends on its table before the
 //! run. Such a table is reused only on a branch whose table is in the same state as the table was
