@@ -13,8 +13,9 @@ pub(crate) fn function_arn(name: &str, version: &str) -> String {
     format!("arn:aws:lambda:{REGION}:000000000000:function:{name}:{version}")
 }
 
-/// Returns the event as a function receives it. An event of an object is an S3 notification, unless
-/// the trigger requests CloudEvents. Any other event is in the format of CloudEvents.
+/// Returns the event as a function receives it. An event of an object, a queue or a Kafka topic has
+/// the format of AWS Lambda, unless the trigger requests CloudEvents. Any other event is in the
+/// format of CloudEvents.
 pub fn function_argument(trigger: &Trigger, event: &Event) -> Value {
     let of_bucket = trigger.bucket.as_ref().map(|bucket| bucket.format);
     let of_queue = trigger.queue.as_ref().map(|queue| queue.format);
@@ -23,6 +24,17 @@ pub fn function_argument(trigger: &Trigger, event: &Event) -> Value {
         (EventData::QueueReceived { messages, .. }, _, Some(EventFormat::Aws)) => {
             json!({"Records": messages.iter().map(|message| &message.record).collect::<Vec<_>>()})
         }
+        (EventData::KafkaReceived { topic, partition, records }, ..) => match &trigger.kafka {
+            Some(kafka) if kafka.format == EventFormat::Aws => json!({
+                "eventSource": "aws:SelfManagedKafka",
+                "bootstrapServers": kafka.servers,
+                "records": {
+                    format!("{topic}-{partition}"):
+                        records.iter().map(|record| &record.record).collect::<Vec<_>>(),
+                },
+            }),
+            _ => json!(event),
+        },
         _ => json!(event),
     }
 }

@@ -28,6 +28,8 @@ mod function_triggers;
 mod functions;
 mod iceberg;
 mod iceberg_matrix;
+#[path = "../../../triggers/tests/triggers/kafka_server.rs"]
+mod kafka_server;
 mod lambda;
 mod lambda_matrix;
 mod life_cycle;
