@@ -159,7 +159,8 @@ async fn records() {
     kafka.run(&json!({"do": "up"}));
     let is_done =
         |triggers: &Value| triggers[0]["error"] == Value::Null && triggers[0]["pending"] == 0;
-    let sql = "SELECT count(*) AS n, count(DISTINCT (partition, \"offset\")) AS d FROM seen";
+    let sql =
+        "SELECT count(*) AS n, count(DISTINCT \"partition\" * 1000 + \"offset\") AS d FROM seen";
     let total = 2 * MESSAGES + 1;
     let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(120);
     while server.rows(sql).await[0]["n"] != total {
