@@ -9,6 +9,9 @@
 //! repository are skipped.
 
 #[expect(dead_code, reason = "what only tests of triggers use")]
+#[path = "../../triggers/tests/triggers/kafka_server.rs"]
+mod kafka_server;
+#[expect(dead_code, reason = "what only tests of triggers use")]
 #[path = "../../triggers/tests/triggers/servers.rs"]
 mod servers;
 mod support;
@@ -16,6 +19,7 @@ mod support;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use kafka_server::KafkaProcess;
 use servers::{NatsProcess, PostgresProcess};
 use support::{Workspace, until};
 
@@ -257,11 +261,13 @@ fn triggers() {
 #[test]
 fn message_triggers() {
     let (postgres, nats) = (PostgresProcess::start(), NatsProcess::start(&[]));
+    let kafka = KafkaProcess::start_with(&serde_json::json!({}));
     let workspace = Workspace::empty();
     let text = std::fs::read_to_string(root().join("docs/message-triggers.md"));
     let text = text.expect("the document");
     let text = text.replace("127.0.0.1:5432", &format!("127.0.0.1:{}", postgres.port()));
     let text = text.replace("nats://127.0.0.1:4222", &nats.url());
+    let text = text.replace("127.0.0.1:9092", kafka.servers());
     let document = workspace.path().join("message-triggers.md");
     std::fs::write(&document, text).expect("a file");
     play_in(&workspace, &document);

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use headwater_access::Access;
 use headwater_engine::TableAccess;
 use headwater_lake::Lake;
 use headwater_model::{
@@ -17,11 +18,12 @@ use headwater_model::{
 use headwater_objects::Objects;
 use headwater_pipelines::{DeploymentStore, ParsedProject, Project, deploy_changes, parse_project};
 use headwater_secrets::SecretStore;
-use headwater_triggers::Triggers;
+use headwater_triggers::{ServerRules, Triggers};
 use parking_lot::RwLock;
 
 use crate::function_catalog::{FunctionCatalog, split_name};
 use crate::project_files::read_project;
+use crate::rights::table_access;
 
 /// A parsed version of the project.
 #[derive(Debug, Clone)]
@@ -85,12 +87,15 @@ pub struct TriggerSources {
     pub triggers: Option<Triggers>,
     /// The buckets, which record changes for triggers.
     pub objects: Objects,
+    /// The rights of users, which decide to which servers triggers may connect.
+    pub access: Access,
 }
 
 impl TriggerSources {
-    /// Creates handles to the triggers and the buckets.
-    pub fn of(triggers: Option<&Triggers>, objects: &Objects) -> Self {
-        TriggerSources { triggers: triggers.cloned(), objects: objects.clone() }
+    /// Creates handles to the triggers, the buckets and the rights of users.
+    pub fn of(triggers: Option<&Triggers>, objects: &Objects, access: &Access) -> Self {
+        let (triggers, objects) = (triggers.cloned(), objects.clone());
+        TriggerSources { triggers, objects, access: access.clone() }
     }
 }
 
@@ -100,6 +105,7 @@ pub struct Deployer {
     deployed: Arc<ActiveVersion>,
     triggers: Option<Triggers>,
     objects: Objects,
+    access: Access,
     lake: Lake,
     secrets: SecretStore,
     /// The functions that are deployed without a project.
@@ -119,7 +125,7 @@ impl Deployer {
         secrets: SecretStore,
         catalog: FunctionCatalog,
     ) -> Self {
-        let TriggerSources { triggers, objects } = sources;
+        let TriggerSources { triggers, objects, access } = sources;
         let versions = DeploymentStore::new(lake.store().clone(), lake.clock().clone());
         let activation = tokio::sync::Mutex::default();
         let triggers_outdated = AtomicBool::new(false);
@@ -128,6 +134,7 @@ impl Deployer {
             deployed,
             triggers,
             objects,
+            access,
             lake,
             secrets,
             catalog,
@@ -189,6 +196,7 @@ impl Deployer {
         }
         // If the version cannot be read, the triggers keep their state.
         let Ok(version) = self.deployed.version() else { return None };
+        let rules = version.as_ref().map(|version| self.server_rules(&version.actor));
         let declared = version.map(|version| version.project.triggers.clone());
         if let (None, Some(declared)) = (&self.triggers, &declared) {
             // Triggers are disabled here, but a later server delivers the events that are recorded
@@ -196,13 +204,26 @@ impl Deployer {
             self.objects.watch(headwater_triggers::bucket_watches(declared));
         }
         if let (Some(triggers), Some(declared)) = (&self.triggers, declared)
-            && let Err(error) = triggers.reload(declared).await
+            && let Err(error) = triggers.reload_for(declared, rules.unwrap_or_default()).await
         {
             tracing::warn!(%error, "the triggers of the deployed version are not active yet");
             return Some(error.to_problem());
         }
         self.triggers_outdated.store(false, Ordering::Relaxed);
         None
+    }
+
+    /// Returns the servers to which the triggers of an identity may connect.
+    fn server_rules(&self, actor: &Actor) -> ServerRules {
+        let principal = actor.principal();
+        match table_access(&self.access, &principal, None) {
+            Some(access) if *actor != Actor::Owner => {
+                let allows =
+                    move |location: &str| access.allows(Action::Read, &Object::location(location));
+                ServerRules::restricted(principal.author().to_owned(), Arc::new(allows))
+            }
+            _ => ServerRules::default(),
+        }
     }
 
     /// Loads the active version's triggers again if that failed before, for example on a full disk.

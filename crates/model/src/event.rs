@@ -25,8 +25,8 @@ pub struct Event {
     /// relative to the folder, and an object's is its key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subject: Option<String>,
-    /// For schedules, the scheduled time; for NATS, the time of the first message; for other
-    /// events, the time of detection.
+    /// For schedules, the scheduled time; for NATS and Kafka, the time of the first message; for
+    /// other events, the time of detection.
     #[schema(value_type = String, format = DateTime)]
     pub time: Timestamp,
     /// Type and data.
@@ -65,8 +65,8 @@ impl Event {
         }
     }
 
-    /// Returns the payloads of notifications and messages, and rows of outbox tables; empty for
-    /// other events.
+    /// Returns the payloads of notifications, messages and records, and rows of outbox tables; empty
+    /// for other events.
     pub fn payloads(&self) -> Vec<&Value> {
         match &self.data {
             EventData::PostgresNotified { payloads: values, .. }
@@ -76,6 +76,9 @@ impl Event {
             }
             EventData::QueueReceived { messages, .. } => {
                 messages.iter().map(|message| &message.payload).collect()
+            }
+            EventData::KafkaReceived { records, .. } => {
+                records.iter().map(|record| &record.payload).collect()
             }
             _ => Vec::new(),
         }
@@ -181,6 +184,16 @@ pub enum EventData {
         /// The messages, in the order of their delivery.
         messages: Vec<NatsMessage>,
     },
+    /// A partition of a Kafka topic received records.
+    #[serde(rename = "headwater.kafka.received")]
+    KafkaReceived {
+        /// The topic.
+        topic: String,
+        /// The partition.
+        partition: i32,
+        /// The records, in the order of the partition.
+        records: Vec<KafkaRecord>,
+    },
     /// A client called a function asynchronously.
     #[serde(rename = "headwater.function.invoked")]
     FunctionInvoked {
@@ -213,6 +226,7 @@ impl EventData {
                 [message] => message.subject.clone(),
                 _ => stream.clone(),
             },
+            EventData::KafkaReceived { topic, partition, .. } => format!("{topic}-{partition}"),
             EventData::FunctionInvoked { function, .. } => format!("call of {function}"),
         }
     }
@@ -256,6 +270,31 @@ pub struct NatsMessage {
     /// True if the payload is base64.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_base64: bool,
+}
+
+/// A record of a Kafka topic.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct KafkaRecord {
+    /// Offset in the partition.
+    pub offset: i64,
+    /// The timestamp: when the record was created, or when the server received it, as the topic
+    /// specifies.
+    #[schema(value_type = String, format = DateTime)]
+    pub time: Timestamp,
+    /// The key as text, or as base64 if it is not UTF-8.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    /// The headers whose values are UTF-8. If a header occurs several times, its last value.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub headers: BTreeMap<String, String>,
+    /// The value. JSON objects and arrays are parsed; other values are text, or base64 if they are
+    /// not UTF-8. Null if the record has no value.
+    pub payload: Value,
+    /// True if the payload is base64.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_base64: bool,
+    /// The record in an event of AWS Lambda.
+    pub record: Value,
 }
 
 /// A change of an object.

@@ -25,11 +25,13 @@ mod function;
 mod health;
 mod import;
 mod job;
+mod kafka_trigger;
 mod limit;
 mod maintenance;
 mod merge;
 mod message_trigger;
 pub mod name;
+mod network_address;
 mod object;
 mod permission;
 mod principal;
@@ -75,8 +77,8 @@ pub use environment::{
 };
 pub use error::{ErrorCode, Fault, Problem, ResultExt, sentence};
 pub use event::{
-    ArrivedFile, ChangedObject, Event, EventData, NatsMessage, ObjectOperation, QueueMessage,
-    Requester, SpecVersion,
+    ArrivedFile, ChangedObject, Event, EventData, KafkaRecord, NatsMessage, ObjectOperation,
+    QueueMessage, Requester, SpecVersion,
 };
 pub use function::{
     AcceptedEvent, FunctionArgument, FunctionSummary, InvokeAsyncRequest, InvokeRequest, Priority,
@@ -86,6 +88,7 @@ pub use import::{
     FileFormat, ImportColumn, ImportFile, ImportPlan, ImportReport, ImportRequest, OnError,
 };
 pub use job::{Job, JobEvent, JobEventKind, JobId, JobKind, JobStatus, LogStream, StepStatus};
+pub use kafka_trigger::{KafkaMechanism, KafkaStart, KafkaTrigger};
 pub use limit::{Limit, LimitUsage, Limits};
 pub use maintenance::{
     MaintainReport, MaintainRequest, MaintainedTable, RemovedFiles, SkippedTable, TableMaintenance,
@@ -96,6 +99,7 @@ pub use merge::{
 };
 pub use message_trigger::{NatsStart, NatsTrigger, PostgresTrigger, QueueTrigger};
 pub use name::{DEFAULT_NAMESPACE, NameError, SYSTEM_NAMESPACE, TableName};
+pub use network_address::{AddressScope, embedded_address};
 pub use object::{CommitId, ObjectId};
 pub use permission::{Action, Permission, PermissionError};
 pub use principal::{AUTHOR_BYTES_MAX, Actor, AuthMethod, AuthenticatedUser, Identity, Principal};

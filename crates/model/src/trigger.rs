@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::{
-    Event, JobId, NatsTrigger, PostgresTrigger, Problem, QueueTrigger, Timestamp, duration_text,
+    Event, JobId, KafkaTrigger, NatsTrigger, PostgresTrigger, Problem, QueueTrigger, Timestamp,
+    duration_text,
 };
 
 /// A trigger: `[[trigger]]` in `headwater.toml`.
@@ -18,7 +19,7 @@ pub struct Trigger {
     /// The trigger's name, unique in the project.
     pub name: String,
     /// Files that arrive in a folder; exactly one of `files`, `bucket`, `schedule`, `tables`,
-    /// `queue`, `postgres` and `nats` is given.
+    /// `queue`, `postgres`, `nats` and `kafka` is given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub files: Option<FilesTrigger>,
     /// Objects that are created in a bucket of the lake, or removed from it.
@@ -39,6 +40,9 @@ pub struct Trigger {
     /// Messages of a NATS JetStream stream.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub nats: Option<NatsTrigger>,
+    /// Records of a topic of Apache Kafka.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kafka: Option<KafkaTrigger>,
     /// The branch to watch, import into and run on; `main` by default.
     #[serde(default)]
     pub branch: Option<String>,
@@ -90,6 +94,7 @@ impl Default for Trigger {
             queue: None,
             postgres: None,
             nats: None,
+            kafka: None,
             branch: None,
             filter: None,
             import: None,
@@ -116,7 +121,9 @@ impl Trigger {
     pub fn secrets(&self) -> Vec<&str> {
         let postgres = self.postgres.as_ref().and_then(|postgres| postgres.secret.as_deref());
         let nats = self.nats.as_ref().and_then(|nats| nats.secret.as_deref());
-        postgres.into_iter().chain(nats).collect()
+        let kafka = self.kafka.iter().flat_map(|kafka| [&kafka.secret, &kafka.ca]);
+        let kafka = kafka.filter_map(|secret| secret.as_deref());
+        postgres.into_iter().chain(nats).chain(kafka).collect()
     }
 
     /// Returns a short description of the source.
@@ -142,6 +149,9 @@ impl Trigger {
         }
         if let Some(nats) = &self.nats {
             return nats.to_string();
+        }
+        if let Some(kafka) = &self.kafka {
+            return kafka.to_string();
         }
         let changes = |tables: &TablesTrigger| format!("changes of {}", tables.names.join(", "));
         self.tables.as_ref().map(changes).unwrap_or_default()
@@ -264,7 +274,8 @@ impl BucketEvent {
 #[serde(rename_all = "lowercase")]
 pub enum EventFormat {
     /// The format of AWS: for objects, a notification of S3 with one record; for scheduled times,
-    /// an event of EventBridge; for messages of a queue, an event of SQS.
+    /// an event of EventBridge; for messages of a queue, an event of SQS; for records of Kafka, an
+    /// event of a self-managed cluster.
     #[default]
     Aws,
     /// The event in CloudEvents format.

@@ -312,7 +312,7 @@ impl Components {
         });
         let inputs = TriggerInputs::of(&buckets.objects, &queues, &secrets);
         let triggers = start_triggers(&lake, &jobs, inputs, targets).await?;
-        let sources = TriggerSources::of(triggers.as_ref(), &buckets.objects);
+        let sources = TriggerSources::of(triggers.as_ref(), &buckets.objects, &access);
         let deployer =
             Deployer::new(lake.clone(), deployed, sources, secrets.clone(), catalog.clone());
         deployer.load().await;

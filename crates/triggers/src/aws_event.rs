@@ -21,8 +21,9 @@ pub(crate) fn function_arn(name: &str, version: &str) -> String {
 }
 
 /// Returns the event as a function receives it. An event of an object is an S3 notification, that
-/// of a scheduled time an event of EventBridge, and that of a queue an event of SQS, unless the
-/// trigger requests CloudEvents. Any other event is in the format of CloudEvents.
+/// of a scheduled time an event of EventBridge, that of a queue an event of SQS, and that of a
+/// Kafka topic an event of a self-managed cluster, unless the trigger requests CloudEvents. Any
+/// other event is in the format of CloudEvents.
 pub fn function_argument(trigger: &Trigger, event: &Event) -> Value {
     let of_bucket = trigger.bucket.as_ref().map(|bucket| bucket.format);
     let of_queue = trigger.queue.as_ref().map(|queue| queue.format);
@@ -35,6 +36,17 @@ pub fn function_argument(trigger: &Trigger, event: &Event) -> Value {
         (EventData::ScheduleFired { scheduled }, _, Some(EventFormat::Aws)) => {
             scheduled_event(trigger, event, *scheduled)
         }
+        (EventData::KafkaReceived { topic, partition, records }, ..) => match &trigger.kafka {
+            Some(kafka) if kafka.format == EventFormat::Aws => json!({
+                "eventSource": "aws:SelfManagedKafka",
+                "bootstrapServers": kafka.servers,
+                "records": {
+                    format!("{topic}-{partition}"):
+                        records.iter().map(|record| &record.record).collect::<Vec<_>>(),
+                },
+            }),
+            _ => json!(event),
+        },
         _ => json!(event),
     }
 }

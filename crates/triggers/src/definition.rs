@@ -15,6 +15,7 @@ use crate::event_filter::EventFilter;
 use crate::event_path::EventPath;
 use crate::event_queue::Concurrency;
 use crate::file_source::FileSource;
+use crate::kafka::{self, KafkaEvents, KafkaSource};
 use crate::nats_source::{self, NatsEvents, NatsSource};
 use crate::postgres_outbox;
 use crate::postgres_source::{PostgresEvents, PostgresSource};
@@ -23,7 +24,7 @@ use crate::schedule::Schedule;
 use crate::schedule_source::{self, ScheduleSource};
 use crate::source::EventSource;
 use crate::table_source::{self, TableSource};
-use crate::{Error, Result};
+use crate::{Error, Result, ServerRules};
 
 /// Default and maximum number of concurrent deliveries to a function.
 const CONCURRENCY_DEFAULT: u32 = 16;
@@ -39,6 +40,8 @@ pub(crate) struct Definition {
     pub order_by: Option<EventPath>,
     /// The filter for events; `None` records all events.
     pub filter: Option<EventFilter>,
+    /// The servers to which the source may connect.
+    pub rules: ServerRules,
 }
 
 /// The parsed source of a trigger.
@@ -51,6 +54,7 @@ pub(crate) enum Source {
     Queue(QueueMessages),
     Postgres(Box<PostgresEvents>),
     Nats(Box<NatsEvents>),
+    Kafka(Box<KafkaEvents>),
     /// Asynchronous calls of a function, which clients send.
     Calls,
 }
@@ -117,7 +121,8 @@ impl Definition {
         let source = Source::new(trigger, project)?;
         let (concurrency, order_by) = (concurrency(trigger)?, order_by(trigger)?);
         let filter = EventFilter::new(trigger)?;
-        Ok(Definition { trigger: trigger.clone(), source, concurrency, order_by, filter })
+        let (trigger, rules) = (trigger.clone(), ServerRules::default());
+        Ok(Definition { trigger, source, concurrency, order_by, filter, rules })
     }
 }
 
@@ -130,13 +135,29 @@ impl Definition {
             ..Trigger::default()
         };
         let concurrency = Concurrency::AtMost(CONCURRENCY_DEFAULT as usize);
-        Definition { trigger, source: Source::Calls, concurrency, order_by: None, filter: None }
+        let (source, rules) = (Source::Calls, ServerRules::default());
+        Definition { trigger, source, concurrency, order_by: None, filter: None, rules }
+    }
+
+    /// Returns true if a worker for this definition can continue with the other definition.
+    pub(crate) fn is_same(&self, other: &Definition) -> bool {
+        self.trigger == other.trigger && self.rules.is_same(&other.rules)
     }
 }
 
 impl Source {
+    /// The journals with the positions of sources.
+    pub(crate) const POSITION_JOURNALS: [&str; 6] = [
+        bucket_source::POSITIONS,
+        schedule_source::POSITIONS,
+        table_source::POSITIONS,
+        postgres_outbox::POSITIONS,
+        nats_source::POSITIONS,
+        kafka::POSITIONS,
+    ];
+
     fn new(trigger: &Trigger, project: &Path) -> Result<Self> {
-        let Trigger { files, bucket, schedule, tables, queue, postgres, nats, .. } = trigger;
+        let Trigger { files, bucket, schedule, tables, queue, postgres, nats, kafka, .. } = trigger;
         let given = [
             files.is_some(),
             bucket.is_some(),
@@ -145,6 +166,7 @@ impl Source {
             queue.is_some(),
             postgres.is_some(),
             nats.is_some(),
+            kafka.is_some(),
         ];
         if given.iter().filter(|is_given| **is_given).count() > 1 {
             return Err(not_one_source(trigger));
@@ -167,6 +189,9 @@ impl Source {
         if let Some(nats) = nats {
             return Ok(Source::Nats(Box::new(NatsEvents::new(trigger, nats)?)));
         }
+        if let Some(kafka) = kafka {
+            return Ok(Source::Kafka(Box::new(KafkaEvents::new(trigger, kafka)?)));
+        }
         let schedule = Schedule::new(schedule.as_ref().ok_or_else(|| not_one_source(trigger))?);
         let invalid = |(reason, hint): (String, &str)| invalid(trigger, reason, hint);
         Ok(Source::Schedule(Box::new(schedule.map_err(invalid)?)))
@@ -182,6 +207,7 @@ impl Source {
             Source::Queue(messages) => Box::new(QueueSource::new(messages.clone())),
             Source::Postgres(events) => Box::new(PostgresSource::new((**events).clone())),
             Source::Nats(events) => Box::new(NatsSource::new((**events).clone())),
+            Source::Kafka(events) => Box::new(KafkaSource::new((**events).clone())),
             Source::Calls => Box::new(BatchSource::default()),
         }
     }
@@ -197,6 +223,7 @@ impl Source {
             Source::Tables(_) => Some(table_source::POSITIONS),
             Source::Postgres(_) => Some(postgres_outbox::POSITIONS),
             Source::Nats(_) => Some(nats_source::POSITIONS),
+            Source::Kafka(_) => Some(kafka::POSITIONS),
         }
     }
 
@@ -216,6 +243,7 @@ impl Source {
             | Source::Queue(_)
             | Source::Postgres(_)
             | Source::Nats(_)
+            | Source::Kafka(_)
             | Source::Calls => None,
         }
     }
@@ -290,7 +318,7 @@ impl WatchedTables {
 }
 
 fn not_one_source(trigger: &Trigger) -> Error {
-    let names = "`files`, `bucket`, `schedule`, `tables`, `queue`, `postgres` and `nats`";
+    let names = "`files`, `bucket`, `schedule`, `tables`, `queue`, `postgres`, `nats` and `kafka`";
     let reason = format!("it needs exactly one of {names}");
     invalid(trigger, reason, "Give the trigger one source, such as `files` or `schedule`.")
 }

@@ -6,12 +6,13 @@ use std::sync::Arc;
 
 use headwater_event_pattern::{FieldSchema, Pattern, ValueSchema};
 use headwater_model::{
-    BucketEvent, BucketTrigger, Event, MAIN_BRANCH, NatsTrigger, PostgresTrigger, QueueTrigger,
-    Trigger,
+    BucketEvent, BucketTrigger, Event, KafkaTrigger, MAIN_BRANCH, NatsTrigger, PostgresTrigger,
+    QueueTrigger, Trigger,
 };
 
 use crate::Result;
 use crate::definition::invalid;
+use crate::kafka::KafkaEvents;
 use crate::nats_source::NatsEvents;
 use crate::postgres_server::PostgresServer;
 use crate::queue_source;
@@ -71,6 +72,8 @@ fn shape(trigger: &Trigger) -> ValueSchema {
         queue_shape(queue)
     } else if let Some(nats) = &trigger.nats {
         nats_shape(trigger, nats)
+    } else if let Some(kafka) = &trigger.kafka {
+        kafka_shape(trigger, kafka)
     } else {
         let data = vec![FieldSchema::new("scheduled", ValueSchema::Text)];
         let source = one(format!("/triggers/{}", trigger.name));
@@ -144,6 +147,26 @@ fn nats_shape(trigger: &Trigger, nats: &NatsTrigger) -> EventSchemas {
         FieldSchema::new("messages", ValueSchema::Object(message)),
     ];
     (source, one("headwater.nats.received".into()), true, data)
+}
+
+fn kafka_shape(trigger: &Trigger, kafka: &KafkaTrigger) -> EventSchemas {
+    let events = KafkaEvents::new(trigger, kafka);
+    let source = events.map_or(ValueSchema::Text, |events| one(events.uri()));
+    let record = vec![
+        FieldSchema::new("offset", ValueSchema::Count),
+        FieldSchema::new("time", ValueSchema::Text),
+        FieldSchema::optional("key", ValueSchema::Text),
+        FieldSchema::optional("headers", ValueSchema::Any),
+        FieldSchema::new("payload", ValueSchema::Any),
+        FieldSchema::optional("is_base64", ValueSchema::Any),
+        FieldSchema::new("record", ValueSchema::Any),
+    ];
+    let data = vec![
+        FieldSchema::new("topic", one(kafka.topic.clone())),
+        FieldSchema::new("partition", ValueSchema::Count),
+        FieldSchema::new("records", ValueSchema::Object(record)),
+    ];
+    (source, one("headwater.kafka.received".into()), true, data)
 }
 
 fn one(text: String) -> ValueSchema {

@@ -35,6 +35,9 @@ pub(crate) fn summary(data: &EventData) -> String {
         EventData::NatsReceived { stream, messages } => {
             format!("{} messages of {stream}", messages.len())
         }
+        EventData::KafkaReceived { topic, partition, records } => {
+            format!("{} records of {topic}-{partition}", records.len())
+        }
         EventData::TableChanged { tables, .. } => match tables.as_slice() {
             [table] => format!("{table} changed"),
             tables => format!("{} tables changed", tables.len()),

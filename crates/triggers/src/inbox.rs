@@ -20,7 +20,7 @@ use crate::source::{DetectedEvents, NewEvent, SourceContext};
 use crate::{Error, Result};
 
 /// Maximum number of messages that wait to be recorded. A message has up to 1 MiB by default.
-const MESSAGES_MAX: usize = 100;
+pub(crate) const MESSAGES_MAX: usize = 100;
 
 /// Maximum time that a first poll waits for the connection.
 const CONNECT_WAIT: Duration = Duration::from_secs(3);
@@ -44,6 +44,8 @@ pub(crate) struct Inbox<T> {
     messages: mpsc::Receiver<T>,
     /// Messages that were taken from the channel and are not recorded yet.
     held: Vec<T>,
+    /// True if the recording of these messages failed.
+    has_failed: bool,
     state: Arc<State>,
     steps: Steps,
     _stop: DropGuard,
@@ -79,6 +81,16 @@ impl<T> Sender<T> {
         is_sent
     }
 
+    /// Returns true if the source has stopped.
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.stop.is_cancelled()
+    }
+
+    /// Records a problem because of which a part of the messages may be late or missing.
+    pub(crate) fn impaired(&self, problem: Problem) {
+        self.failed(problem);
+    }
+
     fn failed(&self, problem: Problem) {
         *self.state.fault.lock() = Some(problem);
         self.state.attempted.send_replace(true);
@@ -96,7 +108,8 @@ impl<T: Send + 'static> Inbox<T> {
         let sender = Sender { messages: sender, state: state_of_task, wake, stop: stop.clone() };
         tokio::spawn(run(receiver, sender, context.trigger.clone()));
         let steps = Steps::new(context);
-        Inbox { messages, held: Vec::new(), state, steps, _stop: stop.drop_guard() }
+        let (held, has_failed) = (Vec::new(), false);
+        Inbox { messages, held, has_failed, state, steps, _stop: stop.drop_guard() }
     }
 
     /// Waits until the first attempt to connect has ended, for a limited time.
@@ -111,10 +124,11 @@ impl<T: Send + 'static> Inbox<T> {
         self.state.fault.lock().clone()
     }
 
-    /// Takes messages that were received, at most `limit`. Each call returns the same messages
-    /// until [`Inbox::record`] removes them.
+    /// Takes messages that were received, at most `limit`. Later calls return the same messages and
+    /// those that followed, until [`Inbox::record`] removes them. After a failed recording, calls
+    /// return the same messages only, because the batch may have been stored nevertheless.
     pub(crate) fn take(&mut self, limit: usize) -> &[T] {
-        if self.held.is_empty() {
+        if !self.has_failed {
             while self.held.len() < limit.min(MESSAGES_MAX)
                 && let Ok(message) = self.messages.try_recv()
             {
@@ -137,7 +151,9 @@ impl<T: Send + 'static> Inbox<T> {
         events: Vec<NewEvent>,
         entries: Vec<Append>,
     ) -> Result<Vec<T>> {
+        self.has_failed = true;
         self.steps.record(context, events, entries).await?;
+        self.has_failed = false;
         Ok(std::mem::take(&mut self.held))
     }
 }

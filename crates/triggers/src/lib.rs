@@ -1,5 +1,5 @@
 //! Triggers: arriving files, changed objects, scheduled times, table changes, and messages of
-//! queues, PostgreSQL and NATS become events. A job delivers each event to the targets of its
+//! queues, PostgreSQL, NATS and Kafka become events. A job delivers each event to the targets of its
 //! trigger.
 //!
 //! - An event is stored before it is delivered, in one batch with the position of its source.
@@ -29,6 +29,7 @@ mod file_listing;
 mod file_source;
 mod file_watcher;
 mod inbox;
+mod kafka;
 mod nats_receiver;
 mod nats_source;
 mod options;
@@ -43,6 +44,7 @@ mod recent_ids;
 mod record;
 mod schedule;
 mod schedule_source;
+mod server_rules;
 mod source;
 mod table_source;
 mod target;
@@ -58,5 +60,6 @@ pub use definition::check_trigger;
 pub use error::{Error, Result};
 pub use event_batch::{EventCall, NewEvents};
 pub use options::{TriggerEventFilter, TriggersOptions};
+pub use server_rules::{AllowsLocation, ServerRules};
 pub use target::{CallPolicy, TargetExecutor, event_part};
 pub use triggers::Triggers;

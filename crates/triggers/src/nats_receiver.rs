@@ -11,9 +11,11 @@ use async_trait::async_trait;
 use futures::StreamExt;
 use headwater_model::{ErrorCode, NatsStart, NatsTrigger, Problem};
 use headwater_secrets::SecretStore;
+use url::Url;
 
 use crate::inbox::{Receiver, Sender};
 use crate::postgres_server::secret;
+use crate::server_rules::{ServerName, ServerRules};
 
 /// Maximum time for a connection or a request.
 const REQUEST_MAX: Duration = Duration::from_secs(5);
@@ -26,6 +28,10 @@ const UNACKNOWLEDGED_MAX: i64 = 1_000;
 const REQUEST_MESSAGES: usize = 100;
 const REQUEST_TIME: Duration = Duration::from_secs(30);
 const HEARTBEAT: Duration = Duration::from_secs(5);
+
+/// Scheme of URLs without TLS, and the default port.
+const SCHEME: &str = "nats";
+const PORT: u16 = 4_222;
 
 /// The first line of a credentials file.
 const CREDENTIALS: &str = "-----BEGIN NATS USER JWT-----";
@@ -45,6 +51,7 @@ pub(crate) struct NatsReceiver {
     /// Name of the durable consumer.
     pub consumer: String,
     pub secrets: Option<SecretStore>,
+    pub rules: ServerRules,
 }
 
 #[async_trait]
@@ -113,10 +120,39 @@ impl NatsReceiver {
             (None, Some(secret)) => options.token(secret.trim().to_owned()),
             (None, None) => options,
         };
-        let servers: Vec<&str> = self.nats.url.split(',').map(str::trim).collect();
+        let servers = self.servers().await?;
+        // A restricted user reaches only the servers that were checked, not those that they name.
+        let options = if self.rules.is_unrestricted() {
+            options
+        } else {
+            options.ignore_discovered_servers()
+        };
         let connected = tokio::time::timeout(REQUEST_MAX, options.connect(servers)).await;
         let connected = connected.map_err(|_| self.failed("the server does not respond"))?;
         connected.map_err(|error| self.failed(&chain(&error)))
+    }
+
+    /// Returns the URLs of the servers. A restricted user connects to the addresses that were
+    /// checked. With TLS, the name stays, because it is checked against the certificate; if it
+    /// resolves to another address now, the client sends nothing before the handshake.
+    async fn servers(&self) -> Result<Vec<String>, Problem> {
+        let mut servers = Vec::new();
+        for text in self.nats.url.split(',').map(str::trim) {
+            let url = Url::parse(text).map_err(|error| self.failed(&error.to_string()))?;
+            if self.rules.is_unrestricted() {
+                servers.push(text.to_owned());
+                continue;
+            }
+            let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']).to_owned();
+            let server = ServerName { scheme: SCHEME, host, port: url.port().unwrap_or(PORT) };
+            let addresses = self.rules.resolve(&server).await?;
+            if url.scheme() == SCHEME {
+                servers.extend(addresses.iter().map(|address| format!("{SCHEME}://{address}")));
+            } else {
+                servers.push(text.to_owned());
+            }
+        }
+        Ok(servers)
     }
 
     /// Returns the durable consumer. Creates the consumer if it is missing.

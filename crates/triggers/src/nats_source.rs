@@ -189,6 +189,7 @@ impl NatsSource {
             nats: self.events.nats.clone(),
             consumer: self.events.consumer.clone(),
             secrets: context.options.secrets.clone(),
+            rules: context.rules.clone(),
         };
         let inbox = Inbox::open(context, receiver);
         inbox.attempted().await;

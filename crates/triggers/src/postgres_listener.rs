@@ -13,6 +13,7 @@ use sqlx::postgres::PgListener;
 
 use crate::inbox::{Receiver, Sender};
 use crate::postgres_server::PostgresServer;
+use crate::server_rules::ServerRules;
 
 /// Time without notifications after which the connection is checked.
 const IDLE: Duration = Duration::from_secs(20);
@@ -24,6 +25,7 @@ pub(crate) struct Listener {
     pub server: PostgresServer,
     pub channel: String,
     pub secrets: Option<SecretStore>,
+    pub rules: ServerRules,
 }
 
 #[async_trait]
@@ -39,7 +41,7 @@ impl Listener {
     /// Forwards payloads until the source has stopped.
     async fn listen(&self, sender: &Sender<String>) -> Result<(), Problem> {
         let failed = |error: sqlx::Error| self.server.problem(&error);
-        let pool = self.server.connect(self.secrets.as_ref()).await?;
+        let pool = self.server.connect(self.secrets.as_ref(), &self.rules).await?;
         let mut listener = PgListener::connect_with(&pool).await.map_err(failed)?;
         listener.ignore_pool_close_event(true);
         listener.eager_reconnect(false);

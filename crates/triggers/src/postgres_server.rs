@@ -13,10 +13,12 @@ use url::Url;
 
 use crate::Result;
 use crate::definition::invalid;
+use crate::server_rules::{ServerName, ServerRules};
 
 /// Maximum time for a connection.
 const CONNECT_MAX: Duration = Duration::from_secs(5);
 
+const SCHEME: &str = "postgres";
 const PORT: u16 = 5432;
 
 /// A PostgreSQL database with the identity of the client.
@@ -75,10 +77,15 @@ impl PostgresServer {
     }
 
     /// Opens a pool of one connection, as the driver's listener requires.
-    pub(crate) async fn connect(&self, secrets: Option<&SecretStore>) -> Result<PgPool, Problem> {
+    pub(crate) async fn connect(
+        &self,
+        secrets: Option<&SecretStore>,
+        rules: &ServerRules,
+    ) -> Result<PgPool, Problem> {
+        let host = self.checked_host(rules).await?;
         let password = secret(secrets, self.secret.as_deref()).await?;
         let options = PgConnectOptions::new_without_pgpass()
-            .host(&self.host)
+            .host(&host)
             .port(self.port)
             .username(&self.user)
             .password(password.as_deref().map_or("", String::as_str))
@@ -97,6 +104,23 @@ impl PostgresServer {
             .max_lifetime(None)
             .idle_timeout(None);
         pool.connect_with(options).await.map_err(|error| self.problem(&error))
+    }
+
+    /// Returns the host to connect to. A restricted user connects to an address that was checked.
+    /// If the certificate must have the name of the host, the name stays; if it resolves to another
+    /// address now, the client only requests TLS there.
+    async fn checked_host(&self, rules: &ServerRules) -> Result<String, Problem> {
+        if rules.is_unrestricted() {
+            return Ok(self.host.clone());
+        }
+        let (host, port) = (self.host.clone(), self.port);
+        let addresses = rules.resolve(&ServerName { scheme: SCHEME, host, port }).await?;
+        match addresses.first() {
+            Some(address) if !matches!(self.mode, PgSslMode::VerifyFull) => {
+                Ok(address.ip().to_string())
+            }
+            _ => Ok(self.host.clone()),
+        }
     }
 
     /// Converts an error of the server or of the connection to a problem.

@@ -123,6 +123,7 @@ impl PostgresSource {
             server: self.events.server.clone(),
             channel: channel.clone(),
             secrets: context.options.secrets.clone(),
+            rules: context.rules.clone(),
         };
         let inbox = Inbox::open(context, listener);
         inbox.attempted().await;

@@ -13,6 +13,7 @@ use crate::delivery_log::DeliveryLog;
 use crate::event_filter::EventFilter;
 use crate::event_path::EventPath;
 use crate::event_queue::EventQueue;
+use crate::server_rules::ServerRules;
 use crate::{Result, TriggersOptions};
 
 /// Pause between two polls of a folder or branch that does not exist.
@@ -20,7 +21,7 @@ pub(crate) const ABSENT_PAUSE: Duration = Duration::from_secs(1);
 /// Minimum pause between two polls.
 pub(crate) const POLL_PAUSE_MIN: Duration = Duration::from_millis(20);
 
-/// A source of events: a folder, a bucket, a schedule, tables, a database or a stream.
+/// A source of events: a folder, a bucket, a schedule, tables, a database, a stream or a topic.
 #[async_trait]
 pub(crate) trait EventSource: Send {
     /// Detects and records the events since the last poll. After an error, the source is replaced
@@ -84,6 +85,8 @@ pub(crate) struct SourceContext {
     /// The trigger's name.
     pub trigger: String,
     pub options: Arc<TriggersOptions>,
+    /// The servers to which the source may connect.
+    pub rules: ServerRules,
     pub log: DeliveryLog,
     /// Path of the order key in the events.
     pub order_by: Option<EventPath>,

@@ -10,15 +10,14 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use crate::bucket_source::bucket_watches;
+use crate::bucket_source::{self, bucket_watches};
 use crate::calls::CALLS;
-use crate::definition::Definition;
+use crate::definition::{Definition, Source};
 use crate::delivery_log::{Delivery, DeliveryLog};
 use crate::event_queue::EventQueue;
 use crate::source::SourceContext;
 use crate::worker::Worker;
-use crate::{Error, Result, TargetExecutor, TriggersOptions};
-use crate::{bucket_source, nats_source, postgres_outbox, schedule_source, table_source};
+use crate::{Error, Result, ServerRules, TargetExecutor, TriggersOptions};
 
 /// The triggers of a lake. Clones are handles to the same triggers.
 #[derive(Clone)]
@@ -126,8 +125,16 @@ impl Triggers {
     ///
     /// Errors: `invalid_project`. After an error, the triggers are unchanged.
     pub async fn reload(&self, triggers: Vec<Trigger>) -> Result<()> {
+        self.reload_for(triggers, ServerRules::default()).await
+    }
+
+    /// Replaces the triggers by those of a user, which connect to servers by these rules.
+    pub async fn reload_for(&self, triggers: Vec<Trigger>, rules: ServerRules) -> Result<()> {
         let _turn = self.inner.reload.lock().await;
-        let definitions = self.define(&triggers)?;
+        let mut definitions = self.define(&triggers)?;
+        for definition in definitions.values_mut() {
+            definition.rules = rules.clone();
+        }
         if let Some(objects) = &self.inner.options.objects {
             // Record the selected changes before the new triggers read their first positions.
             objects.watch(bucket_watches(&triggers));
@@ -140,8 +147,7 @@ impl Triggers {
         let new = self.replace(definitions, &queues);
         self.start_call_workers().await?;
         if !self.inner.options.manual {
-            // A new trigger must start at the position of the deployment, so read the positions
-            // now.
+            // A new trigger starts at the position of the deployment, so read the positions now.
             let positioned =
                 new.iter().filter(|one| one.definition.source.position_journal().is_some());
             join_all(positioned.map(|worker| worker.poll())).await;
@@ -166,14 +172,7 @@ impl Triggers {
 
     /// Removes the stored positions of triggers that are no longer defined.
     async fn forget_positions(&self, definitions: &BTreeMap<String, Definition>) {
-        let journals = [
-            bucket_source::POSITIONS,
-            schedule_source::POSITIONS,
-            table_source::POSITIONS,
-            postgres_outbox::POSITIONS,
-            nats_source::POSITIONS,
-        ];
-        for journal in journals {
+        for journal in Source::POSITION_JOURNALS {
             let has_position =
                 |definition: &Definition| definition.source.position_journal() == Some(journal);
             let kept = definitions.iter().filter(|(_, definition)| has_position(definition));
@@ -200,7 +199,7 @@ impl Triggers {
         let mut workers = self.inner.workers.lock();
         let mut before = std::mem::take(&mut *workers);
         for (name, definition) in definitions {
-            let is_same = |worker: &Arc<Worker>| *worker.trigger() == definition.trigger;
+            let is_same = |worker: &Arc<Worker>| worker.definition.is_same(&definition);
             let Some(queue) = queues.get(&name) else { continue };
             let worker = match before.remove(&name) {
                 Some(worker) if is_same(&worker) => worker,
@@ -324,6 +323,7 @@ impl Inner {
     fn source_context(&self, definition: &Definition, queue: Arc<EventQueue>) -> SourceContext {
         SourceContext {
             trigger: definition.trigger.name.clone(),
+            rules: definition.rules.clone(),
             order_by: definition.order_by.clone(),
             filter: definition.filter.clone(),
             options: self.options.clone(),

@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::str::FromStr;
 use std::sync::Arc;
+
+use headwater_model::{AddressScope, embedded_address};
 
 use super::ConnectionCap;
 use super::denials::{Denial, DeniedHosts};
@@ -138,10 +140,11 @@ impl EgressPolicy {
         // unreachable.
         let address = wanted.ip().to_canonical();
         let wanted = SocketAddr::new(address, wanted.port());
-        let is_own = |address| is_the_hosts(address) || self.connections.is_own(address);
+        let is_own = |address| self.connections.is_own(address);
         let is_nameserver =
             matches!(self.listed, AllowedAddresses::Public(_)) && wanted == NAMESERVER;
-        if !is_nameserver && (is_own(address) || is_own(embedded(address))) {
+        let is_host = AddressScope::of(address) == AddressScope::Host;
+        if !is_nameserver && (is_host || is_own(address) || is_own(embedded_address(address))) {
             return Err(Denial::Own);
         }
         let targets = self.listed.targets(wanted);
@@ -220,54 +223,6 @@ impl AllowedAddresses {
         }
         let files = [("call/hosts", hosts), ("call/resolv.conf", resolver)];
         files.map(|(path, text)| (path.to_owned(), text)).into()
-    }
-}
-
-/// Addresses of metadata services of large cloud providers that are outside the link-local range.
-const SECRETS_V4: [Ipv4Addr; 2] =
-    [Ipv4Addr::new(100, 100, 100, 200), Ipv4Addr::new(168, 63, 129, 16)];
-const SECRETS_V6: [Ipv6Addr; 2] = [
-    Ipv6Addr::new(0xfd20, 0x00ce, 0, 0, 0, 0, 0, 0x0254),
-    Ipv6Addr::new(0xfd00, 0x00c1, 0, 0, 0, 0, 0xa9fe, 0xa9fe),
-];
-/// Network of the instance services of one cloud provider.
-const SECRETS_NETWORK: [u16; 2] = [0xfd00, 0x0ec2];
-
-/// Returns the IPv4 address embedded in an IPv6 address (IPv4-mapped, NAT64 or 6to4). Other
-/// addresses are returned unchanged.
-fn embedded(address: IpAddr) -> IpAddr {
-    let IpAddr::V6(six) = address else { return address };
-    let of = |high: u16, low: u16| {
-        let ([a, b], [c, d]) = (high.to_be_bytes(), low.to_be_bytes());
-        IpAddr::V4(Ipv4Addr::new(a, b, c, d))
-    };
-    match six.segments() {
-        [0x64, 0xff9b, 0 | 1, _, _, _, high, low] | [0x2002, high, low, ..] => of(high, low),
-        [0, 0, 0, 0, 0, 0, high, low] if high != 0 => of(high, low),
-        _ => six.to_canonical(),
-    }
-}
-
-/// Returns true for addresses of the host, and for addresses that only the host can reach. Examples
-/// are loopback addresses and the metadata service of a virtual machine.
-fn is_the_hosts(address: IpAddr) -> bool {
-    match address {
-        IpAddr::V4(address) => {
-            address.is_loopback()
-                || address.octets()[0] == 0
-                || address.is_link_local()
-                || address.is_multicast()
-                || address.is_broadcast()
-                || SECRETS_V4.contains(&address)
-        }
-        IpAddr::V6(address) => {
-            address.is_loopback()
-                || address == Ipv6Addr::UNSPECIFIED
-                || address.is_unicast_link_local()
-                || address.is_multicast()
-                || address.segments()[..2] == SECRETS_NETWORK
-                || SECRETS_V6.contains(&address)
-        }
     }
 }
 

@@ -7,6 +7,7 @@ use libtest_mimic::Trial;
 use serde_json::{Value, json};
 
 use crate::access::{Users, permission};
+use crate::kafka_server::KafkaProcess;
 use crate::support::PATIENCE;
 use crate::trial;
 
@@ -18,6 +19,7 @@ pub fn trials() -> Vec<Trial> {
         trial("access_projects::the_branch_of_a_failed_run_belongs_to_its_user", failed_run),
         trial("access_projects::an_import_needs_its_table_branch_and_location", imports),
         trial("access_projects::a_deployment_has_the_rights_of_its_user", deployments),
+        trial("access_projects::triggers_of_a_user_reach_private_servers_by_grant", addresses),
         trial("access_projects::auditors_read_the_audit_log", audit),
         trial("access_projects::secrets_are_set_and_used_by_grants", secrets),
     ]
@@ -249,6 +251,37 @@ async fn deployments() {
     let path = format!("/v1/deployments/{version}");
     assert_eq!(users.get(&bob, &path).await.0, 403);
     assert_eq!(users.get(&ana, &path).await.0, 200);
+}
+
+async fn addresses() {
+    let kafka = tokio::task::spawn_blocking(|| {
+        let mut kafka = KafkaProcess::start();
+        kafka.run(&json!({"do": "topic", "topic": "orders"}));
+        kafka
+    });
+    let kafka = kafka.await.expect("Kafka");
+    let users = Users::start().await;
+    let ana = users.user("ana", &["deploy on project:shop"]).await;
+    let source = format!("{{ servers = \"{}\", topic = \"orders\" }}", kafka.servers());
+    let trigger = format!("[[trigger]]\nname = \"order\"\nrun = true\nkafka = {source}\n");
+    let manifest = format!("[project]\nname = \"shop\"\n\n{trigger}");
+    let body = json!({"files": {"headwater.toml": manifest}});
+    let (status, report) = users.post(&ana, "/v1/deployments", body.clone()).await;
+    assert_eq!(status, 201, "{report}");
+    let is_forbidden = |triggers: &Value| triggers[0]["error"]["code"] == "forbidden";
+    let triggers = users.server.until("/v1/triggers", is_forbidden).await;
+    let message = triggers[0]["error"]["message"].as_str().expect("a message");
+    assert!(message.ends_with("`127.0.0.1` is an address of the server's host"), "{message}");
+    // The trigger connects again by itself after the grant.
+    let location = format!("read on location:kafka://{}", kafka.servers());
+    users.grant("ana", &[&location]).await;
+    let is_read = |triggers: &Value| triggers[0]["error"] == Value::Null;
+    users.server.until("/v1/triggers", is_read).await;
+    // Another user cannot continue with the connection.
+    let bob = users.user("bob", &["deploy on project:shop"]).await;
+    let (status, report) = users.post(&bob, "/v1/deployments", body).await;
+    assert_eq!(status, 201, "{report}");
+    users.server.until("/v1/triggers", is_forbidden).await;
 }
 
 async fn secrets() {

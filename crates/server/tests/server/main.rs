@@ -30,6 +30,8 @@ mod function_triggers;
 mod functions;
 mod iceberg;
 mod iceberg_matrix;
+#[path = "../../../triggers/tests/triggers/kafka_server.rs"]
+mod kafka_server;
 mod lambda;
 mod lambda_clients;
 mod lambda_matrix;

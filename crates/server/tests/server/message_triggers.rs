@@ -1,10 +1,12 @@
-//! Triggers on real PostgreSQL and NATS servers, through the HTTP API.
+//! Triggers on real PostgreSQL and NATS servers and on a Kafka cluster, through the HTTP API.
 
 use async_nats::jetstream::{self, stream};
+use aws_lambda_events::kafka::KafkaEvent;
 use hyper::Method;
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
 
+use crate::kafka_server::KafkaProcess;
 use crate::servers::{NatsProcess, PASSWORD, PostgresProcess};
 use crate::support::{TestServer, request};
 use crate::trial;
@@ -13,6 +15,7 @@ pub fn trials() -> Vec<Trial> {
     vec![
         trial("triggers::a_row_in_postgresql_starts_a_run_with_its_values", row_starts_run),
         trial("triggers::messages_of_a_killed_nats_server_are_in_the_table_once", messages),
+        trial("triggers::records_of_kafka_reach_a_table_once_in_the_event_of_aws", records),
         trial("triggers::a_deployment_checks_the_secrets_of_triggers", secrets),
     ]
 }
@@ -118,6 +121,69 @@ async fn messages() {
     }
     let expected = json!([{"n": 2 * MESSAGES, "d": 2 * MESSAGES}]);
     assert_eq!(server.rows(sql).await, expected);
+    server.running.shutdown().await;
+}
+
+/// A function that stores the whole event as text, and the values of its records.
+const KEEP: &str = "import base64\nimport json\n\nimport headwater\nfrom headwater import lake\n\n\n\
+    @headwater.function()\ndef keep(event):\n    \
+    lake.append(\"events\", [{\"event\": json.dumps(event)}])\n    \
+    records = [one for part in event[\"records\"].values() for one in part]\n    \
+    rows = [{\"offset\": one[\"offset\"], \"partition\": one[\"partition\"],\n             \
+    \"value\": base64.b64decode(one[\"value\"] or \"\").decode()} for one in records]\n    \
+    return lake.append(\"seen\", rows)\n";
+
+async fn records() {
+    let started = tokio::task::spawn_blocking(KafkaProcess::start);
+    let mut kafka = started.await.expect("Kafka");
+    let numbers = |numbers: std::ops::Range<usize>| -> Value {
+        numbers.map(|number| json!({"key": "k", "value": format!("{number}")})).collect()
+    };
+    let tombstone = json!([{"key": "gone", "value": null, "headers": [["h", "\u{80}a"]]}]);
+    kafka.produce("orders", 1, &tombstone);
+    kafka.produce("orders", 0, &numbers(0..MESSAGES));
+    let server = TestServer::start().await;
+    write(&server, "functions/keep.py", KEEP);
+    let trigger = format!(
+        "[[trigger]]\nname = \"orders\"\nfunction = \"keep\"\norder_by = \"subject\"\n\
+         kafka = {{ servers = \"{}\", topic = \"orders\", batch = 20 }}\n",
+        kafka.servers()
+    );
+    deploy(&server, &trigger).await;
+    let has_some = |events: &Value| events.as_array().is_some_and(|events| !events.is_empty());
+    server.until("/v1/trigger-events?status=done", has_some).await;
+    kafka.run(&json!({"do": "down"}));
+    let is_fault = |triggers: &Value| triggers[0]["error"]["code"] == "unavailable";
+    server.until("/v1/triggers", is_fault).await;
+    kafka.produce("orders", 0, &numbers(MESSAGES..2 * MESSAGES));
+    kafka.run(&json!({"do": "up"}));
+    let is_done =
+        |triggers: &Value| triggers[0]["error"] == Value::Null && triggers[0]["pending"] == 0;
+    let sql =
+        "SELECT count(*) AS n, count(DISTINCT \"partition\" * 1000 + \"offset\") AS d FROM seen";
+    let total = 2 * MESSAGES + 1;
+    let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(120);
+    while server.rows(sql).await[0]["n"] != total {
+        assert!(tokio::time::Instant::now() < deadline, "{}", server.rows(sql).await);
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    server.until("/v1/triggers", is_done).await;
+    assert_eq!(server.rows(sql).await, json!([{"n": total, "d": total}]));
+    for row in server.rows("SELECT event FROM events").await.as_array().expect("rows") {
+        let event: KafkaEvent =
+            serde_json::from_str(row["event"].as_str().expect("text")).expect("an event");
+        assert_eq!(event.event_source.as_deref(), Some("aws:SelfManagedKafka"));
+        assert_eq!(event.bootstrap_servers.as_deref(), Some(kafka.servers()));
+        for (partition, records) in &event.records {
+            let expected = format!("orders-{}", records[0].partition);
+            assert_eq!(partition, &expected);
+            if records[0].partition == 1 {
+                assert_eq!(records[0].value, None);
+                assert_eq!(records[0].key.as_deref(), Some("Z29uZQ=="));
+                assert_eq!(records[0].headers[0]["h"], [-128, 97]);
+            }
+        }
+    }
     server.running.shutdown().await;
 }
 

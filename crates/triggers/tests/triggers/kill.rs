@@ -1,6 +1,7 @@
 //! Killed processes, with the store that lakes use.
 //!
-//! The test starts itself again as another process, which watches a folder until it is killed.
+//! The test starts itself again as another process, which watches a folder or reads a topic of Kafka
+//! until it is killed.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -12,13 +13,14 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use headwater_jobs::{JobContext, JobFilter, Jobs, JobsOptions, NewJob};
 use headwater_model::{
-    Actor, ArrivedFile, Clock, ErrorCode, Event, JobKind, JobStatus, Problem, SystemClock, Trigger,
-    TriggerEventStatus,
+    Actor, ArrivedFile, Clock, ErrorCode, Event, EventData, JobKind, JobStatus, Problem,
+    SystemClock, Trigger, TriggerEventStatus,
 };
 use headwater_store::{Append, Batch, KeyRange, SqliteStore, Store, UniqueKey};
 use headwater_triggers::{TargetExecutor, TriggerEventFilter, Triggers, TriggersOptions};
 use serde_json::{Value, json};
 
+use crate::kafka_server::KafkaProcess;
 use crate::support::until;
 use crate::targets::{file, trigger};
 
@@ -26,7 +28,11 @@ use crate::targets::{file, trigger};
 const FOLDER: &str = "HEADWATER_JOBS_TEST_FOLDER";
 const FILES: usize = 600;
 
-/// A target that commits an event's files to a journal, with the event's id as a unique key, as a
+/// The file with the servers of a Kafka cluster. If it exists, the process reads a topic.
+const SERVERS: &str = "servers";
+const RECORDS: usize = 300;
+
+/// A target that commits an event's files or records to a journal, with the event's id as a unique key, as a
 /// lake does.
 struct Commits(Arc<dyn Store>);
 
@@ -40,13 +46,13 @@ impl TargetExecutor for Commits {
         context: JobContext,
     ) -> Result<Value, Problem> {
         context.log_system("committing");
-        let entry = |file: &ArrivedFile| Append {
+        let entry = |name: String| Append {
             journal: "rows".into(),
-            key: format!("{} {}", file.path, event.id),
+            key: format!("{name} {}", event.id),
             value: Some(Bytes::from_static(b"1")),
         };
         let batch = Batch {
-            entries: event.files().iter().map(entry).collect(),
+            entries: names(event).into_iter().map(entry).collect(),
             unique: vec![UniqueKey { scope: "event".into(), key: event.id.clone() }],
             ..Batch::default()
         };
@@ -62,6 +68,16 @@ impl TargetExecutor for Commits {
     }
 }
 
+/// Returns the paths of the files, or the partitions and offsets of the records.
+fn names(event: &Event) -> Vec<String> {
+    match &event.data {
+        EventData::KafkaReceived { partition, records, .. } => {
+            records.iter().map(|record| format!("{partition}-{}", record.offset)).collect()
+        }
+        _ => event.files().iter().map(|file: &ArrivedFile| file.path.clone()).collect(),
+    }
+}
+
 async fn open(folder: &Path) -> (Arc<dyn Store>, Jobs, Triggers) {
     let store = SqliteStore::open(&folder.join("lake.db")).await.expect("a store");
     let store: Arc<dyn Store> = Arc::new(store);
@@ -71,8 +87,15 @@ async fn open(folder: &Path) -> (Arc<dyn Store>, Jobs, Triggers) {
     let options = TriggersOptions::new(store.clone(), clock, jobs.clone(), folder);
     let actions = Arc::new(Commits(store.clone()));
     let triggers = Triggers::start(options, actions).await.expect("triggers");
-    let files = json!({"folder": "in", "batch": 7, "debounce": "50ms"});
-    triggers.reload(vec![trigger(json!({"name": "landing", "files": files}))]).await.expect("one");
+    let definition = if let Ok(servers) = std::fs::read_to_string(folder.join(SERVERS)) {
+        let kafka = json!({"servers": servers, "topic": "orders", "batch": 7});
+        let definition = json!({"name": "orders", "run": true, "kafka": kafka});
+        serde_json::from_value(definition).expect("a trigger")
+    } else {
+        let files = json!({"folder": "in", "batch": 7, "debounce": "50ms"});
+        trigger(json!({"name": "landing", "files": files}))
+    };
+    triggers.reload(vec![definition]).await.expect("one");
     (store, jobs, triggers)
 }
 
@@ -140,4 +163,30 @@ async fn files_that_land_while_processes_are_killed_are_each_committed_once() {
     assert!(queries.iter().filter(|number| **number == 0).count() == 3, "one from each process");
     let gaps = queries.windows(2).filter(|pair| pair[1] + 1 != pair[0] && pair[1] != 0);
     assert!(gaps.count() <= 2, "only the last of each process are missing");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn records_that_arrive_while_processes_are_killed_are_each_committed_once() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut kafka = KafkaProcess::start();
+    std::fs::write(dir.path().join(SERVERS), kafka.servers()).expect("a file");
+    let watcher: Arc<dyn Store> =
+        Arc::new(SqliteStore::open(&dir.path().join("lake.db")).await.expect("a store"));
+    for round in 0..4 {
+        let before = rows(&watcher).await.len();
+        let mut child = start(dir.path());
+        let records = (0..RECORDS).map(|number| json!({"value": number.to_string()}));
+        kafka.produce("orders", round % 2, &records.collect());
+        until("it commits", async || rows(&watcher).await.len() > before + 20).await;
+        child.kill().expect("a kill");
+        child.wait().expect("an end");
+    }
+    let (store, jobs, triggers) = open(dir.path()).await;
+    let total = 4 * RECORDS;
+    until("all are there", async || rows(&store).await.len() >= total).await;
+    triggers.stop();
+    jobs.drain(Duration::from_secs(5)).await;
+    let rows = rows(&store).await;
+    let distinct: BTreeSet<&String> = rows.iter().collect();
+    assert_eq!((rows.len(), distinct.len()), (total, total));
 }

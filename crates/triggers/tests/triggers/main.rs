@@ -5,6 +5,8 @@ mod buckets;
 mod calls;
 mod crash;
 mod deliveries;
+mod kafka;
+mod kafka_server;
 mod kill;
 mod nats;
 mod postgres;

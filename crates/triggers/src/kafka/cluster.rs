@@ -1,0 +1,209 @@
+//! The cluster of a trigger, and connections to its servers.
+
+use std::sync::Arc;
+
+use headwater_model::{ErrorCode, KafkaTrigger, Problem, Trigger};
+use headwater_secrets::SecretStore;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use rustls::{ClientConfig, RootCertStore};
+use tokio_rustls::TlsConnector;
+
+use super::connection::{Connection, Failure};
+use super::login::Login;
+use crate::Result;
+use crate::definition::invalid;
+use crate::postgres_server::secret;
+use crate::server_rules::{ServerName, ServerRules};
+
+const SCHEME: &str = "kafka";
+const PORT: u16 = 9_092;
+
+/// A cluster with the identity of the client.
+#[derive(Debug, Clone)]
+pub(super) struct Cluster {
+    kafka: KafkaTrigger,
+    /// The servers that the trigger names.
+    servers: Vec<ServerName>,
+}
+
+impl Cluster {
+    /// Parses a trigger. Error: `invalid_project`.
+    pub(super) fn new(trigger: &Trigger, kafka: &KafkaTrigger) -> Result<Self> {
+        let example = "Write servers such as `a.example.com:9092,b.example.com:9092`.";
+        let parse = |text: &str| {
+            let reason = format!("`{}` in `servers` is not a host with a port", text.trim());
+            parse(text).ok_or_else(|| invalid(trigger, reason, example))
+        };
+        let servers = kafka.servers.split(',').map(parse).collect::<Result<_>>()?;
+        let wrong = |reason: &str, hint: &str| Err(invalid(trigger, reason, hint));
+        match (&kafka.user, &kafka.secret) {
+            (Some(_), None) => {
+                let hint = "Store the password with `headwater secret set NAME` and add \
+                            `secret = \"NAME\"`.";
+                return wrong("`user` is set, but `secret` is not", hint);
+            }
+            (None, Some(_)) => {
+                return wrong("`secret` is set, but `user` is not", "Add `user = \"…\"`.");
+            }
+            _ => {}
+        }
+        if kafka.ca.is_some() && !kafka.tls {
+            return wrong("`ca` is set, but `tls` is not", "Add `tls = true`.");
+        }
+        Ok(Cluster { kafka: kafka.clone(), servers })
+    }
+
+    /// Returns the URI of the topic.
+    pub(super) fn uri(&self) -> String {
+        let server = self.servers.first().map(ServerName::to_string).unwrap_or_default();
+        format!("{server}/{}", self.kafka.topic)
+    }
+
+    /// Reads the secrets.
+    pub(super) async fn client(
+        &self,
+        secrets: Option<&SecretStore>,
+        rules: ServerRules,
+    ) -> Result<ClusterClient, Problem> {
+        let password = secret(secrets, self.kafka.secret.as_deref()).await?;
+        let login = match (&self.kafka.user, password) {
+            (Some(user), Some(password)) => {
+                let (mechanism, user) = (self.kafka.mechanism, user.clone());
+                Some(Login { mechanism, user, password })
+            }
+            _ => None,
+        };
+        let ca = secret(secrets, self.kafka.ca.as_deref()).await?;
+        let ca = ca.as_ref().map(|certificates| certificates.as_bytes());
+        let tls = if self.kafka.tls { Some(self.tls(ca)?) } else { None };
+        Ok(ClusterClient { cluster: self.clone(), login, tls, rules })
+    }
+
+    fn tls(&self, ca: Option<&[u8]>) -> Result<TlsConnector, Problem> {
+        let mut roots = RootCertStore::empty();
+        let invalid = |reason: &dyn std::fmt::Display| {
+            let name = self.kafka.ca.as_deref().unwrap_or_default();
+            let message = format!("secret `{name}` has no valid certificates: {reason}");
+            Problem::new(ErrorCode::InvalidArgument, message)
+                .with_hint("Store the certificates in PEM format.")
+        };
+        match ca {
+            None => {
+                roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+            }
+            Some(pem) => {
+                for certificate in CertificateDer::pem_slice_iter(pem) {
+                    let certificate = certificate.map_err(|error| invalid(&error))?;
+                    roots.add(certificate).map_err(|error| invalid(&error))?;
+                }
+                if roots.is_empty() {
+                    return Err(invalid(&"the secret has no certificate"));
+                }
+            }
+        }
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(|error| Problem::new(ErrorCode::Internal, error.to_string()))?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        Ok(TlsConnector::from(Arc::new(config)))
+    }
+}
+
+/// Parses a host with an optional port; `None` if it is invalid.
+fn parse(text: &str) -> Option<ServerName> {
+    let text = text.trim();
+    let (host, port) = match text.strip_prefix('[') {
+        Some(text) => {
+            let (host, port) = text.split_once(']')?;
+            let _: std::net::Ipv6Addr = host.parse().ok()?;
+            (host, port.strip_prefix(':').unwrap_or(port))
+        }
+        None => text.split_once(':').unwrap_or((text, "")),
+    };
+    let is_host = !host.is_empty()
+        && host.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | ':'));
+    let port = if port.is_empty() { PORT } else { port.parse().ok()? };
+    is_host.then(|| ServerName { scheme: SCHEME, host: host.to_owned(), port })
+}
+
+/// Connects to the servers of a cluster.
+pub(super) struct ClusterClient {
+    cluster: Cluster,
+    login: Option<Login>,
+    tls: Option<TlsConnector>,
+    rules: ServerRules,
+}
+
+impl ClusterClient {
+    /// Connects to the first server that can be used, of those that the trigger names and others.
+    pub(super) async fn connect_any(&self, others: &[ServerName]) -> Result<Connection, Problem> {
+        let mut first = None;
+        for server in self.cluster.servers.iter().chain(others) {
+            match self.connect(server).await {
+                Ok(connection) => return Ok(connection),
+                Err(problem) => first = first.or(Some(problem)),
+            }
+        }
+        let none = || Problem::new(ErrorCode::Unavailable, "the trigger names no server");
+        Err(first.unwrap_or_else(none))
+    }
+
+    /// Connects to a server and logs in.
+    pub(super) async fn connect(&self, server: &ServerName) -> Result<Connection, Problem> {
+        let connected = self.try_connect(server).await;
+        let name = format!("{}:{}", server.host, server.port);
+        connected.map_err(|failure| problem_at(&name, failure))
+    }
+
+    async fn try_connect(&self, server: &ServerName) -> Result<Connection, Failure> {
+        let addresses = self.rules.resolve(server).await?;
+        let mut connection = Connection::open(server, &addresses, self.tls.as_ref()).await?;
+        if let Some(login) = &self.login {
+            login.run(&mut connection).await?;
+        }
+        Ok(connection)
+    }
+}
+
+/// Returns the problem of a server.
+pub(super) fn problem_at(server: &str, failure: Failure) -> Problem {
+    if let Failure::Problem(problem) = failure {
+        return problem;
+    }
+    let message = format!("Kafka at {server}: {failure}");
+    let hint = "Check the servers and the topic; the trigger connects again by itself.";
+    Problem::new(ErrorCode::Unavailable, message).with_hint(hint)
+}
+
+/// Returns a server that another server names; `None` if its port is invalid.
+pub(super) fn named(host: &str, port: i32) -> Option<ServerName> {
+    let port = u16::try_from(port).ok()?;
+    Some(ServerName { scheme: SCHEME, host: host.to_owned(), port })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_has_a_host_and_a_port() {
+        for (text, expected) in [
+            ("a.example.com:9093", Some("kafka://a.example.com:9093")),
+            (" b ", Some("kafka://b:9092")),
+            ("[2001:db8::7]:9094", Some("kafka://[2001:db8::7]:9094")),
+            ("[::1]", Some("kafka://[::1]:9092")),
+            ("", None),
+            ("kafka://a:9092", None),
+            ("u:p@a:9092", None),
+            ("a:99999", None),
+            ("[a]:1", None),
+            ("a b:1", None),
+        ] {
+            let parsed = parse(text).map(|server| server.to_string());
+            assert_eq!(parsed.as_deref(), expected, "{text}");
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! A connection to one server of a cluster.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytes::Bytes;
+use headwater_model::Problem;
+use rustls::pki_types::ServerName as TlsName;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, BufStream};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use tokio_util::either::Either;
+
+use super::messages::Request;
+use super::records::RecordError;
+use super::wire::{Malformed, Reader, Writer};
+use crate::server_rules::ServerName;
+
+/// Maximum time for a connection and for a request.
+pub(super) const REQUEST_MAX: Duration = Duration::from_secs(10);
+/// Maximum time to receive records.
+pub(super) const FETCH_MAX: Duration = Duration::from_secs(60);
+/// Maximum size of a response.
+const RESPONSE_BYTES_MAX: usize = 128 << 20;
+
+const CLIENT: &str = "headwater";
+
+/// The reason why a server cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Failure {
+    #[error("{0}")]
+    Io(#[from] std::io::Error),
+    #[error("the server does not respond")]
+    TimedOut,
+    #[error(transparent)]
+    Malformed(#[from] Malformed),
+    #[error(transparent)]
+    Record(#[from] RecordError),
+    #[error("a response has {0} bytes, which is more than the maximum of 128 MiB")]
+    TooLarge(usize),
+    #[error("{0}")]
+    Server(String),
+    /// A problem that is complete.
+    #[error("{0}")]
+    Problem(Problem),
+}
+
+impl From<Problem> for Failure {
+    fn from(problem: Problem) -> Self {
+        Failure::Problem(problem)
+    }
+}
+
+/// A connection. A request that was interrupted leaves the connection unusable.
+pub(super) struct Connection {
+    stream: BufStream<Either<TcpStream, TlsStream<TcpStream>>>,
+    /// Number of the next request.
+    number: i32,
+}
+
+impl Connection {
+    /// Connects to the first address that accepts connections, with TLS if `tls` is given.
+    pub(super) async fn open(
+        server: &ServerName,
+        addresses: &[SocketAddr],
+        tls: Option<&TlsConnector>,
+    ) -> Result<Self, Failure> {
+        let connect = async {
+            let stream = TcpStream::connect(addresses).await?;
+            stream.set_nodelay(true)?;
+            let Some(tls) = tls else { return Ok(Either::Left(stream)) };
+            let name = TlsName::try_from(server.host.clone()).map_err(std::io::Error::other)?;
+            Ok(Either::Right(tls.connect(name, stream).await?))
+        };
+        let connected: std::io::Result<_> =
+            tokio::time::timeout(REQUEST_MAX, connect).await.map_err(|_| Failure::TimedOut)?;
+        Ok(Connection { stream: BufStream::new(connected?), number: 0 })
+    }
+
+    /// Sends a request and receives its response.
+    pub(super) async fn request<R: Request>(
+        &mut self,
+        request: &R,
+        time_max: Duration,
+    ) -> Result<R::Response, Failure> {
+        let exchanged = tokio::time::timeout(time_max, self.exchange(request)).await;
+        exchanged.map_err(|_| Failure::TimedOut)?
+    }
+
+    async fn exchange<R: Request>(&mut self, request: &R) -> Result<R::Response, Failure> {
+        let number = self.number;
+        self.number = number.wrapping_add(1);
+        let mut writer = Writer::default();
+        writer.i16(R::KEY).i16(R::VERSION).i32(number).text(CLIENT);
+        request.write(&mut writer);
+        let length = u32::try_from(writer.0.len()).unwrap_or(u32::MAX);
+        self.stream.write_u32(length).await?;
+        self.stream.write_all(&writer.0).await?;
+        self.stream.flush().await?;
+        let mut reader = Reader(self.receive().await?);
+        if reader.i32()? != number {
+            return Err(Malformed("it answers another request").into());
+        }
+        Ok(R::read(&mut reader)?)
+    }
+
+    async fn receive(&mut self) -> Result<Bytes, Failure> {
+        let length = self.stream.read_u32().await? as usize;
+        if length > RESPONSE_BYTES_MAX {
+            return Err(Failure::TooLarge(length));
+        }
+        // The buffer grows with the bytes that arrive, not with the declared length.
+        let mut response = Vec::new();
+        (&mut self.stream).take(length as u64).read_to_end(&mut response).await?;
+        if response.len() < length {
+            return Err(std::io::Error::from(std::io::ErrorKind::UnexpectedEof).into());
+        }
+        Ok(response.into())
+    }
+}

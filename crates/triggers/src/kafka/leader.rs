@@ -1,0 +1,235 @@
+//! Reads the partitions of one server.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use headwater_model::{KafkaStart, Problem};
+
+use super::cluster::problem_at;
+use super::connection::{Connection, FETCH_MAX, Failure, REQUEST_MAX};
+use super::messages::{
+    EARLIEST, FetchRequest, FetchedPartition, LATEST, OFFSET_OUT_OF_RANGE, OffsetsRequest,
+    PartitionOffset, error_text,
+};
+use super::position::{Content, Received};
+use super::receiver::{MEMORY_KIB, Round};
+use super::records::{AbortedTransactions, Record, RecordBatch, RecordError};
+use super::wire::Malformed;
+use crate::server_rules::ServerName;
+
+/// Maximum time for which the server waits for records.
+const WAIT_MS: i32 = 1_000;
+/// Sizes of responses. A first batch that is larger is sent nevertheless.
+const FETCH_BYTES: i32 = 8 << 20;
+const PARTITION_BYTES: i32 = 1 << 20;
+/// Maximum time for which the server may ask the client to pause.
+const THROTTLE_MAX: Duration = Duration::from_secs(30);
+
+/// The partitions of a server.
+pub(super) struct Leader<'a> {
+    pub round: &'a Round<'a>,
+    pub server: ServerName,
+    pub partitions: Vec<i32>,
+}
+
+impl Leader<'_> {
+    /// Reads until the round ends. Returns the connection for the next round.
+    pub(super) async fn run(self, connection: Option<Connection>) -> Result<Connection, Problem> {
+        let mut connection = match connection {
+            Some(connection) => connection,
+            None => self.round.client.connect(&self.server).await?,
+        };
+        let read = self.read(&mut connection).await;
+        read.map_err(|failure| self.problem(failure))?;
+        Ok(connection)
+    }
+
+    async fn read(&self, connection: &mut Connection) -> Result<(), Failure> {
+        let mut readable: BTreeSet<i32> = self.partitions.iter().copied().collect();
+        self.begin(connection, &mut readable).await?;
+        self.round.started();
+        while !readable.is_empty() && !self.round.has_ended() {
+            let next = |partition: &i32| {
+                let next = self.round.receiver.position.lock().next(*partition)?;
+                Some((*partition, next))
+            };
+            let request = FetchRequest {
+                topic: &self.round.receiver.topic,
+                partitions: readable.iter().filter_map(next).collect(),
+                wait_ms: WAIT_MS,
+                bytes_max: FETCH_BYTES,
+                partition_bytes_max: PARTITION_BYTES,
+            };
+            let fetched = connection.request(&request, FETCH_MAX).await?;
+            for fetched in fetched.partitions {
+                let partition = fetched.partition;
+                if !readable.contains(&partition) {
+                    continue;
+                }
+                if let Err(failure) = self.take(connection, fetched).await {
+                    // Other partitions are read until the end of the round.
+                    readable.remove(&partition);
+                    self.round.failed(self.problem_of(partition, failure));
+                }
+            }
+            let throttle = u64::try_from(fetched.throttle_ms).unwrap_or_default();
+            tokio::time::sleep(Duration::from_millis(throttle).min(THROTTLE_MAX)).await;
+        }
+        Ok(())
+    }
+
+    /// Determines the positions of partitions that are read for the first time.
+    async fn begin(
+        &self,
+        connection: &mut Connection,
+        readable: &mut BTreeSet<i32>,
+    ) -> Result<(), Failure> {
+        let (known, initial) = {
+            let position = self.round.receiver.position.lock();
+            let known = readable.iter().filter(|one| position.next(**one).is_some());
+            (known.copied().collect::<BTreeSet<i32>>(), position.topic.partitions)
+        };
+        let new = readable.iter().copied().filter(|partition| !known.contains(partition));
+        let (initial, added): (Vec<i32>, Vec<i32>) = new.partition(|one| *one < initial);
+        let at = match self.round.receiver.start {
+            KafkaStart::All => EARLIEST,
+            KafkaStart::New => LATEST,
+            KafkaStart::Time(time) => time.timestamp_millis(),
+        };
+        let mut offsets = self.offsets(connection, initial, at).await?;
+        let after_all = offsets.iter().filter(|one| one.error == 0 && one.offset < 0);
+        let after_all: Vec<i32> = after_all.map(|one| one.partition).collect();
+        offsets.retain(|one| !after_all.contains(&one.partition));
+        offsets.extend(self.offsets(connection, after_all, LATEST).await?);
+        offsets.extend(self.offsets(connection, added, EARLIEST).await?);
+        for PartitionOffset { partition, error, offset } in offsets {
+            if error == 0 {
+                self.send(partition, offset, Content::Start { previous: None }).await?;
+            } else {
+                readable.remove(&partition);
+                let failure = Failure::Server(error_text(error));
+                self.round.failed(self.problem_of(partition, failure));
+            }
+        }
+        Ok(())
+    }
+
+    async fn offsets(
+        &self,
+        connection: &mut Connection,
+        partitions: Vec<i32>,
+        timestamp: i64,
+    ) -> Result<Vec<PartitionOffset>, Failure> {
+        if partitions.is_empty() {
+            return Ok(Vec::new());
+        }
+        let topic = &self.round.receiver.topic;
+        let request = OffsetsRequest { topic, partitions, timestamp };
+        connection.request(&request, REQUEST_MAX).await
+    }
+
+    /// Forwards the records of a partition.
+    async fn take(
+        &self,
+        connection: &mut Connection,
+        fetched: FetchedPartition,
+    ) -> Result<(), Failure> {
+        let FetchedPartition { partition, error, aborted, mut batches } = fetched;
+        match error {
+            0 => {}
+            OFFSET_OUT_OF_RANGE => return self.start_again(connection, partition).await,
+            code => return Err(Failure::Server(error_text(code))),
+        }
+        let first = self.next(partition);
+        let (mut next, mut forwarded) = (first, first);
+        let mut transactions = AbortedTransactions::new(&aborted);
+        let has_batches = !batches.is_empty();
+        loop {
+            // Decompression may take long.
+            let decode = move || -> Result<_, RecordError> {
+                let Some(batch) = RecordBatch::next(&mut batches)? else { return Ok(None) };
+                let last = batch.last_offset;
+                let records = transactions.committed(batch)?;
+                Ok(Some((batches, transactions, last, records)))
+            };
+            let decoded = tokio::task::spawn_blocking(decode).await;
+            let decoded = decoded.map_err(std::io::Error::other)??;
+            let Some((rest, state, last, records)) = decoded else { break };
+            (batches, transactions) = (rest, state);
+            for record in records.into_iter().filter(|record| record.offset >= first) {
+                forwarded = record.offset + 1;
+                self.send(partition, forwarded, Content::Record(record)).await?;
+            }
+            next = next.max(last.saturating_add(1));
+        }
+        if next == first && has_batches {
+            return Err(Malformed("it contains no complete batch of records").into());
+        }
+        if next > forwarded {
+            self.send(partition, next, Content::Nothing).await?;
+        }
+        Ok(())
+    }
+
+    /// Continues at the first record that the partition still has. If the partition ends before the
+    /// position, its records were replaced, so it is also read from the first record.
+    async fn start_again(
+        &self,
+        connection: &mut Connection,
+        partition: i32,
+    ) -> Result<(), Failure> {
+        let previous = self.next(partition);
+        let offsets = self.offsets(connection, vec![partition], EARLIEST).await?;
+        let first = offsets.first().ok_or(Malformed("the partition is missing"))?;
+        if first.error != 0 {
+            return Err(Failure::Server(error_text(first.error)));
+        }
+        let topic = &self.round.receiver.topic;
+        let next = first.offset;
+        tracing::warn!(topic, partition, previous, next, "the position is out of range");
+        self.send(partition, next, Content::Start { previous: Some(previous) }).await
+    }
+
+    /// Returns the position of a partition.
+    fn next(&self, partition: i32) -> i64 {
+        self.round.receiver.position.lock().next(partition).unwrap_or_default()
+    }
+
+    /// Forwards a record or a change of the position, and then moves the position. Waits while too
+    /// many records wait to be recorded.
+    async fn send(&self, partition: i32, next: i64, content: Content) -> Result<(), Failure> {
+        let receiver = self.round.receiver;
+        let memory = match &content {
+            Content::Record(record) => {
+                let size = kib(record);
+                let permit = receiver.memory.clone().acquire_many_owned(size).await;
+                Some(permit.map_err(std::io::Error::other)?)
+            }
+            Content::Nothing | Content::Start { .. } => None,
+        };
+        let topic = Arc::new(receiver.position.lock().topic.clone());
+        let received = Received { topic, partition, next, content, _memory: memory };
+        // The position moves only after the message was sent, also if this future is dropped.
+        if self.round.sender.send(received).await {
+            receiver.position.lock().set(partition, next);
+        }
+        Ok(())
+    }
+
+    fn problem(&self, failure: Failure) -> Problem {
+        let server = format!("{}:{}", self.server.host, self.server.port);
+        problem_at(&server, failure)
+    }
+
+    fn problem_of(&self, partition: i32, failure: Failure) -> Problem {
+        let topic = &self.round.receiver.topic;
+        let reason = format!("partition {partition} of topic `{topic}`: {failure}");
+        self.problem(Failure::Server(reason))
+    }
+}
+
+/// Returns the memory of a record in KiB. A record above the limit takes all memory.
+fn kib(record: &Record) -> u32 {
+    u32::try_from((record.size() / 1024 + 1).min(MEMORY_KIB)).unwrap_or(u32::MAX)
+}

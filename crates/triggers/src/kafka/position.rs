@@ -1,0 +1,173 @@
+//! The position of a trigger in a topic. Does no I/O.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use chrono::TimeDelta;
+use headwater_model::{ErrorCode, Problem, Timestamp};
+use serde::{Deserialize, Serialize};
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::records::Record;
+
+/// Time for which the trigger shows that records were lost.
+const LOSS_SHOWN: TimeDelta = TimeDelta::hours(24);
+
+/// The next record of each partition.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Position {
+    #[serde(flatten)]
+    pub topic: Topic,
+    /// Offset of the next record by partition.
+    next: BTreeMap<i32, i64>,
+    /// The latest loss of records.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    loss: Option<Loss>,
+}
+
+/// A topic of a cluster. A position in another topic is ignored.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Topic {
+    /// Id of the cluster and name of the topic.
+    pub topic: String,
+    /// The number of partitions when the trigger read the topic for the first time. Later
+    /// partitions are read from their first record.
+    pub partitions: i32,
+}
+
+/// Records that the cluster deleted before they were read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Loss {
+    partition: i32,
+    from: i64,
+    to: i64,
+    time: Timestamp,
+}
+
+/// A record, or a change of a position.
+pub(super) struct Received {
+    pub topic: Arc<Topic>,
+    pub partition: i32,
+    /// Offset of the record that follows.
+    pub next: i64,
+    pub content: Content,
+    /// The memory of the record, until this value is dropped.
+    pub _memory: Option<OwnedSemaphorePermit>,
+}
+
+pub(super) enum Content {
+    Record(Record),
+    /// Offsets without records for this trigger, such as those of control records.
+    Nothing,
+    /// The partition is read from another position: at first, or because the cluster no longer has
+    /// the record at the previous position.
+    Start {
+        previous: Option<i64>,
+    },
+}
+
+impl Position {
+    /// Returns the offset of the next record of a partition; `None` if it is not known yet.
+    pub(super) fn next(&self, partition: i32) -> Option<i64> {
+        self.next.get(&partition).copied()
+    }
+
+    /// Sets the offset of the next record of a partition.
+    pub(super) fn set(&mut self, partition: i32, next: i64) {
+        self.next.insert(partition, next);
+    }
+
+    /// Discards the position if it is one in another topic.
+    pub(super) fn enter(&mut self, topic: &str, partitions: i32) {
+        if self.topic.topic != topic {
+            let topic = Topic { topic: topic.to_owned(), partitions };
+            *self = Position { topic, ..Position::default() };
+        }
+    }
+
+    /// Moves the position to the end of what was received. Returns false if that was recorded
+    /// before.
+    pub(super) fn advance(&mut self, received: &Received, now: Timestamp) -> bool {
+        if self.topic != *received.topic {
+            *self = Position { topic: (*received.topic).clone(), ..Position::default() };
+        }
+        let Received { partition, next, .. } = *received;
+        match received.content {
+            Content::Start { previous } => {
+                self.next.insert(partition, next);
+                if let Some(from) = previous {
+                    self.loss = Some(Loss { partition, from, to: next, time: now });
+                }
+                true
+            }
+            Content::Record(_) | Content::Nothing => {
+                let is_new = self.next.get(&partition).is_none_or(|known| next > *known);
+                if is_new {
+                    self.next.insert(partition, next);
+                }
+                is_new
+            }
+        }
+    }
+
+    /// Returns the problem if records were lost recently.
+    pub(super) fn loss(&self, now: Timestamp) -> Option<Problem> {
+        let Loss { partition, from, to, .. } =
+            self.loss.as_ref().filter(|loss| now - loss.time < LOSS_SHOWN)?;
+        let topic = self.topic.topic.rsplit('/').next().unwrap_or_default();
+        let message = if from < to {
+            format!(
+                "partition {partition} of topic `{topic}` no longer had the records {from} to {}, \
+                 so the trigger continued at {to}",
+                to - 1
+            )
+        } else {
+            format!(
+                "partition {partition} of topic `{topic}` ended before record {from}, so the \
+                 trigger continued at {to}"
+            )
+        };
+        let hint = "Keep records longer than the trigger may be stopped (`retention.ms`); this \
+                    notice disappears after a day.";
+        Some(Problem::new(ErrorCode::Unavailable, message).with_hint(hint))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn received(topic: &Arc<Topic>, partition: i32, next: i64, content: Content) -> Received {
+        Received { topic: topic.clone(), partition, next, content, _memory: None }
+    }
+
+    #[test]
+    fn a_record_is_new_once_until_the_topic_changes() {
+        let now = Timestamp::UNIX_EPOCH;
+        let topic = |name: &str| Arc::new(Topic { topic: name.to_owned(), partitions: 1 });
+        let (one, other) = (topic("c/one"), topic("c/other"));
+        let mut position = Position::default();
+        position.enter("c/one", 1);
+        let start = || Content::Start { previous: None };
+        assert!(position.advance(&received(&one, 0, 5, start()), now));
+        assert!(position.advance(&received(&one, 0, 6, Content::Nothing), now));
+        assert!(!position.advance(&received(&one, 0, 6, Content::Nothing), now));
+        assert!(position.advance(&received(&one, 1, 1, Content::Nothing), now));
+        assert_eq!(
+            (position.next(0), position.next(1), position.next(2)),
+            (Some(6), Some(1), None)
+        );
+        assert_eq!(position.loss(now), None);
+
+        let lost = Content::Start { previous: Some(6) };
+        assert!(position.advance(&received(&one, 0, 9, lost), now));
+        let problem = position.loss(now).expect("a problem");
+        assert!(problem.message.contains("records 6 to 8"), "{problem}");
+        assert_eq!(position.loss(now + LOSS_SHOWN), None);
+        let text = serde_json::to_string(&position).expect("JSON");
+        assert_eq!(serde_json::from_str::<Position>(&text).expect("a position"), position);
+
+        assert!(position.advance(&received(&other, 0, 2, Content::Nothing), now));
+        assert_eq!((position.next(0), position.next(1)), (Some(2), None));
+    }
+}

@@ -1,0 +1,212 @@
+//! Reads the partitions of a topic.
+//!
+//! The receiver works in rounds. Each round begins with a request for the servers and partitions,
+//! so that added partitions and moved leaders are found. Then one task for each server reads its
+//! partitions until the round ends. If a server or a partition fails, the others continue, and the
+//! round ends early, after a back-off.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures::future::join_all;
+use headwater_model::{KafkaStart, Problem};
+use headwater_secrets::SecretStore;
+use parking_lot::Mutex;
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
+
+use super::cluster::{Cluster, ClusterClient, named, problem_at};
+use super::connection::{Connection, Failure, REQUEST_MAX};
+use super::leader::Leader;
+use super::messages::{Metadata, MetadataRequest, UNKNOWN_TOPIC, error_text};
+use super::position::{Position, Received};
+use crate::back_off::BackOff;
+use crate::inbox::{Receiver, Sender};
+use crate::server_rules::{ServerName, ServerRules};
+
+/// Maximum memory of records that wait to be recorded, in KiB.
+pub(super) const MEMORY_KIB: usize = 64 << 10;
+
+/// The reader of a topic. It keeps its position when the connections are lost.
+pub(super) struct KafkaReceiver {
+    pub cluster: Cluster,
+    pub topic: String,
+    pub start: KafkaStart,
+    pub secrets: Option<SecretStore>,
+    pub rules: ServerRules,
+    /// The duration of a round.
+    pub round: Duration,
+    /// The position of the last record that was forwarded.
+    pub position: Mutex<Position>,
+    pub memory: Arc<Semaphore>,
+    /// The servers that were found at last.
+    pub servers: Vec<ServerName>,
+    pub back_off: Mutex<BackOff>,
+}
+
+/// The state of a round.
+pub(super) struct Round<'a> {
+    pub receiver: &'a KafkaReceiver,
+    pub client: &'a ClusterClient,
+    pub sender: &'a Sender<Received>,
+    end: Mutex<Instant>,
+    /// The number of servers whose tasks have not begun to read.
+    starting: AtomicUsize,
+    /// The first failure of the round.
+    failure: Mutex<Option<Problem>>,
+    /// True if the previous round had no failure.
+    was_good: bool,
+}
+
+impl Round<'_> {
+    /// Returns true if the round has ended.
+    pub(super) fn has_ended(&self) -> bool {
+        Instant::now() >= *self.end.lock() || self.sender.is_stopped()
+    }
+
+    /// Records that the partitions of one server are read from now on.
+    pub(super) fn started(&self) {
+        let is_last = self.starting.fetch_sub(1, Ordering::Relaxed) == 1;
+        if is_last && self.was_good && self.failure.lock().is_none() {
+            self.sender.connected();
+        }
+    }
+
+    /// Shows a problem, and ends the round early.
+    pub(super) fn failed(&self, problem: Problem) {
+        let mut failure = self.failure.lock();
+        if failure.is_some() {
+            return;
+        }
+        let pause = self.receiver.back_off.lock().next();
+        let mut end = self.end.lock();
+        *end = (*end).min(Instant::now() + pause);
+        tracing::warn!(%problem, topic = self.receiver.topic, "a part of the topic is not read");
+        self.sender.impaired(problem.clone());
+        *failure = Some(problem);
+    }
+}
+
+#[async_trait]
+impl Receiver for KafkaReceiver {
+    type Message = Received;
+
+    async fn receive(&mut self, sender: &Sender<Received>) -> Option<Problem> {
+        self.follow(sender).await.err()
+    }
+}
+
+impl KafkaReceiver {
+    pub(super) fn new(cluster: Cluster, position: Position) -> Self {
+        KafkaReceiver {
+            cluster,
+            topic: String::new(),
+            start: KafkaStart::All,
+            secrets: None,
+            rules: ServerRules::default(),
+            round: Duration::from_secs(5),
+            position: Mutex::new(position),
+            memory: Arc::new(Semaphore::new(MEMORY_KIB)),
+            servers: Vec::new(),
+            back_off: Mutex::default(),
+        }
+    }
+
+    /// Forwards records until the source has stopped.
+    async fn follow(&mut self, sender: &Sender<Received>) -> Result<(), Problem> {
+        let client = self.cluster.client(self.secrets.as_ref(), self.rules.clone()).await?;
+        let mut control = client.connect_any(&self.servers).await?;
+        let mut connections = BTreeMap::new();
+        let mut was_good = true;
+        while !sender.is_stopped() {
+            let metadata = self.metadata(&mut control).await?;
+            let servers = metadata.servers.iter();
+            self.servers = servers.filter_map(|one| named(&one.host, one.port)).collect();
+            self.enter(&metadata);
+            let round = Round {
+                receiver: self,
+                client: &client,
+                sender,
+                end: Mutex::new(Instant::now() + self.round),
+                starting: AtomicUsize::new(0),
+                failure: Mutex::default(),
+                was_good,
+            };
+            round.run(&metadata, &mut connections).await;
+            was_good = round.failure.into_inner().is_none();
+            if was_good {
+                self.back_off.lock().reset();
+                sender.connected();
+            }
+        }
+        Ok(())
+    }
+
+    async fn metadata(&self, control: &mut Connection) -> Result<Metadata, Problem> {
+        let name = &self.topic;
+        let failed = |failure| problem_at(&self.cluster.uri(), failure);
+        let request = MetadataRequest { topic: name };
+        let metadata = control.request(&request, REQUEST_MAX).await.map_err(failed)?;
+        match metadata.error {
+            0 if metadata.partitions.is_empty() => {
+                Err(failed(Failure::Server(format!("topic `{name}` has no partitions"))))
+            }
+            0 => Ok(metadata),
+            UNKNOWN_TOPIC => Err(failed(Failure::Server(format!("topic `{name}` does not exist")))),
+            code => {
+                let reason = error_text(code);
+                Err(failed(Failure::Server(format!("topic `{name}`: {reason}"))))
+            }
+        }
+    }
+
+    /// Discards the position if it is one in another topic.
+    fn enter(&self, metadata: &Metadata) {
+        let cluster = metadata.cluster.clone().unwrap_or_else(|| self.cluster.uri());
+        let partitions = i32::try_from(metadata.partitions.len()).unwrap_or(i32::MAX);
+        self.position.lock().enter(&format!("{cluster}/{}", self.topic), partitions);
+    }
+}
+
+impl Round<'_> {
+    /// Reads all partitions until the round ends. Uses and keeps the connections by server.
+    async fn run(&self, metadata: &Metadata, connections: &mut BTreeMap<i32, Connection>) {
+        let mut partitions: BTreeMap<i32, Vec<i32>> = BTreeMap::new();
+        for partition in &metadata.partitions {
+            partitions.entry(partition.leader).or_default().push(partition.number);
+        }
+        self.starting.store(partitions.len(), Ordering::Relaxed);
+        let tasks = partitions.into_iter().map(|(id, partitions)| {
+            (
+                id,
+                metadata.servers.iter().find(|one| one.id == id),
+                connections.remove(&id),
+                partitions,
+            )
+        });
+        let tasks = tasks.map(async |(id, server, connection, partitions)| {
+            let server = server.and_then(|server| named(&server.host, server.port));
+            let read = match server {
+                None => Err(self.leaderless(&partitions)),
+                Some(server) => Leader { round: self, server, partitions }.run(connection).await,
+            };
+            read.map(|connection| (id, connection)).map_err(|problem| self.failed(problem)).ok()
+        });
+        let kept = join_all(tasks).await;
+        // Connections to servers that have no partition any more are closed.
+        *connections = kept.into_iter().flatten().collect();
+        if connections.is_empty() {
+            let end = *self.end.lock();
+            tokio::time::sleep_until(end).await;
+        }
+    }
+
+    fn leaderless(&self, partitions: &[i32]) -> Problem {
+        let numbers: Vec<String> = partitions.iter().map(i32::to_string).collect();
+        let reason = format!("no server has partition {} at present", numbers.join(", "));
+        problem_at(&self.receiver.cluster.uri(), Failure::Server(reason))
+    }
+}

@@ -1,0 +1,167 @@
+//! The servers to which the connections of triggers may go.
+//!
+//! Every source that connects to a server resolves its name here. The triggers of the owner may
+//! connect to any address. Those of other users may not connect to the host itself, to link-local
+//! addresses and to private networks, unless the user may read the location of the server, such as
+//! `kafka://10.0.0.7:9092`. The same right lets a user import files of a location.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use headwater_model::{AddressScope, ErrorCode, Problem};
+
+/// Maximum time to resolve a name.
+const RESOLVE_MAX: Duration = Duration::from_secs(5);
+
+/// Decides whether the user may read a location.
+pub type AllowsLocation = Arc<dyn Fn(&str) -> bool + Send + Sync>;
+
+/// The rules for the triggers of one user. The default is without restrictions.
+#[derive(Clone, Default)]
+pub struct ServerRules {
+    user: Option<RestrictedUser>,
+}
+
+#[derive(Clone)]
+struct RestrictedUser {
+    name: String,
+    allows: AllowsLocation,
+}
+
+/// A server that a trigger names.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct ServerName {
+    /// The scheme of the server's URL, such as `nats`.
+    pub scheme: &'static str,
+    /// Name or address, without brackets.
+    pub host: String,
+    pub port: u16,
+}
+
+impl fmt::Display for ServerName {
+    /// Writes the location.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ServerName { scheme, host, port } = self;
+        if host.contains(':') {
+            write!(f, "{scheme}://[{host}]:{port}")
+        } else {
+            write!(f, "{scheme}://{host}:{port}")
+        }
+    }
+}
+
+impl ServerRules {
+    /// Creates the rules for a user that is not the owner. `name` identifies the user.
+    pub fn restricted(name: String, allows: AllowsLocation) -> Self {
+        ServerRules { user: Some(RestrictedUser { name, allows }) }
+    }
+
+    /// Returns true if connections that were opened with other rules may stay.
+    pub(crate) fn is_same(&self, other: &ServerRules) -> bool {
+        let name = |rules: &ServerRules| rules.user.as_ref().map(|user| user.name.clone());
+        name(self) == name(other)
+    }
+
+    /// Returns true if every address is allowed.
+    pub(crate) fn is_unrestricted(&self) -> bool {
+        self.user.is_none()
+    }
+
+    /// Resolves a server to the addresses that are allowed.
+    ///
+    /// Errors: `unavailable` if the name cannot be resolved; `forbidden` if no address is allowed.
+    pub(crate) async fn resolve(&self, server: &ServerName) -> Result<Vec<SocketAddr>, Problem> {
+        let lookup = tokio::net::lookup_host((server.host.as_str(), server.port));
+        let unavailable = |reason: String| {
+            let message = format!("`{}` cannot be resolved: {reason}", server.host);
+            Problem::new(ErrorCode::Unavailable, message)
+                .with_hint("Check the host; the trigger connects again by itself.")
+        };
+        let found = tokio::time::timeout(RESOLVE_MAX, lookup).await;
+        let found = found.map_err(|_| unavailable("the nameserver does not respond".to_owned()))?;
+        let found: Vec<SocketAddr> =
+            found.map_err(|error| unavailable(error.to_string()))?.collect();
+        self.check(server, found)
+    }
+
+    fn check(
+        &self,
+        server: &ServerName,
+        found: Vec<SocketAddr>,
+    ) -> Result<Vec<SocketAddr>, Problem> {
+        let Some(user) = &self.user else { return Ok(found) };
+        let location = server.to_string();
+        if (user.allows)(&location) {
+            return Ok(found);
+        }
+        let is_public = |one: &&SocketAddr| AddressScope::of(one.ip()) == AddressScope::Public;
+        let public: Vec<SocketAddr> = found.iter().filter(is_public).copied().collect();
+        match found.first() {
+            Some(first) if public.is_empty() => Err(forbidden(user, &location, *first)),
+            _ => Ok(public),
+        }
+    }
+}
+
+fn forbidden(user: &RestrictedUser, location: &str, address: SocketAddr) -> Problem {
+    let scope = match AddressScope::of(address.ip()) {
+        AddressScope::Host => "an address of the server's host",
+        _ => "an address of a private network",
+    };
+    let name = &user.name;
+    let message = format!(
+        "the trigger of user `{name}` may not connect to `{location}`: `{}` is {scope}",
+        address.ip()
+    );
+    let hint = format!(
+        "An administrator can allow it: `headwater grant read --on 'location:{location}' --to {name}`."
+    );
+    Problem::new(ErrorCode::Forbidden, message).with_hint(hint)
+}
+
+impl fmt::Debug for ServerRules {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = self.user.as_ref().map(|user| user.name.as_str());
+        f.debug_struct("ServerRules").field("user", &name).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn server(host: &str) -> ServerName {
+        ServerName { scheme: "kafka", host: host.to_owned(), port: 9_092 }
+    }
+
+    #[tokio::test]
+    async fn only_the_owner_reaches_the_host_and_private_networks() {
+        let allows = |location: &str| location == "kafka://10.0.0.7:9092";
+        let user = ServerRules::restricted("ana".to_owned(), Arc::new(allows));
+        let owner = ServerRules::default();
+        for (host, expected) in [
+            ("127.0.0.1", "an address of the server's host"),
+            ("localhost", "an address of the server's host"),
+            ("::1", "an address of the server's host"),
+            ("169.254.169.254", "an address of the server's host"),
+            ("0.0.0.0", "an address of the server's host"),
+            ("10.0.0.8", "an address of a private network"),
+            ("fd12::1", "an address of a private network"),
+            ("::ffff:192.168.0.1", "an address of a private network"),
+        ] {
+            owner.resolve(&server(host)).await.expect(host);
+            let problem = user.resolve(&server(host)).await.expect_err(host);
+            assert_eq!(problem.code, ErrorCode::Forbidden, "{problem}");
+            assert!(problem.message.contains(expected), "{problem}");
+        }
+        for host in ["1.1.1.1", "10.0.0.7", "2606:4700::1111"] {
+            assert_eq!(user.resolve(&server(host)).await.expect(host).len(), 1);
+        }
+        let mixed = ["10.0.0.8:1", "1.1.1.1:1"].map(|one| one.parse().expect("an address"));
+        let checked = user.check(&server("mixed.example.com"), mixed.to_vec()).expect("one");
+        assert_eq!(checked, mixed[1..]);
+        assert!(!user.is_same(&owner) && user.is_same(&user.clone()));
+    }
+}
