@@ -55,6 +55,6 @@ pub struct EventSend {
 /// An event.
 #[derive(Debug, Args)]
 pub struct EventId {
-    /// The event's id; a unique prefix or suffix is enough
+    /// The event's id; a unique prefix or suffix is enough, unless the event waits in a batch
     pub event: String,
 }
