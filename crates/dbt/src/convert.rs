@@ -135,6 +135,8 @@ struct ProjectConversion<'f> {
     templates: Templates,
     /// Tables that only grow: sources, seeds and `append` models.
     appended: BTreeSet<String>,
+    /// Models that are not stored.
+    ephemeral: BTreeSet<String>,
     sql_models: BTreeSet<String>,
     functions: Vec<Function>,
     result: Conversion,
@@ -155,15 +157,15 @@ impl<'f> ProjectConversion<'f> {
         let templates =
             Templates { vars: project.vars.clone(), sources: properties.sources.clone(), macros };
         let result = Conversion { name: project.name.clone(), ..Conversion::default() };
-        let (sql_models, functions) = (BTreeSet::new(), Vec::new());
         ProjectConversion {
             files,
             project,
             properties,
             templates,
             appended,
-            sql_models,
-            functions,
+            ephemeral: BTreeSet::new(),
+            sql_models: BTreeSet::new(),
+            functions: Vec::new(),
             result,
         }
     }
@@ -221,6 +223,8 @@ impl<'f> ProjectConversion<'f> {
                 }
             }
         }
+        let ephemeral = rendered.iter().filter(|(_, _, config, _)| is_ephemeral(config));
+        self.ephemeral = ephemeral.map(|(_, name, ..)| name.clone()).collect();
         for (path, name, config, model) in rendered {
             if config.get("enabled") == Some(&Value::Bool(false)) {
                 self.note(path, "the model is disabled");
@@ -231,8 +235,11 @@ impl<'f> ProjectConversion<'f> {
     }
 
     fn model(&mut self, path: &str, name: &str, config: &Settings, model: &RenderedTemplate) {
-        let appended = &self.appended;
-        let written = Materialization::of(config, model, &|table| appended.contains(table));
+        let (appended, ephemeral) = (&self.appended, &self.ephemeral);
+        let is_appended = |table: &str| appended.contains(table);
+        let is_ephemeral = |table: &str| ephemeral.contains(table);
+        let written = Materialization::of(config, model, &is_appended, &is_ephemeral);
+        let is_view = written.is_view();
         let properties = self.properties.models.get(name).cloned().unwrap_or_default();
         let mut lines = description(&properties);
         if let Some(alias) = config.get("alias").and_then(Value::as_str) {
@@ -256,7 +263,7 @@ impl<'f> ProjectConversion<'f> {
             self.note(path, "the model reads its own table outside of `is_incremental()`");
         }
         for test in &properties.tests {
-            lines.extend(self.row_check(name, test));
+            lines.extend(self.check(name, test, !is_view));
         }
         lines.push(model.sql.clone());
         self.result.files.insert(path.to_owned(), format!("{}\n", lines.join("\n")));
@@ -264,9 +271,10 @@ impl<'f> ProjectConversion<'f> {
         self.sql_models.insert(name.to_owned());
     }
 
-    /// Converts a test of a SQL model. Returns its setting, or adds a function.
-    fn row_check(&mut self, name: &str, test: &DeclaredTest) -> Option<String> {
-        match checks::convert(name, test, true) {
+    /// Converts a test of a SQL model. Returns its setting, or adds a function. `has_rows` is true
+    /// if the model can have row expectations.
+    fn check(&mut self, name: &str, test: &DeclaredTest, has_rows: bool) -> Option<String> {
+        match checks::convert(name, test, has_rows) {
             Ok(Check::Row(setting, condition)) => {
                 self.result.tests += 1;
                 return Some(format!("-- headwater: {setting} = {condition}"));
@@ -355,6 +363,10 @@ impl<'f> ProjectConversion<'f> {
         self.result.files.insert("headwater.toml".to_owned(), manifest);
         self.result
     }
+}
+
+fn is_ephemeral(config: &Settings) -> bool {
+    config.get("materialized").and_then(Value::as_str) == Some("ephemeral")
 }
 
 /// Returns the description of a model as comments.

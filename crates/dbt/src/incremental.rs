@@ -5,6 +5,9 @@ use serde_json::Value;
 use crate::settings::{Settings, texts};
 use crate::template::RenderedTemplate;
 
+/// Materialization of a view.
+const VIEW: &str = "view";
+
 /// Settings of a converted model, and a note about the difference from dbt.
 #[derive(Debug, Default)]
 pub(crate) struct Materialization {
@@ -14,26 +17,37 @@ pub(crate) struct Materialization {
 }
 
 impl Materialization {
-    /// Returns the materialization of a model. `appended` are the tables that only grow.
+    /// Returns the materialization of a model. `appended` are the tables that only grow, and
+    /// `ephemeral` are the models that are not stored.
     pub fn of(
         config: &Settings,
         rendered: &RenderedTemplate,
         appended: &dyn Fn(&str) -> bool,
+        ephemeral: &dyn Fn(&str) -> bool,
     ) -> Self {
         let kind = config.get("materialized").and_then(Value::as_str).unwrap_or("view");
         match kind {
             "table" => Self::plain("replace"),
             "ephemeral" => Self::plain("none"),
             "incremental" => Self::incremental(config, rendered, appended),
-            "view" => {
-                let note = "a view becomes a table, which each run updates";
-                Self::plain("replace").with(note)
-            }
+            "view" => match rendered.refs.iter().find(|name| ephemeral(name)) {
+                None => Self::plain(VIEW),
+                Some(name) => {
+                    let note =
+                        format!("a view that reads the ephemeral model `{name}` becomes a table");
+                    Self::plain("replace").with(&note)
+                }
+            },
             other => {
                 let note = format!("the materialization `{other}` becomes `replace`");
                 Self::plain("replace").with(&note)
             }
         }
+    }
+
+    /// Returns true if the model is a view, which cannot have row expectations.
+    pub fn is_view(&self) -> bool {
+        self.settings.iter().any(|(_, value)| value == VIEW)
     }
 
     fn plain(kind: &str) -> Self {

@@ -38,9 +38,7 @@ fn a_project_with_seeds_models_and_tests_is_converted() {
     assert_eq!((conversion.name.as_str(), conversion.models), ("shop", 6));
     insta::assert_snapshot!(conversion.files["models/staged_orders.sql"], @r"
     -- Orders with products in lower case.
-    -- headwater: materialization = replace
-    -- headwater: expect = id IS NOT NULL
-    -- headwater: expect = product IS NULL OR product IN ('tea', 'cup', 'pot')
+    -- headwater: materialization = view
     -- A view over a seed.
     select id, customer, lower(product) as product, price, day
     from orders
@@ -62,6 +60,8 @@ fn a_project_with_seeds_models_and_tests_is_converted() {
     let code = &conversion.files["expectations/expectations.py"];
     for part in [
         "def unique_staged_orders_id(",
+        "def not_null_staged_orders_id(",
+        "expectations.expect_column_accepted_values(rows, \"product\", [\"tea\", \"cup\", \"pot\"])",
         "def relationships_staged_orders_customer(",
         "others=headwater.Model(\"customers\", columns=[\"id\"])",
         "def no_free_orders_is_empty(",
@@ -116,6 +116,22 @@ fn incremental_models_keep_their_meaning() {
         let text = &conversion.files["models/m.sql"];
         assert!(text.starts_with(&format!("-- headwater: {expected}\nselect")), "{text}");
     }
+}
+
+#[test]
+fn a_view_stays_a_view_unless_it_reads_a_model_that_is_not_stored() {
+    let conversion = converted(&[
+        ("models/base.sql", "{{ config(materialized='ephemeral') }}\nselect 1 as x"),
+        ("models/first.sql", "select x from {{ ref('stored') }}"),
+        ("models/second.sql", "{{ config(materialized='view') }}\nselect x from {{ ref('base') }}"),
+        ("models/stored.sql", "{{ config(materialized='table') }}\nselect 1 as x"),
+    ]);
+    for (model, kind) in [("first", "view"), ("second", "replace"), ("base", "none")] {
+        let text = &conversion.files[&format!("models/{model}.sql")];
+        assert!(text.starts_with(&format!("-- headwater: materialization = {kind}\n")), "{text}");
+    }
+    let note = "models/second.sql: a view that reads the ephemeral model `base` becomes a table";
+    assert_eq!(notes(&conversion), [note]);
 }
 
 #[test]
