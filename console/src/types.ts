@@ -84,6 +84,8 @@ export interface StepReport {
   step: string;
   kind: string;
   status: string;
+  /** The branch whose table was reused. */
+  reuses?: string;
   rows?: number | null;
   usage: Usage;
   cost?: number;

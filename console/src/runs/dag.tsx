@@ -4,6 +4,7 @@ import dagre from "@dagrejs/dagre";
 import { useMemo } from "preact/hooks";
 import { count, duration } from "../format";
 import type { StepReport } from "../types";
+import { MARKS } from "../ui/parts";
 
 export interface Step {
   name: string;
@@ -18,15 +19,6 @@ const HEIGHT = 50;
 
 /** Maximum number of letters of a name in a node. */
 const LETTERS_MAX = 22;
-
-const MARKS: Record<string, string> = {
-  succeeded: "✓",
-  failed: "✕",
-  running: "●",
-  unchanged: "=",
-  warned: "!",
-  skipped: "–",
-};
 
 /** Places the steps; depends on names and parents only, so that nothing moves during a run. */
 function layOut(steps: { name: string; parents: string[] }[]) {
@@ -101,6 +93,7 @@ export function Dag({ label, steps, chosen, choose }: Props) {
 }
 
 function note({ kind, report, state }: Step): string {
+  if (state === "reused" && report?.reuses) return `${kind} · reused from ${report.reuses}`;
   if (!report || !["succeeded", "failed", "warned"].includes(state)) return [kind, state].filter(Boolean).join(" · ");
   const rows = report.rows === null || report.rows === undefined ? "" : ` · ${count(report.rows)} rows`;
   return `${kind} · ${duration(report.usage.wall_ms)}${rows}`;

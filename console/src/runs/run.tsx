@@ -86,12 +86,15 @@ function Steps({ steps, choose }: { steps: Step[]; choose: (name: string) => voi
         </thead>
         <tbody>
           {steps.map(({ name, kind, state, report }) => {
-            const usage = state === "unchanged" || state === "skipped" ? undefined : report?.usage;
+            const usage = ["unchanged", "reused", "skipped"].includes(state) ? undefined : report?.usage;
             return (
               <tr key={name}>
                 <td><button type="button" class="quiet" onClick={() => choose(name)}>{name}</button></td>
                 <td>{kind}</td>
-                <td><Status status={state} /></td>
+                <td>
+                  <Status status={state} />
+                  {report?.reuses && <small> from {report.reuses}</small>}
+                </td>
                 <td class="number">{report?.rows == null ? "" : count(report.rows)}</td>
                 <td class="plan-time">
                   {usage && <span class="bar" style={{ width: `${(usage.wall_ms / longest) * 100}%` }} />}

@@ -41,7 +41,8 @@ export function Loading({ what }: { what: string }) {
   );
 }
 
-const MARKS: Record<string, string> = {
+/** Marks of states. */
+export const MARKS: Record<string, string> = {
   succeeded: "✓",
   failed: "✕",
   running: "●",
@@ -49,6 +50,7 @@ const MARKS: Record<string, string> = {
   cancelled: "■",
   interrupted: "■",
   unchanged: "=",
+  reused: "=",
   warned: "!",
   skipped: "–",
   done: "✓",
