@@ -1,16 +1,20 @@
 //! Reuse of tables that runs on other branches have computed from the same code, packages,
 //! parameters and inputs.
 //!
-//! When a run is merged, the store records the table that each `replace` model wrote. A later run
-//! on another branch finds the table by the model's fingerprint, and commits the same table
-//! metadata instead of running the model. Only a table that is the current table of some branch is
-//! reused: maintenance keeps its files, and the right to read that branch applies.
+//! When a run is merged, the store records the table that each model wrote. A later run on another
+//! branch finds the table by the model's fingerprint, and commits the same table metadata instead
+//! of running the model. Only a table that is the current table of some branch is reused:
+//! maintenance keeps its files, and the right to read that branch applies.
+//!
+//! The result of a model that keeps the rows of earlier runs also depends on its table before the
+//! run. Such a table is reused only on a branch whose table is in the same state as the table was
+//! before the recorded run. This state contains the read positions of incremental inputs.
 //!
 //! A run reuses a table only if its user may read the other branch, and has no row filter or column
 //! mask on the table. If the user has row filters or column masks on any table, they are part of
 //! the fingerprint, so only runs with the same restrictions have the same fingerprint.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use arrow::datatypes::Schema;
 use headwater_lake::{CommitView, Lake};
@@ -38,6 +42,8 @@ pub(crate) struct ReusedTable {
     pub branch: String,
     /// The branch's state, which keeps the table's files.
     view: CommitView,
+    /// Metadata file of the model's table before the run; `None` if there was no table.
+    before: Option<String>,
 }
 
 /// The last table that a model computed on a branch.
@@ -47,6 +53,12 @@ struct ComputedTable {
     fingerprint: String,
     /// The table's metadata file.
     metadata_location: String,
+    /// Metadata file of the table before the run; `None` if there was no table.
+    #[serde(default)]
+    before: Option<String>,
+    /// Metadata files of the tables of the model's parents, by name.
+    #[serde(default)]
+    parents: BTreeMap<String, String>,
 }
 
 impl Plan {
@@ -77,7 +89,14 @@ impl Plan {
         }
         let fingerprint = &self.steps[index].fingerprint;
         let found = computed_on(self.view.lake(), &prefix(self, step)).await?;
-        let same = found.iter().filter(|(_, computed)| computed.fingerprint == *fingerprint);
+        let (before, parents) = (self.table_before(index), self.parent_tables(index));
+        let same = found.iter().filter(|(_, computed)| {
+            computed.fingerprint == *fingerprint
+                // Without this check, a parent that is not deterministic could have other rows on
+                // this branch than the rows from which the table was computed.
+                && computed.parents == parents
+                && (!step.materialization.accumulates() || computed.before == before)
+        });
         for (branch, computed) in same {
             // After a merge, the branch may have been deleted, but `main` has the table.
             for branch in [branch, MAIN_BRANCH] {
@@ -115,37 +134,48 @@ impl Plan {
         if is_other
             || entry.metadata_location != computed.metadata_location
             || !runner.may_read_whole(&name, &entry.id)
-            || !self.has_same_parents(index, &view).await?
         {
             return Ok(None);
         }
         let Ok(table) = view.load(&entry).await else { return Ok(None) };
-        Ok(Some((ReusedTable { branch: branch.to_owned(), view }, table)))
+        let (branch, before) = (branch.to_owned(), self.table_before(index));
+        Ok(Some((ReusedTable { branch, view, before }, table)))
     }
 
-    /// Returns true if the tables of a step's parents are the same on another branch. Without this
-    /// check, a parent that is not deterministic could have other rows on this branch than the rows
-    /// that the reused table was computed from.
-    async fn has_same_parents(&self, index: usize, other: &CommitView) -> Result<bool> {
+    /// Returns the metadata file of a model's table before the run.
+    fn table_before(&self, index: usize) -> Option<String> {
+        let plan = &self.steps[index];
+        match &plan.reuses {
+            Some(reused) => reused.before.clone(),
+            None => plan.table.as_ref().map(|table| table.metadata_location().to_owned()),
+        }
+    }
+
+    /// Returns the metadata files of the tables that a step's parents have if they do not run.
+    fn parent_tables(&self, index: usize) -> BTreeMap<String, String> {
+        let tables = self.stored_parents(index).into_iter().filter_map(|parent| {
+            let table = self.steps[parent].table.as_ref()?;
+            let name = self.project.steps[parent].table.qualified();
+            Some((name, table.metadata_location().to_owned()))
+        });
+        tables.collect()
+    }
+
+    /// Returns the materialized models that a step reads, directly or through intermediate models.
+    fn stored_parents(&self, index: usize) -> Vec<usize> {
         let mut open: Vec<usize> = self.graph.parents[index].iter().copied().collect();
-        let mut seen = BTreeSet::new();
+        let (mut seen, mut stored) = (BTreeSet::new(), Vec::new());
         while let Some(parent) = open.pop() {
             if !seen.insert(parent) {
                 continue;
             }
-            let step = &self.project.steps[parent];
-            if !step.is_materialized() {
+            if self.project.steps[parent].is_materialized() {
+                stored.push(parent);
+            } else {
                 open.extend(&self.graph.parents[parent]);
-                continue;
-            }
-            let own = self.steps[parent].table.as_ref().map(Table::metadata_location);
-            let found = other.state().find_table(&step.table.namespace, &step.table.name).await;
-            let found = found.map_err(|error| Error::other(&error))?;
-            if own != found.as_ref().map(|(_, entry)| entry.metadata_location.as_str()) {
-                return Ok(false);
             }
         }
-        Ok(true)
+        stored
     }
 
     /// Returns the steps that reuse a table.
@@ -166,11 +196,12 @@ impl Runner {
         let transaction = self.lake().transaction(&work.branch, &work.author()).await;
         let mut transaction = transaction.map_err(failed)?;
         for (index, reused) in plan.reusing() {
-            let table = &plan.project.steps[index].table;
+            let step = &plan.project.steps[index];
+            let table = &step.table;
             let known = transaction.view().find(&table.namespace, &table.name).await;
             let known = known.map_err(failed)?.map(|(_, table)| table.schema());
             let state = reused.view.adopt_in(&mut transaction, table).await.map_err(failed)?;
-            self.check_replacement(table, known.as_deref(), &state.schema())?;
+            self.check_reuse(step, known.as_deref(), &state.schema())?;
         }
         transaction.property(PROPERTY_JOB, work.context.id().to_string());
         let made = transaction.commit("Tables computed on other branches").await;
@@ -178,19 +209,19 @@ impl Runner {
         Ok(())
     }
 
-    /// Checks the permissions for replacing a table's columns and rows, or for creating it.
-    fn check_replacement(
-        &self,
-        table: &TableName,
-        known: Option<&Schema>,
-        schema: &Schema,
-    ) -> Result<()> {
-        let actions: &[Action] = match known {
-            None => &[Action::Create, Action::Insert],
-            Some(known) if known.fields() == schema.fields() => &[Action::Insert, Action::Delete],
-            Some(_) => &[Action::Insert, Action::Delete, Action::Alter],
+    /// Checks the permissions that the model needs to write the same table.
+    fn check_reuse(&self, step: &Step, known: Option<&Schema>, schema: &Schema) -> Result<()> {
+        let mut actions = match (known, step.materialization) {
+            (None, _) => vec![Action::Create, Action::Insert],
+            (Some(_), Materialization::Append) => vec![Action::Insert],
+            (Some(_), Materialization::Merge) => vec![Action::Insert, Action::Update],
+            (Some(_), _) => vec![Action::Insert, Action::Delete],
         };
-        actions.iter().try_for_each(|action| self.authorize(*action, &Object::table(table)))
+        if known.is_some_and(|known| known.fields() != schema.fields()) {
+            actions.push(Action::Alter);
+        }
+        let object = Object::table(&step.table);
+        actions.into_iter().try_for_each(|action| self.authorize(action, &object))
     }
 
     fn may_read_branch(&self, branch: &str) -> bool {
@@ -225,15 +256,24 @@ impl Runner {
         let branches = branches.map_err(|error| Error::other(&error))?;
         let exists = |name: &str| branches.iter().any(|branch| branch.name == name);
         let mut changes = Vec::new();
-        for (step, planned) in plan.project.steps.iter().zip(&plan.steps) {
-            if !is_reusable(step) || !wrote.contains(step.name.as_str()) {
+        for (index, step) in plan.project.steps.iter().enumerate() {
+            // A rebuild of an incremental model does not depend on the table before the run.
+            let is_recorded = is_reusable(step) && !plan.begins_anew(index);
+            if !is_recorded || !wrote.contains(step.name.as_str()) {
                 continue;
             }
-            let found = view.state().find_table(&step.table.namespace, &step.table.name).await;
-            let Some((_, entry)) = found.map_err(|error| Error::other(&error))? else { continue };
+            let Some(metadata_location) = location(view, step).await? else { continue };
+            let mut parents = BTreeMap::new();
+            for parent in plan.stored_parents(index) {
+                let parent = &plan.project.steps[parent];
+                let found = location(view, parent).await?;
+                parents.extend(found.map(|location| (parent.table.qualified(), location)));
+            }
             let computed = ComputedTable {
-                fingerprint: planned.fingerprint.clone(),
-                metadata_location: entry.metadata_location,
+                fingerprint: plan.steps[index].fingerprint.clone(),
+                metadata_location,
+                before: plan.table_before(index),
+                parents,
             };
             let prefix = prefix(plan, step);
             let change = |branch: &str, value| RefChange {
@@ -267,13 +307,18 @@ async fn computed_on(lake: &Lake, prefix: &str) -> Result<Vec<(String, ComputedT
     Ok(computed.collect())
 }
 
-/// Returns true if the fingerprint alone determines a model's table. A table is not reusable if it
-/// also depends on earlier runs, other tables or the network.
+/// Returns the metadata file of a model's table at a catalog state.
+async fn location(view: &CommitView, step: &Step) -> Result<Option<String>> {
+    let found = view.state().find_table(&step.table.namespace, &step.table.name).await;
+    let found = found.map_err(|error| Error::other(&error))?;
+    Ok(found.map(|(_, entry)| entry.metadata_location))
+}
+
+/// Returns true if a model's fingerprint, its table before the run and the tables of its parents
+/// determine its table after the run. The rows of a quarantine table contain the id of their run.
 fn is_reusable(step: &Step) -> bool {
     step.is_materialized()
-        && step.materialization == Materialization::Replace
         && step.quarantine_table().is_none()
-        && !step.is_incremental()
         && !step.reads_network()
         && !step.always_runs
 }

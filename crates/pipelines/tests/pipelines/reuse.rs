@@ -101,12 +101,90 @@ async fn a_model_runs_if_its_code_inputs_or_parents_differ_or_if_that_is_request
     assert!(world.sql("four", &["SELECT n FROM total"]).await.contains("| 30 |"));
 }
 
+/// Models that keep the rows of earlier runs; `fresh` and `latest` read only new rows of `source`.
+const GROWING: &[(&str, &str)] = &[
+    ("grown.sql", "-- headwater: materialization = append\nSELECT id FROM source"),
+    (
+        "fresh.sql",
+        "-- headwater: materialization = append\n-- headwater: incremental = source\n\
+         SELECT id FROM source",
+    ),
+    (
+        "latest.sql",
+        "-- headwater: materialization = merge\n-- headwater: keys = id\n\
+         -- headwater: incremental = source\nSELECT id, id * 10 AS n FROM source",
+    ),
+    (
+        "parts.sql",
+        "-- headwater: materialization = overwrite_partitions\n\
+         -- headwater: partition_by = id\nSELECT id, id + 1 AS n FROM source",
+    ),
+];
+
 #[tokio::test]
-async fn models_that_append_or_read_the_network_or_always_run_are_not_reused() {
+async fn a_table_that_keeps_rows_is_reused_only_on_the_same_table_before_the_run() {
+    let (world, project) = (world().await, files("", GROWING));
+    // No branch has the tables.
+    assert!(world.run_with(&project, on("one")).await.all(StepStatus::Succeeded));
+    let ran = world.run_with(&project, on("two")).await;
+    assert!(ran.all(StepStatus::Reused), "{}", ran.steps());
+
+    // Both branches start with the tables and the new rows of `main`.
+    assert!(world.run(&project).await.all(StepStatus::Reused));
+    world.sql("main", &["INSERT INTO source VALUES (3)"]).await;
+    world.branch("three").await;
+    world.branch("four").await;
+    assert!(world.run_with(&project, on("three")).await.all(StepStatus::Succeeded));
+    let ran = world.run_with(&project, on("four")).await;
+    assert!(ran.all(StepStatus::Reused), "{}", ran.steps());
+    for (table, _) in GROWING {
+        let table = table.trim_end_matches(".sql");
+        assert_eq!(location(&world, "three", table).await, location(&world, "four", table).await);
+    }
+    let count = "SELECT count(*) AS n FROM fresh";
+    assert!(world.sql("four", &[count]).await.contains("| 3 |"), "each row once");
+    // The read position is part of the reused table, so the next run reads only newer rows.
+    world.sql("four", &["INSERT INTO source VALUES (4)"]).await;
+    assert!(world.run_with(&project, on("four")).await.all(StepStatus::Succeeded));
+    assert!(world.sql("four", &[count]).await.contains("| 4 |"), "each row once");
+
+    // Another state before the run: the same code and inputs would give another table.
+    world.branch("five").await;
+    let change = |table: &str| format!("DELETE FROM {table} WHERE id = 1");
+    for (table, _) in GROWING {
+        world.sql("five", &[&change(table.trim_end_matches(".sql"))]).await;
+    }
+    let ran = world.run_with(&project, on("five")).await;
+    assert!(ran.all(StepStatus::Succeeded), "{}", ran.steps());
+    assert!(world.sql("five", &[count]).await.contains("| 2 |"), "the deleted row is not back");
+}
+
+#[tokio::test]
+async fn a_rebuild_of_an_incremental_model_is_not_reused() {
+    let (world, project) = (world().await, files("", &GROWING[1..2]));
+    world.run(&project).await.report();
+    world.sql("main", &["DELETE FROM fresh", "INSERT INTO source VALUES (3)"]).await;
+    world.branch("three").await;
+    world.branch("four").await;
+    let ran = world
+        .run_with(&project, |request| {
+            on("three")(request);
+            request.no_cache = true;
+        })
+        .await;
+    assert!(ran.all(StepStatus::Succeeded), "{}", ran.steps());
+    let ran = world.run_with(&project, on("four")).await;
+    assert!(ran.all(StepStatus::Succeeded), "{}", ran.steps());
+    assert!(world.sql("four", &["SELECT count(*) AS n FROM fresh"]).await.contains("| 1 |"));
+}
+
+#[tokio::test]
+async fn models_with_quarantine_or_that_read_the_network_or_always_run_are_not_reused() {
     let world = world().await;
-    let append = "-- headwater: materialization = append\nSELECT id FROM source";
+    let checked = "-- headwater: materialization = replace\n\
+                   -- headwater: expect_or_quarantine = id > 1\nSELECT id FROM source";
     let system = "-- headwater: materialization = replace\nSELECT count(*) AS n FROM system.tables";
-    let project = files("", &[("grown.sql", append), ("seen.sql", system)]);
+    let project = files("", &[("checked.sql", checked), ("seen.sql", system)]);
     world.run_with(&project, on("one")).await.report();
     let ran = world.run_with(&project, on("two")).await;
     assert!(ran.all(StepStatus::Succeeded), "{}", ran.steps());
@@ -145,10 +223,24 @@ async fn maintenance_and_the_deletion_of_a_branch_keep_the_files_that_another_br
 /// The rights of a user: all rights, except to read the objects in `hidden`, and with a restriction
 /// on one table.
 #[derive(Debug, Default)]
-struct User {
-    hidden: Vec<Object>,
-    restricted: Option<(TableName, Restrictions)>,
-    digest: Option<String>,
+pub struct User {
+    pub hidden: Vec<Object>,
+    pub restricted: Option<(TableName, Restrictions)>,
+    pub digest: Option<String>,
+}
+
+impl User {
+    /// Returns a user with a row filter on the table `total`.
+    pub fn with_row_filter() -> User {
+        let total = TableName::parse_in("public", "total").unwrap();
+        let filter: Restriction = serde_json::from_value(serde_json::json!({
+            "name": "small", "table": "total", "table_id": "", "using": "n < 5", "columns": {},
+            "created": "2026-01-01T00:00:00Z", "by": "owner",
+        }))
+        .unwrap();
+        let restrictions = Restrictions { all: vec![filter], ..Restrictions::default() };
+        User { restricted: Some((total, restrictions)), ..User::default() }
+    }
 }
 
 impl TableAccess for User {
@@ -214,15 +306,7 @@ async fn a_user_reuses_only_tables_that_it_may_read() {
 
     // A row filter on the table: nothing is reused, although the table existed without it.
     world.branch("four").await;
-    let total = TableName::parse_in("public", "total").unwrap();
-    let filter: Restriction = serde_json::from_value(serde_json::json!({
-        "name": "small", "table": "total", "table_id": "", "using": "n < 5", "columns": {},
-        "created": "2026-01-01T00:00:00Z", "by": "owner",
-    }))
-    .unwrap();
-    let restrictions = Restrictions { all: vec![filter], ..Restrictions::default() };
-    let restricted = User { restricted: Some((total, restrictions)), ..User::default() };
-    let report = run_as(&world, restricted, &project, "four").await;
+    let report = run_as(&world, User::with_row_filter(), &project, "four").await;
     assert_eq!(statuses(&report), [StepStatus::Reused, StepStatus::Succeeded]);
 
     // A row filter on an input: another user reads other rows, so the table that another user
