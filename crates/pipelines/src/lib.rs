@@ -25,6 +25,8 @@ mod invocation;
 mod model_record;
 mod parse;
 mod plan;
+mod profile;
+mod profiles_table;
 mod replay;
 mod rerun;
 mod retry;
@@ -46,7 +48,7 @@ pub use error::{Error, Result};
 pub use headwater_project::{
     Body, Callable, ColumnType, CommandPaths, DeclaredColumn, Defaults, Error as ProjectError,
     Function, Input, Location, Materialization, Parameter, ParameterInput, ParameterKind,
-    ParsedProject, Project, ProjectSettings, Retries, Severity, Step, StepKind,
+    ParsedProject, Project, ProjectSettings, Retries, Severity, Step, StepKind, parallel,
 };
 pub use parse::parse_project;
 pub use runner::Runner;

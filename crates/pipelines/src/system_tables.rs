@@ -17,14 +17,16 @@ use headwater_tables::{SqlView, Table};
 use crate::build_record::{BUILD, BuildRecord};
 use crate::fingerprint;
 use crate::model_record::{InputName, ModelRecord};
+use crate::profiles_table::ProfilesTable;
 
 /// Number of tables that are loaded concurrently.
-const OPEN_AT_ONCE: usize = 32;
+pub(crate) const OPEN_AT_ONCE: usize = 32;
 
 /// Adds the tables to the engine.
 pub fn register_system_tables(engine: &Engine) {
     engine.add_system_table(Arc::new(ModelsTable));
     engine.add_system_table(Arc::new(LineageTable));
+    engine.add_system_table(Arc::new(ProfilesTable));
 }
 
 struct ModelsTable;
@@ -234,7 +236,7 @@ async fn built(view: &CommitView, name: &TableName, table: &Table) -> Option<Bui
     Some(BuiltTable { record, model, project, updated })
 }
 
-fn is_quarantine(model: &ModelRecord, table: &TableName) -> bool {
+pub(crate) fn is_quarantine(model: &ModelRecord, table: &TableName) -> bool {
     table.namespace == model.namespace
         && table.name.eq_ignore_ascii_case(&headwater_project::quarantine_name(&model.name))
 }
@@ -250,11 +252,14 @@ fn may_read(access: Option<&dyn TableAccess>, input: &InputName) -> bool {
         || access.is_some_and(|access| access.allows(Action::Select, &Object::view(&name)))
 }
 
-fn may_read_table(access: Option<&dyn TableAccess>, name: &TableName) -> bool {
+pub(crate) fn may_read_table(access: Option<&dyn TableAccess>, name: &TableName) -> bool {
     access.is_none_or(|access| access.allows(Action::Select, &Object::table(name)))
 }
 
-fn batch(schema: SchemaRef, columns: Vec<ArrayRef>) -> Result<Vec<RecordBatch>, Problem> {
+pub(crate) fn batch(
+    schema: SchemaRef,
+    columns: Vec<ArrayRef>,
+) -> Result<Vec<RecordBatch>, Problem> {
     let batch = RecordBatch::try_new(schema, columns).map(|batch| vec![batch]);
     batch.map_err(|error| Problem::new(ErrorCode::Internal, error.to_string()))
 }

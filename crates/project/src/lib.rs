@@ -12,7 +12,7 @@ mod description;
 mod error;
 mod manifest;
 mod overwrite;
-mod parallel;
+pub mod parallel;
 mod parameter;
 mod parsed_project;
 mod project;

@@ -7,7 +7,7 @@ use std::thread;
 const SMALLEST_SHARE: usize = 64;
 
 /// Applies a function to every item, and returns the results in the order of the items.
-pub(crate) fn map<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
+pub fn map<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
     let threads = thread::available_parallelism().map_or(1, NonZero::get);
     let size = items.len().div_ceil(threads).max(SMALLEST_SHARE);
     let on_share = &|share: &[T]| share.iter().map(&work).collect::<Vec<R>>();

@@ -14,6 +14,7 @@ use headwater_project::Step;
 use super::write::WriteOptions;
 use super::{Done, Run, output};
 use crate::plan::FINGERPRINT;
+use crate::profile::{PROFILE, profile_of};
 use crate::{Error, Result};
 
 /// Name of the source rows in the MERGE statement.
@@ -50,6 +51,10 @@ impl Run {
             done.usage.bytes_written += written.bytes_written;
             return Ok(());
         };
+        let profile = profile_of(rows)
+            .await
+            .map_err(|error| Self::failed(step, None, &headwater_functions::Error::Arrow(error)))?;
+        transaction.snapshot_property(PROFILE, profile);
         if let Some(quarantine) = quarantine {
             self.add_quarantine(index, &mut transaction, quarantine).await?;
         }

@@ -16,6 +16,7 @@ use crate::Result;
 use crate::build_record::BUILD;
 use crate::contract::with_docs;
 use crate::plan::{FINGERPRINT, FINGERPRINT_CODE};
+use crate::profile::{PROFILE, profiled};
 use headwater_engine::{KEYS_PROPERTY, Prepared};
 
 /// Read positions and quarantined rows that a model writes together with its rows.
@@ -92,6 +93,7 @@ impl Run {
         let (namespace, name) = (&step.table.namespace, &step.table.name);
         let existing = transaction.view().find(namespace, name).await.map_err(failed)?;
         let known = existing.as_ref().map(|(_, table)| table.schema());
+        let (rows, profile) = profiled(&schema, rows);
         let schema = with_docs(&step.contract, nullable(&schema, known.as_deref()));
         let partition = step.partition_by.clone();
         let adds = match step.materialization {
@@ -131,6 +133,7 @@ impl Run {
                 transaction.replace(&name, schema, partition, rows).await.map_err(failed)?;
             }
         }
+        transaction.snapshot_property(PROFILE, profile.to_property());
         if let Some(quarantine) = quarantine {
             self.add_quarantine(index, &mut transaction, quarantine).await?;
         }

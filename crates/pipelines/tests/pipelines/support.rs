@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use arrow::util::pretty::pretty_format_batches;
 use futures::{StreamExt, TryStreamExt};
-use headwater_engine::{Engine, EngineOptions, SessionOptions, version_constant};
+use headwater_engine::{Engine, EngineOptions, SessionOptions, TableAccess, version_constant};
 use headwater_functions::{
     Functions, FunctionsOptions, Isolation, SpawnCommand, TableQuota, ZygoteOptions,
 };
@@ -116,8 +116,18 @@ impl World {
 
     /// Runs statements on a branch and returns the result of the last as text.
     pub async fn sql(&self, branch: &str, statements: &[&str]) -> String {
+        self.sql_as(None, branch, statements).await
+    }
+
+    /// Does the same as [`World::sql`], with the rights of a user.
+    pub async fn sql_as(
+        &self,
+        access: Option<Arc<dyn TableAccess>>,
+        branch: &str,
+        statements: &[&str],
+    ) -> String {
         let reference = RefSpec::Name(branch.to_owned());
-        let options = SessionOptions { reference, ..SessionOptions::default() };
+        let options = SessionOptions { reference, access, ..SessionOptions::default() };
         let session = self.engine.session(options).unwrap();
         let mut shown = String::new();
         for statement in statements {

@@ -1,5 +1,4 @@
 //! Projects written for Bauplan.
 
-mod rules;
-mod runs;
+pub mod runs;
 mod strategies;

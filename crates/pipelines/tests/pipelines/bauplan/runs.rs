@@ -4,10 +4,10 @@ use headwater_model::{ErrorCode, StepStatus};
 
 use crate::support::{World, bauplan_files};
 
-pub(super) const DEFAULTS: &str = "defaults: {python: {version: '3.11'}}\n";
+pub const DEFAULTS: &str = "defaults: {python: {version: '3.11'}}\n";
 
 /// Creates a lake with the table `bauplan.trips`.
-pub(super) async fn world() -> World {
+pub async fn world() -> World {
     let world = World::new().await;
     let trips = "CREATE TABLE bauplan.trips AS SELECT * FROM (VALUES
         (1, 12.5, TIMESTAMP '2026-01-01 08:00:00', 'a'), (2, 0.5, TIMESTAMP '2026-01-01 09:00:00', 'b'),

@@ -1,17 +1,22 @@
-//! The rules of Bauplan's projects: each file of `tests/bauplan` contains a project that runs and a
-//! project that is rejected.
+//! The rules of projects: each file of `tests/projects`, and for projects of Bauplan of
+//! `tests/bauplan`, contains a project that runs and a project that is rejected.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use headwater_model::{ProjectFiles, RefSpec, RunRequest};
+use headwater_pipelines::register_system_tables;
 use serde::Deserialize;
 
-use super::runs::{DEFAULTS, world};
+use crate::bauplan::runs::{DEFAULTS, world};
 use crate::support::{Ran, World};
 
-/// Minimum number of rules, so that a wrong folder is noticed.
-const RULES_MIN: usize = 40;
+/// A format of projects.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Format {
+    Headwater,
+    Bauplan,
+}
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -21,6 +26,12 @@ struct Rule {
     _rule: String,
     good: Good,
     bad: Bad,
+    /// A project that runs before both.
+    #[serde(default)]
+    before: BTreeMap<String, String>,
+    /// Statements that run before both.
+    #[serde(default)]
+    sql: Vec<String>,
 }
 
 /// A project that runs, and the expected results of the run.
@@ -54,16 +65,26 @@ struct Bad {
 }
 
 fn project(
+    format: Format,
     files: &BTreeMap<String, String>,
     manifest: Option<&String>,
     project_file: Option<&String>,
 ) -> ProjectFiles {
-    let id = "project: {id: 6f1f0a52-7c2e-4f0e-9a35-0d5f5f2b7c11, name: rules}\n";
     let manifest = manifest.map_or("", |manifest| manifest);
-    let defaults = if manifest.contains("defaults:") { "" } else { DEFAULTS };
-    let file = project_file.map_or("bauplan_project.yml", |file| file).to_owned();
+    let (name, text) = match format {
+        Format::Headwater => {
+            let project = "[project]\nname = \"rules\"\n[defaults]\npython = \"3.11\"\n";
+            ("headwater.toml", format!("{project}{manifest}"))
+        }
+        Format::Bauplan => {
+            let id = "project: {id: 6f1f0a52-7c2e-4f0e-9a35-0d5f5f2b7c11, name: rules}\n";
+            let defaults = if manifest.contains("defaults:") { "" } else { DEFAULTS };
+            ("bauplan_project.yml", format!("{id}{manifest}{defaults}"))
+        }
+    };
+    let name = project_file.map_or(name, |file| file).to_owned();
     let files = files.iter().map(|(path, text)| (path.clone(), text.clone().into()));
-    files.chain([(file, format!("{id}{manifest}{defaults}").into())]).collect()
+    files.chain([(name, text.into())]).collect()
 }
 
 /// Returns the rows of a result in the form of `world.sql`, with commas between the values.
@@ -92,7 +113,7 @@ async fn check_good(world: &World, branch: &str, good: &Good, ran: &Ran) -> Opti
 }
 
 /// Runs both projects of a rule on the rule's own branch.
-async fn check(world: &World, name: &str, rule: &Rule) -> Vec<String> {
+async fn check(world: &World, format: Format, name: &str, rule: &Rule) -> Vec<String> {
     world.branch(name).await;
     let run = async |files: &ProjectFiles, parameters: &BTreeMap<String, String>, strict| {
         let request = |request: &mut RunRequest| {
@@ -102,12 +123,18 @@ async fn check(world: &World, name: &str, rule: &Rule) -> Vec<String> {
         };
         world.run_with(files, request).await
     };
-    let Rule { good, bad, .. } = rule;
+    let Rule { good, bad, before, sql, .. } = rule;
     let mut wrong = Vec::new();
-    let files = project(&good.files, good.manifest.as_ref(), good.project_file.as_ref());
+    if !before.is_empty() {
+        let ran = run(&project(format, before, None, None), &BTreeMap::new(), None).await;
+        wrong.extend(ran.outcome.err().map(|problem| format!("{name}: before: {problem}")));
+    }
+    let statements: Vec<&str> = sql.iter().map(String::as_str).collect();
+    world.sql(name, &statements).await;
+    let files = project(format, &good.files, good.manifest.as_ref(), good.project_file.as_ref());
     let ran = run(&files, &good.parameters, good.strict).await;
     wrong.extend(check_good(world, name, good, &ran).await.map(|why| format!("{name}: {why}")));
-    let files = project(&bad.files, bad.manifest.as_ref(), bad.project_file.as_ref());
+    let files = project(format, &bad.files, bad.manifest.as_ref(), bad.project_file.as_ref());
     let refused = run(&files, &bad.parameters, None).await.refusal();
     if refused == "it went well" || !refused.contains(&bad.error) {
         wrong.push(format!("{name}: the bad project: {refused}\n  expected: {}", bad.error));
@@ -115,21 +142,36 @@ async fn check(world: &World, name: &str, rule: &Rule) -> Vec<String> {
     wrong
 }
 
-#[tokio::test]
-async fn every_rule_has_a_project_that_runs_and_one_that_is_refused() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/bauplan");
-    let world = world().await;
+/// Checks the rules in a folder. `least` is the minimum number of rules, so that a wrong folder is
+/// noticed.
+async fn check_all(world: &World, format: Format, folder: &str, least: usize) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests").join(folder);
     let mut wrong = Vec::new();
     let mut count = 0;
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         let text = std::fs::read_to_string(&path).unwrap();
-        let rule: Rule =
-            serde_saphyr::from_str(&text).unwrap_or_else(|error| panic!("{path:?}: {error}"));
+        let rule: Rule = serde_saphyr::from_str(&text)
+            .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
-        wrong.extend(check(&world, &name, &rule).await);
+        wrong.extend(check(world, format, &name, &rule).await);
         count += 1;
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-    assert!(count >= RULES_MIN, "{count} rules");
+    assert!(count >= least, "{count} rules");
+}
+
+#[tokio::test]
+async fn every_rule_of_bauplan_has_a_project_that_runs_and_one_that_is_refused() {
+    check_all(&world().await, Format::Bauplan, "bauplan", 90).await;
+}
+
+#[tokio::test]
+async fn every_rule_has_a_project_that_runs_and_one_that_is_refused() {
+    let world = World::new().await;
+    register_system_tables(&world.engine);
+    let values = "VALUES (1, 12.5, 'a'), (2, 0.5, 'b'), (3, 7.0, NULL)";
+    let table = format!("CREATE TABLE trips AS SELECT * FROM ({values}) AS t(id, miles, zone)");
+    world.sql("main", &[&table]).await;
+    check_all(&world, Format::Headwater, "projects", 20).await;
 }

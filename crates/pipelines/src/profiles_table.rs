@@ -1,0 +1,152 @@
+//! The system table `system.profiles`: statistics of the rows that models wrote, one row for each
+//! snapshot and column. A reader sees only the tables of which it may read all rows and values.
+
+use std::sync::Arc;
+
+use arrow::array::{
+    ArrayRef, BooleanArray, Float64Array, Int64Array, RecordBatch, StringArray,
+    TimestampMicrosecondArray,
+};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use async_trait::async_trait;
+use futures::{StreamExt, TryStreamExt, stream};
+use headwater_engine::{ColumnProfile, RowProfile, SystemTable, TableAccess};
+use headwater_lake::CommitView;
+use headwater_model::{Problem, ResultExt, TableName};
+use headwater_tables::{ListedSnapshot, Table};
+
+use crate::build_record::{BUILD, BuildRecord};
+use crate::profile::PROFILE;
+use crate::system_tables::{OPEN_AT_ONCE, batch, is_quarantine, may_read_table};
+
+pub(crate) struct ProfilesTable;
+
+/// Profile of one column in one snapshot.
+struct ProfileRow {
+    table: Arc<TableName>,
+    snapshot: i64,
+    /// Time of the snapshot, in microseconds.
+    made: Option<i64>,
+    is_current: bool,
+    rows: u64,
+    column: ColumnProfile,
+}
+
+#[async_trait]
+impl SystemTable for ProfilesTable {
+    fn name(&self) -> &'static str {
+        "profiles"
+    }
+
+    fn is_for_all(&self) -> bool {
+        true
+    }
+
+    fn schema(&self) -> SchemaRef {
+        let moment = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
+        let columns = [
+            ("namespace", DataType::Utf8),
+            ("name", DataType::Utf8),
+            ("column", DataType::Utf8),
+            ("snapshot", DataType::Int64),
+            ("made", moment),
+            ("is_current", DataType::Boolean),
+            ("rows", DataType::Int64),
+            ("nulls", DataType::Int64),
+            ("null_fraction", DataType::Float64),
+            ("approx_distinct", DataType::Int64),
+            ("min", DataType::Utf8),
+            ("max", DataType::Utf8),
+            ("avg", DataType::Float64),
+        ];
+        let columns = columns.map(|(name, data_type)| Field::new(name, data_type, true));
+        Arc::new(Schema::new(columns.to_vec()))
+    }
+
+    async fn batches(&self, view: &CommitView) -> Result<Vec<RecordBatch>, Problem> {
+        self.visible_batches(view, None).await
+    }
+
+    async fn visible_batches(
+        &self,
+        view: &CommitView,
+        access: Option<&dyn TableAccess>,
+    ) -> Result<Vec<RecordBatch>, Problem> {
+        let rows = rows(view, access).await?;
+        let text = |value: fn(&ProfileRow) -> Option<&str>| -> ArrayRef {
+            Arc::new(rows.iter().map(value).collect::<StringArray>())
+        };
+        let number = |value: fn(&ProfileRow) -> Option<i64>| -> ArrayRef {
+            Arc::new(rows.iter().map(value).collect::<Int64Array>())
+        };
+        let float = |value: fn(&ProfileRow) -> Option<f64>| -> ArrayRef {
+            Arc::new(rows.iter().map(value).collect::<Float64Array>())
+        };
+        let times: TimestampMicrosecondArray = rows.iter().map(|row| row.made).collect();
+        let current: BooleanArray = rows.iter().map(|row| Some(row.is_current)).collect();
+        let columns = vec![
+            text(|row| Some(&row.table.namespace)),
+            text(|row| Some(&row.table.name)),
+            text(|row| Some(&row.column.name)),
+            number(|row| Some(row.snapshot)),
+            Arc::new(times.with_timezone("UTC")),
+            Arc::new(current),
+            number(|row| i64::try_from(row.rows).ok()),
+            number(|row| i64::try_from(row.column.nulls).ok()),
+            float(|row| (row.rows > 0).then(|| row.column.nulls as f64 / row.rows as f64)),
+            number(|row| row.column.distinct.and_then(|count| i64::try_from(count).ok())),
+            text(|row| row.column.min.as_deref()),
+            text(|row| row.column.max.as_deref()),
+            float(|row| row.column.avg),
+        ];
+        batch(self.schema(), columns)
+    }
+}
+
+/// Returns the profiles of the tables at a ref that a reader may see.
+async fn rows(
+    view: &CommitView,
+    access: Option<&dyn TableAccess>,
+) -> Result<Vec<ProfileRow>, Problem> {
+    let mut listed = view.list(None).await.or_problem()?;
+    listed.retain(|(name, entry)| {
+        // The statistics of a column could reveal hidden rows or values, also under an earlier name
+        // of a masked column.
+        may_read_table(access, name)
+            && access.is_none_or(|access| access.restrictions(name, Some(&entry.id)).is_none())
+    });
+    let found = stream::iter(listed)
+        .map(|(name, entry)| async move {
+            let table = view.lake().tables().load(&entry.metadata_location).await?;
+            Ok::<_, headwater_tables::Error>(rows_of(name, &table))
+        })
+        .buffered(OPEN_AT_ONCE);
+    let found: Vec<Vec<ProfileRow>> = found.try_collect().await.or_problem()?;
+    Ok(found.into_iter().flatten().collect())
+}
+
+fn rows_of(name: TableName, table: &Table) -> Vec<ProfileRow> {
+    let name = Arc::new(name);
+    let snapshots = table.snapshots().into_iter();
+    snapshots.flat_map(|snapshot| profile(&name, &snapshot)).collect()
+}
+
+fn profile(table: &Arc<TableName>, snapshot: &ListedSnapshot) -> Vec<ProfileRow> {
+    let Some(text) = snapshot.summary.get(PROFILE) else { return Vec::new() };
+    let Ok(found) = serde_json::from_str::<RowProfile>(text) else { return Vec::new() };
+    // The snapshot of a quarantine table has the properties of its model.
+    let record = snapshot.summary.get(BUILD).map(|record| serde_json::from_str(record));
+    let model = record.and_then(|record: Result<BuildRecord, _>| record.ok()?.model);
+    if model.is_some_and(|model| is_quarantine(&model, table)) {
+        return Vec::new();
+    }
+    let row = |column| ProfileRow {
+        table: Arc::clone(table),
+        snapshot: snapshot.id,
+        made: snapshot.made.map(|time| time.timestamp_micros()),
+        is_current: snapshot.is_current,
+        rows: found.rows,
+        column,
+    };
+    found.columns.into_iter().map(row).collect()
+}
