@@ -48,7 +48,11 @@ type BoxedFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T>> + Send + 'a>>;
 
 /// Returns the digit of a key's hash at a depth.
 fn digit(key: &str, depth: usize) -> u8 {
-    let hash = Sha256::digest(key.as_bytes());
+    digit_of(&Sha256::digest(key.as_bytes()), depth)
+}
+
+/// Returns the digit of a hash at a depth.
+fn digit_of(hash: &[u8], depth: usize) -> u8 {
     let byte = hash[depth / 2 % hash.len()];
     if depth.is_multiple_of(2) { byte >> 4 } else { byte & 0x0f }
 }
@@ -60,13 +64,14 @@ pub(crate) async fn get(
     key: &str,
 ) -> Result<Option<TableEntry>> {
     let no_pending = PendingObjects::default();
+    let hash = Sha256::digest(key.as_bytes());
     let mut next = root;
     let mut depth = 0;
     while let Some(id) = next {
         match &*objects.node(id, &no_pending).await? {
             TrieNode::Leaf(tables) => return Ok(tables.get(key).cloned()),
             TrieNode::Inner(children) => {
-                next = children.get(&digit(key, depth)).map(|child| child.id);
+                next = children.get(&digit_of(&hash, depth)).map(|child| child.id);
                 depth += 1;
             }
         }

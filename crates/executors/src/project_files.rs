@@ -6,16 +6,20 @@
 //! folder to send it.
 
 use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use headwater_model::{ErrorCode, PROJECT_FILE, PROJECT_FILES, Problem, ProjectFile, ProjectFiles};
-use headwater_pipelines::CommandPaths;
+use headwater_pipelines::{CommandPaths, parallel};
 
 /// Maximum size of a project's files, in bytes.
 const PROJECT_BYTES_MAX: u64 = 32 << 20;
+
+/// Size of a buffer beyond the size of its file, in bytes.
+const SPARE_BYTES: usize = 64;
 
 /// Maximum depth of nested folders.
 const DEPTH_MAX: usize = 8;
@@ -30,15 +34,15 @@ pub fn read_project(root: &Path) -> Result<ProjectFiles, Problem> {
         return Err(Problem::new(ErrorCode::FileNotFound, message)
             .with_hint("Create a project with `headwater init`."));
     }
-    let mut files = FileReader { root, bytes: 0, contents: BTreeMap::new() };
-    files.add_code()?;
+    let mut files = FileReader { root, bytes: AtomicU64::new(0), contents: BTreeMap::new() };
+    files.read(&files.code()?)?;
     let named = files.contents.get(PROJECT_FILE).map(|file| CommandPaths::read(file.text()));
     let CommandPaths { words, files: paths } = named.unwrap_or_default();
     for word in words.iter().filter(|word| root.join(word).is_file()) {
-        files.add_tree(&root.join(word))?;
+        files.read(&files.tree(&root.join(word))?)?;
     }
     for path in &paths {
-        files.add_tree(&root.join(path))?;
+        files.read(&files.tree(&root.join(path))?)?;
     }
     Ok(files.contents)
 }
@@ -46,13 +50,14 @@ pub fn read_project(root: &Path) -> Result<ProjectFiles, Problem> {
 /// The files of a project that have been read so far.
 struct FileReader<'a> {
     root: &'a Path,
-    bytes: u64,
+    bytes: AtomicU64,
     contents: ProjectFiles,
 }
 
 impl FileReader<'_> {
-    /// Adds the project file, SQL files, Python files and unit tests.
-    fn add_code(&mut self) -> Result<(), Problem> {
+    /// Returns the paths of the project file, SQL files, Python files and unit tests.
+    fn code(&self) -> Result<Vec<PathBuf>, Problem> {
+        let mut found = Vec::new();
         let mut folders = vec![(self.root.to_owned(), 0)];
         while let Some((folder, depth)) = folders.pop() {
             for entry in std::fs::read_dir(&folder).map_err(unreadable(&folder))?.flatten() {
@@ -61,21 +66,23 @@ impl FileReader<'_> {
                 if kind.is_dir() && depth < DEPTH_MAX && is_code_folder(&path) {
                     folders.push((path, depth + 1));
                 } else if kind.is_file() && is_code_file(self.root, &path) {
-                    self.add(&path)?;
+                    found.push(path);
                 }
             }
         }
-        Ok(())
+        Ok(found)
     }
 
-    /// Adds a file, or all files below a folder except hidden ones. Links are skipped.
-    fn add_tree(&mut self, path: &Path) -> Result<(), Problem> {
+    /// Returns the path of a file, or of all files below a folder except hidden ones. Links are
+    /// skipped.
+    fn tree(&self, path: &Path) -> Result<Vec<PathBuf>, Problem> {
+        let mut found = Vec::new();
         let resolved = |path: &Path| path.canonicalize().ok();
         if !resolved(path)
             .zip(resolved(self.root))
             .is_some_and(|(path, root)| path.starts_with(root))
         {
-            return Ok(());
+            return Ok(found);
         }
         let mut left = vec![path.to_owned()];
         while let Some(path) = left.pop() {
@@ -84,21 +91,46 @@ impl FileReader<'_> {
                 let entries = std::fs::read_dir(&path).map_err(unreadable(&path))?.flatten();
                 left.extend(entries.map(|entry| entry.path()).filter(|path| !is_hidden(path)));
             } else if metadata.is_file() {
-                self.add(&path)?;
+                found.push(path);
             }
+        }
+        Ok(found)
+    }
+
+    /// Reads files on all processors. Files that have been read before are skipped.
+    fn read(&mut self, paths: &[PathBuf]) -> Result<(), Problem> {
+        let this = &*self;
+        let read = parallel::map(paths, |path| {
+            let name = relative(this.root, path);
+            if this.contents.contains_key(&name) {
+                return Ok(None);
+            }
+            this.read_file(path).map(|file| Some((name, file)))
+        });
+        for file in read {
+            self.contents.extend(file?);
         }
         Ok(())
     }
 
-    fn add(&mut self, path: &Path) -> Result<(), Problem> {
-        if let Entry::Vacant(entry) = self.contents.entry(relative(self.root, path)) {
-            let metadata = path.metadata().map_err(unreadable(path))?;
-            self.bytes += metadata.len();
-            check_size(self.root, self.bytes)?;
-            let is_executable = metadata.permissions().mode() & 0o111 != 0;
-            entry.insert(read(self.root, path, is_executable)?);
+    /// Reads a file. SQL, Python and the project file must be text.
+    fn read_file(&self, path: &Path) -> Result<ProjectFile, Problem> {
+        let file = File::open(path).map_err(unreadable(path))?;
+        let metadata = file.metadata().map_err(unreadable(path))?;
+        let before = self.bytes.fetch_add(metadata.len(), Ordering::Relaxed);
+        check_size(self.root, before + metadata.len())?;
+        // Without space beyond the end of the file, the buffer grows to detect the end.
+        let size = usize::try_from(metadata.len()).unwrap_or_default() + SPARE_BYTES;
+        let mut bytes = Vec::with_capacity(size);
+        let read = file.take(PROJECT_BYTES_MAX).read_to_end(&mut bytes);
+        read.map_err(unreadable(path))?;
+        let file = ProjectFile::new(bytes, metadata.permissions().mode() & 0o111 != 0);
+        if matches!(file, ProjectFile::Binary(_)) && is_code_file(self.root, path) {
+            let message = format!("`{}` is not UTF-8 text", path.display());
+            let problem = Problem::new(ErrorCode::InvalidArgument, message);
+            return Err(problem.with_hint("Save the file as UTF-8."));
         }
-        Ok(())
+        Ok(file)
     }
 }
 
@@ -115,18 +147,6 @@ fn check_size(root: &Path, bytes: u64) -> Result<(), Problem> {
         "Move data files out of the project and import them into tables; reduce programs with \
          `strip`.",
     ))
-}
-
-/// Reads a file. SQL, Python and the project file must be text.
-fn read(root: &Path, path: &Path, is_executable: bool) -> Result<ProjectFile, Problem> {
-    let bytes = std::fs::read(path).map_err(unreadable(path))?;
-    let file = ProjectFile::new(bytes, is_executable);
-    if matches!(file, ProjectFile::Binary(_)) && is_code_file(root, path) {
-        let message = format!("`{}` is not UTF-8 text", path.display());
-        let problem = Problem::new(ErrorCode::InvalidArgument, message);
-        return Err(problem.with_hint("Save the file as UTF-8."));
-    }
-    Ok(file)
 }
 
 fn unreadable(path: &Path) -> impl FnOnce(io::Error) -> Problem {

@@ -1,9 +1,12 @@
 //! The files of a project: their content, and the names that mark a folder as a project.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{self, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use utoipa::ToSchema;
 
@@ -17,7 +20,7 @@ pub const PROJECT_FILES: [&str; 3] = [PROJECT_FILE, "bauplan_project.yml", "baup
 pub type ProjectFiles = BTreeMap<String, ProjectFile>;
 
 /// The content of a project's file: UTF-8 text, or binary.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(untagged)]
 pub enum ProjectFile {
     /// UTF-8 text. Text that begins with `#!` is executable.
@@ -87,13 +90,42 @@ impl From<&str> for ProjectFile {
     }
 }
 
+/// Reads text without the copy that an untagged enum makes of each value.
+impl<'de> Deserialize<'de> for ProjectFile {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(FileVisitor)
+    }
+}
+
+struct FileVisitor;
+
+impl<'de> Visitor<'de> for FileVisitor {
+    type Value = ProjectFile;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("text, or an object with `base64`")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<ProjectFile, E> {
+        Ok(text.into())
+    }
+
+    fn visit_string<E: de::Error>(self, text: String) -> Result<ProjectFile, E> {
+        Ok(text.into())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<ProjectFile, A::Error> {
+        BinaryFile::deserialize(MapAccessDeserializer::new(map)).map(ProjectFile::Binary)
+    }
+}
+
 fn encode<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(&STANDARD.encode(bytes))
 }
 
 fn decode<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
     let text = String::deserialize(deserializer)?;
-    STANDARD.decode(text).map_err(|_| serde::de::Error::custom("`base64` is not valid Base64"))
+    STANDARD.decode(text).map_err(|_| de::Error::custom("`base64` is not valid Base64"))
 }
 
 #[cfg(test)]

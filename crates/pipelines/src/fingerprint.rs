@@ -96,9 +96,8 @@ pub(crate) fn environment_text(defaults: &Defaults, function: &crate::Function) 
 
 /// Returns the first 16 digits of a text's hash.
 pub(crate) fn short_hash(text: &str) -> String {
-    let mut hash = hash(text);
-    hash.truncate(16);
-    hash
+    let mut digits = [0; 16];
+    digits_of(&Sha256::digest(text.as_bytes())[..8], &mut digits)
 }
 
 /// Returns the hash of a step including its inputs. Each input is given by name and state.
@@ -111,5 +110,13 @@ pub(crate) fn whole(code: &str, inputs: &[(String, String)]) -> String {
 }
 
 fn hash(text: &str) -> String {
-    hex::encode(Sha256::digest(text.as_bytes()))
+    let mut digits = [0; 64];
+    digits_of(&Sha256::digest(text.as_bytes()), &mut digits)
+}
+
+/// Returns bytes as hexadecimal digits. Unlike `hex::encode`, copies all digits at once.
+fn digits_of(bytes: &[u8], digits: &mut [u8]) -> String {
+    // The buffer has the right length, so this cannot fail.
+    let _ = hex::encode_to_slice(bytes, digits);
+    String::from_utf8_lossy(digits).into_owned()
 }

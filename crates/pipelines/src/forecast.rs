@@ -186,6 +186,9 @@ impl Plan {
     /// Returns the readers of changed tables that are not part of the run.
     async fn affected(&self, runner: &Runner) -> Result<Vec<AffectedReader>> {
         let mut affected = Vec::new();
+        if self.running().next().is_none() {
+            return Ok(affected);
+        }
         for index in self.graph.order.iter().copied() {
             let step = &self.project.steps[index];
             let sources = self.running_ancestors(index);

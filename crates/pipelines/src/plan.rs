@@ -58,8 +58,11 @@ pub(crate) struct StepPlan {
     pub reuses: Option<ReusedTable>,
     /// Details of the reason.
     pub why: Vec<String>,
-    /// Record of the inputs and code that the output depends on.
+    /// Record of the inputs and code that the output depends on. Empty for a materialized model
+    /// that does not run.
     pub record: BuildRecord,
+    /// State of each input.
+    pub states: Vec<InputState>,
     /// Lake tables that the step reads.
     pub tables: Vec<TableName>,
     /// Schema of each input that is a lake table; `None` for a model.
@@ -70,6 +73,18 @@ pub(crate) struct StepPlan {
     pub lake_view: Option<SqlView>,
     /// Output columns, as far as they are known before the run.
     pub columns: Columns,
+}
+
+/// State of an input when the run was planned.
+#[derive(Debug, Clone)]
+pub(crate) struct InputState {
+    pub name: String,
+    /// A string that identifies the state.
+    pub state: String,
+    /// The step that computes the input; `None` for a table of the lake.
+    pub parent: Option<usize>,
+    /// The snapshot of a table of the lake.
+    pub snapshot: Option<i64>,
 }
 
 /// Options of a plan.
@@ -122,6 +137,10 @@ impl Plan {
         }
         plan.keep_parents();
         for index in planned {
+            let runs = plan.steps[index].reason.is_some();
+            if runs || !plan.project.steps[index].is_materialized() {
+                plan.steps[index].record = plan.build_record(index);
+            }
             plan.steps[index].why = plan.why(index).await;
         }
         plan.check(runner).await
@@ -155,24 +174,17 @@ impl Plan {
     async fn step(&self, index: usize, runner: &Runner) -> Result<StepPlan> {
         let step = &self.project.steps[index];
         let mut found = self.steps[index].clone();
-        found.record = BuildRecord::of(self, step);
-        let mut states = Vec::new();
         for input in &step.inputs {
-            let name = input.table.to_string();
-            let (state, schema) = if let Some(parent) = self.graph.model(input) {
-                let state = self.parent_state(step, input, parent).await?;
-                self.record_parent(parent, &state, &mut found.record);
-                (state, None)
-            } else {
-                let (state, schema, snapshot) =
-                    self.lake_table(step, input, &mut found.tables).await?;
-                let input = InputRecord { state: fingerprint::short_hash(&state), snapshot };
-                found.record.inputs.insert(name.clone(), input);
-                (state, schema)
+            let (name, parent) = (input.table.to_string(), self.graph.model(input));
+            let (state, schema, snapshot) = match parent {
+                Some(parent) => (self.parent_state(step, input, parent).await?, None, None),
+                None => self.lake_table(step, input, &mut found.tables).await?,
             };
-            states.push((name, state));
+            found.states.push(InputState { name, state, parent, snapshot });
             found.inputs.push(schema);
         }
+        let states = found.states.iter().map(|input| (input.name.clone(), input.state.clone()));
+        let mut states: Vec<(String, String)> = states.collect();
         // For a user with a row filter or column mask, the same inputs yield different rows.
         let digest = runner.access.as_ref().and_then(|access| access.restriction_digest());
         states.extend(digest.map(|digest| ("restrictions".to_owned(), digest)));
@@ -181,6 +193,20 @@ impl Plan {
         self.check_owner(step, found.table.as_ref()).await?;
         self.check_quarantine_owner(step).await?;
         Ok(found)
+    }
+
+    /// Returns the record of a step. The records of its intermediate parents must be complete.
+    fn build_record(&self, index: usize) -> BuildRecord {
+        let mut record = BuildRecord::of(self, &self.project.steps[index]);
+        for InputState { name, state, parent, snapshot } in &self.steps[index].states {
+            if let Some(parent) = parent {
+                self.record_parent(*parent, state, &mut record);
+            } else {
+                let state = fingerprint::short_hash(state);
+                record.inputs.insert(name.clone(), InputRecord { state, snapshot: *snapshot });
+            }
+        }
+        record
     }
 
     /// Adds a parent to a step's record. For an intermediate parent, also adds everything that it

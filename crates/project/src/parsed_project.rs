@@ -59,9 +59,11 @@ impl ParsedProject {
                 Err(error) => errors.push(error),
             }
         }
-        let mut sandbox_files = files.clone();
+        let files = Arc::new(files.clone());
+        let mut sandbox_files = Arc::clone(&files);
         for CommandFunction { callable, module, .. } in std::mem::take(&mut manifest.commands) {
-            sandbox_files.insert(callable.function.file.to_string(), module.into());
+            let path = callable.function.file.to_string();
+            Arc::make_mut(&mut sandbox_files).insert(path, module.into());
             callables.push(callable);
         }
         errors.extend(check_names(&steps).err());
@@ -70,8 +72,6 @@ impl ParsedProject {
         errors.extend(steps.iter().filter_map(|step| check_growing(step).err()));
         errors.extend(steps.iter().filter_map(|step| check_view(step).err()));
         errors.extend(steps.iter().filter_map(|step| overwrite::check(step).err()));
-        let files = Arc::new(files.clone());
-        let sandbox_files = Arc::new(sandbox_files);
         let manifest::Manifest { name, defaults, parameters, rates, triggers: located, .. } =
             manifest;
         let triggers = located.iter().map(|located| located.trigger.clone()).collect();

@@ -66,12 +66,9 @@ pub fn may_name_version(sql: &str) -> bool {
     let mut before = words.next().unwrap_or_default();
     let mut in_clause = false;
     for word in words.filter(|word| !word.is_empty()) {
-        let pair = (before.to_ascii_lowercase(), word.to_ascii_lowercase());
-        in_clause |= match (&*pair.0, &*pair.1) {
-            ("as", "of") => true,
-            ("at", next) => next != "time",
-            _ => false,
-        };
+        let is = |before_is: &str| before.eq_ignore_ascii_case(before_is);
+        in_clause |= (is("as") && word.eq_ignore_ascii_case("of"))
+            || (is("at") && !word.eq_ignore_ascii_case("time"));
         before = word;
     }
     in_name || in_clause

@@ -330,6 +330,11 @@ impl TableHistory<'_> {
         property: &str,
         wanted: impl Fn(&str) -> bool,
     ) -> Option<String> {
+        let current = table.metadata().current_snapshot();
+        let current = current.and_then(|snapshot| value(snapshot, property));
+        if let Some(found) = current.filter(|found| wanted(found)) {
+            return Some(found.to_owned());
+        }
         let mut lineage = Lineage::of(table);
         loop {
             let found = lineage.values(property).into_iter().find(|value| wanted(value));

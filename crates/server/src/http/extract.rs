@@ -1,13 +1,15 @@
 //! Extractors of handlers. A request that cannot be parsed results in an [`ErrorResponse`]; unknown
 //! fields and parameters are errors.
 
+use std::collections::BTreeMap;
+
 use axum::extract::rejection::PathRejection;
 use axum::extract::{FromRequest, FromRequestParts, Path, Request};
 use axum::http::request::Parts;
 use bytes::Bytes;
 use headwater_model::{Principal, RefSpec, Timestamp};
 use serde::Serialize;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 
 use super::error::{ErrorResponse, HandlerResult};
 use super::field_names::field_names;
@@ -87,8 +89,10 @@ fn parse_body<T: DeserializeOwned + Serialize>(bytes: &[u8]) -> HandlerResult<T>
         .caused_by(error.to_string())
     };
     let value: T = serde_json::from_slice(bytes).map_err(invalid)?;
-    let sent: serde_json::Value = serde_json::from_slice(bytes).map_err(invalid)?;
-    let Some(sent) = sent.as_object() else { return Ok(value) };
+    // Only the names of the fields are read again, because a body may contain a whole project.
+    #[expect(clippy::zero_sized_map_values, reason = "a set has no skipped values to parse")]
+    let sent = serde_json::from_slice::<BTreeMap<String, IgnoredAny>>(bytes);
+    let Ok(sent) = sent else { return Ok(value) };
     let known = known_fields(&value).map_err(invalid)?;
     if let Some(unknown) = sent.keys().find(|field| !known.contains(field)) {
         let fields: Vec<_> = known.iter().map(|field| format!("`{field}`")).collect();
