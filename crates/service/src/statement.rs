@@ -210,6 +210,7 @@ impl Statements {
         let job = running.context.id();
         let properties = BTreeMap::from([(PROPERTY_JOB.to_owned(), job.to_string())]);
         let mut options = session_options(request, author, properties);
+        options.rates = self.components.jobs.rate_card();
         options.access = self.access(principal, Some(job));
         let session = self.components.engine.session(options).or_problem()?;
         let prepared = prepared.or_problem()?;
@@ -347,7 +348,6 @@ fn session_options(
         memory_bytes: request.memory_bytes_max,
         properties,
         snapshot_properties: BTreeMap::new(),
-        view: None,
-        access: None,
+        ..SessionOptions::default()
     }
 }
