@@ -94,11 +94,14 @@ pub(crate) async fn start(
 
 /// Plans a statement and returns its estimated cost. Executes nothing.
 pub(crate) async fn estimate(threads: &Handle, statement: Statement) -> Result<PlanEstimate> {
-    let planning = threads.spawn(async move {
-        let physical = statement.physical(&CancellationFlag::default()).await?;
-        Ok(PlanEstimate::of(physical.as_ref()))
-    });
+    let planning =
+        threads.spawn(async move { Ok(PlanEstimate::of(physical(&statement).await?.as_ref())) });
     planning.await.map_err(|error| DataFusionError::ExecutionJoin(Box::new(error)))?
+}
+
+/// Creates the physical plan of a statement that is not executed.
+pub(crate) async fn physical(statement: &Statement) -> Result<Arc<dyn ExecutionPlan>> {
+    statement.physical(&CancellationFlag::default()).await
 }
 
 impl Statement {

@@ -20,6 +20,7 @@ mod drop_table;
 mod engine;
 mod error;
 mod executor;
+mod explain_cost;
 mod insert;
 mod namespace;
 mod options;

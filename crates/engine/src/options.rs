@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use headwater_lake::CommitView;
-use headwater_model::{DEFAULT_NAMESPACE, RefSpec};
+use headwater_model::{DEFAULT_NAMESPACE, RateCard, RefSpec};
 
 use crate::TableAccess;
 
@@ -58,6 +58,8 @@ pub struct SessionOptions {
     /// Pinned catalog state to read, even if `reference` has moved since; writes still go to
     /// `reference`.
     pub view: Option<CommitView>,
+    /// Prices of the resources, for EXPLAIN COST.
+    pub rates: RateCard,
     /// Access decisions for the statements; `None` allows everything.
     pub access: Option<Arc<dyn TableAccess>>,
 }
@@ -79,6 +81,7 @@ impl Default for SessionOptions {
             properties: BTreeMap::new(),
             snapshot_properties: BTreeMap::new(),
             view: None,
+            rates: RateCard::default(),
             access: None,
         }
     }

@@ -190,6 +190,7 @@ impl Session {
                 self.estimate(&estimated, plan).await?;
                 Ok(answer)
             }
+            Command::ExplainCost(source) => Box::pin(self.explain_cost(source)).await,
             Command::ShowTables(namespace) => self.show_tables(namespace).await,
             Command::Describe(table) => self.describe_table(&table).await,
             Command::DescribeQuery(source) => self.describe_query(source).await,

@@ -88,6 +88,11 @@ impl Metrics {
         self.reads.lock().extend(views);
     }
 
+    /// Returns the views of the commits that the statement reads.
+    pub(crate) fn views(&self) -> Vec<CommitView> {
+        self.reads.lock().clone()
+    }
+
     /// Adds a plan. The metrics of its operators become part of the statement's metrics.
     pub(crate) fn watch(&self, plan: Arc<dyn ExecutionPlan>) {
         self.plans.lock().push(plan);

@@ -141,6 +141,11 @@ async fn select() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn explain_cost() {
+    script("explain_cost.slt").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn names() {
     script("names.slt").await;
 }

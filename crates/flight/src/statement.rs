@@ -30,14 +30,15 @@ pub enum Work {
     Bound(PreparedStatement),
 }
 
+/// The names of the statements that change nothing, in addition to SHOW.
+const READS: [&str; 5] = ["SELECT", "EXPLAIN", "EXPLAIN COST", "DESCRIBE", "SUMMARIZE"];
+
 impl Work {
     /// Returns true if a statement of the work may change something.
     fn writes(&self) -> Result<bool, Problem> {
         let writes = |statement: &PreparedStatement| -> Result<bool, Problem> {
             let name = statement.name().or_problem()?;
-            let reads =
-                name.starts_with("SHOW ") || matches!(name, "SELECT" | "EXPLAIN" | "DESCRIBE");
-            Ok(!reads)
+            Ok(!name.starts_with("SHOW ") && !READS.contains(&name))
         };
         match self {
             Work::Bound(statement) => writes(statement),

@@ -200,7 +200,8 @@ fn text(column: &Column, row: usize, buffer: &mut BytesMut) -> Option<BytesMut> 
 
 /// Returns true if a statement returns rows, by its name.
 pub fn returns_rows(name: &str) -> bool {
-    name.starts_with("SHOW ") || matches!(name, "SELECT" | EXPLAIN | "DESCRIBE")
+    let named = ["SELECT", EXPLAIN, "EXPLAIN COST", "DESCRIBE", "SUMMARIZE"];
+    name.starts_with("SHOW ") || named.contains(&name)
 }
 
 /// Returns the columns of a schema, in the formats that the client requested.

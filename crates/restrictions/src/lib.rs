@@ -12,4 +12,5 @@ mod table;
 
 pub use expression::RestrictionExpression;
 pub use query::{Query, SOURCE, columns_used, query};
+pub use scan::hidden_scan;
 pub use table::RestrictedTable;

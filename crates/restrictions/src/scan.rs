@@ -59,6 +59,14 @@ impl RestrictedScanExec {
     }
 }
 
+/// Returns the scan below the barrier if a plan is the scan of a restricted table.
+///
+/// For the bytes that the scan reads, which its metrics also show. Everything else about it can
+/// reveal hidden rows.
+pub fn hidden_scan(plan: &dyn ExecutionPlan) -> Option<&dyn ExecutionPlan> {
+    plan.downcast_ref::<RestrictedScanExec>().map(|barrier| barrier.scan.as_ref())
+}
+
 impl DisplayAs for RestrictedScanExec {
     fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "RestrictedScanExec: table={}", self.label)

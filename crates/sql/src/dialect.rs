@@ -40,8 +40,8 @@ impl Dialect for HeadwaterDialect {
         ch.is_alphanumeric() || ch == '_' || ch == '$' || ch == '@'
     }
 
-    /// Parses SUMMARIZE. Also parses `CREATE NAMESPACE` and `DROP NAMESPACE`, which are Spark's
-    /// names for CREATE and DROP SCHEMA.
+    /// Parses SUMMARIZE and EXPLAIN COST. Also parses `CREATE NAMESPACE` and `DROP NAMESPACE`,
+    /// which are Spark's names for CREATE and DROP SCHEMA.
     fn parse_statement(&self, parser: &mut Parser) -> Option<Result<Statement, ParserError>> {
         let is = |place: usize, text: &str| {
             matches!(&parser.peek_nth_token_ref(place).token, Token::Word(word)
@@ -50,6 +50,11 @@ impl Dialect for HeadwaterDialect {
         if is(0, "SUMMARIZE") {
             parser.advance_token();
             return Some(summarize(parser));
+        }
+        if is(0, "EXPLAIN") && is(1, "COST") {
+            parser.advance_token();
+            parser.advance_token();
+            return Some(explain_cost(parser));
         }
         if !is(1, "NAMESPACE") {
             return None;
@@ -324,16 +329,26 @@ fn summarize(parser: &mut Parser) -> Result<Statement, ParserError> {
         let from = vec![TableWithJoins { relation, joins: Vec::new() }];
         Box::new(query_of(Parts { projection, from, ..Parts::default() }))
     };
-    Ok(Statement::Explain {
-        describe_alias: DescribeAlias::Describe,
+    Ok(estimate(DescribeAlias::Describe, Statement::Query(query)))
+}
+
+/// Parses the statement after EXPLAIN COST. Returns the node of EXPLAIN ESTIMATE.
+fn explain_cost(parser: &mut Parser) -> Result<Statement, ParserError> {
+    Ok(estimate(DescribeAlias::Explain, parser.parse_statement()?))
+}
+
+/// Returns an EXPLAIN node with the flag `estimate`.
+fn estimate(describe_alias: DescribeAlias, statement: Statement) -> Statement {
+    Statement::Explain {
+        describe_alias,
         analyze: false,
         verbose: false,
         query_plan: false,
         estimate: true,
-        statement: Box::new(Statement::Query(query)),
+        statement: Box::new(statement),
         format: None,
         options: None,
-    })
+    }
 }
 
 /// Parses the rest of DROP NAMESPACE.

@@ -33,6 +33,8 @@ pub enum Command {
         /// True with VERBOSE.
         verbose: bool,
     },
+    /// EXPLAIN COST of a query.
+    ExplainCost(Source),
     /// SHOW TABLES, optionally in a namespace.
     ShowTables(Option<String>),
     /// DESCRIBE of a table.
@@ -163,6 +165,7 @@ impl Command {
         match self {
             Command::Query(_) => "SELECT",
             Command::Explain { .. } => "EXPLAIN",
+            Command::ExplainCost(_) => "EXPLAIN COST",
             Command::ShowTables(_) => "SHOW TABLES",
             Command::Describe(_) | Command::DescribeQuery(_) => "DESCRIBE",
             Command::Summarize(_) => "SUMMARIZE",
@@ -301,10 +304,13 @@ fn explained(statement: Statement) -> Result<Command> {
         (analyze || takes(&mut options, "ANALYZE"), verbose || takes(&mut options, "VERBOSE"));
     let options = options.filter(|options| !options.is_empty());
     unset(query_plan, "EXPLAIN QUERY PLAN")?;
-    unset(estimate, "EXPLAIN ESTIMATE")?;
     none(format.as_ref(), "EXPLAIN FORMAT")?;
     none(options.as_ref(), "EXPLAIN (…)")?;
+    unset(estimate && (analyze || verbose), "EXPLAIN COST with ANALYZE or VERBOSE")?;
     match (describe_alias, *statement) {
+        (DescribeAlias::Explain, Statement::Query(query)) if estimate => {
+            Ok(Command::ExplainCost(Source::new(query)?))
+        }
         (DescribeAlias::Explain, Statement::Query(query)) => {
             Ok(Command::Explain { source: Source::new(query)?, analyze, verbose })
         }

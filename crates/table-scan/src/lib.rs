@@ -13,10 +13,12 @@ mod provider;
 mod pruning;
 mod row_lineage;
 mod row_locator;
+mod scan_cost;
 mod statistics;
 mod string_views;
 
 pub use provider::{LakeTable, ScanEnvironment};
 pub use pruning::{can_match, prune, whole_files};
+pub use scan_cost::{ScanCost, scan_cost};
 pub use statistics::of_scan;
 pub use string_views::{bare_schema, plain_batch, plain_schema, view_schema};

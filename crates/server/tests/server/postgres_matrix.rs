@@ -42,9 +42,10 @@ const WRITES: States = [NO, NO, OK, OK];
 const ADMINISTERS: States = [NO, NO, NO, OK];
 
 /// The statements of SQL, by the variant that the parser returns.
-const STATEMENTS: [Row; 20] = [
+const STATEMENTS: [Row; 21] = [
     ("Query", "SELECT id FROM shop.items", READS),
     ("Explain", "EXPLAIN SELECT id FROM shop.items", READS),
+    ("ExplainCost", "EXPLAIN COST SELECT id FROM shop.items", READS),
     // Lists omit objects that the user may not see.
     ("ShowTables", "SHOW TABLES", ALWAYS),
     ("Describe", "DESCRIBE shop.items", READS),

@@ -15,6 +15,7 @@ use crate::{clients, trial};
 pub fn trials() -> Vec<Trial> {
     vec![
         trial("postgres_tools::dbt_builds_a_shop_twice", dbt),
+        trial("postgres_tools::sql_lab_of_superset_lists_runs_and_estimates", superset),
         trial("postgres_tools::ibis_pandas_polars_and_adbc_read_and_write", data_frames),
         trial("postgres_tools::sqlalchemy_2_1_describes_and_nests", sqlalchemy),
         trial("postgres_tools::odbc_describes_and_reads_tables", odbc),
@@ -27,6 +28,15 @@ pub fn trials() -> Vec<Trial> {
 /// The packages of dbt. Later versions of `dbt-core` depend on a package that pip cannot build
 /// without a further download.
 const DBT: [&str; 2] = ["dbt-core==1.11.16", "dbt-postgres==1.11.0"];
+
+/// The packages of Superset. It imports `cachetools` without requiring it, and its cache does not
+/// accept the arguments of later versions of `flask-caching`.
+const SUPERSET: [&str; 4] = [
+    "apache-superset==6.1.0",
+    "psycopg2-binary==2.9.13",
+    "cachetools==8.0.2",
+    "flask-caching==2.3.1",
+];
 
 /// The packages of data frames. `ibis-framework` imports `packaging` without requiring it.
 const DATA_FRAMES: [&str; 9] = [
@@ -50,6 +60,10 @@ const SQLLINE: [&str; 3] = ["sqlline", "libpostgresql-jdbc-java", "openjdk-17-jr
 
 async fn dbt() {
     script("postgres-dbt-1.11", &DBT, "dbt.py").await;
+}
+
+async fn superset() {
+    script("postgres-superset-6.1", &SUPERSET, "postgres_superset.py").await;
 }
 
 async fn data_frames() {
