@@ -3,7 +3,7 @@
 The argument is a JSON object: `brokers` is the number of servers, and `proxy` starts a proxy in
 front of a single server. The proxy can go away and come back with the same address, hide
 partitions, and require TLS (`tls`: files of the certificate and its key) and a login (`users`:
-passwords by name). The first line of the output is a JSON object with `servers`. Each line of the
+passwords by name). It also finds offsets by time, which the mock cluster does not support. The first line of the output is a JSON object with `servers`. Each line of the
 input is then a command, which is answered by one line.
 """
 
@@ -20,7 +20,7 @@ import threading
 
 from confluent_kafka import Producer
 
-PRODUCE, METADATA, HANDSHAKE, AUTHENTICATE = 0, 3, 17, 36
+PRODUCE, OFFSETS, METADATA, HANDSHAKE, AUTHENTICATE = 0, 2, 3, 17, 36
 HASHES = {"SCRAM-SHA-256": "sha256", "SCRAM-SHA-512": "sha512"}
 WRONG_LOGIN, UNKNOWN_MECHANISM = 58, 33
 
@@ -104,6 +104,8 @@ class Proxy:
         self.target = target
         self.users = options.get("users") or {}
         self.partitions = None
+        # Timestamps and offsets of the records of each topic and partition.
+        self.times = {}
         self.port = 0
         self.open_sockets = []
         self.context = None
@@ -162,6 +164,8 @@ class Proxy:
                 answer = request[4:8] + login.authenticate(body)
             elif not login.done:
                 return
+            elif key == OFFSETS and (found := self.offsets(body)) is not None:
+                answer = request[4:8] + found
             else:
                 server.sendall(framed(request))
                 if (answer := receive(responses)) is None:
@@ -169,6 +173,21 @@ class Proxy:
                 if key == METADATA and version == 4:
                     answer = self.rewritten(answer)
             client.sendall(framed(answer))
+
+    def offsets(self, body):
+        """Answers a request for offsets at a time; `None` for the first or the last offset."""
+        length = struct.unpack_from(">h", body, 9)[0]
+        topic, at = body[11 : 11 + length].decode(), 11 + length
+        count = struct.unpack_from(">i", body, at)[0]
+        wanted = [struct.unpack_from(">iq", body, at + 4 + 12 * one) for one in range(count)]
+        if any(time < 0 for _, time in wanted):
+            return None
+        answer = struct.pack(">ii", 0, 1) + text(topic) + struct.pack(">i", count)
+        for partition, time in wanted:
+            known = self.times.get((topic, partition), [])
+            found = min((one for one in known if one[0] >= time), default=(-1, -1))
+            answer += struct.pack(">ihqq", partition, 0, *found)
+        return answer
 
     def rewritten(self, message):
         """Replaces the port of the only server, and hides partitions."""
@@ -221,6 +240,9 @@ class Cluster:
 
         def delivered(error, message):
             offsets.append(str(error) if error else message.offset())
+            if self.proxy and not error:
+                times = self.proxy.times.setdefault((topic, partition), [])
+                times.append((message.timestamp()[1], message.offset()))
 
         for record in records:
             record = {"key": None, "value": None, "headers": None, "repeat": 1, **record}

@@ -1,6 +1,6 @@
 //! Triggers: arriving files, changed objects, scheduled times, table changes, and messages of
-//! queues, PostgreSQL, NATS and Kafka become events. A job delivers each event to the targets of its
-//! trigger.
+//! queues, PostgreSQL, NATS and Kafka become events. A job delivers each event to the targets of
+//! its trigger.
 //!
 //! - An event is stored before it is delivered, in one batch with the position of its source.
 //! - Imports and runs process the events of a trigger one at a time, in order. Functions process

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
+use headwater_kafka_protocol::{Malformed, RecordError, Request, decode, encode};
 use headwater_model::Problem;
 use rustls::pki_types::ServerName as TlsName;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, BufStream};
@@ -12,9 +13,6 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_util::either::Either;
 
-use super::messages::Request;
-use super::records::RecordError;
-use super::wire::{Malformed, Reader, Writer};
 use crate::server_rules::ServerName;
 
 /// Maximum time for a connection and for a request.
@@ -91,18 +89,12 @@ impl Connection {
     async fn exchange<R: Request>(&mut self, request: &R) -> Result<R::Response, Failure> {
         let number = self.number;
         self.number = number.wrapping_add(1);
-        let mut writer = Writer::default();
-        writer.i16(R::KEY).i16(R::VERSION).i32(number).text(CLIENT);
-        request.write(&mut writer);
-        let length = u32::try_from(writer.0.len()).unwrap_or(u32::MAX);
+        let bytes = encode(request, number, CLIENT);
+        let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
         self.stream.write_u32(length).await?;
-        self.stream.write_all(&writer.0).await?;
+        self.stream.write_all(&bytes).await?;
         self.stream.flush().await?;
-        let mut reader = Reader(self.receive().await?);
-        if reader.i32()? != number {
-            return Err(Malformed("it answers another request").into());
-        }
-        Ok(R::read(&mut reader)?)
+        Ok(decode::<R>(self.receive().await?, number)?)
     }
 
     async fn receive(&mut self) -> Result<Bytes, Failure> {

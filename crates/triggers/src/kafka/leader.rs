@@ -4,18 +4,17 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use headwater_kafka_protocol::{
+    AbortedTransactions, EARLIEST, FetchRequest, FetchedPartition, LATEST, Malformed,
+    OFFSET_OUT_OF_RANGE, OffsetsRequest, PartitionOffset, Record, RecordBatch, RecordError,
+    error_text,
+};
 use headwater_model::{KafkaStart, Problem};
 
 use super::cluster::problem_at;
 use super::connection::{Connection, FETCH_MAX, Failure, REQUEST_MAX};
-use super::messages::{
-    EARLIEST, FetchRequest, FetchedPartition, LATEST, OFFSET_OUT_OF_RANGE, OffsetsRequest,
-    PartitionOffset, error_text,
-};
 use super::position::{Content, Received};
 use super::receiver::{MEMORY_KIB, Round};
-use super::records::{AbortedTransactions, Record, RecordBatch, RecordError};
-use super::wire::Malformed;
 use crate::server_rules::ServerName;
 
 /// Maximum time for which the server waits for records.

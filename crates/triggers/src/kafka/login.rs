@@ -2,12 +2,12 @@
 
 use std::io::Cursor;
 
+use headwater_kafka_protocol::{AuthenticateRequest, HandshakeRequest, error_text};
 use headwater_model::KafkaMechanism;
 use rsasl::config::SASLConfig;
 use rsasl::prelude::{Mechname, SASLClient};
 
 use super::connection::{Connection, Failure, REQUEST_MAX};
-use super::messages::{AuthenticateRequest, HandshakeRequest, error_text};
 
 /// Maximum number of messages of a login.
 const MESSAGES_MAX: usize = 10;

@@ -4,11 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use chrono::TimeDelta;
+use headwater_kafka_protocol::Record;
 use headwater_model::{ErrorCode, Problem, Timestamp};
 use serde::{Deserialize, Serialize};
 use tokio::sync::OwnedSemaphorePermit;
-
-use super::records::Record;
 
 /// Time for which the trigger shows that records were lost.
 const LOSS_SHOWN: TimeDelta = TimeDelta::hours(24);
@@ -85,8 +84,7 @@ impl Position {
         }
     }
 
-    /// Moves the position to the end of what was received. Returns false if that was recorded
-    /// before.
+    /// Moves the position after a received record. Returns false if the record was recorded before.
     pub(super) fn advance(&mut self, received: &Received, now: Timestamp) -> bool {
         if self.topic != *received.topic {
             *self = Position { topic: (*received.topic).clone(), ..Position::default() };

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::future::join_all;
+use headwater_kafka_protocol::{Metadata, MetadataRequest, UNKNOWN_TOPIC, error_text};
 use headwater_model::{KafkaStart, Problem};
 use headwater_secrets::SecretStore;
 use parking_lot::Mutex;
@@ -21,7 +22,6 @@ use tokio::time::Instant;
 use super::cluster::{Cluster, ClusterClient, named, problem_at};
 use super::connection::{Connection, Failure, REQUEST_MAX};
 use super::leader::Leader;
-use super::messages::{Metadata, MetadataRequest, UNKNOWN_TOPIC, error_text};
 use super::position::{Position, Received};
 use crate::back_off::BackOff;
 use crate::inbox::{Receiver, Sender};

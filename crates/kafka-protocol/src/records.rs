@@ -7,8 +7,8 @@ use std::collections::BTreeSet;
 
 use bytes::{Buf, Bytes};
 
-use super::codec::{BATCH_BYTES_MAX, Codec};
-use super::wire::{Malformed, Reader, text};
+use crate::codec::{BATCH_BYTES_MAX, Codec};
+use crate::wire::{Malformed, Reader, text};
 
 /// Length of the fields before the length of a batch, and of this length.
 const PREFIX_BYTES: usize = 12;
@@ -27,35 +27,49 @@ const CONTROL: i16 = 1 << 5;
 
 /// A record that cannot be read.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum RecordError {
+pub enum RecordError {
+    /// The records do not follow the protocol.
     #[error(transparent)]
     Malformed(#[from] Malformed),
+    /// The batch cannot be decompressed.
     #[error("the batch at offset {offset} cannot be decompressed: {cause}")]
-    Decompress { offset: i64, cause: std::io::Error },
+    Decompress {
+        /// Offset of the batch.
+        offset: i64,
+        /// The cause.
+        cause: std::io::Error,
+    },
+    /// The checksum of the batch at this offset is wrong.
     #[error("the checksum of the batch at offset {0} is wrong")]
     Checksum(i64),
+    /// The batch at this offset has a format that is not supported.
     #[error("the batch at offset {0} has the format of Kafka before 0.11, which is not supported")]
     OldFormat(i64),
+    /// The batch at this offset has an unknown compression.
     #[error("the batch at offset {0} has an unknown compression")]
     UnknownCodec(i64),
 }
 
 /// A record.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Record {
+pub struct Record {
+    /// Offset in the partition.
     pub offset: i64,
     /// Milliseconds since 1970.
     pub timestamp: i64,
     /// True if the server set the timestamp when it received the record.
     pub is_log_append_time: bool,
+    /// The key.
     pub key: Option<Bytes>,
+    /// The value.
     pub value: Option<Bytes>,
+    /// The headers, in their order.
     pub headers: Vec<(String, Option<Bytes>)>,
 }
 
 impl Record {
     /// Returns the approximate number of bytes.
-    pub(super) fn size(&self) -> usize {
+    pub fn size(&self) -> usize {
         let length = |bytes: &Option<Bytes>| bytes.as_ref().map_or(0, Bytes::len);
         let headers = self.headers.iter().map(|(name, value)| name.len() + length(value));
         length(&self.key) + length(&self.value) + headers.sum::<usize>()
@@ -64,7 +78,7 @@ impl Record {
 
 /// A batch whose records are not decoded yet.
 #[derive(Debug)]
-pub(super) struct RecordBatch {
+pub struct RecordBatch {
     base_offset: i64,
     /// Offset of the last record, which may have been removed by compaction.
     pub last_offset: i64,
@@ -80,7 +94,7 @@ pub(super) struct RecordBatch {
 impl RecordBatch {
     /// Removes the first batch from fetched bytes; `None` if no complete batch is left. Servers cut
     /// off the last batch of a response.
-    pub(super) fn next(bytes: &mut Bytes) -> Result<Option<Self>, RecordError> {
+    pub fn next(bytes: &mut Bytes) -> Result<Option<Self>, RecordError> {
         if bytes.len() <= MAGIC_AT {
             return Ok(None);
         }
@@ -127,7 +141,7 @@ impl RecordBatch {
     }
 
     /// Decodes the records.
-    pub(super) fn records(self) -> Result<Vec<Record>, RecordError> {
+    pub fn records(self) -> Result<Vec<Record>, RecordError> {
         let offset = self.base_offset;
         let codec =
             Codec::of_attributes(self.attributes).ok_or(RecordError::UnknownCodec(offset))?;
@@ -177,7 +191,7 @@ impl RecordBatch {
 
 /// The aborted transactions of a fetched range of offsets.
 #[derive(Debug, Default)]
-pub(super) struct AbortedTransactions {
+pub struct AbortedTransactions {
     /// First offset and producer of each transaction that has not begun yet, in order.
     upcoming: BTreeSet<(i64, i64)>,
     /// Producers whose current transaction is aborted.
@@ -186,13 +200,13 @@ pub(super) struct AbortedTransactions {
 
 impl AbortedTransactions {
     /// Creates the state from the first offsets and producers of the transactions.
-    pub(super) fn new(transactions: &[(i64, i64)]) -> Self {
+    pub fn new(transactions: &[(i64, i64)]) -> Self {
         let upcoming = transactions.iter().copied().collect();
         AbortedTransactions { upcoming, producers: BTreeSet::new() }
     }
 
     /// Returns the records of the next batch, which are empty if its transaction was aborted.
-    pub(super) fn committed(&mut self, batch: RecordBatch) -> Result<Vec<Record>, RecordError> {
+    pub fn committed(&mut self, batch: RecordBatch) -> Result<Vec<Record>, RecordError> {
         while let Some(&(first, producer)) = self.upcoming.first()
             && first <= batch.last_offset
         {
@@ -218,12 +232,12 @@ impl AbortedTransactions {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
-    use super::super::wire::Writer;
+mod tests {
     use super::*;
+    use crate::wire::Writer;
 
     /// Encodes a batch with one record.
-    pub(crate) fn batch(base: i64, attributes: i16, producer: i64, record: &[u8]) -> Vec<u8> {
+    fn batch(base: i64, attributes: i16, producer: i64, record: &[u8]) -> Vec<u8> {
         let mut checked = Writer::default();
         checked.i16(attributes).i32(0).i64(1_000).i64(2_000).i64(producer).i16(0).i32(0).i32(1);
         checked.0.extend(record);
@@ -236,7 +250,7 @@ pub(super) mod tests {
     }
 
     /// Encodes a record with the key, the value and headers. All lengths are below 64.
-    pub(crate) fn record(key: Option<&[u8]>, value: Option<&[u8]>) -> Vec<u8> {
+    fn record(key: Option<&[u8]>, value: Option<&[u8]>) -> Vec<u8> {
         let part = |bytes: Option<&[u8]>| match bytes {
             None => vec![1],
             Some(bytes) => [&[u8::try_from(bytes.len() * 2).expect("a length")], bytes].concat(),

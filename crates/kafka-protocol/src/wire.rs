@@ -6,33 +6,33 @@ use bytes::{Buf, BufMut, Bytes};
 /// A message that does not follow the protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the server sent an invalid message: {0}")]
-pub(super) struct Malformed(pub &'static str);
+pub struct Malformed(pub &'static str);
 
 const TOO_SHORT: Malformed = Malformed("it ends too early");
 
 /// Reads values from received bytes.
 #[derive(Debug, Clone)]
-pub(super) struct Reader(pub Bytes);
+pub struct Reader(pub Bytes);
 
 impl Reader {
-    pub(super) fn i8(&mut self) -> Result<i8, Malformed> {
+    pub fn i8(&mut self) -> Result<i8, Malformed> {
         self.0.try_get_i8().map_err(|_| TOO_SHORT)
     }
 
-    pub(super) fn i16(&mut self) -> Result<i16, Malformed> {
+    pub fn i16(&mut self) -> Result<i16, Malformed> {
         self.0.try_get_i16().map_err(|_| TOO_SHORT)
     }
 
-    pub(super) fn i32(&mut self) -> Result<i32, Malformed> {
+    pub fn i32(&mut self) -> Result<i32, Malformed> {
         self.0.try_get_i32().map_err(|_| TOO_SHORT)
     }
 
-    pub(super) fn i64(&mut self) -> Result<i64, Malformed> {
+    pub fn i64(&mut self) -> Result<i64, Malformed> {
         self.0.try_get_i64().map_err(|_| TOO_SHORT)
     }
 
     /// Reads a number in zigzag encoding, of at most ten bytes.
-    pub(super) fn varint(&mut self) -> Result<i64, Malformed> {
+    pub fn varint(&mut self) -> Result<i64, Malformed> {
         let mut value: u64 = 0;
         for shift in (0..64).step_by(7) {
             let byte = self.0.try_get_u8().map_err(|_| TOO_SHORT)?;
@@ -46,12 +46,12 @@ impl Reader {
     }
 
     /// Removes the next bytes.
-    pub(super) fn take(&mut self, length: usize) -> Result<Bytes, Malformed> {
+    pub fn take(&mut self, length: usize) -> Result<Bytes, Malformed> {
         if length > self.0.len() { Err(TOO_SHORT) } else { Ok(self.0.split_to(length)) }
     }
 
     /// Removes bytes with a declared length; `None` if the length is -1.
-    pub(super) fn take_nullable(&mut self, length: i64) -> Result<Option<Bytes>, Malformed> {
+    pub fn take_nullable(&mut self, length: i64) -> Result<Option<Bytes>, Malformed> {
         match usize::try_from(length) {
             Ok(length) => self.take(length).map(Some),
             Err(_) if length == -1 => Ok(None),
@@ -59,23 +59,23 @@ impl Reader {
         }
     }
 
-    pub(super) fn bytes(&mut self) -> Result<Option<Bytes>, Malformed> {
+    pub fn bytes(&mut self) -> Result<Option<Bytes>, Malformed> {
         let length = self.i32()?;
         self.take_nullable(length.into())
     }
 
-    pub(super) fn nullable_text(&mut self) -> Result<Option<String>, Malformed> {
+    pub fn nullable_text(&mut self) -> Result<Option<String>, Malformed> {
         let length = self.i16()?;
         let bytes = self.take_nullable(length.into())?;
         bytes.map(text).transpose()
     }
 
-    pub(super) fn text(&mut self) -> Result<String, Malformed> {
+    pub fn text(&mut self) -> Result<String, Malformed> {
         self.nullable_text()?.ok_or(Malformed("a text is missing"))
     }
 
     /// Reads a list, which is empty if its length is -1.
-    pub(super) fn list<T>(
+    pub fn list<T>(
         &mut self,
         item: impl Fn(&mut Reader) -> Result<T, Malformed>,
     ) -> Result<Vec<T>, Malformed> {
@@ -89,48 +89,48 @@ impl Reader {
 }
 
 /// Converts the bytes of a text.
-pub(super) fn text(bytes: Bytes) -> Result<String, Malformed> {
+pub(crate) fn text(bytes: Bytes) -> Result<String, Malformed> {
     String::from_utf8(bytes.into()).map_err(|_| Malformed("a text is not UTF-8"))
 }
 
 /// Writes values of requests.
 #[derive(Debug, Default)]
-pub(super) struct Writer(pub Vec<u8>);
+pub struct Writer(pub Vec<u8>);
 
 impl Writer {
-    pub(super) fn i8(&mut self, value: i8) -> &mut Self {
+    pub fn i8(&mut self, value: i8) -> &mut Self {
         self.0.put_i8(value);
         self
     }
 
-    pub(super) fn i16(&mut self, value: i16) -> &mut Self {
+    pub fn i16(&mut self, value: i16) -> &mut Self {
         self.0.put_i16(value);
         self
     }
 
-    pub(super) fn i32(&mut self, value: i32) -> &mut Self {
+    pub fn i32(&mut self, value: i32) -> &mut Self {
         self.0.put_i32(value);
         self
     }
 
-    pub(super) fn i64(&mut self, value: i64) -> &mut Self {
+    pub fn i64(&mut self, value: i64) -> &mut Self {
         self.0.put_i64(value);
         self
     }
 
     /// Writes a number of items. The requests of this module have few items.
-    pub(super) fn count(&mut self, count: usize) -> &mut Self {
+    pub fn count(&mut self, count: usize) -> &mut Self {
         self.i32(i32::try_from(count).unwrap_or(i32::MAX))
     }
 
     /// Writes a text. Names of topics and mechanisms are short.
-    pub(super) fn text(&mut self, text: &str) -> &mut Self {
+    pub fn text(&mut self, text: &str) -> &mut Self {
         self.i16(i16::try_from(text.len()).unwrap_or(i16::MAX));
         self.0.put_slice(text.as_bytes());
         self
     }
 
-    pub(super) fn bytes(&mut self, bytes: &[u8]) -> &mut Self {
+    pub fn bytes(&mut self, bytes: &[u8]) -> &mut Self {
         self.count(bytes.len());
         self.0.put_slice(bytes);
         self

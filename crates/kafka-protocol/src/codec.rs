@@ -7,14 +7,14 @@ use flate2::read::MultiGzDecoder;
 use lz4_flex::frame::FrameDecoder;
 
 /// Maximum size of the records of one batch. Kafka limits a compressed batch to 1 MiB by default.
-pub(super) const BATCH_BYTES_MAX: usize = 256 << 20;
+pub(crate) const BATCH_BYTES_MAX: usize = 256 << 20;
 
 /// Header of the framing that Java clients use for Snappy, with two version numbers.
 const SNAPPY_HEADER: &[u8] = b"\x82SNAPPY\0\0\0\0\x01\0\0\0\x01";
 
 /// The compression of a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Codec {
+pub(crate) enum Codec {
     Uncompressed,
     Gzip,
     Snappy,
@@ -24,7 +24,7 @@ pub(super) enum Codec {
 
 impl Codec {
     /// Returns the codec in the attributes of a batch; `None` if it is unknown.
-    pub(super) fn of_attributes(attributes: i16) -> Option<Self> {
+    pub(crate) fn of_attributes(attributes: i16) -> Option<Self> {
         match attributes & 0b111 {
             0 => Some(Codec::Uncompressed),
             1 => Some(Codec::Gzip),
@@ -36,7 +36,7 @@ impl Codec {
     }
 
     /// Decompresses the records of a batch, of at most `limit` bytes.
-    pub(super) fn decompress(self, compressed: Bytes, limit: usize) -> io::Result<Bytes> {
+    pub(crate) fn decompress(self, compressed: Bytes, limit: usize) -> io::Result<Bytes> {
         match self {
             Codec::Uncompressed => Ok(compressed),
             Codec::Gzip => read_limited(MultiGzDecoder::new(&*compressed), limit),

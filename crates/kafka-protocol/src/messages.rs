@@ -4,52 +4,86 @@
 
 use bytes::Bytes;
 
-use super::wire::{Malformed, Reader, Writer};
+use crate::wire::{Malformed, Reader, Writer};
 
 /// The isolation level `read_committed`.
 const READ_COMMITTED: i8 = 1;
 /// The replica id of consumers.
 const CONSUMER: i32 = -1;
 
-/// Timestamps that select the first and the next offset of a partition.
-pub(super) const EARLIEST: i64 = -2;
-pub(super) const LATEST: i64 = -1;
+/// The timestamp that selects the first offset of a partition.
+pub const EARLIEST: i64 = -2;
+/// The timestamp that selects the offset after the last record.
+pub const LATEST: i64 = -1;
 
 /// A request.
-pub(super) trait Request {
+pub trait Request {
+    /// The number of the operation.
     const KEY: i16;
+    /// The version of the request.
     const VERSION: i16;
+    /// The response.
     type Response;
 
+    /// Writes the body of the request.
     fn write(&self, writer: &mut Writer);
 
+    /// Reads the body of the response.
     fn read(reader: &mut Reader) -> Result<Self::Response, Malformed>;
+}
+
+/// Returns the bytes of a request, without their length. `number` identifies its response.
+pub fn encode<R: Request>(request: &R, number: i32, client: &str) -> Vec<u8> {
+    let mut writer = Writer::default();
+    writer.i16(R::KEY).i16(R::VERSION).i32(number).text(client);
+    request.write(&mut writer);
+    writer.0
+}
+
+/// Reads the response to the request with this number.
+pub fn decode<R: Request>(response: Bytes, number: i32) -> Result<R::Response, Malformed> {
+    let mut reader = Reader(response);
+    if reader.i32()? != number {
+        return Err(Malformed("it answers another request"));
+    }
+    R::read(&mut reader)
 }
 
 /// Requests the servers of the cluster and the partitions of a topic.
 #[derive(Debug)]
-pub(super) struct MetadataRequest<'a> {
+pub struct MetadataRequest<'a> {
+    /// The topic, which is not created.
     pub topic: &'a str,
 }
 
 /// The cluster.
 #[derive(Debug)]
-pub(super) struct Metadata {
+pub struct Metadata {
+    /// The servers.
     pub servers: Vec<ServerMetadata>,
+    /// The id of the cluster.
     pub cluster: Option<String>,
+    /// The error code of the topic; 0 if there is none.
     pub error: i16,
+    /// The partitions of the topic.
     pub partitions: Vec<PartitionMetadata>,
 }
 
+/// A server of the cluster.
 #[derive(Debug)]
-pub(super) struct ServerMetadata {
+pub struct ServerMetadata {
+    /// Number of the server.
     pub id: i32,
+    /// Name or address.
     pub host: String,
+    /// Port.
     pub port: i32,
 }
 
+/// A partition of the topic.
 #[derive(Debug, Clone)]
-pub(super) struct PartitionMetadata {
+pub struct PartitionMetadata {
+    /// Number of the partition.
     pub number: i32,
     /// The server that has the partition; -1 if there is none.
     pub leader: i32,
@@ -91,8 +125,10 @@ impl Request for MetadataRequest<'_> {
 
 /// Requests an offset of partitions.
 #[derive(Debug)]
-pub(super) struct OffsetsRequest<'a> {
+pub struct OffsetsRequest<'a> {
+    /// The topic.
     pub topic: &'a str,
+    /// The partitions.
     pub partitions: Vec<i32>,
     /// Milliseconds since 1970, [`EARLIEST`] or [`LATEST`].
     pub timestamp: i64,
@@ -100,8 +136,10 @@ pub(super) struct OffsetsRequest<'a> {
 
 /// The offset of a partition.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct PartitionOffset {
+pub struct PartitionOffset {
+    /// The partition.
     pub partition: i32,
+    /// The error code; 0 if there is none.
     pub error: i16,
     /// -1 if the partition has no record with this timestamp or a later one.
     pub offset: i64,
@@ -136,30 +174,38 @@ impl Request for OffsetsRequest<'_> {
 
 /// Requests records of partitions, from an offset each.
 #[derive(Debug)]
-pub(super) struct FetchRequest<'a> {
+pub struct FetchRequest<'a> {
+    /// The topic.
     pub topic: &'a str,
+    /// The partitions with the offsets of their next records.
     pub partitions: Vec<(i32, i64)>,
     /// Maximum time for which the server waits for records.
     pub wait_ms: i32,
-    /// Maximum sizes of the response and of a partition in it. The first batch may be larger.
+    /// Maximum size of the response. The first batch may be larger.
     pub bytes_max: i32,
+    /// Maximum size of a partition in the response.
     pub partition_bytes_max: i32,
 }
 
 /// Records of partitions.
 #[derive(Debug)]
-pub(super) struct Fetched {
+pub struct Fetched {
     /// Time for which the client should send no request.
     pub throttle_ms: i32,
+    /// The partitions.
     pub partitions: Vec<FetchedPartition>,
 }
 
+/// Records of a partition.
 #[derive(Debug)]
-pub(super) struct FetchedPartition {
+pub struct FetchedPartition {
+    /// The partition.
     pub partition: i32,
+    /// The error code; 0 if there is none.
     pub error: i16,
     /// First offset and producer of each aborted transaction.
     pub aborted: Vec<(i64, i64)>,
+    /// Batches of records, the last of which may be cut off.
     pub batches: Bytes,
 }
 
@@ -197,14 +243,17 @@ impl Request for FetchRequest<'_> {
 
 /// Begins a login.
 #[derive(Debug)]
-pub(super) struct HandshakeRequest<'a> {
+pub struct HandshakeRequest<'a> {
+    /// The SASL mechanism.
     pub mechanism: &'a str,
 }
 
 /// The mechanisms of a server.
 #[derive(Debug)]
-pub(super) struct Handshake {
+pub struct Handshake {
+    /// The error code; 0 if there is none.
     pub error: i16,
+    /// The mechanisms that the server supports.
     pub mechanisms: Vec<String>,
 }
 
@@ -224,15 +273,19 @@ impl Request for HandshakeRequest<'_> {
 
 /// Continues a login.
 #[derive(Debug)]
-pub(super) struct AuthenticateRequest {
+pub struct AuthenticateRequest {
+    /// The message of the mechanism.
     pub data: Vec<u8>,
 }
 
 /// The answer of the server.
 #[derive(Debug)]
-pub(super) struct Authenticated {
+pub struct Authenticated {
+    /// The error code; 0 if there is none.
     pub error: i16,
+    /// The description of the error.
     pub message: Option<String>,
+    /// The message of the mechanism.
     pub data: Bytes,
 }
 
@@ -251,12 +304,13 @@ impl Request for AuthenticateRequest {
     }
 }
 
-/// Error codes of the protocol that are treated specially.
-pub(super) const OFFSET_OUT_OF_RANGE: i16 = 1;
-pub(super) const UNKNOWN_TOPIC: i16 = 3;
+/// The error code of an offset that the partition does not have.
+pub const OFFSET_OUT_OF_RANGE: i16 = 1;
+/// The error code of a topic or partition that does not exist.
+pub const UNKNOWN_TOPIC: i16 = 3;
 
 /// Returns the description of an error code.
-pub(super) fn error_text(code: i16) -> String {
+pub fn error_text(code: i16) -> String {
     let text = match code {
         2 => "a record is damaged",
         UNKNOWN_TOPIC => "the topic or the partition does not exist",
