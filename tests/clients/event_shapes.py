@@ -82,7 +82,7 @@ def main():
     assert (status, body) == (201, b"hi"), (status, body)
     assert (headers["x-made"], headers["set-cookie"]) == ("yes", "a=1"), headers
     aws.update_function_url_config(FunctionName="web", AuthType="AWS_IAM")
-    signed = json.loads(fetch(url + "my/path?x=1", key, **sent)[2])["echo"]
+    signed = json.loads(fetch(url + "my/path?x=1", key, method="POST", user_agent="test", **sent)[2])["echo"]
     print(json.dumps({"url": echo, "signed": signed, "response": RESPONSE}))
 
 

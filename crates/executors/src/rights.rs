@@ -144,7 +144,7 @@ pub(crate) fn check_account(access: &Access, principal: &Principal) -> Result<()
     );
     let user = principal.user_name().unwrap_or_default();
     let message = format!("user `{user}` was dropped or disabled");
-    Err(Problem::new(ErrorCode::Forbidden, message))
+    Err(Problem::new(ErrorCode::Unauthenticated, message))
 }
 
 /// Returns the error for a request that was denied.

@@ -235,7 +235,7 @@ mod tests {
         assert_eq!(event["headers"]["x-forwarded-for"], "1.2.3.4,10.0.0.9");
         assert_eq!(event["headers"]["x-forwarded-port"], "8443");
         assert_eq!(event["headers"]["x-forwarded-proto"], "https");
-        let trace = "Root=1-69a40053-000000000000000700000000";
+        let trace = "Root=1-69a40143-000000000000000700000000";
         assert_eq!(event["headers"]["x-amzn-trace-id"], trace);
         assert!(!event.to_string().contains("secret"), "{event}");
         assert_eq!(
