@@ -14,7 +14,9 @@ use support::Workspace;
 const CLIENT: &str = "aws-lambda-ric@3.3.0";
 
 /// Debian packages with the programs that build the client: a program, and its package.
-const TOOLS: [(&str, &str); 4] = [
+const TOOLS: [(&str, &str); 6] = [
+    ("g++", "g++"),
+    ("make", "make"),
     ("cmake", "cmake"),
     ("autoreconf", "autoconf"),
     ("aclocal", "automake"),

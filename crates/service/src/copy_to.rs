@@ -11,7 +11,9 @@ use headwater_encoding::Encoder;
 use headwater_engine::{CopyFile, StatementResult};
 use headwater_executors::EVERY;
 use headwater_ingest::ResolvedPrivateFiles;
-use headwater_model::{Action, ErrorCode, FileFormat, Object, Principal, Problem, ResultExt};
+use headwater_model::{
+    Action, ErrorCode, FileFormat, Object, Principal, Problem, Requester, ResultExt,
+};
 use headwater_objects::BucketStore;
 use headwater_tables::CloudUrl;
 
@@ -48,7 +50,8 @@ impl CopyTarget {
         if let Some(path) = BucketStore::own_path(objects, &location).await.or_problem()? {
             let object = Object::object_in(&path.bucket, &path.key);
             components.authorize(principal, Action::Write, &object)?;
-            let store = BucketStore::new(objects.clone(), &path.bucket);
+            let objects = objects.requested_by(Requester::of(principal));
+            let store = BucketStore::new(objects, &path.bucket);
             let file = ExportFile::in_store(Arc::new(store), &path.key, &location)?;
             return Ok(CopyTarget { file, location, format });
         }

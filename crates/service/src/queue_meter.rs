@@ -60,10 +60,21 @@ impl QueueMeter {
 
     /// Records all requests so far, and charges them to their users.
     pub(crate) async fn flush(&self) {
-        let _guard = self.0.flushing.lock().await;
-        let open = std::mem::take(&mut *self.0.open.lock());
+        let inner = self.0.clone();
+        // If the caller leaves, the requests that were taken must still be recorded.
+        let recorded = tokio::spawn(async move { inner.record().await });
+        if let Err(error) = recorded.await {
+            tracing::error!(%error, "the requests to queues were not recorded");
+        }
+    }
+}
+
+impl Inner {
+    async fn record(&self) {
+        let _guard = self.flushing.lock().await;
+        let open = std::mem::take(&mut *self.open.lock());
         for (new, usage) in open.into_values() {
-            self.0.jobs.record_ended(&new, &usage).await;
+            self.jobs.record_ended(&new, &usage).await;
         }
     }
 }

@@ -55,9 +55,8 @@ impl Triggers {
         }
         match (&self.0.triggers, &filter.trigger) {
             (Some(triggers), _) => {
-                let mut events = triggers.events(filter).await.or_problem()?;
-                events.retain(|event| self.is_event_visible(principal, event));
-                Ok(events)
+                let is_visible = |event: &TriggerEvent| self.is_event_visible(principal, event);
+                triggers.events_visible(filter, &is_visible).await.or_problem()
             }
             (None, None) => Ok(Vec::new()),
             (None, Some(name)) => Err(triggers_disabled(&format!("trigger `{name}`"))),

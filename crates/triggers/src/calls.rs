@@ -12,7 +12,7 @@ use headwater_store::{Append, Batch, Error as StoreError, UniqueKey};
 use serde_json::Value;
 
 use crate::delivery_log::Delivery;
-use crate::event_batch::{BATCHES, EventCall, NewEntry, WaitingEvent, entry_key};
+use crate::event_batch::{BATCHES, EVENTS_MAX, EventCall, NewEntry, WaitingEvent, entry_key};
 use crate::record::{encode, read};
 use crate::source::SourceContext;
 use crate::waiting_events::ListedEntry;
@@ -61,15 +61,16 @@ impl Triggers {
         }
         let worker = self.call_worker(&call.function).await?;
         let context = &worker.context;
-        let pending = context.queue.open_count();
-        if pending >= CALLS_MAX {
+        // A call must not overtake waiting events with the same order key.
+        let waiting_events = context.queue.intake.waiting();
+        let waits = call.order_key.is_some() && waiting_events > 0;
+        let pending = context.queue.open_count() + if waits { waiting_events } else { 0 };
+        if pending >= if waits { EVENTS_MAX } else { CALLS_MAX } {
             return Err(Error::QueueFull { function: call.function, pending });
         }
         let id = context.options.jobs.new_id();
         let owner = call.user.as_ref().map(|owner| format!("{owner}\n")).unwrap_or_default();
         let stored_key = call.key.as_ref().map(|key| format!("{}\n{owner}{key}", context.trigger));
-        // A call must not overtake waiting events with the same order key.
-        let waits = call.order_key.is_some() && context.queue.intake.waiting() > 0;
         let (entry, queued) = if waits {
             let (entry, listed) = waiting(context, call, id)?;
             (vec![entry], Queued::Waiting(listed))

@@ -34,7 +34,7 @@ use crate::{Error, Result, Triggers};
 pub(crate) const BATCHES: &str = "trigger_batches";
 pub(crate) const IDS: &str = "trigger_batch_ids";
 
-/// Maximum number of events of one function that wait, or are pending or running.
+/// Maximum number of events of one user that wait for one function.
 pub(crate) const EVENTS_MAX: usize = 1_000_000;
 
 /// Maximum number and size of the events in one entry.
@@ -186,9 +186,9 @@ impl Triggers {
 }
 
 async fn accept(context: &SourceContext, new: NewEvents) -> Result<Vec<AcceptedEvent>> {
-    let (queue, intake) = (&context.queue, &context.queue.intake);
+    let intake = &context.queue.intake;
     let NewEvents { call, events } = new;
-    let pending = intake.waiting() + queue.open_count();
+    let pending = intake.waiting_of(call.user.as_deref());
     if pending + events.len() > EVENTS_MAX {
         return Err(Error::QueueFull { function: call.function, pending });
     }

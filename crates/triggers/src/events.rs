@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use headwater_model::{Event, JobId, TriggerEvent, TriggerEventStatus};
-use headwater_store::{Entry, ReverseScan};
+use headwater_store::{Entry, Error as StoreError, ReverseScan};
 
 use crate::delivery_log::{DONE, Delivery, OPEN, digits};
 use crate::event_queue::EventQueue;
@@ -18,6 +18,16 @@ use crate::{Error, Result, TriggerEventFilter, Triggers};
 impl Triggers {
     /// Returns events, newest first.
     pub async fn events(&self, filter: &TriggerEventFilter) -> Result<Vec<TriggerEvent>> {
+        self.events_visible(filter, &|_| true).await
+    }
+
+    /// Returns the events that a user may see, newest first. The limit of the filter applies to
+    /// these.
+    pub async fn events_visible(
+        &self,
+        filter: &TriggerEventFilter,
+        is_visible: &(dyn Fn(&TriggerEvent) -> bool + Sync),
+    ) -> Result<Vec<TriggerEvent>> {
         let store = &*self.inner.log.store;
         let mut scans = vec![ReverseScan::new(OPEN, None, None)];
         if filter.statuses.is_empty() || filter.statuses.contains(&TriggerEventStatus::Done) {
@@ -45,7 +55,7 @@ impl Triggers {
                 (None, _) => Ok(None),
             };
             match listed {
-                Ok(event) => events.extend(event),
+                Ok(event) => events.extend(event.filter(is_visible)),
                 Err(error @ (Error::EventNotFound { .. } | Error::Corrupt { .. })) => {
                     tracing::warn!(%error, "skipping a trigger event that cannot be read");
                 }
@@ -118,13 +128,37 @@ impl Triggers {
             if delivery.key.is_some() {
                 return Ok(Some(delivery.of(event)));
             }
-            let also = |event: &Event, delivery: &Delivery| delivery.new_entries(event);
-            if let Some((event, delivery)) = queue.intake.take(log, &name, id, also).await? {
-                queue.push(delivery.clone());
+            if let Some((event, delivery)) = self.take_waiting(name, queue, id, true).await? {
                 return Ok(Some(delivery.of(event)));
             }
         }
         Ok(None)
+    }
+
+    /// Takes a waiting event out of its entry, and queues it if `queues`.
+    async fn take_waiting(
+        &self,
+        name: String,
+        queue: Arc<EventQueue>,
+        id: JobId,
+        queues: bool,
+    ) -> Result<Option<(Event, Delivery)>> {
+        let triggers = self.clone();
+        let take = async move {
+            let also = |event: &Event, delivery: &Delivery| {
+                if queues { delivery.new_entries(event) } else { Ok(Vec::new()) }
+            };
+            let taken = queue.intake.take(&triggers.inner.log, &name, id, also).await;
+            match &taken {
+                Ok(Some((_, delivery))) if queues => queue.push(delivery.clone()),
+                Ok(_) => {}
+                // The delivery may be stored despite the error.
+                Err(_) => queue.set_uncertain(),
+            }
+            taken
+        };
+        // If the client leaves, the memory must still be updated like the store.
+        tokio::spawn(take).await.unwrap_or(Err(Error::Store(StoreError::Closed)))
     }
 
     /// Delivers an event again. A failed event starts over with its first attempt, and a pending
@@ -159,9 +193,7 @@ impl Triggers {
     /// Errors: `event_not_found`; `invalid_argument` if the event is running or done.
     pub async fn remove(&self, text: &str) -> Result<TriggerEvent> {
         for (name, queue, id) in self.queues_with_waiting(text) {
-            let taken =
-                queue.intake.take(&self.inner.log, &name, id, |_, _| Ok(Vec::new())).await?;
-            if let Some((event, delivery)) = taken {
+            if let Some((event, delivery)) = self.take_waiting(name, queue, id, false).await? {
                 return Ok(delivery.of(event));
             }
         }

@@ -41,7 +41,7 @@ struct RemovedBatches {
 #[derive(Debug)]
 struct Batch {
     time: Timestamp,
-    hashes: Vec<IdHash>,
+    ids: Vec<(IdHash, JobId)>,
 }
 
 impl RecentIds {
@@ -79,17 +79,24 @@ impl RecentIds {
 
     /// Records that a batch is durable.
     pub(crate) fn publish(&mut self, key: String, time: Timestamp, hashes: Vec<IdHash>) {
-        for hash in &hashes {
-            self.reserved.remove(hash);
+        let mut ids = Vec::with_capacity(hashes.len());
+        for hash in hashes {
+            self.reserved.remove(&hash);
+            ids.extend(self.events.get(&hash).map(|event| (hash, *event)));
         }
-        self.batches.insert(key, Batch { time, hashes });
+        self.batches.insert(key, Batch { time, ids });
     }
 
-    /// Adds the ids of a stored batch.
+    /// Adds the ids of a stored batch. A later batch may contain an id again, whose newest event
+    /// counts.
     pub(crate) fn add(&mut self, key: String, time: Timestamp, ids: Vec<(IdHash, JobId)>) {
         if !self.batches.contains_key(&key) {
-            self.events.extend(ids.iter().copied());
-            self.publish(key, time, ids.into_iter().map(|(hash, _)| hash).collect());
+            for (hash, event) in &ids {
+                self.reserved.remove(hash);
+                let newest = self.events.entry(*hash).or_insert(*event);
+                *newest = (*newest).max(*event);
+            }
+            self.batches.insert(key, Batch { time, ids });
         }
     }
 
@@ -98,9 +105,12 @@ impl RecentIds {
         while let Some(batch) = self.batches.first_entry()
             && batch.get().time + WINDOW <= now
         {
-            let (last, Batch { time, hashes }) = batch.remove_entry();
-            for hash in hashes {
-                self.events.remove(&hash);
+            let (last, Batch { time, ids }) = batch.remove_entry();
+            for (hash, event) in ids {
+                // A later batch may contain the id again.
+                if self.events.get(&hash) == Some(&event) {
+                    self.events.remove(&hash);
+                }
             }
             let oldest = self.removed.take().map_or(time, |removed| removed.oldest);
             self.removed = Some(RemovedBatches { oldest, last });
@@ -152,5 +162,18 @@ mod tests {
         assert_eq!(ids.reserve(&[1], &[second]), Some(vec![Some(first)]));
         assert_eq!(ids.expire(at(700)), Some("a".to_owned()));
         assert_eq!(ids.reserve(&[1], &[second]), Some(vec![None]));
+    }
+
+    #[test]
+    fn an_id_that_was_used_again_is_one_event_after_a_restart() {
+        let mut ids = RecentIds::default();
+        let (first, second) = (JobId::generate(), JobId::generate());
+        ids.add("b".into(), at(610), vec![(1, second)]);
+        ids.add("a".into(), at(0), vec![(1, first)]);
+        assert_eq!(ids.expire(at(630)), None, "it is removed from the store later");
+        let third = JobId::generate();
+        assert_eq!(ids.reserve(&[1], &[third]), Some(vec![Some(second)]));
+        ids.expire(at(1210));
+        assert_eq!(ids.reserve(&[1], &[third]), Some(vec![None]));
     }
 }

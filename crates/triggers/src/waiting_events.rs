@@ -49,8 +49,15 @@ struct CallHead {
 
 #[derive(Debug, Default)]
 struct Listed {
-    /// The numbers of events of the entries, by user and id of the first event.
-    entries: BTreeMap<Option<Arc<str>>, BTreeMap<JobId, usize>>,
+    by_user: BTreeMap<Option<Arc<str>>, EntriesOfUser>,
+    /// Number of all events.
+    events: usize,
+}
+
+#[derive(Debug, Default)]
+struct EntriesOfUser {
+    /// The numbers of events of the entries, by id of the first event.
+    by_first: BTreeMap<JobId, usize>,
     /// Number of all events.
     events: usize,
 }
@@ -76,12 +83,20 @@ impl Intake {
         self.listed.lock().events
     }
 
+    /// Returns the number of a user's events that wait.
+    pub(crate) fn waiting_of(&self, user: Option<&str>) -> usize {
+        let user = user.map(Arc::from);
+        self.listed.lock().by_user.get(&user).map_or(0, |entries| entries.events)
+    }
+
     /// Lists entries that are stored.
     pub(crate) fn list(&self, entries: impl IntoIterator<Item = (JobId, ListedEntry)>) {
         let mut listed = self.listed.lock();
         for (first, ListedEntry { events, user }) in entries {
-            let before = listed.entries.entry(user).or_default().insert(first, events);
-            listed.events = listed.events + events - before.unwrap_or_default();
+            let entries = listed.by_user.entry(user).or_default();
+            let before = entries.by_first.insert(first, events).unwrap_or_default();
+            entries.events = entries.events + events - before;
+            listed.events = listed.events + events - before;
         }
     }
 
@@ -89,10 +104,11 @@ impl Intake {
     fn unlist(&self, first: JobId, user: Option<&Arc<str>>) {
         let mut listed = self.listed.lock();
         let user = user.cloned();
-        let Some(entries) = listed.entries.get_mut(&user) else { return };
-        let removed = entries.remove(&first).unwrap_or_default();
-        if entries.is_empty() {
-            listed.entries.remove(&user);
+        let Some(entries) = listed.by_user.get_mut(&user) else { return };
+        let removed = entries.by_first.remove(&first).unwrap_or_default();
+        entries.events -= removed;
+        if entries.by_first.is_empty() {
+            listed.by_user.remove(&user);
         }
         listed.events -= removed;
     }
@@ -100,8 +116,9 @@ impl Intake {
     /// Returns the oldest entry whose user is selected.
     fn oldest(&self, is_selected: impl Fn(Option<&str>) -> bool) -> Option<(JobId, ListedEntry)> {
         let listed = self.listed.lock();
-        let selected = listed.entries.iter().filter(|(user, _)| is_selected(user.as_deref()));
-        let first = selected.filter_map(|(user, entries)| Some((entries.first_key_value()?, user)));
+        let selected = listed.by_user.iter().filter(|(user, _)| is_selected(user.as_deref()));
+        let first = selected
+            .filter_map(|(user, entries)| Some((entries.by_first.first_key_value()?, user)));
         let ((first, events), user) = first.min_by_key(|((first, _), _)| **first)?;
         Some((*first, ListedEntry { events: *events, user: user.clone() }))
     }
@@ -136,8 +153,9 @@ impl Intake {
         let Some((first, listed)) = self.oldest(is_selected) else { return Ok(false) };
         let key = entry_key(queue, first, listed.events);
         let Some(entry) = context.store().latest(BATCHES, &key).await? else {
-            // A batch whose outcome was unknown has removed the entry.
+            // A batch whose outcome was unknown has removed or replaced the entry.
             self.unlist(first, listed.user.as_ref());
+            self.set_uncertain();
             return Ok(true);
         };
         let waiting: WaitingEntry = decode(BATCHES, &entry.key, &entry.value)?;
@@ -184,7 +202,10 @@ impl Intake {
         applied.inspect_err(|_| self.set_uncertain())?;
         self.unlist(first, rest.listed().user.as_ref());
         self.list(rest.events.first().map(|event| (event.id, rest.listed())));
-        log.trim_waiting(&key).await?;
+        if let Err(error) = log.trim_waiting(&key).await {
+            // The tombstone uses space, but has no effect.
+            tracing::warn!(%error, "the tombstone of a waiting event cannot be removed");
+        }
         Ok(Some((event, delivery)))
     }
 
