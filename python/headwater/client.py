@@ -21,6 +21,7 @@ from .connection import ARROW, JSON, Connection, segments
 from .errors import HeadwaterError, make
 from .frames import import_package, is_table, to_stream
 from .project import read_project
+from .queries import Queries
 from .refs import Refs
 from .requests import OnEvent, user_name, without_none
 from .runs import FINAL, Runs, job_error
@@ -39,7 +40,7 @@ ERROR_SECONDS_MAX = 2.0
 FOLLOW_RETRIES = 5
 
 
-class Client(Refs, Tables, Access, Runs):
+class Client(Refs, Tables, Access, Runs, Queries):
     """A client of one lake.
 
     `url` is the address of a server, such as `http://127.0.0.1:4280`. Without it, the client uses

@@ -102,7 +102,9 @@ pub enum Command {
   headwater query \"SELECT * FROM airlines\" --ref main@3fa9c1d2 --output json
   headwater query 'SELECT count(*) FROM \"flights@dev\"'
   headwater query 'SELECT * FROM flights WHERE delay > $late' --param late=60
-  headwater query --file report.sql --output csv")]
+  headwater query --file report.sql --output csv
+  headwater query --detach \"SELECT * FROM flights\"
+  headwater query --result 019ac3f2-5d1c-7e60-9f0a-0d2f3a4b5c6d --output csv")]
     Query(Query),
     /// Open a SQL shell, or run the statements of standard input
     #[command(after_help = "Examples:

@@ -11,7 +11,7 @@ use super::RefArgument;
 #[derive(Debug, Args)]
 pub struct Query {
     /// The statement; `-` reads it from standard input
-    #[arg(required_unless_present = "file")]
+    #[arg(required_unless_present_any = ["file", "result", "cancel"])]
     pub sql: Option<String>,
     /// Read the statement from a file
     #[arg(long, short, value_name = "FILE", conflicts_with = "sql")]
@@ -31,4 +31,16 @@ pub struct Query {
     /// The memory limit before the statement spills to disk: `512MiB`, `2GiB`
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     pub memory: Option<u64>,
+    /// Start the statement, print the id of the query, and do not wait
+    #[arg(long, short)]
+    pub detach: bool,
+    /// Wait for a detached query and print its rows
+    #[arg(long, value_name = "ID", conflicts_with_all = ["sql", "file", "detach", "cancel"])]
+    pub result: Option<String>,
+    /// The number of rows of the result to skip
+    #[arg(long, value_name = "ROWS", default_value_t = 0, requires = "result")]
+    pub offset: u64,
+    /// Cancel a detached query
+    #[arg(long, value_name = "ID", conflicts_with_all = ["sql", "file", "detach"])]
+    pub cancel: Option<String>,
 }

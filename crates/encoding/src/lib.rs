@@ -3,6 +3,7 @@
 //! An [`Encoder`] encodes batch by batch, so that no response is complete in memory.
 
 mod calendar;
+mod chunks;
 mod csv;
 mod encoder;
 mod format;
@@ -12,6 +13,7 @@ mod names;
 mod parquet;
 mod shared_buffer;
 
+pub use chunks::{RowSource, encode_rows};
 pub use encoder::Encoder;
 pub use format::Format;
 pub use json::json_texts;

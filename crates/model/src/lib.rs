@@ -6,6 +6,7 @@ mod access_key;
 mod access_object;
 mod account;
 mod account_request;
+mod async_query;
 mod audit;
 mod branch;
 mod cherry_pick;
@@ -54,6 +55,7 @@ pub use account::{AccessToken, CreatedToken, Grant, NewToken, Role, User, UserKi
 pub use account_request::{
     AccessExplanation, CreateRole, CreateToken, CreateUser, GrantRequest, UpdateUser, Whoami,
 };
+pub use async_query::AsyncQuery;
 pub use audit::{AuditEvent, AuditOutcome, AuditRetention};
 pub use branch::{Branch, CreateRef, TRANSACTION_BRANCHES, Tag, UpdateRef};
 pub use cherry_pick::{CherryPickRequest, RevertRequest};

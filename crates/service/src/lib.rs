@@ -10,6 +10,7 @@ mod access;
 mod access_control;
 mod access_key;
 mod access_statement;
+mod async_query;
 mod audit_export;
 mod audit_table;
 mod branch;
@@ -67,6 +68,7 @@ mod visibility;
 
 pub use access_control::AccessControl;
 pub use access_key::{AccessKeys, Signatures};
+pub use async_query::AsyncQueries;
 pub use audit_export::AuditExport;
 pub use branch::Branches;
 pub use bucket::Buckets;
@@ -127,6 +129,7 @@ pub use headwater_functions::{
 pub use headwater_jobs::{JobFilter, UsageGroup};
 pub use headwater_lake::{CloudSettings, WarehouseOptions};
 pub use headwater_oidc::{OidcConfig, is_jwt};
+pub use headwater_query_results::ResultRows;
 pub use headwater_secrets::KeySource;
 pub use headwater_triggers::TriggerEventFilter;
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use futures::StreamExt;
+use headwater_encoding::RowSource;
 use headwater_engine::{BatchStream, Metrics, PlanEstimate, StatementResult};
 use headwater_jobs::{JobContext, JobGuard};
 use headwater_model::{Problem, ResultExt, Usage};
@@ -152,6 +153,20 @@ impl StatementRows {
     pub fn fail(&mut self, problem: Problem) -> Problem {
         self.running.end(Err(problem.clone()));
         problem
+    }
+}
+
+impl RowSource for StatementRows {
+    fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    fn next(&mut self) -> impl Future<Output = Result<Option<RecordBatch>, Problem>> + Send {
+        StatementRows::next(self)
+    }
+
+    fn fail(&mut self, problem: Problem) -> Problem {
+        StatementRows::fail(self, problem)
     }
 }
 

@@ -17,11 +17,13 @@ use headwater_lake::Lake;
 use headwater_model::{ErrorCode, JobKind, ObjectId, Principal, Problem, RefSpec, ResultExt};
 use headwater_objects::Objects;
 use headwater_pipelines::{EnvironmentCache, Runner};
+use headwater_query_results::QueryResults;
 use headwater_secrets::{KeySource, SecretStore};
 use parking_lot::RwLock;
 use tokio_util::sync::CancellationToken;
 
 use crate::access_control::AccessControl;
+use crate::async_query;
 use crate::branch::Branches;
 use crate::deployment::Deployments;
 use crate::environment::Environments;
@@ -166,6 +168,7 @@ impl Service {
         self.0.deployer.retry().await;
         self.0.refresh_access().await;
         self.0.buckets.collect_garbage().await;
+        async_query::delete_expired(&self.0.results).await;
     }
 
     /// Sets a token that authenticates the owner from now on.
@@ -271,6 +274,8 @@ pub(crate) struct Components {
     pub scans: ScanCache,
     /// Changes of Iceberg REST clients that are in progress.
     pub changes: ActiveChanges,
+    /// The results of asynchronous queries.
+    pub results: QueryResults,
 }
 
 impl Components {
@@ -322,6 +327,7 @@ impl Components {
         let auto_maintenance = auto_maintenance(&config, &lake, &jobs);
         Ok(Components {
             queue_meter: QueueMeter::new(jobs.clone()),
+            results: async_query::open(&config, &lake).await?,
             config,
             lake,
             access,

@@ -17,6 +17,7 @@ use headwater_model::{
     Principal, Problem, QueryRequest, RefSpec, ResultExt, SYSTEM_NAMESPACE, Usage,
 };
 
+use crate::async_query::AsyncQueries;
 use crate::copy_to::CopyTarget;
 use crate::running_statement::{RunningStatement, StatementRows, finish, stopped};
 use crate::service::Components;
@@ -55,6 +56,11 @@ impl Statements {
     /// Returns the operations on transactions of several statements.
     pub fn transactions(&self) -> Transactions {
         Transactions(self.components.clone())
+    }
+
+    /// Returns the operations on asynchronous queries.
+    pub fn async_queries(&self) -> AsyncQueries {
+        AsyncQueries(self.components.clone())
     }
 
     /// Returns the operations on statements within a transaction. The requests must contain the
@@ -327,13 +333,17 @@ fn check_parameters(request: &QueryRequest, script: &[Prepared]) -> Result<(), P
 }
 
 fn new_job(request: &QueryRequest, source: &str, principal: &Principal) -> NewJob {
-    let words: Vec<_> = source.split_whitespace().collect();
-    let summary = words.join(" ").chars().take(SUMMARY_CHARACTERS_MAX).collect::<String>();
     let reference = request.reference.clone().unwrap_or_else(RefSpec::main);
     NewJob {
         reference: Some(reference.to_string()),
-        ..NewJob::of(JobKind::Query, summary, principal)
+        ..NewJob::of(JobKind::Query, summary(source), principal)
     }
+}
+
+/// Returns the start of a statement in one line.
+pub(crate) fn summary(source: &str) -> String {
+    let words: Vec<_> = source.split_whitespace().collect();
+    words.join(" ").chars().take(SUMMARY_CHARACTERS_MAX).collect()
 }
 
 fn session_options(

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::api::{Api, ApiRequest, JOB_HEADER};
 use crate::arguments::{OutputFormat, Query};
-use crate::commands::{reference, run};
+use crate::commands::{async_query, reference, run};
 use crate::context::Context;
 use crate::error::{self, Result};
 use crate::output;
@@ -25,6 +25,13 @@ const ROWS_SHOWN: u64 = 100;
 /// Runs `headwater query`.
 pub async fn query(context: &Context, api: &Api, arguments: Query) -> Result<()> {
     let shown = shown(context.output, arguments.limit);
+    if let Some(id) = &arguments.result {
+        return async_query::result(context, api, id, Rows { offset: arguments.offset, shown })
+            .await;
+    }
+    if let Some(id) = &arguments.cancel {
+        return async_query::cancel(context, api, id).await;
+    }
     let request = QueryRequest {
         sql: statement(&arguments)?,
         reference: Some(parse_ref(&reference(context, arguments.at.reference)?)?),
@@ -33,7 +40,36 @@ pub async fn query(context: &Context, api: &Api, arguments: Query) -> Result<()>
         memory_bytes_max: arguments.memory,
         ..QueryRequest::default()
     };
+    if arguments.detach {
+        let limit = arguments.limit.filter(|limit| *limit > 0);
+        return async_query::start(context, api, QueryRequest { limit, ..request }).await;
+    }
     execute(context, api, request, shown).await
+}
+
+/// A range of rows to print.
+#[derive(Debug, Clone, Copy)]
+pub struct Rows {
+    /// Number of rows to skip.
+    pub offset: u64,
+    /// Maximum number of rows; `None` for all.
+    pub shown: Option<u64>,
+}
+
+/// Prints a range of the rows at a path.
+pub async fn print_range(context: &Context, api: &Api, path: &str, rows: Rows) -> Result<()> {
+    let Rows { offset, shown } = rows;
+    let limit = limit(context, shown).map(|limit| format!("&limit={limit}"));
+    let call = ApiRequest::get(format!("{path}?offset={offset}{}", limit.unwrap_or_default()));
+    let watch = Watch::new(context.style, "reading");
+    let call = call.accept(media_type(context.output));
+    let work = answer(context, api, call, Output { shown, watch: &watch, done: None });
+    watch.until_done(work).await
+}
+
+/// Returns the number of rows to request: one extra row, to detect if more rows follow.
+fn limit(context: &Context, shown: Option<u64>) -> Option<u64> {
+    shown.map(|rows| rows.saturating_add(u64::from(is_table(context))))
 }
 
 /// Parses a ref.
@@ -48,9 +84,7 @@ pub async fn execute(
     request: QueryRequest,
     shown: Option<u64>,
 ) -> Result<()> {
-    // Request one extra row, to detect if more rows follow.
-    let limit = shown.map(|rows| rows.saturating_add(u64::from(is_table(context))));
-    let request = QueryRequest { limit, ..request };
+    let request = QueryRequest { limit: limit(context, shown), ..request };
     let call = ApiRequest::get("/v1/query").method(hyper::Method::POST);
     let call = call.accept(media_type(context.output)).json(&request)?;
     let watch = Watch::new(context.style, "querying");

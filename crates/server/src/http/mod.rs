@@ -5,6 +5,7 @@
 //! description of the API, `/v1/openapi.json`, is generated from the handlers.
 
 mod access_key;
+mod async_query;
 mod audit;
 pub(crate) mod body;
 mod branch;
@@ -67,6 +68,7 @@ pub(crate) fn router() -> Router<App> {
 
 fn api() -> OpenApiRouter<App> {
     OpenApiRouter::with_openapi(description())
+        .merge(async_query::routes())
         .merge(audit::routes())
         .merge(branch::routes())
         .merge(cloud_event::routes())

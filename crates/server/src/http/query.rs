@@ -1,16 +1,12 @@
 //! Queries: executes SQL statements, and streams the rows of the last statement.
 
-use arrow::error::ArrowError;
 use axum::body::Body as ResponseBody;
 use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, HeaderValue};
 use axum::response::{IntoResponse, Response};
-use bytes::Bytes;
-use futures::{Stream, StreamExt};
-use headwater_encoding::{Encoder, Format};
-use headwater_model::{ErrorCode, Problem, QueryRequest};
-use headwater_service::StatementRows;
+use headwater_encoding::{Format, RowSource, encode_rows};
+use headwater_model::{Problem, QueryRequest};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -54,66 +50,19 @@ async fn query(
     let started = app.service.statements().start(&principal, &request).await?;
     let id = started.job;
     let answer = match started.rows {
-        Ok(rows) => encode(rows, format).await,
+        Ok(rows) => encoded(rows, format).await,
         Err(problem) => Err(problem),
     };
-    let mut response = match answer {
-        Ok(chunks) => {
-            let media_type = [(CONTENT_TYPE, format.media_type())];
-            (media_type, ResponseBody::from_stream(chunks)).into_response()
-        }
-        Err(problem) => ErrorResponse(problem).into_response(),
-    };
+    let mut response = answer.unwrap_or_else(|problem| ErrorResponse(problem).into_response());
     if let Ok(id) = HeaderValue::from_str(&id.to_string()) {
         response.headers_mut().insert(JOB_HEADER, id);
     }
     Ok(response)
 }
 
-/// Encodes rows in chunks. Returns as soon as the first chunk or an error is available.
-async fn encode(
-    mut rows: StatementRows,
-    format: Format,
-) -> Result<impl Stream<Item = Result<Bytes, Problem>> + Send + 'static, Problem> {
-    let encoder = match Encoder::new(format, rows.schema()) {
-        Ok(encoder) => encoder,
-        Err(error) => return Err(rows.fail(not_encoded(&error))),
-    };
-    let mut chunks = Chunks { rows, encoder: Some(encoder) };
-    let first = chunks.next().await?;
-    let rest = futures::stream::try_unfold(chunks, |mut chunks| async {
-        Ok(chunks.next().await?.map(|bytes| (bytes, chunks)))
-    });
-    Ok(futures::stream::iter(first.map(Ok)).chain(rest))
-}
-
-/// The response body after its first chunk.
-struct Chunks {
-    rows: StatementRows,
-    /// The encoder; `None` after the last chunk.
-    encoder: Option<Encoder>,
-}
-
-impl Chunks {
-    /// Returns the next non-empty chunk; `None` after the last one.
-    async fn next(&mut self) -> Result<Option<Bytes>, Problem> {
-        while let Some(encoder) = &mut self.encoder {
-            let bytes = if let Some(batch) = self.rows.next().await? {
-                encoder.batch(&batch)
-            } else {
-                let bytes = encoder.end();
-                self.encoder = None;
-                bytes
-            };
-            let bytes = bytes.map_err(|error| self.rows.fail(not_encoded(&error)))?;
-            if !bytes.is_empty() {
-                return Ok(Some(bytes));
-            }
-        }
-        Ok(None)
-    }
-}
-
-fn not_encoded(error: &ArrowError) -> Problem {
-    Problem::new(ErrorCode::Internal, format!("the rows cannot be encoded: {error}"))
+/// Returns the response with these rows.
+pub(super) async fn encoded(rows: impl RowSource, format: Format) -> Result<Response, Problem> {
+    let chunks = encode_rows(rows, format).await?;
+    let media_type = [(CONTENT_TYPE, format.media_type())];
+    Ok((media_type, ResponseBody::from_stream(chunks)).into_response())
 }

@@ -38,12 +38,15 @@ pub type Row<'a> = (&'a str, &'a str, &'a str, &'a str, [Expected; 3]);
 
 /// All operations: first those on the lake, then those on access. Their requests contain names that
 /// do not exist, so that they change nothing.
-pub const OPERATIONS: [Row<'static>; 102] = [
+pub const OPERATIONS: [Row<'static>; 108] = [
     ("activate_deployment", "POST", "/v1/deployments/x/activate", "", [No, No, Ok]),
     ("cherry_pick", "POST", "/v1/branches/none/cherry-pick", r#"{"commit":"main"}"#, [No, No, Ok]),
+    ("cancel_async_query", "POST", "/v1/queries/x/cancel", "", [Ok, Ok, Ok]),
+    ("create_async_query", "POST", "/v1/queries", r#"{"sql":"SELECT 1"}"#, [Ok, Ok, Ok]),
     ("create_branch", "POST", "/v1/branches", r#"{"name":"new","from":"none"}"#, [No, No, Ok]),
     ("create_namespace", "POST", "/v1/branches/none/namespaces", r#"{"name":"n"}"#, [No, No, Ok]),
     ("create_tag", "POST", "/v1/tags", r#"{"name":"new","from":"none"}"#, [No, No, Ok]),
+    ("delete_async_query", "DELETE", "/v1/queries/x", "", [Ok, Ok, Ok]),
     ("delete_branch", "DELETE", "/v1/branches/none", "", [No, No, Ok]),
     ("delete_function", "DELETE", "/v1/functions/f", "", [No, No, Ok]),
     ("delete_namespace", "DELETE", "/v1/branches/none/namespaces/n", "", [No, No, Ok]),
@@ -57,6 +60,7 @@ pub const OPERATIONS: [Row<'static>; 102] = [
     ("drop_table", "DELETE", "/v1/branches/main/tables/none", "", [No, No, Ok]),
     ("drop_view", "DELETE", "/v1/branches/main/views/none", "", [No, No, Ok]),
     ("explain_environment", "GET", "/v1/environments/x", "", [No, No, Ok]),
+    ("get_async_query", "GET", "/v1/queries/x", "", [Ok, Ok, Ok]),
     ("get_branch", "GET", "/v1/branches/main", "", [No, Ok, Ok]),
     ("get_deployment", "GET", "/v1/deployments/x", "", [No, No, Ok]),
     ("get_function", "GET", "/v1/functions/f", "", [No, No, Ok]),
@@ -71,6 +75,8 @@ pub const OPERATIONS: [Row<'static>; 102] = [
     ("import_files", "POST", "/v1/imports", r#"{"table":"t","sources":["x.csv"]}"#, [No, No, Ok]),
     ("invoke_function", "POST", "/v1/functions/f/invoke", "{}", [No, No, Ok]),
     ("invoke_function_async", "POST", "/v1/functions/f/invoke-async", "{}", [No, No, Ok]),
+    ("list_async_queries", "GET", "/v1/queries", "", [Ok, Ok, Ok]),
+    ("list_async_query_rows", "GET", "/v1/queries/x/rows", "", [Ok, Ok, Ok]),
     ("list_branches", "GET", "/v1/branches", "", [Ok, Ok, Ok]),
     ("list_commits", "GET", "/v1/refs/main/commits", "", [No, Ok, Ok]),
     ("list_deployments", "GET", "/v1/deployments", "", [Ok, Ok, Ok]),

@@ -27,6 +27,7 @@ pub fn trials() -> Vec<Trial> {
         trial("life_cycle::an_idle_server_shuts_down", idle),
         trial("life_cycle::a_kill_leaves_the_lake_unchanged", killed),
         trial("life_cycle::a_dropped_server_leaves_no_files", dropped),
+        trial("life_cycle::results_of_asynchronous_queries_survive_a_kill", kept_results),
     ]
 }
 
@@ -219,6 +220,33 @@ async fn killed() {
     assert_eq!(server.rows("SELECT n FROM kept").await, json!([{"n": 7}]));
     let unfinished = server.get("/v1/jobs?status=running,queued").await;
     assert_eq!(unfinished, json!([]));
+}
+
+async fn kept_results() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let mut child = Killable::start(folder.path()).await;
+    let short = json!({"sql": "SELECT value AS n FROM range(3) ORDER BY value"});
+    let short = child.ask(Method::POST, "/v1/queries", Some(&short)).await;
+    let short = id_of(&short);
+    child.until(&format!("/v1/queries/{short}"), |state| state.contains("succeeded")).await;
+    let endless = json!({"sql": ENDLESS});
+    let endless = child.ask(Method::POST, "/v1/queries", Some(&endless)).await;
+    let endless = id_of(&endless);
+    child.until("/v1/jobs?status=running", |jobs| jobs.contains("query")).await;
+    child.kill();
+
+    let mut config = support::config(folder.path());
+    config.lock_wait = PATIENCE;
+    let server = TestServer { running: support::start(config).await, folder };
+    let rows = server.get(&format!("/v1/queries/{short}/rows?offset=1")).await;
+    assert_eq!(rows, json!([{"n": 1}, {"n": 2}]));
+    let stopped = server.get(&format!("/v1/queries/{endless}")).await;
+    assert_eq!(stopped["status"], "interrupted");
+    assert_eq!(stopped["error"]["code"], "interrupted");
+}
+
+fn id_of(query: &Value) -> String {
+    query["id"].as_str().expect("an id").to_owned()
 }
 
 async fn dropped() {

@@ -56,6 +56,7 @@ pub const UNCHECKED: &[(&str, &str)] = &[
     ("Service::triggers", NOUN),
     ("Service::uploads", NOUN),
     ("Service::views", NOUN),
+    ("Statements::async_queries", NOUN),
     ("Statements::transactions", NOUN),
     ("Statements::with_rows", NOUN),
     ("Statements::within", NOUN),

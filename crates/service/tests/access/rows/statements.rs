@@ -1,11 +1,19 @@
-//! Statements, transactions and the shutdown.
+//! Statements, asynchronous queries, transactions and the shutdown.
+
+use std::time::Duration;
 
 use headwater_model::{Principal, Problem, QueryRequest, RefSpec};
-use headwater_service::{PreparedStatement, StartedStatement};
+use headwater_service::{AsyncQueries, PreparedStatement, StartedStatement};
 
-use crate::matrix::{Call, NO, OK, Row, Work, administers, done, reads, writes};
+use crate::matrix::{
+    Answers, Call, ITEMS, NO, OK, Row, Work, administers, done, every, listed, reads, writes,
+};
 
 const QUERY: &str = "SELECT * FROM sales.orders";
+
+/// The answers to a principal that did not send the query.
+const HIDDEN: &str = "job_not_found";
+const OTHERS: Answers = [HIDDEN, HIDDEN, HIDDEN, HIDDEN, OK];
 
 pub const ROWS: &[Row] = &[
     ("Statements::start", reads("ok"), |c| start(c, QUERY)),
@@ -29,6 +37,23 @@ pub const ROWS: &[Row] = &[
             let context = context(QUERY);
             rows(c.service.statements().start_prepared(&c.by, &context, statement).await).await
         })
+    }),
+    ("AsyncQueries::create", every(OK), |c| {
+        done(async move { queries(c).create(&c.by, context("SELECT 1")).await })
+    }),
+    // The row above has created a query of the same user.
+    ("AsyncQueries::list", every(ITEMS), |c| listed(async move { queries(c).list(&c.by) })),
+    ("AsyncQueries::get", OTHERS, |c| {
+        done(async move { queries(c).get(&c.by, &of_owner(c).await?, Duration::ZERO).await })
+    }),
+    ("AsyncQueries::rows", OTHERS, |c| {
+        done(async move { queries(c).rows(&c.by, &of_owner(c).await?, 0, 1).await })
+    }),
+    ("AsyncQueries::cancel", OTHERS, |c| {
+        done(async move { queries(c).cancel(&c.by, &of_owner(c).await?).await })
+    }),
+    ("AsyncQueries::delete", OTHERS, |c| {
+        done(async move { queries(c).delete(&c.by, &of_owner(c).await?).await })
     }),
     ("Transactions::begin", reads("ok"), |c| {
         done(
@@ -56,6 +81,18 @@ pub const ROWS: &[Row] = &[
         done(async move { c.service.authorize_shutdown(&c.by) })
     }),
 ];
+
+fn queries(call: &Call) -> AsyncQueries {
+    call.service.statements().async_queries()
+}
+
+/// Returns the id of an asynchronous query of the owner that has ended.
+async fn of_owner(call: &Call) -> Result<String, Problem> {
+    let owner = Principal::owner();
+    let query = queries(call).create(&owner, context(QUERY)).await?;
+    queries(call).get(&owner, &query.id, Duration::from_secs(60)).await?;
+    Ok(query.id)
+}
 
 fn context(sql: &str) -> QueryRequest {
     QueryRequest { sql: sql.to_owned(), ..QueryRequest::default() }

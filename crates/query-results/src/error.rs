@@ -1,0 +1,90 @@
+//! Errors of results.
+
+use std::io;
+use std::sync::Arc;
+
+use headwater_model::{ErrorCode, Fault};
+
+/// A result with the error type of this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// An error of this crate.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Error {
+    /// No query has the id.
+    #[error("there is no query `{id}`")]
+    QueryNotFound {
+        /// The id.
+        id: String,
+    },
+    /// The query has not ended.
+    #[error("the query `{id}` has not ended")]
+    NotEnded {
+        /// The id.
+        id: String,
+    },
+    /// The result exceeds its limit.
+    #[error("the result is too large: more than {limit} bytes")]
+    TooLarge {
+        /// The limit in bytes.
+        limit: u64,
+    },
+    /// Too many queries are running.
+    #[error("the limit of {limit} running asynchronous queries is reached")]
+    TooMany {
+        /// The limit.
+        limit: usize,
+    },
+    /// A file of a result cannot be read or written.
+    #[error("the result of a query cannot be read or written: {0}")]
+    Io(Arc<io::Error>),
+    /// Rows cannot be encoded or decoded.
+    #[error("the rows of a result cannot be read or written: {0}")]
+    Rows(String),
+}
+
+impl From<io::Error> for Error {
+    fn from(error: io::Error) -> Self {
+        Error::Io(Arc::new(error))
+    }
+}
+
+impl From<arrow::error::ArrowError> for Error {
+    fn from(error: arrow::error::ArrowError) -> Self {
+        match error {
+            arrow::error::ArrowError::IoError(_, error) => error.into(),
+            other => Error::Rows(other.to_string()),
+        }
+    }
+}
+
+impl Fault for Error {
+    fn code(&self) -> ErrorCode {
+        match self {
+            Error::QueryNotFound { .. } => ErrorCode::JobNotFound,
+            Error::NotEnded { .. } => ErrorCode::PreconditionFailed,
+            Error::TooLarge { .. } => ErrorCode::QuotaExceeded,
+            Error::TooMany { .. } => ErrorCode::TooBusy,
+            Error::Io(error) if error.kind() == io::ErrorKind::StorageFull => ErrorCode::DiskFull,
+            Error::Io(_) => ErrorCode::Storage,
+            Error::Rows(_) => ErrorCode::Internal,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        Some(match self {
+            Error::QueryNotFound { .. } => {
+                "Run the query again: a result is kept for a limited time.".to_owned()
+            }
+            Error::NotEnded { id } => {
+                format!("Wait for its end with `GET /v1/queries/{id}?wait_ms=30000`.")
+            }
+            Error::TooLarge { .. } => {
+                "Return fewer rows, or write them with `CREATE TABLE … AS` or `COPY … TO`."
+                    .to_owned()
+            }
+            Error::TooMany { .. } => "Try again when a query has ended.".to_owned(),
+            Error::Io(_) | Error::Rows(_) => return None,
+        })
+    }
+}

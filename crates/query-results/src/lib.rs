@@ -1,0 +1,17 @@
+//! Results of asynchronous queries, kept on disk for a while.
+//!
+//! A [`QueryResults`] has one folder per query, with its record and its rows. The caller runs the
+//! query and passes its batches to a [`ResultWriter`]. Rows are read in any order, from any row. A
+//! result survives a restart of the server; a query that was running then ends as interrupted. The
+//! crate knows no SQL and checks no rights.
+
+mod error;
+mod record;
+mod results;
+mod rows;
+mod writer;
+
+pub use error::{Error, Result};
+pub use results::{QueryResults, ResultLimits};
+pub use rows::ResultRows;
+pub use writer::ResultWriter;

@@ -1,0 +1,57 @@
+//! The record of a query in its folder.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use headwater_model::{Actor, AsyncQuery};
+use serde::{Deserialize, Serialize};
+
+/// Name of the record in the folder of a query.
+const RECORD: &str = "query.json";
+
+/// Name of the file with the rows.
+const ROWS: &str = "rows.arrow";
+
+/// A query, with the layout of its rows.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Record {
+    pub query: AsyncQuery,
+    /// The identity that sent the query.
+    pub actor: Actor,
+    /// The parts of the file with the rows, in order.
+    pub parts: Vec<Part>,
+    /// The schema as an Arrow IPC stream without batches; `None` before the first row.
+    pub schema: Option<Vec<u8>>,
+}
+
+/// A part of the file with the rows: one batch, as an Arrow IPC stream.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(crate) struct Part {
+    /// Number of rows.
+    pub rows: u64,
+    /// Length in bytes.
+    pub bytes: u64,
+}
+
+impl Record {
+    /// Reads the record in the folder of a query.
+    pub fn read(folder: &Path) -> io::Result<Record> {
+        Ok(serde_json::from_slice(&fs::read(folder.join(RECORD))?)?)
+    }
+
+    /// Replaces the record in the folder of a query. The record is durable on return.
+    pub fn write(&self, folder: &Path) -> io::Result<()> {
+        let written = folder.join("query.json.new");
+        let mut file = File::create(&written)?;
+        file.write_all(&serde_json::to_vec(self)?)?;
+        file.sync_all()?;
+        fs::rename(&written, folder.join(RECORD))?;
+        File::open(folder)?.sync_all()
+    }
+}
+
+/// Returns the path of the rows in the folder of a query.
+pub(crate) fn rows_path(folder: &Path) -> PathBuf {
+    folder.join(ROWS)
+}

@@ -1,0 +1,294 @@
+//! The kept results, and the queries that are running.
+
+use std::collections::BTreeMap;
+use std::fs::{self, DirBuilder};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use headwater_model::{Actor, AsyncQuery, Clock, JobId, JobStatus, Timestamp};
+use parking_lot::Mutex;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::error::{Error, Result};
+use crate::record::Record;
+use crate::rows::ResultRows;
+use crate::writer::{ResultWriter, interrupted};
+
+/// Limits of results.
+#[derive(Debug, Clone, Copy)]
+pub struct ResultLimits {
+    /// Time after its end at which a query is deleted; 24 hours by default.
+    pub retention: Duration,
+    /// Maximum bytes of one result; 4 GiB by default.
+    pub query_bytes: u64,
+    /// Bytes of the results of one identity, beyond which its oldest results are deleted; 16 GiB by
+    /// default.
+    pub own_bytes: u64,
+    /// Number of queries of one identity, beyond which its oldest ones are deleted; 1,000 by
+    /// default.
+    pub own_queries: usize,
+    /// Maximum number of running queries; 64 by default.
+    pub running: usize,
+}
+
+impl Default for ResultLimits {
+    fn default() -> Self {
+        ResultLimits {
+            retention: Duration::from_secs(24 * 3600),
+            query_bytes: 4 << 30,
+            own_bytes: 16 << 30,
+            own_queries: 1_000,
+            running: 64,
+        }
+    }
+}
+
+/// The queries of a lake. Cheap to clone.
+#[derive(Clone)]
+pub struct QueryResults(Arc<Inner>);
+
+struct Inner {
+    folder: PathBuf,
+    limits: ResultLimits,
+    clock: Arc<dyn Clock>,
+    queries: Mutex<BTreeMap<String, KnownQuery>>,
+}
+
+/// A query and the signals about it.
+struct KnownQuery {
+    record: Record,
+    cancelled: CancellationToken,
+    ended: watch::Sender<bool>,
+}
+
+impl std::fmt::Debug for QueryResults {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("QueryResults").field("folder", &self.0.folder).finish_non_exhaustive()
+    }
+}
+
+impl QueryResults {
+    /// Opens the results in a folder. Queries that ran when the server stopped end as interrupted.
+    /// Folders without a valid record are deleted.
+    pub fn open(folder: PathBuf, limits: ResultLimits, clock: Arc<dyn Clock>) -> Result<Self> {
+        DirBuilder::new().recursive(true).mode(0o700).create(&folder)?;
+        let mut queries = BTreeMap::new();
+        for entry in fs::read_dir(&folder)?.flatten() {
+            let Ok(mut record) = Record::read(&entry.path()) else {
+                let _ = fs::remove_dir_all(entry.path());
+                continue;
+            };
+            if !record.query.status.is_final() {
+                record.query.status = JobStatus::Interrupted;
+                record.query.error = Some(interrupted());
+                (record.query.rows, record.query.bytes) = (0, 0);
+                set_end(&mut record.query, clock.now(), limits.retention);
+                record.write(&entry.path())?;
+            }
+            queries.insert(record.query.id.clone(), KnownQuery::new(record));
+        }
+        let queries = Mutex::new(queries);
+        let results = QueryResults(Arc::new(Inner { folder, limits, clock, queries }));
+        results.delete_expired();
+        Ok(results)
+    }
+
+    /// Returns the limits.
+    pub fn limits(&self) -> &ResultLimits {
+        &self.0.limits
+    }
+
+    /// Stores a new query, and returns the writer of its result. Deletes expired results, and the
+    /// oldest ones of the same identity beyond its limits. Blocks the thread.
+    ///
+    /// Errors: `too_busy`, `disk_full`, `storage`.
+    pub fn create(
+        &self,
+        actor: Actor,
+        author: String,
+        sql: String,
+        reference: String,
+    ) -> Result<ResultWriter> {
+        self.delete_expired();
+        self.delete_oldest_of(&actor);
+        let created = self.0.clock.now();
+        let query = AsyncQuery {
+            id: JobId::generate().to_string(),
+            status: JobStatus::Running,
+            sql,
+            reference,
+            author,
+            job: None,
+            created,
+            ended: None,
+            expires: None,
+            columns: Vec::new(),
+            rows: 0,
+            bytes: 0,
+            error: None,
+        };
+        let folder = self.folder_of(&query.id);
+        let record = Record { query, actor, parts: Vec::new(), schema: None };
+        let known = KnownQuery::new(record.clone());
+        let cancelled = known.cancelled.clone();
+        {
+            let mut queries = self.0.queries.lock();
+            let running = |known: &&KnownQuery| !known.record.query.status.is_final();
+            let limit = self.0.limits.running;
+            if queries.values().filter(running).count() >= limit {
+                return Err(Error::TooMany { limit });
+            }
+            queries.insert(record.query.id.clone(), known);
+        }
+        let id = record.query.id.clone();
+        let stored = DirBuilder::new().mode(0o700).create(&folder);
+        let stored = stored.and_then(|()| record.write(&folder)).map_err(Error::from);
+        let writer =
+            stored.and_then(|()| ResultWriter::new(self.clone(), folder, record, cancelled));
+        if writer.is_err() {
+            self.delete(&id);
+        }
+        writer
+    }
+
+    /// Returns a query and the identity that sent it.
+    ///
+    /// Errors: `job_not_found`.
+    pub fn get(&self, id: &str) -> Result<(AsyncQuery, Actor)> {
+        let queries = self.0.queries.lock();
+        let known = queries.get(id).filter(|known| !self.is_expired(&known.record.query));
+        let known = known.ok_or_else(|| Error::QueryNotFound { id: id.to_owned() })?;
+        Ok((known.record.query.clone(), known.record.actor.clone()))
+    }
+
+    /// Returns all queries, newest first, with the identities that sent them.
+    pub fn list(&self) -> Vec<(AsyncQuery, Actor)> {
+        let queries = self.0.queries.lock();
+        let known = queries.values().rev().filter(|known| !self.is_expired(&known.record.query));
+        known.map(|known| (known.record.query.clone(), known.record.actor.clone())).collect()
+    }
+
+    /// Waits until a query has ended, for at most `time`.
+    pub async fn wait(&self, id: &str, time: Duration) {
+        let ended = self.0.queries.lock().get(id).map(|known| known.ended.subscribe());
+        if let Some(mut ended) = ended {
+            let _ = tokio::time::timeout(time, ended.wait_for(|ended| *ended)).await;
+        }
+    }
+
+    /// Opens at most `limit` rows of a result, after the first `offset` rows. Blocks the thread.
+    ///
+    /// Errors: `job_not_found`; `precondition_failed` if the query has not ended.
+    pub fn rows(&self, id: &str, offset: u64, limit: u64) -> Result<ResultRows> {
+        let record = self.0.queries.lock().get(id).map(|known| known.record.clone());
+        let record = record.ok_or_else(|| Error::QueryNotFound { id: id.to_owned() })?;
+        if !record.query.status.is_final() {
+            return Err(Error::NotEnded { id: id.to_owned() });
+        }
+        ResultRows::open(&self.folder_of(id), &record, offset, limit)
+    }
+
+    /// Cancels a query. A query that has ended is unchanged.
+    pub fn cancel(&self, id: &str) {
+        if let Some(known) = self.0.queries.lock().get(id) {
+            known.cancelled.cancel();
+        }
+    }
+
+    /// Deletes a query that has ended, with its rows. Blocks the thread.
+    pub fn delete(&self, id: &str) {
+        if self.0.queries.lock().remove(id).is_some()
+            && let Err(error) = fs::remove_dir_all(self.folder_of(id))
+        {
+            tracing::warn!(id, %error, "a result cannot be deleted");
+        }
+    }
+
+    /// Deletes the queries whose retention time is over. Blocks the thread.
+    pub fn delete_expired(&self) {
+        let expired: Vec<String> = {
+            let queries = self.0.queries.lock();
+            let expired = queries.iter().filter(|(_, known)| self.is_expired(&known.record.query));
+            expired.map(|(id, _)| id.clone()).collect()
+        };
+        for id in &expired {
+            self.delete(id);
+        }
+    }
+
+    /// Deletes the oldest queries of an identity that exceed its limits.
+    fn delete_oldest_of(&self, actor: &Actor) {
+        let limits = &self.0.limits;
+        let mut oldest = Vec::new();
+        {
+            let queries = self.0.queries.lock();
+            let (mut bytes, mut count) = (0, 1);
+            for (id, known) in queries.iter().rev() {
+                let same = same_identity(&known.record.actor, actor);
+                if !same || !known.record.query.status.is_final() {
+                    continue;
+                }
+                bytes += known.record.query.bytes;
+                count += 1;
+                if bytes > limits.own_bytes || count > limits.own_queries {
+                    oldest.push(id.clone());
+                }
+            }
+        }
+        for id in &oldest {
+            self.delete(id);
+        }
+    }
+
+    /// Replaces the state of a running query.
+    pub(crate) fn set(&self, record: &Record) {
+        if let Some(known) = self.0.queries.lock().get_mut(&record.query.id) {
+            known.record.clone_from(record);
+        }
+    }
+
+    /// Ends a query and stores its record.
+    pub(crate) fn end(&self, mut record: Record) {
+        set_end(&mut record.query, self.0.clock.now(), self.0.limits.retention);
+        if let Err(error) = record.write(&self.folder_of(&record.query.id)) {
+            tracing::warn!(id = record.query.id, %error, "the end of a query cannot be stored");
+        }
+        if let Some(known) = self.0.queries.lock().get_mut(&record.query.id) {
+            known.record = record;
+            known.ended.send_replace(true);
+        }
+    }
+
+    fn is_expired(&self, query: &AsyncQuery) -> bool {
+        query.expires.is_some_and(|expires| expires <= self.0.clock.now())
+    }
+
+    fn folder_of(&self, id: &str) -> PathBuf {
+        self.0.folder.join(Path::new(id))
+    }
+}
+
+impl KnownQuery {
+    fn new(record: Record) -> Self {
+        let ended = watch::Sender::new(record.query.status.is_final());
+        KnownQuery { record, cancelled: CancellationToken::new(), ended }
+    }
+}
+
+fn set_end(query: &mut AsyncQuery, now: Timestamp, retention: Duration) {
+    query.ended = Some(now);
+    query.expires = Some(now + retention);
+}
+
+fn same_identity(one: &Actor, other: &Actor) -> bool {
+    match (one, other) {
+        (Actor::User(one), Actor::User(other)) => {
+            (&one.name, one.created) == (&other.name, other.created)
+        }
+        (Actor::Owner, Actor::Owner) | (Actor::Anonymous, Actor::Anonymous) => true,
+        _ => false,
+    }
+}
