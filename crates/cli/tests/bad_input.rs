@@ -44,6 +44,13 @@ fn a_malformed_row_is_reported_with_file_line_and_column() {
 }
 
 #[test]
+fn a_detached_query_needs_a_server_in_the_background() {
+    let workspace = Workspace::new();
+    let text = workspace.fails(2, &["query", "SELECT 1 AS n", "--detach", "--in-process"]);
+    assert!(text.contains("`--detach` cannot be combined with `--in-process`"), "{text}");
+}
+
+#[test]
 fn a_missing_column_is_rejected_before_the_run() {
     let workspace = with_model("", "    return numbers");
     workspace.write("models/sum.sql", "SELECT sum(y) AS y FROM numbers\n");

@@ -90,7 +90,7 @@ impl Encoder {
     pub fn batch(&mut self, batch: &RecordBatch) -> Result<Bytes, ArrowError> {
         match &mut self.writer {
             Writer::Arrow(writer) => {
-                writer.write(&apart(batch)?)?;
+                writer.write(&compact_views(batch)?)?;
                 Ok(std::mem::take(writer.get_mut()).into())
             }
             Writer::Json(schema, writer) => {
@@ -153,9 +153,9 @@ fn bytes_of(array: &ArrayRef) -> usize {
     views.iter().map(|view| size_of::<u128>() + *view as u32 as usize).sum()
 }
 
-/// Copies a batch so that its views do not reference the texts of other rows, which would be sent
-/// with each piece.
-fn apart(batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
+/// Copies a batch so that its views do not reference the texts of other rows. The Arrow IPC format
+/// contains all texts that a batch references.
+pub fn compact_views(batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
     let columns = batch.columns().iter().map(|column| match column.data_type() {
         DataType::Utf8View => Arc::new(column.as_string_view().gc()) as ArrayRef,
         DataType::BinaryView => Arc::new(column.as_binary_view().gc()),

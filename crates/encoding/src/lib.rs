@@ -14,6 +14,6 @@ mod parquet;
 mod shared_buffer;
 
 pub use chunks::{RowSource, encode_rows};
-pub use encoder::Encoder;
+pub use encoder::{Encoder, compact_views};
 pub use format::Format;
 pub use json::json_texts;

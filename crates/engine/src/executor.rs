@@ -10,6 +10,7 @@ use std::sync::Arc;
 use crate::error::Error;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
+use datafusion::common::runtime::SpawnedTask;
 use datafusion::common::{DataFusionError, Result};
 use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::execution::{SessionState, TaskContext};
@@ -94,9 +95,20 @@ pub(crate) async fn start(
 
 /// Plans a statement and returns its estimated cost. Executes nothing.
 pub(crate) async fn estimate(threads: &Handle, statement: Statement) -> Result<PlanEstimate> {
-    let planning =
-        threads.spawn(async move { Ok(PlanEstimate::of(physical(&statement).await?.as_ref())) });
-    planning.await.map_err(|error| DataFusionError::ExecutionJoin(Box::new(error)))?
+    let work = async move { Ok(PlanEstimate::of(physical(&statement).await?.as_ref())) };
+    plan_on(threads, work).await
+}
+
+/// Runs planning on the engine's threads. Dropping the future stops it.
+pub(crate) async fn plan_on<T: Send + 'static>(
+    threads: &Handle,
+    work: impl Future<Output = Result<T>> + Send + 'static,
+) -> Result<T> {
+    let task = {
+        let _entered = threads.enter();
+        SpawnedTask::spawn(work)
+    };
+    task.await.map_err(|error| DataFusionError::ExecutionJoin(Box::new(error)))?
 }
 
 /// Creates the physical plan of a statement that is not executed.

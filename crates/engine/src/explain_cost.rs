@@ -1,14 +1,14 @@
 //! EXPLAIN COST: the files, rows, bytes and money that a query would read, for each table.
 //!
 //! The query is planned and not executed. The numbers are upper bounds, from the plan after pruning
-//! and the footers of its files.
+//! and the footers of its files. `rows` is null if the number of rows of a file is unknown.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::{Float64Array, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Schema};
-use datafusion::common::{DataFusionError, Result as PlanResult};
+use datafusion::common::Result as PlanResult;
 use datafusion::datasource::physical_plan::{FileGroup, FileScanConfig, ParquetSource};
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::physical_plan::ExecutionPlan;
@@ -53,16 +53,13 @@ impl Session {
         let (state, runtime) = (Arc::clone(&run.state), Arc::clone(&run.runtime));
         let own = Arc::clone(&metrics);
         let statement = Statement { state, runtime, plan, metrics: own, lazy: true };
-        let planning = self.engine.threads()?.spawn(async move {
+        let planning = async move {
             let plan = executor::physical(&statement).await?;
             let mut scans = Vec::new();
             Box::pin(add_scans(plan.as_ref(), false, &mut scans)).await?;
             Ok(scans)
-        });
-        let scans = match planning.await {
-            Ok(scans) => scans,
-            Err(error) => Err(DataFusionError::ExecutionJoin(Box::new(error))),
         };
+        let scans = executor::plan_on(self.engine.threads()?, planning).await;
         let scans = scans.map_err(|error| limits.explain(&error))?;
         let mut tables: BTreeMap<Option<String>, TableCost> = BTreeMap::new();
         let views: Vec<CommitView> = metrics.views().into_iter().chain([view]).collect();
@@ -108,8 +105,9 @@ impl Session {
         let mut rows: Vec<(Option<String>, TableCost)> = tables.into_iter().collect();
         rows.push((Some(TOTAL.to_owned()), total));
         let number = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
-        let shown = |of: fn(&ScanCost) -> u64| -> Int64Array {
-            rows.iter().map(|(_, row)| (!row.restricted).then(|| number(of(&row.cost)))).collect()
+        let shown = |of: fn(&ScanCost) -> Option<u64>| -> Int64Array {
+            let shown = rows.iter().map(|(_, row)| of(&row.cost).filter(|_| !row.restricted));
+            shown.map(|value| value.map(number)).collect()
         };
         let bytes: Int64Array = rows.iter().map(|(_, row)| Some(number(row.cost.bytes))).collect();
         let rates = &self.options.rates;
@@ -129,7 +127,7 @@ impl Session {
             Arc::new(schema),
             vec![
                 Arc::new(names),
-                Arc::new(shown(|cost| cost.files)),
+                Arc::new(shown(|cost| Some(cost.files))),
                 Arc::new(shown(|cost| cost.rows)),
                 Arc::new(bytes),
                 Arc::new(cost),

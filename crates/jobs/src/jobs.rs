@@ -291,6 +291,11 @@ impl Jobs {
         self.inner.shared.draining.cancel();
     }
 
+    /// Returns true if new jobs are rejected because the server is shutting down.
+    pub fn is_closed(&self) -> bool {
+        self.inner.shared.draining.is_cancelled()
+    }
+
     /// Rejects new jobs, starts no more queued jobs, and waits for running jobs. Jobs that are
     /// still running after `timeout` are cancelled and become `interrupted`. All changes are stored
     /// on return. Queued jobs stay queued for the next process.

@@ -35,6 +35,12 @@ pub enum Error {
         /// The limit.
         limit: usize,
     },
+    /// Too many queries of one identity are running.
+    #[error("the limit of {limit} running asynchronous queries per user is reached")]
+    TooManyOwn {
+        /// The limit.
+        limit: usize,
+    },
     /// A file of a result cannot be read or written.
     #[error("the result of a query cannot be read or written: {0}")]
     Io(Arc<io::Error>),
@@ -64,7 +70,7 @@ impl Fault for Error {
             Error::QueryNotFound { .. } => ErrorCode::JobNotFound,
             Error::NotEnded { .. } => ErrorCode::PreconditionFailed,
             Error::TooLarge { .. } => ErrorCode::QuotaExceeded,
-            Error::TooMany { .. } => ErrorCode::TooBusy,
+            Error::TooMany { .. } | Error::TooManyOwn { .. } => ErrorCode::TooBusy,
             Error::Io(error) if error.kind() == io::ErrorKind::StorageFull => ErrorCode::DiskFull,
             Error::Io(_) => ErrorCode::Storage,
             Error::Rows(_) => ErrorCode::Internal,
@@ -83,7 +89,9 @@ impl Fault for Error {
                 "Return fewer rows, or write them with `CREATE TABLE … AS` or `COPY … TO`."
                     .to_owned()
             }
-            Error::TooMany { .. } => "Try again when a query has ended.".to_owned(),
+            Error::TooMany { .. } | Error::TooManyOwn { .. } => {
+                "Try again when a query has ended.".to_owned()
+            }
             Error::Io(_) | Error::Rows(_) => return None,
         })
     }

@@ -14,4 +14,4 @@ mod writer;
 pub use error::{Error, Result};
 pub use results::{QueryResults, ResultLimits};
 pub use rows::ResultRows;
-pub use writer::ResultWriter;
+pub use writer::{ResultWriter, interrupted};

@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use headwater_model::{Actor, AsyncQuery};
+use headwater_model::{Actor, AsyncQuery, ErrorCode, JobStatus, Problem};
 use serde::{Deserialize, Serialize};
 
 /// Name of the record in the folder of a query.
@@ -38,6 +38,21 @@ impl Record {
     /// Reads the record in the folder of a query.
     pub fn read(folder: &Path) -> io::Result<Record> {
         Ok(serde_json::from_slice(&fs::read(folder.join(RECORD))?)?)
+    }
+
+    /// Sets the outcome of the query. After an error, the record has no rows.
+    pub fn set_outcome(&mut self, outcome: Result<(), Problem>) {
+        self.query.status = match &outcome {
+            Ok(()) => JobStatus::Succeeded,
+            Err(problem) if problem.code == ErrorCode::Cancelled => JobStatus::Cancelled,
+            Err(problem) if problem.code == ErrorCode::Interrupted => JobStatus::Interrupted,
+            Err(_) => JobStatus::Failed,
+        };
+        if outcome.is_err() {
+            (self.query.rows, self.query.bytes) = (0, 0);
+            self.parts.clear();
+        }
+        self.query.error = outcome.err();
     }
 
     /// Replaces the record in the folder of a query. The record is durable on return.

@@ -2,18 +2,19 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder};
+use std::io::ErrorKind;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use headwater_model::{Actor, AsyncQuery, Clock, JobId, JobStatus, Timestamp};
+use headwater_model::{Actor, AsyncQuery, Clock, Fault, JobId, JobStatus, Problem, Timestamp};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::{Error, Result};
-use crate::record::Record;
+use crate::record::{Record, rows_path};
 use crate::rows::ResultRows;
 use crate::writer::{ResultWriter, interrupted};
 
@@ -32,6 +33,8 @@ pub struct ResultLimits {
     pub own_queries: usize,
     /// Maximum number of running queries; 64 by default.
     pub running: usize,
+    /// Maximum number of running queries of one identity; 16 by default.
+    pub own_running: usize,
 }
 
 impl Default for ResultLimits {
@@ -42,6 +45,7 @@ impl Default for ResultLimits {
             own_bytes: 16 << 30,
             own_queries: 1_000,
             running: 64,
+            own_running: 16,
         }
     }
 }
@@ -72,28 +76,29 @@ impl std::fmt::Debug for QueryResults {
 
 impl QueryResults {
     /// Opens the results in a folder. Queries that ran when the server stopped end as interrupted.
-    /// Folders without a valid record are deleted.
+    /// Folders without a valid record are deleted. A full disk is not an error.
     pub fn open(folder: PathBuf, limits: ResultLimits, clock: Arc<dyn Clock>) -> Result<Self> {
         DirBuilder::new().recursive(true).mode(0o700).create(&folder)?;
-        let mut queries = BTreeMap::new();
-        for entry in fs::read_dir(&folder)?.flatten() {
-            let Ok(mut record) = Record::read(&entry.path()) else {
-                let _ = fs::remove_dir_all(entry.path());
-                continue;
-            };
-            if !record.query.status.is_final() {
-                record.query.status = JobStatus::Interrupted;
-                record.query.error = Some(interrupted());
-                (record.query.rows, record.query.bytes) = (0, 0);
-                set_end(&mut record.query, clock.now(), limits.retention);
-                record.write(&entry.path())?;
-            }
-            queries.insert(record.query.id.clone(), KnownQuery::new(record));
-        }
-        let queries = Mutex::new(queries);
+        let entries = fs::read_dir(&folder)?.flatten();
+        let records = entries.filter_map(|entry| read_or_delete(&entry.path()));
+        let known = records.map(|record| (record.query.id.clone(), KnownQuery::new(record)));
+        let queries = Mutex::new(known.collect());
         let results = QueryResults(Arc::new(Inner { folder, limits, clock, queries }));
         results.delete_expired();
+        results.interrupt_running();
         Ok(results)
+    }
+
+    /// Ends the queries that ran when the server stopped.
+    fn interrupt_running(&self) {
+        let running: Vec<Record> = {
+            let queries = self.0.queries.lock();
+            let running = queries.values().filter(|known| known.is_running());
+            running.map(|known| known.record.clone()).collect()
+        };
+        for record in running {
+            self.end(record, Err(interrupted()));
+        }
     }
 
     /// Returns the limits.
@@ -113,7 +118,7 @@ impl QueryResults {
         reference: String,
     ) -> Result<ResultWriter> {
         self.delete_expired();
-        self.delete_oldest_of(&actor);
+        self.delete_oldest_of(&actor, 1);
         let created = self.0.clock.now();
         let query = AsyncQuery {
             id: JobId::generate().to_string(),
@@ -136,11 +141,7 @@ impl QueryResults {
         let cancelled = known.cancelled.clone();
         {
             let mut queries = self.0.queries.lock();
-            let running = |known: &&KnownQuery| !known.record.query.status.is_final();
-            let limit = self.0.limits.running;
-            if queries.values().filter(running).count() >= limit {
-                return Err(Error::TooMany { limit });
-            }
+            self.check_running(&queries, &record.actor)?;
             queries.insert(record.query.id.clone(), known);
         }
         let id = record.query.id.clone();
@@ -152,6 +153,23 @@ impl QueryResults {
             self.delete(&id);
         }
         writer
+    }
+
+    /// Checks that an identity may start a query.
+    fn check_running(&self, queries: &BTreeMap<String, KnownQuery>, actor: &Actor) -> Result<()> {
+        let (mut all, mut own) = (0, 0);
+        for known in queries.values().filter(|known| known.is_running()) {
+            all += 1;
+            own += usize::from(same_identity(&known.record.actor, actor));
+        }
+        let limits = &self.0.limits;
+        if all >= limits.running {
+            return Err(Error::TooMany { limit: limits.running });
+        }
+        if own >= limits.own_running {
+            return Err(Error::TooManyOwn { limit: limits.own_running });
+        }
+        Ok(())
     }
 
     /// Returns a query and the identity that sent it.
@@ -169,6 +187,23 @@ impl QueryResults {
         let queries = self.0.queries.lock();
         let known = queries.values().rev().filter(|known| !self.is_expired(&known.record.query));
         known.map(|known| (known.record.query.clone(), known.record.actor.clone())).collect()
+    }
+
+    /// Returns the number of running queries.
+    pub fn running(&self) -> usize {
+        self.0.queries.lock().values().filter(|known| known.is_running()).count()
+    }
+
+    /// Waits until no query is running. The ends of the queries are stored on return.
+    pub async fn all_ended(&self) {
+        loop {
+            let running = {
+                let queries = self.0.queries.lock();
+                queries.values().find(|known| known.is_running()).map(|one| one.ended.subscribe())
+            };
+            let Some(mut ended) = running else { return };
+            let _ = ended.wait_for(|ended| *ended).await;
+        }
     }
 
     /// Waits until a query has ended, for at most `time`.
@@ -219,27 +254,26 @@ impl QueryResults {
         }
     }
 
-    /// Deletes the oldest queries of an identity that exceed its limits.
-    fn delete_oldest_of(&self, actor: &Actor) {
-        let limits = &self.0.limits;
-        let mut oldest = Vec::new();
-        {
+    /// Deletes the queries of an identity that ended first and exceed its limits, which also count
+    /// `new` further queries.
+    fn delete_oldest_of(&self, actor: &Actor, new: usize) {
+        let mut ended: Vec<_> = {
             let queries = self.0.queries.lock();
-            let (mut bytes, mut count) = (0, 1);
-            for (id, known) in queries.iter().rev() {
-                let same = same_identity(&known.record.actor, actor);
-                if !same || !known.record.query.status.is_final() {
-                    continue;
-                }
-                bytes += known.record.query.bytes;
-                count += 1;
-                if bytes > limits.own_bytes || count > limits.own_queries {
-                    oldest.push(id.clone());
-                }
+            let own = queries
+                .values()
+                .filter(|known| !known.is_running() && same_identity(&known.record.actor, actor));
+            own.map(|known| &known.record.query)
+                .map(|query| (query.ended, query.id.clone(), query.bytes))
+                .collect()
+        };
+        ended.sort_unstable();
+        let (mut total, mut count) = (0, new);
+        for (_, id, bytes) in ended.into_iter().rev() {
+            total += bytes;
+            count += 1;
+            if total > self.0.limits.own_bytes || count > self.0.limits.own_queries {
+                self.delete(&id);
             }
-        }
-        for id in &oldest {
-            self.delete(id);
         }
     }
 
@@ -250,15 +284,31 @@ impl QueryResults {
         }
     }
 
-    /// Ends a query and stores its record.
-    pub(crate) fn end(&self, mut record: Record) {
+    /// Ends a query and stores its record, then deletes the oldest results of the same identity
+    /// beyond its limits. The rows of a query that did not succeed are removed.
+    pub(crate) fn end(&self, mut record: Record, outcome: Result<(), Problem>) {
         set_end(&mut record.query, self.0.clock.now(), self.0.limits.retention);
-        if let Err(error) = record.write(&self.folder_of(&record.query.id)) {
-            tracing::warn!(id = record.query.id, %error, "the end of a query cannot be stored");
-        }
+        self.store_end(&mut record, outcome);
+        let actor = record.actor.clone();
         if let Some(known) = self.0.queries.lock().get_mut(&record.query.id) {
             known.record = record;
             known.ended.send_replace(true);
+        }
+        self.delete_oldest_of(&actor, 0);
+    }
+
+    /// Stores the record of a query that has ended. A query whose end cannot be stored has failed.
+    fn store_end(&self, record: &mut Record, outcome: Result<(), Problem>) {
+        let folder = self.folder_of(&record.query.id);
+        let succeeded = outcome.is_ok();
+        record.set_outcome(outcome);
+        if !succeeded {
+            let _ = fs::remove_file(rows_path(&folder));
+        }
+        let Err(error) = record.write(&folder) else { return };
+        tracing::warn!(id = record.query.id, %error, "the end of a query cannot be stored");
+        if succeeded {
+            self.store_end(record, Err(Error::from(error).to_problem()));
         }
     }
 
@@ -276,6 +326,26 @@ impl KnownQuery {
         let ended = watch::Sender::new(record.query.status.is_final());
         KnownQuery { record, cancelled: CancellationToken::new(), ended }
     }
+
+    fn is_running(&self) -> bool {
+        !self.record.query.status.is_final()
+    }
+}
+
+/// Reads the record in the folder of a query. Deletes a folder without a valid record, and leaves a
+/// folder whose record cannot be read.
+fn read_or_delete(folder: &Path) -> Option<Record> {
+    let error = match Record::read(folder) {
+        Ok(record) => return Some(record),
+        Err(error) => error,
+    };
+    match error.kind() {
+        ErrorKind::NotFound | ErrorKind::InvalidData | ErrorKind::UnexpectedEof => {
+            let _ = fs::remove_dir_all(folder);
+        }
+        _ => tracing::warn!(folder = %folder.display(), %error, "a result cannot be read"),
+    }
+    None
 }
 
 fn set_end(query: &mut AsyncQuery, now: Timestamp, retention: Duration) {

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::fs::File;
-use std::io::{Cursor, Read, Seek, SeekFrom};
+use std::io::{Cursor, ErrorKind, Read, Seek, SeekFrom};
 use std::path::Path;
 
 use arrow::array::RecordBatch;
@@ -39,7 +39,11 @@ impl ResultRows {
         let none = || Error::Rows("the result has no schema".to_owned());
         let schema = record.schema.as_ref().ok_or_else(none)?;
         let schema = StreamReader::try_new(Cursor::new(schema), None)?.schema();
-        let mut file = File::open(rows_path(folder))?;
+        let mut file = File::open(rows_path(folder)).map_err(|error| match error.kind() {
+            // The result was deleted after its record was read.
+            ErrorKind::NotFound => Error::QueryNotFound { id: record.query.id.clone() },
+            _ => error.into(),
+        })?;
         let mut parts: VecDeque<Part> = record.parts.iter().copied().collect();
         let (mut skip, mut position) = (offset, 0);
         while let Some(part) = parts.front().filter(|part| part.rows <= skip) {

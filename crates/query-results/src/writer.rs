@@ -3,11 +3,13 @@
 use std::fs::File;
 use std::io::Write;
 use std::path::PathBuf;
+use std::thread;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Schema, SchemaRef};
 use arrow::ipc::writer::StreamWriter;
-use headwater_model::{ErrorCode, JobId, JobStatus, PreviewColumn, Problem, ResultExt};
+use headwater_encoding::compact_views;
+use headwater_model::{ErrorCode, JobId, PreviewColumn, Problem, ResultExt};
 use tokio_util::sync::CancellationToken;
 
 use crate::error::{Error, Result};
@@ -15,7 +17,7 @@ use crate::record::{Part, Record, rows_path};
 use crate::results::QueryResults;
 
 /// The writer of one result. If it is dropped without [`ResultWriter::end`], the query ends as
-/// interrupted.
+/// interrupted, or as failed after a panic.
 #[derive(Debug)]
 pub struct ResultWriter {
     results: QueryResults,
@@ -50,14 +52,17 @@ impl ResultWriter {
         &self.cancelled
     }
 
-    /// Records the job of the statement that returns the rows, and the columns of the rows.
+    /// Records the job of the statement that returns the rows, and the columns of the rows. The
+    /// record is durable on return. Blocks the thread.
+    ///
+    /// Errors: `disk_full`, `storage`.
     pub fn begin(&mut self, job: JobId, schema: &SchemaRef) -> Result<()> {
         let Some(record) = &mut self.record else { return Ok(()) };
         record.query.job = Some(job.to_string());
         record.query.columns = columns(schema);
         record.schema = Some(encoded(schema, None)?);
         self.results.set(record);
-        Ok(())
+        Ok(record.write(&self.folder)?)
     }
 
     /// Writes a batch. Blocks the thread.
@@ -67,7 +72,7 @@ impl ResultWriter {
         let Some(record) = self.record.as_mut().filter(|_| batch.num_rows() > 0) else {
             return Ok(());
         };
-        let bytes = encoded(batch.schema_ref(), Some(batch))?;
+        let bytes = encoded(batch.schema_ref(), Some(&compact_views(batch)?))?;
         let part = Part { rows: batch.num_rows() as u64, bytes: bytes.len() as u64 };
         let limit = self.results.limits().query_bytes;
         if record.query.bytes + part.bytes > limit {
@@ -88,33 +93,31 @@ impl ResultWriter {
     }
 
     fn finish(&mut self, outcome: Result<(), Problem>) {
-        let Some(mut record) = self.record.take() else { return };
-        record.query.status = match &outcome {
-            Ok(()) => JobStatus::Succeeded,
-            Err(problem) if problem.code == ErrorCode::Cancelled => JobStatus::Cancelled,
-            Err(problem) if problem.code == ErrorCode::Interrupted => JobStatus::Interrupted,
-            Err(_) => JobStatus::Failed,
-        };
-        if outcome.is_err() {
-            (record.query.rows, record.query.bytes) = (0, 0);
-            record.parts.clear();
-            let _ = std::fs::remove_file(rows_path(&self.folder));
+        if let Some(record) = self.record.take() {
+            self.results.end(record, outcome);
         }
-        record.query.error = outcome.err();
-        self.results.end(record);
     }
 }
 
 impl Drop for ResultWriter {
     fn drop(&mut self) {
-        self.finish(Err(interrupted()));
+        let problem = if thread::panicking() { panicked() } else { interrupted() };
+        self.finish(Err(problem));
     }
 }
 
 /// Returns the error of a query that ran when the server stopped.
-pub(crate) fn interrupted() -> Problem {
+pub fn interrupted() -> Problem {
     let message = "the server stopped while the query was running";
-    Problem::new(ErrorCode::Interrupted, message).with_hint("Send the query again.")
+    Problem::new(ErrorCode::Interrupted, message).with_hint(
+        "Check with `headwater log` which statements were committed before you send the query \
+         again.",
+    )
+}
+
+fn panicked() -> Problem {
+    Problem::new(ErrorCode::Internal, "the query panicked")
+        .with_hint("Report this error: a panic is a defect of Headwater.")
 }
 
 fn columns(schema: &Schema) -> Vec<PreviewColumn> {

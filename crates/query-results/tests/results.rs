@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arrow::array::{Array, AsArray, Int64Array, RecordBatch};
+use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, StringViewArray};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
 use headwater_model::{Actor, ErrorCode, Fault, JobId, JobStatus, Problem};
 use headwater_query_results::{QueryResults, ResultLimits, ResultWriter};
@@ -66,11 +66,20 @@ async fn results_survive_and_running_queries_are_interrupted() {
     let folder = tempfile::tempdir().expect("a folder");
     let results = open(folder.path(), ResultLimits::default());
     let id = write(&results);
-    let running = create(&results);
+    let mut running = create(&results);
+    let job = JobId::generate();
+    running.begin(job, &schema()).expect("a schema");
+    running.write(&batch(0..3)).expect("a batch");
+    let rows = folder.path().join(running.id()).join("rows.arrow");
+    assert!(rows.exists());
     let again = open(folder.path(), ResultLimits::default());
+    assert!(!rows.exists());
     assert_eq!(page(&again, &id, 6, 9).await, [6, 7]);
     let (query, _) = again.get(running.id()).expect("the query");
     assert_eq!(query.status, JobStatus::Interrupted);
+    assert_eq!(query.job, Some(job.to_string()));
+    assert_eq!((results.running(), again.running()), (1, 0));
+    again.all_ended().await;
     assert_eq!(again.list().len(), 2);
 }
 
@@ -107,6 +116,84 @@ fn a_cancelled_query_and_an_expired_one_have_no_rows() {
     assert_eq!(gone.to_string(), format!("there is no query `{}`", writer.id()));
     results.delete_expired();
     assert_eq!(std::fs::read_dir(folder.path()).expect("a folder").count(), 0);
+}
+
+#[test]
+fn the_texts_of_other_rows_are_not_stored() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let results = open(folder.path(), limits());
+    let texts = (0..1_000).map(|n| format!("{n:0100}"));
+    let column: ArrayRef = Arc::new(StringViewArray::from_iter_values(texts));
+    let batch = RecordBatch::try_from_iter([("t", column)]).expect("a batch");
+    let mut writer = create(&results);
+    writer.begin(JobId::generate(), batch.schema_ref()).expect("a schema");
+    writer.write(&batch.slice(10, 1)).expect("a batch");
+    writer.end(Ok(()));
+    let bytes = results.get(writer.id()).expect("the query").0.bytes;
+    assert!(bytes < 2_000, "{bytes}");
+}
+
+#[test]
+fn the_oldest_results_beyond_the_bytes_of_a_user_are_deleted() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let results = open(folder.path(), limits());
+    let bytes = results.get(&write(&results)).expect("the query").0.bytes;
+    let results = open(folder.path(), ResultLimits { own_bytes: 2 * bytes, ..limits() });
+    let second = write(&results);
+    let third = write(&results);
+    let ids: Vec<String> = results.list().into_iter().map(|(query, _)| query.id).collect();
+    assert_eq!(ids, [third, second]);
+}
+
+#[test]
+fn a_user_cannot_take_all_running_queries() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let results = open(folder.path(), ResultLimits { own_running: 1, ..limits() });
+    let text = String::new;
+    let _running = create(&results);
+    let second = results.create(Actor::Owner, text(), text(), text()).expect_err("an error");
+    assert_eq!(second.code(), ErrorCode::TooBusy);
+    assert!(results.create(Actor::Anonymous, text(), text(), text()).is_ok());
+}
+
+#[test]
+fn a_query_whose_end_cannot_be_stored_has_failed() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let results = open(folder.path(), limits());
+    let mut writer = create(&results);
+    writer.write(&batch(0..3)).expect("a batch");
+    std::fs::remove_dir_all(folder.path().join(writer.id())).expect("a removed folder");
+    writer.end(Ok(()));
+    let query = results.get(writer.id()).expect("the query").0;
+    assert_eq!((query.status, query.rows), (JobStatus::Failed, 0));
+    assert_eq!(query.error.map(|problem| problem.code), Some(ErrorCode::Storage));
+}
+
+#[test]
+fn a_query_that_panics_has_failed() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let results = open(folder.path(), limits());
+    let writer = create(&results);
+    let id = writer.id().to_owned();
+    assert!(std::thread::spawn(move || fail_with(writer)).join().is_err());
+    let query = results.get(&id).expect("the query").0;
+    assert_eq!(query.status, JobStatus::Failed);
+    assert_eq!(query.error.map(|problem| problem.code), Some(ErrorCode::Internal));
+}
+
+#[test]
+fn only_folders_with_an_invalid_record_are_deleted() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let [invalid, unreadable] = ["invalid", "unreadable"].map(|name| folder.path().join(name));
+    std::fs::create_dir(&invalid).expect("a folder");
+    std::fs::write(invalid.join("query.json"), "{").expect("a file");
+    std::fs::create_dir_all(unreadable.join("query.json")).expect("a folder");
+    assert!(open(folder.path(), limits()).list().is_empty());
+    assert_eq!((invalid.exists(), unreadable.exists()), (false, true));
+}
+
+fn fail_with(_writer: ResultWriter) {
+    panic!("a defect");
 }
 
 const NOT_ENDED: ErrorCode = ErrorCode::PreconditionFailed;

@@ -90,7 +90,7 @@ impl Service {
         credential: Credential<'_>,
         address: Option<IpAddr>,
     ) -> Result<Principal, Problem> {
-        let components = self.components();
+        let components = self.shared();
         let (Credential::Token(shown) | Credential::Password { password: shown, .. }) = credential;
         if components.is_owner_token(shown) {
             return Ok(Principal::owner().with_address(address));
@@ -110,6 +110,6 @@ impl Service {
     /// Returns true if any user exists. Until the first user is created, a server without
     /// authentication treats every client as the owner.
     pub fn has_users(&self) -> bool {
-        self.components().access.has_users()
+        self.shared().access.has_users()
     }
 }

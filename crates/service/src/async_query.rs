@@ -11,7 +11,7 @@ use headwater_model::{
     Actor, AsyncQuery, ErrorCode, Fault, Identity, Principal, Problem, QueryRequest, RefSpec,
     ResultExt,
 };
-use headwater_query_results::{QueryResults, ResultLimits, ResultRows, ResultWriter};
+use headwater_query_results::{QueryResults, ResultLimits, ResultRows, ResultWriter, interrupted};
 use parking_lot::Mutex;
 
 use crate::service::Components;
@@ -23,6 +23,9 @@ const FOLDER: &str = "results";
 
 /// Maximum time to wait for the end of a query in one request.
 const WAIT_MAX: Duration = Duration::from_secs(60);
+
+/// Maximum time to wait at shutdown until the results of ended queries are stored.
+const DRAIN_MAX: Duration = Duration::from_secs(60);
 
 /// Opens the kept results of a lake.
 pub(crate) async fn open(
@@ -38,6 +41,13 @@ pub(crate) async fn open(
 pub(crate) async fn delete_expired(results: &QueryResults) {
     let results = results.clone();
     run_blocking(move || results.delete_expired()).await;
+}
+
+/// Waits until the results of all queries are stored. Their jobs must have ended.
+pub(crate) async fn drain(results: &QueryResults) {
+    if tokio::time::timeout(DRAIN_MAX, results.all_ended()).await.is_err() {
+        tracing::error!("the server exits while results of queries are not stored");
+    }
 }
 
 /// Operations on asynchronous queries. Only the user that sent a query and administrators may see
@@ -161,7 +171,9 @@ async fn run(
     let writer = Arc::new(Mutex::new(writer));
     let outcome = tokio::select! {
         biased;
-        outcome = fill(components, &principal, &request, &writer) => outcome,
+        outcome = fill(&components, &principal, &request, &writer) => {
+            outcome.map_err(|problem| explain(&components, problem))
+        }
         () = cancelled.cancelled() => {
             Err(Problem::new(ErrorCode::Cancelled, "the query was cancelled"))
         }
@@ -169,16 +181,31 @@ async fn run(
     run_blocking(move || writer.lock().end(outcome)).await;
 }
 
+/// Returns the error of a query. A query that the shutdown of the server stopped is interrupted.
+fn explain(components: &Components, problem: Problem) -> Problem {
+    if !components.jobs.is_closed()
+        || !matches!(problem.code, ErrorCode::Cancelled | ErrorCode::Unavailable)
+    {
+        return problem;
+    }
+    let mut stopped = interrupted();
+    stopped.causes.push(problem.message);
+    stopped.causes.extend(problem.causes);
+    stopped
+}
+
 async fn fill(
-    components: Arc<Components>,
+    components: &Arc<Components>,
     principal: &Principal,
     request: &QueryRequest,
     writer: &Arc<Mutex<ResultWriter>>,
 ) -> Result<(), Problem> {
-    let statements = Statements::new(components);
+    let statements = Statements::new(components.clone());
     let StartedStatement { job, rows } = Box::pin(statements.start(principal, request)).await?;
     let mut rows = rows?;
-    writer.lock().begin(job, rows.schema()).or_problem()?;
+    let (schema, begun) = (rows.schema().clone(), writer.clone());
+    let begun = run_blocking(move || begun.lock().begin(job, &schema)).await.or_problem();
+    begun.map_err(|problem| rows.fail(problem))?;
     while let Some(batch) = rows.next().await? {
         let writer = writer.clone();
         let written = run_blocking(move || writer.lock().write(&batch)).await.or_problem();

@@ -180,19 +180,17 @@ impl Service {
         &self.0
     }
 
-    pub(crate) fn components(&self) -> &Components {
-        &self.0
-    }
-
     /// Returns the number of running jobs.
     pub fn jobs_running(&self) -> usize {
         self.0.jobs.running()
     }
 
-    /// Returns true while a job is running, or a deployed trigger or a message may start one.
+    /// Returns true while a job or an asynchronous query is running, or a deployed trigger or a
+    /// message may start one.
     pub fn is_busy(&self) -> bool {
         let triggers = self.0.triggers.as_ref();
         self.0.jobs.running() > 0
+            || self.0.results.running() > 0
             || self.0.deployer.has_triggers()
             || triggers.is_some_and(headwater_triggers::Triggers::has_calls)
             || self.0.mappings.is_active()
@@ -216,9 +214,11 @@ impl Service {
         self.0.jobs.close();
     }
 
-    /// Waits until all jobs have ended, or interrupts them after a timeout.
+    /// Waits until all jobs have ended, or interrupts them after a timeout. Then waits until the
+    /// results of asynchronous queries are stored.
     pub async fn drain(&self, timeout: Duration) {
         self.0.jobs.drain(timeout).await;
+        async_query::drain(&self.0.results).await;
         self.0.mappings.drain().await;
         self.0.refresh_access().await;
     }

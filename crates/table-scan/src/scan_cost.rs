@@ -32,21 +32,27 @@ const FOOTERS_MAX: usize = 1_000;
 const FOOTERS_AT_ONCE: usize = 16;
 
 /// The files, rows and bytes that a scan reads at most.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ScanCost {
     /// Number of files of which at least one row group is read.
     pub files: u64,
-    /// Number of rows in the row groups.
-    pub rows: u64,
+    /// Number of rows in the row groups; `None` if that of a file is unknown.
+    pub rows: Option<u64>,
     /// Compressed bytes of the columns in the row groups.
     pub bytes: u64,
+}
+
+impl Default for ScanCost {
+    fn default() -> Self {
+        ScanCost { files: 0, rows: Some(0), bytes: 0 }
+    }
 }
 
 impl ScanCost {
     /// Adds the cost of another scan.
     pub fn add(&mut self, other: ScanCost) {
         self.files += other.files;
-        self.rows += other.rows;
+        self.rows = self.rows.zip(other.rows).map(|(rows, others)| rows + others);
         self.bytes += other.bytes;
     }
 }
@@ -73,7 +79,7 @@ pub async fn scan_cost(config: &FileScanConfig, source: &ParquetSource) -> Resul
 /// Returns the cost of a scan of all columns of a file.
 fn whole(file: &PartitionedFile) -> ScanCost {
     let rows = file.statistics.as_ref().and_then(|known| known.num_rows.get_value().copied());
-    ScanCost { files: 1, rows: rows.unwrap_or(0) as u64, bytes: file.object_meta.size }
+    ScanCost { files: 1, rows: rows.map(|rows| rows as u64), bytes: file.object_meta.size }
 }
 
 /// Returns the cost of one file by its footer; `None` if the scan has no reader of footers.
@@ -100,10 +106,10 @@ async fn footer_cost(
             left.prune_by_statistics(&scan.schema, columns, groups, &predicate, &counted);
         }
     }
-    let mut cost = ScanCost::default();
+    let (mut cost, mut rows) = (ScanCost::default(), 0);
     for group in left.row_group_indexes().map(|index| &groups[index]) {
         cost.files = 1;
-        cost.rows += u64::try_from(group.num_rows()).unwrap_or(0);
+        rows += u64::try_from(group.num_rows()).unwrap_or(0);
         for (leaf, column) in group.columns().iter().enumerate() {
             let root = footer.parquet_schema().get_column_root_idx(leaf);
             if scan.columns.contains(&root) {
@@ -118,7 +124,7 @@ async fn footer_cost(
     if cost.files > 0 && !scan.filtered.is_empty() {
         cost.bytes += page_index_bytes(groups);
     }
-    Ok(Some(cost))
+    Ok(Some(ScanCost { rows: Some(rows), ..cost }))
 }
 
 /// Returns the length of the page indexes of a file, which are read together.
@@ -190,4 +196,18 @@ fn appended(schema: &SchemaRef, columns: &Fields) -> SchemaRef {
     }
     let all: Vec<FieldRef> = schema.fields().iter().chain(columns.iter()).cloned().collect();
     Arc::new(Schema::new_with_metadata(all, schema.metadata().clone()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sum_with_an_unknown_number_of_rows_is_unknown() {
+        let mut total = ScanCost::default();
+        total.add(ScanCost { files: 1, rows: Some(2), bytes: 3 });
+        assert_eq!(total, ScanCost { files: 1, rows: Some(2), bytes: 3 });
+        total.add(ScanCost { files: 1, rows: None, bytes: 4 });
+        assert_eq!(total, ScanCost { files: 2, rows: None, bytes: 7 });
+    }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::Read;
 
-use headwater_model::{QueryRequest, RefSpec};
+use headwater_model::{ErrorCode, Problem, QueryRequest, RefSpec};
 use http_body_util::BodyExt;
 use hyper::Response;
 use hyper::body::Incoming;
@@ -41,6 +41,9 @@ pub async fn query(context: &Context, api: &Api, arguments: Query) -> Result<()>
         ..QueryRequest::default()
     };
     if arguments.detach {
+        if context.in_process {
+            return Err(detached_in_process());
+        }
         let limit = arguments.limit.filter(|limit| *limit > 0);
         return async_query::start(context, api, QueryRequest { limit, ..request }).await;
     }
@@ -118,8 +121,14 @@ fn parameters(given: &[String]) -> Result<BTreeMap<String, Value>> {
     Ok(given.into_iter().map(|(name, text)| (name, typed(text))).collect())
 }
 
-fn cancelled() -> headwater_model::Problem {
-    headwater_model::Problem::new(headwater_model::ErrorCode::Cancelled, "stopped")
+fn cancelled() -> Problem {
+    Problem::new(ErrorCode::Cancelled, "stopped")
+}
+
+fn detached_in_process() -> Problem {
+    let message = "`--detach` cannot be combined with `--in-process`";
+    Problem::new(ErrorCode::InvalidArgument, message)
+        .with_hint("Remove `--in-process`: its server ends with the command.")
 }
 
 fn is_table(context: &Context) -> bool {

@@ -7,7 +7,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::Response;
 use headwater_encoding::Format;
-use headwater_model::{AsyncQuery, Problem, QueryRequest};
+use headwater_model::{AsyncQuery, ErrorCode, Problem, QueryRequest};
 use serde::Deserialize;
 use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
@@ -89,7 +89,7 @@ struct Page {
     /// Number of rows to skip; 0 by default.
     #[serde(default)]
     offset: u64,
-    /// Maximum number of rows; all by default.
+    /// Maximum number of rows, at least 1; all by default.
     limit: Option<u64>,
 }
 
@@ -117,6 +117,10 @@ async fn rows(
     let format = Format::accepted(&headers)?;
     let queries = app.service.statements().async_queries();
     let limit = limit.unwrap_or(u64::MAX);
+    if limit == 0 {
+        let problem = Problem::new(ErrorCode::InvalidArgument, "`limit` must not be `0`");
+        return Err(problem.with_hint("Omit `limit` to read all rows.").into());
+    }
     let (query, rows) = queries.rows(&principal, &id, offset, limit).await?;
     let mut response = encoded(rows, format).await?;
     let next = offset.saturating_add(limit);

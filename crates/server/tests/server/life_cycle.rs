@@ -28,6 +28,7 @@ pub fn trials() -> Vec<Trial> {
         trial("life_cycle::a_kill_leaves_the_lake_unchanged", killed),
         trial("life_cycle::a_dropped_server_leaves_no_files", dropped),
         trial("life_cycle::results_of_asynchronous_queries_survive_a_kill", kept_results),
+        trial("life_cycle::a_shutdown_interrupts_asynchronous_queries", interrupted_query),
     ]
 }
 
@@ -243,6 +244,22 @@ async fn kept_results() {
     let stopped = server.get(&format!("/v1/queries/{endless}")).await;
     assert_eq!(stopped["status"], "interrupted");
     assert_eq!(stopped["error"]["code"], "interrupted");
+}
+
+async fn interrupted_query() {
+    let server = TestServer::start().await;
+    let endless = id_of(&server.post("/v1/queries", json!({"sql": ENDLESS})).await);
+    server.until("/v1/jobs?status=running", |jobs| jobs[0]["status"] == "running").await;
+    server.post("/v1/shutdown?drain_ms=0", json!({})).await;
+    let TestServer { running, folder } = server;
+    running.wait().await;
+    let running = support::start(support::config(folder.path())).await;
+    let server = TestServer { running, folder };
+    let stopped = server.get(&format!("/v1/queries/{endless}")).await;
+    assert_eq!(stopped["status"], "interrupted");
+    assert_eq!(stopped["error"]["code"], "interrupted");
+    // Only the shutdown stores a cause. The next start would store an end without one.
+    assert!(stopped["error"]["causes"].is_array(), "{stopped}");
 }
 
 fn id_of(query: &Value) -> String {
