@@ -3,8 +3,10 @@
 The argument is a JSON object: `brokers` is the number of servers, and `proxy` starts a proxy in
 front of a single server. The proxy can go away and come back with the same address, hide
 partitions, and require TLS (`tls`: files of the certificate and its key) and a login (`users`:
-passwords by name). It also finds offsets by time, which the mock cluster does not support. The first line of the output is a JSON object with `servers`. Each line of the
-input is then a command, which is answered by one line.
+passwords by name). It also finds offsets by time, which the mock cluster does not support.
+
+The first line of the output is a JSON object with `servers`. Each line of the input is then a
+command, which is answered by one line.
 """
 
 import base64
@@ -63,7 +65,8 @@ class Login:
         data = body[4 : 4 + struct.unpack_from(">i", body)[0]]
         answer = self.plain(data) if self.mechanism == "PLAIN" else self.scram(data)
         if answer is None:
-            return struct.pack(">h", WRONG_LOGIN) + text("Authentication failed") + struct.pack(">i", 0)
+            failed = struct.pack(">h", WRONG_LOGIN) + text("Authentication failed")
+            return failed + struct.pack(">i", 0)
         return struct.pack(">hhi", 0, -1, len(answer)) + answer
 
     def plain(self, data):
