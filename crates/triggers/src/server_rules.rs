@@ -116,7 +116,8 @@ fn forbidden(user: &RestrictedUser, location: &str, address: SocketAddr) -> Prob
         address.ip()
     );
     let hint = format!(
-        "An administrator can allow it: `headwater grant read --on 'location:{location}' --to {name}`."
+        "An administrator can allow it: `headwater grant read --on 'location:{location}' \
+         --to {name}`."
     );
     Problem::new(ErrorCode::Forbidden, message).with_hint(hint)
 }
