@@ -19,9 +19,6 @@ use crate::server_rules::ServerName;
 pub(super) const REQUEST_MAX: Duration = Duration::from_secs(10);
 /// Maximum time to receive records.
 pub(super) const FETCH_MAX: Duration = Duration::from_secs(60);
-/// Maximum size of a response.
-const RESPONSE_BYTES_MAX: usize = 128 << 20;
-
 const CLIENT: &str = "headwater";
 
 /// The reason why a server cannot be used.
@@ -35,8 +32,8 @@ pub(super) enum Failure {
     Malformed(#[from] Malformed),
     #[error(transparent)]
     Record(#[from] RecordError),
-    #[error("a response has {0} bytes, which is more than the maximum of 128 MiB")]
-    TooLarge(usize),
+    #[error("a response has {bytes} bytes, which is more than the maximum of {bytes_max}")]
+    TooLarge { bytes: usize, bytes_max: usize },
     #[error("{0}")]
     Server(String),
     /// A problem that is complete.
@@ -76,6 +73,11 @@ impl Connection {
         Ok(Connection { stream: BufStream::new(connected?), number: 0 })
     }
 
+    /// Returns the number of requests that were sent.
+    pub(super) fn request_count(&self) -> usize {
+        self.number.unsigned_abs() as usize
+    }
+
     /// Sends a request and receives its response.
     pub(super) async fn request<R: Request>(
         &mut self,
@@ -94,13 +96,13 @@ impl Connection {
         self.stream.write_u32(length).await?;
         self.stream.write_all(&bytes).await?;
         self.stream.flush().await?;
-        Ok(decode::<R>(self.receive().await?, number)?)
+        Ok(decode::<R>(self.receive(R::RESPONSE_BYTES_MAX).await?, number)?)
     }
 
-    async fn receive(&mut self) -> Result<Bytes, Failure> {
+    async fn receive(&mut self, bytes_max: usize) -> Result<Bytes, Failure> {
         let length = self.stream.read_u32().await? as usize;
-        if length > RESPONSE_BYTES_MAX {
-            return Err(Failure::TooLarge(length));
+        if length > bytes_max {
+            return Err(Failure::TooLarge { bytes: length, bytes_max });
         }
         // The buffer grows with the bytes that arrive, not with the declared length.
         let mut response = Vec::new();

@@ -50,19 +50,19 @@ pub(super) struct Received {
     /// Offset of the record that follows.
     pub next: i64,
     pub content: Content,
-    /// The memory of the record, until this value is dropped.
-    pub _memory: Option<OwnedSemaphorePermit>,
 }
 
 pub(super) enum Content {
-    Record(Record),
+    Record {
+        record: Record,
+        /// The memory of the record's batch, until its last record is dropped.
+        _memory: Arc<OwnedSemaphorePermit>,
+    },
     /// Offsets without records for this trigger, such as those of control records.
     Nothing,
     /// The partition is read from another position: at first, or because the cluster no longer has
     /// the record at the previous position.
-    Start {
-        previous: Option<i64>,
-    },
+    Start { previous: Option<i64> },
 }
 
 impl Position {
@@ -98,7 +98,7 @@ impl Position {
                 }
                 true
             }
-            Content::Record(_) | Content::Nothing => {
+            Content::Record { .. } | Content::Nothing => {
                 let is_new = self.next.get(&partition).is_none_or(|known| next > *known);
                 if is_new {
                     self.next.insert(partition, next);
@@ -136,7 +136,7 @@ mod tests {
     use super::*;
 
     fn received(topic: &Arc<Topic>, partition: i32, next: i64, content: Content) -> Received {
-        Received { topic: topic.clone(), partition, next, content, _memory: None }
+        Received { topic: topic.clone(), partition, next, content }
     }
 
     #[test]

@@ -198,7 +198,9 @@ impl Round<'_> {
         let kept = join_all(tasks).await;
         // Connections to servers that have no partition any more are closed.
         *connections = kept.into_iter().flatten().collect();
-        if connections.is_empty() {
+        // After a failure, the next round begins after the back-off.
+        let has_failed = self.failure.lock().is_some();
+        if has_failed || connections.is_empty() {
             let end = *self.end.lock();
             tokio::time::sleep_until(end).await;
         }
