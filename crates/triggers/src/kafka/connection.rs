@@ -17,6 +17,8 @@ use crate::server_rules::ServerName;
 
 /// Maximum time for a connection and for a request.
 pub(super) const REQUEST_MAX: Duration = Duration::from_secs(10);
+/// Maximum time without received bytes.
+const IDLE_MAX: Duration = Duration::from_secs(10);
 /// Maximum time to receive records.
 pub(super) const FETCH_MAX: Duration = Duration::from_secs(60);
 const CLIENT: &str = "headwater";
@@ -100,16 +102,24 @@ impl Connection {
     }
 
     async fn receive(&mut self, bytes_max: usize) -> Result<Bytes, Failure> {
-        let length = self.stream.read_u32().await? as usize;
+        let length = received(self.stream.read_u32()).await? as usize;
         if length > bytes_max {
             return Err(Failure::TooLarge { bytes: length, bytes_max });
         }
         // The buffer grows with the bytes that arrive, not with the declared length.
-        let mut response = Vec::new();
-        (&mut self.stream).take(length as u64).read_to_end(&mut response).await?;
-        if response.len() < length {
-            return Err(std::io::Error::from(std::io::ErrorKind::UnexpectedEof).into());
+        let mut response: Vec<u8> = Vec::new();
+        let mut rest = (&mut self.stream).take(length as u64);
+        while response.len() < length {
+            if received(rest.read_buf(&mut response)).await? == 0 {
+                return Err(std::io::Error::from(std::io::ErrorKind::UnexpectedEof).into());
+            }
         }
         Ok(response.into())
     }
+}
+
+/// Waits for bytes for a limited time.
+async fn received<T>(read: impl Future<Output = std::io::Result<T>>) -> Result<T, Failure> {
+    let read = tokio::time::timeout(IDLE_MAX, read).await;
+    Ok(read.map_err(|_| Failure::TimedOut)??)
 }

@@ -16,6 +16,7 @@ use super::cluster::problem_at;
 use super::connection::{Connection, FETCH_MAX, Failure, REQUEST_MAX};
 use super::position::{Content, Received};
 use super::receiver::{MEMORY_KIB, Round};
+use super::round_end::RoundPart;
 use crate::server_rules::ServerName;
 
 /// Maximum time for which the server waits for records.
@@ -29,13 +30,17 @@ const THROTTLE_MAX: Duration = Duration::from_secs(30);
 /// The partitions of a server.
 pub(super) struct Leader<'a> {
     pub round: &'a Round<'a>,
+    pub part: RoundPart<'a>,
     pub server: ServerName,
     pub partitions: Vec<i32>,
 }
 
 impl Leader<'_> {
     /// Reads until the round ends. Returns the connection for the next round.
-    pub(super) async fn run(self, connection: Option<Connection>) -> Result<Connection, Problem> {
+    pub(super) async fn run(
+        mut self,
+        connection: Option<Connection>,
+    ) -> Result<Connection, Problem> {
         let mut connection = match connection {
             Some(connection) => connection,
             None => self.round.client.connect(&self.server).await?,
@@ -45,11 +50,11 @@ impl Leader<'_> {
         Ok(connection)
     }
 
-    async fn read(&self, connection: &mut Connection) -> Result<(), Failure> {
+    async fn read(&mut self, connection: &mut Connection) -> Result<(), Failure> {
         let mut readable: BTreeSet<i32> = self.partitions.iter().copied().collect();
         self.begin(connection, &mut readable).await?;
         self.round.started();
-        while !readable.is_empty() && !self.round.has_ended() {
+        while !readable.is_empty() && !self.has_ended() {
             let next = |partition: &i32| {
                 let next = self.round.receiver.position.lock().next(*partition)?;
                 Some((*partition, next))
@@ -80,6 +85,10 @@ impl Leader<'_> {
             tokio::time::sleep(Duration::from_millis(throttle).min(THROTTLE_MAX)).await;
         }
         Ok(())
+    }
+
+    fn has_ended(&mut self) -> bool {
+        self.part.has_ended() || self.round.sender.is_stopped()
     }
 
     /// Determines the positions of partitions that are read for the first time.
