@@ -3,8 +3,10 @@
 The argument is a JSON object: `brokers` is the number of servers, and `proxy` starts a proxy in
 front of a single server. The proxy can go away and come back with the same address, hide
 partitions, and require TLS (`tls`: files of the certificate and its key) and a login (`users`:
-passwords by name). It also finds offsets by time, which the mock cluster does not support. The first line of the output is a JSON object with `servers`. Each line of the
-input is then a command, which is answered by one line.
+passwords by name). It also finds offsets by time, which the mock cluster does not support.
+
+The first line of the output is a JSON object with `servers`. Each line of the input is then a
+command, which is answered by one line.
 """
 
 import base64
@@ -17,6 +19,7 @@ import ssl
 import struct
 import sys
 import threading
+import time
 
 from confluent_kafka import Producer
 
@@ -63,7 +66,8 @@ class Login:
         data = body[4 : 4 + struct.unpack_from(">i", body)[0]]
         answer = self.plain(data) if self.mechanism == "PLAIN" else self.scram(data)
         if answer is None:
-            return struct.pack(">h", WRONG_LOGIN) + text("Authentication failed") + struct.pack(">i", 0)
+            failed = struct.pack(">h", WRONG_LOGIN) + text("Authentication failed")
+            return failed + struct.pack(">i", 0)
         return struct.pack(">hhi", 0, -1, len(answer)) + answer
 
     def plain(self, data):
@@ -180,12 +184,12 @@ class Proxy:
         topic, at = body[11 : 11 + length].decode(), 11 + length
         count = struct.unpack_from(">i", body, at)[0]
         wanted = [struct.unpack_from(">iq", body, at + 4 + 12 * one) for one in range(count)]
-        if any(time < 0 for _, time in wanted):
+        if any(moment < 0 for _, moment in wanted):
             return None
         answer = struct.pack(">ii", 0, 1) + text(topic) + struct.pack(">i", count)
-        for partition, time in wanted:
+        for partition, moment in wanted:
             known = self.times.get((topic, partition), [])
-            found = min((one for one in known if one[0] >= time), default=(-1, -1))
+            found = min((one for one in known if one[0] >= moment), default=(-1, -1))
             answer += struct.pack(">ihqq", partition, 0, *found)
         return answer
 
@@ -238,15 +242,15 @@ class Cluster:
             })
         producer, offsets = self.producers[codec], []
 
-        def delivered(error, message):
+        def delivered(error, message, sent):
             offsets.append(str(error) if error else message.offset())
             if self.proxy and not error:
                 times = self.proxy.times.setdefault((topic, partition), [])
-                times.append((message.timestamp()[1], message.offset()))
+                times.append((sent, message.offset()))
 
         for record in records:
             record = {"key": None, "value": None, "headers": None, "repeat": 1, **record}
-            value = record["value"]
+            value, now = record["value"], int(time.time() * 1000)
             producer.produce(
                 topic,
                 None if value is None else value.encode("latin-1") * record["repeat"],
@@ -256,7 +260,8 @@ class Cluster:
                     (name, None if one is None else one.encode("latin-1"))
                     for name, one in record["headers"] or []
                 ],
-                on_delivery=delivered,
+                timestamp=now,
+                on_delivery=lambda error, message, now=now: delivered(error, message, now),
             )
             producer.poll(0)
         producer.flush(60)

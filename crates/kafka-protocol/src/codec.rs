@@ -38,7 +38,8 @@ impl Codec {
     /// Decompresses the records of a batch, of at most `limit` bytes.
     pub(crate) fn decompress(self, compressed: Bytes, limit: usize) -> io::Result<Bytes> {
         match self {
-            Codec::Uncompressed => Ok(compressed),
+            // A copy, because a part of a response keeps the memory of the whole response.
+            Codec::Uncompressed => Ok(Bytes::copy_from_slice(&compressed)),
             Codec::Gzip => read_limited(MultiGzDecoder::new(&*compressed), limit),
             Codec::Snappy => snappy(&compressed, limit),
             Codec::Lz4 => read_limited(FrameDecoder::new(&*compressed), limit),

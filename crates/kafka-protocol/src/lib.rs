@@ -4,7 +4,8 @@
 //! - [`RecordBatch`] is a batch of records, and [`AbortedTransactions`] skips the records of
 //!   aborted transactions.
 //!
-//! Memory is allocated only for bytes that were received, and decompression is limited.
+//! Memory is allocated only for bytes that were received. Decompression and the number of records
+//! are limited.
 //!
 //! The published clients were not sufficient. `rskafka` fails at records of transactions and at
 //! headers without a value, and does not return the type of timestamps. `kafka-protocol` allocates
@@ -21,5 +22,5 @@ pub use messages::{
     OffsetsRequest, PartitionMetadata, PartitionOffset, Request, ServerMetadata, UNKNOWN_TOPIC,
     decode, encode, error_text,
 };
-pub use records::{AbortedTransactions, Record, RecordBatch, RecordError};
+pub use records::{AbortedTransactions, Record, RecordBatch, RecordError, Records};
 pub use wire::Malformed;

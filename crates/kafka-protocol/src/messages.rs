@@ -11,6 +11,12 @@ const READ_COMMITTED: i8 = 1;
 /// The replica id of consumers.
 const CONSUMER: i32 = -1;
 
+/// Maximum numbers of servers of a cluster and of partitions of a topic.
+const SERVERS_MAX: usize = 1_000;
+const PARTITIONS_MAX: usize = 10_000;
+/// Maximum length of the id of a cluster.
+const CLUSTER_BYTES_MAX: usize = 255;
+
 /// The timestamp that selects the first offset of a partition.
 pub const EARLIEST: i64 = -2;
 /// The timestamp that selects the offset after the last record.
@@ -22,6 +28,8 @@ pub trait Request {
     const KEY: i16;
     /// The version of the request.
     const VERSION: i16;
+    /// Maximum size of the response.
+    const RESPONSE_BYTES_MAX: usize = 1 << 20;
     /// The response.
     type Response;
 
@@ -92,6 +100,7 @@ pub struct PartitionMetadata {
 impl Request for MetadataRequest<'_> {
     const KEY: i16 = 3;
     const VERSION: i16 = 4;
+    const RESPONSE_BYTES_MAX: usize = 16 << 20;
     type Response = Metadata;
 
     fn write(&self, writer: &mut Writer) {
@@ -119,6 +128,12 @@ impl Request for MetadataRequest<'_> {
             Ok((error, partitions))
         })?;
         let (error, partitions) = topics.pop().ok_or(Malformed("the topic is missing"))?;
+        if cluster.as_ref().is_some_and(|id| id.len() > CLUSTER_BYTES_MAX) {
+            return Err(Malformed("the id of the cluster is too long"));
+        }
+        if servers.len() > SERVERS_MAX || partitions.len() > PARTITIONS_MAX {
+            return Err(Malformed("it has too many servers or partitions"));
+        }
         Ok(Metadata { servers, cluster, error, partitions })
     }
 }
@@ -212,6 +227,7 @@ pub struct FetchedPartition {
 impl Request for FetchRequest<'_> {
     const KEY: i16 = 1;
     const VERSION: i16 = 4;
+    const RESPONSE_BYTES_MAX: usize = 128 << 20;
     type Response = Fetched;
 
     fn write(&self, writer: &mut Writer) {
@@ -325,6 +341,9 @@ pub fn error_text(code: i16) -> String {
         35 => "the server does not support the version of the request",
         56 => "the server cannot access its storage",
         58 => "the user or the password is wrong",
+        76 => {
+            "topics with `compression.type=zstd` are not supported; use `compression.type=producer`"
+        }
         74 | 75 => "the leader of the partition has changed",
         78 => "the server does not know the offset yet",
         code => return format!("the server returned error {code}"),
@@ -351,5 +370,19 @@ mod tests {
         for length in 0..bytes.len() {
             assert!(MetadataRequest::read(&mut Reader(bytes.slice(..length))).is_err(), "{length}");
         }
+    }
+
+    #[test]
+    fn the_number_of_partitions_is_limited() {
+        let read = |count| {
+            let mut writer = Writer::default();
+            writer.i32(0).count(0).i16(-1).i32(4).count(1).i16(0).text("orders").i8(0).count(count);
+            for _ in 0..count {
+                writer.i16(0).i32(0).i32(4).count(0).count(0);
+            }
+            MetadataRequest::read(&mut Reader(Bytes::from(writer.0)))
+        };
+        assert_eq!(read(PARTITIONS_MAX).expect("metadata").partitions.len(), PARTITIONS_MAX);
+        assert!(read(PARTITIONS_MAX + 1).is_err());
     }
 }

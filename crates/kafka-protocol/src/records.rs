@@ -25,6 +25,10 @@ const LOG_APPEND_TIME: i16 = 1 << 3;
 const TRANSACTIONAL: i16 = 1 << 4;
 const CONTROL: i16 = 1 << 5;
 
+/// Memory of a record and of a header, in addition to their bytes.
+const RECORD_BYTES: usize = 128;
+const HEADER_BYTES: usize = 64;
+
 /// A record that cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum RecordError {
@@ -73,6 +77,28 @@ impl Record {
         let length = |bytes: &Option<Bytes>| bytes.as_ref().map_or(0, Bytes::len);
         let headers = self.headers.iter().map(|(name, value)| name.len() + length(value));
         length(&self.key) + length(&self.value) + headers.sum::<usize>()
+    }
+}
+
+/// The records of a batch.
+#[derive(Debug, Default)]
+pub struct Records {
+    /// The records, which share the memory of the batch.
+    pub records: Vec<Record>,
+    /// Approximate memory of all records in bytes. It is free when no record is left.
+    pub memory_bytes: usize,
+}
+
+/// The memory that the records of a batch may still take, in addition to their bytes.
+struct Budget {
+    bytes: usize,
+}
+
+impl Budget {
+    fn take(&mut self, bytes: usize) -> Result<(), Malformed> {
+        let rest = self.bytes.checked_sub(bytes);
+        self.bytes = rest.ok_or(Malformed("a batch has too many records or headers"))?;
+        Ok(())
     }
 }
 
@@ -141,22 +167,34 @@ impl RecordBatch {
     }
 
     /// Decodes the records.
-    pub fn records(self) -> Result<Vec<Record>, RecordError> {
+    pub fn records(self) -> Result<Records, RecordError> {
+        self.decode(BATCH_BYTES_MAX)
+    }
+
+    /// Decodes the records. Their structures take at most `structures_max` bytes.
+    fn decode(self, structures_max: usize) -> Result<Records, RecordError> {
         let offset = self.base_offset;
         let codec =
             Codec::of_attributes(self.attributes).ok_or(RecordError::UnknownCodec(offset))?;
         let body = codec
             .decompress(self.body.clone(), BATCH_BYTES_MAX)
             .map_err(|cause| RecordError::Decompress { offset, cause })?;
+        let body_bytes = body.len();
         let mut reader = Reader(body);
+        let mut budget = Budget { bytes: structures_max };
         let mut records = Vec::new();
         for _ in 0..self.count {
-            records.push(self.record(&mut reader)?);
+            budget.take(RECORD_BYTES)?;
+            records.push(self.record(&mut reader, &mut budget)?);
         }
-        Ok(records)
+        if !reader.0.is_empty() {
+            return Err(Malformed("a batch has bytes after its records").into());
+        }
+        let memory_bytes = body_bytes.saturating_add(structures_max - budget.bytes);
+        Ok(Records { records, memory_bytes })
     }
 
-    fn record(&self, reader: &mut Reader) -> Result<Record, Malformed> {
+    fn record(&self, reader: &mut Reader, budget: &mut Budget) -> Result<Record, Malformed> {
         let length = reader.varint()?;
         let length = usize::try_from(length).map_err(|_| Malformed("a length is negative"))?;
         let mut reader = Reader(reader.take(length)?);
@@ -170,6 +208,7 @@ impl RecordBatch {
         for _ in 0..reader.varint()? {
             let name_length = reader.varint()?;
             let name = reader.take_nullable(name_length)?.unwrap_or_default();
+            budget.take(HEADER_BYTES + name.len())?;
             let value_length = reader.varint()?;
             headers.push((text(name)?, reader.take_nullable(value_length)?));
         }
@@ -206,7 +245,7 @@ impl AbortedTransactions {
     }
 
     /// Returns the records of the next batch, which are empty if its transaction was aborted.
-    pub fn committed(&mut self, batch: RecordBatch) -> Result<Vec<Record>, RecordError> {
+    pub fn committed(&mut self, batch: RecordBatch) -> Result<Records, RecordError> {
         while let Some(&(first, producer)) = self.upcoming.first()
             && first <= batch.last_offset
         {
@@ -215,17 +254,17 @@ impl AbortedTransactions {
         }
         if batch.is_control() {
             let producer = batch.producer;
-            for record in batch.records()? {
+            for record in batch.records()?.records {
                 let mut key = Reader(record.key.unwrap_or_default());
                 let (_version, kind) = (key.i16()?, key.i16()?);
                 if kind == ABORT {
                     self.producers.remove(&producer);
                 }
             }
-            return Ok(Vec::new());
+            return Ok(Records::default());
         }
         if batch.attributes & TRANSACTIONAL != 0 && self.producers.contains(&batch.producer) {
-            return Ok(Vec::new());
+            return Ok(Records::default());
         }
         batch.records()
     }
@@ -264,7 +303,7 @@ mod tests {
         let mut transactions = AbortedTransactions::new(aborted);
         let mut records = Vec::new();
         while let Some(batch) = RecordBatch::next(&mut bytes)? {
-            records.extend(transactions.committed(batch)?);
+            records.extend(transactions.committed(batch)?.records);
         }
         Ok(records)
     }
@@ -289,6 +328,22 @@ mod tests {
         };
         assert_eq!(records[0], first);
         assert_eq!((records[1].timestamp, records[1].is_log_append_time), (2_000, true));
+    }
+
+    #[test]
+    fn the_memory_of_records_and_headers_is_limited() {
+        let record = record(None, Some(b"v"));
+        let decode = |structures_max| {
+            let mut bytes = Bytes::from(batch(0, 0, -1, &record));
+            let batch = RecordBatch::next(&mut bytes).expect("a batch").expect("a batch");
+            batch.decode(structures_max)
+        };
+        // The record has two headers with names of one byte.
+        let structures = RECORD_BYTES + 2 * (HEADER_BYTES + 1);
+        let decoded = decode(structures).expect("records");
+        assert_eq!(decoded.memory_bytes, record.len() + structures);
+        let error = decode(structures - 1).expect_err("too many headers");
+        assert!(error.to_string().contains("too many records or headers"), "{error}");
     }
 
     #[test]
@@ -323,6 +378,7 @@ mod tests {
             (batch(3, 7, -1, b"x"), "unknown compression"),
             (batch(3, 4, -1, b"x"), "cannot be decompressed"),
             (batch(3, 0, -1, &[0xfe, 0xff, 0xff, 0x7f]), "ends too early"),
+            (batch(3, 0, -1, &[record(None, None), vec![0]].concat()), "bytes after its records"),
         ] {
             let error = read(bytes.into(), &[]).expect_err(expected);
             assert!(error.to_string().contains(expected), "{error}");

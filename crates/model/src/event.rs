@@ -65,8 +65,8 @@ impl Event {
         }
     }
 
-    /// Returns the payloads of notifications, messages and records, and rows of outbox tables. Other
-    /// events have none.
+    /// Returns the payloads of notifications, messages and records, and rows of outbox tables;
+    /// empty for other events.
     pub fn payloads(&self) -> Vec<&Value> {
         match &self.data {
             EventData::PostgresNotified { payloads: values, .. }

@@ -22,8 +22,8 @@ pub use client::{RunningProcess, SpawnCommand, Spawner};
 pub use error::{Error, Result};
 pub use limits::{LimitSettings, Limits, Variables};
 pub use network::{
-    ConnectionCap, DeniedHosts, EgressPolicy, Host, Messages, Network, ProxySockets, nameservers,
-    serve_proxy,
+    ConnectionCap, DeniedHosts, EgressPolicy, Host, Messages, Network, ProxySockets,
+    is_own_address, nameservers, serve_proxy,
 };
 pub use process_identity::{is_stale, own_identity};
 pub use protocol::{

@@ -129,14 +129,24 @@ impl NatsReceiver {
         };
         let connected = tokio::time::timeout(REQUEST_MAX, options.connect(servers)).await;
         let connected = connected.map_err(|_| self.failed("the server does not respond"))?;
-        connected.map_err(|error| self.failed(&chain(&error)))
+        connected.map_err(|error| self.connection_failed(&chain(&error)))
     }
 
-    /// Returns the URLs of the servers. A restricted user connects to the addresses that were
+    fn connection_failed(&self, reason: &str) -> Problem {
+        let problem = self.failed(reason);
+        // The name of a server without TLS is replaced by its address, which a certificate lacks.
+        let is_replaced = !self.rules.is_unrestricted() && self.nats.url.contains("nats://");
+        if is_replaced && reason.contains("certificate") {
+            return problem.with_hint("If the server requires TLS, write `tls://HOST:PORT`.");
+        }
+        problem
+    }
+
+    /// Returns the URLs of the servers, without those that cannot be used. A restricted user connects to the addresses that were
     /// checked. With TLS, the name stays, because it is checked against the certificate; if it
     /// resolves to another address now, the client sends nothing before the handshake.
     async fn servers(&self) -> Result<Vec<String>, Problem> {
-        let mut servers = Vec::new();
+        let (mut servers, mut first) = (Vec::new(), None);
         for text in self.nats.url.split(',').map(str::trim) {
             let url = Url::parse(text).map_err(|error| self.failed(&error.to_string()))?;
             if self.rules.is_unrestricted() {
@@ -145,14 +155,23 @@ impl NatsReceiver {
             }
             let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']).to_owned();
             let server = ServerName { scheme: SCHEME, host, port: url.port().unwrap_or(PORT) };
-            let addresses = self.rules.resolve(&server).await?;
+            let addresses = match self.rules.resolve(&server).await {
+                Ok(addresses) => addresses,
+                Err(problem) => {
+                    first = first.or(Some(problem));
+                    continue;
+                }
+            };
             if url.scheme() == SCHEME {
                 servers.extend(addresses.iter().map(|address| format!("{SCHEME}://{address}")));
             } else {
                 servers.push(text.to_owned());
             }
         }
-        Ok(servers)
+        match first {
+            Some(problem) if servers.is_empty() => Err(problem),
+            _ => Ok(servers),
+        }
     }
 
     /// Returns the durable consumer. Creates the consumer if it is missing.
@@ -206,4 +225,39 @@ fn chain(error: &dyn std::error::Error) -> String {
         cause = error.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    fn receiver(url: &str) -> NatsReceiver {
+        let nats = serde_json::json!({"url": url, "stream": "s"});
+        NatsReceiver {
+            nats: serde_json::from_value(nats).expect("a source"),
+            consumer: "c".to_owned(),
+            secrets: None,
+            rules: ServerRules::restricted("ana".to_owned(), Arc::new(|_: &str| false)),
+        }
+    }
+
+    #[tokio::test]
+    async fn servers_that_cannot_be_used_are_skipped_unless_none_is_left() {
+        let some = receiver("nats://127.0.0.1:1,nats://1.1.1.1:4222,tls://1.0.0.1:4223");
+        let servers = some.servers().await.expect("servers");
+        assert_eq!(servers, ["nats://1.1.1.1:4222", "tls://1.0.0.1:4223"]);
+        let problem = receiver("nats://127.0.0.1:1").servers().await.expect_err("a problem");
+        assert_eq!(problem.code, ErrorCode::Forbidden);
+    }
+
+    #[test]
+    fn a_failed_check_of_a_certificate_has_a_hint() {
+        let hint = |url, reason| receiver(url).connection_failed(reason).hint.unwrap_or_default();
+        let reason = "IO error: invalid peer certificate: not valid for name";
+        assert!(hint("nats://a:4222", reason).contains("tls://HOST:PORT"));
+        assert!(!hint("tls://a:4222", reason).contains("tls://HOST:PORT"));
+        assert!(!hint("nats://a:4222", "timed out").contains("tls://HOST:PORT"));
+    }
 }

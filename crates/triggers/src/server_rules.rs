@@ -6,11 +6,12 @@
 //! `kafka://10.0.0.7:9092`. The same right lets a user import files of a location.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use headwater_model::{AddressScope, ErrorCode, Problem};
+use headwater_model::{AddressScope, ErrorCode, Problem, embedded_address};
+use headwater_sandbox::is_own_address;
 
 /// Maximum time to resolve a name.
 const RESOLVE_MAX: Duration = Duration::from_secs(5);
@@ -96,7 +97,7 @@ impl ServerRules {
         if (user.allows)(&location) {
             return Ok(found);
         }
-        let is_public = |one: &&SocketAddr| AddressScope::of(one.ip()) == AddressScope::Public;
+        let is_public = |one: &&SocketAddr| is_public(one.ip());
         let public: Vec<SocketAddr> = found.iter().filter(is_public).copied().collect();
         match found.first() {
             Some(first) if public.is_empty() => Err(forbidden(user, &location, *first)),
@@ -105,10 +106,16 @@ impl ServerRules {
     }
 }
 
+/// Returns true for a public address that is not one of the host's own.
+fn is_public(address: IpAddr) -> bool {
+    let is_own = is_own_address(address) || is_own_address(embedded_address(address));
+    AddressScope::of(address) == AddressScope::Public && !is_own
+}
+
 fn forbidden(user: &RestrictedUser, location: &str, address: SocketAddr) -> Problem {
     let scope = match AddressScope::of(address.ip()) {
-        AddressScope::Host => "an address of the server's host",
-        _ => "an address of a private network",
+        AddressScope::Private => "an address of a private network",
+        AddressScope::Host | AddressScope::Public => "an address of the server's host",
     };
     let name = &user.name;
     let message = format!(
@@ -116,7 +123,8 @@ fn forbidden(user: &RestrictedUser, location: &str, address: SocketAddr) -> Prob
         address.ip()
     );
     let hint = format!(
-        "An administrator can allow it: `headwater grant read --on 'location:{location}' --to {name}`."
+        "An administrator can allow it: `headwater grant read --on 'location:{location}' \
+         --to {name}`."
     );
     Problem::new(ErrorCode::Forbidden, message).with_hint(hint)
 }
@@ -163,5 +171,14 @@ mod tests {
         let checked = user.check(&server("mixed.example.com"), mixed.to_vec()).expect("one");
         assert_eq!(checked, mixed[1..]);
         assert!(!user.is_same(&owner) && user.is_same(&user.clone()));
+    }
+
+    #[test]
+    fn the_hosts_own_addresses_are_not_public() {
+        let outward = std::net::UdpSocket::bind("0.0.0.0:0").expect("a socket");
+        if outward.connect("203.0.113.1:9").is_ok() {
+            assert!(!is_public(outward.local_addr().expect("an address").ip()));
+        }
+        assert!(is_public(IpAddr::from([1, 1, 1, 1])));
     }
 }

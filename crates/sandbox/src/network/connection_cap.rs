@@ -7,7 +7,7 @@ use std::sync::Arc;
 use rustix::process::{Resource, Rlimit};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::host_addresses;
+use super::host_addresses::is_own_address;
 
 /// The maximum number of concurrent connections per call.
 const PER_CALL_MAX: usize = 1024;
@@ -42,7 +42,7 @@ impl ConnectionCap {
     /// Returns true if an address belongs to the host, according to its current routes, and is not
     /// exempt.
     pub(super) fn is_own(&self, address: IpAddr) -> bool {
-        !self.exempt.contains(&address) && host_addresses::is_own(address)
+        !self.exempt.contains(&address) && is_own_address(address)
     }
 
     /// Returns the maximum number of connections of one call.

@@ -16,7 +16,7 @@ const UNICAST: u8 = 1;
 /// Returns true if a connection to this address would end on the host: the address belongs to one
 /// of its interfaces, or the route to the address does not lead to another machine. Returns false
 /// for unreachable addresses.
-pub(super) fn is_own(address: IpAddr) -> bool {
+pub fn is_own_address(address: IpAddr) -> bool {
     match route_to(address) {
         Ok(kind) => kind != UNICAST,
         Err(rustix::io::Errno::NETUNREACH | rustix::io::Errno::HOSTUNREACH) => false,
@@ -57,15 +57,15 @@ mod tests {
     #[test]
     fn the_hosts_addresses_are_known() {
         for text in ["127.0.0.1", "127.8.9.10", "::1", "255.255.255.255"] {
-            assert!(is_own(text.parse().unwrap()), "{text}");
+            assert!(is_own_address(text.parse().unwrap()), "{text}");
         }
         // These addresses are reserved for documentation, so they are never the host's own.
         for text in ["203.0.113.9", "198.51.100.7"] {
-            assert!(!is_own(text.parse().unwrap()), "{text}");
+            assert!(!is_own_address(text.parse().unwrap()), "{text}");
         }
         let outward = std::net::UdpSocket::bind("0.0.0.0:0").unwrap();
         if outward.connect("203.0.113.1:9").is_ok() {
-            assert!(is_own(outward.local_addr().unwrap().ip()));
+            assert!(is_own_address(outward.local_addr().unwrap().ip()));
         }
     }
 }

@@ -19,4 +19,5 @@ pub use denials::DeniedHosts;
 pub use dns::nameservers;
 pub(crate) use egress_policy::NAMESERVER;
 pub use egress_policy::{EgressPolicy, Host, Network};
+pub use host_addresses::is_own_address;
 pub use proxy::{Messages, ProxySockets, serve_proxy};

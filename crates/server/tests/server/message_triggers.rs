@@ -125,7 +125,7 @@ async fn messages() {
 }
 
 /// A function that stores the whole event as text, and the values of its records.
-const KEEP: &str = "import base64\nimport json\n\nimport headwater\nfrom headwater import lake\n\n\n\
+const KEEP: &str = "import base64\nimport json\nimport headwater\nfrom headwater import lake\n\n\n\
     @headwater.function()\ndef keep(event):\n    \
     lake.append(\"events\", [{\"event\": json.dumps(event)}])\n    \
     records = [one for part in event[\"records\"].values() for one in part]\n    \

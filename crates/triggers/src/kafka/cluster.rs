@@ -19,6 +19,11 @@ use crate::server_rules::{ServerName, ServerRules};
 const SCHEME: &str = "kafka";
 const PORT: u16 = 9_092;
 
+/// Maximum length of the name of a server.
+const HOST_BYTES_MAX: usize = 255;
+/// Maximum length of the reason in a problem.
+const REASON_BYTES_MAX: usize = 600;
+
 /// A cluster with the identity of the client.
 #[derive(Debug, Clone)]
 pub(super) struct Cluster {
@@ -173,15 +178,19 @@ pub(super) fn problem_at(server: &str, failure: Failure) -> Problem {
     if let Failure::Problem(problem) = failure {
         return problem;
     }
-    let message = format!("Kafka at {server}: {failure}");
+    // A server may send long texts.
+    let reason = failure.to_string();
+    let reason = &reason[..reason.floor_char_boundary(REASON_BYTES_MAX)];
+    let message = format!("Kafka at {server}: {reason}");
     let hint = "Check the servers and the topic; the trigger connects again by itself.";
     Problem::new(ErrorCode::Unavailable, message).with_hint(hint)
 }
 
-/// Returns a server that another server names; `None` if its port is invalid.
+/// Returns a server that another server names; `None` if its name or port is invalid.
 pub(super) fn named(host: &str, port: i32) -> Option<ServerName> {
     let port = u16::try_from(port).ok()?;
-    Some(ServerName { scheme: SCHEME, host: host.to_owned(), port })
+    let is_name = host.len() <= HOST_BYTES_MAX;
+    is_name.then(|| ServerName { scheme: SCHEME, host: host.to_owned(), port })
 }
 
 #[cfg(test)]
@@ -205,5 +214,13 @@ mod tests {
             let parsed = parse(text).map(|server| server.to_string());
             assert_eq!(parsed.as_deref(), expected, "{text}");
         }
+        assert_eq!(named(&"a".repeat(256), 9_092), None);
+        assert_eq!(named("a", -1), None);
+    }
+
+    #[test]
+    fn long_texts_of_a_server_are_shortened() {
+        let problem = problem_at("a:9092", Failure::Server("é".repeat(10_000)));
+        assert_eq!(problem.message, format!("Kafka at a:9092: {}", "é".repeat(300)));
     }
 }

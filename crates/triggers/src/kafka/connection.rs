@@ -17,11 +17,10 @@ use crate::server_rules::ServerName;
 
 /// Maximum time for a connection and for a request.
 pub(super) const REQUEST_MAX: Duration = Duration::from_secs(10);
+/// Maximum time without received bytes.
+const IDLE_MAX: Duration = Duration::from_secs(10);
 /// Maximum time to receive records.
 pub(super) const FETCH_MAX: Duration = Duration::from_secs(60);
-/// Maximum size of a response.
-const RESPONSE_BYTES_MAX: usize = 128 << 20;
-
 const CLIENT: &str = "headwater";
 
 /// The reason why a server cannot be used.
@@ -35,8 +34,8 @@ pub(super) enum Failure {
     Malformed(#[from] Malformed),
     #[error(transparent)]
     Record(#[from] RecordError),
-    #[error("a response has {0} bytes, which is more than the maximum of 128 MiB")]
-    TooLarge(usize),
+    #[error("a response has {bytes} bytes, which is more than the maximum of {bytes_max}")]
+    TooLarge { bytes: usize, bytes_max: usize },
     #[error("{0}")]
     Server(String),
     /// A problem that is complete.
@@ -76,6 +75,11 @@ impl Connection {
         Ok(Connection { stream: BufStream::new(connected?), number: 0 })
     }
 
+    /// Returns the number of requests that were sent.
+    pub(super) fn request_count(&self) -> usize {
+        self.number.unsigned_abs() as usize
+    }
+
     /// Sends a request and receives its response.
     pub(super) async fn request<R: Request>(
         &mut self,
@@ -94,20 +98,28 @@ impl Connection {
         self.stream.write_u32(length).await?;
         self.stream.write_all(&bytes).await?;
         self.stream.flush().await?;
-        Ok(decode::<R>(self.receive().await?, number)?)
+        Ok(decode::<R>(self.receive(R::RESPONSE_BYTES_MAX).await?, number)?)
     }
 
-    async fn receive(&mut self) -> Result<Bytes, Failure> {
-        let length = self.stream.read_u32().await? as usize;
-        if length > RESPONSE_BYTES_MAX {
-            return Err(Failure::TooLarge(length));
+    async fn receive(&mut self, bytes_max: usize) -> Result<Bytes, Failure> {
+        let length = received(self.stream.read_u32()).await? as usize;
+        if length > bytes_max {
+            return Err(Failure::TooLarge { bytes: length, bytes_max });
         }
         // The buffer grows with the bytes that arrive, not with the declared length.
-        let mut response = Vec::new();
-        (&mut self.stream).take(length as u64).read_to_end(&mut response).await?;
-        if response.len() < length {
-            return Err(std::io::Error::from(std::io::ErrorKind::UnexpectedEof).into());
+        let mut response: Vec<u8> = Vec::new();
+        let mut rest = (&mut self.stream).take(length as u64);
+        while response.len() < length {
+            if received(rest.read_buf(&mut response)).await? == 0 {
+                return Err(std::io::Error::from(std::io::ErrorKind::UnexpectedEof).into());
+            }
         }
         Ok(response.into())
     }
+}
+
+/// Waits for bytes for a limited time.
+async fn received<T>(read: impl Future<Output = std::io::Result<T>>) -> Result<T, Failure> {
+    let read = tokio::time::timeout(IDLE_MAX, read).await;
+    Ok(read.map_err(|_| Failure::TimedOut)??)
 }

@@ -1,20 +1,22 @@
 //! Reads the partitions of one server.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use headwater_kafka_protocol::{
     AbortedTransactions, EARLIEST, FetchRequest, FetchedPartition, LATEST, Malformed,
-    OFFSET_OUT_OF_RANGE, OffsetsRequest, PartitionOffset, Record, RecordBatch, RecordError,
+    OFFSET_OUT_OF_RANGE, OffsetsRequest, PartitionOffset, RecordBatch, RecordError, Records,
     error_text,
 };
 use headwater_model::{KafkaStart, Problem};
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::cluster::problem_at;
 use super::connection::{Connection, FETCH_MAX, Failure, REQUEST_MAX};
 use super::position::{Content, Received};
 use super::receiver::{MEMORY_KIB, Round};
+use super::round_end::RoundPart;
 use crate::server_rules::ServerName;
 
 /// Maximum time for which the server waits for records.
@@ -28,13 +30,17 @@ const THROTTLE_MAX: Duration = Duration::from_secs(30);
 /// The partitions of a server.
 pub(super) struct Leader<'a> {
     pub round: &'a Round<'a>,
+    pub part: RoundPart<'a>,
     pub server: ServerName,
     pub partitions: Vec<i32>,
 }
 
 impl Leader<'_> {
     /// Reads until the round ends. Returns the connection for the next round.
-    pub(super) async fn run(self, connection: Option<Connection>) -> Result<Connection, Problem> {
+    pub(super) async fn run(
+        mut self,
+        connection: Option<Connection>,
+    ) -> Result<Connection, Problem> {
         let mut connection = match connection {
             Some(connection) => connection,
             None => self.round.client.connect(&self.server).await?,
@@ -44,18 +50,21 @@ impl Leader<'_> {
         Ok(connection)
     }
 
-    async fn read(&self, connection: &mut Connection) -> Result<(), Failure> {
+    async fn read(&mut self, connection: &mut Connection) -> Result<(), Failure> {
         let mut readable: BTreeSet<i32> = self.partitions.iter().copied().collect();
         self.begin(connection, &mut readable).await?;
         self.round.started();
-        while !readable.is_empty() && !self.round.has_ended() {
+        while !readable.is_empty() && !self.has_ended() {
             let next = |partition: &i32| {
                 let next = self.round.receiver.position.lock().next(*partition)?;
                 Some((*partition, next))
             };
+            // The server fills the response in the order of the partitions, so each request begins
+            // with another one.
+            let order = rotated(&readable, connection.request_count());
             let request = FetchRequest {
                 topic: &self.round.receiver.topic,
-                partitions: readable.iter().filter_map(next).collect(),
+                partitions: order.filter_map(next).collect(),
                 wait_ms: WAIT_MS,
                 bytes_max: FETCH_BYTES,
                 partition_bytes_max: PARTITION_BYTES,
@@ -78,6 +87,10 @@ impl Leader<'_> {
         Ok(())
     }
 
+    fn has_ended(&mut self) -> bool {
+        self.part.has_ended() || self.round.sender.is_stopped()
+    }
+
     /// Determines the positions of partitions that are read for the first time.
     async fn begin(
         &self,
@@ -96,13 +109,19 @@ impl Leader<'_> {
             KafkaStart::New => LATEST,
             KafkaStart::Time(time) => time.timestamp_millis(),
         };
+        // The ends are requested before the time, so that no record between both requests is missed.
+        let ends = match self.round.receiver.start {
+            KafkaStart::Time(_) => self.offsets(connection, initial.clone(), LATEST).await?,
+            KafkaStart::All | KafkaStart::New => Vec::new(),
+        };
+        let ends: BTreeMap<i32, PartitionOffset> =
+            ends.into_iter().map(|end| (end.partition, end)).collect();
         let mut offsets = self.offsets(connection, initial, at).await?;
-        let after_all = offsets.iter().filter(|one| one.error == 0 && one.offset < 0);
-        let after_all: Vec<i32> = after_all.map(|one| one.partition).collect();
-        offsets.retain(|one| !after_all.contains(&one.partition));
-        offsets.extend(self.offsets(connection, after_all, LATEST).await?);
         offsets.extend(self.offsets(connection, added, EARLIEST).await?);
-        for PartitionOffset { partition, error, offset } in offsets {
+        for found in offsets {
+            let is_after_all = found.error == 0 && found.offset < 0;
+            let end = ends.get(&found.partition).copied().filter(|_| is_after_all);
+            let PartitionOffset { partition, error, offset } = end.unwrap_or(found);
             if error == 0 {
                 self.send(partition, offset, Content::Start { previous: None }).await?;
             } else {
@@ -156,9 +175,12 @@ impl Leader<'_> {
             let decoded = decoded.map_err(std::io::Error::other)??;
             let Some((rest, state, last, records)) = decoded else { break };
             (batches, transactions) = (rest, state);
+            let Records { records, memory_bytes } = records;
+            let memory = self.allocate(memory_bytes).await?;
             for record in records.into_iter().filter(|record| record.offset >= first) {
-                forwarded = record.offset + 1;
-                self.send(partition, forwarded, Content::Record(record)).await?;
+                forwarded = record.offset.saturating_add(1);
+                let content = Content::Record { record, _memory: memory.clone() };
+                self.send(partition, forwarded, content).await?;
             }
             next = next.max(last.saturating_add(1));
         }
@@ -172,22 +194,34 @@ impl Leader<'_> {
     }
 
     /// Continues at the first record that the partition still has. If the partition ends before the
-    /// position, its records were replaced, so it is also read from the first record.
+    /// position, continues at its end, because the earlier records were read before.
     async fn start_again(
         &self,
         connection: &mut Connection,
         partition: i32,
     ) -> Result<(), Failure> {
         let previous = self.next(partition);
-        let offsets = self.offsets(connection, vec![partition], EARLIEST).await?;
-        let first = offsets.first().ok_or(Malformed("the partition is missing"))?;
-        if first.error != 0 {
-            return Err(Failure::Server(error_text(first.error)));
-        }
+        let earliest = self.offset(connection, partition, EARLIEST).await?;
+        let latest = self.offset(connection, partition, LATEST).await?;
+        let next = position_in(earliest, latest, previous);
         let topic = &self.round.receiver.topic;
-        let next = first.offset;
         tracing::warn!(topic, partition, previous, next, "the position is out of range");
         self.send(partition, next, Content::Start { previous: Some(previous) }).await
+    }
+
+    async fn offset(
+        &self,
+        connection: &mut Connection,
+        partition: i32,
+        timestamp: i64,
+    ) -> Result<i64, Failure> {
+        let offsets = self.offsets(connection, vec![partition], timestamp).await?;
+        let found = offsets.first().ok_or(Malformed("the partition is missing"))?;
+        if found.error == 0 {
+            Ok(found.offset)
+        } else {
+            Err(Failure::Server(error_text(found.error)))
+        }
     }
 
     /// Returns the position of a partition.
@@ -195,20 +229,20 @@ impl Leader<'_> {
         self.round.receiver.position.lock().next(partition).unwrap_or_default()
     }
 
-    /// Forwards a record or a change of the position, and then moves the position. Waits while too
-    /// many records wait to be recorded.
+    /// Reserves the memory of a batch until its last record is dropped. Waits while too many records
+    /// wait to be recorded. A batch above the limit takes all memory.
+    async fn allocate(&self, bytes: usize) -> Result<Arc<OwnedSemaphorePermit>, Failure> {
+        let size = (bytes / 1024 + 1).min(MEMORY_KIB);
+        let size = u32::try_from(size).unwrap_or(u32::MAX);
+        let permit = self.round.receiver.memory.clone().acquire_many_owned(size).await;
+        Ok(Arc::new(permit.map_err(std::io::Error::other)?))
+    }
+
+    /// Forwards a record or a change of the position, and then moves the position.
     async fn send(&self, partition: i32, next: i64, content: Content) -> Result<(), Failure> {
         let receiver = self.round.receiver;
-        let memory = match &content {
-            Content::Record(record) => {
-                let size = kib(record);
-                let permit = receiver.memory.clone().acquire_many_owned(size).await;
-                Some(permit.map_err(std::io::Error::other)?)
-            }
-            Content::Nothing | Content::Start { .. } => None,
-        };
         let topic = Arc::new(receiver.position.lock().topic.clone());
-        let received = Received { topic, partition, next, content, _memory: memory };
+        let received = Received { topic, partition, next, content };
         // The position moves only after the message was sent, also if this future is dropped.
         if self.round.sender.send(received).await {
             receiver.position.lock().set(partition, next);
@@ -228,7 +262,36 @@ impl Leader<'_> {
     }
 }
 
-/// Returns the memory of a record in KiB. A record above the limit takes all memory.
-fn kib(record: &Record) -> u32 {
-    u32::try_from((record.size() / 1024 + 1).min(MEMORY_KIB)).unwrap_or(u32::MAX)
+/// Returns the partitions in their order, beginning with another one for each number.
+fn rotated(partitions: &BTreeSet<i32>, number: usize) -> impl Iterator<Item = &i32> {
+    let first = number % partitions.len().max(1);
+    partitions.iter().skip(first).chain(partitions.iter().take(first))
+}
+
+/// Returns the position in a partition that does not have the previous position.
+fn position_in(earliest: i64, latest: i64, previous: i64) -> i64 {
+    if (earliest..previous).contains(&latest) { latest } else { earliest }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_partition_is_first_in_turn() {
+        let partitions = BTreeSet::from([1, 2, 5]);
+        let order = |number| rotated(&partitions, number).copied().collect::<Vec<i32>>();
+        assert_eq!([order(0), order(1), order(2)], [[1, 2, 5], [2, 5, 1], [5, 1, 2]]);
+        assert_eq!(order(3), order(0));
+        assert_eq!(rotated(&BTreeSet::new(), 1).count(), 0);
+    }
+
+    #[test]
+    fn a_partition_is_read_again_only_after_its_position() {
+        // The cluster deleted the records before 20.
+        assert_eq!(position_in(20, 30, 10), 20);
+        // The partition ends before the position.
+        assert_eq!(position_in(0, 25, 30), 25);
+        assert_eq!(position_in(25, 25, 30), 25);
+    }
 }

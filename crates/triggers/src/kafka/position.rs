@@ -1,6 +1,7 @@
 //! The position of a trigger in a topic. Does no I/O.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 
 use chrono::TimeDelta;
@@ -11,6 +12,8 @@ use tokio::sync::OwnedSemaphorePermit;
 
 /// Time for which the trigger shows that records were lost.
 const LOSS_SHOWN: TimeDelta = TimeDelta::hours(24);
+/// Maximum number of partitions in the problem.
+const LOSSES_SHOWN: usize = 10;
 
 /// The next record of each partition.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,9 +22,9 @@ pub(super) struct Position {
     pub topic: Topic,
     /// Offset of the next record by partition.
     next: BTreeMap<i32, i64>,
-    /// The latest loss of records.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    loss: Option<Loss>,
+    /// The latest loss of records of each partition.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    losses: BTreeMap<i32, Loss>,
 }
 
 /// A topic of a cluster. A position in another topic is ignored.
@@ -37,10 +40,21 @@ pub(super) struct Topic {
 /// Records that the cluster deleted before they were read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Loss {
-    partition: i32,
     from: i64,
     to: i64,
     time: Timestamp,
+}
+
+impl fmt::Display for Loss {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Loss { from, to, .. } = self;
+        if from < to {
+            write!(f, "no longer had the records {from} to {}, ", to - 1)?;
+        } else {
+            write!(f, "ended before record {from}, ")?;
+        }
+        write!(f, "so the trigger continued at {to}")
+    }
 }
 
 /// A record, or a change of a position.
@@ -50,19 +64,19 @@ pub(super) struct Received {
     /// Offset of the record that follows.
     pub next: i64,
     pub content: Content,
-    /// The memory of the record, until this value is dropped.
-    pub _memory: Option<OwnedSemaphorePermit>,
 }
 
 pub(super) enum Content {
-    Record(Record),
+    Record {
+        record: Record,
+        /// The memory of the record's batch, until its last record is dropped.
+        _memory: Arc<OwnedSemaphorePermit>,
+    },
     /// Offsets without records for this trigger, such as those of control records.
     Nothing,
     /// The partition is read from another position: at first, or because the cluster no longer has
     /// the record at the previous position.
-    Start {
-        previous: Option<i64>,
-    },
+    Start { previous: Option<i64> },
 }
 
 impl Position {
@@ -94,11 +108,12 @@ impl Position {
             Content::Start { previous } => {
                 self.next.insert(partition, next);
                 if let Some(from) = previous {
-                    self.loss = Some(Loss { partition, from, to: next, time: now });
+                    self.losses.retain(|_, loss| now - loss.time < LOSS_SHOWN);
+                    self.losses.insert(partition, Loss { from, to: next, time: now });
                 }
                 true
             }
-            Content::Record(_) | Content::Nothing => {
+            Content::Record { .. } | Content::Nothing => {
                 let is_new = self.next.get(&partition).is_none_or(|known| next > *known);
                 if is_new {
                     self.next.insert(partition, next);
@@ -110,21 +125,20 @@ impl Position {
 
     /// Returns the problem if records were lost recently.
     pub(super) fn loss(&self, now: Timestamp) -> Option<Problem> {
-        let Loss { partition, from, to, .. } =
-            self.loss.as_ref().filter(|loss| now - loss.time < LOSS_SHOWN)?;
         let topic = self.topic.topic.rsplit('/').next().unwrap_or_default();
-        let message = if from < to {
-            format!(
-                "partition {partition} of topic `{topic}` no longer had the records {from} to {}, \
-                 so the trigger continued at {to}",
-                to - 1
-            )
-        } else {
-            format!(
-                "partition {partition} of topic `{topic}` ended before record {from}, so the \
-                 trigger continued at {to}"
-            )
-        };
+        let recent = self.losses.iter().filter(|(_, loss)| now - loss.time < LOSS_SHOWN);
+        let mut texts: Vec<String> = recent
+            .map(|(partition, loss)| format!("partition {partition} of topic `{topic}` {loss}"))
+            .collect();
+        let more = texts.len().saturating_sub(LOSSES_SHOWN);
+        texts.truncate(LOSSES_SHOWN);
+        if texts.is_empty() {
+            return None;
+        }
+        let mut message = texts.join("; ");
+        if more > 0 {
+            message.push_str(&format!("; and {more} more partitions"));
+        }
         let hint = "Keep records longer than the trigger may be stopped (`retention.ms`); this \
                     notice disappears after a day.";
         Some(Problem::new(ErrorCode::Unavailable, message).with_hint(hint))
@@ -136,7 +150,7 @@ mod tests {
     use super::*;
 
     fn received(topic: &Arc<Topic>, partition: i32, next: i64, content: Content) -> Received {
-        Received { topic: topic.clone(), partition, next, content, _memory: None }
+        Received { topic: topic.clone(), partition, next, content }
     }
 
     #[test]
@@ -162,6 +176,14 @@ mod tests {
         let problem = position.loss(now).expect("a problem");
         assert!(problem.message.contains("records 6 to 8"), "{problem}");
         assert_eq!(position.loss(now + LOSS_SHOWN), None);
+        for partition in 1..=11 {
+            let lost = Content::Start { previous: Some(8) };
+            assert!(position.advance(&received(&one, partition, 5, lost), now));
+        }
+        let message = position.loss(now).expect("a problem").message;
+        assert!(message.contains("records 6 to 8, so the trigger continued at 9; "), "{message}");
+        assert!(message.contains("partition 9 of topic `one` ended before record 8"), "{message}");
+        assert!(message.ends_with("; and 2 more partitions"), "{message}");
         let text = serde_json::to_string(&position).expect("JSON");
         assert_eq!(serde_json::from_str::<Position>(&text).expect("a position"), position);
 

@@ -3,7 +3,7 @@
 //! The receiver works in rounds. Each round begins with a request for the servers and partitions,
 //! so that added partitions and moved leaders are found. Then one task for each server reads its
 //! partitions until the round ends. If a server or a partition fails, the others continue, and the
-//! round ends early, after a back-off.
+//! round ends early, after a back-off. The next round then uses the metadata of another server.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -23,6 +23,7 @@ use super::cluster::{Cluster, ClusterClient, named, problem_at};
 use super::connection::{Connection, Failure, REQUEST_MAX};
 use super::leader::Leader;
 use super::position::{Position, Received};
+use super::round_end::RoundEnd;
 use crate::back_off::BackOff;
 use crate::inbox::{Receiver, Sender};
 use crate::server_rules::{ServerName, ServerRules};
@@ -52,7 +53,7 @@ pub(super) struct Round<'a> {
     pub receiver: &'a KafkaReceiver,
     pub client: &'a ClusterClient,
     pub sender: &'a Sender<Received>,
-    end: Mutex<Instant>,
+    end: RoundEnd,
     /// The number of servers whose tasks have not begun to read.
     starting: AtomicUsize,
     /// The first failure of the round.
@@ -62,11 +63,6 @@ pub(super) struct Round<'a> {
 }
 
 impl Round<'_> {
-    /// Returns true if the round has ended.
-    pub(super) fn has_ended(&self) -> bool {
-        Instant::now() >= *self.end.lock() || self.sender.is_stopped()
-    }
-
     /// Records that the partitions of one server are read from now on.
     pub(super) fn started(&self) {
         let is_last = self.starting.fetch_sub(1, Ordering::Relaxed) == 1;
@@ -82,8 +78,7 @@ impl Round<'_> {
             return;
         }
         let pause = self.receiver.back_off.lock().next();
-        let mut end = self.end.lock();
-        *end = (*end).min(Instant::now() + pause);
+        self.end.shorten(Instant::now() + pause);
         tracing::warn!(%problem, topic = self.receiver.topic, "a part of the topic is not read");
         self.sender.impaired(problem.clone());
         *failure = Some(problem);
@@ -120,7 +115,7 @@ impl KafkaReceiver {
         let client = self.cluster.client(self.secrets.as_ref(), self.rules.clone()).await?;
         let mut control = client.connect_any(&self.servers).await?;
         let mut connections = BTreeMap::new();
-        let mut was_good = true;
+        let mut failures: usize = 0;
         while !sender.is_stopped() {
             let metadata = self.metadata(&mut control).await?;
             let servers = metadata.servers.iter();
@@ -130,19 +125,39 @@ impl KafkaReceiver {
                 receiver: self,
                 client: &client,
                 sender,
-                end: Mutex::new(Instant::now() + self.round),
+                end: RoundEnd::new(Instant::now() + self.round),
                 starting: AtomicUsize::new(0),
                 failure: Mutex::default(),
-                was_good,
+                was_good: failures == 0,
             };
             round.run(&metadata, &mut connections).await;
-            was_good = round.failure.into_inner().is_none();
-            if was_good {
+            if round.failure.into_inner().is_none() {
+                failures = 0;
                 self.back_off.lock().reset();
                 sender.connected();
+            } else {
+                failures = failures.wrapping_add(1);
+                let other = self.other_server(&client, &mut connections, failures).await;
+                control = other.unwrap_or(control);
             }
         }
         Ok(())
+    }
+
+    /// Returns a connection to another server after a failed round, because the metadata of a server
+    /// may be outdated. Prefers the connections of the round.
+    async fn other_server(
+        &self,
+        client: &ClusterClient,
+        connections: &mut BTreeMap<i32, Connection>,
+        failures: usize,
+    ) -> Option<Connection> {
+        let id = connections.keys().nth(failures % connections.len().max(1)).copied();
+        if let Some(id) = id {
+            return connections.remove(&id);
+        }
+        let server = self.servers.get(failures % self.servers.len().max(1))?;
+        client.connect(server).await.ok()
     }
 
     async fn metadata(&self, control: &mut Connection) -> Result<Metadata, Problem> {
@@ -180,27 +195,26 @@ impl Round<'_> {
         }
         self.starting.store(partitions.len(), Ordering::Relaxed);
         let tasks = partitions.into_iter().map(|(id, partitions)| {
-            (
-                id,
-                metadata.servers.iter().find(|one| one.id == id),
-                connections.remove(&id),
-                partitions,
-            )
-        });
-        let tasks = tasks.map(async |(id, server, connection, partitions)| {
+            let server = metadata.servers.iter().find(|one| one.id == id);
             let server = server.and_then(|server| named(&server.host, server.port));
-            let read = match server {
-                None => Err(self.leaderless(&partitions)),
-                Some(server) => Leader { round: self, server, partitions }.run(connection).await,
-            };
-            read.map(|connection| (id, connection)).map_err(|problem| self.failed(problem)).ok()
+            let (connection, part) = (connections.remove(&id), self.end.part());
+            async move {
+                let read = match server {
+                    None => Err(self.leaderless(&partitions)),
+                    Some(server) => {
+                        Leader { round: self, part, server, partitions }.run(connection).await
+                    }
+                };
+                read.map(|connection| (id, connection)).map_err(|problem| self.failed(problem)).ok()
+            }
         });
         let kept = join_all(tasks).await;
         // Connections to servers that have no partition any more are closed.
         *connections = kept.into_iter().flatten().collect();
-        if connections.is_empty() {
-            let end = *self.end.lock();
-            tokio::time::sleep_until(end).await;
+        // After a failure, the next round begins after the back-off.
+        let has_failed = self.failure.lock().is_some();
+        if has_failed || connections.is_empty() {
+            tokio::time::sleep_until(self.end.time()).await;
         }
     }
 

@@ -143,7 +143,7 @@ impl EventSource for KafkaSource {
         let mut records: BTreeMap<i32, Vec<&Record>> = BTreeMap::new();
         for received in taken {
             let is_new = reached.advance(received, now);
-            if let (true, Content::Record(record)) = (is_new, &received.content) {
+            if let (true, Content::Record { record, .. }) = (is_new, &received.content) {
                 records.entry(received.partition).or_default().push(record);
             }
         }
@@ -193,7 +193,7 @@ fn is_complete(received: &[Received], batch: usize) -> bool {
     let mut counts: BTreeMap<i32, usize> = BTreeMap::new();
     let mut bytes: usize = 0;
     for one in received {
-        let Content::Record(record) = &one.content else { continue };
+        let Content::Record { record, .. } = &one.content else { continue };
         bytes = bytes.saturating_add(record.size());
         *counts.entry(one.partition).or_default() += 1;
     }

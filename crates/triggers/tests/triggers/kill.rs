@@ -1,7 +1,7 @@
 //! Killed processes, with the store that lakes use.
 //!
-//! The test starts itself again as another process, which watches a folder or reads a topic of Kafka
-//! until it is killed.
+//! The test starts itself again as another process, which watches a folder or reads a topic of
+//! Kafka until it is killed.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -32,8 +32,8 @@ const FILES: usize = 600;
 const SERVERS: &str = "servers";
 const RECORDS: usize = 300;
 
-/// A target that commits an event's files or records to a journal, with the event's id as a unique key, as a
-/// lake does.
+/// A target that commits an event's files or records to a journal, with the event's id as a unique
+/// key, as a lake does.
 struct Commits(Arc<dyn Store>);
 
 #[async_trait]

@@ -1,0 +1,90 @@
+//! The end of a round. Does no I/O.
+//!
+//! Each task of a round has a [`RoundPart`]. The tasks continue to read until each of them has
+//! reached the end, so that a server which does not respond delays only its own partitions.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use parking_lot::Mutex;
+use tokio::time::Instant;
+
+/// The end of a round.
+pub(super) struct RoundEnd {
+    time: Mutex<Instant>,
+    /// The number of tasks that have not reached the end.
+    reading: AtomicUsize,
+}
+
+/// The part of one task in a round. A dropped part has reached the end.
+pub(super) struct RoundPart<'a> {
+    end: &'a RoundEnd,
+    has_reached_end: bool,
+}
+
+impl RoundEnd {
+    /// Creates the end of a round that lasts until this time.
+    pub(super) fn new(time: Instant) -> Self {
+        RoundEnd { time: Mutex::new(time), reading: AtomicUsize::new(0) }
+    }
+
+    /// Returns the time of the end.
+    pub(super) fn time(&self) -> Instant {
+        *self.time.lock()
+    }
+
+    /// Moves the end to this time if it is earlier.
+    pub(super) fn shorten(&self, time: Instant) {
+        let mut end = self.time.lock();
+        *end = (*end).min(time);
+    }
+
+    /// Adds a task.
+    pub(super) fn part(&self) -> RoundPart<'_> {
+        self.reading.fetch_add(1, Ordering::Relaxed);
+        RoundPart { end: self, has_reached_end: false }
+    }
+}
+
+impl RoundPart<'_> {
+    /// Returns true if all tasks have reached the end.
+    pub(super) fn has_ended(&mut self) -> bool {
+        if Instant::now() >= self.end.time() {
+            self.reach_end();
+        }
+        self.has_reached_end && self.end.reading.load(Ordering::Relaxed) == 0
+    }
+
+    fn reach_end(&mut self) {
+        if !self.has_reached_end {
+            self.has_reached_end = true;
+            self.end.reading.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Drop for RoundPart<'_> {
+    fn drop(&mut self) {
+        self.reach_end();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_round_ends_when_all_tasks_have_reached_its_end() {
+        let now = Instant::now();
+        let end = RoundEnd::new(now + Duration::from_hours(1));
+        let (mut one, mut two, hanging) = (end.part(), end.part(), end.part());
+        assert!(!one.has_ended());
+        end.shorten(now);
+        end.shorten(now + Duration::from_hours(2));
+        assert_eq!(end.time(), now);
+        assert!(!one.has_ended() && !two.has_ended() && !one.has_ended());
+        drop(hanging);
+        assert!(one.has_ended() && two.has_ended());
+    }
+}
