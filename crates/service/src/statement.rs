@@ -160,9 +160,8 @@ impl Statements {
         let at = self.catalog_ref(request);
         self.components.add_catalogs(principal, &at, &session, statement.source()).await?;
         let statement = statement.clone();
-        let statement =
-            file_calls::describe(&self.components, principal, &session, statement).await?;
-        let described = Box::pin(session.describe(&statement)).await.or_problem();
+        let described = file_calls::describe(&self.components, principal, &session, statement);
+        let described = Box::pin(described).await;
         described.map_err(|problem| self.components.conceal(principal, problem))
     }
 
