@@ -228,7 +228,7 @@ impl Statements {
         let copy = prepared.copy_to().map_err(headwater_engine::Error::from).or_problem()?;
         let (prepared, file) = copy.map_or((prepared, None), |(query, file)| (query, Some(file)));
         let target = match file {
-            Some(file) => Some(CopyTarget::check(&self.components, principal, file).await?),
+            Some(file) => Some(CopyTarget::check(&self.components, principal, job, file).await?),
             None => None,
         };
         let registered =
