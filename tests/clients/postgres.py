@@ -162,6 +162,18 @@ def with_binary_copy() -> None:
         assert connection.execute("SELECT count(*) FROM typed").fetchone() == (2,)
 
 
+def with_columns_that_first_appear_late() -> None:
+    """Prepares a query of a column that only the last of nine files has."""
+    place = {"host": HOST, "port": PORT, "user": "ann", "password": TOKEN, "dbname": "main"}
+    files = [f"late{number}.ndjson" for number in range(1, 10)]
+    with psycopg.connect(**place, autocommit=True) as connection:
+        for file in files:
+            rare = ", 7 AS rare" if file == files[-1] else ""
+            connection.execute(f"COPY (SELECT 1 AS id{rare}) TO '{file}'")
+        query = f"SELECT rare FROM read_json({files}) WHERE rare IS NOT NULL"
+        assert connection.execute(query, prepare=True).fetchall() == [(7,)]
+
+
 def with_arrays_and_temporary_tables() -> None:
     """Binds arrays, and creates temporary tables that other clients never see."""
     place = {"host": HOST, "port": PORT, "user": "ann", "password": TOKEN, "dbname": "main"}
@@ -213,5 +225,6 @@ with_psycopg()
 with_transactions()
 with_copy()
 with_binary_copy()
+with_columns_that_first_appear_late()
 with_arrays_and_temporary_tables()
 asyncio.run(with_asyncpg())

@@ -124,7 +124,7 @@ impl ImportRights {
     ) -> Problem {
         if let headwater_ingest::Error::Private { file } = error {
             let object = Object::location(file);
-            record_denial(&self.access, principal, job, &object);
+            record_denial(&self.access, principal, job, Action::Read, &object);
         }
         error.to_problem()
     }

@@ -34,7 +34,8 @@ pub use maintenance::{MaintenanceExecutor, maintenance_job};
 pub use metered_runtime::MeteredRuntime;
 pub use project_files::read_project;
 pub use rights::{
-    EVERY, authorize, is_change, limits, record_secrets, table_access, unauthenticated,
+    EVERY, authorize, is_change, limits, record_denial, record_secrets, table_access,
+    unauthenticated,
 };
 pub use run::{RunExecutor, run_queue};
 pub use trigger::{TriggerExecutor, commit_appended};

@@ -187,13 +187,20 @@ fn record(
     access.audit().record(AuditEvent { reason: decision.to_string(), job, ..event });
 }
 
-/// Records that a file was not read because it is private, whatever the grants of the principal.
-pub fn record_denial(access: &Access, principal: &Principal, job: Option<JobId>, file: &Object) {
+/// Records that a file was not read or written because it is private, whatever the grants of the
+/// principal.
+pub fn record_denial(
+    access: &Access,
+    principal: &Principal,
+    job: Option<JobId>,
+    action: Action,
+    file: &Object,
+) {
     if !access.has_users() {
         return;
     }
-    let action = Action::Read.as_str();
-    let event = access.audit().event(principal, action, file.to_string(), AuditOutcome::Denied);
+    let (action, object) = (action.as_str(), file.to_string());
+    let event = access.audit().event(principal, action, object, AuditOutcome::Denied);
     let reason = "the file belongs to a lake, or may contain credentials".to_owned();
     access.audit().record(AuditEvent { reason, job, ..event });
 }

@@ -125,7 +125,7 @@ async fn expire(
         };
         let now = Instant::now();
         drop(prepared.remove_expired(now, |principal| statements.is_valid(principal)));
-        statements.transactions.roll_back_expired(now).await;
+        statements.transactions.roll_back_expired(now);
     }
 }
 

@@ -144,7 +144,7 @@ impl ClientStatements {
             while let Some(batch) = self.uploads.next(&mut rows).await? {
                 quota.add(&batch)?;
                 chunk.add(batch);
-                if quota.bytes() < self.uploads.chunk_bytes() {
+                if !quota.is_full() {
                     continue;
                 }
                 let full = std::mem::replace(&mut chunk, Chunk::after_the_first());

@@ -54,12 +54,14 @@ impl ClientTransactions {
         self.open.get(principal, id).ok_or_else(ended)
     }
 
-    /// Rolls back the transactions that expired, and those of principals that are not valid.
-    pub async fn roll_back_expired(&self, now: Instant) {
+    /// Rolls back the transactions that expired, and those of principals that are not valid. Each
+    /// rollback is a task of its own, because it waits for a statement that starts.
+    pub fn roll_back_expired(self: &Arc<Self>, now: Instant) {
         let accounts = self.service.access_control();
         let is_valid = |principal: &Principal| accounts.credential_state(principal).is_ok();
         for expired in self.open.remove_expired(now, is_valid) {
-            self.roll_back(&expired).await;
+            let transactions = Arc::clone(self);
+            tokio::spawn(async move { transactions.roll_back(&expired).await });
         }
     }
 

@@ -45,11 +45,6 @@ impl Uploads {
         Uploads(Arc::new(Shared { limits, used: Mutex::default() }))
     }
 
-    /// Returns the size of the rows that one statement of an ingestion inserts, in bytes.
-    pub fn chunk_bytes(&self) -> usize {
-        self.0.limits.chunk_bytes
-    }
-
     /// Begins an upload.
     ///
     /// Errors: the principal has too many uploads.
@@ -101,6 +96,15 @@ impl UploadQuota {
         own.bytes += bytes;
         self.bytes += bytes;
         Ok(())
+    }
+
+    /// Returns true if an ingestion should insert the rows so far. Many ingestions at the same time
+    /// insert smaller chunks, so that all chunks take about half of the memory of the principal.
+    pub fn is_full(&self) -> bool {
+        let limits = &self.uploads.0.limits;
+        let used = self.uploads.0.used.lock();
+        let uploads = used.get(&account(&self.identity)).map_or(1, |own| own.uploads.max(1));
+        self.bytes >= limits.chunk_bytes.min(limits.upload_bytes_max / (2 * uploads))
     }
 
     /// Returns the memory of the upload, in bytes.
@@ -161,6 +165,30 @@ mod tests {
     use arrow::array::{ArrayRef, Int64Array};
 
     use super::*;
+
+    #[test]
+    fn the_chunks_of_parallel_uploads_leave_memory_for_others() {
+        let column: ArrayRef = Arc::new(Int64Array::from(vec![0; 100]));
+        let batch = RecordBatch::try_from_iter([("a", column)]).expect("a batch");
+        let limits = FlightLimits {
+            uploads_max: 4,
+            upload_bytes_max: 9_600,
+            chunk_bytes: 2_400,
+            ..FlightLimits::default()
+        };
+        let uploads = Uploads::new(limits);
+        let begin = || uploads.begin(&Principal::owner()).expect("an upload");
+        let mut one = begin();
+        one.add(&batch).expect("within the limit");
+        one.add(&batch).expect("within the limit");
+        assert!(!one.is_full());
+        let others = [begin(), begin(), begin()];
+        assert!(one.is_full(), "a quarter of half of the memory");
+        drop(others);
+        assert!(!one.is_full());
+        one.add(&batch).expect("within the limit");
+        assert!(one.is_full(), "a chunk");
+    }
 
     #[test]
     fn memory_is_limited_and_released() {

@@ -16,6 +16,7 @@ mod column_types;
 mod compression;
 mod csv;
 mod delimiter;
+mod disk_file;
 mod encoding;
 mod error;
 mod file_columns;

@@ -24,7 +24,7 @@ use super::header::{NameIndex, places};
 use super::object::{ObjectParts, wait};
 use super::progress::{ByteCounter, StageCounter};
 use super::rows::Output;
-use super::source::{SourceFile, SourceLocation, stamp_of};
+use super::source::{SourceFile, SourceLocation};
 use super::widen::fits;
 use crate::error::{Error, Result};
 
@@ -122,13 +122,8 @@ type Batches = Box<dyn Iterator<Item = Result<RecordBatch, ArrowError>>>;
 fn open(source: &SourceFile, meter: &StageCounter) -> Result<OpenFile> {
     let read = meter.read.clone();
     let opened = match &source.place {
-        SourceLocation::Disk(path) => {
-            let failed = |error| Error::File { file: source.name.clone(), source: error };
-            let file = File::open(path).map_err(failed)?;
-            if stamp_of(&file.metadata().map_err(failed)?) != source.stamp {
-                return Err(Error::FileChanged { file: source.name.clone() });
-            }
-            let parts = FileParts { file, read };
+        SourceLocation::Disk(disk) => {
+            let parts = FileParts { file: source.open_disk(disk)?, read };
             ParquetRecordBatchReaderBuilder::try_new(parts).map(OpenFile::Disk)
         }
         SourceLocation::Object(object) => {

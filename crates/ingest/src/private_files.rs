@@ -38,12 +38,14 @@ impl PrivateFiles {
         let all_real = |paths: &[PathBuf]| -> Vec<PathBuf> {
             paths.iter().filter(is_path).map(|path| real(path)).collect()
         };
+        let root_url = &lake.tables().options().root_url;
         ResolvedPrivateFiles {
             lake_dir: real(&self.lake_dir),
+            warehouse_dir: root_url.strip_prefix("file://").map(|path| real(Path::new(path))),
             credentials: all_real(&self.credentials),
             uploaded: all_real(&self.uploaded),
             lake: lake.clone(),
-            warehouse: CloudUrl::parse(&lake.tables().options().root_url).ok(),
+            warehouse: CloudUrl::parse(root_url).ok(),
             hard_links: None,
         }
     }
@@ -55,6 +57,8 @@ pub struct ResolvedPrivateFiles {
     credentials: Vec<PathBuf>,
     uploaded: Vec<PathBuf>,
     lake: Lake,
+    /// The folder of the warehouse, if it is on disk.
+    warehouse_dir: Option<PathBuf>,
     /// The warehouse, if it is in a cloud.
     warehouse: Option<CloudUrl>,
     /// Device and number of each private file with several hard links; `None` until needed.
@@ -88,7 +92,9 @@ impl ResolvedPrivateFiles {
         if file.nlink() < 2 {
             return false;
         }
-        let folders = self.credentials.iter().chain([&self.lake_dir]);
+        let lake_dir = &self.lake_dir;
+        let warehouse = self.warehouse_dir.iter().filter(|folder| !folder.starts_with(lake_dir));
+        let folders = self.credentials.iter().chain([lake_dir]).chain(warehouse);
         let known = self.hard_links.get_or_insert_with(|| {
             let found = folders.flat_map(|folder| WalkDir::new(folder).into_iter().flatten());
             let found = found.filter_map(|entry| entry.metadata().ok());

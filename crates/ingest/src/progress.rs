@@ -9,13 +9,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use headwater_lake::FileStamp;
 use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
 
+use super::disk_file::DiskFile;
 use super::object::ObjectReader;
-use super::source::{SourceFile, SourceLocation, stamp_of};
+use super::source::{SourceFile, SourceLocation};
 use crate::error::{Error, Result};
 
 /// Minimum time between two reports.
@@ -164,31 +164,31 @@ impl StageCounter {
 
 /// The source from which a file's bytes are read.
 enum Input {
-    Disk(File),
+    Disk(File, DiskFile),
     Object(ObjectReader),
 }
 
 impl Input {
-    fn open(place: &SourceLocation) -> std::io::Result<Self> {
-        Ok(match place {
-            SourceLocation::Disk(path) => Input::Disk(File::open(path)?),
+    fn open(source: &SourceFile) -> Result<Self> {
+        Ok(match &source.place {
+            SourceLocation::Disk(disk) => Input::Disk(source.open_disk(disk)?, disk.clone()),
             SourceLocation::Object(object) => Input::Object(ObjectReader::new(object)),
         })
     }
 
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
         match self {
-            Input::Disk(file) => file.read(buffer),
+            Input::Disk(file, _) => file.read(buffer),
             Input::Object(object) => object.read(buffer),
         }
     }
 
-    /// Returns the current stamp; `None` for an object, because each range request checks the
-    /// object's `ETag`.
-    fn stamp(&self) -> std::io::Result<Option<FileStamp>> {
+    /// Returns true if the file is in the state in which it was listed. This is not checked for an
+    /// object, because each range request checks the object's `ETag`.
+    fn is_unchanged(&self) -> std::io::Result<bool> {
         match self {
-            Input::Disk(file) => Ok(Some(stamp_of(&file.metadata()?))),
-            Input::Object(_) => Ok(None),
+            Input::Disk(file, listed) => listed.is_unchanged(file),
+            Input::Object(_) => Ok(true),
         }
     }
 }
@@ -202,9 +202,10 @@ pub(crate) struct CountingReader {
 
 impl CountingReader {
     /// Opens a file without hashing.
+    ///
+    /// Errors: `FileChanged` if the file has changed since it was listed.
     pub fn open(source: &SourceFile, meter: &Arc<StageCounter>) -> Result<Self> {
-        let file = Input::open(&source.place)
-            .map_err(|error| Error::File { file: source.name.clone(), source: error })?;
+        let file = Input::open(source)?;
         Ok(CountingReader { file, hash: None, meter: meter.clone() })
     }
 
@@ -243,7 +244,7 @@ impl CountingReader {
         let fail = |error| Error::File { file: source.name.clone(), source: error };
         let mut rest = vec![0; 64 * 1024];
         while self.read(&mut rest).map_err(fail)? > 0 {}
-        if self.file.stamp().map_err(fail)?.is_some_and(|now| now != source.stamp) {
+        if !self.file.is_unchanged().map_err(fail)? {
             return Err(Error::FileChanged { file: source.name.clone() });
         }
         let mut hash = [0; 16];

@@ -6,9 +6,8 @@
 //! format.
 
 use std::collections::{BTreeMap, HashSet};
-use std::fs::{File, Metadata};
+use std::fs::File;
 use std::io::Read;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use globset::{GlobBuilder, GlobMatcher};
@@ -18,6 +17,7 @@ use headwater_tables::CloudUrl;
 use walkdir::WalkDir;
 
 use super::compression::strip_suffix;
+use super::disk_file::DiskFile;
 use super::natural_sort;
 use super::object::{CloudStores, Object, ObjectReader};
 use super::private_files::ResolvedPrivateFiles;
@@ -41,15 +41,17 @@ pub(crate) struct SourceFile {
 /// Location of the bytes of a file.
 #[derive(Debug, Clone)]
 pub(crate) enum SourceLocation {
-    /// The path as the user named it.
-    Disk(PathBuf),
+    Disk(DiskFile),
     Object(Object),
 }
 
 impl SourceLocation {
     fn open(&self) -> std::io::Result<Box<dyn Read + Send>> {
         Ok(match self {
-            SourceLocation::Disk(path) => Box::new(File::open(path)?),
+            SourceLocation::Disk(file) => {
+                let changed = || std::io::Error::other("the file changed while it was opened");
+                Box::new(file.open()?.ok_or_else(changed)?)
+            }
             SourceLocation::Object(object) => Box::new(ObjectReader::new(object)),
         })
     }
@@ -59,6 +61,15 @@ impl SourceFile {
     /// Returns true if the file is an object in a bucket.
     pub fn is_object(&self) -> bool {
         matches!(self.place, SourceLocation::Object(_))
+    }
+
+    /// Opens the file if it is on disk, at `disk`.
+    ///
+    /// Errors: `FileChanged` if the file is not in the state in which it was listed.
+    pub fn open_disk(&self, disk: &DiskFile) -> Result<File> {
+        let failed = |source| Error::File { file: self.name.clone(), source };
+        let changed = || Error::FileChanged { file: self.name.clone() };
+        disk.open().map_err(failed)?.ok_or_else(changed)
     }
 
     /// Returns the stored error of the object store if the file is an object and has one, otherwise
@@ -79,17 +90,6 @@ enum FileSelection {
     Expressly,
     /// By folder: the file is skipped if its suffix is unknown.
     ByFolder,
-}
-
-/// Returns size and times of a file on disk.
-pub(crate) fn stamp_of(metadata: &Metadata) -> FileStamp {
-    let nanoseconds =
-        |seconds: i64, rest: i64| i128::from(seconds) * 1_000_000_000 + i128::from(rest);
-    FileStamp {
-        bytes: metadata.len(),
-        modified_ns: nanoseconds(metadata.mtime(), metadata.mtime_nsec()),
-        changed_ns: nanoseconds(metadata.ctime(), metadata.ctime_nsec()),
-    }
 }
 
 /// Lists the files of `sources`, in natural order, without duplicates. A private file is skipped in
@@ -143,7 +143,7 @@ impl Discovery {
         // First treat a name with pattern characters as a file, and then as a pattern.
         match std::fs::metadata(path) {
             Ok(metadata) if metadata.is_dir() => self.add_folder(source, path),
-            Ok(metadata) => self.add_file(path, &metadata, FileSelection::Expressly),
+            Ok(_) => self.add_file(path, FileSelection::Expressly),
             Err(_) if source.contains(['*', '?', '[', '{']) => self.add_glob(source),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 Err(Error::NoFiles { path: source.to_owned(), note: None })
@@ -159,8 +159,7 @@ impl Discovery {
             let entry = entry.map_err(|error| walk_error(folder, error))?;
             if entry.file_type().is_file() {
                 visible += 1;
-                let metadata = entry.metadata().map_err(|error| walk_error(folder, error))?;
-                self.add_file(entry.path(), &metadata, FileSelection::ByFolder)?;
+                self.add_file(entry.path(), FileSelection::ByFolder)?;
             }
         }
         if self.seen.len() > before
@@ -187,8 +186,7 @@ impl Discovery {
             };
             if entry.file_type().is_file() && matcher.is_match(entry.path()) {
                 matched = true;
-                let metadata = entry.metadata().map_err(|error| walk_error(&base, error))?;
-                self.add_file(entry.path(), &metadata, FileSelection::Expressly)?;
+                self.add_file(entry.path(), FileSelection::Expressly)?;
             }
         }
         if matched { Ok(()) } else { Err(Error::NoFiles { path: pattern.to_owned(), note: None }) }
@@ -268,24 +266,28 @@ impl Discovery {
         }
     }
 
-    fn add_file(&mut self, path: &Path, metadata: &Metadata, named: FileSelection) -> Result<()> {
+    fn add_file(&mut self, path: &Path, named: FileSelection) -> Result<()> {
         let name = path.to_string_lossy().into_owned();
         let fail = |source| Error::File { file: name.clone(), source };
+        let real = self.real_path(path).map_err(fail)?;
+        // Not of `path`, in which a link could lead to another file by now.
+        let metadata = real.symlink_metadata().map_err(fail)?;
         if !metadata.is_file() {
             let reason = "the path is a device, a pipe or a socket, not a regular file";
             return Err(fail(std::io::Error::new(std::io::ErrorKind::InvalidInput, reason)));
         }
-        let identity = self.identity(path).map_err(fail)?;
         let is_private = |files: &mut ResolvedPrivateFiles| {
-            files.has_real_path(Path::new(&identity)) || files.has_hard_link(metadata)
+            files.has_real_path(&real) || files.has_hard_link(&metadata)
         };
         if self.private.as_mut().is_some_and(is_private) {
             return hide(name, named);
         }
-        let place = SourceLocation::Disk(path.to_owned());
+        let file = DiskFile::new(path, &metadata);
+        let stamp = file.stamp();
+        let place = SourceLocation::Disk(file);
         let Some(format) = self.format_of(&place, &name, named)? else { return Ok(()) };
+        let identity = real.to_string_lossy().into_owned();
         if self.seen.insert(identity.clone()) {
-            let stamp = stamp_of(metadata);
             self.files.push(SourceFile { place, name, identity, stamp, format });
         }
         Ok(())
@@ -296,20 +298,20 @@ impl Discovery {
     }
 
     /// Returns the path of a file without symbolic links. Each folder is resolved only once.
-    fn identity(&mut self, path: &Path) -> std::io::Result<String> {
+    fn real_path(&mut self, path: &Path) -> std::io::Result<PathBuf> {
         let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
-            return Ok(path.canonicalize()?.to_string_lossy().into_owned());
+            return path.canonicalize();
         };
         if path.symlink_metadata()?.is_symlink() {
-            return Ok(path.canonicalize()?.to_string_lossy().into_owned());
+            return path.canonicalize();
         }
         if let Some(real) = self.folders.get(folder) {
-            return Ok(real.join(name).to_string_lossy().into_owned());
+            return Ok(real.join(name));
         }
         let real = folder.canonicalize()?;
-        let identity = real.join(name).to_string_lossy().into_owned();
+        let path = real.join(name);
         self.folders.insert(folder.to_owned(), real);
-        Ok(identity)
+        Ok(path)
     }
 }
 

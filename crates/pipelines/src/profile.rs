@@ -13,8 +13,9 @@ use headwater_functions::SharedTable;
 use headwater_lake::BatchStream;
 use parking_lot::Mutex;
 
-/// Snapshot property that contains the profile of the rows that a model wrote, as JSON.
-pub(crate) const PROFILE: &str = "headwater.profile";
+/// Maximum size of a profile as a snapshot property, in bytes. Each commit to a table writes the
+/// properties of all its snapshots.
+const PROPERTY_BYTES_MAX: usize = 4 * 1024;
 
 /// Profile of rows that have not been read completely.
 pub(crate) struct PendingProfile(Arc<Mutex<RowProfiler>>);
@@ -22,7 +23,7 @@ pub(crate) struct PendingProfile(Arc<Mutex<RowProfiler>>);
 impl PendingProfile {
     /// Returns the profile of the rows that have been read so far, as a snapshot property.
     pub fn to_property(&self) -> String {
-        property(&self.0.lock().finish())
+        property(self.0.lock().finish())
     }
 }
 
@@ -41,9 +42,55 @@ pub(crate) async fn profile_of(rows: &SharedTable) -> Result<String, ArrowError>
     while let Some(batch) = batches.next().await {
         profiler.add(&batch?);
     }
-    Ok(property(&profiler.finish()))
+    Ok(property(profiler.finish()))
 }
 
-fn property(profile: &RowProfile) -> String {
-    serde_json::json!(profile).to_string()
+/// Returns a profile as a snapshot property. A profile that is too large loses minima and maxima,
+/// and then its last columns.
+fn property(mut profile: RowProfile) -> String {
+    let text = |profile: &RowProfile| serde_json::json!(profile).to_string();
+    let mut property = text(&profile);
+    if property.len() > PROPERTY_BYTES_MAX {
+        for column in &mut profile.columns {
+            (column.min, column.max) = (None, None);
+        }
+        property = text(&profile);
+    }
+    while property.len() > PROPERTY_BYTES_MAX && profile.columns.pop().is_some() {
+        property = text(&profile);
+    }
+    property
+}
+
+#[cfg(test)]
+mod tests {
+    use headwater_engine::ColumnProfile;
+
+    use super::*;
+
+    fn stored(columns: usize) -> RowProfile {
+        let column = |number| ColumnProfile {
+            name: format!("column_{number}"),
+            min: Some("a".repeat(64)),
+            max: Some("z".repeat(64)),
+            ..ColumnProfile::default()
+        };
+        let columns = (0..columns).map(column).collect();
+        let text = property(RowProfile { rows: 7, columns });
+        assert!(text.len() <= PROPERTY_BYTES_MAX, "{}", text.len());
+        serde_json::from_str(&text).unwrap()
+    }
+
+    #[test]
+    fn a_large_profile_loses_minima_and_maxima_and_then_columns() {
+        let small = stored(10);
+        assert_eq!((small.rows, small.columns.len()), (7, 10));
+        assert!(small.columns.iter().all(|column| column.min.is_some()));
+        let medium = stored(50);
+        assert_eq!((medium.rows, medium.columns.len()), (7, 50));
+        assert!(medium.columns.iter().all(|column| column.min.is_none() && column.max.is_none()));
+        let large = stored(1_000);
+        assert_eq!(large.rows, 7);
+        assert!(large.columns.len() > 50 && large.columns.len() < 1_000);
+    }
 }

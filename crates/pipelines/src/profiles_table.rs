@@ -13,10 +13,9 @@ use futures::{StreamExt, TryStreamExt, stream};
 use headwater_engine::{ColumnProfile, RowProfile, SystemTable, TableAccess};
 use headwater_lake::CommitView;
 use headwater_model::{Problem, ResultExt, TableName};
-use headwater_tables::{ListedSnapshot, Table};
+use headwater_tables::{ListedSnapshot, PROFILE, Table};
 
 use crate::build_record::{BUILD, BuildRecord};
-use crate::profile::PROFILE;
 use crate::system_tables::{OPEN_AT_ONCE, batch, is_quarantine, may_read_table};
 
 pub(crate) struct ProfilesTable;

@@ -315,10 +315,12 @@ async fn location(view: &CommitView, step: &Step) -> Result<Option<String>> {
 }
 
 /// Returns true if a model's fingerprint, its table before the run and the tables of its parents
-/// determine its table after the run. The rows of a quarantine table contain the id of their run.
+/// determine its table after the run. The rows of a quarantine table contain the id of their run,
+/// and a model in a shared process can read what other models left there.
 fn is_reusable(step: &Step) -> bool {
     step.is_materialized()
         && step.quarantine_table().is_none()
         && !step.reads_network()
         && !step.always_runs
+        && !step.function().is_some_and(|function| function.reuse)
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use futures::FutureExt;
 use headwater_model::{ErrorCode, Problem, ResultExt};
@@ -41,13 +42,8 @@ impl Session {
         let action = with_arrays(action, &message.types)?;
         let mut statement = match &action {
             Action::Sql(prepared) => self.describe(prepared).await?,
-            Action::Session(command) => {
-                let columns = columns_of(command);
-                Statement { action: Action::Empty, parameters: Vec::new(), columns }
-            }
-            Action::Empty | Action::Copy(_) => {
-                Statement { action: Action::Empty, parameters: Vec::new(), columns: None }
-            }
+            Action::Session(command) => Statement::new(Action::Empty, columns_of(command)),
+            Action::Empty | Action::Copy(_) => Statement::new(Action::Empty, None),
         };
         statement.action = action;
         add_parameters(&mut statement, written);
@@ -92,7 +88,8 @@ impl Session {
             }
             None => None,
         };
-        Ok(Statement { action: Action::Sql(prepared.clone()), parameters, columns })
+        let statement = Statement::new(Action::Sql(prepared.clone()), columns);
+        Ok(Statement { parameters, ..statement })
     }
 
     /// Returns the types of the parameters of an UPDATE or DELETE, as far as they are known.
@@ -122,8 +119,13 @@ impl Session {
         if message.portal.is_empty() {
             self.portals.remove("");
         }
-        let portal =
-            Portal { action, columns, formats: message.results, progress: Progress::Bound };
+        let portal = Portal {
+            action,
+            columns,
+            formats: message.results,
+            is_described: statement.is_described.load(Ordering::Relaxed),
+            progress: Progress::Bound,
+        };
         self.add_portal(message.portal, portal)?;
         self.wire.output.simple(b'2');
         Ok(())
@@ -145,11 +147,16 @@ impl Session {
             Target::Statement(name) => {
                 let statement = self.statements.get(name).cloned();
                 let statement = statement.ok_or_else(|| missing("prepared statement", name))?;
+                statement.is_described.store(true, Ordering::Relaxed);
                 let types: Vec<PgType> = statement.parameters.iter().map(|one| one.1).collect();
                 self.wire.output.parameter_description(&types);
                 self.columns(&statement)
             }
-            Target::Portal(name) => self.portal(name)?.columns.clone(),
+            Target::Portal(name) => {
+                let portal = self.portal(name)?;
+                portal.is_described = true;
+                portal.columns.clone()
+            }
         };
         match columns {
             Some(columns) => self.wire.output.row_description(&columns),
@@ -190,9 +197,10 @@ impl Session {
             }
             (Progress::Bound, Action::Sql(prepared)) => {
                 let (prepared, described) = (prepared.clone(), portal.columns.clone());
+                let is_described = portal.is_described;
                 let calls = prepared.clone().take_file_calls();
                 let cursor = self.start(prepared, &formats).await?;
-                if calls.is_ok_and(|calls| !calls.is_empty()) {
+                if is_described && calls.is_ok_and(|calls| !calls.is_empty()) {
                     check_types(described.as_deref(), cursor.columns())?;
                 }
                 Box::new(cursor)
@@ -224,8 +232,8 @@ impl Session {
     }
 }
 
-/// Fails if the types of a result differ from its description, which is made from the first rows of
-/// each file.
+/// Fails if the columns of a result differ from those that the client received, which are made from
+/// the first rows of each file.
 fn check_types(
     described: Option<&[ColumnType]>,
     found: Option<&[ColumnType]>,
@@ -235,7 +243,7 @@ fn check_types(
     if types(described) == types(found) {
         return Ok(());
     }
-    let message = "a later row of a file gives a column another type than its first rows";
+    let message = "the first rows of a file lack a column, or give it another type than all rows";
     let problem = Problem::new(ErrorCode::InvalidArgument, message);
     Err(problem.with_hint("Import the files, or send the statement without preparing it."))
 }

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::future::Future;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use futures::FutureExt;
@@ -104,6 +105,15 @@ pub struct Statement {
     pub parameters: Vec<(String, PgType)>,
     /// Columns of the result, in text format; `None` if the statement returns no rows.
     pub columns: Option<Vec<crate::reply::ColumnType>>,
+    /// True once the client has requested the columns.
+    pub is_described: AtomicBool,
+}
+
+impl Statement {
+    /// Creates a statement without parameters.
+    pub fn new(action: Action, columns: Option<Vec<crate::reply::ColumnType>>) -> Self {
+        Statement { action, parameters: Vec::new(), columns, is_described: AtomicBool::default() }
+    }
 }
 
 /// A statement with bound values.
@@ -115,6 +125,8 @@ pub struct Portal {
     pub columns: Option<Vec<crate::reply::ColumnType>>,
     /// Formats of the columns.
     pub formats: Vec<Format>,
+    /// True if the client has requested the columns, so that the rows must have them.
+    pub is_described: bool,
     /// Progress of its execution.
     pub progress: Progress,
 }

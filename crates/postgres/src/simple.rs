@@ -171,8 +171,15 @@ impl Session {
             return Err(Problem::new(ErrorCode::InvalidSql, message).into());
         };
         let columns = self.describe(prepared).await?.columns;
-        let progress = Progress::Bound;
-        self.add_portal(name, Portal { action, columns, formats: Vec::new(), progress })?;
+        let portal = Portal {
+            action,
+            columns,
+            formats: Vec::new(),
+            // FETCH sends the columns before the rows.
+            is_described: true,
+            progress: Progress::Bound,
+        };
+        self.add_portal(name, portal)?;
         Ok(())
     }
 

@@ -1,6 +1,6 @@
 //! COPY … TO a file: checks the target and writes the rows of the query.
 
-use std::path::{Component, Path};
+use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
@@ -9,10 +9,9 @@ use arrow::error::ArrowError;
 use futures::StreamExt;
 use headwater_encoding::Encoder;
 use headwater_engine::{CopyFile, StatementResult};
-use headwater_executors::EVERY;
-use headwater_ingest::ResolvedPrivateFiles;
+use headwater_executors::{EVERY, record_denial};
 use headwater_model::{
-    Action, ErrorCode, FileFormat, Object, Principal, Problem, Requester, ResultExt,
+    Action, ErrorCode, FileFormat, JobId, Object, Principal, Problem, Requester, ResultExt,
 };
 use headwater_objects::BucketStore;
 use headwater_tables::CloudUrl;
@@ -37,12 +36,14 @@ pub struct CopyTarget {
 }
 
 impl CopyTarget {
-    /// Checks that a principal may write a file, and that the file is outside the lake.
+    /// Checks that a principal may write a file, and that the file is outside the lake. `job` is the
+    /// statement, for the audit log.
     ///
     /// Errors: `forbidden`; `invalid_argument` for a file of the lake or an unknown URL scheme.
     pub async fn check(
         components: &Components,
         principal: &Principal,
+        job: JobId,
         file: CopyFile,
     ) -> Result<Self, Problem> {
         let CopyFile { location, format } = file;
@@ -61,10 +62,19 @@ impl CopyTarget {
         components.authorize(principal, Action::Write, &Object::location(granted))?;
         let private = components.import_rights.private_files(principal, &[]);
         let private = private.resolve(&components.lake);
-        let file = if CloudUrl::is_meant(&location) {
-            cloud_file(components, &private, &location)?
-        } else {
-            local_file(&private, &location)?
+        let path = if CloudUrl::is_meant(&location) { None } else { Some(local_path(&location)?) };
+        let is_private = match &path {
+            Some(path) => private.has_real_path(path),
+            None => private.has_object(&location),
+        };
+        if is_private {
+            let (access, object) = (&components.access, Object::location(&location));
+            record_denial(access, principal, Some(job), Action::Write, &object);
+            return Err(of_the_lake(&location));
+        }
+        let file = match path {
+            Some(path) => ExportFile::local(path),
+            None => cloud_file(components, &location)?,
         };
         Ok(CopyTarget { file, location, format })
     }
@@ -121,19 +131,13 @@ pub fn absolute_path(components: &Components, path: &str) -> String {
     path.to_string_lossy().into_owned()
 }
 
-fn cloud_file(
-    components: &Components,
-    private: &ResolvedPrivateFiles,
-    location: &str,
-) -> Result<ExportFile, Problem> {
-    if private.has_object(location) {
-        return Err(of_the_lake(location));
-    }
+fn cloud_file(components: &Components, location: &str) -> Result<ExportFile, Problem> {
     let url = CloudUrl::parse(location).or_problem()?;
     ExportFile::object(&url, &components.config.warehouse.cloud)
 }
 
-fn local_file(private: &ResolvedPrivateFiles, location: &str) -> Result<ExportFile, Problem> {
+/// Returns the path of a file to write, whose folder has no symbolic links.
+fn local_path(location: &str) -> Result<PathBuf, Problem> {
     let path = Path::new(location);
     let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
         return Err(not_written(location, "the path has no file name"));
@@ -151,10 +155,7 @@ fn local_file(private: &ResolvedPrivateFiles, location: &str) -> Result<ExportFi
         }
         _ => {}
     }
-    if private.has_real_path(&path) {
-        return Err(of_the_lake(location));
-    }
-    Ok(ExportFile::local(path))
+    Ok(path)
 }
 
 fn of_the_lake(location: &str) -> Problem {

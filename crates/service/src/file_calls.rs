@@ -11,7 +11,7 @@ use arrow::datatypes::SchemaRef;
 use arrow::error::ArrowError;
 use futures::stream::{self, BoxStream};
 use futures::{StreamExt, TryStreamExt};
-use headwater_engine::{FileCall, Prepared, RowSource, Session};
+use headwater_engine::{Description, FileCall, Prepared, RowSource, Session};
 use headwater_ingest::{ByteCounter, FileRows, Importer};
 use headwater_model::{ImportRequest, Principal, Problem, ResultExt, Usage};
 
@@ -40,26 +40,55 @@ impl FileUsage {
     }
 }
 
-/// Registers the columns of the files that a statement reads, for its description. Reads only the
-/// first rows of the files.
+/// The rows of files from which columns are determined.
+#[derive(Debug, Clone, Copy)]
+enum InferredRows {
+    /// The first rows of the first files.
+    First,
+    All,
+}
+
+/// Returns the types of the parameters and columns of a statement that may read files. The columns
+/// of the files are determined from their first rows. If the statement cannot be planned with these
+/// columns, all rows are read, because a column can first occur in a later row.
 ///
-/// Errors: those of [`register`].
+/// Errors: those of [`register`] and of the plan.
 pub async fn describe(
     components: &Components,
     principal: &Principal,
     session: &Session,
     mut statement: Prepared,
-) -> Result<Prepared, Problem> {
+) -> Result<Description, Problem> {
     let calls = statement.take_file_calls().map_err(headwater_engine::Error::from).or_problem()?;
+    register_columns(components, principal, session, &calls, InferredRows::First).await?;
+    match Box::pin(session.describe(&statement)).await {
+        Err(_) if !calls.is_empty() => {}
+        described => return described.or_problem(),
+    }
+    register_columns(components, principal, session, &calls, InferredRows::All).await?;
+    Box::pin(session.describe(&statement)).await.or_problem()
+}
+
+/// Registers the columns of the files of calls, without rows.
+async fn register_columns(
+    components: &Components,
+    principal: &Principal,
+    session: &Session,
+    calls: &[FileCall],
+    rows: InferredRows,
+) -> Result<(), Problem> {
     for call in calls {
-        let relation = call.relation.clone();
-        let (importer, request) = importer(components, principal, call).await?;
-        let columns = importer.describe(&request, &ByteCounter::default()).await;
+        let (importer, request) = importer(components, principal, call.clone()).await?;
+        let read = ByteCounter::default();
+        let columns = match rows {
+            InferredRows::First => importer.describe(&request, &read).await,
+            InferredRows::All => importer.open(&request, &read).await.map(|rows| rows.schema()),
+        };
         let rights = &components.import_rights;
         let columns = columns.map_err(|error| rights.to_problem(principal, None, &error))?;
-        session.register_empty(&relation, columns).or_problem()?;
+        session.register_empty(&call.relation, columns).or_problem()?;
     }
-    Ok(statement)
+    Ok(())
 }
 
 /// Registers the files that a statement reads, and returns the statement that refers to them.

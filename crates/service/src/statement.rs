@@ -160,9 +160,8 @@ impl Statements {
         let at = self.catalog_ref(request);
         self.components.add_catalogs(principal, &at, &session, statement.source()).await?;
         let statement = statement.clone();
-        let statement =
-            file_calls::describe(&self.components, principal, &session, statement).await?;
-        let described = Box::pin(session.describe(&statement)).await.or_problem();
+        let described = file_calls::describe(&self.components, principal, &session, statement);
+        let described = Box::pin(described).await;
         described.map_err(|problem| self.components.conceal(principal, problem))
     }
 
@@ -229,7 +228,7 @@ impl Statements {
         let copy = prepared.copy_to().map_err(headwater_engine::Error::from).or_problem()?;
         let (prepared, file) = copy.map_or((prepared, None), |(query, file)| (query, Some(file)));
         let target = match file {
-            Some(file) => Some(CopyTarget::check(&self.components, principal, file).await?),
+            Some(file) => Some(CopyTarget::check(&self.components, principal, job, file).await?),
             None => None,
         };
         let registered =

@@ -3,14 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use headwater_tables::{
-    Lineage, MERGED, MERGED_METADATA, PICKED, REACH, UNDONE, picked_by, undone_by,
+    Lineage, MERGED, MERGED_METADATA, PICKED, PROFILE, REACH, UNDONE, picked_by, undone_by,
 };
 
 use crate::conflict::Side;
 use crate::merge::TableMerge;
 
 /// Summary keys whose values apply only to the snapshot itself, and not to later snapshots.
-const SNAPSHOT_KEYS: [&str; 5] = [REACH, MERGED, MERGED_METADATA, UNDONE, PICKED];
+const SNAPSHOT_KEYS: [&str; 6] = [REACH, MERGED, MERGED_METADATA, UNDONE, PICKED, PROFILE];
 
 /// Maximum number of reverted or replayed snapshots that a summary lists.
 const LISTED_MAX: usize = 1000;

@@ -17,6 +17,9 @@ pub const MERGED: &str = "headwater.merged-snapshot";
 /// Summary key of the location of the merged state's metadata file.
 pub const MERGED_METADATA: &str = "headwater.merged-metadata";
 
+/// Summary key of the profile, as JSON, of the rows that a model wrote.
+pub const PROFILE: &str = "headwater.profile";
+
 /// Summary key of the JSON list of the snapshots that a snapshot reverted.
 pub const UNDONE: &str = "headwater.undone-snapshots";
 

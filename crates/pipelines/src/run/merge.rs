@@ -10,11 +10,12 @@ use headwater_functions::SharedTable;
 use headwater_lake::{Transaction, new_columns, nullable};
 use headwater_model::{Action, TableName};
 use headwater_project::Step;
+use headwater_tables::PROFILE;
 
 use super::write::WriteOptions;
 use super::{Done, Run, output};
 use crate::plan::FINGERPRINT;
-use crate::profile::{PROFILE, profile_of};
+use crate::profile::profile_of;
 use crate::{Error, Result};
 
 /// Name of the source rows in the MERGE statement.

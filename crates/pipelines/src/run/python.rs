@@ -44,6 +44,10 @@ impl Run {
             let arguments = if again { arguments.clone() } else { std::mem::take(&mut arguments) };
             let mut call = self.function_call(step, function, environment.clone(), arguments);
             call.secrets = secrets.clone();
+            if repetition > 0 {
+                // The failed call may have left global variables in a wrong state.
+                call.reuse = Reuse::Never;
+            }
             let invoked = self.runner.invoke(call, &self.context, self.stop.clone());
             let outcome = Box::pin(invoked).await;
             for reading in &meanwhile {

@@ -100,8 +100,10 @@ def average_is_stable(
     total=headwater.Model("total", columns=["id"]),
     profiles=headwater.Model("system.profiles", filter="name = 'total' AND \"column\" = 'id'"),
 ):
-    averages = [row["avg"] for row in profiles.sort_by("made").to_pylist()]
-    return len(averages) < 2 or abs(averages[-1] / averages[-2] - 1) < 0.5
+    averages = [row["avg"] for row in profiles.sort_by("made").to_pylist()][-2:]
+    if None in averages:
+        return False
+    return len(averages) < 2 or abs(averages[1] - averages[0]) <= 0.5 * abs(averages[0])
 "#;
 
 #[tokio::test]

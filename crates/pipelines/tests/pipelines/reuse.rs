@@ -179,12 +179,15 @@ async fn a_rebuild_of_an_incremental_model_is_not_reused() {
 }
 
 #[tokio::test]
-async fn models_with_quarantine_or_that_read_the_network_or_always_run_are_not_reused() {
+async fn models_that_depend_on_more_than_code_and_inputs_are_not_reused() {
     let world = world().await;
     let checked = "-- headwater: materialization = replace\n\
                    -- headwater: expect_or_quarantine = id > 1\nSELECT id FROM source";
     let system = "-- headwater: materialization = replace\nSELECT count(*) AS n FROM system.tables";
-    let project = files("", &[("checked.sql", checked), ("seen.sql", system)]);
+    let shared = "import headwater\n\n@headwater.model(materialization='replace', reuse=True)\n\
+                  def shared(source=headwater.Model('source')):\n    return source\n";
+    let models = [("checked.sql", checked), ("seen.sql", system), ("shared.py", shared)];
+    let project = files("[defaults]\npython = '3.11'\n", &models);
     world.run_with(&project, on("one")).await.report();
     let ran = world.run_with(&project, on("two")).await;
     assert!(ran.all(StepStatus::Succeeded), "{}", ran.steps());

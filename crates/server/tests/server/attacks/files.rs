@@ -4,7 +4,7 @@
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
-use headwater_model::AuditOutcome;
+use headwater_model::{AuditEvent, AuditOutcome};
 use serde_json::{Value, json};
 
 use crate::access::Users;
@@ -252,8 +252,11 @@ pub async fn of_a_linked_warehouse() {
     let ana = users.user("ana", &GRANTS).await;
     users.grant("ana", &[&format!("read on location:{}", root.display())]).await;
     let file = data_files(&root.join("tables/sales")).remove(0);
+    let hard = root.join("hard.parquet");
+    std::fs::hard_link(&file, &hard).expect("a link");
     for source in [
         file.display().to_string(),
+        hard.display().to_string(),
         root.join("tables").display().to_string(),
         format!("{}/tables/**/*.parquet", root.display()),
         root.join(".headwater/warehouse").display().to_string(),
@@ -307,6 +310,17 @@ pub async fn audited() {
     assert!(denied.iter().any(|event| event.job.is_some()), "{denied:?}");
     assert!(denied.iter().any(|event| event.job.is_none()), "{denied:?}");
     assert!(denied.iter().all(|event| event.reason.contains("belongs to a lake")), "{denied:?}");
+
+    let file = project.folder.join(".headwater/out.csv").display().to_string();
+    let sql = format!("COPY (SELECT 1 AS n) TO '{file}'");
+    let answer = project.users.server.post("/v1/query", json!({"sql": sql})).await;
+    assert_eq!(answer["code"], "invalid_argument", "{answer}");
+    let events = project.users.access.audit().list(1000).await.expect("events");
+    let object = format!("location:{file}");
+    let is_denied = |event: &AuditEvent| {
+        event.action == "write" && event.object == object && event.outcome == AuditOutcome::Denied
+    };
+    assert!(events.iter().any(|event| is_denied(event) && event.job.is_some()), "{events:?}");
 }
 
 pub async fn not_read_by_the_owner() {

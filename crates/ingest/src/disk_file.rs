@@ -1,0 +1,93 @@
+//! Files on disk, which are read only in the state in which they were listed.
+//!
+//! The listing checks that a [`DiskFile`] is not private. A user who may write to a folder could
+//! replace the file later by a link to a private one. Opening the file then finds another device,
+//! inode, size or time, and fails before the first read.
+
+use std::fs::{File, Metadata};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use headwater_lake::FileStamp;
+
+/// A file on disk in the state in which it was listed.
+#[derive(Debug, Clone)]
+pub(crate) struct DiskFile {
+    /// The path as the user named it.
+    path: PathBuf,
+    state: DiskState,
+}
+
+/// Identity, size and times of a file on disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct DiskState {
+    device: u64,
+    inode: u64,
+    stamp: FileStamp,
+}
+
+impl DiskState {
+    fn of(metadata: &Metadata) -> Self {
+        DiskState { device: metadata.dev(), inode: metadata.ino(), stamp: stamp_of(metadata) }
+    }
+}
+
+impl DiskFile {
+    /// Creates a file from its path and its metadata, which was read without symbolic links.
+    pub fn new(path: &Path, metadata: &Metadata) -> Self {
+        DiskFile { path: path.to_owned(), state: DiskState::of(metadata) }
+    }
+
+    /// Returns size and times of the file when it was listed.
+    pub fn stamp(&self) -> FileStamp {
+        self.state.stamp
+    }
+
+    /// Opens the file; `None` if the path now names another file, or the file has changed. A file
+    /// that was not checked for private contents is therefore never read.
+    pub fn open(&self) -> std::io::Result<Option<File>> {
+        let file = File::open(&self.path)?;
+        Ok(self.is_unchanged(&file)?.then_some(file))
+    }
+
+    /// Returns true if an open file is in the state in which this file was listed.
+    pub fn is_unchanged(&self, file: &File) -> std::io::Result<bool> {
+        Ok(DiskState::of(&file.metadata()?) == self.state)
+    }
+}
+
+/// Returns size and times of a file on disk.
+fn stamp_of(metadata: &Metadata) -> FileStamp {
+    let nanoseconds =
+        |seconds: i64, rest: i64| i128::from(seconds) * 1_000_000_000 + i128::from(rest);
+    FileStamp {
+        bytes: metadata.len(),
+        modified_ns: nanoseconds(metadata.mtime(), metadata.mtime_nsec()),
+        changed_ns: nanoseconds(metadata.ctime(), metadata.ctime_nsec()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_replaced_the_listed_one_is_not_opened() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        for name in ["a.csv", "b.csv", "secret"] {
+            std::fs::write(at(name), "a\n1\n").unwrap();
+        }
+        let path = at("a.csv");
+        let listed = || DiskFile::new(&path, &path.symlink_metadata().unwrap());
+        let file = listed();
+        assert!(file.open().unwrap().is_some());
+        std::fs::rename(at("b.csv"), &path).unwrap();
+        assert!(file.open().unwrap().is_none(), "another file");
+        let file = listed();
+        assert!(file.open().unwrap().is_some());
+        std::fs::remove_file(&path).unwrap();
+        std::os::unix::fs::symlink(at("secret"), &path).unwrap();
+        assert!(file.open().unwrap().is_none(), "a link");
+    }
+}
