@@ -122,8 +122,8 @@ impl<T> Registry<T> {
         self.remove_if(|entry| entry.session.as_ref().is_some_and(|own| own.id() == session))
     }
 
-    /// Removes the objects that expired at a time, and those of principals that are not valid and of
-    /// sessions that have ended. Returns them.
+    /// Removes the objects that expired at a time, and those of principals that are not valid and
+    /// of sessions that have ended. Returns them.
     pub fn remove_expired(
         &self,
         now: Instant,
