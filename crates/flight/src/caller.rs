@@ -22,18 +22,29 @@ pub struct SessionToken(pub String);
 #[derive(Clone)]
 pub struct ClientSession {
     id: String,
+    is_open: Arc<dyn Fn() -> bool + Send + Sync>,
     end: Arc<dyn Fn() + Send + Sync>,
 }
 
 impl ClientSession {
-    /// Creates the handle of a session with an id that is not secret. `end` ends the session.
-    pub fn new(id: String, end: Arc<dyn Fn() + Send + Sync>) -> Self {
-        ClientSession { id, end }
+    /// Creates the handle of a session with an id that is not secret. `is_open` returns false once
+    /// the session has ended for any reason, and `end` ends it.
+    pub fn new(
+        id: String,
+        is_open: Arc<dyn Fn() -> bool + Send + Sync>,
+        end: Arc<dyn Fn() + Send + Sync>,
+    ) -> Self {
+        ClientSession { id, is_open, end }
     }
 
     /// Returns the id.
     pub fn id(&self) -> &str {
         &self.id
+    }
+
+    /// Returns true if the session has not ended.
+    pub fn is_open(&self) -> bool {
+        (self.is_open)()
     }
 
     /// Ends the session: its token is no longer valid.

@@ -10,7 +10,7 @@ use headwater_model::Principal;
 use parking_lot::Mutex;
 use tonic::Status;
 
-use crate::caller::Caller;
+use crate::caller::{Caller, ClientSession};
 use crate::limits::{account, exceeded};
 
 /// The objects of one kind.
@@ -32,7 +32,7 @@ type OwnEntries<T> = HashMap<String, Arc<Entry<T>>>;
 
 struct Entry<T> {
     owner: Principal,
-    session: Option<String>,
+    session: Option<ClientSession>,
     value: T,
     usage: Mutex<Usage>,
 }
@@ -89,7 +89,7 @@ impl<T> Registry<T> {
         let id = uuid::Uuid::new_v4().simple().to_string();
         let entry = Entry {
             owner: caller.principal.clone(),
-            session: caller.session.as_ref().map(|session| session.id().to_owned()),
+            session: caller.session.clone(),
             value,
             usage: Mutex::new(Usage { users: 0, last: Instant::now() }),
         };
@@ -119,11 +119,11 @@ impl<T> Registry<T> {
 
     /// Removes the objects of a session, and returns them.
     pub fn remove_session(&self, session: &str) -> Vec<InUse<T>> {
-        self.remove_if(|entry| entry.session.as_deref() == Some(session))
+        self.remove_if(|entry| entry.session.as_ref().is_some_and(|own| own.id() == session))
     }
 
-    /// Removes the objects that expired at a time, and those of principals that are not valid.
-    /// Returns them.
+    /// Removes the objects that expired at a time, and those of principals that are not valid and
+    /// of sessions that have ended. Returns them.
     pub fn remove_expired(
         &self,
         now: Instant,
@@ -132,7 +132,8 @@ impl<T> Registry<T> {
         self.remove_if(|entry| {
             let usage = entry.usage.lock();
             let is_idle = usage.users == 0 && now.duration_since(usage.last) >= self.idle;
-            is_idle || !is_valid(&entry.owner)
+            let has_ended = |session: &ClientSession| !session.is_open();
+            is_idle || !is_valid(&entry.owner) || entry.session.as_ref().is_some_and(has_ended)
         })
     }
 
@@ -157,7 +158,6 @@ mod tests {
     use headwater_model::{AuthMethod, AuthenticatedUser, RefSpec};
 
     use super::*;
-    use crate::caller::ClientSession;
 
     const IDLE: Duration = Duration::from_secs(60);
 
@@ -170,7 +170,7 @@ mod tests {
             scopes: None,
             expires: None,
         };
-        let session = ClientSession::new(token.to_owned(), Arc::new(|| {}));
+        let session = ClientSession::new(token.to_owned(), Arc::new(|| true), Arc::new(|| {}));
         Caller {
             principal: Principal::user(user),
             reference: RefSpec::main(),
@@ -229,5 +229,9 @@ mod tests {
         assert!(registry.remove_session("1").is_empty());
         let is_valid = |principal: &Principal| principal.user_name() != Some("eve");
         assert_eq!(registry.remove_expired(Instant::now(), is_valid).len(), 1);
+        let ended = ClientSession::new("3".to_owned(), Arc::new(|| false), Arc::new(|| {}));
+        add(&registry, &ana).expect("an id");
+        add(&registry, &Caller { session: Some(ended), ..ana.clone() }).expect("an id");
+        assert_eq!(registry.remove_expired(Instant::now(), |_| true).len(), 1);
     }
 }

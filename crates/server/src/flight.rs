@@ -66,9 +66,25 @@ pub fn of_token(app: &App, token: &str) -> Option<(Principal, ClientSession)> {
     let (secret, key) = token.strip_prefix(SESSION_PREFIX)?.split_once('.')?;
     let shown = PresentedSession { secret, key };
     let principal = app.session_principal(shown)?;
-    let (app, secret, key) = (app.clone(), secret.to_owned(), key.to_owned());
-    let end = move || app.sessions.remove(PresentedSession { secret: &secret, key: &key });
-    Some((principal, ClientSession::new(shown.id(), Arc::new(end))))
+    let session = TokenSession { app: app.clone(), secret: secret.to_owned(), key: key.to_owned() };
+    let ended = session.clone();
+    let is_open = move || session.app.is_session_open(session.shown());
+    let end = move || ended.app.sessions.remove(ended.shown());
+    Some((principal, ClientSession::new(shown.id(), Arc::new(is_open), Arc::new(end))))
+}
+
+/// A session with the secrets of its token.
+#[derive(Clone)]
+struct TokenSession {
+    app: App,
+    secret: String,
+    key: String,
+}
+
+impl TokenSession {
+    fn shown(&self) -> PresentedSession<'_> {
+        PresentedSession { secret: &self.secret, key: &self.key }
+    }
 }
 
 /// Returns the user name and password of `authorization: Basic`.

@@ -67,6 +67,13 @@ impl AppState {
         None
     }
 
+    /// Returns true if a session has not ended. Does not reset its idle time.
+    pub fn is_session_open(&self, shown: PresentedSession) -> bool {
+        let Some((principal, credential)) = self.sessions.peek(shown) else { return false };
+        let current = self.service.access_control().credential_state(&principal);
+        current.is_ok_and(|current| current == credential)
+    }
+
     /// Begins the shutdown: rejects new jobs, and lets running jobs end within `timeout`.
     pub fn shut_down(&self, timeout: Duration) {
         self.service.close();

@@ -36,8 +36,8 @@ pub struct CopyTarget {
 }
 
 impl CopyTarget {
-    /// Checks that a principal may write a file, and that the file is outside the lake. `job` is the
-    /// statement, for the audit log.
+    /// Checks that a principal may write a file, and that the file is outside the lake. `job` is
+    /// the statement, for the audit log.
     ///
     /// Errors: `forbidden`; `invalid_argument` for a file of the lake or an unknown URL scheme.
     pub async fn check(

@@ -52,7 +52,8 @@ enum InferredRows {
 /// of the files are determined from their first rows. If the statement cannot be planned with these
 /// columns, all rows are read, because a column can first occur in a later row.
 ///
-/// Errors: those of [`register`] and of the plan.
+/// Errors: those of [`register`] and of the plan; `quota_exceeded` if a daily limit of the
+/// principal is reached.
 pub async fn describe(
     components: &Components,
     principal: &Principal,
@@ -60,6 +61,9 @@ pub async fn describe(
     mut statement: Prepared,
 ) -> Result<Description, Problem> {
     let calls = statement.take_file_calls().map_err(headwater_engine::Error::from).or_problem()?;
+    if let Some(user) = principal.user_name().filter(|_| !calls.is_empty()) {
+        components.jobs.check_day_quota(user).await.or_problem()?;
+    }
     register_columns(components, principal, session, &calls, InferredRows::First).await?;
     match Box::pin(session.describe(&statement)).await {
         Err(_) if !calls.is_empty() => {}

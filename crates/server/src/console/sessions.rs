@@ -118,6 +118,14 @@ impl Sessions {
         Some((session.principal.clone(), session.credential.clone()))
     }
 
+    /// Returns the same as [`Sessions::find`], without resetting the session's idle time.
+    pub fn peek(&self, shown: PresentedSession) -> Option<(Principal, CredentialState)> {
+        let state = self.state.lock();
+        let session = state.sessions.get(&hash(shown.secret))?;
+        let is_valid = session.key == hash(shown.key) && session.is_valid(Instant::now());
+        is_valid.then(|| (session.principal.clone(), session.credential.clone()))
+    }
+
     /// Ends a session, if it exists.
     pub fn remove(&self, shown: PresentedSession) {
         if self.find(shown).is_some() {
@@ -214,8 +222,11 @@ mod tests {
         let two = create(&sessions, Principal::owner());
         assert!(sessions.find(shown(&one)).is_some());
         assert!(sessions.find(PresentedSession { secret: &one.secret, key: &two.key }).is_none());
+        assert!(sessions.peek(shown(&one)).is_some());
+        assert!(sessions.peek(PresentedSession { secret: &one.secret, key: &two.key }).is_none());
         sessions.remove(shown(&one));
         assert!(sessions.find(shown(&one)).is_none());
+        assert!(sessions.peek(shown(&one)).is_none());
         assert!(sessions.find(shown(&two)).is_some());
     }
 
