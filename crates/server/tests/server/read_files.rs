@@ -94,7 +94,8 @@ async fn lake_files() {
 async fn usage() {
     let server = TestServer::start().await;
     let path = server.folder.path().join("a.csv");
-    let text: String = (0..50_000).map(|n| format!("{n},name {n}\n")).collect();
+    let lines: Vec<String> = (0..50_000).map(|n| format!("{n},name {n}\n")).collect();
+    let text = lines.concat();
     std::fs::write(&path, format!("id,name\n{text}")).expect("a file");
     let bytes = std::fs::metadata(&path).expect("a file").len();
     let rows = "SELECT id, id * 7919 AS a, id * 104729 AS b, id * 1299709 AS c, name \
