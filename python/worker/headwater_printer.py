@@ -89,3 +89,12 @@ def relative(file, project):
     """Returns the path of a project file relative to the project; None for other files."""
     prefix, hidden = project + os.sep, os.path.join(project, ".headwater")
     return file[len(prefix):] if file.startswith(prefix) and hidden not in file else None
+
+
+def shorten(value):
+    """Shortens a long text by omitting its middle, or a list by omitting all but its last items."""
+    if isinstance(value, str) and len(value) > 2000:
+        return f"{value[:1500]} ... {value[-400:]}"
+    if isinstance(value, list):
+        return value[-10:]
+    return value

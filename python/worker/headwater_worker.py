@@ -25,7 +25,7 @@ import headwater_batches as batches  # noqa: E402
 import headwater_between as between  # noqa: E402
 import headwater_lake as lake  # noqa: E402
 import headwater_tables as tables  # noqa: E402
-from headwater_printer import Printer, relative  # noqa: E402
+from headwater_printer import Printer, relative, shorten  # noqa: E402
 
 CONTROL = 3
 DESCRIPTORS_MAX = 100
@@ -161,15 +161,6 @@ def read_task(descriptor):
     with open(descriptor, "rb") as file:
         file.seek(0)
         return json.load(file)
-
-
-def shorten(value):
-    """Shortens a long text by omitting its middle, or a list by omitting all but its last items."""
-    if isinstance(value, str) and len(value) > 2000:
-        return f"{value[:1500]} ... {value[-400:]}"
-    if isinstance(value, list):
-        return value[-10:]
-    return value
 
 
 def forget_shadowed(folders):

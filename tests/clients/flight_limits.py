@@ -2,9 +2,9 @@
 
     flight_limits.py limits|cancel ADDRESS OWNER_TOKEN ANA_TOKEN EVE_TOKEN
 
-For `limits`, the server allows 2 transactions, 2 prepared statements, 1 upload and 64 KiB of rows in
-memory. It ends uploads that pause for 3 seconds, and what else is unused for 5 seconds. For `cancel`
-it has the default limits.
+For `limits`, the server allows 2 transactions, 2 prepared statements, 1 upload and 64 KiB of rows
+in memory. It ends uploads that pause for 3 seconds, and what else is unused for 5 seconds. For
+`cancel` it has the default limits.
 
 Needs: grpcio, pyarrow.
 """

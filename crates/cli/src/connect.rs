@@ -295,7 +295,10 @@ pub fn config(context: &Context, lake: &LakeFolder) -> Result<ServerConfig> {
 
 /// Starts a server in this process, optionally with an already bound listener.
 pub async fn start(config: ServerConfig, listener: Option<HttpListener>) -> Result<ServerHandle> {
-    Server::start_with_listener(config, listener).await.map_err(error::from_fault)
+    let server = Server::start_with_listener(config, listener).await.map_err(error::from_fault)?;
+    #[cfg(target_os = "linux")]
+    crate::code_pages::release_code_pages();
+    Ok(server)
 }
 
 /// Returns the folders to search for interpreters and uv: `PATH`, the install folders of pyenv and

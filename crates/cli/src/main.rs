@@ -5,6 +5,8 @@
 
 mod answer;
 mod api;
+#[cfg(target_os = "linux")]
+mod code_pages;
 mod commands;
 mod connect;
 mod context;

@@ -28,7 +28,6 @@ mod output;
 mod plan_estimate;
 mod planner;
 mod planning_error;
-mod profile;
 mod referenced_tables;
 mod resident_memory;
 mod rest_scan;
@@ -58,7 +57,6 @@ pub use headwater_sql::{
 pub use options::{EngineOptions, SessionOptions};
 pub use plan_estimate::PlanEstimate;
 pub use planner::version_constant;
-pub use profile::{ColumnProfile, RowProfile, RowProfiler};
 pub use referenced_tables::parents;
 pub use restricted::{TableFiles, change_forbidden, rename_forbidden, restricted_tables};
 pub use row_source::RowSource;

@@ -1,4 +1,4 @@
-//! Actions of Flight that are not part of Flight SQL: cancelling a statement, and closing a session.
+//! Actions of Flight that are not part of Flight SQL: cancelling a statement, closing a session.
 
 use arrow_flight::{
     Action, ActionType, CancelFlightInfoRequest, CancelFlightInfoResult, CancelStatus,

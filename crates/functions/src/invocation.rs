@@ -47,9 +47,9 @@ pub struct Invocation {
     pub client: ClientCall,
 }
 
-/// The later calls that may reuse the process of a call. Reuse requires the same files, packages and
-/// limits, and no network access. `/tmp` is emptied between calls; modules and globals keep their
-/// state.
+/// The later calls that may reuse the process of a call. Reuse requires the same files, packages
+/// and limits, and no network access. `/tmp` is emptied between calls; modules and globals keep
+/// their state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reuse {
     /// None: the process ends with the call.

@@ -1,6 +1,6 @@
 //! Files on disk, which are read only in the state in which they were listed.
 //!
-//! The listing checks that a [`DiskFile`] is not private. A user who may write to a folder could
+//! The listing checks that a [`DiskFile`] is not private. A user that may write to a folder could
 //! replace the file later by a link to a private one. Opening the file then finds another device,
 //! inode, size or time, and fails before the first read.
 

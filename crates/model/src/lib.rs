@@ -22,6 +22,7 @@ mod environment;
 mod error;
 mod event;
 mod excerpt;
+mod field_names;
 mod function;
 mod health;
 mod import;
@@ -82,6 +83,7 @@ pub use event::{
     ArrivedFile, ChangedObject, Event, EventData, KafkaRecord, NatsMessage, ObjectOperation,
     QueueMessage, Requester, SpecVersion,
 };
+pub use field_names::field_names;
 pub use function::{
     AcceptedEvent, FunctionArgument, FunctionSummary, InvokeAsyncRequest, InvokeRequest, Priority,
 };

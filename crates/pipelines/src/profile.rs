@@ -8,9 +8,9 @@ use std::sync::Arc;
 use arrow::datatypes::Schema;
 use arrow::error::ArrowError;
 use futures::{StreamExt, TryStreamExt};
-use headwater_engine::{RowProfile, RowProfiler};
 use headwater_functions::SharedTable;
 use headwater_lake::BatchStream;
+use headwater_sql_aggregates::{RowProfile, RowProfiler};
 use parking_lot::Mutex;
 
 /// Maximum size of a profile as a snapshot property, in bytes. Each commit to a table writes the
@@ -64,7 +64,7 @@ fn property(mut profile: RowProfile) -> String {
 
 #[cfg(test)]
 mod tests {
-    use headwater_engine::ColumnProfile;
+    use headwater_sql_aggregates::ColumnProfile;
 
     use super::*;
 

@@ -10,9 +10,10 @@ use arrow::array::{
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use async_trait::async_trait;
 use futures::{StreamExt, TryStreamExt, stream};
-use headwater_engine::{ColumnProfile, RowProfile, SystemTable, TableAccess};
+use headwater_engine::{SystemTable, TableAccess};
 use headwater_lake::CommitView;
 use headwater_model::{Problem, ResultExt, TableName};
+use headwater_sql_aggregates::{ColumnProfile, RowProfile};
 use headwater_tables::{ListedSnapshot, PROFILE, Table};
 
 use crate::build_record::{BUILD, BuildRecord};

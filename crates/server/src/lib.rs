@@ -10,8 +10,6 @@
 
 mod activity;
 mod auth;
-#[cfg(target_os = "linux")]
-mod code_pages;
 mod config;
 mod console;
 mod error;

@@ -56,8 +56,6 @@ impl Server {
         let tls = bound.tls().cloned();
         let listeners = bound.open(&router, &state);
         lock.publish(&info)?;
-        #[cfg(target_os = "linux")]
-        crate::code_pages::release_code_pages();
         tracing::info!(lake = %state.config.service.lake_dir.display(), http = ?info.http, "serving");
         let task = tokio::spawn(serve(state.clone(), listeners, lock));
         Ok(ServerHandle::new(ServerParts { state, router, info, tls }, task))

@@ -9,7 +9,7 @@ use headwater_executors::{
 };
 use headwater_function_lake::{CallScope, FunctionLake};
 use headwater_functions::{Argument, ClientCall, FunctionResult, LakeAccess, Returns};
-use headwater_jobs::NewJob;
+use headwater_jobs::{NewJob, SpawnOnDrop};
 use headwater_model::{
     AcceptedEvent, Action, Actor, ErrorCode, FunctionSummary, InvokeAsyncRequest, JobKind,
     MAIN_BRANCH, Object, Principal, Problem, ProjectFiles, ResultExt, nearest,
@@ -24,7 +24,6 @@ use crate::layer::Layers;
 use crate::operation::EndedJob;
 use crate::run::project_object;
 use crate::service::Components;
-use crate::spawn_on_drop::SpawnOnDrop;
 
 /// Operations on functions.
 #[derive(Clone)]

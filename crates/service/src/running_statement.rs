@@ -11,12 +11,11 @@ use arrow::datatypes::SchemaRef;
 use futures::StreamExt;
 use headwater_encoding::RowSource;
 use headwater_engine::{BatchStream, Metrics, PlanEstimate, StatementResult};
-use headwater_jobs::{JobContext, JobGuard};
+use headwater_jobs::{JobContext, JobGuard, StatementLimits};
 use headwater_model::{Problem, ResultExt, Usage};
 use serde_json::{Value, json};
 
 use crate::file_calls::FileUsage;
-use crate::statement_limits::StatementLimits;
 
 /// Interval at which the usage of a running statement is reported.
 const USAGE_INTERVAL: Duration = Duration::from_millis(100);

@@ -12,7 +12,7 @@ use headwater_executors::{
 };
 use headwater_function_lake::LakeComponents;
 use headwater_functions::Functions;
-use headwater_jobs::JobsOptions;
+use headwater_jobs::{JobsOptions, QueueMeter};
 use headwater_lake::Lake;
 use headwater_model::{ErrorCode, JobKind, ObjectId, Principal, Problem, RefSpec, ResultExt};
 use headwater_objects::Objects;
@@ -35,7 +35,6 @@ use crate::login::OidcLogins;
 use crate::maintenance::Maintenance;
 use crate::namespace::Namespaces;
 use crate::queue_mapping::{MappingState, QueueMappings};
-use crate::queue_meter::QueueMeter;
 use crate::reference::Refs;
 use crate::run::Runs;
 use crate::s3::BucketState;

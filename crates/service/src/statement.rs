@@ -11,7 +11,7 @@ use headwater_engine::{
     Batches, Description, Prepared, Session, SessionOptions, StatementResult, TableAccess,
 };
 use headwater_executors::{EVERY, table_access};
-use headwater_jobs::NewJob;
+use headwater_jobs::{NewJob, StatementLimits};
 use headwater_model::{
     Action, DEFAULT_NAMESPACE, ErrorCode, JobId, JobKind, Namespace, Object, PROPERTY_JOB,
     Principal, Problem, QueryRequest, RefSpec, ResultExt, SYSTEM_NAMESPACE, Usage,
@@ -22,7 +22,6 @@ use crate::copy_to::CopyTarget;
 use crate::running_statement::{RunningStatement, StatementRows, finish, stopped};
 use crate::service::Components;
 use crate::sql_catalog::CatalogRef;
-use crate::statement_limits::StatementLimits;
 use crate::transaction::{OpenTransaction, Transactions};
 use crate::{access_statement, copy_to, file_calls};
 

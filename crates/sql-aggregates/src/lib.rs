@@ -1,5 +1,5 @@
 //! SQL aggregates for DataFusion: corrections of its own aggregates whose results deviate from the
-//! SQL standard, and `max_by` and `min_by`.
+//! SQL standard, `max_by` and `min_by`, and profiles of rows.
 //!
 //! Each function returns one or more aggregates; the crate `sql-functions` registers them in a
 //! session. This crate parses no SQL and accesses no tables.
@@ -8,6 +8,7 @@ mod average;
 mod min_max;
 mod min_max_by;
 mod percentile;
+mod profile;
 mod sliding;
 mod sum;
 mod window_frame;
@@ -16,5 +17,6 @@ pub use self::average::function as average;
 pub use self::min_max::functions as extremes;
 pub use self::min_max_by::functions as by_key;
 pub use self::percentile::function as percentile;
+pub use self::profile::{ColumnProfile, RowProfile, RowProfiler};
 pub use self::sliding::register as register_sliding;
 pub use self::sum::checked_sum;

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use globset::{GlobBuilder, GlobMatcher};
+use headwater_event_values::EventPath;
 use headwater_model::{
     DEFAULT_NAMESPACE, FilesTrigger, MAIN_BRANCH, TableName, TablesTrigger, Timestamp, Trigger,
 };
@@ -12,7 +13,6 @@ use crate::batch_source::BatchSource;
 use crate::bucket_source::{self, BucketSource, ObjectFilter};
 use crate::calls::CALLS;
 use crate::event_filter::EventFilter;
-use crate::event_path::EventPath;
 use crate::event_queue::Concurrency;
 use crate::file_source::FileSource;
 use crate::kafka::{self, KafkaEvents, KafkaSource};

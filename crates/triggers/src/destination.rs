@@ -6,12 +6,12 @@
 use std::collections::BTreeMap;
 
 use chrono::SecondsFormat;
+use headwater_event_values::function_arn;
 use headwater_model::{
     ErrorCode, Event, EventData, Problem, SpecVersion, Timestamp, TriggerEventStatus,
 };
 use serde_json::{Value, json};
 
-use crate::aws_event::function_arn;
 use crate::calls::CALLS;
 use crate::delivery_log::Delivery;
 use crate::target::CallPolicy;

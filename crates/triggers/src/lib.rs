@@ -7,7 +7,6 @@
 //!   several events concurrently; the order is preserved only among events with the same order key.
 //! - A failed delivery is retried with back-off. After the last retry, the event is kept as failed.
 
-mod aws_event;
 mod back_off;
 mod batch_source;
 mod bucket_source;
@@ -22,7 +21,6 @@ mod error;
 mod event_batch;
 mod event_filter;
 mod event_logging;
-mod event_path;
 mod event_queue;
 mod events;
 mod file_listing;
@@ -33,7 +31,6 @@ mod kafka;
 mod nats_receiver;
 mod nats_source;
 mod options;
-mod payload;
 mod postgres_listener;
 mod postgres_outbox;
 mod postgres_server;
@@ -52,13 +49,13 @@ mod triggers;
 mod waiting_events;
 mod worker;
 
-pub use aws_event::function_argument;
 pub use bucket_source::bucket_watches;
 pub use calls::NewCall;
 pub use commits::{Commits, TableCommit};
 pub use definition::check_trigger;
 pub use error::{Error, Result};
 pub use event_batch::{EventCall, NewEvents};
+pub use headwater_event_values::function_argument;
 pub use options::{TriggerEventFilter, TriggersOptions};
 pub use server_rules::{AllowsLocation, ServerRules};
 pub use target::{CallPolicy, TargetExecutor, event_part};

@@ -142,9 +142,10 @@ impl NatsReceiver {
         problem
     }
 
-    /// Returns the URLs of the servers, without those that cannot be used. A restricted user connects to the addresses that were
-    /// checked. With TLS, the name stays, because it is checked against the certificate; if it
-    /// resolves to another address now, the client sends nothing before the handshake.
+    /// Returns the URLs of the servers, without those that cannot be used. A restricted user
+    /// connects to the addresses that were checked. With TLS, the name stays, because it is checked
+    /// against the certificate; if it resolves to another address now, the client sends nothing
+    /// before the handshake.
     async fn servers(&self) -> Result<Vec<String>, Problem> {
         let (mut servers, mut first) = (Vec::new(), None);
         for text in self.nats.url.split(',').map(str::trim) {

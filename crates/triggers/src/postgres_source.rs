@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
+use headwater_event_values::payload;
 use headwater_model::{EventData, Fault, PostgresTrigger, Trigger};
 
 use crate::Result;
 use crate::definition::invalid;
 use crate::event_queue::OPEN_MAX;
 use crate::inbox::Inbox;
-use crate::payload;
 use crate::postgres_listener::Listener;
 use crate::postgres_outbox::{Outbox, OutboxTable, Read};
 use crate::postgres_server::PostgresServer;

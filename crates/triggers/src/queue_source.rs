@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
+use headwater_event_values::payload;
 use headwater_model::{EventData, Fault, Problem, QueueMessage, QueueTrigger, Trigger};
 use headwater_queues::{Queues, ReceiveOptions, ReceivedMessage, is_queue_name};
 use tokio_util::sync::DropGuard;
@@ -13,7 +14,6 @@ use tokio_util::sync::DropGuard;
 use crate::Result;
 use crate::definition::invalid;
 use crate::event_queue::OPEN_MAX;
-use crate::payload;
 use crate::postgres_source::check_batch;
 use crate::source::{
     ABSENT_PAUSE, DetectedEvents, EventSource, NewEvent, PollResult, SourceContext,

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use headwater_event_values::EventPath;
 use headwater_model::{Event, EventData, Problem, SpecVersion, Timestamp};
 use headwater_store::{Append, Store, UniqueKey};
 use tokio::sync::Notify;
@@ -11,7 +12,6 @@ use tokio_util::sync::CancellationToken;
 
 use crate::delivery_log::DeliveryLog;
 use crate::event_filter::EventFilter;
-use crate::event_path::EventPath;
 use crate::event_queue::EventQueue;
 use crate::server_rules::ServerRules;
 use crate::{Result, TriggersOptions};

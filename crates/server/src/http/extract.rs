@@ -7,12 +7,11 @@ use axum::extract::rejection::PathRejection;
 use axum::extract::{FromRequest, FromRequestParts, Path, Request};
 use axum::http::request::Parts;
 use bytes::Bytes;
-use headwater_model::{Principal, RefSpec, Timestamp};
+use headwater_model::{Principal, RefSpec, Timestamp, field_names};
 use serde::Serialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
 
 use super::error::{ErrorResponse, HandlerResult};
-use super::field_names::field_names;
 use crate::request::{body_error, check_content_type, principal};
 
 /// The principal of a request.

@@ -16,7 +16,6 @@ mod diff;
 mod environment;
 mod error;
 mod extract;
-mod field_names;
 mod function;
 mod grant;
 mod health;

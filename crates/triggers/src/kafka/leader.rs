@@ -109,7 +109,7 @@ impl Leader<'_> {
             KafkaStart::New => LATEST,
             KafkaStart::Time(time) => time.timestamp_millis(),
         };
-        // The ends are requested before the time, so that no record between both requests is missed.
+        // Request the ends before the time, so that no record between both requests is missed.
         let ends = match self.round.receiver.start {
             KafkaStart::Time(_) => self.offsets(connection, initial.clone(), LATEST).await?,
             KafkaStart::All | KafkaStart::New => Vec::new(),
@@ -229,8 +229,8 @@ impl Leader<'_> {
         self.round.receiver.position.lock().next(partition).unwrap_or_default()
     }
 
-    /// Reserves the memory of a batch until its last record is dropped. Waits while too many records
-    /// wait to be recorded. A batch above the limit takes all memory.
+    /// Reserves the memory of a batch until its last record is dropped. Waits while too many
+    /// records wait to be recorded. A batch above the limit takes all memory.
     async fn allocate(&self, bytes: usize) -> Result<Arc<OwnedSemaphorePermit>, Failure> {
         let size = (bytes / 1024 + 1).min(MEMORY_KIB);
         let size = u32::try_from(size).unwrap_or(u32::MAX);

@@ -3,8 +3,8 @@
 //! The crate `headwater-kafka-protocol` has the requests and the format of the records.
 //!
 //! - `connection` is a connection to one server, with TLS and a login (`login`).
-//! - `cluster` describes the cluster of a trigger. `receiver` follows it in rounds (`round_end`), and
-//!   `leader` reads the partitions of one server.
+//! - `cluster` describes the cluster of a trigger. `receiver` follows it in rounds (`round_end`),
+//!   and `leader` reads the partitions of one server.
 //! - `source` records the events, with the position of each partition (`position`).
 
 mod cluster;

@@ -144,8 +144,8 @@ impl KafkaReceiver {
         Ok(())
     }
 
-    /// Returns a connection to another server after a failed round, because the metadata of a server
-    /// may be outdated. Prefers the connections of the round.
+    /// Returns a connection to another server after a failed round, because the metadata of a
+    /// server may be outdated. Prefers the connections of the round.
     async fn other_server(
         &self,
         client: &ClusterClient,

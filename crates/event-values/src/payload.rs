@@ -8,7 +8,7 @@ use serde_json::Value;
 /// Returns a text as a JSON value. A text that is a JSON object or array is parsed, and any other
 /// text becomes a string. A text such as `123` also becomes a string, so that plain texts always
 /// have the same type. A text that is nested too deeply for a stored event becomes a string.
-pub(crate) fn of_text(text: &str) -> Value {
+pub fn of_text(text: &str) -> Value {
     let is_container = text.trim_start().starts_with(['{', '[']);
     let parsed = is_container.then(|| CloudEvent::parse_value(text).ok()).flatten();
     parsed.unwrap_or_else(|| Value::String(text.to_owned()))
@@ -16,7 +16,7 @@ pub(crate) fn of_text(text: &str) -> Value {
 
 /// Returns bytes as a JSON value. If the bytes are not UTF-8, the value is a base64 string and the
 /// second value is true.
-pub(crate) fn of_bytes(bytes: &[u8]) -> (Value, bool) {
+pub fn of_bytes(bytes: &[u8]) -> (Value, bool) {
     match std::str::from_utf8(bytes) {
         Ok(text) => (of_text(text), false),
         Err(_) => (Value::String(STANDARD.encode(bytes)), true),

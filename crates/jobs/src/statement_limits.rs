@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 /// The limits of a statement that has started.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct StatementLimits {
+pub struct StatementLimits {
     deadline: Option<Instant>,
     max_ms: u64,
     max_bytes: Option<u64>,
@@ -17,7 +17,7 @@ pub(crate) struct StatementLimits {
 impl StatementLimits {
     /// Returns the limits of a request whose statement starts now. `has_day_limit` is true if the
     /// user of the statement has a daily limit, which its job enforces.
-    pub(crate) fn of(request: &QueryRequest, has_day_limit: bool) -> Self {
+    pub fn of(request: &QueryRequest, has_day_limit: bool) -> Self {
         let max_ms = request.max_ms.unwrap_or_default();
         // A time that is out of range is no limit.
         let deadline = request
@@ -27,12 +27,12 @@ impl StatementLimits {
     }
 
     /// Returns true if the statement has any limit.
-    pub(crate) fn is_limited(&self) -> bool {
+    pub fn is_limited(&self) -> bool {
         self.has_day_limit || self.deadline.is_some() || self.max_bytes.is_some()
     }
 
     /// Waits until the time of the statement is over. Never returns without a time limit.
-    pub(crate) async fn expired(&self) -> Problem {
+    pub async fn expired(&self) -> Problem {
         match self.deadline {
             Some(deadline) => tokio::time::sleep_until(deadline).await,
             None => std::future::pending().await,
@@ -41,7 +41,7 @@ impl StatementLimits {
     }
 
     /// Fails if the statement exceeds a limit of its request.
-    pub(crate) fn check(&self, usage: &Usage) -> Result<(), Problem> {
+    pub fn check(&self, usage: &Usage) -> Result<(), Problem> {
         if self.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
             return Err(self.time_limit());
         }

@@ -8,7 +8,7 @@
 use std::ops::Range;
 
 /// Releases the resident pages of this program's code.
-pub(crate) fn release_code_pages() {
+pub fn release_code_pages() {
     let program = std::fs::read_link("/proc/self/exe").unwrap_or_default();
     let maps = std::fs::read_to_string("/proc/self/maps").unwrap_or_default();
     for range in maps.lines().filter_map(|line| code_range(line, &program.to_string_lossy())) {

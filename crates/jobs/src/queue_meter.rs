@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use headwater_jobs::{Jobs, NewJob};
+use crate::{Jobs, NewJob};
 use headwater_model::{JobKind, Principal, Usage};
 use parking_lot::Mutex;
 
@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 const PERIOD: Duration = Duration::from_mins(1);
 
 /// Counts the requests to queues.
-pub(crate) struct QueueMeter(Arc<Inner>);
+pub struct QueueMeter(Arc<Inner>);
 
 struct Inner {
     jobs: Jobs,
@@ -29,7 +29,7 @@ type OpenJobs = HashMap<(String, String), (NewJob, Usage)>;
 
 impl QueueMeter {
     /// Creates a meter and starts its timer, which ends with the meter.
-    pub(crate) fn start(jobs: Jobs) -> Self {
+    pub fn start(jobs: Jobs) -> Self {
         Self::with_period(jobs, PERIOD)
     }
 
@@ -48,7 +48,7 @@ impl QueueMeter {
     }
 
     /// Counts one request to a queue, with the bytes of the messages that it sent and received.
-    pub(crate) fn count(&self, principal: &Principal, queue: &str, bytes: [usize; 2]) {
+    pub fn count(&self, principal: &Principal, queue: &str, bytes: [usize; 2]) {
         let [bytes_in, bytes_out] = bytes.map(|bytes| bytes as u64);
         let usage = Usage { requests: 1, bytes_in, bytes_out, ..Usage::default() };
         let key = (queue.to_owned(), principal.author().to_owned());
@@ -59,7 +59,7 @@ impl QueueMeter {
     }
 
     /// Records all requests so far, and charges them to their users.
-    pub(crate) async fn flush(&self) {
+    pub async fn flush(&self) {
         let inner = self.0.clone();
         // If the caller leaves, the requests that were taken must still be recorded.
         let recorded = tokio::spawn(async move { inner.record().await });
@@ -83,7 +83,7 @@ impl Inner {
 mod tests {
     use std::time::Instant;
 
-    use headwater_jobs::JobsOptions;
+    use crate::JobsOptions;
     use headwater_model::{AuthMethod, AuthenticatedUser, Limits, SystemClock, Timestamp};
     use headwater_store::MemoryStore;
 

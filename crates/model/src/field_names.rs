@@ -6,7 +6,7 @@ use serde::forward_to_deserialize_any;
 
 /// Returns the fields that a struct accepts; `None` if the type is not a struct or has flattened
 /// fields.
-pub(crate) fn field_names<'de, T: Deserialize<'de>>() -> Option<&'static [&'static str]> {
+pub fn field_names<'de, T: Deserialize<'de>>() -> Option<&'static [&'static str]> {
     let mut names = None;
     // The deserializer only records the names, so the result is always an error.
     let _ = T::deserialize(Recorder(&mut names));

@@ -8,11 +8,11 @@ const NAMES: [&str; 7] = ["id", "source", "type", "subject", "time", "caused_by"
 
 /// The path of a value in an event.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct EventPath(Vec<String>);
+pub struct EventPath(Vec<String>);
 
 impl EventPath {
     /// Parses names separated by periods; `None` if events have no such value.
-    pub(crate) fn parse(text: &str) -> Option<Self> {
+    pub fn parse(text: &str) -> Option<Self> {
         let names: Vec<String> = text.split('.').map(|name| name.trim().to_owned()).collect();
         let is_known = NAMES.contains(&names.first()?.as_str());
         let is_nested = names.len() == 1 || names[0] == "data";
@@ -21,7 +21,7 @@ impl EventPath {
     }
 
     /// Returns the value as text; `None` if the event has no such value.
-    pub(crate) fn key(&self, event: &Event) -> Option<String> {
+    pub fn key(&self, event: &Event) -> Option<String> {
         let event = serde_json::to_value(event).ok()?;
         let found = self.0.iter().try_fold(&event, |value, name| match value {
             Value::Array(items) => items.get(name.parse::<usize>().ok()?),

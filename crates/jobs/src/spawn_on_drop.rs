@@ -10,11 +10,11 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 
 /// A future that is spawned as a task if it is dropped before its end.
-pub(crate) struct SpawnOnDrop<T: Send + 'static>(Option<BoxFuture<'static, Option<T>>>);
+pub struct SpawnOnDrop<T: Send + 'static>(Option<BoxFuture<'static, Option<T>>>);
 
 impl<T: Send + 'static> SpawnOnDrop<T> {
     /// Creates the future. Its output is `None` if the work panics.
-    pub(crate) fn new(work: impl Future<Output = T> + Send + 'static) -> Self {
+    pub fn new(work: impl Future<Output = T> + Send + 'static) -> Self {
         let caught = AssertUnwindSafe(work).catch_unwind();
         SpawnOnDrop(Some(caught.map(Result::ok).boxed()))
     }

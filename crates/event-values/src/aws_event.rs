@@ -16,7 +16,7 @@ const ACCOUNT: &str = "000000000000";
 const LOCAL: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 /// Returns the AWS resource name (ARN) of a version of a function.
-pub(crate) fn function_arn(name: &str, version: &str) -> String {
+pub fn function_arn(name: &str, version: &str) -> String {
     format!("arn:aws:lambda:{REGION}:{ACCOUNT}:function:{name}:{version}")
 }
 

@@ -1,0 +1,9 @@
+//! The values of events: the form in which functions receive an event, the values at paths of an
+//! event, and payloads of messages. This crate does no I/O.
+
+mod aws_event;
+mod event_path;
+pub mod payload;
+
+pub use aws_event::{function_argument, function_arn};
+pub use event_path::EventPath;
