@@ -59,20 +59,19 @@ def model(
     `day(column)` (or `year`, `month`, `hour`), `bucket(16, column)` and `truncate(4, column)`.
     `allow_takeover` permits overwriting a table that no model of the project created. With `reuse`,
     the functions of one run that have the same folder, packages and limits use one process, which
-    keeps modules and global variables. `network`
-    allows all network access, or only access to the hosts in a list such as
-    `["api.example.com:443"]`. `memory` is the memory limit, such as `"512MiB"` or a number of
-    bytes. `timeout` is the time limit, such as `"1min"` or a number of seconds. `cpus` is the
-    maximum number of processors, such as `1.5`. `tmp` is the size of `/tmp`, by default 1 GiB.
-    `env` are environment variables, whose values Headwater never shows. `secrets` are names of the
-    lake's secrets, which the function gets as environment variables. `priority` determines the
-    order of queued calls. `tags` are names by which `headwater run --select tag:NAME` selects
-    models. `retries` is the maximum number of repetitions after a failure that may be transient: an
-    exception, an exceeded `timeout` or an ended process. `backoff` is the wait before the first
-    repetition, by default 1 s. Each further wait is twice as long. `expect` is one condition in SQL
-    or a list of conditions that every row of the result must satisfy. With `expect_or_warn`, rows
-    that violate a condition cause only a warning. With `expect_or_quarantine`, such rows are
-    written to the table `NAME_quarantine` instead.
+    keeps modules and global variables. `network` allows all network access, or only access to the
+    hosts in a list such as `["api.example.com:443"]`. `memory` is the memory limit, such as
+    `"512MiB"` or a number of bytes. `timeout` is the time limit, such as `"1min"` or a number of
+    seconds. `cpus` is the maximum number of processors, such as `1.5`. `tmp` is the size of `/tmp`,
+    by default 1 GiB. `env` are environment variables, whose values Headwater never shows. `secrets`
+    are names of the lake's secrets, which the function gets as environment variables. `priority`
+    determines the order of queued calls. `tags` are names by which
+    `headwater run --select tag:NAME` selects models. `retries` is the maximum number of repetitions
+    after a failure that may be transient: an exception, an exceeded `timeout` or an ended process.
+    `backoff` is the wait before the first repetition, by default 1 s. Each further wait is twice as
+    long. `expect` is one condition in SQL or a list of conditions that every row of the result must
+    satisfy. With `expect_or_warn`, rows that violate a condition cause only a warning. With
+    `expect_or_quarantine`, such rows are written to the table `NAME_quarantine` instead.
 
     The function returns a pyarrow table, a pandas or polars frame, or a list of dicts, or yields
     several of these. Raises `InvalidProjectError` for invalid arguments.
@@ -137,9 +136,8 @@ def expectation(
 
     `name` is the expectation's name, by default the function's. A false result fails a strict run.
     In other runs, or with the `severity` `"warn"`, a false result is a warning. `reuse` is as for
-    models. `tags` are names by
-    which `headwater run --select tag:NAME` selects the expectation. Raises `InvalidProjectError`
-    for invalid arguments.
+    models. `tags` are names by which `headwater run --select tag:NAME` selects the expectation.
+    Raises `InvalidProjectError` for invalid arguments.
     """
     settings = {
         "name": name if name is None else _check_name(name, "expectation"),

@@ -26,7 +26,7 @@ class RunningQuery:
     """A query that has been started.
 
     `result` waits for its end. In asynchronous code, `await query` does the same without blocking
-    the event loop. The server keeps the rows for 24 hours, also if it restarts.
+    the event loop. The server keeps the rows for 24 hours, even if it restarts.
     """
 
     def __init__(self, client: Client, id: str) -> None:
@@ -124,7 +124,7 @@ class Queries(Requests):
         namespace: str | None = None,
         limit: int | None = None,
     ) -> RunningQuery:
-        """Starts a statement like `query` and does not wait for its end.
+        """Starts a statement, as `query` does, but does not wait for its end.
 
         `result()` of the returned query waits for the end. In asynchronous code, use `await`.
         """

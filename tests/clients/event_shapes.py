@@ -2,8 +2,8 @@
 
     event_shapes.py URL S3_URL TOKEN
 
-Prints the events of the requests, and the response to a described response, as JSON. The triggers
-of the test's project receive the other events.
+Prints JSON: the events of the requests to the function URL, and a value that the function returned
+as a response. The triggers of the test's project receive the other events.
 
 Needs: boto3.
 """

@@ -3,8 +3,8 @@
     flight_limits.py limits|cancel ADDRESS OWNER_TOKEN ANA_TOKEN EVE_TOKEN
 
 For `limits`, the server allows 2 transactions, 2 prepared statements, 1 upload and 64 KiB of rows
-in memory. It ends uploads that pause for 3 seconds, and what else is unused for 5 seconds. For
-`cancel` it has the default limits.
+in memory. It ends an upload without a message for 3 seconds, and a transaction or a prepared
+statement that is unused for 5 seconds. For `cancel`, it has the default limits.
 
 Needs: grpcio, pyarrow.
 """
@@ -187,7 +187,7 @@ def expiry(ana):
     transaction, handle, waiting = begin(ana), prepare(ana), Upload(ana)
     waiting.send(rows()[0])
     assert waiting.status() == "DEADLINE_EXCEEDED"
-    # Reading an object is a use, so these poll for a free place instead.
+    # A request for an object resets its idle time, so poll until a new object is allowed.
     spare = []
 
     def has_place(create):

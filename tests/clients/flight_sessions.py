@@ -88,7 +88,7 @@ def assert_open(client):
 
 
 def assert_ended(client, request=catalogs):
-    """One request each, because rejected requests lock out the address."""
+    """Sends only one request, because rejected requests lock out the address."""
     assert status(client, request) == "UNAUTHENTICATED"
 
 
@@ -138,7 +138,7 @@ def closes():
     assert close(first) == CLOSED
     assert_ended(first)
     assert_open(second)
-    # The password identifies both sessions, so only the end of the first one ended these objects.
+    # Both sessions have the same credential, so the end of the first session ended these objects.
     assert status(second, end(transaction)) == "FAILED_PRECONDITION"
     assert status(second, run(handle)) == "NOT_FOUND"
     assert status(second, end(other)) == "OK"

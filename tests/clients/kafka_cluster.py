@@ -1,7 +1,7 @@
 """A Kafka cluster for tests: the mock cluster of librdkafka, with an optional proxy.
 
 The argument is a JSON object: `brokers` is the number of servers, and `proxy` starts a proxy in
-front of a single server. The proxy can go away and come back with the same address, hide
+front of a single server. The proxy can stop and start again at the same address, hide
 partitions, and require TLS (`tls`: files of the certificate and its key) and a login (`users`:
 passwords by name). It also finds offsets by time, which the mock cluster does not support.
 

@@ -18,7 +18,7 @@ ARN = "arn:aws:sqs:us-east-1:000000000000:"
 # Longer than half of the time for which the messages of a batch are invisible at first.
 CALL_SECONDS = 6
 
-# The function appends one row per message, also if the call fails afterwards.
+# The function appends one row per message, even if the call fails afterwards.
 CODE = f"""
 import time
 from headwater import lake
@@ -71,7 +71,7 @@ def sizes(aws, sqs):
     got = until(lambda: len(rows("large")) == 10 and rows("large"))
     assert all(one["bytes"] <= 6 << 20 for one in got), got
     assert max(one["batch"] for one in got) == 6, got
-    # The messages that did not fit were not received in vain.
+    # A message that did not fit into a call was not received for it.
     assert {one["received"] for one in got} == {1}, got
     until(lambda: counts(sqs, url) == [0, 0])
 
@@ -117,7 +117,7 @@ def rights(aws, sqs):
     ])
     assert "user `eva` may not invoke function `store`" in result[0], result
     assert sum(counts(sqs, url)) == 1 and len(rows("right")) == 1
-    # With the right, the message is processed. The rejected calls were no receptions.
+    # With the right, the message is processed. Its rejected calls do not count as receptions.
     api("POST", "/v1/grants", grants[1])
     got = until(lambda: len(rows("right")) == 2 and rows("right"))
     assert {one["received"] for one in got} == {1}, got

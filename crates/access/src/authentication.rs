@@ -43,8 +43,8 @@ impl std::fmt::Debug for Credential<'_> {
 pub struct CredentialState(Option<[u8; 32]>);
 
 impl CredentialState {
-    /// Returns the current state of the credential of a valid principal. It changes with the user's
-    /// password, if the principal logged in with it.
+    /// Returns the current state of the credential of a valid principal. If the principal logged in
+    /// with a password, the state changes when the password changes.
     pub fn of(access: &Access, principal: &Principal) -> Self {
         let Identity::User(user) = principal.identity() else { return CredentialState(None) };
         let directory = access.directory();

@@ -1,6 +1,6 @@
 //! The runtime client of AWS for Node, `aws-lambda-ric`, in functions that are deployed without a
-//! project. `function_runtime.rs` tests the client for Python; the tests of the server, that for
-//! Rust.
+//! project. `function_runtime.rs` tests the client for Python, and the tests of the server test the
+//! client for Rust.
 
 mod support;
 
@@ -13,7 +13,7 @@ use support::Workspace;
 
 const CLIENT: &str = "aws-lambda-ric@3.3.0";
 
-/// Debian packages with the programs that build the client: a program, and its package.
+/// The programs that build the client, each with its Debian package.
 const TOOLS: [(&str, &str); 6] = [
     ("g++", "g++"),
     ("make", "make"),
@@ -55,14 +55,14 @@ fn client() -> PathBuf {
         let _ = std::fs::remove_dir_all(&folder);
         std::fs::create_dir(&folder).expect("a folder");
         install_tools();
-        // The headers of Node are installed with it; without this setting, they are downloaded.
+        // Use the C headers of the installed Node; without this setting, npm downloads them.
         let node = which("node").expect("Node");
         let prefix = node.canonicalize().expect("Node");
         let prefix = prefix.ancestors().nth(2).expect("a prefix").to_owned();
         let mut npm = Command::new("npm");
         npm.args(["install", "--no-audit", "--no-fund", "--foreground-scripts", CLIENT]);
         run(npm.current_dir(&folder).env("npm_config_nodedir", prefix));
-        // The sources of libcurl, with which the client was built.
+        // Delete the sources of libcurl, which only the build needs.
         let built = folder.join("node_modules/aws-lambda-ric");
         std::fs::remove_dir_all(built.join("deps")).expect("the sources");
         std::fs::write(folder.join("ready"), "").expect("a file");

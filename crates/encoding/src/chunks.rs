@@ -38,7 +38,7 @@ pub async fn encode_rows<R: RowSource>(
     Ok(stream::iter(first.map(Ok)).chain(rest))
 }
 
-/// The chunks that follow.
+/// The remaining chunks.
 struct Chunks<R> {
     rows: R,
     /// The encoder; `None` after the last chunk.

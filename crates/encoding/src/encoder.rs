@@ -153,8 +153,8 @@ fn bytes_of(array: &ArrayRef) -> usize {
     views.iter().map(|view| size_of::<u128>() + *view as u32 as usize).sum()
 }
 
-/// Copies a batch so that its views do not reference the texts of other rows. The Arrow IPC format
-/// contains all texts that a batch references.
+/// Copies a batch so that its `Utf8View` and `BinaryView` columns share no buffers with other rows.
+/// The Arrow IPC format contains the complete buffers of a batch.
 pub fn compact_views(batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
     let columns = batch.columns().iter().map(|column| match column.data_type() {
         DataType::Utf8View => Arc::new(column.as_string_view().gc()) as ArrayRef,

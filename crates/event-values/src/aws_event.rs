@@ -20,10 +20,10 @@ pub fn function_arn(name: &str, version: &str) -> String {
     format!("arn:aws:lambda:{REGION}:{ACCOUNT}:function:{name}:{version}")
 }
 
-/// Returns the event as a function receives it. An event of an object is an S3 notification, that
-/// of a scheduled time an event of EventBridge, that of a queue an event of SQS, and that of a
-/// Kafka topic an event of a self-managed cluster, unless the trigger requests CloudEvents. Any
-/// other event is in the format of CloudEvents.
+/// Returns the event as a function receives it. Unless the trigger requests CloudEvents, the event
+/// has the format of AWS: a notification of S3 for objects, an event of EventBridge for scheduled
+/// times, of SQS for queues, and of a self-managed Kafka cluster for topics. Events of all other
+/// sources are CloudEvents.
 pub fn function_argument(trigger: &Trigger, event: &Event) -> Value {
     let of_bucket = trigger.bucket.as_ref().map(|bucket| bucket.format);
     let of_queue = trigger.queue.as_ref().map(|queue| queue.format);

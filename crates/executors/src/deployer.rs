@@ -87,7 +87,7 @@ pub struct TriggerSources {
     pub triggers: Option<Triggers>,
     /// The buckets, which record changes for triggers.
     pub objects: Objects,
-    /// The rights of users, which decide to which servers triggers may connect.
+    /// The rights of users, which limit the servers that triggers may connect to.
     pub access: Access,
 }
 

@@ -18,7 +18,7 @@ use headwater_pipelines::{CommandPaths, parallel};
 /// Maximum size of a project's files, in bytes.
 const PROJECT_BYTES_MAX: u64 = 32 << 20;
 
-/// Size of a buffer beyond the size of its file, in bytes.
+/// Capacity of a read buffer beyond the size of its file, in bytes.
 const SPARE_BYTES: usize = 64;
 
 /// Maximum depth of nested folders.
@@ -119,7 +119,7 @@ impl FileReader<'_> {
         let metadata = file.metadata().map_err(unreadable(path))?;
         let before = self.bytes.fetch_add(metadata.len(), Ordering::Relaxed);
         check_size(self.root, before + metadata.len())?;
-        // Without space beyond the end of the file, the buffer grows to detect the end.
+        // `read_to_end` grows a buffer that is full before it has detected the end of the file.
         let size = usize::try_from(metadata.len()).unwrap_or_default() + SPARE_BYTES;
         let mut bytes = Vec::with_capacity(size);
         let read = file.take(PROJECT_BYTES_MAX).read_to_end(&mut bytes);

@@ -187,8 +187,7 @@ fn record(
     access.audit().record(AuditEvent { reason: decision.to_string(), job, ..event });
 }
 
-/// Records that a file was not read or written because it is private, whatever the grants of the
-/// principal.
+/// Records a denied access to a private file, to which no grant gives access.
 pub fn record_denial(
     access: &Access,
     principal: &Principal,

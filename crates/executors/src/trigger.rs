@@ -101,8 +101,8 @@ impl TargetExecutor for TriggerExecutor {
         let Some(actor) = actor else { return self.authorize_trigger(trigger) };
         let principal = actor.principal();
         match &event.data {
-            // The deployer of a function chooses its destinations, so a caller needs no right to
-            // call these.
+            // The deployer of a function chooses its destinations. A caller of the function needs
+            // no right to call them.
             EventData::FunctionInvoked { function, .. } if event.caused_by.is_empty() => {
                 let object = Object::function(split_name(function).0);
                 authorize_again(access, &principal, Action::Invoke, &object)
@@ -126,7 +126,7 @@ impl TriggerExecutor {
     /// Checks that the identity that deployed a trigger still has the rights that the deployment
     /// checked.
     fn authorize_trigger(&self, trigger: &Trigger) -> Result<(), Problem> {
-        // Without a version, the attempt fails with its own error.
+        // If no version is deployed, the attempt itself fails, with a more specific error.
         let Ok(Some(version)) = self.deployed.version() else { return Ok(()) };
         let (access, principal) = (&self.runs.access, version.actor.principal());
         let called = trigger.function.as_ref();

@@ -10,7 +10,7 @@ use tonic::Status;
 use crate::caller::Caller;
 use crate::flight_sql::{FlightSql, malformed};
 
-/// The action that cancels a statement by its description.
+/// The action that cancels a statement by its `FlightInfo`.
 const CANCEL_FLIGHT_INFO: &str = "CancelFlightInfo";
 
 /// The action that ends the session of a client.

@@ -44,7 +44,7 @@ struct Usage {
     last: Instant,
 }
 
-/// An object in use. It does not expire before it is dropped.
+/// An object in use. The object does not expire while this handle exists.
 pub struct InUse<T>(Arc<Entry<T>>);
 
 impl<T> InUse<T> {
@@ -122,8 +122,8 @@ impl<T> Registry<T> {
         self.remove_if(|entry| entry.session.as_ref().is_some_and(|own| own.id() == session))
     }
 
-    /// Removes the objects that expired at a time, and those of principals that are not valid and
-    /// of sessions that have ended. Returns them.
+    /// Removes and returns the objects that have expired at a time, those of principals that are no
+    /// longer valid, and those of sessions that have ended.
     pub fn remove_expired(
         &self,
         now: Instant,

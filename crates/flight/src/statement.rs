@@ -76,7 +76,7 @@ impl Drop for Registration {
     }
 }
 
-/// The rows of a running statement. Its transaction does not expire before they are dropped.
+/// The rows of a running statement, whose transaction does not expire while this value exists.
 pub struct ClientRows {
     rows: StatementRows,
     _transaction: Option<InUse<ClientTransaction>>,

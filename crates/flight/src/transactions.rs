@@ -55,7 +55,7 @@ impl ClientTransactions {
     }
 
     /// Rolls back the transactions that expired, and those of principals that are not valid. Each
-    /// rollback is a task of its own, because it waits for a statement that starts.
+    /// rollback runs in a separate task, because it may wait for a statement that is starting.
     pub fn roll_back_expired(self: &Arc<Self>, now: Instant) {
         let accounts = self.service.access_control();
         let is_valid = |principal: &Principal| accounts.credential_state(principal).is_ok();
@@ -129,8 +129,8 @@ impl ClientTransactions {
     }
 }
 
-/// Rolls a transaction back if it is dropped before [`AbandonedRollback::disarm`], because the
-/// client ended the request.
+/// Guard that rolls a transaction back when it is dropped, unless [`AbandonedRollback::disarm`] was
+/// called. A request that the client ends drops its guard.
 pub struct AbandonedRollback {
     transactions: Arc<ClientTransactions>,
     principal: Principal,
@@ -158,7 +158,7 @@ impl Drop for AbandonedRollback {
         let (Some(id), Ok(runtime)) = (self.id.take(), Handle::try_current()) else { return };
         let (transactions, principal) = (self.transactions.clone(), self.principal.clone());
         runtime.spawn(async move {
-            // It has no other user, so it exists.
+            // No other request uses the transaction, so it cannot have ended.
             let _ = transactions.end(&principal, &id, false).await;
         });
     }

@@ -144,8 +144,8 @@ impl Drop for UploadQuota {
     }
 }
 
-/// Returns the size of a batch in bytes. Buffers that several columns share count once for each
-/// part.
+/// Returns the size of a batch in bytes. A buffer that several columns share counts for each
+/// column with the part that the column uses.
 pub fn size(batch: &RecordBatch) -> usize {
     let of_column = |column: &Arc<dyn Array>| {
         let used = column.to_data().get_slice_memory_size();

@@ -38,7 +38,7 @@ impl DiskFile {
         DiskFile { path: path.to_owned(), state: DiskState::of(metadata) }
     }
 
-    /// Returns size and times of the file when it was listed.
+    /// Returns the size and the times of the file when it was listed.
     pub fn stamp(&self) -> FileStamp {
         self.state.stamp
     }
@@ -56,7 +56,7 @@ impl DiskFile {
     }
 }
 
-/// Returns size and times of a file on disk.
+/// Returns the size and the times of a file on disk.
 fn stamp_of(metadata: &Metadata) -> FileStamp {
     let nanoseconds =
         |seconds: i64, rest: i64| i128::from(seconds) * 1_000_000_000 + i128::from(rest);

@@ -116,7 +116,7 @@ impl FileRows {
         let rows = stream::unfold(state, move |(mut received, mut task, guard)| {
             let projected = projected.clone();
             async move {
-                // The reader sends an error only to end the stream. Its result has the reason.
+                // The error only ends the stream; the result of the thread contains the reason.
                 if let Some(Ok(batch)) = received.recv().await {
                     return Some((with_columns(&batch, &projected), (received, task, guard)));
                 }

@@ -89,7 +89,7 @@ impl OpenFile {
         }
     }
 
-    /// Returns the same file without all columns but these.
+    /// Returns the same file with only these columns.
     fn with_columns(self, columns: &[usize]) -> Self {
         let columns = columns.iter().copied();
         match self {

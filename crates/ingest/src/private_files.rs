@@ -1,5 +1,5 @@
-//! Files that no import and no query reads, and no export replaces, whatever the grants of a user:
-//! those of lakes, of warehouses, and those with credentials.
+//! Private files: the files of lakes and of warehouses, and files with credentials. Whatever the
+//! grants of a user, no import and no query reads them, and no export replaces them.
 //!
 //! A file is recognised by its path without symbolic links. A file with several hard links is also
 //! compared with the private files that have several.
@@ -33,7 +33,7 @@ pub struct PrivateFiles {
 impl PrivateFiles {
     /// Resolves the symbolic links of the paths. The lake's warehouse is private too.
     pub fn resolve(&self, lake: &Lake) -> ResolvedPrivateFiles {
-        // Every path begins with an empty one.
+        // An empty path would be a prefix of every path.
         let is_path = |path: &&PathBuf| !path.as_os_str().is_empty();
         let all_real = |paths: &[PathBuf]| -> Vec<PathBuf> {
             paths.iter().filter(is_path).map(|path| real(path)).collect()
@@ -61,7 +61,7 @@ pub struct ResolvedPrivateFiles {
     warehouse_dir: Option<PathBuf>,
     /// The warehouse, if it is in a cloud.
     warehouse: Option<CloudUrl>,
-    /// Device and number of each private file with several hard links; `None` until needed.
+    /// Device and inode of each private file with several hard links; `None` until needed.
     hard_links: Option<HashSet<(u64, u64)>>,
 }
 
@@ -77,7 +77,7 @@ impl ResolvedPrivateFiles {
             return false;
         }
         let in_warehouse = || {
-            // A location in this path, which can be the warehouse's folder itself.
+            // `path_of` accepts only locations below the warehouse, and `path` can be its folder.
             let url = format!("file://{}/_", path.display());
             self.lake.tables().path_of(&url).is_ok()
         };

@@ -116,7 +116,7 @@ impl Jobs {
         if let Some(user) = &new.user
             && let Err(error) = self.usage_today(user).await
         {
-            // Usage is charged to sums in memory only.
+            // Without the sums of the user in memory, the usage is not charged.
             tracing::warn!(%error, user, "cannot read the user's daily usage");
         }
         let id = inner.shared.ids.next();

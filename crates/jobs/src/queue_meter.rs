@@ -61,7 +61,7 @@ impl QueueMeter {
     /// Records all requests so far, and charges them to their users.
     pub async fn flush(&self) {
         let inner = self.0.clone();
-        // If the caller leaves, the requests that were taken must still be recorded.
+        // A task, because the counted requests must be recorded even if this future is dropped.
         let recorded = tokio::spawn(async move { inner.record().await });
         if let Err(error) = recorded.await {
             tracing::error!(%error, "the requests to queues were not recorded");
@@ -106,7 +106,7 @@ mod tests {
         let meter = QueueMeter::with_period(jobs.clone(), Duration::from_millis(5));
         meter.count(&ana, "orders", [10, 0]);
         meter.count(&ana, "orders", [0, 10]);
-        // No further request arrives.
+        // The timer must record the requests without a further request.
         let deadline = Instant::now() + Duration::from_secs(30);
         while jobs.check_day_quota("ana").await.is_ok() {
             assert!(Instant::now() < deadline, "the requests are not charged");

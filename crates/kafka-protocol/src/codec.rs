@@ -38,7 +38,7 @@ impl Codec {
     /// Decompresses the records of a batch, of at most `limit` bytes.
     pub(crate) fn decompress(self, compressed: Bytes, limit: usize) -> io::Result<Bytes> {
         match self {
-            // A copy, because a part of a response keeps the memory of the whole response.
+            // A copy, because a slice would keep the whole response in memory.
             Codec::Uncompressed => Ok(Bytes::copy_from_slice(&compressed)),
             Codec::Gzip => read_limited(MultiGzDecoder::new(&*compressed), limit),
             Codec::Snappy => snappy(&compressed, limit),

@@ -10,7 +10,7 @@ use bytes::{Buf, Bytes};
 use crate::codec::{BATCH_BYTES_MAX, Codec};
 use crate::wire::{Malformed, Reader, text};
 
-/// Length of the fields before the length of a batch, and of this length.
+/// Bytes from the start of a batch to the end of the field with its length.
 const PREFIX_BYTES: usize = 12;
 /// Position of the format's version in a batch, and of the first byte of the checksum's range.
 const MAGIC_AT: usize = 16;
@@ -85,7 +85,7 @@ impl Record {
 pub struct Records {
     /// The records, which share the memory of the batch.
     pub records: Vec<Record>,
-    /// Approximate memory of all records in bytes. It is free when no record is left.
+    /// Approximate memory of all records in bytes, which is freed with the last record.
     pub memory_bytes: usize,
 }
 

@@ -73,8 +73,8 @@ impl UrlRequest<'_> {
         self.parts.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
     }
 
-    /// Returns the headers, without those that authenticate at this server, and with those that AWS
-    /// adds.
+    /// Returns the headers of the request without the credentials for this server, and the headers
+    /// that AWS adds.
     fn headers(&self, now: DateTime<Utc>) -> Map<String, Value> {
         let is_hidden = |name: &str| {
             name == COOKIE.as_str()
@@ -92,7 +92,7 @@ impl UrlRequest<'_> {
             ("x-forwarded-proto", Some(scheme.to_owned())),
             ("x-amzn-trace-id", Some(self.trace(now))),
         ];
-        // A client can set the address, but not the last one in the list.
+        // Addresses that a client sends are kept before the last one, which the server adds.
         let is_replaced =
             |name: &str| name != "x-forwarded-for" && added.iter().any(|(added, _)| *added == name);
         let shown = shown.map(pair).filter(|(name, _)| !is_replaced(name));

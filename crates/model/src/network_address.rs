@@ -1,4 +1,4 @@
-//! Scopes of network addresses. Decides which addresses code that is not the owner's may reach.
+//! Scopes of network addresses, by which the code and the triggers of users are restricted.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -9,7 +9,7 @@ const SECRETS_V6: [Ipv6Addr; 2] = [
     Ipv6Addr::new(0xfd20, 0x00ce, 0, 0, 0, 0, 0, 0x0254),
     Ipv6Addr::new(0xfd00, 0x00c1, 0, 0, 0, 0, 0xa9fe, 0xa9fe),
 ];
-/// Network of the instance services of one cloud provider.
+/// First 32 bits of the network in which AWS has the metadata service of instances.
 const SECRETS_NETWORK: [u16; 2] = [0xfd00, 0x0ec2];
 
 /// The scope of an address.

@@ -125,7 +125,7 @@ pub struct Portal {
     pub columns: Option<Vec<crate::reply::ColumnType>>,
     /// Formats of the columns.
     pub formats: Vec<Format>,
-    /// True if the client has requested the columns, so that the rows must have them.
+    /// True if the client has requested the columns. The rows must then have these columns.
     pub is_described: bool,
     /// Progress of its execution.
     pub progress: Progress,

@@ -21,7 +21,7 @@ use crate::writer::{ResultWriter, interrupted};
 /// Limits of results.
 #[derive(Debug, Clone, Copy)]
 pub struct ResultLimits {
-    /// Time after its end at which a query is deleted; 24 hours by default.
+    /// Time from the end of a query to its deletion; 24 hours by default.
     pub retention: Duration,
     /// Maximum bytes of one result; 4 GiB by default.
     pub query_bytes: u64,
@@ -254,8 +254,8 @@ impl QueryResults {
         }
     }
 
-    /// Deletes the queries of an identity that ended first and exceed its limits, which also count
-    /// `new` further queries.
+    /// Deletes the oldest ended queries of an identity, until the others and `new` further queries
+    /// are within its limits.
     fn delete_oldest_of(&self, actor: &Actor, new: usize) {
         let mut ended: Vec<_> = {
             let queries = self.0.queries.lock();
@@ -297,7 +297,7 @@ impl QueryResults {
         self.delete_oldest_of(&actor, 0);
     }
 
-    /// Stores the record of a query that has ended. A query whose end cannot be stored has failed.
+    /// Stores the record of a query that has ended. A query whose end cannot be stored fails.
     fn store_end(&self, record: &mut Record, outcome: Result<(), Problem>) {
         let folder = self.folder_of(&record.query.id);
         let succeeded = outcome.is_ok();

@@ -129,7 +129,7 @@ fn columns(schema: &Schema) -> Vec<PreviewColumn> {
 }
 
 /// Encodes a schema and at most one batch as an Arrow IPC stream. Each batch has its own stream,
-/// because a file would not allow its dictionaries to differ from those of other batches.
+/// because the batches of one Arrow file cannot have different dictionaries.
 fn encoded(schema: &Schema, batch: Option<&RecordBatch>) -> Result<Vec<u8>> {
     let mut writer = StreamWriter::try_new(Vec::new(), schema)?;
     if let Some(batch) = batch {

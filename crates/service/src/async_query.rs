@@ -149,7 +149,7 @@ impl AsyncQueries {
 }
 
 /// Returns true if a principal may see the queries of an identity. A token with scopes sees only
-/// the queries that were sent with the same scopes, because other results can exceed them.
+/// queries that were sent with the same scopes, because other results can have more rows.
 fn is_own(principal: &Principal, actor: &Actor) -> bool {
     match (principal.identity(), actor) {
         (Identity::User(user), Actor::User(own)) => {
@@ -214,7 +214,7 @@ async fn fill(
     Ok(())
 }
 
-/// Runs blocking work on a thread for it.
+/// Runs blocking work on a thread for blocking work, and returns its result.
 async fn run_blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     match tokio::task::spawn_blocking(work).await {
         Ok(done) => done,

@@ -136,7 +136,7 @@ fn cloud_file(components: &Components, location: &str) -> Result<ExportFile, Pro
     ExportFile::object(&url, &components.config.warehouse.cloud)
 }
 
-/// Returns the path of a file to write, whose folder has no symbolic links.
+/// Returns the path of a file to write, with resolved symbolic links in the path of its folder.
 fn local_path(location: &str) -> Result<PathBuf, Problem> {
     let path = Path::new(location);
     let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {

@@ -179,8 +179,8 @@ impl RowSource for StatementRows {
 /// The message of a statement that was stopped.
 const STOPPED: &str = "the statement was stopped";
 
-/// Reports the usage of a statement while it runs; that of its files is added. Returns the error
-/// when its job is stopped, or when it exceeds a limit of its request.
+/// Reports the usage of a statement and of its files while it runs. Returns the error when its job
+/// is stopped, or when it exceeds a limit of its request.
 pub(crate) async fn stopped(running: &RunningStatement, usage: impl Fn() -> Usage) -> Problem {
     let (context, limits) = (&running.context, &running.limits);
     let cancelled = context.cancelled();

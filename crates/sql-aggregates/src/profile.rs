@@ -1,4 +1,4 @@
-//! Profiles: statistics of the columns of rows, computed while the rows pass by.
+//! Profiles: statistics of the columns of rows, computed while the rows are read.
 //!
 //! [`RowProfiler`] uses DataFusion's accumulators, so that its results are those of the same
 //! aggregates in SQL. It never fails: a statistic that a type does not support is missing.
@@ -136,7 +136,7 @@ impl ColumnProfiler {
             distinct: distinct.filter(|_| values > 0),
             min: result(&mut self.min).as_ref().and_then(text),
             max: result(&mut self.max).as_ref().and_then(text),
-            // JSON has no numbers that are not finite.
+            // JSON has no infinite numbers and no NaN.
             avg: avg.filter(|avg| avg.is_finite()),
         }
     }
@@ -169,8 +169,8 @@ fn text(value: &ArrayRef) -> Option<String> {
     value.is_valid(0).then(|| format.value(0).to_string().chars().take(TEXT_MAX).collect())
 }
 
-/// Returns the type as which distinct values are counted. `approx_distinct` does not accept
-/// floating-point numbers, so their bits are counted.
+/// Returns the type of the values that `approx_distinct` counts. It does not accept floating-point
+/// numbers, so these are counted by their bits, as integers.
 fn countable(data_type: &DataType) -> DataType {
     match data_type {
         DataType::Float64 => DataType::UInt64,

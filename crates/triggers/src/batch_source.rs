@@ -2,7 +2,7 @@
 //! deliveries. Other calls are recorded by [`Triggers::accept`](crate::Triggers::accept).
 //!
 //! One batch of the store removes an entry with events and adds their deliveries, so each event has
-//! exactly one delivery, also after a crash. The events of a user whose limit is reached stay in
+//! exactly one delivery, even after a crash. The events of a user whose limit is reached stay in
 //! the journal, so that they take no capacity from the events of other users.
 
 use std::time::Duration;

@@ -109,10 +109,10 @@ impl Triggers {
     }
 }
 
-/// The place of an accepted call.
+/// An accepted call: its delivery, or its entry in the journal of waiting events.
 enum Queued {
     Delivery(Box<Delivery>),
-    /// The call waits behind the events of batches.
+    /// The call waits until earlier events of batches are queued.
     Waiting(ListedEntry),
 }
 

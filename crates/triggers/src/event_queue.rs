@@ -200,7 +200,7 @@ impl EventQueue {
         let was_full = !deliveries.has_capacity();
         match delivery.status {
             TriggerEventStatus::Running => {
-                // The limits of the user allowed the job.
+                // The job has started, so its user is within the limits again.
                 if let Some(user) = &delivery.user {
                     deliveries.blocked.remove(user);
                 }
@@ -301,7 +301,7 @@ impl EventQueue {
     /// Returns the time until the first postponed deliveries are due.
     pub(crate) fn next_unblocked(&self, now: Timestamp) -> Option<Duration> {
         let first = self.deliveries.lock().blocked.values().min().copied()?;
-        // A pause of 0 would mean that more events may be detected at once.
+        // Not 0: a source that returns a pause of 0 has more events, and is polled again at once.
         Some((first - now).to_std().unwrap_or_default().max(BLOCKED_PAUSE_MIN))
     }
 

@@ -44,7 +44,7 @@ impl Triggers {
                 newest = newest.max(scan.peek(store).await?.map(str::to_owned));
             }
             let Some(newest) = newest else { break };
-            // An event that was queued during the scan may be in several places.
+            // An event that is queued during the scan may be in several of the lists.
             let waits = waiting.iter_mut().filter_map(|scan| scan.pop_id(&newest)).last();
             let entry = scans.iter_mut().filter_map(|scan| scan.pop_key(&newest)).last();
             let listed = match (entry, waits) {
@@ -135,7 +135,7 @@ impl Triggers {
         Ok(None)
     }
 
-    /// Takes a waiting event out of its entry, and queues it if `queues`.
+    /// Takes a waiting event out of its entry, and queues it if `queues` is true.
     async fn take_waiting(
         &self,
         name: String,
@@ -157,7 +157,7 @@ impl Triggers {
             }
             taken
         };
-        // If the client leaves, the memory must still be updated like the store.
+        // A task, because the state in memory must follow the store even if this future is dropped.
         tokio::spawn(take).await.unwrap_or(Err(Error::Store(StoreError::Closed)))
     }
 

@@ -121,7 +121,7 @@ impl NatsReceiver {
             (None, None) => options,
         };
         let servers = self.servers().await?;
-        // A restricted user reaches only the servers that were checked, not those that they name.
+        // A restricted user must not connect to servers that the checked servers announce.
         let options = if self.rules.is_unrestricted() {
             options
         } else {
@@ -134,7 +134,7 @@ impl NatsReceiver {
 
     fn connection_failed(&self, reason: &str) -> Problem {
         let problem = self.failed(reason);
-        // The name of a server without TLS is replaced by its address, which a certificate lacks.
+        // With `nats://`, the client connects to an address, which certificates do not contain.
         let is_replaced = !self.rules.is_unrestricted() && self.nats.url.contains("nats://");
         if is_replaced && reason.contains("certificate") {
             return problem.with_hint("If the server requires TLS, write `tls://HOST:PORT`.");
@@ -142,10 +142,10 @@ impl NatsReceiver {
         problem
     }
 
-    /// Returns the URLs of the servers, without those that cannot be used. A restricted user
-    /// connects to the addresses that were checked. With TLS, the name stays, because it is checked
-    /// against the certificate; if it resolves to another address now, the client sends nothing
-    /// before the handshake.
+    /// Returns the URLs of the servers, without those that cannot be used. For a restricted user,
+    /// the URLs contain the checked addresses. A URL with TLS keeps the name of the server, because
+    /// the certificate contains it. If the name now resolves to another address, the client sends
+    /// nothing before the handshake.
     async fn servers(&self) -> Result<Vec<String>, Problem> {
         let (mut servers, mut first) = (Vec::new(), None);
         for text in self.nats.url.split(',').map(str::trim) {

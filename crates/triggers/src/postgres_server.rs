@@ -106,9 +106,9 @@ impl PostgresServer {
         pool.connect_with(options).await.map_err(|error| self.problem(&error))
     }
 
-    /// Returns the host to connect to. A restricted user connects to an address that was checked.
-    /// If the certificate must have the name of the host, the name stays; if it resolves to another
-    /// address now, the client only requests TLS there.
+    /// Returns the host to connect to; for a restricted user, a checked address. If the certificate
+    /// must contain the name of the host, returns the name. If the name now resolves to another
+    /// address, the client sends only a request for TLS there.
     async fn checked_host(&self, rules: &ServerRules) -> Result<String, Problem> {
         if rules.is_unrestricted() {
             return Ok(self.host.clone());

@@ -26,7 +26,7 @@ pub(crate) struct RecentIds {
     reserved: HashSet<IdHash>,
     /// The batches that are stored, by the keys of their records, which ascend with the time.
     batches: BTreeMap<String, Batch>,
-    /// The batches that are removed here, but not in the store.
+    /// The batches that are removed from memory, but not yet from the store.
     removed: Option<RemovedBatches>,
 }
 
@@ -87,7 +87,7 @@ impl RecentIds {
         self.batches.insert(key, Batch { time, ids });
     }
 
-    /// Adds the ids of a stored batch. A later batch may contain an id again, whose newest event
+    /// Adds the ids of a stored batch. If a later batch contains an id again, its newest event
     /// counts.
     pub(crate) fn add(&mut self, key: String, time: Timestamp, ids: Vec<(IdHash, JobId)>) {
         if !self.batches.contains_key(&key) {

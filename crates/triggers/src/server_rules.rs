@@ -1,4 +1,4 @@
-//! The servers to which the connections of triggers may go.
+//! The servers that triggers may connect to.
 //!
 //! Every source that connects to a server resolves its name here. The triggers of the owner may
 //! connect to any address. Those of other users may not connect to the host itself, to link-local
@@ -19,7 +19,7 @@ const RESOLVE_MAX: Duration = Duration::from_secs(5);
 /// Decides whether the user may read a location.
 pub type AllowsLocation = Arc<dyn Fn(&str) -> bool + Send + Sync>;
 
-/// The rules for the triggers of one user. The default is without restrictions.
+/// The rules for the triggers of one user. The default has no restrictions.
 #[derive(Clone, Default)]
 pub struct ServerRules {
     user: Option<RestrictedUser>,

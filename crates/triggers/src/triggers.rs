@@ -128,7 +128,7 @@ impl Triggers {
         self.reload_for(triggers, ServerRules::default()).await
     }
 
-    /// Replaces the triggers by those of a user, which connect to servers by these rules.
+    /// Replaces the triggers with those of a user, whose connections follow these rules.
     pub async fn reload_for(&self, triggers: Vec<Trigger>, rules: ServerRules) -> Result<()> {
         let _turn = self.inner.reload.lock().await;
         let mut definitions = self.define(&triggers)?;

@@ -66,7 +66,7 @@ struct EntriesOfUser {
 #[derive(Debug, Default)]
 pub(crate) struct Intake {
     listed: Mutex<Listed>,
-    /// True if an entry may be stored that is not listed.
+    /// True if the store may contain an entry that is not listed.
     is_uncertain: AtomicBool,
     /// Held while an entry is removed or replaced.
     changes: tokio::sync::Mutex<()>,
@@ -89,7 +89,7 @@ impl Intake {
         self.listed.lock().by_user.get(&user).map_or(0, |entries| entries.events)
     }
 
-    /// Lists entries that are stored.
+    /// Adds stored entries to the list.
     pub(crate) fn list(&self, entries: impl IntoIterator<Item = (JobId, ListedEntry)>) {
         let mut listed = self.listed.lock();
         for (first, ListedEntry { events, user }) in entries {
@@ -123,7 +123,7 @@ impl Intake {
         Some((*first, ListedEntry { events: *events, user: user.clone() }))
     }
 
-    /// Records that an entry may be stored that is not listed.
+    /// Records that the store may contain an entry that is not listed.
     pub(crate) fn set_uncertain(&self) {
         self.is_uncertain.store(true, Ordering::Relaxed);
     }
@@ -164,7 +164,7 @@ impl Intake {
         for (event, delivery) in &deliveries {
             entries.extend(delivery.new_entries(event)?);
         }
-        // The entry itself is durable. If a power failure undoes the batch, it is read again.
+        // The entry is durable. If a power failure undoes this batch, the entry is read again.
         context.store().apply(Batch { entries, relaxed: true, ..Batch::default() }).await?;
         for (_, delivery) in deliveries {
             if let Some(problem) = &delivery.error {
@@ -173,7 +173,7 @@ impl Intake {
             }
             context.queue.push(delivery);
         }
-        // A call with an order key looks at the list first, so its events must be queued by now.
+        // Only now: a call with an order key may overtake events that are in no list and no queue.
         self.unlist(first, listed.user.as_ref());
         context.log.trim_waiting(&key).await?;
         Ok(true)

@@ -124,7 +124,7 @@ const GROWING: &[(&str, &str)] = &[
 #[tokio::test]
 async fn a_table_that_keeps_rows_is_reused_only_on_the_same_table_before_the_run() {
     let (world, project) = (world().await, files("", GROWING));
-    // No branch has the tables.
+    // No branch has the tables yet.
     assert!(world.run_with(&project, on("one")).await.all(StepStatus::Succeeded));
     let ran = world.run_with(&project, on("two")).await;
     assert!(ran.all(StepStatus::Reused), "{}", ran.steps());
@@ -148,7 +148,7 @@ async fn a_table_that_keeps_rows_is_reused_only_on_the_same_table_before_the_run
     assert!(world.run_with(&project, on("four")).await.all(StepStatus::Succeeded));
     assert!(world.sql("four", &[count]).await.contains("| 4 |"), "each row once");
 
-    // Another state before the run: the same code and inputs would give another table.
+    // With other rows before the run, the same code and inputs compute another table.
     world.branch("five").await;
     let change = |table: &str| format!("DELETE FROM {table} WHERE id = 1");
     for (table, _) in GROWING {

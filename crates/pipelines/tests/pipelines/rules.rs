@@ -1,5 +1,5 @@
-//! The rules of projects: each file of `tests/projects`, and for projects of Bauplan of
-//! `tests/bauplan`, contains a project that runs and a project that is rejected.
+//! The rules of projects. Each file in `tests/projects`, and in `tests/bauplan` for projects of
+//! Bauplan, contains one project that runs and one that is rejected.
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -100,7 +100,7 @@ pub(super) fn network(values: &Values) -> Result<Network> {
     Ok(values.get("network", read, form)?.unwrap_or_default())
 }
 
-/// Parses whether one process may execute several calls, which requires that the network is off.
+/// Parses `reuse`. Returns true if one process may execute several calls, without network.
 pub(super) fn reuse(name: &str, values: &Values, network: &Network, at: &Location) -> Result<bool> {
     let reuse = values.flag("reuse")?.unwrap_or_default();
     if reuse && !network.is_off() {

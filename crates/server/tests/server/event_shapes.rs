@@ -82,7 +82,7 @@ const URL_ABSENT: [&str; 10] = [
     ".requestContext.authorizer",
 ];
 
-/// Objects whose fields have any name.
+/// JSON objects that are maps: their keys are not fields of a type.
 const MAPS: [&str; 3] =
     [".queryStringParameters", ".Records[].messageAttributes", ".Records[].attributes"];
 

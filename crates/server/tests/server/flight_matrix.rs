@@ -96,7 +96,7 @@ const FOREIGN: [(&str, &str); 3] = [
 
 async fn matrix() {
     let methods = declared::methods("flight/src/service.rs", "FlightSqlService").into_iter();
-    // They add properties and actions to the server, and are no requests.
+    // These methods configure the server; no request calls them.
     let added = ["register_sql_info", "list_custom_actions"];
     let methods = methods.filter(|name| !added.contains(&name.as_str())).collect();
     let rows = REQUESTS.iter().map(|row| row.0).filter(|name| !name.starts_with("other::"));

@@ -258,7 +258,7 @@ async fn interrupted_query() {
     let stopped = server.get(&format!("/v1/queries/{endless}")).await;
     assert_eq!(stopped["status"], "interrupted");
     assert_eq!(stopped["error"]["code"], "interrupted");
-    // Only the shutdown stores a cause. The next start would store an end without one.
+    // The cause proves that the shutdown stored the end. The next start stores no cause.
     assert!(stopped["error"]["causes"].is_array(), "{stopped}");
 }
 

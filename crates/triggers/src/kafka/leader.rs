@@ -243,7 +243,7 @@ impl Leader<'_> {
         let receiver = self.round.receiver;
         let topic = Arc::new(receiver.position.lock().topic.clone());
         let received = Received { topic, partition, next, content };
-        // The position moves only after the message was sent, also if this future is dropped.
+        // The position moves only after the message was sent, even if this future is dropped.
         if self.round.sender.send(received).await {
             receiver.position.lock().set(partition, next);
         }
@@ -262,13 +262,13 @@ impl Leader<'_> {
     }
 }
 
-/// Returns the partitions in their order, beginning with another one for each number.
+/// Returns the partitions in a rotated order. Consecutive numbers begin with different partitions.
 fn rotated(partitions: &BTreeSet<i32>, number: usize) -> impl Iterator<Item = &i32> {
     let first = number % partitions.len().max(1);
     partitions.iter().skip(first).chain(partitions.iter().take(first))
 }
 
-/// Returns the position in a partition that does not have the previous position.
+/// Returns the new position in a partition that no longer has the record at the previous one.
 fn position_in(earliest: i64, latest: i64, previous: i64) -> i64 {
     if (earliest..previous).contains(&latest) { latest } else { earliest }
 }

@@ -27,7 +27,7 @@ pub(super) struct Position {
     losses: BTreeMap<i32, Loss>,
 }
 
-/// A topic of a cluster. A position in another topic is ignored.
+/// A topic of a cluster. A stored position in another topic is discarded.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Topic {
     /// Id of the cluster and name of the topic.
@@ -90,7 +90,7 @@ impl Position {
         self.next.insert(partition, next);
     }
 
-    /// Discards the position if it is one in another topic.
+    /// Discards the position if it belongs to another topic.
     pub(super) fn enter(&mut self, topic: &str, partitions: i32) {
         if self.topic.topic != topic {
             let topic = Topic { topic: topic.to_owned(), partitions };

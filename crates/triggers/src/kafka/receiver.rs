@@ -43,7 +43,7 @@ pub(super) struct KafkaReceiver {
     /// The position of the last record that was forwarded.
     pub position: Mutex<Position>,
     pub memory: Arc<Semaphore>,
-    /// The servers that were found at last.
+    /// The servers in the latest metadata of the cluster.
     pub servers: Vec<ServerName>,
     pub back_off: Mutex<BackOff>,
 }
@@ -178,7 +178,7 @@ impl KafkaReceiver {
         }
     }
 
-    /// Discards the position if it is one in another topic.
+    /// Discards the position if it belongs to another topic.
     fn enter(&self, metadata: &Metadata) {
         let cluster = metadata.cluster.clone().unwrap_or_else(|| self.cluster.uri());
         let partitions = i32::try_from(metadata.partitions.len()).unwrap_or(i32::MAX);

@@ -268,7 +268,7 @@ async fn a_crash_at_any_call_of_the_store_loses_and_doubles_no_record() {
     }
 }
 
-/// Runs a process that crashes at its store call number `calls` after its start, and another
+/// Runs a process that crashes at the `calls`-th call of the store after its start, and another
 /// process that delivers the remaining records.
 async fn crash_at(cluster: &mut KafkaProcess, calls: i64, dying: Dying) {
     let outside = Outside::new();

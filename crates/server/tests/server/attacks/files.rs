@@ -1,5 +1,5 @@
-//! Attempts of a user that may read the folder of a project to read the files of its lake, those
-//! with credentials, and those of the warehouse.
+//! Attacks on private files. A user may read the folder of a project, and tries to read the files
+//! of its lake and of the warehouse, and files with credentials.
 
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
@@ -69,7 +69,7 @@ impl Project {
         assert_refused(&self.users, &self.ana, source).await;
     }
 
-    /// Checks that a file next to those that are refused is imported.
+    /// Checks that a file in the same folder as the private files is imported.
     async fn assert_neighbour_is_imported(&self, source: &str) {
         let body = json!({"table": "shop.items", "sources": [source]});
         let job = import(&self.users, &self.ana, body).await;
