@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// Addresses of metadata services of large cloud providers that are outside the link-local range.
+/// Addresses of metadata services of cloud providers that are outside the link-local range.
 const SECRETS_V4: [Ipv4Addr; 2] =
     [Ipv4Addr::new(100, 100, 100, 200), Ipv4Addr::new(168, 63, 129, 16)];
 const SECRETS_V6: [Ipv6Addr; 2] = [

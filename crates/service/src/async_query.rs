@@ -149,7 +149,7 @@ impl AsyncQueries {
 }
 
 /// Returns true if a principal may see the queries of an identity. A token with scopes sees only
-/// queries that were sent with the same scopes, because other results can have more rows.
+/// queries that were sent with the same scopes: other results can have rows beyond its scopes.
 fn is_own(principal: &Principal, actor: &Actor) -> bool {
     match (principal.identity(), actor) {
         (Identity::User(user), Actor::User(own)) => {

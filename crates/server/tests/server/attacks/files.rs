@@ -69,7 +69,7 @@ impl Project {
         assert_refused(&self.users, &self.ana, source).await;
     }
 
-    /// Checks that a file in the same folder as the private files is imported.
+    /// Checks that a file in the same folder as the links to private files is imported.
     async fn assert_neighbour_is_imported(&self, source: &str) {
         let body = json!({"table": "shop.items", "sources": [source]});
         let job = import(&self.users, &self.ana, body).await;
