@@ -62,10 +62,14 @@ impl Triggers {
         let worker = self.call_worker(&call.function).await?;
         let context = &worker.context;
         // A call must not overtake waiting events with the same order key.
-        let waiting_events = context.queue.intake.waiting();
-        let waits = call.order_key.is_some() && waiting_events > 0;
-        let pending = context.queue.open_count() + if waits { waiting_events } else { 0 };
-        if pending >= if waits { EVENTS_MAX } else { CALLS_MAX } {
+        let intake = &context.queue.intake;
+        let waits = call.order_key.is_some() && intake.waiting() > 0;
+        let (pending, pending_max) = if waits {
+            (intake.waiting_of(call.user.as_deref()), EVENTS_MAX)
+        } else {
+            (context.queue.open_count(), CALLS_MAX)
+        };
+        if pending >= pending_max {
             return Err(Error::QueueFull { function: call.function, pending });
         }
         let id = context.options.jobs.new_id();
