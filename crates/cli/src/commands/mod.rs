@@ -71,6 +71,9 @@ pub async fn run(context: &Context, command: Command) -> Result<()> {
             completions::completions(&arguments);
             return Ok(());
         }
+        Command::Query(arguments) if arguments.detach && context.in_process => {
+            return Err(query::detached_in_process());
+        }
         _ => {}
     }
     let api = connect::connect(context).await?;

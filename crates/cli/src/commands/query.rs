@@ -41,9 +41,6 @@ pub async fn query(context: &Context, api: &Api, arguments: Query) -> Result<()>
         ..QueryRequest::default()
     };
     if arguments.detach {
-        if context.in_process {
-            return Err(detached_in_process());
-        }
         let limit = arguments.limit.filter(|limit| *limit > 0);
         return async_query::start(context, api, QueryRequest { limit, ..request }).await;
     }
@@ -125,7 +122,8 @@ fn cancelled() -> Problem {
     Problem::new(ErrorCode::Cancelled, "stopped")
 }
 
-fn detached_in_process() -> Problem {
+/// Returns the error of a detached query whose server would end with the command.
+pub fn detached_in_process() -> Problem {
     let message = "`--detach` cannot be combined with `--in-process`";
     Problem::new(ErrorCode::InvalidArgument, message)
         .with_hint("Remove `--in-process`: its server ends with the command.")
