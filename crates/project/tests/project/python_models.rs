@@ -197,7 +197,7 @@ fn what_is_wrong_is_refused_with_its_line() {
     "#);
     insta::assert_snapshot!(refused("@headwater.model(**{})\ndef f(): pass\n"), @"
     invalid_project: `model` has no argument `**` (models/m.py:2)
-      hint: The arguments are `name`, `materialization`, `keys`, `columns`, `partition_by`, `allow_takeover`, `network`, `memory`, `timeout`, `cpus`, `tmp`, `env`, `secrets`, `priority`, `overwrite_filter`, `tags`.
+      hint: The arguments are `name`, `materialization`, `keys`, `columns`, `partition_by`, `allow_takeover`, `reuse`, `network`, `memory`, `timeout`, `cpus`, `tmp`, `env`, `secrets`, `priority`, `overwrite_filter`.
     ");
     insta::assert_snapshot!(refused("@headwater.model(\"a\", \"b\")\ndef f(): pass\n"), @"
     invalid_project: `model` has too many positional arguments (models/m.py:2)
