@@ -27,8 +27,8 @@ pub struct ClientSession {
 }
 
 impl ClientSession {
-    /// Creates the handle of a session with an id that is not secret. `is_open` returns false once
-    /// the session has ended for any reason, and `end` ends it.
+    /// Creates the handle of a session with an id that is not secret. `is_open` returns true
+    /// until the session ends, and `end` ends the session.
     pub fn new(
         id: String,
         is_open: Arc<dyn Fn() -> bool + Send + Sync>,

@@ -3,8 +3,8 @@
 //!
 //! When a run is merged, the store records the table that each model wrote. A later run on another
 //! branch finds the table by the model's fingerprint, and commits the same table metadata instead
-//! of running the model. Only a table that is the current table of some branch is reused:
-//! maintenance keeps its files, and the right to read that branch applies.
+//! of running the model. A table is reused only if it is still current on some branch:
+//! then maintenance keeps its files, and the user needs the right to read that branch.
 //!
 //! The result of a model that keeps the rows of earlier runs also depends on its table before the
 //! run. Such a table is reused only on a branch whose table is in the same state as the table was
@@ -209,7 +209,7 @@ impl Runner {
         Ok(())
     }
 
-    /// Checks the permissions that the model needs to write the same table.
+    /// Checks that the user has the permissions with which the model itself could write the table.
     fn check_reuse(&self, step: &Step, known: Option<&Schema>, schema: &Schema) -> Result<()> {
         let mut actions = match (known, step.materialization) {
             (None, _) => vec![Action::Create, Action::Insert],

@@ -169,8 +169,8 @@ fn text(value: &ArrayRef) -> Option<String> {
     value.is_valid(0).then(|| format.value(0).to_string().chars().take(TEXT_MAX).collect())
 }
 
-/// Returns the type of the values that `approx_distinct` counts. It does not accept floating-point
-/// numbers, so these are counted by their bits, as integers.
+/// Returns the type of the values that `approx_distinct` counts. The function does
+/// not accept floating-point numbers, so their bits are passed as integers.
 fn countable(data_type: &DataType) -> DataType {
     match data_type {
         DataType::Float64 => DataType::UInt64,

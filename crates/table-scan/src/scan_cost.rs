@@ -36,9 +36,9 @@ const FOOTERS_AT_ONCE: usize = 16;
 pub struct ScanCost {
     /// Number of files of which at least one row group is read.
     pub files: u64,
-    /// Number of rows in the row groups; `None` if that of a file is unknown.
+    /// Number of rows in the row groups that the scan reads; `None` if a file does not state it.
     pub rows: Option<u64>,
-    /// Compressed bytes of the columns in the row groups.
+    /// Compressed size of the columns that the scan reads, in bytes.
     pub bytes: u64,
 }
 

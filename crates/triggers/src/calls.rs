@@ -113,7 +113,7 @@ impl Triggers {
     }
 }
 
-/// An accepted call: its delivery, or its entry in the journal of waiting events.
+/// The form in which an accepted call is stored.
 enum Queued {
     Delivery(Box<Delivery>),
     /// The call waits until earlier events of batches are queued.

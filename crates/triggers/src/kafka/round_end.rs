@@ -1,7 +1,8 @@
 //! The end of a round. Does no I/O.
 //!
-//! Each task of a round has a [`RoundPart`]. The tasks continue to read until each of them has
-//! reached the end, so that a server which does not respond delays only its own partitions.
+//! Each task of a round reads from one server and has a [`RoundPart`]. A task continues to read
+//! until all tasks have reached the end of the round. So a server that does not respond delays only
+//! its own partitions.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
