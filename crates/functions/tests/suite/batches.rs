@@ -105,7 +105,8 @@ impl Numbers {
     }
 }
 
-/// A function that checks every row of a batch whose first number is `at`.
+/// A Python function that checks a batch of consecutive numbers; `at` is the first number. Returns
+/// the number that the next batch starts with.
 const CHECKED: &str = "
 import pyarrow as pa, pyarrow.compute as pc
 def checked(batch, at):

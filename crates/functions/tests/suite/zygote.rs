@@ -80,16 +80,16 @@ def f():
     assert_eq!(drawn.len(), 6 * 8, "{drawn:#?}");
 }
 
-/// A zygote runs trial calls before it is cloned. No clone may see traces of these calls.
+/// A zygote runs warm-up calls before it is cloned. They leave no traces in its clones.
 #[tokio::test]
-async fn a_rehearsal_leaves_nothing() {
+async fn warm_up_calls_leave_no_traces() {
     let functions = start().await;
     let environment = environment(&functions, &[("pandas", "2.3"), ("numpy", "2.3")]).await;
     let source = "
 import faulthandler, os, signal, sys, threading, warnings
 import pandas
 def f():
-    left = [name for name in sys.modules if 'rehearse' in name]
+    left = [name for name in sys.modules if 'warm_up_call' in name]
     paths = [path for path in [*sys.path, *sys.path_importer_cache] if path.startswith('/tmp')]
     files = sorted(os.listdir('/tmp')) + [name for name in os.environ if 'HEADWATER' in name]
     noted = [name for name, module in list(sys.modules.items()) if getattr(module, '__warningregistry__', None)]
@@ -101,7 +101,7 @@ def f():
     return (not left and not paths and not files and threads == [1, 1] and options == (60, 'warn')
         and not any('socket' in one or 'memfd' in one for one in open_)
         and not [one for one in noted if not one.startswith('headwater_')]
-        and sys.argv[0].endswith('.py') and 'rehears' not in sys.argv[0] and os.getcwd() == '/project')
+        and sys.argv[0].endswith('.py') and 'warm_up' not in sys.argv[0] and os.getcwd() == '/project')
 ";
     for _ in 0..2 {
         let (outcome, lines) = run_whole(&functions, ask(&environment, source)).await;
