@@ -209,7 +209,8 @@ impl Runner {
         Ok(())
     }
 
-    /// Checks that the user has the permissions with which the model itself could write the table.
+    /// Checks that the user has the permissions that a run of the model would need to write the
+    /// table.
     fn check_reuse(&self, step: &Step, known: Option<&Schema>, schema: &Schema) -> Result<()> {
         let mut actions = match (known, step.materialization) {
             (None, _) => vec![Action::Create, Action::Insert],

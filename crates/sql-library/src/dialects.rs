@@ -37,7 +37,7 @@ fn difference_in(unit: &str) -> Option<String> {
     Some(format!("CAST({} - {} AS BIGINT)", of("$2"), of("$1")))
 }
 
-/// Like [`difference_in`], for a unit of which every year has the same number, such as months.
+/// Like [`difference_in`], for units with a fixed number per year, such as months.
 fn difference_in_parts(unit: &str, per_year: u32) -> String {
     let of =
         |time| format!("(date_part('year', {time}) * {per_year} + date_part('{unit}', {time}))");

@@ -47,8 +47,8 @@ pub fn options() -> FunctionsOptions {
     }
 }
 
-/// Returns options with which functions may connect to an address of this machine. The tests use it
-/// as the address of another machine.
+/// Returns options that allow functions to connect to an address of this machine. The tests treat
+/// this address as that of another machine.
 pub fn beside_another() -> FunctionsOptions {
     FunctionsOptions { reachable_own: own_address().into_iter().collect(), ..options() }
 }

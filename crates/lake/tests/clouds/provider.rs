@@ -111,7 +111,7 @@ impl Provider {
         format!("{}://lakes/{key}", self.scheme)
     }
 
-    /// Returns the settings with which a client uses the provider.
+    /// Returns the settings that make a client use the provider.
     pub fn settings(&self) -> CloudSettings {
         CloudSettings::new(self.variables.clone())
     }
