@@ -91,8 +91,7 @@ impl DateFormat {
     }
 }
 
-/// Splits three numbers with the same separator off the front. Also returns the separator and the
-/// rest.
+/// Splits a date into its three numbers, their separator and the rest of the text.
 fn take_parts(value: &str) -> Option<([&str; 3], u8, &str)> {
     let digits = |text: &str| text.bytes().take_while(u8::is_ascii_digit).count();
     let (first, rest) = value.split_at(digits(value));

@@ -287,7 +287,7 @@ mod tests {
 
     fn check(sql: &str, expected: &str) {
         let expr = parser(tokens(sql).unwrap()).parse_expr().unwrap();
-        let Expr::Function(function) = expr else { panic!("`{sql}` is no function") };
+        let Expr::Function(function) = expr else { panic!("`{sql}` is not a function") };
         let shown = respelled(&function).map(|expr| expr.to_string());
         assert_eq!(shown.as_deref().unwrap_or("unchanged"), expected, "`{sql}`");
     }

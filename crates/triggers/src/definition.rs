@@ -212,9 +212,9 @@ impl Source {
         }
     }
 
-    /// Returns the journal with the positions of this kind of source; `None` if positions are kept
-    /// after their triggers are removed. A trigger that is removed and deployed again then starts
-    /// at the current time or commit.
+    /// Returns the journal with the positions of this kind of source. Positions in it are deleted
+    /// with their trigger, so a trigger that is deployed again starts at the current time or
+    /// commit. Returns `None` for a source that keeps positions after its trigger is removed.
     pub(crate) fn position_journal(&self) -> Option<&'static str> {
         match self {
             Source::Files(_) | Source::Queue(_) | Source::Calls => None,

@@ -322,7 +322,7 @@ async fn a_process_that_was_forked_keeps_what_it_sees() {
         try:
             next(batches)
         except RuntimeError as error:
-            assert 'iterate in the one that was called' in str(error)
+            assert 'iterate in the function' in str(error)
         os.close(write)
         os.read(read, 1)
         checked(first, 0)
