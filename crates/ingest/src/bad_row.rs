@@ -132,7 +132,8 @@ impl BadRow {
             }
             (None, Some(column)) => format!(
                 "Correct the value, or move such rows to the table of rejected rows with \
-                 `--on-error reject`. In a new column, `--type {column}=string` keeps the value as text."
+                 `--on-error reject`. In a new column, `--type {column}=string` keeps the value as \
+                 text."
             ),
             (None, None) => "Correct the line, or import with `--on-error reject`.".to_owned(),
         }
