@@ -80,7 +80,8 @@ impl TableProvider for Table {
     }
 }
 
-/// Returns a session over four tables, with or without the rule. `a` claims to be the largest.
+/// Returns a session over four tables, with or without the rule. By its statistics, `a` is the
+/// largest.
 fn session(is_reordered: bool) -> SessionContext {
     let rules = Optimizer::new().rules;
     let rules = if is_reordered { with_join_order(rules) } else { rules };

@@ -1,5 +1,5 @@
-//! Reused instances: only calls of the same function share one, and of earlier calls only modules
-//! and globals remain.
+//! Reused instances: only calls of the same function share an instance. Only modules and globals
+//! remain from earlier calls.
 
 use std::sync::Arc;
 use std::time::Duration;
