@@ -431,7 +431,7 @@ mod tests {
     }
 
     #[test]
-    fn errors_lose_what_is_datafusions_own() {
+    fn errors_contain_no_text_of_datafusion() {
         check(
             DataFusionError::Plan("Invalid function 'summ'.\nDid you mean 'sum'?".into()),
             "there is no function `summ`",

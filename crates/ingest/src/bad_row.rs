@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn a_null_that_was_not_named_is_hinted_at() {
+    fn an_unrecognised_null_gets_a_hint() {
         let fault = RowFault::new(1, not_a("NA", "long"), b"NA").in_column("n", "NA");
         assert!(fault.in_file("f").hint().contains("--null NA"));
     }

@@ -142,7 +142,7 @@ async fn a_selective_table_is_joined_before_a_large_one() {
 }
 
 #[tokio::test]
-async fn a_good_order_stays_as_it_is() {
+async fn a_good_join_order_is_kept() {
     let sql = "SELECT a2 FROM c JOIN a ON a1 = c1 JOIN b ON a0 = b0 WHERE c0 = 4";
     let plan = plan(sql).await;
     let scans: Vec<&str> =

@@ -298,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_is_what_follows_the_last_dot() {
+    fn a_name_is_the_text_after_the_last_dot() {
         let table: TableName = "a.b.t".parse().expect("a name");
         assert_eq!((&*table.namespace, &*table.name), ("a.b", "t"));
         assert_eq!(levels("a.b").collect::<Vec<_>>(), ["a", "b"]);

@@ -308,7 +308,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_lost_or_other_key_is_an_error_and_never_replaced() {
+    async fn a_lost_or_different_key_is_an_error_and_never_replaced() {
         let folder = tempfile::tempdir().expect("a folder");
         let store = Arc::new(MemoryStore::new());
         let (one, two) = (folder.path().join("one"), folder.path().join("two"));

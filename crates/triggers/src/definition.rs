@@ -387,7 +387,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_with_a_trigger_is_said_with_a_hint() {
+    fn invalid_triggers_are_errors_with_a_hint() {
         let check = |definition: serde_json::Value, expected: &str| {
             let trigger: Trigger = serde_json::from_value(definition).expect("a trigger");
             let error = check_trigger(&trigger).expect_err("an error");

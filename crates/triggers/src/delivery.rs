@@ -403,7 +403,7 @@ mod tests {
     }
 
     #[test]
-    fn only_real_tries_count() {
+    fn only_counted_attempts_use_up_retries() {
         let check = |code, stop, expected: (TriggerEventStatus, u32)| {
             let outcome = judge(Err(Problem::new(code, "no")), |_| false, stop);
             let delivery = policy(0).apply(delivery(), &outcome, 40);

@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_beyond_the_quota_are_on_disk() {
+    fn rows_beyond_the_quota_are_stored_on_disk() {
         let folder = tempfile::tempdir().unwrap();
         let room = TableQuota::new(1 << 20, folder.path().to_owned(), 100_000);
         let first = ReusableFile::of(&rows(0, 1_000), Some(&room)).unwrap();

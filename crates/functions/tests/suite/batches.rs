@@ -149,7 +149,7 @@ async fn rows_come_in_large_batches_and_in_order_while_few_are_held() {
 }
 
 #[tokio::test]
-async fn a_function_that_begins_anew_sees_all_rows_again() {
+async fn a_second_iteration_reads_all_rows_again() {
     let functions = start().await;
     let environment = environment(&functions, &[]).await;
     let numbers = Numbers::new(500_000);
@@ -186,7 +186,7 @@ async fn a_function_that_begins_anew_sees_all_rows_again() {
 }
 
 #[tokio::test]
-async fn a_function_that_breaks_off_ends_what_makes_the_rows() {
+async fn a_function_that_stops_reading_ends_the_producer() {
     let functions = start().await;
     let environment = environment(&functions, &[]).await;
     let numbers = Numbers::new(i64::MAX);
@@ -220,7 +220,7 @@ async fn a_function_that_breaks_off_ends_what_makes_the_rows() {
 }
 
 #[tokio::test]
-async fn one_that_never_asks_has_nothing_made() {
+async fn no_rows_are_produced_if_none_are_requested() {
     let functions = start().await;
     let environment = environment(&functions, &[]).await;
     let numbers = Numbers::new(i64::MAX);
@@ -230,7 +230,7 @@ async fn one_that_never_asks_has_nothing_made() {
 }
 
 #[tokio::test]
-async fn what_making_rows_fails_of_is_what_the_call_fails_of() {
+async fn an_error_of_the_producer_is_the_error_of_the_call() {
     let functions = start().await;
     let environment = environment(&functions, &[]).await;
     let numbers = Numbers { fails_at: 400_000, ..Numbers::new(1 << 40) };
@@ -253,7 +253,7 @@ async fn what_making_rows_fails_of_is_what_the_call_fails_of() {
 }
 
 #[tokio::test]
-async fn what_a_function_keeps_stays_as_it_is() {
+async fn batches_that_a_function_keeps_do_not_change() {
     let functions = start().await;
     let environment = environment(&functions, &[("polars", "1.38.1")]).await;
     let numbers = Numbers::new(2_000_000);
@@ -278,7 +278,7 @@ async fn what_a_function_keeps_stays_as_it_is() {
 }
 
 #[tokio::test]
-async fn what_memory_has_no_room_for_lies_on_disk_and_is_bounded() {
+async fn batches_beyond_the_memory_quota_are_on_disk_within_a_limit() {
     let functions = start().await;
     let environment = environment(&functions, &[]).await;
     let folder = tempfile::tempdir().unwrap();
@@ -307,7 +307,7 @@ async fn what_memory_has_no_room_for_lies_on_disk_and_is_bounded() {
 }
 
 #[tokio::test]
-async fn a_process_that_was_forked_keeps_what_it_sees() {
+async fn a_forked_process_keeps_its_batches() {
     let functions = start().await;
     let environment = environment(&functions, &[]).await;
     let numbers = Numbers::new(2_000_000);
@@ -340,7 +340,7 @@ async fn a_process_that_was_forked_keeps_what_it_sees() {
 }
 
 #[tokio::test]
-async fn a_function_that_dies_or_takes_too_long_leaves_nothing() {
+async fn a_crashed_or_timed_out_function_leaves_nothing() {
     let functions = start().await;
     let environment = environment(&functions, &[]).await;
     let killed = "
@@ -392,7 +392,7 @@ async fn rows_pass_through_and_come_out_batch_by_batch() {
 }
 
 #[tokio::test]
-async fn a_table_that_is_there_is_given_in_the_same_shape() {
+async fn a_stored_table_is_passed_with_the_same_schema() {
     let functions = start().await;
     let environment = environment(&functions, &[]).await;
     let table = SharedTable::write(Numbers::schema(), [Ok(batch(0, 300_000))]).unwrap();
@@ -424,7 +424,7 @@ headwater_batches.os = type('os', (), {**vars(os), 'close': staticmethod(kept.ap
 ";
 
 #[tokio::test]
-async fn nobody_writes_to_what_another_reads() {
+async fn an_input_cannot_be_written_while_it_is_read() {
     let functions = start().await;
     let environment = environment(&functions, &[]).await;
     let numbers = Numbers::new(1_000_000);
@@ -459,7 +459,7 @@ async fn nobody_writes_to_what_another_reads() {
 }
 
 #[tokio::test]
-async fn whoever_says_anything_hears_nothing_and_holds_no_more_than_the_room_has() {
+async fn invalid_messages_get_no_reply_and_hold_only_the_quota() {
     let functions = start().await;
     let environment = environment(&functions, &[]).await;
     for said in [
@@ -499,7 +499,7 @@ async fn whoever_says_anything_hears_nothing_and_holds_no_more_than_the_room_has
 }
 
 #[tokio::test]
-async fn whoever_says_nothing_sensible_without_end_is_stopped_by_its_time_limit() {
+async fn endless_invalid_messages_end_at_the_time_limit() {
     let functions = start().await;
     let environment = environment(&functions, &[]).await;
     let numbers = Numbers::new(i64::MAX);
@@ -512,7 +512,7 @@ async fn whoever_says_nothing_sensible_without_end_is_stopped_by_its_time_limit(
 }
 
 #[tokio::test]
-async fn whoever_keeps_more_batches_than_the_server_has_descriptors_for_is_told() {
+async fn a_function_that_keeps_too_many_batches_gets_an_error() {
     let functions = start().await;
     let environment = environment(&functions, &[]).await;
     let numbers = Numbers::new(1);
@@ -524,7 +524,7 @@ async fn whoever_keeps_more_batches_than_the_server_has_descriptors_for_is_told(
 }
 
 #[tokio::test]
-async fn without_a_sandbox_rows_come_all_the_same() {
+async fn rows_are_streamed_without_a_sandbox() {
     let options = FunctionsOptions { isolation: Isolation::Process, ..options() };
     let functions = Functions::start(options).await.unwrap();
     let environment = environment(&functions, &[]).await;
@@ -551,7 +551,7 @@ def interrupt(module, name):
 ";
 
 #[tokio::test]
-async fn a_batch_that_is_lost_to_an_interruption_is_missed_by_nobody() {
+async fn a_batch_lost_to_an_exception_can_be_read_again() {
     let functions = start().await;
     let environment = environment(&functions, &[]).await;
     let lost = "
@@ -603,7 +603,7 @@ async fn a_batch_that_is_lost_to_an_interruption_is_missed_by_nobody() {
 }
 
 #[tokio::test]
-async fn an_interruption_while_it_waits_loses_nothing() {
+async fn an_interrupted_wait_loses_no_batch() {
     let functions = start().await;
     let environment = environment(&functions, &[]).await;
     let slow = || {
@@ -639,7 +639,7 @@ async fn an_interruption_while_it_waits_loses_nothing() {
 }
 
 #[tokio::test]
-async fn rows_that_cannot_be_told_of_fail_the_call_whatever_it_makes_of_that() {
+async fn a_failed_notification_about_rows_fails_the_call() {
     let functions = start().await;
     let environment = environment(&functions, &[]).await;
     let numbers = Numbers::new(1);
@@ -662,7 +662,7 @@ async fn rows_that_cannot_be_told_of_fail_the_call_whatever_it_makes_of_that() {
 }
 
 #[tokio::test]
-async fn who_has_no_room_for_rows_is_told_before_the_next_are_made() {
+async fn an_exhausted_quota_fails_before_more_rows_are_produced() {
     let functions = start().await;
     let environment = environment(&functions, &[]).await;
     let folder = tempfile::tempdir().unwrap();

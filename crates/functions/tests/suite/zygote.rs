@@ -60,7 +60,7 @@ def f():
 }
 
 #[tokio::test]
-async fn chance_is_each_instances_own() {
+async fn instances_have_independent_random_numbers() {
     let functions = start().await;
     let environment = environment(&functions, &[("pandas", "2.3"), ("numpy", "2.3")]).await;
     let source = "
@@ -113,7 +113,7 @@ def f():
 }
 
 #[tokio::test]
-async fn a_package_that_starts_threads_is_left_to_the_instances() {
+async fn a_package_that_starts_threads_is_imported_by_each_instance() {
     let functions = start().await;
     let environment =
         environment(&functions, &[("pandas", "2.3"), ("polars", "1.38.1"), ("numpy", "2.3")]).await;
@@ -137,7 +137,7 @@ def f():
 }
 
 #[tokio::test]
-async fn a_module_of_the_project_goes_before_a_package_of_its_name() {
+async fn a_module_of_the_project_takes_precedence_over_a_package() {
     let functions = start().await;
     let environment = environment(&functions, &[("pandas", "2.3"), ("numpy", "2.3")]).await;
     let source = "import pandas\ndef f():\n    return pandas.whose == 'mine'\n";
@@ -169,7 +169,7 @@ async fn an_idle_zygote_ends_and_leaves_nothing() {
 
 /// A cancelled call leaves no processes, no matter when it was cancelled.
 #[tokio::test(flavor = "multi_thread")]
-async fn calls_that_are_given_up_leave_nothing() {
+async fn cancelled_calls_leave_no_processes() {
     let functions =
         Functions::start(FunctionsOptions { concurrency: 64, ..options() }).await.unwrap();
     let environment = environment(&functions, &[]).await;
@@ -215,7 +215,7 @@ async fn a_zygote_in_use_does_not_end() {
 }
 
 #[tokio::test]
-async fn zygotes_hold_no_more_memory_than_they_may() {
+async fn zygotes_do_not_exceed_their_memory_limit() {
     let functions = hasty(Duration::from_secs(600), 0).await;
     let first = environment(&functions, &[]).await;
     let second = environment(&functions, &[("numpy", "2.3")]).await;
@@ -324,7 +324,7 @@ def f():
 }
 
 #[tokio::test]
-async fn many_at_once_are_kept_apart() {
+async fn concurrent_calls_are_isolated() {
     let functions = start().await;
     let environment = environment(&functions, &[]).await;
     let source = "

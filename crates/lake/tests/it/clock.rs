@@ -40,7 +40,7 @@ async fn count(lake: &Lake, branch: &str) -> u64 {
 }
 
 #[tokio::test]
-async fn a_clock_that_goes_back_loses_nothing() {
+async fn a_clock_set_back_loses_no_data() {
     let clock = Arc::new(Wrong::default());
     let mut tables = TablesOptions::new("memory://lake");
     tables.clock = clock.clone();

@@ -392,7 +392,7 @@ fn count(small: u64, full: u64) -> u64 {
 }
 
 #[tokio::test]
-async fn soak_a_lake_that_dies_at_any_call_is_as_it_was_or_as_it_was_to_be() {
+async fn soak_a_crash_at_any_call_leaves_the_state_before_or_after_the_change() {
     let mut all = Told::default();
     for seed in 0..count(2, 40) {
         let told = play(seed + 1, 24, count(12, 1)).await;

@@ -9,7 +9,7 @@ async fn world() -> World {
 }
 
 #[tokio::test]
-async fn cycles_are_shown_as_a_path() {
+async fn cyclic_models_are_shown_as_a_path() {
     let world = world().await;
     let python =
         "import headwater\n\n@headwater.model()\ndef c(\n    x=headwater.Model(\"A\"),\n): pass\n";

@@ -17,7 +17,7 @@ async fn world() -> World {
 }
 
 #[tokio::test]
-async fn a_run_merges_whole_and_leaves_no_branch() {
+async fn a_run_is_merged_completely_and_leaves_no_branch() {
     let world = world().await;
     let a = format!("{KEPT}SELECT id * 10 AS id FROM b");
     let c = format!("{KEPT}SELECT sum(id) AS total FROM a");
@@ -185,7 +185,7 @@ async fn an_event_commits_once() {
 }
 
 #[tokio::test]
-async fn a_run_on_a_branch_leaves_main() {
+async fn a_run_on_a_branch_does_not_change_main() {
     let world = world().await;
     world.branch("dev").await;
     let project = files("", &[("a.sql", &format!("{KEPT}SELECT id FROM t"))]);
@@ -213,7 +213,7 @@ async fn a_model_that_takes_too_long_is_stopped() {
 }
 
 #[tokio::test]
-async fn a_stopped_run_leaves_its_target() {
+async fn a_stopped_run_does_not_change_its_target() {
     let world = world().await;
     let slow = "SELECT count(*) AS n FROM generate_series(1, 3000000) AS a(x), generate_series(1, 3000000) AS b(y)\n\
                 WHERE (x * y) % 7 = 3";

@@ -155,7 +155,7 @@ async fn files_cannot_be_opened_by_handle() {
 }
 
 #[tokio::test]
-async fn sockets_of_the_host_are_out_of_sight() {
+async fn sockets_of_the_host_are_invisible() {
     held(
         "found = []
 for folder, _, names in os.walk('/', onerror=None):

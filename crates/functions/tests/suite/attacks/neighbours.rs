@@ -201,13 +201,13 @@ async fn nothing_is_found(one: &Functions, other: &Functions, fresh: bool) {
 }
 
 #[tokio::test]
-async fn nothing_of_another_lakes_running_call_is_found() {
+async fn a_running_call_of_another_lake_is_invisible() {
     let (one, other) = (start().await, start().await);
     Box::pin(nothing_is_found(&one, &other, false)).await;
 }
 
 #[tokio::test]
-async fn nothing_of_another_running_call_of_the_lake_is_found() {
+async fn another_running_call_of_the_lake_is_invisible() {
     let functions = start().await;
     Box::pin(nothing_is_found(&functions, &functions, true)).await;
 }

@@ -53,7 +53,7 @@ async fn no_name_is_resolved() {
 }
 
 #[tokio::test]
-async fn services_on_the_hosts_loopback_are_not_there() {
+async fn services_on_the_hosts_loopback_are_unreachable() {
     let mut addresses = Vec::new();
     let mut services = Vec::new();
     for address in ["127.0.0.1:0", "[::1]:0", "0.0.0.0:0"] {
@@ -73,7 +73,7 @@ return True"
 }
 
 #[tokio::test]
-async fn its_loopback_is_its_own() {
+async fn a_function_has_its_own_loopback_interface() {
     held(
         "server = socket.create_server(('127.0.0.1', 0))
 socket.create_connection(server.getsockname(), timeout=3)
@@ -104,7 +104,7 @@ return True",
 }
 
 #[tokio::test]
-async fn its_network_cannot_be_changed() {
+async fn a_function_cannot_change_its_network() {
     held(
         "import fcntl
 request = struct.pack('16sH14s', b'lo', 0, b'')
@@ -115,7 +115,7 @@ with socket.socket() as one:
 }
 
 #[tokio::test]
-async fn abstract_sockets_of_the_host_are_out_of_reach() {
+async fn abstract_sockets_of_the_host_are_unreachable() {
     use std::os::linux::net::SocketAddrExt as _;
     let name = format!("headwater-test-{}", std::process::id());
     let address = std::os::unix::net::SocketAddr::from_abstract_name(&name).unwrap();
@@ -135,7 +135,7 @@ async fn abstract_sockets_of_the_host_are_out_of_reach() {
 }
 
 #[tokio::test]
-async fn with_the_network_the_hosts_loopback_is_still_not_there() {
+async fn the_hosts_loopback_is_unreachable_with_network_access() {
     let mut services = vec![service(Some(Ipv4Addr::LOCALHOST.into())).unwrap()];
     services.extend(service(Some(Ipv6Addr::LOCALHOST.into())));
     let ports: Vec<u16> = services.iter().map(|(address, _)| address.port()).collect();
@@ -153,7 +153,7 @@ async fn with_the_network_the_hosts_loopback_is_still_not_there() {
 }
 
 #[tokio::test]
-async fn the_host_is_not_there_at_its_other_addresses_either() {
+async fn the_host_is_unreachable_at_its_other_addresses() {
     let Some((own, count)) = service(own_address()) else {
         return not_checked(NO_ADDRESS);
     };
@@ -265,7 +265,7 @@ return True"
 }
 
 #[tokio::test]
-async fn a_list_of_hosts_is_all_there_is() {
+async fn only_listed_hosts_are_reachable() {
     let (Some((one, _)), Some((other, count))) = (service(own_address()), service(own_address()))
     else {
         return not_checked(NO_ADDRESS);
@@ -291,7 +291,7 @@ return reached(host, {}) and not reached(host, {}) and not reached('203.0.113.1'
 }
 
 #[tokio::test]
-async fn names_are_resolved_by_the_hosts_nameserver_for_who_has_the_network() {
+async fn functions_with_network_use_the_hosts_nameserver() {
     let Some((service, _)) = service(own_address()) else {
         return not_checked(NO_ADDRESS);
     };
@@ -329,7 +329,7 @@ fn answer(question: &[u8], address: Ipv4Addr) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn with_the_network_packets_lead_nowhere_by_themselves() {
+async fn packets_cannot_bypass_the_network_proxy() {
     let outside = own_address().unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
     let server = UdpSocket::bind((outside, 0)).unwrap();
     server.set_nonblocking(true).unwrap();

@@ -82,7 +82,7 @@ fn packages(environment: &Environment) -> PathBuf {
 }
 
 #[tokio::test]
-async fn a_wheel_that_climbs_out_of_its_folder_writes_nothing_outside() {
+async fn a_wheel_with_parent_paths_writes_nothing_outside_its_folder() {
     let market = Market::new();
     let mark = format!("headwater-climbed-{}", std::process::id());
     market.wheel("climber", &[&mark]);
@@ -180,7 +180,7 @@ builtins.headwater_trap = {'passed': passed, 'by': sys.orig_argv}
 ";
 
 #[tokio::test]
-async fn code_that_a_wheel_runs_at_every_start_is_walled_in_too() {
+async fn startup_code_of_a_wheel_is_sandboxed() {
     let market = Market::new();
     let (witness, marker) = (market.path("witness"), format!("trap{}", std::process::id()));
     let services = [service("127.0.0.1".parse().ok()), service(own_address())];
@@ -227,7 +227,7 @@ return not hasattr(builtins, 'headwater_trap') and len(seen) == 2 and os.listdir
 /// All environments share compiled bytecode, which is found by the file hashes in a package's
 /// RECORD.
 #[tokio::test]
-async fn a_package_cannot_pass_its_code_off_as_anothers() {
+async fn a_package_cannot_replace_the_code_of_another() {
     let market = Market::new();
     market.wheel("honest", &[]);
     let functions = market.start("first").await;
@@ -280,7 +280,7 @@ done = [fails(*attempt) for attempt in attempts]
 return all(done) and not os.path.exists('/tmp/mine')";
 
 #[tokio::test]
-async fn a_file_that_environments_share_is_changed_by_none_of_them() {
+async fn environments_cannot_change_shared_files() {
     let market = Market::new();
     market.wheel("honest", &[]);
     market.wheel("squatter", &[]);

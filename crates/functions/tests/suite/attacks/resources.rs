@@ -50,7 +50,7 @@ async fn a_memory_bomb_ends_with_its_instance() {
 }
 
 #[tokio::test]
-async fn what_says_nothing_sensible_without_end_keeps_nobody_from_being_heard() {
+async fn a_flood_of_messages_does_not_delay_other_functions() {
     let functions = start().await;
     let environment = environment(&functions, &[]).await;
     let body = "for _ in range(3):
@@ -71,7 +71,7 @@ while True:
 }
 
 #[tokio::test]
-async fn descriptors_run_out_for_itself_alone() {
+async fn a_function_exhausts_only_its_own_descriptors() {
     held(
         "held = []
 try:
@@ -84,7 +84,7 @@ except OSError as error:
 }
 
 #[tokio::test]
-async fn threads_run_out_for_itself_alone() {
+async fn a_function_exhausts_only_its_own_threads() {
     let functions = start().await;
     held_by(
         &functions,
