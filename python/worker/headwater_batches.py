@@ -68,7 +68,7 @@ def cut(batches, rows_max):
             yield batch.slice(start, rows_max)
 
 
-class Whole:
+class TableBatches:
     """The batches of an existing table."""
 
     def __init__(self, table):

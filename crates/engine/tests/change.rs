@@ -94,7 +94,7 @@ impl Fixture {
     fn meanwhile(&self, sql: &'static str, times: usize) {
         let engine = self.engine.clone();
         let left = AtomicUsize::new(times);
-        self.engine.add_system_table(Arc::new(Meanwhile { engine, sql, left }));
+        self.engine.add_system_table(Arc::new(ConcurrentCommit { engine, sql, left }));
     }
 }
 
@@ -104,14 +104,14 @@ fn numbers(batches: &[RecordBatch]) -> Vec<i64> {
 }
 
 /// A table that makes a concurrent commit while a statement is planned.
-struct Meanwhile {
+struct ConcurrentCommit {
     engine: Engine,
     sql: &'static str,
     left: AtomicUsize,
 }
 
 #[async_trait]
-impl SystemTable for Meanwhile {
+impl SystemTable for ConcurrentCommit {
     fn name(&self) -> &'static str {
         "meanwhile"
     }

@@ -105,8 +105,7 @@ impl Numbers {
     }
 }
 
-/// A Python function that checks a batch of consecutive numbers; `at` is the first number. Returns
-/// the number that the next batch starts with.
+/// A Python function that checks a batch of numbers from `at` on. Returns the next number.
 const CHECKED: &str = "
 import pyarrow as pa, pyarrow.compute as pc
 def checked(batch, at):

@@ -23,9 +23,6 @@ mod s3;
 #[expect(dead_code, reason = "used by tests of folders only")]
 mod changes;
 #[cfg(test)]
-#[path = "../it/doubtful.rs"]
-mod doubtful;
-#[cfg(test)]
 #[path = "../it/groups.rs"]
 mod groups;
 #[cfg(test)]
@@ -43,6 +40,9 @@ mod support;
 #[cfg(test)]
 #[path = "../it/transaction.rs"]
 mod transaction;
+#[cfg(test)]
+#[path = "../it/uncertain_store.rs"]
+mod uncertain_store;
 #[cfg(test)]
 #[path = "../it/writers.rs"]
 mod writers;

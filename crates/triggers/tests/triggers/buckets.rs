@@ -17,7 +17,7 @@ use headwater_store::Store;
 use headwater_triggers::{TriggerEventFilter, Triggers, TriggersOptions};
 use serde_json::{Value, json};
 
-use crate::support::{Dying, Mortal, clock, memory};
+use crate::support::{FailingStore, FailureEffect, clock, memory};
 use crate::targets::Tables;
 
 /// Number of objects that the crashing process writes.
@@ -43,14 +43,14 @@ async fn put(objects: &Objects, key: &str, text: &str) -> headwater_objects::Res
 }
 
 /// State that survives the end of a process.
-struct Outside {
+struct DurableState {
     clock: Arc<FixedClock>,
     tables: Arc<Tables>,
 }
 
-impl Outside {
+impl DurableState {
     fn new() -> Self {
-        Outside { clock: clock(), tables: Arc::new(Tables::default()) }
+        DurableState { clock: clock(), tables: Arc::new(Tables::default()) }
     }
 }
 
@@ -64,11 +64,11 @@ struct Process {
 impl Process {
     async fn open(
         store: &Arc<dyn Store>,
-        outside: &Outside,
+        outside: &DurableState,
         folder: &Path,
         triggers: Vec<Trigger>,
     ) -> headwater_triggers::Result<Self> {
-        let Outside { clock, tables } = outside;
+        let DurableState { clock, tables } = outside;
         let as_clock: Arc<dyn Clock> = clock.clone();
         let opened = Objects::local(store.clone(), as_clock.clone(), &folder.join("objects"));
         let objects = opened.expect("a folder");
@@ -86,7 +86,7 @@ impl Process {
     }
 
     async fn new(folder: &Path, triggers: Vec<Trigger>) -> Self {
-        let opened = Self::open(&memory(), &Outside::new(), folder, triggers).await;
+        let opened = Self::open(&memory(), &DurableState::new(), folder, triggers).await;
         let process = opened.expect("a process");
         process.objects.create_bucket("landing").await.expect("a bucket");
         process
@@ -210,7 +210,7 @@ async fn overlapping_triggers_both_fire_and_a_new_one_starts_at_its_deployment()
 async fn a_missing_bucket_is_an_error_until_it_is_created() {
     let folder = tempfile::tempdir().expect("a folder");
     let triggers = vec![trigger(&json!({"name": "landing"}))];
-    let process = Process::open(&memory(), &Outside::new(), folder.path(), triggers).await;
+    let process = Process::open(&memory(), &DurableState::new(), folder.path(), triggers).await;
     let process = process.expect("a process");
     let fault = process.triggers.list()[0].error.clone().expect("a fault");
     assert_eq!(fault.message, "bucket `landing` does not exist");
@@ -221,7 +221,7 @@ async fn a_missing_bucket_is_an_error_until_it_is_created() {
 }
 
 /// Puts objects, deletes every third one and delivers their events, until the store fails.
-async fn live(store: &Arc<dyn Store>, outside: &Outside, folder: &Path) -> Result<(), String> {
+async fn live(store: &Arc<dyn Store>, outside: &DurableState, folder: &Path) -> Result<(), String> {
     let bucket = json!({"name": "landing", "events": ["created", "removed"]});
     let opened = Process::open(store, outside, folder, vec![trigger(&bucket)]).await;
     let process = opened.map_err(|error| error.to_string())?;
@@ -242,15 +242,15 @@ async fn live(store: &Arc<dyn Store>, outside: &Outside, folder: &Path) -> Resul
 
 /// Runs a process that crashes at its store call number `calls`, and another process that delivers
 /// the remaining events. Returns true if the first process crashed.
-async fn crash_at(calls: i64, dying: Dying, folder: &Path) -> bool {
-    let (store, outside) = (memory(), &Outside::new());
+async fn crash_at(calls: i64, dying: FailureEffect, folder: &Path) -> bool {
+    let (store, outside) = (memory(), &DurableState::new());
     // Deploy the trigger and create the bucket before the crash.
     let bucket = json!({"name": "landing", "events": ["created", "removed"]});
     let first = Process::open(&store, outside, folder, vec![trigger(&bucket)]).await;
     let objects = first.expect("a process").objects;
     objects.create_bucket("landing").await.expect("a bucket");
 
-    let mortal = Mortal::new(&store, calls, dying);
+    let mortal = FailingStore::new(&store, calls, dying);
     let as_store: Arc<dyn Store> = mortal.clone();
     let died = live(&as_store, outside, folder).await.is_err() || mortal.dead.is_cancelled();
     let second = Process::open(&store, outside, folder, vec![trigger(&bucket)]).await;
@@ -274,7 +274,7 @@ async fn crash_at(calls: i64, dying: Dying, folder: &Path) -> bool {
 #[tokio::test]
 async fn a_crash_at_any_call_of_the_store_loses_and_doubles_no_change() {
     let folder = tempfile::tempdir().expect("a folder");
-    for dying in [Dying::Before, Dying::After] {
+    for dying in [FailureEffect::Before, FailureEffect::After] {
         let mut calls = 1;
         while crash_at(calls, dying, folder.path()).await {
             calls += 1;

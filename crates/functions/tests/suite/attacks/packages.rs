@@ -19,17 +19,17 @@ use crate::support::{
 const WHEELS: &str = include_str!("wheels.py");
 
 /// A folder for wheels and environments, on the file system of uv's cache.
-struct Market {
+struct WheelFolder {
     folder: tempfile::TempDir,
 }
 
-impl Market {
+impl WheelFolder {
     fn new() -> Self {
         let tools = options().tools_dir;
         fs::create_dir_all(&tools).unwrap();
         let folder = tempfile::tempdir_in(tools).unwrap();
         fs::create_dir(folder.path().join("wheels")).unwrap();
-        Market { folder }
+        WheelFolder { folder }
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -83,7 +83,7 @@ fn packages(environment: &Environment) -> PathBuf {
 
 #[tokio::test]
 async fn a_wheel_with_parent_paths_writes_nothing_outside_its_folder() {
-    let market = Market::new();
+    let market = WheelFolder::new();
     let mark = format!("headwater-climbed-{}", std::process::id());
     market.wheel("climber", &[&mark]);
     let functions = market.start("environments").await;
@@ -109,7 +109,7 @@ async fn a_wheel_with_parent_paths_writes_nothing_outside_its_folder() {
 
 #[tokio::test]
 async fn links_in_a_wheel_lead_nowhere() {
-    let market = Market::new();
+    let market = WheelFolder::new();
     let (secrets, secret) = (market.path("secrets"), market.path("secrets/secret.txt"));
     fs::create_dir(&secrets).unwrap();
     fs::write(&secret, "the host's secret").unwrap();
@@ -181,7 +181,7 @@ builtins.headwater_trap = {'passed': passed, 'by': sys.orig_argv}
 
 #[tokio::test]
 async fn startup_code_of_a_wheel_is_sandboxed() {
-    let market = Market::new();
+    let market = WheelFolder::new();
     let (witness, marker) = (market.path("witness"), format!("trap{}", std::process::id()));
     let services = [service("127.0.0.1".parse().ok()), service(own_address())];
     let services: Vec<_> = services.into_iter().flatten().collect();
@@ -228,7 +228,7 @@ return not hasattr(builtins, 'headwater_trap') and len(seen) == 2 and os.listdir
 /// RECORD.
 #[tokio::test]
 async fn a_package_cannot_replace_the_code_of_another() {
-    let market = Market::new();
+    let market = WheelFolder::new();
     market.wheel("honest", &[]);
     let functions = market.start("first").await;
     let made = environment(&functions, &[("headwater-honest", "1.0")]).await;
@@ -281,7 +281,7 @@ return all(done) and not os.path.exists('/tmp/mine')";
 
 #[tokio::test]
 async fn environments_cannot_change_shared_files() {
-    let market = Market::new();
+    let market = WheelFolder::new();
     market.wheel("honest", &[]);
     market.wheel("squatter", &[]);
     let functions = market.start("environments").await;
