@@ -275,7 +275,7 @@ async fn continuous_concurrent_changes_cause_a_conflict() {
 }
 
 #[tokio::test]
-async fn at_snapshot_isolation_a_row_added_in_the_meantime_stays() {
+async fn snapshot_isolation_keeps_concurrently_added_rows() {
     let lake = Fixture::new().await;
     lake.table_with(&[("write.delete.isolation-level", "snapshot")]).await;
     lake.run("INSERT INTO t SELECT value, 0 FROM generate_series(1, 10)").await;

@@ -102,7 +102,7 @@ fn lines(diff: &TableDiff) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn rows_are_told_apart_by_their_key() {
+async fn rows_are_identified_by_their_key() {
     let lake = Fixture::new().await;
     lake.run_all(&[
         "CREATE TABLE t (id BIGINT, name VARCHAR, price DECIMAL(20, 2))",
@@ -239,7 +239,7 @@ async fn nested_values_are_compared() {
 }
 
 #[tokio::test]
-async fn rows_that_were_only_written_again_do_not_differ() {
+async fn rewritten_rows_do_not_differ() {
     let lake = Fixture::new().await;
     lake.run("CREATE TABLE t AS SELECT value AS id, 'n' || value AS name FROM range(0, 500)").await;
     lake.run("INSERT INTO t SELECT value, 'm' || value FROM range(500, 900)").await;
@@ -372,7 +372,7 @@ async fn a_key_column_is_found_by_its_current_name() {
 }
 
 #[tokio::test]
-async fn a_zero_is_a_zero() {
+async fn negative_zero_is_zero() {
     let lake = Fixture::new().await;
     lake.run_all(&[
         "CREATE TABLE t AS SELECT 1 AS id, CAST(0 AS DOUBLE) AS x, [CAST(0 AS FLOAT)] AS l, \
@@ -562,7 +562,7 @@ async fn changed_layout_properties_and_columns_are_reported() {
 }
 
 #[tokio::test]
-async fn statistics_say_whether_they_are_exact() {
+async fn statistics_report_if_they_are_exact() {
     let lake = Fixture::new().await;
     lake.run_all(&[
         "CREATE TABLE t (id BIGINT, name VARCHAR, same INT) \

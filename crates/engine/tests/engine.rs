@@ -233,7 +233,7 @@ async fn a_hash_join_that_does_not_fit_is_sorted_instead() {
 }
 
 #[tokio::test]
-async fn memory_and_spill_limits_are_errors_that_say_so() {
+async fn memory_and_spill_limits_have_their_own_errors() {
     let lake = Fixture::with(|options| options.spill_bytes_max = 1 << 20).await;
     let options = SessionOptions { memory_bytes: Some(8 << 20), ..SessionOptions::default() };
     let session = lake.engine.session(options).unwrap();

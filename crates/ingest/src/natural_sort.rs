@@ -52,7 +52,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn files_come_in_the_order_a_person_expects() {
+    fn files_are_in_natural_order() {
         let sorted = [
             "/d/2013/1/a.csv",
             "/d/2013/2/a.csv",

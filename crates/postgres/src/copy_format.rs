@@ -297,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn an_open_quote_and_other_encodings_are_errors() {
+    fn an_unclosed_quote_or_another_encoding_is_an_error() {
         let mut decoder = RowDecoder::new(CopyFormat::csv());
         assert_eq!(decoder.add(b"\"a\n"), Ok(Vec::new()));
         assert!(decoder.finish().is_err());

@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn several_rows_of_a_key_are_told_and_not_paired() {
+    fn several_rows_of_a_key_are_reported_and_not_paired() {
         let entries =
             [("a", "1", -1), ("a", "2", -1), ("a", "3", 1), ("b", "1", -1), ("b", "2", 1)];
         check(true, &entries, &["a1 -1", "a2 -1", "a3 +1", "b1>2"], (1, 0));

@@ -123,7 +123,7 @@ fn source(body: &str) -> String {
 }
 
 #[tokio::test]
-async fn rows_come_in_large_batches_and_in_order_while_few_are_held() {
+async fn rows_are_read_in_large_batches_in_order_with_bounded_memory() {
     let functions = start().await;
     let environment = environment(&functions, &[]).await;
     let numbers = Numbers::new(3_000_001);
@@ -366,7 +366,7 @@ async fn a_crashed_or_timed_out_function_leaves_nothing() {
 }
 
 #[tokio::test]
-async fn rows_pass_through_and_come_out_batch_by_batch() {
+async fn rows_are_passed_through_batch_by_batch() {
     let functions = start().await;
     let environment = environment(&functions, &[]).await;
     let limits = Limits { memory_bytes: 300 << 20, ..Limits::default() };

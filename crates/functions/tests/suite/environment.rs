@@ -78,7 +78,7 @@ async fn an_environment_is_built_once_and_then_shared() {
 }
 
 #[tokio::test]
-async fn adding_a_package_whose_wheel_is_known_takes_little() {
+async fn adding_a_cached_package_is_fast() {
     let functions = start().await;
     environment(&functions, &[("polars", "1.38.1")]).await;
     environment(&functions, &[("humanize", "4.13.0")]).await;

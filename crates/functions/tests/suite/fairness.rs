@@ -80,7 +80,7 @@ async fn a_full_queue_error_names_the_owner() {
 }
 
 #[tokio::test]
-async fn a_server_that_stops_ends_what_runs_and_begins_nothing_more() {
+async fn a_stopping_server_ends_running_jobs_and_starts_no_others() {
     let options = FunctionsOptions { concurrency: 1, ..options() };
     let functions = Functions::start(options).await.unwrap();
     let environment = environment(&functions, &[]).await;

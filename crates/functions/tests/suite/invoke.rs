@@ -72,7 +72,7 @@ def f(data, scale):
 }
 
 #[tokio::test]
-async fn every_accepted_kind_of_table_comes_back() {
+async fn every_supported_table_type_is_returned() {
     let functions = start().await;
     let environment =
         environment(&functions, &[("pandas", "2.3"), ("polars", "1.38.1"), ("numpy", "2.3")]).await;
@@ -606,7 +606,7 @@ def f():
 }
 
 #[tokio::test]
-async fn environment_variables_come_with_their_call_and_are_not_shown() {
+async fn environment_variables_belong_to_one_call_and_are_hidden() {
     let functions = start().await;
     let environment = environment(&functions, &[]).await;
     let source = "
@@ -724,7 +724,7 @@ async fn numpys_and_arrows_booleans_are_booleans() {
 }
 
 #[tokio::test]
-async fn processes_that_a_function_starts_are_what_they_are_elsewhere() {
+async fn processes_that_a_function_starts_behave_normally() {
     let functions = start().await;
     let environment = environment(&functions, &[]).await;
     let spawned = |kind: &str| {

@@ -237,10 +237,10 @@ def f():
 
 /// Starts this test program again, so that the spawners of other tests are not affected.
 #[tokio::test]
-async fn a_spawner_that_died_is_started_again() {
+async fn a_crashed_spawner_is_restarted() {
     if std::env::var_os("HEADWATER_TEST_ALONE").is_none() {
         let alone = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "isolation::a_spawner_that_died_is_started_again"])
+            .args(["--exact", "isolation::a_crashed_spawner_is_restarted"])
             .env("HEADWATER_TEST_ALONE", "1")
             .output()
             .unwrap();

@@ -32,7 +32,7 @@ async fn answers(functions: &Functions, call: Invocation) -> (bool, Outcome, Vec
 const BEFORE: &str = "calls = []\ndef f():\n    calls.append(1)\n    return len(calls) > 1\n";
 
 #[tokio::test]
-async fn a_process_is_used_again_with_its_modules_and_an_empty_tmp() {
+async fn a_process_is_reused_with_its_modules_and_an_empty_tmp() {
     let functions = start().await;
     let environment = environment(&functions, &[]).await;
     let source = "

@@ -228,7 +228,7 @@ async fn zygotes_do_not_exceed_their_memory_limit() {
 }
 
 #[tokio::test]
-async fn a_zygote_that_dies_is_started_again() {
+async fn a_crashed_zygote_is_restarted() {
     let functions = start().await;
     let environment = environment(&functions, &[]).await;
     works(&functions, &environment).await;

@@ -140,7 +140,7 @@ async fn a_failure_and_a_panic_end_the_job_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn jobs_of_one_queue_run_in_order_and_say_which_they_wait_for() {
+async fn jobs_of_one_queue_run_in_order_and_report_the_job_that_they_wait_for() {
     let (store, clock) = (memory(), clock());
     let queued = |what: &str, queue: &str| NewJob { queue: Some(queue.into()), ..run(what) };
     let jobs = jobs_with(&store, &clock, JobsOptions::default()).await;

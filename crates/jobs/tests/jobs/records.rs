@@ -52,7 +52,7 @@ async fn records_of_queries_are_written_in_groups_and_outlive_the_process() {
 }
 
 #[tokio::test]
-async fn short_calls_that_run_beside_others_are_written_once() {
+async fn concurrent_short_calls_are_written_once() {
     let (store, clock) = (memory(), clock());
     let jobs = jobs(&store, &clock).await;
     let mut running = VecDeque::new();
@@ -94,7 +94,7 @@ async fn the_end_of_a_call_is_reported_only_after_it_is_stored() {
 }
 
 #[tokio::test]
-async fn a_query_whose_caller_goes_away_is_cancelled() {
+async fn a_query_is_cancelled_when_its_caller_disconnects() {
     let (store, clock) = (memory(), clock());
     let jobs = jobs(&store, &clock).await;
     let new = NewJob::new(JobKind::Query, "SELECT 1", "ada");

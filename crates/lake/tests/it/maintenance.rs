@@ -448,7 +448,7 @@ async fn files_of_a_deleted_branch_are_removed_after_the_grace_period() {
 }
 
 #[tokio::test]
-async fn files_of_running_writes_and_recent_files_stay() {
+async fn files_of_running_writes_and_recent_files_are_kept() {
     let (lake, clock) = lake(&[json!([[1, "a"]])]).await;
     let mut writing = lake.lake.transaction("main", "eva").await.unwrap();
     writing.append(&name("t"), rows_of(numbers("id", [2]))).await.unwrap();
@@ -608,7 +608,7 @@ async fn a_table_with_foreign_files_does_not_prevent_the_sweep_of_others() {
 }
 
 #[tokio::test]
-async fn files_shared_with_an_unreadable_table_stay() {
+async fn files_shared_with_an_unreadable_table_are_kept() {
     let (lake, clock) = lake(&[json!([[1, "a"]])]).await;
     let copy = register_copy(&lake).await;
     step(&lake, "main", json!({"overwrite": [[2, "b"]]})).await;
@@ -644,7 +644,7 @@ async fn register_copy(lake: &Fixture) -> String {
 }
 
 #[tokio::test]
-async fn files_shared_with_another_table_stay() {
+async fn files_shared_with_another_table_are_kept() {
     let (lake, clock) = lake(&[json!([[1, "a"]])]).await;
     register_copy(&lake).await;
     step(&lake, "main", json!({"overwrite": [[2, "b"]]})).await;

@@ -130,7 +130,7 @@ async fn a_run_that_wrote_nothing_leaves_no_branch() {
 }
 
 #[tokio::test]
-async fn a_run_stopped_by_a_person_is_cancelled_and_says_so() {
+async fn a_run_stopped_by_a_user_is_reported_as_cancelled() {
     let world = world().await;
     let first = format!("{KEPT}SELECT id FROM t");
     let waits = format!("{KEPT}SELECT id FROM first CROSS JOIN system.gate");

@@ -118,7 +118,7 @@ async fn python_models_that_merge_can_add_and_drop_columns() {
 }
 
 #[tokio::test]
-async fn rows_that_keys_cannot_tell_apart_are_refused() {
+async fn rows_with_duplicate_keys_are_rejected() {
     let world = world().await;
     let ran =
         async |query: &str| world.run(&files("", &[("m.sql", &format!("{MERGED}{query}"))])).await;
@@ -171,7 +171,7 @@ fn settings_that_do_not_go_together_are_refused() {
 }
 
 #[tokio::test]
-async fn only_what_is_new_is_read() {
+async fn only_new_rows_are_read() {
     let world = world().await;
     let count =
         "-- headwater: materialization = replace\nSELECT count(*) AS n, sum(n) AS sum FROM log";
@@ -251,7 +251,7 @@ async fn a_failed_run_does_not_advance_read_positions() {
 }
 
 #[tokio::test]
-async fn models_read_what_is_new_of_models() {
+async fn models_read_only_new_rows_of_other_models() {
     let world = world().await;
     let log = format!("{APPENDED}SELECT id, n FROM events");
     let code = "import headwater\n\n\
@@ -415,7 +415,7 @@ async fn a_cherry_picked_run_keeps_its_read_positions() {
 }
 
 #[tokio::test]
-async fn defaults_stay_with_the_table_that_has_them() {
+async fn defaults_are_not_copied_to_other_tables() {
     let world = World::new().await;
     let version = "TBLPROPERTIES ('format-version' = '3')";
     let create = format!("CREATE TABLE src (id INT, name VARCHAR DEFAULT 'none') {version}");

@@ -67,7 +67,7 @@ async fn a_run_has_the_same_result_with_little_and_much_memory() {
 }
 
 #[tokio::test]
-async fn rows_on_disk_are_gone_when_a_run_is_stopped() {
+async fn rows_on_disk_are_deleted_when_a_run_is_stopped() {
     let world = world(0).await;
     let endless = "import headwater\n\n@headwater.model()\n@headwater.python(\"3.11\")\n\
                    def endless(long=headwater.Model(\"long\")):\n    print(1)\n    while True: pass\n";

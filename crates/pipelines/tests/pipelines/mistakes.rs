@@ -174,7 +174,7 @@ async fn partition_fields_are_checked_against_the_models_columns() {
 }
 
 #[tokio::test]
-async fn columns_that_no_table_holds_or_no_model_declares_are_told() {
+async fn unsupported_and_undeclared_columns_are_reported() {
     let world = world().await;
     let plan = async |model: &str| {
         let model = format!("-- headwater: materialization = replace\n{model}");

@@ -51,7 +51,7 @@ async fn head(world: &World) -> headwater_model::CommitId {
 const CHANGED: &str = "SELECT count(*) AS n, sum(id) AS total, max(id) AS greatest FROM t";
 
 #[tokio::test]
-async fn a_table_that_both_sides_computed_is_computed_again() {
+async fn a_table_that_both_sides_computed_is_recomputed() {
     let world = world().await;
     world.sql("feat", &["INSERT INTO t VALUES (10)"]).await;
     run_on(&world, "feat", &project(CHANGED)).await.report();
@@ -89,7 +89,7 @@ async fn a_table_that_both_sides_computed_is_computed_again() {
 }
 
 #[tokio::test]
-async fn a_quarantine_table_that_both_sides_computed_is_computed_again() {
+async fn a_quarantine_table_that_both_sides_computed_is_recomputed() {
     let world = World::new().await;
     world.sql("main", &["CREATE TABLE t AS SELECT 1 AS id"]).await;
     let setting = "-- headwater: expect_or_quarantine = id > 5\n";
@@ -108,7 +108,7 @@ async fn a_quarantine_table_that_both_sides_computed_is_computed_again() {
 }
 
 #[tokio::test]
-async fn a_table_that_one_side_computed_is_computed_again_only_where_its_inputs_differ() {
+async fn a_table_that_one_side_computed_is_recomputed_only_if_its_inputs_differ() {
     let world = world().await;
     world.sql("feat", &["CREATE TABLE other AS SELECT 1 AS id"]).await;
     run_on(&world, "feat", &project(CHANGED)).await.report();

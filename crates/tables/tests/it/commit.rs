@@ -201,7 +201,7 @@ async fn properties_can_be_set() {
 }
 
 #[tokio::test]
-async fn files_of_the_caller_are_written_and_read() {
+async fn files_in_the_warehouse_can_be_written_and_read() {
     let warehouse = Warehouse::new();
     let table = warehouse.create(&COLUMNS, &[]).await;
     let location = format!("{}/metadata/imports-1.json", table.location());

@@ -225,7 +225,7 @@ fn control_batch() -> String {
 }
 
 #[tokio::test]
-async fn a_server_that_goes_away_loses_and_doubles_no_record() {
+async fn a_lost_kafka_server_loses_and_doubles_no_record() {
     let mut cluster = KafkaProcess::start();
     create(&mut cluster);
     let outside = DurableState::new();

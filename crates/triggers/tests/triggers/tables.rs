@@ -344,7 +344,7 @@ async fn no_trigger_fires_for_changes_that_it_caused() {
 }
 
 #[tokio::test]
-async fn a_store_that_fails_once_makes_no_trigger_fire_for_itself() {
+async fn a_failed_store_call_does_not_make_a_trigger_fire_for_its_own_change() {
     let (store, clock) = (memory(), clock());
     let (branch, tables) = (Arc::<Branch>::default(), Arc::<Tables>::default());
     let shaky = FailingStore::new(&store, i64::MAX, FailureEffect::Before);

@@ -287,7 +287,7 @@ async fn a_file_of_any_size_and_content_is_rejected_without_a_crash() {
 }
 
 #[tokio::test]
-async fn the_socket_takes_any_nonsense() {
+async fn the_socket_accepts_any_bytes() {
     let functions = start().await;
     let environment = environment(&functions, &[]).await;
     let body = "with socket.socket(fileno=os.dup(3)) as server:

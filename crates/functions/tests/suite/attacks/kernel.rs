@@ -13,7 +13,7 @@ return ctypes.get_errno() == errno.EPERM and refused('mount', 'umount2', 'pivot_
 }
 
 #[tokio::test]
-async fn no_namespace_can_be_made() {
+async fn no_namespace_can_be_created() {
     held_for_anybody(
         "flags = [0x10000000, 0x00020000, 0x20000000, 0x40000000, 0x08000000, 0x04000000, 0x02000000]
 return all(call('unshare', flag) == errno.EPERM for flag in flags) and \\

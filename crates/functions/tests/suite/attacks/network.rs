@@ -83,7 +83,7 @@ return [name for _, name in socket.if_nameindex()] == ['lo']",
 }
 
 #[tokio::test]
-async fn packets_cannot_be_made_by_hand() {
+async fn raw_packets_cannot_be_created() {
     held_for_anybody(
         "raw = fails(socket.socket, socket.AF_INET, socket.SOCK_RAW, 1)
 return raw and fails(socket.socket, socket.AF_PACKET, socket.SOCK_RAW, 0)",
