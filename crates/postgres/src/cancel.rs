@@ -12,7 +12,7 @@ pub type CancelKey = (i32, i32);
 
 /// The connections of a listener.
 #[derive(Clone, Default)]
-pub struct Cancels(Arc<Mutex<Registry>>);
+pub struct CancelRegistry(Arc<Mutex<Registry>>);
 
 #[derive(Default)]
 struct Registry {
@@ -21,7 +21,7 @@ struct Registry {
     current: HashMap<CancelKey, Option<CancellationToken>>,
 }
 
-impl Cancels {
+impl CancelRegistry {
     /// Adds a connection until the handle is dropped.
     pub fn register(&self) -> CancelHandle {
         let random = uuid::Uuid::new_v4().into_bytes();
@@ -45,7 +45,7 @@ impl Cancels {
 pub struct CancelHandle {
     /// The key.
     pub key: CancelKey,
-    cancels: Cancels,
+    cancels: CancelRegistry,
 }
 
 impl CancelHandle {
@@ -74,7 +74,7 @@ mod tests {
 
     #[test]
     fn only_the_key_cancels_and_only_during_a_statement() {
-        let cancels = Cancels::default();
+        let cancels = CancelRegistry::default();
         let handle = cancels.register();
         let (process, secret) = handle.key;
         cancels.cancel(handle.key);
