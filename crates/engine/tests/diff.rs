@@ -205,7 +205,7 @@ async fn a_merged_model_records_its_key() {
     let diff = lake.diff(2, "").await;
     assert_eq!(diff.rows.as_ref().unwrap().key, ["id"]);
     assert_eq!(counts(&diff), known(0, 0, 2));
-    assert_eq!(counts(&lake.diff(2, "name").await), known(2, 2, 0), "what is asked for goes first");
+    assert_eq!(counts(&lake.diff(2, "name").await), known(2, 2, 0), "the requested key is used");
 }
 
 #[tokio::test]

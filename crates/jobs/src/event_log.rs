@@ -73,7 +73,7 @@ impl EventLog {
                 self.append(time, event);
             }
             JobEventKind::Ended { .. } => {
-                self.say_what_was_left_out(time);
+                self.report_dropped_output(time);
                 self.append(time, event);
             }
         }
@@ -119,7 +119,7 @@ impl EventLog {
         }
     }
 
-    fn say_what_was_left_out(&mut self, time: Timestamp) {
+    fn report_dropped_output(&mut self, time: Timestamp) {
         if self.lines_left_out > 0 {
             let lines = self.lines_left_out;
             self.append(time, remark(format!("{lines} printed lines were not stored in the log")));

@@ -259,7 +259,7 @@ impl Runner {
         let mut changes = Vec::new();
         for (index, step) in plan.project.steps.iter().enumerate() {
             // A rebuild of an incremental model does not depend on the table before the run.
-            let is_recorded = is_reusable(step) && !plan.begins_anew(index);
+            let is_recorded = is_reusable(step) && !plan.is_rebuilt(index);
             if !is_recorded || !wrote.contains(step.name.as_str()) {
                 continue;
             }

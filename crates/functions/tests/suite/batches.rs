@@ -566,7 +566,7 @@ async fn a_batch_lost_to_an_exception_can_be_read_again() {
         except TimeoutError:
             pass
 ";
-    let anew = format!(
+    let restarted = format!(
         "{lost}
     at = 0
     for batch in data:
@@ -584,7 +584,7 @@ async fn a_batch_lost_to_an_exception_can_be_read_again() {
 "
     );
     let limits = Limits { timeout: Duration::from_secs(30), ..Limits::default() };
-    for (body, well) in [(anew, true), (on, false)] {
+    for (body, well) in [(restarted, true), (on, false)] {
         let numbers = Numbers::new(1_000_000);
         let source = format!("{INTERRUPTED}{}", source(&body));
         let invocation = Invocation { limits: limits.clone(), ..ask(&environment, &source) };

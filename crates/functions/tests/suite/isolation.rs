@@ -5,8 +5,8 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::support::{
-    NO_ADDRESS, ask, beside_another, call, environment, holds, not_checked, options, own_address,
-    processes, run, service, start, wait_until,
+    NO_ADDRESS, ask, call, environment, holds, not_checked, options, own_address, processes, run,
+    service, start, wait_until, with_reachable_address,
 };
 use headwater_functions::{
     Error, Functions, FunctionsOptions, Invocation, Isolation, Limits, Network,
@@ -14,7 +14,7 @@ use headwater_functions::{
 
 #[tokio::test]
 async fn the_network_is_available_to_functions_that_request_it() {
-    let functions = Functions::start(beside_another()).await.unwrap();
+    let functions = Functions::start(with_reachable_address()).await.unwrap();
     let environment = environment(&functions, &[]).await;
     let Some((service, _)) = service(own_address()) else {
         return not_checked(NO_ADDRESS);
@@ -35,7 +35,7 @@ async fn the_network_is_available_to_functions_that_request_it() {
 
 #[tokio::test]
 async fn an_unlisted_host_gets_a_hint_with_the_setting() {
-    let functions = Functions::start(beside_another()).await.unwrap();
+    let functions = Functions::start(with_reachable_address()).await.unwrap();
     let environment = environment(&functions, &[]).await;
     let listed = "listed.invalid:443 203.0.113.1:5432".split(' ').map(|host| host.parse().unwrap());
     let limits = Limits { network: Network::Hosts(listed.collect()), ..Limits::default() };

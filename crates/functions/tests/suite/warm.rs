@@ -339,7 +339,7 @@ def f():
     };
     let before = cpu();
     tokio::time::sleep(Duration::from_millis(1500)).await;
-    assert!(cpu() - before < 20, "it goes on while nobody calls");
+    assert!(cpu() - before < 20, "the process runs between calls");
 }
 
 /// Objects that a function only reads remain shared with its zygote, although reading changes their

@@ -379,7 +379,7 @@ async fn queued_calls_do_not_block_queries_or_other_callers() {
         }
     };
     assert_eq!((refused.code(), calls.len()), (ErrorCode::TooBusy, 25_000));
-    calls.push(call("eva").await.expect("somebody else's"));
+    calls.push(call("eva").await.expect("a call of another user"));
     jobs.record(new(JobKind::Query, Value::Null)).await.expect("a query");
     calls.truncate(20_000);
     calls.push(call("ada").await.expect("what has ended makes room"));

@@ -116,12 +116,12 @@ async fn files_of_a_deleted_branch_are_removed() {
     lake.catalog().delete_branch("dev").await.unwrap();
     disk.clock.advance(2 * DAY);
     assert!(!lake.maintenance().has_freed().await.unwrap());
-    assert_eq!(free(&lake).await.unwrap().orphans, 0, "somebody may want it back");
+    assert_eq!(free(&lake).await.unwrap().orphans, 0, "the branch may be restored");
     assert_eq!(count(&lake, &commit, "t").await, 3);
     disk.clock.advance(2 * DAY);
     assert!(lake.maintenance().has_freed().await.unwrap());
     let reader = lake.view(&commit.parse().unwrap()).await.unwrap();
-    assert_eq!(free(&lake).await.unwrap().orphans, 0, "somebody reads it");
+    assert_eq!(free(&lake).await.unwrap().orphans, 0, "a reader uses the files");
     assert_eq!(
         (disk.files().await, lake.maintenance().has_freed().await.unwrap()),
         (all.clone(), true)

@@ -434,12 +434,12 @@ async fn files_of_a_deleted_branch_are_removed_after_the_grace_period() {
     lake.lake.catalog().delete_branch("dev").await.unwrap();
     clock.advance(DAY);
     let removed = try_maintain(&lake, None, orphans()).await.unwrap().removed_files.unwrap();
-    assert_eq!(removed.orphans, 0, "somebody may want it back: {removed:?}");
+    assert_eq!(removed.orphans, 0, "the branch may be restored: {removed:?}");
     assert_eq!(ids(&lake, &format!("@{commit}")).await, [1, 2]);
     clock.advance(3 * DAY);
     let view = lake.lake.view(&format!("@{commit}").parse().unwrap()).await.unwrap();
     let removed = try_maintain(&lake, None, orphans()).await.unwrap().removed_files.unwrap();
-    assert_eq!(removed.orphans, 0, "somebody reads it: {removed:?}");
+    assert_eq!(removed.orphans, 0, "a reader uses the files: {removed:?}");
     drop(view);
     let removed = try_maintain(&lake, None, orphans()).await.unwrap().removed_files.unwrap();
     assert!(removed.orphans > 4, "{removed:?}");
@@ -595,7 +595,7 @@ async fn a_table_with_foreign_files_does_not_prevent_the_sweep_of_others() {
     let text = String::from_utf8(metadata.to_vec()).unwrap();
     let lists = format!("{root}/metadata/snap-");
     assert!(text.contains(&lists));
-    let text = text.replace(&lists, "s3://somebody-elses/snap-");
+    let text = text.replace(&lists, "s3://another-bucket/snap-");
     let path = lake.lake.tables().path_of(&location).unwrap();
     lake.lake.tables().object_store().put(&path, text.into()).await.unwrap();
     lake.lake.tables().files().forget(&[location]);

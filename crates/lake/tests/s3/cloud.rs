@@ -114,11 +114,11 @@ async fn an_unreachable_store_fails_within_the_timeout() {
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let (_folder, s3) = bucket();
     let endpoint = [("AWS_ENDPOINT_URL".to_owned(), format!("http://{free}"))];
-    let nobody = CloudSettings::new(s3.variables().into_iter().chain(endpoint));
+    let unreachable = CloudSettings::new(s3.variables().into_iter().chain(endpoint));
     let patience =
         StoreTimeouts { request: Duration::from_millis(300), total: Duration::from_secs(1) };
     let begun = std::time::Instant::now();
-    let (message, hint) = refusal("s3://lakes", nobody.with_patience(patience)).await;
+    let (message, hint) = refusal("s3://lakes", unreachable.with_patience(patience)).await;
     assert!(message.contains("cannot be reached"), "{message}");
     assert!(hint.contains("network"), "{hint}");
     s3.fail("GET", "", Fault::Hang, 99);

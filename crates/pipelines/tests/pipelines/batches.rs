@@ -6,7 +6,7 @@ use headwater_model::ProjectFiles;
 const ROWS: i64 = 400_000;
 
 async fn world(room: u64) -> World {
-    let world = World::with_room(room).await;
+    let world = World::with_memory(room).await;
     let rows = format!(
         "CREATE TABLE t AS SELECT value AS id, 'name ' || value AS name, value % 10 AS digit \
          FROM generate_series(1, {ROWS}) AS s(value)"

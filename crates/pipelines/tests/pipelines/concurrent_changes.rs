@@ -52,7 +52,7 @@ async fn a_concurrent_change_of_another_table_is_merged() {
     let shown = world
         .sql("main", &["SELECT (SELECT count(*) FROM other) AS o, (SELECT count(*) FROM a) AS a"])
         .await;
-    assert!(shown.contains("| 2 | 1 |"), "the run read what was there when it began: {shown}");
+    assert!(shown.contains("| 2 | 1 |"), "the run reads the state at its start: {shown}");
     assert_eq!(world.branches().await, []);
 }
 

@@ -43,7 +43,7 @@ fn project() -> ProjectFiles {
 }
 
 async fn world(room: u64) -> World {
-    let world = World::with_room(room).await;
+    let world = World::with_memory(room).await;
     let rows = "CREATE TABLE t AS SELECT value AS id FROM generate_series(1, 100000) AS s(value)";
     world.sql("main", &[rows]).await;
     world

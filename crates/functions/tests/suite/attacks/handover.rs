@@ -29,7 +29,7 @@ for span in os.listdir('/proc/self/map_files') if os.access('/proc/self/map_file
         return False
 start = int(spans[0].split('-')[0], 16)
 page = mmap.PAGESIZE
-# A private mapping may be made writable: what is written stays with whoever wrote it.
+# A private mapping can be made writable: the writes are visible only to its process.
 assert LIBC.mprotect(ctypes.c_void_p(start), page, 3) == 0
 ctypes.memmove(start, b'overwritten', 11)
 return fails(open, '/proc/self/mem', 'r+b')";

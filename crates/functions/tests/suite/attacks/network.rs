@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 
 use super::{held, held_by, held_for_anybody, held_where, held_within, probe};
 use crate::support::{
-    NO_ADDRESS, beside_another, environment, not_checked, own_address, run, service, start,
+    NO_ADDRESS, environment, not_checked, own_address, run, service, start, with_reachable_address,
 };
 use headwater_functions::{
     FunctionEvent, FunctionResult, Functions, FunctionsOptions, Invocation, Limits, Network,
@@ -203,7 +203,7 @@ async fn connections_leave_the_server_its_descriptors() {
     let Some(own) = own_address() else { return not_checked(NO_ADDRESS) };
     let (release, released) = std::sync::mpsc::channel::<()>();
     let other = holding(own, released);
-    let options = FunctionsOptions { connections_max: Some(8), ..beside_another() };
+    let options = FunctionsOptions { connections_max: Some(8), ..with_reachable_address() };
     let functions = Functions::start(options).await.unwrap();
     let environment = environment(&functions, &[]).await;
     let (host, port) = (other.ip(), other.port());
@@ -277,10 +277,10 @@ return reached(host, {}) and not reached(host, {}) and not reached('203.0.113.1'
         one.port(),
         other.port()
     );
-    held_where(beside_another(), hosts(&[one.to_string()]), &body).await;
+    held_where(with_reachable_address(), hosts(&[one.to_string()]), &body).await;
     assert_eq!(count.load(Ordering::Relaxed), 0);
 
-    let functions = Functions::start(beside_another()).await.unwrap();
+    let functions = Functions::start(with_reachable_address()).await.unwrap();
     let environment = environment(&functions, &[]).await;
     let limits = hosts(&[one.to_string()]);
     let (outcome, lines) =
@@ -304,14 +304,15 @@ async fn functions_with_network_use_the_hosts_nameserver() {
             let _ = server.send_to(&answer(&buffer[..length], address), asker);
         }
     });
-    let functions =
-        Functions::start(FunctionsOptions { nameservers, ..beside_another() }).await.unwrap();
+    let functions = Functions::start(FunctionsOptions { nameservers, ..with_reachable_address() })
+        .await
+        .unwrap();
     let port = service.port();
     let body = format!("{REACHED}return reached('service.example', {port})");
     held_by(&functions, with(Network::On), &body).await;
-    let nobody = format!("{REACHED}return not reached('service.example', {port})");
-    held_by(&functions, hosts(&["other.invalid".to_owned()]), &nobody).await;
-    held_by(&functions, with(Network::Off), &nobody).await;
+    let unlisted = format!("{REACHED}return not reached('service.example', {port})");
+    held_by(&functions, hosts(&["other.invalid".to_owned()]), &unlisted).await;
+    held_by(&functions, with(Network::Off), &unlisted).await;
 }
 
 /// Returns a DNS response to a query for an IPv4 address, and an empty response to other queries.

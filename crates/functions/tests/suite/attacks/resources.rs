@@ -60,13 +60,13 @@ while True:
     os.write(3, b'x')";
     let limits = Limits { timeout: Duration::from_secs(2), ..Limits::default() };
     let flood = run(&functions, Invocation { limits, ..probe(&environment, body) });
-    let beside = async {
+    let other_calls = async {
         for _ in 0..3 {
             held_by(&functions, Limits::default(), STILL_THERE).await;
         }
     };
     // The runtime of the test has only one thread, which must also enforce the time limit.
-    let ((outcome, _), ()) = tokio::join!(flood, beside);
+    let ((outcome, _), ()) = tokio::join!(flood, other_calls);
     assert!(matches!(outcome, Err(Error::TimeLimit { .. })), "{outcome:?}");
 }
 
