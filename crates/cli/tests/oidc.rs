@@ -1,7 +1,7 @@
 //! Logins at a real OpenID provider: by the device flow, and with its tokens.
 
 #[path = "../../oidc/tests/provider/real.rs"]
-#[expect(dead_code, reason = "a part that other test programs use")]
+#[expect(dead_code, reason = "used only by other test programs")]
 mod real;
 mod support;
 

@@ -192,7 +192,7 @@ impl RowDecoder {
         Ok(values)
     }
 
-    #[expect(clippy::option_option, reason = "no UTF-8, null, or a value")]
+    #[expect(clippy::option_option, reason = "not UTF-8, null, or a value")]
     fn text_value(&self, value: &[u8]) -> Option<Option<String>> {
         if value == self.format.null.as_bytes() {
             return Some(None);

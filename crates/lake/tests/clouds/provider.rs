@@ -41,7 +41,7 @@ enum Server {
     S3(TempDir, S3),
     Google(Google),
     /// Azurite behind a proxy that injects faults.
-    Azure(Front, #[expect(dead_code, reason = "it ends when it is dropped")] Emulator),
+    Azure(Front, #[expect(dead_code, reason = "ends when it is dropped")] Emulator),
 }
 
 /// What differs between providers in the tests: error responses, and requests, given by the method

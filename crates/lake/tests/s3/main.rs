@@ -4,11 +4,11 @@
 mod cloud;
 #[cfg(test)]
 #[path = "../../../ingest/tests/it/fixture.rs"]
-#[expect(dead_code, reason = "what only tests of formats use")]
+#[expect(dead_code, reason = "used only by tests of formats")]
 mod fixture;
 #[cfg(test)]
 #[path = "../clouds/front.rs"]
-#[expect(dead_code, reason = "what only tests of faults use")]
+#[expect(dead_code, reason = "used only by tests of faults")]
 mod front;
 #[cfg(test)]
 mod import;
