@@ -12,7 +12,7 @@ pub type CancelKey = (i32, i32);
 
 /// The connections of a listener.
 #[derive(Clone, Default)]
-pub struct CancelRegistry(Arc<Mutex<Registry>>);
+pub struct Cancels(Arc<Mutex<Registry>>);
 
 #[derive(Default)]
 struct Registry {
@@ -21,7 +21,7 @@ struct Registry {
     current: HashMap<CancelKey, Option<CancellationToken>>,
 }
 
-impl CancelRegistry {
+impl Cancels {
     /// Adds a connection until the handle is dropped.
     pub fn register(&self) -> CancelHandle {
         let random = uuid::Uuid::new_v4().into_bytes();
@@ -45,7 +45,7 @@ impl CancelRegistry {
 pub struct CancelHandle {
     /// The key.
     pub key: CancelKey,
-    cancels: CancelRegistry,
+    cancels: Cancels,
 }
 
 impl CancelHandle {
@@ -74,7 +74,7 @@ mod tests {
 
     #[test]
     fn only_the_key_cancels_and_only_during_a_statement() {
-        let cancels = CancelRegistry::default();
+        let cancels = Cancels::default();
         let handle = cancels.register();
         let (process, secret) = handle.key;
         cancels.cancel(handle.key);

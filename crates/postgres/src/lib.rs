@@ -33,7 +33,7 @@ mod text;
 mod transaction;
 mod wire;
 
-pub use cancel::{CancelHandle, CancelRegistry};
+pub use cancel::{CancelHandle, Cancels};
 pub use message::{Fields, Message};
 pub use reply::{Reply, Severity, Status};
 pub use session::{ClientSession, Session};

@@ -7,8 +7,8 @@ use std::net::SocketAddr;
 use bytes::{Buf, Bytes};
 use headwater_model::{ErrorCode, Identity, Principal, Problem, RefSpec};
 use headwater_postgres::{
-    CancelHandle, CancelRegistry, ClientSession, Fields, Message, Reply, STARTUP_BYTES_MAX,
-    Session, Settings, Severity, Status, Wire,
+    CancelHandle, Cancels, ClientSession, Fields, Message, Reply, STARTUP_BYTES_MAX, Session,
+    Settings, Severity, Status, Wire,
 };
 
 use crate::auth::check_password;
@@ -34,13 +34,13 @@ pub struct Shared {
     pub app: App,
     tls: Option<Tls>,
     needs_token: bool,
-    cancels: CancelRegistry,
+    cancels: Cancels,
 }
 
 impl Shared {
     /// Creates the state of a listener. If TLS is configured, connections without TLS are rejected.
     pub fn new(app: App, tls: Option<Tls>, needs_token: bool) -> Self {
-        Shared { app, tls, needs_token, cancels: CancelRegistry::default() }
+        Shared { app, tls, needs_token, cancels: Cancels::default() }
     }
 }
 
