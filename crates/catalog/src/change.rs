@@ -83,7 +83,7 @@ impl TableChange {
         }
     }
 
-    /// Returns true if a view was changed.
+    /// Returns true if the change is of a view.
     pub fn is_view(&self) -> bool {
         self.to.as_ref().or(self.from.as_ref()).is_some_and(TableEntry::is_view)
     }

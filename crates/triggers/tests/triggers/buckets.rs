@@ -43,14 +43,14 @@ async fn put(objects: &Objects, key: &str, text: &str) -> headwater_objects::Res
 }
 
 /// State that survives the end of a process.
-struct DurableState {
+struct Outside {
     clock: Arc<FixedClock>,
     tables: Arc<Tables>,
 }
 
-impl DurableState {
+impl Outside {
     fn new() -> Self {
-        DurableState { clock: clock(), tables: Arc::new(Tables::default()) }
+        Outside { clock: clock(), tables: Arc::new(Tables::default()) }
     }
 }
 
@@ -64,11 +64,11 @@ struct Process {
 impl Process {
     async fn open(
         store: &Arc<dyn Store>,
-        outside: &DurableState,
+        outside: &Outside,
         folder: &Path,
         triggers: Vec<Trigger>,
     ) -> headwater_triggers::Result<Self> {
-        let DurableState { clock, tables } = outside;
+        let Outside { clock, tables } = outside;
         let as_clock: Arc<dyn Clock> = clock.clone();
         let opened = Objects::local(store.clone(), as_clock.clone(), &folder.join("objects"));
         let objects = opened.expect("a folder");
@@ -86,7 +86,7 @@ impl Process {
     }
 
     async fn new(folder: &Path, triggers: Vec<Trigger>) -> Self {
-        let opened = Self::open(&memory(), &DurableState::new(), folder, triggers).await;
+        let opened = Self::open(&memory(), &Outside::new(), folder, triggers).await;
         let process = opened.expect("a process");
         process.objects.create_bucket("landing").await.expect("a bucket");
         process
@@ -210,7 +210,7 @@ async fn overlapping_triggers_both_fire_and_a_new_one_starts_at_its_deployment()
 async fn a_missing_bucket_is_an_error_until_it_is_created() {
     let folder = tempfile::tempdir().expect("a folder");
     let triggers = vec![trigger(&json!({"name": "landing"}))];
-    let process = Process::open(&memory(), &DurableState::new(), folder.path(), triggers).await;
+    let process = Process::open(&memory(), &Outside::new(), folder.path(), triggers).await;
     let process = process.expect("a process");
     let fault = process.triggers.list()[0].error.clone().expect("a fault");
     assert_eq!(fault.message, "bucket `landing` does not exist");
@@ -221,7 +221,7 @@ async fn a_missing_bucket_is_an_error_until_it_is_created() {
 }
 
 /// Puts objects, deletes every third one and delivers their events, until the store fails.
-async fn live(store: &Arc<dyn Store>, outside: &DurableState, folder: &Path) -> Result<(), String> {
+async fn live(store: &Arc<dyn Store>, outside: &Outside, folder: &Path) -> Result<(), String> {
     let bucket = json!({"name": "landing", "events": ["created", "removed"]});
     let opened = Process::open(store, outside, folder, vec![trigger(&bucket)]).await;
     let process = opened.map_err(|error| error.to_string())?;
@@ -243,7 +243,7 @@ async fn live(store: &Arc<dyn Store>, outside: &DurableState, folder: &Path) -> 
 /// Runs a process that crashes at its store call number `calls`, and another process that delivers
 /// the remaining events. Returns true if the first process crashed.
 async fn crash_at(calls: i64, dying: FailureEffect, folder: &Path) -> bool {
-    let (store, outside) = (memory(), &DurableState::new());
+    let (store, outside) = (memory(), &Outside::new());
     // Deploy the trigger and create the bucket before the crash.
     let bucket = json!({"name": "landing", "events": ["created", "removed"]});
     let first = Process::open(&store, outside, folder, vec![trigger(&bucket)]).await;

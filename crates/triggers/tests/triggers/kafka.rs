@@ -24,17 +24,17 @@ use crate::targets::Tables;
 const PARTITIONS: i32 = 4;
 
 /// State that survives the end of a process.
-struct DurableState {
+struct Outside {
     store: Arc<dyn Store>,
     clock: Arc<FixedClock>,
     tables: Arc<Tables>,
     folder: tempfile::TempDir,
 }
 
-impl DurableState {
+impl Outside {
     fn new() -> Self {
         let folder = tempfile::tempdir().expect("a folder");
-        DurableState { store: memory(), clock: clock(), tables: Arc::default(), folder }
+        Outside { store: memory(), clock: clock(), tables: Arc::default(), folder }
     }
 
     fn secrets(&self) -> SecretStore {
@@ -152,7 +152,7 @@ async fn records_are_events_with_key_headers_and_payload() {
         {"value": ""},
     ]);
     cluster.produce("orders", 2, &records);
-    let outside = DurableState::new();
+    let outside = Outside::new();
     let source = trigger(&cluster, json!({"batch": 100}));
     let triggers = outside.start(source.clone()).await;
     outside.until_count(&triggers, 4).await;
@@ -192,7 +192,7 @@ async fn batches_of_each_codec_are_read_and_control_records_skipped() {
         cluster.produce_with(codec, "orders", 0, &json!([record, record, record]));
         assert_eq!(cluster.run(&raw)[0], 0, "the server accepts the control record");
     }
-    let outside = DurableState::new();
+    let outside = Outside::new();
     let triggers = outside.start(trigger(&cluster, json!({"batch": 10}))).await;
     outside.until_count(&triggers, 15).await;
     let payloads = outside.payloads(0);
@@ -228,7 +228,7 @@ fn control_batch() -> String {
 async fn a_lost_kafka_server_loses_and_doubles_no_record() {
     let mut cluster = KafkaProcess::start();
     create(&mut cluster);
-    let outside = DurableState::new();
+    let outside = Outside::new();
     let source = || trigger(&cluster, json!({"batch": 7}));
     let definition = source();
     let process = outside.start(source()).await;
@@ -271,7 +271,7 @@ async fn a_crash_at_any_call_of_the_store_loses_and_doubles_no_record() {
 /// Runs a process that crashes at the `calls`-th call of the store after its start, and another
 /// process that delivers the remaining records.
 async fn crash_at(cluster: &mut KafkaProcess, calls: i64, dying: FailureEffect) {
-    let outside = DurableState::new();
+    let outside = Outside::new();
     let source = || trigger(cluster, json!({"start": "new", "batch": 2}));
     let (first_source, second_source) = (source(), source());
     let mortal = FailingStore::new(&outside.store, i64::MAX, dying);
@@ -300,7 +300,7 @@ async fn a_trigger_starts_at_its_position() {
     let between = chrono::Utc::now();
     tokio::time::sleep(Duration::from_millis(5)).await;
     cluster.produce("orders", 0, &values([2]));
-    let (new, since) = (DurableState::new(), DurableState::new());
+    let (new, since) = (Outside::new(), Outside::new());
     let of_new = new.start(trigger(&cluster, json!({"start": "new"}))).await;
     of_new.stop();
     // A record that arrives while no process runs is not missed.
@@ -320,7 +320,7 @@ async fn partitions_that_are_added_later_are_read_from_their_first_record() {
     create(&mut cluster);
     cluster.run(&json!({"do": "show", "partitions": 1}));
     cluster.produce("orders", 0, &values([1]));
-    let outside = DurableState::new();
+    let outside = Outside::new();
     let triggers = outside.start(trigger(&cluster, json!({"start": "new"}))).await;
     cluster.produce("orders", 0, &values([2]));
     outside.until_count(&triggers, 1).await;
@@ -333,7 +333,7 @@ async fn partitions_that_are_added_later_are_read_from_their_first_record() {
 #[tokio::test]
 async fn a_missing_topic_is_an_error_until_it_exists() {
     let mut cluster = KafkaProcess::start();
-    let outside = DurableState::new();
+    let outside = Outside::new();
     let triggers = outside.start(trigger(&cluster, json!({}))).await;
     outside.until_fault(&triggers, "topic `orders` does not exist").await;
     create(&mut cluster);
@@ -345,7 +345,7 @@ async fn a_missing_topic_is_an_error_until_it_exists() {
 async fn records_that_the_cluster_deleted_are_shown_and_large_records_read() {
     let mut cluster = KafkaProcess::start();
     create(&mut cluster);
-    let outside = DurableState::new();
+    let outside = Outside::new();
     let source = || trigger(&cluster, json!({"batch": 100}));
     let (one, other) = (source(), source());
     let process = outside.start(one).await;
@@ -377,7 +377,7 @@ async fn records_that_the_cluster_deleted_are_shown_and_large_records_read() {
 async fn records_wait_until_the_batch_is_complete_or_the_window_ends() {
     let mut cluster = KafkaProcess::start();
     create(&mut cluster);
-    let outside = DurableState::new();
+    let outside = Outside::new();
     let source = trigger(&cluster, json!({"batch": 3, "window": "2s"}));
     let triggers = outside.start(source).await;
     for number in 0..4 {
@@ -393,7 +393,7 @@ async fn records_wait_until_the_batch_is_complete_or_the_window_ends() {
 async fn servers_with_tls_and_a_login_are_read() {
     let names = vec!["127.0.0.1".to_owned()];
     let certified = rcgen::generate_simple_self_signed(names).expect("a certificate");
-    let outside = DurableState::new();
+    let outside = Outside::new();
     let path = |name: &str| outside.folder.path().join(name);
     std::fs::write(path("cert.pem"), certified.cert.pem()).expect("a file");
     std::fs::write(path("key.pem"), certified.signing_key.serialize_pem()).expect("a file");
@@ -434,7 +434,7 @@ async fn servers_with_tls_and_a_login_are_read() {
 async fn triggers_of_a_user_do_not_reach_the_host_without_a_grant() {
     let mut cluster = KafkaProcess::start();
     create(&mut cluster);
-    let outside = DurableState::new();
+    let outside = Outside::new();
     let allowed = format!("kafka://{}", cluster.servers());
     let user = |allows: bool| {
         let allowed = allowed.clone();

@@ -18,17 +18,17 @@ use crate::support::{FailingStore, FailureEffect, clock, memory, until};
 use crate::targets::Tables;
 
 /// State that survives the end of a process.
-struct DurableState {
+struct Outside {
     store: Arc<dyn Store>,
     clock: Arc<FixedClock>,
     tables: Arc<Tables>,
     folder: tempfile::TempDir,
 }
 
-impl DurableState {
+impl Outside {
     fn new() -> Self {
         let folder = tempfile::tempdir().expect("a folder");
-        DurableState { store: memory(), clock: clock(), tables: Arc::default(), folder }
+        Outside { store: memory(), clock: clock(), tables: Arc::default(), folder }
     }
 
     fn secrets(&self) -> SecretStore {
@@ -108,7 +108,7 @@ async fn publish(context: &jetstream::Context, subject: &'static str, payload: V
 async fn messages_are_events_with_subject_headers_and_payload() {
     let server = NatsProcess::start(&[]);
     let context = stream(&server).await;
-    let outside = DurableState::new();
+    let outside = Outside::new();
     publish(&context, "orders.new", br#"{"id": 1}"#.to_vec()).await;
     let source = trigger(&server, json!({"subject": "orders.*"}));
     let triggers = outside.open(&outside.store, vec![source]).await.expect("triggers");
@@ -141,7 +141,7 @@ async fn messages_are_events_with_subject_headers_and_payload() {
 #[tokio::test]
 async fn a_killed_nats_server_loses_and_doubles_no_message() {
     let mut server = NatsProcess::start(&[]);
-    let outside = DurableState::new();
+    let outside = Outside::new();
     let source = || vec![trigger(&server, json!({"batch": 10}))];
     let triggers = source();
     let context = stream(&server).await;
@@ -187,7 +187,7 @@ async fn a_crash_at_any_call_of_the_store_loses_and_doubles_no_message() {
 async fn crash_at(calls: i64, dying: FailureEffect) {
     let server = NatsProcess::start(&[]);
     let context = stream(&server).await;
-    let outside = DurableState::new();
+    let outside = Outside::new();
     let triggers = vec![trigger(&server, json!({}))];
     let mortal = FailingStore::new(&outside.store, i64::MAX, dying);
     let as_store: Arc<dyn Store> = mortal.clone();
@@ -212,7 +212,7 @@ async fn a_stream_with_a_password_is_read_and_faults_are_shown() {
     let options = async_nats::ConnectOptions::with_user_and_password("ana".into(), "secret".into());
     let client = options.connect(server.url()).await.expect("a client");
     let context = jetstream::new(client);
-    let outside = DurableState::new();
+    let outside = Outside::new();
     let secrets = outside.secrets();
     secrets.set("NATS_PASSWORD", "secret", "test").await.expect("a secret");
     secrets.set("WRONG", "other", "test").await.expect("a secret");

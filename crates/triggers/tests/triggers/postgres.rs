@@ -18,18 +18,17 @@ const OUTBOX: &str = "CREATE TABLE outbox (id bigint GENERATED ALWAYS AS IDENTIT
                       kind text NOT NULL, amount numeric)";
 
 /// State that survives the end of a process.
-struct DurableState {
+struct Outside {
     store: Arc<dyn Store>,
     clock: Arc<FixedClock>,
     tables: Arc<Tables>,
     folder: tempfile::TempDir,
 }
 
-impl DurableState {
+impl Outside {
     async fn new() -> Self {
         let folder = tempfile::tempdir().expect("a folder");
-        let outside =
-            DurableState { store: memory(), clock: clock(), tables: Arc::default(), folder };
+        let outside = Outside { store: memory(), clock: clock(), tables: Arc::default(), folder };
         let secrets = outside.secrets(&outside.store);
         secrets.set("SHOP_PASSWORD", PASSWORD, "test").await.expect("a secret");
         outside
@@ -101,7 +100,7 @@ async fn fault(triggers: &Triggers, expected: &str) {
 #[tokio::test]
 async fn notifications_are_events_and_are_received_again_after_the_server_was_away() {
     let mut server = PostgresProcess::start();
-    let outside = DurableState::new().await;
+    let outside = Outside::new().await;
     let source = trigger(&server, json!({"channel": "Orders"}));
     let triggers = outside.open(&outside.store, vec![source]).await.expect("triggers");
     assert_eq!(triggers.list()[0].error, None);
@@ -129,7 +128,7 @@ async fn notifications_are_events_and_are_received_again_after_the_server_was_aw
 #[tokio::test]
 async fn rows_of_an_outbox_are_events_in_order_and_are_deleted() {
     let mut server = PostgresProcess::start();
-    let outside = DurableState::new().await;
+    let outside = Outside::new().await;
     server.sql(OUTBOX);
     server.sql("INSERT INTO outbox (kind, amount) SELECT 'before', 1.5 FROM generate_series(1, 3)");
     let source = json!({"outbox": "public.outbox", "channel": "outbox", "batch": 2});
@@ -169,7 +168,7 @@ async fn a_crash_at_any_call_of_the_store_loses_and_doubles_no_row() {
 /// Runs a process that crashes at its store call number `calls`, and another process that delivers
 /// the remaining rows. Returns true if the first process crashed.
 async fn crash_at(server: &PostgresProcess, calls: i64, dying: FailureEffect) -> bool {
-    let outside = DurableState::new().await;
+    let outside = Outside::new().await;
     let triggers = || vec![trigger(server, json!({"outbox": "outbox"}))];
     let rows = "INSERT INTO outbox SELECT gen_random_uuid(), n::text FROM generate_series(1, 3) n";
     server.sql(rows);
@@ -188,7 +187,7 @@ async fn crash_at(server: &PostgresProcess, calls: i64, dying: FailureEffect) ->
 #[tokio::test]
 async fn database_errors_are_errors_of_the_trigger() {
     let server = PostgresProcess::start();
-    let outside = DurableState::new().await;
+    let outside = Outside::new().await;
     let secrets = outside.secrets(&outside.store);
     secrets.set("WRONG", "other", "test").await.expect("a secret");
     server.sql(OUTBOX);

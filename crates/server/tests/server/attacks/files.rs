@@ -14,7 +14,7 @@ use crate::support::{self, PATIENCE, TestServer};
 /// A part of the credentials that no response may contain.
 const CREDENTIAL: &str = "hwp_private";
 
-/// Grants that an import needs to succeed.
+/// Grants with which an import can succeed.
 const GRANTS: [&str; 2] = ["select,insert on table:shop.items", "read,write on branch:*"];
 
 /// A server whose key and profiles are in the project's folder, and `ana`, which may read this
