@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use crate::support::{FailingStore, FailureEffect, clock, jobs, jobs_with, memory, until};
+use crate::support::{Dying, Mortal, clock, jobs, jobs_with, memory, until};
 use async_trait::async_trait;
 use futures::StreamExt;
 use headwater_jobs::{Error, Executor, JobContext, JobFilter, JobsOptions, KindLimits, NewJob};
@@ -233,7 +233,7 @@ async fn queued_running_and_unresponsive_jobs_are_stopped() {
 #[tokio::test]
 async fn after_a_crash_running_jobs_are_interrupted_and_queued_jobs_run() {
     let (store, clock) = (memory(), clock());
-    let mortal = FailingStore::new(&store, i64::MAX, FailureEffect::Before);
+    let mortal = Mortal::new(&store, i64::MAX, Dying::Before);
     let limits = [(JobKind::Run, KindLimits { concurrency: 1, queue: 9 })].into();
     let options = JobsOptions { limits, ..JobsOptions::default() };
     let as_store: Arc<dyn headwater_store::Store> = mortal.clone();
@@ -287,7 +287,7 @@ async fn events_are_followed_while_the_job_runs_and_afterwards() {
 async fn a_hundred_thousand_lines_are_stored_in_few_transactions() {
     const LINES: usize = 100_000;
     let (store, clock) = (memory(), clock());
-    let mortal = FailingStore::new(&store, i64::MAX, FailureEffect::Before);
+    let mortal = Mortal::new(&store, i64::MAX, Dying::Before);
     let as_store: Arc<dyn headwater_store::Store> = mortal.clone();
     let jobs = jobs(&as_store, &clock).await;
     jobs.register(JobKind::Run, Work::new());
@@ -307,7 +307,7 @@ async fn a_hundred_thousand_lines_are_stored_in_few_transactions() {
 #[tokio::test]
 async fn an_end_that_cannot_be_stored_is_not_acknowledged_as_success() {
     let (store, clock) = (memory(), clock());
-    let mortal = FailingStore::new(&store, i64::MAX, FailureEffect::Before);
+    let mortal = Mortal::new(&store, i64::MAX, Dying::Before);
     let as_store: Arc<dyn headwater_store::Store> = mortal.clone();
     let jobs = jobs(&as_store, &clock).await;
     let work = Work::new();

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::support::{FailingStore, FailureEffect, clock, jobs, memory, until};
+use crate::support::{Dying, Mortal, clock, jobs, memory, until};
 use headwater_jobs::{JobGuard, Jobs, NewJob};
 use headwater_model::{ErrorCode, Fault, JobKind, Limits, RateCard, Usage};
 use headwater_store::{KeyRange, Store};
@@ -124,7 +124,7 @@ async fn the_usage_of_a_day_is_stored_although_no_later_job_ends() {
 #[tokio::test]
 async fn the_usage_of_a_day_is_kept_while_the_store_fails() {
     let (inner, clock) = (memory(), clock());
-    let mortal = FailingStore::new(&inner, i64::MAX, FailureEffect::Before);
+    let mortal = Mortal::new(&inner, i64::MAX, Dying::Before);
     let store: Arc<dyn Store> = mortal.clone();
     let first = jobs(&store, &clock).await;
     first.usage_today("ana").await.expect("a day in memory");

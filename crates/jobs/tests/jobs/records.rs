@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use crate::support::{FailingStore, FailureEffect, clock, jobs, jobs_with, memory, until};
+use crate::support::{Dying, Mortal, clock, jobs, jobs_with, memory, until};
 use headwater_jobs::{Error, JobFilter, Jobs, JobsOptions, NewJob, UsageGroup};
 use headwater_model::{
     ErrorCode, Fault, JobEventKind, JobId, JobKind, JobStatus, Problem, StepReport, StepStatus,
@@ -25,7 +25,7 @@ async fn query(jobs: &Jobs, rows: u64) -> JobId {
 #[tokio::test]
 async fn records_of_queries_are_written_in_groups_and_outlive_the_process() {
     let (store, clock) = (memory(), clock());
-    let mortal = FailingStore::new(&store, i64::MAX, FailureEffect::Before);
+    let mortal = Mortal::new(&store, i64::MAX, Dying::Before);
     let as_store: Arc<dyn headwater_store::Store> = mortal.clone();
     let first = jobs(&as_store, &clock).await;
     let mut ids = Vec::new();
@@ -73,7 +73,7 @@ async fn concurrent_short_calls_are_written_once() {
 #[tokio::test]
 async fn the_end_of_a_call_is_reported_only_after_it_is_stored() {
     let (store, clock) = (memory(), clock());
-    let slow = FailingStore::new(&store, i64::MAX, FailureEffect::Before);
+    let slow = Mortal::new(&store, i64::MAX, Dying::Before);
     let as_store: Arc<dyn headwater_store::Store> = slow.clone();
     let first = jobs(&as_store, &clock).await;
     let new = NewJob::new(JobKind::Function, "f", "ada");

@@ -53,7 +53,7 @@ pub async fn until(what: &str, mut so: impl AsyncFnMut() -> bool) {
 
 /// The effect of the call at which the store fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FailureEffect {
+pub enum Dying {
     /// The call has no effect.
     Before,
     /// The call takes effect, but returns an error.
@@ -62,12 +62,12 @@ pub enum FailureEffect {
 
 /// A store that fails at a given call, and at every later call.
 #[derive(Debug)]
-pub struct FailingStore {
+pub struct Mortal {
     inner: Arc<dyn Store>,
     left: AtomicI64,
     /// Countdown to a single call that fails.
     missed: AtomicI64,
-    dying: FailureEffect,
+    dying: Dying,
     /// Number of applied batches.
     pub applied: AtomicUsize,
     /// Cancelled once the store has failed.
@@ -78,9 +78,9 @@ pub struct FailingStore {
     pub waiting: AtomicUsize,
 }
 
-impl FailingStore {
-    pub fn new(inner: &Arc<dyn Store>, calls: i64, dying: FailureEffect) -> Arc<Self> {
-        Arc::new(FailingStore {
+impl Mortal {
+    pub fn new(inner: &Arc<dyn Store>, calls: i64, dying: Dying) -> Arc<Self> {
+        Arc::new(Mortal {
             inner: inner.clone(),
             left: AtomicI64::new(calls),
             missed: AtomicI64::new(0),
@@ -107,7 +107,7 @@ impl FailingStore {
         self.missed.store(call, Ordering::SeqCst);
     }
 
-    /// Makes every call fail until [`FailingStore::revive`].
+    /// Makes every call fail until [`Mortal::revive`].
     pub fn fail(&self) {
         self.left.store(0, Ordering::SeqCst);
     }
@@ -121,7 +121,7 @@ impl FailingStore {
         if left <= 1 {
             self.dead.cancel();
         }
-        (left > 1 || (left == 1 && self.dying == FailureEffect::After), left > 1)
+        (left > 1 || (left == 1 && self.dying == Dying::After), left > 1)
     }
 
     fn failure<T>() -> Result<T> {
@@ -134,7 +134,7 @@ impl FailingStore {
 }
 
 #[async_trait]
-impl Store for FailingStore {
+impl Store for Mortal {
     async fn object(&self, id: &ObjectId) -> Result<Option<Bytes>> {
         self.check()?;
         self.inner.object(id).await

@@ -16,7 +16,7 @@ use headwater_triggers::{EventCall, NewCall, NewEvents, TriggerEventFilter, Trig
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use crate::support::{FailingStore, FailureEffect, clock, jobs, memory};
+use crate::support::{Dying, Mortal, clock, jobs, memory};
 use crate::targets::{Tables, by_hand};
 
 fn event(id: &str) -> Value {
@@ -413,9 +413,9 @@ async fn live(
 
 /// Runs a process that crashes at its call number `calls`, and another to which the client sends
 /// all batches again. Returns true if the first crashed.
-async fn crash_at(calls: i64, dying: FailureEffect) -> bool {
+async fn crash_at(calls: i64, dying: Dying) -> bool {
     let (store, clock, tables) = (memory(), clock(), Arc::new(Tables::default()));
-    let mortal = FailingStore::new(&store, calls, dying);
+    let mortal = Mortal::new(&store, calls, dying);
     let as_store: Arc<dyn Store> = mortal.clone();
     let died = tokio::select! {
         biased;
@@ -434,7 +434,7 @@ async fn crash_at(calls: i64, dying: FailureEffect) -> bool {
 
 #[tokio::test]
 async fn a_crash_at_any_call_of_the_store_loses_and_doubles_no_event() {
-    for dying in [FailureEffect::Before, FailureEffect::After] {
+    for dying in [Dying::Before, Dying::After] {
         let mut calls = 1;
         while crash_at(calls, dying).await {
             calls += 1;
@@ -447,7 +447,7 @@ async fn a_crash_at_any_call_of_the_store_loses_and_doubles_no_event() {
 async fn a_store_that_fails_for_a_while_loses_and_doubles_no_event() {
     for calls in 1..40 {
         let (store, clock, tables) = (memory(), clock(), Arc::new(Tables::default()));
-        let mortal = FailingStore::new(&store, i64::MAX, FailureEffect::After);
+        let mortal = Mortal::new(&store, i64::MAX, Dying::After);
         let as_store: Arc<dyn Store> = mortal.clone();
         let triggers = open(&as_store, &clock, &tables).await.expect("triggers");
         mortal.die_at(calls);

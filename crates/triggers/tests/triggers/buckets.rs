@@ -17,7 +17,7 @@ use headwater_store::Store;
 use headwater_triggers::{TriggerEventFilter, Triggers, TriggersOptions};
 use serde_json::{Value, json};
 
-use crate::support::{FailingStore, FailureEffect, clock, memory};
+use crate::support::{Dying, Mortal, clock, memory};
 use crate::targets::Tables;
 
 /// Number of objects that the crashing process writes.
@@ -242,7 +242,7 @@ async fn live(store: &Arc<dyn Store>, outside: &Outside, folder: &Path) -> Resul
 
 /// Runs a process that crashes at its store call number `calls`, and another process that delivers
 /// the remaining events. Returns true if the first process crashed.
-async fn crash_at(calls: i64, dying: FailureEffect, folder: &Path) -> bool {
+async fn crash_at(calls: i64, dying: Dying, folder: &Path) -> bool {
     let (store, outside) = (memory(), &Outside::new());
     // Deploy the trigger and create the bucket before the crash.
     let bucket = json!({"name": "landing", "events": ["created", "removed"]});
@@ -250,7 +250,7 @@ async fn crash_at(calls: i64, dying: FailureEffect, folder: &Path) -> bool {
     let objects = first.expect("a process").objects;
     objects.create_bucket("landing").await.expect("a bucket");
 
-    let mortal = FailingStore::new(&store, calls, dying);
+    let mortal = Mortal::new(&store, calls, dying);
     let as_store: Arc<dyn Store> = mortal.clone();
     let died = live(&as_store, outside, folder).await.is_err() || mortal.dead.is_cancelled();
     let second = Process::open(&store, outside, folder, vec![trigger(&bucket)]).await;
@@ -274,7 +274,7 @@ async fn crash_at(calls: i64, dying: FailureEffect, folder: &Path) -> bool {
 #[tokio::test]
 async fn a_crash_at_any_call_of_the_store_loses_and_doubles_no_change() {
     let folder = tempfile::tempdir().expect("a folder");
-    for dying in [FailureEffect::Before, FailureEffect::After] {
+    for dying in [Dying::Before, Dying::After] {
         let mut calls = 1;
         while crash_at(calls, dying, folder.path()).await {
             calls += 1;

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::support::{FailingStore, FailureEffect, clock, memory};
+use crate::support::{Dying, Mortal, clock, memory};
 use crate::targets::{Tables, by_hand, file, trigger};
 use headwater_jobs::{Jobs, JobsOptions};
 use headwater_model::{Clock, FixedClock, TriggerEventStatus};
@@ -52,9 +52,9 @@ async fn live(
 
 /// Runs a process that crashes at its store call number `calls`, and another process that
 /// continues. Returns true if the first process crashed.
-async fn crash_at(calls: i64, dying: FailureEffect, project: &Path) -> bool {
+async fn crash_at(calls: i64, dying: Dying, project: &Path) -> bool {
     let (store, clock, tables) = (memory(), clock(), Arc::new(Tables::default()));
-    let mortal = FailingStore::new(&store, calls, dying);
+    let mortal = Mortal::new(&store, calls, dying);
     let as_store: Arc<dyn Store> = mortal.clone();
     let died = tokio::select! {
         biased;
@@ -77,7 +77,7 @@ async fn crash_at(calls: i64, dying: FailureEffect, project: &Path) -> bool {
     died
 }
 
-async fn crash_everywhere(dying: FailureEffect) {
+async fn crash_everywhere(dying: Dying) {
     let dir = tempfile::tempdir().expect("a folder");
     for number in 0..FILES {
         file(&dir.path().join(format!("in/{number}.csv")), "1");
@@ -91,12 +91,12 @@ async fn crash_everywhere(dying: FailureEffect) {
 
 #[tokio::test]
 async fn a_crash_before_any_call_of_the_store_loses_and_doubles_nothing() {
-    crash_everywhere(FailureEffect::Before).await;
+    crash_everywhere(Dying::Before).await;
 }
 
 #[tokio::test]
 async fn a_crash_after_any_call_of_the_store_loses_and_doubles_nothing() {
-    crash_everywhere(FailureEffect::After).await;
+    crash_everywhere(Dying::After).await;
 }
 
 #[tokio::test]
@@ -107,7 +107,7 @@ async fn a_store_that_fails_for_a_while_loses_and_doubles_nothing_in_the_same_pr
     }
     for calls in (4..60).step_by(5) {
         let (store, clock, tables) = (memory(), clock(), Arc::new(Tables::default()));
-        let mortal = FailingStore::new(&store, i64::MAX, FailureEffect::After);
+        let mortal = Mortal::new(&store, i64::MAX, Dying::After);
         let as_store: Arc<dyn Store> = mortal.clone();
         let triggers = open(&as_store, &clock, dir.path(), &tables).await.expect("triggers");
         triggers.tick().await.expect("a look");

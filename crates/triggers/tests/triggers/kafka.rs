@@ -17,7 +17,7 @@ use headwater_triggers::{ServerRules, Triggers, TriggersOptions, function_argume
 use serde_json::{Value, json};
 
 use crate::kafka_server::KafkaProcess;
-use crate::support::{FailingStore, FailureEffect, clock, memory, until};
+use crate::support::{Dying, Mortal, clock, memory, until};
 use crate::targets::Tables;
 
 /// Partitions of a topic in the mock cluster.
@@ -262,7 +262,7 @@ async fn a_crash_at_any_call_of_the_store_loses_and_doubles_no_record() {
     let mut cluster = KafkaProcess::start();
     create(&mut cluster);
     for calls in 1..=5 {
-        for dying in [FailureEffect::Before, FailureEffect::After] {
+        for dying in [Dying::Before, Dying::After] {
             crash_at(&mut cluster, calls, dying).await;
         }
     }
@@ -270,11 +270,11 @@ async fn a_crash_at_any_call_of_the_store_loses_and_doubles_no_record() {
 
 /// Runs a process that crashes at the `calls`-th call of the store after its start, and another
 /// process that delivers the remaining records.
-async fn crash_at(cluster: &mut KafkaProcess, calls: i64, dying: FailureEffect) {
+async fn crash_at(cluster: &mut KafkaProcess, calls: i64, dying: Dying) {
     let outside = Outside::new();
     let source = || trigger(cluster, json!({"start": "new", "batch": 2}));
     let (first_source, second_source) = (source(), source());
-    let mortal = FailingStore::new(&outside.store, i64::MAX, dying);
+    let mortal = Mortal::new(&outside.store, i64::MAX, dying);
     let as_store: Arc<dyn Store> = mortal.clone();
     let rules = ServerRules::default();
     let first = outside.open(&as_store, first_source, rules).await.expect("the first process");

@@ -14,7 +14,7 @@ use headwater_triggers::{Triggers, TriggersOptions};
 use serde_json::{Value, json};
 
 use crate::servers::NatsProcess;
-use crate::support::{FailingStore, FailureEffect, clock, memory, until};
+use crate::support::{Dying, Mortal, clock, memory, until};
 use crate::targets::Tables;
 
 /// State that survives the end of a process.
@@ -177,19 +177,18 @@ async fn a_killed_nats_server_loses_and_doubles_no_message() {
 async fn a_crash_at_any_call_of_the_store_loses_and_doubles_no_message() {
     // The server redelivers messages after 30 s, so run all crashes concurrently.
     let calls = 1..=4;
-    let cases =
-        calls.flat_map(|calls| [(calls, FailureEffect::Before), (calls, FailureEffect::After)]);
+    let cases = calls.flat_map(|calls| [(calls, Dying::Before), (calls, Dying::After)]);
     join_all(cases.map(|(calls, dying)| crash_at(calls, dying))).await;
 }
 
 /// Runs a process that crashes at its store call number `calls` after its start, and another
 /// process that delivers the remaining messages.
-async fn crash_at(calls: i64, dying: FailureEffect) {
+async fn crash_at(calls: i64, dying: Dying) {
     let server = NatsProcess::start(&[]);
     let context = stream(&server).await;
     let outside = Outside::new();
     let triggers = vec![trigger(&server, json!({}))];
-    let mortal = FailingStore::new(&outside.store, i64::MAX, dying);
+    let mortal = Mortal::new(&outside.store, i64::MAX, dying);
     let as_store: Arc<dyn Store> = mortal.clone();
     let first = outside.open(&as_store, triggers.clone()).await.expect("the first process");
     mortal.die_at(calls);

@@ -11,7 +11,7 @@ use headwater_triggers::{Triggers, TriggersOptions};
 use serde_json::{Value, json};
 
 use crate::servers::{PASSWORD, PostgresProcess};
-use crate::support::{FailingStore, FailureEffect, clock, memory, until};
+use crate::support::{Dying, Mortal, clock, memory, until};
 use crate::targets::Tables;
 
 const OUTBOX: &str = "CREATE TABLE outbox (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, \
@@ -156,7 +156,7 @@ async fn rows_of_an_outbox_are_events_in_order_and_are_deleted() {
 async fn a_crash_at_any_call_of_the_store_loses_and_doubles_no_row() {
     let server = PostgresProcess::start();
     server.sql("CREATE TABLE outbox (id uuid PRIMARY KEY, kind text)");
-    for dying in [FailureEffect::Before, FailureEffect::After] {
+    for dying in [Dying::Before, Dying::After] {
         let mut calls = 1;
         while crash_at(&server, calls, dying).await {
             calls += 1;
@@ -167,12 +167,12 @@ async fn a_crash_at_any_call_of_the_store_loses_and_doubles_no_row() {
 
 /// Runs a process that crashes at its store call number `calls`, and another process that delivers
 /// the remaining rows. Returns true if the first process crashed.
-async fn crash_at(server: &PostgresProcess, calls: i64, dying: FailureEffect) -> bool {
+async fn crash_at(server: &PostgresProcess, calls: i64, dying: Dying) -> bool {
     let outside = Outside::new().await;
     let triggers = || vec![trigger(server, json!({"outbox": "outbox"}))];
     let rows = "INSERT INTO outbox SELECT gen_random_uuid(), n::text FROM generate_series(1, 3) n";
     server.sql(rows);
-    let mortal = FailingStore::new(&outside.store, calls, dying);
+    let mortal = Mortal::new(&outside.store, calls, dying);
     let as_store: Arc<dyn Store> = mortal.clone();
     let died = outside.open(&as_store, triggers()).await.is_err() || mortal.dead.is_cancelled();
     let second = outside.open(&outside.store, triggers()).await.expect("the second process");

@@ -12,7 +12,7 @@ use headwater_store::Store;
 use headwater_triggers::{TriggerEventFilter, Triggers, TriggersOptions};
 use serde_json::{Value, json};
 
-use crate::support::{FailingStore, FailureEffect, clock, memory};
+use crate::support::{Dying, Mortal, clock, memory};
 use crate::targets::Tables;
 
 fn definition(queue: &Value) -> Trigger {
@@ -185,14 +185,14 @@ async fn live(
 
 /// Runs a process that crashes at its call number `calls`, and another that continues. Returns true
 /// if the first crashed.
-async fn crash_at(calls: i64, dying: FailureEffect) -> bool {
+async fn crash_at(calls: i64, dying: Dying) -> bool {
     let (store, clock, tables) = (memory(), clock(), Arc::new(Tables::default()));
     let first = Process::open(&store, &clock, &tables, run()).await;
     let first = first.expect("a process");
     first.queues.create("orders", &BTreeMap::new(), BTreeMap::new()).await.expect("a queue");
     first.send("orders", &["a", "b", "c"]).await.expect("sent");
     drop(first);
-    let mortal = FailingStore::new(&store, calls, dying);
+    let mortal = Mortal::new(&store, calls, dying);
     let as_store: Arc<dyn Store> = mortal.clone();
     let died = tokio::select! {
         biased;
@@ -213,7 +213,7 @@ async fn crash_at(calls: i64, dying: FailureEffect) -> bool {
 
 #[tokio::test]
 async fn a_crash_at_any_call_of_the_store_loses_and_doubles_no_message() {
-    for dying in [FailureEffect::Before, FailureEffect::After] {
+    for dying in [Dying::Before, Dying::After] {
         let mut calls = 1;
         while crash_at(calls, dying).await {
             calls += 1;

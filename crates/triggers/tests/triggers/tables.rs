@@ -19,7 +19,7 @@ use headwater_triggers::{
 use serde_json::json;
 use tokio::sync::watch;
 
-use crate::support::{FailingStore, FailureEffect, clock, jobs, memory, until};
+use crate::support::{Dying, Mortal, clock, jobs, memory, until};
 use crate::targets::{Tables, trigger};
 
 /// A branch that starts with one commit.
@@ -347,7 +347,7 @@ async fn no_trigger_fires_for_changes_that_it_caused() {
 async fn a_failed_store_call_does_not_make_a_trigger_fire_for_its_own_change() {
     let (store, clock) = (memory(), clock());
     let (branch, tables) = (Arc::<Branch>::default(), Arc::<Tables>::default());
-    let shaky = FailingStore::new(&store, i64::MAX, FailureEffect::Before);
+    let shaky = Mortal::new(&store, i64::MAX, Dying::Before);
     let store: Arc<dyn Store> = shaky.clone();
     let jobs = jobs(&store, &clock).await;
     let triggers = open((&store, &clock, &jobs), &branch, &tables).await.expect("triggers");
@@ -491,7 +491,7 @@ async fn live(
 }
 
 /// Runs a process that crashes at store call `calls`, then another. Returns true after a crash.
-async fn crash_at(calls: i64, dying: FailureEffect) -> bool {
+async fn crash_at(calls: i64, dying: Dying) -> bool {
     let (store, clock) = (memory(), clock());
     let (branch, tables) = (Arc::<Branch>::default(), Arc::<Tables>::default());
     // A process that has followed the branch from its first commit.
@@ -500,7 +500,7 @@ async fn crash_at(calls: i64, dying: FailureEffect) -> bool {
     triggers.reload(vec![follows("t", &["orders"], 7)]).await.expect("a trigger");
     triggers.tick().await.expect("a look");
     triggers.stop();
-    let mortal = FailingStore::new(&store, calls, dying);
+    let mortal = Mortal::new(&store, calls, dying);
     let as_store: Arc<dyn Store> = mortal.clone();
     let died = tokio::select! {
         biased;
@@ -524,7 +524,7 @@ async fn crash_at(calls: i64, dying: FailureEffect) -> bool {
 
 #[tokio::test]
 async fn a_crash_at_any_call_of_the_store_loses_and_doubles_no_commit() {
-    for dying in [FailureEffect::Before, FailureEffect::After] {
+    for dying in [Dying::Before, Dying::After] {
         let mut calls = 1;
         while crash_at(calls, dying).await {
             calls += 1;
