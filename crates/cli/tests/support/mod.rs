@@ -13,6 +13,10 @@ use std::time::{Duration, Instant};
 /// Timeout of every wait.
 pub const PATIENCE: Duration = Duration::from_secs(120);
 
+/// Pause between two counts. A count starts processes, which must not take much of the CPU time of
+/// the work that is counted.
+const COUNT_PAUSE: Duration = Duration::from_millis(200);
+
 /// A model that never finishes.
 pub const ENDLESS: &str = "\
 WITH d(x) AS (VALUES (0), (1), (2), (3), (4), (5), (6), (7), (8), (9))
@@ -179,7 +183,7 @@ pub fn until_at_least(what: &str, wanted: i64, mut count: impl FnMut() -> i64) {
     let mut reached = i64::MIN;
     while reached < wanted {
         let last = reached;
-        until(what, || {
+        poll(what, COUNT_PAUSE, || {
             reached = count();
             reached > last
         });
@@ -187,10 +191,14 @@ pub fn until_at_least(what: &str, wanted: i64, mut count: impl FnMut() -> i64) {
 }
 
 /// Polls a condition until it is true. Panics at the deadline.
-pub fn until(what: &str, mut done: impl FnMut() -> bool) {
+pub fn until(what: &str, done: impl FnMut() -> bool) {
+    poll(what, Duration::from_millis(20), done);
+}
+
+fn poll(what: &str, pause: Duration, mut done: impl FnMut() -> bool) {
     let deadline = Instant::now() + PATIENCE;
     while !done() {
         assert!(Instant::now() < deadline, "waited in vain until {what}");
-        std::thread::sleep(Duration::from_millis(20));
+        std::thread::sleep(pause);
     }
 }
