@@ -15,10 +15,10 @@ use headwater_engine::TableAccess;
 use headwater_jobs::NewJob;
 use headwater_lake::{Lake, conflict_problem};
 use headwater_model::{
-    Action, CreateRef, ErrorCode, JobKind, Limits, MergeChoice, MergeOutcome, MergeRequest, Object,
-    Principal, Problem, RefSpec, Restriction, Restrictions, ResultExt, TRANSACTION_BRANCHES,
-    TableName,
+    Action, CreateRef, ErrorCode, JobKind, MergeChoice, MergeOutcome, MergeRequest, Object,
+    Principal, Problem, RefSpec, ResultExt, TRANSACTION_BRANCHES,
 };
+use headwater_pipelines::BranchAccess;
 
 use crate::reference::Refs;
 use crate::service::Components;
@@ -76,57 +76,9 @@ impl OpenTransaction {
     /// the same rights as on the target.
     pub(crate) fn access(&self, access: Arc<dyn TableAccess>) -> Arc<dyn TableAccess> {
         match (&self.branch, &self.target) {
-            (Some(branch), Some(target)) => Arc::new(TransactionAccess {
-                access,
-                branch: Object::branch(branch),
-                target: Object::branch(target),
-            }),
+            (Some(branch), Some(target)) => Arc::new(BranchAccess::as_on(access, branch, target)),
             _ => access,
         }
-    }
-}
-
-/// The access checks of the statements of a transaction.
-#[derive(Debug)]
-struct TransactionAccess {
-    access: Arc<dyn TableAccess>,
-    branch: Object,
-    target: Object,
-}
-
-impl TransactionAccess {
-    fn real<'a>(&'a self, object: &'a Object) -> &'a Object {
-        if *object == self.branch { &self.target } else { object }
-    }
-}
-
-impl TableAccess for TransactionAccess {
-    fn check(&self, action: Action, object: &Object) -> Result<(), Problem> {
-        self.access.check(action, self.real(object))
-    }
-
-    fn allows(&self, action: Action, object: &Object) -> bool {
-        self.access.allows(action, self.real(object))
-    }
-
-    fn is_limited(&self) -> bool {
-        self.access.is_limited()
-    }
-
-    fn restrictions(&self, table: &TableName, id: Option<&str>) -> Option<Restrictions> {
-        self.access.restrictions(table, id)
-    }
-
-    fn restriction_by_name(&self, table: &TableName, id: &str) -> Option<Restriction> {
-        self.access.restriction_by_name(table, id)
-    }
-
-    fn restriction_digest(&self) -> Option<String> {
-        self.access.restriction_digest()
-    }
-
-    fn limits(&self) -> Limits {
-        self.access.limits()
     }
 }
 
