@@ -37,6 +37,8 @@ mod place;
 #[cfg(test)]
 mod support;
 #[cfg(test)]
+mod temporary_branch;
+#[cfg(test)]
 mod transaction;
 #[cfg(test)]
 mod views;
