@@ -202,7 +202,7 @@ impl Service {
         }
         self.0.mappings.stop();
         self.0.queues.close();
-        self.0.queue_meter.flush().await;
+        self.0.queue_meter.flush();
         if let Some(maintenance) = &self.0.auto_maintenance {
             maintenance.cancel();
         }
