@@ -21,7 +21,7 @@ impl BranchAccess {
         BranchAccess { access, branch: Object::branch(branch), target: None }
     }
 
-    /// Creates checks that allow on a branch what is allowed on another one.
+    /// Creates checks that apply the rights on another branch, the target, to a branch.
     pub fn as_on(access: Arc<dyn TableAccess>, branch: &str, target: &str) -> Self {
         let target = Some(Object::branch(target));
         BranchAccess { access, branch: Object::branch(branch), target }

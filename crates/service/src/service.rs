@@ -196,7 +196,7 @@ impl Service {
     }
 
     /// Stops triggers and automatic maintenance, which start jobs.
-    pub async fn stop_background(&self) {
+    pub fn stop_background(&self) {
         if let Some(triggers) = &self.0.triggers {
             triggers.stop();
         }

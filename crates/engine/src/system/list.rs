@@ -40,7 +40,8 @@ pub trait SystemTable: Send + Sync {
         self.batches(view).await
     }
 
-    /// Returns all rows at a catalog state. Implemented by the tables that do not filter their rows.
+    /// Returns all rows at a catalog state. Implemented by the tables that do not filter their
+    /// rows.
     async fn batches(&self, view: &CommitView) -> Result<Vec<RecordBatch>, Problem> {
         self.visible_batches(view, None).await
     }

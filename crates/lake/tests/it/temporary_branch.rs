@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use headwater_lake::{Lake, TemporaryBranch};
 use headwater_model::{CreateRef, RefSpec};
 
-use crate::doubtful::Doubtful;
 use crate::support::Fixture;
+use crate::uncertain_store::UncertainStore;
 
 /// Time limit for any wait in a test.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -98,7 +98,7 @@ async fn a_branch_is_deleted_with_its_last_handle_or_on_request() {
 
 #[tokio::test]
 async fn a_branch_that_the_store_creates_after_the_request_was_dropped_is_deleted() {
-    let store = Doubtful::new();
+    let store = UncertainStore::new();
     let Fixture { lake, .. } = &Fixture::over(store.clone()).await;
     let permits = store.permits.available_permits();
     assert_eq!(store.permits.forget_permits(permits), permits);
@@ -117,7 +117,7 @@ async fn a_branch_that_the_store_creates_after_the_request_was_dropped_is_delete
 
 #[tokio::test]
 async fn a_failed_deletion_is_repeated() {
-    let store = Doubtful::new();
+    let store = UncertainStore::new();
     let Fixture { lake, .. } = &Fixture::over(store.clone()).await;
     let branch = create(lake).await.unwrap();
     store.overtakes.store(true, SeqCst);
@@ -129,7 +129,7 @@ async fn a_failed_deletion_is_repeated() {
 
 #[tokio::test]
 async fn a_branch_that_was_created_despite_an_error_is_deleted() {
-    let store = Doubtful::new();
+    let store = UncertainStore::new();
     let Fixture { lake, .. } = &Fixture::over(store.clone()).await;
     store.loses.store(true, SeqCst);
     create(lake).await.expect_err("the answer was lost");
