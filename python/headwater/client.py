@@ -150,11 +150,8 @@ class Client(Refs, Tables, Access, Runs, Queries):
         Values have JSON types, so decimals, dates and times are text.
         """
         with self._query(sql, ref, parameters, namespace, limit, JSON) as response:
-            try:
-                rows: list[dict[str, Any]] = json.loads(response.read())
-                return rows
-            except (OSError, ValueError, http.client.HTTPException) as cut:
-                raise self._cut(response, cut) from cut
+            rows: list[dict[str, Any]] = self._json(response)
+            return rows
 
     def _query(
         self,
@@ -165,10 +162,7 @@ class Client(Refs, Tables, Access, Runs, Queries):
         limit: int | None,
         accept: str,
     ) -> http.client.HTTPResponse:
-        given = dict(parameters) if parameters else None
-        at = self._at_if_known(ref)
-        body = {"sql": sql, "ref": at, "parameters": given, "namespace": namespace, "limit": limit}
-        body = without_none(body)
+        body = self._query_body(sql, ref, parameters, namespace, limit)
         return self._connection.send("POST", "/v1/query", body, accept=accept)
 
     def _table(self, response: http.client.HTTPResponse) -> pyarrow.Table:
@@ -181,6 +175,13 @@ class Client(Refs, Tables, Access, Runs, Queries):
             body.check_end()
             return table
         except (OSError, EOFError, ValueError, http.client.HTTPException) as cut:
+            raise self._cut(response, cut) from cut
+
+    def _json(self, response: http.client.HTTPResponse) -> Any:
+        """Reads a response as JSON. Raises an error if the response is incomplete."""
+        try:
+            return json.loads(response.read())
+        except (OSError, ValueError, http.client.HTTPException) as cut:
             raise self._cut(response, cut) from cut
 
     def _cut(self, response: http.client.HTTPResponse, cut: BaseException) -> HeadwaterError:
@@ -214,10 +215,7 @@ class Client(Refs, Tables, Access, Runs, Queries):
         frame. Ctrl-C stops the function. Raises the error of the function.
         """
         with self._invoke(function, arguments, JSON) as response:
-            try:
-                return json.loads(response.read())
-            except (OSError, ValueError, http.client.HTTPException) as cut:
-                raise self._cut(response, cut) from cut
+            return self._json(response)
 
     def invoke_table(self, function: str, /, **arguments: Any) -> pyarrow.Table:
         """Like `invoke`, for a function that returns a table. Returns a `pyarrow.Table`."""

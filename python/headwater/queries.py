@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Generator, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
@@ -14,6 +13,8 @@ from .requests import Requests, without_none
 from .runs import FINAL
 
 if TYPE_CHECKING:
+    from http.client import HTTPResponse
+
     import pyarrow
 
     from .client import Client
@@ -83,19 +84,20 @@ class RunningQuery:
         """
         import_package("pyarrow")
         self.wait(timeout)
-        page = without_none({"offset": offset, "limit": limit})
-        send = self._client._connection.send
-        with send("GET", self._path("rows"), parameters=page, accept=ARROW) as response:
+        with self._page(offset, limit, ARROW) as response:
             return self._client._table(response)
 
     def rows(self, *, offset: int = 0, limit: int | None = None) -> list[dict[str, Any]]:
         """Like `result`, but returns one dict per row. Needs no optional package."""
         self.wait()
+        with self._page(offset, limit, JSON) as response:
+            rows: list[dict[str, Any]] = self._client._json(response)
+            return rows
+
+    def _page(self, offset: int, limit: int | None, accept: str) -> HTTPResponse:
         page = without_none({"offset": offset, "limit": limit})
         send = self._client._connection.send
-        with send("GET", self._path("rows"), parameters=page, accept=JSON) as response:
-            rows: list[dict[str, Any]] = json.loads(response.read())
-            return rows
+        return send("GET", self._path("rows"), parameters=page, accept=accept)
 
     def pages(self, rows: int = 100_000) -> Iterator[pyarrow.Table]:
         """Yields the rows in tables of at most `rows` rows. Needs pyarrow."""
@@ -128,10 +130,8 @@ class Queries(Requests):
 
         `result()` of the returned query waits for the end. In asynchronous code, use `await`.
         """
-        given = dict(parameters) if parameters else None
-        at = self._at_if_known(ref)
-        body = {"sql": sql, "ref": at, "parameters": given, "namespace": namespace, "limit": limit}
-        return self.running_query(self._dict("POST", "/v1/queries", without_none(body))["id"])
+        body = self._query_body(sql, ref, parameters, namespace, limit)
+        return self.running_query(self._dict("POST", "/v1/queries", body)["id"])
 
     def running_query(self, id: str) -> RunningQuery:
         """Returns a started query by its id, to read its rows."""

@@ -42,6 +42,20 @@ class Requests:
         answer: dict[str, Any] = shown(self._connection.json(method, path, body, parameters))
         return answer
 
+    def _query_body(
+        self,
+        sql: str,
+        ref: str | None,
+        parameters: Mapping[str, Any] | None,
+        namespace: str | None,
+        limit: int | None,
+    ) -> dict[str, Any]:
+        """Returns the body of a request that executes a statement."""
+        given = dict(parameters) if parameters else None
+        at = self._at_if_known(ref)
+        body = {"sql": sql, "ref": at, "parameters": given, "namespace": namespace, "limit": limit}
+        return without_none(body)
+
     def _work(self, path: str, request: dict[str, Any], on_event: OnEvent | None) -> dict[str, Any]:
         """Starts a job and follows its events to the end. Implemented by the subclass `Runs`."""
         raise NotImplementedError

@@ -33,6 +33,12 @@ class StartedQueries(unittest.TestCase):
         self.server.on("GET", f"{PATH}/rows", Answer([{"n": 3}, {"n": 4}]))
         self.assertEqual(started.rows(), [{"n": 3}, {"n": 4}])
 
+    def test_rows_that_are_cut_off_are_an_error(self):
+        self.server.on("GET", PATH, state("succeeded"))
+        self.server.on("GET", f"{PATH}/rows", Answer(chunks=[b'[{"n": 3}'], cut=True))
+        with self.assertRaisesRegex(errors.UnavailableError, "cut off"):
+            self.client.running_query(QUERY).rows()
+
     def test_errors_and_time_limits_are_raised(self):
         started = self.client.running_query(QUERY)
         self.server.on("GET", PATH, state("running"))

@@ -12,7 +12,6 @@ pyiceberg[pyarrow].
 
 import datetime
 import json
-import pathlib
 import sys
 import traceback
 import urllib.error
@@ -20,9 +19,7 @@ import urllib.request
 import uuid
 
 import duckdb
-import duckdb_extension_avro
-import duckdb_extension_httpfs
-import duckdb_extension_iceberg
+import duckdb_offline
 from pyiceberg.catalog import load_catalog
 
 
@@ -33,17 +30,7 @@ class Clients:
         self.url, self.token = url, token
         options = {"uri": f"{url}/iceberg", "token": token}
         self.pyiceberg = load_catalog("lake", type="rest", **options)
-        self.connection = duckdb.connect(config={"allow_unsigned_extensions": "true"})
-        extensions = {
-            "avro": duckdb_extension_avro,
-            "httpfs": duckdb_extension_httpfs,
-            "iceberg": duckdb_extension_iceberg,
-        }
-        for name, module in extensions.items():
-            folder = pathlib.Path(module.__file__).parent / "extensions"
-            file = next(folder.glob(f"v{duckdb.__version__}/**/{name}.duckdb_extension"))
-            self.connection.execute(f"LOAD '{file}'")
-        self.duck("SET TimeZone = 'UTC'")
+        self.connection = duckdb_offline.connect()
         self.duck(
             f"CREATE SECRET lake (TYPE iceberg, CLIENT_ID 'duck', CLIENT_SECRET '{token}', "
             f"OAUTH2_SERVER_URI '{url}/iceberg/v1/oauth/tokens')"

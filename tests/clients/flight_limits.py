@@ -222,12 +222,20 @@ def busy(ana):
 
 def cancelled(ana):
     """The branch of a cancelled ingestion is deleted at once."""
+    for number in range(20):
+        cancelled_once(ana, is_waiting=number % 2 == 1)
+
+
+def cancelled_once(ana, is_waiting):
+    """Cancels an ingestion while it inserts rows, or while the server waits for more rows."""
     before = {job["id"] for job in get("/v1/jobs?limit=1000")}
     upload = Upload(ana)
     upload.send(*many_rows(7_000))
 
     def branches():
         jobs = [job for job in get("/v1/jobs?limit=1000") if job["id"] not in before]
+        if is_waiting:
+            jobs = [job for job in jobs if job["status"] == "succeeded"]
         found = {str(job.get("reference")) for job in jobs}
         return [name for name in found if name.startswith("_transaction")]
 

@@ -18,10 +18,7 @@ import sys
 import urllib.error
 import urllib.request
 
-import duckdb
-import duckdb_extension_avro
-import duckdb_extension_httpfs
-import duckdb_extension_iceberg
+import duckdb_offline
 import polars
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -87,17 +84,7 @@ class Duck:
     """DuckDB with the branch attached as its warehouse."""
 
     def __init__(self, url, token):
-        self.connection = duckdb.connect(config={"allow_unsigned_extensions": "true"})
-        extensions = {
-            "avro": duckdb_extension_avro,
-            "httpfs": duckdb_extension_httpfs,
-            "iceberg": duckdb_extension_iceberg,
-        }
-        for name, module in extensions.items():
-            folder = pathlib.Path(module.__file__).parent / "extensions"
-            file = next(folder.glob(f"v{duckdb.__version__}/**/{name}.duckdb_extension"))
-            self.connection.execute(f"LOAD '{file}'")
-        self.connection.execute("SET TimeZone = 'UTC'")
+        self.connection = duckdb_offline.connect()
         self.connection.execute(
             f"ATTACH '{BRANCH}' AS lake (TYPE iceberg, ENDPOINT '{url}/iceberg', TOKEN '{token}')"
         )

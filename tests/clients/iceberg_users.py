@@ -18,9 +18,7 @@ import sys
 import urllib.request
 
 import duckdb
-import duckdb_extension_avro
-import duckdb_extension_httpfs
-import duckdb_extension_iceberg
+import duckdb_offline
 import pyarrow as pa
 from pyiceberg.catalog import load_catalog
 from pyiceberg.exceptions import BadRequestError, ForbiddenError
@@ -83,16 +81,7 @@ class User:
 
     def duck(self, branch):
         """Logs in with DuckDB by name and token."""
-        connection = duckdb.connect(config={"allow_unsigned_extensions": "true"})
-        extensions = {
-            "avro": duckdb_extension_avro,
-            "httpfs": duckdb_extension_httpfs,
-            "iceberg": duckdb_extension_iceberg,
-        }
-        for name, module in extensions.items():
-            folder = pathlib.Path(module.__file__).parent / "extensions"
-            file = next(folder.glob(f"v{duckdb.__version__}/**/{name}.duckdb_extension"))
-            connection.execute(f"LOAD '{file}'")
+        connection = duckdb_offline.connect()
         url = self.owner.url
         connection.execute(f"SET ca_cert_file = '{self.certificate}'")
         connection.execute(

@@ -1,4 +1,4 @@
-"""Helpers of the tests of Lambda's API: clients, archives, requests.
+"""Helpers of the tests of Lambda's API and of its queues: clients, archives, requests.
 
 Needs: boto3.
 """
@@ -20,6 +20,9 @@ from botocore.exceptions import ClientError
 
 URL, TOKEN = sys.argv[1:3]
 ROLE = "arn:aws:iam::000000000000:role/any"
+
+# The prefix of the ARNs of queues.
+QUEUES = "arn:aws:sqs:us-east-1:000000000000:"
 
 CODE = """
 import json
@@ -61,6 +64,35 @@ def client(key):
     )
     made.meta.events.register("after-call.lambda.*", count)
     return made
+
+
+def sqs_client(key, **more):
+    """Returns a client of SQS with an access key."""
+    return boto3.client(
+        "sqs",
+        endpoint_url=URL,
+        region_name="us-east-1",
+        aws_access_key_id=key["key"]["id"],
+        aws_secret_access_key=key["secret"],
+        **more,
+    )
+
+
+def counts(sqs, url):
+    """Returns the numbers of visible and of invisible messages of a queue."""
+    names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
+    got = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=names)["Attributes"]
+    return [int(got[name]) for name in names]
+
+
+def processed(condition="true"):
+    """Returns the rows that a function added to the table `processed`, ordered by `body`."""
+    sql = f"SELECT * FROM processed WHERE {condition} ORDER BY body"
+    try:
+        return api("POST", "/v1/query", {"sql": sql})
+    except OSError:
+        # The table may not exist yet, because the first call of the function creates it.
+        return []
 
 
 def count(http_response, model, **_):

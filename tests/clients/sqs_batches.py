@@ -10,10 +10,17 @@ Needs: boto3.
 
 import sys
 
-import boto3
-from lambda_client import URL, api, archive, client, create, until
-
-ARN = "arn:aws:sqs:us-east-1:000000000000:"
+from lambda_client import (
+    QUEUES,
+    api,
+    archive,
+    client,
+    counts,
+    create,
+    processed,
+    sqs_client,
+    until,
+)
 
 # Longer than half of the time for which the messages of a batch are invisible at first.
 CALL_SECONDS = 6
@@ -40,12 +47,7 @@ def handler(event, context):
 
 
 def rows(prefix):
-    sql = f"SELECT * FROM processed WHERE body LIKE '{prefix}%' ORDER BY body"
-    try:
-        return api("POST", "/v1/query", {"sql": sql})
-    except OSError:
-        # The table may not exist yet, because the first call of the function creates it.
-        return []
+    return processed(f"body LIKE '{prefix}%'")
 
 
 def sent(sqs, name, bodies, **attributes):
@@ -55,18 +57,12 @@ def sent(sqs, name, bodies, **attributes):
     return url
 
 
-def counts(sqs, url):
-    names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
-    got = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=names)["Attributes"]
-    return [int(got[name]) for name in names]
-
-
 def sizes(aws, sqs):
     """Ten messages of 1,000,000 bytes do not fit into one call of 6 MiB."""
     bodies = [f"large-{number}-".ljust(1_000_000, "x") for number in range(10)]
     url = sent(sqs, "large", bodies)
     aws.create_event_source_mapping(
-        EventSourceArn=ARN + "large", FunctionName="store", BatchSize=10
+        EventSourceArn=QUEUES + "large", FunctionName="store", BatchSize=10
     )
     got = until(lambda: len(rows("large")) == 10 and rows("large"))
     assert all(one["bytes"] <= 6 << 20 for one in got), got
@@ -81,7 +77,7 @@ def visibility(aws, sqs):
     bodies = ["slow-0", "slow-1", "slow-2", "slow-crash"]
     url = sent(sqs, "halves", bodies, VisibilityTimeout="10")
     mapping = aws.create_event_source_mapping(
-        EventSourceArn=ARN + "halves",
+        EventSourceArn=QUEUES + "halves",
         FunctionName="store",
         BatchSize=4,
         BisectBatchOnFunctionError=True,
@@ -107,7 +103,8 @@ def rights(aws, sqs):
     for grant in grants:
         api("POST", "/v1/grants", grant)
     url = sent(sqs, "private", ["right-1"])
-    mapping = eva.create_event_source_mapping(EventSourceArn=ARN + "private", FunctionName="store")
+    arn = QUEUES + "private"
+    mapping = eva.create_event_source_mapping(EventSourceArn=arn, FunctionName="store")
     until(lambda: len(rows("right")) == 1)
     api("DELETE", "/v1/grants?grantee=eva&actions=invoke&object=function:store")
     sqs.send_message(QueueUrl=url, MessageBody="right-2")
@@ -126,13 +123,7 @@ def rights(aws, sqs):
 def main():
     key = api("POST", "/v1/access-keys", {})
     aws = client(key)
-    sqs = boto3.client(
-        "sqs",
-        endpoint_url=URL,
-        region_name="us-east-1",
-        aws_access_key_id=key["key"]["id"],
-        aws_secret_access_key=key["secret"],
-    )
+    sqs = sqs_client(key)
     create(aws, "store", Code={"ZipFile": archive(CODE)})
     sizes(aws, sqs)
     visibility(aws, sqs)

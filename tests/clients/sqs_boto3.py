@@ -16,21 +16,14 @@ import boto3
 import botocore.config
 import botocore.exceptions
 
-from lambda_client import URL, api
+from lambda_client import QUEUES, URL, api, sqs_client
 
-DEAD = "arn:aws:sqs:us-east-1:000000000000:dead"
+DEAD = QUEUES + "dead"
 
 
 def client(user=None):
     made = api("POST", "/v1/access-keys", {} if user is None else {"user": user})
-    return boto3.client(
-        "sqs",
-        endpoint_url=URL,
-        region_name="us-east-1",
-        aws_access_key_id=made["key"]["id"],
-        aws_secret_access_key=made["secret"],
-        config=botocore.config.Config(retries={"max_attempts": 0}),
-    )
+    return sqs_client(made, config=botocore.config.Config(retries={"max_attempts": 0}))
 
 
 def fails(code, call, **arguments):

@@ -10,10 +10,18 @@ Needs: boto3.
 import json
 import sys
 
-import boto3
-from lambda_client import URL, api, archive, client, create, fails, until
-
-ARN = "arn:aws:sqs:us-east-1:000000000000:"
+from lambda_client import (
+    QUEUES,
+    api,
+    archive,
+    client,
+    counts,
+    create,
+    fails,
+    processed,
+    sqs_client,
+    until,
+)
 
 # The function appends the bodies of processed messages to a table. The body of a message determines
 # its outcome.
@@ -49,25 +57,10 @@ def queue(sqs, name, **attributes):
     return url
 
 
-def rows(where="true"):
-    sql = f"SELECT body, batch, received, kind, source FROM processed WHERE {where} ORDER BY body"
-    try:
-        return api("POST", "/v1/query", {"sql": sql})
-    except OSError:
-        # The table may not exist yet, because the first call of the function creates it.
-        return []
-
-
-def counts(sqs, url):
-    names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
-    got = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=names)["Attributes"]
-    return [int(got[name]) for name in names]
-
-
 def operations(aws, sqs):
     queue(sqs, "orders")
     made = aws.create_event_source_mapping(
-        EventSourceArn=ARN + "orders",
+        EventSourceArn=QUEUES + "orders",
         FunctionName="store",
         BatchSize=5,
         Enabled=False,
@@ -84,14 +77,14 @@ def operations(aws, sqs):
     updated = aws.update_event_source_mapping(UUID=made["UUID"], BatchSize=7)
     assert (updated["BatchSize"], updated["State"]) == (7, "Disabled"), updated
     assert updated["FilterCriteria"] == got["FilterCriteria"], updated
-    listed = aws.list_event_source_mappings(EventSourceArn=ARN + "orders", FunctionName="store")
+    listed = aws.list_event_source_mappings(EventSourceArn=QUEUES + "orders", FunctionName="store")
     assert [one["UUID"] for one in listed["EventSourceMappings"]] == [made["UUID"]], listed
     assert aws.list_event_source_mappings(FunctionName="other")["EventSourceMappings"] == []
 
     code = "InvalidParameterValueException"
-    same = {"EventSourceArn": ARN + "orders", "FunctionName": "store"}
+    same = {"EventSourceArn": QUEUES + "orders", "FunctionName": "store"}
     fails("ResourceConflictException", aws.create_event_source_mapping, **same)
-    missing = {**same, "EventSourceArn": ARN + "missing"}
+    missing = {**same, "EventSourceArn": QUEUES + "missing"}
     fails(code, aws.create_event_source_mapping, **missing)
     fails(code, aws.create_event_source_mapping, **{**same, "EventSourceArn": "arn:aws:kinesis:a"})
     other = {**same, "FunctionName": "other"}
@@ -113,10 +106,10 @@ def operations(aws, sqs):
 
 def messages(aws, sqs):
     dead = queue(sqs, "events-dead")
-    redrive = json.dumps({"deadLetterTargetArn": ARN + "events-dead", "maxReceiveCount": 2})
+    redrive = json.dumps({"deadLetterTargetArn": QUEUES + "events-dead", "maxReceiveCount": 2})
     url = queue(sqs, "events", VisibilityTimeout="1", RedrivePolicy=redrive)
     mapping = aws.create_event_source_mapping(
-        EventSourceArn=ARN + "events",
+        EventSourceArn=QUEUES + "events",
         FunctionName="store",
         FunctionResponseTypes=["ReportBatchItemFailures"],
         FilterCriteria={"Filters": [
@@ -131,15 +124,15 @@ def messages(aws, sqs):
     entries.append({"Id": "typed", "MessageBody": "typed", "MessageAttributes": kind})
     assert len(sqs.send_message_batch(QueueUrl=url, Entries=entries)["Successful"]) == 10
     sqs.send_message(QueueUrl=url, MessageBody="filtered out")
-    got = until(lambda: len(rows()) == 9 and rows())
+    got = until(lambda: len(processed()) == 9 and processed())
     assert [one["body"] for one in got] == [f"e{n}" for n in range(8)] + ["typed"], got
     assert {one["received"] for one in got} == {1} and got[8]["kind"] == "new", got
-    assert {one["source"] for one in got} == {ARN + "events"}, got
+    assert {one["source"] for one in got} == {QUEUES + "events"}, got
     # The failed message moves to the dead-letter queue. The other messages are not received again.
     poisoned = until(lambda: sqs.receive_message(QueueUrl=dead, WaitTimeSeconds=5).get("Messages"))
     assert [one["Body"] for one in poisoned] == ["poison"], poisoned
     assert until(lambda: counts(sqs, url) == [0, 0])
-    assert len(rows()) == 9, rows()
+    assert len(processed()) == 9, processed()
     result = aws.get_event_source_mapping(UUID=mapping["UUID"])["LastProcessingResult"]
     assert result == "OK", result
 
@@ -159,21 +152,21 @@ def messages(aws, sqs):
     assert counts(sqs, url) == [12, 0]
     options = {"BatchSize": 12, "MaximumBatchingWindowInSeconds": 30, "Enabled": True}
     aws.update_event_source_mapping(UUID=mapping["UUID"], **options)
-    got = until(lambda: rows("body LIKE 'window%'"))
+    got = until(lambda: processed("body LIKE 'window%'"))
     assert len(got) == 12 and {one["batch"] for one in got} == {12}, got
 
 
 def bisected(aws, sqs):
-    redrive = json.dumps({"deadLetterTargetArn": ARN + "halves-dead", "maxReceiveCount": 1})
+    redrive = json.dumps({"deadLetterTargetArn": QUEUES + "halves-dead", "maxReceiveCount": 1})
     dead = queue(sqs, "halves-dead")
     url = queue(sqs, "halves", VisibilityTimeout="1", RedrivePolicy=redrive)
     entries = [{"Id": str(n), "MessageBody": "crash" if n == 5 else f"half{n}"} for n in range(9)]
     sqs.send_message_batch(QueueUrl=url, Entries=entries)
     made = aws.create_event_source_mapping(
-        EventSourceArn=ARN + "halves", FunctionName="store", BisectBatchOnFunctionError=True
+        EventSourceArn=QUEUES + "halves", FunctionName="store", BisectBatchOnFunctionError=True
     )
     assert made["BisectBatchOnFunctionError"] is True, made
-    got = until(lambda: len(rows("body LIKE 'half%'")) == 8 and rows("body LIKE 'half%'"))
+    got = until(lambda: len(processed("body LIKE 'half%'")) == 8 and processed("body LIKE 'half%'"))
     assert {one["received"] for one in got} == {1}, got
     failed = until(lambda: sqs.receive_message(QueueUrl=dead, WaitTimeSeconds=5).get("Messages"))
     assert [one["Body"] for one in failed] == ["crash"], failed
@@ -181,16 +174,16 @@ def bisected(aws, sqs):
 
 
 def throttled(aws, sqs):
-    redrive = json.dumps({"deadLetterTargetArn": ARN + "events-dead", "maxReceiveCount": 1})
+    redrive = json.dumps({"deadLetterTargetArn": QUEUES + "events-dead", "maxReceiveCount": 1})
     url = queue(sqs, "slow", RedrivePolicy=redrive)
     aws.put_function_concurrency(FunctionName="store", ReservedConcurrentExecutions=0)
     sqs.send_message(QueueUrl=url, MessageBody="throttled")
-    arguments = {"EventSourceArn": ARN + "slow", "FunctionName": "store"}
+    arguments = {"EventSourceArn": QUEUES + "slow", "FunctionName": "store"}
     mapping = aws.create_event_source_mapping(**arguments)["UUID"]
     get = aws.get_event_source_mapping
     until(lambda: get(UUID=mapping)["LastProcessingResult"].startswith("PROBLEM"))
     aws.delete_function_concurrency(FunctionName="store")
-    got = until(lambda: rows("body = 'throttled'"))
+    got = until(lambda: processed("body = 'throttled'"))
     assert got[0]["received"] == 1, got
 
 
@@ -202,13 +195,13 @@ def fifo(aws, sqs):
         sqs.send_message(QueueUrl=url, MessageBody=body, MessageGroupId="a")
     sqs.send_message(QueueUrl=url, MessageBody="g1", MessageGroupId="b")
     mapping = aws.create_event_source_mapping(
-        EventSourceArn=ARN + "steps.fifo",
+        EventSourceArn=QUEUES + "steps.fifo",
         FunctionName="store",
         FunctionResponseTypes=["ReportBatchItemFailures"],
     )
     window = {"UUID": mapping["UUID"], "MaximumBatchingWindowInSeconds": 1}
     fails("InvalidParameterValueException", aws.update_event_source_mapping, **window)
-    until(lambda: len(rows("body IN ('f1', 'g1')")) == 2)
+    until(lambda: len(processed("body IN ('f1', 'g1')")) == 2)
     # The messages after the failed message stay in the queue, to keep the order of the group.
     assert sum(counts(sqs, url)) == 2
 
@@ -220,7 +213,7 @@ def rights(aws, sqs):
     for grant in grants:
         api("POST", "/v1/grants", {"grantee": "eva", **grant})
     queue(sqs, "private")
-    arguments = {"EventSourceArn": ARN + "private", "FunctionName": "store"}
+    arguments = {"EventSourceArn": QUEUES + "private", "FunctionName": "store"}
     fails("AccessDeniedException", eva.create_event_source_mapping, **arguments)
     api("POST", "/v1/grants", {"grantee": "eva", "actions": ["read"], "object": "queue:private"})
     made = eva.create_event_source_mapping(**arguments)
@@ -237,13 +230,7 @@ def rights(aws, sqs):
 def main():
     key = api("POST", "/v1/access-keys", {})
     aws = client(key)
-    sqs = boto3.client(
-        "sqs",
-        endpoint_url=URL,
-        region_name="us-east-1",
-        aws_access_key_id=key["key"]["id"],
-        aws_secret_access_key=key["secret"],
-    )
+    sqs = sqs_client(key)
     create(aws, "store", Code={"ZipFile": archive(CODE)})
     operations(aws, sqs)
     messages(aws, sqs)

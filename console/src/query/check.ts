@@ -16,7 +16,8 @@ const READS = /^(\s|--[^\n]*\n|\/\*[\s\S]*?\*\/)*(select|with|from|values)\b/i;
 export interface Estimate {
   /** Bytes that the statement reads at most. */
   bytes: number;
-  files: number;
+  /** Null if a table has a row filter, because its files also contain hidden rows. */
+  files: number | null;
   cost: number;
   currency: string;
   tables: string[];
@@ -36,12 +37,13 @@ export function isChecked(sql: string): boolean {
 function estimateOf(result: Result): Estimate {
   const tables: string[] = [];
   for (let row = 0; row < result.rows - 1; row += 1) tables.push(result.text(row, 0) ?? "a view");
-  const total = (column: number) => Number(result.value(result.rows - 1, column) ?? 0);
+  const total = (column: number) => result.value(result.rows - 1, column);
+  const files = total(1);
   return {
     tables,
-    files: total(1),
-    bytes: total(3),
-    cost: total(4),
+    files: files == null ? null : Number(files),
+    bytes: Number(total(3)),
+    cost: Number(total(4)),
     currency: result.text(result.rows - 1, 5) ?? "USD",
   };
 }

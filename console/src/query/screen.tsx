@@ -180,7 +180,8 @@ function CheckLine({ check: { estimate, problem } }: { check: Check }) {
   if (!estimate) return null;
   const { files, tables } = estimate;
   const price = cost(estimate.cost, estimate.currency);
-  const from = `${plural(files, "file")} of ${tables.slice(0, 3).join(", ")}${tables.length > 3 ? "…" : ""}`;
+  const names = tables.slice(0, 3).join(", ") + (tables.length > 3 ? "…" : "");
+  const from = files === null ? names : `${plural(files, "file")} of ${names}`;
   return (
     <span class="check" data-testid="check" title="The columns that the statement needs, in the parts of the files that its conditions do not exclude.">
       ✓ {tables.length === 0 ? "reads no table" : `reads at most ${bytes(estimate.bytes)} in ${from}, ${price}`}

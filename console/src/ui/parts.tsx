@@ -41,7 +41,7 @@ export function Loading({ what }: { what: string }) {
   );
 }
 
-/** Marks of states. */
+/** The symbol before each status, so that colours are not the only difference. */
 export const MARKS: Record<string, string> = {
   succeeded: "✓",
   failed: "✕",

@@ -137,6 +137,9 @@ fn shell(folder: &Path, text: &str, place: &str, succeeds: bool) -> PathBuf {
         .args(["-euo", "pipefail", "-c", &format!("{script}\npwd > \"$ENDED_IN\"")])
         .env("PATH", format!("{programs}:{path}"))
         .env("ENDED_IN", folder.join(".ended-in"))
+        // The Python SDK of the binary.
+        .env("PYTHONPATH", root().join("python"))
+        .env("PYTHONDONTWRITEBYTECODE", "1")
         .env("XDG_CONFIG_HOME", folder.join(".config"))
         .env("NO_COLOR", "1")
         .env_remove("HEADWATER_LAKE")

@@ -39,7 +39,7 @@ mod shared_transaction;
 mod show;
 mod statement_result;
 mod summarize;
-mod system;
+pub mod system;
 mod table_access;
 mod table_columns;
 mod table_lookup;

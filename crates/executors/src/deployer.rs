@@ -220,7 +220,7 @@ impl Deployer {
             Some(access) if *actor != Actor::Owner => {
                 let allows =
                     move |location: &str| access.allows(Action::Read, &Object::location(location));
-                ServerRules::restricted(principal.author().to_owned(), Arc::new(allows))
+                ServerRules::restricted(actor.clone(), Arc::new(allows))
             }
             _ => ServerRules::default(),
         }

@@ -97,8 +97,7 @@ impl ImportRights {
         read(Action::Read, &objects)
     }
 
-    /// Returns the check for each action on a table; `None` for the owner, whose rights are
-    /// unlimited.
+    /// Returns the check for each action on a table; `None` for the owner of a lake without users.
     pub fn table_check(&self, principal: &Principal, job: Option<JobId>) -> Option<TableCheck> {
         let access = table_access(&self.access, principal, job)?;
         Some(Arc::new(move |action, table| access.check(action, &Object::table(table))))

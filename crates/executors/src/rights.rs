@@ -23,8 +23,9 @@ pub fn is_change(action: Action) -> bool {
     matches!(action, Action::Update | Action::Delete | Action::Alter | Action::Drop)
 }
 
-/// Returns the access decisions for a session that acts for a principal; `None` for the owner,
-/// whose rights are unlimited.
+/// Returns the access decisions for a session that acts for a principal; `None` for the owner of a
+/// lake without users. With users, the checks of the owner, whose rights are unlimited, are also
+/// recorded in the audit log.
 pub fn table_access(
     access: &Access,
     principal: &Principal,

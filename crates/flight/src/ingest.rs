@@ -123,8 +123,10 @@ impl ClientStatements {
         let id = self.transactions.begin(&caller).await?;
         let rollback = AbandonedRollback::new(&self.transactions, &caller.principal, &id);
         let ingested = self.ingest_within(&caller, &id, &target, rows).await;
+        let ended = self.transactions.end(&caller.principal, &id, ingested.is_ok()).await;
+        // Only now: when a client leaves, its stream of rows fails before the future is dropped.
         rollback.disarm();
-        self.transactions.end(&caller.principal, &id, ingested.is_ok()).await?;
+        ended?;
         ingested
     }
 

@@ -158,7 +158,7 @@ impl Drop for AbandonedRollback {
         let (Some(id), Ok(runtime)) = (self.id.take(), Handle::try_current()) else { return };
         let (transactions, principal) = (self.transactions.clone(), self.principal.clone());
         runtime.spawn(async move {
-            // No other request uses the transaction, so it cannot have ended.
+            // If the transaction has already ended, there is nothing to roll back.
             let _ = transactions.end(&principal, &id, false).await;
         });
     }

@@ -111,14 +111,8 @@ impl Jobs {
 
     /// Records work that has ended, with its usage, and charges it to the user of the job. The
     /// record is written in the background.
-    pub async fn record_ended(&self, new: &NewJob, usage: &Usage) {
+    pub fn record_ended(&self, new: &NewJob, usage: &Usage) {
         let inner = &self.inner;
-        if let Some(user) = &new.user
-            && let Err(error) = self.usage_today(user).await
-        {
-            // Without the sums of the user in memory, the usage is not charged.
-            tracing::warn!(%error, user, "cannot read the user's daily usage");
-        }
         let id = inner.shared.ids.next();
         let live = inner.new_live(id, new);
         inner.shared.live.lock().insert(id, live.clone());

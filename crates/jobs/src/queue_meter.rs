@@ -20,8 +20,6 @@ pub struct QueueMeter(Arc<Inner>);
 struct Inner {
     jobs: Jobs,
     open: Mutex<OpenJobs>,
-    /// Held while jobs are recorded.
-    flushing: tokio::sync::Mutex<()>,
 }
 
 /// The requests that are not recorded yet, by queue and user.
@@ -34,14 +32,13 @@ impl QueueMeter {
     }
 
     fn with_period(jobs: Jobs, period: Duration) -> Self {
-        let (open, flushing) = (Mutex::default(), tokio::sync::Mutex::default());
-        let inner = Arc::new(Inner { jobs, open, flushing });
+        let inner = Arc::new(Inner { jobs, open: Mutex::default() });
         let meter = Arc::downgrade(&inner);
         tokio::spawn(async move {
             loop {
                 tokio::time::sleep(period).await;
                 let Some(inner) = meter.upgrade() else { return };
-                QueueMeter(inner).flush().await;
+                QueueMeter(inner).flush();
             }
         });
         QueueMeter(inner)
@@ -59,22 +56,11 @@ impl QueueMeter {
     }
 
     /// Records all requests so far, and charges them to their users.
-    pub async fn flush(&self) {
-        let inner = self.0.clone();
-        // A task, because the counted requests must be recorded even if this future is dropped.
-        let recorded = tokio::spawn(async move { inner.record().await });
-        if let Err(error) = recorded.await {
-            tracing::error!(%error, "the requests to queues were not recorded");
-        }
-    }
-}
-
-impl Inner {
-    async fn record(&self) {
-        let _guard = self.flushing.lock().await;
-        let open = std::mem::take(&mut *self.open.lock());
-        for (new, usage) in open.into_values() {
-            self.jobs.record_ended(&new, &usage).await;
+    pub fn flush(&self) {
+        // Locked meanwhile, so that another flush returns only after these requests are recorded.
+        let mut open = self.0.open.lock();
+        for (_, (new, usage)) in open.drain() {
+            self.0.jobs.record_ended(&new, &usage);
         }
     }
 }

@@ -4,7 +4,8 @@
 //! added to the sum of the user for the day on which the job was recorded. A changed sum is stored
 //! a tenth of a second later, so that calls do not wait for the write, and when the jobs are
 //! flushed or closed. An orderly stop loses nothing; `kill -9` loses about the last tenth of a
-//! second of usage:
+//! second of usage. While a stored sum cannot be read, usage is added to a separate sum, which is
+//! added to the stored one as soon as that can be read:
 //!
 //! | journal | key | value |
 //! |---|---|---|
@@ -20,7 +21,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chrono::{Days, NaiveDate, NaiveTime};
-use headwater_model::{Fault, Limits, Timestamp, Usage};
+use headwater_model::{Fault, Limits, Timestamp};
 use headwater_store::{Append, KeyRange, Store};
 use parking_lot::{Mutex, RwLock};
 use serde::{Deserialize, Serialize};
@@ -44,6 +45,13 @@ pub struct DailyUsage {
     pub money: f64,
 }
 
+impl DailyUsage {
+    fn add(&mut self, other: DailyUsage) {
+        self.bytes = self.bytes.saturating_add(other.bytes);
+        self.money += other.money;
+    }
+}
+
 /// The current usage of a user.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct UserUsage {
@@ -61,6 +69,8 @@ pub(crate) struct Quotas {
     limits_of: RwLock<Option<LimitLookup>>,
     jobs: Arc<Mutex<HashMap<String, u32>>>,
     days: Mutex<BTreeMap<DayKey, DailyUsage>>,
+    /// Usage of days whose stored sums are not in memory. Locked after `days` and before `dirty`.
+    unread: Mutex<BTreeMap<DayKey, DailyUsage>>,
     /// The sums that changed since they were last stored, with the time of the first change.
     dirty: Mutex<BTreeMap<DayKey, Instant>>,
 }
@@ -139,7 +149,10 @@ impl Quotas {
     /// Returns the usage of a user on the day that contains `now`, from the store if it is not in
     /// memory.
     async fn today(&self, store: &dyn Store, user: &str, now: Timestamp) -> Result<DailyUsage> {
-        let day = now.date_naive();
+        self.of_day(store, user, now.date_naive()).await
+    }
+
+    async fn of_day(&self, store: &dyn Store, user: &str, day: NaiveDate) -> Result<DailyUsage> {
         let key = (day, user.to_owned());
         if let Some(sum) = self.days.lock().get(&key) {
             return Ok(*sum);
@@ -160,9 +173,16 @@ impl Quotas {
             let is_new_day = !days.keys().any(|(known, _)| *known == day);
             // In the meantime, another task may have loaded the sum, and jobs may have added their
             // usage, so keep an existing sum.
-            let sum = *days.entry(key).or_insert_with(|| stored.unwrap_or_default());
+            let sum = days.entry(key.clone()).or_insert_with(|| stored.unwrap_or_default());
+            let mut unread = self.unread.lock();
+            if let Some(usage) = unread.remove(&key) {
+                sum.add(usage);
+                self.dirty.lock().entry(key).or_insert_with(Instant::now);
+            }
+            let sum = *sum;
             if let Some(oldest) = kept_from(day).filter(|_| is_new_day) {
                 days.retain(|(known, _), _| *known >= oldest);
+                unread.retain(|(known, _), _| *known >= oldest);
             }
             (sum, is_new_day)
         };
@@ -176,24 +196,38 @@ impl Quotas {
     }
 
     /// Adds the usage of an ended job to the day on which it was recorded.
-    pub(crate) fn charge(&self, user: &str, created: Timestamp, usage: &Usage, cost: f64) {
-        if usage.bytes_read == 0 && cost == 0.0 {
+    pub(crate) fn charge(&self, user: &str, created: Timestamp, charged: DailyUsage) {
+        if charged == DailyUsage::default() {
             return;
         }
         let key = (created.date_naive(), user.to_owned());
-        // Days before the previous day are not in memory, because limits no longer apply to them.
-        if let Some(sum) = self.days.lock().get_mut(&key) {
-            sum.bytes = sum.bytes.saturating_add(usage.bytes_read);
-            sum.money += cost;
+        let mut days = self.days.lock();
+        if let Some(sum) = days.get_mut(&key) {
+            sum.add(charged);
+            self.dirty.lock().entry(key).or_insert_with(Instant::now);
         } else {
-            return;
+            self.unread.lock().entry(key).or_default().add(charged);
         }
-        self.dirty.lock().entry(key).or_insert_with(Instant::now);
+    }
+
+    /// Reads the stored sums that are not in memory and to which usage must be added.
+    pub(crate) async fn read_unread(&self, store: &dyn Store, now: Timestamp) -> Result<()> {
+        loop {
+            let next = self.unread.lock().keys().next().cloned();
+            let Some((day, user)) = next else { return Ok(()) };
+            if kept_from(now.date_naive()).is_some_and(|oldest| day < oldest) {
+                // Limits no longer apply to the day.
+                self.unread.lock().remove(&(day, user));
+                continue;
+            }
+            self.of_day(store, &user, day).await?;
+        }
     }
 
     /// Returns true if a changed sum is not stored yet.
     pub(crate) fn is_dirty(&self) -> bool {
-        !self.dirty.lock().is_empty()
+        let is_unread = !self.unread.lock().is_empty();
+        is_unread || !self.dirty.lock().is_empty()
     }
 
     /// Removes and returns the sums that changed at least this long ago and are not stored yet.

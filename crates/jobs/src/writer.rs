@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::active_job::{ActiveJob, PendingWrite};
 use crate::job_id_generator::JobIdGenerator;
-use crate::quota::{DirtyDays, Quotas};
+use crate::quota::{DailyUsage, DirtyDays, Quotas};
 use crate::{Error, JobsOptions, Result};
 
 /// Delay before starts, lines and progress are written.
@@ -145,7 +145,8 @@ impl Shared {
         match live.end(now, result, &card, with) {
             Some((usage, cost)) => {
                 if let Some(user) = &live.user {
-                    self.quotas.charge(user, live.created, &usage, cost);
+                    let charged = DailyUsage { bytes: usage.bytes_read, money: cost };
+                    self.quotas.charge(user, live.created, charged);
                 }
             }
             None => {
@@ -240,6 +241,12 @@ impl Shared {
 
     async fn write_group(&self, group: WriteGroup) -> Result<()> {
         let _turn = self.turn.lock().await;
+        // A sum that cannot be read must not prevent the writes.
+        let read = self.quotas.read_unread(&*self.store, self.clock.now()).await;
+        self.write_waiting(group).await.and(read)
+    }
+
+    async fn write_waiting(&self, group: WriteGroup) -> Result<()> {
         let delay = if group == WriteGroup::All { Duration::ZERO } else { GATHER };
         let days = self.quotas.take_dirty(delay);
         let lives = self.take_waiting(group);

@@ -8,6 +8,7 @@
 //! This crate opens no files: project files are passed as text. Tables are in `lake`, SQL in
 //! `engine` and Python processes in `functions`.
 
+mod branch_access;
 mod build_record;
 mod call;
 mod checked_queries;
@@ -42,6 +43,7 @@ mod system_tables;
 mod unit_test;
 mod view_model;
 
+pub use branch_access::BranchAccess;
 pub use call::{CallInput, EnvironmentCache};
 pub use deployment::{DeploymentStore, deploy_changes};
 pub use error::{Error, Result};

@@ -4,21 +4,19 @@
 
 use std::sync::Arc;
 
-use arrow::array::{
-    ArrayRef, BooleanArray, Float64Array, Int64Array, RecordBatch, StringArray,
-    TimestampMicrosecondArray,
-};
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use arrow::array::{ArrayRef, BooleanArray, Float64Array, Int64Array, RecordBatch, StringArray};
+use arrow::datatypes::{DataType, SchemaRef};
 use async_trait::async_trait;
 use futures::{StreamExt, TryStreamExt, stream};
+use headwater_engine::system::{batch, moment, moments, schema};
 use headwater_engine::{SystemTable, TableAccess};
 use headwater_lake::CommitView;
-use headwater_model::{Problem, ResultExt, TableName};
+use headwater_model::{Problem, ResultExt, TableName, Timestamp};
 use headwater_sql_aggregates::{ColumnProfile, RowProfile};
 use headwater_tables::{ListedSnapshot, PROFILE, Table};
 
 use crate::build_record::{BUILD, BuildRecord};
-use crate::system_tables::{OPEN_AT_ONCE, batch, is_quarantine, may_read_table};
+use crate::system_tables::{OPEN_AT_ONCE, is_quarantine, may_read_table};
 
 pub(crate) struct ProfilesTable;
 
@@ -26,8 +24,7 @@ pub(crate) struct ProfilesTable;
 struct ProfileRow {
     table: Arc<TableName>,
     snapshot: i64,
-    /// Time of the snapshot, in microseconds.
-    made: Option<i64>,
+    made: Option<Timestamp>,
     is_current: bool,
     rows: u64,
     column: ColumnProfile,
@@ -44,28 +41,21 @@ impl SystemTable for ProfilesTable {
     }
 
     fn schema(&self) -> SchemaRef {
-        let moment = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
-        let columns = [
-            ("namespace", DataType::Utf8),
-            ("name", DataType::Utf8),
-            ("column", DataType::Utf8),
-            ("snapshot", DataType::Int64),
-            ("made", moment),
-            ("is_current", DataType::Boolean),
-            ("rows", DataType::Int64),
-            ("nulls", DataType::Int64),
-            ("null_fraction", DataType::Float64),
-            ("approx_distinct", DataType::Int64),
-            ("min", DataType::Utf8),
-            ("max", DataType::Utf8),
-            ("avg", DataType::Float64),
-        ];
-        let columns = columns.map(|(name, data_type)| Field::new(name, data_type, true));
-        Arc::new(Schema::new(columns.to_vec()))
-    }
-
-    async fn batches(&self, view: &CommitView) -> Result<Vec<RecordBatch>, Problem> {
-        self.visible_batches(view, None).await
+        schema(&[
+            ("namespace", DataType::Utf8, true),
+            ("name", DataType::Utf8, true),
+            ("column", DataType::Utf8, true),
+            ("snapshot", DataType::Int64, true),
+            ("made", moment(), true),
+            ("is_current", DataType::Boolean, true),
+            ("rows", DataType::Int64, true),
+            ("nulls", DataType::Int64, true),
+            ("null_fraction", DataType::Float64, true),
+            ("approx_distinct", DataType::Int64, true),
+            ("min", DataType::Utf8, true),
+            ("max", DataType::Utf8, true),
+            ("avg", DataType::Float64, true),
+        ])
     }
 
     async fn visible_batches(
@@ -83,14 +73,13 @@ impl SystemTable for ProfilesTable {
         let float = |value: fn(&ProfileRow) -> Option<f64>| -> ArrayRef {
             Arc::new(rows.iter().map(value).collect::<Float64Array>())
         };
-        let times: TimestampMicrosecondArray = rows.iter().map(|row| row.made).collect();
         let current: BooleanArray = rows.iter().map(|row| Some(row.is_current)).collect();
         let columns = vec![
             text(|row| Some(&row.table.namespace)),
             text(|row| Some(&row.table.name)),
             text(|row| Some(&row.column.name)),
             number(|row| Some(row.snapshot)),
-            Arc::new(times.with_timezone("UTC")),
+            moments(rows.iter().map(|row| row.made)),
             Arc::new(current),
             number(|row| i64::try_from(row.rows).ok()),
             number(|row| i64::try_from(row.column.nulls).ok()),
@@ -144,7 +133,7 @@ fn profile(table: &Arc<TableName>, snapshot: &ListedSnapshot) -> Vec<ProfileRow>
     let row = |column| ProfileRow {
         table: Arc::clone(table),
         snapshot: snapshot.id,
-        made: snapshot.made.map(|time| time.timestamp_micros()),
+        made: snapshot.made,
         is_current: snapshot.is_current,
         rows: found.rows,
         column,

@@ -11,55 +11,14 @@ use std::sync::Arc;
 use headwater_engine::{TableAccess, change_forbidden, restricted_tables};
 use headwater_lake::CommitView;
 use headwater_model::{
-    Action, Limits, MergeReport, Object, Problem, RefSpec, Restriction, Restrictions, RunRequest,
-    SYSTEM_NAMESPACE, TableName,
+    Action, MergeReport, Object, RefSpec, RunRequest, SYSTEM_NAMESPACE, TableName,
 };
 use headwater_project::{Materialization, Step};
 
+use crate::branch_access::BranchAccess;
 use crate::graph::Graph;
 use crate::plan::Plan;
 use crate::{Error, Project, Result, Runner};
-
-/// The permissions of a run's statements: the permissions of its principal, and all permissions on
-/// the run branch.
-#[derive(Debug)]
-struct RunAccess {
-    access: Arc<dyn TableAccess>,
-    branch: Object,
-}
-
-impl TableAccess for RunAccess {
-    fn check(&self, action: Action, object: &Object) -> Result<(), Problem> {
-        if *object == self.branch {
-            return Ok(());
-        }
-        self.access.check(action, object)
-    }
-
-    fn allows(&self, action: Action, object: &Object) -> bool {
-        *object == self.branch || self.access.allows(action, object)
-    }
-
-    fn is_limited(&self) -> bool {
-        self.access.is_limited()
-    }
-
-    fn restrictions(&self, table: &TableName, id: Option<&str>) -> Option<Restrictions> {
-        self.access.restrictions(table, id)
-    }
-
-    fn restriction_by_name(&self, table: &TableName, id: &str) -> Option<Restriction> {
-        self.access.restriction_by_name(table, id)
-    }
-
-    fn restriction_digest(&self) -> Option<String> {
-        self.access.restriction_digest()
-    }
-
-    fn limits(&self) -> Limits {
-        self.access.limits()
-    }
-}
 
 impl Runner {
     /// Returns a runner whose runs are limited to the permissions in `access`; `None` allows
@@ -71,10 +30,11 @@ impl Runner {
         runner
     }
 
-    /// Returns the permissions for sessions on a run branch.
+    /// Returns the permissions for sessions on a run branch: the permissions of the runner, and all
+    /// permissions on the branch.
     pub(crate) fn access_on(&self, branch: &str) -> Option<Arc<dyn TableAccess>> {
         let access = self.access.clone()?;
-        Some(Arc::new(RunAccess { access, branch: Object::branch(branch) }))
+        Some(Arc::new(BranchAccess::unlimited(access, branch)))
     }
 
     /// Checks that the runner may perform an action on an object.

@@ -5,13 +5,14 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
+use arrow::datatypes::{DataType, SchemaRef};
 use async_trait::async_trait;
 use futures::{StreamExt, TryStreamExt, stream};
+use headwater_engine::system::{batch, moment, moments, schema};
 use headwater_engine::{Engine, SystemTable, TableAccess};
 use headwater_lake::{CommitView, PROPERTY_PROJECT};
-use headwater_model::{Action, ErrorCode, Object, Problem, ResultExt, TableName};
+use headwater_model::{Action, Object, Problem, ResultExt, TableName, Timestamp};
 use headwater_tables::{SqlView, Table};
 
 use crate::build_record::{BUILD, BuildRecord};
@@ -44,20 +45,18 @@ impl SystemTable for ModelsTable {
     }
 
     fn schema(&self) -> SchemaRef {
-        let texts = ["namespace", "name", "project", "kind", "materialization", "file"];
-        let texts = texts.map(|name| Field::new(name, DataType::Utf8, true));
-        let moment = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
-        let others = [
-            Field::new("line", DataType::Int64, true),
-            Field::new("tags", DataType::Utf8, true),
-            Field::new("updated", moment, true),
-            Field::new("description", DataType::Utf8, true),
-        ];
-        Arc::new(Schema::new(texts.into_iter().chain(others).collect::<Vec<_>>()))
-    }
-
-    async fn batches(&self, view: &CommitView) -> Result<Vec<RecordBatch>, Problem> {
-        self.visible_batches(view, None).await
+        schema(&[
+            ("namespace", DataType::Utf8, true),
+            ("name", DataType::Utf8, true),
+            ("project", DataType::Utf8, true),
+            ("kind", DataType::Utf8, true),
+            ("materialization", DataType::Utf8, true),
+            ("file", DataType::Utf8, true),
+            ("line", DataType::Int64, true),
+            ("tags", DataType::Utf8, true),
+            ("updated", moment(), true),
+            ("description", DataType::Utf8, true),
+        ])
     }
 
     async fn visible_batches(
@@ -84,7 +83,6 @@ impl SystemTable for ModelsTable {
         let described = rows.iter().map(|(_, model, _)| Some(&*model.description));
         let descriptions: StringArray =
             described.map(|text| text.filter(|text| !text.is_empty())).collect();
-        let times: TimestampMicrosecondArray = rows.iter().map(|(.., updated)| *updated).collect();
         let columns = vec![
             text(|model| model.namespace.clone()),
             text(|model| model.name.clone()),
@@ -94,7 +92,7 @@ impl SystemTable for ModelsTable {
             text(|model| model.file.clone()),
             Arc::new(Int64Array::from_iter_values(lines)),
             text(|model| model.tags.join(", ")),
-            Arc::new(times.with_timezone("UTC")),
+            moments(rows.iter().map(|(.., updated)| *updated)),
             Arc::new(descriptions),
         ];
         batch(self.schema(), columns)
@@ -121,11 +119,7 @@ impl SystemTable for LineageTable {
             "input_ref",
             "input_column",
         ];
-        Arc::new(Schema::new(COLUMNS.map(|name| Field::new(name, DataType::Utf8, true)).to_vec()))
-    }
-
-    async fn batches(&self, view: &CommitView) -> Result<Vec<RecordBatch>, Problem> {
-        self.visible_batches(view, None).await
+        schema(&COLUMNS.map(|name| (name, DataType::Utf8, true)))
     }
 
     async fn visible_batches(
@@ -184,8 +178,8 @@ struct BuiltTable {
     record: BuildRecord,
     model: ModelRecord,
     project: Option<String>,
-    /// Time of the table's last change, in microseconds.
-    updated: Option<i64>,
+    /// Time of the table's last change.
+    updated: Option<Timestamp>,
 }
 
 /// Returns the tables at a ref that models wrote and that a reader may read.
@@ -219,8 +213,7 @@ fn built_view(view: &SqlView) -> Option<BuiltTable> {
     let record: BuildRecord = serde_json::from_str(&properties.remove(BUILD)?).ok()?;
     let model = record.model.clone()?;
     let project = properties.remove(PROPERTY_PROJECT);
-    let updated = view.updated().map(|time| time.timestamp_micros());
-    Some(BuiltTable { record, model, project, updated })
+    Some(BuiltTable { record, model, project, updated: view.updated() })
 }
 
 async fn built(view: &CommitView, name: &TableName, table: &Table) -> Option<BuiltTable> {
@@ -232,8 +225,7 @@ async fn built(view: &CommitView, name: &TableName, table: &Table) -> Option<Bui
     // A quarantine table has the record of its model.
     let model = record.model.clone().filter(|model| !is_quarantine(model, name))?;
     let project = view.lake().project_of(table).await;
-    let updated = table.updated().map(|time| time.timestamp_micros());
-    Some(BuiltTable { record, model, project, updated })
+    Some(BuiltTable { record, model, project, updated: table.updated() })
 }
 
 pub(crate) fn is_quarantine(model: &ModelRecord, table: &TableName) -> bool {
@@ -254,12 +246,4 @@ fn may_read(access: Option<&dyn TableAccess>, input: &InputName) -> bool {
 
 pub(crate) fn may_read_table(access: Option<&dyn TableAccess>, name: &TableName) -> bool {
     access.is_none_or(|access| access.allows(Action::Select, &Object::table(name)))
-}
-
-pub(crate) fn batch(
-    schema: SchemaRef,
-    columns: Vec<ArrayRef>,
-) -> Result<Vec<RecordBatch>, Problem> {
-    let batch = RecordBatch::try_new(schema, columns).map(|batch| vec![batch]);
-    batch.map_err(|error| Problem::new(ErrorCode::Internal, error.to_string()))
 }

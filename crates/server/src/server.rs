@@ -77,7 +77,7 @@ async fn serve(state: Arc<AppState>, listeners: OpenListeners, lock: LakeLock) {
         () = state.watch() => {}
     }
     tracing::info!("shutting down");
-    state.service.stop_background().await;
+    state.service.stop_background();
     drain(&state).await;
     listeners.close().await;
     drop(lock);

@@ -71,8 +71,8 @@ impl Components {
         problem
     }
 
-    /// Returns the access checks for the tables of a principal's session; `None` for the owner,
-    /// whose rights are unlimited.
+    /// Returns the access checks for the tables of a principal's session; `None` for the owner of a
+    /// lake without users.
     pub(crate) fn table_access(&self, principal: &Principal) -> Option<Arc<dyn TableAccess>> {
         table_access(&self.access, principal, None)
     }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use headwater_access::Error;
+use headwater_engine::system::moment;
 use headwater_engine::{AccessStatement, Batches, RestrictionStatement};
 use headwater_model::{
     CreateRole, Fault, Grant, GrantRequest, Principal, Problem, QueryRequest, Role,
@@ -13,7 +14,7 @@ use serde_json::{Value, json};
 use crate::access_control::AccessControl;
 use crate::restriction_statement;
 use crate::service::Components;
-use crate::system_tables::{timestamp, to_batches};
+use crate::system_tables::to_batches;
 
 /// Name of the table from which a session reads the result of a statement on roles and grants.
 pub const RESULT: &str = "result of a statement on rights";
@@ -55,14 +56,14 @@ pub fn columns(statement: &AccessStatement) -> Option<SchemaRef> {
     let text = |name| (name, DataType::Utf8);
     match statement {
         AccessStatement::ShowRoles => {
-            Some(schema_of(&[text("name"), text("roles"), ("created", timestamp())]))
+            Some(schema_of(&[text("name"), text("roles"), ("created", moment())]))
         }
         AccessStatement::Restrictions(RestrictionStatement::Show { is_mask }) => {
             Some(restriction_statement::columns(*is_mask))
         }
         AccessStatement::ShowGrants(_) => {
             let texts = ["grantee", "actions", "object", "by"].map(text);
-            let columns: Vec<_> = texts.into_iter().chain([("granted", timestamp())]).collect();
+            let columns: Vec<_> = texts.into_iter().chain([("granted", moment())]).collect();
             Some(schema_of(&columns))
         }
         _ => None,

@@ -7,12 +7,13 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use async_trait::async_trait;
 use headwater_access::Access;
+use headwater_engine::system::moment;
 use headwater_engine::{Engine, SystemTable};
 use headwater_lake::CommitView;
 use headwater_model::{Action, Problem, ResultExt};
 use serde_json::{Value, json};
 
-use crate::system_tables::{timestamp, to_batches};
+use crate::system_tables::to_batches;
 
 /// Maximum number of events in the table. It contains the newest events.
 const EVENTS_MAX: usize = 100_000;
@@ -54,6 +55,6 @@ pub fn schema() -> SchemaRef {
     const TEXTS: [&str; 9] =
         ["principal", "method", "token", "address", "action", "object", "outcome", "reason", "job"];
     let texts = TEXTS.map(|name| Field::new(name, DataType::Utf8, true));
-    let time = Field::new("time", timestamp(), true);
+    let time = Field::new("time", moment(), true);
     Arc::new(Schema::new([time].into_iter().chain(texts).collect::<Vec<_>>()))
 }

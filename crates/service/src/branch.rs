@@ -72,6 +72,8 @@ impl Branches {
         change: UpdateRef,
     ) -> Result<Branch, Problem> {
         self.0.authorize(principal, Action::Alter, &Object::branch(name))?;
+        // The branch of a transaction must stay deletable.
+        check_not_reserved(name)?;
         let catalog = self.0.lake.catalog();
         let found = catalog.branch(name).await.or_problem();
         let mut branch = found.map_err(|problem| self.0.conceal(principal, problem))?;

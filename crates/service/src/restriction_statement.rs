@@ -3,6 +3,7 @@
 
 use arrow::datatypes::{DataType, SchemaRef};
 use headwater_engine::RestrictionStatement;
+use headwater_engine::system::moment;
 use headwater_model::{
     CreateRestriction, DEFAULT_NAMESPACE, ErrorCode, Principal, Problem, QueryRequest, Restriction,
     ResultExt, TableName,
@@ -11,7 +12,6 @@ use serde_json::{Value, json};
 
 use crate::access_statement::schema_of;
 use crate::restriction::RestrictionList;
-use crate::system_tables::timestamp;
 
 /// Executes a statement, and returns its rows. `request` is its context.
 pub async fn execute(
@@ -62,7 +62,7 @@ pub fn columns(is_mask: bool) -> SchemaRef {
     }
     columns.extend(["using", "to", "by"]);
     let columns = columns.into_iter().map(|name| (name, DataType::Utf8));
-    schema_of(&columns.chain([("created", timestamp())]).collect::<Vec<_>>())
+    schema_of(&columns.chain([("created", moment())]).collect::<Vec<_>>())
 }
 
 fn row(one: &Restriction) -> Value {

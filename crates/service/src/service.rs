@@ -196,13 +196,13 @@ impl Service {
     }
 
     /// Stops triggers and automatic maintenance, which start jobs.
-    pub async fn stop_background(&self) {
+    pub fn stop_background(&self) {
         if let Some(triggers) = &self.0.triggers {
             triggers.stop();
         }
         self.0.mappings.stop();
         self.0.queues.close();
-        self.0.queue_meter.flush().await;
+        self.0.queue_meter.flush();
         if let Some(maintenance) = &self.0.auto_maintenance {
             maintenance.cancel();
         }

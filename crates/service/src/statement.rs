@@ -76,7 +76,7 @@ impl Statements {
         Statements { rows, ..self.clone() }
     }
 
-    /// Returns the access checks of a statement; `None` if the principal has all rights.
+    /// Returns the access checks of a statement; `None` for the owner of a lake without users.
     fn access(&self, principal: &Principal, job: Option<JobId>) -> Option<Arc<dyn TableAccess>> {
         let access = table_access(&self.components.access, principal, job)?;
         Some(match &self.transaction {

@@ -4,11 +4,12 @@
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::error::ArrowError;
 use arrow::json::ReaderBuilder;
 use async_trait::async_trait;
 use headwater_access::Access;
+use headwater_engine::system::moment;
 use headwater_engine::{Engine, SystemTable};
 use headwater_jobs::{JobFilter, Jobs, UsageGroup};
 use headwater_lake::{CommitView, Lake};
@@ -117,7 +118,7 @@ fn maintenance_schema() -> SchemaRef {
     let columns = [
         ("table", TEXT),
         ("branch", TEXT),
-        ("time", timestamp()),
+        ("time", moment()),
         ("author", TEXT),
         ("files_rewritten", DataType::Int64),
         ("files_written", DataType::Int64),
@@ -131,10 +132,6 @@ fn maintenance_schema() -> SchemaRef {
 }
 
 const TEXT: DataType = DataType::Utf8;
-
-pub(crate) fn timestamp() -> DataType {
-    DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))
-}
 
 /// The columns of `Usage`, in the order of its fields.
 const USAGE: [&str; 16] = [
@@ -174,9 +171,9 @@ fn jobs_schema() -> SchemaRef {
             ("author", TEXT),
             ("ref", TEXT),
             ("event", TEXT),
-            ("created", timestamp()),
-            ("started", timestamp()),
-            ("ended", timestamp()),
+            ("created", moment()),
+            ("started", moment()),
+            ("ended", moment()),
         ],
         vec![("error_code", TEXT), ("error", TEXT)],
     )

@@ -5,20 +5,21 @@
 //! commit merges the branch, so other clients see all changes or none. A read-only transaction
 //! creates no branch. On the hidden branch, a user has the same rights as on the target.
 //!
-//! A branch left by an unfinished transaction, for example after a kill of the server, is deleted
-//! at the next start.
+//! The branch is deleted when the transaction ends or its last handle is dropped, wherever the
+//! request of a client that leaves is dropped. The branches of a killed server are deleted at the
+//! next start.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use headwater_engine::TableAccess;
 use headwater_jobs::NewJob;
-use headwater_lake::{Lake, conflict_problem};
+use headwater_lake::{Lake, TemporaryBranch, conflict_problem};
 use headwater_model::{
-    Action, CreateRef, ErrorCode, JobKind, Limits, MergeChoice, MergeOutcome, MergeRequest, Object,
-    Principal, Problem, RefSpec, Restriction, Restrictions, ResultExt, TRANSACTION_BRANCHES,
-    TableName,
+    Action, ErrorCode, JobKind, MergeChoice, MergeOutcome, MergeRequest, Object, Principal,
+    Problem, RefSpec, ResultExt, TRANSACTION_BRANCHES,
 };
+use headwater_pipelines::BranchAccess;
 
 use crate::reference::Refs;
 use crate::service::Components;
@@ -41,7 +42,7 @@ pub struct OpenTransaction {
     /// read-only.
     target: Option<String>,
     /// The hidden branch; `None` until the first write.
-    branch: Option<String>,
+    branch: Option<TemporaryBranch>,
     /// The savepoints, each with the ref at its creation.
     savepoints: Vec<Savepoint>,
 }
@@ -76,57 +77,11 @@ impl OpenTransaction {
     /// the same rights as on the target.
     pub(crate) fn access(&self, access: Arc<dyn TableAccess>) -> Arc<dyn TableAccess> {
         match (&self.branch, &self.target) {
-            (Some(branch), Some(target)) => Arc::new(TransactionAccess {
-                access,
-                branch: Object::branch(branch),
-                target: Object::branch(target),
-            }),
+            (Some(branch), Some(target)) => {
+                Arc::new(BranchAccess::as_on(access, branch.name(), target))
+            }
             _ => access,
         }
-    }
-}
-
-/// The access checks of the statements of a transaction.
-#[derive(Debug)]
-struct TransactionAccess {
-    access: Arc<dyn TableAccess>,
-    branch: Object,
-    target: Object,
-}
-
-impl TransactionAccess {
-    fn real<'a>(&'a self, object: &'a Object) -> &'a Object {
-        if *object == self.branch { &self.target } else { object }
-    }
-}
-
-impl TableAccess for TransactionAccess {
-    fn check(&self, action: Action, object: &Object) -> Result<(), Problem> {
-        self.access.check(action, self.real(object))
-    }
-
-    fn allows(&self, action: Action, object: &Object) -> bool {
-        self.access.allows(action, self.real(object))
-    }
-
-    fn is_limited(&self) -> bool {
-        self.access.is_limited()
-    }
-
-    fn restrictions(&self, table: &TableName, id: Option<&str>) -> Option<Restrictions> {
-        self.access.restrictions(table, id)
-    }
-
-    fn restriction_by_name(&self, table: &TableName, id: &str) -> Option<Restriction> {
-        self.access.restriction_by_name(table, id)
-    }
-
-    fn restriction_digest(&self) -> Option<String> {
-        self.access.restriction_digest()
-    }
-
-    fn limits(&self) -> Limits {
-        self.access.limits()
     }
 }
 
@@ -167,12 +122,11 @@ impl Transactions {
             return Ok(());
         }
         self.check_target(principal, target).await?;
-        let name = format!("{TRANSACTION_BRANCHES}{}", uuid::Uuid::new_v4().simple());
-        let from = Some(transaction.reference.clone());
-        let request = CreateRef { name: name.clone(), from, if_not_exists: false };
-        self.0.lake.create_branch(request).await.or_problem()?;
-        transaction.reference = RefSpec::Name(name.clone());
-        transaction.branch = Some(name);
+        let from = transaction.reference.clone();
+        let created = TemporaryBranch::create(&self.0.lake, TRANSACTION_BRANCHES, from).await;
+        let branch = created.or_problem()?;
+        transaction.reference = RefSpec::Name(branch.name().to_owned());
+        transaction.branch = Some(branch);
         Ok(())
     }
 
@@ -196,8 +150,8 @@ impl Transactions {
 
     /// Ends a transaction and discards its changes.
     pub async fn roll_back(&self, transaction: OpenTransaction) {
-        if let Some(branch) = &transaction.branch {
-            delete(&self.0.lake, branch).await;
+        if let Some(branch) = transaction.branch {
+            branch.delete().await;
         }
     }
 
@@ -245,10 +199,10 @@ impl Transactions {
         let reference = transaction.savepoints[index].reference.clone();
         transaction.savepoints.truncate(index + 1);
         // The next write creates a branch from the savepoint's commit.
-        if let Some(branch) = transaction.branch.take() {
-            delete(&self.0.lake, &branch).await;
-        }
         transaction.reference = reference;
+        if let Some(branch) = transaction.branch.take() {
+            branch.delete().await;
+        }
         Ok(())
     }
 
@@ -294,27 +248,13 @@ impl Transactions {
 
 /// Deletes the branches of transactions that a killed server left.
 pub(crate) async fn delete_interrupted(lake: &Lake) {
-    match lake.catalog().branches(Some(TRANSACTION_BRANCHES)).await {
-        Ok(branches) => {
-            for branch in branches {
-                delete(lake, &branch.name).await;
-            }
-        }
-        Err(error) => tracing::warn!("interrupted transactions cannot be listed: {error}"),
-    }
-}
-
-/// Deletes the branch of an ended transaction. On failure, the hidden branch remains until the next
-/// start of the server.
-async fn delete(lake: &Lake, branch: &str) {
-    if let Err(error) = lake.catalog().delete_branch(branch).await {
-        tracing::warn!("the branch of a transaction cannot be deleted: {error}");
-    }
+    TemporaryBranch::delete_all(lake, TRANSACTION_BRANCHES).await;
 }
 
 #[cfg(test)]
 mod tests {
     use headwater_lake::WarehouseOptions;
+    use headwater_model::CreateRef;
 
     use super::*;
 

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Decimal256Array};
+use arrow::array::{Array, ArrayRef, AsArray, Decimal256Array};
 use arrow::compute::cast;
 use arrow::datatypes::{
     DECIMAL256_MAX_PRECISION, DataType, Decimal256Type, FieldRef, UInt64Type, i256,
@@ -13,9 +13,11 @@ use datafusion::common::{Result, ScalarValue, exec_datafusion_err, internal_err}
 use datafusion::functions_aggregate::average::Avg;
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion::logical_expr::{
-    Accumulator, AggregateUDF, AggregateUDFImpl, Documentation, EmitTo, GroupsAccumulator,
-    ReversedUDAF, Signature,
+    Accumulator, AggregateUDF, AggregateUDFImpl, Documentation, GroupsAccumulator, ReversedUDAF,
+    Signature,
 };
+
+use crate::evaluated_groups::EvaluatedGroups;
 
 /// Returns the function that replaces DataFusion's.
 pub fn function() -> Arc<AggregateUDF> {
@@ -73,7 +75,14 @@ impl AggregateUDFImpl for Average {
             return self.of.create_groups_accumulator(arguments);
         }
         let result = arguments.return_type().clone();
-        Ok(Box::new(GroupAverages { of: self.of.create_groups_accumulator(arguments)?, result }))
+        let of = self.of.create_groups_accumulator(arguments)?;
+        let evaluate = move |state: &[ArrayRef]| {
+            let [counts, sums] = state else {
+                return internal_err!("the state of `avg` has no sum");
+            };
+            divided(counts, sums, &result)
+        };
+        Ok(Box::new(EvaluatedGroups { of, evaluate }))
     }
 
     fn reverse_expr(&self) -> ReversedUDAF {
@@ -159,58 +168,6 @@ impl Accumulator for AverageAccumulator {
         };
         let average = divided(&count.to_array()?, &sum.to_array()?, &self.result)?;
         ScalarValue::try_from_array(&average, 0)
-    }
-
-    fn size(&self) -> usize {
-        self.of.size()
-    }
-}
-
-/// The averages of groups.
-struct GroupAverages {
-    /// DataFusion's accumulator, whose state is the number and the sum of the values of each group.
-    of: Box<dyn GroupsAccumulator>,
-    result: DataType,
-}
-
-impl GroupsAccumulator for GroupAverages {
-    fn update_batch(
-        &mut self,
-        values: &[ArrayRef],
-        groups: &[usize],
-        filter: Option<&BooleanArray>,
-        group_count: usize,
-    ) -> Result<()> {
-        self.of.update_batch(values, groups, filter, group_count)
-    }
-
-    fn merge_batch(
-        &mut self,
-        states: &[ArrayRef],
-        groups: &[usize],
-        group_count: usize,
-    ) -> Result<()> {
-        self.of.merge_batch(states, groups, group_count)
-    }
-
-    fn evaluate(&mut self, emit_to: EmitTo) -> Result<ArrayRef> {
-        let state = self.of.state(emit_to)?;
-        let [counts, sums] = state.as_slice() else {
-            return internal_err!("the state of `avg` has no sum");
-        };
-        divided(counts, sums, &self.result)
-    }
-
-    fn state(&mut self, emit_to: EmitTo) -> Result<Vec<ArrayRef>> {
-        self.of.state(emit_to)
-    }
-
-    fn convert_to_state(
-        &self,
-        values: &[ArrayRef],
-        filter: Option<&BooleanArray>,
-    ) -> Result<Vec<ArrayRef>> {
-        self.of.convert_to_state(values, filter)
     }
 
     fn size(&self) -> usize {

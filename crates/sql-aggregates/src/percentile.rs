@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, BooleanArray, Float64Array};
+use arrow::array::{ArrayRef, AsArray, Float64Array};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, FieldRef, Float64Type};
 use arrow::record_batch::RecordBatch;
@@ -13,10 +13,11 @@ use datafusion::common::{Result, ScalarValue, internal_err, plan_err};
 use datafusion::functions_aggregate::percentile_cont::PercentileCont;
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion::logical_expr::{
-    Accumulator, AggregateUDF, AggregateUDFImpl, ColumnarValue, Documentation, EmitTo,
-    GroupsAccumulator, Signature,
+    Accumulator, AggregateUDF, AggregateUDFImpl, ColumnarValue, Documentation, GroupsAccumulator,
+    Signature,
 };
 
+use crate::evaluated_groups::EvaluatedGroups;
 use crate::window_frame::{Arguments, Frame};
 
 /// Returns the function that replaces DataFusion's.
@@ -77,7 +78,14 @@ impl AggregateUDFImpl for Percentile {
         arguments: AccumulatorArgs<'_>,
     ) -> Result<Box<dyn GroupsAccumulator>> {
         let target = Target::of(&arguments)?;
-        Ok(Box::new(PercentileGroups { of: self.of.create_groups_accumulator(arguments)?, target }))
+        let of = self.of.create_groups_accumulator(arguments)?;
+        let evaluate = move |state: &[ArrayRef]| {
+            let [lists] = state else {
+                return internal_err!("the state of `percentile_cont` is not a list");
+            };
+            target.of_lists(lists)
+        };
+        Ok(Box::new(EvaluatedGroups { of, evaluate }))
     }
 
     fn supports_within_group_clause(&self) -> bool {
@@ -112,6 +120,17 @@ impl Target {
         let descending = arguments.order_bys.first().is_some_and(|sort| sort.options.descending);
         let fraction = if descending { 1.0 - fraction } else { fraction };
         Ok(Target { fraction, result: arguments.return_type().clone() })
+    }
+
+    /// Returns the percentile of each list of values.
+    fn of_lists(&self, lists: &ArrayRef) -> Result<ArrayRef> {
+        let percentile = |list: Option<ArrayRef>| match list {
+            Some(values) => self.of_values(&values),
+            None => Ok(None),
+        };
+        let percentiles = lists.as_list::<i32>().iter().map(percentile);
+        let percentiles: ArrayRef = Arc::new(percentiles.collect::<Result<Float64Array>>()?);
+        Ok(cast(&percentiles, &self.result)?)
     }
 
     /// Returns the percentile of the values; `None` if there are no values.
@@ -166,64 +185,6 @@ impl Accumulator for PercentileAccumulator {
             self.of.merge_batch(&[Arc::clone(list) as ArrayRef])?;
         }
         ScalarValue::Float64(value).cast_to(&self.target.result)
-    }
-
-    fn size(&self) -> usize {
-        self.of.size()
-    }
-}
-
-/// The percentiles of groups.
-struct PercentileGroups {
-    /// DataFusion's accumulator, whose state is a list of values for each group.
-    of: Box<dyn GroupsAccumulator>,
-    target: Target,
-}
-
-impl GroupsAccumulator for PercentileGroups {
-    fn update_batch(
-        &mut self,
-        values: &[ArrayRef],
-        groups: &[usize],
-        filter: Option<&BooleanArray>,
-        group_count: usize,
-    ) -> Result<()> {
-        self.of.update_batch(values, groups, filter, group_count)
-    }
-
-    fn merge_batch(
-        &mut self,
-        states: &[ArrayRef],
-        groups: &[usize],
-        group_count: usize,
-    ) -> Result<()> {
-        self.of.merge_batch(states, groups, group_count)
-    }
-
-    fn evaluate(&mut self, emit_to: EmitTo) -> Result<ArrayRef> {
-        let states = self.of.state(emit_to)?;
-        let [lists] = states.as_slice() else {
-            return internal_err!("the state of `percentile_cont` is not a list");
-        };
-        let percentile = |list: Option<ArrayRef>| match list {
-            Some(values) => self.target.of_values(&values),
-            None => Ok(None),
-        };
-        let percentiles = lists.as_list::<i32>().iter().map(percentile);
-        let percentiles: ArrayRef = Arc::new(percentiles.collect::<Result<Float64Array>>()?);
-        Ok(cast(&percentiles, &self.target.result)?)
-    }
-
-    fn state(&mut self, emit_to: EmitTo) -> Result<Vec<ArrayRef>> {
-        self.of.state(emit_to)
-    }
-
-    fn convert_to_state(
-        &self,
-        values: &[ArrayRef],
-        filter: Option<&BooleanArray>,
-    ) -> Result<Vec<ArrayRef>> {
-        self.of.convert_to_state(values, filter)
     }
 
     fn size(&self) -> usize {

@@ -36,6 +36,7 @@ impl EventSource for BatchSource {
                 break;
             }
         }
+        intake.load(context).await?;
         intake.expire(context).await?;
         let pause = queue.next_unblocked(context.now()).filter(|_| intake.waiting() > 0);
         Ok(PollResult::after(pause.unwrap_or(Duration::MAX)))

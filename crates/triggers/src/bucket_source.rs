@@ -117,7 +117,9 @@ impl EventSource for BucketSource {
         let Some(objects) = context.options.objects.clone() else {
             return Ok(PollResult::after(context.options.poll_interval));
         };
-        self.listen(context, &objects);
+        if self.listener.is_none() {
+            self.listener = context.listen(objects.change_counter());
+        }
         let position = self.position(context, &objects).await?;
         let capacity = OPEN_MAX.saturating_sub(context.queue.open_count());
         if capacity < CAPACITY_MIN {
@@ -146,27 +148,6 @@ impl EventSource for BucketSource {
 impl BucketSource {
     pub(crate) fn new(selection: ObjectFilter) -> Self {
         BucketSource { selection, position: None, listener: None }
-    }
-
-    /// Requests a poll after each change from now on.
-    fn listen(&mut self, context: &SourceContext, objects: &Objects) {
-        if context.options.manual || self.listener.is_some() {
-            return;
-        }
-        let stop = context.stop.child_token();
-        self.listener = Some(stop.clone().drop_guard());
-        let (wake, mut counter) = (context.wake.clone(), objects.change_counter());
-        tokio::spawn(async move {
-            loop {
-                tokio::select! {
-                    () = stop.cancelled() => return,
-                    changed = counter.changed() => match changed {
-                        Ok(()) => wake.notify_one(),
-                        Err(_) => return,
-                    },
-                }
-            }
-        });
     }
 
     /// Reads the position. If the trigger has no position for the bucket yet, returns the position

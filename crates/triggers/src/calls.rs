@@ -60,55 +60,60 @@ impl Triggers {
             check_key(key)?;
         }
         let worker = self.call_worker(&call.function).await?;
-        let context = &worker.context;
-        // A call must not overtake waiting events with the same order key.
-        let intake = &context.queue.intake;
-        let waits = call.order_key.is_some() && intake.waiting() > 0;
-        let (pending, pending_max) = if waits {
-            (intake.waiting_of(call.user.as_deref()), EVENTS_MAX)
-        } else {
-            (context.queue.open_count(), CALLS_MAX)
-        };
-        if pending >= pending_max {
-            return Err(Error::QueueFull { function: call.function, pending });
-        }
-        let id = context.options.jobs.new_id();
-        let owner = call.user.as_ref().map(|owner| format!("{owner}\n")).unwrap_or_default();
-        let stored_key = call.key.as_ref().map(|key| format!("{}\n{owner}{key}", context.trigger));
-        let (entry, queued) = if waits {
-            let (entry, listed) = waiting(context, call, id)?;
-            (vec![entry], Queued::Waiting(listed))
-        } else {
-            let (event, delivery) = delivered(context, call, id);
-            (delivery.new_entries(&event)?, Queued::Delivery(Box::new(delivery)))
-        };
-        let mut batch = Batch { entries: entry, ..Batch::default() };
-        if let Some(key) = &stored_key {
-            batch.entries.push(Append::put(KEYS, key, encode(&id.to_string())?));
-            batch.unique.push(UniqueKey { scope: KEYS.to_owned(), key: key.clone() });
-        }
-        match (context.store().apply(batch).await, stored_key) {
-            (Ok(_), _) => {
-                match queued {
-                    Queued::Delivery(delivery) => context.queue.push(*delivery),
-                    Queued::Waiting(listed) => {
-                        context.queue.intake.list([(id, listed)]);
-                        context.wake.notify_one();
-                    }
+        // A task, because the queue must follow the store even if this future is dropped.
+        let accepted = tokio::spawn(async move { accept(&worker.context, call).await });
+        accepted.await.unwrap_or(Err(Error::Store(StoreError::Closed)))
+    }
+}
+
+async fn accept(context: &SourceContext, call: NewCall) -> Result<AcceptedEvent> {
+    // A call must not overtake waiting events with the same order key.
+    let intake = &context.queue.intake;
+    let waits = call.order_key.is_some() && intake.waiting() > 0;
+    let (pending, pending_max) = if waits {
+        (intake.waiting_of(call.user.as_deref()), EVENTS_MAX)
+    } else {
+        (context.queue.open_count(), CALLS_MAX)
+    };
+    if pending >= pending_max {
+        return Err(Error::QueueFull { function: call.function, pending });
+    }
+    let id = context.options.jobs.new_id();
+    let owner = call.user.as_ref().map(|owner| format!("{owner}\n")).unwrap_or_default();
+    let stored_key = call.key.as_ref().map(|key| format!("{}\n{owner}{key}", context.trigger));
+    let (entry, queued) = if waits {
+        let (entry, listed) = waiting(context, call, id)?;
+        (vec![entry], Queued::Waiting(listed))
+    } else {
+        let (event, delivery) = delivered(context, call, id);
+        (delivery.new_entries(&event)?, Queued::Delivery(Box::new(delivery)))
+    };
+    let mut batch = Batch { entries: entry, ..Batch::default() };
+    if let Some(key) = &stored_key {
+        batch.entries.push(Append::put(KEYS, key, encode(&id.to_string())?));
+        batch.unique.push(UniqueKey { scope: KEYS.to_owned(), key: key.clone() });
+    }
+    match (context.store().apply(batch).await, stored_key) {
+        (Ok(_), _) => {
+            match queued {
+                Queued::Delivery(delivery) => context.queue.push(*delivery),
+                Queued::Waiting(listed) => {
+                    context.queue.intake.list([(id, listed)]);
+                    context.wake.notify_one();
                 }
-                Ok(AcceptedEvent { event: id.to_string(), duplicate: false })
             }
-            (Err(StoreError::NotUnique { .. }), Some(key)) => {
-                let first = read::<String>(context.store(), KEYS, &key).await?;
-                Ok(AcceptedEvent { event: first.unwrap_or_default(), duplicate: true })
-            }
-            (Err(error), _) => {
-                // The batch may have been applied despite the error.
-                context.queue.set_uncertain();
-                context.queue.intake.set_uncertain();
-                context.wake.notify_one();
-                Err(error.into())
-            }
+            Ok(AcceptedEvent { event: id.to_string(), duplicate: false })
+        }
+        (Err(StoreError::NotUnique { .. }), Some(key)) => {
+            let first = read::<String>(context.store(), KEYS, &key).await?;
+            Ok(AcceptedEvent { event: first.unwrap_or_default(), duplicate: true })
+        }
+        (Err(error), _) => {
+            // The batch may have been applied despite the error.
+            context.queue.set_uncertain();
+            context.queue.intake.set_uncertain();
+            context.wake.notify_one();
+            Err(error.into())
         }
     }
 }

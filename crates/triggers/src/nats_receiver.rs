@@ -232,6 +232,8 @@ fn chain(error: &dyn std::error::Error) -> String {
 mod tests {
     use std::sync::Arc;
 
+    use headwater_model::Actor;
+
     use super::*;
 
     fn receiver(url: &str) -> NatsReceiver {
@@ -240,7 +242,7 @@ mod tests {
             nats: serde_json::from_value(nats).expect("a source"),
             consumer: "c".to_owned(),
             secrets: None,
-            rules: ServerRules::restricted("ana".to_owned(), Arc::new(|_: &str| false)),
+            rules: ServerRules::restricted(Actor::Anonymous, Arc::new(|_: &str| false)),
         }
     }
 

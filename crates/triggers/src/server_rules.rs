@@ -10,7 +10,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use headwater_model::{AddressScope, ErrorCode, Problem, embedded_address};
+use headwater_model::{Actor, AddressScope, ErrorCode, Problem, embedded_address};
 use headwater_sandbox::is_own_address;
 
 /// Maximum time to resolve a name.
@@ -27,7 +27,7 @@ pub struct ServerRules {
 
 #[derive(Clone)]
 struct RestrictedUser {
-    name: String,
+    actor: Actor,
     allows: AllowsLocation,
 }
 
@@ -54,15 +54,19 @@ impl fmt::Display for ServerName {
 }
 
 impl ServerRules {
-    /// Creates the rules for a user that is not the owner. `name` identifies the user.
-    pub fn restricted(name: String, allows: AllowsLocation) -> Self {
-        ServerRules { user: Some(RestrictedUser { name, allows }) }
+    /// Creates the rules for an actor that is not the owner. `allows` has the rights of this actor.
+    pub fn restricted(actor: Actor, allows: AllowsLocation) -> Self {
+        ServerRules { user: Some(RestrictedUser { actor, allows }) }
     }
 
-    /// Returns true if connections that were opened with other rules may stay.
+    /// Returns true if connections that were opened with other rules may stay, because both have
+    /// the rights of the same account, limited by the same scopes.
     pub(crate) fn is_same(&self, other: &ServerRules) -> bool {
-        let name = |rules: &ServerRules| rules.user.as_ref().map(|user| user.name.clone());
-        name(self) == name(other)
+        self.actor() == other.actor()
+    }
+
+    fn actor(&self) -> Option<&Actor> {
+        self.user.as_ref().map(|user| &user.actor)
     }
 
     /// Returns true if every address is allowed.
@@ -117,7 +121,7 @@ fn forbidden(user: &RestrictedUser, location: &str, address: SocketAddr) -> Prob
         AddressScope::Private => "an address of a private network",
         AddressScope::Host | AddressScope::Public => "an address of the server's host",
     };
-    let name = &user.name;
+    let name = if let Actor::User(user) = &user.actor { user.name.as_str() } else { "anonymous" };
     let message = format!(
         "the trigger of user `{name}` may not connect to `{location}`: `{}` is {scope}",
         address.ip()
@@ -131,14 +135,31 @@ fn forbidden(user: &RestrictedUser, location: &str, address: SocketAddr) -> Prob
 
 impl fmt::Debug for ServerRules {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = self.user.as_ref().map(|user| user.name.as_str());
-        f.debug_struct("ServerRules").field("user", &name).finish()
+        f.debug_struct("ServerRules").field("actor", &self.actor()).finish()
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use headwater_model::{AuthMethod, AuthenticatedUser, Timestamp};
+
     use super::*;
+
+    fn ana(seconds: i64) -> AuthenticatedUser {
+        AuthenticatedUser {
+            name: "ana".to_owned(),
+            created: Timestamp::from_timestamp(seconds, 0).expect("a time"),
+            method: AuthMethod::Token,
+            token: None,
+            scopes: None,
+            expires: None,
+        }
+    }
+
+    fn rules(user: AuthenticatedUser) -> ServerRules {
+        let allows = |location: &str| location == "kafka://10.0.0.7:9092";
+        ServerRules::restricted(Actor::User(Box::new(user)), Arc::new(allows))
+    }
 
     fn server(host: &str) -> ServerName {
         ServerName { scheme: "kafka", host: host.to_owned(), port: 9_092 }
@@ -146,9 +167,7 @@ mod tests {
 
     #[tokio::test]
     async fn only_the_owner_reaches_the_host_and_private_networks() {
-        let allows = |location: &str| location == "kafka://10.0.0.7:9092";
-        let user = ServerRules::restricted("ana".to_owned(), Arc::new(allows));
-        let owner = ServerRules::default();
+        let (user, owner) = (rules(ana(0)), ServerRules::default());
         for (host, expected) in [
             ("127.0.0.1", "an address of the server's host"),
             ("localhost", "an address of the server's host"),
@@ -170,7 +189,16 @@ mod tests {
         let mixed = ["10.0.0.8:1", "1.1.1.1:1"].map(|one| one.parse().expect("an address"));
         let checked = user.check(&server("mixed.example.com"), mixed.to_vec()).expect("one");
         assert_eq!(checked, mixed[1..]);
-        assert!(!user.is_same(&owner) && user.is_same(&user.clone()));
+    }
+
+    #[test]
+    fn connections_stay_only_for_the_same_account_and_scopes() {
+        let user = rules(ana(0));
+        assert!(user.is_same(&rules(ana(0))));
+        assert!(!user.is_same(&ServerRules::default()));
+        assert!(!user.is_same(&rules(ana(1))), "a later account with the same name");
+        let limited = AuthenticatedUser { scopes: Some(Vec::new()), ..ana(0) };
+        assert!(!user.is_same(&rules(limited)), "a token with scopes");
     }
 
     #[test]

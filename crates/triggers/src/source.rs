@@ -7,8 +7,8 @@ use async_trait::async_trait;
 use headwater_event_values::EventPath;
 use headwater_model::{Event, EventData, Problem, SpecVersion, Timestamp};
 use headwater_store::{Append, Store, UniqueKey};
-use tokio::sync::Notify;
-use tokio_util::sync::CancellationToken;
+use tokio::sync::{Notify, watch};
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::delivery_log::DeliveryLog;
 use crate::event_filter::EventFilter;
@@ -111,6 +111,22 @@ impl SourceContext {
     /// Returns true if the trigger's filter selects an event.
     pub(crate) fn admits(&self, event: &Event) -> bool {
         self.filter.as_ref().is_none_or(|filter| filter.admits(event))
+    }
+
+    /// Requests a poll after each change of a counter, until the guard is dropped. Returns `None`
+    /// if the sources are polled only on request.
+    pub(crate) fn listen(&self, mut counter: watch::Receiver<u64>) -> Option<DropGuard> {
+        if self.options.manual {
+            return None;
+        }
+        let stop = self.stop.child_token();
+        let (guard, wake) = (stop.clone().drop_guard(), self.wake.clone());
+        tokio::spawn(async move {
+            while let Some(Ok(())) = stop.run_until_cancelled(counter.changed()).await {
+                wake.notify_one();
+            }
+        });
+        Some(guard)
     }
 
     /// Records the events that the filter selects, and queues their deliveries.

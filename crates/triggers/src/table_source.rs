@@ -7,7 +7,6 @@
 //! cause are subject to the [rate limit](crate::rate_limit).
 
 use std::collections::{BTreeSet, VecDeque};
-use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -118,7 +117,9 @@ impl EventSource for TableSource {
         let Some(commits) = context.options.commits.clone() else {
             return Ok(PollResult::after(context.options.poll_interval));
         };
-        self.listen(context, &commits);
+        if self.listener.is_none() {
+            self.listener = context.listen(commits.counter());
+        }
         match self.step(context, &*commits).await {
             Err(StepError::Fault(problem)) => Ok(PollResult::absent(*problem)),
             Err(StepError::Record(error)) => Err(error),
@@ -144,27 +145,6 @@ impl TableSource {
             debounced: None,
             listener: None,
         }
-    }
-
-    /// Requests a poll after each commit from now on.
-    fn listen(&mut self, context: &SourceContext, commits: &Arc<dyn Commits>) {
-        if context.options.manual || self.listener.is_some() {
-            return;
-        }
-        let stop = context.stop.child_token();
-        self.listener = Some(stop.clone().drop_guard());
-        let (wake, mut counter) = (context.wake.clone(), commits.counter());
-        tokio::spawn(async move {
-            loop {
-                tokio::select! {
-                    () = stop.cancelled() => return,
-                    changed = counter.changed() => match changed {
-                        Ok(()) => wake.notify_one(),
-                        Err(_) => return,
-                    },
-                }
-            }
-        });
     }
 
     async fn step(

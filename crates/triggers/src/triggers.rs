@@ -94,6 +94,10 @@ impl Triggers {
         for (queue, first, entry) in log.waiting("").await? {
             self.queue(&queue).await?.intake.list([(first, entry)]);
         }
+        for queue in log.queues_with_ids().await? {
+            // The worker of the queue removes the ids when they are old.
+            self.queue(&queue).await?;
+        }
         // The lake must open even if the disk is full.
         if let Err(error) = log.store_open(&interrupted).await {
             tracing::warn!(%error, "cannot record interrupted trigger events");

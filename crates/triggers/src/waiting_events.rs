@@ -287,20 +287,28 @@ impl DeliveryLog {
 
     /// Returns the smallest id of the events that wait in all queues.
     pub(crate) async fn oldest_waiting(&self) -> Result<Option<String>> {
-        let mut oldest: Option<String> = None;
-        let mut from = None;
+        // The first key of a queue has its smallest id.
+        let first = self.first_keys(BATCHES).await?.into_iter();
+        Ok(first.filter_map(|(_, rest)| rest.split('/').next().map(str::to_owned)).min())
+    }
+
+    /// Returns the queues with ids of recent events.
+    pub(crate) async fn queues_with_ids(&self) -> Result<Vec<String>> {
+        Ok(self.first_keys(IDS).await?.into_iter().map(|(queue, _)| queue).collect())
+    }
+
+    /// Returns the first key of each queue in a journal: the queue, and the rest of the key.
+    async fn first_keys(&self, journal: &str) -> Result<Vec<(String, String)>> {
+        let mut found: Vec<(String, String)> = Vec::new();
         loop {
+            // Continue after the prefix of the last queue.
+            let from = found.last().map(|(queue, _)| format!("{queue}\u{b}"));
             let range = KeyRange { from, limit: 1, ..KeyRange::default() };
-            let Some(entry) = self.store.scan(BATCHES, &range).await?.pop() else {
-                return Ok(oldest);
+            let Some(entry) = self.store.scan(journal, &range).await?.pop() else {
+                return Ok(found);
             };
             let (queue, rest) = entry.key.split_once('\n').unwrap_or((entry.key.as_str(), ""));
-            let id = rest.split('/').next().unwrap_or_default();
-            if oldest.as_deref().is_none_or(|oldest| id < oldest) {
-                oldest = Some(id.to_owned());
-            }
-            // The first key of a queue has its smallest id. Continue after the prefix of the queue.
-            from = Some(format!("{queue}\u{b}"));
+            found.push((queue.to_owned(), rest.to_owned()));
         }
     }
 

@@ -30,7 +30,8 @@ pub trait SystemTable: Send + Sync {
     /// Returns the schema.
     fn schema(&self) -> SchemaRef;
 
-    /// Returns the rows that a reader may see; all rows if `_access` is `None`.
+    /// Returns the rows that a reader may see; all rows if `_access` is `None`. Implemented by the
+    /// tables that filter their rows.
     async fn visible_batches(
         &self,
         view: &CommitView,
@@ -39,8 +40,11 @@ pub trait SystemTable: Send + Sync {
         self.batches(view).await
     }
 
-    /// Returns all rows at a catalog state.
-    async fn batches(&self, view: &CommitView) -> Result<Vec<RecordBatch>, Problem>;
+    /// Returns all rows at a catalog state. Implemented by the tables that do not filter their
+    /// rows.
+    async fn batches(&self, view: &CommitView) -> Result<Vec<RecordBatch>, Problem> {
+        self.visible_batches(view, None).await
+    }
 }
 
 /// Returns the engine's own system tables.
@@ -57,25 +61,25 @@ pub(crate) fn own_tables() -> Vec<Arc<dyn SystemTable>> {
 }
 
 /// Builds a schema from name, type and nullability of each column.
-pub(super) fn schema(columns: &[(&str, DataType, bool)]) -> SchemaRef {
+pub fn schema(columns: &[(&str, DataType, bool)]) -> SchemaRef {
     let columns = columns.iter();
     let fields = columns.map(|(name, kind, nullable)| Field::new(*name, kind.clone(), *nullable));
     Arc::new(Schema::new(fields.collect::<Vec<_>>()))
 }
 
 /// Returns the type of timestamp columns: microseconds in UTC.
-pub(super) fn moment() -> DataType {
+pub fn moment() -> DataType {
     DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))
 }
 
 /// Builds a timestamp column.
-pub(super) fn moments(times: impl Iterator<Item = Option<Timestamp>>) -> ArrayRef {
+pub fn moments(times: impl Iterator<Item = Option<Timestamp>>) -> ArrayRef {
     let micros = times.map(|time| time.map(|time| time.timestamp_micros()));
     Arc::new(micros.collect::<TimestampMicrosecondArray>().with_timezone("UTC"))
 }
 
 /// Builds one batch.
-pub(super) fn batch(schema: SchemaRef, rows: Vec<ArrayRef>) -> Result<Vec<RecordBatch>, Problem> {
+pub fn batch(schema: SchemaRef, rows: Vec<ArrayRef>) -> Result<Vec<RecordBatch>, Problem> {
     let batch = RecordBatch::try_new(schema, rows).map(|batch| vec![batch]);
     batch.map_err(|error| Problem::new(ErrorCode::Internal, error.to_string()))
 }

@@ -11,6 +11,5 @@ mod table_metadata;
 mod tables;
 mod views;
 
-pub use self::list::SystemTable;
 pub(crate) use self::list::own_tables;
-use self::list::{batch, moment, moments, schema};
+pub use self::list::{SystemTable, batch, moment, moments, schema};

@@ -136,3 +136,29 @@ async fn the_usage_of_a_day_is_kept_while_the_store_fails() {
     let second = jobs(&inner, &clock).await;
     assert_eq!(second.usage_today("ana").await.expect("usage").today.bytes, 600);
 }
+
+#[tokio::test]
+async fn usage_is_charged_although_the_sum_of_its_day_cannot_be_read() {
+    let (inner, clock) = (memory(), clock());
+    let first = jobs(&inner, &clock).await;
+    read(&first, "ana", 600).await.expect("a job");
+    first.flush().await.expect("stored");
+    for (ended, is_read_first) in [(1, true), (2, false)] {
+        let mortal = Mortal::new(&inner, i64::MAX, Dying::Before);
+        let store: Arc<dyn Store> = mortal.clone();
+        let limits = Limits { bytes_per_day: Some(600 + ended * 600), ..Limits::default() };
+        let next = limited(jobs(&store, &clock).await, limits);
+        mortal.fail();
+        next.record_ended(&new(Some("ana")), &Usage { bytes_read: 600, ..Usage::default() });
+        assert!(next.flush().await.is_err(), "the failure is reported");
+        mortal.revive();
+        if is_read_first {
+            let error = next.check_day_quota("ana").await.expect_err("a limit");
+            assert_eq!(error.code(), ErrorCode::QuotaExceeded);
+        }
+        next.flush().await.expect("stored");
+        let last = jobs(&inner, &clock).await;
+        let usage = last.usage_today("ana").await.expect("usage");
+        assert_eq!(usage.today.bytes, 600 + ended * 600);
+    }
+}

@@ -35,6 +35,8 @@ mod place;
 #[cfg(test)]
 mod support;
 #[cfg(test)]
+mod temporary_branch;
+#[cfg(test)]
 mod transaction;
 #[cfg(test)]
 mod uncertain_store;

@@ -175,7 +175,7 @@ impl Lake {
 
     /// Waits until the jobs that the matrix started have ended.
     pub async fn stop(&self) {
-        self.service.stop_background().await;
+        self.service.stop_background();
         self.service.close();
         self.service.drain(PATIENCE).await;
     }

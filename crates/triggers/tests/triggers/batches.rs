@@ -72,6 +72,12 @@ impl Stage {
         self.triggers.tick().await.expect("a tick");
     }
 
+    /// Number of stored batches of ids.
+    async fn stored_ids(&self) -> usize {
+        let all = headwater_store::KeyRange::all();
+        self.store.scan("trigger_batch_ids", &all).await.expect("ids").len()
+    }
+
     /// The ids of the events that the function received, in order.
     fn received(&self) -> Vec<String> {
         let tries = self.tables.tries.lock().expect("tries");
@@ -162,16 +168,25 @@ async fn old_ids_are_removed_from_the_store_without_further_events() {
     let stage = Stage::new().await;
     stage.accept(&["a"]).await;
     stage.tick().await;
-    let ids = async || {
-        let all = headwater_store::KeyRange::all();
-        stage.store.scan("trigger_batch_ids", &all).await.expect("ids").len()
-    };
     stage.clock.advance(Duration::from_mins(10));
     stage.tick().await;
-    assert_eq!(ids().await, 1, "the removal is delayed by a minute");
+    assert_eq!(stage.stored_ids().await, 1, "the removal is delayed by a minute");
     stage.clock.advance(Duration::from_mins(1));
     stage.tick().await;
-    assert_eq!(ids().await, 0);
+    assert_eq!(stage.stored_ids().await, 0);
+}
+
+#[tokio::test]
+async fn old_ids_of_an_earlier_process_are_removed_without_further_events() {
+    let stage = Stage::new().await;
+    stage.accept(&["a"]).await;
+    stage.tick().await;
+    let stage = stage.again().await;
+    stage.tick().await;
+    assert_eq!(stage.stored_ids().await, 1, "the id is recent");
+    stage.clock.advance(Duration::from_mins(11));
+    stage.tick().await;
+    assert_eq!(stage.stored_ids().await, 0);
 }
 
 /// A call of the same function.

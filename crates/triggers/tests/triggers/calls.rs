@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
+use std::task::Poll;
 use std::time::Duration;
 
 use headwater_jobs::NewJob;
@@ -10,11 +11,11 @@ use headwater_model::{
     Actor, ErrorCode, Event, EventData, Fault, FixedClock, JobKind, Limits, Trigger,
     TriggerEventStatus,
 };
-use headwater_store::Store;
+use headwater_store::{Append, Batch, SqliteStore, Store};
 use headwater_triggers::{CallPolicy, NewCall, TriggerEventFilter, Triggers};
 use serde_json::{Value, json};
 
-use crate::support::{clock, jobs, memory};
+use crate::support::{clock, jobs, memory, until};
 use crate::targets::{Tables, by_hand, file};
 
 struct Stage {
@@ -26,7 +27,11 @@ struct Stage {
 
 impl Stage {
     async fn new(project: &Path, definitions: Vec<Trigger>) -> Self {
-        let (store, clock, tables) = (memory(), clock(), Arc::new(Tables::default()));
+        Self::on(memory(), project, definitions).await
+    }
+
+    async fn on(store: Arc<dyn Store>, project: &Path, definitions: Vec<Trigger>) -> Self {
+        let (clock, tables) = (clock(), Arc::new(Tables::default()));
         let jobs = jobs(&store, &clock).await;
         let triggers = by_hand(&store, &clock, &jobs, project, &tables).await.expect("triggers");
         triggers.reload(definitions).await.expect("definitions");
@@ -73,6 +78,44 @@ fn call(number: u64) -> NewCall {
         order_key: None,
         author: "ada".into(),
     }
+}
+
+/// Polls a future until it has been pending this number of times, and then drops it. Returns true
+/// if the future ends earlier.
+async fn is_ended(pending: usize, future: impl Future) -> bool {
+    let mut future = std::pin::pin!(future);
+    let mut left = pending;
+    std::future::poll_fn(|context| match future.as_mut().poll(context) {
+        Poll::Ready(_) => Poll::Ready(true),
+        Poll::Pending if left == 0 => Poll::Ready(false),
+        Poll::Pending => {
+            left -= 1;
+            Poll::Pending
+        }
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stored_call_is_delivered_although_its_client_left() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let store = SqliteStore::open(&dir.path().join("lake.db")).await.expect("a store");
+    let stage = Stage::on(Arc::new(store), dir.path(), Vec::new()).await;
+    for number in 0.. {
+        let has_ended = is_ended(number, stage.triggers.accept(call(number as u64))).await;
+        // Earlier batches are applied before this one.
+        let entries = vec![Append::put("other", "key", "value".into())];
+        stage.store.apply(Batch { entries, ..Batch::default() }).await.expect("applied");
+        until("all stored calls are delivered", async || {
+            stage.tick().await;
+            stage.statuses().await.iter().all(|status| *status == TriggerEventStatus::Done)
+        })
+        .await;
+        if has_ended {
+            break;
+        }
+    }
+    assert!(!stage.tries().is_empty());
 }
 
 #[tokio::test]

@@ -1,73 +1,29 @@
 //! Records of Kafka topics.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use headwater_jobs::{Jobs, JobsOptions};
 use headwater_model::{
-    Clock, ErrorCode, Event, EventData, FixedClock, KafkaRecord, Problem, Trigger,
+    Actor, AuthMethod, AuthenticatedUser, ErrorCode, Event, EventData, KafkaRecord, Timestamp,
+    Trigger,
 };
-use headwater_secrets::{KeySource, SecretStore};
 use headwater_store::Store;
-use headwater_triggers::{ServerRules, Triggers, TriggersOptions, function_argument};
+use headwater_triggers::{ServerRules, Triggers, function_argument};
 use serde_json::{Value, json};
 
 use crate::kafka_server::KafkaProcess;
-use crate::support::{Dying, Mortal, clock, memory, until};
-use crate::targets::Tables;
+use crate::outside::{Outside, until_fault};
+use crate::support::{Dying, Mortal, until};
 
 /// Partitions of a topic in the mock cluster.
 const PARTITIONS: i32 = 4;
 
-/// State that survives the end of a process.
-struct Outside {
-    store: Arc<dyn Store>,
-    clock: Arc<FixedClock>,
-    tables: Arc<Tables>,
-    folder: tempfile::TempDir,
-}
-
 impl Outside {
-    fn new() -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
-        Outside { store: memory(), clock: clock(), tables: Arc::default(), folder }
-    }
-
-    fn secrets(&self) -> SecretStore {
-        let key = KeySource::File(self.folder.path().join("secret.key"));
-        SecretStore::new(self.store.clone(), self.clock.clone(), key)
-    }
-
-    async fn open(
-        &self,
-        store: &Arc<dyn Store>,
-        trigger: Trigger,
-        rules: ServerRules,
-    ) -> headwater_triggers::Result<Triggers> {
-        let clock: Arc<dyn Clock> = self.clock.clone();
-        let jobs = Jobs::open(store.clone(), clock.clone(), JobsOptions::default()).await?;
-        let options = TriggersOptions {
-            manual: true,
-            secrets: Some(self.secrets()),
-            poll_interval: Duration::from_millis(300),
-            ..TriggersOptions::new(store.clone(), clock, jobs, Path::new("/none"))
-        };
-        let opened = Triggers::start(options, self.tables.clone()).await?;
-        opened.reload_for(vec![trigger], rules).await?;
-        opened.tick().await?;
-        Ok(opened)
-    }
-
-    async fn start(&self, trigger: Trigger) -> Triggers {
-        self.open(&self.store, trigger, ServerRules::default()).await.expect("triggers")
-    }
-
     /// The committed events, in the order of their first attempts.
-    fn events(&self) -> Vec<Event> {
+    fn attempted(&self) -> Vec<Event> {
         let commits = self.tables.commits.lock().expect("commits");
         let tries = self.tables.tries.lock().expect("tries");
         let mut seen = BTreeSet::new();
@@ -79,7 +35,7 @@ impl Outside {
     /// The records of each partition, in the order of their events.
     fn records(&self) -> BTreeMap<i32, Vec<KafkaRecord>> {
         let mut records: BTreeMap<i32, Vec<KafkaRecord>> = BTreeMap::new();
-        for event in self.events() {
+        for event in self.attempted() {
             match event.data {
                 EventData::KafkaReceived { partition, records: new, .. } => {
                     records.entry(partition).or_default().extend(new);
@@ -110,16 +66,6 @@ impl Outside {
             let in_order = records.windows(2).all(|pair| pair[0].offset < pair[1].offset);
             assert!(in_order, "{records:?}");
         }
-    }
-
-    async fn until_fault(&self, triggers: &Triggers, expected: &str) -> Problem {
-        let fault = || triggers.list()[0].error.clone();
-        until(expected, async || {
-            triggers.tick().await.expect("a tick");
-            fault().is_some_and(|fault| fault.message.contains(expected))
-        })
-        .await;
-        fault().expect("a fault")
     }
 }
 
@@ -164,7 +110,7 @@ async fn records_are_events_with_key_headers_and_payload() {
     assert_eq!((&records[1].payload, records[1].is_base64), (&json!("/wA="), true));
     assert_eq!((records[2].key.as_deref(), &records[2].payload), (Some("deleted"), &Value::Null));
     assert_eq!((records[3].key.as_deref(), &records[3].payload), (None, &json!("")));
-    let event = &outside.events()[0];
+    let event = &outside.attempted()[0];
     assert_eq!(event.subject.as_deref(), Some("orders-2"));
     assert_eq!(event.source, format!("kafka://{}/orders", cluster.servers()));
     assert_eq!(event.time, records[0].time);
@@ -237,7 +183,7 @@ async fn a_lost_kafka_server_loses_and_doubles_no_record() {
     }
     process.tick().await.expect("a tick");
     cluster.run(&json!({"do": "down"}));
-    let fault = outside.until_fault(&process, "Kafka at").await;
+    let fault = until_fault(&process, "Kafka at").await;
     assert_eq!(fault.code, ErrorCode::Unavailable, "{fault}");
     for partition in 0..PARTITIONS {
         cluster.produce("orders", partition, &values(50..80));
@@ -276,8 +222,7 @@ async fn crash_at(cluster: &mut KafkaProcess, calls: i64, dying: Dying) {
     let (first_source, second_source) = (source(), source());
     let mortal = Mortal::new(&outside.store, i64::MAX, dying);
     let as_store: Arc<dyn Store> = mortal.clone();
-    let rules = ServerRules::default();
-    let first = outside.open(&as_store, first_source, rules).await.expect("the first process");
+    let first = outside.open(&as_store, vec![first_source]).await.expect("the first process");
     mortal.die_at(calls);
     cluster.produce("orders", 0, &values(0..5));
     cluster.produce("orders", 1, &values(0..5));
@@ -335,7 +280,7 @@ async fn a_missing_topic_is_an_error_until_it_exists() {
     let mut cluster = KafkaProcess::start();
     let outside = Outside::new();
     let triggers = outside.start(trigger(&cluster, json!({}))).await;
-    outside.until_fault(&triggers, "topic `orders` does not exist").await;
+    until_fault(&triggers, "topic `orders` does not exist").await;
     create(&mut cluster);
     cluster.produce("orders", 0, &values([1]));
     outside.until_count(&triggers, 1).await;
@@ -358,7 +303,7 @@ async fn records_that_the_cluster_deleted_are_shown_and_large_records_read() {
     }
     cluster.produce("orders", 0, &json!([{"value": "last"}]));
     let next = outside.start(other).await;
-    let fault = outside.until_fault(&next, "no longer had the records 1 to").await;
+    let fault = until_fault(&next, "no longer had the records 1 to").await;
     assert!(fault.message.contains("partition 0 of topic `orders`"), "{fault}");
     until("the last record arrived", async || {
         next.tick().await.expect("a tick");
@@ -384,7 +329,7 @@ async fn records_wait_until_the_batch_is_complete_or_the_window_ends() {
         cluster.produce("orders", 0, &values([number]));
     }
     outside.until_count(&triggers, 4).await;
-    let events = outside.events();
+    let events = outside.attempted();
     let sizes: Vec<usize> = events.iter().map(|event| event.payloads().len()).collect();
     assert_eq!(sizes, [3, 1]);
 }
@@ -417,11 +362,11 @@ async fn servers_with_tls_and_a_login_are_read() {
     let sources = ["plain", "scram-sha-256", "scram-sha-512"]
         .map(|mechanism| ["WRONG", "RIGHT"].map(|secret| source(mechanism, secret, json!("CA"))));
     let triggers = outside.start(untrusted).await;
-    outside.until_fault(&triggers, "certificate").await;
+    until_fault(&triggers, "certificate").await;
     triggers.stop();
     for (number, [wrong, right]) in sources.into_iter().enumerate() {
         let triggers = outside.start(wrong).await;
-        outside.until_fault(&triggers, "the user or the password is wrong").await;
+        until_fault(&triggers, "the user or the password is wrong").await;
         triggers.stop();
         let triggers = outside.start(right).await;
         cluster.produce("orders", 0, &values([number]));
@@ -436,10 +381,18 @@ async fn triggers_of_a_user_do_not_reach_the_host_without_a_grant() {
     create(&mut cluster);
     let outside = Outside::new();
     let allowed = format!("kafka://{}", cluster.servers());
+    let ana = Actor::User(Box::new(AuthenticatedUser {
+        name: "ana".to_owned(),
+        created: Timestamp::UNIX_EPOCH,
+        method: AuthMethod::Token,
+        token: None,
+        scopes: None,
+        expires: None,
+    }));
     let user = |allows: bool| {
         let allowed = allowed.clone();
         let allows = move |location: &str| allows && location == allowed;
-        ServerRules::restricted("ana".to_owned(), Arc::new(allows))
+        ServerRules::restricted(ana.clone(), Arc::new(allows))
     };
     let port = cluster.servers().rsplit(':').next().expect("a port");
     let sources = [
@@ -457,13 +410,15 @@ async fn triggers_of_a_user_do_not_reach_the_host_without_a_grant() {
             .expect("an object")
             .extend(source.as_object().cloned().into_iter().flatten());
         let trigger: Trigger = serde_json::from_value(trigger).expect("a trigger");
-        let triggers = outside.open(&outside.store, trigger, user(false)).await.expect("triggers");
-        let fault = outside.until_fault(&triggers, "the trigger of user `ana` may not").await;
+        let triggers =
+            outside.open_for(&outside.store, vec![trigger], user(false)).await.expect("triggers");
+        let fault = until_fault(&triggers, "the trigger of user `ana` may not").await;
         assert_eq!(fault.code, ErrorCode::Forbidden, "{source}: {fault}");
         triggers.stop();
     }
     let granted = trigger(&cluster, json!({}));
-    let triggers = outside.open(&outside.store, granted, user(true)).await.expect("triggers");
+    let triggers =
+        outside.open_for(&outside.store, vec![granted], user(true)).await.expect("triggers");
     cluster.produce("orders", 0, &values([1]));
     outside.until_count(&triggers, 1).await;
 }

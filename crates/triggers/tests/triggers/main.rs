@@ -9,6 +9,7 @@ mod kafka;
 mod kafka_server;
 mod kill;
 mod nats;
+mod outside;
 mod postgres;
 mod queues;
 mod servers;

@@ -1,59 +1,20 @@
 //! Messages of a real NATS JetStream server.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
 
 use async_nats::jetstream::{self, stream};
 use futures::future::join_all;
-use headwater_jobs::{Jobs, JobsOptions};
-use headwater_model::{Clock, Event, EventData, FixedClock, NatsMessage, Trigger};
-use headwater_secrets::{KeySource, SecretStore};
+use headwater_model::{Event, EventData, NatsMessage, Trigger};
 use headwater_store::Store;
-use headwater_triggers::{Triggers, TriggersOptions};
+use headwater_triggers::Triggers;
 use serde_json::{Value, json};
 
+use crate::outside::Outside;
 use crate::servers::NatsProcess;
-use crate::support::{Dying, Mortal, clock, memory, until};
-use crate::targets::Tables;
-
-/// State that survives the end of a process.
-struct Outside {
-    store: Arc<dyn Store>,
-    clock: Arc<FixedClock>,
-    tables: Arc<Tables>,
-    folder: tempfile::TempDir,
-}
+use crate::support::{Dying, Mortal, until};
 
 impl Outside {
-    fn new() -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
-        Outside { store: memory(), clock: clock(), tables: Arc::default(), folder }
-    }
-
-    fn secrets(&self) -> SecretStore {
-        let key = KeySource::File(self.folder.path().join("secret.key"));
-        SecretStore::new(self.store.clone(), self.clock.clone(), key)
-    }
-
-    async fn open(
-        &self,
-        store: &Arc<dyn Store>,
-        triggers: Vec<Trigger>,
-    ) -> headwater_triggers::Result<Triggers> {
-        let clock: Arc<dyn Clock> = self.clock.clone();
-        let jobs = Jobs::open(store.clone(), clock.clone(), JobsOptions::default()).await?;
-        let options = TriggersOptions {
-            manual: true,
-            secrets: Some(self.secrets()),
-            ..TriggersOptions::new(store.clone(), clock, jobs, Path::new("/none"))
-        };
-        let opened = Triggers::start(options, self.tables.clone()).await?;
-        opened.reload(triggers).await?;
-        opened.tick().await?;
-        Ok(opened)
-    }
-
     fn messages(&self) -> Vec<NatsMessage> {
         let commits = self.tables.commits.lock().expect("commits");
         let messages = |event: &Event| match &event.data {

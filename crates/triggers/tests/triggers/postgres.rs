@@ -1,67 +1,27 @@
 //! Notifications and outbox rows of a real PostgreSQL server.
 
-use std::path::Path;
 use std::sync::Arc;
 
-use headwater_jobs::{Jobs, JobsOptions};
-use headwater_model::{Clock, Event, FixedClock, Trigger};
-use headwater_secrets::{KeySource, SecretStore};
+use headwater_model::{Event, Trigger};
 use headwater_store::Store;
-use headwater_triggers::{Triggers, TriggersOptions};
+use headwater_triggers::Triggers;
 use serde_json::{Value, json};
 
+use crate::outside::{Outside, until_fault};
 use crate::servers::{PASSWORD, PostgresProcess};
-use crate::support::{Dying, Mortal, clock, memory, until};
-use crate::targets::Tables;
+use crate::support::{Dying, Mortal, until};
 
 const OUTBOX: &str = "CREATE TABLE outbox (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, \
                       kind text NOT NULL, amount numeric)";
 
-/// State that survives the end of a process.
-struct Outside {
-    store: Arc<dyn Store>,
-    clock: Arc<FixedClock>,
-    tables: Arc<Tables>,
-    folder: tempfile::TempDir,
+/// Returns the state of a process with the secret of the triggers.
+async fn with_password() -> Outside {
+    let outside = Outside::new();
+    outside.secrets().set("SHOP_PASSWORD", PASSWORD, "test").await.expect("a secret");
+    outside
 }
 
 impl Outside {
-    async fn new() -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
-        let outside = Outside { store: memory(), clock: clock(), tables: Arc::default(), folder };
-        let secrets = outside.secrets(&outside.store);
-        secrets.set("SHOP_PASSWORD", PASSWORD, "test").await.expect("a secret");
-        outside
-    }
-
-    fn secrets(&self, store: &Arc<dyn Store>) -> SecretStore {
-        let key = KeySource::File(self.folder.path().join("secret.key"));
-        SecretStore::new(store.clone(), self.clock.clone(), key)
-    }
-
-    /// Starts a process whose sources are polled by `tick`.
-    async fn open(
-        &self,
-        store: &Arc<dyn Store>,
-        triggers: Vec<Trigger>,
-    ) -> headwater_triggers::Result<Triggers> {
-        let clock: Arc<dyn Clock> = self.clock.clone();
-        let jobs = Jobs::open(store.clone(), clock.clone(), JobsOptions::default()).await?;
-        let options = TriggersOptions {
-            manual: true,
-            secrets: Some(self.secrets(&self.store)),
-            ..TriggersOptions::new(store.clone(), clock, jobs, Path::new("/none"))
-        };
-        let opened = Triggers::start(options, self.tables.clone()).await?;
-        opened.reload(triggers).await?;
-        opened.tick().await?;
-        Ok(opened)
-    }
-
-    fn events(&self) -> Vec<Event> {
-        self.tables.commits.lock().expect("commits").values().cloned().collect()
-    }
-
     /// Polls until there are this many events.
     async fn until_events(&self, triggers: &Triggers, count: usize) -> Vec<Event> {
         until("the events arrived", async || {
@@ -88,19 +48,10 @@ fn kinds(events: &[Event]) -> Vec<String> {
     events.iter().flat_map(Event::payloads).map(kind).collect()
 }
 
-async fn fault(triggers: &Triggers, expected: &str) {
-    until(expected, async || {
-        triggers.tick().await.expect("a tick");
-        let error = triggers.list()[0].error.clone();
-        error.is_some_and(|problem| problem.message.contains(expected))
-    })
-    .await;
-}
-
 #[tokio::test]
 async fn notifications_are_events_and_are_received_again_after_the_server_was_away() {
     let mut server = PostgresProcess::start();
-    let outside = Outside::new().await;
+    let outside = with_password().await;
     let source = trigger(&server, json!({"channel": "Orders"}));
     let triggers = outside.open(&outside.store, vec![source]).await.expect("triggers");
     assert_eq!(triggers.list()[0].error, None);
@@ -113,7 +64,7 @@ async fn notifications_are_events_and_are_received_again_after_the_server_was_aw
     assert_eq!(events[0].source, format!("postgres://127.0.0.1:{}/shop", server.port()));
 
     server.stop();
-    fault(&triggers, "postgres://127.0.0.1").await;
+    until_fault(&triggers, "postgres://127.0.0.1").await;
     server.restart();
     until("the trigger listens again", async || {
         triggers.tick().await.expect("a tick");
@@ -128,7 +79,7 @@ async fn notifications_are_events_and_are_received_again_after_the_server_was_aw
 #[tokio::test]
 async fn rows_of_an_outbox_are_events_in_order_and_are_deleted() {
     let mut server = PostgresProcess::start();
-    let outside = Outside::new().await;
+    let outside = with_password().await;
     server.sql(OUTBOX);
     server.sql("INSERT INTO outbox (kind, amount) SELECT 'before', 1.5 FROM generate_series(1, 3)");
     let source = json!({"outbox": "public.outbox", "channel": "outbox", "batch": 2});
@@ -142,7 +93,8 @@ async fn rows_of_an_outbox_are_events_in_order_and_are_deleted() {
 
     // Rows that are inserted during a lost connection are not missed.
     server.stop();
-    fault(&triggers, "is unavailable: error communicating with database: Connection refused").await;
+    until_fault(&triggers, "is unavailable: error communicating with database: Connection refused")
+        .await;
     server.restart();
     server.sql("INSERT INTO outbox (kind) SELECT 'row ' || n FROM generate_series(1, 700) n");
     let delivered = async || kinds(&outside.until_events(&triggers, 3).await);
@@ -168,7 +120,7 @@ async fn a_crash_at_any_call_of_the_store_loses_and_doubles_no_row() {
 /// Runs a process that crashes at its store call number `calls`, and another process that delivers
 /// the remaining rows. Returns true if the first process crashed.
 async fn crash_at(server: &PostgresProcess, calls: i64, dying: Dying) -> bool {
-    let outside = Outside::new().await;
+    let outside = with_password().await;
     let triggers = || vec![trigger(server, json!({"outbox": "outbox"}))];
     let rows = "INSERT INTO outbox SELECT gen_random_uuid(), n::text FROM generate_series(1, 3) n";
     server.sql(rows);
@@ -187,8 +139,8 @@ async fn crash_at(server: &PostgresProcess, calls: i64, dying: Dying) -> bool {
 #[tokio::test]
 async fn database_errors_are_errors_of_the_trigger() {
     let server = PostgresProcess::start();
-    let outside = Outside::new().await;
-    let secrets = outside.secrets(&outside.store);
+    let outside = with_password().await;
+    let secrets = outside.secrets();
     secrets.set("WRONG", "other", "test").await.expect("a secret");
     server.sql(OUTBOX);
     for (source, expected) in [

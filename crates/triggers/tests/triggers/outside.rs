@@ -1,0 +1,86 @@
+//! Triggers whose sources are servers outside the lake, and the state that survives the end of a
+//! process with such triggers.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use headwater_jobs::{Jobs, JobsOptions};
+use headwater_model::{Clock, Event, FixedClock, Problem, Trigger};
+use headwater_secrets::{KeySource, SecretStore};
+use headwater_store::Store;
+use headwater_triggers::{ServerRules, Triggers, TriggersOptions};
+
+use crate::support::{clock, memory, until};
+use crate::targets::Tables;
+
+/// State that survives the end of a process.
+pub struct Outside {
+    pub store: Arc<dyn Store>,
+    pub clock: Arc<FixedClock>,
+    pub tables: Arc<Tables>,
+    pub folder: tempfile::TempDir,
+}
+
+impl Outside {
+    pub fn new() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        Outside { store: memory(), clock: clock(), tables: Arc::default(), folder }
+    }
+
+    pub fn secrets(&self) -> SecretStore {
+        let key = KeySource::File(self.folder.path().join("secret.key"));
+        SecretStore::new(self.store.clone(), self.clock.clone(), key)
+    }
+
+    /// Starts a process whose sources are polled by `tick`.
+    pub async fn open(
+        &self,
+        store: &Arc<dyn Store>,
+        triggers: Vec<Trigger>,
+    ) -> headwater_triggers::Result<Triggers> {
+        self.open_for(store, triggers, ServerRules::default()).await
+    }
+
+    /// Starts a process like [`Outside::open`], with the triggers of a user with these rules.
+    pub async fn open_for(
+        &self,
+        store: &Arc<dyn Store>,
+        triggers: Vec<Trigger>,
+        rules: ServerRules,
+    ) -> headwater_triggers::Result<Triggers> {
+        let clock: Arc<dyn Clock> = self.clock.clone();
+        let jobs = Jobs::open(store.clone(), clock.clone(), JobsOptions::default()).await?;
+        let options = TriggersOptions {
+            manual: true,
+            secrets: Some(self.secrets()),
+            poll_interval: Duration::from_millis(300),
+            ..TriggersOptions::new(store.clone(), clock, jobs, Path::new("/none"))
+        };
+        let opened = Triggers::start(options, self.tables.clone()).await?;
+        opened.reload_for(triggers, rules).await?;
+        opened.tick().await?;
+        Ok(opened)
+    }
+
+    /// Starts a process with one trigger.
+    pub async fn start(&self, trigger: Trigger) -> Triggers {
+        self.open(&self.store, vec![trigger]).await.expect("triggers")
+    }
+
+    /// The committed events, by id.
+    pub fn events(&self) -> Vec<Event> {
+        self.tables.commits.lock().expect("commits").values().cloned().collect()
+    }
+}
+
+/// Polls until the first trigger has a fault with this text, and returns the fault.
+pub async fn until_fault(triggers: &Triggers, expected: &str) -> Problem {
+    let fault = || triggers.list()[0].error.clone();
+    until(expected, async || {
+        triggers.tick().await.expect("a tick");
+        fault().is_some_and(|fault| fault.message.contains(expected))
+    })
+    .await;
+    fault().expect("a fault")
+}
