@@ -351,7 +351,7 @@ pub fn invocation(environment: &Arc<Environment>, source: &str) -> Invocation {
     }
 }
 
-/// Measures a plain interpreter of the environment that executes one line.
+/// Measures the time in which the environment's plain interpreter executes one line.
 fn python(environment: &Environment, line: &str) -> Outcome<Duration> {
     let began = Instant::now();
     let status = Command::new(&environment.python).args(["-I", "-c", line]).status()?;

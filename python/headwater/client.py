@@ -237,8 +237,8 @@ class Client(Refs, Tables, Access, Runs, Queries):
             raise make("invalid_argument", "a call accepts only one table", hint)
         (name, table), = tables.items()
         others = {key: value for key, value in arguments.items() if key != name}
-        beside = {"table": name, "arguments": json.dumps(others)}
-        return self._connection.send("POST", path, to_stream(table), beside, accept)
+        parameters = {"table": name, "arguments": json.dumps(others)}
+        return self._connection.send("POST", path, to_stream(table), parameters, accept)
 
     # Deployments.
 

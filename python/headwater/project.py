@@ -33,7 +33,7 @@ def read_project(root: str | os.PathLike[str]) -> dict[str, str]:
     """
     folder = os.fspath(root)
     if not any(os.path.isfile(os.path.join(folder, name)) for name in PROJECT_FILES):
-        hint = "Run `headwater init` to make a project, or name the folder of one."
+        hint = "Run `headwater init` to create a project, or give the folder of an existing one."
         raise make("file_not_found", f"no `{PROJECT_FILE}` in `{folder}`", hint)
     files: dict[str, str] = {}
     size = 0

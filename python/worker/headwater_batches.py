@@ -68,7 +68,7 @@ def cut(batches, rows_max):
             yield batch.slice(start, rows_max)
 
 
-class Whole:
+class TableBatches:
     """The batches of an existing table."""
 
     def __init__(self, table):
@@ -132,8 +132,8 @@ class Feed:
 
         if os.getpid() != self._pid:
             raise RuntimeError(
-                f"`{self._name}` is read by another process: iterate in the one that was called, and "
-                "pass the batches on"
+                f"`{self._name}` cannot be read in a child process: iterate in the function's own "
+                "process, and pass the batches on"
             )
         taken = False
         try:

@@ -27,13 +27,13 @@ ABANDONED_SECONDS = 24 * 60 * 60
 UNCHECKED = py_compile.PycInvalidationMode.UNCHECKED_HASH
 
 
-class Lie(Exception):
+class RecordMismatch(Exception):
     """A RECORD does not match its files."""
 
 
 def sources(record):
     """Yields the paths of the modules that a RECORD lists with a digest, except test suites. The
-    paths are relative to the packages' folder. Raises `Lie` if a digest does not match."""
+    paths are relative to the packages' folder. Raises `RecordMismatch` if a digest does not match."""
     packages = os.path.realpath(os.path.dirname(os.path.dirname(record)))
     with open(record, encoding="utf-8", newline="") as file:
         for row in csv.reader(file):
@@ -44,7 +44,7 @@ def sources(record):
             inside = place.startswith(packages + "/") and place == os.path.realpath(place)
             if inside and not {"tests", "test"} & set(path.split("/")):
                 if digest_of(place) != digest:
-                    raise Lie(path)
+                    raise RecordMismatch(path)
                 yield path
 
 
@@ -69,7 +69,7 @@ def compile_package(record, stored):
             shutil.rmtree(abandoned, ignore_errors=True)
     try:
         listed = list(sources(record))
-    except (Lie, OSError):
+    except (RecordMismatch, OSError):
         return
     aside = tempfile.mkdtemp(prefix=os.path.basename(stored) + ".", dir=os.path.dirname(stored))
     os.chmod(aside, 0o755)

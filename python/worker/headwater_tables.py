@@ -249,7 +249,7 @@ class Sink:
         return False
 
 
-class Flat:
+class FlatBuffer:
     """A minimal FlatBuffers reader, which can overwrite numbers of a message."""
 
     def __init__(self, data):
@@ -285,7 +285,7 @@ def up(number, grain):
     return -(-number // grain) * grain
 
 
-class NotToBeReferredTo(Exception):
+class TooManyReferences(Exception):
     """A table has too many extents to map, or references the same bytes too often."""
 
 
@@ -304,7 +304,7 @@ class Layout:
         named = sum(length for _, _, _, length in sink.referred.values())
         there = sum(end - start for _, _, start, end in self._regions)
         if len(self._regions) > EXTENTS_MAX or named > REFERRED_TIMES_MAX * there:
-            raise NotToBeReferredTo
+            raise TooManyReferences
         self._keys = [(extent, start) for extent, _, start, _ in self._regions]
         self.patches = []
         self._place()
@@ -351,7 +351,7 @@ class Layout:
         sink = self._sink
         tail = self._tail()
         size = struct.unpack("<i", tail[-10:-6])[0]
-        footer = Flat(tail[-10 - size : -10])
+        footer = FlatBuffer(tail[-10 - size : -10])
         root = footer.follow(0)
         for index in (2, 3):
             start, count = footer.vector(root, index)
@@ -380,7 +380,7 @@ class Layout:
         """Updates the buffer offsets of a message. Returns the length of its body."""
         data = self._kept(at, metadata)
         prefix = 8 if data[:4] == b"\xff\xff\xff\xff" else 4
-        message = Flat(data[prefix:])
+        message = FlatBuffer(data[prefix:])
         root = message.follow(0)
         header = message.follow(message.field(root, 2))
         if message.number("B", message.field(root, 1)) == 2:  # A dictionary contains a batch.
@@ -460,7 +460,7 @@ def write_whole(table, rows_max, descriptor, inputs):
         return sink.own_bytes, [(0, sink.own_bytes, OWN, 0)]
     try:
         layout = Layout(sink)
-    except NotToBeReferredTo:
+    except TooManyReferences:
         os.ftruncate(descriptor, 0)
         return write_whole(table, rows_max, descriptor, Inputs([], []))
     size = layout.finish()

@@ -22,7 +22,7 @@ import traceback
 
 sys.path.append(os.path.dirname(os.path.abspath(__file__)))
 import headwater_batches as batches  # noqa: E402
-import headwater_between as between  # noqa: E402
+import headwater_cleanup as cleanup  # noqa: E402
 import headwater_lake as lake  # noqa: E402
 import headwater_tables as tables  # noqa: E402
 from headwater_printer import Printer, relative, shorten  # noqa: E402
@@ -61,7 +61,7 @@ class Stopped(BaseException):
     """Raised in the user's code to stop it; `except Exception` does not catch it."""
 
 
-class Unfit(Exception):
+class UnsupportedValue(Exception):
     """The returned value has an unsupported type. The message is the type. The optional `reason`
     explains why the value cannot be converted, and `hint` names a supported value."""
 
@@ -151,7 +151,7 @@ class Server:
             if not data:
                 os._exit(1)
             if data == b"rest":
-                between.rest()
+                cleanup.rest()
                 self.send("rested")
                 continue
             if task is None:
@@ -265,13 +265,13 @@ def to_arrow(value):
         if hasattr(value, "__arrow_c_stream__") and not name.endswith("Series"):
             return pyarrow.table(value)
     except (pyarrow.ArrowException, TypeError, ValueError) as error:
-        raise Unfit(name, message_of(error)) from error
+        raise UnsupportedValue(name, message_of(error)) from error
     if isinstance(value, list):
         if not value:
-            raise Unfit("list", "an empty list has no columns", EMPTY_HINT)
+            raise UnsupportedValue("list", "an empty list has no columns", EMPTY_HINT)
         hint = "Return a list of dicts, each with the values of one row by column."
-        raise Unfit("list", why_no_rows(value), hint)
-    raise Unfit("None" if value is None else name)
+        raise UnsupportedValue("list", why_no_rows(value), hint)
+    raise UnsupportedValue("None" if value is None else name)
 
 
 # Marks the end of a generator.
@@ -287,7 +287,7 @@ class Pieces:
         first = next(self._pieces, END)
         if first is END:
             reason = "the generator yields nothing, so its columns are unknown"
-            raise Unfit("generator", reason, PIECES_HINT)
+            raise UnsupportedValue("generator", reason, PIECES_HINT)
         self._first = as_table(first)
         self.schema = self._first.schema
 
@@ -304,19 +304,19 @@ class Pieces:
         more = [name for name in table.schema.names if name not in self.schema.names]
         if more:
             reason = f"a piece has the column `{more[0]}`, which the first does not have"
-            raise Unfit("generator", reason, PIECES_HINT)
+            raise UnsupportedValue("generator", reason, PIECES_HINT)
         try:
             return table.select(self.schema.names).cast(self.schema)
         except (pyarrow.ArrowException, KeyError, ValueError) as error:
             reason = f"a piece does not have the columns of the first: {message_of(error)}"
-            raise Unfit("generator", reason, PIECES_HINT) from error
+            raise UnsupportedValue("generator", reason, PIECES_HINT) from error
 
 
 def as_table(piece):
     """Converts one value of a generator to a table."""
     table = to_arrow(piece)
     if isinstance(table, Pieces):
-        raise Unfit("generator", "the generator yields a generator", PIECES_HINT)
+        raise UnsupportedValue("generator", "the generator yields a generator", PIECES_HINT)
     return table if hasattr(table, "to_batches") else table.read_all()
 
 
@@ -328,12 +328,12 @@ def from_rows(pyarrow, rows):
         if not isinstance(name, str):
             reason = f"a row has the key {shown(name)}, but column names must be strings"
             hint = "Use strings as the keys of each dict: the keys are the column names."
-            raise Unfit("list", reason, hint)
+            raise UnsupportedValue("list", reason, hint)
         values = [row.get(name) for row in rows]
         try:
             columns[name] = widened(pyarrow, pyarrow.array(values))
         except (pyarrow.ArrowException, TypeError, ValueError, OverflowError) as error:
-            raise Unfit("list", why_no_column(name, values, error)) from error
+            raise UnsupportedValue("list", why_no_column(name, values, error)) from error
     return pyarrow.table(columns)
 
 
@@ -415,7 +415,7 @@ def to_bool(value):
         return bool(value)
     if hasattr(value, "as_py") and isinstance(value.as_py(), bool):
         return value.as_py()
-    raise Unfit("None" if value is None else type_name(value))
+    raise UnsupportedValue("None" if value is None else type_name(value))
 
 
 class Output:
@@ -504,7 +504,7 @@ def plain_value(value):
         return value.tolist()
     if type_name(value) in ("decimal.Decimal", "uuid.UUID"):
         return str(value)
-    raise Unfit(type_name(value), "JSON cannot represent it")
+    raise UnsupportedValue(type_name(value), "JSON cannot represent it")
 
 
 def send_value(server, value, function):
@@ -512,7 +512,7 @@ def send_value(server, value, function):
     try:
         text = json.dumps(value, default=plain_value, allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:
-        raise Unfit(type_name(value), message_of(error)) from error
+        raise UnsupportedValue(type_name(value), message_of(error)) from error
     if len(text) <= SHORT_BYTES_MAX and not hasattr(function, "end_call"):
         server.hold("value", text=text)
         return
@@ -678,7 +678,7 @@ def run_fed(server, task, files, fed, feeds):
         elif "extents" in argument:
             value = inputs.open(argument["bytes"], argument["extents"])
             if argument["batches"]:
-                value = batches.Batches(name, batches.Whole(value))
+                value = batches.Batches(name, batches.TableBatches(value))
         else:
             value = argument["value"]
         arguments[name] = value
@@ -715,12 +715,12 @@ def can_go_on(server, task, error):
         return False
     if threading.active_count() > 1:
         return False  # The threads would run during the next call.
-    if between.leaves_something():
+    if cleanup.leaves_something():
         return False
     if hasattr(function, "end_call"):
         return function.end_call()  # Do not kill the processes of the runtime of another language.
     try:
-        between.clean(FOLDERS)
+        cleanup.clean(FOLDERS)
         enter(task["project"])
     except OSError:
         return False
@@ -802,9 +802,9 @@ def is_open(file):
 def report(server, task, error):
     """Reports the exception of a call. Returns the exception; None if only the result was
     unsupported."""
-    if isinstance(error, Unfit) and hasattr(found(task), "unfit"):
+    if isinstance(error, UnsupportedValue) and hasattr(found(task), "unfit"):
         error = found(task).unfit(str(error), error.reason)
-    if isinstance(error, Unfit):
+    if isinstance(error, UnsupportedValue):
         reason = error.reason and error.reason[:TEXT_CHARS_MAX]
         returned = str(error)[:TEXT_CHARS_MAX]
         server.send("unfit", returned=returned, reason=reason, hint=error.hint)

@@ -35,7 +35,7 @@ ORDER_BYTES_MAX = 128 << 10
 # import only when they are used.
 OWN = ["pyarrow", "pyarrow.ipc", "importlib.util", "faulthandler", "uuid", "tempfile", "logging"]
 # The key in `skipped` that turns off the warm-up calls. All other keys are packages.
-REHEARSAL = "/rehearsal"
+WARM_UP = "/warm-up"
 # The SDK, which nearly every function imports. A module of this name in the project takes
 # precedence.
 SDK = "headwater"
@@ -164,16 +164,16 @@ def load_sdk():
     del sys.path[0]
 
 
-def rehearse(skipped):
+def warm_up(skipped):
     """Runs warm-up calls. If the process cannot be forked afterwards, restarts it without warm-up
     calls."""
-    if REHEARSAL in skipped:
+    if WARM_UP in skipped:
         return
-    import headwater_rehearsal
+    import headwater_warm_up
 
-    headwater_rehearsal.rehearse(worker, refresh)
+    headwater_warm_up.warm_up(worker, refresh)
     if unfit() is not None:
-        restart({**skipped, REHEARSAL: ""})
+        restart({**skipped, WARM_UP: ""})
 
 
 def restart(skipped):
@@ -320,7 +320,7 @@ def main():
     loaded = load(names, skipped)
     worker.PRELOADED.update(name for name in [*loaded, SDK] if name not in OWN)
     folders = folders_of(os.environ["TMPDIR"])
-    rehearse(skipped)
+    warm_up(skipped)
     # Clear the environment variables once here, so that forks do not copy their pages.
     os.environ.clear()
     # Let the kernel reap ended forks, so that no zombies remain.
@@ -328,7 +328,7 @@ def main():
     gc.freeze()
     gc.enable()
     ready = {
-        "skipped": {name: why for name, why in skipped.items() if name != REHEARSAL},
+        "skipped": {name: why for name, why in skipped.items() if name != WARM_UP},
         "took_ms": int((time.monotonic() - began) * 1000),
         "memory_bytes": memory_bytes(),
     }

@@ -122,7 +122,7 @@ def reads_metadata() -> None:
 
 
 def ingests_tables() -> None:
-    """Creates, appends to and replaces tables with Arrow data, and fails without a change."""
+    """Creates, appends to and replaces tables with Arrow data. A failed ingestion changes nothing."""
     rows = pyarrow.table(
         {
             "id": pyarrow.array([1, 2], pyarrow.int32()),

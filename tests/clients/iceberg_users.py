@@ -2,8 +2,8 @@
 
     iceberg_users.py URL TOKEN CERTIFICATE WAREHOUSE SDK ID_TOKEN
 
-The owner has TOKEN and creates the users. `ana` may append on the branch `dev`, `ben` may do
-everything with the namespace `shop` on `main`, and `eve` may read. The fourth user logs in with
+TOKEN is the owner's token, which creates the users. `ana` may append on the branch `dev`, `ben` may
+do everything with the namespace `shop` on `main`, and `eve` may read. The fourth user logs in with
 ID_TOKEN of an OpenID provider, and may read because a role is mapped to its group.
 
 Needs: pyiceberg[pyarrow], duckdb, duckdb-extension-iceberg, duckdb-extension-avro,

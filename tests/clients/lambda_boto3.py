@@ -2,7 +2,7 @@
 
     lambda_boto3.py URL TOKEN
 
-The owner of the lake has TOKEN for the HTTP API at URL, and creates users and access keys.
+TOKEN is the owner's token for the HTTP API at URL. The test creates users and access keys.
 
 Needs: boto3.
 """

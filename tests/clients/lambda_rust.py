@@ -2,7 +2,7 @@
 
     lambda_rust.py URL TOKEN PROGRAM
 
-PROGRAM is the built example. The owner of the lake has TOKEN for the HTTP API at URL.
+PROGRAM is the built example. TOKEN is the owner's token for the HTTP API at URL.
 
 Needs: boto3.
 """

@@ -2,7 +2,7 @@
 
     s3_boto3.py ENDPOINT URL TOKEN
 
-The owner of the lake has TOKEN for the HTTP API at URL, and creates the access keys.
+TOKEN is the owner's token for the HTTP API at URL. The test creates access keys.
 
 Needs: boto3, requests.
 """

@@ -60,7 +60,7 @@ class Spark:
         return ordered([row.asDict(recursive=True) for row in read.collect()])
 
 
-class Everybody(Clients):
+class AllReaders(Clients):
     """All readers of the tables, including Spark."""
 
     def __init__(self, url, token, folder):
@@ -179,7 +179,7 @@ def spark_alone(clients):
 
 def main():
     """Runs all steps in order."""
-    clients = Everybody(*sys.argv[1:])
+    clients = AllReaders(*sys.argv[1:])
     clients.spark.sql("CREATE NAMESPACE lake.raw")
     steps = [
         lambda: spark_writes(clients, 2),

@@ -125,7 +125,7 @@ fn try_wheel(wheel: &Path, python: &str, profile: &str) -> Outcome {
     let isolated = |name, arguments: &[&str]| {
         let mut command = program(&bin, name, arguments);
         for (variable, _) in std::env::vars_os() {
-            // Keep the variables with which pip and uv reach a package index.
+            // Keep the variables that pip and uv need to reach a package index.
             let name = variable.to_string_lossy();
             if !["PIP_", "UV_", "SSL_"].iter().any(|prefix| name.starts_with(prefix)) {
                 command.env_remove(&variable);

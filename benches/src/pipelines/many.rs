@@ -64,7 +64,7 @@ fn in_project(report: &mut Report, project: &Path, models: usize) -> Outcome<()>
     let floor = format!("query \"SELECT 1\" {}", duration(times(&command)?));
     let title = |what: &str| format!("{what}, {models} models");
     let bound = Duration::from_millis;
-    // The server keeps what it learned from the text of a model, so each cold plan has new texts.
+    // The server caches parsed models by their text, so each cold plan uses new texts.
     let mut cold = Vec::new();
     for edit in 1..=SAMPLES {
         (0..models).try_for_each(|number| write(project, number, edit))?;

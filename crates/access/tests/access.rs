@@ -408,7 +408,7 @@ async fn own_limits_precede_the_highest_of_the_roles_and_end_with_the_user() {
 }
 
 #[tokio::test]
-async fn audit_events_are_kept_as_long_as_the_lake_says() {
+async fn audit_events_are_kept_for_the_retention_time_of_the_lake() {
     let f = fixture().await;
     let retentions = AuditRetentions::of(&f.access);
     assert_eq!(retentions.get().keep_seconds, 365 * 86_400);

@@ -88,8 +88,8 @@ pub struct ServeNetwork {
 /// Minimum memory of a server, in bytes.
 const MEMORY_MIN: u64 = 64 << 20;
 
-/// Parses the server's memory. Rejects sizes with which no statement runs, such as a number without
-/// a unit.
+/// Parses the server's memory. Rejects sizes that are too small for any statement, such as a number
+/// without a unit.
 fn parse_memory(text: &str) -> Result<u64, String> {
     match parse_size(text)? {
         bytes if bytes < MEMORY_MIN => {

@@ -198,7 +198,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn weight_includes_long_texts() {
+    fn cache_weights_include_long_texts() {
         let id: CommitId = "0".repeat(64).parse().unwrap();
         let commit = |message: &str, property: &str| {
             Object::Commit(Arc::new(CommitObject {

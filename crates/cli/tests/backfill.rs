@@ -100,7 +100,7 @@ fn a_failed_first_value_ends_the_backfill() {
 }
 
 #[test]
-fn values_that_conflict_run_again_in_turn() {
+fn values_with_conflicts_run_again_one_by_one() {
     let model = format!("{REPLACE}SELECT $n AS n");
     let workspace = project("[parameters.n]\ntype = \"int\"\n", &[("latest", model)]);
     let report = workspace.json(&["backfill", "n=1..6", "--jobs", "6"]);
@@ -110,7 +110,7 @@ fn values_that_conflict_run_again_in_turn() {
 }
 
 #[test]
-fn wrong_arguments_are_errors_before_anything_runs() {
+fn wrong_arguments_are_errors_before_the_run() {
     let model = format!("{APPEND}SELECT $n AS n");
     let workspace = project("[parameters.n]\ntype = \"int\"\n", &[("numbers", model)]);
     for (arguments, expected) in [

@@ -93,7 +93,7 @@ fn deploy_prints_the_contents_and_the_changes() {
 }
 
 #[test]
-fn a_draft_affects_no_call_and_is_called_with_a_flag() {
+fn the_working_folder_is_called_only_with_a_flag() {
     let workspace = workspace();
     insta::assert_snapshot!(workspace.fails(3, &["function", "invoke", "seven"]), @r"
     error: function `seven` is in the working folder, but not deployed

@@ -8,10 +8,10 @@
 //! `cargo run --release --` is replaced by the built command. Lines that build or test the
 //! repository are skipped.
 
-#[expect(dead_code, reason = "what only tests of triggers use")]
+#[expect(dead_code, reason = "used only by tests of triggers")]
 #[path = "../../triggers/tests/triggers/kafka_server.rs"]
 mod kafka_server;
-#[expect(dead_code, reason = "what only tests of triggers use")]
+#[expect(dead_code, reason = "used only by tests of triggers")]
 #[path = "../../triggers/tests/triggers/servers.rs"]
 mod servers;
 mod support;

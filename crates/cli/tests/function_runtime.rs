@@ -244,8 +244,8 @@ fn a_runtime_that_misbehaves_is_reported() {
     workspace.ok(&["deploy"]);
     for (number, (script, first, second)) in cases.iter().enumerate() {
         let told = workspace.run(&["function", "invoke", &format!("f{number}")]);
-        let is_told = told.stderr.contains(first) && told.stderr.contains(second);
-        assert!(told.code != 0 && is_told, "{script}: {}", told.stderr);
+        let is_reported = told.stderr.contains(first) && told.stderr.contains(second);
+        assert!(told.code != 0 && is_reported, "{script}: {}", told.stderr);
     }
     for name in ["twice", "stays", "twice", "stays"] {
         assert_eq!(workspace.ok(&["function", "invoke", name]).trim(), "1", "{name}");

@@ -191,7 +191,7 @@ fn an_insert_on_a_full_disk_fails_completely_and_succeeds_once_space_is_free() {
     assert!(answer.stdout.contains("insert 6"), "{told}");
     assert!(answer.stderr.contains("no space is left"), "{told}");
     assert!(compact.contains("\"before\":1}"), "{told}");
-    assert_eq!(answer.stdout.matches("file ").count(), 1, "what was begun is gone: {told}");
+    assert_eq!(answer.stdout.matches("file ").count(), 1, "no partly written file remains: {told}");
     assert!(answer.stdout.contains("again 0"), "{told}");
     assert!(compact.contains("\"after\":500001"), "{told}");
 }

@@ -221,7 +221,7 @@ impl Round<'_> {
 }
 
 #[test]
-fn soak_killed_processes_leave_nothing_behind_and_no_job_is_stuck() {
+fn soak_killed_processes_leave_no_resources_and_no_stuck_jobs() {
     let soak = std::env::var_os("HEADWATER_SOAK").is_some();
     let rounds = if soak { 102 } else { 12 };
     let workspace = Workspace::new();

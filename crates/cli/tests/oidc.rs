@@ -1,7 +1,7 @@
 //! Logins at a real OpenID provider: by the device flow, and with its tokens.
 
 #[path = "../../oidc/tests/provider/real.rs"]
-#[expect(dead_code, reason = "a part that other test programs use")]
+#[expect(dead_code, reason = "used only by other test programs")]
 mod real;
 mod support;
 
@@ -104,7 +104,7 @@ fn a_person_logs_in_at_the_provider_and_has_the_roles_of_its_groups() {
 }
 
 #[test]
-fn a_server_without_a_provider_says_so() {
+fn a_login_without_a_provider_is_an_error() {
     let lake = Workspace::new();
     lake.ok(&["query", "SELECT 1"]);
     let mut server = lake.start(&["serve", "--http", "127.0.0.1:0"]);

@@ -73,7 +73,7 @@ fn files_and_lists_can_be_used_in_piped_input() {
 }
 
 #[test]
-fn the_shell_completes_names_and_goes_on_after_an_error() {
+fn the_shell_completes_names_and_continues_after_an_error() {
     let workspace = lake();
     let terminal = Terminal {
         columns: 100,

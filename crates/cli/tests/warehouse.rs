@@ -1,10 +1,10 @@
 //! A lake with its tables on S3: creation, later use, and errors for an unavailable bucket.
 
 #[path = "../../lake/tests/clouds/front.rs"]
-#[expect(dead_code, reason = "what only tests of faults use")]
+#[expect(dead_code, reason = "used only by tests of faults")]
 mod front;
 #[path = "../../lake/tests/clouds/s3.rs"]
-#[expect(dead_code, reason = "what only tests of faults use")]
+#[expect(dead_code, reason = "used only by tests of faults")]
 mod s3;
 mod support;
 

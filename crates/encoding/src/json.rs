@@ -210,14 +210,14 @@ mod tests {
     }
 
     #[test]
-    fn an_array_goes_on_over_batches_and_may_be_empty() {
+    fn an_array_can_span_batches_and_be_empty() {
         let array = text(Format::Json, &[batch(), batch().slice(0, 0), batch()]);
         assert_eq!(array, format!("[{FIRST},\n{SECOND},\n{FIRST},\n{SECOND}]\n"));
         assert_eq!(text(Format::Json, &[]), "[]\n");
     }
 
     #[test]
-    fn csv_has_names_always_and_nothing_for_null() {
+    fn csv_always_has_a_header_and_an_empty_field_for_null() {
         assert_eq!(text(Format::Csv, &[]), "f,s,d,big,t,tz,b\n");
         let text = text(Format::Csv, &[batch()]);
         let lines: Vec<_> = text.lines().collect();

@@ -73,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_gets_the_same_rows() {
+    fn a_reader_returns_the_same_rows() {
         let numbers: ArrayRef = Arc::new(Int64Array::from(vec![Some(1), None]));
         let texts: ArrayRef = Arc::new(StringArray::from(vec!["a", ""]));
         let batch = RecordBatch::try_from_iter([("n", numbers), ("t", texts)]).expect("a batch");

@@ -192,7 +192,7 @@ impl InsertTarget {
     }
 
     /// Checks that the number of values matches the number of columns.
-    fn check_width(&self, given: usize, who: &str) -> Result<()> {
+    fn check_width(&self, given: usize, subject: &str) -> Result<()> {
         let listed = self.listed.len();
         let width = if listed == 0 { self.schema.fields().len() } else { listed };
         if given == width {
@@ -201,9 +201,9 @@ impl InsertTarget {
         let count = |count, what| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
         let (given, width) = (count(given, "value"), count(width, "column"));
         let message = if listed == 0 {
-            format!("{who} {given} for the {width} of `{}`", self.table)
+            format!("{subject} {given} for the {width} of `{}`", self.table)
         } else {
-            format!("{who} {given} for the {width} that the statement lists")
+            format!("{subject} {given} for the {width} that the statement lists")
         };
         let hint =
             "Give each row a value for each column, or list the columns: INSERT INTO t (a, b) …";
@@ -227,9 +227,9 @@ impl InsertTarget {
         let SetExpr::Values(values) = &mut *query.body else { return Ok(()) };
         let several = values.rows.len() > 1;
         for (index, row) in values.rows.iter_mut().enumerate() {
-            let who =
+            let subject =
                 if several { format!("row {} gives", index + 1) } else { "the row gives".into() };
-            self.check_width(row.content.len(), &who)?;
+            self.check_width(row.content.len(), &subject)?;
             for (value, column) in row.content.iter_mut().zip(&columns) {
                 let given = std::mem::replace(value, ast::Expr::value(ast::Value::Null));
                 *value = match self.defaults.get(column.name()) {

@@ -6,7 +6,7 @@
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::statistics::{StatisticsArgs, StatisticsContext};
 
-/// Bytes of a page, whose reading costs 1.
+/// Size of a page in bytes. Reading one page costs 1.
 const PAGE_BYTES: f64 = 8_192.0;
 
 /// Cost of a row that is read from a table.

@@ -195,7 +195,7 @@ pub(crate) fn is_out_of_memory(error: &DataFusionError) -> bool {
 const NO_OFFSET: &str = "error computing timezone offset";
 
 /// Headwater's message for such a local time.
-pub(crate) const CLOCK_CHANGE: &str = "the clocks of the time zone skip or repeat this time";
+pub(crate) const CLOCK_CHANGE: &str = "a clock change of the time zone skips or repeats this time";
 
 fn value(message: &str) -> Error {
     Error::Value { message: clean(message).replace(NO_OFFSET, CLOCK_CHANGE), position: None }
@@ -431,7 +431,7 @@ mod tests {
     }
 
     #[test]
-    fn errors_lose_what_is_datafusions_own() {
+    fn errors_contain_no_text_of_datafusion() {
         check(
             DataFusionError::Plan("Invalid function 'summ'.\nDid you mean 'sum'?".into()),
             "there is no function `summ`",

@@ -127,7 +127,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_text_that_follows_all_with_a_beginning() {
+    fn the_exclusive_end_of_a_prefix() {
         assert_eq!(following("ab").as_deref(), Some("ac"));
         assert_eq!(following("a\u{10FFFF}").as_deref(), Some("b"));
         assert_eq!(following("\u{D7FF}").as_deref(), Some("\u{E000}"));

@@ -94,7 +94,7 @@ impl Fixture {
     fn meanwhile(&self, sql: &'static str, times: usize) {
         let engine = self.engine.clone();
         let left = AtomicUsize::new(times);
-        self.engine.add_system_table(Arc::new(Meanwhile { engine, sql, left }));
+        self.engine.add_system_table(Arc::new(ConcurrentCommit { engine, sql, left }));
     }
 }
 
@@ -104,14 +104,14 @@ fn numbers(batches: &[RecordBatch]) -> Vec<i64> {
 }
 
 /// A table that makes a concurrent commit while a statement is planned.
-struct Meanwhile {
+struct ConcurrentCommit {
     engine: Engine,
     sql: &'static str,
     left: AtomicUsize,
 }
 
 #[async_trait]
-impl SystemTable for Meanwhile {
+impl SystemTable for ConcurrentCommit {
     fn name(&self) -> &'static str {
         "meanwhile"
     }
@@ -144,7 +144,7 @@ async fn hundreds(lake: &Fixture) {
 }
 
 #[tokio::test]
-async fn only_files_with_a_row_that_goes_are_written_anew() {
+async fn only_files_with_a_deleted_row_are_rewritten() {
     let lake = Fixture::new().await;
     hundreds(&lake).await;
     let change = lake.change("DELETE FROM t WHERE id IN (150, 151, 390)").await;
@@ -156,7 +156,7 @@ async fn only_files_with_a_row_that_goes_are_written_anew() {
 }
 
 #[tokio::test]
-async fn files_of_which_every_row_goes_are_left_out_unread() {
+async fn files_without_remaining_rows_are_removed_without_being_read() {
     let lake = Fixture::new().await;
     hundreds(&lake).await;
     let change = lake.change("DELETE FROM t WHERE id <= 200").await;
@@ -170,7 +170,7 @@ async fn files_of_which_every_row_goes_are_left_out_unread() {
 }
 
 #[tokio::test]
-async fn conditions_that_bounds_cannot_prove_are_not_taken_for_proven() {
+async fn conditions_that_bounds_cannot_prove_are_evaluated() {
     let lake = Fixture::new().await;
     for (condition, left) in [
         ("id > 0 AND id % 2 = 0", 200),
@@ -229,7 +229,7 @@ async fn a_delete_of_whole_partitions_touches_metadata_only() {
 }
 
 #[tokio::test]
-async fn rows_of_large_files_are_found_and_left_by_their_places() {
+async fn rows_of_large_files_are_deleted_by_position() {
     let lake = Fixture::new().await;
     lake.run(
         "CREATE TABLE t AS SELECT value AS id, value % 7 AS part, repeat('x', 3) AS pad \
@@ -263,7 +263,7 @@ async fn a_row_added_in_the_meantime_is_seen() {
 }
 
 #[tokio::test]
-async fn others_that_never_stop_are_a_conflict() {
+async fn continuous_concurrent_changes_cause_a_conflict() {
     let lake = Fixture::new().await;
     lake.table_with(&[]).await;
     lake.run("INSERT INTO t VALUES (1, 0)").await;
@@ -275,7 +275,7 @@ async fn others_that_never_stop_are_a_conflict() {
 }
 
 #[tokio::test]
-async fn at_snapshot_isolation_a_row_added_in_the_meantime_stays() {
+async fn snapshot_isolation_keeps_concurrently_added_rows() {
     let lake = Fixture::new().await;
     lake.table_with(&[("write.delete.isolation-level", "snapshot")]).await;
     lake.run("INSERT INTO t SELECT value, 0 FROM generate_series(1, 10)").await;
@@ -291,7 +291,7 @@ async fn at_snapshot_isolation_a_row_added_in_the_meantime_stays() {
 }
 
 #[tokio::test]
-async fn a_condition_over_the_table_itself_sees_every_row_added_in_the_meantime() {
+async fn a_condition_on_the_same_table_sees_concurrently_added_rows() {
     let lake = Fixture::new().await;
     lake.table_with(&[]).await;
     lake.run("INSERT INTO t SELECT value, 0 FROM generate_series(1, 10)").await;
@@ -303,7 +303,7 @@ async fn a_condition_over_the_table_itself_sees_every_row_added_in_the_meantime(
 }
 
 #[tokio::test]
-async fn a_change_that_fails_leaves_no_file_behind() {
+async fn a_failed_change_leaves_no_files() {
     let lake = Fixture::new().await;
     hundreds(&lake).await;
     let before = lake.files("t").await;
@@ -319,7 +319,7 @@ async fn a_change_that_fails_leaves_no_file_behind() {
 }
 
 #[tokio::test]
-async fn updates_and_merges_write_only_files_with_a_changed_row_anew() {
+async fn updates_and_merges_rewrite_only_files_with_a_changed_row() {
     let lake = Fixture::new().await;
     hundreds(&lake).await;
     let change = lake.change("UPDATE t SET name = 'x' WHERE id IN (150, 390)").await;
@@ -344,7 +344,7 @@ async fn updates_and_merges_write_only_files_with_a_changed_row_anew() {
 }
 
 #[tokio::test]
-async fn updates_and_merges_see_what_others_do_in_the_meantime() {
+async fn updates_and_merges_see_concurrent_changes() {
     for (property, sql) in [
         (
             "write.update.isolation-level",
@@ -371,7 +371,7 @@ async fn updates_and_merges_see_what_others_do_in_the_meantime() {
 }
 
 #[tokio::test]
-async fn a_large_merge_is_right_row_by_row() {
+async fn a_large_merge_has_every_expected_row() {
     let lake = Fixture::new().await;
     lake.run(
         "CREATE TABLE t AS SELECT value AS id, value % 10 AS n, 'old' AS word \
@@ -468,7 +468,7 @@ async fn a_table_that_is_merged_on_read_keeps_its_data_files() {
 }
 
 #[tokio::test]
-async fn changes_on_read_see_what_others_do_in_the_meantime() {
+async fn merge_on_read_changes_see_concurrent_changes() {
     let lake = Fixture::new().await;
     lake.table_with(&ON_READ).await;
     lake.run("INSERT INTO t SELECT value, 0 FROM generate_series(1, 10)").await;
@@ -483,7 +483,7 @@ async fn changes_on_read_see_what_others_do_in_the_meantime() {
 }
 
 #[tokio::test]
-async fn a_change_on_read_sees_that_its_file_is_gone() {
+async fn a_merge_on_read_change_detects_a_concurrently_removed_file() {
     let lake = Fixture::new().await;
     lake.table_with(&ON_READ).await;
     lake.run("INSERT INTO t SELECT value, 0 FROM generate_series(1, 10)").await;
@@ -504,7 +504,7 @@ impl Fixture {
 }
 
 #[tokio::test]
-async fn ids_of_rows_are_held_to_the_statements_memory() {
+async fn row_ids_count_towards_the_statements_memory() {
     let lake = Fixture::new().await;
     let small = || SessionOptions { memory_bytes: Some(4 << 20), ..SessionOptions::default() };
     let half = "UPDATE t SET r = r + 1 WHERE id % 2 = 0";

@@ -102,7 +102,7 @@ fn lines(diff: &TableDiff) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn rows_are_told_apart_by_their_key() {
+async fn rows_are_identified_by_their_key() {
     let lake = Fixture::new().await;
     lake.run_all(&[
         "CREATE TABLE t (id BIGINT, name VARCHAR, price DECIMAL(20, 2))",
@@ -149,7 +149,7 @@ async fn repeated_rows_are_counted() {
 }
 
 #[tokio::test]
-async fn keys_with_nulls_or_several_rows_are_told() {
+async fn keys_with_nulls_or_several_rows_are_reported() {
     let lake = Fixture::new().await;
     lake.run_all(&[
         "CREATE TABLE t (a BIGINT, b VARCHAR, n INT)",
@@ -194,7 +194,7 @@ async fn a_key_must_be_on_both_sides() {
 }
 
 #[tokio::test]
-async fn a_merged_model_notes_its_key() {
+async fn a_merged_model_records_its_key() {
     let lake = Fixture::new().await;
     lake.run("CREATE TABLE t AS SELECT 1 AS id, 'a' AS name UNION ALL SELECT 2, 'b'").await;
     let noted = [("headwater.keys".to_owned(), r#"["ID"]"#.to_owned())];
@@ -205,7 +205,7 @@ async fn a_merged_model_notes_its_key() {
     let diff = lake.diff(2, "").await;
     assert_eq!(diff.rows.as_ref().unwrap().key, ["id"]);
     assert_eq!(counts(&diff), known(0, 0, 2));
-    assert_eq!(counts(&lake.diff(2, "name").await), known(2, 2, 0), "what is asked for goes first");
+    assert_eq!(counts(&lake.diff(2, "name").await), known(2, 2, 0), "the requested key is used");
 }
 
 #[tokio::test]
@@ -239,7 +239,7 @@ async fn nested_values_are_compared() {
 }
 
 #[tokio::test]
-async fn rows_that_were_only_written_again_do_not_differ() {
+async fn rewritten_rows_do_not_differ() {
     let lake = Fixture::new().await;
     lake.run("CREATE TABLE t AS SELECT value AS id, 'n' || value AS name FROM range(0, 500)").await;
     lake.run("INSERT INTO t SELECT value, 'm' || value FROM range(500, 900)").await;
@@ -254,7 +254,7 @@ async fn rows_that_were_only_written_again_do_not_differ() {
 }
 
 #[tokio::test]
-async fn files_that_only_came_or_went_are_counted_unread() {
+async fn added_and_removed_files_are_counted_without_being_read() {
     let lake = Fixture::new().await;
     lake.run_all(&[
         "CREATE TABLE t (id BIGINT)",
@@ -352,7 +352,7 @@ async fn the_rows_of_all_tables_fit_into_one_answer() {
 }
 
 #[tokio::test]
-async fn a_key_is_the_column_that_is_called_so_now() {
+async fn a_key_column_is_found_by_its_current_name() {
     let lake = Fixture::new().await;
     lake.run_all(&[
         "CREATE TABLE t (a BIGINT, b BIGINT)",
@@ -372,7 +372,7 @@ async fn a_key_is_the_column_that_is_called_so_now() {
 }
 
 #[tokio::test]
-async fn a_zero_is_a_zero() {
+async fn negative_zero_is_zero() {
     let lake = Fixture::new().await;
     lake.run_all(&[
         "CREATE TABLE t AS SELECT 1 AS id, CAST(0 AS DOUBLE) AS x, [CAST(0 AS FLOAT)] AS l, \
@@ -436,7 +436,7 @@ async fn a_renamed_or_widened_column_is_itself() {
 }
 
 #[tokio::test]
-async fn a_column_that_came_is_its_default_before() {
+async fn an_added_column_has_its_default_in_older_rows() {
     let lake = Fixture::new().await;
     lake.run_all(&[
         "CREATE TABLE t (id BIGINT) TBLPROPERTIES ('format-version' = '3')",
@@ -456,7 +456,7 @@ async fn a_column_that_came_is_its_default_before() {
 }
 
 #[tokio::test]
-async fn a_column_made_anew_under_its_old_name_has_other_values() {
+async fn a_recreated_column_has_new_values() {
     let lake = Fixture::new().await;
     lake.run_all(&[
         "CREATE TABLE t (id BIGINT, n INT, gone INT)",
@@ -482,7 +482,7 @@ async fn a_column_made_anew_under_its_old_name_has_other_values() {
 }
 
 #[tokio::test]
-async fn a_table_made_anew_is_compared_by_names() {
+async fn a_recreated_table_is_compared_by_column_names() {
     let lake = Fixture::new().await;
     lake.run_all(&[
         "CREATE TABLE t AS SELECT 1 AS id, 'a' AS name UNION ALL SELECT 2, 'b'",
@@ -523,7 +523,7 @@ async fn rows_that_delete_files_take_away_are_removed() {
 }
 
 #[tokio::test]
-async fn layout_properties_and_columns_are_told() {
+async fn changed_layout_properties_and_columns_are_reported() {
     let lake = Fixture::new().await;
     lake.run_all(&[
         "CREATE TABLE t (id BIGINT NOT NULL, at TIMESTAMP, place STRUCT<city VARCHAR>) \
@@ -562,7 +562,7 @@ async fn layout_properties_and_columns_are_told() {
 }
 
 #[tokio::test]
-async fn statistics_say_whether_they_are_exact() {
+async fn statistics_report_if_they_are_exact() {
     let lake = Fixture::new().await;
     lake.run_all(&[
         "CREATE TABLE t (id BIGINT, name VARCHAR, same INT) \

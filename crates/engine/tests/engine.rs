@@ -171,7 +171,7 @@ async fn counts_and_bounds_come_from_the_manifests() {
 }
 
 #[tokio::test]
-async fn a_write_says_what_it_wrote_and_its_commit_carries_the_properties() {
+async fn a_write_returns_its_result_and_its_commit_has_the_properties() {
     let lake = Fixture::new().await;
     let options = SessionOptions {
         author: "ada".to_owned(),
@@ -233,7 +233,7 @@ async fn a_hash_join_that_does_not_fit_is_sorted_instead() {
 }
 
 #[tokio::test]
-async fn memory_and_spill_limits_are_errors_that_say_so() {
+async fn memory_and_spill_limits_have_their_own_errors() {
     let lake = Fixture::with(|options| options.spill_bytes_max = 1 << 20).await;
     let options = SessionOptions { memory_bytes: Some(8 << 20), ..SessionOptions::default() };
     let session = lake.engine.session(options).unwrap();
@@ -252,7 +252,7 @@ async fn memory_and_spill_limits_are_errors_that_say_so() {
 }
 
 #[tokio::test]
-async fn statements_together_are_held_to_the_engines_memory() {
+async fn statements_together_are_limited_by_the_engines_memory() {
     let lake = Fixture::with(|options| options.memory_bytes = 8 << 20).await;
     let sql = "SELECT array_agg(value) FROM generate_series(1, 5000000)";
     let error = failure(lake.execute(sql).await).await;
@@ -339,7 +339,7 @@ async fn a_pinned_view_does_not_move() {
 }
 
 #[tokio::test]
-async fn a_statement_that_nobody_reads_stops() {
+async fn a_statement_that_is_not_read_can_be_stopped() {
     let lake = Fixture::new().await;
     let sql = "SELECT a.value FROM generate_series(1, 100000) a, generate_series(1, 100000) b";
     let mut answer = lake.execute(sql).await.unwrap();
@@ -351,7 +351,7 @@ async fn a_statement_that_nobody_reads_stops() {
 
 /// With one thread, the next statement runs only after the previous one has released the thread.
 #[tokio::test]
-async fn a_statement_that_never_gives_a_row_stops() {
+async fn a_statement_without_output_rows_can_be_stopped() {
     let lake = Fixture::with(|options| options.threads = 1).await;
     let ten = "WITH d(x) AS (VALUES (0), (1), (2), (3), (4), (5), (6), (7), (8), (9)) ";
     let many = "generate_series(1, 1000000)";
@@ -402,7 +402,7 @@ impl RowSource for Counted {
 }
 
 #[tokio::test]
-async fn a_query_that_was_prepared_is_run_once_somebody_reads_it() {
+async fn a_lazy_query_runs_when_its_rows_are_read() {
     let lake = Fixture::new().await;
     let session = lake.engine.session(SessionOptions::default()).unwrap();
     let (prepared, selected) = (Arc::new(Counted::default()), Arc::new(Counted::default()));
@@ -427,7 +427,7 @@ async fn a_query_that_was_prepared_is_run_once_somebody_reads_it() {
 }
 
 #[tokio::test]
-async fn a_data_file_that_is_gone_is_named() {
+async fn a_missing_data_file_is_named() {
     let lake = Fixture::new().await;
     lake.run("CREATE TABLE t AS SELECT value AS id FROM generate_series(1, 10)").await;
     let file = lake.run("SELECT location FROM system.files WHERE table = 't'").await;

@@ -111,7 +111,7 @@ fn every_table_of_a_query_is_found_wherever_it_stands() {
 }
 
 #[test]
-fn common_table_expressions_are_left_out_where_they_are_visible() {
+fn common_table_expressions_are_excluded_within_their_scope() {
     check_tables("WITH a AS (SELECT * FROM a) SELECT * FROM A", &["a:1"]);
     check_tables("WITH x AS (SELECT * FROM t), y AS (SELECT * FROM x) SELECT * FROM y", &["t:1"]);
     check_tables("SELECT * FROM (WITH x AS (SELECT 1) SELECT * FROM x) JOIN x ON true", &["x:1"]);
@@ -123,7 +123,7 @@ fn common_table_expressions_are_left_out_where_they_are_visible() {
 }
 
 #[test]
-fn what_is_no_query_is_refused_by_name() {
+fn statements_other_than_queries_are_rejected_by_name() {
     check_tables("DROP TABLE a", &["DROP TABLE here is not supported"]);
     check_tables("DELETE FROM a", &["DELETE here is not supported"]);
 }

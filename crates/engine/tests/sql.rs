@@ -71,7 +71,7 @@ impl Database {
                 self.options.reference = reference.parse::<RefSpec>().map_err(shown)?;
             }
             ["namespace", name] => (*name).clone_into(&mut self.options.namespace),
-            other => panic!("`{other:?}` is no directive"),
+            other => panic!("`{other:?}` is not a directive"),
         }
         Ok(())
     }

@@ -244,7 +244,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn old_numpy_wants_old_pyarrow() {
+    fn an_old_numpy_requires_an_old_pyarrow() {
         let check = |numpy: &str, pyarrow: &str, wanted: bool| {
             let packages = [("numpy", numpy), ("pyarrow", pyarrow)];
             let packages = packages.map(|(name, version)| (name.to_owned(), version.to_owned()));

@@ -28,7 +28,7 @@ impl SharedLock {
 
 /// Exclusive lock for the removal of a folder.
 #[derive(Debug)]
-pub(crate) struct ExclusiveLock(#[expect(dead_code, reason = "holds the lock")] File);
+pub(crate) struct ExclusiveLock(#[expect(dead_code, reason = "the value holds the lock")] File);
 
 impl ExclusiveLock {
     /// Locks a folder; `None` if it is in use.

@@ -74,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_linked_or_being_used_stays() {
+    fn linked_packages_and_packages_in_use_are_kept() {
         let folder = tempfile::tempdir().unwrap();
         let cache = folder.path();
         for name in ["used", "free"] {

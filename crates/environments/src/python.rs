@@ -287,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn a_version_that_is_not_there_names_those_that_are() {
+    fn a_missing_version_error_lists_the_existing_versions() {
         let (_root, search) = machine();
         let error = find(&search, Some("3.14")).unwrap_err();
         assert_eq!(
@@ -318,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn a_patch_version_is_just_that_one_whatever_the_folder_is_called() {
+    fn an_exact_python_version_is_found_in_any_folder() {
         let (root, search) = machine();
         let program = root.path().join("usr/bin/python3.13");
         fs::write(&program, b"\x7fELF\x003.13.x\x003.13.4rc1\x003.13.5\0").unwrap();

@@ -65,7 +65,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn versions_are_taken_as_people_mean_them() {
+    fn common_spellings_of_versions_are_accepted() {
         let check = |name: &str, version: &str, wanted: &str| {
             assert_eq!(requirement(name, version).unwrap(), wanted);
         };
@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_package_is_refused() {
+    fn invalid_packages_are_rejected() {
         for name in ["", "-r", "a b", "a;b", "x @ file:///etc", "a\n-e ."] {
             assert!(requirement(name, "1").is_err(), "{name}");
         }

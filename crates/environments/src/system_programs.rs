@@ -127,7 +127,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_there_is_found_and_what_is_not_is_told_with_its_package() {
+    fn missing_programs_are_reported_with_their_package() {
         let folder = tempfile::tempdir().unwrap();
         let program = folder.path().join("tool");
         std::fs::write(&program, "").unwrap();

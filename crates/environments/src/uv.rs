@@ -317,7 +317,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn complaints_become_one_line() {
+    fn errors_of_uv_become_one_line() {
         let text = "  × No solution found when resolving dependencies:\n  ╰─▶ Because nosuch was \
                     not found in the package registry and you require nosuch, we can\n      conclude \
                     that your requirements are unsatisfiable.\n";

@@ -20,14 +20,14 @@ const CONDITIONS_MAX: usize = 1_000;
 #[derive(Debug, Clone, PartialEq)]
 pub struct Pattern {
     pub(crate) fields: Vec<(String, FieldPattern)>,
-    /// Patterns of which one must match.
+    /// Patterns, at least one of which must match.
     pub(crate) alternatives: Vec<Pattern>,
 }
 
 /// The pattern of a field.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum FieldPattern {
-    /// Conditions of which one must be fulfilled.
+    /// Conditions, at least one of which must hold.
     Value(Vec<Matcher>),
     Object(Pattern),
 }

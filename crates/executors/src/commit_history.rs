@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_branch_is_followed_from_any_of_its_commits_and_from_others_as_a_whole() {
+    async fn a_branch_is_followed_commit_by_commit_or_compared_as_a_whole() {
         let folder = tempfile::tempdir().expect("a folder");
         let lake = Lake::open_local(folder.path()).await.expect("a lake");
         let history = CommitHistory { lake: lake.clone() };

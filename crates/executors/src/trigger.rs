@@ -352,7 +352,7 @@ mod tests {
     }
 
     #[test]
-    fn sources_of_schedules_lie_in_the_project() {
+    fn sources_of_schedules_are_in_the_project() {
         assert_eq!(absolute(Path::new("/p"), "in/*.csv"), "/p/in/*.csv");
         assert_eq!(absolute(Path::new("/p"), "/in/a.csv"), "/in/a.csv");
         assert_eq!(absolute(Path::new("/p"), "s3://b/in/*.csv"), "s3://b/in/*.csv");

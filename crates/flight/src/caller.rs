@@ -14,7 +14,7 @@ pub const REF_HEADER: &str = "x-headwater-ref";
 /// The header with the namespace of unqualified names; `public` by default.
 pub const NAMESPACE_HEADER: &str = "x-headwater-namespace";
 
-/// The token with which a client that logged in sends its further requests.
+/// The token that a client sends with its requests after a login.
 #[derive(Debug, Clone)]
 pub struct SessionToken(pub String);
 

@@ -55,9 +55,9 @@ pub fn of_batch(batch: RecordBatch) -> Response<RowStream> {
     encode(schema, futures::stream::iter([Ok(batch)]))
 }
 
-/// Encodes the rows of a running statement as they are read, then those of the executions that
-/// follow it, which have the same columns. The token cancels them; `end` is dropped after the last
-/// row.
+/// Encodes the rows of a running statement as they are read, then the rows of the `following`
+/// executions, which have the same columns. `token` cancels all of them. `end` is dropped after the
+/// last row.
 pub fn of_statement<E: Send + 'static>(
     rows: ClientRows,
     following: Option<Executions>,

@@ -1,4 +1,4 @@
-//! Open transactions of clients. A connection of gRPC has no end that the server sees, so an unused
+//! Open transactions of clients. The server does not see the end of a gRPC connection, so an unused
 //! transaction expires and is rolled back.
 
 use std::sync::Arc;

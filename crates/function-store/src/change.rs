@@ -188,7 +188,7 @@ fn check_alias(to: &StoredFunction, name: &str, alias: &FunctionAlias) -> Result
     let is_number = name.chars().all(|c| c.is_ascii_digit());
     if name.len() > 128 || is_number || !name.chars().all(is_usable) {
         let message = format!("`{}` is not a valid alias name", crate::paths::shown(name));
-        let hint = "Use 1 to 128 letters, digits, `-` and `_`, of which one is not a digit";
+        let hint = "Use 1 to 128 letters, digits, `-` and `_`; at least one must not be a digit";
         return Err(Error::invalid(message, hint));
     }
     if to.aliases.len() >= ALIASES_MAX && !to.aliases.contains_key(name) {

@@ -52,7 +52,7 @@ pub enum InvokeMode {
     ResponseStream,
 }
 
-/// The settings of a URL that may be left out.
+/// The optional settings of a function's URL.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct UrlSettings {
     /// Rules for requests of web pages of other origins.

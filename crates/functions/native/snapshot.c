@@ -1,14 +1,16 @@
-/* The snapshot: what a zygote holds when it is done with importing, in one file that nobody can write, mapped
- * privately where it was before.
+/* The snapshot of a zygote: its heap after the imports, in one sealed file that is mapped privately at the
+ * original addresses.
  *
- * A clone that only looks at an object writes to it: Python counts who refers to it, and the kernel copies
- * the page. When the clone is done the count is what it was, but the copy stays the clone's own. Over a file
- * such a copy can be given back: the kernel then shows the page of the file again, which all clones share.
- * `headwater_snapshot` makes the file, once and before the first clone; `headwater_rest` gives back what a
- * clone holds copies of for nothing, while it waits for its next call.
+ * Python writes to an object even when it only reads it, because it updates the reference count. The kernel
+ * then copies the page for the clone. Afterwards the count is the same as before, but the clone keeps the
+ * copy. If the page is mapped from a file, the copy can be dropped: the kernel then shows the page of the
+ * file again, which all clones share.
  *
- * It covers Python's own arenas and the heap that the C library extends by `brk`. Others that map memory may
- * count on what they give back reading as zero, and are left alone.
+ * `headwater_snapshot` creates the file, once, before the first clone. `headwater_rest` drops the unchanged
+ * copies of an idle clone.
+ *
+ * The snapshot covers Python's arenas and the heap that the C library extends by `brk`. Other mappings are not
+ * covered, because their allocators may expect that dropped pages read as zero.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -24,16 +26,16 @@
 #include <unistd.h>
 
 #define ARENAS_MAX 16384
-#define POPULATE_READ 22 /* As the kernel has it. */
-#define CHUNK 512 /* Pages that are looked at together. */
-#define COPIED (1ull << 63 | 1ull << 62) /* There, or swapped out. */
-#define OF_FILE (1ull << 61)
+#define POPULATE_READ 22 /* MADV_POPULATE_READ of the kernel. */
+#define CHUNK 512 /* Number of pages that are examined together. */
+#define COPIED (1ull << 63 | 1ull << 62) /* Page map flags: present, or swapped out. */
+#define OF_FILE (1ull << 61) /* Page map flag: a page of a file. */
 
 struct range {
     size_t start, end;
 };
 
-/* As `PyObjectArenaAllocator` is defined. */
+/* The layout of `PyObjectArenaAllocator`. */
 struct allocator {
     void *context;
     void *(*alloc)(void *, size_t);
@@ -43,11 +45,11 @@ struct allocator {
 typedef void (*accessor)(struct allocator *);
 
 static size_t page_bytes;
-static struct allocator below;
+static struct allocator below; /* The original allocator. */
 static struct range ranges[ARENAS_MAX + 1];
 static size_t count;
 
-static const char *original; /* The whole file, as it was made. */
+static const char *original; /* A read-only mapping of the whole file. */
 static size_t original_bytes;
 static dev_t device;
 static ino_t inode;
@@ -72,7 +74,7 @@ static void arena_free(void *context, void *at, size_t bytes) {
     below.free(below.context, at, bytes);
 }
 
-/* Before Python starts, so that no arena is missed. */
+/* Records all arenas. Runs before Python starts, so that no arena is missed. */
 __attribute__((constructor)) static void watch_arenas(void) {
     page_bytes = (size_t)sysconf(_SC_PAGESIZE);
     accessor get = (accessor)dlsym(RTLD_DEFAULT, "PyObject_GetArenaAllocator");
@@ -89,7 +91,8 @@ static int compare(const void *one, const void *other) {
     return a < b ? -1 : a > b;
 }
 
-/* The next line of `/proc/self/maps`; in a buffer of its own, since to allocate would change what is read. */
+/* A reader of the lines of `/proc/self/maps`. It has its own buffer, because an allocation would change the
+ * mappings that are read. */
 struct lines {
     int file;
     size_t from, until;
@@ -136,7 +139,7 @@ static int next_mapping(struct lines *lines, struct mapping *mapping) {
 static struct lines lines;
 static uint64_t entries[CHUNK];
 
-/* What the kernel says of pages; how many it says it of. */
+/* Reads the page map entries of the pages of a range. Returns the number of entries. */
 static size_t look(int pagemap, size_t at, size_t end) {
     size_t pages = (end - at) / page_bytes;
     if (pages > CHUNK) pages = CHUNK;
@@ -153,7 +156,7 @@ static int write_all(int file, size_t from, size_t bytes, size_t at) {
     return 1;
 }
 
-/* Writes the pages of a range that anybody ever wrote to; the others read as zero. */
+/* Writes the pages of a range that were ever written to. The other pages read as zero. */
 static int write_range(int file, int pagemap, struct range range, size_t offset) {
     for (size_t at = range.start; at < range.end;) {
         size_t pages = look(pagemap, at, range.end);
@@ -170,22 +173,23 @@ static int write_range(int file, int pagemap, struct range range, size_t offset)
     return 1;
 }
 
-/* Nobody else runs meanwhile, and nothing that lies there is used. */
+/* Maps the file over the ranges. No other thread runs, and this function does not use memory in the ranges. */
 static void map_over(int file) {
     size_t offset = 0;
     for (size_t index = 0; index < count; index++) {
         size_t start = ranges[index].start, bytes = ranges[index].end - start;
         int how = MAP_PRIVATE | MAP_FIXED;
         long at = syscall(SYS_mmap, start, bytes, PROT_READ | PROT_WRITE, how, file, offset);
-        if (at == -1) abort(); /* What lay there may be gone. */
-        /* So that no clone has to ask for each page that it reads; older kernels cannot. */
+        if (at == -1) abort(); /* The previous content may be lost. */
+        /* Populate the mapping, so that clones have no page fault for each page that they read. Older kernels do
+         * not support this. */
         madvise((void *)start, bytes, POPULATE_READ);
         offset += bytes;
     }
 }
 
-/* Moves what this process has allocated so far to a file; how many bytes, or none where it stays. To be
- * called by the only thread. */
+/* Moves the heap of this process to a file. Returns the number of bytes; 0 if the heap was not moved. Must be
+ * called by the only thread of the process. */
 size_t headwater_snapshot(void) {
     if (original) return 0;
     int maps = open("/proc/self/maps", O_RDONLY | O_CLOEXEC);
@@ -219,9 +223,9 @@ end:
     return done;
 }
 
-/* Gives back the copies in a range that are as they were. */
-static size_t give_back(int pagemap, const struct mapping *mapping) {
-    size_t given = 0;
+/* Drops the copied pages of a range that are equal to those of the file. Returns their number of bytes. */
+static size_t drop_copies(int pagemap, const struct mapping *mapping) {
+    size_t dropped = 0;
     for (size_t at = mapping->start; at < mapping->end;) {
         size_t pages = look(pagemap, at, mapping->end);
         if (!pages) break;
@@ -234,33 +238,33 @@ static size_t give_back(int pagemap, const struct mapping *mapping) {
                 run++;
             } else if (run) {
                 size_t bytes = run * page_bytes;
-                if (madvise(own - bytes, bytes, MADV_DONTNEED) == 0) given += bytes;
+                if (madvise(own - bytes, bytes, MADV_DONTNEED) == 0) dropped += bytes;
                 run = 0;
             }
         }
         at += pages * page_bytes;
     }
-    return given;
+    return dropped;
 }
 
-/* Gives back every copy of a page that is as it was in the zygote; how many bytes. To be called by the only
- * thread: nobody else may write meanwhile. */
+/* Drops every copied page that is equal to the page of the zygote. Returns the number of bytes. Must be called
+ * by the only thread of the process, because no other thread may write during the comparison. */
 size_t headwater_rest(void) {
     if (!original) return 0;
     int maps = open("/proc/self/maps", O_RDONLY | O_CLOEXEC);
     int pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
     lines = (struct lines){.file = maps};
     struct mapping mapping;
-    size_t given = 0;
+    size_t dropped = 0;
     while (pagemap >= 0 && next_mapping(&lines, &mapping)) {
         int is_ours = mapping.inode == inode && makedev(mapping.major, mapping.minor) == device &&
                       mapping.start != (size_t)original;
         if (is_ours && mapping.offset + (mapping.end - mapping.start) <= original_bytes) {
-            given += give_back(pagemap, &mapping);
+            dropped += drop_copies(pagemap, &mapping);
         }
     }
-    /* What was only looked at here is nothing that this process holds. */
+    /* Drop the pages that were read only for the comparison, so that they are not charged to this process. */
     madvise((void *)original, original_bytes, MADV_DONTNEED);
     close(maps), close(pagemap);
-    return given;
+    return dropped;
 }

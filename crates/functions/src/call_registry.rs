@@ -164,7 +164,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_waiting_call_names_the_holders() {
+    fn a_waiting_call_names_the_owners_of_running_calls() {
         let call = Call {
             label: "f".to_owned(),
             environment: "e".to_owned(),

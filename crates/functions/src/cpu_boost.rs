@@ -73,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_owner_of_long_calls_loses_the_boost_for_a_while() {
+    fn an_owner_of_long_calls_temporarily_loses_the_cpu_boost() {
         let (boost, hog, other) = (CpuBoost::default(), Arc::from("hog"), Arc::from("other"));
         let mut now = Instant::now();
         let mut boosted = 0;

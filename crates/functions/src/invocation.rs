@@ -74,7 +74,7 @@ pub struct CallOwner {
 impl Default for CallOwner {
     /// Returns an owner without a job.
     fn default() -> Self {
-        CallOwner { owner: "nobody".into(), job: None, priority: Priority::Normal }
+        CallOwner { owner: "unknown".into(), job: None, priority: Priority::Normal }
     }
 }
 

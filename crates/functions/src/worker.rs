@@ -33,17 +33,17 @@ const BATCHES: &str = "worker/headwater_batches.py";
 
 /// Paths of the modules that clean up between two calls, send requests to the lake, write output,
 /// and warm up a zygote.
-const BETWEEN: &str = "worker/headwater_between.py";
+const CLEANUP: &str = "worker/headwater_cleanup.py";
 const LAKE: &str = "worker/headwater_lake.py";
 const PRINTER: &str = "worker/headwater_printer.py";
-const REHEARSAL: &str = "worker/headwater_rehearsal.py";
+const WARM_UP: &str = "worker/headwater_warm_up.py";
 
 const TABLES_TEXT: &str = include_str!("../../../python/worker/headwater_tables.py");
 const BATCHES_TEXT: &str = include_str!("../../../python/worker/headwater_batches.py");
-const BETWEEN_TEXT: &str = include_str!("../../../python/worker/headwater_between.py");
+const CLEANUP_TEXT: &str = include_str!("../../../python/worker/headwater_cleanup.py");
 const LAKE_TEXT: &str = include_str!("../../../python/worker/headwater_lake.py");
 const PRINTER_TEXT: &str = include_str!("../../../python/worker/headwater_printer.py");
-const REHEARSAL_TEXT: &str = include_str!("../../../python/worker/headwater_rehearsal.py");
+const WARM_UP_TEXT: &str = include_str!("../../../python/worker/headwater_warm_up.py");
 
 /// The SDK, which user code imports as `headwater`.
 static SDK: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../../python/headwater");
@@ -66,10 +66,10 @@ pub(crate) fn files() -> impl Iterator<Item = (String, &'static str)> {
         (ZYGOTE, ZYGOTE_TEXT),
         (TABLES, TABLES_TEXT),
         (BATCHES, BATCHES_TEXT),
-        (BETWEEN, BETWEEN_TEXT),
+        (CLEANUP, CLEANUP_TEXT),
         (LAKE, LAKE_TEXT),
         (PRINTER, PRINTER_TEXT),
-        (REHEARSAL, REHEARSAL_TEXT),
+        (WARM_UP, WARM_UP_TEXT),
     ];
     modules.chain(own.map(|(path, text)| (path.to_owned(), text)))
 }

@@ -213,7 +213,7 @@ impl Zygotes {
         *state = self.start_or_not(environment, None, &mut cpu_us).await;
         let zygote = if let State::Alive(zygote) = &*state { Some(zygote.clone()) } else { None };
         drop(state);
-        self.make_room();
+        self.end_idle_over_limit();
         slot.give(ZygoteLookup { started: zygote.is_some(), zygote, cpu_us, again: false })
     }
 
@@ -234,7 +234,7 @@ impl Zygotes {
         let state = self.start_or_not(environment, Some(pause), &mut cpu_us).await;
         *slot.state.lock().await = state;
         slot.owed_us.fetch_add(cpu_us, Ordering::Relaxed);
-        self.make_room();
+        self.end_idle_over_limit();
     }
 
     /// Starts a zygote, or records the failure and the time of the next attempt.
@@ -324,7 +324,7 @@ impl Zygotes {
 
     /// Ends idle zygotes, starting with the longest idle time, until the remaining zygotes are
     /// within the memory limit.
-    fn make_room(&self) {
+    fn end_idle_over_limit(&self) {
         let mut held: Vec<(Instant, u64, u64)> = Vec::new();
         self.let_go(|zygote| {
             held.push((*zygote.used.lock(), zygote.id, zygote.ready.memory_bytes));

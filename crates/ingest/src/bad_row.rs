@@ -132,7 +132,8 @@ impl BadRow {
             }
             (None, Some(column)) => format!(
                 "Correct the value, or move such rows to the table of rejected rows with \
-                 `--on-error reject`; a new column is text with `--type {column}=string`."
+                 `--on-error reject`. In a new column, `--type {column}=string` keeps the value as \
+                 text."
             ),
             (None, None) => "Correct the line, or import with `--on-error reject`.".to_owned(),
         }
@@ -175,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn a_null_that_was_not_named_is_hinted_at() {
+    fn an_unrecognised_null_gets_a_hint() {
         let fault = RowFault::new(1, not_a("NA", "long"), b"NA").in_column("n", "NA");
         assert!(fault.in_file("f").hint().contains("--null NA"));
     }

@@ -1,5 +1,5 @@
-//! A CSV file: its delimiter, its column names and its records, with their number of fields
-//! checked.
+//! Reads a CSV file: detects the delimiter, reads the column names, and checks the number of fields
+//! of each record.
 
 use std::io::Read;
 

@@ -331,7 +331,7 @@ impl Reader {
         }
     }
 
-    /// Opens a file; `None` for one of which only parts are read.
+    /// Opens a file; `None` for a file whose parts are read separately.
     fn open(&self, file: &SourceFile) -> Result<Option<CountingReader>> {
         match &self.columns {
             None => CountingReader::open_hashing(file, &self.meter).map(Some),

@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_array_is_an_error() {
+    fn malformed_arrays_are_errors() {
         for text in ["[", "[{\"a\":1}", "[{\"a\":1},]", "[,1]", "[1] 2", "[\"a\nb\"]", "[{\"a"] {
             assert!(lines(text).is_err(), "{text}");
         }

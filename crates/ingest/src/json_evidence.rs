@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn fields_get_the_type_that_holds_every_value() {
+    fn fields_get_the_type_that_represents_every_value() {
         let check =
             |lines: &[&str], expected: &str| assert_eq!(types(lines), expected, "{lines:?}");
         check(

@@ -38,7 +38,7 @@ fn compare_part(mut left: &[u8], mut right: &[u8]) -> Ordering {
     left.len().cmp(&right.len())
 }
 
-/// Splits a run of digits off the front and returns it without leading zeros.
+/// Removes the digits at the start of the text and returns them without leading zeros.
 fn take_digits<'a>(text: &mut &'a [u8]) -> &'a [u8] {
     let length = text.iter().take_while(|byte| byte.is_ascii_digit()).count();
     let (digits, rest) = text.split_at(length);
@@ -52,7 +52,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn files_come_in_the_order_a_person_expects() {
+    fn files_are_in_natural_order() {
         let sorted = [
             "/d/2013/1/a.csv",
             "/d/2013/2/a.csv",

@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn objects_become_rows_and_keep_what_was_written() {
+    fn objects_become_rows_with_their_original_text() {
         let (rows, faults) = rows_of(&[
             r#"{"id": 1, "text": "a\nb", "in": {"x": 1, "y": [1, null, 2]}}"#,
             r#"{"text": 12345678901234567890.10, "ID": "7"}"#,

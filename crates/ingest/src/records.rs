@@ -250,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stray_quote_costs_one_line() {
+    fn a_misplaced_quote_affects_one_line() {
         let torn = "a,b\n1,\"x\n2,y\n3,z\n";
         check(torn, &[(1, &["a", "b"]), (2, &["!", "1,\"x"]), (3, &["2", "y"]), (4, &["3", "z"])]);
         let swallowed = "1,\"x\n2,\"y\"\n3,z\n";

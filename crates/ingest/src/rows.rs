@@ -1,9 +1,9 @@
 //! Collects the rows of files into record batches and sends them to the writer.
 //!
 //! [`Rows`] builds batches column by column. If a row fails after some of its fields were appended,
-//! the row is completed with nulls and removed from the finished batch, so good rows cause no extra
-//! cost. [`Output`] sends batches to the writer and waits for the writer, which bounds memory. A
-//! bad row ends the import, or is added to the table of rejected rows.
+//! the row is completed with nulls and removed from the finished batch, so valid rows cause no
+//! extra cost. [`Output`] sends batches to the writer and waits for the writer, which bounds
+//! memory. A bad row ends the import, or is added to the table of rejected rows.
 
 use std::sync::Arc;
 
@@ -60,7 +60,7 @@ impl Rows {
         self.rows
     }
 
-    /// Ends a good row that has `bytes` bytes of text. Columns without a value become null.
+    /// Ends a valid row that has `bytes` bytes of text. Columns without a value become null.
     pub fn end_row(&mut self, bytes: usize) {
         self.rows += 1;
         self.bytes += bytes;

@@ -60,7 +60,7 @@ pub(crate) fn parse_time(text: &str) -> Option<i64> {
     }
 }
 
-/// Splits a number of `digits` digits off the front of `text`.
+/// Removes a number of `digits` digits from the start of `text` and returns it.
 fn take_number(text: &[u8], digits: usize) -> Option<(u32, &[u8])> {
     let (number, rest) = text.split_at_checked(digits)?;
     let mut value = 0;

@@ -91,8 +91,7 @@ impl DateFormat {
     }
 }
 
-/// Splits three numbers with the same separator off the front. Also returns the separator and the
-/// rest.
+/// Splits a date into its three numbers, their separator and the rest of the text.
 fn take_parts(value: &str) -> Option<([&str; 3], u8, &str)> {
     let digits = |text: &str| text.bytes().take_while(u8::is_ascii_digit).count();
     let (first, rest) = value.split_at(digits(value));
@@ -179,7 +178,8 @@ impl MatchedFormats {
         self.day_second |= other.day_second;
     }
 
-    /// Returns the option with which all `texts` texts can be read, if there is one.
+    /// Returns a hint: the option that parses all texts of the column, if any. `texts` is their
+    /// number.
     pub fn option(&self, texts: u64) -> Option<String> {
         if texts > 0 && self.commas == texts {
             return Some("Numbers have a decimal comma: read them with `--decimal-comma`.".into());

@@ -74,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_wider_type_holds_both() {
+    fn the_wider_type_represents_both_types() {
         use DataType::{Binary, Boolean, Date32, Decimal128, Float32, Float64, Int32, Int64, Utf8};
         let timestamp = DataType::Timestamp(TimeUnit::Microsecond, None);
         let cases = [
@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn narrower_columns_take_nothing_wider() {
+    fn narrower_columns_reject_wider_values() {
         assert!(!fits(&DataType::Int64, &DataType::Int32));
         assert!(!fits(&DataType::Utf8, &DataType::Int64));
         assert!(!fits(&DataType::Float64, &DataType::Int64));

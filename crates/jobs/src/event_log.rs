@@ -73,7 +73,7 @@ impl EventLog {
                 self.append(time, event);
             }
             JobEventKind::Ended { .. } => {
-                self.say_what_was_left_out(time);
+                self.report_dropped_output(time);
                 self.append(time, event);
             }
         }
@@ -119,7 +119,7 @@ impl EventLog {
         }
     }
 
-    fn say_what_was_left_out(&mut self, time: Timestamp) {
+    fn report_dropped_output(&mut self, time: Timestamp) {
         if self.lines_left_out > 0 {
             let lines = self.lines_left_out;
             self.append(time, remark(format!("{lines} printed lines were not stored in the log")));
@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn text_beyond_the_bound_is_left_out_and_said_so_once_and_counted_at_the_end() {
+    fn output_beyond_the_limit_is_dropped_with_a_notice_and_a_count() {
         let mut log = EventLog::new(10);
         for text in ["12345", "67890", "a", "b"] {
             log.push(now(), line(text));
@@ -270,14 +270,14 @@ mod tests {
     }
 
     #[test]
-    fn a_line_without_end_is_shortened_at_a_character() {
+    fn an_endless_line_is_truncated_at_a_character() {
         let mut log = EventLog::new(usize::MAX);
         log.push(now(), line(&"é".repeat(LINE_BYTES_MAX)));
         assert!(texts(&log)[0].ends_with(&format!("({LINE_BYTES_MAX} bytes left out)")));
     }
 
     #[test]
-    fn progress_is_thinned_out_but_its_end_is_kept() {
+    fn progress_is_throttled_but_its_end_is_kept() {
         let mut log = EventLog::new(usize::MAX);
         (0..=1_000).for_each(|done| log.push(now(), progress(done)));
         let events = log.unstored();
@@ -288,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn progress_held_back_comes_before_what_follows() {
+    fn throttled_progress_precedes_later_events() {
         let mut log = EventLog::new(usize::MAX);
         log.push(now(), progress(1));
         log.push(now(), progress(2));
@@ -299,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_longer_at_hand_is_found_in_the_store() {
+    fn events_that_left_memory_are_read_from_the_store() {
         let mut log = EventLog::new(usize::MAX);
         (0..3_000).for_each(|_| log.push(now(), line("x")));
         assert!(

@@ -49,7 +49,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ids_sort_by_time_and_lie_above_the_key_of_their_moment() {
+    fn ids_sort_by_time_and_follow_the_key_of_their_time() {
         let start = "2026-03-01T00:00:00Z".parse().expect("a time");
         let clock = Arc::new(FixedClock::at(start));
         let ids = JobIdGenerator::new(clock.clone());

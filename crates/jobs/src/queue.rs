@@ -75,7 +75,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn turns_come_in_order_and_pass_over_jobs_that_left() {
+    async fn queued_jobs_run_in_order_and_stopped_jobs_are_skipped() {
         let queues = Queues::default();
         let ids = [JobId::generate(), JobId::generate(), JobId::generate()];
         let [first, second, third] = ids.map(|id| queues.enter("a", id));

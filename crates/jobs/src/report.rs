@@ -52,7 +52,7 @@ mod tests {
     use super::line;
 
     #[test]
-    fn a_text_is_one_line_that_moves_no_cursor() {
+    fn text_is_printed_as_one_line_without_control_characters() {
         assert_eq!(line("SELECT \u{1b}[31m1\nFROM t"), "SELECT  [31m1");
         assert_eq!(line(&"x".repeat(1000)).len(), 200);
     }

@@ -66,7 +66,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_panic_is_no_result() {
+    async fn a_panic_is_not_a_result() {
         let work = SpawnOnDrop::new(async { "none".parse::<u8>().expect("a number") });
         assert_eq!(work.await, None);
     }

@@ -116,7 +116,7 @@ fn of_column(known: &ColumnStatistics, data_type: &DataType, rows: f64) -> Colum
     ColumnEstimate { distinct, min, max }
 }
 
-/// Returns true for types of which a range bounds the number of values.
+/// Returns true for types with a countable number of values in a range, such as integers and dates.
 fn has_steps_of_one(data_type: &DataType) -> bool {
     data_type.is_integer() || *data_type == DataType::Date32
 }

@@ -80,7 +80,8 @@ impl TableProvider for Table {
     }
 }
 
-/// Returns a session over four tables, with or without the rule. `a` claims to be the largest.
+/// Returns a session over four tables, with or without the rule. By its statistics, `a` is the
+/// largest.
 fn session(is_reordered: bool) -> SessionContext {
     let rules = Optimizer::new().rules;
     let rules = if is_reordered { with_join_order(rules) } else { rules };
@@ -141,7 +142,7 @@ async fn a_selective_table_is_joined_before_a_large_one() {
 }
 
 #[tokio::test]
-async fn a_good_order_stays_as_it_is() {
+async fn a_good_join_order_is_kept() {
     let sql = "SELECT a2 FROM c JOIN a ON a1 = c1 JOIN b ON a0 = b0 WHERE c0 = 4";
     let plan = plan(sql).await;
     let scans: Vec<&str> =

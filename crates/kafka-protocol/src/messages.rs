@@ -52,7 +52,7 @@ pub fn encode<R: Request>(request: &R, number: i32, client: &str) -> Vec<u8> {
 pub fn decode<R: Request>(response: Bytes, number: i32) -> Result<R::Response, Malformed> {
     let mut reader = Reader(response);
     if reader.i32()? != number {
-        return Err(Malformed("it answers another request"));
+        return Err(Malformed("it has the correlation id of another request"));
     }
     R::read(&mut reader)
 }

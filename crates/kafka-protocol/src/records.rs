@@ -366,7 +366,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_is_said() {
+    fn unreadable_batches_are_errors() {
         let whole = batch(3, 0, -1, &record(None, Some(b"v")));
         let mut damaged = whole.clone();
         *damaged.last_mut().expect("a byte") ^= 1;

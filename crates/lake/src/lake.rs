@@ -171,7 +171,7 @@ impl Lake {
         &self.0.groups
     }
 
-    /// Returns the tables that were written and that automatic maintenance has not checked since.
+    /// Returns the tables that were written after their last check by automatic maintenance.
     pub(crate) fn changed(&self) -> &ChangedTables {
         &self.0.changed
     }

@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn invalid_descriptions_are_no_response() {
+    fn invalid_descriptions_are_not_responses() {
         for result in [
             json!({"statusCode": 99}),
             json!({"statusCode": 101}),

@@ -452,7 +452,7 @@ mod tests {
     }
 
     #[test]
-    fn a_location_selects_what_is_below_it() {
+    fn a_location_selects_the_paths_below_it() {
         let below = ["location:/in", "location:/in/a.csv", "location:/in/b/c.csv"];
         check("location:/in", &below, &["location:/inner/a.csv", "location:/", "location:/i"]);
         check("location:/in/", &below, &["location:/inner"]);

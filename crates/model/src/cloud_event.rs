@@ -181,7 +181,7 @@ impl CloudEvent {
             Ok("") => {}
             Ok(text) if is_json => {
                 let data = serde_json::from_str(text).map_err(|error| CloudEventError::Body {
-                    reason: format!("the data is no JSON: {error}"),
+                    reason: format!("the data is not JSON: {error}"),
                 })?;
                 event.insert("data".to_owned(), data);
             }

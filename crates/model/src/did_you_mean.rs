@@ -36,7 +36,7 @@ mod tests {
     use super::nearest;
 
     #[test]
-    fn a_slip_of_the_pen_is_understood_and_a_stranger_is_not() {
+    fn similar_names_are_suggested_and_others_are_not() {
         let check = |name: &str, names: &[&str], near: Option<&str>| {
             assert_eq!(nearest(name, names.iter().copied()).as_deref(), near, "{name}");
         };

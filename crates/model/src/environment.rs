@@ -69,7 +69,7 @@ pub struct FunctionCall {
     pub waits_for: Option<String>,
 }
 
-/// An environment, with the calls of all environments.
+/// Details of an environment, and the running and queued calls of all environments.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct EnvironmentDetails {
     /// The environment.

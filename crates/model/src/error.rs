@@ -353,7 +353,7 @@ mod tests {
     }
 
     #[test]
-    fn every_row_stands_at_its_own_code_and_text() {
+    fn every_row_is_at_the_index_of_its_error_code() {
         for (index, row) in TABLE.iter().enumerate() {
             assert_eq!(row.0 as usize, index, "`{}` is out of order", row.1);
             assert_eq!(serde_json::json!(row.0), row.1);

@@ -110,7 +110,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn own_limits_precede_others_and_the_higher_of_two_counts() {
+    fn own_limits_take_precedence_and_the_highest_role_limit_counts() {
         let own = Limits { jobs: Some(1), ..Limits::default() };
         let one = Limits { jobs: Some(5), bytes_per_day: Some(10), ..Limits::default() };
         let other = Limits { bytes_per_day: Some(20), money_per_day: Some(0.5), ..one };

@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn every_kind_of_name_has_a_hint_of_its_own() {
+    fn every_kind_of_name_has_its_own_hint() {
         check::<TableName>("x@y", "usable table name", "`my-orders`");
         check::<RefSpec>("main@beef", "usable ref:", "`main@3fa9c1d2`");
         check::<PartitionField>("week(a)", "usable partition:", "`day(time)`");
@@ -298,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_is_what_follows_the_last_dot() {
+    fn a_name_is_the_text_after_the_last_dot() {
         let table: TableName = "a.b.t".parse().expect("a name");
         assert_eq!((&*table.namespace, &*table.name), ("a.b", "t"));
         assert_eq!(levels("a.b").collect::<Vec<_>>(), ["a", "b"]);

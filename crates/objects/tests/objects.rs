@@ -53,7 +53,7 @@ fn files(folder: &Path) -> usize {
     entries.map(|entry| count(&entry.expect("an entry").path())).sum()
 }
 
-/// A content that fails in the middle.
+/// Content whose stream fails in the middle.
 fn interrupted() -> Content {
     let parts = [Ok(Bytes::from(vec![1; LARGE])), Err(Problem::new(ErrorCode::Internal, "gone"))];
     stream::iter(parts).boxed()

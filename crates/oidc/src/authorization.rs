@@ -54,7 +54,8 @@ impl Provider {
         Ok(LoginStart { address: Url::into(url), state, nonce, verifier })
     }
 
-    /// Exchanges the code with which a browser returned. Returns the person's identity.
+    /// Exchanges the authorization code that a browser brought back from the provider. Returns the
+    /// person's identity.
     ///
     /// Errors: [`Error::Refused`] if the provider does not accept the code; [`Error::Token`] if its
     /// token does not belong to this login; [`Error::Unreachable`].

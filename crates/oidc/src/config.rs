@@ -126,7 +126,7 @@ mod tests {
     const SHORT: &str = "issuer = \"https://login.example\"\nclient_id = \"lake\"\n";
 
     #[test]
-    fn a_short_file_has_defaults() {
+    fn missing_settings_have_defaults() {
         let config = OidcConfig::parse(SHORT).expect("a configuration");
         assert_eq!((config.audience(), &*config.user_claim), ("lake", "email"));
         assert!(!config.create_users && config.roles.is_empty());

@@ -17,7 +17,7 @@ pub(crate) struct CheckedQueries(Cache<String, Arc<CheckedQuery>>);
 
 /// The columns of a model.
 pub(crate) struct CheckedQuery {
-    /// Columns of the inputs with which the model was checked.
+    /// Columns of the inputs at the time of the check.
     pub inputs: Vec<Columns>,
     /// Columns of the output.
     pub output: Columns,

@@ -327,7 +327,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_version_is_named_by_its_files_and_read_back_whole() {
+    async fn a_version_is_named_by_its_files_and_read_back_completely() {
         let clock = Arc::new(FixedClock::at("2026-03-01T00:00:00Z".parse().expect("a time")));
         let deployments = DeploymentStore::new(Arc::new(MemoryStore::new()), clock.clone());
         assert_eq!(deployments.active().await.expect("none"), None);

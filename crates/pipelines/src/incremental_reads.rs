@@ -32,7 +32,7 @@ enum NewRows {
 
 impl Plan {
     /// Returns true if an incremental step is rebuilt from its complete input.
-    pub(crate) fn begins_anew(&self, index: usize) -> bool {
+    pub(crate) fn is_rebuilt(&self, index: usize) -> bool {
         self.full && self.project.steps[index].is_incremental()
     }
 
@@ -47,7 +47,7 @@ impl Plan {
         if !step.is_incremental() {
             return Ok(increments);
         }
-        let own = find(view, &step.table).await?.filter(|_| !self.begins_anew(index));
+        let own = find(view, &step.table).await?.filter(|_| !self.is_rebuilt(index));
         for (number, input) in step.inputs.iter().enumerate().filter(|(_, one)| one.incremental) {
             let Some((name, table)) = find(view, &input.table).await? else { continue };
             let now = table.snapshot_id().map_or("-".to_owned(), |id| id.to_string());

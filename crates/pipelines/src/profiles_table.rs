@@ -1,5 +1,6 @@
 //! The system table `system.profiles`: statistics of the rows that models wrote, one row for each
-//! snapshot and column. A reader sees only the tables of which it may read all rows and values.
+//! snapshot and column. A reader sees only tables that it may read without row filters and column
+//! masks.
 
 use std::sync::Arc;
 

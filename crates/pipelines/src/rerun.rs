@@ -155,8 +155,8 @@ impl Runner {
         Ok((owner.as_deref() == Some(project.name.as_str())).then_some(absent))
     }
 
-    /// Performs the merge on a branch. Fails with `Other` if tables conflict that no model
-    /// computes; the error lists the conflicts.
+    /// Performs the merge on a branch. Fails with `Other` if a table without a model is in
+    /// conflict; the error lists the conflicts.
     async fn merge_on(
         &self,
         branch: &str,

@@ -209,7 +209,8 @@ impl Runner {
         Ok(())
     }
 
-    /// Checks that the user has the permissions with which the model itself could write the table.
+    /// Checks that the user has the permissions that a run of the model would need to write the
+    /// table.
     fn check_reuse(&self, step: &Step, known: Option<&Schema>, schema: &Schema) -> Result<()> {
         let mut actions = match (known, step.materialization) {
             (None, _) => vec![Action::Create, Action::Insert],
@@ -258,7 +259,7 @@ impl Runner {
         let mut changes = Vec::new();
         for (index, step) in plan.project.steps.iter().enumerate() {
             // A rebuild of an incremental model does not depend on the table before the run.
-            let is_recorded = is_reusable(step) && !plan.begins_anew(index);
+            let is_recorded = is_reusable(step) && !plan.is_rebuilt(index);
             if !is_recorded || !wrote.contains(step.name.as_str()) {
                 continue;
             }

@@ -28,7 +28,7 @@ impl Plan {
             return Ok(Some("changed input"));
         }
         if step.reads_network() {
-            return Ok(Some("it reads the network"));
+            return Ok(Some("it uses the network"));
         }
         if step.always_runs {
             return Ok(Some("no cache strategy"));

@@ -192,7 +192,7 @@ impl RowDecoder {
         Ok(values)
     }
 
-    #[expect(clippy::option_option, reason = "no UTF-8, null, or a value")]
+    #[expect(clippy::option_option, reason = "not UTF-8, null, or a value")]
     fn text_value(&self, value: &[u8]) -> Option<Option<String>> {
         if value == self.format.null.as_bytes() {
             return Some(None);
@@ -297,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn an_open_quote_and_other_encodings_are_errors() {
+    fn an_unclosed_quote_or_another_encoding_is_an_error() {
         let mut decoder = RowDecoder::new(CopyFormat::csv());
         assert_eq!(decoder.add(b"\"a\n"), Ok(Vec::new()));
         assert!(decoder.finish().is_err());

@@ -243,7 +243,7 @@ fn check_types(
     if types(described) == types(found) {
         return Ok(());
     }
-    let message = "the first rows of a file lack a column, or give it another type than all rows";
+    let message = "the columns of a file differ from those that its first rows determined";
     let problem = Problem::new(ErrorCode::InvalidArgument, message);
     Err(problem.with_hint("Import the files, or send the statement without preparing it."))
 }

@@ -81,8 +81,7 @@ pub trait Reply {
         });
     }
 
-    /// Sends the key with which another connection may cancel statements of this
-    /// connection.
+    /// Sends the key that another connection needs to cancel statements of this connection.
     fn cancel_key(&mut self, process: i32, secret: i32) {
         self.message(b'K', |out| {
             out.put_i32(process);

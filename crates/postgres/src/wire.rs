@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_message_is_read_whole_or_not_at_all() {
+    async fn a_message_is_read_completely_or_not_at_all() {
         check(b"Q\0\0\0\x06a\0", Ok(Some((b'Q', b"a\0")))).await;
         check(b"S\0\0\0\x04S", Ok(Some((b'S', b"")))).await;
         check(b"", Ok(None)).await;

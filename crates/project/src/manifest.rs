@@ -56,7 +56,7 @@ struct File {
 struct ProjectSection {
     name: String,
     #[serde(default)]
-    #[expect(dead_code, reason = "a project may describe itself; nothing reads it yet but people")]
+    #[expect(dead_code, reason = "the description is only for readers")]
     description: Option<String>,
 }
 

@@ -84,7 +84,7 @@ async fn results_survive_and_running_queries_are_interrupted() {
 }
 
 #[test]
-fn limits_hold_and_old_results_are_deleted() {
+fn limits_are_enforced_and_old_results_are_deleted() {
     let folder = tempfile::tempdir().expect("a folder");
     let limits = ResultLimits { query_bytes: 4_000, own_queries: 2, running: 1, ..limits() };
     let results = open(folder.path(), limits);

@@ -151,8 +151,8 @@ impl SecretStore {
         sealed.open_with(&key, SecretVersion { name: label, version: 0 })
     }
 
-    /// Returns the key for encrypting a new value. If the key is lost while values exist that need
-    /// it, no new key is created.
+    /// Returns the key for encrypting a new value. If the key is lost and stored values need it, no
+    /// new key is created.
     async fn key_to_encrypt(&self) -> Result<Key> {
         let is_used = self.store.reference(SEALED).await?.is_some();
         if is_used || !self.store.references(PREFIX, None, 1).await?.is_empty() {
@@ -308,7 +308,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_lost_or_other_key_is_an_error_and_never_replaced() {
+    async fn a_lost_or_different_key_is_an_error_and_never_replaced() {
         let folder = tempfile::tempdir().expect("a folder");
         let store = Arc::new(MemoryStore::new());
         let (one, two) = (folder.path().join("one"), folder.path().join("two"));

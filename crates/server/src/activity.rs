@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_that_is_whole_says_how_long_it_is() {
+    fn a_complete_body_keeps_its_size_hint() {
         let activity = Activity::default();
         let answer = ActiveBody { body: Body::from("{}"), _busy: activity.begin() };
         assert_eq!(answer.size_hint().exact(), Some(2));

@@ -22,7 +22,7 @@ use crate::web_rules::only;
 /// Prefix of the tokens of sessions, before their two secrets.
 const SESSION_PREFIX: &str = "hws_";
 
-/// Returns the routes. Without them the server still starts, so that an error here is only logged.
+/// Returns the routes. An error is only logged, because the server can run without this protocol.
 pub fn router(app: &App) -> Router<App> {
     match FlightSql::server(app.service.clone(), &app.config.flight) {
         Ok(server) => Router::new().route_service(&format!("{PATH_PREFIX}{{method}}"), server),

@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn the_table_is_bounded() {
+    fn the_table_of_failed_logins_is_bounded() {
         let limit = LoginLimit::default();
         for host in 0..3 * SOURCES_MAX as u32 {
             let address = IpAddr::V4(host.into());

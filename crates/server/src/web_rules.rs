@@ -129,7 +129,7 @@ impl WebRules {
     }
 }
 
-/// Returns a header that occurs exactly once; `None` for a repeated header, of which a proxy and
+/// Returns a header that occurs exactly once; `None` for a repeated header, because a proxy and
 /// this server might use different values.
 pub fn only(headers: &HeaderMap, name: HeaderName) -> Option<&HeaderValue> {
     let mut values = headers.get_all(name).iter();

@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_disconnect_is_noticed_while_no_frame_arrives() {
+    async fn a_disconnect_is_detected_while_no_frame_arrives() {
         let kept = Arc::new(());
         let held = Arc::clone(&kept);
         let silent = stream::once(async move {

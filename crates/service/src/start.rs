@@ -66,7 +66,7 @@ pub fn row_quota(config: &ServiceConfig) -> TableQuota {
     TableQuota::new(config.memory_bytes / 8, folder, EngineOptions::default().spill_bytes_max)
 }
 
-/// What the sources of triggers read.
+/// The stores that trigger sources read.
 pub struct TriggerInputs {
     pub objects: Objects,
     pub queues: Queues,

@@ -319,7 +319,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn branches_of_interrupted_transactions_are_deleted_and_others_are_not() {
+    async fn only_branches_of_interrupted_transactions_are_deleted() {
         let folder = tempfile::tempdir().expect("a folder");
         let opened = Lake::open_folder(folder.path(), WarehouseOptions::default()).await;
         let lake = opened.expect("a lake");

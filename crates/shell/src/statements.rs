@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn the_server_splits_alike() {
+    fn the_shell_and_the_server_split_statements_equally() {
         for text in [
             "SELECT 1; ; SELECT\n2 ;\n",
             "SELECT 'it''s;', \"a;\"\"b\", `;`; SELECT 2",

@@ -98,7 +98,7 @@ fn divided(counts: &ArrayRef, sums: &ArrayRef, result: &DataType) -> Result<Arra
         | DataType::Decimal256(_, after),
     ) = (sums.data_type(), result)
     else {
-        return internal_err!("the state of `avg` is no decimal");
+        return internal_err!("the state of `avg` is not a decimal");
     };
     let scaled = u32::try_from(after - before).unwrap_or_default();
     let factor = i256::from_i128(10).wrapping_pow(scaled);

@@ -64,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_hint_is_for_a_function_that_is_there_and_each_names_one_that_is() {
+    fn hints_are_for_missing_functions_and_name_existing_ones() {
         let mut state = SessionStateBuilder::new().with_default_features().build();
         crate::register_for_constants(&mut state).unwrap();
         let there: Vec<&str> = names(&state).collect();

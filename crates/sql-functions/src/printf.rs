@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn braces_are_places() {
+    fn braces_are_placeholders() {
         let check = |format: &str, expected: &str| {
             let shown = by_braces(format, &[Some("a"), Some("b")]);
             let shown = shown.map(Option::unwrap_or_default);

@@ -117,7 +117,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_statement_is_held_to_its_own_limit_and_to_the_total() {
+    fn a_statement_is_limited_by_its_own_limit_and_the_total() {
         let total = Arc::new(TotalMemory::new(100));
         let pool = |limit| -> Arc<dyn MemoryPool> {
             let functions = Arc::new(FunctionMemory::new(limit, Arc::clone(&total)));

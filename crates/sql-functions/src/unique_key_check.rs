@@ -1,4 +1,4 @@
-//! The function with which INSERT … ON CONFLICT checks that no two new rows have the same key.
+//! The function that checks for INSERT … ON CONFLICT that no two new rows have the same key.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! The tables of functions of other dialects, and what they are in this dialect.
+//! Tables of the functions of other SQL dialects, with their equivalents in this dialect.
 
 /// Names that other systems use for a function of this dialect with the same arguments.
 pub(crate) const NAMES: &[(&[&str], &str)] = &[

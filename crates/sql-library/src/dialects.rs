@@ -37,7 +37,7 @@ fn difference_in(unit: &str) -> Option<String> {
     Some(format!("CAST({} - {} AS BIGINT)", of("$2"), of("$1")))
 }
 
-/// Like [`difference_in`], for a unit of which every year has the same number, such as months.
+/// Like [`difference_in`], for units with a fixed number per year, such as months.
 fn difference_in_parts(unit: &str, per_year: u32) -> String {
     let of =
         |time| format!("(date_part('year', {time}) * {per_year} + date_part('{unit}', {time}))");
@@ -287,7 +287,7 @@ mod tests {
 
     fn check(sql: &str, expected: &str) {
         let expr = parser(tokens(sql).unwrap()).parse_expr().unwrap();
-        let Expr::Function(function) = expr else { panic!("`{sql}` is no function") };
+        let Expr::Function(function) = expr else { panic!("`{sql}` is not a function") };
         let shown = respelled(&function).map(|expr| expr.to_string());
         assert_eq!(shown.as_deref().unwrap_or("unchanged"), expected, "`{sql}`");
     }

@@ -142,7 +142,7 @@ fn make_timestamp(values: &[ArrayRef]) -> Result<ArrayRef> {
                 .then(|| minute.and_utc().timestamp_micros() + (second * 1e6).round() as i64)
         };
         let found = found().ok_or_else(|| {
-            exec_datafusion_err!("the parts of `make_timestamp` are no date and time")
+            exec_datafusion_err!("the parts of `make_timestamp` are not a valid date and time")
         });
         found.map(Some)
     };

@@ -8,7 +8,7 @@ const DIGITS_MAX: usize = 100;
 enum Place {
     /// A digit; with `0` also if it is a leading or trailing zero.
     Digit { is_zero: bool },
-    /// A separator of groups, which is blank before the first digit.
+    /// A separator between groups of digits; a blank if no digit precedes it.
     Group,
     /// The decimal point.
     Point,

@@ -184,7 +184,7 @@ fn reduce(
         places[row] = place as u32;
     }
     let reduced = take(&concat(&finished)?, &UInt32Array::from(places), None)?;
-    // A list that is null has no result, also with an initial value.
+    // A null list gives null, even with an initial value.
     let nulls = arrow::compute::is_null(lists)?;
     Ok(arrow::compute::nullif(&reduced, &nulls)?)
 }

@@ -98,7 +98,7 @@ impl Resolver<'_> {
         if spellings[0] != spellings[1] {
             return Err(Error::Invalid {
                 message: format!(
-                    "a column in USING must be spelled alike on both sides, not `{}` and `{}`",
+                    "a column in USING must be spelled the same on both sides, not `{}` and `{}`",
                     spellings[0], spellings[1]
                 ),
                 hint: Some("Join with ON instead.".to_owned()),

@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_put_where_their_place_is_known() {
+    fn output_names_are_assigned_if_their_position_is_known() {
         let named = |name: &str| OutputItem::Named(name.to_owned());
         check(&[named("a"), OutputItem::Kept, named("c")], &["x", "y", "z"], &["a", "y", "c"]);
         check(

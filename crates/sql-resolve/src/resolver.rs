@@ -64,7 +64,7 @@ pub struct Functions<'a> {
 }
 
 /// Resolves every name of a query, and returns the output names.
-#[expect(clippy::implicit_hasher, reason = "the one caller has the standard hasher")]
+#[expect(clippy::implicit_hasher, reason = "the only caller uses the standard hasher")]
 pub fn resolve(
     query: &mut Query,
     tables: &HashMap<ParsedTableName, ResolvedTable>,

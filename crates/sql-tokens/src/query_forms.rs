@@ -89,8 +89,8 @@ impl StatementTokens {
         }
     }
 
-    /// Returns the first position from `from` on at which `ends` is true outside of parentheses, or
-    /// at which the surrounding parenthesis or the statement ends.
+    /// Returns the first position, at or after `from`, where `ends` is true outside of parentheses.
+    /// Without such a position, returns the end of the surrounding parentheses or of the statement.
     pub(crate) fn find(&self, from: usize, ends: impl Fn(&Self, usize) -> bool) -> usize {
         let mut depth = 0_usize;
         for place in from..self.0.len() {

@@ -38,7 +38,7 @@ pub struct NewTable {
 }
 
 /// Converts a CREATE TABLE statement, or rejects its unsupported parts by name.
-#[expect(clippy::too_many_lines, reason = "one line for each clause that is refused")]
+#[expect(clippy::too_many_lines, reason = "one line for each rejected clause")]
 pub fn new_table(create: CreateTable) -> Result<NewTable> {
     let CreateTable {
         or_replace,

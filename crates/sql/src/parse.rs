@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn a_syntax_error_says_what_was_expected_and_where() {
+    fn a_syntax_error_has_the_expected_token_and_the_position() {
         check("SELEC 1", "expected an SQL statement, found `SELEC` (line 1, column 1)");
         check("SELECT 1 +", "expected an expression, found the end");
         check("SELECT 'a", "unterminated string literal (line 1, column 8)");

@@ -15,7 +15,7 @@ use iceberg::spec::{ListType, MapType, NestedField, NestedFieldRef, StructType, 
 use crate::conflict::{Cause, Conflict, Side};
 use crate::metadata::MergeStates;
 
-/// Merges a value of which three versions exist; `None` if both sides changed it in different ways.
+/// Merges the three versions of a value; `None` if both sides changed it in different ways.
 pub(crate) fn three_way<T: PartialEq>([base, ours, theirs]: [T; 3]) -> Option<T> {
     if ours == theirs || theirs == base {
         Some(ours)

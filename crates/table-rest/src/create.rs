@@ -126,7 +126,7 @@ fn bind(spec: UnboundPartitionSpec, schema: &Schema) -> Result<PartitionSpec> {
     spec.bind(schema.clone()).map_err(|error| rejected(&error))
 }
 
-/// The parts of which the metadata of a new table consists.
+/// The parts of a new table's metadata.
 struct FirstMetadata<'a> {
     version: FormatVersion,
     uuid: Uuid,

@@ -44,7 +44,7 @@ struct RowIds {
     /// Manifests that were written before the table was upgraded to version 3, and whose rows had
     /// no ids before the commit.
     without_row_ids: HashSet<String>,
-    /// The number of rows in these manifests to which ids have been assigned since.
+    /// The number of rows in these manifests that have ids now.
     rows: u64,
     /// The id after all ids that were assigned so far.
     end: u64,

@@ -18,8 +18,8 @@ const NUMBER_MAX: i64 = 1 << 60;
 const SMALL_ID_MAX: i64 = 1 << 30;
 
 impl RestTables<'_> {
-    /// Registers a table by its metadata file in the warehouse, which another engine wrote, or this
-    /// lake at an earlier time.
+    /// Registers a table by its metadata file in the warehouse. Another engine, or this lake at an
+    /// earlier time, wrote the file.
     pub async fn register(self, location: &str) -> Result<Table> {
         let content = self.read_client_metadata(location, METADATA_BYTES_MAX).await?;
         let metadata = metadata::decode(location, &content).map_err(reject)?;

@@ -158,8 +158,8 @@ impl RestTables<'_> {
         Err(Error::Refused { reason })
     }
 
-    /// Registers a view by its metadata file in the warehouse, which another engine wrote, or this
-    /// lake at an earlier time.
+    /// Registers a view by its metadata file in the warehouse. Another engine, or this lake at an
+    /// earlier time, wrote the file.
     pub async fn register_view(self, location: &str) -> Result<SqlView> {
         let content = self.read_client_metadata(location, METADATA_BYTES_MAX as u64).await?;
         let metadata: ViewMetadata = serde_json::from_slice(&content)

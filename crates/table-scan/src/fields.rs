@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn files_without_ids_are_read_by_the_names_that_the_table_says() {
+    fn files_without_ids_are_read_by_the_tables_name_mapping() {
         let file: SchemaRef = Arc::new(Schema::new(vec![
             Field::new("old", DataType::Int32, true),
             Field::new("gone", DataType::Int32, true),
@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn columns_are_found_by_id_whatever_they_are_called() {
+    fn columns_are_found_by_id_regardless_of_their_names() {
         let file: SchemaRef = Arc::new(Schema::new(vec![
             field("dropped", DataType::Int32, 1),
             field("old", DataType::Int32, 2),

@@ -34,7 +34,7 @@ const FOOTERS_AT_ONCE: usize = 16;
 /// The files, rows and bytes that a scan reads at most.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ScanCost {
-    /// Number of files of which at least one row group is read.
+    /// Number of files with at least one row group to read.
     pub files: u64,
     /// Number of rows in the row groups that the scan reads; `None` if a file does not state it.
     pub rows: Option<u64>,

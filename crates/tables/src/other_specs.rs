@@ -15,8 +15,8 @@ use crate::write::PartitionSplitter;
 use crate::{BatchStream, DataFile, Error, Result, RowDeletes, StagedFiles, Table};
 
 impl RowDeletes<'_> {
-    /// Returns the files of earlier partition specs that have rows in the partitions of the new
-    /// rows, and a stream of those of their rows that are in other partitions. Returns `None` if
+    /// Finds the files of earlier partition specs with rows in the partitions of the new rows.
+    /// Returns these files, and a stream of their rows that are in other partitions; `None` if
     /// there are no such files.
     pub async fn retained_rows(
         self,

@@ -212,9 +212,9 @@ impl Source {
         }
     }
 
-    /// Returns the journal with the positions of this kind of source; `None` if positions are kept
-    /// after their triggers are removed. A trigger that is removed and deployed again then starts
-    /// at the current time or commit.
+    /// Returns the journal with the positions of this kind of source. Positions in it are deleted
+    /// with their trigger, so a trigger that is deployed again starts at the current time or
+    /// commit. Returns `None` for a source that keeps positions after its trigger is removed.
     pub(crate) fn position_journal(&self) -> Option<&'static str> {
         match self {
             Source::Files(_) | Source::Queue(_) | Source::Calls => None,
@@ -387,7 +387,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_with_a_trigger_is_said_with_a_hint() {
+    fn invalid_triggers_are_errors_with_a_hint() {
         let check = |definition: serde_json::Value, expected: &str| {
             let trigger: Trigger = serde_json::from_value(definition).expect("a trigger");
             let error = check_trigger(&trigger).expect_err("an error");

@@ -403,7 +403,7 @@ mod tests {
     }
 
     #[test]
-    fn only_real_tries_count() {
+    fn only_counted_attempts_use_up_retries() {
         let check = |code, stop, expected: (TriggerEventStatus, u32)| {
             let outcome = judge(Err(Problem::new(code, "no")), |_| false, stop);
             let delivery = policy(0).apply(delivery(), &outcome, 40);
@@ -418,7 +418,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_that_was_committed_before_is_done_once_its_last_part_was() {
+    fn an_event_is_done_if_its_last_part_was_committed_before() {
         let check = |definition: &serde_json::Value, committed: &str, expected: bool| {
             let trigger: Trigger = serde_json::from_value(definition.clone()).expect("a trigger");
             let mut problem = Problem::new(ErrorCode::AlreadyExists, "committed");

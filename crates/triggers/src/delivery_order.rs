@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn a_delivery_that_waits_for_its_retry_holds_up_only_its_key() {
+    fn a_delivery_that_waits_for_its_retry_delays_only_its_key() {
         let mut order = DeliveryOrder::default();
         for (event, key) in [("1", Some("a")), ("2", Some("a")), ("3", Some("b")), ("4", None)] {
             order.add(event, key, at(0));

@@ -19,7 +19,7 @@ use crate::target::CallPolicy;
 /// The argument of a function that receives the event.
 const EVENT: &str = "event";
 
-/// A call that ended, for its destinations.
+/// An ended call, from which the record for its destination is made.
 pub(crate) struct EndedCall<'a> {
     pub event: &'a Event,
     pub delivery: &'a Delivery,

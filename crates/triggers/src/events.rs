@@ -111,7 +111,8 @@ impl Triggers {
         self.inner.log.with_event(delivery).await
     }
 
-    /// Returns the queues in which an event with this id can wait, with the id.
+    /// Returns the queues that may contain a waiting event with this id, each with its name and the
+    /// parsed id.
     fn queues_with_waiting(&self, id: &str) -> Vec<(String, Arc<EventQueue>, JobId)> {
         let Ok(id) = id.parse::<JobId>() else { return Vec::new() };
         let queues = self.inner.queues.lock();

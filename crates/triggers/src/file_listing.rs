@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn hidden_unfinished_and_empty_files_are_left_alone() {
+    fn hidden_unfinished_and_empty_files_are_ignored() {
         let dir = tempfile::tempdir().expect("a folder");
         let folder = dir.path().join("in");
         fs::create_dir_all(folder.join("below/.git")).expect("folders");
@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_whole_once_it_has_not_changed_for_long_enough() {
+    fn a_file_is_complete_after_the_debounce_time() {
         let mut debounce = Debounce::default();
         let settle = Duration::from_secs(1);
         let mut watch = |bytes: u64, millis: i64| {
@@ -249,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_was_renamed_into_place_is_whole_at_once() {
+    fn a_renamed_file_is_complete_immediately() {
         let mut debounce = Debounce::default();
         let version = Version { bytes: 1, modified: 0 };
         let new = BTreeMap::from([("/a".to_owned(), version), ("/b".to_owned(), version)]);

@@ -86,7 +86,7 @@ impl<T> Sender<T> {
         self.stop.is_cancelled()
     }
 
-    /// Records a problem because of which a part of the messages may be late or missing.
+    /// Records a problem that can delay or lose some of the messages.
     pub(crate) fn impaired(&self, problem: Problem) {
         self.failed(problem);
     }
@@ -119,7 +119,7 @@ impl<T: Send + 'static> Inbox<T> {
         let _ = tokio::time::timeout(CONNECT_WAIT, attempted.wait_for(|done| *done)).await;
     }
 
-    /// Returns the problem because of which messages may be late or missing, if any.
+    /// Returns the problem that can delay or lose messages, if any.
     pub(crate) fn fault(&self) -> Option<Problem> {
         self.state.fault.lock().clone()
     }

@@ -264,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_with_a_stream_is_said() {
+    fn invalid_nats_settings_are_errors() {
         let check = |nats: Value, expected: &str| {
             let trigger = json!({"name": "t", "function": "f", "nats": nats});
             let trigger: Trigger = serde_json::from_value(trigger).expect("a trigger");

@@ -106,9 +106,10 @@ impl PostgresServer {
         pool.connect_with(options).await.map_err(|error| self.problem(&error))
     }
 
-    /// Returns the host to connect to; for a restricted user, a checked address. If the certificate
-    /// must contain the name of the host, returns the name. If the name now resolves to another
-    /// address, the client sends only a request for TLS there.
+    /// Returns the host to connect to: for a restricted user, a checked address. If the certificate
+    /// must contain the host's name, returns the name. The name may resolve to another address
+    /// later. The client then sends only a request for TLS to that address, because the certificate
+    /// does not match.
     async fn checked_host(&self, rules: &ServerRules) -> Result<String, Problem> {
         if rules.is_unrestricted() {
             return Ok(self.host.clone());

@@ -74,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn after_a_burst_events_come_at_a_pace() {
+    fn events_after_a_burst_are_rate_limited() {
         let (mut rate_limit, mut now) = (RateLimit::default(), Timestamp::UNIX_EPOCH);
         let mut fired = 0;
         while rate_limit.pause(10, now).is_none() {

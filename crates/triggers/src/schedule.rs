@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn a_time_that_is_left_out_fires_just_after_the_gap() {
+    fn a_skipped_local_time_fires_just_after_the_gap() {
         let expected = ["2026-03-28T01:30:00Z", "2026-03-29T01:00:00Z", "2026-03-30T00:30:00Z"];
         check(
             "30 2 * * *",
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn a_time_that_comes_twice_fires_once() {
+    fn a_local_time_that_occurs_twice_fires_once() {
         let expected = ["2026-10-24T00:30:00Z", "2026-10-25T00:30:00Z", "2026-10-26T01:30:00Z"];
         check(
             "30 2 * * *",
@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn every_half_hour_is_every_half_hour_when_the_clocks_go_back() {
+    fn a_half_hourly_schedule_is_unaffected_by_clock_changes() {
         let expected = [
             "2026-11-01T05:30:00Z",
             "2026-11-01T06:00:00Z",

@@ -1,9 +1,9 @@
 //! The servers that triggers may connect to.
 //!
-//! Every source that connects to a server resolves its name here. The triggers of the owner may
-//! connect to any address. Those of other users may not connect to the host itself, to link-local
-//! addresses and to private networks, unless the user may read the location of the server, such as
-//! `kafka://10.0.0.7:9092`. The same right lets a user import files of a location.
+//! Every source that connects to a server resolves its name here. Triggers of the lake's owner may
+//! connect to any address. Triggers of other users may not connect to the host itself, to
+//! link-local addresses and to private networks, unless the user may read the location of the
+//! server, such as `kafka://10.0.0.7:9092`. The same right lets a user import files of a location.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};

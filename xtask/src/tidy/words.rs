@@ -30,7 +30,8 @@ const BANNED: [&str; 22] = [
 pub fn find(text: &str) -> Vec<(usize, &'static str)> {
     let mut found = Vec::new();
     for (index, line) in text.lines().enumerate() {
-        let line = line.to_lowercase();
+        // The words of a name such as `the_door` count, too.
+        let line = line.to_lowercase().replace('_', " ");
         for word in BANNED {
             let stem = word.trim_end_matches('*');
             let count = line.match_indices(stem).filter(|(at, _)| is_whole(&line, *at, word));
@@ -42,7 +43,7 @@ pub fn find(text: &str) -> Vec<(usize, &'static str)> {
 
 fn is_whole(line: &str, at: usize, word: &str) -> bool {
     let stem = word.trim_end_matches('*');
-    let is_word = |c: char| c.is_alphanumeric() || c == '_';
+    let is_word = |c: char| c.is_alphanumeric();
     let mut after = &line[at + stem.len()..];
     if word.ends_with('*') {
         after = after.strip_prefix('s').unwrap_or(after);
@@ -60,5 +61,6 @@ mod tests {
         assert_eq!(words("Doors of a room"), ["door", "room"]);
         assert_eq!(words("besides, outdoors, mushroom, whole"), [""; 0]);
         assert_eq!(words("what is so many"), ["so many", "what is"]);
+        assert_eq!(words("fn who_enters_the_room()"), ["room", "who"]);
     }
 }

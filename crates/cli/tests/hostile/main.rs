@@ -4,7 +4,7 @@
 //! The tests run a few hundred pseudo-random calls with a fixed seed; `cargo xtask soak` runs
 //! thousands. `HEADWATER_SEED` sets the seed.
 
-#![expect(clippy::print_stderr, reason = "a soak says what it did")]
+#![expect(clippy::print_stderr, reason = "a soak test prints its statistics")]
 
 #[path = "../support/mod.rs"]
 mod support;

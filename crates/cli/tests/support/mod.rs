@@ -1,6 +1,6 @@
 //! A temporary folder with a lake, and the built command, for end-to-end tests.
 
-#![expect(dead_code, reason = "each test binary uses a part of it")]
+#![expect(dead_code, reason = "each test binary uses only some items")]
 
 pub mod family;
 pub mod python;

@@ -110,8 +110,8 @@ impl ComparedColumns {
         compared.left_out.extend(gone.map(|(_, field)| field.name().clone()));
         // If a column was dropped and created again in the same table, old files have values of the
         // old column and none of the new column.
-        let anew = pairs.iter().any(|pair| pair.before.is_some() && !pair.by_id);
-        compared.all_files = anew && before.table().id() == after.table().id();
+        let is_recreated = pairs.iter().any(|pair| pair.before.is_some() && !pair.by_id);
+        compared.all_files = is_recreated && before.table().id() == after.table().id();
         compared
     }
 
@@ -124,7 +124,7 @@ impl ComparedColumns {
         let files = |side: Option<&DiffSide>, other: Option<&DiffSide>| {
             let side = side?;
             let all = self.all_files;
-            Some(if all { side.plan().clone() } else { side.files_beside(other) })
+            Some(if all { side.plan().clone() } else { side.files_not_in(other) })
         };
         (files(before, after), files(after, before))
     }

@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_come_back_as_they_went() {
+    fn encoded_rows_are_decoded_unchanged() {
         let columns = columns();
         let bytes = row_bytes(&columns, 4).unwrap();
         let codec = EncodedRowDecoder::new(columns.iter().map(|column| column.data_type().clone()));

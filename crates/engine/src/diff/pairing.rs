@@ -130,14 +130,14 @@ mod tests {
     }
 
     #[test]
-    fn one_that_went_and_one_that_came_are_one_that_changed() {
+    fn a_removed_and_an_added_row_of_a_key_are_a_changed_row() {
         let entries = [("a", "1", -1), ("a", "2", 1), ("b", "1", -1), ("c", "1", 1)];
         check(true, &entries, &["a1>2", "b1 -1", "c1 +1"], (0, 0));
         check(false, &entries[..2], &["a1 -1", "a2 +1"], (0, 0));
     }
 
     #[test]
-    fn several_rows_of_a_key_are_told_and_not_paired() {
+    fn several_rows_of_a_key_are_reported_and_not_paired() {
         let entries =
             [("a", "1", -1), ("a", "2", -1), ("a", "3", 1), ("b", "1", -1), ("b", "2", 1)];
         check(true, &entries, &["a1 -1", "a2 -1", "a3 +1", "b1>2"], (1, 0));

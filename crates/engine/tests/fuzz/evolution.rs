@@ -19,7 +19,7 @@ pub enum Evolution {
     ReplacePart(Part, Part),
     Order(Vec<usize>),
     /// Drops a column and adds it again without values, or with a default.
-    Anew {
+    Recreate {
         column: usize,
         default: Option<Value>,
     },
@@ -102,7 +102,7 @@ impl Shape {
                 self.upgraded = true;
                 Evolution::Upgrade
             }
-            4 => self.anew(random),
+            4 => self.recreate(random),
             _ => match self.new_part(random) {
                 Some(part) => {
                     self.parts.push(part);
@@ -158,7 +158,7 @@ impl Shape {
         Evolution::Order(self.order.clone())
     }
 
-    fn anew(&mut self, random: &mut Random) -> Evolution {
+    fn recreate(&mut self, random: &mut Random) -> Evolution {
         let free = |column: &usize| !self.used.contains(column) && !self.order.contains(column);
         let columns: Vec<usize> = (1..COLUMNS.len()).filter(free).collect();
         if columns.is_empty() {
@@ -170,7 +170,7 @@ impl Shape {
             2 => Value::Text("new".to_owned()),
             _ => Value::Number(random.below(5) as i64),
         });
-        Evolution::Anew { column, default }
+        Evolution::Recreate { column, default }
     }
 }
 
@@ -220,7 +220,7 @@ impl Evolution {
                 let names: Vec<&str> = columns.iter().map(|column| COLUMNS[*column]).collect();
                 format!("ALTER TABLE t WRITE ORDERED BY {} DESC", names.join(", "))
             }
-            Evolution::Anew { column, default } => {
+            Evolution::Recreate { column, default } => {
                 let (name, before) = (COLUMNS[*column], COLUMNS[column - 1]);
                 let data_type = if *column == 2 { "VARCHAR" } else { "BIGINT" };
                 let default = default.as_ref().map(|value| format!(" DEFAULT {}", value.to_sql()));

@@ -47,7 +47,7 @@ pub enum Test {
 
 /// The available columns of an expression.
 #[derive(Debug, Clone, Copy)]
-pub struct Ground {
+pub struct AvailableColumns {
     pub source: bool,
     pub target: bool,
     pub subqueries: bool,
@@ -67,7 +67,7 @@ pub fn word(random: &mut Random) -> Value {
     if random.one_in(5) { Value::Null } else { Value::Text(random.pick(&WORDS).to_owned()) }
 }
 
-impl Ground {
+impl AvailableColumns {
     fn side(self, random: &mut Random) -> Side {
         match (self.target, self.source) {
             (true, true) => random.pick(&[Side::Target, Side::Source]),
@@ -119,7 +119,7 @@ impl Ground {
 
     /// Returns the same columns, but forbids subqueries, for clauses that cannot contain any.
     fn plain(self) -> Self {
-        Ground { subqueries: false, ..self }
+        AvailableColumns { subqueries: false, ..self }
     }
 
     pub fn test(self, random: &mut Random, depth: usize) -> Test {

@@ -9,7 +9,7 @@
 #![expect(
     clippy::unwrap_used,
     clippy::print_stderr,
-    reason = "a test fails by panicking, and tells"
+    reason = "a test fails by panicking and prints messages"
 )]
 
 mod evolution;

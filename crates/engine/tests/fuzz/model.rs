@@ -154,7 +154,7 @@ impl Model {
                 let place = self.parts.iter().position(|known| known == old).unwrap();
                 self.parts[place] = *new;
             }
-            Evolution::Anew { column, default } => {
+            Evolution::Recreate { column, default } => {
                 for row in self.tables.get_mut("t").unwrap() {
                     row[*column] = default.clone().unwrap_or(Value::Null);
                 }

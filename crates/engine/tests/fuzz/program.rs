@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::evolution::{Evolution, Shape};
-use crate::expression::{Expr, Ground, Side, Test, number, word};
+use crate::expression::{AvailableColumns, Expr, Side, Test, number, word};
 use crate::model::{COLUMNS, FIELDS, Names, Row, STRUCT, Value, sides};
 use crate::random::Random;
 
@@ -54,21 +54,24 @@ pub enum Change {
     InsertAll,
 }
 
-const TARGET: Ground = Ground { source: false, target: true, subqueries: true, fields: false };
-const BOTH: Ground = Ground { source: true, target: true, subqueries: false, fields: false };
-const SOURCE: Ground = Ground { source: true, target: false, subqueries: false, fields: false };
+const TARGET: AvailableColumns =
+    AvailableColumns { source: false, target: true, subqueries: true, fields: false };
+const BOTH: AvailableColumns =
+    AvailableColumns { source: true, target: true, subqueries: false, fields: false };
+const SOURCE: AvailableColumns =
+    AvailableColumns { source: true, target: false, subqueries: false, fields: false };
 
 /// Limits for the values in a program's rows.
 #[derive(Clone, Copy)]
-struct Soil {
+struct ValueLimits {
     nested: bool,
     /// True if `n` may have numbers beyond INT.
     wide: bool,
 }
 
-impl Soil {
-    fn on(self, ground: Ground) -> Ground {
-        Ground { fields: self.nested, ..ground }
+impl ValueLimits {
+    fn on(self, ground: AvailableColumns) -> AvailableColumns {
+        AvailableColumns { fields: self.nested, ..ground }
     }
 }
 
@@ -95,12 +98,17 @@ impl Program {
         ];
         let mut statements = Vec::new();
         for table in ["t", "t", "s"] {
-            statements.push(inserted(&mut random, Soil { nested, wide: false }, table, false));
+            statements.push(inserted(
+                &mut random,
+                ValueLimits { nested, wide: false },
+                table,
+                false,
+            ));
         }
         for _ in 0..3 + random.below(8) {
             // Half of the programs do not evolve the table.
             let evolves = seed % 4 > 1 && random.one_in(3);
-            let soil = Soil { nested, wide: nested && shape.widened };
+            let soil = ValueLimits { nested, wide: nested && shape.widened };
             statements.push(match evolves {
                 true if nested => Statement::Evolve(shape.evolve_more(&mut random)),
                 true => Statement::Evolve(shape.evolve(&mut random)),
@@ -134,7 +142,7 @@ impl fmt::Display for Program {
     }
 }
 
-fn statement(random: &mut Random, soil: Soil) -> Statement {
+fn statement(random: &mut Random, soil: ValueLimits) -> Statement {
     let (target, both, source) = (soil.on(TARGET), soil.on(BOTH), soil.on(SOURCE));
     match random.below(20) {
         0 | 1 => inserted(random, soil, "t", false),
@@ -163,7 +171,12 @@ fn statement(random: &mut Random, soil: Soil) -> Statement {
     }
 }
 
-fn inserted(random: &mut Random, soil: Soil, table: &'static str, overwrite: bool) -> Statement {
+fn inserted(
+    random: &mut Random,
+    soil: ValueLimits,
+    table: &'static str,
+    overwrite: bool,
+) -> Statement {
     let most = if random.one_in(4) { 30 } else { 7 };
     let count = 1 + random.below(most);
     let rows = (0..count).map(|_| {
@@ -184,7 +197,7 @@ fn inserted(random: &mut Random, soil: Soil, table: &'static str, overwrite: boo
 }
 
 /// Returns a join condition of the two tables, usually an equality.
-fn joined(random: &mut Random, both: Ground) -> Test {
+fn joined(random: &mut Random, both: AvailableColumns) -> Test {
     if random.one_in(4) {
         return both.test(random, 1);
     }
@@ -193,8 +206,8 @@ fn joined(random: &mut Random, both: Ground) -> Test {
     if random.one_in(2) { on } else { Test::And(on.into(), both.test(random, 1).into()) }
 }
 
-fn set(random: &mut Random, ground: Ground, subqueries: bool) -> Vec<(usize, Expr)> {
-    let ground = Ground { subqueries: ground.subqueries && subqueries, ..ground };
+fn set(random: &mut Random, ground: AvailableColumns, subqueries: bool) -> Vec<(usize, Expr)> {
+    let ground = AvailableColumns { subqueries: ground.subqueries && subqueries, ..ground };
     let mut columns: Vec<usize> = (0..COLUMNS.len()).filter(|_| random.one_in(3)).collect();
     if columns.is_empty() {
         columns.push(random.below(COLUMNS.len()));
@@ -210,7 +223,7 @@ fn set(random: &mut Random, ground: Ground, subqueries: bool) -> Vec<(usize, Exp
     set
 }
 
-fn merged(random: &mut Random, soil: Soil) -> Statement {
+fn merged(random: &mut Random, soil: ValueLimits) -> Statement {
     let on = joined(random, soil.on(BOTH));
     let mut clauses: Vec<Clause> = Vec::new();
     for _ in 0..=random.below(4) {
@@ -224,7 +237,7 @@ fn merged(random: &mut Random, soil: Soil) -> Statement {
             continue;
         }
         let sides = sides(when);
-        let ground = Ground {
+        let ground = AvailableColumns {
             target: sides.contains(&Side::Target),
             source: sides.contains(&Side::Source),
             subqueries: false,

@@ -1,7 +1,7 @@
 //! Malformed statements: no message contains Rust's debug text or internals of the engine.
 //!
 //! `statements.sql` contains statements that are wrong or almost right. Each is run unchanged, and
-//! again without each of its words.
+//! once more for each word, without that word.
 
 use futures::TryStreamExt;
 use headwater_engine::{Engine, EngineOptions, Session, SessionOptions};

@@ -44,7 +44,7 @@ impl ChunkedTable {
         matches!(self.state, State::Some { .. })
     }
 
-    /// Returns the error because of which the parts cannot be combined, if there is one.
+    /// Returns the error that prevents combining the parts, if any.
     pub(crate) fn failure(&mut self) -> Option<Error> {
         match &mut self.state {
             State::Failed(error) => error.take(),

@@ -78,7 +78,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_is_accepted_when_nobody_can_write_to_it() {
+    fn a_file_is_accepted_if_it_has_no_writer() {
         // Only root can mount a file system, so other users skip this test.
         let Ok(pages) = HugePageFs::open() else { return };
         let (mut written, read) = pages.create().unwrap();

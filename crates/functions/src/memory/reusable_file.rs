@@ -4,10 +4,7 @@
 //! If the file is in memory, only this process writes to it, through a mapping that was created
 //! before the file was sealed. Other holders of the descriptor cannot write to the file, map it for
 //! writing, or change its size. If the memory quota is exhausted, the file is on disk.
-#![expect(
-    unsafe_code,
-    reason = "writes to a memory file by a mapping, which its seals leave alone"
-)]
+#![expect(unsafe_code, reason = "writes to a sealed file through an earlier mapping")]
 
 use std::fs::File;
 use std::io::Write;
@@ -214,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_beyond_the_quota_are_on_disk() {
+    fn rows_beyond_the_quota_are_stored_on_disk() {
         let folder = tempfile::tempdir().unwrap();
         let room = TableQuota::new(1 << 20, folder.path().to_owned(), 100_000);
         let first = ReusableFile::of(&rows(0, 1_000), Some(&room)).unwrap();

@@ -27,7 +27,8 @@ pub(super) enum SpillLocation {
 }
 
 impl SpillWriter {
-    /// Creates a file: within a quota or, without a quota, in memory with no limit.
+    /// Creates a file. Beyond the quota, its bytes go to disk. Without a quota, all bytes stay in
+    /// memory.
     pub(super) fn new(room: Option<&TableQuota>) -> Result<Self> {
         Ok(SpillWriter {
             file: MemoryFile::create("headwater-table")?,

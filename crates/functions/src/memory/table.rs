@@ -496,7 +496,7 @@ mod tests {
         assert!(SharedTable::open(file.into()).is_err());
     }
 
-    fn small_room(folder: &std::path::Path) -> TableQuota {
+    fn small_quota(folder: &std::path::Path) -> TableQuota {
         TableQuota::new(4_096, folder.join("rows"), 1 << 20)
     }
 
@@ -508,7 +508,7 @@ mod tests {
     #[tokio::test]
     async fn rows_beyond_the_quota_use_disk_and_release_it() {
         let folder = tempfile::tempdir().unwrap();
-        let room = small_room(folder.path());
+        let room = small_quota(folder.path());
         let batch = sample();
         let stream = |count| stream::iter(vec![batch.clone(); count]).map(Ok);
         let small = SharedTable::write_stream(batch.schema(), stream(1), &room).await.unwrap();
@@ -528,7 +528,7 @@ mod tests {
     #[tokio::test]
     async fn tables_of_other_processes_are_charged_or_moved() {
         let folder = tempfile::tempdir().unwrap();
-        let room = small_room(folder.path());
+        let room = small_quota(folder.path());
         let batch = sample();
         let written = |count| {
             SharedTable::write(batch.schema(), vec![batch.clone(); count].into_iter().map(Ok))

@@ -284,7 +284,7 @@ fn pass(queue: &Queue<Name>, time: Duration) {
 }
 
 #[test]
-fn a_call_too_large_for_its_owners_rest_blocks_no_other_owner() {
+fn a_large_call_that_waits_for_its_own_owners_calls_does_not_block_other_owners() {
     let mut stage = Stage::new(4, 100, 100);
     stage.call("a", Priority::Normal, 60).unwrap();
     let running = stage.started();
@@ -321,7 +321,7 @@ async fn a_starved_call_is_promoted_without_other_events() {
 }
 
 #[test]
-fn callers_of_a_function_take_its_instance_instead_of_starting_others() {
+fn callers_of_a_function_reuse_its_idle_instance() {
     let (mut stage, f) = (Stage::new(1, 1_000, 1_000), InstanceKey::default());
     for _ in 0..64 {
         stage.call_with(&f, "f", 10);
@@ -340,7 +340,7 @@ fn callers_of_a_function_take_its_instance_instead_of_starting_others() {
 }
 
 #[test]
-fn callers_share_one_instance_where_memory_is_enough_for_one() {
+fn callers_share_one_instance_if_memory_suffices_for_only_one() {
     let (mut stage, f) = (Stage::new(4, 100, 100), InstanceKey::default());
     for _ in 0..8 {
         stage.call_with(&f, "f", 80);
@@ -378,7 +378,7 @@ fn an_idle_instance_is_evicted_only_where_its_memory_is_enough() {
 }
 
 #[test]
-fn functions_that_do_not_fit_together_take_turns() {
+fn functions_that_do_not_fit_into_memory_together_alternate() {
     let mut stage = Stage::new(2, 100, 100);
     let (f, g) = (InstanceKey::default(), InstanceKey::default());
     stage.call_with(&f, "f", 80);

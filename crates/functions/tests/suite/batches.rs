@@ -105,7 +105,7 @@ impl Numbers {
     }
 }
 
-/// A function that checks every row of a batch whose first number is `at`.
+/// A Python function that checks a batch of numbers from `at` on. Returns the next number.
 const CHECKED: &str = "
 import pyarrow as pa, pyarrow.compute as pc
 def checked(batch, at):
@@ -123,7 +123,7 @@ fn source(body: &str) -> String {
 }
 
 #[tokio::test]
-async fn rows_come_in_large_batches_and_in_order_while_few_are_held() {
+async fn rows_are_read_in_large_batches_in_order_with_bounded_memory() {
     let functions = start().await;
     let environment = environment(&functions, &[]).await;
     let numbers = Numbers::new(3_000_001);
@@ -148,7 +148,7 @@ async fn rows_come_in_large_batches_and_in_order_while_few_are_held() {
 }
 
 #[tokio::test]
-async fn a_function_that_begins_anew_sees_all_rows_again() {
+async fn a_second_iteration_reads_all_rows_again() {
     let functions = start().await;
     let environment = environment(&functions, &[]).await;
     let numbers = Numbers::new(500_000);
@@ -185,7 +185,7 @@ async fn a_function_that_begins_anew_sees_all_rows_again() {
 }
 
 #[tokio::test]
-async fn a_function_that_breaks_off_ends_what_makes_the_rows() {
+async fn a_function_that_stops_reading_ends_the_producer() {
     let functions = start().await;
     let environment = environment(&functions, &[]).await;
     let numbers = Numbers::new(i64::MAX);
@@ -219,7 +219,7 @@ async fn a_function_that_breaks_off_ends_what_makes_the_rows() {
 }
 
 #[tokio::test]
-async fn one_that_never_asks_has_nothing_made() {
+async fn no_rows_are_produced_if_none_are_requested() {
     let functions = start().await;
     let environment = environment(&functions, &[]).await;
     let numbers = Numbers::new(i64::MAX);
@@ -229,7 +229,7 @@ async fn one_that_never_asks_has_nothing_made() {
 }
 
 #[tokio::test]
-async fn what_making_rows_fails_of_is_what_the_call_fails_of() {
+async fn an_error_of_the_producer_is_the_error_of_the_call() {
     let functions = start().await;
     let environment = environment(&functions, &[]).await;
     let numbers = Numbers { fails_at: 400_000, ..Numbers::new(1 << 40) };
@@ -252,7 +252,7 @@ async fn what_making_rows_fails_of_is_what_the_call_fails_of() {
 }
 
 #[tokio::test]
-async fn what_a_function_keeps_stays_as_it_is() {
+async fn batches_that_a_function_keeps_do_not_change() {
     let functions = start().await;
     let environment = environment(&functions, &[("polars", "1.38.1")]).await;
     let numbers = Numbers::new(2_000_000);
@@ -277,7 +277,7 @@ async fn what_a_function_keeps_stays_as_it_is() {
 }
 
 #[tokio::test]
-async fn what_memory_has_no_room_for_lies_on_disk_and_is_bounded() {
+async fn batches_beyond_the_memory_quota_are_on_disk_within_a_limit() {
     let functions = start().await;
     let environment = environment(&functions, &[]).await;
     let folder = tempfile::tempdir().unwrap();
@@ -306,7 +306,7 @@ async fn what_memory_has_no_room_for_lies_on_disk_and_is_bounded() {
 }
 
 #[tokio::test]
-async fn a_process_that_was_forked_keeps_what_it_sees() {
+async fn a_forked_process_keeps_its_batches() {
     let functions = start().await;
     let environment = environment(&functions, &[]).await;
     let numbers = Numbers::new(2_000_000);
@@ -321,7 +321,7 @@ async fn a_process_that_was_forked_keeps_what_it_sees() {
         try:
             next(batches)
         except RuntimeError as error:
-            assert 'iterate in the one that was called' in str(error)
+            assert 'iterate in the function' in str(error)
         os.close(write)
         os.read(read, 1)
         checked(first, 0)
@@ -339,7 +339,7 @@ async fn a_process_that_was_forked_keeps_what_it_sees() {
 }
 
 #[tokio::test]
-async fn a_function_that_dies_or_takes_too_long_leaves_nothing() {
+async fn a_crashed_or_timed_out_function_leaves_nothing() {
     let functions = start().await;
     let environment = environment(&functions, &[]).await;
     let killed = "
@@ -366,7 +366,7 @@ async fn a_function_that_dies_or_takes_too_long_leaves_nothing() {
 }
 
 #[tokio::test]
-async fn rows_pass_through_and_come_out_batch_by_batch() {
+async fn rows_are_passed_through_batch_by_batch() {
     let functions = start().await;
     let environment = environment(&functions, &[]).await;
     let limits = Limits { memory_bytes: 300 << 20, ..Limits::default() };
@@ -391,7 +391,7 @@ async fn rows_pass_through_and_come_out_batch_by_batch() {
 }
 
 #[tokio::test]
-async fn a_table_that_is_there_is_given_in_the_same_shape() {
+async fn a_stored_table_is_passed_with_the_same_schema() {
     let functions = start().await;
     let environment = environment(&functions, &[]).await;
     let table = SharedTable::write(Numbers::schema(), [Ok(batch(0, 300_000))]).unwrap();
@@ -423,7 +423,7 @@ headwater_batches.os = type('os', (), {**vars(os), 'close': staticmethod(kept.ap
 ";
 
 #[tokio::test]
-async fn nobody_writes_to_what_another_reads() {
+async fn an_input_cannot_be_written_while_it_is_read() {
     let functions = start().await;
     let environment = environment(&functions, &[]).await;
     let numbers = Numbers::new(1_000_000);
@@ -458,7 +458,7 @@ async fn nobody_writes_to_what_another_reads() {
 }
 
 #[tokio::test]
-async fn whoever_says_anything_hears_nothing_and_holds_no_more_than_the_room_has() {
+async fn invalid_messages_get_no_reply_and_hold_only_the_quota() {
     let functions = start().await;
     let environment = environment(&functions, &[]).await;
     for said in [
@@ -498,7 +498,7 @@ async fn whoever_says_anything_hears_nothing_and_holds_no_more_than_the_room_has
 }
 
 #[tokio::test]
-async fn whoever_says_nothing_sensible_without_end_is_stopped_by_its_time_limit() {
+async fn endless_invalid_messages_end_at_the_time_limit() {
     let functions = start().await;
     let environment = environment(&functions, &[]).await;
     let numbers = Numbers::new(i64::MAX);
@@ -511,7 +511,7 @@ async fn whoever_says_nothing_sensible_without_end_is_stopped_by_its_time_limit(
 }
 
 #[tokio::test]
-async fn whoever_keeps_more_batches_than_the_server_has_descriptors_for_is_told() {
+async fn a_function_that_keeps_too_many_batches_gets_an_error() {
     let functions = start().await;
     let environment = environment(&functions, &[]).await;
     let numbers = Numbers::new(1);
@@ -523,7 +523,7 @@ async fn whoever_keeps_more_batches_than_the_server_has_descriptors_for_is_told(
 }
 
 #[tokio::test]
-async fn without_a_sandbox_rows_come_all_the_same() {
+async fn rows_are_streamed_without_a_sandbox() {
     let options = FunctionsOptions { isolation: Isolation::Process, ..options() };
     let functions = Functions::start(options).await.unwrap();
     let environment = environment(&functions, &[]).await;
@@ -550,7 +550,7 @@ def interrupt(module, name):
 ";
 
 #[tokio::test]
-async fn a_batch_that_is_lost_to_an_interruption_is_missed_by_nobody() {
+async fn a_batch_lost_to_an_exception_can_be_read_again() {
     let functions = start().await;
     let environment = environment(&functions, &[]).await;
     let lost = "
@@ -566,7 +566,7 @@ async fn a_batch_that_is_lost_to_an_interruption_is_missed_by_nobody() {
         except TimeoutError:
             pass
 ";
-    let anew = format!(
+    let restarted = format!(
         "{lost}
     at = 0
     for batch in data:
@@ -584,7 +584,7 @@ async fn a_batch_that_is_lost_to_an_interruption_is_missed_by_nobody() {
 "
     );
     let limits = Limits { timeout: Duration::from_secs(30), ..Limits::default() };
-    for (body, well) in [(anew, true), (on, false)] {
+    for (body, well) in [(restarted, true), (on, false)] {
         let numbers = Numbers::new(1_000_000);
         let source = format!("{INTERRUPTED}{}", source(&body));
         let invocation = Invocation { limits: limits.clone(), ..ask(&environment, &source) };
@@ -602,7 +602,7 @@ async fn a_batch_that_is_lost_to_an_interruption_is_missed_by_nobody() {
 }
 
 #[tokio::test]
-async fn an_interruption_while_it_waits_loses_nothing() {
+async fn an_interrupted_wait_loses_no_batch() {
     let functions = start().await;
     let environment = environment(&functions, &[]).await;
     let slow = || {
@@ -638,7 +638,7 @@ async fn an_interruption_while_it_waits_loses_nothing() {
 }
 
 #[tokio::test]
-async fn rows_that_cannot_be_told_of_fail_the_call_whatever_it_makes_of_that() {
+async fn a_failed_notification_about_rows_fails_the_call() {
     let functions = start().await;
     let environment = environment(&functions, &[]).await;
     let numbers = Numbers::new(1);
@@ -661,7 +661,7 @@ async fn rows_that_cannot_be_told_of_fail_the_call_whatever_it_makes_of_that() {
 }
 
 #[tokio::test]
-async fn who_has_no_room_for_rows_is_told_before_the_next_are_made() {
+async fn an_exhausted_quota_fails_before_more_rows_are_produced() {
     let functions = start().await;
     let environment = environment(&functions, &[]).await;
     let folder = tempfile::tempdir().unwrap();

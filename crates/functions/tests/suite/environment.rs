@@ -78,7 +78,7 @@ async fn an_environment_is_built_once_and_then_shared() {
 }
 
 #[tokio::test]
-async fn adding_a_package_whose_wheel_is_known_takes_little() {
+async fn adding_a_cached_package_is_fast() {
     let functions = start().await;
     environment(&functions, &[("polars", "1.38.1")]).await;
     environment(&functions, &[("humanize", "4.13.0")]).await;
@@ -93,7 +93,7 @@ async fn adding_a_package_whose_wheel_is_known_takes_little() {
 }
 
 #[tokio::test]
-async fn scripts_of_packages_run_with_the_packages_beside_them() {
+async fn scripts_of_packages_can_import_their_packages() {
     let folder = tempfile::tempdir_in(options().tools_dir).unwrap();
     let functions = Functions::start(fresh(&folder)).await.unwrap();
     let environment = environment(&functions, &[("pandas", "2.3")]).await;
@@ -123,7 +123,7 @@ def f():
 }
 
 #[tokio::test]
-async fn what_cannot_be_is_said_with_a_hint() {
+async fn unavailable_environments_are_errors_with_a_hint() {
     let functions = start().await;
     let check = async |spec: EnvironmentSpec, message: &str, hint: &str| {
         let error = functions.environment(&spec, &|_| ()).await.unwrap_err();
@@ -142,7 +142,7 @@ async fn what_cannot_be_is_said_with_a_hint() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_server_had_no_time_to_compile_is_compiled_by_the_next() {
+async fn bytecode_that_is_missing_after_a_shutdown_is_compiled_later() {
     let (folder, functions) = alone().await;
     let made = environment(&functions, &[]).await;
     let packages = made.python.ancestors().nth(2).unwrap().join("lib/python3.11/site-packages");
@@ -162,7 +162,7 @@ async fn alone() -> (tempfile::TempDir, Functions) {
 }
 
 #[tokio::test]
-async fn what_only_removed_environments_were_made_of_takes_no_room() {
+async fn packages_of_removed_environments_are_deleted() {
     let folder = tempfile::tempdir().unwrap();
     let cache_dir = folder.path().join("cache");
     let options = FunctionsOptions { cache_dir: cache_dir.clone(), ..fresh(&folder) };
@@ -191,7 +191,7 @@ async fn what_only_removed_environments_were_made_of_takes_no_room() {
 const TRUE: &str = "def f():\n    return True\n";
 
 #[tokio::test]
-async fn environments_are_listed_explained_and_removed_when_nobody_uses_them() {
+async fn unused_environments_are_listed_explained_and_removed() {
     let (folder, functions) = alone().await;
     assert!(functions.environments().await.is_empty());
     let made = environment(&functions, &[("six", "1.17.0")]).await;
@@ -232,7 +232,7 @@ async fn environments_are_listed_explained_and_removed_when_nobody_uses_them() {
 }
 
 #[tokio::test]
-async fn what_runs_goes_on_with_the_old_packages_while_new_ones_are_chosen() {
+async fn running_calls_keep_their_packages_during_a_rebuild() {
     let (_folder, functions) = alone().await;
     let made = environment(&functions, &[("six", "")]).await;
     // Change the description so that it lists an older version of the package.
@@ -269,7 +269,7 @@ def f():
 }
 
 #[tokio::test]
-async fn who_waits_is_told_what_for() {
+async fn a_waiting_call_reports_its_reason() {
     let functions =
         Functions::start(FunctionsOptions { concurrency: 1, ..options() }).await.unwrap();
     let environment = environment(&functions, &[]).await;
@@ -301,7 +301,7 @@ fn folders(root: &tempfile::TempDir) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn who_was_given_an_environment_keeps_its_packages_and_nobody_else_does() {
+async fn only_holders_of_an_old_environment_keep_its_packages() {
     let (root, functions) = alone().await;
     let old = environment(&functions, &[("six", "")]).await;
     let source = "
@@ -354,7 +354,7 @@ def f():
 }
 
 #[tokio::test]
-async fn a_program_of_the_machine_is_looked_for_and_found_by_the_function() {
+async fn a_system_program_is_checked_and_available_to_the_function() {
     let functions = start().await;
     let with = |program: &str| EnvironmentSpec { system: vec![program.to_owned()], ..spec(&[]) };
     let environment = functions.environment(&with("env"), &|_| ()).await.unwrap();
@@ -377,7 +377,7 @@ def f():
 /// The runtime does not use a `uv` in a folder that other users can write to, even if the folder is
 /// first in the path.
 #[tokio::test]
-async fn a_planted_program_is_not_run() {
+async fn a_program_from_an_untrusted_folder_is_not_run() {
     let folder = tempfile::tempdir().unwrap();
     let set = |path: &Path, mode| {
         std::fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();

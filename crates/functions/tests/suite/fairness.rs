@@ -22,7 +22,7 @@ fn of(owner: &str, invocation: Invocation) -> Invocation {
 }
 
 #[tokio::test]
-async fn a_burst_of_one_caller_holds_up_no_other() {
+async fn a_burst_of_one_caller_does_not_delay_others() {
     let options = FunctionsOptions { concurrency: 2, waiting_max: 60, ..options() };
     let functions = Functions::start(options).await.unwrap();
     let environment = environment(&functions, &[]).await;
@@ -62,7 +62,7 @@ async fn a_burst_of_one_caller_holds_up_no_other() {
 }
 
 #[tokio::test]
-async fn a_full_queue_says_who_fills_it() {
+async fn a_full_queue_error_names_the_owner() {
     let options = FunctionsOptions { concurrency: 1, waiting_max: 4, ..options() };
     let functions = Functions::start(options).await.unwrap();
     let environment = environment(&functions, &[]).await;
@@ -80,7 +80,7 @@ async fn a_full_queue_says_who_fills_it() {
 }
 
 #[tokio::test]
-async fn a_server_that_stops_ends_what_runs_and_begins_nothing_more() {
+async fn a_stopping_server_ends_running_jobs_and_starts_no_others() {
     let options = FunctionsOptions { concurrency: 1, ..options() };
     let functions = Functions::start(options).await.unwrap();
     let environment = environment(&functions, &[]).await;
@@ -109,7 +109,7 @@ async fn a_server_that_stops_ends_what_runs_and_begins_nothing_more() {
 }
 
 #[tokio::test]
-async fn what_matters_more_goes_first() {
+async fn calls_of_higher_priority_run_first() {
     let options = FunctionsOptions { concurrency: 1, ..options() };
     let functions = Functions::start(options).await.unwrap();
     let environment = environment(&functions, &[]).await;
@@ -149,7 +149,7 @@ const HOGS: [(&str, &str); 4] = [
 ];
 
 #[tokio::test]
-async fn sixteen_busy_processes_of_one_take_no_more_than_half_from_another() {
+async fn sixteen_busy_processes_leave_half_of_the_cpu_to_another_function() {
     let functions = start().await;
     let warnings = functions.warnings();
     let environment = environment(&functions, &[]).await;
@@ -188,7 +188,7 @@ async fn sixteen_busy_processes_of_one_take_no_more_than_half_from_another() {
 /// A call that waits for memory holds no permit, and a call that waits for a permit holds no
 /// memory.
 #[tokio::test]
-async fn calls_that_wait_for_memory_and_for_a_place_do_not_wait_for_each_other() {
+async fn calls_that_wait_for_memory_and_calls_that_wait_for_a_permit_are_independent() {
     let options = FunctionsOptions { concurrency: 2, memory_bytes_total: 6 << 30, ..options() };
     let functions = Functions::start(options).await.unwrap();
     let environment = environment(&functions, &[]).await;
@@ -209,7 +209,7 @@ async fn calls_that_wait_for_memory_and_for_a_place_do_not_wait_for_each_other()
 
 /// The memory of an idle process is available to a call that needs more memory.
 #[tokio::test]
-async fn a_process_that_waits_does_not_stand_in_the_way_of_more_memory() {
+async fn an_idle_process_does_not_block_calls_that_need_memory() {
     let options = FunctionsOptions { memory_bytes_total: 1 << 30, ..options() };
     let functions = Functions::start(options).await.unwrap();
     let environment = environment(&functions, &[]).await;
@@ -224,7 +224,7 @@ async fn a_process_that_waits_does_not_stand_in_the_way_of_more_memory() {
 }
 
 #[tokio::test]
-async fn nobody_may_hold_more_than_all_functions_have() {
+async fn a_call_gets_at_most_the_total_memory_of_functions() {
     let options = FunctionsOptions { memory_bytes_total: 1 << 30, ..options() };
     let functions = Functions::start(options).await.unwrap();
     let environment = environment(&functions, &[]).await;

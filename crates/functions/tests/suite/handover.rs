@@ -82,7 +82,7 @@ def f(data):
 }
 
 #[tokio::test]
-async fn what_passes_through_is_not_written_again() {
+async fn passed_through_data_is_not_written_again() {
     let functions = start().await;
     let environment = environment(&functions, &[]).await;
     let room = TableQuota::new(1 << 30, std::env::temp_dir(), 0);
@@ -134,7 +134,7 @@ fn numbers(rows: i64) -> SharedTable {
 }
 
 #[tokio::test]
-async fn a_column_that_is_there_many_times_is_written() {
+async fn a_column_that_occurs_many_times_is_written() {
     let functions = start().await;
     let environment = environment(&functions, &[]).await;
     let first = wide(&functions, &environment).await;
@@ -153,7 +153,7 @@ async fn a_column_that_is_there_many_times_is_written() {
 }
 
 #[tokio::test]
-async fn a_column_that_nobody_asks_for_is_not_touched() {
+async fn an_unselected_column_is_not_read() {
     let functions = start().await;
     let environment = environment(&functions, &[]).await;
     let source = "

@@ -11,7 +11,7 @@ use crate::warm::{again, answers};
 
 /// The memory of inputs belongs to the server and does not count towards the function's limit.
 #[tokio::test]
-async fn a_process_that_keeps_its_inputs_is_not_used_again() {
+async fn a_process_that_keeps_its_inputs_is_not_reused() {
     let functions = start().await;
     let environment = environment(&functions, &[("numpy", "2.3")]).await;
     let numbers: ArrayRef = Arc::new(Int64Array::from_iter_values(0..100_000));
@@ -61,7 +61,7 @@ def f(data):
 
 /// Small inputs of several calls are checked together. Until then they remain charged.
 #[tokio::test]
-async fn a_process_that_keeps_small_inputs_is_used_again_until_they_are_many() {
+async fn a_process_that_keeps_small_inputs_is_reused_until_they_exceed_a_limit() {
     let functions = start().await;
     let environment = environment(&functions, &[]).await;
     let numbers: ArrayRef = Arc::new(Int64Array::from_iter_values(0..10_000));

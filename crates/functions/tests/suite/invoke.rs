@@ -36,7 +36,7 @@ fn sum(table: &SharedTable, column: usize) -> i64 {
 }
 
 #[tokio::test]
-async fn a_function_answers_a_table_and_what_it_took() {
+async fn a_function_returns_a_table_with_its_usage() {
     let functions = start().await;
     let environment = environment(&functions, &[]).await;
     let source = "import pyarrow as pa\ndef f():\n    return pa.table({'x': [1, 2, 3]})\n";
@@ -72,7 +72,7 @@ def f(data, scale):
 }
 
 #[tokio::test]
-async fn every_accepted_kind_of_table_comes_back() {
+async fn every_supported_table_type_is_returned() {
     let functions = start().await;
     let environment =
         environment(&functions, &[("pandas", "2.3"), ("polars", "1.38.1"), ("numpy", "2.3")]).await;
@@ -100,7 +100,7 @@ async fn every_accepted_kind_of_table_comes_back() {
 }
 
 #[tokio::test]
-async fn what_is_no_table_is_named() {
+async fn return_values_that_are_not_tables_are_named() {
     let functions = start().await;
     let environment = environment(&functions, &[]).await;
     for (body, named) in [
@@ -132,7 +132,7 @@ async fn what_is_no_table_is_named() {
 }
 
 #[tokio::test]
-async fn an_empty_list_is_answered_with_what_works_instead() {
+async fn an_empty_list_gets_a_hint() {
     let functions = start().await;
     let environment = environment(&functions, &[]).await;
     let returned = |value: &str| format!("import pyarrow\n\ndef f():\n    return {value}\n");
@@ -190,7 +190,7 @@ def f():
 }
 
 #[tokio::test]
-async fn what_cannot_be_answered_with_is_named() {
+async fn unsupported_return_values_are_named() {
     let functions = start().await;
     let environment = environment(&functions, &[]).await;
     for (body, named) in [
@@ -248,7 +248,7 @@ def f():
 }
 
 #[tokio::test]
-async fn a_function_that_prints_without_end_is_held_back() {
+async fn the_output_of_a_function_is_limited() {
     let functions = start().await;
     let environment = environment(&functions, &[]).await;
     let source = "
@@ -345,7 +345,7 @@ def f(data=headwater.Model('flights')):
 }
 
 #[tokio::test]
-async fn a_function_that_never_ends_is_ended_and_says_where_it_was() {
+async fn a_timeout_error_contains_the_line_that_was_running() {
     let functions = start().await;
     let environment = environment(&functions, &[]).await;
     // The packages are imported first, because the import counts towards the time limit.
@@ -372,7 +372,7 @@ def f():
 }
 
 #[tokio::test]
-async fn what_a_function_took_is_told_however_it_ends() {
+async fn usage_is_reported_for_every_outcome() {
     let functions = start().await;
     let environment = environment(&functions, &[]).await;
     let work = "held = bytes(range(256)) * (64 << 12)\n    sum(range(3_000_000))";
@@ -390,7 +390,7 @@ async fn what_a_function_took_is_told_however_it_ends() {
 }
 
 #[tokio::test]
-async fn a_function_that_eats_all_memory_is_told_its_limit() {
+async fn out_of_memory_errors_contain_the_limit() {
     let functions = start().await;
     let environment = environment(&functions, &[]).await;
     let limits = Limits { memory_bytes: 256 << 20, ..Limits::default() };
@@ -417,7 +417,7 @@ def f():
 }
 
 #[tokio::test]
-async fn who_needs_more_memory_gets_it_once_and_is_told() {
+async fn a_call_out_of_memory_is_retried_once_with_a_notice() {
     let functions = start().await;
     let environment = environment(&functions, &[]).await;
     let limits = Limits { memory_bytes: 256 << 20, ..Limits::default() };
@@ -442,7 +442,7 @@ async fn who_needs_more_memory_gets_it_once_and_is_told() {
 }
 
 #[tokio::test]
-async fn what_is_yielded_may_be_larger_than_memory() {
+async fn yielded_rows_may_be_larger_than_memory() {
     let functions = start().await;
     let environment = environment(&functions, &[("pandas", "2.3"), ("numpy", "2.3")]).await;
     let folder = tempfile::tempdir().unwrap();
@@ -479,7 +479,7 @@ def f(data):
 }
 
 #[tokio::test]
-async fn pieces_of_any_kind_are_put_together() {
+async fn yielded_tables_of_any_type_are_combined() {
     let functions = start().await;
     let environment =
         environment(&functions, &[("pandas", "2.3"), ("polars", "1.38.1"), ("numpy", "2.3")]).await;
@@ -511,7 +511,7 @@ async fn pieces_of_any_kind_are_put_together() {
 }
 
 #[tokio::test]
-async fn parts_that_do_not_fit_are_an_error_and_nothing_else() {
+async fn table_parts_that_do_not_match_only_cause_an_error() {
     let functions = start().await;
     let environment = environment(&functions, &[]).await;
     let folder = tempfile::tempdir().unwrap();
@@ -558,7 +558,7 @@ async fn a_file_may_have_the_name_of_its_folder() {
 }
 
 #[tokio::test]
-async fn a_full_tmp_is_told_by_limit_and_use() {
+async fn a_full_tmp_error_has_the_limit_and_the_usage() {
     let functions = start().await;
     let environment = environment(&functions, &[]).await;
     let limits = Limits { temp_bytes: 8 << 20, ..Limits::default() };
@@ -572,7 +572,7 @@ async fn a_full_tmp_is_told_by_limit_and_use() {
 }
 
 #[tokio::test]
-async fn too_many_open_files_and_threads_are_told_by_their_limits() {
+async fn errors_of_open_files_and_threads_name_their_limits() {
     let functions = start().await;
     let environment = environment(&functions, &[]).await;
     let files =
@@ -587,7 +587,7 @@ async fn too_many_open_files_and_threads_are_told_by_their_limits() {
 }
 
 #[tokio::test]
-async fn a_function_uses_no_more_processors_than_it_may() {
+async fn a_function_cannot_exceed_its_processor_limit() {
     let functions = start().await;
     if functions.warnings().iter().any(|warning| warning.contains("processors")) {
         return not_checked("no control group holds back a function's use of processors");
@@ -606,7 +606,7 @@ def f():
 }
 
 #[tokio::test]
-async fn environment_variables_come_with_their_call_and_are_not_shown() {
+async fn environment_variables_belong_to_one_call_and_are_hidden() {
     let functions = start().await;
     let environment = environment(&functions, &[]).await;
     let source = "
@@ -629,7 +629,7 @@ def f(value):
 }
 
 #[tokio::test]
-async fn a_process_that_dies_is_no_riddle() {
+async fn a_crashed_process_reports_its_reason() {
     let functions = start().await;
     let environment = environment(&functions, &[]).await;
     for (body, reason) in [
@@ -646,7 +646,7 @@ async fn a_process_that_dies_is_no_riddle() {
 }
 
 #[tokio::test]
-async fn a_hostile_output_is_an_error_and_nothing_else() {
+async fn a_hostile_output_only_causes_an_error() {
     let functions = start().await;
     let environment = environment(&functions, &[]).await;
     let source = "
@@ -681,7 +681,7 @@ async fn a_call_can_be_cancelled() {
 }
 
 #[tokio::test]
-async fn no_more_run_at_once_than_may() {
+async fn concurrent_calls_do_not_exceed_the_limit() {
     let functions =
         Functions::start(FunctionsOptions { concurrency: 1, ..options() }).await.unwrap();
     let environment = environment(&functions, &[]).await;
@@ -724,7 +724,7 @@ async fn numpys_and_arrows_booleans_are_booleans() {
 }
 
 #[tokio::test]
-async fn processes_that_a_function_starts_are_what_they_are_elsewhere() {
+async fn processes_that_a_function_starts_behave_normally() {
     let functions = start().await;
     let environment = environment(&functions, &[]).await;
     let spawned = |kind: &str| {

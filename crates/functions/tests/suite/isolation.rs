@@ -5,16 +5,16 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::support::{
-    NO_ADDRESS, ask, beside_another, call, environment, holds, not_checked, options, own_address,
-    processes, run, service, start, wait_until,
+    NO_ADDRESS, ask, call, environment, holds, not_checked, options, own_address, processes, run,
+    service, start, wait_until, with_reachable_address,
 };
 use headwater_functions::{
     Error, Functions, FunctionsOptions, Invocation, Isolation, Limits, Network,
 };
 
 #[tokio::test]
-async fn the_network_is_there_for_who_asks() {
-    let functions = Functions::start(beside_another()).await.unwrap();
+async fn the_network_is_available_to_functions_that_request_it() {
+    let functions = Functions::start(with_reachable_address()).await.unwrap();
     let environment = environment(&functions, &[]).await;
     let Some((service, _)) = service(own_address()) else {
         return not_checked(NO_ADDRESS);
@@ -34,8 +34,8 @@ async fn the_network_is_there_for_who_asks() {
 }
 
 #[tokio::test]
-async fn who_asks_for_a_host_that_is_not_listed_is_told_which_and_where_to_list_it() {
-    let functions = Functions::start(beside_another()).await.unwrap();
+async fn an_unlisted_host_gets_a_hint_with_the_setting() {
+    let functions = Functions::start(with_reachable_address()).await.unwrap();
     let environment = environment(&functions, &[]).await;
     let listed = "listed.invalid:443 203.0.113.1:5432".split(' ').map(|host| host.parse().unwrap());
     let limits = Limits { network: Network::Hosts(listed.collect()), ..Limits::default() };
@@ -83,7 +83,7 @@ async fn who_asks_for_a_host_that_is_not_listed_is_told_which_and_where_to_list_
 }
 
 #[tokio::test]
-async fn without_a_sandbox_functions_run_all_the_same_and_say_so() {
+async fn functions_run_without_a_sandbox_with_a_warning() {
     let functions =
         Functions::start(FunctionsOptions { isolation: Isolation::Process, ..options() })
             .await
@@ -117,7 +117,7 @@ def f():
 /// Without a sandbox and control groups, only the function's first process can end the function's
 /// child processes.
 #[tokio::test]
-async fn without_walls_or_groups_daemons_end_with_their_function() {
+async fn child_processes_end_with_their_function_without_a_sandbox() {
     let marker = format!("stray{}", std::process::id());
     let hidden = "mount -t tmpfs none /sys/fs/cgroup && exec \"$0\"";
     let mut options = FunctionsOptions { isolation: Isolation::Process, ..options() };
@@ -190,7 +190,7 @@ fn cgroups(spawner: i32) -> Vec<std::path::PathBuf> {
 
 /// Starts this test program again as a server that runs an endless function, and kills that server.
 #[tokio::test]
-async fn when_the_server_dies_nothing_of_it_lives_on() {
+async fn all_processes_end_with_a_killed_server() {
     let functions = start().await;
     let environment = environment(&functions, &[]).await;
     let marker = format!("marker{}", std::process::id());
@@ -210,7 +210,7 @@ def f():
     drop(functions);
     for victim in ["server", "spawner"] {
         let mut server = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "isolation::when_the_server_dies_nothing_of_it_lives_on"])
+            .args(["--exact", "isolation::all_processes_end_with_a_killed_server"])
             .env("HEADWATER_TEST_SERVER", &marker)
             .stdout(Stdio::null())
             .stderr(Stdio::null())
@@ -237,10 +237,10 @@ def f():
 
 /// Starts this test program again, so that the spawners of other tests are not affected.
 #[tokio::test]
-async fn a_spawner_that_died_is_started_again() {
+async fn a_crashed_spawner_is_restarted() {
     if std::env::var_os("HEADWATER_TEST_ALONE").is_none() {
         let alone = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "isolation::a_spawner_that_died_is_started_again"])
+            .args(["--exact", "isolation::a_crashed_spawner_is_restarted"])
             .env("HEADWATER_TEST_ALONE", "1")
             .output()
             .unwrap();
@@ -264,7 +264,7 @@ async fn a_spawner_that_died_is_started_again() {
 }
 
 #[tokio::test]
-async fn a_function_cannot_extend_its_time_by_the_message_of_a_runtime_that_starts() {
+async fn a_function_cannot_extend_its_timeout_with_runtime_messages() {
     let functions = start().await;
     let environment = environment(&functions, &[]).await;
     let source = "

@@ -1,6 +1,6 @@
 //! Tests of the crate's public interface, with real environments, sandboxes and functions. The
 //! packages are downloaded from PyPI, once per machine.
-#![expect(clippy::unwrap_used, reason = "a test ends where something is not as it must be")]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod attacks;
 mod batches;

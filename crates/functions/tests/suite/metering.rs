@@ -69,7 +69,7 @@ fn apart(environment: &Arc<Environment>, number: u64, seconds: f64) -> Invocatio
 }
 
 #[tokio::test]
-async fn what_sandboxes_took_that_nobody_called_is_in_the_sum() {
+async fn the_cost_of_unused_sandboxes_is_metered() {
     let functions = start().await;
     let environment = environment(&functions, &[]).await;
     for number in 0..18 {
@@ -97,7 +97,7 @@ async fn the_sum_over_calls_of_a_fresh_server_is_the_kernels_total() {
 }
 
 #[tokio::test]
-async fn who_has_packages_imported_is_metered_by_that_and_told_how_long_it_took() {
+async fn the_first_call_is_charged_for_the_imports_and_reports_their_time() {
     let (functions, environment) = fresh().await;
     let (first, _) = run_whole(&functions, work(&environment, 0.0, false)).await;
     let (second, _) = run_whole(&functions, work(&environment, 0.0, false)).await;
@@ -112,7 +112,7 @@ async fn who_has_packages_imported_is_metered_by_that_and_told_how_long_it_took(
 
 /// If a call ends during the imports, the next call is charged for their CPU time.
 #[tokio::test]
-async fn who_did_not_wait_for_imports_is_told_so_and_the_next_call_is_metered_by_them() {
+async fn unfinished_imports_are_reported_and_charged_to_the_next_call() {
     let (functions, environment) = fresh().await;
     let timeout = std::time::Duration::from_millis(20);
     let limits = Limits { timeout, ..work(&environment, 0.0, false).limits };
@@ -129,7 +129,7 @@ async fn who_did_not_wait_for_imports_is_told_so_and_the_next_call_is_metered_by
 }
 
 #[tokio::test]
-async fn a_call_that_fails_is_told_what_it_waited_for() {
+async fn a_failed_call_reports_its_waiting_times() {
     let (functions, environment) = fresh().await;
     let source = "def f(until):\n    raise ValueError('no')\n";
     let arguments = work(&environment, 0.0, false).arguments;
@@ -142,7 +142,7 @@ async fn a_call_that_fails_is_told_what_it_waited_for() {
 }
 
 #[tokio::test]
-async fn bytes_in_and_out_are_told() {
+async fn input_and_output_bytes_are_metered() {
     let functions = headwater_functions::Functions::start(options()).await.unwrap();
     let environment = environment(&functions, &[]).await;
     let source =

@@ -47,9 +47,9 @@ pub fn options() -> FunctionsOptions {
     }
 }
 
-/// Returns options with which functions may connect to an address of this machine. The tests use it
-/// as the address of another machine.
-pub fn beside_another() -> FunctionsOptions {
+/// Returns options that allow functions to connect to an address of this machine. The tests treat
+/// this address as that of another machine.
+pub fn with_reachable_address() -> FunctionsOptions {
     FunctionsOptions { reachable_own: own_address().into_iter().collect(), ..options() }
 }
 
@@ -61,8 +61,9 @@ pub async fn start() -> Functions {
 /// control groups, and an environment that all users can read. Dropping the folder removes the
 /// environment. Returns `None` if all interpreters of the machine are in a home folder.
 pub async fn ordinary() -> Option<(tempfile::TempDir, FunctionsOptions, Arc<Environment>)> {
-    let everybodys = PathBuf::from("/usr/bin");
-    let mut options = FunctionsOptions { python_search: vec![everybodys], ..beside_another() };
+    let system_pythons = PathBuf::from("/usr/bin");
+    let mut options =
+        FunctionsOptions { python_search: vec![system_pythons], ..with_reachable_address() };
     // The folder is outside the target folder, to which other users may have no access.
     let open = tempfile::tempdir().unwrap();
     std::fs::set_permissions(open.path(), Permissions::from_mode(0o755)).unwrap();
@@ -76,14 +77,14 @@ pub async fn ordinary() -> Option<(tempfile::TempDir, FunctionsOptions, Arc<Envi
     let python = EnvironmentSpec { python: None, ..spec(&[]) };
     let root = Functions::start(options.clone()).await.unwrap();
     let Ok(environment) = root.environment(&python, &|_| ()).await else {
-        not_checked("only the interpreters of somebody's home folder are there");
+        not_checked("all interpreters are in a user's home folder");
         return None;
     };
     if rustix::process::geteuid().is_root() {
         let spawner = options.spawner.program.to_string_lossy().into_owned();
-        let nobody = ["--reuid=65534", "--regid=65534", "--clear-groups", &spawner];
+        let unprivileged = ["--reuid=65534", "--regid=65534", "--clear-groups", &spawner];
         options.spawner.program = "setpriv".into();
-        options.spawner.arguments = nobody.map(str::to_owned).to_vec();
+        options.spawner.arguments = unprivileged.map(str::to_owned).to_vec();
     }
     Some((open, options, environment))
 }

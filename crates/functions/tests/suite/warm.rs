@@ -1,5 +1,5 @@
-//! Reused instances: only calls of the same function share one, and of earlier calls only modules
-//! and globals remain.
+//! Reused instances: only calls of the same function share an instance. Only modules and globals
+//! remain from earlier calls.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,7 +33,7 @@ pub async fn answers(functions: &Functions, call: Invocation) -> (bool, Outcome,
 const BEFORE: &str = "calls = []\ndef f():\n    calls.append(1)\n    return len(calls) > 1\n";
 
 #[tokio::test]
-async fn a_process_is_used_again_with_its_modules_and_an_empty_tmp() {
+async fn a_process_is_reused_with_its_modules_and_an_empty_tmp() {
     let functions = start().await;
     let environment = environment(&functions, &[]).await;
     let source = "
@@ -88,7 +88,7 @@ def f():
 }
 
 #[tokio::test]
-async fn each_call_has_standard_streams_whatever_the_last_has_done_to_them() {
+async fn each_call_has_standard_streams_even_if_an_earlier_call_closed_them() {
     let functions = start().await;
     let environment = environment(&functions, &[]).await;
     let source = "
@@ -110,7 +110,7 @@ def f():
 }
 
 #[tokio::test]
-async fn nobody_else_finds_what_a_call_has_left() {
+async fn other_functions_cannot_see_the_state_of_a_call() {
     // Each idle instance keeps the memory that was reserved for it.
     let options = FunctionsOptions { memory_bytes_total: 64 << 30, ..options() };
     let functions = Functions::start(options).await.unwrap();
@@ -171,7 +171,7 @@ async fn the_functions_of_a_job_share_a_process_and_no_other_job_uses_it() {
 }
 
 #[tokio::test]
-async fn at_once_each_has_a_process_of_its_own() {
+async fn concurrent_calls_have_separate_processes() {
     let functions = start().await;
     let environment = environment(&functions, &[]).await;
     let source = "import time\ncalls = []\ndef f():\n    calls.append(1)\n    time.sleep(0.3)\n    \
@@ -187,7 +187,7 @@ async fn at_once_each_has_a_process_of_its_own() {
 }
 
 #[tokio::test]
-async fn what_ended_badly_is_not_used_again_and_what_raised_is() {
+async fn a_process_is_reused_after_an_exception_but_not_after_a_crash() {
     let functions = start().await;
     let environment = environment(&functions, &[]).await;
     let source = |body: &str| {
@@ -226,7 +226,7 @@ async fn what_ended_badly_is_not_used_again_and_what_raised_is() {
 }
 
 #[tokio::test]
-async fn one_that_died_while_it_waited_is_replaced() {
+async fn a_crashed_idle_instance_is_replaced() {
     let functions = start().await;
     let environment = environment(&functions, &[]).await;
     let marker = format!("marker{}", std::process::id());
@@ -253,7 +253,7 @@ async fn one_that_died_while_it_waited_is_replaced() {
 }
 
 #[tokio::test]
-async fn a_call_whose_lines_nobody_reads_ends_at_its_limit_or_when_it_is_cancelled() {
+async fn a_call_whose_output_is_not_read_ends_at_its_limit_or_when_cancelled() {
     let functions = start().await;
     let environment = environment(&functions, &[]).await;
     // Native code prints the lines, some of which arrive after the end of the function.
@@ -281,7 +281,7 @@ async fn a_call_whose_lines_nobody_reads_ends_at_its_limit_or_when_it_is_cancell
 }
 
 #[tokio::test]
-async fn what_waits_for_a_call_gives_its_memory_to_one_that_is_there() {
+async fn an_idle_instance_is_evicted_for_a_waiting_call() {
     let options = FunctionsOptions { memory_bytes_total: 1 << 30, ..options() };
     let functions = Functions::start(options).await.unwrap();
     let environment = environment(&functions, &[]).await;
@@ -300,7 +300,7 @@ async fn what_waits_for_a_call_gives_its_memory_to_one_that_is_there() {
 }
 
 #[tokio::test]
-async fn a_process_that_waits_does_nothing() {
+async fn an_idle_process_is_paused() {
     let functions = start().await;
     let environment = environment(&functions, &[]).await;
     // The process reports that it is idle, but continues to run.
@@ -340,13 +340,13 @@ def f():
     };
     let before = cpu();
     tokio::time::sleep(Duration::from_millis(1500)).await;
-    assert!(cpu() - before < 20, "it goes on while nobody calls");
+    assert!(cpu() - before < 20, "the process runs between calls");
 }
 
 /// Objects that a function only reads remain shared with its zygote, although reading changes their
 /// reference counts.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_process_that_waits_holds_what_it_has_changed_and_no_more() {
+async fn an_idle_process_holds_only_the_pages_that_it_changed() {
     let functions = start().await;
     let environment = environment(&functions, &[("pandas", "2.3"), ("numpy", "2.3")]).await;
     let name = format!("rest{}", std::process::id());
@@ -401,7 +401,7 @@ fn private_kib(process: i32) -> u64 {
 /// A process is not reused if the function left many processes, because cleaning up after them
 /// would delay all other calls.
 #[tokio::test]
-async fn one_that_says_it_goes_on_beside_others_does_not() {
+async fn a_process_with_many_children_is_not_reused() {
     let functions = start().await;
     let environment = environment(&functions, &[]).await;
     let numbers: ArrayRef = Arc::new(Int64Array::from_iter_values(0..100_000));

@@ -60,7 +60,7 @@ def f():
 }
 
 #[tokio::test]
-async fn chance_is_each_instances_own() {
+async fn instances_have_independent_random_numbers() {
     let functions = start().await;
     let environment = environment(&functions, &[("pandas", "2.3"), ("numpy", "2.3")]).await;
     let source = "
@@ -80,16 +80,16 @@ def f():
     assert_eq!(drawn.len(), 6 * 8, "{drawn:#?}");
 }
 
-/// A zygote runs trial calls before it is cloned. No clone may see traces of these calls.
+/// A zygote runs warm-up calls before it is cloned. They leave no traces in its clones.
 #[tokio::test]
-async fn a_rehearsal_leaves_nothing() {
+async fn warm_up_calls_leave_no_traces() {
     let functions = start().await;
     let environment = environment(&functions, &[("pandas", "2.3"), ("numpy", "2.3")]).await;
     let source = "
 import faulthandler, os, signal, sys, threading, warnings
 import pandas
 def f():
-    left = [name for name in sys.modules if 'rehearse' in name]
+    left = [name for name in sys.modules if 'warm_up_call' in name]
     paths = [path for path in [*sys.path, *sys.path_importer_cache] if path.startswith('/tmp')]
     files = sorted(os.listdir('/tmp')) + [name for name in os.environ if 'HEADWATER' in name]
     noted = [name for name, module in list(sys.modules.items()) if getattr(module, '__warningregistry__', None)]
@@ -101,7 +101,7 @@ def f():
     return (not left and not paths and not files and threads == [1, 1] and options == (60, 'warn')
         and not any('socket' in one or 'memfd' in one for one in open_)
         and not [one for one in noted if not one.startswith('headwater_')]
-        and sys.argv[0].endswith('.py') and 'rehears' not in sys.argv[0] and os.getcwd() == '/project')
+        and sys.argv[0].endswith('.py') and 'warm_up' not in sys.argv[0] and os.getcwd() == '/project')
 ";
     for _ in 0..2 {
         let (outcome, lines) = run_whole(&functions, ask(&environment, source)).await;
@@ -113,7 +113,7 @@ def f():
 }
 
 #[tokio::test]
-async fn a_package_that_starts_threads_is_left_to_the_instances() {
+async fn a_package_that_starts_threads_is_imported_by_each_instance() {
     let functions = start().await;
     let environment =
         environment(&functions, &[("pandas", "2.3"), ("polars", "1.38.1"), ("numpy", "2.3")]).await;
@@ -137,7 +137,7 @@ def f():
 }
 
 #[tokio::test]
-async fn a_module_of_the_project_goes_before_a_package_of_its_name() {
+async fn a_module_of_the_project_takes_precedence_over_a_package() {
     let functions = start().await;
     let environment = environment(&functions, &[("pandas", "2.3"), ("numpy", "2.3")]).await;
     let source = "import pandas\ndef f():\n    return pandas.whose == 'mine'\n";
@@ -169,7 +169,7 @@ async fn an_idle_zygote_ends_and_leaves_nothing() {
 
 /// A cancelled call leaves no processes, no matter when it was cancelled.
 #[tokio::test(flavor = "multi_thread")]
-async fn calls_that_are_given_up_leave_nothing() {
+async fn cancelled_calls_leave_no_processes() {
     let functions =
         Functions::start(FunctionsOptions { concurrency: 64, ..options() }).await.unwrap();
     let environment = environment(&functions, &[]).await;
@@ -215,7 +215,7 @@ async fn a_zygote_in_use_does_not_end() {
 }
 
 #[tokio::test]
-async fn zygotes_hold_no_more_memory_than_they_may() {
+async fn zygotes_do_not_exceed_their_memory_limit() {
     let functions = hasty(Duration::from_secs(600), 0).await;
     let first = environment(&functions, &[]).await;
     let second = environment(&functions, &[("numpy", "2.3")]).await;
@@ -228,7 +228,7 @@ async fn zygotes_hold_no_more_memory_than_they_may() {
 }
 
 #[tokio::test]
-async fn a_zygote_that_dies_is_started_again() {
+async fn a_crashed_zygote_is_restarted() {
     let functions = start().await;
     let environment = environment(&functions, &[]).await;
     works(&functions, &environment).await;
@@ -324,7 +324,7 @@ def f():
 }
 
 #[tokio::test]
-async fn many_at_once_are_kept_apart() {
+async fn concurrent_calls_are_isolated() {
     let functions = start().await;
     let environment = environment(&functions, &[]).await;
     let source = "

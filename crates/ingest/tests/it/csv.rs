@@ -7,7 +7,7 @@ use serde_json::json;
 use crate::support::Fixture;
 
 #[tokio::test]
-async fn types_hold_every_value_of_every_file() {
+async fn inferred_types_represent_every_value_of_every_file() {
     let lake = Fixture::new().await;
     lake.file(
         "a.csv",

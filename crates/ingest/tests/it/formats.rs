@@ -368,7 +368,7 @@ async fn compressed_files_are_read_completely_under_any_name() {
 }
 
 #[tokio::test]
-async fn a_broken_file_is_named_and_changes_nothing() {
+async fn a_malformed_file_is_named_and_changes_nothing() {
     let lake = Fixture::new().await;
     let whole = gzip("1,2\n".repeat(50_000).as_bytes());
     lake.file("good.csv", "a,b\n1,2\n");

@@ -15,5 +15,5 @@ mod place;
 mod state;
 #[cfg(test)]
 #[path = "../../../lake/tests/it/support.rs"]
-#[expect(dead_code, reason = "what only tests of the lake use")]
+#[expect(dead_code, reason = "used only by tests of the lake")]
 mod support;

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use crate::support::{Fixture, name, numbers, rows_of};
 
 #[tokio::test]
-async fn a_file_is_imported_once_unless_asked_again_or_changed() {
+async fn a_file_is_imported_once_unless_it_changed_or_a_repeat_is_requested() {
     let lake = Fixture::new().await;
     lake.file("a.csv", "id\n1\n");
     lake.file("b.csv", "id\n1\n");

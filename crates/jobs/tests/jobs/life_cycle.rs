@@ -82,7 +82,7 @@ fn run(what: &str) -> NewJob {
 }
 
 #[tokio::test]
-async fn a_job_runs_and_its_record_holds_what_became_of_it() {
+async fn a_job_record_contains_the_outcome() {
     let (store, clock) = (memory(), clock());
     let first = jobs(&store, &clock).await;
     first.register(JobKind::Run, Work::new());
@@ -140,7 +140,7 @@ async fn a_failure_and_a_panic_end_the_job_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn jobs_of_one_queue_run_in_order_and_say_which_they_wait_for() {
+async fn jobs_of_one_queue_run_in_order_and_report_the_job_that_they_wait_for() {
     let (store, clock) = (memory(), clock());
     let queued = |what: &str, queue: &str| NewJob { queue: Some(queue.into()), ..run(what) };
     let jobs = jobs_with(&store, &clock, JobsOptions::default()).await;
@@ -204,7 +204,7 @@ async fn jobs_wait_for_a_slot_and_too_many_are_refused() {
 }
 
 #[tokio::test]
-async fn a_job_is_stopped_while_it_waits_while_it_runs_and_when_it_does_not_listen() {
+async fn queued_running_and_unresponsive_jobs_are_stopped() {
     let (store, clock) = (memory(), clock());
     let limits = [(JobKind::Run, KindLimits { concurrency: 1, queue: 9 })].into();
     let stop_grace = Duration::from_millis(20);
@@ -231,7 +231,7 @@ async fn a_job_is_stopped_while_it_waits_while_it_runs_and_when_it_does_not_list
 }
 
 #[tokio::test]
-async fn after_a_crash_what_ran_is_interrupted_and_what_waited_runs() {
+async fn after_a_crash_running_jobs_are_interrupted_and_queued_jobs_run() {
     let (store, clock) = (memory(), clock());
     let mortal = Mortal::new(&store, i64::MAX, Dying::Before);
     let limits = [(JobKind::Run, KindLimits { concurrency: 1, queue: 9 })].into();
@@ -284,7 +284,7 @@ async fn events_are_followed_while_the_job_runs_and_afterwards() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_hundred_thousand_lines_are_few_transactions_and_all_arrive() {
+async fn a_hundred_thousand_lines_are_stored_in_few_transactions() {
     const LINES: usize = 100_000;
     let (store, clock) = (memory(), clock());
     let mortal = Mortal::new(&store, i64::MAX, Dying::Before);
@@ -326,7 +326,7 @@ async fn an_end_that_cannot_be_stored_is_not_acknowledged_as_success() {
 }
 
 #[tokio::test]
-async fn draining_lets_jobs_end_keeps_those_that_wait_and_interrupts_the_rest() {
+async fn a_drain_finishes_running_jobs_keeps_queued_jobs_and_interrupts_the_rest() {
     let (store, clock) = (memory(), clock());
     let limits = [(JobKind::Run, KindLimits { concurrency: 1, queue: 9 })].into();
     let first = jobs_with(&store, &clock, JobsOptions { limits, ..JobsOptions::default() }).await;
@@ -344,7 +344,7 @@ async fn draining_lets_jobs_end_keeps_those_that_wait_and_interrupts_the_rest() 
 }
 
 #[tokio::test]
-async fn a_job_that_waits_can_be_stopped_though_the_server_stops() {
+async fn a_queued_job_can_be_stopped_during_shutdown() {
     let (store, clock) = (memory(), clock());
     let limits = [(JobKind::Run, KindLimits { concurrency: 1, queue: 9 })].into();
     let first = jobs_with(&store, &clock, JobsOptions { limits, ..JobsOptions::default() }).await;
@@ -362,7 +362,7 @@ async fn a_job_that_waits_can_be_stopped_though_the_server_stops() {
 }
 
 #[tokio::test]
-async fn calls_that_wait_keep_nobody_from_a_query_and_leave_as_much_to_others() {
+async fn queued_calls_do_not_block_queries_or_other_callers() {
     let (store, clock) = (memory(), clock());
     let limits = [(JobKind::Function, KindLimits { concurrency: 50_000, queue: 0 })].into();
     let jobs = jobs_with(&store, &clock, JobsOptions { limits, ..JobsOptions::default() }).await;
@@ -379,7 +379,7 @@ async fn calls_that_wait_keep_nobody_from_a_query_and_leave_as_much_to_others() 
         }
     };
     assert_eq!((refused.code(), calls.len()), (ErrorCode::TooBusy, 25_000));
-    calls.push(call("eva").await.expect("somebody else's"));
+    calls.push(call("eva").await.expect("a call of another user"));
     jobs.record(new(JobKind::Query, Value::Null)).await.expect("a query");
     calls.truncate(20_000);
     calls.push(call("ada").await.expect("what has ended makes room"));

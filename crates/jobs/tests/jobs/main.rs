@@ -3,5 +3,5 @@
 mod life_cycle;
 mod quotas;
 mod records;
-#[expect(dead_code, reason = "the tests of triggers use all of it")]
+#[expect(dead_code, reason = "the tests of triggers use all items")]
 mod support;

@@ -32,7 +32,7 @@ async fn read(jobs: &Jobs, user: &str, bytes_read: u64) -> Result<(), headwater_
 }
 
 #[tokio::test]
-async fn a_user_has_so_many_jobs_at_once_and_a_dropped_one_frees_its_permit() {
+async fn a_user_has_a_job_limit_and_a_dropped_job_frees_its_permit() {
     let jobs = jobs(&memory(), &clock()).await;
     let jobs = limited(jobs, Limits { jobs: Some(2), ..Limits::default() });
     let first = start(&jobs, "ana").await.expect("one");

@@ -52,7 +52,7 @@ async fn records_of_queries_are_written_in_groups_and_outlive_the_process() {
 }
 
 #[tokio::test]
-async fn short_calls_that_run_beside_others_are_written_once() {
+async fn concurrent_short_calls_are_written_once() {
     let (store, clock) = (memory(), clock());
     let jobs = jobs(&store, &clock).await;
     let mut running = VecDeque::new();
@@ -71,7 +71,7 @@ async fn short_calls_that_run_beside_others_are_written_once() {
 }
 
 #[tokio::test]
-async fn the_end_of_a_call_is_told_once_it_is_stored_however_slow_the_store_is() {
+async fn the_end_of_a_call_is_reported_only_after_it_is_stored() {
     let (store, clock) = (memory(), clock());
     let slow = Mortal::new(&store, i64::MAX, Dying::Before);
     let as_store: Arc<dyn headwater_store::Store> = slow.clone();
@@ -94,7 +94,7 @@ async fn the_end_of_a_call_is_told_once_it_is_stored_however_slow_the_store_is()
 }
 
 #[tokio::test]
-async fn a_query_whose_caller_goes_away_is_cancelled() {
+async fn a_query_is_cancelled_when_its_caller_disconnects() {
     let (store, clock) = (memory(), clock());
     let jobs = jobs(&store, &clock).await;
     let new = NewJob::new(JobKind::Query, "SELECT 1", "ada");
@@ -172,7 +172,7 @@ fn step(name: &str, status: StepStatus, cpu_us: u64) -> JobEventKind {
 }
 
 #[tokio::test]
-async fn a_call_is_charged_for_its_own_time_and_not_for_its_wait() {
+async fn a_call_is_charged_for_its_run_time_but_not_its_waiting_time() {
     let (store, clock) = (memory(), clock());
     let jobs = jobs(&store, &clock).await;
     let (context, guard) =

@@ -2,7 +2,7 @@
 //! counts.
 //!
 //! The catalog finds the changed tables without opening files; only the changed tables are opened.
-//! The engine compares rows: it reads the files that [`DiffSide::files_beside`] returns.
+//! The engine compares rows: it reads the files that [`DiffSide::files_not_in`] returns.
 
 mod columns;
 
@@ -70,7 +70,7 @@ impl DiffSide {
 
     /// Returns the files that the other side does not have, or to which other delete files apply
     /// there, in the order of the plan.
-    pub fn files_beside(&self, other: Option<&DiffSide>) -> ScanPlan {
+    pub fn files_not_in(&self, other: Option<&DiffSide>) -> ScanPlan {
         let files = other.iter().flat_map(|side| side.plan.files().iter());
         let known: HashSet<_> = files.map(|file| file.state()).collect();
         let own = self.plan.files().iter().map(|file| !known.contains(&file.state()));
@@ -105,7 +105,7 @@ pub fn diff_tables(
         (Some(before), Some(after)) if before.is_same(after) => ChangeKind::Same,
         _ => ChangeKind::Changed,
     };
-    let own = |side: Option<&DiffSide>, other| side.map(|side| side.files_beside(other));
+    let own = |side: Option<&DiffSide>, other| side.map(|side| side.files_not_in(other));
     let (removed, added) = (own(before, after), own(after, before));
     let sum = |plan: &Option<ScanPlan>, of: fn(&DataFile) -> u64| -> u64 {
         plan.iter().flat_map(|plan| plan.files().iter()).map(|file| of(file)).sum()

@@ -142,7 +142,7 @@ impl SnapshotsToRead {
     }
 }
 
-/// The tables of which some metadata cannot be read.
+/// Tables with unreadable metadata.
 #[derive(Default)]
 struct UnreadableTables {
     /// The reason why each of these tables is skipped, by table id.

@@ -284,7 +284,7 @@ async fn commit_member(lake: &Lake, branch: &str, member: &QueuedAppend) -> Resu
 }
 
 /// Appends rows that were coerced to the table's schema when they were queued. Fails if another
-/// commit has changed the schema since then.
+/// commit has changed the schema in the meantime.
 async fn append(change: &mut Transaction, name: &TableName, rows: BatchStream) -> Result<()> {
     match change.append(name, rows).await {
         Err(Error::Tables(error)) if error.is_misfit() => {

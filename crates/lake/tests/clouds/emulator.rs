@@ -94,7 +94,7 @@ impl Drop for Emulator {
     }
 }
 
-/// Returns the environment variables with which a client uses Azurite at an address.
+/// Returns the environment variables that make a client use Azurite at an address.
 pub fn azurite_variables(address: &str) -> [(String, String); 4] {
     [
         ("AZURE_STORAGE_ACCOUNT_NAME".to_owned(), "devstoreaccount1".to_owned()),
@@ -117,8 +117,8 @@ fn programs() -> PathBuf {
         run(Command::new(folder.join("bin/python")).args(pip).args(PYTHON_PACKAGES));
         let npm = ["install", "--silent", "--no-audit", "--no-fund", NODE_PACKAGE, "--prefix"];
         run(Command::new("npm").args(npm).arg(&folder));
-        // An npm that was interrupted may not report an error.
-        assert!(folder.join(AZURITE).exists(), "Azurite is not whole");
+        // An interrupted `npm install` may not report an error.
+        assert!(folder.join(AZURITE).exists(), "the installation of Azurite is incomplete");
         std::fs::write(folder.join("ready"), "").expect("a file");
     }
     folder

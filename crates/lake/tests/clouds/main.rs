@@ -13,7 +13,7 @@ mod front;
 mod google;
 mod lake;
 mod provider;
-#[expect(dead_code, reason = "what only tests of several processes use")]
+#[expect(dead_code, reason = "used only by tests of several processes")]
 mod s3;
 mod scenarios;
 

@@ -41,7 +41,7 @@ enum Server {
     S3(TempDir, S3),
     Google(Google),
     /// Azurite behind a proxy that injects faults.
-    Azure(Front, #[expect(dead_code, reason = "it ends when it is dropped")] Emulator),
+    Azure(Front, #[expect(dead_code, reason = "ends when it is dropped")] Emulator),
 }
 
 /// What differs between providers in the tests: error responses, and requests, given by the method
@@ -111,7 +111,7 @@ impl Provider {
         format!("{}://lakes/{key}", self.scheme)
     }
 
-    /// Returns the settings with which a client uses the provider.
+    /// Returns the settings that make a client use the provider.
     pub fn settings(&self) -> CloudSettings {
         CloudSettings::new(self.variables.clone())
     }

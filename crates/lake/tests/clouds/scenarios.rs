@@ -20,9 +20,11 @@ type Scenario = fn(Provider) -> BoxFuture<'static, ()>;
 
 /// All scenarios, by name.
 pub const ALL: [(&str, Scenario); 7] = [
-    ("a_lake_lives_there", |cloud| Box::pin(a_lake_lives_there(cloud))),
-    ("of_those_who_make_one_object_one_does", |cloud| Box::pin(one_makes_it(cloud))),
-    ("of_lakes_that_want_one_place_one_has_it", |cloud| Box::pin(one_has_the_place(cloud))),
+    ("a_lake_works_completely", |cloud| Box::pin(a_lake_works_completely(cloud))),
+    ("one_of_several_creations_of_an_object_succeeds", |cloud| {
+        Box::pin(one_creation_succeeds(cloud))
+    }),
+    ("one_of_several_lakes_gets_a_location", |cloud| Box::pin(one_lake_gets_the_location(cloud))),
     ("transient_faults_are_retried", |cloud| Box::pin(faults::transient_faults_are_retried(cloud))),
     ("permanent_write_faults_fail_in_time_and_leave_no_files", |cloud| {
         Box::pin(faults::permanent_write_faults_fail_in_time_and_leave_no_files(cloud))
@@ -45,7 +47,7 @@ async fn maintain(lake: &Lake, request: MaintainRequest) -> headwater_model::Mai
 /// Tests concurrent writers, a branch and its merge, the compaction of many small files, and a list
 /// of several pages. Then the files of a change that crashed are removed, although the first
 /// removals fail.
-async fn a_lake_lives_there(cloud: Provider) {
+async fn a_lake_works_completely(cloud: Provider) {
     let lake = CloudLake::new(cloud, LONG).await;
     for id in (2..32).step_by(3) {
         let writers = (id..id + 3).map(|id| lake.append([id]));
@@ -80,7 +82,7 @@ async fn a_lake_lives_there(cloud: Provider) {
 
 /// Several writers create the same object at the same time, each on the condition that it does not
 /// exist. One succeeds, and the object has the content of this writer.
-async fn one_makes_it(cloud: Provider) {
+async fn one_creation_succeeds(cloud: Provider) {
     let bucket = cloud.bucket();
     for round in 0..10 {
         let path = Path::from(format!("race/{round}"));
@@ -107,7 +109,7 @@ async fn one_makes_it(cloud: Provider) {
 
 /// Several lakes are created at the same time with the same prefix. One of them gets the location,
 /// and the others get an error.
-async fn one_has_the_place(cloud: Provider) {
+async fn one_lake_gets_the_location(cloud: Provider) {
     let (folder, url) = (tempfile::tempdir().unwrap(), cloud.url("shop"));
     let open = |number: usize| {
         let warehouse = WarehouseOptions { url: Some(url.clone()), cloud: cloud.settings() };

@@ -130,7 +130,7 @@ pub fn maps(schema: &Schema, rows: &[Value]) -> Vec<Value> {
                 names.zip(values.iter().cloned()).collect()
             }
             Value::Object(map) => map.clone(),
-            other => panic!("{other} is no row"),
+            other => panic!("{other} is not a row"),
         };
         Value::Object(pairs.into_iter().filter(|(_, value)| !value.is_null()).collect())
     };

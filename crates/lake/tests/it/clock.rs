@@ -17,9 +17,9 @@ use crate::support::{name, numbers, rows_of, schema};
 
 /// A clock that differs from the real time by a number of hours.
 #[derive(Default)]
-struct Wrong(AtomicI64);
+struct OffsetClock(AtomicI64);
 
-impl Clock for Wrong {
+impl Clock for OffsetClock {
     fn now(&self) -> Timestamp {
         let hours = self.0.load(Ordering::SeqCst);
         let by = Duration::from_hours(hours.unsigned_abs());
@@ -40,8 +40,8 @@ async fn count(lake: &Lake, branch: &str) -> u64 {
 }
 
 #[tokio::test]
-async fn a_clock_that_goes_back_loses_nothing() {
-    let clock = Arc::new(Wrong::default());
+async fn a_clock_set_back_loses_no_data() {
+    let clock = Arc::new(OffsetClock::default());
     let mut tables = TablesOptions::new("memory://lake");
     tables.clock = clock.clone();
     let (store, object_store) = (Arc::new(MemoryStore::new()), Arc::new(InMemory::new()));
@@ -89,7 +89,7 @@ async fn a_clock_that_goes_back_loses_nothing() {
 
 #[tokio::test]
 async fn a_view_can_be_replaced_after_the_clock_went_back() {
-    let clock = Arc::new(Wrong::default());
+    let clock = Arc::new(OffsetClock::default());
     let mut tables = TablesOptions::new("memory://lake");
     tables.clock = clock.clone();
     let (store, object_store) = (Arc::new(MemoryStore::new()), Arc::new(InMemory::new()));

@@ -8,8 +8,8 @@ use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use headwater_model::{CreateRef, ErrorCode, Fault, RefSpec};
 use headwater_tables::Alteration;
 
-use crate::doubtful::Doubtful;
 use crate::support::{Fixture, name, numbers, rows_of, schema};
+use crate::uncertain_store::UncertainStore;
 
 async fn lake() -> Arc<Fixture> {
     with_table(Fixture::new().await).await
@@ -188,7 +188,7 @@ async fn until(so: impl Fn() -> bool) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_lost_response_duplicates_no_row() {
-    let store = Doubtful::new();
+    let store = UncertainStore::new();
     let lake = with_table(Fixture::over(store.clone()).await).await;
     let insert = |id: i64| {
         let lake = lake.clone();
@@ -258,7 +258,7 @@ async fn changes_after_a_small_append_are_committed() {
 
 #[tokio::test]
 async fn a_client_can_check_a_commit_after_a_lost_response() {
-    let store = Doubtful::new();
+    let store = UncertainStore::new();
     let lake = with_table(Fixture::over(store.clone()).await).await;
     let mut change = lake.lake.transaction("main", "eva").await.unwrap();
     change.property("job", "one");
@@ -272,7 +272,7 @@ async fn a_client_can_check_a_commit_after_a_lost_response() {
 
 #[tokio::test]
 async fn permanent_contention_fails_within_a_bounded_time() {
-    let store = Doubtful::new();
+    let store = UncertainStore::new();
     let lake = with_table(Fixture::over(store.clone()).await).await;
     let mut change = lake.lake.transaction("main", "eva").await.unwrap();
     change.drop(&name("t"), false).await.unwrap();

@@ -18,7 +18,7 @@ use headwater_tables::{Positions, Rewrite, TablesOptions};
 use object_store::memory::InMemory;
 use tokio_util::sync::CancellationToken;
 
-use crate::mortal::{Life, MortalObjects, MortalStore};
+use crate::crashing_store::{CrashingObjectStore, CrashingStore, SimulatedProcess};
 use crate::support::{name, numbers, rows_of, schema};
 
 type Rows = BTreeSet<i64>;
@@ -37,17 +37,17 @@ impl Disk {
     async fn new() -> Self {
         let clock = Arc::new(FixedClock::at(SystemClock.now()));
         let disk = Disk { store: Arc::default(), objects: Arc::default(), clock };
-        disk.open(&Life::endless()).await.unwrap();
+        disk.open(&SimulatedProcess::endless()).await.unwrap();
         disk
     }
 
     /// Opens the lake as a new process would, which lives until its simulated crash.
-    async fn open(&self, life: &Life) -> Result<Lake, Error> {
+    async fn open(&self, life: &SimulatedProcess) -> Result<Lake, Error> {
         let mut tables = TablesOptions::new("memory://lake");
         tables.clock = self.clock.clone();
         Lake::open(LakeOptions {
-            store: Arc::new(MortalStore(self.store.clone(), life.clone())),
-            object_store: Arc::new(MortalObjects(self.objects.clone(), life.clone())),
+            store: Arc::new(CrashingStore(self.store.clone(), life.clone())),
+            object_store: Arc::new(CrashingObjectStore(self.objects.clone(), life.clone())),
             tables,
             clock: self.clock.clone(),
         })
@@ -56,7 +56,7 @@ impl Disk {
 
     /// Returns all rows of all tables on all branches.
     async fn look(&self) -> BTreeMap<String, Tables> {
-        let lake = self.open(&Life::endless()).await.unwrap();
+        let lake = self.open(&SimulatedProcess::endless()).await.unwrap();
         let mut found = BTreeMap::new();
         for branch in lake.catalog().branches(None).await.unwrap() {
             let view = lake.view(&branch.name.parse().unwrap()).await.unwrap();
@@ -317,7 +317,7 @@ impl Random {
 
 /// Statistics of a history.
 #[derive(Debug, Default)]
-struct Told {
+struct HistoryStatistics {
     deaths: u64,
     /// The number of changes that were applied although their response was lost.
     unheard: u64,
@@ -327,11 +327,11 @@ struct Told {
 /// Runs a history. In each step, the process crashes at the first call, then at a later call, and
 /// so on, until the step completes. `stride` is the maximum number of calls between two crash
 /// points.
-async fn play(seed: u64, steps: i64, stride: u64) -> Told {
+async fn play(seed: u64, steps: i64, stride: u64) -> HistoryStatistics {
     let (mut random, disk) = (Random(seed), Disk::new().await);
     let main = BTreeMap::from([("main".to_owned(), Tables::new())]);
     let mut model = Model { branches: main, bases: BTreeMap::new() };
-    let (mut told, mut acknowledged) = (Told::default(), Vec::new());
+    let (mut told, mut acknowledged) = (HistoryStatistics::default(), Vec::new());
     for number in 0..steps {
         let step = model.choose(&mut random, number);
         if matches!(step, Step::Maintain(..)) {
@@ -341,7 +341,7 @@ async fn play(seed: u64, steps: i64, stride: u64) -> Told {
         let after = model.after(&step);
         let mut last = random.below(stride) as i64;
         loop {
-            let life = Life::until(last, random.below(2) == 0);
+            let life = SimulatedProcess::until(last, random.below(2) == 0);
             let case = format!("seed {seed}, step {number}, call {last}: {step:?}");
             let outcome = match disk.open(&life).await {
                 Ok(lake) => Box::pin(make(&lake, &step)).await,
@@ -380,7 +380,7 @@ async fn play(seed: u64, steps: i64, stride: u64) -> Told {
 
 /// Checks that every acknowledged commit can be read.
 async fn check_commits(disk: &Disk, acknowledged: &[CommitId]) {
-    let lake = disk.open(&Life::endless()).await.unwrap();
+    let lake = disk.open(&SimulatedProcess::endless()).await.unwrap();
     for commit in acknowledged {
         lake.catalog().read_commit(*commit).await.unwrap();
     }
@@ -392,8 +392,8 @@ fn count(small: u64, full: u64) -> u64 {
 }
 
 #[tokio::test]
-async fn soak_a_lake_that_dies_at_any_call_is_as_it_was_or_as_it_was_to_be() {
-    let mut all = Told::default();
+async fn soak_a_crash_at_any_call_leaves_the_state_before_or_after_the_change() {
+    let mut all = HistoryStatistics::default();
     for seed in 0..count(2, 40) {
         let told = play(seed + 1, 24, count(12, 1)).await;
         all.deaths += told.deaths;

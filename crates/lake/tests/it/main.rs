@@ -7,11 +7,11 @@ mod changes;
 #[cfg(test)]
 mod clock;
 #[cfg(test)]
-mod doubtful;
+mod crashing_store;
 #[cfg(test)]
-mod dying;
+mod deleted_refs;
 #[cfg(test)]
-mod freed;
+mod failing_object_store;
 #[cfg(test)]
 mod groups;
 #[cfg(test)]
@@ -31,13 +31,13 @@ mod merge_property;
 #[cfg(test)]
 mod merge_scenarios;
 #[cfg(test)]
-mod mortal;
-#[cfg(test)]
 mod place;
 #[cfg(test)]
 mod support;
 #[cfg(test)]
 mod transaction;
+#[cfg(test)]
+mod uncertain_store;
 #[cfg(test)]
 mod views;
 #[cfg(test)]

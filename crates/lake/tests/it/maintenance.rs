@@ -434,12 +434,12 @@ async fn files_of_a_deleted_branch_are_removed_after_the_grace_period() {
     lake.lake.catalog().delete_branch("dev").await.unwrap();
     clock.advance(DAY);
     let removed = try_maintain(&lake, None, orphans()).await.unwrap().removed_files.unwrap();
-    assert_eq!(removed.orphans, 0, "somebody may want it back: {removed:?}");
+    assert_eq!(removed.orphans, 0, "the branch may be restored: {removed:?}");
     assert_eq!(ids(&lake, &format!("@{commit}")).await, [1, 2]);
     clock.advance(3 * DAY);
     let view = lake.lake.view(&format!("@{commit}").parse().unwrap()).await.unwrap();
     let removed = try_maintain(&lake, None, orphans()).await.unwrap().removed_files.unwrap();
-    assert_eq!(removed.orphans, 0, "somebody reads it: {removed:?}");
+    assert_eq!(removed.orphans, 0, "a reader uses the files: {removed:?}");
     drop(view);
     let removed = try_maintain(&lake, None, orphans()).await.unwrap().removed_files.unwrap();
     assert!(removed.orphans > 4, "{removed:?}");
@@ -448,7 +448,7 @@ async fn files_of_a_deleted_branch_are_removed_after_the_grace_period() {
 }
 
 #[tokio::test]
-async fn files_of_running_writes_and_recent_files_stay() {
+async fn files_of_running_writes_and_recent_files_are_kept() {
     let (lake, clock) = lake(&[json!([[1, "a"]])]).await;
     let mut writing = lake.lake.transaction("main", "eva").await.unwrap();
     writing.append(&name("t"), rows_of(numbers("id", [2]))).await.unwrap();
@@ -595,7 +595,7 @@ async fn a_table_with_foreign_files_does_not_prevent_the_sweep_of_others() {
     let text = String::from_utf8(metadata.to_vec()).unwrap();
     let lists = format!("{root}/metadata/snap-");
     assert!(text.contains(&lists));
-    let text = text.replace(&lists, "s3://somebody-elses/snap-");
+    let text = text.replace(&lists, "s3://another-bucket/snap-");
     let path = lake.lake.tables().path_of(&location).unwrap();
     lake.lake.tables().object_store().put(&path, text.into()).await.unwrap();
     lake.lake.tables().files().forget(&[location]);
@@ -608,7 +608,7 @@ async fn a_table_with_foreign_files_does_not_prevent_the_sweep_of_others() {
 }
 
 #[tokio::test]
-async fn files_shared_with_an_unreadable_table_stay() {
+async fn files_shared_with_an_unreadable_table_are_kept() {
     let (lake, clock) = lake(&[json!([[1, "a"]])]).await;
     let copy = register_copy(&lake).await;
     step(&lake, "main", json!({"overwrite": [[2, "b"]]})).await;
@@ -644,7 +644,7 @@ async fn register_copy(lake: &Fixture) -> String {
 }
 
 #[tokio::test]
-async fn files_shared_with_another_table_stay() {
+async fn files_shared_with_another_table_are_kept() {
     let (lake, clock) = lake(&[json!([[1, "a"]])]).await;
     register_copy(&lake).await;
     step(&lake, "main", json!({"overwrite": [[2, "b"]]})).await;

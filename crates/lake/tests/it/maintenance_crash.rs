@@ -13,7 +13,7 @@ use object_store::ObjectStore;
 use object_store::memory::InMemory;
 use tokio_util::sync::CancellationToken;
 
-use crate::dying::Dying;
+use crate::failing_object_store::FailingObjectStore;
 use crate::support::{name, numbers, rows_of, schema};
 
 /// The storage of a lake, which survives a crash.
@@ -98,7 +98,7 @@ async fn maintenance_survives_a_crash_at_any_change() {
     let mut died = 0;
     for changes in 0.. {
         let disk = disk().await;
-        let dying = Arc::new(Dying::after(disk.objects.clone(), changes));
+        let dying = Arc::new(FailingObjectStore::after(disk.objects.clone(), changes));
         let lived = maintain(&disk.open(dying).await).await.is_ok();
         let lake = disk.open(disk.objects.clone()).await;
         assert_eq!(ids(&lake, "main").await, [1, 2, 3], "after {changes} changes");

@@ -12,7 +12,7 @@ use object_store::memory::InMemory;
 use object_store::throttle::{ThrottleConfig, ThrottledStore};
 use tokio_util::sync::CancellationToken;
 
-use crate::mortal::{Life, MortalObjects};
+use crate::crashing_store::{CrashingObjectStore, SimulatedProcess};
 use crate::support::{name, numbers, rows_of, schema};
 
 /// The number of tables.
@@ -59,16 +59,16 @@ impl Disk {
     }
 
     /// Opens the lake as another process would. Calls are delayed and counted.
-    async fn watched(&self) -> (Lake, Life) {
+    async fn watched(&self) -> (Lake, SimulatedProcess) {
         let wait = Duration::from_millis(2);
         let waits = ThrottleConfig { wait_get_per_call: wait, ..ThrottleConfig::default() };
-        let life = Life::endless();
+        let life = SimulatedProcess::endless();
         let slow = Arc::new(ThrottledStore::new(self.objects.clone(), waits));
-        (self.open(Arc::new(MortalObjects(slow, life.clone()))).await, life)
+        (self.open(Arc::new(CrashingObjectStore(slow, life.clone()))).await, life)
     }
 }
 
-fn check(life: &Life, opened: i64, calls: i64) {
+fn check(life: &SimulatedProcess, opened: i64, calls: i64) {
     let at_once = life.at_once();
     assert!((8..=16).contains(&at_once), "{at_once} at once");
     let found = life.calls() - opened;

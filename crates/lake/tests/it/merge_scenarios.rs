@@ -249,7 +249,7 @@ async fn check_merged(
     if let Some(wanted) = &expected.rows {
         let wanted = sorted(maps(&schema, wanted));
         assert_eq!(rows(lake, target).await.unwrap(), wanted);
-        assert_eq!(described.rows, wanted.len() as u64, "the count says what is there");
+        assert_eq!(described.rows, wanted.len() as u64, "the count equals the number of rows");
     }
     let again = merge(lake, direction, false).await;
     assert_eq!(again.outcome, MergeOutcome::UpToDate);

@@ -71,7 +71,7 @@ async fn an_append_is_rebased_and_an_overwrite_conflicts() {
     assert_eq!(error.code(), ErrorCode::CommitConflict);
     assert!(error.to_string().contains("`t`"), "{error}");
     assert_eq!(ids(&lake, "t").await, [1, 2, 3, 4]);
-    assert_eq!(lake.data_files(), files - 1, "what was not committed is gone");
+    assert_eq!(lake.data_files(), files - 1, "uncommitted files are removed");
 }
 
 #[tokio::test]
@@ -309,7 +309,7 @@ async fn files_of_a_failed_commit_are_removed() {
     drop(dropped);
     let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
     while lake.metadata_files() > before + 9 {
-        assert!(std::time::Instant::now() < deadline, "what was dropped is left behind");
+        assert!(std::time::Instant::now() < deadline, "files of a dropped transaction remain");
         tokio::time::sleep(std::time::Duration::from_millis(5)).await;
     }
 }

@@ -93,7 +93,7 @@ async fn a_view_and_a_table_cannot_have_the_same_name() {
     one.commit("view").await.unwrap().unwrap();
     let error = other.commit("table").await.unwrap_err();
     assert_eq!(error.code(), ErrorCode::CommitConflict);
-    assert_eq!(fixture.metadata_files(), files + 1, "what was not committed is gone");
+    assert_eq!(fixture.metadata_files(), files + 1, "uncommitted files are removed");
 }
 
 #[tokio::test]

@@ -58,7 +58,7 @@ async fn the_warehouse_is_chosen_once_and_kept() {
 }
 
 #[tokio::test]
-async fn a_bucket_is_one_lakes_alone() {
+async fn a_bucket_prefix_belongs_to_one_lake() {
     let (folder, s3) = bucket();
     open(&folder.path().join("one"), Some("s3://lakes"), settings(&s3)).await.unwrap();
     let error =
@@ -78,7 +78,7 @@ async fn refusal(url: &str, cloud: CloudSettings) -> (String, String) {
 }
 
 #[tokio::test]
-async fn what_is_wrong_with_a_bucket_is_said() {
+async fn an_unusable_bucket_is_a_clear_error() {
     let (_folder, s3) = bucket();
     s3.fail("GET", "/lokes/", Fault::Answer(404, "NoSuchBucket"), 1);
     let (message, hint) = refusal("s3://lokes/a", settings(&s3)).await;
@@ -109,16 +109,16 @@ async fn what_is_wrong_with_a_bucket_is_said() {
 }
 
 #[tokio::test]
-async fn a_store_that_nobody_answers_for_is_given_up_in_time() {
+async fn an_unreachable_store_fails_within_the_timeout() {
     // No server listens on this port.
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let (_folder, s3) = bucket();
     let endpoint = [("AWS_ENDPOINT_URL".to_owned(), format!("http://{free}"))];
-    let nobody = CloudSettings::new(s3.variables().into_iter().chain(endpoint));
+    let unreachable = CloudSettings::new(s3.variables().into_iter().chain(endpoint));
     let patience =
         StoreTimeouts { request: Duration::from_millis(300), total: Duration::from_secs(1) };
     let begun = std::time::Instant::now();
-    let (message, hint) = refusal("s3://lakes", nobody.with_patience(patience)).await;
+    let (message, hint) = refusal("s3://lakes", unreachable.with_patience(patience)).await;
     assert!(message.contains("cannot be reached"), "{message}");
     assert!(hint.contains("network"), "{hint}");
     s3.fail("GET", "", Fault::Hang, 99);

@@ -132,7 +132,7 @@ fn long(last: &str) -> String {
 }
 
 #[tokio::test]
-async fn an_object_that_changes_while_it_is_read_is_said_and_nothing_is_imported() {
+async fn an_object_that_changes_during_the_import_is_an_error() {
     for (ending, parts) in [("csv", ["in/a.csv"]), ("parquet", ["in/a.parquet"])] {
         let bucket = Bucket::new().await;
         let path = bucket.file(parts[0], long("1"));

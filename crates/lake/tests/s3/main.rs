@@ -4,11 +4,11 @@
 mod cloud;
 #[cfg(test)]
 #[path = "../../../ingest/tests/it/fixture.rs"]
-#[expect(dead_code, reason = "what only tests of formats use")]
+#[expect(dead_code, reason = "used only by tests of formats")]
 mod fixture;
 #[cfg(test)]
 #[path = "../clouds/front.rs"]
-#[expect(dead_code, reason = "what only tests of faults use")]
+#[expect(dead_code, reason = "used only by tests of faults")]
 mod front;
 #[cfg(test)]
 mod import;
@@ -22,9 +22,6 @@ mod s3;
 #[path = "../it/changes.rs"]
 #[expect(dead_code, reason = "used by tests of folders only")]
 mod changes;
-#[cfg(test)]
-#[path = "../it/doubtful.rs"]
-mod doubtful;
 #[cfg(test)]
 #[path = "../it/groups.rs"]
 mod groups;
@@ -43,6 +40,9 @@ mod support;
 #[cfg(test)]
 #[path = "../it/transaction.rs"]
 mod transaction;
+#[cfg(test)]
+#[path = "../it/uncertain_store.rs"]
+mod uncertain_store;
 #[cfg(test)]
 #[path = "../it/writers.rs"]
 mod writers;

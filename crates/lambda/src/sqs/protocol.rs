@@ -39,7 +39,7 @@ pub struct SqsProtocol {
 pub(super) struct SqsRequest {
     pub principal: Principal,
     pub queues: Queues,
-    /// Scheme and host of the request, with which URLs of queues begin.
+    /// Scheme and host of the request. URLs of queues begin with this origin.
     pub origin: String,
     body: Bytes,
 }

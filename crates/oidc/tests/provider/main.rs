@@ -1,6 +1,6 @@
 //! Tokens of a real provider, and forged tokens.
 
-#[expect(dead_code, reason = "a part that other test programs use")]
+#[expect(dead_code, reason = "used only by other test programs")]
 mod real;
 
 use std::sync::Arc;

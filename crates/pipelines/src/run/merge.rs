@@ -44,7 +44,7 @@ impl Run {
         let (namespace, name) = (&step.table.namespace, &step.table.name);
         let failed = |error: headwater_lake::Error| Self::failed(step, None, &error);
         let found = transaction.view().find(namespace, name).await.map_err(failed)?;
-        let Some((name, table)) = found.filter(|_| !self.plan.begins_anew(index)) else {
+        let Some((name, table)) = found.filter(|_| !self.plan.is_rebuilt(index)) else {
             drop(transaction);
             let read = &done.increments.read;
             let options = WriteOptions { read, quarantine };

@@ -26,7 +26,7 @@ impl Run {
         let existing = found.map_err(failed)?;
         let known = existing.as_ref().map(|(_, table)| table.schema());
         let schema = nullable(&rows.schema(), known.as_deref());
-        let adds = step.materialization.accumulates() && !self.plan.begins_anew(index);
+        let adds = step.materialization.accumulates() && !self.plan.is_rebuilt(index);
         match existing {
             None if rows.rows() == 0 => return Ok(()),
             None => {

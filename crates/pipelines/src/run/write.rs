@@ -98,7 +98,7 @@ impl Run {
         let schema = with_docs(&step.contract, nullable(&schema, known.as_deref()));
         let partition = step.partition_by.clone();
         let adds = match step.materialization {
-            Materialization::Append => !self.plan.begins_anew(index),
+            Materialization::Append => !self.plan.is_rebuilt(index),
             materialization => materialization == Materialization::OverwritePartitions,
         };
         match existing {

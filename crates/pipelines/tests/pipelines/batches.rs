@@ -6,7 +6,7 @@ use headwater_model::ProjectFiles;
 const ROWS: i64 = 400_000;
 
 async fn world(room: u64) -> World {
-    let world = World::with_room(room).await;
+    let world = World::with_memory(room).await;
     let rows = format!(
         "CREATE TABLE t AS SELECT value AS id, 'name ' || value AS name, value % 10 AS digit \
          FROM generate_series(1, {ROWS}) AS s(value)"
@@ -21,7 +21,7 @@ fn project(source: &str) -> ProjectFiles {
 }
 
 #[tokio::test]
-async fn a_model_reads_a_table_that_its_memory_and_the_room_do_not_hold() {
+async fn a_model_reads_a_table_larger_than_its_memory_and_the_quota() {
     let world = world(0).await;
     let source = r#"
 @headwater.model(materialization="replace", memory="256MiB")
@@ -65,7 +65,7 @@ def ends_with_three(passed=headwater.Model("passed", batches=True)):
 }
 
 #[tokio::test]
-async fn what_other_models_gave_comes_in_the_same_shape() {
+async fn batches_of_other_models_have_the_same_schema() {
     let world = world(1 << 30).await;
     let source = r#"
 @headwater.model()
@@ -95,7 +95,7 @@ def read(
 }
 
 #[tokio::test]
-async fn a_query_that_fails_meanwhile_is_what_the_run_fails_of() {
+async fn a_failed_input_query_is_the_error_of_the_run() {
     let world = world(1 << 30).await;
     let source = r#"
 @headwater.model(materialization="replace")
@@ -114,7 +114,7 @@ def seen(t=headwater.Model("t", filter="100 / (id - 300000) < 1000", batches=Tru
 }
 
 #[tokio::test]
-async fn nothing_is_read_of_what_a_model_does_not_ask_for() {
+async fn columns_that_a_model_does_not_select_are_not_read() {
     let world = world(1 << 30).await;
     let source = r#"
 @headwater.model(materialization="replace")

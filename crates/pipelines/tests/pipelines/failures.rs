@@ -23,7 +23,7 @@ fn refused(ran: &Ran) -> String {
 }
 
 #[tokio::test]
-async fn a_query_that_fails_in_a_run_has_the_code_it_has_outside_of_one() {
+async fn a_failed_query_has_the_same_code_in_a_run_and_outside() {
     let world = world().await;
     let plain = world.sql("main", &["SELECT CAST(name AS INT) AS n FROM t"]).await;
     for head in [
@@ -61,7 +61,7 @@ fn is_metered(usage: &Usage) -> bool {
 }
 
 #[tokio::test]
-async fn what_a_failed_query_took_is_metered() {
+async fn the_usage_of_a_failed_query_is_metered() {
     let world = world().await;
     let bad = format!("{KEPT}SELECT max(10 / (id - 7)) AS n FROM t");
     let ran = world.run(&files("", &[("bad.sql", &bad)])).await;
@@ -87,7 +87,7 @@ fn python(name: &str, settings: &str, body: &str) -> String {
 }
 
 #[tokio::test]
-async fn what_a_failed_function_took_is_metered() {
+async fn the_usage_of_a_failed_function_is_metered() {
     let world = world().await;
     let endless = "while True: pass";
     for (settings, body, code) in [
@@ -130,7 +130,7 @@ async fn a_run_that_wrote_nothing_leaves_no_branch() {
 }
 
 #[tokio::test]
-async fn a_run_stopped_by_a_person_is_cancelled_and_says_so() {
+async fn a_run_stopped_by_a_user_is_reported_as_cancelled() {
     let world = world().await;
     let first = format!("{KEPT}SELECT id FROM t");
     let waits = format!("{KEPT}SELECT id FROM first CROSS JOIN system.gate");
@@ -157,7 +157,7 @@ async fn a_run_stopped_by_a_person_is_cancelled_and_says_so() {
 }
 
 #[tokio::test]
-async fn a_model_may_give_nulls_later() {
+async fn a_model_may_return_nulls_in_a_later_run() {
     let world = world().await;
     let manifest = |last: u32| format!("[parameters.last]\ntype = \"int\"\ndefault = {last}\n");
     let log = "-- headwater: materialization = append\n\
@@ -172,7 +172,7 @@ async fn a_model_may_give_nulls_later() {
 }
 
 #[tokio::test]
-async fn a_wait_that_is_over_is_no_work() {
+async fn waiting_time_does_not_count_as_run_time() {
     let world = world().await;
     let began = std::time::Instant::now();
     let ran = world.run(&files("", &[("m.py", &python("m", "", "raise KeyError('x')"))])).await;

@@ -4,13 +4,13 @@
 
 mod batches;
 mod bauplan;
+mod concurrent_changes;
 mod failures;
 mod flights;
 mod forecasts;
 mod gate;
-mod growing;
+mod incremental;
 mod lineage;
-mod meanwhile;
 mod memory;
 mod mistakes;
 mod owners;

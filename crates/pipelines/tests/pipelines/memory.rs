@@ -43,14 +43,14 @@ fn project() -> ProjectFiles {
 }
 
 async fn world(room: u64) -> World {
-    let world = World::with_room(room).await;
+    let world = World::with_memory(room).await;
     let rows = "CREATE TABLE t AS SELECT value AS id FROM generate_series(1, 100000) AS s(value)";
     world.sql("main", &[rows]).await;
     world
 }
 
 #[tokio::test]
-async fn a_run_with_little_memory_gives_what_one_with_much_does() {
+async fn a_run_has_the_same_result_with_little_and_much_memory() {
     let (small, large) = (world(256 << 10).await, world(1 << 30).await);
     let mut answers = Vec::new();
     for world in [&small, &large] {
@@ -67,7 +67,7 @@ async fn a_run_with_little_memory_gives_what_one_with_much_does() {
 }
 
 #[tokio::test]
-async fn rows_on_disk_are_gone_when_a_run_is_stopped() {
+async fn rows_on_disk_are_deleted_when_a_run_is_stopped() {
     let world = world(0).await;
     let endless = "import headwater\n\n@headwater.model()\n@headwater.python(\"3.11\")\n\
                    def endless(long=headwater.Model(\"long\")):\n    print(1)\n    while True: pass\n";
@@ -78,7 +78,7 @@ async fn rows_on_disk_are_gone_when_a_run_is_stopped() {
 }
 
 #[tokio::test]
-async fn a_model_that_fails_half_way_leaves_nothing() {
+async fn a_model_that_fails_halfway_writes_nothing() {
     let world = world(0).await;
     let bad = "SELECT id, 100 / (id - 99999) AS share FROM t ORDER BY id";
     let child = "-- headwater: materialization = replace\nSELECT * FROM bad";
@@ -88,7 +88,7 @@ async fn a_model_that_fails_half_way_leaves_nothing() {
 }
 
 #[tokio::test]
-async fn what_a_function_returned_is_counted_while_it_is_written() {
+async fn a_returned_table_is_charged_while_it_is_written() {
     let world = world(4 << 20).await;
     let source = "import headwater\n\n@headwater.model(materialization=\"append\")\n\
                   @headwater.python(\"3.11\")\ndef large():\n    import pyarrow as pa\n    \

@@ -57,7 +57,7 @@ fn a_filter_is_one_condition() {
 }
 
 #[tokio::test]
-async fn a_filter_fits_what_it_reads() {
+async fn a_filter_is_checked_against_the_columns_of_its_table() {
     let world = world().await;
     let plan =
         async |filter: &str| world.plan(&files("", &[("m.py", &with_filter("t", filter))])).await;
@@ -98,7 +98,7 @@ fn with_python(settings: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_python_that_is_not_there_is_told_before_anything_runs() {
+async fn a_missing_python_is_reported_before_the_run() {
     let world = world().await;
     let first = |text: String| text.split("; found:").next().unwrap().to_owned();
     let plan = async |manifest: &str, code: &str| {
@@ -136,7 +136,7 @@ async fn a_python_that_is_not_there_is_told_before_anything_runs() {
 }
 
 #[tokio::test]
-async fn a_partition_fits_what_the_model_gives() {
+async fn partition_fields_are_checked_against_the_models_columns() {
     let world = world().await;
     let plan = async |partition: &str| {
         let head = "-- headwater: materialization = replace\n-- headwater: partition_by =";
@@ -174,7 +174,7 @@ async fn a_partition_fits_what_the_model_gives() {
 }
 
 #[tokio::test]
-async fn columns_that_no_table_holds_or_no_model_declares_are_told() {
+async fn unsupported_and_undeclared_columns_are_reported() {
     let world = world().await;
     let plan = async |model: &str| {
         let model = format!("-- headwater: materialization = replace\n{model}");

@@ -17,7 +17,7 @@ async fn kept(world: &World) -> String {
 }
 
 #[tokio::test]
-async fn a_table_that_no_model_made_is_not_written_over() {
+async fn a_table_that_no_model_created_is_not_overwritten() {
     let world = world().await;
     let project = files("", &[("models/kept.sql", KEPT)]);
     insta::assert_snapshot!(world.plan(&project).await, @r"
@@ -41,7 +41,7 @@ async fn a_table_that_no_model_made_is_not_written_over() {
 }
 
 #[tokio::test]
-async fn a_table_is_taken_over_where_the_model_says_so() {
+async fn a_table_is_taken_over_if_the_model_allows_it() {
     let world = world().await;
     let takeover = format!("-- headwater: allow_takeover = true\n{KEPT}");
     world.run(&files("", &[("kept.sql", &takeover)])).await.report();
@@ -60,7 +60,7 @@ async fn a_table_is_taken_over_where_the_model_says_so() {
 }
 
 #[tokio::test]
-async fn what_others_did_to_a_models_table_leaves_it_the_models() {
+async fn a_models_table_stays_its_own_after_changes_by_others() {
     let world = World::new().await;
     let project = files("", &[("kept.sql", KEPT)]);
     world.run(&project).await.report();
@@ -73,7 +73,7 @@ async fn what_others_did_to_a_models_table_leaves_it_the_models() {
 }
 
 #[tokio::test]
-async fn another_projects_table_is_not_written_over() {
+async fn another_projects_table_is_not_overwritten() {
     let world = World::new().await;
     world.run(&files("", &[("kept.sql", KEPT)])).await.report();
     let mut other = files("", &[("kept.sql", &KEPT.replace('2', "5"))]);
@@ -91,7 +91,7 @@ async fn another_projects_table_is_not_written_over() {
 }
 
 #[tokio::test]
-async fn a_table_of_an_earlier_version_is_still_its_models() {
+async fn a_table_written_by_an_old_version_belongs_to_its_model() {
     let world = world().await;
     // Tables written by old versions, which did not record an owner.
     let mut transaction = world.lake.transaction("main", "tester").await.unwrap();

@@ -9,7 +9,7 @@ async fn world() -> World {
 }
 
 #[tokio::test]
-async fn cycles_are_shown_as_a_path() {
+async fn cyclic_models_are_shown_as_a_path() {
     let world = world().await;
     let python =
         "import headwater\n\n@headwater.model()\ndef c(\n    x=headwater.Model(\"A\"),\n): pass\n";
@@ -34,7 +34,7 @@ async fn cycles_are_shown_as_a_path() {
 }
 
 #[tokio::test]
-async fn tables_and_columns_that_are_not_there_are_refused_before_anything_runs() {
+async fn missing_tables_and_columns_are_rejected_before_the_run() {
     let world = world().await;
     let plan = |others: Vec<(&'static str, &'static str)>| {
         let (files, world) = (files("[parameters.p]\ndefault = \"x\"\n", &others), &world);
@@ -120,7 +120,7 @@ async fn a_run_needs_a_branch() {
 }
 
 #[tokio::test]
-async fn the_plan_says_why_each_step_runs() {
+async fn the_plan_has_the_reason_of_each_step() {
     let world = world().await;
     let first = [
         ("kept.sql", "-- headwater: materialization = replace\nSELECT id FROM passing"),

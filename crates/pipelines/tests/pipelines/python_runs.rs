@@ -91,7 +91,7 @@ fn model(body: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_function_that_raises_is_told_by_its_own_lines() {
+async fn an_exception_is_reported_with_the_functions_own_lines() {
     let world = world().await;
     let code = model("import helpers\n    return helpers.fail(t)");
     let helper = ("models/helpers.py", "def fail(t):\n    raise ValueError('no luck')\n");
@@ -106,7 +106,7 @@ async fn a_function_that_raises_is_told_by_its_own_lines() {
 }
 
 #[tokio::test]
-async fn what_is_no_table_is_refused() {
+async fn a_return_value_that_is_not_a_table_is_rejected() {
     let world = world().await;
     let ran = world.run(&files(MANIFEST, &[("models/m.py", &model("return 7"))])).await;
     insta::assert_snapshot!(refused(&ran), @r"
@@ -138,7 +138,7 @@ async fn a_function_that_never_ends_is_ended() {
 }
 
 #[tokio::test]
-async fn a_failure_stops_what_else_runs() {
+async fn a_failed_step_stops_the_running_steps() {
     let world = world().await;
     let endless = model("while True: pass").replace("def m(", "def endless(");
     let failing = model("raise KeyError('x')");
@@ -216,7 +216,7 @@ async fn expectations_keep_a_run_from_merging_or_warn() {
 }
 
 #[tokio::test]
-async fn a_stopped_function_ends_and_the_target_stays() {
+async fn a_stopped_function_ends_and_the_target_is_unchanged() {
     let world = world().await;
     let endless = model("while True: pass");
     let ran = world.run_and_stop(&files(MANIFEST, &[("m.py", &endless)])).await;
@@ -225,7 +225,7 @@ async fn a_stopped_function_ends_and_the_target_stays() {
 }
 
 #[tokio::test]
-async fn a_child_sees_the_same_whether_its_parent_ran_or_not() {
+async fn a_child_reads_the_same_types_from_a_run_and_a_stored_parent() {
     let world = world().await;
     let code = |more: &str| {
         format!(

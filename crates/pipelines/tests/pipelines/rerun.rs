@@ -51,7 +51,7 @@ async fn head(world: &World) -> headwater_model::CommitId {
 const CHANGED: &str = "SELECT count(*) AS n, sum(id) AS total, max(id) AS greatest FROM t";
 
 #[tokio::test]
-async fn a_table_that_both_sides_computed_is_computed_again() {
+async fn a_table_that_both_sides_computed_is_recomputed() {
     let world = world().await;
     world.sql("feat", &["INSERT INTO t VALUES (10)"]).await;
     run_on(&world, "feat", &project(CHANGED)).await.report();
@@ -89,7 +89,7 @@ async fn a_table_that_both_sides_computed_is_computed_again() {
 }
 
 #[tokio::test]
-async fn a_quarantine_table_that_both_sides_computed_is_computed_again() {
+async fn a_quarantine_table_that_both_sides_computed_is_recomputed() {
     let world = World::new().await;
     world.sql("main", &["CREATE TABLE t AS SELECT 1 AS id"]).await;
     let setting = "-- headwater: expect_or_quarantine = id > 5\n";
@@ -108,7 +108,7 @@ async fn a_quarantine_table_that_both_sides_computed_is_computed_again() {
 }
 
 #[tokio::test]
-async fn a_table_that_one_side_computed_is_computed_again_only_where_its_inputs_differ() {
+async fn a_table_that_one_side_computed_is_recomputed_only_if_its_inputs_differ() {
     let world = world().await;
     world.sql("feat", &["CREATE TABLE other AS SELECT 1 AS id"]).await;
     run_on(&world, "feat", &project(CHANGED)).await.report();
@@ -132,7 +132,7 @@ async fn world_with_rows_on_main() -> World {
 }
 
 #[tokio::test]
-async fn a_check_that_fails_on_the_merged_state_leaves_the_target_and_a_branch() {
+async fn a_failed_check_of_the_merged_state_keeps_the_target_and_the_branch() {
     let world = world().await;
     let checked = |query: &str| {
         let mut project = project(query);
@@ -181,7 +181,7 @@ async fn a_source_table_in_conflict_is_still_a_conflict() {
 }
 
 #[tokio::test]
-async fn a_table_whose_model_one_side_deleted_is_dropped_where_that_side_dropped_it() {
+async fn a_table_of_a_deleted_model_is_dropped_if_its_side_dropped_it() {
     let world = world().await;
     let without = files("", &[("other.sql", &format!("{REPLACE}SELECT 1 AS id"))]);
     world.sql("feat", &["DROP TABLE agg"]).await;
@@ -219,7 +219,7 @@ async fn a_dry_run_plans_on_the_merged_state_and_changes_nothing() {
 }
 
 #[tokio::test]
-async fn a_model_that_cannot_run_on_the_merged_state_leaves_it_for_reading() {
+async fn a_failed_rerun_keeps_the_merged_state_readable() {
     let world = world().await;
     run_on(&world, "feat", &project(CHANGED)).await.report();
     world.sql("main", &["ALTER TABLE t RENAME COLUMN id TO number"]).await;

@@ -29,7 +29,7 @@ fn model(materialization: &str, settings: &str) -> String {
 }
 
 #[tokio::test]
-async fn rows_in_quarantine_are_beside_the_table_with_their_reasons() {
+async fn rows_in_quarantine_are_in_a_separate_table_with_their_reasons() {
     let world = world().await;
     let settings =
         "expect_or_quarantine = amount >= 0\nexpect_or_quarantine = clean.amount < $most";

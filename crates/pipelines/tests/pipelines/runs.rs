@@ -17,7 +17,7 @@ async fn world() -> World {
 }
 
 #[tokio::test]
-async fn a_run_merges_whole_and_leaves_no_branch() {
+async fn a_run_is_merged_completely_and_leaves_no_branch() {
     let world = world().await;
     let a = format!("{KEPT}SELECT id * 10 AS id FROM b");
     let c = format!("{KEPT}SELECT sum(id) AS total FROM a");
@@ -52,7 +52,7 @@ async fn a_run_merges_whole_and_leaves_no_branch() {
 }
 
 #[tokio::test]
-async fn only_what_changed_runs_again_and_reads_the_rest() {
+async fn only_changed_models_run_again() {
     let world = world().await;
     let a = format!("{KEPT}SELECT id * 10 AS id FROM t");
     let c = |with: &str| format!("{KEPT}SELECT sum(id) {with} AS total FROM a");
@@ -131,7 +131,7 @@ async fn a_model_without_rows_is_not_run_twice() {
 }
 
 #[tokio::test]
-async fn models_lie_in_namespaces_too() {
+async fn models_can_be_in_namespaces() {
     let world = world().await;
     let manifest = "[defaults]\nnamespace = \"shop\"\n";
     let project = files(
@@ -185,7 +185,7 @@ async fn an_event_commits_once() {
 }
 
 #[tokio::test]
-async fn a_run_on_a_branch_leaves_main() {
+async fn a_run_on_a_branch_does_not_change_main() {
     let world = world().await;
     world.branch("dev").await;
     let project = files("", &[("a.sql", &format!("{KEPT}SELECT id FROM t"))]);
@@ -213,7 +213,7 @@ async fn a_model_that_takes_too_long_is_stopped() {
 }
 
 #[tokio::test]
-async fn a_stopped_run_leaves_its_target() {
+async fn a_stopped_run_does_not_change_its_target() {
     let world = world().await;
     let slow = "SELECT count(*) AS n FROM generate_series(1, 3000000) AS a(x), generate_series(1, 3000000) AS b(y)\n\
                 WHERE (x * y) % 7 = 3";
@@ -226,7 +226,7 @@ async fn a_stopped_run_leaves_its_target() {
 }
 
 #[tokio::test]
-async fn an_interrupted_runs_branch_is_marked_if_there_is_anything_on_it() {
+async fn the_branch_of_an_interrupted_run_is_quarantined_if_it_has_changes() {
     let world = world().await;
     for (statement, kept) in [("SELECT 1", false), ("CREATE TABLE a AS SELECT 1 AS id", true)] {
         let new =

@@ -81,11 +81,11 @@ pub struct Ran {
 
 impl World {
     pub async fn new() -> World {
-        World::with_room(1 << 30).await
+        World::with_memory(1 << 30).await
     }
 
     /// Creates a lake whose runs may keep this many bytes of rows in memory.
-    pub async fn with_room(memory_bytes: u64) -> World {
+    pub async fn with_memory(memory_bytes: u64) -> World {
         let folder = tempfile::tempdir().unwrap();
         let lake = Lake::open_local(folder.path()).await.unwrap();
         let options = EngineOptions {

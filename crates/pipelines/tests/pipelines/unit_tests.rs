@@ -94,7 +94,7 @@ async fn a_failed_test_shows_missing_and_unexpected_rows() {
 }
 
 #[tokio::test]
-async fn tests_that_cannot_run_say_why() {
+async fn unit_tests_that_cannot_run_report_the_reason() {
     let world = World::new().await;
     for (tests, expected) in [
         ("- {name: a, modle: daily, expect: []}", "(tests/all.yaml:1)"),

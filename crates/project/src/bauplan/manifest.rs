@@ -33,7 +33,7 @@ struct File {
 struct ProjectSection {
     id: Spanned<String>,
     name: Option<String>,
-    #[expect(dead_code, reason = "a description is only for people")]
+    #[expect(dead_code, reason = "the description is only for readers")]
     description: Option<String>,
 }
 

@@ -32,7 +32,7 @@ fn a_project_without_its_file_or_name_is_none() {
 }
 
 #[test]
-fn a_number_in_place_of_text_is_refused_as_it_is_written() {
+fn a_number_instead_of_text_is_rejected_with_its_spelling() {
     insta::assert_snapshot!(refused("[defaults]\npython = 3.10\n"), @r#"
     invalid_project: the value `3.10` is not text (headwater.toml:4)
       hint: Write `"3.10"`.
@@ -40,7 +40,7 @@ fn a_number_in_place_of_text_is_refused_as_it_is_written() {
 }
 
 #[test]
-fn everything_it_may_say_is_read() {
+fn every_manifest_setting_is_read() {
     let project = support::parse(&files(
         r#"
 [defaults]
@@ -92,7 +92,7 @@ parameters = { limit = "5" }
 }
 
 #[test]
-fn what_it_may_not_say_is_refused_with_its_line() {
+fn invalid_manifest_settings_are_rejected_with_their_line() {
     insta::assert_snapshot!(refused("[defalts]\n"), @r"
     invalid_project: unknown key `defalts` (headwater.toml:3)
       hint: Did you mean `defaults`?

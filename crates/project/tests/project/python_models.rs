@@ -25,7 +25,7 @@ fn refused(code: &str) -> String {
 }
 
 #[test]
-fn what_a_function_may_use_is_read_and_its_secrets_are_not_shown() {
+fn function_limits_are_read_and_secrets_are_hidden() {
     let model = "@headwater.model(cpus=1.5, network=['db.example.com:5432', '10.0.0.7'], tmp='2GiB', env={'TOKEN': 'hush', 'MODE': 'a'}, priority='low')\n\
                  def m():\n    return []\n";
     let project = parse(&[("models/m.py", &format!("import headwater\n{model}"))]);
@@ -154,7 +154,7 @@ fn decorators_of_other_packages_are_refused_by_name() {
 }
 
 #[test]
-fn what_is_wrong_is_refused_with_its_line() {
+fn mistakes_are_rejected_with_their_line() {
     insta::assert_snapshot!(refused("def f(:\n"), @r"
     invalid_project: invalid Python: expected a parameter or the end of the parameter list (models/m.py:2)
       hint: Correct the syntax.

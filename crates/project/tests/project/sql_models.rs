@@ -51,7 +51,7 @@ fn settings_stand_in_comments_above_the_query() {
 }
 
 #[test]
-fn what_is_wrong_is_refused_with_its_line() {
+fn mistakes_are_rejected_with_their_line() {
     insta::assert_snapshot!(refused("-- headwater: materialisation = replace\nSELECT 1"), @r"
     invalid_project: `materialisation` is not a setting of a SQL model (models/m.sql:1)
       hint: Did you mean `materialization`?

@@ -296,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_names_all_there_is() {
+    fn only_listed_hosts_are_allowed() {
         let list = |texts: &[(&str, &str)]| {
             let listed = texts
                 .iter()

@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn calls_are_judged_by_number_and_argument() {
+    fn system_calls_are_filtered_by_number_and_argument() {
         let (function, zygote) = (program(ProcessKind::Function), program(ProcessKind::Zygote));
         let not_permitted = refusal(libc::EPERM);
         for (number, arguments, wanted) in [

@@ -64,7 +64,7 @@ mod tests {
         headers.insert(COOKIE, cookies.parse().expect("a value"));
         assert!(
             shown_session(&headers).is_none(),
-            "a cookie without the session key is no session"
+            "a cookie without the session key is not a session"
         );
         headers.insert(SESSION_HEADER, "key".parse().expect("a value"));
         let shown = shown_session(&headers).expect("a session");

@@ -1,9 +1,9 @@
 //! The sessions of browsers and of Flight clients, and the login codes of browsers.
 //!
-//! A session ends with the account, token or password with which its client logged in.
-//! Sessions and codes are kept only in memory, so they become invalid when the server stops, like
-//! the server's token. The maps contain hashes of the secrets, so the time of a lookup does not
-//! depend on the secret.
+//! A session ends when the account, token or password that its client used to log in becomes
+//! invalid. Sessions and codes are kept only in memory, so they become invalid when the server
+//! stops, like the server's token. The maps contain hashes of the secrets, so the time of a lookup
+//! does not depend on the secret.
 
 use std::collections::HashMap;
 use std::io;

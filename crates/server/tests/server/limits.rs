@@ -12,7 +12,7 @@ use crate::trial;
 
 pub fn trials() -> Vec<Trial> {
     vec![
-        trial("limits::a_user_has_no_more_jobs_at_once_and_others_are_not_affected", jobs),
+        trial("limits::concurrent_jobs_are_limited_for_each_user_separately", jobs),
         trial("limits::a_daily_limit_stops_a_running_query", stopped_query),
         trial("limits::a_daily_limit_stops_a_write_before_its_commit", stopped_write),
         trial("limits::the_bytes_of_a_day_count_after_a_restart", days),

@@ -109,8 +109,7 @@ async fn token() {
     let other = format!("Bearer {}", "0".repeat(64));
     let paths = [["/v1/branches", "/v1/nothing"], ["/health/", "//health"]];
     let invalid = ["", "Bearer", other.as_str(), &own[..own.len() - 1], &own[7..]];
-    // These failed logins are not more than the number that is allowed before an address is locked
-    // out.
+    // These failed logins do not exceed the number after which an address is locked out.
     for (index, shown) in invalid.into_iter().enumerate() {
         for path in paths[index % 2] {
             let problem = check(path, shown, 401).await;

@@ -23,7 +23,7 @@ mod event_shapes;
 mod flight;
 mod flight_matrix;
 #[path = "../../../lake/tests/clouds/front.rs"]
-#[expect(dead_code, reason = "what only tests of faults use")]
+#[expect(dead_code, reason = "used only by tests of faults")]
 mod front;
 mod function_lake;
 mod function_triggers;
@@ -48,17 +48,17 @@ mod postgres_matrix;
 mod postgres_tools;
 mod read_files;
 #[path = "../../../oidc/tests/provider/real.rs"]
-#[expect(dead_code, reason = "a part that other test programs use")]
+#[expect(dead_code, reason = "used only by other test programs")]
 mod real_provider;
 mod runs;
 #[path = "../../../lake/tests/clouds/s3.rs"]
-#[expect(dead_code, reason = "what only tests of faults use")]
+#[expect(dead_code, reason = "used only by tests of faults")]
 mod s3;
 mod s3_clients;
 mod s3_matrix;
 mod scans;
 #[path = "../../../triggers/tests/triggers/servers.rs"]
-#[expect(dead_code, reason = "what only tests of triggers use")]
+#[expect(dead_code, reason = "used only by tests of triggers")]
 mod servers;
 mod signed;
 mod sqs;

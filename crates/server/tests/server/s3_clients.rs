@@ -14,7 +14,7 @@ pub fn trials() -> Vec<Trial> {
     vec![
         trial("s3::boto3_uses_every_operation", boto3),
         trial("s3::the_aws_command_line_copies_and_synchronises", aws),
-        trial("s3::contents_are_apart_from_the_files_of_tables", places),
+        trial("s3::contents_are_separate_from_the_files_of_tables", places),
         trial("s3::failed_signatures_are_in_the_audit_log", audit),
     ]
 }

@@ -33,7 +33,7 @@ pub fn trials() -> Vec<Trial> {
         trial("tls::a_replaced_certificate_is_served", renewal),
         trial("tls::a_request_without_tls_gets_a_readable_answer", plain_client),
         trial("tls::a_client_without_a_handshake_is_disconnected", silent_client),
-        trial("tls::tls_to_a_plain_port_fails_at_once", tls_to_plain),
+        trial("tls::tls_to_a_plain_port_fails_immediately", tls_to_plain),
         trial("tls::a_key_of_another_certificate_is_refused_at_the_start", wrong_key),
     ]
 }

@@ -13,10 +13,10 @@ use crate::trial;
 pub fn trials() -> Vec<Trial> {
     vec![
         trial("triggers::files_that_land_are_imported_and_the_project_runs", files_land),
-        trial("triggers::what_landed_while_no_server_ran_is_taken", landed_before),
-        trial("triggers::tables_that_change_are_acted_on_whoever_changed_them", tables_change),
-        trial("triggers::what_is_made_again_or_undone_is_a_change", made_again),
-        trial("triggers::what_changed_before_a_kill_is_acted_on_once_after_it", tables_and_kills),
+        trial("triggers::files_that_arrived_without_a_server_are_imported", landed_before),
+        trial("triggers::table_changes_of_any_writer_fire", tables_change),
+        trial("triggers::recreated_and_reverted_tables_are_changes", made_again),
+        trial("triggers::changes_before_a_kill_fire_once_after_it", tables_and_kills),
         trial("triggers::runs_that_are_started_together_run_one_after_the_other", together),
         trial(
             "triggers::a_trigger_counts_from_its_deployment_and_rates_from_the_file",

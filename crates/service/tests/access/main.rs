@@ -5,7 +5,7 @@
 
 mod credentials;
 #[path = "../../../server/tests/server/declared.rs"]
-#[expect(dead_code, reason = "what only the matrices of protocols use")]
+#[expect(dead_code, reason = "used only by the matrices of protocols")]
 mod declared;
 mod lake;
 mod matrix;

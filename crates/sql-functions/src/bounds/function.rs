@@ -339,7 +339,7 @@ impl ScalarUDFImpl for BoundedFunction {
     }
 
     fn display_name(&self, args: &[Expr]) -> Result<String> {
-        #[expect(deprecated, reason = "each method is passed on")]
+        #[expect(deprecated, reason = "each method is delegated")]
         self.inner.display_name(args)
     }
 

@@ -136,7 +136,7 @@ fn rows() -> TableReference {
     TableReference::bare(ROWS)
 }
 
-/// The rows of a subquery with which a value is compared.
+/// The rows of a subquery that a value is compared with.
 struct SubqueryRows<'a> {
     subquery: &'a Subquery,
     /// The left operand of IN, as an outer reference in the subquery.

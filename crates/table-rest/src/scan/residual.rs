@@ -360,8 +360,8 @@ mod tests {
         })
     }
 
-    /// For every value, predicate and pair of operands, checks that the result by the transformed
-    /// value agrees with the result by the value.
+    /// Checks for every value, predicate and pair of operands: the transformed value and the value
+    /// itself give the same result.
     fn check(values: &ArrayRef, transforms: &[Transform]) {
         let filter = Filter::Always(true);
         let mut decided = 0;

@@ -27,7 +27,7 @@ pub struct Change {
     pub kind: Kind,
     /// The scope of the change, for conflict checks in merges.
     pub reach: ChangeScope,
-    /// Delete files that apply to no remaining data file.
+    /// Keys of the delete files that apply to no remaining data file.
     pub dangling: Vec<DeleteKey>,
     /// Properties to add to the snapshot's summary.
     pub summary: BTreeMap<String, String>,

@@ -35,8 +35,8 @@ pub(super) async fn check_added_rows(
     Err(Error::TableChanged { what: "data" })
 }
 
-/// Returns the files of the plan `now` that have rows which the earlier plan `then` does not have.
-/// These are new files, and files of which some deletes were undone, for example by a rollback.
+/// Returns the files of the plan `now` with rows that the earlier plan `then` does not have: new
+/// files, and files whose deletes were partly undone, for example by a rollback.
 async fn with_new_rows(tables: &Tables, now: &ScanPlan, then: &ScanPlan) -> Result<ScanPlan> {
     let seen: HashMap<&str, &Arc<DataFile>> =
         then.files().iter().map(|file| (file.location.as_str(), file)).collect();

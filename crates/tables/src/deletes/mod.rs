@@ -117,7 +117,7 @@ pub(crate) struct Deletes {
     fingerprint: Fingerprint,
 }
 
-/// Delete files that are read together, ordered by sequence number.
+/// A group of delete files that are read together, ordered by sequence number.
 #[derive(Debug)]
 struct DeleteGroup<T> {
     files: Vec<Arc<DeleteFile>>,

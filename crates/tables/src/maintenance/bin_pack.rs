@@ -57,7 +57,7 @@ impl Bin {
 /// A file, and true if the file is rewritten because of its deleted rows, even if it is not small.
 type RewriteCandidate = (Arc<DataFile>, bool);
 
-/// Maintenance queries: files to rewrite, and sorted rows. See [`Tables::maintenance`].
+/// Selects the files that maintenance rewrites. See [`Tables::maintenance`].
 #[derive(Debug, Clone, Copy)]
 pub struct TableMaintenance<'a> {
     pub(crate) tables: &'a Tables,

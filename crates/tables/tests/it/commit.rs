@@ -119,7 +119,7 @@ async fn manifests_of_many_commits_are_merged() {
     let plan = reopened.plan(&table, None).await.unwrap();
     let numbers: Vec<_> = plan.files().iter().map(|file| file.sequence_number()).collect();
     assert_eq!(numbers, (1..=70).collect::<Vec<_>>(), "merging keeps sequence numbers");
-    // The seventy commits wrote seventy manifests, of which four merges combined sixteen each.
+    // The seventy commits wrote seventy manifests. Four merges combined sixteen manifests each.
     let largest =
         warehouse.files(&table, ".avro").iter().map(|f| f.metadata().unwrap().len()).max();
     assert!(largest.unwrap() < 40_000, "a manifest holds {largest:?} bytes");
@@ -201,7 +201,7 @@ async fn properties_can_be_set() {
 }
 
 #[tokio::test]
-async fn files_of_the_caller_are_written_and_read() {
+async fn files_in_the_warehouse_can_be_written_and_read() {
     let warehouse = Warehouse::new();
     let table = warehouse.create(&COLUMNS, &[]).await;
     let location = format!("{}/metadata/imports-1.json", table.location());

@@ -76,7 +76,7 @@ impl Warehouse {
         rows_at(&self.tables, table, None).await
     }
 
-    /// Returns the files below a table's folder with this suffix, sorted.
+    /// Returns the files with this suffix below a table's folder, sorted.
     pub fn files(&self, table: &Table, ending: &str) -> Vec<PathBuf> {
         let mut found = Vec::new();
         collect(&self.file(table.location()), ending, &mut found);

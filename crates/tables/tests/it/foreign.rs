@@ -1,4 +1,4 @@
-//! Delete files in the form that other engines write: Parquet and Puffin files, and a snapshot that
+//! Iceberg delete files as other engines write them: Parquet and Puffin files, and a snapshot that
 //! adds them.
 
 use std::collections::HashMap;

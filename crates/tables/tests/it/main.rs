@@ -1,5 +1,5 @@
 //! Tests of the crate's public API on a local folder.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot continue fails by panicking")]
 
 mod clients;
 mod commit;

@@ -278,7 +278,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_partition_is_first_in_turn() {
+    fn each_partition_is_requested_first_in_turn() {
         let partitions = BTreeSet::from([1, 2, 5]);
         let order = |number| rotated(&partitions, number).copied().collect::<Vec<i32>>();
         assert_eq!([order(0), order(1), order(2)], [[1, 2, 5], [2, 5, 1], [5, 1, 2]]);

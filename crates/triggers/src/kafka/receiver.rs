@@ -187,7 +187,8 @@ impl KafkaReceiver {
 }
 
 impl Round<'_> {
-    /// Reads all partitions until the round ends. Uses and keeps the connections by server.
+    /// Reads all partitions until the round ends. Reuses the connection to each server and keeps it
+    /// for the next round.
     async fn run(&self, metadata: &Metadata, connections: &mut BTreeMap<i32, Connection>) {
         let mut partitions: BTreeMap<i32, Vec<i32>> = BTreeMap::new();
         for partition in &metadata.partitions {

@@ -255,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_with_a_topic_is_said() {
+    fn invalid_kafka_settings_are_errors() {
         let long = "t".repeat(250);
         for (kafka, expected) in [
             (json!({"servers": "", "topic": "t"}), "`` in `servers` is not a host"),

@@ -207,7 +207,7 @@ async fn overlapping_triggers_both_fire_and_a_new_one_starts_at_its_deployment()
 }
 
 #[tokio::test]
-async fn a_bucket_that_does_not_exist_is_a_fault_until_it_is_created() {
+async fn a_missing_bucket_is_an_error_until_it_is_created() {
     let folder = tempfile::tempdir().expect("a folder");
     let triggers = vec![trigger(&json!({"name": "landing"}))];
     let process = Process::open(&memory(), &Outside::new(), folder.path(), triggers).await;

@@ -168,7 +168,7 @@ async fn destinations_receive_a_record_of_each_call_that_ended() {
 }
 
 #[tokio::test]
-async fn a_failing_call_holds_up_only_the_calls_with_its_order_key() {
+async fn a_failing_call_delays_only_calls_with_its_order_key() {
     let dir = tempfile::tempdir().expect("a folder");
     let stage = Stage::new(dir.path(), Vec::new()).await;
     let ordered = |number| NewCall { order_key: Some("a".into()), ..call(number) };

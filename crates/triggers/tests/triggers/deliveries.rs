@@ -123,7 +123,7 @@ async fn a_filter_selects_files_one_by_one() {
 }
 
 #[tokio::test]
-async fn a_file_that_is_written_slowly_is_taken_when_it_is_whole() {
+async fn a_slowly_written_file_is_accepted_when_it_is_complete() {
     let stage = Stage::new(vec![watched()]).await;
     let mut text = String::new();
     for _ in 0..5 {
@@ -159,7 +159,7 @@ async fn a_new_version_of_a_file_is_a_new_event_and_so_is_the_old_one_again() {
 }
 
 #[tokio::test]
-async fn a_folder_that_is_not_there_is_an_error_in_the_status_until_it_is() {
+async fn a_missing_folder_is_an_error_until_it_is_created() {
     let stage = Stage::new(vec![watched()]).await;
     stage.tick().await;
     let error = stage.triggers.list()[0].error.clone().expect("an error");
@@ -172,7 +172,7 @@ async fn a_folder_that_is_not_there_is_an_error_in_the_status_until_it_is() {
 }
 
 #[tokio::test]
-async fn failures_are_tried_again_later_and_later_and_kept_at_last_and_played_again() {
+async fn failed_events_are_retried_with_back_off_and_can_be_replayed() {
     let stage = Stage::new(vec![watched()]).await;
     stage.tables.fail(ErrorCode::BadRow, 3);
     stage.file("in/a.csv", "1");
@@ -286,7 +286,7 @@ async fn a_schedule_times_by_the_wall_clock_across_the_change_of_clocks() {
 }
 
 #[tokio::test]
-async fn times_that_were_missed_are_skipped_made_up_for_by_one_or_each() {
+async fn missed_times_are_skipped_or_fired_once_or_each() {
     for (missed, expected) in [("skip", 1), ("once", 2), ("all", 6)] {
         let definition = || vec![scheduled("0 9 * * *", missed)];
         let stage = Stage::new(definition()).await;
@@ -309,7 +309,7 @@ async fn times_that_were_missed_are_skipped_made_up_for_by_one_or_each() {
 }
 
 #[tokio::test]
-async fn a_changed_schedule_has_missed_nothing() {
+async fn a_changed_schedule_has_no_missed_times() {
     let stage = Stage::new(vec![scheduled("0 9 * * *", "all")]).await;
     stage.tick().await;
     stage.clock.advance(Duration::from_hours(120));
@@ -319,7 +319,7 @@ async fn a_changed_schedule_has_missed_nothing() {
 }
 
 #[tokio::test]
-async fn more_times_than_may_wait_are_recorded_as_room_comes() {
+async fn missed_times_beyond_the_queue_limit_are_recorded_later() {
     let definition = || vec![scheduled("* * * * *", "all")];
     let stage = Stage::new(definition()).await;
     stage.tick().await;
@@ -346,7 +346,7 @@ async fn alive(project: &Path, store: &Arc<dyn Store>, tables: &Arc<Tables>) -> 
 }
 
 #[tokio::test]
-async fn what_lands_is_noticed_whole_renamed_or_written_slowly() {
+async fn new_files_are_detected_after_a_rename_or_a_slow_write() {
     let (dir, store, tables) =
         (tempfile::tempdir().expect("a folder"), memory(), Arc::new(Tables::default()));
     let folder = dir.path().join("in");
@@ -379,7 +379,7 @@ async fn what_lands_is_noticed_whole_renamed_or_written_slowly() {
 }
 
 #[tokio::test]
-async fn stopping_in_the_middle_gives_the_event_back_and_a_person_who_stops_it_keeps_it() {
+async fn an_event_is_retried_after_a_shutdown_but_not_after_a_user_stops_it() {
     struct Hangs;
     #[async_trait::async_trait]
     impl headwater_triggers::TargetExecutor for Hangs {

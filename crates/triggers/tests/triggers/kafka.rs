@@ -225,7 +225,7 @@ fn control_batch() -> String {
 }
 
 #[tokio::test]
-async fn a_server_that_goes_away_loses_and_doubles_no_record() {
+async fn a_lost_kafka_server_loses_and_doubles_no_record() {
     let mut cluster = KafkaProcess::start();
     create(&mut cluster);
     let outside = Outside::new();
@@ -331,7 +331,7 @@ async fn partitions_that_are_added_later_are_read_from_their_first_record() {
 }
 
 #[tokio::test]
-async fn a_missing_topic_is_a_fault_until_it_exists() {
+async fn a_missing_topic_is_an_error_until_it_exists() {
     let mut cluster = KafkaProcess::start();
     let outside = Outside::new();
     let triggers = outside.start(trigger(&cluster, json!({}))).await;

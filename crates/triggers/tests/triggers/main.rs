@@ -12,7 +12,7 @@ mod nats;
 mod postgres;
 mod queues;
 mod servers;
-#[expect(dead_code, reason = "the tests of jobs use all of it")]
+#[expect(dead_code, reason = "the tests of jobs use all items")]
 #[path = "../../../jobs/tests/jobs/support.rs"]
 mod support;
 mod tables;

@@ -185,7 +185,7 @@ async fn crash_at(server: &PostgresProcess, calls: i64, dying: Dying) -> bool {
 }
 
 #[tokio::test]
-async fn what_is_wrong_with_the_database_is_a_fault_of_the_trigger() {
+async fn database_errors_are_errors_of_the_trigger() {
     let server = PostgresProcess::start();
     let outside = Outside::new().await;
     let secrets = outside.secrets(&outside.store);

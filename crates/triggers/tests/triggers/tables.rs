@@ -186,7 +186,7 @@ fn paced(name: &str, tables: &[&str], batch: usize, per_minute: u32) -> Trigger 
 }
 
 #[tokio::test]
-async fn a_trigger_whose_run_changes_what_it_watches_unseen_is_slowed_down() {
+async fn a_trigger_that_causes_its_own_changes_is_throttled() {
     let stage = Stage::new(vec![paced("t", &["orders"], 500, 10)]).await;
     let half = Duration::from_millis(500);
     let mut last = stage.branch.commit(&["orders"], None);
@@ -220,7 +220,7 @@ async fn a_trigger_whose_run_changes_what_it_watches_unseen_is_slowed_down() {
 }
 
 #[tokio::test]
-async fn what_other_triggers_led_to_is_not_held_back() {
+async fn changes_caused_by_other_triggers_are_not_throttled() {
     let definitions = vec![paced("a", &["x"], 1, 10), paced("b", &["y"], 1, 10)];
     let stage = Stage::new(definitions).await;
     stage.branch.commit(&["x"], None);
@@ -235,7 +235,7 @@ async fn what_other_triggers_led_to_is_not_held_back() {
 }
 
 #[tokio::test]
-async fn commits_that_come_together_are_one_event() {
+async fn commits_within_the_debounce_time_are_one_event() {
     let stage = Stage::new(vec![follows("t", &["orders", "raw.*"], 500)]).await;
     stage.branch.commit(&["other"], None);
     stage.branch.commit(&["orders", "other"], None);
@@ -258,7 +258,7 @@ async fn commits_that_come_together_are_one_event() {
 }
 
 #[tokio::test]
-async fn commits_that_never_end_are_taken_all_the_same() {
+async fn continuous_commits_do_not_delay_an_event_forever() {
     let stage = Stage::new(vec![follows("t", &["orders"], 500)]).await;
     for _ in 0..15 {
         stage.branch.commit(&["orders"], None);
@@ -278,7 +278,7 @@ async fn with_a_batch_of_one_each_commit_is_an_event() {
 }
 
 #[tokio::test]
-async fn what_was_there_before_the_trigger_is_no_change_and_what_came_while_no_process_ran_is() {
+async fn only_changes_after_the_deployment_fire_even_if_no_process_ran() {
     let definitions = || vec![follows("t", &["orders"], 1)];
     let stage = Stage::new(vec![]).await;
     stage.branch.commit(&["orders"], None);
@@ -308,7 +308,7 @@ async fn what_was_there_before_the_trigger_is_no_change_and_what_came_while_no_p
 }
 
 #[tokio::test]
-async fn no_trigger_fires_for_what_it_led_to_itself() {
+async fn no_trigger_fires_for_changes_that_it_caused() {
     let stage = Stage::new(vec![follows("a", &["x", "y"], 500), follows("b", &["y"], 500)]).await;
     let caused = |event: &TriggerEvent| Some((PROPERTY_EVENT, event_part(&event.event.id, "run")));
     stage.branch.commit(&["x"], None);
@@ -344,7 +344,7 @@ async fn no_trigger_fires_for_what_it_led_to_itself() {
 }
 
 #[tokio::test]
-async fn a_store_that_fails_once_makes_no_trigger_fire_for_itself() {
+async fn a_failed_store_call_does_not_make_a_trigger_fire_for_its_own_change() {
     let (store, clock) = (memory(), clock());
     let (branch, tables) = (Arc::<Branch>::default(), Arc::<Tables>::default());
     let shaky = Mortal::new(&store, i64::MAX, Dying::Before);
@@ -367,7 +367,7 @@ async fn a_store_that_fails_once_makes_no_trigger_fire_for_itself() {
 }
 
 #[tokio::test]
-async fn a_branch_that_is_not_there_is_said_and_one_that_was_made_anew_is_compared() {
+async fn a_missing_branch_is_reported_and_a_recreated_one_is_compared() {
     let stage = Stage::new(vec![follows("t", &["orders"], 1)]).await;
     stage.branch.commit(&["orders"], None);
     stage.settle().await;
@@ -385,7 +385,7 @@ async fn a_branch_that_is_not_there_is_said_and_one_that_was_made_anew_is_compar
 }
 
 #[tokio::test]
-async fn the_first_commits_of_a_branch_that_is_awaited_are_changes() {
+async fn the_first_commits_of_a_new_watched_branch_are_changes() {
     let stage = Stage::new(vec![]).await;
     *stage.branch.missing.lock().expect("a flag") = true;
     stage.triggers.reload(vec![follows("t", &["orders"], 1)]).await.expect("a trigger");
@@ -399,7 +399,7 @@ async fn the_first_commits_of_a_branch_that_is_awaited_are_changes() {
 }
 
 #[tokio::test]
-async fn a_commit_is_looked_at_once_however_long_it_waits() {
+async fn a_waiting_commit_is_examined_only_once() {
     let stage = Stage::new(vec![follows("t", &["orders"], 500)]).await;
     for number in 1..=5 {
         stage.branch.commit(&["orders"], None);
@@ -414,7 +414,7 @@ async fn a_commit_is_looked_at_once_however_long_it_waits() {
 }
 
 #[tokio::test]
-async fn commits_that_find_no_room_for_events_wait_and_none_is_lost() {
+async fn commits_wait_while_the_event_queue_is_full_and_none_is_lost() {
     const OPEN: usize = 1_000;
     let stage = Stage::new(vec![follows("t", &["orders"], 1)]).await;
     stage.tables.fail(ErrorCode::TooBusy, 10);
@@ -444,7 +444,7 @@ async fn commits_that_find_no_room_for_events_wait_and_none_is_lost() {
 }
 
 #[tokio::test]
-async fn whoever_is_late_records_nothing_and_is_in_nobodys_way() {
+async fn an_outdated_process_records_no_events_and_blocks_no_other() {
     let stage = Stage::new(vec![follows("t", &["orders"], 1)]).await;
     // In another process, a trigger `t` with other tables has already read the position.
     let changed = || vec![follows("t", &["raw"], 1)];
@@ -534,7 +534,7 @@ async fn a_crash_at_any_call_of_the_store_loses_and_doubles_no_commit() {
 }
 
 #[tokio::test]
-async fn a_commit_is_noticed_at_once() {
+async fn a_commit_is_detected_immediately() {
     let (store, branch, tables) = (memory(), Arc::<Branch>::default(), Arc::<Tables>::default());
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let jobs =

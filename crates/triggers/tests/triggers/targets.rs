@@ -19,7 +19,7 @@ pub struct Tables {
     pub commits: Mutex<BTreeMap<String, Event>>,
     /// All attempts, in order.
     pub tries: Mutex<Vec<Event>>,
-    /// Errors with which the next attempts fail, in order.
+    /// Errors of the next attempts, in order.
     pub problems: Mutex<VecDeque<Problem>>,
     /// Policies of asynchronous calls, by function.
     pub policies: Mutex<BTreeMap<String, CallPolicy>>,

@@ -57,7 +57,7 @@ return False",
 }
 
 #[tokio::test]
-async fn devices_cannot_be_made() {
+async fn devices_cannot_be_created() {
     held(
         "return fails(os.mknod, '/tmp/c', 0o600 | stat.S_IFCHR, os.makedev(1, 1)) and \\
     fails(os.mknod, '/tmp/b', 0o600 | stat.S_IFBLK, os.makedev(8, 0))",
@@ -66,7 +66,7 @@ async fn devices_cannot_be_made() {
 }
 
 #[tokio::test]
-async fn only_harmless_devices_are_there() {
+async fn only_harmless_devices_exist() {
     held(
         "found = set()
 for name in os.listdir('/dev'):
@@ -155,7 +155,7 @@ async fn files_cannot_be_opened_by_handle() {
 }
 
 #[tokio::test]
-async fn sockets_of_the_host_are_out_of_sight() {
+async fn sockets_of_the_host_are_invisible() {
     held(
         "found = []
 for folder, _, names in os.walk('/', onerror=None):

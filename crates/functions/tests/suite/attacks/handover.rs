@@ -29,7 +29,7 @@ for span in os.listdir('/proc/self/map_files') if os.access('/proc/self/map_file
         return False
 start = int(spans[0].split('-')[0], 16)
 page = mmap.PAGESIZE
-# A private mapping may be made writable: what is written stays with whoever wrote it.
+# A private mapping can be made writable: the writes are visible only to its process.
 assert LIBC.mprotect(ctypes.c_void_p(start), page, 3) == 0
 ctypes.memmove(start, b'overwritten', 11)
 return fails(open, '/proc/self/mem', 'r+b')";
@@ -42,7 +42,7 @@ return fails(open, '/proc/self/mem', 'r+b')";
 }
 
 #[tokio::test]
-async fn what_a_function_wrote_cannot_be_written_by_the_next() {
+async fn a_function_cannot_write_to_the_result_of_another() {
     let functions = start().await;
     let environment = environment(&functions, &[]).await;
     let source =
@@ -108,7 +108,7 @@ def hand_over(extents):
 ";
 
 #[tokio::test]
-async fn a_file_of_the_servers_is_taken_once_nobody_can_write_to_it() {
+async fn a_file_of_the_server_is_accepted_once_it_has_no_writer() {
     let functions = start().await;
     if !functions.uses_huge_pages() {
         return;
@@ -139,7 +139,7 @@ async fn a_file_of_the_servers_is_taken_once_nobody_can_write_to_it() {
 }
 
 #[tokio::test]
-async fn pages_that_are_set_apart_are_not_taken() {
+async fn reserved_huge_pages_are_rejected() {
     let error = handed_over(&format!(
         "{HAND_OVER}
 file = os.memfd_create('x', os.MFD_ALLOW_SEALING | os.MFD_HUGETLB)
@@ -172,7 +172,7 @@ socket.send_fds(server, [b'{\"said\": \"laid\"}'], [outline, file])
 os._exit(0)";
 
 #[tokio::test]
-async fn the_next_reads_the_bytes_that_were_looked_at() {
+async fn the_next_function_reads_the_validated_bytes() {
     let functions = start().await;
     let environment = environment(&functions, &[]).await;
     let mut invocation = call(&environment, "");
@@ -184,7 +184,7 @@ async fn the_next_reads_the_bytes_that_were_looked_at() {
 }
 
 #[tokio::test]
-async fn the_same_bytes_are_not_named_again_and_again() {
+async fn repeated_references_to_the_same_bytes_are_limited() {
     let functions = start().await;
     let environment = environment(&functions, &[]).await;
     for (times, columns) in [("4", 1), ("4", 200), ("10**9", 200)] {
@@ -208,7 +208,7 @@ async fn the_same_bytes_are_not_named_again_and_again() {
 }
 
 #[tokio::test]
-async fn memory_files_of_others_are_not_to_be_had() {
+async fn memory_files_of_other_processes_are_inaccessible() {
     held(
         "shown = []
 for name in os.listdir('/proc'):
@@ -261,7 +261,7 @@ os._exit(0)"
 }
 
 #[tokio::test]
-async fn what_is_no_memory_file_is_not_taken() {
+async fn descriptors_that_are_not_memory_files_are_rejected() {
     for file in ["os.open('/tmp/x', os.O_RDWR | os.O_CREAT)", "0", "os.pipe()[0]"] {
         let error = handed_over(&format!("{HAND_OVER}\nhand_over({file})\nos._exit(0)")).await;
         assert!(matches!(error, Error::BadOutput { .. }), "{file}: {error:?}");
@@ -269,7 +269,7 @@ async fn what_is_no_memory_file_is_not_taken() {
 }
 
 #[tokio::test]
-async fn a_file_of_any_size_and_content_is_only_refused() {
+async fn a_file_of_any_size_and_content_is_rejected_without_a_crash() {
     for fill in [
         "os.ftruncate(file, 1 << 45)",
         "os.ftruncate(file, 7)",
@@ -287,7 +287,7 @@ async fn a_file_of_any_size_and_content_is_only_refused() {
 }
 
 #[tokio::test]
-async fn the_socket_takes_any_nonsense() {
+async fn the_socket_accepts_any_bytes() {
     let functions = start().await;
     let environment = environment(&functions, &[]).await;
     let body = "with socket.socket(fileno=os.dup(3)) as server:
@@ -303,7 +303,7 @@ return True";
 }
 
 #[tokio::test]
-async fn a_function_that_says_that_it_is_kept_ends_at_its_limit_all_the_same() {
+async fn a_function_that_forges_the_last_message_ends_at_its_limit() {
     let functions = start().await;
     let environment = environment(&functions, &[]).await;
     let body = "socket.socket(fileno=os.dup(3)).send(b'{\"said\": \"kept\"}')
@@ -318,7 +318,7 @@ while True:
 }
 
 #[tokio::test]
-async fn what_comes_after_the_table_is_held_to_the_same_room() {
+async fn bytes_after_the_table_count_towards_the_quota() {
     let functions = start().await;
     let environment = environment(&functions, &[]).await;
     let body = format!(

@@ -13,7 +13,7 @@ return ctypes.get_errno() == errno.EPERM and refused('mount', 'umount2', 'pivot_
 }
 
 #[tokio::test]
-async fn no_namespace_can_be_made() {
+async fn no_namespace_can_be_created() {
     held_for_anybody(
         "flags = [0x10000000, 0x00020000, 0x20000000, 0x40000000, 0x08000000, 0x04000000, 0x02000000]
 return all(call('unshare', flag) == errno.EPERM for flag in flags) and \\
@@ -67,7 +67,7 @@ async fn performance_counters_are_refused() {
 }
 
 #[tokio::test]
-async fn keys_are_out_of_reach() {
+async fn kernel_keys_are_inaccessible() {
     held("return refused('keyctl', 'add_key', 'request_key')").await;
 }
 
@@ -138,7 +138,7 @@ return status('Seccomp') == '2' and status('NoNewPrivs') == '1' and LIBC.prctl(3
 }
 
 #[tokio::test]
-async fn it_has_no_capability_and_can_gain_none() {
+async fn a_function_has_no_capability_and_cannot_gain_one() {
     held_for_anybody(
         "held = [int(status(name), 16) for name in ('CapInh', 'CapPrm', 'CapEff', 'CapAmb')]
 shell = subprocess.run(['/bin/cat', '/proc/self/status'], capture_output=True, text=True).stdout
@@ -149,7 +149,7 @@ return held == [0] * 4 and [int(one, 16) for one in after] == [0, 0]",
 }
 
 #[tokio::test]
-async fn it_is_not_root_and_cannot_become_so() {
+async fn a_function_is_not_root_and_cannot_become_root() {
     held_for_anybody(
         "own = os.getuid() != 0 and os.getgid() != 0 and os.geteuid() == os.getuid()
 attempts = [(os.setuid, 0), (os.setgid, 0), (os.setgroups, [0]), (os.setresuid, 0, 0, 0)]
@@ -174,7 +174,7 @@ return all([fails(fcntl.ioctl, 1, request, b'x') for request in (0x5412, 0x541c)
 
 /// `/proc` belongs to the process; only landlock's rules prevent writes to it.
 #[tokio::test]
-async fn a_process_cannot_write_its_own_knobs() {
+async fn a_process_cannot_write_its_own_proc_files() {
     held_for_anybody(
         "if call(444, 0, 0, 1) != 0:
     print('NOT CHECKED: the kernel has no landlock')

@@ -97,7 +97,7 @@ for pid in PIDS:
             ('kcmp', (pid, os.getpid(), 0, 0, 0)), ('move_pages', (pid, 1, word, 0, word, 0))]:
         if call(name, *arguments) == 0:
             found.append((pid, name))
-# Its own memory: what it was given by the zygote, and pages that were somebody's before.
+# The process's own memory: inherited from the zygote, and pages that another process used before.
 fresh = bytearray(1)
 import mmap
 pages = mmap.mmap(-1, 64 << 20)
@@ -153,7 +153,7 @@ fn is_there(mark: &str, name: &str) {
         let mut links = files.filter_map(|file| fs::read_link(file.path()).ok());
         links.any(|link| link.to_string_lossy().contains(&format!("memfd:{name}")))
     };
-    let holder = pids.iter().find(holds).expect("nobody has the memory file");
+    let holder = pids.iter().find(holds).expect("no process has the memory file");
     assert!(has(*holder, mark.as_bytes()), "the mark is not in its memory");
 }
 
@@ -201,13 +201,13 @@ async fn nothing_is_found(one: &Functions, other: &Functions, fresh: bool) {
 }
 
 #[tokio::test]
-async fn nothing_of_another_lakes_running_call_is_found() {
+async fn a_running_call_of_another_lake_is_invisible() {
     let (one, other) = (start().await, start().await);
     Box::pin(nothing_is_found(&one, &other, false)).await;
 }
 
 #[tokio::test]
-async fn nothing_of_another_running_call_of_the_lake_is_found() {
+async fn another_running_call_of_the_lake_is_invisible() {
     let functions = start().await;
     Box::pin(nothing_is_found(&functions, &functions, true)).await;
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 
 use super::{held, held_by, held_for_anybody, held_where, held_within, probe};
 use crate::support::{
-    NO_ADDRESS, beside_another, environment, not_checked, own_address, run, service, start,
+    NO_ADDRESS, environment, not_checked, own_address, run, service, start, with_reachable_address,
 };
 use headwater_functions::{
     FunctionEvent, FunctionResult, Functions, FunctionsOptions, Invocation, Limits, Network,
@@ -53,7 +53,7 @@ async fn no_name_is_resolved() {
 }
 
 #[tokio::test]
-async fn services_on_the_hosts_loopback_are_not_there() {
+async fn services_on_the_hosts_loopback_are_unreachable() {
     let mut addresses = Vec::new();
     let mut services = Vec::new();
     for address in ["127.0.0.1:0", "[::1]:0", "0.0.0.0:0"] {
@@ -73,7 +73,7 @@ return True"
 }
 
 #[tokio::test]
-async fn its_loopback_is_its_own() {
+async fn a_function_has_its_own_loopback_interface() {
     held(
         "server = socket.create_server(('127.0.0.1', 0))
 socket.create_connection(server.getsockname(), timeout=3)
@@ -83,7 +83,7 @@ return [name for _, name in socket.if_nameindex()] == ['lo']",
 }
 
 #[tokio::test]
-async fn packets_cannot_be_made_by_hand() {
+async fn raw_packets_cannot_be_created() {
     held_for_anybody(
         "raw = fails(socket.socket, socket.AF_INET, socket.SOCK_RAW, 1)
 return raw and fails(socket.socket, socket.AF_PACKET, socket.SOCK_RAW, 0)",
@@ -104,7 +104,7 @@ return True",
 }
 
 #[tokio::test]
-async fn its_network_cannot_be_changed() {
+async fn a_function_cannot_change_its_network() {
     held(
         "import fcntl
 request = struct.pack('16sH14s', b'lo', 0, b'')
@@ -115,7 +115,7 @@ with socket.socket() as one:
 }
 
 #[tokio::test]
-async fn abstract_sockets_of_the_host_are_out_of_reach() {
+async fn abstract_sockets_of_the_host_are_unreachable() {
     use std::os::linux::net::SocketAddrExt as _;
     let name = format!("headwater-test-{}", std::process::id());
     let address = std::os::unix::net::SocketAddr::from_abstract_name(&name).unwrap();
@@ -135,7 +135,7 @@ async fn abstract_sockets_of_the_host_are_out_of_reach() {
 }
 
 #[tokio::test]
-async fn with_the_network_the_hosts_loopback_is_still_not_there() {
+async fn the_hosts_loopback_is_unreachable_with_network_access() {
     let mut services = vec![service(Some(Ipv4Addr::LOCALHOST.into())).unwrap()];
     services.extend(service(Some(Ipv6Addr::LOCALHOST.into())));
     let ports: Vec<u16> = services.iter().map(|(address, _)| address.port()).collect();
@@ -153,7 +153,7 @@ async fn with_the_network_the_hosts_loopback_is_still_not_there() {
 }
 
 #[tokio::test]
-async fn the_host_is_not_there_at_its_other_addresses_either() {
+async fn the_host_is_unreachable_at_its_other_addresses() {
     let Some((own, count)) = service(own_address()) else {
         return not_checked(NO_ADDRESS);
     };
@@ -203,7 +203,7 @@ async fn connections_leave_the_server_its_descriptors() {
     let Some(own) = own_address() else { return not_checked(NO_ADDRESS) };
     let (release, released) = std::sync::mpsc::channel::<()>();
     let other = holding(own, released);
-    let options = FunctionsOptions { connections_max: Some(8), ..beside_another() };
+    let options = FunctionsOptions { connections_max: Some(8), ..with_reachable_address() };
     let functions = Functions::start(options).await.unwrap();
     let environment = environment(&functions, &[]).await;
     let (host, port) = (other.ip(), other.port());
@@ -265,7 +265,7 @@ return True"
 }
 
 #[tokio::test]
-async fn a_list_of_hosts_is_all_there_is() {
+async fn only_listed_hosts_are_reachable() {
     let (Some((one, _)), Some((other, count))) = (service(own_address()), service(own_address()))
     else {
         return not_checked(NO_ADDRESS);
@@ -277,10 +277,10 @@ return reached(host, {}) and not reached(host, {}) and not reached('203.0.113.1'
         one.port(),
         other.port()
     );
-    held_where(beside_another(), hosts(&[one.to_string()]), &body).await;
+    held_where(with_reachable_address(), hosts(&[one.to_string()]), &body).await;
     assert_eq!(count.load(Ordering::Relaxed), 0);
 
-    let functions = Functions::start(beside_another()).await.unwrap();
+    let functions = Functions::start(with_reachable_address()).await.unwrap();
     let environment = environment(&functions, &[]).await;
     let limits = hosts(&[one.to_string()]);
     let (outcome, lines) =
@@ -291,7 +291,7 @@ return reached(host, {}) and not reached(host, {}) and not reached('203.0.113.1'
 }
 
 #[tokio::test]
-async fn names_are_resolved_by_the_hosts_nameserver_for_who_has_the_network() {
+async fn functions_with_network_use_the_hosts_nameserver() {
     let Some((service, _)) = service(own_address()) else {
         return not_checked(NO_ADDRESS);
     };
@@ -304,14 +304,15 @@ async fn names_are_resolved_by_the_hosts_nameserver_for_who_has_the_network() {
             let _ = server.send_to(&answer(&buffer[..length], address), asker);
         }
     });
-    let functions =
-        Functions::start(FunctionsOptions { nameservers, ..beside_another() }).await.unwrap();
+    let functions = Functions::start(FunctionsOptions { nameservers, ..with_reachable_address() })
+        .await
+        .unwrap();
     let port = service.port();
     let body = format!("{REACHED}return reached('service.example', {port})");
     held_by(&functions, with(Network::On), &body).await;
-    let nobody = format!("{REACHED}return not reached('service.example', {port})");
-    held_by(&functions, hosts(&["other.invalid".to_owned()]), &nobody).await;
-    held_by(&functions, with(Network::Off), &nobody).await;
+    let unlisted = format!("{REACHED}return not reached('service.example', {port})");
+    held_by(&functions, hosts(&["other.invalid".to_owned()]), &unlisted).await;
+    held_by(&functions, with(Network::Off), &unlisted).await;
 }
 
 /// Returns a DNS response to a query for an IPv4 address, and an empty response to other queries.
@@ -329,7 +330,7 @@ fn answer(question: &[u8], address: Ipv4Addr) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn with_the_network_packets_lead_nowhere_by_themselves() {
+async fn packets_cannot_bypass_the_network_proxy() {
     let outside = own_address().unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
     let server = UdpSocket::bind((outside, 0)).unwrap();
     server.set_nonblocking(true).unwrap();

@@ -19,17 +19,17 @@ use crate::support::{
 const WHEELS: &str = include_str!("wheels.py");
 
 /// A folder for wheels and environments, on the file system of uv's cache.
-struct Market {
+struct WheelFolder {
     folder: tempfile::TempDir,
 }
 
-impl Market {
+impl WheelFolder {
     fn new() -> Self {
         let tools = options().tools_dir;
         fs::create_dir_all(&tools).unwrap();
         let folder = tempfile::tempdir_in(tools).unwrap();
         fs::create_dir(folder.path().join("wheels")).unwrap();
-        Market { folder }
+        WheelFolder { folder }
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -82,8 +82,8 @@ fn packages(environment: &Environment) -> PathBuf {
 }
 
 #[tokio::test]
-async fn a_wheel_that_climbs_out_of_its_folder_writes_nothing_outside() {
-    let market = Market::new();
+async fn a_wheel_with_parent_paths_writes_nothing_outside_its_folder() {
+    let market = WheelFolder::new();
     let mark = format!("headwater-climbed-{}", std::process::id());
     market.wheel("climber", &[&mark]);
     let functions = market.start("environments").await;
@@ -109,7 +109,7 @@ async fn a_wheel_that_climbs_out_of_its_folder_writes_nothing_outside() {
 
 #[tokio::test]
 async fn links_in_a_wheel_lead_nowhere() {
-    let market = Market::new();
+    let market = WheelFolder::new();
     let (secrets, secret) = (market.path("secrets"), market.path("secrets/secret.txt"));
     fs::create_dir(&secrets).unwrap();
     fs::write(&secret, "the host's secret").unwrap();
@@ -180,8 +180,8 @@ builtins.headwater_trap = {'passed': passed, 'by': sys.orig_argv}
 ";
 
 #[tokio::test]
-async fn code_that_a_wheel_runs_at_every_start_is_walled_in_too() {
-    let market = Market::new();
+async fn startup_code_of_a_wheel_is_sandboxed() {
+    let market = WheelFolder::new();
     let (witness, marker) = (market.path("witness"), format!("trap{}", std::process::id()));
     let services = [service("127.0.0.1".parse().ok()), service(own_address())];
     let services: Vec<_> = services.into_iter().flatten().collect();
@@ -227,8 +227,8 @@ return not hasattr(builtins, 'headwater_trap') and len(seen) == 2 and os.listdir
 /// All environments share compiled bytecode, which is found by the file hashes in a package's
 /// RECORD.
 #[tokio::test]
-async fn a_package_cannot_pass_its_code_off_as_anothers() {
-    let market = Market::new();
+async fn a_package_cannot_replace_the_code_of_another() {
+    let market = WheelFolder::new();
     market.wheel("honest", &[]);
     let functions = market.start("first").await;
     let made = environment(&functions, &[("headwater-honest", "1.0")]).await;
@@ -280,8 +280,8 @@ done = [fails(*attempt) for attempt in attempts]
 return all(done) and not os.path.exists('/tmp/mine')";
 
 #[tokio::test]
-async fn a_file_that_environments_share_is_changed_by_none_of_them() {
-    let market = Market::new();
+async fn environments_cannot_change_shared_files() {
+    let market = WheelFolder::new();
     market.wheel("honest", &[]);
     market.wheel("squatter", &[]);
     let functions = market.start("environments").await;

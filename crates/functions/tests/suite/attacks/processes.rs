@@ -7,7 +7,7 @@ use crate::support::{environment, processes, run, start, wait_until};
 use headwater_functions::{Error, Invocation, Limits};
 
 #[tokio::test]
-async fn no_other_process_is_in_sight() {
+async fn other_processes_are_invisible() {
     held_for_anybody(
         "found = sorted(int(name) for name in os.listdir('/proc') if name.isdigit())
 return found[0] == 1 and len(found) == 2",
@@ -16,12 +16,12 @@ return found[0] == 1 and len(found) == 2",
 }
 
 #[tokio::test]
-async fn its_first_process_cannot_be_signalled() {
+async fn the_first_process_of_a_sandbox_cannot_be_signalled() {
     held_for_anybody("return all([fails(os.kill, 1, number) for number in (9, 15, 10, 19)])").await;
 }
 
 #[tokio::test]
-async fn signals_reach_nobody_else() {
+async fn signals_do_not_reach_other_processes() {
     let mut bystander = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
     held_for_anybody(&format!(
         "import signal
@@ -63,7 +63,7 @@ return True"
 }
 
 #[tokio::test]
-async fn who_ignores_the_request_to_end_is_ended() {
+async fn a_function_that_ignores_signals_is_killed() {
     let functions = start().await;
     let environment = environment(&functions, &[]).await;
     let body = "import signal
@@ -80,12 +80,12 @@ while True:
 }
 
 #[tokio::test]
-async fn its_environment_variables_are_its_own() {
+async fn a_function_has_only_its_own_environment_variables() {
     held("return set(os.environ) <= {'PATH', 'HOME', 'TMPDIR', 'USER', 'LANG', 'LC_CTYPE', 'OMP_NUM_THREADS', 'LOKY_MAX_CPU_COUNT'}").await;
 }
 
 #[tokio::test]
-async fn its_inputs_and_its_socket_are_all_it_holds() {
+async fn a_function_has_only_its_inputs_and_its_socket_open() {
     held_for_anybody(
         "kinds = {}
 for name in os.listdir('/proc/self/fd'):

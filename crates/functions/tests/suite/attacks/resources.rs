@@ -50,7 +50,7 @@ async fn a_memory_bomb_ends_with_its_instance() {
 }
 
 #[tokio::test]
-async fn what_says_nothing_sensible_without_end_keeps_nobody_from_being_heard() {
+async fn a_flood_of_messages_does_not_delay_other_functions() {
     let functions = start().await;
     let environment = environment(&functions, &[]).await;
     let body = "for _ in range(3):
@@ -60,18 +60,18 @@ while True:
     os.write(3, b'x')";
     let limits = Limits { timeout: Duration::from_secs(2), ..Limits::default() };
     let flood = run(&functions, Invocation { limits, ..probe(&environment, body) });
-    let beside = async {
+    let other_calls = async {
         for _ in 0..3 {
             held_by(&functions, Limits::default(), STILL_THERE).await;
         }
     };
     // The runtime of the test has only one thread, which must also enforce the time limit.
-    let ((outcome, _), ()) = tokio::join!(flood, beside);
+    let ((outcome, _), ()) = tokio::join!(flood, other_calls);
     assert!(matches!(outcome, Err(Error::TimeLimit { .. })), "{outcome:?}");
 }
 
 #[tokio::test]
-async fn descriptors_run_out_for_itself_alone() {
+async fn a_function_exhausts_only_its_own_descriptors() {
     held(
         "held = []
 try:
@@ -84,7 +84,7 @@ except OSError as error:
 }
 
 #[tokio::test]
-async fn threads_run_out_for_itself_alone() {
+async fn a_function_exhausts_only_its_own_threads() {
     let functions = start().await;
     held_by(
         &functions,

@@ -281,7 +281,7 @@ async fn a_secret_parameter_is_a_secret_of_the_lake() {
 }
 
 #[tokio::test]
-async fn a_model_of_its_own_name_or_a_missing_table_is_refused_before_anything_runs() {
+async fn a_self_reference_or_missing_table_is_rejected_before_the_run() {
     let world = world().await;
     let model = |name: &str, table: &str| {
         format!(

@@ -55,7 +55,7 @@ async fn overwritten_partitions_are_those_of_the_new_rows() {
 }
 
 #[tokio::test]
-async fn the_overwrite_filter_says_which_rows_are_replaced() {
+async fn the_overwrite_filter_selects_the_replaced_rows() {
     let world = world().await;
     let arguments = "materialization_strategy='OVERWRITE_PARTITIONS', partitioned_by='day', \
                      overwrite_filter=\"day = $day OR day IN ('2026-01-01')\"";
@@ -86,7 +86,7 @@ async fn a_missing_table_is_created_by_every_strategy() {
 }
 
 #[tokio::test]
-async fn a_table_of_others_is_appended_to_and_replaced() {
+async fn a_table_of_another_writer_is_appended_to_and_replaced() {
     let world = world().await;
     run(&world, "materialization_strategy='APPEND'", ROW, "2026-01-02").await.report();
     assert_eq!(days(&world).await.len(), 4);

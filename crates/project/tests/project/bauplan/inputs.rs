@@ -28,7 +28,7 @@ fn shown(input: &Input) -> String {
 }
 
 #[test]
-fn every_form_of_a_table_is_read() {
+fn every_supported_table_type_is_read() {
     for (argument, expected) in [
         ("data=bauplan.Model('t')", "data bauplan.t * [-] -"),
         ("data=bauplan.Model(name='ns.t')", "data ns.t * [-] -"),

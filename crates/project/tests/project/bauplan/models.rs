@@ -119,7 +119,7 @@ fn packages_and_limits_are_read() {
 }
 
 #[test]
-fn expectations_and_headwater_stand_beside_models() {
+fn bauplan_models_can_be_combined_with_headwater_expectations() {
     let project = parse(
         "import bauplan\nimport headwater\n\n\
          @bauplan.model(materialization_strategy='REPLACE')\ndef a(t=bauplan.Model('t')):\n    return t\n\n\

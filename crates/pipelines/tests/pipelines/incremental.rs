@@ -96,7 +96,7 @@ async fn rows_are_merged_by_their_keys() {
 }
 
 #[tokio::test]
-async fn functions_merge_and_columns_come_and_go() {
+async fn python_models_that_merge_can_add_and_drop_columns() {
     let world = world().await;
     let code = |columns: &str| {
         format!(
@@ -118,7 +118,7 @@ async fn functions_merge_and_columns_come_and_go() {
 }
 
 #[tokio::test]
-async fn rows_that_keys_cannot_tell_apart_are_refused() {
+async fn rows_with_duplicate_keys_are_rejected() {
     let world = world().await;
     let ran =
         async |query: &str| world.run(&files("", &[("m.sql", &format!("{MERGED}{query}"))])).await;
@@ -171,7 +171,7 @@ fn settings_that_do_not_go_together_are_refused() {
 }
 
 #[tokio::test]
-async fn only_what_is_new_is_read() {
+async fn only_new_rows_are_read() {
     let world = world().await;
     let count =
         "-- headwater: materialization = replace\nSELECT count(*) AS n, sum(n) AS sum FROM log";
@@ -210,7 +210,7 @@ async fn only_what_is_new_is_read() {
 }
 
 #[tokio::test]
-async fn a_model_that_appends_everything_again_is_hinted_at() {
+async fn a_model_that_appends_all_rows_again_gets_a_hint() {
     let world = world().await;
     let whole = "-- headwater: materialization = append\nSELECT id FROM events";
     let project = files("", &[("log.sql", whole)]);
@@ -237,7 +237,7 @@ async fn a_model_that_appends_everything_again_is_hinted_at() {
 }
 
 #[tokio::test]
-async fn a_run_that_fails_has_read_nothing() {
+async fn a_failed_run_does_not_advance_read_positions() {
     let world = world().await;
     let log = format!("{APPENDED}SELECT id, 100 / (id - $bad) AS share FROM events");
     let manifest = |bad: u32| format!("[parameters.bad]\ntype = \"int\"\ndefault = {bad}\n");
@@ -251,7 +251,7 @@ async fn a_run_that_fails_has_read_nothing() {
 }
 
 #[tokio::test]
-async fn models_read_what_is_new_of_models() {
+async fn models_read_only_new_rows_of_other_models() {
     let world = world().await;
     let log = format!("{APPENDED}SELECT id, n FROM events");
     let code = "import headwater\n\n\
@@ -270,7 +270,7 @@ async fn models_read_what_is_new_of_models() {
 }
 
 #[tokio::test]
-async fn where_nobody_can_say_what_is_new_rows_are_not_appended_twice() {
+async fn rows_are_not_appended_twice_if_the_new_rows_are_unknown() {
     let world = world().await;
     let log = files("", &[("log.sql", &format!("{APPENDED}SELECT id, n FROM events"))]);
     let merged =
@@ -320,7 +320,7 @@ async fn where_nobody_can_say_what_is_new_rows_are_not_appended_twice() {
 }
 
 #[tokio::test]
-async fn each_branch_knows_what_it_has_read() {
+async fn each_branch_has_its_own_read_positions() {
     let world = world().await;
     let project = files("", &[("log.sql", &format!("{APPENDED}SELECT id FROM events"))]);
     world.run(&project).await.report();
@@ -344,7 +344,7 @@ async fn each_branch_knows_what_it_has_read() {
 }
 
 #[tokio::test]
-async fn what_is_new_may_be_more_than_a_metadata_file_lists() {
+async fn new_rows_are_found_beyond_the_snapshots_of_a_metadata_file() {
     let world = world().await;
     let project = files("", &[("log.sql", &format!("{APPENDED}SELECT id FROM events"))]);
     world.run(&project).await.report();
@@ -358,7 +358,7 @@ async fn what_is_new_may_be_more_than_a_metadata_file_lists() {
 }
 
 #[tokio::test]
-async fn what_was_undone_is_not_taken_for_read() {
+async fn reverted_rows_do_not_count_as_read() {
     let world = world().await;
     let project = files("", &[("log.sql", &format!("{APPENDED}SELECT id FROM events"))]);
     world.run(&project).await.report();
@@ -377,7 +377,7 @@ async fn what_was_undone_is_not_taken_for_read() {
 }
 
 #[tokio::test]
-async fn what_was_undone_with_its_input_is_not_there_to_be_read() {
+async fn rows_reverted_with_their_input_are_not_read() {
     let world = world().await;
     let log = format!("{APPENDED}SELECT id FROM events");
     let more = APPENDED.replace("events", "log") + "SELECT id * 10 AS id FROM log";
@@ -396,7 +396,7 @@ async fn what_was_undone_with_its_input_is_not_there_to_be_read() {
 }
 
 #[tokio::test]
-async fn a_run_that_is_picked_has_read_what_it_read() {
+async fn a_cherry_picked_run_keeps_its_read_positions() {
     let world = world().await;
     let project = files("", &[("log.sql", &format!("{APPENDED}SELECT id FROM events"))]);
     world.run(&project).await.report();
@@ -415,7 +415,7 @@ async fn a_run_that_is_picked_has_read_what_it_read() {
 }
 
 #[tokio::test]
-async fn defaults_stay_with_the_table_that_has_them() {
+async fn defaults_are_not_copied_to_other_tables() {
     let world = World::new().await;
     let version = "TBLPROPERTIES ('format-version' = '3')";
     let create = format!("CREATE TABLE src (id INT, name VARCHAR DEFAULT 'none') {version}");

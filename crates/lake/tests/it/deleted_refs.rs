@@ -16,7 +16,7 @@ use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 use tokio_util::sync::CancellationToken;
 
-use crate::dying::Dying;
+use crate::failing_object_store::FailingObjectStore;
 use crate::support::{name, numbers, rows_of, schema};
 
 const DAY: Duration = Duration::from_hours(24);
@@ -116,12 +116,12 @@ async fn files_of_a_deleted_branch_are_removed() {
     lake.catalog().delete_branch("dev").await.unwrap();
     disk.clock.advance(2 * DAY);
     assert!(!lake.maintenance().has_freed().await.unwrap());
-    assert_eq!(free(&lake).await.unwrap().orphans, 0, "somebody may want it back");
+    assert_eq!(free(&lake).await.unwrap().orphans, 0, "the branch may be restored");
     assert_eq!(count(&lake, &commit, "t").await, 3);
     disk.clock.advance(2 * DAY);
     assert!(lake.maintenance().has_freed().await.unwrap());
     let reader = lake.view(&commit.parse().unwrap()).await.unwrap();
-    assert_eq!(free(&lake).await.unwrap().orphans, 0, "somebody reads it");
+    assert_eq!(free(&lake).await.unwrap().orphans, 0, "a reader uses the files");
     assert_eq!(
         (disk.files().await, lake.maintenance().has_freed().await.unwrap()),
         (all.clone(), true)
@@ -187,7 +187,7 @@ async fn an_interrupted_removal_is_completed_later() {
         lake.catalog().delete_branch("dev").await.unwrap();
         drop(lake);
         disk.clock.advance(4 * DAY);
-        let dying = Arc::new(Dying::after(disk.objects.clone(), changes));
+        let dying = Arc::new(FailingObjectStore::after(disk.objects.clone(), changes));
         let lived = free(&disk.open(dying).await).await.is_ok();
         let lake = disk.open(disk.objects.clone()).await;
         assert_eq!(count(&lake, "main", "t").await, 1, "after {changes} changes");

@@ -17,20 +17,20 @@ import sys
 import tempfile
 
 ROUNDS = 3  # Further rounds have little effect.
-MODULE = "headwater_rehearsed"
+MODULE = "headwater_warm_up_call"
 SOURCE = """import headwater
 
 
 @headwater.function(memory="1GiB")
 @headwater.python(pip={"none": "1"})
-def rehearsed(rows=None):
+def warm_up_call(rows=None):
     return 1
 """
 
 TASK = {
     "project": "/",
     "module": MODULE + ".py",
-    "function": "rehearsed",
+    "function": "warm_up_call",
     "returns": "any",
     "arguments": [],
     "files": [],
@@ -43,7 +43,7 @@ TASK = {
 }
 
 
-def rehearse(worker, refresh):
+def warm_up(worker, refresh):
     """Runs the warm-up calls. Their errors are ignored: a real call reports an unusable package."""
     kept = [sys.stdin, sys.stdout, sys.stderr, sys.argv, sys.path[:], signal.getsignal(signal.SIGTERM)]
     folder, variables = os.getcwd(), dict(os.environ)
@@ -52,7 +52,7 @@ def rehearse(worker, refresh):
     server = worker.Server(theirs.detach())
     try:
         with mine:
-            Play(worker, server, mine, refresh).run()
+            WarmUp(worker, server, mine, refresh).run()
     finally:
         worker.FOUND.clear()
         worker.SHADOWED.clear()
@@ -70,7 +70,7 @@ def rehearse(worker, refresh):
         os.environ.update(variables)
 
 
-class Play:
+class WarmUp:
     """One series of warm-up calls."""
 
     def __init__(self, worker, server, mine, refresh):
@@ -80,18 +80,18 @@ class Play:
         self._refresh = refresh
 
     def run(self):
-        calls = [lambda: print("rehearsed"), fail]
+        calls = [lambda: print("warm-up"), fail]
         if "pandas" in sys.modules:
             calls.append(frame)
-        played = [self._import]
-        played += [lambda call=call: self._call(call) for call in calls]
+        steps = [self._import]
+        steps += [lambda call=call: self._call(call) for call in calls]
         if "pyarrow" in sys.modules:
-            played.append(self._call_with_table)
-        played.append(lambda: self._refresh({"variables": {}}, []))
-        for play in played:
+            steps.append(self._call_with_table)
+        steps.append(lambda: self._refresh({"variables": {}}, []))
+        for step in steps:
             for _ in range(ROUNDS):
                 try:
-                    play()
+                    step()
                 except Exception:
                     break
 
@@ -147,7 +147,7 @@ class Play:
 
 
 def fail():
-    raise ValueError("rehearsed")
+    raise ValueError("warm-up")
 
 
 def frame():

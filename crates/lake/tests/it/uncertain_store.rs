@@ -10,7 +10,7 @@ use tokio::sync::Semaphore;
 
 /// The store. Each batch waits for a permit before it is applied.
 #[derive(Debug)]
-pub struct Doubtful {
+pub struct UncertainStore {
     inner: MemoryStore,
     pub permits: Semaphore,
     /// The number of received batches.
@@ -20,18 +20,18 @@ pub struct Doubtful {
     pub overtakes: AtomicBool,
 }
 
-impl Doubtful {
+impl UncertainStore {
     /// Creates a store without faults.
     pub fn new() -> Arc<Self> {
         let (permits, asked) = (Semaphore::new(1_000_000), AtomicUsize::new(0));
         let (inner, loses) = (MemoryStore::new(), AtomicBool::new(false));
         let overtakes = AtomicBool::new(false);
-        Arc::new(Doubtful { inner, permits, asked, loses, overtakes })
+        Arc::new(UncertainStore { inner, permits, asked, loses, overtakes })
     }
 }
 
 #[async_trait::async_trait]
-impl Store for Doubtful {
+impl Store for UncertainStore {
     async fn object(&self, id: &ObjectId) -> Result<Option<Bytes>> {
         self.inner.object(id).await
     }

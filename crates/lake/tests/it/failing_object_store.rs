@@ -15,19 +15,19 @@ use object_store::{
 
 /// The object store, and the number of changes that succeed before all calls fail.
 #[derive(Debug)]
-pub struct Dying {
+pub struct FailingObjectStore {
     inner: Arc<dyn ObjectStore>,
     left: Arc<AtomicI64>,
 }
 
-impl Dying {
+impl FailingObjectStore {
     pub fn after(inner: Arc<dyn ObjectStore>, changes: i64) -> Self {
-        Dying { inner, left: Arc::new(AtomicI64::new(changes)) }
+        FailingObjectStore { inner, left: Arc::new(AtomicI64::new(changes)) }
     }
 }
 
 fn dead() -> Error {
-    Error::Generic { store: "Dying", source: "it is dead".into() }
+    Error::Generic { store: "FailingObjectStore", source: "it is dead".into() }
 }
 
 fn change(left: &AtomicI64) -> Result<()> {
@@ -38,14 +38,14 @@ fn look(left: &AtomicI64) -> Result<()> {
     if left.load(Ordering::SeqCst) > 0 { Ok(()) } else { Err(dead()) }
 }
 
-impl std::fmt::Display for Dying {
+impl std::fmt::Display for FailingObjectStore {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Dying")
+        f.write_str("FailingObjectStore")
     }
 }
 
 #[async_trait::async_trait]
-impl ObjectStore for Dying {
+impl ObjectStore for FailingObjectStore {
     async fn put_opts(&self, to: &Path, content: PutPayload, how: PutOptions) -> Result<PutResult> {
         change(&self.left)?;
         self.inner.put_opts(to, content, how).await

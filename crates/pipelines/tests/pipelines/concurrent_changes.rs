@@ -42,7 +42,7 @@ fn refused(ran: &Ran) -> String {
 }
 
 #[tokio::test]
-async fn a_target_that_moved_on_another_table_is_merged_with() {
+async fn a_concurrent_change_of_another_table_is_merged() {
     let world = world().await;
     let ran = run_while(&world, LAST, |_| async {
         world.sql("main", &["INSERT INTO other VALUES (2)", "INSERT INTO t VALUES (2)"]).await;
@@ -52,12 +52,12 @@ async fn a_target_that_moved_on_another_table_is_merged_with() {
     let shown = world
         .sql("main", &["SELECT (SELECT count(*) FROM other) AS o, (SELECT count(*) FROM a) AS a"])
         .await;
-    assert!(shown.contains("| 2 | 1 |"), "the run read what was there when it began: {shown}");
+    assert!(shown.contains("| 2 | 1 |"), "the run reads the state at its start: {shown}");
     assert_eq!(world.branches().await, []);
 }
 
 #[tokio::test]
-async fn a_target_that_changed_the_same_table_is_a_conflict_that_is_told() {
+async fn a_concurrent_change_of_the_same_table_is_a_conflict() {
     let world = world().await;
     let ran = run_while(&world, LAST, |_| async {
         world.sql("main", &["CREATE TABLE a AS SELECT 7 AS id"]).await;
@@ -97,7 +97,7 @@ async fn add_while(world: &World, checks: &[(&str, &str)], statement: &str) -> R
 }
 
 #[tokio::test]
-async fn what_a_run_added_is_undone_and_added_again_by_the_next() {
+async fn reverted_rows_are_added_again_by_the_next_run() {
     let world = world().await;
     let first = format!("{ADDED}SELECT id FROM t");
     let project = files("", &[("a.sql", &first)]);
@@ -126,7 +126,7 @@ def small(a=headwater.Model("a")):
 const COUNTED: &str = "SELECT count(*) AS n, sum(id) AS sum FROM a";
 
 #[tokio::test]
-async fn rows_that_a_model_adds_and_rows_of_others_are_both_there() {
+async fn rows_of_a_model_and_of_other_writers_are_both_kept() {
     let world = world().await;
     let ran = add_while(&world, &[], "INSERT INTO a VALUES (100)").await;
     assert!(ran.report().tables.contains(&"a".to_owned()));
@@ -139,7 +139,7 @@ async fn rows_that_a_model_adds_and_rows_of_others_are_both_there() {
 }
 
 #[tokio::test]
-async fn a_branch_takes_only_what_a_project_has_checked() {
+async fn a_branch_accepts_only_commits_that_a_project_checked() {
     let world = world().await;
     world.branch("dev").await;
     let catalog = world.lake.catalog();
@@ -186,7 +186,7 @@ async fn a_branch_takes_only_what_a_project_has_checked() {
 }
 
 #[tokio::test]
-async fn a_run_that_was_overtaken_has_not_checked_what_it_would_leave() {
+async fn checks_of_an_overtaken_run_do_not_count_for_the_combined_state() {
     let world = world().await;
     let first = format!("{KEPT}SELECT id FROM t");
     let own = [("a.sql", first.as_str()), ("small.py", SMALL)];
@@ -215,7 +215,7 @@ async fn a_run_that_was_overtaken_has_not_checked_what_it_would_leave() {
 }
 
 #[tokio::test]
-async fn what_is_undone_on_a_branch_that_requires_checks_leads_back_to_what_was_checked() {
+async fn a_revert_on_a_protected_branch_restores_a_checked_state() {
     let world = world().await;
     let first = format!("{KEPT}SELECT id FROM t");
     let own = |more: &'static str| {
@@ -243,7 +243,7 @@ async fn what_is_undone_on_a_branch_that_requires_checks_leads_back_to_what_was_
 }
 
 #[tokio::test]
-async fn a_table_that_was_checked_is_merged_whole_or_not_at_all() {
+async fn a_checked_table_is_merged_completely_or_not_at_all() {
     let world = world().await;
     let ran = add_while(&world, &[("small.py", SMALL)], "INSERT INTO a VALUES (100)").await;
     insta::assert_snapshot!(refused(&ran), @r"
@@ -256,7 +256,7 @@ async fn a_table_that_was_checked_is_merged_whole_or_not_at_all() {
 }
 
 #[tokio::test]
-async fn what_others_write_to_the_runs_branch_is_never_merged() {
+async fn foreign_commits_on_the_run_branch_are_never_merged() {
     let world = world().await;
     let ran = run_while(&world, LAST, |branch| {
         let world = &world;

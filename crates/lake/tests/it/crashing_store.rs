@@ -18,7 +18,7 @@ use object_store::{
 
 /// The simulated process: counts calls and fails after the crash.
 #[derive(Debug, Clone)]
-pub struct Life {
+pub struct SimulatedProcess {
     calls: Arc<AtomicI64>,
     /// The number of the call at which the process crashes.
     last: i64,
@@ -29,11 +29,11 @@ pub struct Life {
     most: Arc<AtomicI64>,
 }
 
-impl Life {
+impl SimulatedProcess {
     /// Creates a process that crashes at the call with this number, counted from 0.
     pub fn until(last: i64, done: bool) -> Self {
         let (under_way, most) = Default::default();
-        Life { calls: Arc::default(), last, done, under_way, most }
+        SimulatedProcess { calls: Arc::default(), last, done, under_way, most }
     }
 
     /// Creates a process that does not crash.
@@ -81,15 +81,15 @@ fn lost() -> headwater_store::Error {
 }
 
 fn gone() -> object_store::Error {
-    object_store::Error::Generic { store: "Mortal", source: "the process is dead".into() }
+    object_store::Error::Generic { store: "Crashing", source: "the process is dead".into() }
 }
 
 /// A store that fails after the crash.
 #[derive(Debug)]
-pub struct MortalStore(pub Arc<dyn Store>, pub Life);
+pub struct CrashingStore(pub Arc<dyn Store>, pub SimulatedProcess);
 
 #[async_trait::async_trait]
-impl Store for MortalStore {
+impl Store for CrashingStore {
     async fn object(&self, id: &ObjectId) -> headwater_store::Result<Option<Bytes>> {
         self.1.pass(self.0.object(id), lost).await
     }
@@ -157,16 +157,16 @@ impl Store for MortalStore {
 
 /// An object store that fails after the crash.
 #[derive(Debug)]
-pub struct MortalObjects(pub Arc<dyn ObjectStore>, pub Life);
+pub struct CrashingObjectStore(pub Arc<dyn ObjectStore>, pub SimulatedProcess);
 
-impl std::fmt::Display for MortalObjects {
+impl std::fmt::Display for CrashingObjectStore {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Mortal")
+        f.write_str("Crashing")
     }
 }
 
 #[async_trait::async_trait]
-impl ObjectStore for MortalObjects {
+impl ObjectStore for CrashingObjectStore {
     async fn put_opts(
         &self,
         to: &Path,
