@@ -123,16 +123,14 @@ pub(crate) async fn conclude(invocation: &Invocation, end: CallEnd<'_>) -> Resul
     }
 }
 
-/// Maximum size of the files of a table that is opened on the current thread, in bytes. For a small
-/// table, the change to another thread takes longer than opening it.
+/// Maximum size of the files of a table that is opened on the current thread, in bytes.
 const SMALL_BYTES_MAX: u64 = 64 << 10;
 
 /// Returns true if a table in these files is small, even if it refers to all bytes of the inputs.
 fn are_small<const N: usize>(written: [BorrowedFd<'_>; N], inputs: &[WorkerFile]) -> bool {
     let size = |file: BorrowedFd<'_>| u64::try_from(rustix::fs::fstat(file).ok()?.st_size).ok();
     let sizes = written.into_iter().map(size).chain(inputs.iter().map(WorkerFile::memory_bytes));
-    let total = sizes.sum::<Option<u64>>();
-    total.is_some_and(|total| total <= SMALL_BYTES_MAX)
+    sizes.sum::<Option<u64>>().is_some_and(|total| total <= SMALL_BYTES_MAX)
 }
 
 /// Opens a table on this thread if it is small, otherwise on a thread for blocking operations.

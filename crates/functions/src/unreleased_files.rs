@@ -1,9 +1,8 @@
 //! Small input files that a reused process may still hold after its call.
 //!
-//! The memory of inputs is charged to the server, so a process that holds an input of an earlier
-//! call is not reused. Checking this takes longer than a small function: the process is frozen, and
-//! its mappings and open files are read. So the check covers several calls with small inputs at
-//! once. Until then the files are kept here, and therefore remain charged.
+//! A process that holds an input of an earlier call is not reused, because the input would not be
+//! charged. The check freezes the process and reads its mappings, which takes longer than a small
+//! function. So one check covers several calls. Until then the files are kept here and charged.
 
 use crate::memory::WorkerFile;
 
@@ -28,13 +27,10 @@ impl UnreleasedFiles {
     /// Returns true if the check can wait, because the process holds only few and small files even
     /// if it keeps those of the current call.
     pub(crate) fn may_keep(&self, current: &[WorkerFile]) -> bool {
-        let mut bytes = 0_u64;
-        for file in self.files.iter().chain(current) {
-            // A file on disk can be much larger than the memory that is charged for it.
-            let Some(held) = file.memory_bytes() else { return false };
-            bytes = bytes.saturating_add(held);
-        }
-        bytes <= BYTES_MAX && self.files.len() + current.len() <= FILES_MAX
+        // The size of a file on disk is unknown.
+        let bytes = self.files.iter().chain(current).map(WorkerFile::memory_bytes);
+        let is_small = bytes.sum::<Option<u64>>().is_some_and(|bytes| bytes <= BYTES_MAX);
+        is_small && self.files.len() + current.len() <= FILES_MAX
     }
 
     /// Returns the inodes of these files and of the files of the current call.
@@ -58,8 +54,7 @@ mod tests {
     use crate::memory::MemoryFile;
 
     fn file(bytes: usize) -> WorkerFile {
-        let file = MemoryFile::with("headwater-test", &vec![1; bytes]).unwrap();
-        WorkerFile::Memory(file)
+        WorkerFile::Memory(MemoryFile::with("headwater-test", &vec![1; bytes]).unwrap())
     }
 
     #[test]
@@ -67,21 +62,12 @@ mod tests {
         let none = UnreleasedFiles::default();
         assert!(none.may_keep(&[]) && none.may_keep(&[file(100)]));
         assert!(!none.may_keep(&[file(300 << 10)]));
-        let mut held = UnreleasedFiles::default();
-        for _ in 0..3 {
-            assert!(held.may_keep(&[file(64 << 10)]));
-            held = held.with(&[file(64 << 10)]);
-        }
-        assert!(!held.may_keep(&[file(128 << 10)]), "the files of all calls count");
-        assert_eq!(held.inodes(&[file(1)]).len(), 4);
+        let held = UnreleasedFiles::default().with(&[file(64 << 10)]).with(&[file(64 << 10)]);
+        assert!(held.may_keep(&[file(64 << 10)]));
+        assert!(!held.may_keep(&[file(160 << 10)]), "the files of all calls count");
+        assert_eq!(held.inodes(&[file(1)]).len(), 3);
         let many: Vec<WorkerFile> = (0..FILES_MAX).map(|_| file(1)).collect();
         assert!(none.may_keep(&many) && !held.may_keep(&many), "so does their number");
-    }
-
-    #[test]
-    fn checked_files_are_not_kept() {
-        let held = UnreleasedFiles::released().with(&[file(1)]);
-        assert_eq!(held.files.len(), 0);
-        assert_eq!(held.with(&[file(1)]).files.len(), 1, "the next call is not checked yet");
+        assert_eq!(UnreleasedFiles::released().with(&many).files.len(), 0, "they were checked");
     }
 }

@@ -33,7 +33,6 @@ pub struct Runner {
     /// The permissions of runs; `None` allows everything.
     pub(crate) access: Option<Arc<dyn TableAccess>>,
     pub(crate) checked: CheckedQueries,
-    /// The environments that recent plans and runs used.
     pub(crate) environments: Arc<EnvironmentCache>,
     jobs: Jobs,
 }
