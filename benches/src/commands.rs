@@ -88,7 +88,7 @@ fn source(packages: &str, edit: usize) -> String {
 }
 
 /// Removes installed environments, so that each is created again from uv's cache.
-fn remove_environments(project: &Path) -> Outcome<()> {
+pub fn remove_environments(project: &Path) -> Outcome<()> {
     run(headwater(project).arg("stop"))?;
     if environments().exists() {
         std::fs::remove_dir_all(environments())?;

@@ -11,6 +11,8 @@ import os
 import socket
 import threading
 
+import headwater_tables as tables
+
 REQUEST_CHARS_MAX = 32 << 10
 
 # The worker's module and its connection to the server. Set at the start of the process.
@@ -42,10 +44,10 @@ def write_table(rows):
     """Returns a sealed memory file with a table of these rows, and the number of rows."""
     worker, _ = _worker
     table = worker.to_arrow(rows)
-    schema = worker.plain(table.schema)
+    schema = tables.plain(table.schema)
     batches = table.to_batches() if hasattr(table, "to_batches") else table
     output, count = worker.Output(schema), 0
-    for batch in worker.in_schema(batches, schema):
+    for batch in tables.in_schema(batches, schema):
         output.writer.write_batch(batch)
         count += batch.num_rows
     return output.seal(), count

@@ -407,6 +407,28 @@ class Layout:
         return whole
 
 
+def plain(schema):
+    """Returns the schema without dictionary types."""
+    import pyarrow
+
+    fields = [
+        field.with_type(field.type.value_type) if pyarrow.types.is_dictionary(field.type) else field
+        for field in schema
+    ]
+    return pyarrow.schema(fields)
+
+
+def in_schema(batches, schema):
+    """Yields the batches of a table, cast to a schema."""
+    import pyarrow
+
+    for batch in batches:
+        if batch.schema.equals(schema):
+            yield batch
+        else:
+            yield from pyarrow.Table.from_batches([batch]).cast(schema).to_batches()
+
+
 def threads_for(size):
     """Returns the number of writer threads for a size."""
     count = min(THREADS_MAX, len(os.sched_getaffinity(0)))

@@ -55,6 +55,7 @@ def warm_up(worker, refresh):
             WarmUp(worker, server, mine, refresh).run()
     finally:
         worker.FOUND.clear()
+        worker.SHADOWED.clear()
         server.socket.close()
         sys.stdin, sys.stdout, sys.stderr, sys.argv, sys.path[:] = kept[:5]
         # Clones close all descriptors. A file object that stays open would later close another file

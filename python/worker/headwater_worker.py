@@ -85,7 +85,8 @@ class Server:
         self.lock = threading.RLock()
         self.pid = os.getpid()
         self.unanswered = False
-        #: The last message of the call, which is sent when the call ends; None if it has none.
+        #: The last message of the call and its descriptors, which are sent when the call ends; None
+        #: if it has none.
         self.outcome = None
 
     def send(self, said, descriptors=(), **fields):
@@ -96,16 +97,18 @@ class Server:
         with self.lock:
             socket.send_fds(self.socket, [message], list(descriptors))
 
-    def hold(self, said, **fields):
+    def hold(self, said, descriptors=(), **fields):
         """Keeps the last message of a call, which is sent later with the end of the call. One
-        message instead of two wakes the server only once."""
-        self.outcome = said, fields
+        message instead of two wakes the server only once. The descriptors are closed after that."""
+        self.outcome = said, descriptors, fields
 
     def finish(self, goes_on):
         """Sends the last message. `goes_on` is true if the process waits for another call."""
         if self.outcome is not None:
-            (said, fields), self.outcome = self.outcome, None
-            self.send(said, kept=goes_on, **fields)
+            (said, descriptors, fields), self.outcome = self.outcome, None
+            self.send(said, descriptors, kept=goes_on, **fields)
+            for descriptor in descriptors:
+                os.close(descriptor)
         elif goes_on:
             self.send("kept")
 
@@ -166,7 +169,8 @@ def read_task(descriptor):
 def forget_shadowed(folders):
     """Gives modules of the project precedence over preloaded packages of the same name."""
     own = set()
-    for folder in folders:
+    for folder in folders - SHADOWED:
+        SHADOWED.add(folder)
         try:
             own.update(name[:-3] if name.endswith(".py") else name for name in os.listdir(folder))
         except OSError:
@@ -178,6 +182,7 @@ def forget_shadowed(folders):
         del sys.modules[name]
 
 
+SHADOWED = set()  # The folders whose modules have precedence already.
 FOLDERS = []  # Folders in `/tmp` that existed before the first call, created by packages.
 STDIN = [None]  # The standard input of all calls of a process: an empty file.
 FOUND = {}  # The functions that were found, by module and name.
@@ -433,10 +438,10 @@ class Output:
         return self.descriptor
 
 
-def send_whole(server, table, inputs, huge_pages):
+def send_whole(server, table, task, inputs):
     """Sends an in-memory table as a list of extents. Some extents may refer to the files of the
     inputs."""
-    large = huge_pages and tables.size_of(table) >= HUGE_BYTES_MIN
+    large = task["huge_pages"] and tables.size_of(table) >= HUGE_BYTES_MIN
     given = server.ask_for_file() if large else None
     own = lake.memory_file("headwater-output") if given is None else given
     size, extents = tables.write_whole(table, BATCH_ROWS_MAX, own, inputs)
@@ -445,6 +450,9 @@ def send_whole(server, table, inputs, huge_pages):
         file.write(json.dumps({"bytes": size, "extents": extents}).encode())
     if given is None:
         fcntl.fcntl(own, fcntl.F_ADD_SEALS, SEALS)
+        if task["reuse"]:
+            server.hold("laid", [outline, own])
+            return
         server.send("laid", [outline, own])
     # This is the last writable descriptor, so the file can no longer change.
     os.close(own)
@@ -453,17 +461,17 @@ def send_whole(server, table, inputs, huge_pages):
     os.close(outline)
 
 
-def send_table(server, table, part_bytes, inputs, huge_pages):
+def send_table(server, table, task, inputs):
     """Sends an in-memory table as a whole, and other tables in parts. While this function writes a
     part, the server may be storing the previous part, but no earlier part."""
     if hasattr(table, "to_batches"):
-        send_whole(server, table, inputs, huge_pages)
+        send_whole(server, table, task, inputs)
         return
     # Dictionaries cannot be shared between parts.
-    schema = plain(table.schema)
+    schema = tables.plain(table.schema)
     output, sent = Output(schema), 0
-    for batch in in_schema(table, schema):
-        if output.bytes() >= part_bytes:
+    for batch in tables.in_schema(table, schema):
+        if output.bytes() >= task["part_bytes"]:
             if sent:
                 server.wait_for_next()
             send_output(server, "part", output)
@@ -474,27 +482,6 @@ def send_table(server, table, part_bytes, inputs, huge_pages):
     if sent:
         server.wait_for_next()
     send_output(server, "table", output)
-
-
-def plain(schema):
-    """Returns the schema without dictionary types."""
-    import pyarrow
-
-    fields = [
-        field.with_type(field.type.value_type) if pyarrow.types.is_dictionary(field.type) else field
-        for field in schema
-    ]
-    return pyarrow.schema(fields)
-
-
-def in_schema(batches, schema):
-    import pyarrow
-
-    for batch in batches:
-        if batch.schema.equals(schema):
-            yield batch
-        else:
-            yield from pyarrow.Table.from_batches([batch]).cast(schema).to_batches()
 
 
 def is_tabular(value):
@@ -709,7 +696,7 @@ def run_fed(server, task, files, fed, feeds):
     if task["returns"] == "any" and not is_tabular(value):
         send_value(server, value, function)
         return
-    send_table(server, to_arrow(value), task["part_bytes"], inputs, task["huge_pages"])
+    send_table(server, to_arrow(value), task, inputs)
 
 
 def unfit_to_go_on(error):

@@ -1,11 +1,11 @@
 //! The parts of the suite.
 
-use super::{edit, flights, many, shop, tasks};
+use super::{edit, flights, many, packages, shop, tasks};
 use crate::Outcome;
 use crate::report::Report;
 
 /// The parts, in the order they are measured.
-pub const PARTS: [&str; 5] = ["many", "edit", "tasks", "shop", "flights"];
+pub const PARTS: [&str; 6] = ["many", "edit", "tasks", "packages", "shop", "flights"];
 
 /// Adds the results of the requested parts to the report. The part `many` has `models` models.
 pub fn measure(report: &mut Report, models: usize, wanted: impl Fn(&str) -> bool) -> Outcome<()> {
@@ -14,6 +14,7 @@ pub fn measure(report: &mut Report, models: usize, wanted: impl Fn(&str) -> bool
             "many" => many::measure(report, models)?,
             "edit" => edit::measure(report)?,
             "tasks" => tasks::measure(report)?,
+            "packages" => packages::measure(report)?,
             "shop" => shop::measure(report)?,
             _ => flights::measure(report)?,
         }

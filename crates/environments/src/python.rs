@@ -101,7 +101,6 @@ fn patch_within(program: &[u8], minor: u32) -> Option<u32> {
 /// Returns the interpreter for a version such as `3`, `3.11` or `3.11.7`; without a version, the
 /// first one from 3.10 on.
 pub(crate) fn find(search: &[PathBuf], wanted: Option<&str>) -> Result<Interpreter> {
-    let found = all(search);
     let wanted = wanted.map(str::trim).filter(|wanted| !wanted.is_empty());
     let (minor, patch) = match wanted {
         Some(wanted) => parse(wanted).ok_or_else(|| {
@@ -118,20 +117,20 @@ pub(crate) fn find(search: &[PathBuf], wanted: Option<&str>) -> Result<Interpret
             format!("Ask for Python 3.{MINOR_MIN} or newer."),
         ));
     }
-    let fits = |one: &&Interpreter| {
+    let fits = |one: &Interpreter| {
         one.minor >= MINOR_MIN
             && minor.is_none_or(|minor| one.minor == minor)
             && patch.is_none_or(|patch| one.patch_version() == Some(patch))
     };
     let mut refused = None;
-    for one in found.iter().filter(fits) {
+    for one in candidates(search).filter(fits) {
         match one.check() {
-            Ok(()) => return Ok(Interpreter { asked: patch, ..one.clone() }),
-            Err(why) => refused = refused.or(Some((&one.path, why))),
+            Ok(()) => return Ok(Interpreter { asked: patch, ..one }),
+            Err(why) => refused = refused.or(Some((one.path, why))),
         }
     }
     Err(refused.map_or_else(
-        || not_found(wanted, &found),
+        || not_found(wanted, &all(search)),
         |(path, why)| {
             Error::failed(
                 format!("the Python interpreter `{}` is not trusted: {why}", path.display()),
@@ -166,14 +165,18 @@ fn parse(version: &str) -> Option<(Option<u32>, Option<u32>)> {
 /// Returns all interpreters in the folders, in order, without duplicates.
 pub(crate) fn all(search: &[PathBuf]) -> Vec<Interpreter> {
     let mut found: Vec<Interpreter> = Vec::new();
-    for folder in search.iter().flat_map(|folder| folders(folder)) {
-        for interpreter in inside(&folder) {
-            if !found.iter().any(|one| one.path == interpreter.path) {
-                found.push(interpreter);
-            }
+    for interpreter in candidates(search) {
+        if !found.iter().any(|one| one.path == interpreter.path) {
+            found.push(interpreter);
         }
     }
     found
+}
+
+/// Yields the interpreters in the folders, in order, possibly several times. A folder is read when
+/// the iterator reaches it, because the first folder usually contains the wanted interpreter.
+fn candidates(search: &[PathBuf]) -> impl Iterator<Item = Interpreter> {
+    search.iter().flat_map(|folder| folders(folder)).flat_map(inside)
 }
 
 /// Returns the folders that a search folder represents. A folder of pyenv's shims represents the
@@ -196,10 +199,10 @@ fn folders(folder: &Path) -> Vec<PathBuf> {
     versions.into_iter().map(|path| path.join("bin")).collect()
 }
 
-/// Returns the interpreters in one folder: the target of `python3` first, then the others by
+/// Yields the interpreters in one folder: the target of `python3` first, then the others by
 /// version, newest first.
-fn inside(folder: &Path) -> Vec<Interpreter> {
-    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+fn inside(folder: PathBuf) -> impl Iterator<Item = Interpreter> {
+    let entries = fs::read_dir(&folder).into_iter().flatten().flatten();
     let mut minors: Vec<u32> = entries
         .filter_map(|entry| {
             entry.file_name().to_str()?.strip_prefix("python3.")?.parse::<u32>().ok()
@@ -208,7 +211,7 @@ fn inside(folder: &Path) -> Vec<Interpreter> {
     minors.sort_by_key(|minor| Reverse(*minor));
     let names = ["python3".to_owned()].into_iter();
     let names = names.chain(minors.into_iter().map(|minor| format!("python3.{minor}")));
-    names.filter_map(|name| interpreter(&folder.join(name))).collect()
+    names.filter_map(move |name| interpreter(&folder.join(name)))
 }
 
 /// Determines the interpreter that a file contains, from its resolved name and the library next to
@@ -270,6 +273,17 @@ mod tests {
         check(Some("3.12"), "3.12.1");
         check(Some("3.12.1"), "3.12.1");
         check(Some("3.13"), "3.13");
+    }
+
+    #[test]
+    fn the_search_reads_no_folder_behind_the_first_match() {
+        let (root, search) = machine();
+        let mut candidates = candidates(&search);
+        assert_eq!(candidates.next().unwrap().version(), "3.11.7");
+        // An iterator that had read the other folders would still yield their interpreters.
+        fs::remove_dir_all(root.path().join("usr")).unwrap();
+        fs::remove_dir_all(root.path().join("pyenv/versions/3.12.1")).unwrap();
+        assert!(candidates.all(|one| one.minor < 12));
     }
 
     #[test]

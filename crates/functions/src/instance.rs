@@ -18,6 +18,7 @@ use crate::memory::{HugePageFs, WorkerFile};
 use crate::outcome::{CallEnd, conclude, usage};
 use crate::start_clock::StartClock;
 use crate::streaming_input::{FeedUsage, InputFeed};
+use crate::unreleased_files::UnreleasedFiles;
 use crate::warm_instance::WarmInstance;
 use crate::worker::{self, SentTask, WorkerMessages};
 use crate::worker_io::{CallContext, LineSink, Readers, listen, listen_to_pipe, receiver};
@@ -94,8 +95,8 @@ pub(crate) struct Instance {
     cpu_us_before: u64,
     /// The allowed destinations, if the function has network access.
     policy: Option<EgressPolicy>,
-    /// The inodes of the input files, whose memory is charged to the server.
-    inputs: Vec<u64>,
+    /// The files of earlier calls that the process may still hold.
+    unreleased: UnreleasedFiles,
     /// Cancelled when the process has ended or the call is dropped.
     over: CancellationToken,
     _ends: DropGuard,
@@ -151,7 +152,8 @@ impl Instance {
             Origin::Folder(_) | Origin::Sandbox => None,
         };
         let cloned = zygote.is_some();
-        let warm = WarmInstance { running, zygote, channel, stdout, stderr, cpu_us: 0 };
+        let unreleased = UnreleasedFiles::default();
+        let warm = WarmInstance { running, zygote, channel, stdout, stderr, cpu_us: 0, unreleased };
         let invocation = invocation.bare();
         let is_warm = false;
         let call = SentCall { invocation, sent, pages, policy, started, cloned, is_warm };
@@ -182,7 +184,7 @@ impl Instance {
         sink: mpsc::Sender<FunctionEvent>,
     ) -> Result<Self> {
         let SentCall { invocation, sent, pages, policy, started, cloned, is_warm } = call;
-        let WarmInstance { running, zygote, channel, stdout, stderr, cpu_us } = warm;
+        let WarmInstance { running, zygote, channel, stdout, stderr, cpu_us, unreleased } = warm;
         let lines = LineSink::new(sink.clone());
         let (over, pause) = (CancellationToken::new(), CancellationToken::new());
         let until = || (over.clone(), pause.clone());
@@ -199,7 +201,7 @@ impl Instance {
         let worker = listen(channel, lines, network, supplies, over.clone());
         let readers = Readers::new(worker, pipes);
         let SentTask { files, feeds } = sent;
-        let (ends, inputs) = (over.clone().drop_guard(), inodes(&files));
+        let ends = over.clone().drop_guard();
         let fed = Arc::new(FeedUsage::default());
         let start =
             |feed: InputFeed| feed.start(invocation.room.clone(), fed.clone(), over.clone());
@@ -218,7 +220,7 @@ impl Instance {
             feeding,
             cpu_us_before: cpu_us,
             policy,
-            inputs,
+            unreleased,
             over,
             _ends: ends,
         })
@@ -330,7 +332,15 @@ impl Instance {
     async fn measure(&mut self) -> Option<ResourceUsage> {
         self.pause.cancel();
         self.readers.output().await;
-        self.running.measure(&self.inputs).await
+        if self.running.is_metered() && self.unreleased.may_keep(&self.files) {
+            return self.running.measure(&[]).await;
+        }
+        let usage = self.running.measure(&self.unreleased.inodes(&self.files)).await;
+        if usage.is_some() {
+            // The process holds none of the files, not even those of this call.
+            self.unreleased = UnreleasedFiles::released();
+        }
+        usage
     }
 
     /// Ends a call whose process is kept for another call.
@@ -352,8 +362,9 @@ impl Instance {
             (heard.kept, stdout, stderr, taken)
         {
             (ended.cpu_us, ended.memory_bytes_peak) = (taken.cpu_us, taken.memory_bytes_peak);
-            let (running, zygote) = (self.running, self.zygote);
-            Some(WarmInstance { running, zygote, channel, stdout, stderr, cpu_us: taken.cpu_us })
+            let (running, zygote, cpu_us) = (self.running, self.zygote, taken.cpu_us);
+            let unreleased = self.unreleased.with(&self.files);
+            Some(WarmInstance { running, zygote, channel, stdout, stderr, cpu_us, unreleased })
         } else {
             // A process is reused only if the usage of each call can be measured.
             let mut running = self.running;
@@ -392,12 +403,6 @@ impl Instance {
             }
         }
     }
-}
-
-/// Returns the inodes of the files of a call.
-fn inodes(files: &[WorkerFile]) -> Vec<u64> {
-    let of = |file: &WorkerFile| Some(rustix::fs::fstat(file.descriptor()).ok()?.st_ino);
-    files.iter().filter_map(of).collect()
 }
 
 /// Returns true if another call may use the process. False after a call with streamed rows, because

@@ -34,6 +34,7 @@ mod prepared_clones;
 mod queue;
 mod start_clock;
 mod streaming_input;
+mod unreleased_files;
 mod warm_instance;
 mod worker;
 mod worker_io;

@@ -1,6 +1,6 @@
 //! Determines the outcome of a call from the messages of the worker and the exit of the process.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -73,11 +73,14 @@ pub(crate) async fn conclude(invocation: &Invocation, end: CallEnd<'_>) -> Resul
     match (said, stopped) {
         (_, Some(InstanceStopReason::Cancelled)) => Err(Error::Cancelled { label }),
         (FinalMessage::Table(file), _) => {
-            read_table(invocation, aside(move || SharedTable::open(file)).await)
+            let is_small = are_small([file.as_fd()], &[]);
+            read_table(invocation, opened(is_small, move || SharedTable::open(file)).await)
         }
         (FinalMessage::Laid(outline, own), _) => {
+            let written = own.as_ref().map(|own| [own.as_fd(), outline.as_fd()]);
+            let is_small = written.is_some_and(|written| are_small(written, &files));
             let open = move || SharedTable::put_together(outline, (own, given), &files);
-            read_table(invocation, aside(open).await)
+            read_table(invocation, opened(is_small, open).await)
         }
         (FinalMessage::ChunkedTable(table), _) => read_table(invocation, table),
         (FinalMessage::Value(file), _) if invocation.kind == Returns::Any => {
@@ -118,6 +121,24 @@ pub(crate) async fn conclude(invocation: &Invocation, end: CallEnd<'_>) -> Resul
             Err(Error::InstanceDied { label, reason: ended.exit.describe() })
         }
     }
+}
+
+/// Maximum size of the files of a table that is opened on the current thread, in bytes.
+const SMALL_BYTES_MAX: u64 = 64 << 10;
+
+/// Returns true if a table in these files is small, even if it refers to all bytes of the inputs.
+fn are_small<const N: usize>(written: [BorrowedFd<'_>; N], inputs: &[WorkerFile]) -> bool {
+    let size = |file: BorrowedFd<'_>| u64::try_from(rustix::fs::fstat(file).ok()?.st_size).ok();
+    let sizes = written.into_iter().map(size).chain(inputs.iter().map(WorkerFile::memory_bytes));
+    sizes.sum::<Option<u64>>().is_some_and(|total| total <= SMALL_BYTES_MAX)
+}
+
+/// Opens a table on this thread if it is small, otherwise on a thread for blocking operations.
+async fn opened(
+    is_small: bool,
+    open: impl FnOnce() -> Result<SharedTable> + Send + 'static,
+) -> Result<SharedTable> {
+    if is_small { open() } else { aside(open).await }
 }
 
 fn read_table(invocation: &Invocation, table: Result<SharedTable>) -> Result<FunctionResult> {

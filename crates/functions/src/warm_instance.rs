@@ -15,6 +15,7 @@ use tokio::net::unix::pipe::Receiver;
 use crate::Environment;
 use crate::idle_shrink::ShrinkState;
 use crate::queue::Queue;
+use crate::unreleased_files::UnreleasedFiles;
 use crate::zygote::Zygote;
 
 /// Maximum idle time.
@@ -31,6 +32,8 @@ pub(crate) struct WarmInstance {
     pub(crate) stderr: Receiver,
     /// The CPU time of all calls of the process so far, in microseconds.
     pub(crate) cpu_us: u64,
+    /// The input files of earlier calls that the process may still hold.
+    pub(crate) unreleased: UnreleasedFiles,
 }
 
 /// A warm instance that waits for a call, with its environment.

@@ -268,7 +268,11 @@ pub(crate) enum Message {
     /// The result is a table. A memory file with the layout is attached to the message. A memory
     /// file with the table's bytes is also attached, unless these bytes are in a file that the
     /// server provided.
-    Laid,
+    Laid {
+        /// True if the call has ended, and the process waits for another call.
+        #[serde(default)]
+        kept: bool,
+    },
     /// The result is a table. Its memory file, or the file of its last part, is attached to the
     /// message.
     Table,

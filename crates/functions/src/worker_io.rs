@@ -213,7 +213,8 @@ pub(crate) async fn listen(
                 }
             }
             Ok(Message::File) => give(&channel, pages.as_deref(), &mut given),
-            Ok(Message::Laid) => {
+            Ok(Message::Laid { kept: is_kept }) => {
+                kept = is_kept;
                 said = file.map_or(FinalMessage::Nothing, |file| {
                     FinalMessage::Laid(file, descriptors.next())
                 });

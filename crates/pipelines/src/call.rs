@@ -36,7 +36,9 @@ pub struct CallInput {
 }
 
 impl EnvironmentCache {
-    fn find(&self, runner: &Runner, spec: &EnvironmentSpec) -> Option<Arc<Environment>> {
+    /// Returns the environment of a specification if a recent lookup found it and its build still
+    /// exists.
+    pub(crate) fn find(&self, runner: &Runner, spec: &EnvironmentSpec) -> Option<Arc<Environment>> {
         let given = self.0.lock();
         let (_, environment, asked) = given.iter().find(|(known, _, _)| known == spec)?;
         let environment = environment.upgrade().filter(|_| asked.elapsed() < ASKED_EVERY)?;
@@ -44,9 +46,10 @@ impl EnvironmentCache {
         runner.functions.is_current(&environment).then_some(environment)
     }
 
-    fn note(&self, spec: EnvironmentSpec, environment: &Arc<Environment>) {
+    /// Remembers an environment, and forgets environments that no longer exist.
+    pub(crate) fn note(&self, spec: EnvironmentSpec, environment: &Arc<Environment>) {
         let mut given = self.0.lock();
-        given.retain(|(known, _, _)| *known != spec);
+        given.retain(|(known, found, _)| *known != spec && found.strong_count() > 0);
         given.push((spec, Arc::downgrade(environment), Instant::now()));
     }
 }

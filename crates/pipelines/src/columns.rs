@@ -185,6 +185,9 @@ impl Plan {
     fn check_environment(&self, runner: &Runner, step: &Step, function: &Function) -> Result<()> {
         let defaults = &self.project.defaults;
         let spec = fingerprint::environment_spec(defaults, function);
+        if runner.environments.find(runner, &spec).is_some() {
+            return Ok(());
+        }
         runner.functions.check_environment(&spec).map_err(|error| {
             let default = defaults.python_at.clone().filter(|_| function.python.is_none());
             let at = function.python_at.clone().or(default);

@@ -145,7 +145,8 @@ impl Plan {
             let step = &self.project.steps[index];
             let Some(function) = step.function() else { continue };
             let spec = fingerprint::environment_spec(defaults, function);
-            if runner.functions.has_environment(&spec) {
+            let is_known = runner.environments.find(runner, &spec).is_some();
+            if is_known || runner.functions.has_environment(&spec) {
                 continue;
             }
             let environment = fingerprint::environment_text(defaults, function);

@@ -20,7 +20,7 @@ use crate::checked_queries::CheckedQueries;
 use crate::parse::parse_project;
 use crate::plan::{self, Plan, PlanOptions};
 use crate::run::{Run, RunResult};
-use crate::{Error, Project, Result, checks, rerun};
+use crate::{EnvironmentCache, Error, Project, Result, checks, rerun};
 
 /// Plans and runs projects. Cheap to clone.
 #[derive(Clone)]
@@ -33,6 +33,7 @@ pub struct Runner {
     /// The permissions of runs; `None` allows everything.
     pub(crate) access: Option<Arc<dyn TableAccess>>,
     pub(crate) checked: CheckedQueries,
+    pub(crate) environments: Arc<EnvironmentCache>,
     jobs: Jobs,
 }
 
@@ -56,8 +57,8 @@ impl Runner {
         secrets: SecretStore,
         room: TableQuota,
     ) -> Self {
-        let checked = CheckedQueries::new();
-        Runner { engine, functions, room, secrets, access: None, checked, jobs }
+        let (checked, environments) = (CheckedQueries::new(), Arc::default());
+        Runner { engine, functions, room, secrets, access: None, checked, environments, jobs }
     }
 
     /// Returns the quota for tables passed to and from functions.

@@ -179,6 +179,12 @@ impl RunningProcess {
         !self.ended
     }
 
+    /// Returns true if the process was measured before, so that its usage can be read without a
+    /// freeze.
+    pub fn is_metered(&self) -> bool {
+        self.meter.is_some()
+    }
+
     /// Returns the usage of the process so far. Returns `None` if the process cannot be frozen, if
     /// its usage is unknown, or if it still has one of the files `inputs` (inode numbers) open or
     /// mapped.
@@ -191,8 +197,12 @@ impl RunningProcess {
             return meter.read();
         }
         let usage = self.request_pause(inputs)?.await.ok()??;
-        let groups = self.connection.groups.get();
-        self.meter = groups.and_then(|groups| GroupMeter::new(groups.of(self.id), &usage));
+        if let Some(meter) = &mut self.meter {
+            meter.fork_cpu_us = usage.fork_cpu_us;
+        } else {
+            let groups = self.connection.groups.get();
+            self.meter = groups.and_then(|groups| GroupMeter::new(groups.of(self.id), &usage));
+        }
         Some(usage)
     }
 

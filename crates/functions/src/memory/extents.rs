@@ -65,6 +65,14 @@ impl WorkerFile {
         }
     }
 
+    /// Returns the memory that the file uses, in bytes; `None` for a file on disk.
+    pub(crate) fn memory_bytes(&self) -> Option<u64> {
+        match self {
+            WorkerFile::Memory(file) => Some(file.held()),
+            WorkerFile::Disk(_) => None,
+        }
+    }
+
     /// Returns the index of a file in a worker's list of files. If the file is missing in the list,
     /// adds it.
     pub(super) fn number(self, files: &mut Vec<WorkerFile>) -> usize {

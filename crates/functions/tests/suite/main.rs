@@ -8,6 +8,7 @@ mod callers;
 mod environment;
 mod fairness;
 mod handover;
+mod held_inputs;
 mod invoke;
 mod isolation;
 mod metering;

@@ -16,11 +16,12 @@ use headwater_model::JobId;
 use tokio_util::sync::CancellationToken;
 
 /// Returns a call that may reuse the process of an earlier call.
-fn again(environment: &Arc<Environment>, source: &str) -> Invocation {
+pub fn again(environment: &Arc<Environment>, source: &str) -> Invocation {
     Invocation { reuse: Reuse::SameFunction, ..ask(environment, source) }
 }
 
-async fn answers(functions: &Functions, call: Invocation) -> (bool, Outcome, Vec<Line>) {
+/// Returns the answer of a call, its outcome and its lines.
+pub async fn answers(functions: &Functions, call: Invocation) -> (bool, Outcome, Vec<Line>) {
     let (outcome, lines) = run_whole(functions, call).await;
     let Ok(FunctionResult::Bool(answer)) = outcome.returned else {
         panic!("{outcome:?} {lines:?}")
@@ -395,56 +396,6 @@ fn private_kib(process: i32) -> u64 {
     let text = std::fs::read_to_string(format!("/proc/{process}/smaps_rollup")).unwrap();
     let private = text.lines().filter(|line| line.starts_with("Private_"));
     private.map(|line| line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap()).sum()
-}
-
-/// The memory of inputs belongs to the server and does not count towards the function's limit.
-#[tokio::test]
-async fn a_process_that_keeps_its_inputs_is_not_reused() {
-    let functions = start().await;
-    let environment = environment(&functions, &[("numpy", "2.3")]).await;
-    let numbers: ArrayRef = Arc::new(Int64Array::from_iter_values(0..100_000));
-    let batch = RecordBatch::try_from_iter([("n", numbers)]).unwrap();
-    let input = SharedTable::write(batch.schema(), [Ok(batch)]).unwrap();
-    for (what, keeps, goes_on) in [
-        ("nothing", "data.num_rows", true),
-        ("the table", "KEPT.append(data)", false),
-        ("a column, seen by numpy", "KEPT.append(data.column('n').chunk(0).to_numpy())", false),
-        ("its file", "KEPT.append(keep_open())", false),
-        ("a socket that it may be in", "KEPT.append(__import__('socket').socketpair())", false),
-    ] {
-        let source = format!(
-            "
-import os
-KEPT = []
-CALLS = []
-def keep_open():
-    for name in os.listdir('/proc/self/fd'):
-        try:
-            path = os.readlink(f'/proc/self/fd/{{name}}')
-        except OSError:
-            continue
-        if 'table' in path:
-            return os.open(f'/proc/self/fd/{{name}}', os.O_RDONLY)
-    for line in open('/proc/self/maps'):
-        if 'table' in line:
-            return os.open('/proc/self/map_files/' + line.split()[0], os.O_RDONLY)
-def f(data):
-    CALLS.append(1)
-    assert data.num_rows == 100_000
-    try:
-        {keeps}
-    except PermissionError:
-        KEPT.append(data)
-    return len(CALLS) > 1
-"
-        );
-        let call = || Invocation {
-            arguments: vec![table("data", &input)],
-            ..again(&environment, &source)
-        };
-        assert!(!answers(&functions, call()).await.0);
-        assert_eq!(answers(&functions, call()).await.0, goes_on, "{what}");
-    }
 }
 
 /// A process is not reused if the function left many processes, because cleaning up after them

@@ -132,9 +132,15 @@ impl Run {
 
     async fn environment(&self, step: &Step, function: &Function) -> Result<Arc<Environment>> {
         let spec = fingerprint::environment_spec(&self.plan.project.defaults, function);
+        // A lookup reads hundreds of files, which takes longer than a small function.
+        if let Some(environment) = self.runner.environments.find(&self.runner, &spec) {
+            return Ok(environment);
+        }
         let installed =
             self.runner.install_environment(&spec, Some(&step.name), &self.context).await;
-        installed.map_err(|error| Self::failed(step, None, &error))
+        let environment = installed.map_err(|error| Self::failed(step, None, &error))?;
+        self.runner.environments.note(spec, &environment);
+        Ok(environment)
     }
 
     fn function_call<'a>(

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use headwater_model::{ErrorCode, StepStatus};
 
-use crate::support::{Ran, World, files};
+use crate::support::{Ran, World, files, functions_options};
 
 const MANIFEST: &str = "[defaults]\npython = \"3.11\"\n\
     [parameters]\nleast = { type = \"int\", default = 2 }\n";
@@ -289,4 +289,32 @@ async fn models_of_a_run_that_reuse_a_process_keep_its_globals() {
             assert!(rows.contains("true"), "{model}: {rows}");
         }
     }
+}
+
+/// Plans and runs remember the environments that earlier runs used.
+#[tokio::test]
+async fn an_environment_that_was_removed_is_built_again() {
+    let world = world().await;
+    let requirement = "six==1.11.0";
+    let code = "import headwater\n\n@headwater.model()\n\
+                @headwater.python(\"3.11\", pip={\"six\": \"1.11.0\"})\n\
+                def m(t=headwater.Model(\"t\")):\n    import six\n    return t\n";
+    let project = files(MANIFEST, &[("models/m.py", code)]);
+    let runs = async || {
+        let ran = world.run_with(&project, |request| request.no_cache = true).await;
+        assert!(ran.all(StepStatus::Succeeded), "{}", ran.steps());
+    };
+    runs().await;
+    runs().await;
+    let environments = functions_options().environments_dir;
+    let is_of_this = |path: &std::path::Path| {
+        let described = std::fs::read_to_string(path.join("headwater-environment.json"));
+        path.is_symlink() && described.is_ok_and(|text| text.contains(requirement))
+    };
+    let all = std::fs::read_dir(&environments).unwrap().map(|entry| entry.unwrap().path());
+    let links: Vec<_> = all.filter(|path| is_of_this(path)).collect();
+    assert_eq!(links.len(), 1);
+    std::fs::remove_file(&links[0]).unwrap();
+    runs().await;
+    assert!(links[0].is_symlink(), "the environment was not built again");
 }

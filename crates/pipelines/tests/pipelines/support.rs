@@ -299,7 +299,7 @@ async fn stop_when(jobs: Jobs, id: JobId, when: fn(&JobEventKind) -> bool) {
 
 /// Returns options with a folder of environments that all tests on this machine share, so that
 /// packages are downloaded only once.
-fn functions_options() -> FunctionsOptions {
+pub fn functions_options() -> FunctionsOptions {
     let target = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("functions");
     let path = std::env::var_os("PATH").unwrap_or_default();
     FunctionsOptions {

@@ -177,6 +177,7 @@ fn show(mount: &OwnedFd, target: &Path) -> io::Result<()> {
 
 /// Writes files below a folder. Rejects paths outside the folder.
 pub(super) fn write_files(folder: &Path, files: &ProjectFiles) -> io::Result<()> {
+    let mut created = PathBuf::new();
     for (path, file) in files {
         let path = Path::new(path);
         if !path.components().all(|part| matches!(part, Component::Normal(_))) {
@@ -184,8 +185,10 @@ pub(super) fn write_files(folder: &Path, files: &ProjectFiles) -> io::Result<()>
             return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
         }
         let path = folder.join(path);
-        if let Some(parent) = path.parent() {
+        // Most files are in the same folder as the file before them.
+        if let Some(parent) = path.parent().filter(|parent| *parent != created) {
             fs::create_dir_all(parent)?;
+            parent.clone_into(&mut created);
         }
         fs::write(&path, file.bytes())?;
         if file.is_executable() {

@@ -1,0 +1,73 @@
+//! Small input files that a reused process may still hold after its call.
+//!
+//! A process that holds an input of an earlier call is not reused, because the input would not be
+//! charged. The check freezes the process and reads its mappings, which takes longer than a small
+//! function. So one check covers several calls. Until then the files are kept here and charged.
+
+use crate::memory::WorkerFile;
+
+/// Maximum number and total size of the files that are not checked, per process.
+const FILES_MAX: usize = 64;
+const BYTES_MAX: u64 = 256 << 10;
+
+/// The input files that a process may still hold, except those of its current call.
+#[derive(Debug, Default)]
+pub(crate) struct UnreleasedFiles {
+    files: Vec<WorkerFile>,
+    /// True after a check that included the files of the current call.
+    is_checked: bool,
+}
+
+impl UnreleasedFiles {
+    /// Returns the state after a check: the process holds no file.
+    pub(crate) fn released() -> Self {
+        UnreleasedFiles { files: Vec::new(), is_checked: true }
+    }
+
+    /// Returns true if the check can wait, because the process holds only few and small files even
+    /// if it keeps those of the current call.
+    pub(crate) fn may_keep(&self, current: &[WorkerFile]) -> bool {
+        // The size of a file on disk is unknown.
+        let bytes = self.files.iter().chain(current).map(WorkerFile::memory_bytes);
+        let is_small = bytes.sum::<Option<u64>>().is_some_and(|bytes| bytes <= BYTES_MAX);
+        is_small && self.files.len() + current.len() <= FILES_MAX
+    }
+
+    /// Returns the inodes of these files and of the files of the current call.
+    pub(crate) fn inodes(&self, current: &[WorkerFile]) -> Vec<u64> {
+        let of = |file: &WorkerFile| Some(rustix::fs::fstat(file.descriptor()).ok()?.st_ino);
+        self.files.iter().chain(current).filter_map(of).collect()
+    }
+
+    /// Adds the files of the current call, unless they have been checked.
+    pub(crate) fn with(mut self, current: &[WorkerFile]) -> Self {
+        if !std::mem::take(&mut self.is_checked) {
+            self.files.extend_from_slice(current);
+        }
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::memory::MemoryFile;
+
+    fn file(bytes: usize) -> WorkerFile {
+        WorkerFile::Memory(MemoryFile::with("headwater-test", &vec![1; bytes]).unwrap())
+    }
+
+    #[test]
+    fn few_small_files_are_checked_later() {
+        let none = UnreleasedFiles::default();
+        assert!(none.may_keep(&[]) && none.may_keep(&[file(100)]));
+        assert!(!none.may_keep(&[file(300 << 10)]));
+        let held = UnreleasedFiles::default().with(&[file(64 << 10)]).with(&[file(64 << 10)]);
+        assert!(held.may_keep(&[file(64 << 10)]));
+        assert!(!held.may_keep(&[file(160 << 10)]), "the files of all calls count");
+        assert_eq!(held.inodes(&[file(1)]).len(), 3);
+        let many: Vec<WorkerFile> = (0..FILES_MAX).map(|_| file(1)).collect();
+        assert!(none.may_keep(&many) && !held.may_keep(&many), "so does their number");
+        assert_eq!(UnreleasedFiles::released().with(&many).files.len(), 0, "they were checked");
+    }
+}
