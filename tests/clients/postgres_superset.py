@@ -8,6 +8,8 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
+import threading
+import time
 from pathlib import Path
 
 HOST, PORT, TOKEN = sys.argv[1], int(sys.argv[2]), sys.argv[3]
@@ -63,13 +65,13 @@ class Lab:
         assert answer.status_code == status, (path, answer.status_code, answer.text)
         return answer.json
 
-    def execute(self, sql: str, status: int = 200) -> dict:
+    def execute(self, sql: str, status: int = 200, client: str = "") -> dict:
         body = {
             "database_id": self.database,
             "schema": "public",
             "sql": sql,
             "runAsync": False,
-            "client_id": os.urandom(5).hex(),
+            "client_id": client or os.urandom(5).hex(),
         }
         return self.post("/sqllab/execute/", body, status)
 
@@ -130,8 +132,35 @@ def reads(lab: Lab) -> None:
     assert "column `nothing` is not in `orders`" in failed["message"], failed
 
 
+def stops(lab: Lab) -> None:
+    """Stops a running query, as the button of SQL Lab does."""
+    import psycopg2
+
+    numbers = "generate_series(1, 10000000)"
+    sql = f"SELECT sum(a.x + b.y) AS n FROM {numbers} AS a (x), {numbers} AS b (y)"
+    failed: list[dict] = []
+    running = threading.Thread(target=lambda: failed.append(lab.execute(sql, 500, "endless")))
+    running.start()
+    connection = psycopg2.connect(host=HOST, port=PORT, user="ann", password=TOKEN, dbname="main")
+    connection.autocommit = True
+    found = "SELECT pid FROM pg_stat_activity WHERE state = 'active' AND query LIKE 'SELECT sum(%'"
+    with connection.cursor() as cursor:
+        deadline = time.monotonic() + 60
+        cursor.execute(found)
+        while not cursor.fetchall():
+            assert time.monotonic() < deadline, "the query does not run"
+            time.sleep(0.1)
+            cursor.execute(found)
+        lab.post("/query/stop", {"client_id": "endless"})
+        running.join(timeout=60)
+        assert not running.is_alive(), "the query is still running"
+        cursor.execute(found)
+        assert cursor.fetchall() == []
+    assert failed, "the query ended without an error"
+
+
 with APP.app_context():
     initialise()
 LAB = Lab()
-for test in [connects, writes, lists, reads]:
+for test in [connects, writes, lists, reads, stops]:
     test(LAB)

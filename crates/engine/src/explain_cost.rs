@@ -1,7 +1,8 @@
 //! EXPLAIN COST: the files, rows, bytes and money that a query would read, for each table.
 //!
 //! The query is planned and not executed. The numbers are upper bounds, from the plan after pruning
-//! and the footers of its files. `rows` is null if the number of rows of a file is unknown.
+//! and the footers of its files. Files of functions such as `read_csv` have a row each. `rows` is
+//! null if the number of rows of a file is unknown.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,7 +17,7 @@ use headwater_lake::CommitView;
 use headwater_model::{Action, Object, Usage};
 use headwater_restrictions::hidden_scan;
 use headwater_sql::statement::Source;
-use headwater_table_scan::{ScanCost, scan_cost};
+use headwater_table_scan::{ScanCost, scan_cost, stored_costs};
 
 use crate::error::Result;
 use crate::executor::{self, Statement};
@@ -51,6 +52,7 @@ impl Session {
         let (run, plan, _) = self.planned(source).await?;
         let (metrics, limits) = (Arc::clone(&run.metrics), run.limits);
         let (state, runtime) = (Arc::clone(&run.state), Arc::clone(&run.runtime));
+        let stored = stored_costs(&plan).map_err(|error| limits.explain(&error))?;
         let own = Arc::clone(&metrics);
         let statement = Statement { state, runtime, plan, metrics: own, lazy: true };
         let planning = async move {
@@ -69,6 +71,9 @@ impl Session {
             let table = tables.entry(found.map(|(_, name)| name.clone())).or_default();
             table.cost.add(cost.cost);
             table.restricted |= cost.restricted;
+        }
+        for (name, cost) in stored {
+            tables.entry(Some(name)).or_default().cost.add(cost);
         }
         let batch = self.cost_rows(tables).map_err(headwater_lake::Error::from)?;
         Ok(output::of_batch(batch, metrics))

@@ -33,7 +33,6 @@ mod resident_memory;
 mod rest_scan;
 mod restricted;
 mod returning;
-mod row_source;
 mod session;
 mod shared_transaction;
 mod show;
@@ -54,12 +53,12 @@ pub use headwater_sql::{
     AccessStatement, CopyFile, FileCall, IntoStatement, Parameter, Parameters, Prepared,
     RestrictionStatement, check_condition, placeholders, split_script,
 };
+pub use headwater_table_scan::{RowSource, ScanCost};
 pub use options::{EngineOptions, SessionOptions};
 pub use plan_estimate::PlanEstimate;
 pub use planner::version_constant;
 pub use referenced_tables::parents;
 pub use restricted::{TableFiles, change_forbidden, rename_forbidden, restricted_tables};
-pub use row_source::RowSource;
 pub use session::{Description, ParameterType, Session};
 pub use statement_result::{BatchStream, Batches, Metrics, StatementResult};
 pub use system::SystemTable;

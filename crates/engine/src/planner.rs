@@ -27,7 +27,7 @@ use datafusion::logical_expr::{
 };
 use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 use datafusion::sql::planner::{ParserOptions, PlannerContext, SqlToRel};
-use datafusion::sql::sqlparser::ast::{self, ColumnDef, Statement};
+use datafusion::sql::sqlparser::ast::{self, ColumnDef, Statement, TimezoneInfo};
 use headwater_model::Timestamp;
 use headwater_sql::data_type::settle_types;
 use headwater_sql::expression_rewrite::respell;
@@ -71,13 +71,25 @@ static STATE: LazyLock<SessionState> = LazyLock::new(|| {
     state
 });
 
-/// Planner of map types in column definitions, which DataFusion's SQL planner does not support.
+/// Planner of maps in column definitions, which DataFusion's SQL planner does not support, and of
+/// times, which it plans with another precision than that of tables.
 #[derive(Debug)]
-struct MapTypePlanner;
+struct SqlTypePlanner;
 
-impl TypePlanner for MapTypePlanner {
+impl TypePlanner for SqlTypePlanner {
     fn plan_type_field(&self, sql_type: &ast::DataType) -> Result<Option<FieldRef>> {
-        let ast::DataType::Map(key, value) = sql_type else { return Ok(None) };
+        let (key, value) = match sql_type {
+            ast::DataType::Map(key, value) => (key, value),
+            // DataFusion's type has nanoseconds, so its values could not be compared with columns.
+            ast::DataType::Time(
+                None | Some(0..=6),
+                TimezoneInfo::None | TimezoneInfo::WithoutTimeZone,
+            ) => {
+                let time = DataType::Time64(TimeUnit::Microsecond);
+                return Ok(Some(Arc::new(Field::new("", time, true))));
+            }
+            _ => return Ok(None),
+        };
         let part = |name: &str, data_type: &ast::DataType| ColumnDef {
             name: ast::Ident::with_quote('"', name),
             data_type: data_type.clone(),
@@ -152,7 +164,7 @@ impl ContextProvider for Context<'_> {
     }
 
     fn get_type_planner(&self) -> Option<Arc<dyn TypePlanner>> {
-        Some(Arc::new(MapTypePlanner))
+        Some(Arc::new(SqlTypePlanner))
     }
 
     fn get_function_meta(&self, name: &str) -> Option<Arc<ScalarUDF>> {

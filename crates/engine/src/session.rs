@@ -10,14 +10,15 @@ use arrow::datatypes::{DataType, SchemaRef};
 use datafusion::catalog::TableProvider;
 use datafusion::execution::SessionState;
 use datafusion::execution::runtime_env::RuntimeEnv;
-use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder};
+use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder, ScalarUDF};
 use datafusion::sql::sqlparser::ast::Statement;
 use futures::{StreamExt, TryStreamExt};
 use headwater_lake::{CommitView, SharedTransaction};
 use headwater_sql::statement::{Command, Source};
 use headwater_sql::{IntoStatement, Parameter, Prepared};
+use headwater_sql_functions::{Signal, signal_function, with_functions};
 use headwater_sql_resolve::{OutputNames, resolve};
-use headwater_table_scan::plain_schema;
+use headwater_table_scan::{RowSource, plain_schema, stored_table};
 use parking_lot::{Mutex, RwLock};
 use tokio::runtime::Handle;
 
@@ -31,7 +32,6 @@ use crate::options::SessionOptions;
 use crate::output;
 use crate::planner::{self, Sources};
 use crate::planning_error::Limits;
-use crate::row_source::{self, RowSource};
 use crate::statement_result::{Batches, Metrics, StatementResult};
 use crate::table_lookup::{TableLookup, registered};
 
@@ -41,6 +41,8 @@ pub struct Session {
     pub(crate) options: SessionOptions,
     pub(crate) registered: RwLock<BTreeMap<String, Arc<dyn TableProvider>>>,
     pub(crate) shared: SharedTransaction,
+    /// Functions that only this session has.
+    functions: RwLock<Vec<Arc<ScalarUDF>>>,
     /// The metrics of the statement that was started last.
     running: Mutex<Weak<Metrics>>,
 }
@@ -87,6 +89,7 @@ impl Session {
             options,
             registered: RwLock::default(),
             shared: SharedTransaction::default(),
+            functions: RwLock::default(),
             running: Mutex::default(),
         }
     }
@@ -103,7 +106,12 @@ impl Session {
 
     /// Registers rows stored outside the engine under a name, like [`Session::register`].
     pub fn register_stored(&self, name: &str, rows: Arc<dyn RowSource>) {
-        self.registered.write().insert(name.to_owned(), row_source::table(rows));
+        self.registered.write().insert(name.to_owned(), stored_table(rows));
+    }
+
+    /// Adds a function that signals something outside the engine, for this session only.
+    pub fn register_signal(&self, name: &str, signal: Signal) {
+        self.functions.write().push(signal_function(name, signal));
     }
 
     /// Registers a schema without rows under a name, for planning only.
@@ -221,6 +229,7 @@ impl Session {
         let own = self.options.access.as_ref().and_then(|access| access.limits().memory_bytes);
         let memory_bytes = self.options.memory_bytes.into_iter().chain(own).min();
         let (state, runtime, pool) = self.engine.statement(memory_bytes);
+        let state = with_functions(state, &self.functions.read());
         let metrics = Arc::new(Metrics::new(pool));
         *self.running.lock() = Arc::downgrade(&metrics);
         let limits = self.engine.limits(memory_bytes);

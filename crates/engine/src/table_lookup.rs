@@ -18,12 +18,11 @@ use headwater_sql::names::{Match, find, same_but_case};
 use headwater_sql::table_name::{ParsedTableName, RefKind};
 use headwater_sql::table_references::ReferencedTable;
 use headwater_sql_resolve::ResolvedTable;
-use headwater_table_scan::{LakeTable, view_schema};
+use headwater_table_scan::{LakeTable, pieces, view_schema, viewed};
 use headwater_tables::LINEAGE;
 
 use crate::error::{Error, Position, Result, SqlError};
 use crate::planner::Sources;
-use crate::row_source::{pieces, viewed};
 use crate::session::Session;
 use crate::statement_result::Batches;
 use crate::table_access::name_as_written;

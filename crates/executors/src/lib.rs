@@ -15,6 +15,7 @@ mod metered_runtime;
 mod project_files;
 mod rights;
 mod run;
+mod settings;
 mod template_params;
 mod trigger;
 
@@ -38,4 +39,5 @@ pub use rights::{
     unauthenticated,
 };
 pub use run::{RunExecutor, run_queue};
+pub use settings::Settings;
 pub use trigger::{TriggerExecutor, commit_appended};

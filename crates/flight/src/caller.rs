@@ -6,6 +6,7 @@ use headwater_model::{ErrorCode, Principal, Problem, QueryRequest, RefSpec, Resu
 use tonic::metadata::MetadataMap;
 use tonic::{Request, Status};
 
+use crate::session_options;
 use crate::status::to_status;
 
 /// The header with the ref that statements read and write; `main` by default.
@@ -78,14 +79,17 @@ impl Caller {
         let principal = request.extensions().get::<Principal>().cloned();
         let principal =
             principal.ok_or_else(|| Status::unauthenticated("the request is not authenticated"))?;
-        let reference = match header(request.metadata(), REF_HEADER)? {
+        let metadata = request.metadata();
+        let named = header(metadata, REF_HEADER)?.or_else(|| session_options::reference(metadata));
+        let reference = match named {
             Some(text) => parse_ref(&text).map_err(to_status)?,
             None => RefSpec::main(),
         };
         Ok(Caller {
             principal,
             reference,
-            namespace: header(request.metadata(), NAMESPACE_HEADER)?,
+            namespace: header(metadata, NAMESPACE_HEADER)?
+                .or_else(|| session_options::namespace(metadata)),
             session: request.extensions().get::<ClientSession>().cloned(),
         })
     }

@@ -1,4 +1,5 @@
-//! Actions of Flight that are not part of Flight SQL: cancelling a statement, closing a session.
+//! Actions of Flight that are not part of Flight SQL: cancelling a statement, the options and the
+//! end of a session.
 
 use arrow_flight::{
     Action, ActionType, CancelFlightInfoRequest, CancelFlightInfoResult, CancelStatus,
@@ -6,15 +7,21 @@ use arrow_flight::{
 use bytes::Bytes;
 use prost::Message;
 use tonic::Status;
+use tonic::metadata::MetadataMap;
 
 use crate::caller::Caller;
 use crate::flight_sql::{FlightSql, malformed};
+use crate::session_options;
 
 /// The action that cancels a statement by its `FlightInfo`.
 const CANCEL_FLIGHT_INFO: &str = "CancelFlightInfo";
 
 /// The action that ends the session of a client.
 const CLOSE_SESSION: &str = "CloseSession";
+
+/// The actions that set and return the options of a session.
+const SET_SESSION_OPTIONS: &str = "SetSessionOptions";
+const GET_SESSION_OPTIONS: &str = "GetSessionOptions";
 
 /// The values of the result of a request to close a session.
 const SESSION_CLOSED: i32 = 1;
@@ -35,18 +42,27 @@ pub fn list() -> Vec<ActionType> {
     };
     vec![
         action(CANCEL_FLIGHT_INFO, "Cancels a statement.\nRequest: CancelFlightInfoRequest"),
+        action(SET_SESSION_OPTIONS, "Sets options.\nRequest: SetSessionOptionsRequest"),
+        action(GET_SESSION_OPTIONS, "Returns options.\nRequest: GetSessionOptionsRequest"),
         action(CLOSE_SESSION, "Ends the session.\nRequest: CloseSessionRequest"),
     ]
 }
 
 impl FlightSql {
-    /// Runs an action. Returns its encoded result.
+    /// Runs an action. Returns its encoded result, and may add metadata to the response.
     pub(crate) async fn custom_action(
         &self,
         caller: &Caller,
         action: &Action,
+        response: &mut MetadataMap,
     ) -> Result<Bytes, Status> {
         match action.r#type.as_str() {
+            SET_SESSION_OPTIONS => {
+                let service = self.statements.service();
+                let set = session_options::set(service, caller, &action.body, response);
+                Ok(Box::pin(set).await?.into())
+            }
+            GET_SESSION_OPTIONS => Ok(session_options::get(caller).into()),
             CANCEL_FLIGHT_INFO => self.cancel_flight_info(caller, &action.body),
             CLOSE_SESSION => Ok(self.close_session(caller).await),
             other => {

@@ -1,8 +1,50 @@
-//! The columns of results on keys, which are empty: tables have no primary and no foreign keys.
+//! Keys: the primary key of a table is its identifier fields. Tables have no foreign keys.
 
 use std::sync::Arc;
 
+use arrow::array::{ArrayRef, Int32Array, RecordBatch, StringArray, new_null_array};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow_flight::sql::CommandGetPrimaryKeys;
+use headwater_model::{DEFAULT_NAMESPACE, TableName};
+use tonic::Status;
+
+use crate::caller::Caller;
+use crate::metadata::at_catalog;
+use crate::statement::ClientStatements;
+use crate::status::internal;
+
+impl ClientStatements {
+    /// Returns the primary key of a table. A table that does not exist, or that the client may not
+    /// see, has no key.
+    pub async fn primary_keys(
+        &self,
+        caller: &Caller,
+        command: CommandGetPrimaryKeys,
+    ) -> Result<RecordBatch, Status> {
+        let named = at_catalog(caller, command.catalog.as_deref());
+        let Some((catalog, caller)) = named else { return Ok(RecordBatch::new_empty(primary())) };
+        let own = caller.namespace.clone();
+        let namespace = command.db_schema.filter(|name| !name.is_empty()).or(own);
+        let namespace = namespace.unwrap_or_else(|| DEFAULT_NAMESPACE.to_owned());
+        let name = TableName { namespace, name: command.table };
+        let tables = self.service().tables();
+        let found = tables.get(&caller.principal, &caller.reference, &name).await;
+        let columns = found.map(|table| table.identifier).unwrap_or_default();
+        let same = |text: &str| -> ArrayRef {
+            Arc::new(StringArray::from_iter_values(columns.iter().map(|_| text)))
+        };
+        let numbers = Int32Array::from_iter_values((1..).take(columns.len()));
+        let rows: Vec<ArrayRef> = vec![
+            same(&catalog),
+            same(&name.namespace),
+            same(&name.name),
+            Arc::new(StringArray::from_iter_values(&columns)),
+            new_null_array(&DataType::Utf8, columns.len()),
+            Arc::new(numbers),
+        ];
+        RecordBatch::try_new(primary(), rows).map_err(internal)
+    }
+}
 
 /// Columns that name a key of a table, with the prefix of the table.
 fn named(prefix: &str) -> Vec<Field> {

@@ -11,7 +11,9 @@
 
 mod caller;
 mod custom_actions;
+mod driver_info;
 mod flight_sql;
+mod inference;
 mod ingest;
 mod keys;
 mod limits;
@@ -22,6 +24,7 @@ mod prepared;
 mod registry;
 mod rows;
 mod service;
+mod session_options;
 mod sql_info;
 mod statement;
 mod status;

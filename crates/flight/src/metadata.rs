@@ -10,7 +10,7 @@ use arrow_flight::sql::{
 use headwater_model::ResultExt;
 use headwater_service::PreparedStatement;
 use serde_json::json;
-use tonic::Status;
+use tonic::{Code, Status};
 
 use crate::caller::{Caller, parse_ref};
 use crate::statement::{ClientStatements, Work};
@@ -52,11 +52,15 @@ impl ClientStatements {
         caller: &Caller,
         command: CommandGetDbSchemas,
     ) -> Result<RecordBatch, Status> {
-        let (catalog, caller) = at_catalog(caller, command.catalog.as_deref())?;
+        let named = command.catalog.clone();
         let pattern = pattern(command.db_schema_filter_pattern.as_ref());
         let mut builder = command.into_builder();
+        let Some((catalog, caller)) = at_catalog(caller, named.as_deref()) else {
+            return builder.build().map_err(internal);
+        };
         let sql = "SELECT schema_name FROM information_schema.schemata WHERE schema_name LIKE $1";
-        for name in self.texts(&caller, sql, &[pattern]).await?.into_iter().flatten() {
+        let rows = self.texts(&caller, sql, &[pattern]).await;
+        for name in known(named.as_deref(), rows)?.into_iter().flatten() {
             builder.append(&catalog, name);
         }
         builder.build().map_err(internal)
@@ -68,13 +72,17 @@ impl ClientStatements {
         caller: &Caller,
         command: CommandGetTables,
     ) -> Result<RecordBatch, Status> {
-        let (catalog, caller) = at_catalog(caller, command.catalog.as_deref())?;
+        let named = command.catalog.clone();
         let patterns = [
             pattern(command.db_schema_filter_pattern.as_ref()),
             pattern(command.table_name_filter_pattern.as_ref()),
         ];
         let mut builder = command.into_builder();
-        for row in self.texts(&caller, TABLES, &patterns).await? {
+        let Some((catalog, caller)) = at_catalog(caller, named.as_deref()) else {
+            return builder.build().map_err(internal);
+        };
+        let rows = self.texts(&caller, TABLES, &patterns).await;
+        for row in known(named.as_deref(), rows)? {
             let [schema, name, kind] = row.as_slice() else { continue };
             let kind = TABLE_TYPES.iter().find(|(known, _)| known == kind);
             let kind = kind.map_or("TABLE", |(_, kind)| kind);
@@ -139,13 +147,22 @@ pub fn table_types(command: CommandGetTableTypes) -> Result<RecordBatch, Status>
 }
 
 /// Returns the name of a catalog, and the client at its ref. Without a name it is the client's ref.
-fn at_catalog(caller: &Caller, catalog: Option<&str>) -> Result<(String, Caller), Status> {
+/// `None` if no ref can have the name.
+pub fn at_catalog(caller: &Caller, catalog: Option<&str>) -> Option<(String, Caller)> {
     match catalog.filter(|name| !name.is_empty()) {
-        Some(name) => {
-            let reference = parse_ref(name).map_err(to_status)?;
-            Ok((name.to_owned(), caller.at(reference)))
-        }
-        None => Ok((caller.reference.to_string(), caller.clone())),
+        Some(name) => Some((name.to_owned(), caller.at(parse_ref(name).ok()?))),
+        None => Some((caller.reference.to_string(), caller.clone())),
+    }
+}
+
+/// Returns the rows; none if the catalog that the client named does not exist.
+fn known(
+    catalog: Option<&str>,
+    rows: Result<Vec<Vec<String>>, Status>,
+) -> Result<Vec<Vec<String>>, Status> {
+    match rows {
+        Err(status) if catalog.is_some() && status.code() == Code::NotFound => Ok(Vec::new()),
+        rows => rows,
     }
 }
 

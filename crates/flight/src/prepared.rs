@@ -103,8 +103,35 @@ fn missing() -> Status {
 pub fn parameter_schema(statement: &PreparedStatement, description: &Description) -> Schema {
     let field = |name: &String| {
         let known = description.parameters.iter().find(|it| it.parameter.name == *name);
-        let data_type = known.and_then(|it| it.data_type.clone()).unwrap_or(DataType::Utf8);
+        let data_type = known.and_then(|it| it.data_type.as_ref()).map_or(DataType::Utf8, plain);
         Field::new(name, data_type, true)
     };
     Schema::new(parameters::names(statement).iter().map(field).collect::<Vec<_>>())
+}
+
+/// Returns the type without the encodings that the engine uses for texts and bytes, which drivers
+/// of JDBC do not know.
+fn plain(data_type: &DataType) -> DataType {
+    match data_type {
+        DataType::Utf8View | DataType::LargeUtf8 => DataType::Utf8,
+        DataType::BinaryView | DataType::LargeBinary => DataType::Binary,
+        DataType::Dictionary(_, values) => plain(values),
+        DataType::List(element) | DataType::LargeList(element) => {
+            DataType::new_list(plain(element.data_type()), true)
+        }
+        other => other.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parameters_have_no_view_types() {
+        assert_eq!(plain(&DataType::Utf8View), DataType::Utf8);
+        let texts = DataType::new_list(DataType::Utf8View, false);
+        assert_eq!(plain(&texts), DataType::new_list(DataType::Utf8, true));
+        assert_eq!(plain(&DataType::Date32), DataType::Date32);
+    }
 }

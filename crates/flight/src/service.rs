@@ -23,6 +23,7 @@ use futures::StreamExt;
 use headwater_model::ResultExt;
 use headwater_service::PreparedStatement;
 use prost::Message;
+use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::caller::{Caller, SessionToken};
@@ -243,11 +244,10 @@ impl FlightSqlService for FlightSql {
 
     async fn do_get_primary_keys(
         &self,
-        _query: CommandGetPrimaryKeys,
+        query: CommandGetPrimaryKeys,
         request: Request<Ticket>,
     ) -> Result<Response<RowStream>, Status> {
-        Caller::of(&request)?;
-        Ok(of_batch(RecordBatch::new_empty(keys::primary())))
+        Ok(of_batch(self.statements.primary_keys(&Caller::of(&request)?, query).await?))
     }
 
     async fn get_flight_info_exported_keys(
@@ -374,7 +374,7 @@ impl FlightSqlService for FlightSql {
         let transaction = transaction(query.transaction_id.as_ref());
         let statement = PreparedStatement::parse(&query.query).or_problem().map_err(to_status)?;
         let described =
-            self.statements.describe(&caller, transaction.as_deref(), &statement).await?;
+            self.statements.describe_prepared(&caller, transaction.as_deref(), &statement).await?;
         let parameters = parameter_schema(&statement, &described);
         let dataset_schema = match described.columns {
             Some(columns) => schema_bytes(&columns)?,
@@ -472,8 +472,12 @@ impl FlightSqlService for FlightSql {
         request: Request<Action>,
     ) -> Result<Response<Actions>, Status> {
         let caller = Caller::of(&request)?;
-        let body = self.custom_action(&caller, &request.into_inner()).await?;
-        Ok(Response::new(futures::stream::iter([Ok(arrow_flight::Result { body })]).boxed()))
+        let mut metadata = MetadataMap::new();
+        let body = self.custom_action(&caller, &request.into_inner(), &mut metadata).await?;
+        let results = futures::stream::iter([Ok(arrow_flight::Result { body })]).boxed();
+        let mut response = Response::new(results);
+        *response.metadata_mut() = metadata;
+        Ok(response)
     }
 
     async fn list_custom_actions(&self) -> Option<Vec<Result<ActionType, Status>>> {

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::array::{AsArray, RecordBatch};
-use arrow::datatypes::{Int64Type, SchemaRef};
+use arrow::datatypes::{DataType, Int64Type, SchemaRef};
 use arrow_flight::FlightInfo;
 use headwater_model::{Principal, Problem, ResultExt};
 use headwater_service::{
@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
 use crate::caller::Caller;
+use crate::inference::typing_queries;
 use crate::limits::{FlightLimits, account};
 use crate::registry::InUse;
 use crate::status::to_status;
@@ -33,12 +34,16 @@ pub enum Work {
 /// The names of the statements that change nothing, in addition to SHOW.
 const READS: [&str; 5] = ["SELECT", "EXPLAIN", "EXPLAIN COST", "DESCRIBE", "SUMMARIZE"];
 
+/// Returns true if a statement changes nothing, by its name.
+fn is_read(name: &str) -> bool {
+    name.starts_with("SHOW ") || READS.contains(&name)
+}
+
 impl Work {
     /// Returns true if a statement of the work may change something.
     fn writes(&self) -> Result<bool, Problem> {
         let writes = |statement: &PreparedStatement| -> Result<bool, Problem> {
-            let name = statement.name().or_problem()?;
-            Ok(!name.starts_with("SHOW ") && !READS.contains(&name))
+            Ok(!is_read(statement.name().or_problem()?))
         };
         match self {
             Work::Bound(statement) => writes(statement),
@@ -105,6 +110,11 @@ impl ClientStatements {
         }
     }
 
+    /// Returns the service.
+    pub fn service(&self) -> &Service {
+        &self.service
+    }
+
     /// Returns true if the account and the token of a principal are still valid.
     pub fn is_valid(&self, principal: &Principal) -> bool {
         self.service.access_control().credential_state(principal).is_ok()
@@ -149,6 +159,71 @@ impl ClientStatements {
     ) -> Result<i64, Status> {
         let rows = self.start(caller, transaction, work, rows).await?;
         changed_rows(rows).await
+    }
+
+    /// Returns the types of a statement, also if it is a change or its columns are only known while
+    /// it runs.
+    pub async fn describe_prepared(
+        &self,
+        caller: &Caller,
+        transaction: Option<&str>,
+        statement: &PreparedStatement,
+    ) -> Result<Description, Status> {
+        let mut described = self.describe(caller, transaction, statement).await?;
+        let name = statement.name().or_problem().map_err(to_status)?;
+        let is_unknown = described.columns.is_none() && is_read(name);
+        if is_unknown && described.parameters.is_empty() {
+            let work = Work::Bound(statement.clone());
+            let rows = self.start(caller, transaction, work, None).await?;
+            described.columns = Some(rows.schema().clone());
+            changed_rows(rows).await?;
+        }
+        if described.parameters.iter().any(|parameter| parameter.data_type.is_none()) {
+            self.infer(caller, transaction, statement, &mut described).await;
+        }
+        Ok(described)
+    }
+
+    /// Adds the types of the parameters of a change, as far as they are known. Ignores errors,
+    /// because a client may be able to change a table that it must not read.
+    async fn infer(
+        &self,
+        caller: &Caller,
+        transaction: Option<&str>,
+        statement: &PreparedStatement,
+        described: &mut Description,
+    ) {
+        let Some(queries) = typing_queries(statement.source()) else { return };
+        let mut known: Vec<(String, DataType)> = Vec::new();
+        let columns = self.types(caller, transaction, &queries.columns).await;
+        if let Some(columns) = columns.and_then(|found| found.columns) {
+            let value = |(name, index): (String, usize)| {
+                Some((name, columns.fields().get(index)?.data_type().clone()))
+            };
+            known.extend(queries.values.into_iter().filter_map(value));
+        }
+        if let Some(found) = self.types(caller, transaction, &queries.expressions).await {
+            let typed =
+                |one: headwater_service::ParameterType| Some((one.parameter.name, one.data_type?));
+            known.extend(found.parameters.into_iter().filter_map(typed));
+        }
+        for parameter in &mut described.parameters {
+            let same = known.iter().find(|(name, _)| *name == parameter.parameter.name);
+            if parameter.data_type.is_none() {
+                parameter.data_type = same.map(|(_, data_type)| data_type.clone());
+            }
+        }
+    }
+
+    /// Returns the types of a query; `None` if it is empty or cannot be planned.
+    async fn types(
+        &self,
+        caller: &Caller,
+        transaction: Option<&str>,
+        sql: &str,
+    ) -> Option<Description> {
+        let query = PreparedStatement::parse(sql).ok().filter(|_| !sql.is_empty())?;
+        self.describe(caller, transaction, &query).await.ok()
     }
 
     /// Returns the types of a statement.

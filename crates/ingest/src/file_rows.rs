@@ -92,6 +92,17 @@ impl FileRows {
         Arc::clone(&self.schema)
     }
 
+    /// Returns the number of files.
+    pub fn files(&self) -> usize {
+        self.files.len()
+    }
+
+    /// Returns the size of the files on disk or in the bucket, in bytes: what one scan of all
+    /// columns reads.
+    pub fn bytes(&self) -> u64 {
+        self.files.iter().map(|file| file.stamp.bytes).sum()
+    }
+
     /// Returns a stream of all rows, in the order of the files, with these columns. Of a Parquet
     /// file, only these columns are read. The stream must be created in a runtime of tokio. A
     /// thread reads the files until the stream is dropped.

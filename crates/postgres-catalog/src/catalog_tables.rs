@@ -220,12 +220,7 @@ pub(crate) const CATALOG_TABLES: &[CatalogTable] = &[
     empty(PG, "pg_event_trigger", "oid:o evtname evtevent evtowner:o evtenabled"),
     empty(PG, "pg_indexes", "schemaname tablename indexname tablespace indexdef"),
     empty(PG, "pg_matviews", "schemaname matviewname matviewowner definition"),
-    empty(
-        PG,
-        "pg_stat_activity",
-        "datid:o datname pid:n usesysid:o usename application_name client_addr \
-         backend_start:z query_start:z state query backend_type",
-    ),
+    filled(PG, "pg_stat_activity", crate::activity::COLUMNS),
     empty(PG, "pg_stat_user_tables", "relid:o schemaname relname n_live_tup:o"),
     empty(PG, "pg_locks", "locktype database:o relation:o pid:n mode granted:b"),
     filled(PG, "pg_settings", "name setting unit category short_desc context vartype source"),

@@ -6,6 +6,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use arrow::error::ArrowError;
 use arrow::json::ReaderBuilder;
+use headwater_connections::ConnectionState;
 use headwater_model::TableName;
 use serde_json::Value;
 
@@ -41,6 +42,8 @@ pub struct Contents {
     pub namespaces: Vec<String>,
     /// The tables and views.
     pub relations: Vec<Relation>,
+    /// The connections.
+    pub connections: Vec<ConnectionState>,
 }
 
 /// Returns the catalog tables that a statement may read: those whose names its text contains.
@@ -153,6 +156,7 @@ mod tests {
             user: "ann".into(),
             namespaces: vec!["public".into()],
             relations: vec![relation],
+            connections: Vec::new(),
         }
     }
 

@@ -5,6 +5,7 @@
 //! catalog table. [`translate`] rewrites the text of a query, which the engine then plans like any
 //! other. This crate does not read the lake and does not check permissions.
 
+mod activity;
 mod catalog_tables;
 mod contents;
 mod database_names;

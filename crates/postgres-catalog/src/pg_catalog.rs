@@ -3,6 +3,7 @@
 use headwater_model::TableName;
 use serde_json::{Value, json};
 
+use crate::activity;
 use crate::contents::{Contents, Oids, Relation, oid_of};
 use crate::routines;
 use crate::types::PgType;
@@ -50,6 +51,7 @@ pub(crate) fn rows(contents: &Contents, table: &str) -> Vec<Value> {
         "pg_settings" => vec![json!({"name": "max_index_keys", "setting": "32"})],
         "pg_tables" => tables(contents),
         "pg_views" => views(contents),
+        "pg_stat_activity" => activity::rows(contents),
         "pg_proc" => routines::functions(),
         "pg_operator" => routines::operators(),
         _ => Vec::new(),
@@ -254,6 +256,15 @@ fn roles(contents: &Contents, row: fn(&str, u32) -> Value) -> Vec<Value> {
         rows.push(row(&contents.user, USER_OID));
     }
     rows
+}
+
+/// Returns the OID of a user.
+pub(crate) fn role_oid(contents: &Contents, user: &str) -> u32 {
+    match user {
+        OWNER => OWNER_OID,
+        user if user == contents.user => USER_OID,
+        user => oid_of(user),
+    }
 }
 
 fn role(name: &str, oid: u32) -> Value {

@@ -3,6 +3,7 @@
 use std::io;
 
 use headwater_model::{ErrorCode, Problem};
+use headwater_service::TransactionState;
 use tokio_util::sync::CancellationToken;
 
 use crate::message::Message;
@@ -11,8 +12,9 @@ use crate::session::{Failure, Outcome, Session};
 use crate::wire::MESSAGE_BYTES_MAX;
 
 impl Session {
-    /// Serves the client until it closes the connection or `closing` is cancelled. `begin` is
-    /// called for each message, and its result is dropped after the reply.
+    /// Serves the client until it closes the connection, a client ends the connection with
+    /// `pg_terminate_backend`, or `closing` is cancelled. `begin` is called for each message, and
+    /// its result is dropped after the reply.
     pub async fn serve<B>(
         &mut self,
         closing: &CancellationToken,
@@ -20,6 +22,10 @@ impl Session {
     ) -> io::Result<()> {
         let ended = self.messages(closing, begin).await;
         self.roll_back().await;
+        if self.connection.ended().is_cancelled() {
+            let message = "a client ended the connection with `pg_terminate_backend`";
+            return self.end(&Problem::new(ErrorCode::Interrupted, message)).await;
+        }
         if closing.is_cancelled() {
             let message = "the server is shutting down";
             self.end(&Problem::new(ErrorCode::Interrupted, message)).await?;
@@ -39,10 +45,12 @@ impl Session {
     ) -> io::Result<()> {
         // After an error in the extended protocol, messages up to the next Sync are skipped.
         let mut skipping = false;
+        let ended = self.connection.ended().clone();
         loop {
             let message = tokio::select! {
                 message = self.wire.message(MESSAGE_BYTES_MAX) => message?,
                 () = closing.cancelled() => return Ok(()),
+                () = ended.cancelled() => return Ok(()),
             };
             let Some((kind, content)) = message else { return Ok(()) };
             if skipping && kind != b'S' && kind != b'X' {
@@ -55,8 +63,10 @@ impl Session {
                 Ok(message) => self.reply(message).await,
                 Err(problem) => Err(Failure::Problem(problem)),
             };
-            self.cancel.end();
             drop(busy);
+            if ended.is_cancelled() {
+                return Ok(());
+            }
             match reply {
                 Ok(()) => skipping = false,
                 Err(Failure::Closed(error)) => return Err(error),
@@ -65,6 +75,7 @@ impl Session {
                     skipping = !is_simple;
                 }
             }
+            self.connection.end(transaction_state(self.status));
             if is_simple || kind == b'S' {
                 self.wire.output.ready(self.status);
                 self.wire.send().await?;
@@ -113,5 +124,13 @@ impl Session {
     async fn end(&mut self, problem: &Problem) -> io::Result<()> {
         self.wire.output.error(Severity::Fatal, problem);
         self.wire.send().await
+    }
+}
+
+fn transaction_state(status: Status) -> TransactionState {
+    match status {
+        Status::Idle => TransactionState::None,
+        Status::Transaction => TransactionState::Open,
+        Status::Failed => TransactionState::Failed,
     }
 }

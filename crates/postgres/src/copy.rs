@@ -18,7 +18,7 @@ use crate::copy_format::{CopyFormat, Row, RowDecoder};
 use crate::copy_options::{format_of, parse};
 use crate::message::Message;
 use crate::reply::{Reply, Status};
-use crate::session::{Action, Failure, Outcome, Session};
+use crate::session::{Action, Failure, Outcome, Session, cancelled};
 use crate::wire::MESSAGE_BYTES_MAX;
 
 /// The number of value bytes that are inserted by one INSERT.
@@ -205,8 +205,14 @@ impl Session {
             _ => Decoder::Lines(RowDecoder::new(copy.format.clone())),
         };
         let (mut rows, mut bytes, mut count) = (Vec::new(), 0, 0);
+        let mut token = self.connection.begin();
         loop {
-            let Some((kind, content)) = self.wire.message(MESSAGE_BYTES_MAX).await? else {
+            let received = tokio::select! {
+                biased;
+                () = token.cancelled() => return Err(cancelled().into()),
+                received = self.wire.message(MESSAGE_BYTES_MAX) => received?,
+            };
+            let Some((kind, content)) = received else {
                 return Err(std::io::Error::from(std::io::ErrorKind::ConnectionAborted).into());
             };
             let is_last = match kind {
@@ -230,6 +236,7 @@ impl Session {
             bytes += content.len();
             if !rows.is_empty() && (is_last || bytes >= BATCH_BYTES) {
                 count += self.insert(copy, &rows).await?;
+                token = self.connection.begin();
                 rows.clear();
                 bytes = 0;
             }

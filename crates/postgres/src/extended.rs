@@ -192,13 +192,14 @@ impl Session {
         let started = std::mem::replace(&mut portal.progress, Progress::Complete(String::new()));
         let mut cursor = match (started, &portal.action) {
             (Progress::Suspended(mut cursor), _) => {
-                cursor.resume(self.cancel.begin());
+                cursor.resume(self.connection.begin());
                 cursor
             }
             (Progress::Bound, Action::Sql(prepared)) => {
                 let (prepared, described) = (prepared.clone(), portal.columns.clone());
                 let is_described = portal.is_described;
                 let calls = prepared.clone().take_file_calls();
+                self.connection.show_statement(prepared.source());
                 let cursor = self.start(prepared, &formats).await?;
                 if is_described && calls.is_ok_and(|calls| !calls.is_empty()) {
                     check_types(described.as_deref(), cursor.columns())?;

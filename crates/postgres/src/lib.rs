@@ -8,7 +8,6 @@
 //! trusted: each read is checked, and no buffer is larger than the received bytes.
 
 mod array;
-mod cancel;
 mod column;
 mod command;
 mod connection;
@@ -33,9 +32,8 @@ mod text;
 mod transaction;
 mod wire;
 
-pub use cancel::{CancelHandle, Cancels};
 pub use message::{Fields, Message};
 pub use reply::{Reply, Severity, Status};
 pub use session::{ClientSession, Session};
-pub use settings::Settings;
+pub use settings::{APPLICATION_NAME, Settings};
 pub use wire::{STARTUP_BYTES_MAX, Stream, Wire};

@@ -13,10 +13,11 @@ use headwater_model::{
     DEFAULT_NAMESPACE, ErrorCode, Principal, Problem, QueryRequest, RefSpec, ResultExt,
 };
 use headwater_postgres_catalog::{Identity, PgType, Translation, translate, without_database};
-use headwater_service::{CopiedRows, OpenTransaction, PreparedStatement, Service};
+use headwater_service::{
+    ConnectionHandle, CopiedRows, OpenTransaction, PreparedStatement, Service,
+};
 use tokio_util::sync::CancellationToken;
 
-use crate::cancel::CancelHandle;
 use crate::command::SessionCommand;
 use crate::copy::Copy;
 use crate::cursor::{Cursor, StatementKind};
@@ -175,13 +176,18 @@ pub struct Session {
     pub statements: HashMap<String, Arc<Statement>>,
     /// Portals by name. SQL cursors are also portals.
     pub portals: HashMap<String, Portal>,
-    /// Receives cancel requests.
-    pub cancel: CancelHandle,
+    /// Shows the state of the connection, and receives signals.
+    pub connection: ConnectionHandle,
 }
 
 impl Session {
     /// Creates a session outside of a transaction.
-    pub fn new(wire: Wire, service: Service, client: ClientSession, cancel: CancelHandle) -> Self {
+    pub fn new(
+        wire: Wire,
+        service: Service,
+        client: ClientSession,
+        connection: ConnectionHandle,
+    ) -> Self {
         let ClientSession { principal, reference, settings } = client;
         Session {
             wire,
@@ -195,7 +201,7 @@ impl Session {
             copied: None,
             statements: HashMap::new(),
             portals: HashMap::new(),
-            cancel,
+            connection,
         }
     }
 
@@ -205,7 +211,7 @@ impl Session {
         let setting = |(name, value, _): (&str, &str, bool)| (name.to_owned(), value.to_owned());
         Identity {
             database: self.reference.to_string(),
-            process: self.cancel.key.0,
+            process: self.connection.key.0,
             user: self.settings.get("session_authorization").unwrap_or_default().to_owned(),
             namespace: self.settings.namespace().unwrap_or_else(|| DEFAULT_NAMESPACE.to_owned()),
             version: format!("PostgreSQL {SERVER_VERSION} (Headwater {HEADWATER_VERSION})"),
@@ -269,7 +275,7 @@ impl Session {
         let kind = StatementKind { name, has_returning: statement.has_returning() };
         self.forget_temporary(statement.source());
         self.prepare_write(name).await?;
-        let token = self.cancel.begin();
+        let token = self.connection.begin();
         let (request, timeout) = (self.request(), self.settings.statement_timeout());
         let statements = self.service.statements().within(self.transaction.as_ref());
         let statements = statements.with_rows(self.copied.take());
@@ -297,7 +303,7 @@ pub async fn until_stopped<T>(
     tokio::select! {
         biased;
         () = token.cancelled() => {
-            Err(Problem::new(ErrorCode::Cancelled, "the client cancelled the statement").into())
+            Err(cancelled().into())
         }
         done = work => Ok(done),
         () = expired => {
@@ -306,6 +312,11 @@ pub async fn until_stopped<T>(
         }
         () = wire.closed() => Err(io::Error::from(io::ErrorKind::ConnectionAborted).into()),
     }
+}
+
+/// Returns the error of a cancelled statement.
+pub fn cancelled() -> Problem {
+    Problem::new(ErrorCode::Cancelled, "a client cancelled the statement")
 }
 
 fn check_count(count: usize) -> Result<(), Problem> {

@@ -7,6 +7,9 @@ use headwater_model::{DEFAULT_NAMESPACE, ErrorCode, Problem};
 /// The version of PostgreSQL whose catalogs and dialect clients expect.
 pub const SERVER_VERSION: &str = "15.0";
 
+/// The setting with the name of the client program.
+pub const APPLICATION_NAME: &str = "application_name";
+
 /// The values that a setting accepts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum AcceptedValues {
@@ -43,7 +46,7 @@ const ANY: AcceptedValues = AcceptedValues::Any;
 const SHOWN: AcceptedValues = AcceptedValues::Nothing;
 
 const TABLE: [Setting; 34] = [
-    Setting::new("application_name", "", ANY).reported(),
+    Setting::new(APPLICATION_NAME, "", ANY).reported(),
     Setting::new("bytea_output", "hex", AcceptedValues::Only(&["hex"])),
     Setting::new("client_encoding", "UTF8", AcceptedValues::Only(&["utf8", "utf-8", "unicode"]))
         .reported(),

@@ -9,6 +9,7 @@ use crate::command::SessionCommand;
 use crate::message::Format;
 use crate::reply::{ColumnType, Reply};
 use crate::session::{Action, Outcome, Portal, Progress, Session};
+use crate::settings::APPLICATION_NAME;
 
 impl Session {
     /// Executes the statements of a text in order, until one fails. Earlier statements remain
@@ -28,6 +29,7 @@ impl Session {
 
     /// Executes one statement and sends its rows.
     async fn query_statement(&mut self, statement: &str) -> Outcome {
+        self.connection.show_statement(statement);
         let action = Action::parse(statement, &self.identity())?;
         self.check_status(&action)?;
         match action {
@@ -108,6 +110,9 @@ impl Session {
             self.wire.output.notice(&Problem::new(ErrorCode::InvalidArgument, message));
         }
         if let Some((name, value)) = self.settings.set(name, value)? {
+            if name == APPLICATION_NAME {
+                self.connection.show_application(value);
+            }
             self.wire.output.setting(name, value);
         }
         Ok("SET")

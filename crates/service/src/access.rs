@@ -107,6 +107,11 @@ impl Service {
         components.access.authenticate(credential, address).await.or_problem()
     }
 
+    /// Checks that a principal may shut the server down.
+    pub fn authorize_shutdown(&self, principal: &Principal) -> Result<(), Problem> {
+        self.shared().administer(principal)
+    }
+
     /// Returns true if any user exists. Until the first user is created, a server without
     /// authentication treats every client as the owner.
     pub fn has_users(&self) -> bool {

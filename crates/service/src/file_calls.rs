@@ -11,7 +11,7 @@ use arrow::datatypes::SchemaRef;
 use arrow::error::ArrowError;
 use futures::stream::{self, BoxStream};
 use futures::{StreamExt, TryStreamExt};
-use headwater_engine::{Description, FileCall, Prepared, RowSource, Session};
+use headwater_engine::{Description, FileCall, Prepared, RowSource, ScanCost, Session};
 use headwater_ingest::{ByteCounter, FileRows, Importer};
 use headwater_model::{ImportRequest, Principal, Problem, ResultExt, Usage};
 
@@ -108,12 +108,14 @@ pub async fn register(
     let calls = statement.take_file_calls().map_err(headwater_engine::Error::from).or_problem()?;
     let (usage, job) = (&running.files, running.context.id());
     for call in calls {
-        let relation = call.relation.clone();
+        let (relation, name) = (call.relation.clone(), call.sources.join(", "));
         let (importer, request) = importer(components, principal, call).await?;
+        let before = usage.read.get();
         let rows = importer.open(&request, &usage.read).await;
         let rights = &components.import_rights;
         let rows = rows.map_err(|error| rights.to_problem(principal, Some(job), &error))?;
-        let stored = StoredRows { rows, usage: usage.clone() };
+        let opened = usage.read.get() - before;
+        let stored = StoredRows { name, rows, opened, usage: usage.clone() };
         session.register_stored(&relation, Arc::new(stored));
     }
     Ok(statement)
@@ -147,13 +149,23 @@ async fn importer(
 /// The rows of files as a table of the engine.
 #[derive(Debug)]
 struct StoredRows {
+    /// The sources, as in the statement.
+    name: String,
     rows: FileRows,
+    /// Bytes that were read to determine columns and types.
+    opened: u64,
     usage: FileUsage,
 }
 
 impl RowSource for StoredRows {
     fn schema(&self) -> SchemaRef {
         self.rows.schema()
+    }
+
+    fn cost(&self) -> Option<(String, ScanCost)> {
+        let bytes = self.opened + self.rows.bytes();
+        let cost = ScanCost { files: self.rows.files() as u64, rows: None, bytes };
+        Some((self.name.clone(), cost))
     }
 
     fn read(&self) -> BoxStream<'static, Result<RecordBatch, ArrowError>> {

@@ -17,6 +17,7 @@ mod branch;
 mod bucket;
 mod cloud_event;
 mod config;
+mod connection;
 mod copy_to;
 mod deployed_function;
 mod deployment;
@@ -48,7 +49,6 @@ mod running_statement;
 mod s3;
 mod secret;
 mod service;
-mod settings;
 mod sql_catalog;
 mod start;
 mod statement;
@@ -70,6 +70,7 @@ pub use audit_export::AuditExport;
 pub use branch::Branches;
 pub use bucket::Buckets;
 pub use config::ServiceConfig;
+pub use connection::ClientConnections;
 pub use deployed_function::{DeployedFunctions, read_files};
 pub use deployment::Deployments;
 pub use environment::Environments;
@@ -108,6 +109,9 @@ pub use view::Views;
 pub use headwater_access::{
     Access, AuditFilter, AuditLog, Credential, CredentialState, Decision, DecisionReason, Denial,
     NewUser,
+};
+pub use headwater_connections::{
+    ConnectionHandle, ConnectionState, NewConnection, TransactionState,
 };
 pub use headwater_engine::{
     Batches as CopiedRows, ComparedTable, Description, DiffOptions, ParameterType, PlanEstimate,

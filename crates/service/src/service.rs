@@ -5,16 +5,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use headwater_access::{Access, AuditRetentions, UserLimits};
+use headwater_connections::Connections;
 use headwater_engine::Engine;
 use headwater_executors::{
     ActiveVersion, Deployer, FunctionCatalog, ImportExecutor, ImportRights, MaintenanceExecutor,
-    MeteredRuntime, RunExecutor, TriggerExecutor, TriggerSources, start_maintenance,
+    MeteredRuntime, RunExecutor, Settings, TriggerExecutor, TriggerSources, start_maintenance,
 };
 use headwater_function_lake::LakeComponents;
 use headwater_functions::Functions;
 use headwater_jobs::{JobsOptions, QueueMeter};
 use headwater_lake::Lake;
-use headwater_model::{ErrorCode, JobKind, ObjectId, Principal, Problem, RefSpec, ResultExt};
+use headwater_model::{ErrorCode, JobKind, ObjectId, Problem, RefSpec, ResultExt};
 use headwater_objects::Objects;
 use headwater_pipelines::{EnvironmentCache, Runner};
 use headwater_query_results::QueryResults;
@@ -23,7 +24,6 @@ use parking_lot::RwLock;
 use tokio_util::sync::CancellationToken;
 
 use crate::access_control::AccessControl;
-use crate::async_query;
 use crate::branch::Branches;
 use crate::deployment::Deployments;
 use crate::environment::Environments;
@@ -39,7 +39,6 @@ use crate::reference::Refs;
 use crate::run::Runs;
 use crate::s3::BucketState;
 use crate::secret::Secrets;
-use crate::settings::Settings;
 use crate::start::{TriggerInputs, row_quota, start_engine, start_functions, start_triggers};
 use crate::statement::Statements;
 use crate::table::Tables;
@@ -47,7 +46,7 @@ use crate::tag::Tags;
 use crate::trigger::Triggers;
 use crate::upload::{self, Uploads};
 use crate::view::Views;
-use crate::{Error, Result, ServiceConfig, system_tables, transaction};
+use crate::{Error, Result, ServiceConfig, async_query, system_tables, transaction};
 
 /// Every operation that a client can request, grouped by noun. Cheap to clone.
 #[derive(Clone)]
@@ -154,11 +153,6 @@ impl Service {
     /// Returns the operations on users and their rights.
     pub fn access_control(&self) -> AccessControl {
         AccessControl(self.0.clone())
-    }
-
-    /// Checks that a principal may shut the server down.
-    pub fn authorize_shutdown(&self, principal: &Principal) -> Result<(), Problem> {
-        self.0.administer(principal)
     }
 
     /// Applies changed settings, and retries deployments that could not be applied before.
@@ -275,6 +269,8 @@ pub(crate) struct Components {
     pub changes: ActiveChanges,
     /// The results of asynchronous queries.
     pub results: QueryResults,
+    /// The open connections of clients.
+    pub connections: Connections,
 }
 
 impl Components {
@@ -287,8 +283,7 @@ impl Components {
         let lake = open_lake(&config).await?;
         transaction::delete_interrupted(&lake).await;
         let access = open_access(&lake).await?;
-        let oidc = OidcLogins::of(&config)?;
-        let buckets = BucketState::open(&config, &lake)?;
+        let (oidc, buckets) = (OidcLogins::of(&config)?, BucketState::open(&config, &lake)?);
         let (queues, mappings) = (open_queues(&lake).await?, MappingState::open(&lake));
         let engine = start_engine(&config, &lake)?;
         let jobs = open_jobs(&lake, &access).await?;
@@ -350,6 +345,7 @@ impl Components {
             operations: MeteredRuntime::default(),
             scans: ScanCache::default(),
             changes: ActiveChanges::default(),
+            connections: Connections::default(),
         })
     }
 

@@ -25,7 +25,7 @@ pub(crate) struct CatalogRef {
 }
 
 impl Components {
-    /// Registers the catalog tables that a statement mentions.
+    /// Registers the catalog tables and the functions on connections that a statement mentions.
     pub(crate) async fn add_catalogs(
         &self,
         principal: &Principal,
@@ -33,6 +33,7 @@ impl Components {
         session: &Session,
         sql: &str,
     ) -> Result<(), Problem> {
+        self.add_signals(principal, session, sql);
         let tables = mentioned(sql);
         if tables.is_empty() {
             return Ok(());
@@ -84,6 +85,7 @@ impl Components {
             user: principal.author().to_owned(),
             namespaces: namespaces.into_iter().map(|namespace| namespace.name).collect(),
             relations,
+            connections: self.connections_of(principal).list(),
         })
     }
 

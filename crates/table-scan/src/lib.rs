@@ -13,12 +13,14 @@ mod provider;
 mod pruning;
 mod row_lineage;
 mod row_locator;
+mod row_source;
 mod scan_cost;
 mod statistics;
 mod string_views;
 
 pub use provider::{LakeTable, ScanEnvironment};
 pub use pruning::{can_match, prune, whole_files};
+pub use row_source::{RowSource, pieces, stored_costs, stored_table, viewed};
 pub use scan_cost::{ScanCost, scan_cost};
 pub use statistics::of_scan;
 pub use string_views::{bare_schema, plain_batch, plain_schema, view_schema};

@@ -7,9 +7,10 @@ use std::net::SocketAddr;
 use bytes::{Buf, Bytes};
 use headwater_model::{ErrorCode, Identity, Principal, Problem, RefSpec};
 use headwater_postgres::{
-    CancelHandle, Cancels, ClientSession, Fields, Message, Reply, STARTUP_BYTES_MAX, Session,
-    Settings, Severity, Status, Wire,
+    APPLICATION_NAME, ClientSession, Fields, Message, Reply, STARTUP_BYTES_MAX, Session, Settings,
+    Severity, Status, Wire,
 };
+use headwater_service::{ConnectionHandle, NewConnection};
 
 use crate::auth::check_password;
 use crate::state::App;
@@ -34,13 +35,12 @@ pub struct Shared {
     pub app: App,
     tls: Option<Tls>,
     needs_token: bool,
-    cancels: Cancels,
 }
 
 impl Shared {
     /// Creates the state of a listener. If TLS is configured, connections without TLS are rejected.
     pub fn new(app: App, tls: Option<Tls>, needs_token: bool) -> Self {
-        Shared { app, tls, needs_token, cancels: Cancels::default() }
+        Shared { app, tls, needs_token }
     }
 }
 
@@ -91,10 +91,22 @@ pub async fn start(wire: Wire, peer: &Peer) -> io::Result<Option<Session>> {
             return Ok(None);
         }
     };
-    let cancel = peer.shared.cancels.register();
-    greet(&mut wire, &client.settings, &cancel);
+    let service = peer.shared.app.service.clone();
+    let opened = NewConnection {
+        database: client.reference.to_string(),
+        application: client.settings.get(APPLICATION_NAME).unwrap_or_default().to_owned(),
+        address: Some(peer.address),
+    };
+    let connection = match service.connections().open(&client.principal, opened) {
+        Ok(connection) => connection,
+        Err(problem) => {
+            reject(&mut wire, &problem).await?;
+            return Ok(None);
+        }
+    };
+    greet(&mut wire, &client.settings, &connection);
     wire.send().await?;
-    Ok(Some(Session::new(wire, peer.shared.app.service.clone(), client, cancel)))
+    Ok(Some(Session::new(wire, service, client, connection)))
 }
 
 /// Reads messages up to the startup message, and returns the startup message.
@@ -118,7 +130,7 @@ async fn read_startup(mut wire: Wire, shared: &Shared) -> io::Result<Option<(Wir
             (CANCEL, _) => {
                 let key = (content.try_get_i32().ok(), content.try_get_i32().ok());
                 if let (Some(process), Some(secret)) = key {
-                    shared.cancels.cancel((process, secret));
+                    shared.app.service.connections().cancel_by_key((process, secret));
                 }
                 return Ok(None);
             }
@@ -263,14 +275,14 @@ async fn resolve(
 }
 
 /// Confirms the authentication, and sends the settings and the cancel key.
-fn greet(wire: &mut Wire, settings: &Settings, cancel: &CancelHandle) {
+fn greet(wire: &mut Wire, settings: &Settings, connection: &ConnectionHandle) {
     wire.output.authenticated();
     for (name, value, is_reported) in settings.all() {
         if is_reported {
             wire.output.setting(name, value);
         }
     }
-    let (process, secret) = cancel.key;
+    let (process, secret) = connection.key;
     wire.output.cancel_key(process, secret);
     wire.output.ready(Status::Idle);
 }

@@ -21,6 +21,7 @@ mod emulators;
 mod event_rights;
 mod event_shapes;
 mod flight;
+mod flight_java;
 mod flight_matrix;
 #[path = "../../../lake/tests/clouds/front.rs"]
 #[expect(dead_code, reason = "used only by tests of faults")]
@@ -45,6 +46,7 @@ mod network;
 mod object_stores;
 mod postgres;
 mod postgres_matrix;
+mod postgres_sessions;
 mod postgres_tools;
 mod read_files;
 #[path = "../../../oidc/tests/provider/real.rs"]
@@ -111,6 +113,7 @@ fn trials() -> Vec<Trial> {
     trials.extend(event_shapes::trials());
     trials.extend(deployments::trials());
     trials.extend(flight::trials());
+    trials.extend(flight_java::trials());
     trials.extend(flight_matrix::trials());
     trials.extend(function_lake::trials());
     trials.extend(function_triggers::trials());
@@ -127,6 +130,7 @@ fn trials() -> Vec<Trial> {
     trials.extend(object_stores::trials());
     trials.extend(postgres::trials());
     trials.extend(postgres_matrix::trials());
+    trials.extend(postgres_sessions::trials());
     trials.extend(postgres_tools::trials());
     trials.extend(read_files::trials());
     trials.extend(runs::trials());

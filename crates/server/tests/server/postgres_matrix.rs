@@ -145,7 +145,7 @@ const SESSION: [Row; 18] = [
 ];
 
 /// Other kinds of requests.
-const OTHERS: [Row; 11] = [
+const OTHERS: [Row; 14] = [
     ("COPY FROM STDIN", "COPY shop.changed (id) FROM STDIN", WRITES),
     ("COPY TO STDOUT", "COPY shop.items TO STDOUT", READS),
     ("COPY of a query TO STDOUT", "COPY (SELECT id FROM shop.items) TO STDOUT", READS),
@@ -153,6 +153,10 @@ const OTHERS: [Row; 11] = [
     ("read_csv", "SELECT * FROM read_csv('read.csv')", WRITES),
     ("COPY FROM a file", "COPY shop.items FROM '/etc/passwd'", [NONE; 4]),
     ("pg_catalog", "SELECT relname FROM pg_catalog.pg_class", ALWAYS),
+    // A user sees and signals only its own connections; the number belongs to no connection.
+    ("pg_stat_activity", "SELECT pid FROM pg_stat_activity", ALWAYS),
+    ("pg_cancel_backend", "SELECT pg_cancel_backend(0)", ALWAYS),
+    ("pg_terminate_backend", "SELECT pg_terminate_backend(0)", ALWAYS),
     ("information_schema", "SELECT table_name FROM information_schema.tables", ALWAYS),
     ("system tables", "SELECT * FROM system.files LIMIT 1", [NO, NO, NO, OK]),
     ("SET ROLE", "SET ROLE administrator", ["22023"; 4]),

@@ -153,7 +153,7 @@ fn connection(server: &TestServer) -> Connection {
 }
 
 /// Installs Debian packages, unless the program that they provide is installed.
-async fn install(packages: &'static [&'static str], program: &'static str) {
+pub async fn install(packages: &'static [&'static str], program: &'static str) {
     let work = move || {
         if std::path::Path::new(program).exists() {
             return;

@@ -15,6 +15,7 @@ pub fn trials() -> Vec<Trial> {
         trial("read_files::files_of_the_lake_are_not_read", lake_files),
         trial("read_files::a_user_needs_a_grant_on_the_location", rights),
         trial("read_files::the_bytes_of_files_count_in_usage_and_limits", usage),
+        trial("read_files::explain_cost_contains_the_bytes_of_files", cost),
     ]
 }
 
@@ -88,6 +89,35 @@ async fn lake_files() {
         let answer = server.rows(&format!("SELECT * FROM read_json('{path}')")).await;
         let message = answer["message"].as_str().unwrap_or_default();
         assert!(message.contains("it belongs to a lake"), "{path}: {answer}");
+    }
+}
+
+async fn cost() {
+    let server = TestServer::start().await;
+    server.rows("CREATE TABLE few AS SELECT 1 AS n").await;
+    let rows = "SELECT n, 'text ' || n AS t FROM UNNEST(range(1, 50001)) AS r(n)";
+    for (name, call) in [
+        ("a.parquet", "read_parquet('a.parquet')"),
+        ("a.csv", "read_csv('a.csv')"),
+        ("a.csv.gz", "read_csv('a.csv.gz')"),
+    ] {
+        server.rows(&format!("COPY ({rows}) TO '{name}'")).await;
+        let size = std::fs::metadata(server.folder.path().join(name)).expect("a file").len();
+        let query = format!("SELECT sum(a.n) AS sum FROM {call} AS a, few, {call} AS b");
+        let costs = server.rows(&format!("EXPLAIN COST {query}")).await;
+        let named = |table: &str| {
+            let row = costs.as_array().into_iter().flatten().find(|row| row["table"] == table);
+            row.cloned().unwrap_or_else(|| panic!("{table} is not in {costs}"))
+        };
+        let (files, total) = (named(name), named("total"));
+        assert_eq!((&files["files"], &files["rows"]), (&json!(2), &Value::Null), "{costs}");
+        let bytes = |row: &Value| row["bytes"].as_u64().expect("bytes");
+        assert!(bytes(&files) >= 2 * size, "{size}: {costs}");
+        assert_eq!(bytes(&total), bytes(&files) + bytes(&named("public.few")), "{costs}");
+        assert!(total["cost"].as_f64() > named("public.few")["cost"].as_f64(), "{costs}");
+        server.rows(&query).await;
+        let read = server.get("/v1/jobs?limit=1").await[0]["usage"]["bytes_read"].as_u64();
+        assert!(read.expect("bytes") <= bytes(&total), "{read:?} of {costs}");
     }
 }
 

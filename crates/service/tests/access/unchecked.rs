@@ -39,6 +39,7 @@ pub const UNCHECKED: &[(&str, &str)] = &[
     ("S3Operations::signatures", NOUN),
     ("Service::access_control", NOUN),
     ("Service::branches", NOUN),
+    ("Service::connections", NOUN),
     ("Service::deployments", NOUN),
     ("Service::environments", NOUN),
     ("Service::iceberg", NOUN),
@@ -90,6 +91,8 @@ pub const UNCHECKED: &[(&str, &str)] = &[
     ("Service::start", PROCESS),
     ("Service::stop_background", PROCESS),
     ("ServiceConfig::new", PROCESS),
+    // The key is the credential: only the client of the connection knows it.
+    ("ClientConnections::cancel_by_key", LOGIN),
     ("AccessControl::finish_login", LOGIN),
     ("AccessControl::login_methods", LOGIN),
     ("AccessControl::start_login", LOGIN),

@@ -1,6 +1,7 @@
 //! The table: every method of the service that takes a principal.
 
 mod accounts;
+mod connections;
 mod functions;
 mod iceberg;
 mod iceberg_changes;
@@ -23,6 +24,7 @@ pub fn all() -> impl Iterator<Item = &'static Row> {
         refs::ROWS,
         tables::ROWS,
         statements::ROWS,
+        connections::ROWS,
         iceberg::ROWS,
         iceberg_changes::ROWS,
         functions::ROWS,

@@ -1,4 +1,4 @@
-//! Rows stored outside the engine. Each scan reads all rows again, in batches of limited size.
+//! Rows stored outside of tables. Each scan reads all rows again, in batches of limited size.
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,14 +11,18 @@ use async_trait::async_trait;
 use datafusion::catalog::streaming::StreamingTable;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::DataFusionError;
+use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::datasource::source_as_provider;
 use datafusion::execution::TaskContext;
-use datafusion::logical_expr::{Expr, TableType};
+use datafusion::logical_expr::{Expr, LogicalPlan, TableType};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::streaming::PartitionStream;
 use datafusion::physical_plan::{ExecutionPlan, SendableRecordBatchStream};
 use futures::StreamExt;
 use futures::stream::{self, BoxStream};
-use headwater_table_scan::view_schema;
+
+use crate::scan_cost::ScanCost;
+use crate::string_views::view_schema;
 
 /// Maximum number of rows per batch. Operators are tuned for batches of this size.
 const BATCH_ROWS: usize = 32_768;
@@ -40,10 +44,31 @@ pub trait RowSource: fmt::Debug + Send + Sync {
         let columns = columns.to_vec();
         self.read().map(move |batch| batch?.project(&columns)).boxed()
     }
+
+    /// Returns the name of the source and what one scan of it costs at most; `None` if reading it
+    /// costs nothing.
+    fn cost(&self) -> Option<(String, ScanCost)> {
+        None
+    }
+}
+
+/// Returns the cost of each scan of stored rows in a query, with the name of the rows.
+pub fn stored_costs(plan: &LogicalPlan) -> Result<Vec<(String, ScanCost)>, DataFusionError> {
+    let mut costs = Vec::new();
+    plan.apply_with_subqueries(|node| {
+        if let LogicalPlan::TableScan(scan) = node
+            && let Ok(provider) = source_as_provider(&scan.source)
+            && let Some(table) = provider.downcast_ref::<StoredTable>()
+        {
+            costs.extend(table.rows.cost());
+        }
+        Ok(TreeNodeRecursion::Continue)
+    })?;
+    Ok(costs)
 }
 
 /// Creates a table of stored rows, with view types for strings.
-pub(crate) fn table(rows: Arc<dyn RowSource>) -> Arc<dyn TableProvider> {
+pub fn stored_table(rows: Arc<dyn RowSource>) -> Arc<dyn TableProvider> {
     Arc::new(StoredTable { schema: view_schema(&rows.schema()), rows })
 }
 
@@ -115,7 +140,7 @@ impl PartitionStream for Partition {
 }
 
 /// Casts a batch to a schema with view types for strings.
-pub(crate) fn viewed(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, ArrowError> {
+pub fn viewed(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, ArrowError> {
     let columns = batch.columns().iter().zip(schema.fields());
     let columns = columns.map(|(column, field)| cast(column, field.data_type()));
     let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
@@ -124,7 +149,7 @@ pub(crate) fn viewed(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBa
 }
 
 /// Splits a batch into slices of at most [`BATCH_ROWS`] rows.
-pub(crate) fn pieces(batch: &RecordBatch) -> impl Iterator<Item = RecordBatch> {
+pub fn pieces(batch: &RecordBatch) -> impl Iterator<Item = RecordBatch> {
     let starts = (0..batch.num_rows()).step_by(BATCH_ROWS);
     starts.map(|start| batch.slice(start, BATCH_ROWS.min(batch.num_rows() - start)))
 }

@@ -1,0 +1,223 @@
+//! The set of open connections, and the handle of each.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use headwater_model::{Clock, Principal, SystemClock};
+use parking_lot::Mutex;
+use tokio_util::sync::CancellationToken;
+
+use crate::connection::{ConnectionKey, ConnectionState, NewConnection, TransactionState};
+
+/// The open connections. Its clones share them.
+#[derive(Clone, Default)]
+pub struct Connections(Arc<Mutex<Registry>>);
+
+#[derive(Default)]
+struct Registry {
+    last: i32,
+    open: BTreeMap<i32, OpenConnection>,
+}
+
+struct OpenConnection {
+    secret: i32,
+    state: ConnectionState,
+    /// Cancels the running statement; `None` between statements.
+    statement: Option<CancellationToken>,
+    /// Ends the connection.
+    ended: CancellationToken,
+}
+
+impl OpenConnection {
+    fn cancel(&self) {
+        if let Some(statement) = &self.statement {
+            statement.cancel();
+        }
+    }
+}
+
+impl Connections {
+    /// Adds a connection until the handle is dropped.
+    pub fn open(&self, principal: Principal, client: NewConnection) -> ConnectionHandle {
+        let random = uuid::Uuid::new_v4().into_bytes();
+        let secret = i32::from_be_bytes([random[0], random[1], random[2], random[3]]);
+        let ended = CancellationToken::new();
+        let mut registry = self.0.lock();
+        // Numbers of open connections are not used again.
+        loop {
+            registry.last = registry.last.wrapping_add(1).max(1);
+            if !registry.open.contains_key(&registry.last) {
+                break;
+            }
+        }
+        let process = registry.last;
+        let state = ConnectionState::new(process, principal, client);
+        let connection = OpenConnection { secret, state, statement: None, ended: ended.clone() };
+        registry.open.insert(process, connection);
+        ConnectionHandle { key: (process, secret), connections: self.clone(), ended }
+    }
+
+    /// Returns the connections, in the order of their numbers.
+    pub fn list(&self) -> Vec<ConnectionState> {
+        self.0.lock().open.values().map(|connection| connection.state.clone()).collect()
+    }
+
+    /// Cancels the running statement of a connection. Does nothing for an unknown key.
+    pub fn cancel_by_key(&self, (process, secret): ConnectionKey) {
+        let registry = self.0.lock();
+        let found = registry.open.get(&process).filter(|connection| connection.secret == secret);
+        if let Some(connection) = found {
+            connection.cancel();
+        }
+    }
+
+    /// Cancels the running statement of a connection. Returns false if there is no connection with
+    /// this number that the caller may signal.
+    pub fn cancel(&self, process: i32, may_signal: impl Fn(&ConnectionState) -> bool) -> bool {
+        self.signal(process, may_signal, OpenConnection::cancel)
+    }
+
+    /// Ends a connection, and cancels its running statement. Returns false if there is no
+    /// connection with this number that the caller may signal.
+    pub fn end(&self, process: i32, may_signal: impl Fn(&ConnectionState) -> bool) -> bool {
+        self.signal(process, may_signal, |connection| {
+            connection.ended.cancel();
+            connection.cancel();
+        })
+    }
+
+    fn signal(
+        &self,
+        process: i32,
+        may_signal: impl Fn(&ConnectionState) -> bool,
+        signal: impl Fn(&OpenConnection),
+    ) -> bool {
+        let registry = self.0.lock();
+        let found = registry.open.get(&process);
+        let Some(connection) = found.filter(|connection| may_signal(&connection.state)) else {
+            return false;
+        };
+        signal(connection);
+        true
+    }
+
+    fn update(&self, process: i32, change: impl FnOnce(&mut OpenConnection)) {
+        if let Some(connection) = self.0.lock().open.get_mut(&process) {
+            change(connection);
+        }
+    }
+}
+
+/// The registration of an open connection.
+pub struct ConnectionHandle {
+    /// The key.
+    pub key: ConnectionKey,
+    connections: Connections,
+    ended: CancellationToken,
+}
+
+impl ConnectionHandle {
+    /// Shows the text of the statement that the client sent. A message can have several.
+    pub fn show_statement(&self, text: &str) {
+        let now = SystemClock.now();
+        self.connections.update(self.key.0, |connection| connection.state.begin(text, now));
+    }
+
+    /// Shows another name of the client program.
+    pub fn show_application(&self, name: &str) {
+        let change = |it: &mut OpenConnection| name.clone_into(&mut it.state.client.application);
+        self.connections.update(self.key.0, change);
+    }
+
+    /// Starts a statement. The returned token is cancelled by a signal.
+    pub fn begin(&self) -> CancellationToken {
+        let token = CancellationToken::new();
+        let own = token.clone();
+        self.connections.update(self.key.0, |connection| connection.statement = Some(own));
+        // The connection may have been ended before its statement.
+        if self.ended.is_cancelled() {
+            token.cancel();
+        }
+        token
+    }
+
+    /// Ends the statement, so that a late signal does not cancel the next one.
+    pub fn end(&self, transaction: TransactionState) {
+        let now = SystemClock.now();
+        self.connections.update(self.key.0, |connection| {
+            connection.statement = None;
+            connection.state.end(transaction, now);
+        });
+    }
+
+    /// Returns the token that is cancelled when the connection must end.
+    pub fn ended(&self) -> &CancellationToken {
+        &self.ended
+    }
+}
+
+impl Drop for ConnectionHandle {
+    fn drop(&mut self) {
+        self.connections.0.lock().open.remove(&self.key.0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn open(connections: &Connections) -> ConnectionHandle {
+        let client =
+            NewConnection { database: "main".into(), application: "psql".into(), address: None };
+        connections.open(Principal::owner(), client)
+    }
+
+    #[test]
+    fn only_the_key_cancels_and_only_during_a_statement() {
+        let connections = Connections::default();
+        let handle = open(&connections);
+        let (process, secret) = handle.key;
+        connections.cancel_by_key(handle.key);
+        let token = handle.begin();
+        connections.cancel_by_key((process, secret.wrapping_add(1)));
+        connections.cancel_by_key((process + 1, secret));
+        assert!(!token.is_cancelled());
+        connections.cancel_by_key(handle.key);
+        assert!(token.is_cancelled());
+        handle.end(TransactionState::None);
+        drop(handle);
+        connections.cancel_by_key((process, secret));
+        assert!(connections.list().is_empty());
+    }
+
+    #[test]
+    fn signals_reach_only_the_permitted_connections() {
+        let connections = Connections::default();
+        let (one, two) = (open(&connections), open(&connections));
+        let (first, second) = (one.begin(), two.begin());
+        assert!(!connections.cancel(one.key.0, |_| false));
+        assert!(connections.cancel(one.key.0, |_| true));
+        assert!(first.is_cancelled() && !one.ended().is_cancelled());
+        assert!(connections.end(two.key.0, |state| state.is_of(&Principal::owner())));
+        assert!(second.is_cancelled() && two.ended().is_cancelled());
+        assert!(two.begin().is_cancelled(), "a statement after the signal");
+        assert!(!connections.end(99, |_| true));
+    }
+
+    #[test]
+    fn a_connection_shows_its_statement_and_its_transaction() {
+        let connections = Connections::default();
+        let handle = open(&connections);
+        let state = || connections.list().remove(0);
+        assert_eq!(state().name(), "idle");
+        handle.show_statement("SELECT 1");
+        assert_eq!((state().name(), state().statement), ("active", "SELECT 1".to_owned()));
+        assert!(state().transaction_started.is_some());
+        handle.end(TransactionState::Failed);
+        assert_eq!(state().name(), "idle in transaction (aborted)");
+        handle.end(TransactionState::None);
+        assert_eq!((state().name(), state().transaction_started), ("idle", None));
+        handle.show_application("pgbench");
+        assert_eq!(state().client.application, "pgbench");
+    }
+}
