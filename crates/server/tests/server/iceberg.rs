@@ -5,7 +5,7 @@ use hyper::{Method, Request};
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
 
-use crate::support::{TestServer, bearer, body, json, request};
+use crate::support::{TestServer, bearer, json, request};
 use crate::trial;
 
 pub fn trials() -> Vec<Trial> {
@@ -37,19 +37,6 @@ fn table(branch: &str, name: &str) -> String {
 
 async fn sql(server: &TestServer, branch: &str, sql: &str) -> Value {
     server.post("/v1/query", json!({"sql": sql, "ref": branch})).await
-}
-
-/// Sends a request. Returns the status and the answer.
-async fn ask(
-    server: &TestServer,
-    method: Method,
-    path: &str,
-    sent: Option<&Value>,
-) -> (u16, Value) {
-    let response = server.send(request(method, path, sent)).await;
-    let status = response.status().as_u16();
-    let bytes = body(response).await.expect("a whole body");
-    (status, serde_json::from_slice(&bytes).unwrap_or_default())
 }
 
 async fn commits(server: &TestServer, branch: &str) -> usize {
@@ -149,19 +136,18 @@ async fn tokens() {
 async fn once() {
     let (server, commit) = one_row_ahead().await;
     let before = commits(&server, "dev").await;
-    let (status, made) = ask(&server, Method::POST, &table("dev", "t"), Some(&commit)).await;
+    let (status, made) = server.ask(Method::POST, &table("dev", "t"), Some(&commit)).await;
     assert_eq!(status, 200, "{made}");
     assert_eq!(sql(&server, "dev", "SELECT id FROM t").await, json!([{"id": 1}]));
-    let (status, again) = ask(&server, Method::POST, &table("dev", "t"), Some(&commit)).await;
+    let (status, again) = server.ask(Method::POST, &table("dev", "t"), Some(&commit)).await;
     assert_eq!((status, &again), (200, &made));
     assert_eq!(commits(&server, "dev").await, before + 1);
     sql(&server, "dev", "INSERT INTO t VALUES (2)").await;
-    assert_eq!(ask(&server, Method::POST, &table("dev", "t"), Some(&commit)).await.0, 200);
+    assert_eq!(server.ask(Method::POST, &table("dev", "t"), Some(&commit)).await.0, 200);
     let rows = sql(&server, "dev", "SELECT count(*) AS n FROM t").await;
     assert_eq!(rows, json!([{"n": 2}]));
     let (status, merged) =
-        ask(&server, Method::POST, "/v1/branches/main/merge", Some(&json!({"source": "dev"})))
-            .await;
+        server.ask(Method::POST, "/v1/branches/main/merge", Some(&json!({"source": "dev"}))).await;
     assert_eq!(status, 200, "{merged}");
     let rows = sql(&server, "main", "SELECT id FROM t ORDER BY id").await;
     assert_eq!(rows, json!([{"id": 1}, {"id": 2}]));
@@ -205,20 +191,20 @@ async fn together() {
     let before = commits(&server, "dev").await;
     let path = "/iceberg/v1/dev/transactions/commit";
     let changes = json!({"table-changes": [change("t", &commit), change("u", &rename(json!(5)))]});
-    let (status, answer) = ask(&server, Method::POST, path, Some(&changes)).await;
+    let (status, answer) = server.ask(Method::POST, path, Some(&changes)).await;
     assert_eq!((status, &answer["error"]["type"]), (409, &json!("CommitFailedException")));
     assert_eq!(sql(&server, "dev", "SELECT id FROM t").await, json!([]));
     let changes =
         json!({"table-changes": [change("t", &commit), change("u", &rename(Value::Null))]});
-    assert_eq!(ask(&server, Method::POST, path, Some(&changes)).await.0, 204);
+    assert_eq!(server.ask(Method::POST, path, Some(&changes)).await.0, 204);
     assert_eq!(sql(&server, "dev", "SELECT id FROM t").await, json!([{"id": 1}]));
     assert_eq!(commits(&server, "dev").await, before + 1);
     let loaded = server.get(&table("dev", "u")).await;
     assert_eq!(loaded["metadata"]["properties"]["a"], "b");
-    assert_eq!(ask(&server, Method::POST, path, Some(&changes)).await.0, 204, "sent again");
+    assert_eq!(server.ask(Method::POST, path, Some(&changes)).await.0, 204, "sent again");
     assert_eq!(commits(&server, "dev").await, before + 1);
     let missing = json!({"table-changes": [change("no", &rename(Value::Null))]});
-    assert_eq!(ask(&server, Method::POST, path, Some(&missing)).await.0, 404);
+    assert_eq!(server.ask(Method::POST, path, Some(&missing)).await.0, 404);
 }
 
 async fn staged() {
@@ -228,7 +214,7 @@ async fn staged() {
         "schema": {"type": "struct", "fields": [{"id": 1, "name": "id", "required": false, "type": "long"}]}
     });
     let tables = "/iceberg/v1/main/namespaces/public/tables";
-    let (status, staged) = ask(&server, Method::POST, tables, Some(&new)).await;
+    let (status, staged) = server.ask(Method::POST, tables, Some(&new)).await;
     assert_eq!(status, 200, "{staged}");
     let metadata = &staged["metadata"];
     let commit = json!({
@@ -246,18 +232,18 @@ async fn staged() {
             {"action": "set-properties", "updates": {"a": "b"}}
         ]
     });
-    let (status, made) = ask(&server, Method::POST, &table("main", "t"), Some(&commit)).await;
+    let (status, made) = server.ask(Method::POST, &table("main", "t"), Some(&commit)).await;
     assert_eq!(status, 200, "{made}");
     for field in ["table-uuid", "location", "schemas", "partition-specs", "sort-orders"] {
         assert_eq!(made["metadata"][field], metadata[field], "{field}");
     }
-    let (status, again) = ask(&server, Method::POST, &table("main", "t"), Some(&commit)).await;
+    let (status, again) = server.ask(Method::POST, &table("main", "t"), Some(&commit)).await;
     assert_eq!((status, again), (200, made), "the same commit sent twice");
     let mut other = commit.clone();
     other["updates"][0]["uuid"] = json!("00000000-0000-4000-8000-000000000000");
-    let (status, answer) = ask(&server, Method::POST, &table("main", "t"), Some(&other)).await;
+    let (status, answer) = server.ask(Method::POST, &table("main", "t"), Some(&other)).await;
     assert_eq!((status, &answer["error"]["type"]), (409, &json!("CommitFailedException")));
-    let (_, answer) = ask(&server, Method::POST, &table("main", "u"), Some(&commit)).await;
+    let (_, answer) = server.ask(Method::POST, &table("main", "u"), Some(&commit)).await;
     let message = answer["error"]["message"].as_str().expect("a message");
     assert!(message.contains("another table"), "{message}");
 }
@@ -271,7 +257,7 @@ async fn unreadable() {
     for location in [format!("{list}.broken"), format!("{list}.missing")] {
         let mut commit = commit.clone();
         commit["updates"][0]["snapshot"]["manifest-list"] = json!(location);
-        let (status, answer) = ask(&server, Method::POST, &table("dev", "t"), Some(&commit)).await;
+        let (status, answer) = server.ask(Method::POST, &table("dev", "t"), Some(&commit)).await;
         assert_eq!(status, 400, "{answer}");
         let message = answer["error"]["message"].as_str().expect("a message");
         assert!(message.contains(&location), "{message}");
@@ -292,11 +278,10 @@ async fn column_ids() {
             {"action": "set-current-schema", "schema-id": -1}
         ]
     });
-    assert_eq!(ask(&server, Method::POST, &table("dev", "t"), Some(&commit)).await.0, 200);
+    assert_eq!(server.ask(Method::POST, &table("dev", "t"), Some(&commit)).await.0, 200);
     sql(&server, "main", "ALTER TABLE t ADD COLUMN ours BIGINT").await;
     let (status, merged) =
-        ask(&server, Method::POST, "/v1/branches/main/merge", Some(&json!({"source": "dev"})))
-            .await;
+        server.ask(Method::POST, "/v1/branches/main/merge", Some(&json!({"source": "dev"}))).await;
     assert_eq!(status, 200, "{merged}");
     let rows = sql(&server, "main", "SELECT id, ours, theirs FROM t").await;
     assert_eq!(rows, json!([{"id": 1, "ours": null, "theirs": null}]));
@@ -321,12 +306,11 @@ async fn field_ids() {
             ]
         })
     };
-    let (status, answer) = ask(&server, Method::POST, &table("dev", "t"), Some(&commit(2))).await;
+    let (status, answer) = server.ask(Method::POST, &table("dev", "t"), Some(&commit(2))).await;
     assert_eq!((status, &answer["error"]["type"]), (409, &json!("CommitFailedException")));
-    assert_eq!(ask(&server, Method::POST, &table("dev", "t"), Some(&commit(3))).await.0, 200);
+    assert_eq!(server.ask(Method::POST, &table("dev", "t"), Some(&commit(3))).await.0, 200);
     let merge = json!({"source": "dev"});
-    let (status, merged) =
-        ask(&server, Method::POST, "/v1/branches/main/merge", Some(&merge)).await;
+    let (status, merged) = server.ask(Method::POST, "/v1/branches/main/merge", Some(&merge)).await;
     assert_eq!(status, 200, "{merged}");
     let rows = sql(&server, "main", "SELECT id, y FROM t ORDER BY id").await;
     assert_eq!(rows, json!([{"id": 1, "y": null}, {"id": 2, "y": null}]));
@@ -370,7 +354,7 @@ async fn requests_with_keys() {
         assert_eq!(send(method.clone(), path, &key, sent).await, *status, "{method} {path} again");
         assert_eq!(commits(&server, "dev").await, before + 1, "{method} {path} again");
     }
-    assert_eq!(ask(&server, Method::HEAD, trip, None).await.0, 404);
+    assert_eq!(server.ask(Method::HEAD, trip, None).await.0, 404);
 }
 
 async fn no_garbage() {
@@ -380,7 +364,7 @@ async fn no_garbage() {
     let updates =
         json!([{"action": "set-properties", "updates": {"gc.enabled": "true", "a": "b"}}]);
     let commit = json!({"requirements": [], "updates": updates});
-    let (_, made) = ask(&server, Method::POST, &table("dev", "t"), Some(&commit)).await;
+    let (_, made) = server.ask(Method::POST, &table("dev", "t"), Some(&commit)).await;
     assert_eq!(made["metadata"]["properties"], json!({"a": "b", "gc.enabled": "false"}));
     let shown = server.get("/v1/refs/dev/tables/t").await;
     assert_eq!(shown["properties"], json!({"a": "b"}));
@@ -410,7 +394,7 @@ async fn broken_changes() {
         only(json!({"action": "no-such-update"})),
     ];
     for change in changes {
-        let (status, answer) = ask(&server, Method::POST, &table("dev", "t"), Some(&change)).await;
+        let (status, answer) = server.ask(Method::POST, &table("dev", "t"), Some(&change)).await;
         assert_eq!(status, 400, "{change} {answer}");
     }
     assert_eq!(sql(&server, "dev", "SELECT id FROM t").await, json!([]));
@@ -418,17 +402,17 @@ async fn broken_changes() {
     stale["requirements"] = json!([]);
     stale["updates"][0]["snapshot"]["parent-snapshot-id"] = json!(1);
     stale["updates"][0]["snapshot"]["sequence-number"] = json!(0);
-    let (status, answer) = ask(&server, Method::POST, &table("dev", "t"), Some(&stale)).await;
+    let (status, answer) = server.ask(Method::POST, &table("dev", "t"), Some(&stale)).await;
     assert_eq!((status, &answer["error"]["type"]), (409, &json!("CommitFailedException")));
 }
 
 async fn nothing() {
     let (server, _) = one_row_ahead().await;
     let protect = json!({"protected": true});
-    assert_eq!(ask(&server, Method::PATCH, "/v1/branches/dev", Some(&protect)).await.0, 200);
+    assert_eq!(server.ask(Method::PATCH, "/v1/branches/dev", Some(&protect)).await.0, 200);
     let before = commits(&server, "dev").await;
     let commit = json!({"requirements": [], "updates": []});
-    let (status, made) = ask(&server, Method::POST, &table("dev", "t"), Some(&commit)).await;
+    let (status, made) = server.ask(Method::POST, &table("dev", "t"), Some(&commit)).await;
     assert_eq!(status, 200, "{made}");
     assert_eq!(commits(&server, "dev").await, before);
 }
@@ -457,8 +441,7 @@ async fn registered() {
         std::fs::write(format!("{folder}/{name}"), other.to_string()).expect("a file");
         let location = format!("{root}/other-{round}/metadata/{name}");
         let asked = json!({"name": format!("other_{round}"), "metadata-location": location});
-        ask(&server, Method::POST, "/iceberg/v1/main/namespaces/public/register", Some(&asked))
-            .await
+        server.ask(Method::POST, "/iceberg/v1/main/namespaces/public/register", Some(&asked)).await
     };
     let (status, answer) = register(&|_| {}).await;
     assert_eq!(status, 200, "{answer}");
@@ -496,11 +479,11 @@ async fn row_ids() {
     let commit = append_of(&loaded["metadata"]);
     let mut fewer = commit.clone();
     fewer["updates"][0]["snapshot"]["added-rows"] = json!(0);
-    let (status, answer) = ask(&server, Method::POST, &table("dev", "t"), Some(&fewer)).await;
+    let (status, answer) = server.ask(Method::POST, &table("dev", "t"), Some(&fewer)).await;
     assert_eq!(status, 400, "{answer}");
     let message = answer["error"]["message"].as_str().unwrap_or_default();
     assert!(message.contains("`next-row-id`"), "{message}");
-    let (status, answer) = ask(&server, Method::POST, &table("dev", "t"), Some(&commit)).await;
+    let (status, answer) = server.ask(Method::POST, &table("dev", "t"), Some(&commit)).await;
     assert_eq!(status, 200, "{answer}");
     let rows = sql(&server, "dev", "SELECT id, _row_id FROM t ORDER BY id").await;
     assert_eq!(rows, json!([{"id": 1, "_row_id": 0}, {"id": 2, "_row_id": 1}]));
@@ -521,7 +504,7 @@ async fn views() {
         ("/iceberg/v1/main/transactions/commit".to_owned(), &many),
         ("/iceberg/v1/main/tables/rename".to_owned(), &renamed),
     ] {
-        let (status, answer) = ask(&server, Method::POST, &path, Some(sent)).await;
+        let (status, answer) = server.ask(Method::POST, &path, Some(sent)).await;
         assert_eq!(
             (status, &answer["error"]["type"]),
             (404, &json!("NoSuchTableException")),
@@ -529,7 +512,7 @@ async fn views() {
         );
     }
     for method in [Method::GET, Method::DELETE] {
-        assert_eq!(ask(&server, method, &table("main", "seen"), None).await.0, 404);
+        assert_eq!(server.ask(method, &table("main", "seen"), None).await.0, 404);
     }
 }
 
@@ -547,11 +530,11 @@ async fn locations() {
         let asked = |name: &str| json!({"name": format!("{name}_{round}"), "schema": schema, "location": place});
         let (one, two, three) = (asked("one"), asked("two"), asked("three"));
         let made = futures::future::join_all(
-            [&one, &two, &three].map(|new| ask(&server, Method::POST, path, Some(new))),
+            [&one, &two, &three].map(|new| server.ask(Method::POST, path, Some(new))),
         );
         let statuses: Vec<u16> = made.await.into_iter().map(|(status, _)| status).collect();
         assert_eq!(statuses.iter().filter(|status| **status == 200).count(), 1, "{statuses:?}");
-        let again = ask(&server, Method::POST, path, Some(&asked("again"))).await;
+        let again = server.ask(Method::POST, path, Some(&asked("again"))).await;
         assert_eq!(again.0, 400, "{}", again.1);
     }
 }

@@ -6,7 +6,7 @@ use hyper::{Method, Request};
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
 
-use crate::support::{TestServer, bearer, body, request};
+use crate::support::{TestServer, bearer};
 use crate::trial;
 
 pub fn trials() -> Vec<Trial> {
@@ -21,18 +21,6 @@ pub fn trials() -> Vec<Trial> {
         trial("scans::a_plan_exists_until_it_is_cancelled", plans),
         trial("scans::unsupported_scans_are_rejected", refused),
     ]
-}
-
-async fn ask(
-    server: &TestServer,
-    method: Method,
-    path: &str,
-    sent: Option<&Value>,
-) -> (u16, Value) {
-    let response = server.send(request(method, path, sent)).await;
-    let status = response.status().as_u16();
-    let bytes = body(response).await.expect("a whole body");
-    (status, serde_json::from_slice(&bytes).unwrap_or_default())
 }
 
 /// Returns the URL path of a table of `public` on `dev`.
@@ -54,7 +42,7 @@ async fn sql(server: &TestServer, sql: &str) {
 /// Plans a scan and returns the response.
 async fn planned(server: &TestServer, name: &str, asked: Value) -> Value {
     let path = format!("{}/plan", table(name));
-    let (status, answer) = ask(server, Method::POST, &path, Some(&asked)).await;
+    let (status, answer) = server.ask(Method::POST, &path, Some(&asked)).await;
     assert_eq!(status, 200, "{asked}: {answer}");
     assert_eq!(answer["status"], "completed");
     answer
@@ -326,7 +314,7 @@ async fn appended() {
         (json!({"snapshot-id": snapshots[0], "end-snapshot-id": snapshots[1]}), "a range"),
         (json!({"snapshot-id": 7}), "snapshot"),
     ] {
-        let (status, answer) = ask(&server, Method::POST, &path, Some(&asked)).await;
+        let (status, answer) = server.ask(Method::POST, &path, Some(&asked)).await;
         let message = answer["error"]["message"].as_str().expect("a message");
         assert_eq!((status, message.contains(expected)), (400, true), "{asked}: {message}");
     }
@@ -347,7 +335,7 @@ async fn columns() {
     assert_eq!(tasks(&planned(&server, "t", now).await).len(), 1);
     let path = format!("{}/plan", table("t"));
     let wrong = json!({"snapshot-id": first, "filter": is("old")});
-    assert_eq!(ask(&server, Method::POST, &path, Some(&wrong)).await.0, 400);
+    assert_eq!(server.ask(Method::POST, &path, Some(&wrong)).await.0, 400);
     // Bounds written before the column's type was promoted remain valid.
     let large = json!({"filter": {"type": "gt", "term": "id", "value": 5}});
     assert_eq!(tasks(&planned(&server, "t", large).await).len(), 1);
@@ -362,7 +350,7 @@ async fn columns() {
         {"action": "add-schema", "schema": schema},
         {"action": "set-current-schema", "schema-id": -1}
     ]});
-    let (status, answer) = ask(&server, Method::POST, &table("p"), Some(&widened)).await;
+    let (status, answer) = server.ask(Method::POST, &table("p"), Some(&widened)).await;
     assert_eq!(status, 200, "{answer}");
     let read = json!({"sql": "SELECT id FROM p WHERE id = 1", "ref": "dev"});
     assert_eq!(server.post("/v1/query", read).await, json!([{"id": 1}]));
@@ -396,7 +384,7 @@ async fn pages() {
     for task in further {
         let path = format!("{}/tasks", table("t"));
         let (status, page) =
-            ask(&server, Method::POST, &path, Some(&json!({"plan-task": task}))).await;
+            server.ask(Method::POST, &path, Some(&json!({"plan-task": task}))).await;
         assert_eq!(status, 200, "{page}");
         assert!(tasks(&page).iter().all(|task| task["residual-filter"] == true));
         found.extend(partitions(&page));
@@ -429,11 +417,11 @@ async fn plans() {
     let id = answer["plan-id"].as_str().expect("an id").to_owned();
     let plan = |name: &str, id: &str| format!("{}/plan/{id}", table(name));
     let kind = async |method: Method, path: String, sent: Option<Value>| {
-        let (status, answer) = ask(&server, method, &path, sent.as_ref()).await;
+        let (status, answer) = server.ask(method, &path, sent.as_ref()).await;
         (status, answer["error"]["type"].as_str().unwrap_or_default().to_owned())
     };
     let lost = || (404, "NoSuchPlanIdException".to_owned());
-    assert_eq!(ask(&server, Method::GET, &plan("t", &id), None).await.1, answer);
+    assert_eq!(server.ask(Method::GET, &plan("t", &id), None).await.1, answer);
     assert_eq!(kind(Method::GET, plan("other", &id), None).await, lost());
     assert_eq!(
         kind(Method::GET, plan("t", &id).replace("/dev/", "/main/"), None).await.1,
@@ -467,7 +455,7 @@ async fn refused() {
     sql(&server, "CREATE VIEW seen AS SELECT * FROM t").await;
     let kind = async |name: &str, asked: Value| {
         let path = format!("{}/plan", table(name));
-        let (status, answer) = ask(&server, Method::POST, &path, Some(&asked)).await;
+        let (status, answer) = server.ask(Method::POST, &path, Some(&asked)).await;
         (status, answer["error"]["type"].as_str().unwrap_or_default().to_owned())
     };
     let bad = (400, "BadRequestException".to_owned());

@@ -39,6 +39,14 @@ impl TestServer {
         send(&self.running, request).await
     }
 
+    /// Sends a request. Returns the status and the answer; null if it is not JSON.
+    pub async fn ask(&self, method: Method, path: &str, sent: Option<&Value>) -> (u16, Value) {
+        let response = self.send(request(method, path, sent)).await;
+        let status = response.status().as_u16();
+        let bytes = body(response).await.expect("a whole body");
+        (status, serde_json::from_slice(&bytes).unwrap_or_default())
+    }
+
     /// Sends `GET` and returns the JSON response.
     pub async fn get(&self, path: &str) -> Value {
         json(self.send(request(Method::GET, path, None)).await).await

@@ -11,17 +11,49 @@ use crate::access::Users;
 use crate::s3::S3;
 use crate::support::{self, PATIENCE, TestServer};
 
-/// A part of the credentials that no response may contain.
+/// The content of files with credentials.
 const CREDENTIAL: &str = "hwp_private";
+
+/// Parts of other private files: a database of SQLite, and the environment variables of the server,
+/// which runs in the process of the test.
+const OTHER_SECRETS: [&str; 2] = ["SQLite format", "CARGO_MANIFEST_DIR"];
 
 /// Grants with which an import can succeed.
 const GRANTS: [&str; 2] = ["select,insert on table:shop.items", "read,write on branch:*"];
 
-/// A server whose key and profiles are in the project's folder, and `ana`, which may read this
-/// folder.
+/// The reason for which a source is refused.
+#[derive(Debug, Clone, Copy)]
+enum Refusal {
+    /// The files are private.
+    Private,
+    /// The user has no grant on the location.
+    NoGrant,
+}
+
+impl Refusal {
+    /// Returns a part of the message.
+    fn message(self) -> &'static str {
+        match self {
+            Refusal::Private => "cannot be read: it belongs to a lake, or may contain credentials",
+            Refusal::NoGrant => "may not read location",
+        }
+    }
+}
+
+/// A user that attacks a server.
+struct Attacker<'a> {
+    users: &'a Users,
+    token: &'a str,
+    /// Parts of private files, which no response may contain.
+    secrets: Vec<String>,
+}
+
+/// A server whose key and profiles are in the project's folder. `ana` may read this folder, and
+/// `eve` every location.
 struct Project {
     users: Users,
     ana: String,
+    eve: String,
     folder: PathBuf,
     key: PathBuf,
     profiles: PathBuf,
@@ -39,6 +71,8 @@ impl Project {
         let users = Users::on(server).await;
         let ana = users.user("ana", &GRANTS).await;
         users.grant("ana", &[&format!("read on location:{}", root.display())]).await;
+        let eve = users.user("eve", &GRANTS).await;
+        users.grant("eve", &["read on location:*"]).await;
         let profiles = root.join("config/headwater/profiles.json");
         for path in [&key, &profiles] {
             std::fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
@@ -47,7 +81,7 @@ impl Project {
         std::fs::write(&profiles, format!("{{\"token\": \"{CREDENTIAL}\"}}")).expect("a file");
         std::fs::create_dir(root.join("in")).expect("a folder");
         std::fs::write(root.join("in/neighbour.csv"), "id\n2\n").expect("a file");
-        Project { users, ana, folder: root, key, profiles }
+        Project { users, ana, eve, folder: root, key, profiles }
     }
 
     fn path(&self, name: &str) -> String {
@@ -65,8 +99,17 @@ impl Project {
         self.users.server.running.token_file().expect("a file").to_owned()
     }
 
-    async fn assert_refused(&self, source: &str) {
-        assert_refused(&self.users, &self.ana, source).await;
+    /// Returns the user with this token as an attacker.
+    fn attacker<'a>(&'a self, token: &'a str) -> Attacker<'a> {
+        let content = std::fs::read_to_string(self.token_file()).expect("a token");
+        let attacker = Attacker::new(&self.users, token);
+        let own = [content.trim().to_owned(), CREDENTIAL.to_owned()];
+        Attacker { secrets: attacker.secrets.into_iter().chain(own).collect(), ..attacker }
+    }
+
+    /// Checks that `ana` cannot read a source because it is private.
+    async fn assert_private(&self, source: &str) {
+        self.attacker(&self.ana).assert_refused(source, Refusal::Private).await;
     }
 
     /// Checks that a file in the same folder as the links to private files is imported.
@@ -97,51 +140,61 @@ async fn import(users: &Users, token: &str, body: Value) -> Value {
     }
 }
 
-/// Checks that a source is refused by imports, plans of imports and queries, and that no response
-/// contains a part of the file.
-async fn assert_refused(users: &Users, token: &str, source: &str) {
-    for format in [json!(null), json!("csv"), json!("ndjson"), json!("parquet")] {
-        let body = json!({"table": "shop.items", "sources": [source], "format": format});
-        let mut plan = body.clone();
-        plan["dry_run"] = json!(true);
-        let (status, answer) = users.post(token, "/v1/imports", plan).await;
-        assert_eq!(status, 403, "plan of {source}: {answer}");
-        assert_forbidden(source, &answer);
-        let job = import(users, token, body).await;
-        let error = if job["error"].is_object() { &job["error"] } else { &job };
-        assert_forbidden(source, error);
-        assert!(!job.to_string().contains(CREDENTIAL), "{source}: {job}");
+impl<'a> Attacker<'a> {
+    fn new(users: &'a Users, token: &'a str) -> Self {
+        Attacker { users, token, secrets: OTHER_SECRETS.map(str::to_owned).to_vec() }
     }
-    for function in ["read_csv", "read_json", "read_parquet"] {
-        for sql in [
-            format!("SELECT * FROM {function}('{source}')"),
-            format!("SELECT count(*) FROM {function}('{source}')"),
-            format!("DESCRIBE SELECT * FROM {function}('{source}')"),
-            format!("EXPLAIN SELECT * FROM {function}('{source}')"),
-        ] {
-            let (status, answer) = users.sql(token, &sql).await;
-            assert_eq!(status, 403, "{sql}: {answer}");
-            assert_forbidden(source, &answer);
-        }
-    }
-    let rows = users.owner_sql("SELECT count(*) AS n FROM shop.items").await;
-    assert_eq!(rows, json!([{"n": 1}]), "{source}");
-}
 
-/// Checks that an error states that a file is not read, and no more about the file.
-fn assert_forbidden(source: &str, error: &Value) {
-    assert_eq!(error["code"], "forbidden", "{source}: {error}");
-    let message = error["message"].as_str().unwrap_or_default();
-    let is_clear = message.contains("it belongs to a lake, or may contain credentials")
-        || message.contains("user `ana` may not read location");
-    assert!(is_clear, "{source}: {error}");
-    assert!(!error.to_string().contains(CREDENTIAL), "{source}: {error}");
+    /// Checks that a source is refused by imports, plans of imports and queries, and that no
+    /// response contains a part of the file.
+    async fn assert_refused(&self, source: &str, refusal: Refusal) {
+        let Attacker { users, token, .. } = self;
+        for format in [json!(null), json!("csv"), json!("ndjson"), json!("parquet")] {
+            let body = json!({"table": "shop.items", "sources": [source], "format": format});
+            let mut plan = body.clone();
+            plan["dry_run"] = json!(true);
+            let (status, answer) = users.post(token, "/v1/imports", plan).await;
+            assert_eq!(status, 403, "plan of {source}: {answer}");
+            self.assert_forbidden(source, refusal, &answer);
+            let job = import(users, token, body).await;
+            let error = if job["error"].is_object() { &job["error"] } else { &job };
+            self.assert_forbidden(source, refusal, error);
+            self.assert_no_secret(source, &job);
+        }
+        for function in ["read_csv", "read_json", "read_parquet"] {
+            for sql in [
+                format!("SELECT * FROM {function}('{source}')"),
+                format!("SELECT count(*) FROM {function}('{source}')"),
+                format!("DESCRIBE SELECT * FROM {function}('{source}')"),
+                format!("EXPLAIN SELECT * FROM {function}('{source}')"),
+            ] {
+                let (status, answer) = users.sql(token, &sql).await;
+                assert_eq!(status, 403, "{sql}: {answer}");
+                self.assert_forbidden(source, refusal, &answer);
+            }
+        }
+        let rows = users.owner_sql("SELECT count(*) AS n FROM shop.items").await;
+        assert_eq!(rows, json!([{"n": 1}]), "{source}");
+    }
+
+    /// Checks that an error states why a file is not read, and no more about the file.
+    fn assert_forbidden(&self, source: &str, refusal: Refusal, error: &Value) {
+        assert_eq!(error["code"], "forbidden", "{source}: {error}");
+        let message = error["message"].as_str().unwrap_or_default();
+        assert!(message.contains(refusal.message()), "{source}, not {refusal:?}: {error}");
+        self.assert_no_secret(source, error);
+    }
+
+    fn assert_no_secret(&self, source: &str, answer: &Value) {
+        let text = answer.to_string();
+        let shown = self.secrets.iter().find(|secret| text.contains(secret.as_str()));
+        assert_eq!(shown, None, "{source}: {answer}");
+    }
 }
 
 pub async fn of_the_lake() {
     let project = Project::start().await;
     let token = project.token_file();
-    let content = std::fs::read_to_string(&token).expect("a token");
     let linked = project.folder.join("in/hard.csv");
     std::fs::hard_link(&token, &linked).expect("a link");
     let hard = linked.display().to_string();
@@ -160,18 +213,30 @@ pub async fn of_the_lake() {
         format!("{folder}/in/*.csv"),
         format!("{folder}/**/*.csv"),
         format!("{folder}/in/{{token,other}}.csv"),
-        format!("file://{}", token.display()),
-        format!("{folder}/in/../.headwater/server.token"),
         format!("{folder}/./.headwater/server.token"),
         format!("{folder}//.headwater//server.token"),
+    ] {
+        project.assert_private(&source).await;
+    }
+    // A grant on the folder does not contain these names. A grant on every location does.
+    let (ana, eve) = (project.attacker(&project.ana), project.attacker(&project.eve));
+    for source in [
+        format!("{folder}/in/../.headwater/server.token"),
         format!("/proc/self/root{}", token.display()),
     ] {
-        project.assert_refused(&source).await;
+        ana.assert_refused(&source, Refusal::NoGrant).await;
+        eve.assert_refused(&source, Refusal::Private).await;
     }
+    let url = format!("file://{}", token.display());
+    ana.assert_refused(&url, Refusal::NoGrant).await;
+    let sql = format!("SELECT * FROM read_csv('{url}')");
+    let (_, answer) = project.users.sql(&project.eve, &sql).await;
+    assert_eq!(answer["code"], "invalid_argument", "{answer}");
+    eve.assert_no_secret(&url, &answer);
     // An import of the folder leaves out the links.
     let body = json!({"table": "shop.items", "sources": [project.path("in")]});
     let job = import(&project.users, &project.ana, body).await;
-    assert!(!job.to_string().contains(content.trim()), "{job}");
+    ana.assert_no_secret("the folder", &job);
     assert_eq!(job["result"]["rows"], 1, "{job}");
     project.assert_neighbour_is_imported(&project.path("in/neighbour.csv")).await;
 }
@@ -189,7 +254,7 @@ pub async fn of_credentials() {
             format!("{}/*", folder.display()),
             format!("{}/in/*{number}.json", project.folder.display()),
         ] {
-            project.assert_refused(&source).await;
+            project.assert_private(&source).await;
         }
     }
     project.users.grant("ana", &["read on location:/proc"]).await;
@@ -199,7 +264,7 @@ pub async fn of_credentials() {
         project.path("config/headwater/absent.json"),
         project.link(Path::new("/proc/self/environ"), "environ.csv"),
     ] {
-        project.assert_refused(&source).await;
+        project.assert_private(&source).await;
     }
     project.assert_neighbour_is_imported(&project.path("in/neighbour*")).await;
 }
@@ -231,12 +296,11 @@ pub async fn of_the_warehouse() {
         file.display().to_string(),
         warehouse.display().to_string(),
         format!("{}/**/*.parquet", warehouse.display()),
-        format!("file://{}", file.display()),
         project.link(&file, "link.parquet"),
         hard.display().to_string(),
         format!("{}/in/*.parquet", project.folder.display()),
     ] {
-        project.assert_refused(&source).await;
+        project.assert_private(&source).await;
     }
     project.assert_neighbour_is_imported(&project.path("in/*.csv")).await;
 }
@@ -251,6 +315,7 @@ pub async fn of_a_linked_warehouse() {
     let users = Users::on(TestServer { running, folder }).await;
     let ana = users.user("ana", &GRANTS).await;
     users.grant("ana", &[&format!("read on location:{}", root.display())]).await;
+    let attacker = Attacker::new(&users, &ana);
     let file = data_files(&root.join("tables/sales")).remove(0);
     let hard = root.join("hard.parquet");
     std::fs::hard_link(&file, &hard).expect("a link");
@@ -261,7 +326,7 @@ pub async fn of_a_linked_warehouse() {
         format!("{}/tables/**/*.parquet", root.display()),
         root.join(".headwater/warehouse").display().to_string(),
     ] {
-        assert_refused(&users, &ana, &source).await;
+        attacker.assert_refused(&source, Refusal::Private).await;
     }
 }
 
@@ -276,6 +341,7 @@ pub async fn of_a_warehouse_in_a_bucket() {
     let users = Users::on(TestServer { running: support::start(config).await, folder }).await;
     let ana = users.user("ana", &GRANTS).await;
     users.grant("ana", &["read on location:s3://lakes", "read on location:s3a://lakes"]).await;
+    let attacker = Attacker::new(&users, &ana);
     let file = data_files(&bucket.join("a/sales")).remove(0);
     let key = file.strip_prefix(&bucket).expect("a key").display().to_string();
     for source in [
@@ -287,7 +353,7 @@ pub async fn of_a_warehouse_in_a_bucket() {
         "s3://lakes/a/sales/".to_owned(),
         "s3://lakes/a/absent.parquet".to_owned(),
     ] {
-        assert_refused(&users, &ana, &source).await;
+        attacker.assert_refused(&source, Refusal::Private).await;
     }
     std::fs::create_dir(bucket.join("in")).expect("a folder");
     std::fs::write(bucket.join("in/neighbour.csv"), "id\n2\n").expect("an object");
@@ -299,7 +365,7 @@ pub async fn of_a_warehouse_in_a_bucket() {
 pub async fn audited() {
     let project = Project::start().await;
     let token = project.token_file().display().to_string();
-    project.assert_refused(&token).await;
+    project.assert_private(&token).await;
     let events = project.users.access.audit().list(1000).await.expect("events");
     let object = format!("location:{token}");
     let denied: Vec<_> = events
@@ -325,6 +391,7 @@ pub async fn audited() {
 
 pub async fn not_read_by_the_owner() {
     let project = Project::start().await;
+    let owner = project.attacker("");
     for file in [project.token_file(), project.key.clone(), project.profiles.clone()] {
         let path = file.display().to_string();
         let sql = format!("SELECT * FROM read_csv('{path}')");
@@ -333,7 +400,7 @@ pub async fn not_read_by_the_owner() {
             ("/v1/imports", json!({"table": "t", "sources": [path], "dry_run": true})),
         ] {
             let answer = project.users.server.post(request, body).await;
-            assert_forbidden(&path, &answer);
+            owner.assert_forbidden(&path, Refusal::Private, &answer);
         }
     }
 }
