@@ -7,6 +7,7 @@
 mod authentication;
 mod bucket;
 mod checksum;
+mod condition;
 mod content;
 mod error;
 mod listing;

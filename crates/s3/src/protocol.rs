@@ -12,6 +12,7 @@ use s3s::service::{S3Service, S3ServiceBuilder};
 use s3s::{HttpRequest, HttpResponse};
 
 use crate::authentication::{RequestAuthorizer, SecretLookup};
+use crate::condition::{condition_of, name_condition};
 use crate::operations::Operations;
 
 /// Maximum length of an XML document that a client sends, in bytes.
@@ -77,8 +78,9 @@ impl S3Protocol {
     /// Answers a request. A wrong signature is recorded in the audit log.
     pub async fn call(&self, mut request: HttpRequest, peer: &Peer) -> HttpResponse {
         let key = claimed_key(&request);
+        let condition = condition_of(request.headers());
         request.extensions_mut().insert(peer.clone());
-        let response = if let Ok(response) = self.s3.call(request).await {
+        let mut response = if let Ok(response) = self.s3.call(request).await {
             response
         } else {
             tracing::error!("an S3 response cannot be encoded");
@@ -86,6 +88,7 @@ impl S3Protocol {
             *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
             response
         };
+        name_condition(&mut response, condition);
         if let Some(key) = key
             && response.status() == StatusCode::FORBIDDEN
             && !peer.is_signed()

@@ -1,11 +1,14 @@
-//! Tests of the S3 protocol, with boto3 and the aws command line.
+//! Tests of the S3 protocol, with boto3, the aws command line, s3fs and rclone.
 
+use std::fs::File;
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
 
+use crate::bucket_triggers::write;
 use crate::clients;
 use crate::support::{TestServer, bearer, config, start};
 use crate::trial;
@@ -14,6 +17,8 @@ pub fn trials() -> Vec<Trial> {
     vec![
         trial("s3::boto3_uses_every_operation", boto3),
         trial("s3::the_aws_command_line_copies_and_synchronises", aws),
+        trial("s3::files_of_s3fs_are_objects_and_call_a_function", s3fs),
+        trial("s3::rclone_copies_moves_links_and_deletes", rclone),
         trial("s3::contents_are_separate_from_the_files_of_tables", places),
         trial("s3::failed_signatures_are_in_the_audit_log", audit),
     ]
@@ -23,6 +28,9 @@ pub fn trials() -> Vec<Trial> {
 /// installed separately.
 const PACKAGES: [&str; 2] = ["boto3==1.44.5", "requests==2.34.2"];
 const AWS: [&str; 1] = ["awscli==1.46.3"];
+
+/// The packages of the script with s3fs.
+const S3FS: [&str; 2] = ["s3fs==2026.9.0", "requests==2.34.2"];
 
 /// Starts a server with an S3 listener.
 pub async fn started() -> TestServer {
@@ -68,6 +76,8 @@ pub fn with_key(command: &mut Command, key: &Value) {
     command.env("AWS_ACCESS_KEY_ID", key["key"]["id"].as_str().expect("an id"));
     command.env("AWS_SECRET_ACCESS_KEY", key["secret"].as_str().expect("a secret"));
     command.env("AWS_DEFAULT_REGION", "us-east-1").env("AWS_CONFIG_FILE", "/dev/null");
+    // rclone does not start with this variable, which other clients do not need.
+    command.env_remove("AWS_CA_BUNDLE");
 }
 
 async fn boto3() {
@@ -82,6 +92,82 @@ async fn aws() {
     let path = std::env::var("PATH").expect("a path");
     let mut command = Command::new("sh");
     command.arg(clients::client("s3_aws.sh")).arg(format!("http://{}", address(&server)));
+    command.env("PATH", format!("{}:{path}", programs.display()));
+    with_key(&mut command, &key);
+    let printed = run(command).await;
+    assert!(printed.ends_with("ok\n"), "{printed}");
+}
+
+const NOTIFIED: &str = r#"
+[project]
+name = "landing"
+
+[[trigger]]
+name = "arrived"
+bucket = { name = "landing", prefix = "in/", suffix = ".csv" }
+function = "count"
+"#;
+
+const COUNT: &str = r#"
+from urllib.parse import unquote_plus
+
+import headwater
+from headwater import lake
+
+
+@headwater.function()
+def count(event):
+    s3 = event["Records"][0]["s3"]
+    content = lake.read_object(s3["bucket"]["name"], unquote_plus(s3["object"]["key"]))
+    return len(content.splitlines()) - 1
+"#;
+
+async fn s3fs() {
+    let server = started().await;
+    write(server.folder.path(), "headwater.toml", NOTIFIED);
+    write(server.folder.path(), "functions/count.py", COUNT);
+    let deployed = server.deploy().await;
+    assert!(deployed.get("code").is_none(), "{deployed}");
+    let key = server.post("/v1/access-keys", json!({})).await;
+    let environment = clients::environment_of("s3-s3fs-2026.9.0", &S3FS);
+    let mut command = Command::new(environment.join("bin/python"));
+    command.arg(clients::client("s3_fsspec.py")).arg(format!("http://{}", address(&server)));
+    with_key(&mut command, &key);
+    assert_eq!(run(command).await, "ok\n");
+    let is_done = |jobs: &Value| jobs[0]["result"]["function"].is_number();
+    let jobs = server.until("/v1/jobs?kind=function&status=done", is_done).await;
+    assert_eq!(jobs.as_array().map(Vec::len), Some(1), "{jobs}");
+    assert_eq!(jobs[0]["result"]["function"], 2, "{jobs}");
+    server.running.shutdown().await;
+}
+
+/// Returns the folder with the program `rclone`, which is unpacked from its Debian package once.
+fn rclone_folder() -> PathBuf {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("s3-rclone");
+    let lock = File::create(folder.with_extension("lock")).expect("a lock file");
+    lock.lock().expect("a lock");
+    if !folder.join("ready").exists() {
+        let _ = std::fs::remove_dir_all(&folder);
+        std::fs::create_dir(&folder).expect("a folder");
+        clients::run(Command::new("flock").args(clients::APT).args(["update", "-qq"]));
+        let mut download = Command::new("apt-get");
+        clients::run(download.args(["download", "-qq", "rclone"]).current_dir(&folder));
+        let package = std::fs::read_dir(&folder).expect("a folder").next().expect("a package");
+        let package = package.expect("a package").path();
+        clients::run(Command::new("dpkg").arg("-x").arg(&package).arg(&folder));
+        std::fs::remove_file(package).expect("a package");
+        std::fs::write(folder.join("ready"), "").expect("a file");
+    }
+    folder.join("usr/bin")
+}
+
+async fn rclone() {
+    let server = started().await;
+    let key = server.post("/v1/access-keys", json!({})).await;
+    let programs = tokio::task::spawn_blocking(rclone_folder).await.expect("rclone");
+    let path = std::env::var("PATH").expect("a path");
+    let mut command = Command::new("sh");
+    command.arg(clients::client("s3_rclone.sh")).arg(format!("http://{}", address(&server)));
     command.env("PATH", format!("{}:{path}", programs.display()));
     with_key(&mut command, &key);
     let printed = run(command).await;
