@@ -1,4 +1,4 @@
-//! Every snippet in the docs runs.
+//! Every snippet in the docs runs, and each example runs as its README says.
 //!
 //! The snippets of a document run in one folder, in order. The tag of a fenced block determines its
 //! use. With a path, such as `sql models/a.sql`, the block is written to that file. With `sh`, bash
@@ -271,6 +271,57 @@ fn message_triggers() {
     let document = workspace.path().join("message-triggers.md");
     std::fs::write(&document, text).expect("a file");
     play_in(&workspace, &document);
+}
+
+/// Copies an example's folder to a workspace, and runs its README there.
+fn run_example(name: &str, replace: &[(&str, &str)]) {
+    let workspace = Workspace::empty();
+    copy_folder(&root().join("examples").join(name), workspace.path(), replace);
+    play_in(&workspace, &workspace.path().join("README.md"));
+}
+
+fn copy_folder(from: &Path, to: &Path, replace: &[(&str, &str)]) {
+    std::fs::create_dir_all(to).expect("a folder");
+    for entry in std::fs::read_dir(from).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        let copy = to.join(path.file_name().expect("a name"));
+        if path.is_dir() {
+            copy_folder(&path, &copy, replace);
+            continue;
+        }
+        let mut text = std::fs::read_to_string(&path).expect("text");
+        for (old, new) in replace {
+            text = text.replace(old, new);
+        }
+        std::fs::write(copy, text).expect("a file");
+    }
+}
+
+#[test]
+fn example_csv_to_table() {
+    run_example("csv-to-table", &[]);
+}
+
+#[test]
+fn example_webhook() {
+    run_example("webhook", &[]);
+}
+
+#[test]
+fn example_webhook_node() {
+    run_example("webhook-node", &[]);
+}
+
+#[test]
+fn example_nightly_report() {
+    run_example("nightly-report", &[]);
+}
+
+#[test]
+fn example_postgres_orders() {
+    let postgres = PostgresProcess::start();
+    let address = format!("127.0.0.1:{}", postgres.port());
+    run_example("postgres-orders", &[("127.0.0.1:5432", &address)]);
 }
 
 /// The tables used by the document's statements.

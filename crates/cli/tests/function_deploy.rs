@@ -223,6 +223,23 @@ fn the_output_of_the_last_calls_is_shown() {
 }
 
 #[test]
+fn the_output_of_calls_by_triggers_is_shown() {
+    let workspace = Workspace::new();
+    workspace.write(
+        "functions/arrived.py",
+        "import headwater\n\n\n@headwater.function()\ndef arrived(event):\n    \
+         print('got', event['subject'])\n",
+    );
+    let project = "[project]\nname = \"test\"\n\n[[trigger]]\nname = \"landing\"\n\
+         files = { folder = \"landing\", debounce = \"50ms\" }\nfunction = \"arrived\"\n";
+    workspace.write("headwater.toml", project);
+    workspace.write("landing/a.csv", "a\n1\n");
+    workspace.ok(&["deploy"]);
+    let told = || workspace.run(&["function", "logs", "arrived"]).stderr;
+    until("the output of the call is shown", || told().contains("got a.csv"));
+}
+
+#[test]
 fn a_program_is_deployed_with_its_permissions() {
     let workspace = workspace();
     let script = "#!/bin/sh\napi=\"http://$AWS_LAMBDA_RUNTIME_API/2018-06-01/runtime/invocation\"\n\

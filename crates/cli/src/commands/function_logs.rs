@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use headwater_model::{ErrorCode, Job, JobEvent, JobId, Problem};
+use headwater_model::{ErrorCode, Job, JobEvent, JobId, Problem, TriggerStatus};
 use serde_json::{Value, json};
 
 use crate::api::{Api, ApiRequest, segment};
@@ -54,9 +54,19 @@ pub async fn logs(context: &Context, api: &Api, arguments: &FunctionLogs) -> Res
 async fn all_calls(api: &Api, name: &str) -> Result<Vec<Job>> {
     let path = format!("/v1/jobs?kind=function&limit={CALLS_MAX}");
     let mut calls: Vec<Job> = api.get(path).await?;
-    calls.retain(|call| call.summary == name);
+    let authors = trigger_authors(api, name).await;
+    calls.retain(|call| call.summary == name || authors.contains(&call.author));
     calls.reverse();
     Ok(calls)
+}
+
+/// Returns the authors of calls by the triggers of a function. A user that may not list triggers
+/// sees only calls by name.
+async fn trigger_authors(api: &Api, name: &str) -> Vec<String> {
+    let triggers = api.get::<Vec<TriggerStatus>>("/v1/triggers").await.unwrap_or_default();
+    let calls = |status: &TriggerStatus| status.trigger.function.as_deref() == Some(name);
+    let author = |status: TriggerStatus| format!("trigger {}", status.trigger.name);
+    triggers.into_iter().filter(calls).map(author).collect()
 }
 
 /// Prints a call: its time, id and status, its output, and its error.

@@ -1,0 +1,2 @@
+-- headwater: materialization = append
+SELECT $id AS id, $customer AS customer, $amount AS amount
