@@ -33,7 +33,7 @@ pub enum Function {
     Logs(FunctionLogs),
     /// Call a function and print what it returns; `NAME:VERSION` calls a version or alias
     #[command(
-        after_help = "Examples:\n  headwater function invoke score --arg flight=UA17 --arg delay=12\n  headwater function invoke score --arguments '{\"delay\": 12}'\n  headwater function invoke score --arg flight=UA17 --working-folder\n  headwater function invoke score --arg flight=UA17 --async"
+        after_help = "Examples:\n  headwater function invoke score --arg flight=UA17 --arg delay=12\n  headwater function invoke score --arguments '{\"delay\": 12}'\n  headwater function invoke score --arg flight=UA17 --working-folder\n  headwater function invoke score --arg flight=UA17 --watch\n  headwater function invoke score --arg flight=UA17 --async"
     )]
     Invoke(FunctionInvoke),
 }
@@ -52,6 +52,9 @@ pub struct FunctionInvoke {
     /// Call the function in the working folder, not the deployed one
     #[arg(long, short = 'w')]
     pub working_folder: bool,
+    /// Call the function in the working folder again after each edit, until Ctrl-C
+    #[arg(long, conflicts_with = "asynchronous")]
+    pub watch: bool,
     /// Return once the call is durable; the server executes it later, and retries it after errors
     #[arg(long = "async", conflicts_with = "working_folder")]
     pub asynchronous: bool,

@@ -3,7 +3,7 @@
 mod support;
 
 use std::io::{BufRead, BufReader};
-use std::process::Command;
+use std::process::{Child, Command};
 use std::sync::{Arc, Mutex};
 
 use serde_json::json;
@@ -185,35 +185,85 @@ fn unit_tests_compare_the_rows_of_models_without_the_lake() {
     assert_eq!(tables.as_array().map(Vec::len), Some(1), "no table was written: {tables}");
 }
 
+/// A command with `--watch`, and its standard error so far.
+struct Watch {
+    child: Child,
+    shown: Arc<Mutex<String>>,
+}
+
+impl Watch {
+    fn start(workspace: &Workspace, arguments: &[&str]) -> Self {
+        let mut child = workspace.start(arguments);
+        let shown = Arc::new(Mutex::new(String::new()));
+        let reader = BufReader::new(child.stderr.take().expect("standard error"));
+        let copy = Arc::clone(&shown);
+        std::thread::spawn(move || {
+            for line in reader.lines().map_while(Result::ok) {
+                copy.lock().expect("no panic").push_str(&format!("{line}\n"));
+            }
+        });
+        Watch { child, shown }
+    }
+
+    fn shown(&self) -> String {
+        self.shown.lock().expect("no panic").clone()
+    }
+
+    fn until_rounds(&self, count: usize) {
+        until("the round ends", || self.shown().matches("; waiting for edits").count() == count);
+    }
+
+    /// Stops the command with Ctrl-C, and returns its standard output.
+    fn stop(mut self) -> String {
+        let signal = Command::new("kill").args(["-INT", &self.child.id().to_string()]).status();
+        assert!(signal.expect("kill runs").success());
+        assert_eq!(self.child.wait().expect("the command ends").code(), Some(0));
+        let output = self.child.stdout.take().expect("standard output");
+        std::io::read_to_string(output).expect("text")
+    }
+}
+
 #[test]
 fn a_watched_project_runs_again_after_each_edit_until_ctrl_c() {
     let workspace = shop();
-    let mut watch = workspace.start(&["run", "--watch"]);
-    let shown = Arc::new(Mutex::new(String::new()));
-    let reader = BufReader::new(watch.stderr.take().expect("standard error"));
-    let copy = Arc::clone(&shown);
-    std::thread::spawn(move || {
-        for line in reader.lines().map_while(Result::ok) {
-            copy.lock().expect("no panic").push_str(&format!("{line}\n"));
-        }
-    });
-    let rounds = |count: usize| {
-        until("the round ends", || {
-            shown.lock().expect("no panic").matches("run took").count() == count
-        });
-    };
+    let watch = Watch::start(&workspace, &["run", "--watch"]);
     let amount = || workspace.rows("SELECT amount FROM weekly");
-    rounds(1);
+    watch.until_rounds(1);
     assert_eq!(amount(), json!([{"amount": 50}]));
     edit(&workspace, "SELECT max(amout) AS amount FROM daily");
-    rounds(2);
-    let error = shown.lock().expect("no panic").clone();
+    watch.until_rounds(2);
+    let error = watch.shown();
     assert!(error.contains("weekly.sql:2"), "the error is shown: {error}");
     assert_eq!(amount(), json!([{"amount": 50}]));
     edit(&workspace, "SELECT max(amount) AS amount FROM daily");
-    rounds(3);
+    watch.until_rounds(3);
     assert_eq!(amount(), json!([{"amount": 30}]));
-    let signal = Command::new("kill").args(["-INT", &watch.id().to_string()]).status();
-    assert!(signal.expect("kill runs").success());
-    assert_eq!(watch.wait().expect("the command ends").code(), Some(0));
+    watch.stop();
+}
+
+#[test]
+fn a_watched_function_is_called_again_after_each_edit_until_ctrl_c() {
+    let workspace = Workspace::new();
+    let project = "[project]\nname = \"shop\"\n\n[functions.price]\nruntime = \"python3.11\"\n\
+         handler = \"app.handler\"\nfolder = \"price\"\n";
+    workspace.write("headwater.toml", project);
+    let edit = |body: &str| {
+        let text = format!("def handler(event, context):\n    print('got', event)\n    {body}\n");
+        workspace.write("price/app.py", text);
+    };
+    edit("return event * 2");
+    let watch = ["function", "invoke", "price", "--arg", "event=21", "--watch"];
+    let watch = Watch::start(&workspace, &watch);
+    watch.until_rounds(1);
+    edit("return event / 0");
+    watch.until_rounds(2);
+    edit("return event *");
+    watch.until_rounds(3);
+    edit("return event * 3");
+    watch.until_rounds(4);
+    let shown = watch.shown();
+    for expected in ["got 21", "ZeroDivisionError", "app.py", "call took", "REPORT RequestId: "] {
+        assert!(shown.contains(expected), "{expected} in:\n{shown}");
+    }
+    assert_eq!(watch.stop(), "42\n63\n");
 }

@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::answer::{self, fetch};
 use crate::api::{Api, ApiRequest, collect, segment};
 use crate::arguments::{Function, FunctionInvoke, OutputFormat};
-use crate::commands::{deployed_function, deployment, function_logs, run};
+use crate::commands::{deployed_function, deployment, function_logs, function_watch, run};
 use crate::context::Context;
 use crate::error::{self, Result};
 use crate::events::{self, Printer};
@@ -32,6 +32,7 @@ pub async fn function(context: &Context, api: &Api, arguments: Function) -> Resu
         Function::Invoke(arguments) if arguments.asynchronous => {
             invoke_async(context, api, &arguments).await
         }
+        Function::Invoke(arguments) if arguments.watch => invoke(context, api, &arguments).await,
         Function::Invoke(arguments) => tokio::select! {
             outcome = invoke(context, api, &arguments) => outcome,
             // The server stops the function when the connection closes.
@@ -91,25 +92,46 @@ async fn invoke_async(context: &Context, api: &Api, arguments: &FunctionInvoke) 
 async fn invoke(context: &Context, api: &Api, arguments: &FunctionInvoke) -> Result<()> {
     let files = arguments.working_folder.then(|| deployment::working_files(context)).transpose()?;
     let request = InvokeRequest { arguments: given(arguments)?, files, author: None };
+    if arguments.watch {
+        return function_watch::watch(context, api, arguments, request).await;
+    }
+    call(context, api, &arguments.name, &request).await?.1
+}
+
+/// Calls a function, and prints its output and result. Returns the id of the call's job, and the
+/// error of a failed call.
+pub async fn call(
+    context: &Context,
+    api: &Api,
+    name: &str,
+    request: &InvokeRequest,
+) -> Result<(Option<String>, Result<()>)> {
     let accept = match context.output {
         OutputFormat::Table | OutputFormat::Json => "application/json",
         OutputFormat::Ndjson => "application/x-ndjson",
         OutputFormat::Csv => "text/csv",
     };
-    let path = format!("/v1/functions/{}/invoke", segment(&arguments.name));
-    let call = ApiRequest::get(path).method(Method::POST).accept(accept).json(&request)?;
+    let path = format!("/v1/functions/{}/invoke", segment(name));
+    let call = ApiRequest::get(path).method(Method::POST).accept(accept).json(request)?;
     let (job, answer) = api.send_as_job(call).await?;
-    if let Some(job) = job {
+    if let Some(job) = &job {
         // Ignore the error, because printing the events is optional.
-        let _ = events::print_events(api, &job, false, &mut Printer::new(context.style)).await;
+        let _ = events::print_events(api, job, false, &mut Printer::new(context.style)).await;
     }
-    let answer = collect(answer?).await?;
+    let printed = match answer {
+        Ok(answer) => print_answer(context, &collect(answer).await?),
+        Err(problem) => Err(problem),
+    };
+    Ok((job, printed))
+}
+
+fn print_answer(context: &Context, answer: &[u8]) -> Result<()> {
     match context.output {
         OutputFormat::Table | OutputFormat::Json => {
-            let value: Value = serde_json::from_slice(&answer).map_err(error::unexpected)?;
+            let value: Value = serde_json::from_slice(answer).map_err(error::unexpected)?;
             output::print_json(&value);
         }
-        OutputFormat::Ndjson | OutputFormat::Csv => output::write(&answer),
+        OutputFormat::Ndjson | OutputFormat::Csv => output::write(answer),
     }
     Ok(())
 }

@@ -18,6 +18,7 @@ mod event;
 mod event_send;
 mod function;
 mod function_logs;
+mod function_watch;
 mod grant;
 mod init;
 mod init_dbt;
@@ -45,6 +46,7 @@ mod trigger;
 mod usage;
 mod user;
 mod view;
+mod watch;
 mod whoami;
 
 use headwater_model::Problem;
