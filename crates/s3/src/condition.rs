@@ -1,7 +1,7 @@
 //! The condition that a write or read did not meet, in the response to the request.
 //!
-//! S3 names the condition in the element `Condition` of the error `PreconditionFailed`. Clients such
-//! as s3fs distinguish by it an object that exists already. Errors of `s3s` have no such element, so
+//! S3 names the condition in the element `Condition` of the error `PreconditionFailed`. Clients,
+//! such as s3fs, recognise by it that an object exists. Errors of `s3s` have no such element, so
 //! it is added to the encoded response.
 
 use bytes::Bytes;
