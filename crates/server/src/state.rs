@@ -88,7 +88,7 @@ impl AppState {
             version: self.config.service.version.clone(),
             pid: Some(std::process::id()),
             lake: Some(self.config.service.lake_dir.display().to_string()),
-            jobs_running: Some(self.service.jobs_running() as u64),
+            jobs_running: Some(self.service.jobs().running() as u64),
         }
     }
 

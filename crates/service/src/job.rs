@@ -20,6 +20,11 @@ use crate::service::Components;
 pub struct Jobs(pub(crate) Arc<Components>);
 
 impl Jobs {
+    /// Returns the number of running jobs.
+    pub fn running(&self) -> usize {
+        self.0.jobs.running()
+    }
+
     /// Lists jobs, newest first.
     pub async fn list(
         &self,

@@ -173,11 +173,6 @@ impl Service {
         &self.0
     }
 
-    /// Returns the number of running jobs.
-    pub fn jobs_running(&self) -> usize {
-        self.0.jobs.running()
-    }
-
     /// Returns true while a job or an asynchronous query is running, or a deployed trigger or a
     /// message may start one.
     pub fn is_busy(&self) -> bool {

@@ -86,7 +86,7 @@ pub const UNCHECKED: &[(&str, &str)] = &[
     ("Service::close", PROCESS),
     ("Service::drain", PROCESS),
     ("Service::is_busy", PROCESS),
-    ("Service::jobs_running", PROCESS),
+    ("Jobs::running", PROCESS),
     ("Service::refresh", PROCESS),
     ("Service::start", PROCESS),
     ("Service::stop_background", PROCESS),
