@@ -73,7 +73,7 @@ async fn run(server: TestServer) {
         command.arg("--add-opens=java.base/java.nio=ALL-UNNAMED");
         command.arg("-cp").arg(jars().join("*")).arg(clients::client("FlightJava.java"));
         command.arg(format!("{scheme}://{address}")).arg(certificate);
-        clients::run(command.args([&token, "eva", PASSWORD]));
+        clients::run(command.args([token.as_str(), "eva", PASSWORD]));
     };
     tokio::task::spawn_blocking(work).await.expect("the test");
 }

@@ -23,7 +23,7 @@ async fn connections() {
         let mut command = Command::new(python());
         command.env("PYTHONDONTWRITEBYTECODE", "1").arg(clients::client("postgres_sessions.py"));
         command.args([address.ip().to_string(), address.port().to_string()]);
-        clients::run(command.args([&owner, &ana, &eve, ENDLESS]));
+        clients::run(command.args([owner.as_str(), &ana, &eve, ENDLESS]));
     };
     tokio::task::spawn_blocking(work).await.expect("the script");
 }
