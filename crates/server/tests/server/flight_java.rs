@@ -46,22 +46,30 @@ fn jars() -> PathBuf {
 }
 
 async fn plain() {
-    run(TestServer::start().await).await;
+    run(prepared().await).await;
 }
 
 async fn encrypted() {
-    let folder = tempfile::tempdir().expect("a temporary folder");
+    // The requests of tests are not encrypted, so the first server has no TLS.
+    let TestServer { running, folder } = prepared().await;
+    running.shutdown().await;
     let mut config = config(folder.path());
     config.network.tls = Some(TlsConfig::SelfSigned);
     run(TestServer { running: start(config).await, folder }).await;
 }
 
-/// Runs the test with a server.
-async fn run(server: TestServer) {
+/// Starts a server with a branch, and a user who may read `main`.
+async fn prepared() -> TestServer {
+    let server = TestServer::start().await;
     server.post("/v1/branches", json!({"name": "dev"})).await;
     server.post("/v1/users", json!({"name": "eva", "password": PASSWORD})).await;
     let grant = json!({"grantee": "eva", "actions": ["read"], "object": "branch:main"});
     server.post("/v1/grants", grant).await;
+    server
+}
+
+/// Runs the test with a server.
+async fn run(server: TestServer) {
     let address = server.running.http_addr().expect("an address");
     let certificate = server.running.self_signed().map(Path::to_owned);
     let scheme = if certificate.is_some() { "grpc+tls" } else { "grpc+tcp" };

@@ -110,8 +110,8 @@ async fn cost() {
         assert_eq!((&files["files"], &files["rows"]), (&json!(2), &Value::Null), "{costs}");
         let bytes = |row: &Value| row["bytes"].as_u64().expect("bytes");
         assert!(bytes(&files) >= 2 * size, "{size}: {costs}");
-        assert_eq!(bytes(&total), bytes(&files) + bytes(&named("public.few")), "{costs}");
-        assert!(total["cost"].as_f64() > named("public.few")["cost"].as_f64(), "{costs}");
+        assert_eq!(bytes(&total), bytes(&files) + bytes(&named("few")), "{costs}");
+        assert!(total["cost"].as_f64() > named("few")["cost"].as_f64(), "{costs}");
         server.rows(&query).await;
         let read = server.get("/v1/jobs?limit=1").await[0]["usage"]["bytes_read"].as_u64();
         assert!(read.expect("bytes") <= bytes(&total), "{read:?} of {costs}");
