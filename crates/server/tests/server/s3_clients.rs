@@ -135,7 +135,7 @@ async fn s3fs() {
     with_key(&mut command, &key);
     assert_eq!(run(command).await, "ok\n");
     let is_done = |jobs: &Value| jobs[0]["result"]["function"].is_number();
-    let jobs = server.until("/v1/jobs?kind=function&status=done", is_done).await;
+    let jobs = server.until("/v1/jobs?kind=function&status=succeeded", is_done).await;
     assert_eq!(jobs.as_array().map(Vec::len), Some(1), "{jobs}");
     assert_eq!(jobs[0]["result"]["function"], 2, "{jobs}");
     server.running.shutdown().await;
