@@ -50,7 +50,7 @@ async fn plain() {
 }
 
 async fn encrypted() {
-    // The requests of tests are not encrypted, so the first server has no TLS.
+    // The first server has no TLS, because the requests of tests use no TLS.
     let TestServer { running, folder } = prepared().await;
     running.shutdown().await;
     let mut config = config(folder.path());
@@ -58,7 +58,7 @@ async fn encrypted() {
     run(TestServer { running: start(config).await, folder }).await;
 }
 
-/// Starts a server with a branch, and a user who may read `main`.
+/// Starts a server with a branch, and a user with the right to read `main`.
 async fn prepared() -> TestServer {
     let server = TestServer::start().await;
     server.post("/v1/branches", json!({"name": "dev"})).await;
