@@ -1,8 +1,8 @@
 //! The options of a client's session: `catalog`, the ref, and `schema`, the namespace.
 //!
-//! The server keeps no options. It returns them as cookies, which the client sends with each
-//! further request, also if it has another credential than the token of a session. The headers of
-//! a request take precedence.
+//! The server does not store the options. It returns them as cookies, which the client sends with
+//! each further request. This also works for clients that do not send the token of a session. The
+//! headers of a request take precedence.
 
 use std::collections::HashMap;
 

@@ -5,9 +5,8 @@
 //! commit merges the branch, so other clients see all changes or none. A read-only transaction
 //! creates no branch. On the hidden branch, a user has the same rights as on the target.
 //!
-//! The branch is deleted when the transaction ends or its last handle is dropped, wherever the
-//! request of a client that leaves is dropped. The branches of a killed server are deleted at the
-//! next start.
+//! The branch is deleted when the transaction ends or its last handle is dropped, for example
+//! because the client disconnected. The branches of a killed server are deleted at the next start.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -113,7 +113,7 @@ impl SourceContext {
         self.filter.as_ref().is_none_or(|filter| filter.admits(event))
     }
 
-    /// Requests a poll after each change of a counter, until the guard is dropped. Returns `None`
+    /// Polls the source after each change of a counter, until the guard is dropped. Returns `None`
     /// if the sources are polled only on request.
     pub(crate) fn listen(&self, mut counter: watch::Receiver<u64>) -> Option<DropGuard> {
         if self.options.manual {

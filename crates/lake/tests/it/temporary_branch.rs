@@ -1,4 +1,5 @@
-//! Temporary branches: no branch is left, wherever the future of a request is dropped.
+//! Temporary branches: no branch is left after the future of a request is dropped at any await
+//! point.
 
 use std::pin::pin;
 use std::sync::atomic::Ordering::SeqCst;
@@ -49,7 +50,7 @@ async fn until(what: &str, is_met: impl AsyncFn() -> bool) {
     }
 }
 
-/// Waits until no branch is left. A batch that the store received earlier is applied before.
+/// Waits until no branch is left. The created branch ensures that earlier batches are applied.
 async fn until_gone(lake: &Lake) {
     let request = CreateRef { name: "other".to_owned(), from: None, if_not_exists: false };
     lake.create_branch(request).await.unwrap();
