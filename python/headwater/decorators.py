@@ -159,13 +159,16 @@ def function(
     env: Mapping[str, str] | None = None,
     secrets: Iterable[str] | None = None,
     priority: Literal["low", "normal", "high"] | None = None,
+    on_success: str | None = None,
+    on_failure: str | None = None,
 ) -> Callable[[Function], Function]:
     """Makes a function callable by name, over HTTP or by `headwater function invoke`.
 
     `name` is the name for calls, by default the function's name. With `reuse`, the process can
     serve further calls. Modules and globals then keep their state between calls, and `/tmp` is
     emptied. `network`, `memory`, `timeout`, `cpus`, `tmp`, `env`, `secrets` and `priority` have the
-    same meaning as in `model`.
+    same meaning as in `model`. `on_success` and `on_failure` are the destinations of asynchronous
+    calls: the name of a function, or an address such as `queue://orders`.
 
     Each call passes its arguments by name, as JSON or a pyarrow table. The function returns a
     table, as a model does, or a JSON value. Raises `InvalidProjectError` for invalid arguments.
@@ -181,6 +184,8 @@ def function(
         "env": None if env is None else _check_variables(env),
         "secrets": None if secrets is None else _check_secrets(secrets, env),
         "priority": _check_priority(priority),
+        "on_success": _check_destination(on_success),
+        "on_failure": _check_destination(on_failure),
     }
     return _attach("function", settings)
 
@@ -319,6 +324,12 @@ def _check_priority(value: object) -> str | None:
     if value is not None and value not in PRIORITIES:
         refuse(f"unknown priority `{value}`", "Use `low`, `normal` or `high`.")
     return value  # type: ignore[return-value]
+
+
+def _check_destination(value: object) -> str | None:
+    if value is not None and (not isinstance(value, str) or not value):
+        refuse(f"a destination cannot be `{value!r}`", "Name a function or write an address.")
+    return value
 
 
 def _check_retries(value: object) -> int:

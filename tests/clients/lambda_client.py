@@ -52,10 +52,10 @@ def api(method, path, body=None):
         return json.loads(response.read() or "null")
 
 
-def client(key):
-    """Returns a client with an access key."""
+def client(key, service="lambda"):
+    """Returns a client of a service with an access key."""
     made = boto3.client(
-        "lambda",
+        service,
         endpoint_url=URL,
         aws_access_key_id=key["key"]["id"],
         aws_secret_access_key=key["secret"],

@@ -5,8 +5,9 @@ Needs: boto3.
 
 import base64
 import json
+import urllib.error
 
-from lambda_client import api, archive, create, fails, fetch, invoke, until
+from lambda_client import api, archive, client, create, fails, fetch, invoke, until
 
 VERSIONED = """
 import os
@@ -125,7 +126,43 @@ def urls(aws, key):
     assert fetch(url, key)[0] == 403
 
 
-def destinations(aws):
+def queue_and_table(aws, key):
+    """Sends a record of a successful call to a queue, and one of a failed call to a table."""
+    sqs = client(key, "sqs")
+    url = sqs.create_queue(QueueName="results")["QueueUrl"]
+    arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])
+    arn = arn["Attributes"]["QueueArn"]
+    set_to = {
+        "OnSuccess": {"Destination": arn},
+        "OnFailure": {"Destination": "table://failures.calls"},
+    }
+    made = aws.put_function_event_invoke_config(
+        FunctionName="price", MaximumRetryAttempts=0, DestinationConfig=set_to
+    )
+    assert made["DestinationConfig"] == set_to, made
+    for event in ["fine", "fail"]:
+        aws.invoke(
+            FunctionName="price", InvocationType="Event", Payload=json.dumps(event).encode()
+        )
+    received = until(lambda: sqs.receive_message(QueueUrl=url).get("Messages"))
+    record = json.loads(received[0]["Body"])
+    assert record["requestContext"]["condition"] == "Success", record
+    assert (record["requestPayload"], record["responsePayload"]["event"]) == ("fine", "fine")
+
+    def rows():
+        sql = "SELECT function, status, request, response, error FROM failures.calls"
+        try:
+            return api("POST", "/v1/query", {"sql": sql})
+        except urllib.error.HTTPError:
+            return None  # The table does not exist yet.
+
+    (row,) = until(rows)
+    assert row["status"] == "RetriesExhausted" and row["request"] == '"fail"', row
+    assert row["function"] == "price" and row["response"] is None, row
+    assert "not today" in row["error"], row
+
+
+def destinations(aws, key):
     fails(
         "ResourceNotFoundException",
         aws.get_function_event_invoke_config,
@@ -139,6 +176,10 @@ def destinations(aws):
         {"DestinationConfig": {"OnSuccess": {"Destination": "arn:aws:sqs:us-east-1:0:queue"}}},
         {"DestinationConfig": {"OnSuccess": {"Destination": "nothing"}}},
         {"DestinationConfig": {"OnFailure": {"Destination": "price:1"}}},
+        {"DestinationConfig": {"OnFailure": {"Destination": "ftp://example.com"}}},
+        {"DestinationConfig": {"OnFailure": {"Destination": "https://a:b@example.com"}}},
+        {"DestinationConfig": {"OnFailure": {"Destination": "https://example.com#secret=NONE"}}},
+        {"DestinationConfig": {"OnFailure": {"Destination": "table://a*"}}},
     ]:
         fails("InvalidParameterValueException", put, FunctionName="price", **wrong)
     fails(
@@ -179,6 +220,7 @@ def destinations(aws):
         assert found[condition]["requestContext"]["approximateInvokeCount"] == 1, found
     assert found["Success"]["responsePayload"]["event"] == "fine", found
     assert "not today" in found["RetriesExhausted"]["responsePayload"]["errorMessage"], found
+    queue_and_table(aws, key)
     aws.delete_function_event_invoke_config(FunctionName="price", Qualifier="1")
     aws.delete_function_event_invoke_config(FunctionName="price")
     fails(

@@ -2,8 +2,10 @@
 //! event, and payloads of messages. This crate does no I/O.
 
 mod aws_event;
+mod call_record;
 mod event_path;
 pub mod payload;
 
 pub use aws_event::{function_argument, function_arn};
+pub use call_record::{CALL_EVENT, CallRecord};
 pub use event_path::EventPath;

@@ -18,12 +18,12 @@ use headwater_model::{
 use headwater_objects::Objects;
 use headwater_pipelines::{DeploymentStore, ParsedProject, Project, deploy_changes, parse_project};
 use headwater_secrets::SecretStore;
-use headwater_triggers::{ServerRules, Triggers};
+use headwater_triggers::Triggers;
 use parking_lot::RwLock;
 
+use crate::destination::{ProjectDestinations, server_rules};
 use crate::function_catalog::{FunctionCatalog, split_name};
 use crate::project_files::read_project;
-use crate::rights::table_access;
 
 /// A parsed version of the project.
 #[derive(Debug, Clone)]
@@ -196,7 +196,7 @@ impl Deployer {
         }
         // If the version cannot be read, the triggers keep their state.
         let Ok(version) = self.deployed.version() else { return None };
-        let rules = version.as_ref().map(|version| self.server_rules(&version.actor));
+        let rules = version.as_ref().map(|version| server_rules(&self.access, &version.actor));
         let declared = version.map(|version| version.project.triggers.clone());
         if let (None, Some(declared)) = (&self.triggers, &declared) {
             // Triggers are disabled here, but a later server delivers the events that are recorded
@@ -211,19 +211,6 @@ impl Deployer {
         }
         self.triggers_outdated.store(false, Ordering::Relaxed);
         None
-    }
-
-    /// Returns the servers to which the triggers of an identity may connect.
-    fn server_rules(&self, actor: &Actor) -> ServerRules {
-        let principal = actor.principal();
-        match table_access(&self.access, &principal, None) {
-            Some(access) if *actor != Actor::Owner => {
-                let allows =
-                    move |location: &str| access.allows(Action::Read, &Object::location(location));
-                ServerRules::restricted(actor.clone(), Arc::new(allows))
-            }
-            _ => ServerRules::default(),
-        }
     }
 
     /// Loads the active version's triggers again if that failed before, for example on a full disk.
@@ -248,6 +235,8 @@ impl Deployer {
         check_functions(&project, &functions, by.access.as_deref())?;
         check_queues(&project, by.access.as_deref())?;
         self.check_secrets(&project, by.access.as_deref()).await?;
+        let destinations = ProjectDestinations { project: &project, functions: &functions };
+        destinations.check(&self.access, &self.secrets, &by.actor).await?;
         let DeployIdentity { author, actor, .. } = by;
         let _guard = self.activation.lock().await;
         let before = self.deployed.version().ok().flatten();

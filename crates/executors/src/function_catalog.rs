@@ -8,9 +8,11 @@ use std::time::Duration;
 use headwater_function_store::{FunctionStore, LAYERS, StoredVersion, project_files};
 use headwater_functions::LimitSettings;
 use headwater_lake::Lake;
-use headwater_model::{ErrorCode, FunctionSettings, ObjectId, Problem, ProjectFiles, ResultExt};
+use headwater_model::{
+    Actor, ErrorCode, FunctionSettings, ObjectId, Problem, ProjectFiles, ResultExt,
+};
 use headwater_pipelines::{Callable, Project, ProjectError, parse_project};
-use headwater_triggers::CallPolicy;
+use headwater_triggers::{CallDestination, CallPolicy};
 use moka::sync::Cache;
 use parking_lot::Mutex;
 
@@ -140,8 +142,8 @@ impl FunctionCatalog {
         Ok(config.map_or_else(CallPolicy::default, |config| CallPolicy {
             retries: config.retries,
             max_age: config.max_age_seconds.map(|seconds| Duration::from_secs(seconds.into())),
-            on_success: config.on_success,
-            on_failure: config.on_failure,
+            on_success: destination(config.on_success, config.success_actor),
+            on_failure: destination(config.on_failure, config.failure_actor),
         }))
     }
 
@@ -164,6 +166,10 @@ impl FunctionCatalog {
         running.insert(name.clone(), count + 1);
         Ok(Some(CallPermit { name, running: self.running.clone() }))
     }
+}
+
+fn destination(target: Option<String>, actor: Actor) -> Option<CallDestination> {
+    target.map(|target| CallDestination { target, actor })
 }
 
 /// Parses a function on a blocking thread.

@@ -7,6 +7,7 @@ mod acting_request;
 mod auto_maintenance;
 mod commit_history;
 mod deployer;
+mod destination;
 mod function_catalog;
 mod import;
 mod import_rights;
@@ -26,6 +27,7 @@ pub use deployer::{
     ActiveVersion, DeployIdentity, Deployer, TriggerSources, Version, missing_branch,
     nothing_deployed, parse_folder,
 };
+pub use destination::check_destination;
 pub use function_catalog::{
     CallPermit, CalledFunction, FunctionCatalog, ParsedFunction, parse_function, split_name,
 };

@@ -212,11 +212,30 @@ pub fn record_secrets(access: &Access, principal: &Principal, callable: &Callabl
         return;
     }
     for secret in &callable.function.secrets {
-        let (action, object) = (Action::Use.as_str(), Object::secret(secret).to_string());
-        let event = access.audit().event(principal, action, object, AuditOutcome::Allowed);
-        let reason = format!("call of function {}", callable.name);
-        access.audit().record(AuditEvent { reason, job: Some(job), ..event });
+        record_secret(access, principal, secret, &SecretUse::in_call_of(&callable.name, job));
     }
+}
+
+/// The use of a secret by a job.
+pub(crate) struct SecretUse {
+    pub reason: String,
+    pub job: JobId,
+}
+
+impl SecretUse {
+    fn in_call_of(function: &str, job: JobId) -> Self {
+        SecretUse { reason: format!("call of function {function}"), job }
+    }
+}
+
+/// Records that a job uses a secret.
+pub(crate) fn record_secret(access: &Access, principal: &Principal, secret: &str, by: &SecretUse) {
+    if !access.has_users() {
+        return;
+    }
+    let (action, object) = (Action::Use.as_str(), Object::secret(secret).to_string());
+    let event = access.audit().event(principal, action, object, AuditOutcome::Allowed);
+    access.audit().record(AuditEvent { reason: by.reason.clone(), job: Some(by.job), ..event });
 }
 
 /// Returns the error for a request without a valid credential.

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use headwater_function_lake::{AppendResult, CallScope, FunctionLake, LakeComponents};
+use headwater_destinations::{Destinations, is_address};
+use headwater_function_lake::{AppendResult, CallScope, FunctionLake};
 use headwater_functions::{Argument, ArgumentValue, ClientCall, FunctionResult, Returns};
 use headwater_jobs::JobContext;
 use headwater_model::{
@@ -15,11 +16,14 @@ use headwater_model::{
     RefSpec, ResultExt, RunRequest, Target, Trigger, TriggerImport, Usage,
 };
 use headwater_pipelines::{CallInput, Callable, EnvironmentCache, Runner};
-use headwater_triggers::{CallPolicy, TargetExecutor, event_part, function_argument};
+use headwater_triggers::{
+    CallDestination, CallPolicy, TargetExecutor, event_part, function_argument,
+};
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::deployer::ActiveVersion;
+use crate::destination::{self, RecordDelivery, authorize_destination};
 use crate::function_catalog::{FunctionCatalog, ParsedFunction, split_name};
 use crate::import::ImportExecutor;
 use crate::rights::{authorize_again, check_account, record_secrets, table_access};
@@ -34,12 +38,12 @@ pub struct TriggerExecutor {
     pub runs: RunExecutor,
     /// The runner of functions.
     pub runner: Runner,
-    /// The parts of the lake that functions can access.
-    pub parts: LakeComponents,
     /// The folder to which paths in triggers are relative.
     pub project: PathBuf,
     /// Cache of the environments of function calls.
     pub given: Arc<EnvironmentCache>,
+    /// The parts of the lake that functions can access, and the destinations of records.
+    pub destinations: Destinations,
     /// The functions that are deployed without a project.
     pub catalog: FunctionCatalog,
     /// The active version of the project.
@@ -81,6 +85,13 @@ impl TargetExecutor for TriggerExecutor {
                     let report = self.runs.run(request, &actor, &context).await;
                     result.insert("run".into(), once(report, part.as_deref(), &context)?);
                 }
+                Target::Function(address) if is_address(address) => {
+                    let actor = &actor;
+                    let delivery = RecordDelivery { address, event, queue: &trigger.name, actor };
+                    let (to, access) = (&self.destinations, &self.runs.access);
+                    let sent = destination::deliver(to, access, delivery, &context).await?;
+                    result.insert("destination".into(), sent);
+                }
                 Target::Function(name) => {
                     let caused = CallCause { event, trigger, actor: &actor };
                     let called = self.call(name, caused, &context).await?;
@@ -101,6 +112,9 @@ impl TargetExecutor for TriggerExecutor {
         let Some(actor) = actor else { return self.authorize_trigger(trigger) };
         let principal = actor.principal();
         match &event.data {
+            EventData::FunctionInvoked { function, .. } if is_address(function) => {
+                authorize_destination(access, actor, function)
+            }
             // The deployer of a function chooses its destinations. A caller of the function needs
             // no right to call them.
             EventData::FunctionInvoked { function, .. } if event.caused_by.is_empty() => {
@@ -112,6 +126,22 @@ impl TargetExecutor for TriggerExecutor {
     }
 
     async fn call_policy(&self, function: &str) -> Result<CallPolicy, Problem> {
+        if is_address(function) {
+            return Ok(CallPolicy::default());
+        }
+        if let Ok(Some(version)) = self.deployed.version()
+            && let Some(callable) = version.project.callables.get(function)
+        {
+            let destination = |target: &Option<String>| {
+                let actor = version.actor.clone();
+                target.clone().map(|target| CallDestination { target, actor })
+            };
+            return Ok(CallPolicy {
+                on_success: destination(&callable.destinations.on_success),
+                on_failure: destination(&callable.destinations.on_failure),
+                ..CallPolicy::default()
+            });
+        }
         self.catalog.call_policy(function).await
     }
 
@@ -171,7 +201,7 @@ impl TriggerExecutor {
             event: Some(event_part(&event.id, "function")),
             caused_by: event.caused_by.iter().chain([&trigger.name]).cloned().collect(),
         };
-        let lake = Arc::new(FunctionLake::new(self.parts.clone(), scope));
+        let lake = Arc::new(FunctionLake::new(self.destinations.lake.clone(), scope));
         let arguments = arguments(&callable, trigger, event)?;
         let (returns, client) = (Returns::Any, ClientCall::default());
         let input = CallInput { arguments, returns, lake: Some(lake.clone()), client };

@@ -114,12 +114,19 @@ pub struct InvokeConfig {
     /// Age in seconds at which a call is no longer retried; `None` uses the default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_age_seconds: Option<u32>,
-    /// The function, with a version or alias, that receives a record of each successful call.
+    /// The destination that receives a record of each successful call: a function, with a version
+    /// or alias, or an address such as `queue://orders`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_success: Option<String>,
-    /// The function that receives a record of each call that failed after its last retry.
+    /// The destination that receives a record of each call that failed after its last retry.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_failure: Option<String>,
+    /// Identity that set `on_success`. Records are sent to an address with its rights.
+    #[serde(default)]
+    pub success_actor: Actor,
+    /// Identity that set `on_failure`.
+    #[serde(default)]
+    pub failure_actor: Actor,
     /// Time of the last change.
     pub modified: Timestamp,
 }
@@ -193,11 +200,22 @@ impl QualifierChange {
                 settings.url.take().ok_or_else(|| to.missing("URL"))?;
             }
             QualifierChange::PutInvoke(config) => {
-                settings.invoke = Some(InvokeConfig { modified: with.now, ..config });
+                settings.invoke = Some(InvokeConfig {
+                    success_actor: actor.clone(),
+                    failure_actor: actor,
+                    modified: with.now,
+                    ..config
+                });
             }
             QualifierChange::UpdateInvoke(config) => {
                 let old = settings.invoke.take().ok_or_else(|| to.missing(INVOKE))?;
+                // A change of other settings must not change the rights of a destination.
+                let by = |new: &Option<String>, old: Actor| {
+                    if new.is_some() { actor.clone() } else { old }
+                };
                 settings.invoke = Some(InvokeConfig {
+                    success_actor: by(&config.on_success, old.success_actor),
+                    failure_actor: by(&config.on_failure, old.failure_actor),
                     retries: config.retries.or(old.retries),
                     max_age_seconds: config.max_age_seconds.or(old.max_age_seconds),
                     on_success: config.on_success.or(old.on_success),
@@ -262,7 +280,7 @@ fn add_permission(settings: &mut QualifierSettings, id: String, statement: Value
 mod tests {
     use std::sync::Arc;
 
-    use headwater_model::{ErrorCode, Fault, FixedClock, FunctionAlias, ProjectFiles};
+    use headwater_model::{ErrorCode, Fault, FixedClock, FunctionAlias, ProjectFiles, SystemClock};
     use headwater_store::MemoryStore;
 
     use super::*;
@@ -314,5 +332,40 @@ mod tests {
         }
         change(&store, FunctionChange::DeleteAlias("live".into())).await.expect("deleted");
         assert!(store.get("f").await.expect("a function").qualifiers.is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_change_of_retries_keeps_the_identity_of_a_destination() {
+        let store = FunctionStore::new(Arc::new(MemoryStore::new()), Arc::new(SystemClock));
+        let files = ProjectFiles::from([("app.py".to_owned(), "one".into())]);
+        let code = FunctionStore::code(&files, None).expect("files");
+        store.create("f", code, &[], &author()).await.expect("created");
+        let config = |retries, on_success: Option<&str>| InvokeConfig {
+            retries,
+            max_age_seconds: None,
+            on_success: on_success.map(str::to_owned),
+            on_failure: None,
+            success_actor: Actor::default(),
+            failure_actor: Actor::default(),
+            modified: Timestamp::UNIX_EPOCH,
+        };
+        let set = async |change: QualifierChange, actor: Actor| {
+            let by = Author { name: "eve".to_owned(), actor };
+            let change = FunctionChange::Qualifier(LATEST.into(), change);
+            let function = store.change("f", &change.into(), &by).await.expect("changed");
+            function.settings_of(None).and_then(|it| it.invoke.clone()).expect("a config")
+        };
+        let put = QualifierChange::PutInvoke(config(None, Some("queue://q")));
+        let stored = set(put, Actor::Anonymous).await;
+        assert_eq!(stored.success_actor, Actor::Anonymous);
+        let update = QualifierChange::UpdateInvoke(config(Some(3), None));
+        let stored = set(update, Actor::Owner).await;
+        assert_eq!(stored.on_success.as_deref(), Some("queue://q"));
+        assert_eq!(
+            (stored.success_actor, stored.failure_actor),
+            (Actor::Anonymous, Actor::Anonymous)
+        );
+        let update = QualifierChange::UpdateInvoke(config(None, Some("queue://r")));
+        assert_eq!(set(update, Actor::Owner).await.success_actor, Actor::Owner);
     }
 }

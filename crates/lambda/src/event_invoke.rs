@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use headwater_model::{ErrorCode, Timestamp};
+use headwater_model::{Actor, ErrorCode, Timestamp};
 use headwater_service::{
     InvokeConfig, QualifierChange, QualifierSettings, Service, StoredFunction,
 };
@@ -14,11 +14,15 @@ use crate::name::{FunctionName, arn};
 use crate::page::page;
 use crate::qualifier;
 use crate::request::LambdaRequest;
+use crate::sqs::arn as queue_arn;
 
 /// Limits of the retries and of the age in seconds. AWS allows 2 retries and 21,600 seconds.
 const RETRIES_MAX: u64 = 100;
 const AGE_MIN: u64 = 60;
 const AGE_MAX: u64 = 14 * 86_400;
+
+/// Prefix of the addresses of queues.
+const QUEUE: &str = "queue://";
 
 /// The body of `PutFunctionEventInvokeConfig` and `UpdateFunctionEventInvokeConfig`.
 #[derive(Deserialize)]
@@ -83,6 +87,8 @@ async fn read(
         max_age_seconds: within("MaximumEventAgeInSeconds", age, AGE_MIN, AGE_MAX)?,
         on_success: destination(service, request, name, on_success).await?,
         on_failure: destination(service, request, name, on_failure).await?,
+        success_actor: Actor::default(),
+        failure_actor: Actor::default(),
         modified: Timestamp::UNIX_EPOCH,
     })
 }
@@ -95,7 +101,7 @@ fn within(name: &str, value: Option<u64>, from: u64, to: u64) -> Result<Option<u
     narrow.map(Some).ok_or_else(invalid)
 }
 
-/// Checks a destination: another function that the caller may call.
+/// Checks a destination: another function that the caller may call, a queue, or an address.
 async fn destination(
     service: &Service,
     request: &LambdaRequest,
@@ -108,7 +114,19 @@ async fn destination(
         let shown: String = text.chars().take(200).collect();
         LambdaError::invalid(format!("The destination {shown} {reason}."))
     };
-    let name = FunctionName::parse(&text).map_err(|_| invalid("is not the ARN of a function"))?;
+    if let Some(address) = address(&text) {
+        let deployed = service.invocations().deployed();
+        let checked = deployed.check_destination(&request.principal, &address).await;
+        return match checked {
+            Ok(()) => Ok(Some(address)),
+            Err(problem) if problem.code == ErrorCode::QueueNotFound => {
+                Err(invalid("does not exist"))
+            }
+            Err(problem) => Err(problem.into()),
+        };
+    }
+    let name = FunctionName::parse(&text)
+        .map_err(|_| invalid("is not the ARN of a function or queue, and not an address"))?;
     if name.name == own.name {
         return Err(invalid("is the function itself"));
     }
@@ -121,6 +139,14 @@ async fn destination(
     let arguments = BTreeMap::from([("event".to_owned(), Value::Null)]);
     function.check_arguments(&arguments, None)?;
     Ok(Some(called))
+}
+
+/// Returns the address of a destination that is not a function.
+fn address(text: &str) -> Option<String> {
+    match text.split(':').collect::<Vec<&str>>().as_slice() {
+        ["arn", _, "sqs", _, _, name] => Some(format!("{QUEUE}{name}")),
+        _ => text.contains("://").then(|| text.to_owned()),
+    }
 }
 
 async fn change(
@@ -167,6 +193,10 @@ pub(crate) async fn list(
 
 fn shape(name: &FunctionName, config: &InvokeConfig) -> Value {
     let destination = |called: &Option<String>| match called {
+        Some(address) if address.contains("://") => {
+            let queue = address.strip_prefix(QUEUE);
+            json!({"Destination": queue.map_or_else(|| address.clone(), queue_arn)})
+        }
         Some(called) => {
             let (name, qualifier) = called
                 .split_once(':')

@@ -48,9 +48,10 @@ pub use call::{CallInput, EnvironmentCache};
 pub use deployment::{DeploymentStore, deploy_changes};
 pub use error::{Error, Result};
 pub use headwater_project::{
-    Body, Callable, ColumnType, CommandPaths, DeclaredColumn, Defaults, Error as ProjectError,
-    Function, Input, Location, Materialization, Parameter, ParameterInput, ParameterKind,
-    ParsedProject, Project, ProjectSettings, Retries, Severity, Step, StepKind, parallel,
+    Body, CallDestinations, Callable, ColumnType, CommandPaths, DeclaredColumn, Defaults,
+    Error as ProjectError, Function, Input, Location, Materialization, Parameter, ParameterInput,
+    ParameterKind, ParsedProject, Project, ProjectSettings, Retries, Severity, Step, StepKind,
+    parallel,
 };
 pub use parse::parse_project;
 pub use runner::Runner;

@@ -27,6 +27,18 @@ pub struct Callable {
     pub settings: LimitSettings,
     /// Code, packages and network access.
     pub function: Function,
+    /// Destinations of asynchronous calls.
+    pub destinations: CallDestinations,
+}
+
+/// The destinations of asynchronous calls: each the name of a function, or an address such as
+/// `queue://orders`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CallDestinations {
+    /// Receives a record of each successful call.
+    pub on_success: Option<String>,
+    /// Receives a record of each call that failed after its last retry.
+    pub on_failure: Option<String>,
 }
 
 /// Rejects names that cannot be part of a path or a URL.

@@ -22,7 +22,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::Callable;
-use super::callable::check_name;
+use super::callable::{CallDestinations, check_name};
 use super::manifest::{duration, size};
 use super::runtime;
 use crate::source::SourceText;
@@ -62,6 +62,8 @@ pub(super) struct CommandSection {
     system: Vec<String>,
     network: Option<NetworkSetting>,
     priority: Option<Priority>,
+    on_success: Option<String>,
+    on_failure: Option<String>,
 }
 
 impl EntryPoint {
@@ -117,6 +119,10 @@ pub(super) fn read(
     let memory_bytes = table.memory.as_ref().map(|text| size(source, text)).transpose()?;
     let timeout = table.timeout.as_ref().map(|text| duration(source, text)).transpose()?;
     let (module, folder) = (start.module.clone(), start.folder.clone());
+    let destinations = CallDestinations {
+        on_success: table.on_success.clone(),
+        on_failure: table.on_failure.clone(),
+    };
     let function = function(name, table, start, &at)?;
     let callable = Callable {
         name: name.to_owned(),
@@ -126,6 +132,7 @@ pub(super) fn read(
         timeout,
         settings: LimitSettings::ProjectFile,
         function,
+        destinations,
     };
     Ok(CommandFunction { callable, module, folder })
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use chrono::TimeDelta;
 use headwater_model::Timestamp;
-use headwater_store::{Append, Batch};
+use headwater_store::{Append, Batch, Error as StoreError, UniqueKey};
 
 use crate::journal::{DEDUPLICATION, encode, key, message_entry, trim};
 use crate::message::{NewMessage, SentMessage, StoredMessage, body_md5, sequence_text};
@@ -19,6 +19,9 @@ const MESSAGES_MAX: usize = 1_000_000;
 
 /// Deduplication ids in memory after which old ones are removed.
 const IDS_MAX: usize = 10_000;
+
+/// Scope of the ids of messages that are sent only once.
+const ONCE: &str = "queue_messages";
 
 /// A batch of messages that are stored together.
 #[derive(Default)]
@@ -39,7 +42,28 @@ impl Queues {
         messages: Vec<NewMessage>,
     ) -> Result<Vec<Result<SentMessage>>> {
         let (queues, queue, sender) = (self.clone(), self.queue(name)?, sender.to_owned());
-        detached(async move { queues.send_now(&queue, &sender, messages).await }).await
+        detached(async move { queues.send_now(&queue, &sender, messages, None).await }).await
+    }
+
+    /// Sends a message, unless a message with the same id was sent to the queue before. The message
+    /// is durable on return. The id is kept forever, also after the message was deleted.
+    pub async fn send_once(
+        &self,
+        name: &str,
+        sender: &str,
+        message: NewMessage,
+        id: &str,
+    ) -> Result<()> {
+        let (queues, queue, sender) = (self.clone(), self.queue(name)?, sender.to_owned());
+        let once = UniqueKey { scope: ONCE.to_owned(), key: format!("{}/{id}", queue.id) };
+        let send = async move {
+            let sent = queues.send_now(&queue, &sender, vec![message], Some(once)).await;
+            match sent {
+                Err(Error::Store(StoreError::NotUnique { .. })) => Ok(()),
+                sent => sent?.into_iter().try_for_each(|outcome| outcome.map(drop)),
+            }
+        };
+        detached(send).await
     }
 
     async fn send_now(
@@ -47,6 +71,7 @@ impl Queues {
         queue: &Arc<OpenQueue>,
         sender: &str,
         messages: Vec<NewMessage>,
+        once: Option<UniqueKey>,
     ) -> Result<Vec<Result<SentMessage>>> {
         let attributes = queue.attributes();
         let _order = if attributes.is_fifo { Some(queue.order.lock().await) } else { None };
@@ -70,7 +95,8 @@ impl Queues {
         if sending.entries.is_empty() {
             return Ok(sending.outcomes);
         }
-        let stored = self.store.apply(Batch { entries: sending.entries, ..Batch::default() }).await;
+        let (entries, unique) = (sending.entries, once.into_iter().collect());
+        let stored = self.store.apply(Batch { entries, unique, ..Batch::default() }).await;
         {
             let mut state = queue.state.lock();
             if let Err(error) = stored {

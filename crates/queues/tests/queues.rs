@@ -105,6 +105,40 @@ async fn messages_receptions_and_deletions_survive_a_restart() {
 }
 
 #[tokio::test]
+async fn a_message_with_an_id_is_sent_once_although_the_process_ended() {
+    let mut lake = Lake::new().await;
+    lake.create("q", &[]).await;
+    lake.create("q.fifo", &[("FifoQueue", "true")]).await;
+    let of = |queue: &str| NewMessage {
+        body: "record".to_owned(),
+        group: queue.ends_with(".fifo").then(|| "g".to_owned()),
+        deduplication_id: queue.ends_with(".fifo").then(|| "e1".to_owned()),
+        ..NewMessage::default()
+    };
+    for queue in ["q", "q.fifo"] {
+        lake.queues.send_once(queue, "ana", of(queue), "e1").await.expect("sent");
+        lake.queues.send_once(queue, "ana", of(queue), "e1").await.expect("sent before");
+        lake.reopen().await;
+        lake.queues.send_once(queue, "ana", of(queue), "e1").await.expect("sent before");
+        let received = lake.receive(queue).await;
+        assert_eq!(received.len(), 1, "{queue}");
+        lake.delete(queue, &received).await;
+        lake.pass(600);
+        lake.queues.send_once(queue, "ana", of(queue), "e1").await.expect("sent before");
+        assert_eq!(lake.receive(queue).await.len(), 0, "{queue}");
+        lake.reopen().await;
+        assert_eq!(lake.receive(queue).await.len(), 0, "{queue}");
+    }
+    let other = NewMessage { body: "other".to_owned(), ..NewMessage::default() };
+    lake.queues.send_once("q", "ana", other, "e2").await.expect("sent");
+    assert_eq!(lake.bodies("q").await, ["other"]);
+    let empty = lake.queues.send_once("q", "ana", NewMessage::default(), "e3").await;
+    assert!(matches!(empty, Err(Error::Missing { .. })), "{empty:?}");
+    let gone = lake.queues.send_once("none", "ana", of("q"), "e1").await;
+    assert!(matches!(gone, Err(Error::QueueNotFound { .. })), "{gone:?}");
+}
+
+#[tokio::test]
 async fn messages_beyond_the_byte_limit_stay_visible() {
     let lake = Lake::new().await;
     lake.create("orders", &[]).await;

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use headwater_executors::parse_function;
+use headwater_destinations::Destination;
+use headwater_executors::{check_destination, parse_function};
 use headwater_function_store::{
     Author, FunctionChange, FunctionFiles, FunctionUpdate, FunctionUrl, StoredFunction,
     StoredVersion, read_request,
@@ -182,6 +183,23 @@ impl DeployedFunctions {
     pub async fn delete(&self, principal: &Principal, name: &str) -> Result<(), Problem> {
         self.0.authorize(principal, Action::Deploy, &Object::function(name))?;
         self.0.catalog.store().delete(name).await.or_problem()
+    }
+
+    /// Checks that the principal may set the address of a queue, table or server as the destination
+    /// of calls.
+    ///
+    /// Errors: `invalid_argument`, `queue_not_found`, `secret_not_found`.
+    pub async fn check_destination(
+        &self,
+        principal: &Principal,
+        address: &str,
+    ) -> Result<(), Problem> {
+        self.0.authenticated(principal)?;
+        let (access, secrets) = (&self.0.access, &self.0.secrets);
+        match check_destination(access, secrets, principal, address).await? {
+            Destination::Queue(name) => self.0.queues.get(&name).or_problem().map(drop),
+            _ => Ok(()),
+        }
     }
 
     /// Validates the state of a function before it is stored.

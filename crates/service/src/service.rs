@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use headwater_access::{Access, AuditRetentions, UserLimits};
 use headwater_connections::Connections;
+use headwater_destinations::Destinations;
 use headwater_engine::Engine;
 use headwater_executors::{
     ActiveVersion, Deployer, FunctionCatalog, ImportExecutor, ImportRights, MaintenanceExecutor,
@@ -293,13 +294,13 @@ impl Components {
         let runs = run_executor(&lake, &runner, &access);
         let (deployed, given) =
             (Arc::<ActiveVersion>::default(), Arc::<EnvironmentCache>::default());
-        let catalog = FunctionCatalog::new(&lake);
+        let (catalog, parts) = (FunctionCatalog::new(&lake), lake_parts(&lake, &engine, &buckets));
         let targets = project_dir(&config).map(|project| TriggerExecutor {
             catalog: catalog.clone(),
             imports: imports.clone(),
             runs: runs.clone(),
             runner: runner.clone(),
-            parts: lake_parts(&lake, &engine, &buckets),
+            destinations: Destinations::new(parts, &queues, &secrets),
             given: given.clone(),
             project,
             deployed: deployed.clone(),

@@ -1,7 +1,8 @@
 //! Asynchronous calls of functions, which are events that clients cause.
 //!
 //! The calls of a function have a queue like that for the events of a trigger, named
-//! `/functions/NAME`. The event is durable when [`Triggers::accept`] returns. The journal
+//! `/functions/NAME`. The records for the address of a destination have the queue
+//! `/destinations/ADDRESS`. The event is durable when [`Triggers::accept`] returns. The journal
 //! `trigger_call_keys` maps the idempotency keys of each queue to events. A unique key in the store
 //! ensures that only the first request with a key is recorded.
 
@@ -18,8 +19,10 @@ use crate::source::SourceContext;
 use crate::waiting_events::ListedEntry;
 use crate::{Error, Result, Triggers};
 
-/// Prefix of the names of queues for asynchronous calls.
-pub(crate) const CALLS: &str = "/functions/";
+/// Prefixes of the names of queues: for asynchronous calls, and for records that are sent to the
+/// address of a destination.
+const CALLS: &str = "/functions/";
+const DESTINATIONS: &str = "/destinations/";
 
 const KEYS: &str = "trigger_call_keys";
 
@@ -27,6 +30,21 @@ const KEYS: &str = "trigger_call_keys";
 const CALLS_MAX: usize = 100_000;
 /// Maximum length of an idempotency key or order key, in characters.
 const KEY_CHARACTERS_MAX: usize = 200;
+
+/// Returns true if a target is the address of a destination, not the name of a function.
+pub(crate) fn is_address(target: &str) -> bool {
+    target.contains("://")
+}
+
+/// Returns the name of the queue for a function or the address of a destination.
+pub(crate) fn queue_name(target: &str) -> String {
+    format!("{}{target}", if is_address(target) { DESTINATIONS } else { CALLS })
+}
+
+/// Returns the function or the address whose queue has this name.
+pub(crate) fn target_of(queue: &str) -> Option<&str> {
+    queue.strip_prefix(CALLS).or_else(|| queue.strip_prefix(DESTINATIONS))
+}
 
 /// An asynchronous call.
 #[derive(Debug, Clone, PartialEq)]

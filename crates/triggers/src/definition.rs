@@ -11,7 +11,7 @@ use headwater_model::{
 
 use crate::batch_source::BatchSource;
 use crate::bucket_source::{self, BucketSource, ObjectFilter};
-use crate::calls::CALLS;
+use crate::calls::{queue_name, target_of};
 use crate::event_filter::EventFilter;
 use crate::event_queue::Concurrency;
 use crate::file_source::FileSource;
@@ -97,9 +97,9 @@ impl Definition {
             let hint = "Give the trigger a name of letters, digits and underscores.";
             return Err(invalid(trigger, "the name is empty or has control characters", hint));
         }
-        if name.starts_with(CALLS) {
-            let hint = "Choose another name.";
-            return Err(invalid(trigger, format!("names with `{CALLS}` are reserved"), hint));
+        if target_of(name).is_some() {
+            let reason = "names with `/functions/` and `/destinations/` are reserved";
+            return Err(invalid(trigger, reason, "Choose another name."));
         }
         if trigger.targets().is_empty() {
             let hint = "Add `import`, `run = true` or `function`.";
@@ -130,7 +130,7 @@ impl Definition {
     /// Returns the definition of the queue for a function's asynchronous calls.
     pub(crate) fn of_calls(function: &str) -> Self {
         let trigger = Trigger {
-            name: format!("{CALLS}{function}"),
+            name: queue_name(function),
             function: Some(function.to_owned()),
             ..Trigger::default()
         };

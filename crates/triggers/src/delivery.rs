@@ -18,7 +18,7 @@ use serde_json::Value;
 use crate::delivery_log::Delivery;
 use crate::destination::{Destination, EndedCall};
 use crate::event_queue::TakenDelivery;
-use crate::target::CallPolicy;
+use crate::target::{CallPolicy, is_retryable};
 use crate::worker::Worker;
 use crate::{Error, Result, event_logging, event_part};
 
@@ -98,8 +98,8 @@ impl Worker {
         }
         let mut entries = ended.entries(queue.done() + 1)?;
         let call = EndedCall { event: &event, delivery: &ended, result: &result };
-        let is_stopped = matches!(outcome, Outcome::Stopped(_));
-        let forwarded = self.forwarded(&call, &calls, &context).filter(|_| !is_stopped);
+        let is_final = matches!(outcome, Outcome::Final(_));
+        let forwarded = self.forwarded(&call, &calls, &context).filter(|_| !is_final);
         if let Some((event, delivery)) = &forwarded {
             entries.extend(delivery.new_entries(event)?);
         }
@@ -138,7 +138,7 @@ impl Worker {
         }
     }
 
-    /// After the end of a call, returns the call of its destination, if it has one.
+    /// After the end of a call, returns the event for its destination, if it has one.
     fn forwarded(
         &self,
         ended: &EndedCall<'_>,
@@ -147,15 +147,15 @@ impl Worker {
     ) -> Option<(Event, Delivery)> {
         match ended.destination(policy) {
             Destination::None => None,
-            Destination::Loop(function) => {
+            Destination::Loop(target) => {
                 context.log_system(format!(
-                    "destination `{function}` was skipped: the call would create an endless loop"
+                    "destination `{target}` was skipped: the call would create an endless loop"
                 ));
                 None
             }
-            Destination::Function(function) => {
+            Destination::Target(destination) => {
                 let id = self.context.options.jobs.new_id().to_string();
-                Some(ended.call(function, id, self.context.now()))
+                Some(ended.forward(destination, id, self.context.now()))
             }
         }
     }
@@ -224,8 +224,8 @@ enum Outcome {
     Interrupted,
     /// The attempt was rejected because a component is too busy; it does not count.
     Throttled,
-    /// A client stopped the job; the attempt is not retried.
-    Stopped(Problem),
+    /// The attempt is not retried: a client stopped the job, or a destination rejected the record.
+    Final(Problem),
     Failed(Problem),
 }
 
@@ -239,13 +239,14 @@ fn judge(
         Err(problem) if committed(&problem).is_some_and(is_complete) => return Outcome::Done,
         Err(problem) => problem,
     };
-    match (stop, problem.code) {
-        (Some(StopReason::Shutdown), _) => Outcome::Interrupted,
-        (Some(StopReason::Request), _) => Outcome::Stopped(was_stopped()),
-        (None, ErrorCode::TooBusy | ErrorCode::Unavailable | ErrorCode::Interrupted) => {
+    match (stop, is_retryable(&problem), problem.code) {
+        (Some(StopReason::Shutdown), ..) => Outcome::Interrupted,
+        (Some(StopReason::Request), ..) => Outcome::Final(was_stopped()),
+        (None, Some(false), _) => Outcome::Final(problem),
+        (None, None, ErrorCode::TooBusy | ErrorCode::Unavailable | ErrorCode::Interrupted) => {
             Outcome::Throttled
         }
-        (Some(StopReason::DayLimit) | None, _) => Outcome::Failed(problem),
+        (Some(StopReason::DayLimit) | None, ..) => Outcome::Failed(problem),
     }
 }
 
@@ -291,7 +292,7 @@ impl RetryPolicy {
         let ended = |status, error| Delivery { status, attempts, error, ..delivery.clone() };
         match outcome {
             Outcome::Done => ended(TriggerEventStatus::Done, None),
-            Outcome::Stopped(problem) => ended(TriggerEventStatus::Failed, Some(problem.clone())),
+            Outcome::Final(problem) => ended(TriggerEventStatus::Failed, Some(problem.clone())),
             Outcome::Failed(problem) if attempts > self.retries => {
                 ended(TriggerEventStatus::Failed, Some(problem.clone()))
             }

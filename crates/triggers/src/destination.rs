@@ -1,23 +1,18 @@
-//! Destinations of asynchronous calls: a function that receives a record of each call that ended.
+//! Destinations of asynchronous calls: a function or an address that receives a record of each call
+//! that ended.
 //!
 //! One batch stores both the end of a call and the record for its destination, so after a crash
 //! either both are stored or neither is.
 
 use std::collections::BTreeMap;
 
-use chrono::SecondsFormat;
-use headwater_event_values::function_arn;
-use headwater_model::{
-    ErrorCode, Event, EventData, Problem, SpecVersion, Timestamp, TriggerEventStatus,
-};
-use serde_json::{Value, json};
+use headwater_event_values::{CALL_EVENT, CallRecord};
+use headwater_model::{Event, EventData, Problem, SpecVersion, Timestamp, TriggerEventStatus};
+use serde_json::Value;
 
-use crate::calls::CALLS;
+use crate::calls::{is_address, queue_name};
 use crate::delivery_log::Delivery;
-use crate::target::CallPolicy;
-
-/// The argument of a function that receives the event.
-const EVENT: &str = "event";
+use crate::target::{CallDestination, CallPolicy};
 
 /// An ended call, from which the record for its destination is made.
 pub(crate) struct EndedCall<'a> {
@@ -29,35 +24,36 @@ pub(crate) struct EndedCall<'a> {
 /// The destination of a call.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Destination {
-    /// No function receives a record.
+    /// The call has no destination.
     None,
-    /// This function is the destination, but the call was caused by an earlier call of the same
-    /// function, directly or indirectly. Another call would create a loop.
+    /// This is the destination, but the call was caused by an earlier record for the same
+    /// destination, directly or indirectly. Another record would create a loop.
     Loop(String),
-    Function(String),
+    Target(CallDestination),
 }
 
 impl EndedCall<'_> {
     /// Returns the destination of the call.
     pub fn destination(&self, policy: &CallPolicy) -> Destination {
-        let function = match self.delivery.status {
+        let destination = match self.delivery.status {
             TriggerEventStatus::Done => &policy.on_success,
             TriggerEventStatus::Failed => &policy.on_failure,
             TriggerEventStatus::Pending | TriggerEventStatus::Running => &None,
         };
-        let Some(function) = function.clone() else { return Destination::None };
-        let queue = format!("{CALLS}{function}");
+        let Some(destination) = destination.clone() else { return Destination::None };
+        let queue = queue_name(&destination.target);
         let mut lineage = self.event.caused_by.iter().chain([&self.delivery.trigger]);
         if lineage.any(|name| *name == queue) {
-            return Destination::Loop(function);
+            return Destination::Loop(destination.target);
         }
-        Destination::Function(function)
+        Destination::Target(destination)
     }
 
-    /// Returns the event and the delivery of the destination's call.
-    pub fn call(&self, function: String, id: String, now: Timestamp) -> (Event, Delivery) {
-        let queue = format!("{CALLS}{function}");
-        let arguments = BTreeMap::from([(EVENT.to_owned(), self.record(now))]);
+    /// Returns the event for a destination, and its delivery.
+    pub fn forward(&self, to: CallDestination, id: String, now: Timestamp) -> (Event, Delivery) {
+        let CallDestination { target: function, actor: by } = to;
+        let (queue, sends) = (queue_name(&function), is_address(&function));
+        let arguments = BTreeMap::from([(CALL_EVENT.to_owned(), self.record(now))]);
         let event = Event {
             specversion: SpecVersion::default(),
             id: id.clone(),
@@ -73,48 +69,25 @@ impl EndedCall<'_> {
                 .cloned()
                 .collect(),
         };
-        let Delivery { author, user, actor, .. } = self.delivery.clone();
+        let Delivery { mut author, mut user, mut actor, .. } = self.delivery.clone();
+        if sends {
+            // The calling user may have no right to the destination.
+            let principal = by.principal();
+            author = Some(principal.author().to_owned());
+            user = principal.user_name().map(str::to_owned);
+            actor = Some(by);
+        }
         let delivery = Delivery { author, user, actor, ..Delivery::new(id, &queue, now) };
         (event, delivery)
     }
 
-    /// Returns the invocation record in the format of AWS Lambda.
     fn record(&self, now: Timestamp) -> Value {
-        let (function, payload) = match &self.event.data {
-            EventData::FunctionInvoked { function, arguments } => {
-                let event = arguments.get(EVENT).cloned();
-                (function.as_str(), event.unwrap_or_else(|| json!(arguments)))
-            }
-            data => ("", json!(data)),
+        let (event, attempts) = (self.event, self.delivery.attempts);
+        let outcome = match (self.result, &self.delivery.error) {
+            (_, Some(error)) => Err(error),
+            (Ok(result), None) => Ok(result.get("function").cloned().unwrap_or_default()),
+            (Err(_), None) => Ok(Value::Null),
         };
-        let (name, version) = function.split_once(':').unwrap_or((function, "$LATEST"));
-        let error = self.delivery.error.as_ref();
-        let condition = match error.map(|error| error.code) {
-            None => "Success",
-            Some(ErrorCode::EventExpired) => "EventAgeExceeded",
-            Some(_) => "RetriesExhausted",
-        };
-        let mut context = json!({"statusCode": 200, "executedVersion": version});
-        let response = match (self.result, error) {
-            (Ok(result), None) => result.get("function").cloned().unwrap_or_default(),
-            (_, Some(error)) => {
-                context["functionError"] = "Unhandled".into();
-                json!({"errorType": error.code, "errorMessage": error.message})
-            }
-            (Err(_), None) => Value::Null,
-        };
-        json!({
-            "version": "1.0",
-            "timestamp": now.to_rfc3339_opts(SecondsFormat::Millis, true),
-            "requestContext": {
-                "requestId": self.event.id,
-                "functionArn": function_arn(name, version),
-                "condition": condition,
-                "approximateInvokeCount": self.delivery.attempts,
-            },
-            "requestPayload": payload,
-            "responseContext": context,
-            "responsePayload": response,
-        })
+        CallRecord { event, attempts, outcome, now }.to_json()
     }
 }

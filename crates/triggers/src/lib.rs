@@ -57,6 +57,6 @@ pub use error::{Error, Result};
 pub use event_batch::{EventCall, NewEvents};
 pub use headwater_event_values::function_argument;
 pub use options::{TriggerEventFilter, TriggersOptions};
-pub use server_rules::{AllowsLocation, ServerRules};
-pub use target::{CallPolicy, TargetExecutor, event_part};
+pub use server_rules::{AllowsLocation, ServerName, ServerRules};
+pub use target::{CallDestination, CallPolicy, TargetExecutor, event_part, with_retryable};
 pub use triggers::Triggers;

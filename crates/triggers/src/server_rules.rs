@@ -1,4 +1,4 @@
-//! The servers that triggers may connect to.
+//! The servers that triggers and destinations may connect to.
 //!
 //! Every source that connects to a server resolves its name here. Triggers of the lake's owner may
 //! connect to any address. Triggers of other users may not connect to the host itself, to
@@ -19,7 +19,7 @@ const RESOLVE_MAX: Duration = Duration::from_secs(5);
 /// Decides whether the user may read a location.
 pub type AllowsLocation = Arc<dyn Fn(&str) -> bool + Send + Sync>;
 
-/// The rules for the triggers of one user. The default has no restrictions.
+/// The rules for the triggers and destinations of one user. The default has no restrictions.
 #[derive(Clone, Default)]
 pub struct ServerRules {
     user: Option<RestrictedUser>,
@@ -31,13 +31,14 @@ struct RestrictedUser {
     allows: AllowsLocation,
 }
 
-/// A server that a trigger names.
+/// A server that a trigger or a destination names.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) struct ServerName {
+pub struct ServerName {
     /// The scheme of the server's URL, such as `nats`.
     pub scheme: &'static str,
     /// Name or address, without brackets.
     pub host: String,
+    /// The TCP port.
     pub port: u16,
 }
 
@@ -77,12 +78,12 @@ impl ServerRules {
     /// Resolves a server to the addresses that are allowed.
     ///
     /// Errors: `unavailable` if the name cannot be resolved; `forbidden` if no address is allowed.
-    pub(crate) async fn resolve(&self, server: &ServerName) -> Result<Vec<SocketAddr>, Problem> {
+    pub async fn resolve(&self, server: &ServerName) -> Result<Vec<SocketAddr>, Problem> {
         let lookup = tokio::net::lookup_host((server.host.as_str(), server.port));
         let unavailable = |reason: String| {
             let message = format!("`{}` cannot be resolved: {reason}", server.host);
             Problem::new(ErrorCode::Unavailable, message)
-                .with_hint("Check the host; the trigger connects again by itself.")
+                .with_hint("Check the host; the connection is attempted again.")
         };
         let found = tokio::time::timeout(RESOLVE_MAX, lookup).await;
         let found = found.map_err(|_| unavailable("the nameserver does not respond".to_owned()))?;
@@ -122,10 +123,8 @@ fn forbidden(user: &RestrictedUser, location: &str, address: SocketAddr) -> Prob
         AddressScope::Host | AddressScope::Public => "an address of the server's host",
     };
     let name = if let Actor::User(user) = &user.actor { user.name.as_str() } else { "anonymous" };
-    let message = format!(
-        "the trigger of user `{name}` may not connect to `{location}`: `{}` is {scope}",
-        address.ip()
-    );
+    let message =
+        format!("user `{name}` may not connect to `{location}`: `{}` is {scope}", address.ip());
     let hint = format!(
         "An administrator can allow it: `headwater grant read --on 'location:{location}' \
          --to {name}`."

@@ -58,10 +58,35 @@ pub struct CallPolicy {
     pub retries: Option<u32>,
     /// Maximum age of a call; `None` uses the default of triggers.
     pub max_age: Option<Duration>,
-    /// The function that receives a record of each successful call.
-    pub on_success: Option<String>,
-    /// The function that receives a record of each call that failed after its last retry.
-    pub on_failure: Option<String>,
+    /// Receives a record of each successful call.
+    pub on_success: Option<CallDestination>,
+    /// Receives a record of each call that failed after its last retry.
+    pub on_failure: Option<CallDestination>,
+}
+
+/// A destination of ended calls.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CallDestination {
+    /// The name of a function, or an address such as `queue://orders`.
+    pub target: String,
+    /// The identity that set the destination. Records are sent to an address with the rights of
+    /// this identity, and a function is called with the rights of the call's identity.
+    pub actor: Actor,
+}
+
+/// The key in the context of a problem that states whether another attempt may succeed.
+const RETRYABLE: &str = "retryable";
+
+/// Adds to the problem of an attempt whether another attempt may succeed. Without another attempt,
+/// the event fails. Each attempt counts, also with the code `unavailable`.
+#[must_use]
+pub fn with_retryable(mut problem: Problem, is_retryable: bool) -> Problem {
+    problem.context.insert(RETRYABLE.to_owned(), is_retryable.into());
+    problem
+}
+
+pub(crate) fn is_retryable(problem: &Problem) -> Option<bool> {
+    problem.context.get(RETRYABLE).and_then(Value::as_bool)
 }
 
 /// Returns the id for one commit of an event that causes several commits: `<event>/import`,

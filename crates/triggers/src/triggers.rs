@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::bucket_source::{self, bucket_watches};
-use crate::calls::CALLS;
+use crate::calls::target_of;
 use crate::definition::{Definition, Source};
 use crate::delivery_log::{Delivery, DeliveryLog};
 use crate::event_queue::EventQueue;
@@ -32,7 +32,7 @@ pub(crate) struct WeakTriggers(Weak<Inner>);
 impl WeakTriggers {
     /// Queues an asynchronous call that is stored.
     pub(crate) async fn push_call(&self, delivery: Delivery) {
-        let Some(function) = delivery.trigger.strip_prefix(CALLS) else { return };
+        let Some(function) = target_of(&delivery.trigger) else { return };
         let Some(inner) = self.0.upgrade() else { return };
         match (Triggers { inner }).call_worker(function).await {
             Ok(worker) => worker.context.queue.push(delivery),
@@ -262,7 +262,7 @@ impl Triggers {
     /// Returns the queue of a delivery. Fails if no worker processes the queue.
     pub(crate) async fn queue_of(&self, delivery: &Delivery) -> Result<Arc<EventQueue>> {
         let trigger = delivery.trigger.as_str();
-        let worker = match trigger.strip_prefix(CALLS) {
+        let worker = match target_of(trigger) {
             Some(function) => Some(self.call_worker(function).await?),
             None => self.inner.workers.lock().get(trigger).cloned(),
         };
@@ -296,7 +296,7 @@ impl Triggers {
     /// Starts the workers for calls that an earlier process accepted.
     async fn start_call_workers(&self) -> Result<()> {
         for queue in self.queue_names() {
-            if let Some(function) = queue.strip_prefix(CALLS) {
+            if let Some(function) = target_of(&queue) {
                 self.call_worker(function).await?;
             }
         }

@@ -12,8 +12,8 @@ use super::settings::{self, quantity};
 use crate::callable::check_name;
 use crate::source::SourceText;
 use crate::{
-    Body, Callable, Error, Function, Input, Location, ParameterInput, Result, Step, StepKind,
-    description, suggest, units,
+    Body, CallDestinations, Callable, Error, Function, Input, Location, ParameterInput, Result,
+    Step, StepKind, description, suggest, units,
 };
 
 const DECORATORS: [&str; 4] = ["model", "python", "expectation", "function"];
@@ -44,8 +44,20 @@ const MODEL: [&str; 22] = [
 ];
 
 const EXPECTATION: [&str; 4] = ["name", "reuse", "tags", "severity"];
-const FUNCTION: [&str; 10] =
-    ["name", "reuse", "network", "memory", "timeout", "cpus", "tmp", "env", "secrets", "priority"];
+const FUNCTION: [&str; 12] = [
+    "name",
+    "reuse",
+    "network",
+    "memory",
+    "timeout",
+    "cpus",
+    "tmp",
+    "env",
+    "secrets",
+    "priority",
+    "on_success",
+    "on_failure",
+];
 
 /// The definition created by a decorated function.
 pub(super) enum ParsedDefinition {
@@ -184,6 +196,10 @@ impl<'a> Reader<'a> {
             timeout: quantity(values, "timeout", units::duration, "\"30s\"")?,
             settings: LimitSettings::Decorator,
             function: body,
+            destinations: CallDestinations {
+                on_success: values.text("on_success")?,
+                on_failure: values.text("on_failure")?,
+            },
         })
     }
 

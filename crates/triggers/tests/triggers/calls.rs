@@ -8,11 +8,13 @@ use std::time::Duration;
 
 use headwater_jobs::NewJob;
 use headwater_model::{
-    Actor, ErrorCode, Event, EventData, Fault, FixedClock, JobKind, Limits, Trigger,
+    Actor, ErrorCode, Event, EventData, Fault, FixedClock, JobKind, Limits, Problem, Trigger,
     TriggerEventStatus,
 };
 use headwater_store::{Append, Batch, SqliteStore, Store};
-use headwater_triggers::{CallPolicy, NewCall, TriggerEventFilter, Triggers};
+use headwater_triggers::{
+    CallDestination, CallPolicy, NewCall, TriggerEventFilter, Triggers, with_retryable,
+};
 use serde_json::{Value, json};
 
 use crate::support::{clock, jobs, memory, until};
@@ -165,17 +167,21 @@ fn records(stage: &Stage, wanted: &str) -> Vec<Value> {
     tries.iter().filter_map(record).collect()
 }
 
+fn destination(target: &str) -> Option<CallDestination> {
+    Some(CallDestination { target: target.to_owned(), actor: Actor::Owner })
+}
+
 #[tokio::test]
 async fn destinations_receive_a_record_of_each_call_that_ended() {
     let dir = tempfile::tempdir().expect("a folder");
     let stage = Stage::new(dir.path(), Vec::new()).await;
     let policy = CallPolicy {
         retries: Some(1),
-        on_success: Some("audit".into()),
-        on_failure: Some("alarm:live".into()),
+        on_success: destination("audit"),
+        on_failure: destination("alarm:live"),
         ..CallPolicy::default()
     };
-    let back = CallPolicy { on_success: Some("notify".into()), ..CallPolicy::default() };
+    let back = CallPolicy { on_success: destination("notify"), ..CallPolicy::default() };
     *stage.tables.policies.lock().expect("policies") =
         BTreeMap::from([("notify".to_owned(), policy), ("audit".to_owned(), back)]);
     let arguments = BTreeMap::from([("event".to_owned(), json!({"n": 1}))]);
@@ -208,6 +214,48 @@ async fn destinations_receive_a_record_of_each_call_that_ended() {
     assert_eq!(alarms[0]["responseContext"]["functionError"], "Unhandled");
     assert_eq!(alarms[0]["requestPayload"], json!({"n": 2}));
     assert!(!stage.triggers.has_calls());
+}
+
+#[tokio::test]
+async fn an_address_receives_records_for_the_identity_that_set_it() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let stage = Stage::new(dir.path(), Vec::new()).await;
+    let policy = CallPolicy { on_success: destination("queue://results"), ..CallPolicy::default() };
+    stage.tables.policies.lock().expect("policies").insert("notify".to_owned(), policy);
+    stage.triggers.accept(call(1)).await.expect("accepted");
+    stage.tick().await;
+    let trigger = "/destinations/queue://results";
+    let filter =
+        TriggerEventFilter { trigger: Some(trigger.to_owned()), ..TriggerEventFilter::default() };
+    let event = async |stage: &Stage| {
+        let events = stage.triggers.events(&filter).await.expect("events");
+        assert_eq!(events.len(), 1);
+        events[0].clone()
+    };
+    let owner = Actor::Owner.principal().author().to_owned();
+    let queued = event(&stage).await;
+    assert_eq!((queued.status, &queued.author), (TriggerEventStatus::Pending, &Some(owner)));
+    assert_eq!(queued.event.source, trigger);
+    assert_eq!(queued.event.caused_by, ["/functions/notify"]);
+
+    // The attempt counts although the server is unavailable, and the second one is the last.
+    let stage = stage.again(dir.path()).await;
+    for is_retryable in [true, false] {
+        let problem = Problem::new(ErrorCode::Unavailable, "no");
+        let mut problems = stage.tables.problems.lock().expect("problems");
+        problems.push_back(with_retryable(problem, is_retryable));
+    }
+    stage.tick().await;
+    let retried = event(&stage).await;
+    assert_eq!((retried.status, retried.attempts), (TriggerEventStatus::Pending, 1));
+    stage.clock.advance(Duration::from_secs(1));
+    stage.tick().await;
+    let failed = event(&stage).await;
+    assert_eq!((failed.status, failed.attempts), (TriggerEventStatus::Failed, 2));
+    stage.triggers.replay(&failed.event.id).await.expect("replayed");
+    stage.tick().await;
+    assert_eq!(event(&stage).await.status, TriggerEventStatus::Done);
+    assert_eq!(records(&stage, "queue://results").len(), 3);
 }
 
 #[tokio::test]

@@ -412,7 +412,7 @@ async fn triggers_of_a_user_do_not_reach_the_host_without_a_grant() {
         let trigger: Trigger = serde_json::from_value(trigger).expect("a trigger");
         let triggers =
             outside.open_for(&outside.store, vec![trigger], user(false)).await.expect("triggers");
-        let fault = until_fault(&triggers, "the trigger of user `ana` may not").await;
+        let fault = until_fault(&triggers, "user `ana` may not").await;
         assert_eq!(fault.code, ErrorCode::Forbidden, "{source}: {fault}");
         triggers.stop();
     }

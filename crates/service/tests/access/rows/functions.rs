@@ -78,6 +78,10 @@ pub const ROWS: &[Row] = &[
         let update = FunctionUpdate::from(FunctionChange::Concurrency(Some(0)));
         done(async move { c.service.invocations().deployed().change(&c.by, "f", update).await })
     }),
+    ("DeployedFunctions::check_destination", writes("ok"), |c| {
+        let deployed = c.service.invocations().deployed();
+        done(async move { deployed.check_destination(&c.by, "table://made").await })
+    }),
     ("DeployedFunctions::delete", writes(NO_FUNCTION), |c| {
         done(async move { c.service.invocations().deployed().delete(&c.by, "none").await })
     }),

@@ -1,0 +1,187 @@
+//! Destinations of ended calls: tables and HTTP servers, also if the server is killed.
+
+mod support;
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::process::Stdio;
+
+use serde_json::{Value, json};
+use support::{Workspace, until};
+
+/// Deploys the function `score`, which fails for negative numbers, with these destinations.
+fn deploy(workspace: &Workspace, destinations: &str) {
+    let function = format!(
+        "import headwater\n\n\n@headwater.function(reuse=True, {destinations})\n\
+         @headwater.python(pip={{}})\ndef score(n):\n    if n < 0:\n        \
+         raise ValueError('negative')\n    return {{'n': n}}\n"
+    );
+    workspace.write("functions/score.py", function);
+    workspace.ok(&["deploy"]);
+}
+
+fn project() -> Workspace {
+    let workspace = Workspace::new();
+    let _ = std::fs::remove_dir_all(workspace.path().join("models"));
+    workspace
+}
+
+fn set_secret(workspace: &Workspace, name: &str, value: &str) {
+    let mut command = workspace.command(&["secret", "set", name]);
+    command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut child = command.spawn().expect("it starts");
+    child.stdin.take().expect("a pipe").write_all(value.as_bytes()).expect("a reader");
+    assert!(child.wait().expect("it ends").success());
+}
+
+fn call(workspace: &Workspace, n: i64) -> String {
+    let argument = format!("n={n}");
+    let event = workspace.ok(&["function", "invoke", "score", "--arg", &argument, "--async"]);
+    event.trim().to_owned()
+}
+
+/// Returns the events of a queue with this status.
+fn events(workspace: &Workspace, queue: &str, status: &str) -> Vec<Value> {
+    let listed = workspace.json(&["event", "ls", "--status", status]);
+    let of_queue = |event: &&Value| event["trigger"].as_str() == Some(queue);
+    listed.as_array().expect("a list").iter().filter(of_queue).cloned().collect()
+}
+
+/// Reads the head and the body of a request.
+fn request(stream: &mut TcpStream) -> (String, Value) {
+    let mut reader = BufReader::new(stream);
+    let (mut head, mut length) = (String::new(), 0);
+    loop {
+        let mut line = String::new();
+        reader.read_line(&mut line).expect("a line");
+        if let Some(value) = line.to_lowercase().strip_prefix("content-length:") {
+            length = value.trim().parse().expect("a length");
+        }
+        if line.trim().is_empty() {
+            break;
+        }
+        head.push_str(&line.to_lowercase());
+    }
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body).expect("a body");
+    (head, serde_json::from_slice(&body).expect("JSON"))
+}
+
+fn header(head: &str, name: &str) -> String {
+    let prefix = format!("{name}: ");
+    head.lines().find_map(|line| line.strip_prefix(&prefix)).unwrap_or_default().to_owned()
+}
+
+#[test]
+fn a_record_is_sent_again_if_the_server_is_killed_during_the_request() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    let workspace = project();
+    set_secret(&workspace, "HOOK", "t0ken-of-the-hook");
+    let address = format!("http://127.0.0.1:{port}/hook#secret=HOOK&timeout=60s");
+    deploy(&workspace, &format!("on_success='{address}'"));
+    let called = call(&workspace, 7);
+
+    let (mut first, _) = listener.accept().expect("a request");
+    let (head, record) = request(&mut first);
+    assert_eq!(header(&head, "authorization"), "bearer t0ken-of-the-hook");
+    assert_eq!(record["requestContext"]["requestId"], called.as_str());
+    assert_eq!(record["responsePayload"], json!({"n": 7}));
+    // The call has ended, and its record is not delivered.
+    workspace.kill_server();
+    drop(first);
+    assert_eq!(workspace.json(&["event", "show", &called])["status"], "done");
+
+    let (mut second, _) = listener.accept().expect("a request");
+    let (again, same) = request(&mut second);
+    let key = header(&head, "idempotency-key");
+    assert!(!key.is_empty());
+    assert_eq!(header(&again, "idempotency-key"), key);
+    assert_eq!(same, record);
+    second.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").expect("an answer");
+    let queue = format!("/destinations/{address}");
+    until("the record is delivered", || events(&workspace, &queue, "done").len() == 1);
+    let shown = workspace.json(&["event", "show", &key]);
+    assert_eq!((&shown["attempts"], &shown["status"]), (&json!(1), &json!("done")));
+    let kept = workspace.ok(&["event", "show", &key]);
+    assert!(!kept.contains("t0ken-of-the-hook"), "{kept}");
+}
+
+#[test]
+fn a_rejected_record_is_a_dead_letter_that_can_be_replayed() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    let workspace = project();
+    set_secret(&workspace, "HOOK", "t0ken-of-the-hook");
+    let address = format!("http://127.0.0.1:{port}/hook#secret=HOOK");
+    deploy(&workspace, &format!("on_success='{address}'"));
+    call(&workspace, 7);
+    let answer = |response: &str| {
+        let (mut stream, _) = listener.accept().expect("a request");
+        request(&mut stream);
+        stream.write_all(response.as_bytes()).expect("an answer");
+    };
+    let queue = format!("/destinations/{address}");
+    answer("HTTP/1.1 503 Busy\r\ncontent-length: 0\r\n\r\n");
+    answer("HTTP/1.1 400 No\r\ncontent-length: 24\r\n\r\nno, not t0ken-of-the-hook");
+    until("the record failed", || events(&workspace, &queue, "failed").len() == 1);
+    let failed = &events(&workspace, &queue, "failed")[0];
+    assert_eq!(failed["attempts"], 2, "{failed}");
+    let message = failed["error"]["message"].as_str().expect("a message");
+    assert!(message.contains("responds with status 400: no, not ***"), "{message}");
+    workspace.ok(&["event", "replay", failed["id"].as_str().expect("an id")]);
+    answer("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
+    until("the record is delivered", || events(&workspace, &queue, "done").len() == 1);
+}
+
+#[test]
+fn a_table_has_one_row_for_each_call_although_the_server_is_killed() {
+    let workspace = project();
+    deploy(&workspace, "on_success='table://log.calls', on_failure='table://log.calls'");
+    let calls = 24;
+    for n in 0..calls {
+        call(&workspace, n);
+        if n % 8 == 7 {
+            workspace.kill_server();
+        }
+    }
+    let count = || {
+        let sql = "SELECT count(*) AS n, count(DISTINCT id) AS ids FROM log.calls";
+        let answer = workspace.run(&["query", sql, "-o", "json"]);
+        serde_json::from_str::<Value>(&answer.stdout).unwrap_or_default()[0].clone()
+    };
+    until("every call has its row", || count()["ids"] == calls);
+    let is_idle = || {
+        let open = |status: &str| workspace.json(&["event", "ls", "--status", status]);
+        open("pending") == json!([]) && open("running") == json!([])
+    };
+    until("no event is pending", is_idle);
+    assert_eq!(count(), json!({"n": calls, "ids": calls}));
+    let sql = "SELECT function, status, request, response, error FROM log.calls \
+               WHERE request = '{\"n\":3}'";
+    assert_eq!(
+        workspace.rows(sql),
+        json!([{"function": "score", "status": "Success", "request": "{\"n\":3}",
+                "response": "{\"n\":3}", "error": null}])
+    );
+}
+
+#[test]
+fn invalid_destinations_are_errors_of_the_deployment() {
+    let workspace = project();
+    for (destinations, expected) in [
+        ("on_success='nothing'", "there is no function `nothing`"),
+        ("on_failure='score'", "the destination is the function itself"),
+        ("on_failure='ftp://example.com'", "the scheme `ftp` is unknown"),
+        ("on_failure='https://example.com#secret=NONE'", "secret `NONE` does not exist"),
+        ("on_failure=3", "on_failure"),
+    ] {
+        let function = format!(
+            "import headwater\n\n\n@headwater.function({destinations})\ndef score(n):\n    pass\n"
+        );
+        workspace.write("functions/score.py", function);
+        let answer = workspace.run(&["deploy"]);
+        assert_ne!(answer.code, 0, "{destinations}");
+        assert!(answer.stderr.contains(expected), "{destinations}: {}", answer.stderr);
+    }
+}

@@ -1,0 +1,135 @@
+//! Addresses of destinations. Parses text; does no I/O.
+
+use headwater_model::{Action, Object, Problem};
+use headwater_queues::is_queue_name;
+use headwater_triggers::ServerName;
+
+use crate::address::invalid;
+use crate::http::HttpEndpoint;
+use crate::table::TableTarget;
+
+/// Maximum length of an address, in bytes.
+pub const ADDRESS_BYTES_MAX: usize = 1_000;
+
+/// A parsed address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Destination {
+    /// A queue of the lake: `queue://NAME`.
+    Queue(String),
+    /// A URL that receives a POST request.
+    Http(HttpEndpoint),
+    /// A table that receives a row: `table://NAMESPACE.NAME`.
+    Table(TableTarget),
+}
+
+/// Returns true if a text is the address of a destination, not the name of a function.
+pub fn is_address(text: &str) -> bool {
+    text.contains("://")
+}
+
+impl Destination {
+    /// Parses an address. Error: `invalid_argument`.
+    pub fn parse(address: &str) -> Result<Self, Problem> {
+        let hint = "Write `queue://NAME`, `table://NAME` or a URL.";
+        if address.len() > ADDRESS_BYTES_MAX || address.contains(char::is_control) {
+            let most = ADDRESS_BYTES_MAX;
+            let reason = format!("it has more than {most} bytes, or control characters");
+            return Err(invalid(reason, hint));
+        }
+        let (scheme, rest) = address.split_once("://").unwrap_or_default();
+        match scheme {
+            "queue" if is_queue_name(rest) => Ok(Destination::Queue(rest.to_owned())),
+            "queue" => {
+                Err(invalid(format_args!("`{rest}` is not a name of a queue"), "Name a queue."))
+            }
+            "table" => TableTarget::parse(rest).map(Destination::Table),
+            "http" | "https" => HttpEndpoint::parse(address).map(Destination::Http),
+            scheme => Err(invalid(format_args!("the scheme `{scheme}` is unknown"), hint)),
+        }
+    }
+
+    /// Returns the rights that the identity that sets the destination needs.
+    pub fn rights(&self) -> Vec<(Action, Object)> {
+        let mut rights = match self {
+            Destination::Queue(name) => vec![(Action::Write, Object::queue(name))],
+            Destination::Table(target) => target.rights(),
+            Destination::Http(_) => Vec::new(),
+        };
+        rights.extend(self.secret().map(|name| (Action::Use, Object::secret(name))));
+        rights
+    }
+
+    /// Returns the name of the secret that the destination uses.
+    pub fn secret(&self) -> Option<&str> {
+        match self {
+            Destination::Http(endpoint) => endpoint.secret(),
+            Destination::Queue(_) | Destination::Table(_) => None,
+        }
+    }
+
+    /// Returns the server that the destination connects to.
+    pub fn server(&self) -> Option<ServerName> {
+        match self {
+            Destination::Http(endpoint) => Some(endpoint.server()),
+            Destination::Queue(_) | Destination::Table(_) => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_parsed_and_state_the_rights_that_they_need() {
+        for (address, rights, server) in [
+            ("queue://orders", "write on queue:orders", ""),
+            ("queue://orders.fifo", "write on queue:orders.fifo", ""),
+            ("table://calls", "write on branch:main, insert on table:main.calls", ""),
+            ("table://log.calls?branch=dev", "write on branch:dev, insert on table:log.calls", ""),
+            ("https://example.com/a?b=c", "", "https://example.com:443"),
+            (
+                "http://[::1]:8080/#secret=TOKEN&header=X-Key&timeout=2s",
+                "use on secret:TOKEN",
+                "http://[::1]:8080",
+            ),
+        ] {
+            let parsed = Destination::parse(address).expect(address);
+            let named = parsed.rights().into_iter();
+            let named: Vec<String> =
+                named.map(|(action, object)| format!("{} on {object}", action.as_str())).collect();
+            assert_eq!(named.join(", "), rights, "{address}");
+            let named = parsed.server().map(|server| server.to_string()).unwrap_or_default();
+            assert_eq!(named, server, "{address}");
+        }
+    }
+
+    #[test]
+    fn invalid_addresses_are_rejected_without_their_passwords() {
+        for (address, reason) in [
+            ("ftp://example.com", "the scheme `ftp` is unknown"),
+            ("queue://a/b", "`a/b` is not a name of a queue"),
+            ("queue://", "`` is not a name of a queue"),
+            ("table://", "name"),
+            ("table://a.b.c*", "name"),
+            ("table://a?branch=../x", "name"),
+            ("table://a?rows=1", "the option `rows` is unknown"),
+            ("https://", "host"),
+            ("https://ana:pa55word@example.com", "it contains a password"),
+            ("https://ana@example.com", "it contains a user"),
+            ("https://example.com#token=pa55word", "the option `token` is unknown"),
+            ("https://example.com#secret=a b", "secret"),
+            ("https://example.com#header=a", "`header` is set, but `secret` is not"),
+            ("https://example.com#secret=a&header=b c", "`b c` is not a name of a header"),
+            ("https://example.com#secret=a&header=Content-Length", "cannot be set"),
+            ("https://example.com#timeout=2h", "the timeout `2h` is not between"),
+            ("https://example.com#timeout=1s&timeout=2s", "occurs more than once"),
+        ] {
+            let problem = Destination::parse(address).expect_err(address);
+            assert!(problem.message.contains(reason), "{address}: {problem}");
+            assert!(!problem.to_string().contains("pa55word"), "{problem}");
+        }
+        let long = format!("https://example.com/{}", "a".repeat(ADDRESS_BYTES_MAX));
+        Destination::parse(&long).expect_err("too long");
+    }
+}

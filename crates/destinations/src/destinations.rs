@@ -1,0 +1,98 @@
+//! Sends records to destinations.
+
+use headwater_function_lake::{AppendResult, CallScope, LakeComponents};
+use headwater_model::{ErrorCode, Problem, ResultExt};
+use headwater_queues::Queues;
+use headwater_secrets::{Redactor, SecretStore};
+use headwater_triggers::{ServerRules, with_retryable};
+use serde_json::{Value, json};
+use zeroize::Zeroizing;
+
+use crate::Destination;
+use crate::failure::redacted;
+use crate::queue;
+use crate::record::Record;
+
+/// The parts of a lake to which records are sent. Cheap to clone.
+#[derive(Clone)]
+pub struct Destinations {
+    /// The lake, for rows of tables and for calls of functions.
+    pub lake: LakeComponents,
+    /// The queues.
+    queues: Queues,
+    /// The secrets, for passwords and headers.
+    secrets: SecretStore,
+}
+
+/// An attempt to send a record.
+pub struct Sending<'a> {
+    /// The id of the event that carries the record.
+    pub event: &'a str,
+    /// The record.
+    pub record: &'a Value,
+    /// The sender of messages.
+    pub sender: &'a str,
+    /// The servers that the identity may connect to.
+    pub rules: ServerRules,
+    /// The access of the identity to the lake, and the id for the commit of a row.
+    pub scope: CallScope,
+}
+
+/// A record that was sent.
+#[derive(Debug)]
+pub struct Sent {
+    /// A description for the job's result.
+    pub result: Value,
+    /// The rows that were appended.
+    pub appended: AppendResult,
+}
+
+impl Destinations {
+    /// Creates handles to the parts of a lake.
+    pub fn new(lake: LakeComponents, queues: &Queues, secrets: &SecretStore) -> Self {
+        Destinations { lake, queues: queues.clone(), secrets: secrets.clone() }
+    }
+
+    /// Sends a record.
+    ///
+    /// Errors: those of the destination, with `retryable` in the context if the attempt counts;
+    /// `forbidden` if the identity may not connect to the server.
+    pub async fn send(&self, to: &Destination, sending: Sending<'_>) -> Result<Sent, Problem> {
+        let Sending { event, record, sender, rules, scope } = sending;
+        let record = Record { event, json: record };
+        let secret = self.secret(to).await?;
+        let value = secret.as_deref().map(String::as_str);
+        let mut appended = AppendResult::default();
+        let result = match to {
+            Destination::Queue(name) => queue::send(&self.queues, name, sender, &record).await,
+            Destination::Http(endpoint) => endpoint.send(&record, &rules, value).await,
+            Destination::Table(target) => {
+                let rows = target.append(&self.lake, &record, scope).await;
+                rows.map(|rows| {
+                    appended = rows;
+                    json!({"rows": rows.rows})
+                })
+            }
+        };
+        let result = result.map_err(|problem| redacted(counted(problem), &Redactor::new(value)))?;
+        Ok(Sent { result, appended })
+    }
+
+    async fn secret(&self, to: &Destination) -> Result<Option<Zeroizing<String>>, Problem> {
+        let Some(name) = to.secret() else { return Ok(None) };
+        let mut values = self.secrets.values(&[name.to_owned()]).await.or_problem()?;
+        Ok(values.remove(name))
+    }
+}
+
+/// Lets an attempt count if the server's name cannot be resolved. A record that may not be sent
+/// fails at once.
+fn counted(problem: Problem) -> Problem {
+    match problem.code {
+        ErrorCode::Unavailable if !problem.context.contains_key("retryable") => {
+            with_retryable(problem, true)
+        }
+        ErrorCode::Forbidden => with_retryable(problem, false),
+        _ => problem,
+    }
+}

@@ -1,0 +1,49 @@
+//! Queues as destinations: one message for each record, whose body is the record.
+
+use headwater_model::{Fault, Problem};
+use headwater_queues::{Error, NewMessage, Queues};
+use headwater_triggers::with_retryable;
+use serde_json::{Value, json};
+
+use crate::record::Record;
+
+/// The suffix of the names of FIFO queues.
+const FIFO: &str = ".fifo";
+
+/// Sends a record as a message. A record that was sent before is not sent again.
+pub(crate) async fn send(
+    queues: &Queues,
+    queue: &str,
+    sender: &str,
+    record: &Record<'_>,
+) -> Result<Value, Problem> {
+    let is_fifo = queue.ends_with(FIFO);
+    let message = NewMessage {
+        body: record.json.to_string(),
+        group: is_fifo.then(|| group(record.function())),
+        deduplication_id: is_fifo.then(|| record.event.to_owned()),
+        ..NewMessage::default()
+    };
+    match queues.send_once(queue, sender, message, record.event).await {
+        Ok(()) => Ok(json!({"queue": queue})),
+        Err(error) => Err(failure(&error)),
+    }
+}
+
+/// Returns the group of the records of a function.
+fn group(function: &str) -> String {
+    let name: String = function.chars().filter(char::is_ascii_graphic).take(128).collect();
+    if name.is_empty() { "function".to_owned() } else { name }
+}
+
+fn failure(error: &Error) -> Problem {
+    let problem = error.to_problem();
+    match error {
+        Error::QueueNotFound { .. } => with_retryable(problem, true),
+        Error::Invalid { .. } | Error::InvalidContents | Error::Missing { .. } => {
+            with_retryable(problem, false)
+        }
+        // A full queue throttles, and the attempt does not count.
+        _ => problem,
+    }
+}

@@ -1,0 +1,135 @@
+//! Tables as destinations: one row for each record, in a commit that contains the id of the event.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, RecordBatch, StringArray, TimestampMicrosecondArray};
+use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
+use headwater_function_lake::{AppendResult, CallScope, FunctionLake, LakeComponents};
+use headwater_functions::{LakeAccess, LakeRequest, SharedTable};
+use headwater_model::{
+    Action, ErrorCode, MAIN_BRANCH, NameError, Object, Problem, RefSpec, ResultExt, TableName,
+    Timestamp,
+};
+
+use crate::address::{Options, invalid};
+use crate::failure::rejected;
+use crate::record::Record;
+
+/// A table that receives rows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TableTarget {
+    table: TableName,
+    branch: String,
+}
+
+impl TableTarget {
+    /// Parses `NAMESPACE.NAME` or `NAME`, with the option `branch` after a question mark.
+    pub(crate) fn parse(text: &str) -> Result<Self, Problem> {
+        let (name, options) =
+            text.split_once('?').map_or((text, None), |(name, rest)| (name, Some(rest)));
+        let unusable = |error: NameError| {
+            invalid(error.to_string(), "Name a table, such as `table://audit.calls`.")
+        };
+        let table: TableName = name.parse().map_err(unusable)?;
+        let branch = Options::parse(options, &["branch"])?.one("branch")?;
+        let branch = branch.unwrap_or_else(|| MAIN_BRANCH.to_owned());
+        match branch.parse() {
+            Ok(RefSpec::Name(branch)) => Ok(TableTarget { table, branch }),
+            _ => {
+                let hint = "Name a branch, as in `table://calls?branch=dev`.";
+                Err(invalid(format_args!("`{branch}` is not the name of a branch"), hint))
+            }
+        }
+    }
+
+    pub(crate) fn rights(&self) -> Vec<(Action, Object)> {
+        vec![
+            (Action::Write, Object::branch(&self.branch)),
+            (Action::Insert, Object::table(&self.table)),
+        ]
+    }
+
+    /// Appends a row, and creates the table if it does not exist. If a commit contains the event of
+    /// the scope already, nothing is changed.
+    pub(crate) async fn append(
+        &self,
+        lake: &LakeComponents,
+        record: &Record<'_>,
+        scope: CallScope,
+    ) -> Result<AppendResult, Problem> {
+        let row = row(record)?;
+        let rows = SharedTable::write(row.schema(), [Ok(row)]).or_problem()?;
+        let lake =
+            FunctionLake::new(lake.clone(), CallScope { branch: self.branch.clone(), ..scope });
+        lake.answer(LakeRequest::Append { table: self.table.to_string(), rows }).await?;
+        lake.commit().await
+    }
+}
+
+/// Returns the row of a record.
+fn row(record: &Record<'_>) -> Result<RecordBatch, Problem> {
+    let time: Timestamp = record
+        .time()
+        .parse()
+        .map_err(|error| rejected(format!("the record has no valid time: {error}")))?;
+    let time = TimestampMicrosecondArray::from(vec![time.timestamp_micros()]).with_timezone("UTC");
+    let text = |value: Option<String>| Arc::new(StringArray::from(vec![value])) as ArrayRef;
+    let texts = [
+        ("id", Some(record.call().to_owned())),
+        ("function", Some(record.function().to_owned())),
+        ("status", Some(record.status().to_owned())),
+        ("request", Some(record.request().to_string())),
+        ("response", record.response().map(ToString::to_string)),
+        ("error", record.error().map(str::to_owned)),
+    ];
+    let mut columns: Vec<ArrayRef> = Vec::new();
+    let mut fields = Vec::new();
+    for (name, value) in texts {
+        fields.push(Field::new(name, DataType::Utf8, true));
+        columns.push(text(value));
+    }
+    let kind = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
+    fields.insert(1, Field::new("time", kind, true));
+    columns.insert(1, Arc::new(time));
+    RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)
+        .map_err(|error| Problem::new(ErrorCode::Internal, error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::util::pretty::pretty_format_batches;
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_row_has_the_parts_of_a_record() {
+        let json = json!({
+            "timestamp": "2026-03-01T10:00:00.250Z",
+            "requestContext": {
+                "requestId": "e1",
+                "functionArn": "arn:aws:lambda:us-east-1:000000000000:function:price:$LATEST",
+                "condition": "RetriesExhausted",
+            },
+            "requestPayload": {"n": 1},
+            "responseContext": {"functionError": "Unhandled"},
+            "responsePayload": {"errorType": "function_failed", "errorMessage": "no price"},
+        });
+        let row = row(&Record { event: "e2", json: &json }).expect("a row");
+        let shown = pretty_format_batches(&[row]).expect("text").to_string();
+        let line = shown.lines().nth(3).expect("a row").to_owned();
+        let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
+        assert_eq!(
+            cells,
+            [
+                "e1",
+                "2026-03-01T10:00:00.250Z",
+                "price",
+                "RetriesExhausted",
+                "{\"n\":1}",
+                "",
+                "no price"
+            ]
+        );
+    }
+}

@@ -1,0 +1,63 @@
+//! Records of ended asynchronous calls, in the format of AWS Lambda.
+
+use chrono::SecondsFormat;
+use headwater_model::{ErrorCode, Event, EventData, Problem, Timestamp};
+use serde_json::{Value, json};
+
+use crate::function_arn;
+
+/// The argument of a function that receives an event or a record.
+pub const CALL_EVENT: &str = "event";
+
+/// An ended call, from which the record for its destination is created.
+#[derive(Debug)]
+pub struct CallRecord<'a> {
+    /// The event of the call.
+    pub event: &'a Event,
+    /// Number of attempts.
+    pub attempts: u32,
+    /// The result of the function, or the error of the last attempt.
+    pub outcome: Result<Value, &'a Problem>,
+    /// Time of the record.
+    pub now: Timestamp,
+}
+
+impl CallRecord<'_> {
+    /// Returns the record.
+    pub fn to_json(&self) -> Value {
+        let (function, payload) = match &self.event.data {
+            EventData::FunctionInvoked { function, arguments } => {
+                let event = arguments.get(CALL_EVENT).cloned();
+                (function.as_str(), event.unwrap_or_else(|| json!(arguments)))
+            }
+            data => ("", json!(data)),
+        };
+        let (name, version) = function.split_once(':').unwrap_or((function, "$LATEST"));
+        let condition = match self.outcome.as_ref().err().map(|error| error.code) {
+            None => "Success",
+            Some(ErrorCode::EventExpired) => "EventAgeExceeded",
+            Some(_) => "RetriesExhausted",
+        };
+        let mut context = json!({"statusCode": 200, "executedVersion": version});
+        let response = match &self.outcome {
+            Ok(result) => result.clone(),
+            Err(error) => {
+                context["functionError"] = "Unhandled".into();
+                json!({"errorType": error.code, "errorMessage": error.message})
+            }
+        };
+        json!({
+            "version": "1.0",
+            "timestamp": self.now.to_rfc3339_opts(SecondsFormat::Millis, true),
+            "requestContext": {
+                "requestId": self.event.id,
+                "functionArn": function_arn(name, version),
+                "condition": condition,
+                "approximateInvokeCount": self.attempts,
+            },
+            "requestPayload": payload,
+            "responseContext": context,
+            "responsePayload": response,
+        })
+    }
+}

@@ -1,0 +1,210 @@
+//! Rights and deliveries of records for destinations that are not functions.
+//!
+//! The rights are those of the identity that set the destination. They are checked when it sets the
+//! destination, and again before each delivery.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use headwater_access::Access;
+use headwater_destinations::{Destination, Destinations, Sending, is_address};
+use headwater_event_values::CALL_EVENT;
+use headwater_function_lake::CallScope;
+use headwater_jobs::JobContext;
+use headwater_model::{
+    Action, Actor, ErrorCode, Event, EventData, MAIN_BRANCH, Object, Principal, Problem, ResultExt,
+    Usage,
+};
+use headwater_pipelines::{CallDestinations, Callable, Project};
+use headwater_secrets::SecretStore;
+use headwater_triggers::{ServerRules, event_part};
+use serde_json::Value;
+
+use crate::function_catalog::split_name;
+use crate::rights::{
+    SecretUse, authorize, authorize_again, check_account, record_secret, table_access,
+};
+
+/// Returns the servers to which the triggers and destinations of an identity may connect.
+pub(crate) fn server_rules(access: &Access, actor: &Actor) -> ServerRules {
+    let principal = actor.principal();
+    match table_access(access, &principal, None) {
+        Some(access) if *actor != Actor::Owner => {
+            let allows =
+                move |location: &str| access.allows(Action::Read, &Object::location(location));
+            ServerRules::restricted(actor.clone(), Arc::new(allows))
+        }
+        _ => ServerRules::default(),
+    }
+}
+
+/// Checks that a principal may set an address as a destination: the rights, the secret, and the
+/// server. A server whose name cannot be resolved now is accepted.
+///
+/// Errors: `invalid_argument`, `forbidden`, `secret_not_found`.
+pub async fn check_destination(
+    access: &Access,
+    secrets: &SecretStore,
+    principal: &Principal,
+    address: &str,
+) -> Result<Destination, Problem> {
+    let destination = Destination::parse(address)?;
+    for (action, object) in destination.rights() {
+        authorize(access, principal, action, &object)?;
+    }
+    let secret: Vec<String> = destination.secret().map(str::to_owned).into_iter().collect();
+    secrets.check(&secret).await.or_problem()?;
+    if let Some(server) = destination.server() {
+        let rules = server_rules(access, &Actor::of(principal));
+        match rules.resolve(&server).await {
+            Err(problem) if problem.code == ErrorCode::Forbidden => return Err(problem),
+            _ => {}
+        }
+    }
+    Ok(destination)
+}
+
+/// Checks that the identity that set a destination still has the rights to it.
+pub(crate) fn authorize_destination(
+    access: &Access,
+    actor: &Actor,
+    address: &str,
+) -> Result<(), Problem> {
+    let principal = actor.principal();
+    for (action, object) in Destination::parse(address)?.rights() {
+        authorize_again(access, &principal, action, &object)?;
+    }
+    check_account(access, &principal)
+}
+
+/// The destinations that the functions of a project declare.
+pub(crate) struct ProjectDestinations<'a> {
+    pub project: &'a Project,
+    /// The names of the functions that are deployed without a project.
+    pub functions: &'a [String],
+}
+
+impl ProjectDestinations<'_> {
+    /// Checks that all destinations are usable, and that the identity has the rights to them.
+    pub async fn check(
+        &self,
+        access: &Access,
+        secrets: &SecretStore,
+        actor: &Actor,
+    ) -> Result<(), Problem> {
+        let principal = actor.principal();
+        for callable in self.project.callables.values() {
+            let CallDestinations { on_success, on_failure } = &callable.destinations;
+            let declared = [("on_success", on_success), ("on_failure", on_failure)];
+            for (key, target) in declared {
+                let Some(target) = target else { continue };
+                let checked = if is_address(target) {
+                    check_destination(access, secrets, &principal, target).await.map(drop)
+                } else {
+                    self.check_function(access, &principal, callable, target)
+                };
+                checked.map_err(|problem| {
+                    let (name, at) = (&callable.name, &callable.at);
+                    let message = &problem.message;
+                    let message = format!("{at}: `{key}` of function `{name}`: {message}");
+                    let code = match problem.code {
+                        ErrorCode::InvalidArgument => ErrorCode::InvalidProject,
+                        code => code,
+                    };
+                    Problem { code, message, ..problem }
+                })?;
+            }
+        }
+        Ok(())
+    }
+
+    fn check_function(
+        &self,
+        access: &Access,
+        principal: &Principal,
+        callable: &Callable,
+        target: &str,
+    ) -> Result<(), Problem> {
+        let invalid = |message: String, hint: &str| {
+            Err(Problem::new(ErrorCode::InvalidProject, message).with_hint(hint))
+        };
+        if target == callable.name {
+            return invalid(
+                "the destination is the function itself".to_owned(),
+                "Name another one.",
+            );
+        }
+        if let Some(called) = self.project.callables.get(target) {
+            let arguments = BTreeMap::from([(CALL_EVENT.to_owned(), Value::Null)]);
+            return called.check(&arguments, None).or_problem();
+        }
+        let (name, _) = split_name(target);
+        if !self.functions.iter().any(|known| known == name) {
+            let hint = "Name a function, or write an address such as `queue://orders`.";
+            return invalid(format!("there is no function `{target}`"), hint);
+        }
+        authorize(access, principal, Action::Invoke, &Object::function(name))
+    }
+}
+
+/// A record to send, and the identity that set the destination.
+pub(crate) struct RecordDelivery<'a> {
+    pub address: &'a str,
+    pub event: &'a Event,
+    /// The name of the queue that holds the event.
+    pub queue: &'a str,
+    pub actor: &'a Actor,
+}
+
+/// Sends the record of an event to its destination, within a job.
+pub(crate) async fn deliver(
+    destinations: &Destinations,
+    access: &Access,
+    delivery: RecordDelivery<'_>,
+    context: &JobContext,
+) -> Result<Value, Problem> {
+    let RecordDelivery { address, event, queue, actor } = delivery;
+    let destination = Destination::parse(address)?;
+    let principal = actor.principal();
+    if let Some(secret) = destination.secret() {
+        let by = SecretUse { reason: format!("destination {address}"), job: context.id() };
+        record_secret(access, &principal, secret, &by);
+    }
+    let scope = CallScope {
+        access: table_access(access, &principal, Some(context.id())),
+        author: context.author().to_owned(),
+        job: context.id(),
+        branch: MAIN_BRANCH.to_owned(),
+        event: Some(event_part(&event.id, "destination")),
+        caused_by: event
+            .caused_by
+            .iter()
+            .map(String::as_str)
+            .chain([queue])
+            .map(str::to_owned)
+            .collect(),
+    };
+    let sending = Sending {
+        event: &event.id,
+        record: record_of(event),
+        sender: principal.user_name().unwrap_or("owner"),
+        rules: server_rules(access, actor),
+        scope,
+    };
+    let sent = destinations.send(&destination, sending).await?;
+    if sent.appended.is_repeated {
+        context.log_system("the row was already committed by an earlier attempt");
+    }
+    let (rows_written, bytes_written) = (sent.appended.rows, sent.appended.bytes);
+    context.add_usage(&Usage { rows_written, bytes_written, ..Usage::default() });
+    Ok(sent.result)
+}
+
+fn record_of(event: &Event) -> &Value {
+    match &event.data {
+        EventData::FunctionInvoked { arguments, .. } => {
+            arguments.get(CALL_EVENT).unwrap_or(&Value::Null)
+        }
+        _ => &Value::Null,
+    }
+}
