@@ -43,6 +43,7 @@ mod query;
 pub mod reference;
 mod restriction;
 mod run;
+mod schedule_text;
 mod secret;
 mod session;
 mod table;

@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 
 use crate::{
     Event, JobId, KafkaTrigger, NatsTrigger, PostgresTrigger, Problem, QueueTrigger, Timestamp,
-    duration_text,
+    duration_text, schedule_text,
 };
 
 /// A trigger: `[[trigger]]` in `headwater.toml`.
@@ -25,8 +25,12 @@ pub struct Trigger {
     /// Objects that are created in a bucket of the lake, or removed from it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bucket: Option<BucketTrigger>,
-    /// Scheduled times.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// Scheduled times. A text is the same as an object with this text in `cron`.
+    #[serde(
+        default,
+        deserialize_with = "schedule_text::deserialize",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub schedule: Option<ScheduleTrigger>,
     /// Changes of tables on the branch, by any client.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -282,11 +286,12 @@ pub enum EventFormat {
     CloudEvents,
 }
 
-/// Fires at the times of a cron expression.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+/// Fires at the times of an expression.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ScheduleTrigger {
-    /// The cron expression: five fields, or six with seconds first.
+    /// The expression: a cron pattern with five fields, or six with seconds first; a rate such as
+    /// `rate(5 minutes)`; or a single time such as `at(2026-12-01T08:00:00)`.
     pub cron: String,
     /// An IANA time zone; UTC by default.
     #[serde(default)]

@@ -8,6 +8,7 @@ use headwater_event_values::EventPath;
 use headwater_model::{
     DEFAULT_NAMESPACE, FilesTrigger, MAIN_BRANCH, TableName, TablesTrigger, Timestamp, Trigger,
 };
+use headwater_schedules::Schedule;
 
 use crate::batch_source::BatchSource;
 use crate::bucket_source::{self, BucketSource, ObjectFilter};
@@ -20,7 +21,6 @@ use crate::nats_source::{self, NatsEvents, NatsSource};
 use crate::postgres_outbox;
 use crate::postgres_source::{PostgresEvents, PostgresSource};
 use crate::queue_source::{QueueMessages, QueueSource};
-use crate::schedule::Schedule;
 use crate::schedule_source::{self, ScheduleSource};
 use crate::source::EventSource;
 use crate::table_source::{self, TableSource};
@@ -445,5 +445,6 @@ mod tests {
         check(cron("0 0 0 1 1 * 2027", "UTC"), "five or six");
         check(cron("* * * * *", "Europe/Berlim"), "`Europe/Berlim`");
         check(cron("0 0 30 2 *", "UTC"), "never fires");
+        check(cron("at(noon)", "UTC"), "`at(noon)` is not a time");
     }
 }

@@ -39,7 +39,6 @@ mod queue_source;
 mod rate_limit;
 mod recent_ids;
 mod record;
-mod schedule;
 mod schedule_source;
 mod server_rules;
 mod source;

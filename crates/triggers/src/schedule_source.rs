@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use headwater_model::{CatchupPolicy, EventData, Timestamp};
+use headwater_schedules::Schedule;
 use headwater_store::{Append, UniqueKey};
 use serde::{Deserialize, Serialize};
 
 use crate::Result;
 use crate::event_queue::OPEN_MAX;
 use crate::record::{encode, read};
-use crate::schedule::Schedule;
 use crate::source::{DetectedEvents, EventSource, NewEvent, PollResult, SourceContext};
 
 pub(crate) const POSITIONS: &str = "trigger_schedule_positions";

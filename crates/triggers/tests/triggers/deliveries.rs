@@ -309,6 +309,45 @@ async fn missed_times_are_skipped_or_fired_once_or_each() {
 }
 
 #[tokio::test]
+async fn a_one_off_schedule_fires_once_also_if_no_server_was_running() {
+    for (missed, expected) in [("skip", 0), ("once", 1), ("all", 1)] {
+        let definition = || vec![scheduled("at(2026-03-02T09:00:00)", missed)];
+        let stage = Stage::new(definition()).await;
+        stage.tick().await;
+        assert_eq!(stage.triggers.list()[0].next, Some(time("2026-03-02T08:00:00Z")));
+        stage.clock.advance(Duration::from_hours(96));
+        let mut stage = stage.again(definition()).await;
+        for _ in 0..3 {
+            stage.tick().await;
+            assert_eq!(stage.tables.tries(), expected, "{missed}");
+            assert_eq!(stage.triggers.list()[0].next, None);
+            stage.clock.advance(Duration::from_hours(24));
+            stage = stage.again(definition()).await;
+        }
+        let fired = stage.tables.tries.lock().expect("tries").last().map(|last| last.time);
+        assert_eq!(fired, (expected == 1).then(|| time("2026-03-02T08:00:00Z")), "{missed}");
+    }
+}
+
+#[tokio::test]
+async fn a_one_off_schedule_fires_at_its_time_and_not_before() {
+    let definition = || vec![scheduled("at(2026-03-01T12:00:00)", "once")];
+    let stage = Stage::new(definition()).await;
+    for expected in [0, 0, 1, 1] {
+        stage.tick().await;
+        assert_eq!(stage.tables.tries(), expected);
+        stage.clock.advance(Duration::from_hours(6));
+    }
+    // Neither a restart nor a trigger that is removed and deployed again fires a second time.
+    let stage = stage.again(definition()).await;
+    stage.tick().await;
+    stage.triggers.reload(vec![]).await.expect("no triggers");
+    stage.triggers.reload(definition()).await.expect("a trigger");
+    stage.tick().await;
+    assert_eq!(stage.tables.tries(), 1);
+}
+
+#[tokio::test]
 async fn a_changed_schedule_has_no_missed_times() {
     let stage = Stage::new(vec![scheduled("0 9 * * *", "all")]).await;
     stage.tick().await;
