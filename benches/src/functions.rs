@@ -341,7 +341,7 @@ pub fn invocation(environment: &Arc<Environment>, source: &str) -> Invocation {
         kind: Returns::Bool,
         limits: Limits { memory_bytes: 256 << 20, ..Limits::default() },
         label: "f".to_owned(),
-        room: None,
+        quota: None,
         lake: None,
         client: ClientCall::default(),
         reuse: Reuse::Never,

@@ -20,7 +20,8 @@ pub mod operation {
     pub const DROPPED: &str = "dropped";
 }
 
-/// The kind of an entry. A table and a view cannot have the same name.
+/// The stored kind of an entry. A table and a view cannot have the same name. A function is stored
+/// as a view whose name ends with `()`, so that binaries without functions can read its entry.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum EntryKind {
@@ -56,9 +57,15 @@ pub struct TableEntry {
 }
 
 impl TableEntry {
-    /// Returns true if the entry is a view.
+    /// Returns true if the entry is a view, or a function, whose state is also the metadata of a
+    /// view.
     pub fn is_view(&self) -> bool {
         self.kind == EntryKind::View
+    }
+
+    /// Returns true if the entry is a function. `name` is the name of the entry.
+    pub fn is_function(&self, name: &TableName) -> bool {
+        self.is_view() && name.function().is_some()
     }
 }
 
@@ -83,7 +90,7 @@ impl TableChange {
         }
     }
 
-    /// Returns true if the change is of a view.
+    /// Returns true if the change is of a view or function.
     pub fn is_view(&self) -> bool {
         self.to.as_ref().or(self.from.as_ref()).is_some_and(TableEntry::is_view)
     }

@@ -215,7 +215,9 @@ impl Fault for Error {
                 "Create the namespace with `headwater namespace create`, or list the namespaces \
                  with `headwater namespace ls`."
             }
-            Error::NamespaceNotEmpty { .. } => "Drop the tables of the namespace first.",
+            Error::NamespaceNotEmpty { .. } => {
+                "Drop the tables, views and functions of the namespace first."
+            }
             Error::NamespaceHasInner { inner, .. } => {
                 let first = inner.first().map_or("", String::as_str);
                 return Some(format!("Drop namespace `{first}` first."));

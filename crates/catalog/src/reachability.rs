@@ -79,7 +79,7 @@ impl Catalog {
                 && let Some(root) = commit.tables
                 && visited_roots.insert((root, base, head_set.contains(&id)))
             {
-                for (table, entry) in self.state(id).await?.entries(None).await? {
+                for (table, entry) in self.state(id).await?.all_entries().await? {
                     if wanted(&entry) {
                         // The state was superseded at the time of this commit, unless the commit is
                         // a head.

@@ -34,6 +34,11 @@ impl State {
 
     /// Returns the table or view with exactly this name.
     pub async fn entry(&self, name: &TableName) -> Result<Option<TableEntry>> {
+        Ok(self.any_entry(name).await?.filter(|entry| !entry.is_function(name)))
+    }
+
+    /// Returns the table, view or function with exactly this name.
+    pub async fn any_entry(&self, name: &TableName) -> Result<Option<TableEntry>> {
         trie::get(&self.objects, self.commit.tables, &trie::key(name)).await
     }
 
@@ -50,7 +55,21 @@ impl State {
     /// Lists the tables and views of one or all namespaces, by name.
     pub async fn entries(&self, namespace: Option<&str>) -> Result<Vec<(TableName, TableEntry)>> {
         let wanted = |of: &str, _: &str| namespace.is_none_or(|namespace| namespace == of);
-        self.list(wanted).await
+        let mut found = self.list(wanted).await?;
+        found.retain(|(name, entry)| !entry.is_function(name));
+        Ok(found)
+    }
+
+    /// Lists the tables, views and functions of all namespaces, by name.
+    pub async fn all_entries(&self) -> Result<Vec<(TableName, TableEntry)>> {
+        self.list(|_, _| true).await
+    }
+
+    /// Lists the functions of all namespaces, by name.
+    pub async fn functions(&self) -> Result<Vec<(TableName, TableEntry)>> {
+        let mut found = self.list(|_, name| name.ends_with(')')).await?;
+        found.retain(|(name, entry)| entry.is_function(name));
+        Ok(found)
     }
 
     /// Lists the tables of one or all namespaces, by name.
@@ -99,8 +118,22 @@ impl State {
         namespace: &str,
         name: &str,
     ) -> Result<Option<(TableName, TableEntry)>> {
+        let found = self.find_any(namespace, name).await?;
+        Ok(found.filter(|(name, entry)| !entry.is_function(name)))
+    }
+
+    /// Returns the function with exactly this catalog name.
+    pub async fn function(&self, name: &TableName) -> Result<Option<TableEntry>> {
+        Ok(self.any_entry(name).await?.filter(|entry| entry.is_function(name)))
+    }
+
+    async fn find_any(
+        &self,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Option<(TableName, TableEntry)>> {
         if let Ok(exact) = TableName::new(namespace, name)
-            && let Some(entry) = self.entry(&exact).await?
+            && let Some(entry) = self.any_entry(&exact).await?
         {
             return Ok(Some((exact, entry)));
         }

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use datafusion::datasource::physical_plan::parquet::CachedParquetFileReaderFactory;
@@ -18,8 +18,10 @@ use datafusion::prelude::SessionConfig;
 use headwater_join_order::with_join_order;
 use headwater_lake::Lake;
 use headwater_sql_functions::{
-    FunctionMemory, StatementBudget, StatementMemoryPool, TotalMemory, optimizer_rules,
+    FunctionMemory, ResidentMemoryLimit, StatementBudget, StatementMemoryPool, TotalMemory,
+    optimizer_rules,
 };
+use headwater_sql_python::{BoundedRuntime, PythonRuntime};
 use headwater_table_scan::ScanEnvironment;
 use parking_lot::RwLock;
 use tokio::task::JoinSet;
@@ -28,7 +30,6 @@ use crate::assignment_cast::MARK;
 use crate::error::{Error, Result};
 use crate::options::{EngineOptions, SessionOptions};
 use crate::planning_error::Limits;
-use crate::resident_memory::ResidentMemoryLimit;
 use crate::session::Session;
 use crate::system::{SystemTable, own_tables};
 
@@ -45,6 +46,12 @@ const STALE_AFTER: Duration = Duration::from_hours(24);
 
 /// Stack size of a compute thread; planning recurses deeply. Untouched pages use no memory.
 const STACK_BYTES: usize = 64 << 20;
+
+/// Maximum number of concurrent calls of functions in Python. Each call blocks a thread.
+const PYTHON_CALLS_MAX: usize = 512;
+
+/// Maximum number of threads for other blocking work, such as reads of local files.
+const BLOCKING_THREADS_MAX: usize = 512;
 
 /// URL of the lake's object store inside the engine.
 const STORE_URL: &str = "headwater://lake";
@@ -64,6 +71,8 @@ struct Inner {
     functions: Arc<TotalMemory>,
     system: RwLock<BTreeMap<String, Arc<dyn SystemTable>>>,
     threads: Threads,
+    /// The runtime of functions in Python, if the server has one.
+    python: OnceLock<Arc<dyn PythonRuntime>>,
     resident: Option<ResidentMemoryLimit>,
 }
 
@@ -106,6 +115,7 @@ impl Engine {
         headwater_sql_functions::limit_results(&mut template).map_err(fail)?;
         let threads = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(options.threads.max(1))
+            .max_blocking_threads(PYTHON_CALLS_MAX + BLOCKING_THREADS_MAX)
             .thread_name("headwater-engine")
             .thread_stack_size(STACK_BYTES)
             .enable_all()
@@ -125,6 +135,7 @@ impl Engine {
             functions,
             system: RwLock::default(),
             threads: Threads(Some(threads)),
+            python: OnceLock::new(),
             resident,
             options,
         }));
@@ -142,6 +153,17 @@ impl Engine {
     /// Adds a table to the namespace `system`. Replaces a table with the same name.
     pub fn add_system_table(&self, table: Arc<dyn SystemTable>) {
         self.0.system.write().insert(table.name().to_owned(), table);
+    }
+
+    /// Sets the runtime that executes functions in Python. Only the first call has an effect.
+    pub fn set_python_runtime(&self, runtime: Arc<dyn PythonRuntime>) {
+        let bounded: Arc<dyn PythonRuntime> =
+            Arc::new(BoundedRuntime::new(runtime, PYTHON_CALLS_MAX));
+        self.0.python.get_or_init(|| bounded);
+    }
+
+    pub(crate) fn python_runtime(&self) -> Option<&Arc<dyn PythonRuntime>> {
+        self.0.python.get()
     }
 
     /// Creates a session without any I/O: an unknown ref is an error of the first statement.

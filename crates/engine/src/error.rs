@@ -104,7 +104,7 @@ pub enum Error {
     /// A table, view or namespace with this name exists.
     #[error("{what} `{name}` already exists")]
     AlreadyExists {
-        /// `table`, `view` or `namespace`.
+        /// `table`, `view`, `function` or `namespace`.
         what: &'static str,
         /// Name of the existing object.
         name: String,

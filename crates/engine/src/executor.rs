@@ -20,15 +20,16 @@ use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use futures::StreamExt;
 use futures::stream::{self, BoxStream};
 use headwater_sql_functions::{
-    CancellationFlag, StatementBudget, check_zones, panic_error, stoppable,
+    CancellationFlag, LimitedStatement, ResidentMemoryLimit, RunningTask, StatementBudget,
+    check_zones, panic_error, stoppable,
 };
+use headwater_sql_python::RunningCalls;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinError, JoinHandle};
 
 use crate::plan_estimate::PlanEstimate;
 use crate::planning_error::is_out_of_memory;
-use crate::resident_memory::{LimitedStatement, ResidentMemoryLimit};
 use crate::statement_result::Metrics;
 
 /// Number of batches that are queued for the reader.
@@ -65,6 +66,7 @@ pub(crate) async fn start(
     let (sender, receiver) = mpsc::channel(QUEUE);
     let stop = CancellationFlag::default();
     let (reader_stop, lazy) = (stop.clone(), statement.lazy);
+    let calls = statement.metrics.calls().begin();
     let pool = Arc::clone(statement.metrics.pool());
     let task = threads.spawn(async move {
         match statement.physical(&stop).await {
@@ -76,9 +78,11 @@ pub(crate) async fn start(
             Err(error) => drop(ready.send(Err(error))),
         }
     });
-    let watched = resident.map(|resident| resident.watch(pool, task.abort_handle()));
+    let running = RunningTask { task: task.abort_handle(), calls: calls.token() };
+    let watched = resident.map(|resident| resident.watch(pool, running));
     let (begin, task) = (Some(begin), Some(task));
-    let mut reader = Reader { begin, receiver, task, watched, stop: reader_stop };
+    let stop = reader_stop;
+    let mut reader = Reader { begin, receiver, task, watched, stop, _calls: calls };
     if !lazy {
         reader.begin();
     }
@@ -201,6 +205,8 @@ struct Reader {
     task: Option<JoinHandle<()>>,
     stop: CancellationFlag,
     watched: Option<LimitedStatement>,
+    /// Dropping the guard ends the calls of functions in Python.
+    _calls: RunningCalls,
 }
 
 impl Reader {
@@ -215,7 +221,8 @@ impl Reader {
     async fn next(&mut self) -> Option<Result<RecordBatch>> {
         self.begin();
         if let Some(item) = self.receiver.recv().await {
-            return Some(item);
+            // A function that was stopped returns an error of its own.
+            return Some(item.map_err(|error| self.server_memory().unwrap_or(error)));
         }
         // A panic is returned as an error, not as the end of the stream.
         match self.task.take()?.await {
@@ -236,10 +243,16 @@ impl Reader {
         }
     }
 
+    /// Returns the error of a statement that was stopped because of the server's memory.
+    fn server_memory(&self) -> Option<DataFusionError> {
+        let limit = self.watched.as_ref().and_then(LimitedStatement::limit_reached)?;
+        Some(DataFusionError::External(Box::new(Error::ServerMemory { limit })))
+    }
+
     /// Converts an aborted or panicked task to an error.
     fn join_error(&self, error: JoinError) -> DataFusionError {
-        if let Some(limit) = self.watched.as_ref().and_then(LimitedStatement::limit_reached) {
-            return DataFusionError::External(Box::new(Error::ServerMemory { limit }));
+        if let Some(error) = self.server_memory() {
+            return error;
         }
         match error.try_into_panic() {
             Ok(panic) => panic_error(panic.as_ref()),

@@ -17,6 +17,7 @@ use headwater_lake::CommitView;
 use headwater_model::{Action, Object, Usage};
 use headwater_restrictions::hidden_scan;
 use headwater_sql::statement::Source;
+use headwater_sql_python::without_calls;
 use headwater_table_scan::{ScanCost, scan_cost, stored_costs};
 
 use crate::error::Result;
@@ -51,6 +52,7 @@ impl Session {
         let view = self.view().await?;
         let (run, plan, _) = self.planned(source).await?;
         let (metrics, limits) = (Arc::clone(&run.metrics), run.limits);
+        let plan = without_calls(plan).map_err(|error| limits.explain(&error))?;
         let (state, runtime) = (Arc::clone(&run.state), Arc::clone(&run.runtime));
         let stored = stored_costs(&plan).map_err(|error| limits.explain(&error))?;
         let own = Arc::clone(&metrics);

@@ -70,7 +70,7 @@ impl Session {
         into.shape(&mut query)?;
         let changed = ChangedTable { name: &name, schema: into.schema.clone(), view: &head };
         let returning = self.returning(returning, changed, &run).await?;
-        let state = run.state.clone();
+        let state = self.with_functions(&run, &query, &view, &self.options.namespace).await?;
         let plan = self
             .compute(move || {
                 let (key, source) = into.source();
@@ -250,7 +250,7 @@ impl InsertTarget {
         planning: &RowPlanning<'_>,
     ) -> Result<LogicalPlan> {
         let RowPlanning { tables, sources, state, limits } = *planning;
-        resolve(&mut query, tables, &planner::functions(&|name| planner::is_scalar(state, name)))?;
+        resolve(&mut query, tables, &planner::functions(state))?;
         let plan = if matches!(*query.body, SetExpr::Values(_)) {
             // DataFusion gives literals in VALUES the types of the target columns, even in a nested
             // VALUES, where these types are wrong. So only an INSERT of a plain VALUES is planned

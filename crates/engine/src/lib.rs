@@ -11,7 +11,6 @@ mod alter_table;
 mod assignment_cast;
 mod change;
 mod clause_position;
-mod column_sources;
 mod constant_position;
 mod create_table;
 mod defaults;
@@ -21,6 +20,7 @@ mod engine;
 mod error;
 mod executor;
 mod explain_cost;
+mod function;
 mod insert;
 mod namespace;
 mod options;
@@ -29,7 +29,6 @@ mod plan_estimate;
 mod planner;
 mod planning_error;
 mod referenced_tables;
-mod resident_memory;
 mod rest_scan;
 mod restricted;
 mod returning;
@@ -45,15 +44,18 @@ mod table_lookup;
 mod view;
 mod write;
 
-pub use column_sources::{ColumnSource, QueryColumns};
 pub use diff::{ComparedTable, DiffOptions, KEYS_PROPERTY};
 pub use engine::Engine;
 pub use error::{Error, Position, Result, SqlError};
+pub use function::functions_below;
 pub use headwater_sql::{
     AccessStatement, CopyFile, FileCall, IntoStatement, Parameter, Parameters, Prepared,
     RestrictionStatement, check_condition, placeholders, split_script,
 };
-pub use headwater_table_scan::{RowSource, ScanCost};
+pub use headwater_sql_python::{
+    CallResult, FunctionCall, FunctionDefinition, PythonRuntime, StatementOwner,
+};
+pub use headwater_table_scan::{ColumnSource, QueryColumns, RowSource, ScanCost};
 pub use options::{EngineOptions, SessionOptions};
 pub use plan_estimate::PlanEstimate;
 pub use planner::version_constant;

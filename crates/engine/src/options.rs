@@ -62,6 +62,9 @@ pub struct SessionOptions {
     pub rates: RateCard,
     /// Access decisions for the statements; `None` allows everything.
     pub access: Option<Arc<dyn TableAccess>>,
+    /// True if statements may call functions in Python. A function that waits for the statement's
+    /// rows must set this to false: it would keep memory for which the called function may wait.
+    pub calls_functions: bool,
 }
 
 impl SessionOptions {
@@ -83,6 +86,7 @@ impl Default for SessionOptions {
             view: None,
             rates: RateCard::default(),
             access: None,
+            calls_functions: true,
         }
     }
 }

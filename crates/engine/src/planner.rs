@@ -23,7 +23,7 @@ use datafusion::logical_expr::planner::{
 use datafusion::logical_expr::simplify::SimplifyContext;
 use datafusion::logical_expr::{
     AggregateUDF, Expr, HigherOrderUDF, LogicalPlan, LogicalPlanBuilder, ScalarUDF, TableSource,
-    WindowUDF, lit,
+    Volatility, WindowUDF, lit,
 };
 use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 use datafusion::sql::planner::{ParserOptions, PlannerContext, SqlToRel};
@@ -214,8 +214,16 @@ pub(crate) fn is_scalar(state: &SessionState, name: &str) -> bool {
 }
 
 /// Returns the function properties that name resolution needs.
-pub(crate) fn functions(is_scalar: &dyn Fn(&str) -> bool) -> Functions<'_> {
-    Functions { is_scalar, respelled: headwater_sql_functions::respelled }
+pub(crate) fn functions(state: &SessionState) -> Functions<'_> {
+    let is_volatile = move |name: &str| {
+        let function = state.scalar_functions().get(name);
+        function.is_some_and(|it| it.signature().volatility == Volatility::Volatile)
+    };
+    Functions {
+        is_scalar: Box::new(move |name: &str| is_scalar(state, name)),
+        is_volatile: Box::new(is_volatile),
+        respelled: headwater_sql_functions::respelled,
+    }
 }
 
 /// Returns the rows of a planned INSERT ... VALUES, cast to the table's columns.

@@ -184,8 +184,7 @@ fn plan(
     let schema = all.schema();
     let key = (SOURCE.to_owned(), SOURCE.to_owned());
     let sources = Sources::from([(key, provider_as_source(all))]);
-    let is_scalar = |name: &str| planner::is_scalar(&run.state, name);
-    resolve(&mut query, &tables, &planner::functions(&is_scalar))?;
+    resolve(&mut query, &tables, &planner::functions(&run.state))?;
     let plan = plan_statement(&run.state, &sources, Statement::Query(query), run.limits)?;
     let table = RestrictedTable::new(&schema, &visible.masked, plan, label, conceal);
     Ok(Arc::new(table.map_err(|error| run.limits.explain(&error))?))

@@ -165,10 +165,10 @@ impl Session {
         let rows = rows.map_err(|error| limits.explain(&error))?;
         sources.insert((found.source.clone(), found.label.clone()), provider_as_source(rows));
         tables.insert(ParsedTableName::here(TARGET), found);
-        let state = run.state.clone();
+        let (view, namespace) = (&returning.view, &self.options.namespace);
+        let state = self.with_functions(run, &query, view, namespace).await?;
         self.compute(move || {
-            let is_scalar = |name: &str| planner::is_scalar(&state, name);
-            let names = resolve(&mut query, &tables, &planner::functions(&is_scalar))?;
+            let names = resolve(&mut query, &tables, &planner::functions(&state))?;
             let plan = plan_statement(&state, &sources, Statement::Query(query), limits)?;
             Ok((plan, names))
         })

@@ -14,16 +14,17 @@ use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder, ScalarUDF};
 use datafusion::sql::sqlparser::ast::Statement;
 use futures::{StreamExt, TryStreamExt};
 use headwater_lake::{CommitView, SharedTransaction};
+use headwater_model::{JobId, PROPERTY_JOB};
 use headwater_sql::statement::{Command, Source};
 use headwater_sql::{IntoStatement, Parameter, Prepared};
 use headwater_sql_functions::{Signal, signal_function, with_functions};
+use headwater_sql_python::{StatementCalls, StatementOwner, without_calls};
 use headwater_sql_resolve::{OutputNames, resolve};
-use headwater_table_scan::{RowSource, plain_schema, stored_table};
+use headwater_table_scan::{QueryColumns, RowSource, column_sources, plain_schema, stored_table};
 use parking_lot::{Mutex, RwLock};
 use tokio::runtime::Handle;
 
 use crate::clause_position;
-use crate::column_sources::{self, QueryColumns};
 use crate::constant_position::locate;
 use crate::engine::{Engine, planning_panicked};
 use crate::error::Result;
@@ -45,6 +46,8 @@ pub struct Session {
     functions: RwLock<Vec<Arc<ScalarUDF>>>,
     /// The metrics of the statement that was started last.
     running: Mutex<Weak<Metrics>>,
+    /// The calls of functions of the statement that was started last, also of its views.
+    calls: Mutex<Arc<StatementCalls>>,
 }
 
 impl std::fmt::Debug for Session {
@@ -84,9 +87,11 @@ pub(crate) struct StatementContext {
 
 impl Session {
     pub(crate) fn new(engine: Engine, options: SessionOptions) -> Self {
+        let calls = Mutex::new(calls_of(&options));
         Session {
             engine,
             options,
+            calls,
             registered: RwLock::default(),
             shared: SharedTransaction::default(),
             functions: RwLock::default(),
@@ -139,6 +144,7 @@ impl Session {
     pub async fn select_lazy(&self, statement: impl IntoStatement) -> Result<StatementResult> {
         let statement = statement.into_statement()?;
         let text = Arc::clone(statement.text());
+        self.begin();
         let (run, plan, names) = self.planned(statement.command()?.into_query()?).await?;
         let run = StatementContext { lazy: true, ..run };
         located(self.answer(run, plan, &names).await, &text)
@@ -176,26 +182,35 @@ impl Session {
         let source = statement.into_statement()?.command()?.into_query()?;
         let (plan, names) = self.plan(&self.planning_run(), source, &self.view().await?).await?;
         let schema = output::renamed(&names, &plain_schema(plan.schema().as_arrow()));
-        let sources = self.compute(move || Ok(column_sources::sources(&plan))).await?;
+        let sources = self.compute(move || Ok(column_sources(&plan))).await?;
         Ok(QueryColumns { schema, sources })
     }
 
     async fn run_command(&self, command: Command) -> Result<StatementResult> {
+        self.begin();
         match command {
             Command::Query(source) => {
                 let (run, plan, names) = self.planned(source).await?;
                 self.answer(run, plan, &names).await
             }
             Command::Explain { source, analyze, verbose } => {
-                let (run, plan, _) = self.planned(source).await?;
+                let (run, mut plan, _) = self.planned(source).await?;
+                if !analyze {
+                    plan = without_calls(plan).map_err(|error| run.limits.explain(&error))?;
+                }
                 let explain = LogicalPlanBuilder::from(plan.clone())
                     .explain(verbose, analyze)
                     .and_then(LogicalPlanBuilder::build)
                     .map_err(|error| run.limits.explain(&error))?;
                 let estimated = self.next_run(&run.metrics);
+                // The rows of VALUES are evaluated while a plan is created, so the estimate would
+                // call functions in Python again.
+                let is_estimated = !(analyze && run.metrics.calls().has_functions());
                 let answer = self.answer(run, explain, &OutputNames::default()).await?;
                 // Planned last, because a plan numbers the expressions that it generates.
-                self.estimate(&estimated, plan).await?;
+                if is_estimated {
+                    self.estimate(&estimated, plan).await?;
+                }
                 Ok(answer)
             }
             Command::ExplainCost(source) => Box::pin(self.explain_cost(source)).await,
@@ -213,6 +228,7 @@ impl Session {
             Command::Comment(comment) => self.comment(comment).await,
             Command::CreateView(view) => Box::pin(self.create_view(*view)).await,
             Command::DropViews { names, if_exists } => self.drop_views(&names, if_exists).await,
+            Command::Function(statement) => Box::pin(self.function_statement(statement)).await,
             Command::ShowViews(namespace) => self.show_views(namespace).await,
             Command::DropTables { names, if_exists } => self.drop_tables(&names, if_exists).await,
             Command::CreateNamespace { name, if_not_exists } => {
@@ -230,10 +246,20 @@ impl Session {
         let memory_bytes = self.options.memory_bytes.into_iter().chain(own).min();
         let (state, runtime, pool) = self.engine.statement(memory_bytes);
         let state = with_functions(state, &self.functions.read());
-        let metrics = Arc::new(Metrics::new(pool));
+        let metrics = Arc::new(Metrics::new(pool, self.calls()));
         *self.running.lock() = Arc::downgrade(&metrics);
         let limits = self.engine.limits(memory_bytes);
         StatementContext { state, runtime, metrics, limits, lazy: false }
+    }
+
+    /// Returns the calls of functions of the statement that was started last.
+    fn calls(&self) -> Arc<StatementCalls> {
+        Arc::clone(&self.calls.lock())
+    }
+
+    /// Begins a statement, which has made no calls of functions.
+    fn begin(&self) {
+        *self.calls.lock() = calls_of(&self.options);
     }
 
     /// Creates the context of another query of a running statement, with the metrics of the
@@ -251,7 +277,7 @@ impl Session {
         StatementContext {
             state: Arc::clone(self.engine.template()),
             runtime,
-            metrics: Arc::new(Metrics::new(pool)),
+            metrics: Arc::new(Metrics::new(pool, self.calls())),
             limits: self.engine.limits(None),
             lazy: false,
         }
@@ -294,14 +320,10 @@ impl Session {
         lookup.add_all(&mentions).await?;
         run.metrics.reads(lookup.held());
         let (tables, sources) = lookup.finish();
-        let state = run.state.clone();
+        let state = self.with_functions(run, &query, view, &self.options.namespace).await?;
         let limits = run.limits;
         self.compute(move || {
-            let names = resolve(
-                &mut query,
-                &tables,
-                &planner::functions(&|name| planner::is_scalar(&state, name)),
-            )?;
+            let names = resolve(&mut query, &tables, &planner::functions(&state))?;
             let plan = plan_statement(&state, &sources, Statement::Query(query), limits)?;
             Ok((plan, names))
         })
@@ -337,7 +359,8 @@ impl Session {
 
     /// Estimates the cost of a query for EXPLAIN.
     async fn estimate(&self, run: &StatementContext, plan: LogicalPlan) -> Result<()> {
-        let metrics = Arc::new(Metrics::new(Arc::clone(run.metrics.pool())));
+        let calls = Arc::clone(run.metrics.calls());
+        let metrics = Arc::new(Metrics::new(Arc::clone(run.metrics.pool()), calls));
         let (state, runtime) = (Arc::clone(&run.state), Arc::clone(&run.runtime));
         let statement = executor::Statement { state, runtime, plan, metrics, lazy: true };
         let estimate = executor::estimate(self.engine.threads()?, statement).await;
@@ -358,6 +381,15 @@ impl Session {
             .await
             .map_err(|error| limits.explain(&error))
     }
+}
+
+/// Creates the calls of functions of a new statement.
+fn calls_of(options: &SessionOptions) -> Arc<StatementCalls> {
+    let job = options.properties.get(PROPERTY_JOB).and_then(|job| job.parse().ok());
+    let (author, instances) = (options.author.clone(), JobId::generate());
+    let memory_bytes_max = options.access.as_ref().and_then(|it| it.limits().memory_bytes);
+    let owner = StatementOwner { author, job, instances, memory_bytes_max };
+    Arc::new(StatementCalls::new(owner))
 }
 
 /// Plans a statement whose names are resolved.

@@ -11,6 +11,7 @@ use futures::stream::BoxStream;
 use headwater_lake::CommitView;
 use headwater_model::{Commit, Usage};
 use headwater_sql_functions::StatementMemoryPool;
+use headwater_sql_python::StatementCalls;
 use parking_lot::Mutex;
 
 use crate::error::Result;
@@ -53,6 +54,8 @@ impl std::fmt::Debug for StatementResult {
 #[derive(Debug)]
 pub struct Metrics {
     pool: Arc<StatementMemoryPool>,
+    /// The calls of functions in Python.
+    calls: Arc<StatementCalls>,
     plans: Mutex<Vec<Arc<dyn ExecutionPlan>>>,
     /// Commits that the statement reads. Garbage collection keeps the files of a commit while its
     /// view exists.
@@ -65,9 +68,10 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    pub(crate) fn new(pool: Arc<StatementMemoryPool>) -> Self {
+    pub(crate) fn new(pool: Arc<StatementMemoryPool>, calls: Arc<StatementCalls>) -> Self {
         Metrics {
             pool,
+            calls,
             plans: Mutex::new(Vec::new()),
             reads: Mutex::new(Vec::new()),
             rows_answered: AtomicU64::new(0),
@@ -80,6 +84,16 @@ impl Metrics {
     /// Returns the statement's memory pool.
     pub(crate) fn pool(&self) -> &Arc<StatementMemoryPool> {
         &self.pool
+    }
+
+    /// Returns the statement's calls of functions in Python.
+    pub(crate) fn calls(&self) -> &Arc<StatementCalls> {
+        &self.calls
+    }
+
+    /// Returns true if the statement calls functions in Python.
+    pub fn calls_functions(&self) -> bool {
+        self.calls.has_functions()
     }
 
     /// Keeps the views of the commits that the statement reads, so that their files are not
@@ -125,7 +139,7 @@ impl Metrics {
         let counted = self.counted();
         let written = self.rows_written.load(Ordering::Relaxed);
         let answered = self.rows_answered.load(Ordering::Relaxed);
-        Usage {
+        let mut usage = Usage {
             wall_ms: 0,
             cpu_us: counted.nanoseconds / 1000,
             memory_bytes_peak: self.pool.peak(),
@@ -134,7 +148,9 @@ impl Metrics {
             rows_read: counted.rows_read,
             rows_written: if written > 0 { written } else { answered },
             ..Usage::default()
-        }
+        };
+        usage.add(&self.calls.usage());
+        usage
     }
 
     /// Returns the bytes spilled to disk so far.

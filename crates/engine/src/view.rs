@@ -29,6 +29,7 @@ use headwater_tables::{SqlView, ViewDefinition};
 
 use crate::create_table::{distinct_names, nullable};
 use crate::error::{Error, Result, SqlError};
+use crate::function::functions_below;
 use crate::output;
 use crate::planner;
 use crate::session::{Session, plan_statement};
@@ -36,7 +37,7 @@ use crate::statement_result::StatementResult;
 use crate::table_lookup::TableLookup;
 
 /// SQL dialect of views that Headwater creates.
-const DIALECT: &str = "headwater";
+pub(crate) const DIALECT: &str = "headwater";
 
 /// Supported dialects, in order of preference.
 const DIALECTS: [&str; 2] = [DIALECT, "datafusion"];
@@ -146,13 +147,10 @@ impl ViewContext<'_> {
         let held = lookup.held();
         let (tables, sources) = lookup.finish();
         let run = self.session.run();
-        let (state, limits) = (run.state, run.limits);
+        let limits = run.limits;
+        let state = self.session.with_functions(&run, &query, self.view, &self.namespace).await?;
         let work = move || {
-            let names = resolve(
-                &mut query,
-                &tables,
-                &planner::functions(&|name| planner::is_scalar(&state, name)),
-            )?;
+            let names = resolve(&mut query, &tables, &planner::functions(&state))?;
             let plan = plan_statement(&state, &sources, Statement::Query(query), limits)?;
             check_breadth(&plan)?;
             let schema = output::renamed(&names, &plain_schema(plan.schema().as_arrow()));
@@ -296,7 +294,8 @@ fn fixed(
 /// Tables and views that a view depends on.
 #[derive(Debug, Default)]
 pub struct ViewDependencies {
-    /// The tables and views at the commit at which the view is read, including the view itself.
+    /// The tables, views and functions at the commit at which the view is read, including the view
+    /// itself.
     pub entries: BTreeMap<TableName, TableEntry>,
     /// True if the view also reads other refs or system tables, whose content does not depend on
     /// this commit.
@@ -315,7 +314,9 @@ pub async fn tables_below(view: &CommitView, name: &TableName) -> Result<ViewDep
         }
         let sql_view = view.load_view(&entry).await?;
         let namespace = namespace_of(&sql_view)?;
-        for table in crate::referenced_tables::parents(&sql_of(&name, &sql_view)?)? {
+        let sql = sql_of(&name, &sql_view)?;
+        below.entries.extend(functions_below(view, &namespace, &sql).await?);
+        for table in crate::referenced_tables::parents(&sql)? {
             let namespace = table.namespace.unwrap_or_else(|| namespace.clone());
             match view.state().find(&namespace, &table.name).await? {
                 Some((name, _)) if table.reference.is_none() => waiting.push(name),

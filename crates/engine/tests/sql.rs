@@ -251,6 +251,11 @@ async fn traps() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn create_function() {
+    script("create_function.slt").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn refused() {
     script("refused.slt").await;
 }

@@ -92,6 +92,7 @@ impl FunctionLake {
         let options = SessionOptions {
             author: self.scope.author.clone(),
             access: self.scope.access.clone(),
+            calls_functions: false,
             ..SessionOptions::at(RefSpec::Name(self.scope.branch.clone()))
         };
         let session = self.parts.engine.session(options).or_problem()?;

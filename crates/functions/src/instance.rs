@@ -193,7 +193,7 @@ impl Instance {
             listen_to_pipe(stderr, LogStream::Stderr, lines.clone(), until()),
         ];
         let network = policy.clone().map(|policy| (policy, sink));
-        let (quota, lake) = (invocation.room.clone(), invocation.lake.clone());
+        let (quota, lake) = (invocation.quota.clone(), invocation.lake.clone());
         let answer = invocation.client.answer.clone();
         let start_clock = StartClock::new(invocation.starts_runtime && !is_warm);
         let start = start_clock.clone();
@@ -204,7 +204,7 @@ impl Instance {
         let ends = over.clone().drop_guard();
         let fed = Arc::new(FeedUsage::default());
         let start =
-            |feed: InputFeed| feed.start(invocation.room.clone(), fed.clone(), over.clone());
+            |feed: InputFeed| feed.start(invocation.quota.clone(), fed.clone(), over.clone());
         let feeding = feeds.into_iter().map(start).collect::<Result<_>>()?;
         Ok(Instance {
             invocation,

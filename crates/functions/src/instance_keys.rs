@@ -38,16 +38,26 @@ enum SharedCode {
         folder: PathBuf,
         job: Option<JobId>,
     },
+    /// Like `Folder`, for the calls of one statement.
+    Statement {
+        folder: PathBuf,
+        statement: JobId,
+    },
 }
 
 impl SharedCode {
     fn of(invocation: &Invocation) -> Self {
         let Invocation { module, function, share, .. } = invocation;
-        if invocation.reuse == Reuse::SameJob {
-            let folder = Path::new(module).parent().unwrap_or(Path::new("")).to_owned();
-            return SharedCode::Folder { folder, job: share.job };
+        let folder = || Path::new(module).parent().unwrap_or(Path::new("")).to_owned();
+        match invocation.reuse {
+            Reuse::SameJob => SharedCode::Folder { folder: folder(), job: share.job },
+            Reuse::SameStatement(statement) => {
+                SharedCode::Statement { folder: folder(), statement }
+            }
+            Reuse::Never | Reuse::SameFunction => {
+                SharedCode::Function { module: module.clone(), function: function.clone() }
+            }
         }
-        SharedCode::Function { module: module.clone(), function: function.clone() }
     }
 }
 
@@ -68,6 +78,16 @@ impl InstanceKeys {
         let key = InstanceKey::default();
         known.push((Identity::of(code, invocation), key.clone()));
         Some(key)
+    }
+
+    /// Removes and returns the keys of a statement.
+    pub(crate) fn take(&self, statement: JobId) -> Vec<InstanceKey> {
+        let is_own = |code: &SharedCode| match code {
+            SharedCode::Statement { statement: id, .. } => *id == statement,
+            SharedCode::Function { .. } | SharedCode::Folder { .. } => false,
+        };
+        let mut known = self.0.lock();
+        known.extract_if(.., |(identity, _)| is_own(&identity.code)).map(|(_, key)| key).collect()
     }
 
     /// Removes the keys of functions that have neither calls nor instances.

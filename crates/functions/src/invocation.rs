@@ -32,7 +32,7 @@ pub struct Invocation {
     pub label: String,
     /// The quota for the rows that a generator function returns. `None` means that memory is
     /// unlimited and no rows are written to disk.
-    pub room: Option<TableQuota>,
+    pub quota: Option<TableQuota>,
     /// The later calls that may reuse the process.
     pub reuse: Reuse,
     /// True if the function is a program whose runtime its process starts, such as Node.
@@ -58,6 +58,9 @@ pub enum Reuse {
     SameFunction,
     /// The calls of the same job, of all functions whose files are in the same folder.
     SameJob,
+    /// The calls with this id, of all functions whose files are in the same folder.
+    /// [`Functions::end_instances`](crate::Functions::end_instances) ends the process.
+    SameStatement(JobId),
 }
 
 /// The owner and priority of a call, which determine its position in the queue.
@@ -101,7 +104,7 @@ impl Invocation {
             kind: self.kind,
             limits: self.limits.clone(),
             label: self.label.clone(),
-            room: self.room.clone(),
+            quota: self.quota.clone(),
             reuse: if crate::instance::reusable(self) { self.reuse } else { Reuse::Never },
             starts_runtime: self.starts_runtime,
             share: self.share.clone(),

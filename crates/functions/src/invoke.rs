@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use headwater_model::{LogStream, Usage};
+use headwater_model::{JobId, LogStream, Usage};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -44,6 +44,15 @@ impl Functions {
             self.0.cpu_boost.record(&invocation.share.owner, usage.cpu_us, Instant::now());
         }
         Outcome { returned, usage }
+    }
+
+    /// Ends the idle instances of a statement, whose calls have
+    /// [`Reuse::SameStatement`](crate::Reuse::SameStatement). Running calls are not affected.
+    pub fn end_instances(&self, statement: JobId) {
+        let keys = self.0.instance_keys.take(statement);
+        if !keys.is_empty() {
+            self.0.queue.end_idle_with(&keys);
+        }
     }
 
     /// Reduces the memory limit of a call to the total memory of all functions, if the limit is

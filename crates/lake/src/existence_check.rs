@@ -32,7 +32,7 @@ impl Lake {
             return Ok(());
         };
         let commit = self.catalog().resolve(from).await?.commit;
-        let tables = self.catalog().state(commit).await?.entries(None).await?;
+        let tables = self.catalog().state(commit).await?.all_entries().await?;
         self.check_readable(tables.iter().map(|(_, entry)| entry)).await
     }
 

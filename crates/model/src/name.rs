@@ -17,6 +17,9 @@ pub const DEFAULT_NAMESPACE: &str = "public";
 /// Namespace of the system tables, which is read-only.
 pub const SYSTEM_NAMESPACE: &str = "system";
 
+/// Ending of the catalog names of SQL functions, which tables and views cannot have.
+const FUNCTION_SUFFIX: &str = "()";
+
 /// Maximum length of a name, or of one level of a namespace, in bytes.
 pub const NAME_BYTES_MAX: usize = 255;
 
@@ -182,6 +185,17 @@ impl TableName {
         check_namespace(&table.namespace)?;
         check_name(&table.name, "table")?;
         Ok(table)
+    }
+
+    /// Creates the catalog name of an SQL function, such as `sales.tax()`.
+    pub fn of_function(namespace: impl Into<String>, function: &str) -> Result<Self, NameError> {
+        Self::new(namespace, format!("{function}{FUNCTION_SUFFIX}"))
+    }
+
+    /// Returns the name of the SQL function without its namespace; `None` for the name of a table
+    /// or view.
+    pub fn function(&self) -> Option<&str> {
+        self.name.strip_suffix(FUNCTION_SUFFIX)
     }
 
     /// Returns the full name, including the default namespace.

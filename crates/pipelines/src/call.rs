@@ -4,8 +4,8 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use headwater_functions::{
-    Argument, CallOwner, ClientCall, Environment, EnvironmentSpec, FunctionResult, LakeAccess,
-    Returns, Reuse,
+    Argument, CallOwner, ClientCall, Environment, EnvironmentSpec, FunctionResult, Functions,
+    LakeAccess, Returns, Reuse,
 };
 use headwater_jobs::JobContext;
 use headwater_model::Usage;
@@ -38,12 +38,16 @@ pub struct CallInput {
 impl EnvironmentCache {
     /// Returns the environment of a specification if a recent lookup found it and its build still
     /// exists.
-    pub(crate) fn find(&self, runner: &Runner, spec: &EnvironmentSpec) -> Option<Arc<Environment>> {
+    pub(crate) fn find(
+        &self,
+        functions: &Functions,
+        spec: &EnvironmentSpec,
+    ) -> Option<Arc<Environment>> {
         let given = self.0.lock();
         let (_, environment, asked) = given.iter().find(|(known, _, _)| known == spec)?;
         let environment = environment.upgrade().filter(|_| asked.elapsed() < ASKED_EVERY)?;
         drop(given);
-        runner.functions.is_current(&environment).then_some(environment)
+        functions.is_current(&environment).then_some(environment)
     }
 
     /// Remembers an environment, and forgets environments that no longer exist.
@@ -120,7 +124,7 @@ impl Runner {
         context: &JobContext,
     ) -> Result<Arc<Environment>> {
         let spec = fingerprint::environment_spec(&project.defaults, &callable.function);
-        if let Some(environment) = given.find(self, &spec) {
+        if let Some(environment) = given.find(&self.functions, &spec) {
             return Ok(environment);
         }
         let installed = self.install_environment(&spec, None, context).await;

@@ -185,7 +185,7 @@ impl Plan {
     fn check_environment(&self, runner: &Runner, step: &Step, function: &Function) -> Result<()> {
         let defaults = &self.project.defaults;
         let spec = fingerprint::environment_spec(defaults, function);
-        if runner.environments.find(runner, &spec).is_some() {
+        if runner.environments.find(&runner.functions, &spec).is_some() {
             return Ok(());
         }
         runner.functions.check_environment(&spec).map_err(|error| {

@@ -145,7 +145,7 @@ impl Plan {
             let step = &self.project.steps[index];
             let Some(function) = step.function() else { continue };
             let spec = fingerprint::environment_spec(defaults, function);
-            let is_known = runner.environments.find(runner, &spec).is_some();
+            let is_known = runner.environments.find(&runner.functions, &spec).is_some();
             if is_known || runner.functions.has_environment(&spec) {
                 continue;
             }

@@ -92,7 +92,7 @@ impl Runner {
             kind: call.returns,
             limits: secrets.add_to(call.limits),
             label: call.label.to_owned(),
-            room: Some(self.room.clone()),
+            quota: Some(self.room.clone()),
             reuse: call.reuse,
             starts_runtime: call.function.starts_runtime,
             share: call.share,

@@ -38,6 +38,7 @@ mod run;
 mod runner;
 mod selected;
 mod selection;
+mod sql_function;
 mod steps_to_run;
 mod system_tables;
 mod unit_test;
@@ -55,4 +56,5 @@ pub use headwater_project::{
 };
 pub use parse::parse_project;
 pub use runner::Runner;
+pub use sql_function::SqlFunctions;
 pub use system_tables::register_system_tables;

@@ -188,6 +188,7 @@ impl Plan {
         // For a user with a row filter or column mask, the same inputs yield different rows.
         let digest = runner.access.as_ref().and_then(|access| access.restriction_digest());
         states.extend(digest.map(|digest| ("restrictions".to_owned(), digest)));
+        states.extend(self.called_functions(step).await?);
         found.fingerprint = fingerprint::whole(&found.code, &states);
         self.check_view_inputs(index)?;
         self.check_owner(step, found.table.as_ref()).await?;
@@ -312,6 +313,18 @@ impl Plan {
         Ok((state, Some(table.schema()), table.snapshot_id()))
     }
 
+    /// Returns the states of the SQL functions that a step calls, by name.
+    async fn called_functions(&self, step: &Step) -> Result<Vec<(String, String)>> {
+        let namespace = &self.project.defaults.namespace;
+        let mut states: BTreeMap<TableName, String> = BTreeMap::new();
+        for query in queries(step) {
+            let called = headwater_engine::functions_below(&self.view, namespace, &query).await;
+            let called = called.map_err(|error| Error::other(&error))?.into_iter();
+            states.extend(called.map(|(name, entry)| (name, entry.metadata_location)));
+        }
+        Ok(states.into_iter().map(|(name, state)| (format!("function {name}"), state)).collect())
+    }
+
     /// Returns the tables and views that models of this project write.
     fn models(&self) -> impl Iterator<Item = &TableName> {
         let steps = self.project.steps.iter();
@@ -434,6 +447,20 @@ impl Plan {
             columns: None,
         }
     }
+}
+
+/// Returns the queries of a step that can call functions: the query of a model in SQL, the filters
+/// of inputs, and the conditions of row expectations.
+fn queries(step: &Step) -> Vec<String> {
+    let own = match &step.body {
+        Body::Sql(sql) => Some(sql.to_string()),
+        Body::Python(_) => None,
+    };
+    let filtered = step.inputs.iter().filter(|input| input.filter.is_some()).map(Input::query);
+    // A condition may end with a comment, so the parenthesis is on the next line.
+    let conditions = step.row_expectations.iter();
+    let conditions = conditions.map(|one| format!("SELECT ({}\n)", one.condition));
+    own.into_iter().chain(filtered).chain(conditions).collect()
 }
 
 /// The project that owns a table; `None` if the project's name was not recorded.

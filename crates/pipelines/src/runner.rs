@@ -20,7 +20,7 @@ use crate::checked_queries::CheckedQueries;
 use crate::parse::parse_project;
 use crate::plan::{self, Plan, PlanOptions};
 use crate::run::{Run, RunResult};
-use crate::{EnvironmentCache, Error, Project, Result, checks, rerun};
+use crate::{EnvironmentCache, Error, Project, Result, SqlFunctions, checks, rerun};
 
 /// Plans and runs projects. Cheap to clone.
 #[derive(Clone)]
@@ -49,7 +49,7 @@ pub(crate) fn run_branch(job: JobId) -> String {
 }
 
 impl Runner {
-    /// Creates a runner. `room` is the quota for the intermediate rows of all its runs.
+    /// Creates a runner and the runtime of SQL functions. `room` is the quota for rows of all runs.
     pub fn new(
         engine: Engine,
         functions: Functions,
@@ -57,6 +57,7 @@ impl Runner {
         secrets: SecretStore,
         room: TableQuota,
     ) -> Self {
+        engine.set_python_runtime(Arc::new(SqlFunctions::new(functions.clone())));
         let (checked, environments) = (CheckedQueries::new(), Arc::default());
         Runner { engine, functions, room, secrets, access: None, checked, environments, jobs }
     }

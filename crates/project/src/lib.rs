@@ -34,6 +34,7 @@ pub use error::{Error, Result};
 pub use parameter::{Parameter, ParameterKind};
 pub use parsed_project::ParsedProject;
 pub use project::{Defaults, Project, ProjectSettings};
+pub use python::check_definition;
 pub use row_expectation::{QUARANTINE_COLUMNS, RowExpectation, quarantine_name};
 pub use source::{Location, SourceText};
 pub use sql::located;

@@ -34,6 +34,8 @@ pub enum LimitSettings {
     ProjectFile,
     /// The request that deployed the function without a project.
     Deployment,
+    /// The CREATE FUNCTION statement.
+    SqlFunction,
 }
 
 impl LimitSettings {
@@ -45,6 +47,9 @@ impl LimitSettings {
             ),
             LimitSettings::ProjectFile => {
                 format!("Raise `{limit}` of the function or of `[defaults]` in headwater.toml.")
+            }
+            LimitSettings::SqlFunction => {
+                format!("Raise {} with CREATE OR REPLACE FUNCTION.", limit.to_uppercase())
             }
             LimitSettings::Deployment => format!(
                 "Deploy the function again with a higher `--{limit}`: see `headwater function \

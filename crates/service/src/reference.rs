@@ -11,9 +11,10 @@ use headwater_model::{
 
 use crate::restriction::{TableOnRef as Side, part_only, without_rows};
 use crate::service::Components;
+use crate::visibility::reading;
 
-/// Placeholder for the message of a commit, if the reader may not read all changed tables and
-/// views.
+/// Placeholder for the message of a commit, if the reader may not read all changed tables, views
+/// and functions.
 const HIDDEN: &str = "(changes tables that you may not read)";
 
 /// Operations on refs.
@@ -59,19 +60,15 @@ impl Refs {
         Ok(log)
     }
 
-    /// Returns true if a principal may read every table and view that a commit changed, compared
-    /// with its first parent. Otherwise its message must be hidden, because it can contain their
-    /// names.
+    /// Returns true if a principal may read every table, view and function that a commit changed,
+    /// compared with its first parent. Otherwise its message must be hidden, because it can contain
+    /// their names.
     async fn reads_changes(&self, principal: &Principal, commit: &Commit) -> Result<bool, Problem> {
         let Some(&parent) = commit.parents.first() else { return Ok(true) };
         let changes = self.0.lake.catalog().diff(parent, commit.id).await.or_problem()?;
         Ok(changes.iter().all(|change| {
-            let object = if change.is_view() {
-                Object::view(&change.table)
-            } else {
-                Object::table(&change.table)
-            };
-            self.0.allows(principal, Action::Select, &object)
+            let (action, object) = reading(&change.table, change.is_view());
+            self.0.allows(principal, action, &object)
         }))
     }
 
@@ -93,11 +90,8 @@ impl Refs {
         let diff = self.0.run_as_job(new, work).await;
         let mut diff = diff.map_err(|problem| self.0.conceal(principal, problem))?;
         diff.tables.retain(|changed| {
-            let table = match changed.view {
-                Some(_) => Object::view(&changed.table),
-                None => Object::table(&changed.table),
-            };
-            self.0.allows(principal, Action::Select, &table)
+            let (action, object) = reading(&changed.table, changed.view.is_some());
+            self.0.allows(principal, action, &object)
         });
         let tables = diff.tables.into_iter().map(|changed| {
             let is_whole = self.0.reads_all(principal, &restricted, &changed.table);

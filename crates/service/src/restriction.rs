@@ -15,6 +15,7 @@ use headwater_model::{
 };
 
 use crate::service::Components;
+use crate::visibility::reading;
 
 /// Operations on row filters and column masks.
 #[derive(Clone)]
@@ -145,14 +146,18 @@ impl Components {
         restricted_tables(access.as_ref(), &views).await.or_problem()
     }
 
-    /// Returns true if a principal may read all rows of a table. `restricted` contains the tables
-    /// in which the principal may not read all rows.
+    /// Returns true if a principal may read all rows of a table, or the code of a function.
+    /// `restricted` contains the tables in which the principal may not read all rows.
     pub(crate) fn reads_all(
         &self,
         principal: &Principal,
         restricted: &BTreeSet<TableName>,
         table: &TableName,
     ) -> bool {
+        if table.function().is_some() {
+            let (action, object) = reading(table, true);
+            return self.allows(principal, action, &object);
+        }
         self.allows(principal, Action::Select, &Object::table(table))
             && !restricted.contains(table)
             && self.restrictions().on(principal, table, None).is_none()

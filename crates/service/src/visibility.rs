@@ -9,6 +9,18 @@ use headwater_model::{
 
 use crate::service::Components;
 
+/// Returns the right that reading an entry of the catalog requires. The code of a function may be
+/// read with the right to call the function.
+pub(crate) fn reading(name: &TableName, is_view: bool) -> (Action, Object) {
+    match name.function() {
+        Some(own) if is_view => {
+            (Action::Invoke, Object::function(&format!("{}.{own}", name.namespace)))
+        }
+        _ if is_view => (Action::Select, Object::view(name)),
+        _ => (Action::Select, Object::table(name)),
+    }
+}
+
 impl Components {
     /// Checks that a principal may read a table or view at a ref.
     pub(crate) async fn check_readable(
@@ -102,8 +114,8 @@ impl Components {
         Ok(found.is_some())
     }
 
-    /// Returns the namespaces for which the principal has a grant, or that contain a table or view
-    /// that it may read.
+    /// Returns the namespaces for which the principal has a grant, or that contain a table, view or
+    /// function that it may read.
     pub(crate) async fn visible_namespaces(
         &self,
         principal: &Principal,
@@ -113,12 +125,12 @@ impl Components {
         if self.is_unlimited(principal) {
             return Ok(namespaces);
         }
-        let entries = view.state().entries(None).await.or_problem()?;
+        let entries = view.state().all_entries().await.or_problem()?;
         let readable: Vec<&str> = entries
             .iter()
             .filter(|(name, entry)| {
-                let object = if entry.is_view() { Object::view(name) } else { Object::table(name) };
-                self.allows(principal, Action::Select, &object)
+                let (action, object) = reading(name, entry.is_view());
+                self.allows(principal, action, &object)
             })
             .map(|(name, _)| name.namespace.as_str())
             .collect();

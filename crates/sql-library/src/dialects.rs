@@ -44,6 +44,32 @@ fn difference_in_parts(unit: &str, per_year: u32) -> String {
     format!("{} - {}", of("$2"), of("$1"))
 }
 
+/// Functions of a time and a unit, which have no entry in the tables for some numbers of arguments.
+const WITH_UNIT: [&str; 10] = [
+    "date_add",
+    "date_diff",
+    "date_trunc",
+    "dateadd",
+    "datediff",
+    "datetime_diff",
+    "datetime_trunc",
+    "timestamp_diff",
+    "timestamp_trunc",
+    "timestampadd",
+];
+
+/// Returns true if [`respelled`] rewrites calls of the function with this name in lower case, with
+/// any number of arguments.
+pub fn is_rewritten(name: &str) -> bool {
+    NAMES.iter().any(|(names, _)| names.contains(&name))
+        || TEMPLATES.iter().any(|(names, _, _)| names.contains(&name))
+        || LIST_AGGREGATES.iter().any(|(names, _, _)| names.contains(&name))
+        || BY_KEY.iter().any(|(names, _)| names.contains(&name))
+        || JSON_LISTS.contains(&name)
+        || CONCATENATIONS.contains(&name)
+        || WITH_UNIT.contains(&name)
+}
+
 /// Returns the equivalent expression for a call of another dialect's function.
 pub fn respelled(function: &Function) -> Option<Expr> {
     let [ObjectNamePart::Identifier(name)] = function.name.0.as_slice() else { return None };
@@ -322,6 +348,19 @@ mod tests {
             "quantile_disc(a, 0.5) OVER (PARTITION BY b)",
             "\"list_quantile_disc\"(\"array_agg\"(a) OVER (PARTITION BY b), 0.5)",
         );
+    }
+
+    #[test]
+    fn the_names_of_rewritten_functions_are_known() {
+        for name in
+            ["year", "iff", "datediff", "dateadd", "timestampadd", "listagg", "max_by", "mode"]
+        {
+            assert!(is_rewritten(name), "{name}");
+        }
+        for name in ["json_agg", "list_concat", "transform", "timestamp_diff", "safe_divide"] {
+            assert!(is_rewritten(name), "{name}");
+        }
+        assert!(!is_rewritten("twice") && !is_rewritten("Year"));
     }
 
     #[test]

@@ -19,7 +19,7 @@ use std::sync::Arc;
 
 use datafusion::logical_expr::{HigherOrderUDF, ScalarUDF};
 
-pub use dialects::respelled;
+pub use dialects::{is_rewritten, respelled};
 pub use number_format::NumberFormat;
 
 /// Returns the scalar functions.

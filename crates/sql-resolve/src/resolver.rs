@@ -58,7 +58,9 @@ pub struct ResolvedTable {
 /// Properties of functions that name resolution needs.
 pub struct Functions<'a> {
     /// Returns true if a function is scalar, and not an aggregate or window function.
-    pub is_scalar: &'a dyn Fn(&str) -> bool,
+    pub is_scalar: Box<dyn Fn(&str) -> bool + 'a>,
+    /// Returns true if a scalar function may return different values for the same arguments.
+    pub is_volatile: Box<dyn Fn(&str) -> bool + 'a>,
     /// Returns the equivalent expression for a call of another dialect's function.
     pub respelled: fn(&Function) -> Option<Expr>,
 }

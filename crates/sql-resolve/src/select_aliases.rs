@@ -18,7 +18,8 @@ use crate::{Resolver, function_name};
 /// would otherwise grow exponentially.
 const REPLACEMENTS_MAX: usize = 1_000;
 
-/// Functions that return a different value on each call.
+/// Functions that return a different value on each call, in addition to the volatile functions of
+/// the session.
 const VOLATILE: [&str; 4] = ["random", "rand", "uuid", "gen_random_uuid"];
 
 /// An alias and its expression as written.
@@ -71,8 +72,11 @@ impl Resolver<'_> {
         let later = scope.select_aliases.split_off(place);
         let mut expr = later[0].expr.clone();
         let is_volatile = visit_expressions(&expr, |expr| match expr {
-            Expr::Function(function) if VOLATILE.contains(&function_name(function).as_str()) => {
-                ControlFlow::Break(())
+            Expr::Function(function) => {
+                let name = function_name(function);
+                let is_volatile =
+                    VOLATILE.contains(&name.as_str()) || (self.functions.is_volatile)(&name);
+                if is_volatile { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
             }
             _ => ControlFlow::Continue(()),
         });

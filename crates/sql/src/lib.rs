@@ -20,6 +20,7 @@ pub mod expression;
 pub mod expression_rewrite;
 mod file_calls;
 mod foreign_clauses;
+pub mod function_statement;
 pub mod insert;
 mod integer;
 pub mod names;

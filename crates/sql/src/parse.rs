@@ -9,7 +9,7 @@ use crate::dialect::HeadwaterDialect;
 use crate::error::{Error, Position, Result};
 use crate::prepared::{Parsed, Prepared};
 use crate::statement::Command;
-use crate::{access_statement, alter_table, create_view, integer};
+use crate::{access_statement, alter_table, create_view, function_statement, integer};
 use headwater_sql_tokens::{ComplexityError, check_complexity};
 
 /// Maximum nesting depth of a statement.
@@ -42,6 +42,9 @@ pub(super) fn parse_tokens(tokens: Vec<TokenWithSpan>, sql: &str) -> Result<Pars
     let mut parser = parser(tokens);
     if alter_table::is_next(&parser) {
         return alter_table::parse(&mut parser).map(Parsed::Alter);
+    }
+    if function_statement::is_next(&parser) {
+        return function_statement::parse(&mut parser, sql).map(Parsed::Function);
     }
     if access_statement::is_next(&parser) {
         return access_statement::parse(&mut parser, sql).map(Parsed::Access);

@@ -13,6 +13,7 @@ use super::alter_table::TableChange;
 use super::copy_to::{CopyFile, copy_to, is_copy_to};
 use super::create_view::offset;
 use super::file_calls::{self, FileCall};
+use super::function_statement::FunctionStatement;
 use super::parameters::{self, Parameter, Parameters};
 use super::parse::{parse_one, parse_tokens, split};
 use super::statement::{Command, command};
@@ -37,6 +38,8 @@ pub enum Parsed {
     Access(AccessStatement),
     /// ALTER TABLE.
     Alter(TableChange),
+    /// A statement on functions.
+    Function(FunctionStatement),
     /// Any other statement.
     Other {
         statement: Box<Statement>,
@@ -85,7 +88,7 @@ impl Prepared {
 
     fn new(mut parsed: Parsed, text: Arc<str>, range: Range<usize>) -> Result<Self> {
         let parameters = match &mut parsed {
-            Parsed::Access(_) => Vec::new(),
+            Parsed::Access(_) | Parsed::Function(_) => Vec::new(),
             Parsed::Alter(change) => parameters::collect(change)?,
             Parsed::Other { statement, .. } => parameters::collect(&mut **statement)?,
         };
@@ -113,7 +116,7 @@ impl Prepared {
     pub fn access_statement(&self) -> Option<&AccessStatement> {
         match &self.parsed {
             Parsed::Access(statement) => Some(statement),
-            Parsed::Alter(_) | Parsed::Other { .. } => None,
+            Parsed::Alter(_) | Parsed::Function(_) | Parsed::Other { .. } => None,
         }
     }
 
@@ -130,7 +133,9 @@ impl Prepared {
         match &self.parsed {
             Parsed::Access(statement) => Ok(statement.name()),
             Parsed::Other { statement, .. } if is_copy_to(statement) => Ok("COPY"),
-            Parsed::Alter(_) | Parsed::Other { .. } => Ok(self.clone().command()?.name()),
+            Parsed::Alter(_) | Parsed::Function(_) | Parsed::Other { .. } => {
+                Ok(self.clone().command()?.name())
+            }
         }
     }
 
@@ -139,7 +144,7 @@ impl Prepared {
     pub fn has_returning(&self) -> bool {
         match &self.parsed {
             Parsed::Other { statement, .. } => has_returning(statement),
-            Parsed::Access(_) | Parsed::Alter(_) => false,
+            Parsed::Access(_) | Parsed::Alter(_) | Parsed::Function(_) => false,
         }
     }
 
@@ -169,7 +174,7 @@ impl Prepared {
                 return Err(parameters::no_value(missing));
             }
             match &mut self.parsed {
-                Parsed::Access(_) => {}
+                Parsed::Access(_) | Parsed::Function(_) => {}
                 Parsed::Alter(change) => parameters::bind(change, values)?,
                 Parsed::Other { statement, .. } => parameters::bind(&mut **statement, values)?,
             }
@@ -189,6 +194,7 @@ impl Prepared {
                 position: None,
             }),
             Parsed::Alter(change) => Ok(Command::Alter(change)),
+            Parsed::Function(statement) => Ok(Command::Function(statement)),
             Parsed::Other { statement, view } => {
                 // A view stores its query as text. If the query has parameters, the text of the
                 // bound query is stored.
@@ -207,7 +213,9 @@ impl fmt::Display for Prepared {
     /// Formats the statement as SQL, with the bound values.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.parsed {
-            Parsed::Access(_) | Parsed::Alter(_) => f.write_str(self.source()),
+            Parsed::Access(_) | Parsed::Alter(_) | Parsed::Function(_) => {
+                f.write_str(self.source())
+            }
             Parsed::Other { statement, .. } => statement.fmt(f),
         }
     }

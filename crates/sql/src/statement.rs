@@ -13,6 +13,7 @@ use crate::change::{
 use crate::create_table::{NewTable, new_table};
 use crate::create_view::{NewView, new_view};
 use crate::error::{Error, Result};
+use crate::function_statement::FunctionStatement;
 use crate::insert::{NewRows, new_rows};
 use crate::table_references::{ReferencedTable, inspect};
 use crate::time_travel::{ConstantEvaluator, versions_into_names};
@@ -70,6 +71,8 @@ pub enum Command {
     },
     /// SHOW VIEWS, optionally in a namespace.
     ShowViews(Option<String>),
+    /// A statement on functions.
+    Function(FunctionStatement),
     /// DROP TABLE.
     DropTables {
         /// Table names.
@@ -180,6 +183,7 @@ impl Command {
             Command::CreateView(_) => "CREATE VIEW",
             Command::DropViews { .. } => "DROP VIEW",
             Command::ShowViews(_) => "SHOW VIEWS",
+            Command::Function(statement) => statement.name(),
             Command::DropTables { .. } => "DROP TABLE",
             Command::CreateNamespace { .. } => "CREATE SCHEMA",
             Command::DropNamespaces { .. } => "DROP SCHEMA",

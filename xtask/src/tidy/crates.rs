@@ -15,6 +15,7 @@ const OWNED: [(&str, &[&str]); 7] = [
             "sql-library",
             "sql-aggregates",
             "restrictions",
+            "sql-python",
         ],
     ),
     ("sqlx", &["store", "triggers"]),

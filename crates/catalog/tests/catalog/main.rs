@@ -3,6 +3,7 @@
 
 mod criss_cross;
 mod faults;
+mod functions;
 mod history;
 mod machine;
 mod merging;

@@ -99,14 +99,10 @@ impl Session {
         let key = (found.source.clone(), found.label.clone());
         tables.insert(written, found);
         sources.insert(key, provider_as_source(Arc::clone(&target.provider) as _));
-        let state = run.state.clone();
+        let state = self.with_functions(run, &query, &view, &self.options.namespace).await?;
         let limits = run.limits;
         self.compute(move || {
-            resolve(
-                &mut query,
-                &tables,
-                &planner::functions(&|name| planner::is_scalar(&state, name)),
-            )?;
+            resolve(&mut query, &tables, &planner::functions(&state))?;
             let plan = plan_statement(&state, &sources, Statement::Query(query), limits)?;
             let functions = StatementBudget::of(state.config_options());
             functions.set_planning(true);

@@ -127,6 +127,16 @@ impl<W> Queue<W> {
     /// Ends the idle instances for which `ends` returns true. Its arguments are the instance and
     /// the idle time.
     pub(crate) fn end_idle(self: &Arc<Self>, ends: impl Fn(&mut W, Duration) -> bool) {
+        let now = Instant::now();
+        self.end(|idle| ends(&mut idle.instance, now.saturating_duration_since(idle.since)));
+    }
+
+    /// Ends the idle instances with one of these keys.
+    pub(crate) fn end_idle_with(self: &Arc<Self>, keys: &[InstanceKey]) {
+        self.end(|idle| keys.contains(&idle.key));
+    }
+
+    fn end(self: &Arc<Self>, ends: impl Fn(&mut Idle<W>) -> bool) {
         let gone = self.state.lock().remove_idle(ends);
         if !gone.is_empty() {
             drop(gone);

@@ -72,11 +72,8 @@ impl<W> State<W> {
     }
 
     /// Removes the idle instances that satisfy a condition.
-    pub(super) fn remove_idle(&mut self, ends: impl Fn(&mut W, Duration) -> bool) -> Vec<W> {
-        let now = Instant::now();
-        let gone = self.idle.extract_if(.., |idle| {
-            ends(&mut idle.instance, now.saturating_duration_since(idle.since))
-        });
+    pub(super) fn remove_idle(&mut self, ends: impl FnMut(&mut Idle<W>) -> bool) -> Vec<W> {
+        let gone = self.idle.extract_if(.., ends);
         let gone: Vec<_> = gone.collect();
         self.free_units += gone.iter().map(|idle| idle.units).sum::<u64>();
         gone.into_iter().map(|idle| idle.instance).collect()

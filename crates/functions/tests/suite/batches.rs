@@ -673,7 +673,7 @@ async fn an_exhausted_quota_fails_before_more_rows_are_produced() {
     let arguments = vec![Argument { name: "data".to_owned(), value }];
     let limits = Limits { timeout: Duration::from_secs(30), ..Limits::default() };
     let asked = ask(&environment, &source("    return next(iter(data)) is not None"));
-    let invocation = Invocation { arguments, limits, room: Some(room), ..asked };
+    let invocation = Invocation { arguments, limits, quota: Some(room), ..asked };
     let (returned, _) = run(&functions, invocation).await;
     let error = returned.unwrap_err();
     assert_eq!(headwater_model::Fault::code(&error), headwater_model::ErrorCode::DiskFull);

@@ -459,7 +459,7 @@ def f(data):
     let limits = Limits { memory_bytes: 200 << 20, ..Limits::default() };
     let invocation = Invocation {
         arguments: vec![table("data", &input)],
-        room: Some(room.clone()),
+        quota: Some(room.clone()),
         limits,
         ..call(&environment, source)
     };
@@ -534,7 +534,7 @@ def f():
     ] {
         let room = TableQuota::new(1 << 20, folder.path().to_owned(), 2 << 20);
         let source = format!("{send}    {body}\n");
-        let invocation = Invocation { room: Some(room.clone()), ..call(&environment, &source) };
+        let invocation = Invocation { quota: Some(room.clone()), ..call(&environment, &source) };
         let (outcome, _) = run(&functions, invocation).await;
         let error = outcome.unwrap_err();
         let told = matches!(error, Error::BadOutput { .. } | Error::InstanceDied { .. })

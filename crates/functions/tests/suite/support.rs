@@ -114,7 +114,7 @@ pub fn call(environment: &Arc<Environment>, source: &str) -> Invocation {
         kind: Returns::Table,
         limits: Limits::default(),
         label: "m".to_owned(),
-        room: None,
+        quota: None,
         reuse: Reuse::Never,
         starts_runtime: false,
         share: CallOwner::default(),

@@ -171,6 +171,25 @@ async fn the_functions_of_a_job_share_a_process_and_no_other_job_uses_it() {
 }
 
 #[tokio::test]
+async fn a_statement_has_its_own_processes_until_they_are_ended() {
+    let functions = start().await;
+    let environment = environment(&functions, &[]).await;
+    let job = JobId::generate();
+    let of = |statement: JobId| Invocation {
+        reuse: Reuse::SameStatement(statement),
+        share: CallOwner { job: Some(job), ..CallOwner::default() },
+        ..again(&environment, BEFORE)
+    };
+    let (one, other) = (JobId::generate(), JobId::generate());
+    assert!(!answers(&functions, of(one)).await.0);
+    assert!(answers(&functions, of(one)).await.0);
+    assert!(!answers(&functions, of(other)).await.0, "two statements of one job share nothing");
+    functions.end_instances(one);
+    assert!(!answers(&functions, of(one)).await.0, "its process has ended");
+    assert!(answers(&functions, of(other)).await.0, "the other statement keeps its process");
+}
+
+#[tokio::test]
 async fn concurrent_calls_have_separate_processes() {
     let functions = start().await;
     let environment = environment(&functions, &[]).await;

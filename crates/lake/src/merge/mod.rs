@@ -325,7 +325,7 @@ impl<'a> OngoingMerge<'a> {
         if added_ids.is_empty() {
             return Ok(());
         }
-        for (other, entry) in self.lake.catalog().state(plan.head).await?.entries(None).await? {
+        for (other, entry) in self.lake.catalog().state(plan.head).await?.all_entries().await? {
             if let Some(name) = added_ids.get(entry.id.as_str())
                 && !changes.contains_key(&other)
             {

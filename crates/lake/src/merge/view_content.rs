@@ -71,7 +71,10 @@ impl Lake {
             MergedView::Ours => None,
             MergedView::Both(merge) => Some(merge),
             MergedView::Conflicts { query, properties } => {
-                return Ok(Verdict::Conflict(causes(base.is_none(), query, &properties)));
+                let is_function = contested.table.function().is_some();
+                let what = if is_function { "function" } else { "view" };
+                let causes = causes(what, base.is_none(), query, &properties);
+                return Ok(Verdict::Conflict(causes));
             }
         };
         Ok(Verdict::View(Box::new(ViewContent { merge, ours })))
@@ -91,13 +94,19 @@ impl Lake {
     }
 }
 
-fn causes(both_created: bool, query: bool, properties: &[String]) -> Vec<ConflictCause> {
+fn causes(
+    what: &str,
+    both_created: bool,
+    query: bool,
+    properties: &[String],
+) -> Vec<ConflictCause> {
     let mut causes = Vec::new();
     if query {
-        let message = if both_created {
-            "both sides created a view with this name, with different queries"
-        } else {
-            "both sides changed the query of the view"
+        let message = match (what, both_created) {
+            ("function", true) => "both sides created a function with this name",
+            ("function", false) => "both sides changed the function",
+            (_, true) => "both sides created a view with this name, with different queries",
+            (_, false) => "both sides changed the query of the view",
         };
         causes.push(conflict_cause::plain(ConflictKind::View, message.to_owned()));
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use headwater_catalog::{NamespaceChange, State, TableEntry};
-use headwater_model::{RefSpec, TableName};
+use headwater_model::{NameError, RefSpec, TableName};
 use headwater_store::{Batch, RefChange, RefPrecondition};
 use headwater_table_rest::{NewTable, RestTables, TableCommit};
 use headwater_tables::Table;
@@ -171,6 +171,11 @@ impl Transaction {
 
     /// Fails if the name is used by a table or view, or if its namespace does not exist.
     pub(super) async fn check_free(&mut self, name: &TableName) -> Result<()> {
+        if name.function().is_some() {
+            let reason = "only the names of functions end with `()`";
+            let error = NameError { name: name.name.clone(), what: "table", reason };
+            return Err(error.into());
+        }
         let is_view = match self.has_view(name) {
             Some(known) => known,
             None => self.view.state().view(name).await?.is_some(),
@@ -182,6 +187,11 @@ impl Transaction {
         if self.pending(name)?.table().is_some() {
             return Err(Error::TableExists { table: name.clone() });
         }
+        self.check_namespace(name).await
+    }
+
+    /// Fails if the namespace of a name does not exist and is not created by this transaction.
+    pub(super) async fn check_namespace(&self, name: &TableName) -> Result<()> {
         if !self.creates_namespace(&name.namespace) {
             self.view.check_namespace(&name.namespace).await?;
         }

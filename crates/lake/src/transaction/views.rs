@@ -1,9 +1,10 @@
-//! Changes of SQL views in a transaction. They are in the same commit as changes of tables.
+//! Changes of SQL views in a transaction. They are in the same commit as changes of tables. An SQL
+//! function is stored like a view, under a name that ends with `()`.
 //!
 //! If another commit has changed the same view, the transaction always fails with a conflict,
 //! because a query cannot be rebased.
 
-use headwater_catalog::{State, TableChange, TableEntry, operation};
+use headwater_catalog::{EntryKind, State, TableChange, TableEntry, operation};
 use headwater_model::TableName;
 use headwater_table_rest::{NewView, RestTables, ViewCommit};
 use headwater_tables::{SqlView, ViewDefinition};
@@ -23,6 +24,11 @@ pub(super) struct PendingView {
 impl PendingView {
     pub fn is_unchanged(&self) -> bool {
         !self.changed
+    }
+
+    /// Returns true if the name is that of a table.
+    fn is_table(&self) -> bool {
+        self.entry.as_ref().is_some_and(|entry| !entry.is_view())
     }
 
     /// Returns the change of the view. Fails if another commit has changed the view.
@@ -49,10 +55,10 @@ fn location_of(entry: &TableEntry) -> &str {
     &entry.metadata_location
 }
 
-/// Returns the catalog entry of a view.
+/// Returns the catalog entry of a view or function.
 pub(crate) fn view_entry(view: &SqlView, operation: &str) -> TableEntry {
     TableEntry {
-        kind: headwater_catalog::EntryKind::View,
+        kind: EntryKind::View,
         id: view.id(),
         metadata_location: view.metadata_location().to_owned(),
         snapshot: None,
@@ -85,6 +91,41 @@ impl ViewChanges<'_> {
         };
         self.transaction.set_view(name, Some(made.clone()), before).await?;
         Ok(made)
+    }
+
+    /// Creates a function, or replaces the definition of an existing function if `replace` is set.
+    /// `name` is the catalog name of the function. Fails with `ViewExists` if the function exists,
+    /// and with `TableExists` if an old version of Headwater created a table with this name.
+    pub async fn create_function(
+        &mut self,
+        name: &TableName,
+        definition: &ViewDefinition,
+        replace: bool,
+    ) -> Result<SqlView> {
+        let tables = self.transaction.view.lake().tables().clone();
+        let pending = self.transaction.pending_view(name).await?;
+        if pending.is_table() {
+            return Err(Error::TableExists { table: name.clone() });
+        }
+        let before = pending.view.clone();
+        let made = match &before {
+            Some(view) if replace => tables.views().replace(view, definition).await?,
+            Some(_) => return Err(Error::ViewExists { view: name.clone() }),
+            None => {
+                self.transaction.check_namespace(name).await?;
+                tables.views().create(name, definition).await?
+            }
+        };
+        self.transaction.set_view(name, Some(made.clone()), before).await?;
+        Ok(made)
+    }
+
+    /// Drops the function with exactly this catalog name. Returns false if there is none.
+    pub async fn drop_function(&mut self, name: &TableName) -> Result<bool> {
+        let pending = self.transaction.pending_view(name).await?;
+        let exists = pending.view.take().is_some();
+        pending.changed |= exists;
+        Ok(exists)
     }
 
     /// Creates a view at the request of another engine.
@@ -152,6 +193,9 @@ impl Transaction {
 
     /// Returns the view with exactly this name, including the changes of this transaction.
     async fn pending_definition(&mut self, name: &TableName) -> Result<Option<SqlView>> {
+        if name.function().is_some() {
+            return Ok(None);
+        }
         Ok(self.pending_view(name).await?.view.clone())
     }
 
@@ -172,7 +216,7 @@ impl Transaction {
 
     async fn pending_view(&mut self, name: &TableName) -> Result<&mut PendingView> {
         if !self.views.contains_key(name) {
-            let entry = self.view.state().entry(name).await?;
+            let entry = self.view.state().any_entry(name).await?;
             let view = match &entry {
                 Some(entry) if entry.is_view() => {
                     let location = &entry.metadata_location;
@@ -196,7 +240,7 @@ impl Transaction {
     pub(super) async fn view_changes(&self, head: &State) -> Result<Vec<TableChange>> {
         let mut changes = Vec::new();
         for (name, pending) in self.views.iter().filter(|(_, pending)| pending.changed) {
-            let found = head.entry(name).await?;
+            let found = head.any_entry(name).await?;
             changes.extend(pending.change(&self.branch, name, found)?);
         }
         Ok(changes)

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use headwater_catalog::{CommitRequest, EntryKind, TableChange, TableEntry, operation};
 use headwater_lake::{Lake, MaintenanceProgress, ViewCommit};
 use headwater_model::{
     CherryPickRequest, Clock, ConflictKind, CreateRef, ErrorCode, Fault, FixedClock,
-    MaintainRequest, MergeOutcome, MergeRequest, RevertRequest, SqlView, SystemClock,
+    MaintainRequest, MergeOutcome, MergeRequest, RevertRequest, SqlView, SystemClock, TableName,
 };
 use headwater_tables::ViewDefinition;
 use serde_json::json;
@@ -281,4 +282,34 @@ async fn a_table_conflicts_with_a_concurrently_created_view() {
     assert_eq!(refused.code(), ErrorCode::CommitConflict);
     assert!(begun.elapsed() < Duration::from_secs(5), "it was tried again and again");
     assert_eq!(sql(lake, "main").await, "SELECT 1 AS id");
+}
+
+#[tokio::test]
+async fn a_function_never_replaces_a_table_of_the_same_name() {
+    let fixture = Fixture::in_memory().await;
+    let lake = &fixture.lake;
+    let function = TableName::of_function("public", "f").unwrap();
+    // An old version of Headwater accepted this name for a table.
+    let table = TableEntry {
+        kind: EntryKind::Table,
+        id: "old".to_owned(),
+        metadata_location: "memory://lake/old.json".to_owned(),
+        snapshot: None,
+        operation: operation::CREATED.to_owned(),
+    };
+    let changes =
+        vec![TableChange { table: function.clone(), from: None, to: Some(table.clone()) }];
+    let old = CommitRequest {
+        branch: "main".to_owned(),
+        changes,
+        author: "eva".to_owned(),
+        ..CommitRequest::default()
+    };
+    lake.catalog().commit(old).await.unwrap();
+    let mut transaction = lake.transaction("main", "eva").await.unwrap();
+    let created = transaction.views().create_function(&function, &definition("code"), true).await;
+    assert_eq!(created.unwrap_err().code(), ErrorCode::AlreadyExists);
+    assert!(!transaction.views().drop_function(&function).await.unwrap());
+    let head = lake.view(&"main".parse().unwrap()).await.unwrap();
+    assert_eq!(head.state().entry(&function).await.unwrap(), Some(table));
 }

@@ -46,6 +46,11 @@ impl InputQuery {
         Ok((schema, Arc::new(InputQuery { session, query, at, first, queries, rows, cause })))
     }
 
+    /// Returns true if the query calls functions in Python.
+    pub fn calls_functions(&self) -> bool {
+        self.queries.lock().iter().any(|metrics| metrics.calls_functions())
+    }
+
     /// Returns a stream of all rows. Each call after the first runs the query again.
     pub fn rows(self: &Arc<Self>) -> Rows {
         let reading = Arc::clone(self);

@@ -133,7 +133,7 @@ impl Run {
     async fn environment(&self, step: &Step, function: &Function) -> Result<Arc<Environment>> {
         let spec = fingerprint::environment_spec(&self.plan.project.defaults, function);
         // A lookup reads hundreds of files, which takes longer than a small function.
-        if let Some(environment) = self.runner.environments.find(&self.runner, &spec) {
+        if let Some(environment) = self.runner.environments.find(&self.runner.functions, &spec) {
             return Ok(environment);
         }
         let installed =
@@ -204,7 +204,8 @@ impl Run {
 
     /// Returns an input in shared memory. The output of a function is passed on unchanged, unless
     /// columns or rows are filtered. Everything else is read through the engine, as a stream if the
-    /// input declares batches.
+    /// input declares batches. A query that calls functions is not streamed: its calls would need
+    /// memory while the step keeps its own, and could wait for the step forever.
     async fn input(
         &self,
         step: &Step,
@@ -230,6 +231,7 @@ impl Run {
         let (schema, reading) = InputQuery::new(session, query, &input.at).await.map_err(failed)?;
         let again = Arc::clone(&reading);
         if input.batches
+            && !reading.calls_functions()
             && let Some(streamed) = StreamedInput::new(schema.clone(), move || again.rows())
         {
             meanwhile.push(reading);

@@ -26,6 +26,8 @@ mod rules;
 mod runs;
 mod secrets;
 mod selecting;
+mod sql_function_calls;
+mod sql_functions;
 mod support;
 mod unit_tests;
 mod views;

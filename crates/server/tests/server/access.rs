@@ -14,6 +14,10 @@ pub fn trials() -> Vec<Trial> {
     vec![
         trial("access::credentials_must_be_exact_and_in_the_header", credentials),
         trial("access::a_table_is_read_by_its_grant_on_every_path", reads),
+        trial(
+            "access::the_code_of_a_function_is_read_with_the_right_to_call_it",
+            code_of_functions,
+        ),
         trial("access::a_table_is_changed_by_its_grants_on_a_granted_branch", writes),
         trial("access::names_do_not_leak_by_lists_errors_and_suggestions", names),
         trial("access::a_user_is_the_author_of_its_commits_and_sees_its_own_jobs", authors),
@@ -176,6 +180,40 @@ async fn reads() {
         .expect("a grant");
     let (status, rows) = users.sql_at(&ana, "main", "SELECT * FROM shop.best ORDER BY id").await;
     assert_eq!((status.as_u16(), rows), (200, json!([{"id": 7}, {"id": 8}])));
+}
+
+async fn code_of_functions() {
+    let users = Users::start().await;
+    let body = Some(json!({ "name": "dev" }));
+    let owner = users.user("root", &["administer on lake"]).await;
+    assert_eq!(users.send(&owner, Method::POST, "/v1/branches", body).await.0, 201);
+    let create = |factor: u32| {
+        format!(
+            "CREATE OR REPLACE FUNCTION shop.tax(a BIGINT) RETURNS BIGINT LANGUAGE python \
+             AS 'def tax(a): return a * {factor} # hidden'"
+        )
+    };
+    let reads = ["read on branch:*", "select on view:*", "select on table:*"];
+    let viewer = users.user("viewer", &reads).await;
+    let caller =
+        users.user("caller", &["read,merge on branch:*", "invoke on function:shop.tax"]).await;
+    for (reference, factor) in [("main", 2), ("dev", 3)] {
+        let (status, answer) = users.sql_at(&owner, reference, &create(factor)).await;
+        assert_eq!(status, 200, "{answer}");
+    }
+    let path = "/v1/refs/main~1/diff/main";
+    let (_, diff) = users.get(&viewer, path).await;
+    assert!(!diff.to_string().contains("tax"), "rights on views are none on functions: {diff}");
+    let (_, diff) = users.get(&caller, path).await;
+    assert_eq!(diff["tables"][0]["table"], "shop.tax()", "{diff}");
+    assert!(diff.to_string().contains("hidden"), "{diff}");
+    let (_, log) = users.get(&viewer, "/v1/refs/main/commits").await;
+    assert!(!log.to_string().contains("shop.tax"), "{log}");
+    let (_, log) = users.get(&caller, "/v1/refs/main/commits").await;
+    assert!(log.to_string().contains("create function shop.tax"), "{log}");
+    let merge = Some(json!({ "source": "dev" }));
+    let (_, report) = users.send(&caller, Method::POST, "/v1/branches/main/merge", merge).await;
+    assert!(report.to_string().contains("both sides created a function"), "{report}");
 }
 
 async fn writes() {

@@ -109,6 +109,17 @@ const ACCESS: [Row; 6] = [
     ("ShowGrants", "SHOW GRANTS", ALWAYS),
 ];
 
+/// The statements on functions in Python.
+const FUNCTIONS: [Row; 3] = [
+    ("Create", NEW_FUNCTION, WRITES),
+    ("Drop", "DROP FUNCTION IF EXISTS shop.made", WRITES),
+    // The list omits functions that the user may not call.
+    ("Show", "SHOW FUNCTIONS", ALWAYS),
+];
+
+const NEW_FUNCTION: &str = "CREATE OR REPLACE FUNCTION shop.made(a BIGINT) RETURNS BIGINT \
+    LANGUAGE python AS 'def made(a): return a'";
+
 /// The statements on row filters and column masks.
 const RESTRICTIONS: [Row; 3] = [
     ("Create", "CREATE OR REPLACE ROW FILTER made ON shop.changed USING (true)", ADMINISTERS),
@@ -145,13 +156,21 @@ const SESSION: [Row; 18] = [
 ];
 
 /// Other kinds of requests.
-const OTHERS: [Row; 14] = [
+const OTHERS: [Row; 16] = [
     ("COPY FROM STDIN", "COPY shop.changed (id) FROM STDIN", WRITES),
     ("COPY TO STDOUT", "COPY shop.items TO STDOUT", READS),
     ("COPY of a query TO STDOUT", "COPY (SELECT id FROM shop.items) TO STDOUT", READS),
     ("COPY TO a file", "COPY (SELECT 1 AS n) TO 'made.csv'", ADMINISTERS),
     ("read_csv", "SELECT * FROM read_csv('read.csv')", WRITES),
     ("COPY FROM a file", "COPY shop.items FROM '/etc/passwd'", [NONE; 4]),
+    // Rights to read tables do not include the right to call functions. Without this right, the
+    // function does not exist for the user.
+    ("function in Python", "EXPLAIN SELECT shop.tax(id) FROM shop.items", [NO, "42601", OK, OK]),
+    (
+        "missing function",
+        "EXPLAIN SELECT shop.none(id) FROM shop.items",
+        [NO, "42601", "42601", "42601"],
+    ),
     ("pg_catalog", "SELECT relname FROM pg_catalog.pg_class", ALWAYS),
     // A user sees and signals only its own connections; the number belongs to no connection.
     ("pg_stat_activity", "SELECT pid FROM pg_stat_activity", ALWAYS),
@@ -169,6 +188,7 @@ fn rows() -> Vec<(String, String, States)> {
         ("Command", &STATEMENTS[..]),
         ("AccessStatement", &ACCESS),
         ("RestrictionStatement", &RESTRICTIONS),
+        ("FunctionStatement", &FUNCTIONS),
         ("SessionCommand", &SESSION),
         ("other", &OTHERS),
     ];
@@ -188,14 +208,16 @@ fn kinds() -> Vec<String> {
         ("sql/src/alter_table.rs", "ParsedAlteration"),
         ("sql/src/access_statement.rs", "AccessStatement"),
         ("sql/src/restriction_statement.rs", "RestrictionStatement"),
+        ("sql/src/function_statement.rs", "FunctionStatement"),
         ("postgres/src/command.rs", "SessionCommand"),
     ];
     let named = |(file, kind): (&str, &str)| {
         let variants = declared::variants(file, kind).into_iter();
         variants.map(|name| format!("{kind}::{name}")).collect::<Vec<_>>()
     };
-    let contains_others = |name: &String| name != "AccessStatement::Restrictions";
-    kinds.into_iter().flat_map(named).filter(contains_others).collect()
+    let groups = ["AccessStatement::Restrictions", "Command::Function"];
+    let is_one = |name: &String| !groups.contains(&name.as_str());
+    kinds.into_iter().flat_map(named).filter(is_one).collect()
 }
 
 async fn statements() {
@@ -238,6 +260,8 @@ async fn prepare(users: &Users) {
         "CREATE TABLE shop.made (id BIGINT)",
         "CREATE VIEW shop.seen AS SELECT id FROM shop.items",
         "CREATE SCHEMA made",
+        "CREATE FUNCTION shop.tax(a BIGINT) RETURNS BIGINT LANGUAGE python \
+         AS 'def tax(a): return a'",
         "COPY (SELECT 1 AS n) TO 'read.csv'",
         "CREATE ROLE analyst",
     ] {

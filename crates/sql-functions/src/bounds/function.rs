@@ -24,12 +24,15 @@ use datafusion::logical_expr::{
     ScalarUDF, ScalarUDFImpl, Signature, StructFieldMapping,
 };
 
+use headwater_sql_python::PythonUdf;
+
 use super::argument::fixed_width;
 use crate::error_text::clean;
 use crate::panic::{PANICKED, panic_error};
 
 use super::budget::{Charge, FunctionMemory, StatementBudget, too_large};
 use super::call::Call;
+use super::measured::{self, sliced};
 use super::retained::{UNCHARGED_BYTES, hold, memory_bytes, total_bytes};
 use super::rules::{Rule, rule};
 use super::text;
@@ -209,13 +212,7 @@ impl Invocation<'_> {
 
     fn slice(&self, rows: Range<usize>, estimates: &Estimates<'_>) -> Result<ArrayRef> {
         self.memory.check_stopped()?;
-        let mut arguments = self.arguments.clone();
-        arguments.number_rows = rows.len();
-        for argument in &mut arguments.args {
-            if let ColumnarValue::Array(values) = argument {
-                *values = values.slice(rows.start, rows.len());
-            }
-        }
+        let arguments = sliced(&self.arguments, rows.clone());
         let charge = self.memory.charge(self.inner.name(), estimates.of(rows.clone()))?;
         let result = self.inner.invoke_with_args(arguments)?;
         match held(self.inner.name(), result, charge, rows.len())? {
@@ -379,6 +376,9 @@ impl ScalarUDFImpl for BoundedFunction {
                 return inner.invoke_with_args(arguments);
             }
             let memory = &StatementBudget::of(&arguments.config_options);
+            if inner.is::<PythonUdf>() {
+                return measured::invoke(inner, memory, &arguments);
+            }
             Invocation { inner, rule: self.rule, memory, arguments }.run()
         };
         // Panics are caught, because some functions panic on extreme values, such as dates beyond

@@ -7,7 +7,7 @@
 //!
 //! An estimate is an upper bound. If the estimate of a batch is too large, the batch is evaluated
 //! in slices of rows. Constant folding has the same limits. Aggregates and joins account for their
-//! own memory.
+//! own memory. The results of functions in Python cannot be estimated, so they are measured.
 //!
 //! Upstream: <https://github.com/apache/datafusion/issues/5415>
 
@@ -16,6 +16,7 @@ mod budget;
 mod call;
 mod function;
 mod lists;
+mod measured;
 mod operations;
 mod retained;
 mod rewrite;

@@ -2,6 +2,7 @@
 //!
 //! All functions that DataFusion 55 and this crate register are listed. For an unlisted function,
 //! the estimate is eight times the size of its arguments; a test fails if a function is unlisted.
+//! Functions in Python have no estimate.
 
 use super::call::{Call, Estimate};
 use super::{lists, text};

@@ -343,7 +343,7 @@ os._exit(0)"
     let folder = tempfile::tempdir().unwrap();
     let room = TableQuota::new(1 << 20, folder.path().to_owned(), 2 << 20);
     let mut invocation = probe(&environment, &body);
-    invocation.room = Some(room.clone());
+    invocation.quota = Some(room.clone());
     let (outcome, printed) = run(&functions, invocation).await;
     let error = outcome.expect_err("no table of its own");
     assert!(!error.to_string().contains("AssertionError"), "{error:?} {printed:?}");

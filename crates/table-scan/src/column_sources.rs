@@ -26,7 +26,7 @@ type Sources = Vec<BTreeSet<ColumnSource>>;
 
 /// Returns the sources of each column of a plan; `None` if the plan has a node through which
 /// columns cannot be traced.
-pub(crate) fn sources(plan: &LogicalPlan) -> Option<Sources> {
+pub fn column_sources(plan: &LogicalPlan) -> Option<Sources> {
     let found = match plan {
         LogicalPlan::TableScan(scan) => {
             let table = scan.table_name.to_string();
@@ -42,7 +42,7 @@ pub(crate) fn sources(plan: &LogicalPlan) -> Option<Sources> {
             of_all(expressions, &aggregate.input)?
         }
         LogicalPlan::Window(window) => {
-            let mut found = sources(&window.input)?;
+            let mut found = column_sources(&window.input)?;
             found.extend(of_all(&window.window_expr, &window.input)?);
             found
         }
@@ -51,7 +51,7 @@ pub(crate) fn sources(plan: &LogicalPlan) -> Option<Sources> {
         }
         LogicalPlan::Join(join) => of_join(join)?,
         LogicalPlan::Union(union) => {
-            let mut inputs = union.inputs.iter().map(|input| sources(input));
+            let mut inputs = union.inputs.iter().map(|input| column_sources(input));
             let mut found = inputs.next()??;
             for input in inputs {
                 for (all, more) in found.iter_mut().zip(input?) {
@@ -68,7 +68,7 @@ pub(crate) fn sources(plan: &LogicalPlan) -> Option<Sources> {
         | LogicalPlan::SubqueryAlias(_)
         | LogicalPlan::Extension(_)
         | LogicalPlan::Distinct(Distinct::All(_)) => match plan.inputs()[..] {
-            [input] => sources(input)?,
+            [input] => column_sources(input)?,
             _ => return None,
         },
         _ => return None,
@@ -77,7 +77,7 @@ pub(crate) fn sources(plan: &LogicalPlan) -> Option<Sources> {
 }
 
 fn of_join(join: &Join) -> Option<Sources> {
-    let (left, right) = (sources(&join.left)?, sources(&join.right)?);
+    let (left, right) = (column_sources(&join.left)?, column_sources(&join.right)?);
     match join.join_type {
         JoinType::Inner | JoinType::Left | JoinType::Right | JoinType::Full => {
             Some([left, right].concat())
@@ -93,7 +93,7 @@ fn of_all<'e>(
     expressions: impl IntoIterator<Item = &'e Expr>,
     input: &LogicalPlan,
 ) -> Option<Sources> {
-    let known = sources(input)?;
+    let known = column_sources(input)?;
     let found = expressions.into_iter().map(|expression| of(expression, &known, input.schema()));
     found.collect()
 }
@@ -106,7 +106,7 @@ fn of(expression: &Expr, known: &Sources, schema: &DFSchema) -> Option<BTreeSet<
                 Some(index) => found.extend(known.get(index).into_iter().flatten().cloned()),
                 None => unknown = true,
             },
-            Expr::ScalarSubquery(query) => match sources(&query.subquery) {
+            Expr::ScalarSubquery(query) => match column_sources(&query.subquery) {
                 Some(columns) => found.extend(columns.into_iter().flatten()),
                 None => unknown = true,
             },

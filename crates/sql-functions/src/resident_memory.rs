@@ -13,8 +13,9 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 use tokio::task::AbortHandle;
+use tokio_util::sync::CancellationToken;
 
-use headwater_sql_functions::StatementMemoryPool;
+use crate::StatementMemoryPool;
 
 /// Interval between checks while statements run.
 const INTERVAL: Duration = Duration::from_millis(5);
@@ -29,7 +30,7 @@ const PAGE_BYTES: u64 = 4096;
 
 /// Cancels statements when resident memory exceeds a limit.
 #[derive(Debug)]
-pub(crate) struct ResidentMemoryLimit(Arc<Shared>);
+pub struct ResidentMemoryLimit(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
@@ -52,13 +53,22 @@ struct State {
 #[derive(Debug)]
 struct Entry {
     pool: Arc<StatementMemoryPool>,
-    task: AbortHandle,
+    running: RunningTask,
     ended: Arc<AtomicBool>,
+}
+
+/// The running parts of a statement, which end when the statement is cancelled.
+#[derive(Debug)]
+pub struct RunningTask {
+    /// The task that executes the plan.
+    pub task: AbortHandle,
+    /// The token of the calls of functions in Python, which block the task.
+    pub calls: CancellationToken,
 }
 
 /// Registration of a statement; dropping it ends the monitoring.
 #[derive(Debug)]
-pub(crate) struct LimitedStatement {
+pub struct LimitedStatement {
     shared: Arc<Shared>,
     id: u64,
     ended: Arc<AtomicBool>,
@@ -66,7 +76,7 @@ pub(crate) struct LimitedStatement {
 
 impl ResidentMemoryLimit {
     /// Starts the monitoring thread.
-    pub(crate) fn start(limit: u64, growth: u64) -> std::io::Result<Self> {
+    pub fn start(limit: u64, growth: u64) -> std::io::Result<Self> {
         let state = Mutex::new(State::default());
         let shared = Arc::new(Shared { limit, growth, state, wake: Condvar::new() });
         let watched = Arc::clone(&shared);
@@ -76,16 +86,12 @@ impl ResidentMemoryLimit {
     }
 
     /// Registers a statement.
-    pub(crate) fn watch(
-        &self,
-        pool: Arc<StatementMemoryPool>,
-        task: AbortHandle,
-    ) -> LimitedStatement {
+    pub fn watch(&self, pool: Arc<StatementMemoryPool>, running: RunningTask) -> LimitedStatement {
         let ended = Arc::new(AtomicBool::new(false));
         let mut state = self.0.state.lock();
         let id = state.next;
         state.next += 1;
-        state.statements.insert(id, Entry { pool, task, ended: Arc::clone(&ended) });
+        state.statements.insert(id, Entry { pool, running, ended: Arc::clone(&ended) });
         if state.asleep {
             self.0.wake.notify_one();
         }
@@ -102,7 +108,7 @@ impl Drop for ResidentMemoryLimit {
 
 impl LimitedStatement {
     /// Returns the limit if the statement was cancelled because of it.
-    pub(crate) fn limit_reached(&self) -> Option<u64> {
+    pub fn limit_reached(&self) -> Option<u64> {
         self.ended.load(Ordering::Relaxed).then_some(self.shared.limit)
     }
 }
@@ -163,7 +169,8 @@ impl State {
         tracing::warn!(statement = id, held = entry.pool.held(), "memory limit: statement stopped");
         entry.ended.store(true, Ordering::Relaxed);
         entry.pool.functions().stop();
-        entry.task.abort();
+        entry.running.task.abort();
+        entry.running.calls.cancel();
     }
 }
 
@@ -173,4 +180,25 @@ fn resident_bytes() -> Option<u64> {
     let mut pages = text.split(' ').skip(1).map(|field| field.trim().parse::<u64>().ok());
     let (resident, shared) = (pages.next()??, pages.next()??);
     Some(resident.saturating_sub(shared) * PAGE_BYTES)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{FunctionMemory, TotalMemory};
+
+    #[tokio::test]
+    async fn a_stopped_statement_ends_its_task_and_its_calls() {
+        let total = Arc::new(TotalMemory::new(100));
+        let functions = Arc::new(FunctionMemory::new(100, Arc::clone(&total)));
+        let pool = Arc::new(StatementMemoryPool::new(100, total, functions));
+        let task = tokio::spawn(std::future::pending::<()>());
+        let calls = CancellationToken::new();
+        let running = RunningTask { task: task.abort_handle(), calls: calls.clone() };
+        let entry = Entry { pool, running, ended: Arc::default() };
+        let mut state = State { statements: [(0, entry)].into(), ..State::default() };
+        state.end_one();
+        assert!(calls.is_cancelled());
+        assert!(task.await.expect_err("the task is aborted").is_cancelled());
+    }
 }

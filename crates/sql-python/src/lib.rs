@@ -1,0 +1,22 @@
+//! Functions in Python that SQL statements call, as scalar functions of DataFusion.
+//!
+//! A [`FunctionDefinition`] is the parsed form of CREATE FUNCTION. [`PythonUdf`] is the function in
+//! a plan: it passes the arguments of each batch to a [`PythonRuntime`], which the caller of the
+//! engine provides. [`StatementCalls`] counts the calls of a statement and cancels them.
+//! [`BoundedRuntime`] limits the concurrent calls of all statements. This crate reads no catalog,
+//! checks no rights and starts no process.
+
+mod bounded_runtime;
+mod called_functions;
+mod coercion;
+mod definition;
+mod runtime;
+mod statement_calls;
+mod udf;
+
+pub use bounded_runtime::BoundedRuntime;
+pub use called_functions::{CalledFunction, called_functions};
+pub use definition::FunctionDefinition;
+pub use runtime::{CallResult, FunctionCall, PythonRuntime};
+pub use statement_calls::{RunningCalls, StatementCalls, StatementOwner};
+pub use udf::{PythonUdf, without_calls};

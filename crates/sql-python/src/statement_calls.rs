@@ -1,0 +1,114 @@
+//! The function calls of one statement: their usage, and their cancellation.
+
+use std::sync::{Arc, OnceLock};
+
+use headwater_model::{JobId, Usage};
+use parking_lot::Mutex;
+use tokio_util::sync::CancellationToken;
+
+use crate::PythonRuntime;
+
+/// The statement that calls functions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StatementOwner {
+    /// The principal that runs the statement.
+    pub author: String,
+    /// The job of the statement, if it has one.
+    pub job: Option<JobId>,
+    /// The id of the statement's instances. Only calls with the same id share instances. The id is
+    /// unique for each statement, because several statements may belong to one job.
+    pub instances: JobId,
+    /// The principal's limit on the memory of an instance, in bytes.
+    pub memory_bytes_max: Option<u64>,
+}
+
+/// The calls of a statement.
+#[derive(Debug)]
+pub struct StatementCalls {
+    owner: Arc<StatementOwner>,
+    usage: Mutex<Usage>,
+    running: Mutex<CancellationToken>,
+    /// The runtime of the functions in the statement; empty if the statement calls no function.
+    runtime: OnceLock<Arc<dyn PythonRuntime>>,
+}
+
+impl StatementCalls {
+    /// Creates the calls of a statement that has made none.
+    pub fn new(owner: StatementOwner) -> Self {
+        StatementCalls {
+            owner: Arc::new(owner),
+            usage: Mutex::default(),
+            running: Mutex::new(CancellationToken::new()),
+            runtime: OnceLock::new(),
+        }
+    }
+
+    /// Returns the owner of the statement.
+    pub fn owner(&self) -> &Arc<StatementOwner> {
+        &self.owner
+    }
+
+    /// Adds a function to the statement. All functions have the same runtime.
+    pub(crate) fn register(&self, runtime: &Arc<dyn PythonRuntime>) {
+        self.runtime.get_or_init(|| Arc::clone(runtime));
+    }
+
+    /// Returns true if the statement, or a view that it reads, calls a function.
+    pub fn has_functions(&self) -> bool {
+        self.runtime.get().is_some()
+    }
+
+    /// Begins the execution of a plan of the statement.
+    pub fn begin(self: &Arc<Self>) -> RunningCalls {
+        let token = CancellationToken::new();
+        *self.running.lock() = token.clone();
+        RunningCalls { calls: Arc::clone(self), token }
+    }
+
+    /// Returns the token that is cancelled at the end of the current plan.
+    pub(crate) fn token(&self) -> CancellationToken {
+        self.running.lock().clone()
+    }
+
+    /// Adds the usage of a call. Its elapsed time is a part of the statement's elapsed time.
+    pub(crate) fn add(&self, usage: &Usage) {
+        self.usage.lock().add(&Usage { wall_ms: 0, ..*usage });
+    }
+
+    /// Returns the usage of all calls so far.
+    pub fn usage(&self) -> Usage {
+        *self.usage.lock()
+    }
+}
+
+impl Drop for StatementCalls {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.get() {
+            runtime.end(&self.owner);
+        }
+    }
+}
+
+/// The calls of a running plan. Dropping this value cancels the calls and ends the instances of the
+/// statement.
+#[derive(Debug)]
+pub struct RunningCalls {
+    calls: Arc<StatementCalls>,
+    token: CancellationToken,
+}
+
+impl RunningCalls {
+    /// Returns the token that cancels the calls of the plan.
+    pub fn token(&self) -> CancellationToken {
+        self.token.clone()
+    }
+}
+
+impl Drop for RunningCalls {
+    fn drop(&mut self) {
+        self.token.cancel();
+        if let Some(runtime) = self.calls.runtime.get() {
+            runtime.end(&self.calls.owner);
+        }
+    }
+}
