@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use headwater_functions::{
     CallOwner, ClientCall, Environment, EnvironmentSpec, Functions, FunctionsOptions, Invocation,
-    Isolation, Limits, Returns, Reuse, SpawnCommand, ZygoteOptions,
+    Isolation, Limits, Returns, Reuse, SpawnCommand, Telemetry, ZygoteOptions,
 };
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -115,6 +115,7 @@ impl Bench {
             connections_max: None,
             isolation: Isolation::Sandbox,
             zygotes: ZygoteOptions::default(),
+            telemetry: Telemetry::default(),
         }
     }
 

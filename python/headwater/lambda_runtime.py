@@ -240,7 +240,8 @@ class Runtime:
     def _send_event(self, connection):
         self._waiting = None
         call = self._call
-        trace = f"Root=1-{int(time.time()):08x}-{os.urandom(12).hex()};Sampled=0"
+        unsampled = f"Root=1-{int(time.time()):08x}-{os.urandom(12).hex()};Sampled=0"
+        trace = os.environ.get("_X_AMZN_TRACE_ID") or unsampled
         headers = [
             _JSON,
             ("Lambda-Runtime-Aws-Request-Id", call["id"]),

@@ -57,6 +57,25 @@ pub struct Serve {
     /// Give the server's bucket credentials to Iceberg REST clients that request them
     #[arg(long)]
     pub vend_credentials: bool,
+    /// Send traces to the OpenTelemetry collector at this URL, `http://127.0.0.1:4318`
+    #[arg(long, value_name = "URL", env = "OTEL_EXPORTER_OTLP_ENDPOINT", hide_env_values = true)]
+    pub otlp: Option<String>,
+    /// The name of the service in traces
+    #[arg(
+        long,
+        value_name = "NAME",
+        env = "OTEL_SERVICE_NAME",
+        hide_env_values = true,
+        default_value = "headwater"
+    )]
+    pub otlp_service: String,
+    // Hidden, because other users of the machine can read the arguments of a process.
+    /// Additional headers of requests to the collector, `name=value,name=value`
+    #[arg(long, env = "OTEL_EXPORTER_OTLP_HEADERS", hide_env_values = true, hide = true)]
+    pub otlp_headers: Option<String>,
+    /// Additional attributes of the service in traces, `name=value,name=value`
+    #[arg(long, env = "OTEL_RESOURCE_ATTRIBUTES", hide_env_values = true, hide = true)]
+    pub otlp_attributes: Option<String>,
     /// Listen only on the Unix socket and exit when idle
     #[arg(long, hide = true)]
     pub background: bool,

@@ -197,6 +197,11 @@ fn server() {
 }
 
 #[test]
+fn observability() {
+    run_document(&root().join("docs/observability.md"));
+}
+
+#[test]
 fn maintenance() {
     run_document(&root().join("docs/maintenance.md"));
 }

@@ -75,6 +75,12 @@ fn an_unavailable_address_keeps_the_background_server_running() {
     let text = workspace.fails(2, &["serve", "--http", "0.0.0.0:0"]);
     assert!(text.contains("not a loopback address") && !text.contains("end its work"), "{text}");
     workspace.fails(2, &["serve", "--http", "127.0.0.1:0", "--memory", "much"]);
+    let text = workspace.fails(2, &["serve", "--http", "127.0.0.1:0", "--otlp", "127.0.0.1:4318"]);
+    assert!(text.contains("not an HTTP URL of an OpenTelemetry collector"), "{text}");
+    let headers = ["--otlp", "http://127.0.0.1:4318", "--otlp-headers", "hush"];
+    let text =
+        workspace.fails(2, &[["serve", "--http", "127.0.0.1:0"].as_slice(), &headers].concat());
+    assert!(text.contains("the headers of the export") && !text.contains("hush"), "{text}");
     assert_eq!(pid(), before);
 }
 

@@ -17,6 +17,7 @@ use datafusion::logical_expr::registry::FunctionRegistry;
 use datafusion::prelude::SessionConfig;
 use headwater_join_order::with_join_order;
 use headwater_lake::Lake;
+use headwater_metrics::StatementMetrics;
 use headwater_sql_functions::{
     FunctionMemory, ResidentMemoryLimit, StatementBudget, StatementMemoryPool, TotalMemory,
     optimizer_rules,
@@ -74,6 +75,7 @@ struct Inner {
     /// The runtime of functions in Python, if the server has one.
     python: OnceLock<Arc<dyn PythonRuntime>>,
     resident: Option<ResidentMemoryLimit>,
+    statements: StatementMetrics,
 }
 
 /// Compute threads. Their shutdown is in the background, because the last clone of the engine may
@@ -137,12 +139,18 @@ impl Engine {
             threads: Threads(Some(threads)),
             python: OnceLock::new(),
             resident,
+            statements: StatementMetrics::default(),
             options,
         }));
         for table in own_tables() {
             engine.add_system_table(table);
         }
         Ok(engine)
+    }
+
+    /// Returns the metrics of statements.
+    pub fn statements(&self) -> &StatementMetrics {
+        &self.0.statements
     }
 
     /// Returns the lake.

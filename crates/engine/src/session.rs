@@ -188,6 +188,7 @@ impl Session {
 
     async fn run_command(&self, command: Command) -> Result<StatementResult> {
         self.begin();
+        self.engine.statements().started(command.name());
         match command {
             Command::Query(source) => {
                 let (run, plan, names) = self.planned(source).await?;

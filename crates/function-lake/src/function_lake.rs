@@ -138,7 +138,14 @@ impl FunctionLake {
 #[async_trait]
 impl LakeAccess for FunctionLake {
     async fn answer(&self, request: LakeRequest) -> Result<LakeAnswer, Problem> {
-        match request {
+        let name = match &request {
+            LakeRequest::ReadObject { .. } => "lake read_object",
+            LakeRequest::PutObject { .. } => "lake put_object",
+            LakeRequest::Query { .. } => "lake query",
+            LakeRequest::Append { .. } => "lake append",
+        };
+        let span = self.parts.lake.monitor().begin_access(self.scope.job, name);
+        let answer = match request {
             LakeRequest::ReadObject { bucket, key } => {
                 self.read_object(ObjectPath { bucket, key }).await
             }
@@ -147,7 +154,11 @@ impl LakeAccess for FunctionLake {
             }
             LakeRequest::Query { sql } => self.query(&sql).await,
             LakeRequest::Append { table, rows } => self.append(&table, rows),
+        };
+        if let Some(span) = span {
+            span.end(answer.as_ref().err().map(|problem| problem.code.to_string()));
         }
+        answer
     }
 
     fn restart(&self) {

@@ -5,19 +5,23 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
+use headwater_telemetry::TraceContext;
 use serde_json::Value;
 use tokio::sync::mpsc;
 
 /// Number of parts that are buffered; if the buffer is full, the function waits.
 const PARTS_MAX: usize = 4;
 
-/// The context and the receiver of a streamed answer. Both are `None` for calls of other clients.
+/// The context and the receiver of a streamed answer, which are `None` for calls of other clients,
+/// and the trace of the call.
 #[derive(Debug, Clone, Default)]
 pub struct ClientCall {
     /// The context that the client sent. Handlers read it as `context.client_context`.
     pub context: Option<Value>,
     /// The receiver of a streamed answer; `None` if the answer is returned as a whole.
     pub answer: Option<AnswerSink>,
+    /// The span of the handler, if the call is traced. The function runtime sets it.
+    pub trace: Option<TraceContext>,
 }
 
 /// A part of a streamed answer.

@@ -1,8 +1,9 @@
 //! The execution of one call: in an idle instance, in a clone of the environment's zygote, or in a
 //! new process. A call that runs out of memory may run a second time with more memory.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use headwater_metrics::CallStart;
 use headwater_model::Usage;
 use headwater_sandbox::{EgressPolicy, Network, nameservers};
 use tokio::sync::{mpsc, oneshot};
@@ -28,6 +29,10 @@ pub(crate) struct Execution<'a> {
     /// The waiting times of the call, and the resources that it used outside its own process, for
     /// example for a zygote.
     pub(crate) outside: Usage,
+    /// The time until the origin of the instance was ready.
+    pub(crate) start_time: Duration,
+    /// How the instance started; `None` before the start.
+    pub(crate) start: Option<CallStart>,
 }
 
 /// The outcome of a call, and the call's instance if another call can reuse that instance.
@@ -86,10 +91,12 @@ impl Execution<'_> {
         invocation: &Invocation,
         warm: Option<WarmInstance>,
     ) -> Result<FinishedCall> {
-        if let Some(warm) = warm
-            && let Some(ended) = self.run_warm(invocation, warm).await?
-        {
-            return Ok(ended);
+        if let Some(warm) = warm {
+            self.start = Some(CallStart::Reused);
+            if let Some(ended) = self.run_warm(invocation, warm).await? {
+                return Ok(ended);
+            }
+            self.start = None;
         }
         let Limits { timeout: limit, settings, .. } = invocation.limits;
         let label = invocation.label.clone();
@@ -104,10 +111,13 @@ impl Execution<'_> {
             }
         };
         self.outside.start_ms += millis(asked);
+        self.start_time += asked.elapsed();
         let (origin, cold, cpu_us) = origin?;
         self.outside.cpu_us += cpu_us;
+        self.start = Some(if cold { CallStart::Cold } else { CallStart::Zygote });
         let (outcome, warm) = self.run_new(origin, invocation).await?;
         let cold = cold || outcome.usage.cold_starts > 0;
+        self.start = Some(if cold { CallStart::Cold } else { CallStart::Zygote });
         Ok((outcome.begun(cold), warm))
     }
 

@@ -5,7 +5,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use headwater_environments::{Environments, EnvironmentsOptions};
+use headwater_metrics::{CallMetrics, InstanceCounts};
 use headwater_sandbox::{ConnectionCap, Spawner};
+use headwater_telemetry::Telemetry;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::call_registry::CallRegistry;
@@ -34,6 +36,8 @@ pub(crate) struct Inner {
     pub(crate) zygotes: Arc<Zygotes>,
     pub(crate) instance_keys: InstanceKeys,
     pub(crate) calls: CallRegistry,
+    pub(crate) metrics: CallMetrics,
+    pub(crate) telemetry: Telemetry,
     pub(crate) cpu_boost: CpuBoost,
     pub(crate) idle_pause: IdlePause,
     /// Cancelled when the last handle is dropped.
@@ -66,6 +70,8 @@ impl Functions {
             zygotes: Arc::new(zygotes),
             instance_keys: InstanceKeys::default(),
             calls: CallRegistry::default(),
+            metrics: CallMetrics::default(),
+            telemetry: options.telemetry.clone(),
             cpu_boost: CpuBoost::default(),
             idle_pause: IdlePause::default(),
             closing: CancellationToken::new().drop_guard(),
@@ -150,6 +156,16 @@ impl Functions {
     /// without control groups.
     pub async fn kernel_cpu_us(&self) -> Option<u64> {
         self.0.spawner.total_cpu_us().await
+    }
+
+    /// Returns the metrics of calls.
+    pub fn metrics(&self) -> &CallMetrics {
+        &self.0.metrics
+    }
+
+    /// Returns the number of instances.
+    pub fn instances(&self) -> InstanceCounts {
+        self.0.queue.instances()
     }
 
     /// Returns the state of the zygotes.

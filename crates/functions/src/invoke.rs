@@ -1,8 +1,10 @@
 //! Calls of functions: admission to the queue, execution in an instance, and the outcome.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use headwater_model::{JobId, LogStream, Usage};
+use headwater_metrics::{CallEnd, CallOutcome, CallStart, CallTimer};
+use headwater_model::{Fault, JobId, LogStream, Usage};
+use headwater_telemetry::CallTrace;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -12,6 +14,13 @@ use crate::functions::Functions;
 use crate::queue::{CallRequest, Permit};
 use crate::warm_instance::IdleInstance;
 use crate::{Error, FunctionEvent, FunctionResult, Invocation, Limits, Outcome, Result};
+
+/// A call with a permit.
+struct RunningCall {
+    permit: Permit<IdleInstance>,
+    timer: CallTimer,
+    trace: Option<CallTrace>,
+}
 
 impl Functions {
     /// Runs a function once and waits for its outcome. Uses an idle instance if there is one that
@@ -27,14 +36,26 @@ impl Functions {
         self.limit_memory(&mut invocation, &sink).await;
         let call = self.0.calls.add(&invocation);
         let (queued, bytes_in) = (Instant::now(), invocation.bytes());
+        let mut timer = self.0.metrics.begin(&invocation.label);
+        let mut trace = self.0.telemetry.begin_call(invocation.share.job, &invocation.label);
         let permit = self.permit(call.number(), &invocation, &cancelled).await;
         let queue_ms = millis(queued);
         let outcome = match permit {
             Ok(permit) => {
                 call.runs();
-                self.execute(permit, &invocation, &sink, &cancelled).await
+                timer.run();
+                let job = invocation.share.job;
+                invocation.client.trace = self.0.telemetry.run_call(trace.as_mut(), job);
+                self.execute(RunningCall { permit, timer, trace }, &invocation, &sink, &cancelled)
+                    .await
             }
-            Err(error) => Outcome { returned: Err(error), usage: Usage::default() },
+            Err(error) => {
+                timer.end_unstarted(CallOutcome::of(Some(error.code())));
+                if let Some(trace) = trace {
+                    trace.end_unstarted(code_name(&error));
+                }
+                Outcome { returned: Err(error), usage: Usage::default() }
+            }
         };
         let Outcome { returned, mut usage } = outcome;
         usage.queue_ms += queue_ms;
@@ -99,11 +120,12 @@ impl Functions {
     /// Executes a call with a permit, and keeps a reusable instance for other calls.
     async fn execute(
         &self,
-        mut permit: Permit<IdleInstance>,
+        call: RunningCall,
         invocation: &Invocation,
         sink: &mpsc::Sender<FunctionEvent>,
         cancelled: &CancellationToken,
     ) -> Outcome {
+        let RunningCall { mut permit, timer, trace } = call;
         let warm = permit.instance.take().and_then(IdleInstance::into_warm);
         let mut execution = Execution {
             functions: self,
@@ -112,9 +134,20 @@ impl Functions {
             cancelled,
             until: Instant::now() + invocation.limits.timeout,
             outside: Usage::default(),
+            start_time: Duration::ZERO,
+            start: None,
         };
         let ended = execution.run(invocation, warm).await;
-        let outside = execution.outside;
+        let Execution { outside, start, start_time, .. } = execution;
+        let error = match &ended {
+            Ok((outcome, _)) => outcome.returned.as_ref().err(),
+            Err(error) => Some(error),
+        };
+        let outcome = CallOutcome::of(error.map(Fault::code));
+        timer.end(CallEnd { outcome, start, start_time });
+        if let Some(trace) = trace {
+            trace.end(start.map(CallStart::as_str), start_time, error.map(code_name));
+        }
         match ended {
             Ok((mut outcome, warm)) => {
                 if let Some(warm) = warm {
@@ -128,6 +161,12 @@ impl Functions {
             Err(error) => Outcome { returned: Err(error), usage: outside },
         }
     }
+}
+
+/// Returns the code of an error for traces. Its message may contain secrets, which are removed only
+/// later.
+fn code_name(error: &Error) -> String {
+    error.code().as_str().to_owned()
 }
 
 /// Returns the elapsed time since an instant in milliseconds.

@@ -48,6 +48,7 @@ pub use headwater_sandbox::{
     Host, LimitSettings, Limits, Network, SpawnCommand, Variables, answer_promptly, spawner_main,
     work_steadily,
 };
+pub use headwater_telemetry::Telemetry;
 pub use invocation::{
     Argument, ArgumentValue, CallOwner, FunctionEvent, FunctionResult, Invocation, Outcome,
     Returns, Reuse,

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use headwater_sandbox::SpawnCommand;
+use headwater_telemetry::Telemetry;
 
 /// The isolation of a function from the machine and from other functions.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -90,4 +91,6 @@ pub struct FunctionsOptions {
     pub isolation: Isolation,
     /// Limits of idle zygotes.
     pub zygotes: ZygoteOptions,
+    /// The traces of calls.
+    pub telemetry: Telemetry,
 }

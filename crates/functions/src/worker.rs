@@ -1,6 +1,7 @@
 //! The worker: the Python program in an instance that maps the inputs, calls the user's function
 //! and returns the output. This file defines the messages that the worker sends and receives.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::Path;
@@ -101,8 +102,19 @@ struct Task<'a> {
     network: bool,
     reuse: bool,
     part_bytes: u64,
-    variables: &'a BTreeMap<String, String>,
+    variables: Cow<'a, BTreeMap<String, String>>,
     call: TaskCall<'a>,
+}
+
+/// Returns the environment variables of a call. A traced call has the standard variables with its
+/// span.
+fn variables(invocation: &Invocation) -> Cow<'_, BTreeMap<String, String>> {
+    let mut variables = Cow::Borrowed(invocation.limits.variables.values());
+    if let Some(trace) = invocation.client.trace {
+        let own = [("TRACEPARENT", trace.to_string()), ("_X_AMZN_TRACE_ID", trace.xray())];
+        variables.to_mut().extend(own.map(|(name, value)| (name.to_owned(), value)));
+    }
+    variables
 }
 
 /// The context of a call, for functions with the signature of AWS Lambda handlers.
@@ -202,7 +214,7 @@ pub(crate) fn send_task(
         network: !invocation.limits.network.is_off(),
         reuse,
         part_bytes: (invocation.limits.memory_bytes / 8).clamp(1 << 20, PART_BYTES_MAX),
-        variables: invocation.limits.variables.values(),
+        variables: variables(invocation),
         call: TaskCall::of(invocation),
     };
     let task =

@@ -85,6 +85,14 @@ pub(crate) struct PendingWrite {
     pub durable: bool,
 }
 
+/// The end of a job.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct JobEnd {
+    pub status: JobStatus,
+    pub usage: Usage,
+    pub cost: f64,
+}
+
 impl ActiveJob {
     /// Creates a job that waits in the queue.
     pub(crate) fn queued(id: JobId, new: &NewJob, now: Timestamp, log_bytes_max: usize) -> Self {
@@ -216,6 +224,12 @@ impl ActiveJob {
         }
     }
 
+    /// Returns the final state of the job, also before it is visible.
+    pub(crate) fn ended_job(&self) -> Job {
+        let state = self.state.lock();
+        state.end.as_ref().unwrap_or(&state.record.job).clone()
+    }
+
     /// Requests the job to stop. Later calls do not change the reason of the first call.
     pub(crate) fn stop(&self, why: StopReason) {
         self.state.lock().stop.get_or_insert(why);
@@ -253,15 +267,15 @@ impl ActiveJob {
         self.state.lock().stop
     }
 
-    /// Ends the job, with entries to store in the same batch. Returns its usage and cost; `None` if
-    /// the job had already ended.
+    /// Ends the job, with entries to store in the same batch. Returns `None` if the job had already
+    /// ended.
     pub(crate) fn end(
         &self,
         now: Timestamp,
         result: Result<Value, Problem>,
         card: &RateCard,
         with: Vec<Append>,
-    ) -> Option<(Usage, f64)> {
+    ) -> Option<JobEnd> {
         let mut state = self.state.lock();
         if state.ended {
             return None;
@@ -284,7 +298,7 @@ impl ActiveJob {
         state.ended = true;
         state.changed = true;
         state.with = with;
-        let charged = (job.usage, job.cost);
+        let end = JobEnd { status: job.status, usage: job.usage, cost: job.cost };
         let reported = report::is_enabled().then(|| job.clone());
         state.end = Some(job);
         if self.kind == JobKind::Query {
@@ -293,7 +307,7 @@ impl ActiveJob {
         self.show(&state);
         drop(state);
         reported.iter().for_each(report::ended);
-        Some(charged)
+        Some(end)
     }
 
     fn show(&self, state: &State) {

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use headwater_model::{Clock, Job, JobId, JobKind, JobStatus, Problem, RateCard, Usage};
 use headwater_store::{Append, Batch, Store};
+use headwater_telemetry::with_current;
 use serde_json::Value;
 
 use crate::active_job::{ActiveJob, StopReason};
@@ -16,7 +17,7 @@ use crate::queue::{QueuePosition, Queues};
 use crate::quota::JobPermit;
 use crate::record::{self, PAYLOADS};
 use crate::writer::Shared;
-use crate::{Error, Executor, JobContext, JobGuard, JobsOptions, NewJob, Result};
+use crate::{Error, Executor, JobContext, JobGuard, JobMonitor, JobsOptions, NewJob, Result};
 
 /// Maximum number of ended jobs kept in memory while the store fails.
 const UNSTORED_MAX: usize = 20_000;
@@ -77,7 +78,8 @@ impl Jobs {
         let jobs = self.clone();
         // Run in a separate task, so that a cancelled caller cannot leave a job that is stored but
         // not queued.
-        let submitted = tokio::spawn(async move { jobs.submit_whole(new).await });
+        let work = with_current(async move { jobs.submit_whole(new).await });
+        let submitted = tokio::spawn(work);
         submitted.await.unwrap_or(Err(Error::Stopping))
     }
 
@@ -94,7 +96,7 @@ impl Jobs {
         shared.store.apply(batch).await?;
         live.set_stored();
         let id = live.id;
-        shared.live.lock().insert(id, live.clone());
+        self.inner.add_live(&live, &new);
         self.enqueue(live, place, permit);
         Ok(id)
     }
@@ -115,7 +117,7 @@ impl Jobs {
         let inner = &self.inner;
         let id = inner.shared.ids.next();
         let live = inner.new_live(id, new);
-        inner.shared.live.lock().insert(id, live.clone());
+        inner.add_live(&live, new);
         live.begin(inner.shared.clock.now());
         live.change_usage(|sum| sum.add(usage));
         inner.end(&live, Ok(Value::Null), Vec::new());
@@ -160,7 +162,7 @@ impl Jobs {
         let share = inner.lane(new.kind).share(&new.author)?;
         let place = inner.admit(new.kind)?;
         let live = inner.new_live(id, new);
-        inner.shared.live.lock().insert(id, live.clone());
+        inner.add_live(&live, new);
         let mut guard = JobGuard::new(inner.clone(), live.clone(), JobPermits { share, permit });
         let turn = inner.enter_queue(&live);
         let slot = async {
@@ -260,9 +262,9 @@ impl Jobs {
         }
     }
 
-    /// Returns the number of queued and running jobs.
-    pub fn running(&self) -> usize {
-        self.inner.shared.unfinished()
+    /// Returns the metrics and the traces of the jobs.
+    pub fn monitor(&self) -> JobMonitor<'_> {
+        JobMonitor(&self.inner.shared)
     }
 
     /// Replaces the rate card, which applies to usage from now on.
@@ -335,6 +337,12 @@ impl Inner {
     fn new_live(&self, id: JobId, new: &NewJob) -> Arc<ActiveJob> {
         let now = self.shared.clock.now();
         Arc::new(ActiveJob::queued(id, new, now, self.shared.options.log_bytes_max))
+    }
+
+    /// Adds a job to the unfinished jobs, and begins its span.
+    fn add_live(&self, live: &Arc<ActiveJob>, new: &NewJob) {
+        self.shared.options.telemetry.begin_job(live.id, new.event.as_deref());
+        self.shared.live.lock().insert(live.id, live.clone());
     }
 
     /// Ends a job and writes its record immediately.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use headwater_model::{JobKind, RateCard};
+use headwater_telemetry::Telemetry;
 
 /// The options of [`crate::Jobs`].
 #[derive(Debug, Clone)]
@@ -19,6 +20,8 @@ pub struct JobsOptions {
     pub log_bytes_max: usize,
     /// Time after the cancellation of a job after which its work is dropped. 10 s by default.
     pub stop_grace: Duration,
+    /// The traces of jobs; off by default.
+    pub telemetry: Telemetry,
 }
 
 impl Default for JobsOptions {
@@ -29,6 +32,7 @@ impl Default for JobsOptions {
             queries_kept: 10_000,
             log_bytes_max: 32 << 20,
             stop_grace: Duration::from_secs(10),
+            telemetry: Telemetry::default(),
         }
     }
 }

@@ -76,6 +76,7 @@ impl Shared {
 
     async fn take_up(self: &Arc<Self>, record: Record, reopened: &mut RecoveredJobs) -> Result<()> {
         let (id, kind, status) = (record.job.id, record.job.kind, record.job.status);
+        self.options.telemetry.begin_job(id, record.job.event.as_deref());
         let problem = interrupted(kind, record.job.event.is_some());
         let last = self.last_stored_event(id, kind).await?;
         // The end of the job is set to the time of its last event, so that its duration excludes

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use headwater_metrics::JobMetrics;
 use headwater_model::{
     Clock, Fault, JobEventKind, JobId, JobKind, JobStatus, Problem, RateCard, Timestamp,
 };
@@ -22,7 +23,7 @@ use serde_json::Value;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::active_job::{ActiveJob, PendingWrite};
+use crate::active_job::{ActiveJob, JobEnd, PendingWrite};
 use crate::job_id_generator::JobIdGenerator;
 use crate::quota::{DailyUsage, DirtyDays, Quotas};
 use crate::{Error, JobsOptions, Result};
@@ -42,6 +43,8 @@ pub(crate) struct Shared {
     pub clock: Arc<dyn Clock>,
     pub ids: JobIdGenerator,
     pub options: JobsOptions,
+    /// Counts the jobs that end.
+    pub metrics: JobMetrics,
     /// Limits of users, and their usage.
     pub quotas: Quotas,
     pub rate_card: RwLock<RateCard>,
@@ -100,6 +103,7 @@ impl Shared {
             ids: JobIdGenerator::new(clock.clone()),
             clock,
             rate_card: RwLock::new(options.rate_card.clone()),
+            metrics: JobMetrics::default(),
             quotas: Quotas::default(),
             live: Mutex::default(),
             queries_from: RwLock::default(),
@@ -143,7 +147,11 @@ impl Shared {
         // decrement the count.
         self.unstored.fetch_add(1, Ordering::Relaxed);
         match live.end(now, result, &card, with) {
-            Some((usage, cost)) => {
+            Some(JobEnd { status, usage, cost }) => {
+                self.metrics.ended(live.kind, status, &usage);
+                if self.options.telemetry.is_on() {
+                    self.options.telemetry.end_job(&live.ended_job());
+                }
                 if let Some(user) = &live.user {
                     let charged = DailyUsage { bytes: usage.bytes_read, money: cost };
                     self.quotas.charge(user, live.created, charged);

@@ -1,13 +1,15 @@
 //! The lake's handle: opens a lake and holds its components.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 
 use headwater_catalog::Catalog;
-use headwater_model::{Clock, RefSpec, SystemClock, TableName};
+use headwater_metrics::CommitMetrics;
+use headwater_model::{Clock, PROPERTY_JOB, RefSpec, SystemClock, TableName};
 use headwater_store::{SqliteStore, Store};
 use headwater_tables::{Tables, TablesOptions};
+use headwater_telemetry::{SpanTimer, Telemetry, current};
 use object_store::ObjectStore;
 use parking_lot::Mutex;
 
@@ -15,7 +17,7 @@ use crate::error::{Error, Result};
 use crate::maintenance::{ChangedTables, Maintenance, PinnedCommits};
 use crate::transaction::{AppendQueues, RestRequests};
 use crate::warehouse::{self, WarehouseOptions};
-use crate::{CommitView, Transaction};
+use crate::{CommitView, LakeMonitor, Transaction};
 
 /// The components of a lake.
 pub struct LakeOptions {
@@ -44,6 +46,8 @@ struct Inner {
     changed: ChangedTables,
     groups: AppendQueues,
     sweeping: tokio::sync::Mutex<()>,
+    metrics: CommitMetrics,
+    telemetry: OnceLock<Telemetry>,
 }
 
 /// The key of a commit lock: the branch and the table.
@@ -77,6 +81,8 @@ impl Lake {
             changed,
             groups,
             sweeping,
+            metrics: CommitMetrics::default(),
+            telemetry: OnceLock::new(),
         })))
     }
 
@@ -122,6 +128,34 @@ impl Lake {
         RestRequests { lake: self }
     }
 
+    /// Returns the metrics and the traces of the lake.
+    pub fn monitor(&self) -> LakeMonitor<'_> {
+        LakeMonitor(self)
+    }
+
+    /// Returns the metrics of commits and merges.
+    pub(crate) fn metrics(&self) -> &CommitMetrics {
+        &self.0.metrics
+    }
+
+    /// Returns the traces; not set if traces are off.
+    pub(crate) fn telemetry(&self) -> &OnceLock<Telemetry> {
+        &self.0.telemetry
+    }
+
+    /// Begins the span of a commit or merge with these properties: below its job, or else below the
+    /// request or job of the current task. Returns `None` if traces are off.
+    pub(crate) fn begin_span(
+        &self,
+        properties: &BTreeMap<String, String>,
+        name: &'static str,
+    ) -> Option<SpanTimer> {
+        let telemetry = self.telemetry().get().filter(|telemetry| telemetry.is_on())?;
+        let job = properties.get(PROPERTY_JOB).and_then(|job| job.parse().ok());
+        let parent = job.and_then(|job| telemetry.of_job(job)).or_else(current);
+        telemetry.begin(parent, name)
+    }
+
     /// Returns the metadata store.
     pub fn store(&self) -> &Arc<dyn Store> {
         &self.0.store
@@ -159,11 +193,6 @@ impl Lake {
     /// Returns the lock that ensures that only one sweep runs at a time.
     pub(crate) fn sweeping(&self) -> &tokio::sync::Mutex<()> {
         &self.0.sweeping
-    }
-
-    /// Returns the number of small appends waiting for a group commit.
-    pub fn waiting_appends(&self) -> usize {
-        self.0.groups.waiting()
     }
 
     /// Returns the queues of group commit.

@@ -90,7 +90,7 @@ async fn call(
     let version = function.version().unwrap_or("$LATEST").to_owned();
     let value = ArgumentValue::Json(event);
     let arguments = vec![Argument { name: EVENT.to_owned(), value }];
-    let client = ClientCall { context: client_context(request)?, answer: None };
+    let client = ClientCall { context: client_context(request)?, ..ClientCall::default() };
     let input = CallInput { arguments, returns: Returns::Any, client, permit: None };
     let ended = invocations.call(&request.principal, function, input, encode).await?;
     let mut response = match ended.result {

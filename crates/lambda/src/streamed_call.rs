@@ -47,7 +47,7 @@ impl StreamedCall {
         ClientInput { event, context }: ClientInput,
     ) -> Self {
         let (answer, parts) = AnswerSink::new();
-        let client = ClientCall { context, answer: Some(answer) };
+        let client = ClientCall { context, answer: Some(answer), ..ClientCall::default() };
         let arguments =
             vec![Argument { name: EVENT.to_owned(), value: ArgumentValue::Json(event) }];
         let input = CallInput { arguments, returns: Returns::Any, client, permit: None };

@@ -68,6 +68,18 @@ pub struct ObjectChange {
     /// The client that requested the change, if it is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub requester: Option<Requester>,
+    /// The span of the request in the form of the header `traceparent`, if it is traced.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace: Option<String>,
+}
+
+/// The origin of a change.
+#[derive(Debug, Clone)]
+pub struct ChangeOrigin {
+    /// The client that requested the change.
+    pub requester: Requester,
+    /// The span of the request in the form of the header `traceparent`, if it is traced.
+    pub trace: Option<String>,
 }
 
 /// A change with its position in the journal.
@@ -166,7 +178,8 @@ impl Objects {
             etag: info.etag.clone(),
             time: self.now(),
             caused_by: operation.caused_by.to_vec(),
-            requester: self.1.as_deref().cloned(),
+            requester: self.1.as_ref().map(|origin| origin.requester.clone()),
+            trace: self.1.as_ref().and_then(|origin| origin.trace.clone()),
         };
         let id = Uuid::now_v7().simple().to_string();
         let value: Bytes = encode(&id, &change)?;

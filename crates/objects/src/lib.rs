@@ -21,7 +21,7 @@ mod record;
 
 pub use bucket::{Bucket, is_bucket_name};
 pub use bucket_store::BucketStore;
-pub use change::{ChangeFilter, ObjectChange, RecordedChange};
+pub use change::{ChangeFilter, ChangeOrigin, ObjectChange, RecordedChange};
 pub use condition::Condition;
 pub use content::Content;
 pub use error::{Error, Result};

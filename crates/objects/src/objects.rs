@@ -5,20 +5,20 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use headwater_model::{Clock, Requester, Timestamp};
+use headwater_model::{Clock, Timestamp};
 use headwater_store::{Append, Batch, RefChange, RefPrecondition, Store};
 use headwater_table_format::storage::{OBJECTS_FOLDER, Storage, StoreTimeouts};
 use object_store::local::LocalFileSystem;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
 
-use crate::change::ChangeFilter;
+use crate::change::{ChangeFilter, ChangeOrigin};
 use crate::record::{Garbage, bucket_ref, garbage_ref, put};
 use crate::{Error, Result};
 
-/// The buckets of a lake, and the client that requests changes, if it is known. Cheap to clone.
+/// The buckets of a lake, and the origin of changes, if it is known. Cheap to clone.
 #[derive(Clone)]
-pub struct Objects(pub(crate) Arc<Shared>, pub(crate) Option<Arc<Requester>>);
+pub struct Objects(pub(crate) Arc<Shared>, pub(crate) Option<Arc<ChangeOrigin>>);
 
 pub(crate) struct Shared {
     pub(crate) store: Arc<dyn Store>,
@@ -93,10 +93,10 @@ impl Objects {
         Objects(Arc::new(shared), None)
     }
 
-    /// Returns a handle whose changes are recorded with their requester.
+    /// Returns a handle whose changes are recorded with their origin.
     #[must_use]
-    pub fn requested_by(&self, requester: Requester) -> Self {
-        Objects(self.0.clone(), Some(Arc::new(requester)))
+    pub fn changed_by(&self, origin: ChangeOrigin) -> Self {
+        Objects(self.0.clone(), Some(Arc::new(origin)))
     }
 
     pub(crate) fn now(&self) -> Timestamp {

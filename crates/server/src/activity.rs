@@ -6,15 +6,34 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use axum::body::{Body, Bytes, HttpBody};
-use axum::extract::{Request, State};
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::Method;
 use axum::middleware::Next;
 use axum::response::Response;
+use headwater_metrics::{RequestMetrics, known_method};
+use headwater_telemetry::{SpanTimer, Telemetry, TraceContext, in_scope};
 use hyper::body::{Frame, SizeHint};
 use parking_lot::Mutex;
 
-/// A counter of requests in progress. Clones share one count.
+/// The status in the metrics of a request whose client disconnected before the response, as in
+/// nginx.
+const DISCONNECTED: u16 = 499;
+
+/// The name of unknown methods in traces, as in OpenTelemetry's conventions.
+const OTHER_METHOD: &str = "_OTHER";
+
+/// Routes without spans.
+const UNTRACED: [&str; 2] = ["/health", "/metrics"];
+
+/// A counter of requests in progress, and the metrics of requests. Clones share them.
 #[derive(Debug, Clone)]
-pub struct Activity(Arc<Mutex<RequestCount>>);
+pub struct Activity {
+    count: Arc<Mutex<RequestCount>>,
+    pub metrics: RequestMetrics,
+    telemetry: Telemetry,
+    /// The name in the metrics of requests that match no route.
+    unmatched: &'static str,
+}
 
 #[derive(Debug)]
 struct RequestCount {
@@ -22,22 +41,27 @@ struct RequestCount {
     last: Instant,
 }
 
-impl Default for Activity {
-    fn default() -> Self {
-        Activity(Arc::new(Mutex::new(RequestCount { in_progress: 0, last: Instant::now() })))
-    }
-}
-
 impl Activity {
+    /// Creates the counter of a server.
+    pub fn new(telemetry: Telemetry) -> Self {
+        let count = Arc::new(Mutex::new(RequestCount { in_progress: 0, last: Instant::now() }));
+        Activity { count, metrics: RequestMetrics::default(), telemetry, unmatched: "unmatched" }
+    }
+
+    /// Returns a handle for a protocol without routes, whose requests are counted under its name.
+    pub fn of_protocol(&self, name: &'static str) -> Self {
+        Activity { unmatched: name, ..self.clone() }
+    }
+
     /// Counts a request as in progress until the guard is dropped.
     pub fn begin(&self) -> ActiveRequest {
-        self.0.lock().in_progress += 1;
+        self.count.lock().in_progress += 1;
         ActiveRequest(self.clone())
     }
 
     /// Returns the time since the end of the last request; zero while a request is in progress.
     pub fn idle(&self) -> Duration {
-        let count = self.0.lock();
+        let count = self.count.lock();
         if count.in_progress == 0 { count.last.elapsed() } else { Duration::ZERO }
     }
 }
@@ -48,7 +72,7 @@ pub struct ActiveRequest(Activity);
 
 impl Drop for ActiveRequest {
     fn drop(&mut self) {
-        let mut count = self.0.0.lock();
+        let mut count = self.0.count.lock();
         count.in_progress -= 1;
         count.last = Instant::now();
     }
@@ -57,8 +81,73 @@ impl Drop for ActiveRequest {
 /// Counts a request from the receipt of its head until the last byte of its response.
 pub async fn count(State(activity): State<Activity>, request: Request, next: Next) -> Response {
     let busy = activity.begin();
-    let response = next.run(request).await;
+    let matched = request.extensions().get::<MatchedPath>().cloned();
+    let route = matched.as_ref().map_or(activity.unmatched, MatchedPath::as_str);
+    let mut measured = MeasuredRequest::begin(&activity, &request, route);
+    let RequestTrace { span, context } = begin_trace(&activity, &request, route);
+    let response = match context {
+        Some(_) => in_scope(context, next.run(request)).await,
+        None => next.run(request).await,
+    };
+    let status = response.status().as_u16();
+    measured.status = status;
+    drop(measured);
+    if let Some(mut span) = span {
+        span.set("http.response.status_code", i64::from(status));
+        span.end(response.status().is_server_error().then(|| format!("status {status}")));
+    }
     response.map(|body| Body::new(ActiveBody { body, _busy: busy }))
+}
+
+/// A request for the metrics, which is counted when this value is dropped.
+struct MeasuredRequest<'a> {
+    activity: &'a Activity,
+    route: &'a str,
+    method: Method,
+    began: Instant,
+    status: u16,
+}
+
+impl<'a> MeasuredRequest<'a> {
+    fn begin(activity: &'a Activity, request: &Request, route: &'a str) -> Self {
+        let (method, began) = (request.method().clone(), Instant::now());
+        MeasuredRequest { activity, route, method, began, status: DISCONNECTED }
+    }
+}
+
+impl Drop for MeasuredRequest<'_> {
+    fn drop(&mut self) {
+        let (method, elapsed) = (self.method.as_str(), self.began.elapsed());
+        self.activity.metrics.answered(self.route, method, self.status, elapsed);
+    }
+}
+
+/// The trace of a request.
+#[derive(Default)]
+struct RequestTrace {
+    span: Option<SpanTimer>,
+    /// The parent of the spans of the request's work: the span, or the span of a client that does
+    /// not record its trace.
+    context: Option<TraceContext>,
+}
+
+/// Begins the span of a request. Its parent is the span in the request's headers, if any. Requests
+/// for the server's health and metrics have no spans.
+fn begin_trace(activity: &Activity, request: &Request, route: &str) -> RequestTrace {
+    if !activity.telemetry.is_on() || UNTRACED.contains(&route) {
+        return RequestTrace::default();
+    }
+    let header = |name: &str| request.headers().get(name).and_then(|value| value.to_str().ok());
+    let parent = header("traceparent").and_then(TraceContext::parse);
+    let parent = parent.or_else(|| TraceContext::parse_xray(header("x-amzn-trace-id")?));
+    let method = known_method(request.method().as_str()).unwrap_or(OTHER_METHOD);
+    let mut span = activity.telemetry.begin_request(parent, format!("{method} {route}"));
+    if let Some(span) = &mut span {
+        span.set("http.request.method", method);
+        span.set("http.route", route.to_owned());
+    }
+    let context = span.as_ref().and_then(SpanTimer::context).or(parent);
+    RequestTrace { span, context }
 }
 
 /// A response body that counts as activity until it is dropped. It has the size hint of the
@@ -90,11 +179,15 @@ impl HttpBody for ActiveBody {
 
 #[cfg(test)]
 mod tests {
+    use axum::http::HeaderValue;
+    use headwater_metrics::{Exposition, MetricsFormat};
+    use headwater_telemetry::TelemetryOptions;
+
     use super::*;
 
     #[test]
     fn a_request_in_progress_is_activity() {
-        let activity = Activity::default();
+        let activity = Activity::new(Telemetry::default());
         let first = activity.begin();
         let second = activity.begin();
         drop(first);
@@ -104,8 +197,48 @@ mod tests {
     }
 
     #[test]
+    fn a_request_without_a_response_is_counted_as_disconnected() {
+        let activity = Activity::new(Telemetry::default());
+        let request = Request::new(Body::empty());
+        drop(MeasuredRequest::begin(&activity, &request, "/a"));
+        let exposition = Exposition { requests: activity.metrics.clone(), ..Exposition::default() };
+        let text = exposition.encode(MetricsFormat::Prometheus).expect("text");
+        let name = "headwater_http_requests_total{method=\"GET\",route=\"/a\",status=\"499\"} 1";
+        assert!(text.lines().any(|line| line == name), "{text}");
+    }
+
+    #[test]
+    fn requests_continue_the_trace_of_their_client() {
+        let endpoint = "http://127.0.0.1:9".to_owned();
+        let options = TelemetryOptions { endpoint, ..TelemetryOptions::default() };
+        let activity = Activity::new(Telemetry::start(&options).expect("an export"));
+        let trace = |header: Option<&'static str>, route: &str| {
+            let mut request = Request::new(Body::empty());
+            if let Some(header) = header {
+                request.headers_mut().insert("traceparent", HeaderValue::from_static(header));
+            }
+            begin_trace(&activity, &request, route)
+        };
+        let recorded = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+        let id = TraceContext::parse(recorded).expect("a context").trace;
+        let RequestTrace { span, context } = trace(Some(recorded), "/a");
+        assert!(span.is_some() && context.is_some_and(|context| context.trace == id));
+        // The work of a request whose client records no trace has no spans, also not of its own.
+        let RequestTrace { span, context } =
+            trace(Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00"), "/a");
+        assert!(span.is_none() && context.is_some_and(|context| !context.is_sampled));
+        // An invalid header starts a new trace.
+        for header in [None, Some("00-0-0-01"), Some("")] {
+            let RequestTrace { span, context } = trace(header, "/a");
+            assert!(span.is_some() && context.is_some_and(|context| context.trace != id));
+        }
+        let RequestTrace { span, context } = trace(Some(recorded), "/health");
+        assert!(span.is_none() && context.is_none());
+    }
+
+    #[test]
     fn a_complete_body_keeps_its_size_hint() {
-        let activity = Activity::default();
+        let activity = Activity::new(Telemetry::default());
         let answer = ActiveBody { body: Body::from("{}"), _busy: activity.begin() };
         assert_eq!(answer.size_hint().exact(), Some(2));
         assert_eq!(activity.idle(), Duration::ZERO);

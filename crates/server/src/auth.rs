@@ -13,11 +13,10 @@ use axum::http::{HeaderMap, HeaderValue, Uri};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use headwater_model::{ErrorCode, Principal, Problem};
-use headwater_service::{Credential, is_jwt};
+use headwater_service::{Credential, LoginAttempt, is_jwt};
 
 use crate::console::shown_session;
 use crate::flight;
-use crate::login_limit::LoginAttempt;
 use crate::protocol::{error_response, is_public};
 use crate::state::App;
 use crate::token::Token;

@@ -21,7 +21,6 @@ mod iceberg;
 mod lambda;
 mod listeners;
 mod lock;
-mod login_limit;
 mod network;
 mod panic;
 mod postgres;
@@ -50,6 +49,7 @@ pub use headwater_service::{
     SpawnCommand, WarehouseOptions, answer_promptly, make_folder, read_function, read_project,
     spawner_main,
 };
+pub use headwater_telemetry::{Telemetry, TelemetryOptions};
 pub use http::openapi;
 pub use listeners::HttpListener;
 pub use lock::ServerInfo;

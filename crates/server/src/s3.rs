@@ -24,7 +24,7 @@ pub fn router(app: &App) -> Router {
         .fallback(answer)
         .layer(from_fn(panic::catch))
         .layer(from_fn(expect_continue::close_if_unread))
-        .layer(from_fn_with_state(app.activity.clone(), activity::count))
+        .layer(from_fn_with_state(app.activity.of_protocol("s3"), activity::count))
         .with_state(Shared { app: app.clone(), protocol })
 }
 

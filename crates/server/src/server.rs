@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::handle::ServerParts;
 use crate::listeners::{BoundListeners, HttpListener, OpenListeners};
@@ -9,6 +10,9 @@ use crate::lock::{LakeLock, ServerInfo};
 use crate::state::AppState;
 use crate::tls::Tls;
 use crate::{Error, Result, ServerConfig, ServerHandle, TlsConfig, router};
+
+/// Maximum time for which a shutdown waits for the export of the last spans.
+const TRACES_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Starts servers.
 #[derive(Debug)]
@@ -79,6 +83,7 @@ async fn serve(state: Arc<AppState>, listeners: OpenListeners, lock: LakeLock) {
     tracing::info!("shutting down");
     state.service.stop_background();
     drain(&state).await;
+    state.config.service.telemetry.flush(TRACES_PATIENCE).await;
     listeners.close().await;
     drop(lock);
     drop(completion);

@@ -4,12 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use headwater_model::{ErrorCode, Health, Principal, Problem};
-use headwater_service::Service;
+use headwater_service::{LoginLimit, Service};
 
 use crate::activity::Activity;
 use crate::console::{NewSession, PresentedSession, Sessions};
 use crate::http::body::BodyQuotas;
-use crate::login_limit::LoginLimit;
 use crate::shutdown::Shutdown;
 use crate::{Result, ServerConfig};
 
@@ -38,7 +37,7 @@ impl AppState {
         Ok(AppState {
             service: Service::start(config.service.clone()).await?,
             bodies: BodyQuotas::new(config.service.memory_bytes / 8, config.write_timeout),
-            activity: Activity::default(),
+            activity: Activity::new(config.service.telemetry.clone()),
             logins: LoginLimit::default(),
             sessions: Sessions::default(),
             shutdown: Shutdown::default(),

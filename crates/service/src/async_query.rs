@@ -7,11 +7,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt;
 use headwater_model::{
     Actor, AsyncQuery, ErrorCode, Fault, Identity, Principal, Problem, QueryRequest, RefSpec,
     ResultExt,
 };
 use headwater_query_results::{QueryResults, ResultLimits, ResultRows, ResultWriter, interrupted};
+use headwater_telemetry::with_current;
 use parking_lot::Mutex;
 
 use crate::service::Components;
@@ -71,7 +73,9 @@ impl AsyncQueries {
         let creating = run_blocking(move || results.create(actor, author, sql, reference));
         let writer = creating.await.or_problem()?;
         let id = writer.id().to_owned();
-        tokio::spawn(run(self.0.clone(), principal.clone(), request, writer));
+        // The jobs of the query belong to the trace of this request.
+        let running = run(self.0.clone(), principal.clone(), request, writer).boxed();
+        tokio::spawn(with_current(running));
         Ok(self.0.results.get(&id).or_problem()?.0)
     }
 

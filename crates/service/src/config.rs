@@ -8,6 +8,7 @@ use headwater_functions::{Isolation, SpawnCommand};
 use headwater_lake::WarehouseOptions;
 use headwater_oidc::OidcConfig;
 use headwater_secrets::KeySource;
+use headwater_telemetry::Telemetry;
 
 const GIB: u64 = 1 << 30;
 
@@ -54,6 +55,8 @@ pub struct ServiceConfig {
     pub oidc: Option<OidcConfig>,
     /// Isolation of functions from each other.
     pub isolation: Isolation,
+    /// The traces of the server; off by default.
+    pub telemetry: Telemetry,
 }
 
 impl ServiceConfig {
@@ -81,6 +84,7 @@ impl ServiceConfig {
             audit_kept: None,
             oidc: None,
             isolation: Isolation::Sandbox,
+            telemetry: Telemetry::default(),
         }
     }
 }

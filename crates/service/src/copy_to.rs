@@ -11,12 +11,13 @@ use headwater_encoding::Encoder;
 use headwater_engine::{CopyFile, StatementResult};
 use headwater_executors::{EVERY, record_denial};
 use headwater_model::{
-    Action, ErrorCode, FileFormat, JobId, Object, Principal, Problem, Requester, ResultExt,
+    Action, ErrorCode, FileFormat, JobId, Object, Principal, Problem, ResultExt,
 };
 use headwater_objects::BucketStore;
 use headwater_tables::CloudUrl;
 
 use crate::export_file::ExportFile;
+use crate::object::origin_of;
 use crate::service::Components;
 
 /// Returns the columns of the result: the file, its rows and its bytes.
@@ -51,7 +52,7 @@ impl CopyTarget {
         if let Some(path) = BucketStore::own_path(objects, &location).await.or_problem()? {
             let object = Object::object_in(&path.bucket, &path.key);
             components.authorize(principal, Action::Write, &object)?;
-            let objects = objects.requested_by(Requester::of(principal));
+            let objects = objects.changed_by(origin_of(principal));
             let store = BucketStore::new(objects, &path.bucket);
             let file = ExportFile::in_store(Arc::new(store), &path.key, &location)?;
             return Ok(CopyTarget { file, location, format });

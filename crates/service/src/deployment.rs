@@ -7,6 +7,7 @@ use headwater_model::{
     Action, Actor, DeployReport, DeployRequest, Deployment, ErrorCode, Identity, Object, Principal,
     Problem, ResultExt,
 };
+use headwater_telemetry::with_current;
 
 use crate::run::project_object;
 use crate::service::Components;
@@ -114,7 +115,7 @@ fn deployed_by_another(version: &Deployment) -> Problem {
 async fn complete(
     change: impl Future<Output = Result<DeployReport, Problem>> + Send + 'static,
 ) -> Result<DeployReport, Problem> {
-    tokio::spawn(change).await.unwrap_or_else(|error| {
+    tokio::spawn(with_current(change)).await.unwrap_or_else(|error| {
         let message = format!("the deployment stopped before it finished: {error}");
         Err(Problem::new(ErrorCode::Internal, message))
     })

@@ -22,7 +22,7 @@ pub struct Jobs(pub(crate) Arc<Components>);
 impl Jobs {
     /// Returns the number of running jobs.
     pub fn running(&self) -> usize {
-        self.0.jobs.running()
+        self.0.jobs.monitor().running()
     }
 
     /// Lists jobs, newest first.

@@ -34,6 +34,7 @@ mod layer;
 mod limit;
 mod login;
 mod maintenance;
+mod metrics;
 mod namespace;
 mod object;
 mod operation;
@@ -108,7 +109,7 @@ pub use view::Views;
 
 pub use headwater_access::{
     Access, AuditFilter, AuditLog, Credential, CredentialState, Decision, DecisionReason, Denial,
-    NewUser,
+    LOGIN_RETRY_AFTER, LoginAttempt, LoginLimit, NewUser,
 };
 pub use headwater_connections::{
     ConnectionHandle, ConnectionState, NewConnection, TransactionState,

@@ -5,11 +5,18 @@ use std::sync::Arc;
 
 use headwater_model::{Action, Object, Principal, Problem, Requester, ResultExt};
 use headwater_objects::{
-    CompletedPart, Condition, Content, Copy, Error, ListRequest, ListedPart, ListedUpload, Listing,
-    NewObject, NewUpload, ObjectInfo, ObjectPath, OpenObject, UploadTarget,
+    ChangeOrigin, CompletedPart, Condition, Content, Copy, Error, ListRequest, ListedPart,
+    ListedUpload, Listing, NewObject, NewUpload, ObjectInfo, ObjectPath, OpenObject, UploadTarget,
 };
+use headwater_telemetry::current;
 
 use crate::service::Components;
+
+/// Returns the origin of a change: its principal, and the span of the current request.
+pub(crate) fn origin_of(principal: &Principal) -> ChangeOrigin {
+    let trace = current().filter(|trace| trace.is_sampled).map(|trace| trace.to_string());
+    ChangeOrigin { requester: Requester::of(principal), trace }
+}
 
 /// Operations on the objects of buckets.
 #[derive(Clone)]
@@ -27,7 +34,7 @@ impl Objects {
 
     /// Returns the stored objects. Changes are recorded with the principal.
     fn changed_by(&self, principal: &Principal) -> headwater_objects::Objects {
-        self.0.buckets.objects.requested_by(Requester::of(principal))
+        self.0.buckets.objects.changed_by(origin_of(principal))
     }
 
     /// Writes or replaces an object. The object is durable on return.

@@ -1,9 +1,11 @@
 //! Operations that run as jobs while the caller waits for the result.
 
+use futures::FutureExt;
 use futures::future::BoxFuture;
 use headwater_jobs::{JobContext, NewJob};
 use headwater_lake::Transaction;
 use headwater_model::{JobId, JobKind, PROPERTY_JOB, Principal, Problem, ResultExt, Usage};
+use headwater_telemetry::in_scope;
 use serde_json::Value;
 
 use crate::service::Components;
@@ -33,7 +35,8 @@ impl Components {
         outcome
     }
 
-    /// Runs work within a job and charges its processor time to the job.
+    /// Runs work within a job and charges its processor time to the job. Spans of the work are
+    /// children of the job's span.
     ///
     /// Errors: `cancelled` if the job is stopped, or `quota_exceeded` if a daily limit stops it;
     /// `internal` if the work panics.
@@ -43,6 +46,8 @@ impl Components {
         work: impl Future<Output = T> + Send + 'static,
     ) -> Result<T, Problem> {
         let cancelled = context.cancelled();
+        // Boxed, so that the futures of all callers do not contain this one.
+        let work = in_scope(self.jobs.monitor().telemetry().of_job(context.id()), work).boxed();
         let outcome = tokio::select! {
             biased;
             outcome = self.operations.run(work) => outcome,

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use headwater_access::{Access, AuditRetentions, UserLimits};
+use headwater_access::{Access, AuditRetentions};
 use headwater_connections::Connections;
 use headwater_destinations::Destinations;
 use headwater_engine::Engine;
@@ -14,7 +14,7 @@ use headwater_executors::{
 };
 use headwater_function_lake::LakeComponents;
 use headwater_functions::Functions;
-use headwater_jobs::{JobsOptions, QueueMeter};
+use headwater_jobs::QueueMeter;
 use headwater_lake::Lake;
 use headwater_model::{ErrorCode, JobKind, ObjectId, Problem, RefSpec, ResultExt};
 use headwater_objects::Objects;
@@ -40,7 +40,9 @@ use crate::reference::Refs;
 use crate::run::Runs;
 use crate::s3::BucketState;
 use crate::secret::Secrets;
-use crate::start::{TriggerInputs, row_quota, start_engine, start_functions, start_triggers};
+use crate::start::{
+    TriggerInputs, open_jobs, row_quota, start_engine, start_functions, start_triggers,
+};
 use crate::statement::Statements;
 use crate::table::Tables;
 use crate::tag::Tags;
@@ -178,7 +180,7 @@ impl Service {
     /// message may start one.
     pub fn is_busy(&self) -> bool {
         let triggers = self.0.triggers.as_ref();
-        self.0.jobs.running() > 0
+        self.0.jobs.monitor().running() > 0
             || self.0.results.running() > 0
             || self.0.deployer.has_triggers()
             || triggers.is_some_and(headwater_triggers::Triggers::has_calls)
@@ -282,7 +284,7 @@ impl Components {
         let (oidc, buckets) = (OidcLogins::of(&config)?, BucketState::open(&config, &lake)?);
         let (queues, mappings) = (open_queues(&lake).await?, MappingState::open(&lake));
         let engine = start_engine(&config, &lake)?;
-        let jobs = open_jobs(&lake, &access).await?;
+        let jobs = open_jobs(&config, &lake, &access).await?;
         system_tables::register(&engine, &jobs, &lake, &access);
         let secrets = secret_store(&lake, &config);
         let (of_runs, quota) = (engine.clone(), row_quota(&config));
@@ -389,16 +391,6 @@ fn lake_parts(lake: &Lake, engine: &Engine, buckets: &BucketState) -> LakeCompon
     LakeComponents { lake: lake.clone(), engine: engine.clone(), objects }
 }
 
-/// Opens the jobs of a lake, with the limits of its users.
-async fn open_jobs(lake: &Lake, access: &Access) -> Result<headwater_jobs::Jobs> {
-    let (store, clock) = (lake.store().clone(), lake.clock().clone());
-    let jobs = headwater_jobs::Jobs::open(store, clock, JobsOptions::default()).await;
-    let jobs = jobs.map_err(|error| Error::component(&error))?;
-    let access = access.clone();
-    jobs.set_limits_of(Arc::new(move |user| UserLimits::of(&access).effective(user)));
-    Ok(jobs)
-}
-
 fn import_executor(lake: &Lake, rights: &ImportRights) -> ImportExecutor {
     let (lake, rights) = (lake.clone(), rights.clone());
     ImportExecutor { lake, runtime: MeteredRuntime::default(), rights }
@@ -439,7 +431,9 @@ fn secret_store(lake: &Lake, config: &ServiceConfig) -> SecretStore {
 
 async fn open_lake(config: &ServiceConfig) -> Result<Lake> {
     let lake = Lake::open_folder(&config.lake_dir, config.warehouse.clone()).await;
-    lake.map_err(|error| Error::component(&error))
+    let lake = lake.map_err(|error| Error::component(&error))?;
+    lake.monitor().set_telemetry(config.telemetry.clone());
+    Ok(lake)
 }
 
 async fn open_access(lake: &Lake) -> Result<Access> {

@@ -1,12 +1,13 @@
-//! Starts the engine and the function runtime, each with its share of the server's memory, and the
-//! triggers.
+//! Starts the engine and the function runtime, each with its share of the server's memory, the jobs
+//! and the triggers.
 
 use std::sync::Arc;
 
+use headwater_access::{Access, UserLimits};
 use headwater_engine::{Engine, EngineOptions};
 use headwater_executors::{CommitHistory, TriggerExecutor};
 use headwater_functions::{Functions, FunctionsOptions, TableQuota, ZygoteOptions};
-use headwater_jobs::Jobs;
+use headwater_jobs::{Jobs, JobsOptions};
 use headwater_lake::Lake;
 use headwater_objects::Objects;
 use headwater_queues::Queues;
@@ -37,12 +38,24 @@ pub async fn start_functions(config: &ServiceConfig) -> Result<Functions> {
         connections_max: None,
         isolation: config.isolation,
         zygotes: ZygoteOptions::default(),
+        telemetry: config.telemetry.clone(),
     };
     let functions = Functions::start(options).await.map_err(|error| Error::component(&error))?;
     for warning in functions.warnings() {
         tracing::warn!("{warning}");
     }
     Ok(functions)
+}
+
+/// Opens the jobs of a lake, with the limits of its users.
+pub async fn open_jobs(config: &ServiceConfig, lake: &Lake, access: &Access) -> Result<Jobs> {
+    let (store, clock) = (lake.store().clone(), lake.clock().clone());
+    let options = JobsOptions { telemetry: config.telemetry.clone(), ..JobsOptions::default() };
+    let jobs = Jobs::open(store, clock, options).await;
+    let jobs = jobs.map_err(|error| Error::component(&error))?;
+    let access = access.clone();
+    jobs.set_limits_of(Arc::new(move |user| UserLimits::of(&access).effective(user)));
+    Ok(jobs)
 }
 
 /// Starts the SQL engine.

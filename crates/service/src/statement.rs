@@ -223,6 +223,7 @@ impl Statements {
         if let Some(rows) = &self.rows {
             session.register(COPIED_ROWS, rows).or_problem()?;
         }
+        let is_access = prepared.access_statement().is_some();
         let prepared = self.run_access_statement(principal, request, &session, prepared).await?;
         let copy = prepared.copy_to().map_err(headwater_engine::Error::from).or_problem()?;
         let (prepared, file) = copy.map_or((prepared, None), |(query, file)| (query, Some(file)));
@@ -241,7 +242,7 @@ impl Statements {
         // A committed write succeeds, even if it is stopped at the same time.
         let answer = tokio::select! {
             biased;
-            answer = Box::pin(session.execute(prepared)) => {
+            answer = Box::pin(run(&session, prepared, is_access)) => {
                 answer.or_problem().map_err(|problem| self.components.conceal(principal, problem))?
             }
             problem = stopped(running, || session.usage()) => return Err(problem),
@@ -273,6 +274,7 @@ impl Statements {
             let hint = "Grants belong to no branch: run the statement outside the transaction.";
             return Err(Problem::new(ErrorCode::UnsupportedStatement, message).with_hint(hint));
         }
+        self.components.engine.statements().started(statement.name());
         let rows =
             access_statement::execute(&self.components, principal, statement, request).await?;
         session.register(access_statement::RESULT, &rows).or_problem()?;
@@ -304,6 +306,16 @@ impl Statements {
         }
         view.check_namespace(namespace).await.or_problem()
     }
+}
+
+/// Runs a statement. The query that reads the result of a statement on rights is not counted as a
+/// further statement.
+async fn run(
+    session: &Session,
+    prepared: Prepared,
+    is_access: bool,
+) -> headwater_engine::Result<StatementResult> {
+    if is_access { session.select_lazy(prepared).await } else { session.execute(prepared).await }
 }
 
 /// Adds the number of the failed statement to an error, if the script has several statements.

@@ -209,7 +209,8 @@ pub(crate) async fn forget_consumed(log: &DeliveryLog, objects: &Objects) -> Res
 }
 
 fn new_event(change: ObjectChange, position: u64) -> NewEvent {
-    let ObjectChange { operation, bucket, key, size, etag, time, caused_by, requester } = change;
+    let ObjectChange { operation, bucket, key, size, etag, time, caused_by, requester, trace } =
+        change;
     let source = format!("s3://{bucket}");
     let subject = Some(key.clone());
     let uri = format!("s3://{bucket}/{key}");
@@ -220,5 +221,5 @@ fn new_event(change: ObjectChange, position: u64) -> NewEvent {
     } else {
         EventData::ObjectRemoved { object }
     };
-    NewEvent { source, subject, time, data, caused_by }
+    NewEvent { source, subject, time, data, caused_by, trace }
 }

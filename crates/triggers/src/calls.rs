@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 
 use headwater_model::{AcceptedEvent, Actor, Event, EventData, JobId, SpecVersion};
 use headwater_store::{Append, Batch, Error as StoreError, UniqueKey};
+use headwater_telemetry::with_current;
 use serde_json::Value;
 
 use crate::delivery_log::Delivery;
@@ -79,7 +80,8 @@ impl Triggers {
         }
         let worker = self.call_worker(&call.function).await?;
         // A task, because the queue must follow the store even if this future is dropped.
-        let accepted = tokio::spawn(async move { accept(&worker.context, call).await });
+        let accept = async move { accept(&worker.context, call).await };
+        let accepted = tokio::spawn(with_current(accept));
         accepted.await.unwrap_or(Err(Error::Store(StoreError::Closed)))
     }
 }
@@ -113,6 +115,8 @@ async fn accept(context: &SourceContext, call: NewCall) -> Result<AcceptedEvent>
     }
     match (context.store().apply(batch).await, stored_key) {
         (Ok(_), _) => {
+            context.queue.counts.accepted(1);
+            context.options.jobs.monitor().telemetry().link_event(id);
             match queued {
                 Queued::Delivery(delivery) => context.queue.push(*delivery),
                 Queued::Waiting(listed) => {

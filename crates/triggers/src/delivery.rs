@@ -91,6 +91,7 @@ impl Worker {
         };
         let queue = &self.context.queue;
         let ended = policy.apply(running, &outcome, queue.throttled());
+        queue.counts.attempted(ended.status, !matches!(outcome, Outcome::Failed(_)));
         if outcome == Outcome::Throttled {
             queue.throttle(ended.due, policy.now);
         } else {
@@ -104,6 +105,7 @@ impl Worker {
             entries.extend(delivery.new_entries(event)?);
         }
         guard.finish_with(job_result(result, &outcome), entries).await;
+        self.end_span(&ended);
         queue.update(ended);
         if let Some((_, delivery)) = forwarded {
             self.calls.push_call(delivery).await;
@@ -180,8 +182,20 @@ impl Worker {
         let error = Some(problem);
         let failed = Delivery { status: TriggerEventStatus::Failed, error, ..delivery };
         self.context.log.store_open(std::slice::from_ref(&failed)).await?;
+        self.context.queue.counts.attempted(failed.status, false);
+        self.end_span(&failed);
         self.context.queue.update(failed);
         Ok(())
+    }
+
+    /// Exports the span of an event, unless a further attempt follows.
+    fn end_span(&self, ended: &Delivery) {
+        if !matches!(ended.status, TriggerEventStatus::Done | TriggerEventStatus::Failed) {
+            return;
+        }
+        let error = ended.error.as_ref().map(|problem| problem.code.as_str());
+        let trigger = self.context.trigger.trim_start_matches('/');
+        self.context.options.jobs.monitor().telemetry().end_event(&ended.event, trigger, error);
     }
 
     fn new_job(&self, event: &Event, delivery: &Delivery) -> NewJob {

@@ -17,10 +17,11 @@ use std::sync::Arc;
 use headwater_jobs::Jobs;
 use headwater_model::{Actor, Event, JobId, Problem, Timestamp, TriggerEvent, TriggerEventStatus};
 use headwater_store::{Append, Batch, KeyRange, ReverseScan, Store};
+use headwater_telemetry::TraceContext;
 use serde::{Deserialize, Serialize};
 
 use crate::record::{decode, encode, read, read_all};
-use crate::source::{DetectedEvents, SourceContext};
+use crate::source::{DetectedEvents, NewEvent, SourceContext};
 use crate::{Error, Result, event_logging};
 
 const EVENTS: &str = "trigger_events";
@@ -129,8 +130,13 @@ impl DeliveryLog {
         let (trigger, now) = (context.trigger.as_str(), context.now());
         let DetectedEvents { events, entries, unique, is_durable } = detected;
         let mut batch = Batch { entries, unique, relaxed: is_durable, ..Batch::default() };
-        let new_id = || self.jobs.new_id().to_string();
-        let events = events.into_iter().map(|event| event.with_id(new_id()));
+        let with_id = |event: NewEvent| {
+            let id = self.jobs.new_id();
+            let cause = event.trace.as_deref().and_then(TraceContext::parse);
+            self.jobs.monitor().telemetry().link_event_to(id, cause);
+            event.with_id(id.to_string())
+        };
+        let events = events.into_iter().map(with_id);
         // Do not filter events of files, because the file source has already filtered each file.
         let admits = |event: &Event| !event.files().is_empty() || context.admits(event);
         let events: Vec<Event> = events.filter(admits).collect();

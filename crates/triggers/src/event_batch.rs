@@ -13,11 +13,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use headwater_event_values::IdHash;
 use headwater_model::{
     AcceptedEvent, Actor, CloudEvent, ErrorCode, Event, EventData, JobId, ObjectId, Problem,
     SpecVersion, Timestamp, TriggerEventStatus,
 };
 use headwater_store::{Append, Batch, Error as StoreError};
+use headwater_telemetry::with_current;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -25,7 +27,6 @@ use uuid::Uuid;
 
 use crate::calls::check_key;
 use crate::delivery_log::Delivery;
-use crate::recent_ids::IdHash;
 use crate::record::encode;
 use crate::source::SourceContext;
 use crate::waiting_events::ListedEntry;
@@ -180,7 +181,8 @@ impl Triggers {
         }
         let worker = self.call_worker(&new.call.function).await?;
         // If the client leaves, the reservation of the ids must end.
-        let accepted = tokio::spawn(async move { accept(&worker.context, new).await });
+        let work = with_current(async move { accept(&worker.context, new).await });
+        let accepted = tokio::spawn(work);
         accepted.await.unwrap_or(Err(Error::Store(StoreError::Closed)))
     }
 }
@@ -221,7 +223,11 @@ async fn accept(context: &SourceContext, new: NewEvents) -> Result<Vec<AcceptedE
     let new = NewEntry { call: &call, time: now, events: &waiting };
     let stored = match store(context, new, &key, encode_ids(now, &fresh)).await {
         Ok(listed) => {
+            for (_, id) in &fresh {
+                context.options.jobs.monitor().telemetry().link_event(*id);
+            }
             intake.list(listed);
+            context.queue.counts.accepted(fresh.len());
             intake.publish_ids(key, now, hashes);
             Ok(accepted)
         }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use headwater_metrics::EventCounts;
 use headwater_model::{Timestamp, TriggerEventStatus};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -49,6 +50,8 @@ pub(crate) struct EventQueue {
     pub intake: Intake,
     /// True if a delivery may be stored that is not in the queue.
     uncertain: AtomicBool,
+    /// The metrics of the trigger.
+    pub counts: Arc<EventCounts>,
 }
 
 /// Concurrency and order of deliveries.
@@ -114,8 +117,9 @@ impl Drop for TakenDelivery {
 }
 
 impl EventQueue {
-    pub(crate) fn new(done: u64) -> Self {
+    pub(crate) fn new(done: u64, counts: Arc<EventCounts>) -> Self {
         EventQueue {
+            counts,
             done: AtomicU64::new(done),
             fresh: AtomicBool::new(true),
             ..EventQueue::default()

@@ -172,6 +172,7 @@ impl WatchedFolder {
             time: context.now(),
             data: EventData::FileArrived { files: files.iter().map(file).collect() },
             caused_by: Vec::new(),
+            trace: None,
         }
     }
 }

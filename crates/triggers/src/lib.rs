@@ -37,7 +37,6 @@ mod postgres_server;
 mod postgres_source;
 mod queue_source;
 mod rate_limit;
-mod recent_ids;
 mod record;
 mod schedule_source;
 mod server_rules;

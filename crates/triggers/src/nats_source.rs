@@ -210,6 +210,7 @@ impl NatsEvents {
                 messages: messages.to_vec(),
             },
             caused_by: Vec::new(),
+            trace: None,
         }
     }
 }

@@ -271,6 +271,7 @@ impl Outbox {
             time,
             data: EventData::PostgresRowsAdded { table: self.table.name.clone(), rows },
             caused_by: Vec::new(),
+            trace: None,
         }
     }
 }

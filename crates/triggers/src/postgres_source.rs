@@ -160,6 +160,7 @@ impl PostgresSource {
                 payloads: payloads.iter().map(|text| payload::of_text(text)).collect(),
             },
             caused_by: Vec::new(),
+            trace: None,
         };
         let events = taken.chunks(self.events.batch).map(event).collect();
         // The server does not send notifications again, so keep them after an error.

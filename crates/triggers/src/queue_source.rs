@@ -70,7 +70,7 @@ impl QueueMessages {
             messages: messages.iter().map(|one| message(queue, one)).collect(),
         };
         let (source, time) = (uri(queue), first.message.sent);
-        Some(NewEvent { source, subject, time, data, caused_by: Vec::new() })
+        Some(NewEvent { source, subject, time, data, caused_by: Vec::new(), trace: None })
     }
 }
 

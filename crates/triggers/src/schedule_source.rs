@@ -88,6 +88,7 @@ impl ScheduleSource {
             time: *time,
             data: EventData::ScheduleFired { scheduled: *time },
             caused_by: Vec::new(),
+            trace: None,
         };
         let unique = |time: &Timestamp| UniqueKey {
             scope: format!("{POSITIONS}/{}", context.trigger),

@@ -70,11 +70,13 @@ pub(crate) struct NewEvent {
     pub time: Timestamp,
     pub data: EventData,
     pub caused_by: Vec<String>,
+    /// The span of the request that caused the event, in the form of the header `traceparent`.
+    pub trace: Option<String>,
 }
 
 impl NewEvent {
     pub(crate) fn with_id(self, id: String) -> Event {
-        let NewEvent { source, subject, time, data, caused_by } = self;
+        let NewEvent { source, subject, time, data, caused_by, .. } = self;
         Event { specversion: SpecVersion::default(), id, source, subject, time, data, caused_by }
     }
 }
@@ -131,7 +133,9 @@ impl SourceContext {
 
     /// Records the events that the filter selects, and queues their deliveries.
     pub(crate) async fn record(&self, detected: DetectedEvents) -> Result<()> {
-        for delivery in self.log.record(self, detected).await? {
+        let deliveries = self.log.record(self, detected).await?;
+        self.queue.counts.accepted(deliveries.len());
+        for delivery in deliveries {
             self.queue.push(delivery);
         }
         Ok(())

@@ -348,6 +348,7 @@ impl TableSource {
             time,
             data: EventData::TableChanged { branch, tables, commit },
             caused_by: caused_by.into_iter().collect(),
+            trace: None,
         }
     }
 

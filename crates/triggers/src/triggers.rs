@@ -5,6 +5,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use futures::future::join_all;
+use headwater_metrics::EventMetrics;
 use headwater_model::{Trigger, TriggerEventStatus, TriggerStatus, nearest};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -35,7 +36,10 @@ impl WeakTriggers {
         let Some(function) = target_of(&delivery.trigger) else { return };
         let Some(inner) = self.0.upgrade() else { return };
         match (Triggers { inner }).call_worker(function).await {
-            Ok(worker) => worker.context.queue.push(delivery),
+            Ok(worker) => {
+                worker.context.queue.counts.accepted(1);
+                worker.context.queue.push(delivery);
+            }
             Err(error) => tracing::warn!(function, %error, "a stored call could not be queued"),
         }
     }
@@ -49,6 +53,7 @@ pub(crate) struct Inner {
     /// The workers for asynchronous calls, by queue.
     call_workers: Mutex<BTreeMap<String, Arc<Worker>>>,
     pub(crate) queues: Mutex<BTreeMap<String, Arc<EventQueue>>>,
+    metrics: EventMetrics,
     stop: CancellationToken,
     reload: tokio::sync::Mutex<()>,
 }
@@ -72,6 +77,7 @@ impl Triggers {
                 workers: Mutex::default(),
                 call_workers: Mutex::default(),
                 queues: Mutex::default(),
+                metrics: EventMetrics::default(),
                 stop: CancellationToken::new(),
                 reload: tokio::sync::Mutex::default(),
             }),
@@ -118,9 +124,11 @@ impl Triggers {
             return Ok(queue.clone());
         }
         let done = self.inner.log.done(trigger).await?;
+        let counts = self.inner.metrics.of(trigger.strip_prefix('/').unwrap_or(trigger));
         let mut queues = self.inner.queues.lock();
-        let queue =
-            queues.entry(trigger.to_owned()).or_insert_with(|| Arc::new(EventQueue::new(done)));
+        let queue = queues
+            .entry(trigger.to_owned())
+            .or_insert_with(|| Arc::new(EventQueue::new(done, counts)));
         Ok(queue.clone())
     }
 
@@ -308,6 +316,20 @@ impl Triggers {
         let workers = self.inner.call_workers.lock();
         let has_calls = |queue: &EventQueue| queue.open_count() + queue.intake.waiting() > 0;
         workers.values().any(|worker| has_calls(&worker.context.queue))
+    }
+
+    /// Returns the metrics of events. The name of a queue of calls is `functions/NAME`.
+    pub fn metrics(&self) -> &EventMetrics {
+        &self.inner.metrics
+    }
+
+    /// Returns the number of events that wait or are being delivered, by trigger.
+    pub fn pending(&self) -> Vec<(String, u64)> {
+        let pending = |(name, queue): (&String, &Arc<EventQueue>)| {
+            let count = queue.open_count() + queue.intake.waiting();
+            (name.trim_start_matches('/').to_owned(), count as u64)
+        };
+        self.inner.queues.lock().iter().map(pending).collect()
     }
 
     /// Stops the detection and delivery of events. Running deliveries end with their jobs;

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use headwater_event_values::{IdHash, RecentIds};
 use headwater_model::{Event, JobId, Timestamp};
 use headwater_store::{Append, Batch, KeyRange, Store};
 use parking_lot::Mutex;
@@ -18,7 +19,6 @@ use crate::delivery_log::{Delivery, DeliveryLog};
 use crate::event_batch::{
     BATCHES, IDS, NewEntry, WaitingEntry, decode_ids, entry_key, parse_key, prefix,
 };
-use crate::recent_ids::{IdHash, RecentIds};
 use crate::record::{decode, read_all};
 use crate::source::SourceContext;
 use crate::{Error, Result};

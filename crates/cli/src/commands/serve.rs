@@ -5,7 +5,8 @@ use std::path::Path;
 
 use headwater_model::{ErrorCode, Problem};
 use headwater_server::{
-    HttpListener, Isolation, NetworkConfig, OidcConfig, ServerConfig, TlsConfig,
+    HttpListener, Isolation, NetworkConfig, OidcConfig, ServerConfig, Telemetry, TelemetryOptions,
+    TlsConfig,
 };
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
@@ -50,12 +51,29 @@ fn leave_word(lake: &LakeFolder, problem: &Problem) {
     }
 }
 
+/// Starts the export of traces, if an endpoint is given. An empty variable counts as not set, as in
+/// the OpenTelemetry standard.
+fn telemetry(arguments: &Serve) -> Result<Telemetry> {
+    let Some(endpoint) = arguments.otlp.clone().filter(|endpoint| !endpoint.is_empty()) else {
+        return Ok(Telemetry::default());
+    };
+    let service = Some(&arguments.otlp_service).filter(|name| !name.is_empty());
+    let options = TelemetryOptions {
+        endpoint,
+        service: service.cloned().unwrap_or_else(|| "headwater".to_owned()),
+        headers: arguments.otlp_headers.clone().unwrap_or_default(),
+        attributes: arguments.otlp_attributes.clone().unwrap_or_default(),
+    };
+    Telemetry::start(&options).map_err(error::from_fault)
+}
+
 async fn serve_lake(
     context: &Context,
     arguments: &Serve,
     lake: &LakeFolder,
     started: impl AsyncFnOnce() -> Result<()>,
 ) -> Result<()> {
+    let telemetry = telemetry(arguments)?;
     let mut listener = None;
     let mut config = if arguments.background {
         connect::background_config(context, lake)?
@@ -75,6 +93,7 @@ async fn serve_lake(
         listener = Some(replace_background(context, arguments.http, &config).await?);
         config
     };
+    config.service.telemetry = telemetry;
     if let Some(bytes) = arguments.memory {
         config.service.memory_bytes = bytes;
     }

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
+use headwater_metrics::InstanceCounts;
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::oneshot;
 
@@ -162,6 +163,12 @@ impl<W> Queue<W> {
         drop(state);
         stats.order = simulated.order();
         stats
+    }
+
+    /// Returns the number of instances.
+    pub(crate) fn instances(&self) -> InstanceCounts {
+        let state = self.state.lock();
+        InstanceCounts { running: state.running as u64, idle: state.idle.len() as u64 }
     }
 
     /// Returns the memory of all calls together in bytes, which is also the maximum for one call.

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use headwater_functions::{
     Argument, ArgumentValue, CallOwner, ClientCall, Environment, EnvironmentSpec, Error,
     FunctionEvent, FunctionResult, Functions, FunctionsOptions, Invocation, Isolation, Limits,
-    Outcome, Returns, Reuse, SharedTable, SpawnCommand, ZygoteOptions,
+    Outcome, Returns, Reuse, SharedTable, SpawnCommand, Telemetry, ZygoteOptions,
 };
 use headwater_model::LogStream;
 use tokio::sync::mpsc;
@@ -44,6 +44,7 @@ pub fn options() -> FunctionsOptions {
         connections_max: None,
         isolation: Isolation::Sandbox,
         zygotes: ZygoteOptions::default(),
+        telemetry: Telemetry::default(),
     }
 }
 

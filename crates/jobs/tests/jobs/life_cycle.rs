@@ -193,13 +193,13 @@ async fn jobs_wait_for_a_slot_and_too_many_are_refused() {
     }
     let error = jobs.submit(run("wait")).await.expect_err("a full queue");
     assert_eq!(error.code(), ErrorCode::TooBusy);
-    assert_eq!(jobs.running(), 5);
+    assert_eq!(jobs.monitor().running(), 5);
     work.gate.add_permits(5);
     for id in ids {
         assert_eq!(jobs.wait(id).await.expect("a job").status, JobStatus::Succeeded);
     }
     assert_eq!(work.running_most.load(Ordering::SeqCst), 2);
-    assert_eq!(jobs.running(), 0);
+    assert_eq!(jobs.monitor().running(), 0);
     assert_eq!(jobs.list(&JobFilter::default()).await.expect("jobs").len(), 5);
 }
 

@@ -5,3 +5,4 @@ mod quotas;
 mod records;
 #[expect(dead_code, reason = "the tests of triggers use all items")]
 mod support;
+mod traces;

@@ -6,12 +6,14 @@
 //! branch moves meanwhile, the merge is planned again and reuses the results of unchanged tables.
 
 mod cherry_pick;
+mod choices;
 mod conflict_cause;
 mod conflict_error;
 mod conflicts;
 mod content;
 mod imports;
 mod reverted_by;
+mod started_merge;
 mod uncommitted;
 mod view_content;
 
@@ -30,6 +32,7 @@ use headwater_table_merge::RowBudget;
 
 pub use self::conflict_error::{conflict_problem, with_rerun_hint};
 use self::content::TableContent;
+use self::started_merge::StartedMerge;
 use self::uncommitted::UncommittedMerge;
 use self::view_content::{ViewContent, concerns_view};
 use crate::error::{Error, Result};
@@ -121,39 +124,14 @@ impl Lake {
     ) -> Result<MergeReport> {
         let _no_sweep = self.merging().read().await;
         request.choices = Box::pin(self.checked_choices(target, &request)).await?;
+        let started = (!request.dry_run).then(|| StartedMerge::begin(self, target, &options));
         let mut merging = OngoingMerge::new(self, &request, options, change);
         let result = Box::pin(merging.run(target)).await;
+        if let Some(started) = started {
+            started.end(&result);
+        }
         merging.scratch.discard().await;
         result
-    }
-
-    /// Resolves the table names of the choices in the request. Fails if a table exists on neither
-    /// side, or has two different choices.
-    async fn checked_choices(
-        &self,
-        target: &str,
-        request: &MergeRequest,
-    ) -> Result<BTreeMap<TableName, MergeChoice>> {
-        let mut choices = BTreeMap::new();
-        if request.choices.is_empty() {
-            return Ok(choices);
-        }
-        let ours = self.view(&RefSpec::Name(target.to_owned())).await?;
-        let theirs = self.view(&request.source).await?;
-        for (name, choice) in &request.choices {
-            let found = match ours.state().find(&name.namespace, &name.name).await? {
-                None => theirs.state().find(&name.namespace, &name.name).await?,
-                found => found,
-            };
-            let Some((table, _)) = found else { return Err(ours.not_found(name).await?) };
-            if choices.insert(table.clone(), *choice).is_some_and(|other| other != *choice) {
-                return Err(Error::InvalidRequest {
-                    message: format!("`ours` and `theirs` both name table `{table}`"),
-                    hint: "Name the table in only one of the two options.",
-                });
-            }
-        }
-        Ok(choices)
     }
 }
 

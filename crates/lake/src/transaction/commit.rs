@@ -4,14 +4,17 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use futures::FutureExt;
 use headwater_catalog::{CommitRequest, EVENT_SCOPE, EntryKind, State, TableChange, TableEntry};
 use headwater_model::{Commit, Fault, PROPERTY_EVENT, TableName};
 use headwater_store::{Batch, UniqueKey};
 use headwater_table_merge::{Merged, RowBudget, only_arranged};
 use headwater_tables::Table;
+use headwater_telemetry::SpanTimer;
 
 use super::Transaction;
 use super::discard_guard::{NewState, UncommittedFiles, discard_states};
+use super::group_commit::SmallAppend;
 use super::pending_changes::{AppliedChanges, ApplyContext, PendingChanges};
 use crate::error::{Error, Result};
 use crate::imported_files::IMPORTS_KEY;
@@ -23,14 +26,67 @@ const ATTEMPTS_MAX: u32 = 200;
 /// Maximum waiting time before a retry.
 const BACKOFF_MAX: Duration = Duration::from_millis(250);
 
+/// Maximum number of tables in the span of a commit.
+const SPAN_TABLES_MAX: usize = 50;
+
+/// The metrics and the span of a commit that a caller requested. Group commit adds further commits,
+/// which are not counted as conflicts: each caller has its own result.
+struct StartedCommit {
+    lake: Lake,
+    span: Option<SpanTimer>,
+}
+
+impl StartedCommit {
+    fn begin(transaction: &Transaction) -> Self {
+        let lake = transaction.view.lake().clone();
+        let mut span = lake.begin_span(&transaction.properties, "commit");
+        if let Some(span) = &mut span {
+            let changed = transaction.tables.iter();
+            let changed = changed.filter(|(_, pending)| !pending.is_unchanged());
+            let changed = changed.map(|(name, _)| name).chain(transaction.views.keys());
+            let small = transaction.small.as_ref().map(SmallAppend::name);
+            let names = changed.chain(small).take(SPAN_TABLES_MAX).map(TableName::to_string);
+            span.set("headwater.branch", transaction.branch.clone());
+            span.set("headwater.tables", names.collect::<Vec<_>>().join(", "));
+        }
+        StartedCommit { lake, span }
+    }
+
+    /// Records the end. `result` is the id of the commit, if there is one.
+    fn end(self, result: std::result::Result<Option<String>, &Error>) {
+        if result.as_ref().is_err_and(|error| error.is_stale()) {
+            self.lake.metrics().conflicted();
+        }
+        let Some(mut span) = self.span else { return };
+        match result {
+            Ok(id) => {
+                if let Some(id) = id {
+                    span.set("headwater.commit.id", id);
+                }
+                span.end(None);
+            }
+            Err(error) => span.end(Some(error.code().to_string())),
+        }
+    }
+}
+
 impl Transaction {
     /// Commits all changes durably. Returns `None` if there are no changes. Fails with
     /// `CommitConflict` if another commit changed the same table and the changes cannot be rebased.
     /// After an error the branch is unchanged.
-    pub async fn commit(mut self, message: &str) -> Result<Option<Commit>> {
+    pub async fn commit(self, message: &str) -> Result<Option<Commit>> {
         if self.is_empty() {
             return Ok(None);
         }
+        let commit = StartedCommit::begin(&self);
+        // A boxed future, so that the futures of all callers do not contain this one.
+        let result = self.commit_changes(message).boxed().await;
+        let id = result.as_ref().map(|commit| commit.as_ref().map(|commit| commit.id.to_string()));
+        commit.end(id);
+        result
+    }
+
+    async fn commit_changes(mut self, message: &str) -> Result<Option<Commit>> {
         if let Some(small) = self.small.take() {
             if self.is_groupable() {
                 return self.commit_small(small, message).await.map(Some);
@@ -65,7 +121,9 @@ impl Transaction {
         if let Some(small) = self.small.take() {
             self.append(&small.name().clone(), small.rows()).await?;
         }
-        let result = self.commit_with_locks(message).await;
+        let commit = StartedCommit::begin(&self);
+        let result = self.commit_with_locks(message).boxed().await;
+        commit.end(result.as_ref().map(|commit| Some(commit.id.to_string())));
         self.staged.discard().await;
         result.map(|_| self.states)
     }
@@ -90,9 +148,15 @@ impl Transaction {
                     if attempt < ATTEMPTS_MAX && is_table_conflict(&error) =>
                 {
                     attempt += 1;
+                    lake.metrics().retried();
                     tokio::time::sleep(backoff(attempt)).await;
                 }
-                other => return other,
+                other => {
+                    if other.is_ok() {
+                        lake.metrics().committed();
+                    }
+                    return other;
+                }
             }
         }
     }

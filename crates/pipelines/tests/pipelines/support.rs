@@ -8,7 +8,7 @@ use arrow::util::pretty::pretty_format_batches;
 use futures::{StreamExt, TryStreamExt};
 use headwater_engine::{Engine, EngineOptions, SessionOptions, TableAccess, version_constant};
 use headwater_functions::{
-    Functions, FunctionsOptions, Isolation, SpawnCommand, TableQuota, ZygoteOptions,
+    Functions, FunctionsOptions, Isolation, SpawnCommand, TableQuota, Telemetry, ZygoteOptions,
 };
 use headwater_jobs::{Jobs, JobsOptions, NewJob};
 use headwater_lake::Lake;
@@ -320,5 +320,6 @@ pub fn functions_options() -> FunctionsOptions {
         connections_max: None,
         isolation: Isolation::Sandbox,
         zygotes: ZygoteOptions::default(),
+        telemetry: Telemetry::default(),
     }
 }

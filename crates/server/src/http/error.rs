@@ -5,8 +5,7 @@ use axum::http::header::RETRY_AFTER;
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use headwater_model::{ErrorCode, Fault, Problem};
-
-use crate::login_limit;
+use headwater_service::LOGIN_RETRY_AFTER;
 
 /// The result of a handler.
 pub type HandlerResult<T> = Result<T, ErrorResponse>;
@@ -37,7 +36,7 @@ impl ErrorResponse {
 /// Returns the value of the header `retry-after`: the seconds after which the client may retry the
 /// request.
 pub(crate) fn retry_after(problem: &Problem) -> HeaderValue {
-    let seconds = problem.context.get(login_limit::RETRY_AFTER).and_then(serde_json::Value::as_u64);
+    let seconds = problem.context.get(LOGIN_RETRY_AFTER).and_then(serde_json::Value::as_u64);
     HeaderValue::from(seconds.unwrap_or(1))
 }
 

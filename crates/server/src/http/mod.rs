@@ -23,6 +23,7 @@ mod import;
 mod job;
 mod limit;
 mod maintenance;
+mod metrics;
 mod namespace;
 mod query;
 mod reference;
@@ -82,6 +83,7 @@ fn api() -> OpenApiRouter<App> {
         .merge(job::routes())
         .merge(limit::routes())
         .merge(maintenance::routes())
+        .merge(metrics::routes())
         .merge(namespace::routes())
         .merge(query::routes())
         .merge(reference::routes())

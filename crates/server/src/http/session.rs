@@ -10,7 +10,7 @@ use headwater_model::{
     CreateSession, ErrorCode, LoginMethods, LoginStart, Principal, Problem, Session, SessionCode,
     StartLogin,
 };
-use headwater_service::Credential;
+use headwater_service::{Credential, LoginAttempt};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -18,7 +18,6 @@ use super::error::{ErrorResponse, HandlerResult};
 use super::extract::{Body, Caller};
 use crate::auth::{TcpPeer, Unauthenticated, client_address};
 use crate::console::{expired_cookie, session_cookie, shown_session};
-use crate::login_limit::LoginAttempt;
 use crate::state::App;
 
 pub(super) fn routes() -> OpenApiRouter<App> {

@@ -5,11 +5,11 @@ use axum::http::StatusCode;
 use axum::http::header::RETRY_AFTER;
 use axum::response::{IntoResponse, Response};
 use headwater_model::{ErrorCode, Fault, Problem, TableName};
+use headwater_service::LOGIN_RETRY_AFTER;
 use headwater_service::iceberg::ChangeError;
 use serde_json::{Value, json};
 
 use crate::http::retry_after;
-use crate::login_limit;
 
 /// The result of a handler.
 pub type HandlerResult<T> = Result<T, IcebergError>;
@@ -114,7 +114,7 @@ impl IcebergError {
         let (status, kind) = kind(problem.code);
         // A login lock-out must not have the same status as a busy server, because clients retry a
         // busy server immediately.
-        let is_lock_out = problem.context.contains_key(login_limit::RETRY_AFTER);
+        let is_lock_out = problem.context.contains_key(LOGIN_RETRY_AFTER);
         let status = if is_lock_out { problem.code.http_status() } else { status };
         let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         IcebergError { problem: Box::new(problem), status, kind }

@@ -14,13 +14,12 @@ use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD as BASE64;
 use headwater_model::{ErrorCode, Principal, Problem};
-use headwater_service::Credential;
+use headwater_service::{Credential, LoginAttempt};
 use serde::Deserialize;
 use serde_json::json;
 
 use super::{IcebergError, ROOT};
 use crate::auth::{TcpPeer, client_address, is_user_token};
-use crate::login_limit::LoginAttempt;
 use crate::state::App;
 
 /// Suffix of the token endpoint's paths. Requests to these paths need no token.

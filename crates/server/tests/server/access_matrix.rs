@@ -38,7 +38,7 @@ pub type Row<'a> = (&'a str, &'a str, &'a str, &'a str, [Expected; 3]);
 
 /// All operations: first those on the lake, then those on access. Their requests contain names that
 /// do not exist, so that they change nothing.
-pub const OPERATIONS: [Row<'static>; 108] = [
+pub const OPERATIONS: [Row<'static>; 109] = [
     ("activate_deployment", "POST", "/v1/deployments/x/activate", "", [No, No, Ok]),
     ("cherry_pick", "POST", "/v1/branches/none/cherry-pick", r#"{"commit":"main"}"#, [No, No, Ok]),
     ("cancel_async_query", "POST", "/v1/queries/x/cancel", "", [Ok, Ok, Ok]),
@@ -66,6 +66,7 @@ pub const OPERATIONS: [Row<'static>; 108] = [
     ("get_function", "GET", "/v1/functions/f", "", [No, No, Ok]),
     ("get_health", "GET", "/health", "", [Ok, Ok, Ok]),
     ("get_job", "GET", "/v1/jobs/x", "", [Ok, Ok, Ok]),
+    ("get_metrics", "GET", "/metrics", "", [No, No, Ok]),
     ("get_ref", "GET", "/v1/refs/main", "", [No, Ok, Ok]),
     ("get_table", "GET", "/v1/refs/main/tables/sales.orders", "", [No, Ok, Ok]),
     ("get_tag", "GET", "/v1/tags/none", "", [No, Ok, Ok]),

@@ -41,6 +41,7 @@ mod limits;
 mod listeners;
 mod maintenance;
 mod message_triggers;
+mod metrics;
 mod names;
 mod network;
 mod object_stores;
@@ -68,6 +69,7 @@ mod sqs_matrix;
 mod statements;
 mod support;
 mod tls;
+mod traces;
 mod triggers;
 
 use std::path::Path;
@@ -141,9 +143,11 @@ fn trials() -> Vec<Trial> {
     trials.extend(sqs_matrix::trials());
     trials.extend(statements::trials());
     trials.extend(tls::trials());
+    trials.extend(traces::trials());
     trials.extend(triggers::trials());
     trials.extend(maintenance::trials());
     trials.extend(message_triggers::trials());
+    trials.extend(metrics::trials());
     trials
 }
 

@@ -104,6 +104,7 @@ impl KafkaEvents {
             time: records.first().map_or(Timestamp::UNIX_EPOCH, |record| record.time),
             data: EventData::KafkaReceived { topic, partition, records },
             caused_by: Vec::new(),
+            trace: None,
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Operations on jobs.
 
+use headwater_metrics::{MetricsFormat, RequestMetrics};
 use headwater_service::{JobFilter, UsageGroup};
 
 use crate::matrix::{Answers, ITEMS, NO, OK, Row, done, every, listed};
@@ -34,6 +35,12 @@ pub const ROWS: &[Row] = &[
     ("Jobs::rerun_exactly", STARTS, |c| {
         let branch = Some(format!("again/{}", c.own()));
         done(async move { c.service.jobs().rerun_exactly(&c.by, &c.known.run, branch).await })
+    }),
+    ("Jobs::metrics", [NO, NO, OK, OK, OK], |c| {
+        done(async move {
+            let requests = RequestMetrics::default();
+            c.service.jobs().metrics(&c.by, &requests, MetricsFormat::Prometheus).await
+        })
     }),
     ("Jobs::usage", every(ITEMS), |c| {
         listed(async move { c.service.jobs().usage(&c.by, None, None, UsageGroup::Day).await })

@@ -9,17 +9,17 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use headwater_model::{JobId, Timestamp};
 
 /// Time for which an id is recognised.
-pub(crate) const WINDOW: chrono::TimeDelta = chrono::TimeDelta::minutes(10);
+const WINDOW: chrono::TimeDelta = chrono::TimeDelta::minutes(10);
 
 /// Time by which the removal of ids from the store is delayed, so that many are removed together.
 const DELAY: chrono::TimeDelta = chrono::TimeDelta::minutes(1);
 
 /// Hash of the user, source and id of an event.
-pub(crate) type IdHash = u128;
+pub type IdHash = u128;
 
 /// The ids of one queue.
 #[derive(Debug, Default)]
-pub(crate) struct RecentIds {
+pub struct RecentIds {
     /// The event with each id.
     events: HashMap<IdHash, JobId>,
     /// Ids of events that are being stored.
@@ -48,11 +48,7 @@ impl RecentIds {
     /// Reserves the ids of events for a batch. Returns for each event the earlier event with its
     /// id; `None` for a new event. Returns no answer if an event with one of the ids is being
     /// stored.
-    pub(crate) fn reserve(
-        &mut self,
-        hashes: &[IdHash],
-        events: &[JobId],
-    ) -> Option<Vec<Option<JobId>>> {
+    pub fn reserve(&mut self, hashes: &[IdHash], events: &[JobId]) -> Option<Vec<Option<JobId>>> {
         if !self.reserved.is_empty() && hashes.iter().any(|hash| self.reserved.contains(hash)) {
             return None;
         }
@@ -69,7 +65,7 @@ impl RecentIds {
     }
 
     /// Releases the reservation of a batch that was not stored.
-    pub(crate) fn release(&mut self, hashes: &[IdHash]) {
+    pub fn release(&mut self, hashes: &[IdHash]) {
         for hash in hashes {
             if self.reserved.remove(hash) {
                 self.events.remove(hash);
@@ -78,7 +74,7 @@ impl RecentIds {
     }
 
     /// Records that a batch is durable.
-    pub(crate) fn publish(&mut self, key: String, time: Timestamp, hashes: Vec<IdHash>) {
+    pub fn publish(&mut self, key: String, time: Timestamp, hashes: Vec<IdHash>) {
         let mut ids = Vec::with_capacity(hashes.len());
         for hash in hashes {
             self.reserved.remove(&hash);
@@ -89,7 +85,7 @@ impl RecentIds {
 
     /// Adds the ids of a stored batch. If a later batch contains an id again, its newest event
     /// counts.
-    pub(crate) fn add(&mut self, key: String, time: Timestamp, ids: Vec<(IdHash, JobId)>) {
+    pub fn add(&mut self, key: String, time: Timestamp, ids: Vec<(IdHash, JobId)>) {
         if !self.batches.contains_key(&key) {
             for (hash, event) in &ids {
                 self.reserved.remove(hash);
@@ -101,7 +97,7 @@ impl RecentIds {
     }
 
     /// Removes the ids of old events. Returns the key of the last batch to remove from the store.
-    pub(crate) fn expire(&mut self, now: Timestamp) -> Option<String> {
+    pub fn expire(&mut self, now: Timestamp) -> Option<String> {
         while let Some(batch) = self.batches.first_entry()
             && batch.get().time + WINDOW <= now
         {

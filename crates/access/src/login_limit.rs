@@ -14,7 +14,7 @@ use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
 
 /// Key in a problem's context with the number of seconds until the next attempt.
-pub const RETRY_AFTER: &str = "retry_after_s";
+pub const LOGIN_RETRY_AFTER: &str = "retry_after_s";
 
 /// The number of failures before the first lock-out.
 const FAILURES_FREE: u32 = 10;
@@ -84,7 +84,7 @@ impl Default for LoginLimit {
 impl LoginLimit {
     /// Checks that neither the address nor the user of an attempt is locked out.
     ///
-    /// Errors: `too_busy`, with [`RETRY_AFTER`] in its context.
+    /// Errors: `too_busy`, with [`LOGIN_RETRY_AFTER`] in its context.
     pub fn check(&self, attempt: LoginAttempt<'_>) -> Result<(), Problem> {
         match self.wait(attempt, Instant::now()) {
             None => Ok(()),
@@ -123,7 +123,7 @@ fn refusal(wait: Duration) -> Problem {
     let seconds = wait.as_secs() + 1;
     let mut problem = Problem::new(ErrorCode::TooBusy, "too many failed logins")
         .with_hint(format!("Check the credentials, and try again in {seconds} s."));
-    problem.context.insert(RETRY_AFTER.to_owned(), seconds.into());
+    problem.context.insert(LOGIN_RETRY_AFTER.to_owned(), seconds.into());
     problem
 }
 
@@ -187,7 +187,7 @@ mod tests {
         assert!(limit.wait(attempt("2001:db8::2", Some("tom")), now).is_some());
         assert_eq!(limit.wait(attempt("2001:db8:0:1::1", Some("tom")), now), None);
         let problem = limit.check(attempt("2001:db8::1", None)).expect_err("a lock-out");
-        assert_eq!(problem.context[RETRY_AFTER], 1);
+        assert_eq!(problem.context[LOGIN_RETRY_AFTER], 1);
     }
 
     #[test]

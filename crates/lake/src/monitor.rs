@@ -1,0 +1,34 @@
+//! The metrics and the traces of a lake.
+
+use headwater_metrics::CommitMetrics;
+use headwater_model::JobId;
+use headwater_telemetry::{SpanTimer, Telemetry};
+
+use crate::lake::Lake;
+
+/// The metrics and the traces of a lake. [`Lake::monitor`] returns this type.
+#[derive(Clone, Copy)]
+pub struct LakeMonitor<'a>(pub(crate) &'a Lake);
+
+impl<'a> LakeMonitor<'a> {
+    /// Returns the metrics of commits and merges.
+    pub fn metrics(self) -> &'a CommitMetrics {
+        self.0.metrics()
+    }
+
+    /// Returns the number of small appends waiting for a group commit.
+    pub fn waiting_appends(self) -> usize {
+        self.0.groups().waiting()
+    }
+
+    /// Sets the traces of commits. Only the first call has an effect.
+    pub fn set_telemetry(self, telemetry: Telemetry) {
+        self.0.telemetry().get_or_init(|| telemetry);
+    }
+
+    /// Begins the span of an access of a job's handler. Returns `None` if traces are off.
+    pub fn begin_access(self, job: JobId, name: &'static str) -> Option<SpanTimer> {
+        let telemetry = self.0.telemetry().get()?;
+        telemetry.begin(telemetry.of_handler(job), name)
+    }
+}

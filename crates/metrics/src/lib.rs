@@ -1,0 +1,30 @@
+//! Metrics of a server: counters that the components update, and their text form for Prometheus.
+//!
+//! Each component owns its metrics, for example [`CallMetrics`], and updates them with atomic
+//! additions. A scrape collects clones of them in an [`Exposition`], which encodes them. Names from
+//! users, such as the names of functions, are labels of a limited number of series: after
+//! [`NAMES_MAX`] names, further names are counted as `other`.
+
+mod calls;
+mod commits;
+mod durations;
+mod events;
+mod exposition;
+mod families;
+mod jobs;
+mod labelled;
+mod names;
+mod process;
+mod requests;
+mod spans;
+mod statements;
+
+pub use calls::{CallEnd, CallMetrics, CallOutcome, CallStart, CallTimer};
+pub use commits::{CommitMetrics, MergeResult};
+pub use events::{EventCounts, EventMetrics};
+pub use exposition::{Exposition, InstanceCounts, MetricsFormat, UnfinishedJobs};
+pub use jobs::JobMetrics;
+pub use labelled::NAMES_MAX;
+pub use requests::{RequestMetrics, known_method};
+pub use spans::{SpanMetrics, SpanResult};
+pub use statements::StatementMetrics;
