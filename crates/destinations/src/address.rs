@@ -43,13 +43,11 @@ impl Options {
     /// Removes the only value of an option. Error: it has several.
     pub fn one(&mut self, name: &str) -> Result<Option<String>, Problem> {
         let mut values = self.0.remove(name).unwrap_or_default();
-        match (values.pop(), values.is_empty()) {
-            (value, true) => Ok(value),
-            _ => {
-                let reason = format!("the option `{name}` occurs more than once");
-                Err(invalid(reason, "Write each option once."))
-            }
+        if values.len() > 1 {
+            let reason = format!("the option `{name}` occurs more than once");
+            return Err(invalid(reason, "Write each option once."));
         }
+        Ok(values.pop())
     }
 
     /// Removes the name of a secret.

@@ -33,13 +33,11 @@ impl TableTarget {
         let table: TableName = name.parse().map_err(unusable)?;
         let branch = Options::parse(options, &["branch"])?.one("branch")?;
         let branch = branch.unwrap_or_else(|| MAIN_BRANCH.to_owned());
-        match branch.parse() {
-            Ok(RefSpec::Name(branch)) => Ok(TableTarget { table, branch }),
-            _ => {
-                let hint = "Name a branch, as in `table://calls?branch=dev`.";
-                Err(invalid(format_args!("`{branch}` is not the name of a branch"), hint))
-            }
-        }
+        let Ok(RefSpec::Name(branch)) = branch.parse() else {
+            let hint = "Name a branch, as in `table://calls?branch=dev`.";
+            return Err(invalid(format_args!("`{branch}` is not the name of a branch"), hint));
+        };
+        Ok(TableTarget { table, branch })
     }
 
     pub(crate) fn rights(&self) -> Vec<(Action, Object)> {

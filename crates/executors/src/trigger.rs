@@ -94,7 +94,7 @@ impl TargetExecutor for TriggerExecutor {
                 }
                 Target::Function(name) => {
                     let caused = CallCause { event, trigger, actor: &actor };
-                    let called = self.call(name, caused, &context).await?;
+                    let called = Box::pin(self.call(name, caused, &context)).await?;
                     result.insert("function".into(), called);
                 }
             }
