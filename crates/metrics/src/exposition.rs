@@ -311,22 +311,22 @@ mod tests {
     fn the_text_has_the_format_of_prometheus() {
         let text = sample().encode(MetricsFormat::Prometheus).expect("text");
         for line in [
-            r##"# TYPE headwater_function_calls_total counter"##,
-            r##"headwater_function_calls_total{function="clean \"it\"",outcome="succeeded"} 1"##,
-            r##"headwater_function_starts_total{function="clean \"it\"",start="cold"} 1"##,
-            r##"headwater_function_start_seconds_bucket{function="clean \"it\"",le="0.005"} 1"##,
-            r##"headwater_functions_cpu_seconds_total 2.5"##,
-            r##"headwater_events_accepted_total{trigger="landing"} 5"##,
-            r##"headwater_events_delivered_total{trigger="landing"} 1"##,
-            r##"headwater_events_pending{trigger="landing"} 4"##,
-            r##"headwater_events_pending{trigger="other"} 1"##,
-            r##"headwater_jobs_total{kind="query",status="succeeded"} 1"##,
-            r##"headwater_read_bytes_total{kind="query"} 10"##,
-            r##"headwater_merges_total{result="conflict"} 1"##,
-            r##"headwater_statements_total{statement="SELECT"} 1"##,
-            r##"headwater_http_requests_total{method="POST",route="/v1/query",status="200"} 1"##,
-            r##"headwater_http_requests_total{method="other",route="/v1/query",status="405"} 1"##,
-            r##"headwater_build_info{version="1.2.3"} 1"##,
+            r#"# TYPE headwater_function_calls_total counter"#,
+            r#"headwater_function_calls_total{function="clean \"it\"",outcome="succeeded"} 1"#,
+            r#"headwater_function_starts_total{function="clean \"it\"",start="cold"} 1"#,
+            r#"headwater_function_start_seconds_bucket{function="clean \"it\"",le="0.005"} 1"#,
+            r#"headwater_functions_cpu_seconds_total 2.5"#,
+            r#"headwater_events_accepted_total{trigger="landing"} 5"#,
+            r#"headwater_events_delivered_total{trigger="landing"} 1"#,
+            r#"headwater_events_pending{trigger="landing"} 4"#,
+            r#"headwater_events_pending{trigger="other"} 1"#,
+            r#"headwater_jobs_total{kind="query",status="succeeded"} 1"#,
+            r#"headwater_read_bytes_total{kind="query"} 10"#,
+            r#"headwater_merges_total{result="conflict"} 1"#,
+            r#"headwater_statements_total{statement="SELECT"} 1"#,
+            r#"headwater_http_requests_total{method="POST",route="/v1/query",status="200"} 1"#,
+            r#"headwater_http_requests_total{method="other",route="/v1/query",status="405"} 1"#,
+            r#"headwater_build_info{version="1.2.3"} 1"#,
         ] {
             assert!(text.lines().any(|found| found == line), "{line}\n{text}");
         }

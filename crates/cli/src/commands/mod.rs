@@ -61,7 +61,7 @@ use crate::error::Result;
 pub async fn run(context: &Context, command: Command) -> Result<()> {
     match command {
         Command::Init(arguments) => return init::init(context, &arguments).await,
-        Command::Demo(arguments) => return demo::demo(context, &arguments).await,
+        Command::Demo(arguments) => return Box::pin(demo::demo(context, &arguments)).await,
         Command::Serve(arguments) => return serve::serve(context, &arguments).await,
         Command::Console(arguments) => return console::console(context, &arguments).await,
         Command::Stop => return serve::stop(context).await,

@@ -95,8 +95,8 @@ impl Numbers {
     }
 
     fn fed(&self, invocation: Invocation) -> Invocation {
-        let (arguments, room) = (self.argument(), Some(self.room.clone()));
-        Invocation { arguments, room, ..invocation }
+        let (arguments, quota) = (self.argument(), Some(self.room.clone()));
+        Invocation { arguments, quota, ..invocation }
     }
 
     /// Returns true if the producer has ended and the quota has no charge.

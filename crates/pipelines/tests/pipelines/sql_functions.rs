@@ -323,7 +323,7 @@ async fn a_function_is_an_object_of_its_branch() {
     assert!(world.sql("main", &["CREATE FUNCTION twice(a INT) RETURNS INT LANGUAGE python AS 'def twice(a): return a'"]).await.contains("function `twice` already exists"));
     world.sql("main", &["DROP FUNCTION twice"]).await;
     assert!(world.sql("main", &["SELECT twice(1)"]).await.contains("there is no function"));
-    assert!(world.sql("main", &["SELECT * FROM twice"]).await.contains("a"));
+    assert!(world.sql("main", &["SELECT * FROM twice"]).await.contains('a'));
 }
 
 #[tokio::test]

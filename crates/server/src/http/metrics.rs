@@ -17,7 +17,7 @@ pub(super) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(metrics))
 }
 
-/// Returns the server's metrics in the text format of Prometheus, or of OpenMetrics if the header
+/// Returns the server's metrics in the text format of Prometheus, or of `OpenMetrics` if the header
 /// `Accept` names it. The user needs the right to read the usage of every user.
 #[utoipa::path(get, path = "/metrics",
     operation_id = "get_metrics", tag = "server",

@@ -131,7 +131,7 @@ async fn receive(State(collector): State<Collector>, body: Bytes) {
 }
 
 fn digits(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    hex::encode(bytes)
 }
 
 fn received(span: &Span) -> Received {
@@ -221,7 +221,7 @@ async fn event() {
     assert_eq!(commit.attributes["headwater.commit.id"], head["commit"], "{head}");
     // The event has a link to the request that wrote the object.
     let puts: Vec<_> = collector.spans();
-    let puts = puts.iter().filter(|one| one.span.name == "PUT s3").map(|one| one.position());
+    let puts = puts.iter().filter(|one| one.span.name == "PUT s3").map(Received::position);
     assert!(puts.collect::<Vec<_>>().contains(&root.link()), "{root:#?}");
     // The handler's own spans would be children of the handler.
     let own = jobs[0]["result"]["function"].as_str().expect("a text").to_owned();

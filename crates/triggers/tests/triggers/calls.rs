@@ -167,8 +167,8 @@ fn records(stage: &Stage, wanted: &str) -> Vec<Value> {
     tries.iter().filter_map(record).collect()
 }
 
-fn destination(target: &str) -> Option<CallDestination> {
-    Some(CallDestination { target: target.to_owned(), actor: Actor::Owner })
+fn destination(target: &str) -> CallDestination {
+    CallDestination { target: target.to_owned(), actor: Actor::Owner }
 }
 
 #[tokio::test]
@@ -177,11 +177,11 @@ async fn destinations_receive_a_record_of_each_call_that_ended() {
     let stage = Stage::new(dir.path(), Vec::new()).await;
     let policy = CallPolicy {
         retries: Some(1),
-        on_success: destination("audit"),
-        on_failure: destination("alarm:live"),
+        on_success: Some(destination("audit")),
+        on_failure: Some(destination("alarm:live")),
         ..CallPolicy::default()
     };
-    let back = CallPolicy { on_success: destination("notify"), ..CallPolicy::default() };
+    let back = CallPolicy { on_success: Some(destination("notify")), ..CallPolicy::default() };
     *stage.tables.policies.lock().expect("policies") =
         BTreeMap::from([("notify".to_owned(), policy), ("audit".to_owned(), back)]);
     let arguments = BTreeMap::from([("event".to_owned(), json!({"n": 1}))]);
@@ -220,7 +220,8 @@ async fn destinations_receive_a_record_of_each_call_that_ended() {
 async fn an_address_receives_records_for_the_identity_that_set_it() {
     let dir = tempfile::tempdir().expect("a folder");
     let stage = Stage::new(dir.path(), Vec::new()).await;
-    let policy = CallPolicy { on_success: destination("queue://results"), ..CallPolicy::default() };
+    let policy =
+        CallPolicy { on_success: Some(destination("queue://results")), ..CallPolicy::default() };
     stage.tables.policies.lock().expect("policies").insert("notify".to_owned(), policy);
     stage.triggers.accept(call(1)).await.expect("accepted");
     stage.tick().await;
