@@ -199,6 +199,15 @@ pub enum Error {
     },
 }
 
+impl From<headwater_shared_memory::Error> for Error {
+    fn from(error: headwater_shared_memory::Error) -> Self {
+        match error {
+            headwater_shared_memory::Error::Arrow(error) => Error::Arrow(error),
+            headwater_shared_memory::Error::Io { what, source } => Error::Io { what, source },
+        }
+    }
+}
+
 impl Error {
     /// Returns a function that converts a system error to an [`Error::Io`] with the failed
     /// operation.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use headwater_environments::{Environments, EnvironmentsOptions};
 use headwater_metrics::{CallMetrics, InstanceCounts};
 use headwater_sandbox::{ConnectionCap, Spawner};
+use headwater_shared_memory::HugePageFs;
 use headwater_telemetry::Telemetry;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -14,7 +15,6 @@ use crate::call_registry::CallRegistry;
 use crate::cpu_boost::CpuBoost;
 use crate::idle_pause::IdlePause;
 use crate::instance_keys::InstanceKeys;
-use crate::memory::HugePageFs;
 use crate::preload_library::PreloadLibrary;
 use crate::queue::Queue;
 use crate::warm_instance::IdleInstance;

@@ -9,12 +9,12 @@ use headwater_model::LogStream;
 use headwater_sandbox::{
     Channel, EgressPolicy, Exit, ProcessEnd, ResourceUsage, RunningProcess, Signal, Spawner,
 };
+use headwater_shared_memory::{HugePageFs, WorkerFile};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::instance_spec::{PROJECT, files, plan};
-use crate::memory::{HugePageFs, WorkerFile};
 use crate::outcome::{CallEnd, conclude, usage};
 use crate::start_clock::StartClock;
 use crate::streaming_input::{FeedUsage, InputFeed};

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 
 use headwater_model::ProjectFile;
 use headwater_sandbox::{CloneSpec, Confinement, EgressPolicy, ProcessSpec, SandboxSpec};
+use headwater_shared_memory::MemoryFile;
 
 use crate::instance::Origin;
-use crate::memory::MemoryFile;
 use crate::{Environment, Error, Invocation, Limits, Result, worker};
 
 /// Maximum number of processes and threads of an instance.
@@ -110,5 +110,5 @@ pub(crate) fn files(
     let files: BTreeMap<String, Cow<'_, ProjectFile>> = own.chain(project).chain(names).collect();
     let bytes = serde_json::to_vec(&files)
         .map_err(|error| Error::io("write the project's files")(error.into()))?;
-    MemoryFile::with("headwater-files", &bytes)
+    Ok(MemoryFile::with("headwater-files", &bytes)?)
 }

@@ -13,10 +13,10 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use headwater_model::{ErrorCode, Fault, Problem};
 use headwater_sandbox::Channel;
+use headwater_shared_memory::{MemoryFile, aside};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::memory::{MemoryFile, aside};
 use crate::{Error, Result, SharedTable};
 
 /// Maximum content of a request or an answer, in bytes.
@@ -149,7 +149,7 @@ fn write(head: &str, content: Vec<Bytes>) -> Result<MemoryFile> {
     for part in content {
         file.write_all(&part).map_err(failed())?;
     }
-    MemoryFile::seal(file.into())
+    Ok(MemoryFile::seal(file.into())?)
 }
 
 /// Seals a memory file and copies its content; `None` if the content is too large.

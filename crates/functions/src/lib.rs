@@ -1,5 +1,4 @@
-//! The function runtime: instances of Python functions, their zygotes, the call queue and shared
-//! Arrow memory.
+//! The function runtime: instances of Python functions, their zygotes and the call queue.
 //!
 //! [`Functions`] is the handle. It builds an [`Environment`] for a set of packages and runs a
 //! user's Python function in it. Each function runs in a separate process, which the spawner
@@ -26,7 +25,6 @@ mod instance_spec;
 mod invocation;
 mod invoke;
 mod lake_access;
-mod memory;
 mod options;
 mod outcome;
 mod preload_library;
@@ -48,13 +46,13 @@ pub use headwater_sandbox::{
     Host, LimitSettings, Limits, Network, SpawnCommand, Variables, answer_promptly, spawner_main,
     work_steadily,
 };
+pub use headwater_shared_memory::{SharedTable, TableQuota};
 pub use headwater_telemetry::Telemetry;
 pub use invocation::{
     Argument, ArgumentValue, CallOwner, FunctionEvent, FunctionResult, Invocation, Outcome,
     Returns, Reuse,
 };
 pub use lake_access::{LAKE_CONTENT_BYTES_MAX, LakeAccess, LakeAnswer, LakeRequest, too_large};
-pub use memory::{SharedTable, TableQuota};
 pub use options::{FunctionsOptions, Isolation, ZygoteOptions};
 pub use streaming_input::{Rows, StreamedInput};
 pub use zygote::ZygoteReport;

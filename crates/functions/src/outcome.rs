@@ -6,9 +6,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use headwater_model::{ErrorCode, Fault, Usage};
 use headwater_sandbox::{EgressPolicy, ProcessEnd};
+use headwater_shared_memory::{MemoryFile, ResultFile, WorkerFile, aside};
 
 use crate::instance::InstanceStopReason;
-use crate::memory::{MemoryFile, ResultFile, WorkerFile, aside};
 use crate::streaming_input::FeedUsage;
 use crate::worker::FinalMessage;
 use crate::{Error, FunctionResult, Invocation, Result, Returns, SharedTable};
@@ -136,9 +136,9 @@ fn are_small<const N: usize>(written: [BorrowedFd<'_>; N], inputs: &[WorkerFile]
 /// Opens a table on this thread if it is small, otherwise on a thread for blocking operations.
 async fn opened(
     is_small: bool,
-    open: impl FnOnce() -> Result<SharedTable> + Send + 'static,
+    open: impl FnOnce() -> headwater_shared_memory::Result<SharedTable> + Send + 'static,
 ) -> Result<SharedTable> {
-    if is_small { open() } else { aside(open).await }
+    Ok(if is_small { open()? } else { aside(open).await? })
 }
 
 fn read_table(invocation: &Invocation, table: Result<SharedTable>) -> Result<FunctionResult> {

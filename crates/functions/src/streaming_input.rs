@@ -20,6 +20,7 @@ use arrow::ipc::writer::StreamWriter;
 use futures::StreamExt;
 use futures::stream::{BoxStream, Fuse};
 use headwater_sandbox::Channel;
+use headwater_shared_memory::{IpcMessage, MemoryFile, QuotaPart, ReusableFile, aside, suits};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio::io::unix::AsyncFd;
@@ -27,7 +28,6 @@ use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinHandle};
 use tokio_util::sync::CancellationToken;
 
-use crate::memory::{IpcMessage, MemoryFile, QuotaPart, ReusableFile, aside, bytes_of, suits};
 use crate::worker_io::receive;
 use crate::{Error, Result, TableQuota};
 
@@ -379,7 +379,7 @@ impl PendingRows {
 /// Splits a batch into pieces that are small enough for one file. Returns the pieces and their
 /// approximate sizes.
 fn cut(batch: &RecordBatch) -> Result<Vec<(RecordBatch, usize)>> {
-    let (rows, bytes) = (batch.num_rows(), bytes_of(batch)?);
+    let (rows, bytes) = (batch.num_rows(), headwater_shared_memory::bytes_of(batch)?);
     let pieces = rows.div_ceil(BATCH_ROWS_MAX).max(bytes.div_ceil(BATCH_BYTES_MAX)).max(1);
     let each = rows.div_ceil(pieces).max(1);
     let piece = |start: usize| (batch.slice(start, each.min(rows - start)), bytes / pieces);

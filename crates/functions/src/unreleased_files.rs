@@ -4,7 +4,7 @@
 //! charged. The check freezes the process and reads its mappings, which takes longer than a small
 //! function. So one check covers several calls. Until then the files are kept here and charged.
 
-use crate::memory::WorkerFile;
+use headwater_shared_memory::WorkerFile;
 
 /// Maximum number and total size of the files that are not checked, per process.
 const FILES_MAX: usize = 64;
@@ -50,8 +50,9 @@ impl UnreleasedFiles {
 
 #[cfg(test)]
 mod tests {
+    use headwater_shared_memory::MemoryFile;
+
     use super::*;
-    use crate::memory::MemoryFile;
 
     fn file(bytes: usize) -> WorkerFile {
         WorkerFile::Memory(MemoryFile::with("headwater-test", &vec![1; bytes]).unwrap())

@@ -9,13 +9,13 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use headwater_model::{JobId, LogStream};
 use headwater_sandbox::Channel;
+use headwater_shared_memory::{Extent, MemoryFile, ResultFile, WorkerFile};
 use include_dir::{Dir, include_dir};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::io::unix::AsyncFd;
 
 use crate::lake_access::LakeMessage;
-use crate::memory::{Extent, MemoryFile, ResultFile, WorkerFile};
 use crate::streaming_input::InputFeed;
 use crate::{ArgumentValue, Error, Frame, Invocation, Result, Returns, SharedTable};
 

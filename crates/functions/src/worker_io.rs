@@ -25,6 +25,7 @@ use headwater_model::LogStream;
 use headwater_sandbox::{
     Channel, ChannelMessage, EgressPolicy, Messages, ProxySockets, serve_proxy,
 };
+use headwater_shared_memory::{ChunkedTable, HugePageFs, ResultFile};
 use tokio::io::AsyncReadExt;
 use tokio::io::unix::AsyncFd;
 use tokio::net::unix::pipe::Receiver;
@@ -32,7 +33,6 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::lake_access::{self, LakeAccess};
-use crate::memory::{ChunkedTable, HugePageFs, ResultFile};
 use crate::start_clock::StartClock;
 use crate::worker::{FinalMessage, Message, WorkerMessages};
 use crate::{AnswerPart, AnswerSink, Error, FunctionEvent, Result, TableQuota};
@@ -232,7 +232,7 @@ pub(crate) async fn listen(
                 parts.add(file).await;
                 // Parts that follow are charged to the same quota.
                 let whole = std::mem::replace(&mut parts, ChunkedTable::new(quota.clone()));
-                said = FinalMessage::ChunkedTable(whole.finish().await);
+                said = FinalMessage::ChunkedTable(whole.finish().await.map_err(Error::from));
             }
             Ok(Message::Table) => said = file.map_or(FinalMessage::Nothing, FinalMessage::Table),
             Ok(message) => (said, kept) = result_of(message, file),
@@ -245,7 +245,7 @@ pub(crate) async fn listen(
         }
     }
     if let (FinalMessage::Nothing, Some(error)) = (&said, parts.failure()) {
-        said = FinalMessage::ChunkedTable(Err(error));
+        said = FinalMessage::ChunkedTable(Err(error.into()));
     }
     WorkerMessages { begun, said, given, kept: None }
 }

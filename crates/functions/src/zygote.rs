@@ -14,11 +14,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use headwater_sandbox::{Channel, Confinement, ProcessSpec, RunningProcess, Signal, Spawner};
+use headwater_shared_memory::MemoryFile;
 use parking_lot::Mutex;
 use serde::Deserialize;
 
 use crate::instance_spec::{ENVIRONMENT, WORKER, environment_sandbox, variables};
-use crate::memory::MemoryFile;
 use crate::preload_library::PreloadLibrary;
 use crate::prepared_clones::PreparedClones;
 use crate::{Environment, Error, Limits, Result, ZygoteOptions, worker};

@@ -109,7 +109,8 @@ impl Runner {
         let settled = match outcome.returned {
             // The table is charged to the shared quota instead of the function's memory.
             Ok(FunctionResult::Table(table)) => {
-                table.settle(&self.room).await.map(FunctionResult::Table)
+                let table = table.settle(&self.room).await;
+                table.map(FunctionResult::Table).map_err(headwater_functions::Error::from)
             }
             other => other,
         };

@@ -8,9 +8,9 @@ use std::sync::{Arc, OnceLock};
 use arrow::buffer::Buffer;
 use rustix::fs::{MemfdFlags, SealFlags, SeekFrom};
 
-use super::extents::Extents;
-use super::quota::QuotaPart;
-use super::write_check::has_writers;
+use crate::extents::Extents;
+use crate::quota::QuotaPart;
+use crate::write_check::has_writers;
 use crate::{Error, Result};
 
 /// The seals of an immutable file.
@@ -22,7 +22,7 @@ const TMPFS: rustix::fs::FsWord = 0x0102_1994;
 
 /// An immutable file in memory. Clones refer to the same file.
 #[derive(Debug, Clone)]
-pub(crate) struct MemoryFile(Arc<Inner>);
+pub struct MemoryFile(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
@@ -35,7 +35,7 @@ struct Inner {
 
 impl MemoryFile {
     /// Creates an empty file for writing. [`MemoryFile::seal`] makes it immutable.
-    pub(crate) fn create(name: &str) -> Result<File> {
+    pub fn create(name: &str) -> Result<File> {
         let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
         let descriptor = rustix::fs::memfd_create(name, flags)
             .map_err(|errno| Error::io("create a memory file")(errno.into()))?;
@@ -43,7 +43,7 @@ impl MemoryFile {
     }
 
     /// Creates a sealed file with this content.
-    pub(crate) fn with(name: &str, content: &[u8]) -> Result<Self> {
+    pub fn with(name: &str, content: &[u8]) -> Result<Self> {
         use std::io::Write;
         let mut file = Self::create(name)?;
         file.write_all(content).map_err(Error::io("write a memory file"))?;
@@ -52,7 +52,7 @@ impl MemoryFile {
 
     /// Seals a file, which may come from another process. Errors: the file is not a memory file, is
     /// mapped for writing, or has holes.
-    pub(crate) fn seal(descriptor: OwnedFd) -> Result<Self> {
+    pub fn seal(descriptor: OwnedFd) -> Result<Self> {
         let found = rustix::fs::fcntl_get_seals(&descriptor)
             .map_err(|errno| Error::io("seal a memory file")(errno.into()))?;
         if !found.contains(SEALS) {
@@ -65,13 +65,13 @@ impl MemoryFile {
     }
 
     /// Seals a file that the server wrote, which may have holes.
-    pub(super) fn seal_sparse(descriptor: OwnedFd) -> Result<Self> {
+    pub(crate) fn seal_sparse(descriptor: OwnedFd) -> Result<Self> {
         rustix::fs::fcntl_add_seals(&descriptor, SEALS)
             .map_err(|errno| Error::io("seal a memory file")(errno.into()))?;
         Self::measured(descriptor)
     }
 
-    /// Opens a file of [`HugePageFs`](super::HugePageFs) for reading, by its descriptor. Errors: a
+    /// Opens a file of [`HugePageFs`](crate::HugePageFs) for reading, by its descriptor. Errors: a
     /// process can still write to the file, or the file has holes.
     pub(crate) fn freeze(descriptor: OwnedFd) -> Result<Self> {
         let written =
@@ -113,44 +113,44 @@ impl MemoryFile {
     }
 
     /// Returns the size of the file in bytes.
-    pub(crate) fn bytes(&self) -> u64 {
+    pub fn bytes(&self) -> u64 {
         self.0.bytes
     }
 
     /// Returns the memory that the file uses, in bytes. This exceeds the size of the file if the
     /// last page is partly filled, or if there are pages beyond the end of the file.
-    pub(super) fn held(&self) -> u64 {
+    pub(crate) fn held(&self) -> u64 {
         self.0.held
     }
 
     /// Maps the whole file as an Arrow buffer.
-    pub(crate) fn buffer(&self) -> Result<Buffer> {
+    pub fn buffer(&self) -> Result<Buffer> {
         Ok(Extents::whole(self.clone()).map()?.buffer())
     }
 
     /// Returns the descriptor.
-    pub(crate) fn descriptor(&self) -> BorrowedFd<'_> {
+    pub fn descriptor(&self) -> BorrowedFd<'_> {
         self.0.descriptor.as_fd()
     }
 
     /// Returns true if both handles refer to the same file.
-    pub(super) fn is(&self, other: &MemoryFile) -> bool {
+    pub(crate) fn is(&self, other: &MemoryFile) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
     }
 
     /// Returns true if a range of the file has no holes.
-    pub(super) fn has(&self, start: u64, bytes: u64) -> bool {
+    pub(crate) fn has(&self, start: u64, bytes: u64) -> bool {
         let hole = rustix::fs::seek(&self.0.descriptor, SeekFrom::Hole(start));
         hole.is_ok_and(|hole| hole >= start.saturating_add(bytes))
     }
 
     /// Returns the charge of the file on a quota; `None` if the file is not charged.
-    pub(super) fn taken(&self) -> Option<&QuotaPart> {
+    pub(crate) fn taken(&self) -> Option<&QuotaPart> {
         self.0.taken.get()
     }
 
     /// Records the charge of the file on a quota.
-    pub(super) fn take(&self, taken: QuotaPart) {
+    pub(crate) fn take(&self, taken: QuotaPart) {
         // If another caller has recorded a charge first, this charge is released.
         let _ = self.0.taken.set(taken);
     }

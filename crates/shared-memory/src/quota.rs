@@ -24,7 +24,7 @@ struct Quota {
 
 /// The bytes that are charged to a quota. Dropping the value releases them.
 #[derive(Debug)]
-pub(crate) struct QuotaPart {
+pub struct QuotaPart {
     quota: Arc<Quota>,
     bytes: u64,
 }
@@ -55,22 +55,22 @@ impl TableQuota {
         self.disk.taken_ever.load(Ordering::Relaxed)
     }
 
-    pub(super) fn folder(&self) -> &Path {
+    pub(crate) fn folder(&self) -> &Path {
         &self.folder
     }
 
     /// Returns a quota with the same disk space and without memory.
-    pub(super) fn disk_alone(&self) -> TableQuota {
+    pub(crate) fn disk_alone(&self) -> TableQuota {
         TableQuota { memory: Arc::new(Quota::new(0)), ..self.clone() }
     }
 
     /// Returns an empty charge on the memory quota.
-    pub(super) fn in_memory(&self) -> QuotaPart {
+    pub(crate) fn in_memory(&self) -> QuotaPart {
         QuotaPart { quota: Arc::clone(&self.memory), bytes: 0 }
     }
 
     /// Returns an empty charge on the disk quota.
-    pub(super) fn on_disk(&self) -> QuotaPart {
+    pub(crate) fn on_disk(&self) -> QuotaPart {
         QuotaPart { quota: Arc::clone(&self.disk), bytes: 0 }
     }
 }
@@ -83,7 +83,7 @@ impl Quota {
 
 impl QuotaPart {
     /// Increases this charge. Returns false if the quota is exhausted.
-    pub(super) fn grow(&mut self, bytes: u64) -> bool {
+    pub(crate) fn grow(&mut self, bytes: u64) -> bool {
         let max = self.quota.bytes_max;
         let more = |taken: u64| taken.checked_add(bytes).filter(|sum| *sum <= max);
         let grown = self.quota.taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
@@ -96,7 +96,7 @@ impl QuotaPart {
 
     /// Increases this charge on the disk quota. Errors: the disk quota is exhausted, reported as a
     /// full disk.
-    pub(super) fn grow_on_disk(&mut self, bytes: u64) -> io::Result<()> {
+    pub(crate) fn grow_on_disk(&mut self, bytes: u64) -> io::Result<()> {
         if self.grow(bytes) {
             return Ok(());
         }

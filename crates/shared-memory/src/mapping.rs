@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use arrow::buffer::Buffer;
 use rustix::mm::{MapFlags, ProtFlags};
 
-use super::extents::Extent;
+use crate::extents::Extent;
 
 /// A read-only mapping. It is unmapped when its last buffer is dropped.
 #[derive(Debug)]
@@ -33,7 +33,7 @@ unsafe impl Sync for Mapping {}
 impl Mapping {
     /// Maps `bytes` bytes. The caller guarantees that the extents are in immutable files that
     /// cannot be truncated. Bytes outside the extents read as zero.
-    pub(super) fn of_frozen<'a>(
+    pub(crate) fn of_frozen<'a>(
         bytes: usize,
         extents: impl ExactSizeIterator<Item = (BorrowedFd<'a>, Extent)>,
     ) -> std::io::Result<Self> {
@@ -70,7 +70,7 @@ impl Mapping {
     }
 
     /// Returns the number of kernel mappings for tables in this process.
-    pub(super) fn count() -> usize {
+    pub(crate) fn count() -> usize {
         PARTS.load(Ordering::Relaxed)
     }
 

@@ -3,13 +3,12 @@
 use std::fs::File;
 use std::io::{self, Write};
 
-use super::disk::{self, DiskFile};
-use super::quota::{QuotaPart, TableQuota};
-use crate::Result;
-use crate::memory::MemoryFile;
+use crate::disk::{self, DiskFile};
+use crate::quota::{QuotaPart, TableQuota};
+use crate::{MemoryFile, Result};
 
 /// A file that is written sequentially.
-pub(super) struct SpillWriter {
+pub(crate) struct SpillWriter {
     file: File,
     room: Option<TableQuota>,
     taken: Option<QuotaPart>,
@@ -19,7 +18,7 @@ pub(super) struct SpillWriter {
 }
 
 /// The complete file, in memory or on disk.
-pub(super) enum SpillLocation {
+pub(crate) enum SpillLocation {
     /// A file in memory, with its charge on the quota.
     Memory(File, Option<QuotaPart>),
     /// A file on disk.
@@ -29,7 +28,7 @@ pub(super) enum SpillLocation {
 impl SpillWriter {
     /// Creates a file. Beyond the quota, its bytes go to disk. Without a quota, all bytes stay in
     /// memory.
-    pub(super) fn new(room: Option<&TableQuota>) -> Result<Self> {
+    pub(crate) fn new(room: Option<&TableQuota>) -> Result<Self> {
         Ok(SpillWriter {
             file: MemoryFile::create("headwater-table")?,
             room: room.cloned(),
@@ -40,7 +39,7 @@ impl SpillWriter {
     }
 
     /// Returns the complete file.
-    pub(super) fn finish(self) -> SpillLocation {
+    pub(crate) fn finish(self) -> SpillLocation {
         match (self.on_disk, self.taken) {
             (Some(file), Some(taken)) => {
                 SpillLocation::Disk(DiskFile::new(file, self.bytes, taken))

@@ -5,8 +5,9 @@
 //! array is created over it.
 //!
 //! Results of functions are in files of [`HugePageFs`] if the host supports them, and may refer to
-//! the files of the inputs. [`Extents`] maps the bytes of a table to these files. Rows that are
-//! streamed to a function are in a few [`ReusableFile`]s, which only the server writes and reuses.
+//! the files of the inputs. An [`Extent`] locates a part of a table in one of these files. Rows
+//! that are streamed to a function are in a few [`ReusableFile`]s, which only the server writes
+//! and reuses.
 //!
 //! A [`TableQuota`] limits the memory of tables. Beyond the limit, tables are stored in unnamed
 //! files on disk, which functions map into memory and the server reads block by block.
@@ -14,6 +15,7 @@
 mod chunked_table;
 mod decode_limits;
 mod disk;
+mod error;
 mod extents;
 mod file;
 mod huge_page_fs;
@@ -28,13 +30,13 @@ mod table;
 mod table_types;
 mod write_check;
 
-pub(crate) use chunked_table::ChunkedTable;
-pub(crate) use extents::{Extent, WorkerFile};
-pub(crate) use file::MemoryFile;
-pub(crate) use huge_page_fs::{HugePageFs, ResultFile};
-pub(crate) use ipc_encoder::{IpcMessage, bytes_of, suits};
-pub(crate) use quota::QuotaPart;
-pub use quota::TableQuota;
-pub(crate) use reusable_file::ReusableFile;
-pub use table::SharedTable;
-pub(crate) use table::aside;
+pub use chunked_table::ChunkedTable;
+pub use disk::DiskFile;
+pub use error::{Error, Result};
+pub use extents::{Extent, WorkerFile};
+pub use file::MemoryFile;
+pub use huge_page_fs::{HugePageFs, ResultFile};
+pub use ipc_encoder::{IpcMessage, bytes_of, suits};
+pub use quota::{QuotaPart, TableQuota};
+pub use reusable_file::ReusableFile;
+pub use table::{SharedTable, aside};

@@ -22,14 +22,14 @@ const DEPTH_MAX: usize = 64;
 
 /// The types of a table: its columns, and the values of its dictionaries by id.
 #[derive(Debug, Clone)]
-pub(super) struct TableTypes {
-    pub(super) schema: SchemaRef,
+pub(crate) struct TableTypes {
+    pub(crate) schema: SchemaRef,
     dictionaries: HashMap<i64, DataType>,
 }
 
 impl TableTypes {
     /// Decodes a schema.
-    pub(super) fn of(schema: arrow::ipc::Schema<'_>) -> Result<TableTypes, ArrowError> {
+    pub(crate) fn of(schema: arrow::ipc::Schema<'_>) -> Result<TableTypes, ArrowError> {
         let fields = schema.fields().ok_or_else(|| malformed("the schema has no columns"))?;
         if schema.endianness() != Endianness::Little {
             return Err(malformed("numbers are big-endian"));
@@ -52,7 +52,7 @@ impl TableTypes {
     }
 
     /// Validates the head of a record batch or dictionary.
-    pub(super) fn check(&self, message: &Message<'_>) -> Result<(), ArrowError> {
+    pub(crate) fn check(&self, message: &Message<'_>) -> Result<(), ArrowError> {
         if let Some(batch) = message.header_as_record_batch() {
             let columns = self.schema.fields().iter().map(|field| field.data_type());
             return check_batch(&batch, message.version(), columns);
@@ -366,7 +366,7 @@ fn short() -> ArrowError {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use std::io::Write as _;
     use std::sync::{Arc, Mutex};
 
@@ -382,8 +382,8 @@ pub(super) mod tests {
     use arrow::ipc::writer::FileWriter;
     use arrow::record_batch::RecordBatch;
 
-    use super::super::{MemoryFile, SharedTable};
     use super::*;
+    use crate::{MemoryFile, SharedTable};
 
     /// Starts to record panics of this process, until [`assert_none`].
     pub(crate) fn note_panics() -> Arc<Mutex<Vec<String>>> {

@@ -23,7 +23,7 @@ const TIMES_VIEWED: u64 = 64;
 const BYTES_MIN: u64 = 1 << 20;
 
 /// Parses a message with its prefix.
-pub(super) fn message(metadata: &[u8]) -> Result<Message<'_>, ArrowError> {
+pub(crate) fn message(metadata: &[u8]) -> Result<Message<'_>, ArrowError> {
     let prefix = if metadata.starts_with(&MARKER) { 8 } else { 4 };
     let message = metadata.get(prefix..).ok_or_else(malformed)?;
     root_as_message(message).map_err(|_| malformed())
@@ -31,7 +31,7 @@ pub(super) fn message(metadata: &[u8]) -> Result<Message<'_>, ArrowError> {
 
 /// The number of bytes that may still be decoded for a table.
 #[derive(Debug)]
-pub(super) struct DecodeBudget {
+pub(crate) struct DecodeBudget {
     /// Bytes of buffers that may still be referenced.
     named: u64,
     /// Bytes of texts that views may still refer to.
@@ -40,23 +40,23 @@ pub(super) struct DecodeBudget {
 
 impl DecodeBudget {
     /// Returns the budget for a table of this size that shares no bytes with other tables.
-    pub(super) fn of(bytes: u64) -> Self {
+    pub(crate) fn of(bytes: u64) -> Self {
         let viewed = bytes.saturating_mul(TIMES_VIEWED).saturating_add(BYTES_MIN);
         DecodeBudget { named: bytes, viewed }
     }
 
     /// Returns an unlimited budget, for tables that the server wrote.
-    pub(super) fn of_our_own() -> Self {
+    pub(crate) fn of_our_own() -> Self {
         DecodeBudget { named: u64::MAX, viewed: u64::MAX }
     }
 
     /// Returns the budget for a table of this size that may refer to other tables.
-    pub(super) fn of_pieces(bytes: u64) -> Self {
+    pub(crate) fn of_pieces(bytes: u64) -> Self {
         DecodeBudget { named: bytes.saturating_mul(TIMES), ..DecodeBudget::of(bytes) }
     }
 
     /// Inspects a message with its prefix, and the body of the message.
-    pub(super) fn look_at(
+    pub(crate) fn look_at(
         &mut self,
         metadata: &[u8],
         body: &[u8],
@@ -66,7 +66,7 @@ impl DecodeBudget {
     }
 
     /// Inspects a parsed message and its body.
-    pub(super) fn look_at_message(
+    pub(crate) fn look_at_message(
         &mut self,
         message: &Message<'_>,
         body: &[u8],

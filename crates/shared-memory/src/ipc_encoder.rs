@@ -22,7 +22,7 @@ const GRAIN: usize = 64;
 
 /// A message to write: the head, and the parts of the body.
 #[derive(Debug)]
-pub(crate) struct IpcMessage {
+pub struct IpcMessage {
     head: Vec<u8>,
     parts: Vec<BodySource>,
     body: usize,
@@ -44,7 +44,7 @@ enum BodySource {
 }
 
 /// Returns true if rows with these columns can be encoded as one message.
-pub(crate) fn suits(schema: &Schema) -> bool {
+pub fn suits(schema: &Schema) -> bool {
     schema.fields().iter().all(|field| is_plain(field.data_type()))
 }
 
@@ -67,14 +67,14 @@ fn is_plain(kind: &DataType) -> bool {
 }
 
 /// Returns the approximate size of a batch in a message.
-pub(crate) fn bytes_of(batch: &RecordBatch) -> Result<usize, ArrowError> {
+pub fn bytes_of(batch: &RecordBatch) -> Result<usize, ArrowError> {
     let sizes = batch.columns().iter().map(|column| column.to_data().get_slice_memory_size());
     sizes.sum()
 }
 
 impl IpcMessage {
     /// Combines batches of the same schema. Only [`IpcMessage::write`] copies their bytes.
-    pub(crate) fn new(batches: &[RecordBatch]) -> Result<IpcMessage, ArrowError> {
+    pub fn new(batches: &[RecordBatch]) -> Result<IpcMessage, ArrowError> {
         let mut plan = BodyLayout::default();
         let columns = batches.first().map_or(0, RecordBatch::num_columns);
         for column in 0..columns {
@@ -87,13 +87,13 @@ impl IpcMessage {
     }
 
     /// Returns the size of the message in bytes.
-    pub(crate) fn bytes(&self) -> usize {
+    pub fn bytes(&self) -> usize {
         self.head.len() + self.body
     }
 
     /// Writes the message to memory of at least [`IpcMessage::bytes`] bytes. The padding between
     /// buffers is left as it is.
-    pub(crate) fn write(&self, to: &mut [u8]) {
+    pub fn write(&self, to: &mut [u8]) {
         let (head, body) = to.split_at_mut(self.head.len());
         head.copy_from_slice(&self.head);
         for part in &self.parts {

@@ -15,19 +15,19 @@ use arrow::buffer::{Buffer, MutableBuffer};
 use arrow::error::ArrowError;
 use uuid::Uuid;
 
-use super::ipc::Source;
-use super::quota::QuotaPart;
+use crate::ipc::Source;
+use crate::quota::QuotaPart;
 
 /// A read-only file that contains a complete table.
 #[derive(Debug)]
-pub(crate) struct DiskFile {
+pub struct DiskFile {
     file: File,
     bytes: u64,
     _taken: QuotaPart,
 }
 
 /// Creates an unnamed file in a folder. Returns a writable and a read-only handle.
-pub(super) fn create(folder: &Path) -> io::Result<(File, File)> {
+pub(crate) fn create(folder: &Path) -> io::Result<(File, File)> {
     DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
     let path = folder.join(format!("rows-{}", Uuid::new_v4().simple()));
     let mut options = OpenOptions::new();
@@ -39,17 +39,17 @@ pub(super) fn create(folder: &Path) -> io::Result<(File, File)> {
 
 impl DiskFile {
     /// Returns the file after its content has been written completely.
-    pub(super) fn new(file: File, bytes: u64, taken: QuotaPart) -> Self {
+    pub(crate) fn new(file: File, bytes: u64, taken: QuotaPart) -> Self {
         DiskFile { file, bytes, _taken: taken }
     }
 
     /// Returns the size of the file in bytes.
-    pub(super) fn bytes(&self) -> u64 {
+    pub(crate) fn bytes(&self) -> u64 {
         self.bytes
     }
 
     /// Returns the read-only descriptor of the file.
-    pub(super) fn descriptor(&self) -> BorrowedFd<'_> {
+    pub(crate) fn descriptor(&self) -> BorrowedFd<'_> {
         self.file.as_fd()
     }
 }

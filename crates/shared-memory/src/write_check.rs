@@ -7,7 +7,7 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 
 /// Returns true if a file is open or mapped for writing. `file` must be opened read-only and belong
 /// to the user of this process.
-pub(super) fn has_writers(file: BorrowedFd<'_>) -> Result<bool> {
+pub(crate) fn has_writers(file: BorrowedFd<'_>) -> Result<bool> {
     // The kernel grants a read lease only if the file is not open for writing in any process.
     match set(file, libc::F_RDLCK) {
         Ok(()) => set(file, libc::F_UNLCK).map(|()| false),

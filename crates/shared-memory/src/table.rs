@@ -16,15 +16,14 @@ use arrow::ipc::writer::FileWriter;
 use futures::stream::{self, BoxStream};
 use futures::{Stream, StreamExt};
 
-use super::decode_limits::DecodeBudget;
-use super::disk::DiskFile;
-use super::extents::{Extent, Extents, WorkerFile};
-use super::huge_page_fs::ResultFile;
-use super::ipc::IpcFooter;
-use super::quota::TableQuota;
-use super::spill_writer::{SpillLocation, SpillWriter};
-use crate::memory::MemoryFile;
-use crate::{Error, Result};
+use crate::decode_limits::DecodeBudget;
+use crate::disk::DiskFile;
+use crate::extents::{Extent, Extents, WorkerFile};
+use crate::huge_page_fs::ResultFile;
+use crate::ipc::IpcFooter;
+use crate::quota::TableQuota;
+use crate::spill_writer::{SpillLocation, SpillWriter};
+use crate::{Error, MemoryFile, Result};
 
 /// Size of the write buffer, in bytes.
 const WRITE_BYTES: usize = 1 << 18;
@@ -50,7 +49,7 @@ enum Location {
     Disk(Arc<DiskFile>),
 }
 
-pub(super) type Writer = FileWriter<BufWriter<SpillWriter>>;
+pub(crate) type Writer = FileWriter<BufWriter<SpillWriter>>;
 
 impl SharedTable {
     /// Writes record batches of one schema to a new memory file and seals it.
@@ -94,13 +93,13 @@ impl SharedTable {
 
     /// Opens a memory file that another process wrote. The size of the file limits the memory that
     /// decoding may use.
-    pub(crate) fn open(file: OwnedFd) -> Result<Self> {
+    pub fn open(file: OwnedFd) -> Result<Self> {
         Self::of_another(Extents::whole(MemoryFile::seal(file)?))
     }
 
     /// Opens a table that a worker wrote to its own memory file, or to a file that the server gave
     /// it. `outline` locates the table's bytes in this file and in the files of its inputs.
-    pub(crate) fn put_together(
+    pub fn put_together(
         outline: OwnedFd,
         (own, mut given): (Option<OwnedFd>, ResultFile),
         inputs: &[WorkerFile],
@@ -109,7 +108,7 @@ impl SharedTable {
             Some(own) => Some(MemoryFile::seal(own)?),
             None => given.take_file()?,
         };
-        let outline = super::extents::read_layout(outline)?;
+        let outline = crate::extents::read_layout(outline)?;
         Self::of_another(Extents::of(&outline, own, inputs)?)
     }
 
@@ -174,7 +173,7 @@ impl SharedTable {
         let bytes = pieces.span();
         let mut taken = room.on_disk();
         taken.grow_on_disk(bytes).map_err(failed)?;
-        let (mut written, read) = super::disk::create(room.folder()).map_err(failed)?;
+        let (mut written, read) = crate::disk::create(room.folder()).map_err(failed)?;
         std::io::Write::write_all(&mut written, &pieces.map()?.buffer()).map_err(failed)?;
         let place = Location::Disk(Arc::new(DiskFile::new(read, bytes, taken)));
         let (layout, rows) = (self.0.layout.clone(), self.0.rows);
@@ -234,7 +233,7 @@ impl SharedTable {
 
     /// Passes the table's files to a worker, read-only. Returns the number of bytes that the worker
     /// maps, and their locations in the files.
-    pub(crate) fn give(&self, files: &mut Vec<WorkerFile>) -> (u64, Vec<Extent>) {
+    pub fn give(&self, files: &mut Vec<WorkerFile>) -> (u64, Vec<Extent>) {
         match &self.0.place {
             Location::Memory { pieces, .. } => {
                 let number = |file: &MemoryFile| WorkerFile::Memory(file.clone()).number(files);
@@ -298,12 +297,12 @@ fn rows_of(mut batches: impl Iterator<Item = u64>) -> Result<u64, ArrowError> {
     rows.ok_or_else(|| ArrowError::IpcError("the table has too many rows".to_owned()))
 }
 
-pub(super) fn writer(schema: &Schema, room: Option<&TableQuota>) -> Result<Writer> {
+pub(crate) fn writer(schema: &Schema, room: Option<&TableQuota>) -> Result<Writer> {
     let file = BufWriter::with_capacity(WRITE_BYTES, SpillWriter::new(room)?);
     Ok(FileWriter::try_new(file, schema)?)
 }
 
-pub(super) fn finish(writer: Writer, rows: u64) -> Result<SharedTable> {
+pub(crate) fn finish(writer: Writer, rows: u64) -> Result<SharedTable> {
     let buffered = writer.into_inner()?;
     let file = buffered.into_inner().map_err(|error| ArrowError::from(error.into_error()))?;
     match file.finish() {
@@ -323,9 +322,7 @@ pub(super) fn finish(writer: Writer, rows: u64) -> Result<SharedTable> {
 }
 
 /// Runs disk I/O on a thread for blocking operations.
-pub(crate) async fn aside<T, E>(
-    work: impl FnOnce() -> Result<T, E> + Send + 'static,
-) -> Result<T, E>
+pub async fn aside<T, E>(work: impl FnOnce() -> Result<T, E> + Send + 'static) -> Result<T, E>
 where
     T: Send + 'static,
     E: From<ArrowError> + Send + 'static,
@@ -345,8 +342,8 @@ mod tests {
     use arrow::buffer::OffsetBuffer;
     use arrow::datatypes::{DataType, Field, Int32Type};
 
-    use super::super::table_types::tests::{assert_none, note_panics};
     use super::*;
+    use crate::table_types::tests::{assert_none, note_panics};
 
     fn sample() -> RecordBatch {
         let words: DictionaryArray<Int32Type> = vec!["a", "b", "a"].into_iter().collect();
@@ -564,7 +561,7 @@ mod tests {
         for at in 0..whole.len() {
             let mut bytes = whole.clone();
             bytes[at] ^= 0x81;
-            let (mut written, read) = super::super::disk::create(folder.path()).unwrap();
+            let (mut written, read) = crate::disk::create(folder.path()).unwrap();
             let taken = TableQuota::new(0, folder.path().into(), 1 << 20).on_disk();
             let file = DiskFile::new(read, whole.len() as u64, taken);
             written.write_all(&whole).unwrap();

@@ -8,11 +8,10 @@ use std::sync::Arc;
 use arrow::error::ArrowError;
 use serde::{Deserialize, Serialize};
 
-use super::decode_limits::DecodeBudget;
-use super::disk::DiskFile;
-use super::mapping::Mapping;
-use crate::memory::MemoryFile;
-use crate::{Error, Result};
+use crate::decode_limits::DecodeBudget;
+use crate::disk::DiskFile;
+use crate::mapping::Mapping;
+use crate::{Error, MemoryFile, Result};
 
 /// Unit of file mappings, in bytes.
 const PAGE: u64 = 4096;
@@ -31,11 +30,11 @@ const IDLE_BYTES_MAX: u64 = 4 << 20;
 /// A range of a table's bytes, and its location in a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(into = "(u64, u64, usize, u64)")]
-pub(crate) struct Extent {
-    pub(super) at: u64,
-    pub(super) bytes: u64,
-    pub(super) file: usize,
-    pub(super) start: u64,
+pub struct Extent {
+    pub(crate) at: u64,
+    pub(crate) bytes: u64,
+    pub(crate) file: usize,
+    pub(crate) start: u64,
 }
 
 impl From<Extent> for (u64, u64, usize, u64) {
@@ -46,7 +45,7 @@ impl From<Extent> for (u64, u64, usize, u64) {
 
 /// A file that holds data of a table and is passed to a worker.
 #[derive(Debug, Clone)]
-pub(crate) enum WorkerFile {
+pub enum WorkerFile {
     /// A file in memory, to which the function's result may refer.
     Memory(MemoryFile),
     /// A file on disk.
@@ -54,11 +53,13 @@ pub(crate) enum WorkerFile {
 }
 
 impl WorkerFile {
-    pub(crate) fn is_memory(&self) -> bool {
+    /// Returns true if the file is in memory.
+    pub fn is_memory(&self) -> bool {
         matches!(self, WorkerFile::Memory(_))
     }
 
-    pub(crate) fn descriptor(&self) -> BorrowedFd<'_> {
+    /// Returns the descriptor of the file.
+    pub fn descriptor(&self) -> BorrowedFd<'_> {
         match self {
             WorkerFile::Memory(file) => file.descriptor(),
             WorkerFile::Disk(file) => file.descriptor(),
@@ -66,7 +67,7 @@ impl WorkerFile {
     }
 
     /// Returns the memory that the file uses, in bytes; `None` for a file on disk.
-    pub(crate) fn memory_bytes(&self) -> Option<u64> {
+    pub fn memory_bytes(&self) -> Option<u64> {
         match self {
             WorkerFile::Memory(file) => Some(file.held()),
             WorkerFile::Disk(_) => None,
@@ -75,7 +76,7 @@ impl WorkerFile {
 
     /// Returns the index of a file in a worker's list of files. If the file is missing in the list,
     /// adds it.
-    pub(super) fn number(self, files: &mut Vec<WorkerFile>) -> usize {
+    pub(crate) fn number(self, files: &mut Vec<WorkerFile>) -> usize {
         let same = |other: &WorkerFile| match (&self, other) {
             (WorkerFile::Memory(one), WorkerFile::Memory(other)) => one.is(other),
             (WorkerFile::Disk(one), WorkerFile::Disk(other)) => Arc::ptr_eq(one, other),
@@ -92,7 +93,7 @@ impl WorkerFile {
 /// and an offset in the file. Each file is one that the worker received, or the file that the
 /// worker wrote.
 #[derive(Debug, Deserialize)]
-pub(super) struct LayoutMessage {
+pub(crate) struct LayoutMessage {
     bytes: u64,
     extents: Vec<(u64, u64, i64, u64)>,
 }
@@ -102,7 +103,7 @@ const OWN: i64 = -1;
 
 /// The location of a table's bytes, if they are in memory files.
 #[derive(Debug, Clone)]
-pub(super) struct Extents {
+pub(crate) struct Extents {
     bytes: u64,
     files: Vec<MemoryFile>,
     extents: Vec<Extent>,
@@ -112,7 +113,7 @@ pub(super) struct Extents {
 
 impl Extents {
     /// Returns the extents of one whole file.
-    pub(super) fn whole(file: MemoryFile) -> Self {
+    pub(crate) fn whole(file: MemoryFile) -> Self {
         let bytes = file.bytes();
         Extents {
             bytes,
@@ -123,7 +124,7 @@ impl Extents {
     }
 
     /// Validates the layout that a worker sent, and returns the extents that it describes.
-    pub(super) fn of(
+    pub(crate) fn of(
         outline: &LayoutMessage,
         own: Option<MemoryFile>,
         given: &[WorkerFile],
@@ -172,22 +173,22 @@ impl Extents {
     }
 
     /// Returns the size of the address range to which the table is mapped, in bytes.
-    pub(super) fn span(&self) -> u64 {
+    pub(crate) fn span(&self) -> u64 {
         self.bytes
     }
 
     /// Returns the number of bytes in the table's files.
-    pub(super) fn bytes(&self) -> u64 {
+    pub(crate) fn bytes(&self) -> u64 {
         self.extents.iter().map(|extent| extent.bytes).sum()
     }
 
     /// Returns the number of bytes that the worker wrote for this table.
-    pub(super) fn written(&self) -> u64 {
+    pub(crate) fn written(&self) -> u64 {
         self.written
     }
 
     /// Returns the budget for decoding the table.
-    pub(super) fn allowance(&self) -> DecodeBudget {
+    pub(crate) fn allowance(&self) -> DecodeBudget {
         match self.extents.len() {
             1 => DecodeBudget::of(self.bytes()),
             _ => DecodeBudget::of_pieces(self.bytes()),
@@ -195,18 +196,18 @@ impl Extents {
     }
 
     /// Returns the files of the table.
-    pub(super) fn files(&self) -> &[MemoryFile] {
+    pub(crate) fn files(&self) -> &[MemoryFile] {
         &self.files
     }
 
     /// Returns the pieces of the table, in order.
-    pub(super) fn extents(&self) -> &[Extent] {
+    pub(crate) fn extents(&self) -> &[Extent] {
         &self.extents
     }
 
     /// Maps the table into memory. If there are too many mappings, copies the table to one file
     /// first.
-    pub(super) fn mapped(self) -> Result<(Extents, Arc<Mapping>)> {
+    pub(crate) fn mapped(self) -> Result<(Extents, Arc<Mapping>)> {
         let pieces = if Mapping::count() + self.extents.len() > MAPPINGS_MAX {
             self.gathered()?
         } else {
@@ -241,7 +242,7 @@ impl Extents {
     }
 
     /// Maps the whole table into memory.
-    pub(super) fn map(&self) -> Result<Arc<Mapping>> {
+    pub(crate) fn map(&self) -> Result<Arc<Mapping>> {
         let extents = self.extents.iter();
         let extents = extents.map(|extent| (self.files[extent.file].descriptor(), *extent));
         let mapping = Mapping::of_frozen(self.bytes as usize, extents);
@@ -250,7 +251,7 @@ impl Extents {
 }
 
 /// Parses the layout that a worker sent.
-pub(super) fn read_layout(file: OwnedFd) -> Result<LayoutMessage> {
+pub(crate) fn read_layout(file: OwnedFd) -> Result<LayoutMessage> {
     const BYTES_MAX: u64 = 1 << 20;
     let file = MemoryFile::seal(file)?;
     if file.bytes() > BYTES_MAX {

@@ -15,11 +15,10 @@ use arrow::error::ArrowError;
 use rustix::fs::SealFlags;
 use rustix::mm::{MapFlags, ProtFlags};
 
-use super::disk;
-use super::ipc_encoder::IpcMessage;
-use super::quota::{QuotaPart, TableQuota};
-use crate::memory::MemoryFile;
-use crate::{Error, Result};
+use crate::disk;
+use crate::ipc_encoder::IpcMessage;
+use crate::quota::{QuotaPart, TableQuota};
+use crate::{Error, MemoryFile, Result};
 
 /// The seals of a file. After sealing, only a mapping that was created before can change the file.
 const SEALS: SealFlags =
@@ -30,7 +29,7 @@ const STEP: usize = 1 << 20;
 
 /// A file for rows.
 #[derive(Debug)]
-pub(crate) struct ReusableFile {
+pub struct ReusableFile {
     place: Location,
     bytes: usize,
     taken: Option<QuotaPart>,
@@ -89,7 +88,7 @@ impl Drop for WritableMapping {
 
 impl ReusableFile {
     /// Creates a file with rows: in memory, or on disk if the memory quota is exhausted.
-    pub(crate) fn of(gathered: &IpcMessage, room: Option<&TableQuota>) -> Result<ReusableFile> {
+    pub fn of(gathered: &IpcMessage, room: Option<&TableQuota>) -> Result<ReusableFile> {
         let bytes = gathered.bytes().next_multiple_of(STEP);
         let mut taken = room.map(TableQuota::in_memory);
         if let (Some(taken), Some(room)) = (&mut taken, room)
@@ -117,7 +116,7 @@ impl ReusableFile {
 
     /// Overwrites the rows of the file, which no process may still read. Returns false if the rows
     /// do not fit.
-    pub(crate) fn write(&mut self, gathered: &IpcMessage) -> bool {
+    pub fn write(&mut self, gathered: &IpcMessage) -> bool {
         match &mut self.place {
             Location::Memory(written) if gathered.bytes() <= written.bytes => {
                 gathered.write(&mut written.bytes_mut()[..gathered.bytes()]);
@@ -128,28 +127,28 @@ impl ReusableFile {
     }
 
     /// Returns true if the rows fit into the file.
-    pub(crate) fn fits(&self, gathered: &IpcMessage) -> bool {
+    pub fn fits(&self, gathered: &IpcMessage) -> bool {
         self.is_memory() && gathered.bytes() <= self.bytes
     }
 
     /// Drops the file and returns its charge on the quota. The caller keeps the charge for as long
     /// as the function's process may hold the file.
-    pub(crate) fn into_taken(self) -> Option<QuotaPart> {
+    pub fn into_taken(self) -> Option<QuotaPart> {
         self.taken
     }
 
     /// Returns true if the file is in memory and can therefore be overwritten.
-    pub(crate) fn is_memory(&self) -> bool {
+    pub fn is_memory(&self) -> bool {
         matches!(self.place, Location::Memory(_))
     }
 
     /// Returns the size of the file in bytes.
-    pub(crate) fn bytes(&self) -> usize {
+    pub fn bytes(&self) -> usize {
         self.bytes
     }
 
     /// Returns the descriptor of the file.
-    pub(crate) fn descriptor(&self) -> BorrowedFd<'_> {
+    pub fn descriptor(&self) -> BorrowedFd<'_> {
         match &self.place {
             Location::Memory(written) => written.file.as_fd(),
             Location::Disk(file) => file.as_fd(),

@@ -9,11 +9,10 @@ use arrow::ipc::reader::StreamDecoder;
 use arrow::ipc::root_as_message;
 use bytes::Bytes;
 
-use super::decode_limits::DecodeBudget;
-use super::table::{finish, writer};
-use super::table_types::TableTypes;
-use super::{SharedTable, TableQuota};
-use crate::Result;
+use crate::decode_limits::DecodeBudget;
+use crate::table::{finish, writer};
+use crate::table_types::TableTypes;
+use crate::{Result, SharedTable, TableQuota};
 
 /// The prefix of a message; old streams have only the length of the message as prefix.
 const MARKER: [u8; 4] = [0xff; 4];
@@ -101,8 +100,8 @@ mod tests {
     use arrow::datatypes::Int32Type;
     use arrow::ipc::writer::StreamWriter;
 
-    use super::super::table_types::tests::{assert_none, note_panics};
     use super::*;
+    use crate::table_types::tests::{assert_none, note_panics};
 
     fn room() -> TableQuota {
         TableQuota::new(1 << 20, std::env::temp_dir(), 0)

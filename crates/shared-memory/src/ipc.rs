@@ -11,14 +11,14 @@ use arrow::error::ArrowError;
 use arrow::ipc::reader::{FileDecoder, read_footer_length};
 use arrow::ipc::{Block, MetadataVersion, root_as_footer};
 
-use super::decode_limits::{self, DecodeBudget};
-use super::table_types::TableTypes;
+use crate::decode_limits::{self, DecodeBudget};
+use crate::table_types::TableTypes;
 
 /// Total length in bytes of the footer's length field and the closing magic number.
 const TRAILER_BYTES: usize = 10;
 
 /// A source from which a file's bytes are read.
-pub(super) trait Source {
+pub(crate) trait Source {
     /// Returns the number of bytes of the file.
     fn len(&self) -> usize;
 
@@ -38,7 +38,7 @@ impl Source for Buffer {
 
 /// The footer of a file, which contains the schema and the positions of the messages.
 #[derive(Debug, Clone)]
-pub(super) struct IpcFooter {
+pub(crate) struct IpcFooter {
     shape: TableTypes,
     version: MetadataVersion,
     dictionaries: Vec<Block>,
@@ -47,28 +47,28 @@ pub(super) struct IpcFooter {
 
 impl IpcFooter {
     /// Reads the footer.
-    pub(super) fn read(source: &impl Source) -> Result<IpcFooter, ArrowError> {
+    pub(crate) fn read(source: &impl Source) -> Result<IpcFooter, ArrowError> {
         guarded(|| layout(source))
     }
 
     /// Returns the columns.
-    pub(super) fn schema(&self) -> SchemaRef {
+    pub(crate) fn schema(&self) -> SchemaRef {
         Arc::clone(&self.shape.schema)
     }
 
     /// Returns the number of record batches.
-    pub(super) fn batches(&self) -> usize {
+    pub(crate) fn batches(&self) -> usize {
         self.batches.len()
     }
 
     /// Returns the positions of the record batches in the file.
     #[cfg(test)]
-    pub(super) fn places(&self) -> Vec<i64> {
+    pub(crate) fn places(&self) -> Vec<i64> {
         self.batches.iter().map(Block::offset).collect()
     }
 
     /// Returns the decoder of the record batches, with their shared dictionaries.
-    pub(super) fn decoder(
+    pub(crate) fn decoder(
         &self,
         source: &impl Source,
         allowance: &mut DecodeBudget,
@@ -84,7 +84,7 @@ impl IpcFooter {
     }
 
     /// Returns a record batch; `None` if its block contains another message.
-    pub(super) fn batch(
+    pub(crate) fn batch(
         &self,
         (decoder, source): (&FileDecoder, &impl Source),
         index: usize,
@@ -98,7 +98,7 @@ impl IpcFooter {
     }
 
     /// Returns all record batches.
-    pub(super) fn all(
+    pub(crate) fn all(
         &self,
         source: &impl Source,
         mut allowance: DecodeBudget,

@@ -13,17 +13,16 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::fs::{Mode, OFlags};
 
-use super::write_check::has_writers;
-use crate::Result;
-use crate::memory::MemoryFile;
+use crate::write_check::has_writers;
+use crate::{MemoryFile, Result};
 
 /// A mounted file system without a path. The kernel removes the mount when its last file is closed.
 #[derive(Debug)]
-pub(crate) struct HugePageFs(OwnedFd);
+pub struct HugePageFs(OwnedFd);
 
 impl HugePageFs {
     /// Mounts the file system. Errors: missing permission, or no huge pages in the kernel.
-    pub(crate) fn open() -> io::Result<HugePageFs> {
+    pub fn open() -> io::Result<HugePageFs> {
         // The file system needs no size limit, because the memory limits of functions apply.
         let options = [("huge", "always"), ("mode", "0700"), ("size", "0"), ("nr_inodes", "0")];
         let pages = HugePageFs(headwater_sandbox::tmpfs(
@@ -52,11 +51,11 @@ impl HugePageFs {
 
 /// The read-only handle of a call's result file; unset until the file is created.
 #[derive(Debug, Default)]
-pub(crate) struct ResultFile(Option<OwnedFd>);
+pub struct ResultFile(Option<OwnedFd>);
 
 impl ResultFile {
     /// Creates the file and returns its writable handle; `None` if the call already has a file.
-    pub(crate) fn file(&mut self, pages: &HugePageFs) -> io::Result<Option<File>> {
+    pub fn file(&mut self, pages: &HugePageFs) -> io::Result<Option<File>> {
         if self.0.is_some() {
             return Ok(None);
         }
@@ -66,7 +65,7 @@ impl ResultFile {
     }
 
     /// Accepts the file as the one that contains the result table.
-    pub(super) fn take_file(&mut self) -> Result<Option<MemoryFile>> {
+    pub(crate) fn take_file(&mut self) -> Result<Option<MemoryFile>> {
         self.0.take().map(MemoryFile::freeze).transpose()
     }
 }

@@ -5,11 +5,11 @@ use std::os::fd::OwnedFd;
 use arrow::datatypes::SchemaRef;
 use arrow::error::ArrowError;
 
-use super::table::{Writer, aside, finish, writer};
+use crate::table::{Writer, aside, finish, writer};
 use crate::{Error, Result, SharedTable, TableQuota};
 
 /// The received parts.
-pub(crate) struct ChunkedTable {
+pub struct ChunkedTable {
     quota: Option<TableQuota>,
     state: State,
 }
@@ -21,18 +21,19 @@ enum State {
 }
 
 impl ChunkedTable {
-    pub(crate) fn new(quota: Option<TableQuota>) -> Self {
+    /// Returns a table without parts. Without a quota, all its bytes stay in memory.
+    pub fn new(quota: Option<TableQuota>) -> Self {
         ChunkedTable { quota, state: State::None }
     }
 
     /// Returns true if at least one part was received.
-    pub(crate) fn any(&self) -> bool {
+    pub fn any(&self) -> bool {
         !matches!(self.state, State::None)
     }
 
     /// Adds a part that another process wrote. Returns false after an error, when no more parts are
     /// accepted.
-    pub(crate) async fn add(&mut self, file: Option<OwnedFd>) -> bool {
+    pub async fn add(&mut self, file: Option<OwnedFd>) -> bool {
         let state = std::mem::replace(&mut self.state, State::Failed(None));
         if matches!(state, State::Failed(_)) {
             self.state = state;
@@ -45,7 +46,7 @@ impl ChunkedTable {
     }
 
     /// Returns the error that prevents combining the parts, if any.
-    pub(crate) fn failure(&mut self) -> Option<Error> {
+    pub fn failure(&mut self) -> Option<Error> {
         match &mut self.state {
             State::Failed(error) => error.take(),
             State::None | State::Some { .. } => None,
@@ -53,7 +54,7 @@ impl ChunkedTable {
     }
 
     /// Returns the combined table.
-    pub(crate) async fn finish(self) -> Result<SharedTable> {
+    pub async fn finish(self) -> Result<SharedTable> {
         match self.state {
             State::Some { writer, rows, .. } => aside(move || finish(*writer, rows)).await,
             State::Failed(Some(error)) => Err(error),
