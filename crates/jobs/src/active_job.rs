@@ -310,6 +310,20 @@ impl ActiveJob {
         Some(end)
     }
 
+    /// Returns true if a client waits for the result and can repeat the job.
+    fn is_awaited(&self) -> bool {
+        self.kind.is_brief() && self.event.is_none()
+    }
+
+    /// Makes the end of an awaited job visible before it is stored.
+    pub(crate) fn show_awaited_end(&self) {
+        if self.is_awaited() {
+            let mut state = self.state.lock();
+            show_end(&mut state);
+            self.show(&state);
+        }
+    }
+
     fn show(&self, state: &State) {
         let ended = state.ended && state.end.is_none();
         let hidden = u64::from(state.ended && !ended);
@@ -328,8 +342,7 @@ impl ActiveJob {
             PendingWrite { stored: None, record: state.changed, end: state.ended, durable: false };
         // A client waits for the result of a brief job and can repeat the job, so its end need not
         // be durable. No client waits for a trigger's call, so its end must be durable.
-        let is_awaited = self.kind.is_brief() && self.event.is_none();
-        collected.durable = state.ended && !is_awaited;
+        collected.durable = state.ended && !self.is_awaited();
         let plain = self.kind.is_brief() && !state.log.is_noteworthy();
         if !plain {
             batch.entries.extend(event_entries(self.id, self.kind, &state.log.unstored())?);

@@ -56,9 +56,11 @@ impl JobGuard {
         self.live.id
     }
 
-    /// Ends the job. Its record is written in the background.
+    /// Ends the job. Its record is written in the background. The end of a job whose client waits
+    /// for the result is visible at once, so that the client finds the job ended.
     pub fn finish(mut self, result: Result<Value, Problem>) {
         self.end(result, Vec::new());
+        self.live.show_awaited_end();
     }
 
     /// Ends the job and waits until its record is stored. The record of a brief job survives a

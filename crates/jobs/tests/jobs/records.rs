@@ -94,6 +94,24 @@ async fn the_end_of_a_call_is_reported_only_after_it_is_stored() {
 }
 
 #[tokio::test]
+async fn the_end_of_a_commit_is_visible_when_its_client_has_the_response() {
+    let (store, clock) = (memory(), clock());
+    let slow = Mortal::new(&store, i64::MAX, Dying::Before);
+    let as_store: Arc<dyn headwater_store::Store> = slow.clone();
+    let jobs = jobs(&as_store, &clock).await;
+    let new = NewJob::new(JobKind::Commit, "create a view", "ada");
+    let (_, guard) = jobs.record(new).await.expect("a commit");
+    let id = guard.id();
+    let held = slow.turn.lock().await;
+    guard.finish(Ok(Value::Null));
+    assert_eq!(jobs.job(id).await.expect("a job").status, JobStatus::Succeeded);
+    drop(held);
+    jobs.flush().await.expect("written");
+    let second = self::jobs(&store, &clock).await;
+    assert_eq!(second.job(id).await.expect("a job").status, JobStatus::Succeeded);
+}
+
+#[tokio::test]
 async fn a_query_is_cancelled_when_its_caller_disconnects() {
     let (store, clock) = (memory(), clock());
     let jobs = jobs(&store, &clock).await;
