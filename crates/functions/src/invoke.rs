@@ -137,7 +137,8 @@ impl Functions {
             start_time: Duration::ZERO,
             start: None,
         };
-        let ended = execution.run(invocation, warm).await;
+        // Boxed, so that the futures of all callers do not contain this one.
+        let ended = Box::pin(execution.run(invocation, warm)).await;
         let Execution { outside, start, start_time, .. } = execution;
         let error = match &ended {
             Ok((outcome, _)) => outcome.returned.as_ref().err(),

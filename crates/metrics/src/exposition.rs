@@ -311,11 +311,11 @@ mod tests {
     fn the_text_has_the_format_of_prometheus() {
         let text = sample().encode(MetricsFormat::Prometheus).expect("text");
         for line in [
-            r#"# TYPE headwater_function_calls_total counter"#,
+            "# TYPE headwater_function_calls_total counter",
             r#"headwater_function_calls_total{function="clean \"it\"",outcome="succeeded"} 1"#,
             r#"headwater_function_starts_total{function="clean \"it\"",start="cold"} 1"#,
             r#"headwater_function_start_seconds_bucket{function="clean \"it\"",le="0.005"} 1"#,
-            r#"headwater_functions_cpu_seconds_total 2.5"#,
+            "headwater_functions_cpu_seconds_total 2.5",
             r#"headwater_events_accepted_total{trigger="landing"} 5"#,
             r#"headwater_events_delivered_total{trigger="landing"} 1"#,
             r#"headwater_events_pending{trigger="landing"} 4"#,
