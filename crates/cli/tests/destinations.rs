@@ -1,13 +1,18 @@
-//! Destinations of ended calls: tables and HTTP servers, also if the server is killed.
+//! Destinations of ended calls: tables, HTTP servers and e-mail, also if the server is killed.
 
 mod support;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::process::Stdio;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
 
 use serde_json::{Value, json};
-use support::{Workspace, until};
+use support::{Workspace, python, until};
+
+/// Maximum time until an e-mail arrives, with one retry.
+const ARRIVES: Duration = Duration::from_secs(60);
 
 /// Deploys the function `score`, which fails for negative numbers, with these destinations.
 fn deploy(workspace: &Workspace, destinations: &str) {
@@ -174,6 +179,8 @@ fn invalid_destinations_are_errors_of_the_deployment() {
         ("on_failure='score'", "the destination is the function itself"),
         ("on_failure='ftp://example.com'", "the scheme `ftp` is unknown"),
         ("on_failure='https://example.com#secret=NONE'", "secret `NONE` does not exist"),
+        ("on_failure='smtp://h?from=a@b.c'", "the option `to` is missing"),
+        ("on_failure='smtp://h?from=a@b.c&to=a b@c.d'", "is not an e-mail address"),
         ("on_failure=3", "on_failure"),
     ] {
         let function = format!(
@@ -184,4 +191,127 @@ fn invalid_destinations_are_errors_of_the_deployment() {
         assert_ne!(answer.code, 0, "{destinations}");
         assert!(answer.stderr.contains(expected), "{destinations}: {}", answer.stderr);
     }
+}
+
+/// A real SMTP server with the ports for STARTTLS, for TLS and without TLS.
+struct MailServer {
+    process: Child,
+    messages: Receiver<Value>,
+    ports: [u16; 3],
+}
+
+impl MailServer {
+    fn start(workspace: &Workspace) -> Self {
+        let packages = ["aiosmtpd==1.4.6", "trustme==1.2.1"];
+        let python = python::with_packages("smtp-aiosmtpd-1.4.6", &packages);
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/clients/smtp_server.py");
+        let mut command = Command::new(python);
+        command.arg(script).arg(workspace.path().join("ca.pem"));
+        let mut process = command.stdout(Stdio::piped()).spawn().expect("a server");
+        let mut lines = BufReader::new(process.stdout.take().expect("a pipe")).lines();
+        let ports = lines.next().expect("a line").expect("text");
+        let ports = serde_json::from_str(&ports).expect("ports");
+        let (sender, messages) = channel();
+        std::thread::spawn(move || {
+            for line in lines.map_while(Result::ok) {
+                let _ = sender.send(serde_json::from_str(&line).expect("JSON"));
+            }
+        });
+        MailServer { process, messages, ports }
+    }
+
+    fn next(&self) -> Value {
+        self.messages.recv_timeout(ARRIVES).expect("a message")
+    }
+}
+
+impl Drop for MailServer {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// A workspace whose server trusts the authority of a mail server, with the secret `MAIL`.
+fn mail_project() -> (Workspace, MailServer, Child) {
+    let workspace = project();
+    set_secret(&workspace, "MAIL", "correct horse");
+    workspace.ok(&["stop"]);
+    let mail = MailServer::start(&workspace);
+    let mut command = workspace.command(&["serve", "--http", "127.0.0.1:0"]);
+    command.env("SSL_CERT_FILE", workspace.path().join("ca.pem"));
+    let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("a server");
+    let pid = i64::from(child.id());
+    until("the server answers", || {
+        workspace.server().is_some_and(|server| server["pid"] == pid)
+            && workspace.run(&["status"]).stdout.contains("ok, process")
+    });
+    (workspace, mail, child)
+}
+
+#[test]
+fn e_mails_are_sent_with_tls_and_a_password() {
+    let (workspace, mail, mut server) = mail_project();
+    let [start_tls, tls, plain] = mail.ports;
+    let from = "from=Lake <lake@example.com>";
+    for (address, is_encrypted, user) in [
+        (format!("smtp://reports@localhost:{start_tls}?secret=MAIL"), true, json!("reports")),
+        (format!("smtps://reports@localhost:{tls}?secret=MAIL"), true, json!("reports")),
+        (format!("smtp://localhost:{plain}?tls=none"), false, Value::Null),
+    ] {
+        // The server refuses the first message to `busy`.
+        let to = "to=ana@example.com&to=busy@example.com";
+        deploy(&workspace, &format!("on_success='{address}&{from}&{to}'"));
+        let event = call(&workspace, 7);
+        let message = mail.next();
+        assert_eq!((&message["tls"], &message["user"]), (&json!(is_encrypted), &user), "{message}");
+        assert_eq!(message["from"], "lake@example.com");
+        assert_eq!(message["to"], json!(["ana@example.com", "busy@example.com"]));
+        let headers = &message["headers"];
+        assert_eq!(headers["Subject"], "Success of score");
+        assert_eq!(headers["From"], "Lake <lake@example.com>");
+        let id = headers["Message-ID"].as_str().expect("an id");
+        assert!(id.ends_with("@example.com>"), "{id}");
+        let text = message["text"].as_str().expect("text");
+        assert!(text.contains(&format!("Event: {event}\n")), "{text}");
+        assert!(text.contains("\"responsePayload\": {\n    \"n\": 7\n"), "{text}");
+    }
+    workspace.ok(&["stop"]);
+    server.wait().expect("the server ends");
+}
+
+#[test]
+fn e_mails_are_sent_again_with_the_same_id_and_rejected_e_mails_are_dead_letters() {
+    let (workspace, mail, mut server) = mail_project();
+    let [start_tls, tls, plain] = mail.ports;
+    // The server stores the first message to `twice`, and reports a temporary error.
+    let to = "from=lake@example.com&to=twice@example.com";
+    let address = format!("smtp://reports@localhost:{start_tls}?secret=MAIL&{to}");
+    deploy(&workspace, &format!("on_success='{address}'"));
+    call(&workspace, 7);
+    let (first, second) = (mail.next(), mail.next());
+    assert_eq!(first, second);
+    let queue = format!("/destinations/{address}");
+    until("the e-mail is sent", || events(&workspace, &queue, "done").len() == 1);
+
+    let gone = "from=lake@example.com&to=gone@example.com";
+    for (address, expected) in [
+        (
+            format!("smtps://reports@localhost:{tls}?secret=MAIL&{gone}"),
+            "responds with code 550: no such mailbox, says reports with ***",
+        ),
+        (format!("smtp://localhost:{start_tls}?{gone}"), "responds with code 530"),
+        (format!("smtp://localhost:{plain}?{gone}"), "does not support STARTTLS"),
+    ] {
+        deploy(&workspace, &format!("on_success='{address}'"));
+        call(&workspace, 7);
+        let queue = format!("/destinations/{address}");
+        until("the e-mail is rejected", || events(&workspace, &queue, "failed").len() == 1);
+        let failed = &events(&workspace, &queue, "failed")[0];
+        assert_eq!(failed["attempts"], 1, "{failed}");
+        let message = failed["error"]["message"].as_str().expect("a message");
+        assert!(message.contains(expected), "{message}");
+    }
+    workspace.ok(&["stop"]);
+    server.wait().expect("the server ends");
 }

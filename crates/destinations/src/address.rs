@@ -25,7 +25,8 @@ impl Options {
     /// Parses `name=value` pairs separated by `&`. Errors: an unknown or empty option.
     pub fn parse(text: Option<&str>, known: &[&str]) -> Result<Self, Problem> {
         let mut options: BTreeMap<String, Vec<String>> = BTreeMap::new();
-        let text = text.unwrap_or_default();
+        // A `+` is part of an e-mail address, not an encoded space.
+        let text = text.unwrap_or_default().replace('+', "%2B");
         for (name, value) in form_urlencoded::parse(text.as_bytes()) {
             let hint = format!("Use only {}.", listed(known));
             if !known.contains(&&*name) {
@@ -40,9 +41,14 @@ impl Options {
         Ok(Options(options))
     }
 
+    /// Removes all values of an option.
+    pub fn all(&mut self, name: &str) -> Vec<String> {
+        self.0.remove(name).unwrap_or_default()
+    }
+
     /// Removes the only value of an option. Error: it has several.
     pub fn one(&mut self, name: &str) -> Result<Option<String>, Problem> {
-        let mut values = self.0.remove(name).unwrap_or_default();
+        let mut values = self.all(name);
         if values.len() > 1 {
             let reason = format!("the option `{name}` occurs more than once");
             return Err(invalid(reason, "Write each option once."));

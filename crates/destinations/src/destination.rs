@@ -6,6 +6,7 @@ use headwater_triggers::ServerName;
 
 use crate::address::invalid;
 use crate::http::HttpEndpoint;
+use crate::mail::MailRoute;
 use crate::table::TableTarget;
 
 /// Maximum length of an address, in bytes.
@@ -20,6 +21,8 @@ pub enum Destination {
     Http(HttpEndpoint),
     /// A table that receives a row: `table://NAMESPACE.NAME`.
     Table(TableTarget),
+    /// An SMTP server that receives an e-mail: `smtp://` or `smtps://`.
+    Mail(Box<MailRoute>),
 }
 
 /// Returns true if a text is the address of a destination, not the name of a function.
@@ -30,7 +33,7 @@ pub fn is_address(text: &str) -> bool {
 impl Destination {
     /// Parses an address. Error: `invalid_argument`.
     pub fn parse(address: &str) -> Result<Self, Problem> {
-        let hint = "Write `queue://NAME`, `table://NAME` or a URL.";
+        let hint = "Write `queue://NAME`, `table://NAME`, a URL, or `smtp://SERVER?from=A&to=B`.";
         if address.len() > ADDRESS_BYTES_MAX || address.contains(char::is_control) {
             let most = ADDRESS_BYTES_MAX;
             let reason = format!("it has more than {most} bytes, or control characters");
@@ -44,6 +47,9 @@ impl Destination {
             }
             "table" => TableTarget::parse(rest).map(Destination::Table),
             "http" | "https" => HttpEndpoint::parse(address).map(Destination::Http),
+            "smtp" | "smtps" => {
+                MailRoute::parse(address).map(|route| Destination::Mail(Box::new(route)))
+            }
             scheme => Err(invalid(format_args!("the scheme `{scheme}` is unknown"), hint)),
         }
     }
@@ -53,7 +59,7 @@ impl Destination {
         let mut rights = match self {
             Destination::Queue(name) => vec![(Action::Write, Object::queue(name))],
             Destination::Table(target) => target.rights(),
-            Destination::Http(_) => Vec::new(),
+            Destination::Http(_) | Destination::Mail(_) => Vec::new(),
         };
         rights.extend(self.secret().map(|name| (Action::Use, Object::secret(name))));
         rights
@@ -63,6 +69,7 @@ impl Destination {
     pub fn secret(&self) -> Option<&str> {
         match self {
             Destination::Http(endpoint) => endpoint.secret(),
+            Destination::Mail(route) => route.secret(),
             Destination::Queue(_) | Destination::Table(_) => None,
         }
     }
@@ -71,6 +78,7 @@ impl Destination {
     pub fn server(&self) -> Option<ServerName> {
         match self {
             Destination::Http(endpoint) => Some(endpoint.server()),
+            Destination::Mail(route) => Some(route.server()),
             Destination::Queue(_) | Destination::Table(_) => None,
         }
     }
@@ -93,6 +101,15 @@ mod tests {
                 "use on secret:TOKEN",
                 "http://[::1]:8080",
             ),
+            (
+                "smtp://ana%40example.com@Mail.example.com?from=a+b@example.com\
+                 &to=c@example.com&secret=MAIL",
+                "use on secret:MAIL",
+                "smtp://mail.example.com:587",
+            ),
+            ("smtps://example.com?from=a@b.c&to=d@e.f&to=g@h.i", "", "smtps://example.com:465"),
+            ("smtp://h:25?from=Lake <a@b.c>&to=d@e.f&tls=none", "", "smtp://h:25"),
+            ("smtp://[::1]/?from=a@b.c&to=d@e.f", "", "smtp://[::1]:587"),
         ] {
             let parsed = Destination::parse(address).expect(address);
             let named = parsed.rights().into_iter();
@@ -124,6 +141,22 @@ mod tests {
             ("https://example.com#secret=a&header=Content-Length", "cannot be set"),
             ("https://example.com#timeout=2h", "the timeout `2h` is not between"),
             ("https://example.com#timeout=1s&timeout=2s", "occurs more than once"),
+            ("smtp://example.com", "the option `from` is missing"),
+            ("smtp://example.com?from=a@b.c", "the option `to` is missing"),
+            ("smtp://example.com?from=nothing&to=a@b.c", "`nothing` is not an e-mail address"),
+            ("smtp://example.com?from=a@b.c&to=a@b.c>x", "is not an e-mail address"),
+            ("smtp://example.com?from=a@b.c&to=a%20b@b.c", "is not an e-mail address"),
+            ("smtp://example.com?from=a@b.c&to=ü@b.c", "is not an e-mail address"),
+            ("smtp://example.com?from=a@b.c&to=a@b.c%0aBcc:x@y.z", "control characters"),
+            ("smtp://ana:pa55word@example.com?from=a@b.c&to=d@e.f", "it contains a password"),
+            ("smtp://ana@example.com?from=a@b.c&to=d@e.f", "`secret` is not set"),
+            ("smtp://a%00b@example.com?from=a@b.c&to=d@e.f&secret=S", "control characters"),
+            ("smtp://example.com?from=a@b.c&to=d@e.f&secret=S", "has no user"),
+            ("smtp://example.com?from=a@b.c&to=d@e.f#secret=S", "a path or a fragment"),
+            ("smtp://example.com/x?from=a@b.c&to=d@e.f", "a path or a fragment"),
+            ("smtp://ana@h?from=a@b.c&to=d@e.f&secret=S&tls=none", "without TLS"),
+            ("smtp://h?from=a@b.c&to=d@e.f&tls=maybe", "`maybe` is not a value of `tls`"),
+            ("smtps://h?from=a@b.c&to=d@e.f&tls=none", "`none` is not a value of `tls`"),
         ] {
             let problem = Destination::parse(address).expect_err(address);
             assert!(problem.message.contains(reason), "{address}: {problem}");

@@ -66,6 +66,7 @@ impl Destinations {
         let result = match to {
             Destination::Queue(name) => queue::send(&self.queues, name, sender, &record).await,
             Destination::Http(endpoint) => endpoint.send(&record, &rules, value).await,
+            Destination::Mail(route) => route.send(&record, &rules, value).await,
             Destination::Table(target) => {
                 let rows = target.append(&self.lake, &record, scope).await;
                 rows.map(|rows| {
