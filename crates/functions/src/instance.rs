@@ -16,6 +16,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::instance_spec::{PROJECT, files, plan};
 use crate::outcome::{CallEnd, conclude, usage};
+use crate::project_folders::ProjectFolder;
 use crate::start_clock::StartClock;
 use crate::streaming_input::{FeedUsage, InputFeed};
 use crate::unreleased_files::UnreleasedFiles;
@@ -49,6 +50,8 @@ pub(crate) struct NewInstance<'a> {
     pub(crate) policy: Option<EgressPolicy>,
     /// The file system with huge pages for the result, if there is one.
     pub(crate) pages: Option<Arc<HugePageFs>>,
+    /// The folder with the project's files; `None` to write them into the sandbox.
+    pub(crate) project: Option<Arc<ProjectFolder>>,
 }
 
 /// The deadline of a call, and the duration of its CPU boost.
@@ -78,6 +81,8 @@ pub(crate) struct Instance {
     files: Vec<WorkerFile>,
     running: RunningProcess,
     zygote: Option<Arc<Zygote>>,
+    /// The folder that the sandbox mounts.
+    project: Option<Arc<ProjectFolder>>,
     /// True if the process is a clone, which may end before it starts the call.
     cloned: bool,
     started: Instant,
@@ -114,7 +119,7 @@ impl Instance {
     pub(crate) fn start(
         spawner: &Spawner,
         invocation: &Invocation,
-        NewInstance { origin, policy, pages }: NewInstance<'_>,
+        NewInstance { origin, policy, pages, project: folder }: NewInstance<'_>,
         sink: mpsc::Sender<FunctionEvent>,
     ) -> Result<Self> {
         let project = match origin {
@@ -130,19 +135,19 @@ impl Instance {
         let sent = worker::send_task(&mine, invocation, &project, how)?;
         let (stdout, stdout_end) = pipe()?;
         let (stderr, stderr_end) = pipe()?;
-        let files = files(invocation, origin, policy.as_ref())?;
+        let files = files(invocation, origin, policy.as_ref(), folder.as_deref())?;
         let descriptors: [BorrowedFd<'_>; 4] =
             [stdout_end.as_fd(), stderr_end.as_fd(), theirs.as_fd(), files.descriptor()];
         let started = Instant::now();
         let running = match origin {
             Origin::Zygote(zygote) => {
                 let running = zygote.take_clone(spawner, &invocation.limits)?;
-                running.begin(descriptors)?;
+                running.begin(descriptors, folder.as_deref().map(ProjectFolder::path))?;
                 zygote.prepare_clones(spawner, &invocation.limits);
                 running
             }
             Origin::Folder(_) | Origin::Sandbox => {
-                spawner.run(plan(invocation, origin)?, &descriptors)?
+                spawner.run(plan(invocation, origin, folder.as_deref())?, &descriptors)?
             }
         };
         let channel = mine.into_async().map_err(Error::io("listen to a worker"))?;
@@ -152,8 +157,16 @@ impl Instance {
             Origin::Folder(_) | Origin::Sandbox => None,
         };
         let cloned = zygote.is_some();
-        let unreleased = UnreleasedFiles::default();
-        let warm = WarmInstance { running, zygote, channel, stdout, stderr, cpu_us: 0, unreleased };
+        let warm = WarmInstance {
+            running,
+            zygote,
+            project: folder,
+            channel,
+            stdout,
+            stderr,
+            cpu_us: 0,
+            unreleased: UnreleasedFiles::default(),
+        };
         let invocation = invocation.bare();
         let is_warm = false;
         let call = SentCall { invocation, sent, pages, policy, started, cloned, is_warm };
@@ -184,7 +197,8 @@ impl Instance {
         sink: mpsc::Sender<FunctionEvent>,
     ) -> Result<Self> {
         let SentCall { invocation, sent, pages, policy, started, cloned, is_warm } = call;
-        let WarmInstance { running, zygote, channel, stdout, stderr, cpu_us, unreleased } = warm;
+        let WarmInstance { running, zygote, project, channel, stdout, stderr, .. } = warm;
+        let (cpu_us, unreleased) = (warm.cpu_us, warm.unreleased);
         let lines = LineSink::new(sink.clone());
         let (over, pause) = (CancellationToken::new(), CancellationToken::new());
         let until = || (over.clone(), pause.clone());
@@ -211,6 +225,7 @@ impl Instance {
             files,
             running,
             zygote,
+            project,
             cloned,
             started,
             start_clock,
@@ -362,9 +377,16 @@ impl Instance {
             (heard.kept, stdout, stderr, taken)
         {
             (ended.cpu_us, ended.memory_bytes_peak) = (taken.cpu_us, taken.memory_bytes_peak);
-            let (running, zygote, cpu_us) = (self.running, self.zygote, taken.cpu_us);
-            let unreleased = self.unreleased.with(&self.files);
-            Some(WarmInstance { running, zygote, channel, stdout, stderr, cpu_us, unreleased })
+            Some(WarmInstance {
+                running: self.running,
+                zygote: self.zygote,
+                project: self.project,
+                channel,
+                stdout,
+                stderr,
+                cpu_us: taken.cpu_us,
+                unreleased: self.unreleased.with(&self.files),
+            })
         } else {
             // A process is reused only if the usage of each call can be measured.
             let mut running = self.running;

@@ -29,6 +29,7 @@ mod options;
 mod outcome;
 mod preload_library;
 mod prepared_clones;
+mod project_folders;
 mod queue;
 mod start_clock;
 mod streaming_input;

@@ -12,6 +12,7 @@ mod held_inputs;
 mod invoke;
 mod isolation;
 mod metering;
+mod projects;
 mod pythons;
 mod support;
 mod warm;
