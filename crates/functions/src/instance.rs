@@ -21,10 +21,13 @@ use crate::start_clock::StartClock;
 use crate::streaming_input::{FeedUsage, InputFeed};
 use crate::unreleased_files::UnreleasedFiles;
 use crate::warm_instance::WarmInstance;
-use crate::worker::{self, SentTask, WorkerMessages};
+use crate::worker::{self, FinalMessage, SentTask, WorkerMessages};
 use crate::worker_io::{CallContext, LineSink, Readers, listen, listen_to_pipe, receiver};
 use crate::zygote::Zygote;
-use crate::{Argument, ArgumentValue, Error, FunctionEvent, Invocation, Outcome, Result, Reuse};
+use crate::{
+    Argument, ArgumentValue, Error, FunctionEvent, FunctionResult, Invocation, Outcome, Result,
+    Reuse,
+};
 
 /// Time limit for a function to end after a stop request.
 const GRACE: Duration = Duration::from_secs(1);
@@ -258,7 +261,7 @@ impl Instance {
         tokio::pin!(stopped);
         let long = tokio::time::sleep_until((self.started + boost).into());
         tokio::pin!(long);
-        let (mut heard, mut settled) = (None, false);
+        let (mut heard, mut settled, mut concluded) = (None, false, None);
         let early = loop {
             tokio::select! {
                 ended = self.running.ended() => break Ok(ended?),
@@ -271,6 +274,7 @@ impl Instance {
                     // User code can also send this message. So unless the process is reused, it is
                     // observed until it ends.
                     if said.kept.is_none() || self.invocation.reuse == Reuse::Never {
+                        concluded = Box::pin(self.conclude_early(said)).await;
                         continue;
                     }
                     let taken = tokio::select! {
@@ -308,8 +312,47 @@ impl Instance {
             result_file: given,
             files: self.files,
         };
-        let returned = conclude(&self.invocation, end).await;
+        let returned = match concluded {
+            Some(returned) => returned,
+            None => conclude(&self.invocation, end).await,
+        };
         Ok((Outcome { returned, usage }, None))
+    }
+
+    /// Reads and sends the result of a call whose worker has sent its last message, if the caller
+    /// needs the result before the exit of the process. Returns `None` if the exit could change the
+    /// result: after an exception, with streamed rows, or if the process may write to the table.
+    async fn conclude_early(
+        &mut self,
+        messages: &mut WorkerMessages,
+    ) -> Option<Result<FunctionResult>> {
+        let early = self.invocation.early_result.as_ref()?;
+        // A table in the second file of this message is sealed.
+        let is_final =
+            matches!(messages.said, FinalMessage::Laid(_, Some(_)) | FinalMessage::Bool(_));
+        if !messages.is_last || !is_final || !self.feeding.is_empty() {
+            return None;
+        }
+        let ended = ProcessEnd {
+            exit: Exit::Code(0),
+            cpu_us: 0,
+            memory_bytes_peak: 0,
+            out_of_memory: false,
+        };
+        let end = CallEnd {
+            ended,
+            stopped: None,
+            fed: &self.fed,
+            policy: self.policy.as_ref(),
+            message: std::mem::take(&mut messages.said),
+            result_file: std::mem::take(&mut messages.given),
+            files: self.files.clone(),
+        };
+        let returned = conclude(&self.invocation, end).await;
+        if let Ok(result) = &returned {
+            early.send(result);
+        }
+        Some(returned)
     }
 
     /// Waits for the remaining messages and output of the call. A receiver that does not read the

@@ -12,6 +12,7 @@
 mod call_registry;
 mod client_call;
 mod cpu_boost;
+mod early_result;
 mod environments;
 mod error;
 mod execution;
@@ -40,6 +41,7 @@ mod worker_io;
 mod zygote;
 
 pub use client_call::{AnswerPart, AnswerSink, ClientCall};
+pub use early_result::EarlyResult;
 pub use error::{Error, Frame, Result};
 pub use functions::Functions;
 pub use headwater_environments::{Environment, EnvironmentEvent, EnvironmentSpec, make_folder};

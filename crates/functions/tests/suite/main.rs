@@ -5,6 +5,7 @@
 mod attacks;
 mod batches;
 mod callers;
+mod early_results;
 mod environment;
 mod fairness;
 mod handover;
