@@ -349,6 +349,7 @@ pub fn invocation(environment: &Arc<Environment>, source: &str) -> Invocation {
         starts_runtime: false,
         share: CallOwner::default(),
         begins_until: CancellationToken::new(),
+        early_result: None,
     }
 }
 

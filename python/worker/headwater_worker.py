@@ -103,7 +103,8 @@ class Server:
         self.outcome = said, descriptors, fields
 
     def finish(self, goes_on):
-        """Sends the last message. `goes_on` is true if the process waits for another call."""
+        """Sends the last message. `goes_on` is true if the process waits for another call. If it is
+        false, the server reads no more messages."""
         if self.outcome is not None:
             (said, descriptors, fields), self.outcome = self.outcome, None
             self.send(said, descriptors, kept=goes_on, **fields)
@@ -450,14 +451,11 @@ def send_whole(server, table, task, inputs):
         file.write(json.dumps({"bytes": size, "extents": extents}).encode())
     if given is None:
         fcntl.fcntl(own, fcntl.F_ADD_SEALS, SEALS)
-        if task["reuse"]:
-            server.hold("laid", [outline, own])
-            return
-        server.send("laid", [outline, own])
+        server.hold("laid", [outline, own])
+        return
     # This is the last writable descriptor, so the file can no longer change.
     os.close(own)
-    if given is not None:
-        server.send("laid", [outline])
+    server.send("laid", [outline])
     os.close(outline)
 
 

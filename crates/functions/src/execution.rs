@@ -180,7 +180,11 @@ impl Execution<'_> {
         policy: Option<EgressPolicy>,
     ) -> Result<FinishedCall> {
         let inner = &self.functions.0;
-        let new = NewInstance { origin, policy, pages: inner.pages.clone().ok() };
+        let project = match origin {
+            Origin::Folder(_) => None,
+            Origin::Sandbox | Origin::Zygote(_) => inner.projects.get(&invocation.files).await,
+        };
+        let new = NewInstance { origin, policy, pages: inner.pages.clone().ok(), project };
         let instance = Instance::start(&inner.spawner, invocation, new, self.sink.clone())?;
         instance.finish(self.limits_of(invocation)).await
     }

@@ -16,6 +16,7 @@ use crate::cpu_boost::CpuBoost;
 use crate::idle_pause::IdlePause;
 use crate::instance_keys::InstanceKeys;
 use crate::preload_library::PreloadLibrary;
+use crate::project_folders::{ProjectFolders, is_executable};
 use crate::queue::Queue;
 use crate::warm_instance::IdleInstance;
 use crate::zygote::Zygotes;
@@ -34,6 +35,7 @@ pub(crate) struct Inner {
     pub(crate) spawner: Arc<Spawner>,
     pub(crate) environments: Arc<Environments>,
     pub(crate) zygotes: Arc<Zygotes>,
+    pub(crate) projects: Arc<ProjectFolders>,
     pub(crate) instance_keys: InstanceKeys,
     pub(crate) calls: CallRegistry,
     pub(crate) metrics: CallMetrics,
@@ -56,7 +58,11 @@ impl Functions {
     pub async fn start(options: FunctionsOptions) -> Result<Functions> {
         let own = options.own_dir.clone();
         std::fs::create_dir_all(&own).map_err(Error::io("create the functions' folder"))?;
-        let spawner = Arc::new(Spawner::start(options.spawner.clone(), own).await?);
+        let spawner = Arc::new(Spawner::start(options.spawner.clone(), own.clone()).await?);
+        let shares_folders = options.isolation == Isolation::Sandbox
+            && spawner.report().folder_mounts
+            && is_executable(&own);
+        let projects = ProjectFolders::open(&own, shares_folders);
         let environments =
             Arc::new(Environments::open(environments_options(&options), spawner.clone())?);
         let library = PreloadLibrary::install(&options.tools_dir)?;
@@ -68,6 +74,7 @@ impl Functions {
             spawner,
             environments,
             zygotes: Arc::new(zygotes),
+            projects: Arc::new(projects),
             instance_keys: InstanceKeys::default(),
             calls: CallRegistry::default(),
             metrics: CallMetrics::default(),

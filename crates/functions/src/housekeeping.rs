@@ -5,6 +5,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use crate::functions::Inner;
+use crate::project_folders;
 use crate::queue::Queue;
 
 /// Interval at which starved calls are promoted and idle instances are evicted to free memory for
@@ -27,17 +28,21 @@ pub(crate) fn start(inner: &Arc<Inner>) {
     tokio::spawn(Queue::assign_periodically(Arc::downgrade(&inner.queue), ASSIGN_EVERY));
 }
 
-/// Evicts idle zygotes and instances.
+/// Evicts idle zygotes and instances, and removes unused folders.
 async fn sweep(functions: Weak<Inner>) {
     loop {
         let Some(inner) = functions.upgrade() else { return };
         inner.zygotes.sweep();
         inner.queue.end_long_idle();
         inner.instance_keys.forget_unused();
-        let environments = inner.environments.clone();
+        let (environments, projects) = (inner.environments.clone(), inner.projects.clone());
         let pause = (inner.zygotes.idle_max() / 4).clamp(SWEEP_MIN, SWEEP_MAX);
         drop(inner);
-        let _ = tokio::task::spawn_blocking(move || environments.sweep()).await;
+        let remove_unused = move || {
+            environments.sweep();
+            projects.remove_unused(project_folders::IDLE_MAX);
+        };
+        let _ = tokio::task::spawn_blocking(remove_unused).await;
         tokio::time::sleep(pause).await;
     }
 }

@@ -16,14 +16,18 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::instance_spec::{PROJECT, files, plan};
 use crate::outcome::{CallEnd, conclude, usage};
+use crate::project_folders::ProjectFolder;
 use crate::start_clock::StartClock;
 use crate::streaming_input::{FeedUsage, InputFeed};
 use crate::unreleased_files::UnreleasedFiles;
 use crate::warm_instance::WarmInstance;
-use crate::worker::{self, SentTask, WorkerMessages};
+use crate::worker::{self, FinalMessage, SentTask, WorkerMessages};
 use crate::worker_io::{CallContext, LineSink, Readers, listen, listen_to_pipe, receiver};
 use crate::zygote::Zygote;
-use crate::{Argument, ArgumentValue, Error, FunctionEvent, Invocation, Outcome, Result, Reuse};
+use crate::{
+    Argument, ArgumentValue, Error, FunctionEvent, FunctionResult, Invocation, Outcome, Result,
+    Reuse,
+};
 
 /// Time limit for a function to end after a stop request.
 const GRACE: Duration = Duration::from_secs(1);
@@ -49,6 +53,8 @@ pub(crate) struct NewInstance<'a> {
     pub(crate) policy: Option<EgressPolicy>,
     /// The file system with huge pages for the result, if there is one.
     pub(crate) pages: Option<Arc<HugePageFs>>,
+    /// The folder with the project's files; `None` to write them into the sandbox.
+    pub(crate) project: Option<Arc<ProjectFolder>>,
 }
 
 /// The deadline of a call, and the duration of its CPU boost.
@@ -78,6 +84,8 @@ pub(crate) struct Instance {
     files: Vec<WorkerFile>,
     running: RunningProcess,
     zygote: Option<Arc<Zygote>>,
+    /// The folder that the sandbox mounts.
+    project: Option<Arc<ProjectFolder>>,
     /// True if the process is a clone, which may end before it starts the call.
     cloned: bool,
     started: Instant,
@@ -114,7 +122,7 @@ impl Instance {
     pub(crate) fn start(
         spawner: &Spawner,
         invocation: &Invocation,
-        NewInstance { origin, policy, pages }: NewInstance<'_>,
+        NewInstance { origin, policy, pages, project: folder }: NewInstance<'_>,
         sink: mpsc::Sender<FunctionEvent>,
     ) -> Result<Self> {
         let project = match origin {
@@ -130,19 +138,19 @@ impl Instance {
         let sent = worker::send_task(&mine, invocation, &project, how)?;
         let (stdout, stdout_end) = pipe()?;
         let (stderr, stderr_end) = pipe()?;
-        let files = files(invocation, origin, policy.as_ref())?;
+        let files = files(invocation, origin, policy.as_ref(), folder.as_deref())?;
         let descriptors: [BorrowedFd<'_>; 4] =
             [stdout_end.as_fd(), stderr_end.as_fd(), theirs.as_fd(), files.descriptor()];
         let started = Instant::now();
         let running = match origin {
             Origin::Zygote(zygote) => {
                 let running = zygote.take_clone(spawner, &invocation.limits)?;
-                running.begin(descriptors)?;
+                running.begin(descriptors, folder.as_deref().map(ProjectFolder::path))?;
                 zygote.prepare_clones(spawner, &invocation.limits);
                 running
             }
             Origin::Folder(_) | Origin::Sandbox => {
-                spawner.run(plan(invocation, origin)?, &descriptors)?
+                spawner.run(plan(invocation, origin, folder.as_deref())?, &descriptors)?
             }
         };
         let channel = mine.into_async().map_err(Error::io("listen to a worker"))?;
@@ -152,8 +160,16 @@ impl Instance {
             Origin::Folder(_) | Origin::Sandbox => None,
         };
         let cloned = zygote.is_some();
-        let unreleased = UnreleasedFiles::default();
-        let warm = WarmInstance { running, zygote, channel, stdout, stderr, cpu_us: 0, unreleased };
+        let warm = WarmInstance {
+            running,
+            zygote,
+            project: folder,
+            channel,
+            stdout,
+            stderr,
+            cpu_us: 0,
+            unreleased: UnreleasedFiles::default(),
+        };
         let invocation = invocation.bare();
         let is_warm = false;
         let call = SentCall { invocation, sent, pages, policy, started, cloned, is_warm };
@@ -184,7 +200,8 @@ impl Instance {
         sink: mpsc::Sender<FunctionEvent>,
     ) -> Result<Self> {
         let SentCall { invocation, sent, pages, policy, started, cloned, is_warm } = call;
-        let WarmInstance { running, zygote, channel, stdout, stderr, cpu_us, unreleased } = warm;
+        let WarmInstance { running, zygote, project, channel, stdout, stderr, .. } = warm;
+        let (cpu_us, unreleased) = (warm.cpu_us, warm.unreleased);
         let lines = LineSink::new(sink.clone());
         let (over, pause) = (CancellationToken::new(), CancellationToken::new());
         let until = || (over.clone(), pause.clone());
@@ -211,6 +228,7 @@ impl Instance {
             files,
             running,
             zygote,
+            project,
             cloned,
             started,
             start_clock,
@@ -243,7 +261,7 @@ impl Instance {
         tokio::pin!(stopped);
         let long = tokio::time::sleep_until((self.started + boost).into());
         tokio::pin!(long);
-        let (mut heard, mut settled) = (None, false);
+        let (mut heard, mut settled, mut concluded) = (None, false, None);
         let early = loop {
             tokio::select! {
                 ended = self.running.ended() => break Ok(ended?),
@@ -256,6 +274,7 @@ impl Instance {
                     // User code can also send this message. So unless the process is reused, it is
                     // observed until it ends.
                     if said.kept.is_none() || self.invocation.reuse == Reuse::Never {
+                        concluded = Box::pin(self.conclude_early(said)).await;
                         continue;
                     }
                     let taken = tokio::select! {
@@ -293,8 +312,47 @@ impl Instance {
             result_file: given,
             files: self.files,
         };
-        let returned = conclude(&self.invocation, end).await;
+        let returned = match concluded {
+            Some(returned) => returned,
+            None => conclude(&self.invocation, end).await,
+        };
         Ok((Outcome { returned, usage }, None))
+    }
+
+    /// Reads and sends the result of a call whose worker has sent its last message, if the caller
+    /// needs the result before the exit of the process. Returns `None` if the exit could change the
+    /// result: after an exception, with streamed rows, or if the process may write to the table.
+    async fn conclude_early(
+        &mut self,
+        messages: &mut WorkerMessages,
+    ) -> Option<Result<FunctionResult>> {
+        let early = self.invocation.early_result.as_ref()?;
+        // A table in the second file of this message is sealed.
+        let is_final =
+            matches!(messages.said, FinalMessage::Laid(_, Some(_)) | FinalMessage::Bool(_));
+        if !messages.is_last || !is_final || !self.feeding.is_empty() {
+            return None;
+        }
+        let ended = ProcessEnd {
+            exit: Exit::Code(0),
+            cpu_us: 0,
+            memory_bytes_peak: 0,
+            out_of_memory: false,
+        };
+        let end = CallEnd {
+            ended,
+            stopped: None,
+            fed: &self.fed,
+            policy: self.policy.as_ref(),
+            message: std::mem::take(&mut messages.said),
+            result_file: std::mem::take(&mut messages.given),
+            files: self.files.clone(),
+        };
+        let returned = conclude(&self.invocation, end).await;
+        if let Ok(result) = &returned {
+            early.send(result);
+        }
+        Some(returned)
     }
 
     /// Waits for the remaining messages and output of the call. A receiver that does not read the
@@ -362,9 +420,16 @@ impl Instance {
             (heard.kept, stdout, stderr, taken)
         {
             (ended.cpu_us, ended.memory_bytes_peak) = (taken.cpu_us, taken.memory_bytes_peak);
-            let (running, zygote, cpu_us) = (self.running, self.zygote, taken.cpu_us);
-            let unreleased = self.unreleased.with(&self.files);
-            Some(WarmInstance { running, zygote, channel, stdout, stderr, cpu_us, unreleased })
+            Some(WarmInstance {
+                running: self.running,
+                zygote: self.zygote,
+                project: self.project,
+                channel,
+                stdout,
+                stderr,
+                cpu_us: taken.cpu_us,
+                unreleased: self.unreleased.with(&self.files),
+            })
         } else {
             // A process is reused only if the usage of each call can be measured.
             let mut running = self.running;

@@ -9,6 +9,7 @@ use headwater_sandbox::{CloneSpec, Confinement, EgressPolicy, ProcessSpec, Sandb
 use headwater_shared_memory::MemoryFile;
 
 use crate::instance::Origin;
+use crate::project_folders::ProjectFolder;
 use crate::{Environment, Error, Invocation, Limits, Result, worker};
 
 /// Maximum number of processes and threads of an instance.
@@ -19,16 +20,23 @@ pub(crate) const PROJECT: &str = "/project";
 pub(crate) const WORKER: &str = "/headwater";
 pub(crate) const ENVIRONMENT: &str = "/environment";
 
-/// Returns the process specification of an instance that is not cloned from a zygote.
-pub(crate) fn plan(invocation: &Invocation, origin: &Origin) -> Result<ProcessSpec> {
+/// Returns the process specification of an instance that is not cloned from a zygote. A sandbox
+/// mounts the folder `project`, if there is one.
+pub(crate) fn plan(
+    invocation: &Invocation,
+    origin: &Origin,
+    project: Option<&ProjectFolder>,
+) -> Result<ProcessSpec> {
     let (limits, environment) = (&invocation.limits, &*invocation.environment);
     let (worker, temp, python, confinement) = if let Origin::Folder(folder) = origin {
         let (worker, temp) = (folder.join("headwater"), folder.join("tmp"));
         (worker, temp, environment.python.clone(), Confinement::Folder(folder.clone()))
     } else {
         let python = Path::new(ENVIRONMENT).join("bin").join("python");
-        let sandbox =
+        let mut sandbox =
             environment_sandbox(environment, limits.temp_bytes, !limits.network.is_off())?;
+        let project = project.map(|folder| (folder.path().to_owned(), PathBuf::from(PROJECT)));
+        sandbox.read_only.extend(project);
         (PathBuf::from(WORKER), PathBuf::from("/tmp"), python, Confinement::Sandbox(sandbox))
     };
     let programs = python.parent().map(Path::to_owned).unwrap_or_default();
@@ -93,17 +101,19 @@ pub(crate) fn environment_sandbox(
     Ok(SandboxSpec { read_only, temp_bytes, network })
 }
 
-/// Writes the project, the worker and the SDK to a memory file, with paths relative to the root of
-/// the sandbox or to the work folder. A zygote does not receive the project.
+/// Writes the worker, the SDK and the project to a memory file, with paths relative to the root of
+/// the sandbox or to the work folder. The file does not contain the worker for a clone of a zygote,
+/// and not the project if the sandbox mounts its folder.
 pub(crate) fn files(
     invocation: &Invocation,
     origin: &Origin,
     policy: Option<&EgressPolicy>,
+    project: Option<&ProjectFolder>,
 ) -> Result<MemoryFile> {
     let own =
         worker::files().map(|(path, text)| (format!("headwater/{path}"), Cow::Owned(text.into())));
     let own = own.filter(|_| !matches!(origin, Origin::Zygote(_)));
-    let project = invocation.files.iter();
+    let project = invocation.files.iter().filter(|_| project.is_none());
     let project = project.map(|(path, file)| (format!("project/{path}"), Cow::Borrowed(file)));
     let names = policy.map(EgressPolicy::files).unwrap_or_default();
     let names = names.into_iter().map(|(path, text)| (path, Cow::Owned(text.into())));

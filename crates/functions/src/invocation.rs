@@ -8,7 +8,8 @@ use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    ClientCall, Environment, LakeAccess, Limits, Result, SharedTable, StreamedInput, TableQuota,
+    ClientCall, EarlyResult, Environment, LakeAccess, Limits, Result, SharedTable, StreamedInput,
+    TableQuota,
 };
 
 /// A call of a function.
@@ -45,6 +46,8 @@ pub struct Invocation {
     pub lake: Option<Arc<dyn LakeAccess>>,
     /// The context and the receiver of a streamed answer, if the client sent them.
     pub client: ClientCall,
+    /// The receiver of a result whose process has not exited yet.
+    pub early_result: Option<EarlyResult>,
 }
 
 /// The later calls that may reuse the process of a call. Reuse requires the same files, packages
@@ -111,6 +114,7 @@ impl Invocation {
             begins_until: self.begins_until.clone(),
             lake: self.lake.clone(),
             client: self.client.clone(),
+            early_result: self.early_result.clone(),
         }
     }
 }

@@ -12,6 +12,7 @@
 mod call_registry;
 mod client_call;
 mod cpu_boost;
+mod early_result;
 mod environments;
 mod error;
 mod execution;
@@ -29,6 +30,7 @@ mod options;
 mod outcome;
 mod preload_library;
 mod prepared_clones;
+mod project_folders;
 mod queue;
 mod start_clock;
 mod streaming_input;
@@ -39,6 +41,7 @@ mod worker_io;
 mod zygote;
 
 pub use client_call::{AnswerPart, AnswerSink, ClientCall};
+pub use early_result::EarlyResult;
 pub use error::{Error, Frame, Result};
 pub use functions::Functions;
 pub use headwater_environments::{Environment, EnvironmentEvent, EnvironmentSpec, make_folder};

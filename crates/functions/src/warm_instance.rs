@@ -14,6 +14,7 @@ use tokio::net::unix::pipe::Receiver;
 
 use crate::Environment;
 use crate::idle_shrink::ShrinkState;
+use crate::project_folders::ProjectFolder;
 use crate::queue::Queue;
 use crate::unreleased_files::UnreleasedFiles;
 use crate::zygote::Zygote;
@@ -27,6 +28,8 @@ pub(crate) struct WarmInstance {
     pub(crate) running: RunningProcess,
     /// The zygote from which the instance was cloned. The zygote must not end before the instance.
     pub(crate) zygote: Option<Arc<Zygote>>,
+    /// The folder that the sandbox mounts. It must not be removed before the instance ends.
+    pub(crate) project: Option<Arc<ProjectFolder>>,
     pub(crate) channel: AsyncFd<Channel>,
     pub(crate) stdout: Receiver,
     pub(crate) stderr: Receiver,

@@ -281,9 +281,10 @@ pub(crate) enum Message {
     /// file with the table's bytes is also attached, unless these bytes are in a file that the
     /// server provided.
     Laid {
-        /// True if the call has ended, and the process waits for another call.
+        /// True if the call has ended, and the process waits for another call. False if this is the
+        /// last message of the process.
         #[serde(default)]
-        kept: bool,
+        kept: Option<bool>,
     },
     /// The result is a table. Its memory file, or the file of its last part, is attached to the
     /// message.
@@ -291,26 +292,26 @@ pub(crate) enum Message {
     /// The result is true or false.
     Bool {
         value: bool,
-        /// True if the call has ended, and the process waits for another call.
+        /// Like `kept` of `Laid`.
         #[serde(default)]
-        kept: bool,
+        kept: Option<bool>,
     },
     /// The result is another value as JSON, in the message or in a memory file that is attached to
     /// it.
     Value {
         #[serde(default)]
         text: Option<String>,
-        /// True if the call has ended, and the process waits for another call.
+        /// Like `kept` of `Laid`.
         #[serde(default)]
-        kept: bool,
+        kept: Option<bool>,
     },
     /// The user's code raised an exception.
     Raised {
         exception: String,
         message: String,
-        /// True if the call has ended, and the process waits for another call.
+        /// Like `kept` of `Laid`.
         #[serde(default)]
-        kept: bool,
+        kept: Option<bool>,
         #[serde(default)]
         frames: Vec<Frame>,
         #[serde(default)]
@@ -342,6 +343,8 @@ pub(crate) struct WorkerMessages {
     pub(crate) given: ResultFile,
     /// The socket of the worker, if the worker waits for another call.
     pub(crate) kept: Option<AsyncFd<Channel>>,
+    /// True if the worker has announced that it sends no more messages and exits.
+    pub(crate) is_last: bool,
 }
 
 /// The last message of a worker.

@@ -185,7 +185,7 @@ pub(crate) async fn listen(
         };
         let ChannelMessage { bytes, descriptors, .. } = received;
         let message = serde_json::from_slice(&bytes);
-        let mut kept = false;
+        let mut kept = None;
         // The first message of this kind comes from the sandbox, before the function can send one.
         if let (Ok(Message::Network), Some((policy, sink))) = (&message, network.take()) {
             start_proxy(descriptors, policy, sink, &over);
@@ -200,7 +200,7 @@ pub(crate) async fn listen(
             Ok(Message::Begun) => begun = true,
             Ok(Message::Starting) => start.begin(),
             Ok(Message::Started) => start.end(),
-            Ok(Message::Kept) => kept = true,
+            Ok(Message::Kept) => kept = Some(true),
             Ok(Message::Lake { request }) => {
                 let answer = lake_access::answer(channel.get_ref(), lake.as_ref(), request, file);
                 if unless_over(answer, &over).await.is_none() {
@@ -240,14 +240,15 @@ pub(crate) async fn listen(
             // call.
             Err(error) => tracing::debug!(%error, "an instance sent an unreadable message"),
         }
-        if kept {
-            return WorkerMessages { begun: true, said, given, kept: Some(channel) };
+        if let Some(is_kept) = kept {
+            let kept = is_kept.then_some(channel);
+            return WorkerMessages { begun: true, said, given, kept, is_last: !is_kept };
         }
     }
     if let (FinalMessage::Nothing, Some(error)) = (&said, parts.failure()) {
         said = FinalMessage::ChunkedTable(Err(error.into()));
     }
-    WorkerMessages { begun, said, given, kept: None }
+    WorkerMessages { begun, said, given, kept: None, is_last: false }
 }
 
 /// Returns false if the process ended before it read its task. In that case, the kernel resets the
@@ -260,21 +261,22 @@ fn has_read_task(ended: Option<&std::io::Result<Option<ChannelMessage>>>) -> boo
     }
 }
 
-/// Returns the result in a message, and true if the process waits for another call.
-fn result_of(message: Message, file: Option<OwnedFd>) -> (FinalMessage, bool) {
+/// Returns the result in a message. Also returns true if the process waits for another call, and
+/// false if this is its last message.
+fn result_of(message: Message, file: Option<OwnedFd>) -> (FinalMessage, Option<bool>) {
     match message {
         Message::Value { text: Some(text), kept } => (FinalMessage::Text(text), kept),
         Message::Value { text: None, .. } => {
-            (file.map_or(FinalMessage::Nothing, FinalMessage::Value), false)
+            (file.map_or(FinalMessage::Nothing, FinalMessage::Value), None)
         }
         Message::Bool { value, kept } => (FinalMessage::Bool(value), kept),
         Message::Raised { exception, message, frames, hint, unreachable, full, kept } => {
             (FinalMessage::Raised { exception, message, frames, hint, unreachable, full }, kept)
         }
         Message::Unfit { returned, reason, hint } => {
-            (FinalMessage::Unfit { returned, reason, hint }, false)
+            (FinalMessage::Unfit { returned, reason, hint }, None)
         }
-        _ => (FinalMessage::Nothing, false),
+        _ => (FinalMessage::Nothing, None),
     }
 }
 

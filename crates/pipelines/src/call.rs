@@ -103,6 +103,7 @@ impl Runner {
             start_until: context.draining(),
             lake,
             client,
+            early_result: None,
         };
         let outcome = self.invoke(call, context, cancelled.clone()).await;
         context.add_usage(&outcome.usage);

@@ -6,8 +6,8 @@
 use std::sync::Arc;
 
 use headwater_functions::{
-    Argument, CallOwner, ClientCall, Environment, EnvironmentEvent, EnvironmentSpec, FunctionEvent,
-    Invocation, LakeAccess, Limits, Outcome, Returns, Reuse,
+    Argument, CallOwner, ClientCall, EarlyResult, Environment, EnvironmentEvent, EnvironmentSpec,
+    FunctionEvent, Invocation, LakeAccess, Limits, Outcome, Returns, Reuse,
 };
 use headwater_jobs::JobContext;
 use headwater_model::{JobEventKind, LogStream};
@@ -45,6 +45,9 @@ pub(crate) struct FunctionCall<'a> {
     pub lake: Option<Arc<dyn LakeAccess>>,
     /// Values from the client: the Lambda client context, and the receiver of a streamed answer.
     pub client: ClientCall,
+    /// The receiver of the result before the exit of the process. Secrets are not removed from the
+    /// result, which is a table or a Boolean value.
+    pub early_result: Option<EarlyResult>,
 }
 
 impl Runner {
@@ -99,6 +102,7 @@ impl Runner {
             begins_until: call.start_until,
             lake: call.lake,
             client,
+            early_result: call.early_result,
         };
         let (sink, mut lines) = mpsc::channel(LINES_BUFFERED_MAX);
         let forward_lines = async {

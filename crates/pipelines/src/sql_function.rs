@@ -150,6 +150,7 @@ impl SqlFunctions {
             begins_until: in_time.clone(),
             lake: None,
             client: ClientCall::default(),
+            early_result: None,
         };
         // The receiver is dropped, so printed lines are discarded.
         let (sink, _) = mpsc::channel(1);

@@ -167,9 +167,11 @@ impl RunningProcess {
     }
 
     /// Starts the call of a waiting clone, with its standard output, standard error, control socket
-    /// and files.
-    pub fn begin(&self, descriptors: [BorrowedFd<'_>; 4]) -> Result<()> {
-        self.connection.send(&Request::Begin { id: self.id }, &descriptors)
+    /// and files. `project` is a folder to mount read-only at `/project`, which requires
+    /// [`HostReport::folder_mounts`].
+    pub fn begin(&self, descriptors: [BorrowedFd<'_>; 4], project: Option<&Path>) -> Result<()> {
+        let project = project.map(Path::to_owned);
+        self.connection.send(&Request::Begin { id: self.id, project }, &descriptors)
     }
 
     /// Returns false after the exit of the process was received.

@@ -14,8 +14,9 @@ pub(crate) enum Request {
     /// the files, if any. A clone gets no descriptors yet.
     Start { id: u64, spec: ProcessSpec },
     /// Begin the call of a clone that waits in its sandbox. Descriptors: standard output, standard
-    /// error, the control socket, the files.
-    Begin { id: u64 },
+    /// error, the control socket, the files. `project` is a folder that the spawner mounts at
+    /// `/project`, if the files do not include those of the project.
+    Begin { id: u64, project: Option<PathBuf> },
     /// Freeze a process with its descendants, and measure them. Fails if one of these processes
     /// still has one of the files `inputs` (inode numbers) open or mapped.
     Pause { id: u64, inputs: Vec<u64> },
@@ -133,6 +134,9 @@ pub struct HostReport {
     /// True if each sandbox runs as a separate user, which owns no files. False if sandboxes run as
     /// the spawner's user.
     pub separate_users: bool,
+    /// True if the spawner can mount a folder in the sandbox of a clone, and functions do not own
+    /// the files of the server's user.
+    pub folder_mounts: bool,
     /// True if the kernel limits the memory of a process with its descendants.
     pub memory_limits: bool,
     /// True if the kernel limits the number of processes.

@@ -5,6 +5,7 @@
 mod attacks;
 mod batches;
 mod callers;
+mod early_results;
 mod environment;
 mod fairness;
 mod handover;
@@ -12,6 +13,7 @@ mod held_inputs;
 mod invoke;
 mod isolation;
 mod metering;
+mod projects;
 mod pythons;
 mod support;
 mod warm;

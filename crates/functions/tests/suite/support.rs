@@ -122,6 +122,7 @@ pub fn call(environment: &Arc<Environment>, source: &str) -> Invocation {
         begins_until: CancellationToken::new(),
         lake: None,
         client: ClientCall::default(),
+        early_result: None,
     }
 }
 

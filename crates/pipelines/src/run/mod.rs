@@ -1,5 +1,6 @@
 //! Executes a run: starts each step when its parents have ended. Steps run in parallel until all
-//! steps have ended or a model fails.
+//! steps have ended or a model fails. The children of a Python model start when its result is
+//! stored; meanwhile its process exits. The run ends after the last exit, so its usage is complete.
 
 mod checked_rows;
 mod input_query;
@@ -7,6 +8,7 @@ mod merge;
 mod output;
 mod python;
 mod quarantine;
+mod report_order;
 mod sample;
 mod sql;
 mod step;
@@ -25,7 +27,7 @@ use headwater_model::{
 use headwater_project::Severity;
 use headwater_tables::Table;
 use parking_lot::Mutex;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -34,6 +36,7 @@ use crate::plan::Plan;
 use crate::runner::Runner;
 use crate::{Error, Result};
 use output::{Output, Outputs};
+use report_order::ReportOrder;
 use sample::Sample;
 
 /// Maximum number of concurrent steps; functions have their own limit.
@@ -83,6 +86,15 @@ struct Done {
     sample: Option<Arc<Mutex<Sample>>>,
     /// Result of an expectation.
     check: Option<Check>,
+    /// The permit of the step; `None` after the children of the step were released.
+    permit: Option<StepPermit>,
+}
+
+/// The permit of a step, which is held until the step's result is stored.
+struct StepPermit {
+    _permit: OwnedSemaphorePermit,
+    /// Receives the step's index when the result is stored.
+    released: mpsc::UnboundedSender<usize>,
 }
 
 impl Done {
@@ -137,24 +149,39 @@ impl Run {
             graph.order.iter().copied().filter(|step| waiting[*step] == 0).collect();
         let mut running: JoinSet<(usize, StepReport)> = JoinSet::new();
         let mut begun = vec![false; waiting.len()];
+        let mut is_released = begun.clone();
+        let mut reports = ReportOrder::new(graph);
+        let (sender, mut released) = mpsc::unbounded_channel();
         loop {
             for step in std::mem::take(&mut ready) {
                 if self.may_begin(step, &finished) {
                     begun[step] = true;
-                    let run = self.clone();
-                    running.spawn(async move { (step, run.step(step).await) });
+                    let (run, sender) = (self.clone(), sender.clone());
+                    running.spawn(async move { (step, run.step(step, sender).await) });
                 }
             }
-            let Some(ended) = running.join_next().await else { break };
-            let (step, report) = match ended {
-                Ok(ended) => ended,
-                Err(panic) => {
-                    finished.failures.push(panicked(&panic));
-                    self.stop.cancel();
-                    continue;
-                }
+            let step = tokio::select! {
+                biased;
+                Some(step) = released.recv() => step,
+                ended = running.join_next() => match ended {
+                    None => break,
+                    Some(Ok((step, report))) => {
+                        self.note_failure(step, &report, &mut finished);
+                        for (step, report) in reports.ended(step, report) {
+                            self.note(step, report, &mut finished);
+                        }
+                        step
+                    }
+                    Some(Err(panic)) => {
+                        finished.failures.push(panicked(&panic));
+                        self.stop.cancel();
+                        continue;
+                    }
+                },
             };
-            self.note(step, report, &mut finished);
+            if std::mem::replace(&mut is_released[step], true) {
+                continue;
+            }
             self.outputs.lock().ended(step, graph);
             for child in &graph.children[step] {
                 waiting[*child] -= 1;
@@ -162,6 +189,9 @@ impl Run {
                     ready.push(*child);
                 }
             }
+        }
+        for (step, report) in reports.into_rest() {
+            self.note(step, report, &mut finished);
         }
         self.skip_rest(&begun, &mut finished);
         finished
@@ -172,6 +202,18 @@ impl Run {
         !self.stop.is_cancelled() && (finished.failures.is_empty() || is_check)
     }
 
+    /// Records a failure, before children of the step could start.
+    fn note_failure(&self, step: usize, report: &StepReport, finished: &mut RunResult) {
+        let (StepStatus::Failed, Some(problem)) = (report.status, &report.error) else { return };
+        if self.plan.is_listed(step) {
+            finished.failures.push(problem.clone());
+            if !self.plan.project.steps[step].is_expectation() {
+                self.stop.cancel();
+            }
+        }
+    }
+
+    /// Records the report of a step.
     fn note(&self, step: usize, report: StepReport, finished: &mut RunResult) {
         if !self.plan.is_listed(step) {
             return;
@@ -179,12 +221,6 @@ impl Run {
         if report.status == StepStatus::Succeeded && self.plan.remembers(step) {
             let plan = &self.plan.steps[step];
             finished.passed.extend([plan.fingerprint.clone(), plan.code.clone()]);
-        }
-        if let (StepStatus::Failed, Some(problem)) = (report.status, &report.error) {
-            finished.failures.push(problem.clone());
-            if !self.plan.project.steps[step].is_expectation() {
-                self.stop.cancel();
-            }
         }
         self.context.add_usage(&report.usage);
         self.context.enforce_day_limits();
@@ -207,8 +243,24 @@ impl Run {
         }
     }
 
-    /// Runs one step, or returns the report of an unchanged step.
-    async fn step(&self, index: usize) -> StepReport {
+    /// Lets the children of a step start, although the process of its function has not exited. Does
+    /// nothing after a failed check.
+    fn release(&self, index: usize, done: &mut Done) {
+        if matches!(done.check, Some(Check::Failed(_))) {
+            return;
+        }
+        if let Some(output) = done.output.take() {
+            self.outputs.lock().keep(index, output, &self.plan.graph);
+        }
+        if let Some(StepPermit { released, .. }) = done.permit.take() {
+            // Sending fails only if the run no longer exists.
+            let _ = released.send(index);
+        }
+    }
+
+    /// Runs one step, or returns the report of an unchanged step. Sends the step's index to
+    /// `released` if its children may start before its report is complete.
+    async fn step(&self, index: usize, released: mpsc::UnboundedSender<usize>) -> StepReport {
         let unchanged = self.plan.unchanged(index);
         if let Some(reused) = &self.plan.steps[index].reuses {
             let rows = self.plan.steps[index].table.as_ref().map(Table::rows);
@@ -219,14 +271,15 @@ impl Run {
             return self.unchanged(index).await;
         }
         let queued = Instant::now();
-        let Ok(_turn) = self.turns.acquire().await else { return unchanged };
+        let Ok(permit) = self.turns.clone().acquire_owned().await else { return unchanged };
         if self.stop.is_cancelled() {
             return StepReport { status: StepStatus::Skipped, ..unchanged };
         }
         let waited = millis(queued);
         let name = self.plan.project.steps[index].name.clone();
         self.context.emit(JobEventKind::StepStarted { step: name });
-        let (began, mut done) = (Instant::now(), Done::default());
+        let permit = Some(StepPermit { _permit: permit, released });
+        let (began, mut done) = (Instant::now(), Done { permit, ..Done::default() });
         let outcome = Box::pin(self.compute(index, &mut done)).await;
         let taken = done.taken();
         // The step's wall time excludes the time in the queue and the time for the setup of the

@@ -8,8 +8,8 @@ use futures::StreamExt;
 use headwater_engine::Prepared;
 use headwater_functions::Error as FunctionError;
 use headwater_functions::{
-    Argument, ArgumentValue, CallOwner, ClientCall, Environment, FunctionResult, Returns, Reuse,
-    SharedTable, StreamedInput,
+    Argument, ArgumentValue, CallOwner, ClientCall, EarlyResult, Environment, FunctionResult,
+    Returns, Reuse, SharedTable, StreamedInput,
 };
 use headwater_project::{Function, Step};
 use tokio_util::sync::CancellationToken;
@@ -48,8 +48,20 @@ impl Run {
                 // The failed call may have left global variables in a wrong state.
                 call.reuse = Reuse::Never;
             }
-            let invoked = self.runner.invoke(call, &self.context, self.stop.clone());
-            let outcome = Box::pin(invoked).await;
+            let (sender, result) = EarlyResult::new();
+            call.early_result = Some(sender);
+            let mut invoked = Box::pin(self.runner.invoke(call, &self.context, self.stop.clone()));
+            let outcome = tokio::select! {
+                biased;
+                outcome = &mut invoked => outcome,
+                Ok(result) = result => {
+                    // The children can start while the process exits and its usage is measured.
+                    let stored = self.store_early(index, result, done);
+                    let (stored, outcome) = tokio::join!(stored, invoked);
+                    done.usage.add(&outcome.usage);
+                    return stored;
+                }
+            };
             for reading in &meanwhile {
                 reading.count(done);
             }
@@ -63,17 +75,41 @@ impl Run {
             }
         };
         match returned {
-            Ok(FunctionResult::Bool(true)) => done.check = Some(Check::Passed),
-            Ok(FunctionResult::Bool(false)) => done.check = Some(Check::Failed(None)),
-            Ok(FunctionResult::Table(table)) => {
-                Box::pin(self.keep(index, step, table, done)).await?;
-            }
-            // Cannot occur: the worker rejects JSON results of models and expectations.
-            Ok(FunctionResult::Json(_)) => {}
+            Ok(result) => self.store_result(index, result, done).await?,
             Err(error) if step.is_expectation() && asserts(&error) => {
                 done.check = Some(Check::Failed(Some(Box::new(Self::problem(&error)))));
             }
             Err(error) => return Err(Self::why(step, &error, &meanwhile)),
+        }
+        Ok(())
+    }
+
+    /// Stores a result whose process has not exited, and starts the children of the step.
+    async fn store_early(
+        &self,
+        index: usize,
+        result: FunctionResult,
+        done: &mut Done,
+    ) -> Result<()> {
+        self.store_result(index, result, done).await?;
+        self.release(index, done);
+        Ok(())
+    }
+
+    /// Checks and stores the result of a function.
+    async fn store_result(
+        &self,
+        index: usize,
+        result: FunctionResult,
+        done: &mut Done,
+    ) -> Result<()> {
+        let step = &self.plan.project.steps[index];
+        match result {
+            FunctionResult::Bool(true) => done.check = Some(Check::Passed),
+            FunctionResult::Bool(false) => done.check = Some(Check::Failed(None)),
+            FunctionResult::Table(table) => Box::pin(self.keep(index, step, table, done)).await?,
+            // Cannot occur: the worker rejects JSON results of models and expectations.
+            FunctionResult::Json(_) => {}
         }
         Ok(())
     }
@@ -173,6 +209,7 @@ impl Run {
             start_until: CancellationToken::new(),
             lake: None,
             client: ClientCall::default(),
+            early_result: None,
         }
     }
 

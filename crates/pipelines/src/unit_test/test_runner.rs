@@ -174,6 +174,7 @@ impl Runner {
             start_until: CancellationToken::new(),
             lake: None,
             client: ClientCall::default(),
+            early_result: None,
         };
         let outcome = Box::pin(self.invoke(call, context, context.cancelled())).await;
         usage.add(&outcome.usage);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use headwater_model::{ErrorCode, StepStatus};
+use headwater_model::{ErrorCode, JobEventKind, StepStatus};
 
 use crate::support::{Ran, World, files, functions_options};
 
@@ -317,4 +317,70 @@ async fn an_environment_that_was_removed_is_built_again() {
     std::fs::remove_file(&links[0]).unwrap();
     runs().await;
     assert!(links[0].is_symlink(), "the environment was not built again");
+}
+
+/// Models of which the first has a process that uses CPU time after it has sent its result.
+const SLOW_EXIT: &str = r#"
+import os
+import time
+
+import headwater
+
+exit = os._exit
+
+
+def leave(status):
+    until = time.process_time() + 0.5
+    while time.process_time() < until:
+        pass
+    exit(status)
+
+
+@headwater.model()
+def first(t=headwater.Model("t")):
+    os._exit = leave
+    return t
+
+
+@headwater.model(materialization="replace")
+def second(first=headwater.Model("first")):
+    BODY
+"#;
+
+#[tokio::test]
+async fn a_child_starts_while_the_process_of_its_parent_exits() {
+    let world = world().await;
+    let code = SLOW_EXIT.replace("BODY", "return first");
+    let ran = world.run(&files(MANIFEST, &[("models/m.py", &code)])).await;
+    assert_eq!(ran.steps(), "first succeeded, second succeeded");
+    let position = |is_wanted: &dyn Fn(&JobEventKind) -> bool| {
+        ran.events.iter().position(is_wanted).expect("the event")
+    };
+    let starts =
+        position(&|event| matches!(event, JobEventKind::StepStarted { step } if step == "second"));
+    let ends = |name: &str| {
+        position(
+            &|event| matches!(event, JobEventKind::StepEnded { report } if report.step == name),
+        )
+    };
+    assert!(starts < ends("first"), "{:?}", ran.events);
+    assert!(ends("first") < ends("second"), "reports follow those of their parents");
+    let report = ran.report();
+    let usage = |name: &str| ran.step(name).usage;
+    assert!(usage("first").cpu_us >= 400_000, "{:?}", usage("first"));
+    assert_eq!((usage("first").calls, usage("second").calls), (1, 1));
+    assert!(report.usage.cpu_us >= usage("first").cpu_us + usage("second").cpu_us);
+    assert!(world.sql("main", &["SELECT count(*) AS n FROM second"]).await.contains("| 3 "));
+}
+
+#[tokio::test]
+async fn a_child_that_fails_while_its_parent_exits_stops_the_run() {
+    let world = world().await;
+    let code = SLOW_EXIT.replace("BODY", "raise ValueError('no')");
+    let third = "-- headwater: materialization = replace\nSELECT * FROM second";
+    let project = files(MANIFEST, &[("models/m.py", &code), ("models/third.sql", third)]);
+    let ran = world.run(&project).await;
+    assert_eq!(ran.steps(), "first succeeded, second failed, third skipped");
+    assert_eq!(ran.step("first").usage.calls, 1, "its process was ended, and its usage is known");
+    assert!(world.sql("main", &["SELECT * FROM third"]).await.contains("third"));
 }

@@ -12,8 +12,10 @@
 //!    again to enter the pid namespace, drops the gained privileges, and waits.
 //!
 //! All these steps happen before the call. At the start of the call, the first process mounts the
-//! project, drops its last privilege and sends the clone its descriptors. The end of the spawner
-//! kills the first process, which ends all processes of the sandbox.
+//! project, drops its last privilege and sends the clone its descriptors. If the project is in a
+//! folder of the host, the spawner sends a detached read-only mount of this folder, so the sandbox
+//! can reach no other folder. The end of the spawner kills the first process, which ends all
+//! processes of the sandbox.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -202,7 +204,10 @@ fn run_first_process(
 
 /// Mounts the project, drops the last privilege and starts the call of the clone.
 fn begin_clone(clone: &Channel, descriptors: &[OwnedFd]) -> StepResult {
-    root_filesystem::show_files(&process_setup::read_files(descriptors.last())?)?;
+    root_filesystem::show_files(&process_setup::read_files(descriptors.get(3))?)?;
+    if let Some(project) = descriptors.get(4) {
+        root_filesystem::show_project(project)?;
+    }
     process_setup::drop_capabilities()?;
     let descriptors: Vec<BorrowedFd<'_>> = descriptors.iter().take(3).map(AsFd::as_fd).collect();
     step("start the cloned process", clone.send(b"begin", &descriptors))

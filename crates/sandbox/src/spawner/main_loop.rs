@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -11,6 +12,7 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use super::cgroup::{Cgroups, Group};
 use super::managed_process::{ManagedProcess, end_of};
 use super::memory_sampling::SAMPLE_EVERY;
+use super::mounts;
 use super::pending_clone::PendingClone;
 use super::process_setup::StatusMessage;
 use super::process_start::users_first;
@@ -129,6 +131,7 @@ impl MainLoop {
         let report = HostReport {
             sandbox_error: error,
             separate_users: self.privilege == Privilege::Root,
+            folder_mounts: self.mounts_folders(),
             memory_limits: self.cgroups.memory(),
             process_limits: self.cgroups.processes(),
             cpu_limits: self.cgroups.processor_shares(),
@@ -136,6 +139,13 @@ impl MainLoop {
             groups: self.cgroups.clone(),
         };
         self.reply(&Reply::Ready(report));
+    }
+
+    /// Returns true if this process can create mounts for sandboxes. Root of a user namespace cannot
+    /// if its mount namespace belongs to another user namespace.
+    fn mounts_folders(&self) -> bool {
+        self.privilege == Privilege::Root
+            && mounts::clone_of(Path::new("/dev/null"), mounts::READ_ONLY).is_ok()
     }
 
     fn try_sandbox(&mut self) -> Option<String> {

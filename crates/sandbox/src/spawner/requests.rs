@@ -1,10 +1,12 @@
 //! Handles the server's requests to the spawner.
 
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
 
 use super::cgroup::Weight;
 use super::main_loop::MainLoop;
 use super::managed_process::{ManagedProcess, not_started};
+use super::mounts;
 use crate::channel::ChannelMessage;
 use crate::protocol::{Reply, Request, ResourceUsage, Signal};
 
@@ -19,7 +21,9 @@ impl MainLoop {
                     self.reply(&Reply::Ended { id, end });
                 }
             }
-            Ok(Request::Begin { id }) => self.begin(id, &received.descriptors),
+            Ok(Request::Begin { id, project }) => {
+                self.begin(id, project.as_deref(), received.descriptors);
+            }
             Ok(Request::Pause { id, inputs }) => {
                 let usage = self.pause(id, &inputs);
                 self.reply(&Reply::Measured { id, usage });
@@ -62,7 +66,7 @@ impl MainLoop {
                     not_started("receive the descriptors of the request", "too many open files");
                 self.reply(&Reply::Ended { id, end });
             }
-            Ok(Request::Begin { id }) => self.signal(id, Signal::Kill),
+            Ok(Request::Begin { id, .. }) => self.signal(id, Signal::Kill),
             _ => {}
         }
     }
@@ -77,9 +81,15 @@ impl MainLoop {
         Some(process.group.usage()?.with_fork(process.fork_cpu_us))
     }
 
-    /// Sends a clone its descriptors. If its sandbox is incomplete, the descriptors wait in the
-    /// socket.
-    fn begin(&mut self, id: u64, descriptors: &[OwnedFd]) {
+    /// Sends a clone its descriptors, and a read-only mount of its project's folder if there is one.
+    /// If its sandbox is incomplete, the descriptors wait in the socket.
+    fn begin(&mut self, id: u64, project: Option<&Path>, mut descriptors: Vec<OwnedFd>) {
+        match project.map(|folder| mounts::clone_of(folder, mounts::READ_ONLY)).transpose() {
+            Ok(mount) => descriptors.extend(mount),
+            // Without its project, the function cannot run. The server then starts a new process,
+            // whose error names the folder.
+            Err(_) => return self.signal(id, Signal::Kill),
+        }
         let placed = self.processes.get_mut(&id);
         let placed = placed.and_then(|one| Some((&mut one.begun, one.start_channel.as_ref()?)));
         let pending = self.pending.get_mut(&id).map(|one| (&mut one.begun, &one.start_channel));

@@ -103,6 +103,11 @@ pub(super) fn show_files(files: &ProjectFiles) -> StepResult {
     Ok(())
 }
 
+/// Attaches the mount of a project's folder, which is read-only already.
+pub(super) fn show_project(mount: &OwnedFd) -> StepResult {
+    step("mount the project", mounts::attach(mount, Path::new("/project")))
+}
+
 fn show_folder(name: &str, files: &ProjectFiles) -> StepResult {
     let options = [("size", size_for(files).to_string()), ("mode", "0755".to_owned())];
     let folder = step(format!("mount /{name}"), mounts::tmpfs(&options))?;

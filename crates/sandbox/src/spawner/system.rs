@@ -258,7 +258,9 @@ pub(super) fn set_mount_attributes(
         propagation: u64,
         namespace: u64,
     }
-    let wanted = MountAttributes { set: attributes, clear: 0, propagation: 0, namespace: 0 };
+    // Mounts of a sandbox are never in the peer group of a mount of the host.
+    let propagation = libc::MS_PRIVATE;
+    let wanted = MountAttributes { set: attributes, clear: 0, propagation, namespace: 0 };
     // SAFETY: the path is an empty C string and the structure has the given size.
     let done = unsafe {
         libc::syscall(

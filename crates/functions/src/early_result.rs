@@ -1,0 +1,32 @@
+//! Results that are sent before their process has exited.
+//!
+//! A process needs milliseconds to exit after it has sent its result, and its usage is known only
+//! then. A caller that needs the result first, such as a run that starts the next model, passes an
+//! [`EarlyResult`]. The outcome of the call follows and has the same result.
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use tokio::sync::oneshot;
+
+use crate::FunctionResult;
+
+/// The sender of an early result. Clones share the channel.
+#[derive(Debug, Clone)]
+pub struct EarlyResult(Arc<Mutex<Option<oneshot::Sender<FunctionResult>>>>);
+
+impl EarlyResult {
+    /// Creates a sender, and the receiver of the result. If the call fails, or its result is known
+    /// only with its outcome, nothing is sent.
+    pub fn new() -> (EarlyResult, oneshot::Receiver<FunctionResult>) {
+        let (sender, result) = oneshot::channel();
+        (EarlyResult(Arc::new(Mutex::new(Some(sender)))), result)
+    }
+
+    pub(crate) fn send(&self, result: &FunctionResult) {
+        if let Some(sender) = self.0.lock().take() {
+            // Sending fails only if the caller no longer waits for the result.
+            let _ = sender.send(result.clone());
+        }
+    }
+}

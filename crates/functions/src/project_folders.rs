@@ -1,0 +1,360 @@
+//! Folders with the files of projects, which sandboxes mount read-only at `/project`.
+//!
+//! [`ProjectFolders`] writes the files of one version of a project once per server instead of once
+//! per call. A version is identified by its content. The folder is registered after its last file
+//! was written, and removed when it is no longer used.
+//!
+//! A sandbox gets a mount of the folder of its own version, never a path, so it cannot reach the
+//! files of another version. The files belong to the server's user, and functions run as other
+//! users, so no function can change them. On hosts where this does not hold, there are no folders,
+//! and the files are written into each sandbox.
+
+use std::fs::{self, File, Permissions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Component, Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use headwater_model::ProjectFiles;
+use parking_lot::Mutex;
+use rustix::fs::{FlockOperation, StatVfsMountFlags, flock, statvfs};
+use sha2::{Digest, Sha256};
+use uuid::Uuid;
+
+/// Time since the last use after which a folder is removed.
+pub(crate) const IDLE_MAX: Duration = Duration::from_secs(600);
+
+/// Maximum size of all folders, in bytes. The files of further versions are written into each
+/// sandbox.
+const BYTES_MAX: u64 = 1 << 30;
+
+/// Beginning of the names of the folders of servers.
+const PREFIX: &str = "projects-";
+
+/// The folders of a server.
+#[derive(Debug)]
+pub(crate) struct ProjectFolders {
+    versions: Mutex<Vec<Version>>,
+    /// Held while a folder is written, so that concurrent calls write a version once.
+    writing: Mutex<()>,
+    next: AtomicU64,
+    /// `None` if sandboxes of this host cannot share a folder. Dropped after the versions.
+    root: Option<ServerFolder>,
+}
+
+/// The files of a project in a folder.
+#[derive(Debug)]
+struct Version {
+    digest: [u8; 32],
+    /// Known values with this content, for lookups without a digest.
+    sources: Vec<Weak<ProjectFiles>>,
+    folder: Arc<ProjectFolder>,
+    used: Instant,
+}
+
+/// A folder with the files of one version, which is removed when the last reference is dropped.
+#[derive(Debug)]
+pub(crate) struct ProjectFolder {
+    path: PathBuf,
+    bytes: u64,
+}
+
+impl ProjectFolder {
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for ProjectFolder {
+    fn drop(&mut self) {
+        // A folder that cannot be removed now is removed at the next start of a server.
+        let _ = fs::remove_dir_all(&self.path);
+    }
+}
+
+impl ProjectFolders {
+    /// Opens the folders of a server below `own`, and removes those of servers that have ended.
+    pub(crate) fn open(own: &Path, is_supported: bool) -> Self {
+        remove_stale(own);
+        let root = is_supported.then(|| ServerFolder::create(own));
+        let root = root.and_then(|root| {
+            root.inspect_err(|error| tracing::warn!(%error, "cannot create a folder for projects"))
+                .ok()
+        });
+        ProjectFolders {
+            versions: Mutex::default(),
+            writing: Mutex::default(),
+            next: AtomicU64::new(0),
+            root,
+        }
+    }
+
+    /// Returns the folder with these files, and writes it if it does not exist. Returns `None` if
+    /// the files must be written into the sandbox.
+    pub(crate) async fn get(
+        self: &Arc<Self>,
+        files: &Arc<ProjectFiles>,
+    ) -> Option<Arc<ProjectFolder>> {
+        if self.root.is_none() || files.is_empty() {
+            return None;
+        }
+        let is_source =
+            |source: &Weak<ProjectFiles>| std::ptr::eq(source.as_ptr(), Arc::as_ptr(files));
+        if let Some(found) = self.find(files, |version| version.sources.iter().any(is_source)) {
+            return Some(found);
+        }
+        let (folders, files) = (self.clone(), files.clone());
+        let written = tokio::task::spawn_blocking(move || folders.find_or_write(&files)).await;
+        let written = written.unwrap_or_else(|error| Err(io::Error::other(error)));
+        written
+            .inspect_err(|error| tracing::warn!(%error, "cannot write the files of a project"))
+            .ok()
+            .flatten()
+    }
+
+    /// Removes the folders that no process uses and that were last requested at least `idle` ago.
+    /// Blocks.
+    pub(crate) fn remove_unused(&self, idle: Duration) {
+        let is_unused = |version: &mut Version| {
+            Arc::strong_count(&version.folder) == 1 && version.used.elapsed() >= idle
+        };
+        let unused: Vec<Version> = self.versions.lock().extract_if(.., is_unused).collect();
+        // The files are removed after the lock is released.
+        drop(unused);
+    }
+
+    /// Returns the folder of a version that satisfies a condition, and remembers that the version
+    /// has these files.
+    fn find(
+        &self,
+        files: &Arc<ProjectFiles>,
+        condition: impl Fn(&Version) -> bool,
+    ) -> Option<Arc<ProjectFolder>> {
+        let mut versions = self.versions.lock();
+        let version = versions.iter_mut().find(|version| condition(version))?;
+        version.used = Instant::now();
+        let source = Arc::downgrade(files);
+        if !version.sources.iter().any(|known| known.ptr_eq(&source)) {
+            version.sources.retain(|known| known.strong_count() > 0);
+            version.sources.push(source);
+        }
+        Some(version.folder.clone())
+    }
+
+    fn find_or_write(&self, files: &Arc<ProjectFiles>) -> io::Result<Option<Arc<ProjectFolder>>> {
+        let Some(root) = &self.root else { return Ok(None) };
+        let digest = digest(files);
+        let _guard = self.writing.lock();
+        if let Some(found) = self.find(files, |version| version.digest == digest) {
+            return Ok(Some(found));
+        }
+        let bytes: u64 = files.values().map(|file| file.bytes().len() as u64).sum();
+        let held: u64 = self.versions.lock().iter().map(|version| version.folder.bytes).sum();
+        if held.saturating_add(bytes) > BYTES_MAX {
+            return Ok(None);
+        }
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        // If a file cannot be written, dropping the value removes the folder.
+        let folder = ProjectFolder { path: root.path.join(number.to_string()), bytes };
+        write_files(&folder.path, files)?;
+        let folder = Arc::new(folder);
+        let (sources, used) = (vec![Arc::downgrade(files)], Instant::now());
+        self.versions.lock().push(Version { digest, sources, folder: folder.clone(), used });
+        Ok(Some(folder))
+    }
+}
+
+/// The folder of a server. Its lock is held until the server ends.
+#[derive(Debug)]
+struct ServerFolder {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl ServerFolder {
+    fn create(own: &Path) -> io::Result<Self> {
+        let id = Uuid::new_v4().simple();
+        // The folder gets its name after it is locked, so that no other server removes it.
+        let (new, path) =
+            (own.join(format!("new-{PREFIX}{id}")), own.join(format!("{PREFIX}{id}")));
+        fs::DirBuilder::new().mode(0o700).create(&new)?;
+        let lock = File::open(&new)?;
+        flock(&lock, FlockOperation::NonBlockingLockExclusive)?;
+        fs::rename(&new, &path)?;
+        Ok(ServerFolder { path, _lock: lock })
+    }
+}
+
+impl Drop for ServerFolder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.path);
+    }
+}
+
+/// Returns true if programs in a folder can be executed, which projects may contain.
+pub(crate) fn is_executable(folder: &Path) -> bool {
+    statvfs(folder).is_ok_and(|found| !found.f_flag.contains(StatVfsMountFlags::NOEXEC))
+}
+
+/// Removes the folders of servers that have ended without removing them.
+fn remove_stale(own: &Path) {
+    for entry in fs::read_dir(own).into_iter().flatten().flatten() {
+        if !entry.file_name().to_string_lossy().starts_with(PREFIX) {
+            continue;
+        }
+        let Ok(folder) = File::open(entry.path()) else { continue };
+        if flock(&folder, FlockOperation::NonBlockingLockExclusive).is_ok() {
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
+/// Returns the digest of the paths, the content and the executable flags of files.
+fn digest(files: &ProjectFiles) -> [u8; 32] {
+    let mut digest = Sha256::new();
+    for (path, file) in files {
+        for part in [path.as_bytes(), file.bytes()] {
+            digest.update((part.len() as u64).to_le_bytes());
+            digest.update(part);
+        }
+        digest.update([u8::from(file.is_executable())]);
+    }
+    digest.finalize().into()
+}
+
+/// Writes files to a new folder, readable by all users. Rejects paths outside the folder.
+fn write_files(folder: &Path, files: &ProjectFiles) -> io::Result<()> {
+    create_folder(folder)?;
+    let mut created = PathBuf::new();
+    for (path, file) in files {
+        let path = Path::new(path);
+        if !path.components().all(|part| matches!(part, Component::Normal(_))) {
+            let message = format!("`{}` is not a path below the project", path.display());
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
+        }
+        // Most files are in the same folder as the file before them.
+        if let Some(parent) = path.parent().filter(|parent| *parent != created) {
+            let mut below = folder.to_owned();
+            for part in parent {
+                below.push(part);
+                create_folder(&below)?;
+            }
+            parent.clone_into(&mut created);
+        }
+        let mode = if file.is_executable() { 0o755 } else { 0o644 };
+        let path = folder.join(path);
+        let mut written = File::options().write(true).create_new(true).mode(mode).open(path)?;
+        written.write_all(file.bytes())?;
+        // The server's umask may have removed permissions.
+        written.set_permissions(Permissions::from_mode(mode))?;
+    }
+    Ok(())
+}
+
+/// Creates a folder that all users can read, unless it exists.
+fn create_folder(path: &Path) -> io::Result<()> {
+    match fs::create_dir(path) {
+        Ok(()) => fs::set_permissions(path, Permissions::from_mode(0o755)),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn files(text: &str) -> Arc<ProjectFiles> {
+        let script = ("bin/run".to_owned(), "#!/bin/sh\n".into());
+        Arc::new(ProjectFiles::from([("models/deep/m.py".to_owned(), text.into()), script]))
+    }
+
+    fn mode(path: &Path) -> u32 {
+        fs::metadata(path).unwrap().permissions().mode() & 0o7777
+    }
+
+    #[tokio::test]
+    async fn a_version_is_written_once() {
+        let own = tempfile::tempdir().unwrap();
+        let folders = Arc::new(ProjectFolders::open(own.path(), true));
+        let first = files("x = 1");
+        let folder = folders.get(&first).await.unwrap();
+        let module = folder.path().join("models/deep/m.py");
+        assert_eq!(fs::read_to_string(&module).unwrap(), "x = 1");
+        assert_eq!((mode(&module), mode(&folder.path().join("bin/run"))), (0o644, 0o755));
+        let models = folder.path().join("models");
+        for path in [folder.path(), models.as_path(), module.parent().unwrap()] {
+            assert_eq!(mode(path), 0o755, "{}", path.display());
+        }
+        assert_eq!(mode(folder.path().parent().unwrap()), 0o700);
+        for same in [first.clone(), files("x = 1")] {
+            let again = folders.get(&same).await.unwrap();
+            assert!(Arc::ptr_eq(&again, &folder));
+        }
+        let other = folders.get(&files("x = 2")).await.unwrap();
+        assert!(other.path() != folder.path());
+    }
+
+    #[tokio::test]
+    async fn concurrent_calls_of_a_new_version_share_its_folder() {
+        let own = tempfile::tempdir().unwrap();
+        let folders = Arc::new(ProjectFolders::open(own.path(), true));
+        let get = || {
+            let folders = folders.clone();
+            async move { folders.get(&files("x = 1")).await.unwrap() }
+        };
+        let (one, other, third) = tokio::join!(get(), get(), get());
+        assert!(Arc::ptr_eq(&one, &other) && Arc::ptr_eq(&one, &third));
+    }
+
+    #[tokio::test]
+    async fn unused_folders_are_removed() {
+        let own = tempfile::tempdir().unwrap();
+        let folders = Arc::new(ProjectFolders::open(own.path(), true));
+        let (used, unused) = (files("used"), files("unused"));
+        let held = folders.get(&used).await.unwrap();
+        let path = folders.get(&unused).await.unwrap().path().to_owned();
+        folders.remove_unused(IDLE_MAX);
+        assert!(path.exists(), "it was used recently");
+        folders.remove_unused(Duration::ZERO);
+        assert!(!path.exists() && held.path().exists());
+        let again = folders.get(&unused).await.unwrap();
+        assert!(again.path().join("bin/run").exists(), "it is written again");
+    }
+
+    #[test]
+    fn folders_of_ended_servers_are_removed_at_the_start() {
+        let own = tempfile::tempdir().unwrap();
+        let stale = own.path().join(format!("{PREFIX}stale"));
+        fs::create_dir_all(stale.join("0/models")).unwrap();
+        let running = ProjectFolders::open(own.path(), true);
+        assert!(!stale.exists());
+        let path = running.root.as_ref().unwrap().path.clone();
+        drop(ProjectFolders::open(own.path(), true));
+        assert!(path.exists(), "its server runs");
+        drop(running);
+        assert!(!path.exists());
+    }
+
+    #[tokio::test]
+    async fn files_outside_the_folder_are_rejected() {
+        let own = tempfile::tempdir().unwrap();
+        let folders = Arc::new(ProjectFolders::open(own.path(), true));
+        for path in ["../a", "/etc/a", "a/../../b", "a/.."] {
+            let files = Arc::new(ProjectFiles::from([(path.to_owned(), "x".into())]));
+            assert!(folders.get(&files).await.is_none(), "{path}");
+        }
+        let root = &folders.root.as_ref().unwrap().path;
+        assert_eq!(fs::read_dir(root).unwrap().count(), 0);
+    }
+
+    #[tokio::test]
+    async fn hosts_without_shared_folders_have_none() {
+        let own = tempfile::tempdir().unwrap();
+        let folders = Arc::new(ProjectFolders::open(own.path(), false));
+        assert!(folders.get(&files("x")).await.is_none());
+        assert_eq!(fs::read_dir(own.path()).unwrap().count(), 0);
+    }
+}

@@ -1,0 +1,47 @@
+//! The order of the reports of steps: a report follows those of the step's parents. A step may end
+//! before the report of a parent is complete, because the process of the parent has not exited.
+
+use std::collections::BTreeMap;
+
+use headwater_model::StepReport;
+
+use crate::graph::Graph;
+
+/// Reports of ended steps, each held back until the reports of its parents are complete.
+pub(super) struct ReportOrder<'a> {
+    graph: &'a Graph,
+    is_noted: Vec<bool>,
+    held: BTreeMap<usize, StepReport>,
+}
+
+impl<'a> ReportOrder<'a> {
+    pub fn new(graph: &'a Graph) -> Self {
+        let is_noted = vec![false; graph.parents.len()];
+        ReportOrder { graph, is_noted, held: BTreeMap::new() }
+    }
+
+    /// Adds a report, and returns the reports that can be noted now, in order.
+    pub fn ended(&mut self, step: usize, report: StepReport) -> Vec<(usize, StepReport)> {
+        self.held.insert(step, report);
+        let mut ready = Vec::new();
+        while let Some(step) = self.next_ready() {
+            if let Some(report) = self.held.remove(&step) {
+                self.is_noted[step] = true;
+                ready.push((step, report));
+            }
+        }
+        ready
+    }
+
+    /// Returns the reports whose parents have no report, because the parents ended with an internal
+    /// error.
+    pub fn into_rest(self) -> impl Iterator<Item = (usize, StepReport)> {
+        self.held.into_iter()
+    }
+
+    fn next_ready(&self) -> Option<usize> {
+        let is_ready =
+            |step: &usize| self.graph.parents[*step].iter().all(|parent| self.is_noted[*parent]);
+        self.held.keys().copied().find(is_ready)
+    }
+}
