@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 
 use headwater_model::ProjectFiles;
 use parking_lot::Mutex;
-use rustix::fs::{FlockOperation, StatVfsMountFlags, flock, statvfs};
+use rustix::fs::{FlockOperation, StatVfsMountFlags, flock, statfs, statvfs};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
@@ -126,14 +126,20 @@ impl ProjectFolders {
     }
 
     /// Returns the folder of a version that satisfies a condition, and remembers that the version
-    /// has these files.
+    /// has these files. Returns `None` if the folder no longer exists.
     fn find(
         &self,
         files: &Arc<ProjectFiles>,
         condition: impl Fn(&Version) -> bool,
     ) -> Option<Arc<ProjectFolder>> {
         let mut versions = self.versions.lock();
-        let version = versions.iter_mut().find(|version| condition(version))?;
+        let index = versions.iter().position(condition)?;
+        if !versions[index].folder.path.exists() {
+            // Another program has removed the folder, so it is written again.
+            versions.swap_remove(index);
+            return None;
+        }
+        let version = &mut versions[index];
         version.used = Instant::now();
         let source = Arc::downgrade(files);
         if !version.sources.iter().any(|known| known.ptr_eq(&source)) {
@@ -175,16 +181,30 @@ struct ServerFolder {
 
 impl ServerFolder {
     fn create(own: &Path) -> io::Result<Self> {
+        // The spawner has another working folder, so the path must be absolute.
+        let own = fs::canonicalize(own)?;
         let id = Uuid::new_v4().simple();
         // The folder gets its name after it is locked, so that no other server removes it.
         let (new, path) =
             (own.join(format!("new-{PREFIX}{id}")), own.join(format!("{PREFIX}{id}")));
         fs::DirBuilder::new().mode(0o700).create(&new)?;
-        let lock = File::open(&new)?;
-        flock(&lock, FlockOperation::NonBlockingLockExclusive)?;
-        fs::rename(&new, &path)?;
-        Ok(ServerFolder { path, _lock: lock })
+        match lock_and_rename(&new, &path) {
+            Ok(lock) => Ok(ServerFolder { path, _lock: lock }),
+            Err(error) => {
+                // Some network file systems cannot lock folders.
+                let _ = fs::remove_dir(&new);
+                Err(error)
+            }
+        }
     }
+}
+
+/// Locks a new folder, and gives it its name.
+fn lock_and_rename(new: &Path, path: &Path) -> io::Result<File> {
+    let lock = File::open(new)?;
+    flock(&lock, FlockOperation::NonBlockingLockExclusive)?;
+    fs::rename(new, path)?;
+    Ok(lock)
 }
 
 impl Drop for ServerFolder {
@@ -193,9 +213,15 @@ impl Drop for ServerFolder {
     }
 }
 
-/// Returns true if programs in a folder can be executed, which projects may contain.
-pub(crate) fn is_executable(folder: &Path) -> bool {
-    statvfs(folder).is_ok_and(|found| !found.f_flag.contains(StatVfsMountFlags::NOEXEC))
+/// Returns true if other users can read files in a folder, and execute the programs that projects
+/// may contain. By default, a file system in user space rejects other users, regardless of the
+/// permissions of its files.
+pub(crate) fn is_shareable(folder: &Path) -> bool {
+    let fuse = 0x6573_5546;
+    let is_fuse = statfs(folder).is_ok_and(|found| found.f_type == fuse);
+    let is_executable =
+        statvfs(folder).is_ok_and(|found| !found.f_flag.contains(StatVfsMountFlags::NOEXEC));
+    is_executable && !is_fuse
 }
 
 /// Removes the folders of servers that have ended without removing them.
@@ -322,6 +348,23 @@ mod tests {
         assert!(!path.exists() && held.path().exists());
         let again = folders.get(&unused).await.unwrap();
         assert!(again.path().join("bin/run").exists(), "it is written again");
+    }
+
+    #[tokio::test]
+    async fn a_folder_that_another_program_removed_is_written_again() {
+        let own = tempfile::tempdir().unwrap();
+        let folders = Arc::new(ProjectFolders::open(own.path(), true));
+        let first = files("x = 1");
+        for same in [first.clone(), files("x = 1")] {
+            let removed = folders.get(&first).await.unwrap();
+            fs::remove_dir_all(removed.path()).unwrap();
+            let again = folders.get(&same).await.unwrap();
+            assert!(again.path() != removed.path());
+            drop(removed);
+            assert!(again.path().join("bin/run").exists());
+        }
+        fs::remove_dir_all(&folders.root.as_ref().unwrap().path).unwrap();
+        assert!(folders.get(&first).await.is_none(), "its files are written into the sandbox");
     }
 
     #[test]
