@@ -166,7 +166,7 @@ impl Run {
                 ended = running.join_next() => match ended {
                     None => break,
                     Some(Ok((step, report))) => {
-                        self.note_failure(step, &report, &mut finished);
+                        self.count(step, &report, &mut finished);
                         for (step, report) in reports.ended(step, report) {
                             self.note(step, report, &mut finished);
                         }
@@ -202,18 +202,22 @@ impl Run {
         !self.stop.is_cancelled() && (finished.failures.is_empty() || is_check)
     }
 
-    /// Records a failure, before children of the step could start.
-    fn note_failure(&self, step: usize, report: &StepReport, finished: &mut RunResult) {
+    /// Records the usage and the failure of a step when it ends, even if its report is held back. A
+    /// parent that does not exit cannot delay the limits of the day.
+    fn count(&self, step: usize, report: &StepReport, finished: &mut RunResult) {
+        if !self.plan.is_listed(step) {
+            return;
+        }
+        self.context.add_usage(&report.usage);
+        self.context.enforce_day_limits();
         let (StepStatus::Failed, Some(problem)) = (report.status, &report.error) else { return };
-        if self.plan.is_listed(step) {
-            finished.failures.push(problem.clone());
-            if !self.plan.project.steps[step].is_expectation() {
-                self.stop.cancel();
-            }
+        finished.failures.push(problem.clone());
+        if !self.plan.project.steps[step].is_expectation() {
+            self.stop.cancel();
         }
     }
 
-    /// Records the report of a step.
+    /// Records the report of a step, whose usage was counted.
     fn note(&self, step: usize, report: StepReport, finished: &mut RunResult) {
         if !self.plan.is_listed(step) {
             return;
@@ -222,8 +226,6 @@ impl Run {
             let plan = &self.plan.steps[step];
             finished.passed.extend([plan.fingerprint.clone(), plan.code.clone()]);
         }
-        self.context.add_usage(&report.usage);
-        self.context.enforce_day_limits();
         self.context.emit(JobEventKind::StepEnded { report: Box::new(report.clone()) });
         finished.reports.push(report);
         let done = finished.reports.len() as u64;
