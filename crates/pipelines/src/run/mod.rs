@@ -12,6 +12,7 @@ mod report_order;
 mod sample;
 mod sql;
 mod step;
+mod step_permit;
 mod view;
 mod write;
 
@@ -27,7 +28,7 @@ use headwater_model::{
 use headwater_project::Severity;
 use headwater_tables::Table;
 use parking_lot::Mutex;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -38,6 +39,7 @@ use crate::{Error, Result};
 use output::{Output, Outputs};
 use report_order::ReportOrder;
 use sample::Sample;
+use step_permit::StepPermit;
 
 /// Maximum number of concurrent steps; functions have their own limit.
 const STEPS_AT_ONCE: usize = 4;
@@ -88,13 +90,6 @@ struct Done {
     check: Option<Check>,
     /// The permit of the step; `None` after the children of the step were released.
     permit: Option<StepPermit>,
-}
-
-/// The permit of a step, which is held until the step's result is stored.
-struct StepPermit {
-    _permit: OwnedSemaphorePermit,
-    /// Receives the step's index when the result is stored.
-    released: mpsc::UnboundedSender<usize>,
 }
 
 impl Done {
@@ -254,9 +249,8 @@ impl Run {
         if let Some(output) = done.output.take() {
             self.outputs.lock().keep(index, output, &self.plan.graph);
         }
-        if let Some(StepPermit { released, .. }) = done.permit.take() {
-            // Sending fails only if the run no longer exists.
-            let _ = released.send(index);
+        if let Some(permit) = done.permit.take() {
+            permit.release(index);
         }
     }
 
@@ -280,7 +274,7 @@ impl Run {
         let waited = millis(queued);
         let name = self.plan.project.steps[index].name.clone();
         self.context.emit(JobEventKind::StepStarted { step: name });
-        let permit = Some(StepPermit { _permit: permit, released });
+        let permit = Some(StepPermit::new(permit, released));
         let (began, mut done) = (Instant::now(), Done { permit, ..Done::default() });
         let outcome = Box::pin(self.compute(index, &mut done)).await;
         let taken = done.taken();
