@@ -10,7 +10,7 @@
 //! and the files are written into each sandbox.
 
 use std::fs::{self, File, Permissions};
-use std::io::{self, Write};
+use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Component, Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -30,6 +30,10 @@ pub(crate) const IDLE_MAX: Duration = Duration::from_secs(600);
 /// sandbox.
 const BYTES_MAX: u64 = 1 << 30;
 
+/// Time after the failure of a write to a full disk in which no folder is written. Each attempt
+/// would fill the disk again, which other writers also need.
+const FULL_DISK_PAUSE: Duration = Duration::from_secs(60);
+
 /// Beginning of the names of the folders of servers.
 const PREFIX: &str = "projects-";
 
@@ -40,6 +44,8 @@ pub(crate) struct ProjectFolders {
     /// Held while a folder is written, so that concurrent calls write a version once.
     writing: Mutex<()>,
     next: AtomicU64,
+    /// Time of the last write to a full disk.
+    full_at: Mutex<Option<Instant>>,
     /// `None` if sandboxes of this host cannot share a folder. Dropped after the versions.
     root: Option<ServerFolder>,
 }
@@ -87,6 +93,7 @@ impl ProjectFolders {
             versions: Mutex::default(),
             writing: Mutex::default(),
             next: AtomicU64::new(0),
+            full_at: Mutex::default(),
             root,
         }
     }
@@ -158,13 +165,18 @@ impl ProjectFolders {
         }
         let bytes: u64 = files.values().map(|file| file.bytes().len() as u64).sum();
         let held: u64 = self.versions.lock().iter().map(|version| version.folder.bytes).sum();
-        if held.saturating_add(bytes) > BYTES_MAX {
+        let is_disk_full = self.full_at.lock().is_some_and(|at| at.elapsed() < FULL_DISK_PAUSE);
+        if is_disk_full || held.saturating_add(bytes) > BYTES_MAX {
             return Ok(None);
         }
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         // If a file cannot be written, dropping the value removes the folder.
         let folder = ProjectFolder { path: root.path.join(number.to_string()), bytes };
-        write_files(&folder.path, files)?;
+        write_files(&folder.path, files).inspect_err(|error| {
+            if matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded) {
+                *self.full_at.lock() = Some(Instant::now());
+            }
+        })?;
         let folder = Arc::new(folder);
         let (sources, used) = (vec![Arc::downgrade(files)], Instant::now());
         self.versions.lock().push(Version { digest, sources, folder: folder.clone(), used });
@@ -258,7 +270,7 @@ fn write_files(folder: &Path, files: &ProjectFiles) -> io::Result<()> {
         let path = Path::new(path);
         if !path.components().all(|part| matches!(part, Component::Normal(_))) {
             let message = format!("`{}` is not a path below the project", path.display());
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
+            return Err(io::Error::new(ErrorKind::InvalidInput, message));
         }
         // Most files are in the same folder as the file before them.
         if let Some(parent) = path.parent().filter(|parent| *parent != created) {
@@ -283,7 +295,7 @@ fn write_files(folder: &Path, files: &ProjectFiles) -> io::Result<()> {
 fn create_folder(path: &Path) -> io::Result<()> {
     match fs::create_dir(path) {
         Ok(()) => fs::set_permissions(path, Permissions::from_mode(0o755)),
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
         Err(error) => Err(error),
     }
 }
