@@ -182,7 +182,13 @@ impl Execution<'_> {
         let inner = &self.functions.0;
         let project = match origin {
             Origin::Folder(_) => None,
-            Origin::Sandbox | Origin::Zygote(_) => inner.projects.get(&invocation.files).await,
+            Origin::Sandbox | Origin::Zygote(_) => tokio::select! {
+                biased;
+                project = inner.projects.get(&invocation.files) => project,
+                () = self.cancelled.cancelled() => {
+                    return Err(Error::Cancelled { label: invocation.label.clone() });
+                }
+            },
         };
         let new = NewInstance { origin, policy, pages: inner.pages.clone().ok(), project };
         let instance = Instance::start(&inner.spawner, invocation, new, self.sink.clone())?;

@@ -16,7 +16,7 @@ use crate::cpu_boost::CpuBoost;
 use crate::idle_pause::IdlePause;
 use crate::instance_keys::InstanceKeys;
 use crate::preload_library::PreloadLibrary;
-use crate::project_folders::{ProjectFolders, is_executable};
+use crate::project_folders::{ProjectFolders, is_shareable};
 use crate::queue::Queue;
 use crate::warm_instance::IdleInstance;
 use crate::zygote::Zygotes;
@@ -61,7 +61,7 @@ impl Functions {
         let spawner = Arc::new(Spawner::start(options.spawner.clone(), own.clone()).await?);
         let shares_folders = options.isolation == Isolation::Sandbox
             && spawner.report().folder_mounts
-            && is_executable(&own);
+            && is_shareable(&own);
         let projects = ProjectFolders::open(&own, shares_folders);
         let environments =
             Arc::new(Environments::open(environments_options(&options), spawner.clone())?);

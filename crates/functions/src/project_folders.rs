@@ -10,7 +10,7 @@
 //! and the files are written into each sandbox.
 
 use std::fs::{self, File, Permissions};
-use std::io::{self, Write};
+use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Component, Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 
 use headwater_model::ProjectFiles;
 use parking_lot::Mutex;
-use rustix::fs::{FlockOperation, StatVfsMountFlags, flock, statvfs};
+use rustix::fs::{FlockOperation, StatVfsMountFlags, flock, statfs, statvfs};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
@@ -29,6 +29,10 @@ pub(crate) const IDLE_MAX: Duration = Duration::from_secs(600);
 /// Maximum size of all folders, in bytes. The files of further versions are written into each
 /// sandbox.
 const BYTES_MAX: u64 = 1 << 30;
+
+/// Time after the failure of a write to a full disk in which no folder is written. Each attempt
+/// would fill the disk again, which other writers also need.
+const FULL_DISK_PAUSE: Duration = Duration::from_secs(60);
 
 /// Beginning of the names of the folders of servers.
 const PREFIX: &str = "projects-";
@@ -40,6 +44,8 @@ pub(crate) struct ProjectFolders {
     /// Held while a folder is written, so that concurrent calls write a version once.
     writing: Mutex<()>,
     next: AtomicU64,
+    /// Time of the last write to a full disk.
+    full_at: Mutex<Option<Instant>>,
     /// `None` if sandboxes of this host cannot share a folder. Dropped after the versions.
     root: Option<ServerFolder>,
 }
@@ -87,6 +93,7 @@ impl ProjectFolders {
             versions: Mutex::default(),
             writing: Mutex::default(),
             next: AtomicU64::new(0),
+            full_at: Mutex::default(),
             root,
         }
     }
@@ -126,14 +133,20 @@ impl ProjectFolders {
     }
 
     /// Returns the folder of a version that satisfies a condition, and remembers that the version
-    /// has these files.
+    /// has these files. Returns `None` if the folder no longer exists.
     fn find(
         &self,
         files: &Arc<ProjectFiles>,
         condition: impl Fn(&Version) -> bool,
     ) -> Option<Arc<ProjectFolder>> {
         let mut versions = self.versions.lock();
-        let version = versions.iter_mut().find(|version| condition(version))?;
+        let index = versions.iter().position(condition)?;
+        if !versions[index].folder.path.exists() {
+            // Another program has removed the folder, so it is written again.
+            versions.swap_remove(index);
+            return None;
+        }
+        let version = &mut versions[index];
         version.used = Instant::now();
         let source = Arc::downgrade(files);
         if !version.sources.iter().any(|known| known.ptr_eq(&source)) {
@@ -152,13 +165,18 @@ impl ProjectFolders {
         }
         let bytes: u64 = files.values().map(|file| file.bytes().len() as u64).sum();
         let held: u64 = self.versions.lock().iter().map(|version| version.folder.bytes).sum();
-        if held.saturating_add(bytes) > BYTES_MAX {
+        let is_disk_full = self.full_at.lock().is_some_and(|at| at.elapsed() < FULL_DISK_PAUSE);
+        if is_disk_full || held.saturating_add(bytes) > BYTES_MAX {
             return Ok(None);
         }
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         // If a file cannot be written, dropping the value removes the folder.
         let folder = ProjectFolder { path: root.path.join(number.to_string()), bytes };
-        write_files(&folder.path, files)?;
+        write_files(&folder.path, files).inspect_err(|error| {
+            if matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded) {
+                *self.full_at.lock() = Some(Instant::now());
+            }
+        })?;
         let folder = Arc::new(folder);
         let (sources, used) = (vec![Arc::downgrade(files)], Instant::now());
         self.versions.lock().push(Version { digest, sources, folder: folder.clone(), used });
@@ -175,16 +193,30 @@ struct ServerFolder {
 
 impl ServerFolder {
     fn create(own: &Path) -> io::Result<Self> {
+        // The spawner has another working folder, so the path must be absolute.
+        let own = fs::canonicalize(own)?;
         let id = Uuid::new_v4().simple();
         // The folder gets its name after it is locked, so that no other server removes it.
         let (new, path) =
             (own.join(format!("new-{PREFIX}{id}")), own.join(format!("{PREFIX}{id}")));
         fs::DirBuilder::new().mode(0o700).create(&new)?;
-        let lock = File::open(&new)?;
-        flock(&lock, FlockOperation::NonBlockingLockExclusive)?;
-        fs::rename(&new, &path)?;
-        Ok(ServerFolder { path, _lock: lock })
+        match lock_and_rename(&new, &path) {
+            Ok(lock) => Ok(ServerFolder { path, _lock: lock }),
+            Err(error) => {
+                // Some network file systems cannot lock folders.
+                let _ = fs::remove_dir(&new);
+                Err(error)
+            }
+        }
     }
+}
+
+/// Locks a new folder, and gives it its name.
+fn lock_and_rename(new: &Path, path: &Path) -> io::Result<File> {
+    let lock = File::open(new)?;
+    flock(&lock, FlockOperation::NonBlockingLockExclusive)?;
+    fs::rename(new, path)?;
+    Ok(lock)
 }
 
 impl Drop for ServerFolder {
@@ -193,9 +225,15 @@ impl Drop for ServerFolder {
     }
 }
 
-/// Returns true if programs in a folder can be executed, which projects may contain.
-pub(crate) fn is_executable(folder: &Path) -> bool {
-    statvfs(folder).is_ok_and(|found| !found.f_flag.contains(StatVfsMountFlags::NOEXEC))
+/// Returns true if other users can read files in a folder, and execute the programs that projects
+/// may contain. By default, a file system in user space rejects other users, regardless of the
+/// permissions of its files.
+pub(crate) fn is_shareable(folder: &Path) -> bool {
+    let fuse = 0x6573_5546;
+    let is_fuse = statfs(folder).is_ok_and(|found| found.f_type == fuse);
+    let is_executable =
+        statvfs(folder).is_ok_and(|found| !found.f_flag.contains(StatVfsMountFlags::NOEXEC));
+    is_executable && !is_fuse
 }
 
 /// Removes the folders of servers that have ended without removing them.
@@ -232,7 +270,7 @@ fn write_files(folder: &Path, files: &ProjectFiles) -> io::Result<()> {
         let path = Path::new(path);
         if !path.components().all(|part| matches!(part, Component::Normal(_))) {
             let message = format!("`{}` is not a path below the project", path.display());
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
+            return Err(io::Error::new(ErrorKind::InvalidInput, message));
         }
         // Most files are in the same folder as the file before them.
         if let Some(parent) = path.parent().filter(|parent| *parent != created) {
@@ -257,7 +295,7 @@ fn write_files(folder: &Path, files: &ProjectFiles) -> io::Result<()> {
 fn create_folder(path: &Path) -> io::Result<()> {
     match fs::create_dir(path) {
         Ok(()) => fs::set_permissions(path, Permissions::from_mode(0o755)),
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
         Err(error) => Err(error),
     }
 }
@@ -322,6 +360,23 @@ mod tests {
         assert!(!path.exists() && held.path().exists());
         let again = folders.get(&unused).await.unwrap();
         assert!(again.path().join("bin/run").exists(), "it is written again");
+    }
+
+    #[tokio::test]
+    async fn a_folder_that_another_program_removed_is_written_again() {
+        let own = tempfile::tempdir().unwrap();
+        let folders = Arc::new(ProjectFolders::open(own.path(), true));
+        let first = files("x = 1");
+        for same in [first.clone(), files("x = 1")] {
+            let removed = folders.get(&first).await.unwrap();
+            fs::remove_dir_all(removed.path()).unwrap();
+            let again = folders.get(&same).await.unwrap();
+            assert!(again.path() != removed.path());
+            drop(removed);
+            assert!(again.path().join("bin/run").exists());
+        }
+        fs::remove_dir_all(&folders.root.as_ref().unwrap().path).unwrap();
+        assert!(folders.get(&first).await.is_none(), "its files are written into the sandbox");
     }
 
     #[test]

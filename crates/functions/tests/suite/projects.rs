@@ -22,7 +22,8 @@ fn sees(files: &[&str]) -> String {
         "
 import os
 def f():
-    found = [os.path.join(folder, name) for folder, _, names in os.walk('/project') for name in names]
+    walked = os.walk('/project')
+    found = [os.path.join(folder, name) for folder, _, names in walked for name in names]
     mounts = [line.split() for line in open('/proc/self/mountinfo')]
     inside = [fields[5] for fields in mounts if fields[4].startswith('/project')]
     print(found, inside)

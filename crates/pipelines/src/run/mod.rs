@@ -12,6 +12,7 @@ mod report_order;
 mod sample;
 mod sql;
 mod step;
+mod step_permit;
 mod view;
 mod write;
 
@@ -27,7 +28,7 @@ use headwater_model::{
 use headwater_project::Severity;
 use headwater_tables::Table;
 use parking_lot::Mutex;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -38,6 +39,7 @@ use crate::{Error, Result};
 use output::{Output, Outputs};
 use report_order::ReportOrder;
 use sample::Sample;
+use step_permit::StepPermit;
 
 /// Maximum number of concurrent steps; functions have their own limit.
 const STEPS_AT_ONCE: usize = 4;
@@ -88,13 +90,6 @@ struct Done {
     check: Option<Check>,
     /// The permit of the step; `None` after the children of the step were released.
     permit: Option<StepPermit>,
-}
-
-/// The permit of a step, which is held until the step's result is stored.
-struct StepPermit {
-    _permit: OwnedSemaphorePermit,
-    /// Receives the step's index when the result is stored.
-    released: mpsc::UnboundedSender<usize>,
 }
 
 impl Done {
@@ -166,7 +161,7 @@ impl Run {
                 ended = running.join_next() => match ended {
                     None => break,
                     Some(Ok((step, report))) => {
-                        self.note_failure(step, &report, &mut finished);
+                        self.count(step, &report, &mut finished);
                         for (step, report) in reports.ended(step, report) {
                             self.note(step, report, &mut finished);
                         }
@@ -202,18 +197,22 @@ impl Run {
         !self.stop.is_cancelled() && (finished.failures.is_empty() || is_check)
     }
 
-    /// Records a failure, before children of the step could start.
-    fn note_failure(&self, step: usize, report: &StepReport, finished: &mut RunResult) {
+    /// Records the usage and the failure of a step when it ends, even if its report is held back. A
+    /// parent that does not exit cannot delay the limits of the day.
+    fn count(&self, step: usize, report: &StepReport, finished: &mut RunResult) {
+        if !self.plan.is_listed(step) {
+            return;
+        }
+        self.context.add_usage(&report.usage);
+        self.context.enforce_day_limits();
         let (StepStatus::Failed, Some(problem)) = (report.status, &report.error) else { return };
-        if self.plan.is_listed(step) {
-            finished.failures.push(problem.clone());
-            if !self.plan.project.steps[step].is_expectation() {
-                self.stop.cancel();
-            }
+        finished.failures.push(problem.clone());
+        if !self.plan.project.steps[step].is_expectation() {
+            self.stop.cancel();
         }
     }
 
-    /// Records the report of a step.
+    /// Records the report of a step, whose usage was counted.
     fn note(&self, step: usize, report: StepReport, finished: &mut RunResult) {
         if !self.plan.is_listed(step) {
             return;
@@ -222,8 +221,6 @@ impl Run {
             let plan = &self.plan.steps[step];
             finished.passed.extend([plan.fingerprint.clone(), plan.code.clone()]);
         }
-        self.context.add_usage(&report.usage);
-        self.context.enforce_day_limits();
         self.context.emit(JobEventKind::StepEnded { report: Box::new(report.clone()) });
         finished.reports.push(report);
         let done = finished.reports.len() as u64;
@@ -252,9 +249,8 @@ impl Run {
         if let Some(output) = done.output.take() {
             self.outputs.lock().keep(index, output, &self.plan.graph);
         }
-        if let Some(StepPermit { released, .. }) = done.permit.take() {
-            // Sending fails only if the run no longer exists.
-            let _ = released.send(index);
+        if let Some(permit) = done.permit.take() {
+            permit.release(index);
         }
     }
 
@@ -278,7 +274,7 @@ impl Run {
         let waited = millis(queued);
         let name = self.plan.project.steps[index].name.clone();
         self.context.emit(JobEventKind::StepStarted { step: name });
-        let permit = Some(StepPermit { _permit: permit, released });
+        let permit = Some(StepPermit::new(permit, released));
         let (began, mut done) = (Instant::now(), Done { permit, ..Done::default() });
         let outcome = Box::pin(self.compute(index, &mut done)).await;
         let taken = done.taken();

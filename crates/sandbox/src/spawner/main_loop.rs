@@ -141,8 +141,8 @@ impl MainLoop {
         self.reply(&Reply::Ready(report));
     }
 
-    /// Returns true if this process can create mounts for sandboxes. Root of a user namespace cannot
-    /// if its mount namespace belongs to another user namespace.
+    /// Returns true if this process can create mounts for sandboxes. Root of a user namespace
+    /// cannot if its mount namespace belongs to another user namespace.
     fn mounts_folders(&self) -> bool {
         self.privilege == Privilege::Root
             && mounts::clone_of(Path::new("/dev/null"), mounts::READ_ONLY).is_ok()

@@ -81,8 +81,8 @@ impl MainLoop {
         Some(process.group.usage()?.with_fork(process.fork_cpu_us))
     }
 
-    /// Sends a clone its descriptors, and a read-only mount of its project's folder if there is one.
-    /// If its sandbox is incomplete, the descriptors wait in the socket.
+    /// Sends a clone its descriptors, and a read-only mount of its project's folder if there is
+    /// one. If its sandbox is incomplete, the descriptors wait in the socket.
     fn begin(&mut self, id: u64, project: Option<&Path>, mut descriptors: Vec<OwnedFd>) {
         match project.map(|folder| mounts::clone_of(folder, mounts::READ_ONLY)).transpose() {
             Ok(mount) => descriptors.extend(mount),

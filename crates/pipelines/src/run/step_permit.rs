@@ -1,0 +1,24 @@
+//! The permit of a step. It limits the number of concurrent steps of a run, and is held until the
+//! step's result is stored.
+
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
+
+/// The permit of a running step. Dropping it lets another step start.
+pub(super) struct StepPermit {
+    _permit: OwnedSemaphorePermit,
+    released: mpsc::UnboundedSender<usize>,
+}
+
+impl StepPermit {
+    /// Creates the permit of a step. `released` receives the step's index if its children may start
+    /// before its report is complete.
+    pub fn new(permit: OwnedSemaphorePermit, released: mpsc::UnboundedSender<usize>) -> Self {
+        StepPermit { _permit: permit, released }
+    }
+
+    /// Lets the children of the step start, and another step of the run.
+    pub fn release(self, step: usize) {
+        // Sending fails only if the run no longer exists.
+        let _ = self.released.send(step);
+    }
+}
