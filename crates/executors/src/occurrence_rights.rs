@@ -1,8 +1,8 @@
 //! Rights to see the merges and the ends of jobs for which triggers fire.
 //!
 //! The identity that deployed the project needs the right to read the branch of a merge. It sees
-//! its own jobs, the jobs of its triggers, and the jobs of users whose usage it may read. The rights
-//! are checked before an event is recorded, and again before it is delivered.
+//! its own jobs, the jobs of its triggers, and the jobs of users whose usage it may read. The
+//! rights are checked before an event is recorded, and again before it is delivered.
 
 use headwater_access::Access;
 use headwater_model::{Action, EventData, Object, TableName};

@@ -1,5 +1,5 @@
-//! Triggers on merges and on ends of jobs: each occurrence is one event, even if the process crashes
-//! at any call of the store.
+//! Triggers on merges and on ends of jobs: each occurrence is one event, even if the process
+//! crashes at any call of the store.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
