@@ -9,8 +9,7 @@ use headwater_model::{JobKind, JobStatus, Usage};
 use crate::durations::Durations;
 
 /// The final statuses of a job, in the order in which they are counted.
-pub(crate) const STATUSES: [JobStatus; 4] =
-    [JobStatus::Succeeded, JobStatus::Failed, JobStatus::Cancelled, JobStatus::Interrupted];
+pub(crate) const STATUSES: [JobStatus; 4] = JobStatus::FINAL;
 
 /// Metrics of all jobs that have ended. Clones share the metrics.
 #[derive(Debug, Clone, Default)]

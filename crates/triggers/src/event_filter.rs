@@ -103,9 +103,11 @@ type EventSchemas = (ValueSchema, ValueSchema, bool, Vec<FieldSchema>);
 fn merges_shape(trigger: &Trigger) -> EventSchemas {
     let targets = trigger.merge_targets();
     let is_pattern = |name: &&str| name.contains(['*', '?', '[', '{', '\\']);
-    let of_targets = |prefix: &str| match targets.iter().any(is_pattern) {
-        true => ValueSchema::Text,
-        false => ValueSchema::OneOf(targets.iter().map(|it| format!("{prefix}{it}")).collect()),
+    let of_targets = |prefix: &str| {
+        if targets.iter().any(is_pattern) {
+            return ValueSchema::Text;
+        }
+        ValueSchema::OneOf(targets.iter().map(|name| format!("{prefix}{name}")).collect())
     };
     let data = vec![
         FieldSchema::new("branch", of_targets("")),

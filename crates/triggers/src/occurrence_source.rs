@@ -245,10 +245,7 @@ pub(crate) async fn watch(log: &DeliveryLog, triggers: &[Trigger]) -> Result<()>
 }
 
 /// Deletes the entries of all journals that the positions of all triggers have passed.
-pub(crate) async fn forget_all_consumed(
-    log: &DeliveryLog,
-    objects: Option<&Objects>,
-) -> Result<()> {
+pub(crate) async fn forget_all(log: &DeliveryLog, objects: Option<&Objects>) -> Result<()> {
     if let Some(objects) = objects {
         forget_consumed(log, objects.change_journal(), bucket_source::POSITIONS).await?;
     }

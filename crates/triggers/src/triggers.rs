@@ -196,8 +196,7 @@ impl Triggers {
             }
         }
         let objects = self.inner.options.objects.as_ref();
-        let forgotten = occurrence_source::forget_all_consumed(&self.inner.log, objects).await;
-        if let Err(error) = forgotten {
+        if let Err(error) = occurrence_source::forget_all(&self.inner.log, objects).await {
             tracing::warn!(%error, "cannot delete the pending occurrences of removed triggers");
         }
     }

@@ -28,7 +28,6 @@ use headwater_model::{
     CommitId, ConflictCause, Fault, MergeChoice, MergeOutcome, MergeReport, MergeRequest,
     MergeResolution, MergedTable, PROPERTY_PICKED, RefSpec, TableName,
 };
-use headwater_store::Batch;
 use headwater_table_merge::RowBudget;
 
 pub use self::conflict_error::{conflict_problem, with_rerun_hint};

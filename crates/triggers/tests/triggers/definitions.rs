@@ -4,19 +4,21 @@ use headwater_model::{Fault, Trigger};
 use headwater_triggers::{Result, check_trigger};
 use serde_json::{Value, json};
 
+/// Checks that a trigger is rejected with a reason and a hint.
+fn check(definition: Value, expected: &str) {
+    let trigger: Trigger = serde_json::from_value(definition).expect("a trigger");
+    let error = check_trigger(&trigger).expect_err("an error");
+    assert!(error.to_string().contains(expected), "{error}");
+    assert!(error.hint().is_some());
+}
+
 #[test]
 fn invalid_triggers_are_errors_with_a_hint() {
-    let check = |definition: serde_json::Value, expected: &str| {
-        let trigger: Trigger = serde_json::from_value(definition).expect("a trigger");
-        let error = check_trigger(&trigger).expect_err("an error");
-        assert!(error.to_string().contains(expected), "{error}");
-        assert!(error.hint().is_some());
-    };
     let files = json!({"folder": "in"});
     check(json!({"name": "a", "files": files}), "no target");
     check(json!({"name": "a", "run": true}), "exactly one of");
     let function = json!({"name": "a", "function": "f", "files": files});
-    let with = |key: &str, value: serde_json::Value| {
+    let with = |key: &str, value: Value| {
         let mut definition = function.clone();
         definition[key] = value;
         definition
@@ -52,17 +54,6 @@ fn invalid_triggers_are_errors_with_a_hint() {
     }
     let never = json!({"names": ["t"], "max_events_per_minute": 0});
     check(json!({"name": "a", "run": true, "tables": never}), "`max_events_per_minute` is 0");
-    for (jobs, expected) in [
-        (json!({"kinds": []}), "`kinds` is empty"),
-        (json!({"kinds": ["run"], "statuses": ["running"]}), "never ends as"),
-        (json!({"kinds": ["run"], "names": ["a{"]}), "`a{` is not a pattern"),
-        (json!({"kinds": ["run"], "names": [""]}), "a name is empty"),
-    ] {
-        check(json!({"name": "a", "run": true, "jobs": jobs}), expected);
-    }
-    check(json!({"name": "a", "run": true, "merges": {"into": ["["]}}), "`[` is not a pattern");
-    let several = json!({"name": "a", "run": true, "merges": {}, "jobs": {"kinds": ["run"]}});
-    check(several, "exactly one");
     let both = json!({"cron": "* * * * *"});
     let tables = json!({"names": ["t"]});
     check(json!({"name": "a", "run": true, "tables": tables, "schedule": both}), "exactly one");
@@ -75,6 +66,21 @@ fn invalid_triggers_are_errors_with_a_hint() {
     check(cron("* * * * *", "Europe/Berlim"), "`Europe/Berlim`");
     check(cron("0 0 30 2 *", "UTC"), "never fires");
     check(cron("at(noon)", "UTC"), "`at(noon)` is not a time");
+}
+
+#[test]
+fn invalid_triggers_on_jobs_and_merges_are_errors_with_a_hint() {
+    for (jobs, expected) in [
+        (json!({"kinds": []}), "`kinds` is empty"),
+        (json!({"kinds": ["run"], "statuses": ["running"]}), "never ends as"),
+        (json!({"kinds": ["run"], "names": ["a{"]}), "`a{` is not a pattern"),
+        (json!({"kinds": ["run"], "names": [""]}), "a name is empty"),
+    ] {
+        check(json!({"name": "a", "run": true, "jobs": jobs}), expected);
+    }
+    check(json!({"name": "a", "run": true, "merges": {"into": ["["]}}), "`[` is not a pattern");
+    let several = json!({"name": "a", "run": true, "merges": {}, "jobs": {"kinds": ["run"]}});
+    check(several, "exactly one");
 }
 
 /// Checks a trigger with a source and a filter.
