@@ -23,7 +23,7 @@ pub(crate) enum EndEntry {
     Stored,
 }
 
-/// The recorded ends of jobs. [`crate::Jobs::ends`] returns this type.
+/// The recorded ends of jobs. [`crate::JobMonitor::ends`] returns this type.
 #[derive(Clone, Copy)]
 pub struct JobEnds<'a>(pub(crate) &'a Shared);
 

@@ -17,9 +17,7 @@ use crate::queue::{QueuePosition, Queues};
 use crate::quota::JobPermit;
 use crate::record::{self, PAYLOADS};
 use crate::writer::Shared;
-use crate::{
-    Error, Executor, JobContext, JobEnds, JobGuard, JobMonitor, JobsOptions, NewJob, Result,
-};
+use crate::{Error, Executor, JobContext, JobGuard, JobMonitor, JobsOptions, NewJob, Result};
 
 /// Maximum number of ended jobs kept in memory while the store fails.
 const UNSTORED_MAX: usize = 20_000;
@@ -264,14 +262,9 @@ impl Jobs {
         }
     }
 
-    /// Returns the metrics and the traces of the jobs.
+    /// Returns the metrics, the traces and the recorded ends of the jobs.
     pub fn monitor(&self) -> JobMonitor<'_> {
         JobMonitor(&self.inner.shared)
-    }
-
-    /// Returns the ends of jobs that are recorded for triggers.
-    pub fn ends(&self) -> JobEnds<'_> {
-        JobEnds(&self.inner.shared)
     }
 
     /// Replaces the rate card, which applies to usage from now on.

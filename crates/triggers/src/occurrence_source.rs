@@ -99,7 +99,7 @@ impl Occurrences {
                 (of_store(MERGE_JOURNAL), commits.map(|commits| commits.counter()))
             }
             Occurrences::Jobs(..) => {
-                (of_store(JOB_END_JOURNAL), Some(context.log.jobs.ends().counter()))
+                (of_store(JOB_END_JOURNAL), Some(context.log.jobs.monitor().ends().counter()))
             }
         })
     }
@@ -241,7 +241,7 @@ pub(crate) async fn watch(log: &DeliveryLog, triggers: &[Trigger]) -> Result<()>
     let watch = merges.then(|| Bytes::from_static(b"all"));
     OccurrenceJournal::new(&*log.store, MERGE_JOURNAL).watch(watch).await?;
     let jobs = triggers.iter().filter_map(|trigger| trigger.jobs.clone()).collect();
-    Ok(log.jobs.ends().watch(jobs).await?)
+    Ok(log.jobs.monitor().ends().watch(jobs).await?)
 }
 
 /// Deletes the entries of all journals that the positions of all triggers have passed.
