@@ -18,9 +18,11 @@ mod head_cache;
 mod log;
 mod merge;
 mod merge_base;
+mod merge_record;
 mod objects;
 mod reachability;
 mod reference;
+mod required_checks;
 mod state;
 mod table_history;
 mod tag;
@@ -32,12 +34,11 @@ pub use catalog::Catalog;
 pub use change::{CommitRequest, EntryKind, NamespaceChange, TableChange, TableEntry, operation};
 pub use deleted_refs::DeletedRefs;
 pub use error::{Error, Result};
-pub use merge::{
-    CommitSequence, DivergedTable, MergeCommit, MergePlan, MergeSource, Merges, RequiredChecks,
-};
+pub use merge::{CommitSequence, DivergedTable, MergeCommit, MergePlan, MergeSource, Merges};
 pub use merge_base::{AmbiguousBase, BaseValue};
 pub use reachability::{ReachableState, ReachableStates};
 pub use reference::RefResolution;
+pub use required_checks::RequiredChecks;
 pub use state::State;
 pub use table_history::TableState;
 pub use tag::Tags;

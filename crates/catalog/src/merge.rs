@@ -23,7 +23,9 @@ use crate::merge_base::{MergedValue, ReadValue, side};
 use crate::objects::PendingObjects;
 use crate::three_way_diff::{RenamedTable, ThreeWayDiff};
 use crate::trie::{self, Changes};
-use crate::{BaseValue, Catalog, Error, Result, TableChange, TableEntry};
+use crate::{
+    BaseValue, Catalog, Error, RequiredChecks, Result, TableChange, TableEntry, merge_record,
+};
 
 /// The source of a merge: the ref as written, and its commit.
 #[derive(Debug, Clone, Copy)]
@@ -52,6 +54,9 @@ pub struct MergePlan {
     pub taken: Vec<TableChange>,
     /// The tables that both sides changed differently, by name.
     pub contested: Vec<DivergedTable>,
+    /// The branch or tag that is merged, for the record of the merge; `None` for no record, which
+    /// is the default.
+    pub merged: Option<String>,
     record: BranchRecord,
     bytes: Bytes,
 }
@@ -126,24 +131,6 @@ impl MergePlan {
     }
 }
 
-/// The state of the checks that a merge requires.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RequiredChecks {
-    /// The checks must have passed before the merge.
-    Required,
-    /// The user merges without the checks (`--unchecked`).
-    Waived,
-    /// The checks have just passed: a run merges its own branch.
-    Passed,
-}
-
-impl RequiredChecks {
-    /// Returns `Waived` if `unchecked` is set, otherwise `Required`.
-    pub fn unless(unchecked: bool) -> Self {
-        if unchecked { RequiredChecks::Waived } else { RequiredChecks::Required }
-    }
-}
-
 impl DivergedTable {
     /// Returns the table's name in the target and in the source.
     pub fn names(&self) -> [&TableName; 2] {
@@ -214,8 +201,18 @@ impl<'a> Merges<'a> {
             _ => self.compare(&bases, head, commit).await?,
         };
         let parents = vec![head, commit];
-        let (target, source) = (target.to_owned(), commit);
-        Ok(MergePlan { target, head, source, bases, parents, taken, contested, record, bytes })
+        Ok(MergePlan {
+            target: target.to_owned(),
+            head,
+            source: commit,
+            bases,
+            parents,
+            taken,
+            contested,
+            merged: None,
+            record,
+            bytes,
+        })
     }
 
     /// Starts a sequence of commits on top of a branch's current head.
@@ -242,6 +239,7 @@ impl<'a> Merges<'a> {
             parents: vec![stack.head],
             taken,
             contested,
+            merged: None,
             record: stack.record.clone(),
             bytes: stack.bytes.clone(),
         })
@@ -354,14 +352,16 @@ impl<'a> Merges<'a> {
         commit: &MergeCommit,
     ) -> Result<Option<CommitId>> {
         let mut pending = PendingObjects::default();
+        let changed = merge_record::names(&changes);
         let id = if plan.is_forward() && commit.properties.is_empty() {
             plan.source
         } else {
             self.merge_commit(plan, &mut pending, changes, commit).await?
         };
         let record = BranchRecord { commit: id, ..plan.record.clone() };
-        let before = plan.bytes.clone();
-        let swap = BranchUpdate { branch: &plan.target, before, with: &commit.with };
+        let (before, mut with) = (plan.bytes.clone(), commit.with.clone());
+        with.entries.extend(self.catalog.merge_entry(plan, id, changed, commit).await?);
+        let swap = BranchUpdate { branch: &plan.target, before, with: &with };
         Ok(self.catalog.swap(swap, record, pending).await?.then_some(id))
     }
 

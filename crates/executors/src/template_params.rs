@@ -1,22 +1,24 @@
 //! Parameters of a run that a trigger starts: `{file}`, `{files}`, `{bucket}`, `{key}`, `{tables}`,
-//! `{commit}`, `{payload}`, `{payload.FIELD}`, `{payloads}`, `{time}`, `{date}` and `{event}` in
-//! their values are filled in from the event.
+//! `{branch}`, `{source}`, `{commit}`, `{job}`, `{status}`, `{payload}`, `{payload.FIELD}`,
+//! `{payloads}`, `{time}`, `{date}` and `{event}` in their values are filled in from the event.
 
 use std::collections::BTreeMap;
 
 use chrono::SecondsFormat;
 use chrono_tz::Tz;
-use headwater_model::{Event, Trigger};
+use headwater_model::{Event, EventData, Trigger};
 use serde_json::Value;
 
 /// Returns the trigger's parameters with the values of an event.
 ///
 /// `{file}` is the first file that arrived, or the URL of the object, and `{files}` are all of them
 /// as a JSON array. `{bucket}` and `{key}` identify the object. `{tables}` are the tables that
-/// changed, as a JSON array, and `{commit}` is the last commit that changed them. `{payload}` is
-/// the first notification, row or message, `{payload.FIELD}` a field of it (`.` before nested
-/// names), and `{payloads}` are all of them as a JSON array. `{time}` is the event's time as RFC
-/// 3339, and `{date}` its day, in the schedule's time zone. Other text in braces is unchanged.
+/// changed, as a JSON array, on `{branch}`, and `{commit}` is the last commit that changed them.
+/// `{source}` is the ref that was merged. `{job}` and `{status}` are the id and the status of the
+/// job that ended. `{payload}` is the first notification, row or message, `{payload.FIELD}` a field
+/// of it (`.` before nested names), and `{payloads}` are all of them as a JSON array. `{time}` is
+/// the event's time as RFC 3339, and `{date}` its day, in the schedule's time zone. Other text in
+/// braces is unchanged.
 pub fn parameters(trigger: &Trigger, event: &Event) -> BTreeMap<String, String> {
     let values = values(trigger, event);
     let payloads = event.payloads();
@@ -24,7 +26,7 @@ pub fn parameters(trigger: &Trigger, event: &Event) -> BTreeMap<String, String> 
     trigger.parameters.iter().map(|(name, text)| (name.clone(), fill(text))).collect()
 }
 
-fn values(trigger: &Trigger, event: &Event) -> [(&'static str, String); 11] {
+fn values(trigger: &Trigger, event: &Event) -> [(&'static str, String); 15] {
     let zone = trigger.schedule.as_ref().and_then(|schedule| schedule.timezone.as_deref());
     let zone = zone.and_then(|zone| zone.parse().ok()).unwrap_or(Tz::UTC);
     let moment = event.time.with_timezone(&zone);
@@ -32,12 +34,20 @@ fn values(trigger: &Trigger, event: &Event) -> [(&'static str, String); 11] {
     let paths = event.files().iter().map(|file| file.path.as_str());
     let files: Vec<&str> = paths.chain(object.map(|object| object.uri.as_str())).collect();
     let payloads = event.payloads();
+    let source = match &event.data {
+        EventData::BranchMerged { source, .. } => source.clone(),
+        _ => String::new(),
+    };
     [
         ("file", files.first().map_or_else(String::new, |file| (*file).to_owned())),
         ("files", serde_json::json!(files).to_string()),
         ("bucket", object.map_or_else(String::new, |object| object.bucket.clone())),
         ("key", object.map_or_else(String::new, |object| object.key.clone())),
         ("tables", serde_json::json!(event.tables()).to_string()),
+        ("branch", event.branch().unwrap_or_default().to_owned()),
+        ("source", source),
+        ("job", event.job().map_or_else(String::new, |job| job.id.to_string())),
+        ("status", event.job().map_or_else(String::new, |job| job.status.as_str().to_owned())),
         ("commit", event.commit().map_or_else(String::new, |commit| commit.to_string())),
         ("payload", payloads.first().map_or_else(String::new, |payload| plain(payload))),
         ("payloads", serde_json::json!(payloads).to_string()),
@@ -110,6 +120,17 @@ mod tests {
                 json!({"channel": "c", "payloads": [{"id": 7, "to": {"name": "{date}"}}, "x"]})
             }
             "headwater.schedule.fired" => json!({"scheduled": "2026-01-30T23:15:00Z"}),
+            "headwater.branch.merged" => {
+                let id = "ab".repeat(32);
+                json!({"branch": "main", "source": "dev", "before": id, "commit": id,
+                    "source_commit": id, "tables": ["public.t"], "author": "ada"})
+            }
+            "headwater.job.ended" => {
+                let time = "2026-01-30T23:15:00Z";
+                json!({"job": {"id": "019ae000-0000-7000-8000-000000000001", "kind": "run",
+                    "status": "failed", "summary": "shop", "author": "ada", "created": time,
+                    "ended": time, "usage": headwater_model::Usage::default(), "cost": 0.0}})
+            }
             _ => json!({"branch": "main", "tables": ["public.t"], "commit": "ab".repeat(32)}),
         };
         let event = serde_json::from_value(json!({
@@ -128,6 +149,11 @@ mod tests {
         check("{tables}", "headwater.table.changed", r#"["public.t"]"#);
         check("{commit}", "headwater.table.changed", &"ab".repeat(32));
         check("{tables}{commit}{file}", schedule, "[]");
+        let merged = "headwater.branch.merged";
+        check("{source} into {branch}: {tables}", merged, r#"dev into main: ["public.t"]"#);
+        check("{commit}", merged, &"ab".repeat(32));
+        let ended = "headwater.job.ended";
+        check("{job} {status}{branch}", ended, "019ae000-0000-7000-8000-000000000001 failed");
         let object = "headwater.object.created";
         check("{bucket}|{key}|{file}", object, "landing|in/a.csv|s3://landing/in/a.csv");
         check("day={date}!", schedule, "day=2026-01-31!");

@@ -26,6 +26,7 @@ use crate::deployer::ActiveVersion;
 use crate::destination::{self, RecordDelivery, authorize_destination};
 use crate::function_catalog::{FunctionCatalog, ParsedFunction, split_name};
 use crate::import::ImportExecutor;
+use crate::occurrence_rights::{needed_right, visible_to_deployer};
 use crate::rights::{authorize_again, check_account, record_secrets, table_access};
 use crate::run::{RunExecutor, run_queue};
 use crate::template_params;
@@ -109,7 +110,7 @@ impl TargetExecutor for TriggerExecutor {
         actor: Option<&Actor>,
     ) -> Result<(), Problem> {
         let access = &self.runs.access;
-        let Some(actor) = actor else { return self.authorize_trigger(trigger) };
+        let Some(actor) = actor else { return self.authorize_trigger(trigger, event) };
         let principal = actor.principal();
         match &event.data {
             EventData::FunctionInvoked { function, .. } if is_address(function) => {
@@ -145,6 +146,10 @@ impl TargetExecutor for TriggerExecutor {
         self.catalog.call_policy(function).await
     }
 
+    fn visible(&self, data: EventData) -> Option<EventData> {
+        visible_to_deployer(&self.runs.access, &self.deployed, data)
+    }
+
     fn queue(&self, trigger: &Trigger) -> Option<String> {
         let version = self.deployed.version().ok().flatten().filter(|_| trigger.run)?;
         let branch = trigger.branch.as_deref().unwrap_or(MAIN_BRANCH);
@@ -154,8 +159,8 @@ impl TargetExecutor for TriggerExecutor {
 
 impl TriggerExecutor {
     /// Checks that the identity that deployed a trigger still has the rights that the deployment
-    /// checked.
-    fn authorize_trigger(&self, trigger: &Trigger) -> Result<(), Problem> {
+    /// checked, and that it may see a merge or the end of a job.
+    fn authorize_trigger(&self, trigger: &Trigger, event: &Event) -> Result<(), Problem> {
         // If no version is deployed, the attempt itself fails, with a more specific error.
         let Ok(Some(version)) = self.deployed.version() else { return Ok(()) };
         let (access, principal) = (&self.runs.access, version.actor.principal());
@@ -166,6 +171,9 @@ impl TriggerExecutor {
         }
         if let Some(queue) = &trigger.queue {
             authorize_again(access, &principal, Action::Read, &Object::queue(&queue.name))?;
+        }
+        if let Some((action, object)) = needed_right(&version, &event.data) {
+            authorize_again(access, &principal, action, &object)?;
         }
         check_account(access, &principal)
     }

@@ -5,7 +5,8 @@
 //! visible when the end is stored. The end of a query becomes visible immediately.
 
 use headwater_model::{
-    Job, JobEventKind, JobId, JobKind, JobStatus, Problem, RateCard, StepStatus, Timestamp, Usage,
+    Job, JobEventKind, JobId, JobKind, JobStatus, JobsTrigger, Problem, RateCard, StepStatus,
+    Timestamp, Usage,
 };
 use headwater_store::{Append, Batch};
 use parking_lot::Mutex;
@@ -14,6 +15,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::Result;
+use crate::ends::{EndEntry, end_entry};
 use crate::event_log::{EventLog, EventsAfter};
 use crate::executor::NewJob;
 use crate::outcome::{elapsed_ms, end_not_stored, settle};
@@ -70,6 +72,7 @@ struct State {
     listed: bool,
     /// Entries to write in the same batch as the end.
     with: Vec<Append>,
+    end_entry: EndEntry,
     stop: Option<StopReason>,
     /// The daily limit that stops the job.
     exceeded: Option<Problem>,
@@ -81,6 +84,8 @@ pub(crate) struct PendingWrite {
     stored: Option<u64>,
     record: bool,
     end: bool,
+    /// True if the changes include the entry that records the end for triggers.
+    pub is_end_recorded: bool,
     /// True if the changes include the end of a background job, which must be durable.
     pub durable: bool,
 }
@@ -113,8 +118,14 @@ impl ActiveJob {
             waits_for: Vec::new(),
             result: Value::Null,
         };
-        let record =
-            Record { job, steps: Vec::new(), queue: new.queue.clone(), user: new.user.clone() };
+        let record = Record {
+            job,
+            steps: Vec::new(),
+            queue: new.queue.clone(),
+            user: new.user.clone(),
+            name: new.name.clone(),
+            trigger: new.trigger.clone(),
+        };
         ActiveJob::of(record, EventLog::new(log_bytes_max))
     }
 
@@ -140,6 +151,7 @@ impl ActiveJob {
             changed: true,
             listed: false,
             with: Vec::new(),
+            end_entry: EndEntry::Due,
             stop: None,
             exceeded: None,
             failures: 0,
@@ -331,15 +343,25 @@ impl ActiveJob {
         self.seen.send_if_modified(|last| std::mem::replace(last, seen) != seen);
     }
 
-    /// Adds the unstored changes to the batch.
-    pub(crate) fn collect(&self, now: Timestamp, batch: &mut Batch) -> Result<PendingWrite> {
+    /// Adds the unstored changes to the batch, and the end for triggers if they watch it.
+    pub(crate) fn collect(
+        &self,
+        now: Timestamp,
+        watches: &[JobsTrigger],
+        batch: &mut Batch,
+    ) -> Result<PendingWrite> {
         let mut state = self.state.lock();
         if !state.ended {
             state.log.release_held(now);
             self.show(&state);
         }
-        let mut collected =
-            PendingWrite { stored: None, record: state.changed, end: state.ended, durable: false };
+        let mut collected = PendingWrite {
+            stored: None,
+            record: state.changed,
+            end: state.ended,
+            is_end_recorded: false,
+            durable: false,
+        };
         // A client waits for the result of a brief job and can repeat the job, so its end need not
         // be durable. No client waits for a trigger's call, so its end must be durable.
         collected.durable = state.ended && !self.is_awaited();
@@ -351,18 +373,28 @@ impl ActiveJob {
             collected.stored = Some(state.log.last());
         }
         if state.changed {
-            self.collect_record(&mut state, batch)?;
+            collected.is_end_recorded = self.collect_record(&mut state, watches, batch)?;
         }
         Ok(collected)
     }
 
-    fn collect_record(&self, state: &mut State, batch: &mut Batch) -> Result<()> {
+    /// Adds the record to the batch. Returns true if the end for triggers is part of it.
+    fn collect_record(
+        &self,
+        state: &mut State,
+        watches: &[JobsTrigger],
+        batch: &mut Batch,
+    ) -> Result<bool> {
         let record = match &state.end {
             Some(job) => Record { job: job.clone(), ..state.record.clone() },
             None => state.record.clone(),
         };
         batch.entries.push(record_entry(&record)?);
         batch.entries.extend(state.with.iter().cloned());
+        let is_due = state.ended && state.end_entry != EndEntry::Stored;
+        let end = if is_due { end_entry(&record, watches)? } else { None };
+        let is_end_recorded = end.is_some();
+        batch.entries.extend(end);
         match (state.ended, state.listed) {
             (true, true) => batch.refs.push(open_ref(self.id, self.kind, false)),
             (false, false) => batch.refs.push(open_ref(self.id, self.kind, true)),
@@ -370,7 +402,7 @@ impl ActiveJob {
         }
         state.listed |= !state.ended;
         state.changed = false;
-        Ok(())
+        Ok(is_end_recorded)
     }
 
     /// Marks the collected changes as stored. Returns true if the job can be removed from memory.
@@ -390,7 +422,22 @@ impl ActiveJob {
 
     /// Marks the collected changes as unstored again, after a failed write.
     pub(crate) fn uncollect(&self, collected: &PendingWrite) {
-        self.state.lock().changed |= collected.record;
+        let mut state = self.state.lock();
+        state.changed |= collected.record;
+        if collected.is_end_recorded {
+            state.end_entry = EndEntry::InDoubt;
+        }
+    }
+
+    /// Returns true if a failed write may have stored the end for triggers.
+    pub(crate) fn is_end_in_doubt(&self) -> bool {
+        self.state.lock().end_entry == EndEntry::InDoubt
+    }
+
+    /// Sets whether the end for triggers is stored.
+    pub(crate) fn set_end_stored(&self, is_stored: bool) {
+        let entry = if is_stored { EndEntry::Stored } else { EndEntry::Due };
+        self.state.lock().end_entry = entry;
     }
 
     /// Counts a failed write. After several failed writes, the end becomes visible as a failure,

@@ -39,6 +39,10 @@ pub struct NewJob {
     pub reference: Option<String>,
     /// The id of the event that causes the job.
     pub event: Option<String>,
+    /// The project, function or table of the work, by which triggers select ended jobs.
+    pub name: Option<String>,
+    /// The trigger whose event the job delivers.
+    pub trigger: Option<String>,
     /// The queue, if any. Jobs of one queue run one at a time, in order. A job without a queue does
     /// not wait for other jobs.
     pub queue: Option<String>,
@@ -54,6 +58,13 @@ impl NewJob {
         NewJob { user, ..NewJob::new(kind, summary, principal.author()) }
     }
 
+    /// Sets the project, function or table of the work.
+    #[must_use]
+    pub fn named(mut self, name: &str) -> Self {
+        self.name = Some(name.to_owned());
+        self
+    }
+
     /// Creates a job that belongs to no user, without a ref, an event or an input.
     pub fn new(kind: JobKind, summary: impl Into<String>, author: impl Into<String>) -> Self {
         NewJob {
@@ -63,6 +74,8 @@ impl NewJob {
             user: None,
             reference: None,
             event: None,
+            name: None,
+            trigger: None,
             queue: None,
             payload: Value::Null,
         }

@@ -262,7 +262,7 @@ impl Jobs {
         }
     }
 
-    /// Returns the metrics and the traces of the jobs.
+    /// Returns the metrics, the traces and the recorded ends of the jobs.
     pub fn monitor(&self) -> JobMonitor<'_> {
         JobMonitor(&self.inner.shared)
     }

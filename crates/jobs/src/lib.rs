@@ -8,6 +8,7 @@
 
 mod active_job;
 mod admission;
+mod ends;
 mod error;
 mod event_log;
 mod executor;
@@ -34,6 +35,7 @@ mod usage;
 mod writer;
 
 pub use active_job::StopReason;
+pub use ends::JobEnds;
 pub use error::{Error, Result};
 pub use executor::{Executor, JobContext, NewJob};
 pub use follow::EventStream;

@@ -1,4 +1,4 @@
-//! The metrics and the traces of jobs.
+//! The metrics, the traces and the recorded ends of jobs.
 
 use std::collections::BTreeMap;
 
@@ -6,9 +6,10 @@ use headwater_metrics::{JobMetrics, UnfinishedJobs};
 use headwater_model::JobStatus;
 use headwater_telemetry::Telemetry;
 
+use crate::JobEnds;
 use crate::writer::Shared;
 
-/// The metrics and the traces of jobs. [`crate::Jobs::monitor`] returns this type.
+/// The metrics, the traces and the recorded ends of jobs. [`crate::Jobs::monitor`] returns this type.
 #[derive(Clone, Copy)]
 pub struct JobMonitor<'a>(pub(crate) &'a Shared);
 
@@ -16,6 +17,11 @@ impl<'a> JobMonitor<'a> {
     /// Returns the traces of the jobs.
     pub fn telemetry(self) -> &'a Telemetry {
         &self.0.options.telemetry
+    }
+
+    /// Returns the ends of jobs that are recorded for triggers.
+    pub fn ends(self) -> JobEnds<'a> {
+        JobEnds(self.0)
     }
 
     /// Returns the metrics of the jobs that have ended.

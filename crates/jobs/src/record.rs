@@ -12,7 +12,7 @@
 //! only the open jobs.
 
 use bytes::Bytes;
-use headwater_model::{Job, JobEvent, JobId, JobKind, Usage};
+use headwater_model::{EndedJob, Job, JobEvent, JobId, JobKind, Usage};
 use headwater_store::{Append, RefChange, RefPrecondition};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -46,6 +46,39 @@ pub(crate) struct Record {
     /// The user whose limits apply.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
+    /// The project, function or table of the work.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// The trigger whose event the job delivers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trigger: Option<String>,
+}
+
+impl Record {
+    /// Returns the job as triggers receive it; `None` if it has not ended.
+    pub(crate) fn ended_job(&self) -> Option<EndedJob> {
+        let job = &self.job;
+        // The summary of a call is the name of its function.
+        let called =
+            (job.kind == JobKind::Function && self.trigger.is_none()).then(|| job.summary.clone());
+        Some(EndedJob {
+            id: job.id,
+            kind: job.kind,
+            status: job.status,
+            name: self.name.clone().or(called),
+            trigger: self.trigger.clone(),
+            summary: job.summary.clone(),
+            author: job.author.clone(),
+            reference: job.reference.clone(),
+            event: job.event.clone(),
+            created: job.created,
+            started: job.started,
+            ended: job.ended?,
+            usage: job.usage,
+            cost: job.cost,
+            error: job.error.clone(),
+        })
+    }
 }
 
 /// The usage of a step.

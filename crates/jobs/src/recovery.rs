@@ -33,6 +33,7 @@ impl Shared {
     /// Recovers the open jobs of the last process.
     pub(crate) async fn reopen(self: &Arc<Self>) -> Result<RecoveredJobs> {
         self.load_queries_from().await?;
+        self.load_end_watches().await?;
         let mut reopened = RecoveredJobs::default();
         let mut after: Option<String> = None;
         loop {

@@ -15,7 +15,8 @@ use std::time::{Duration, Instant};
 
 use headwater_metrics::JobMetrics;
 use headwater_model::{
-    Clock, Fault, JobEventKind, JobId, JobKind, JobStatus, Problem, RateCard, Timestamp,
+    Clock, Fault, JobEventKind, JobId, JobKind, JobStatus, JobsTrigger, Problem, RateCard,
+    Timestamp,
 };
 use headwater_store::{Append, Batch, Store};
 use parking_lot::{Mutex, RwLock};
@@ -54,6 +55,10 @@ pub(crate) struct Shared {
     pub queries_from: RwLock<String>,
     /// Number of jobs that have ended. Tasks that wait for several jobs observe it.
     pub ends: watch::Sender<u64>,
+    /// The jobs whose ends are recorded for triggers.
+    pub end_watches: RwLock<Arc<[JobsTrigger]>>,
+    /// Number of ends that were recorded for triggers.
+    pub ends_recorded: watch::Sender<u64>,
     /// Cancelled when the last handle is dropped.
     pub closing: CancellationToken,
     /// Cancelled when no further job is accepted or started.
@@ -108,6 +113,8 @@ impl Shared {
             live: Mutex::default(),
             queries_from: RwLock::default(),
             ends: watch::Sender::new(0),
+            end_watches: RwLock::new(Arc::from([])),
+            ends_recorded: watch::Sender::new(0),
             closing: CancellationToken::new(),
             draining: CancellationToken::new(),
             waiting: Mutex::default(),
@@ -289,9 +296,11 @@ impl Shared {
         let now = self.clock.now();
         let mut batch = Batch { relaxed: true, ..Batch::default() };
         let mut collected = Vec::with_capacity(lives.len());
-        let mut applied = self.quotas.entries(&days).map(|entries| batch.entries.extend(entries));
+        let entries = self.quotas.entries(&days).map(|entries| batch.entries.extend(entries));
+        let mut applied = self.settle_doubts(lives).await.and(entries);
+        let watches = self.end_watches.read().clone();
         for live in lives {
-            match live.collect(now, &mut batch) {
+            match live.collect(now, &watches, &mut batch) {
                 Ok(one) => {
                     batch.relaxed &= !one.durable;
                     collected.push((live, one));
@@ -317,6 +326,16 @@ impl Shared {
         applied
     }
 
+    /// Determines if failed writes have stored ends for triggers nevertheless, so that each end is
+    /// recorded once.
+    async fn settle_doubts(&self, lives: &[Arc<ActiveJob>]) -> Result<()> {
+        for live in lives.iter().filter(|live| live.is_end_in_doubt()) {
+            let stored = self.stored(live.id).await?;
+            live.set_end_stored(stored.is_some_and(|record| record.job.status.is_final()));
+        }
+        Ok(())
+    }
+
     /// Keeps jobs that could not be written for the next attempt.
     fn refuse(&self, lives: &[Arc<ActiveJob>], error: &Error) {
         let (now, problem) = (self.clock.now(), error.to_problem());
@@ -332,6 +351,9 @@ impl Shared {
     }
 
     fn settle(&self, live: &Arc<ActiveJob>, collected: &PendingWrite) {
+        if collected.is_end_recorded {
+            self.ends_recorded.send_modify(|ends| *ends += 1);
+        }
         if !live.settle(collected) {
             return;
         }

@@ -13,7 +13,7 @@ use crate::calls::{CallOutcome, CallStart, FunctionCounts};
 use crate::durations::Durations;
 use crate::events::EventCounts;
 use crate::families::{FamilyWriter, Labels, labels};
-use crate::jobs::{KindCounts, STATUSES, status_name};
+use crate::jobs::{KindCounts, STATUSES};
 use crate::names::{
     BUILD, BYTES_READ, BYTES_WRITTEN, CALLS, CALLS_RUNNING, CALLS_WAITING, COMMIT_CONFLICTS,
     COMMIT_RETRIES, COMMITS, EVENTS_ACCEPTED, EVENTS_DELIVERED, EVENTS_FAILED, EVENTS_PENDING,
@@ -162,13 +162,13 @@ impl Exposition {
     fn write_jobs(&self, writer: &mut FamilyWriter<'_>) -> fmt::Result {
         let ended = self.jobs.kinds().flat_map(|(kind, counts)| {
             STATUSES.iter().zip(&counts.ended).map(move |(status, count)| {
-                let names = [("kind", kind.as_str()), ("status", status_name(*status))];
+                let names = [("kind", kind.as_str()), ("status", status.as_str())];
                 (labels(names), count.load(Ordering::Relaxed))
             })
         });
         writer.counters(JOBS, ended)?;
         let unfinished = self.unfinished.iter().map(|jobs| {
-            let names = [("kind", jobs.kind.as_str()), ("status", status_name(jobs.status))];
+            let names = [("kind", jobs.kind.as_str()), ("status", jobs.status.as_str())];
             (labels(names), jobs.jobs)
         });
         writer.gauges(JOBS_UNFINISHED, unfinished)?;

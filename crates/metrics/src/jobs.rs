@@ -9,8 +9,7 @@ use headwater_model::{JobKind, JobStatus, Usage};
 use crate::durations::Durations;
 
 /// The final statuses of a job, in the order in which they are counted.
-pub(crate) const STATUSES: [JobStatus; 4] =
-    [JobStatus::Succeeded, JobStatus::Failed, JobStatus::Cancelled, JobStatus::Interrupted];
+pub(crate) const STATUSES: [JobStatus; 4] = JobStatus::FINAL;
 
 /// Metrics of all jobs that have ended. Clones share the metrics.
 #[derive(Debug, Clone, Default)]
@@ -45,18 +44,6 @@ impl JobMetrics {
 
     pub(crate) fn kinds(&self) -> impl Iterator<Item = (JobKind, &KindCounts)> {
         JobKind::ALL.into_iter().map(|kind| (kind, &self.0[kind as usize]))
-    }
-}
-
-/// Returns the name of a status in the API.
-pub(crate) const fn status_name(status: JobStatus) -> &'static str {
-    match status {
-        JobStatus::Queued => "queued",
-        JobStatus::Running => "running",
-        JobStatus::Succeeded => "succeeded",
-        JobStatus::Failed => "failed",
-        JobStatus::Cancelled => "cancelled",
-        JobStatus::Interrupted => "interrupted",
     }
 }
 

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use crate::{CommitId, Identity, Principal, Timestamp};
+use crate::{CommitId, EndedJob, Identity, Principal, Timestamp};
 
 /// An event. An event is recorded before it is delivered.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -19,14 +19,15 @@ pub struct Event {
     /// Id, unique in the lake. The commits that the event causes contain this id.
     pub id: String,
     /// Origin as a URI reference: the folder, the bucket, the scheduled trigger, the branch, the
-    /// database or the stream.
+    /// job, the database or the stream.
     pub source: String,
-    /// The file, object, table, channel or subject, if there is exactly one. A file's path is
-    /// relative to the folder, and an object's is its key.
+    /// The file, object, table, channel or subject, if there is exactly one; the merged ref, or the
+    /// name of the ended job. A file's path is relative to the folder, and an object's is its key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subject: Option<String>,
     /// For schedules, the scheduled time; for NATS and Kafka, the time of the first message; for
-    /// other events, the time of detection.
+    /// merges and ended jobs, the time of the merge or the end; for other events, the time of
+    /// detection.
     #[schema(value_type = String, format = DateTime)]
     pub time: Timestamp,
     /// Type and data.
@@ -60,8 +61,28 @@ impl Event {
     /// Returns the tables that changed; empty for other events.
     pub fn tables(&self) -> &[String] {
         match &self.data {
-            EventData::TableChanged { tables, .. } => tables,
+            EventData::TableChanged { tables, .. } | EventData::BranchMerged { tables, .. } => {
+                tables
+            }
             _ => &[],
+        }
+    }
+
+    /// Returns the branch that changed; `None` for other events.
+    pub fn branch(&self) -> Option<&str> {
+        match &self.data {
+            EventData::TableChanged { branch, .. } | EventData::BranchMerged { branch, .. } => {
+                Some(branch)
+            }
+            _ => None,
+        }
+    }
+
+    /// Returns the job that ended; `None` for other events.
+    pub fn job(&self) -> Option<&EndedJob> {
+        match &self.data {
+            EventData::JobEnded { job } => Some(job),
+            _ => None,
         }
     }
 
@@ -93,10 +114,13 @@ impl Event {
         }
     }
 
-    /// Returns the last commit that changed tables; `None` for other events.
+    /// Returns the last commit that changed tables, or the branch's commit after a merge; `None`
+    /// for other events.
     pub fn commit(&self) -> Option<CommitId> {
         match &self.data {
-            EventData::TableChanged { commit, .. } => Some(*commit),
+            EventData::TableChanged { commit, .. } | EventData::BranchMerged { commit, .. } => {
+                Some(*commit)
+            }
             _ => None,
         }
     }
@@ -150,6 +174,34 @@ pub enum EventData {
         /// The last commit that changed one of the tables.
         #[schema(value_type = String)]
         commit: CommitId,
+    },
+    /// A branch or tag was merged into a branch.
+    #[serde(rename = "headwater.branch.merged")]
+    BranchMerged {
+        /// The target branch.
+        branch: String,
+        /// The merged branch or tag.
+        source: String,
+        /// The target's commit before the merge.
+        #[schema(value_type = String)]
+        before: CommitId,
+        /// The target's commit after the merge.
+        #[schema(value_type = String)]
+        commit: CommitId,
+        /// The merged commit.
+        #[schema(value_type = String)]
+        source_commit: CommitId,
+        /// The changed tables and views that the deployer of the trigger may read, qualified by
+        /// their namespaces.
+        tables: Vec<String>,
+        /// The author of the merge.
+        author: String,
+    },
+    /// A job ended.
+    #[serde(rename = "headwater.job.ended")]
+    JobEnded {
+        /// The job.
+        job: Box<EndedJob>,
     },
     /// A PostgreSQL server sent notifications on a channel.
     #[serde(rename = "headwater.postgres.notified")]
@@ -219,6 +271,8 @@ impl EventData {
                 scheduled.format("%Y-%m-%d %H:%M:%S").to_string()
             }
             EventData::TableChanged { tables, .. } => tables.join(", "),
+            EventData::BranchMerged { source, branch, .. } => format!("{source} into {branch}"),
+            EventData::JobEnded { job } => job.summary.clone(),
             EventData::PostgresNotified { channel, .. } => channel.clone(),
             EventData::PostgresRowsAdded { table, .. } => table.clone(),
             EventData::QueueReceived { queue, .. } => queue.clone(),

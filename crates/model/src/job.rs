@@ -133,6 +133,22 @@ pub enum JobStatus {
 }
 
 impl JobStatus {
+    /// The statuses that cannot change.
+    pub const FINAL: [JobStatus; 4] =
+        [JobStatus::Succeeded, JobStatus::Failed, JobStatus::Cancelled, JobStatus::Interrupted];
+
+    /// Returns the name in the API.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            JobStatus::Queued => "queued",
+            JobStatus::Running => "running",
+            JobStatus::Succeeded => "succeeded",
+            JobStatus::Failed => "failed",
+            JobStatus::Cancelled => "cancelled",
+            JobStatus::Interrupted => "interrupted",
+        }
+    }
+
     /// Returns true if the status cannot change.
     pub const fn is_final(self) -> bool {
         !matches!(self, JobStatus::Queued | JobStatus::Running)

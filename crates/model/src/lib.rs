@@ -35,6 +35,7 @@ mod message_trigger;
 pub mod name;
 mod network_address;
 mod object;
+mod occurrence;
 mod permission;
 mod principal;
 mod project_file;
@@ -106,6 +107,9 @@ pub use message_trigger::{NatsStart, NatsTrigger, PostgresTrigger, QueueTrigger}
 pub use name::{DEFAULT_NAMESPACE, NameError, SYSTEM_NAMESPACE, TableName};
 pub use network_address::{AddressScope, embedded_address};
 pub use object::{CommitId, ObjectId};
+pub use occurrence::{
+    BranchMerge, EndedJob, JOB_END_JOURNAL, JobsTrigger, MERGE_JOURNAL, MergesTrigger,
+};
 pub use permission::{Action, Permission, PermissionError};
 pub use principal::{AUTHOR_BYTES_MAX, Actor, AuthMethod, AuthenticatedUser, Identity, Principal};
 pub use project_file::{BinaryFile, PROJECT_FILE, PROJECT_FILES, ProjectFile, ProjectFiles};

@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::{
-    Event, JobId, KafkaTrigger, NatsTrigger, PostgresTrigger, Problem, QueueTrigger, Timestamp,
-    duration_text, schedule_text,
+    Event, JobId, JobsTrigger, KafkaTrigger, MAIN_BRANCH, MergesTrigger, NatsTrigger,
+    PostgresTrigger, Problem, QueueTrigger, Timestamp, duration_text, schedule_text,
 };
 
 /// A trigger: `[[trigger]]` in `headwater.toml`.
@@ -19,7 +19,7 @@ pub struct Trigger {
     /// The trigger's name, unique in the project.
     pub name: String,
     /// Files that arrive in a folder; exactly one of `files`, `bucket`, `schedule`, `tables`,
-    /// `queue`, `postgres`, `nats` and `kafka` is given.
+    /// `merges`, `jobs`, `queue`, `postgres`, `nats` and `kafka` is given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub files: Option<FilesTrigger>,
     /// Objects that are created in a bucket of the lake, or removed from it.
@@ -35,6 +35,12 @@ pub struct Trigger {
     /// Changes of tables on the branch, by any client.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tables: Option<TablesTrigger>,
+    /// Merges of branches and tags into branches.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub merges: Option<MergesTrigger>,
+    /// Ends of jobs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub jobs: Option<JobsTrigger>,
     /// Messages of a queue of the lake.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub queue: Option<QueueTrigger>,
@@ -65,8 +71,9 @@ pub struct Trigger {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub function: Option<String>,
     /// Parameters of the run. The placeholders `{file}`, `{files}`, `{bucket}`, `{key}`,
-    /// `{tables}`, `{commit}`, `{payload}`, `{payload.FIELD}`, `{payloads}`, `{time}`, `{date}` and
-    /// `{event}` are replaced with values from the event.
+    /// `{tables}`, `{branch}`, `{source}`, `{commit}`, `{job}`, `{status}`, `{payload}`,
+    /// `{payload.FIELD}`, `{payloads}`, `{time}`, `{date}` and `{event}` are replaced with values
+    /// from the event.
     #[serde(default)]
     pub parameters: BTreeMap<String, String>,
     /// The number of retries before an event is marked as failed; 5 by default.
@@ -95,6 +102,8 @@ impl Default for Trigger {
             bucket: None,
             schedule: None,
             tables: None,
+            merges: None,
+            jobs: None,
             queue: None,
             postgres: None,
             nats: None,
@@ -130,6 +139,16 @@ impl Trigger {
         postgres.into_iter().chain(nats).chain(kafka).collect()
     }
 
+    /// Returns the branches, and patterns of branches, whose merges fire the trigger; empty for
+    /// other sources.
+    pub fn merge_targets(&self) -> Vec<&str> {
+        let Some(merges) = &self.merges else { return Vec::new() };
+        if merges.into.is_empty() {
+            return vec![self.branch.as_deref().unwrap_or(MAIN_BRANCH)];
+        }
+        merges.into.iter().map(String::as_str).collect()
+    }
+
     /// Returns a short description of the source.
     pub fn source(&self) -> String {
         if let Some(files) = &self.files {
@@ -144,6 +163,12 @@ impl Trigger {
         }
         if let Some(schedule) = &self.schedule {
             return format!("{} {}", schedule.cron, schedule.timezone.as_deref().unwrap_or("UTC"));
+        }
+        if self.merges.is_some() {
+            return format!("merges into {}", self.merge_targets().join(", "));
+        }
+        if let Some(jobs) = &self.jobs {
+            return jobs.to_string();
         }
         if let Some(queue) = &self.queue {
             return queue.to_string();

@@ -6,7 +6,7 @@
 
 use bytes::Bytes;
 use headwater_model::{ObjectOperation, Requester, Timestamp};
-use headwater_store::{Append, Batch, KeyRange};
+use headwater_store::{Append, OccurrenceJournal};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use uuid::Uuid;
@@ -15,12 +15,6 @@ use crate::record::{ObjectInfo, decode, encode};
 use crate::{ObjectPath, Objects, Result};
 
 const CHANGES: &str = "object_changes";
-
-/// The key of entries that only reserve a position.
-const POSITION: &str = "position";
-
-/// The number of records deleted per batch.
-const CHUNK: usize = 500;
 
 /// A filter for the changes to record.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -115,18 +109,9 @@ impl Objects {
         self.0.changed.subscribe()
     }
 
-    /// Returns a position after all existing changes.
-    pub async fn change_position(&self) -> Result<u64> {
-        let entries = vec![Append::tombstone(CHANGES, POSITION)];
-        let batch = Batch { entries, relaxed: true, ..Batch::default() };
-        let applied = self.0.store.apply(batch).await?;
-        self.trim_change(POSITION).await?;
-        Ok(applied.positions.first().copied().unwrap_or_default())
-    }
-
     /// Returns the first `limit` changes after a position, in order.
     pub async fn changes(&self, after: u64, limit: usize) -> Result<Vec<RecordedChange>> {
-        let entries = self.0.store.read(CHANGES, after, limit).await?;
+        let entries = self.change_journal().after(after, limit).await?;
         let recorded = |entry: headwater_store::Entry| {
             let change = decode(&entry.key, &entry.value)
                 .inspect_err(|error| tracing::warn!("skipping a change of an object: {error}"));
@@ -135,27 +120,9 @@ impl Objects {
         Ok(entries.into_iter().map(recorded).collect())
     }
 
-    /// Deletes the records of changes up to a position.
-    pub async fn forget_changes(&self, until: u64) -> Result<()> {
-        loop {
-            let entries = self.0.store.read(CHANGES, 0, CHUNK).await?;
-            let consumed = entries.iter().filter(|entry| entry.position <= until);
-            let mut forgotten = 0;
-            for entry in consumed {
-                self.trim_change(&entry.key).await?;
-                forgotten += 1;
-            }
-            if forgotten < CHUNK {
-                return Ok(());
-            }
-        }
-    }
-
-    async fn trim_change(&self, key: &str) -> Result<()> {
-        let (from, until) = (Some(key.to_owned()), Some(format!("{key}\0")));
-        let range = KeyRange { from, until, ..KeyRange::default() };
-        self.0.store.trim(CHANGES, &range).await?;
-        Ok(())
+    /// Returns the journal of the recorded changes. Its entries contain [`ObjectChange`] as JSON.
+    pub fn change_journal(&self) -> OccurrenceJournal<'_> {
+        OccurrenceJournal::new(&*self.0.store, CHANGES)
     }
 
     /// Returns the journal entry for a change; `None` if no watch matches it.

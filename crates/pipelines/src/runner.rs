@@ -294,11 +294,11 @@ impl Runner {
         let view = self.lake().view(&request.source).await.map_err(|error| Error::other(&error))?;
         let whole = plan.checked_tables(&view).await?;
         with.refs.extend(self.record_computed(plan, work, &view, finished).await?);
-        let author = work.author();
         let checked = work.checks(plan).then(|| plan.project.name.clone());
-        let passed = Some(checked.unwrap_or_default());
-        let options = MergeOptions { author, properties, with: with.clone(), whole, passed };
-        let merged = self.lake().merge_with(&work.target, request, options).await;
+        let (author, passed) = (work.author(), Some(checked.unwrap_or_default()));
+        let merged = work.request.merge.as_ref().map(|merge| merge.source.clone());
+        let merge = MergeOptions { author, properties, with: with.clone(), whole, passed, merged };
+        let merged = self.lake().merge_with(&work.target, request, merge).await;
         let report = merged.map_err(|error| work.not_merged(error, &closes))?;
         let report = self.visible(&work.target, report).await?;
         let tables: Vec<String> = report.tables.iter().map(ToString::to_string).collect();

@@ -46,7 +46,7 @@ impl Imports {
         self.check(principal, &request).await?;
         let branch = self.0.branch_to_write(request.reference.as_ref()).await?;
         request.author = Some(principal.author().to_owned());
-        let new = NewJob::of(JobKind::Import, summary(&request), principal);
+        let new = NewJob::of(JobKind::Import, summary(&request), principal).named(&request.table);
         let new = NewJob {
             reference: Some(branch),
             event: request.event.clone(),

@@ -50,7 +50,7 @@ impl Runs {
         }
         request.author = Some(principal.author().to_owned());
         let project = project_name(&request);
-        let new = NewJob::of(JobKind::Run, summary(&project, &request), principal);
+        let new = NewJob::of(JobKind::Run, summary(&project, &request), principal).named(&project);
         let new = NewJob {
             event: request.event.clone(),
             // Tests change nothing, so they do not wait for runs.

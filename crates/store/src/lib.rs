@@ -12,6 +12,7 @@
 mod batch;
 mod error;
 mod memory;
+mod occurrence_journal;
 mod range;
 mod reverse_scan;
 mod sqlite;
@@ -20,6 +21,7 @@ mod store;
 pub use batch::{Append, Batch, BatchResult, RefChange, RefPrecondition, UniqueKey};
 pub use error::{Error, Result};
 pub use memory::MemoryStore;
+pub use occurrence_journal::OccurrenceJournal;
 pub use range::{Entry, KeyRange};
 pub use reverse_scan::ReverseScan;
 pub use sqlite::{SqliteOptions, SqliteStore};

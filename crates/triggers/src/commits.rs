@@ -50,16 +50,19 @@ pub struct TableCommit {
     pub tables: Vec<TableName>,
 }
 
-/// Returns the triggers whose events caused a commit, directly or indirectly.
-pub(crate) async fn caused_by(log: &DeliveryLog, commit: &TableCommit) -> Result<BTreeSet<String>> {
-    let named = match commit.properties.get(PROPERTY_EVENT) {
+/// Returns the triggers whose events caused a commit with these properties, directly or indirectly.
+pub(crate) async fn caused_by(
+    log: &DeliveryLog,
+    properties: &BTreeMap<String, String>,
+) -> Result<BTreeSet<String>> {
+    let named = match properties.get(PROPERTY_EVENT) {
         Some(part) => delivery_of_part(log, part).await?,
         None => None,
     };
     let delivery = match named {
         // A client can set any event in a commit's properties. If the event is unknown, find the
         // event that started the commit's job.
-        None => delivery_of_job(log, commit).await?,
+        None => delivery_of_job(log, properties).await?,
         named => named,
     };
     let Some(delivery) = delivery else { return Ok(BTreeSet::new()) };
@@ -68,8 +71,11 @@ pub(crate) async fn caused_by(log: &DeliveryLog, commit: &TableCommit) -> Result
 }
 
 /// Returns the delivery that started the job of a commit.
-async fn delivery_of_job(log: &DeliveryLog, commit: &TableCommit) -> Result<Option<Delivery>> {
-    let job = commit.properties.get(PROPERTY_JOB).and_then(|job| job.parse().ok());
+async fn delivery_of_job(
+    log: &DeliveryLog,
+    properties: &BTreeMap<String, String>,
+) -> Result<Option<Delivery>> {
+    let job = properties.get(PROPERTY_JOB).and_then(|job| job.parse().ok());
     let Some(job) = job else { return Ok(None) };
     let event = match log.jobs.job(job).await {
         Ok(job) => job.event,

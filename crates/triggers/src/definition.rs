@@ -11,13 +11,14 @@ use headwater_model::{
 use headwater_schedules::Schedule;
 
 use crate::batch_source::BatchSource;
-use crate::bucket_source::{self, BucketSource, ObjectFilter};
+use crate::bucket_source::{self, ObjectFilter};
 use crate::calls::{queue_name, target_of};
 use crate::event_filter::EventFilter;
 use crate::event_queue::Concurrency;
 use crate::file_source::FileSource;
 use crate::kafka::{self, KafkaEvents, KafkaSource};
 use crate::nats_source::{self, NatsEvents, NatsSource};
+use crate::occurrence_source::{self, OccurrenceSource, Occurrences};
 use crate::postgres_outbox;
 use crate::postgres_source::{PostgresEvents, PostgresSource};
 use crate::queue_source::{QueueMessages, QueueSource};
@@ -48,9 +49,10 @@ pub(crate) struct Definition {
 #[derive(Debug)]
 pub(crate) enum Source {
     Files(WatchedFolder),
-    Bucket(ObjectFilter),
     Schedule(Box<Schedule>),
     Tables(WatchedTables),
+    /// Changes of objects, merges, or ends of jobs.
+    Occurrences(Box<Occurrences>),
     Queue(QueueMessages),
     Postgres(Box<PostgresEvents>),
     Nats(Box<NatsEvents>),
@@ -147,22 +149,27 @@ impl Definition {
 
 impl Source {
     /// The journals with the positions of sources.
-    pub(crate) const POSITION_JOURNALS: [&str; 6] = [
+    pub(crate) const POSITION_JOURNALS: [&str; 8] = [
         bucket_source::POSITIONS,
         schedule_source::POSITIONS,
         table_source::POSITIONS,
+        occurrence_source::MERGE_POSITIONS,
+        occurrence_source::JOB_POSITIONS,
         postgres_outbox::POSITIONS,
         nats_source::POSITIONS,
         kafka::POSITIONS,
     ];
 
     fn new(trigger: &Trigger, project: &Path) -> Result<Self> {
-        let Trigger { files, bucket, schedule, tables, queue, postgres, nats, kafka, .. } = trigger;
+        let Trigger { files, bucket, schedule, tables, merges, jobs, .. } = trigger;
+        let Trigger { queue, postgres, nats, kafka, .. } = trigger;
         let given = [
             files.is_some(),
             bucket.is_some(),
             schedule.is_some(),
             tables.is_some(),
+            merges.is_some(),
+            jobs.is_some(),
             queue.is_some(),
             postgres.is_some(),
             nats.is_some(),
@@ -175,10 +182,17 @@ impl Source {
             return Ok(Source::Files(WatchedFolder::new(trigger, files, project)?));
         }
         if let Some(bucket) = bucket {
-            return Ok(Source::Bucket(ObjectFilter::new(trigger, bucket)?));
+            let filter = ObjectFilter::new(trigger, bucket)?;
+            return Ok(Source::Occurrences(Box::new(Occurrences::Objects(filter))));
         }
         if let Some(tables) = tables {
             return Ok(Source::Tables(WatchedTables::new(trigger, tables)?));
+        }
+        if merges.is_some() {
+            return Ok(Source::Occurrences(Box::new(Occurrences::merges(trigger)?)));
+        }
+        if let Some(jobs) = jobs {
+            return Ok(Source::Occurrences(Box::new(Occurrences::jobs(trigger, jobs)?)));
         }
         if let Some(queue) = queue {
             return Ok(Source::Queue(QueueMessages::new(trigger, queue)?));
@@ -201,9 +215,11 @@ impl Source {
     pub(crate) fn open(&self) -> Box<dyn EventSource> {
         match self {
             Source::Files(folder) => Box::new(FileSource::new(folder.clone())),
-            Source::Bucket(selection) => Box::new(BucketSource::new(selection.clone())),
             Source::Schedule(schedule) => Box::new(ScheduleSource::new((**schedule).clone())),
             Source::Tables(tables) => Box::new(TableSource::new(tables.clone())),
+            Source::Occurrences(occurrences) => {
+                Box::new(OccurrenceSource::new((**occurrences).clone()))
+            }
             Source::Queue(messages) => Box::new(QueueSource::new(messages.clone())),
             Source::Postgres(events) => Box::new(PostgresSource::new((**events).clone())),
             Source::Nats(events) => Box::new(NatsSource::new((**events).clone())),
@@ -218,9 +234,9 @@ impl Source {
     pub(crate) fn position_journal(&self) -> Option<&'static str> {
         match self {
             Source::Files(_) | Source::Queue(_) | Source::Calls => None,
-            Source::Bucket(_) => Some(bucket_source::POSITIONS),
             Source::Schedule(_) => Some(schedule_source::POSITIONS),
             Source::Tables(_) => Some(table_source::POSITIONS),
+            Source::Occurrences(occurrences) => Some(occurrences.positions()),
             Source::Postgres(_) => Some(postgres_outbox::POSITIONS),
             Source::Nats(_) => Some(nats_source::POSITIONS),
             Source::Kafka(_) => Some(kafka::POSITIONS),
@@ -238,8 +254,8 @@ impl Source {
         match self {
             Source::Schedule(schedule) => schedule.next_after(time),
             Source::Files(_)
-            | Source::Bucket(_)
             | Source::Tables(_)
+            | Source::Occurrences(_)
             | Source::Queue(_)
             | Source::Postgres(_)
             | Source::Nats(_)
@@ -318,8 +334,8 @@ impl WatchedTables {
 }
 
 fn not_one_source(trigger: &Trigger) -> Error {
-    let names = "`files`, `bucket`, `schedule`, `tables`, `queue`, `postgres`, `nats` and `kafka`";
-    let reason = format!("it needs exactly one of {names}");
+    let reason = "it needs exactly one of `files`, `bucket`, `schedule`, `tables`, `merges`, \
+                  `jobs`, `queue`, `postgres`, `nats` and `kafka`";
     invalid(trigger, reason, "Give the trigger one source, such as `files` or `schedule`.")
 }
 
@@ -365,7 +381,6 @@ pub(crate) fn invalid(trigger: &Trigger, reason: impl Into<String>, hint: &str) 
 
 #[cfg(test)]
 mod tests {
-    use headwater_model::Fault;
     use serde_json::json;
 
     use super::*;
@@ -384,67 +399,5 @@ mod tests {
         for name in ["orders2", "other.orders", "rawer.x", "sales.c", "t_12", "raw_x"] {
             assert!(!watched(name), "{name}");
         }
-    }
-
-    #[test]
-    fn invalid_triggers_are_errors_with_a_hint() {
-        let check = |definition: serde_json::Value, expected: &str| {
-            let trigger: Trigger = serde_json::from_value(definition).expect("a trigger");
-            let error = check_trigger(&trigger).expect_err("an error");
-            assert!(error.to_string().contains(expected), "{error}");
-            assert!(error.hint().is_some());
-        };
-        let files = json!({"folder": "in"});
-        check(json!({"name": "a", "files": files}), "no target");
-        check(json!({"name": "a", "run": true}), "exactly one of");
-        let function = json!({"name": "a", "function": "f", "files": files});
-        let with = |key: &str, value: serde_json::Value| {
-            let mut definition = function.clone();
-            definition[key] = value;
-            definition
-        };
-        check(with("run", json!(true)), "cannot also import files or start a run");
-        check(with("import", json!({"table": "t"})), "cannot also import files or start a run");
-        check(with("parameters", json!({"a": "b"})), "only for triggers that start a run");
-        check(with("concurrency", json!(0)), "between 1 and 1000, not 0");
-        check(with("order_by", json!("subjekt")), "no field `subjekt`");
-        let ordered = json!({"name": "a", "run": true, "files": files, "order_by": "subject"});
-        check(ordered, "only for functions");
-        check(json!({"name": "", "run": true, "files": files}), "name is empty");
-        for (bucket, expected) in [
-            (json!({"name": ""}), "not a valid bucket"),
-            (json!({"name": "Landing"}), "not a valid bucket"),
-            (json!({"name": "landing", "events": []}), "`events` is empty"),
-            (json!({"name": "landing", "prefix": "k".repeat(1_025)}), "longer than 1024 bytes"),
-        ] {
-            check(json!({"name": "a", "function": "f", "bucket": bucket}), expected);
-        }
-        let removed = json!({"name": "landing", "events": ["created", "removed"]});
-        let import = json!({"name": "a", "import": {"table": "t"}, "bucket": removed});
-        check(import, "objects that were removed cannot be imported");
-        let pattern = json!({"folder": "in", "pattern": "*.{csv"});
-        check(json!({"name": "a", "run": true, "files": pattern}), "pattern");
-        for (names, expected) in [
-            (json!([]), "list of tables is empty"),
-            (json!(["a/b"]), "`a/b`"),
-            (json!(["raw.{a"]), "`raw.{a` is not a pattern"),
-            (json!([""]), "not a table name"),
-        ] {
-            check(json!({"name": "a", "run": true, "tables": {"names": names}}), expected);
-        }
-        let never = json!({"names": ["t"], "max_events_per_minute": 0});
-        check(json!({"name": "a", "run": true, "tables": never}), "`max_events_per_minute` is 0");
-        let both = json!({"cron": "* * * * *"});
-        let tables = json!({"names": ["t"]});
-        check(json!({"name": "a", "run": true, "tables": tables, "schedule": both}), "exactly one");
-        let cron = |cron: &str, zone: &str| {
-            let schedule = json!({"cron": cron, "timezone": zone});
-            json!({"name": "a", "run": true, "schedule": schedule})
-        };
-        check(cron("61 * * * *", "UTC"), "`61 * * * *`");
-        check(cron("0 0 0 1 1 * 2027", "UTC"), "five or six");
-        check(cron("* * * * *", "Europe/Berlim"), "`Europe/Berlim`");
-        check(cron("0 0 30 2 *", "UTC"), "never fires");
-        check(cron("at(noon)", "UTC"), "`at(noon)` is not a time");
     }
 }

@@ -212,6 +212,8 @@ impl Worker {
             data => format!("{}: {}", trigger.name, event_logging::summary(data)),
         };
         NewJob {
+            name: self.called_name(&event.data),
+            trigger: self.called_function().is_none().then(|| trigger.name.clone()),
             reference,
             user: delivery.user.clone(),
             event: Some(event.id.clone()),

@@ -38,6 +38,8 @@ pub(crate) fn summary(data: &EventData) -> String {
         EventData::KafkaReceived { topic, partition, records } => {
             format!("{} records of {topic}-{partition}", records.len())
         }
+        EventData::BranchMerged { branch, source, .. } => format!("{source} merged into {branch}"),
+        EventData::JobEnded { job } => format!("{} {}", job.kind.as_str(), job.id.short()),
         EventData::TableChanged { tables, .. } => match tables.as_slice() {
             [table] => format!("{table} changed"),
             tables => format!("{} tables changed", tables.len()),

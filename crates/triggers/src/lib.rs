@@ -1,6 +1,6 @@
-//! Triggers: arriving files, changed objects, scheduled times, table changes, and messages of
-//! queues, PostgreSQL, NATS and Kafka become events. A job delivers each event to the targets of
-//! its trigger.
+//! Triggers: arriving files, changed objects, scheduled times, table changes, merges, ends of jobs,
+//! and messages of queues, PostgreSQL, NATS and Kafka become events. A job delivers each event to
+//! the targets of its trigger.
 //!
 //! - An event is stored before it is delivered, in one batch with the position of its source.
 //! - Imports and runs process the events of a trigger one at a time, in order. Functions process
@@ -30,6 +30,7 @@ mod inbox;
 mod kafka;
 mod nats_receiver;
 mod nats_source;
+mod occurrence_source;
 mod options;
 mod postgres_listener;
 mod postgres_outbox;

@@ -14,14 +14,15 @@ use crate::delivery_log::DeliveryLog;
 use crate::event_filter::EventFilter;
 use crate::event_queue::EventQueue;
 use crate::server_rules::ServerRules;
-use crate::{Result, TriggersOptions};
+use crate::{Result, TargetExecutor, TriggersOptions};
 
 /// Pause between two polls of a folder or branch that does not exist.
 pub(crate) const ABSENT_PAUSE: Duration = Duration::from_secs(1);
 /// Minimum pause between two polls.
 pub(crate) const POLL_PAUSE_MIN: Duration = Duration::from_millis(20);
 
-/// A source of events: a folder, a bucket, a schedule, tables, a database, a stream or a topic.
+/// A source of events: a folder, a bucket, a schedule, tables, merges, jobs, a database, a stream
+/// or a topic.
 #[async_trait]
 pub(crate) trait EventSource: Send {
     /// Detects and records the events since the last poll. After an error, the source is replaced
@@ -90,6 +91,8 @@ pub(crate) struct SourceContext {
     /// The servers to which the source may connect.
     pub rules: ServerRules,
     pub log: DeliveryLog,
+    /// The targets, which decide which occurrences the deployer may see.
+    pub targets: Arc<dyn TargetExecutor>,
     /// Path of the order key in the events.
     pub order_by: Option<EventPath>,
     /// The filter for events; `None` records all events.

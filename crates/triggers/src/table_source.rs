@@ -261,7 +261,7 @@ impl TableSource {
         if commit.tables.is_empty() {
             return Ok(None);
         }
-        let caused_by = caused_by(&context.log, &commit).await?;
+        let caused_by = caused_by(&context.log, &commit.properties).await?;
         let is_own = caused_by.contains(&context.trigger);
         Ok((!is_own).then_some(MatchingCommit { after, commit, caused_by }))
     }

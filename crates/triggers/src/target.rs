@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use headwater_jobs::JobContext;
-use headwater_model::{Actor, Event, Problem, Trigger};
+use headwater_model::{Actor, Event, EventData, Problem, Trigger};
 use serde_json::Value;
 
 /// Delivers events to the targets of their triggers.
@@ -36,6 +36,13 @@ pub trait TargetExecutor: Send + Sync {
         _actor: Option<&Actor>,
     ) -> Result<(), Problem> {
         Ok(())
+    }
+
+    /// Returns the part of a merge or of the end of a job that the identity that deployed the
+    /// project may see; `None` if it may not see the occurrence. The default implementation returns
+    /// everything.
+    fn visible(&self, data: EventData) -> Option<EventData> {
+        Some(data)
     }
 
     /// Returns the policy of a function's asynchronous calls. The default implementation returns

@@ -11,11 +11,12 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use crate::bucket_source::{self, bucket_watches};
+use crate::bucket_source::bucket_watches;
 use crate::calls::target_of;
 use crate::definition::{Definition, Source};
 use crate::delivery_log::{Delivery, DeliveryLog};
 use crate::event_queue::EventQueue;
+use crate::occurrence_source;
 use crate::source::SourceContext;
 use crate::worker::Worker;
 use crate::{Error, Result, ServerRules, TargetExecutor, TriggersOptions};
@@ -151,6 +152,7 @@ impl Triggers {
             // Record the selected changes before the new triggers read their first positions.
             objects.watch(bucket_watches(&triggers));
         }
+        occurrence_source::watch(&self.inner.log, &triggers).await?;
         self.forget_positions(&definitions).await;
         let mut queues = BTreeMap::new();
         for name in definitions.keys() {
@@ -193,10 +195,9 @@ impl Triggers {
                 tracing::warn!(%error, "cannot delete the positions of removed triggers");
             }
         }
-        if let Some(objects) = &self.inner.options.objects
-            && let Err(error) = bucket_source::forget_consumed(&self.inner.log, objects).await
-        {
-            tracing::warn!(%error, "cannot delete the pending changes of removed triggers");
+        let objects = self.inner.options.objects.as_ref();
+        if let Err(error) = occurrence_source::forget_all(&self.inner.log, objects).await {
+            tracing::warn!(%error, "cannot delete the pending occurrences of removed triggers");
         }
     }
 
@@ -354,6 +355,7 @@ impl Inner {
             filter: definition.filter.clone(),
             options: self.options.clone(),
             log: self.log.clone(),
+            targets: self.targets.clone(),
             queue,
             wake: Arc::<Notify>::default(),
             stop: self.stop.child_token(),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use headwater_model::{Fault, Problem, Trigger, TriggerStatus};
+use headwater_model::{EventData, Fault, Problem, Trigger, TriggerStatus};
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
@@ -64,6 +64,14 @@ impl Worker {
     pub(crate) fn called_function(&self) -> Option<&str> {
         let is_calls = matches!(self.definition.source, Source::Calls);
         self.definition.trigger.function.as_deref().filter(|_| is_calls)
+    }
+
+    /// Returns the name of the function that is called with an event, if any.
+    pub(crate) fn called_name(&self, data: &EventData) -> Option<String> {
+        match data {
+            EventData::FunctionInvoked { function, .. } => Some(function.clone()),
+            _ => self.trigger().function.clone(),
+        }
     }
 
     pub(crate) fn stop(&self) -> &CancellationToken {

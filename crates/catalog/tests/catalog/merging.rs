@@ -1,14 +1,22 @@
 //! Examples of commits and merges.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use headwater_catalog::{CommitRequest, Error, NewBranch, RequiredChecks, TableChange};
-use headwater_model::{CommitId, CreateRef, MergeOutcome, MergeRequest, Namespace, RefSpec};
-use headwater_store::{Batch, UniqueKey};
+use bytes::Bytes;
+use headwater_catalog::{
+    CommitRequest, Error, MergeCommit, NewBranch, RequiredChecks, TableChange,
+};
+use headwater_model::{
+    BranchMerge, CommitId, CreateRef, MERGE_JOURNAL, MergeOutcome, MergeRequest, Namespace, RefSpec,
+};
+use headwater_store::{Batch, MemoryStore, OccurrenceJournal, Store, UniqueKey};
 
 use headwater_catalog::NamespaceChange;
 
-use crate::support::{catalog, entry, fork, merge, merge_with, name, pairs, request, set, tables};
+use crate::support::{
+    catalog, entry, fork, merge, merge_with, name, open, pairs, request, set, tables,
+};
 
 #[tokio::test]
 async fn a_merge_into_an_unmoved_target_is_a_fast_forward() {
@@ -132,6 +140,36 @@ async fn each_commit_of_many_failed_runs_is_in_quarantine() {
         refused += usize::from(is_refused);
     }
     assert!((5..25).contains(&refused), "{refused} are refused");
+}
+
+#[tokio::test]
+async fn merges_are_recorded_while_they_are_watched() {
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+    let (catalog, journal) =
+        (open(store.clone()).await, OccurrenceJournal::new(&*store, MERGE_JOURNAL));
+    fork(&catalog, "dev").await;
+    let source: RefSpec = "dev".parse().expect("a ref");
+    let merged = async |table: &str, name: Option<&str>| {
+        let commit = set(&catalog, "dev", &[(table, 1)]).await.expect("a commit");
+        let planned = catalog.merges().plan("main", &source, RequiredChecks::Required).await;
+        let mut plan = planned.expect("a plan");
+        plan.merged = name.map(str::to_owned);
+        let with = MergeCommit { author: "eva".into(), ..MergeCommit::default() };
+        let applied = catalog.merges().apply(&plan, plan.taken.clone(), &with).await;
+        assert_eq!(applied.expect("a merge"), Some(commit.id));
+        commit.id
+    };
+    merged("a", Some("dev")).await;
+    journal.watch(Some(Bytes::from_static(b"all"))).await.expect("a watch");
+    merged("b", None).await;
+    assert_eq!(journal.after(0, 10).await.expect("entries"), []);
+    let id = merged("c", Some("dev")).await;
+    let entries = journal.after(0, 10).await.expect("entries");
+    let [entry] = entries.as_slice() else { panic!("{entries:?}") };
+    let merge: BranchMerge = serde_json::from_slice(&entry.value).expect("a merge");
+    assert_eq!((merge.branch.as_str(), merge.source.as_str()), ("main", "dev"));
+    assert_eq!((merge.commit, merge.source_commit), (id, id));
+    assert_eq!((merge.tables, merge.author), (vec!["public.c".to_owned()], "eva".to_owned()));
 }
 
 #[tokio::test]

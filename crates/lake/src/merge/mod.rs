@@ -12,6 +12,7 @@ mod conflict_error;
 mod conflicts;
 mod content;
 mod imports;
+mod merge_options;
 mod reverted_by;
 mod started_merge;
 mod uncommitted;
@@ -27,11 +28,11 @@ use headwater_model::{
     CommitId, ConflictCause, Fault, MergeChoice, MergeOutcome, MergeReport, MergeRequest,
     MergeResolution, MergedTable, PROPERTY_PICKED, RefSpec, TableName,
 };
-use headwater_store::Batch;
 use headwater_table_merge::RowBudget;
 
 pub use self::conflict_error::{conflict_problem, with_rerun_hint};
 use self::content::TableContent;
+pub use self::merge_options::MergeOptions;
 use self::started_merge::StartedMerge;
 use self::uncommitted::UncommittedMerge;
 use self::view_content::{ViewContent, concerns_view};
@@ -43,22 +44,6 @@ const ATTEMPTS_MAX: usize = 50;
 
 /// Number of attempts without locks. Other commits of this process wait during later attempts.
 const ATTEMPTS_UNLOCKED: usize = 2;
-
-/// Options of a merge.
-#[derive(Debug, Clone, Default)]
-pub struct MergeOptions {
-    /// The author of the merge commit.
-    pub author: String,
-    /// Properties of the commit. If there are any, a commit is created even for a fast-forward.
-    pub properties: BTreeMap<String, String>,
-    /// Changes of the store that are applied atomically with the commit.
-    pub with: Batch,
-    /// Tables that are never merged by content: changes on both sides are a conflict.
-    pub whole: BTreeSet<TableName>,
-    /// For a merge by a run: the project whose expectations have all passed, or an empty string if
-    /// there is no such project. `None` for a merge by a user.
-    pub passed: Option<String>,
-}
 
 /// The merged content of a table or view that both sides changed, or the conflict.
 #[derive(Debug)]
@@ -324,7 +309,8 @@ impl<'a> OngoingMerge<'a> {
     async fn plan(&self, target: &str) -> Result<(MergePlan, Option<CommitSequence>)> {
         let (catalog, request) = (self.lake.catalog(), self.request);
         let Change::From { commit: from, only, is_revert } = &self.change else {
-            let plan = catalog.merges().plan(target, &request.source, self.checks()).await?;
+            let mut plan = catalog.merges().plan(target, &request.source, self.checks()).await?;
+            plan.merged = self.options.merged_ref(&request.source);
             return Ok((plan, None));
         };
         let mut stack = catalog.merges().begin_stack(target).await?;

@@ -130,7 +130,7 @@ fn invalid_manifest_settings_are_rejected_with_their_line() {
       hint: Correct the file; docs/projects.md shows its keys.
     ");
     insta::assert_snapshot!(refused("[[trigger]]\nname = \"t\"\nrun = true\n"), @r"
-    invalid_project: trigger `t` cannot be used: it needs exactly one of `files`, `bucket`, `schedule`, `tables`, `queue`, `postgres`, `nats` and `kafka` (headwater.toml:3)
+    invalid_project: trigger `t` cannot be used: it needs exactly one of `files`, `bucket`, `schedule`, `tables`, `merges`, `jobs`, `queue`, `postgres`, `nats` and `kafka` (headwater.toml:3)
       hint: Give the trigger one source, such as `files` or `schedule`.
     ");
     insta::assert_snapshot!(refused("[[trigger]]\nname = \"t\"\nfiles = { foldr = \"in\" }\nrun = true\n"), @r"

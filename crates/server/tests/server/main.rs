@@ -45,6 +45,7 @@ mod metrics;
 mod names;
 mod network;
 mod object_stores;
+mod occurrence_triggers;
 mod postgres;
 mod postgres_matrix;
 mod postgres_sessions;
@@ -130,6 +131,7 @@ fn trials() -> Vec<Trial> {
     trials.extend(names::trials());
     trials.extend(network::trials());
     trials.extend(object_stores::trials());
+    trials.extend(occurrence_triggers::trials());
     trials.extend(postgres::trials());
     trials.extend(postgres_matrix::trials());
     trials.extend(postgres_sessions::trials());

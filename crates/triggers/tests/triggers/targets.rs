@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use headwater_jobs::{JobContext, Jobs};
-use headwater_model::{Actor, Clock, ErrorCode, Event, FixedClock, Problem, Trigger};
+use headwater_model::{Actor, Clock, ErrorCode, Event, EventData, FixedClock, Problem, Trigger};
 use headwater_store::Store;
 use headwater_triggers::{CallPolicy, TargetExecutor, Triggers, TriggersOptions};
 use serde_json::{Value, json};
@@ -83,6 +83,12 @@ impl TargetExecutor for Tables {
             Some(reason) => Err(Problem::new(ErrorCode::Forbidden, reason)),
             None => Ok(()),
         }
+    }
+
+    /// Hides jobs of the author `hidden`.
+    fn visible(&self, data: EventData) -> Option<EventData> {
+        let is_hidden = matches!(&data, EventData::JobEnded { job } if job.author == "hidden");
+        (!is_hidden).then_some(data)
     }
 
     async fn call_policy(&self, function: &str) -> Result<CallPolicy, Problem> {

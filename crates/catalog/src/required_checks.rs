@@ -1,0 +1,19 @@
+//! The checks that a merge requires.
+
+/// The state of the checks that a merge requires.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RequiredChecks {
+    /// The checks must have passed before the merge.
+    Required,
+    /// The user merges without the checks (`--unchecked`).
+    Waived,
+    /// The checks have just passed: a run merges its own branch.
+    Passed,
+}
+
+impl RequiredChecks {
+    /// Returns `Waived` if `unchecked` is set, otherwise `Required`.
+    pub fn unless(unchecked: bool) -> Self {
+        if unchecked { RequiredChecks::Waived } else { RequiredChecks::Required }
+    }
+}

@@ -1,0 +1,55 @@
+//! The options of a merge.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use headwater_model::{RefSpec, TRANSACTION_BRANCHES, TableName};
+use headwater_store::Batch;
+
+/// Options of a merge.
+#[derive(Debug, Clone, Default)]
+pub struct MergeOptions {
+    /// The author of the merge commit.
+    pub author: String,
+    /// Properties of the commit. If there are any, a commit is created even for a fast-forward.
+    pub properties: BTreeMap<String, String>,
+    /// Changes of the store that are applied atomically with the commit.
+    pub with: Batch,
+    /// Tables that are never merged by content: changes on both sides are a conflict.
+    pub whole: BTreeSet<TableName>,
+    /// For a merge by a run: the project whose expectations have all passed, or an empty string if
+    /// there is no such project. `None` for a merge by a user.
+    pub passed: Option<String>,
+    /// The branch or tag that a run merges, for the record of the merge. By default, it is the
+    /// source of the merge.
+    pub merged: Option<RefSpec>,
+}
+
+impl MergeOptions {
+    /// Returns the branch or tag that is recorded as the source of the merge; `None` if the merge
+    /// is part of a run or a transaction, and for commits without a name.
+    pub(super) fn merged_ref(&self, source: &RefSpec) -> Option<String> {
+        let merged = self.merged.as_ref().unwrap_or(source);
+        let is_named = !matches!(merged, RefSpec::Commit(_));
+        let name = merged.to_string();
+        (is_named && !name.starts_with(TRANSACTION_BRANCHES)).then_some(name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_merges_of_named_refs_are_recorded() {
+        let check = |source: &str, merged: Option<&str>, expected: Option<&str>| {
+            let parse = |name: &str| name.parse::<RefSpec>().expect("a ref");
+            let options = MergeOptions { merged: merged.map(parse), ..MergeOptions::default() };
+            assert_eq!(options.merged_ref(&parse(source)).as_deref(), expected, "{source}");
+        };
+        check("dev", None, Some("dev"));
+        check("dev~1", None, Some("dev~1"));
+        check("@0123abcd", None, None);
+        check("@0123abcd", Some("dev"), Some("dev"));
+        check("_transaction/1", None, None);
+    }
+}

@@ -1,0 +1,122 @@
+//! A journal of occurrences, such as merges, that one component records and triggers read.
+//!
+//! The component appends an entry in the same batch as the occurrence, so both are stored or
+//! neither. It does so only while the journal is watched. A reader reads the entries after its
+//! position, and deletes them after it has stored their effects.
+
+use bytes::Bytes;
+
+use crate::{Append, Batch, Entry, KeyRange, Result, Store};
+
+/// The key of entries that only reserve a position.
+const POSITION: &str = "position";
+
+/// The key of the watch, in a separate journal.
+const WATCH: &str = "watch";
+
+/// The number of entries deleted per read.
+const CHUNK: usize = 500;
+
+/// A journal of occurrences.
+#[derive(Debug, Clone, Copy)]
+pub struct OccurrenceJournal<'a> {
+    store: &'a dyn Store,
+    name: &'static str,
+}
+
+impl<'a> OccurrenceJournal<'a> {
+    /// Returns the journal with a name.
+    pub fn new(store: &'a dyn Store, name: &'static str) -> Self {
+        OccurrenceJournal { store, name }
+    }
+
+    /// Returns the watch, whose form the component defines; `None` while no occurrence needs to be
+    /// recorded.
+    pub async fn watched(self) -> Result<Option<Bytes>> {
+        let entry = self.store.latest(&self.watches(), WATCH).await?;
+        Ok(entry.map(|entry| entry.value))
+    }
+
+    /// Replaces the watch. It is durable on return, and does not change if it is equal.
+    pub async fn watch(self, watch: Option<Bytes>) -> Result<()> {
+        if self.watched().await? == watch {
+            return Ok(());
+        }
+        let entry = Append { journal: self.watches(), key: WATCH.to_owned(), value: watch };
+        self.store.apply(Batch { entries: vec![entry], ..Batch::default() }).await.map(drop)
+    }
+
+    fn watches(self) -> String {
+        format!("{}_watch", self.name)
+    }
+
+    /// Returns a position after all existing entries.
+    pub async fn position(self) -> Result<u64> {
+        let entries = vec![Append::tombstone(self.name, POSITION)];
+        let batch = Batch { entries, relaxed: true, ..Batch::default() };
+        let applied = self.store.apply(batch).await?;
+        self.trim(POSITION).await?;
+        Ok(applied.positions.first().copied().unwrap_or_default())
+    }
+
+    /// Returns the first `limit` entries after a position, in order.
+    pub async fn after(self, position: u64, limit: usize) -> Result<Vec<Entry>> {
+        self.store.read(self.name, position, limit).await
+    }
+
+    /// Deletes the entries up to a position.
+    pub async fn forget(self, until: u64) -> Result<()> {
+        loop {
+            let entries = self.store.read(self.name, 0, CHUNK).await?;
+            let consumed = entries.iter().filter(|entry| entry.position <= until);
+            let mut forgotten = 0;
+            for entry in consumed {
+                self.trim(&entry.key).await?;
+                forgotten += 1;
+            }
+            if forgotten < CHUNK {
+                return Ok(());
+            }
+        }
+    }
+
+    async fn trim(self, key: &str) -> Result<()> {
+        let (from, until) = (Some(key.to_owned()), Some(format!("{key}\0")));
+        let range = KeyRange { from, until, ..KeyRange::default() };
+        self.store.trim(self.name, &range).await.map(drop)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::MemoryStore;
+
+    #[tokio::test]
+    async fn a_reader_reads_the_entries_after_its_position_and_deletes_them() {
+        let store = MemoryStore::new();
+        let journal = OccurrenceJournal::new(&store, "merges");
+        assert_eq!(journal.watched().await.expect("a watch"), None);
+        for watch in [Some(Bytes::from_static(b"all")), None, Some(Bytes::new())] {
+            journal.watch(watch.clone()).await.expect("stored");
+            assert_eq!(journal.watched().await.expect("a watch"), watch);
+        }
+        let put = async |key: &str| {
+            let entries = vec![Append::put("merges", key, Bytes::from_static(b"x"))];
+            store.apply(Batch { entries, ..Batch::default() }).await.expect("applied");
+        };
+        put("before").await;
+        let start = journal.position().await.expect("a position");
+        put("a").await;
+        put("b").await;
+        let keys = async |after: u64| {
+            let entries = journal.after(after, 10).await.expect("entries");
+            entries.into_iter().map(|entry| entry.key).collect::<Vec<_>>()
+        };
+        assert_eq!(keys(0).await, ["before", "a", "b"]);
+        assert_eq!(keys(start).await, ["a", "b"]);
+        let first = journal.after(start, 1).await.expect("entries")[0].position;
+        journal.forget(first).await.expect("a trim");
+        assert_eq!(keys(0).await, ["b"]);
+    }
+}
