@@ -6,6 +6,7 @@ use headwater_triggers::ServerName;
 
 use crate::address::invalid;
 use crate::http::HttpEndpoint;
+use crate::object::ObjectTarget;
 use crate::table::TableTarget;
 
 /// Maximum length of an address, in bytes.
@@ -18,8 +19,10 @@ pub enum Destination {
     Queue(String),
     /// A URL that receives a POST request.
     Http(HttpEndpoint),
-    /// A table that receives a row: `table://NAMESPACE.NAME`.
+    /// A table that receives rows: `table://NAMESPACE.NAME`.
     Table(TableTarget),
+    /// An object that is written: `bucket://BUCKET/KEY`.
+    Object(ObjectTarget),
 }
 
 /// Returns true if a text is the address of a destination, not the name of a function.
@@ -30,7 +33,7 @@ pub fn is_address(text: &str) -> bool {
 impl Destination {
     /// Parses an address. Error: `invalid_argument`.
     pub fn parse(address: &str) -> Result<Self, Problem> {
-        let hint = "Write `queue://NAME`, `table://NAME` or a URL.";
+        let hint = "Write `queue://NAME`, `table://NAME`, `bucket://BUCKET/KEY` or a URL.";
         if address.len() > ADDRESS_BYTES_MAX || address.contains(char::is_control) {
             let most = ADDRESS_BYTES_MAX;
             let reason = format!("it has more than {most} bytes, or control characters");
@@ -43,6 +46,7 @@ impl Destination {
                 Err(invalid(format_args!("`{rest}` is not a name of a queue"), "Name a queue."))
             }
             "table" => TableTarget::parse(rest).map(Destination::Table),
+            "bucket" => ObjectTarget::parse(rest).map(Destination::Object),
             "http" | "https" => HttpEndpoint::parse(address).map(Destination::Http),
             scheme => Err(invalid(format_args!("the scheme `{scheme}` is unknown"), hint)),
         }
@@ -53,6 +57,7 @@ impl Destination {
         let mut rights = match self {
             Destination::Queue(name) => vec![(Action::Write, Object::queue(name))],
             Destination::Table(target) => target.rights(),
+            Destination::Object(target) => target.rights(),
             Destination::Http(_) => Vec::new(),
         };
         rights.extend(self.secret().map(|name| (Action::Use, Object::secret(name))));
@@ -63,7 +68,7 @@ impl Destination {
     pub fn secret(&self) -> Option<&str> {
         match self {
             Destination::Http(endpoint) => endpoint.secret(),
-            Destination::Queue(_) | Destination::Table(_) => None,
+            Destination::Queue(_) | Destination::Table(_) | Destination::Object(_) => None,
         }
     }
 
@@ -71,7 +76,7 @@ impl Destination {
     pub fn server(&self) -> Option<ServerName> {
         match self {
             Destination::Http(endpoint) => Some(endpoint.server()),
-            Destination::Queue(_) | Destination::Table(_) => None,
+            Destination::Queue(_) | Destination::Table(_) | Destination::Object(_) => None,
         }
     }
 }
@@ -87,6 +92,7 @@ mod tests {
             ("queue://orders.fifo", "write on queue:orders.fifo", ""),
             ("table://calls", "write on branch:main, insert on table:main.calls", ""),
             ("table://log.calls?branch=dev", "write on branch:dev, insert on table:log.calls", ""),
+            ("bucket://reports/a/{event}.csv", "write on bucket:reports/a/{event}.csv", ""),
             ("https://example.com/a?b=c", "", "https://example.com:443"),
             (
                 "http://[::1]:8080/#secret=TOKEN&header=X-Key&timeout=2s",
@@ -114,6 +120,10 @@ mod tests {
             ("table://a.b.c*", "name"),
             ("table://a?branch=../x", "name"),
             ("table://a?rows=1", "the option `rows` is unknown"),
+            ("bucket://Reports/a", "`Reports` is not the name of a bucket"),
+            ("bucket://reports", "it has no key"),
+            ("bucket://reports/*", "the key contains `*`"),
+            ("bucket://reports/{day}.csv", "the unknown value `{day}`"),
             ("https://", "host"),
             ("https://ana:pa55word@example.com", "it contains a password"),
             ("https://ana@example.com", "it contains a user"),

@@ -1,8 +1,11 @@
-//! Destinations of ended calls other than functions: queues, HTTP servers and tables.
+//! Destinations of records of ended calls, and outputs of functions: queues, HTTP servers, tables
+//! and objects.
 //!
-//! - [`Destination`] is a parsed address, such as `queue://orders`. [`Destinations`] sends records.
-//! - A message reaches its queue once, and a row its table once, also if a record is sent again.
-//!   HTTP requests contain the id of the event, so that receivers can detect repetitions.
+//! - [`Destination`] is a parsed address, such as `queue://orders`. [`Destinations`] sends a
+//!   [`Payload`]: a record or a result.
+//! - A message reaches its queue once, and a row its table once, also if it is sent again. An object
+//!   is replaced. HTTP requests contain the id of the content, so that receivers can detect
+//!   repetitions.
 //! - The caller checks the rights; this crate only names the rights that a destination requires.
 //! - A problem states whether another attempt may succeed. It contains no value of a secret.
 
@@ -11,9 +14,13 @@ mod destination;
 mod destinations;
 mod failure;
 mod http;
+mod object;
+mod payload;
 mod queue;
 mod record;
+mod rows;
 mod table;
 
 pub use destination::{ADDRESS_BYTES_MAX, Destination, is_address};
 pub use destinations::{Destinations, Sending, Sent};
+pub use payload::{CallResult, Payload};
