@@ -7,6 +7,7 @@ use headwater_triggers::ServerName;
 use crate::address::invalid;
 use crate::http::HttpEndpoint;
 use crate::object::ObjectTarget;
+use crate::postgres::PostgresTable;
 use crate::table::TableTarget;
 
 /// Maximum length of an address, in bytes.
@@ -23,6 +24,8 @@ pub enum Destination {
     Table(TableTarget),
     /// An object that is written: `bucket://BUCKET/KEY`.
     Object(ObjectTarget),
+    /// A table of PostgreSQL that receives rows: `postgres://USER@HOST/DATABASE?table=NAME`.
+    Postgres(PostgresTable),
 }
 
 /// Returns true if a text is the address of a destination, not the name of a function.
@@ -47,6 +50,7 @@ impl Destination {
             }
             "table" => TableTarget::parse(rest).map(Destination::Table),
             "bucket" => ObjectTarget::parse(rest).map(Destination::Object),
+            "postgres" | "postgresql" => PostgresTable::parse(address).map(Destination::Postgres),
             "http" | "https" => HttpEndpoint::parse(address).map(Destination::Http),
             scheme => Err(invalid(format_args!("the scheme `{scheme}` is unknown"), hint)),
         }
@@ -58,7 +62,7 @@ impl Destination {
             Destination::Queue(name) => vec![(Action::Write, Object::queue(name))],
             Destination::Table(target) => target.rights(),
             Destination::Object(target) => target.rights(),
-            Destination::Http(_) => Vec::new(),
+            Destination::Http(_) | Destination::Postgres(_) => Vec::new(),
         };
         rights.extend(self.secret().map(|name| (Action::Use, Object::secret(name))));
         rights
@@ -68,6 +72,7 @@ impl Destination {
     pub fn secret(&self) -> Option<&str> {
         match self {
             Destination::Http(endpoint) => endpoint.secret(),
+            Destination::Postgres(table) => table.secret(),
             Destination::Queue(_) | Destination::Table(_) | Destination::Object(_) => None,
         }
     }
@@ -76,6 +81,7 @@ impl Destination {
     pub fn server(&self) -> Option<ServerName> {
         match self {
             Destination::Http(endpoint) => Some(endpoint.server()),
+            Destination::Postgres(table) => Some(table.server()),
             Destination::Queue(_) | Destination::Table(_) | Destination::Object(_) => None,
         }
     }
@@ -93,6 +99,7 @@ mod tests {
             ("table://calls", "write on branch:main, insert on table:main.calls", ""),
             ("table://log.calls?branch=dev", "write on branch:dev, insert on table:log.calls", ""),
             ("bucket://reports/a/{event}.csv", "write on bucket:reports/a/{event}.csv", ""),
+            ("postgres://u@h/d?table=t#secret=P", "use on secret:P", "postgres://h:5432"),
             ("https://example.com/a?b=c", "", "https://example.com:443"),
             (
                 "http://[::1]:8080/#secret=TOKEN&header=X-Key&timeout=2s",
@@ -124,6 +131,11 @@ mod tests {
             ("bucket://reports", "it has no key"),
             ("bucket://reports/*", "the key contains `*`"),
             ("bucket://reports/{day}.csv", "the unknown value `{day}`"),
+            ("postgres://u@h/d", "the option `table` is missing"),
+            ("postgres://h/d?table=t", "it has no user or no database"),
+            ("postgres://u:pa55word@h/d?table=t", "it contains a password"),
+            ("postgres://u@h/d?table=a.b.c", "`table` is not"),
+            ("postgres://u@h/d?table=t&sslmode=maybe", "the mode `maybe` is unknown"),
             ("https://", "host"),
             ("https://ana:pa55word@example.com", "it contains a password"),
             ("https://ana@example.com", "it contains a user"),

@@ -73,6 +73,7 @@ impl Destinations {
                     json!({"rows": rows.rows})
                 })
             }
+            Destination::Postgres(table) => table.write(&content, &rules, value).await,
             Destination::Object(target) => target.write(&self.lake, &content, scope).await,
         };
         let result = result.map_err(|problem| redacted(counted(problem), &Redactor::new(value)))?;

@@ -1,10 +1,10 @@
 //! Destinations of records of ended calls, and outputs of functions: queues, HTTP servers, tables
-//! and objects.
+//! of the lake and of PostgreSQL, and objects.
 //!
 //! - [`Destination`] is a parsed address, such as `queue://orders`. [`Destinations`] sends a
 //!   [`Payload`]: a record or a result.
-//! - A message reaches its queue once, and a row its table once, also if it is sent again. An object
-//!   is replaced. HTTP requests contain the id of the content, so that receivers can detect
+//! - A message reaches its queue once, and a row its table once, also if it is sent again. An
+//!   object is replaced. HTTP requests contain the id of the content, so that receivers can detect
 //!   repetitions.
 //! - The caller checks the rights; this crate only names the rights that a destination requires.
 //! - A problem states whether another attempt may succeed. It contains no value of a secret.
@@ -16,6 +16,7 @@ mod failure;
 mod http;
 mod object;
 mod payload;
+mod postgres;
 mod queue;
 mod record;
 mod rows;

@@ -32,7 +32,7 @@ pub(crate) async fn table(
 }
 
 /// Returns the rows of a JSON text.
-fn objects(json: &[u8]) -> Result<Vec<Value>, Problem> {
+pub(crate) fn objects(json: &[u8]) -> Result<Vec<Value>, Problem> {
     let hint = "Return a table, a list of dicts or a dict.";
     let value = serde_json::from_slice(json)
         .map_err(|error| unsuitable(format!("the result is not valid JSON: {error}"), hint))?;

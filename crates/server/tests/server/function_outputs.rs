@@ -11,7 +11,8 @@ use serde_json::{Value, json};
 use crate::access::{Users, permission};
 use crate::bucket_triggers::{object, write};
 use crate::s3_clients::started;
-use crate::support::{TestServer, deployment};
+use crate::servers::{PASSWORD, PostgresProcess};
+use crate::support::{TestServer, deployment, request as http};
 use crate::trial;
 
 pub fn trials() -> Vec<Trial> {
@@ -19,6 +20,7 @@ pub fn trials() -> Vec<Trial> {
         trial("function_outputs::a_result_is_written_to_a_table_and_to_objects", works),
         trial("function_outputs::a_repeated_attempt_writes_rows_and_objects_once", repeats),
         trial("function_outputs::an_output_has_the_rights_of_the_deployer", rights),
+        trial("function_outputs::rows_are_in_postgresql_once", postgres),
         trial("function_outputs::invalid_outputs_are_errors_of_the_deployment", invalid),
     ]
 }
@@ -179,6 +181,60 @@ async fn repeats() {
     let text = invoke(&server, "read", json!({"key": key})).await;
     let text = text.as_str().expect("text");
     assert_eq!(serde_json::from_str::<Value>(text).expect("JSON"), json!([{"id": 7}]));
+    server.running.shutdown().await;
+}
+
+async fn postgres() {
+    let started = tokio::task::spawn_blocking(PostgresProcess::start);
+    let database = started.await.expect("PostgreSQL");
+    database.sql(
+        "CREATE TABLE added (id int, day date, tags text[]); \
+         CREATE TABLE updated (id int PRIMARY KEY, n int); \
+         CREATE TABLE strict (id int CHECK (id > 10))",
+    );
+    let server = TestServer::start().await;
+    let secret = json!({"value": PASSWORD});
+    let set = server.send(http(Method::PUT, "/v1/secrets/SHOP", Some(&secret))).await;
+    assert!(set.status().is_success(), "{}", set.status());
+    let address = |table: &str| format!("{}?table={table}#secret=SHOP", database.url());
+    let functions = format!(
+        "import headwater\n\n\n\
+         @headwater.function(outputs=[\"{added}\", \"{updated}\"])\n\
+         def both(n):\n    return [{{\"id\": 1, \"n\": n}}]\n\n\n\
+         @headwater.function(outputs=[\"{added}\", \"{strict}\"])\n\
+         def partial(event):\n    \
+         return [{{\"id\": 7, \"day\": \"2026-03-01\", \"tags\": [\"a\"]}}]\n\n\n\
+         @headwater.function(outputs=[\"{updated}\"])\n\
+         def update(n):\n    return {{\"id\": 1, \"n\": n}}\n",
+        added = address("added"),
+        updated = address("updated&key=id"),
+        strict = address("strict"),
+    );
+    let deployed = deploy(&server, &functions).await;
+    assert!(deployed.get("code").is_none(), "{deployed}");
+    for n in [5, 6] {
+        let answer = invoke(&server, "update", json!({"n": n})).await;
+        assert_eq!(answer, json!({"id": 1, "n": n}));
+    }
+    assert_eq!(database.sql("SELECT id, n FROM updated"), "1|6");
+    let failed = invoke(&server, "both", json!({"n": 1})).await;
+    let message = failed["message"].as_str().unwrap_or_default();
+    assert!(message.contains("column \"n\""), "{failed}");
+    assert_eq!(database.sql("SELECT count(*) FROM added"), "0");
+
+    // The second output fails until its constraint is dropped. The first one is written once.
+    let body = json!({"arguments": {"event": {}}});
+    let accepted = server.post("/v1/functions/partial/invoke-async", body).await;
+    let path = format!("/v1/trigger-events/{}", accepted["event"].as_str().expect("an event"));
+    server.until(&path, |event| event["attempts"].as_u64() > Some(0)).await;
+    database.sql(
+        "ALTER TABLE strict DROP CONSTRAINT strict_id_check; \
+         ALTER TABLE strict ADD COLUMN day date, ADD COLUMN tags text[]",
+    );
+    server.until(&path, |event| event["status"] == "done").await;
+    assert_eq!(database.sql("SELECT id, day, tags FROM added"), "7|2026-03-01|{a}");
+    assert_eq!(database.sql("SELECT id, day, tags FROM strict"), "7|2026-03-01|{a}");
+    assert_eq!(database.sql("SELECT count(*) FROM headwater_outputs"), "2");
     server.running.shutdown().await;
 }
 
