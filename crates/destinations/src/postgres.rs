@@ -4,16 +4,20 @@
 //! of one payload are written in one transaction. Without a key, this transaction also inserts the
 //! id of the payload into the table `headwater_outputs`, so that no payload is appended twice.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use bytes::Bytes;
+use headwater_functions::FunctionResult;
 use headwater_model::Problem;
 use headwater_triggers::{ServerName, ServerRules};
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgSslMode};
-use sqlx::{AssertSqlSafe, Connection};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
 
 use crate::address::{self, Options, decoded, invalid};
-use crate::failure::{chain, rejected, temporary, unsuitable};
+use crate::failure::{chain, excerpt, rejected, temporary, unsuitable};
 use crate::payload::{Content, Payload};
 use crate::record::Record;
 use crate::rows;
@@ -25,6 +29,9 @@ const PORT: u16 = 5432;
 
 /// Maximum number of rows in one statement.
 const ROWS_MAX: usize = 10_000;
+
+/// Maximum number of columns of a table of PostgreSQL.
+const COLUMNS_MAX: usize = 1_600;
 
 /// The table with the ids of payloads that were appended, in the schema of the target table.
 const LOG: &str = "headwater_outputs";
@@ -65,6 +72,9 @@ impl PostgresTable {
         let database = decoded(url.path().trim_start_matches('/'));
         if user.is_empty() || database.is_empty() {
             return Err(invalid("it has no user or no database", &hint));
+        }
+        if [&user, &database].into_iter().any(|text| text.contains(char::is_control)) {
+            return Err(invalid("the user or the database has control characters", &hint));
         }
         let mut of_table = Options::parse(url.query(), &["table", "key", "sslmode"])?;
         let Some(table) = of_table.one("table")? else {
@@ -107,21 +117,18 @@ impl PostgresTable {
         rules: &ServerRules,
         password: Option<&str>,
     ) -> Result<Value, Problem> {
-        let rows = match content.payload {
-            Payload::Record(json) => vec![row(&Record { json })],
-            Payload::Result(_) => rows::objects(&content.body().await?.bytes)?,
-        };
-        if rows.is_empty() {
+        let rows = Rows::of(content).await?;
+        if rows.texts.is_empty() {
             return Ok(json!({"rows": 0}));
         }
-        let statement = self.statement(&columns(&rows))?;
+        let statement = self.statement(&rows.columns)?;
         let work = async {
             let mut connection = self.connect(rules, password).await?;
-            let written = self.insert(&mut connection, &statement, &rows, content.id).await;
-            let written = written.map_err(|error| self.problem(&error))?;
+            let written = self.insert(&mut connection, &statement, &rows.texts, content.id).await;
+            let written = written.map_err(|error| self.problem(&error, password))?;
             // The rows are committed, so an error of the disconnection does not matter.
             let _ = connection.close().await;
-            let count = if written { rows.len() } else { 0 };
+            let count = if written { rows.texts.len() } else { 0 };
             Ok(json!({"rows": count}))
         };
         tokio::time::timeout(self.timeout, work).await.unwrap_or_else(|_| {
@@ -153,10 +160,14 @@ impl PostgresTable {
                 .password(password.unwrap_or_default())
                 .database(&self.database)
                 .ssl_mode(mode)
-                .application_name("headwater");
+                .application_name("headwater")
+                .disable_statement_logging();
             match PgConnection::connect_with(&options).await {
                 Ok(connection) => return Ok(connection),
-                Err(error) => last = format!("{server} cannot be reached: {}", chain(&error)),
+                Err(error) => {
+                    let reason = excerpt(&chain(&error), password);
+                    last = format!("{server} cannot be reached: {reason}");
+                }
             }
         }
         Err(temporary(last))
@@ -167,7 +178,7 @@ impl PostgresTable {
         &self,
         connection: &mut PgConnection,
         statement: &str,
-        rows: &[Value],
+        rows: &[Box<RawValue>],
         id: &str,
     ) -> Result<bool, sqlx::Error> {
         let appends = self.keys.is_empty();
@@ -184,8 +195,9 @@ impl PostgresTable {
             }
         }
         for rows in rows.chunks(ROWS_MAX) {
-            let rows = Value::Array(rows.to_vec()).to_string();
-            let insert = sqlx::query(AssertSqlSafe(statement.to_owned())).bind(rows);
+            let texts: Vec<&str> = rows.iter().map(|row| row.get()).collect();
+            let array = format!("[{}]", texts.join(","));
+            let insert = sqlx::query(AssertSqlSafe(statement.to_owned())).bind(array);
             insert.execute(&mut *transaction).await?;
         }
         transaction.commit().await?;
@@ -258,12 +270,13 @@ impl PostgresTable {
         }
     }
 
-    fn problem(&self, error: &sqlx::Error) -> Problem {
+    /// Returns the problem of an error. The server controls the message, so it is cut.
+    fn problem(&self, error: &sqlx::Error, password: Option<&str>) -> Problem {
         let server = self.server();
         let sqlx::Error::Database(error) = error else {
-            return temporary(format!("{server}: {}", chain(error)));
+            return temporary(format!("{server}: {}", excerpt(&chain(error), password)));
         };
-        let message = format!("{server}: {}", error.message());
+        let message = format!("{server}: {}", excerpt(error.message(), password));
         // Classes of errors in the values: cardinality, data and constraints.
         let code = error.code().unwrap_or_default();
         if ["21", "22", "23"].iter().any(|class| code.starts_with(class)) {
@@ -271,6 +284,49 @@ impl PostgresTable {
         } else {
             temporary(message)
         }
+    }
+}
+
+/// The rows of a payload. They stay JSON texts, so that numbers keep all digits.
+#[derive(Debug)]
+struct Rows {
+    texts: Vec<Box<RawValue>>,
+    /// The columns of all rows, sorted.
+    columns: Vec<String>,
+}
+
+impl Rows {
+    async fn of(content: &Content<'_>) -> Result<Self, Problem> {
+        let json = match content.payload {
+            Payload::Record(json) => Bytes::from(row(&Record { json }).to_string()),
+            Payload::Result(call) => {
+                if let FunctionResult::Table(table) = call.value {
+                    rows::check_exact(table).await?;
+                }
+                content.body().await?.bytes
+            }
+        };
+        rows::blocking(move || Rows::parse(&json)).await
+    }
+
+    fn parse(json: &[u8]) -> Result<Self, Problem> {
+        let texts = rows::texts(json)?;
+        let mut columns = BTreeSet::new();
+        for text in &texts {
+            let row: BTreeMap<String, &RawValue> =
+                serde_json::from_str(text.get()).map_err(|error| rows::not_json(&error))?;
+            columns.extend(row.into_keys());
+            if columns.len() > COLUMNS_MAX {
+                let message = format!("the rows have more than {COLUMNS_MAX} columns");
+                return Err(unsuitable(message, "Return rows with fewer columns."));
+            }
+        }
+        // A null character would end the statement.
+        if columns.iter().any(|name| name.is_empty() || name.contains('\0')) {
+            let message = "the name of a column is empty or contains a null character".to_owned();
+            return Err(unsuitable(message, "Return rows with other names of columns."));
+        }
+        Ok(Rows { texts, columns: columns.into_iter().collect() })
     }
 }
 
@@ -285,17 +341,6 @@ fn row(record: &Record<'_>) -> Value {
         "response": record.response().map(ToString::to_string),
         "error": record.error(),
     })
-}
-
-/// Returns the columns of all rows, in the order of their first occurrence.
-fn columns(rows: &[Value]) -> Vec<String> {
-    let mut columns: Vec<String> = Vec::new();
-    for name in rows.iter().filter_map(Value::as_object).flat_map(|row| row.keys()) {
-        if !columns.contains(name) {
-            columns.push(name.clone());
-        }
-    }
-    columns
 }
 
 /// Returns an identifier in quotes.
@@ -339,7 +384,20 @@ mod tests {
 
     #[test]
     fn columns_are_those_of_all_rows() {
-        let rows = [json!({"b": 1, "a": 2}), json!({"a": 1, "c": null})];
-        assert_eq!(columns(&rows), ["b", "a", "c"]);
+        let rows = Rows::parse(br#" [{"b": 1, "a": 2}, {"a": 1, "c": null}]"#).expect("rows");
+        assert_eq!(rows.columns, ["a", "b", "c"]);
+        let rows = Rows::parse(br#"{"n": 12345678901234567890123.50}"#).expect("a row");
+        assert_eq!(rows.texts[0].get(), r#"{"n": 12345678901234567890123.50}"#);
+        assert!(Rows::parse(b"[]").expect("no rows").texts.is_empty());
+        for (json, message) in [
+            ("[{}, 1]", "item 2 of the result is not a row"),
+            ("[{]", "not valid JSON"),
+            (r#"{"a\u0000b": 1}"#, "a null character"),
+        ] {
+            let problem = Rows::parse(json.as_bytes()).expect_err(json);
+            assert!(problem.message.contains(message), "{problem}");
+        }
+        let wide: BTreeMap<String, u8> = (0..2_000).map(|at| (at.to_string(), 0)).collect();
+        Rows::parse(json!(wide).to_string().as_bytes()).expect_err("too many columns");
     }
 }

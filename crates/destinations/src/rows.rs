@@ -2,17 +2,21 @@
 
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
-use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
+use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::datatypes::{DataType, Field, FieldRef, Float32Type, Float64Type, Schema, SchemaRef};
 use arrow::error::ArrowError;
 use arrow::json::ReaderBuilder;
 use arrow::json::reader::infer_json_schema_from_iterator;
 use bytes::Bytes;
+use futures::StreamExt;
 use headwater_functions::SharedTable;
 use headwater_model::{ErrorCode, Problem, ResultExt};
-use serde_json::Value;
+use serde_json::value::RawValue;
+use serde_json::{Number, Value};
 
 use crate::failure::unsuitable;
+
+const HINT: &str = "Return a table, a list of dicts or a dict.";
 
 /// Returns the rows of a JSON text as a table; `None` for an empty list. Columns have their types
 /// in `known`, or else the types of their values. Columns that are not in `known` and have no
@@ -21,28 +25,102 @@ pub(crate) async fn table(
     json: Bytes,
     known: Option<SchemaRef>,
 ) -> Result<Option<SharedTable>, Problem> {
-    let read = move || {
+    blocking(move || {
         let rows = objects(&json)?;
         let Some(batch) = batch(&rows, known.as_deref())? else { return Ok(None) };
         SharedTable::write(batch.schema(), [Ok(batch)]).or_problem().map(Some)
-    };
+    })
+    .await
+}
+
+/// Reads a result on a blocking thread, because large results take long.
+pub(crate) async fn blocking<T: Send + 'static>(
+    read: impl FnOnce() -> Result<T, Problem> + Send + 'static,
+) -> Result<T, Problem> {
     tokio::task::spawn_blocking(read).await.unwrap_or_else(|error| {
         Err(Problem::new(ErrorCode::Internal, format!("reading the result failed: {error}")))
     })
 }
 
-/// Returns the rows of a JSON text.
-pub(crate) fn objects(json: &[u8]) -> Result<Vec<Value>, Problem> {
-    let hint = "Return a table, a list of dicts or a dict.";
-    let value = serde_json::from_slice(json)
-        .map_err(|error| unsuitable(format!("the result is not valid JSON: {error}"), hint))?;
+fn objects(json: &[u8]) -> Result<Vec<Value>, Problem> {
+    let value = serde_json::from_slice(json).map_err(|error| not_json(&error))?;
     let rows = match value {
         Value::Array(rows) => rows,
         row => vec![row],
     };
     match rows.iter().position(|row| !row.is_object()) {
         None => Ok(rows),
-        Some(at) => Err(unsuitable(format!("item {} of the result is not a row", at + 1), hint)),
+        Some(at) => Err(not_a_row(at)),
+    }
+}
+
+/// Returns the text of each row of a JSON text.
+pub(crate) fn texts(json: &[u8]) -> Result<Vec<Box<RawValue>>, Problem> {
+    let rows: Vec<Box<RawValue>> = if json.trim_ascii_start().starts_with(b"[") {
+        serde_json::from_slice(json).map_err(|error| not_json(&error))?
+    } else {
+        vec![serde_json::from_slice(json).map_err(|error| not_json(&error))?]
+    };
+    match rows.iter().position(|row| !row.get().starts_with('{')) {
+        None => Ok(rows),
+        Some(at) => Err(not_a_row(at)),
+    }
+}
+
+/// Returns the error for a result that is not JSON.
+pub(crate) fn not_json(error: &serde_json::Error) -> Problem {
+    unsuitable(format!("the result is not valid JSON: {error}"), HINT)
+}
+
+fn not_a_row(at: usize) -> Problem {
+    unsuitable(format!("item {} of the result is not a row", at + 1), HINT)
+}
+
+/// Checks that JSON represents all values of a table. Binary has no form of its own in JSON, and
+/// `NaN` and infinities would become null.
+pub(crate) async fn check_exact(table: &SharedTable) -> Result<(), Problem> {
+    for field in table.schema().fields() {
+        if is_binary(field.data_type()) {
+            let message = format!("column `{}` of the result is binary", field.name());
+            return Err(unsuitable(message, "Return the column as text."));
+        }
+    }
+    let mut batches = table.stream();
+    while let Some(batch) = batches.next().await {
+        let batch = batch.map_err(mismatch)?;
+        for (column, field) in batch.columns().iter().zip(batch.schema_ref().fields()) {
+            if has_no_number(column) {
+                let message = format!("column `{}` contains NaN or an infinity", field.name());
+                return Err(unsuitable(message, "Return null or text instead."));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn is_binary(data_type: &DataType) -> bool {
+    match data_type {
+        DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _) => {
+            is_binary(item.data_type())
+        }
+        DataType::Struct(fields) => fields.iter().any(|field| is_binary(field.data_type())),
+        DataType::Binary
+        | DataType::LargeBinary
+        | DataType::BinaryView
+        | DataType::FixedSizeBinary(_) => true,
+        _ => false,
+    }
+}
+
+fn has_no_number(column: &dyn Array) -> bool {
+    match column.data_type() {
+        DataType::Float32 => {
+            column.as_primitive::<Float32Type>().iter().flatten().any(|value| !value.is_finite())
+        }
+        DataType::Float64 => {
+            column.as_primitive::<Float64Type>().iter().flatten().any(|value| !value.is_finite())
+        }
+        _ => false,
     }
 }
 
@@ -62,6 +140,7 @@ fn batch(rows: &[Value], known: Option<&Schema>) -> Result<Option<RecordBatch>, 
         let message = "the rows of the result have no values".to_owned();
         return Err(unsuitable(message, "Return rows with at least one value."));
     }
+    check_numbers(rows, &fields)?;
     let mut decoder = ReaderBuilder::new(Arc::new(Schema::new(fields)))
         .with_batch_size(rows.len())
         .with_coerce_primitive(true)
@@ -69,6 +148,32 @@ fn batch(rows: &[Value], known: Option<&Schema>) -> Result<Option<RecordBatch>, 
         .map_err(mismatch)?;
     decoder.serialize(rows).map_err(mismatch)?;
     decoder.flush().map_err(mismatch)
+}
+
+/// Checks that no number loses digits: the decoder rounds them to the type of the column.
+fn check_numbers(rows: &[Value], fields: &[Field]) -> Result<(), Problem> {
+    for field in fields {
+        let (name, data_type) = (field.name(), field.data_type());
+        let numbers = rows.iter().filter_map(|row| match row.get(name) {
+            Some(Value::Number(number)) => Some(number),
+            _ => None,
+        });
+        for number in numbers {
+            if is_rounded(number, data_type) {
+                let message = format!("the number `{number}` would be rounded in column `{name}`");
+                return Err(unsuitable(message, "Return numbers of the type of the column."));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn is_rounded(number: &Number, data_type: &DataType) -> bool {
+    if data_type.is_integer() {
+        return number.is_f64() && number.as_f64().is_some_and(|value| value.fract() != 0.0);
+    }
+    // The inferred type of integers above 2^63 is a double.
+    *data_type == DataType::Float64 && number.is_u64() && number.as_i64().is_none()
 }
 
 fn mismatch(error: ArrowError) -> Problem {
@@ -120,6 +225,8 @@ mod tests {
             ("NaN", "not valid JSON"),
             ("[{}]", "have no values"),
             (r#"[{"id": "x"}]"#, "do not match the columns"),
+            (r#"[{"id": 2}, {"id": 2.5}]"#, "`2.5` would be rounded in column `id`"),
+            (r#"[{"n": 18446744073709551615}]"#, "would be rounded in column `n`"),
         ] {
             let problem = rows(json, Some(&known)).expect_err(json);
             assert!(problem.message.contains(message), "{problem}");
