@@ -33,7 +33,7 @@ impl ObjectTarget {
         }
         let mut rest = key;
         while let Some((_, after)) = rest.split_once('{') {
-            let name = after.split_once('}').map_or(after, |(name, _)| name);
+            let name = after.split_once('}').map_or("", |(name, _)| name);
             if !["event", "date", "function"].contains(&name) {
                 let reason = format!("the key contains the unknown value `{{{name}}}`");
                 return Err(invalid(reason, "Use only `{event}`, `{date}` and `{function}`."));
