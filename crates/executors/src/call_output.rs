@@ -8,7 +8,7 @@
 //! written.
 
 use headwater_access::Access;
-use headwater_destinations::{CallResult, Destinations, Payload};
+use headwater_destinations::{CallResult, Destination, Destinations, Payload};
 use headwater_function_lake::FunctionLake;
 use headwater_functions::FunctionResult;
 use headwater_jobs::JobContext;
@@ -139,8 +139,12 @@ fn is_null(result: &FunctionResult) -> bool {
 
 /// Adds the address to the problem of an output. Each attempt counts, and is followed by another
 /// one, because the function may return another result.
+///
+/// Of a URL, callers see only the server, because the path of a webhook often contains a token.
 fn failed(address: &str, problem: Problem) -> Problem {
-    let message = format!("output `{address}`: {}", problem.message);
+    let server = Destination::parse(address).ok().and_then(|output| output.server());
+    let shown = server.map_or_else(|| address.to_owned(), |server| server.to_string());
+    let message = format!("output `{shown}`: {}", problem.message);
     let problem = Problem { message, ..problem };
     match problem.code {
         ErrorCode::TooBusy | ErrorCode::Interrupted => problem,
@@ -174,6 +178,8 @@ mod tests {
         let problem = failed("table://a", with_retryable(problem, false));
         assert_eq!(problem.message, "output `table://a`: no");
         assert_eq!(problem.context["retryable"], true);
+        let url = failed("https://h/hook/s3cr3t?a", Problem::new(ErrorCode::Unavailable, "no"));
+        assert_eq!(url.message, "output `https://h:443`: no");
         let busy = failed("table://a", Problem::new(ErrorCode::TooBusy, "full"));
         assert!(busy.context.is_empty());
     }

@@ -198,6 +198,8 @@ pub async fn parse_function(
             )
         })?;
         callable.settings = LimitSettings::Deployment;
+        // Only the deployment of a project checks outputs. They must not have a caller's rights.
+        callable.outputs.clear();
         Ok(ParsedFunction { project: Arc::new(project), callable, deployed_by: None })
     };
     tokio::task::spawn_blocking(parse).await.unwrap_or_else(|error| {
