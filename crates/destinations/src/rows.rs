@@ -16,6 +16,10 @@ use serde_json::{Number, Value};
 
 use crate::failure::unsuitable;
 
+/// Maximum number of values of the arrays that rows are decoded to. Rows with few values and many
+/// different columns would need much more memory than their text.
+const VALUES_MAX: usize = 100_000_000;
+
 const HINT: &str = "Return a table, a list of dicts or a dict.";
 
 /// Returns the rows of a JSON text as a table; `None` for an empty list. Columns have their types
@@ -140,8 +144,14 @@ fn batch(rows: &[Value], known: Option<&Schema>) -> Result<Option<RecordBatch>, 
         let message = "the rows of the result have no values".to_owned();
         return Err(unsuitable(message, "Return rows with at least one value."));
     }
-    check_numbers(rows, &fields)?;
-    let mut decoder = ReaderBuilder::new(Arc::new(Schema::new(fields)))
+    let schema = Schema::new(fields);
+    let (count, columns) = (objects_in(rows), schema.flattened_fields().len());
+    if count.saturating_mul(columns) > VALUES_MAX {
+        let message = format!("the result has {count} dicts with {columns} different columns");
+        return Err(unsuitable(message, "Return rows with fewer different columns."));
+    }
+    check_numbers(rows, &schema)?;
+    let mut decoder = ReaderBuilder::new(Arc::new(schema))
         .with_batch_size(rows.len())
         .with_coerce_primitive(true)
         .build_decoder()
@@ -150,9 +160,22 @@ fn batch(rows: &[Value], known: Option<&Schema>) -> Result<Option<RecordBatch>, 
     decoder.flush().map_err(mismatch)
 }
 
+/// Returns the number of objects in JSON values, with those in other objects.
+fn objects_in(values: &[Value]) -> usize {
+    let count = |value: &Value| match value {
+        Value::Array(items) => objects_in(items),
+        Value::Object(fields) => {
+            let nested = fields.values().map(|value| objects_in(std::slice::from_ref(value)));
+            1 + nested.sum::<usize>()
+        }
+        _ => 0,
+    };
+    values.iter().map(count).sum()
+}
+
 /// Checks that no number loses digits: the decoder rounds them to the type of the column.
-fn check_numbers(rows: &[Value], fields: &[Field]) -> Result<(), Problem> {
-    for field in fields {
+fn check_numbers(rows: &[Value], schema: &Schema) -> Result<(), Problem> {
+    for field in schema.fields() {
         let (name, data_type) = (field.name(), field.data_type());
         let numbers = rows.iter().filter_map(|row| match row.get(name) {
             Some(Value::Number(number)) => Some(number),
@@ -214,6 +237,18 @@ mod tests {
         assert_eq!(typed("note").data_type(), &DataType::Utf8);
         assert!(rows("[]", None).expect("no rows").is_empty());
         assert_eq!(rows(r#"{"id": 7}"#, None).expect("a row"), ["|id|", "|7|"]);
+    }
+
+    #[test]
+    fn rows_with_too_many_different_columns_are_rejected() {
+        let sparse = |count: usize| -> Vec<Value> {
+            (0..count).map(|at| serde_json::json!({(format!("c{at}")): 1})).collect()
+        };
+        batch(&sparse(100), None).expect("rows");
+        let problem = batch(&sparse(11_000), None).expect_err("rows");
+        assert!(problem.message.contains("11000 different columns"), "{problem}");
+        let nested = [serde_json::json!({"items": sparse(11_000)})];
+        batch(&nested, None).expect_err("nested");
     }
 
     #[test]
