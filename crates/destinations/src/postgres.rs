@@ -25,6 +25,7 @@ use crate::rows;
 const EXAMPLE: &str = "postgres://writer@db.example.com/shop?table=orders#secret=PASSWORD";
 
 const TIMEOUT: Duration = Duration::from_secs(30);
+const CLOSE_MAX: Duration = Duration::from_secs(1);
 const PORT: u16 = 5432;
 
 /// Maximum number of rows in one statement.
@@ -126,8 +127,8 @@ impl PostgresTable {
             let mut connection = self.connect(rules, password).await?;
             let written = self.insert(&mut connection, &statement, &rows.texts, content.id).await;
             let written = written.map_err(|error| self.problem(&error, password))?;
-            // The rows are committed, so an error of the disconnection does not matter.
-            let _ = connection.close().await;
+            // The rows are committed, so a failed or slow disconnection does not matter.
+            let _ = tokio::time::timeout(CLOSE_MAX, connection.close()).await;
             let count = if written { rows.texts.len() } else { 0 };
             Ok(json!({"rows": count}))
         };
