@@ -161,6 +161,7 @@ def function(
     priority: Literal["low", "normal", "high"] | None = None,
     on_success: str | None = None,
     on_failure: str | None = None,
+    outputs: Iterable[str] | None = None,
 ) -> Callable[[Function], Function]:
     """Makes a function callable by name, over HTTP or by `headwater function invoke`.
 
@@ -168,7 +169,8 @@ def function(
     serve further calls. Modules and globals then keep their state between calls, and `/tmp` is
     emptied. `network`, `memory`, `timeout`, `cpus`, `tmp`, `env`, `secrets` and `priority` have the
     same meaning as in `model`. `on_success` and `on_failure` are the destinations of asynchronous
-    calls: the name of a function, or an address such as `queue://orders`.
+    calls: the name of a function, or an address such as `queue://orders`. `outputs` are addresses
+    to which the server writes the returned value, such as `table://shop.orders`.
 
     Each call passes its arguments by name, as JSON or a pyarrow table. The function returns a
     table, as a model does, or a JSON value. Raises `InvalidProjectError` for invalid arguments.
@@ -186,6 +188,7 @@ def function(
         "priority": _check_priority(priority),
         "on_success": _check_destination(on_success),
         "on_failure": _check_destination(on_failure),
+        "outputs": None if outputs is None else _check_outputs(outputs),
     }
     return _attach("function", settings)
 
@@ -330,6 +333,16 @@ def _check_destination(value: object) -> str | None:
     if value is not None and (not isinstance(value, str) or not value):
         refuse(f"a destination cannot be `{value!r}`", "Name a function or write an address.")
     return value
+
+
+def _check_outputs(value: object) -> tuple[str, ...]:
+    hint = 'Write a list of addresses, such as `outputs=["table://shop.orders"]`.'
+    if isinstance(value, str) or not hasattr(value, "__iter__"):
+        refuse(f"outputs must be a list of addresses, not `{value!r}`", hint)
+    for address in value:
+        if "://" not in check_text(address, "an output"):
+            refuse(f"`{address}` is not an address", hint)
+    return tuple(value)
 
 
 def _check_retries(value: object) -> int:

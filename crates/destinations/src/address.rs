@@ -56,6 +56,11 @@ impl Options {
         Ok(values.pop())
     }
 
+    /// Removes all values of an option.
+    pub fn all(&mut self, name: &str) -> Vec<String> {
+        self.0.remove(name).unwrap_or_default()
+    }
+
     /// Removes the name of a secret.
     pub fn secret(&mut self) -> Result<Option<String>, Problem> {
         let Some(name) = self.one("secret")? else { return Ok(None) };
@@ -95,6 +100,14 @@ pub(crate) fn url(text: &str, example: &str) -> Result<Url, Problem> {
         return Err(invalid("it has no host", &hint));
     }
     Ok(url)
+}
+
+/// Returns a part of a URL without percent-encoding.
+pub(crate) fn decoded(part: &str) -> String {
+    // The query parser of `url` decodes `+` as a space, so `+` is encoded first.
+    let query = format!("v={}", part.replace('+', "%2B"));
+    let mut pairs = form_urlencoded::parse(query.as_bytes());
+    pairs.next().map(|(_, value)| value.into_owned()).unwrap_or_default()
 }
 
 /// Returns the host of a URL without brackets.

@@ -7,6 +7,8 @@ use headwater_triggers::ServerName;
 use crate::address::invalid;
 use crate::http::HttpEndpoint;
 use crate::mail::MailRoute;
+use crate::object::ObjectTarget;
+use crate::postgres::PostgresTable;
 use crate::table::TableTarget;
 
 /// Maximum length of an address, in bytes.
@@ -19,8 +21,12 @@ pub enum Destination {
     Queue(String),
     /// A URL that receives a POST request.
     Http(HttpEndpoint),
-    /// A table that receives a row: `table://NAMESPACE.NAME`.
+    /// A table that receives rows: `table://NAMESPACE.NAME`.
     Table(TableTarget),
+    /// An object that is written: `bucket://BUCKET/KEY`.
+    Object(ObjectTarget),
+    /// A table of PostgreSQL that receives rows: `postgres://USER@HOST/DATABASE?table=NAME`.
+    Postgres(PostgresTable),
     /// An SMTP server that receives an e-mail: `smtp://` or `smtps://`.
     Mail(Box<MailRoute>),
 }
@@ -33,7 +39,8 @@ pub fn is_address(text: &str) -> bool {
 impl Destination {
     /// Parses an address. Error: `invalid_argument`.
     pub fn parse(address: &str) -> Result<Self, Problem> {
-        let hint = "Write `queue://NAME`, `table://NAME`, a URL, or `smtp://SERVER?from=A&to=B`.";
+        let hint = "Write `queue://NAME`, `table://NAME`, `bucket://BUCKET/KEY`, a URL, or \
+                    `smtp://SERVER?from=A&to=B`.";
         if address.len() > ADDRESS_BYTES_MAX || address.contains(char::is_control) {
             let most = ADDRESS_BYTES_MAX;
             let reason = format!("it has more than {most} bytes, or control characters");
@@ -46,6 +53,8 @@ impl Destination {
                 Err(invalid(format_args!("`{rest}` is not a name of a queue"), "Name a queue."))
             }
             "table" => TableTarget::parse(rest).map(Destination::Table),
+            "bucket" => ObjectTarget::parse(rest).map(Destination::Object),
+            "postgres" | "postgresql" => PostgresTable::parse(address).map(Destination::Postgres),
             "http" | "https" => HttpEndpoint::parse(address).map(Destination::Http),
             "smtp" | "smtps" => {
                 MailRoute::parse(address).map(|route| Destination::Mail(Box::new(route)))
@@ -59,7 +68,8 @@ impl Destination {
         let mut rights = match self {
             Destination::Queue(name) => vec![(Action::Write, Object::queue(name))],
             Destination::Table(target) => target.rights(),
-            Destination::Http(_) | Destination::Mail(_) => Vec::new(),
+            Destination::Object(target) => target.rights(),
+            Destination::Http(_) | Destination::Mail(_) | Destination::Postgres(_) => Vec::new(),
         };
         rights.extend(self.secret().map(|name| (Action::Use, Object::secret(name))));
         rights
@@ -70,7 +80,8 @@ impl Destination {
         match self {
             Destination::Http(endpoint) => endpoint.secret(),
             Destination::Mail(route) => route.secret(),
-            Destination::Queue(_) | Destination::Table(_) => None,
+            Destination::Postgres(table) => table.secret(),
+            Destination::Queue(_) | Destination::Table(_) | Destination::Object(_) => None,
         }
     }
 
@@ -79,7 +90,8 @@ impl Destination {
         match self {
             Destination::Http(endpoint) => Some(endpoint.server()),
             Destination::Mail(route) => Some(route.server()),
-            Destination::Queue(_) | Destination::Table(_) => None,
+            Destination::Postgres(table) => Some(table.server()),
+            Destination::Queue(_) | Destination::Table(_) | Destination::Object(_) => None,
         }
     }
 }
@@ -95,6 +107,8 @@ mod tests {
             ("queue://orders.fifo", "write on queue:orders.fifo", ""),
             ("table://calls", "write on branch:main, insert on table:main.calls", ""),
             ("table://log.calls?branch=dev", "write on branch:dev, insert on table:log.calls", ""),
+            ("bucket://reports/a/{event}.csv", "write on bucket:reports/a/{event}.csv", ""),
+            ("postgres://u@h/d?table=t#secret=P", "use on secret:P", "postgres://h:5432"),
             ("https://example.com/a?b=c", "", "https://example.com:443"),
             (
                 "http://[::1]:8080/#secret=TOKEN&header=X-Key&timeout=2s",
@@ -131,6 +145,17 @@ mod tests {
             ("table://a.b.c*", "name"),
             ("table://a?branch=../x", "name"),
             ("table://a?rows=1", "the option `rows` is unknown"),
+            ("bucket://Reports/a", "`Reports` is not the name of a bucket"),
+            ("bucket://reports", "it has no key"),
+            ("bucket://reports/*", "the key contains `*`"),
+            ("bucket://reports/{day}.csv", "the unknown value `{day}`"),
+            ("bucket://reports/{event", "the unknown value `{}`"),
+            ("postgres://u@h/d", "the option `table` is missing"),
+            ("postgres://h/d?table=t", "it has no user or no database"),
+            ("postgres://u%00x@h/d?table=t", "has control characters"),
+            ("postgres://u:pa55word@h/d?table=t", "it contains a password"),
+            ("postgres://u@h/d?table=a.b.c", "`table` is not"),
+            ("postgres://u@h/d?table=t&sslmode=maybe", "the mode `maybe` is unknown"),
             ("https://", "host"),
             ("https://ana:pa55word@example.com", "it contains a password"),
             ("https://ana@example.com", "it contains a user"),

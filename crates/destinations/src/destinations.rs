@@ -1,4 +1,4 @@
-//! Sends records to destinations.
+//! Sends records and results to destinations.
 
 use headwater_function_lake::{AppendResult, CallScope, LakeComponents};
 use headwater_model::{ErrorCode, Problem, ResultExt};
@@ -10,13 +10,13 @@ use zeroize::Zeroizing;
 
 use crate::Destination;
 use crate::failure::redacted;
+use crate::payload::{Content, Payload};
 use crate::queue;
-use crate::record::Record;
 
-/// The parts of a lake to which records are sent. Cheap to clone.
+/// The parts of a lake to which records and results are sent. Cheap to clone.
 #[derive(Clone)]
 pub struct Destinations {
-    /// The lake, for rows of tables and for calls of functions.
+    /// The lake, for rows of tables, for objects and for calls of functions.
     pub lake: LakeComponents,
     /// The queues.
     queues: Queues,
@@ -24,12 +24,12 @@ pub struct Destinations {
     secrets: SecretStore,
 }
 
-/// An attempt to send a record.
+/// An attempt to send a record or a result.
 pub struct Sending<'a> {
-    /// The id of the event that carries the record.
-    pub event: &'a str,
-    /// The record.
-    pub record: &'a Value,
+    /// The id of the content, which is the same for each attempt.
+    pub id: &'a str,
+    /// The record or the result.
+    pub payload: Payload<'a>,
     /// The sender of messages.
     pub sender: &'a str,
     /// The servers that the identity may connect to.
@@ -38,7 +38,7 @@ pub struct Sending<'a> {
     pub scope: CallScope,
 }
 
-/// A record that was sent.
+/// Content that was sent.
 #[derive(Debug)]
 pub struct Sent {
     /// A description for the job's result.
@@ -53,27 +53,29 @@ impl Destinations {
         Destinations { lake, queues: queues.clone(), secrets: secrets.clone() }
     }
 
-    /// Sends a record.
+    /// Sends a record or a result.
     ///
     /// Errors: those of the destination, with `retryable` in the context if the attempt counts;
     /// `forbidden` if the identity may not connect to the server.
     pub async fn send(&self, to: &Destination, sending: Sending<'_>) -> Result<Sent, Problem> {
-        let Sending { event, record, sender, rules, scope } = sending;
-        let record = Record { event, json: record };
+        let Sending { id, payload, sender, rules, scope } = sending;
+        let content = Content { id, payload };
         let secret = self.secret(to).await?;
         let value = secret.as_deref().map(String::as_str);
         let mut appended = AppendResult::default();
         let result = match to {
-            Destination::Queue(name) => queue::send(&self.queues, name, sender, &record).await,
-            Destination::Http(endpoint) => endpoint.send(&record, &rules, value).await,
-            Destination::Mail(route) => route.send(&record, &rules, value).await,
+            Destination::Queue(name) => queue::send(&self.queues, name, sender, &content).await,
+            Destination::Http(endpoint) => endpoint.send(&content, &rules, value).await,
+            Destination::Mail(route) => route.send(&content, &rules, value).await,
             Destination::Table(target) => {
-                let rows = target.append(&self.lake, &record, scope).await;
+                let rows = target.append(&self.lake, &content, scope).await;
                 rows.map(|rows| {
                     appended = rows;
                     json!({"rows": rows.rows})
                 })
             }
+            Destination::Postgres(table) => table.write(&content, &rules, value).await,
+            Destination::Object(target) => target.write(&self.lake, &content, scope).await,
         };
         let result = result.map_err(|problem| redacted(counted(problem), &Redactor::new(value)))?;
         Ok(Sent { result, appended })

@@ -20,6 +20,12 @@ pub(crate) fn rejected(message: String) -> Problem {
     with_retryable(problem.with_hint(hint), false)
 }
 
+/// Returns the failure of a result that does not have the form that the destination needs.
+pub(crate) fn unsuitable(message: String, hint: &str) -> Problem {
+    let problem = Problem::new(ErrorCode::InvalidArgument, message);
+    with_retryable(problem.with_hint(hint), false)
+}
+
 /// Removes the values of secrets from a problem.
 pub(crate) fn redacted(problem: Problem, values: &Redactor) -> Problem {
     let redact = |text: String| values.redact(&text).into_owned();

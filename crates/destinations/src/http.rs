@@ -1,4 +1,4 @@
-//! HTTP destinations: a POST request for each record.
+//! HTTP destinations: a POST request for each record or result.
 //!
 //! The connection uses only addresses that the rules of the user allow. Redirects and proxies are
 //! not followed, because they could lead to another address.
@@ -14,7 +14,7 @@ use url::Url;
 
 use crate::address::{self, Options, invalid};
 use crate::failure::{chain, excerpt, rejected, temporary};
-use crate::record::Record;
+use crate::payload::Content;
 
 /// The header with the id of the event.
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
@@ -28,7 +28,7 @@ const RESPONSE_BYTES_MAX: usize = 4 << 10;
 const RESERVED: [&str; 6] =
     ["connection", "content-length", "content-type", "host", IDEMPOTENCY_KEY, "transfer-encoding"];
 
-/// A URL that receives records, with its options.
+/// A URL that receives records or results, with its options.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HttpEndpoint {
     url: Url,
@@ -68,15 +68,16 @@ impl HttpEndpoint {
         ServerName { scheme, host: address::host(&self.url), port }
     }
 
-    /// Sends a record. The response must have a status between 200 and 299.
+    /// Sends a record or a result. The response must have a status between 200 and 299.
     pub(crate) async fn send(
         &self,
-        record: &Record<'_>,
+        content: &Content<'_>,
         rules: &ServerRules,
         secret: Option<&str>,
     ) -> Result<Value, Problem> {
         let server = self.server();
         let addresses = rules.resolve(&server).await?;
+        let body = content.body().await?;
         let client = Client::builder()
             .user_agent(concat!("headwater/", env!("CARGO_PKG_VERSION")))
             .redirect(redirect::Policy::none())
@@ -88,9 +89,9 @@ impl HttpEndpoint {
             .map_err(|error| temporary(format!("{server}: {}", chain(&error))))?;
         let request = client
             .post(self.url.clone())
-            .header(CONTENT_TYPE, "application/json")
-            .header(IDEMPOTENCY_KEY, record.event)
-            .body(record.json.to_string());
+            .header(CONTENT_TYPE, body.media_type)
+            .header(IDEMPOTENCY_KEY, content.id)
+            .body(body.bytes);
         let sent = self.with_secret(request, secret)?.send().await;
         match sent {
             Ok(response) => judge(&server, response, secret).await,
@@ -173,6 +174,7 @@ mod tests {
     use tokio::task::JoinHandle;
 
     use super::*;
+    use crate::payload::Payload;
 
     const EVENT: &str = "0191f5d0-0000-7000-8000-000000000001";
 
@@ -198,7 +200,8 @@ mod tests {
     async fn send(address: &str, secret: Option<&str>) -> Result<Value, Problem> {
         let json = json!({"version": "1.0"});
         let endpoint = HttpEndpoint::parse(address).expect("an address");
-        endpoint.send(&Record { event: EVENT, json: &json }, &ServerRules::default(), secret).await
+        let content = Content { id: EVENT, payload: Payload::Record(&json) };
+        endpoint.send(&content, &ServerRules::default(), secret).await
     }
 
     #[tokio::test]
@@ -261,16 +264,16 @@ mod tests {
     #[tokio::test]
     async fn a_user_reaches_a_private_address_only_with_a_grant() {
         let json = json!({});
-        let record = Record { event: EVENT, json: &json };
+        let content = Content { id: EVENT, payload: Payload::Record(&json) };
         let allows = |location: &str| location.ends_with("//localhost:1");
         let rules = ServerRules::restricted(Actor::Anonymous, Arc::new(allows));
         for host in ["127.0.0.1:1", "[::1]:1", "169.254.169.254", "2130706433", "10.0.0.1"] {
             let endpoint = HttpEndpoint::parse(&format!("http://{host}/")).expect("an address");
-            let problem = endpoint.send(&record, &rules, None).await.expect_err(host);
+            let problem = endpoint.send(&content, &rules, None).await.expect_err(host);
             assert_eq!(problem.code, ErrorCode::Forbidden, "{problem}");
         }
         let endpoint = HttpEndpoint::parse("http://localhost:1/").expect("an address");
-        let problem = endpoint.send(&record, &rules, None).await.expect_err("no server");
+        let problem = endpoint.send(&content, &rules, None).await.expect_err("no server");
         assert_eq!(problem.code, ErrorCode::Unavailable, "{problem}");
     }
 }

@@ -1,9 +1,11 @@
-//! Destinations of ended calls other than functions: queues, HTTP servers, tables and e-mail.
+//! Destinations of records of ended calls, and outputs of functions: queues, HTTP servers, tables
+//! of the lake and of PostgreSQL, objects and e-mail.
 //!
-//! - [`Destination`] is a parsed address, such as `queue://orders`. [`Destinations`] sends records.
-//! - A message reaches its queue once, and a row its table once, also if a record is sent again.
-//!   HTTP requests and e-mails contain the id of the event, so that receivers can detect
-//!   repetitions.
+//! - [`Destination`] is a parsed address, such as `queue://orders`. [`Destinations`] sends a
+//!   [`Payload`]: a record or a result.
+//! - A message reaches its queue once, and a row its table once, also if it is sent again. An
+//!   object is replaced. HTTP requests and e-mails contain the id of the content, so that receivers
+//!   can detect repetitions.
 //! - The caller checks the rights; this crate only names the rights that a destination requires.
 //! - A problem states whether another attempt may succeed. It contains no value of a secret.
 
@@ -13,10 +15,15 @@ mod destinations;
 mod failure;
 mod http;
 mod mail;
+mod object;
+mod payload;
+mod postgres;
 mod queue;
 mod record;
+mod rows;
 mod smtp;
 mod table;
 
 pub use destination::{ADDRESS_BYTES_MAX, Destination, is_address};
 pub use destinations::{Destinations, Sending, Sent};
+pub use payload::{CallResult, Payload};

@@ -1,4 +1,4 @@
-//! E-mail as a destination: one message for each record, through an SMTP server.
+//! E-mail as a destination: one message for each record or result, through an SMTP server.
 //!
 //! [`MailRoute`] is a parsed address. The id of a message contains the id of the event, so that
 //! mail servers and clients can detect a message that was sent twice. Addresses and headers never
@@ -13,7 +13,8 @@ use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
 
 use crate::address::{self, Options, invalid};
-use crate::failure::rejected;
+use crate::failure::{rejected, unsuitable};
+use crate::payload::{Content, Payload};
 use crate::record::Record;
 use crate::smtp::{Encryption, Login, Mail, Session};
 
@@ -39,6 +40,9 @@ const ERROR_CHARACTERS_MAX: usize = 2_000;
 
 /// Maximum size of the record in an e-mail, in bytes.
 const RECORD_BYTES_MAX: usize = 256 << 10;
+
+/// Maximum size of a result in an e-mail, in bytes.
+const RESULT_BYTES_MAX: usize = 1 << 20;
 
 /// An SMTP server with the sender and the recipients of messages.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -95,14 +99,14 @@ impl MailRoute {
         self.server.clone()
     }
 
-    /// Sends a record as a message. The server must accept all recipients.
+    /// Sends a record or a result as a message. The server must accept all recipients.
     pub(crate) async fn send(
         &self,
-        record: &Record<'_>,
+        content: &Content<'_>,
         rules: &ServerRules,
         password: Option<&str>,
     ) -> Result<Value, Problem> {
-        let message = self.message(record)?;
+        let message = self.message(content).await?;
         let addresses = rules.resolve(&self.server).await?;
         let login = match (&self.user, password) {
             (Some(user), Some(password)) => Some(Login { user, password }),
@@ -114,28 +118,57 @@ impl MailRoute {
         Ok(json!({"recipients": self.to.len()}))
     }
 
-    /// Returns the headers and the text. Each attempt to send a record has the same message.
-    fn message(&self, record: &Record<'_>) -> Result<Vec<u8>, Problem> {
-        let time: Timestamp = record
-            .time()
-            .parse()
-            .map_err(|error| rejected(format!("the record has no valid time: {error}")))?;
+    /// Returns the headers and the text. Each attempt to send the content has the same message.
+    async fn message(&self, content: &Content<'_>) -> Result<Vec<u8>, Problem> {
+        let Letter { subject, time, text } = letter(content).await?;
         let (_, domain) = self.from.address.rsplit_once('@').unwrap_or_default();
-        let subject = format!("{} of {}", record.status(), record.function());
         let subject = subject.chars().filter(|c| !c.is_control()).take(SUBJECT_CHARACTERS_MAX);
         let mut message: Vec<u8> = Vec::new();
         MessageBuilder::new()
-            .message_id(format!("{}@{domain}", record.event))
+            .message_id(format!("{}@{domain}", content.id))
             .date(time.timestamp())
             .from(self.from.header())
             .to(Address::new_list(self.to.iter().map(Mailbox::header).collect()))
             .subject(subject.collect::<String>())
             // Receivers do not answer such messages with a notice of absence (RFC 3834).
             .header("Auto-Submitted", Raw::new("auto-generated"))
-            .text_body(text(record))
+            .text_body(text)
             .serialize(&mut message);
         Ok(message)
     }
+}
+
+/// What a message says.
+struct Letter {
+    subject: String,
+    time: Timestamp,
+    text: String,
+}
+
+async fn letter(content: &Content<'_>) -> Result<Letter, Problem> {
+    let (subject, time, mut text) = match content.payload {
+        Payload::Record(json) => {
+            let record = Record { json };
+            let invalid = |error| rejected(format!("the record has no valid time: {error}"));
+            let time: Timestamp = record.time().parse().map_err(invalid)?;
+            (format!("{} of {}", record.status(), record.function()), time, text(record))
+        }
+        Payload::Result(call) => {
+            let body = content.body().await?.bytes;
+            if body.len() > RESULT_BYTES_MAX {
+                let most = RESULT_BYTES_MAX >> 20;
+                return Err(unsuitable(
+                    format!("the result has more than {most} MiB, the limit of an e-mail"),
+                    "Write the result to a bucket, and send its key.",
+                ));
+            }
+            let text = String::from_utf8_lossy(&body).into_owned();
+            (format!("result of {}", call.function), call.time, text)
+        }
+    };
+    // Mail servers reject a carriage return without a line feed.
+    text.retain(|c| matches!(c, '\n' | '\t') || !c.is_control());
+    Ok(Letter { subject, time, text })
 }
 
 /// An e-mail address with an optional name.
@@ -224,8 +257,8 @@ fn check_login(
     }
 }
 
-/// Returns the text of a message.
-fn text(record: &Record<'_>) -> String {
+/// Returns the text of a record's message.
+fn text(record: Record<'_>) -> String {
     let mut json = serde_json::to_string_pretty(record.json).unwrap_or_default();
     if json.len() > RECORD_BYTES_MAX {
         json.truncate(json.floor_char_boundary(RECORD_BYTES_MAX));
@@ -234,29 +267,29 @@ fn text(record: &Record<'_>) -> String {
     let shortened = |error: &str| error.chars().take(ERROR_CHARACTERS_MAX).collect::<String>();
     let error = record.error().map(shortened);
     let error = error.map(|error| format!("Error: {error}\n")).unwrap_or_default();
-    let mut text = format!(
+    format!(
         "Function: {}\nStatus: {}\nTime: {}\nEvent: {}\n{error}\n{json}\n",
         record.function(),
         record.status(),
         record.time(),
         record.call()
-    );
-    // Mail servers reject a carriage return without a line feed.
-    text.retain(|c| matches!(c, '\n' | '\t') || !c.is_control());
-    text
+    )
 }
 
 #[cfg(test)]
 mod tests {
+    use headwater_functions::FunctionResult;
+
     use super::*;
+    use crate::payload::CallResult;
 
     const EVENT: &str = "0191f5d0-0000-7000-8000-000000000001";
 
-    fn message(address: &str, json: &Value) -> String {
+    async fn message(address: &str, json: &Value) -> String {
         let route = MailRoute::parse(address).expect("an address");
-        let record = Record { event: EVENT, json };
-        let message = route.message(&record).expect("a message");
-        assert_eq!(route.message(&record).expect("a message"), message);
+        let content = Content { id: EVENT, payload: Payload::Record(json) };
+        let message = route.message(&content).await.expect("a message");
+        assert_eq!(route.message(&content).await.expect("a message"), message);
         String::from_utf8(message).expect("text")
     }
 
@@ -273,10 +306,10 @@ mod tests {
         })
     }
 
-    #[test]
-    fn a_message_has_the_record_and_an_id_of_the_event() {
+    #[tokio::test]
+    async fn a_message_has_the_record_and_an_id_of_the_event() {
         let address = "smtp://h?from=Lake <lake@example.com>&to=ana@example.com&to=b+c@d.e";
-        let message = message(address, &record("price:$LATEST", "no price"));
+        let message = message(address, &record("price:$LATEST", "no price")).await;
         let (head, body) = message.split_once("\r\n\r\n").expect("a body");
         for line in [
             "Message-ID: <0191f5d0-0000-7000-8000-000000000001@example.com>",
@@ -295,10 +328,10 @@ mod tests {
         assert!(body.contains("\"condition\": \"RetriesExhausted\""), "{body}");
     }
 
-    #[test]
-    fn a_value_adds_no_header_and_no_carriage_return() {
+    #[tokio::test]
+    async fn a_value_adds_no_header_and_no_carriage_return() {
         let json = record("a\r\nBcc: b", "one\rtwo\r\n.\r\nthree\u{0}");
-        let message = message("smtp://h?from=Ünal \"x\" <a@b.c>&to=d@e.f", &json);
+        let message = message("smtp://h?from=Ünal \"x\" <a@b.c>&to=d@e.f", &json).await;
         let (head, body) = message.split_once("\r\n\r\n").expect("a body");
         assert!(!head.lines().any(|line| line.starts_with("Bcc")), "{head}");
         assert!(head.contains("From: =?utf-8?"), "{head}");
@@ -307,12 +340,29 @@ mod tests {
         assert!(body.contains("Error: onetwo\r\n.\r\nthree"), "{body}");
     }
 
-    #[test]
-    fn a_long_record_is_shortened_and_long_lines_are_encoded() {
+    #[tokio::test]
+    async fn a_long_record_is_shortened_and_long_lines_are_encoded() {
         let json = record("price", &"ü".repeat(RECORD_BYTES_MAX));
-        let message = message("smtp://h?from=a@b.c&to=d@e.f", &json);
+        let message = message("smtp://h?from=a@b.c&to=d@e.f", &json).await;
         assert!(message.is_ascii());
         assert!(message.lines().all(|line| line.len() <= 998));
         assert!(message.len() < 2 * RECORD_BYTES_MAX, "{}", message.len());
+    }
+
+    #[tokio::test]
+    async fn a_result_is_the_text_of_a_message() {
+        let route = MailRoute::parse("smtp://h?from=a@b.c&to=d@e.f").expect("an address");
+        let sent = async |text: &str| {
+            let value = FunctionResult::Json(serde_json::to_vec(text).expect("JSON").into());
+            let time = Timestamp::UNIX_EPOCH;
+            let call = CallResult { value: &value, event: EVENT, function: "report", time };
+            let content = Content { id: "e/output/1", payload: Payload::Result(call) };
+            route.message(&content).await.map(|it| String::from_utf8(it).expect("text"))
+        };
+        let message = sent("Sales: 12\nReturns: 1").await.expect("a message");
+        assert!(message.contains("Subject: result of report\r\n"), "{message}");
+        assert!(message.ends_with("\r\n\r\nSales: 12\r\nReturns: 1"), "{message}");
+        let problem = sent(&"x".repeat(RESULT_BYTES_MAX)).await.expect_err("too long");
+        assert!(problem.message.contains("the limit of an e-mail"), "{problem}");
     }
 }

@@ -1,30 +1,30 @@
-//! Queues as destinations: one message for each record, whose body is the record.
+//! Queues as destinations: one message for each record or result, which is its body.
 
 use headwater_model::{Fault, Problem};
 use headwater_queues::{Error, NewMessage, Queues};
 use headwater_triggers::with_retryable;
 use serde_json::{Value, json};
 
-use crate::record::Record;
+use crate::payload::Content;
 
 /// The suffix of the names of FIFO queues.
 const FIFO: &str = ".fifo";
 
-/// Sends a record as a message. A record that was sent before is not sent again.
+/// Sends a message. Content with an id that was sent before is not sent again.
 pub(crate) async fn send(
     queues: &Queues,
     queue: &str,
     sender: &str,
-    record: &Record<'_>,
+    content: &Content<'_>,
 ) -> Result<Value, Problem> {
     let is_fifo = queue.ends_with(FIFO);
     let message = NewMessage {
-        body: record.json.to_string(),
-        group: is_fifo.then(|| group(record.function())),
-        deduplication_id: is_fifo.then(|| record.event.to_owned()),
+        body: String::from_utf8_lossy(&content.body().await?.bytes).into_owned(),
+        group: is_fifo.then(|| group(content.function())),
+        deduplication_id: is_fifo.then(|| content.id.to_owned()),
         ..NewMessage::default()
     };
-    match queues.send_once(queue, sender, message, record.event).await {
+    match queues.send_once(queue, sender, message, content.id).await {
         Ok(()) => Ok(json!({"queue": queue})),
         Err(error) => Err(failure(&error)),
     }

@@ -5,8 +5,6 @@ use serde_json::Value;
 /// A record, in the format of AWS Lambda.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Record<'a> {
-    /// The id of the event that carries the record.
-    pub event: &'a str,
     pub json: &'a Value,
 }
 

@@ -1,11 +1,12 @@
-//! Tables as destinations: one row for each record, in a commit that contains the id of the event.
+//! Tables as destinations: one row for each record, or the rows that a function returned, in a
+//! commit that contains the id of the event.
 
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch, StringArray, TimestampMicrosecondArray};
 use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
 use headwater_function_lake::{AppendResult, CallScope, FunctionLake, LakeComponents};
-use headwater_functions::{LakeAccess, LakeRequest, SharedTable};
+use headwater_functions::{FunctionResult, LakeAccess, LakeRequest, SharedTable};
 use headwater_model::{
     Action, ErrorCode, MAIN_BRANCH, NameError, Object, Problem, RefSpec, ResultExt, TableName,
     Timestamp,
@@ -13,7 +14,9 @@ use headwater_model::{
 
 use crate::address::{Options, invalid};
 use crate::failure::rejected;
+use crate::payload::{CallResult, Content, Payload};
 use crate::record::Record;
+use crate::rows;
 
 /// A table that receives rows.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,20 +50,42 @@ impl TableTarget {
         ]
     }
 
-    /// Appends a row, and creates the table if it does not exist. If a commit contains the event of
+    /// Appends rows, and creates the table if it does not exist. If a commit contains the event of
     /// the scope already, nothing is changed.
     pub(crate) async fn append(
         &self,
         lake: &LakeComponents,
-        record: &Record<'_>,
+        content: &Content<'_>,
         scope: CallScope,
     ) -> Result<AppendResult, Problem> {
-        let row = row(record)?;
-        let rows = SharedTable::write(row.schema(), [Ok(row)]).or_problem()?;
-        let lake =
-            FunctionLake::new(lake.clone(), CallScope { branch: self.branch.clone(), ..scope });
+        let scope = CallScope { branch: self.branch.clone(), ..scope };
+        let lake = FunctionLake::new(lake.clone(), scope);
+        let Some(rows) = self.rows(content, &lake).await? else {
+            return Ok(AppendResult::default());
+        };
         lake.answer(LakeRequest::Append { table: self.table.to_string(), rows }).await?;
         lake.commit().await
+    }
+
+    /// Returns the rows to append: one for a record, and those that a function returned.
+    async fn rows(
+        &self,
+        content: &Content<'_>,
+        lake: &FunctionLake,
+    ) -> Result<Option<SharedTable>, Problem> {
+        match content.payload {
+            Payload::Record(json) => {
+                let row = row(&Record { json })?;
+                SharedTable::write(row.schema(), [Ok(row)]).or_problem().map(Some)
+            }
+            Payload::Result(CallResult { value: FunctionResult::Table(table), .. }) => {
+                Ok(Some(table.clone()))
+            }
+            Payload::Result(_) => {
+                let columns = lake.columns(&self.table).await?;
+                rows::table(content.body().await?.bytes, columns).await
+            }
+        }
     }
 }
 
@@ -113,7 +138,7 @@ mod tests {
             "responseContext": {"functionError": "Unhandled"},
             "responsePayload": {"errorType": "function_failed", "errorMessage": "no price"},
         });
-        let row = row(&Record { event: "e2", json: &json }).expect("a row");
+        let row = row(&Record { json: &json }).expect("a row");
         let shown = pretty_format_batches(&[row]).expect("text").to_string();
         let line = shown.lines().nth(3).expect("a row").to_owned();
         let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();

@@ -1,4 +1,4 @@
-//! Rights and deliveries of records for destinations that are not functions.
+//! Rights and deliveries of records and results for destinations that are not functions.
 //!
 //! The rights are those of the identity that set the destination. They are checked when it sets the
 //! destination, and again before each delivery.
@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use headwater_access::Access;
-use headwater_destinations::{Destination, Destinations, Sending, is_address};
+use headwater_destinations::{Destination, Destinations, Payload, Sending, is_address};
 use headwater_event_values::CALL_EVENT;
 use headwater_function_lake::CallScope;
 use headwater_jobs::JobContext;
@@ -77,7 +77,7 @@ pub(crate) fn authorize_destination(
     check_account(access, &principal)
 }
 
-/// The destinations that the functions of a project declare.
+/// The destinations and outputs that the functions of a project declare.
 pub(crate) struct ProjectDestinations<'a> {
     pub project: &'a Project,
     /// The names of the functions that are deployed without a project.
@@ -85,7 +85,8 @@ pub(crate) struct ProjectDestinations<'a> {
 }
 
 impl ProjectDestinations<'_> {
-    /// Checks that all destinations are usable, and that the identity has the rights to them.
+    /// Checks that all destinations and outputs are usable, and that the identity has the rights
+    /// to them.
     pub async fn check(
         &self,
         access: &Access,
@@ -103,16 +104,13 @@ impl ProjectDestinations<'_> {
                 } else {
                     self.check_function(access, &principal, callable, target)
                 };
-                checked.map_err(|problem| {
-                    let (name, at) = (&callable.name, &callable.at);
-                    let message = &problem.message;
-                    let message = format!("{at}: `{key}` of function `{name}`: {message}");
-                    let code = match problem.code {
-                        ErrorCode::InvalidArgument => ErrorCode::InvalidProject,
-                        code => code,
-                    };
-                    Problem { code, message, ..problem }
-                })?;
+                checked.map_err(|problem| declared_in(callable, key, problem))?;
+            }
+            check_outputs(&callable.outputs)
+                .map_err(|problem| declared_in(callable, "outputs", problem))?;
+            for address in &callable.outputs {
+                let checked = check_destination(access, secrets, &principal, address).await;
+                checked.map_err(|problem| declared_in(callable, "outputs", problem))?;
             }
         }
         Ok(())
@@ -147,6 +145,46 @@ impl ProjectDestinations<'_> {
     }
 }
 
+/// Maximum number of outputs of a function.
+const OUTPUTS_MAX: usize = 10;
+
+/// Checks that the outputs of a function are different addresses.
+fn check_outputs(outputs: &[String]) -> Result<(), Problem> {
+    let invalid = |message: String, hint: &str| {
+        Err(Problem::new(ErrorCode::InvalidProject, message).with_hint(hint))
+    };
+    if outputs.len() > OUTPUTS_MAX {
+        let message = format!("{} outputs are declared (limit {OUTPUTS_MAX})", outputs.len());
+        return invalid(message, "Declare fewer outputs.");
+    }
+    for (at, address) in outputs.iter().enumerate() {
+        if !is_address(address) {
+            let hint = "Write an address such as `table://shop.orders`.";
+            return invalid(format!("`{address}` is not an address"), hint);
+        }
+        // `table://a` and `table://main.a` are the same table, to which rows are written once.
+        let parsed = Destination::parse(address).ok();
+        let is_same = |other: &String| {
+            other == address || parsed.is_some() && Destination::parse(other).ok() == parsed
+        };
+        if outputs[..at].iter().any(is_same) {
+            return invalid(format!("`{address}` is declared twice"), "Keep one of them.");
+        }
+    }
+    Ok(())
+}
+
+/// Adds the function that declares a destination to its problem.
+fn declared_in(callable: &Callable, key: &str, problem: Problem) -> Problem {
+    let (name, at, message) = (&callable.name, &callable.at, &problem.message);
+    let message = format!("{at}: `{key}` of function `{name}`: {message}");
+    let code = match problem.code {
+        ErrorCode::InvalidArgument => ErrorCode::InvalidProject,
+        code => code,
+    };
+    Problem { code, message, ..problem }
+}
+
 /// A record to send, and the identity that set the destination.
 pub(crate) struct RecordDelivery<'a> {
     pub address: &'a str,
@@ -164,6 +202,39 @@ pub(crate) async fn deliver(
     context: &JobContext,
 ) -> Result<Value, Problem> {
     let RecordDelivery { address, event, queue, actor } = delivery;
+    let caused_by = event.caused_by.iter().map(String::as_str).chain([queue]);
+    let outgoing = Outgoing {
+        address,
+        id: &event.id,
+        payload: Payload::Record(record_of(event)),
+        actor,
+        commit: event_part(&event.id, "destination"),
+        caused_by: caused_by.map(str::to_owned).collect(),
+    };
+    send(destinations, access, outgoing, context).await
+}
+
+/// A record or a result to send, and the identity whose rights are used.
+pub(crate) struct Outgoing<'a> {
+    pub address: &'a str,
+    /// The id of the content, which is the same for each attempt.
+    pub id: &'a str,
+    pub payload: Payload<'a>,
+    pub actor: &'a Actor,
+    /// The id for the commit of rows.
+    pub commit: String,
+    /// The triggers whose events caused the content.
+    pub caused_by: Vec<String>,
+}
+
+/// Sends a record or a result to its destination, within a job.
+pub(crate) async fn send(
+    destinations: &Destinations,
+    access: &Access,
+    outgoing: Outgoing<'_>,
+    context: &JobContext,
+) -> Result<Value, Problem> {
+    let Outgoing { address, id, payload, actor, commit, caused_by } = outgoing;
     let destination = Destination::parse(address)?;
     let principal = actor.principal();
     if let Some(secret) = destination.secret() {
@@ -175,25 +246,19 @@ pub(crate) async fn deliver(
         author: context.author().to_owned(),
         job: context.id(),
         branch: MAIN_BRANCH.to_owned(),
-        event: Some(event_part(&event.id, "destination")),
-        caused_by: event
-            .caused_by
-            .iter()
-            .map(String::as_str)
-            .chain([queue])
-            .map(str::to_owned)
-            .collect(),
+        event: Some(commit),
+        caused_by,
     };
     let sending = Sending {
-        event: &event.id,
-        record: record_of(event),
+        id,
+        payload,
         sender: principal.user_name().unwrap_or("owner"),
         rules: server_rules(access, actor),
         scope,
     };
     let sent = destinations.send(&destination, sending).await?;
     if sent.appended.is_repeated {
-        context.log_system("the row was already committed by an earlier attempt");
+        context.log_system("the rows were already committed by an earlier attempt");
     }
     let (rows_written, bytes_written) = (sent.appended.rows, sent.appended.bytes);
     context.add_usage(&Usage { rows_written, bytes_written, ..Usage::default() });

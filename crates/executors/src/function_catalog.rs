@@ -42,6 +42,9 @@ pub struct ParsedFunction {
     pub project: Arc<Project>,
     /// The function in this project.
     pub callable: Callable,
+    /// The identity that deployed the function, whose rights its outputs have. `None` if the
+    /// function is not deployed, or has no outputs.
+    pub deployed_by: Option<Actor>,
 }
 
 /// The version of a function to call.
@@ -195,7 +198,9 @@ pub async fn parse_function(
             )
         })?;
         callable.settings = LimitSettings::Deployment;
-        Ok(ParsedFunction { project: Arc::new(project), callable })
+        // Only the deployment of a project checks outputs. They must not have a caller's rights.
+        callable.outputs.clear();
+        Ok(ParsedFunction { project: Arc::new(project), callable, deployed_by: None })
     };
     tokio::task::spawn_blocking(parse).await.unwrap_or_else(|error| {
         Err(Problem::new(ErrorCode::Internal, format!("reading the function failed: {error}")))

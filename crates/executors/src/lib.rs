@@ -5,6 +5,7 @@
 
 mod acting_request;
 mod auto_maintenance;
+mod call_output;
 mod commit_history;
 mod deployer;
 mod destination;
@@ -23,6 +24,7 @@ mod trigger;
 
 pub use acting_request::ActingRequest;
 pub use auto_maintenance::start_maintenance;
+pub use call_output::{CallOutputs, OutputWriter};
 pub use commit_history::CommitHistory;
 pub use deployer::{
     ActiveVersion, DeployIdentity, Deployer, TriggerSources, Version, missing_branch,
@@ -43,4 +45,4 @@ pub use rights::{
 };
 pub use run::{RunExecutor, run_queue};
 pub use settings::Settings;
-pub use trigger::{TriggerExecutor, commit_appended};
+pub use trigger::TriggerExecutor;

@@ -22,6 +22,7 @@ use headwater_triggers::{
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use crate::call_output::{CallOutputs, OutputWriter};
 use crate::deployer::ActiveVersion;
 use crate::destination::{self, RecordDelivery, authorize_destination};
 use crate::function_catalog::{FunctionCatalog, ParsedFunction, split_name};
@@ -189,17 +190,20 @@ impl TriggerExecutor {
         let version = self.deployed.version()?;
         let declared = version.and_then(|version| {
             let callable = version.project.callables.get(name)?.clone();
-            Some(ParsedFunction { project: version.project, callable })
+            let deployed_by = Some(version.actor);
+            Some(ParsedFunction { project: version.project, callable, deployed_by })
         });
-        let (ParsedFunction { project, callable }, concurrency) = match declared {
+        let (function, concurrency) = match declared {
             Some(function) => (function, None),
             None => match self.catalog.find(name).await? {
                 Some(called) => (called.function, called.concurrency),
                 None => return Err(self.missing(name)?),
             },
         };
-        let _permit = self.catalog.permit(&callable.name, concurrency)?;
+        let _permit = self.catalog.permit(&function.callable.name, concurrency)?;
         let principal = actor.principal();
+        let outputs = CallOutputs::new(&function, &principal).caused_by(event, &trigger.name);
+        let ParsedFunction { project, callable, .. } = function;
         record_secrets(&self.runs.access, &principal, &callable, context.id());
         let scope = CallScope {
             access: table_access(&self.runs.access, &principal, Some(context.id())),
@@ -214,8 +218,13 @@ impl TriggerExecutor {
         let (returns, client) = (Returns::Any, ClientCall::default());
         let input = CallInput { arguments, returns, lake: Some(lake.clone()), client };
         let returned = self.runner.call((&*project, &*self.given), &callable, input, context).await;
-        let kept = kept(returned.or_problem()?, context)?;
-        commit_appended(&lake, context).await?;
+        let returned = returned.or_problem()?;
+        let kept = match &returned {
+            FunctionResult::Table(_) if !outputs.is_empty() => Value::Null,
+            returned => kept(returned.clone(), context)?,
+        };
+        let writer = OutputWriter::new(&self.destinations, &self.runs.access, context);
+        Box::pin(writer.finish(&outputs, Ok(returned), &lake)).await?;
         Ok(kept)
     }
 
@@ -289,7 +298,10 @@ fn arguments(
 }
 
 /// Commits the rows that a function appended, and records its usage.
-pub async fn commit_appended(lake: &FunctionLake, context: &JobContext) -> Result<(), Problem> {
+pub(crate) async fn commit_appended(
+    lake: &FunctionLake,
+    context: &JobContext,
+) -> Result<(), Problem> {
     let AppendResult { rows, bytes, is_repeated } = lake.commit().await?;
     if is_repeated {
         context.log_system("the appended rows were already committed by an earlier attempt");

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
@@ -64,6 +65,16 @@ impl FunctionLake {
         FunctionLake { parts, scope, appends: Mutex::default() }
     }
 
+    /// Returns the columns of a table on the call's branch; `None` if the table does not exist.
+    /// Checks no right, so the columns must not be shown to users.
+    pub async fn columns(&self, table: &TableName) -> Result<Option<SchemaRef>, Problem> {
+        let scope = &self.scope;
+        let transaction = self.parts.lake.transaction(&scope.branch, &scope.author).await;
+        let transaction = transaction.or_problem()?;
+        let found = transaction.view().find(&table.namespace, &table.name).await.or_problem()?;
+        Ok(found.map(|(_, table)| table.schema()))
+    }
+
     fn check(&self, action: Action, object: &Object) -> Result<(), Problem> {
         self.scope.access.as_ref().map_or(Ok(()), |access| access.check(action, object))
     }
@@ -82,7 +93,9 @@ impl FunctionLake {
     async fn put_object(&self, path: ObjectPath, content: Bytes) -> Result<LakeAnswer, Problem> {
         self.check(Action::Write, &Object::object_in(&path.bucket, &path.key))?;
         let content: Content = stream::iter([Ok(content)]).boxed();
-        let (headers, condition) = (Headers::default(), Condition::Always);
+        let content_type = content_type(&path.key).map(str::to_owned);
+        let headers = Headers { content_type, ..Headers::default() };
+        let condition = Condition::Always;
         let new = NewObject { path, headers, condition, content };
         let put = self.parts.objects.put_caused(new, &self.scope.caused_by).await;
         Ok(LakeAnswer { value: json!(put.or_problem()?.etag), content: Vec::new() })
@@ -164,6 +177,21 @@ impl LakeAccess for FunctionLake {
     fn restart(&self) {
         self.appends.lock().clear();
     }
+}
+
+/// Returns the content type of an object by the ending of its key; `None` for other endings.
+fn content_type(key: &str) -> Option<&'static str> {
+    let (_, ending) = key.rsplit_once('.')?;
+    Some(match ending.to_ascii_lowercase().as_str() {
+        "html" | "htm" => "text/html; charset=utf-8",
+        "txt" => "text/plain; charset=utf-8",
+        "csv" => "text/csv; charset=utf-8",
+        "json" => "application/json",
+        "ndjson" | "jsonl" => "application/x-ndjson",
+        "parquet" => "application/vnd.apache.parquet",
+        "arrow" => "application/vnd.apache.arrow.stream",
+        _ => return None,
+    })
 }
 
 fn encoding(error: &arrow::error::ArrowError) -> Problem {

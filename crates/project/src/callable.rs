@@ -29,6 +29,8 @@ pub struct Callable {
     pub function: Function,
     /// Destinations of asynchronous calls.
     pub destinations: CallDestinations,
+    /// Addresses to which results are written, such as `table://shop.orders`.
+    pub outputs: Vec<String>,
 }
 
 /// The destinations of asynchronous calls: each the name of a function, or an address such as

@@ -64,6 +64,8 @@ pub(super) struct CommandSection {
     priority: Option<Priority>,
     on_success: Option<String>,
     on_failure: Option<String>,
+    #[serde(default)]
+    outputs: Vec<String>,
 }
 
 impl EntryPoint {
@@ -123,6 +125,7 @@ pub(super) fn read(
         on_success: table.on_success.clone(),
         on_failure: table.on_failure.clone(),
     };
+    let outputs = table.outputs.clone();
     let function = function(name, table, start, &at)?;
     let callable = Callable {
         name: name.to_owned(),
@@ -133,6 +136,7 @@ pub(super) fn read(
         settings: LimitSettings::ProjectFile,
         function,
         destinations,
+        outputs,
     };
     Ok(CommandFunction { callable, module, folder })
 }

@@ -4,8 +4,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use futures::TryFutureExt;
+use headwater_destinations::Destinations;
 use headwater_executors::{
-    ParsedFunction, commit_appended, limits, parse_folder, record_secrets, split_name, table_access,
+    CallOutputs, OutputWriter, ParsedFunction, limits, parse_folder, record_secrets, split_name,
+    table_access,
 };
 use headwater_function_lake::{CallScope, FunctionLake};
 use headwater_functions::{Argument, ClientCall, FunctionResult, LakeAccess, Returns};
@@ -51,8 +54,8 @@ pub struct CallInput {
 }
 
 impl ResolvedFunction {
-    fn of_project(project: Arc<Project>, callable: Callable) -> Self {
-        let function = ParsedFunction { project, callable };
+    fn of_project(project: Arc<Project>, callable: Callable, deployed_by: Option<Actor>) -> Self {
+        let function = ParsedFunction { project, callable, deployed_by };
         ResolvedFunction { function, version: None, concurrency: None }
     }
 
@@ -131,7 +134,8 @@ impl Invocations {
         if let Ok(Some(version)) = &version
             && let Some(callable) = version.project.callables.get(name)
         {
-            return Ok(ResolvedFunction::of_project(version.project.clone(), callable.clone()));
+            let (project, by) = (version.project.clone(), Some(version.actor.clone()));
+            return Ok(ResolvedFunction::of_project(project, callable.clone(), by));
         }
         if let Some(called) = self.0.catalog.find(name).await? {
             let (function, version) = (called.function, Some(called.version));
@@ -174,7 +178,7 @@ impl Invocations {
         for secret in &callable.function.secrets {
             self.0.authorize(principal, Action::Use, &Object::secret(secret))?;
         }
-        Ok(ResolvedFunction::of_project(Arc::new(project), callable))
+        Ok(ResolvedFunction::of_project(Arc::new(project), callable, None))
     }
 
     /// Calls a function as a job and encodes its result. Stores the job's record before returning.
@@ -191,7 +195,8 @@ impl Invocations {
         F: Future<Output = Result<T, Problem>> + Send,
     {
         let ResolvedFunction { function, concurrency, .. } = function;
-        let ParsedFunction { project, callable } = function;
+        let outputs = CallOutputs::new(&function, principal);
+        let ParsedFunction { project, callable, .. } = function;
         self.0.authorize(principal, Action::Invoke, &Object::function(&callable.name))?;
         let needed = callable.limits(&project.defaults).memory_bytes;
         limits(&self.0.access, principal).check_memory(&callable.name, needed)?;
@@ -219,18 +224,13 @@ impl Invocations {
             let input = PipelineInput { arguments, returns, lake: lake_access, client };
             let returned = components.runner.call(with, &callable, input, &context).await;
             drop((permit, running));
-            let result = match returned.or_problem() {
-                Ok(returned) => match commit_appended(&lake, &context).await {
-                    Ok(()) => encode(returned).await,
-                    Err(problem) => Err(problem),
-                },
-                Err(problem) => Err(problem),
-            };
+            let parts = components.lake_parts();
+            let destinations = Destinations::new(parts, &components.queues, &components.secrets);
+            let writer = OutputWriter::new(&destinations, &components.access, &context);
+            let written = Box::pin(writer.finish(&outputs, returned.or_problem(), &lake));
+            let result = written.and_then(encode).await;
             let outcome = result.as_ref().map(|_| Value::Null).map_err(Clone::clone);
-            match guard.finish_stored(outcome).await {
-                Some(problem) => Err(problem),
-                None => result,
-            }
+            guard.finish_stored(outcome).await.map_or(result, Err)
         });
         let result = call.await.unwrap_or_else(|| {
             Err(Problem::new(ErrorCode::Internal, "the call stopped before it finished"))

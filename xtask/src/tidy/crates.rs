@@ -18,7 +18,7 @@ const OWNED: [(&str, &[&str]); 7] = [
             "sql-python",
         ],
     ),
-    ("sqlx", &["store", "triggers"]),
+    ("sqlx", &["store", "triggers", "destinations"]),
     ("axum", &["server"]),
     ("tonic", &["flight"]),
     ("arrow-flight", &["flight"]),

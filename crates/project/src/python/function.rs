@@ -44,7 +44,7 @@ const MODEL: [&str; 22] = [
 ];
 
 const EXPECTATION: [&str; 4] = ["name", "reuse", "tags", "severity"];
-const FUNCTION: [&str; 12] = [
+const FUNCTION: [&str; 13] = [
     "name",
     "reuse",
     "network",
@@ -57,6 +57,7 @@ const FUNCTION: [&str; 12] = [
     "priority",
     "on_success",
     "on_failure",
+    "outputs",
 ];
 
 /// The definition created by a decorated function.
@@ -200,6 +201,7 @@ impl<'a> Reader<'a> {
                 on_success: values.text("on_success")?,
                 on_failure: values.text("on_failure")?,
             },
+            outputs: values.texts("outputs")?.unwrap_or_default(),
         })
     }
 

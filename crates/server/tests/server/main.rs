@@ -27,6 +27,7 @@ mod flight_matrix;
 #[expect(dead_code, reason = "used only by tests of faults")]
 mod front;
 mod function_lake;
+mod function_outputs;
 mod function_triggers;
 mod functions;
 mod iceberg;
@@ -119,6 +120,7 @@ fn trials() -> Vec<Trial> {
     trials.extend(flight_java::trials());
     trials.extend(flight_matrix::trials());
     trials.extend(function_lake::trials());
+    trials.extend(function_outputs::trials());
     trials.extend(function_triggers::trials());
     trials.extend(functions::trials());
     trials.extend(iceberg::trials());
