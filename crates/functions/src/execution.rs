@@ -1,6 +1,7 @@
 //! The execution of one call: in an idle instance, in a clone of the environment's zygote, or in a
 //! new process. A call that runs out of memory may run a second time with more memory.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use headwater_metrics::CallStart;
@@ -16,7 +17,7 @@ use crate::invoke::{log_system_line, millis};
 use crate::queue::Permit;
 use crate::warm_instance::{IdleInstance, WarmInstance};
 use crate::zygote::ZygoteLookup;
-use crate::{Error, FunctionEvent, Invocation, Isolation, Limits, Outcome, Result};
+use crate::{Environment, Error, FunctionEvent, Invocation, Isolation, Limits, Outcome, Result};
 
 /// The execution of a call that has a permit.
 pub(crate) struct Execution<'a> {
@@ -180,7 +181,8 @@ impl Execution<'_> {
         policy: Option<EgressPolicy>,
     ) -> Result<FinishedCall> {
         let inner = &self.functions.0;
-        let new = NewInstance { origin, policy, pages: inner.pages.clone().ok() };
+        let pages = inner.pages.clone().ok();
+        let new = NewInstance { origin, policy, pages, prepares: false };
         let instance = Instance::start(&inner.spawner, invocation, new, self.sink.clone())?;
         instance.finish(self.limits_of(invocation)).await
     }
@@ -202,7 +204,8 @@ impl Execution<'_> {
             (Isolation::Sandbox, Some(reason)) => return Err(unavailable(reason)),
             (Isolation::Sandbox, None) => {}
         }
-        let ZygoteLookup { zygote, started, cpu_us, .. } = self.zygote(invocation).await;
+        let ZygoteLookup { zygote, started, cpu_us, .. } =
+            self.functions.zygote(&invocation.environment).await;
         Ok(match zygote {
             Some(zygote) => (Origin::Zygote(zygote), started, cpu_us),
             None => (Origin::Sandbox, true, cpu_us),
@@ -228,12 +231,14 @@ impl Execution<'_> {
         }
         policy
     }
+}
 
+impl Functions {
     /// Returns the zygote for a call. If the call is cancelled meanwhile, the zygote still starts,
     /// so that the next call can use it.
-    async fn zygote(&self, invocation: &Invocation) -> ZygoteLookup {
-        let inner = &self.functions.0;
-        let (zygotes, environment) = (inner.zygotes.clone(), invocation.environment.clone());
+    pub(crate) async fn zygote(&self, environment: &Arc<Environment>) -> ZygoteLookup {
+        let inner = &self.0;
+        let (zygotes, environment) = (inner.zygotes.clone(), environment.clone());
         let closing = inner.closing.token().clone();
         let found = if let Some(found) = zygotes.at_hand(&environment) {
             found

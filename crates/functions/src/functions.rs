@@ -10,6 +10,7 @@ use headwater_sandbox::{ConnectionCap, Spawner};
 use headwater_telemetry::Telemetry;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use crate::arrivals::Arrivals;
 use crate::call_registry::CallRegistry;
 use crate::cpu_boost::CpuBoost;
 use crate::idle_pause::IdlePause;
@@ -36,6 +37,7 @@ pub(crate) struct Inner {
     pub(crate) zygotes: Arc<Zygotes>,
     pub(crate) instance_keys: InstanceKeys,
     pub(crate) calls: CallRegistry,
+    pub(crate) arrivals: Arrivals,
     pub(crate) metrics: CallMetrics,
     pub(crate) telemetry: Telemetry,
     pub(crate) cpu_boost: CpuBoost,
@@ -70,6 +72,7 @@ impl Functions {
             zygotes: Arc::new(zygotes),
             instance_keys: InstanceKeys::default(),
             calls: CallRegistry::default(),
+            arrivals: Arrivals::default(),
             metrics: CallMetrics::default(),
             telemetry: options.telemetry.clone(),
             cpu_boost: CpuBoost::default(),

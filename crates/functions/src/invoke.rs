@@ -13,7 +13,7 @@ use crate::execution::Execution;
 use crate::functions::Functions;
 use crate::queue::{CallRequest, Permit};
 use crate::warm_instance::IdleInstance;
-use crate::{Error, FunctionEvent, FunctionResult, Invocation, Limits, Outcome, Result};
+use crate::{Error, FunctionEvent, FunctionResult, Invocation, Limits, Outcome, Result, Reuse};
 
 /// A call with a permit.
 struct RunningCall {
@@ -36,6 +36,9 @@ impl Functions {
         self.limit_memory(&mut invocation, &sink).await;
         let call = self.0.calls.add(&invocation);
         let (queued, bytes_in) = (Instant::now(), invocation.bytes());
+        if invocation.reuse == Reuse::SameFunction {
+            self.0.arrivals.record_call(&invocation.label, queued);
+        }
         let mut timer = self.0.metrics.begin(&invocation.label);
         let mut trace = self.0.telemetry.begin_call(invocation.share.job, &invocation.label);
         let permit = self.permit(call.number(), &invocation, &cancelled).await;
@@ -127,13 +130,14 @@ impl Functions {
     ) -> Outcome {
         let RunningCall { mut permit, timer, trace } = call;
         let warm = permit.instance.take().and_then(IdleInstance::into_warm);
+        let (warm, cpu_us) = warm.map_or((None, 0), |(warm, cpu_us)| (Some(warm), cpu_us));
         let mut execution = Execution {
             functions: self,
             permit: &permit,
             sink,
             cancelled,
             until: Instant::now() + invocation.limits.timeout,
-            outside: Usage::default(),
+            outside: Usage { cpu_us, ..Usage::default() },
             start_time: Duration::ZERO,
             start: None,
         };
@@ -151,7 +155,8 @@ impl Functions {
         match ended {
             Ok((mut outcome, warm)) => {
                 if let Some(warm) = warm {
-                    let idle = IdleInstance::new(warm, invocation.environment.clone());
+                    let keep_alive = self.0.arrivals.keep_alive(&invocation.label, Instant::now());
+                    let idle = IdleInstance::new(warm, invocation, keep_alive);
                     let pause = || self.0.idle_pause.schedule(&self.0.queue);
                     permit.keep(idle, |_| pause());
                 }

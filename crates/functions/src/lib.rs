@@ -10,6 +10,7 @@
 //! This crate uses Arrow and processes, but never the tables of the lake. It does not read
 //! environment variables or the home folder, and the process that uses [`Functions`] never forks.
 
+mod arrivals;
 mod call_registry;
 mod client_call;
 mod cpu_boost;
@@ -25,11 +26,13 @@ mod instance_keys;
 mod instance_spec;
 mod invocation;
 mod invoke;
+mod keep_alive;
 mod lake_access;
 mod memory;
 mod options;
 mod outcome;
 mod preload_library;
+mod preparation;
 mod prepared_clones;
 mod queue;
 mod start_clock;
@@ -53,6 +56,7 @@ pub use invocation::{
     Argument, ArgumentValue, CallOwner, FunctionEvent, FunctionResult, Invocation, Outcome,
     Returns, Reuse,
 };
+pub use keep_alive::ExpectedCall;
 pub use lake_access::{LAKE_CONTENT_BYTES_MAX, LakeAccess, LakeAnswer, LakeRequest, too_large};
 pub use memory::{SharedTable, TableQuota};
 pub use options::{FunctionsOptions, Isolation, ZygoteOptions};

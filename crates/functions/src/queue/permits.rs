@@ -44,7 +44,8 @@ impl<W> Permit<W> {
         let Some(key) = self.key.instance.clone() else { return };
         self.is_released = true;
         let (number, units) = (self.number, self.units);
-        let idle = Idle { number, key, units, since: Instant::now(), instance };
+        let (since, is_unused) = (Instant::now(), false);
+        let idle = Idle { number, key, units, since, is_unused, instance };
         self.queue.keep(idle, &self.key.queue, pause);
     }
 

@@ -12,6 +12,7 @@ mod held_inputs;
 mod invoke;
 mod isolation;
 mod metering;
+mod preparation;
 mod pythons;
 mod support;
 mod warm;
