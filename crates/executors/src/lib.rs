@@ -13,6 +13,7 @@ mod import;
 mod import_rights;
 mod maintenance;
 mod metered_runtime;
+mod preparation;
 mod project_files;
 mod rights;
 mod run;

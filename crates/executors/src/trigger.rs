@@ -5,6 +5,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use headwater_destinations::{Destinations, is_address};
@@ -13,7 +14,7 @@ use headwater_functions::{Argument, ArgumentValue, ClientCall, FunctionResult, R
 use headwater_jobs::JobContext;
 use headwater_model::{
     Action, Actor, ErrorCode, Event, EventData, ImportRequest, MAIN_BRANCH, Object, Problem,
-    RefSpec, ResultExt, RunRequest, Target, Trigger, TriggerImport, Usage,
+    RefSpec, ResultExt, RunRequest, Target, Timestamp, Trigger, TriggerImport, Usage,
 };
 use headwater_pipelines::{CallInput, Callable, EnvironmentCache, Runner};
 use headwater_triggers::{
@@ -145,6 +146,19 @@ impl TargetExecutor for TriggerExecutor {
         self.catalog.call_policy(function).await
     }
 
+    fn preparation_time(&self, trigger: &Trigger) -> Option<Duration> {
+        let name = trigger.function.as_deref().filter(|name| !is_address(name))?;
+        Some(self.runner.preparation_time(split_name(name).0))
+    }
+
+    async fn prepare(&self, trigger: &Trigger, scheduled: Timestamp) {
+        if let Err(problem) = Box::pin(self.prepare_function(trigger, scheduled)).await {
+            // The delivery of the event reports the problem.
+            let reason = &problem.message;
+            tracing::debug!(trigger = trigger.name, reason, "a function cannot be prepared");
+        }
+    }
+
     fn queue(&self, trigger: &Trigger) -> Option<String> {
         let version = self.deployed.version().ok().flatten().filter(|_| trigger.run)?;
         let branch = trigger.branch.as_deref().unwrap_or(MAIN_BRANCH);
@@ -155,7 +169,7 @@ impl TargetExecutor for TriggerExecutor {
 impl TriggerExecutor {
     /// Checks that the identity that deployed a trigger still has the rights that the deployment
     /// checked.
-    fn authorize_trigger(&self, trigger: &Trigger) -> Result<(), Problem> {
+    pub(crate) fn authorize_trigger(&self, trigger: &Trigger) -> Result<(), Problem> {
         // If no version is deployed, the attempt itself fails, with a more specific error.
         let Ok(Some(version)) = self.deployed.version() else { return Ok(()) };
         let (access, principal) = (&self.runs.access, version.actor.principal());
@@ -170,6 +184,23 @@ impl TriggerExecutor {
         check_account(access, &principal)
     }
 
+    /// Finds a function by name, and its limit on concurrent calls: one of the deployed version, or
+    /// one without a project.
+    pub(crate) async fn find(&self, name: &str) -> Result<(ParsedFunction, Option<u32>), Problem> {
+        let version = self.deployed.version()?;
+        let declared = version.and_then(|version| {
+            let callable = version.project.callables.get(name)?.clone();
+            Some(ParsedFunction { project: version.project, callable })
+        });
+        if let Some(function) = declared {
+            return Ok((function, None));
+        }
+        match self.catalog.find(name).await? {
+            Some(called) => Ok((called.function, called.concurrency)),
+            None => Err(self.missing(name)?),
+        }
+    }
+
     /// Calls a function with an event: one of the deployed version, or one without a project.
     async fn call(
         &self,
@@ -178,18 +209,8 @@ impl TriggerExecutor {
         context: &JobContext,
     ) -> Result<Value, Problem> {
         let CallCause { event, trigger, actor } = caused;
-        let version = self.deployed.version()?;
-        let declared = version.and_then(|version| {
-            let callable = version.project.callables.get(name)?.clone();
-            Some(ParsedFunction { project: version.project, callable })
-        });
-        let (ParsedFunction { project, callable }, concurrency) = match declared {
-            Some(function) => (function, None),
-            None => match self.catalog.find(name).await? {
-                Some(called) => (called.function, called.concurrency),
-                None => return Err(self.missing(name)?),
-            },
-        };
+        let (function, concurrency) = self.find(name).await?;
+        let ParsedFunction { project, callable } = function;
         let _permit = self.catalog.permit(&callable.name, concurrency)?;
         let principal = actor.principal();
         record_secrets(&self.runs.access, &principal, &callable, context.id());

@@ -11,6 +11,7 @@ mod kill;
 mod nats;
 mod outside;
 mod postgres;
+mod preparation;
 mod queues;
 mod servers;
 #[expect(dead_code, reason = "the tests of jobs use all items")]
