@@ -152,9 +152,13 @@ impl Functions {
         if let Some(trace) = trace {
             trace.end(start.map(CallStart::as_str), start_time, error.map(code_name));
         }
+        if start == Some(CallStart::Cold) {
+            self.0.arrivals.raise_start(&invocation.label, start_time, Instant::now());
+        }
         match ended {
             Ok((mut outcome, warm)) => {
                 if let Some(warm) = warm {
+                    self.0.arrivals.plan(invocation);
                     let keep_alive = self.0.arrivals.keep_alive(&invocation.label, Instant::now());
                     let idle = IdleInstance::new(warm, invocation, keep_alive);
                     let pause = || self.0.idle_pause.schedule(&self.0.queue);

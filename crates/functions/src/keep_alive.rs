@@ -12,7 +12,7 @@ use crate::functions::Functions;
 pub(crate) const IDLE_MAX: Duration = Duration::from_secs(60);
 
 /// Time for which an instance is kept after the time of an expected call.
-const LATE_MAX: Duration = Duration::from_secs(10);
+pub(crate) const LATE_MAX: Duration = Duration::from_secs(10);
 
 /// A call that is expected at a time.
 #[derive(Debug, Clone)]

@@ -18,7 +18,7 @@ use crate::keep_alive::{ExpectedCall, KeepAlive};
 use crate::queue::{Reservation, ReservationResult};
 use crate::warm_instance::{IdleInstance, UnchargedCpu};
 use crate::zygote::ZygoteLookup;
-use crate::{ClientCall, Invocation, Isolation};
+use crate::{CallOwner, ClientCall, Invocation, Isolation};
 
 /// Time limit for the import of a function.
 const IMPORT_MAX: Duration = Duration::from_secs(60);
@@ -42,12 +42,7 @@ impl Functions {
         if inner.isolation == Isolation::Process || !has_sandbox || inner.queue.is_busy() {
             return;
         }
-        let mut invocation = Invocation {
-            lake: None,
-            client: ClientCall::default(),
-            begins_until: CancellationToken::new(),
-            ..invocation.bare()
-        };
+        let mut invocation = invocation.for_preparation();
         let limits = &mut invocation.limits;
         limits.memory_bytes = limits.memory_bytes.min(inner.queue.memory_bytes());
         let Some(key) = inner.instance_keys.of(&invocation) else {
@@ -85,12 +80,16 @@ impl Functions {
         expected: &ExpectedCall,
     ) {
         let (inner, started) = (&self.0, Instant::now());
+        // If a call arrives before the end of the preparation, the next one starts earlier.
+        let raise_start = || {
+            inner.arrivals.raise_start(&invocation.label, started.elapsed(), Instant::now());
+        };
         let cancelled = reservation.cancelled.clone();
         let zygote = tokio::select! {
             biased;
             zygote = self.zygote(&invocation.environment) => zygote,
             // The zygote still starts, and its CPU time is charged to the next call.
-            () = cancelled.cancelled() => return,
+            () = cancelled.cancelled() => return raise_start(),
         };
         let mut uncharged = UnchargedCpu {
             zygotes: inner.zygotes.clone(),
@@ -106,19 +105,38 @@ impl Functions {
             Err(error) => return log_failure(invocation, &error),
         };
         let until = started + IMPORT_MAX.min(invocation.limits.timeout);
+        let taken_over = cancelled.clone();
         let limits = CallDeadline { until, boost: Duration::ZERO, cancelled };
         let (outcome, warm) = match instance.finish(limits).await {
             Ok(finished) => finished,
             Err(error) => return log_failure(invocation, &error),
         };
         uncharged.cpu_us += outcome.usage.cpu_us;
-        // Without a process that waits for a call, the call starts an instance itself.
-        let Some(warm) = warm else { return };
+        let Some(warm) = warm else {
+            // The call starts an instance itself.
+            if taken_over.is_cancelled() {
+                raise_start();
+            }
+            return;
+        };
         inner.arrivals.record_start(&invocation.label, started.elapsed(), Instant::now());
         let keep_alive = KeepAlive::started_for(expected);
         let idle = IdleInstance::new(warm, invocation, keep_alive).with_uncharged(uncharged);
         let (pause, queue) = (&inner.idle_pause, &inner.queue);
         reservation.keep(idle, |_| pause.schedule(queue));
+    }
+}
+
+impl Invocation {
+    /// Returns a copy that is not a call: without arguments, job, client and access to the lake.
+    pub(crate) fn for_preparation(&self) -> Invocation {
+        Invocation {
+            share: CallOwner { job: None, ..self.share.clone() },
+            lake: None,
+            client: ClientCall::default(),
+            begins_until: CancellationToken::new(),
+            ..self.bare()
+        }
     }
 }
 
