@@ -65,7 +65,6 @@ impl Functions {
             }
             // The idle instances of the environment end, because its files are removed.
             let of_this = |held: &Environment| held.id == environment.id;
-            self.0.arrivals.cancel_planned(of_this);
             self.0.queue.end_idle_of(of_this);
             self.0.zygotes.end_unused(of_this);
             match self.0.environments.remove(&environment.id, unused_for).await? {
@@ -92,7 +91,6 @@ impl Functions {
         let rebuilt = self.0.environments.rebuild(&id, on_progress).await?;
         let now = self.0.environments.current_build(&id);
         let of_before = |held: &Environment| held.id == id && Some(&held.build) != now.as_ref();
-        self.0.arrivals.cancel_planned(&of_before);
         self.0.queue.end_idle_of(of_before);
         self.0.zygotes.end_where(of_before);
         let environments = self.0.environments.clone();

@@ -10,7 +10,6 @@ use headwater_sandbox::{ConnectionCap, Spawner};
 use headwater_telemetry::Telemetry;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::arrivals::Arrivals;
 use crate::call_registry::CallRegistry;
 use crate::cpu_boost::CpuBoost;
 use crate::idle_pause::IdlePause;
@@ -18,6 +17,7 @@ use crate::instance_keys::InstanceKeys;
 use crate::memory::HugePageFs;
 use crate::preload_library::PreloadLibrary;
 use crate::queue::Queue;
+use crate::start_times::StartTimes;
 use crate::warm_instance::IdleInstance;
 use crate::zygote::Zygotes;
 use crate::{
@@ -37,7 +37,7 @@ pub(crate) struct Inner {
     pub(crate) zygotes: Arc<Zygotes>,
     pub(crate) instance_keys: InstanceKeys,
     pub(crate) calls: CallRegistry,
-    pub(crate) arrivals: Arrivals,
+    pub(crate) start_times: StartTimes,
     pub(crate) metrics: CallMetrics,
     pub(crate) telemetry: Telemetry,
     pub(crate) cpu_boost: CpuBoost,
@@ -72,7 +72,7 @@ impl Functions {
             zygotes: Arc::new(zygotes),
             instance_keys: InstanceKeys::default(),
             calls: CallRegistry::default(),
-            arrivals: Arrivals::default(),
+            start_times: StartTimes::default(),
             metrics: CallMetrics::default(),
             telemetry: options.telemetry.clone(),
             cpu_boost: CpuBoost::default(),

@@ -4,8 +4,7 @@
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use crate::arrivals::PlannedStart;
-use crate::functions::{Functions, Inner};
+use crate::functions::Inner;
 use crate::queue::Queue;
 
 /// Interval at which starved calls are promoted and idle instances are evicted to free memory for
@@ -42,19 +41,13 @@ async fn sweep(functions: Weak<Inner>) {
     }
 }
 
-/// Starts the instances whose planned start is due, ends expired idle instances, and shrinks the
-/// memory of the others.
+/// Ends expired idle instances, and shrinks the memory of the others.
 async fn shrink(functions: Weak<Inner>) {
     let mut pause = SHRINK_EVERY;
     loop {
         tokio::time::sleep(pause).await;
         let Some(inner) = functions.upgrade() else { return };
-        let now = Instant::now();
-        inner.queue.end_expired(now);
-        for PlannedStart { invocation, expected, .. } in inner.arrivals.due(now) {
-            let functions = Functions(inner.clone());
-            tokio::spawn(async move { functions.prepare(&invocation, expected).await });
-        }
+        inner.queue.end_expired(Instant::now());
         pause = if inner.queue.shrink_idle() { SHRINK_STEP } else { SHRINK_EVERY };
     }
 }

@@ -11,9 +11,10 @@ use tokio_util::sync::CancellationToken;
 use crate::error::size;
 use crate::execution::Execution;
 use crate::functions::Functions;
+use crate::keep_alive::KeepAlive;
 use crate::queue::{CallRequest, Permit};
 use crate::warm_instance::IdleInstance;
-use crate::{Error, FunctionEvent, FunctionResult, Invocation, Limits, Outcome, Result, Reuse};
+use crate::{Error, FunctionEvent, FunctionResult, Invocation, Limits, Outcome, Result};
 
 /// A call with a permit.
 struct RunningCall {
@@ -36,9 +37,6 @@ impl Functions {
         self.limit_memory(&mut invocation, &sink).await;
         let call = self.0.calls.add(&invocation);
         let (queued, bytes_in) = (Instant::now(), invocation.bytes());
-        if invocation.reuse == Reuse::SameFunction {
-            self.0.arrivals.record_call(&invocation.label, queued);
-        }
         let mut timer = self.0.metrics.begin(&invocation.label);
         let mut trace = self.0.telemetry.begin_call(invocation.share.job, &invocation.label);
         let permit = self.permit(call.number(), &invocation, &cancelled).await;
@@ -152,14 +150,10 @@ impl Functions {
         if let Some(trace) = trace {
             trace.end(start.map(CallStart::as_str), start_time, error.map(code_name));
         }
-        if start == Some(CallStart::Cold) {
-            self.0.arrivals.raise_start(&invocation.label, start_time, Instant::now());
-        }
         match ended {
             Ok((mut outcome, warm)) => {
                 if let Some(warm) = warm {
-                    self.0.arrivals.plan(invocation);
-                    let keep_alive = self.0.arrivals.keep_alive(&invocation.label, Instant::now());
+                    let keep_alive = KeepAlive::after_call(Instant::now());
                     let idle = IdleInstance::new(warm, invocation, keep_alive);
                     let pause = || self.0.idle_pause.schedule(&self.0.queue);
                     permit.keep(idle, |_| pause());

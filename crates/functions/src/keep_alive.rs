@@ -8,11 +8,11 @@ use headwater_model::WarmInstanceSummary;
 
 use crate::functions::Functions;
 
-/// Maximum idle time of an instance that has executed a call.
-pub(crate) const IDLE_MAX: Duration = Duration::from_secs(60);
+/// Time for which an instance is kept after a call.
+const IDLE_MAX: Duration = Duration::from_secs(60);
 
 /// Time for which an instance is kept after the time of an expected call.
-pub(crate) const LATE_MAX: Duration = Duration::from_secs(10);
+const LATE_MAX: Duration = Duration::from_secs(10);
 
 /// A call that is expected at a time.
 #[derive(Debug, Clone)]
@@ -33,10 +33,8 @@ pub(crate) struct KeepAlive {
 /// The reason why an idle instance is kept.
 #[derive(Debug, Clone)]
 pub(crate) enum KeepAliveReason {
-    /// The instance has executed a call, and the arrivals of calls are irregular or unknown.
+    /// The instance has executed a call.
     LastCall,
-    /// Calls arrive regularly, so an instance is kept for this time.
-    Regular { kept: Duration, every: Duration },
     /// The instance was started ahead of a call with this cause.
     Started { cause: Arc<str> },
     /// The instance exists, and is kept for a call with this cause.
@@ -44,6 +42,11 @@ pub(crate) enum KeepAliveReason {
 }
 
 impl KeepAlive {
+    /// Returns the time for which the instance of a call that ended at `now` is kept.
+    pub(crate) fn after_call(now: Instant) -> Self {
+        KeepAlive { until: now + IDLE_MAX, reason: KeepAliveReason::LastCall }
+    }
+
     /// Returns the time for which an instance that starts ahead of a call is kept.
     pub(crate) fn started_for(expected: &ExpectedCall) -> Self {
         let reason = KeepAliveReason::Started { cause: expected.cause.clone() };
@@ -63,10 +66,6 @@ impl fmt::Display for KeepAliveReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             KeepAliveReason::LastCall => f.write_str("kept after its last call"),
-            KeepAliveReason::Regular { kept, every } => {
-                let (kept, every) = (kept.as_secs_f64(), every.as_secs_f64());
-                write!(f, "kept {kept:.0} s: calls arrive every {every:.0} s")
-            }
             KeepAliveReason::Started { cause } => write!(f, "started ahead of {cause}"),
             KeepAliveReason::Extended { cause } => write!(f, "kept for {cause}"),
         }
@@ -105,7 +104,7 @@ mod tests {
         assert_eq!(started.until, now + Duration::from_secs(30));
         let text = started.reason.to_string();
         assert_eq!(text, "started ahead of the schedule `0 6 * * *` at 06:00");
-        let mut kept = KeepAlive { until: now + IDLE_MAX, reason: KeepAliveReason::LastCall };
+        let mut kept = KeepAlive::after_call(now);
         kept.extend_for(&expected);
         assert_eq!(kept.until, now + IDLE_MAX);
         assert_eq!(kept.reason.to_string(), "kept after its last call");

@@ -10,7 +10,6 @@
 //! This crate uses Arrow and processes, but never the tables of the lake. It does not read
 //! environment variables or the home folder, and the process that uses [`Functions`] never forks.
 
-mod arrivals;
 mod call_registry;
 mod client_call;
 mod cpu_boost;
@@ -36,6 +35,7 @@ mod preparation;
 mod prepared_clones;
 mod queue;
 mod start_clock;
+mod start_times;
 mod streaming_input;
 mod unreleased_files;
 mod warm_instance;

@@ -25,9 +25,9 @@ const IMPORT_MAX: Duration = Duration::from_secs(60);
 
 impl Functions {
     /// Returns the time before an expected call at which [`Functions::prepare`] should start: about
-    /// twice the learnt start time of the function's instances, and a margin; at most 30 seconds.
+    /// twice the learnt start time of the function's instances, and a margin; at most 90 seconds.
     pub fn preparation_time(&self, label: &str) -> Duration {
-        self.0.arrivals.time_ahead(label)
+        self.0.start_times.time_ahead(label)
     }
 
     /// Prepares a function for an expected call. The invocation describes the call; its arguments
@@ -69,7 +69,7 @@ impl Functions {
             zygote.prepare_clones(&inner.spawner, &invocation.limits);
             zygote.touch();
         }
-        inner.arrivals.record_start(&invocation.label, started.elapsed(), Instant::now());
+        inner.start_times.record(&invocation.label, started.elapsed(), Instant::now());
     }
 
     /// Starts an instance that imports the function and waits for a call.
@@ -82,7 +82,7 @@ impl Functions {
         let (inner, started) = (&self.0, Instant::now());
         // If a call arrives before the end of the preparation, the next one starts earlier.
         let raise_start = || {
-            inner.arrivals.raise_start(&invocation.label, started.elapsed(), Instant::now());
+            inner.start_times.raise(&invocation.label, started.elapsed(), Instant::now());
         };
         let cancelled = reservation.cancelled.clone();
         let zygote = tokio::select! {
@@ -119,7 +119,7 @@ impl Functions {
             }
             return;
         };
-        inner.arrivals.record_start(&invocation.label, started.elapsed(), Instant::now());
+        inner.start_times.record(&invocation.label, started.elapsed(), Instant::now());
         let keep_alive = KeepAlive::started_for(expected);
         let idle = IdleInstance::new(warm, invocation, keep_alive).with_uncharged(uncharged);
         let (pause, queue) = (&inner.idle_pause, &inner.queue);
