@@ -30,6 +30,8 @@ impl TriggerExecutor {
         drop(self.catalog.permit(&callable.name, concurrency)?);
         let left = (scheduled - self.runs.lake.clock().now()).to_std().unwrap_or_default();
         let cause = cause(schedule, scheduled).into();
+        // The clock may have been set back meanwhile.
+        let left = left.min(self.runner.preparation_time(&callable.name));
         let expected = ExpectedCall { at: Instant::now() + left, cause };
         let prepared = self.runner.prepare(&project, &self.given, &callable, expected).await;
         prepared.or_problem()

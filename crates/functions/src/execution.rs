@@ -57,7 +57,9 @@ impl Execution<'_> {
         if !invocation.limits.network.is_off() || is_answered {
             return Ok((first, None));
         }
-        let Some(_extra) = self.permit.grow(limit) else { return Ok((first, None)) };
+        let Some(_extra) = self.permit.grow_or_wait(limit).await else {
+            return Ok((first, None));
+        };
         let Limits { memory_bytes, .. } = invocation.limits;
         let limits = Limits { memory_bytes: 2 * memory_bytes, ..invocation.limits.clone() };
         let text = format!(

@@ -7,20 +7,27 @@
 //! the call imports the function again and reports them.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use async_trait::async_trait;
+use headwater_model::Problem;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::functions::Functions;
 use crate::instance::{CallDeadline, Instance, NewInstance, Origin};
 use crate::keep_alive::{ExpectedCall, KeepAlive};
+use crate::lake_access::without_lake;
 use crate::queue::{Reservation, ReservationResult};
 use crate::warm_instance::{IdleInstance, UnchargedCpu};
 use crate::zygote::ZygoteLookup;
-use crate::{CallOwner, ClientCall, Invocation, Isolation};
+use crate::{
+    CallOwner, ClientCall, Error, Invocation, Isolation, LakeAccess, LakeAnswer, LakeRequest,
+};
 
-/// Time limit for the import of a function.
+/// Time limit for the start of an instance. If the learnt start time is as long, only the zygote is
+/// started, because the instance would not be ready before the call.
 const IMPORT_MAX: Duration = Duration::from_secs(60);
 
 impl Functions {
@@ -45,7 +52,9 @@ impl Functions {
         let mut invocation = invocation.for_preparation();
         let limits = &mut invocation.limits;
         limits.memory_bytes = limits.memory_bytes.min(inner.queue.memory_bytes());
-        let Some(key) = inner.instance_keys.of(&invocation) else {
+        let is_slow = inner.start_times.get(&invocation.label) >= Some(IMPORT_MAX);
+        let key = inner.instance_keys.of(&invocation).filter(|_| !is_slow);
+        let Some(key) = key else {
             return self.prepare_clone(&invocation).await;
         };
         let number = inner.calls.next_number();
@@ -54,7 +63,7 @@ impl Functions {
                 self.prepare_instance(&invocation, reservation, &expected).await;
             }
             ReservationResult::Exists => {
-                inner.queue.with_idle_of(&key, |idle| idle.keep_alive.extend_for(&expected));
+                inner.queue.with_next_idle(&key, |idle| idle.keep_alive.extend_for(&expected));
             }
             ReservationResult::Busy => {}
         }
@@ -80,7 +89,7 @@ impl Functions {
         expected: &ExpectedCall,
     ) {
         let (inner, started) = (&self.0, Instant::now());
-        // If a call arrives before the end of the preparation, the next one starts earlier.
+        // If the preparation does not end before the call, the next one starts earlier.
         let raise_start = || {
             inner.start_times.raise(&invocation.label, started.elapsed(), Instant::now());
         };
@@ -98,33 +107,46 @@ impl Functions {
         };
         let origin = zygote.zygote.map_or(Origin::Sandbox, Origin::Zygote);
         let new = NewInstance { origin: &origin, policy: None, pages: None, prepares: true };
+        let lake = Arc::new(RejectedLake::default());
+        let task = Invocation { lake: Some(lake.clone()), ..invocation.bare() };
         // The receiver is dropped, so the output is discarded.
         let (sink, _) = mpsc::channel(1);
-        let instance = match Instance::start(&inner.spawner, invocation, new, sink) {
+        let instance = match Instance::start(&inner.spawner, &task, new, sink) {
             Ok(instance) => instance,
             Err(error) => return log_failure(invocation, &error),
         };
         let until = started + IMPORT_MAX.min(invocation.limits.timeout);
-        let taken_over = cancelled.clone();
         let limits = CallDeadline { until, boost: Duration::ZERO, cancelled };
         let (outcome, warm) = match instance.finish(limits).await {
             Ok(finished) => finished,
             Err(error) => return log_failure(invocation, &error),
         };
         uncharged.cpu_us += outcome.usage.cpu_us;
-        let Some(warm) = warm else {
-            // The call starts an instance itself.
-            if taken_over.is_cancelled() {
-                raise_start();
-            }
-            return;
-        };
+        // After a failed import, the call imports the module itself. The same applies to a module
+        // that requests the lake, because it may have handled the error.
+        let has_failed = matches!(outcome.returned, Err(Error::FunctionRaised { .. }));
+        let is_usable = !has_failed && !lake.0.load(Ordering::Relaxed);
+        let Some(warm) = warm.filter(|_| is_usable) else { return raise_start() };
         inner.start_times.record(&invocation.label, started.elapsed(), Instant::now());
         let keep_alive = KeepAlive::started_for(expected);
         let idle = IdleInstance::new(warm, invocation, keep_alive).with_uncharged(uncharged);
         let (pause, queue) = (&inner.idle_pause, &inner.queue);
         reservation.keep(idle, |_| pause.schedule(queue));
     }
+}
+
+/// Rejects the requests of a preparation to the lake, and records that there was one.
+#[derive(Debug, Default)]
+struct RejectedLake(AtomicBool);
+
+#[async_trait]
+impl LakeAccess for RejectedLake {
+    async fn answer(&self, _request: LakeRequest) -> Result<LakeAnswer, Problem> {
+        self.0.store(true, Ordering::Relaxed);
+        Err(without_lake())
+    }
+
+    fn restart(&self) {}
 }
 
 impl Invocation {
@@ -140,6 +162,6 @@ impl Invocation {
     }
 }
 
-fn log_failure(invocation: &Invocation, error: &crate::Error) {
+fn log_failure(invocation: &Invocation, error: &Error) {
     tracing::debug!(function = invocation.label, %error, "a function cannot be prepared");
 }

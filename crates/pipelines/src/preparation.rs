@@ -1,6 +1,6 @@
 //! Preparation of functions ahead of expected calls: the environment, its zygote and an instance.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use headwater_functions::{CallOwner, ClientCall, ExpectedCall, Returns, Reuse};
 use headwater_model::Priority;
@@ -18,7 +18,7 @@ impl Runner {
     }
 
     /// Prepares a function for an expected call, without calling it. Installs a missing
-    /// environment.
+    /// environment, and does nothing more if the time of the call passes meanwhile.
     ///
     /// An instance is started only for a function with `reuse` and without secrets. Secrets are
     /// read only within the job of a call, which records their use.
@@ -39,6 +39,9 @@ impl Runner {
             given.note(spec, &environment);
             environment
         };
+        if expected.at <= Instant::now() {
+            return Ok(());
+        }
         let may_start = function.reuse && function.secrets.is_empty();
         let owner = format!("preparation of `{}`", callable.name).into();
         let call = FunctionCall {

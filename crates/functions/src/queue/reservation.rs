@@ -87,10 +87,18 @@ impl<W> Queue<W> {
         })
     }
 
-    /// Calls `f` with the idle instances that have this key, while the queue is locked.
-    pub(crate) fn with_idle_of(&self, key: &InstanceKey, f: impl Fn(&mut W)) {
+    /// Cancels all early starts. Returns true if there are any.
+    pub(super) fn cancel_early(&self) -> bool {
+        let state = self.lock();
+        state.cancel_early();
+        !state.early.is_empty()
+    }
+
+    /// Calls `f` with the idle instance that the next call with this key uses, if there is one,
+    /// while the queue is locked.
+    pub(crate) fn with_next_idle(&self, key: &InstanceKey, f: impl FnOnce(&mut W)) {
         let mut state = self.lock();
-        for idle in state.idle.iter_mut().filter(|idle| idle.key == *key) {
+        if let Some(idle) = state.idle.iter_mut().rfind(|idle| idle.key == *key) {
             f(&mut idle.instance);
         }
     }
@@ -140,5 +148,30 @@ impl<W> State<W> {
         for early in self.early.iter().filter(|early| early.key == *key) {
             early.cancelled.cancel();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::CallOwner;
+    use crate::queue::CallRequest;
+
+    #[tokio::test]
+    async fn a_call_that_needs_more_memory_gets_that_of_a_start_ahead_of_a_call() {
+        let queue = Queue::<()>::new(2, 100 * MEMORY_UNIT, 10);
+        let (share, memory_bytes) = (CallOwner::default(), 40 * MEMORY_UNIT);
+        let (number, label, instance_key) = (1, "g", None);
+        let request = CallRequest { number, share: &share, label, memory_bytes, instance_key };
+        let permit = queue.acquire(request).await.expect("a permit");
+        let reserved = queue.reserve(2, &InstanceKey::default(), 60 * MEMORY_UNIT);
+        let ReservationResult::Reserved(reserved) = reserved else { panic!("no memory") };
+        let cancelled = reserved.cancelled.clone();
+        let end = async move {
+            cancelled.cancelled().await;
+            drop(reserved);
+        };
+        let (extra, ()) = tokio::join!(permit.grow_or_wait(40 * MEMORY_UNIT), end);
+        assert!(extra.is_some());
     }
 }

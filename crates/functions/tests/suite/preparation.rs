@@ -101,3 +101,22 @@ async fn an_import_that_fails_is_reported_by_the_call() {
     let (returned, _) = run(&functions, again(&environment, source)).await;
     assert!(matches!(returned, Err(Error::FunctionRaised { .. })), "{returned:?}");
 }
+
+#[tokio::test]
+async fn an_instance_whose_module_requests_the_lake_is_not_used() {
+    let functions = start().await;
+    let environment = environment(&functions, &[]).await;
+    let source = "
+from headwater import lake
+try:
+    rows = lake.query('SELECT 1')
+except Exception:
+    rows = None
+def f():
+    return rows is None
+";
+    functions.prepare(&again(&environment, source), soon()).await;
+    assert_eq!(functions.instances().idle, 0);
+    let (_, outcome, _) = answers(&functions, again(&environment, source)).await;
+    assert!(!outcome.is_cold(), "{outcome:?}");
+}
