@@ -366,7 +366,11 @@ impl Zygotes {
                     true
                 }
                 State::Failed(failure) => failure.since.elapsed() < REMEMBERED || slot.owes(),
-                State::Alive(_) | State::Absent => Arc::strong_count(slot) > 1 || slot.owes(),
+                State::Alive(_) | State::Absent => {
+                    // A dead zygote must not keep the lock of its environment.
+                    *state = State::Absent;
+                    Arc::strong_count(slot) > 1 || slot.owes()
+                }
             }
         });
     }
