@@ -34,6 +34,11 @@ class Handler:
         if self._function is None:
             os.environ.update(variables(call, os.getcwd(), self._handler))
 
+    def prepare_call(self, call, server):
+        """Imports the handler's module ahead of the first call."""
+        self.begin_call(call, server)
+        self._function = self._import()
+
     def __call__(self, event=None):
         if self._function is None:
             self._function = self._import()

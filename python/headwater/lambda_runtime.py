@@ -80,6 +80,11 @@ class Runtime:
         """Prepares the next call."""
         self._call, self._server = call, server
 
+    def prepare_call(self, call, server):
+        """Starts the runtime ahead of the first call."""
+        self.begin_call(call, server)
+        self._start()
+
     def __call__(self, event=None):
         self._event = json.dumps(event).encode()
         self._answer, self._rejected, self._streaming = None, None, None

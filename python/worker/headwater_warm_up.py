@@ -38,6 +38,7 @@ TASK = {
     "huge_pages": False,
     "network": False,
     "reuse": False,
+    "prepare": False,
     "part_bytes": 1 << 20,
     "variables": {},
 }

@@ -682,8 +682,11 @@ def run_fed(server, task, files, fed, feeds):
         arguments[name] = value
     inputs.close()
     function = find_function(task)
-    if hasattr(function, "begin_call"):
-        function.begin_call(task["call"], server)
+    hook = "prepare_call" if task["prepare"] else "begin_call"
+    if hasattr(function, hook):
+        getattr(function, hook)(task["call"], server)
+    if task["prepare"]:
+        return  # The server expects a call soon, and the function does not run before it.
     value = function(**arguments)
     if hasattr(value, "headwater_answer"):
         value = value.headwater_answer(server, task["call"]["streams"])
@@ -711,10 +714,8 @@ def can_go_on(server, task, error):
     function = found(task)
     if function is None or unfit_to_go_on(error):
         return False
-    if threading.active_count() > 1:
-        return False  # The threads would run during the next call.
-    if cleanup.leaves_something():
-        return False
+    if threading.active_count() > 1 or cleanup.leaves_something():
+        return False  # Threads would run during the next call.
     if hasattr(function, "end_call"):
         return function.end_call()  # Do not kill the processes of the runtime of another language.
     try:
@@ -804,8 +805,7 @@ def report(server, task, error):
         error = found(task).unfit(str(error), error.reason)
     if isinstance(error, UnsupportedValue):
         reason = error.reason and error.reason[:TEXT_CHARS_MAX]
-        returned = str(error)[:TEXT_CHARS_MAX]
-        server.send("unfit", returned=returned, reason=reason, hint=error.hint)
+        server.send("unfit", returned=str(error)[:TEXT_CHARS_MAX], reason=reason, hint=error.hint)
         return None
     server.hold(
         "raised",

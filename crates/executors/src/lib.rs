@@ -15,6 +15,7 @@ mod import_rights;
 mod maintenance;
 mod metered_runtime;
 mod occurrence_rights;
+mod preparation;
 mod project_files;
 mod rights;
 mod run;

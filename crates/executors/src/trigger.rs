@@ -5,6 +5,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use headwater_destinations::{Destinations, is_address};
@@ -13,7 +14,7 @@ use headwater_functions::{Argument, ArgumentValue, ClientCall, FunctionResult, R
 use headwater_jobs::JobContext;
 use headwater_model::{
     Action, Actor, ErrorCode, Event, EventData, ImportRequest, MAIN_BRANCH, Object, Problem,
-    RefSpec, ResultExt, RunRequest, Target, Trigger, TriggerImport, Usage,
+    RefSpec, ResultExt, RunRequest, Target, Timestamp, Trigger, TriggerImport, Usage,
 };
 use headwater_pipelines::{CallInput, Callable, EnvironmentCache, Runner};
 use headwater_triggers::{
@@ -111,7 +112,7 @@ impl TargetExecutor for TriggerExecutor {
         actor: Option<&Actor>,
     ) -> Result<(), Problem> {
         let access = &self.runs.access;
-        let Some(actor) = actor else { return self.authorize_trigger(trigger, event) };
+        let Some(actor) = actor else { return self.authorize_event(trigger, event) };
         let principal = actor.principal();
         match &event.data {
             EventData::FunctionInvoked { function, .. } if is_address(function) => {
@@ -151,6 +152,19 @@ impl TargetExecutor for TriggerExecutor {
         visible_to_deployer(&self.runs.access, &self.deployed, data)
     }
 
+    fn preparation_time(&self, trigger: &Trigger) -> Option<Duration> {
+        let name = trigger.function.as_deref().filter(|name| !is_address(name))?;
+        Some(self.runner.preparation_time(split_name(name).0))
+    }
+
+    async fn prepare(&self, trigger: &Trigger, scheduled: Timestamp) {
+        if let Err(problem) = Box::pin(self.prepare_function(trigger, scheduled)).await {
+            // The delivery of the event reports the problem.
+            let reason = &problem.message;
+            tracing::debug!(trigger = trigger.name, reason, "a function cannot be prepared");
+        }
+    }
+
     fn queue(&self, trigger: &Trigger) -> Option<String> {
         let version = self.deployed.version().ok().flatten().filter(|_| trigger.run)?;
         let branch = trigger.branch.as_deref().unwrap_or(MAIN_BRANCH);
@@ -161,7 +175,19 @@ impl TargetExecutor for TriggerExecutor {
 impl TriggerExecutor {
     /// Checks that the identity that deployed a trigger still has the rights that the deployment
     /// checked, and that it may see a merge or the end of a job.
-    fn authorize_trigger(&self, trigger: &Trigger, event: &Event) -> Result<(), Problem> {
+    fn authorize_event(&self, trigger: &Trigger, event: &Event) -> Result<(), Problem> {
+        if let Ok(Some(version)) = self.deployed.version()
+            && let Some((action, object)) = needed_right(&version, &event.data)
+        {
+            let principal = version.actor.principal();
+            authorize_again(&self.runs.access, &principal, action, &object)?;
+        }
+        self.authorize_trigger(trigger)
+    }
+
+    /// Checks that the identity that deployed a trigger still has the rights that the deployment
+    /// checked.
+    pub(crate) fn authorize_trigger(&self, trigger: &Trigger) -> Result<(), Problem> {
         // If no version is deployed, the attempt itself fails, with a more specific error.
         let Ok(Some(version)) = self.deployed.version() else { return Ok(()) };
         let (access, principal) = (&self.runs.access, version.actor.principal());
@@ -173,10 +199,25 @@ impl TriggerExecutor {
         if let Some(queue) = &trigger.queue {
             authorize_again(access, &principal, Action::Read, &Object::queue(&queue.name))?;
         }
-        if let Some((action, object)) = needed_right(&version, &event.data) {
-            authorize_again(access, &principal, action, &object)?;
-        }
         check_account(access, &principal)
+    }
+
+    /// Finds a function by name, and its limit on concurrent calls: one of the deployed version, or
+    /// one without a project.
+    pub(crate) async fn find(&self, name: &str) -> Result<(ParsedFunction, Option<u32>), Problem> {
+        let version = self.deployed.version()?;
+        let declared = version.and_then(|version| {
+            let callable = version.project.callables.get(name)?.clone();
+            let deployed_by = Some(version.actor);
+            Some(ParsedFunction { project: version.project, callable, deployed_by })
+        });
+        if let Some(function) = declared {
+            return Ok((function, None));
+        }
+        match self.catalog.find(name).await? {
+            Some(called) => Ok((called.function, called.concurrency)),
+            None => Err(self.missing(name)?),
+        }
     }
 
     /// Calls a function with an event: one of the deployed version, or one without a project.
@@ -187,19 +228,7 @@ impl TriggerExecutor {
         context: &JobContext,
     ) -> Result<Value, Problem> {
         let CallCause { event, trigger, actor } = caused;
-        let version = self.deployed.version()?;
-        let declared = version.and_then(|version| {
-            let callable = version.project.callables.get(name)?.clone();
-            let deployed_by = Some(version.actor);
-            Some(ParsedFunction { project: version.project, callable, deployed_by })
-        });
-        let (function, concurrency) = match declared {
-            Some(function) => (function, None),
-            None => match self.catalog.find(name).await? {
-                Some(called) => (called.function, called.concurrency),
-                None => return Err(self.missing(name)?),
-            },
-        };
+        let (function, concurrency) = self.find(name).await?;
         let _permit = self.catalog.permit(&function.callable.name, concurrency)?;
         let principal = actor.principal();
         let outputs = CallOutputs::new(&function, &principal).caused_by(event, &trigger.name);

@@ -42,6 +42,13 @@ pub(crate) struct RegisteredCall<'a> {
 }
 
 impl CallRegistry {
+    /// Returns a number that no call has.
+    pub(crate) fn next_number(&self) -> u64 {
+        let mut state = self.0.lock();
+        state.next += 1;
+        state.next - 1
+    }
+
     /// Registers a queued call.
     pub(crate) fn add(&self, invocation: &Invocation) -> RegisteredCall<'_> {
         let mut state = self.0.lock();

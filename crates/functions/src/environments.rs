@@ -29,8 +29,10 @@ impl Functions {
             skipped: report.skipped,
             failure: report.failure,
         });
+        let instances = self.warm_instances(&environment.id);
         let huge_pages_unavailable = self.0.pages.as_ref().err().cloned();
-        Ok(EnvironmentDetails { environment, zygote, huge_pages_unavailable, calls: self.calls() })
+        let calls = self.calls();
+        Ok(EnvironmentDetails { environment, zygote, instances, huge_pages_unavailable, calls })
     }
 
     /// Returns the environments that [`Functions::prune`] would remove now.

@@ -1,6 +1,7 @@
 //! The execution of one call: in an idle instance, in a clone of the environment's zygote, or in a
 //! new process. A call that runs out of memory may run a second time with more memory.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use headwater_metrics::CallStart;
@@ -16,7 +17,7 @@ use crate::invoke::{log_system_line, millis};
 use crate::queue::Permit;
 use crate::warm_instance::{IdleInstance, WarmInstance};
 use crate::zygote::ZygoteLookup;
-use crate::{Error, FunctionEvent, Invocation, Isolation, Limits, Outcome, Result};
+use crate::{Environment, Error, FunctionEvent, Invocation, Isolation, Limits, Outcome, Result};
 
 /// The execution of a call that has a permit.
 pub(crate) struct Execution<'a> {
@@ -56,7 +57,9 @@ impl Execution<'_> {
         if !invocation.limits.network.is_off() || is_answered {
             return Ok((first, None));
         }
-        let Some(_extra) = self.permit.grow(limit) else { return Ok((first, None)) };
+        let Some(_extra) = self.permit.grow_or_wait(limit).await else {
+            return Ok((first, None));
+        };
         let Limits { memory_bytes, .. } = invocation.limits;
         let limits = Limits { memory_bytes: 2 * memory_bytes, ..invocation.limits.clone() };
         let text = format!(
@@ -190,7 +193,8 @@ impl Execution<'_> {
                 }
             },
         };
-        let new = NewInstance { origin, policy, pages: inner.pages.clone().ok(), project };
+        let pages = inner.pages.clone().ok();
+        let new = NewInstance { origin, policy, pages, project, prepares: false };
         let instance = Instance::start(&inner.spawner, invocation, new, self.sink.clone())?;
         instance.finish(self.limits_of(invocation)).await
     }
@@ -212,7 +216,8 @@ impl Execution<'_> {
             (Isolation::Sandbox, Some(reason)) => return Err(unavailable(reason)),
             (Isolation::Sandbox, None) => {}
         }
-        let ZygoteLookup { zygote, started, cpu_us, .. } = self.zygote(invocation).await;
+        let ZygoteLookup { zygote, started, cpu_us, .. } =
+            self.functions.zygote(&invocation.environment).await;
         Ok(match zygote {
             Some(zygote) => (Origin::Zygote(zygote), started, cpu_us),
             None => (Origin::Sandbox, true, cpu_us),
@@ -238,12 +243,14 @@ impl Execution<'_> {
         }
         policy
     }
+}
 
+impl Functions {
     /// Returns the zygote for a call. If the call is cancelled meanwhile, the zygote still starts,
     /// so that the next call can use it.
-    async fn zygote(&self, invocation: &Invocation) -> ZygoteLookup {
-        let inner = &self.functions.0;
-        let (zygotes, environment) = (inner.zygotes.clone(), invocation.environment.clone());
+    pub(crate) async fn zygote(&self, environment: &Arc<Environment>) -> ZygoteLookup {
+        let inner = &self.0;
+        let (zygotes, environment) = (inner.zygotes.clone(), environment.clone());
         let closing = inner.closing.token().clone();
         let found = if let Some(found) = zygotes.at_hand(&environment) {
             found

@@ -18,6 +18,7 @@ use crate::instance_keys::InstanceKeys;
 use crate::preload_library::PreloadLibrary;
 use crate::project_folders::{ProjectFolders, is_shareable};
 use crate::queue::Queue;
+use crate::start_times::StartTimes;
 use crate::warm_instance::IdleInstance;
 use crate::zygote::Zygotes;
 use crate::{
@@ -38,6 +39,7 @@ pub(crate) struct Inner {
     pub(crate) projects: Arc<ProjectFolders>,
     pub(crate) instance_keys: InstanceKeys,
     pub(crate) calls: CallRegistry,
+    pub(crate) start_times: StartTimes,
     pub(crate) metrics: CallMetrics,
     pub(crate) telemetry: Telemetry,
     pub(crate) cpu_boost: CpuBoost,
@@ -77,6 +79,7 @@ impl Functions {
             projects: Arc::new(projects),
             instance_keys: InstanceKeys::default(),
             calls: CallRegistry::default(),
+            start_times: StartTimes::default(),
             metrics: CallMetrics::default(),
             telemetry: options.telemetry.clone(),
             cpu_boost: CpuBoost::default(),

@@ -2,7 +2,7 @@
 //! shrinking idle instances.
 
 use std::sync::{Arc, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::functions::Inner;
 use crate::project_folders;
@@ -28,12 +28,11 @@ pub(crate) fn start(inner: &Arc<Inner>) {
     tokio::spawn(Queue::assign_periodically(Arc::downgrade(&inner.queue), ASSIGN_EVERY));
 }
 
-/// Evicts idle zygotes and instances, and removes unused folders.
+/// Evicts idle zygotes, and removes unused folders.
 async fn sweep(functions: Weak<Inner>) {
     loop {
         let Some(inner) = functions.upgrade() else { return };
         inner.zygotes.sweep();
-        inner.queue.end_long_idle();
         inner.instance_keys.forget_unused();
         let (environments, projects) = (inner.environments.clone(), inner.projects.clone());
         let pause = (inner.zygotes.idle_max() / 4).clamp(SWEEP_MIN, SWEEP_MAX);
@@ -47,12 +46,13 @@ async fn sweep(functions: Weak<Inner>) {
     }
 }
 
-/// Shrinks the memory of idle instances.
+/// Ends expired idle instances, and shrinks the memory of the others.
 async fn shrink(functions: Weak<Inner>) {
     let mut pause = SHRINK_EVERY;
     loop {
         tokio::time::sleep(pause).await;
         let Some(inner) = functions.upgrade() else { return };
+        inner.queue.end_expired(Instant::now());
         pause = if inner.queue.shrink_idle() { SHRINK_STEP } else { SHRINK_EVERY };
     }
 }

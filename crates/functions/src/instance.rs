@@ -55,6 +55,8 @@ pub(crate) struct NewInstance<'a> {
     pub(crate) pages: Option<Arc<HugePageFs>>,
     /// The folder with the project's files; `None` to write them into the sandbox.
     pub(crate) project: Option<Arc<ProjectFolder>>,
+    /// True if the process only imports the function, and then waits for a call.
+    pub(crate) prepares: bool,
 }
 
 /// The deadline of a call, and the duration of its CPU boost.
@@ -122,7 +124,7 @@ impl Instance {
     pub(crate) fn start(
         spawner: &Spawner,
         invocation: &Invocation,
-        NewInstance { origin, policy, pages, project: folder }: NewInstance<'_>,
+        NewInstance { origin, policy, pages, project: folder, prepares }: NewInstance<'_>,
         sink: mpsc::Sender<FunctionEvent>,
     ) -> Result<Self> {
         let project = match origin {
@@ -134,7 +136,7 @@ impl Instance {
         // A process that is reused could keep the file of an earlier call open for writing, so it
         // gets no such file.
         let pages = pages.filter(|_| !reuse);
-        let how = worker::CallSettings { reuse, huge_pages: pages.is_some() };
+        let how = worker::CallSettings { reuse, huge_pages: pages.is_some(), prepares };
         let sent = worker::send_task(&mine, invocation, &project, how)?;
         let (stdout, stdout_end) = pipe()?;
         let (stderr, stderr_end) = pipe()?;
@@ -184,7 +186,7 @@ impl Instance {
     ) -> Result<Self> {
         let started = Instant::now();
         warm.running.resume()?;
-        let how = worker::CallSettings { reuse: true, huge_pages: false };
+        let how = worker::CallSettings { reuse: true, huge_pages: false, prepares: false };
         let channel = warm.channel.get_ref();
         let sent = worker::send_task(channel, invocation, Path::new(PROJECT), how)?;
         let invocation = invocation.bare();

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use crate::error::size;
 use crate::execution::Execution;
 use crate::functions::Functions;
+use crate::keep_alive::KeepAlive;
 use crate::queue::{CallRequest, Permit};
 use crate::warm_instance::IdleInstance;
 use crate::{Error, FunctionEvent, FunctionResult, Invocation, Limits, Outcome, Result};
@@ -127,13 +128,14 @@ impl Functions {
     ) -> Outcome {
         let RunningCall { mut permit, timer, trace } = call;
         let warm = permit.instance.take().and_then(IdleInstance::into_warm);
+        let (warm, cpu_us) = warm.map_or((None, 0), |(warm, cpu_us)| (Some(warm), cpu_us));
         let mut execution = Execution {
             functions: self,
             permit: &permit,
             sink,
             cancelled,
             until: Instant::now() + invocation.limits.timeout,
-            outside: Usage::default(),
+            outside: Usage { cpu_us, ..Usage::default() },
             start_time: Duration::ZERO,
             start: None,
         };
@@ -152,7 +154,8 @@ impl Functions {
         match ended {
             Ok((mut outcome, warm)) => {
                 if let Some(warm) = warm {
-                    let idle = IdleInstance::new(warm, invocation.environment.clone());
+                    let keep_alive = KeepAlive::after_call(Instant::now());
+                    let idle = IdleInstance::new(warm, invocation, keep_alive);
                     let pause = || self.0.idle_pause.schedule(&self.0.queue);
                     permit.keep(idle, |_| pause());
                 }

@@ -112,7 +112,7 @@ pub(crate) async fn answer(
     let _ = channel.send(b"lake", &files);
 }
 
-fn without_lake() -> Problem {
+pub(crate) fn without_lake() -> Problem {
     let message = "`headwater.lake` is only for functions that are called by name or by a trigger";
     Problem::new(ErrorCode::InvalidArgument, message)
         .with_hint("In a model or expectation, name the tables as inputs.")

@@ -25,14 +25,17 @@ mod instance_keys;
 mod instance_spec;
 mod invocation;
 mod invoke;
+mod keep_alive;
 mod lake_access;
 mod options;
 mod outcome;
 mod preload_library;
+mod preparation;
 mod prepared_clones;
 mod project_folders;
 mod queue;
 mod start_clock;
+mod start_times;
 mod streaming_input;
 mod unreleased_files;
 mod warm_instance;
@@ -55,6 +58,7 @@ pub use invocation::{
     Argument, ArgumentValue, CallOwner, FunctionEvent, FunctionResult, Invocation, Outcome,
     Returns, Reuse,
 };
+pub use keep_alive::ExpectedCall;
 pub use lake_access::{LAKE_CONTENT_BYTES_MAX, LakeAccess, LakeAnswer, LakeRequest, too_large};
 pub use options::{FunctionsOptions, Isolation, ZygoteOptions};
 pub use streaming_input::{Rows, StreamedInput};

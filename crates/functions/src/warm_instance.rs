@@ -6,21 +6,19 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use headwater_sandbox::{Channel, RunningProcess};
 use tokio::io::unix::AsyncFd;
 use tokio::net::unix::pipe::Receiver;
 
-use crate::Environment;
 use crate::idle_shrink::ShrinkState;
+use crate::keep_alive::KeepAlive;
 use crate::project_folders::ProjectFolder;
 use crate::queue::Queue;
 use crate::unreleased_files::UnreleasedFiles;
-use crate::zygote::Zygote;
-
-/// Maximum idle time.
-const IDLE_MAX: Duration = Duration::from_secs(60);
+use crate::zygote::{Zygote, Zygotes};
+use crate::{Environment, Invocation};
 
 /// An instance between two calls: its process, and the server's ends of its connections.
 #[derive(Debug)]
@@ -43,13 +41,58 @@ pub(crate) struct WarmInstance {
 #[derive(Debug)]
 pub(crate) struct IdleInstance {
     warm: WarmInstance,
-    environment: Arc<Environment>,
+    pub(crate) environment: Arc<Environment>,
+    /// The label of the function that the instance executed last, or was started for.
+    pub(crate) label: String,
+    /// The memory limit of the instance.
+    pub(crate) memory_bytes: u64,
+    pub(crate) keep_alive: KeepAlive,
+    /// The CPU time of a start ahead of a call.
+    uncharged: Option<UnchargedCpu>,
     shrink: ShrinkState,
 }
 
+/// CPU time that is not charged to a call yet. Dropping it charges the next call that looks up the
+/// zygote of the environment.
+#[derive(Debug)]
+pub(crate) struct UnchargedCpu {
+    pub(crate) zygotes: Arc<Zygotes>,
+    pub(crate) environment: Arc<Environment>,
+    pub(crate) cpu_us: u64,
+}
+
+impl UnchargedCpu {
+    /// Returns the CPU time in microseconds, which the caller charges to a call.
+    fn take(&mut self) -> u64 {
+        std::mem::take(&mut self.cpu_us)
+    }
+}
+
+impl Drop for UnchargedCpu {
+    fn drop(&mut self) {
+        let cpu_us = self.take();
+        if cpu_us > 0 {
+            self.zygotes.owe(&self.environment, cpu_us);
+        }
+    }
+}
+
 impl IdleInstance {
-    pub(crate) fn new(warm: WarmInstance, environment: Arc<Environment>) -> Self {
-        IdleInstance { shrink: ShrinkState::of(&warm), warm, environment }
+    pub(crate) fn new(warm: WarmInstance, last: &Invocation, keep_alive: KeepAlive) -> Self {
+        IdleInstance {
+            shrink: ShrinkState::of(&warm),
+            warm,
+            environment: last.environment.clone(),
+            label: last.label.clone(),
+            memory_bytes: last.limits.memory_bytes,
+            keep_alive,
+            uncharged: None,
+        }
+    }
+
+    /// Sets the CPU time of the start, for an instance that has executed no call.
+    pub(crate) fn with_uncharged(self, uncharged: UnchargedCpu) -> Self {
+        IdleInstance { uncharged: Some(uncharged), ..self }
     }
 
     /// Pauses the process, unless it is paused already or is returning memory.
@@ -59,9 +102,14 @@ impl IdleInstance {
         }
     }
 
-    /// Returns the instance if its process still exists.
-    pub(crate) fn into_warm(mut self) -> Option<WarmInstance> {
-        self.warm.running.is_alive().then_some(self.warm)
+    /// Returns the instance if its process still exists, and the CPU time of its start in
+    /// microseconds if no call was charged for it.
+    pub(crate) fn into_warm(mut self) -> Option<(WarmInstance, u64)> {
+        if !self.warm.running.is_alive() {
+            return None;
+        }
+        let uncharged_us = self.uncharged.as_mut().map_or(0, UnchargedCpu::take);
+        Some((self.warm, uncharged_us))
     }
 }
 
@@ -107,8 +155,8 @@ impl Queue<IdleInstance> {
         self.end_idle(|idle, _| holds(&idle.environment));
     }
 
-    /// Ends instances that have been idle for too long.
-    pub(crate) fn end_long_idle(self: &Arc<Self>) {
-        self.end_idle(|_, time| time >= IDLE_MAX);
+    /// Ends the instances whose time has passed.
+    pub(crate) fn end_expired(self: &Arc<Self>, now: Instant) {
+        self.end_idle(|idle, _| idle.keep_alive.until <= now);
     }
 }

@@ -101,6 +101,7 @@ struct Task<'a> {
     huge_pages: bool,
     network: bool,
     reuse: bool,
+    prepare: bool,
     part_bytes: u64,
     variables: Cow<'a, BTreeMap<String, String>>,
     call: TaskCall<'a>,
@@ -171,6 +172,8 @@ pub(crate) struct CallSettings {
     pub(crate) reuse: bool,
     /// If true, the worker writes its result to a file with huge pages.
     pub(crate) huge_pages: bool,
+    /// If true, the process only imports the function, and then waits for a call.
+    pub(crate) prepares: bool,
 }
 
 /// Writes the task to the worker's socket, before the worker starts.
@@ -178,7 +181,7 @@ pub(crate) fn send_task(
     channel: &Channel,
     invocation: &Invocation,
     project: &Path,
-    CallSettings { reuse, huge_pages }: CallSettings,
+    CallSettings { reuse, huge_pages, prepares }: CallSettings,
 ) -> Result<SentTask> {
     let mut files: Vec<WorkerFile> = Vec::new();
     let mut feeds: Vec<InputFeed> = Vec::new();
@@ -213,6 +216,7 @@ pub(crate) fn send_task(
         huge_pages,
         network: !invocation.limits.network.is_off(),
         reuse,
+        prepare: prepares,
         part_bytes: (invocation.limits.memory_bytes / 8).clamp(1 << 20, PART_BYTES_MAX),
         variables: variables(invocation),
         call: TaskCall::of(invocation),

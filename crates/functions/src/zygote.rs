@@ -77,6 +77,12 @@ impl ZygoteSlot {
     fn give(&self, found: ZygoteLookup) -> ZygoteLookup {
         ZygoteLookup { cpu_us: found.cpu_us + self.owed_us.swap(0, Ordering::Relaxed), ..found }
     }
+
+    /// Returns true if CPU time must still be charged to a call. Then the slot is kept without a
+    /// zygote.
+    fn owes(&self) -> bool {
+        self.owed_us.load(Ordering::Relaxed) > 0
+    }
 }
 
 #[derive(Debug, Default)]
@@ -192,10 +198,11 @@ impl Zygotes {
     /// Returns the zygote of an environment if its state is known; `None` if finding out would
     /// require waiting.
     pub(crate) fn at_hand(&self, environment: &Environment) -> Option<ZygoteLookup> {
-        if !self.options.enabled {
-            return Some(ZygoteLookup::default());
-        }
         let key = ZygoteKey::of(environment);
+        if !self.options.enabled {
+            let (slot, none) = (self.slots.lock().get(&key).cloned(), ZygoteLookup::default());
+            return Some(if let Some(slot) = slot { slot.give(none) } else { none });
+        }
         let slot = self.slots.lock().get(&key)?.clone();
         let found = slot.state.try_lock().ok()?.found()?;
         Some(slot.give(found))
@@ -218,9 +225,11 @@ impl Zygotes {
     }
 
     /// Charges the CPU time of a start to the next call, because the call that caused the start was
-    /// cancelled.
+    /// cancelled, or because a preparation caused it.
     pub(crate) fn owe(&self, environment: &Environment, cpu_us: u64) {
-        if let Some(slot) = self.slots.lock().get(&ZygoteKey::of(environment)) {
+        if cpu_us > 0 {
+            let mut slots = self.slots.lock();
+            let slot = slots.entry(ZygoteKey::of(environment)).or_default();
             slot.owed_us.fetch_add(cpu_us, Ordering::Relaxed);
         }
     }
@@ -352,12 +361,16 @@ impl Zygotes {
                     let unused = Arc::strong_count(zygote) == 1;
                     if holds(zygote) && unused {
                         *state = State::Absent;
-                        return false;
+                        return slot.owes();
                     }
                     true
                 }
-                State::Failed(failure) => failure.since.elapsed() < REMEMBERED,
-                State::Alive(_) | State::Absent => Arc::strong_count(slot) > 1,
+                State::Failed(failure) => failure.since.elapsed() < REMEMBERED || slot.owes(),
+                State::Alive(_) | State::Absent => {
+                    // A dead zygote must not keep the lock of its environment.
+                    *state = State::Absent;
+                    Arc::strong_count(slot) > 1 || slot.owes()
+                }
             }
         });
     }

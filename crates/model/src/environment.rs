@@ -69,6 +69,23 @@ pub struct FunctionCall {
     pub waits_for: Option<String>,
 }
 
+/// An idle process that waits for a call of its function.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct WarmInstanceSummary {
+    /// The name of the function.
+    pub label: String,
+    /// The memory limit of the process in bytes.
+    pub memory_bytes: u64,
+    /// The time since which the process is idle.
+    #[schema(value_type = String, format = DateTime)]
+    pub since: Timestamp,
+    /// The time at which the process ends if no call uses it.
+    #[schema(value_type = String, format = DateTime)]
+    pub until: Timestamp,
+    /// The reason why the process was started or is kept.
+    pub reason: String,
+}
+
 /// Details of an environment, and the running and queued calls of all environments.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct EnvironmentDetails {
@@ -77,6 +94,9 @@ pub struct EnvironmentDetails {
     /// The environment's zygote; absent if the environment has not been used for some time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub zygote: Option<ZygoteSummary>,
+    /// The idle processes of the environment.
+    #[serde(default)]
+    pub instances: Vec<WarmInstanceSummary>,
     /// The reason why functions cannot write results to huge pages; absent if they can.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub huge_pages_unavailable: Option<String>,

@@ -78,7 +78,7 @@ pub use diff::{
 };
 pub use environment::{
     EnvironmentDetails, EnvironmentSummary, FunctionCall, PackageChange, PruneEnvironments,
-    PrunedEnvironments, RebuiltEnvironment, ZygoteSummary,
+    PrunedEnvironments, RebuiltEnvironment, WarmInstanceSummary, ZygoteSummary,
 };
 pub use error::{ErrorCode, Fault, Problem, ResultExt, sentence};
 pub use event::{

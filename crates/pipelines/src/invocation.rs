@@ -80,8 +80,23 @@ impl Runner {
         context: &JobContext,
         cancelled: CancellationToken,
     ) -> Outcome {
-        let (model, secrets) = (call.model.map(str::to_owned), call.secrets);
-        let mut client = call.client;
+        let model = call.model.map(str::to_owned);
+        let (invocation, secrets) = self.invocation_of(call);
+        let (sink, mut lines) = mpsc::channel(LINES_BUFFERED_MAX);
+        let forward_lines = async {
+            while let Some(event) = lines.recv().await {
+                let FunctionEvent::Line { stream, file, line, text } = secrets.redact_line(event);
+                context.emit(JobEventKind::Log { stream, model: model.clone(), file, line, text });
+            }
+        };
+        let invoked = self.functions.invoke(invocation, sink, cancelled);
+        let (outcome, ()) = tokio::join!(invoked, forward_lines);
+        secrets.redact_outcome(outcome)
+    }
+
+    /// Returns the invocation of a function, and the secrets to remove from its output.
+    pub(crate) fn invocation_of(&self, call: FunctionCall<'_>) -> (Invocation, FunctionSecrets) {
+        let (secrets, mut client) = (call.secrets, call.client);
         if secrets.redacts() {
             // A secret may span two parts of a streamed answer, so the answer is not streamed.
             client.answer = None;
@@ -104,15 +119,6 @@ impl Runner {
             client,
             early_result: call.early_result,
         };
-        let (sink, mut lines) = mpsc::channel(LINES_BUFFERED_MAX);
-        let forward_lines = async {
-            while let Some(event) = lines.recv().await {
-                let FunctionEvent::Line { stream, file, line, text } = secrets.redact_line(event);
-                context.emit(JobEventKind::Log { stream, model: model.clone(), file, line, text });
-            }
-        };
-        let invoked = self.functions.invoke(invocation, sink, cancelled);
-        let (outcome, ()) = tokio::join!(invoked, forward_lines);
-        secrets.redact_outcome(outcome)
+        (invocation, secrets)
     }
 }

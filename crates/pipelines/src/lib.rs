@@ -26,6 +26,7 @@ mod invocation;
 mod model_record;
 mod parse;
 mod plan;
+mod preparation;
 mod profile;
 mod profiles_table;
 mod replay;

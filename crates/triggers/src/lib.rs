@@ -36,6 +36,7 @@ mod postgres_listener;
 mod postgres_outbox;
 mod postgres_server;
 mod postgres_source;
+mod preparation;
 mod queue_source;
 mod rate_limit;
 mod record;

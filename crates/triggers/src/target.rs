@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use headwater_jobs::JobContext;
-use headwater_model::{Actor, Event, EventData, Problem, Trigger};
+use headwater_model::{Actor, Event, EventData, Problem, Timestamp, Trigger};
 use serde_json::Value;
 
 /// Delivers events to the targets of their triggers.
@@ -50,6 +50,16 @@ pub trait TargetExecutor: Send + Sync {
     async fn call_policy(&self, _function: &str) -> Result<CallPolicy, Problem> {
         Ok(CallPolicy::default())
     }
+
+    /// Returns the time before a scheduled time at which [`TargetExecutor::prepare`] is called;
+    /// `None`, the default, if the trigger's target needs no preparation.
+    fn preparation_time(&self, _trigger: &Trigger) -> Option<Duration> {
+        None
+    }
+
+    /// Prepares the target of a trigger for a scheduled time, so that the delivery starts sooner.
+    /// Dropping the future stops the preparation. By default, does nothing.
+    async fn prepare(&self, _trigger: &Trigger, _scheduled: Timestamp) {}
 
     /// Returns the queue for the trigger's jobs; see [`headwater_jobs::NewJob::queue`]. `None` by
     /// default.

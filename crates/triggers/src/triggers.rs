@@ -257,6 +257,7 @@ impl Triggers {
         let mut workers = self.workers();
         workers.extend(self.inner.call_workers.lock().values().cloned());
         let ticks = workers.iter().map(async |worker| {
+            worker.prepare_target().await;
             loop {
                 let pause = worker.poll().await;
                 worker.deliver_all().await?;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use headwater_model::{EventData, Fault, Problem, Trigger, TriggerStatus};
+use headwater_model::{EventData, Fault, Problem, Timestamp, Trigger, TriggerStatus};
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
@@ -16,7 +16,7 @@ use crate::triggers::WeakTriggers;
 
 /// Maximum sleep between two checks. After the machine was suspended or its clock was set, a check
 /// is late by at most this time.
-const SLEEP_MAX: Duration = Duration::from_secs(30);
+pub(crate) const SLEEP_MAX: Duration = Duration::from_secs(30);
 /// Pause after an error of the store.
 const STORE_PAUSE: Duration = Duration::from_secs(1);
 /// Time without notifications before a poll starts, and the maximum wait for such a time.
@@ -35,6 +35,8 @@ pub(crate) struct Worker {
     before: Mutex<Option<Arc<Worker>>>,
     /// Reason why events may be missing or late, if any.
     fault: Mutex<Option<Problem>>,
+    /// The last scheduled time for which the target was prepared.
+    pub(crate) prepared: Mutex<Option<Timestamp>>,
 }
 
 impl Worker {
@@ -46,14 +48,17 @@ impl Worker {
         before: Option<Arc<Worker>>,
     ) -> Arc<Self> {
         let source = tokio::sync::Mutex::new(definition.source.open());
-        let (before, fault) = (Mutex::new(before), Mutex::default());
-        Arc::new(Worker { context, targets, definition, calls, source, before, fault })
+        let (before, fault, prepared) = (Mutex::new(before), Mutex::default(), Mutex::default());
+        Arc::new(Worker { context, targets, definition, calls, source, before, fault, prepared })
     }
 
-    /// Starts the two tasks of the worker.
+    /// Starts the tasks of the worker.
     pub(crate) fn spawn(self: &Arc<Self>) {
         tokio::spawn(self.clone().poll_loop());
         tokio::spawn(self.clone().deliver_loop());
+        if matches!(self.definition.source, Source::Schedule(_)) {
+            tokio::spawn(self.clone().prepare_loop());
+        }
     }
 
     pub(crate) fn trigger(&self) -> &Trigger {

@@ -2,7 +2,7 @@
 
 use headwater_model::{
     EnvironmentDetails, EnvironmentSummary, PruneEnvironments, PrunedEnvironments,
-    RebuiltEnvironment,
+    RebuiltEnvironment, WarmInstanceSummary,
 };
 
 use crate::answer::{self, fetch};
@@ -51,7 +51,8 @@ async fn explain(context: &Context, api: &Api, id: &str) -> Result<()> {
     let Some(explained) = fetch::<EnvironmentDetails>(context, api, path).await? else {
         return Ok(());
     };
-    let EnvironmentDetails { environment, zygote, huge_pages_unavailable, calls } = explained;
+    let EnvironmentDetails { environment, zygote, instances, huge_pages_unavailable, calls } =
+        explained;
     let asked = match environment.requirements.join(" ") {
         none if none.is_empty() => "no packages".to_owned(),
         asked => asked,
@@ -74,6 +75,11 @@ async fn explain(context: &Context, api: &Api, id: &str) -> Result<()> {
                 output::line(format!("  each call imports `{package}` itself: {reason}"));
             }
         }
+    }
+    for instance in instances {
+        let WarmInstanceSummary { label, until, reason, .. } = instance;
+        let until = output::moment(until);
+        output::line(format!("  1 warm instance of `{label}` until {until}: {reason}"));
     }
     output::line(match huge_pages_unavailable {
         None => "  results are passed in huge pages".to_owned(),

@@ -17,7 +17,7 @@ use crate::{CallOwner, Error, Result};
 /// instance.
 #[derive(Debug)]
 pub(crate) struct Queue<W> {
-    permits_max: usize,
+    pub(super) permits_max: usize,
     memory_units: u64,
     queued_max: usize,
     state: Mutex<State<W>>,
@@ -99,6 +99,9 @@ impl<W> Queue<W> {
                 state.subqueues.swap_remove(index);
             }
         }
+        if state.queued > 0 {
+            state.cancel_early();
+        }
         AdmissionResult { started, evicted }
     }
 
@@ -112,9 +115,19 @@ impl<W> Queue<W> {
     /// Releases a permit and keeps its instance as idle. Unless another call takes the instance
     /// immediately, `pause` is called with it.
     pub(super) fn keep(self: &Arc<Self>, idle: Idle<W>, of: &QueueKey, pause: impl FnOnce(&mut W)) {
-        let (number, units) = (idle.number, idle.units);
         let mut state = self.state.lock();
-        state.release(of, units, true);
+        state.release(of, idle.units, true);
+        self.add_idle(state, idle, pause);
+    }
+
+    /// Adds an idle instance, and assigns permits to the calls that can use it.
+    pub(super) fn add_idle(
+        self: &Arc<Self>,
+        mut state: MutexGuard<'_, State<W>>,
+        idle: Idle<W>,
+        pause: impl FnOnce(&mut W),
+    ) {
+        let number = idle.number;
         let surplus = state.add_idle(idle);
         let assigned = self.assigned(&mut state);
         if let Some(idle) = state.idle.iter_mut().find(|idle| idle.number == number) {

@@ -9,7 +9,7 @@ use super::order::OVERTAKEN_MAX;
 use super::state::State;
 
 /// Maximum number of idle instances.
-const IDLE_COUNT_MAX: usize = 64;
+pub(super) const IDLE_COUNT_MAX: usize = 64;
 
 /// The key of an instance. Instances with the same key can execute each other's calls. Two keys are
 /// equal only if they are clones of one key.
@@ -37,6 +37,8 @@ pub(super) struct Idle<W> {
     pub(super) key: InstanceKey,
     pub(super) units: u64,
     pub(super) since: Instant,
+    /// True if the instance was started ahead of a call, and has executed none.
+    pub(super) is_unused: bool,
     pub(super) instance: W,
 }
 
@@ -85,7 +87,8 @@ impl<W> State<W> {
     /// An instance for which other calls are queued is evicted only after this call has waited for
     /// [`OVERTAKEN_MAX`]. Until then, an instance that was used recently is also kept if the
     /// function of this call has a running call. So two functions that do not fit into memory
-    /// together alternate about once a second instead of at each call.
+    /// together alternate about once a second instead of at each call. An instance that was started
+    /// ahead of a call is not kept for this time.
     pub(super) fn evict_for(&mut self, index: usize, units: u64, now: Instant) -> Option<Vec<W>> {
         let subqueue = &self.subqueues[index];
         let has_waited = subqueue.waited(now) > OVERTAKEN_MAX;
@@ -94,10 +97,12 @@ impl<W> State<W> {
         let is_wanted = |idle: &Idle<W>| {
             self.subqueues.iter().any(|other| other.key.instance.as_ref() == Some(&idle.key))
         };
-        let was_just_used =
-            |idle: &Idle<W>| now.saturating_duration_since(idle.since) < OVERTAKEN_MAX;
-        let mut candidates: Vec<(bool, usize)> = self.idle.iter().map(is_wanted).zip(0..).collect();
-        candidates.retain(|(wanted, at)| {
+        let was_just_used = |idle: &Idle<W>| {
+            !idle.is_unused && now.saturating_duration_since(idle.since) < OVERTAKEN_MAX
+        };
+        let rank = |idle: &Idle<W>| (is_wanted(idle), !idle.is_unused);
+        let mut candidates: Vec<_> = self.idle.iter().map(rank).zip(0..).collect();
+        candidates.retain(|((wanted, _), at)| {
             has_waited || (!wanted && (starts_first || !was_just_used(&self.idle[*at])))
         });
         candidates.sort_unstable();

@@ -12,11 +12,15 @@
 //! never has more instances than it had calls at the same time, even if it has many callers. Other
 //! calls may overtake a call that waits for memory, but only for a short time. After that time,
 //! memory is reserved for the call, and idle instances are evicted.
+//!
+//! An instance can also start ahead of an expected call, with memory that is free. It holds no
+//! permit, and a call that must wait cancels its start.
 
 mod admission;
 mod idle;
 mod order;
 mod permits;
+mod reservation;
 mod state;
 mod stats;
 #[cfg(test)]
@@ -25,4 +29,5 @@ mod tests;
 pub(crate) use admission::{CallRequest, Queue};
 pub(crate) use idle::InstanceKey;
 pub(crate) use permits::Permit;
+pub(crate) use reservation::{Reservation, ReservationResult};
 pub(crate) use stats::QueueStats;

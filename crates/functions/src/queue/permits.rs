@@ -1,11 +1,16 @@
 //! The permits of running calls, and additional memory of calls. Dropping either releases it.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::admission::Queue;
 use super::idle::Idle;
 use super::state::{AdmittedCall, MEMORY_UNIT, QueueKey, SubqueueKey};
+
+/// Maximum waiting time for the memory of cancelled starts ahead of calls, and the interval between
+/// two checks.
+const EARLY_END_MAX: Duration = Duration::from_secs(3);
+const EARLY_END_CHECK: Duration = Duration::from_millis(10);
 
 /// The permit of a running call, with its memory.
 #[derive(Debug)]
@@ -44,8 +49,22 @@ impl<W> Permit<W> {
         let Some(key) = self.key.instance.clone() else { return };
         self.is_released = true;
         let (number, units) = (self.number, self.units);
-        let idle = Idle { number, key, units, since: Instant::now(), instance };
+        let (since, is_unused) = (Instant::now(), false);
+        let idle = Idle { number, key, units, since, is_unused, instance };
         self.queue.keep(idle, &self.key.queue, pause);
+    }
+
+    /// Like [`Permit::grow`]. If memory is short because instances start ahead of their calls,
+    /// cancels these starts and waits for their memory.
+    pub(crate) async fn grow_or_wait(&self, bytes: u64) -> Option<ExtraMemory<W>> {
+        let until = Instant::now() + EARLY_END_MAX;
+        loop {
+            let extra = self.grow(bytes);
+            if extra.is_some() || !self.queue.cancel_early() || Instant::now() >= until {
+                return extra;
+            }
+            tokio::time::sleep(EARLY_END_CHECK).await;
+        }
     }
 
     /// Grants more memory to a running call, unless another call waits for memory. Evicts idle

@@ -9,6 +9,7 @@ use tokio::sync::oneshot;
 
 use super::idle::{Idle, InstanceKey};
 use super::permits::Permit;
+use super::reservation::EarlyStart;
 
 /// Unit of memory quotas, in bytes.
 pub(super) const MEMORY_UNIT: u64 = 1 << 20;
@@ -25,6 +26,8 @@ pub(super) struct State<W> {
     pub(super) reusable_units: u64,
     /// Idle instances, by descending idle time.
     pub(super) idle: Vec<Idle<W>>,
+    /// Instances that are starting ahead of their calls.
+    pub(super) early: Vec<EarlyStart>,
     pub(super) owners: HashMap<Arc<str>, Load>,
     pub(super) functions: HashMap<QueueKey, Load>,
     /// Number of permits assigned since the queue was created.
@@ -102,6 +105,7 @@ impl<W> State<W> {
             free_units: memory_units,
             reusable_units: 0,
             idle: Vec::new(),
+            early: Vec::new(),
             owners: HashMap::new(),
             functions: HashMap::new(),
             assigned: 0,
@@ -146,6 +150,9 @@ impl<W> State<W> {
         match &idle {
             Some(idle) => call.units = idle.units,
             None => self.free_units -= call.units,
+        }
+        if let (None, Some(instance)) = (&idle, &key.instance) {
+            self.cancel_early_of(instance);
         }
         let now = Instant::now();
         self.subqueues[index].last_permit_at = now;

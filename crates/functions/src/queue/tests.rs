@@ -9,7 +9,7 @@ use headwater_model::Priority;
 use super::admission::QueuedCall;
 use super::order::{OVERTAKEN_MAX, PROMOTED_EVERY};
 use super::state::MEMORY_UNIT;
-use super::{CallRequest, InstanceKey, Permit, Queue};
+use super::{CallRequest, InstanceKey, Permit, Queue, Reservation, ReservationResult};
 use crate::{CallOwner, Error, Result};
 
 /// An idle instance in the tests, represented by a name.
@@ -431,4 +431,58 @@ fn memory_of_idle_instances_is_granted_to_running_calls() {
     drop(permit);
     let stats = stage.queue.stats();
     assert_eq!((stats.free_bytes, stats.owners.len()), (100 * MEMORY_UNIT, 0));
+}
+
+/// Reserves memory for an instance that starts ahead of its call.
+fn reserve(stage: &mut Stage, key: &InstanceKey, mib: u64) -> Option<Reservation<Name>> {
+    stage.next += 1;
+    match stage.queue.reserve(stage.next, key, mib * MEMORY_UNIT) {
+        ReservationResult::Reserved(reservation) => Some(reservation),
+        ReservationResult::Exists | ReservationResult::Busy => None,
+    }
+}
+
+#[test]
+fn a_start_ahead_of_a_call_takes_only_what_is_free() {
+    let (mut stage, f) = (Stage::new(2, 100, 10), InstanceKey::default());
+    let g = InstanceKey::default();
+    stage.call_with(&g, "g", 40);
+    stage.one().1.keep("g1", |_| ());
+    assert!(reserve(&mut stage, &f, 70).is_none(), "no idle instance is evicted");
+    assert!(reserve(&mut stage, &g, 10).is_none(), "an instance is idle");
+    let reserved = reserve(&mut stage, &f, 60).unwrap();
+    assert!(reserve(&mut stage, &f, 0).is_none(), "an instance is starting");
+    reserved.keep("f1", |_| ());
+    // The instance without a call is evicted first, although the other has been idle for longer.
+    stage.call_of("a", "h", 50).unwrap();
+    let (_, permit) = stage.one();
+    stage.call_with(&g, "g", 40);
+    let (_, other) = stage.one();
+    assert_eq!((permit.instance, other.instance), (None, Some("g1")));
+    assert!(reserve(&mut stage, &f, 1).is_none(), "no permit is free");
+}
+
+#[test]
+fn a_call_uses_the_instance_that_started_ahead() {
+    let (mut stage, f) = (Stage::new(2, 100, 10), InstanceKey::default());
+    reserve(&mut stage, &f, 60).unwrap().keep("f1", |_| ());
+    stage.call_with(&f, "f", 60);
+    assert_eq!(stage.one().1.instance, Some("f1"));
+    let reserved = reserve(&mut stage, &f, 60).unwrap();
+    stage.call_with(&f, "f", 20);
+    assert_eq!(stage.one().1.instance, None);
+    assert!(reserved.cancelled.is_cancelled(), "the call has started an instance");
+}
+
+#[test]
+fn a_call_that_must_wait_cancels_a_start_ahead_of_a_call() {
+    let (mut stage, f) = (Stage::new(2, 100, 10), InstanceKey::default());
+    let reserved = reserve(&mut stage, &f, 60).unwrap();
+    stage.call_of("a", "g", 40).unwrap();
+    let (_, _running) = stage.one();
+    assert!(!reserved.cancelled.is_cancelled());
+    let waiting = stage.call_of("b", "h", 50).unwrap();
+    assert!(stage.started().is_empty() && reserved.cancelled.is_cancelled());
+    drop(reserved);
+    assert_eq!(numbers(&stage.started()), [waiting]);
 }

@@ -13,6 +13,7 @@ mod held_inputs;
 mod invoke;
 mod isolation;
 mod metering;
+mod preparation;
 mod projects;
 mod pythons;
 mod support;

@@ -13,6 +13,7 @@ mod nats;
 mod occurrences;
 mod outside;
 mod postgres;
+mod preparation;
 mod queues;
 mod servers;
 #[expect(dead_code, reason = "the tests of jobs use all items")]

@@ -1,0 +1,173 @@
+//! Preparation of functions ahead of expected calls: the zygote of the environment, and an instance
+//! that has imported the function, if its calls may reuse instances.
+//!
+//! A preparation is not a call: it has no permit, no usage and no metrics, and it does not run the
+//! function itself. Its CPU time is charged to the first call that uses the instance, or else to
+//! the next call that looks up the zygote. Errors and output of the import are discarded, because
+//! the call imports the function again and reports them.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use headwater_model::Problem;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::functions::Functions;
+use crate::instance::{CallDeadline, Instance, NewInstance, Origin};
+use crate::keep_alive::{ExpectedCall, KeepAlive};
+use crate::lake_access::without_lake;
+use crate::queue::{Reservation, ReservationResult};
+use crate::warm_instance::{IdleInstance, UnchargedCpu};
+use crate::zygote::ZygoteLookup;
+use crate::{
+    CallOwner, ClientCall, Error, Invocation, Isolation, LakeAccess, LakeAnswer, LakeRequest,
+};
+
+/// Time limit for the start of an instance. If the learnt start time is as long, only the zygote is
+/// started, because the instance would not be ready before the call.
+const IMPORT_MAX: Duration = Duration::from_secs(60);
+
+impl Functions {
+    /// Returns the time before an expected call at which [`Functions::prepare`] should start: about
+    /// twice the learnt start time of the function's instances, and a margin; at most 90 seconds.
+    pub fn preparation_time(&self, label: &str) -> Duration {
+        self.0.start_times.time_ahead(label)
+    }
+
+    /// Prepares a function for an expected call. The invocation describes the call; its arguments
+    /// are not used. An instance is started only if the call may reuse it, and is kept until some
+    /// seconds after the expected time.
+    ///
+    /// Does nothing if calls are waiting, or if no processor or memory is free. A call that must
+    /// wait cancels the preparation.
+    pub async fn prepare(&self, invocation: &Invocation, expected: ExpectedCall) {
+        let inner = &self.0;
+        let has_sandbox = inner.spawner.report().sandbox_error.is_none();
+        if inner.isolation == Isolation::Process || !has_sandbox || inner.queue.is_busy() {
+            return;
+        }
+        let mut invocation = invocation.for_preparation();
+        let limits = &mut invocation.limits;
+        limits.memory_bytes = limits.memory_bytes.min(inner.queue.memory_bytes());
+        let is_slow = inner.start_times.get(&invocation.label) >= Some(IMPORT_MAX);
+        let key = inner.instance_keys.of(&invocation).filter(|_| !is_slow);
+        let Some(key) = key else {
+            return self.prepare_clone(&invocation).await;
+        };
+        let number = inner.calls.next_number();
+        match inner.queue.reserve(number, &key, invocation.limits.memory_bytes) {
+            ReservationResult::Reserved(reservation) => {
+                self.prepare_instance(&invocation, reservation, &expected).await;
+            }
+            ReservationResult::Exists => {
+                inner.queue.with_next_idle(&key, |idle| idle.keep_alive.extend_for(&expected));
+            }
+            ReservationResult::Busy => {}
+        }
+    }
+
+    /// Starts the zygote of a function whose calls do not reuse instances, and prepares a clone.
+    async fn prepare_clone(&self, invocation: &Invocation) {
+        let (inner, started) = (&self.0, Instant::now());
+        let ZygoteLookup { zygote, cpu_us, .. } = self.zygote(&invocation.environment).await;
+        inner.zygotes.owe(&invocation.environment, cpu_us);
+        if let Some(zygote) = zygote {
+            zygote.prepare_clones(&inner.spawner, &invocation.limits);
+            zygote.touch();
+        }
+        inner.start_times.record(&invocation.label, started.elapsed(), Instant::now());
+    }
+
+    /// Starts an instance that imports the function and waits for a call.
+    async fn prepare_instance(
+        &self,
+        invocation: &Invocation,
+        reservation: Reservation<IdleInstance>,
+        expected: &ExpectedCall,
+    ) {
+        let (inner, started) = (&self.0, Instant::now());
+        // If the preparation does not end before the call, the next one starts earlier.
+        let raise_start = || {
+            inner.start_times.raise(&invocation.label, started.elapsed(), Instant::now());
+        };
+        let cancelled = reservation.cancelled.clone();
+        let zygote = tokio::select! {
+            biased;
+            zygote = self.zygote(&invocation.environment) => zygote,
+            // The zygote still starts, and its CPU time is charged to the next call.
+            () = cancelled.cancelled() => return raise_start(),
+        };
+        let mut uncharged = UnchargedCpu {
+            zygotes: inner.zygotes.clone(),
+            environment: invocation.environment.clone(),
+            cpu_us: zygote.cpu_us,
+        };
+        let origin = zygote.zygote.map_or(Origin::Sandbox, Origin::Zygote);
+        let project = tokio::select! {
+            biased;
+            project = inner.projects.get(&invocation.files) => project,
+            () = cancelled.cancelled() => return raise_start(),
+        };
+        let (policy, pages) = (None, None);
+        let new = NewInstance { origin: &origin, policy, pages, project, prepares: true };
+        let lake = Arc::new(RejectedLake::default());
+        let task = Invocation { lake: Some(lake.clone()), ..invocation.bare() };
+        // The receiver is dropped, so the output is discarded.
+        let (sink, _) = mpsc::channel(1);
+        let instance = match Instance::start(&inner.spawner, &task, new, sink) {
+            Ok(instance) => instance,
+            Err(error) => return log_failure(invocation, &error),
+        };
+        let until = started + IMPORT_MAX.min(invocation.limits.timeout);
+        let limits = CallDeadline { until, boost: Duration::ZERO, cancelled };
+        let (outcome, warm) = match instance.finish(limits).await {
+            Ok(finished) => finished,
+            Err(error) => return log_failure(invocation, &error),
+        };
+        uncharged.cpu_us += outcome.usage.cpu_us;
+        // After a failed import, the call imports the module itself. The same applies to a module
+        // that requests the lake, because it may have handled the error.
+        let has_failed = matches!(outcome.returned, Err(Error::FunctionRaised { .. }));
+        let is_usable = !has_failed && !lake.0.load(Ordering::Relaxed);
+        let Some(warm) = warm.filter(|_| is_usable) else { return raise_start() };
+        inner.start_times.record(&invocation.label, started.elapsed(), Instant::now());
+        let keep_alive = KeepAlive::started_for(expected);
+        let idle = IdleInstance::new(warm, invocation, keep_alive).with_uncharged(uncharged);
+        let (pause, queue) = (&inner.idle_pause, &inner.queue);
+        reservation.keep(idle, |_| pause.schedule(queue));
+    }
+}
+
+/// Rejects the requests of a preparation to the lake, and records that there was one.
+#[derive(Debug, Default)]
+struct RejectedLake(AtomicBool);
+
+#[async_trait]
+impl LakeAccess for RejectedLake {
+    async fn answer(&self, _request: LakeRequest) -> Result<LakeAnswer, Problem> {
+        self.0.store(true, Ordering::Relaxed);
+        Err(without_lake())
+    }
+
+    fn restart(&self) {}
+}
+
+impl Invocation {
+    /// Returns a copy that is not a call: without arguments, job, client and access to the lake.
+    pub(crate) fn for_preparation(&self) -> Invocation {
+        Invocation {
+            share: CallOwner { job: None, ..self.share.clone() },
+            lake: None,
+            client: ClientCall::default(),
+            begins_until: CancellationToken::new(),
+            ..self.bare()
+        }
+    }
+}
+
+fn log_failure(invocation: &Invocation, error: &Error) {
+    tracing::debug!(function = invocation.label, %error, "a function cannot be prepared");
+}

@@ -1,0 +1,177 @@
+//! Reservations of memory for instances that start ahead of their calls.
+//!
+//! Such a start never takes the place of a call. It uses only free memory and a free processor, and
+//! evicts no idle instance. A call that must wait cancels it.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio_util::sync::CancellationToken;
+
+use super::admission::Queue;
+use super::idle::{IDLE_COUNT_MAX, Idle, InstanceKey};
+use super::state::{MEMORY_UNIT, State};
+
+/// An instance that is starting ahead of its call.
+#[derive(Debug)]
+pub(super) struct EarlyStart {
+    number: u64,
+    key: InstanceKey,
+    cancelled: CancellationToken,
+}
+
+/// The memory of an instance that is starting ahead of its call. Dropping it releases the memory.
+#[derive(Debug)]
+pub(crate) struct Reservation<W> {
+    queue: Arc<Queue<W>>,
+    number: u64,
+    key: InstanceKey,
+    units: u64,
+    /// Cancelled when a call needs the resources, or has started an instance itself.
+    pub(crate) cancelled: CancellationToken,
+    is_released: bool,
+}
+
+/// The result of a request for a reservation.
+#[derive(Debug)]
+pub(crate) enum ReservationResult<W> {
+    Reserved(Reservation<W>),
+    /// An idle instance with the key exists, or is starting already.
+    Exists,
+    /// Calls are waiting, or no memory or processor is free.
+    Busy,
+}
+
+impl<W> Queue<W> {
+    /// Returns true if a start would delay a call, because calls are waiting or no processor is
+    /// free.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.has_no_permit(&self.lock())
+    }
+
+    fn has_no_permit(&self, state: &State<W>) -> bool {
+        state.queued > 0 || state.running + state.early.len() >= self.permits_max
+    }
+
+    /// Reserves memory for an instance that starts ahead of its call. `number` identifies the
+    /// instance, like the number of a call.
+    pub(crate) fn reserve(
+        self: &Arc<Self>,
+        number: u64,
+        key: &InstanceKey,
+        memory_bytes: u64,
+    ) -> ReservationResult<W> {
+        let units = memory_bytes.div_ceil(MEMORY_UNIT);
+        let mut state = self.lock();
+        let is_idle = state.idle.iter().any(|idle| idle.key == *key);
+        if is_idle || state.early.iter().any(|early| early.key == *key) {
+            return ReservationResult::Exists;
+        }
+        let has_space = state.idle.len() + state.early.len() < IDLE_COUNT_MAX;
+        if self.has_no_permit(&state) || units > state.free_units || !has_space {
+            return ReservationResult::Busy;
+        }
+        let cancelled = CancellationToken::new();
+        state.free_units -= units;
+        state.early.push(EarlyStart { number, key: key.clone(), cancelled: cancelled.clone() });
+        drop(state);
+        let (queue, key) = (self.clone(), key.clone());
+        let is_released = false;
+        ReservationResult::Reserved(Reservation {
+            queue,
+            number,
+            key,
+            units,
+            cancelled,
+            is_released,
+        })
+    }
+
+    /// Cancels all early starts. Returns true if there are any.
+    pub(super) fn cancel_early(&self) -> bool {
+        let state = self.lock();
+        state.cancel_early();
+        !state.early.is_empty()
+    }
+
+    /// Calls `f` with the idle instance that the next call with this key uses, if there is one,
+    /// while the queue is locked.
+    pub(crate) fn with_next_idle(&self, key: &InstanceKey, f: impl FnOnce(&mut W)) {
+        let mut state = self.lock();
+        if let Some(idle) = state.idle.iter_mut().rfind(|idle| idle.key == *key) {
+            f(&mut idle.instance);
+        }
+    }
+}
+
+impl<W> Reservation<W> {
+    /// Makes the instance idle, so that the next call with its key uses it. Unless a call takes the
+    /// instance immediately, `pause` is called with it.
+    pub(crate) fn keep(mut self, instance: W, pause: impl FnOnce(&mut W)) {
+        self.is_released = true;
+        let (number, key, units) = (self.number, self.key.clone(), self.units);
+        let (since, is_unused) = (Instant::now(), true);
+        let idle = Idle { number, key, units, since, is_unused, instance };
+        let mut state = self.queue.lock();
+        state.end_early(number);
+        self.queue.add_idle(state, idle, pause);
+    }
+}
+
+impl<W> Drop for Reservation<W> {
+    fn drop(&mut self) {
+        if self.is_released {
+            return;
+        }
+        let mut state = self.queue.lock();
+        state.end_early(self.number);
+        state.free_units += self.units;
+        drop(state);
+        self.queue.assign();
+    }
+}
+
+impl<W> State<W> {
+    fn end_early(&mut self, number: u64) {
+        self.early.retain(|early| early.number != number);
+    }
+
+    /// Cancels all early starts. Their memory is released when their processes have ended.
+    pub(super) fn cancel_early(&self) {
+        for early in &self.early {
+            early.cancelled.cancel();
+        }
+    }
+
+    /// Cancels the early start with a key, because a call with the key has started an instance.
+    pub(super) fn cancel_early_of(&self, key: &InstanceKey) {
+        for early in self.early.iter().filter(|early| early.key == *key) {
+            early.cancelled.cancel();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::CallOwner;
+    use crate::queue::CallRequest;
+
+    #[tokio::test]
+    async fn a_call_that_needs_more_memory_gets_that_of_a_start_ahead_of_a_call() {
+        let queue = Queue::<()>::new(2, 100 * MEMORY_UNIT, 10);
+        let (share, memory_bytes) = (CallOwner::default(), 40 * MEMORY_UNIT);
+        let (number, label, instance_key) = (1, "g", None);
+        let request = CallRequest { number, share: &share, label, memory_bytes, instance_key };
+        let permit = queue.acquire(request).await.expect("a permit");
+        let reserved = queue.reserve(2, &InstanceKey::default(), 60 * MEMORY_UNIT);
+        let ReservationResult::Reserved(reserved) = reserved else { panic!("no memory") };
+        let cancelled = reserved.cancelled.clone();
+        let end = async move {
+            cancelled.cancelled().await;
+            drop(reserved);
+        };
+        let (extra, ()) = tokio::join!(permit.grow_or_wait(40 * MEMORY_UNIT), end);
+        assert!(extra.is_some());
+    }
+}

@@ -1,0 +1,98 @@
+//! Start times of instances, learnt from earlier preparations. They decide how long before an
+//! expected call a preparation starts.
+//!
+//! The times are in memory only, have a constant size per function, and exist for a limited number
+//! of functions.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+/// Maximum number of functions. The function whose start time is the oldest is removed.
+const FUNCTIONS_MAX: usize = 1_024;
+
+/// Margin of a start ahead of a call, and the maximum time ahead.
+const AHEAD_MARGIN: Duration = Duration::from_secs(2);
+const AHEAD_MAX: Duration = Duration::from_secs(90);
+
+/// Time ahead while the start time is unknown.
+const AHEAD_UNKNOWN: Duration = Duration::from_secs(30);
+
+/// The start times of all functions, by label.
+#[derive(Debug, Default)]
+pub(crate) struct StartTimes(Mutex<HashMap<String, StartTime>>);
+
+#[derive(Debug, Clone, Copy)]
+struct StartTime {
+    recorded: Instant,
+    time: Duration,
+}
+
+impl StartTimes {
+    /// Records the time that the start of an instance took.
+    pub(crate) fn record(&self, label: &str, took: Duration, now: Instant) {
+        self.update(label, now, |before| before.map_or(took, |time| (time + took) / 2));
+    }
+
+    /// Records that a start takes at least this time.
+    pub(crate) fn raise(&self, label: &str, took: Duration, now: Instant) {
+        self.update(label, now, |before| before.map_or(took, |time| time.max(took)));
+    }
+
+    fn update(&self, label: &str, now: Instant, change: impl FnOnce(Option<Duration>) -> Duration) {
+        let mut times = self.0.lock();
+        let before = times.get(label).map(|start| start.time);
+        if before.is_none() && times.len() >= FUNCTIONS_MAX {
+            let oldest = times.iter().min_by_key(|(_, start)| start.recorded);
+            if let Some(oldest) = oldest.map(|(label, _)| label.clone()) {
+                times.remove(&oldest);
+            }
+        }
+        times.insert(label.to_owned(), StartTime { recorded: now, time: change(before) });
+    }
+
+    /// Returns the learnt start time of a function's instances.
+    pub(crate) fn get(&self, label: &str) -> Option<Duration> {
+        self.0.lock().get(label).map(|start| start.time)
+    }
+
+    /// Returns the time before an expected call at which a preparation must start.
+    pub(crate) fn time_ahead(&self, label: &str) -> Duration {
+        let ahead = |start: Duration| (2 * start + AHEAD_MARGIN).min(AHEAD_MAX);
+        self.get(label).map_or(AHEAD_UNKNOWN, ahead)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn a_start_is_ahead_by_the_learnt_time_and_a_margin() {
+        let (times, now) = (StartTimes::default(), Instant::now());
+        assert_eq!(times.time_ahead("f"), AHEAD_UNKNOWN);
+        times.record("f", 4 * SECOND, now);
+        assert_eq!(times.time_ahead("f"), 10 * SECOND);
+        times.record("f", 2 * SECOND, now);
+        assert_eq!(times.time_ahead("f"), 8 * SECOND);
+        times.raise("f", SECOND, now);
+        assert_eq!(times.time_ahead("f"), 8 * SECOND);
+        times.raise("f", 60 * SECOND, now);
+        assert_eq!(times.time_ahead("f"), AHEAD_MAX);
+    }
+
+    #[test]
+    fn the_number_of_functions_is_limited() {
+        let (times, start) = (StartTimes::default(), Instant::now());
+        let count = FUNCTIONS_MAX as u32 + 10;
+        for number in 0..count {
+            times.record(&number.to_string(), SECOND, start + number * SECOND);
+        }
+        assert_eq!(times.0.lock().len(), FUNCTIONS_MAX);
+        assert_eq!(times.get("0"), None, "the oldest is removed");
+        assert_eq!(times.get(&(count - 1).to_string()), Some(SECOND));
+    }
+}
