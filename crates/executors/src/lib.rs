@@ -9,6 +9,7 @@ mod call_output;
 mod commit_history;
 mod deployer;
 mod destination;
+mod export_file;
 mod function_catalog;
 mod import;
 mod import_rights;
@@ -32,6 +33,7 @@ pub use deployer::{
     nothing_deployed, parse_folder,
 };
 pub use destination::check_destination;
+pub use export_file::{ExportFile, ExportOutput, not_written};
 pub use function_catalog::{
     CallPermit, CalledFunction, FunctionCatalog, ParsedFunction, parse_function, split_name,
 };

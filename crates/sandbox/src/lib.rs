@@ -3,7 +3,8 @@
 //! The server never forks. [`Spawner`] starts a small single-threaded process, which runs
 //! [`spawner_main`] and creates every other process from a [`ProcessSpec`]. A zygote is cloned into
 //! a new sandbox for each call. A [`RunningProcess`] can be paused, resumed, measured and killed.
-//! [`EgressPolicy`] and [`serve_proxy`] control the network access of a sandbox.
+//! [`EgressPolicy`] and [`serve_proxy`] control the network access of a sandbox, [`ServerRules`] the
+//! connections that the server itself makes for a user.
 //!
 //! This crate does not depend on Python, Arrow or tables.
 
@@ -15,6 +16,7 @@ mod netlink;
 mod network;
 mod process_identity;
 mod protocol;
+mod server_rules;
 mod spawner;
 
 pub use channel::{Channel, ChannelMessage};
@@ -30,4 +32,5 @@ pub use protocol::{
     CloneSpec, Confinement, Exit, HostReport, ProcessEnd, ProcessSpec, ResourceUsage, SandboxSpec,
     Signal,
 };
+pub use server_rules::{AllowsLocation, ServerName, ServerRules};
 pub use spawner::{answer_promptly, spawner_main, tmpfs, work_steadily};

@@ -9,14 +9,13 @@ use arrow::error::ArrowError;
 use futures::StreamExt;
 use headwater_encoding::Encoder;
 use headwater_engine::{CopyFile, StatementResult};
-use headwater_executors::{EVERY, record_denial};
+use headwater_executors::{EVERY, ExportFile, not_written, record_denial};
 use headwater_model::{
     Action, ErrorCode, FileFormat, JobId, Object, Principal, Problem, ResultExt,
 };
 use headwater_objects::BucketStore;
 use headwater_tables::CloudUrl;
 
-use crate::export_file::ExportFile;
 use crate::object::origin_of;
 use crate::service::Components;
 
@@ -162,12 +161,6 @@ fn local_path(location: &str) -> Result<PathBuf, Problem> {
 fn of_the_lake(location: &str) -> Problem {
     not_written(location, "the path belongs to a lake, or is reserved for credentials")
         .with_hint("Name a file outside the lake.")
-}
-
-/// Returns the error for a file that cannot be written.
-pub fn not_written(location: &str, reason: &str) -> Problem {
-    let message = format!("`{location}` cannot be written: {reason}");
-    Problem::new(ErrorCode::InvalidArgument, message)
 }
 
 fn encoding(error: &ArrowError) -> Problem {

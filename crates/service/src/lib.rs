@@ -23,7 +23,6 @@ mod deployed_function;
 mod deployment;
 mod environment;
 mod error;
-mod export_file;
 mod file_calls;
 mod grant;
 pub mod iceberg;

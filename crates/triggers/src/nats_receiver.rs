@@ -10,12 +10,12 @@ use async_nats::{Client, ConnectOptions};
 use async_trait::async_trait;
 use futures::StreamExt;
 use headwater_model::{ErrorCode, NatsStart, NatsTrigger, Problem};
+use headwater_sandbox::{ServerName, ServerRules};
 use headwater_secrets::SecretStore;
 use url::Url;
 
 use crate::inbox::{Receiver, Sender};
 use crate::postgres_server::secret;
-use crate::server_rules::{ServerName, ServerRules};
 
 /// Maximum time for a connection or a request.
 const REQUEST_MAX: Duration = Duration::from_secs(5);

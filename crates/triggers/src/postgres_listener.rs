@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use headwater_model::{ErrorCode, Problem};
+use headwater_sandbox::ServerRules;
 use headwater_secrets::SecretStore;
 use sqlx::Executor;
 use sqlx::postgres::PgListener;
 
 use crate::inbox::{Receiver, Sender};
 use crate::postgres_server::PostgresServer;
-use crate::server_rules::ServerRules;
 
 /// Time without notifications after which the connection is checked.
 const IDLE: Duration = Duration::from_secs(20);

@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use headwater_model::{ErrorCode, Fault, PostgresTrigger, Problem, Trigger};
+use headwater_sandbox::{ServerName, ServerRules};
 use headwater_secrets::SecretStore;
 use sqlx::Connection;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions, PgSslMode};
@@ -13,7 +14,6 @@ use url::Url;
 
 use crate::Result;
 use crate::definition::invalid;
-use crate::server_rules::{ServerName, ServerRules};
 
 /// Maximum time for a connection.
 const CONNECT_MAX: Duration = Duration::from_secs(5);

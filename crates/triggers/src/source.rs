@@ -6,6 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use headwater_event_values::EventPath;
 use headwater_model::{Event, EventData, Problem, SpecVersion, Timestamp};
+use headwater_sandbox::ServerRules;
 use headwater_store::{Append, Store, UniqueKey};
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -13,7 +14,6 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use crate::delivery_log::DeliveryLog;
 use crate::event_filter::EventFilter;
 use crate::event_queue::EventQueue;
-use crate::server_rules::ServerRules;
 use crate::{Result, TargetExecutor, TriggersOptions};
 
 /// Pause between two polls of a folder or branch that does not exist.

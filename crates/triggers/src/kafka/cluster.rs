@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use headwater_model::{ErrorCode, KafkaTrigger, Problem, Trigger};
+use headwater_sandbox::{ServerName, ServerRules};
 use headwater_secrets::SecretStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
@@ -14,7 +15,6 @@ use super::login::Login;
 use crate::Result;
 use crate::definition::invalid;
 use crate::postgres_server::secret;
-use crate::server_rules::{ServerName, ServerRules};
 
 const SCHEME: &str = "kafka";
 const PORT: u16 = 9_092;

@@ -6,14 +6,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use headwater_kafka_protocol::{Malformed, RecordError, Request, decode, encode};
 use headwater_model::Problem;
+use headwater_sandbox::ServerName;
 use rustls::pki_types::ServerName as TlsName;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, BufStream};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_util::either::Either;
-
-use crate::server_rules::ServerName;
 
 /// Maximum time for a connection and for a request.
 pub(super) const REQUEST_MAX: Duration = Duration::from_secs(10);

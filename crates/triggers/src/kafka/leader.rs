@@ -10,6 +10,7 @@ use headwater_kafka_protocol::{
     error_text,
 };
 use headwater_model::{KafkaStart, Problem};
+use headwater_sandbox::ServerName;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::cluster::problem_at;
@@ -17,7 +18,6 @@ use super::connection::{Connection, FETCH_MAX, Failure, REQUEST_MAX};
 use super::position::{Content, Received};
 use super::receiver::{MEMORY_KIB, Round};
 use super::round_end::RoundPart;
-use crate::server_rules::ServerName;
 
 /// Maximum time for which the server waits for records.
 const WAIT_MS: i32 = 1_000;

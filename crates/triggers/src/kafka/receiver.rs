@@ -14,6 +14,7 @@ use async_trait::async_trait;
 use futures::future::join_all;
 use headwater_kafka_protocol::{Metadata, MetadataRequest, UNKNOWN_TOPIC, error_text};
 use headwater_model::{KafkaStart, Problem};
+use headwater_sandbox::{ServerName, ServerRules};
 use headwater_secrets::SecretStore;
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
@@ -26,7 +27,6 @@ use super::position::{Position, Received};
 use super::round_end::RoundEnd;
 use crate::back_off::BackOff;
 use crate::inbox::{Receiver, Sender};
-use crate::server_rules::{ServerName, ServerRules};
 
 /// Maximum memory of records that wait to be recorded, in KiB.
 pub(super) const MEMORY_KIB: usize = 64 << 10;

@@ -14,18 +14,16 @@ use object_store::buffered::BufWriter;
 use tempfile::NamedTempFile;
 use tokio::io::AsyncWriteExt;
 
-use crate::copy_to::not_written;
-
 /// The target of an export.
-pub(crate) enum ExportFile {
+pub enum ExportFile {
     /// A file on disk.
     Local(PathBuf),
     /// An object in a bucket.
     Object { store: Arc<dyn ObjectStore>, path: object_store::path::Path, url: String },
 }
 
-/// A file during the write. Dropping it before [`Output::finish`] leaves no file.
-pub(crate) enum Output {
+/// A file during the write. Dropping it before [`ExportOutput::finish`] leaves no file.
+pub enum ExportOutput {
     /// A temporary file in the folder of the target.
     Local { file: Option<NamedTempFile>, path: PathBuf },
     /// An upload in progress.
@@ -55,29 +53,29 @@ impl ExportFile {
     }
 
     /// Starts writing the file.
-    pub async fn create(&self) -> Result<Output, Problem> {
+    pub async fn create(&self) -> Result<ExportOutput, Problem> {
         match self {
             ExportFile::Local(path) => {
                 let path = path.clone();
                 blocking(move || {
                     let file = temporary(&path).map_err(|error| failed(&path, &error))?;
-                    Ok(Output::Local { file: Some(file), path })
+                    Ok(ExportOutput::Local { file: Some(file), path })
                 })
                 .await
             }
             ExportFile::Object { store, path, url } => {
                 let upload = BufWriter::new(store.clone(), path.clone());
-                Ok(Output::Object { upload, url: url.clone() })
+                Ok(ExportOutput::Object { upload, url: url.clone() })
             }
         }
     }
 }
 
-impl Output {
+impl ExportOutput {
     /// Appends bytes.
     pub async fn write(&mut self, bytes: Bytes) -> Result<(), Problem> {
         match self {
-            Output::Local { file, path } => {
+            ExportOutput::Local { file, path } => {
                 let (Some(mut temporary), target) = (file.take(), path.clone()) else {
                     return Err(not_written(&path.to_string_lossy(), "the file is already closed"));
                 };
@@ -89,7 +87,7 @@ impl Output {
                 *file = Some(written.await?);
                 Ok(())
             }
-            Output::Object { upload, url } => {
+            ExportOutput::Object { upload, url } => {
                 upload.put(bytes).await.map_err(|error| not_written(url, &error.to_string()))
             }
         }
@@ -98,13 +96,13 @@ impl Output {
     /// Makes the file durable, and makes it visible under its name.
     pub async fn finish(self) -> Result<(), Problem> {
         match self {
-            Output::Local { file, path } => {
+            ExportOutput::Local { file, path } => {
                 let Some(file) = file else {
                     return Err(not_written(&path.to_string_lossy(), "the file is already closed"));
                 };
                 blocking(move || publish(file, &path).map_err(|error| failed(&path, &error))).await
             }
-            Output::Object { mut upload, url } => {
+            ExportOutput::Object { mut upload, url } => {
                 upload.shutdown().await.map_err(|error| not_written(&url, &error.to_string()))
             }
         }
@@ -149,4 +147,10 @@ async fn blocking<T: Send + 'static>(
     tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| {
         Err(Problem::new(ErrorCode::Internal, format!("the file was not written: {error}")))
     })
+}
+
+/// Returns the error for a file that cannot be written.
+pub fn not_written(location: &str, reason: &str) -> Problem {
+    let message = format!("`{location}` cannot be written: {reason}");
+    Problem::new(ErrorCode::InvalidArgument, message)
 }

@@ -11,7 +11,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use headwater_model::{Actor, AddressScope, ErrorCode, Problem, embedded_address};
-use headwater_sandbox::is_own_address;
+
+use crate::is_own_address;
 
 /// Maximum time to resolve a name.
 const RESOLVE_MAX: Duration = Duration::from_secs(5);
@@ -62,7 +63,7 @@ impl ServerRules {
 
     /// Returns true if connections that were opened with other rules may stay, because both have
     /// the rights of the same account, limited by the same scopes.
-    pub(crate) fn is_same(&self, other: &ServerRules) -> bool {
+    pub fn is_same(&self, other: &ServerRules) -> bool {
         self.actor() == other.actor()
     }
 
@@ -71,7 +72,7 @@ impl ServerRules {
     }
 
     /// Returns true if every address is allowed.
-    pub(crate) fn is_unrestricted(&self) -> bool {
+    pub fn is_unrestricted(&self) -> bool {
         self.user.is_none()
     }
 
