@@ -249,6 +249,12 @@ pub async fn tokens_without_scope(users: &Users) -> [String; 2] {
     [users.token("full", none).await, users.token("full", other).await]
 }
 
+/// Returns a token with another last character.
+pub fn forged(token: &str) -> String {
+    let last = if token.ends_with('0') { "1" } else { "0" };
+    format!("{}{last}", &token[..token.len() - 1])
+}
+
 /// Returns a revoked token of the user `full`.
 pub async fn revoked(users: &Users) -> String {
     let owner = Principal::owner();
