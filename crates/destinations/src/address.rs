@@ -56,11 +56,6 @@ impl Options {
         Ok(values.pop())
     }
 
-    /// Removes all values of an option.
-    pub fn all(&mut self, name: &str) -> Vec<String> {
-        self.0.remove(name).unwrap_or_default()
-    }
-
     /// Removes the name of a secret.
     pub fn secret(&mut self) -> Result<Option<String>, Problem> {
         let Some(name) = self.one("secret")? else { return Ok(None) };

@@ -59,6 +59,7 @@ impl Runner {
             start_until: CancellationToken::new(),
             lake: None,
             client: ClientCall::default(),
+            early_result: None,
         };
         let (invocation, _) = self.invocation_of(call);
         self.functions.prepare(&invocation, expected).await;

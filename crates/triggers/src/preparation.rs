@@ -22,8 +22,9 @@ impl Worker {
             (self.definition.source.next_after(now), self.targets.preparation_time(self.trigger()));
         let (Some(next), Some(ahead)) = (next, ahead) else { return SLEEP_MAX };
         let left = (next - now).to_std().unwrap_or_default();
-        if left > ahead {
-            return (left - ahead).min(SLEEP_MAX);
+        let early = left.saturating_sub(ahead);
+        if !early.is_zero() {
+            return early.min(SLEEP_MAX);
         }
         let before = self.prepared.lock().replace(next);
         if before != Some(next) {
