@@ -299,7 +299,7 @@ struct Rows {
 impl Rows {
     async fn of(content: &Content<'_>) -> Result<Self, Problem> {
         let json = match content.payload {
-            Payload::Record(json) => Bytes::from(row(&Record { json }).to_string()),
+            Payload::Record(json) => Bytes::from(row(Record { json }).to_string()),
             Payload::Result(call) => {
                 if let FunctionResult::Table(table) = call.value {
                     rows::check_exact(table).await?;
@@ -332,7 +332,7 @@ impl Rows {
 }
 
 /// Returns the row of a record, with the columns that a table of the lake has.
-fn row(record: &Record<'_>) -> Value {
+fn row(record: Record<'_>) -> Value {
     json!({
         "id": record.call(),
         "time": record.time(),

@@ -75,7 +75,7 @@ impl TableTarget {
     ) -> Result<Option<SharedTable>, Problem> {
         match content.payload {
             Payload::Record(json) => {
-                let row = row(&Record { json })?;
+                let row = row(Record { json })?;
                 SharedTable::write(row.schema(), [Ok(row)]).or_problem().map(Some)
             }
             Payload::Result(CallResult { value: FunctionResult::Table(table), .. }) => {
@@ -90,7 +90,7 @@ impl TableTarget {
 }
 
 /// Returns the row of a record.
-fn row(record: &Record<'_>) -> Result<RecordBatch, Problem> {
+fn row(record: Record<'_>) -> Result<RecordBatch, Problem> {
     let time: Timestamp = record
         .time()
         .parse()
@@ -138,7 +138,7 @@ mod tests {
             "responseContext": {"functionError": "Unhandled"},
             "responsePayload": {"errorType": "function_failed", "errorMessage": "no price"},
         });
-        let row = row(&Record { json: &json }).expect("a row");
+        let row = row(Record { json: &json }).expect("a row");
         let shown = pretty_format_batches(&[row]).expect("text").to_string();
         let line = shown.lines().nth(3).expect("a row").to_owned();
         let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();

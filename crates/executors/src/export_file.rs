@@ -19,15 +19,32 @@ pub enum ExportFile {
     /// A file on disk.
     Local(PathBuf),
     /// An object in a bucket.
-    Object { store: Arc<dyn ObjectStore>, path: object_store::path::Path, url: String },
+    Object {
+        /// The bucket.
+        store: Arc<dyn ObjectStore>,
+        /// The key of the object.
+        path: object_store::path::Path,
+        /// The name of the object in messages.
+        url: String,
+    },
 }
 
 /// A file during the write. Dropping it before [`ExportOutput::finish`] leaves no file.
 pub enum ExportOutput {
     /// A temporary file in the folder of the target.
-    Local { file: Option<NamedTempFile>, path: PathBuf },
+    Local {
+        /// The temporary file; `None` after an error.
+        file: Option<NamedTempFile>,
+        /// The target.
+        path: PathBuf,
+    },
     /// An upload in progress.
-    Object { upload: BufWriter, url: String },
+    Object {
+        /// The upload.
+        upload: BufWriter,
+        /// The name of the object in messages.
+        url: String,
+    },
 }
 
 impl ExportFile {

@@ -16,7 +16,6 @@ mod postgres;
 mod preparation;
 mod queues;
 mod servers;
-#[expect(dead_code, reason = "the tests of jobs use all items")]
 #[path = "../../../jobs/tests/jobs/support.rs"]
 mod support;
 mod tables;

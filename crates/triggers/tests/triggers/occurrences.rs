@@ -246,7 +246,13 @@ async fn crash_at(calls: i64, dying: Dying) -> bool {
     let ended: Vec<_> = ended().await.iter().map(|(id, _)| id.to_string()).collect();
     assert_eq!(distinct, ended.iter().collect(), "{dying:?} call {calls}");
     assert_eq!(
-        tables.commits.lock().expect("commits").values().filter(is_end).count(),
+        tables
+            .commits
+            .lock()
+            .expect("commits")
+            .values()
+            .filter(|event| event.job().is_some())
+            .count(),
         noted.len()
     );
     died
@@ -254,10 +260,6 @@ async fn crash_at(calls: i64, dying: Dying) -> bool {
 
 fn of(job: &headwater_model::EndedJob) -> String {
     job.id.to_string()
-}
-
-fn is_end(event: &&Event) -> bool {
-    event.job().is_some()
 }
 
 #[tokio::test]
