@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use headwater_jobs::{JobFilter, Jobs, JobsOptions, NewJob};
 use headwater_model::{
-    BranchMerge, Clock, ErrorCode, Event, EventData, FixedClock, JOB_END_JOURNAL, JobKind,
-    MERGE_JOURNAL, PROPERTY_EVENT, Problem, Trigger, TriggerEvent, TriggerEventStatus,
+    BranchMerge, Clock, ErrorCode, EventData, FixedClock, JOB_END_JOURNAL, JobKind, MERGE_JOURNAL,
+    PROPERTY_EVENT, Problem, Trigger, TriggerEvent, TriggerEventStatus,
 };
 use headwater_store::{Append, Batch, OccurrenceJournal, Store};
 use headwater_triggers::{TriggerEventFilter, Triggers};
