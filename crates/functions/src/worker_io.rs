@@ -214,10 +214,7 @@ pub(crate) async fn listen(
             }
             Ok(Message::File) => give(&channel, pages.as_deref(), &mut given),
             Ok(Message::Laid { kept: is_kept }) => {
-                kept = is_kept;
-                said = file.map_or(FinalMessage::Nothing, |file| {
-                    FinalMessage::Laid(file, descriptors.next())
-                });
+                (said, kept) = (laid(file, descriptors.next()), is_kept);
             }
             Ok(message @ (Message::Network | Message::Rested)) => {
                 tracing::debug!(?message, "an instance sent an unexpected message");
@@ -249,6 +246,11 @@ pub(crate) async fn listen(
         said = FinalMessage::ChunkedTable(Err(error.into()));
     }
     WorkerMessages { begun, said, given, kept: None, is_last: false }
+}
+
+/// Returns the message for a result in a file, with the file of its description.
+fn laid(file: Option<OwnedFd>, description: Option<OwnedFd>) -> FinalMessage {
+    file.map_or(FinalMessage::Nothing, |file| FinalMessage::Laid(file, description))
 }
 
 /// Returns false if the process ended before it read its task. In that case, the kernel resets the

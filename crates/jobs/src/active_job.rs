@@ -313,9 +313,6 @@ impl ActiveJob {
         let end = JobEnd { status: job.status, usage: job.usage, cost: job.cost };
         let reported = report::is_enabled().then(|| job.clone());
         state.end = Some(job);
-        if self.kind == JobKind::Query {
-            show_end(&mut state);
-        }
         self.show(&state);
         drop(state);
         reported.iter().for_each(report::ended);

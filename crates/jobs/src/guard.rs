@@ -95,6 +95,7 @@ impl Drop for JobGuard {
             let problem =
                 Problem::new(ErrorCode::Cancelled, "the caller did not wait for the response");
             self.end(Err(problem), Vec::new());
+            self.live.show_awaited_end();
         }
     }
 }

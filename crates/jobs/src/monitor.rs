@@ -9,7 +9,7 @@ use headwater_telemetry::Telemetry;
 use crate::JobEnds;
 use crate::writer::Shared;
 
-/// The metrics, the traces and the recorded ends of jobs. [`crate::Jobs::monitor`] returns this type.
+/// The metrics, the traces and the recorded ends of jobs, from [`crate::Jobs::monitor`].
 #[derive(Clone, Copy)]
 pub struct JobMonitor<'a>(pub(crate) &'a Shared);
 

@@ -11,7 +11,7 @@ use headwater_lake::{Lake, MergeOptions};
 use headwater_model::{
     Action, CommitId, ErrorCode, JobEventKind, JobId, MergeOutcome, MergeRequest, Object,
     PROPERTY_EVENT, PROPERTY_JOB, Problem, RefSpec, RunPlan, RunReport, RunRequest, StepReport,
-    StepStatus, Usage,
+    Usage,
 };
 use headwater_secrets::SecretStore;
 use headwater_store::{Batch, RefChange, UniqueKey};
@@ -477,25 +477,6 @@ impl RunContext {
             currency: plan.project.rates.currency.clone(),
             steps,
             usage,
-        }
-    }
-}
-
-impl Plan {
-    /// Returns the report of a step that is up to date.
-    pub(crate) fn unchanged(&self, index: usize) -> StepReport {
-        let step = &self.project.steps[index];
-        StepReport {
-            step: step.name.clone(),
-            kind: step.kind.as_str().to_owned(),
-            status: StepStatus::Unchanged,
-            reuses: None,
-            rows: None,
-            quarantined: None,
-            preview: None,
-            usage: Usage::default(),
-            cost: 0.0,
-            error: None,
         }
     }
 }

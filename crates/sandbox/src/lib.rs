@@ -3,8 +3,8 @@
 //! The server never forks. [`Spawner`] starts a small single-threaded process, which runs
 //! [`spawner_main`] and creates every other process from a [`ProcessSpec`]. A zygote is cloned into
 //! a new sandbox for each call. A [`RunningProcess`] can be paused, resumed, measured and killed.
-//! [`EgressPolicy`] and [`serve_proxy`] control the network access of a sandbox, [`ServerRules`] the
-//! connections that the server itself makes for a user.
+//! [`EgressPolicy`] and [`serve_proxy`] control the network access of a sandbox, and
+//! [`ServerRules`] the connections that the server itself makes for a user.
 //!
 //! This crate does not depend on Python, Arrow or tables.
 

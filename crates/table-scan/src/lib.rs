@@ -3,8 +3,9 @@
 //! [`LakeTable`] is the DataFusion table provider for one snapshot. It prunes files by the bounds
 //! in the manifests, passes row counts and bounds to the optimiser and balances files over
 //! partitions by bytes. Columns are read by field id, so that columns that were renamed, added,
-//! dropped or promoted are read correctly. A [`RowSource`] is a table of rows that are stored outside
-//! of the lake. [`column_sources`] traces the columns of a plan to the tables. This crate resolves no names and checks no rights.
+//! dropped or promoted are read correctly. A [`RowSource`] is a table of rows that are stored
+//! outside of the lake. [`column_sources`] traces the columns of a plan to the tables. This crate
+//! resolves no names and checks no rights.
 
 mod column_sources;
 mod delete_filter;

@@ -443,7 +443,7 @@ fn reserve(stage: &mut Stage, key: &InstanceKey, mib: u64) -> Option<Reservation
 }
 
 #[test]
-fn a_start_ahead_of_a_call_takes_only_what_is_free() {
+fn a_start_ahead_of_a_call_takes_only_free_memory() {
     let (mut stage, f) = (Stage::new(2, 100, 10), InstanceKey::default());
     let g = InstanceKey::default();
     stage.call_with(&g, "g", 40);

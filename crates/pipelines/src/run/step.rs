@@ -7,7 +7,9 @@ use arrow::datatypes::Schema;
 use arrow::error::ArrowError;
 use futures::{StreamExt, TryStreamExt};
 use headwater_engine::{Session, SessionOptions};
-use headwater_model::{Fault, JobEventKind, LogStream, PROPERTY_JOB, Problem};
+use headwater_model::{
+    Fault, JobEventKind, LogStream, PROPERTY_JOB, Problem, StepReport, StepStatus, Usage,
+};
 use headwater_project::{Body, Step, StepKind};
 use parking_lot::Mutex;
 use serde_json::Value;
@@ -16,6 +18,7 @@ use super::output::{self, Output};
 use super::{Done, Run};
 use crate::columns::{check_declared, check_types};
 use crate::incremental_reads::IncrementalReads;
+use crate::plan::Plan;
 use crate::{Error, Location, Result};
 
 impl Run {
@@ -161,4 +164,23 @@ fn frame(frame: &Value) -> String {
     let (file, function, source) = (text("file"), text("function"), text("source"));
     let place = format!("{file}:{} in {function}", frame["line"]);
     if source.is_empty() { place } else { format!("{place}: {}", source.trim()) }
+}
+
+impl Plan {
+    /// Returns the report of a step that is up to date.
+    pub(crate) fn unchanged(&self, index: usize) -> StepReport {
+        let step = &self.project.steps[index];
+        StepReport {
+            step: step.name.clone(),
+            kind: step.kind.as_str().to_owned(),
+            status: StepStatus::Unchanged,
+            reuses: None,
+            rows: None,
+            quarantined: None,
+            preview: None,
+            usage: Usage::default(),
+            cost: 0.0,
+            error: None,
+        }
+    }
 }
