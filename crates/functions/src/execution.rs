@@ -269,6 +269,11 @@ impl Functions {
             });
             found.await.unwrap_or_default()
         };
+        // An instance that is only kept for a regular call does not keep its zygote over the limit.
+        if found.started && inner.zygotes.is_over_limit() {
+            inner.queue.end_extended(Instant::now());
+            inner.zygotes.end_idle_over_limit();
+        }
         if found.again {
             tokio::spawn(async move {
                 tokio::select! {

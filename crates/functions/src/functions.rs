@@ -11,6 +11,7 @@ use headwater_shared_memory::HugePageFs;
 use headwater_telemetry::Telemetry;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use crate::arrivals::Arrivals;
 use crate::call_registry::CallRegistry;
 use crate::cpu_boost::CpuBoost;
 use crate::idle_pause::IdlePause;
@@ -40,6 +41,7 @@ pub(crate) struct Inner {
     pub(crate) instance_keys: InstanceKeys,
     pub(crate) calls: CallRegistry,
     pub(crate) start_times: StartTimes,
+    pub(crate) arrivals: Arrivals,
     pub(crate) metrics: CallMetrics,
     pub(crate) telemetry: Telemetry,
     pub(crate) cpu_boost: CpuBoost,
@@ -80,6 +82,7 @@ impl Functions {
             instance_keys: InstanceKeys::default(),
             calls: CallRegistry::default(),
             start_times: StartTimes::default(),
+            arrivals: Arrivals::default(),
             metrics: CallMetrics::default(),
             telemetry: options.telemetry.clone(),
             cpu_boost: CpuBoost::default(),

@@ -11,7 +11,6 @@ use tokio_util::sync::CancellationToken;
 use crate::error::size;
 use crate::execution::Execution;
 use crate::functions::Functions;
-use crate::keep_alive::KeepAlive;
 use crate::queue::{CallRequest, Permit};
 use crate::warm_instance::IdleInstance;
 use crate::{Error, FunctionEvent, FunctionResult, Invocation, Limits, Outcome, Result};
@@ -37,6 +36,7 @@ impl Functions {
         self.limit_memory(&mut invocation, &sink).await;
         let call = self.0.calls.add(&invocation);
         let (queued, bytes_in) = (Instant::now(), invocation.bytes());
+        self.record_arrival(&invocation, queued);
         let mut timer = self.0.metrics.begin(&invocation.label);
         let mut trace = self.0.telemetry.begin_call(invocation.share.job, &invocation.label);
         let permit = self.permit(call.number(), &invocation, &cancelled).await;
@@ -154,7 +154,7 @@ impl Functions {
         match ended {
             Ok((mut outcome, warm)) => {
                 if let Some(warm) = warm {
-                    let keep_alive = KeepAlive::after_call(Instant::now());
+                    let keep_alive = self.keep_alive(invocation, Instant::now());
                     let idle = IdleInstance::new(warm, invocation, keep_alive);
                     let pause = || self.0.idle_pause.schedule(&self.0.queue);
                     permit.keep(idle, |_| pause());

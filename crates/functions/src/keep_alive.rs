@@ -8,8 +8,13 @@ use headwater_model::WarmInstanceSummary;
 
 use crate::functions::Functions;
 
-/// Time for which an instance is kept after a call.
-const IDLE_MAX: Duration = Duration::from_secs(60);
+/// Time for which an instance is kept after a call, also if no other call is expected.
+pub(crate) const IDLE_MAX: Duration = Duration::from_secs(60);
+
+/// Maximum time for which an instance is kept after a call for the next regular call. Zygotes and
+/// project folders without calls are removed after the same time, so an instance holds them hardly
+/// longer, and nothing runs soon after the last call.
+const REGULAR_MAX: Duration = Duration::from_secs(600);
 
 /// Time for which an instance is kept after the time of an expected call.
 const LATE_MAX: Duration = Duration::from_secs(10);
@@ -21,6 +26,15 @@ pub struct ExpectedCall {
     pub at: Instant,
     /// The cause as shown to users, such as "the schedule `0 6 * * *` at 06:00".
     pub cause: Arc<str>,
+}
+
+/// The next call of a function whose calls arrive regularly.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct RegularCall {
+    /// The time before which the call usually arrives.
+    pub(crate) latest: Instant,
+    /// The mean interval between the calls.
+    pub(crate) interval: Duration,
 }
 
 /// The end of the time for which an idle instance is kept.
@@ -35,6 +49,9 @@ pub(crate) struct KeepAlive {
 pub(crate) enum KeepAliveReason {
     /// The instance has executed a call.
     LastCall,
+    /// The instance has executed a call that ended at `ended`. It is kept for the next call,
+    /// because calls arrive at this mean interval.
+    Regular { ended: Instant, interval: Duration },
     /// The instance was started ahead of a call with this cause.
     Started { cause: Arc<str> },
     /// The instance exists, and is kept for a call with this cause.
@@ -42,9 +59,42 @@ pub(crate) enum KeepAliveReason {
 }
 
 impl KeepAlive {
-    /// Returns the time for which the instance of a call that ended at `now` is kept.
-    pub(crate) fn after_call(now: Instant) -> Self {
+    /// Returns the time for which the instance of a call that ended at `now` is kept: [`IDLE_MAX`],
+    /// or longer if the next call is expected to arrive later, but within [`REGULAR_MAX`].
+    pub(crate) fn after_call(now: Instant, next: Option<RegularCall>) -> Self {
+        if let Some(RegularCall { latest, interval }) = next {
+            let until = latest + LATE_MAX;
+            if now + IDLE_MAX < until && until <= now + REGULAR_MAX {
+                return KeepAlive {
+                    until,
+                    reason: KeepAliveReason::Regular { ended: now, interval },
+                };
+            }
+        }
         KeepAlive { until: now + IDLE_MAX, reason: KeepAliveReason::LastCall }
+    }
+
+    /// Returns true if the instance is kept for a regular call.
+    pub(crate) fn is_for_regular_call(&self) -> bool {
+        matches!(self.reason, KeepAliveReason::Regular { .. })
+    }
+
+    /// Returns true if at `now` the instance is only kept for a regular call, because [`IDLE_MAX`]
+    /// has passed.
+    pub(crate) fn is_extended(&self, now: Instant) -> bool {
+        match self.reason {
+            KeepAliveReason::Regular { ended, .. } => ended + IDLE_MAX <= now,
+            KeepAliveReason::LastCall
+            | KeepAliveReason::Started { .. }
+            | KeepAliveReason::Extended { .. } => false,
+        }
+    }
+
+    /// Stops keeping the instance for a regular call.
+    pub(crate) fn end_extension(&mut self) {
+        if let KeepAliveReason::Regular { ended, .. } = self.reason {
+            *self = KeepAlive::after_call(ended, None);
+        }
     }
 
     /// Returns the time for which an instance that starts ahead of a call is kept.
@@ -53,8 +103,10 @@ impl KeepAlive {
         KeepAlive { until: expected.at + LATE_MAX, reason }
     }
 
-    /// Keeps an instance at least until an expected call.
+    /// Keeps an instance at least until an expected call. This call replaces the regular call for
+    /// which the instance may be kept.
     pub(crate) fn extend_for(&mut self, expected: &ExpectedCall) {
+        self.end_extension();
         if self.until < expected.at + LATE_MAX {
             self.until = expected.at + LATE_MAX;
             self.reason = KeepAliveReason::Extended { cause: expected.cause.clone() };
@@ -66,6 +118,11 @@ impl fmt::Display for KeepAliveReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             KeepAliveReason::LastCall => f.write_str("kept after its last call"),
+            KeepAliveReason::Regular { interval, .. } => {
+                let seconds = interval.as_secs_f64();
+                let text = "kept for the next call, because calls arrive about every";
+                write!(f, "{text} {seconds:.0} s")
+            }
             KeepAliveReason::Started { cause } => write!(f, "started ahead of {cause}"),
             KeepAliveReason::Extended { cause } => write!(f, "kept for {cause}"),
         }
@@ -104,7 +161,7 @@ mod tests {
         assert_eq!(started.until, now + Duration::from_secs(30));
         let text = started.reason.to_string();
         assert_eq!(text, "started ahead of the schedule `0 6 * * *` at 06:00");
-        let mut kept = KeepAlive::after_call(now);
+        let mut kept = KeepAlive::after_call(now, None);
         kept.extend_for(&expected);
         assert_eq!(kept.until, now + IDLE_MAX);
         assert_eq!(kept.reason.to_string(), "kept after its last call");
@@ -112,5 +169,32 @@ mod tests {
         kept.extend_for(&expected);
         assert_eq!(kept.until, now + Duration::from_secs(70));
         assert_eq!(kept.reason.to_string(), "kept for the schedule `0 6 * * *` at 06:00");
+    }
+
+    #[test]
+    fn an_extension_for_a_regular_call_is_limited_and_can_end() {
+        let (now, second) = (Instant::now(), Duration::from_secs(1));
+        let after = |seconds: u32| {
+            let latest = now + seconds * second;
+            KeepAlive::after_call(now, Some(RegularCall { latest, interval: seconds * second }))
+        };
+        let mut kept = after(180);
+        assert_eq!(kept.until, now + 190 * second);
+        assert!(kept.is_for_regular_call());
+        assert!(!kept.is_extended(now + 59 * second) && kept.is_extended(now + 60 * second));
+        kept.end_extension();
+        assert_eq!(kept.until, now + IDLE_MAX);
+        assert_eq!(kept.reason.to_string(), "kept after its last call");
+        assert!(!kept.is_for_regular_call() && !kept.is_extended(now + 70 * second));
+        // The call of a schedule replaces the regular call.
+        let cause: Arc<str> = "the schedule `* * * * *` at 06:00".into();
+        let mut kept = after(180);
+        kept.extend_for(&ExpectedCall { at: now + 80 * second, cause });
+        assert_eq!(kept.until, now + 90 * second);
+        assert_eq!(kept.reason.to_string(), "kept for the schedule `* * * * *` at 06:00");
+        assert!(!kept.is_extended(now + 80 * second));
+        assert_eq!(after(50).until, now + IDLE_MAX);
+        assert_eq!(after(590).until, now + REGULAR_MAX);
+        assert_eq!(after(591).until, now + IDLE_MAX);
     }
 }

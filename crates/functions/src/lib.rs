@@ -9,6 +9,7 @@
 //! This crate uses Arrow and processes, but never the tables of the lake. It does not read
 //! environment variables or the home folder, and the process that uses [`Functions`] never forks.
 
+mod arrivals;
 mod call_registry;
 mod client_call;
 mod cpu_boost;

@@ -58,7 +58,14 @@ impl Functions {
             return self.prepare_clone(&invocation).await;
         };
         let number = inner.calls.next_number();
-        match inner.queue.reserve(number, &key, invocation.limits.memory_bytes) {
+        let memory_bytes = invocation.limits.memory_bytes;
+        let mut reserved = inner.queue.reserve(number, &key, memory_bytes);
+        if matches!(reserved, ReservationResult::Busy) {
+            // An instance that is only kept for a regular call does not prevent a preparation.
+            inner.queue.end_extended(Instant::now());
+            reserved = inner.queue.reserve(number, &key, memory_bytes);
+        }
+        match reserved {
             ReservationResult::Reserved(reservation) => {
                 self.prepare_instance(&invocation, reservation, &expected).await;
             }

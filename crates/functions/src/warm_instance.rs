@@ -155,6 +155,21 @@ impl Queue<IdleInstance> {
         self.end_idle(|idle, _| holds(&idle.environment));
     }
 
+    /// Ends the instances that have been idle for longer than usual, and are only kept for a
+    /// regular call.
+    pub(crate) fn end_extended(self: &Arc<Self>, now: Instant) {
+        self.end_idle(|idle, _| idle.keep_alive.is_extended(now));
+    }
+
+    /// Stops keeping the idle instances of a function for a regular call.
+    pub(crate) fn end_extensions_of(&self, label: &str) {
+        self.with_idle(|instances| {
+            for (idle, _) in instances.filter(|(idle, _)| idle.label == label) {
+                idle.keep_alive.end_extension();
+            }
+        });
+    }
+
     /// Ends the instances whose time has passed.
     pub(crate) fn end_expired(self: &Arc<Self>, now: Instant) {
         self.end_idle(|idle, _| idle.keep_alive.until <= now);

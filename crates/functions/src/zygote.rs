@@ -331,9 +331,15 @@ impl Zygotes {
         });
     }
 
+    /// Returns true if the zygotes together exceed the memory limit.
+    pub(crate) fn is_over_limit(&self) -> bool {
+        let total: u64 = self.reports().iter().map(|zygote| zygote.memory_bytes).sum();
+        total > self.options.memory_bytes_max
+    }
+
     /// Ends idle zygotes, starting with the longest idle time, until the remaining zygotes are
     /// within the memory limit.
-    fn end_idle_over_limit(&self) {
+    pub(crate) fn end_idle_over_limit(&self) {
         let mut held: Vec<(Instant, u64, u64)> = Vec::new();
         self.let_go(|zygote| {
             held.push((*zygote.used.lock(), zygote.id, zygote.ready.memory_bytes));

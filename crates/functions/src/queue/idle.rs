@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use super::admission::Queue;
 use super::order::OVERTAKEN_MAX;
 use super::state::State;
+use crate::keep_alive::IDLE_MAX;
 
 /// Maximum number of idle instances.
 pub(super) const IDLE_COUNT_MAX: usize = 64;
@@ -40,6 +41,14 @@ pub(super) struct Idle<W> {
     /// True if the instance was started ahead of a call, and has executed none.
     pub(super) is_unused: bool,
     pub(super) instance: W,
+}
+
+impl<W> Idle<W> {
+    /// Returns true if the instance has been idle for longer than usual, because it is kept for an
+    /// expected call.
+    fn is_extended(&self, now: Instant) -> bool {
+        !self.is_unused && now.saturating_duration_since(self.since) >= IDLE_MAX
+    }
 }
 
 impl<W> Queue<W> {
@@ -84,6 +93,9 @@ impl<W> State<W> {
     /// Evicts idle instances until there is enough free memory for the first call of a subqueue. If
     /// evicting all idle instances would not free enough memory, evicts none.
     ///
+    /// Instances that have been idle for longer than usual are evicted first, then those that were
+    /// started ahead of a call, then those with the longest idle times.
+    ///
     /// An instance for which other calls are queued is evicted only after this call has waited for
     /// [`OVERTAKEN_MAX`]. Until then, an instance that was used recently is also kept if the
     /// function of this call has a running call. So two functions that do not fit into memory
@@ -100,9 +112,9 @@ impl<W> State<W> {
         let was_just_used = |idle: &Idle<W>| {
             !idle.is_unused && now.saturating_duration_since(idle.since) < OVERTAKEN_MAX
         };
-        let rank = |idle: &Idle<W>| (is_wanted(idle), !idle.is_unused);
+        let rank = |idle: &Idle<W>| (is_wanted(idle), !idle.is_extended(now), !idle.is_unused);
         let mut candidates: Vec<_> = self.idle.iter().map(rank).zip(0..).collect();
-        candidates.retain(|((wanted, _), at)| {
+        candidates.retain(|((wanted, ..), at)| {
             has_waited || (!wanted && (starts_first || !was_just_used(&self.idle[*at])))
         });
         candidates.sort_unstable();
@@ -133,5 +145,37 @@ impl<W> State<W> {
         let Idle { units, instance, .. } = self.idle.remove(at);
         self.free_units += units;
         instance
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use headwater_model::Priority;
+    use tokio::sync::oneshot;
+
+    use super::*;
+    use crate::queue::state::{Call, QueueKey, SubqueueKey};
+
+    /// Adds an idle instance with 10 units of memory.
+    fn add(state: &mut State<&'static str>, instance: &'static str, since: Instant, used: bool) {
+        let (number, key, units) = (0, InstanceKey::default(), 10);
+        state.add_idle(Idle { number, key, units, since, is_unused: !used, instance });
+    }
+
+    #[test]
+    fn an_instance_that_is_idle_for_longer_than_a_minute_is_evicted_first() {
+        let (mut state, start) = (State::new(0), Instant::now());
+        let after = |seconds| start + Duration::from_secs(seconds);
+        add(&mut state, "started", start, false);
+        add(&mut state, "kept", after(30), true);
+        add(&mut state, "recent", after(50), true);
+        let queue = QueueKey { owner: "a".into(), function: "f".into() };
+        let key = SubqueueKey { queue, priority: Priority::Normal, instance: None };
+        let (since, permit) = (after(100), oneshot::channel().0);
+        state.push(&key, Call { number: 1, units: 30, since, permit });
+        let mut evict = |units| state.evict_for(0, units, after(100));
+        assert_eq!(evict(10), Some(vec!["kept"]));
+        assert_eq!(evict(20), Some(vec!["started"]));
+        assert_eq!(evict(30), Some(vec!["recent"]));
     }
 }

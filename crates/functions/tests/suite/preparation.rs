@@ -70,6 +70,20 @@ async fn an_idle_instance_is_kept_for_the_expected_call() {
 }
 
 #[tokio::test]
+async fn the_instance_of_a_burst_is_kept_for_a_minute() {
+    let functions = start().await;
+    let environment = environment(&functions, &[]).await;
+    for _ in 0..8 {
+        answers(&functions, again(&environment, FIRST)).await;
+    }
+    let warm = functions.warm_instances(&environment.id);
+    let reasons: Vec<_> = warm.iter().map(|one| one.reason.as_str()).collect();
+    assert_eq!(reasons, ["kept after its last call"]);
+    let kept = warm[0].until - warm[0].since;
+    assert!(kept.num_seconds() <= 60, "{kept}");
+}
+
+#[tokio::test]
 async fn nothing_runs_after_an_expected_call_that_does_not_arrive() {
     let functions = start().await;
     let environment = environment(&functions, &[]).await;
