@@ -88,6 +88,7 @@ impl Worker {
         let queue = &self.context.queue;
         TriggerStatus {
             trigger: self.definition.trigger.clone(),
+            defined_at: self.definition.trigger.defined_at.clone(),
             next: self.definition.source.next_after(self.context.now()),
             pending: queue.open_count() as u64,
             done: queue.done(),
