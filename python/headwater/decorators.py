@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     Function = TypeVar("Function", bound=Callable[..., Any])
 
 PRIORITIES = ("low", "normal", "high")
+# Keys of triggers that only `headwater.toml` can contain.
+TARGETS = ("function", "import", "run", "parameters")
 MATERIALIZATIONS = ("none", "replace", "append", "merge", "overwrite_partitions")
 
 
@@ -162,6 +164,7 @@ def function(
     on_success: str | None = None,
     on_failure: str | None = None,
     outputs: Iterable[str] | None = None,
+    on: Iterable[Mapping[str, object]] | None = None,
 ) -> Callable[[Function], Function]:
     """Makes a function callable by name, over HTTP or by `headwater function invoke`.
 
@@ -170,7 +173,11 @@ def function(
     emptied. `network`, `memory`, `timeout`, `cpus`, `tmp`, `env`, `secrets` and `priority` have the
     same meaning as in `model`. `on_success` and `on_failure` are the destinations of asynchronous
     calls: the name of a function, or an address such as `queue://orders`. `outputs` are addresses
-    to which the server writes the returned value, such as `table://shop.orders`.
+    to which the server writes the returned value, such as `table://shop.orders`. `on` is a list of
+    triggers that call the function with an event. Each trigger is a dict with the keys of
+    `[[trigger]]` in `headwater.toml`, such as `{"schedule": "0 6 * * *"}` or
+    `{"bucket": {"name": "landing"}, "retries": 2}`. Without the key `name`, the first trigger has
+    the function's name.
 
     Each call passes its arguments by name, as JSON or a pyarrow table. The function returns a
     table, as a model does, or a JSON value. Raises `InvalidProjectError` for invalid arguments.
@@ -189,6 +196,7 @@ def function(
         "on_success": _check_destination(on_success),
         "on_failure": _check_destination(on_failure),
         "outputs": None if outputs is None else _check_outputs(outputs),
+        "on": None if on is None else _check_triggers(on),
     }
     return _attach("function", settings)
 
@@ -343,6 +351,23 @@ def _check_outputs(value: object) -> tuple[str, ...]:
         if "://" not in check_text(address, "an output"):
             refuse(f"`{address}` is not an address", hint)
     return tuple(value)
+
+
+def _check_triggers(on: object) -> tuple[dict[str, object], ...]:
+    hint = 'Write a list of dicts, such as `on=[{"schedule": "0 6 * * *"}]`.'
+    if isinstance(on, str) or hasattr(on, "items") or not hasattr(on, "__iter__"):
+        refuse(f"on must be a list of triggers, not `{on!r}`", hint)
+    triggers = []
+    for trigger in on:
+        if not hasattr(trigger, "items"):
+            refuse(f"`{trigger!r}` is not a trigger", hint)
+        for key in trigger:
+            # The server checks the other rules.
+            if check_text(key, "the key of a trigger") in TARGETS:
+                other = "Remove the key, or declare the trigger in headwater.toml."
+                refuse(f"a trigger in `on` calls its function and has no key `{key}`", other)
+        triggers.append(dict(trigger))
+    return tuple(triggers)
 
 
 def _check_retries(value: object) -> int:

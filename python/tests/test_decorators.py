@@ -146,6 +146,28 @@ class Decorators(unittest.TestCase):
         for duration in ("90s", "250ms", " 15 m", "10min", "1h30m", "1h 30min 5s", "1.5h", "2d", "60"):
             headwater.model(timeout=duration)
 
+    def test_triggers_of_a_function_are_stored(self):
+        schedule = {"schedule": {"cron": "0 6 * * *", "timezone": "Europe/Berlin"}}
+        bucket = {"bucket": {"name": "landing", "prefix": "in/"}, "name": "landed", "retries": 2}
+        decorated = headwater.function(on=[schedule, bucket])(lambda event: event)
+        self.assertEqual(decorated.__headwater__["function"]["on"], (schedule, bucket))
+        self.assertEqual(decorated(7), 7)
+        self.assertIsNone(headwater.function()(lambda: None).__headwater__["function"]["on"])
+
+    def test_invalid_triggers_are_rejected_by_value(self):
+        for on, value in (
+            ("0 6 * * *", "`'0 6 * * *'`"),
+            ({"queue": "orders"}, "`{'queue': 'orders'}`"),
+            (7, "`7`"),
+            (["0 6 * * *"], "`'0 6 * * *'`"),
+            ([{7: "orders"}], "`7`"),
+            ([{"queue": "orders", "run": True}], "`run`"),
+            ([{"queue": "orders", "function": "other"}], "`function`"),
+        ):
+            with self.subTest(on), self.assertRaises(InvalidProjectError) as raised:
+                headwater.function(on=on)
+            self.assertIn(value, raised.exception.message)
+
     def test_invalid_environments_are_rejected(self):
         for arguments, value in (
             ({"version": 3.10}, "`3.1`"),

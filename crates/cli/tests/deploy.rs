@@ -133,9 +133,11 @@ fn a_trigger_is_shown_with_its_target() {
     workspace
         .write("functions/notify.py", function("notify", 1).replace("notify()", "notify(event)"));
     workspace.ok(&["deploy"]);
-    assert!(output(&workspace, &["trigger", "ls"]).contains("function notify"));
+    let listed = output(&workspace, &["trigger", "ls"]);
+    assert!(listed.contains("function notify") && listed.contains("headwater.toml:10"), "{listed}");
     insta::assert_snapshot!(output(&workspace, &["trigger", "get", "landed"]), @r#"
     landed
+      defined  headwater.toml:10
       source   files in in/*
       target   function notify
       branch   main

@@ -12,7 +12,7 @@ use crate::{
     PostgresTrigger, Problem, QueueTrigger, Timestamp, duration_text, schedule_text,
 };
 
-/// A trigger: `[[trigger]]` in `headwater.toml`.
+/// A trigger: `[[trigger]]` in `headwater.toml`, or an item of `on` in `@headwater.function`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Trigger {
@@ -92,6 +92,9 @@ pub struct Trigger {
     /// are delivered one at a time, in order.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub order_by: Option<String>,
+    /// The file and line of the declaration; not a key of `[[trigger]]`.
+    #[serde(skip)]
+    pub defined_at: String,
 }
 
 impl Default for Trigger {
@@ -118,6 +121,7 @@ impl Default for Trigger {
             max_age: max_age_default(),
             concurrency: None,
             order_by: None,
+            defined_at: String::new(),
         }
     }
 }
@@ -387,6 +391,9 @@ pub struct TriggerStatus {
     /// The trigger.
     #[serde(flatten)]
     pub trigger: Trigger,
+    /// The file and line of the trigger's declaration.
+    #[serde(default)]
+    pub defined_at: String,
     /// The next scheduled time.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub next: Option<Timestamp>,

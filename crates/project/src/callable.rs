@@ -8,6 +8,7 @@ use headwater_sandbox::{LimitSettings, Limits};
 use serde_json::Value;
 
 use super::Defaults;
+use super::manifest::LocatedTrigger;
 use crate::{Error, Function, Location, Result, suggest};
 
 /// A callable function.
@@ -31,6 +32,8 @@ pub struct Callable {
     pub destinations: CallDestinations,
     /// Addresses to which results are written, such as `table://shop.orders`.
     pub outputs: Vec<String>,
+    /// Triggers that the function declares.
+    pub(super) triggers: Vec<LocatedTrigger>,
 }
 
 /// The destinations of asynchronous calls: each the name of a function, or an address such as

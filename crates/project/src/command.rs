@@ -137,6 +137,7 @@ pub(super) fn read(
         function,
         destinations,
         outputs,
+        triggers: Vec::new(),
     };
     Ok(CommandFunction { callable, module, folder })
 }

@@ -30,9 +30,22 @@ pub(super) struct Manifest {
 }
 
 /// A trigger with its location.
+#[derive(Debug, Clone)]
 pub(super) struct LocatedTrigger {
     pub at: Location,
     pub trigger: Trigger,
+}
+
+impl LocatedTrigger {
+    /// Checks a trigger that is declared at a location.
+    pub fn checked(trigger: Trigger, at: Location) -> Result<Self> {
+        headwater_triggers::check_trigger(&trigger).map_err(|error| {
+            let hint = error.hint();
+            Error::Invalid { at: at.clone(), message: error.to_string(), hint }
+        })?;
+        let trigger = Trigger { defined_at: at.to_string(), ..trigger };
+        Ok(LocatedTrigger { at, trigger })
+    }
 }
 
 #[derive(Deserialize)]
@@ -134,17 +147,14 @@ fn parse_toml(source: &SourceText<'_>, files: &BTreeMap<String, String>) -> Resu
     let mut triggers: Vec<LocatedTrigger> = Vec::new();
     for trigger in file.triggers {
         let at = source.at(trigger.span().start);
-        let trigger = trigger.into_inner();
-        headwater_triggers::check_trigger(&trigger).map_err(|error| {
-            let hint = error.hint();
-            Error::Invalid { at: at.clone(), message: error.to_string(), hint }
-        })?;
-        check_trigger_parameters(&trigger, &parameters, &at)?;
-        if triggers.iter().any(|other| other.trigger.name == trigger.name) {
-            let message = format!("two triggers are named `{}`", trigger.name);
-            return Err(Error::invalid(at, message, "Rename one of the two."));
+        let located = LocatedTrigger::checked(trigger.into_inner(), at)?;
+        check_trigger_parameters(&located, &parameters)?;
+        let name = &located.trigger.name;
+        if triggers.iter().any(|other| other.trigger.name == *name) {
+            let message = format!("two triggers are named `{name}`");
+            return Err(Error::invalid(located.at, message, "Rename one of the two."));
         }
-        triggers.push(LocatedTrigger { at, trigger });
+        triggers.push(located);
     }
     let defaults = defaults(source, file.defaults)?;
     let command = |(name, table): (String, _)| command::read(source, &name, table, files);
@@ -162,9 +172,8 @@ fn parse_toml(source: &SourceText<'_>, files: &BTreeMap<String, String>) -> Resu
 
 /// Checks that triggers set only parameters of the project.
 fn check_trigger_parameters(
-    trigger: &Trigger,
+    LocatedTrigger { at, trigger }: &LocatedTrigger,
     parameters: &BTreeMap<String, Parameter>,
-    at: &Location,
 ) -> Result<()> {
     let unknown = trigger.parameters.keys().find(|name| !parameters.contains_key(*name));
     let Some(name) = unknown else { return Ok(()) };
@@ -248,10 +257,24 @@ fn parameter(
 /// Converts the parser's error to an error with a location and the most similar key.
 fn wrong(source: &SourceText<'_>, error: &toml::de::Error) -> Error {
     let at = source.at(error.span().map_or(0, |span| span.start));
-    let message = error.message().trim().replace('\n', " ");
+    // Show the text of the file, because the parser reads `3.10` as `3.1`.
+    let written = error.span().and_then(|span| source.text.get(span));
+    let (message, hint) = describe(error.message(), written);
+    let hint =
+        hint.unwrap_or_else(|| "Correct the file; docs/projects.md shows its keys.".to_owned());
+    Error::Invalid { at, message, hint: Some(hint) }
+}
+
+/// Returns the description of an error of `serde`, and a hint if there is a specific one. `written`
+/// is the text of the value in the file, if it is known.
+pub(super) fn describe(message: &str, written: Option<&str>) -> (String, Option<String>) {
+    let message = message.trim().replace('\n', " ");
     let mut quoted = message.split('`').skip(1).step_by(2);
     let first = quoted.next().unwrap_or_default();
     let rest: Vec<&str> = quoted.collect();
+    let written = written.unwrap_or(first).trim();
+    let is_text_expected =
+        message.starts_with("invalid type: ") && message.ends_with("expected a string");
     let (message, hint) = if message.starts_with("unknown field") {
         (format!("unknown key `{first}`"), suggest::hint(first, rest, "valid keys"))
     } else if message.starts_with("unknown variant") {
@@ -265,14 +288,11 @@ fn wrong(source: &SourceText<'_>, error: &toml::de::Error) -> Error {
         ("the table `[project]` is missing".to_owned(), hint.to_owned())
     } else if message.starts_with("missing field") {
         (format!("the key `{first}` is missing"), format!("Add `{first} = \"…\"`."))
-    } else if message.starts_with("invalid type: ") && message.ends_with("expected a string") {
-        // Show the text of the file, because the parser reads `3.10` as `3.1`.
-        let written = error.span().and_then(|span| source.text.get(span)).unwrap_or(first).trim();
+    } else if is_text_expected && !written.is_empty() {
         let message = format!("the value `{written}` is not text");
         (message, format!("Write `\"{written}\"`."))
     } else {
-        let hint = "Correct the file; docs/projects.md shows its keys.";
-        (message.replace("invalid type: ", "the value has the wrong type: "), hint.to_owned())
+        return (message.replace("invalid type: ", "the value has the wrong type: "), None);
     };
-    Error::Invalid { at, message, hint: Some(hint) }
+    (message, Some(hint))
 }

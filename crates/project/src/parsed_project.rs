@@ -24,8 +24,8 @@ pub struct ParsedProject {
     project: Project,
     /// Errors. Errors in the project file come first.
     errors: Vec<Error>,
-    /// Errors of triggers whose function cannot be called, with the name of the function. Only
-    /// deployments use triggers.
+    /// Errors of triggers whose function cannot be called or whose name is not unique, with the name
+    /// of the function. Only deployments use triggers.
     trigger_errors: Vec<(String, Error)>,
 }
 
@@ -72,8 +72,9 @@ impl ParsedProject {
         errors.extend(steps.iter().filter_map(|step| check_growing(step).err()));
         errors.extend(steps.iter().filter_map(|step| check_view(step).err()));
         errors.extend(steps.iter().filter_map(|step| overwrite::check(step).err()));
-        let manifest::Manifest { name, defaults, parameters, rates, triggers: located, .. } =
+        let manifest::Manifest { name, defaults, parameters, rates, triggers: mut located, .. } =
             manifest;
+        located.extend(callables.values().flat_map(|callable| callable.triggers.iter().cloned()));
         let triggers = located.iter().map(|located| located.trigger.clone()).collect();
         let mut project = Project {
             file,

@@ -26,7 +26,7 @@ pub struct Project {
     pub parameters: BTreeMap<String, Parameter>,
     /// Rates for the cost of a run.
     pub rates: RateCard,
-    /// Triggers.
+    /// Triggers of the project file and of functions.
     pub triggers: Vec<Trigger>,
     /// Models and expectations, sorted by file.
     pub steps: Vec<Step>,

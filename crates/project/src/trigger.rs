@@ -1,14 +1,16 @@
-//! Checks of the functions that triggers call.
+//! Checks of the functions that triggers call, and of the names of triggers.
+
+use std::collections::BTreeMap;
 
 use headwater_model::Fault;
 
 use super::Project;
 use super::manifest::LocatedTrigger;
-use crate::{Error, suggest};
+use crate::{Error, Location, suggest};
 
 /// Returns an error, with the function's name, for each trigger whose function is missing or does
-/// not take exactly one argument. Returns no error for a missing function if a file that cannot be
-/// parsed may define it.
+/// not take exactly one argument, and for each trigger whose name is not unique. Returns no error
+/// for a missing function if a file that cannot be parsed may define it.
 pub(super) fn check(
     triggers: &[LocatedTrigger],
     project: &Project,
@@ -30,7 +32,20 @@ pub(super) fn check(
         };
         error.map(|error| (name.to_owned(), error))
     };
-    triggers.iter().filter_map(check).collect()
+    triggers.iter().filter_map(check).chain(duplicates(triggers)).collect()
+}
+
+fn duplicates(triggers: &[LocatedTrigger]) -> Vec<(String, Error)> {
+    let mut named: BTreeMap<&str, &Location> = BTreeMap::new();
+    let mut errors = Vec::new();
+    for LocatedTrigger { at, trigger } in triggers {
+        let Some(first) = named.insert(&trigger.name, at) else { continue };
+        let message = format!("trigger `{}` is also declared in {first}", trigger.name);
+        let hint = "Rename one of the two; in `on`, with the key `\"name\"`.";
+        let function = trigger.function.clone().unwrap_or_default();
+        errors.push((function, Error::invalid(at.clone(), message, hint)));
+    }
+    errors
 }
 
 fn missing(located: &LocatedTrigger, name: &str, project: &Project) -> Error {

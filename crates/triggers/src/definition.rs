@@ -141,9 +141,12 @@ impl Definition {
         Definition { trigger, source, concurrency, order_by: None, filter: None, rules }
     }
 
-    /// Returns true if a worker for this definition can continue with the other definition.
+    /// Returns true if a worker for this definition can continue with the other definition, which
+    /// may be declared at another location.
     pub(crate) fn is_same(&self, other: &Definition) -> bool {
-        self.trigger == other.trigger && self.rules.is_same(&other.rules)
+        let defined_at = other.trigger.defined_at.clone();
+        let trigger = Trigger { defined_at, ..self.trigger.clone() };
+        trigger == other.trigger && self.rules.is_same(&other.rules)
     }
 }
 
@@ -399,5 +402,21 @@ mod tests {
         for name in ["orders2", "other.orders", "rawer.x", "sales.c", "t_12", "raw_x"] {
             assert!(!watched(name), "{name}");
         }
+    }
+
+    #[test]
+    fn a_moved_declaration_is_the_same_definition() {
+        let trigger = Trigger {
+            name: "a".to_owned(),
+            function: Some("f".to_owned()),
+            queue: serde_json::from_value(json!("orders")).expect("a queue"),
+            ..Trigger::default()
+        };
+        let definition = |trigger| Definition::new(&trigger, Path::new("/")).expect("a definition");
+        let moved = Trigger { defined_at: "f.py:7".to_owned(), ..trigger.clone() };
+        let changed = Trigger { retries: 1, ..trigger.clone() };
+        let first = definition(trigger);
+        assert!(first.is_same(&definition(moved)));
+        assert!(!first.is_same(&definition(changed)));
     }
 }

@@ -215,7 +215,10 @@ impl Triggers {
             let is_same = |worker: &Arc<Worker>| worker.definition.is_same(&definition);
             let Some(queue) = queues.get(&name) else { continue };
             let worker = match before.remove(&name) {
-                Some(worker) if is_same(&worker) => worker,
+                Some(worker) if is_same(&worker) => {
+                    worker.set_defined_at(&definition.trigger.defined_at);
+                    worker
+                }
                 old => {
                     if let Some(old) = &old {
                         old.stop().cancel();

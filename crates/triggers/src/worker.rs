@@ -33,6 +33,8 @@ pub(crate) struct Worker {
     source: tokio::sync::Mutex<Box<dyn EventSource>>,
     /// The worker for the previous definition; `None` after the first poll of this worker.
     before: Mutex<Option<Arc<Worker>>>,
+    /// The file and line of the declaration, which can change while the worker runs.
+    defined_at: Mutex<String>,
     /// Reason why events may be missing or late, if any.
     fault: Mutex<Option<Problem>>,
     /// The last scheduled time for which the target was prepared.
@@ -48,8 +50,18 @@ impl Worker {
         before: Option<Arc<Worker>>,
     ) -> Arc<Self> {
         let source = tokio::sync::Mutex::new(definition.source.open());
-        let (before, fault, prepared) = (Mutex::new(before), Mutex::default(), Mutex::default());
-        Arc::new(Worker { context, targets, definition, calls, source, before, fault, prepared })
+        let defined_at = Mutex::new(definition.trigger.defined_at.clone());
+        Arc::new(Worker {
+            context,
+            targets,
+            definition,
+            calls,
+            source,
+            before: Mutex::new(before),
+            defined_at,
+            fault: Mutex::default(),
+            prepared: Mutex::default(),
+        })
     }
 
     /// Starts the tasks of the worker.
@@ -79,6 +91,11 @@ impl Worker {
         }
     }
 
+    /// Sets the location of the declaration, which was moved.
+    pub(crate) fn set_defined_at(&self, location: &str) {
+        location.clone_into(&mut self.defined_at.lock());
+    }
+
     pub(crate) fn stop(&self) -> &CancellationToken {
         &self.context.stop
     }
@@ -88,6 +105,7 @@ impl Worker {
         let queue = &self.context.queue;
         TriggerStatus {
             trigger: self.definition.trigger.clone(),
+            defined_at: self.defined_at.lock().clone(),
             next: self.definition.source.next_after(self.context.now()),
             pending: queue.open_count() as u64,
             done: queue.done(),

@@ -31,10 +31,24 @@ fn list(context: &Context, triggers: &[TriggerStatus]) {
     if context.output == OutputFormat::Json {
         return output::print_json(&triggers);
     }
-    let headings =
-        ["TRIGGER", "SOURCE", "TARGET", "BRANCH", "NEXT", ">PENDING", ">DONE", ">FAILED"];
-    let mut grid = Grid::new(context.answer_style, &headings)
-        .hide_first(&["PENDING", "DONE", "FAILED", "NEXT"]);
+    let headings = [
+        "TRIGGER",
+        "SOURCE",
+        "TARGET",
+        "BRANCH",
+        "NEXT",
+        ">PENDING",
+        ">DONE",
+        ">FAILED",
+        "DEFINED AT",
+    ];
+    let mut grid = Grid::new(context.answer_style, &headings).hide_first(&[
+        "DEFINED AT",
+        "PENDING",
+        "DONE",
+        "FAILED",
+        "NEXT",
+    ]);
     for status in triggers {
         let trigger = &status.trigger;
         grid.row([
@@ -46,9 +60,13 @@ fn list(context: &Context, triggers: &[TriggerStatus]) {
             output::count(status.pending),
             output::count(status.done),
             output::count(status.failed),
+            status.defined_at.clone(),
         ]);
     }
-    grid.print("no triggers are deployed; declare one as `[[trigger]]` in headwater.toml");
+    grid.print(
+        "no triggers are deployed; declare one as `[[trigger]]` in headwater.toml, or with `on` in \
+         `@headwater.function`",
+    );
     for status in triggers {
         print_error(context, status);
     }
@@ -87,6 +105,7 @@ fn show(context: &Context, status: &TriggerStatus) {
     output::line(style.paint(Tone::Strong, &trigger.name));
     let filter = trigger.filter.as_ref().map(|filter| ("filter", filter.to_string()));
     let values = [
+        ("defined", status.defined_at.clone()),
         ("source", trigger.source()),
         ("target", targets(trigger)),
         ("branch", branch(trigger)),

@@ -19,6 +19,8 @@ struct Value<'a> {
     name: &'a str,
     literal: Literal,
     range: TextRange,
+    /// The ranges of the items, if the value is a list.
+    items: Vec<TextRange>,
 }
 
 impl<'a> Values<'a> {
@@ -54,17 +56,23 @@ impl<'a> Values<'a> {
     }
 
     fn add(&mut self, name: &'a str, expression: &Expr) -> Result<()> {
-        let Some(literal) = Literal::read(expression) else {
+        let literal = Literal::read(expression).map_err(|other| {
             let message = format!("`{name}` of `{}` is not a literal", self.call);
             let hint = "Write the value itself: files are read without being run.";
-            return Err(Error::invalid(self.at(expression), message, hint));
-        };
+            Error::invalid(self.at(&other), message, hint)
+        })?;
         if self.find(name).is_some() {
             let message = format!("`{name}` of `{}` is given twice", self.call);
             return Err(Error::invalid(self.at(expression), message, "Leave out one of the two."));
         }
         if literal != Literal::None {
-            self.values.push(Value { name, literal, range: expression.range() });
+            let elements: &[Expr] = match expression {
+                Expr::List(list) => &list.elts,
+                Expr::Tuple(tuple) => &tuple.elts,
+                _ => &[],
+            };
+            let items = elements.iter().map(Ranged::range).collect();
+            self.values.push(Value { name, literal, range: expression.range(), items });
         }
         Ok(())
     }
@@ -119,6 +127,16 @@ impl<'a> Values<'a> {
     /// Returns an argument that is a list of texts.
     pub fn texts(&self, name: &str) -> Result<Option<Vec<String>>> {
         self.get(name, Literal::as_texts, &format!("`{name}=[\"…\", \"…\"]`"))
+    }
+
+    /// Returns the items of an argument that is a list, each with its range in the source; `form`
+    /// is the expected form for the hint.
+    pub fn items(&self, name: &str, form: &str) -> Result<Vec<(&Literal, TextRange)>> {
+        self.get(name, |literal| matches!(literal, Literal::List(_)).then_some(()), form)?;
+        let Some(Value { literal: Literal::List(literals), items, .. }) = self.find(name) else {
+            return Ok(Vec::new());
+        };
+        Ok(literals.iter().zip(items.iter().copied()).collect())
     }
 
     /// Returns a Boolean argument.

@@ -9,6 +9,7 @@ use super::arguments::Values;
 use super::decorator_checks::without_parentheses;
 use super::names::Names;
 use super::settings::{self, quantity};
+use super::triggers::triggers;
 use crate::callable::check_name;
 use crate::source::SourceText;
 use crate::{
@@ -44,7 +45,7 @@ const MODEL: [&str; 22] = [
 ];
 
 const EXPECTATION: [&str; 4] = ["name", "reuse", "tags", "severity"];
-const FUNCTION: [&str; 13] = [
+const FUNCTION: [&str; 14] = [
     "name",
     "reuse",
     "network",
@@ -58,6 +59,7 @@ const FUNCTION: [&str; 13] = [
     "on_success",
     "on_failure",
     "outputs",
+    "on",
 ];
 
 /// The definition created by a decorated function.
@@ -189,6 +191,7 @@ impl<'a> Reader<'a> {
         let name = values.text("name")?.unwrap_or_else(|| own.to_owned());
         check_name(&name, &values.place("name", at))?;
         let body = self.body(own, values, asked, at)?;
+        let triggers = triggers(self.source, values, &name)?;
         Ok(Callable {
             name,
             at: at.clone(),
@@ -202,6 +205,7 @@ impl<'a> Reader<'a> {
                 on_failure: values.text("on_failure")?,
             },
             outputs: values.texts("outputs")?.unwrap_or_default(),
+            triggers,
         })
     }
 

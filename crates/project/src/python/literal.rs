@@ -1,6 +1,8 @@
 //! Literals: Python values that can be determined without executing code.
 
-use ruff_python_ast::{Expr, Number, UnaryOp};
+use ruff_python_ast::{DictItem, Expr, Number, UnaryOp};
+use ruff_text_size::{Ranged, TextRange};
+use serde_json::Value;
 
 /// A literal value in the source.
 #[derive(Debug, Clone, PartialEq)]
@@ -15,41 +17,59 @@ pub(super) enum Literal {
 }
 
 impl Literal {
-    /// Reads an expression; `None` unless the whole expression is a literal.
-    pub fn read(expression: &Expr) -> Option<Literal> {
-        Some(match expression {
+    /// Reads an expression. The error is the range of the innermost part that is not a literal.
+    pub fn read(expression: &Expr) -> Result<Literal, TextRange> {
+        let other = || expression.range();
+        Ok(match expression {
             Expr::NoneLiteral(_) => Literal::None,
             Expr::BooleanLiteral(literal) => Literal::Bool(literal.value),
             Expr::StringLiteral(literal) => Literal::Text(literal.value.to_str().to_owned()),
             Expr::NumberLiteral(literal) => match &literal.value {
-                Number::Int(value) => Literal::Int(value.as_i64()?),
+                Number::Int(value) => Literal::Int(value.as_i64().ok_or_else(other)?),
                 Number::Float(value) => Literal::Float(*value),
-                Number::Complex { .. } => return None,
+                Number::Complex { .. } => return Err(other()),
             },
             Expr::UnaryOp(unary) if unary.op == UnaryOp::USub => {
                 match Literal::read(&unary.operand)? {
                     Literal::Int(value) => Literal::Int(-value),
                     Literal::Float(value) => Literal::Float(-value),
-                    _ => return None,
+                    _ => return Err(other()),
                 }
             }
             Expr::List(list) => Literal::all(&list.elts)?,
             Expr::Tuple(tuple) => Literal::all(&tuple.elts)?,
             Expr::Dict(dict) => {
-                let entry = |item: &ruff_python_ast::DictItem| {
-                    let Literal::Text(key) = Literal::read(item.key.as_ref()?)? else {
-                        return None;
+                let entry = |item: &DictItem| {
+                    // An item without a key is `**` with a mapping.
+                    let written = item.key.as_ref().ok_or_else(|| item.value.range())?;
+                    let Literal::Text(key) = Literal::read(written)? else {
+                        return Err(written.range());
                     };
-                    Some((key, Literal::read(&item.value)?))
+                    Ok((key, Literal::read(&item.value)?))
                 };
-                Literal::Map(dict.items.iter().map(entry).collect::<Option<_>>()?)
+                Literal::Map(dict.items.iter().map(entry).collect::<Result<_, _>>()?)
             }
-            _ => return None,
+            _ => return Err(other()),
         })
     }
 
-    fn all(items: &[Expr]) -> Option<Literal> {
-        items.iter().map(Literal::read).collect::<Option<_>>().map(Literal::List)
+    fn all(items: &[Expr]) -> Result<Literal, TextRange> {
+        items.iter().map(Literal::read).collect::<Result<_, _>>().map(Literal::List)
+    }
+
+    /// Returns the value as JSON.
+    pub fn to_json(&self) -> Value {
+        match self {
+            Literal::None => Value::Null,
+            Literal::Bool(flag) => Value::from(*flag),
+            Literal::Int(number) => Value::from(*number),
+            Literal::Float(number) => Value::from(*number),
+            Literal::Text(text) => Value::from(text.as_str()),
+            Literal::List(items) => items.iter().map(Literal::to_json).collect(),
+            Literal::Map(entries) => {
+                entries.iter().map(|(key, value)| (key.clone(), value.to_json())).collect()
+            }
+        }
     }
 
     /// Returns the text of a size or a duration: a string, or a plain number.

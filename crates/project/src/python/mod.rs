@@ -14,6 +14,7 @@ mod function;
 mod literal;
 mod names;
 mod settings;
+mod triggers;
 
 use std::collections::BTreeMap;
 

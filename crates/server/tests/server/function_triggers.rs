@@ -1,6 +1,6 @@
 //! Triggers whose target is a function.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use libtest_mimic::Trial;
@@ -15,9 +15,24 @@ pub fn trials() -> Vec<Trial> {
         trial("triggers::a_function_gets_the_event_of_a_schedule", schedule_fires),
         trial("triggers::a_function_gets_the_event_of_a_table", table_changes),
         trial("triggers::a_call_that_fails_is_retried_kept_and_replayed", call_fails),
+        trial("triggers::a_function_declares_its_triggers", declared_by_function),
         trial("triggers::a_deployment_checks_the_functions_of_triggers", refusals),
     ]
 }
+
+const DECLARED: &str = r#"
+import headwater
+
+
+@headwater.function(
+    on=[
+        {"schedule": "* * * * * *"},
+        {"files": {"folder": "landing", "debounce": "20ms"}, "name": "landed", "retries": 1},
+    ]
+)
+def notify(event):
+    return event["time"]
+"#;
 
 const FILES: &str = r#"files = { folder = "landing", debounce = "20ms" }"#;
 
@@ -108,6 +123,41 @@ async fn schedule_fires() {
         assert_eq!(called.len(), 1, "{jobs}");
         assert_eq!(called[0]["result"]["function"], event["data"]["scheduled"]);
     }
+    server.running.shutdown().await;
+}
+
+async fn declared_by_function() {
+    let server = TestServer::start().await;
+    let folder = server.folder.path();
+    write(folder, "landing/.keep", "");
+    write(folder, "headwater.toml", "[project]\nname = \"notices\"\n");
+    write(folder, "functions/notify.py", DECLARED);
+    let deployed = server.deploy().await;
+    assert_eq!(deployed["deployment"]["triggers"], json!(["notify", "landed"]), "{deployed}");
+    let triggers = server.get("/v1/triggers").await;
+    let places: BTreeMap<&str, &str> = triggers
+        .as_array()
+        .expect("triggers")
+        .iter()
+        .filter_map(|trigger| Some((trigger["name"].as_str()?, trigger["defined_at"].as_str()?)))
+        .collect();
+    let expected = [("landed", "functions/notify.py:8"), ("notify", "functions/notify.py:7")];
+    assert_eq!(places, BTreeMap::from(expected), "{triggers}");
+    write(folder, "landing/one.csv", "a\n1\n");
+    for trigger in ["notify", "landed"] {
+        let done = format!("/v1/trigger-events?trigger={trigger}&status=done");
+        let events = server.until(&done, |events| events[0].is_object()).await;
+        let job = events[0]["job"].as_str().expect("a job");
+        let job = server.get(&format!("/v1/jobs/{job}")).await;
+        assert_eq!(job["result"]["function"], events[0]["time"], "{job}");
+    }
+    // A trigger that is removed from the source is removed by the next deployment.
+    let only = DECLARED.replace("        {\"schedule\": \"* * * * * *\"},\n", "");
+    write(folder, "functions/notify.py", &only);
+    server.deploy().await;
+    let triggers = server.get("/v1/triggers").await;
+    assert_eq!(triggers.as_array().map(Vec::len), Some(1), "{triggers}");
+    assert_eq!(triggers[0]["name"], "landed");
     server.running.shutdown().await;
 }
 

@@ -269,6 +269,15 @@ async fn triggers_are_reloaded_and_events_of_removed_ones_wait() {
 }
 
 #[tokio::test]
+async fn the_location_of_a_trigger_is_that_of_the_last_reload() {
+    let at = |location: &str| Trigger { defined_at: location.to_owned(), ..watched() };
+    let stage = Stage::new(vec![at("headwater.toml:4")]).await;
+    assert_eq!(stage.triggers.list()[0].defined_at, "headwater.toml:4");
+    stage.triggers.reload(vec![at("functions/clean.py:6")]).await.expect("a trigger");
+    assert_eq!(stage.triggers.list()[0].defined_at, "functions/clean.py:6");
+}
+
+#[tokio::test]
 async fn a_schedule_times_by_the_wall_clock_across_the_change_of_clocks() {
     let stage = Stage::new(vec![scheduled("30 2 * * *", "once")]).await;
     stage.tick().await;
