@@ -105,7 +105,7 @@ mod tests {
         for (address, rights, server) in [
             ("queue://orders", "write on queue:orders", ""),
             ("queue://orders.fifo", "write on queue:orders.fifo", ""),
-            ("table://calls", "write on branch:main, insert on table:main.calls", ""),
+            ("table://calls", "write on branch:main, insert on table:public.calls", ""),
             ("table://log.calls?branch=dev", "write on branch:dev, insert on table:log.calls", ""),
             ("bucket://reports/a/{event}.csv", "write on bucket:reports/a/{event}.csv", ""),
             ("postgres://u@h/d?table=t#secret=P", "use on secret:P", "postgres://h:5432"),

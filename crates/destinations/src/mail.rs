@@ -362,7 +362,7 @@ mod tests {
         let message = sent("Sales: 12\nReturns: 1").await.expect("a message");
         assert!(message.contains("Subject: result of report\r\n"), "{message}");
         assert!(message.ends_with("\r\n\r\nSales: 12\r\nReturns: 1"), "{message}");
-        let problem = sent(&"x".repeat(RESULT_BYTES_MAX)).await.expect_err("too long");
+        let problem = sent(&"x".repeat(RESULT_BYTES_MAX + 1)).await.expect_err("too long");
         assert!(problem.message.contains("the limit of an e-mail"), "{problem}");
     }
 }

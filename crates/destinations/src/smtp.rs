@@ -282,7 +282,7 @@ mod tests {
     async fn a_message_is_delivered_with_both_methods_of_login() {
         let login = "250-mail\r\n250 AUTH LOGIN\r\n";
         let (name, password) = ("334 VXNlcm5hbWU6\r\n", "334 UGFzc3dvcmQ6\r\n");
-        let rest = [OK, OK, OK, OK, "354 go\r\n", OK, "221 bye\r\n"];
+        let rest = [OK, OK, OK, "354 go\r\n", OK, "221 bye\r\n"];
         for (first, commands) in [
             (vec![HELLO, PLAIN], "AUTH PLAIN AHVzZXIAY29ycmVjdCBob3JzZQ==\r\n"),
             (

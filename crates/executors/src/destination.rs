@@ -162,7 +162,7 @@ fn check_outputs(outputs: &[String]) -> Result<(), Problem> {
             let hint = "Write an address such as `table://shop.orders`.";
             return invalid(format!("`{address}` is not an address"), hint);
         }
-        // `table://a` and `table://main.a` are the same table, to which rows are written once.
+        // `table://a` and `table://public.a` are the same table, to which rows are written once.
         let parsed = Destination::parse(address).ok();
         let is_same = |other: &String| {
             other == address || parsed.is_some() && Destination::parse(other).ok() == parsed
