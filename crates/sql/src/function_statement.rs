@@ -59,7 +59,7 @@ pub struct NewFunction {
     pub if_not_exists: bool,
     /// Names and types of the parameters.
     pub parameters: Vec<ColumnDef>,
-    /// Type of the result; its name is empty.
+    /// Type of the result; its name is `result`.
     pub returns: ColumnDef,
     /// The Python code.
     pub body: String,
@@ -152,7 +152,9 @@ fn create(parser: &mut Parser) -> Result<NewFunction> {
     let parameters = parameters(parser, &name)?;
     expect_word(parser, "RETURNS")?;
     unset(takes(parser, "TABLE") || takes(parser, "SETOF"), "a function that returns a table")?;
-    let returns = column(sqlparser::ast::Ident::new(""), parser.parse_data_type()?);
+    let span = parser.peek_token_ref().span;
+    let result = sqlparser::ast::Ident::with_span(span, "result");
+    let returns = column(result, parser.parse_data_type()?);
     let mut clauses = Clauses::default();
     while !matches!(parser.peek_token_ref().token, Token::EOF | Token::SemiColon) {
         clauses.take(parser)?;
@@ -392,6 +394,8 @@ mod tests {
             panic!("no function: {script:?}");
         };
         assert_eq!(new.sql, "CREATE FUNCTION f(a INT) RETURNS INT LANGUAGE python AS $$é$$");
+        // A column without a name is rejected.
+        assert_eq!(new.returns.name.value, "result");
     }
 
     #[test]
