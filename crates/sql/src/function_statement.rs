@@ -254,10 +254,18 @@ impl Clauses {
             self.packages = packages(parser)?;
         } else if takes(parser, "MEMORY") {
             let size = value(parser)?;
-            self.memory_bytes = Some(parse_size(&size).map_err(|reason| invalid(&size, reason))?);
+            let bytes = parse_size(&size).map_err(|reason| invalid(&size, reason))?;
+            if bytes == 0 {
+                return Err(invalid(&size, "MEMORY must be more than 0"));
+            }
+            self.memory_bytes = Some(bytes);
         } else if takes(parser, "TIMEOUT") {
             let time = value(parser)?;
-            self.timeout = Some(parse_duration(&time).map_err(|reason| invalid(&time, reason))?);
+            let timeout = parse_duration(&time).map_err(|reason| invalid(&time, reason))?;
+            if timeout.is_zero() {
+                return Err(invalid(&time, "TIMEOUT must be longer than 0"));
+            }
+            self.timeout = Some(timeout);
         } else if !Self::take_other(parser)? {
             return Err(expected(parser, "a clause of CREATE FUNCTION").into());
         }
@@ -417,6 +425,8 @@ mod tests {
         check(&with("LANGUAGE sql AS 'SELECT 1'"), "LANGUAGE sql is not supported");
         check(&with("LANGUAGE python STRICT AS 'x'"), "STRICT is not supported");
         check(&with("LANGUAGE python MEMORY = 'much' AS 'x'"), "`much`: ");
+        check(&with("LANGUAGE python TIMEOUT = '0s' AS 'x'"), "`0s`: TIMEOUT must be longer");
+        check(&with("LANGUAGE python MEMORY = '0MiB' AS 'x'"), "`0MiB`: MEMORY must be more");
         check(&with("LANGUAGE python AS 'x' nonsense"), "expected a clause of CREATE FUNCTION");
         check(
             "CREATE FUNCTION f() RETURNS INT LANGUAGE python AS 'x'",
