@@ -263,6 +263,10 @@ impl Fault for Error {
         }
     }
 
+    fn forwarded(&self) -> Option<&Problem> {
+        if let Error::Problem(problem) = self { Some(problem) } else { None }
+    }
+
     fn context(&self) -> BTreeMap<String, Value> {
         let mut context = match self {
             Error::Lake(error) => error.context(),

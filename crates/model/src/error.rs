@@ -225,12 +225,19 @@ pub trait Fault: std::error::Error {
         BTreeMap::new()
     }
 
-    /// Converts the error; its causes become the problem's causes.
+    /// Returns the problem that the error forwards, if it forwards one.
+    fn forwarded(&self) -> Option<&Problem> {
+        None
+    }
+
+    /// Converts the error; its causes, or those of the forwarded problem, become the problem's
+    /// causes.
     fn to_problem(&self) -> Problem {
+        let forwarded = self.forwarded().map(|problem| problem.causes.clone());
         Problem {
             code: self.code(),
             message: self.to_string(),
-            causes: causes(self.source()),
+            causes: forwarded.unwrap_or_else(|| causes(self.source())),
             hint: self.hint().map(sentence),
             context: self.context(),
         }

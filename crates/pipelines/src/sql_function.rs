@@ -329,7 +329,9 @@ fn explained(function: &FunctionDefinition, error: &Error) -> Problem {
     // The hints of the worker are for decorated functions.
     let is_missing = exception == "ModuleNotFoundError";
     let hint = is_missing.then(|| "Add the package to PACKAGES of the function.".to_owned());
-    let problem = Problem { hint, ..error.to_problem() };
+    let mut problem = Problem { hint, ..error.to_problem() };
+    // They include frames of the module that calls the function.
+    problem.context.remove("frames");
     let causes = own.iter().skip(own.len().saturating_sub(FRAMES_MAX));
     let causes = causes
         .map(|frame| format!("line {}, in {}: `{}`", frame.line, frame.function, frame.source));
@@ -407,6 +409,7 @@ mod tests {
             "the function `f` failed: ZeroDivisionError: division by zero (line 2 of its code)"
         );
         assert_eq!(problem.causes, ["line 2, in f: `return a / 0`"]);
+        assert!(!problem.context.contains_key("frames"));
         assert_eq!(problem.code, ErrorCode::FunctionFailed);
     }
 }

@@ -187,7 +187,7 @@ fn grant(parser: &mut Parser, grants: bool) -> Result<AccessStatement> {
         let actions = if is_all {
             object.kind().actions().to_vec()
         } else {
-            granted.iter().map(|text| text.parse::<Action>()).collect::<Result<_, _>>()?
+            granted.iter().map(|text| action(text)).collect::<Result<_, _>>()?
         };
         Permission { actions, object }.checked()
     };
@@ -197,6 +197,11 @@ fn grant(parser: &mut Parser, grants: bool) -> Result<AccessStatement> {
         permissions: permissions.map_err(|error| invalid(&error))?,
         grantees,
     })
+}
+
+/// Parses the name of an action. `EXECUTE` is the name of `invoke` in PostgreSQL.
+fn action(text: &str) -> Result<Action, PermissionError> {
+    if text.eq_ignore_ascii_case("EXECUTE") { Ok(Action::Invoke) } else { text.parse() }
 }
 
 /// Parses `ON`, the object type (`TABLE` by default), and the names or patterns of objects.

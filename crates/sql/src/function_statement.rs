@@ -59,7 +59,7 @@ pub struct NewFunction {
     pub if_not_exists: bool,
     /// Names and types of the parameters.
     pub parameters: Vec<ColumnDef>,
-    /// Type of the result; its name is empty.
+    /// Type of the result; its name is `result`.
     pub returns: ColumnDef,
     /// The Python code.
     pub body: String,
@@ -152,7 +152,9 @@ fn create(parser: &mut Parser) -> Result<NewFunction> {
     let parameters = parameters(parser, &name)?;
     expect_word(parser, "RETURNS")?;
     unset(takes(parser, "TABLE") || takes(parser, "SETOF"), "a function that returns a table")?;
-    let returns = column(sqlparser::ast::Ident::new(""), parser.parse_data_type()?);
+    let span = parser.peek_token_ref().span;
+    let result = sqlparser::ast::Ident::with_span(span, "result");
+    let returns = column(result, parser.parse_data_type()?);
     let mut clauses = Clauses::default();
     while !matches!(parser.peek_token_ref().token, Token::EOF | Token::SemiColon) {
         clauses.take(parser)?;
@@ -252,10 +254,18 @@ impl Clauses {
             self.packages = packages(parser)?;
         } else if takes(parser, "MEMORY") {
             let size = value(parser)?;
-            self.memory_bytes = Some(parse_size(&size).map_err(|reason| invalid(&size, reason))?);
+            let bytes = parse_size(&size).map_err(|reason| invalid(&size, reason))?;
+            if bytes == 0 {
+                return Err(invalid(&size, "MEMORY must be more than 0"));
+            }
+            self.memory_bytes = Some(bytes);
         } else if takes(parser, "TIMEOUT") {
             let time = value(parser)?;
-            self.timeout = Some(parse_duration(&time).map_err(|reason| invalid(&time, reason))?);
+            let timeout = parse_duration(&time).map_err(|reason| invalid(&time, reason))?;
+            if timeout.is_zero() {
+                return Err(invalid(&time, "TIMEOUT must be longer than 0"));
+            }
+            self.timeout = Some(timeout);
         } else if !Self::take_other(parser)? {
             return Err(expected(parser, "a clause of CREATE FUNCTION").into());
         }
@@ -392,6 +402,8 @@ mod tests {
             panic!("no function: {script:?}");
         };
         assert_eq!(new.sql, "CREATE FUNCTION f(a INT) RETURNS INT LANGUAGE python AS $$é$$");
+        // A column without a name is rejected.
+        assert_eq!(new.returns.name.value, "result");
     }
 
     #[test]
@@ -413,6 +425,8 @@ mod tests {
         check(&with("LANGUAGE sql AS 'SELECT 1'"), "LANGUAGE sql is not supported");
         check(&with("LANGUAGE python STRICT AS 'x'"), "STRICT is not supported");
         check(&with("LANGUAGE python MEMORY = 'much' AS 'x'"), "`much`: ");
+        check(&with("LANGUAGE python TIMEOUT = '0s' AS 'x'"), "`0s`: TIMEOUT must be longer");
+        check(&with("LANGUAGE python MEMORY = '0MiB' AS 'x'"), "`0MiB`: MEMORY must be more");
         check(&with("LANGUAGE python AS 'x' nonsense"), "expected a clause of CREATE FUNCTION");
         check(
             "CREATE FUNCTION f() RETURNS INT LANGUAGE python AS 'x'",

@@ -29,6 +29,7 @@ fn statements_on_rights_are_parsed() {
         ("GRANT ALL PRIVILEGES ON SCHEMA sales TO r", "Alter, Drop]"),
         ("GRANT WRITE, MERGE ON BRANCH 'dev/*' TO r", "pattern: \"dev/*\""),
         ("GRANT invoke ON FUNCTION score TO r", "actions: [Invoke]"),
+        ("GRANT EXECUTE ON FUNCTION sales.tax TO r", "actions: [Invoke]"),
         ("GRANT audit ON LAKE TO r", "kind: Lake"),
         ("REVOKE select ON t FROM r", "Permissions { grants: false"),
         ("SHOW ROLES", "ShowRoles"),

@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 
 use headwater_model::{MergeChoice, MergeRequest, RefSpec, TableName};
 
+use crate::commit_view::CommitView;
 use crate::error::{Error, Result};
 use crate::lake::Lake;
 
 impl Lake {
-    /// Resolves the table names of the choices in the request. Fails if a table exists on neither
-    /// side, or has two different choices.
+    /// Resolves the names of tables, views and functions of the choices in the request. Fails if a
+    /// name exists on neither side, or has two different choices.
     pub(super) async fn checked_choices(
         &self,
         target: &str,
@@ -22,11 +23,11 @@ impl Lake {
         let ours = self.view(&RefSpec::Name(target.to_owned())).await?;
         let theirs = self.view(&request.source).await?;
         for (name, choice) in &request.choices {
-            let found = match ours.state().find(&name.namespace, &name.name).await? {
-                None => theirs.state().find(&name.namespace, &name.name).await?,
+            let found = match find(&ours, name).await? {
+                None => find(&theirs, name).await?,
                 found => found,
             };
-            let Some((table, _)) = found else { return Err(ours.not_found(name).await?) };
+            let Some(table) = found else { return Err(ours.not_found(name).await?) };
             if choices.insert(table.clone(), *choice).is_some_and(|other| other != *choice) {
                 return Err(Error::InvalidRequest {
                     message: format!("`ours` and `theirs` both name table `{table}`"),
@@ -36,4 +37,14 @@ impl Lake {
         }
         Ok(choices)
     }
+}
+
+/// Returns the name of a table, view or function of one side, as the side spells it.
+async fn find(side: &CommitView, name: &TableName) -> Result<Option<TableName>> {
+    if name.function().is_some() {
+        let found = side.state().function(name).await?;
+        return Ok(found.map(|_| name.clone()));
+    }
+    let found = side.state().find(&name.namespace, &name.name).await?;
+    Ok(found.map(|(name, _)| name))
 }

@@ -1,6 +1,6 @@
 //! Functions in Python that SQL statements call.
 
-use headwater_model::{Fault, MergeRequest, RefSpec, StepStatus};
+use headwater_model::{Fault, MergeChoice, MergeRequest, RefSpec, StepStatus};
 
 use crate::support::{World, files};
 
@@ -311,6 +311,10 @@ async fn a_function_is_an_object_of_its_branch() {
     let merged = world.lake.merge("main", request(), "tester").await.unwrap();
     let conflict = merged.conflicts.first().expect("a conflict");
     assert_eq!(conflict.causes[0].message, "both sides changed the function");
+    let choices = [("twice()".parse().unwrap(), MergeChoice::Theirs)].into();
+    let resolved = MergeRequest { choices, ..request() };
+    world.lake.merge("main", resolved, "tester").await.unwrap();
+    assert_eq!(values(&world.sql("main", &["SELECT twice(1)"]).await), "3");
     // Tables and views have other names, and lists of them contain no function.
     world.sql("main", &["CREATE TABLE twice (a BIGINT)"]).await;
     assert!(!world.sql("main", &["SHOW VIEWS"]).await.contains("twice"));
