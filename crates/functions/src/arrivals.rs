@@ -170,8 +170,8 @@ mod tests {
 
     #[test]
     fn a_burst_does_not_extend_the_time() {
-        check(&[0.0; 10_000], 60.0..=60.0, LAST_CALL);
-        check(&[0.001; 10_000], 60.0..=60.0, LAST_CALL);
+        check(&vec![0.0; 10_000], 60.0..=60.0, LAST_CALL);
+        check(&vec![0.001; 10_000], 60.0..=60.0, LAST_CALL);
         // Bursts that follow regular calls, and regular bursts.
         check(&[[180.0; 20], [0.001; 20]].concat(), 60.0..=60.0, LAST_CALL);
         check(&[180.0, 180.0, 180.0, 180.0, 180.0, 0.001], 60.0..=60.0, LAST_CALL);

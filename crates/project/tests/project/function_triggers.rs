@@ -67,7 +67,7 @@ fn every_source_and_option_of_the_project_file_is_read() {
     assert_eq!(first.defined_at, "functions/clean.py:7");
     assert_eq!((second.retries, second.max_age), (2, Duration::from_hours(6)));
     assert_eq!(third.source(), "created, removed in s3://landing/in/*");
-    let size = json!([{"numeric": [">", 1024, "<=", 1048576]}]);
+    let size = json!([{"numeric": [">", 1024, "<=", 1_048_576]}]);
     assert_eq!(third.filter, Some(json!({"data": {"object": {"size": size}}})));
     assert_eq!(fourth.order_by.as_deref(), Some("subject"));
     assert_eq!((fifth.branch.as_deref(), fifth.concurrency), (Some("dev"), Some(4)));
