@@ -14,6 +14,7 @@ use headwater_engine::{BatchStream, Metrics, PlanEstimate, StatementResult};
 use headwater_jobs::{JobContext, JobGuard, StatementLimits};
 use headwater_model::{Problem, ResultExt, Usage};
 use serde_json::{Value, json};
+use tokio::runtime::Handle;
 
 use crate::file_calls::FileUsage;
 
@@ -70,6 +71,13 @@ impl RunningStatement {
         }
     }
 
+    /// Waits for the usage of the calls of functions in Python that the end of the plan cancelled.
+    async fn calls_ended(&self) {
+        if let Some(metrics) = &self.metrics {
+            metrics.calls().ended().await;
+        }
+    }
+
     fn report_usage(&self) {
         self.context.set_usage(self.usage());
     }
@@ -77,10 +85,18 @@ impl RunningStatement {
 
 impl Drop for RunningStatement {
     fn drop(&mut self) {
-        if self.guard.is_some() {
-            // The guard is dropped next, which records the job as cancelled.
-            self.report_usage();
-        }
+        // Dropping the guard records the job as cancelled.
+        let Some(guard) = self.guard.take() else { return };
+        self.report_usage();
+        let metrics = self.metrics.take().filter(|metrics| metrics.calls().is_active());
+        let (Some(metrics), Ok(runtime)) = (metrics, Handle::try_current()) else { return };
+        let (context, files) = (self.context.clone(), self.files.clone());
+        // The plan is dropped next, which cancels the calls of functions in Python.
+        drop(runtime.spawn(async move {
+            metrics.calls().ended().await;
+            context.set_usage(files.add_to(metrics.usage()));
+            drop(guard);
+        }));
     }
 }
 
@@ -122,7 +138,12 @@ impl StatementRows {
         }
         let batch = match self.step().await {
             Ok(batch) => batch,
-            Err(problem) => return Err(self.fail(problem)),
+            Err(problem) => {
+                // Drop the stream, which cancels the calls of functions in Python.
+                self.stream = futures::stream::empty().boxed();
+                self.running.calls_ended().await;
+                return Err(self.fail(problem));
+            }
         };
         let Some(batch) = batch else {
             // Drop the stream, which makes the usage final.
