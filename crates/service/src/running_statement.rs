@@ -13,6 +13,7 @@ use headwater_encoding::RowSource;
 use headwater_engine::{BatchStream, Metrics, PlanEstimate, StatementResult};
 use headwater_jobs::{JobContext, JobGuard, StatementLimits};
 use headwater_model::{Problem, ResultExt, Usage};
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::runtime::Handle;
 
@@ -28,6 +29,9 @@ pub(crate) struct RunningStatement {
     guard: Option<JobGuard>,
     /// The metrics of the statement, once it has started.
     pub metrics: Option<Arc<Metrics>>,
+    /// The usage of the plans that was reported last, for a write, which has no metrics if it
+    /// fails.
+    reported: Mutex<Usage>,
     /// The files that the statement reads.
     pub files: FileUsage,
     limits: StatementLimits,
@@ -37,12 +41,16 @@ impl RunningStatement {
     /// Creates the state of a statement that starts now.
     pub(crate) fn new(context: JobContext, guard: JobGuard, limits: StatementLimits) -> Self {
         let files = FileUsage::default();
-        RunningStatement { context, guard: Some(guard), metrics: None, files, limits }
+        let (guard, reported) = (Some(guard), Mutex::default());
+        RunningStatement { context, guard, metrics: None, reported, files, limits }
     }
 
     /// Returns the usage so far, without that of files.
     fn usage_of_plans(&self) -> Usage {
-        self.metrics.as_ref().map(|metrics| metrics.usage()).unwrap_or_default()
+        match &self.metrics {
+            Some(metrics) => metrics.usage(),
+            None => *self.reported.lock(),
+        }
     }
 
     /// Returns the usage so far.
@@ -210,7 +218,9 @@ pub(crate) async fn stopped(running: &RunningStatement, usage: impl Fn() -> Usag
             () = cancelled.cancelled() => return context.stopped(STOPPED),
             problem = limits.expired() => return problem,
             () = tokio::time::sleep(USAGE_INTERVAL) => {
-                let usage = running.files.add_to(usage());
+                let plans = usage();
+                *running.reported.lock() = plans;
+                let usage = running.files.add_to(plans);
                 if let Err(problem) = limits.check(&usage) {
                     return problem;
                 }
