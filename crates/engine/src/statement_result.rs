@@ -87,7 +87,7 @@ impl Metrics {
     }
 
     /// Returns the statement's calls of functions in Python.
-    pub(crate) fn calls(&self) -> &Arc<StatementCalls> {
+    pub fn calls(&self) -> &Arc<StatementCalls> {
         &self.calls
     }
 

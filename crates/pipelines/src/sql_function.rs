@@ -330,7 +330,7 @@ fn explained(function: &FunctionDefinition, error: &Error) -> Problem {
     let is_missing = exception == "ModuleNotFoundError";
     let hint = is_missing.then(|| "Add the package to PACKAGES of the function.".to_owned());
     let mut problem = Problem { hint, ..error.to_problem() };
-    // They include frames of the module that calls the function.
+    // The context also has frames of the module that calls the function.
     problem.context.remove("frames");
     let causes = own.iter().skip(own.len().saturating_sub(FRAMES_MAX));
     let causes = causes

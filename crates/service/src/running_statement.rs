@@ -13,7 +13,9 @@ use headwater_encoding::RowSource;
 use headwater_engine::{BatchStream, Metrics, PlanEstimate, StatementResult};
 use headwater_jobs::{JobContext, JobGuard, StatementLimits};
 use headwater_model::{Problem, ResultExt, Usage};
+use parking_lot::Mutex;
 use serde_json::{Value, json};
+use tokio::runtime::Handle;
 
 use crate::file_calls::FileUsage;
 
@@ -27,6 +29,9 @@ pub(crate) struct RunningStatement {
     guard: Option<JobGuard>,
     /// The metrics of the statement, once it has started.
     pub metrics: Option<Arc<Metrics>>,
+    /// The usage of the plans that was reported last, for a write, which has no metrics if it
+    /// fails.
+    reported: Mutex<Usage>,
     /// The files that the statement reads.
     pub files: FileUsage,
     limits: StatementLimits,
@@ -36,12 +41,16 @@ impl RunningStatement {
     /// Creates the state of a statement that starts now.
     pub(crate) fn new(context: JobContext, guard: JobGuard, limits: StatementLimits) -> Self {
         let files = FileUsage::default();
-        RunningStatement { context, guard: Some(guard), metrics: None, files, limits }
+        let (guard, reported) = (Some(guard), Mutex::default());
+        RunningStatement { context, guard, metrics: None, reported, files, limits }
     }
 
     /// Returns the usage so far, without that of files.
     fn usage_of_plans(&self) -> Usage {
-        self.metrics.as_ref().map(|metrics| metrics.usage()).unwrap_or_default()
+        match &self.metrics {
+            Some(metrics) => metrics.usage(),
+            None => *self.reported.lock(),
+        }
     }
 
     /// Returns the usage so far.
@@ -70,6 +79,13 @@ impl RunningStatement {
         }
     }
 
+    /// Waits for the usage of the calls of functions in Python that the end of the plan cancelled.
+    async fn calls_ended(&self) {
+        if let Some(metrics) = &self.metrics {
+            metrics.calls().ended().await;
+        }
+    }
+
     fn report_usage(&self) {
         self.context.set_usage(self.usage());
     }
@@ -77,10 +93,18 @@ impl RunningStatement {
 
 impl Drop for RunningStatement {
     fn drop(&mut self) {
-        if self.guard.is_some() {
-            // The guard is dropped next, which records the job as cancelled.
-            self.report_usage();
-        }
+        // Dropping the guard records the job as cancelled.
+        let Some(guard) = self.guard.take() else { return };
+        self.report_usage();
+        let metrics = self.metrics.take().filter(|metrics| metrics.calls().is_active());
+        let (Some(metrics), Ok(runtime)) = (metrics, Handle::try_current()) else { return };
+        let (context, files) = (self.context.clone(), self.files.clone());
+        // The plan is dropped next, which cancels the calls of functions in Python.
+        drop(runtime.spawn(async move {
+            metrics.calls().ended().await;
+            context.set_usage(files.add_to(metrics.usage()));
+            drop(guard);
+        }));
     }
 }
 
@@ -122,7 +146,12 @@ impl StatementRows {
         }
         let batch = match self.step().await {
             Ok(batch) => batch,
-            Err(problem) => return Err(self.fail(problem)),
+            Err(problem) => {
+                // Drop the stream, which cancels the calls of functions in Python.
+                self.stream = futures::stream::empty().boxed();
+                self.running.calls_ended().await;
+                return Err(self.fail(problem));
+            }
         };
         let Some(batch) = batch else {
             // Drop the stream, which makes the usage final.
@@ -189,7 +218,9 @@ pub(crate) async fn stopped(running: &RunningStatement, usage: impl Fn() -> Usag
             () = cancelled.cancelled() => return context.stopped(STOPPED),
             problem = limits.expired() => return problem,
             () = tokio::time::sleep(USAGE_INTERVAL) => {
-                let usage = running.files.add_to(usage());
+                let plans = usage();
+                *running.reported.lock() = plans;
+                let usage = running.files.add_to(plans);
                 if let Err(problem) = limits.check(&usage) {
                     return problem;
                 }

@@ -1,12 +1,17 @@
 //! The function calls of one statement: their usage, and their cancellation.
 
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use headwater_model::{JobId, Usage};
 use parking_lot::Mutex;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::PythonRuntime;
+
+/// Maximum time for cancelled calls to return their usage.
+const USAGE_WAIT: Duration = Duration::from_secs(2);
 
 /// The statement that calls functions.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,6 +33,8 @@ pub struct StatementCalls {
     owner: Arc<StatementOwner>,
     usage: Mutex<Usage>,
     running: Mutex<CancellationToken>,
+    /// Number of calls that run.
+    active: watch::Sender<usize>,
     /// The runtime of the functions in the statement; empty if the statement calls no function.
     runtime: OnceLock<Arc<dyn PythonRuntime>>,
 }
@@ -39,6 +46,7 @@ impl StatementCalls {
             owner: Arc::new(owner),
             usage: Mutex::default(),
             running: Mutex::new(CancellationToken::new()),
+            active: watch::channel(0).0,
             runtime: OnceLock::new(),
         }
     }
@@ -70,6 +78,32 @@ impl StatementCalls {
         self.running.lock().clone()
     }
 
+    /// Counts a call as running until the returned value is dropped.
+    pub(crate) fn begin_call(&self) -> ActiveCall<'_> {
+        self.active.send_modify(|active| *active += 1);
+        ActiveCall(&self.active)
+    }
+
+    /// Returns true if a call runs.
+    pub fn is_active(&self) -> bool {
+        *self.active.borrow() > 0
+    }
+
+    /// Waits until no call runs, so that the usage of cancelled calls is complete; at most 2
+    /// seconds.
+    pub async fn ended(&self) {
+        let mut active = self.active.subscribe();
+        let ended = async {
+            while *active.borrow_and_update() > 0 {
+                if active.changed().await.is_err() {
+                    break;
+                }
+            }
+        };
+        // The usage of a call that does not end in time is lost.
+        let _ = tokio::time::timeout(USAGE_WAIT, ended).await;
+    }
+
     /// Adds the usage of a call. Its elapsed time is a part of the statement's elapsed time.
     pub(crate) fn add(&self, usage: &Usage) {
         self.usage.lock().add(&Usage { wall_ms: 0, ..*usage });
@@ -86,6 +120,16 @@ impl Drop for StatementCalls {
         if let Some(runtime) = self.runtime.get() {
             runtime.end(&self.owner);
         }
+    }
+}
+
+/// A call that runs.
+#[derive(Debug)]
+pub(crate) struct ActiveCall<'a>(&'a watch::Sender<usize>);
+
+impl Drop for ActiveCall<'_> {
+    fn drop(&mut self) {
+        self.0.send_modify(|active| *active -= 1);
     }
 }
 

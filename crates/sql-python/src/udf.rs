@@ -92,6 +92,7 @@ impl PythonUdf {
         if cancelled.is_cancelled() {
             return Err(stopped());
         }
+        let _active = self.calls.begin_call();
         let work = async {
             let mut called = runtime.call(call);
             let overdue = async {
@@ -305,7 +306,11 @@ mod tests {
         let running = calls.begin();
         let waiting = tokio::spawn(call(function.clone(), 1));
         runtime.begun.notified().await;
+        assert!(calls.is_active());
         drop(running);
+        calls.ended().await;
+        assert!(!calls.is_active());
+        assert_eq!(calls.usage().calls, 1, "the usage is complete");
         let error = waiting.await.expect("no panic").expect_err("the call was stopped");
         assert!(error.to_string().contains("the statement was stopped"), "{error}");
         assert_eq!(runtime.ended.load(Ordering::Relaxed), 1);

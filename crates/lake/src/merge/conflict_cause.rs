@@ -79,12 +79,17 @@ fn kind(cause: &Cause) -> ConflictKind {
     }
 }
 
-/// Returns the cause: one side dropped the table or view, and the other side changed or renamed it.
+/// Returns the cause: one side dropped the table, view or function, and the other side changed or
+/// renamed it.
 pub(super) fn dropped(contested: &DivergedTable) -> ConflictCause {
     let sides = ["target", "source"];
     let [dropping_side, other] =
         if contested.ours.is_none() { sides } else { [sides[1], sides[0]] };
-    let what = if concerns_view(contested) { "view" } else { "table" };
+    let what = match contested.table.function() {
+        Some(_) => "function",
+        None if concerns_view(contested) => "view",
+        None => "table",
+    };
     let action = match &contested.renamed {
         Some(renamed) => format!("renamed `{}` to this", renamed.from),
         None => "changed it".to_owned(),

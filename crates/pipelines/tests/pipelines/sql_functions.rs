@@ -328,6 +328,10 @@ async fn a_function_is_an_object_of_its_branch() {
     world.sql("main", &["DROP FUNCTION twice"]).await;
     assert!(world.sql("main", &["SELECT twice(1)"]).await.contains("there is no function"));
     assert!(world.sql("main", &["SELECT * FROM twice"]).await.contains('a'));
+    world.sql("dev", &[TWICE]).await;
+    let merged = world.lake.merge("main", request(), "tester").await.unwrap();
+    let cause = &merged.conflicts.first().expect("a conflict").causes[0].message;
+    assert_eq!(cause, "the target dropped the function, and the source changed it");
 }
 
 #[tokio::test]
