@@ -281,6 +281,9 @@ impl EventData {
                 _ => stream.clone(),
             },
             EventData::KafkaReceived { topic, partition, .. } => format!("{topic}-{partition}"),
+            EventData::FunctionInvoked { function, .. } if function.contains("://") => {
+                format!("record for {function}")
+            }
             EventData::FunctionInvoked { function, .. } => format!("call of {function}"),
         }
     }
@@ -469,5 +472,17 @@ mod tests {
         });
         assert_eq!(serde_json::to_value(&event).expect("JSON"), expected);
         assert_eq!(serde_json::from_value::<Event>(expected).expect("an event"), event);
+    }
+
+    #[test]
+    fn a_record_for_a_destination_is_not_shown_as_a_call() {
+        for (function, expected) in [
+            ("charge", "call of charge"),
+            ("table://log.charges", "record for table://log.charges"),
+        ] {
+            let arguments = BTreeMap::new();
+            let data = EventData::FunctionInvoked { function: function.into(), arguments };
+            assert_eq!(data.subjects(), expected);
+        }
     }
 }

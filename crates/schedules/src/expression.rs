@@ -9,7 +9,8 @@ use croner::parser::{CronParser, Seconds, Year};
 pub(crate) const CRON_HINT: &str =
     "Write minute, hour, day, month and weekday, for example `30 2 * * *`.";
 const RATE_HINT: &str = "Write a number and a unit, for example `rate(5 minutes)`.";
-const AT_HINT: &str = "Write a date and a time, for example `at(2026-12-01T08:00:00)`.";
+const AT_HINT: &str = "Write a date and a time without an offset, for example \
+                       `at(2026-12-01T08:00:00)`, and set `timezone` if it is not UTC.";
 
 /// The reason why an expression is invalid, and a hint.
 pub(crate) type InvalidExpression = (String, &'static str);

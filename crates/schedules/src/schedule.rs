@@ -241,6 +241,7 @@ mod tests {
             ("at(tomorrow)", "is not a time"),
             ("at(2026-13-01T00:00:00)", "is not a time"),
             ("at(2026-12-01T08:00:00Z)", "is not a time"),
+            ("at(2026-12-01T08:00:00+01:00)", "is not a time"),
             ("cron(61 * * * *)", "is not a cron pattern"),
             ("rate 5 minutes", "has 3 fields instead of five or six"),
         ] {

@@ -123,9 +123,9 @@ impl Fault for Error {
             Error::InvalidValue { .. } => {
                 Some(format!("Pass 1 to {VALUE_BYTES_MAX} bytes of text on standard input."))
             }
-            Error::NotFound { name } => {
-                Some(format!("Run `headwater secret set {name}`, or correct `secrets=[…]`."))
-            }
+            Error::NotFound { name } => Some(format!(
+                "Run `headwater secret set {name}`, or correct the name of the secret."
+            )),
             Error::Conflict { name } => Some(format!("Run `headwater secret set {name}` again.")),
             Error::NoKey { .. } => Some(
                 "Restore the file from a backup. Without a backup, remove each secret with \

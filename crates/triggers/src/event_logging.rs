@@ -24,6 +24,9 @@ pub(crate) fn summary(data: &EventData) -> String {
         EventData::ScheduleFired { scheduled } => {
             scheduled.format("%Y-%m-%d %H:%M:%S UTC").to_string()
         }
+        EventData::FunctionInvoked { function, .. } if function.contains("://") => {
+            format!("record for {function}")
+        }
         EventData::FunctionInvoked { function, .. } => format!("call of {function}"),
         EventData::PostgresNotified { channel, payloads } => {
             format!("{} notifications of {channel}", payloads.len())
