@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use headwater_event_values::{CALL_EVENT, CallRecord};
 use headwater_model::{
-    Actor, Event, EventData, Problem, SpecVersion, Timestamp, TriggerEventStatus,
+    Event, EventData, Identity, Problem, SpecVersion, Timestamp, TriggerEventStatus,
 };
 use serde_json::Value;
 
@@ -76,7 +76,10 @@ impl EndedCall<'_> {
             // The calling user may have no right to the destination.
             let principal = by.principal();
             // The actor of the owner contains no author.
-            let name = if by == Actor::Owner { "owner" } else { principal.author() };
+            let name = match principal.identity() {
+                Identity::Owner => "owner",
+                Identity::User(_) | Identity::Anonymous => principal.author(),
+            };
             author = Some(name.to_owned());
             user = principal.user_name().map(str::to_owned);
             actor = Some(by);
