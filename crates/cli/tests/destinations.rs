@@ -142,6 +142,7 @@ fn a_rejected_record_is_a_dead_letter_that_can_be_replayed() {
 #[test]
 fn a_table_has_one_row_for_each_call_although_the_server_is_killed() {
     let workspace = project();
+    workspace.ok(&["namespace", "create", "log"]);
     deploy(&workspace, "on_success='table://log.calls', on_failure='table://log.calls'");
     let calls = 24;
     for n in 0..calls {

@@ -39,8 +39,8 @@ pub fn is_address(text: &str) -> bool {
 impl Destination {
     /// Parses an address. Error: `invalid_argument`.
     pub fn parse(address: &str) -> Result<Self, Problem> {
-        let hint = "Write `queue://NAME`, `table://NAME`, `bucket://BUCKET/KEY`, a URL, or \
-                    `smtp://SERVER?from=A&to=B`.";
+        let hint = "Write `queue://NAME`, `table://NAME`, `bucket://BUCKET/KEY`, a URL, \
+                    `postgres://USER@HOST/DATABASE?table=NAME`, or `smtp://SERVER?from=A&to=B`.";
         if address.len() > ADDRESS_BYTES_MAX || address.contains(char::is_control) {
             let most = ADDRESS_BYTES_MAX;
             let reason = format!("it has more than {most} bytes, or control characters");
@@ -50,7 +50,8 @@ impl Destination {
         match scheme {
             "queue" if is_queue_name(rest) => Ok(Destination::Queue(rest.to_owned())),
             "queue" => {
-                Err(invalid(format_args!("`{rest}` is not a name of a queue"), "Name a queue."))
+                let hint = "Name a queue, such as `queue://orders`: letters, digits, `-` and `_`.";
+                Err(invalid(format_args!("`{rest}` is not a name of a queue"), hint))
             }
             "table" => TableTarget::parse(rest).map(Destination::Table),
             "bucket" => ObjectTarget::parse(rest).map(Destination::Object),

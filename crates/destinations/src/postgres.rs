@@ -282,6 +282,12 @@ impl PostgresTable {
         let code = error.code().unwrap_or_default();
         if ["21", "22", "23"].iter().any(|class| code.starts_with(class)) {
             rejected(message)
+        } else if code.starts_with("42") {
+            // A missing table or column, or a missing right.
+            temporary(message).with_hint(
+                "Correct the table and the rights of the user in PostgreSQL: the table and its \
+                 columns must exist.",
+            )
         } else {
             temporary(message)
         }

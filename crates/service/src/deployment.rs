@@ -7,6 +7,7 @@ use headwater_model::{
     Action, Actor, DeployReport, DeployRequest, Deployment, ErrorCode, Identity, Object, Principal,
     Problem, ResultExt,
 };
+use headwater_pipelines::Project;
 use headwater_telemetry::with_current;
 
 use crate::run::project_object;
@@ -35,6 +36,21 @@ impl Deployments {
         found
     }
 
+    /// Returns the errors of `headwater.toml` to a user that may deploy some projects only: a denial
+    /// could not name the project.
+    fn check_settings(
+        &self,
+        principal: &Principal,
+        request: &DeployRequest,
+    ) -> Result<(), Problem> {
+        self.0.authenticated(principal)?;
+        let every = Object::project(EVERY);
+        if request.files.is_empty() || self.0.allows(principal, Action::Deploy, &every) {
+            return Ok(());
+        }
+        Project::read_settings(&request.files).or_problem().map(drop)
+    }
+
     /// Checks that a principal may replace the active version with a version of another project.
     /// The principal needs the right to deploy both projects.
     fn check_deploy(&self, principal: &Principal, project: &Object) -> Result<(), Problem> {
@@ -59,6 +75,7 @@ impl Deployments {
         principal: &Principal,
         request: DeployRequest,
     ) -> Result<DeployReport, Problem> {
+        self.check_settings(principal, &request)?;
         self.check_deploy(principal, &project_object(&request.files))?;
         if request.files.is_empty() {
             let problem = Problem::new(ErrorCode::InvalidArgument, "the project has no files");

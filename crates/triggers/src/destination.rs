@@ -7,7 +7,9 @@
 use std::collections::BTreeMap;
 
 use headwater_event_values::{CALL_EVENT, CallRecord};
-use headwater_model::{Event, EventData, Problem, SpecVersion, Timestamp, TriggerEventStatus};
+use headwater_model::{
+    Event, EventData, Identity, Problem, SpecVersion, Timestamp, TriggerEventStatus,
+};
 use serde_json::Value;
 
 use crate::calls::{is_address, queue_name};
@@ -73,7 +75,12 @@ impl EndedCall<'_> {
         if sends {
             // The calling user may have no right to the destination.
             let principal = by.principal();
-            author = Some(principal.author().to_owned());
+            // The actor of the owner contains no author.
+            let name = match principal.identity() {
+                Identity::Owner => "owner",
+                Identity::User(_) | Identity::Anonymous => principal.author(),
+            };
+            author = Some(name.to_owned());
             user = principal.user_name().map(str::to_owned);
             actor = Some(by);
         }

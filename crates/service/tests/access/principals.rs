@@ -29,11 +29,17 @@ const PLACES: &[(&str, &str, &str)] = &[
     ("access/src/key.rs", "Principal::owner", "a signature with an access key of the owner"),
     ("access/src/key.rs", "Principal::user", "a signature with an access key of a user"),
     ("access/src/key.rs", CREDENTIAL, "a signature with an access key of a user"),
-    ("executors/src/deployer.rs", ".principal()", "the user that deployed the triggers"),
-    ("executors/src/deployer.rs", "Actor::Owner", "a comparison with the user that deployed"),
+    ("executors/src/destination.rs", "Actor::Owner", "a comparison with the user that deployed"),
+    ("executors/src/destination.rs", ".principal()", "the user that set the destination"),
+    ("executors/src/destination.rs", ".principal()", "the user that set the destination"),
+    ("executors/src/destination.rs", ".principal()", "the user that set the destination"),
+    ("executors/src/destination.rs", ".principal()", "the user that set the destination"),
     ("executors/src/import.rs", ".principal()", "the user that started the import"),
+    ("executors/src/occurrence_rights.rs", ".principal()", "the user that deployed the trigger"),
+    ("executors/src/occurrence_rights.rs", ".principal()", "the user that deployed the trigger"),
     ("executors/src/run.rs", ".principal()", "the user that started the run"),
     ("executors/src/trigger.rs", ".principal()", "the user that called the function"),
+    ("executors/src/trigger.rs", ".principal()", "the user that deployed the trigger"),
     ("executors/src/trigger.rs", ".principal()", "the user that deployed the trigger"),
     ("executors/src/trigger.rs", ".principal()", "the user that deployed or called the function"),
     ("lambda/src/url_call.rs", ".principal()", "the user that made the URL public"),
@@ -61,6 +67,7 @@ const PLACES: &[(&str, &str, &str)] = &[
     ("service/src/queue_worker.rs", ".principal()", "the user that last changed the mapping"),
     ("service/src/queue_worker.rs", ".principal()", "the user that last changed the mapping"),
     ("service/src/queue_worker.rs", ".principal()", "the user that last changed the mapping"),
+    ("triggers/src/destination.rs", ".principal()", "the user that set the destination"),
 ];
 
 const CREDENTIAL: &str = "AuthenticatedUser { .. }";
