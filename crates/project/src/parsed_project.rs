@@ -24,8 +24,8 @@ pub struct ParsedProject {
     project: Project,
     /// Errors. Errors in the project file come first.
     errors: Vec<Error>,
-    /// Errors of triggers whose function cannot be called or whose name is not unique, with the name
-    /// of the function. Only deployments use triggers.
+    /// Errors of triggers whose function cannot be called or whose name is not unique, with the
+    /// name of the function. Only deployments use triggers.
     trigger_errors: Vec<(String, Error)>,
 }
 
