@@ -15,9 +15,22 @@ class _Marker:
 
 
 class Model(_Marker):
-    """A table: another model's output, or a table of the lake."""
+    """A table: another model's output, or a table of the lake.
 
-    def __init__(self, name, columns=None, filter=None, ref=None, projection_schema=None):
+    A project with a connector is rejected before its functions run, so connectors have no effect.
+    """
+
+    def __init__(
+        self,
+        name,
+        columns=None,
+        filter=None,
+        ref=None,
+        connector=None,
+        connector_config_key=None,
+        connector_config_uri=None,
+        projection_schema=None,
+    ):
         self.name = name
         self.columns = columns
         self.filter = filter

@@ -34,6 +34,7 @@ class Package(unittest.TestCase):
         self.assertIs(checked(True), True)
         self.assertEqual(Model("a", filter="x > 1"), Model("a", filter="x > 1"))
         self.assertNotEqual(Model("a"), Parameter("a"))
+        self.assertEqual(Model("a", connector=None, connector_config_uri=None), Model("a"))
 
     def test_schemas_can_refer_to_columns_of_others(self):
         self.assertEqual(Trips["miles"], (Trips, "miles"))
