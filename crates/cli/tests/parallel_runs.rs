@@ -1,20 +1,18 @@
-//! Concurrent runs of one project on one branch: the tables contain every row exactly once, even if
-//! the server is killed. `cargo xtask soak` runs the full counts.
+//! Concurrent runs. Runs of one project on one branch: the tables contain every row exactly once,
+//! even if the server is killed. Runs of several projects on several branches: each run succeeds, or
+//! reports a conflict that names the tables, and the tables have the effects of exactly the
+//! successful runs. `cargo xtask soak` runs the full counts.
 
 mod support;
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use serde_json::json;
-use support::Workspace;
+use serde_json::{Value, json};
+use support::{Workspace, count};
 
 /// Maximum number of runs for one parameter value, on a server that is killed repeatedly.
 const ATTEMPTS_MAX: usize = 1_000;
-
-/// Returns the full count in a soak test, otherwise the small count.
-fn count(small: usize, full: usize) -> usize {
-    if std::env::var_os("HEADWATER_SOAK").is_some() { full } else { small }
-}
 
 /// Creates a project whose runs append one row, and copy new rows to another table.
 fn project() -> Workspace {
@@ -111,4 +109,168 @@ fn soak_parallel_runs_of_a_killed_server_add_every_row_once() {
         killer.join().expect("the kills end");
     });
     check(&workspace, runs);
+}
+
+/// Projects that write the same tables. Those from `FIRST_COUNTED` on also compute `totals`.
+const PROJECTS: [&str; 4] = ["orders", "returns", "billing", "audit"];
+
+const FIRST_COUNTED: usize = 2;
+
+/// The target branches. `fork` and `main` change the same accounts and `totals`, so that their merge
+/// may conflict. `apart` changes other accounts, and not `totals`.
+const BRANCHES: [&str; 3] = ["main", "fork", "apart"];
+
+/// The number of accounts: the first half for `main` and `fork`, the second half for `apart`.
+const ACCOUNTS: usize = 6;
+
+/// Exit code of a conflict.
+const CONFLICT: i32 = 4;
+
+/// One run of a project. It appends an event, and recomputes the row of its account from the events
+/// of the account. Some projects also recompute `totals` from the events of these projects. The
+/// results depend on the runs before, so a lost update changes them.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct ProjectRun {
+    /// A power of two: the sum of ids identifies the set of runs, so that two different sets never
+    /// result in the same row.
+    id: u64,
+    account: usize,
+    project: &'static str,
+    is_counted: bool,
+    branch: &'static str,
+}
+
+impl ProjectRun {
+    fn new(index: usize) -> Self {
+        let branch = BRANCHES[index % BRANCHES.len()];
+        let is_apart = branch == "apart";
+        let project = index % if is_apart { FIRST_COUNTED } else { PROJECTS.len() };
+        let half = ACCOUNTS / 2;
+        let account = index / BRANCHES.len() % half + if is_apart { half } else { 0 };
+        let (is_counted, project) = (project >= FIRST_COUNTED, PROJECTS[project]);
+        ProjectRun { id: 1 << index, account, project, is_counted, branch }
+    }
+
+    /// Executes the run. Returns false if it ended with a conflict. Any other failure is an error.
+    fn execute(self, workspace: &Workspace) -> bool {
+        let (id, account) = (format!("id={}", self.id), format!("account={}", self.account));
+        let place = ["--project", self.project, "--ref", self.branch];
+        let parameters = ["--param", id.as_str(), "--param", account.as_str()];
+        let answer = workspace.run(&[&["run"][..], &place, &parameters].concat());
+        if answer.code == 0 {
+            return true;
+        }
+        let error = answer.stderr;
+        assert_eq!(answer.code, CONFLICT, "{error}");
+        let says = "changed the same tables during the run: ";
+        let (_, names) = error.split_once(says).unwrap_or_else(|| panic!("{error}"));
+        let names = names.lines().next().unwrap_or_default();
+        // Appended rows never conflict.
+        assert!(names.split(", ").all(|name| ["accounts", "totals"].contains(&name)), "{error}");
+        false
+    }
+}
+
+/// Creates the projects, and branches with the same tables.
+fn projects() -> Workspace {
+    let workspace = Workspace::new();
+    let takeover = "-- headwater: allow_takeover = true\n";
+    for (index, project) in PROJECTS.iter().enumerate() {
+        let is_counted = index >= FIRST_COUNTED;
+        let manifest = format!(
+            "[project]\nname = \"{project}\"\n\n[parameters.id]\ntype = \"int\"\n\n\
+             [parameters.account]\ntype = \"int\"\n"
+        );
+        workspace.write(&format!("{project}/headwater.toml"), manifest);
+        let events = format!(
+            "{takeover}-- headwater: materialization = append\n\
+             SELECT $id AS id, $account AS account, {is_counted} AS counted\n"
+        );
+        workspace.write(&format!("{project}/events.sql"), events);
+        let accounts = format!(
+            "{takeover}-- headwater: materialization = merge\n-- headwater: keys = account\n\
+             SELECT account, count(*) AS n, sum(id) AS ids FROM events\n\
+             WHERE account = $account GROUP BY account\n"
+        );
+        workspace.write(&format!("{project}/accounts.sql"), accounts);
+        let totals = format!(
+            "{takeover}-- headwater: materialization = replace\n\
+             SELECT count(*) AS n, sum(id) AS ids FROM events WHERE counted\n"
+        );
+        if is_counted {
+            workspace.write(&format!("{project}/totals.sql"), totals);
+        }
+    }
+    for table in [
+        "events (id BIGINT, account BIGINT, counted BOOLEAN)".to_owned(),
+        format!("accounts AS SELECT value AS account, 0 AS n, 0 AS ids FROM range(0, {ACCOUNTS})"),
+        "totals AS SELECT 0 AS n, 0 AS ids".to_owned(),
+    ] {
+        workspace.ok(&["query", &format!("CREATE TABLE {table}")]);
+    }
+    for branch in ["fork", "apart"] {
+        workspace.ok(&["branch", "create", branch, "--from", "main"]);
+    }
+    workspace
+}
+
+/// Checks that the tables of a branch have the effects of exactly these runs.
+fn check_effects(workspace: &Workspace, branch: &str, runs: &BTreeSet<ProjectRun>) {
+    let rows = |sql: &str| workspace.json(&["query", sql, "--ref", branch]);
+    let ids: Vec<Value> = runs.iter().map(|run| json!({"id": run.id})).collect();
+    assert_eq!(rows("SELECT id FROM events ORDER BY id"), json!(ids), "`{branch}`");
+    let sums = |is_included: &dyn Fn(&ProjectRun) -> bool| {
+        let ids: Vec<u64> = runs.iter().filter(|run| is_included(run)).map(|run| run.id).collect();
+        (ids.len(), ids.iter().sum::<u64>())
+    };
+    let accounts: Vec<Value> = (0..ACCOUNTS)
+        .map(|account| {
+            let (n, ids) = sums(&|run: &ProjectRun| run.account == account);
+            json!({"account": account, "n": n, "ids": ids})
+        })
+        .collect();
+    let found = rows("SELECT account, n, ids FROM accounts ORDER BY account");
+    assert_eq!(found, json!(accounts), "`{branch}`");
+    let (n, ids) = sums(&|run: &ProjectRun| run.is_counted);
+    let totals = json!([{"n": n, "ids": ids}]);
+    assert_eq!(rows("SELECT n, ids FROM totals"), totals, "`{branch}`");
+}
+
+#[test]
+fn soak_parallel_runs_of_several_projects_have_a_serial_outcome_or_name_the_conflict() {
+    let runs = count(8, 50);
+    let workspace = projects();
+    let ended: Vec<(ProjectRun, bool)> = std::thread::scope(|scope| {
+        let workspace = &workspace;
+        let started: Vec<_> = (0..runs)
+            .map(|index| {
+                let run = ProjectRun::new(index);
+                scope.spawn(move || (run, run.execute(workspace)))
+            })
+            .collect();
+        started.into_iter().map(|run| run.join().expect("a run ends")).collect()
+    });
+    let succeeded = |branch: &str| -> BTreeSet<ProjectRun> {
+        let of_branch = ended.iter().filter(|(run, done)| *done && run.branch == branch);
+        of_branch.map(|(run, _)| *run).collect()
+    };
+    for branch in BRANCHES {
+        // The first run that is merged has no conflict.
+        assert!(!succeeded(branch).is_empty(), "no run succeeded on `{branch}`");
+        check_effects(&workspace, branch, &succeeded(branch));
+    }
+    let mut merged = succeeded("main");
+    workspace.ok(&["branch", "merge", "apart", "--into", "main"]);
+    merged.extend(succeeded("apart"));
+    check_effects(&workspace, "main", &merged);
+    let answer = workspace.run(&["branch", "merge", "fork", "--into", "main"]);
+    if answer.code == 0 {
+        merged.extend(succeeded("fork"));
+    } else {
+        let error = answer.stderr;
+        assert_eq!(answer.code, CONFLICT, "{error}");
+        let names = ["`accounts`", "`totals`"].map(|table| error.contains(table));
+        assert!(error.contains("both changed `") && names.contains(&true), "{error}");
+    }
+    check_effects(&workspace, "main", &merged);
 }

@@ -8,12 +8,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use serde_json::json;
-use support::{Workspace, python, until, until_at_least};
-
-/// Returns the full count in a soak test, otherwise the small count.
-fn count(small: usize, full: usize) -> usize {
-    if std::env::var_os("HEADWATER_SOAK").is_some() { full } else { small }
-}
+use support::{Workspace, count, python, until, until_at_least};
 
 fn count_i64(small: usize, full: usize) -> i64 {
     i64::try_from(count(small, full)).expect("a small count")

@@ -24,6 +24,11 @@ SELECT sum(a.x + p.x) AS n
 FROM d a, d b, d c, d e, d f, d g, d h, d i, d j, d k, d l, d m, d o, d p
 ";
 
+/// Returns the full count in a soak test, otherwise the small count.
+pub fn count(small: usize, full: usize) -> usize {
+    if std::env::var_os("HEADWATER_SOAK").is_some() { full } else { small }
+}
+
 /// A temporary folder. The server of its lake is stopped on drop.
 pub struct Workspace {
     folder: tempfile::TempDir,
