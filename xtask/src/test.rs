@@ -82,6 +82,8 @@ pub fn soak(rest: &[&str]) -> Outcome {
             "--test",
             "killing",
             "--test",
+            "killed_runs",
+            "--test",
             "parallel_runs",
             "--test",
             "hostile",
