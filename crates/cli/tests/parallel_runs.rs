@@ -1,7 +1,8 @@
-//! Concurrent runs. Runs of one project on one branch: the tables contain every row exactly once,
-//! even if the server is killed. Runs of several projects on several branches: each run succeeds, or
-//! reports a conflict that names the tables, and the tables have the effects of exactly the
-//! successful runs. `cargo xtask soak` runs the full counts.
+//! Concurrent runs. `cargo xtask soak` runs the full counts.
+//!
+//! Runs of one project on one branch: the tables contain every row exactly once, even if the server
+//! is killed. Runs of several projects on several branches: each run succeeds or reports a conflict
+//! that names the tables, and the tables have the effects of exactly the successful runs.
 
 mod support;
 
@@ -111,13 +112,14 @@ fn soak_parallel_runs_of_a_killed_server_add_every_row_once() {
     check(&workspace, runs);
 }
 
-/// Projects that write the same tables. Those from `FIRST_COUNTED` on also compute `totals`.
+/// Projects that write the same tables.
 const PROJECTS: [&str; 4] = ["orders", "returns", "billing", "audit"];
 
+/// Index of the first project that also computes `totals`, from the events of such projects.
 const FIRST_COUNTED: usize = 2;
 
-/// The target branches. `fork` and `main` change the same accounts and `totals`, so that their merge
-/// may conflict. `apart` changes other accounts, and not `totals`.
+/// The target branches. `fork` and `main` change the same accounts and `totals`, so their merge may
+/// conflict. `apart` changes other accounts, and not `totals`.
 const BRANCHES: [&str; 3] = ["main", "fork", "apart"];
 
 /// The number of accounts: the first half for `main` and `fork`, the second half for `apart`.
@@ -127,8 +129,7 @@ const ACCOUNTS: usize = 6;
 const CONFLICT: i32 = 4;
 
 /// One run of a project. It appends an event, and recomputes the row of its account from the events
-/// of the account. Some projects also recompute `totals` from the events of these projects. The
-/// results depend on the runs before, so a lost update changes them.
+/// of the account. The results depend on the runs before, so a lost update changes them.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct ProjectRun {
     /// A power of two: the sum of ids identifies the set of runs, so that two different sets never
