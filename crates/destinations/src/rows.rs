@@ -16,8 +16,8 @@ use serde_json::{Number, Value};
 
 use crate::failure::unsuitable;
 
-/// Maximum number of values of the arrays that rows are decoded to. Rows with few values and many
-/// different columns would need much more memory than their text.
+/// Maximum number of values in the arrays into which rows are decoded. Rows with few values and
+/// many different columns would need much more memory than their text.
 const VALUES_MAX: usize = 100_000_000;
 
 const HINT: &str = "Return a table, a list of dicts or a dict.";
@@ -80,8 +80,8 @@ fn not_a_row(at: usize) -> Problem {
     unsuitable(format!("item {} of the result is not a row", at + 1), HINT)
 }
 
-/// Checks that JSON represents all values of a table. Binary has no form of its own in JSON, and
-/// `NaN` and infinities would become null.
+/// Checks that JSON can represent all values of a table. JSON has no binary type, and `NaN` and
+/// infinities would become null.
 pub(crate) async fn check_exact(table: &SharedTable) -> Result<(), Problem> {
     for field in table.schema().fields() {
         if is_binary(field.data_type()) {
@@ -160,7 +160,7 @@ fn batch(rows: &[Value], known: Option<&Schema>) -> Result<Option<RecordBatch>, 
     decoder.flush().map_err(mismatch)
 }
 
-/// Returns the number of objects in JSON values, with those in other objects.
+/// Returns the number of objects in JSON values, including nested objects.
 fn objects_in(values: &[Value]) -> usize {
     let count = |value: &Value| match value {
         Value::Array(items) => objects_in(items),

@@ -1,5 +1,5 @@
-//! Preparation of the functions of schedules: shortly before a scheduled time, the function is made
-//! ready, so that its call does not wait for a start.
+//! Preparation of functions that schedules call: shortly before a scheduled time, the function's
+//! process is started, so that the call does not wait for it.
 
 use std::time::Instant;
 
@@ -30,7 +30,7 @@ impl TriggerExecutor {
         drop(self.catalog.permit(&callable.name, concurrency)?);
         let left = (scheduled - self.runs.lake.clock().now()).to_std().unwrap_or_default();
         let cause = cause(schedule, scheduled).into();
-        // The clock may have been set back meanwhile.
+        // The clock may have been set back in the meantime.
         let left = left.min(self.runner.preparation_time(&callable.name));
         let expected = ExpectedCall { at: Instant::now() + left, cause };
         let prepared = self.runner.prepare(&project, &self.given, &callable, expected).await;
