@@ -233,7 +233,7 @@ impl Drop for MailServer {
     }
 }
 
-/// A workspace whose server trusts the authority of a mail server, with the secret `MAIL`.
+/// A workspace with the secret `MAIL`, whose server trusts the mail server's certificate.
 fn mail_project() -> (Workspace, MailServer, Child) {
     let workspace = project();
     set_secret(&workspace, "MAIL", "correct horse");

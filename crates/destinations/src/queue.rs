@@ -1,4 +1,4 @@
-//! Queues as destinations: one message for each record or result, which is its body.
+//! Queues as destinations: the body of each message is one record or result.
 
 use headwater_model::{Fault, Problem};
 use headwater_queues::{Error, NewMessage, Queues};

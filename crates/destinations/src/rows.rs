@@ -173,7 +173,7 @@ fn objects_in(values: &[Value]) -> usize {
     values.iter().map(count).sum()
 }
 
-/// Checks that no number loses digits: the decoder rounds them to the type of the column.
+/// Checks that no number loses digits. The decoder rounds numbers to the type of the column.
 fn check_numbers(rows: &[Value], schema: &Schema) -> Result<(), Problem> {
     for field in schema.fields() {
         let (name, data_type) = (field.name(), field.data_type());

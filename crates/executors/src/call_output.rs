@@ -140,7 +140,7 @@ fn is_null(result: &FunctionResult) -> bool {
 /// Adds the address to the problem of an output. Each attempt counts. The problem is retryable,
 /// because the function may return another result.
 ///
-/// Of a URL, callers see only the server, because the path of a webhook often contains a token.
+/// Only the server of a URL is shown, because the path of a webhook often contains a token.
 fn failed(address: &str, problem: Problem) -> Problem {
     let server = Destination::parse(address).ok().and_then(|output| output.server());
     let shown = server.map_or_else(|| address.to_owned(), |server| server.to_string());

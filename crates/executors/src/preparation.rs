@@ -26,7 +26,7 @@ impl TriggerExecutor {
         self.authorize_trigger(trigger)?;
         let (function, concurrency) = self.find(name).await?;
         let ParsedFunction { project, callable, .. } = function;
-        // The permit only checks the limit. Holding it could reject a call.
+        // Only check the limit: a preparation that holds a permit could cause a rejected call.
         drop(self.catalog.permit(&callable.name, concurrency)?);
         let left = (scheduled - self.runs.lake.clock().now()).to_std().unwrap_or_default();
         let cause = cause(schedule, scheduled).into();

@@ -99,8 +99,8 @@ impl<W> State<W> {
     /// An instance for which other calls are queued is evicted only after this call has waited for
     /// [`OVERTAKEN_MAX`]. Until then, an instance that was used recently is also kept if the
     /// function of this call has a running call. So two functions that do not fit into memory
-    /// together alternate about once a second instead of at each call. An instance that was started
-    /// ahead of a call is not kept for this time.
+    /// together alternate about once a second instead of at each call. This delay does not apply to
+    /// an instance that was started ahead of a call.
     pub(super) fn evict_for(&mut self, index: usize, units: u64, now: Instant) -> Option<Vec<W>> {
         let subqueue = &self.subqueues[index];
         let has_waited = subqueue.waited(now) > OVERTAKEN_MAX;
