@@ -1,4 +1,4 @@
-"""An SMTP server with a certificate of its own authority, which is written to a file.
+"""An SMTP server with a certificate. The certificate of its authority is written to a file.
 
     smtp_server.py AUTHORITY_FILE
 

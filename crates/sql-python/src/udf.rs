@@ -2,7 +2,7 @@
 //!
 //! DataFusion's functions are synchronous, and its asynchronous functions are evaluated only in
 //! projections and filters. Therefore, the evaluation of a batch blocks its thread until the
-//! instance has returned the values; meanwhile, Tokio moves the other tasks of the thread. The
+//! instance has returned the values; meanwhile, Tokio moves other tasks to other threads. The
 //! function is volatile for the optimizer, so it is never evaluated while a statement is planned.
 
 use std::hash::{Hash, Hasher};
