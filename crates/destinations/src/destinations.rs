@@ -88,8 +88,8 @@ impl Destinations {
     }
 }
 
-/// Counts an attempt if the server's name cannot be resolved. A record that the rights do not allow
-/// to be sent fails at once.
+/// Counts an attempt if the server's name cannot be resolved. A record for a forbidden server fails
+/// at once.
 fn counted(problem: Problem) -> Problem {
     match problem.code {
         ErrorCode::Unavailable if !problem.context.contains_key("retryable") => {

@@ -13,8 +13,8 @@ use crate::function_catalog::ParsedFunction;
 impl TriggerExecutor {
     /// Prepares the function of a trigger for a scheduled time.
     ///
-    /// Errors: those of a call, if the identity that deployed the trigger no longer has the right
-    /// to call the function, or if the function has reached its limit of concurrent calls.
+    /// Errors: those of a call if the identity that deployed the trigger has lost the right to call
+    /// the function, or if the function has reached its limit of concurrent calls.
     pub(crate) async fn prepare_function(
         &self,
         trigger: &Trigger,

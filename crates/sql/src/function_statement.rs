@@ -1,8 +1,8 @@
 //! CREATE FUNCTION, DROP FUNCTION and SHOW FUNCTIONS.
 //!
-//! sqlparser parses the CREATE FUNCTION clauses of other systems, but not the packages and limits
-//! of a function in Python, so this module has its own parser. The clauses are those of Snowflake:
-//! `HANDLER`, `PACKAGES` and `RUNTIME_VERSION`.
+//! sqlparser parses the CREATE FUNCTION clauses of other systems. It does not parse packages and
+//! limits of a function in Python, so this module has its own parser. The clauses are those of
+//! Snowflake: `HANDLER`, `PACKAGES` and `RUNTIME_VERSION`.
 
 use std::time::Duration;
 

@@ -128,7 +128,7 @@ struct Position {
     scope: String,
     /// All entries up to this position were recorded as events or skipped.
     position: u64,
-    /// Unique id of this trigger's steps. A trigger that is deployed again has another id.
+    /// Unique id of this trigger's steps. A trigger that is removed and redeployed has another id.
     id: String,
     /// Number of recorded steps so far. The store rejects a step that is already recorded.
     step: u64,

@@ -93,8 +93,8 @@ impl<W> State<W> {
     /// Evicts idle instances until there is enough free memory for the first call of a subqueue. If
     /// evicting all idle instances would not free enough memory, evicts none.
     ///
-    /// Instances that have been idle for longer than usual are evicted first, then those that were
-    /// started ahead of a call, then those with the longest idle times.
+    /// Evicts first the instances that have been idle for longer than usual, then those that were
+    /// started ahead of a call, then the others, the longest idle first.
     ///
     /// An instance for which other calls are queued is evicted only after this call has waited for
     /// [`OVERTAKEN_MAX`]. Until then, an instance that was used recently is also kept if the
