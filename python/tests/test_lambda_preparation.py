@@ -1,4 +1,4 @@
-"""Tests of functions in the form of AWS Lambda that are prepared ahead of their first call."""
+"""Tests of functions for AWS Lambda that are prepared ahead of their first call."""
 
 import os
 import sys

@@ -1,8 +1,8 @@
-"""Calls a function of SQL with the rows of one batch.
+"""Calls a Python function that is defined in SQL with the rows of one batch.
 
 The server adds this module to the files of the function. The function's code is the module
-`sql_function`, and `headwater_sql_settings` has its name and the type of its result, as an Arrow
-stream without rows in Base64.
+`sql_function`. `headwater_sql_settings` contains its name and its result type, which is the schema
+of an Arrow stream without rows in Base64.
 """
 
 import base64
@@ -20,7 +20,7 @@ CONVERSION_ERRORS = (pyarrow.ArrowException, TypeError, ValueError, OverflowErro
 
 
 class ResultError(Exception):
-    """The returned value does not fit the definition. The message follows the function's name."""
+    """The returned value does not match the definition. The caller adds the function's name."""
 
 
 def call(rows):
@@ -33,7 +33,7 @@ def call(rows):
 
 
 def combined(column):
-    """Returns a column as one array."""
+    """Returns the chunks of a column as one array."""
     if column.num_chunks == 1:
         return column.chunk(0)
     return pyarrow.concat_arrays(column.chunks) if column.chunks else pyarrow.array([], column.type)
@@ -63,7 +63,7 @@ def to_array(values):
 
 
 def is_time_for_date(kind):
-    """Returns true if values of a type have a time of day, which the result type has not."""
+    """Returns true if a type has a time of day, and the result type is a date."""
     return pyarrow.types.is_date(TYPE) and pyarrow.types.is_timestamp(kind)
 
 
@@ -81,7 +81,7 @@ def to_dates(values):
 
 def converted(values, is_pandas):
     """Converts Python values, or an array of numpy or pandas. The type is inferred, because pyarrow
-    truncates numbers when a type is given. The parts of nested values need the type."""
+    truncates numbers to a given type. Nested values need a given type."""
     kind = TYPE if pyarrow.types.is_nested(TYPE) else None
     try:
         return pyarrow.array(values, type=kind, from_pandas=is_pandas)
@@ -90,7 +90,7 @@ def converted(values, is_pandas):
 
 
 def family(kind):
-    """Returns the group of types within which values are converted."""
+    """Returns the group of a type. Values are converted only within a group."""
     types = pyarrow.types
     if types.is_integer(kind) or types.is_floating(kind) or types.is_decimal(kind):
         return "number"

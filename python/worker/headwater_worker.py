@@ -686,7 +686,7 @@ def run_fed(server, task, files, fed, feeds):
     if hasattr(function, hook):
         getattr(function, hook)(task["call"], server)
     if task["prepare"]:
-        return  # The server expects a call soon, and the function does not run before it.
+        return  # Wait for the call: a preparation does not run the function.
     value = function(**arguments)
     if hasattr(value, "headwater_answer"):
         value = value.headwater_answer(server, task["call"]["streams"])
@@ -715,7 +715,7 @@ def can_go_on(server, task, error):
     if function is None or unfit_to_go_on(error):
         return False
     if threading.active_count() > 1 or cleanup.leaves_something():
-        return False  # Threads would run during the next call.
+        return False  # Threads would continue to run during the next call.
     if hasattr(function, "end_call"):
         return function.end_call()  # Do not kill the processes of the runtime of another language.
     try:

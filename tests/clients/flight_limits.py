@@ -159,7 +159,7 @@ def uploads(ana, eve):
         if status(ana, ingest) == EXHAUSTED:
             return True
         if not waiting.call.is_active():
-            # It was rejected, because it arrived during the ingestion above.
+            # It was rejected, because it arrived during the previous ingestion.
             waiting = Upload(ana)
             waiting.send(schema)
         return False

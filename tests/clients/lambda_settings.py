@@ -127,7 +127,7 @@ def urls(aws, key):
 
 
 def queue_and_table(aws, key):
-    """Sends a record of a successful call to a queue, and one of a failed call to a table."""
+    """Sends the record of a successful call to a queue, and that of a failed call to a table."""
     sqs = client(key, "sqs")
     url = sqs.create_queue(QueueName="results")["QueueUrl"]
     arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])

@@ -1,10 +1,10 @@
-"""An SMTP server with a certificate of its own authority, which is written to a file.
+"""An SMTP server with a certificate. The certificate of its authority is written to a file.
 
     smtp_server.py AUTHORITY_FILE
 
 Prints one JSON document per line: first the ports for STARTTLS, for TLS and without TLS, then each
 message that arrives. The user `reports` has the password `correct horse`. The first message to
-`busy@example.com` is refused for now. The first message to `twice@example.com` is stored, but the
+`busy@example.com` gets a 4xx reply. The first message to `twice@example.com` is stored, but the
 reply is a temporary error. Each message to `gone@example.com` is rejected.
 Needs: aiosmtpd, trustme.
 """

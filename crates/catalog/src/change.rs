@@ -57,7 +57,7 @@ pub struct TableEntry {
 }
 
 impl TableEntry {
-    /// Returns true if the entry is a view, or a function, whose state is also the metadata of a
+    /// Returns true if the entry is a view or a function. The state of both is the metadata of a
     /// view.
     pub fn is_view(&self) -> bool {
         self.kind == EntryKind::View
@@ -90,7 +90,7 @@ impl TableChange {
         }
     }
 
-    /// Returns true if the change is of a view or function.
+    /// Returns true if a view or function changed.
     pub fn is_view(&self) -> bool {
         self.to.as_ref().or(self.from.as_ref()).is_some_and(TableEntry::is_view)
     }

@@ -54,8 +54,8 @@ pub struct MergePlan {
     pub taken: Vec<TableChange>,
     /// The tables that both sides changed differently, by name.
     pub contested: Vec<DivergedTable>,
-    /// The branch or tag that is merged, for the record of the merge; `None` for no record, which
-    /// is the default.
+    /// The branch or tag that is merged, for the record of the merge. With `None`, the default, the
+    /// merge is not recorded.
     pub merged: Option<String>,
     record: BranchRecord,
     bytes: Bytes,

@@ -42,7 +42,7 @@ impl Catalog {
     }
 }
 
-/// Returns the names of changed tables and views in their order.
+/// Returns the names of changed tables and views, in the order of the changes.
 pub(crate) fn names(changes: &[TableChange]) -> Vec<String> {
     changes.iter().map(|change| change.table.qualified()).collect()
 }

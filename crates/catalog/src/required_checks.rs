@@ -5,9 +5,9 @@
 pub enum RequiredChecks {
     /// The checks must have passed before the merge.
     Required,
-    /// The user merges without the checks (`--unchecked`).
+    /// The user skips the checks (`--unchecked`).
     Waived,
-    /// The checks have just passed: a run merges its own branch.
+    /// The checks have just passed, because a run merges its own branch.
     Passed,
 }
 

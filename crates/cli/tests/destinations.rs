@@ -1,4 +1,4 @@
-//! Destinations of ended calls: tables, HTTP servers and e-mail, also if the server is killed.
+//! Destinations of ended calls: tables, HTTP servers and e-mail, even if the server is killed.
 
 mod support;
 
@@ -92,7 +92,7 @@ fn a_record_is_sent_again_if_the_server_is_killed_during_the_request() {
     assert_eq!(header(&head, "authorization"), "bearer t0ken-of-the-hook");
     assert_eq!(record["requestContext"]["requestId"], called.as_str());
     assert_eq!(record["responsePayload"], json!({"n": 7}));
-    // The call has ended, and its record is not delivered.
+    // The call has ended, but its record has not been delivered yet.
     workspace.kill_server();
     drop(first);
     assert_eq!(workspace.json(&["event", "show", &called])["status"], "done");
@@ -233,7 +233,7 @@ impl Drop for MailServer {
     }
 }
 
-/// A workspace whose server trusts the authority of a mail server, with the secret `MAIL`.
+/// A workspace with the secret `MAIL`, whose server trusts the mail server's certificate.
 fn mail_project() -> (Workspace, MailServer, Child) {
     let workspace = project();
     set_secret(&workspace, "MAIL", "correct horse");
@@ -260,7 +260,7 @@ fn e_mails_are_sent_with_tls_and_a_password() {
         (format!("smtps://reports@localhost:{tls}?secret=MAIL"), true, json!("reports")),
         (format!("smtp://localhost:{plain}?tls=none"), false, Value::Null),
     ] {
-        // The server refuses the first message to `busy`.
+        // The SMTP server temporarily rejects the first message to `busy`.
         let to = "to=ana@example.com&to=busy@example.com";
         deploy(&workspace, &format!("on_success='{address}&{from}&{to}'"));
         let event = call(&workspace, 7);

@@ -7,7 +7,7 @@ use headwater_model::{ErrorCode, Problem, parse_duration};
 use url::Url;
 use url::form_urlencoded;
 
-/// Maximum time that a user can give a server.
+/// Maximum time limit that a user can set for a server.
 const TIMEOUT_MAX: Duration = Duration::from_secs(60);
 
 /// Returns the error for an invalid address. The message does not contain the address, because it
@@ -41,12 +41,12 @@ impl Options {
         Ok(Options(options))
     }
 
-    /// Removes all values of an option.
+    /// Removes an option, and returns all its values.
     pub fn all(&mut self, name: &str) -> Vec<String> {
         self.0.remove(name).unwrap_or_default()
     }
 
-    /// Removes the only value of an option. Error: it has several.
+    /// Removes an option, and returns its value. Error: it has several values.
     pub fn one(&mut self, name: &str) -> Result<Option<String>, Problem> {
         let mut values = self.all(name);
         if values.len() > 1 {
@@ -56,7 +56,7 @@ impl Options {
         Ok(values.pop())
     }
 
-    /// Removes the name of a secret.
+    /// Removes the option `secret`, and returns the name.
     pub fn secret(&mut self) -> Result<Option<String>, Problem> {
         let Some(name) = self.one("secret")? else { return Ok(None) };
         match headwater_secrets::check_name(&name) {
@@ -65,7 +65,7 @@ impl Options {
         }
     }
 
-    /// Removes the time limit.
+    /// Removes the option `timeout`, and returns its value.
     pub fn timeout(&mut self, default: Duration) -> Result<Duration, Problem> {
         let Some(text) = self.one("timeout")? else { return Ok(default) };
         let parsed = parse_duration(&text).ok();

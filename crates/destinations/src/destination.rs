@@ -31,7 +31,7 @@ pub enum Destination {
     Mail(Box<MailRoute>),
 }
 
-/// Returns true if a text is the address of a destination, not the name of a function.
+/// Returns true if a text is an address, and not the name of a function.
 pub fn is_address(text: &str) -> bool {
     text.contains("://")
 }
@@ -64,7 +64,7 @@ impl Destination {
         }
     }
 
-    /// Returns the rights that the identity that sets the destination needs.
+    /// Returns the rights that an identity needs to set the destination.
     pub fn rights(&self) -> Vec<(Action, Object)> {
         let mut rights = match self {
             Destination::Queue(name) => vec![(Action::Write, Object::queue(name))],

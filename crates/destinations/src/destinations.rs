@@ -34,7 +34,7 @@ pub struct Sending<'a> {
     pub sender: &'a str,
     /// The servers that the identity may connect to.
     pub rules: ServerRules,
-    /// The access of the identity to the lake, and the id for the commit of a row.
+    /// The access of the identity to the lake, with the id for the commit of a row.
     pub scope: CallScope,
 }
 
@@ -55,7 +55,7 @@ impl Destinations {
 
     /// Sends a record or a result.
     ///
-    /// Errors: those of the destination, with `retryable` in the context if the attempt counts;
+    /// Errors: those of the destination, with `retryable` in the context if the attempt is counted;
     /// `forbidden` if the identity may not connect to the server.
     pub async fn send(&self, to: &Destination, sending: Sending<'_>) -> Result<Sent, Problem> {
         let Sending { id, payload, sender, rules, scope } = sending;
@@ -88,8 +88,8 @@ impl Destinations {
     }
 }
 
-/// Lets an attempt count if the server's name cannot be resolved. A record that may not be sent
-/// fails at once.
+/// Counts an attempt if the server's name cannot be resolved. A record for a forbidden server fails
+/// at once.
 fn counted(problem: Problem) -> Problem {
     match problem.code {
         ErrorCode::Unavailable if !problem.context.contains_key("retryable") => {

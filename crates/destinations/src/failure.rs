@@ -4,23 +4,23 @@ use headwater_model::{ErrorCode, Problem};
 use headwater_secrets::Redactor;
 use headwater_triggers::with_retryable;
 
-/// Maximum length of a response in a message, in characters.
+/// Maximum length of a quoted response in an error message, in characters.
 const RESPONSE_CHARACTERS_MAX: usize = 300;
 
-/// Returns the failure of a server that cannot be reached, or that asks for another attempt.
+/// Returns the problem of a server that cannot be reached, or that requests another attempt.
 pub(crate) fn temporary(message: String) -> Problem {
     let problem = Problem::new(ErrorCode::Unavailable, message);
     with_retryable(problem.with_hint("Check the server of the destination."), true)
 }
 
-/// Returns the failure of a record that the destination rejects.
+/// Returns the problem of a record that the destination rejects.
 pub(crate) fn rejected(message: String) -> Problem {
     let hint = "Correct the cause, and send the record again with `headwater event replay`.";
     let problem = Problem::new(ErrorCode::PreconditionFailed, message);
     with_retryable(problem.with_hint(hint), false)
 }
 
-/// Returns the failure of a result that does not have the form that the destination needs.
+/// Returns the problem of a result whose type or structure the destination does not support.
 pub(crate) fn unsuitable(message: String, hint: &str) -> Problem {
     let problem = Problem::new(ErrorCode::InvalidArgument, message);
     with_retryable(problem.with_hint(hint), false)

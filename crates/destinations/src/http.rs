@@ -1,7 +1,7 @@
 //! HTTP destinations: a POST request for each record or result.
 //!
-//! The connection uses only addresses that the rules of the user allow. Redirects and proxies are
-//! not followed, because they could lead to another address.
+//! The connection uses only addresses that the rules of the user allow. Redirects are not followed
+//! and proxies are not used, because they could lead to another address.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ const IDEMPOTENCY_KEY: &str = "idempotency-key";
 
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Maximum size of a response that is read, in bytes.
+/// Maximum number of bytes of a response that are read.
 const RESPONSE_BYTES_MAX: usize = 4 << 10;
 
 /// Headers that the client sets.

@@ -35,7 +35,7 @@ const DOMAIN_BYTES_MAX: usize = 255;
 /// Maximum length of a subject, in characters.
 const SUBJECT_CHARACTERS_MAX: usize = 200;
 
-/// Maximum length of the error before the record, in characters.
+/// Maximum length of the error in the text before the record, in characters.
 const ERROR_CHARACTERS_MAX: usize = 2_000;
 
 /// Maximum size of the record in an e-mail, in bytes.
@@ -118,7 +118,7 @@ impl MailRoute {
         Ok(json!({"recipients": self.to.len()}))
     }
 
-    /// Returns the headers and the text. Each attempt to send the content has the same message.
+    /// Returns the headers and the text. Each attempt to send the content sends the same message.
     async fn message(&self, content: &Content<'_>) -> Result<Vec<u8>, Problem> {
         let Letter { subject, time, text } = letter(content).await?;
         let (_, domain) = self.from.address.rsplit_once('@').unwrap_or_default();
@@ -130,7 +130,7 @@ impl MailRoute {
             .from(self.from.header())
             .to(Address::new_list(self.to.iter().map(Mailbox::header).collect()))
             .subject(subject.collect::<String>())
-            // Receivers do not answer such messages with a notice of absence (RFC 3834).
+            // Prevents automatic replies, such as a notice of absence (RFC 3834).
             .header("Auto-Submitted", Raw::new("auto-generated"))
             .text_body(text)
             .serialize(&mut message);
@@ -138,7 +138,7 @@ impl MailRoute {
     }
 }
 
-/// What a message says.
+/// The content of a message.
 struct Letter {
     subject: String,
     time: Timestamp,

@@ -54,7 +54,7 @@ impl ObjectTarget {
         key.replace("{date}", &content.date()).replace("{function}", content.function())
     }
 
-    /// Writes the object. Another attempt writes the same object again.
+    /// Writes the object. Another attempt replaces the object with the same content.
     pub(crate) async fn write(
         &self,
         lake: &LakeComponents,

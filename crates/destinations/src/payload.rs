@@ -1,5 +1,5 @@
 //! The content that is sent to a destination: the record of an ended call, or the result of a
-//! function. Each destination takes it in its own form: text, a file, or rows.
+//! function. Each destination uses its own encoding: text, a file, or rows.
 
 use bytes::Bytes;
 use futures::StreamExt;
@@ -94,8 +94,8 @@ impl<'a> Content<'a> {
         }
     }
 
-    /// Returns the content of a file. Rows have the format of the name's ending; text is stored as
-    /// it is.
+    /// Returns the content of a file. The file extension selects the format of rows; text is stored
+    /// as it is.
     pub async fn file(&self, name: &str) -> Result<Bytes, Problem> {
         let Payload::Result(call) = self.payload else { return Ok(self.body().await?.bytes) };
         let format = format(name);
@@ -128,7 +128,7 @@ fn text(json: &Bytes) -> Option<String> {
     if is_text { serde_json::from_slice(json).ok() } else { None }
 }
 
-/// Returns the format of rows by the ending of a name.
+/// Returns the format of rows by the file extension of a name.
 fn format(name: &str) -> Option<Format> {
     let (_, ending) = name.rsplit_once('.')?;
     match ending.to_ascii_lowercase().as_str() {

@@ -148,8 +148,8 @@ impl PostgresTable {
         let mode = mode.map_or(PgSslMode::VerifyFull, |(_, mode)| mode);
         let mut last = format!("{server} has no address");
         for address in rules.resolve(&server).await? {
-            // A certificate that must contain the host's name needs the name. The name may resolve
-            // to another address later, but a server without the certificate receives no password.
+            // `VerifyFull` compares the certificate with the host's name. The name may resolve to
+            // another address now, but a server without the certificate receives no password.
             let host = match mode {
                 PgSslMode::VerifyFull => self.host.clone(),
                 _ => address.ip().to_string(),
@@ -271,14 +271,14 @@ impl PostgresTable {
         }
     }
 
-    /// Returns the problem of an error. The server controls the message, so it is cut.
+    /// Converts an error to a problem. The server controls the message, so it is truncated.
     fn problem(&self, error: &sqlx::Error, password: Option<&str>) -> Problem {
         let server = self.server();
         let sqlx::Error::Database(error) = error else {
             return temporary(format!("{server}: {}", excerpt(&chain(error), password)));
         };
         let message = format!("{server}: {}", excerpt(error.message(), password));
-        // Classes of errors in the values: cardinality, data and constraints.
+        // SQLSTATE classes of errors in the values: cardinality, data and constraints.
         let code = error.code().unwrap_or_default();
         if ["21", "22", "23"].iter().any(|class| code.starts_with(class)) {
             rejected(message)
@@ -294,7 +294,7 @@ impl PostgresTable {
     }
 }
 
-/// The rows of a payload. They stay JSON texts, so that numbers keep all digits.
+/// The rows of a payload. They remain JSON text, so that numbers keep all digits.
 #[derive(Debug)]
 struct Rows {
     texts: Vec<Box<RawValue>>,
@@ -337,7 +337,7 @@ impl Rows {
     }
 }
 
-/// Returns the row of a record, with the columns that a table of the lake has.
+/// Returns the row of a record, with the same columns as in a table of the lake.
 fn row(record: Record<'_>) -> Value {
     json!({
         "id": record.call(),

@@ -1,4 +1,4 @@
-//! Queues as destinations: one message for each record or result, which is its body.
+//! Queues as destinations: the body of each message is one record or result.
 
 use headwater_model::{Fault, Problem};
 use headwater_queues::{Error, NewMessage, Queues};
@@ -30,7 +30,7 @@ pub(crate) async fn send(
     }
 }
 
-/// Returns the group of the records of a function.
+/// Returns the message group of the records of a function.
 fn group(function: &str) -> String {
     let name: String = function.chars().filter(char::is_ascii_graphic).take(128).collect();
     if name.is_empty() { "function".to_owned() } else { name }
@@ -43,7 +43,7 @@ fn failure(error: &Error) -> Problem {
         Error::Invalid { .. } | Error::InvalidContents | Error::Missing { .. } => {
             with_retryable(problem, false)
         }
-        // A full queue throttles, and the attempt does not count.
+        // A full queue throttles the delivery, and the attempt is not counted.
         _ => problem,
     }
 }

@@ -1,4 +1,4 @@
-//! The record of an ended call, and the values that destinations take from it.
+//! The record of an ended call, and the values that destinations read from it.
 
 use serde_json::Value;
 

@@ -16,8 +16,8 @@ use serde_json::{Number, Value};
 
 use crate::failure::unsuitable;
 
-/// Maximum number of values of the arrays that rows are decoded to. Rows with few values and many
-/// different columns would need much more memory than their text.
+/// Maximum number of values in the arrays into which rows are decoded. Rows with few values and
+/// many different columns would need much more memory than their text.
 const VALUES_MAX: usize = 100_000_000;
 
 const HINT: &str = "Return a table, a list of dicts or a dict.";
@@ -80,8 +80,8 @@ fn not_a_row(at: usize) -> Problem {
     unsuitable(format!("item {} of the result is not a row", at + 1), HINT)
 }
 
-/// Checks that JSON represents all values of a table. Binary has no form of its own in JSON, and
-/// `NaN` and infinities would become null.
+/// Checks that JSON can represent all values of a table. JSON has no binary type, and `NaN` and
+/// infinities would become null.
 pub(crate) async fn check_exact(table: &SharedTable) -> Result<(), Problem> {
     for field in table.schema().fields() {
         if is_binary(field.data_type()) {
@@ -160,7 +160,7 @@ fn batch(rows: &[Value], known: Option<&Schema>) -> Result<Option<RecordBatch>, 
     decoder.flush().map_err(mismatch)
 }
 
-/// Returns the number of objects in JSON values, with those in other objects.
+/// Returns the number of objects in JSON values, including nested objects.
 fn objects_in(values: &[Value]) -> usize {
     let count = |value: &Value| match value {
         Value::Array(items) => objects_in(items),
@@ -173,7 +173,7 @@ fn objects_in(values: &[Value]) -> usize {
     values.iter().map(count).sum()
 }
 
-/// Checks that no number loses digits: the decoder rounds them to the type of the column.
+/// Checks that no number loses digits. The decoder rounds numbers to the type of the column.
 fn check_numbers(rows: &[Value], schema: &Schema) -> Result<(), Problem> {
     for field in schema.fields() {
         let (name, data_type) = (field.name(), field.data_type());

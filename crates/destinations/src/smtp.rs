@@ -31,10 +31,10 @@ const CONNECT_MAX: Duration = Duration::from_secs(5);
 const STEP_MAX: Duration = Duration::from_secs(30);
 /// Maximum time for one message.
 const SEND_MAX: Duration = Duration::from_secs(90);
-/// Maximum time to end a session after the message is delivered.
+/// Maximum time to end a session after the delivery of the message.
 const QUIT_MAX: Duration = Duration::from_secs(1);
 
-/// Maximum size of all replies before TLS, and of all replies in the session, in bytes.
+/// Maximum size of all replies before TLS, and of all replies during the session, in bytes.
 const REPLIES_BYTES_MAX: u64 = 64 << 10;
 
 /// A stream that ends after [`REPLIES_BYTES_MAX`] received bytes.
@@ -63,13 +63,13 @@ pub(crate) struct Login<'a> {
 pub(crate) struct Mail<'a> {
     /// The address of the sender, without characters that end a command.
     pub from: &'a str,
-    /// The addresses of the recipients, also without such characters.
+    /// The addresses of the recipients, without such characters.
     pub to: Vec<&'a str>,
     /// The headers and the body.
     pub message: Vec<u8>,
 }
 
-/// A server, and the way to log in.
+/// A server, with its encryption and login.
 pub(crate) struct Session<'a> {
     pub server: &'a ServerName,
     pub encryption: Encryption,
@@ -110,7 +110,7 @@ impl Session<'_> {
         }
         let mut capabilities = client.ehlo(&domain).await?;
         if let Some(Login { user, password }) = self.login {
-            // The client would start other methods, and could not end them.
+            // The client would begin other authentication methods, and could not complete them.
             capabilities.auth_mechanisms &= AUTH_PLAIN | AUTH_LOGIN;
             let credentials = Credentials::new(user.to_owned(), password.to_owned());
             client.authenticate(&credentials, &capabilities).await?;
@@ -196,8 +196,7 @@ where
     greeting.assert_positive_completion()
 }
 
-/// Prepares a connection for TLS. Bytes that the server sends together with its reply are not
-/// used.
+/// Prepares a connection for TLS. Bytes that arrive together with the server's reply are discarded.
 async fn start_tls(mut stream: TcpStream, domain: &str) -> Result<TcpStream, Error> {
     let mut client = limited(&mut stream);
     receive_greeting(&mut client).await?;

@@ -50,8 +50,8 @@ impl TableTarget {
         ]
     }
 
-    /// Appends rows, and creates the table if it does not exist. If a commit contains the event of
-    /// the scope already, nothing is changed.
+    /// Appends rows, and creates the table if it does not exist. If a commit already contains the
+    /// event of the scope, does nothing.
     pub(crate) async fn append(
         &self,
         lake: &LakeComponents,

@@ -148,7 +148,7 @@ impl Engine {
         Ok(engine)
     }
 
-    /// Returns the metrics of statements.
+    /// Returns the statement metrics.
     pub fn statements(&self) -> &StatementMetrics {
         &self.0.statements
     }

@@ -205,7 +205,7 @@ struct Reader {
     task: Option<JoinHandle<()>>,
     stop: CancellationFlag,
     watched: Option<LimitedStatement>,
-    /// Dropping the guard ends the calls of functions in Python.
+    /// Dropping the guard cancels the calls of functions in Python.
     _calls: RunningCalls,
 }
 
@@ -221,7 +221,7 @@ impl Reader {
     async fn next(&mut self) -> Option<Result<RecordBatch>> {
         self.begin();
         if let Some(item) = self.receiver.recv().await {
-            // A function that was stopped returns an error of its own.
+            // A stopped function returns its own error, which would hide the cause.
             return Some(item.map_err(|error| self.server_memory().unwrap_or(error)));
         }
         // A panic is returned as an error, not as the end of the stream.

@@ -2,8 +2,8 @@
 //! the functions that a query calls.
 //!
 //! A function is an object of the catalog, stored like a view, with its CREATE FUNCTION statement
-//! as the text. A name without a namespace is that of a built-in function, or else of a function
-//! in the session's namespace. The functions in a view are looked up at the view's commit.
+//! as the text. A name without a namespace refers to a built-in function, or otherwise to a
+//! function in the session's namespace. The functions in a view are looked up at the view's commit.
 
 use std::sync::Arc;
 
@@ -121,7 +121,7 @@ impl Session {
             if !is_wanted || !self.lists(Action::Invoke, &object(&name)) {
                 continue;
             }
-            // A function whose statement this version cannot parse has no types.
+            // A function has no types here if this version cannot parse its statement.
             let function = parsed(&name, &stored_text(&view, &entry).await?).ok();
             let parameters = function.as_ref().map(|function| {
                 function.parameters.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
@@ -204,7 +204,7 @@ impl Session {
             match self.authorize(Action::Invoke, &object(&name)) {
                 Ok(()) => {}
                 Err(error) if self.suggests() => return Err(error),
-                // The function is unknown to this session, so that the error does not reveal its
+                // The function is reported as unknown, so that the error does not reveal its
                 // existence.
                 Err(_) => continue,
             }
@@ -267,7 +267,7 @@ fn shown(name: &TableName) -> String {
     TableName { name: own, ..name.clone() }.to_string()
 }
 
-/// Names with a syntax or a rewrite of their own, which no function table contains.
+/// Names that the parser or a rewrite handles, and that are therefore not registered as functions.
 const SYNTAX: [&str; 14] = [
     "array",
     "cast",
@@ -285,7 +285,7 @@ const SYNTAX: [&str; 14] = [
     "unnest",
 ];
 
-/// Returns true if a name is that of a built-in function. A function in Python with this name could
+/// Returns true if a name is that of a built-in function. A Python function with this name could
 /// not be called, because the built-in function has precedence.
 fn is_built_in(state: &SessionState, name: &str) -> bool {
     SYNTAX.contains(&name)

@@ -62,8 +62,8 @@ pub struct SessionOptions {
     pub rates: RateCard,
     /// Access decisions for the statements; `None` allows everything.
     pub access: Option<Arc<dyn TableAccess>>,
-    /// True if statements may call functions in Python. A function that waits for the statement's
-    /// rows must set this to false: it would keep memory for which the called function may wait.
+    /// True if statements may call functions in Python. Must be false for a statement whose rows a
+    /// function waits for: this function holds memory for which the called function may wait.
     pub calls_functions: bool,
 }
 

@@ -46,7 +46,7 @@ pub struct Session {
     functions: RwLock<Vec<Arc<ScalarUDF>>>,
     /// The metrics of the statement that was started last.
     running: Mutex<Weak<Metrics>>,
-    /// The calls of functions of the statement that was started last, also of its views.
+    /// The function calls of the most recent statement, including those of its views.
     calls: Mutex<Arc<StatementCalls>>,
 }
 
@@ -204,8 +204,8 @@ impl Session {
                     .and_then(LogicalPlanBuilder::build)
                     .map_err(|error| run.limits.explain(&error))?;
                 let estimated = self.next_run(&run.metrics);
-                // The rows of VALUES are evaluated while a plan is created, so the estimate would
-                // call functions in Python again.
+                // Planning evaluates the rows of VALUES, so the estimate would call functions in
+                // Python again.
                 let is_estimated = !(analyze && run.metrics.calls().has_functions());
                 let answer = self.answer(run, explain, &OutputNames::default()).await?;
                 // Planned last, because a plan numbers the expressions that it generates.
@@ -253,12 +253,12 @@ impl Session {
         StatementContext { state, runtime, metrics, limits, lazy: false }
     }
 
-    /// Returns the calls of functions of the statement that was started last.
+    /// Returns the function calls of the most recent statement.
     fn calls(&self) -> Arc<StatementCalls> {
         Arc::clone(&self.calls.lock())
     }
 
-    /// Begins a statement, which has made no calls of functions.
+    /// Begins a statement that has made no function calls yet.
     fn begin(&self) {
         *self.calls.lock() = calls_of(&self.options);
     }
@@ -384,7 +384,7 @@ impl Session {
     }
 }
 
-/// Creates the calls of functions of a new statement.
+/// Creates the record of the function calls of a new statement.
 fn calls_of(options: &SessionOptions) -> Arc<StatementCalls> {
     let job = options.properties.get(PROPERTY_JOB).and_then(|job| job.parse().ok());
     let (author, instances) = (options.author.clone(), JobId::generate());

@@ -1,11 +1,11 @@
 //! Declared outputs of functions: results of calls are written to tables, objects, queues and HTTP
 //! servers.
 //!
-//! Outputs are written after the function has succeeded, and before the call ends. A call whose
-//! output fails has failed, so an event is delivered again. Each output has an id that consists of
-//! the event and the address, so that another attempt does not write it twice. The rights are those
-//! of the identity that deployed the function. They are checked again before the first output is
-//! written.
+//! Outputs are written after the function has succeeded, and before the call ends. If an output
+//! fails, the call fails, and its event is delivered again. Each output has an id that consists of
+//! the event and the address, so that another attempt does not write it twice. The outputs use the
+//! rights of the identity that deployed the function. These rights are checked again before the
+//! first output is written.
 
 use headwater_access::Access;
 use headwater_destinations::{CallResult, Destination, Destinations, Payload};
@@ -24,7 +24,7 @@ use crate::trigger::commit_appended;
 pub struct CallOutputs {
     addresses: Vec<String>,
     function: String,
-    /// The identity whose rights the outputs have.
+    /// The identity whose rights the outputs use.
     actor: Actor,
     /// The id and the time of the event, and the triggers that caused it; `None` for a synchronous
     /// call.
@@ -32,7 +32,7 @@ pub struct CallOutputs {
     caused_by: Vec<String>,
 }
 
-/// Writes the effects of a call that has succeeded.
+/// Writes the result and the appended rows of a call that has succeeded.
 pub struct OutputWriter<'a> {
     destinations: &'a Destinations,
     access: &'a Access,
@@ -40,8 +40,8 @@ pub struct OutputWriter<'a> {
 }
 
 impl CallOutputs {
-    /// Returns the outputs of a synchronous call. Functions that are not deployed write with the
-    /// rights of the caller.
+    /// Returns the outputs of a synchronous call. Outputs of functions that are not deployed use
+    /// the rights of the caller.
     pub fn new(function: &ParsedFunction, caller: &Principal) -> Self {
         CallOutputs {
             addresses: function.callable.outputs.clone(),
@@ -137,10 +137,10 @@ fn is_null(result: &FunctionResult) -> bool {
     matches!(result, FunctionResult::Json(text) if text.trim_ascii() == b"null")
 }
 
-/// Adds the address to the problem of an output. Each attempt counts, and is followed by another
-/// one, because the function may return another result.
+/// Adds the address to the problem of an output. Each attempt counts. The problem is retryable,
+/// because the function may return another result.
 ///
-/// Of a URL, callers see only the server, because the path of a webhook often contains a token.
+/// Only the server of a URL is shown, because the path of a webhook often contains a token.
 fn failed(address: &str, problem: Problem) -> Problem {
     let server = Destination::parse(address).ok().and_then(|output| output.server());
     let shown = server.map_or_else(|| address.to_owned(), |server| server.to_string());

@@ -1,7 +1,7 @@
 //! Rights and deliveries of records and results for destinations that are not functions.
 //!
-//! The rights are those of the identity that set the destination. They are checked when it sets the
-//! destination, and again before each delivery.
+//! The identity that set the destination needs the rights. They are checked when the destination is
+//! set, and again before each delivery.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -148,7 +148,7 @@ impl ProjectDestinations<'_> {
 /// Maximum number of outputs of a function.
 const OUTPUTS_MAX: usize = 10;
 
-/// Checks that the outputs of a function are different addresses.
+/// Checks that the addresses of a function's outputs are different.
 fn check_outputs(outputs: &[String]) -> Result<(), Problem> {
     let invalid = |message: String, hint: &str| {
         Err(Problem::new(ErrorCode::InvalidProject, message).with_hint(hint))
@@ -174,7 +174,7 @@ fn check_outputs(outputs: &[String]) -> Result<(), Problem> {
     Ok(())
 }
 
-/// Adds the function that declares a destination to its problem.
+/// Adds the declaring function to the problem of a destination.
 fn declared_in(callable: &Callable, key: &str, problem: Problem) -> Problem {
     let (name, at, message) = (&callable.name, &callable.at, &problem.message);
     let message = format!("{at}: `{key}` of function `{name}`: {message}");

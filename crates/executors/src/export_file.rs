@@ -29,7 +29,7 @@ pub enum ExportFile {
     },
 }
 
-/// A file during the write. Dropping it before [`ExportOutput::finish`] leaves no file.
+/// A file that is being written. Without [`ExportOutput::finish`], dropping it removes the file.
 pub enum ExportOutput {
     /// A temporary file in the folder of the target.
     Local {

@@ -198,7 +198,7 @@ pub async fn parse_function(
             )
         })?;
         callable.settings = LimitSettings::Deployment;
-        // Only the deployment of a project checks outputs. They must not have a caller's rights.
+        // Only the deployment of a project checks outputs. Outputs must not use a caller's rights.
         callable.outputs.clear();
         Ok(ParsedFunction { project: Arc::new(project), callable, deployed_by: None })
     };

@@ -1,5 +1,5 @@
-//! Preparation of the functions of schedules: shortly before a scheduled time, the function is made
-//! ready, so that its call does not wait for a start.
+//! Preparation of functions that schedules call: shortly before a scheduled time, the function's
+//! process is started, so that the call does not wait for it.
 
 use std::time::Instant;
 
@@ -13,8 +13,8 @@ use crate::function_catalog::ParsedFunction;
 impl TriggerExecutor {
     /// Prepares the function of a trigger for a scheduled time.
     ///
-    /// Errors: those of a call, if the identity that deployed the trigger no longer has the right
-    /// to call the function, or if the function has reached its limit of concurrent calls.
+    /// Errors: those of a call if the identity that deployed the trigger has lost the right to call
+    /// the function, or if the function has reached its limit of concurrent calls.
     pub(crate) async fn prepare_function(
         &self,
         trigger: &Trigger,
@@ -26,11 +26,11 @@ impl TriggerExecutor {
         self.authorize_trigger(trigger)?;
         let (function, concurrency) = self.find(name).await?;
         let ParsedFunction { project, callable, .. } = function;
-        // The permit only checks the limit. Holding it could reject a call.
+        // Only check the limit: a preparation that holds a permit could cause a rejected call.
         drop(self.catalog.permit(&callable.name, concurrency)?);
         let left = (scheduled - self.runs.lake.clock().now()).to_std().unwrap_or_default();
         let cause = cause(schedule, scheduled).into();
-        // The clock may have been set back meanwhile.
+        // The clock may have been set back in the meantime.
         let left = left.min(self.runner.preparation_time(&callable.name));
         let expected = ExpectedCall { at: Instant::now() + left, cause };
         let prepared = self.runner.prepare(&project, &self.given, &callable, expected).await;

@@ -173,8 +173,8 @@ impl TargetExecutor for TriggerExecutor {
 }
 
 impl TriggerExecutor {
-    /// Checks that the identity that deployed a trigger still has the rights that the deployment
-    /// checked, and that it may see a merge or the end of a job.
+    /// Checks the rights of the identity that deployed a trigger: those that the deployment
+    /// checked, and the right to see a merge or the end of a job.
     fn authorize_event(&self, trigger: &Trigger, event: &Event) -> Result<(), Problem> {
         if let Ok(Some(version)) = self.deployed.version()
             && let Some((action, object)) = needed_right(&version, &event.data)

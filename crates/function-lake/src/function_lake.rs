@@ -66,7 +66,7 @@ impl FunctionLake {
     }
 
     /// Returns the columns of a table on the call's branch; `None` if the table does not exist.
-    /// Checks no right, so the columns must not be shown to users.
+    /// Does not check rights, so the columns must not be shown to users.
     pub async fn columns(&self, table: &TableName) -> Result<Option<SchemaRef>, Problem> {
         let scope = &self.scope;
         let transaction = self.parts.lake.transaction(&scope.branch, &scope.author).await;
@@ -179,7 +179,7 @@ impl LakeAccess for FunctionLake {
     }
 }
 
-/// Returns the content type of an object by the ending of its key; `None` for other endings.
+/// Returns the content type of an object by the file extension of its key; `None` if it is unknown.
 fn content_type(key: &str) -> Option<&'static str> {
     let (_, ending) = key.rsplit_once('.')?;
     Some(match ending.to_ascii_lowercase().as_str() {

@@ -209,7 +209,7 @@ impl QualifierChange {
             }
             QualifierChange::UpdateInvoke(config) => {
                 let old = settings.invoke.take().ok_or_else(|| to.missing(INVOKE))?;
-                // A change of other settings must not change the rights of a destination.
+                // A change of other settings must not change the identity of a destination.
                 let by = |new: &Option<String>, old: Actor| {
                     if new.is_some() { actor.clone() } else { old }
                 };

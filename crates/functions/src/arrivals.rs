@@ -14,10 +14,10 @@ use crate::instance::reusable;
 use crate::keep_alive::{KeepAlive, RegularCall};
 use crate::{Invocation, Reuse};
 
-/// Maximum number of functions. The function without calls for the longest time is removed.
+/// Maximum number of functions. Above it, the least recently called function is removed.
 const FUNCTIONS_MAX: usize = 1_024;
 
-/// Weight of the last interval, once there are enough intervals for a decayed estimate.
+/// Weight of the latest interval, after the first few intervals, which have equal weights.
 const WEIGHT: f64 = 0.25;
 
 /// Minimum number of intervals of regular calls, and the maximum ratio of the standard deviation of
@@ -113,8 +113,8 @@ impl Functions {
     }
 }
 
-/// Returns true if the instance of a call may be kept for a regular call. The values of secrets are
-/// variables, so an instance with variables is not kept for longer than usual.
+/// Returns true if the instance of a call may be kept for a regular call. Environment variables may
+/// contain secrets, so an instance with variables is not kept for longer than usual.
 fn may_extend(invocation: &Invocation) -> bool {
     invocation.reuse == Reuse::SameFunction
         && reusable(invocation)
@@ -172,7 +172,7 @@ mod tests {
     fn a_burst_does_not_extend_the_time() {
         check(&vec![0.0; 10_000], 60.0..=60.0, LAST_CALL);
         check(&vec![0.001; 10_000], 60.0..=60.0, LAST_CALL);
-        // Bursts that follow regular calls, and regular bursts.
+        // Bursts after regular calls, and bursts at regular intervals.
         check(&[[180.0; 20], [0.001; 20]].concat(), 60.0..=60.0, LAST_CALL);
         check(&[180.0, 180.0, 180.0, 180.0, 180.0, 0.001], 60.0..=60.0, LAST_CALL);
         check(&[180.0, 0.001, 0.001].repeat(20), 60.0..=60.0, LAST_CALL);

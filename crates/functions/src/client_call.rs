@@ -12,8 +12,8 @@ use tokio::sync::mpsc;
 /// Number of parts that are buffered; if the buffer is full, the function waits.
 const PARTS_MAX: usize = 4;
 
-/// The context and the receiver of a streamed answer, which are `None` for calls of other clients,
-/// and the trace of the call.
+/// The context and the receiver of a streamed response, both `None` for calls of other clients, and
+/// the trace of the call.
 #[derive(Debug, Clone, Default)]
 pub struct ClientCall {
     /// The context that the client sent. Handlers read it as `context.client_context`.

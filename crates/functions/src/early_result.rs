@@ -1,8 +1,8 @@
 //! Results that are sent before their process has exited.
 //!
 //! A process needs milliseconds to exit after it has sent its result, and its usage is known only
-//! then. A caller that needs the result first, such as a run that starts the next model, passes an
-//! [`EarlyResult`]. The outcome of the call follows and has the same result.
+//! after the exit. A caller that needs the result first, such as a run that starts the next model,
+//! passes an [`EarlyResult`]. The outcome of the call is sent later, and contains the same result.
 
 use std::sync::Arc;
 

@@ -269,7 +269,7 @@ impl Functions {
             });
             found.await.unwrap_or_default()
         };
-        // An instance that is only kept for a regular call does not keep its zygote over the limit.
+        // End instances that are only kept for a regular call, so that their zygotes can end, too.
         if found.started && inner.zygotes.is_over_limit() {
             inner.queue.end_extended(Instant::now());
             inner.zygotes.end_idle_over_limit();

@@ -321,9 +321,9 @@ impl Instance {
         Ok((Outcome { returned, usage }, None))
     }
 
-    /// Reads and sends the result of a call whose worker has sent its last message, if the caller
-    /// needs the result before the exit of the process. Returns `None` if the exit could change the
-    /// result: after an exception, with streamed rows, or if the process may write to the table.
+    /// Reads and sends the early result of a call whose worker has sent its last message. Returns
+    /// `None` if the caller requests no early result, or if the exit could change the result: after
+    /// an exception, with streamed rows, or if the process may write to the table.
     async fn conclude_early(
         &mut self,
         messages: &mut WorkerMessages,

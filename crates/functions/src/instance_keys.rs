@@ -38,7 +38,7 @@ enum SharedCode {
         folder: PathBuf,
         job: Option<JobId>,
     },
-    /// Like `Folder`, for the calls of one statement.
+    /// The functions of a folder, for the calls of one statement.
     Statement {
         folder: PathBuf,
         statement: JobId,

@@ -101,7 +101,7 @@ pub(crate) fn environment_sandbox(
     Ok(SandboxSpec { read_only, temp_bytes, network })
 }
 
-/// Writes the worker, the SDK and the project to a memory file, with paths relative to the root of
+/// Writes the worker, the SDK and the project to a memory file. Paths are relative to the root of
 /// the sandbox or to the work folder. The file does not contain the worker for a clone of a zygote,
 /// and not the project if the sandbox mounts its folder.
 pub(crate) fn files(

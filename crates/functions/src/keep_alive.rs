@@ -8,12 +8,12 @@ use headwater_model::WarmInstanceSummary;
 
 use crate::functions::Functions;
 
-/// Time for which an instance is kept after a call, also if no other call is expected.
+/// Time for which an instance is kept after a call, even if no other call is expected.
 pub(crate) const IDLE_MAX: Duration = Duration::from_secs(60);
 
 /// Maximum time for which an instance is kept after a call for the next regular call. Zygotes and
-/// project folders without calls are removed after the same time, so an instance holds them hardly
-/// longer, and nothing runs soon after the last call.
+/// project folders without calls are removed after the same time, so the instance barely delays
+/// their removal.
 const REGULAR_MAX: Duration = Duration::from_secs(600);
 
 /// Time for which an instance is kept after the time of an expected call.

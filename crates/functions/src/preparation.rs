@@ -26,13 +26,13 @@ use crate::{
     CallOwner, ClientCall, Error, Invocation, Isolation, LakeAccess, LakeAnswer, LakeRequest,
 };
 
-/// Time limit for the start of an instance. If the learnt start time is as long, only the zygote is
+/// Time limit for the start of an instance. If the learnt start time reaches it, only the zygote is
 /// started, because the instance would not be ready before the call.
 const IMPORT_MAX: Duration = Duration::from_secs(60);
 
 impl Functions {
     /// Returns the time before an expected call at which [`Functions::prepare`] should start: about
-    /// twice the learnt start time of the function's instances, and a margin; at most 90 seconds.
+    /// twice the learnt start time of the function's instances, and a margin, at most 90 seconds.
     pub fn preparation_time(&self, label: &str) -> Duration {
         self.0.start_times.time_ahead(label)
     }
@@ -135,8 +135,8 @@ impl Functions {
             Err(error) => return log_failure(invocation, &error),
         };
         uncharged.cpu_us += outcome.usage.cpu_us;
-        // After a failed import, the call imports the module itself. The same applies to a module
-        // that requests the lake, because it may have handled the error.
+        // Discard the instance after a failed import, so that the call repeats it. The same applies
+        // to a module that requests the lake, because it may have handled the error.
         let has_failed = matches!(outcome.returned, Err(Error::FunctionRaised { .. }));
         let is_usable = !has_failed && !lake.0.load(Ordering::Relaxed);
         let Some(warm) = warm.filter(|_| is_usable) else { return raise_start() };
@@ -148,7 +148,7 @@ impl Functions {
     }
 }
 
-/// Rejects the requests of a preparation to the lake, and records that there was one.
+/// Rejects requests to the lake during a preparation, and records whether there was one.
 #[derive(Debug, Default)]
 struct RejectedLake(AtomicBool);
 
@@ -163,7 +163,7 @@ impl LakeAccess for RejectedLake {
 }
 
 impl Invocation {
-    /// Returns a copy that is not a call: without arguments, job, client and access to the lake.
+    /// Returns a copy for a preparation: without arguments, job, client and access to the lake.
     pub(crate) fn for_preparation(&self) -> Invocation {
         Invocation {
             share: CallOwner { job: None, ..self.share.clone() },

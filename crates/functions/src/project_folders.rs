@@ -6,8 +6,8 @@
 //!
 //! A sandbox gets a mount of the folder of its own version, never a path, so it cannot reach the
 //! files of another version. The files belong to the server's user, and functions run as other
-//! users, so no function can change them. On hosts where this does not hold, there are no folders,
-//! and the files are written into each sandbox.
+//! users, so no function can change them. On hosts where functions run as the server's user, there
+//! are no folders, and the files are written into each sandbox.
 
 use std::fs::{self, File, Permissions};
 use std::io::{self, ErrorKind, Write};
@@ -26,15 +26,15 @@ use uuid::Uuid;
 /// Time since the last use after which a folder is removed.
 pub(crate) const IDLE_MAX: Duration = Duration::from_secs(600);
 
-/// Maximum size of all folders, in bytes. The files of further versions are written into each
+/// Maximum size of all folders, in bytes. Above it, the files of new versions are written into each
 /// sandbox.
 const BYTES_MAX: u64 = 1 << 30;
 
-/// Time after the failure of a write to a full disk in which no folder is written. Each attempt
+/// Time for which no folder is written after a write failed because the disk was full. Each attempt
 /// would fill the disk again, which other writers also need.
 const FULL_DISK_PAUSE: Duration = Duration::from_secs(60);
 
-/// Beginning of the names of the folders of servers.
+/// Prefix of the names of the servers' folders.
 const PREFIX: &str = "projects-";
 
 /// The folders of a server.
@@ -44,17 +44,17 @@ pub(crate) struct ProjectFolders {
     /// Held while a folder is written, so that concurrent calls write a version once.
     writing: Mutex<()>,
     next: AtomicU64,
-    /// Time of the last write to a full disk.
+    /// Time of the last write that failed because the disk was full.
     full_at: Mutex<Option<Instant>>,
     /// `None` if sandboxes of this host cannot share a folder. Dropped after the versions.
     root: Option<ServerFolder>,
 }
 
-/// The files of a project in a folder.
+/// A version of a project, and the folder with its files.
 #[derive(Debug)]
 struct Version {
     digest: [u8; 32],
-    /// Known values with this content, for lookups without a digest.
+    /// Values with this content, found by their pointers without computing a digest.
     sources: Vec<Weak<ProjectFiles>>,
     folder: Arc<ProjectFolder>,
     used: Instant,
@@ -132,8 +132,8 @@ impl ProjectFolders {
         drop(unused);
     }
 
-    /// Returns the folder of a version that satisfies a condition, and remembers that the version
-    /// has these files. Returns `None` if the folder no longer exists.
+    /// Returns the folder of a version that satisfies a condition, and adds the files to its
+    /// sources. Returns `None` if the folder no longer exists.
     fn find(
         &self,
         files: &Arc<ProjectFiles>,
@@ -193,7 +193,7 @@ struct ServerFolder {
 
 impl ServerFolder {
     fn create(own: &Path) -> io::Result<Self> {
-        // The spawner has another working folder, so the path must be absolute.
+        // The spawner has another working directory, so the path must be absolute.
         let own = fs::canonicalize(own)?;
         let id = Uuid::new_v4().simple();
         // The folder gets its name after it is locked, so that no other server removes it.
@@ -226,8 +226,8 @@ impl Drop for ServerFolder {
 }
 
 /// Returns true if other users can read files in a folder, and execute the programs that projects
-/// may contain. By default, a file system in user space rejects other users, regardless of the
-/// permissions of its files.
+/// may contain. By default, a FUSE file system rejects other users, regardless of the permissions
+/// of its files.
 pub(crate) fn is_shareable(folder: &Path) -> bool {
     let fuse = 0x6573_5546;
     let is_fuse = statfs(folder).is_ok_and(|found| found.f_type == fuse);

@@ -9,14 +9,14 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-/// Maximum number of functions. The function whose start time is the oldest is removed.
+/// Maximum number of functions. Above it, the function with the oldest record is removed.
 const FUNCTIONS_MAX: usize = 1_024;
 
-/// Margin of a start ahead of a call, and the maximum time ahead.
+/// Margin of a start ahead of a call, and the maximum time between the start and the call.
 const AHEAD_MARGIN: Duration = Duration::from_secs(2);
 const AHEAD_MAX: Duration = Duration::from_secs(90);
 
-/// Time ahead while the start time is unknown.
+/// Time between the start and the call while the start time is unknown.
 const AHEAD_UNKNOWN: Duration = Duration::from_secs(30);
 
 /// The start times of all functions, by label.

@@ -103,7 +103,7 @@ impl IdleInstance {
     }
 
     /// Returns the instance if its process still exists, and the CPU time of its start in
-    /// microseconds if no call was charged for it.
+    /// microseconds that no call was charged for.
     pub(crate) fn into_warm(mut self) -> Option<(WarmInstance, u64)> {
         if !self.warm.running.is_alive() {
             return None;
@@ -170,7 +170,7 @@ impl Queue<IdleInstance> {
         });
     }
 
-    /// Ends the instances whose time has passed.
+    /// Ends the instances whose keep-alive time has passed.
     pub(crate) fn end_expired(self: &Arc<Self>, now: Instant) {
         self.end_idle(|idle, _| idle.keep_alive.until <= now);
     }

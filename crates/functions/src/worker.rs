@@ -107,8 +107,8 @@ struct Task<'a> {
     call: TaskCall<'a>,
 }
 
-/// Returns the environment variables of a call. A traced call has the standard variables with its
-/// span.
+/// Returns the environment variables of a call. A traced call also has the standard trace
+/// variables, which contain its span.
 fn variables(invocation: &Invocation) -> Cow<'_, BTreeMap<String, String>> {
     let mut variables = Cow::Borrowed(invocation.limits.variables.values());
     if let Some(trace) = invocation.client.trace {
@@ -296,7 +296,7 @@ pub(crate) enum Message {
     /// The result is true or false.
     Bool {
         value: bool,
-        /// Like `kept` of `Laid`.
+        /// As in `Laid`.
         #[serde(default)]
         kept: Option<bool>,
     },
@@ -305,7 +305,7 @@ pub(crate) enum Message {
     Value {
         #[serde(default)]
         text: Option<String>,
-        /// Like `kept` of `Laid`.
+        /// As in `Laid`.
         #[serde(default)]
         kept: Option<bool>,
     },
@@ -313,7 +313,7 @@ pub(crate) enum Message {
     Raised {
         exception: String,
         message: String,
-        /// Like `kept` of `Laid`.
+        /// As in `Laid`.
         #[serde(default)]
         kept: Option<bool>,
         #[serde(default)]

@@ -248,7 +248,7 @@ pub(crate) async fn listen(
     WorkerMessages { begun, said, given, kept: None, is_last: false }
 }
 
-/// Returns the message for a result in a file, with the file of its description.
+/// Returns the message for a result in a file, with the file that contains its layout.
 fn laid(file: Option<OwnedFd>, description: Option<OwnedFd>) -> FinalMessage {
     file.map_or(FinalMessage::Nothing, |file| FinalMessage::Laid(file, description))
 }

@@ -78,8 +78,8 @@ impl ZygoteSlot {
         ZygoteLookup { cpu_us: found.cpu_us + self.owed_us.swap(0, Ordering::Relaxed), ..found }
     }
 
-    /// Returns true if CPU time must still be charged to a call. Then the slot is kept without a
-    /// zygote.
+    /// Returns true if CPU time must still be charged to a call. Such a slot is kept, even without
+    /// a zygote.
     fn owes(&self) -> bool {
         self.owed_us.load(Ordering::Relaxed) > 0
     }
@@ -373,7 +373,7 @@ impl Zygotes {
                 }
                 State::Failed(failure) => failure.since.elapsed() < REMEMBERED || slot.owes(),
                 State::Alive(_) | State::Absent => {
-                    // A dead zygote must not keep the lock of its environment.
+                    // A zygote that has exited must not keep the lock of its environment.
                     *state = State::Absent;
                     Arc::strong_count(slot) > 1 || slot.owes()
                 }

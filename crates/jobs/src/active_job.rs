@@ -236,7 +236,7 @@ impl ActiveJob {
         }
     }
 
-    /// Returns the final state of the job, also before it is visible.
+    /// Returns the final state of the job, even if it is not visible yet.
     pub(crate) fn ended_job(&self) -> Job {
         let state = self.state.lock();
         state.end.as_ref().unwrap_or(&state.record.job).clone()
@@ -340,7 +340,7 @@ impl ActiveJob {
         self.seen.send_if_modified(|last| std::mem::replace(last, seen) != seen);
     }
 
-    /// Adds the unstored changes to the batch, and the end for triggers if they watch it.
+    /// Adds the unstored changes to the batch, and the entry of the end if triggers watch it.
     pub(crate) fn collect(
         &self,
         now: Timestamp,
@@ -375,7 +375,7 @@ impl ActiveJob {
         Ok(collected)
     }
 
-    /// Adds the record to the batch. Returns true if the end for triggers is part of it.
+    /// Adds the record to the batch. Returns true if this includes the entry of the end.
     fn collect_record(
         &self,
         state: &mut State,
@@ -426,12 +426,12 @@ impl ActiveJob {
         }
     }
 
-    /// Returns true if a failed write may have stored the end for triggers.
+    /// Returns true if a failed write may have stored the entry of the end.
     pub(crate) fn is_end_in_doubt(&self) -> bool {
         self.state.lock().end_entry == EndEntry::InDoubt
     }
 
-    /// Sets whether the end for triggers is stored.
+    /// Records whether the entry of the end is stored.
     pub(crate) fn set_end_stored(&self, is_stored: bool) {
         let entry = if is_stored { EndEntry::Stored } else { EndEntry::Due };
         self.state.lock().end_entry = entry;

@@ -2,7 +2,7 @@
 //!
 //! If a watch selects a job, the batch with its final record also appends its end to the journal
 //! [`JOB_END_JOURNAL`]. So both are stored together or not at all. The watches are stored too,
-//! because the jobs that the last process left end before the triggers are loaded.
+//! because unfinished jobs of the previous process end before the triggers are loaded.
 
 use headwater_model::{JOB_END_JOURNAL, JobsTrigger};
 use headwater_store::{Append, OccurrenceJournal};
@@ -17,7 +17,7 @@ use crate::writer::Shared;
 pub(crate) enum EndEntry {
     /// It is not stored.
     Due,
-    /// It was part of a batch that failed, so it may be stored.
+    /// It was part of a failed batch, so it may be stored.
     InDoubt,
     /// It is stored.
     Stored,
@@ -47,7 +47,7 @@ impl Shared {
         OccurrenceJournal::new(&*self.store, JOB_END_JOURNAL)
     }
 
-    /// Reads the watches of the last process.
+    /// Reads the watches that the previous process stored.
     pub(crate) async fn load_end_watches(&self) -> Result<()> {
         let Some(stored) = self.end_journal().watched().await? else { return Ok(()) };
         match decode::<Vec<JobsTrigger>>(JOB_END_JOURNAL, "watch", &stored) {

@@ -39,7 +39,7 @@ pub struct NewJob {
     pub reference: Option<String>,
     /// The id of the event that causes the job.
     pub event: Option<String>,
-    /// The project, function or table of the work, by which triggers select ended jobs.
+    /// The project, function or table of the work. Triggers select ended jobs by it.
     pub name: Option<String>,
     /// The trigger whose event the job delivers.
     pub trigger: Option<String>,

@@ -111,7 +111,7 @@ pub(crate) struct FunctionCounts {
     pub(crate) run: Durations,
 }
 
-/// A call that waits or runs. If it is dropped before its end is recorded, it counts as cancelled.
+/// A waiting or running call. If dropped before its end is recorded, it is counted as cancelled.
 #[derive(Debug)]
 pub struct CallTimer {
     counts: Arc<FunctionCounts>,

@@ -32,7 +32,7 @@ impl EventMetrics {
         self.0.all()
     }
 
-    /// Sums values of triggers by the label under which the trigger is counted.
+    /// Sums values of triggers by the label of the trigger.
     pub(crate) fn by_label(&self, values: &[(String, u64)]) -> BTreeMap<String, u64> {
         let mut sums = BTreeMap::new();
         for (trigger, value) in values {

@@ -79,7 +79,7 @@ impl FamilyWriter<'_> {
         Ok(())
     }
 
-    /// Writes a constant, whose values are labels. The name gets the suffix `_info`.
+    /// Writes a constant metric, named `..._info`, whose labels contain the values.
     pub(crate) fn info(&mut self, family: Family, labels: &Labels) -> fmt::Result {
         let Family { name, help } = family;
         self.0.encode_descriptor(name, help, None, MetricType::Info)?.encode_info(labels)

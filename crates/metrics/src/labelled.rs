@@ -28,7 +28,7 @@ impl<T: Default> Labelled<T> {
         if let Some(found) = named.get(name) {
             return found.clone();
         }
-        // Names beyond the limit must not wait for the write lock at each use.
+        // Above the limit, skip the write lock, so that further names do not wait for it.
         let is_full = name == OTHER || named.len() >= NAMES_MAX;
         drop(named);
         if is_full {

@@ -1,7 +1,7 @@
 //! Metrics of a server: counters that the components update, and their text form for Prometheus.
 //!
 //! Each component owns its metrics, for example [`CallMetrics`], and updates them with atomic
-//! additions. A scrape collects clones of them in an [`Exposition`], which encodes them. Names from
+//! additions. A scrape clones their handles into an [`Exposition`], which encodes them. Names from
 //! users, such as the names of functions, are labels of a limited number of series: after
 //! [`NAMES_MAX`] names, further names are counted as `other`.
 

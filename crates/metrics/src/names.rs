@@ -1,5 +1,5 @@
-//! The names and descriptions of all metrics. The name of a counter is written without its suffix
-//! `_total`. docs/observability.md lists them for users.
+//! The names and descriptions of all metrics. Names of counters omit the suffix `_total`.
+//! docs/observability.md lists them for users.
 
 use crate::families::Family;
 

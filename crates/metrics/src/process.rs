@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-/// Clock ticks per second in `/proc`, which is fixed in Linux's interface to programs.
+/// Clock ticks per second in `/proc`. The value is a constant of Linux's user-space ABI.
 const TICKS_PER_SECOND: f64 = 100.0;
 
 /// Positions of values in `/proc/self/stat`, counted after the name of the program.

@@ -13,8 +13,8 @@ use crate::labelled::{Labelled, OTHER};
 /// The methods with their own label.
 const METHODS: [&str; 7] = ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"];
 
-/// Returns the label of a method; `None` for a method that clients have invented. Clients choose
-/// methods freely, so other methods have no label of their own.
+/// Returns the label of a method; `None` for an unknown method. Clients can send any method, so a
+/// label for each would not be bounded.
 pub fn known_method(method: &str) -> Option<&'static str> {
     METHODS.into_iter().find(|known| *known == method)
 }

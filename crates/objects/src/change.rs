@@ -62,7 +62,7 @@ pub struct ObjectChange {
     /// The client that requested the change, if it is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub requester: Option<Requester>,
-    /// The span of the request in the form of the header `traceparent`, if it is traced.
+    /// The span of the request in the format of the header `traceparent`, if it is traced.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trace: Option<String>,
 }
@@ -72,7 +72,7 @@ pub struct ObjectChange {
 pub struct ChangeOrigin {
     /// The client that requested the change.
     pub requester: Requester,
-    /// The span of the request in the form of the header `traceparent`, if it is traced.
+    /// The span of the request in the format of the header `traceparent`, if it is traced.
     pub trace: Option<String>,
 }
 

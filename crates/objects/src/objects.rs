@@ -16,7 +16,7 @@ use crate::change::{ChangeFilter, ChangeOrigin};
 use crate::record::{Garbage, bucket_ref, garbage_ref, put};
 use crate::{Error, Result};
 
-/// The buckets of a lake, and the origin of changes, if it is known. Cheap to clone.
+/// The buckets of a lake, with the origin of changes if it is known. Cheap to clone.
 #[derive(Clone)]
 pub struct Objects(pub(crate) Arc<Shared>, pub(crate) Option<Arc<ChangeOrigin>>);
 

@@ -45,8 +45,8 @@ pub(crate) struct FunctionCall<'a> {
     pub lake: Option<Arc<dyn LakeAccess>>,
     /// Values from the client: the Lambda client context, and the receiver of a streamed answer.
     pub client: ClientCall,
-    /// The receiver of the result before the exit of the process. Secrets are not removed from the
-    /// result, which is a table or a Boolean value.
+    /// The receiver of a result that is sent before the process exits. Secrets are not removed from
+    /// it, because it is a table or a Boolean value.
     pub early_result: Option<EarlyResult>,
 }
 

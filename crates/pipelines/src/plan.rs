@@ -457,7 +457,7 @@ fn queries(step: &Step) -> Vec<String> {
         Body::Python(_) => None,
     };
     let filtered = step.inputs.iter().filter(|input| input.filter.is_some()).map(Input::query);
-    // A condition may end with a comment, so the parenthesis is on the next line.
+    // A condition may end with a comment, so add the parenthesis on the next line.
     let conditions = step.row_expectations.iter();
     let conditions = conditions.map(|one| format!("SELECT ({}\n)", one.condition));
     own.into_iter().chain(filtered).chain(conditions).collect()

@@ -18,7 +18,7 @@ impl Runner {
     }
 
     /// Prepares a function for an expected call, without calling it. Installs a missing
-    /// environment, and does nothing more if the time of the call passes meanwhile.
+    /// environment. If the time of the call passes during the installation, does nothing more.
     ///
     /// An instance is started only for a function with `reuse` and without secrets. Secrets are
     /// read only within the job of a call, which records their use.

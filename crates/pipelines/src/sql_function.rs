@@ -1,9 +1,9 @@
-//! Executes the functions in Python that SQL statements call, in the sandbox.
+//! Executes the Python functions that SQL statements call, in the sandbox.
 //!
 //! The files of a function are its code, the module that calls it with the columns of a batch, and
 //! the settings of this module. All calls of a statement share instances: the first batch clones
 //! the zygote of the environment, and the next batches use the idle instance. The function has no
-//! network, no lake and no secrets.
+//! access to the network, the lake or secrets.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
@@ -54,7 +54,7 @@ const MEMORY_BYTES: u64 = 1 << 30;
 /// Time limit for a batch without TIMEOUT.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Maximum time in the queue for one batch. The caller's thread waits for that time.
+/// Maximum time in the queue for one batch. The caller's thread is blocked for this time.
 const QUEUE_MAX: Duration = Duration::from_secs(300);
 
 /// Maximum size of the values that a call returns for one batch, in bytes.
@@ -68,8 +68,8 @@ const FRAMES_MAX: usize = 3;
 struct FileCache(Mutex<Vec<(Weak<FunctionDefinition>, Arc<ProjectFiles>)>>);
 
 impl FileCache {
-    /// Returns the files of a definition: the same for each batch, so that the files are not
-    /// compared to find an instance.
+    /// Returns the files of a definition. All batches share one value, so that instances are found
+    /// without comparing files.
     fn get(&self, function: &Arc<FunctionDefinition>) -> Result<Arc<ProjectFiles>, Problem> {
         let mut known = self.0.lock();
         let is_same =
@@ -90,7 +90,7 @@ pub struct SqlFunctions {
     functions: Functions,
     environments: Arc<EnvironmentCache>,
     files: Arc<FileCache>,
-    /// The server's runtime. The engine's threads, which wait for a call, may not run its tasks.
+    /// The server's Tokio runtime, which runs the calls. The engine's threads block during a call.
     handle: Option<Handle>,
 }
 
@@ -257,7 +257,7 @@ fn files(function: &FunctionDefinition) -> Result<ProjectFiles, Problem> {
 }
 
 /// Returns the values of a result. Copies them, because a plan may keep the values of many batches,
-/// and each file of an instance needs a mapping.
+/// and uncopied values would keep a mapping for each.
 fn values_of(function: &FunctionDefinition, table: &SharedTable) -> Result<ArrayRef, Problem> {
     let name = &function.name;
     if table.bytes() > RESULT_BYTES_MAX {
@@ -330,7 +330,7 @@ fn explained(function: &FunctionDefinition, error: &Error) -> Problem {
     let is_missing = exception == "ModuleNotFoundError";
     let hint = is_missing.then(|| "Add the package to PACKAGES of the function.".to_owned());
     let mut problem = Problem { hint, ..error.to_problem() };
-    // The context also has frames of the module that calls the function.
+    // The context also contains frames of the module that calls the function.
     problem.context.remove("frames");
     let causes = own.iter().skip(own.len().saturating_sub(FRAMES_MAX));
     let causes = causes

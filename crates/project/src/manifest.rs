@@ -257,7 +257,7 @@ fn parameter(
 /// Converts the parser's error to an error with a location and the most similar key.
 fn wrong(source: &SourceText<'_>, error: &toml::de::Error) -> Error {
     let at = source.at(error.span().map_or(0, |span| span.start));
-    // Show the text of the file, because the parser reads `3.10` as `3.1`.
+    // Show the text from the file, because the parser reads `3.10` as `3.1`.
     let written = error.span().and_then(|span| source.text.get(span));
     let (message, hint) = describe(error.message(), written);
     let hint =

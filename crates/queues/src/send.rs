@@ -46,7 +46,7 @@ impl Queues {
     }
 
     /// Sends a message, unless a message with the same id was sent to the queue before. The message
-    /// is durable on return. The id is kept forever, also after the message was deleted.
+    /// is durable on return. The id is kept forever, even after the message is deleted.
     pub async fn send_once(
         &self,
         name: &str,

@@ -4,7 +4,7 @@
 //! [`spawner_main`] and creates every other process from a [`ProcessSpec`]. A zygote is cloned into
 //! a new sandbox for each call. A [`RunningProcess`] can be paused, resumed, measured and killed.
 //! [`EgressPolicy`] and [`serve_proxy`] control the network access of a sandbox, and
-//! [`ServerRules`] the connections that the server itself makes for a user.
+//! [`ServerRules`] the connections that the server makes on behalf of a user.
 //!
 //! This crate does not depend on Python, Arrow or tables.
 

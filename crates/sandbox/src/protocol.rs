@@ -134,8 +134,8 @@ pub struct HostReport {
     /// True if each sandbox runs as a separate user, which owns no files. False if sandboxes run as
     /// the spawner's user.
     pub separate_users: bool,
-    /// True if the spawner can mount a folder in the sandbox of a clone, and functions do not own
-    /// the files of the server's user.
+    /// True if the spawner can mount a folder in the sandbox of a clone, and functions run as
+    /// another user than the server.
     pub folder_mounts: bool,
     /// True if the kernel limits the memory of a process with its descendants.
     pub memory_limits: bool,

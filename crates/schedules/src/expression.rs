@@ -1,5 +1,5 @@
-//! Parsing of schedule expressions: a cron pattern, or `cron(…)`, `rate(…)` and `at(…)` in the form
-//! of EventBridge Scheduler.
+//! Parsing of schedule expressions: a cron pattern, or `cron(…)`, `rate(…)` and `at(…)` in the
+//! syntax of EventBridge Scheduler.
 
 use chrono::{NaiveDateTime, TimeDelta};
 use croner::Cron;

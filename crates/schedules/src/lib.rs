@@ -1,5 +1,5 @@
 //! The times of schedules: cron patterns, rates and one-off times, in a time zone. This crate does
-//! no I/O and knows no triggers.
+//! no I/O and does not use triggers.
 
 mod expression;
 mod schedule;

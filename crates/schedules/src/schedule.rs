@@ -11,7 +11,7 @@ use headwater_model::{ScheduleTrigger, Timestamp};
 
 use crate::expression::{CRON_HINT, Expression, InvalidExpression};
 
-/// The longest gap in local time, over which a skipped time is moved.
+/// Maximum length of a gap in local time.
 const GAP_MAX: TimeDelta = TimeDelta::hours(48);
 
 /// The times of a schedule.
@@ -46,7 +46,7 @@ impl Schedule {
         &self.definition
     }
 
-    /// Returns the expression and time zone as text. A stored position with another identity is
+    /// Returns the expression and time zone as text. A stored position with a different text is
     /// ignored.
     pub fn identity(&self) -> String {
         format!("{} {}", self.definition.cron.trim(), self.zone.name())
@@ -91,7 +91,7 @@ impl Schedule {
     fn end_of_gap(&self, local: NaiveDateTime) -> Option<Timestamp> {
         let before = local.checked_sub_signed(GAP_MAX)?;
         let (mut start, mut end) = (before.and_utc(), local.checked_add_signed(GAP_MAX)?.and_utc());
-        // The first second of which the local time is after the skipped time is the end of the gap.
+        // The gap ends at the first second whose local time is after the skipped time.
         while end - start > TimeDelta::seconds(1) {
             let middle = start + TimeDelta::seconds((end - start).num_seconds() / 2);
             if middle.with_timezone(&self.zone).naive_local() > local {
@@ -220,7 +220,7 @@ mod tests {
             ("at(2026-12-01T08:00:00)", "Europe/Oslo", "2026-12-01T07:00:00Z"),
             ("at(2026-07-01T08:00)", "Europe/Oslo", "2026-07-01T06:00:00Z"),
             ("at(2026-12-01T08:00:00)", "UTC", "2026-12-01T08:00:00Z"),
-            // The clocks skip this time, and show the other twice.
+            // The first time is skipped by the clocks, and the second one occurs twice.
             ("at(2026-03-29T02:30:00)", "Europe/Berlin", "2026-03-29T01:00:00Z"),
             ("at(2026-10-25T02:30:00)", "Europe/Berlin", "2026-10-25T00:30:00Z"),
         ] {

@@ -223,7 +223,7 @@ mod tests {
         let id = TraceContext::parse(recorded).expect("a context").trace;
         let RequestTrace { span, context } = trace(Some(recorded), "/a");
         assert!(span.is_some() && context.is_some_and(|context| context.trace == id));
-        // The work of a request whose client records no trace has no spans, also not of its own.
+        // If the client does not record its trace, the request's work starts no other trace.
         let RequestTrace { span, context } =
             trace(Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00"), "/a");
         assert!(span.is_none() && context.is_some_and(|context| !context.is_sampled));

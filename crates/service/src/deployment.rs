@@ -36,8 +36,8 @@ impl Deployments {
         found
     }
 
-    /// Returns the errors of `headwater.toml` to a user that may deploy only some projects. A
-    /// denial could not name the project.
+    /// Returns the errors of `headwater.toml` to a user that may deploy only some projects. An
+    /// error about missing rights could not name the project.
     fn check_settings(
         &self,
         principal: &Principal,

@@ -36,7 +36,7 @@ impl Jobs {
             spans: components.config.telemetry.metrics(),
         };
         let failed = || Problem::new(ErrorCode::Internal, "the metrics cannot be encoded");
-        // Not on a network thread, because a scrape has thousands of lines and reads `/proc`.
+        // Use a blocking thread, because a scrape has thousands of lines and reads `/proc`.
         let encoded = tokio::task::spawn_blocking(move || exposition.encode(format)).await;
         encoded.map_err(|_| failed())?.map_err(|_| failed())
     }

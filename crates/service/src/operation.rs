@@ -35,8 +35,8 @@ impl Components {
         outcome
     }
 
-    /// Runs work within a job and charges its processor time to the job. Spans of the work are
-    /// children of the job's span.
+    /// Runs work within a job and charges its CPU time to the job. Spans of the work are children
+    /// of the job's span.
     ///
     /// Errors: `cancelled` if the job is stopped, or `quota_exceeded` if a daily limit stops it;
     /// `internal` if the work panics.

@@ -29,8 +29,7 @@ pub(crate) struct RunningStatement {
     guard: Option<JobGuard>,
     /// The metrics of the statement, once it has started.
     pub metrics: Option<Arc<Metrics>>,
-    /// The usage of the plans that was reported last, for a write, which has no metrics if it
-    /// fails.
+    /// The most recently reported usage of the plans, for writes: a failed write has no metrics.
     reported: Mutex<Usage>,
     /// The files that the statement reads.
     pub files: FileUsage,
@@ -99,7 +98,7 @@ impl Drop for RunningStatement {
         let metrics = self.metrics.take().filter(|metrics| metrics.calls().is_active());
         let (Some(metrics), Ok(runtime)) = (metrics, Handle::try_current()) else { return };
         let (context, files) = (self.context.clone(), self.files.clone());
-        // The plan is dropped next, which cancels the calls of functions in Python.
+        // Dropping the plan cancels the calls of functions in Python.
         drop(runtime.spawn(async move {
             metrics.calls().ended().await;
             context.set_usage(files.add_to(metrics.usage()));
@@ -147,7 +146,7 @@ impl StatementRows {
         let batch = match self.step().await {
             Ok(batch) => batch,
             Err(problem) => {
-                // Drop the stream, which cancels the calls of functions in Python.
+                // Drop the stream, to cancel the calls of functions in Python.
                 self.stream = futures::stream::empty().boxed();
                 self.running.calls_ended().await;
                 return Err(self.fail(problem));

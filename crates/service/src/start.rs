@@ -1,5 +1,5 @@
-//! Starts the engine and the function runtime, each with its share of the server's memory, the jobs
-//! and the triggers.
+//! Starts the jobs, the triggers, the engine and the function runtime. The last two each get a
+//! share of the server's memory.
 
 use std::sync::Arc;
 

@@ -57,7 +57,7 @@ struct Entry {
     ended: Arc<AtomicBool>,
 }
 
-/// The running parts of a statement, which end when the statement is cancelled.
+/// The running parts of a statement. Cancelling the statement ends them.
 #[derive(Debug)]
 pub struct RunningTask {
     /// The task that executes the plan.

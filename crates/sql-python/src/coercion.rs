@@ -7,8 +7,8 @@ use datafusion::common::{Result, exec_err};
 use datafusion::logical_expr::ColumnarValue;
 use headwater_table_scan::plain_schema;
 
-/// Returns true if values of a type are converted implicitly to the type of a parameter. A number
-/// never loses a fraction: [`convert`] checks the values of a double for a decimal.
+/// Returns true if values of a type are converted implicitly to the type of a parameter. No number
+/// loses a fraction: [`convert`] checks each double that becomes a decimal.
 pub(crate) fn accepts(parameter: &DataType, given: &DataType) -> bool {
     use DataType::{Date32, Date64, Timestamp};
     let given = &plain(given);
@@ -82,7 +82,7 @@ fn is_decimal(number: &DataType) -> bool {
     matches!(number, Decimal32(..) | Decimal64(..) | Decimal128(..) | Decimal256(..))
 }
 
-/// Returns a type without views, at every level.
+/// Replaces Arrow view types, such as `Utf8View`, at every nesting level.
 pub(crate) fn plain(data_type: &DataType) -> DataType {
     let schema = Schema::new(vec![Field::new("v", data_type.clone(), true)]);
     plain_schema(&schema).field(0).data_type().clone()
@@ -101,8 +101,8 @@ pub(crate) fn arguments(
     Ok(RecordBatch::try_new(parameters.clone().into(), columns)?)
 }
 
-/// Converts an array to a type. A value outside of the type's range is an error, and a double that
-/// has more decimal places than a decimal.
+/// Converts an array to a type. Errors: a value is outside of the type's range; a double has more
+/// decimal places than the decimal type.
 pub(crate) fn convert(array: &ArrayRef, to: &DataType) -> Result<ArrayRef> {
     if array.data_type() == to {
         return Ok(ArrayRef::clone(array));

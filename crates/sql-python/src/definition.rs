@@ -11,13 +11,13 @@ use headwater_sql::function_statement::NewFunction;
 pub struct FunctionDefinition {
     /// The function's name with its namespace, for messages.
     pub name: String,
-    /// The parameters, with types without views.
+    /// The parameters; no type is an Arrow view type such as `Utf8View`.
     pub parameters: SchemaRef,
-    /// The type of the result, without views.
+    /// The type of the result, which is no Arrow view type.
     pub returns: DataType,
     /// The Python code.
     pub body: String,
-    /// The function in the code that is called.
+    /// The name of the Python function to call in the code.
     pub handler: String,
     /// Requirements of packages, such as `pandas>=2,<3`.
     pub packages: Vec<String>,

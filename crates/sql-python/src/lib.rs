@@ -1,4 +1,4 @@
-//! Functions in Python that SQL statements call, as scalar functions of DataFusion.
+//! Python functions that SQL statements call, as scalar functions of DataFusion.
 //!
 //! A [`FunctionDefinition`] is the parsed form of CREATE FUNCTION. [`PythonUdf`] is the function in
 //! a plan: it passes the arguments of each batch to a [`PythonRuntime`], which the caller of the

@@ -40,7 +40,7 @@ pub struct StatementCalls {
 }
 
 impl StatementCalls {
-    /// Creates the calls of a statement that has made none.
+    /// Creates the record of a statement that has made no calls.
     pub fn new(owner: StatementOwner) -> Self {
         StatementCalls {
             owner: Arc::new(owner),

@@ -1,8 +1,8 @@
-//! The function in a plan.
+//! The DataFusion function that calls Python code.
 //!
 //! DataFusion's functions are synchronous, and its asynchronous functions are evaluated only in
 //! projections and filters. Therefore, the evaluation of a batch blocks its thread until the
-//! instance has returned the values; meanwhile, Tokio moves the other tasks of the thread. The
+//! instance has returned the values; meanwhile, Tokio moves other tasks to other threads. The
 //! function is volatile for the optimizer, so it is never evaluated while a statement is planned.
 
 use std::hash::{Hash, Hasher};
@@ -28,16 +28,16 @@ use crate::{CallResult, FunctionCall, FunctionDefinition, PythonRuntime, Stateme
 /// Time for a cancelled call to return its usage.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// A function in Python as a function of DataFusion.
+/// A Python function as a scalar function of DataFusion.
 #[derive(Debug, Clone)]
 pub struct PythonUdf {
     /// The name in the statement.
     key: String,
     function: Arc<FunctionDefinition>,
     signature: Signature,
-    /// The type of the result, with a view type for text.
+    /// The type of the result; text has an Arrow view type.
     returns: DataType,
-    /// `None` for a plan that is only shown.
+    /// `None` for the plan of an EXPLAIN, which calls no functions.
     runtime: Option<Arc<dyn PythonRuntime>>,
     calls: Arc<StatementCalls>,
 }
@@ -179,8 +179,8 @@ impl ScalarUDFImpl for PythonUdf {
     }
 }
 
-/// Returns a plan in which no call of a function in Python can be evaluated, for a plan that is
-/// only shown. DataFusion evaluates the rows of VALUES while it creates the physical plan.
+/// Returns a plan for EXPLAIN, in which functions in Python cannot be evaluated. DataFusion
+/// evaluates the rows of VALUES while it creates the physical plan.
 pub fn without_calls(plan: LogicalPlan) -> Result<LogicalPlan> {
     let inert = |expr: Expr| {
         if let Expr::ScalarFunction(ScalarFunction { func, args }) = &expr

@@ -1,6 +1,6 @@
 //! CREATE FUNCTION, DROP FUNCTION and SHOW FUNCTIONS.
 //!
-//! sqlparser parses the clauses of CREATE FUNCTION of other systems, but not the packages and
+//! sqlparser parses the CREATE FUNCTION clauses of other systems. It does not parse packages and
 //! limits of a function in Python, so this module has its own parser. The clauses are those of
 //! Snowflake: `HANDLER`, `PACKAGES` and `RUNTIME_VERSION`.
 
@@ -63,7 +63,7 @@ pub struct NewFunction {
     pub returns: ColumnDef,
     /// The Python code.
     pub body: String,
-    /// The function in the code that is called; `None` for the function with the SQL name.
+    /// The name of the Python function to call in the code; `None` if it is the SQL name.
     pub handler: Option<String>,
     /// Requirements of packages, such as `numpy` and `pandas>=2,<3`.
     pub packages: Vec<String>,
@@ -123,8 +123,8 @@ fn namespace(parser: &mut Parser) -> Result<String> {
     namespace_of(&parser.parse_object_name(false)?)
 }
 
-/// Parses the name of a function to drop. Its parameter types are accepted and ignored, because a
-/// name has only one function.
+/// Parses the name of a function to drop. Its parameter types are accepted and ignored, because
+/// functions cannot be overloaded.
 fn dropped(parser: &mut Parser) -> Result<ObjectName> {
     let name = parser.parse_object_name(false)?;
     // Types can have parentheses, as in `DECIMAL(10, 2)`.

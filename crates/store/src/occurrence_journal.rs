@@ -11,7 +11,7 @@ use crate::{Append, Batch, Entry, KeyRange, Result, Store};
 /// The key of entries that only reserve a position.
 const POSITION: &str = "position";
 
-/// The key of the watch, in a separate journal.
+/// The key of the watch in a separate journal. The watch states which occurrences to record.
 const WATCH: &str = "watch";
 
 /// The number of entries deleted per read.
@@ -37,7 +37,7 @@ impl<'a> OccurrenceJournal<'a> {
         Ok(entry.map(|entry| entry.value))
     }
 
-    /// Replaces the watch. It is durable on return, and does not change if it is equal.
+    /// Replaces the watch, which is durable on return. Writes nothing if it is unchanged.
     pub async fn watch(self, watch: Option<Bytes>) -> Result<()> {
         if self.watched().await? == watch {
             return Ok(());

@@ -15,13 +15,13 @@ pub struct CallTrace {
     call: SpanTimer,
     queue: Option<SpanTimer>,
     handler: Option<SpanTimer>,
-    /// The position of the handler's span, after the handler has begun.
+    /// The context of the handler's span, after the handler has begun.
     position: Option<TraceContext>,
     began: SystemTime,
 }
 
 impl Telemetry {
-    /// Begins the spans of a call, below the span of its job. Returns `None` if traces are off.
+    /// Begins the spans of a call, as children of its job's span. Returns `None` if traces are off.
     pub fn begin_call(&self, job: Option<JobId>, function: &str) -> Option<CallTrace> {
         let job = job.filter(|_| self.is_on())?;
         let mut call = self.begin(self.of_job(job), format!("call {function}"))?;
@@ -33,8 +33,8 @@ impl Telemetry {
         Some(CallTrace { telemetry, job, call, queue, handler, position, began })
     }
 
-    /// Ends the time in the queue of a call. Returns the span of the handler, to which the own
-    /// spans of the handler and its accesses to the lake belong. For a trace that is not recorded,
+    /// Ends the queue span of a call. Returns the span of the handler, which is the parent of spans
+    /// that the handler creates and of its accesses to the lake. For a trace that is not recorded,
     /// returns the context of the job, so that the handler records no spans either. Returns `None`
     /// if traces are off.
     pub fn run_call(
@@ -63,7 +63,7 @@ impl CallTrace {
         self.position
     }
 
-    /// Ends the call. `start` is the way in which its instance started, if it started.
+    /// Ends the call. `start` is the kind of start of its instance, if it started.
     pub fn end(mut self, start: Option<&'static str>, time: Duration, error: Option<String>) {
         let handler_began = self.began + time;
         if let Some(start) = start {

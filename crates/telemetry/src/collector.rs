@@ -30,7 +30,7 @@ const ATTEMPTS_MAX: u32 = 4;
 /// The pause after the first attempt. It doubles with each attempt.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Maximum size of a response that is read.
+/// Maximum number of bytes of a response that are read.
 const ANSWER_BYTES_MAX: usize = 64 << 10;
 
 /// The client of a collector.
@@ -54,7 +54,7 @@ impl Collector {
             .timeout(EXPORT_TIMEOUT)
             .redirect(reqwest::redirect::Policy::none())
             .default_headers(options.header_map()?)
-            // The client would otherwise read the variables of proxies.
+            // Otherwise, the client would read the environment variables for proxies.
             .no_proxy()
             .build()
             .map_err(|error| Error::Exporter { reason: error.to_string() })?;
@@ -159,8 +159,8 @@ mod tests {
         }
     }
 
-    /// Starts a collector that gives one response for each request. Returns its URL, and the heads
-    /// of the requests after the last response.
+    /// Starts a collector that sends one of the responses to each request. Returns its URL, and the
+    /// heads of the requests after the last response.
     fn collector(answers: Vec<Vec<u8>>) -> (String, std::thread::JoinHandle<Vec<String>>) {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let url = format!("http://{}", listener.local_addr().expect("an address"));

@@ -1,12 +1,12 @@
-//! The position of a span in its trace, and its forms in headers.
+//! The position of a span in its trace, and its encoding in HTTP headers.
 
 use std::fmt;
 
 use opentelemetry::trace::{SpanContext, SpanId, TraceFlags, TraceId, TraceState};
 use uuid::Uuid;
 
-/// The version of the header `traceparent` that is written. Later versions are read, because they
-/// start with the same fields.
+/// The version of the header `traceparent` that is written. Later versions are also accepted,
+/// because they start with the same fields.
 const VERSION: &str = "00";
 
 /// The flag of a trace that is recorded.
@@ -26,20 +26,20 @@ pub struct TraceContext {
 }
 
 impl TraceContext {
-    /// Creates the first span of a new trace.
+    /// Creates the context of the first span of a new trace.
     pub(crate) fn new_root() -> Self {
         let trace = Uuid::new_v4().as_u128();
         TraceContext { trace, span: new_span(), is_sampled: true, is_remote: false }
     }
 
-    /// Creates the span of an event or job that starts a trace. The id of the trace is the id of
+    /// Creates the context of an event or job that starts a trace. The id of the trace is the id of
     /// the event or job.
     pub(crate) fn of_id(id: Uuid) -> Self {
         let trace = id.as_u128();
         TraceContext { trace, span: span_of(id), is_sampled: true, is_remote: false }
     }
 
-    /// Returns the context in the form of the exporter.
+    /// Converts the context to the exporter's type.
     pub(crate) fn otel(self) -> SpanContext {
         let flags = if self.is_sampled { TraceFlags::SAMPLED } else { TraceFlags::NOT_SAMPLED };
         let trace = TraceId::from_bytes(self.trace.to_be_bytes());
@@ -88,7 +88,7 @@ impl TraceContext {
         Some(TraceContext { trace, span, is_sampled, is_remote: true })
     }
 
-    /// Returns the value for `X-Amzn-Trace-Id` and for the variable `_X_AMZN_TRACE_ID`.
+    /// Returns the value of the header `X-Amzn-Trace-Id` and of the variable `_X_AMZN_TRACE_ID`.
     pub fn xray(&self) -> String {
         let trace = format!("{:032x}", self.trace);
         let (time, unique) = trace.split_at(8);

@@ -1,4 +1,4 @@
-//! The errors of the start of the export.
+//! Errors that prevent the start of the export.
 
 use headwater_model::{ErrorCode, Fault};
 use thiserror::Error as ThisError;
@@ -6,7 +6,7 @@ use thiserror::Error as ThisError;
 /// The result of this crate.
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// An error of the start of the export.
+/// An error that prevents the start of the export.
 #[derive(Debug, ThisError)]
 pub enum Error {
     /// The endpoint is not a URL with the scheme `http` or `https`.

@@ -37,7 +37,7 @@ impl ExportQueue {
         }
     }
 
-    /// Waits until the queued spans are exported, at most for a time.
+    /// Waits until the queued spans are exported, for at most the given time.
     pub(crate) async fn flush(&self, timeout: Duration) {
         let (reply, done) = oneshot::channel();
         let flush = async {
@@ -97,7 +97,7 @@ async fn export_all(
             metrics.count(SpanResult::Failed, rejected.min(count));
             metrics.count(SpanResult::Exported, count.saturating_sub(rejected));
             match &result {
-                // One line for a series of failures.
+                // Log one line for a series of failures.
                 Err(reason) if !is_failing => {
                     tracing::warn!("spans cannot be exported: {reason}");
                 }
@@ -107,7 +107,7 @@ async fn export_all(
             is_failing = result.is_err();
         }
         for reply in waiting {
-            // An error means that nothing waits for the flush any more.
+            // An error means that the caller of the flush no longer waits.
             let _ = reply.send(());
         }
     }

@@ -1,11 +1,11 @@
 //! Traces in OpenTelemetry's format: spans of requests, events, jobs, calls and commits, and their
 //! export.
 //!
-//! [`Telemetry`] is the handle, and is off by default. Then it creates no spans. An event or job
-//! determines the id of its trace, so a trace needs no other context: a component finds the parent
-//! of its span by the id of the job, and the parent of other spans in the scope of the task. A
-//! separate thread exports the spans. If its queue is full, spans are dropped and counted, so that
-//! work never waits for the export.
+//! [`Telemetry`] is the handle. By default it is off, and creates no spans. The id of a trace is
+//! the id of its event or job, so no other context is stored: a component finds the parent of a
+//! span by the id of the job, or otherwise in the scope of the current task. A separate thread
+//! exports the spans. If its queue is full, spans are dropped and counted, so that work never waits
+//! for the export.
 
 mod call;
 mod collector;

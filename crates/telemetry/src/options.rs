@@ -1,4 +1,4 @@
-//! The options of the export, in the forms of OpenTelemetry's environment variables. This crate
+//! The options of the export, in the formats of OpenTelemetry's environment variables. This crate
 //! reads no environment variable: the caller passes the values.
 
 use std::fmt;

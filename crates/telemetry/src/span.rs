@@ -33,8 +33,8 @@ impl SpanKind {
     }
 }
 
-/// A span that has begun. It is exported when its end is recorded; if it is dropped before, the
-/// span ends with the error `cancelled`.
+/// A span that has begun. It is exported when its end is recorded. If the value is dropped before,
+/// the span ends with the error `cancelled`.
 #[derive(Debug)]
 pub struct SpanTimer {
     telemetry: Telemetry,
@@ -59,7 +59,7 @@ impl SpanTimer {
         SpanTimer { telemetry, span: Some(span) }
     }
 
-    /// Returns the position of the span, for its children.
+    /// Returns the context of the span, for its children.
     pub fn context(&self) -> Option<TraceContext> {
         self.span.as_ref().map(|span| span.context)
     }

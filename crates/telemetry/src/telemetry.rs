@@ -18,7 +18,7 @@ use crate::span::NewSpan;
 use crate::work::JobTrace;
 use crate::{Result, SpanKind, SpanTimer, TelemetryOptions, TraceContext};
 
-/// Maximum number of unfinished events whose requests are known. Beyond it, the links of the oldest
+/// Maximum number of unfinished events with links to requests. Above it, the links of the oldest
 /// events are removed.
 const CAUSES_MAX: u64 = 10_000;
 
@@ -57,8 +57,8 @@ impl Telemetry {
         self.0.as_ref().map(|inner| inner.metrics.clone())
     }
 
-    /// Begins a span below another span. Returns `None` if traces are off or the trace is not
-    /// recorded.
+    /// Begins a span as the child of another span. Returns `None` if traces are off or the trace is
+    /// not recorded.
     pub fn begin(
         &self,
         parent: Option<TraceContext>,
@@ -82,7 +82,7 @@ impl Telemetry {
         self.timer(context, parent, name.into(), SpanKind::Server)
     }
 
-    /// Begins a span with a known position.
+    /// Begins a span with a given context.
     pub(crate) fn timer(
         &self,
         context: TraceContext,
@@ -98,7 +98,7 @@ impl Telemetry {
         Some(SpanTimer::new(self.clone(), span))
     }
 
-    /// Calls a function with the traces of running jobs; `None` if traces are off.
+    /// Calls a function with the traces of running jobs. Returns `None` if traces are off.
     pub(crate) fn with_jobs<T>(
         &self,
         work: impl FnOnce(&mut HashMap<JobId, JobTrace>) -> T,
@@ -118,7 +118,7 @@ impl Telemetry {
         }
     }
 
-    /// Waits until the queued spans are exported, at most for a time.
+    /// Waits until the queued spans are exported, for at most the given time.
     pub async fn flush(&self, timeout: Duration) {
         if let Some(inner) = &self.0 {
             inner.queue.flush(timeout).await;

@@ -9,7 +9,7 @@ use uuid::Uuid;
 use crate::context::span_of;
 use crate::{SpanKind, Telemetry, TraceContext, current};
 
-/// Minimum waiting time of a job for which a span is created.
+/// Minimum waiting time of a job that is exported as a span.
 const QUEUE_MIN: Duration = Duration::from_millis(1);
 
 /// The trace of a running job.
@@ -17,7 +17,7 @@ const QUEUE_MIN: Duration = Duration::from_millis(1);
 pub(crate) struct JobTrace {
     context: TraceContext,
     parent: Option<TraceContext>,
-    /// The spans of the handlers that run. A run calls several functions at the same time.
+    /// The spans of the running handlers. A run can call several functions at the same time.
     handlers: Vec<TraceContext>,
 }
 
@@ -36,8 +36,8 @@ impl Telemetry {
         });
     }
 
-    /// Returns the span to which the accesses of a job's handler belong: the handler, if exactly
-    /// one runs, otherwise the job. Returns `None` if traces are off.
+    /// Returns the parent of spans for accesses of a job's handler: the handler if exactly one
+    /// runs, otherwise the job. Returns `None` if traces are off.
     pub fn of_handler(&self, job: JobId) -> Option<TraceContext> {
         self.with_jobs(|jobs| {
             let trace = jobs.get(&job)?;
@@ -54,7 +54,7 @@ impl Telemetry {
         self.with_jobs(|jobs| jobs.get(&job).map(|trace| trace.context)).flatten()
     }
 
-    /// Records that a handler of a job runs.
+    /// Records that a handler of a job has started.
     pub(crate) fn add_handler(&self, job: JobId, handler: TraceContext) {
         self.with_jobs(|jobs| {
             if let Some(trace) = jobs.get_mut(&job) {
@@ -78,7 +78,7 @@ impl Telemetry {
         self.link_event_to(event, current());
     }
 
-    /// Does the same for a request whose context was stored.
+    /// Like [`Self::link_event`], for a request whose context was stored.
     pub fn link_event_to(&self, event: JobId, cause: Option<TraceContext>) {
         if let Some(cause) = cause.filter(|cause| cause.is_sampled)
             && let Some(causes) = self.causes()

@@ -1,4 +1,4 @@
-//! Objects that are created in a bucket of the lake or removed from it.
+//! Changes of objects in a bucket of the lake: objects that are created or removed.
 //!
 //! The batch that changes an object also records the change. Each change that a trigger selects is
 //! one event of its [source](crate::occurrence_source).

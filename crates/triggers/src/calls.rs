@@ -1,10 +1,10 @@
 //! Asynchronous calls of functions, which are events that clients cause.
 //!
-//! The calls of a function have a queue like that for the events of a trigger, named
-//! `/functions/NAME`. The records for the address of a destination have the queue
-//! `/destinations/ADDRESS`. The event is durable when [`Triggers::accept`] returns. The journal
-//! `trigger_call_keys` maps the idempotency keys of each queue to events. A unique key in the store
-//! ensures that only the first request with a key is recorded.
+//! The calls of a function have a queue named `/functions/NAME`, like that for the events of a
+//! trigger. The records for the address of a destination have the queue `/destinations/ADDRESS`.
+//! The event is durable when [`Triggers::accept`] returns. The journal `trigger_call_keys` maps the
+//! idempotency keys of each queue to events. A unique key in the store ensures that only the first
+//! request with a key is recorded.
 
 use std::collections::BTreeMap;
 
@@ -20,8 +20,7 @@ use crate::source::SourceContext;
 use crate::waiting_events::ListedEntry;
 use crate::{Error, Result, Triggers};
 
-/// Prefixes of the names of queues: for asynchronous calls, and for records that are sent to the
-/// address of a destination.
+/// Prefixes of queue names: for asynchronous calls, and for records that are sent to an address.
 const CALLS: &str = "/functions/";
 const DESTINATIONS: &str = "/destinations/";
 

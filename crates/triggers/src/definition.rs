@@ -141,8 +141,8 @@ impl Definition {
         Definition { trigger, source, concurrency, order_by: None, filter: None, rules }
     }
 
-    /// Returns true if a worker for this definition can continue with the other definition, which
-    /// may be declared at another location.
+    /// Returns true if a worker for this definition can continue with the other definition,
+    /// regardless of their locations.
     pub(crate) fn is_same(&self, other: &Definition) -> bool {
         let defined_at = other.trigger.defined_at.clone();
         let trigger = Trigger { defined_at, ..self.trigger.clone() };

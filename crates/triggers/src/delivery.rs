@@ -140,7 +140,7 @@ impl Worker {
         }
     }
 
-    /// After the end of a call, returns the event for its destination, if it has one.
+    /// Returns the event for the destination of an ended call, if the call has a destination.
     fn forwarded(
         &self,
         ended: &EndedCall<'_>,

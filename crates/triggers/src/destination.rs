@@ -28,8 +28,8 @@ pub(crate) struct EndedCall<'a> {
 pub(crate) enum Destination {
     /// The call has no destination.
     None,
-    /// This is the destination, but the call was caused by an earlier record for the same
-    /// destination, directly or indirectly. Another record would create a loop.
+    /// A record for this destination caused the call, directly or indirectly. Another record would
+    /// create a loop.
     Loop(String),
     Target(CallDestination),
 }

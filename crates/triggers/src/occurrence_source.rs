@@ -2,9 +2,9 @@
 //!
 //! The components record these occurrences in journals, in the batch of the occurrence itself. The
 //! source reads the entries in order. One batch stores the events and the position of the last
-//! entry, in a journal of positions, under the trigger. An entry is deleted after the positions of
-//! all triggers have passed it. Occurrences that the trigger's own events caused, and those that
-//! its deployer may not see, are skipped.
+//! entry. Positions are in a separate journal, under the name of the trigger. An entry is deleted
+//! after the positions of all triggers have passed it. Occurrences that the trigger's own events
+//! caused, and those that its deployer may not see, are skipped.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -38,8 +38,8 @@ pub(crate) const JOB_POSITIONS: &str = "trigger_job_positions";
 /// Maximum number of entries that are examined in one poll.
 const BATCH: usize = 500;
 
-/// Minimum free capacity of the event queue at which entries are examined. With a smaller minimum,
-/// a nearly full queue would cause a separate batch for each event.
+/// Minimum free capacity of the event queue for reading entries. With a smaller minimum, a nearly
+/// full queue would cause a separate batch for each event.
 const CAPACITY_MIN: usize = 100;
 /// Pause while the free capacity of the queue is below the minimum.
 const FULL_PAUSE: Duration = Duration::from_millis(100);
@@ -82,8 +82,8 @@ impl Occurrences {
         }
     }
 
-    /// Returns the journal of occurrences, and a counter that changes with each of them; `None` if
-    /// the component that records them is missing.
+    /// Returns the journal of occurrences, and a counter that changes with each occurrence; `None`
+    /// if the component that records them is missing.
     fn journal<'a>(
         &self,
         context: &'a SourceContext,
@@ -128,7 +128,7 @@ struct Position {
     scope: String,
     /// All entries up to this position were recorded as events or skipped.
     position: u64,
-    /// Unique id of this trigger's steps. A trigger that is deployed again has another id.
+    /// Unique id of this trigger's steps. A trigger that is removed and redeployed has another id.
     id: String,
     /// Number of recorded steps so far. The store rejects a step that is already recorded.
     step: u64,
@@ -204,7 +204,7 @@ impl OccurrenceSource {
         Ok(first)
     }
 
-    /// Returns the problem that a bucket does not exist, if so.
+    /// Returns a problem if the bucket does not exist.
     async fn fault(&self, context: &SourceContext) -> Option<Problem> {
         match (&self.occurrences, &context.options.objects) {
             (Occurrences::Objects(filter), Some(objects)) => filter.fault(objects).await,
@@ -213,8 +213,8 @@ impl OccurrenceSource {
     }
 
     /// Records events and the position. The batch is rejected if another process has recorded the
-    /// same step. The batch of a step is not synced: if a power failure undoes it, the entries are
-    /// read again.
+    /// same step. The batch is not synced: if a power failure undoes it, the entries are read
+    /// again.
     async fn record(
         &mut self,
         context: &SourceContext,
@@ -234,8 +234,8 @@ impl OccurrenceSource {
     }
 }
 
-/// Lets the occurrences be recorded that triggers select, and no others. Called before the
-/// triggers read their first positions.
+/// Enables recording for the occurrences that triggers select, and disables it for others. Called
+/// before the triggers read their first positions.
 pub(crate) async fn watch(log: &DeliveryLog, triggers: &[Trigger]) -> Result<()> {
     let merges = triggers.iter().any(|trigger| trigger.merges.is_some());
     let watch = merges.then(|| Bytes::from_static(b"all"));
@@ -305,7 +305,7 @@ async fn ended(
     let event = job.event.clone().map(|event| (PROPERTY_EVENT.to_owned(), event));
     let properties: BTreeMap<String, String> = event.into_iter().collect();
     let mut caused_by = caused_by(&context.log, &properties).await?;
-    // The event may have been removed; the trigger is known nevertheless.
+    // Add the trigger from the record, because its event may have been removed.
     caused_by.extend(job.trigger.clone());
     Ok(Some(NewEvent {
         source: format!("/jobs/{}", job.id),

@@ -14,7 +14,7 @@ impl Worker {
         }
     }
 
-    /// Prepares the target for the next scheduled time, if that time is near. Returns the pause
+    /// Prepares the target for the next scheduled time, if that time is near. Returns the time
     /// until the next check.
     pub(crate) async fn prepare_target(&self) -> Duration {
         let now = self.context.now();

@@ -71,7 +71,7 @@ pub(crate) struct NewEvent {
     pub time: Timestamp,
     pub data: EventData,
     pub caused_by: Vec<String>,
-    /// The span of the request that caused the event, in the form of the header `traceparent`.
+    /// The span of the request that caused the event, in the format of the header `traceparent`.
     pub trace: Option<String>,
 }
 

@@ -58,7 +58,7 @@ pub trait TargetExecutor: Send + Sync {
     }
 
     /// Prepares the target of a trigger for a scheduled time, so that the delivery starts sooner.
-    /// Dropping the future stops the preparation. By default, does nothing.
+    /// Dropping the future stops the preparation. The default implementation does nothing.
     async fn prepare(&self, _trigger: &Trigger, _scheduled: Timestamp) {}
 
     /// Returns the queue for the trigger's jobs; see [`headwater_jobs::NewJob::queue`]. `None` by
@@ -91,11 +91,11 @@ pub struct CallDestination {
     pub actor: Actor,
 }
 
-/// The key in the context of a problem that states whether another attempt may succeed.
+/// The key in a problem's context whose value states whether another attempt may succeed.
 const RETRYABLE: &str = "retryable";
 
-/// Adds to the problem of an attempt whether another attempt may succeed. Without another attempt,
-/// the event fails. Each attempt counts, also with the code `unavailable`.
+/// Records in a problem whether another attempt may succeed. If not, the event fails at once. Each
+/// attempt counts, even with the code `unavailable`.
 #[must_use]
 pub fn with_retryable(mut problem: Problem, is_retryable: bool) -> Problem {
     problem.context.insert(RETRYABLE.to_owned(), is_retryable.into());

@@ -323,7 +323,7 @@ impl Triggers {
         workers.values().any(|worker| has_calls(&worker.context.queue))
     }
 
-    /// Returns the metrics of events. The name of a queue of calls is `functions/NAME`.
+    /// Returns the metrics of events. The label of a function's call queue is `functions/NAME`.
     pub fn metrics(&self) -> &EventMetrics {
         &self.inner.metrics
     }

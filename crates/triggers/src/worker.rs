@@ -91,7 +91,7 @@ impl Worker {
         }
     }
 
-    /// Sets the location of the declaration, which was moved.
+    /// Sets the new location of a declaration that was moved.
     pub(crate) fn set_defined_at(&self, location: &str) {
         location.clone_into(&mut self.defined_at.lock());
     }

@@ -51,8 +51,8 @@ fn leave_word(lake: &LakeFolder, problem: &Problem) {
     }
 }
 
-/// Starts the export of traces, if an endpoint is given. An empty variable counts as not set, as in
-/// the OpenTelemetry standard.
+/// Starts the export of traces, if an endpoint is given. An empty variable is treated as not set,
+/// as the OpenTelemetry standard requires.
 fn telemetry(arguments: &Serve) -> Result<Telemetry> {
     let Some(endpoint) = arguments.otlp.clone().filter(|endpoint| !endpoint.is_empty()) else {
         return Ok(Telemetry::default());

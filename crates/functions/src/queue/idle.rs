@@ -93,14 +93,14 @@ impl<W> State<W> {
     /// Evicts idle instances until there is enough free memory for the first call of a subqueue. If
     /// evicting all idle instances would not free enough memory, evicts none.
     ///
-    /// Instances that have been idle for longer than usual are evicted first, then those that were
-    /// started ahead of a call, then those with the longest idle times.
+    /// Evicts first the instances that have been idle for longer than usual, then those that were
+    /// started ahead of a call, then the others, the longest idle first.
     ///
     /// An instance for which other calls are queued is evicted only after this call has waited for
     /// [`OVERTAKEN_MAX`]. Until then, an instance that was used recently is also kept if the
     /// function of this call has a running call. So two functions that do not fit into memory
-    /// together alternate about once a second instead of at each call. An instance that was started
-    /// ahead of a call is not kept for this time.
+    /// together alternate about once a second instead of at each call. This delay does not apply to
+    /// an instance that was started ahead of a call.
     pub(super) fn evict_for(&mut self, index: usize, units: u64, now: Instant) -> Option<Vec<W>> {
         let subqueue = &self.subqueues[index];
         let has_waited = subqueue.waited(now) > OVERTAKEN_MAX;

@@ -54,8 +54,8 @@ impl<W> Permit<W> {
         self.queue.keep(idle, &self.key.queue, pause);
     }
 
-    /// Like [`Permit::grow`]. If memory is short because instances start ahead of their calls,
-    /// cancels these starts and waits for their memory.
+    /// Like [`Permit::grow`]. If instances that start ahead of their calls use the memory, cancels
+    /// these starts and waits for their memory.
     pub(crate) async fn grow_or_wait(&self, bytes: u64) -> Option<ExtraMemory<W>> {
         let until = Instant::now() + EARLY_END_MAX;
         loop {

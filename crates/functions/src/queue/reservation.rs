@@ -1,6 +1,6 @@
 //! Reservations of memory for instances that start ahead of their calls.
 //!
-//! Such a start never takes the place of a call. It uses only free memory and a free processor, and
+//! Such an early start never delays a call. It uses only free memory and a free processor, and
 //! evicts no idle instance. A call that must wait cancels it.
 
 use std::sync::Arc;
@@ -27,7 +27,7 @@ pub(crate) struct Reservation<W> {
     number: u64,
     key: InstanceKey,
     units: u64,
-    /// Cancelled when a call needs the resources, or has started an instance itself.
+    /// Cancelled when a call needs the resources, or when a call has started an instance.
     pub(crate) cancelled: CancellationToken,
     is_released: bool,
 }
@@ -36,7 +36,7 @@ pub(crate) struct Reservation<W> {
 #[derive(Debug)]
 pub(crate) enum ReservationResult<W> {
     Reserved(Reservation<W>),
-    /// An idle instance with the key exists, or is starting already.
+    /// An idle instance with the key exists or is already starting.
     Exists,
     /// Calls are waiting, or no memory or processor is free.
     Busy,
@@ -54,7 +54,7 @@ impl<W> Queue<W> {
     }
 
     /// Reserves memory for an instance that starts ahead of its call. `number` identifies the
-    /// instance, like the number of a call.
+    /// instance, and differs from the numbers of all calls.
     pub(crate) fn reserve(
         self: &Arc<Self>,
         number: u64,
@@ -105,8 +105,8 @@ impl<W> Queue<W> {
 }
 
 impl<W> Reservation<W> {
-    /// Makes the instance idle, so that the next call with its key uses it. Unless a call takes the
-    /// instance immediately, `pause` is called with it.
+    /// Makes the instance idle, so that the next call with its key uses it. Calls `pause` with the
+    /// instance, unless a call uses it immediately.
     pub(crate) fn keep(mut self, instance: W, pause: impl FnOnce(&mut W)) {
         self.is_released = true;
         let (number, key, units) = (self.number, self.key.clone(), self.units);

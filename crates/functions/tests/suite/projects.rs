@@ -1,4 +1,4 @@
-//! The files of a project in a sandbox: each call sees those of its own version, and none can
+//! The files of a project in a sandbox: each call sees only those of its own version, and cannot
 //! change them.
 
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! The choices of a merge request: the side that is used for a table in conflict.
+//! The choices of a merge request: the side to use for each table in conflict.
 
 use std::collections::BTreeMap;
 
@@ -9,8 +9,8 @@ use crate::error::{Error, Result};
 use crate::lake::Lake;
 
 impl Lake {
-    /// Resolves the names of tables, views and functions of the choices in the request. Fails if a
-    /// name exists on neither side, or has two different choices.
+    /// Returns the choices of the request, with resolved names. Fails if a name exists on neither
+    /// side, or has two different choices.
     pub(super) async fn checked_choices(
         &self,
         target: &str,
@@ -39,7 +39,7 @@ impl Lake {
     }
 }
 
-/// Returns the name of a table, view or function of one side, as the side spells it.
+/// Returns the name of a table, view or function, in the spelling of the given side.
 async fn find(side: &CommitView, name: &TableName) -> Result<Option<TableName>> {
     if name.function().is_some() {
         let found = side.state().function(name).await?;

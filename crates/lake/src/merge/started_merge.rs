@@ -8,7 +8,7 @@ use super::MergeOptions;
 use crate::error::Result;
 use crate::lake::Lake;
 
-/// A merge that is not a dry run, with its span.
+/// A started merge that is not a dry run, with its span.
 pub(super) struct StartedMerge {
     lake: Lake,
     span: Option<SpanTimer>,

@@ -29,8 +29,8 @@ const BACKOFF_MAX: Duration = Duration::from_millis(250);
 /// Maximum number of tables in the span of a commit.
 const SPAN_TABLES_MAX: usize = 50;
 
-/// The metrics and the span of a commit that a caller requested. Group commit adds further commits,
-/// which are not counted as conflicts: each caller has its own result.
+/// The metrics and the span of a commit that a caller requested. Conflicts are counted once for
+/// each caller, not for the shared commits of a group.
 struct StartedCommit {
     lake: Lake,
     span: Option<SpanTimer>,

@@ -1,5 +1,5 @@
-//! Changes of SQL views in a transaction. They are in the same commit as changes of tables. An SQL
-//! function is stored like a view, under a name that ends with `()`.
+//! Changes of SQL views in a transaction, in the same commit as changes of tables. An SQL function
+//! is stored like a view, under a name that ends with `()`.
 //!
 //! If another commit has changed the same view, the transaction always fails with a conflict,
 //! because a query cannot be rebased.

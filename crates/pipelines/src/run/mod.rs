@@ -1,6 +1,6 @@
 //! Executes a run: starts each step when its parents have ended. Steps run in parallel until all
 //! steps have ended or a model fails. The children of a Python model start when its result is
-//! stored; meanwhile its process exits. The run ends after the last exit, so its usage is complete.
+//! stored, while its process exits. The run ends after the last exit, so its usage is complete.
 
 mod checked_rows;
 mod input_query;
@@ -197,8 +197,8 @@ impl Run {
         !self.stop.is_cancelled() && (finished.failures.is_empty() || is_check)
     }
 
-    /// Records the usage and the failure of a step when it ends, even if its report is held back. A
-    /// parent that does not exit cannot delay the limits of the day.
+    /// Records the usage and the failure of a step when it ends, even if its report is held back.
+    /// So a parent that does not exit cannot delay the check of daily limits.
     fn count(&self, step: usize, report: &StepReport, finished: &mut RunResult) {
         if !self.plan.is_listed(step) {
             return;
@@ -212,7 +212,7 @@ impl Run {
         }
     }
 
-    /// Records the report of a step, whose usage was counted.
+    /// Records the report of a step whose usage is already counted.
     fn note(&self, step: usize, report: StepReport, finished: &mut RunResult) {
         if !self.plan.is_listed(step) {
             return;
@@ -240,7 +240,7 @@ impl Run {
         }
     }
 
-    /// Lets the children of a step start, although the process of its function has not exited. Does
+    /// Allows the children of a step to start before the process of its function has exited. Does
     /// nothing after a failed check.
     fn release(&self, index: usize, done: &mut Done) {
         if matches!(done.check, Some(Check::Failed(_))) {

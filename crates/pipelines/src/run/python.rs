@@ -55,7 +55,7 @@ impl Run {
                 biased;
                 outcome = &mut invoked => outcome,
                 Ok(result) = result => {
-                    // The children can start while the process exits and its usage is measured.
+                    // The children can start while the process exits and before its usage is known.
                     let stored = self.store_early(index, result, done);
                     let (stored, outcome) = tokio::join!(stored, invoked);
                     done.usage.add(&outcome.usage);
@@ -241,8 +241,8 @@ impl Run {
 
     /// Returns an input in shared memory. The output of a function is passed on unchanged, unless
     /// columns or rows are filtered. Everything else is read through the engine, as a stream if the
-    /// input declares batches. A query that calls functions is not streamed: its calls would need
-    /// memory while the step keeps its own, and could wait for the step forever.
+    /// input declares batches. A query that calls functions is not streamed: its calls need memory,
+    /// which the step would hold until they end, so both could wait forever.
     async fn input(
         &self,
         step: &Step,

@@ -1,5 +1,5 @@
-//! The order of the reports of steps: a report follows those of the step's parents. A step may end
-//! before the report of a parent is complete, because the process of the parent has not exited.
+//! The order of step reports: a report follows those of the step's parents. A step may end before
+//! the report of a parent is complete, because the parent's process has not exited yet.
 
 use std::collections::BTreeMap;
 
@@ -20,7 +20,7 @@ impl<'a> ReportOrder<'a> {
         ReportOrder { graph, is_noted, held: BTreeMap::new() }
     }
 
-    /// Adds a report, and returns the reports that can be noted now, in order.
+    /// Adds a report, and returns the reports that can be recorded now, in order.
     pub fn ended(&mut self, step: usize, report: StepReport) -> Vec<(usize, StepReport)> {
         self.held.insert(step, report);
         let mut ready = Vec::new();

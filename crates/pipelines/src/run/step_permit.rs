@@ -16,7 +16,7 @@ impl StepPermit {
         StepPermit { _permit: permit, released }
     }
 
-    /// Lets the children of the step start, and another step of the run.
+    /// Allows the children of the step, and another step of the run, to start.
     pub fn release(self, step: usize) {
         // Sending fails only if the run no longer exists.
         let _ = self.released.send(step);

@@ -78,7 +78,7 @@ async fn two_statements_of_one_job_share_no_instance() {
         let shown = run_in(&world, options, &["SELECT counted(1)"]).await;
         assert_eq!(values(&shown), "1", "{shown}");
     }
-    // The statements of a session have separate instances, too.
+    // Statements of the same session also have separate instances.
     let statements = ["SELECT counted(1)", "SELECT counted(1)"];
     let shown = run_in(&world, SessionOptions::default(), &statements).await;
     assert_eq!(values(&shown), "1", "{shown}");

@@ -305,7 +305,7 @@ async fn a_function_is_an_object_of_its_branch() {
     let thrice = TWICE.replace("(a, 2)", "(a, 3)");
     world.sql("dev", &[&thrice]).await;
     assert_eq!(values(&world.sql("main", &["SELECT twice(1)"]).await), "2");
-    // A different change of both sides is a conflict.
+    // Different changes on both sides are a conflict.
     let other = TWICE.replace("(a, 2)", "(a, 4)");
     world.sql("main", &[&other]).await;
     let merged = world.lake.merge("main", request(), "tester").await.unwrap();
@@ -315,7 +315,7 @@ async fn a_function_is_an_object_of_its_branch() {
     let resolved = MergeRequest { choices, ..request() };
     world.lake.merge("main", resolved, "tester").await.unwrap();
     assert_eq!(values(&world.sql("main", &["SELECT twice(1)"]).await), "3");
-    // Tables and views have other names, and lists of them contain no function.
+    // A function can have the name of a table or view, and their lists contain no functions.
     world.sql("main", &["CREATE TABLE twice (a BIGINT)"]).await;
     assert!(!world.sql("main", &["SHOW VIEWS"]).await.contains("twice"));
     let shown = world.sql("main", &["SHOW FUNCTIONS"]).await;

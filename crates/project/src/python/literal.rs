@@ -40,7 +40,7 @@ impl Literal {
             Expr::Tuple(tuple) => Literal::all(&tuple.elts)?,
             Expr::Dict(dict) => {
                 let entry = |item: &DictItem| {
-                    // An item without a key is `**` with a mapping.
+                    // An item without a key is an unpacked mapping: `**mapping`.
                     let written = item.key.as_ref().ok_or_else(|| item.value.range())?;
                     let Literal::Text(key) = Literal::read(written)? else {
                         return Err(written.range());

@@ -14,7 +14,7 @@ use crate::{Error, Location, Result};
 
 const FORM: &str = "`on=[{\"schedule\": \"0 6 * * *\"}]`";
 
-/// The keys of targets, which only triggers in the project file have.
+/// The keys of targets, which are allowed only in the project file.
 const TARGETS: [&str; 4] = ["function", "import", "run", "parameters"];
 
 /// Parses the triggers of a function. Triggers without a name are named after the function: the

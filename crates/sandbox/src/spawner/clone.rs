@@ -13,7 +13,7 @@
 //!
 //! All these steps happen before the call. At the start of the call, the first process mounts the
 //! project, drops its last privilege and sends the clone its descriptors. If the project is in a
-//! folder of the host, the spawner sends a detached read-only mount of this folder, so the sandbox
+//! folder of the host, the spawner sends a detached read-only mount of this folder. So the sandbox
 //! can reach no other folder. The end of the spawner kills the first process, which ends all
 //! processes of the sandbox.
 

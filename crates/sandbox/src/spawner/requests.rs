@@ -86,8 +86,8 @@ impl MainLoop {
     fn begin(&mut self, id: u64, project: Option<&Path>, mut descriptors: Vec<OwnedFd>) {
         match project.map(|folder| mounts::clone_of(folder, mounts::READ_ONLY)).transpose() {
             Ok(mount) => descriptors.extend(mount),
-            // Without its project, the function cannot run. The server then starts a new process,
-            // whose error names the folder.
+            // The function cannot run without its project. The server starts another process, whose
+            // error contains the path of the folder.
             Err(_) => return self.signal(id, Signal::Kill),
         }
         let placed = self.processes.get_mut(&id);

@@ -258,7 +258,7 @@ pub(super) fn set_mount_attributes(
         propagation: u64,
         namespace: u64,
     }
-    // Mounts of a sandbox are never in the peer group of a mount of the host.
+    // Mount events must not propagate between a sandbox and the host.
     let propagation = libc::MS_PRIVATE;
     let wanted = MountAttributes { set: attributes, clear: 0, propagation, namespace: 0 };
     // SAFETY: the path is an empty C string and the structure has the given size.

@@ -100,7 +100,7 @@ async fn works() {
     let parquet = read("things.parquet").await;
     assert!(parquet.as_str().is_some_and(|text| text.starts_with("PAR1")), "{parquet}");
 
-    // No result writes no rows. A result without rows fails the call, which then appends nothing.
+    // Without a result, no rows are written. A result that is not rows fails the call.
     let answer = invoke(&server, "nothing", json!({})).await;
     assert_eq!(answer, Value::Null);
     let failed = invoke(&server, "text", json!({})).await;

@@ -58,8 +58,8 @@ async fn kills() {
         send(&child, "/v1/branches/main/merge", json!({"source": branch})).await;
         if number % 2 == 1 {
             child.kill();
-            // The description file of the killed server is removed, so that the test does not read
-            // it as the description of the next server.
+            // Remove the description file of the killed server, so that the test does not mistake
+            // it for that of the next server.
             let said = folder.path().join(".headwater/server.json");
             std::fs::remove_file(said).expect("a file");
             child = Killable::start(folder.path()).await;

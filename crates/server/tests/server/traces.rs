@@ -206,7 +206,7 @@ async fn event() {
         assert_eq!(child.parent, parent.id, "{} below {}", child.span.name, parent.span.name);
         let (inner, outer) = (&child.span, &parent.span);
         assert!(inner.start_time_unix_nano <= inner.end_time_unix_nano, "{inner:?}");
-        // The clock of jobs has milliseconds.
+        // Times of jobs have a resolution of one millisecond.
         let early = outer.start_time_unix_nano.saturating_sub(2_000_000);
         assert!(inner.start_time_unix_nano >= early, "{inner:?} {outer:?}");
     }
@@ -219,11 +219,11 @@ async fn event() {
     assert_eq!(commit.attributes["headwater.branch"], "main");
     let head = server.get("/v1/branches/main").await;
     assert_eq!(commit.attributes["headwater.commit.id"], head["commit"], "{head}");
-    // The event has a link to the request that wrote the object.
+    // The span of the event has a link to the request that wrote the object.
     let puts: Vec<_> = collector.spans();
     let puts = puts.iter().filter(|one| one.span.name == "PUT s3").map(Received::position);
     assert!(puts.collect::<Vec<_>>().contains(&root.link()), "{root:#?}");
-    // The handler's own spans would be children of the handler.
+    // Spans that the handler creates would be children of the handler's span.
     let own = jobs[0]["result"]["function"].as_str().expect("a text").to_owned();
     assert_eq!(own, format!("00-{}-{}-01", root.trace, handler.id));
     let metrics = server.text("/metrics").await;
@@ -253,7 +253,7 @@ async fn call() {
     assert_eq!((job.trace.as_str(), &job.parent), (trace, &request.id));
     assert_eq!(collector.until("call own").await.parent, job.id);
 
-    // A client that does not record its trace gets no spans, also not below another trace.
+    // If a client does not record its trace, no spans are exported, not even in another trace.
     let count = collector.spans().len();
     let unsampled = trace.replace('0', "1");
     let own = invoke(&format!("00-{unsampled}-{parent}-00"), "traceparent").await;

@@ -1,9 +1,9 @@
 //! Memory of functions in Python: the actual sizes of arguments and results.
 //!
-//! No estimate limits the result of user code, and the arguments are copied to an instance. So the
-//! arguments of a call are charged once, and the result when it exists. Large batches are passed in
-//! slices of rows, which bounds the copies of all threads. A single value may be as large as the
-//! runtime accepts.
+//! The size of a result of user code cannot be estimated, and the arguments are copied to an
+//! instance. So the arguments of a call are charged once, and the result after the call. Large
+//! batches are passed in slices of rows, which limits the memory of these copies. A single value
+//! may be as large as the runtime accepts.
 
 use std::ops::Range;
 use std::sync::Arc;
