@@ -128,7 +128,7 @@ fn a_rejected_record_is_a_dead_letter_that_can_be_replayed() {
     };
     let queue = format!("/destinations/{address}");
     answer("HTTP/1.1 503 Busy\r\ncontent-length: 0\r\n\r\n");
-    answer("HTTP/1.1 400 No\r\ncontent-length: 24\r\n\r\nno, not t0ken-of-the-hook");
+    answer("HTTP/1.1 400 No\r\ncontent-length: 25\r\n\r\nno, not t0ken-of-the-hook");
     until("the record failed", || events(&workspace, &queue, "failed").len() == 1);
     let failed = &events(&workspace, &queue, "failed")[0];
     assert_eq!(failed["attempts"], 2, "{failed}");
