@@ -248,12 +248,13 @@ def append():
 ";
 
 async fn rights() {
-    let server = prepared().await;
+    // The users have a namespace `shop`.
+    let users = Users::on(started().await).await;
+    let server = &users.server;
     write(server.folder.path(), "headwater.toml", "[project]\nname = \"outputs\"\n");
     write(server.folder.path(), "functions/append.py", APPEND);
     let answer = server.rows("CREATE TABLE shop.appended (id BIGINT)").await;
     assert!(answer.get("code").is_none(), "{answer}");
-    let users = Users::on(server).await;
     let dev = users.user("dev", &["deploy on project:outputs", "write on branch:main"]).await;
     let files = deployment(users.server.folder.path());
     let deploy =
