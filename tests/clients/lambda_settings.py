@@ -140,6 +140,7 @@ def queue_and_table(aws, key):
         FunctionName="price", MaximumRetryAttempts=0, DestinationConfig=set_to
     )
     assert made["DestinationConfig"] == set_to, made
+    api("POST", "/v1/query", {"sql": "CREATE SCHEMA failures"})
     for event in ["fine", "fail"]:
         aws.invoke(
             FunctionName="price", InvocationType="Event", Payload=json.dumps(event).encode()

@@ -37,7 +37,7 @@ def check(families, info):
 kind, text = scrape("text/plain")
 assert kind == "text/plain; version=0.0.4; charset=utf-8", kind
 check(parser.text_string_to_metric_families(text), "headwater_build_info")
-kind, text = scrape(openmetrics.exposition.CONTENT_TYPE)
+kind, text = scrape(openmetrics.exposition.CONTENT_TYPE_LATEST)
 assert kind.startswith("application/openmetrics-text"), kind
 # This parser is strict: it rejects names, types and orders that the format does not allow.
 check(openmetrics_parser.text_string_to_metric_families(text), "headwater_build")
