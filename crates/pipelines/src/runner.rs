@@ -49,7 +49,7 @@ pub(crate) fn run_branch(job: JobId) -> String {
 }
 
 impl Runner {
-    /// Creates a runner and the runtime of SQL functions. `room` is the quota for rows of all runs.
+    /// Creates a runner and the runtime of SQL functions. The quota applies to rows of all runs.
     pub fn new(
         engine: Engine,
         functions: Functions,
