@@ -255,9 +255,6 @@ impl Clauses {
         } else if takes(parser, "MEMORY") {
             let size = value(parser)?;
             let bytes = parse_size(&size).map_err(|reason| invalid(&size, reason))?;
-            if bytes == 0 {
-                return Err(invalid(&size, "MEMORY must be more than 0"));
-            }
             self.memory_bytes = Some(bytes);
         } else if takes(parser, "TIMEOUT") {
             let time = value(parser)?;
@@ -426,7 +423,10 @@ mod tests {
         check(&with("LANGUAGE python STRICT AS 'x'"), "STRICT is not supported");
         check(&with("LANGUAGE python MEMORY = 'much' AS 'x'"), "`much`: ");
         check(&with("LANGUAGE python TIMEOUT = '0s' AS 'x'"), "`0s`: TIMEOUT must be longer");
-        check(&with("LANGUAGE python MEMORY = '0MiB' AS 'x'"), "`0MiB`: MEMORY must be more");
+        check(
+            &with("LANGUAGE python MEMORY = '0MiB' AS 'x'"),
+            "`0MiB`: the size is less than a byte",
+        );
         check(&with("LANGUAGE python AS 'x' nonsense"), "expected a clause of CREATE FUNCTION");
         check(
             "CREATE FUNCTION f() RETURNS INT LANGUAGE python AS 'x'",
