@@ -4,20 +4,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use headwater_kafka_protocol::{
-    AbortedTransactions, EARLIEST, FetchRequest, FetchedPartition, LATEST, Malformed,
-    OFFSET_OUT_OF_RANGE, OffsetsRequest, PartitionOffset, RecordBatch, RecordError, Records,
-    error_text,
+use headwater_kafka_client::{
+    AbortedTransactions, Connection, Content, EARLIEST, FETCH_MAX, Failure, FetchRequest,
+    FetchedPartition, LATEST, Malformed, OFFSET_OUT_OF_RANGE, OffsetsRequest, PartitionOffset,
+    REQUEST_MAX, Received, RecordBatch, RecordError, Records, RoundPart, error_text, problem_at,
 };
 use headwater_model::{KafkaStart, Problem};
 use headwater_sandbox::ServerName;
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::cluster::problem_at;
-use super::connection::{Connection, FETCH_MAX, Failure, REQUEST_MAX};
-use super::position::{Content, Received};
 use super::receiver::{MEMORY_KIB, Round};
-use super::round_end::RoundPart;
 
 /// Maximum time for which the server waits for records.
 const WAIT_MS: i32 = 1_000;
@@ -179,7 +175,7 @@ impl Leader<'_> {
             let memory = self.allocate(memory_bytes).await?;
             for record in records.into_iter().filter(|record| record.offset >= first) {
                 forwarded = record.offset.saturating_add(1);
-                let content = Content::Record { record, _memory: memory.clone() };
+                let content = Content::Record { record, memory: memory.clone() };
                 self.send(partition, forwarded, content).await?;
             }
             next = next.max(last.saturating_add(1));

@@ -12,7 +12,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::future::join_all;
-use headwater_kafka_protocol::{Metadata, MetadataRequest, UNKNOWN_TOPIC, error_text};
+use headwater_kafka_client::{
+    Cluster, ClusterClient, Connection, Failure, Metadata, MetadataRequest, Position, REQUEST_MAX,
+    Received, RoundEnd, UNKNOWN_TOPIC, error_text, problem_at, server_name,
+};
 use headwater_model::{KafkaStart, Problem};
 use headwater_sandbox::{ServerName, ServerRules};
 use headwater_secrets::SecretStore;
@@ -20,13 +23,10 @@ use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-use super::cluster::{Cluster, ClusterClient, named, problem_at};
-use super::connection::{Connection, Failure, REQUEST_MAX};
 use super::leader::Leader;
-use super::position::{Position, Received};
-use super::round_end::RoundEnd;
 use crate::back_off::BackOff;
 use crate::inbox::{Receiver, Sender};
+use crate::postgres_server::secret;
 
 /// Maximum memory of records that wait to be recorded, in KiB.
 pub(super) const MEMORY_KIB: usize = 64 << 10;
@@ -112,14 +112,14 @@ impl KafkaReceiver {
 
     /// Forwards records until the source has stopped.
     async fn follow(&mut self, sender: &Sender<Received>) -> Result<(), Problem> {
-        let client = self.cluster.client(self.secrets.as_ref(), self.rules.clone()).await?;
+        let client = self.client().await?;
         let mut control = client.connect_any(&self.servers).await?;
         let mut connections = BTreeMap::new();
         let mut failures: usize = 0;
         while !sender.is_stopped() {
             let metadata = self.metadata(&mut control).await?;
             let servers = metadata.servers.iter();
-            self.servers = servers.filter_map(|one| named(&one.host, one.port)).collect();
+            self.servers = servers.filter_map(|one| server_name(&one.host, one.port)).collect();
             self.enter(&metadata);
             let round = Round {
                 receiver: self,
@@ -142,6 +142,15 @@ impl KafkaReceiver {
             }
         }
         Ok(())
+    }
+
+    /// Reads the secrets.
+    async fn client(&self) -> Result<ClusterClient, Problem> {
+        let (secrets, settings) = (self.secrets.as_ref(), self.cluster.settings());
+        let password = secret(secrets, settings.secret.as_deref()).await?;
+        let ca = secret(secrets, settings.ca.as_deref()).await?;
+        let ca = ca.as_ref().map(|certificates| certificates.as_bytes());
+        self.cluster.client(password, ca, self.rules.clone())
     }
 
     /// Returns a connection to another server after a failed round, because the metadata of a
@@ -197,7 +206,7 @@ impl Round<'_> {
         self.starting.store(partitions.len(), Ordering::Relaxed);
         let tasks = partitions.into_iter().map(|(id, partitions)| {
             let server = metadata.servers.iter().find(|one| one.id == id);
-            let server = server.and_then(|server| named(&server.host, server.port));
+            let server = server.and_then(|server| server_name(&server.host, server.port));
             let (connection, part) = (connections.remove(&id), self.end.part());
             async move {
                 let read = match server {

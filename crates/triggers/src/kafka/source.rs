@@ -13,14 +13,12 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use chrono::DateTime;
 use headwater_event_values::payload;
-use headwater_kafka_protocol::Record;
+use headwater_kafka_client::{Cluster, Content, Position, Received, Record};
 use headwater_model::{EventData, Fault, KafkaRecord, KafkaTrigger, Timestamp, Trigger};
 use headwater_store::Append;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::cluster::Cluster;
-use super::position::{Content, Position, Received};
 use super::receiver::KafkaReceiver;
 use crate::Result;
 use crate::definition::invalid;
@@ -53,7 +51,8 @@ pub(crate) struct KafkaEvents {
 impl KafkaEvents {
     /// Parses a trigger. Error: `invalid_project`.
     pub(crate) fn new(trigger: &Trigger, kafka: &KafkaTrigger) -> Result<Self> {
-        let cluster = Cluster::new(trigger, kafka)?;
+        let cluster = Cluster::new(kafka)
+            .map_err(|setting| invalid(trigger, setting.reason, &setting.hint))?;
         let topic = &kafka.topic;
         let is_name = !topic.is_empty()
             && topic.len() <= TOPIC_BYTES_MAX

@@ -4,7 +4,6 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
-use headwater_kafka_protocol::{Malformed, RecordError, Request, decode, encode};
 use headwater_model::Problem;
 use headwater_sandbox::ServerName;
 use rustls::pki_types::ServerName as TlsName;
@@ -14,27 +13,42 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_util::either::Either;
 
+use crate::messages::{Request, decode, encode};
+use crate::records::RecordError;
+use crate::wire::Malformed;
+
 /// Maximum time for a connection and for a request.
-pub(super) const REQUEST_MAX: Duration = Duration::from_secs(10);
+pub const REQUEST_MAX: Duration = Duration::from_secs(10);
 /// Maximum time without received bytes.
 const IDLE_MAX: Duration = Duration::from_secs(10);
 /// Maximum time to receive records.
-pub(super) const FETCH_MAX: Duration = Duration::from_secs(60);
+pub const FETCH_MAX: Duration = Duration::from_secs(60);
 const CLIENT: &str = "headwater";
 
 /// The reason why a server cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Failure {
+pub enum Failure {
+    /// The connection failed.
     #[error("{0}")]
     Io(#[from] std::io::Error),
+    /// The server did not respond in time.
     #[error("the server does not respond")]
     TimedOut,
+    /// A response does not follow the protocol.
     #[error(transparent)]
     Malformed(#[from] Malformed),
+    /// Records cannot be read.
     #[error(transparent)]
     Record(#[from] RecordError),
+    /// A response is too large.
     #[error("a response has {bytes} bytes, which is more than the maximum of {bytes_max}")]
-    TooLarge { bytes: usize, bytes_max: usize },
+    TooLarge {
+        /// Size of the response.
+        bytes: usize,
+        /// Maximum size of a response to the request.
+        bytes_max: usize,
+    },
+    /// The server returned an error; its description.
     #[error("{0}")]
     Server(String),
     /// A problem that is complete.
@@ -49,7 +63,7 @@ impl From<Problem> for Failure {
 }
 
 /// A connection. A request that was interrupted leaves the connection unusable.
-pub(super) struct Connection {
+pub struct Connection {
     stream: BufStream<Either<TcpStream, TlsStream<TcpStream>>>,
     /// Number of the next request.
     number: i32,
@@ -57,7 +71,7 @@ pub(super) struct Connection {
 
 impl Connection {
     /// Connects to the first address that accepts connections, with TLS if `tls` is given.
-    pub(super) async fn open(
+    pub(crate) async fn open(
         server: &ServerName,
         addresses: &[SocketAddr],
         tls: Option<&TlsConnector>,
@@ -75,12 +89,12 @@ impl Connection {
     }
 
     /// Returns the number of requests that were sent.
-    pub(super) fn request_count(&self) -> usize {
+    pub fn request_count(&self) -> usize {
         self.number.unsigned_abs() as usize
     }
 
     /// Sends a request and receives its response.
-    pub(super) async fn request<R: Request>(
+    pub async fn request<R: Request>(
         &mut self,
         request: &R,
         time_max: Duration,

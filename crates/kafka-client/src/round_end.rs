@@ -10,37 +10,37 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 /// The end of a round.
-pub(super) struct RoundEnd {
+pub struct RoundEnd {
     time: Mutex<Instant>,
     /// The number of tasks that have not reached the end.
     reading: AtomicUsize,
 }
 
 /// The part of one task in a round. A dropped part has reached the end.
-pub(super) struct RoundPart<'a> {
+pub struct RoundPart<'a> {
     end: &'a RoundEnd,
     has_reached_end: bool,
 }
 
 impl RoundEnd {
     /// Creates the end of a round that lasts until this time.
-    pub(super) fn new(time: Instant) -> Self {
+    pub fn new(time: Instant) -> Self {
         RoundEnd { time: Mutex::new(time), reading: AtomicUsize::new(0) }
     }
 
     /// Returns the time of the end.
-    pub(super) fn time(&self) -> Instant {
+    pub fn time(&self) -> Instant {
         *self.time.lock()
     }
 
     /// Moves the end to this time if it is earlier.
-    pub(super) fn shorten(&self, time: Instant) {
+    pub fn shorten(&self, time: Instant) {
         let mut end = self.time.lock();
         *end = (*end).min(time);
     }
 
     /// Adds a task.
-    pub(super) fn part(&self) -> RoundPart<'_> {
+    pub fn part(&self) -> RoundPart<'_> {
         self.reading.fetch_add(1, Ordering::Relaxed);
         RoundPart { end: self, has_reached_end: false }
     }
@@ -48,7 +48,7 @@ impl RoundEnd {
 
 impl RoundPart<'_> {
     /// Returns true if all tasks have reached the end.
-    pub(super) fn has_ended(&mut self) -> bool {
+    pub fn has_ended(&mut self) -> bool {
         if Instant::now() >= self.end.time() {
             self.reach_end();
         }

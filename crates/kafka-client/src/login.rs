@@ -2,12 +2,12 @@
 
 use std::io::Cursor;
 
-use headwater_kafka_protocol::{AuthenticateRequest, HandshakeRequest, error_text};
 use headwater_model::KafkaMechanism;
 use rsasl::config::SASLConfig;
 use rsasl::prelude::{Mechname, SASLClient};
 
-use super::connection::{Connection, Failure, REQUEST_MAX};
+use crate::connection::{Connection, Failure, REQUEST_MAX};
+use crate::messages::{AuthenticateRequest, HandshakeRequest, error_text};
 
 /// Maximum number of messages of a login.
 const MESSAGES_MAX: usize = 10;
@@ -15,7 +15,7 @@ const MESSAGES_MAX: usize = 10;
 const ITERATIONS_MAX: u32 = 1_000_000;
 
 /// A user with a password.
-pub(super) struct Login {
+pub(crate) struct Login {
     pub mechanism: KafkaMechanism,
     pub user: String,
     pub password: zeroize::Zeroizing<String>,
@@ -31,7 +31,7 @@ impl Login {
     }
 
     /// Logs in. With SCRAM, also verifies that the server knows the password.
-    pub(super) async fn run(&self, connection: &mut Connection) -> Result<(), Failure> {
+    pub(crate) async fn run(&self, connection: &mut Connection) -> Result<(), Failure> {
         let mechanism = self.mechanism_name();
         let handshake = connection.request(&HandshakeRequest { mechanism }, REQUEST_MAX).await?;
         if handshake.error != 0 {

@@ -5,10 +5,11 @@ use std::fmt;
 use std::sync::Arc;
 
 use chrono::TimeDelta;
-use headwater_kafka_protocol::Record;
 use headwater_model::{ErrorCode, Problem, Timestamp};
 use serde::{Deserialize, Serialize};
 use tokio::sync::OwnedSemaphorePermit;
+
+use crate::records::Record;
 
 /// Time for which the trigger shows that records were lost.
 const LOSS_SHOWN: TimeDelta = TimeDelta::hours(24);
@@ -17,7 +18,8 @@ const LOSSES_SHOWN: usize = 10;
 
 /// The next record of each partition.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Position {
+pub struct Position {
+    /// The topic to which the position belongs.
     #[serde(flatten)]
     pub topic: Topic,
     /// Offset of the next record by partition.
@@ -29,7 +31,7 @@ pub(super) struct Position {
 
 /// A topic of a cluster. A stored position in another topic is discarded.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Topic {
+pub struct Topic {
     /// Id of the cluster and name of the topic.
     pub topic: String,
     /// The number of partitions when the trigger read the topic for the first time. Later
@@ -58,40 +60,49 @@ impl fmt::Display for Loss {
 }
 
 /// A record, or a change of a position.
-pub(super) struct Received {
+pub struct Received {
+    /// The topic of the position.
     pub topic: Arc<Topic>,
+    /// Number of the partition.
     pub partition: i32,
     /// Offset of the record that follows.
     pub next: i64,
+    /// The record, or the reason for the change.
     pub content: Content,
 }
 
-pub(super) enum Content {
+/// The content of a [`Received`].
+pub enum Content {
+    /// A record.
     Record {
+        /// The record.
         record: Record,
         /// The memory of the record's batch, until its last record is dropped.
-        _memory: Arc<OwnedSemaphorePermit>,
+        memory: Arc<OwnedSemaphorePermit>,
     },
     /// Offsets without records for this trigger, such as those of control records.
     Nothing,
     /// The partition is read from another position: at first, or because the cluster no longer has
     /// the record at the previous position.
-    Start { previous: Option<i64> },
+    Start {
+        /// The previous position; `None` for the first position of a partition.
+        previous: Option<i64>,
+    },
 }
 
 impl Position {
     /// Returns the offset of the next record of a partition; `None` if it is not known yet.
-    pub(super) fn next(&self, partition: i32) -> Option<i64> {
+    pub fn next(&self, partition: i32) -> Option<i64> {
         self.next.get(&partition).copied()
     }
 
     /// Sets the offset of the next record of a partition.
-    pub(super) fn set(&mut self, partition: i32, next: i64) {
+    pub fn set(&mut self, partition: i32, next: i64) {
         self.next.insert(partition, next);
     }
 
     /// Discards the position if it belongs to another topic.
-    pub(super) fn enter(&mut self, topic: &str, partitions: i32) {
+    pub fn enter(&mut self, topic: &str, partitions: i32) {
         if self.topic.topic != topic {
             let topic = Topic { topic: topic.to_owned(), partitions };
             *self = Position { topic, ..Position::default() };
@@ -99,7 +110,7 @@ impl Position {
     }
 
     /// Moves the position after a received record. Returns false if the record was recorded before.
-    pub(super) fn advance(&mut self, received: &Received, now: Timestamp) -> bool {
+    pub fn advance(&mut self, received: &Received, now: Timestamp) -> bool {
         if self.topic != *received.topic {
             *self = Position { topic: (*received.topic).clone(), ..Position::default() };
         }
@@ -124,7 +135,7 @@ impl Position {
     }
 
     /// Returns the problem if records were lost recently.
-    pub(super) fn loss(&self, now: Timestamp) -> Option<Problem> {
+    pub fn loss(&self, now: Timestamp) -> Option<Problem> {
         let topic = self.topic.topic.rsplit('/').next().unwrap_or_default();
         let recent = self.losses.iter().filter(|(_, loss)| now - loss.time < LOSS_SHOWN);
         let mut texts: Vec<String> = recent

@@ -1,20 +1,17 @@
-//! The cluster of a trigger, and connections to its servers.
+//! The cluster that a trigger names, and connections to its servers.
 
 use std::sync::Arc;
 
-use headwater_model::{ErrorCode, KafkaTrigger, Problem, Trigger};
+use headwater_model::{ErrorCode, KafkaTrigger, Problem};
 use headwater_sandbox::{ServerName, ServerRules};
-use headwater_secrets::SecretStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
 use tokio_rustls::TlsConnector;
+use zeroize::Zeroizing;
 
-use super::connection::{Connection, Failure};
-use super::login::Login;
-use crate::Result;
-use crate::definition::invalid;
-use crate::postgres_server::secret;
+use crate::connection::{Connection, Failure};
+use crate::login::Login;
 
 const SCHEME: &str = "kafka";
 const PORT: u16 = 9_092;
@@ -24,24 +21,35 @@ const HOST_BYTES_MAX: usize = 255;
 /// Maximum length of the reason in a problem.
 const REASON_BYTES_MAX: usize = 600;
 
+/// A setting of a cluster that is invalid.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{reason}")]
+pub struct InvalidSetting {
+    /// Reason why the setting is invalid.
+    pub reason: String,
+    /// Suggested correction.
+    pub hint: String,
+}
+
 /// A cluster with the identity of the client.
 #[derive(Debug, Clone)]
-pub(super) struct Cluster {
+pub struct Cluster {
     kafka: KafkaTrigger,
     /// The servers that the trigger names.
     servers: Vec<ServerName>,
 }
 
 impl Cluster {
-    /// Parses a trigger. Error: `invalid_project`.
-    pub(super) fn new(trigger: &Trigger, kafka: &KafkaTrigger) -> Result<Self> {
+    /// Checks the settings of a trigger.
+    pub fn new(kafka: &KafkaTrigger) -> Result<Self, InvalidSetting> {
+        let invalid = |reason: String, hint: &str| InvalidSetting { reason, hint: hint.to_owned() };
         let example = "Write servers such as `a.example.com:9092,b.example.com:9092`.";
         let parse = |text: &str| {
             let reason = format!("`{}` in `servers` is not a host with a port", text.trim());
-            parse(text).ok_or_else(|| invalid(trigger, reason, example))
+            parse(text).ok_or_else(|| invalid(reason, example))
         };
-        let servers = kafka.servers.split(',').map(parse).collect::<Result<_>>()?;
-        let wrong = |reason: &str, hint: &str| Err(invalid(trigger, reason, hint));
+        let servers = kafka.servers.split(',').map(parse).collect::<Result<_, InvalidSetting>>()?;
+        let wrong = |reason: &str, hint: &str| Err(invalid(reason.to_owned(), hint));
         match (&kafka.user, &kafka.secret) {
             (Some(_), None) => {
                 let hint = "Store the password with `headwater secret set NAME` and add \
@@ -60,18 +68,24 @@ impl Cluster {
     }
 
     /// Returns the URI of the topic.
-    pub(super) fn uri(&self) -> String {
+    pub fn uri(&self) -> String {
         let server = self.servers.first().map(ServerName::to_string).unwrap_or_default();
         format!("{server}/{}", self.kafka.topic)
     }
 
-    /// Reads the secrets.
-    pub(super) async fn client(
+    /// Returns the settings of the trigger.
+    pub fn settings(&self) -> &KafkaTrigger {
+        &self.kafka
+    }
+
+    /// Creates a client with the values of the secrets. `password` belongs to the user of the
+    /// settings. `ca` has certificates in PEM format; if it is `None`, the system's are used.
+    pub fn client(
         &self,
-        secrets: Option<&SecretStore>,
+        password: Option<Zeroizing<String>>,
+        ca: Option<&[u8]>,
         rules: ServerRules,
     ) -> Result<ClusterClient, Problem> {
-        let password = secret(secrets, self.kafka.secret.as_deref()).await?;
         let login = match (&self.kafka.user, password) {
             (Some(user), Some(password)) => {
                 let (mechanism, user) = (self.kafka.mechanism, user.clone());
@@ -79,8 +93,6 @@ impl Cluster {
             }
             _ => None,
         };
-        let ca = secret(secrets, self.kafka.ca.as_deref()).await?;
-        let ca = ca.as_ref().map(|certificates| certificates.as_bytes());
         let tls = if self.kafka.tls { Some(self.tls(ca)?) } else { None };
         Ok(ClusterClient { cluster: self.clone(), login, tls, rules })
     }
@@ -135,7 +147,7 @@ fn parse(text: &str) -> Option<ServerName> {
 }
 
 /// Connects to the servers of a cluster.
-pub(super) struct ClusterClient {
+pub struct ClusterClient {
     cluster: Cluster,
     login: Option<Login>,
     tls: Option<TlsConnector>,
@@ -144,7 +156,7 @@ pub(super) struct ClusterClient {
 
 impl ClusterClient {
     /// Connects to the first server that can be used, of those that the trigger names and others.
-    pub(super) async fn connect_any(&self, others: &[ServerName]) -> Result<Connection, Problem> {
+    pub async fn connect_any(&self, others: &[ServerName]) -> Result<Connection, Problem> {
         let mut first = None;
         for server in self.cluster.servers.iter().chain(others) {
             match self.connect(server).await {
@@ -157,7 +169,7 @@ impl ClusterClient {
     }
 
     /// Connects to a server and logs in.
-    pub(super) async fn connect(&self, server: &ServerName) -> Result<Connection, Problem> {
+    pub async fn connect(&self, server: &ServerName) -> Result<Connection, Problem> {
         let connected = self.try_connect(server).await;
         let name = format!("{}:{}", server.host, server.port);
         connected.map_err(|failure| problem_at(&name, failure))
@@ -174,7 +186,7 @@ impl ClusterClient {
 }
 
 /// Returns the problem of a server.
-pub(super) fn problem_at(server: &str, failure: Failure) -> Problem {
+pub fn problem_at(server: &str, failure: Failure) -> Problem {
     if let Failure::Problem(problem) = failure {
         return problem;
     }
@@ -187,7 +199,7 @@ pub(super) fn problem_at(server: &str, failure: Failure) -> Problem {
 }
 
 /// Returns a server that another server names; `None` if its name or port is invalid.
-pub(super) fn named(host: &str, port: i32) -> Option<ServerName> {
+pub fn server_name(host: &str, port: i32) -> Option<ServerName> {
     let port = u16::try_from(port).ok()?;
     let is_name = host.len() <= HOST_BYTES_MAX;
     is_name.then(|| ServerName { scheme: SCHEME, host: host.to_owned(), port })
@@ -214,8 +226,8 @@ mod tests {
             let parsed = parse(text).map(|server| server.to_string());
             assert_eq!(parsed.as_deref(), expected, "{text}");
         }
-        assert_eq!(named(&"a".repeat(256), 9_092), None);
-        assert_eq!(named("a", -1), None);
+        assert_eq!(server_name(&"a".repeat(256), 9_092), None);
+        assert_eq!(server_name("a", -1), None);
     }
 
     #[test]

@@ -1,0 +1,38 @@
+//! A client of Apache Kafka for readers of partitions.
+//!
+//! - [`Cluster`] has the settings of a cluster, and [`ClusterClient`] connects to its servers, with
+//!   TLS and a login.
+//! - [`Connection`] sends a [`Request`] to one server and receives its response.
+//! - [`RecordBatch`] is a batch of records, and [`AbortedTransactions`] skips the records of
+//!   aborted transactions.
+//! - [`Position`] has the next record of each partition. [`RoundEnd`] ends the tasks that read the
+//!   partitions of different servers at the same time.
+//!
+//! Memory is allocated only for bytes that were received. Decompression and the number of records
+//! are limited.
+//!
+//! The published clients were not sufficient. `rskafka` fails at records of transactions and at
+//! headers without a value, and does not return the type of timestamps. `kafka-protocol` allocates
+//! memory for every length that a server declares.
+
+mod cluster;
+mod codec;
+mod connection;
+mod login;
+mod messages;
+mod position;
+mod records;
+mod round_end;
+mod wire;
+
+pub use cluster::{Cluster, ClusterClient, InvalidSetting, problem_at, server_name};
+pub use connection::{Connection, FETCH_MAX, Failure, REQUEST_MAX};
+pub use messages::{
+    EARLIEST, FetchRequest, Fetched, FetchedPartition, LATEST, Metadata, MetadataRequest,
+    OFFSET_OUT_OF_RANGE, OffsetsRequest, PartitionMetadata, PartitionOffset, Request,
+    ServerMetadata, UNKNOWN_TOPIC, error_text,
+};
+pub use position::{Content, Position, Received, Topic};
+pub use records::{AbortedTransactions, Record, RecordBatch, RecordError, Records};
+pub use round_end::{RoundEnd, RoundPart};
+pub use wire::Malformed;
