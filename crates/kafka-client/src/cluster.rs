@@ -78,8 +78,9 @@ impl Cluster {
         &self.kafka
     }
 
-    /// Creates a client with the values of the secrets. `password` belongs to the user of the
-    /// settings. `ca` has certificates in PEM format; if it is `None`, the system's are used.
+    /// Creates a client with the values of the secrets. `password` is the password of the user in
+    /// the settings. `ca` contains certificates in PEM format. If it is `None`, the client uses the
+    /// certificates of the system.
     pub fn client(
         &self,
         password: Option<Zeroizing<String>>,

@@ -13,7 +13,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_util::either::Either;
 
-use crate::messages::{Request, decode, encode};
+use crate::messages::{OffsetsRequest, PartitionOffset, Request, decode, encode, error_text};
 use crate::records::RecordError;
 use crate::wire::Malformed;
 
@@ -48,7 +48,7 @@ pub enum Failure {
         /// Maximum size of a response to the request.
         bytes_max: usize,
     },
-    /// The server returned an error; its description.
+    /// The description of another error, such as one that the server returned.
     #[error("{0}")]
     Server(String),
     /// A problem that is complete.
@@ -101,6 +101,38 @@ impl Connection {
     ) -> Result<R::Response, Failure> {
         let exchanged = tokio::time::timeout(time_max, self.exchange(request)).await;
         exchanged.map_err(|_| Failure::TimedOut)?
+    }
+
+    /// Requests the offset of the first record at a time or later in each partition. `timestamp` is
+    /// in milliseconds since 1970. [`EARLIEST`](crate::EARLIEST) selects the first record, and
+    /// [`LATEST`](crate::LATEST) the offset after the last record.
+    pub async fn offsets(
+        &mut self,
+        topic: &str,
+        partitions: Vec<i32>,
+        timestamp: i64,
+    ) -> Result<Vec<PartitionOffset>, Failure> {
+        if partitions.is_empty() {
+            return Ok(Vec::new());
+        }
+        let request = OffsetsRequest { topic, partitions, timestamp };
+        self.request(&request, REQUEST_MAX).await
+    }
+
+    /// Requests an offset of one partition, as [`Connection::offsets`] does.
+    pub async fn offset(
+        &mut self,
+        topic: &str,
+        partition: i32,
+        timestamp: i64,
+    ) -> Result<i64, Failure> {
+        let offsets = self.offsets(topic, vec![partition], timestamp).await?;
+        let found = offsets.first().ok_or(Malformed("the partition is missing"))?;
+        if found.error == 0 {
+            Ok(found.offset)
+        } else {
+            Err(Failure::Server(error_text(found.error)))
+        }
     }
 
     async fn exchange<R: Request>(&mut self, request: &R) -> Result<R::Response, Failure> {

@@ -5,8 +5,8 @@
 //! - [`Connection`] sends a [`Request`] to one server and receives its response.
 //! - [`RecordBatch`] is a batch of records, and [`AbortedTransactions`] skips the records of
 //!   aborted transactions.
-//! - [`Position`] has the next record of each partition. [`RoundEnd`] ends the tasks that read the
-//!   partitions of different servers at the same time.
+//! - [`Position`] has the offset of the next record of each partition.
+//! - [`RoundEnd`] is the time at which concurrent tasks, one for each server, stop reading.
 //!
 //! Memory is allocated only for bytes that were received. Decompression and the number of records
 //! are limited.
@@ -29,8 +29,8 @@ pub use cluster::{Cluster, ClusterClient, InvalidSetting, problem_at, server_nam
 pub use connection::{Connection, FETCH_MAX, Failure, REQUEST_MAX};
 pub use messages::{
     EARLIEST, FetchRequest, Fetched, FetchedPartition, LATEST, Metadata, MetadataRequest,
-    OFFSET_OUT_OF_RANGE, OffsetsRequest, PartitionMetadata, PartitionOffset, Request,
-    ServerMetadata, UNKNOWN_TOPIC, error_text,
+    OFFSET_OUT_OF_RANGE, PartitionMetadata, PartitionOffset, Request, ServerMetadata,
+    UNKNOWN_TOPIC, error_text,
 };
 pub use position::{Content, Position, Received, Topic};
 pub use records::{AbortedTransactions, Record, RecordBatch, RecordError, Records};

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use headwater_kafka_client::{
     AbortedTransactions, Connection, Content, EARLIEST, FETCH_MAX, Failure, FetchRequest,
-    FetchedPartition, LATEST, Malformed, OFFSET_OUT_OF_RANGE, OffsetsRequest, PartitionOffset,
-    REQUEST_MAX, Received, RecordBatch, RecordError, Records, RoundPart, error_text, problem_at,
+    FetchedPartition, LATEST, Malformed, OFFSET_OUT_OF_RANGE, PartitionOffset, Received,
+    RecordBatch, RecordError, Records, RoundPart, error_text, problem_at,
 };
 use headwater_model::{KafkaStart, Problem};
 use headwater_sandbox::ServerName;
@@ -105,15 +105,16 @@ impl Leader<'_> {
             KafkaStart::New => LATEST,
             KafkaStart::Time(time) => time.timestamp_millis(),
         };
+        let topic = &self.round.receiver.topic;
         // Request the ends before the time, so that no record between both requests is missed.
         let ends = match self.round.receiver.start {
-            KafkaStart::Time(_) => self.offsets(connection, initial.clone(), LATEST).await?,
+            KafkaStart::Time(_) => connection.offsets(topic, initial.clone(), LATEST).await?,
             KafkaStart::All | KafkaStart::New => Vec::new(),
         };
         let ends: BTreeMap<i32, PartitionOffset> =
             ends.into_iter().map(|end| (end.partition, end)).collect();
-        let mut offsets = self.offsets(connection, initial, at).await?;
-        offsets.extend(self.offsets(connection, added, EARLIEST).await?);
+        let mut offsets = connection.offsets(topic, initial, at).await?;
+        offsets.extend(connection.offsets(topic, added, EARLIEST).await?);
         for found in offsets {
             let is_after_all = found.error == 0 && found.offset < 0;
             let end = ends.get(&found.partition).copied().filter(|_| is_after_all);
@@ -127,20 +128,6 @@ impl Leader<'_> {
             }
         }
         Ok(())
-    }
-
-    async fn offsets(
-        &self,
-        connection: &mut Connection,
-        partitions: Vec<i32>,
-        timestamp: i64,
-    ) -> Result<Vec<PartitionOffset>, Failure> {
-        if partitions.is_empty() {
-            return Ok(Vec::new());
-        }
-        let topic = &self.round.receiver.topic;
-        let request = OffsetsRequest { topic, partitions, timestamp };
-        connection.request(&request, REQUEST_MAX).await
     }
 
     /// Forwards the records of a partition.
@@ -197,27 +184,12 @@ impl Leader<'_> {
         partition: i32,
     ) -> Result<(), Failure> {
         let previous = self.next(partition);
-        let earliest = self.offset(connection, partition, EARLIEST).await?;
-        let latest = self.offset(connection, partition, LATEST).await?;
-        let next = position_in(earliest, latest, previous);
         let topic = &self.round.receiver.topic;
+        let earliest = connection.offset(topic, partition, EARLIEST).await?;
+        let latest = connection.offset(topic, partition, LATEST).await?;
+        let next = position_in(earliest, latest, previous);
         tracing::warn!(topic, partition, previous, next, "the position is out of range");
         self.send(partition, next, Content::Start { previous: Some(previous) }).await
-    }
-
-    async fn offset(
-        &self,
-        connection: &mut Connection,
-        partition: i32,
-        timestamp: i64,
-    ) -> Result<i64, Failure> {
-        let offsets = self.offsets(connection, vec![partition], timestamp).await?;
-        let found = offsets.first().ok_or(Malformed("the partition is missing"))?;
-        if found.error == 0 {
-            Ok(found.offset)
-        } else {
-            Err(Failure::Server(error_text(found.error)))
-        }
     }
 
     /// Returns the position of a partition.
