@@ -4,12 +4,11 @@ use axum::Json;
 use axum::http::StatusCode;
 use axum::http::header::RETRY_AFTER;
 use axum::response::{IntoResponse, Response};
+use headwater_http_request::retry_after;
 use headwater_model::{ErrorCode, Fault, Problem, TableName};
 use headwater_service::LOGIN_RETRY_AFTER;
 use headwater_service::iceberg::ChangeError;
 use serde_json::{Value, json};
-
-use crate::http::retry_after;
 
 /// The result of a handler.
 pub type HandlerResult<T> = Result<T, IcebergError>;
