@@ -26,7 +26,6 @@ mod panic;
 mod postgres;
 mod preface_timeout;
 mod protocol;
-mod request;
 mod router;
 mod s3;
 mod server;

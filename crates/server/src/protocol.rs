@@ -3,11 +3,11 @@
 use axum::body::Body;
 use axum::http::Uri;
 use axum::response::{IntoResponse, Response};
+use headwater_iceberg_rest::IcebergError;
 use headwater_model::Problem;
 
 use crate::http::ErrorResponse;
-use crate::iceberg::{self, IcebergError};
-use crate::{console, flight};
+use crate::{console, flight, iceberg};
 
 /// Paths of the HTTP API that need no token. Their responses contain no data of the lake, or the
 /// requests are logins.
@@ -20,7 +20,7 @@ pub fn is_public(path: &str) -> bool {
 
 /// Encodes an error in the format of the request's protocol.
 pub fn error_response(uri: &Uri, problem: Problem) -> Response {
-    if iceberg::contains(uri) {
+    if headwater_iceberg_rest::contains(uri) {
         IcebergError::from(problem).into_response()
     } else if flight::contains(uri.path()) {
         headwater_flight::error_response(problem).map(Body::new)

@@ -3,6 +3,7 @@
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request};
 use axum::middleware::{from_fn, from_fn_with_state};
+use headwater_iceberg_rest::ROOT as ICEBERG_ROOT;
 use headwater_model::{ErrorCode, Problem};
 
 use crate::http::{self, ErrorResponse};
@@ -15,7 +16,7 @@ const BODY_BYTES_MAX: usize = 1 << 20;
 /// Returns the router of all protocols.
 pub fn router(app: &App) -> Router {
     http::router()
-        .nest(iceberg::ROOT, iceberg::router())
+        .nest(ICEBERG_ROOT, iceberg::router(app))
         .merge(flight::router(app))
         .merge(console::router())
         .fallback(not_found)

@@ -19,7 +19,7 @@ const OWNED: [(&str, &[&str]); 7] = [
         ],
     ),
     ("sqlx", &["store", "triggers", "destinations"]),
-    ("axum", &["server"]),
+    ("axum", &["http-request", "iceberg-rest", "server"]),
     ("tonic", &["flight"]),
     ("arrow-flight", &["flight"]),
     ("pgwire", &["server"]),

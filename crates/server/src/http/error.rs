@@ -1,11 +1,11 @@
 //! Errors of the HTTP API: a [`Problem`] as JSON, with the HTTP status of its code.
 
 use axum::Json;
+use axum::http::StatusCode;
 use axum::http::header::RETRY_AFTER;
-use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
+use headwater_http_request::retry_after;
 use headwater_model::{ErrorCode, Fault, Problem};
-use headwater_service::LOGIN_RETRY_AFTER;
 
 /// The result of a handler.
 pub type HandlerResult<T> = Result<T, ErrorResponse>;
@@ -31,13 +31,6 @@ impl ErrorResponse {
         self.0.causes.push(cause);
         self
     }
-}
-
-/// Returns the value of the header `retry-after`: the seconds after which the client may retry the
-/// request.
-pub(crate) fn retry_after(problem: &Problem) -> HeaderValue {
-    let seconds = problem.context.get(LOGIN_RETRY_AFTER).and_then(serde_json::Value::as_u64);
-    HeaderValue::from(seconds.unwrap_or(1))
 }
 
 impl IntoResponse for ErrorResponse {

@@ -7,12 +7,12 @@ use axum::extract::rejection::PathRejection;
 use axum::extract::{FromRequest, FromRequestParts, Path, Request};
 use axum::http::request::Parts;
 use bytes::Bytes;
+use headwater_http_request::{body_error, check_content_type, principal};
 use headwater_model::{Principal, RefSpec, Timestamp, field_names};
 use serde::Serialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
 
 use super::error::{ErrorResponse, HandlerResult};
-use crate::request::{body_error, check_content_type, principal};
 
 /// The principal of a request.
 #[derive(Debug, Clone)]

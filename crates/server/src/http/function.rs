@@ -11,6 +11,7 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures::StreamExt;
 use headwater_encoding::{Encoder, Format};
+use headwater_http_request::check_content_type;
 use headwater_model::{
     AcceptedEvent, ErrorCode, FunctionSummary, InvokeAsyncRequest, InvokeRequest, Principal,
     Problem,
@@ -28,7 +29,6 @@ use super::body::BodyKind;
 use super::error::{ErrorResponse, HandlerResult};
 use super::extract::{Body, Caller, Parameters, Segments};
 use super::query::JOB_HEADER;
-use crate::request::check_content_type;
 use crate::state::App;
 
 /// Maximum length of a JSON result that is validated on the request's thread, in bytes.

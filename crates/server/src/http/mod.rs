@@ -50,7 +50,7 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement
 use utoipa::openapi::{ComponentsBuilder, Info, License, OpenApi, OpenApiBuilder};
 use utoipa_axum::router::OpenApiRouter;
 
-pub(crate) use error::{ErrorResponse, retry_after};
+pub(crate) use error::ErrorResponse;
 
 use crate::state::App;
 

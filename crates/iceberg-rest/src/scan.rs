@@ -5,50 +5,50 @@ use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use headwater_model::{ErrorCode, Problem};
+use headwater_service::Service;
 use headwater_service::iceberg::{PlannedScan, ScanPage, ScanTarget, StorageAccess};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::IcebergError;
-use super::change::Change;
-use super::client::Client;
-use super::error::HandlerResult;
-use super::request_path::RequestPath;
-use super::storage_access::{self, storage_credentials};
-use crate::state::App;
+use crate::IcebergError;
+use crate::change::Change;
+use crate::client::Client;
+use crate::error::HandlerResult;
+use crate::request_path::RequestPath;
+use crate::storage_access::{self, storage_credentials};
 
 /// Maximum length of a request to plan a scan, in bytes.
 pub const BODY_BYTES_MAX: usize = 4 << 20;
 
 /// Plans a scan.
-pub async fn plan(State(app): State<App>, change: Change) -> HandlerResult<Response> {
+pub async fn plan(State(service): State<Service>, change: Change) -> HandlerResult<Response> {
     // Check the content type and the JSON. The result is discarded, because the service parses the
     // request again for each page.
     let _: Value = change.parse()?;
     let target = target(&change.path)?;
-    let scan = app.service.iceberg().plan_scan(&change.principal, target, &change.body).await;
+    let scan = service.iceberg().plan_scan(&change.principal, target, &change.body).await;
     let scan = scan.map_err(|problem| IcebergError::from(problem).for_scan())?;
-    Ok(scan_response(&scan, &change.storage_access(&app)?))
+    Ok(scan_response(&scan, &change.storage_access(&service)?))
 }
 
 /// Returns an existing plan.
 pub async fn show(
-    State(app): State<App>,
+    State(service): State<Service>,
     client: Client,
     headers: HeaderMap,
 ) -> HandlerResult<Response> {
     let Client { principal, path } = client;
     let id = path.segment("plan");
-    let scan = app.service.iceberg().scan(&principal, &target(&path)?, id).await;
+    let scan = service.iceberg().scan(&principal, &target(&path)?, id).await;
     let scan = scan.map_err(plan_error)?;
-    Ok(scan_response(&scan, &storage_access::of_request(&app, &principal, &headers)?))
+    Ok(scan_response(&scan, &storage_access::of_request(&service, &principal, &headers)?))
 }
 
 /// Deletes a plan.
-pub async fn cancel(State(app): State<App>, client: Client) -> HandlerResult<StatusCode> {
+pub async fn cancel(State(service): State<Service>, client: Client) -> HandlerResult<StatusCode> {
     let Client { principal, path } = client;
     let id = path.segment("plan");
-    let cancelled = app.service.iceberg().cancel_scan(&principal, &target(&path)?, id).await;
+    let cancelled = service.iceberg().cancel_scan(&principal, &target(&path)?, id).await;
     cancelled.map_err(plan_error)?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -61,10 +61,10 @@ struct PageRequest {
 }
 
 /// Returns a further page of a plan.
-pub async fn tasks(State(app): State<App>, change: Change) -> HandlerResult<Response> {
+pub async fn tasks(State(service): State<Service>, change: Change) -> HandlerResult<Response> {
     let PageRequest { plan_task } = change.parse()?;
     let target = target(&change.path)?;
-    let page = app.service.iceberg().scan_page(&change.principal, &target, &plan_task).await;
+    let page = service.iceberg().scan_page(&change.principal, &target, &plan_task).await;
     let page = page.map_err(|problem| scan_error(problem, "NoSuchPlanTaskException"))?;
     Ok(json_response(format!("{{{}}}", page_fields(&page))))
 }

@@ -4,12 +4,11 @@ use axum::Json;
 use axum::http::StatusCode;
 use axum::http::header::RETRY_AFTER;
 use axum::response::{IntoResponse, Response};
+use headwater_http_request::retry_after;
 use headwater_model::{ErrorCode, Fault, Problem, TableName};
 use headwater_service::LOGIN_RETRY_AFTER;
 use headwater_service::iceberg::ChangeError;
 use serde_json::{Value, json};
-
-use crate::http::retry_after;
 
 /// The result of a handler.
 pub type HandlerResult<T> = Result<T, IcebergError>;
@@ -24,30 +23,30 @@ pub struct IcebergError {
 
 impl IcebergError {
     /// Creates the error of an invalid value in a request.
-    pub fn invalid(message: impl Into<String>) -> Self {
+    pub(crate) fn invalid(message: impl Into<String>) -> Self {
         Problem::new(ErrorCode::InvalidArgument, message).into()
     }
 
     /// Creates the error of a missing table.
-    pub fn no_table(name: &str) -> Self {
+    pub(crate) fn no_table(name: &str) -> Self {
         Problem::new(ErrorCode::TableNotFound, format!("Table does not exist: {name}")).into()
     }
 
     /// Creates the error of a missing namespace.
-    pub fn no_namespace(name: &str) -> Self {
+    pub(crate) fn no_namespace(name: &str) -> Self {
         let message = format!("Namespace {name} does not exists");
         Problem::new(ErrorCode::NamespaceNotFound, message).into()
     }
 
     /// Creates the error for a body whose fields contradict each other.
-    pub fn unprocessable(message: impl Into<String>) -> Self {
+    pub(crate) fn unprocessable(message: impl Into<String>) -> Self {
         let error = IcebergError::invalid(message);
         let (status, kind) = (StatusCode::UNPROCESSABLE_ENTITY, "UnprocessableEntityException");
         IcebergError { status, kind, ..error }
     }
 
     /// Converts the error of a request that changes the catalog.
-    pub fn of_change(error: ChangeError) -> Self {
+    pub(crate) fn of_change(error: ChangeError) -> Self {
         let unknown = matches!(error, ChangeError::Unknown(_));
         let error = IcebergError::new(error.problem().clone());
         if unknown && error.status != StatusCode::SERVICE_UNAVAILABLE {
@@ -57,7 +56,7 @@ impl IcebergError {
     }
 
     /// Changes the exception for a missing object to the exception for a missing view.
-    pub fn for_view(mut self) -> Self {
+    pub(crate) fn for_view(mut self) -> Self {
         if self.problem.code == ErrorCode::TableNotFound {
             self.kind = NO_VIEW;
         }
@@ -65,13 +64,13 @@ impl IcebergError {
     }
 
     /// Sets the name of the exception.
-    pub fn with_kind(mut self, kind: &'static str) -> Self {
+    pub(crate) fn with_kind(mut self, kind: &'static str) -> Self {
         self.kind = kind;
         self
     }
 
     /// Marks an error as an unsupported scan, so that clients plan the scan themselves.
-    pub fn for_scan(mut self) -> Self {
+    pub(crate) fn for_scan(mut self) -> Self {
         if self.problem.code == ErrorCode::UnsupportedStatement {
             (self.status, self.kind) =
                 (StatusCode::NOT_ACCEPTABLE, "UnsupportedOperationException");
@@ -80,7 +79,7 @@ impl IcebergError {
     }
 
     /// Returns the error code of the problem.
-    pub fn code(&self) -> ErrorCode {
+    pub(crate) fn code(&self) -> ErrorCode {
         self.problem.code
     }
 }

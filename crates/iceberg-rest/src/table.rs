@@ -7,29 +7,29 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use headwater_model::TableName;
 use headwater_model::name::namespace_of;
+use headwater_service::Service;
 use headwater_service::iceberg::{LoadedTable, NewTable, RegisteredMetadata, StorageAccess};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use super::IcebergError;
-use super::change::Change;
-use super::client::Client;
-use super::error::HandlerResult;
-use super::page::Page;
-use super::request_path::levels_of;
-use super::storage_access::{self, storage_credentials};
-use crate::state::App;
+use crate::IcebergError;
+use crate::change::Change;
+use crate::client::Client;
+use crate::error::HandlerResult;
+use crate::page::Page;
+use crate::request_path::levels_of;
+use crate::storage_access::{self, storage_credentials};
 
 /// Lists the tables of a namespace by name.
 pub async fn list(
-    State(app): State<App>,
+    State(service): State<Service>,
     client: Client,
     page: Page,
 ) -> HandlerResult<Json<Value>> {
     let Client { principal, path } = client;
     let namespace = path.namespace()?;
-    let iceberg = app.service.iceberg();
+    let iceberg = service.iceberg();
     let names = iceberg.list_tables(&principal, &path.reference, &namespace).await?;
     Ok(identifiers(&namespace, names, &page))
 }
@@ -51,7 +51,7 @@ struct Parameters {
 /// Returns a table's metadata, either with all snapshots or only with those to which the table
 /// metadata's own branches and tags refer.
 pub async fn show(
-    State(app): State<App>,
+    State(service): State<Service>,
     client: Client,
     uri: Uri,
     headers: HeaderMap,
@@ -68,12 +68,12 @@ pub async fn show(
         }
     };
     let name = path.table()?;
-    let table = app.service.iceberg().load_table(&principal, &path.reference, &name).await?;
+    let table = service.iceberg().load_table(&principal, &path.reference, &name).await?;
     let etag = etag(&table, only_named);
     if matches_etag(&headers, &etag) {
         return Ok((StatusCode::NOT_MODIFIED, [(ETAG, header(&etag))]).into_response());
     }
-    let access = storage_access::of_request(&app, &principal, &headers)?;
+    let access = storage_access::of_request(&service, &principal, &headers)?;
     table_response(&table, only_named, &access)
 }
 
@@ -117,25 +117,25 @@ pub fn table_response(
 }
 
 /// Checks that a table exists.
-pub async fn exists(State(app): State<App>, client: Client) -> HandlerResult<StatusCode> {
-    check(&app, &client).await?;
+pub async fn exists(State(service): State<Service>, client: Client) -> HandlerResult<StatusCode> {
+    check(&service, &client).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
-async fn check(app: &App, client: &Client) -> HandlerResult<()> {
+async fn check(service: &Service, client: &Client) -> HandlerResult<()> {
     let Client { principal, path } = client;
     let name = path.table()?;
-    app.service.iceberg().table_id(principal, &path.reference, &name).await?;
+    service.iceberg().table_id(principal, &path.reference, &name).await?;
     Ok(())
 }
 
 /// Creates a table. If the request stages the table, returns only the metadata; a later commit then
 /// creates the table.
-pub async fn create(State(app): State<App>, change: Change) -> HandlerResult<Response> {
+pub async fn create(State(service): State<Service>, change: Change) -> HandlerResult<Response> {
     let new: NewTable = change.parse()?;
     let name = TableName::new(change.path.namespace()?, &*new.name)?;
-    let iceberg = app.service.iceberg();
-    let access = change.storage_access(&app)?;
+    let iceberg = service.iceberg();
+    let access = change.storage_access(&service)?;
     if new.stage_create {
         let reference = &change.path.reference;
         let metadata = iceberg.stage_table(&change.principal, reference, &name, new).await?;
@@ -151,9 +151,9 @@ pub async fn create(State(app): State<App>, change: Change) -> HandlerResult<Res
 
 /// Drops a table from the branch. Its files are kept for the commits and branches that contain the
 /// table, even if the client requests a purge.
-pub async fn remove(State(app): State<App>, change: Change) -> HandlerResult<StatusCode> {
+pub async fn remove(State(service): State<Service>, change: Change) -> HandlerResult<StatusCode> {
     let name = change.path.table()?;
-    let iceberg = app.service.iceberg();
+    let iceberg = service.iceberg();
     let dropped = iceberg.drop_table(&change.principal, &change.request, &name).await;
     dropped.map_err(IcebergError::of_change)?;
     Ok(StatusCode::NO_CONTENT)
@@ -192,11 +192,11 @@ pub struct Rename {
 }
 
 /// Renames a table.
-pub async fn rename(State(app): State<App>, change: Change) -> HandlerResult<StatusCode> {
+pub async fn rename(State(service): State<Service>, change: Change) -> HandlerResult<StatusCode> {
     let rename: Rename = change.parse()?;
     let from = rename.source.existing()?;
     let to = rename.destination.new_name()?;
-    let iceberg = app.service.iceberg();
+    let iceberg = service.iceberg();
     let renamed = iceberg.rename_table(&change.principal, &change.request, from, to).await;
     renamed.map_err(IcebergError::of_change)?;
     Ok(StatusCode::NO_CONTENT)
@@ -216,30 +216,33 @@ pub struct Registration {
 }
 
 /// Registers a table from a metadata file in the warehouse.
-pub async fn register(State(app): State<App>, change: Change) -> HandlerResult<Response> {
+pub async fn register(State(service): State<Service>, change: Change) -> HandlerResult<Response> {
     let new: Registration = change.parse()?;
     let name = TableName::new(change.path.namespace()?, &*new.name)?;
     let source = RegisteredMetadata { location: new.metadata_location, overwrite: new.overwrite };
-    let iceberg = app.service.iceberg();
+    let iceberg = service.iceberg();
     let table = iceberg
         .register_table(&change.principal, &change.request, &name, source)
         .await
         .map_err(IcebergError::of_change)?;
-    table_response(&table, false, &change.storage_access(&app)?)
+    table_response(&table, false, &change.storage_access(&service)?)
 }
 
 /// Returns credentials for a table's files, if the server may grant them. Unlike other requests,
 /// this request does not need the delegation header.
-pub async fn credentials(State(app): State<App>, client: Client) -> HandlerResult<Json<Value>> {
-    check(&app, &client).await?;
-    let access = app.service.iceberg().storage_access(&client.principal, true)?;
+pub async fn credentials(
+    State(service): State<Service>,
+    client: Client,
+) -> HandlerResult<Json<Value>> {
+    check(&service, &client).await?;
+    let access = service.iceberg().storage_access(&client.principal, true)?;
     Ok(Json(json!({"storage-credentials": storage_credentials(&access)})))
 }
 
 /// Accepts a client's metrics and discards them.
-pub async fn metrics(State(app): State<App>, change: Change) -> HandlerResult<StatusCode> {
+pub async fn metrics(State(service): State<Service>, change: Change) -> HandlerResult<StatusCode> {
     let _: Value = change.parse()?;
     let (principal, name) = (&change.principal, change.path.table()?);
-    app.service.iceberg().table_id(principal, &change.path.reference, &name).await?;
+    service.iceberg().table_id(principal, &change.path.reference, &name).await?;
     Ok(StatusCode::NO_CONTENT)
 }

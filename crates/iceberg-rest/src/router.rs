@@ -1,54 +1,32 @@
-//! The Iceberg REST catalog, under `/iceberg`, for other engines.
-//!
-//! The path selects a ref: `/iceberg` is `main`, and `/iceberg/dev` is the branch, tag or commit
-//! `dev`. Clients that can configure only a warehouse use the ref as the warehouse name. The
-//! response to `config` returns the ref as the prefix for all other paths, so any client can use
-//! any branch. Requests, responses and errors follow Iceberg's specification.
-
-mod body;
-mod change;
-mod client;
-mod commit;
-mod config;
-mod error;
-mod namespace;
-mod page;
-mod request_path;
-mod scan;
-mod storage_access;
-mod table;
-mod token;
-mod view;
+//! The routes of the catalog.
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request};
 use axum::routing::{MethodRouter, get, post};
 use headwater_model::{ErrorCode, Problem};
+use headwater_service::Service;
 
-pub(crate) use error::IcebergError;
-pub(crate) use request_path::contains;
-pub(crate) use token::is_token_path;
-
-use crate::state::App;
+use crate::{IcebergError, commit, config, namespace, scan, table, view};
 
 /// Path of the catalog.
-pub(crate) const ROOT: &str = "/iceberg";
+pub const ROOT: &str = "/iceberg";
+
+/// End of the paths of the token endpoint.
+pub const TOKENS: &str = "/v1/oauth/tokens";
 
 /// Maximum length of a request body, in bytes. A commit contains the columns of new tables, but no
 /// rows.
 const BODY_BYTES_MAX: usize = 32 << 20;
 
-/// Maximum length of a request for a token, in bytes.
-const TOKEN_BODY_BYTES_MAX: usize = 64 << 10;
-
-/// Returns the routes under [`ROOT`].
-pub(crate) fn router() -> Router<App> {
+/// Returns the routes under [`ROOT`]. `tokens` handles requests to the token endpoint. The server
+/// supplies it, because the endpoint checks credentials.
+pub fn router(tokens: MethodRouter<Service>) -> Router<Service> {
     let bases = ["/v1/{prefix}", "/{ref}/v1/{prefix}"];
     let mut router = Router::new()
         .route("/v1/config", get(config::show))
         .route("/{ref}/v1/config", get(config::show))
-        .route("/v1/oauth/tokens", tokens())
-        .route("/{ref}/v1/oauth/tokens", tokens());
+        .route(TOKENS, tokens.clone())
+        .route(&format!("/{{ref}}{TOKENS}"), tokens);
     for base in bases {
         for (path, methods) in resources() {
             router = router.route(&format!("{base}{path}"), methods);
@@ -60,14 +38,8 @@ pub(crate) fn router() -> Router<App> {
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
 }
 
-/// Returns the route for tokens. It has a lower length limit, because its requests are not
-/// authenticated.
-fn tokens() -> MethodRouter<App> {
-    post(token::exchange).layer(DefaultBodyLimit::max(TOKEN_BODY_BYTES_MAX))
-}
-
 /// Returns the routes below a prefix.
-fn resources() -> [(&'static str, MethodRouter<App>); 17] {
+fn resources() -> [(&'static str, MethodRouter<Service>); 17] {
     [
         ("/namespaces", get(namespace::list).post(namespace::create)),
         (

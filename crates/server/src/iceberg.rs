@@ -1,4 +1,4 @@
-//! OAuth tokens for clients.
+//! The Iceberg REST catalog on the HTTP listener, and OAuth tokens for its clients.
 //!
 //! The client id is the name of a user, and the client secret is one of the user's tokens. The
 //! response returns this same token. With the server's token as the secret, the client acts as the
@@ -6,39 +6,48 @@
 
 use std::net::IpAddr;
 
-use axum::Json;
-use axum::extract::{Extension, Query, State};
+use axum::extract::{DefaultBodyLimit, Extension, Query, State};
 use axum::http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
+use axum::routing::{MethodRouter, post};
+use axum::{Json, Router};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD as BASE64;
+use headwater_iceberg_rest::{IcebergError, ROOT, TOKENS};
 use headwater_model::{ErrorCode, Principal, Problem};
 use headwater_service::{Credential, LoginAttempt};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{IcebergError, ROOT};
 use crate::auth::{TcpPeer, client_address, is_user_token};
 use crate::state::App;
 
-/// Suffix of the token endpoint's paths. Requests to these paths need no token.
-const PATH: &str = "/v1/oauth/tokens";
+/// Maximum length of a request for a token, in bytes. It is low, because these requests are not
+/// authenticated.
+const BODY_BYTES_MAX: usize = 64 << 10;
 
 /// The placeholder that is returned as the token if the server needs no token.
 const NONE: &str = "none";
 
 const INVALID_SECRET: &str = "the client's secret is not a valid token of this client";
 
-/// Returns true if a path is a token endpoint.
-pub(crate) fn is_token_path(path: &str) -> bool {
-    let rest = path.strip_prefix(ROOT).and_then(|rest| rest.strip_suffix(PATH));
+/// Returns the routes under [`ROOT`].
+pub fn router(app: &App) -> Router<App> {
+    let tokens: MethodRouter<App> = post(exchange).layer(DefaultBodyLimit::max(BODY_BYTES_MAX));
+    let tokens = tokens.with_state(app.clone());
+    headwater_iceberg_rest::router(tokens).with_state(app.service.clone())
+}
+
+/// Returns true if a path is a token endpoint. Requests to these paths need no token.
+pub fn is_token_path(path: &str) -> bool {
+    let rest = path.strip_prefix(ROOT).and_then(|rest| rest.strip_suffix(TOKENS));
     rest.is_some_and(|rest| rest.is_empty() || rest.rfind('/') == Some(0))
 }
 
 /// A request for a token.
 #[derive(Deserialize)]
-pub struct TokenRequest {
+struct TokenRequest {
     grant_type: String,
     client_id: Option<String>,
     client_secret: Option<String>,
@@ -47,7 +56,7 @@ pub struct TokenRequest {
 
 /// Returns the token that a client sends as its secret, in the body or in an HTTP Basic header (RFC
 /// 6749, 2.3.1).
-pub async fn exchange(
+async fn exchange(
     State(app): State<App>,
     peer: Option<Extension<TcpPeer>>,
     headers: HeaderMap,

@@ -1,4 +1,4 @@
-//! Request parsing that is common to all protocols.
+//! The principal, the content type and the body of a request.
 
 use axum::extract::rejection::BytesRejection;
 use axum::http::header::CONTENT_TYPE;

@@ -2,11 +2,11 @@
 
 use axum::http::HeaderMap;
 use headwater_model::Principal;
+use headwater_service::Service;
 use headwater_service::iceberg::StorageAccess;
 use serde_json::{Value, json};
 
-use super::error::HandlerResult;
-use crate::state::App;
+use crate::error::HandlerResult;
 
 /// Header of requests for credentials.
 const DELEGATION_HEADER: &str = "x-iceberg-access-delegation";
@@ -20,12 +20,12 @@ pub fn wants_credentials(headers: &HeaderMap) -> bool {
 /// Returns the access to the warehouse's files that a request gets. Includes credentials if the
 /// client requests credentials and may use them.
 pub fn of_request(
-    app: &App,
+    service: &Service,
     principal: &Principal,
     headers: &HeaderMap,
 ) -> HandlerResult<StorageAccess> {
     let wants = wants_credentials(headers);
-    Ok(app.service.iceberg().storage_access(principal, wants)?)
+    Ok(service.iceberg().storage_access(principal, wants)?)
 }
 
 /// Encodes the credentials for the warehouse; an empty list if there are no credentials.

@@ -3,16 +3,16 @@
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::HeaderMap;
 use bytes::Bytes;
+use headwater_http_request::body_error;
 use headwater_model::Principal;
+use headwater_service::Service;
 use headwater_service::iceberg::{ChangeRequest, StorageAccess};
 use sha2::{Digest, Sha256};
 
-use super::client::Client;
-use super::error::{HandlerResult, IcebergError};
-use super::request_path::RequestPath;
-use super::{body, storage_access};
-use crate::request::body_error;
-use crate::state::App;
+use crate::client::Client;
+use crate::error::{HandlerResult, IcebergError};
+use crate::request_path::RequestPath;
+use crate::{body, storage_access};
 
 /// Header with the idempotency key of a request.
 const KEY_HEADER: &str = "idempotency-key";
@@ -65,8 +65,8 @@ impl Change {
     }
 
     /// Returns the client's access to the files of the warehouse.
-    pub fn storage_access(&self, app: &App) -> HandlerResult<StorageAccess> {
-        storage_access::of_request(app, &self.principal, &self.headers)
+    pub fn storage_access(&self, service: &Service) -> HandlerResult<StorageAccess> {
+        storage_access::of_request(service, &self.principal, &self.headers)
     }
 }
 

@@ -7,8 +7,8 @@ use axum::http::Uri;
 use axum::http::request::Parts;
 use headwater_model::{ErrorCode, Problem, RefSpec, TableName, name};
 
-use super::error::HandlerResult;
-use super::{IcebergError, ROOT};
+use crate::error::HandlerResult;
+use crate::{IcebergError, ROOT};
 
 /// Separator of the levels of a namespace in a path.
 const LEVEL_SEPARATOR: char = '\u{1f}';

@@ -4,26 +4,26 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use headwater_model::TableName;
+use headwater_service::Service;
 use headwater_service::iceberg::{ChangeError, LoadedView, NewView, ViewCommit};
 use serde_json::{Value, json};
 
-use super::IcebergError;
-use super::change::Change;
-use super::client::Client;
-use super::error::HandlerResult;
-use super::page::Page;
-use super::table::{Registration, Rename, identifiers};
-use crate::state::App;
+use crate::IcebergError;
+use crate::change::Change;
+use crate::client::Client;
+use crate::error::HandlerResult;
+use crate::page::Page;
+use crate::table::{Registration, Rename, identifiers};
 
 /// Lists the views of a namespace by name.
 pub async fn list(
-    State(app): State<App>,
+    State(service): State<Service>,
     client: Client,
     page: Page,
 ) -> HandlerResult<Json<Value>> {
     let Client { principal, path } = client;
     let namespace = path.namespace()?;
-    let iceberg = app.service.iceberg();
+    let iceberg = service.iceberg();
     let names = iceberg.list_views(&principal, &path.reference, &namespace).await?;
     Ok(identifiers(&namespace, names, &page))
 }
@@ -40,66 +40,69 @@ fn view_response(view: &LoadedView) -> HandlerResult<Json<Value>> {
     })))
 }
 
-async fn load(app: &App, client: &Client) -> HandlerResult<LoadedView> {
+async fn load(service: &Service, client: &Client) -> HandlerResult<LoadedView> {
     let Client { principal, path } = client;
     let name = path.view_name()?;
-    let view = app.service.iceberg().load_view(principal, &path.reference, &name).await;
+    let view = service.iceberg().load_view(principal, &path.reference, &name).await;
     view.map_err(|problem| IcebergError::from(problem).for_view())
 }
 
 /// Returns a view's metadata.
-pub async fn show(State(app): State<App>, client: Client) -> HandlerResult<Json<Value>> {
-    view_response(&load(&app, &client).await?)
+pub async fn show(State(service): State<Service>, client: Client) -> HandlerResult<Json<Value>> {
+    view_response(&load(&service, &client).await?)
 }
 
 /// Checks that a view exists.
-pub async fn exists(State(app): State<App>, client: Client) -> HandlerResult<StatusCode> {
-    load(&app, &client).await.map(|_| StatusCode::NO_CONTENT)
+pub async fn exists(State(service): State<Service>, client: Client) -> HandlerResult<StatusCode> {
+    load(&service, &client).await.map(|_| StatusCode::NO_CONTENT)
 }
 
 /// Creates a view.
-pub async fn create(State(app): State<App>, change: Change) -> HandlerResult<Json<Value>> {
+pub async fn create(State(service): State<Service>, change: Change) -> HandlerResult<Json<Value>> {
     let new: NewView = change.parse()?;
     let name = TableName::new(change.path.namespace()?, &*new.name)?;
-    let iceberg = app.service.iceberg();
+    let iceberg = service.iceberg();
     let view = iceberg.create_view(&change.principal, &change.request, &name, new).await;
     view_response(&view.map_err(view_error)?)
 }
 
 /// Updates a view: its query in one or several dialects, or its properties.
-pub async fn replace(State(app): State<App>, change: Change) -> HandlerResult<Json<Value>> {
+pub async fn replace(State(service): State<Service>, change: Change) -> HandlerResult<Json<Value>> {
     let commit: ViewCommit = change.parse()?;
     let name = change.path.view_name()?;
-    let iceberg = app.service.iceberg();
+    let iceberg = service.iceberg();
     let view = iceberg.update_view(&change.principal, &change.request, &name, commit).await;
     view_response(&view.map_err(view_error)?)
 }
 
 /// Drops a view from the branch.
-pub async fn remove(State(app): State<App>, change: Change) -> HandlerResult<StatusCode> {
+pub async fn remove(State(service): State<Service>, change: Change) -> HandlerResult<StatusCode> {
     let name = change.path.view_name()?;
-    let dropped = app.service.iceberg().drop_view(&change.principal, &change.request, name).await;
+    let dropped = service.iceberg().drop_view(&change.principal, &change.request, name).await;
     dropped.map_err(view_error)?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 /// Renames a view.
-pub async fn rename(State(app): State<App>, change: Change) -> HandlerResult<StatusCode> {
+pub async fn rename(State(service): State<Service>, change: Change) -> HandlerResult<StatusCode> {
     let rename: Rename = change.parse()?;
     let from = rename.source.existing().map_err(IcebergError::for_view)?;
     let to = rename.destination.new_name()?;
-    let iceberg = app.service.iceberg();
+    let iceberg = service.iceberg();
     let renamed = iceberg.rename_view(&change.principal, &change.request, from, to).await;
     renamed.map_err(view_error)?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 /// Registers a view from a metadata file in the warehouse.
-pub async fn register(State(app): State<App>, change: Change) -> HandlerResult<Json<Value>> {
+pub async fn register(
+    State(service): State<Service>,
+    change: Change,
+) -> HandlerResult<Json<Value>> {
     let new: Registration = change.parse()?;
     let name = TableName::new(change.path.namespace()?, &*new.name)?;
     let location = new.metadata_location;
-    let iceberg = app.service.iceberg();
+    let iceberg = service.iceberg();
     let view = iceberg.register_view(&change.principal, &change.request, &name, location).await;
     view_response(&view.map_err(view_error)?)
 }

@@ -5,13 +5,13 @@ use axum::Json;
 use axum::extract::{Query, State};
 use axum::http::Uri;
 use headwater_model::RefSpec;
+use headwater_service::Service;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::IcebergError;
-use super::client::Client;
-use super::error::HandlerResult;
-use crate::state::App;
+use crate::IcebergError;
+use crate::client::Client;
+use crate::error::HandlerResult;
 
 /// The supported endpoints, in the specification's notation.
 const ENDPOINTS: [&str; 31] = [
@@ -55,7 +55,11 @@ struct Parameters {
 
 /// Returns the configuration. The prefix in it is the ref from the path or from the parameter
 /// `warehouse`.
-pub async fn show(State(app): State<App>, client: Client, uri: Uri) -> HandlerResult<Json<Value>> {
+pub async fn show(
+    State(service): State<Service>,
+    client: Client,
+    uri: Uri,
+) -> HandlerResult<Json<Value>> {
     let Client { principal, path } = client;
     let parameters = Query::<Parameters>::try_from_uri(&uri);
     let parameters =
@@ -71,7 +75,7 @@ pub async fn show(State(app): State<App>, client: Client, uri: Uri) -> HandlerRe
         (_, Some(warehouse)) => warehouse,
         (_, None) => path.reference,
     };
-    let iceberg = app.service.iceberg();
+    let iceberg = service.iceberg();
     iceberg.check_ref(&principal, &reference).await?;
     Ok(Json(json!({
         "defaults": iceberg.storage_access(&principal, false)?.properties,

@@ -6,21 +6,21 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use headwater_model::name::namespace_of;
+use headwater_service::Service;
 use headwater_service::iceberg::PropertyUpdate;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::IcebergError;
-use super::change::Change;
-use super::client::Client;
-use super::error::HandlerResult;
-use super::page::Page;
-use super::request_path::{levels_of, no_namespace, parse_namespace};
-use crate::state::App;
+use crate::IcebergError;
+use crate::change::Change;
+use crate::client::Client;
+use crate::error::HandlerResult;
+use crate::page::Page;
+use crate::request_path::{levels_of, no_namespace, parse_namespace};
 
 /// Lists namespaces by name: the top-level ones, or the direct children of a namespace.
 pub async fn list(
-    State(app): State<App>,
+    State(service): State<Service>,
     client: Client,
     page: Page,
 ) -> HandlerResult<Json<Value>> {
@@ -28,7 +28,7 @@ pub async fn list(
     let parent = page.parent.as_deref().filter(|parent| !parent.is_empty());
     let parent = parent.map(|text| parse_namespace(text).ok_or_else(|| no_namespace(text)));
     let parent = parent.transpose()?;
-    let iceberg = app.service.iceberg();
+    let iceberg = service.iceberg();
     let names = iceberg.list_namespaces(&principal, &path.reference, parent.as_deref()).await?;
     let (names, next) = page.of(names);
     let names: Vec<_> = names.iter().map(|name| levels_of(name)).collect();
@@ -44,12 +44,12 @@ pub struct NewNamespace {
 }
 
 /// Creates a namespace.
-pub async fn create(State(app): State<App>, change: Change) -> HandlerResult<Json<Value>> {
+pub async fn create(State(service): State<Service>, change: Change) -> HandlerResult<Json<Value>> {
     let new: NewNamespace = change.parse()?;
     let name = namespace_of(&new.namespace)?;
     let properties = new.properties.unwrap_or_default();
     let created = json!({"namespace": new.namespace, "properties": properties});
-    let iceberg = app.service.iceberg();
+    let iceberg = service.iceberg();
     let (principal, request) = (&change.principal, &change.request);
     let done = iceberg.create_namespace(principal, request, name, properties).await;
     done.map_err(IcebergError::of_change)?;
@@ -57,22 +57,22 @@ pub async fn create(State(app): State<App>, change: Change) -> HandlerResult<Jso
 }
 
 /// Returns a namespace's properties.
-pub async fn show(State(app): State<App>, client: Client) -> HandlerResult<Json<Value>> {
+pub async fn show(State(service): State<Service>, client: Client) -> HandlerResult<Json<Value>> {
     let Client { principal, path } = client;
     let name = path.namespace()?;
-    let found = app.service.iceberg().namespace(&principal, &path.reference, &name).await?;
+    let found = service.iceberg().namespace(&principal, &path.reference, &name).await?;
     Ok(Json(json!({"namespace": levels_of(&found.name), "properties": found.properties})))
 }
 
 /// Checks that a namespace exists.
-pub async fn exists(State(app): State<App>, client: Client) -> HandlerResult<StatusCode> {
-    show(State(app), client).await.map(|_| StatusCode::NO_CONTENT)
+pub async fn exists(State(service): State<Service>, client: Client) -> HandlerResult<StatusCode> {
+    show(State(service), client).await.map(|_| StatusCode::NO_CONTENT)
 }
 
 /// Deletes a namespace without tables.
-pub async fn remove(State(app): State<App>, change: Change) -> HandlerResult<StatusCode> {
+pub async fn remove(State(service): State<Service>, change: Change) -> HandlerResult<StatusCode> {
     let name = change.path.namespace()?;
-    let iceberg = app.service.iceberg();
+    let iceberg = service.iceberg();
     let done = iceberg.delete_namespace(&change.principal, &change.request, name).await;
     done.map_err(IcebergError::of_change)?;
     Ok(StatusCode::NO_CONTENT)
@@ -88,7 +88,7 @@ pub struct NewProperties {
 }
 
 /// Sets and removes properties of a namespace.
-pub async fn update(State(app): State<App>, change: Change) -> HandlerResult<Json<Value>> {
+pub async fn update(State(service): State<Service>, change: Change) -> HandlerResult<Json<Value>> {
     let new: NewProperties = change.parse()?;
     let removals = new.removals.unwrap_or_default();
     let updates = new.updates.unwrap_or_default();
@@ -97,7 +97,7 @@ pub async fn update(State(app): State<App>, change: Change) -> HandlerResult<Jso
         return Err(IcebergError::unprocessable(message));
     }
     let name = change.path.namespace()?;
-    let iceberg = app.service.iceberg();
+    let iceberg = service.iceberg();
     let changes = iceberg
         .update_namespace(
             &change.principal,

@@ -3,14 +3,14 @@
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use headwater_service::Service;
 use headwater_service::iceberg::{TableCommit, TableUpdate};
 use serde::Deserialize;
 
-use super::IcebergError;
-use super::change::Change;
-use super::error::HandlerResult;
-use super::table::{Identifier, table_response};
-use crate::state::App;
+use crate::IcebergError;
+use crate::change::Change;
+use crate::error::HandlerResult;
+use crate::table::{Identifier, table_response};
 
 /// Updates of one table in a commit of several tables.
 #[derive(Debug, Deserialize)]
@@ -28,11 +28,11 @@ struct Transaction {
 }
 
 /// Updates or creates the table that the path selects.
-pub async fn one(State(app): State<App>, change: Change) -> HandlerResult<Response> {
+pub async fn one(State(service): State<Service>, change: Change) -> HandlerResult<Response> {
     let commit: TableCommit = change.parse()?;
     let table = if commit.creates() { change.path.new_table()? } else { change.path.table()? };
     let updates = vec![TableUpdate { table: table.clone(), commit }];
-    let iceberg = app.service.iceberg();
+    let iceberg = service.iceberg();
     let tables = iceberg.commit(&change.principal, &change.request, updates).await;
     let tables = tables.map_err(IcebergError::of_change)?;
     let loaded = match tables.get(&table) {
@@ -46,7 +46,7 @@ pub async fn one(State(app): State<App>, change: Change) -> HandlerResult<Respon
 }
 
 /// Updates several tables in one commit.
-pub async fn many(State(app): State<App>, change: Change) -> HandlerResult<Response> {
+pub async fn many(State(service): State<Service>, change: Change) -> HandlerResult<Response> {
     let transaction: Transaction = change.parse()?;
     let mut updates: Vec<TableUpdate> = Vec::new();
     for TableChange { identifier, commit } in transaction.table_changes {
@@ -59,7 +59,7 @@ pub async fn many(State(app): State<App>, change: Change) -> HandlerResult<Respo
         }
         updates.push(TableUpdate { table, commit });
     }
-    let iceberg = app.service.iceberg();
+    let iceberg = service.iceberg();
     let committed = iceberg.commit(&change.principal, &change.request, updates).await;
     committed.map_err(IcebergError::of_change)?;
     Ok(StatusCode::NO_CONTENT.into_response())

@@ -2,11 +2,11 @@
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
+use headwater_http_request::principal;
 use headwater_model::Principal;
 
-use super::error::{HandlerResult, IcebergError};
-use super::request_path::RequestPath;
-use crate::request::principal;
+use crate::error::{HandlerResult, IcebergError};
+use crate::request_path::RequestPath;
 
 /// The principal and the path of a request.
 pub struct Client {

@@ -1,11 +1,11 @@
 //! JSON bodies of requests. Unknown fields are ignored, as the specification requires.
 
 use axum::http::HeaderMap;
+use headwater_http_request::check_content_type;
 use serde::de::DeserializeOwned;
 
-use super::IcebergError;
-use super::error::HandlerResult;
-use crate::request::check_content_type;
+use crate::IcebergError;
+use crate::error::HandlerResult;
 
 /// Parses a JSON body.
 pub fn parse<T: DeserializeOwned>(headers: &HeaderMap, bytes: &[u8]) -> HandlerResult<T> {

@@ -5,8 +5,8 @@ use axum::extract::{FromRequestParts, Query};
 use axum::http::request::Parts;
 use serde::Deserialize;
 
-use super::IcebergError;
-use super::error::HandlerResult;
+use crate::IcebergError;
+use crate::error::HandlerResult;
 
 /// Default and maximum number of names per page.
 const SIZE: usize = 1_000;
