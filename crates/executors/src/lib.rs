@@ -1,15 +1,19 @@
 //! Execution of recorded jobs with the rights of an identity: imports, runs, maintenance and
-//! deliveries of events. Also holds the active version of the project, which deliveries use.
+//! deliveries of events. Also holds the active version of the project, which deliveries use, the
+//! state of running SQL statements, the system tables of recorded work, and stored uploads.
 //!
-//! No job depends on a waiting client: a job continues after a restart of the server.
+//! A job of an executor depends on no waiting client: it continues after a restart of the server. A
+//! statement ends when its rows are dropped.
 
 mod acting_request;
+mod audit_table;
 mod auto_maintenance;
 mod call_output;
 mod commit_history;
 mod deployer;
 mod destination;
 mod export_file;
+mod file_usage;
 mod function_catalog;
 mod import;
 mod import_rights;
@@ -20,11 +24,15 @@ mod preparation;
 mod project_files;
 mod rights;
 mod run;
+mod running_statement;
 mod settings;
+mod system_tables;
 mod template_params;
 mod trigger;
+mod upload;
 
 pub use acting_request::ActingRequest;
+pub use audit_table::audit_schema;
 pub use auto_maintenance::start_maintenance;
 pub use call_output::{CallOutputs, OutputWriter};
 pub use commit_history::CommitHistory;
@@ -34,6 +42,7 @@ pub use deployer::{
 };
 pub use destination::check_destination;
 pub use export_file::{ExportFile, ExportOutput, not_written};
+pub use file_usage::FileUsage;
 pub use function_catalog::{
     CallPermit, CalledFunction, FunctionCatalog, ParsedFunction, parse_function, split_name,
 };
@@ -47,5 +56,8 @@ pub use rights::{
     unauthenticated,
 };
 pub use run::{RunExecutor, run_queue};
+pub use running_statement::{RunningStatement, StatementRows};
 pub use settings::Settings;
+pub use system_tables::{register_system_tables, to_batches};
 pub use trigger::TriggerExecutor;
+pub use upload::{UPLOADS_FOLDER, store_upload};

@@ -6,6 +6,7 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use headwater_access::Error;
 use headwater_engine::system::moment;
 use headwater_engine::{AccessStatement, Batches, RestrictionStatement};
+use headwater_executors::to_batches;
 use headwater_model::{
     CreateRole, Fault, Grant, GrantRequest, Principal, Problem, QueryRequest, Role,
 };
@@ -14,7 +15,6 @@ use serde_json::{Value, json};
 use crate::access_control::AccessControl;
 use crate::restriction_statement;
 use crate::service::Components;
-use crate::system_tables::to_batches;
 
 /// Name of the table from which a session reads the result of a statement on roles and grants.
 pub const RESULT: &str = "result of a statement on rights";

@@ -3,12 +3,11 @@
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use headwater_access::{Access, AuditFilter, AuditRetentions};
+use headwater_executors::{audit_schema, to_batches};
 use headwater_model::{Action, AuditRetention, Object, Principal, Problem, ResultExt};
 use serde_json::{Value, json};
 
 use crate::access_control::AccessControl;
-use crate::audit_table::schema;
-use crate::system_tables::to_batches;
 
 /// The events that a filter selects, in pages.
 pub struct AuditExport {
@@ -56,7 +55,7 @@ impl AccessControl {
 impl AuditExport {
     /// Returns the columns, which are those of `system.audit`.
     pub fn schema(&self) -> SchemaRef {
-        schema()
+        audit_schema()
     }
 
     /// Returns the next events; `None` after the last ones.
@@ -65,7 +64,7 @@ impl AuditExport {
             let page = self.access.audit().page(&self.filter, &next).await.or_problem()?;
             self.next = page.next;
             let rows: Vec<Value> = page.events.iter().map(|event| json!(event)).collect();
-            if let Some(batch) = to_batches(&schema(), &rows)?.pop() {
+            if let Some(batch) = to_batches(&audit_schema(), &rows)?.pop() {
                 return Ok(Some(batch));
             }
         }

@@ -4,7 +4,7 @@
 //! Files are read like those of an import, with the same rights.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
@@ -12,33 +12,15 @@ use arrow::error::ArrowError;
 use futures::stream::{self, BoxStream};
 use futures::{StreamExt, TryStreamExt};
 use headwater_engine::{Description, FileCall, Prepared, RowSource, ScanCost, Session};
+use headwater_executors::{FileUsage, RunningStatement};
 use headwater_ingest::{ByteCounter, FileRows, Importer};
-use headwater_model::{ImportRequest, Principal, Problem, ResultExt, Usage};
+use headwater_model::{ImportRequest, Principal, Problem, ResultExt};
 
 use crate::copy_to::absolute_path;
-use crate::running_statement::RunningStatement;
 use crate::service::Components;
 
 /// Name of the table in the request that describes the files. Nothing is written.
 const TABLE: &str = "files";
-
-/// The files that a statement has read so far. Its clones share the numbers.
-#[derive(Debug, Clone, Default)]
-pub struct FileUsage {
-    read: ByteCounter,
-    rows: Arc<AtomicU64>,
-}
-
-impl FileUsage {
-    /// Adds the files to the usage of a statement.
-    pub fn add_to(&self, usage: Usage) -> Usage {
-        Usage {
-            bytes_read: usage.bytes_read + self.read.get(),
-            rows_read: usage.rows_read + self.rows.load(Ordering::Relaxed),
-            ..usage
-        }
-    }
-}
 
 /// The rows of files from which columns are determined.
 #[derive(Debug, Clone, Copy)]

@@ -12,7 +12,6 @@ mod access_key;
 mod access_statement;
 mod async_query;
 mod audit_export;
-mod audit_table;
 mod branch;
 mod bucket;
 mod cloud_event;
@@ -45,14 +44,12 @@ mod restriction;
 mod restriction_statement;
 mod role;
 mod run;
-mod running_statement;
 mod s3;
 mod secret;
 mod service;
 mod sql_catalog;
 mod start;
 mod statement;
-mod system_tables;
 mod table;
 mod tag;
 mod token;
@@ -92,7 +89,6 @@ pub use operation::EndedJob;
 pub use reference::Refs;
 pub use role::Roles;
 pub use run::Runs;
-pub use running_statement::StatementRows;
 pub use s3::S3Operations;
 pub use secret::Secrets;
 pub use service::Service;
@@ -117,7 +113,7 @@ pub use headwater_engine::{
     Batches as CopiedRows, ComparedTable, Description, DiffOptions, ParameterType, PlanEstimate,
     Prepared as PreparedStatement, split_script,
 };
-pub use headwater_executors::read_project;
+pub use headwater_executors::{StatementRows, read_project};
 pub use headwater_function_store::{
     ARCHIVE_BYTES_MAX, Cors, FunctionChange, FunctionFiles, FunctionUpdate, FunctionUrl,
     InvokeConfig, InvokeMode, LAYERS, LayerChange, LayerVersion, QualifierChange,

@@ -10,7 +10,8 @@ use headwater_destinations::Destinations;
 use headwater_engine::Engine;
 use headwater_executors::{
     ActiveVersion, Deployer, FunctionCatalog, ImportExecutor, ImportRights, MaintenanceExecutor,
-    MeteredRuntime, RunExecutor, Settings, TriggerExecutor, TriggerSources, start_maintenance,
+    MeteredRuntime, RunExecutor, Settings, TriggerExecutor, TriggerSources, UPLOADS_FOLDER,
+    register_system_tables, start_maintenance,
 };
 use headwater_function_lake::LakeComponents;
 use headwater_functions::Functions;
@@ -47,9 +48,9 @@ use crate::statement::Statements;
 use crate::table::Tables;
 use crate::tag::Tags;
 use crate::trigger::Triggers;
-use crate::upload::{self, Uploads};
+use crate::upload::Uploads;
 use crate::view::Views;
-use crate::{Error, Result, ServiceConfig, async_query, system_tables, transaction};
+use crate::{Error, Result, ServiceConfig, async_query, transaction};
 
 /// Every operation that a client can request, grouped by noun. Cheap to clone.
 #[derive(Clone)]
@@ -285,12 +286,12 @@ impl Components {
         let (queues, mappings) = (open_queues(&lake).await?, MappingState::open(&lake));
         let engine = start_engine(&config, &lake)?;
         let jobs = open_jobs(&config, &lake, &access).await?;
-        system_tables::register(&engine, &jobs, &lake, &access);
+        register_system_tables(&engine, &jobs, &lake, &access);
         let secrets = secret_store(&lake, &config);
         let (of_runs, quota) = (engine.clone(), row_quota(&config));
         let runner = Runner::new(of_runs, functions.clone(), jobs.clone(), secrets.clone(), quota);
         quarantine_interrupted(&runner, &jobs).await;
-        let (objects, uploads) = (buckets.objects.clone(), folder.join(upload::FOLDER));
+        let (objects, uploads) = (buckets.objects.clone(), folder.join(UPLOADS_FOLDER));
         let import_rights = import_rights(&config, &access, uploads, objects);
         let imports = import_executor(&lake, &import_rights);
         let runs = run_executor(&lake, &runner, &access);

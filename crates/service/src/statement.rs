@@ -10,7 +10,7 @@ use std::sync::Arc;
 use headwater_engine::{
     Batches, Description, Prepared, Session, SessionOptions, StatementResult, TableAccess,
 };
-use headwater_executors::{EVERY, table_access};
+use headwater_executors::{EVERY, RunningStatement, StatementRows, table_access};
 use headwater_jobs::{NewJob, StatementLimits};
 use headwater_model::{
     Action, DEFAULT_NAMESPACE, ErrorCode, JobId, JobKind, Namespace, Object, PROPERTY_JOB,
@@ -19,7 +19,6 @@ use headwater_model::{
 
 use crate::async_query::AsyncQueries;
 use crate::copy_to::CopyTarget;
-use crate::running_statement::{RunningStatement, StatementRows, finish, stopped};
 use crate::service::Components;
 use crate::sql_catalog::CatalogRef;
 use crate::transaction::{OpenTransaction, Transactions};
@@ -236,7 +235,7 @@ impl Statements {
         let prepared = tokio::select! {
             biased;
             prepared = registered => prepared?,
-            problem = stopped(running, Usage::default) => return Err(problem),
+            problem = running.stopped(Usage::default) => return Err(problem),
         };
         running.check_limits()?;
         // A committed write succeeds, even if it is stopped at the same time.
@@ -245,7 +244,7 @@ impl Statements {
             answer = Box::pin(run(&session, prepared, is_access)) => {
                 answer.or_problem().map_err(|problem| self.components.conceal(principal, problem))?
             }
-            problem = stopped(running, || session.usage()) => return Err(problem),
+            problem = running.stopped(|| session.usage()) => return Err(problem),
         };
         let metrics = answer.metrics.clone();
         running.metrics = Some(metrics.clone());
@@ -253,7 +252,7 @@ impl Statements {
             Some(target) => tokio::select! {
                 biased;
                 copied = target.write(answer) => copied,
-                problem = stopped(running, || metrics.usage()) => Err(problem),
+                problem = running.stopped(|| metrics.usage()) => Err(problem),
             },
             None => Ok(answer),
         }
@@ -316,6 +315,13 @@ async fn run(
     is_access: bool,
 ) -> headwater_engine::Result<StatementResult> {
     if is_access { session.select_lazy(prepared).await } else { session.execute(prepared).await }
+}
+
+/// Reads and discards all rows of a statement.
+async fn finish(rows: Result<StatementRows, Problem>) -> Result<(), Problem> {
+    let mut rows = rows?;
+    while rows.next().await?.is_some() {}
+    Ok(())
 }
 
 /// Adds the number of the failed statement to an error, if the script has several statements.

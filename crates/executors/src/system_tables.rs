@@ -21,8 +21,8 @@ use crate::audit_table;
 /// Maximum number of jobs in `system.jobs`. It contains the newest jobs.
 const JOBS_MAX: usize = 100_000;
 
-/// Adds the tables to the engine.
-pub fn register(engine: &Engine, jobs: &Jobs, lake: &Lake, access: &Access) {
+/// Adds the tables, `system.audit` and those of the pipelines to the engine.
+pub fn register_system_tables(engine: &Engine, jobs: &Jobs, lake: &Lake, access: &Access) {
     audit_table::register(engine, access);
     headwater_pipelines::register_system_tables(engine);
     for kind in [None, Some(JobKind::Query)] {
@@ -212,7 +212,10 @@ fn usage_row(grouping: &str, line: &UsageLine) -> Value {
     row
 }
 
-pub(crate) fn to_batches(schema: &SchemaRef, rows: &[Value]) -> Result<Vec<RecordBatch>, Problem> {
+/// Converts rows, which are JSON objects, to record batches of a schema.
+///
+/// Errors: `internal` if a value does not have the type of its column.
+pub fn to_batches(schema: &SchemaRef, rows: &[Value]) -> Result<Vec<RecordBatch>, Problem> {
     let wrong = |error: ArrowError| Problem::new(ErrorCode::Internal, error.to_string());
     let builder = ReaderBuilder::new(schema.clone()).with_batch_size(rows.len().max(1));
     let mut decoder = builder.build_decoder().map_err(wrong)?;

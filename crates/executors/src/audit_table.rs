@@ -20,7 +20,7 @@ const EVENTS_MAX: usize = 100_000;
 
 /// Adds the table to the engine.
 pub fn register(engine: &Engine, access: &Access) {
-    let table = AuditTable { access: access.clone(), schema: schema() };
+    let table = AuditTable { access: access.clone(), schema: audit_schema() };
     engine.add_system_table(Arc::new(table));
 }
 
@@ -51,7 +51,7 @@ impl SystemTable for AuditTable {
 }
 
 /// Returns the columns of the table.
-pub fn schema() -> SchemaRef {
+pub fn audit_schema() -> SchemaRef {
     const TEXTS: [&str; 9] =
         ["principal", "method", "token", "address", "action", "object", "outcome", "reason", "job"];
     let texts = TEXTS.map(|name| Field::new(name, DataType::Utf8, true));

@@ -17,13 +17,17 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::runtime::Handle;
 
-use crate::file_calls::FileUsage;
+use crate::file_usage::FileUsage;
 
 /// Interval at which the usage of a running statement is reported.
 const USAGE_INTERVAL: Duration = Duration::from_millis(100);
 
+/// The message of a statement that was stopped.
+const STOPPED: &str = "the statement was stopped";
+
 /// The job of a running statement.
-pub(crate) struct RunningStatement {
+pub struct RunningStatement {
+    /// The context of the job.
     pub context: JobContext,
     /// `None` after the end of the job has been recorded.
     guard: Option<JobGuard>,
@@ -38,7 +42,7 @@ pub(crate) struct RunningStatement {
 
 impl RunningStatement {
     /// Creates the state of a statement that starts now.
-    pub(crate) fn new(context: JobContext, guard: JobGuard, limits: StatementLimits) -> Self {
+    pub fn new(context: JobContext, guard: JobGuard, limits: StatementLimits) -> Self {
         let files = FileUsage::default();
         let (guard, reported) = (Some(guard), Mutex::default());
         RunningStatement { context, guard, metrics: None, reported, files, limits }
@@ -58,7 +62,7 @@ impl RunningStatement {
     }
 
     /// Fails if a limit is exceeded, now that a batch or the start of a file was read.
-    pub(crate) fn check_limits(&self) -> Result<(), Problem> {
+    pub fn check_limits(&self) -> Result<(), Problem> {
         if !self.limits.is_limited() {
             return Ok(());
         }
@@ -70,8 +74,31 @@ impl RunningStatement {
         self.limits.check(&self.usage())
     }
 
+    /// Reports the usage of the statement and of its files while it runs. `usage` returns the usage
+    /// of the plans. Returns the error when the job is stopped, or when the statement exceeds a
+    /// limit of its request.
+    pub async fn stopped(&self, usage: impl Fn() -> Usage) -> Problem {
+        let cancelled = self.context.cancelled();
+        loop {
+            tokio::select! {
+                () = cancelled.cancelled() => return self.context.stopped(STOPPED),
+                problem = self.limits.expired() => return problem,
+                () = tokio::time::sleep(USAGE_INTERVAL) => {
+                    let plans = usage();
+                    *self.reported.lock() = plans;
+                    let usage = self.files.add_to(plans);
+                    if let Err(problem) = self.limits.check(&usage) {
+                        return problem;
+                    }
+                    self.context.set_usage(usage);
+                    self.context.enforce_day_limits();
+                }
+            }
+        }
+    }
+
     /// Records the end of the statement.
-    pub(crate) fn end(&mut self, result: Result<Value, Problem>) {
+    pub fn end(&mut self, result: Result<Value, Problem>) {
         self.report_usage();
         if let Some(guard) = self.guard.take() {
             guard.finish(result);
@@ -118,11 +145,8 @@ pub struct StatementRows {
 }
 
 impl StatementRows {
-    pub(crate) fn new(
-        running: RunningStatement,
-        answer: StatementResult,
-        limit: Option<u64>,
-    ) -> Self {
+    /// Creates the rows from the result of a statement. Returns at most `limit` rows.
+    pub fn new(running: RunningStatement, answer: StatementResult, limit: Option<u64>) -> Self {
         let result = answer.commit.map_or(Value::Null, |commit| json!({ "commit": commit.id }));
         StatementRows { running, schema: answer.schema, stream: answer.stream, left: limit, result }
     }
@@ -173,7 +197,7 @@ impl StatementRows {
         let batch = tokio::select! {
             biased;
             batch = self.stream.next() => batch.transpose().or_problem()?,
-            problem = stopped(running, || running.usage_of_plans()) => return Err(problem),
+            problem = running.stopped(|| running.usage_of_plans()) => return Err(problem),
         };
         // A write is committed before its result is read.
         if self.result.is_null() {
@@ -202,37 +226,4 @@ impl RowSource for StatementRows {
     fn fail(&mut self, problem: Problem) -> Problem {
         StatementRows::fail(self, problem)
     }
-}
-
-/// The message of a statement that was stopped.
-const STOPPED: &str = "the statement was stopped";
-
-/// Reports the usage of a statement and of its files while it runs. Returns the error when its job
-/// is stopped, or when it exceeds a limit of its request.
-pub(crate) async fn stopped(running: &RunningStatement, usage: impl Fn() -> Usage) -> Problem {
-    let (context, limits) = (&running.context, &running.limits);
-    let cancelled = context.cancelled();
-    loop {
-        tokio::select! {
-            () = cancelled.cancelled() => return context.stopped(STOPPED),
-            problem = limits.expired() => return problem,
-            () = tokio::time::sleep(USAGE_INTERVAL) => {
-                let plans = usage();
-                *running.reported.lock() = plans;
-                let usage = running.files.add_to(plans);
-                if let Err(problem) = limits.check(&usage) {
-                    return problem;
-                }
-                context.set_usage(usage);
-                context.enforce_day_limits();
-            }
-        }
-    }
-}
-
-/// Reads and discards all rows of a statement.
-pub(crate) async fn finish(rows: Result<StatementRows, Problem>) -> Result<(), Problem> {
-    let mut rows = rows?;
-    while rows.next().await?.is_some() {}
-    Ok(())
 }

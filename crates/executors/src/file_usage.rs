@@ -1,0 +1,27 @@
+//! The usage of the files that a statement reads.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use headwater_ingest::ByteCounter;
+use headwater_model::Usage;
+
+/// The files that a statement has read so far. Its clones share the numbers.
+#[derive(Debug, Clone, Default)]
+pub struct FileUsage {
+    /// Number of bytes that were read.
+    pub read: ByteCounter,
+    /// Number of rows that were read.
+    pub rows: Arc<AtomicU64>,
+}
+
+impl FileUsage {
+    /// Adds the files to the usage of a statement.
+    pub fn add_to(&self, usage: Usage) -> Usage {
+        Usage {
+            bytes_read: usage.bytes_read + self.read.get(),
+            rows_read: usage.rows_read + self.rows.load(Ordering::Relaxed),
+            ..usage
+        }
+    }
+}
