@@ -31,6 +31,25 @@ pub(crate) struct History {
     pub from_base: bool,
 }
 
+/// Returns true if the changes since a state of a table only compacted rows. If `appends` is true,
+/// they may also have appended rows.
+pub async fn only_arranged(tables: &Tables, base: &Table, now: &Table, appends: bool) -> bool {
+    let (before, after) = (base.metadata(), now.metadata());
+    let same_shape = before.uuid() == after.uuid()
+        && before.current_schema_id() == after.current_schema_id()
+        && before.default_partition_spec_id() == after.default_partition_spec_id()
+        && before.properties() == after.properties();
+    if !same_shape {
+        return false;
+    }
+    if base.snapshot_id() == now.snapshot_id() {
+        return true;
+    }
+    let past = MergeAncestry::read(tables, base, [now, base]).boxed().await;
+    let [history, _] = past.histories(&HashSet::new());
+    history.only_appends_or_compacts && history.compacts && (appends || history.appends.is_empty())
+}
+
 /// The lineages of the base and of both sides of a merge.
 pub(crate) struct MergeAncestry {
     pub base: Lineage,

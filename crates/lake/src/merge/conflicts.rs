@@ -224,6 +224,7 @@ fn can_blame(kind: ConflictKind) -> bool {
             | ConflictKind::Property
             | ConflictKind::Replaced
             | ConflictKind::Rows
+            | ConflictKind::Keys
     )
 }
 

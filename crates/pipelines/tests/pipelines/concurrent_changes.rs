@@ -138,6 +138,60 @@ async fn rows_of_a_model_and_of_other_writers_are_both_kept() {
     assert!(world.sql("main", &[COUNTED]).await.contains("| 4 | 104 |"));
 }
 
+/// Returns the files of another project.
+fn of_project(name: &str, own: &[(&str, &str)]) -> ProjectFiles {
+    let named = |text: &str| text.replace("\"test\"", &format!("\"{name}\"")).into();
+    files("", own).into_iter().map(|(path, text)| (path, named(text.text()))).collect()
+}
+
+/// Runs the project `test` until its last model is blocked, then runs the project `other`
+/// to its end, and returns both runs.
+async fn run_both(world: &World, own: &[(&str, &str)], other: &[(&str, &str)]) -> [Ran; 2] {
+    let gate = world.gate(1);
+    let waits = [("waits.sql", "SELECT count(*) AS n FROM system.gate"), ("last.sql", LAST)];
+    let own: Vec<(&str, &str)> = own.iter().chain(&waits).copied().collect();
+    let (own, other) = (files("", &own), of_project("other", other));
+    let meanwhile = async {
+        gate.reached().await;
+        let ran = world.run(&other).await;
+        gate.open();
+        ran
+    };
+    let (first, second) = tokio::join!(world.run(&own), meanwhile);
+    [first, second]
+}
+
+const BY_KEY: &str = "-- headwater: materialization = merge\n-- headwater: keys = id\n\
+                      -- headwater: allow_takeover = true\n";
+
+#[tokio::test]
+async fn a_new_key_of_two_runs_is_a_conflict_that_names_the_key() {
+    let world = world().await;
+    world.sql("main", &["CREATE TABLE k AS SELECT 1 AS id, 10 AS v"]).await;
+    let model = format!("{BY_KEY}SELECT 2 AS id, 20 AS v");
+    let [first, second] = run_both(&world, &[("k.sql", &model)], &[("k.sql", &model)]).await;
+    assert_eq!(second.report().tables, ["k"]);
+    insta::assert_snapshot!(refused(&first), @r"
+    merge_conflict: `main` changed the same tables during the run: k
+      caused by: `k`: both sides added or changed a row with the key `id` 2
+      hint: Run again: the new run reads the latest commit.
+    ");
+    let shown = world.sql("main", &["SELECT count(*) AS n FROM k WHERE id = 2"]).await;
+    assert!(shown.contains("| 1 |"), "{shown}");
+}
+
+#[tokio::test]
+async fn different_new_keys_of_two_runs_are_merged() {
+    let world = world().await;
+    world.sql("main", &["CREATE TABLE k AS SELECT 1 AS id, 10 AS v"]).await;
+    let [two, three] = [2, 3].map(|id| format!("{BY_KEY}SELECT {id} AS id, 20 AS v"));
+    let [first, second] = run_both(&world, &[("k.sql", &two)], &[("k.sql", &three)]).await;
+    second.report();
+    assert_eq!(first.report().tables, ["k", "last"]);
+    let shown = world.sql("main", &["SELECT count(*) AS n, sum(id) AS ids FROM k"]).await;
+    assert!(shown.contains("| 3 | 6   |"), "{shown}");
+}
+
 #[tokio::test]
 async fn a_branch_accepts_only_commits_that_a_project_checked() {
     let world = world().await;
