@@ -11,6 +11,7 @@
 
 use std::collections::HashSet;
 
+use futures::FutureExt;
 use headwater_tables::{ChangeScope, Lineage, Table, Tables, merged_by};
 use iceberg::spec::{Operation, Snapshot};
 

@@ -10,13 +10,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use headwater_catalog::{MergePlan, TableChange};
-use headwater_model::{CHANGE_READ, Commit, CommitId, ConflictKind, MergeConflict, TableName};
+use headwater_model::{
+    CHANGE_READ, Commit, CommitId, ConflictKind, MergeConflict, ObjectId, TableName,
+};
 
 use super::{OngoingMerge, RunReads, conflict_cause};
 use crate::error::Result;
 use crate::lake::Lake;
 
-/// Commit property: the tables that the run read, as a JSON list, or [`ALL_TABLES`].
+/// Commit property: hashes of the names of the tables that the run read, as a JSON list, or
+/// [`ALL_TABLES`]. Users who may list commits need not have the right to see these tables.
 const PROPERTY_READS: &str = "headwater.reads";
 
 /// Commit property: the target's head when the run started.
@@ -33,9 +36,16 @@ pub(super) fn to_properties(run: &RunReads) -> [(String, String); 2] {
     let reads = if run.tables.len() > LISTED_MAX {
         ALL_TABLES.to_owned()
     } else {
-        serde_json::json!(run.tables).to_string()
+        let names: BTreeSet<String> = run.tables.iter().map(hash).collect();
+        serde_json::json!(names).to_string()
     };
     [(PROPERTY_READS.to_owned(), reads), (PROPERTY_START.to_owned(), run.start.to_string())]
+}
+
+/// Returns a hash of a table's name. If two names had the same hash, a merge could report a conflict
+/// without need, but would never miss one.
+fn hash(table: &TableName) -> String {
+    ObjectId::of(table.to_string().as_bytes()).short()
 }
 
 /// A run that was merged.
@@ -44,8 +54,8 @@ struct MergedRun {
     commit: Commit,
     /// The target's head when the run started.
     start: CommitId,
-    /// The tables that the run read; `None` for all tables.
-    reads: Option<BTreeSet<TableName>>,
+    /// Hashes of the names of the tables that the run read; `None` for all tables.
+    reads: Option<BTreeSet<String>>,
 }
 
 impl MergedRun {
@@ -57,7 +67,7 @@ impl MergedRun {
     }
 
     fn read(&self, table: &TableName) -> bool {
-        self.reads.as_ref().is_none_or(|reads| reads.contains(table))
+        self.reads.as_ref().is_none_or(|reads| reads.contains(&hash(table)))
     }
 
     fn shown(&self) -> String {
@@ -171,7 +181,8 @@ mod tests {
             let [(_, reads), _] = to_properties(&RunReads { start, tables });
             reads
         };
-        assert_eq!(reads(1), r#"["t0"]"#);
+        let first = hash(&"t0".parse().expect("a name"));
+        assert_eq!(reads(1), format!(r#"["{first}"]"#));
         assert_eq!(reads(LISTED_MAX + 1), ALL_TABLES);
     }
 }
