@@ -238,7 +238,11 @@ pub enum Error {
 
     /// Tables that the run wrote were also changed on the target, or the run has no place in a
     /// serial order of the runs.
-    #[error("`{target}` changed {} during the run: {}", changed_text(conflicts), names(conflicts).join(", "))]
+    #[error(
+        "`{target}` changed {} during the run: {}",
+        changed_text(conflicts),
+        names(conflicts).join(", ")
+    )]
     Conflict {
         /// Target branch.
         target: String,
