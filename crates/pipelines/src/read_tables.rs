@@ -1,4 +1,4 @@
-//! The tables that a run reads in the state at its start. The merge of the run uses them to find out
+//! The tables that a run reads in the state at its start. The merge of the run uses them to decide
 //! if the run has a place in a serial order of the runs.
 
 use std::collections::BTreeSet;

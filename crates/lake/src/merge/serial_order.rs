@@ -42,8 +42,8 @@ pub(super) fn to_properties(run: &RunReads) -> [(String, String); 2] {
     [(PROPERTY_READS.to_owned(), reads), (PROPERTY_START.to_owned(), run.start.to_string())]
 }
 
-/// Returns a hash of a table's name. If two names had the same hash, a merge could report a conflict
-/// without need, but would never miss one.
+/// Returns a hash of a table's name. If two names had the same hash, a merge could report a false
+/// conflict, but would not miss one.
 fn hash(table: &TableName) -> String {
     ObjectId::of(table.to_string().as_bytes()).short()
 }
