@@ -13,19 +13,13 @@ impl Plan {
     /// reads them are excluded. The inputs of unchanged steps are included, because the run read
     /// their states to decide that the steps need not run.
     pub(crate) async fn read_tables(&self) -> Result<BTreeSet<TableName>> {
-        let mut read = BTreeSet::new();
-        for index in (0..self.steps.len()).filter(|index| self.selection.planned[*index]) {
-            let step = &self.project.steps[index];
-            read.extend(self.steps[index].tables.iter().cloned());
-            let parents = step.inputs.iter().filter_map(|input| self.graph.model(input));
-            let stored = parents.filter(|parent| self.keeps_rows(*parent));
-            // An incremental model reads its positions in its inputs from its own table.
-            let own = step.is_incremental() || self.is_unchanged(index);
-            for index in stored.chain(own.then_some(index)) {
-                let step = &self.project.steps[index];
-                if step.is_materialized() {
-                    read.insert(self.stored_name(&step.table).await?);
-                }
+        let mut read: BTreeSet<TableName> = BTreeSet::new();
+        for index in self.read_steps() {
+            read.insert(self.stored_name(&self.project.steps[index].table).await?);
+        }
+        for (plan, planned) in self.steps.iter().zip(&self.selection.planned) {
+            if *planned {
+                read.extend(plan.tables.iter().cloned());
             }
         }
         let mut below = BTreeSet::new();
@@ -39,6 +33,22 @@ impl Plan {
         }
         read.extend(below);
         Ok(read)
+    }
+
+    /// Returns the models whose tables the run reads.
+    fn read_steps(&self) -> BTreeSet<usize> {
+        let mut read = BTreeSet::new();
+        for index in (0..self.steps.len()).filter(|index| self.selection.planned[*index]) {
+            let step = &self.project.steps[index];
+            let parents = step.inputs.iter().filter_map(|input| self.graph.model(input));
+            read.extend(parents.filter(|parent| self.keeps_rows(*parent)));
+            // An incremental model reads its positions in its inputs from its own table.
+            if step.is_incremental() || self.is_unchanged(index) {
+                read.insert(index);
+            }
+        }
+        read.retain(|index| self.project.steps[*index].is_materialized());
+        read
     }
 
     /// Returns true if the run uses the table of a step as it is.

@@ -70,12 +70,10 @@ async fn check(
 ) -> Result<Option<Conflict>> {
     let [base, ours, theirs] = merge.reader(tables).schemas;
     let Some(columns) = KeyColumns::of(merge, &ours) else { return Ok(None) };
-    let owned = |files: Vec<&File>| files.into_iter().cloned().collect::<Vec<File>>();
-    let changed = |side, schema| {
-        let added = ChangedFiles { schema, files: owned(files.added(side)), by: 1 };
-        [added, ChangedFiles { schema: &base, files: owned(files.removed(side)), by: -1 }]
-    };
-    let sides = [changed(files.ours, &ours), changed(files.theirs, &theirs)];
+    let sides = [
+        changed_files(files.added(files.ours), files.removed(files.ours), [&ours, &base]),
+        changed_files(files.added(files.theirs), files.removed(files.theirs), [&theirs, &base]),
+    ];
     if sides.iter().any(|[added, removed]| added.files.is_empty() && removed.files.is_empty()) {
         return Ok(None);
     }
@@ -101,6 +99,17 @@ async fn check(
     let cause = Cause::Keys { key: columns.text(&rows)?, total: conflicting.len() as u64 };
     let about = Conflict::about(cause, added.files.clone());
     Ok(Some(Conflict { rows, rows_total: Some(conflicting.len() as u64), ..about }))
+}
+
+/// Returns the files that a side added and removed, with the schemas to read them.
+fn changed_files<'s>(
+    added: Vec<&File>,
+    removed: Vec<&File>,
+    [side, base]: [&'s SchemaRef; 2],
+) -> [ChangedFiles<'s>; 2] {
+    let [added, removed] = [added, removed].map(|files| files.into_iter().cloned().collect());
+    let added = ChangedFiles { schema: side, files: added, by: 1 };
+    [added, ChangedFiles { schema: base, files: removed, by: -1 }]
 }
 
 impl KeyColumns {
