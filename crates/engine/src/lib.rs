@@ -44,7 +44,7 @@ mod table_lookup;
 mod view;
 mod write;
 
-pub use diff::{ComparedTable, DiffOptions, KEYS_PROPERTY};
+pub use diff::{ComparedTable, DiffOptions};
 pub use engine::Engine;
 pub use error::{Error, Position, Result, SqlError};
 pub use function::functions_below;

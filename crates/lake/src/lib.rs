@@ -31,7 +31,7 @@ pub use imported_files::{FileStamp, IMPORTS_KEY, ImportedFile, ImportedFileMap, 
 pub use json_rows::json_rows;
 pub use lake::{Lake, LakeOptions};
 pub use maintenance::{MAINTENANCE_AUTHOR, Maintenance, MaintenanceProgress, check_maintain};
-pub use merge::{MergeOptions, conflict_problem, with_rerun_hint};
+pub use merge::{MergeOptions, RunReads, conflict_problem, with_rerun_hint};
 pub use monitor::LakeMonitor;
 pub use project::PROPERTY_PROJECT;
 pub use temporary_branch::TemporaryBranch;

@@ -100,8 +100,8 @@ pub use maintenance::{
     MaintainReport, MaintainRequest, MaintainedTable, RemovedFiles, SkippedTable, TableMaintenance,
 };
 pub use merge::{
-    ColumnConflict, ConflictCause, ConflictKind, MergeChoice, MergeConflict, MergeOutcome,
-    MergeReport, MergeRequest, MergeResolution, MergedTable, RowConflict,
+    CHANGE_READ, ColumnConflict, ConflictCause, ConflictKind, MergeChoice, MergeConflict,
+    MergeOutcome, MergeReport, MergeRequest, MergeResolution, MergedTable, RowConflict,
 };
 pub use message_trigger::{NatsStart, NatsTrigger, PostgresTrigger, QueueTrigger};
 pub use name::{DEFAULT_NAMESPACE, NameError, SYSTEM_NAMESPACE, TableName};

@@ -170,6 +170,9 @@ pub enum MergeResolution {
     Theirs,
 }
 
+/// The change of the source in a conflict about a table that a run read and did not change.
+pub const CHANGE_READ: &str = "read";
+
 /// A table in conflict.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct MergeConflict {
@@ -192,7 +195,8 @@ pub struct MergeConflict {
     /// commit is then after this commit, and at or before `source`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source_after: Option<Commit>,
-    /// The source's change, in the same terms as `target_change`.
+    /// The source's change, in the same terms as `target_change`. It is `read` if a run read the
+    /// table before the target changed it.
     pub source_change: String,
     /// The project whose model writes the table; null for other tables.
     #[serde(default)]
@@ -286,6 +290,8 @@ pub enum ConflictKind {
     Replaced,
     /// Both sides changed the same rows.
     Rows,
+    /// Both sides added or changed rows with the same keys.
+    Keys,
     /// Both sides changed the same files, which have too many rows to compare.
     TooManyRows,
     /// Both sides changed the same files, whose rows cannot be compared.
@@ -300,4 +306,7 @@ pub enum ConflictKind {
     /// The checks that passed on one side do not cover a combination of both sides, so the table
     /// can only be taken as a whole from one side.
     Checked,
+    /// A run read the table before another run changed it, and the other run read a table before
+    /// this run changed it. So there is no order of the two runs with the same result.
+    SerialOrder,
 }

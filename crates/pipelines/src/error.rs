@@ -10,6 +10,7 @@ use headwater_model::{ErrorCode, Fault, MergeConflict, Problem};
 use serde_json::json;
 
 use crate::Location;
+use crate::conflict_text::{changed_text, conflict_causes, names};
 
 /// Result of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -235,8 +236,13 @@ pub enum Error {
         branch: String,
     },
 
-    /// Tables that the run wrote were also changed on the target.
-    #[error("`{target}` changed the same tables during the run: {}", names(conflicts).join(", "))]
+    /// Tables that the run wrote were also changed on the target, or the run has no place in a
+    /// serial order of the runs.
+    #[error(
+        "`{target}` changed {} during the run: {}",
+        changed_text(conflicts),
+        names(conflicts).join(", ")
+    )]
     Conflict {
         /// Target branch.
         target: String,
@@ -440,17 +446,6 @@ fn owner_text(project: Option<&str>, reference: &str) -> String {
 
 fn with_causes(problem: &Problem) -> Vec<String> {
     std::iter::once(problem.message.clone()).chain(problem.causes.iter().cloned()).collect()
-}
-
-fn names(conflicts: &[MergeConflict]) -> Vec<String> {
-    conflicts.iter().map(|conflict| conflict.table.to_string()).collect()
-}
-
-fn conflict_causes(conflicts: &[MergeConflict]) -> Vec<String> {
-    let causes = conflicts.iter().flat_map(|conflict| {
-        conflict.causes.iter().map(|cause| format!("`{}`: {}", conflict.table, cause.message))
-    });
-    causes.collect()
 }
 
 fn run_causes(failures: &[Problem]) -> Vec<String> {

@@ -7,7 +7,7 @@ use headwater_catalog::EVENT_SCOPE;
 use headwater_engine::{Engine, TableAccess};
 use headwater_functions::{Functions, TableQuota};
 use headwater_jobs::{JobContext, Jobs};
-use headwater_lake::{Lake, MergeOptions};
+use headwater_lake::{Lake, MergeOptions, RunReads};
 use headwater_model::{
     Action, CommitId, ErrorCode, JobEventKind, JobId, MergeOutcome, MergeRequest, Object,
     PROPERTY_EVENT, PROPERTY_JOB, Problem, RefSpec, RunPlan, RunReport, RunRequest, StepReport,
@@ -297,7 +297,10 @@ impl Runner {
         let checked = work.checks(plan).then(|| plan.project.name.clone());
         let (author, passed) = (work.author(), Some(checked.unwrap_or_default()));
         let merged = work.request.merge.as_ref().map(|merge| merge.source.clone());
-        let merge = MergeOptions { author, properties, with: with.clone(), whole, passed, merged };
+        let reads = Some(RunReads { start: work.start, tables: plan.read_tables().await? });
+        let with_run = with.clone();
+        let merge =
+            MergeOptions { author, properties, with: with_run, whole, passed, reads, merged };
         let merged = self.lake().merge_with(&work.target, request, merge).await;
         let report = merged.map_err(|error| work.not_merged(error, &closes))?;
         let report = self.visible(&work.target, report).await?;

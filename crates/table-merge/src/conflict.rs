@@ -113,6 +113,13 @@ pub enum Cause {
     },
     /// Both sides changed the same rows.
     Rows,
+    /// Both sides added or changed rows with the same keys.
+    Keys {
+        /// The first key as text; `None` if the source has no row with one of the keys.
+        key: Option<String>,
+        /// Number of keys.
+        total: u64,
+    },
     /// Both sides changed the same files, which have too many rows to compare.
     TooManyRows {
         /// Maximum number of rows that a merge compares.
@@ -209,6 +216,15 @@ impl fmt::Display for Cause {
                 )
             }
             Cause::Rows => f.write_str("both sides changed the same rows"),
+            Cause::Keys { key: Some(key), total: 1 } => {
+                write!(f, "both sides added or changed a row with the key {key}")
+            }
+            Cause::Keys { key: Some(key), total } => {
+                write!(f, "both sides added or changed rows with {total} keys, such as {key}")
+            }
+            Cause::Keys { key: None, total } => {
+                write!(f, "both sides added or changed rows with {total} equal keys")
+            }
             Cause::TooManyRows { limit } => write!(
                 f,
                 "both sides changed the same files, which have more than {limit} rows to compare"

@@ -66,6 +66,12 @@ impl<'a> Files<'a> {
         let known = states(self.base);
         side.iter().filter(|file| !known.contains(&file.state())).collect()
     }
+
+    /// Returns the files of the base that a side does not have.
+    pub fn removed(&self, side: &'a [File]) -> Vec<&'a File> {
+        let remaining = states(side);
+        self.base.iter().filter(|file| !remaining.contains(&file.state())).collect()
+    }
 }
 
 /// The data files that a merge adds, removes and rewrites.

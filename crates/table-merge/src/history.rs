@@ -11,6 +11,7 @@
 
 use std::collections::HashSet;
 
+use futures::FutureExt;
 use headwater_tables::{ChangeScope, Lineage, Table, Tables, merged_by};
 use iceberg::spec::{Operation, Snapshot};
 
@@ -29,6 +30,25 @@ pub(crate) struct History {
     pub complete: bool,
     /// True if the side descends from the base; false in a cherry-pick, for example.
     pub from_base: bool,
+}
+
+/// Returns true if the changes since a state of a table only compacted rows. If `appends` is true,
+/// they may also have appended rows.
+pub async fn only_arranged(tables: &Tables, base: &Table, now: &Table, appends: bool) -> bool {
+    let (before, after) = (base.metadata(), now.metadata());
+    let same_shape = before.uuid() == after.uuid()
+        && before.current_schema_id() == after.current_schema_id()
+        && before.default_partition_spec_id() == after.default_partition_spec_id()
+        && before.properties() == after.properties();
+    if !same_shape {
+        return false;
+    }
+    if base.snapshot_id() == now.snapshot_id() {
+        return true;
+    }
+    let past = MergeAncestry::read(tables, base, [now, base]).boxed().await;
+    let [history, _] = past.histories(&HashSet::new());
+    history.only_appends_or_compacts && history.compacts && (appends || history.appends.is_empty())
 }
 
 /// The lineages of the base and of both sides of a merge.

@@ -14,6 +14,7 @@ use iceberg::spec::{Datum, FormatVersion, PrimitiveLiteral, StructType, TableMet
 use crate::conflict::{Cause, Conflict, Side};
 use crate::files::{FilePlan, Files, LiveRows, SharedFiles};
 use crate::history::{History, MergeAncestry};
+use crate::keys;
 use crate::lost_updates::{self, SideChange};
 use crate::metadata::{MergeStates, MergedMetadata};
 use crate::rows::{GroupResult, MergedGroup, RowBudget, RowReader};
@@ -176,6 +177,7 @@ pub async fn merge(
     let unclear = &common.unclear;
     let files = Files { base: base_files, ours: our_files, theirs: their_files, live, unclear };
     let compacts = histories[1].only_appends_or_compacts;
+    let changes_keys = !keys::no_key_changed(&histories);
     // If our side does not descend from the base, it may have assigned the same ids to other rows.
     let base_counters =
         if histories[0].from_base { BaseCounters::of(three.base) } else { BaseCounters::default() };
@@ -201,10 +203,11 @@ pub async fn merge(
     merge.again = again;
     merge.doubtful = doubtful;
     merge.base_counters = base_counters;
-    match merge.merge_groups(tables, plan, GroupMerge { compacts, conflicts, budget }).await? {
+    let groups = GroupMerge { compacts, conflicts, budget: &mut *budget };
+    match merge.merge_groups(tables, plan, groups).await? {
         Merged::Both(mut merge) => {
             merge.rows_of = merge.side_of_rows(&files);
-            Ok(Merged::Both(merge))
+            keys::checked(tables, merge, &files, changes_keys, budget).boxed().await
         }
         other => Ok(other),
     }
@@ -230,25 +233,6 @@ async fn check_rows(
         conflicts.push(Conflict::new(Cause::Schema { reason }));
     }
     Ok(conflicts)
-}
-
-/// Returns true if the changes since a state of a table only compacted rows. If `appends` is true,
-/// they may also have appended rows.
-pub async fn only_arranged(tables: &Tables, base: &Table, now: &Table, appends: bool) -> bool {
-    let (before, after) = (base.metadata(), now.metadata());
-    let same_shape = before.uuid() == after.uuid()
-        && before.current_schema_id() == after.current_schema_id()
-        && before.default_partition_spec_id() == after.default_partition_spec_id()
-        && before.properties() == after.properties();
-    if !same_shape {
-        return false;
-    }
-    if base.snapshot_id() == now.snapshot_id() {
-        return true;
-    }
-    let past = MergeAncestry::read(tables, base, [now, base]).boxed().await;
-    let [history, _] = past.histories(&HashSet::new());
-    history.only_appends_or_compacts && history.compacts && (appends || history.appends.is_empty())
 }
 
 /// The context for merging the groups of files that both sides changed.

@@ -27,6 +27,9 @@ pub const UNDONE: &str = "headwater.undone-snapshots";
 /// the value is not a list.
 pub const PICKED: &str = "headwater.picked-snapshots";
 
+/// Summary key that a model with `merge` writes: its key columns, as a JSON list.
+pub const KEYS_PROPERTY: &str = "headwater.keys";
+
 /// Prefix of the summary keys of source tables. Each value is the version of the source table from
 /// which the rows of this table were computed.
 pub const READ_UP_TO: &str = "headwater.read.";

@@ -7,9 +7,8 @@ use headwater_lake::{ColumnMatch, DiffSide};
 use headwater_model::{ErrorCode, Problem, TableName, nearest};
 use headwater_sql::names::same_but_case;
 use headwater_table_scan::view_schema;
-use headwater_tables::{ScanPlan, initial_default};
+use headwater_tables::{KEYS_PROPERTY, ScanPlan, initial_default};
 
-use super::KEYS_PROPERTY;
 use crate::error::{Error, Result, SqlError};
 
 /// Table alias of either side in a plan.

@@ -18,9 +18,6 @@ use crate::error::Result;
 /// Number of tables whose metadata is read concurrently.
 pub(super) const TABLES_AT_ONCE: usize = 8;
 
-/// Snapshot property that a model with `merge` writes: its key columns, as a JSON list.
-pub const KEYS_PROPERTY: &str = "headwater.keys";
-
 /// Maximum rows and bytes in differing files that are compared by default (`auto`).
 pub(super) const READ_ROWS_MAX: u64 = 5_000_000;
 pub(super) const READ_BYTES_MAX: u64 = 512 << 20;

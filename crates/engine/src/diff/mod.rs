@@ -13,4 +13,4 @@ mod rows;
 mod statistics;
 
 use self::compare::{ComparedSides, RowComparison, changed_columns};
-pub use self::compare::{ComparedTable, DiffOptions, KEYS_PROPERTY};
+pub use self::compare::{ComparedTable, DiffOptions};

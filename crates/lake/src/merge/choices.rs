@@ -2,8 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use headwater_model::{MergeChoice, MergeRequest, RefSpec, TableName};
+use headwater_catalog::DivergedTable;
+use headwater_model::{
+    ConflictCause, MergeChoice, MergeRequest, MergeResolution, MergedTable, RefSpec, TableName,
+};
 
+use super::OngoingMerge;
 use crate::commit_view::CommitView;
 use crate::error::{Error, Result};
 use crate::lake::Lake;
@@ -47,4 +51,30 @@ async fn find(side: &CommitView, name: &TableName) -> Result<Option<TableName>> 
     }
     let found = side.state().find(&name.namespace, &name.name).await?;
     Ok(found.map(|(name, _)| name))
+}
+
+impl OngoingMerge<'_> {
+    /// Returns the report of a table in conflict of which one side was chosen.
+    pub(super) fn chosen(
+        &self,
+        contested: &DivergedTable,
+        causes: &[ConflictCause],
+    ) -> MergedTable {
+        let table = &contested.table;
+        let how = match self.request.choice(contested.names()) {
+            MergeChoice::Theirs => MergeResolution::Theirs,
+            MergeChoice::Ours | MergeChoice::Fail => MergeResolution::Ours,
+        };
+        MergedTable {
+            table: table.clone(),
+            how,
+            rows_added: 0,
+            rows_removed: 0,
+            whole_files: false,
+            files_added: 0,
+            files_removed: 0,
+            schema_changed: false,
+            causes: causes.to_vec(),
+        }
+    }
 }

@@ -73,6 +73,7 @@ fn kind(cause: &Cause) -> ConflictKind {
         Cause::Property { .. } => ConflictKind::Property,
         Cause::Replaced { .. } => ConflictKind::Replaced,
         Cause::Rows => ConflictKind::Rows,
+        Cause::Keys { .. } => ConflictKind::Keys,
         Cause::TooManyRows { .. } => ConflictKind::TooManyRows,
         Cause::Incomparable { .. } => ConflictKind::Incomparable,
         Cause::DuplicateCherryPick => ConflictKind::DuplicateCherryPick,

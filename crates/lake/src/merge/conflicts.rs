@@ -67,7 +67,7 @@ impl OngoingMerge<'_> {
             }
             conflicts.push(conflict);
         }
-        Ok(conflicts)
+        if conflicts.is_empty() { self.order_conflicts(plan).await } else { Ok(conflicts) }
     }
 
     /// Returns the project whose model writes a table in conflict.
@@ -224,6 +224,7 @@ fn can_blame(kind: ConflictKind) -> bool {
             | ConflictKind::Property
             | ConflictKind::Replaced
             | ConflictKind::Rows
+            | ConflictKind::Keys
     )
 }
 

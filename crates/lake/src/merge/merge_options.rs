@@ -2,8 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use headwater_model::{RefSpec, TRANSACTION_BRANCHES, TableName};
+use headwater_model::{CommitId, RefSpec, TRANSACTION_BRANCHES, TableName};
 use headwater_store::Batch;
+
+use super::serial_order;
 
 /// Options of a merge.
 #[derive(Debug, Clone, Default)]
@@ -19,12 +21,31 @@ pub struct MergeOptions {
     /// For a merge by a run: the project whose expectations have all passed, or an empty string if
     /// there is no such project. `None` for a merge by a user.
     pub passed: Option<String>,
+    /// For a merge by a run: the tables that the run read. The merge is a conflict if the run has
+    /// no place in a serial order of the runs.
+    pub reads: Option<RunReads>,
     /// The branch or tag that a run merges, for the record of the merge. By default, it is the
     /// source of the merge.
     pub merged: Option<RefSpec>,
 }
 
+/// The tables that a run read.
+#[derive(Debug, Clone)]
+pub struct RunReads {
+    /// The head of the target when the run started.
+    pub start: CommitId,
+    /// The tables and views that the run read at this commit.
+    pub tables: BTreeSet<TableName>,
+}
+
 impl MergeOptions {
+    /// Returns the properties of the merge commit.
+    pub(super) fn commit_properties(&self) -> BTreeMap<String, String> {
+        let mut properties = self.properties.clone();
+        properties.extend(self.reads.iter().flat_map(serial_order::to_properties));
+        properties
+    }
+
     /// Returns the branch or tag that is recorded as the source of the merge; `None` if the merge
     /// is part of a run or a transaction, and for commits without a name.
     pub(super) fn merged_ref(&self, source: &RefSpec) -> Option<String> {

@@ -14,6 +14,7 @@ mod content;
 mod imports;
 mod merge_options;
 mod reverted_by;
+mod serial_order;
 mod started_merge;
 mod uncommitted;
 mod view_content;
@@ -32,7 +33,7 @@ use headwater_table_merge::RowBudget;
 
 pub use self::conflict_error::{conflict_problem, with_rerun_hint};
 use self::content::TableContent;
-pub use self::merge_options::MergeOptions;
+pub use self::merge_options::{MergeOptions, RunReads};
 use self::started_merge::StartedMerge;
 use self::uncommitted::UncommittedMerge;
 use self::view_content::{ViewContent, concerns_view};
@@ -372,7 +373,7 @@ impl<'a> OngoingMerge<'a> {
         MergeCommit {
             author: self.options.author.clone(),
             message,
-            properties: self.options.properties.clone(),
+            properties: self.options.commit_properties(),
             with,
         }
     }
@@ -464,25 +465,6 @@ impl<'a> OngoingMerge<'a> {
             Verdict::Conflict(causes) => self.chosen(&entry.contested, causes),
         });
         tables.collect()
-    }
-
-    fn chosen(&self, contested: &DivergedTable, causes: &[ConflictCause]) -> MergedTable {
-        let table = &contested.table;
-        let how = match self.request.choice(contested.names()) {
-            MergeChoice::Theirs => MergeResolution::Theirs,
-            MergeChoice::Ours | MergeChoice::Fail => MergeResolution::Ours,
-        };
-        MergedTable {
-            table: table.clone(),
-            how,
-            rows_added: 0,
-            rows_removed: 0,
-            whole_files: false,
-            files_added: 0,
-            files_removed: 0,
-            schema_changed: false,
-            causes: causes.to_vec(),
-        }
     }
 
     /// Writes the merged tables, adds them to `made`, and returns all changes of the target.

@@ -8,7 +8,7 @@ use headwater_lake::{BatchStream, PROPERTY_PROJECT, Transaction, new_columns, nu
 use headwater_model::name::quoted;
 use headwater_model::{Action, Object, PROPERTY_JOB, TableName, Usage};
 use headwater_project::{Materialization, Step};
-use headwater_tables::PROFILE;
+use headwater_tables::{KEYS_PROPERTY, PROFILE};
 
 use super::checked_rows::CheckedRows;
 use super::output::{self, Output};
@@ -18,7 +18,7 @@ use crate::build_record::BUILD;
 use crate::contract::with_docs;
 use crate::plan::{FINGERPRINT, FINGERPRINT_CODE};
 use crate::profile::profiled;
-use headwater_engine::{KEYS_PROPERTY, Prepared};
+use headwater_engine::Prepared;
 
 /// Read positions and quarantined rows that a model writes together with its rows.
 pub(super) struct WriteOptions<'a> {

@@ -138,6 +138,154 @@ async fn rows_of_a_model_and_of_other_writers_are_both_kept() {
     assert!(world.sql("main", &[COUNTED]).await.contains("| 4 | 104 |"));
 }
 
+/// Returns the files of another project.
+fn of_project(name: &str, own: &[(&str, &str)]) -> ProjectFiles {
+    let named = |text: &str| text.replace("\"test\"", &format!("\"{name}\"")).into();
+    files("", own).into_iter().map(|(path, text)| (path, named(text.text()))).collect()
+}
+
+/// Runs the project `test` until its last model is blocked, then runs the project `other`
+/// to its end, and returns both runs.
+async fn run_both(world: &World, own: &[(&str, &str)], other: &[(&str, &str)]) -> [Ran; 2] {
+    let gate = world.gate(1);
+    let waits = [("waits.sql", "SELECT count(*) AS n FROM system.gate"), ("last.sql", LAST)];
+    let own: Vec<(&str, &str)> = own.iter().chain(&waits).copied().collect();
+    let (own, other) = (files("", &own), of_project("other", other));
+    let meanwhile = async {
+        gate.reached().await;
+        let ran = world.run(&other).await;
+        gate.open();
+        ran
+    };
+    let (first, second) = tokio::join!(world.run(&own), meanwhile);
+    [first, second]
+}
+
+const BY_KEY: &str = "-- headwater: materialization = merge\n-- headwater: keys = id\n\
+                      -- headwater: allow_takeover = true\n";
+
+#[tokio::test]
+async fn a_new_key_of_two_runs_is_a_conflict_that_names_the_key() {
+    let world = world().await;
+    world.sql("main", &["CREATE TABLE k AS SELECT 1 AS id, 10 AS v"]).await;
+    let model = format!("{BY_KEY}SELECT 2 AS id, 20 AS v");
+    let [first, second] = run_both(&world, &[("k.sql", &model)], &[("k.sql", &model)]).await;
+    assert_eq!(second.report().tables, ["k"]);
+    insta::assert_snapshot!(refused(&first), @r"
+    merge_conflict: `main` changed the same tables during the run: k
+      caused by: `k`: both sides added or changed a row with the key `id` 2
+      hint: Run again: the new run reads the latest commit.
+    ");
+    let shown = world.sql("main", &["SELECT count(*) AS n FROM k WHERE id = 2"]).await;
+    assert!(shown.contains("| 1 |"), "{shown}");
+}
+
+#[tokio::test]
+async fn different_new_keys_of_two_runs_are_merged() {
+    let world = world().await;
+    world.sql("main", &["CREATE TABLE k AS SELECT 1 AS id, 10 AS v"]).await;
+    let [two, three] = [2, 3].map(|id| format!("{BY_KEY}SELECT {id} AS id, 20 AS v"));
+    let [first, second] = run_both(&world, &[("k.sql", &two)], &[("k.sql", &three)]).await;
+    second.report();
+    assert_eq!(first.report().tables, ["k", "last"]);
+    let shown = world.sql("main", &["SELECT count(*) AS n, sum(id) AS ids FROM k"]).await;
+    assert!(shown.contains("| 3 | 6   |"), "{shown}");
+}
+
+/// Replaces the ids of commits, which differ in each run.
+fn without_ids(text: &str) -> String {
+    let mut parts = text.split("commit `");
+    let mut shown = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let (_, rest) = part.split_once('`').unwrap();
+        shown.push_str(&format!("commit `ID`{rest}"));
+    }
+    shown
+}
+
+const TAKEN: &str = "-- headwater: allow_takeover = true\n-- headwater: materialization = ";
+
+#[tokio::test]
+async fn two_runs_that_compute_the_same_new_value_are_a_conflict() {
+    let world = world().await;
+    world.sql("main", &["CREATE TABLE events (id BIGINT)", "CREATE TABLE sums (n BIGINT)"]).await;
+    let append = format!("{TAKEN}append\nSELECT 1::BIGINT AS id");
+    let sums = format!("{TAKEN}replace\nSELECT count(*) AS n FROM events");
+    let models = [("events.sql", append.as_str()), ("sums.sql", sums.as_str())];
+    let [first, second] = run_both(&world, &models, &models).await;
+    second.report();
+    let text = refused(&first);
+    assert!(text.starts_with("merge_conflict: `main` changed"), "{text}");
+    let shown = world.sql("main", &["SELECT n, (SELECT count(*) FROM events) AS e FROM sums"]);
+    assert!(shown.await.contains("| 1 | 1 |"), "the first run is not merged");
+}
+
+#[tokio::test]
+async fn two_runs_that_each_read_what_the_other_writes_are_a_conflict() {
+    let world = world().await;
+    let tables = ["CREATE TABLE one AS SELECT 1 AS id", "CREATE TABLE two AS SELECT 1 AS id"];
+    world.sql("main", &tables).await;
+    let [one, two] = ["one", "two"].map(|from| format!("{TAKEN}append\nSELECT id FROM {from}"));
+    let [first, second] = run_both(&world, &[("two.sql", &one)], &[("one.sql", &two)]).await;
+    second.report();
+    insta::assert_snapshot!(without_ids(&refused(&first)), @r"
+    merge_conflict: `main` changed tables that the run read: one
+      caused by: `one`: the run read this table before commit `ID` changed it, and the run of commit `ID` read `two` before this run changed it
+      hint: Run again: the new run reads the latest commit.
+    ");
+    assert!(world.sql("main", &["SELECT count(*) AS n FROM two"]).await.contains("| 1 |"));
+}
+
+#[tokio::test]
+async fn a_run_is_merged_although_another_run_appended_to_its_source() {
+    let world = world().await;
+    let load = format!("{TAKEN}append\nSELECT 2 AS id");
+    let model = format!("{TAKEN}replace\nSELECT count(*) AS n FROM t");
+    let [first, second] = run_both(&world, &[("counted.sql", &model)], &[("t.sql", &load)]).await;
+    assert_eq!(second.report().tables, ["t"]);
+    assert_eq!(first.report().tables, ["counted", "last"]);
+    let shown = world.sql("main", &["SELECT n, (SELECT count(*) FROM t) AS t FROM counted"]).await;
+    assert!(shown.contains("| 1 | 2 |"), "as if the first run had ended before: {shown}");
+}
+
+#[tokio::test]
+async fn a_run_that_read_a_load_conflicts_with_an_older_run_that_did_not() {
+    let world = world().await;
+    let slow = |name: &str, path: &str, sql: &str| {
+        let waits = "SELECT count(*) AS n FROM system.gate";
+        of_project(name, &[(path, &format!("{TAKEN}append\n{sql}")), ("waits.sql", waits)])
+    };
+    let old = slow("old", "other.sql", "SELECT t.id FROM t CROSS JOIN waits");
+    let new = slow("new", "last.sql", "SELECT other.id FROM other CROSS JOIN t CROSS JOIN waits");
+    let load = of_project("load", &[("t.sql", &format!("{TAKEN}append\nSELECT 2 AS id"))]);
+    let old_gate = world.gate(1);
+    let (ended, old_ended) = tokio::sync::oneshot::channel();
+    let old_run = async {
+        let ran = world.run(&old).await;
+        ended.send(()).unwrap();
+        ran
+    };
+    let others = async {
+        old_gate.reached().await;
+        world.run(&load).await.report();
+        let new_gate = world.gate(1);
+        let order = async {
+            new_gate.reached().await;
+            old_gate.open();
+            old_ended.await.unwrap();
+            new_gate.open();
+        };
+        tokio::join!(world.run(&new), order).0
+    };
+    let (old_ran, new_ran) = tokio::join!(old_run, others);
+    assert_eq!(old_ran.report().tables, ["other"], "ordered before the load");
+    insta::assert_snapshot!(without_ids(&refused(&new_ran)), @r"
+    merge_conflict: `main` changed tables that the run read: other
+      caused by: `other`: the run read this table before commit `ID` changed it, and the run of commit `ID` did not read the changes of commit `ID`, which this run did read
+      hint: Run again: the new run reads the latest commit.
+    ");
+}
+
 #[tokio::test]
 async fn a_branch_accepts_only_commits_that_a_project_checked() {
     let world = world().await;

@@ -1,0 +1,188 @@
+//! Checks that the runs on a branch have a serial order.
+//!
+//! A run reads the tables of the commit at which it started. Another run may change these tables
+//! and be merged first. The later run can still be ordered before the other run, unless something
+//! orders it after the other run. ADR 12 describes the rule and why it is sufficient.
+//!
+//! The merge commit of a run records the tables that the run read, and the commit at which it
+//! started. Commits without this record, such as imports and SQL statements, are not checked.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use headwater_catalog::{MergePlan, TableChange};
+use headwater_model::{
+    CHANGE_READ, Commit, CommitId, ConflictKind, MergeConflict, ObjectId, TableName,
+};
+
+use super::{OngoingMerge, RunReads, conflict_cause};
+use crate::error::Result;
+use crate::lake::Lake;
+
+/// Commit property: hashes of the names of the tables that the run read, as a JSON list, or
+/// [`ALL_TABLES`]. Users who may list commits need not have the right to see these tables.
+const PROPERTY_READS: &str = "headwater.reads";
+
+/// Commit property: the target's head when the run started.
+const PROPERTY_START: &str = "headwater.start";
+
+/// Value of [`PROPERTY_READS`] if the run read too many tables to list.
+const ALL_TABLES: &str = "*";
+
+/// Maximum number of tables that a commit lists.
+const LISTED_MAX: usize = 500;
+
+/// Returns the commit properties that record what a run read.
+pub(super) fn to_properties(run: &RunReads) -> [(String, String); 2] {
+    let reads = if run.tables.len() > LISTED_MAX {
+        ALL_TABLES.to_owned()
+    } else {
+        let names: BTreeSet<String> = run.tables.iter().map(hash).collect();
+        serde_json::json!(names).to_string()
+    };
+    [(PROPERTY_READS.to_owned(), reads), (PROPERTY_START.to_owned(), run.start.to_string())]
+}
+
+/// Returns a hash of a table's name. If two names had the same hash, a merge could report a false
+/// conflict, but would not miss one.
+fn hash(table: &TableName) -> String {
+    ObjectId::of(table.to_string().as_bytes()).short()
+}
+
+/// A run that was merged.
+struct MergedRun {
+    /// The merge commit.
+    commit: Commit,
+    /// The target's head when the run started.
+    start: CommitId,
+    /// Hashes of the names of the tables that the run read; `None` for all tables.
+    reads: Option<BTreeSet<String>>,
+}
+
+impl MergedRun {
+    /// Returns the run that made a commit; `None` for other commits.
+    fn of(commit: Commit) -> Option<MergedRun> {
+        let reads = serde_json::from_str(commit.properties.get(PROPERTY_READS)?).ok();
+        let start = commit.properties.get(PROPERTY_START)?.parse().ok()?;
+        Some(MergedRun { commit, start, reads })
+    }
+
+    fn read(&self, table: &TableName) -> bool {
+        self.reads.as_ref().is_none_or(|reads| reads.contains(&hash(table)))
+    }
+
+    fn shown(&self) -> String {
+        format!("commit `{}`", self.commit.id.short())
+    }
+}
+
+impl OngoingMerge<'_> {
+    /// Returns a conflict for each table that another run changed after this run read it, if this
+    /// run has no place in a serial order. Returns no conflict for a merge that is not by a run.
+    pub(super) async fn order_conflicts(&self, plan: &MergePlan) -> Result<Vec<MergeConflict>> {
+        let Some(own) = self.options.reads.as_ref().filter(|own| own.start != plan.head) else {
+            return Ok(Vec::new());
+        };
+        let runs = self.lake.runs_between(own.start, plan.head).await?;
+        // The first run that changed each table.
+        let mut stale: BTreeMap<TableName, (&MergedRun, TableChange)> = BTreeMap::new();
+        for run in runs.iter().rev() {
+            for change in self.lake.written_by(run).await? {
+                if own.tables.contains(&change.table) {
+                    stale.entry(change.table.clone()).or_insert((run, change));
+                }
+            }
+        }
+        if stale.is_empty() {
+            return Ok(Vec::new());
+        }
+        let Some(reason) = self.order_reason(plan, own, &runs).await? else {
+            return Ok(Vec::new());
+        };
+        let conflicts = stale.into_iter().map(|(table, (run, change))| {
+            let message =
+                format!("the run read this table before {} changed it, and {reason}", run.shown());
+            MergeConflict {
+                table,
+                target: Some(run.commit.clone()),
+                target_after: None,
+                target_change: change.word().to_owned(),
+                source: None,
+                source_after: None,
+                source_change: CHANGE_READ.to_owned(),
+                project: None,
+                causes: vec![conflict_cause::plain(ConflictKind::SerialOrder, message)],
+            }
+        });
+        Ok(conflicts.collect())
+    }
+
+    /// Returns why a run that read tables before other runs changed them cannot be ordered before
+    /// these runs; `None` if it can.
+    async fn order_reason(
+        &self,
+        plan: &MergePlan,
+        own: &RunReads,
+        runs: &[MergedRun],
+    ) -> Result<Option<String>> {
+        let writes = self.lake.catalog().diff(own.start, plan.source).await?;
+        for run in runs {
+            if let Some(change) = writes.iter().find(|change| run.read(&change.table)) {
+                let (shown, table) = (run.shown(), &change.table);
+                return Ok(Some(format!(
+                    "the run of {shown} read `{table}` before this run changed it"
+                )));
+            }
+        }
+        for run in runs {
+            for earlier in self.lake.runs_between(run.start, own.start).await? {
+                let written = self.lake.written_by(&earlier).await?;
+                if written.iter().any(|change| run.read(&change.table)) {
+                    return Ok(Some(format!(
+                        "the run of {} did not read the changes of {}, which this run did read",
+                        run.shown(),
+                        earlier.shown()
+                    )));
+                }
+            }
+        }
+        Ok(None)
+    }
+}
+
+impl Lake {
+    /// Returns the runs that were merged after the commit `start`, up to the commit `head`, newest
+    /// first.
+    async fn runs_between(&self, start: CommitId, head: CommitId) -> Result<Vec<MergedRun>> {
+        if start == head {
+            return Ok(Vec::new());
+        }
+        let oldest = self.catalog().read_commit(start).await?.time;
+        let commits = self.catalog().history_since(&[head], oldest).await?;
+        let commits = commits.into_iter().filter(|commit| commit.id != start);
+        Ok(commits.filter_map(MergedRun::of).collect())
+    }
+
+    /// Returns the tables that a run changed.
+    async fn written_by(&self, run: &MergedRun) -> Result<Vec<TableChange>> {
+        let Some(before) = run.commit.parents.first() else { return Ok(Vec::new()) };
+        Ok(self.catalog().diff(*before, run.commit.id).await?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_tables_are_recorded_as_all_tables() {
+        let reads = |count: usize| {
+            let tables = (0..count).map(|at| format!("t{at}").parse().expect("a name")).collect();
+            let start = "0".repeat(64).parse().expect("a commit");
+            let [(_, reads), _] = to_properties(&RunReads { start, tables });
+            reads
+        };
+        let first = hash(&"t0".parse().expect("a name"));
+        assert_eq!(reads(1), format!(r#"["{first}"]"#));
+        assert_eq!(reads(LISTED_MAX + 1), ALL_TABLES);
+    }
+}

@@ -1,0 +1,71 @@
+//! The tables that a run reads in the state at its start. The merge of the run uses them to decide
+//! if the run has a place in a serial order of the runs.
+
+use std::collections::BTreeSet;
+
+use headwater_model::TableName;
+
+use crate::plan::Plan;
+use crate::{Error, Result};
+
+impl Plan {
+    /// Returns the tables and views that the run reads. Tables that the run replaces before it
+    /// reads them are excluded. The inputs of unchanged steps are included, because the run read
+    /// their states to decide that the steps need not run.
+    pub(crate) async fn read_tables(&self) -> Result<BTreeSet<TableName>> {
+        let mut read: BTreeSet<TableName> = BTreeSet::new();
+        for index in self.read_steps() {
+            read.insert(self.stored_name(&self.project.steps[index].table).await?);
+        }
+        for (plan, planned) in self.steps.iter().zip(&self.selection.planned) {
+            if *planned {
+                read.extend(plan.tables.iter().cloned());
+            }
+        }
+        let mut below = BTreeSet::new();
+        for table in &read {
+            let entry =
+                self.view.state().entry(table).await.map_err(|error| Error::other(&error))?;
+            if entry.is_some_and(|entry| entry.is_view()) {
+                let found = headwater_engine::tables_below(&self.view, table).await;
+                below.extend(found.map_err(|error| Error::other(&error))?.entries.into_keys());
+            }
+        }
+        read.extend(below);
+        Ok(read)
+    }
+
+    /// Returns the models whose tables the run reads.
+    fn read_steps(&self) -> BTreeSet<usize> {
+        let mut read = BTreeSet::new();
+        for index in (0..self.steps.len()).filter(|index| self.selection.planned[*index]) {
+            let step = &self.project.steps[index];
+            let parents = step.inputs.iter().filter_map(|input| self.graph.model(input));
+            read.extend(parents.filter(|parent| self.keeps_rows(*parent)));
+            // An incremental model reads its positions in its inputs from its own table.
+            if step.is_incremental() || self.is_unchanged(index) {
+                read.insert(index);
+            }
+        }
+        read.retain(|index| self.project.steps[*index].is_materialized());
+        read
+    }
+
+    /// Returns true if the run uses the table of a step as it is.
+    fn is_unchanged(&self, index: usize) -> bool {
+        let plan = &self.steps[index];
+        plan.reason.is_none() && plan.reuses.is_none()
+    }
+
+    /// Returns true if, after the run, the table of a step contains rows from before the run.
+    fn keeps_rows(&self, index: usize) -> bool {
+        self.project.steps[index].materialization.accumulates() || self.is_unchanged(index)
+    }
+
+    /// Returns the name of a table with the upper and lower case of the catalog.
+    async fn stored_name(&self, table: &TableName) -> Result<TableName> {
+        let found = self.view.state().find(&table.namespace, &table.name).await;
+        let found = found.map_err(|error| Error::other(&error))?;
+        Ok(found.map_or_else(|| table.clone(), |(name, _)| name))
+    }
+}
