@@ -5,6 +5,7 @@
 
 mod acting_request;
 mod auto_maintenance;
+mod call_budget;
 mod call_output;
 mod commit_history;
 mod deployer;
@@ -26,6 +27,7 @@ mod trigger;
 
 pub use acting_request::ActingRequest;
 pub use auto_maintenance::start_maintenance;
+pub use call_budget::call_budget;
 pub use call_output::{CallOutputs, OutputWriter};
 pub use commit_history::CommitHistory;
 pub use deployer::{

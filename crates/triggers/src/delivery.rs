@@ -30,7 +30,8 @@ const THROTTLE_PAUSE_MAX: Duration = Duration::from_secs(30);
 const TRIM_EVERY: u64 = 1_000;
 
 /// Pauses of a delivery whose user has reached the limit of concurrent jobs, or a daily limit. The
-/// pause for a daily limit is much shorter than a day, because the limit may be raised.
+/// pause for a daily limit is much shorter than a day, because the limit may be raised. It is also
+/// the pause for the budget of a function.
 const JOBS_PAUSE: Duration = Duration::from_secs(1);
 const DAY_PAUSE: Duration = Duration::from_secs(60);
 
@@ -45,6 +46,12 @@ impl Worker {
             }
             Err(Error::Jobs(JobsError::DayQuota { .. })) => {
                 self.context.queue.block(self.postponed(taken.delivery.clone(), DAY_PAUSE));
+                Ok(())
+            }
+            // All events of the queue call this function, so all of them wait.
+            Err(Error::Jobs(JobsError::FunctionBudget { day_ends, .. })) => {
+                let now = self.context.now();
+                self.context.queue.throttle(day_ends.min(now + DAY_PAUSE), now);
                 Ok(())
             }
             Err(Error::Jobs(JobsError::Stopping | JobsError::TooBusy { .. })) => {
@@ -218,6 +225,7 @@ impl Worker {
             user: delivery.user.clone(),
             event: Some(event.id.clone()),
             queue: self.targets.queue(trigger),
+            budget: trigger.function.as_deref().and_then(|name| self.targets.budget(name)),
             ..NewJob::new(kind, summary, author)
         }
     }
