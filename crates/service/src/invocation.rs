@@ -39,6 +39,8 @@ pub struct ResolvedFunction {
     version: Option<String>,
     /// Maximum number of concurrent calls; `None` without a limit.
     concurrency: Option<u32>,
+    /// The triggers and event source mappings that caused the call.
+    caused_by: Vec<String>,
 }
 
 /// The input of a call.
@@ -56,7 +58,12 @@ pub struct CallInput {
 impl ResolvedFunction {
     fn of_project(project: Arc<Project>, callable: Callable, deployed_by: Option<Actor>) -> Self {
         let function = ParsedFunction { project, callable, deployed_by };
-        ResolvedFunction { function, version: None, concurrency: None }
+        ResolvedFunction { function, version: None, concurrency: None, caused_by: Vec::new() }
+    }
+
+    /// Sets the triggers and event source mappings that caused the call.
+    pub(crate) fn with_lineage(self, caused_by: Vec<String>) -> Self {
+        ResolvedFunction { caused_by, ..self }
     }
 
     pub(crate) fn called(&self) -> &ParsedFunction {
@@ -146,7 +153,8 @@ impl Invocations {
         if let Some(called) = self.0.catalog.find(name).await? {
             let (function, version) = (called.function, Some(called.version));
             let concurrency = called.concurrency;
-            return Ok(ResolvedFunction { function, version, concurrency });
+            let caused_by = Vec::new();
+            return Ok(ResolvedFunction { function, version, concurrency, caused_by });
         }
         let version = version?;
         if self.0.is_unlimited(principal) && self.is_in_folder(name).await {
@@ -200,8 +208,8 @@ impl Invocations {
         T: Send + 'static,
         F: Future<Output = Result<T, Problem>> + Send,
     {
-        let ResolvedFunction { function, concurrency, .. } = function;
-        let outputs = CallOutputs::new(&function, principal);
+        let ResolvedFunction { function, concurrency, caused_by, .. } = function;
+        let outputs = CallOutputs::new(&function, principal).with_lineage(caused_by.clone());
         let ParsedFunction { project, callable, deployed_by } = function;
         self.0.authorize(principal, Action::Invoke, &Object::function(&callable.name))?;
         let needed = callable.limits(&project.defaults).memory_bytes;
@@ -219,7 +227,7 @@ impl Invocations {
             job,
             branch: MAIN_BRANCH.to_owned(),
             event: None,
-            caused_by: Vec::new(),
+            caused_by,
         };
         let lake = Arc::new(FunctionLake::new(self.0.lake_parts(), scope));
         // If the caller disconnects, the function is stopped, and its usage so far is recorded.
