@@ -30,10 +30,13 @@ const THROTTLE_PAUSE_MAX: Duration = Duration::from_secs(30);
 const TRIM_EVERY: u64 = 1_000;
 
 /// Pauses of a delivery whose user has reached the limit of concurrent jobs, or a daily limit. The
-/// pause for a daily limit is much shorter than a day, because the limit may be raised. It is also
-/// the pause for the budget of a function.
+/// pause for a daily limit is much shorter than a day, because the limit may be raised.
 const JOBS_PAUSE: Duration = Duration::from_secs(1);
 const DAY_PAUSE: Duration = Duration::from_secs(60);
+
+/// Pause of all deliveries to a function whose budget does not suffice for a further call. A running
+/// call may end, and a new version may have a higher budget.
+const BUDGET_PAUSE: Duration = Duration::from_secs(10);
 
 impl Worker {
     /// Makes an attempt to deliver an event.
@@ -51,7 +54,7 @@ impl Worker {
             // All events of the queue call this function, so all of them wait.
             Err(Error::Jobs(JobsError::FunctionBudget { day_ends, .. })) => {
                 let now = self.context.now();
-                self.context.queue.throttle(day_ends.min(now + DAY_PAUSE), now);
+                self.context.queue.throttle(day_ends.min(now + BUDGET_PAUSE), now);
                 Ok(())
             }
             Err(Error::Jobs(JobsError::Stopping | JobsError::TooBusy { .. })) => {
