@@ -34,8 +34,8 @@ const TRIM_EVERY: u64 = 1_000;
 const JOBS_PAUSE: Duration = Duration::from_secs(1);
 const DAY_PAUSE: Duration = Duration::from_secs(60);
 
-/// Pause of all deliveries to a function whose budget does not suffice for a further call. A running
-/// call may end, and a new version may have a higher budget.
+/// Pause of all deliveries to a function whose budget does not suffice for a further call. A
+/// running call may end, or a new version may have a higher budget.
 const BUDGET_PAUSE: Duration = Duration::from_secs(10);
 
 impl Worker {
