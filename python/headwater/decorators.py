@@ -164,6 +164,9 @@ def function(
     on_success: str | None = None,
     on_failure: str | None = None,
     outputs: Iterable[str] | None = None,
+    calls_per_day: int | None = None,
+    time_per_day: str | float | None = None,
+    money_per_day: float | None = None,
     on: Iterable[Mapping[str, object]] | None = None,
 ) -> Callable[[Function], Function]:
     """Makes a function callable by name, over HTTP or by `headwater function invoke`.
@@ -173,7 +176,9 @@ def function(
     emptied. `network`, `memory`, `timeout`, `cpus`, `tmp`, `env`, `secrets` and `priority` have the
     same meaning as in `model`. `on_success` and `on_failure` are the destinations of asynchronous
     calls: the name of a function, or an address such as `queue://orders`. `outputs` are addresses
-    to which the server writes the returned value, such as `table://shop.orders`. `on` is a list of
+    to which the server writes the returned value, such as `table://shop.orders`. `calls_per_day`,
+    `time_per_day` and `money_per_day` are the daily budget of the function: a number of calls,
+    billed time such as `"2h"`, and a cost in the currency of the rate card. `on` is a list of
     triggers that call the function with an event. Each trigger is a dict with the keys of
     `[[trigger]]` in `headwater.toml`, such as `{"schedule": "0 6 * * *"}` or
     `{"bucket": {"name": "landing"}, "retries": 2}`. Without the key `name`, the first trigger has
@@ -196,6 +201,9 @@ def function(
         "on_success": _check_destination(on_success),
         "on_failure": _check_destination(on_failure),
         "outputs": None if outputs is None else _check_outputs(outputs),
+        "calls_per_day": _check_calls(calls_per_day),
+        "time_per_day": _check_measure(time_per_day, "time_per_day", parse_duration, "2h"),
+        "money_per_day": _check_money(money_per_day),
         "on": None if on is None else _check_triggers(on),
     }
     return _attach("function", settings)
@@ -328,6 +336,20 @@ def _check_cpus(value: object) -> float | None:
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if value is not None and not (number and 0.01 <= value <= 1024):  # type: ignore[operator]
         refuse(f"cpus `{value!r}` is not valid", "Write a number of processors, such as `cpus=1.5`.")
+    return value  # type: ignore[return-value]
+
+
+def _check_calls(value: object) -> int | None:
+    is_count = isinstance(value, int) and not isinstance(value, bool)
+    if value is not None and not (is_count and value >= 0):  # type: ignore[operator]
+        refuse(f"calls_per_day `{value!r}` is not valid", "Write a number, such as `1000`.")
+    return value  # type: ignore[return-value]
+
+
+def _check_money(value: object) -> float | None:
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if value is not None and not (number and 0 <= value < float("inf")):  # type: ignore[operator]
+        refuse(f"money_per_day `{value!r}` is not valid", "Write an amount, such as `2.5`.")
     return value  # type: ignore[return-value]
 
 

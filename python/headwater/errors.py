@@ -52,6 +52,7 @@ CODES = (
     "temp_limit",
     "time_limit",
     "event_expired",
+    "loop_detected",
     "too_busy",
     "quota_exceeded",
     "disk_full",

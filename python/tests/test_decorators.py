@@ -146,6 +146,23 @@ class Decorators(unittest.TestCase):
         for duration in ("90s", "250ms", " 15 m", "10min", "1h30m", "1h 30min 5s", "1.5h", "2d", "60"):
             headwater.model(timeout=duration)
 
+    def test_the_budget_of_a_function_is_stored(self):
+        decorated = headwater.function(calls_per_day=10, time_per_day="2h", money_per_day=2.5)
+        noted = decorated(lambda event: event).__headwater__["function"]
+        budget = [noted[key] for key in ("calls_per_day", "time_per_day", "money_per_day")]
+        self.assertEqual(budget, [10, "2h", 2.5])
+        for budget in (
+            {"calls_per_day": -1},
+            {"calls_per_day": 1.5},
+            {"calls_per_day": True},
+            {"time_per_day": "soon"},
+            {"money_per_day": -0.5},
+            {"money_per_day": float("nan")},
+            {"money_per_day": "1"},
+        ):
+            with self.subTest(budget=budget), self.assertRaises(InvalidProjectError):
+                headwater.function(**budget)
+
     def test_triggers_of_a_function_are_stored(self):
         schedule = {"schedule": {"cron": "0 6 * * *", "timezone": "Europe/Berlin"}}
         bucket = {"bucket": {"name": "landing", "prefix": "in/"}, "name": "landed", "retries": 2}

@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 use crate::Destination;
 use crate::failure::redacted;
 use crate::payload::{Content, Payload};
-use crate::queue;
+use crate::queue::{self, Origin};
 
 /// The parts of a lake to which records and results are sent. Cheap to clone.
 #[derive(Clone)]
@@ -64,7 +64,10 @@ impl Destinations {
         let value = secret.as_deref().map(String::as_str);
         let mut appended = AppendResult::default();
         let result = match to {
-            Destination::Queue(name) => queue::send(&self.queues, name, sender, &content).await,
+            Destination::Queue(name) => {
+                let origin = Origin { sender, caused_by: scope.caused_by };
+                queue::send(&self.queues, name, origin, &content).await
+            }
             Destination::Http(endpoint) => endpoint.send(&content, &rules, value).await,
             Destination::Mail(route) => route.send(&content, &rules, value).await,
             Destination::Table(target) => {

@@ -10,18 +10,26 @@ use crate::payload::Content;
 /// The suffix of the names of FIFO queues.
 const FIFO: &str = ".fifo";
 
+/// The sender of a message, and the triggers whose events caused it.
+pub(crate) struct Origin<'a> {
+    pub sender: &'a str,
+    pub caused_by: Vec<String>,
+}
+
 /// Sends a message. Content with an id that was sent before is not sent again.
 pub(crate) async fn send(
     queues: &Queues,
     queue: &str,
-    sender: &str,
+    origin: Origin<'_>,
     content: &Content<'_>,
 ) -> Result<Value, Problem> {
+    let Origin { sender, caused_by } = origin;
     let is_fifo = queue.ends_with(FIFO);
     let message = NewMessage {
         body: String::from_utf8_lossy(&content.body().await?.bytes).into_owned(),
         group: is_fifo.then(|| group(content.function())),
         deduplication_id: is_fifo.then(|| content.id.to_owned()),
+        caused_by,
         ..NewMessage::default()
     };
     match queues.send_once(queue, sender, message, content.id).await {

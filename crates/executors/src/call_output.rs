@@ -60,6 +60,12 @@ impl CallOutputs {
         CallOutputs { cause: Some((event.id.clone(), event.time)), caused_by, ..self }
     }
 
+    /// Sets the triggers and event source mappings that caused a synchronous call.
+    #[must_use]
+    pub fn with_lineage(self, caused_by: Vec<String>) -> Self {
+        CallOutputs { caused_by, ..self }
+    }
+
     /// Returns true if the function declares no outputs.
     pub(crate) fn is_empty(&self) -> bool {
         self.addresses.is_empty()

@@ -8,6 +8,7 @@
 mod acting_request;
 mod audit_table;
 mod auto_maintenance;
+mod call_budget;
 mod call_output;
 mod commit_history;
 mod deployer;
@@ -34,6 +35,7 @@ mod upload;
 pub use acting_request::ActingRequest;
 pub use audit_table::audit_schema;
 pub use auto_maintenance::start_maintenance;
+pub use call_budget::call_budget;
 pub use call_output::{CallOutputs, OutputWriter};
 pub use commit_history::CommitHistory;
 pub use deployer::{

@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use headwater_destinations::{Destinations, is_address};
 use headwater_function_lake::{AppendResult, CallScope, FunctionLake};
 use headwater_functions::{Argument, ArgumentValue, ClientCall, FunctionResult, Returns};
-use headwater_jobs::JobContext;
+use headwater_jobs::{CallBudget, JobContext};
 use headwater_model::{
     Action, Actor, ErrorCode, Event, EventData, ImportRequest, MAIN_BRANCH, Object, Problem,
     RefSpec, ResultExt, RunRequest, Target, Timestamp, Trigger, TriggerImport, Usage,
@@ -23,6 +23,7 @@ use headwater_triggers::{
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use crate::call_budget::call_budget;
 use crate::call_output::{CallOutputs, OutputWriter};
 use crate::deployer::ActiveVersion;
 use crate::destination::{self, RecordDelivery, authorize_destination};
@@ -163,6 +164,11 @@ impl TargetExecutor for TriggerExecutor {
             let reason = &problem.message;
             tracing::debug!(trigger = trigger.name, reason, "a function cannot be prepared");
         }
+    }
+
+    fn budget(&self, function: &str) -> Option<CallBudget> {
+        let version = self.deployed.version().ok().flatten()?;
+        call_budget(version.project.callables.get(function)?, &version.project.defaults)
     }
 
     fn queue(&self, trigger: &Trigger) -> Option<String> {

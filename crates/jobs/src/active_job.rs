@@ -18,7 +18,7 @@ use crate::Result;
 use crate::ends::{EndEntry, end_entry};
 use crate::event_log::{EventLog, EventsAfter};
 use crate::executor::NewJob;
-use crate::outcome::{elapsed_ms, end_not_stored, settle};
+use crate::outcome::{JobEnd, elapsed_ms, end_not_stored, settle};
 use crate::record::{Record, StepUsage, event_entries, open_ref, record_entry};
 use crate::report;
 
@@ -45,6 +45,8 @@ pub(crate) struct ActiveJob {
     pub event: Option<String>,
     pub queue: Option<String>,
     pub user: Option<String>,
+    /// The function whose budget the job uses.
+    pub budget: Option<String>,
     pub created: Timestamp,
     pub cancel: CancellationToken,
     state: Mutex<State>,
@@ -90,14 +92,6 @@ pub(crate) struct PendingWrite {
     pub durable: bool,
 }
 
-/// The end of a job.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct JobEnd {
-    pub status: JobStatus,
-    pub usage: Usage,
-    pub cost: f64,
-}
-
 impl ActiveJob {
     /// Creates a job that waits in the queue.
     pub(crate) fn queued(id: JobId, new: &NewJob, now: Timestamp, log_bytes_max: usize) -> Self {
@@ -125,6 +119,7 @@ impl ActiveJob {
             user: new.user.clone(),
             name: new.name.clone(),
             trigger: new.trigger.clone(),
+            budget: new.budget.as_ref().map(|call| call.function.clone()),
         };
         ActiveJob::of(record, EventLog::new(log_bytes_max))
     }
@@ -163,6 +158,7 @@ impl ActiveJob {
             event: state.record.job.event.clone(),
             queue: state.record.queue.clone(),
             user: state.record.user.clone(),
+            budget: state.record.budget.clone(),
             created: state.record.job.created,
             cancel: CancellationToken::new(),
             state: Mutex::new(state),
@@ -310,7 +306,8 @@ impl ActiveJob {
         state.ended = true;
         state.changed = true;
         state.with = with;
-        let end = JobEnd { status: job.status, usage: job.usage, cost: job.cost };
+        let has_started = job.started.is_some();
+        let end = JobEnd { status: job.status, usage: job.usage, cost: job.cost, has_started };
         let reported = report::is_enabled().then(|| job.clone());
         state.end = Some(job);
         self.show(&state);

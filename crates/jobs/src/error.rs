@@ -57,6 +57,23 @@ pub enum Error {
         /// The time at which the day ends and the limit is reset.
         day_ends: Timestamp,
     },
+    /// The rest of a function's budget for the day does not suffice for a further call.
+    #[error(
+        "function `{function}` has no budget for a further call today: {used} (`{setting}` is \
+         {limit})"
+    )]
+    FunctionBudget {
+        /// The function.
+        function: String,
+        /// The setting of the function that limits its usage.
+        setting: &'static str,
+        /// The usage on this day, and the reservations.
+        used: String,
+        /// The value of the setting.
+        limit: String,
+        /// The time at which the day ends and the usage is reset.
+        day_ends: Timestamp,
+    },
     /// The server is shutting down and rejects new jobs.
     #[error("the server is stopping and does not accept jobs")]
     Stopping,
@@ -110,7 +127,9 @@ impl Fault for Error {
             Error::JobNotFound { .. } => ErrorCode::JobNotFound,
             Error::AmbiguousJob { .. } => ErrorCode::InvalidArgument,
             Error::TooBusy { .. } => ErrorCode::TooBusy,
-            Error::JobQuota { .. } | Error::DayQuota { .. } => ErrorCode::QuotaExceeded,
+            Error::JobQuota { .. } | Error::DayQuota { .. } | Error::FunctionBudget { .. } => {
+                ErrorCode::QuotaExceeded
+            }
             Error::Stopping => ErrorCode::Unavailable,
             Error::Stopped { .. } => ErrorCode::Cancelled,
             Error::Corrupt { .. } => ErrorCode::Corrupt,
@@ -135,6 +154,11 @@ impl Fault for Error {
             Error::DayQuota { user, day_ends, .. } => Some(format!(
                 "The next day begins at {}; an administrator can raise the limit with \
                  `headwater limit set {user}`.",
+                day_ends.format("%Y-%m-%dT%H:%M:%SZ")
+            )),
+            Error::FunctionBudget { setting, day_ends, .. } => Some(format!(
+                "The next day begins at {}. To call the function today, raise `{setting}` of the \
+                 function and run `headwater deploy`.",
                 day_ends.format("%Y-%m-%dT%H:%M:%SZ")
             )),
             Error::Stopping => Some("Try again after the restart of the server.".into()),

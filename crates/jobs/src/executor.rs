@@ -9,6 +9,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::active_job::{ActiveJob, StopReason};
+use crate::budget::CallBudget;
 use crate::run_loop::supervise;
 use crate::writer::Shared;
 
@@ -46,6 +47,8 @@ pub struct NewJob {
     /// The queue, if any. Jobs of one queue run one at a time, in order. A job without a queue does
     /// not wait for other jobs.
     pub queue: Option<String>,
+    /// The budget of the called function, if it has one.
+    pub budget: Option<CallBudget>,
     /// The executor's input. Only the inputs of recent jobs are kept after the job's end.
     pub payload: Value,
 }
@@ -77,6 +80,7 @@ impl NewJob {
             name: None,
             trigger: None,
             queue: None,
+            budget: None,
             payload: Value::Null,
         }
     }

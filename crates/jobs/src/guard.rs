@@ -9,6 +9,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use crate::active_job::ActiveJob;
 use crate::admission::CallerPermit;
+use crate::budget::BudgetPermit;
 use crate::jobs::Inner;
 use crate::queue::QueuePosition;
 use crate::quota::JobPermit;
@@ -25,6 +26,7 @@ pub struct JobGuard {
     pub(crate) turn: Option<QueuePosition>,
     _share: Option<CallerPermit>,
     _permit: Option<JobPermit>,
+    _budget: Option<BudgetPermit>,
     finished: bool,
 }
 
@@ -35,11 +37,13 @@ pub(crate) struct JobPermits {
     pub share: Option<CallerPermit>,
     /// The permit from the limits of the job's user.
     pub permit: Option<JobPermit>,
+    /// The reservation in the budget of the called function.
+    pub budget: Option<BudgetPermit>,
 }
 
 impl JobGuard {
     pub(crate) fn new(inner: Arc<Inner>, live: Arc<ActiveJob>, admitted: JobPermits) -> Self {
-        let JobPermits { share, permit } = admitted;
+        let JobPermits { share, permit, budget } = admitted;
         JobGuard {
             inner,
             live,
@@ -47,6 +51,7 @@ impl JobGuard {
             turn: None,
             _share: share,
             _permit: permit,
+            _budget: budget,
             finished: false,
         }
     }

@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use crate::active_job::{ActiveJob, StopReason};
 use crate::admission::{KindAdmission, QueuePermit};
+use crate::budget::BudgetPermit;
 use crate::guard::JobPermits;
 use crate::queue::{QueuePosition, Queues};
 use crate::quota::JobPermit;
@@ -159,11 +160,13 @@ impl Jobs {
     async fn guarded(&self, id: JobId, new: &NewJob) -> Result<(Arc<ActiveJob>, JobGuard)> {
         let inner = &self.inner;
         let permit = inner.shared.permit(new).await?;
+        let budget = inner.shared.budget_permit(new).await?;
         let share = inner.lane(new.kind).share(&new.author)?;
         let place = inner.admit(new.kind)?;
         let live = inner.new_live(id, new);
         inner.add_live(&live, new);
-        let mut guard = JobGuard::new(inner.clone(), live.clone(), JobPermits { share, permit });
+        let permits = JobPermits { share, permit, budget };
+        let mut guard = JobGuard::new(inner.clone(), live.clone(), permits);
         let turn = inner.enter_queue(&live);
         let slot = async {
             if let Some(turn) = &turn {
@@ -375,6 +378,15 @@ impl Shared {
     /// Returns the permit from the limits of a new job's user.
     async fn permit(&self, new: &NewJob) -> Result<Option<JobPermit>> {
         self.quotas.admit(&*self.store, new.user.as_deref(), self.clock.now()).await
+    }
+
+    /// Reserves the budget for the call of a new job.
+    async fn budget_permit(&self, new: &NewJob) -> Result<Option<BudgetPermit>> {
+        if new.budget.is_none() {
+            return Ok(None);
+        }
+        let card = self.rate_card.read().clone();
+        self.quotas.reserve(&*self.store, new.budget.as_ref(), &card, self.clock.now()).await
     }
 
     /// Waits until no job is running.

@@ -8,6 +8,7 @@
 
 mod active_job;
 mod admission;
+mod budget;
 mod ends;
 mod error;
 mod event_log;
@@ -35,6 +36,7 @@ mod usage;
 mod writer;
 
 pub use active_job::StopReason;
+pub use budget::CallBudget;
 pub use ends::JobEnds;
 pub use error::{Error, Result};
 pub use executor::{Executor, JobContext, NewJob};

@@ -1,13 +1,23 @@
 //! The outcome of a job.
 
 use headwater_model::{
-    ErrorCode, Fault, Job, JobEvent, JobEventKind, JobStatus, Problem, Timestamp,
+    ErrorCode, Fault, Job, JobEvent, JobEventKind, JobStatus, Problem, Timestamp, Usage,
 };
 use serde_json::Value;
 use tokio::task::JoinError;
 
 use crate::active_job::StopReason;
 use crate::{Error, Result};
+
+/// The end of a job.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct JobEnd {
+    pub status: JobStatus,
+    pub usage: Usage,
+    pub cost: f64,
+    /// False if the job ended while it was queued.
+    pub has_started: bool,
+}
 
 /// Sets the status of an ended job, from its result and the reason for stopping it.
 pub(crate) fn settle(job: &mut Job, result: Result<Value, Problem>, stop: Option<StopReason>) {

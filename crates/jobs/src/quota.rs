@@ -1,4 +1,5 @@
-//! Limits of users: concurrent jobs, and bytes and money per day, in UTC.
+//! Limits of users: concurrent jobs, and bytes and money per day, in UTC. `budget.rs` adds the
+//! budgets of functions.
 //!
 //! Each job of a user holds a [`JobPermit`] from its admission to its end. At its end, its usage is
 //! added to the sum of the user for the day on which the job was recorded. A changed sum is stored
@@ -27,6 +28,7 @@ use parking_lot::{Mutex, RwLock};
 use serde::{Deserialize, Serialize};
 
 use crate::active_job::ActiveJob;
+use crate::budget::{Reservations, is_budget_key};
 use crate::record::{decode, encode};
 use crate::writer::Shared;
 use crate::{Error, Jobs, Result};
@@ -36,19 +38,34 @@ const USER_DAYS: &str = "user_days";
 /// A function that returns the limits of a user.
 pub type LimitLookup = Arc<dyn Fn(&str) -> Limits + Send + Sync>;
 
-/// The usage of a user on one day.
+/// The usage of a user or of a function on one day.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct DailyUsage {
     /// Number of bytes read.
     pub bytes: u64,
     /// Cost, in the currency of the rate card.
     pub money: f64,
+    /// Number of calls; for functions only.
+    #[serde(default)]
+    pub calls: u64,
+    /// Billed time in milliseconds; for functions only.
+    #[serde(default)]
+    pub billed_ms: u64,
 }
 
 impl DailyUsage {
-    fn add(&mut self, other: DailyUsage) {
+    pub(crate) fn add(&mut self, other: DailyUsage) {
         self.bytes = self.bytes.saturating_add(other.bytes);
         self.money += other.money;
+        self.calls = self.calls.saturating_add(other.calls);
+        self.billed_ms = self.billed_ms.saturating_add(other.billed_ms);
+    }
+
+    pub(crate) fn subtract(&mut self, other: DailyUsage) {
+        self.bytes = self.bytes.saturating_sub(other.bytes);
+        self.money -= other.money;
+        self.calls = self.calls.saturating_sub(other.calls);
+        self.billed_ms = self.billed_ms.saturating_sub(other.billed_ms);
     }
 }
 
@@ -68,6 +85,8 @@ pub struct UserUsage {
 pub(crate) struct Quotas {
     limits_of: RwLock<Option<LimitLookup>>,
     jobs: Arc<Mutex<HashMap<String, u32>>>,
+    /// The reservations of running calls. Locked before `days`.
+    pub(crate) reservations: Reservations,
     days: Mutex<BTreeMap<DayKey, DailyUsage>>,
     /// Usage of days whose stored sums are not in memory. Locked after `days` and before `dirty`.
     unread: Mutex<BTreeMap<DayKey, DailyUsage>>,
@@ -152,7 +171,17 @@ impl Quotas {
         self.of_day(store, user, now.date_naive()).await
     }
 
-    async fn of_day(&self, store: &dyn Store, user: &str, day: NaiveDate) -> Result<DailyUsage> {
+    /// Returns the usage of a day that [`Quotas::of_day`] has read before; 0 otherwise.
+    pub(crate) fn known(&self, user: &str, day: NaiveDate) -> DailyUsage {
+        self.days.lock().get(&(day, user.to_owned())).copied().unwrap_or_default()
+    }
+
+    pub(crate) async fn of_day(
+        &self,
+        store: &dyn Store,
+        user: &str,
+        day: NaiveDate,
+    ) -> Result<DailyUsage> {
         let key = (day, user.to_owned());
         if let Some(sum) = self.days.lock().get(&key) {
             return Ok(*sum);
@@ -230,11 +259,14 @@ impl Quotas {
         is_unread || !self.dirty.lock().is_empty()
     }
 
-    /// Removes and returns the sums that changed at least this long ago and are not stored yet.
+    /// Removes and returns the sums that changed at least this long ago and are not stored yet, and
+    /// all changed sums of functions.
     pub(crate) fn take_dirty(&self, for_at_least: Duration) -> DirtyDays {
         let mut dirty = self.dirty.lock();
-        let due = |since: &Instant| since.elapsed() >= for_at_least;
-        DirtyDays(dirty.extract_if(.., |_, since| due(since)).collect())
+        let is_due = |key: &DayKey, since: &Instant| {
+            is_budget_key(&key.1) || since.elapsed() >= for_at_least
+        };
+        DirtyDays(dirty.extract_if(.., |key, since| is_due(key, since)).collect())
     }
 
     /// Marks sums that could not be stored as changed again, for the next attempt.
@@ -358,7 +390,7 @@ fn kept_from(day: NaiveDate) -> Option<NaiveDate> {
     day.checked_sub_days(Days::new(1))
 }
 
-fn end_of_day(now: Timestamp) -> Timestamp {
+pub(crate) fn end_of_day(now: Timestamp) -> Timestamp {
     let next = now.date_naive().checked_add_days(Days::new(1)).unwrap_or(NaiveDate::MAX);
     next.and_time(NaiveTime::MIN).and_utc()
 }

@@ -52,6 +52,9 @@ pub(crate) struct Record {
     /// The trigger whose event the job delivers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trigger: Option<String>,
+    /// The function whose budget the job uses.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub budget: Option<String>,
 }
 
 impl Record {

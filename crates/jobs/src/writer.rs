@@ -24,8 +24,10 @@ use serde_json::Value;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::active_job::{ActiveJob, JobEnd, PendingWrite};
+use crate::active_job::{ActiveJob, PendingWrite};
+use crate::budget::budget_key;
 use crate::job_id_generator::JobIdGenerator;
+use crate::outcome::JobEnd;
 use crate::quota::{DailyUsage, DirtyDays, Quotas};
 use crate::{Error, JobsOptions, Result};
 
@@ -154,14 +156,20 @@ impl Shared {
         // decrement the count.
         self.unstored.fetch_add(1, Ordering::Relaxed);
         match live.end(now, result, &card, with) {
-            Some(JobEnd { status, usage, cost }) => {
+            Some(JobEnd { status, usage, cost, has_started }) => {
                 self.metrics.ended(live.kind, status, &usage);
                 if self.options.telemetry.is_on() {
                     self.options.telemetry.end_job(&live.ended_job());
                 }
                 if let Some(user) = &live.user {
-                    let charged = DailyUsage { bytes: usage.bytes_read, money: cost };
+                    let bytes = usage.bytes_read;
+                    let charged = DailyUsage { bytes, money: cost, ..DailyUsage::default() };
                     self.quotas.charge(user, live.created, charged);
+                }
+                if let Some(function) = live.budget.as_ref().filter(|_| has_started) {
+                    let billed_ms = usage.wall_ms;
+                    let charged = DailyUsage { bytes: 0, money: cost, calls: 1, billed_ms };
+                    self.quotas.charge(&budget_key(function), live.created, charged);
                 }
             }
             None => {

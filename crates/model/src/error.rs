@@ -89,6 +89,9 @@ pub enum ErrorCode {
     TimeLimit,
     /// An event reached its maximum age before it was delivered.
     EventExpired,
+    /// The events of a trigger caused a further event of the same trigger, or a chain of triggers
+    /// is too long.
+    LoopDetected,
     /// A queue or another limited resource is full.
     TooBusy,
     /// A limit of the user was reached.
@@ -115,7 +118,7 @@ pub enum ErrorCode {
 type Row = (ErrorCode, &'static str, u16, &'static str, u8);
 
 /// The table of codes, in the order of the enum.
-const TABLE: [Row; 49] = [
+const TABLE: [Row; 50] = [
     (ErrorCode::InvalidArgument, "invalid_argument", 400, "22023", 2),
     (ErrorCode::InvalidName, "invalid_name", 400, "42602", 2),
     (ErrorCode::InvalidSql, "invalid_sql", 400, "42601", 2),
@@ -155,6 +158,7 @@ const TABLE: [Row; 49] = [
     (ErrorCode::TempLimit, "temp_limit", 422, "53100", 6),
     (ErrorCode::TimeLimit, "time_limit", 422, "57014", 6),
     (ErrorCode::EventExpired, "event_expired", 422, "57014", 6),
+    (ErrorCode::LoopDetected, "loop_detected", 422, "54001", 6),
     (ErrorCode::TooBusy, "too_busy", 429, "53300", 7),
     (ErrorCode::QuotaExceeded, "quota_exceeded", 429, "53400", 7),
     (ErrorCode::DiskFull, "disk_full", 507, "53100", 6),

@@ -6,10 +6,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use crate::ProjectFiles;
+use crate::{BudgetUsage, ProjectFiles};
 
 /// A callable function.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct FunctionSummary {
     /// The function's name.
     pub name: String,
@@ -26,6 +26,9 @@ pub struct FunctionSummary {
     /// The function's priority in the queue of calls.
     #[serde(default)]
     pub priority: Priority,
+    /// The function's daily budget and its usage today; null for a function without a budget.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub budget: Option<BudgetUsage>,
 }
 
 /// The priority of a call or run in the queue.

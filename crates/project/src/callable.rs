@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use headwater_model::{FunctionArgument, FunctionSummary, Priority};
+use headwater_model::{DailyBudget, FunctionArgument, FunctionSummary, Priority};
 use headwater_sandbox::{LimitSettings, Limits};
 use serde_json::Value;
 
@@ -32,6 +32,8 @@ pub struct Callable {
     pub destinations: CallDestinations,
     /// Addresses to which results are written, such as `table://shop.orders`.
     pub outputs: Vec<String>,
+    /// The daily budget of calls of the deployed function.
+    pub budget: DailyBudget,
     /// Triggers that the function declares.
     pub(super) triggers: Vec<LocatedTrigger>,
 }
@@ -44,6 +46,11 @@ pub struct CallDestinations {
     pub on_success: Option<String>,
     /// Receives a record of each call that failed after its last retry.
     pub on_failure: Option<String>,
+}
+
+/// Returns true if a number can be the daily cost of a function.
+pub(super) fn is_money(number: f64) -> bool {
+    number.is_finite() && number >= 0.0
 }
 
 /// Rejects names that cannot be part of a path or a URL.
@@ -68,7 +75,7 @@ impl Callable {
         self.function.priority(defaults)
     }
 
-    /// Returns the description for the API.
+    /// Returns the description for the API, without the usage of the budget.
     pub fn summary(&self, defaults: &Defaults) -> FunctionSummary {
         let limits = self.limits(defaults);
         FunctionSummary {
@@ -79,6 +86,7 @@ impl Callable {
             memory_bytes: limits.memory_bytes,
             timeout_ms: u64::try_from(limits.timeout.as_millis()).unwrap_or(u64::MAX),
             priority: self.priority(defaults),
+            budget: None,
         }
     }
 

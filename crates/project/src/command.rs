@@ -16,13 +16,13 @@
 
 use std::collections::BTreeMap;
 
-use headwater_model::{Fault, FunctionArgument, Priority};
+use headwater_model::{DailyBudget, Fault, FunctionArgument, Priority};
 use headwater_sandbox::{LimitSettings, Network};
 use serde::Deserialize;
 use toml::Spanned;
 
 use super::Callable;
-use super::callable::{CallDestinations, check_name};
+use super::callable::{CallDestinations, check_name, is_money};
 use super::manifest::{duration, size};
 use super::runtime;
 use crate::source::SourceText;
@@ -66,6 +66,9 @@ pub(super) struct CommandSection {
     on_failure: Option<String>,
     #[serde(default)]
     outputs: Vec<String>,
+    calls_per_day: Option<u64>,
+    time_per_day: Option<Spanned<String>>,
+    money_per_day: Option<Spanned<f64>>,
 }
 
 impl EntryPoint {
@@ -126,6 +129,7 @@ pub(super) fn read(
         on_failure: table.on_failure.clone(),
     };
     let outputs = table.outputs.clone();
+    let budget = budget(source, &table)?;
     let function = function(name, table, start, &at)?;
     let callable = Callable {
         name: name.to_owned(),
@@ -137,9 +141,23 @@ pub(super) fn read(
         function,
         destinations,
         outputs,
+        budget,
         triggers: Vec::new(),
     };
     Ok(CommandFunction { callable, module, folder })
+}
+
+/// Parses the daily budget of a function.
+fn budget(source: &SourceText<'_>, table: &CommandSection) -> Result<DailyBudget> {
+    let time = table.time_per_day.as_ref().map(|text| duration(source, text)).transpose()?;
+    let money = table.money_per_day.as_ref();
+    if let Some(money) = money.filter(|money| !is_money(*money.get_ref())) {
+        let message = format!("`{}` is not an amount of money", money.get_ref());
+        let at = source.at(money.span().start);
+        return Err(Error::invalid(at, message, "Write a number such as `2.5`."));
+    }
+    let (calls_per_day, money_per_day) = (table.calls_per_day, money.map(|one| *one.get_ref()));
+    Ok(DailyBudget { calls_per_day, money_per_day, ..DailyBudget::default() }.with_time(time))
 }
 
 /// Parses the declaration of a program that runs once per call.

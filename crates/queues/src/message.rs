@@ -39,6 +39,9 @@ pub struct NewMessage {
     pub group: Option<String>,
     /// For FIFO queues: a message with the same id within 5 minutes is not added.
     pub deduplication_id: Option<String>,
+    /// The triggers whose events caused the message. Protocols never set it, so no client can
+    /// claim a cause; only outputs and destinations of functions do.
+    pub caused_by: Vec<String>,
 }
 
 /// The result of sending a message.
@@ -89,6 +92,9 @@ pub struct StoredMessage {
     /// The deduplication id, in FIFO queues.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deduplication_id: Option<String>,
+    /// The triggers whose events caused the message; empty if a client sent it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub caused_by: Vec<String>,
 }
 
 /// The receptions of a message.

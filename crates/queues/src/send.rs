@@ -172,6 +172,7 @@ impl SendContext<'_> {
             sender: sender.to_owned(),
             group: new.group,
             deduplication_id,
+            caused_by: new.caused_by,
         };
         state.add(sequence, MessageState::new(&message, attributes.is_fifo));
         sending.entries.push(message_entry(&queue.id, sequence, &message));

@@ -248,6 +248,7 @@ pub(crate) fn summary(function: &StoredFunction) -> FunctionSummary {
         memory_bytes: settings.memory_bytes.unwrap_or(limits.memory_bytes),
         timeout_ms: settings.timeout_ms.unwrap_or(timeout_ms),
         priority: headwater_model::Priority::default(),
+        budget: None,
     }
 }
 

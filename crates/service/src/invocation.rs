@@ -7,8 +7,8 @@ use std::sync::Arc;
 use futures::TryFutureExt;
 use headwater_destinations::Destinations;
 use headwater_executors::{
-    CallOutputs, OutputWriter, ParsedFunction, limits, parse_folder, record_secrets, split_name,
-    table_access,
+    CallOutputs, OutputWriter, ParsedFunction, Version, call_budget, limits, parse_folder,
+    record_secrets, split_name, table_access,
 };
 use headwater_function_lake::{CallScope, FunctionLake};
 use headwater_functions::{Argument, ClientCall, FunctionResult, LakeAccess, Returns};
@@ -39,6 +39,8 @@ pub struct ResolvedFunction {
     version: Option<String>,
     /// Maximum number of concurrent calls; `None` without a limit.
     concurrency: Option<u32>,
+    /// The triggers and event source mappings that caused the call.
+    caused_by: Vec<String>,
 }
 
 /// The input of a call.
@@ -56,7 +58,12 @@ pub struct CallInput {
 impl ResolvedFunction {
     fn of_project(project: Arc<Project>, callable: Callable, deployed_by: Option<Actor>) -> Self {
         let function = ParsedFunction { project, callable, deployed_by };
-        ResolvedFunction { function, version: None, concurrency: None }
+        ResolvedFunction { function, version: None, concurrency: None, caused_by: Vec::new() }
+    }
+
+    /// Sets the triggers and event source mappings that caused the call.
+    pub(crate) fn with_lineage(self, caused_by: Vec<String>) -> Self {
+        ResolvedFunction { caused_by, ..self }
     }
 
     pub(crate) fn called(&self) -> &ParsedFunction {
@@ -109,10 +116,16 @@ impl Invocations {
     pub async fn list(&self, principal: &Principal) -> Result<Vec<FunctionSummary>, Problem> {
         self.0.authenticated(principal)?;
         let version = self.0.deployer.deployed().version()?;
-        let mut listed = version.map_or_else(Vec::new, |version| {
-            let defaults = &version.project.defaults;
-            version.project.callables.values().map(|one| one.summary(defaults)).collect()
-        });
+        let mut listed = Vec::new();
+        if let Some(Version { project, .. }) = &version {
+            for callable in project.callables.values() {
+                let mut summary = callable.summary(&project.defaults);
+                if let Some(call) = call_budget(callable, &project.defaults) {
+                    summary.budget = Some(call.usage_today(&self.0.jobs).await.or_problem()?);
+                }
+                listed.push(summary);
+            }
+        }
         let stored = self.0.catalog.store().list().await.or_problem()?;
         listed.extend(stored.iter().map(deployed_function::summary));
         let allows = |name: &str| self.0.allows(principal, Action::Invoke, &Object::function(name));
@@ -140,7 +153,8 @@ impl Invocations {
         if let Some(called) = self.0.catalog.find(name).await? {
             let (function, version) = (called.function, Some(called.version));
             let concurrency = called.concurrency;
-            return Ok(ResolvedFunction { function, version, concurrency });
+            let caused_by = Vec::new();
+            return Ok(ResolvedFunction { function, version, concurrency, caused_by });
         }
         let version = version?;
         if self.0.is_unlimited(principal) && self.is_in_folder(name).await {
@@ -194,15 +208,17 @@ impl Invocations {
         T: Send + 'static,
         F: Future<Output = Result<T, Problem>> + Send,
     {
-        let ResolvedFunction { function, concurrency, .. } = function;
-        let outputs = CallOutputs::new(&function, principal);
-        let ParsedFunction { project, callable, .. } = function;
+        let ResolvedFunction { function, concurrency, caused_by, .. } = function;
+        let outputs = CallOutputs::new(&function, principal).with_lineage(caused_by.clone());
+        let ParsedFunction { project, callable, deployed_by } = function;
         self.0.authorize(principal, Action::Invoke, &Object::function(&callable.name))?;
         let needed = callable.limits(&project.defaults).memory_bytes;
         limits(&self.0.access, principal).check_memory(&callable.name, needed)?;
         let running = self.0.catalog.permit(&callable.name, concurrency)?;
+        // A function of the working folder does not use the budget of the deployed function.
+        let budget = deployed_by.and_then(|_| call_budget(&callable, &project.defaults));
         let new = NewJob::of(JobKind::Function, callable.name.clone(), principal);
-        let (context, guard) = self.0.jobs.record(new).await.or_problem()?;
+        let (context, guard) = self.0.jobs.record(NewJob { budget, ..new }).await.or_problem()?;
         let job = context.id();
         record_secrets(&self.0.access, principal, &callable, job);
         let scope = CallScope {
@@ -211,7 +227,7 @@ impl Invocations {
             job,
             branch: MAIN_BRANCH.to_owned(),
             event: None,
-            caused_by: Vec::new(),
+            caused_by,
         };
         let lake = Arc::new(FunctionLake::new(self.0.lake_parts(), scope));
         // If the caller disconnects, the function is stopped, and its usage so far is recorded.

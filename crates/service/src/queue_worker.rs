@@ -242,6 +242,25 @@ impl QueueWorker {
         }
     }
 
+    /// Returns the name of the mapping in the lineage of messages.
+    fn lineage_name(&self) -> String {
+        format!("/mappings/{}", self.mapping.id)
+    }
+
+    /// Returns the messages that no call of this mapping caused. The others stay in the queue, and
+    /// each reception of them counts towards `maxReceiveCount`.
+    async fn without_loops(&self, messages: Vec<ReceivedMessage>) -> Vec<ReceivedMessage> {
+        let own = self.lineage_name();
+        let is_own = |one: &ReceivedMessage| one.message.caused_by.contains(&own);
+        let (looping, others): (Vec<_>, Vec<_>) = messages.into_iter().partition(is_own);
+        if let Some(first) = looping.first() {
+            let chain = first.message.caused_by.join("` -> `");
+            self.state.set(format!("PROBLEM: the message closes a loop: `{chain}` -> `{own}`"));
+            self.postpone(&looping).await;
+        }
+        others
+    }
+
     /// Deletes messages that no filter selects, and calls the function with the others.
     async fn process(
         &self,
@@ -249,6 +268,7 @@ impl QueueWorker {
         messages: Vec<ReceivedMessage>,
         extended: Instant,
     ) {
+        let messages = self.without_loops(messages).await;
         let records: Vec<Value> =
             messages.iter().map(|one| one.record(&self.mapping.queue)).collect();
         let is_selected = |record: &Value| {
@@ -342,7 +362,10 @@ impl QueueWorker {
         let event = json!({"Records": part.iter().map(|(_, record)| record).collect::<Vec<_>>()});
         let invocations = Invocations(components.clone());
         let principal = self.principal();
+        let lineage = part.iter().flat_map(|(one, _)| one.message.caused_by.iter().cloned());
+        let lineage: BTreeSet<String> = lineage.chain([self.lineage_name()]).collect();
         let function = invocations.find(&principal, &self.mapping.settings.function).await?;
+        let function = function.with_lineage(lineage.into_iter().collect());
         let name = function.event_argument()?.to_owned();
         let arguments = vec![Argument { name, value: ArgumentValue::Json(event) }];
         let client = ClientCall::default();

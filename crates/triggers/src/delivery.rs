@@ -34,6 +34,10 @@ const TRIM_EVERY: u64 = 1_000;
 const JOBS_PAUSE: Duration = Duration::from_secs(1);
 const DAY_PAUSE: Duration = Duration::from_secs(60);
 
+/// Pause of all deliveries to a function whose budget does not suffice for a further call. A
+/// running call may end, or a new version may have a higher budget.
+const BUDGET_PAUSE: Duration = Duration::from_secs(10);
+
 impl Worker {
     /// Makes an attempt to deliver an event.
     pub(crate) async fn deliver(&self, taken: TakenDelivery) -> Result<()> {
@@ -45,6 +49,12 @@ impl Worker {
             }
             Err(Error::Jobs(JobsError::DayQuota { .. })) => {
                 self.context.queue.block(self.postponed(taken.delivery.clone(), DAY_PAUSE));
+                Ok(())
+            }
+            // All events of the queue call this function, so all of them wait.
+            Err(Error::Jobs(JobsError::FunctionBudget { day_ends, .. })) => {
+                let now = self.context.now();
+                self.context.queue.throttle(day_ends.min(now + BUDGET_PAUSE), now);
                 Ok(())
             }
             Err(Error::Jobs(JobsError::Stopping | JobsError::TooBusy { .. })) => {
@@ -218,6 +228,7 @@ impl Worker {
             user: delivery.user.clone(),
             event: Some(event.id.clone()),
             queue: self.targets.queue(trigger),
+            budget: trigger.function.as_deref().and_then(|name| self.targets.budget(name)),
             ..NewJob::new(kind, summary, author)
         }
     }

@@ -20,6 +20,7 @@ use headwater_store::{Append, Batch, KeyRange, ReverseScan, Store};
 use headwater_telemetry::TraceContext;
 use serde::{Deserialize, Serialize};
 
+use crate::lineage::loop_problem;
 use crate::record::{decode, encode, read, read_all};
 use crate::source::{DetectedEvents, NewEvent, SourceContext};
 use crate::{Error, Result, event_logging};
@@ -144,7 +145,12 @@ impl DeliveryLog {
         for event in &events {
             let of_path = context.order_by.as_ref().and_then(|path| path.key(event));
             let key = of_path.or_else(|| event.group().map(str::to_owned));
-            let delivery = Delivery { key, ..Delivery::new(event.id.clone(), trigger, now) };
+            let error = loop_problem(event, trigger);
+            let is_stopped = error.is_some();
+            let status =
+                if is_stopped { TriggerEventStatus::Failed } else { TriggerEventStatus::Pending };
+            let new = Delivery::new(event.id.clone(), trigger, now);
+            let delivery = Delivery { key, status, error, ..new };
             batch.entries.extend(delivery.new_entries(event)?);
             deliveries.push(delivery);
         }

@@ -14,6 +14,7 @@ use serde_json::Value;
 
 use crate::calls::{is_address, queue_name};
 use crate::delivery_log::Delivery;
+use crate::lineage::loop_problem;
 use crate::target::{CallDestination, CallPolicy};
 
 /// An ended call, from which the record for its destination is made.
@@ -84,7 +85,11 @@ impl EndedCall<'_> {
             user = principal.user_name().map(str::to_owned);
             actor = Some(by);
         }
-        let delivery = Delivery { author, user, actor, ..Delivery::new(id, &queue, now) };
+        let mut delivery = Delivery { author, user, actor, ..Delivery::new(id, &queue, now) };
+        if let Some(problem) = loop_problem(&event, &queue) {
+            delivery.status = TriggerEventStatus::Failed;
+            delivery.error = Some(problem);
+        }
         (event, delivery)
     }
 

@@ -70,7 +70,8 @@ impl QueueMessages {
             messages: messages.iter().map(|one| message(queue, one)).collect(),
         };
         let (source, time) = (uri(queue), first.message.sent);
-        Some(NewEvent { source, subject, time, data, caused_by: Vec::new(), trace: None })
+        let caused_by = first.message.caused_by.clone();
+        Some(NewEvent { source, subject, time, data, caused_by, trace: None })
     }
 }
 
@@ -126,8 +127,11 @@ impl EventSource for QueueSource {
         if taken.messages.is_empty() {
             return Ok(PollResult::after(context.options.poll_interval));
         }
-        // The messages of an event belong to one group, which determines the order of events.
-        let groups = taken.messages.chunk_by(|one, other| group(one) == group(other));
+        // The messages of an event belong to one group, which determines the order of events. They
+        // also have the same cause, so that a loop stops only the messages that are part of it.
+        let groups = taken.messages.chunk_by(|one, other| {
+            group(one) == group(other) && one.message.caused_by == other.message.caused_by
+        });
         let parts = groups.flat_map(|part| part.chunks(*batch));
         let events = parts.filter_map(|part| self.messages.event(part));
         let (events, entries) = (events.collect(), taken.entries.clone());

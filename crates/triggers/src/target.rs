@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use headwater_jobs::JobContext;
+use headwater_jobs::{CallBudget, JobContext};
 use headwater_model::{Actor, Event, EventData, Problem, Timestamp, Trigger};
 use serde_json::Value;
 
@@ -49,6 +49,12 @@ pub trait TargetExecutor: Send + Sync {
     /// the default policy.
     async fn call_policy(&self, _function: &str) -> Result<CallPolicy, Problem> {
         Ok(CallPolicy::default())
+    }
+
+    /// Returns the daily budget for a call of a function. While it does not suffice for a further
+    /// call, events of the function wait. The default implementation returns `None`: no budget.
+    fn budget(&self, _function: &str) -> Option<CallBudget> {
+        None
     }
 
     /// Returns the time before a scheduled time at which [`TargetExecutor::prepare`] is called;

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use headwater_model::{
-    AcceptedEvent, DeployedKind, ErrorCode, FunctionArgument, FunctionSummary, InvokeAsyncRequest,
-    InvokeRequest, Problem,
+    AcceptedEvent, BudgetUsage, DailyBudget, DeployedKind, ErrorCode, FunctionArgument,
+    FunctionSummary, InvokeAsyncRequest, InvokeRequest, Problem,
 };
 use hyper::Method;
 use serde_json::Value;
@@ -48,6 +48,8 @@ async fn list(context: &Context, api: &Api) -> Result<()> {
     };
     let headings = ["FUNCTION", "ARGUMENTS", ">MEMORY", ">TIMEOUT", "PROCESS", "DEFINED AT"];
     let mut grid = Grid::new(context.answer_style, &headings);
+    let with_budget = |one: &FunctionSummary| Some((one.name.clone(), one.budget.clone()?));
+    let budgets: Vec<_> = functions.iter().filter_map(with_budget).collect();
     for function in functions {
         let argument = |one: &FunctionArgument| {
             if one.required { one.name.clone() } else { format!("[{}]", one.name) }
@@ -63,8 +65,26 @@ async fn list(context: &Context, api: &Api) -> Result<()> {
         ]);
     }
     grid.print("no functions are deployed; `@headwater.function()` defines one");
+    for (name, usage) in &budgets {
+        context.style.say(budget_text(name, usage));
+    }
     deployment::note_differences(context, api, DeployedKind::Function).await;
     Ok(())
+}
+
+/// Returns a line with the budget of a function and its usage today.
+fn budget_text(name: &str, usage: &BudgetUsage) -> String {
+    let DailyBudget { calls_per_day, billed_ms_per_day, money_per_day } = usage.budget;
+    let time = output::milliseconds;
+    let parts = [
+        calls_per_day.map(|limit| format!("{} of {limit} calls", usage.calls)),
+        billed_ms_per_day.map(|limit| format!("{} of {}", time(usage.billed_ms), time(limit))),
+        money_per_day.map(|limit| format!("{:.6} of {limit} {}", usage.money, usage.currency)),
+    ];
+    let used = parts.into_iter().flatten().collect::<Vec<_>>().join(", ");
+    let ends = usage.day_ends.format("%Y-%m-%dT%H:%M:%SZ");
+    let state = if usage.is_exhausted { format!("; no calls until {ends}") } else { String::new() };
+    format!("budget of `{name}` today: {used}{state}")
 }
 
 /// Calls a function asynchronously.

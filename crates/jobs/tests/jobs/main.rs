@@ -1,5 +1,6 @@
 //! Behaviour that users of the crate rely on, over an in-memory store that can fail at any call.
 
+mod budgets;
 mod life_cycle;
 mod quotas;
 mod records;

@@ -101,6 +101,7 @@ impl Send {
             delay: self.delay_seconds,
             group: self.message_group_id,
             deduplication_id: self.message_deduplication_id,
+            caused_by: Vec::new(),
         })
     }
 }

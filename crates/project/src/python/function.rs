@@ -45,7 +45,7 @@ const MODEL: [&str; 22] = [
 ];
 
 const EXPECTATION: [&str; 4] = ["name", "reuse", "tags", "severity"];
-const FUNCTION: [&str; 14] = [
+const FUNCTION: [&str; 17] = [
     "name",
     "reuse",
     "network",
@@ -59,6 +59,9 @@ const FUNCTION: [&str; 14] = [
     "on_success",
     "on_failure",
     "outputs",
+    "calls_per_day",
+    "time_per_day",
+    "money_per_day",
     "on",
 ];
 
@@ -205,6 +208,7 @@ impl<'a> Reader<'a> {
                 on_failure: values.text("on_failure")?,
             },
             outputs: values.texts("outputs")?.unwrap_or_default(),
+            budget: settings::budget(values)?,
             triggers,
         })
     }

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use headwater_model::{Fault, PartitionField, Priority};
+use headwater_model::{DailyBudget, Fault, PartitionField, Priority};
 use headwater_sandbox::{Network, Variables};
 use ruff_python_ast::StmtFunctionDef;
 use ruff_text_size::Ranged;
 
 use super::arguments::Values;
 use super::literal::Literal;
+use crate::callable::is_money;
 use crate::source::SourceText;
 use crate::{
     Error, Location, Materialization, ParameterInput, Result, Retries, RowExpectation, Severity,
@@ -115,6 +116,18 @@ pub(super) fn reuse(name: &str, values: &Values, network: &Network, at: &Locatio
 pub(super) fn cpus(text: &str) -> Option<u32> {
     let processors: f64 = text.trim().parse().ok()?;
     CPUS.contains(&processors).then_some((processors * 1000.0).round() as u32)
+}
+
+/// Returns the daily budget of a function.
+pub(super) fn budget(values: &Values) -> Result<DailyBudget> {
+    let calls = |text: &str| text.parse::<u64>().ok();
+    let money = |text: &str| text.parse::<f64>().ok().filter(|number| is_money(*number));
+    let budget = DailyBudget {
+        calls_per_day: quantity(values, "calls_per_day", calls, "1000")?,
+        money_per_day: quantity(values, "money_per_day", money, "2.5")?,
+        ..DailyBudget::default()
+    };
+    Ok(budget.with_time(quantity(values, "time_per_day", units::duration, "\"2h\"")?))
 }
 
 pub(super) fn priority(values: &Values) -> Result<Option<Priority>> {

@@ -1,4 +1,4 @@
-//! Rights that are lost between the acceptance of an event and its delivery.
+//! Rights that are lost between the acceptance of an event and its delivery, and loops of events.
 
 use std::process::Command;
 
@@ -16,6 +16,7 @@ use crate::trial;
 pub fn trials() -> Vec<Trial> {
     vec![
         trial("events::a_call_of_a_user_without_the_right_fails_unexecuted", calls),
+        trial("events::a_function_with_an_output_to_its_own_queue_is_called_once", loops),
         trial("events::a_message_fails_if_the_deployer_may_not_read_the_queue", messages),
     ]
 }
@@ -127,4 +128,35 @@ async fn messages() {
     let calls = users.server.get("/v1/jobs?kind=function").await;
     assert_eq!(calls.as_array().map(Vec::len), Some(1), "{calls}");
     users.server.running.shutdown().await;
+}
+
+const ECHO: &str = "\
+import headwater
+
+
+@headwater.function(outputs=[\"queue://orders\"])
+def echo(event):
+    return {\"again\": True}
+";
+
+async fn loops() {
+    let server = TestServer::start().await;
+    let project = "[project]\nname = \"shop\"\n\n[[trigger]]\nname = \"orders\"\n\
+                   queue = \"orders\"\nfunction = \"echo\"\n";
+    write(server.folder.path(), "headwater.toml", project);
+    write(server.folder.path(), "functions/echo.py", ECHO);
+    let deployed = server.deploy().await;
+    assert!(deployed.get("code").is_none(), "{deployed}");
+    send(&server, "one").await;
+    let has_one = |events: &Value| events.as_array().is_some_and(|events| events.len() == 1);
+    let failed = server.until("/v1/trigger-events?status=failed", has_one).await;
+    let error = &failed[0]["error"];
+    assert_eq!(error["code"], "loop_detected", "{failed}");
+    let expected = "the event closes a loop of triggers: `orders` -> `orders`";
+    assert_eq!(error["message"], expected, "{failed}");
+    assert_eq!(failed[0]["data"]["messages"][0]["payload"]["again"], true, "{failed}");
+    server.until("/v1/trigger-events?status=done", has_one).await;
+    let calls = server.get("/v1/jobs?kind=function").await;
+    assert_eq!(calls.as_array().map(Vec::len), Some(1), "{calls}");
+    server.running.shutdown().await;
 }

@@ -26,6 +26,7 @@ mod flight_matrix;
 #[path = "../../../lake/tests/clouds/front.rs"]
 #[expect(dead_code, reason = "used only by tests of faults")]
 mod front;
+mod function_budgets;
 mod function_lake;
 mod function_outputs;
 mod function_triggers;
@@ -120,6 +121,7 @@ fn trials() -> Vec<Trial> {
     trials.extend(flight_java::trials());
     trials.extend(flight_matrix::trials());
     trials.extend(function_lake::trials());
+    trials.extend(function_budgets::trials());
     trials.extend(function_outputs::trials());
     trials.extend(function_triggers::trials());
     trials.extend(functions::trials());

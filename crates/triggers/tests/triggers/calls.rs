@@ -6,10 +6,10 @@ use std::sync::{Arc, Mutex};
 use std::task::Poll;
 use std::time::Duration;
 
-use headwater_jobs::NewJob;
+use headwater_jobs::{CallBudget, NewJob};
 use headwater_model::{
-    Actor, ErrorCode, Event, EventData, Fault, FixedClock, JobKind, Limits, Problem, Trigger,
-    TriggerEventStatus,
+    Actor, DailyBudget, ErrorCode, Event, EventData, Fault, FixedClock, JobKind, Limits, Problem,
+    Trigger, TriggerEventStatus, Usage,
 };
 use headwater_store::{Append, Batch, SqliteStore, Store};
 use headwater_triggers::{
@@ -371,4 +371,34 @@ async fn a_call_waits_while_its_user_is_over_a_limit_and_calls_of_others_do_not(
     stage.clock.advance(Duration::from_secs(60));
     stage.tick().await;
     assert_eq!(stage.tries(), ["2", "1"]);
+}
+
+#[tokio::test]
+async fn calls_of_a_function_without_budget_wait_for_the_next_day() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut stage = Stage::new(dir.path(), Vec::new()).await;
+    let budget = DailyBudget { calls_per_day: Some(2), ..DailyBudget::default() };
+    let usage_max = Usage::default();
+    let budget = CallBudget { function: "notify".to_owned(), budget, usage_max };
+    stage.tables.budgets.lock().expect("budgets").insert("notify".to_owned(), budget);
+    for number in 1..=4 {
+        stage.triggers.accept(call(number)).await.expect("accepted");
+    }
+    stage.tick().await;
+    assert_eq!(stage.tries(), ["1", "2"]);
+    stage = stage.again(dir.path()).await;
+    // The pause ends before the day does.
+    for _ in 0..2 {
+        stage.clock.advance(Duration::from_hours(11));
+        stage.tick().await;
+    }
+    assert_eq!(stage.tries(), ["1", "2"], "the calls before the restart count");
+    let events = stage.triggers.events(&TriggerEventFilter::default()).await.expect("events");
+    let waiting: Vec<_> =
+        events.iter().filter(|event| event.status == TriggerEventStatus::Pending).collect();
+    assert_eq!(waiting.len(), 2);
+    assert!(waiting.iter().all(|event| event.attempts == 0 && event.error.is_none()));
+    stage.clock.advance(Duration::from_hours(3));
+    stage.tick().await;
+    assert_eq!(stage.tries(), ["1", "2", "3", "4"]);
 }

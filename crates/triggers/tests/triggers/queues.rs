@@ -154,6 +154,43 @@ async fn messages_of_a_group_are_delivered_in_order() {
     assert_eq!(stage.received()[2..], [[json!("a1")], [json!("a2")]]);
 }
 
+/// Sends a message as an output of a function would, whose event these triggers caused.
+async fn send_caused(stage: &Stage, queue: &str, body: &str, caused_by: &[&str]) {
+    let caused_by = caused_by.iter().map(|name| (*name).to_owned()).collect();
+    let message = NewMessage { body: body.to_owned(), caused_by, ..NewMessage::default() };
+    let sent = stage.process.queues.send_once(queue, "owner", message, body).await;
+    sent.expect("sent");
+}
+
+#[tokio::test]
+async fn a_message_that_its_own_trigger_caused_is_a_dead_letter_that_names_the_loop() {
+    let stage = Stage::new(definition(&json!({"name": "orders", "batch": 10}))).await;
+    stage.create("orders").await;
+    stage.process.send("orders", &["first"]).await.expect("sent");
+    send_caused(&stage, "orders", "own", &["orders", "other"]).await;
+    send_caused(&stage, "orders", "of another", &["other"]).await;
+    stage.process.send("orders", &["last"]).await.expect("sent");
+    stage.tick().await;
+    // A loop stops no message of other senders, although one batch could contain all messages.
+    assert_eq!(stage.received(), [[json!("first")], [json!("of another")], [json!("last")]]);
+    let filter = TriggerEventFilter {
+        statuses: vec![TriggerEventStatus::Failed],
+        ..TriggerEventFilter::default()
+    };
+    let failed = stage.process.triggers.events(&filter).await.expect("events");
+    assert_eq!(failed.len(), 1);
+    let error = failed[0].error.as_ref().expect("a reason");
+    assert_eq!((error.code, failed[0].attempts), (ErrorCode::LoopDetected, 0));
+    assert!(error.message.ends_with("`orders` -> `other` -> `orders`"), "{}", error.message);
+    let status = &stage.process.triggers.list()[0];
+    assert_eq!((status.pending, status.failed), (0, 1));
+
+    // A user can deliver it nevertheless.
+    stage.process.triggers.replay(&failed[0].event.id).await.expect("replayed");
+    stage.tick().await;
+    assert_eq!(stage.received()[3..], [[json!("own")]]);
+}
+
 /// The payloads of all committed events, sorted.
 fn committed(tables: &Tables) -> Vec<String> {
     let commits = tables.commits.lock().expect("commits");

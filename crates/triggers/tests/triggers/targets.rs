@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use headwater_jobs::{JobContext, Jobs};
+use headwater_jobs::{CallBudget, JobContext, Jobs};
 use headwater_model::{Actor, Clock, ErrorCode, Event, EventData, FixedClock, Problem, Trigger};
 use headwater_store::Store;
 use headwater_triggers::{CallPolicy, TargetExecutor, Triggers, TriggersOptions};
@@ -23,6 +23,8 @@ pub struct Tables {
     pub problems: Mutex<VecDeque<Problem>>,
     /// Policies of asynchronous calls, by function.
     pub policies: Mutex<BTreeMap<String, CallPolicy>>,
+    /// Budgets of functions.
+    pub budgets: Mutex<BTreeMap<String, CallBudget>>,
     /// Reason why the identities of events have no rights, if any.
     pub denied: Mutex<Option<String>>,
 }
@@ -89,6 +91,10 @@ impl TargetExecutor for Tables {
     fn visible(&self, data: EventData) -> Option<EventData> {
         let is_hidden = matches!(&data, EventData::JobEnded { job } if job.author == "hidden");
         (!is_hidden).then_some(data)
+    }
+
+    fn budget(&self, function: &str) -> Option<CallBudget> {
+        self.budgets.lock().expect("budgets").get(function).cloned()
     }
 
     async fn call_policy(&self, function: &str) -> Result<CallPolicy, Problem> {

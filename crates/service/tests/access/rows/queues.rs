@@ -35,6 +35,7 @@ pub const ROWS: &[Row] = &[
             delay: None,
             group: None,
             deduplication_id: None,
+            caused_by: Vec::new(),
         };
         done(async move { queues(c).send(&c.by, MADE, vec![message]).await })
     }),

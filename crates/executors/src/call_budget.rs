@@ -1,0 +1,25 @@
+//! Daily budgets of the functions of a project.
+
+use headwater_jobs::CallBudget;
+use headwater_model::Usage;
+use headwater_pipelines::{Callable, Defaults};
+
+/// Returns the budget for a call of a function; `None` for a function without a budget. `defaults`
+/// are those of its project.
+///
+/// The most that a call can use follows from its limits on time, memory and processors. Without a
+/// limit on processors, one processor is assumed.
+pub fn call_budget(callable: &Callable, defaults: &Defaults) -> Option<CallBudget> {
+    if callable.budget.is_empty() {
+        return None;
+    }
+    let limits = callable.limits(defaults);
+    let processors = f64::from(limits.cpu_millis.unwrap_or(1_000)) / 1_000.0;
+    let usage_max = Usage {
+        wall_ms: u64::try_from(limits.timeout.as_millis()).unwrap_or(u64::MAX),
+        cpu_us: (limits.timeout.as_micros() as f64 * processors) as u64,
+        memory_bytes_peak: limits.memory_bytes,
+        ..Usage::default()
+    };
+    Some(CallBudget { function: callable.name.clone(), budget: callable.budget, usage_max })
+}

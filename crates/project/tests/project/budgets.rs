@@ -1,0 +1,59 @@
+//! Daily budgets of functions, in Python and in the project file.
+
+use headwater_model::{DailyBudget, ProjectFiles};
+
+use crate::support::{files, parse, refusal};
+
+const BUDGET: DailyBudget = DailyBudget {
+    calls_per_day: Some(1_000),
+    billed_ms_per_day: Some(7_200_000),
+    money_per_day: Some(2.5),
+};
+
+fn in_python(arguments: &str) -> ProjectFiles {
+    let function = format!(
+        "import headwater\n\n@headwater.function({arguments})\ndef f(event):\n    return event\n"
+    );
+    files("", &[("f.py", &function)])
+}
+
+fn in_manifest(keys: &str) -> ProjectFiles {
+    files(&format!("[functions.f]\ncommand = [\"cat\"]\n{keys}"), &[])
+}
+
+fn budget(files: &ProjectFiles) -> DailyBudget {
+    parse(files).unwrap().callables["f"].budget
+}
+
+#[test]
+fn budgets_of_both_kinds_are_read() {
+    let python = "calls_per_day=1000, time_per_day='2h', money_per_day=2.5";
+    assert_eq!(budget(&in_python(python)), BUDGET);
+    let keys = "calls_per_day = 1000\ntime_per_day = \"2h\"\nmoney_per_day = 2.5\n";
+    assert_eq!(budget(&in_manifest(keys)), BUDGET);
+    assert!(budget(&in_python("")).is_empty() && budget(&in_manifest("")).is_empty());
+    // Zero is a budget: the function is not called.
+    assert_eq!(budget(&in_python("money_per_day=0")).money_per_day, Some(0.0));
+}
+
+#[test]
+fn invalid_budgets_are_rejected_with_their_line() {
+    for (arguments, expected) in [
+        ("calls_per_day=-1", "calls_per_day"),
+        ("calls_per_day=1.5", "calls_per_day"),
+        ("time_per_day='soon'", "time_per_day"),
+        ("money_per_day='much'", "money_per_day"),
+    ] {
+        let error = refusal(&in_python(arguments));
+        assert!(error.contains(expected) && error.contains("f.py:3"), "{error}");
+    }
+    for (keys, expected) in [
+        ("calls_per_day = -1\n", "headwater.toml"),
+        ("time_per_day = \"soon\"\n", "`soon` is not a time (headwater.toml:5)"),
+        ("money_per_day = -0.5\n", "`-0.5` is not an amount of money (headwater.toml:5)"),
+        ("money_per_day = inf\n", "`inf` is not an amount of money (headwater.toml:5)"),
+    ] {
+        let error = refusal(&in_manifest(keys));
+        assert!(error.contains(expected), "{error}");
+    }
+}

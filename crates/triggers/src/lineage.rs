@@ -1,0 +1,68 @@
+//! Detection of loops by the lineage of events.
+//!
+//! The lineage of an event is the field `caused_by`: the triggers whose events led to it. Tables,
+//! objects, merges and jobs of a trigger's own events cause no event at all. Messages are taken out
+//! of their queue, so a message that closes a loop becomes an event that has failed. A user can
+//! inspect and replay it.
+
+use headwater_model::{ErrorCode, Event, Problem};
+
+/// Maximum number of triggers in the lineage of an event. AWS stops a loop of a queue and a
+/// function after about 16 calls.
+const CHAIN_MAX: usize = 16;
+
+/// Returns the reason not to deliver an event to a trigger, or to a queue of calls; `None` if the
+/// event closes no loop.
+pub(crate) fn loop_problem(event: &Event, trigger: &str) -> Option<Problem> {
+    let lineage = &event.caused_by;
+    let is_own = lineage.iter().any(|name| name == trigger);
+    if !is_own && lineage.len() <= CHAIN_MAX {
+        return None;
+    }
+    let chain = lineage.iter().map(String::as_str).chain([trigger]);
+    let chain = chain.map(|name| format!("`{name}`")).collect::<Vec<_>>().join(" -> ");
+    let message = if is_own {
+        format!("the event closes a loop of triggers: {chain}")
+    } else {
+        format!("{} triggers caused the event (limit {CHAIN_MAX}): {chain}", lineage.len())
+    };
+    let hint = "Change the output or destination that leads back to the trigger. Deliver the event \
+                once more with `headwater event replay`.";
+    Some(Problem::new(ErrorCode::LoopDetected, message).with_hint(hint))
+}
+
+#[cfg(test)]
+mod tests {
+    use headwater_model::{EventData, SpecVersion, Timestamp};
+
+    use super::*;
+
+    fn problem(caused_by: &[&str]) -> Option<String> {
+        let event = Event {
+            specversion: SpecVersion::default(),
+            id: "e".to_owned(),
+            source: "/queues/q".to_owned(),
+            subject: None,
+            time: Timestamp::UNIX_EPOCH,
+            data: EventData::QueueReceived { queue: "q".to_owned(), messages: Vec::new() },
+            caused_by: caused_by.iter().map(|name| (*name).to_owned()).collect(),
+        };
+        loop_problem(&event, "t").map(|problem| problem.message)
+    }
+
+    #[test]
+    fn loops_and_long_chains_are_stopped() {
+        assert_eq!(problem(&[]), None);
+        assert_eq!(problem(&["a", "b"]), None);
+        let own = problem(&["t", "a"]).expect("a loop");
+        assert_eq!(own, "the event closes a loop of triggers: `t` -> `a` -> `t`");
+        let names: Vec<String> = (0..17).map(|n| format!("t{n}")).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        assert_eq!(problem(&names[..16]), None);
+        let long = problem(&names).expect("a long chain");
+        assert!(
+            long.starts_with("17 triggers caused the event (limit 16): `t0` -> `t1`"),
+            "{long}"
+        );
+    }
+}
