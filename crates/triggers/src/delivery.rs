@@ -238,7 +238,7 @@ enum Outcome {
     Done,
     /// The server is shutting down; the attempt does not count.
     Interrupted,
-    /// The attempt was rejected because a component is too busy; it does not count.
+    /// A component is too busy, or the disk is full; the attempt does not count.
     Throttled,
     /// The attempt is not retried: a client stopped the job, or a destination rejected the record.
     Final(Problem),
@@ -262,8 +262,15 @@ fn judge(
         (None, None, ErrorCode::TooBusy | ErrorCode::Unavailable | ErrorCode::Interrupted) => {
             Outcome::Throttled
         }
+        (None, None, ErrorCode::DiskFull) if !is_limit(&problem) => Outcome::Throttled,
         (Some(StopReason::DayLimit) | None, ..) => Outcome::Failed(problem),
     }
+}
+
+/// Returns true if a statement reached its own limit on disk space. Another attempt would also reach
+/// it, unlike after a full disk.
+fn is_limit(problem: &Problem) -> bool {
+    problem.context.contains_key("limit_bytes")
 }
 
 fn was_stopped() -> Problem {
@@ -342,7 +349,7 @@ fn expired(age_max: Duration, last: Option<&Problem>) -> Problem {
     let age = age_text(age_max);
     let message = match last {
         Some(last) => format!("the event reached its maximum age of {age}: {}", last.message),
-        None => format!("the event reached its maximum age of {age} while functions were busy"),
+        None => format!("the event reached its maximum age of {age} before an attempt succeeded"),
     };
     Problem::new(ErrorCode::EventExpired, message)
         .with_hint("Deliver the event again with `headwater event replay`.")
@@ -429,9 +436,18 @@ mod tests {
         };
         check(ErrorCode::TooBusy, None, (TriggerEventStatus::Pending, 0));
         check(ErrorCode::Unavailable, None, (TriggerEventStatus::Pending, 0));
+        check(ErrorCode::DiskFull, None, (TriggerEventStatus::Pending, 0));
         check(ErrorCode::Storage, Some(StopReason::Shutdown), (TriggerEventStatus::Pending, 0));
         check(ErrorCode::Cancelled, Some(StopReason::Request), (TriggerEventStatus::Failed, 1));
         check(ErrorCode::Storage, None, (TriggerEventStatus::Failed, 1));
+    }
+
+    #[test]
+    fn a_statement_that_reached_its_spill_limit_uses_up_a_retry() {
+        let mut problem = Problem::new(ErrorCode::DiskFull, "no");
+        problem.context.insert("limit_bytes".into(), 7.into());
+        let outcome = judge(Err(problem.clone()), |_| false, None);
+        assert_eq!(outcome, Outcome::Failed(problem));
     }
 
     #[test]
