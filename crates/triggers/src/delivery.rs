@@ -98,7 +98,8 @@ impl Worker {
             queue.end_throttling();
         }
         let mut entries = ended.entries(queue.done() + 1)?;
-        let call = EndedCall { event: &event, delivery: &ended, result: &result };
+        let trigger = self.trigger();
+        let call = EndedCall { event: &event, trigger, delivery: &ended, result: &result };
         let is_final = matches!(outcome, Outcome::Final(_));
         let forwarded = self.forwarded(&call, &calls, &context).filter(|_| !is_final);
         if let Some((event, delivery)) = &forwarded {
@@ -162,14 +163,22 @@ impl Worker {
         }
     }
 
-    /// Returns the policy of the calls that the worker delivers. The worker of a trigger has the
-    /// default policy.
+    /// Returns the policy of the calls that the worker delivers; the default policy if they have
+    /// other targets than one function. The retries and the maximum age of a trigger's events are
+    /// those of the trigger.
     async fn call_policy(&self) -> Result<CallPolicy, Problem> {
-        let Some(function) = self.called_function() else { return Ok(CallPolicy::default()) };
-        let policy = self.targets.call_policy(function).await;
-        policy.inspect_err(|problem| {
+        let trigger = self.trigger();
+        let targets = trigger.targets();
+        let [Target::Function(function)] = targets.as_slice() else {
+            return Ok(CallPolicy::default());
+        };
+        let policy = self.targets.call_policy(function).await.inspect_err(|problem| {
             tracing::warn!(function, error = problem.message, "cannot read the policy of calls");
-        })
+        })?;
+        if self.called_function().is_some() {
+            return Ok(policy);
+        }
+        Ok(CallPolicy { retries: None, max_age: None, ..policy })
     }
 
     /// Returns the delivery with its next attempt postponed by a pause.
