@@ -248,7 +248,8 @@ fn instances(workspace: &Workspace) -> f64 {
     let mut text = String::new();
     stream.read_to_string(&mut text).expect("an answer");
     let values = text.lines().filter(|line| line.starts_with("headwater_instances{"));
-    let values = values.map(|line| line.rsplit(' ').next().and_then(|value| value.parse().ok()));
+    let values =
+        values.map(|line| line.rsplit(' ').next().and_then(|value| value.parse::<f64>().ok()));
     let values: Vec<f64> = values.map(|value| value.expect("a number")).collect();
     assert!(!values.is_empty(), "{text}");
     values.iter().sum()

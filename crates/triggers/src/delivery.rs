@@ -276,8 +276,8 @@ fn judge(
     }
 }
 
-/// Returns true if a statement reached its own limit on disk space. Another attempt would also reach
-/// it, unlike after a full disk.
+/// Returns true if a statement reached its own limit on disk space. Another attempt would also
+/// reach this limit. A full disk, in contrast, may have space again.
 fn is_limit(problem: &Problem) -> bool {
     problem.context.contains_key("limit_bytes")
 }

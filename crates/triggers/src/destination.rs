@@ -1,5 +1,5 @@
-//! Destinations of calls by clients and triggers: a function or an address that receives a record of
-//! each call that ended.
+//! Destinations of calls by clients and triggers. A destination is a function or an address that
+//! receives a record of each call that ended.
 //!
 //! One batch stores both the end of a call and the record for its destination, so after a crash
 //! either both are stored or neither is.
