@@ -5,7 +5,7 @@ mod support;
 use std::process::Command;
 
 use serde_json::json;
-use support::{Workspace, until};
+use support::{Workspace, python, until};
 
 /// Creates a project whose run prints a line and then never ends.
 fn endless() -> Workspace {
@@ -194,4 +194,22 @@ fn an_insert_on_a_full_disk_fails_completely_and_succeeds_once_space_is_free() {
     assert_eq!(answer.stdout.matches("file ").count(), 1, "no partly written file remains: {told}");
     assert!(answer.stdout.contains("again 0"), "{told}");
     assert!(compact.contains("\"after\":500001"), "{told}");
+}
+
+#[test]
+fn objects_put_on_a_full_disk_are_refused_and_accepted_ones_are_imported_once_space_is_free() {
+    let workspace = Workspace::empty();
+    let python = python::with_packages("s3-boto3-1.44.5", &["boto3==1.44.5", "requests==2.34.2"]);
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/clients/full_disk.py");
+    let output = Command::new("unshare")
+        .args(["--user", "--map-root-user", "--mount"])
+        .arg(python)
+        .args([script, env!("CARGO_BIN_EXE_headwater")])
+        .env("NO_COLOR", "1")
+        .env("AWS_CONFIG_FILE", "/dev/null")
+        .env_remove("HEADWATER_LAKE")
+        .current_dir(workspace.path())
+        .output();
+    let answer = support::answer(output.expect("unshare runs"));
+    assert_eq!(answer.stdout.trim(), "ok", "{}", answer.stderr);
 }

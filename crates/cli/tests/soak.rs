@@ -4,6 +4,8 @@
 mod support;
 
 use std::collections::BTreeSet;
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
@@ -232,6 +234,60 @@ fn soak_objects_put_while_the_server_is_killed_are_appended_exactly_once() {
     until("no job runs", || running() == json!([]));
     let triggers = workspace.json(&["trigger", "ls"]);
     assert_eq!(triggers[0]["done"], objects, "{triggers}");
+    workspace.ok(&["stop"]);
+    server.wait().expect("the server ends");
+}
+
+/// Returns the number of instances of functions, running and idle.
+fn instances(workspace: &Workspace) -> f64 {
+    let record = workspace.server().expect("a server");
+    let socket = record["socket"].as_str().expect("a socket");
+    let mut stream = UnixStream::connect(socket).expect("a connection");
+    let head = "GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    stream.write_all(head.as_bytes()).expect("a request");
+    let mut text = String::new();
+    stream.read_to_string(&mut text).expect("an answer");
+    let values = text.lines().filter(|line| line.starts_with("headwater_instances{"));
+    let values =
+        values.map(|line| line.rsplit(' ').next().and_then(|value| value.parse::<f64>().ok()));
+    let values: Vec<f64> = values.map(|value| value.expect("a number")).collect();
+    assert!(!values.is_empty(), "{text}");
+    values.iter().sum()
+}
+
+#[test]
+fn soak_objects_put_at_once_are_cleaned_once_and_then_nothing_runs() {
+    let objects = count_i64(500, 10_000);
+    let workspace = Workspace::empty();
+    workspace.write("headwater.toml", CLEANING);
+    workspace.write("functions/clean.py", CLEAN);
+    workspace.ok(&["init"]);
+    workspace.ok(&["deploy"]);
+    let key = key(&workspace);
+    workspace.ok(&["stop"]);
+    let (mut server, endpoint) = serve_s3(&workspace);
+    // The first call installs the environment, whose CPU time belongs to no call.
+    assert_eq!(ended(put(&key, &endpoint, 1)), "0");
+    until("the first row is in the table", || rows(&workspace) == 1);
+    let before = (kernel_cpu_us(&workspace), metered_cpu_us(&workspace));
+    assert_eq!(ended(put(&key, &endpoint, objects)), "0");
+    until_at_least("every row is in the table", objects, || rows(&workspace));
+    let list = |status: &str| workspace.json(&["event", "ls", "--status", status]);
+    until("no event is open", || list("pending,running") == json!([]));
+    assert_eq!(list("failed"), json!([]));
+    let sums = workspace.rows(
+        "SELECT count(*) AS n, count(DISTINCT file) AS files, sum(value) AS value FROM readings",
+    );
+    let value = objects * (objects - 1) / 2 * 3;
+    assert_eq!(sums, json!([{"n": objects, "files": objects, "value": value}]));
+    // Maintenance of the table may still run.
+    let running = || workspace.json(&["job", "ls", "--status", "running"]);
+    until("no job runs", || running() == json!([]));
+    until("no instance of a function is left", || instances(&workspace) == 0.0);
+    let kernel = kernel_cpu_us(&workspace) - before.0;
+    let metered = metered_cpu_us(&workspace) - before.1;
+    let difference = kernel.abs_diff(metered) as f64 / kernel as f64;
+    assert!(difference < 0.01, "CPU time: kernel {kernel} us, usage {metered} us");
     workspace.ok(&["stop"]);
     server.wait().expect("the server ends");
 }

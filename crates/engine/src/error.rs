@@ -273,12 +273,12 @@ impl Fault for Error {
             Error::Catalog(error) => error.context(),
             Error::Tables(error) => error.context(),
             Error::Problem(problem) => problem.context.clone(),
+            Error::SpillLimit { limit } => BTreeMap::from([("limit_bytes".into(), json!(limit))]),
             _ => BTreeMap::new(),
         };
-        if let Some(position) = self.position() {
-            context.insert("line".to_owned(), json!(position.line));
-            context.insert("column".to_owned(), json!(position.column));
-        }
+        let position = self.position();
+        context.extend(position.map(|position| ("line".to_owned(), json!(position.line))));
+        context.extend(position.map(|position| ("column".to_owned(), json!(position.column))));
         context
     }
 }

@@ -1,10 +1,10 @@
-//! Records of ended asynchronous calls, in the format of AWS Lambda.
+//! Records of ended calls by clients and triggers, in the format of AWS Lambda.
 
 use chrono::SecondsFormat;
-use headwater_model::{ErrorCode, Event, EventData, Problem, Timestamp};
+use headwater_model::{ErrorCode, Event, EventData, Problem, Timestamp, Trigger};
 use serde_json::{Value, json};
 
-use crate::function_arn;
+use crate::{function_argument, function_arn};
 
 /// The argument of a function that receives an event or a record.
 pub const CALL_EVENT: &str = "event";
@@ -14,6 +14,8 @@ pub const CALL_EVENT: &str = "event";
 pub struct CallRecord<'a> {
     /// The event of the call.
     pub event: &'a Event,
+    /// The trigger that caused the call, or the queue of the function's asynchronous calls.
+    pub trigger: &'a Trigger,
     /// Number of attempts.
     pub attempts: u32,
     /// The result of the function, or the error of the last attempt.
@@ -30,7 +32,10 @@ impl CallRecord<'_> {
                 let event = arguments.get(CALL_EVENT).cloned();
                 (function.as_str(), event.unwrap_or_else(|| json!(arguments)))
             }
-            data => ("", json!(data)),
+            _ => {
+                let function = self.trigger.function.as_deref().unwrap_or_default();
+                (function, function_argument(self.trigger, self.event))
+            }
         };
         let (name, version) = function.split_once(':').unwrap_or((function, "$LATEST"));
         let condition = match self.outcome.as_ref().err().map(|error| error.code) {

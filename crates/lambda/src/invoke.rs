@@ -28,7 +28,7 @@ pub(crate) const EVENT: &str = "event";
 const LOG_BYTES_MAX: usize = 4 << 10;
 
 /// Maximum length of an event in bytes.
-pub(crate) const EVENT_BYTES_MAX: usize = 6 << 20;
+pub const EVENT_BYTES_MAX: usize = 6 << 20;
 
 pub(crate) const EXECUTED_VERSION: HeaderName = HeaderName::from_static("x-amz-executed-version");
 const FUNCTION_ERROR: HeaderName = HeaderName::from_static("x-amz-function-error");

@@ -36,6 +36,7 @@ mod url_response;
 mod url_stream;
 
 pub use body::LambdaBody;
+pub use invoke::EVENT_BYTES_MAX;
 pub use protocol::{BODY_BYTES_MAX, LambdaProtocol, ROOTS};
 pub use sqs::{SqsProtocol, TARGET_PREFIX};
 pub use url::URL_ROOT;

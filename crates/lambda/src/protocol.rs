@@ -91,9 +91,9 @@ impl LambdaProtocol {
         })
     }
 
-    /// Returns the response to a body that is too long.
-    pub fn too_long() -> Response<Bytes> {
-        let message = "Request must be smaller than 67108864 bytes for the operation";
+    /// Returns the response to a body of more than `bytes_max` bytes.
+    pub fn too_long(bytes_max: usize) -> Response<Bytes> {
+        let message = format!("Request must be smaller than {bytes_max} bytes for the operation");
         with_id(LambdaError::new(413, "RequestTooLargeException", message).response())
     }
 

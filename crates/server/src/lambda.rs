@@ -8,10 +8,12 @@ use axum::extract::{Request, State};
 use axum::http::header::CONTENT_LENGTH;
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
-use headwater_lambda::{BODY_BYTES_MAX, LambdaBody, LambdaProtocol, ROOTS, URL_ROOT};
+use headwater_lambda::{
+    BODY_BYTES_MAX, EVENT_BYTES_MAX, LambdaBody, LambdaProtocol, ROOTS, URL_ROOT,
+};
 
 use crate::auth::{TcpPeer, client_address};
-use crate::http::body::BodyKind;
+use crate::http::body::{BodyKind, is_too_long};
 use crate::state::App;
 use crate::web_rules::Page;
 
@@ -43,6 +45,9 @@ async fn answer_url(State(app): State<App>, request: Request) -> Response {
     let request = Request::from_parts(parts.clone(), body);
     let (bytes, _permit) = match app.bodies.read(request, BodyKind::Values).await {
         Ok(read) => read,
+        Err(error) if is_too_long(&error) => {
+            return LambdaProtocol::too_long(EVENT_BYTES_MAX).map(Body::from);
+        }
         Err(error) => return error.into_response(),
     };
     let request = axum::http::Request::from_parts(parts, bytes);
@@ -53,21 +58,30 @@ async fn answer(State(app): State<App>, request: Request) -> Response {
     let peer = request.extensions().get::<TcpPeer>().map(|peer| peer.address);
     let address = peer.map(|peer| client_address(&app, peer, request.headers()));
     let protocol = protocol(&app);
-    let length = request.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok());
-    let length = length.and_then(|text| text.parse::<usize>().ok()).unwrap_or_default();
-    if length > BODY_BYTES_MAX {
-        return LambdaProtocol::too_long().map(Body::from);
-    }
     let (parts, body) = request.into_parts();
     // A request without a valid key is rejected before its body is read.
     if let Some(rejected) = protocol.reject_unknown(&parts, address).await {
         return rejected.map(Body::from);
     }
     let is_call = parts.uri.path().ends_with("invocations");
-    let kind = if is_call { BodyKind::Values } else { BodyKind::Table };
+    let (kind, bytes_max) = if is_call {
+        (BodyKind::Values, EVENT_BYTES_MAX)
+    } else {
+        (BodyKind::Table, BODY_BYTES_MAX)
+    };
+    let too_long = || LambdaProtocol::too_long(bytes_max).map(Body::from);
+    let length = parts.headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok());
+    let length = length.and_then(|text| text.parse::<usize>().ok()).unwrap_or_default();
+    if length > bytes_max {
+        app.bodies.skip(body.into_data_stream()).await;
+        return too_long();
+    }
     let request = Request::from_parts(parts.clone(), body);
     let (bytes, _permit) = match app.bodies.read(request, kind).await {
+        // A body without a length may be longer than the limit of this API.
+        Ok((bytes, _)) if bytes.len() > bytes_max => return too_long(),
         Ok(read) => read,
+        Err(error) if is_too_long(&error) => return too_long(),
         Err(error) => return error.into_response(),
     };
     let request = axum::http::Request::from_parts(parts, bytes);

@@ -41,4 +41,17 @@ mod tests {
         back_off.reset();
         assert_eq!(back_off.next(), PAUSE);
     }
+
+    #[test]
+    fn a_server_that_is_away_for_an_hour_is_tried_rarely_and_found_within_30_seconds() {
+        let mut back_off = BackOff::default();
+        let (mut away, mut attempts, mut last) = (Duration::ZERO, 0, Duration::ZERO);
+        while away < Duration::from_hours(1) {
+            last = back_off.next();
+            away += last;
+            attempts += 1;
+        }
+        assert!(last <= Duration::from_secs(30), "{last:?}");
+        assert!((120..=130).contains(&attempts), "{attempts} attempts");
+    }
 }

@@ -108,7 +108,8 @@ impl Worker {
             queue.end_throttling();
         }
         let mut entries = ended.entries(queue.done() + 1)?;
-        let call = EndedCall { event: &event, delivery: &ended, result: &result };
+        let trigger = self.trigger();
+        let call = EndedCall { event: &event, trigger, delivery: &ended, result: &result };
         let is_final = matches!(outcome, Outcome::Final(_));
         let forwarded = self.forwarded(&call, &calls, &context).filter(|_| !is_final);
         if let Some((event, delivery)) = &forwarded {
@@ -172,14 +173,22 @@ impl Worker {
         }
     }
 
-    /// Returns the policy of the calls that the worker delivers. The worker of a trigger has the
-    /// default policy.
+    /// Returns the policy of the calls that the worker delivers; the default policy if they have
+    /// other targets than one function. The retries and the maximum age of a trigger's events are
+    /// those of the trigger.
     async fn call_policy(&self) -> Result<CallPolicy, Problem> {
-        let Some(function) = self.called_function() else { return Ok(CallPolicy::default()) };
-        let policy = self.targets.call_policy(function).await;
-        policy.inspect_err(|problem| {
+        let trigger = self.trigger();
+        let targets = trigger.targets();
+        let [Target::Function(function)] = targets.as_slice() else {
+            return Ok(CallPolicy::default());
+        };
+        let policy = self.targets.call_policy(function).await.inspect_err(|problem| {
             tracing::warn!(function, error = problem.message, "cannot read the policy of calls");
-        })
+        })?;
+        if self.called_function().is_some() {
+            return Ok(policy);
+        }
+        Ok(CallPolicy { retries: None, max_age: None, ..policy })
     }
 
     /// Returns the delivery with its next attempt postponed by a pause.
@@ -249,7 +258,7 @@ enum Outcome {
     Done,
     /// The server is shutting down; the attempt does not count.
     Interrupted,
-    /// The attempt was rejected because a component is too busy; it does not count.
+    /// A component is too busy, or the disk is full; the attempt does not count.
     Throttled,
     /// The attempt is not retried: a client stopped the job, or a destination rejected the record.
     Final(Problem),
@@ -273,8 +282,15 @@ fn judge(
         (None, None, ErrorCode::TooBusy | ErrorCode::Unavailable | ErrorCode::Interrupted) => {
             Outcome::Throttled
         }
+        (None, None, ErrorCode::DiskFull) if !is_limit(&problem) => Outcome::Throttled,
         (Some(StopReason::DayLimit) | None, ..) => Outcome::Failed(problem),
     }
+}
+
+/// Returns true if a statement reached its own limit on disk space. Another attempt would also
+/// reach this limit. A full disk, in contrast, may have space again.
+fn is_limit(problem: &Problem) -> bool {
+    problem.context.contains_key("limit_bytes")
 }
 
 fn was_stopped() -> Problem {
@@ -353,7 +369,7 @@ fn expired(age_max: Duration, last: Option<&Problem>) -> Problem {
     let age = age_text(age_max);
     let message = match last {
         Some(last) => format!("the event reached its maximum age of {age}: {}", last.message),
-        None => format!("the event reached its maximum age of {age} while functions were busy"),
+        None => format!("the event reached its maximum age of {age} before an attempt succeeded"),
     };
     Problem::new(ErrorCode::EventExpired, message)
         .with_hint("Deliver the event again with `headwater event replay`.")
@@ -440,9 +456,18 @@ mod tests {
         };
         check(ErrorCode::TooBusy, None, (TriggerEventStatus::Pending, 0));
         check(ErrorCode::Unavailable, None, (TriggerEventStatus::Pending, 0));
+        check(ErrorCode::DiskFull, None, (TriggerEventStatus::Pending, 0));
         check(ErrorCode::Storage, Some(StopReason::Shutdown), (TriggerEventStatus::Pending, 0));
         check(ErrorCode::Cancelled, Some(StopReason::Request), (TriggerEventStatus::Failed, 1));
         check(ErrorCode::Storage, None, (TriggerEventStatus::Failed, 1));
+    }
+
+    #[test]
+    fn a_statement_that_reached_its_spill_limit_uses_up_a_retry() {
+        let mut problem = Problem::new(ErrorCode::DiskFull, "no");
+        problem.context.insert("limit_bytes".into(), 7.into());
+        let outcome = judge(Err(problem.clone()), |_| false, None);
+        assert_eq!(outcome, Outcome::Failed(problem));
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! Destinations of asynchronous calls: a function or an address that receives a record of each call
-//! that ended.
+//! Destinations of calls by clients and triggers. A destination is a function or an address that
+//! receives a record of each call that ended.
 //!
 //! One batch stores both the end of a call and the record for its destination, so after a crash
 //! either both are stored or neither is.
@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use headwater_event_values::{CALL_EVENT, CallRecord};
 use headwater_model::{
-    Event, EventData, Identity, Problem, SpecVersion, Timestamp, TriggerEventStatus,
+    Event, EventData, Identity, Problem, SpecVersion, Timestamp, Trigger, TriggerEventStatus,
 };
 use serde_json::Value;
 
@@ -20,6 +20,7 @@ use crate::target::{CallDestination, CallPolicy};
 /// An ended call, from which the record for its destination is made.
 pub(crate) struct EndedCall<'a> {
     pub event: &'a Event,
+    pub trigger: &'a Trigger,
     pub delivery: &'a Delivery,
     pub result: &'a Result<Value, Problem>,
 }
@@ -84,6 +85,9 @@ impl EndedCall<'_> {
             author = Some(name.to_owned());
             user = principal.user_name().map(str::to_owned);
             actor = Some(by);
+        } else if author.is_none() {
+            // A source detected the event, so the function runs for the deployer of the trigger.
+            author = Some(format!("trigger {}", self.delivery.trigger));
         }
         let mut delivery = Delivery { author, user, actor, ..Delivery::new(id, &queue, now) };
         if let Some(problem) = loop_problem(&event, &queue) {
@@ -94,12 +98,13 @@ impl EndedCall<'_> {
     }
 
     fn record(&self, now: Timestamp) -> Value {
-        let (event, attempts) = (self.event, self.delivery.attempts);
+        let (event, trigger) = (self.event, self.trigger);
+        let attempts = self.delivery.attempts;
         let outcome = match (self.result, &self.delivery.error) {
             (_, Some(error)) => Err(error),
             (Ok(result), None) => Ok(result.get("function").cloned().unwrap_or_default()),
             (Err(_), None) => Ok(Value::Null),
         };
-        CallRecord { event, attempts, outcome, now }.to_json()
+        CallRecord { event, trigger, attempts, outcome, now }.to_json()
     }
 }

@@ -45,8 +45,8 @@ pub trait TargetExecutor: Send + Sync {
         Some(data)
     }
 
-    /// Returns the policy of a function's asynchronous calls. The default implementation returns
-    /// the default policy.
+    /// Returns the policy of a function's asynchronous calls and of its calls by triggers. The
+    /// default implementation returns the default policy.
     async fn call_policy(&self, _function: &str) -> Result<CallPolicy, Problem> {
         Ok(CallPolicy::default())
     }
@@ -74,7 +74,7 @@ pub trait TargetExecutor: Send + Sync {
     }
 }
 
-/// The policy of asynchronous calls of a function.
+/// The policy of asynchronous calls of a function. Calls by triggers use only its destinations.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct CallPolicy {
     /// Retries of a failed call; `None` uses the default of triggers.

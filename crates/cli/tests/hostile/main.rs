@@ -11,6 +11,7 @@ mod support;
 
 mod calls;
 mod server;
+mod volume;
 
 use calls::Calls;
 use server::{Format, MEMORY_BYTES_MAX, Reply, Server};

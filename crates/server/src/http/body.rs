@@ -9,7 +9,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::Body;
+use axum::body::{Body, BodyDataStream};
 use axum::extract::Request;
 use axum::http::header::CONTENT_LENGTH;
 use bytes::Bytes;
@@ -32,6 +32,9 @@ const RATE_MIN: u64 = 64 << 10;
 
 /// Maximum number of bytes to read and discard from a body that is too long.
 const SKIPPED_BYTES_MAX: usize = 64 << 20;
+
+/// The message of the error for a body that is too long.
+const TOO_LONG: &str = "the request body is too long";
 
 /// Maximum time spent reading a body that is too long.
 const SKIP_TIMEOUT: Duration = Duration::from_secs(10);
@@ -110,7 +113,7 @@ impl BodyQuotas {
         let length = request.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok());
         let length = length.and_then(|text| text.parse::<usize>().ok()).unwrap_or(kind.bytes_max());
         if length > kind.bytes_max() {
-            let _ = timeout(SKIP_TIMEOUT.min(self.timeout), skip(request.into_body())).await;
+            self.skip(request.into_body().into_data_stream()).await;
             return Err(too_long(kind));
         }
         let quota = match kind {
@@ -122,6 +125,21 @@ impl BodyQuotas {
         let bytes = self.read_within(quota, length, body, &mut permit).await?;
         quota.release_excess(&mut permit, bytes.len());
         Ok((bytes, permit))
+    }
+
+    /// Reads and discards the rest of a body, up to limits of length and time, because many clients
+    /// read the response only after they have sent the whole body.
+    pub async fn skip(&self, mut rest: BodyDataStream) {
+        let skip = async {
+            let mut skipped = 0;
+            while let Some(Ok(part)) = rest.next().await {
+                skipped += part.len();
+                if skipped > SKIPPED_BYTES_MAX {
+                    return;
+                }
+            }
+        };
+        let _ = timeout(SKIP_TIMEOUT.min(self.timeout), skip).await;
     }
 
     /// Reads a body of at most `bytes_max` bytes. Fails if the body arrives slower than the minimum
@@ -147,7 +165,13 @@ impl BodyQuotas {
                     started += waiting_since.elapsed();
                     read.extend(part);
                 }
-                Ok(Some(Ok(_))) => return Err(too_long(kind)),
+                Ok(Some(Ok(_))) => {
+                    // The rest of the body must not hold quota.
+                    drop(read);
+                    *permit = BodyPermit { shared: None, last: None };
+                    self.skip(parts).await;
+                    return Err(too_long(kind));
+                }
                 Ok(Some(Err(error))) => {
                     let message = format!("the body is incomplete: {error}");
                     return Err(ErrorResponse::invalid(message, "Send the request again."));
@@ -234,24 +258,17 @@ fn quota_exhausted() -> ErrorResponse {
 
 fn too_long(kind: BodyKind) -> ErrorResponse {
     let hint = format!("Send at most {} MiB in one request.", kind.bytes_max() >> 20);
-    ErrorResponse::invalid("the request body is too long", hint)
+    ErrorResponse::invalid(TOO_LONG, hint)
+}
+
+/// Returns true if the error is that of a body that is too long.
+pub fn is_too_long(error: &ErrorResponse) -> bool {
+    error.0.message == TOO_LONG
 }
 
 fn too_slow() -> ErrorResponse {
     let problem = Problem::new(ErrorCode::TimeLimit, "the request body was sent too slowly");
     ErrorResponse(problem.with_hint("Send the request again, or import the rows into a table."))
-}
-
-/// Reads and discards the rest of a body, up to a limit, because many clients read the response
-/// only after they have sent the whole body.
-async fn skip(body: Body) {
-    let (mut rest, mut skipped) = (body.into_data_stream(), 0);
-    while let Some(Ok(part)) = rest.next().await {
-        skipped += part.len();
-        if skipped > SKIPPED_BYTES_MAX {
-            return;
-        }
-    }
 }
 
 #[cfg(test)]

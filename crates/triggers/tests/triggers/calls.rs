@@ -217,6 +217,50 @@ async fn destinations_receive_a_record_of_each_call_that_ended() {
 }
 
 #[tokio::test]
+async fn destinations_receive_a_record_of_each_call_by_a_trigger() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let definition = json!({"name": "landing", "function": "notify", "retries": 1,
+        "files": {"folder": "in", "batch": 1}});
+    let definition = serde_json::from_value(definition).expect("a trigger");
+    let stage = Stage::new(dir.path(), vec![definition]).await;
+    // The trigger's own number of retries applies.
+    let policy = CallPolicy {
+        retries: Some(0),
+        on_success: Some(destination("audit")),
+        on_failure: Some(destination("alarm")),
+        ..CallPolicy::default()
+    };
+    stage.tables.policies.lock().expect("policies").insert("notify".to_owned(), policy);
+    stage.tables.fail(ErrorCode::FunctionFailed, 2);
+    file(&dir.path().join("in/a.csv"), "x\n1\n");
+    let sent = async |function: &str| {
+        for _ in 0..6 {
+            stage.clock.advance(Duration::from_secs(5));
+            stage.tick().await;
+        }
+        records(&stage, function)
+    };
+    let alarms = sent("alarm").await;
+    assert_eq!(alarms.len(), 1, "{alarms:?}");
+    let context = &alarms[0]["requestContext"];
+    assert_eq!(context["condition"], "RetriesExhausted");
+    assert_eq!(context["approximateInvokeCount"], 2);
+    assert!(context["functionArn"].as_str().expect("an ARN").contains(":function:notify:"));
+    assert_eq!(alarms[0]["requestPayload"]["id"], context["requestId"]);
+    assert!(alarms[0]["requestPayload"].to_string().contains("a.csv"), "{alarms:?}");
+    file(&dir.path().join("in/b.csv"), "x\n1\n");
+    let audits = sent("audit").await;
+    assert_eq!(audits.len(), 1, "{audits:?}");
+    assert_eq!(audits[0]["responsePayload"], json!({"done": true}));
+    let filter = TriggerEventFilter {
+        trigger: Some("/functions/audit".to_owned()),
+        ..TriggerEventFilter::default()
+    };
+    let events = stage.triggers.events(&filter).await.expect("events");
+    assert_eq!(events[0].author.as_deref(), Some("trigger landing"));
+}
+
+#[tokio::test]
 async fn an_address_receives_records_for_the_identity_that_set_it() {
     let dir = tempfile::tempdir().expect("a folder");
     let stage = Stage::new(dir.path(), Vec::new()).await;
