@@ -30,7 +30,7 @@ pub use layer::{LAYERS, LayerChange, LayerVersion, StoredLayer, UsedLayer, add_l
 pub use paths::check_files;
 pub use project::project_files;
 pub use qualifier::{
-    Cors, FunctionUrl, InvokeConfig, InvokeMode, QualifierChange, QualifierSettings, UrlAuth,
-    UrlSettings,
+    Cors, FunctionUrl, InvokeConfig, InvokeMode, ProvisionedConfig, QualifierChange,
+    QualifierSettings, UrlAuth, UrlSettings,
 };
 pub use request::{FunctionFiles, read_request};

@@ -22,6 +22,7 @@ mod name;
 mod page;
 mod permission;
 mod protocol;
+mod provisioned;
 mod qualifier;
 mod request;
 mod route;

@@ -55,8 +55,9 @@ pub struct CallInput {
 
 impl ResolvedFunction {
     fn of_project(project: Arc<Project>, callable: Callable, deployed_by: Option<Actor>) -> Self {
+        let concurrency = callable.concurrency.reserved;
         let function = ParsedFunction { project, callable, deployed_by };
-        ResolvedFunction { function, version: None, concurrency: None }
+        ResolvedFunction { function, version: None, concurrency }
     }
 
     pub(crate) fn called(&self) -> &ParsedFunction {

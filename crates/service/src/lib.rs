@@ -120,13 +120,14 @@ pub use headwater_engine::{
 pub use headwater_executors::read_project;
 pub use headwater_function_store::{
     ARCHIVE_BYTES_MAX, Cors, FunctionChange, FunctionFiles, FunctionUpdate, FunctionUrl,
-    InvokeConfig, InvokeMode, LAYERS, LayerChange, LayerVersion, QualifierChange,
-    QualifierSettings, StoredFunction, StoredLayer, StoredVersion, UrlAuth, UrlSettings, UsedLayer,
-    read_source as read_function,
+    InvokeConfig, InvokeMode, LAYERS, LayerChange, LayerVersion, ProvisionedConfig,
+    QualifierChange, QualifierSettings, StoredFunction, StoredLayer, StoredVersion, UrlAuth,
+    UrlSettings, UsedLayer, read_source as read_function,
 };
 pub use headwater_functions::{
     AnswerPart, AnswerSink, Argument, ArgumentValue, ClientCall, FunctionResult, Isolation,
-    Returns, SharedTable, SpawnCommand, answer_promptly, make_folder, spawner_main,
+    ProvisionedStatus, Returns, SharedTable, SpawnCommand, answer_promptly, make_folder,
+    spawner_main,
 };
 pub use headwater_jobs::{JobFilter, UsageGroup};
 pub use headwater_lake::{CloudSettings, WarehouseOptions};
