@@ -19,7 +19,7 @@ mod qualifier;
 mod request;
 mod requirements;
 
-pub use archive::{ARCHIVE_BYTES_MAX, read_archive};
+pub use archive::{ARCHIVE_BYTES_MAX, STORED_ARCHIVE_BYTES_MAX, read_archive};
 pub use change::{FunctionChange, FunctionUpdate, NewCode};
 pub use error::{Error, Result};
 pub use folder::read_source;

@@ -8,6 +8,7 @@
 mod account;
 mod alias;
 mod body;
+mod code;
 mod concurrency;
 mod configuration;
 mod error;

@@ -254,7 +254,19 @@ pub async fn read_files(
     files: ProjectFiles,
     archive: Option<String>,
 ) -> Result<FunctionFiles, Problem> {
-    let read = move || read_request(files, archive.as_deref()).or_problem();
+    read_blocking(move || read_request(files, archive.as_deref()).or_problem()).await
+}
+
+/// Reads the files of a ZIP archive on a thread of the blocking pool.
+///
+/// Errors: `invalid_argument`.
+pub async fn read_archive(archive: Vec<u8>) -> Result<FunctionFiles, Problem> {
+    read_blocking(move || FunctionFiles::of_archive(&archive).or_problem()).await
+}
+
+async fn read_blocking(
+    read: impl FnOnce() -> Result<FunctionFiles, Problem> + Send + 'static,
+) -> Result<FunctionFiles, Problem> {
     tokio::task::spawn_blocking(read).await.unwrap_or_else(|error| {
         Err(Problem::new(ErrorCode::Internal, format!("reading the files failed: {error}")))
     })

@@ -71,7 +71,7 @@ pub use branch::Branches;
 pub use bucket::Buckets;
 pub use config::ServiceConfig;
 pub use connection::ClientConnections;
-pub use deployed_function::{DeployedFunctions, read_files};
+pub use deployed_function::{DeployedFunctions, read_archive, read_files};
 pub use deployment::Deployments;
 pub use environment::Environments;
 pub use error::{Error, Result};
@@ -121,8 +121,8 @@ pub use headwater_executors::read_project;
 pub use headwater_function_store::{
     ARCHIVE_BYTES_MAX, Cors, FunctionChange, FunctionFiles, FunctionUpdate, FunctionUrl,
     InvokeConfig, InvokeMode, LAYERS, LayerChange, LayerVersion, ProvisionedConfig,
-    QualifierChange, QualifierSettings, StoredFunction, StoredLayer, StoredVersion, UrlAuth,
-    UrlSettings, UsedLayer, read_source as read_function,
+    QualifierChange, QualifierSettings, STORED_ARCHIVE_BYTES_MAX, StoredFunction, StoredLayer,
+    StoredVersion, UrlAuth, UrlSettings, UsedLayer, read_source as read_function,
 };
 pub use headwater_functions::{
     AnswerPart, AnswerSink, Argument, ArgumentValue, ClientCall, FunctionResult, Isolation,
