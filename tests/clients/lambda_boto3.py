@@ -10,6 +10,7 @@ Needs: boto3.
 import base64
 import json
 import sys
+import time
 import urllib.error
 import urllib.request
 
@@ -213,8 +214,38 @@ def settings(aws):
     assert aws.list_tags(Resource=arn)["Tags"] == {"stage": "test"}
     assert aws.get_account_settings()["AccountUsage"]["FunctionCount"] == 1
     assert aws.get_function_code_signing_config(FunctionName="price")["FunctionName"] == "price"
-    unsupported = aws.list_provisioned_concurrency_configs
-    fails("UnknownOperationException", unsupported, FunctionName="price")
+    provisioned(aws)
+
+
+def provisioned(aws):
+    version = aws.publish_version(FunctionName="price")["Version"]
+    of_version = {"FunctionName": "price", "Qualifier": version}
+    fails(
+        "ProvisionedConcurrencyConfigNotFoundException",
+        aws.get_provisioned_concurrency_config,
+        **of_version,
+    )
+    put = aws.put_provisioned_concurrency_config(**of_version, ProvisionedConcurrentExecutions=1)
+    assert put["RequestedProvisionedConcurrentExecutions"] == 1, put
+    deadline = time.monotonic() + 120
+    while True:
+        got = aws.get_provisioned_concurrency_config(**of_version)
+        if got["Status"] == "READY":
+            break
+        assert time.monotonic() < deadline, got
+        time.sleep(0.05)
+    assert got["AvailableProvisionedConcurrentExecutions"] == 1, got
+    listed = aws.list_provisioned_concurrency_configs(FunctionName="price")
+    arns = [one["FunctionArn"] for one in listed["ProvisionedConcurrencyConfigs"]]
+    assert len(arns) == 1 and arns[0].endswith(f":price:{version}"), arns
+    aws.delete_provisioned_concurrency_config(**of_version)
+    fails(
+        "InvalidParameterValueException",
+        aws.put_provisioned_concurrency_config,
+        FunctionName="price",
+        Qualifier="$LATEST",
+        ProvisionedConcurrentExecutions=1,
+    )
 
 
 def rights(owner):

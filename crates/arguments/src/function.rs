@@ -15,7 +15,8 @@ pub enum Function {
     /// Deploy a function without a project, as a new version
     #[command(after_help = "Examples:
   headwater function deploy price price/ --runtime python3.11 --handler app.handler
-  headwater function deploy shout shout.zip --runtime provided --memory 256MiB --timeout 30s")]
+  headwater function deploy shout shout.zip --runtime provided --memory 256MiB --timeout 30s
+  headwater function deploy echo echo.zip --runtime provided --provisioned-concurrency 2")]
     Deploy(Box<FunctionDeploy>),
     /// Show a function without a project: its settings, files, versions and aliases
     #[command(after_help = "Example:\n  headwater function show price")]
@@ -131,4 +132,10 @@ pub struct FunctionDeploy {
     /// A program of the system that the function needs, such as `curl`. Can be repeated
     #[arg(long, value_name = "PROGRAM")]
     pub system: Vec<String>,
+    /// The maximum number of concurrent calls
+    #[arg(long, value_name = "CALLS")]
+    pub reserved_concurrency: Option<u32>,
+    /// The number of instances that are started before calls and kept; 0 keeps none
+    #[arg(long, value_name = "INSTANCES")]
+    pub provisioned_concurrency: Option<u32>,
 }

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use headwater_function_store::{FunctionStore, LAYERS, StoredVersion, project_files};
+use headwater_function_store::{
+    FunctionStore, LAYERS, StoredFunction, StoredVersion, project_files,
+};
 use headwater_functions::LimitSettings;
 use headwater_lake::Lake;
 use headwater_model::{
@@ -118,6 +120,16 @@ impl FunctionCatalog {
         let function = self.parsed(name, &version).await?;
         let concurrency = stored.concurrency;
         Ok(Some(CalledFunction { function, version: version.qualifier(), concurrency }))
+    }
+
+    /// Returns a version of a function; without a number, the latest state.
+    pub(crate) async fn version(
+        &self,
+        stored: &StoredFunction,
+        number: Option<u64>,
+    ) -> Result<ParsedFunction, Problem> {
+        let version = self.store.version(stored, number).await.or_problem()?;
+        self.parsed(&stored.name, &version).await
     }
 
     async fn parsed(&self, name: &str, version: &StoredVersion) -> Result<ParsedFunction, Problem> {

@@ -23,6 +23,7 @@ mod metered_runtime;
 mod occurrence_rights;
 mod preparation;
 mod project_files;
+mod provisioner;
 mod rights;
 mod run;
 mod running_statement;
@@ -53,6 +54,7 @@ pub use import_rights::{ImportRights, upload_folder};
 pub use maintenance::{MaintenanceExecutor, maintenance_job};
 pub use metered_runtime::MeteredRuntime;
 pub use project_files::read_project;
+pub use provisioner::{Provisioner, ProvisionerParts, provisioned_status};
 pub use rights::{
     EVERY, authorize, is_change, limits, record_denial, record_secrets, table_access,
     unauthenticated,

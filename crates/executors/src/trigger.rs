@@ -218,7 +218,8 @@ impl TriggerExecutor {
             Some(ParsedFunction { project: version.project, callable, deployed_by })
         });
         if let Some(function) = declared {
-            return Ok((function, None));
+            let limit = function.callable.concurrency.reserved;
+            return Ok((function, limit));
         }
         match self.catalog.find(name).await? {
             Some(called) => Ok((called.function, called.concurrency)),

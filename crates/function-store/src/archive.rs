@@ -14,8 +14,11 @@ use rawzip::{CompressionMethod, ZipArchive, ZipFileHeaderRecord, ZipSliceArchive
 use crate::paths::{FILES_BYTES_MAX, FILES_MAX, file_and_folder, limits_hint, path_error, shown};
 use crate::{Error, Result};
 
-/// Maximum size of an archive in bytes.
+/// Maximum size in bytes of an archive in a request, whose body contains it in Base64.
 pub const ARCHIVE_BYTES_MAX: usize = 44 << 20;
+
+/// Maximum size in bytes of an archive that is read from a bucket.
+pub const STORED_ARCHIVE_BYTES_MAX: usize = 256 << 20;
 
 /// The mask for the file type in the Unix mode of an entry.
 const TYPE_MASK: u32 = 0o170_000;
@@ -31,9 +34,9 @@ const DAMAGED: &str = "Create the archive again, for example with `zip -r functi
 ///
 /// Errors: `invalid_argument`.
 pub fn read_archive(bytes: &[u8]) -> Result<ProjectFiles> {
-    if bytes.len() > ARCHIVE_BYTES_MAX {
+    if bytes.len() > STORED_ARCHIVE_BYTES_MAX {
         let reason = format!("the file has {} bytes", bytes.len());
-        return Err(Error::archive(reason, "An archive has at most 44 MiB"));
+        return Err(Error::archive(reason, "An archive has at most 256 MiB"));
     }
     let archive = ZipArchive::from_slice(bytes).map_err(|error| {
         Error::archive(format!("the file is not a ZIP archive, or is truncated ({error})"), DAMAGED)
@@ -261,6 +264,6 @@ mod tests {
         let many: Vec<String> = (0..=FILES_MAX).map(|number| number.to_string()).collect();
         let many: Vec<_> = many.iter().map(|name| (name.as_str(), &b""[..], 0)).collect();
         assert!(reason(&archive(&many)).contains("too many entries"));
-        assert!(reason(&vec![0; ARCHIVE_BYTES_MAX + 1]).contains("bytes"));
+        assert!(reason(&vec![0; STORED_ARCHIVE_BYTES_MAX + 1]).contains("bytes"));
     }
 }

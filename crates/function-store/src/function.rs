@@ -130,6 +130,14 @@ impl StoredFunction {
         Ok(alias.version)
     }
 
+    /// Returns the numbers of provisioned instances, by version or alias.
+    fn provisioned(&self) -> BTreeMap<String, u32> {
+        let count = |(name, settings): (&String, &QualifierSettings)| {
+            Some((name.clone(), settings.provisioned.as_ref()?.count))
+        };
+        self.qualifiers.iter().filter_map(count).collect()
+    }
+
     /// Returns an alias.
     ///
     /// Errors: `function_not_found`.
@@ -154,6 +162,7 @@ impl StoredFunction {
             versions: self.versions.keys().copied().collect(),
             aliases: self.aliases.clone(),
             concurrency: self.concurrency,
+            provisioned_concurrency: self.provisioned(),
         }
     }
 }

@@ -19,7 +19,7 @@ mod qualifier;
 mod request;
 mod requirements;
 
-pub use archive::{ARCHIVE_BYTES_MAX, read_archive};
+pub use archive::{ARCHIVE_BYTES_MAX, STORED_ARCHIVE_BYTES_MAX, read_archive};
 pub use change::{FunctionChange, FunctionUpdate, NewCode};
 pub use error::{Error, Result};
 pub use folder::read_source;
@@ -30,7 +30,7 @@ pub use layer::{LAYERS, LayerChange, LayerVersion, StoredLayer, UsedLayer, add_l
 pub use paths::check_files;
 pub use project::project_files;
 pub use qualifier::{
-    Cors, FunctionUrl, InvokeConfig, InvokeMode, QualifierChange, QualifierSettings, UrlAuth,
-    UrlSettings,
+    Cors, FunctionUrl, InvokeConfig, InvokeMode, ProvisionedConfig, QualifierChange,
+    QualifierSettings, UrlAuth, UrlSettings,
 };
 pub use request::{FunctionFiles, read_request};

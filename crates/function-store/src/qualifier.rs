@@ -23,10 +23,22 @@ pub struct QualifierSettings {
     /// The settings of asynchronous calls, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub invoke: Option<InvokeConfig>,
+    /// The instances that are kept, if any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provisioned: Option<ProvisionedConfig>,
     /// The statements of the policy, by id. They are stored and returned to clients, but grant no
     /// rights.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub policy: BTreeMap<String, Value>,
+}
+
+/// The provisioned concurrency of a version or alias.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProvisionedConfig {
+    /// Number of instances that are started before calls and kept.
+    pub count: u32,
+    /// Time of the last change.
+    pub modified: Timestamp,
 }
 
 /// The authentication of requests to a URL.
@@ -146,10 +158,33 @@ pub enum QualifierChange {
     UpdateInvoke(InvokeConfig),
     /// Deletes the settings of asynchronous calls.
     DeleteInvoke,
+    /// Sets the number of provisioned instances. 0 removes the setting, if there is one.
+    PutProvisioned(u32),
+    /// Removes the number of provisioned instances.
+    DeleteProvisioned,
     /// Adds a statement to the policy, under its id.
     AddPermission(String, Value),
     /// Removes a statement.
     RemovePermission(String),
+}
+
+impl InvokeConfig {
+    /// Returns the configuration with the given settings replaced. `actor` makes the change.
+    fn updated(self, change: InvokeConfig, actor: &Actor) -> Self {
+        // A change of other settings must not change the identity of a destination.
+        let by = |new: &Option<String>, old: Actor| {
+            if new.is_some() { actor.clone() } else { old }
+        };
+        InvokeConfig {
+            success_actor: by(&change.on_success, self.success_actor),
+            failure_actor: by(&change.on_failure, self.failure_actor),
+            retries: change.retries.or(self.retries),
+            max_age_seconds: change.max_age_seconds.or(self.max_age_seconds),
+            on_success: change.on_success.or(self.on_success),
+            on_failure: change.on_failure.or(self.on_failure),
+            modified: change.modified,
+        }
+    }
 }
 
 impl StoredFunction {
@@ -209,22 +244,17 @@ impl QualifierChange {
             }
             QualifierChange::UpdateInvoke(config) => {
                 let old = settings.invoke.take().ok_or_else(|| to.missing(INVOKE))?;
-                // A change of other settings must not change the identity of a destination.
-                let by = |new: &Option<String>, old: Actor| {
-                    if new.is_some() { actor.clone() } else { old }
-                };
-                settings.invoke = Some(InvokeConfig {
-                    success_actor: by(&config.on_success, old.success_actor),
-                    failure_actor: by(&config.on_failure, old.failure_actor),
-                    retries: config.retries.or(old.retries),
-                    max_age_seconds: config.max_age_seconds.or(old.max_age_seconds),
-                    on_success: config.on_success.or(old.on_success),
-                    on_failure: config.on_failure.or(old.on_failure),
-                    modified: with.now,
-                });
+                let config = InvokeConfig { modified: with.now, ..config };
+                settings.invoke = Some(old.updated(config, &actor));
             }
             QualifierChange::DeleteInvoke => {
                 settings.invoke.take().ok_or_else(|| to.missing(INVOKE))?;
+            }
+            QualifierChange::PutProvisioned(count) => {
+                settings.provisioned = provisioned(to, qualifier, count, with.now)?;
+            }
+            QualifierChange::DeleteProvisioned => {
+                settings.provisioned.take().ok_or_else(|| to.missing(PROVISIONED))?;
             }
             QualifierChange::AddPermission(id, statement) => {
                 add_permission(&mut settings, id, statement)?;
@@ -246,6 +276,35 @@ impl QualifierChange {
 }
 
 const INVOKE: &str = "event invoke config";
+const PROVISIONED: &str = "provisioned concurrency config";
+
+/// Maximum number of provisioned instances of a version or alias.
+const PROVISIONED_MAX: u32 = 10_000;
+
+/// Returns the setting for a number of provisioned instances; `None` for 0.
+///
+/// Errors: `invalid_argument` if the function would keep more instances than it may have concurrent
+/// calls.
+fn provisioned(
+    to: &StoredFunction,
+    qualifier: &str,
+    count: u32,
+    modified: Timestamp,
+) -> Result<Option<ProvisionedConfig>> {
+    let others = to.qualifiers.iter().filter(|(name, _)| *name != qualifier);
+    let others = others.filter_map(|(_, settings)| settings.provisioned.as_ref());
+    let sum = others.fold(count, |sum, config| sum.saturating_add(config.count));
+    let limit = to.concurrency.unwrap_or(PROVISIONED_MAX).min(PROVISIONED_MAX);
+    if count > 0 && sum > limit {
+        let message = format!(
+            "function `{}` would have {sum} provisioned instances, more than {limit}",
+            to.name
+        );
+        let hint = "Request fewer instances, or raise the function's reserved concurrency";
+        return Err(Error::invalid(message, hint));
+    }
+    Ok((count > 0).then_some(ProvisionedConfig { count, modified }))
+}
 
 fn check_url(qualifier: &str) -> Result<()> {
     if qualifier.parse::<u64>().is_ok() {
@@ -332,6 +391,29 @@ mod tests {
         }
         change(&store, FunctionChange::DeleteAlias("live".into())).await.expect("deleted");
         assert!(store.get("f").await.expect("a function").qualifiers.is_empty());
+    }
+
+    #[tokio::test]
+    async fn provisioned_instances_are_at_most_the_concurrent_calls() {
+        let store = FunctionStore::new(Arc::new(MemoryStore::new()), Arc::new(SystemClock));
+        let files = ProjectFiles::from([("app.py".to_owned(), "one".into())]);
+        let code = FunctionStore::code(&files, None).expect("files");
+        let changes = [FunctionChange::Publish(None), FunctionChange::Concurrency(Some(3))];
+        store.create("f", code, &changes, &author()).await.expect("created");
+        let put = |name: &str, count| {
+            FunctionChange::Qualifier(name.into(), QualifierChange::PutProvisioned(count))
+        };
+        let function = change(&store, put("1", 2)).await.expect("provisioned");
+        let config = function.settings_of(Some("1")).and_then(|it| it.provisioned.as_ref());
+        assert_eq!(config.map(|config| config.count), Some(2));
+        let error = change(&store, put(LATEST, 2)).await.expect_err("too many");
+        assert_eq!(error.code(), ErrorCode::InvalidArgument);
+        change(&store, put(LATEST, 1)).await.expect("provisioned");
+        let function = change(&store, put("1", 0)).await.expect("removed");
+        assert_eq!(function.settings_of(Some("1")), None);
+        let delete = FunctionChange::Qualifier("1".into(), QualifierChange::DeleteProvisioned);
+        let error = change(&store, delete).await.expect_err("no setting");
+        assert_eq!(error.code(), ErrorCode::FunctionNotFound);
     }
 
     #[tokio::test]

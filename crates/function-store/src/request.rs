@@ -4,7 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use headwater_model::ProjectFiles;
 
-use crate::{Error, FunctionStore, NewCode, Result, read_archive};
+use crate::{ARCHIVE_BYTES_MAX, Error, FunctionStore, NewCode, Result, read_archive};
 
 /// The files of a function, as received and in stored form.
 #[derive(Debug, Clone)]
@@ -31,7 +31,22 @@ pub fn read_request(files: ProjectFiles, archive: Option<&str>) -> Result<Functi
     let bytes = STANDARD.decode(archive).map_err(|_| {
         Error::archive("`archive` is not valid Base64", "Encode the ZIP archive as Base64")
     })?;
-    let files = read_archive(&bytes)?;
-    let code = FunctionStore::code(&files, Some(&bytes))?;
-    Ok(FunctionFiles { files, code })
+    if bytes.len() > ARCHIVE_BYTES_MAX {
+        let reason = format!("the file has {} bytes", bytes.len());
+        let hint = "An archive in a request has at most 44 MiB; an archive in a bucket, which \
+                    `S3Bucket` and `S3Key` of Lambda's API name, has at most 256 MiB";
+        return Err(Error::archive(reason, hint));
+    }
+    FunctionFiles::of_archive(&bytes)
+}
+
+impl FunctionFiles {
+    /// Reads the files of a ZIP archive. Time and memory are proportional to the size of the files.
+    ///
+    /// Errors: `invalid_argument`.
+    pub fn of_archive(bytes: &[u8]) -> Result<Self> {
+        let files = read_archive(bytes)?;
+        let code = FunctionStore::code(&files, Some(bytes))?;
+        Ok(FunctionFiles { files, code })
+    }
 }

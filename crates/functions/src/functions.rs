@@ -18,6 +18,7 @@ use crate::idle_pause::IdlePause;
 use crate::instance_keys::InstanceKeys;
 use crate::preload_library::PreloadLibrary;
 use crate::project_folders::{ProjectFolders, is_shareable};
+use crate::provisioning::Provisioning;
 use crate::queue::Queue;
 use crate::start_times::StartTimes;
 use crate::warm_instance::IdleInstance;
@@ -41,6 +42,7 @@ pub(crate) struct Inner {
     pub(crate) instance_keys: InstanceKeys,
     pub(crate) calls: CallRegistry,
     pub(crate) start_times: StartTimes,
+    pub(crate) provisioning: Provisioning,
     pub(crate) arrivals: Arrivals,
     pub(crate) metrics: CallMetrics,
     pub(crate) telemetry: Telemetry,
@@ -82,6 +84,7 @@ impl Functions {
             instance_keys: InstanceKeys::default(),
             calls: CallRegistry::default(),
             start_times: StartTimes::default(),
+            provisioning: Provisioning::default(),
             arrivals: Arrivals::default(),
             metrics: CallMetrics::default(),
             telemetry: options.telemetry.clone(),

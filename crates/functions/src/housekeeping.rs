@@ -1,12 +1,12 @@
-//! Periodic tasks of the runtime: promoting starved calls, evicting zygotes and instances, and
-//! shrinking idle instances.
+//! Periodic tasks of the runtime: promoting starved calls, evicting zygotes and instances,
+//! shrinking idle instances, and starting provisioned instances.
 
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use crate::functions::Inner;
-use crate::project_folders;
 use crate::queue::Queue;
+use crate::{project_folders, provisioning};
 
 /// Interval at which starved calls are promoted and idle instances are evicted to free memory for
 /// these calls.
@@ -25,6 +25,7 @@ const SHRINK_STEP: Duration = Duration::from_millis(10);
 pub(crate) fn start(inner: &Arc<Inner>) {
     tokio::spawn(sweep(Arc::downgrade(inner)));
     tokio::spawn(shrink(Arc::downgrade(inner)));
+    tokio::spawn(provisioning::fill_periodically(Arc::downgrade(inner)));
     tokio::spawn(Queue::assign_periodically(Arc::downgrade(&inner.queue), ASSIGN_EVERY));
 }
 
@@ -52,6 +53,7 @@ async fn shrink(functions: Weak<Inner>) {
     loop {
         tokio::time::sleep(pause).await;
         let Some(inner) = functions.upgrade() else { return };
+        inner.queue.extend_provisioned(Instant::now());
         inner.queue.end_expired(Instant::now());
         pause = if inner.queue.shrink_idle() { SHRINK_STEP } else { SHRINK_EVERY };
     }

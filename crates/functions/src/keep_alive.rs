@@ -56,6 +56,8 @@ pub(crate) enum KeepAliveReason {
     Started { cause: Arc<str> },
     /// The instance exists, and is kept for a call with this cause.
     Extended { cause: Arc<str> },
+    /// The instance is one of those that the function always has.
+    Provisioned,
 }
 
 impl KeepAlive {
@@ -85,6 +87,7 @@ impl KeepAlive {
         match self.reason {
             KeepAliveReason::Regular { ended, .. } => ended + IDLE_MAX <= now,
             KeepAliveReason::LastCall
+            | KeepAliveReason::Provisioned
             | KeepAliveReason::Started { .. }
             | KeepAliveReason::Extended { .. } => false,
         }
@@ -101,6 +104,12 @@ impl KeepAlive {
     pub(crate) fn started_for(expected: &ExpectedCall) -> Self {
         let reason = KeepAliveReason::Started { cause: expected.cause.clone() };
         KeepAlive { until: expected.at + LATE_MAX, reason }
+    }
+
+    /// Returns the time for which a provisioned instance is kept. The time is extended periodically
+    /// as long as the instance is provisioned.
+    pub(crate) fn provisioned(now: Instant) -> Self {
+        KeepAlive { until: now + IDLE_MAX, reason: KeepAliveReason::Provisioned }
     }
 
     /// Keeps an instance at least until an expected call. This call replaces the regular call for
@@ -125,6 +134,7 @@ impl fmt::Display for KeepAliveReason {
             }
             KeepAliveReason::Started { cause } => write!(f, "started ahead of {cause}"),
             KeepAliveReason::Extended { cause } => write!(f, "kept for {cause}"),
+            KeepAliveReason::Provisioned => f.write_str("kept by provisioned concurrency"),
         }
     }
 }

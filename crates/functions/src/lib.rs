@@ -34,6 +34,7 @@ mod preload_library;
 mod preparation;
 mod prepared_clones;
 mod project_folders;
+mod provisioning;
 mod queue;
 mod start_clock;
 mod start_times;
@@ -62,5 +63,6 @@ pub use invocation::{
 pub use keep_alive::ExpectedCall;
 pub use lake_access::{LAKE_CONTENT_BYTES_MAX, LakeAccess, LakeAnswer, LakeRequest, too_large};
 pub use options::{FunctionsOptions, Isolation, ZygoteOptions};
+pub use provisioning::ProvisionedStatus;
 pub use streaming_input::{Rows, StreamedInput};
 pub use zygote::ZygoteReport;

@@ -67,7 +67,12 @@ impl Functions {
         }
         match reserved {
             ReservationResult::Reserved(reservation) => {
-                self.prepare_instance(&invocation, reservation, &expected).await;
+                let keep_alive = KeepAlive::started_for(&expected);
+                let started = self.prepare_instance(&invocation, reservation, keep_alive).await;
+                if let Err(reason) = started {
+                    let function = &invocation.label;
+                    tracing::debug!(function, reason, "a function cannot be prepared");
+                }
             }
             ReservationResult::Exists => {
                 inner.queue.with_next_idle(&key, |idle| idle.keep_alive.extend_for(&expected));
@@ -89,23 +94,27 @@ impl Functions {
     }
 
     /// Starts an instance that imports the function and waits for a call.
-    async fn prepare_instance(
+    ///
+    /// Errors: the reason why there is no instance.
+    pub(crate) async fn prepare_instance(
         &self,
         invocation: &Invocation,
         reservation: Reservation<IdleInstance>,
-        expected: &ExpectedCall,
-    ) {
+        keep_alive: KeepAlive,
+    ) -> Result<(), String> {
         let (inner, started) = (&self.0, Instant::now());
         // If the preparation does not end before the call, the next one starts earlier.
-        let raise_start = || {
+        let raise_start = |reason: String| {
             inner.start_times.raise(&invocation.label, started.elapsed(), Instant::now());
+            Err(reason)
         };
+        let is_cancelled = || "a call needs the resources".to_owned();
         let cancelled = reservation.cancelled.clone();
         let zygote = tokio::select! {
             biased;
             zygote = self.zygote(&invocation.environment) => zygote,
             // The zygote still starts, and its CPU time is charged to the next call.
-            () = cancelled.cancelled() => return raise_start(),
+            () = cancelled.cancelled() => return raise_start(is_cancelled()),
         };
         let mut uncharged = UnchargedCpu {
             zygotes: inner.zygotes.clone(),
@@ -116,7 +125,7 @@ impl Functions {
         let project = tokio::select! {
             biased;
             project = inner.projects.get(&invocation.files) => project,
-            () = cancelled.cancelled() => return raise_start(),
+            () = cancelled.cancelled() => return raise_start(is_cancelled()),
         };
         let (policy, pages) = (None, None);
         let new = NewInstance { origin: &origin, policy, pages, project, prepares: true };
@@ -124,27 +133,28 @@ impl Functions {
         let task = Invocation { lake: Some(lake.clone()), ..invocation.bare() };
         // The receiver is dropped, so the output is discarded.
         let (sink, _) = mpsc::channel(1);
-        let instance = match Instance::start(&inner.spawner, &task, new, sink) {
-            Ok(instance) => instance,
-            Err(error) => return log_failure(invocation, &error),
-        };
+        let instance = Instance::start(&inner.spawner, &task, new, sink);
+        let instance = instance.map_err(|error| error.to_string())?;
         let until = started + IMPORT_MAX.min(invocation.limits.timeout);
         let limits = CallDeadline { until, boost: Duration::ZERO, cancelled };
-        let (outcome, warm) = match instance.finish(limits).await {
-            Ok(finished) => finished,
-            Err(error) => return log_failure(invocation, &error),
-        };
+        let finished = instance.finish(limits).await;
+        let (outcome, warm) = finished.map_err(|error| error.to_string())?;
         uncharged.cpu_us += outcome.usage.cpu_us;
         // Discard the instance after a failed import, so that the call repeats it. The same applies
         // to a module that requests the lake, because it may have handled the error.
         let has_failed = matches!(outcome.returned, Err(Error::FunctionRaised { .. }));
         let is_usable = !has_failed && !lake.0.load(Ordering::Relaxed);
-        let Some(warm) = warm.filter(|_| is_usable) else { return raise_start() };
+        let Some(warm) = warm.filter(|_| is_usable) else {
+            return raise_start(match outcome.returned {
+                Err(error) => error.to_string(),
+                Ok(_) => "the instance requested the lake, or ended, during its start".to_owned(),
+            });
+        };
         inner.start_times.record(&invocation.label, started.elapsed(), Instant::now());
-        let keep_alive = KeepAlive::started_for(expected);
         let idle = IdleInstance::new(warm, invocation, keep_alive).with_uncharged(uncharged);
         let (pause, queue) = (&inner.idle_pause, &inner.queue);
         reservation.keep(idle, |_| pause.schedule(queue));
+        Ok(())
     }
 }
 
@@ -173,8 +183,4 @@ impl Invocation {
             ..self.bare()
         }
     }
-}
-
-fn log_failure(invocation: &Invocation, error: &Error) {
-    tracing::debug!(function = invocation.label, %error, "a function cannot be prepared");
 }

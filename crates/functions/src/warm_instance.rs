@@ -102,10 +102,15 @@ impl IdleInstance {
         }
     }
 
+    /// Returns false if the process has ended.
+    pub(crate) fn is_alive(&mut self) -> bool {
+        self.warm.running.is_alive()
+    }
+
     /// Returns the instance if its process still exists, and the CPU time of its start in
     /// microseconds that no call was charged for.
     pub(crate) fn into_warm(mut self) -> Option<(WarmInstance, u64)> {
-        if !self.warm.running.is_alive() {
+        if !self.is_alive() {
             return None;
         }
         let uncharged_us = self.uncharged.as_mut().map_or(0, UnchargedCpu::take);
@@ -170,8 +175,14 @@ impl Queue<IdleInstance> {
         });
     }
 
-    /// Ends the instances whose keep-alive time has passed.
+    /// Extends the keep-alive times of the provisioned instances.
+    pub(crate) fn extend_provisioned(&self, now: Instant) {
+        self.for_each_provisioned(|idle| idle.keep_alive = KeepAlive::provisioned(now));
+    }
+
+    /// Ends the instances whose keep-alive time has passed, and removes those whose processes have
+    /// ended.
     pub(crate) fn end_expired(self: &Arc<Self>, now: Instant) {
-        self.end_idle(|idle, _| idle.keep_alive.until <= now);
+        self.end_idle(|idle, _| idle.keep_alive.until <= now || !idle.is_alive());
     }
 }

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use headwater_model::{ErrorCode, ProjectFiles};
-use headwater_service::{FunctionChange, FunctionUpdate, Service, read_files};
+use headwater_model::ErrorCode;
+use headwater_service::{FunctionChange, FunctionUpdate, Service};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use crate::code::CodeRequest;
 use crate::configuration::{ConfigurationRequest, configuration, defaults};
 use crate::error::{LambdaError, Result};
 use crate::layer::attach;
@@ -24,13 +25,6 @@ struct CreateRequest {
     publish: bool,
     #[serde(default)]
     tags: BTreeMap<String, String>,
-}
-
-/// The function code in a request.
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct CodeRequest {
-    zip_file: Option<String>,
 }
 
 /// The body of `UpdateFunctionCode`.
@@ -58,18 +52,6 @@ struct PublishRequest {
     revision: Option<String>,
 }
 
-impl CodeRequest {
-    async fn read(self) -> Result<headwater_service::FunctionFiles> {
-        let archive = self.zip_file.ok_or_else(|| {
-            LambdaError::invalid(
-                "The code must be a ZIP archive in ZipFile; S3 objects and container images are \
-                 not supported.",
-            )
-        })?;
-        Ok(read_files(ProjectFiles::new(), Some(archive)).await?)
-    }
-}
-
 pub(crate) async fn create(service: &Service, request: &LambdaRequest) -> Result<Value> {
     let create: CreateRequest = request.parse()?;
     let settings: ConfigurationRequest = request.parse()?;
@@ -77,7 +59,7 @@ pub(crate) async fn create(service: &Service, request: &LambdaRequest) -> Result
     let layers = settings.layers.clone();
     let (settings, mut attributes) = settings.apply(defaults(), BTreeMap::new())?;
     attach(service, request, layers.as_deref(), &mut attributes).await?;
-    let files = create.code.read().await?;
+    let files = create.code.read(service, request).await?;
     let mut changes = vec![
         FunctionChange::Settings(Box::new(settings), attributes),
         FunctionChange::Tag(create.tags),
@@ -188,7 +170,7 @@ pub(crate) async fn update_code(
     let update: UpdateCodeRequest = request.parse()?;
     let functions = service.invocations().deployed();
     let mut latest = functions.get(&request.principal, &name.name).await?.latest;
-    let files = update.code.read().await?;
+    let files = update.code.read(service, request).await?;
     if update.dry_run {
         latest.code = files.code.code;
         return Ok(configuration(&name.name, &latest, None));

@@ -2,14 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use headwater_model::{ErrorCode, ProjectFiles};
-use headwater_service::{
-    LAYERS, LayerChange, LayerVersion, Service, StoredLayer, UsedLayer, read_files,
-};
+use headwater_model::ErrorCode;
+use headwater_service::{LAYERS, LayerChange, LayerVersion, Service, StoredLayer, UsedLayer};
 use http::Method;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use crate::code::CodeRequest;
 use crate::configuration::moment;
 use crate::error::{LambdaError, Result};
 use crate::name::{ACCOUNT, REGION};
@@ -195,24 +194,13 @@ async fn list(service: &Service, request: &LambdaRequest) -> Result<Value> {
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct PublishRequest {
-    content: Content,
+    content: CodeRequest,
     #[serde(flatten)]
     others: BTreeMap<String, Value>,
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Content {
-    zip_file: Option<String>,
-}
-
 async fn publish(service: &Service, request: &LambdaRequest, name: &str) -> Result<Value> {
     let PublishRequest { content, mut others } = request.parse()?;
-    let archive = content.zip_file.ok_or_else(|| {
-        LambdaError::invalid(
-            "The content must be a ZIP archive in ZipFile; S3 objects are not supported.",
-        )
-    })?;
     others.retain(|key, value| KEPT.contains(&key.as_str()) && !value.is_null());
     if json!(others).to_string().len() > KEPT_BYTES_MAX {
         return Err(LambdaError::invalid(format!(
@@ -220,7 +208,7 @@ async fn publish(service: &Service, request: &LambdaRequest, name: &str) -> Resu
              {KEPT_BYTES_MAX} bytes."
         )));
     }
-    let files = read_files(ProjectFiles::new(), Some(archive)).await?;
+    let files = content.read(service, request).await?;
     let author = request.principal.author().to_owned();
     let change = LayerChange::Publish { code: files.code, author, attributes: others };
     let layers = service.invocations().layers();

@@ -8,6 +8,7 @@
 mod account;
 mod alias;
 mod body;
+mod code;
 mod concurrency;
 mod configuration;
 mod error;
@@ -22,6 +23,7 @@ mod name;
 mod page;
 mod permission;
 mod protocol;
+mod provisioned;
 mod qualifier;
 mod request;
 mod route;

@@ -17,8 +17,8 @@ use crate::request::{LambdaRequest, parse_query};
 use crate::route::Operation;
 use crate::signature::{LAMBDA, Signature};
 use crate::{
-    account, alias, concurrency, event_invoke, function, invoke, invoke_stream, permission, tags,
-    url,
+    account, alias, concurrency, event_invoke, function, invoke, invoke_stream, permission,
+    provisioned, tags, url,
 };
 
 /// The first path segments of all routes.
@@ -242,6 +242,14 @@ impl LambdaProtocol {
                 return Ok(no_content(event_invoke::delete(service, request, name).await?));
             }
             Op::ListInvokeConfigs(name) => event_invoke::list(service, request, name).await?,
+            Op::PutProvisioned(name) => {
+                let answer = provisioned::put(service, request, name).await?;
+                return Ok(json(StatusCode::ACCEPTED, &answer));
+            }
+            Op::GetProvisioned(name) => provisioned::get(service, request, name).await?,
+            Op::DeleteProvisioned(name) => {
+                return Ok(no_content(provisioned::delete(service, request, name).await?));
+            }
             Op::AddPermission(name) => {
                 return Ok(created(&permission::add(service, request, name).await?));
             }

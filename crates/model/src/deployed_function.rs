@@ -43,6 +43,11 @@ pub struct DeployFunction {
     pub files: ProjectFiles,
     /// The files as a ZIP archive in Base64, instead of `files`.
     pub archive: Option<String>,
+    /// The maximum number of concurrent calls. If null, the limit is unchanged.
+    pub reserved_concurrency: Option<u32>,
+    /// The number of instances of the latest state that are started before calls and kept. 0 keeps
+    /// none. If null, the number is unchanged.
+    pub provisioned_concurrency: Option<u32>,
     /// The author; the header `x-headwater-author` by default.
     pub author: Option<String>,
 }
@@ -98,4 +103,7 @@ pub struct DeployedFunction {
     /// The maximum number of concurrent calls of the function. If null, the function has no limit
     /// of its own.
     pub concurrency: Option<u32>,
+    /// The number of instances that are started before calls and kept, by version or alias.
+    #[serde(default)]
+    pub provisioned_concurrency: BTreeMap<String, u32>,
 }

@@ -58,6 +58,7 @@ pub use headwater_project::{
     parallel,
 };
 pub use parse::parse_project;
+pub use preparation::ProvisionedCall;
 pub use runner::Runner;
 pub use sql_function::SqlFunctions;
 pub use system_tables::register_system_tables;

@@ -1,14 +1,31 @@
 //! Preparation of functions ahead of expected calls: the environment, its zygote and an instance.
+//! Provisioned concurrency keeps such instances.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use headwater_functions::{CallOwner, ClientCall, ExpectedCall, Returns, Reuse};
+use headwater_functions::{
+    CallOwner, ClientCall, Environment, ExpectedCall, Invocation, Returns, Reuse,
+};
 use headwater_model::Priority;
 use tokio_util::sync::CancellationToken;
 
 use crate::function_secrets::FunctionSecrets;
 use crate::invocation::FunctionCall;
 use crate::{Callable, EnvironmentCache, Error, Project, Result, Runner, fingerprint};
+
+/// A function for which instances are kept.
+#[derive(Clone, Copy)]
+pub struct ProvisionedCall<'a> {
+    /// The project that defines the function.
+    pub project: &'a Project,
+    /// The environments of functions.
+    pub given: &'a EnvironmentCache,
+    /// The function.
+    pub callable: &'a Callable,
+    /// The name of the setting. It differs for each function and version.
+    pub name: &'a str,
+}
 
 impl Runner {
     /// Returns the time before an expected call of a function at which [`Runner::prepare`] should
@@ -29,19 +46,72 @@ impl Runner {
         callable: &Callable,
         expected: ExpectedCall,
     ) -> Result<()> {
-        let function = &callable.function;
-        let spec = fingerprint::environment_spec(&project.defaults, function);
-        let environment = if let Some(environment) = given.find(&self.functions, &spec) {
-            environment
-        } else {
-            let installed = self.functions.environment(&spec, &|_| ()).await;
-            let environment = installed.map_err(|error| Error::other(&error))?;
-            given.note(spec, &environment);
-            environment
-        };
+        let environment = self.prepared_environment(project, given, callable).await?;
         if expected.at <= Instant::now() {
             return Ok(());
         }
+        let invocation = self.preparation(project, callable, environment);
+        self.functions.prepare(&invocation, expected).await;
+        Ok(())
+    }
+
+    /// Starts a number of instances of a function, and keeps them until
+    /// [`Runner::retain_provisioned`] ends them. Installs a missing environment. The
+    /// instances start after the return of this method.
+    ///
+    /// If the function cannot have such instances, its status contains the reason.
+    pub async fn provision(
+        &self,
+        ProvisionedCall { project, given, callable, name }: ProvisionedCall<'_>,
+        count: usize,
+    ) {
+        let function = &callable.function;
+        let environment = if !function.secrets.is_empty() {
+            // Secrets are read only within the job of a call, which records their use.
+            Err("the function has secrets, which are read at each call".to_owned())
+        } else if !function.network.is_off() {
+            Err("the function has network access, so each call needs a new instance".to_owned())
+        } else if !function.reuse {
+            Err("the function does not have `reuse=True`".to_owned())
+        } else {
+            let found = self.prepared_environment(project, given, callable).await;
+            found.map_err(|error| error.to_string())
+        };
+        let invocation =
+            environment.map(|environment| self.preparation(project, callable, environment));
+        self.functions.provision(name, count, invocation);
+    }
+
+    /// Ends the provisioned instances of the functions whose names do not satisfy a condition.
+    pub fn retain_provisioned(&self, keeps: impl Fn(&str) -> bool) {
+        self.functions.retain_provisioned(keeps);
+    }
+
+    /// Returns the environment of a function, and installs it if it is missing.
+    async fn prepared_environment(
+        &self,
+        project: &Project,
+        given: &EnvironmentCache,
+        callable: &Callable,
+    ) -> Result<Arc<Environment>> {
+        let spec = fingerprint::environment_spec(&project.defaults, &callable.function);
+        if let Some(environment) = given.find(&self.functions, &spec) {
+            return Ok(environment);
+        }
+        let installed = self.functions.environment(&spec, &|_| ()).await;
+        let environment = installed.map_err(|error| Error::other(&error))?;
+        given.note(spec, &environment);
+        Ok(environment)
+    }
+
+    /// Returns the invocation for which an instance starts.
+    fn preparation(
+        &self,
+        project: &Project,
+        callable: &Callable,
+        environment: Arc<Environment>,
+    ) -> Invocation {
+        let function = &callable.function;
         let may_start = function.reuse && function.secrets.is_empty();
         let owner = format!("preparation of `{}`", callable.name).into();
         let call = FunctionCall {
@@ -61,8 +131,6 @@ impl Runner {
             client: ClientCall::default(),
             early_result: None,
         };
-        let (invocation, _) = self.invocation_of(call);
-        self.functions.prepare(&invocation, expected).await;
-        Ok(())
+        self.invocation_of(call).0
     }
 }

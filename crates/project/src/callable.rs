@@ -30,12 +30,49 @@ pub struct Callable {
     pub function: Function,
     /// Destinations of asynchronous calls.
     pub destinations: CallDestinations,
+    /// Concurrent calls: the limit, and the instances that are kept.
+    pub concurrency: CallConcurrency,
     /// Addresses to which results are written, such as `table://shop.orders`.
     pub outputs: Vec<String>,
     /// The daily budget of calls of the deployed function.
     pub budget: DailyBudget,
     /// Triggers that the function declares.
     pub(super) triggers: Vec<LocatedTrigger>,
+}
+
+/// The concurrency of a function's calls.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct CallConcurrency {
+    /// Maximum number of concurrent calls (reserved concurrency); `None` without a limit.
+    pub reserved: Option<u32>,
+    /// Number of instances that are started before calls and kept (provisioned concurrency).
+    pub provisioned: u32,
+}
+
+impl CallConcurrency {
+    /// Maximum of either number.
+    pub(super) const MAX: u32 = 10_000;
+
+    /// Checks the numbers.
+    ///
+    /// Errors: `invalid_project` if a number is too large, or if more instances are kept than calls
+    /// may run.
+    pub(super) fn check(self, at: &Location) -> Result<Self> {
+        let numbers = [
+            ("reserved_concurrency", self.reserved.unwrap_or_default()),
+            ("provisioned_concurrency", self.provisioned),
+        ];
+        if let Some((key, number)) = numbers.into_iter().find(|(_, number)| *number > Self::MAX) {
+            let message = format!("`{key}` is {number}, more than {}", Self::MAX);
+            return Err(Error::invalid(at.clone(), message, "Write a smaller number."));
+        }
+        if self.reserved.is_some_and(|reserved| self.provisioned > reserved) {
+            let message = "`provisioned_concurrency` is greater than `reserved_concurrency`";
+            let hint = "Keep at most as many instances as calls may run.";
+            return Err(Error::invalid(at.clone(), message, hint));
+        }
+        Ok(self)
+    }
 }
 
 /// The destinations of asynchronous calls: each the name of a function, or an address such as

@@ -22,7 +22,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::Callable;
-use super::callable::{CallDestinations, check_name, is_money};
+use super::callable::{CallConcurrency, CallDestinations, check_name, is_money};
 use super::manifest::{duration, size};
 use super::runtime;
 use crate::source::SourceText;
@@ -62,6 +62,9 @@ pub(super) struct CommandSection {
     system: Vec<String>,
     network: Option<NetworkSetting>,
     priority: Option<Priority>,
+    reserved_concurrency: Option<u32>,
+    #[serde(default)]
+    provisioned_concurrency: u32,
     on_success: Option<String>,
     on_failure: Option<String>,
     #[serde(default)]
@@ -128,7 +131,11 @@ pub(super) fn read(
         on_success: table.on_success.clone(),
         on_failure: table.on_failure.clone(),
     };
-    let outputs = table.outputs.clone();
+    let concurrency = CallConcurrency {
+        reserved: table.reserved_concurrency,
+        provisioned: table.provisioned_concurrency,
+    };
+    let (concurrency, outputs) = (concurrency.check(&at)?, table.outputs.clone());
     let budget = budget(source, &table)?;
     let function = function(name, table, start, &at)?;
     let callable = Callable {
@@ -140,6 +147,7 @@ pub(super) fn read(
         settings: LimitSettings::ProjectFile,
         function,
         destinations,
+        concurrency,
         outputs,
         budget,
         triggers: Vec::new(),

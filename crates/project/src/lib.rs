@@ -27,7 +27,7 @@ pub mod suggest;
 mod trigger;
 mod units;
 
-pub use callable::{CallDestinations, Callable};
+pub use callable::{CallConcurrency, CallDestinations, Callable};
 pub use command::CommandPaths;
 pub use contract::{ColumnType, DeclaredColumn};
 pub use error::{Error, Result};

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use headwater_destinations::Destination;
-use headwater_executors::{check_destination, parse_function};
+use headwater_executors::{check_destination, parse_function, provisioned_status};
 use headwater_function_store::{
-    Author, FunctionChange, FunctionFiles, FunctionUpdate, FunctionUrl, StoredFunction,
-    StoredVersion, read_request,
+    Author, FunctionChange, FunctionFiles, FunctionUpdate, FunctionUrl, QualifierChange,
+    StoredFunction, StoredVersion, read_request,
 };
+use headwater_functions::ProvisionedStatus;
 use headwater_model::{
     Action, Actor, DeployFunction, DeployedFunction, ErrorCode, FunctionSettings, FunctionSummary,
     FunctionVersion, Object, Principal, Problem, ProjectFiles, ResultExt,
@@ -16,6 +17,9 @@ use headwater_model::{
 use serde_json::Value;
 
 use crate::service::Components;
+
+/// The latest state of a function, without a version.
+const LATEST: &str = "$LATEST";
 
 /// Operations on functions that are deployed without a project.
 #[derive(Clone)]
@@ -62,7 +66,7 @@ impl DeployedFunctions {
     ) -> Result<(StoredFunction, StoredVersion), Problem> {
         let function = self.get(principal, name).await?;
         // An alias can split calls between two versions. Describe the alias by its main version.
-        let number = function.resolve(qualifier.unwrap_or("$LATEST"), 1.0).or_problem()?;
+        let number = function.resolve(qualifier.unwrap_or(LATEST), 1.0).or_problem()?;
         let version = self.0.catalog.store().version(&function, number).await.or_problem()?;
         Ok((function, version))
     }
@@ -77,6 +81,19 @@ impl DeployedFunctions {
         let function = self.0.catalog.store().find(name).await.or_problem()?;
         let settings = function.as_ref().and_then(|function| function.settings_of(qualifier));
         Ok(settings.and_then(|settings| settings.url.clone()))
+    }
+
+    /// Returns a function, and the state of the provisioned instances of its version or alias;
+    /// `None` if there is no such setting.
+    pub async fn provisioned(
+        &self,
+        principal: &Principal,
+        name: &str,
+        qualifier: &str,
+    ) -> Result<(StoredFunction, Option<ProvisionedStatus>), Problem> {
+        let function = self.get(principal, name).await?;
+        let status = provisioned_status(&self.0.functions, &function, qualifier);
+        Ok((function, status))
     }
 
     /// Returns the published versions of a function by number.
@@ -113,13 +130,19 @@ impl DeployedFunctions {
     ) -> Result<DeployedFunction, Problem> {
         self.0.authorize(principal, Action::Deploy, &Object::function(name))?;
         let DeployFunction { settings, files, archive, .. } = request;
+        let (reserved, provisioned) =
+            (request.reserved_concurrency, request.provisioned_concurrency);
         let files = read_files(files, archive).await?;
         let exists = self.0.catalog.store().find(name).await.or_problem()?;
         let attributes = exists.as_ref().map(|it| it.latest.attributes.clone()).unwrap_or_default();
-        let changes = vec![
+        let mut changes = vec![
             FunctionChange::Settings(Box::new(settings), attributes),
             FunctionChange::Publish(None),
         ];
+        changes.extend(reserved.map(|limit| FunctionChange::Concurrency(Some(limit))));
+        changes.extend(provisioned.map(|count| {
+            FunctionChange::Qualifier(LATEST.to_owned(), QualifierChange::PutProvisioned(count))
+        }));
         let function = if exists.is_none() {
             self.create(principal, name, files, changes).await?
         } else {
@@ -152,7 +175,9 @@ impl DeployedFunctions {
             None => files.files,
         };
         self.check(principal, name, &settings, merged).await?;
-        store.create(name, files.code, &changes, &author(principal)).await.or_problem()
+        let created = store.create(name, files.code, &changes, &author(principal)).await;
+        self.0.provisioner.update();
+        created.or_problem()
     }
 
     /// Changes a function.
@@ -176,13 +201,17 @@ impl DeployedFunctions {
             let settings = settings.unwrap_or(latest.settings);
             self.check(principal, name, &settings, files).await?;
         }
-        store.change(name, &update, &author(principal)).await.or_problem()
+        let changed = store.change(name, &update, &author(principal)).await;
+        self.0.provisioner.update();
+        changed.or_problem()
     }
 
     /// Deletes a function with its versions. Running calls are not stopped.
     pub async fn delete(&self, principal: &Principal, name: &str) -> Result<(), Problem> {
         self.0.authorize(principal, Action::Deploy, &Object::function(name))?;
-        self.0.catalog.store().delete(name).await.or_problem()
+        let deleted = self.0.catalog.store().delete(name).await;
+        self.0.provisioner.update();
+        deleted.or_problem()
     }
 
     /// Checks that the principal may set the address of a queue, table or server as the destination
@@ -225,7 +254,19 @@ pub async fn read_files(
     files: ProjectFiles,
     archive: Option<String>,
 ) -> Result<FunctionFiles, Problem> {
-    let read = move || read_request(files, archive.as_deref()).or_problem();
+    read_blocking(move || read_request(files, archive.as_deref()).or_problem()).await
+}
+
+/// Reads the files of a ZIP archive on a thread of the blocking pool.
+///
+/// Errors: `invalid_argument`.
+pub async fn read_archive(archive: Vec<u8>) -> Result<FunctionFiles, Problem> {
+    read_blocking(move || FunctionFiles::of_archive(&archive).or_problem()).await
+}
+
+async fn read_blocking(
+    read: impl FnOnce() -> Result<FunctionFiles, Problem> + Send + 'static,
+) -> Result<FunctionFiles, Problem> {
     tokio::task::spawn_blocking(read).await.unwrap_or_else(|error| {
         Err(Problem::new(ErrorCode::Internal, format!("reading the files failed: {error}")))
     })

@@ -87,9 +87,11 @@ impl Deployments {
             access: self.0.table_access(principal),
         };
         let components = self.0.clone();
-        complete(
-            async move { components.deployer.deploy(request.files, by, request.dry_run).await },
-        )
+        complete(async move {
+            let report = components.deployer.deploy(request.files, by, request.dry_run).await;
+            components.provisioner.update();
+            report
+        })
         .await
     }
 
@@ -107,7 +109,12 @@ impl Deployments {
             return Err(deployed_by_another(&found));
         }
         let components = self.0.clone();
-        complete(async move { components.deployer.activate(&version).await }).await
+        complete(async move {
+            let report = components.deployer.activate(&version).await;
+            components.provisioner.update();
+            report
+        })
+        .await
     }
 }
 

@@ -57,8 +57,9 @@ pub struct CallInput {
 
 impl ResolvedFunction {
     fn of_project(project: Arc<Project>, callable: Callable, deployed_by: Option<Actor>) -> Self {
+        let concurrency = callable.concurrency.reserved;
         let function = ParsedFunction { project, callable, deployed_by };
-        ResolvedFunction { function, version: None, concurrency: None, caused_by: Vec::new() }
+        ResolvedFunction { function, version: None, concurrency, caused_by: Vec::new() }
     }
 
     /// Sets the triggers and event source mappings that caused the call.

@@ -68,7 +68,7 @@ pub use branch::Branches;
 pub use bucket::Buckets;
 pub use config::ServiceConfig;
 pub use connection::ClientConnections;
-pub use deployed_function::{DeployedFunctions, read_files};
+pub use deployed_function::{DeployedFunctions, read_archive, read_files};
 pub use deployment::Deployments;
 pub use environment::Environments;
 pub use error::{Error, Result};
@@ -116,13 +116,14 @@ pub use headwater_engine::{
 pub use headwater_executors::{StatementRows, read_project};
 pub use headwater_function_store::{
     ARCHIVE_BYTES_MAX, Cors, FunctionChange, FunctionFiles, FunctionUpdate, FunctionUrl,
-    InvokeConfig, InvokeMode, LAYERS, LayerChange, LayerVersion, QualifierChange,
-    QualifierSettings, StoredFunction, StoredLayer, StoredVersion, UrlAuth, UrlSettings, UsedLayer,
-    read_source as read_function,
+    InvokeConfig, InvokeMode, LAYERS, LayerChange, LayerVersion, ProvisionedConfig,
+    QualifierChange, QualifierSettings, STORED_ARCHIVE_BYTES_MAX, StoredFunction, StoredLayer,
+    StoredVersion, UrlAuth, UrlSettings, UsedLayer, read_source as read_function,
 };
 pub use headwater_functions::{
     AnswerPart, AnswerSink, Argument, ArgumentValue, ClientCall, FunctionResult, Isolation,
-    Returns, SharedTable, SpawnCommand, answer_promptly, make_folder, spawner_main,
+    ProvisionedStatus, Returns, SharedTable, SpawnCommand, answer_promptly, make_folder,
+    spawner_main,
 };
 pub use headwater_jobs::{JobFilter, UsageGroup};
 pub use headwater_lake::{CloudSettings, WarehouseOptions};

@@ -10,8 +10,8 @@ use headwater_destinations::Destinations;
 use headwater_engine::Engine;
 use headwater_executors::{
     ActiveVersion, Deployer, FunctionCatalog, ImportExecutor, ImportRights, MaintenanceExecutor,
-    MeteredRuntime, RunExecutor, Settings, TriggerExecutor, TriggerSources, UPLOADS_FOLDER,
-    register_system_tables, start_maintenance,
+    MeteredRuntime, Provisioner, ProvisionerParts, RunExecutor, Settings, TriggerExecutor,
+    TriggerSources, UPLOADS_FOLDER, register_system_tables, start_maintenance,
 };
 use headwater_function_lake::LakeComponents;
 use headwater_functions::Functions;
@@ -186,6 +186,7 @@ impl Service {
             || self.0.deployer.has_triggers()
             || triggers.is_some_and(headwater_triggers::Triggers::has_calls)
             || self.0.mappings.is_active()
+            || self.0.provisioner.is_active()
     }
 
     /// Stops triggers and automatic maintenance, which start jobs.
@@ -248,6 +249,8 @@ pub(crate) struct Components {
     pub auto_maintenance: Option<CancellationToken>,
     /// The deployer of projects, which holds the active version.
     pub deployer: Deployer,
+    /// The provisioned instances of deployed functions.
+    pub provisioner: Provisioner,
     /// The secrets of functions.
     pub secrets: SecretStore,
     /// The buckets, and the access keys of their clients.
@@ -284,10 +287,9 @@ impl Components {
         let access = open_access(&lake).await?;
         let (oidc, buckets) = (OidcLogins::of(&config)?, BucketState::open(&config, &lake)?);
         let (queues, mappings) = (open_queues(&lake).await?, MappingState::open(&lake));
-        let engine = start_engine(&config, &lake)?;
+        let (engine, secrets) = (start_engine(&config, &lake)?, secret_store(&lake, &config));
         let jobs = open_jobs(&config, &lake, &access).await?;
         register_system_tables(&engine, &jobs, &lake, &access);
-        let secrets = secret_store(&lake, &config);
         let (of_runs, quota) = (engine.clone(), row_quota(&config));
         let runner = Runner::new(of_runs, functions.clone(), jobs.clone(), secrets.clone(), quota);
         quarantine_interrupted(&runner, &jobs).await;
@@ -308,6 +310,7 @@ impl Components {
             project,
             deployed: deployed.clone(),
         });
+        let provisioned = ProvisionerParts::of(&runner, &given, &catalog, &deployed);
         let inputs = TriggerInputs::of(&buckets.objects, &queues, &secrets);
         let triggers = start_triggers(&lake, &jobs, inputs, targets).await?;
         let sources = TriggerSources::of(triggers.as_ref(), &buckets.objects, &access);
@@ -317,10 +320,10 @@ impl Components {
         let settings = Settings::new(config.project_dir.clone(), jobs.clone());
         settings.refresh().await;
         register_executors(&jobs, imports, runs, &lake);
-        let auto_maintenance = auto_maintenance(&config, &lake, &jobs);
         Ok(Components {
             queue_meter: QueueMeter::start(jobs.clone()),
             results: async_query::open(&config, &lake).await?,
+            auto_maintenance: auto_maintenance(&config, &lake, &jobs),
             config,
             lake,
             access,
@@ -334,7 +337,7 @@ impl Components {
             catalog,
             triggers,
             settings,
-            auto_maintenance,
+            provisioner: Provisioner::start(provisioned),
             deployer,
             secrets,
             buckets,

@@ -26,7 +26,12 @@ pub async fn deploy(context: &Context, api: &Api, arguments: FunctionDeploy) -> 
         network: arguments.network,
         system: arguments.system,
     };
-    let request = DeployFunction { settings, ..request };
+    let request = DeployFunction {
+        settings,
+        reserved_concurrency: arguments.reserved_concurrency,
+        provisioned_concurrency: arguments.provisioned_concurrency,
+        ..request
+    };
     let path = format!("/v1/functions/{}", segment(&arguments.name));
     let function: DeployedFunction = api.call(Method::PUT, path, &request).await?;
     if context.output == OutputFormat::Json {
@@ -55,6 +60,8 @@ pub async fn show(context: &Context, api: &Api, arguments: &FunctionName) -> Res
     let list = |texts: &[String]| if texts.is_empty() { "none".into() } else { texts.join(", ") };
     let names: Vec<String> = settings.env.keys().cloned().collect();
     let aliases: Vec<String> = function.aliases.keys().cloned().collect();
+    let kept = function.provisioned_concurrency.iter();
+    let kept: Vec<String> = kept.map(|(name, count)| format!("{count} of {name}")).collect();
     for (name, value) in [
         ("runtime", settings.runtime.clone()),
         ("handler", settings.handler.clone().unwrap_or_default()),
@@ -67,6 +74,8 @@ pub async fn show(context: &Context, api: &Api, arguments: &FunctionName) -> Res
         ("files", list(&function.files)),
         ("versions", list(&numbers)),
         ("aliases", list(&aliases)),
+        ("reserved", function.concurrency.map_or("no limit".to_owned(), |limit| limit.to_string())),
+        ("kept", list(&kept)),
         ("modified", format!("{} by {}", output::moment(latest.modified), latest.author)),
     ] {
         output::line(format!("  {} {value}", style.paint(Tone::Faint, format!("{name:<9}"))));

@@ -116,7 +116,7 @@ impl<W> Queue<W> {
     /// immediately, `pause` is called with it.
     pub(super) fn keep(self: &Arc<Self>, idle: Idle<W>, of: &QueueKey, pause: impl FnOnce(&mut W)) {
         let mut state = self.state.lock();
-        state.release(of, idle.units, true);
+        state.release(of, idle.units, Some(&idle.key));
         self.add_idle(state, idle, pause);
     }
 

@@ -64,11 +64,17 @@ impl<W> Queue<W> {
 }
 
 impl<W> State<W> {
-    /// Adds an idle instance. If there are then too many idle instances, removes and returns the
-    /// one with the longest idle time.
+    /// Adds an idle instance. If there are then too many idle instances that are not provisioned,
+    /// removes and returns the one with the longest idle time.
     pub(super) fn add_idle(&mut self, idle: Idle<W>) -> Option<W> {
         self.idle.push(idle);
-        (self.idle.len() > IDLE_COUNT_MAX).then(|| self.evict(0))
+        if self.idle.len() <= IDLE_COUNT_MAX {
+            return None;
+        }
+        let provisioned = self.provisioned_idle();
+        let others = provisioned.iter().filter(|is_kept| !**is_kept).count();
+        let oldest = provisioned.iter().position(|is_kept| !is_kept)?;
+        (others > IDLE_COUNT_MAX).then(|| self.evict(oldest))
     }
 
     /// Takes the most recently used idle instance with this key.
@@ -94,7 +100,8 @@ impl<W> State<W> {
     /// evicting all idle instances would not free enough memory, evicts none.
     ///
     /// Evicts first the instances that have been idle for longer than usual, then those that were
-    /// started ahead of a call, then the others, the longest idle first.
+    /// started ahead of a call, then the others, the longest idle first. Provisioned instances are
+    /// evicted last, and only after this call has waited for [`OVERTAKEN_MAX`].
     ///
     /// An instance for which other calls are queued is evicted only after this call has waited for
     /// [`OVERTAKEN_MAX`]. Until then, an instance that was used recently is also kept if the
@@ -112,10 +119,15 @@ impl<W> State<W> {
         let was_just_used = |idle: &Idle<W>| {
             !idle.is_unused && now.saturating_duration_since(idle.since) < OVERTAKEN_MAX
         };
-        let rank = |idle: &Idle<W>| (is_wanted(idle), !idle.is_extended(now), !idle.is_unused);
-        let mut candidates: Vec<_> = self.idle.iter().map(rank).zip(0..).collect();
-        candidates.retain(|((wanted, ..), at)| {
-            has_waited || (!wanted && (starts_first || !was_just_used(&self.idle[*at])))
+        let provisioned = self.provisioned_idle();
+        let rank = |(idle, is_kept): (&Idle<W>, &bool)| {
+            (*is_kept, is_wanted(idle), !idle.is_extended(now), !idle.is_unused)
+        };
+        let ranks = self.idle.iter().zip(&provisioned).map(rank);
+        let mut candidates: Vec<_> = ranks.zip(0..).collect();
+        candidates.retain(|((is_kept, wanted, ..), at)| {
+            let may_end = starts_first || !was_just_used(&self.idle[*at]);
+            has_waited || (!is_kept && !wanted && may_end)
         });
         candidates.sort_unstable();
         let mut sum = self.free_units;
@@ -128,17 +140,24 @@ impl<W> State<W> {
         Some(evicted.into_iter().map(|at| self.evict(at)).collect())
     }
 
-    /// Evicts the instances with the longest idle times until this amount of memory is free. If
-    /// evicting all idle instances would not free enough memory, evicts none.
+    /// Evicts the instances with the longest idle times until this amount of memory is free.
+    /// Provisioned instances are not evicted. If evicting all others would not free enough memory,
+    /// evicts none.
     pub(super) fn evict_any(&mut self, units: u64) -> Option<Vec<W>> {
-        let mut evicted = Vec::new();
-        if self.free_units + self.idle_units() < units {
+        let provisioned = self.provisioned_idle();
+        let (mut sum, mut evicted) = (self.free_units, Vec::new());
+        for at in (0..provisioned.len()).filter(|at| !provisioned[*at]) {
+            if sum >= units {
+                break;
+            }
+            sum += self.idle[at].units;
+            evicted.push(at);
+        }
+        if sum < units {
             return None;
         }
-        while self.free_units < units {
-            evicted.push(self.evict(0));
-        }
-        Some(evicted)
+        // The last index comes first, because an eviction moves the instances after it.
+        Some(evicted.into_iter().rev().map(|at| self.evict(at)).collect())
     }
 
     fn evict(&mut self, at: usize) -> W {
@@ -154,6 +173,7 @@ mod tests {
     use tokio::sync::oneshot;
 
     use super::*;
+    use crate::queue::provisioned::ProvisionedKey;
     use crate::queue::state::{Call, QueueKey, SubqueueKey};
 
     /// Adds an idle instance with 10 units of memory.
@@ -177,5 +197,23 @@ mod tests {
         assert_eq!(evict(10), Some(vec!["kept"]));
         assert_eq!(evict(20), Some(vec!["started"]));
         assert_eq!(evict(30), Some(vec!["recent"]));
+    }
+
+    #[test]
+    fn a_provisioned_instance_is_evicted_last_and_only_for_a_call_that_has_waited() {
+        let (mut state, start) = (State::new(0), Instant::now());
+        let after = |seconds| start + Duration::from_secs(seconds);
+        add(&mut state, "provisioned", start, false);
+        let key = state.idle[0].key.clone();
+        state.provisioned.push(ProvisionedKey { key, count: 1, running: 0 });
+        add(&mut state, "recent", after(50), true);
+        let queue = QueueKey { owner: "a".into(), function: "f".into() };
+        let key = SubqueueKey { queue, priority: Priority::Normal, instance: None };
+        let (since, permit) = (after(100), oneshot::channel().0);
+        state.push(&key, Call { number: 1, units: 20, since, permit });
+        assert_eq!(state.evict_any(20), None);
+        assert_eq!(state.evict_for(0, 20, after(100)), None);
+        assert_eq!(state.evict_for(0, 10, after(100)), Some(vec!["recent"]));
+        assert_eq!(state.evict_for(0, 20, after(110)), Some(vec!["provisioned"]));
     }
 }

@@ -14,12 +14,14 @@
 //! memory is reserved for the call, and idle instances are evicted.
 //!
 //! An instance can also start ahead of an expected call, with memory that is free. It holds no
-//! permit, and a call that must wait cancels its start.
+//! permit, and a call that must wait cancels its start. Functions with provisioned concurrency keep
+//! a number of instances, which start in the same way, but are not cancelled.
 
 mod admission;
 mod idle;
 mod order;
 mod permits;
+mod provisioned;
 mod reservation;
 mod state;
 mod stats;

@@ -91,7 +91,7 @@ impl<W> Drop for Permit<W> {
         }
         self.is_released = true;
         let mut state = self.queue.lock();
-        state.release(&self.key.queue, self.units, self.key.instance.is_some());
+        state.release(&self.key.queue, self.units, self.key.instance.as_ref());
         state.free_units += self.units;
         drop(state);
         self.queue.assign();

@@ -18,6 +18,8 @@ pub(super) struct EarlyStart {
     number: u64,
     key: InstanceKey,
     cancelled: CancellationToken,
+    /// True for a provisioned instance, whose start no call cancels.
+    is_provisioned: bool,
 }
 
 /// The memory of an instance that is starting ahead of its call. Dropping it releases the memory.
@@ -71,27 +73,60 @@ impl<W> Queue<W> {
         if self.has_no_permit(&state) || units > state.free_units || !has_space {
             return ReservationResult::Busy;
         }
-        let cancelled = CancellationToken::new();
-        state.free_units -= units;
-        state.early.push(EarlyStart { number, key: key.clone(), cancelled: cancelled.clone() });
-        drop(state);
-        let (queue, key) = (self.clone(), key.clone());
-        let is_released = false;
-        ReservationResult::Reserved(Reservation {
-            queue,
-            number,
-            key,
-            units,
-            cancelled,
-            is_released,
-        })
+        let key = key.clone();
+        let start =
+            EarlyStart { number, key, cancelled: CancellationToken::new(), is_provisioned: false };
+        ReservationResult::Reserved(self.begin_early(&mut state, start, units))
     }
 
-    /// Cancels all early starts. Returns true if there are any.
+    /// Reserves memory for a provisioned instance. Evicts idle instances that are not provisioned
+    /// if their memory is needed. Running calls do not prevent the start.
+    pub(crate) fn reserve_provisioned(
+        self: &Arc<Self>,
+        number: u64,
+        key: &InstanceKey,
+        memory_bytes: u64,
+    ) -> ReservationResult<W> {
+        let units = memory_bytes.div_ceil(MEMORY_UNIT);
+        let mut state = self.lock();
+        let count = state.provisioned_of(key).map_or(0, |one| one.count);
+        let starting = state.early.iter().filter(|early| early.key == *key).count();
+        if state.instances_with(key) + starting >= count {
+            return ReservationResult::Exists;
+        }
+        // A call that waits for memory is first.
+        if state.is_memory_short {
+            return ReservationResult::Busy;
+        }
+        let Some(evicted) = state.evict_any(units) else { return ReservationResult::Busy };
+        let key = key.clone();
+        let start =
+            EarlyStart { number, key, cancelled: CancellationToken::new(), is_provisioned: true };
+        let reservation = self.begin_early(&mut state, start, units);
+        drop(state);
+        drop(evicted);
+        ReservationResult::Reserved(reservation)
+    }
+
+    fn begin_early(
+        self: &Arc<Self>,
+        state: &mut State<W>,
+        start: EarlyStart,
+        units: u64,
+    ) -> Reservation<W> {
+        let (number, key) = (start.number, start.key.clone());
+        let (cancelled, is_released) = (start.cancelled.clone(), false);
+        state.free_units -= units;
+        state.early.push(start);
+        Reservation { queue: self.clone(), number, key, units, cancelled, is_released }
+    }
+
+    /// Cancels the early starts of instances that are not provisioned. Returns true if there are
+    /// any.
     pub(super) fn cancel_early(&self) -> bool {
         let state = self.lock();
         state.cancel_early();
-        !state.early.is_empty()
+        state.early.iter().any(|early| !early.is_provisioned)
     }
 
     /// Calls `f` with the idle instance that the next call with this key uses, if there is one,
@@ -136,16 +171,18 @@ impl<W> State<W> {
         self.early.retain(|early| early.number != number);
     }
 
-    /// Cancels all early starts. Their memory is released when their processes have ended.
+    /// Cancels the early starts of instances that are not provisioned. Their memory is released
+    /// when their processes have ended.
     pub(super) fn cancel_early(&self) {
-        for early in &self.early {
+        for early in self.early.iter().filter(|early| !early.is_provisioned) {
             early.cancelled.cancel();
         }
     }
 
     /// Cancels the early start with a key, because a call with the key has started an instance.
     pub(super) fn cancel_early_of(&self, key: &InstanceKey) {
-        for early in self.early.iter().filter(|early| early.key == *key) {
+        let own = |early: &&EarlyStart| !early.is_provisioned && early.key == *key;
+        for early in self.early.iter().filter(own) {
             early.cancelled.cancel();
         }
     }

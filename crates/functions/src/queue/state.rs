@@ -9,6 +9,7 @@ use tokio::sync::oneshot;
 
 use super::idle::{Idle, InstanceKey};
 use super::permits::Permit;
+use super::provisioned::ProvisionedKey;
 use super::reservation::EarlyStart;
 
 /// Unit of memory quotas, in bytes.
@@ -28,6 +29,8 @@ pub(super) struct State<W> {
     pub(super) idle: Vec<Idle<W>>,
     /// Instances that are starting ahead of their calls.
     pub(super) early: Vec<EarlyStart>,
+    /// The numbers of instances to keep for functions with provisioned concurrency.
+    pub(super) provisioned: Vec<ProvisionedKey>,
     pub(super) owners: HashMap<Arc<str>, Load>,
     pub(super) functions: HashMap<QueueKey, Load>,
     /// Number of permits assigned since the queue was created.
@@ -106,6 +109,7 @@ impl<W> State<W> {
             reusable_units: 0,
             idle: Vec::new(),
             early: Vec::new(),
+            provisioned: Vec::new(),
             owners: HashMap::new(),
             functions: HashMap::new(),
             assigned: 0,
@@ -154,6 +158,11 @@ impl<W> State<W> {
         if let (None, Some(instance)) = (&idle, &key.instance) {
             self.cancel_early_of(instance);
         }
+        if let Some(instance) = &key.instance
+            && let Some(one) = self.provisioned_of_mut(instance)
+        {
+            one.running += 1;
+        }
         let now = Instant::now();
         self.subqueues[index].last_permit_at = now;
         self.assigned += 1;
@@ -171,10 +180,15 @@ impl<W> State<W> {
     }
 
     /// Counts a call as ended. The caller must then free the memory of the call, or keep it for an
-    /// idle instance.
-    pub(super) fn release(&mut self, key: &QueueKey, units: u64, reusable: bool) {
+    /// idle instance. `instance` is the key of the instances that the call could use.
+    pub(super) fn release(&mut self, key: &QueueKey, units: u64, instance: Option<&InstanceKey>) {
         self.running -= 1;
-        self.reusable_units -= if reusable { units } else { 0 };
+        self.reusable_units -= if instance.is_some() { units } else { 0 };
+        if let Some(instance) = instance
+            && let Some(one) = self.provisioned_of_mut(instance)
+        {
+            one.running = one.running.saturating_sub(1);
+        }
         self.update(key, |load| {
             load.running -= 1;
             load.units -= units;

@@ -15,6 +15,7 @@ mod isolation;
 mod metering;
 mod preparation;
 mod projects;
+mod provisioning;
 mod pythons;
 mod support;
 mod warm;

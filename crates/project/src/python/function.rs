@@ -45,7 +45,7 @@ const MODEL: [&str; 22] = [
 ];
 
 const EXPECTATION: [&str; 4] = ["name", "reuse", "tags", "severity"];
-const FUNCTION: [&str; 17] = [
+const FUNCTION: [&str; 19] = [
     "name",
     "reuse",
     "network",
@@ -56,6 +56,8 @@ const FUNCTION: [&str; 17] = [
     "env",
     "secrets",
     "priority",
+    "reserved_concurrency",
+    "provisioned_concurrency",
     "on_success",
     "on_failure",
     "outputs",
@@ -207,6 +209,7 @@ impl<'a> Reader<'a> {
                 on_success: values.text("on_success")?,
                 on_failure: values.text("on_failure")?,
             },
+            concurrency: settings::concurrency(values, at)?,
             outputs: values.texts("outputs")?.unwrap_or_default(),
             budget: settings::budget(values)?,
             triggers,

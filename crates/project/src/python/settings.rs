@@ -12,8 +12,8 @@ use super::literal::Literal;
 use crate::callable::is_money;
 use crate::source::SourceText;
 use crate::{
-    Error, Location, Materialization, ParameterInput, Result, Retries, RowExpectation, Severity,
-    row_expectation, units,
+    CallConcurrency, Error, Location, Materialization, ParameterInput, Result, Retries,
+    RowExpectation, Severity, row_expectation, units,
 };
 
 /// Range of CPU limits.
@@ -201,6 +201,16 @@ pub(super) fn retries(values: &Values) -> Result<Retries> {
         backoff: quantity(values, "backoff", units::duration, "\"5s\"")?
             .unwrap_or(standard.backoff),
     })
+}
+
+/// Parses the concurrency of a function that is called by name.
+pub(super) fn concurrency(values: &Values, at: &Location) -> Result<CallConcurrency> {
+    let number = |name: &str| quantity(values, name, |text| text.parse().ok(), "4");
+    let concurrency = CallConcurrency {
+        reserved: number("reserved_concurrency")?,
+        provisioned: number("provisioned_concurrency")?.unwrap_or_default(),
+    };
+    concurrency.check(at)
 }
 
 pub(super) fn severity(values: &Values, at: &Location) -> Result<Severity> {

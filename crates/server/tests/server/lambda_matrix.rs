@@ -33,7 +33,7 @@ const NONE: &str = "ResourceNotFoundException";
 const CHANGES: Answers = [NONE, NONE, "202"];
 const DELETES: Answers = [NO, NO, "204"];
 
-const OPERATIONS: [Row; 51] = [
+const OPERATIONS: [Row; 54] = [
     ("CreateFunction", "POST", "/2015-03-31/functions", NEW, CREATES),
     // The list contains only functions that the principal may deploy.
     ("ListFunctions", "GET", "/2015-03-31/functions", "", ALWAYS),
@@ -54,6 +54,21 @@ const OPERATIONS: [Row; 51] = [
     ("PutConcurrency", "PUT", "/2017-10-31/F/concurrency", CONCURRENCY, DEPLOYS),
     ("GetConcurrency", "GET", "/2019-09-30/F/concurrency", "", DEPLOYS),
     ("DeleteConcurrency", "DELETE", "/2017-10-31/F/concurrency", "", DELETES),
+    (
+        "PutProvisioned",
+        "PUT",
+        "/2019-09-30/F/provisioned-concurrency?Qualifier=live",
+        PROVISIONED,
+        [NO, NO, "202"],
+    ),
+    ("GetProvisioned", "GET", "/2019-09-30/F/provisioned-concurrency?List=ALL", "", DEPLOYS),
+    (
+        "DeleteProvisioned",
+        "DELETE",
+        "/2019-09-30/F/provisioned-concurrency?Qualifier=live",
+        "",
+        DELETES,
+    ),
     ("GetCodeSigning", "GET", "/2020-06-30/F/code-signing-config", "", DEPLOYS),
     ("CreateUrl", "POST", "/2021-10-31/F/url", URL, CREATES),
     ("GetUrl", "GET", "/2021-10-31/F/url", "", DEPLOYS),
@@ -122,6 +137,7 @@ const NEW: &str = r#"{"FunctionName":"made","Runtime":"python3.12","Handler":"ap
 const DESCRIPTION: &str = r#"{"Description":"text"}"#;
 const CODE: &str = r#"{"ZipFile":"{zip}"}"#;
 const ALIAS: &str = r#"{"Name":"made","FunctionVersion":"1"}"#;
+const PROVISIONED: &str = r#"{"ProvisionedConcurrentExecutions":1}"#;
 const CONCURRENCY: &str = r#"{"ReservedConcurrentExecutions":2}"#;
 const URL: &str = r#"{"AuthType":"AWS_IAM"}"#;
 const RETRIES: &str = r#"{"MaximumRetryAttempts":1}"#;

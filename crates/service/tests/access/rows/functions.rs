@@ -57,6 +57,10 @@ pub const ROWS: &[Row] = &[
     ("DeployedFunctions::version", writes("ok"), |c| {
         done(async move { c.service.invocations().deployed().version(&c.by, "f", None).await })
     }),
+    ("DeployedFunctions::provisioned", writes("ok"), |c| {
+        let deployed = c.service.invocations().deployed();
+        done(async move { deployed.provisioned(&c.by, "f", "$LATEST").await })
+    }),
     ("DeployedFunctions::stored_versions", writes("ok"), |c| {
         done(async move { c.service.invocations().deployed().stored_versions(&c.by, "f").await })
     }),

@@ -1,0 +1,186 @@
+//! Provisioned concurrency of the deployed functions: those of the active version of the project,
+//! and those without a project.
+//!
+//! The settings are applied at the start of the server, after each deployment, and periodically,
+//! because an environment may have been rebuilt. A start imports the function, but does not call it,
+//! so it needs no rights.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use headwater_function_store::StoredFunction;
+use headwater_functions::{Functions, ProvisionedStatus};
+use headwater_model::{Problem, ResultExt};
+use headwater_pipelines::{Callable, EnvironmentCache, Project, ProvisionedCall, Runner};
+use tokio::sync::Notify;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use crate::deployer::ActiveVersion;
+use crate::function_catalog::FunctionCatalog;
+
+/// Interval at which the settings are applied again.
+const APPLY_EVERY: Duration = Duration::from_secs(60);
+
+/// The components that a provisioner uses.
+#[derive(Clone)]
+pub struct ProvisionerParts {
+    /// The runner, which starts instances.
+    pub runner: Runner,
+    /// The environments of functions.
+    pub given: Arc<EnvironmentCache>,
+    /// The functions that are deployed without a project.
+    pub catalog: FunctionCatalog,
+    /// The active version of the project.
+    pub deployed: Arc<ActiveVersion>,
+}
+
+/// Applies the settings of provisioned concurrency. Dropping it stops this.
+pub struct Provisioner {
+    changed: Arc<Notify>,
+    is_active: Arc<AtomicBool>,
+    _stop: DropGuard,
+}
+
+impl Provisioner {
+    /// Applies the settings, and applies them again after changes until the provisioner is dropped.
+    pub fn start(parts: ProvisionerParts) -> Self {
+        let (changed, is_active) = (Arc::<Notify>::default(), Arc::<AtomicBool>::default());
+        let stop = CancellationToken::new();
+        let applied = parts.apply_periodically(changed.clone(), is_active.clone());
+        let stopped = stop.clone();
+        tokio::spawn(async move {
+            tokio::select! {
+                () = stopped.cancelled() => {}
+                () = applied => {}
+            }
+        });
+        Provisioner { changed, is_active, _stop: stop.drop_guard() }
+    }
+
+    /// Applies the settings again, because they may have changed. Does not wait for the result.
+    pub fn update(&self) {
+        self.changed.notify_one();
+    }
+
+    /// Returns true if a function has provisioned instances.
+    pub fn is_active(&self) -> bool {
+        self.is_active.load(Ordering::Relaxed)
+    }
+}
+
+impl ProvisionerParts {
+    /// Creates handles to the components.
+    pub fn of(
+        runner: &Runner,
+        given: &Arc<EnvironmentCache>,
+        catalog: &FunctionCatalog,
+        deployed: &Arc<ActiveVersion>,
+    ) -> Self {
+        let (runner, given) = (runner.clone(), given.clone());
+        ProvisionerParts { runner, given, catalog: catalog.clone(), deployed: deployed.clone() }
+    }
+
+    async fn apply_periodically(self, changed: Arc<Notify>, is_active: Arc<AtomicBool>) {
+        loop {
+            match self.apply().await {
+                Ok(has_settings) => is_active.store(has_settings, Ordering::Relaxed),
+                Err(problem) => {
+                    tracing::warn!("provisioned concurrency cannot be applied: {problem}");
+                }
+            }
+            let _ = tokio::time::timeout(APPLY_EVERY, changed.notified()).await;
+        }
+    }
+
+    /// Applies the settings of all functions. Returns true if there are any.
+    async fn apply(&self) -> Result<bool, Problem> {
+        let mut names = BTreeSet::new();
+        // A version that cannot be read has no callable functions.
+        if let Ok(Some(version)) = self.deployed.version() {
+            for callable in version.project.callables.values() {
+                let count = callable.concurrency.provisioned;
+                if count > 0 {
+                    names.insert(callable.name.clone());
+                    self.provision(&version.project, callable, &callable.name, count).await;
+                }
+            }
+        }
+        for stored in self.catalog.store().list().await.or_problem()? {
+            for (qualifier, settings) in &stored.qualifiers {
+                let Some(config) = &settings.provisioned else { continue };
+                for (version, count) in shares(&stored, qualifier, config.count) {
+                    let name = setting_name(&stored.name, qualifier, version);
+                    names.insert(name.clone());
+                    self.provision_stored(&stored, version, &name, count).await;
+                }
+            }
+        }
+        self.runner.retain_provisioned(|name| names.contains(name));
+        Ok(!names.is_empty())
+    }
+
+    async fn provision_stored(
+        &self,
+        stored: &StoredFunction,
+        version: Option<u64>,
+        name: &str,
+        count: u32,
+    ) {
+        match self.catalog.version(stored, version).await {
+            Ok(function) => {
+                self.provision(&function.project, &function.callable, name, count).await;
+            }
+            Err(problem) => {
+                tracing::warn!("function `{name}` has no provisioned instances: {problem}");
+            }
+        }
+    }
+
+    async fn provision(&self, project: &Project, callable: &Callable, name: &str, count: u32) {
+        let (given, count) = (&*self.given, count as usize);
+        let call = ProvisionedCall { project, given, callable, name };
+        self.runner.provision(call, count).await;
+    }
+}
+
+/// Returns the state of the provisioned instances of a version or alias; `None` if it has no such
+/// setting.
+pub fn provisioned_status(
+    functions: &Functions,
+    stored: &StoredFunction,
+    qualifier: &str,
+) -> Option<ProvisionedStatus> {
+    let config = stored.qualifiers.get(qualifier)?.provisioned.as_ref()?;
+    let requested = config.count as usize;
+    let mut status = ProvisionedStatus { requested, allotted: 0, ready: 0, problem: None };
+    for (version, _) in shares(stored, qualifier, config.count) {
+        let name = setting_name(&stored.name, qualifier, version);
+        if let Some(part) = functions.provisioned(&name) {
+            status.allotted += part.allotted;
+            status.ready += part.ready;
+            status.problem = status.problem.or(part.problem);
+        }
+    }
+    Some(status)
+}
+
+/// Returns the name of a setting in the function runtime. A colon is not allowed in the name of a
+/// function of a project, so the names differ.
+fn setting_name(function: &str, qualifier: &str, version: Option<u64>) -> String {
+    let version = version.map_or_else(|| "latest".to_owned(), |version| version.to_string());
+    format!("{function}:{qualifier}:{version}")
+}
+
+/// Returns the versions that calls of a version or alias execute, and the number of instances of
+/// each. An alias with weights distributes its instances by the weights, rounded up.
+fn shares(stored: &StoredFunction, qualifier: &str, count: u32) -> Vec<(Option<u64>, u32)> {
+    let Ok(main) = stored.resolve(qualifier, 1.0) else { return Vec::new() };
+    let Some(alias) = stored.aliases.get(qualifier) else { return vec![(main, count)] };
+    let part = |weight: f64| (f64::from(count) * weight).ceil() as u32;
+    let rest = 1.0 - alias.weights.values().sum::<f64>();
+    let others = alias.weights.iter().map(|(version, weight)| (Some(*version), part(*weight)));
+    let all = std::iter::once((alias.version, part(rest))).chain(others);
+    all.filter(|(_, count)| *count > 0).collect()
+}

@@ -1,0 +1,93 @@
+//! Provisioned concurrency: instances that are started before calls, kept and replaced.
+
+use std::time::{Duration, Instant};
+
+use crate::support::{ask, environment, run, start};
+use crate::warm::{again, answers};
+use headwater_functions::Functions;
+
+/// A function that returns true if its process has not executed it before.
+const FIRST: &str = "
+calls = []
+def f():
+    calls.append(1)
+    return len(calls) == 1
+";
+
+/// A function whose process ends while it executes a call.
+const CRASH: &str = "
+import os
+def f():
+    os._exit(3)
+";
+
+/// Polls until the setting `f` has this number of instances; fails after two minutes.
+async fn becomes_ready(functions: &Functions, count: usize) {
+    let deadline = Instant::now() + Duration::from_secs(120);
+    while functions.provisioned("f").is_none_or(|status| status.ready != count) {
+        let status = functions.provisioned("f");
+        assert!(Instant::now() < deadline, "{count} instances are not ready: {status:?}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+#[tokio::test]
+async fn provisioned_instances_start_without_a_call_and_end_with_the_setting() {
+    let functions = start().await;
+    let environment = environment(&functions, &[]).await;
+    functions.provision("f", 2, Ok(again(&environment, FIRST)));
+    becomes_ready(&functions, 2).await;
+    assert_eq!(functions.instances().idle, 2);
+    let warm = functions.warm_instances(&environment.id);
+    assert!(warm.iter().all(|one| one.reason == "kept by provisioned concurrency"), "{warm:?}");
+    let (is_first, outcome, _) = answers(&functions, again(&environment, FIRST)).await;
+    assert!(is_first && !outcome.is_cold(), "{outcome:?}");
+    functions.retain_provisioned(|_| false);
+    assert_eq!((functions.instances().idle, functions.provisioned("f")), (0, None));
+}
+
+#[tokio::test]
+async fn another_version_replaces_the_instances_of_the_earlier_one() {
+    let functions = start().await;
+    let environment = environment(&functions, &[]).await;
+    functions.provision("f", 1, Ok(again(&environment, FIRST)));
+    becomes_ready(&functions, 1).await;
+    let other = format!("{FIRST}\n# changed\n");
+    functions.provision("f", 1, Ok(again(&environment, &other)));
+    becomes_ready(&functions, 1).await;
+    assert_eq!(functions.instances().idle, 1, "the instance of the earlier version has ended");
+    let (is_first, outcome, _) = answers(&functions, again(&environment, &other)).await;
+    assert!(is_first && !outcome.is_cold(), "{outcome:?}");
+}
+
+#[tokio::test]
+async fn an_instance_that_crashes_is_replaced() {
+    let functions = start().await;
+    let environment = environment(&functions, &[]).await;
+    functions.provision("f", 1, Ok(again(&environment, CRASH)));
+    becomes_ready(&functions, 1).await;
+    let (returned, _) = run(&functions, again(&environment, CRASH)).await;
+    returned.expect_err("the process ends");
+    becomes_ready(&functions, 1).await;
+    assert_eq!(functions.instances().idle, 1);
+}
+
+#[tokio::test]
+async fn a_function_that_cannot_keep_instances_has_a_reason() {
+    let functions = start().await;
+    let environment = environment(&functions, &[]).await;
+    functions.provision("f", 1, Ok(ask(&environment, FIRST)));
+    let status = functions.provisioned("f").expect("a status");
+    assert_eq!((status.ready, status.allotted), (0, 0));
+    let problem = status.problem.expect("a reason");
+    assert!(problem.contains("do not use an instance again"), "{problem}");
+    // A module that fails at import is reported, and the setting is kept.
+    functions.provision("f", 1, Ok(again(&environment, "raise ValueError('broken')")));
+    let deadline = Instant::now() + Duration::from_secs(120);
+    while functions.provisioned("f").and_then(|status| status.problem).is_none() {
+        assert!(Instant::now() < deadline, "no failed start is reported");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let problem = functions.provisioned("f").and_then(|status| status.problem);
+    assert!(problem.is_some_and(|text| text.contains("broken")));
+}

@@ -1,0 +1,75 @@
+//! The code of a function or layer in a request: a ZIP archive in the request, or in a bucket.
+
+use std::ops::Range;
+
+use bytes::Bytes;
+use futures::TryStreamExt;
+use headwater_model::{ErrorCode, Problem, ProjectFiles};
+use headwater_service::objects::{ObjectInfo, ObjectPath};
+use headwater_service::{
+    FunctionFiles, S3Operations, STORED_ARCHIVE_BYTES_MAX, Service, read_archive, read_files,
+};
+use serde::Deserialize;
+
+use crate::error::{LambdaError, Result};
+use crate::request::LambdaRequest;
+
+/// The code in a request.
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct CodeRequest {
+    /// A ZIP archive in Base64.
+    zip_file: Option<String>,
+    /// The bucket of an archive.
+    #[serde(rename = "S3Bucket")]
+    bucket: Option<String>,
+    /// The key of an archive.
+    #[serde(rename = "S3Key")]
+    key: Option<String>,
+    /// The version of the object, which is not supported.
+    #[serde(rename = "S3ObjectVersion")]
+    object_version: Option<String>,
+}
+
+impl CodeRequest {
+    /// Reads the files of the archive. An object is read with the rights of the principal.
+    pub async fn read(self, service: &Service, request: &LambdaRequest) -> Result<FunctionFiles> {
+        if self.object_version.is_some() {
+            let message = "S3ObjectVersion is not supported: buckets have no versions.";
+            return Err(LambdaError::invalid(message));
+        }
+        match (self.zip_file, self.bucket, self.key) {
+            (Some(archive), None, None) => {
+                Ok(read_files(ProjectFiles::new(), Some(archive)).await?)
+            }
+            (None, Some(bucket), Some(key)) => {
+                let content = content(service, request, ObjectPath { bucket, key }).await?;
+                Ok(read_archive(content).await?)
+            }
+            _ => Err(LambdaError::invalid(
+                "The code must be a ZIP archive, either in ZipFile, or in the object that \
+                 S3Bucket and S3Key name. Container images are not supported.",
+            )),
+        }
+    }
+}
+
+/// Returns the content of an object.
+async fn content(service: &Service, request: &LambdaRequest, path: ObjectPath) -> Result<Vec<u8>> {
+    let objects = S3Operations::of(service).objects();
+    let opened = objects.open(&request.principal, &path, whole).await?;
+    let parts: Vec<Bytes> = opened.content.try_collect().await?;
+    Ok(parts.concat())
+}
+
+/// Returns the range of an object's whole content.
+///
+/// Errors: `invalid_argument` if the object is too large for an archive.
+fn whole(info: &ObjectInfo) -> std::result::Result<Range<u64>, Problem> {
+    if info.size > STORED_ARCHIVE_BYTES_MAX as u64 {
+        let message = format!("the archive in the bucket has {} bytes", info.size);
+        let hint = format!("An archive has at most {} MiB.", STORED_ARCHIVE_BYTES_MAX >> 20);
+        return Err(Problem::new(ErrorCode::InvalidArgument, message).with_hint(hint));
+    }
+    Ok(0..info.size)
+}
