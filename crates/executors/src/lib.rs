@@ -7,6 +7,7 @@ mod acting_request;
 mod auto_maintenance;
 mod call_output;
 mod commit_history;
+mod created_trigger;
 mod deployer;
 mod destination;
 mod export_file;

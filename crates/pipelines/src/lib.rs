@@ -15,6 +15,7 @@ mod checked_queries;
 mod checks;
 mod columns;
 mod contract;
+mod created_trigger;
 mod deployment;
 mod error;
 mod fingerprint;
@@ -47,6 +48,7 @@ mod view_model;
 
 pub use branch_access::BranchAccess;
 pub use call::{CallInput, EnvironmentCache};
+pub use created_trigger::{CreatedTrigger, CreatedTriggerStore};
 pub use deployment::{DeploymentStore, deploy_changes};
 pub use error::{Error, Result};
 pub use headwater_project::{
