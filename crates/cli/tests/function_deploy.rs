@@ -290,7 +290,7 @@ fn a_created_trigger_survives_a_restart_and_is_removed() {
     deploy(&workspace, &[]);
     let create = ["trigger", "create", "often", "--schedule", "rate(1 seconds)"];
     workspace.ok(&[&create[..], &["--function", "price"]].concat());
-    let error = workspace.fails(3, &[&create[..], &["--function", "price"]].concat());
+    let error = workspace.fails(4, &[&create[..], &["--function", "price"]].concat());
     assert!(error.contains("`often` already exists"), "{error}");
     workspace.kill_server();
     until("an event is delivered", || {

@@ -214,8 +214,8 @@ impl Deployer {
         Ok(Some(Version { id, project: Arc::new(project), actor }))
     }
 
-    /// Loads the triggers of the active version and the created triggers if that is pending. Returns
-    /// the reason if it fails.
+    /// Loads the triggers of the active version and the created triggers, if that is pending.
+    /// Returns the reason if it fails.
     pub(crate) async fn update_triggers(&self) -> Option<Problem> {
         if !self.triggers_outdated.load(Ordering::Relaxed) {
             return None;

@@ -9,8 +9,8 @@ use headwater_model::{Action, EventData, Object, TableName};
 
 use crate::created_trigger::TriggerIdentity;
 
-/// Returns the part of an event that the identity of a trigger may see; `None` if it may not see the
-/// event. `identity` is called only for merges and ends of jobs.
+/// Returns the part of an event that the identity of a trigger may see; `None` if it may not see
+/// the event. `identity` is called only for merges and ends of jobs.
 pub(crate) fn visible_to_deployer(
     access: &Access,
     identity: impl FnOnce() -> Option<TriggerIdentity>,
