@@ -86,7 +86,7 @@ pub use self::table::{
 pub use self::tag::Tag;
 pub use self::test::Test;
 pub use self::token::{Token, TokenCreate};
-pub use self::trigger::Trigger;
+pub use self::trigger::{Trigger, TriggerCreate, TriggerRm};
 pub use self::usage::{Usage, UsageBy};
 pub use self::user::{User, UserCreate};
 pub use self::view::{View, ViewGet, ViewRm};

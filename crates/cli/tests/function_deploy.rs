@@ -283,3 +283,25 @@ fn a_trigger_and_an_asynchronous_call_use_a_function_without_a_project() {
     let error = workspace.fails(4, &["deploy"]);
     assert!(error.contains("function rm price"), "{error}");
 }
+
+#[test]
+fn a_created_trigger_survives_a_restart_and_is_removed() {
+    let workspace = workspace();
+    deploy(&workspace, &[]);
+    let create = ["trigger", "create", "often", "--schedule", "rate(1 seconds)"];
+    workspace.ok(&[&create[..], &["--function", "price"]].concat());
+    let error = workspace.fails(4, &[&create[..], &["--function", "price"]].concat());
+    assert!(error.contains("`often` already exists"), "{error}");
+    workspace.kill_server();
+    until("an event is delivered", || {
+        let done = ["event", "ls", "--trigger", "often", "--status", "done"];
+        workspace.json(&done)[0]["id"].is_string()
+    });
+    let listed = workspace.json(&["trigger", "ls"]);
+    assert_eq!(listed[0]["name"], "often", "{listed}");
+    workspace.ok(&["trigger", "rm", "often"]);
+    assert_eq!(workspace.json(&["trigger", "ls"]), json!([]));
+    let setting = ["--set", "function = 'price'", "--function", "price"];
+    let error = workspace.fails(2, &[&create[..], &setting].concat());
+    assert!(error.contains("`function` is given twice"), "{error}");
+}

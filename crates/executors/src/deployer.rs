@@ -4,6 +4,7 @@
 //! before it is active, and active before the deployment is acknowledged. A rejected deployment
 //! changes nothing.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,9 +17,12 @@ use headwater_model::{
     Problem, ProjectFiles, ResultExt, Trigger,
 };
 use headwater_objects::Objects;
-use headwater_pipelines::{DeploymentStore, ParsedProject, Project, deploy_changes, parse_project};
+use headwater_pipelines::{
+    CreatedTrigger, CreatedTriggerStore, DeploymentStore, ParsedProject, Project, deploy_changes,
+    parse_project,
+};
 use headwater_secrets::SecretStore;
-use headwater_triggers::Triggers;
+use headwater_triggers::{ServerRules, Triggers, check_trigger};
 use parking_lot::RwLock;
 
 use crate::destination::{ProjectDestinations, server_rules};
@@ -36,7 +40,14 @@ pub struct Version {
     pub actor: Actor,
 }
 
-/// The identity that deploys a version.
+impl Version {
+    /// Returns true if the project declares a trigger with this name.
+    pub(crate) fn has_trigger(&self, name: &str) -> bool {
+        self.project.triggers.iter().any(|trigger| trigger.name == name)
+    }
+}
+
+/// The identity that deploys a version or creates a trigger.
 pub struct DeployIdentity {
     /// The author of the deployment.
     pub author: String,
@@ -50,6 +61,8 @@ pub struct DeployIdentity {
 #[derive(Debug, Default)]
 pub struct ActiveVersion {
     state: RwLock<State>,
+    /// The triggers that are created without a project, by name.
+    created: RwLock<Arc<BTreeMap<String, CreatedTrigger>>>,
 }
 
 #[derive(Debug, Default)]
@@ -79,6 +92,11 @@ impl ActiveVersion {
     fn set(&self, state: State) {
         *self.state.write() = state;
     }
+
+    /// Returns the triggers that are created without a project, by name.
+    pub fn created(&self) -> Arc<BTreeMap<String, CreatedTrigger>> {
+        self.created.read().clone()
+    }
 }
 
 /// The sources of events for triggers.
@@ -103,17 +121,19 @@ impl TriggerSources {
 pub struct Deployer {
     versions: DeploymentStore,
     deployed: Arc<ActiveVersion>,
-    triggers: Option<Triggers>,
+    pub(crate) triggers: Option<Triggers>,
     objects: Objects,
     access: Access,
-    lake: Lake,
-    secrets: SecretStore,
+    pub(crate) lake: Lake,
+    pub(crate) secrets: SecretStore,
     /// The functions that are deployed without a project.
-    catalog: FunctionCatalog,
-    /// A lock that is held while the active version is being replaced.
-    activation: tokio::sync::Mutex<()>,
+    pub(crate) catalog: FunctionCatalog,
+    /// The triggers that are created without a project.
+    pub(crate) created: CreatedTriggerStore,
+    /// A lock that is held while the active version or a created trigger is being replaced.
+    pub(crate) activation: tokio::sync::Mutex<()>,
     /// True if the active triggers are still those of an earlier version.
-    triggers_outdated: AtomicBool,
+    pub(crate) triggers_outdated: AtomicBool,
 }
 
 impl Deployer {
@@ -127,6 +147,7 @@ impl Deployer {
     ) -> Self {
         let TriggerSources { triggers, objects, access } = sources;
         let versions = DeploymentStore::new(lake.store().clone(), lake.clock().clone());
+        let created = CreatedTriggerStore::new(lake.store().clone());
         let activation = tokio::sync::Mutex::default();
         let triggers_outdated = AtomicBool::new(false);
         Deployer {
@@ -138,6 +159,7 @@ impl Deployer {
             lake,
             secrets,
             catalog,
+            created,
             activation,
             triggers_outdated,
         }
@@ -153,16 +175,19 @@ impl Deployer {
         &self.versions
     }
 
-    /// Returns true if the active version has triggers and triggers are enabled.
+    /// Returns true if triggers are enabled, and the active version has triggers or triggers were
+    /// created without a project.
     pub fn has_triggers(&self) -> bool {
-        let Ok(Some(version)) = self.deployed.version() else { return false };
-        self.triggers.is_some() && !version.project.triggers.is_empty()
+        let version = self.deployed.version().ok().flatten();
+        let is_declared = version.is_some_and(|version| !version.project.triggers.is_empty());
+        self.triggers.is_some() && (is_declared || !self.deployed.created().is_empty())
     }
 
     /// Activates the version that is active in the store.
     pub async fn load(&self) {
         let _guard = self.activation.lock().await;
         self.load_stored().await;
+        self.delete_removed().await;
     }
 
     async fn load_stored(&self) {
@@ -189,28 +214,66 @@ impl Deployer {
         Ok(Some(Version { id, project: Arc::new(project), actor }))
     }
 
-    /// Loads the triggers of the active version if that is pending. Returns the reason if it fails.
-    async fn update_triggers(&self) -> Option<Problem> {
+    /// Loads the triggers of the active version and the created triggers, if that is pending.
+    /// Returns the reason if it fails.
+    pub(crate) async fn update_triggers(&self) -> Option<Problem> {
         if !self.triggers_outdated.load(Ordering::Relaxed) {
             return None;
         }
         // If the version cannot be read, the triggers keep their state.
         let Ok(version) = self.deployed.version() else { return None };
-        let rules = version.as_ref().map(|version| server_rules(&self.access, &version.actor));
-        let declared = version.map(|version| version.project.triggers.clone());
-        if let (None, Some(declared)) = (&self.triggers, &declared) {
+        let created = match self.read_created(version.as_ref()).await {
+            Ok(created) => created,
+            Err(problem) => {
+                tracing::warn!("the created triggers cannot be read: {problem}");
+                return Some(problem);
+            }
+        };
+        *self.deployed.created.write() = created.clone();
+        let rules = |trigger: &Trigger| match (created.get(&trigger.name), &version) {
+            (Some(created), _) => server_rules(&self.access, &created.actor),
+            (None, Some(version)) => server_rules(&self.access, &version.actor),
+            (None, None) => ServerRules::default(),
+        };
+        let mut all: Vec<Trigger> =
+            version.as_ref().map(|version| version.project.triggers.clone()).unwrap_or_default();
+        all.extend(created.values().map(|created| created.trigger.clone()));
+        match &self.triggers {
             // Triggers are disabled here, but a later server delivers the events that are recorded
             // now.
-            self.objects.watch(headwater_triggers::bucket_watches(declared));
-        }
-        if let (Some(triggers), Some(declared)) = (&self.triggers, declared)
-            && let Err(error) = triggers.reload_for(declared, rules.unwrap_or_default()).await
-        {
-            tracing::warn!(%error, "the triggers of the deployed version are not active yet");
-            return Some(error.to_problem());
+            None => self.objects.watch(headwater_triggers::bucket_watches(&all)),
+            // Nothing is deployed or created, and nothing was before.
+            Some(triggers) if version.is_none() && all.is_empty() && triggers.list().is_empty() => {
+            }
+            Some(triggers) => {
+                if let Err(error) = triggers.reload_for(all, &rules).await {
+                    tracing::warn!(%error, "the deployed and created triggers are not active yet");
+                    return Some(error.to_problem());
+                }
+            }
         }
         self.triggers_outdated.store(false, Ordering::Relaxed);
         None
+    }
+
+    /// Reads the created triggers that can be used.
+    async fn read_created(
+        &self,
+        version: Option<&Version>,
+    ) -> Result<Arc<BTreeMap<String, CreatedTrigger>>, Problem> {
+        let mut usable = BTreeMap::new();
+        for created in self.created.list().await.or_problem()? {
+            let name = created.trigger.name.clone();
+            if created.removed || version.is_some_and(|version| version.has_trigger(&name)) {
+                continue;
+            }
+            // One trigger that this release rejects must not stop the others.
+            match check_trigger(&created.trigger) {
+                Ok(()) => drop(usable.insert(name, created)),
+                Err(error) => tracing::warn!(%error, "the created trigger `{name}` is not active"),
+            }
+        }
+        Ok(Arc::new(usable))
     }
 
     /// Loads the active version's triggers again if that failed before, for example on a full disk.
@@ -239,6 +302,7 @@ impl Deployer {
         destinations.check(&self.access, &self.secrets, &by.actor).await?;
         let DeployIdentity { author, actor, .. } = by;
         let _guard = self.activation.lock().await;
+        self.check_names(&project)?;
         let before = self.deployed.version().ok().flatten();
         let deployment = if dry_run {
             self.versions.preview(&project, &author)
@@ -275,6 +339,7 @@ impl Deployer {
         let found = self.versions.get(version).await.map_err(|error| error.to_problem())?;
         let files = self.versions.files(found.version).await;
         let project = parse(files.map_err(|error| error.to_problem())?, None).await?;
+        self.check_names(&project)?;
         let before = self.deployed.version().ok().flatten();
         let actor = self.versions.actor(found.version).await;
         let actor = actor.map_err(|error| error.to_problem())?;

@@ -11,6 +11,7 @@ mod auto_maintenance;
 mod call_budget;
 mod call_output;
 mod commit_history;
+mod created_trigger;
 mod deployer;
 mod destination;
 mod export_file;

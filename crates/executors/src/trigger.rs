@@ -25,6 +25,7 @@ use serde_json::{Value, json};
 
 use crate::call_budget::call_budget;
 use crate::call_output::{CallOutputs, OutputWriter};
+use crate::created_trigger::needed_rights;
 use crate::deployer::ActiveVersion;
 use crate::destination::{self, RecordDelivery, authorize_destination};
 use crate::function_catalog::{FunctionCatalog, ParsedFunction, split_name};
@@ -72,7 +73,7 @@ impl TargetExecutor for TriggerExecutor {
     ) -> Result<Value, Problem> {
         let actor = match actor {
             Some(actor) => actor.clone(),
-            None => self.deployed.version()?.map_or(Actor::Anonymous, |version| version.actor),
+            None => self.deployed.actor_of(trigger)?,
         };
         let mut result = serde_json::Map::new();
         for target in trigger.targets() {
@@ -149,8 +150,9 @@ impl TargetExecutor for TriggerExecutor {
         self.catalog.call_policy(function).await
     }
 
-    fn visible(&self, data: EventData) -> Option<EventData> {
-        visible_to_deployer(&self.runs.access, &self.deployed, data)
+    fn visible(&self, trigger: &str, data: EventData) -> Option<EventData> {
+        let identity = || self.deployed.identity(trigger).ok().flatten();
+        visible_to_deployer(&self.runs.access, identity, data)
     }
 
     fn preparation_time(&self, trigger: &Trigger) -> Option<Duration> {
@@ -182,18 +184,25 @@ impl TriggerExecutor {
     /// Checks the rights of the identity that deployed a trigger: those that the deployment
     /// checked, and the right to see a merge or the end of a job.
     fn authorize_event(&self, trigger: &Trigger, event: &Event) -> Result<(), Problem> {
-        if let Ok(Some(version)) = self.deployed.version()
-            && let Some((action, object)) = needed_right(&version, &event.data)
+        if let Ok(Some(identity)) = self.deployed.identity(&trigger.name)
+            && let Some((action, object)) = needed_right(&identity, &event.data)
         {
-            let principal = version.actor.principal();
-            authorize_again(&self.runs.access, &principal, action, &object)?;
+            authorize_again(&self.runs.access, &identity.principal(), action, &object)?;
         }
         self.authorize_trigger(trigger)
     }
 
-    /// Checks that the identity that deployed a trigger still has the rights that the deployment
-    /// checked.
+    /// Checks that the identity that deployed or created a trigger still has the rights that were
+    /// checked at that time.
     pub(crate) fn authorize_trigger(&self, trigger: &Trigger) -> Result<(), Problem> {
+        if let Some(created) = self.deployed.created().get(&trigger.name) {
+            let (access, principal) = (&self.runs.access, created.actor.principal());
+            let project = self.deployed.project_name();
+            for (action, object) in needed_rights(trigger, project.as_deref()) {
+                authorize_again(access, &principal, action, &object)?;
+            }
+            return check_account(access, &principal);
+        }
         // If no version is deployed, the attempt itself fails, with a more specific error.
         let Ok(Some(version)) = self.deployed.version() else { return Ok(()) };
         let (access, principal) = (&self.runs.access, version.actor.principal());

@@ -136,9 +136,9 @@ fn deployed_by_another(version: &Deployment) -> Problem {
 }
 
 /// Completes a change even if its caller disconnects, so that memory and store stay consistent.
-async fn complete(
-    change: impl Future<Output = Result<DeployReport, Problem>> + Send + 'static,
-) -> Result<DeployReport, Problem> {
+pub(crate) async fn complete<T: Send + 'static>(
+    change: impl Future<Output = Result<T, Problem>> + Send + 'static,
+) -> Result<T, Problem> {
     tokio::spawn(with_current(change)).await.unwrap_or_else(|error| {
         let message = format!("the deployment stopped before it finished: {error}");
         Err(Problem::new(ErrorCode::Internal, message))

@@ -1,13 +1,15 @@
-//! Triggers of the deployed version and their events: list, replay.
+//! Triggers and their events: list, create, delete, replay.
 
 use std::sync::Arc;
 
-use headwater_executors::{EVERY, missing_branch};
+use headwater_executors::{DeployIdentity, EVERY, missing_branch};
 use headwater_model::{
-    Action, ErrorCode, Object, Principal, Problem, ResultExt, TriggerEvent, TriggerStatus,
+    Action, Actor, ErrorCode, Object, Principal, Problem, ResultExt, Trigger, TriggerEvent,
+    TriggerStatus,
 };
 use headwater_triggers::TriggerEventFilter;
 
+use crate::deployment::complete;
 use crate::service::Components;
 
 /// Operations on triggers.
@@ -15,7 +17,7 @@ use crate::service::Components;
 pub struct Triggers(pub(crate) Arc<Components>);
 
 impl Triggers {
-    /// Lists the triggers of the deployed version that the principal may read, by name.
+    /// Lists the deployed and created triggers that the principal may read, by name.
     pub async fn list(&self, principal: &Principal) -> Result<Vec<TriggerStatus>, Problem> {
         self.0.authenticated(principal)?;
         self.0.deployer.deployed().version()?;
@@ -26,6 +28,44 @@ impl Triggers {
             status.error = missing_branch(&self.0.lake, &status.trigger).await?;
         }
         Ok(listed)
+    }
+
+    /// Creates a trigger without a project. It has the rights of the principal. If `replaces` is
+    /// true, a created trigger with the same name is replaced. A disconnect of the caller does not
+    /// interrupt the change.
+    ///
+    /// Errors: `invalid_argument`; `already_exists`, also if the deployed project has a trigger of
+    /// this name; `function_not_found`, `secret_not_found`, `deployment_not_found`.
+    pub async fn create(
+        &self,
+        principal: &Principal,
+        trigger: Trigger,
+        replaces: bool,
+    ) -> Result<Trigger, Problem> {
+        self.authorize_change(principal)?;
+        let by = DeployIdentity {
+            author: principal.author().to_owned(),
+            actor: Actor::of(principal).without_token(),
+            access: self.0.table_access(principal),
+        };
+        let (components, new) = (self.0.clone(), trigger.clone());
+        let change = async move { components.deployer.create_trigger(new, by, replaces).await };
+        complete(change).await?;
+        Ok(trigger)
+    }
+
+    /// Deletes a trigger that was created without a project, and its events that are not done.
+    pub async fn delete(&self, principal: &Principal, name: &str) -> Result<(), Problem> {
+        self.authorize_change(principal)?;
+        let (components, name) = (self.0.clone(), name.to_owned());
+        complete(async move { components.deployer.remove_trigger(&name).await }).await
+    }
+
+    /// Checks that a principal may deploy the active project, or all projects if none is active.
+    fn authorize_change(&self, principal: &Principal) -> Result<(), Problem> {
+        let version = self.0.deployer.deployed().version().ok().flatten();
+        let name = version.as_ref().map_or(EVERY, |version| version.project.name.as_str());
+        self.0.authorize(principal, Action::Deploy, &Object::project(name))
     }
 
     /// Returns true if a principal may see a trigger and its events.

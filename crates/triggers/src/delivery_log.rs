@@ -229,6 +229,13 @@ impl DeliveryLog {
         Ok(())
     }
 
+    /// Removes the number of a trigger's deliveries that are done.
+    pub(crate) async fn forget(&self, trigger: &str) -> Result<()> {
+        let entries = vec![Append::tombstone(COUNTS, trigger)];
+        self.store.apply(Batch { entries, ..Batch::default() }).await?;
+        Ok(())
+    }
+
     /// Removes events that are done, except the newest `done_kept` ones.
     pub(crate) async fn trim(&self, done_kept: usize) -> Result<()> {
         // Do not touch events that are recorded during the removal. Their ids are greater than this

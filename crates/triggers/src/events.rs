@@ -218,6 +218,34 @@ impl Triggers {
         Ok(event)
     }
 
+    /// Deletes the events of a removed trigger that are not done, and the number of its events that
+    /// are done. An event that is running is not stopped. The versions of files that were recorded
+    /// stay, so a trigger with the same name does not record these files again.
+    pub async fn forget(&self, trigger: &str) -> Result<()> {
+        let filter = TriggerEventFilter {
+            statuses: vec![TriggerEventStatus::Pending, TriggerEventStatus::Failed],
+            trigger: Some(trigger.to_owned()),
+            limit: usize::MAX,
+        };
+        let events = match self.events(&filter).await {
+            Err(Error::TriggerNotFound { .. }) => Vec::new(),
+            events => events?,
+        };
+        for event in events {
+            match self.remove(&event.event.id).await {
+                // The event started or ended in the meantime.
+                Err(Error::EventNotRemovable { .. } | Error::EventNotFound { .. }) => {}
+                removed => drop(removed?),
+            }
+        }
+        self.inner.log.forget(trigger).await?;
+        let mut queues = self.inner.queues.lock();
+        if queues.get(trigger).is_some_and(|queue| queue.open_count() == 0) {
+            queues.remove(trigger);
+        }
+        Ok(())
+    }
+
     async fn start_over(&self, queue: &EventQueue, failed: Delivery) -> Result<Delivery> {
         let now = self.inner.options.clock.now();
         let pending = Delivery {

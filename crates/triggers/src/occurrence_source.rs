@@ -115,7 +115,7 @@ impl Occurrences {
         if event.caused_by.contains(&context.trigger) {
             return Ok(None);
         }
-        let visible = context.targets.visible(event.data.clone());
+        let visible = context.targets.visible(&context.trigger, event.data.clone());
         Ok(visible.map(|data| NewEvent { data, ..event }))
     }
 }

@@ -11,7 +11,8 @@ use serde_json::Value;
 #[async_trait]
 pub trait TargetExecutor: Send + Sync {
     /// Delivers an event within a job and returns the job's result. The targets have the rights of
-    /// `actor`. Without an `actor`, they have the rights of the identity that deployed the project.
+    /// `actor`. Without an `actor`, they have the rights of the identity that deployed or created
+    /// the trigger.
     ///
     /// Each commit must contain the id of its part of the event ([`event_part`]), so that it is
     /// created at most once. A problem with the code `already_exists` may have such an id as
@@ -38,10 +39,10 @@ pub trait TargetExecutor: Send + Sync {
         Ok(())
     }
 
-    /// Returns the part of a merge or of the end of a job that the identity that deployed the
-    /// project may see; `None` if it may not see the occurrence. The default implementation returns
-    /// everything.
-    fn visible(&self, data: EventData) -> Option<EventData> {
+    /// Returns the part of a merge or of the end of a job that the identity that deployed or created
+    /// the trigger may see; `None` if it may not see the occurrence. The default implementation
+    /// returns everything.
+    fn visible(&self, _trigger: &str, data: EventData) -> Option<EventData> {
         Some(data)
     }
 

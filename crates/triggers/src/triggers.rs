@@ -138,15 +138,19 @@ impl Triggers {
     ///
     /// Errors: `invalid_project`. After an error, the triggers are unchanged.
     pub async fn reload(&self, triggers: Vec<Trigger>) -> Result<()> {
-        self.reload_for(triggers, ServerRules::default()).await
+        self.reload_for(triggers, &|_| ServerRules::default()).await
     }
 
-    /// Replaces the triggers with those of a user, whose connections follow these rules.
-    pub async fn reload_for(&self, triggers: Vec<Trigger>, rules: ServerRules) -> Result<()> {
+    /// Replaces the triggers. `rules` returns the rules that the connections of a trigger follow.
+    pub async fn reload_for(
+        &self,
+        triggers: Vec<Trigger>,
+        rules: &(dyn Fn(&Trigger) -> ServerRules + Sync),
+    ) -> Result<()> {
         let _turn = self.inner.reload.lock().await;
         let mut definitions = self.define(&triggers)?;
         for definition in definitions.values_mut() {
-            definition.rules = rules.clone();
+            definition.rules = rules(&definition.trigger);
         }
         if let Some(objects) = &self.inner.options.objects {
             // Record the selected changes before the new triggers read their first positions.

@@ -1,12 +1,14 @@
-//! `headwater trigger`: lists triggers.
+//! `headwater trigger`: lists, creates and deletes triggers.
 
 use headwater_model::{DeployedKind, ErrorCode, MAIN_BRANCH, Problem, TriggerStatus, nearest};
+use hyper::Method;
+use serde_json::{Map, Value, json};
 
-use crate::api::Api;
-use crate::arguments::{OutputFormat, Trigger};
+use crate::api::{Api, segment};
+use crate::arguments::{OutputFormat, Trigger, TriggerCreate};
 use crate::commands::deployment;
 use crate::context::Context;
-use crate::error::Result;
+use crate::error::{self, Result};
 use crate::output::{self, Grid};
 use crate::terminal::Tone;
 
@@ -23,8 +25,72 @@ pub async fn trigger(context: &Context, api: &Api, arguments: Trigger) -> Result
             let triggers = api.get::<Vec<TriggerStatus>>("/v1/triggers").await?;
             show(context, find(&triggers, &trigger)?);
         }
+        Trigger::Create(arguments) => create(context, api, *arguments).await?,
+        Trigger::Rm(arguments) => {
+            let name = segment(&arguments.name);
+            api.delete(format!("/v1/triggers/{name}?if_exists={}", arguments.if_exists)).await?;
+            super::branch::removed(context, "trigger", &arguments.name);
+        }
     }
     Ok(())
+}
+
+/// Creates a trigger.
+async fn create(context: &Context, api: &Api, arguments: TriggerCreate) -> Result<()> {
+    let (name, replaces) = (arguments.name.clone(), arguments.replace);
+    let trigger = definition(arguments)?;
+    let created: headwater_model::Trigger = if replaces {
+        api.call(Method::PUT, format!("/v1/triggers/{}", segment(&name)), &trigger).await?
+    } else {
+        api.post("/v1/triggers", &trigger).await?
+    };
+    if context.output == OutputFormat::Json {
+        output::print_json(&created);
+        return Ok(());
+    }
+    let mark = context.style.paint(Tone::Good, "✓");
+    context.style.say(format!("{mark} trigger {name} is created: {}", created.source()));
+    Ok(())
+}
+
+/// Returns the trigger that the arguments describe.
+fn definition(arguments: TriggerCreate) -> Result<headwater_model::Trigger> {
+    let mut keys = Map::new();
+    for setting in &arguments.settings {
+        let parsed: Map<String, Value> = toml::from_str(setting).map_err(|error| {
+            error::invalid(format!("`--set {setting}` is not TOML: {}", error.message()))
+                .with_hint("Write `--set 'KEY = VALUE'`, as in `headwater.toml`.")
+        })?;
+        keys.extend(parsed);
+    }
+    let bucket = arguments.bucket.map(|name| {
+        let (prefix, suffix) = (arguments.prefix, arguments.suffix);
+        json!({
+            "name": name,
+            "prefix": prefix.unwrap_or_default(),
+            "suffix": suffix.unwrap_or_default(),
+        })
+    });
+    let given = [
+        ("name", Some(json!(arguments.name))),
+        ("bucket", bucket),
+        ("schedule", arguments.schedule.map(Value::from)),
+        ("queue", arguments.queue.map(Value::from)),
+        ("function", arguments.function.map(Value::from)),
+        ("run", arguments.run.then_some(Value::Bool(true))),
+        ("import", arguments.import.map(|table| json!({"table": table}))),
+    ];
+    for (key, value) in given {
+        let Some(value) = value else { continue };
+        if keys.insert(key.to_owned(), value).is_some() {
+            let message = format!("`{key}` is given twice");
+            return Err(error::invalid(message).with_hint("Remove it from `--set`."));
+        }
+    }
+    serde_json::from_value(Value::Object(keys)).map_err(|error| {
+        error::invalid(format!("the trigger is invalid: {error}"))
+            .with_hint("See the keys of `[[trigger]]` in docs/triggers.md.")
+    })
 }
 
 fn list(context: &Context, triggers: &[TriggerStatus]) {

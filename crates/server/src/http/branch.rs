@@ -47,12 +47,13 @@ pub struct DeleteOptions {
 impl DeleteOptions {
     /// Converts the result of a deletion into the response.
     pub fn response(&self, result: Result<(), Problem>) -> HandlerResult<StatusCode> {
-        const MISSING: [ErrorCode; 5] = [
+        const MISSING: [ErrorCode; 6] = [
             ErrorCode::FunctionNotFound,
             ErrorCode::RefNotFound,
             ErrorCode::TableNotFound,
             ErrorCode::NamespaceNotFound,
             ErrorCode::SecretNotFound,
+            ErrorCode::TriggerNotFound,
         ];
         match result {
             Err(problem) if !(self.if_exists && MISSING.contains(&problem.code)) => {

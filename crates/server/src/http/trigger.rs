@@ -1,16 +1,18 @@
-//! Triggers of the deployed version, and their events.
+//! Triggers and their events.
 
 use axum::Json;
 use axum::extract::State;
-use headwater_model::{Problem, TriggerEvent, TriggerStatus};
+use axum::http::StatusCode;
+use headwater_model::{Problem, Trigger, TriggerEvent, TriggerStatus};
 use headwater_service::TriggerEventFilter;
 use serde::Deserialize;
 use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::branch::DeleteOptions;
 use super::error::HandlerResult;
-use super::extract::{Caller, Parameters, Segments, parse_words};
+use super::extract::{Body, Caller, Parameters, Segments, parse_words};
 use crate::state::App;
 
 /// Maximum number of events in a response.
@@ -18,13 +20,14 @@ const EVENTS_MAX: usize = 10_000;
 
 pub(super) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new()
-        .routes(routes!(list))
+        .routes(routes!(list, create))
+        .routes(routes!(replace, delete))
         .routes(routes!(events))
         .routes(routes!(event, remove))
         .routes(routes!(replay))
 }
 
-/// Lists the triggers of the deployed version by name.
+/// Lists the triggers by name: those of the deployed version, and those without a project.
 #[utoipa::path(get, path = "/v1/triggers",
     operation_id = "list_triggers", tag = "trigger",
     responses(
@@ -34,6 +37,49 @@ async fn list(
     Caller(principal): Caller,
 ) -> HandlerResult<Json<Vec<TriggerStatus>>> {
     Ok(Json(app.service.triggers().list(&principal).await?))
+}
+
+/// Creates a trigger without a project. It has the rights of the user.
+#[utoipa::path(post, path = "/v1/triggers",
+    operation_id = "create_trigger", tag = "trigger", request_body = Trigger,
+    responses((status = 201, body = Trigger), (status = "default", body = Problem)))]
+async fn create(
+    State(app): State<App>,
+    Caller(principal): Caller,
+    Body(trigger): Body<Trigger>,
+) -> HandlerResult<(StatusCode, Json<Trigger>)> {
+    let created = app.service.triggers().create(&principal, trigger, false).await?;
+    Ok((StatusCode::CREATED, Json(created)))
+}
+
+/// Creates a trigger without a project, or replaces the one with this name. The name in the body is
+/// ignored.
+#[utoipa::path(put, path = "/v1/triggers/{trigger}",
+    operation_id = "replace_trigger", tag = "trigger",
+    params(("trigger" = String, Path)), request_body = Trigger,
+    responses((status = 200, body = Trigger), (status = "default", body = Problem)))]
+async fn replace(
+    State(app): State<App>,
+    Caller(principal): Caller,
+    Segments(name): Segments<String>,
+    Body(trigger): Body<Trigger>,
+) -> HandlerResult<Json<Trigger>> {
+    let trigger = Trigger { name, ..trigger };
+    Ok(Json(app.service.triggers().create(&principal, trigger, true).await?))
+}
+
+/// Deletes a trigger that was created without a project, and its events that are not done.
+#[utoipa::path(delete, path = "/v1/triggers/{trigger}",
+    operation_id = "delete_trigger", tag = "trigger",
+    params(("trigger" = String, Path), DeleteOptions),
+    responses((status = 204), (status = "default", body = Problem)))]
+async fn delete(
+    State(app): State<App>,
+    Caller(principal): Caller,
+    Segments(name): Segments<String>,
+    Parameters(deletion): Parameters<DeleteOptions>,
+) -> HandlerResult<StatusCode> {
+    deletion.response(app.service.triggers().delete(&principal, &name).await)
 }
 
 /// The filter for events.

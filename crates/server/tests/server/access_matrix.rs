@@ -38,7 +38,7 @@ pub type Row<'a> = (&'a str, &'a str, &'a str, &'a str, [Expected; 3]);
 
 /// All operations: first those on the lake, then those on access. Their requests contain names that
 /// do not exist, so that they change nothing.
-pub const OPERATIONS: [Row<'static>; 109] = [
+pub const OPERATIONS: [Row<'static>; 112] = [
     ("activate_deployment", "POST", "/v1/deployments/x/activate", "", [No, No, Ok]),
     ("cherry_pick", "POST", "/v1/branches/none/cherry-pick", r#"{"commit":"main"}"#, [No, No, Ok]),
     ("cancel_async_query", "POST", "/v1/queries/x/cancel", "", [Ok, Ok, Ok]),
@@ -46,12 +46,14 @@ pub const OPERATIONS: [Row<'static>; 109] = [
     ("create_branch", "POST", "/v1/branches", r#"{"name":"new","from":"none"}"#, [No, No, Ok]),
     ("create_namespace", "POST", "/v1/branches/none/namespaces", r#"{"name":"n"}"#, [No, No, Ok]),
     ("create_tag", "POST", "/v1/tags", r#"{"name":"new","from":"none"}"#, [No, No, Ok]),
+    ("create_trigger", "POST", "/v1/triggers", r#"{"name":"t"}"#, [No, No, Ok]),
     ("delete_async_query", "DELETE", "/v1/queries/x", "", [Ok, Ok, Ok]),
     ("delete_branch", "DELETE", "/v1/branches/none", "", [No, No, Ok]),
     ("delete_function", "DELETE", "/v1/functions/f", "", [No, No, Ok]),
     ("delete_namespace", "DELETE", "/v1/branches/none/namespaces/n", "", [No, No, Ok]),
     ("delete_secret", "DELETE", "/v1/secrets/NONE", "", [No, No, Ok]),
     ("delete_tag", "DELETE", "/v1/tags/none", "", [No, No, Ok]),
+    ("delete_trigger", "DELETE", "/v1/triggers/none", "", [No, No, Ok]),
     ("delete_trigger_event", "DELETE", "/v1/trigger-events/x", "", [No, No, Ok]),
     ("deploy_function", "PUT", "/v1/functions/f", r#"{"files":{}}"#, [No, No, Ok]),
     ("deploy_project", "POST", "/v1/deployments", r#"{"files":{}}"#, [No, No, Ok]),
@@ -99,6 +101,7 @@ pub const OPERATIONS: [Row<'static>; 109] = [
     ("prune_environments", "POST", "/v1/environments/prune", r#"{"dry_run":true}"#, [No, No, Ok]),
     ("query", "POST", "/v1/query", r#"{"sql":"SELECT * FROM sales.orders"}"#, [No, Ok, Ok]),
     ("rebuild_environment", "POST", "/v1/environments/x/rebuild", "", [No, No, Ok]),
+    ("replace_trigger", "PUT", "/v1/triggers/t", r#"{"name":"t"}"#, [No, No, Ok]),
     ("replay_trigger_event", "POST", "/v1/trigger-events/x/replay", "", [No, No, Ok]),
     ("rerun_job", "POST", "/v1/jobs/x/rerun", "", [Ok, Ok, Ok]),
     ("revert", "POST", "/v1/branches/none/revert", r#"{"commit":"main"}"#, [No, No, Ok]),

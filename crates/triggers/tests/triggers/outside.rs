@@ -58,7 +58,7 @@ impl Outside {
             ..TriggersOptions::new(store.clone(), clock, jobs, Path::new("/none"))
         };
         let opened = Triggers::start(options, self.tables.clone()).await?;
-        opened.reload_for(triggers, rules).await?;
+        opened.reload_for(triggers, &|_| rules.clone()).await?;
         opened.tick().await?;
         Ok(opened)
     }

@@ -88,7 +88,7 @@ impl TargetExecutor for Tables {
     }
 
     /// Hides jobs of the author `hidden`.
-    fn visible(&self, data: EventData) -> Option<EventData> {
+    fn visible(&self, _trigger: &str, data: EventData) -> Option<EventData> {
         let is_hidden = matches!(&data, EventData::JobEnded { job } if job.author == "hidden");
         (!is_hidden).then_some(data)
     }

@@ -114,6 +114,13 @@ pub const ROWS: &[Row] = &[
         done(async move { c.service.deployments().activate(&c.by, c.known.version.clone()).await })
     }),
     ("Triggers::list", LISTS, |c| listed(async move { c.service.triggers().list(&c.by).await })),
+    ("Triggers::create", writes("invalid_argument"), |c| {
+        let new = request(json!({"name": "made"}));
+        done(async move { c.service.triggers().create(&c.by, new, false).await })
+    }),
+    ("Triggers::delete", writes("trigger_not_found"), |c| {
+        done(async move { c.service.triggers().delete(&c.by, "none").await })
+    }),
     ("Triggers::events", reads(EMPTY), |c| {
         let trigger = Some("landing".to_owned());
         let filter = TriggerEventFilter { trigger, ..TriggerEventFilter::default() };

@@ -1,0 +1,279 @@
+//! Triggers that are created without a project: create, replace, remove.
+//!
+//! Each one has the rights of the identity that created it. The rights that [`needed_rights`]
+//! returns are checked when the trigger is created, and again before each delivery, because the
+//! functions and the project that the trigger uses can be changed by other users.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use headwater_model::{
+    Action, Actor, ErrorCode, Object, Principal, Problem, ResultExt, Trigger, nearest,
+};
+use headwater_pipelines::{CreatedTrigger, Project};
+use headwater_triggers::check_trigger;
+
+use crate::deployer::{ActiveVersion, DeployIdentity, Deployer, Version, nothing_deployed};
+use crate::function_catalog::split_name;
+
+/// Maximum length of the name of a created trigger, in bytes.
+const NAME_BYTES_MAX: usize = 200;
+
+/// The identity whose rights a trigger has.
+pub(crate) enum TriggerIdentity {
+    /// The trigger is declared in the active version.
+    Deployed(Version),
+    /// The trigger is created without a project.
+    Created {
+        /// The trigger.
+        trigger: Box<CreatedTrigger>,
+        /// All created triggers, by name.
+        all: Arc<BTreeMap<String, CreatedTrigger>>,
+    },
+}
+
+impl TriggerIdentity {
+    /// Returns the identity.
+    pub(crate) fn actor(&self) -> &Actor {
+        match self {
+            TriggerIdentity::Deployed(version) => &version.actor,
+            TriggerIdentity::Created { trigger, .. } => &trigger.actor,
+        }
+    }
+
+    /// Returns the principal of the identity.
+    pub(crate) fn principal(&self) -> Principal {
+        self.actor().principal()
+    }
+
+    /// Returns true if a trigger with this name has the same identity.
+    pub(crate) fn has_trigger(&self, name: &str) -> bool {
+        match self {
+            TriggerIdentity::Deployed(version) => version.has_trigger(name),
+            TriggerIdentity::Created { trigger, all } => {
+                all.get(name).is_some_and(|other| other.actor == trigger.actor)
+            }
+        }
+    }
+}
+
+impl ActiveVersion {
+    /// Returns the identity of the trigger with this name. Returns that of the active version if no
+    /// trigger with this name was created; `None` if no version is deployed either.
+    pub(crate) fn identity(&self, name: &str) -> Result<Option<TriggerIdentity>, Problem> {
+        let all = self.created();
+        if let Some(created) = all.get(name) {
+            let trigger = Box::new(created.clone());
+            return Ok(Some(TriggerIdentity::Created { trigger, all }));
+        }
+        Ok(self.version()?.map(TriggerIdentity::Deployed))
+    }
+
+    /// Returns the identity with whose rights an event of a trigger is delivered.
+    ///
+    /// Errors: `unavailable` if the trigger was replaced or removed after the delivery began, so
+    /// that the delivery does not get the rights of another user.
+    pub(crate) fn actor_of(&self, trigger: &Trigger) -> Result<Actor, Problem> {
+        match self.identity(&trigger.name)? {
+            None => return Ok(Actor::Anonymous),
+            Some(TriggerIdentity::Created { trigger: created, .. }) if created.is_same(trigger) => {
+                return Ok(created.actor.clone());
+            }
+            Some(TriggerIdentity::Deployed(version)) if version.has_trigger(&trigger.name) => {
+                return Ok(version.actor);
+            }
+            Some(_) => {}
+        }
+        let message = format!("trigger `{}` was replaced or removed", trigger.name);
+        Err(Problem::new(ErrorCode::Unavailable, message))
+    }
+
+    /// Returns the name of the active project.
+    pub(crate) fn project_name(&self) -> Option<String> {
+        let version = self.version().ok().flatten()?;
+        Some(version.project.name.clone())
+    }
+}
+
+/// Returns the rights that the creator of a trigger needs. `project` is the name of the active
+/// project.
+pub(crate) fn needed_rights(trigger: &Trigger, project: Option<&str>) -> Vec<(Action, Object)> {
+    let mut needed = Vec::new();
+    if let Some(name) = &trigger.function {
+        needed.push((Action::Invoke, Object::function(split_name(name).0)));
+    }
+    if let Some(project) = project.filter(|_| trigger.run) {
+        needed.push((Action::Run, Object::project(project)));
+    }
+    if let Some(queue) = &trigger.queue {
+        needed.push((Action::Read, Object::queue(&queue.name)));
+    }
+    if let Some(bucket) = &trigger.bucket {
+        needed.push((Action::List, Object::prefix_in(&bucket.name, &bucket.prefix)));
+    }
+    for secret in trigger.secrets() {
+        needed.push((Action::Use, Object::secret(secret)));
+    }
+    needed
+}
+
+impl Deployer {
+    /// Creates a trigger, or replaces the created trigger with the same name if `replaces` is true.
+    ///
+    /// Errors: `invalid_argument`; `already_exists` if a trigger has the name; those of missing
+    /// functions and secrets, and of missing rights.
+    pub async fn create_trigger(
+        &self,
+        trigger: Trigger,
+        by: DeployIdentity,
+        replaces: bool,
+    ) -> Result<(), Problem> {
+        self.check_created(&trigger, &by).await?;
+        let _guard = self.activation.lock().await;
+        let version = self.deployed().version()?;
+        let stored = self.created.list().await.or_problem()?;
+        let name = &trigger.name;
+        if version.is_some_and(|version| version.has_trigger(name)) {
+            let message = format!("the deployed project already has a trigger `{name}`");
+            let hint = "Choose another name, or remove the trigger from the project.";
+            return Err(Problem::new(ErrorCode::AlreadyExists, message).with_hint(hint));
+        }
+        let exists = stored.iter().any(|it| it.trigger.name == *name && !it.removed);
+        if exists && !replaces {
+            let message = format!("trigger `{name}` already exists");
+            let hint = "Choose another name, or replace the trigger with `--replace`.";
+            return Err(Problem::new(ErrorCode::AlreadyExists, message).with_hint(hint));
+        }
+        let DeployIdentity { author, actor, .. } = by;
+        let created = self.lake.clock().now();
+        let changed = CreatedTrigger { trigger, author, actor, created, removed: false };
+        self.store_created(&[changed]).await
+    }
+
+    /// Removes a trigger that was created without a project, and its events that are not done.
+    ///
+    /// Errors: `trigger_not_found`; `invalid_argument` if the project declares the trigger.
+    pub async fn remove_trigger(&self, name: &str) -> Result<(), Problem> {
+        let _guard = self.activation.lock().await;
+        let stored = self.created.list().await.or_problem()?;
+        let found = stored.iter().find(|it| it.trigger.name == name && !it.removed);
+        let Some(found) = found else {
+            if self.deployed().version()?.is_some_and(|version| version.has_trigger(name)) {
+                let message = format!("trigger `{name}` is declared in the deployed project");
+                let hint = "Remove the trigger from the project, then run `headwater deploy`.";
+                return Err(Problem::new(ErrorCode::InvalidArgument, message).with_hint(hint));
+            }
+            let names = stored.iter().filter(|it| !it.removed).map(|it| it.trigger.name.as_str());
+            let hint = nearest(name, names).map_or_else(
+                || "List the triggers with `headwater trigger ls`.".to_owned(),
+                |near| format!("Did you mean `{near}`?"),
+            );
+            let message = format!("there is no trigger `{name}`");
+            return Err(Problem::new(ErrorCode::TriggerNotFound, message).with_hint(hint));
+        };
+        self.store_created(&[CreatedTrigger { removed: true, ..found.clone() }]).await
+    }
+
+    /// Stores changed triggers and applies the changes.
+    async fn store_created(&self, changed: &[CreatedTrigger]) -> Result<(), Problem> {
+        let stored = self.created.put(changed).await.or_problem();
+        // The changes may be stored despite an error.
+        self.triggers_outdated.store(true, Ordering::Relaxed);
+        if let Some(problem) = self.update_triggers().await {
+            // The server repeats the update, so the stored changes become active later.
+            tracing::warn!("the changed triggers are not active yet: {problem}");
+        }
+        self.delete_removed().await;
+        stored
+    }
+
+    /// Deletes the events and the records of removed triggers. The next start or change repeats
+    /// what fails.
+    pub(crate) async fn delete_removed(&self) {
+        let Some(triggers) = &self.triggers else { return };
+        if self.triggers_outdated.load(Ordering::Relaxed) {
+            // The removed triggers may still be active.
+            return;
+        }
+        let Ok(stored) = self.created.list().await else { return };
+        let version = self.deployed().version().ok().flatten();
+        for created in stored.iter().filter(|created| created.removed) {
+            let name = &created.trigger.name;
+            // A project that declares the name now keeps the events.
+            if !version.as_ref().is_some_and(|version| version.has_trigger(name))
+                && let Err(error) = triggers.forget(name).await
+            {
+                tracing::warn!(%error, "the events of trigger `{name}` cannot be deleted");
+                continue;
+            }
+            if let Err(error) = self.created.delete(name).await {
+                tracing::warn!(%error, "the record of trigger `{name}` cannot be deleted");
+            }
+        }
+    }
+
+    /// Checks that no trigger of a project has the name of a created trigger.
+    pub(crate) fn check_names(&self, project: &Project) -> Result<(), Problem> {
+        let created = self.deployed().created();
+        let mut names = project.triggers.iter().map(|trigger| &trigger.name);
+        let Some(name) = names.find(|name| created.contains_key(*name)) else { return Ok(()) };
+        let message = format!(
+            "the project declares trigger `{name}`, but a trigger with this name was created with \
+             `headwater trigger create`"
+        );
+        let hint =
+            format!("Rename the trigger of the project, or run `headwater trigger rm {name}`.");
+        Err(Problem::new(ErrorCode::AlreadyExists, message).with_hint(hint))
+    }
+
+    /// Validates a new trigger, and checks the rights of its creator.
+    async fn check_created(&self, trigger: &Trigger, by: &DeployIdentity) -> Result<(), Problem> {
+        let invalid = |problem| Problem { code: ErrorCode::InvalidArgument, ..problem };
+        check_trigger(trigger).or_problem().map_err(invalid)?;
+        if trigger.name.len() > NAME_BYTES_MAX || trigger.name.trim() != trigger.name {
+            let message = format!(
+                "the name of a trigger is longer than {NAME_BYTES_MAX} bytes, or begins or ends \
+                 with a space"
+            );
+            let hint = "Choose a short name of letters, digits and underscores.";
+            return Err(Problem::new(ErrorCode::InvalidArgument, message).with_hint(hint));
+        }
+        if let Some(access) = &by.access {
+            let project = self.deployed().project_name();
+            for (action, object) in needed_rights(trigger, project.as_deref()) {
+                access.check(action, &object)?;
+            }
+        }
+        let secrets: Vec<String> = trigger.secrets().into_iter().map(str::to_owned).collect();
+        self.secrets.check(&secrets).await.or_problem()?;
+        self.check_target(trigger).await
+    }
+
+    /// Checks that the function of a new trigger exists and takes an event, or that a project is
+    /// deployed that has the parameters of the trigger's runs.
+    async fn check_target(&self, trigger: &Trigger) -> Result<(), Problem> {
+        let version = self.deployed().version()?;
+        if trigger.run {
+            let project = version.as_ref().ok_or_else(nothing_deployed)?.project.clone();
+            let known = |name: &&String| project.parameters.contains_key(*name);
+            if let Some(name) = trigger.parameters.keys().find(|name| !known(name)) {
+                let message = format!("the deployed project does not declare parameter `{name}`");
+                let hint = "Declare the parameter in the project, or remove it from the trigger.";
+                return Err(Problem::new(ErrorCode::InvalidArgument, message).with_hint(hint));
+            }
+        }
+        let Some(called) = &trigger.function else { return Ok(()) };
+        let declared = version.as_ref().and_then(|it| it.project.callables.get(called));
+        if let Some(callable) = declared {
+            return callable.event_argument().map(drop).or_problem();
+        }
+        let (name, _) = split_name(called);
+        if self.catalog.store().find(name).await.or_problem()?.is_some() {
+            return Ok(());
+        }
+        let message = format!("there is no function `{name}`");
+        let hint = "Deploy the function with `headwater function deploy`, or in a project.";
+        Err(Problem::new(ErrorCode::FunctionNotFound, message).with_hint(hint))
+    }
+}

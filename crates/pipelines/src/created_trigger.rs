@@ -1,0 +1,135 @@
+//! Triggers that are created without a project, in the store.
+//!
+//! | journal | key | value |
+//! |---|---|---|
+//! | `created_triggers` | name | the [`CreatedTrigger`] |
+//!
+//! A trigger that is removed first keeps its record with `removed` set. The record is deleted after
+//! the events of the trigger, so an interrupted removal is completed at the next start.
+
+use std::sync::Arc;
+
+use headwater_model::{Actor, Timestamp, Trigger};
+use headwater_store::{Append, Batch, KeyRange, Store};
+use serde::{Deserialize, Serialize};
+
+use crate::{Error, Result};
+
+const JOURNAL: &str = "created_triggers";
+
+/// A trigger that is created without a project.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CreatedTrigger {
+    /// The trigger.
+    pub trigger: Trigger,
+    /// The author of the trigger.
+    pub author: String,
+    /// The identity whose rights the trigger has.
+    pub actor: Actor,
+    /// Time at which the trigger was created or last replaced.
+    pub created: Timestamp,
+    /// True while the events of a removed trigger are being deleted.
+    #[serde(default)]
+    pub removed: bool,
+}
+
+impl CreatedTrigger {
+    /// Returns true if the definition is the same, regardless of its location.
+    pub fn is_same(&self, trigger: &Trigger) -> bool {
+        let defined_at = self.trigger.defined_at.clone();
+        self.trigger == Trigger { defined_at, ..trigger.clone() }
+    }
+}
+
+/// The triggers of a lake that are created without a project.
+#[derive(Clone)]
+pub struct CreatedTriggerStore {
+    store: Arc<dyn Store>,
+}
+
+impl std::fmt::Debug for CreatedTriggerStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("CreatedTriggerStore").finish_non_exhaustive()
+    }
+}
+
+impl CreatedTriggerStore {
+    /// Opens the triggers in a store.
+    pub fn new(store: Arc<dyn Store>) -> Self {
+        CreatedTriggerStore { store }
+    }
+
+    /// Returns the triggers by name, including those that are being removed. A record that cannot
+    /// be read is skipped with a warning.
+    pub async fn list(&self) -> Result<Vec<CreatedTrigger>> {
+        let entries = self.store.scan(JOURNAL, &KeyRange::default()).await;
+        let mut found = Vec::new();
+        for entry in entries.map_err(|error| Error::other(&error))? {
+            match serde_json::from_slice::<CreatedTrigger>(&entry.value) {
+                Ok(mut created) => {
+                    created.trigger.defined_at = format!("created by {}", created.author);
+                    found.push(created);
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "the created trigger `{}` cannot be read", entry.key);
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// Stores triggers in one batch, which is stored completely or not at all.
+    pub async fn put(&self, triggers: &[CreatedTrigger]) -> Result<()> {
+        let mut entries = Vec::with_capacity(triggers.len());
+        for created in triggers {
+            let value = serde_json::to_vec(created).map_err(|error| not_encoded(&error))?;
+            entries.push(Append::put(JOURNAL, &created.trigger.name, value.into()));
+        }
+        self.apply(entries).await
+    }
+
+    /// Deletes the record of a trigger.
+    pub async fn delete(&self, name: &str) -> Result<()> {
+        self.apply(vec![Append::tombstone(JOURNAL, name)]).await
+    }
+
+    async fn apply(&self, entries: Vec<Append>) -> Result<()> {
+        if entries.is_empty() {
+            return Ok(());
+        }
+        let applied = self.store.apply(Batch { entries, ..Batch::default() }).await;
+        applied.map(drop).map_err(|error| Error::other(&error))
+    }
+}
+
+fn not_encoded(error: &serde_json::Error) -> Error {
+    let message = format!("the trigger cannot be encoded: {error}");
+    headwater_model::Problem::new(headwater_model::ErrorCode::Internal, message).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use headwater_store::MemoryStore;
+    use serde_json::json;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn created_triggers_are_read_back_with_their_author() {
+        let triggers = CreatedTriggerStore::new(Arc::new(MemoryStore::new()));
+        let trigger = json!({"name": "a", "schedule": "rate(5 minutes)", "function": "f"});
+        let created = CreatedTrigger {
+            trigger: serde_json::from_value(trigger).expect("a trigger"),
+            author: "ada".to_owned(),
+            actor: Actor::Owner,
+            created: "2026-03-01T00:00:00Z".parse().expect("a time"),
+            removed: false,
+        };
+        triggers.put(std::slice::from_ref(&created)).await.expect("stored");
+        let listed = triggers.list().await.expect("a list");
+        assert_eq!(listed[0].trigger.defined_at, "created by ada");
+        assert!(listed[0].is_same(&created.trigger));
+        triggers.delete("a").await.expect("deleted");
+        assert!(triggers.list().await.expect("a list").is_empty());
+    }
+}
