@@ -27,16 +27,14 @@ pub struct CallRecord<'a> {
 impl CallRecord<'_> {
     /// Returns the record.
     pub fn to_json(&self) -> Value {
-        let (function, payload) = match &self.event.data {
-            EventData::FunctionInvoked { function, arguments } => {
-                let event = arguments.get(CALL_EVENT).cloned();
-                (function.as_str(), event.unwrap_or_else(|| json!(arguments)))
-            }
-            _ => {
-                let function = self.trigger.function.as_deref().unwrap_or_default();
-                (function, function_argument(self.trigger, self.event))
-            }
+        let called = if let EventData::FunctionInvoked { function, arguments } = &self.event.data {
+            let event = arguments.get(CALL_EVENT).cloned();
+            (function.as_str(), event.unwrap_or_else(|| json!(arguments)))
+        } else {
+            let function = self.trigger.function.as_deref().unwrap_or_default();
+            (function, function_argument(self.trigger, self.event))
         };
+        let (function, payload) = called;
         let (name, version) = function.split_once(':').unwrap_or((function, "$LATEST"));
         let condition = match self.outcome.as_ref().err().map(|error| error.code) {
             None => "Success",
