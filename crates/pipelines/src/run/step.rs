@@ -9,6 +9,7 @@ use futures::{StreamExt, TryStreamExt};
 use headwater_engine::{Session, SessionOptions};
 use headwater_model::{
     Fault, JobEventKind, LogStream, PROPERTY_JOB, Problem, StepReport, StepStatus, Usage,
+    run_reasons,
 };
 use headwater_project::{Body, Step, StepKind};
 use parking_lot::Mutex;
@@ -167,14 +168,16 @@ fn frame(frame: &Value) -> String {
 }
 
 impl Plan {
-    /// Returns the report of a step that is up to date.
+    /// Returns the report of a step that did not run.
     pub(crate) fn unchanged(&self, index: usize) -> StepReport {
-        let step = &self.project.steps[index];
+        let (step, plan) = (&self.project.steps[index], &self.steps[index]);
+        let reuses = plan.reuses.as_ref().map(|table| table.branch.as_str());
         StepReport {
             step: step.name.clone(),
             kind: step.kind.as_str().to_owned(),
             status: StepStatus::Unchanged,
             reuses: None,
+            reasons: run_reasons(plan.reason, &plan.why, reuses),
             rows: None,
             quarantined: None,
             preview: None,
