@@ -27,8 +27,8 @@ pub struct RunRequest {
     pub strict: Option<bool>,
     /// Run every model, including unchanged ones.
     pub no_cache: bool,
-    /// Run models whose tables a run on another branch has already computed from the same code,
-    /// packages, parameters and inputs. By default, these tables are reused.
+    /// Run models whose tables an earlier run has already computed from the same code, packages,
+    /// parameters and inputs. By default, these tables are reused.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub no_reuse: bool,
     /// The models and expectations to run, in dbt's selection syntax; all if empty. A space or
