@@ -32,10 +32,7 @@ impl Run {
             done.increments = self.plan.increments(index, &view).await?;
         }
         match &step.body {
-            Body::Sql(sql) => {
-                let work = Box::pin(self.compute_sql(index, sql, done));
-                self.unless_cancelled(in_time(step, work)).await
-            }
+            Body::Sql(sql) => Box::pin(self.compute_sql(index, sql, done)).await,
             Body::Python(function) => Box::pin(self.compute_python(index, function, done)).await,
         }
     }
@@ -152,7 +149,7 @@ pub(super) fn noted(error: headwater_engine::Error, cause: &FirstStepError) -> A
 }
 
 /// Runs a future with the step's time limit.
-async fn in_time<T>(step: &Step, work: impl Future<Output = Result<T>>) -> Result<T> {
+pub(super) async fn in_time<T>(step: &Step, work: impl Future<Output = Result<T>>) -> Result<T> {
     let Some(limit) = step.timeout else { return work.await };
     tokio::time::timeout(limit, work).await.unwrap_or_else(|_| {
         Err(Error::TimeLimit { step: step.name.clone(), at: step.at.clone(), limit })
