@@ -215,7 +215,7 @@ pub struct PlannedStep {
     pub materialization: Option<String>,
     /// The Python version and packages of a Python step, for example `python 3.11, polars 1.38.1`.
     pub environment: Option<String>,
-    /// The reason to run the step: `changed code`, `changed input`, `first run`, `no cache`. Null
+    /// The reason to run the step: `changed code`, `changed input`, `changed environment`, `first run`, `no cache`. Null
     /// if the step does not run.
     pub reason: Option<String>,
     /// The reason in detail: the file, table, parameter or environment that changed.
@@ -270,6 +270,7 @@ fn in_words(reason: &str) -> &str {
     match reason {
         "changed code" => "the code or settings changed",
         "changed input" => "an input changed",
+        "changed environment" => "the versions of installed packages changed",
         "first run" => "the model was never built on this branch",
         "no cache" => "`--no-cache` runs every model",
         "its child runs" => "the model is not stored, and a model that runs reads it",

@@ -16,6 +16,7 @@ mod checks;
 mod columns;
 mod contract;
 mod deployment;
+mod environment_packages;
 mod error;
 mod fingerprint;
 mod forecast;

@@ -214,7 +214,8 @@ impl Plan {
         {
             return Ok(None);
         }
-        Ok(view.load(&entry).await.ok())
+        let table = view.load(&entry).await.ok();
+        Ok(table.filter(|table| self.changed_packages(index, table, runner).is_empty()))
     }
 
     /// Returns the metadata file of a model's table before the run.

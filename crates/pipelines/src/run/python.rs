@@ -34,6 +34,7 @@ impl Run {
         let environment = self.unless_cancelled(self.environment(step, function)).await;
         done.usage.environment_ms = millis(asked);
         let environment = environment?;
+        self.packages.lock().insert(step.name.clone(), environment.packages.clone());
         let secrets = FunctionSecrets::read(&self.runner.secrets, function).await?;
         let inputs = Box::pin(self.arguments(step, &secrets, done));
         let (arguments, meanwhile) = self.unless_cancelled(inputs).await?;
