@@ -215,8 +215,8 @@ pub struct PlannedStep {
     pub materialization: Option<String>,
     /// The Python version and packages of a Python step, for example `python 3.11, polars 1.38.1`.
     pub environment: Option<String>,
-    /// The reason to run the step: `changed code`, `changed input`, `changed environment`, `first run`, `no cache`. Null
-    /// if the step does not run.
+    /// The reason to run the step: `changed code`, `changed input`, `changed environment`, `first
+    /// run`, `no cache`. Null if the step does not run.
     pub reason: Option<String>,
     /// The reason in detail: the file, table, parameter or environment that changed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -4,9 +4,9 @@
 //! When a run is merged, the store records the table that each model wrote, and keeps the records
 //! of the last runs on the branch. A later run finds the table by the model's fingerprint, and
 //! commits the same table metadata instead of running the model. A table is reused only if a branch
-//! has it now or had it in its history: then the user needs the right to read that branch. The
-//! files of a state in the history may have been removed by maintenance, so they are checked, and
-//! the commit stays pinned until the run has committed the table.
+//! has it now or had it in its history, and the user of the run may read that branch. Maintenance
+//! may have removed the files of an earlier state. The run therefore checks that the files exist,
+//! and keeps the commit pinned until it has committed the table.
 //!
 //! The result of a model that keeps the rows of earlier runs also depends on its table before the
 //! run. Such a table is reused only on a branch whose table is in the same state as the table was

@@ -171,7 +171,7 @@ async fn a_run_after_an_expiry_of_snapshots_refers_only_to_existing_files() {
     for (files, expected) in
         [(&project, "| 30 |"), (&edited, "| 300 |"), (&project, "| 30 |"), (&edited, "| 300 |")]
     {
-        // Whether the tables are reused depends on the files that the expiry has removed.
+        // The run reuses the tables only if the expiry has kept their files.
         world.run_with(files, on("one")).await.report();
         let stop = tokio_util::sync::CancellationToken::new();
         let maintenance = world.lake.maintenance();
