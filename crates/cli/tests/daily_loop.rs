@@ -146,6 +146,35 @@ fn rows_in_quarantine_are_counted() {
 }
 
 #[test]
+fn a_run_reports_why_each_model_ran() {
+    let workspace = shop();
+    workspace.ok(&["run"]);
+    edit(&workspace, "SELECT max(amount) AS most FROM daily");
+    let shown = workspace.run(&["run"]).stderr;
+    let line = |name: &str, text: &str| {
+        let mut lines = text.lines().filter(|line| line.contains(&format!(" {name} ")));
+        lines.next().unwrap_or_default().to_owned()
+    };
+    assert!(line("weekly", &shown).ends_with("  file `models/weekly.sql` changed"), "{shown}");
+    assert!(line("daily", &shown).ends_with("unchanged"), "{shown}");
+
+    let jobs = workspace.json(&["job", "ls", "--kind", "run"]);
+    let id = jobs[0]["id"].as_str().expect("an id").to_owned();
+    let logs = workspace.run(&["job", "logs", &id]).stderr;
+    assert!(line("weekly", &logs).ends_with("  file `models/weekly.sql` changed"), "{logs}");
+    let job = workspace.ok(&["job", "get", &id]);
+    assert!(job.contains("\n    file `models/weekly.sql` changed"), "{job}");
+    assert!(line("daily", &job).ends_with("unchanged"), "{job}");
+    let report = workspace.json(&["job", "get", &id])["result"].clone();
+    let reasons = |name: &str| {
+        let mut steps = report["steps"].as_array().expect("steps").iter();
+        steps.find(|step| step["step"] == name).expect("a step")["reasons"].clone()
+    };
+    assert_eq!(reasons("weekly"), json!(["file `models/weekly.sql` changed"]));
+    assert_eq!(reasons("daily"), json!(null));
+}
+
+#[test]
 fn a_failed_run_is_continued_by_its_job_id() {
     let workspace = shop();
     edit(&workspace, "SELECT sum(amount) / 0 AS amount FROM daily");

@@ -47,6 +47,31 @@ impl Drop for Serving {
 }
 
 #[test]
+fn no_more_runs_than_configured_run_at_the_same_time() {
+    let workspace = Workspace::new();
+    let endless = "SELECT count(*) AS n FROM generate_series(1, 3000000) AS a(x), \
+                   generate_series(1, 3000000) AS b(y) WHERE (x * y) % 7 = 3";
+    workspace.write("models/endless.sql", endless);
+    let _serving = Serving::start(&workspace, &["--runs", "1"]);
+    workspace.ok(&["branch", "create", "other"]);
+    let start = |branch: &str| {
+        let job = workspace.json(&["run", "--detach", "--ref", branch]);
+        job["id"].as_str().expect("an id").to_owned()
+    };
+    let status = |id: &str| workspace.json(&["job", "get", id])["status"].clone();
+    let first = start("main");
+    until("the first run starts", || status(&first) == "running");
+    let second = start("other");
+    assert_eq!((status(&second), status(&first)), (json!("queued"), json!("running")));
+    workspace.ok(&["job", "stop", &first]);
+    until("the second run starts", || status(&second) == "running");
+    workspace.ok(&["job", "stop", &second]);
+
+    let refusal = workspace.fails(2, &["serve", "--runs", "0"]);
+    assert!(refusal.contains("--runs"), "{refusal}");
+}
+
+#[test]
 fn a_foreground_server_is_not_stopped_by_another_serve() {
     let workspace = Workspace::new();
     // The background server of `init` stops for the foreground server.

@@ -20,7 +20,7 @@ pub fn print(style: Style, plan: &RunPlan) {
     }
     for step in &reuse {
         let word = style.paint(Tone::Good, "reuse");
-        output::line(format!("{word} {}: {}", step.name, reasons(step).join("; ")));
+        output::line(format!("{word} {}: {}", step.name, step.reasons().join("; ")));
     }
     for step in &skip {
         let word = style.paint(Tone::Faint, "skip");
@@ -46,39 +46,13 @@ pub fn print(style: Style, plan: &RunPlan) {
 }
 
 fn details(step: &PlannedStep, currency: &str) -> Vec<String> {
-    let mut lines = reasons(step);
+    let mut lines = step.reasons();
     if let (Some(rows), Some(bytes)) = (step.rows_read, step.bytes_read) {
         let cost = output::money(step.cost.unwrap_or_default(), currency);
         lines.push(format!("reads {}, about {cost}", volume(rows, bytes)));
     }
     lines.extend(step.columns.iter().filter_map(columns));
     lines
-}
-
-/// Returns the reasons why a step runs, one phrase each: the changes, or else the text of the
-/// reason code. For a reused table, returns the branch that contains it. Empty if the step is up to
-/// date.
-pub fn reasons(step: &PlannedStep) -> Vec<String> {
-    match (&step.reason, step.why.as_slice(), &step.reuses) {
-        (None, _, None) => Vec::new(),
-        (None, _, Some(branch)) => vec![format!("computed from the same inputs on `{branch}`")],
-        (Some(reason), [], _) => vec![in_words(reason).to_owned()],
-        (Some(_), why, _) => why.to_vec(),
-    }
-}
-
-/// Returns the message for a reason.
-fn in_words(reason: &str) -> &str {
-    match reason {
-        "changed code" => "the code or settings changed",
-        "changed input" => "an input changed",
-        "first run" => "the model was never built on this branch",
-        "no cache" => "`--no-cache` runs every model",
-        "its child runs" => "the model is not stored, and a model that runs reads it",
-        "its table was changed" => "another writer changed the model's table",
-        "not checked yet" => "the expectation has not passed on this data",
-        other => other,
-    }
 }
 
 fn volume(rows: u64, bytes: u64) -> String {

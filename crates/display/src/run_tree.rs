@@ -13,6 +13,9 @@ use crate::terminal::{Style, Tone};
 /// Minimum width of the names in columns.
 const NAME_WIDTH: usize = 32;
 
+/// Minimum width of a reason; in fewer columns, a reason is omitted.
+const REASON_WIDTH_MIN: usize = 16;
+
 /// The frames of a running step's mark, one for each tenth of a second.
 const FRAMES: [&str; 10] = ["⠋", "⠙", "⠹", "⠸", "⠼", "⠴", "⠦", "⠧", "⠇", "⠏"];
 
@@ -133,9 +136,10 @@ fn result(report: &StepReport, columns: usize) -> Cell {
     let mut line = Cell::toned(Tone::Faint, format!("  {:<12}", report.kind));
     if !word.is_empty() {
         line = line.then(Cell::toned(tone, word));
-        return match &report.reuses {
-            Some(branch) => line.then(Cell::toned(Tone::Faint, format!(" from {branch}"))),
-            None => line,
+        return match (&report.reuses, report.status) {
+            (Some(branch), _) => line.then(Cell::toned(Tone::Faint, format!(" from {branch}"))),
+            (None, StepStatus::Failed | StepStatus::Warned) => with_reason(line, report, columns),
+            (None, _) => line,
         };
     }
     line = line.then(format!("{:>9}", output::milliseconds(report.usage.wall_ms)));
@@ -152,7 +156,19 @@ fn result(report: &StepReport, columns: usize) -> Cell {
             line = longer;
         }
     }
-    line
+    with_reason(line, report, columns)
+}
+
+/// Appends the first reason why a step ran, truncated to the line. Omits it if only a few columns
+/// are left.
+fn with_reason(line: Cell, report: &StepReport, columns: usize) -> Cell {
+    let [first, others @ ..] = report.reasons.as_slice() else { return line };
+    let left = columns.saturating_sub(line.width());
+    if left < REASON_WIDTH_MIN {
+        return line;
+    }
+    let more = if others.is_empty() { String::new() } else { format!(" (+{})", others.len()) };
+    line.then(Cell::toned(Tone::Faint, format!("  {first}{more}")).cut(left))
 }
 
 /// Returns the cost of a step, and its waiting time if that is long.
@@ -227,6 +243,7 @@ mod tests {
         let report = json!({
             "step": name, "kind": "sql", "status": status, "rows": 1234, "usage": usage,
             "cost": 0.000_012, "reuses": (status == "reused").then_some("dev"),
+            "reasons": ["file `m.sql` changed", "table `raw` changed"],
         });
         serde_json::from_value(report).expect("a report")
     }
@@ -250,13 +267,15 @@ mod tests {
             lines,
             [
                 "✓ flights                           sql             12 ms      1,234 rows  \
-                 cost 0.000012  queue 300 ms",
+                 cost 0.000012  queue 300 ms  file `m.sql` changed (+1)",
                 "├ ⠋ daily                           sql               3 s",
                 "│ └ · by_day",
                 "└ · late",
                 "= other                             sql         reused from dev",
             ]
         );
+        let failed = step_line(Style::plain().with_width(72), &report("flights", "failed"));
+        assert!(failed.ends_with("failed  file `m.sql` ch…"), "{failed}");
         for line in tree.lines(Style::plain().with_width(60), now) {
             assert!(Cell::from(&line).width() <= 60, "{line}");
         }

@@ -141,10 +141,21 @@ impl Environments {
 
     /// Returns true if the environment of a specification is built.
     pub fn has(&self, spec: &EnvironmentSpec) -> bool {
-        let Ok(requirements) = requirements(spec) else { return false };
-        python::find(&self.search, spec.python.as_deref()).is_ok_and(|interpreter| {
-            self.find(&hash(&interpreter, &requirements), &interpreter).is_some()
-        })
+        self.find_built(spec).is_some()
+    }
+
+    /// Returns the environment of a specification if it is built, and records a use. Builds and
+    /// fetches nothing.
+    pub fn installed(&self, spec: &EnvironmentSpec) -> Option<Arc<Environment>> {
+        let found = self.find_built(spec)?;
+        self.touch(&found.id);
+        Some(found)
+    }
+
+    fn find_built(&self, spec: &EnvironmentSpec) -> Option<Arc<Environment>> {
+        let requirements = requirements(spec).ok()?;
+        let interpreter = python::find(&self.search, spec.python.as_deref()).ok()?;
+        self.find(&hash(&interpreter, &requirements), &interpreter)
     }
 
     /// Returns the environment of a specification, built if missing. Concurrent requests share a

@@ -14,6 +14,7 @@ mod error;
 mod folder_lock;
 mod ownership;
 mod package_cache;
+mod package_changes;
 mod prune;
 mod python;
 mod requirement;

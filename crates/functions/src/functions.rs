@@ -153,6 +153,11 @@ impl Functions {
         self.0.environments.has(spec)
     }
 
+    /// Returns the environment for a set of packages if it exists.
+    pub fn installed_environment(&self, spec: &EnvironmentSpec) -> Option<Arc<Environment>> {
+        self.0.environments.installed(spec)
+    }
+
     /// Returns the environment for a set of packages, and builds the environment if it does not
     /// exist.
     pub async fn environment(

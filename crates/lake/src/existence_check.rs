@@ -3,8 +3,9 @@
 
 use futures::{StreamExt, TryStreamExt, stream};
 use headwater_catalog::{MergePlan, TableEntry};
-use headwater_model::{Branch, CreateRef, RefSpec, Tag};
+use headwater_model::{Branch, CommitId, CreateRef, RefSpec, TableName, Tag};
 
+use crate::commit_view::CommitView;
 use crate::error::Result;
 use crate::lake::Lake;
 
@@ -25,6 +26,22 @@ impl Lake {
         let _no_sweep = self.merging().read().await;
         self.check_start(request.from.as_ref()).await?;
         Ok(self.catalog().tags().create(request).await?)
+    }
+
+    /// Returns a view of a commit of the history, if the commit has this table and all files of the
+    /// table's state still exist; `None` otherwise. While the view exists, they are not removed.
+    pub async fn past_view(
+        &self,
+        commit: CommitId,
+        table: &TableName,
+    ) -> Result<Option<CommitView>> {
+        let _no_sweep = self.merging().read().await;
+        // The view pins the commit before the check, so that a later sweep keeps the files.
+        let view = self.view(&RefSpec::Commit(commit.to_string())).await?;
+        let found = view.state().find_table(&table.namespace, &table.name).await?;
+        let Some((_, entry)) = found else { return Ok(None) };
+        let readable = self.check_readable(std::iter::once(&entry)).await;
+        Ok(readable.is_ok().then_some(view))
     }
 
     async fn check_start(&self, from: Option<&RefSpec>) -> Result<()> {

@@ -235,8 +235,8 @@ pub enum StepStatus {
     Succeeded,
     /// The step did not run, because its result is up to date.
     Unchanged,
-    /// The model did not run, because a run on another branch computed its table from the same
-    /// code, packages, parameters and inputs.
+    /// The model did not run, because an earlier run computed its table from the same code,
+    /// packages, parameters and inputs.
     Reused,
     /// The step ran and failed.
     Failed,

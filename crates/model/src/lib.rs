@@ -121,7 +121,7 @@ pub use reference::{AncestorDistance, MAIN_BRANCH, RefSpec, ResolvedRef, parse_m
 pub use restriction::{CreateRestriction, Restriction, Restrictions};
 pub use run::{
     AffectedReader, PlannedColumns, PlannedInstall, PlannedStep, PreviewColumn, PreviewRequest,
-    RowsPreview, RunPlan, RunReport, RunRequest, StepReport,
+    RowsPreview, RunPlan, RunReport, RunRequest, StepReport, run_reasons,
 };
 pub use secret::{Secret, SetSecret};
 pub use session::{

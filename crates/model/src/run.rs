@@ -27,8 +27,8 @@ pub struct RunRequest {
     pub strict: Option<bool>,
     /// Run every model, including unchanged ones.
     pub no_cache: bool,
-    /// Run models whose tables a run on another branch has already computed from the same code,
-    /// packages, parameters and inputs. By default, these tables are reused.
+    /// Run models whose tables an earlier run has already computed from the same code, packages,
+    /// parameters and inputs. By default, these tables are reused.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub no_reuse: bool,
     /// The models and expectations to run, in dbt's selection syntax; all if empty. A space or
@@ -215,8 +215,8 @@ pub struct PlannedStep {
     pub materialization: Option<String>,
     /// The Python version and packages of a Python step, for example `python 3.11, polars 1.38.1`.
     pub environment: Option<String>,
-    /// The reason to run the step: `changed code`, `changed input`, `first run`, `no cache`. Null
-    /// if the step does not run.
+    /// The reason to run the step: `changed code`, `changed input`, `changed environment`, `first
+    /// run`, `no cache`. Null if the step does not run.
     pub reason: Option<String>,
     /// The reason in detail: the file, table, parameter or environment that changed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -245,6 +245,41 @@ pub struct PlannedStep {
     pub columns: Option<PlannedColumns>,
 }
 
+impl PlannedStep {
+    /// Returns the reasons why the step runs, or why its table is reused, one phrase each. Empty
+    /// if the step is up to date.
+    pub fn reasons(&self) -> Vec<String> {
+        run_reasons(self.reason.as_deref(), &self.why, self.reuses.as_deref())
+    }
+}
+
+/// Returns the reasons why a step runs, one phrase each: the changes, or else the text of the
+/// reason code. For a reused table, returns the branch that contains it. Empty if the step is up
+/// to date.
+pub fn run_reasons(reason: Option<&str>, why: &[String], reuses: Option<&str>) -> Vec<String> {
+    match (reason, why, reuses) {
+        (None, _, None) => Vec::new(),
+        (None, _, Some(branch)) => vec![format!("computed from the same inputs on `{branch}`")],
+        (Some(reason), [], _) => vec![in_words(reason).to_owned()],
+        (Some(_), why, _) => why.to_vec(),
+    }
+}
+
+/// Returns the message for a reason code.
+fn in_words(reason: &str) -> &str {
+    match reason {
+        "changed code" => "the code or settings changed",
+        "changed input" => "an input changed",
+        "changed environment" => "the versions of installed packages changed",
+        "first run" => "the model was never built on this branch",
+        "no cache" => "`--no-cache` runs every model",
+        "its child runs" => "the model is not stored, and a model that runs reads it",
+        "its table was changed" => "another writer changed the model's table",
+        "not checked yet" => "the expectation has not passed on this data",
+        other => other,
+    }
+}
+
 /// The result of one model or expectation.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct StepReport {
@@ -257,6 +292,10 @@ pub struct StepReport {
     /// The branch whose table was reused, if the status is `reused`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reuses: Option<String>,
+    /// The reasons why the step ran or would have run, one phrase each, as in the plan. Empty if
+    /// the step's result was up to date.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reasons: Vec<String>,
     /// Number of rows in the step's result.
     pub rows: Option<u64>,
     /// Number of rows that failed an expectation and are in the quarantine table.

@@ -155,6 +155,9 @@ impl Plan {
         if matches!(plan.reason, None | Some("first run" | "no cache")) {
             return Vec::new();
         }
+        if !plan.package_changes.is_empty() {
+            return plan.package_changes.clone();
+        }
         let before = match (&plan.table, &plan.lake_view) {
             (Some(table), _) => self.last_build(table).await,
             (None, Some(view)) => {

@@ -59,6 +59,16 @@ impl EnvironmentCache {
 }
 
 impl Runner {
+    /// Returns the environment of a specification if it is installed. Installs nothing.
+    pub(crate) fn installed_environment(&self, spec: &EnvironmentSpec) -> Option<Arc<Environment>> {
+        if let Some(environment) = self.environments.find(&self.functions, spec) {
+            return Some(environment);
+        }
+        let environment = self.functions.installed_environment(spec)?;
+        self.environments.note(spec.clone(), &environment);
+        Some(environment)
+    }
+
     /// Calls a function of a project within a job. When this returns, even with an error, the
     /// printed lines, the usage and the queue time are recorded in the job.
     pub async fn call(

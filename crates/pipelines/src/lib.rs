@@ -18,6 +18,7 @@ mod conflict_text;
 mod contract;
 mod created_trigger;
 mod deployment;
+mod environment_packages;
 mod error;
 mod fingerprint;
 mod forecast;

@@ -58,6 +58,8 @@ pub(crate) struct StepPlan {
     pub reuses: Option<ReusedTable>,
     /// Details of the reason.
     pub why: Vec<String>,
+    /// Changes of packages since the model's last run, if they are the reason to run.
+    pub package_changes: Vec<String>,
     /// Record of the inputs and code that the output depends on. Empty for a materialized model
     /// that does not run.
     pub record: BuildRecord,
@@ -130,6 +132,7 @@ impl Plan {
         for index in planned.iter().copied() {
             plan.steps[index] = plan.step(index, runner).await?;
             plan.steps[index].reason = plan.own_reason(index, options).await?;
+            plan.compare_packages(index, runner);
             let reuses = !(options.no_cache || options.no_reuse || options.preview.is_some());
             if reuses && plan.steps[index].reason.is_some() {
                 plan.reuse(index, runner).await?;

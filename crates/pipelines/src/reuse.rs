@@ -1,10 +1,12 @@
-//! Reuse of tables that runs on other branches have computed from the same code, packages,
-//! parameters and inputs.
+//! Reuse of tables that earlier runs have computed from the same code, packages, parameters and
+//! inputs, on the same branch or on another one.
 //!
-//! When a run is merged, the store records the table that each model wrote. A later run on another
-//! branch finds the table by the model's fingerprint, and commits the same table metadata instead
-//! of running the model. A table is reused only if it is still current on some branch:
-//! then maintenance keeps its files, and the user needs the right to read that branch.
+//! When a run is merged, the store records the table that each model wrote, and keeps the records
+//! of the last runs on the branch. A later run finds the table by the model's fingerprint, and
+//! commits the same table metadata instead of running the model. A table is reused only if a branch
+//! has it now or had it in its history, and the user of the run may read that branch. Maintenance
+//! may have removed the files of an earlier state. The run therefore checks that the files exist,
+//! and keeps the commit pinned until it has committed the table.
 //!
 //! The result of a model that keeps the rows of earlier runs also depends on its table before the
 //! run. Such a table is reused only on a branch whose table is in the same state as the table was
@@ -18,7 +20,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use arrow::datatypes::Schema;
 use headwater_lake::{CommitView, Lake};
-use headwater_model::{Action, MAIN_BRANCH, Object, PROPERTY_JOB, RefSpec, StepStatus, TableName};
+use headwater_model::{
+    Action, CommitId, MAIN_BRANCH, Object, PROPERTY_JOB, RefSpec, StepStatus, TableName,
+};
 use headwater_project::{Materialization, Step};
 use headwater_store::{RefChange, RefPrecondition};
 use headwater_tables::Table;
@@ -35,18 +39,31 @@ const COMPUTED: &str = "computed/";
 /// Maximum number of branches of one table that are considered.
 const BRANCHES_MAX: usize = 500;
 
-/// A table of another branch that a run uses instead of running its model.
+/// Maximum number of earlier results of a table that are recorded for each branch.
+const EARLIER_MAX: usize = 8;
+
+/// A table of an earlier run that a run uses instead of running its model.
 #[derive(Debug, Clone)]
 pub(crate) struct ReusedTable {
     /// The branch.
     pub branch: String,
-    /// The branch's state, which keeps the table's files.
+    /// The state of the branch, or of its history, that has the table. It keeps the table's files.
     view: CommitView,
     /// Metadata file of the model's table before the run; `None` if there was no table.
     before: Option<String>,
 }
 
-/// The last table that a model computed on a branch.
+/// The last table that a model computed on a branch, and earlier ones.
+#[derive(Debug, Serialize, Deserialize)]
+struct ComputedTables {
+    #[serde(flatten)]
+    last: ComputedTable,
+    /// Earlier results, newest first; at most [`EARLIER_MAX`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    earlier: Vec<ComputedTable>,
+}
+
+/// A table that a model computed.
 #[derive(Debug, Serialize, Deserialize)]
 struct ComputedTable {
     /// The model's fingerprint.
@@ -59,10 +76,35 @@ struct ComputedTable {
     /// Metadata files of the tables of the model's parents, by name.
     #[serde(default)]
     parents: BTreeMap<String, String>,
+    /// A commit that has the table; `None` in records of old versions.
+    #[serde(default)]
+    commit: Option<CommitId>,
+}
+
+impl ComputedTable {
+    /// Returns true if both tables were computed from the same code and inputs.
+    fn is_same_result(&self, other: &ComputedTable) -> bool {
+        self.fingerprint == other.fingerprint
+            && self.before == other.before
+            && self.parents == other.parents
+    }
+}
+
+impl ComputedTables {
+    /// Returns the record after a new result. The previous results become earlier ones, and the
+    /// oldest are dropped.
+    fn after(previous: Option<ComputedTables>, last: ComputedTable) -> ComputedTables {
+        let previous = previous.into_iter();
+        let mut earlier: Vec<ComputedTable> =
+            previous.flat_map(|known| std::iter::once(known.last).chain(known.earlier)).collect();
+        earlier.retain(|known| !known.is_same_result(&last));
+        earlier.truncate(EARLIER_MAX);
+        ComputedTables { last, earlier }
+    }
 }
 
 impl Plan {
-    /// Uses the table of another branch instead of running a step, if a branch has the table. The
+    /// Uses the table of an earlier run instead of running a step, if a branch has the table. The
     /// step and its parents must have been planned before.
     pub(crate) async fn reuse(&mut self, index: usize, runner: &Runner) -> Result<()> {
         if let Some((reused, table)) = self.find_reusable(index, runner).await? {
@@ -90,26 +132,34 @@ impl Plan {
         let fingerprint = &self.steps[index].fingerprint;
         let found = computed_on(self.view.lake(), &prefix(self, step)).await?;
         let (before, parents) = (self.table_before(index), self.parent_tables(index));
-        let same = found.iter().filter(|(_, computed)| {
+        let is_same = |computed: &ComputedTable| {
             computed.fingerprint == *fingerprint
                 // Without this check, a parent that is not deterministic could have other rows on
                 // this branch than the rows from which the table was computed.
                 && computed.parents == parents
                 && (!step.materialization.accumulates() || computed.before == before)
-        });
-        for (branch, computed) in same {
-            // After a merge, the branch may have been deleted, but `main` has the table.
-            for branch in [branch, MAIN_BRANCH] {
-                let table = self.table_on(branch, index, computed, runner).await?;
-                if table.is_some() {
-                    return Ok(table);
+        };
+        for (branch, ComputedTables { last, earlier }) in &found {
+            // If this branch's last result has the fingerprint of the step, and the step runs
+            // nevertheless, another writer has changed the table. The run then replaces it.
+            let branch = branch.as_str();
+            let last = Some(last).filter(|_| self.view.branch() != Some(branch));
+            let same = last.into_iter().chain(earlier).filter(|computed| is_same(computed));
+            for computed in same.collect::<Vec<_>>() {
+                // After a merge, the branch may have been deleted, but `main` has the table.
+                for branch in [branch, MAIN_BRANCH] {
+                    let table = self.table_on(branch, index, computed, runner).await?;
+                    if table.is_some() {
+                        return Ok(table);
+                    }
                 }
             }
         }
         Ok(None)
     }
 
-    /// Returns the computed table if it is current on a branch and the run may reuse it.
+    /// Returns the computed table if a branch has it, or had it in its history, and the run may
+    /// reuse it.
     async fn table_on(
         &self,
         branch: &str,
@@ -117,13 +167,40 @@ impl Plan {
         computed: &ComputedTable,
         runner: &Runner,
     ) -> Result<Option<(ReusedTable, Table)>> {
-        if self.view.branch() == Some(branch) || !runner.may_read_branch(branch) {
+        if !runner.may_read_branch(branch) {
             return Ok(None);
         }
         let lake = self.view.lake();
-        let Ok(view) = lake.view(&RefSpec::Name(branch.to_owned())).await else {
+        let Ok(head) = lake.view(&RefSpec::Name(branch.to_owned())).await else {
             return Ok(None);
         };
+        let before = self.table_before(index);
+        let reused = |view| ReusedTable { branch: branch.to_owned(), view, before };
+        if self.view.branch() != Some(branch)
+            && let Some(table) = self.table_in(&head, index, computed, runner).await?
+        {
+            return Ok(Some((reused(head), table)));
+        }
+        let Some(commit) = computed.commit else { return Ok(None) };
+        // The branch may have been deleted and created again without this commit.
+        let bases = lake.catalog().merge_bases(commit, head.commit()).await;
+        if !bases.is_ok_and(|bases| bases == [commit]) {
+            return Ok(None);
+        }
+        let table = &self.project.steps[index].table;
+        let Ok(Some(past)) = lake.past_view(commit, table).await else { return Ok(None) };
+        let table = self.table_in(&past, index, computed, runner).await?;
+        Ok(table.map(|table| (reused(past), table)))
+    }
+
+    /// Returns the computed table if a state of the catalog has it and the run may reuse it.
+    async fn table_in(
+        &self,
+        view: &CommitView,
+        index: usize,
+        computed: &ComputedTable,
+        runner: &Runner,
+    ) -> Result<Option<Table>> {
         let (step, plan) = (&self.project.steps[index], &self.steps[index]);
         let found = view.state().find_table(&step.table.namespace, &step.table.name).await;
         let Some((name, entry)) = found.map_err(|error| Error::other(&error))? else {
@@ -137,9 +214,8 @@ impl Plan {
         {
             return Ok(None);
         }
-        let Ok(table) = view.load(&entry).await else { return Ok(None) };
-        let (branch, before) = (branch.to_owned(), self.table_before(index));
-        Ok(Some((ReusedTable { branch, view, before }, table)))
+        let table = view.load(&entry).await.ok();
+        Ok(table.filter(|table| self.changed_packages(index, table, runner).is_empty()))
     }
 
     /// Returns the metadata file of a model's table before the run.
@@ -204,7 +280,7 @@ impl Runner {
             self.check_reuse(step, known.as_deref(), &state.schema())?;
         }
         transaction.property(PROPERTY_JOB, work.context.id().to_string());
-        let made = transaction.commit("Tables computed on other branches").await;
+        let made = transaction.commit("Tables of earlier runs").await;
         run.note_commit(made.map_err(failed)?.map(|commit| commit.id));
         Ok(())
     }
@@ -270,13 +346,18 @@ impl Runner {
                 let found = location(view, parent).await?;
                 parents.extend(found.map(|location| (parent.table.qualified(), location)));
             }
+            let prefix = prefix(plan, step);
+            let mut known = computed_on(self.lake(), &prefix).await?;
+            let previous = known.iter().position(|(branch, _)| *branch == work.target);
+            let previous = previous.map(|position| known.swap_remove(position).1);
             let computed = ComputedTable {
                 fingerprint: plan.steps[index].fingerprint.clone(),
                 metadata_location,
                 before: plan.table_before(index),
                 parents,
+                commit: Some(view.commit()),
             };
-            let prefix = prefix(plan, step);
+            let computed = ComputedTables::after(previous, computed);
             let change = |branch: &str, value| RefChange {
                 name: format!("{prefix}{branch}"),
                 expected: RefPrecondition::Anything,
@@ -284,9 +365,8 @@ impl Runner {
             };
             let value = serde_json::json!(computed).to_string().into();
             changes.push(change(&work.target, Some(value)));
-            let known = computed_on(self.lake(), &prefix).await?;
             let deleted = known.iter().map(|(branch, _)| branch.as_str());
-            let deleted = deleted.filter(|branch| *branch != work.target && !exists(branch));
+            let deleted = deleted.filter(|branch| !exists(branch));
             changes.extend(deleted.map(|branch| change(branch, None)));
         }
         Ok(changes)
@@ -297,8 +377,8 @@ fn prefix(plan: &Plan, step: &Step) -> String {
     format!("{COMPUTED}{}/{}/", plan.project.name, step.table.qualified())
 }
 
-/// Returns the last computed tables of a model, by branch.
-async fn computed_on(lake: &Lake, prefix: &str) -> Result<Vec<(String, ComputedTable)>> {
+/// Returns the computed tables of a model, by branch.
+async fn computed_on(lake: &Lake, prefix: &str) -> Result<Vec<(String, ComputedTables)>> {
     let found = lake.store().references(prefix, None, BRANCHES_MAX).await;
     let found = found.map_err(|error| Error::other(&error))?;
     let computed = found.into_iter().filter_map(|(name, value)| {

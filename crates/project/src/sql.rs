@@ -8,12 +8,14 @@ use headwater_sql::time_travel::Constants;
 
 use super::bauplan;
 use crate::source::SourceText;
-use crate::step::{Body, Input, Materialization, ParameterInput, Severity, Step, StepKind};
+use crate::step::{
+    Body, Input, Materialization, ParameterInput, Retries, Severity, Step, StepKind,
+};
 use crate::{
     Error, Location, Result, RowExpectation, description, row_expectation, suggest, units,
 };
 
-const SETTINGS: [&str; 14] = [
+const SETTINGS: [&str; 16] = [
     "name",
     "materialization",
     "keys",
@@ -24,6 +26,8 @@ const SETTINGS: [&str; 14] = [
     "allow_takeover",
     "memory",
     "timeout",
+    "retries",
+    "backoff",
     "tags",
     "expect",
     "expect_or_warn",
@@ -59,6 +63,7 @@ pub(super) fn parse(
         row_expectations: Vec::new(),
         memory_bytes: None,
         timeout: None,
+        retries: Retries::default(),
         inputs: Vec::new(),
         parameters: Vec::new(),
         body: Body::Sql(source.text.into()),
@@ -278,6 +283,8 @@ fn apply(
         "tags" => step.tags = tags(names(value), at)?,
         "memory" => step.memory_bytes = Some(quantity(units::bytes, "memory", value, at)?),
         "timeout" => step.timeout = Some(quantity(units::duration, "timeout", value, at)?),
+        "retries" => step.retries.count = retries(value, at)?,
+        "backoff" => step.retries.backoff = quantity(units::duration, "backoff", value, at)?,
         other => {
             let message = format!("`{other}` is not a setting of a SQL model");
             return Err(Error::invalid(
@@ -316,6 +323,16 @@ fn flag(key: &str, text: &str, at: &Location) -> Result<bool> {
             message,
             format!("Write `{key} = true`, or leave out the setting."),
         )
+    })
+}
+
+/// Parses the maximum number of retries.
+fn retries(text: &str, at: &Location) -> Result<u32> {
+    let count = text.parse().ok().filter(|count| *count <= Retries::COUNT_MAX);
+    count.ok_or_else(|| {
+        let message = format!("`{text}` is not a valid number of retries");
+        let hint = format!("Write a number from 0 to {}: `retries = 2`.", Retries::COUNT_MAX);
+        Error::invalid(at.clone(), message, hint)
     })
 }
 

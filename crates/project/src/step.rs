@@ -57,6 +57,8 @@ pub struct Step {
     pub memory_bytes: Option<u64>,
     /// Time limit; `None` uses the project's default.
     pub timeout: Option<Duration>,
+    /// Retries of a SQL model. The retries of a Python step are in its function.
+    pub retries: Retries,
     /// Input tables, in source order.
     pub inputs: Vec<Input>,
     /// Parameters that the step uses.
@@ -258,7 +260,7 @@ pub struct ParameterInput {
     pub at: Location,
 }
 
-/// Retries of a function after failures that may be transient.
+/// Retries of a model or function after failures that may be transient.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Retries {
     /// Maximum number of retries.
@@ -268,6 +270,9 @@ pub struct Retries {
 }
 
 impl Retries {
+    /// Maximum number of retries that a project may declare.
+    pub const COUNT_MAX: u32 = 100;
+
     /// Maximum wait before a retry.
     const WAIT_MAX: Duration = Duration::from_secs(300);
 

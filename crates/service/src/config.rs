@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use headwater_functions::{Isolation, SpawnCommand};
+use headwater_jobs::KindLimits;
 use headwater_lake::WarehouseOptions;
+use headwater_model::JobKind;
 use headwater_oidc::OidcConfig;
 use headwater_secrets::KeySource;
 use headwater_telemetry::Telemetry;
@@ -42,6 +44,9 @@ pub struct ServiceConfig {
     pub threads: usize,
     /// Maximum number of functions that run at the same time.
     pub functions_concurrency: usize,
+    /// Maximum number of runs of projects that run at the same time; at least 1. Further runs are
+    /// queued.
+    pub runs_concurrency: usize,
     /// True to return the server's own credentials to Iceberg REST clients that request credentials
     /// for the warehouse.
     pub vend_credentials: bool,
@@ -78,6 +83,7 @@ impl ServiceConfig {
             memory_bytes: 4 * GIB,
             threads,
             functions_concurrency: threads,
+            runs_concurrency: KindLimits::of(JobKind::Run).concurrency,
             vend_credentials: false,
             secret_key: KeySource::File(lake_dir.with_extension("secret-key")),
             credentials: Vec::new(),

@@ -7,8 +7,9 @@ use headwater_access::{Access, UserLimits};
 use headwater_engine::{Engine, EngineOptions};
 use headwater_executors::{CommitHistory, TriggerExecutor};
 use headwater_functions::{Functions, FunctionsOptions, TableQuota, ZygoteOptions};
-use headwater_jobs::{Jobs, JobsOptions};
+use headwater_jobs::{Jobs, JobsOptions, KindLimits};
 use headwater_lake::Lake;
+use headwater_model::JobKind;
 use headwater_objects::Objects;
 use headwater_queues::Queues;
 use headwater_secrets::SecretStore;
@@ -50,7 +51,11 @@ pub async fn start_functions(config: &ServiceConfig) -> Result<Functions> {
 /// Opens the jobs of a lake, with the limits of its users.
 pub async fn open_jobs(config: &ServiceConfig, lake: &Lake, access: &Access) -> Result<Jobs> {
     let (store, clock) = (lake.store().clone(), lake.clock().clone());
-    let options = JobsOptions { telemetry: config.telemetry.clone(), ..JobsOptions::default() };
+    let concurrency = config.runs_concurrency.max(1);
+    let runs = KindLimits { concurrency, ..KindLimits::of(JobKind::Run) };
+    let limits = [(JobKind::Run, runs)].into();
+    let telemetry = config.telemetry.clone();
+    let options = JobsOptions { limits, telemetry, ..JobsOptions::default() };
     let jobs = Jobs::open(store, clock, options).await;
     let jobs = jobs.map_err(|error| Error::component(&error))?;
     let access = access.clone();

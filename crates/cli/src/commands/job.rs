@@ -1,6 +1,10 @@
 //! `headwater job`: lists, shows, follows and stops jobs.
 
-use headwater_model::{Job as JobRow, JobStatus, RunRequest, Usage};
+use headwater_display::cell::clean;
+use headwater_display::run_tree::step_line;
+use headwater_model::{
+    Job as JobRow, JobEvent, JobEventKind, JobKind, JobStatus, RunRequest, Usage,
+};
 
 use crate::answer::{self, fetch};
 use crate::api::{Api, segment};
@@ -17,7 +21,11 @@ pub async fn job(context: &Context, api: &Api, arguments: Job) -> Result<()> {
     match arguments {
         Job::Ls(arguments) => list(context, api, arguments).await,
         Job::Get(arguments) => {
-            show(context, &api.job(&arguments.id).await?);
+            let job = api.job(&arguments.id).await?;
+            show(context, &job);
+            if job.kind == JobKind::Run && context.output != OutputFormat::Json {
+                show_steps(context, api, &job).await?;
+            }
             Ok(())
         }
         Job::Logs(arguments) => logs(context, api, &arguments).await,
@@ -164,6 +172,26 @@ fn show(context: &Context, job: &JobRow) {
     if let Some(problem) = &job.error {
         context.style.print_problem(problem);
     }
+}
+
+/// Prints the steps of a run that have ended, each with all reasons why it ran.
+async fn show_steps(context: &Context, api: &Api, job: &JobRow) -> Result<()> {
+    let path = format!("/v1/jobs/{}/events?follow=false", segment(&job.id.to_string()));
+    let response =
+        api.send(crate::api::ApiRequest::get(path).accept("application/x-ndjson")).await?;
+    let style = context.answer_style;
+    let mut lines = events::ResponseLines::new(response.into_body());
+    while let Some(line) = lines.next().await? {
+        let event: JobEvent = serde_json::from_slice(&line).map_err(error::unexpected)?;
+        let JobEventKind::StepEnded { mut report } = event.event else { continue };
+        let reasons = std::mem::take(&mut report.reasons);
+        output::line(step_line(style, &report));
+        // The line of a reused table already names the branch.
+        for reason in reasons.iter().filter(|_| report.reuses.is_none()) {
+            output::line(style.paint(Tone::Faint, format!("    {}", clean(reason))));
+        }
+    }
+    Ok(())
 }
 
 /// Formats the numbers of a job's function calls and starts; empty if there were no calls.

@@ -153,7 +153,7 @@ fn print_plan(context: &Context, plan: &RunPlan) {
         let writes = step.materialization.as_deref().unwrap_or("");
         let environment = step.environment.as_deref().unwrap_or("");
         let place = format!("{}:{}", step.file, step.line);
-        let reasons = match headwater_display::run_plan::reasons(step).join("; ") {
+        let reasons = match step.reasons().join("; ") {
             reasons if reasons.is_empty() => "unchanged".to_owned(),
             reasons => reasons,
         };

@@ -94,6 +94,7 @@ async fn serve_lake(
         config
     };
     config.service.telemetry = telemetry;
+    config.service.runs_concurrency = usize::from(arguments.runs);
     if let Some(bytes) = arguments.memory {
         config.service.memory_bytes = bytes;
     }

@@ -176,6 +176,7 @@ fn step(name: &str, status: StepStatus, cpu_us: u64) -> JobEventKind {
     let usage = Usage { cpu_us, wall_ms: 5, ..Usage::default() };
     let report = StepReport {
         reuses: None,
+        reasons: Vec::new(),
         step: name.into(),
         kind: "sql".into(),
         status,

@@ -16,7 +16,7 @@ mod step_permit;
 mod view;
 mod write;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -32,6 +32,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::environment_packages::Packages;
 use crate::incremental_reads::IncrementalReads;
 use crate::plan::Plan;
 use crate::runner::Runner;
@@ -56,6 +57,8 @@ pub(crate) struct Run {
     turns: Arc<Semaphore>,
     /// Commits that the run made on its branch.
     commits: Arc<Mutex<BTreeSet<CommitId>>>,
+    /// Packages of the functions that ran, by step.
+    packages: Arc<Mutex<BTreeMap<String, Packages>>>,
     /// Cancelled when the job is cancelled or a model fails.
     stop: CancellationToken,
 }
@@ -128,6 +131,7 @@ impl Run {
             outputs: Arc::new(Mutex::new(Outputs::default())),
             turns: Arc::new(Semaphore::new(STEPS_AT_ONCE)),
             commits: Arc::default(),
+            packages: Arc::default(),
             stop: context.cancelled().child_token(),
         }
     }

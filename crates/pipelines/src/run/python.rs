@@ -11,7 +11,7 @@ use headwater_functions::{
     Argument, ArgumentValue, CallOwner, ClientCall, EarlyResult, Environment, FunctionResult,
     Returns, Reuse, SharedTable, StreamedInput,
 };
-use headwater_project::{Function, Step};
+use headwater_project::{Function, Retries, Step};
 use tokio_util::sync::CancellationToken;
 
 use super::input_query::InputQuery;
@@ -34,6 +34,7 @@ impl Run {
         let environment = self.unless_cancelled(self.environment(step, function)).await;
         done.usage.environment_ms = millis(asked);
         let environment = environment?;
+        self.packages.lock().insert(step.name.clone(), environment.packages.clone());
         let secrets = FunctionSecrets::read(&self.runner.secrets, function).await?;
         let inputs = Box::pin(self.arguments(step, &secrets, done));
         let (arguments, meanwhile) = self.unless_cancelled(inputs).await?;
@@ -69,7 +70,8 @@ impl Run {
             match outcome.returned {
                 Err(error) if again && may_pass(&error) => {
                     repetition += 1;
-                    self.wait_for_retry(step, function, repetition, &error).await?;
+                    let (retries, error) = (function.retries, error.to_string());
+                    self.wait_for_retry(step, retries, repetition, &error).await?;
                 }
                 returned => break returned,
             }
@@ -115,14 +117,14 @@ impl Run {
     }
 
     /// Logs a failure that may be transient, and waits before the next attempt.
-    async fn wait_for_retry(
+    pub(super) async fn wait_for_retry(
         &self,
         step: &Step,
-        function: &Function,
+        retries: Retries,
         repetition: u32,
-        error: &FunctionError,
+        error: &str,
     ) -> Result<()> {
-        let (wait, count) = (function.retries.wait(repetition), function.retries.count);
+        let (wait, count) = (retries.wait(repetition), retries.count);
         let seconds = wait.as_secs_f64();
         self.log(step, format!("retry {repetition} of {count} in {seconds} s: {error}"));
         self.unless_cancelled(async {

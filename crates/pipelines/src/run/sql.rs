@@ -7,12 +7,12 @@ use futures::StreamExt;
 use headwater_engine::Prepared;
 use headwater_functions::{SharedTable, TableQuota};
 use headwater_lake::BatchStream;
-use headwater_model::Fault;
+use headwater_model::{ErrorCode, Fault};
 use headwater_project::{SourceText, Step, located};
 use parking_lot::Mutex;
 
 use super::output::Output;
-use super::step::{FirstStepError, told};
+use super::step::{FirstStepError, in_time, told};
 use super::write::WriteOptions;
 use super::{Done, Run};
 use crate::contract::{has_nulls, null_column};
@@ -20,7 +20,27 @@ use crate::plan::sql_error;
 use crate::{Error, Result};
 
 impl Run {
+    /// Computes an SQL step. After a failure that may be transient, repeats it as often as the
+    /// model declares. The rows of a failed attempt were not committed.
     pub(super) async fn compute_sql(&self, index: usize, sql: &str, done: &mut Done) -> Result<()> {
+        let step = &self.plan.project.steps[index];
+        let mut repetition = 0;
+        loop {
+            let attempt = Box::pin(self.try_sql(index, sql, done));
+            let outcome = self.unless_cancelled(in_time(step, attempt)).await;
+            match outcome {
+                Err(error) if repetition < step.retries.count && may_pass(&error) => {
+                    repetition += 1;
+                    self.wait_for_retry(step, step.retries, repetition, &error.to_string()).await?;
+                    (done.output, done.sample) = (None, None);
+                    (done.rows, done.quarantined) = (None, None);
+                }
+                outcome => return outcome,
+            }
+        }
+    }
+
+    async fn try_sql(&self, index: usize, sql: &str, done: &mut Done) -> Result<()> {
         let step = &self.plan.project.steps[index];
         if step.is_view() && self.plan.preview.is_none() {
             return Box::pin(self.create_view(index, sql, done)).await;
@@ -89,6 +109,13 @@ fn without_nulls(step: &Step, rows: BatchStream, found: &NullColumn) -> BatchStr
         Err(ArrowError::ComputeError(format!("`{column}` has nulls")))
     })
     .boxed()
+}
+
+/// Returns true if the failure of a query may be transient: an exceeded time limit, a full queue,
+/// or a failed access to a file, an object store or another server.
+fn may_pass(error: &Error) -> bool {
+    use ErrorCode::{Storage, TimeLimit, TooBusy, Unavailable};
+    matches!(error.code(), TimeLimit | TooBusy | Storage | Unavailable)
 }
 
 /// Converts an error that a query returned during execution.

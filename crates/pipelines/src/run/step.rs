@@ -9,6 +9,7 @@ use futures::{StreamExt, TryStreamExt};
 use headwater_engine::{Session, SessionOptions};
 use headwater_model::{
     Fault, JobEventKind, LogStream, PROPERTY_JOB, Problem, StepReport, StepStatus, Usage,
+    run_reasons,
 };
 use headwater_project::{Body, Step, StepKind};
 use parking_lot::Mutex;
@@ -31,10 +32,7 @@ impl Run {
             done.increments = self.plan.increments(index, &view).await?;
         }
         match &step.body {
-            Body::Sql(sql) => {
-                let work = Box::pin(self.compute_sql(index, sql, done));
-                self.unless_cancelled(in_time(step, work)).await
-            }
+            Body::Sql(sql) => Box::pin(self.compute_sql(index, sql, done)).await,
             Body::Python(function) => Box::pin(self.compute_python(index, function, done)).await,
         }
     }
@@ -151,7 +149,7 @@ pub(super) fn noted(error: headwater_engine::Error, cause: &FirstStepError) -> A
 }
 
 /// Runs a future with the step's time limit.
-async fn in_time<T>(step: &Step, work: impl Future<Output = Result<T>>) -> Result<T> {
+pub(super) async fn in_time<T>(step: &Step, work: impl Future<Output = Result<T>>) -> Result<T> {
     let Some(limit) = step.timeout else { return work.await };
     tokio::time::timeout(limit, work).await.unwrap_or_else(|_| {
         Err(Error::TimeLimit { step: step.name.clone(), at: step.at.clone(), limit })
@@ -167,14 +165,16 @@ fn frame(frame: &Value) -> String {
 }
 
 impl Plan {
-    /// Returns the report of a step that is up to date.
+    /// Returns the report of a step that did not run.
     pub(crate) fn unchanged(&self, index: usize) -> StepReport {
-        let step = &self.project.steps[index];
+        let (step, plan) = (&self.project.steps[index], &self.steps[index]);
+        let reuses = plan.reuses.as_ref().map(|table| table.branch.as_str());
         StepReport {
             step: step.name.clone(),
             kind: step.kind.as_str().to_owned(),
             status: StepStatus::Unchanged,
             reuses: None,
+            reasons: run_reasons(plan.reason, &plan.why, reuses),
             rows: None,
             quarantined: None,
             preview: None,

@@ -16,6 +16,7 @@ use super::{Done, Run};
 use crate::Result;
 use crate::build_record::BUILD;
 use crate::contract::with_docs;
+use crate::environment_packages::{PACKAGES, Packages};
 use crate::plan::{FINGERPRINT, FINGERPRINT_CODE};
 use crate::profile::profiled;
 use headwater_engine::Prepared;
@@ -203,11 +204,26 @@ impl Run {
         properties.insert(FINGERPRINT_CODE.to_owned(), plan.code.clone());
         properties.insert(BUILD.to_owned(), plan.record.to_property());
         properties.insert(PROPERTY_PROJECT.to_owned(), self.plan.project.name.clone());
+        let packages = self.packages_of(index);
+        if !packages.is_empty() {
+            properties.insert(PACKAGES.to_owned(), serde_json::json!(packages).to_string());
+        }
         let keys = &self.plan.project.steps[index].keys;
         if !keys.is_empty() {
             properties.insert(KEYS_PROPERTY.to_owned(), serde_json::json!(keys).to_string());
         }
         properties
+    }
+
+    /// Returns the packages of the functions that compute a model, by step.
+    fn packages_of(&self, index: usize) -> BTreeMap<String, Packages> {
+        let noted = self.packages.lock();
+        let mut packages = BTreeMap::new();
+        for step in self.plan.functions_of(index) {
+            let name = &self.plan.project.steps[step].name;
+            packages.extend(noted.get(name).map(|found| (name.clone(), found.clone())));
+        }
+        packages
     }
 
     pub(super) async fn commit(&self, step: &Step, transaction: Transaction) -> Result<()> {

@@ -81,6 +81,7 @@ impl Runner {
         usage.wall_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX).max(1);
         StepReport {
             reuses: None,
+            reasons: Vec::new(),
             step: test.name.clone(),
             kind: "test".to_owned(),
             status: if error.is_some() { StepStatus::Failed } else { StepStatus::Succeeded },

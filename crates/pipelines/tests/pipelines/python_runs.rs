@@ -51,6 +51,41 @@ const SUM: &str =
     "-- headwater: materialization = replace\nSELECT sum(twice) AS sum FROM handed_on";
 
 #[tokio::test]
+async fn a_model_runs_again_after_its_packages_changed() {
+    let world = World::new().await;
+    world.sql("main", &["CREATE TABLE t AS SELECT 1 AS id"]).await;
+    let model = "import headwater\n\n\n@headwater.model(materialization='replace')\n\
+                 def copied(t=headwater.Model('t')):\n    return t\n";
+    let project = files("[defaults]\npython = '3.11'\n", &[("copied.py", model)]);
+    world.run(&project).await.report();
+    assert_eq!(world.plan(&project).await, "copied: unchanged");
+
+    // The table is as if an environment with an older pyarrow had computed it.
+    let name = "public.copied".parse().unwrap();
+    let mut transaction = world.lake.transaction("main", "tester").await.unwrap();
+    let table = transaction.table(&name).await.unwrap();
+    let snapshot = table.metadata().current_snapshot().unwrap().clone();
+    let properties = snapshot.summary().additional_properties.clone();
+    let packages = &properties["headwater.environment.packages"];
+    assert!(packages.contains("pyarrow"), "{packages}");
+    for (key, value) in properties.iter().filter(|(key, _)| key.starts_with("headwater.")) {
+        transaction.snapshot_property(key, value);
+    }
+    let older = serde_json::json!({"copied": {"pyarrow": "1.0.0"}}).to_string();
+    transaction.snapshot_property("headwater.environment.packages", older);
+    let none = arrow::array::RecordBatch::new_empty(table.schema());
+    transaction.append(&name, Box::pin(futures::stream::iter([Ok(none)]))).await.unwrap();
+    transaction.commit("an older environment").await.unwrap();
+    assert_eq!(world.plan(&project).await, "copied: changed environment");
+    let ran = world.run(&project).await;
+    assert_eq!(ran.steps(), "copied succeeded");
+    let reasons = &ran.step("copied").reasons;
+    let changed = "package `pyarrow` changed: 1.0.0 -> ";
+    assert!(reasons.iter().any(|reason| reason.starts_with(changed)), "{reasons:?}");
+    assert_eq!(world.plan(&project).await, "copied: unchanged");
+}
+
+#[tokio::test]
 async fn functions_and_queries_read_each_other() {
     let world = world().await;
     let helpers = ("models/helpers.py", "def double(x):\n    return 2 * x\n");

@@ -3,7 +3,8 @@
 
 use headwater_model::{Fault, ProjectFiles, RunRequest};
 
-use crate::support::{Ran, World, files, shown};
+use crate::bauplan::runs::DEFAULTS;
+use crate::support::{Ran, World, bauplan_files, files, shown};
 
 const KEPT: &str = "-- headwater: materialization = replace\n";
 
@@ -201,4 +202,55 @@ async fn errors_of_the_program_and_functions_without_retries_are_not_repeated() 
     }
     let refusal = crate::support::refusal(&flaky("retries=-1", "OSError"));
     assert!(refusal.contains("`retries` of `model` does not accept"), "{refusal}");
+}
+
+#[tokio::test]
+async fn a_sql_model_with_retries_is_repeated_after_failures_that_may_be_transient() {
+    let world = world().await;
+    let retries = "-- headwater: retries = 2\n-- headwater: backoff = 10ms\n";
+    let model = |settings: &str, query: &str| {
+        files("", &[("slow.sql", format!("{KEPT}{retries}{settings}{query}").as_str())])
+    };
+    let slow = "SELECT count(*) AS n FROM generate_series(1, 1000000) AS a(i) \
+                CROSS JOIN generate_series(1, 1000000) AS b(j)";
+    let ran = world.run(&model("-- headwater: timeout = 20ms\n", slow)).await;
+    assert!(ran.refusal().contains("ran longer than its limit"), "{}", ran.refusal());
+    let printed = ran.printed();
+    let repeated =
+        |number: u8| printed.iter().any(|line| line.contains(&format!("retry {number} of 2 in ")));
+    assert!(repeated(1) && repeated(2) && !repeated(3), "{printed:?}");
+
+    // Errors of the query or of its rows are permanent.
+    let ran = world.run(&model("", "SELECT id / 0 AS id FROM t")).await;
+    assert!(ran.refusal().contains("`slow` failed"), "{}", ran.refusal());
+    assert!(!ran.printed().iter().any(|line| line.contains("retry")), "{:?}", ran.printed());
+
+    let ran = world.run(&model("", "SELECT id FROM t")).await;
+    assert_eq!(ran.steps(), "slow succeeded");
+    let many = files("", &[("m.sql", "-- headwater: retries = 101\nSELECT 1 AS n")]);
+    let refusal = crate::support::refusal(&many);
+    assert!(refusal.contains("`101` is not a valid number of retries"), "{refusal}");
+}
+
+#[tokio::test]
+async fn models_of_bauplan_projects_declare_retries() {
+    let world = crate::bauplan::runs::world().await;
+    let model = "import bauplan\n\n\n@bauplan.model(materialization_strategy=\"REPLACE\", \
+                 retries=2, backoff=\"10ms\")\n@bauplan.python(\"3.11\")\n\
+                 def flaky(trips=bauplan.Model(\"trips\")):\n    print(\"attempt\")\n    \
+                 raise OSError(\"not yet\")\n";
+    let project = bauplan_files(DEFAULTS, &[("models.py", model)]);
+    let ran = world.run(&project).await;
+    assert!(ran.refusal().contains("not yet"), "{}", ran.refusal());
+    let attempts = ran.printed().iter().filter(|line| line.ends_with("attempt")).count();
+    assert_eq!(attempts, 3, "{:?}", ran.printed());
+
+    let sql = "-- bauplan: materialization_strategy = REPLACE\n-- headwater: retries = 2\n\
+               -- headwater: timeout = 20ms\n-- headwater: backoff = 10ms\n\
+               SELECT count(*) AS n FROM generate_series(1, 1000000) AS a(i) \
+               CROSS JOIN generate_series(1, 1000000) AS b(j)";
+    let ran = world.run(&bauplan_files(DEFAULTS, &[("slow.sql", sql)])).await;
+    assert!(ran.refusal().contains("ran longer than its limit"), "{}", ran.refusal());
+    let repeated = ran.printed().iter().filter(|line| line.contains("retry ")).count();
+    assert_eq!(repeated, 2, "{:?}", ran.printed());
 }

@@ -93,12 +93,93 @@ async fn a_model_runs_if_its_code_inputs_or_parents_differ_or_if_that_is_request
     let ran = world.run_with(&project, on("three")).await;
     assert!(ran.all(StepStatus::Succeeded), "{}", ran.steps());
 
-    // A table that another writer has changed is not reused.
+    // If another writer has changed a table, the state before the change is reused.
     world.sql("one", &["DELETE FROM total"]).await;
     world.branch("four").await;
     let ran = world.run_with(&project, on("four")).await;
-    assert_eq!(ran.steps(), "daily reused, total succeeded");
+    assert_eq!(ran.steps(), "daily reused, total reused");
     assert!(world.sql("four", &["SELECT n FROM total"]).await.contains("| 30 |"));
+}
+
+/// Returns the project with another query in `daily`.
+fn edited() -> ProjectFiles {
+    let daily = MODELS[0].1.replace("10", "100");
+    files("", &[("daily.sql", daily.as_str()), MODELS[1]])
+}
+
+#[tokio::test]
+async fn a_reverted_edit_reuses_the_tables_of_an_earlier_run() {
+    let (world, project) = (world().await, files("", MODELS));
+    world.run_with(&project, on("one")).await.report();
+    let first = location(&world, "one", "total").await;
+    assert!(world.run_with(&edited(), on("one")).await.all(StepStatus::Succeeded));
+
+    let ran = world.run_with(&project, on("one")).await;
+    assert!(ran.all(StepStatus::Reused), "{}", ran.steps());
+    assert_eq!(ran.step("total").reuses.as_deref(), Some("one"));
+    assert_eq!(location(&world, "one", "total").await, first);
+    assert!(world.sql("one", &["SELECT n FROM total"]).await.contains("| 30 |"));
+    assert!(world.run_with(&project, on("one")).await.all(StepStatus::Unchanged));
+
+    // Another branch reuses a result that is only in the history of the first.
+    let ran = world.run_with(&edited(), on("two")).await;
+    assert!(ran.all(StepStatus::Reused), "{}", ran.steps());
+    assert!(world.sql("two", &["SELECT n FROM total"]).await.contains("| 300 |"));
+
+    // After a change of the inputs, no earlier result is valid.
+    world.sql("one", &["INSERT INTO source VALUES (3)"]).await;
+    let ran = world.run_with(&edited(), on("one")).await;
+    assert!(ran.all(StepStatus::Succeeded), "{}", ran.steps());
+    assert!(world.sql("one", &["SELECT n FROM total"]).await.contains("| 600 |"));
+}
+
+#[tokio::test]
+async fn a_table_of_the_history_is_reused_only_by_a_user_who_may_read_its_branch() {
+    let (world, project) = (world().await, files("", MODELS));
+    run_as(&world, User::default(), &project, "one").await;
+    run_as(&world, User::default(), &edited(), "one").await;
+    let no_branch = User { hidden: vec![Object::branch("one")], ..User::default() };
+    let report = run_as(&world, no_branch, &project, "two").await;
+    assert_eq!(statuses(&report), [StepStatus::Succeeded; 2]);
+    world.branch("three").await;
+    let report = run_as(&world, User::with_row_filter(), &project, "three").await;
+    assert_eq!(statuses(&report), [StepStatus::Reused, StepStatus::Succeeded]);
+
+    // A new branch with the name of a deleted one does not have its history.
+    for name in ["one", "two", "three"] {
+        world.lake.catalog().delete_branch(name).await.unwrap();
+    }
+    world.branch("one").await;
+    world.branch("two").await;
+    let report = run_as(&world, User::default(), &project, "two").await;
+    assert_eq!(statuses(&report), [StepStatus::Succeeded; 2]);
+}
+
+#[tokio::test]
+async fn a_run_after_an_expiry_of_snapshots_refers_only_to_existing_files() {
+    let (world, project) = (world().await, files("", MODELS));
+    let expire = MaintainRequest {
+        expire_before_seconds: Some(0),
+        keep: Some(1),
+        orphans: true,
+        orphans_older_than_seconds: Some(3600),
+        force: true,
+        ..MaintainRequest::default()
+    };
+    let progress: headwater_lake::MaintenanceProgress = Arc::new(|_, _| {});
+    let edited = edited();
+    for (files, expected) in
+        [(&project, "| 30 |"), (&edited, "| 300 |"), (&project, "| 30 |"), (&edited, "| 300 |")]
+    {
+        // The run reuses the tables only if the expiry has kept their files.
+        world.run_with(files, on("one")).await.report();
+        let stop = tokio_util::sync::CancellationToken::new();
+        let maintenance = world.lake.maintenance();
+        maintenance.run("one", None, &expire, progress.clone(), stop).await.unwrap();
+        assert!(world.sql("one", &["SELECT n FROM total"]).await.contains(expected));
+        let count = world.sql("one", &["SELECT count(*) AS n FROM daily"]).await;
+        assert!(count.contains("| 2 |"), "{count}");
+    }
 }
 
 /// Models that keep the rows of earlier runs; `fresh` and `latest` read only new rows of `source`.

@@ -14,7 +14,7 @@ use crate::callable::check_name;
 use crate::source::SourceText;
 use crate::{
     Body, CallDestinations, Callable, Error, Function, Input, Location, ParameterInput, Result,
-    Step, StepKind, description, suggest, units,
+    Retries, Step, StepKind, description, suggest, units,
 };
 
 const DECORATORS: [&str; 4] = ["model", "python", "expectation", "function"];
@@ -142,6 +142,7 @@ impl<'a> Reader<'a> {
             row_expectations,
             memory_bytes: quantity(&values, "memory", units::bytes, "\"512MiB\"")?,
             timeout: quantity(&values, "timeout", units::duration, "\"30s\"")?,
+            retries: Retries::default(),
             inputs,
             parameters,
             body: Body::Python(Box::new(body)),

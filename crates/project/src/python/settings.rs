@@ -190,11 +190,8 @@ pub(super) fn materialization(values: &Values) -> Result<Materialization> {
     Ok(values.get("materialization", read, form)?.unwrap_or_default())
 }
 
-/// Maximum number of retries.
-const RETRIES_MAX: u32 = 100;
-
 pub(super) fn retries(values: &Values) -> Result<Retries> {
-    let count = |text: &str| text.parse().ok().filter(|count| *count <= RETRIES_MAX);
+    let count = |text: &str| text.parse().ok().filter(|count| *count <= Retries::COUNT_MAX);
     let standard = Retries::default();
     Ok(Retries {
         count: quantity(values, "retries", count, "2")?.unwrap_or(standard.count),

@@ -26,7 +26,8 @@ const REMOVED: [(&str, &str); 2] = [
     ("pyspark", "Use `@bauplan.python(pip={...})` with polars, pandas or duckdb."),
 ];
 
-const MODEL: [&str; 8] = [
+/// Arguments of `@bauplan.model`; Bauplan does not have `retries` and `backoff`.
+const MODEL: [&str; 10] = [
     "name",
     "columns",
     "partitioned_by",
@@ -35,6 +36,8 @@ const MODEL: [&str; 8] = [
     "cache_strategy",
     "internet_access",
     "materialize",
+    "retries",
+    "backoff",
 ];
 const PYTHON: [&str; 2] = ["version", "pip"];
 const RESOURCES: [&str; 4] = ["cpus", "memory", "memory_swap", "timeout"];
@@ -105,6 +108,7 @@ impl<'a> BauplanReader<'a> {
             row_expectations: Vec::new(),
             memory_bytes: limit(resources, "memory", units::bytes, "\"4GiB\"")?,
             timeout: limit(resources, "timeout", units::duration, "300")?,
+            retries: Retries::default(),
             inputs,
             parameters,
             body: Body::Python(Box::new(body)),
@@ -143,7 +147,7 @@ impl<'a> BauplanReader<'a> {
             starts_runtime: false,
             code: "".into(),
             modules: Vec::new(),
-            retries: Retries::default(),
+            retries: settings::retries(values)?,
         })
     }
 
