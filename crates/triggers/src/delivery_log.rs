@@ -150,7 +150,7 @@ impl DeliveryLog {
             let status =
                 if is_stopped { TriggerEventStatus::Failed } else { TriggerEventStatus::Pending };
             let new = Delivery::new(event.id.clone(), trigger, now);
-            let delivery = Delivery { key, status, error, ..new };
+            let delivery = Delivery { status, error, key, ..new };
             batch.entries.extend(delivery.new_entries(event)?);
             deliveries.push(delivery);
         }
