@@ -385,7 +385,9 @@ class Client(Refs, Tables, Access, Runs, Queries):
     def usage(
         self, *, by: str = "kind", since: str | None = None, until: str | None = None
     ) -> list[dict[str, Any]]:
-        """Sums usage and cost by `day`, `kind`, `job` or `model`.
+        """Sums usage and cost.
+
+        `by` is `day`, `kind`, `job`, `model`, `function`, `trigger`, `branch` or `author`.
 
         `since` and `until` are dates or times in RFC 3339. The names of fields contain the units.
         """

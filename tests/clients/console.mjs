@@ -303,9 +303,46 @@ async function setsSecret(page) {
   assert.equal(await page.getByText("not shown").count(), 0);
 }
 
+/** A failed event is shown with its error, delivered again, and removed. */
+async function handlesEvents(page) {
+  const manifest = `[project]
+name = "events"
+
+[[trigger]]
+name = "arrivals"
+tables = { names = ["arrived"], debounce = "10ms" }
+run = true
+retries = 0
+
+[[trigger]]
+name = "nightly"
+schedule = { cron = "0 3 * * *", timezone = "Europe/Paris" }
+run = true
+
+[[trigger]]
+name = "landing"
+bucket = { name = "uploads", suffix = ".csv" }
+run = true
+`;
+  const files = { "headwater.toml": manifest, "models/late.sql": "SELECT missing FROM arrived" };
+  await api(page, "/v1/deployments", { files });
+  await api(page, "/v1/query", { sql: "CREATE TABLE arrived AS SELECT 1 AS id" });
+  await page.goto(`${address}/#/functions/triggers`);
+  await page.getByRole("row", { name: /nightly schedule 0 3 \* \* \* Europe\/Paris run \d{4}-/ }).waitFor();
+  await page.getByRole("row", { name: /landing bucket uploads\/\*\.csv/ }).waitFor();
+  await page.getByRole("link", { name: "arrivals" }).click();
+  const event = page.getByRole("row", { name: /failed arrivals public\.arrived .*missing/ });
+  await event.waitFor();
+  await event.getByRole("button", { name: "Replay" }).click();
+  await page.getByText("The event is delivered again").waitFor();
+  page.once("dialog", (dialog) => dialog.accept());
+  await event.getByRole("button", { name: "Remove" }).click();
+  await page.getByText("No event matches").waitFor();
+}
+
 async function fitsPhone(page) {
   await page.setViewportSize({ width: 390, height: 800 });
-  for (const screen of ["query", "catalog", "catalog/branches", "runs", "functions", "usage", "access"]) {
+  for (const screen of ["query", "catalog", "catalog/branches", "runs", "functions", "functions/triggers", "functions/events", "usage", "access"]) {
     await page.goto(`${address}/#/${screen}`);
     await page.locator("main").waitFor();
     const width = await page.evaluate(() => document.documentElement.scrollWidth);
@@ -407,6 +444,7 @@ const STEPS = [
   watchesRun,
   readsJobsAndUsage,
   setsSecret,
+  handlesEvents,
   fitsPhone,
   logsOut,
   logsInByCode,

@@ -1,8 +1,8 @@
-// The screen Functions: deployed functions, jobs of all kinds, environments and triggers.
+// The screen Functions: deployed functions, jobs of all kinds, environments, triggers and events.
 
 import { useState } from "preact/hooks";
 import { call } from "../api";
-import { ago, bytes, duration, moment } from "../format";
+import { bytes, duration } from "../format";
 import { useLoad } from "../lake";
 import { link, useRoute } from "../route";
 import { JobList, REFRESH_MS } from "../runs/screen";
@@ -10,8 +10,11 @@ import { RunPage } from "../runs/run";
 import type { Job } from "../types";
 import { Empty, Loading, ProblemBox } from "../ui/parts";
 import { SubNav } from "../ui/sub_nav";
+import { Environments } from "./environments";
+import { Events } from "./events";
 import { FunctionPage } from "./function";
 import { Queue } from "./queue";
+import { Triggers } from "./triggers";
 
 const PARTS = [
   { title: "Functions", path: ["functions"] },
@@ -19,6 +22,7 @@ const PARTS = [
   { title: "Queue", path: ["functions", "queue"] },
   { title: "Environments", path: ["functions", "environments"] },
   { title: "Triggers", path: ["functions", "triggers"] },
+  { title: "Events", path: ["functions", "events"] },
 ];
 
 export function FunctionsScreen() {
@@ -35,6 +39,7 @@ export function FunctionsScreen() {
         {part === "queue" && <Queue />}
         {part === "environments" && <Environments />}
         {part === "triggers" && <Triggers />}
+        {part === "events" && <Events trigger={path[2]} key={path[2] ?? ""} />}
       </div>
     </>
   );
@@ -166,84 +171,5 @@ function Jobs() {
       {found.loading && <Loading what="jobs" />}
       {found.value && (found.value.length ? <JobList jobs={found.value} kinds /> : <Empty title="No job matches" />)}
     </>
-  );
-}
-
-interface Environment {
-  id: string;
-  python: string;
-  requirements: string[];
-  bytes: number;
-  busy: boolean;
-  used: string;
-}
-
-function Environments() {
-  const found = useLoad("environments", (signal) => call<Environment[]>("/v1/environments", { signal }));
-  if (found.problem) return <ProblemBox problem={found.problem} retry={found.reload} />;
-  if (!found.value) return <Loading what="environments" />;
-  if (found.value.length === 0) return <Empty title="There are no environments yet"><p>The first call of a function builds its environment.</p></Empty>;
-  return (
-    <div class="scroll">
-      <table class="list">
-        <thead><tr><th>Id</th><th>Python</th><th>Requirements</th><th class="number">Size</th><th>Used</th></tr></thead>
-        <tbody>
-          {found.value.map(({ id, python, requirements, bytes: size, used, busy }) => (
-            <tr key={id}>
-              <td><code>{id.slice(0, 12)}</code></td>
-              <td>{python}</td>
-              <td class="wide">{requirements.join(", ") || "none"}</td>
-              <td class="number">{bytes(size)}</td>
-              <td>{busy ? "now" : ago(used)}</td>
-            </tr>
-          ))}
-        </tbody>
-      </table>
-    </div>
-  );
-}
-
-interface Trigger {
-  name: string;
-  files?: { folder: string } | null;
-  schedule?: { cron: string; timezone?: string | null } | null;
-  tables?: { names: string[] } | null;
-  function?: string | null;
-  import?: { table: string } | null;
-  run?: boolean;
-  pending: number;
-  done: number;
-  failed: number;
-  next?: string | null;
-}
-
-function Triggers() {
-  const found = useLoad("triggers", (signal) => call<Trigger[]>("/v1/triggers", { signal }), REFRESH_MS);
-  const source = ({ files, schedule, tables }: Trigger) =>
-    files ? `files in ${files.folder}` : schedule ? `${schedule.cron} ${schedule.timezone ?? "UTC"}` : `tables ${(tables?.names ?? []).join(", ")}`;
-  const target = (one: Trigger) =>
-    [one.import && `import into ${one.import.table}`, one.run && "run", one.function && `call ${one.function}`].filter(Boolean).join(", ");
-  if (found.problem && found.problem.code !== "deployment_not_found") return <ProblemBox problem={found.problem} retry={found.reload} />;
-  if (!found.value && !found.problem) return <Loading what="triggers" />;
-  if (!found.value?.length) return <Empty title="No trigger is deployed"><p>Triggers start work when files arrive, at scheduled times, or when tables change.</p></Empty>;
-  return (
-    <div class="scroll">
-      <table class="list">
-        <thead><tr><th>Trigger</th><th>Fires on</th><th>Starts</th><th>Next</th><th class="number">Pending</th><th class="number">Done</th><th class="number">Failed</th></tr></thead>
-        <tbody>
-          {found.value.map((one) => (
-            <tr key={one.name}>
-              <td><b>{one.name}</b></td>
-              <td>{source(one)}</td>
-              <td>{target(one)}</td>
-              <td>{moment(one.next)}</td>
-              <td class="number">{one.pending}</td>
-              <td class="number">{one.done}</td>
-              <td class={one.failed ? "number bad" : "number"}>{one.failed}</td>
-            </tr>
-          ))}
-        </tbody>
-      </table>
-    </div>
   );
 }

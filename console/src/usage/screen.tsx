@@ -14,12 +14,13 @@ interface Line {
   group: string;
   jobs: number;
   usage: Usage;
+  gib_seconds?: number;
   cost: number;
   currency: string;
 }
 
 const DAYS = [1, 7, 30, 90];
-const GROUPS = ["kind", "model", "function", "branch", "author", "day", "job"];
+const GROUPS = ["kind", "model", "function", "trigger", "branch", "author", "day", "job"];
 
 function since(days: number): string {
   return new Date(Date.now() - (days - 1) * 86_400_000).toISOString().slice(0, 10);
@@ -96,7 +97,7 @@ function Table({ lines, by }: { lines: Line[]; by: string }) {
         <thead>
           <tr>
             <th>{by[0]!.toUpperCase() + by.slice(1)}</th><th class="number">Jobs</th><th class="number">Cost</th>
-            <th class="number">Processor</th><th class="number">Time</th><th class="number">Read</th>
+            <th class="number">Processor</th><th class="number">Time</th><th class="number">GB-seconds</th><th class="number">Read</th>
             <th class="number">Written</th><th class="number">Calls</th><th class="number">Cold starts</th>
           </tr>
         </thead>
@@ -111,6 +112,7 @@ function Table({ lines, by }: { lines: Line[]; by: string }) {
               </td>
               <td class="number">{duration(line.usage.cpu_us / 1000)}</td>
               <td class="number">{duration(line.usage.wall_ms)}</td>
+              <td class="number">{(line.gib_seconds ?? 0).toFixed(3)}</td>
               <td class="number">{bytes(line.usage.bytes_read)}</td>
               <td class="number">{bytes(line.usage.bytes_written)}</td>
               <td class="number">{count(line.usage.calls)}</td>

@@ -28,8 +28,10 @@ pub enum UsageBy {
     Model,
     /// Jobs
     Job,
-    /// Functions that are called by name
+    /// Functions, called by clients and triggers
     Function,
+    /// Triggers, over the deliveries of their events
+    Trigger,
     /// Branches and other refs
     Branch,
     /// Authors

@@ -216,6 +216,11 @@ fn the_output_of_the_last_calls_is_shown() {
     assert!(place("got 0") < place("ZeroDivisionError"), "{told}");
     assert!(place("ZeroDivisionError") < place("got 8"), "{told}");
     assert!(!told.contains("got 4") && !told.contains("got 5"), "{told}");
+    let reports: Vec<&str> = told.lines().filter(|line| line.contains("REPORT ")).collect();
+    assert_eq!(reports.len(), 2, "{told}");
+    assert!(reports[0].ends_with("\tStatus: error\tError Type: ZeroDivisionError"), "{told}");
+    assert!(reports[1].contains(" MB\tMax Memory Used: "), "{told}");
+    assert!(!reports[1].contains("Status: "), "{told}");
     let calls = workspace.json(&["function", "logs", "one"]);
     assert_eq!(calls.as_array().expect("calls").len(), 3);
     assert_eq!(calls[0]["job"]["summary"], "one");

@@ -63,6 +63,17 @@ impl SystemTable for JobsTable {
     }
 }
 
+/// The groupings in `system.usage`.
+const USAGE_GROUPS: [(&str, UsageGroup); 7] = [
+    ("day", UsageGroup::Day),
+    ("kind", UsageGroup::Kind),
+    ("model", UsageGroup::Model),
+    ("function", UsageGroup::Function),
+    ("trigger", UsageGroup::Trigger),
+    ("branch", UsageGroup::Branch),
+    ("author", UsageGroup::Author),
+];
+
 struct UsageTable {
     jobs: Jobs,
     schema: SchemaRef,
@@ -80,9 +91,7 @@ impl SystemTable for UsageTable {
 
     async fn batches(&self, _: &CommitView) -> Result<Vec<RecordBatch>, Problem> {
         let mut rows = Vec::new();
-        for (grouping, group) in
-            [("day", UsageGroup::Day), ("kind", UsageGroup::Kind), ("model", UsageGroup::Model)]
-        {
+        for (grouping, group) in USAGE_GROUPS {
             let lines = self.jobs.usage(None, None, group).await;
             let lines = lines.map_err(|error| error.to_problem())?;
             rows.extend(lines.iter().map(|line| usage_row(grouping, line)));
@@ -180,7 +189,8 @@ fn jobs_schema() -> SchemaRef {
 }
 
 fn usage_schema() -> SchemaRef {
-    schema(vec![("grouping", TEXT), ("name", TEXT), ("jobs", DataType::Int64)], Vec::new())
+    let before = vec![("grouping", TEXT), ("name", TEXT), ("jobs", DataType::Int64)];
+    schema(before, vec![("gib_seconds", DataType::Float64)])
 }
 
 fn job_row(job: &Job, currency: &str) -> Value {
@@ -207,6 +217,7 @@ fn usage_row(grouping: &str, line: &UsageLine) -> Value {
     row["grouping"] = json!(grouping);
     row["name"] = json!(line.group);
     row["jobs"] = json!(line.jobs);
+    row["gib_seconds"] = json!(line.gib_seconds);
     row["cost"] = json!(line.cost);
     row["currency"] = json!(line.currency);
     row

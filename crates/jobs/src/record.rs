@@ -58,6 +58,17 @@ pub(crate) struct Record {
 }
 
 impl Record {
+    /// Returns the function that the job called; `None` for jobs of other kinds.
+    pub(crate) fn function(&self) -> Option<&str> {
+        let job = &self.job;
+        // The summary of a client's call is the name of its function. The summary of a call by a
+        // trigger describes the event.
+        let called =
+            (job.kind == JobKind::Function && self.trigger.is_none()).then_some(&*job.summary);
+        let name = self.name.as_deref().filter(|_| job.kind == JobKind::Function);
+        name.or(called)
+    }
+
     /// Returns the job as triggers receive it; `None` if it has not ended.
     pub(crate) fn ended_job(&self) -> Option<EndedJob> {
         let job = &self.job;

@@ -4,8 +4,11 @@
 //! One batch writes the totals, and the key up to which the totals include all records. Then the
 //! records are deleted. Readers ignore records below that key, so no record is counted twice, even
 //! after a crash between the two steps.
+//!
+//! Calls are also aggregated by day and function, and by day and trigger. The number of names per
+//! day is limited, so that the totals do not grow with the number of functions.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use headwater_model::JobKind;
@@ -32,6 +35,60 @@ const DAYS: [(JobKind, &str); 8] = [
 ];
 const PAGE: usize = 1_000;
 
+/// Maximum number of functions, and of triggers, that have their own total on one day. The others
+/// are added to the total [`OTHERS`].
+const NAMES_MAX: usize = 200;
+/// The name of the total of all further functions or triggers. It is not a valid name of either.
+const OTHERS: &str = "(other)";
+
+/// A property by which the usage of calls is aggregated in addition to the day.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum NamedGroup {
+    Function,
+    Trigger,
+}
+
+impl NamedGroup {
+    const ALL: [NamedGroup; 2] = [NamedGroup::Function, NamedGroup::Trigger];
+
+    /// Returns the key prefix of the totals. A key continues with the day, `/` and the name.
+    fn prefix(self) -> &'static str {
+        match self {
+            NamedGroup::Function => "by-function/",
+            NamedGroup::Trigger => "by-trigger/",
+        }
+    }
+
+    fn name_of(self, record: &Record) -> Option<&str> {
+        match self {
+            NamedGroup::Function => record.function(),
+            NamedGroup::Trigger => record.trigger.as_deref(),
+        }
+    }
+}
+
+/// Totals of records that are removed next.
+#[derive(Default)]
+struct NewSums {
+    /// By kind and day.
+    days: BTreeMap<(JobKind, String), UsageSum>,
+    /// By property and day, and then by name.
+    names: BTreeMap<(NamedGroup, String), BTreeMap<String, UsageSum>>,
+}
+
+impl NewSums {
+    fn add(&mut self, record: &Record) {
+        let (day, sum) = (day_of(record.job.created), UsageSum::of(record));
+        for group in NamedGroup::ALL {
+            if let Some(name) = group.name_of(record) {
+                let names = self.names.entry((group, day.clone())).or_default();
+                names.entry(name.to_owned()).or_default().add(&sum);
+            }
+        }
+        self.days.entry((record.job.kind, day)).or_default().add(&sum);
+    }
+}
+
 /// Number of records that are removed in one batch. A pause follows each batch, so that other
 /// writes wait for at most one batch.
 const TRIMMED: usize = 16;
@@ -50,14 +107,34 @@ impl Shared {
     pub(crate) async fn retired_days(&self) -> Result<BTreeMap<(JobKind, String), UsageSum>> {
         let mut days = BTreeMap::new();
         for (kind, prefix) in DAYS {
-            let range =
-                KeyRange { prefix: prefix.into(), limit: usize::MAX, ..KeyRange::default() };
-            for entry in self.store.scan(SUMS, &range).await? {
-                let sum = record::decode(SUMS, &entry.key, &entry.value)?;
-                days.insert((kind, entry.key[prefix.len()..].to_owned()), sum);
-            }
+            let sums = self.named_sums(prefix).await?;
+            days.extend(sums.into_iter().map(|(day, sum)| ((kind, day), sum)));
         }
         Ok(days)
+    }
+
+    /// Returns the totals of removed calls: the name, the day and the total.
+    pub(crate) async fn retired_groups(
+        &self,
+        group: NamedGroup,
+    ) -> Result<Vec<(String, String, UsageSum)>> {
+        let found = self.named_sums(group.prefix()).await?;
+        let parts = |(rest, sum): (String, UsageSum)| {
+            let (day, name) = rest.split_once('/')?;
+            Some((name.to_owned(), day.to_owned(), sum))
+        };
+        Ok(found.into_iter().filter_map(parts).collect())
+    }
+
+    /// Returns the totals whose keys have a prefix, by the rest of the key.
+    async fn named_sums(&self, prefix: &str) -> Result<BTreeMap<String, UsageSum>> {
+        let range = KeyRange { prefix: prefix.into(), limit: usize::MAX, ..KeyRange::default() };
+        let mut sums = BTreeMap::new();
+        for entry in self.store.scan(SUMS, &range).await? {
+            let sum = record::decode(SUMS, &entry.key, &entry.value)?;
+            sums.insert(entry.key[prefix.len()..].to_owned(), sum);
+        }
+        Ok(sums)
     }
 
     /// Adds the usage of old query records to the totals, and removes the records. `more` is the
@@ -92,7 +169,7 @@ impl Shared {
             let live = self.live.lock();
             live.values().find(|live| live.kind.is_brief()).map(|live| live.id)
         };
-        let mut sums: BTreeMap<(JobKind, String), UsageSum> = BTreeMap::new();
+        let mut sums = NewSums::default();
         let (mut retired, mut through) = (0, self.queries_from.read().clone());
         let mut steps = Vec::new();
         while retired < count {
@@ -103,8 +180,7 @@ impl Shared {
             retired += page.len();
             steps.extend(page.chunks(TRIMMED).filter_map(|chunk| chunk.last().map(after)));
             for record in &page {
-                let key = (record.job.kind, day_of(record.job.created));
-                sums.entry(key).or_default().add(&UsageSum::of(record));
+                sums.add(record);
             }
         }
         if retired > 0 {
@@ -127,19 +203,24 @@ impl Shared {
         entries.iter().map(decode).collect()
     }
 
-    async fn store_sums(
-        &self,
-        new: BTreeMap<(JobKind, String), UsageSum>,
-        through: &str,
-    ) -> Result<()> {
+    async fn store_sums(&self, new: NewSums, through: &str) -> Result<()> {
         let mut days = self.retired_days().await?;
         let mut batch = Batch { relaxed: true, ..Batch::default() };
-        for ((kind, day), sum) in new {
+        for ((kind, day), sum) in new.days {
             let prefix = DAYS.iter().find(|(known, _)| *known == kind).map_or("", |(_, key)| key);
             let key = format!("{prefix}{day}");
             let total = days.entry((kind, day)).or_default();
             total.add(&sum);
             batch.entries.push(Append::put(SUMS, key, record::encode(total)?));
+        }
+        for ((group, day), sums) in new.names {
+            let prefix = format!("{}{day}/", group.prefix());
+            let mut stored = self.named_sums(&prefix).await?;
+            for name in add_limited(&mut stored, sums) {
+                let Some(total) = stored.get(&name) else { continue };
+                let value = record::encode(total)?;
+                batch.entries.push(Append::put(SUMS, format!("{prefix}{name}"), value));
+            }
         }
         let through = through.to_owned();
         batch.entries.push(Append::put(SUMS, THROUGH, record::encode(&through)?));
@@ -149,7 +230,43 @@ impl Shared {
     }
 }
 
+/// Adds new totals to the stored totals of a day, with at most [`NAMES_MAX`] names and [`OTHERS`].
+/// Returns the names of the changed totals.
+fn add_limited(
+    stored: &mut BTreeMap<String, UsageSum>,
+    new: BTreeMap<String, UsageSum>,
+) -> BTreeSet<String> {
+    let mut changed = BTreeSet::new();
+    for (name, sum) in new {
+        let has_own = stored.contains_key(&name) || stored.len() < NAMES_MAX;
+        let name = if has_own { name } else { OTHERS.to_owned() };
+        stored.entry(name.clone()).or_default().add(&sum);
+        changed.insert(name);
+    }
+    changed
+}
+
 /// Returns the smallest key after a record's key.
 fn after(record: &Record) -> String {
     format!("{}\0", record.job.id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_number_of_names_of_a_day_is_limited_and_no_usage_is_lost() {
+        let names = |from: usize, count: usize| -> BTreeMap<String, UsageSum> {
+            let sum = UsageSum { jobs: 1, ..UsageSum::default() };
+            (from..from + count).map(|at| (format!("f{at:04}"), sum.clone())).collect()
+        };
+        let mut stored = BTreeMap::new();
+        assert_eq!(add_limited(&mut stored, names(0, NAMES_MAX)).len(), NAMES_MAX);
+        let changed = add_limited(&mut stored, names(NAMES_MAX - 1, 11));
+        assert_eq!(changed.len(), 2, "{changed:?}");
+        assert_eq!(stored.len(), NAMES_MAX + 1);
+        assert_eq!(stored[OTHERS].jobs, 10);
+        assert_eq!(stored.values().map(|sum| sum.jobs).sum::<u64>(), NAMES_MAX as u64 + 11);
+    }
 }

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::list::JobFilter;
 use crate::record::Record;
+use crate::retention::NamedGroup;
 use crate::{Jobs, Result};
 
 /// The grouping of a usage summary.
@@ -22,8 +23,12 @@ pub enum UsageGroup {
     Job,
     /// A model or expectation, over all its runs.
     Model,
-    /// A function, over all calls whose records are kept.
+    /// A function, over its calls by clients and triggers. Calls whose records were removed are
+    /// counted in whole days.
     Function,
+    /// A trigger, over the jobs that delivered its events. Calls whose records were removed are
+    /// counted in whole days.
+    Trigger,
     /// The ref that a job read or changed, for jobs whose records are kept. Jobs without a ref have
     /// no line.
     Branch,
@@ -36,6 +41,9 @@ pub enum UsageGroup {
 pub(crate) struct UsageSum {
     pub jobs: u64,
     pub usage: Usage,
+    /// Absent in sums that older versions stored.
+    #[serde(default)]
+    pub gib_seconds: f64,
     pub cost: f64,
 }
 
@@ -43,11 +51,16 @@ impl UsageSum {
     pub(crate) fn add(&mut self, other: &UsageSum) {
         self.jobs += other.jobs;
         self.usage.add(&other.usage);
+        self.gib_seconds += other.gib_seconds;
         self.cost += other.cost;
     }
 
     pub(crate) fn of(record: &Record) -> Self {
-        UsageSum { jobs: 1, usage: record.job.usage, cost: record.job.cost }
+        UsageSum::new(record.job.usage, record.job.cost)
+    }
+
+    fn new(usage: Usage, cost: f64) -> Self {
+        UsageSum { jobs: 1, usage, gib_seconds: usage.gib_seconds(), cost }
     }
 }
 
@@ -98,6 +111,7 @@ impl Jobs {
             group,
             jobs: sum.jobs,
             usage: sum.usage,
+            gib_seconds: sum.gib_seconds,
             cost: sum.cost,
             currency: currency.clone(),
         };
@@ -114,20 +128,27 @@ impl Jobs {
         until: Option<Timestamp>,
         by: UsageGroup,
     ) -> Result<BTreeMap<String, UsageSum>> {
-        let mut sums: BTreeMap<String, UsageSum> = BTreeMap::new();
-        if !matches!(by, UsageGroup::Day | UsageGroup::Kind) {
-            return Ok(sums);
-        }
+        let shared = &self.inner.shared;
+        let retired: Vec<(String, String, UsageSum)> = match by {
+            UsageGroup::Day | UsageGroup::Kind => {
+                let group = |kind: JobKind, day: &str| match by {
+                    UsageGroup::Day => day.to_owned(),
+                    _ => kind.as_str().to_owned(),
+                };
+                let days = shared.retired_days().await?;
+                days.into_iter().map(|((kind, day), sum)| (group(kind, &day), day, sum)).collect()
+            }
+            UsageGroup::Function => shared.retired_groups(NamedGroup::Function).await?,
+            UsageGroup::Trigger => shared.retired_groups(NamedGroup::Trigger).await?,
+            _ => Vec::new(),
+        };
         let since = since.map(day_of);
         let until = until.map(|until| day_of(until - chrono::TimeDelta::nanoseconds(1)));
-        for ((kind, day), sum) in self.inner.shared.retired_days().await? {
+        let mut sums: BTreeMap<String, UsageSum> = BTreeMap::new();
+        for (group, day, sum) in retired {
             let early = since.as_ref().is_some_and(|since| day < *since);
             let late = until.as_ref().is_some_and(|until| day > *until);
             if !early && !late {
-                let group = match by {
-                    UsageGroup::Day => day,
-                    _ => kind.as_str().to_owned(),
-                };
                 sums.entry(group).or_default().add(&sum);
             }
         }
@@ -143,13 +164,19 @@ fn add_record(sums: &mut BTreeMap<String, UsageSum>, record: &Record, by: UsageG
         UsageGroup::Job => job.id.to_string(),
         UsageGroup::Model => {
             for step in &record.steps {
-                let sum = UsageSum { jobs: 1, usage: step.usage, cost: step.cost };
+                let sum = UsageSum::new(step.usage, step.cost);
                 sums.entry(step.step.clone()).or_default().add(&sum);
             }
             return;
         }
-        UsageGroup::Function if job.kind != JobKind::Function => return,
-        UsageGroup::Function => job.summary.clone(),
+        UsageGroup::Function => match record.function() {
+            Some(function) => function.to_owned(),
+            None => return,
+        },
+        UsageGroup::Trigger => match &record.trigger {
+            Some(trigger) => trigger.clone(),
+            None => return,
+        },
         UsageGroup::Branch => match &job.reference {
             Some(reference) => reference.clone(),
             None => return,

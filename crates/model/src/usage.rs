@@ -64,6 +64,12 @@ impl Usage {
         self.requests += other.requests;
     }
 
+    /// Returns the peak memory multiplied by the elapsed time, in gibibyte-seconds. The peak memory
+    /// of a sum is not a sum, so add the results for single jobs instead.
+    pub fn gib_seconds(&self) -> f64 {
+        self.memory_bytes_peak as f64 / GIB * (self.wall_ms as f64 / 1000.0)
+    }
+
     /// Returns the waiting time in milliseconds. The waiting time costs nothing and is not part of
     /// the elapsed time of a call or step.
     pub fn waited_ms(&self) -> u64 {
@@ -87,6 +93,8 @@ pub struct RateCard {
     pub gib_written: f64,
     /// Price of one million requests to queues.
     pub million_requests: f64,
+    /// Price of one million function calls.
+    pub million_calls: f64,
 }
 
 impl Default for RateCard {
@@ -99,6 +107,7 @@ impl Default for RateCard {
             gib_read: 0.000_5,
             gib_written: 0.002,
             million_requests: 0.4,
+            million_calls: 0.0,
         }
     }
 }
@@ -108,24 +117,27 @@ const GIB: f64 = 1024.0 * 1024.0 * 1024.0;
 impl RateCard {
     /// Returns the cost of a usage in the card's currency.
     pub fn cost(&self, usage: &Usage) -> f64 {
-        let seconds = usage.wall_ms as f64 / 1000.0;
         usage.cpu_us as f64 / 1e6 * self.cpu_second
-            + usage.memory_bytes_peak as f64 / GIB * seconds * self.memory_gib_second
+            + usage.gib_seconds() * self.memory_gib_second
             + usage.bytes_read as f64 / GIB * self.gib_read
             + usage.bytes_written as f64 / GIB * self.gib_written
             + usage.requests as f64 / 1e6 * self.million_requests
+            + usage.calls as f64 / 1e6 * self.million_calls
     }
 }
 
 /// One line of `headwater usage`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct UsageLine {
-    /// The group: a day, a job kind, a model or a job.
+    /// The group, such as a day, a job kind, a function or a trigger.
     pub group: String,
     /// Number of jobs in the group.
     pub jobs: u64,
     /// The usage of the jobs in the group.
     pub usage: Usage,
+    /// The sum over the jobs of peak memory multiplied by elapsed time, in gibibyte-seconds.
+    #[serde(default)]
+    pub gib_seconds: f64,
     /// The cost of this usage by the rate card.
     pub cost: f64,
     /// The rate card's currency.

@@ -1,13 +1,15 @@
-//! `headwater function logs`: the output of a function's last calls.
+//! `headwater function logs`: the output of a function's last calls. After the output of each call,
+//! a line reports its duration and memory in the format of AWS Lambda.
 
 use std::collections::HashSet;
 use std::time::Duration;
 
-use headwater_model::{ErrorCode, Job, JobEvent, JobId, Problem, TriggerStatus};
+use headwater_model::{ErrorCode, FunctionSummary, Job, JobEvent, JobId, Problem, TriggerStatus};
 use serde_json::{Value, json};
 
 use crate::api::{Api, ApiRequest, segment};
 use crate::arguments::{FunctionLogs, OutputFormat};
+use crate::commands::function_report;
 use crate::context::Context;
 use crate::error::{self, Result};
 use crate::events::{self, Printer, ResponseLines};
@@ -31,12 +33,14 @@ pub async fn logs(context: &Context, api: &Api, arguments: &FunctionLogs) -> Res
         return Err(Problem::new(ErrorCode::JobNotFound, message)
             .with_hint("List the functions with `headwater function ls`."));
     }
+    let options =
+        PrintOptions { follow: arguments.follow, memory: memory(api, &arguments.name).await };
     let older = calls.len().saturating_sub(arguments.limit);
     let mut printed: HashSet<JobId> = calls.drain(..older).map(|call| call.id).collect();
     loop {
         for call in &calls {
             if printed.insert(call.id) {
-                print(context, api, call, arguments.follow).await?;
+                print(context, api, call, &options).await?;
             }
         }
         if !arguments.follow {
@@ -69,17 +73,36 @@ async fn trigger_authors(api: &Api, name: &str) -> Vec<String> {
     triggers.into_iter().filter(calls).map(author).collect()
 }
 
-/// Prints a call: its time, id and status, its output, and its error.
-async fn print(context: &Context, api: &Api, call: &Job, follow: bool) -> Result<()> {
+/// Returns the current memory limit of a function in bytes; `None` if the function no longer exists
+/// or the user may not list functions.
+async fn memory(api: &Api, name: &str) -> Option<u64> {
+    let functions = api.get::<Vec<FunctionSummary>>("/v1/functions").await.unwrap_or_default();
+    functions.into_iter().find(|one| one.name == name).map(|one| one.memory_bytes)
+}
+
+/// The options for printing calls.
+struct PrintOptions {
+    /// True to wait for the output of running calls.
+    follow: bool,
+    /// The memory limit of the function, if it is known.
+    memory: Option<u64>,
+}
+
+/// Prints a call: its time and id, its output, its error, and its report once it has ended.
+async fn print(context: &Context, api: &Api, call: &Job, options: &PrintOptions) -> Result<()> {
     let style = context.style;
     let heading = format!("{} {}", output::moment(call.created), call.id);
     style.say(style.paint(Tone::Faint, heading));
     let id = call.id.to_string();
     let mut printer = Printer::new(style);
-    events::print_events(api, &id, follow, &mut printer).await?;
+    events::print_events(api, &id, options.follow, &mut printer).await?;
     printer.clear();
-    if let Some(problem) = &api.job(&id).await?.error {
+    let job = api.job(&id).await?;
+    if let Some(problem) = &job.error {
         style.print_problem(problem);
+    }
+    if job.status.is_final() {
+        style.say(style.paint(Tone::Faint, function_report::line(&job, options.memory)));
     }
     Ok(())
 }

@@ -4,11 +4,11 @@
 //! Each call prints its output, its result or error, and a line with its duration and memory in the
 //! format of AWS Lambda.
 
-use headwater_model::{InvokeRequest, Job, ProjectFiles};
+use headwater_model::{InvokeRequest, ProjectFiles};
 
 use crate::api::Api;
 use crate::arguments::FunctionInvoke;
-use crate::commands::{function, watch};
+use crate::commands::{function, function_report, watch};
 use crate::context::Context;
 use crate::error::Result;
 use crate::project;
@@ -30,7 +30,7 @@ pub async fn watch(
             style.print_problem(problem);
         }
         if let Some(job) = job {
-            style.say(style.paint(Tone::Faint, report(&api.job(&job).await?)));
+            style.say(style.paint(Tone::Faint, function_report::line(&api.job(&job).await?, None)));
         }
         Ok(())
     };
@@ -39,51 +39,5 @@ pub async fn watch(
         outcome = repeated => outcome,
         // The server stops the function when the connection closes.
         _ = tokio::signal::ctrl_c() => Ok(()),
-    }
-}
-
-/// Returns the report of a call in the format of AWS Lambda.
-fn report(job: &Job) -> String {
-    let usage = &job.usage;
-    let peak = usage.memory_bytes_peak >> 20;
-    let (id, wall) = (job.id, usage.wall_ms);
-    let report = format!(
-        "REPORT RequestId: {id}\tDuration: {wall} ms\tBilled Duration: {wall} ms\t\
-         Max Memory Used: {peak} MB"
-    );
-    match usage.start_ms + usage.environment_ms {
-        0 => report,
-        start => format!("{report}\tInit Duration: {start} ms"),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_report_has_the_format_of_aws() {
-        let id = "01a2165b-82e8-73fc-9bd2-c80fae13df2b";
-        let job = |start_ms: u64| -> Job {
-            let time = headwater_model::Timestamp::UNIX_EPOCH;
-            let usage = headwater_model::Usage {
-                wall_ms: 255,
-                memory_bytes_peak: 6_758_400,
-                start_ms,
-                ..Default::default()
-            };
-            let job = serde_json::json!({
-                "id": id, "kind": "function", "status": "succeeded", "summary": "f",
-                "author": "eva", "reference": null, "created": time, "started": null,
-                "ended": null, "usage": usage,
-            });
-            serde_json::from_value(job).expect("a job")
-        };
-        let warm = format!(
-            "REPORT RequestId: {id}\tDuration: 255 ms\tBilled Duration: 255 ms\t\
-             Max Memory Used: 6 MB"
-        );
-        assert_eq!(report(&job(0)), warm);
-        assert_eq!(report(&job(40)), format!("{warm}\tInit Duration: 40 ms"));
     }
 }

@@ -18,6 +18,7 @@ mod event;
 mod event_send;
 mod function;
 mod function_logs;
+mod function_report;
 mod function_watch;
 mod grant;
 mod init;

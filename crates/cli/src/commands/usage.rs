@@ -20,6 +20,7 @@ pub async fn usage(context: &Context, api: &Api, arguments: &Usage) -> Result<()
         UsageBy::Model => "model",
         UsageBy::Job => "job",
         UsageBy::Function => "function",
+        UsageBy::Trigger => "trigger",
         UsageBy::Branch => "branch",
         UsageBy::Author => "author",
     };
@@ -30,12 +31,22 @@ pub async fn usage(context: &Context, api: &Api, arguments: &Usage) -> Result<()
     }
     let Some(lines) = fetch::<Vec<UsageLine>>(context, api, path).await? else { return Ok(()) };
     let heading = by.to_uppercase();
-    let headings =
-        [heading.as_str(), ">JOBS", ">WALL", ">CPU", ">PEAK MEMORY", ">READ", ">WRITTEN", ">COST"];
+    let headings = [
+        heading.as_str(),
+        ">JOBS",
+        ">WALL",
+        ">CPU",
+        ">PEAK MEMORY",
+        ">GB-S",
+        ">READ",
+        ">WRITTEN",
+        ">COST",
+    ];
     let mut grid = Grid::new(context.answer_style, &headings).hide_first(&[
         "WRITTEN",
         "READ",
         "PEAK MEMORY",
+        "GB-S",
         "CPU",
         "JOBS",
     ]);
@@ -51,6 +62,7 @@ pub async fn usage(context: &Context, api: &Api, arguments: &Usage) -> Result<()
             output::milliseconds(line.usage.wall_ms),
             output::milliseconds(line.usage.cpu_us.div_ceil(1000)),
             output::bytes(line.usage.memory_bytes_peak),
+            format!("{:.3}", line.gib_seconds),
             output::bytes(line.usage.bytes_read),
             output::bytes(line.usage.bytes_written),
             output::money(line.cost, &line.currency),
@@ -70,6 +82,7 @@ fn total(lines: &[UsageLine]) -> Option<UsageLine> {
     for line in rest {
         total.jobs += line.jobs;
         total.usage.add(&line.usage);
+        total.gib_seconds += line.gib_seconds;
         total.cost += line.cost;
     }
     Some(total)

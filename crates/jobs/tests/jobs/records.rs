@@ -276,3 +276,46 @@ async fn old_records_of_queries_become_sums_and_no_usage_is_lost() {
     assert_eq!(by_day[0].jobs, 24, "{by_day:?}");
     assert_eq!(by_day.iter().map(|line| line.jobs).sum::<u64>(), queries.jobs);
 }
+
+#[tokio::test]
+async fn usage_by_function_and_trigger_covers_removed_calls() {
+    let (store, clock) = (memory(), clock());
+    let options = JobsOptions { queries_kept: 20, ..JobsOptions::default() };
+    let first = jobs_with(&store, &clock, options.clone()).await;
+    let call = async |new: NewJob| {
+        let (context, guard) = first.record(new).await.expect("a call");
+        let (wall_ms, memory_bytes_peak) = (1_000, 1 << 30);
+        let usage = Usage { wall_ms, memory_bytes_peak, calls: 1, ..Usage::default() };
+        context.add_usage(&usage);
+        guard.finish(Ok(Value::Null));
+        first.flush().await.expect("written");
+    };
+    for _ in 0..50 {
+        call(NewJob::new(JobKind::Function, "price", "ada")).await;
+        call(NewJob {
+            name: Some("clean".into()),
+            trigger: Some("landing".into()),
+            ..NewJob::new(JobKind::Function, "landing: a.csv", "trigger landing")
+        })
+        .await;
+    }
+    until("old ones are gone", async || {
+        query(&first, 1).await;
+        first.flush().await.expect("written");
+        let all = JobFilter { limit: 1_000, ..JobFilter::default() };
+        first.list(&all).await.expect("jobs").len() <= 24
+    })
+    .await;
+    drop(first);
+    let second = jobs_with(&store, &clock, options).await;
+    let sums = async |since, by| {
+        let lines = second.usage(since, None, by).await.expect("usage");
+        let sum = |line: headwater_model::UsageLine| (line.group, line.jobs, line.gib_seconds);
+        lines.into_iter().map(sum).collect::<Vec<_>>()
+    };
+    let line = |group: &str| (group.to_owned(), 50_u64, 50.0_f64);
+    assert_eq!(sums(None, UsageGroup::Function).await, [line("clean"), line("price")]);
+    assert_eq!(sums(None, UsageGroup::Trigger).await, [line("landing")]);
+    let later = Some(crate::support::time("2026-03-02T00:00:00Z"));
+    assert!(sums(later, UsageGroup::Function).await.is_empty());
+}

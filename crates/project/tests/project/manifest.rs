@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use headwater_model::Fault;
+use headwater_model::{Fault, Usage};
 use serde_json::json;
 
 use crate::support::{self, files, refusal, shown};
@@ -191,4 +191,21 @@ fn parameters_are_read_as_their_types() {
     invalid_argument: parameter `share` is given, but no model and no expectation uses it
       hint: Remove `--param share=…`, or use the parameter in a model.
     ");
+}
+
+#[test]
+fn the_example_rate_card_charges_like_aws_lambda() {
+    let card = include_str!("../../../../examples/rates/aws-lambda.toml");
+    let rates = support::parse(&files(card, &[])).expect("a project").rates;
+    // A million calls of 100 ms with 512 MiB are 50,000 GB-seconds.
+    let call = Usage {
+        wall_ms: 100,
+        memory_bytes_peak: 512 << 20,
+        cpu_us: 70_000,
+        bytes_read: 1 << 30,
+        calls: 1,
+        ..Usage::default()
+    };
+    let million = 1e6 * rates.cost(&call);
+    assert!((million - (0.20 + 50_000.0 * 0.000_016_666_7)).abs() < 1e-6, "{million}");
 }

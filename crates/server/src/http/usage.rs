@@ -26,9 +26,10 @@ struct Filter {
     since: Option<String>,
     /// Only jobs recorded before this time: RFC 3339, or a date.
     until: Option<String>,
-    /// The property by which jobs are grouped: `day`, `kind`, `job`, `model`, `function`, `branch`
-    /// or `author`; `day` by default. Records of single queries and calls are kept for a limited
-    /// time. Only the groupings `day` and `kind` also include older queries and calls.
+    /// The property by which jobs are grouped: `day`, `kind`, `job`, `model`, `function`,
+    /// `trigger`, `branch` or `author`; `day` by default. Records of single queries and calls are
+    /// kept for a limited time. The groupings `day` and `kind` also include older queries and
+    /// calls, and the groupings `function` and `trigger` older calls.
     by: Option<String>,
 }
 
