@@ -192,6 +192,18 @@ async fn different_new_keys_of_two_runs_are_merged() {
     assert!(shown.contains("| 3 | 6   |"), "{shown}");
 }
 
+#[tokio::test]
+async fn rows_that_two_runs_append_to_a_table_that_neither_reads_are_merged() {
+    let world = world().await;
+    world.sql("main", &["CREATE TABLE notes AS SELECT 0 AS id"]).await;
+    let [one, two] = [1, 2].map(|id| format!("{TAKEN}append\nSELECT {id} AS id FROM t"));
+    let [first, second] = run_both(&world, &[("notes.sql", &one)], &[("notes.sql", &two)]).await;
+    assert_eq!(second.report().tables, ["notes"]);
+    assert_eq!(first.report().tables, ["last", "notes"]);
+    let shown = world.sql("main", &["SELECT count(*) AS n, sum(id) AS ids FROM notes"]).await;
+    assert!(shown.contains("| 3 | 3   |"), "{shown}");
+}
+
 /// Replaces the ids of commits, which differ in each run.
 fn without_ids(text: &str) -> String {
     let mut parts = text.split("commit `");
@@ -281,7 +293,7 @@ async fn a_run_that_read_a_load_conflicts_with_an_older_run_that_did_not() {
     assert_eq!(old_ran.report().tables, ["other"], "ordered before the load");
     insta::assert_snapshot!(without_ids(&refused(&new_ran)), @r"
     merge_conflict: `main` changed tables that the run read: other
-      caused by: `other`: the run read this table before commit `ID` changed it, and the run of commit `ID` did not read the changes of commit `ID`, which this run did read
+      caused by: `other`: the run read this table before commit `ID` changed it, and the run of commit `ID` read a table before commit `ID` changed it, and this run started after commit `ID`
       hint: Run again: the new run reads the latest commit.
     ");
 }
