@@ -292,7 +292,7 @@ pub enum ConflictKind {
     Rows,
     /// Both sides added or changed rows with the same keys.
     Keys,
-    /// Both sides changed the same files, which have too many rows to compare.
+    /// The changed files of both sides have too many rows to compare.
     TooManyRows,
     /// Both sides changed the same files, whose rows cannot be compared.
     Incomparable,
@@ -306,7 +306,7 @@ pub enum ConflictKind {
     /// The checks that passed on one side do not cover a combination of both sides, so the table
     /// can only be taken as a whole from one side.
     Checked,
-    /// A run read the table before another run changed it, and the other run read a table before
-    /// this run changed it. So there is no order of the two runs with the same result.
+    /// A run read the table before another run changed it, and must also be ordered after another
+    /// run. So no serial order of the runs has the same result.
     SerialOrder,
 }

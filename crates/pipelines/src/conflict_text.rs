@@ -1,4 +1,4 @@
-//! The text of the conflicts with which a run ends.
+//! The text of the error of a run that ends with a conflict.
 
 use headwater_model::{CHANGE_READ, MergeConflict};
 
@@ -7,8 +7,8 @@ pub(crate) fn names(conflicts: &[MergeConflict]) -> Vec<String> {
     conflicts.iter().map(|conflict| conflict.table.to_string()).collect()
 }
 
-/// Returns which tables are in conflict. If the run only read them, the conflict is about the order
-/// of the runs.
+/// Returns a description of the tables in conflict: tables that the run only read, or tables that
+/// the run changed.
 pub(crate) fn changed_text(conflicts: &[MergeConflict]) -> &'static str {
     if conflicts.iter().all(|conflict| conflict.source_change == CHANGE_READ) {
         "tables that the run read"

@@ -355,7 +355,7 @@ impl Fault for Error {
                 Some("Run again, and do not write to the run's branch.".into())
             }
             Error::Overtaken { .. } | Error::Conflict { .. } => {
-                Some("Run again: the new run reads the latest commit.".into())
+                Some("Start a new run with `headwater run`: it reads the latest commit.".into())
             }
         }
     }

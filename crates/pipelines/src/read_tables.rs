@@ -1,9 +1,9 @@
-//! The tables that a run reads in the state at its start. The merge of the run uses them to decide
-//! if the run has a place in a serial order of the runs.
+//! The tables that a run reads in the state at its start. The merge of the run uses them to check
+//! that the runs on the target have a serial order.
 
 use std::collections::BTreeSet;
 
-use headwater_model::TableName;
+use headwater_model::{SYSTEM_NAMESPACE, TableName};
 
 use crate::plan::Plan;
 use crate::{Error, Result};
@@ -11,15 +11,21 @@ use crate::{Error, Result};
 impl Plan {
     /// Returns the tables and views that the run reads. Tables that the run replaces before it
     /// reads them are excluded. The inputs of unchanged steps are included, because the run read
-    /// their states to decide that the steps need not run.
-    pub(crate) async fn read_tables(&self) -> Result<BTreeSet<TableName>> {
+    /// their states to decide that the steps need not run. With `all`, the inputs of steps that are
+    /// not selected are also included, because the failed run that is retried may have read them.
+    pub(crate) async fn read_tables(&self, all: bool) -> Result<BTreeSet<TableName>> {
+        let steps: Vec<usize> =
+            (0..self.steps.len()).filter(|index| all || self.selection.planned[*index]).collect();
         let mut read: BTreeSet<TableName> = BTreeSet::new();
-        for index in self.read_steps() {
+        for index in self.read_steps(&steps) {
             read.insert(self.stored_name(&self.project.steps[index].table).await?);
         }
-        for (plan, planned) in self.steps.iter().zip(&self.selection.planned) {
-            if *planned {
-                read.extend(plan.tables.iter().cloned());
+        for index in steps {
+            for input in &self.project.steps[index].inputs {
+                let is_stored = input.table.namespace != SYSTEM_NAMESPACE;
+                if is_stored && self.graph.model(input).is_none() {
+                    read.insert(self.stored_name(&input.table).await?);
+                }
             }
         }
         let mut below = BTreeSet::new();
@@ -35,10 +41,10 @@ impl Plan {
         Ok(read)
     }
 
-    /// Returns the models whose tables the run reads.
-    fn read_steps(&self) -> BTreeSet<usize> {
+    /// Returns the models whose tables these steps read.
+    fn read_steps(&self, steps: &[usize]) -> BTreeSet<usize> {
         let mut read = BTreeSet::new();
-        for index in (0..self.steps.len()).filter(|index| self.selection.planned[*index]) {
+        for index in steps.iter().copied() {
             let step = &self.project.steps[index];
             let parents = step.inputs.iter().filter_map(|input| self.graph.model(input));
             read.extend(parents.filter(|parent| self.keeps_rows(*parent)));

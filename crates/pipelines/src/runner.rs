@@ -297,7 +297,9 @@ impl Runner {
         let checked = work.checks(plan).then(|| plan.project.name.clone());
         let (author, passed) = (work.author(), Some(checked.unwrap_or_default()));
         let merged = work.request.merge.as_ref().map(|merge| merge.source.clone());
-        let reads = Some(RunReads { start: work.start, tables: plan.read_tables().await? });
+        let is_retry = !work.made.is_empty();
+        let tables = plan.read_tables(is_retry).await?;
+        let reads = Some(RunReads { start: work.start, tables });
         let with_run = with.clone();
         let merge =
             MergeOptions { author, properties, with: with_run, whole, passed, reads, merged };

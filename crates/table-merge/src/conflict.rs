@@ -120,7 +120,7 @@ pub enum Cause {
         /// Number of keys.
         total: u64,
     },
-    /// Both sides changed the same files, which have too many rows to compare.
+    /// The changed files of both sides have too many rows to compare.
     TooManyRows {
         /// Maximum number of rows that a merge compares.
         limit: u64,
@@ -225,10 +225,9 @@ impl fmt::Display for Cause {
             Cause::Keys { key: None, total } => {
                 write!(f, "both sides added or changed rows with {total} equal keys")
             }
-            Cause::TooManyRows { limit } => write!(
-                f,
-                "both sides changed the same files, which have more than {limit} rows to compare"
-            ),
+            Cause::TooManyRows { limit } => {
+                write!(f, "the changed files of both sides have more than {limit} rows to compare")
+            }
             Cause::Incomparable { reason } => {
                 write!(f, "both sides changed the same files, and {reason}")
             }

@@ -54,7 +54,7 @@ async fn find(side: &CommitView, name: &TableName) -> Result<Option<TableName>> 
 }
 
 impl OngoingMerge<'_> {
-    /// Returns the report of a table in conflict of which one side was chosen.
+    /// Returns the report of a table in conflict for which the request chose a side.
     pub(super) fn chosen(
         &self,
         contested: &DivergedTable,

@@ -1,8 +1,8 @@
 //! Checks that the runs on a branch have a serial order.
 //!
 //! A run reads the tables of the commit at which it started. Another run may change these tables
-//! and be merged first. The later run can still be ordered before the other run, unless something
-//! orders it after the other run. ADR 12 describes the rule and why it is sufficient.
+//! and be merged first. The run is then ordered before the other run, unless another dependency
+//! requires the opposite order. ADR 12 describes the rule and why it is sufficient.
 //!
 //! The merge commit of a run records the tables that the run read, and the commit at which it
 //! started. Commits without this record, such as imports and SQL statements, are not checked.
@@ -137,10 +137,10 @@ impl OngoingMerge<'_> {
             for earlier in self.lake.runs_between(run.start, own.start).await? {
                 let written = self.lake.written_by(&earlier).await?;
                 if written.iter().any(|change| run.read(&change.table)) {
+                    let (shown, earlier) = (run.shown(), earlier.shown());
                     return Ok(Some(format!(
-                        "the run of {} did not read the changes of {}, which this run did read",
-                        run.shown(),
-                        earlier.shown()
+                        "the run of {shown} read a table before {earlier} changed it, and this run \
+                         started after {earlier}"
                     )));
                 }
             }
@@ -150,15 +150,18 @@ impl OngoingMerge<'_> {
 }
 
 impl Lake {
-    /// Returns the runs that were merged after the commit `start`, up to the commit `head`, newest
-    /// first.
+    /// Returns the runs whose merge commits are in the history of `head`, but not in the history of
+    /// `start`, newest first.
     async fn runs_between(&self, start: CommitId, head: CommitId) -> Result<Vec<MergedRun>> {
         if start == head {
             return Ok(Vec::new());
         }
         let oldest = self.catalog().read_commit(start).await?.time;
+        // An ancestor of `start` may have the same time as `start`.
+        let known = self.catalog().history_since(&[start], oldest).await?;
+        let known: BTreeSet<CommitId> = known.into_iter().map(|commit| commit.id).collect();
         let commits = self.catalog().history_since(&[head], oldest).await?;
-        let commits = commits.into_iter().filter(|commit| commit.id != start);
+        let commits = commits.into_iter().filter(|commit| !known.contains(&commit.id));
         Ok(commits.filter_map(MergedRun::of).collect())
     }
 

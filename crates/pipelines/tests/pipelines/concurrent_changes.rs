@@ -66,7 +66,7 @@ async fn a_concurrent_change_of_the_same_table_is_a_conflict() {
     insta::assert_snapshot!(refused(&ran), @r"
     merge_conflict: `main` changed the same tables during the run: a
       caused by: `a`: both sides created a table with this name
-      hint: Run again: the new run reads the latest commit.
+      hint: Start a new run with `headwater run`: it reads the latest commit.
     ");
     let problem = ran.outcome.as_ref().unwrap_err();
     assert_eq!(problem.code, ErrorCode::MergeConflict);
@@ -174,7 +174,7 @@ async fn a_new_key_of_two_runs_is_a_conflict_that_names_the_key() {
     insta::assert_snapshot!(refused(&first), @r"
     merge_conflict: `main` changed the same tables during the run: k
       caused by: `k`: both sides added or changed a row with the key `id` 2
-      hint: Run again: the new run reads the latest commit.
+      hint: Start a new run with `headwater run`: it reads the latest commit.
     ");
     let shown = world.sql("main", &["SELECT count(*) AS n FROM k WHERE id = 2"]).await;
     assert!(shown.contains("| 1 |"), "{shown}");
@@ -190,6 +190,18 @@ async fn different_new_keys_of_two_runs_are_merged() {
     assert_eq!(first.report().tables, ["k", "last"]);
     let shown = world.sql("main", &["SELECT count(*) AS n, sum(id) AS ids FROM k"]).await;
     assert!(shown.contains("| 3 | 6   |"), "{shown}");
+}
+
+#[tokio::test]
+async fn rows_that_two_runs_append_to_a_table_that_neither_reads_are_merged() {
+    let world = world().await;
+    world.sql("main", &["CREATE TABLE notes AS SELECT 0 AS id"]).await;
+    let [one, two] = [1, 2].map(|id| format!("{TAKEN}append\nSELECT {id} AS id FROM t"));
+    let [first, second] = run_both(&world, &[("notes.sql", &one)], &[("notes.sql", &two)]).await;
+    assert_eq!(second.report().tables, ["notes"]);
+    assert_eq!(first.report().tables, ["last", "notes"]);
+    let shown = world.sql("main", &["SELECT count(*) AS n, sum(id) AS ids FROM notes"]).await;
+    assert!(shown.contains("| 3 | 3   |"), "{shown}");
 }
 
 /// Replaces the ids of commits, which differ in each run.
@@ -231,7 +243,7 @@ async fn two_runs_that_each_read_what_the_other_writes_are_a_conflict() {
     insta::assert_snapshot!(without_ids(&refused(&first)), @r"
     merge_conflict: `main` changed tables that the run read: one
       caused by: `one`: the run read this table before commit `ID` changed it, and the run of commit `ID` read `two` before this run changed it
-      hint: Run again: the new run reads the latest commit.
+      hint: Start a new run with `headwater run`: it reads the latest commit.
     ");
     assert!(world.sql("main", &["SELECT count(*) AS n FROM two"]).await.contains("| 1 |"));
 }
@@ -281,8 +293,8 @@ async fn a_run_that_read_a_load_conflicts_with_an_older_run_that_did_not() {
     assert_eq!(old_ran.report().tables, ["other"], "ordered before the load");
     insta::assert_snapshot!(without_ids(&refused(&new_ran)), @r"
     merge_conflict: `main` changed tables that the run read: other
-      caused by: `other`: the run read this table before commit `ID` changed it, and the run of commit `ID` did not read the changes of commit `ID`, which this run did read
-      hint: Run again: the new run reads the latest commit.
+      caused by: `other`: the run read this table before commit `ID` changed it, and the run of commit `ID` read a table before commit `ID` changed it, and this run started after commit `ID`
+      hint: Start a new run with `headwater run`: it reads the latest commit.
     ");
 }
 
@@ -355,7 +367,7 @@ async fn checks_of_an_overtaken_run_do_not_count_for_the_combined_state() {
     let (overtaken, ()) = tokio::join!(run, meanwhile);
     insta::assert_snapshot!(refused(&overtaken), @r"
     commit_conflict: `main` received other commits during the run, and the expectations that it requires did not check the combined tables
-      hint: Run again: the new run reads the latest commit.
+      hint: Start a new run with `headwater run`: it reads the latest commit.
     ");
     let gate = world.gate(1);
     gate.open();
@@ -397,7 +409,7 @@ async fn a_checked_table_is_merged_completely_or_not_at_all() {
     insta::assert_snapshot!(refused(&ran), @r"
     merge_conflict: `main` changed the same tables during the run: a
       caused by: `a`: both sides changed the table, but the expectations checked only the source's rows, not the merged rows
-      hint: Run again: the new run reads the latest commit.
+      hint: Start a new run with `headwater run`: it reads the latest commit.
     ");
     let shown = world.sql("main", &[COUNTED]).await;
     assert!(shown.contains("| 2 | 101 |"), "{shown}");
