@@ -7,8 +7,8 @@ use headwater_pipelines::{Callable, Defaults};
 /// Returns the budget for a call of a function; `None` for a function without a budget. `defaults`
 /// are those of its project.
 ///
-/// The most that a call can use follows from its limits on time, memory and processors. Without a
-/// limit on processors, one processor is assumed.
+/// The limits of the function on time, memory and processors determine the maximum usage of a call.
+/// If processors have no limit, one processor is assumed.
 pub fn call_budget(callable: &Callable, defaults: &Defaults) -> Option<CallBudget> {
     if callable.budget.is_empty() {
         return None;

@@ -45,7 +45,6 @@ pub(crate) struct ActiveJob {
     pub event: Option<String>,
     pub queue: Option<String>,
     pub user: Option<String>,
-    /// The function whose budget the job uses.
     pub budget: Option<String>,
     pub created: Timestamp,
     pub cancel: CancellationToken,
@@ -195,6 +194,11 @@ impl ActiveJob {
         // Release the lock first, because logging may be slow and readers of the job need the lock.
         drop(state);
         job.iter().for_each(report::began);
+    }
+
+    /// Marks a job as not started, because its work was not executed.
+    pub(crate) fn clear_start(&self) {
+        self.state.lock().record.job.started = None;
     }
 
     /// Adds an event. Returns the number of unstored events, or `None` if the job has ended.

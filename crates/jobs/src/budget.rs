@@ -1,13 +1,14 @@
 //! Daily budgets of functions: calls, billed time and money, in UTC.
 //!
 //! Before a call starts, it reserves the most that it can use: one call, its time limit, and the
-//! cost of that time. The call is rejected if the usage of the day, the reservations of running
-//! calls and its own reservation exceed the budget together. At the end of the call, its usage
+//! cost of that time. The call is rejected if the sum of the day's usage, the reservations of
+//! running calls and its own reservation exceeds the budget. At the end of the call, its usage
 //! replaces the reservation.
 //!
-//! The usage of a day is in the journal of the users' daily usage, under `/functions/NAME`. Names
-//! of users contain no `/`. It is stored with the next write after the end of the call. A call
-//! that the end of the process interrupted is counted at the next start.
+//! The journal of the users' daily usage also contains the daily usage of functions, with
+//! `/functions/NAME` as the user. Names of users contain no `/`. The usage of a call is stored with
+//! the next write after the end of the call. If the process ends during a call, the call is counted
+//! at the next start.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -80,8 +81,8 @@ impl Quotas {
         let key = budget_key(&call.function);
         self.of_day(store, &key, now.date_naive()).await?;
         let own = call.reservation(card);
-        // A call adds its usage before it releases its reservation. Reading the usage while the
-        // reservations are locked therefore misses no call.
+        // A call adds its usage before it releases its reservation. The usage must therefore be
+        // read while the reservations are locked; otherwise, a call that ends could be missed.
         let mut reservations = self.reservations.lock();
         let used = self.known(&key, now.date_naive());
         let reserved = reservations.get(&key).copied().unwrap_or_default();
@@ -101,7 +102,8 @@ impl CallBudget {
         let running = shared.quotas.reservations.lock().get(&key).copied().unwrap_or_default();
         let card = shared.rate_card.read().clone();
         let own = self.reservation(&card);
-        // Reservations end with their calls, so they do not exhaust the money and the time.
+        // The time and money that running calls reserve become available again, so count only the
+        // calls.
         let counted = DailyUsage { calls: running.calls, ..DailyUsage::default() };
         Ok(BudgetUsage {
             budget: self.budget,

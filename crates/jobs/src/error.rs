@@ -57,9 +57,9 @@ pub enum Error {
         /// The time at which the day ends and the limit is reset.
         day_ends: Timestamp,
     },
-    /// The rest of a function's budget for the day does not suffice for a further call.
+    /// The remaining budget of a function for the day is too small for another call.
     #[error(
-        "function `{function}` has no budget for a further call today: {used} (`{setting}` is \
+        "function `{function}` has no budget left for another call today: {used} (`{setting}` is \
          {limit})"
     )]
     FunctionBudget {
@@ -67,7 +67,7 @@ pub enum Error {
         function: String,
         /// The setting of the function that limits its usage.
         setting: &'static str,
-        /// The usage on this day, and the reservations.
+        /// The usage on this day, with the reservations.
         used: String,
         /// The value of the setting.
         limit: String,

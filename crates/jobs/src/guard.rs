@@ -26,7 +26,7 @@ pub struct JobGuard {
     pub(crate) turn: Option<QueuePosition>,
     _share: Option<CallerPermit>,
     _permit: Option<JobPermit>,
-    _budget: Option<BudgetPermit>,
+    budget: Option<BudgetPermit>,
     finished: bool,
 }
 
@@ -51,7 +51,7 @@ impl JobGuard {
             turn: None,
             _share: share,
             _permit: permit,
-            _budget: budget,
+            budget,
             finished: false,
         }
     }
@@ -91,6 +91,8 @@ impl JobGuard {
     fn end(&mut self, result: Result<Value, Problem>, with: Vec<Append>) {
         self.finished = true;
         self.inner.end(&self.live, result, with);
+        // The usage of the call replaces its reservation, even if the end is not stored yet.
+        self.budget = None;
     }
 }
 

@@ -150,6 +150,7 @@ impl Jobs {
         batch.entries.extend(entries);
         if let Err(error) = self.inner.shared.store.apply(batch).await {
             let error = Error::from(error);
+            live.clear_start();
             guard.finish(Err(Problem::from(&error)));
             return Err(error);
         }

@@ -15,7 +15,7 @@ pub(crate) struct JobEnd {
     pub status: JobStatus,
     pub usage: Usage,
     pub cost: f64,
-    /// False if the job ended while it was queued.
+    /// False if the job ended before its work was executed.
     pub has_started: bool,
 }
 

@@ -49,9 +49,9 @@ pub struct BudgetUsage {
     pub money: f64,
     /// Currency of the cost.
     pub currency: String,
-    /// True if a part of the budget is used up, so that no call starts today.
+    /// True if the rest of the budget is too small for another call today.
     pub is_exhausted: bool,
-    /// End of the current day (UTC). Then the usage starts again at zero.
+    /// End of the current day (UTC), at which the usage is reset to zero.
     #[schema(value_type = String, format = DateTime)]
     pub day_ends: Timestamp,
 }

@@ -89,8 +89,8 @@ pub enum ErrorCode {
     TimeLimit,
     /// An event reached its maximum age before it was delivered.
     EventExpired,
-    /// The events of a trigger caused a further event of the same trigger, or a chain of triggers
-    /// is too long.
+    /// A trigger caused its own event, directly or indirectly, or the chain of triggers that caused
+    /// the event is too long.
     LoopDetected,
     /// A queue or another limited resource is full.
     TooBusy,

@@ -39,8 +39,8 @@ pub struct NewMessage {
     pub group: Option<String>,
     /// For FIFO queues: a message with the same id within 5 minutes is not added.
     pub deduplication_id: Option<String>,
-    /// The triggers whose events caused the message. Protocols never set it, so no client can
-    /// claim a cause; only outputs and destinations of functions do.
+    /// The triggers whose events caused the message. Only outputs and destinations of functions set
+    /// this field. Clients cannot set it.
     pub caused_by: Vec<String>,
 }
 

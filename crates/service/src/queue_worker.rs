@@ -247,16 +247,16 @@ impl QueueWorker {
         format!("/mappings/{}", self.mapping.id)
     }
 
-    /// Returns the messages that no call of this mapping caused. The others stay in the queue, and
-    /// each reception of them counts towards `maxReceiveCount`.
-    async fn without_loops(&self, messages: Vec<ReceivedMessage>) -> Vec<ReceivedMessage> {
+    /// Returns the messages that were not caused by a call of this mapping. The others stay in the
+    /// queue, and each reception of them counts towards `maxReceiveCount`.
+    async fn without_loops(&self, messages: Vec<Part>) -> Vec<Part> {
         let own = self.lineage_name();
-        let is_own = |one: &ReceivedMessage| one.message.caused_by.contains(&own);
-        let (looping, others): (Vec<_>, Vec<_>) = messages.into_iter().partition(is_own);
-        if let Some(first) = looping.first() {
-            let chain = first.message.caused_by.join("` -> `");
-            self.state.set(format!("PROBLEM: the message closes a loop: `{chain}` -> `{own}`"));
-            self.postpone(&looping).await;
+        let is_own = |(one, _): &Part| one.message.caused_by.contains(&own);
+        let (looping, others): (Vec<Part>, Vec<Part>) = messages.into_iter().partition(is_own);
+        if let Some((first, _)) = looping.first() {
+            let chain = first.message.caused_by.join("`, `");
+            self.state.set(format!("PROBLEM: a message closes a loop; its causes: `{chain}`"));
+            self.postpone(&messages_of(&looping)).await;
         }
         others
     }
@@ -268,7 +268,6 @@ impl QueueWorker {
         messages: Vec<ReceivedMessage>,
         extended: Instant,
     ) {
-        let messages = self.without_loops(messages).await;
         let records: Vec<Value> =
             messages.iter().map(|one| one.record(&self.mapping.queue)).collect();
         let is_selected = |record: &Value| {
@@ -282,7 +281,8 @@ impl QueueWorker {
         self.delete(of_call(false).map(|message| message.receipt).collect()).await;
         let records = records.into_iter().zip(&selected).filter(|(_, selected)| **selected);
         let records = records.map(|(record, _)| record);
-        self.call_in_parts(&components, of_call(true).zip(records).collect(), extended).await;
+        let called = self.without_loops(of_call(true).zip(records).collect()).await;
+        self.call_in_parts(&components, called, extended).await;
     }
 
     /// Calls the function with messages, and deletes those that were processed. If the mapping

@@ -34,8 +34,8 @@ const TRIM_EVERY: u64 = 1_000;
 const JOBS_PAUSE: Duration = Duration::from_secs(1);
 const DAY_PAUSE: Duration = Duration::from_secs(60);
 
-/// Pause of all deliveries to a function whose budget does not suffice for a further call. A
-/// running call may end, or a new version may have a higher budget.
+/// Pause of all deliveries to a function that has no budget left. The pause is much shorter than a
+/// day, because a running call may release its reservation, or a new version may raise the budget.
 const BUDGET_PAUSE: Duration = Duration::from_secs(10);
 
 impl Worker {
@@ -51,7 +51,7 @@ impl Worker {
                 self.context.queue.block(self.postponed(taken.delivery.clone(), DAY_PAUSE));
                 Ok(())
             }
-            // All events of the queue call this function, so all of them wait.
+            // All events of the queue call the same function, so all of them wait.
             Err(Error::Jobs(JobsError::FunctionBudget { day_ends, .. })) => {
                 let now = self.context.now();
                 self.context.queue.throttle(day_ends.min(now + BUDGET_PAUSE), now);

@@ -1,9 +1,9 @@
 //! Detection of loops by the lineage of events.
 //!
-//! The lineage of an event is the field `caused_by`: the triggers whose events led to it. Tables,
-//! objects, merges and jobs of a trigger's own events cause no event at all. Messages are taken out
-//! of their queue, so a message that closes a loop becomes an event that has failed. A user can
-//! inspect and replay it.
+//! The lineage of an event is the field `caused_by`: the triggers whose events led to it. Sources
+//! ignore a change of a table or an object, a merge and the end of a job if their own trigger
+//! caused it. A message must be removed from its queue, so a message that closes a loop becomes a
+//! failed event. A user can inspect and replay this event.
 
 use headwater_model::{ErrorCode, Event, Problem};
 
@@ -26,8 +26,8 @@ pub(crate) fn loop_problem(event: &Event, trigger: &str) -> Option<Problem> {
     } else {
         format!("{} triggers caused the event (limit {CHAIN_MAX}): {chain}", lineage.len())
     };
-    let hint = "Change the output or destination that leads back to the trigger. Deliver the event \
-                once more with `headwater event replay`.";
+    let hint = "Remove the output or the destination that closes the loop. To deliver this event, \
+                use `headwater event replay`.";
     Some(Problem::new(ErrorCode::LoopDetected, message).with_hint(hint))
 }
 

@@ -128,7 +128,7 @@ impl EventSource for QueueSource {
             return Ok(PollResult::after(context.options.poll_interval));
         }
         // The messages of an event belong to one group, which determines the order of events. They
-        // also have the same cause, so that a loop stops only the messages that are part of it.
+        // also have the same cause, so that only the messages that close a loop fail.
         let groups = taken.messages.chunk_by(|one, other| {
             group(one) == group(other) && one.message.caused_by == other.message.caused_by
         });

@@ -52,8 +52,8 @@ pub trait TargetExecutor: Send + Sync {
         Ok(CallPolicy::default())
     }
 
-    /// Returns the daily budget for a call of a function. While it does not suffice for a further
-    /// call, events of the function wait. The default implementation returns `None`: no budget.
+    /// Returns the daily budget for a call of a function. Events of the function wait while the
+    /// budget is used up. The default implementation returns `None`: no budget.
     fn budget(&self, _function: &str) -> Option<CallBudget> {
         None
     }

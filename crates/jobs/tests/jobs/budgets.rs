@@ -46,8 +46,8 @@ async fn running_and_ended_calls_count_until_midnight() {
     call(&jobs, budget, 5).await.expect("two");
     let error = start(&jobs, budget).await.map(drop).expect_err("a budget");
     assert_eq!(error.code(), ErrorCode::QuotaExceeded);
-    let expected = "function `f` has no budget for a further call today: 2 calls (`calls_per_day` \
-                    is 2)";
+    let expected = "function `f` has no budget left for another call today: 2 calls \
+                    (`calls_per_day` is 2)";
     assert_eq!(error.to_string(), expected);
     let hint = error.hint().expect("a hint");
     assert!(hint.contains("2026-03-02T00:00:00Z") && hint.contains("`calls_per_day`"), "{hint}");
@@ -91,6 +91,38 @@ async fn the_cost_of_a_day_never_exceeds_the_budget() {
     assert!(error.to_string().contains("1.500000 money spent"), "{error}");
     let usage = of(budget).usage_today(&jobs).await.expect("usage");
     assert!((usage.money - 1.5).abs() < 1e-9 && usage.is_exhausted, "{usage:?}");
+}
+
+#[tokio::test]
+async fn an_ended_call_reserves_nothing_until_its_end_is_stored() {
+    let jobs = jobs(&memory(), &clock()).await;
+    let budget = calls(2);
+    let first = start(&jobs, budget).await.expect("one");
+    let ending = first.finish_with(Ok(Value::Null), Vec::new());
+    tokio::pin!(ending);
+    tokio::select! {
+        biased;
+        () = &mut ending => panic!("the end was stored without the writer"),
+        () = std::future::ready(()) => {}
+    }
+    call(&jobs, budget, 5).await.expect("two");
+    ending.await;
+}
+
+#[tokio::test]
+async fn a_call_whose_start_cannot_be_stored_does_not_count() {
+    let (inner, clock) = (memory(), clock());
+    let mortal = Mortal::new(&inner, i64::MAX, Dying::Before);
+    let store: Arc<dyn Store> = mortal.clone();
+    let jobs = jobs(&store, &clock).await;
+    let budget = calls(1);
+    // Read the usage of the day first, so that only the write of the job fails.
+    of(budget).usage_today(&jobs).await.expect("usage");
+    mortal.fail();
+    let begun = jobs.begin(jobs.new_id(), &new(budget), Vec::new()).await;
+    assert!(begun.is_err(), "the store fails");
+    mortal.revive();
+    call(&jobs, budget, 5).await.expect("the first call");
 }
 
 #[tokio::test]

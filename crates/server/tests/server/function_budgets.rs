@@ -8,7 +8,7 @@ use crate::support::TestServer;
 use crate::trial;
 
 pub fn trials() -> Vec<Trial> {
-    vec![trial("function_budgets::a_function_without_budget_is_not_called", calls)]
+    vec![trial("function_budgets::a_function_with_an_exhausted_budget_is_not_called", calls)]
 }
 
 const FUNCTIONS: &str = "\

@@ -418,7 +418,7 @@ async fn a_call_waits_while_its_user_is_over_a_limit_and_calls_of_others_do_not(
 }
 
 #[tokio::test]
-async fn calls_of_a_function_without_budget_wait_for_the_next_day() {
+async fn calls_of_a_function_with_an_exhausted_budget_wait_for_the_next_day() {
     let dir = tempfile::tempdir().expect("a folder");
     let mut stage = Stage::new(dir.path(), Vec::new()).await;
     let budget = DailyBudget { calls_per_day: Some(2), ..DailyBudget::default() };

@@ -154,7 +154,7 @@ async fn messages_of_a_group_are_delivered_in_order() {
     assert_eq!(stage.received()[2..], [[json!("a1")], [json!("a2")]]);
 }
 
-/// Sends a message as an output of a function would, whose event these triggers caused.
+/// Sends a message that these triggers caused, like an output of a function.
 async fn send_caused(stage: &Stage, queue: &str, body: &str, caused_by: &[&str]) {
     let caused_by = caused_by.iter().map(|name| (*name).to_owned()).collect();
     let message = NewMessage { body: body.to_owned(), caused_by, ..NewMessage::default() };
@@ -163,7 +163,7 @@ async fn send_caused(stage: &Stage, queue: &str, body: &str, caused_by: &[&str])
 }
 
 #[tokio::test]
-async fn a_message_that_its_own_trigger_caused_is_a_dead_letter_that_names_the_loop() {
+async fn a_message_that_its_own_trigger_caused_becomes_a_failed_event_that_names_the_loop() {
     let stage = Stage::new(definition(&json!({"name": "orders", "batch": 10}))).await;
     stage.create("orders").await;
     stage.process.send("orders", &["first"]).await.expect("sent");
@@ -171,7 +171,7 @@ async fn a_message_that_its_own_trigger_caused_is_a_dead_letter_that_names_the_l
     send_caused(&stage, "orders", "of another", &["other"]).await;
     stage.process.send("orders", &["last"]).await.expect("sent");
     stage.tick().await;
-    // A loop stops no message of other senders, although one batch could contain all messages.
+    // Only the message that closes the loop fails, although one batch could contain all messages.
     assert_eq!(stage.received(), [[json!("first")], [json!("of another")], [json!("last")]]);
     let filter = TriggerEventFilter {
         statuses: vec![TriggerEventStatus::Failed],
@@ -185,7 +185,7 @@ async fn a_message_that_its_own_trigger_caused_is_a_dead_letter_that_names_the_l
     let status = &stage.process.triggers.list()[0];
     assert_eq!((status.pending, status.failed), (0, 1));
 
-    // A user can deliver it nevertheless.
+    // A replay delivers the event.
     stage.process.triggers.replay(&failed[0].event.id).await.expect("replayed");
     stage.tick().await;
     assert_eq!(stage.received()[3..], [[json!("own")]]);
