@@ -85,7 +85,7 @@ impl EndedCall<'_> {
             user = principal.user_name().map(str::to_owned);
             actor = Some(by);
         } else if author.is_none() {
-            // A source detected the event, so the function has the rights of the trigger's deployer.
+            // A source detected the event, so the trigger's deployer provides the rights.
             author = Some(format!("trigger {}", self.delivery.trigger));
         }
         let delivery = Delivery { author, user, actor, ..Delivery::new(id, &queue, now) };
