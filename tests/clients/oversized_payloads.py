@@ -24,7 +24,7 @@ LAMBDA = "/2015-03-31/functions/echo/invocations"
 
 
 def signature(service):
-    """Returns the headers of a signature, which is wrong: the server verifies it after the body."""
+    """Returns headers with an invalid signature, which the server verifies after the body."""
     now = datetime.datetime.now(datetime.timezone.utc)
     scope = f"{os.environ['AWS_ACCESS_KEY_ID']}/{now:%Y%m%d}/us-east-1/{service}/aws4_request"
     return {

@@ -173,9 +173,8 @@ impl Worker {
         }
     }
 
-    /// Returns the policy of the calls that the worker delivers; the default policy if they have
-    /// other targets than one function. The retries and the maximum age of a trigger's events are
-    /// those of the trigger.
+    /// Returns the policy of the calls that the worker delivers. For a trigger, the policy contains
+    /// only the destinations of the function; it is empty if the trigger has another target.
     async fn call_policy(&self) -> Result<CallPolicy, Problem> {
         let trigger = self.trigger();
         let targets = trigger.targets();
@@ -287,8 +286,8 @@ fn judge(
     }
 }
 
-/// Returns true if a statement reached its own limit on disk space. Another attempt would also
-/// reach this limit. A full disk, in contrast, may have space again.
+/// Returns true if a statement reached its own limit on disk space, which another attempt would
+/// also reach.
 fn is_limit(problem: &Problem) -> bool {
     problem.context.contains_key("limit_bytes")
 }

@@ -86,7 +86,7 @@ impl EndedCall<'_> {
             user = principal.user_name().map(str::to_owned);
             actor = Some(by);
         } else if author.is_none() {
-            // A source detected the event, so the function runs for the deployer of the trigger.
+            // A source detected the event, so the trigger's deployer provides the rights.
             author = Some(format!("trigger {}", self.delivery.trigger));
         }
         let mut delivery = Delivery { author, user, actor, ..Delivery::new(id, &queue, now) };

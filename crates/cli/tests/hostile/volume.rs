@@ -1,4 +1,4 @@
-//! Payloads and logs of more bytes than the server may keep in memory or on disk.
+//! Payloads and logs that are larger than the server may keep in memory or on disk.
 
 use std::process::{Command, Stdio};
 
@@ -22,7 +22,7 @@ fn deploy(workspace: &Workspace, name: &str, handler: &str) {
 /// Returns the bytes of the files of the lake.
 fn lake_bytes(workspace: &Workspace) -> u64 {
     let files = walkdir::WalkDir::new(workspace.path().join(".headwater")).into_iter();
-    // Temporary files may disappear meanwhile.
+    // Ignore errors, because temporary files may be removed during the walk.
     let files = files.filter_map(Result::ok).filter_map(|file| file.metadata().ok());
     files.filter(std::fs::Metadata::is_file).map(|file| file.len()).sum()
 }
