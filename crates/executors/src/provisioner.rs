@@ -1,9 +1,9 @@
-//! Provisioned concurrency of the deployed functions: those of the active version of the project,
-//! and those without a project.
+//! Provisioned concurrency of deployed functions: the functions of the active version of the
+//! project, and the functions without a project.
 //!
-//! The settings are applied at the start of the server, after each deployment, and periodically,
-//! because an environment may have been rebuilt. A start imports the function, but does not call it,
-//! so it needs no rights.
+//! The settings are applied at the start of the server and after each deployment. They are also
+//! applied periodically, because a rebuilt environment needs new instances. The start of an
+//! instance imports the function but does not call it. Therefore it needs no rights.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -36,7 +36,8 @@ pub struct ProvisionerParts {
     pub deployed: Arc<ActiveVersion>,
 }
 
-/// Applies the settings of provisioned concurrency. Dropping it stops this.
+/// The task that applies the settings of provisioned concurrency. Dropping this value ends the
+/// task.
 pub struct Provisioner {
     changed: Arc<Notify>,
     is_active: Arc<AtomicBool>,
@@ -44,7 +45,7 @@ pub struct Provisioner {
 }
 
 impl Provisioner {
-    /// Applies the settings, and applies them again after changes until the provisioner is dropped.
+    /// Starts the task.
     pub fn start(parts: ProvisionerParts) -> Self {
         let (changed, is_active) = (Arc::<Notify>::default(), Arc::<AtomicBool>::default());
         let stop = CancellationToken::new();
@@ -59,7 +60,7 @@ impl Provisioner {
         Provisioner { changed, is_active, _stop: stop.drop_guard() }
     }
 
-    /// Applies the settings again, because they may have changed. Does not wait for the result.
+    /// Requests that changed settings are applied. Does not wait for the result.
     pub fn update(&self) {
         self.changed.notify_one();
     }
@@ -94,10 +95,10 @@ impl ProvisionerParts {
         }
     }
 
-    /// Applies the settings of all functions. Returns true if there are any.
+    /// Applies the settings of all functions. Returns true if a function has such a setting.
     async fn apply(&self) -> Result<bool, Problem> {
         let mut names = BTreeSet::new();
-        // A version that cannot be read has no callable functions.
+        // The functions of a version that cannot be read cannot be called.
         if let Ok(Some(version)) = self.deployed.version() {
             for callable in version.project.callables.values() {
                 let count = callable.concurrency.provisioned;
@@ -145,8 +146,8 @@ impl ProvisionerParts {
     }
 }
 
-/// Returns the state of the provisioned instances of a version or alias; `None` if it has no such
-/// setting.
+/// Returns the state of the provisioned instances of a version or alias; `None` if the version or
+/// alias has no provisioned concurrency.
 pub fn provisioned_status(
     functions: &Functions,
     stored: &StoredFunction,
@@ -166,15 +167,16 @@ pub fn provisioned_status(
     Some(status)
 }
 
-/// Returns the name of a setting in the function runtime. A colon is not allowed in the name of a
-/// function of a project, so the names differ.
+/// Returns the name of a setting in the function runtime. The name contains a colon, so it differs
+/// from the name of each function of a project.
 fn setting_name(function: &str, qualifier: &str, version: Option<u64>) -> String {
     let version = version.map_or_else(|| "latest".to_owned(), |version| version.to_string());
     format!("{function}:{qualifier}:{version}")
 }
 
-/// Returns the versions that calls of a version or alias execute, and the number of instances of
-/// each. An alias with weights distributes its instances by the weights, rounded up.
+/// Returns the versions that the calls of a version or alias execute, and the number of instances
+/// of each version. The instances of an alias with weights are distributed by the weights. Each
+/// number is rounded up.
 fn shares(stored: &StoredFunction, qualifier: &str, count: u32) -> Vec<(Option<u64>, u32)> {
     let Ok(main) = stored.resolve(qualifier, 1.0) else { return Vec::new() };
     let Some(alias) = stored.aliases.get(qualifier) else { return vec![(main, count)] };
