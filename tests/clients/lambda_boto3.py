@@ -268,9 +268,7 @@ def buckets(aws, key):
     made = create(aws, "stored", Code=stored)
     assert made["CodeSize"] == len(first), made
     assert invoke(aws, "stored", 1)[1]["event"] == 1
-    updated = aws.update_function_code(
-        FunctionName="stored", S3Bucket="code", S3Key="second.zip"
-    )
+    updated = aws.update_function_code(FunctionName="stored", S3Bucket="code", S3Key="second.zip")
     assert updated["CodeSize"] == len(second), updated
     # The function does not need the object after the request.
     s3.delete_object(Bucket="code", Key="second.zip")

@@ -41,14 +41,16 @@ pub struct ProvisionerParts {
 pub struct Provisioner {
     changed: Arc<Notify>,
     is_active: Arc<AtomicBool>,
-    _stop: DropGuard,
+    runner: Runner,
+    stop: CancellationToken,
+    _stop_on_drop: DropGuard,
 }
 
 impl Provisioner {
     /// Starts the task.
     pub fn start(parts: ProvisionerParts) -> Self {
         let (changed, is_active) = (Arc::<Notify>::default(), Arc::<AtomicBool>::default());
-        let stop = CancellationToken::new();
+        let (stop, runner) = (CancellationToken::new(), parts.runner.clone());
         let applied = parts.apply_periodically(changed.clone(), is_active.clone());
         let stopped = stop.clone();
         tokio::spawn(async move {
@@ -57,7 +59,14 @@ impl Provisioner {
                 () = applied => {}
             }
         });
-        Provisioner { changed, is_active, _stop: stop.drop_guard() }
+        let guard = stop.clone().drop_guard();
+        Provisioner { changed, is_active, runner, stop, _stop_on_drop: guard }
+    }
+
+    /// Ends the task and the idle provisioned instances, because the server stops.
+    pub fn stop(&self) {
+        self.stop.cancel();
+        self.runner.retain_provisioned(|_| false);
     }
 
     /// Requests that changed settings are applied. Does not wait for the result.
