@@ -94,53 +94,45 @@ impl ProvisionerParts {
 
     async fn apply_periodically(self, changed: Arc<Notify>, is_active: Arc<AtomicBool>) {
         loop {
-            match self.apply().await {
-                Ok(has_settings) => is_active.store(has_settings, Ordering::Relaxed),
-                Err(problem) => {
-                    tracing::warn!("provisioned concurrency cannot be applied: {problem}");
-                }
+            if let Err(problem) = self.apply(&is_active).await {
+                tracing::warn!("provisioned concurrency cannot be applied: {problem}");
             }
             let _ = tokio::time::timeout(APPLY_EVERY, changed.notified()).await;
         }
     }
 
-    /// Applies the settings of all functions. Returns true if a function has such a setting.
-    async fn apply(&self) -> Result<bool, Problem> {
-        let mut names = BTreeSet::new();
+    /// Applies the settings of all functions. Removed settings are applied first, because the
+    /// installation of an environment can take minutes. Sets `is_active` to true if there are
+    /// settings.
+    async fn apply(&self, is_active: &AtomicBool) -> Result<(), Problem> {
         // The functions of a version that cannot be read cannot be called.
-        if let Ok(Some(version)) = self.deployed.version() {
-            for callable in version.project.callables.values() {
-                let count = callable.concurrency.provisioned;
-                if count > 0 {
-                    names.insert(callable.name.clone());
-                    self.provision(&version.project, callable, &callable.name, count).await;
-                }
-            }
-        }
-        for stored in self.catalog.store().list().await.or_problem()? {
-            for (qualifier, settings) in &stored.qualifiers {
-                let Some(config) = &settings.provisioned else { continue };
-                for (version, count) in shares(&stored, qualifier, config.count) {
-                    let name = setting_name(&stored.name, qualifier, version);
-                    names.insert(name.clone());
-                    self.provision_stored(&stored, version, &name, count).await;
-                }
-            }
-        }
+        let version = self.deployed.version().ok().flatten();
+        let callables = version.iter().flat_map(|version| version.project.callables.values());
+        let callables: Vec<&Callable> =
+            callables.filter(|callable| callable.concurrency.provisioned > 0).collect();
+        let functions = self.catalog.store().list().await.or_problem()?;
+        let stored: Vec<StoredSetting<'_>> = functions.iter().flat_map(stored_settings).collect();
+        let mut names: BTreeSet<&str> = stored.iter().map(|one| one.name.as_str()).collect();
+        names.extend(callables.iter().map(|callable| callable.name.as_str()));
         self.runner.retain_provisioned(|name| names.contains(name));
-        Ok(!names.is_empty())
+        is_active.store(!names.is_empty(), Ordering::Relaxed);
+        if let Some(version) = &version {
+            for callable in &callables {
+                let count = callable.concurrency.provisioned;
+                self.provision(&version.project, callable, &callable.name, count).await;
+            }
+        }
+        for setting in &stored {
+            self.provision_stored(setting).await;
+        }
+        Ok(())
     }
 
-    async fn provision_stored(
-        &self,
-        stored: &StoredFunction,
-        version: Option<u64>,
-        name: &str,
-        count: u32,
-    ) {
-        match self.catalog.version(stored, version).await {
-            Ok(function) => {
-                self.provision(&function.project, &function.callable, name, count).await;
+    async fn provision_stored(&self, setting: &StoredSetting<'_>) {
+        let StoredSetting { function, version, name, count } = setting;
+        match self.catalog.version(function, *version).await {
+            Ok(parsed) => {
+                self.provision(&parsed.project, &parsed.callable, name, *count).await;
             }
             Err(problem) => {
                 tracing::warn!("function `{name}` has no provisioned instances: {problem}");
@@ -153,6 +145,29 @@ impl ProvisionerParts {
         let call = ProvisionedCall { project, given, callable, name };
         self.runner.provision(call, count).await;
     }
+}
+
+/// The provisioned concurrency of a version of a function without a project.
+struct StoredSetting<'a> {
+    function: &'a StoredFunction,
+    /// The version; `None` for the latest state.
+    version: Option<u64>,
+    /// The name of the setting in the function runtime.
+    name: String,
+    /// Number of instances.
+    count: u32,
+}
+
+fn stored_settings(function: &StoredFunction) -> Vec<StoredSetting<'_>> {
+    let mut settings = Vec::new();
+    for (qualifier, one) in &function.qualifiers {
+        let Some(config) = &one.provisioned else { continue };
+        for (version, count) in shares(function, qualifier, config.count) {
+            let name = setting_name(&function.name, qualifier, version);
+            settings.push(StoredSetting { function, version, name, count });
+        }
+    }
+    settings
 }
 
 /// Returns the state of the provisioned instances of a version or alias; `None` if the version or
