@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot be set up fails by panicking")]
 
 mod bauplan;
+mod concurrency;
 mod function_triggers;
 mod manifest;
 mod python_models;
