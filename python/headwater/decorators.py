@@ -177,8 +177,8 @@ def function(
     serve further calls. Modules and globals then keep their state between calls, and `/tmp` is
     emptied. `network`, `memory`, `timeout`, `cpus`, `tmp`, `env`, `secrets` and `priority` have the
     same meaning as in `model`. `reserved_concurrency` is the maximum number of concurrent calls.
-    `provisioned_concurrency` is the number of processes that are started before calls and kept,
-    which needs `reuse`. `on_success` and `on_failure` are the destinations of asynchronous
+    `provisioned_concurrency` is the number of processes that the server starts before calls and
+    keeps; it requires `reuse`. `on_success` and `on_failure` are the destinations of asynchronous
     calls: the name of a function, or an address such as `queue://orders`. `outputs` are addresses
     to which the server writes the returned value, such as `table://shop.orders`. `calls_per_day`,
     `time_per_day` and `money_per_day` are the daily budget of the function: a number of calls,
@@ -202,8 +202,8 @@ def function(
         "env": None if env is None else _check_variables(env),
         "secrets": None if secrets is None else _check_secrets(secrets, env),
         "priority": _check_priority(priority),
-        "reserved_concurrency": _check_concurrency(reserved_concurrency),
-        "provisioned_concurrency": _check_concurrency(provisioned_concurrency),
+        "reserved_concurrency": _check_concurrency("reserved", reserved_concurrency),
+        "provisioned_concurrency": _check_concurrency("provisioned", provisioned_concurrency),
         "on_success": _check_destination(on_success),
         "on_failure": _check_destination(on_failure),
         "outputs": None if outputs is None else _check_outputs(outputs),
@@ -398,10 +398,10 @@ def _check_triggers(on: object) -> tuple[dict[str, object], ...]:
     return tuple(triggers)
 
 
-def _check_concurrency(value: object) -> int | None:
+def _check_concurrency(kind: str, value: object) -> int | None:
     number = isinstance(value, int) and not isinstance(value, bool)
     if value is not None and not (number and 0 <= value <= 10_000):  # type: ignore[operator]
-        refuse(f"a concurrency cannot be `{value!r}`", "Use a number from 0 to 10,000.")
+        refuse(f"{kind}_concurrency cannot be `{value!r}`", "Use a number from 0 to 10,000.")
     return value  # type: ignore[return-value]
 
 

@@ -1,8 +1,8 @@
 """Tests of boto3 with Lambda's API: every supported operation, errors, rights.
 
-    lambda_boto3.py URL TOKEN
+    lambda_boto3.py URL TOKEN S3
 
-TOKEN is the owner's token for the HTTP API at URL. The test creates users and access keys.
+TOKEN is the owner's token for the HTTP API at URL. S3 is the URL of the S3 endpoint. The test creates users and access keys.
 
 Needs: boto3.
 """
@@ -10,11 +10,23 @@ Needs: boto3.
 import base64
 import json
 import sys
-import time
 import urllib.error
 import urllib.request
 
-from lambda_client import CODE, ROLE, SEEN, URL, api, archive, client, create, fails, fetch, invoke
+from lambda_client import (
+    CODE,
+    ROLE,
+    SEEN,
+    URL,
+    api,
+    archive,
+    client,
+    create,
+    fails,
+    fetch,
+    invoke,
+    until,
+)
 from lambda_settings import destinations, layers, permissions, urls, versioned
 from lambda_streams import node_streams, streams
 
@@ -227,18 +239,14 @@ def provisioned(aws):
     )
     put = aws.put_provisioned_concurrency_config(**of_version, ProvisionedConcurrentExecutions=1)
     assert put["RequestedProvisionedConcurrentExecutions"] == 1, put
-    deadline = time.monotonic() + 120
-    while True:
-        got = aws.get_provisioned_concurrency_config(**of_version)
-        if got["Status"] == "READY":
-            break
-        assert time.monotonic() < deadline, got
-        time.sleep(0.05)
-    assert got["AvailableProvisionedConcurrentExecutions"] == 1, got
+    get = aws.get_provisioned_concurrency_config
+    until(lambda: get(**of_version)["Status"] == "READY")
+    assert get(**of_version)["AllocatedProvisionedConcurrentExecutions"] == 1
     listed = aws.list_provisioned_concurrency_configs(FunctionName="price")
     arns = [one["FunctionArn"] for one in listed["ProvisionedConcurrencyConfigs"]]
     assert len(arns) == 1 and arns[0].endswith(f":price:{version}"), arns
     aws.delete_provisioned_concurrency_config(**of_version)
+    fails("ProvisionedConcurrencyConfigNotFoundException", get, **of_version)
     fails(
         "InvalidParameterValueException",
         aws.put_provisioned_concurrency_config,
@@ -246,6 +254,59 @@ def provisioned(aws):
         Qualifier="$LATEST",
         ProvisionedConcurrentExecutions=1,
     )
+
+
+def buckets(aws, key):
+    """Code and layers from archives in a bucket."""
+    s3 = client(key, "s3", sys.argv[3])
+    s3.create_bucket(Bucket="code")
+    first = archive()
+    second = archive(CODE.replace('{"event": event,', '{"event": [event],'))
+    s3.put_object(Bucket="code", Key="first.zip", Body=first)
+    s3.put_object(Bucket="code", Key="second.zip", Body=second)
+    stored = {"S3Bucket": "code", "S3Key": "first.zip"}
+    made = create(aws, "stored", Code=stored)
+    assert made["CodeSize"] == len(first), made
+    assert invoke(aws, "stored", 1)[1]["event"] == 1
+    updated = aws.update_function_code(FunctionName="stored", S3Bucket="code", S3Key="second.zip")
+    assert updated["CodeSize"] == len(second), updated
+    # The function does not need the object after the request.
+    s3.delete_object(Bucket="code", Key="second.zip")
+    assert invoke(aws, "stored", 1)[1]["event"] == [1]
+    layer = aws.publish_layer_version(LayerName="stored", Content=stored)
+    assert layer["Content"]["CodeSize"] == len(first), layer
+    aws.delete_layer_version(LayerName="stored", VersionNumber=1)
+    for wrong in [
+        {"S3Bucket": "code", "S3Key": "second.zip"},
+        {"S3Bucket": "none", "S3Key": "first.zip"},
+        {"S3Bucket": "code"},
+        {**stored, "ZipFile": first},
+        {**stored, "S3ObjectVersion": "1"},
+    ]:
+        fails("InvalidParameterValueException", create, aws=aws, name="other", Code=wrong)
+
+    api("POST", "/v1/users", {"name": "ben", "kind": "service"})
+    ben = client(api("POST", "/v1/access-keys", {"user": "ben"}))
+    deploy = {"grantee": "ben", "actions": ["deploy"], "object": "function:ben-*"}
+    api("POST", "/v1/grants", deploy)
+    message = fails("AccessDeniedException", create, aws=ben, name="ben-one", Code=stored)
+    assert "read on bucket:code" in message, message
+    api("POST", "/v1/grants", {"grantee": "ben", "actions": ["read"], "object": "bucket:code"})
+    create(ben, "ben-one", Code=stored)
+    ben.delete_function(FunctionName="ben-one")
+    # The right to deploy is checked before the archive is read: this archive does not exist.
+    missing = {"S3Bucket": "code", "S3Key": "none.zip"}
+    message = fails("AccessDeniedException", create, aws=ben, name="other", Code=missing)
+    assert "deploy on function:other" in message, message
+    message = fails(
+        "AccessDeniedException",
+        ben.publish_layer_version,
+        LayerName="other",
+        Content=missing,
+    )
+    assert "deploy on function:layer/other" in message, message
+    fails("AccessDeniedException", ben.update_function_code, FunctionName="stored", **missing)
+    aws.delete_function(FunctionName="stored")
 
 
 def rights(owner):
@@ -315,6 +376,7 @@ urls(aws, own_key)
 destinations(aws, own_key)
 permissions(aws)
 layers(aws)
+buckets(aws, own_key)
 streams(aws, own_key)
 node_streams(aws)
 rights(aws)

@@ -52,11 +52,11 @@ def api(method, path, body=None):
         return json.loads(response.read() or "null")
 
 
-def client(key, service="lambda"):
+def client(key, service="lambda", url=URL):
     """Returns a client of a service with an access key."""
     made = boto3.client(
         service,
-        endpoint_url=URL,
+        endpoint_url=url,
         aws_access_key_id=key["key"]["id"],
         aws_secret_access_key=key["secret"],
         region_name="us-east-1",

@@ -305,6 +305,14 @@ def layers(aws):
         fails(
             "InvalidParameterValueException", create, aws=aws, name="layered", Layers=wrong
         )
+    tools = archive("tool 1", "share/tool.txt")
+    tools = aws.publish_layer_version(LayerName="tools", Content={"ZipFile": tools})
+    reading = archive("def handler(e, c):\n    return open('/opt/share/tool.txt').read()\n")
+    create(aws, "reading", Code={"ZipFile": reading}, Layers=[tools["LayerVersionArn"]])
+    assert invoke(aws, "reading", 1)[1] == "tool 1"
+    aws.delete_function(FunctionName="reading")
+    aws.delete_layer_version(LayerName="tools", VersionNumber=1)
+
     made = create(aws, "layered", Code={"ZipFile": code}, Layers=[arn], Publish=True)
     assert made["Layers"] == [{"Arn": arn, "CodeSize": len(shared)}], made
     assert invoke(aws, "layered", 1)[1] == "layered"

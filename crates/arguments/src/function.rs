@@ -135,7 +135,7 @@ pub struct FunctionDeploy {
     /// The maximum number of concurrent calls
     #[arg(long, value_name = "CALLS")]
     pub reserved_concurrency: Option<u32>,
-    /// The number of instances that are started before calls and kept; 0 keeps none
+    /// The number of instances that the server keeps ready for calls; 0 for none
     #[arg(long, value_name = "INSTANCES")]
     pub provisioned_concurrency: Option<u32>,
 }

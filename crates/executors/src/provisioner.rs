@@ -1,9 +1,9 @@
-//! Provisioned concurrency of the deployed functions: those of the active version of the project,
-//! and those without a project.
+//! Provisioned concurrency of deployed functions: the functions of the active version of the
+//! project, and the functions without a project.
 //!
-//! The settings are applied at the start of the server, after each deployment, and periodically,
-//! because an environment may have been rebuilt. A start imports the function, but does not call it,
-//! so it needs no rights.
+//! The settings are applied at the start of the server and after each deployment. They are also
+//! applied periodically, because a rebuilt environment needs new instances. The start of an
+//! instance imports the function but does not call it. Therefore it needs no rights.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -36,18 +36,21 @@ pub struct ProvisionerParts {
     pub deployed: Arc<ActiveVersion>,
 }
 
-/// Applies the settings of provisioned concurrency. Dropping it stops this.
+/// The task that applies the settings of provisioned concurrency. Dropping this value ends the
+/// task.
 pub struct Provisioner {
     changed: Arc<Notify>,
     is_active: Arc<AtomicBool>,
-    _stop: DropGuard,
+    runner: Runner,
+    stop: CancellationToken,
+    _stop_on_drop: DropGuard,
 }
 
 impl Provisioner {
-    /// Applies the settings, and applies them again after changes until the provisioner is dropped.
+    /// Starts the task.
     pub fn start(parts: ProvisionerParts) -> Self {
         let (changed, is_active) = (Arc::<Notify>::default(), Arc::<AtomicBool>::default());
-        let stop = CancellationToken::new();
+        let (stop, runner) = (CancellationToken::new(), parts.runner.clone());
         let applied = parts.apply_periodically(changed.clone(), is_active.clone());
         let stopped = stop.clone();
         tokio::spawn(async move {
@@ -56,10 +59,17 @@ impl Provisioner {
                 () = applied => {}
             }
         });
-        Provisioner { changed, is_active, _stop: stop.drop_guard() }
+        let guard = stop.clone().drop_guard();
+        Provisioner { changed, is_active, runner, stop, _stop_on_drop: guard }
     }
 
-    /// Applies the settings again, because they may have changed. Does not wait for the result.
+    /// Ends the task and the idle provisioned instances, because the server stops.
+    pub fn stop(&self) {
+        self.stop.cancel();
+        self.runner.retain_provisioned(|_| false);
+    }
+
+    /// Requests that changed settings are applied. Does not wait for the result.
     pub fn update(&self) {
         self.changed.notify_one();
     }
@@ -84,53 +94,45 @@ impl ProvisionerParts {
 
     async fn apply_periodically(self, changed: Arc<Notify>, is_active: Arc<AtomicBool>) {
         loop {
-            match self.apply().await {
-                Ok(has_settings) => is_active.store(has_settings, Ordering::Relaxed),
-                Err(problem) => {
-                    tracing::warn!("provisioned concurrency cannot be applied: {problem}");
-                }
+            if let Err(problem) = self.apply(&is_active).await {
+                tracing::warn!("provisioned concurrency cannot be applied: {problem}");
             }
             let _ = tokio::time::timeout(APPLY_EVERY, changed.notified()).await;
         }
     }
 
-    /// Applies the settings of all functions. Returns true if there are any.
-    async fn apply(&self) -> Result<bool, Problem> {
-        let mut names = BTreeSet::new();
-        // A version that cannot be read has no callable functions.
-        if let Ok(Some(version)) = self.deployed.version() {
-            for callable in version.project.callables.values() {
-                let count = callable.concurrency.provisioned;
-                if count > 0 {
-                    names.insert(callable.name.clone());
-                    self.provision(&version.project, callable, &callable.name, count).await;
-                }
-            }
-        }
-        for stored in self.catalog.store().list().await.or_problem()? {
-            for (qualifier, settings) in &stored.qualifiers {
-                let Some(config) = &settings.provisioned else { continue };
-                for (version, count) in shares(&stored, qualifier, config.count) {
-                    let name = setting_name(&stored.name, qualifier, version);
-                    names.insert(name.clone());
-                    self.provision_stored(&stored, version, &name, count).await;
-                }
-            }
-        }
+    /// Applies the settings of all functions. Removed settings are applied first, because the
+    /// installation of an environment can take minutes. Sets `is_active` to true if there are
+    /// settings.
+    async fn apply(&self, is_active: &AtomicBool) -> Result<(), Problem> {
+        // The functions of a version that cannot be read cannot be called.
+        let version = self.deployed.version().ok().flatten();
+        let callables = version.iter().flat_map(|version| version.project.callables.values());
+        let callables: Vec<&Callable> =
+            callables.filter(|callable| callable.concurrency.provisioned > 0).collect();
+        let functions = self.catalog.store().list().await.or_problem()?;
+        let stored: Vec<StoredSetting<'_>> = functions.iter().flat_map(stored_settings).collect();
+        let mut names: BTreeSet<&str> = stored.iter().map(|one| one.name.as_str()).collect();
+        names.extend(callables.iter().map(|callable| callable.name.as_str()));
         self.runner.retain_provisioned(|name| names.contains(name));
-        Ok(!names.is_empty())
+        is_active.store(!names.is_empty(), Ordering::Relaxed);
+        if let Some(version) = &version {
+            for callable in &callables {
+                let count = callable.concurrency.provisioned;
+                self.provision(&version.project, callable, &callable.name, count).await;
+            }
+        }
+        for setting in &stored {
+            self.provision_stored(setting).await;
+        }
+        Ok(())
     }
 
-    async fn provision_stored(
-        &self,
-        stored: &StoredFunction,
-        version: Option<u64>,
-        name: &str,
-        count: u32,
-    ) {
-        match self.catalog.version(stored, version).await {
-            Ok(function) => {
-                self.provision(&function.project, &function.callable, name, count).await;
+    async fn provision_stored(&self, setting: &StoredSetting<'_>) {
+        let StoredSetting { function, version, name, count } = setting;
+        match self.catalog.version(function, *version).await {
+            Ok(parsed) => {
+                self.provision(&parsed.project, &parsed.callable, name, *count).await;
             }
             Err(problem) => {
                 tracing::warn!("function `{name}` has no provisioned instances: {problem}");
@@ -145,8 +147,31 @@ impl ProvisionerParts {
     }
 }
 
-/// Returns the state of the provisioned instances of a version or alias; `None` if it has no such
-/// setting.
+/// The provisioned concurrency of a version of a function without a project.
+struct StoredSetting<'a> {
+    function: &'a StoredFunction,
+    /// The version; `None` for the latest state.
+    version: Option<u64>,
+    /// The name of the setting in the function runtime.
+    name: String,
+    /// Number of instances.
+    count: u32,
+}
+
+fn stored_settings(function: &StoredFunction) -> Vec<StoredSetting<'_>> {
+    let mut settings = Vec::new();
+    for (qualifier, one) in &function.qualifiers {
+        let Some(config) = &one.provisioned else { continue };
+        for (version, count) in shares(function, qualifier, config.count) {
+            let name = setting_name(&function.name, qualifier, version);
+            settings.push(StoredSetting { function, version, name, count });
+        }
+    }
+    settings
+}
+
+/// Returns the state of the provisioned instances of a version or alias; `None` if the version or
+/// alias has no provisioned concurrency.
 pub fn provisioned_status(
     functions: &Functions,
     stored: &StoredFunction,
@@ -166,15 +191,16 @@ pub fn provisioned_status(
     Some(status)
 }
 
-/// Returns the name of a setting in the function runtime. A colon is not allowed in the name of a
-/// function of a project, so the names differ.
+/// Returns the name of a setting in the function runtime. The name contains a colon, so it differs
+/// from the name of each function of a project.
 fn setting_name(function: &str, qualifier: &str, version: Option<u64>) -> String {
     let version = version.map_or_else(|| "latest".to_owned(), |version| version.to_string());
     format!("{function}:{qualifier}:{version}")
 }
 
-/// Returns the versions that calls of a version or alias execute, and the number of instances of
-/// each. An alias with weights distributes its instances by the weights, rounded up.
+/// Returns the versions that the calls of a version or alias execute, and the number of instances
+/// of each version. The instances of an alias with weights are distributed by the weights. Each
+/// number is rounded up.
 fn shares(stored: &StoredFunction, qualifier: &str, count: u32) -> Vec<(Option<u64>, u32)> {
     let Ok(main) = stored.resolve(qualifier, 1.0) else { return Vec::new() };
     let Some(alias) = stored.aliases.get(qualifier) else { return vec![(main, count)] };

@@ -14,7 +14,7 @@ use rawzip::{CompressionMethod, ZipArchive, ZipFileHeaderRecord, ZipSliceArchive
 use crate::paths::{FILES_BYTES_MAX, FILES_MAX, file_and_folder, limits_hint, path_error, shown};
 use crate::{Error, Result};
 
-/// Maximum size in bytes of an archive in a request, whose body contains it in Base64.
+/// Maximum size in bytes of an archive that a request contains in Base64.
 pub const ARCHIVE_BYTES_MAX: usize = 44 << 20;
 
 /// Maximum size in bytes of an archive that is read from a bucket.

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::{Error, Result, check_handler, requirements};
 
-/// The folder with the function's files.
+/// The folder with the function's files. The sandbox has a link from `/opt` to its subfolder `opt`.
 const FOLDER: &str = "code";
 
 /// The host pattern that matches all hosts.

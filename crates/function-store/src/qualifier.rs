@@ -23,7 +23,7 @@ pub struct QualifierSettings {
     /// The settings of asynchronous calls, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub invoke: Option<InvokeConfig>,
-    /// The instances that are kept, if any.
+    /// The provisioned concurrency, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub provisioned: Option<ProvisionedConfig>,
     /// The statements of the policy, by id. They are stored and returned to clients, but grant no
@@ -158,7 +158,7 @@ pub enum QualifierChange {
     UpdateInvoke(InvokeConfig),
     /// Deletes the settings of asynchronous calls.
     DeleteInvoke,
-    /// Sets the number of provisioned instances. 0 removes the setting, if there is one.
+    /// Sets the number of provisioned instances. 0 removes the setting, if it exists.
     PutProvisioned(u32),
     /// Removes the number of provisioned instances.
     DeleteProvisioned,
@@ -169,7 +169,8 @@ pub enum QualifierChange {
 }
 
 impl InvokeConfig {
-    /// Returns the configuration with the given settings replaced. `actor` makes the change.
+    /// Returns the configuration after a change by `actor`. Settings that `change` does not contain
+    /// are unchanged.
     fn updated(self, change: InvokeConfig, actor: &Actor) -> Self {
         // A change of other settings must not change the identity of a destination.
         let by = |new: &Option<String>, old: Actor| {
@@ -283,8 +284,8 @@ const PROVISIONED_MAX: u32 = 10_000;
 
 /// Returns the setting for a number of provisioned instances; `None` for 0.
 ///
-/// Errors: `invalid_argument` if the function would keep more instances than it may have concurrent
-/// calls.
+/// Errors: `invalid_argument` if the sum over all versions and aliases exceeds the function's limit
+/// on concurrent calls.
 fn provisioned(
     to: &StoredFunction,
     qualifier: &str,
@@ -297,7 +298,7 @@ fn provisioned(
     let limit = to.concurrency.unwrap_or(PROVISIONED_MAX).min(PROVISIONED_MAX);
     if count > 0 && sum > limit {
         let message = format!(
-            "function `{}` would have {sum} provisioned instances, more than {limit}",
+            "function `{}` would have {sum} provisioned instances (limit {limit})",
             to.name
         );
         let hint = "Request fewer instances, or raise the function's reserved concurrency";

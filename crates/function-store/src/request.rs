@@ -33,8 +33,8 @@ pub fn read_request(files: ProjectFiles, archive: Option<&str>) -> Result<Functi
     })?;
     if bytes.len() > ARCHIVE_BYTES_MAX {
         let reason = format!("the file has {} bytes", bytes.len());
-        let hint = "An archive in a request has at most 44 MiB; an archive in a bucket, which \
-                    `S3Bucket` and `S3Key` of Lambda's API name, has at most 256 MiB";
+        let hint = "Reduce the archive to 44 MiB, or upload it to a bucket and deploy it with \
+                    `S3Bucket` and `S3Key` of Lambda's API";
         return Err(Error::archive(reason, hint));
     }
     FunctionFiles::of_archive(&bytes)

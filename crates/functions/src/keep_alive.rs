@@ -56,7 +56,7 @@ pub(crate) enum KeepAliveReason {
     Started { cause: Arc<str> },
     /// The instance exists, and is kept for a call with this cause.
     Extended { cause: Arc<str> },
-    /// The instance is one of those that the function always has.
+    /// The function has provisioned concurrency.
     Provisioned,
 }
 
@@ -106,8 +106,8 @@ impl KeepAlive {
         KeepAlive { until: expected.at + LATE_MAX, reason }
     }
 
-    /// Returns the time for which a provisioned instance is kept. The time is extended periodically
-    /// as long as the instance is provisioned.
+    /// Returns the time for which a provisioned instance is kept. The runtime extends this time
+    /// periodically until the function has no provisioned concurrency.
     pub(crate) fn provisioned(now: Instant) -> Self {
         KeepAlive { until: now + IDLE_MAX, reason: KeepAliveReason::Provisioned }
     }

@@ -95,7 +95,7 @@ impl Functions {
 
     /// Starts an instance that imports the function and waits for a call.
     ///
-    /// Errors: the reason why there is no instance.
+    /// Errors: the reason for the missing instance.
     pub(crate) async fn prepare_instance(
         &self,
         invocation: &Invocation,

@@ -1,9 +1,10 @@
-//! Provisioned concurrency: instances of a function that are started before its calls and kept, so
-//! that a number of calls at the same time need no start.
+//! Provisioned concurrency: instances of a function that are started before its calls and kept. Up
+//! to this number of concurrent calls need no cold start.
 //!
 //! Instances start in the same way as ahead of an expected call. An instance that ends is replaced.
-//! If starts fail, the next attempt waits longer. All provisioned instances together use at most
-//! half of the memory of functions, so that other calls always get memory.
+//! After a failed start, and after many starts within a minute, the next start is delayed. All
+//! provisioned instances together use at most half of the memory of functions, so that other calls
+//! always get memory. Without provisioned concurrency, no instance starts.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
@@ -17,7 +18,7 @@ use crate::keep_alive::KeepAlive;
 use crate::queue::{InstanceKey, ReservationResult};
 use crate::{Invocation, Isolation};
 
-/// Interval between checks of the number of instances.
+/// Interval at which missing instances are started.
 const FILL_EVERY: Duration = Duration::from_secs(1);
 
 /// Time after a failed start before the next attempt. It doubles with each failure up to the
@@ -25,19 +26,24 @@ const FILL_EVERY: Duration = Duration::from_secs(1);
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(300);
 
-/// Interval at which a start checks if the runtime has ended.
+/// Period for which starts are counted, and the number of starts after which the next start waits
+/// for the end of the period. Twice the number of requested instances is added to this number.
+const STARTS_PERIOD: Duration = Duration::from_secs(60);
+const STARTS_MAX: usize = 4;
+
+/// Interval at which the task that starts instances checks if the runtime has ended.
 const END_CHECK: Duration = Duration::from_millis(100);
 
-/// The provisioned instances of a function or of its version.
+/// The state of the provisioned instances of a function, or of one of its versions.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProvisionedStatus {
     /// Number of requested instances.
     pub requested: usize,
-    /// Number of instances for which there is memory.
+    /// Number of instances for which memory is available.
     pub allotted: usize,
-    /// Number of instances that are started, idle and running together.
+    /// Number of started instances, idle or executing a call.
     pub ready: usize,
-    /// The reason why instances are missing, if it is known.
+    /// The reason for missing instances, if it is known.
     pub problem: Option<String>,
 }
 
@@ -48,17 +54,20 @@ pub(crate) struct Provisioning {
     changed: Arc<Notify>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct ProvisionedFunction {
     requested: usize,
     allotted: usize,
-    /// The call for which instances start; `None` if the function cannot have instances.
+    /// The parameters of starts; `None` if the function cannot have provisioned instances.
     start: Option<InstanceStart>,
     problem: Option<String>,
     /// Number of failed starts since the last success.
     failures: u32,
-    /// Time of the next attempt after a failure.
+    /// The time before which no instance starts.
     retry_at: Option<Instant>,
+    /// Start of the period in which starts are counted, and their number.
+    period_start: Option<Instant>,
+    starts: usize,
 }
 
 #[derive(Debug, Clone)]
@@ -74,13 +83,32 @@ impl ProvisionedFunction {
 
     fn record(&mut self, started: Result<(), String>, now: Instant) {
         match started {
-            Ok(()) => (self.failures, self.retry_at, self.problem) = (0, None, None),
+            Ok(()) => {
+                (self.failures, self.retry_at, self.problem) = (0, None, None);
+                self.count_start(now);
+            }
             Err(reason) => {
                 let factor = 2u32.saturating_pow(self.failures.min(16));
                 let wait = RETRY_AFTER.saturating_mul(factor).min(RETRY_AFTER_MAX);
                 self.failures = self.failures.saturating_add(1);
                 (self.retry_at, self.problem) = (Some(now + wait), Some(reason));
             }
+        }
+    }
+
+    /// Counts a start. After too many starts within a period, delays the next one until the end of
+    /// the period. This limits the CPU time of instances that end soon after each start.
+    fn count_start(&mut self, now: Instant) {
+        let is_current = |start: &Instant| now.saturating_duration_since(*start) < STARTS_PERIOD;
+        let start = self.period_start.filter(is_current).unwrap_or(now);
+        self.starts = if self.period_start == Some(start) { self.starts + 1 } else { 1 };
+        self.period_start = Some(start);
+        if self.starts >= STARTS_MAX + 2 * self.requested {
+            self.retry_at = Some(start + STARTS_PERIOD);
+            let starts = self.starts;
+            self.problem = Some(format!(
+                "{starts} instances were started within a minute, because others had ended"
+            ));
         }
     }
 }
@@ -96,9 +124,9 @@ fn allot(entries: &mut BTreeMap<String, ProvisionedFunction>, mut memory_bytes: 
 }
 
 impl Functions {
-    /// Sets the number of provisioned instances of a function. `name` identifies the setting, such
-    /// as the function's name with a version. `invocation` describes a call of the function, or is
-    /// the reason why the function cannot have such instances.
+    /// Sets the number of provisioned instances of a function. `name` identifies the setting, for
+    /// example the name of the function with a version. `invocation` describes a call of the
+    /// function. If the function cannot have provisioned instances, it is the reason instead.
     pub fn provision(&self, name: &str, count: usize, invocation: Result<Invocation, String>) {
         let inner = &self.0;
         let start = invocation.and_then(|invocation| self.instance_start(&invocation));
@@ -114,15 +142,18 @@ impl Functions {
         }) {
             return;
         }
-        let (allotted, failures, retry_at) = (0, 0, None);
-        let entry =
-            ProvisionedFunction { requested: count, allotted, start, problem, failures, retry_at };
+        let entry = ProvisionedFunction {
+            requested: count,
+            start,
+            problem,
+            ..ProvisionedFunction::default()
+        };
         entries.insert(name.to_owned(), entry);
         self.apply(&mut entries);
     }
 
-    /// Ends the provisioned concurrency of the functions whose names do not satisfy a condition.
-    /// Their idle instances end. Running calls are not affected.
+    /// Removes the settings whose names do not satisfy a condition, and ends their idle instances.
+    /// Running calls are not affected.
     pub fn retain_provisioned(&self, keeps: impl Fn(&str) -> bool) {
         let mut entries = self.0.provisioning.entries.lock();
         let before = entries.len();
@@ -141,7 +172,8 @@ impl Functions {
             entry.start.as_ref().map_or(0, |start| self.0.queue.provisioned_instances(&start.key));
         let lacks_memory = entry.allotted < entry.requested && entry.start.is_some();
         let memory = || {
-            "provisioned instances together may use only half of the memory of functions".to_owned()
+            "all provisioned instances together use at most half of the memory of functions"
+                .to_owned()
         };
         Some(ProvisionedStatus {
             requested: entry.requested,
@@ -170,7 +202,7 @@ impl Functions {
     fn instance_start(&self, invocation: &Invocation) -> Result<InstanceStart, String> {
         let inner = &self.0;
         if inner.isolation == Isolation::Process {
-            return Err("functions run without isolation, so no instance is kept".to_owned());
+            return Err("functions run without isolation, so instances are not reused".to_owned());
         }
         if let Some(reason) = &inner.spawner.report().sandbox_error {
             return Err(reason.clone());
@@ -179,7 +211,7 @@ impl Functions {
         let limits = &mut invocation.limits;
         limits.memory_bytes = limits.memory_bytes.min(inner.queue.memory_bytes());
         let key = inner.instance_keys.of(&invocation);
-        let key = key.ok_or("the calls of the function do not use an instance again")?;
+        let key = key.ok_or("each call of the function needs a new instance")?;
         Ok(InstanceStart { key, invocation: Arc::new(invocation) })
     }
 
@@ -202,29 +234,30 @@ impl Functions {
                 let invocation = &*start.invocation;
                 let started =
                     Box::pin(self.prepare_instance(invocation, reservation, keep_alive)).await;
-                let has_failed = started.is_err();
-                self.record_start(&name, &start.key, started);
-                if has_failed {
+                if !self.record_start(&name, &start.key, started) {
                     break;
                 }
             }
         }
     }
 
-    /// Records the result of a start, unless the setting has changed in the meantime.
-    fn record_start(&self, name: &str, key: &InstanceKey, started: Result<(), String>) {
+    /// Records the result of a start, unless the setting has changed in the meantime. Returns true
+    /// if another instance may start immediately.
+    fn record_start(&self, name: &str, key: &InstanceKey, started: Result<(), String>) -> bool {
         if let Err(reason) = &started {
             tracing::debug!(function = name, reason, "a provisioned instance cannot be started");
         }
         let mut entries = self.0.provisioning.entries.lock();
-        let Some(entry) = entries.get_mut(name) else { return };
-        if entry.start.as_ref().is_some_and(|start| start.key == *key) {
-            entry.record(started, Instant::now());
+        let Some(entry) = entries.get_mut(name) else { return false };
+        if entry.start.as_ref().is_none_or(|start| start.key != *key) {
+            return false;
         }
+        entry.record(started, Instant::now());
+        entry.retry_at.is_none()
     }
 }
 
-/// Starts missing instances, periodically until the runtime ends.
+/// Starts missing instances periodically until the runtime ends.
 pub(crate) async fn fill_periodically(functions: Weak<Inner>) {
     loop {
         let Some(inner) = functions.upgrade() else { return };
@@ -242,7 +275,8 @@ pub(crate) async fn fill_periodically(functions: Weak<Inner>) {
     }
 }
 
-/// Waits until this handle is the last one, so that a start does not delay the end of the runtime.
+/// Waits until no other handle exists. The caller then ends its start, because the start would
+/// delay the end of the runtime.
 async fn other_handles_end(handle: &Functions) {
     while Arc::strong_count(&handle.0) > 1 {
         tokio::time::sleep(END_CHECK).await;
@@ -254,8 +288,7 @@ mod tests {
     use super::*;
 
     fn entry(requested: usize) -> ProvisionedFunction {
-        let (allotted, start, problem) = (0, None, None);
-        ProvisionedFunction { requested, allotted, start, problem, failures: 0, retry_at: None }
+        ProvisionedFunction { requested, ..ProvisionedFunction::default() }
     }
 
     #[test]
@@ -270,6 +303,21 @@ mod tests {
         assert_eq!(entry.problem.as_deref(), Some("broken"));
         entry.record(Ok(()), now);
         assert_eq!((entry.failures, entry.retry_at, entry.problem), (0, None, None));
+    }
+
+    #[test]
+    fn starts_are_delayed_after_too_many_within_a_minute() {
+        let (mut entry, now) = (entry(1), Instant::now());
+        let after = |seconds| now + Duration::from_secs(seconds);
+        for seconds in 0..5 {
+            entry.record(Ok(()), after(seconds));
+            assert_eq!(entry.retry_at, None, "the start after {seconds} s");
+        }
+        entry.record(Ok(()), after(5));
+        assert_eq!(entry.retry_at, Some(after(60)));
+        assert!(entry.problem.is_some());
+        entry.record(Ok(()), after(60));
+        assert_eq!((entry.retry_at, entry.problem), (None, None));
     }
 
     #[test]

@@ -2,7 +2,6 @@
 
 use std::ops::Range;
 
-use bytes::Bytes;
 use futures::TryStreamExt;
 use headwater_model::{ErrorCode, Problem, ProjectFiles};
 use headwater_service::objects::{ObjectInfo, ObjectPath};
@@ -20,13 +19,13 @@ use crate::request::LambdaRequest;
 pub(crate) struct CodeRequest {
     /// A ZIP archive in Base64.
     zip_file: Option<String>,
-    /// The bucket of an archive.
+    /// The bucket that contains the archive.
     #[serde(rename = "S3Bucket")]
     bucket: Option<String>,
-    /// The key of an archive.
+    /// The key of the archive in the bucket.
     #[serde(rename = "S3Key")]
     key: Option<String>,
-    /// The version of the object, which is not supported.
+    /// The version of the object. A request with a version is rejected.
     #[serde(rename = "S3ObjectVersion")]
     object_version: Option<String>,
 }
@@ -35,7 +34,7 @@ impl CodeRequest {
     /// Reads the files of the archive. An object is read with the rights of the principal.
     pub async fn read(self, service: &Service, request: &LambdaRequest) -> Result<FunctionFiles> {
         if self.object_version.is_some() {
-            let message = "S3ObjectVersion is not supported: buckets have no versions.";
+            let message = "S3ObjectVersion is not supported, because objects have no versions.";
             return Err(LambdaError::invalid(message));
         }
         match (self.zip_file, self.bucket, self.key) {
@@ -47,8 +46,8 @@ impl CodeRequest {
                 Ok(read_archive(content).await?)
             }
             _ => Err(LambdaError::invalid(
-                "The code must be a ZIP archive, either in ZipFile, or in the object that \
-                 S3Bucket and S3Key name. Container images are not supported.",
+                "The code must be a ZIP archive: either ZipFile, or both S3Bucket and S3Key. \
+                 Container images are not supported.",
             )),
         }
     }
@@ -57,12 +56,15 @@ impl CodeRequest {
 /// Returns the content of an object.
 async fn content(service: &Service, request: &LambdaRequest, path: ObjectPath) -> Result<Vec<u8>> {
     let objects = S3Operations::of(service).objects();
-    let opened = objects.open(&request.principal, &path, whole).await?;
-    let parts: Vec<Bytes> = opened.content.try_collect().await?;
-    Ok(parts.concat())
+    let mut opened = objects.open(&request.principal, &path, whole).await?;
+    let mut content = Vec::with_capacity(opened.info.size as usize);
+    while let Some(part) = opened.content.try_next().await? {
+        content.extend_from_slice(&part);
+    }
+    Ok(content)
 }
 
-/// Returns the range of an object's whole content.
+/// Returns the range of the whole content of an object.
 ///
 /// Errors: `invalid_argument` if the object is too large for an archive.
 fn whole(info: &ObjectInfo) -> std::result::Result<Range<u64>, Problem> {

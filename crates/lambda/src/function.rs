@@ -56,6 +56,13 @@ pub(crate) async fn create(service: &Service, request: &LambdaRequest) -> Result
     let create: CreateRequest = request.parse()?;
     let settings: ConfigurationRequest = request.parse()?;
     let name = FunctionName::parse(&create.function_name)?.name;
+    let functions = service.invocations().deployed();
+    // This also checks the right to deploy the function before an archive is read from a bucket.
+    match functions.get(&request.principal, &name).await {
+        Ok(_) => return Err(already_exists(&name)),
+        Err(problem) if problem.code != ErrorCode::FunctionNotFound => return Err(problem.into()),
+        Err(_) => {}
+    }
     let layers = settings.layers.clone();
     let (settings, mut attributes) = settings.apply(defaults(), BTreeMap::new())?;
     attach(service, request, layers.as_deref(), &mut attributes).await?;
@@ -65,18 +72,19 @@ pub(crate) async fn create(service: &Service, request: &LambdaRequest) -> Result
         FunctionChange::Tag(create.tags),
     ];
     changes.extend(create.publish.then_some(FunctionChange::Publish(None)));
-    let functions = service.invocations().deployed();
     let created = functions.create(&request.principal, &name, files, changes).await;
     let function = created.map_err(|problem| match problem.code {
-        ErrorCode::AlreadyExists => {
-            let message = format!("Function already exist: {name}");
-            LambdaError::new(409, "ResourceConflictException", message)
-        }
+        ErrorCode::AlreadyExists => already_exists(&name),
         _ => problem.into(),
     })?;
     let mut version = function.latest;
     version.version = function.published.filter(|_| create.publish);
     Ok(configuration(&name, &version, None))
+}
+
+fn already_exists(name: &str) -> LambdaError {
+    let message = format!("Function already exist: {name}");
+    LambdaError::new(409, "ResourceConflictException", message)
 }
 
 pub(crate) async fn list(service: &Service, request: &LambdaRequest) -> Result<Value> {

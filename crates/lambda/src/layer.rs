@@ -208,10 +208,11 @@ async fn publish(service: &Service, request: &LambdaRequest, name: &str) -> Resu
              {KEPT_BYTES_MAX} bytes."
         )));
     }
+    let layers = service.invocations().layers();
+    layers.check_change(&request.principal, name).await?;
     let files = content.read(service, request).await?;
     let author = request.principal.author().to_owned();
     let change = LayerChange::Publish { code: files.code, author, attributes: others };
-    let layers = service.invocations().layers();
     let layer = layers.change(&request.principal, name, &change).await?;
     let (number, version) =
         layer.versions.iter().next_back().ok_or_else(|| {

@@ -1,4 +1,4 @@
-//! Provisioned concurrency: the number of instances of a version or alias that are kept.
+//! Provisioned concurrency of versions and aliases: set, get, list and delete.
 
 use headwater_service::{ProvisionedConfig, ProvisionedStatus, QualifierChange, Service};
 use serde::Deserialize;
@@ -63,7 +63,9 @@ pub(crate) async fn delete(
     Ok(())
 }
 
-/// Returns the name with the qualifier of the request. As on AWS, `$LATEST` is rejected.
+/// Returns the name with the qualifier of the request.
+///
+/// Errors: the qualifier is missing or `$LATEST`, which AWS rejects, too.
 fn published(request: &LambdaRequest, name: FunctionName) -> Result<FunctionName> {
     let name = request.qualified(name)?;
     if name.qualifier_or_latest() == "$LATEST" {

@@ -45,8 +45,8 @@ pub struct DeployFunction {
     pub archive: Option<String>,
     /// The maximum number of concurrent calls. If null, the limit is unchanged.
     pub reserved_concurrency: Option<u32>,
-    /// The number of instances of the latest state that are started before calls and kept. 0 keeps
-    /// none. If null, the number is unchanged.
+    /// The number of instances of the latest state that are started before calls and kept. 0
+    /// removes the setting. If null, the number is unchanged.
     pub provisioned_concurrency: Option<u32>,
     /// The author; the header `x-headwater-author` by default.
     pub author: Option<String>,

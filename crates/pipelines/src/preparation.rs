@@ -1,5 +1,5 @@
 //! Preparation of functions ahead of expected calls: the environment, its zygote and an instance.
-//! Provisioned concurrency keeps such instances.
+//! Provisioned instances start in the same way.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,7 +14,7 @@ use crate::function_secrets::FunctionSecrets;
 use crate::invocation::FunctionCall;
 use crate::{Callable, EnvironmentCache, Error, Project, Result, Runner, fingerprint};
 
-/// A function for which instances are kept.
+/// A function with provisioned concurrency.
 #[derive(Clone, Copy)]
 pub struct ProvisionedCall<'a> {
     /// The project that defines the function.
@@ -23,7 +23,7 @@ pub struct ProvisionedCall<'a> {
     pub given: &'a EnvironmentCache,
     /// The function.
     pub callable: &'a Callable,
-    /// The name of the setting. It differs for each function and version.
+    /// The name of the setting, which is unique for each function and version.
     pub name: &'a str,
 }
 
@@ -55,11 +55,11 @@ impl Runner {
         Ok(())
     }
 
-    /// Starts a number of instances of a function, and keeps them until
-    /// [`Runner::retain_provisioned`] ends them. Installs a missing environment. The
-    /// instances start after the return of this method.
+    /// Sets the number of provisioned instances of a function. [`Runner::retain_provisioned`]
+    /// removes the setting. Installs the environment if it is missing. Does not wait for the start
+    /// of the instances.
     ///
-    /// If the function cannot have such instances, its status contains the reason.
+    /// If the function cannot have provisioned instances, its status contains the reason.
     pub async fn provision(
         &self,
         ProvisionedCall { project, given, callable, name }: ProvisionedCall<'_>,
@@ -67,7 +67,7 @@ impl Runner {
     ) {
         let function = &callable.function;
         let environment = if !function.secrets.is_empty() {
-            // Secrets are read only within the job of a call, which records their use.
+            // Only the job of a call reads secrets, and records their use.
             Err("the function has secrets, which are read at each call".to_owned())
         } else if !function.network.is_off() {
             Err("the function has network access, so each call needs a new instance".to_owned())
@@ -82,7 +82,7 @@ impl Runner {
         self.functions.provision(name, count, invocation);
     }
 
-    /// Ends the provisioned instances of the functions whose names do not satisfy a condition.
+    /// Removes the settings whose names do not satisfy a condition, and ends their idle instances.
     pub fn retain_provisioned(&self, keeps: impl Fn(&str) -> bool) {
         self.functions.retain_provisioned(keeps);
     }

@@ -30,7 +30,7 @@ pub struct Callable {
     pub function: Function,
     /// Destinations of asynchronous calls.
     pub destinations: CallDestinations,
-    /// Concurrent calls: the limit, and the instances that are kept.
+    /// The reserved and the provisioned concurrency.
     pub concurrency: CallConcurrency,
     /// Addresses to which results are written, such as `table://shop.orders`.
     pub outputs: Vec<String>,
@@ -55,20 +55,20 @@ impl CallConcurrency {
 
     /// Checks the numbers.
     ///
-    /// Errors: `invalid_project` if a number is too large, or if more instances are kept than calls
-    /// may run.
+    /// Errors: `invalid_project` if a number is too large, or if the provisioned concurrency is
+    /// greater than the reserved concurrency.
     pub(super) fn check(self, at: &Location) -> Result<Self> {
         let numbers = [
             ("reserved_concurrency", self.reserved.unwrap_or_default()),
             ("provisioned_concurrency", self.provisioned),
         ];
         if let Some((key, number)) = numbers.into_iter().find(|(_, number)| *number > Self::MAX) {
-            let message = format!("`{key}` is {number}, more than {}", Self::MAX);
-            return Err(Error::invalid(at.clone(), message, "Write a smaller number."));
+            let message = format!("`{key}` is {number} (limit {})", Self::MAX);
+            return Err(Error::invalid(at.clone(), message, "Write a number from 0 to 10,000."));
         }
         if self.reserved.is_some_and(|reserved| self.provisioned > reserved) {
             let message = "`provisioned_concurrency` is greater than `reserved_concurrency`";
-            let hint = "Keep at most as many instances as calls may run.";
+            let hint = "Lower `provisioned_concurrency`, or raise `reserved_concurrency`.";
             return Err(Error::invalid(at.clone(), message, hint));
         }
         Ok(self)

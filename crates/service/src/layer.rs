@@ -35,6 +35,11 @@ impl Layers {
         })
     }
 
+    /// Checks that the principal may change a layer. The layer may be missing.
+    pub async fn check_change(&self, principal: &Principal, name: &str) -> Result<(), Problem> {
+        self.0.authorize(principal, Action::Deploy, &object(name))
+    }
+
     /// Changes a layer. Its first version creates the layer. The change is durable on return.
     pub async fn change(
         &self,

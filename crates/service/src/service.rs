@@ -189,12 +189,13 @@ impl Service {
             || self.0.provisioner.is_active()
     }
 
-    /// Stops triggers and automatic maintenance, which start jobs.
+    /// Stops triggers and automatic maintenance, which start jobs, and provisioned instances.
     pub fn stop_background(&self) {
         if let Some(triggers) = &self.0.triggers {
             triggers.stop();
         }
         self.0.mappings.stop();
+        self.0.provisioner.stop();
         self.0.queues.close();
         self.0.queue_meter.flush();
         if let Some(maintenance) = &self.0.auto_maintenance {

@@ -60,8 +60,9 @@ pub async fn show(context: &Context, api: &Api, arguments: &FunctionName) -> Res
     let list = |texts: &[String]| if texts.is_empty() { "none".into() } else { texts.join(", ") };
     let names: Vec<String> = settings.env.keys().cloned().collect();
     let aliases: Vec<String> = function.aliases.keys().cloned().collect();
-    let kept = function.provisioned_concurrency.iter();
-    let kept: Vec<String> = kept.map(|(name, count)| format!("{count} of {name}")).collect();
+    let provisioned = function.provisioned_concurrency.iter();
+    let provisioned: Vec<String> =
+        provisioned.map(|(qualifier, count)| format!("{qualifier}: {count}")).collect();
     for (name, value) in [
         ("runtime", settings.runtime.clone()),
         ("handler", settings.handler.clone().unwrap_or_default()),
@@ -75,10 +76,10 @@ pub async fn show(context: &Context, api: &Api, arguments: &FunctionName) -> Res
         ("versions", list(&numbers)),
         ("aliases", list(&aliases)),
         ("reserved", function.concurrency.map_or("no limit".to_owned(), |limit| limit.to_string())),
-        ("kept", list(&kept)),
+        ("provisioned", list(&provisioned)),
         ("modified", format!("{} by {}", output::moment(latest.modified), latest.author)),
     ] {
-        output::line(format!("  {} {value}", style.paint(Tone::Faint, format!("{name:<9}"))));
+        output::line(format!("  {} {value}", style.paint(Tone::Faint, format!("{name:<11}"))));
     }
     Ok(())
 }

@@ -14,8 +14,8 @@
 //! memory is reserved for the call, and idle instances are evicted.
 //!
 //! An instance can also start ahead of an expected call, with memory that is free. It holds no
-//! permit, and a call that must wait cancels its start. Functions with provisioned concurrency keep
-//! a number of instances, which start in the same way, but are not cancelled.
+//! permit, and a call that must wait cancels its start. Provisioned instances start in the same
+//! way, but no call cancels their start.
 
 mod admission;
 mod idle;

@@ -1,9 +1,9 @@
 //! Provisioned instances: the idle instances that the queue keeps for functions with provisioned
 //! concurrency.
 //!
-//! The instances that are most recently used are the provisioned ones. They are not evicted for
-//! other instances. A call that needs their memory evicts them only after all other idle instances,
-//! and only after it has waited.
+//! The most recently used idle instances of such a function are its provisioned instances. The
+//! start of another instance never evicts them. A queued call evicts them only if the memory of all
+//! other idle instances is not sufficient, and only after the call has waited.
 
 use super::admission::Queue;
 use super::idle::InstanceKey;
@@ -13,10 +13,10 @@ use super::state::State;
 #[derive(Debug)]
 pub(super) struct ProvisionedKey {
     pub(super) key: InstanceKey,
-    /// Number of instances to keep, idle and running together.
+    /// Number of instances to keep. Instances that execute a call are included.
     pub(super) count: usize,
     /// Number of running calls with the key. Calls that started before the key was provisioned may
-    /// be missing.
+    /// not be counted.
     pub(super) running: usize,
 }
 
@@ -38,7 +38,7 @@ impl<W> Queue<W> {
         removed.filter(|key| state.provisioned_of(key).is_none()).collect()
     }
 
-    /// Returns the number of instances with a provisioned key, idle and running together.
+    /// Returns the number of instances with a provisioned key, idle or executing a call.
     pub(crate) fn provisioned_instances(&self, key: &InstanceKey) -> usize {
         self.lock().instances_with(key)
     }
@@ -62,7 +62,7 @@ impl<W> State<W> {
         self.provisioned.iter_mut().find(|one| one.key == *key)
     }
 
-    /// Returns the number of instances with a provisioned key, idle and running together.
+    /// Returns the number of instances with a provisioned key, idle or executing a call.
     pub(super) fn instances_with(&self, key: &InstanceKey) -> usize {
         let idle = self.idle.iter().filter(|idle| idle.key == *key).count();
         idle + self.provisioned_of(key).map_or(0, |one| one.running)

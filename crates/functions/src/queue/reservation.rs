@@ -2,6 +2,9 @@
 //!
 //! Such an early start never delays a call. It uses only free memory and a free processor, and
 //! evicts no idle instance. A call that must wait cancels it.
+//!
+//! The start of a provisioned instance differs: it evicts other idle instances if it needs their
+//! memory, and no call cancels it.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -18,7 +21,7 @@ pub(super) struct EarlyStart {
     number: u64,
     key: InstanceKey,
     cancelled: CancellationToken,
-    /// True for a provisioned instance, whose start no call cancels.
+    /// True for a provisioned instance. No call cancels its start.
     is_provisioned: bool,
 }
 
@@ -79,8 +82,8 @@ impl<W> Queue<W> {
         ReservationResult::Reserved(self.begin_early(&mut state, start, units))
     }
 
-    /// Reserves memory for a provisioned instance. Evicts idle instances that are not provisioned
-    /// if their memory is needed. Running calls do not prevent the start.
+    /// Reserves memory for a provisioned instance. If memory is short, evicts idle instances that
+    /// are not provisioned. The instance may start even if no processor is free.
     pub(crate) fn reserve_provisioned(
         self: &Arc<Self>,
         number: u64,
@@ -94,7 +97,7 @@ impl<W> Queue<W> {
         if state.instances_with(key) + starting >= count {
             return ReservationResult::Exists;
         }
-        // A call that waits for memory is first.
+        // Free memory is for the queued call that waits for it.
         if state.is_memory_short {
             return ReservationResult::Busy;
         }

@@ -49,6 +49,20 @@ async fn files_of_another_version_are_not_visible() {
     }
 }
 
+#[tokio::test]
+async fn files_of_layers_are_visible_at_opt_only_in_their_own_project() {
+    for enabled in [true, false] {
+        let zygotes = ZygoteOptions { enabled, ..ZygoteOptions::default() };
+        let functions = Functions::start(FunctionsOptions { zygotes, ..options() }).await.unwrap();
+        let environment = environment(&functions, &[]).await;
+        let reads = "def f():\n    return open('/opt/share/value.txt').read() == 'layer'\n";
+        let call = with_file(&environment, reads, "code/opt/share/value.txt", "layer");
+        holds(&functions, call).await;
+        let missing = "import os\ndef f():\n    return not os.path.exists('/opt/share')\n";
+        holds(&functions, ask(&environment, missing)).await;
+    }
+}
+
 const CHANGES: &str = "
 import os
 def f():

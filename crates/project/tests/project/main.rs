@@ -4,6 +4,7 @@
 
 mod bauplan;
 mod budgets;
+mod concurrency;
 mod function_triggers;
 mod manifest;
 mod python_models;

@@ -50,6 +50,11 @@ const CONFIGURATION: [&str; 9] = [
     "/etc/pki",
 ];
 
+/// Target of the symbolic link `/opt`: the files of layers in the project of a function that is
+/// deployed without a project. If the project has no such folder, `/opt` does not exist for the
+/// function.
+const LAYERS: &str = "/project/code/opt";
+
 const DEVICES: [&str; 5] = ["null", "zero", "full", "random", "urandom"];
 
 /// Builds the root and enters it. The process must be in new mount and pid namespaces.
@@ -229,6 +234,11 @@ fn configuration(stage: &Path, user: u32) -> io::Result<()> {
 fn links(stage: &Path) -> io::Result<()> {
     for path in SYSTEM.iter().map(Path::new).filter(|path| path.is_symlink()) {
         symlink(fs::read_link(path)?, below(stage, path))?;
+    }
+    let layers = stage.join("opt");
+    // An interpreter of the host may be mounted below `/opt`.
+    if !layers.exists() {
+        symlink(LAYERS, layers)?;
     }
     let dev = stage.join("dev");
     for (name, target) in [

@@ -19,10 +19,12 @@ async fn boto3() {
     let server = TestServer::start().await;
     let python = clients::environment_of("s3-boto3-1.44.5", &PACKAGES).join("bin/python");
     let http = server.running.http_addr().expect("an address");
+    let s3 = server.running.s3_addr().expect("an address");
     let header = bearer(&server.running);
     let token = header.to_str().expect("text").trim_start_matches("Bearer ").to_owned();
     let mut command = Command::new(python);
-    command.arg(clients::client("lambda_boto3.py")).args([format!("http://{http}"), token]);
+    command.arg(clients::client("lambda_boto3.py"));
+    command.args([format!("http://{http}"), token, format!("http://{s3}")]);
     command.env("AWS_CONFIG_FILE", "/dev/null");
     let work = move || command.output().expect("a command");
     let output: Output = tokio::task::spawn_blocking(work).await.expect("a command");

@@ -95,6 +95,9 @@ pub const ROWS: &[Row] = &[
     ("Layers::get", writes("ok"), |c| {
         done(async move { c.service.invocations().layers().get(&c.by, "base").await })
     }),
+    ("Layers::check_change", writes("ok"), |c| {
+        done(async move { c.service.invocations().layers().check_change(&c.by, "none").await })
+    }),
     ("Layers::change", writes(NO_FUNCTION), |c| {
         let change = LayerChange::Delete(1);
         done(async move { c.service.invocations().layers().change(&c.by, "none", &change).await })
