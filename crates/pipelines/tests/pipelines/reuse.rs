@@ -1,4 +1,4 @@
-//! Reuse of tables that other branches have computed: by branch, by rights, and after maintenance.
+//! Reuse of tables that earlier runs have computed: by branch, by rights, and after maintenance.
 
 use std::sync::Arc;
 
@@ -131,6 +131,23 @@ async fn a_reverted_edit_reuses_the_tables_of_an_earlier_run() {
     let ran = world.run_with(&edited(), on("one")).await;
     assert!(ran.all(StepStatus::Succeeded), "{}", ran.steps());
     assert!(world.sql("one", &["SELECT n FROM total"]).await.contains("| 600 |"));
+}
+
+#[tokio::test]
+async fn a_table_of_the_history_is_not_reused_after_a_change_of_its_properties() {
+    let (world, project) = (world().await, files("", MODELS));
+    world.run_with(&project, on("one")).await.report();
+    let name = "public.daily".parse().unwrap();
+    let mut transaction = world.lake.transaction("one", "tester").await.unwrap();
+    let properties = [("team".to_owned(), "sales".to_owned())].into();
+    transaction.set_properties(&name, properties).await.unwrap();
+    transaction.commit("properties").await.unwrap();
+    world.run_with(&edited(), on("one")).await.report();
+    let ran = world.run_with(&project, on("one")).await;
+    assert!(ran.all(StepStatus::Succeeded), "{}", ran.steps());
+    let view = world.lake.view(&RefSpec::Name("one".to_owned())).await.unwrap();
+    let (_, table) = view.find("public", "daily").await.unwrap().expect("a table");
+    assert_eq!(table.properties()["team"], "sales");
 }
 
 #[tokio::test]
