@@ -57,7 +57,7 @@ pub(crate) struct Run {
     turns: Arc<Semaphore>,
     /// Commits that the run made on its branch.
     commits: Arc<Mutex<BTreeSet<CommitId>>>,
-    /// Models that started a commit. Even after an error, the commit may have been stored.
+    /// Models whose commit has started. After an error, the commit may still have been stored.
     committing: Arc<Mutex<BTreeSet<String>>>,
     /// Packages of the functions that ran, by step.
     packages: Arc<Mutex<BTreeMap<String, Packages>>>,

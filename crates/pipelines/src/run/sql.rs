@@ -21,8 +21,8 @@ use crate::{Error, Result};
 
 impl Run {
     /// Computes an SQL step. After a failure that may be transient, repeats it as often as the
-    /// model declares. After a failed commit, does not repeat it, because a second commit could
-    /// store the rows twice.
+    /// model declares. A step whose commit has started is not repeated, because a second commit
+    /// could store the rows twice.
     pub(super) async fn compute_sql(&self, index: usize, sql: &str, done: &mut Done) -> Result<()> {
         let step = &self.plan.project.steps[index];
         let mut repetition = 0;

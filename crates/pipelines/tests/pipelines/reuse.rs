@@ -93,7 +93,7 @@ async fn a_model_runs_if_its_code_inputs_or_parents_differ_or_if_that_is_request
     let ran = world.run_with(&project, on("three")).await;
     assert!(ran.all(StepStatus::Succeeded), "{}", ran.steps());
 
-    // If another writer has changed a table, the state before the change is reused.
+    // After a change of a table by another writer, the state before the change is reused.
     world.sql("one", &["DELETE FROM total"]).await;
     world.branch("four").await;
     let ran = world.run_with(&project, on("four")).await;
@@ -188,7 +188,7 @@ async fn a_run_after_an_expiry_of_snapshots_refers_only_to_existing_files() {
     for (files, expected) in
         [(&project, "| 30 |"), (&edited, "| 300 |"), (&project, "| 30 |"), (&edited, "| 300 |")]
     {
-        // The run reuses the tables only if the expiry has kept their files.
+        // A run reuses tables only if the expiry kept their files.
         world.run_with(files, on("one")).await.report();
         let stop = tokio_util::sync::CancellationToken::new();
         let maintenance = world.lake.maintenance();
