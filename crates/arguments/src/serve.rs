@@ -42,7 +42,7 @@ pub struct Serve {
     /// The memory for queries and functions together: `4GiB` [default: 75 % of the machine's]
     #[arg(long, value_name = "SIZE", value_parser = parse_memory)]
     pub memory: Option<u64>,
-    /// The maximum number of concurrent runs of projects; further runs are queued
+    /// The maximum number of concurrent project runs; further runs are queued
     #[arg(long, value_name = "N", default_value_t = 2,
         value_parser = clap::value_parser!(u16).range(1..=64))]
     pub runs: u16,

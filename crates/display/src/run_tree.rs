@@ -13,7 +13,7 @@ use crate::terminal::{Style, Tone};
 /// Minimum width of the names in columns.
 const NAME_WIDTH: usize = 32;
 
-/// Minimum width of a reason; in fewer columns, a reason is omitted.
+/// Minimum width of a reason in columns. A reason with less space is omitted.
 const REASON_WIDTH_MIN: usize = 16;
 
 /// The frames of a running step's mark, one for each tenth of a second.
@@ -159,8 +159,8 @@ fn result(report: &StepReport, columns: usize) -> Cell {
     with_reason(line, report, columns)
 }
 
-/// Appends the first reason why a step ran, truncated to the line. Omits it if only a few columns
-/// are left.
+/// Appends the first reason why a step ran, truncated to the width of the line. Omits the reason if
+/// fewer than [`REASON_WIDTH_MIN`] columns are left.
 fn with_reason(line: Cell, report: &StepReport, columns: usize) -> Cell {
     let [first, others @ ..] = report.reasons.as_slice() else { return line };
     let left = columns.saturating_sub(line.width());

@@ -144,8 +144,8 @@ impl Environments {
         self.find_built(spec).is_some()
     }
 
-    /// Returns the environment of a specification if it is built, and records a use. Builds and
-    /// fetches nothing.
+    /// Returns the environment of a specification if it is built, and updates the time of its last
+    /// use. Never builds an environment or downloads packages.
     pub fn installed(&self, spec: &EnvironmentSpec) -> Option<Arc<Environment>> {
         let found = self.find_built(spec)?;
         self.touch(&found.id);

@@ -27,4 +27,5 @@ pub use environment::{Environment, EnvironmentEvent, EnvironmentSpec};
 pub use environments::{Environments, EnvironmentsOptions};
 pub use error::{Error, Result};
 pub use ownership::make_folder;
+pub use package_changes::package_changes;
 pub use prune::RemovalResult;

@@ -2,20 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use crate::Environment;
-
-/// Version by package.
-type PackageVersions = BTreeMap<String, String>;
-
-impl Environment {
-    /// Returns the differences from the packages of an earlier build, one phrase each.
-    pub fn changes_since(&self, packages: &BTreeMap<String, String>) -> Vec<String> {
-        differences(packages, &self.packages)
-    }
-}
-
-/// Returns the differences between two sets of packages, one phrase each.
-fn differences(before: &PackageVersions, now: &PackageVersions) -> Vec<String> {
+/// Returns the differences between the packages of two builds, one phrase each.
+pub fn package_changes(
+    before: &BTreeMap<String, String>,
+    now: &BTreeMap<String, String>,
+) -> Vec<String> {
     let mut changes = Vec::new();
     for (name, version) in now {
         match before.get(name) {
@@ -36,20 +27,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn differences_name_packages_and_versions() {
-        let packages = |all: &[(&str, &str)]| -> PackageVersions {
+    fn changes_name_packages_and_versions() {
+        let packages = |all: &[(&str, &str)]| -> BTreeMap<String, String> {
             all.iter().map(|(name, version)| ((*name).to_owned(), (*version).to_owned())).collect()
         };
         let before = packages(&[("numpy", "2.0.0"), ("polars", "1.37.0"), ("six", "1.16.0")]);
         let now = packages(&[("numpy", "2.0.0"), ("polars", "1.38.1"), ("pytz", "2025.1")]);
         assert_eq!(
-            differences(&before, &now),
+            package_changes(&before, &now),
             [
                 "package `polars` changed: 1.37.0 -> 1.38.1",
                 "package `pytz` 2025.1 is new",
                 "package `six` is no longer installed",
             ]
         );
-        assert_eq!(differences(&now, &now), [""; 0]);
+        assert_eq!(package_changes(&now, &now), [""; 0]);
     }
 }

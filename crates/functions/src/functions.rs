@@ -153,7 +153,7 @@ impl Functions {
         self.0.environments.has(spec)
     }
 
-    /// Returns the environment for a set of packages if it exists.
+    /// Returns the environment for a set of packages; `None` if it is not built.
     pub fn installed_environment(&self, spec: &EnvironmentSpec) -> Option<Arc<Environment>> {
         self.0.environments.installed(spec)
     }

@@ -49,7 +49,9 @@ pub use client_call::{AnswerPart, AnswerSink, ClientCall};
 pub use early_result::EarlyResult;
 pub use error::{Error, Frame, Result};
 pub use functions::Functions;
-pub use headwater_environments::{Environment, EnvironmentEvent, EnvironmentSpec, make_folder};
+pub use headwater_environments::{
+    Environment, EnvironmentEvent, EnvironmentSpec, make_folder, package_changes,
+};
 pub use headwater_sandbox::{
     Host, LimitSettings, Limits, Network, SpawnCommand, Variables, answer_promptly, spawner_main,
     work_steadily,

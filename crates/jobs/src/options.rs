@@ -58,7 +58,7 @@ impl KindLimits {
             JobKind::Merge | JobKind::CherryPick | JobKind::Revert | JobKind::Commit => {
                 KindLimits { concurrency: 64, queue: 1_000 }
             }
-            // `headwater serve --runs` changes the number of runs.
+            // `headwater serve --runs` sets another limit for runs.
             JobKind::Import | JobKind::Run => KindLimits { concurrency: 2, queue: 1_000 },
             JobKind::Trigger => KindLimits { concurrency: 4, queue: 1_000 },
             JobKind::Maintenance => KindLimits { concurrency: 1, queue: 1_000 },

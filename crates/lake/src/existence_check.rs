@@ -28,8 +28,9 @@ impl Lake {
         Ok(self.catalog().tags().create(request).await?)
     }
 
-    /// Returns a view of a commit of the history, if the commit has this table and all files of the
-    /// table's state still exist; `None` otherwise. While the view exists, they are not removed.
+    /// Returns a view of an earlier commit; `None` if the commit does not have the table, or if
+    /// maintenance removed files of the table's state. While the view exists, maintenance does not
+    /// remove these files.
     pub async fn past_view(
         &self,
         commit: CommitId,

@@ -253,9 +253,9 @@ impl PlannedStep {
     }
 }
 
-/// Returns the reasons why a step runs, one phrase each: the changes, or else the text of the
-/// reason code. For a reused table, returns the branch that contains it. Empty if the step is up
-/// to date.
+/// Returns the reasons why a step runs, one phrase each: the changes, or the text of the reason
+/// code if no changes are known. For a reused table, returns a phrase with the name of its branch.
+/// Empty if the step is up to date.
 pub fn run_reasons(reason: Option<&str>, why: &[String], reuses: Option<&str>) -> Vec<String> {
     match (reason, why, reuses) {
         (None, _, None) => Vec::new(),
@@ -292,8 +292,8 @@ pub struct StepReport {
     /// The branch whose table was reused, if the status is `reused`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reuses: Option<String>,
-    /// The reasons why the step ran or would have run, one phrase each, as in the plan. Empty if
-    /// the step's result was up to date.
+    /// The reasons why the plan contained the step, one phrase each. Also set for skipped steps.
+    /// Empty if the step's result was up to date.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub reasons: Vec<String>,
     /// Number of rows in the step's result.

@@ -155,8 +155,8 @@ impl Plan {
         if matches!(plan.reason, None | Some("first run" | "no cache")) {
             return Vec::new();
         }
-        if !plan.package_changes.is_empty() {
-            return plan.package_changes.clone();
+        if plan.reason == Some("changed environment") {
+            return plan.why.clone();
         }
         let before = match (&plan.table, &plan.lake_view) {
             (Some(table), _) => self.last_build(table).await,

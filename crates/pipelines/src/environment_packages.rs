@@ -1,12 +1,14 @@
 //! Package versions of the environments that computed a table. If an environment was rebuilt with
 //! other versions since then, the model runs again.
 //!
-//! The versions are stored in the table's snapshot and are not part of the fingerprint, because a
-//! plan can be made before an environment is installed. If the versions that a table was computed
-//! with, or those of the current environment, are not known, the model stays up to date.
+//! The versions are stored in the table's snapshot. They are not part of the fingerprint, because
+//! a run can be planned before an environment is installed. The model stays up to date if the
+//! earlier or the current versions are not known.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
+use headwater_functions::{EnvironmentSpec, package_changes};
 use headwater_tables::Table;
 
 use crate::plan::Plan;
@@ -19,42 +21,47 @@ pub(crate) const PACKAGES: &str = "headwater.environment.packages";
 pub(crate) type Packages = BTreeMap<String, String>;
 
 impl Plan {
-    /// Marks an unchanged model as running if the packages of its functions changed. Models that
-    /// keep the rows of earlier runs are left out, because they would add the same rows again.
-    pub(crate) fn compare_packages(&mut self, index: usize, runner: &Runner) {
+    /// Finds the installed packages of Python steps. Looks up each environment only once.
+    pub(crate) fn find_packages(&mut self, runner: &Runner) {
+        let mut known: Vec<(EnvironmentSpec, Option<Arc<Packages>>)> = Vec::new();
+        for (step, plan) in self.project.steps.iter().zip(&mut self.steps) {
+            let Some(function) = step.function() else { continue };
+            let spec = fingerprint::environment_spec(&self.project.defaults, function);
+            if let Some((_, packages)) = known.iter().find(|(other, _)| *other == spec) {
+                plan.packages.clone_from(packages);
+                continue;
+            }
+            let environment = runner.installed_environment(&spec);
+            plan.packages = environment.map(|found| Arc::new(found.packages.clone()));
+            known.push((spec, plan.packages.clone()));
+        }
+    }
+
+    /// Marks an unchanged model as running if the packages of its functions changed. Ignores models
+    /// that keep the rows of earlier runs, because a new run could add the same rows again.
+    pub(crate) fn compare_packages(&mut self, index: usize) {
         let (step, plan) = (&self.project.steps[index], &self.steps[index]);
         if plan.reason.is_some() || step.materialization.accumulates() {
             return;
         }
         let Some(table) = &plan.table else { return };
-        let changes = self.changed_packages(index, table, runner);
+        let changes = self.changed_packages(index, table);
         if !changes.is_empty() {
             self.steps[index].reason = Some("changed environment");
-            self.steps[index].package_changes = changes;
+            self.steps[index].why = changes;
         }
     }
 
-    /// Returns the differences between the packages that computed a model's table and those that
-    /// are installed now, one phrase each.
-    pub(crate) fn changed_packages(
-        &self,
-        index: usize,
-        table: &Table,
-        runner: &Runner,
-    ) -> Vec<String> {
+    /// Returns the differences between the packages that computed a model's table and the packages
+    /// that are installed now, one phrase each.
+    pub(crate) fn changed_packages(&self, index: usize, table: &Table) -> Vec<String> {
         let Some(text) = fingerprint::written(table, PACKAGES) else { return Vec::new() };
-        let Ok(before) = serde_json::from_str::<BTreeMap<String, Packages>>(text) else {
-            return Vec::new();
-        };
+        let before: BTreeMap<String, Packages> = serde_json::from_str(text).unwrap_or_default();
         let mut changes = BTreeSet::new();
         for step in self.functions_of(index) {
-            let step = &self.project.steps[step];
-            let (Some(function), Some(before)) = (step.function(), before.get(&step.name)) else {
-                continue;
-            };
-            let spec = fingerprint::environment_spec(&self.project.defaults, function);
-            if let Some(environment) = runner.installed_environment(&spec) {
-                changes.extend(environment.changes_since(before));
+            let before = before.get(&self.project.steps[step].name);
+            if let (Some(before), Some(now)) = (before, &self.steps[step].packages) {
+                changes.extend(package_changes(before, now));
             }
         }
         changes.into_iter().collect()

@@ -2,6 +2,7 @@
 //! Planning executes no step. Errors include the file and line.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 use headwater_lake::CommitView;
@@ -15,6 +16,7 @@ use serde_json::Value;
 
 use crate::build_record::{BuildRecord, InputRecord};
 use crate::columns::Columns;
+use crate::environment_packages::Packages;
 use crate::graph::Graph;
 use crate::reuse::ReusedTable;
 use crate::selection::Selection;
@@ -58,8 +60,8 @@ pub(crate) struct StepPlan {
     pub reuses: Option<ReusedTable>,
     /// Details of the reason.
     pub why: Vec<String>,
-    /// Changes of packages since the model's last run, if they are the reason to run.
-    pub package_changes: Vec<String>,
+    /// Packages in the environment of a Python step; `None` if the environment is not installed.
+    pub packages: Option<Arc<Packages>>,
     /// Record of the inputs and code that the output depends on. Empty for a materialized model
     /// that does not run.
     pub record: BuildRecord,
@@ -94,7 +96,7 @@ pub(crate) struct InputState {
 pub(crate) struct PlanOptions<'a> {
     /// True to run every step.
     pub no_cache: bool,
-    /// True to run steps whose tables were computed on other branches.
+    /// True to run steps whose tables earlier runs have computed.
     pub no_reuse: bool,
     /// Priority of all function calls; overrides the priority of each function.
     pub priority: Option<Priority>,
@@ -129,10 +131,11 @@ impl Plan {
         let planned = || order.iter().copied().filter(|index| plan.selection.planned[*index]);
         let planned: Vec<usize> = planned().collect();
         plan.check_allowed(runner).await?;
+        plan.find_packages(runner);
         for index in planned.iter().copied() {
             plan.steps[index] = plan.step(index, runner).await?;
             plan.steps[index].reason = plan.own_reason(index, options).await?;
-            plan.compare_packages(index, runner);
+            plan.compare_packages(index);
             let reuses = !(options.no_cache || options.no_reuse || options.preview.is_some());
             if reuses && plan.steps[index].reason.is_some() {
                 plan.reuse(index, runner).await?;

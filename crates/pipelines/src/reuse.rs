@@ -3,10 +3,10 @@
 //!
 //! When a run is merged, the store records the table that each model wrote, and keeps the records
 //! of the last runs on the branch. A later run finds the table by the model's fingerprint, and
-//! commits the same table metadata instead of running the model. A table is reused only if a branch
-//! has it now or had it in its history, and the user of the run may read that branch. Maintenance
-//! may have removed the files of an earlier state. The run therefore checks that the files exist,
-//! and keeps the commit pinned until it has committed the table.
+//! commits the same table metadata instead of running the model. A table is reused only if the head
+//! of a branch or an earlier commit of the branch has it, and the user of the run may read that
+//! branch. Maintenance may have removed the files of an earlier commit. The run therefore checks
+//! that the files exist, and pins the commit until the run has committed the table.
 //!
 //! The result of a model that keeps the rows of earlier runs also depends on its table before the
 //! run. Such a table is reused only on a branch whose table is in the same state as the table was
@@ -47,7 +47,7 @@ const EARLIER_MAX: usize = 8;
 pub(crate) struct ReusedTable {
     /// The branch.
     pub branch: String,
-    /// The state of the branch, or of its history, that has the table. It keeps the table's files.
+    /// The commit that has the table. This view prevents the removal of the table's files.
     view: CommitView,
     /// Metadata file of the model's table before the run; `None` if there was no table.
     before: Option<String>,
@@ -76,7 +76,7 @@ struct ComputedTable {
     /// Metadata files of the tables of the model's parents, by name.
     #[serde(default)]
     parents: BTreeMap<String, String>,
-    /// A commit that has the table; `None` in records of old versions.
+    /// A commit that has the table; `None` in records that older versions of Headwater wrote.
     #[serde(default)]
     commit: Option<CommitId>,
 }
@@ -140,8 +140,8 @@ impl Plan {
                 && (!step.materialization.accumulates() || computed.before == before)
         };
         for (branch, ComputedTables { last, earlier }) in &found {
-            // If this branch's last result has the fingerprint of the step, and the step runs
-            // nevertheless, another writer has changed the table. The run then replaces it.
+            // The last result on the run's own branch is not reused. If it has the step's
+            // fingerprint, the step runs because another writer changed the table.
             let branch = branch.as_str();
             let last = Some(last).filter(|_| self.view.branch() != Some(branch));
             let same = last.into_iter().chain(earlier).filter(|computed| is_same(computed));
@@ -158,8 +158,8 @@ impl Plan {
         Ok(None)
     }
 
-    /// Returns the computed table if a branch has it, or had it in its history, and the run may
-    /// reuse it.
+    /// Returns the computed table if the head of a branch or an earlier commit has the table, and
+    /// the run may reuse it.
     async fn table_on(
         &self,
         branch: &str,
@@ -214,8 +214,11 @@ impl Plan {
         {
             return Ok(None);
         }
-        let table = view.load(&entry).await.ok();
-        Ok(table.filter(|table| self.changed_packages(index, table, runner).is_empty()))
+        // Adopting a table must not undo later changes of the table's properties.
+        let table = view.load(&entry).await.ok().filter(|table| {
+            plan.table.as_ref().is_none_or(|now| now.properties() == table.properties())
+        });
+        Ok(table.filter(|table| self.changed_packages(index, table).is_empty()))
     }
 
     /// Returns the metadata file of a model's table before the run.

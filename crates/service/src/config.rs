@@ -44,8 +44,7 @@ pub struct ServiceConfig {
     pub threads: usize,
     /// Maximum number of functions that run at the same time.
     pub functions_concurrency: usize,
-    /// Maximum number of runs of projects that run at the same time; at least 1. Further runs are
-    /// queued.
+    /// Maximum number of concurrent project runs; at least 1. Further runs are queued.
     pub runs_concurrency: usize,
     /// True to return the server's own credentials to Iceberg REST clients that request credentials
     /// for the warehouse.

@@ -174,7 +174,7 @@ fn show(context: &Context, job: &JobRow) {
     }
 }
 
-/// Prints the steps of a run that have ended, each with all reasons why it ran.
+/// Prints each ended step of a run, with all reasons why the step ran.
 async fn show_steps(context: &Context, api: &Api, job: &JobRow) -> Result<()> {
     let path = format!("/v1/jobs/{}/events?follow=false", segment(&job.id.to_string()));
     let response =

@@ -57,6 +57,8 @@ pub(crate) struct Run {
     turns: Arc<Semaphore>,
     /// Commits that the run made on its branch.
     commits: Arc<Mutex<BTreeSet<CommitId>>>,
+    /// Models whose commit has started. After an error, the commit may still have been stored.
+    committing: Arc<Mutex<BTreeSet<String>>>,
     /// Packages of the functions that ran, by step.
     packages: Arc<Mutex<BTreeMap<String, Packages>>>,
     /// Cancelled when the job is cancelled or a model fails.
@@ -131,6 +133,7 @@ impl Run {
             outputs: Arc::new(Mutex::new(Outputs::default())),
             turns: Arc::new(Semaphore::new(STEPS_AT_ONCE)),
             commits: Arc::default(),
+            committing: Arc::default(),
             packages: Arc::default(),
             stop: context.cancelled().child_token(),
         }

@@ -21,15 +21,18 @@ use crate::{Error, Result};
 
 impl Run {
     /// Computes an SQL step. After a failure that may be transient, repeats it as often as the
-    /// model declares. The rows of a failed attempt were not committed.
+    /// model declares. A step whose commit has started is not repeated, because a second commit
+    /// could store the rows twice.
     pub(super) async fn compute_sql(&self, index: usize, sql: &str, done: &mut Done) -> Result<()> {
         let step = &self.plan.project.steps[index];
         let mut repetition = 0;
         loop {
             let attempt = Box::pin(self.try_sql(index, sql, done));
             let outcome = self.unless_cancelled(in_time(step, attempt)).await;
+            let again =
+                repetition < step.retries.count && !self.committing.lock().contains(&step.name);
             match outcome {
-                Err(error) if repetition < step.retries.count && may_pass(&error) => {
+                Err(error) if again && may_pass(&error) => {
                     repetition += 1;
                     self.wait_for_retry(step, step.retries, repetition, &error.to_string()).await?;
                     (done.output, done.sample) = (None, None);

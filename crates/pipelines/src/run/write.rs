@@ -217,16 +217,13 @@ impl Run {
 
     /// Returns the packages of the functions that compute a model, by step.
     fn packages_of(&self, index: usize) -> BTreeMap<String, Packages> {
-        let noted = self.packages.lock();
-        let mut packages = BTreeMap::new();
-        for step in self.plan.functions_of(index) {
-            let name = &self.plan.project.steps[step].name;
-            packages.extend(noted.get(name).map(|found| (name.clone(), found.clone())));
-        }
-        packages
+        let (known, steps) = (self.packages.lock(), self.plan.functions_of(index).into_iter());
+        let names = steps.map(|step| &self.plan.project.steps[step].name);
+        names.filter_map(|name| Some((name.clone(), known.get(name)?.clone()))).collect()
     }
 
     pub(super) async fn commit(&self, step: &Step, transaction: Transaction) -> Result<()> {
+        self.committing.lock().insert(step.name.clone());
         let commit = transaction.commit(&format!("Model {}", step.name)).await;
         let commit = commit.map_err(|error| Self::failed(step, None, &error))?;
         self.note_commit(commit.map(|commit| commit.id));

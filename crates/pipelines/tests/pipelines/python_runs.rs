@@ -60,7 +60,7 @@ async fn a_model_runs_again_after_its_packages_changed() {
     world.run(&project).await.report();
     assert_eq!(world.plan(&project).await, "copied: unchanged");
 
-    // The table is as if an environment with an older pyarrow had computed it.
+    // Replace the recorded packages, as if an older pyarrow had been installed in the first run.
     let name = "public.copied".parse().unwrap();
     let mut transaction = world.lake.transaction("main", "tester").await.unwrap();
     let table = transaction.table(&name).await.unwrap();

@@ -1,4 +1,4 @@
-//! Reuse of tables that other branches have computed: by branch, by rights, and after maintenance.
+//! Reuse of tables that earlier runs have computed: by branch, by rights, and after maintenance.
 
 use std::sync::Arc;
 
@@ -93,7 +93,7 @@ async fn a_model_runs_if_its_code_inputs_or_parents_differ_or_if_that_is_request
     let ran = world.run_with(&project, on("three")).await;
     assert!(ran.all(StepStatus::Succeeded), "{}", ran.steps());
 
-    // If another writer has changed a table, the state before the change is reused.
+    // After a change of a table by another writer, the state before the change is reused.
     world.sql("one", &["DELETE FROM total"]).await;
     world.branch("four").await;
     let ran = world.run_with(&project, on("four")).await;
@@ -134,6 +134,23 @@ async fn a_reverted_edit_reuses_the_tables_of_an_earlier_run() {
 }
 
 #[tokio::test]
+async fn a_table_of_the_history_is_not_reused_after_a_change_of_its_properties() {
+    let (world, project) = (world().await, files("", MODELS));
+    world.run_with(&project, on("one")).await.report();
+    let name = "public.daily".parse().unwrap();
+    let mut transaction = world.lake.transaction("one", "tester").await.unwrap();
+    let properties = [("team".to_owned(), "sales".to_owned())].into();
+    transaction.set_properties(&name, properties).await.unwrap();
+    transaction.commit("properties").await.unwrap();
+    world.run_with(&edited(), on("one")).await.report();
+    let ran = world.run_with(&project, on("one")).await;
+    assert!(ran.all(StepStatus::Succeeded), "{}", ran.steps());
+    let view = world.lake.view(&RefSpec::Name("one".to_owned())).await.unwrap();
+    let (_, table) = view.find("public", "daily").await.unwrap().expect("a table");
+    assert_eq!(table.properties()["team"], "sales");
+}
+
+#[tokio::test]
 async fn a_table_of_the_history_is_reused_only_by_a_user_who_may_read_its_branch() {
     let (world, project) = (world().await, files("", MODELS));
     run_as(&world, User::default(), &project, "one").await;
@@ -171,7 +188,7 @@ async fn a_run_after_an_expiry_of_snapshots_refers_only_to_existing_files() {
     for (files, expected) in
         [(&project, "| 30 |"), (&edited, "| 300 |"), (&project, "| 30 |"), (&edited, "| 300 |")]
     {
-        // The run reuses the tables only if the expiry has kept their files.
+        // A run reuses tables only if the expiry kept their files.
         world.run_with(files, on("one")).await.report();
         let stop = tokio_util::sync::CancellationToken::new();
         let maintenance = world.lake.maintenance();
