@@ -5,7 +5,7 @@ use clap::{Args, Subcommand};
 /// `headwater trigger`
 #[derive(Debug, Subcommand)]
 pub enum Trigger {
-    /// List the triggers: those of the deployed version, and those without a project
+    /// List the triggers of the deployed version and the triggers without a project
     #[command(after_help = "Example:\n  headwater trigger ls")]
     Ls,
     /// Show a trigger: its source, target and state
@@ -14,13 +14,13 @@ pub enum Trigger {
         /// The trigger's name
         trigger: String,
     },
-    /// Create a trigger without a project; it has your rights
+    /// Create a trigger without a project. The trigger has your rights
     #[command(after_help = "Examples:
   headwater trigger create load --bucket landing --prefix in/ --function clean
   headwater trigger create nightly --schedule '15 2 * * *' --run
   headwater trigger create merged --set 'merges = { into = [\"main\"] }' --function report")]
     Create(Box<TriggerCreate>),
-    /// Delete a trigger that was created without a project, and its events that are not done
+    /// Delete a trigger that was created without a project, and its pending and failed events
     #[command(aliases = ["delete", "drop"], after_help = "Example:\n  headwater trigger rm load")]
     Rm(TriggerRm),
 }
@@ -33,13 +33,13 @@ pub struct TriggerCreate {
     /// A bucket whose new objects fire the trigger
     #[arg(long)]
     pub bucket: Option<String>,
-    /// With `--bucket`: the beginning of the keys
+    /// With `--bucket`: the prefix of the keys
     #[arg(long, requires = "bucket")]
     pub prefix: Option<String>,
-    /// With `--bucket`: the end of the keys
+    /// With `--bucket`: the suffix of the keys
     #[arg(long, requires = "bucket")]
     pub suffix: Option<String>,
-    /// The times at which the trigger fires: a cron pattern, a rate or a time
+    /// The schedule of the trigger: a cron pattern, a rate or a single time
     #[arg(long, value_name = "EXPRESSION")]
     pub schedule: Option<String>,
     /// A queue whose messages fire the trigger
@@ -54,10 +54,10 @@ pub struct TriggerCreate {
     /// The table to import into
     #[arg(long, value_name = "TABLE")]
     pub import: Option<String>,
-    /// A key of `[[trigger]]` in `headwater.toml`, with its value in TOML. Can be repeated
+    /// Another key of `[[trigger]]` with its value, as in `headwater.toml`. Can be repeated
     #[arg(long = "set", value_name = "KEY = VALUE")]
     pub settings: Vec<String>,
-    /// Replace a created trigger of this name
+    /// Replace the created trigger with this name, if there is one
     #[arg(long)]
     pub replace: bool,
 }

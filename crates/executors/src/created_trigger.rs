@@ -1,8 +1,11 @@
 //! Triggers that are created without a project: create, replace, remove.
 //!
-//! Each one has the rights of the identity that created it. The rights that [`needed_rights`]
-//! returns are checked when the trigger is created, and again before each delivery, because the
-//! functions and the project that the trigger uses can be changed by other users.
+//! A created trigger has the rights of the identity that created it. [`needed_rights`] returns the
+//! rights that this identity needs. They are checked when the trigger is created, and again before
+//! each delivery.
+//!
+//! If the active version cannot be read, created triggers are neither created nor started. The
+//! triggers of that version are unknown, and starting only the others would delete their positions.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -59,8 +62,8 @@ impl TriggerIdentity {
 }
 
 impl ActiveVersion {
-    /// Returns the identity of the trigger with this name. Returns that of the active version if no
-    /// trigger with this name was created; `None` if no version is deployed either.
+    /// Returns the identity that created a trigger, or else the identity that deployed the active
+    /// version. Returns `None` if neither exists.
     pub(crate) fn identity(&self, name: &str) -> Result<Option<TriggerIdentity>, Problem> {
         let all = self.created();
         if let Some(created) = all.get(name) {
@@ -70,10 +73,10 @@ impl ActiveVersion {
         Ok(self.version()?.map(TriggerIdentity::Deployed))
     }
 
-    /// Returns the identity with whose rights an event of a trigger is delivered.
+    /// Returns the identity whose rights the delivery of an event has.
     ///
-    /// Errors: `unavailable` if the trigger was replaced or removed after the delivery began, so
-    /// that the delivery does not get the rights of another user.
+    /// Errors: `unavailable` if the trigger was replaced or removed after the delivery began. The
+    /// delivery would otherwise have the rights of another user.
     pub(crate) fn actor_of(&self, trigger: &Trigger) -> Result<Actor, Problem> {
         match self.identity(&trigger.name)? {
             None => return Ok(Actor::Anonymous),
@@ -120,6 +123,8 @@ pub(crate) fn needed_rights(trigger: &Trigger, project: Option<&str>) -> Vec<(Ac
 
 impl Deployer {
     /// Creates a trigger, or replaces the created trigger with the same name if `replaces` is true.
+    /// A replaced trigger keeps its pending events, which are then delivered with the rights of the
+    /// new creator. A new trigger does not receive events of an earlier trigger with its name.
     ///
     /// Errors: `invalid_argument`; `already_exists` if a trigger has the name; those of missing
     /// functions and secrets, and of missing rights.
@@ -145,13 +150,16 @@ impl Deployer {
             let hint = "Choose another name, or replace the trigger with `--replace`.";
             return Err(Problem::new(ErrorCode::AlreadyExists, message).with_hint(hint));
         }
+        if let Some(triggers) = self.triggers.as_ref().filter(|_| !exists) {
+            triggers.forget(name).await.or_problem()?;
+        }
         let DeployIdentity { author, actor, .. } = by;
         let created = self.lake.clock().now();
         let changed = CreatedTrigger { trigger, author, actor, created, removed: false };
         self.store_created(&[changed]).await
     }
 
-    /// Removes a trigger that was created without a project, and its events that are not done.
+    /// Removes a trigger that was created without a project, and its pending and failed events.
     ///
     /// Errors: `trigger_not_found`; `invalid_argument` if the project declares the trigger.
     pub async fn remove_trigger(&self, name: &str) -> Result<(), Problem> {
@@ -188,8 +196,8 @@ impl Deployer {
         stored
     }
 
-    /// Deletes the events and the records of removed triggers. The next start or change repeats
-    /// what fails.
+    /// Deletes the events and the records of removed triggers. A deletion that fails is repeated at
+    /// the next start or change.
     pub(crate) async fn delete_removed(&self) {
         let Some(triggers) = &self.triggers else { return };
         if self.triggers_outdated.load(Ordering::Relaxed) {
@@ -200,7 +208,7 @@ impl Deployer {
         let version = self.deployed().version().ok().flatten();
         for created in stored.iter().filter(|created| created.removed) {
             let name = &created.trigger.name;
-            // A project that declares the name now keeps the events.
+            // If a project now declares the name, the trigger of the project takes over the events.
             if !version.as_ref().is_some_and(|version| version.has_trigger(name))
                 && let Err(error) = triggers.forget(name).await
             {
@@ -233,7 +241,7 @@ impl Deployer {
         check_trigger(trigger).or_problem().map_err(invalid)?;
         if trigger.name.len() > NAME_BYTES_MAX || trigger.name.trim() != trigger.name {
             let message = format!(
-                "the name of a trigger is longer than {NAME_BYTES_MAX} bytes, or begins or ends \
+                "the name of the trigger has more than {NAME_BYTES_MAX} bytes, or begins or ends \
                  with a space"
             );
             let hint = "Choose a short name of letters, digits and underscores.";
@@ -250,8 +258,8 @@ impl Deployer {
         self.check_target(trigger).await
     }
 
-    /// Checks that the function of a new trigger exists and takes an event, or that a project is
-    /// deployed that has the parameters of the trigger's runs.
+    /// Checks the target of a new trigger. A function must exist and take an event. A run needs a
+    /// deployed project that declares the parameters of the trigger.
     async fn check_target(&self, trigger: &Trigger) -> Result<(), Problem> {
         let version = self.deployed().version()?;
         if trigger.run {

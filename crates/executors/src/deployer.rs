@@ -175,8 +175,8 @@ impl Deployer {
         &self.versions
     }
 
-    /// Returns true if triggers are enabled, and the active version has triggers or triggers were
-    /// created without a project.
+    /// Returns true if triggers are enabled and there is at least one, in the active version or
+    /// without a project.
     pub fn has_triggers(&self) -> bool {
         let version = self.deployed.version().ok().flatten();
         let is_declared = version.is_some_and(|version| !version.project.triggers.is_empty());
@@ -220,7 +220,7 @@ impl Deployer {
         if !self.triggers_outdated.load(Ordering::Relaxed) {
             return None;
         }
-        // If the version cannot be read, the triggers keep their state.
+        // If the version cannot be read, its triggers are unknown, so no trigger is replaced.
         let Ok(version) = self.deployed.version() else { return None };
         let created = match self.read_created(version.as_ref()).await {
             Ok(created) => created,
@@ -242,7 +242,7 @@ impl Deployer {
             // Triggers are disabled here, but a later server delivers the events that are recorded
             // now.
             None => self.objects.watch(headwater_triggers::bucket_watches(&all)),
-            // Nothing is deployed or created, and nothing was before.
+            // There are no triggers to start, and none to stop.
             Some(triggers) if version.is_none() && all.is_empty() && triggers.list().is_empty() => {
             }
             Some(triggers) => {
@@ -256,7 +256,8 @@ impl Deployer {
         None
     }
 
-    /// Reads the created triggers that can be used.
+    /// Reads the created triggers. Skips those whose name the version declares, and those that are
+    /// invalid in this release.
     async fn read_created(
         &self,
         version: Option<&Version>,
@@ -267,7 +268,6 @@ impl Deployer {
             if created.removed || version.is_some_and(|version| version.has_trigger(&name)) {
                 continue;
             }
-            // One trigger that this release rejects must not stop the others.
             match check_trigger(&created.trigger) {
                 Ok(()) => drop(usable.insert(name, created)),
                 Err(error) => tracing::warn!(%error, "the created trigger `{name}` is not active"),

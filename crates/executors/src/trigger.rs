@@ -192,8 +192,8 @@ impl TriggerExecutor {
         self.authorize_trigger(trigger)
     }
 
-    /// Checks that the identity that deployed or created a trigger still has the rights that were
-    /// checked at that time.
+    /// Checks that the identity that deployed or created a trigger still has the rights that it
+    /// needed to do so.
     pub(crate) fn authorize_trigger(&self, trigger: &Trigger) -> Result<(), Problem> {
         if let Some(created) = self.deployed.created().get(&trigger.name) {
             let (access, principal) = (&self.runs.access, created.actor.principal());

@@ -4,8 +4,8 @@
 //! |---|---|---|
 //! | `created_triggers` | name | the [`CreatedTrigger`] |
 //!
-//! A trigger that is removed first keeps its record with `removed` set. The record is deleted after
-//! the events of the trigger, so an interrupted removal is completed at the next start.
+//! The removal of a trigger first sets `removed` in its record, then deletes its events, then its
+//! record. The next start completes an interrupted removal.
 
 use std::sync::Arc;
 

@@ -140,7 +140,7 @@ pub(crate) async fn complete<T: Send + 'static>(
     change: impl Future<Output = Result<T, Problem>> + Send + 'static,
 ) -> Result<T, Problem> {
     tokio::spawn(with_current(change)).await.unwrap_or_else(|error| {
-        let message = format!("the deployment stopped before it finished: {error}");
+        let message = format!("the change stopped before it finished: {error}");
         Err(Problem::new(ErrorCode::Internal, message))
     })
 }

@@ -31,8 +31,8 @@ impl Triggers {
     }
 
     /// Creates a trigger without a project. It has the rights of the principal. If `replaces` is
-    /// true, a created trigger with the same name is replaced. A disconnect of the caller does not
-    /// interrupt the change.
+    /// true, the created trigger with the same name is replaced. The change continues if the caller
+    /// disconnects.
     ///
     /// Errors: `invalid_argument`; `already_exists`, also if the deployed project has a trigger of
     /// this name; `function_not_found`, `secret_not_found`, `deployment_not_found`.
@@ -54,7 +54,7 @@ impl Triggers {
         Ok(trigger)
     }
 
-    /// Deletes a trigger that was created without a project, and its events that are not done.
+    /// Deletes a trigger that was created without a project, and its pending and failed events.
     pub async fn delete(&self, principal: &Principal, name: &str) -> Result<(), Problem> {
         self.authorize_change(principal)?;
         let (components, name) = (self.0.clone(), name.to_owned());

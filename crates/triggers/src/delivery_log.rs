@@ -229,7 +229,7 @@ impl DeliveryLog {
         Ok(())
     }
 
-    /// Removes the number of a trigger's deliveries that are done.
+    /// Deletes a trigger's count of delivered events.
     pub(crate) async fn forget(&self, trigger: &str) -> Result<()> {
         let entries = vec![Append::tombstone(COUNTS, trigger)];
         self.store.apply(Batch { entries, ..Batch::default() }).await?;

@@ -218,9 +218,9 @@ impl Triggers {
         Ok(event)
     }
 
-    /// Deletes the events of a removed trigger that are not done, and the number of its events that
-    /// are done. An event that is running is not stopped. The versions of files that were recorded
-    /// stay, so a trigger with the same name does not record these files again.
+    /// Deletes the pending and failed events of a removed trigger, and its count of delivered
+    /// events. A running event is not stopped. The record of the files that fired the trigger is
+    /// kept, so a new trigger with the same name does not fire for these files again.
     pub async fn forget(&self, trigger: &str) -> Result<()> {
         let filter = TriggerEventFilter {
             statuses: vec![TriggerEventStatus::Pending, TriggerEventStatus::Failed],
@@ -239,6 +239,10 @@ impl Triggers {
             }
         }
         self.inner.log.forget(trigger).await?;
+        if self.inner.workers.lock().contains_key(trigger) {
+            // The trigger is still active and uses the queue.
+            return Ok(());
+        }
         let mut queues = self.inner.queues.lock();
         if queues.get(trigger).is_some_and(|queue| queue.open_count() == 0) {
             queues.remove(trigger);

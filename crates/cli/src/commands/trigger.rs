@@ -49,7 +49,7 @@ async fn create(context: &Context, api: &Api, arguments: TriggerCreate) -> Resul
         return Ok(());
     }
     let mark = context.style.paint(Tone::Good, "✓");
-    context.style.say(format!("{mark} trigger {name} is created: {}", created.source()));
+    context.style.say(format!("{mark} created trigger {name}: {}", created.source()));
     Ok(())
 }
 

@@ -27,7 +27,7 @@ pub(super) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(replay))
 }
 
-/// Lists the triggers by name: those of the deployed version, and those without a project.
+/// Lists the triggers of the deployed version and the triggers without a project, by name.
 #[utoipa::path(get, path = "/v1/triggers",
     operation_id = "list_triggers", tag = "trigger",
     responses(
@@ -52,7 +52,7 @@ async fn create(
     Ok((StatusCode::CREATED, Json(created)))
 }
 
-/// Creates a trigger without a project, or replaces the one with this name. The name in the body is
+/// Creates or replaces the trigger with this name, without a project. The name in the body is
 /// ignored.
 #[utoipa::path(put, path = "/v1/triggers/{trigger}",
     operation_id = "replace_trigger", tag = "trigger",
@@ -68,7 +68,7 @@ async fn replace(
     Ok(Json(app.service.triggers().create(&principal, trigger, true).await?))
 }
 
-/// Deletes a trigger that was created without a project, and its events that are not done.
+/// Deletes a trigger that was created without a project, and its pending and failed events.
 #[utoipa::path(delete, path = "/v1/triggers/{trigger}",
     operation_id = "delete_trigger", tag = "trigger",
     params(("trigger" = String, Path), DeleteOptions),
