@@ -19,6 +19,7 @@ mod project;
 mod python;
 mod row_expectation;
 mod runtime;
+pub mod selector;
 mod source;
 mod sql;
 mod sql_models;

@@ -233,8 +233,9 @@ fn selected(
     let selectors = Selectors::parse(&request.select, &request.exclude)?;
     let states = vec![StepState::Same; project.steps.len()];
     let tables = vec![true; project.steps.len()];
-    let candidates = Candidates { project, graph: &graph, states: &states, tables: &tables };
-    let selection = selectors.resolve(&candidates)?;
+    let results = BTreeMap::new();
+    let (graph, states, tables, results) = (&graph, &states, &tables, &results);
+    let selection = selectors.resolve(&Candidates { project, graph, states, tables, results })?;
     let mut chosen = Vec::new();
     for test in tests {
         let step = test.step(project)?;
