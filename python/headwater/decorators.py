@@ -30,7 +30,7 @@ def model(
         "none", "replace", "append", "merge", "overwrite_partitions"
     ] = "none",
     keys: str | Iterable[str] | None = None,
-    columns: Iterable[str] | None = None,
+    columns: Iterable[str] | Mapping[str, str] | None = None,
     partition_by: str | Iterable[str] | None = None,
     allow_takeover: bool = False,
     reuse: bool = False,
@@ -57,7 +57,8 @@ def model(
     (the result is added to the table), `merge` (the result is upserted by the columns `keys`) or
     `overwrite_partitions` (the result replaces the rows that match the SQL condition
     `overwrite_filter`, or without a condition the rows in the partitions of the result). `columns`
-    are the required columns of the result. `partition_by` is one field or a list of `column`,
+    are the required columns of the result: names, or names with types such as
+    `{"id": "bigint not null"}`. `partition_by` is one field or a list of `column`,
     `day(column)` (or `year`, `month`, `hour`), `bucket(16, column)` and `truncate(4, column)`.
     `allow_takeover` permits overwriting a table that no model of the project created. With `reuse`,
     the functions of one run that have the same folder, packages and limits use one process, which

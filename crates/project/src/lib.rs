@@ -30,7 +30,7 @@ mod units;
 
 pub use callable::{CallDestinations, Callable};
 pub use command::CommandPaths;
-pub use contract::{ColumnType, DeclaredColumn};
+pub use contract::{ColumnType, DeclaredColumn, SqlType};
 pub use error::{Error, Result};
 pub use parameter::{Parameter, ParameterKind};
 pub use parsed_project::ParsedProject;
