@@ -83,7 +83,7 @@ def model(
         "name": name if name is None else _check_name(name, "model"),
         "materialization": _check_materialization(materialization),
         "keys": None if keys is None else _check_keys(keys),
-        "columns": None if columns is None else check_columns(columns),
+        "columns": None if columns is None else _check_declaration(columns),
         "partition_by": None if partition_by is None else _check_partition(partition_by),
         "allow_takeover": check_flag(allow_takeover, "allow_takeover"),
         "reuse": _check_reuse(reuse, network),
@@ -269,6 +269,14 @@ def _check_conditions(value: object, name: str) -> tuple[str, ...] | None:
     if not hasattr(conditions, "__iter__"):
         refuse(f"{name} is a list of conditions, not `{value!r}`")
     return tuple(check_text(condition, name) for condition in conditions)
+
+
+def _check_declaration(columns: object) -> tuple[str, ...] | dict[str, str]:
+    """Returns the names of columns, or for a dict the declaration of each column by its name."""
+    if not isinstance(columns, dict):
+        return check_columns(columns)
+    names = check_columns(list(columns))
+    return {name: check_text(columns[name], "the type of a column") for name in names}
 
 
 def _check_keys(keys: object) -> tuple[str, ...]:
