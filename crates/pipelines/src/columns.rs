@@ -150,6 +150,7 @@ impl Plan {
             }
         };
         check_output(step, &given)?;
+        let given = with_declared_types(step, given);
         self.check_row_expectations(runner, step, &given).await?;
         self.check_overwrite_filter(runner, index).await?;
         self.check_increments(index).await?;
@@ -321,6 +322,15 @@ impl Plan {
         } else {
             format!("{}.{}", table.namespace, table.name)
         }
+    }
+}
+
+/// Returns the declared columns of a model if their types are not known otherwise, and the
+/// declaration contains all types.
+fn with_declared_types(step: &Step, given: Columns) -> Columns {
+    match declared_schema(&step.contract) {
+        Some(schema) if !given.is_typed() => Columns::Typed(Arc::new(schema)),
+        _ => given,
     }
 }
 

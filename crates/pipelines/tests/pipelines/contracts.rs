@@ -75,3 +75,24 @@ async fn the_result_of_a_python_model_is_checked() {
     let right = project("orders.select(['id', 'place'])");
     assert_eq!(world.run(&right).await.steps(), "m succeeded");
 }
+
+#[tokio::test]
+async fn declared_types_reach_the_readers_of_a_model() {
+    let world = World::new().await;
+    world.sql("main", &[ORDERS]).await;
+    // The types of `source` are unknown, so those of `parent` are known only by its declaration.
+    let source = "import headwater\n\n\n@headwater.model()\n\
+                  def source(orders=headwater.Model(\"orders\")):\n    return orders\n";
+    let plan = async |child: &str| {
+        let parent = "-- headwater: columns = id bigint, place text\nSELECT id, place FROM source";
+        let others = [("source.py", source), ("parent.sql", parent), ("child.sql", child)];
+        world.plan(&files("[defaults]\npython = \"3.11\"\n", &others)).await
+    };
+    let child = "-- headwater: columns = id text\nSELECT id FROM parent";
+    let expected = "model `child` returned differ from its declaration: `id` has the type bigint, \
+                    not text (child.sql:1)";
+    let plan_of = plan(child).await;
+    assert!(plan_of.contains(expected), "{plan_of}");
+    let plan_of = plan("SELECT id, plase FROM parent").await;
+    assert!(plan_of.contains("hint: Did you mean `place`?"), "{plan_of}");
+}
