@@ -231,6 +231,11 @@ fn selected(
     }
     let graph = Graph::new(project)?;
     let selectors = Selectors::parse(&request.select, &request.exclude)?;
+    if selectors.needs_results() {
+        let message = "`result:` cannot select unit tests, because it refers to runs";
+        let problem = Problem::new(ErrorCode::InvalidArgument, message);
+        return Err(problem.with_hint("Name the models whose tests run.").into());
+    }
     let states = vec![StepState::Same; project.steps.len()];
     let tables = vec![true; project.steps.len()];
     let results = BTreeMap::new();
