@@ -30,7 +30,7 @@ def model(
         "none", "replace", "append", "merge", "overwrite_partitions"
     ] = "none",
     keys: str | Iterable[str] | None = None,
-    columns: Iterable[str] | None = None,
+    columns: Iterable[str] | Mapping[str, str] | None = None,
     partition_by: str | Iterable[str] | None = None,
     allow_takeover: bool = False,
     reuse: bool = False,
@@ -57,7 +57,8 @@ def model(
     (the result is added to the table), `merge` (the result is upserted by the columns `keys`) or
     `overwrite_partitions` (the result replaces the rows that match the SQL condition
     `overwrite_filter`, or without a condition the rows in the partitions of the result). `columns`
-    are the required columns of the result. `partition_by` is one field or a list of `column`,
+    are the required columns of the result: names, or names with types such as
+    `{"id": "bigint not null"}`. `partition_by` is one field or a list of `column`,
     `day(column)` (or `year`, `month`, `hour`), `bucket(16, column)` and `truncate(4, column)`.
     `allow_takeover` permits overwriting a table that no model of the project created. With `reuse`,
     the functions of one run that have the same folder, packages and limits use one process, which
@@ -82,7 +83,7 @@ def model(
         "name": name if name is None else _check_name(name, "model"),
         "materialization": _check_materialization(materialization),
         "keys": None if keys is None else _check_keys(keys),
-        "columns": None if columns is None else check_columns(columns),
+        "columns": None if columns is None else _check_declaration(columns),
         "partition_by": None if partition_by is None else _check_partition(partition_by),
         "allow_takeover": check_flag(allow_takeover, "allow_takeover"),
         "reuse": _check_reuse(reuse, network),
@@ -282,6 +283,14 @@ def _check_conditions(value: object, name: str) -> tuple[str, ...] | None:
     if not hasattr(conditions, "__iter__"):
         refuse(f"{name} is a list of conditions, not `{value!r}`")
     return tuple(check_text(condition, name) for condition in conditions)
+
+
+def _check_declaration(columns: object) -> tuple[str, ...] | dict[str, str]:
+    """Returns the names of columns, or for a dict the declaration of each column by its name."""
+    if not isinstance(columns, dict):
+        return check_columns(columns)
+    names = check_columns(list(columns))
+    return {name: check_text(columns[name], "the type of a column") for name in names}
 
 
 def _check_keys(keys: object) -> tuple[str, ...]:

@@ -99,6 +99,10 @@ class Decorators(unittest.TestCase):
         for timeout in ("500ms", "30s", "5m", "1h", 30, 0.5):
             self.assertEqual(read(timeout=timeout)["timeout"], timeout)
 
+    def test_columns_can_have_types(self):
+        columns = {"day": "date not null", "amount": "any"}
+        self.assertEqual(read(columns=columns)["columns"], columns)
+
     def test_invalid_decorator_arguments_are_rejected_by_value(self):
         for arguments, value in (
             ({"name": "a/b"}, "`a/b`"),
@@ -106,6 +110,8 @@ class Decorators(unittest.TestCase):
             ({"materialization": "REPLACE"}, "`REPLACE`"),
             ({"columns": "day"}, "`'day'`"),
             ({"columns": ["day", "day"]}, "`day`"),
+            ({"columns": {}}, "`[]`"),
+            ({"columns": {"day": 3}}, "`3`"),
             ({"reuse": 1}, "`1`"),
             ({"reuse": True, "network": True}, "network"),
             ({"network": 1}, "`1`"),

@@ -15,7 +15,7 @@ use headwater_project::{
 use headwater_tables::{SqlView, Table, Tables};
 
 use crate::checked_queries::CheckedQuery;
-use crate::contract::type_differences;
+use crate::contract::{declared_schema, type_differences};
 use crate::plan::{Plan, sql_error};
 use crate::{Error, Location, Result, Runner, fingerprint};
 
@@ -146,10 +146,11 @@ impl Plan {
                 for (input, columns) in step.inputs.iter().zip(&inputs) {
                     self.check_filter(runner, step, input, columns).await?;
                 }
-                step.columns.clone().map_or(Columns::Unknown, Columns::Names)
+                declared_columns(step)
             }
         };
         check_output(step, &given)?;
+        let given = with_declared_types(step, given);
         self.check_row_expectations(runner, step, &given).await?;
         self.check_overwrite_filter(runner, index).await?;
         self.check_increments(index).await?;
@@ -322,6 +323,23 @@ impl Plan {
             format!("{}.{}", table.namespace, table.name)
         }
     }
+}
+
+/// Returns the declared columns of a model if their types are not known otherwise, and the
+/// declaration contains all types.
+fn with_declared_types(step: &Step, given: Columns) -> Columns {
+    match declared_schema(&step.contract) {
+        Some(schema) if !given.is_typed() => Columns::Typed(Arc::new(schema)),
+        _ => given,
+    }
+}
+
+/// Returns the columns that a Python model declares.
+fn declared_columns(step: &Step) -> Columns {
+    if let Some(schema) = declared_schema(&step.contract) {
+        return Columns::Typed(Arc::new(schema));
+    }
+    step.columns.clone().map_or(Columns::Unknown, Columns::Names)
 }
 
 /// Checks that the output columns of a model match its declaration.

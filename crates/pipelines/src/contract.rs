@@ -1,10 +1,12 @@
 //! Comparison of a model's output with its declared columns: types, nulls and comments.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use arrow::datatypes::{DataType, FieldRef, Schema, SchemaRef, TimeUnit};
-use headwater_tables::COMMENT;
+use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef, TimeUnit};
+use headwater_project::SqlType;
+use headwater_tables::{COMMENT, parse_type, type_name};
 
 use crate::{ColumnType, DeclaredColumn, Error, Step};
 
@@ -13,6 +15,7 @@ fn matches(declared: ColumnType, data_type: &DataType) -> bool {
     let is_utc = |zone: &str| matches!(zone, "UTC" | "+00:00" | "Z");
     match (declared, data_type) {
         (_, DataType::Dictionary(_, values)) => matches(declared, values),
+        (ColumnType::Sql(declared), _) => SqlType::parse(&type_name(data_type)) == Some(declared),
         (ColumnType::Bool, DataType::Boolean)
         | (ColumnType::Int32, DataType::Int32)
         | (ColumnType::Int64, DataType::Int64)
@@ -39,11 +42,33 @@ pub(crate) fn type_differences(declared: &[DeclaredColumn], schema: &Schema) -> 
     let difference = |column: &DeclaredColumn| {
         let (wanted, field) = (column.column_type?, schema.field_with_name(&column.name).ok()?);
         let given = field.data_type();
-        let name = &column.name;
-        (!matches(wanted, given))
-            .then(|| format!("`{name}` has the type {given}, not {}", wanted.as_str()))
+        if matches(wanted, given) {
+            return None;
+        }
+        let (given, wanted) = match wanted {
+            ColumnType::Sql(wanted) => (sql_name(given), wanted.to_string()),
+            wanted => (given.to_string(), wanted.as_str().to_owned()),
+        };
+        Some(format!("`{}` has the type {given}, not {wanted}", column.name))
     };
     declared.iter().filter_map(difference).collect()
+}
+
+/// Returns the name in SQL of the type with which tables store a column.
+fn sql_name(data_type: &DataType) -> String {
+    let name = type_name(data_type);
+    SqlType::parse(&name).map_or(name, |known| known.to_string())
+}
+
+/// Returns the declared columns as a schema, if the declaration contains the SQL type of each
+/// column.
+pub(crate) fn declared_schema(declared: &[DeclaredColumn]) -> Option<Schema> {
+    let field = |column: &DeclaredColumn| {
+        let Some(ColumnType::Sql(declared)) = column.column_type else { return None };
+        Some(Field::new(&column.name, parse_type(&declared.to_string()).ok()?, true))
+    };
+    let fields: Vec<Field> = declared.iter().map(field).collect::<Option<_>>()?;
+    (!fields.is_empty()).then(|| Schema::new(fields))
 }
 
 /// Returns a schema with the documentation of declared columns as comments.
@@ -63,21 +88,34 @@ pub(crate) fn with_docs(declared: &[DeclaredColumn], schema: SchemaRef) -> Schem
     Arc::new(Schema::new(schema.fields().iter().map(documented).collect::<Vec<_>>()))
 }
 
-/// Returns the first column that contains a null in these rows although its declaration forbids
-/// nulls.
-pub(crate) fn null_column<'d>(
-    declared: &'d [DeclaredColumn],
-    rows: &RecordBatch,
-) -> Option<&'d str> {
-    let has_nulls = |column: &&DeclaredColumn| {
-        let found = rows.column_by_name(&column.name);
-        !column.nullable && found.is_some_and(|array| array.logical_null_count() > 0)
-    };
-    declared.iter().find(has_nulls).map(|column| column.name.as_str())
+/// Number of nulls in each column that contains nulls although its declaration forbids them.
+pub(crate) type NullCounts = BTreeMap<String, u64>;
+
+/// Returns true if the declaration forbids nulls in a column.
+pub(crate) fn forbids_nulls(declared: &[DeclaredColumn]) -> bool {
+    declared.iter().any(|column| !column.nullable)
 }
 
-/// Creates the error for a declared column that must not contain nulls but does.
-pub(crate) fn has_nulls(step: &Step, column: &str) -> Error {
-    let difference = format!("`{column}` has nulls");
+/// Adds the forbidden nulls in these rows to the counts.
+pub(crate) fn count_nulls(
+    declared: &[DeclaredColumn],
+    rows: &RecordBatch,
+    counts: &mut NullCounts,
+) {
+    for column in declared.iter().filter(|column| !column.nullable) {
+        let Some(array) = rows.column_by_name(&column.name) else { continue };
+        let nulls = array.logical_null_count() as u64;
+        if nulls > 0 {
+            *counts.entry(column.name.clone()).or_default() += nulls;
+        }
+    }
+}
+
+/// Creates the error for columns that must not contain nulls but do.
+pub(crate) fn has_nulls(step: &Step, counts: &NullCounts) -> Error {
+    let column = |(name, count): (&String, &u64)| {
+        format!("`{name}` has nulls in {count} {}", if *count == 1 { "row" } else { "rows" })
+    };
+    let difference = counts.iter().map(column).collect::<Vec<_>>().join(", ");
     Error::DeclaredColumns { step: step.name.clone(), at: step.at.clone(), difference }
 }

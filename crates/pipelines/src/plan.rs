@@ -127,7 +127,7 @@ impl Plan {
         for index in order.iter().copied() {
             plan.steps[index] = plan.existing(index).await?;
         }
-        plan.selection = plan.select(options).await?;
+        plan.selection = plan.select(runner, options).await?;
         let planned = || order.iter().copied().filter(|index| plan.selection.planned[*index]);
         let planned: Vec<usize> = planned().collect();
         plan.check_allowed(runner).await?;

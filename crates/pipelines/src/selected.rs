@@ -1,13 +1,17 @@
 //! The selected steps of a plan, and the states that selectors compare.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use headwater_model::{ErrorCode, Problem};
+use headwater_jobs::JobFilter;
+use headwater_model::{ErrorCode, JobEventKind, JobKind, JobStatus, Problem, StepStatus};
 use headwater_project::{Input, Step};
 
-use crate::plan::{FINGERPRINT, FINGERPRINT_CODE, Plan, PlanOptions};
+use crate::plan::{FINGERPRINT, FINGERPRINT_CODE, Plan, PlanOptions, branch_of};
 use crate::selection::{Candidates, Selection, Selectors, StepState};
-use crate::{Error, Result, checks, fingerprint};
+use crate::{Error, Result, Runner, checks, fingerprint};
+
+/// Number of runs among which the last run of the project is searched.
+const RUNS_CONSIDERED: usize = 200;
 
 impl Plan {
     /// Returns the steps that the run considers.
@@ -17,7 +21,11 @@ impl Plan {
     }
 
     /// Resolves the selectors of a run.
-    pub(crate) async fn select(&self, options: PlanOptions<'_>) -> Result<Selection> {
+    pub(crate) async fn select(
+        &self,
+        runner: &Runner,
+        options: PlanOptions<'_>,
+    ) -> Result<Selection> {
         let selectors = Selectors::parse(options.select, options.exclude)?;
         let mut states = vec![StepState::default(); self.steps.len()];
         if selectors.needs_states() {
@@ -26,9 +34,48 @@ impl Plan {
             }
         }
         let tables: Vec<bool> = self.steps.iter().map(|step| step.table.is_some()).collect();
+        let results = if selectors.needs_results() {
+            self.last_results(runner).await?
+        } else {
+            BTreeMap::new()
+        };
         let (project, graph) = (&self.project, &self.graph);
-        let candidates = Candidates { project, graph, states: &states, tables: &tables };
-        Ok(selectors.resolve(&candidates)?)
+        let (states, tables, results) = (&states, &tables, &results);
+        Ok(selectors.resolve(&Candidates { project, graph, states, tables, results })?)
+    }
+
+    /// Returns the status of each step in the project's last run on the branch. Runs that ended
+    /// before their first step are skipped. Fails if no run is found.
+    async fn last_results(&self, runner: &Runner) -> Result<BTreeMap<String, StepStatus>> {
+        let filter = JobFilter {
+            kinds: vec![JobKind::Run],
+            statuses: JobStatus::FINAL.to_vec(),
+            limit: RUNS_CONSIDERED,
+            ..JobFilter::default()
+        };
+        let (project, branch) = (&self.project.name, branch_of(&self.view, self.view.spec())?);
+        let merging = format!("{project}, merging ");
+        let jobs = runner.jobs().list(&filter).await.map_err(|error| Error::other(&error))?;
+        for job in jobs {
+            let is_own = job.summary == *project || job.summary.starts_with(&merging);
+            if !is_own || job.reference.as_deref() != Some(branch.as_str()) {
+                continue;
+            }
+            let events = runner.jobs().events(job.id, 0).await;
+            let events = events.map_err(|error| Error::other(&error))?.into_iter();
+            let ended = events.filter_map(|event| match event.event {
+                JobEventKind::StepEnded { report } => Some((report.step.clone(), report.status)),
+                _ => None,
+            });
+            let results: BTreeMap<String, StepStatus> = ended.collect();
+            if !results.is_empty() {
+                return Ok(results);
+            }
+        }
+        let message = format!("project `{project}` has not run on `{branch}`");
+        let problem = Problem::new(ErrorCode::InvalidArgument, message);
+        let hint = "Run the project on this branch first, or name the models to run.";
+        Err(problem.with_hint(hint).into())
     }
 
     /// Compares a step's code with its last build. An intermediate model has no table. It is

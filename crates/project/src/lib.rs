@@ -19,6 +19,7 @@ mod project;
 mod python;
 mod row_expectation;
 mod runtime;
+pub mod selector;
 mod source;
 mod sql;
 mod sql_models;
@@ -29,7 +30,7 @@ mod units;
 
 pub use callable::{CallConcurrency, CallDestinations, Callable};
 pub use command::CommandPaths;
-pub use contract::{ColumnType, DeclaredColumn};
+pub use contract::{ColumnType, DeclaredColumn, SqlType};
 pub use error::{Error, Result};
 pub use parameter::{Parameter, ParameterKind};
 pub use parsed_project::ParsedProject;

@@ -218,6 +218,11 @@ pub(crate) fn check_view(step: &Step) -> Result<()> {
             "has `partition_by`, which is for tables",
             "Omit `partition_by`, or use another materialization.",
         )
+    } else if step.contract.iter().any(|column| !column.nullable) {
+        (
+            "has a `not null` column, which needs stored rows",
+            "Omit `not null`, or use another materialization.",
+        )
     } else if !step.row_expectations.is_empty() {
         (
             "has expectations of its rows, which are not stored",

@@ -7,6 +7,7 @@ use headwater_sql::TableRef;
 use headwater_sql::time_travel::Constants;
 
 use super::bauplan;
+use crate::contract::DeclaredColumns;
 use crate::source::SourceText;
 use crate::step::{
     Body, Input, Materialization, ParameterInput, Retries, Severity, Step, StepKind,
@@ -279,7 +280,10 @@ fn apply(
         "incremental" => {
             incremental.extend(names(value).into_iter().map(|name| (name, at.clone())));
         }
-        "columns" => step.columns = Some(names(value)),
+        "columns" => {
+            let DeclaredColumns { names, contract } = DeclaredColumns::parse(value, at)?;
+            (step.columns, step.contract) = (Some(names), contract);
+        }
         "tags" => step.tags = tags(names(value), at)?,
         "memory" => step.memory_bytes = Some(quantity(units::bytes, "memory", value, at)?),
         "timeout" => step.timeout = Some(quantity(units::duration, "timeout", value, at)?),

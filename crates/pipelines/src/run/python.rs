@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use super::input_query::InputQuery;
 use super::output::Output;
 use super::{Check, Done, Run, millis};
-use crate::contract::{has_nulls, null_column};
+use crate::contract::{NullCounts, count_nulls, forbids_nulls, has_nulls};
 use crate::function_secrets::FunctionSecrets;
 use crate::invocation::FunctionCall;
 use crate::{Error, Location, ParameterKind, Result, fingerprint};
@@ -288,17 +288,15 @@ impl Run {
 
 /// Checks that the declared columns contain no nulls, unless their declaration allows nulls.
 async fn check_nulls(step: &Step, table: &SharedTable) -> Result<()> {
-    if step.contract.iter().all(|column| column.nullable) {
+    if !forbids_nulls(&step.contract) {
         return Ok(());
     }
-    let mut rows = table.stream();
+    let (mut rows, mut counts) = (table.stream(), NullCounts::new());
     while let Some(batch) = rows.next().await {
         let batch = batch.map_err(|error| Run::failed(step, None, &FunctionError::Arrow(error)))?;
-        if let Some(column) = null_column(&step.contract, &batch) {
-            return Err(has_nulls(step, column));
-        }
+        count_nulls(&step.contract, &batch, &mut counts);
     }
-    Ok(())
+    if counts.is_empty() { Ok(()) } else { Err(has_nulls(step, &counts)) }
 }
 
 /// Exceptions that indicate an error in the program, so a retry cannot help.

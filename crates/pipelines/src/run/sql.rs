@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arrow::error::ArrowError;
-use futures::StreamExt;
+use futures::{StreamExt, TryStreamExt};
 use headwater_engine::Prepared;
 use headwater_functions::{SharedTable, TableQuota};
 use headwater_lake::BatchStream;
@@ -15,7 +15,7 @@ use super::output::Output;
 use super::step::{FirstStepError, in_time, told};
 use super::write::WriteOptions;
 use super::{Done, Run};
-use crate::contract::{has_nulls, null_column};
+use crate::contract::{NullCounts, count_nulls, forbids_nulls, has_nulls};
 use crate::plan::sql_error;
 use crate::{Error, Result};
 
@@ -60,13 +60,13 @@ impl Run {
         // Store the query's error, because it is more specific than the error of the write.
         let cause = FirstStepError::default();
         let (schema, stream) = (answer.schema, told(answer.stream, &cause));
-        let nulls = NullColumn::default();
+        let nulls = FoundNulls::default();
         let stream = without_nulls(step, stream, &nulls);
         let failed =
             |cause: &FirstStepError, error: Error| match (cause.lock().take(), nulls.lock().take())
             {
                 (Some(error), _) => runtime_error(step, sql, &error),
-                (None, Some(column)) => has_nulls(step, &column),
+                (None, Some(counts)) => has_nulls(step, &counts),
                 (None, None) => error,
             };
         if self.writes_as_it_comes(index) && step.row_expectations.is_empty() {
@@ -95,23 +95,28 @@ impl Run {
     }
 }
 
-/// The first column in which a null was found although its declaration forbids nulls.
-type NullColumn = Arc<Mutex<Option<String>>>;
+/// The forbidden nulls of all rows; `None` until the end of the rows, and without such nulls.
+type FoundNulls = Arc<Mutex<Option<NullCounts>>>;
 
-/// Ends the stream at the first null in a declared column that must not contain nulls, and records
-/// the column in `found`.
-fn without_nulls(step: &Step, rows: BatchStream, found: &NullColumn) -> BatchStream {
-    if step.contract.iter().all(|column| column.nullable) {
+/// Counts the forbidden nulls of declared columns. If there are any, records them in `found` and
+/// ends the stream with an error after the last row, so that the rows are not committed.
+fn without_nulls(step: &Step, rows: BatchStream, found: &FoundNulls) -> BatchStream {
+    if !forbids_nulls(&step.contract) {
         return rows;
     }
     let (declared, found) = (step.contract.clone(), Arc::clone(found));
-    rows.map(move |batch| {
-        let batch = batch?;
-        let Some(column) = null_column(&declared, &batch) else { return Ok(batch) };
-        found.lock().get_or_insert_with(|| column.to_owned());
-        Err(ArrowError::ComputeError(format!("`{column}` has nulls")))
-    })
-    .boxed()
+    let counts = Arc::new(Mutex::new(NullCounts::new()));
+    let counted = Arc::clone(&counts);
+    let rows = rows.inspect_ok(move |batch| count_nulls(&declared, batch, &mut counted.lock()));
+    let end = futures::stream::once(async move {
+        let counts = std::mem::take(&mut *counts.lock());
+        if counts.is_empty() {
+            return None;
+        }
+        *found.lock() = Some(counts);
+        Some(Err(ArrowError::ComputeError("a `not null` column has nulls".to_owned())))
+    });
+    rows.chain(end.filter_map(futures::future::ready)).boxed()
 }
 
 /// Returns true if the failure of a query may be transient: an exceeded time limit, a full queue,

@@ -1,6 +1,5 @@
 //! Selects the steps of a run by dbt's selection syntax.
 
-mod selector;
 mod selectors;
 
 pub(crate) use selectors::{Candidates, Selection, Selectors, StepState};

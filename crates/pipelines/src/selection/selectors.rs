@@ -4,13 +4,13 @@
 //! intermediate models that they read, and the expectations that check them. Other models are not
 //! planned and do not run; steps read their existing tables.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use globset::{GlobBuilder, GlobMatcher};
-use headwater_model::Problem;
-use headwater_project::{Step, StepKind, suggest};
+use headwater_model::{Problem, StepStatus};
+use headwater_project::selector::{self, Attribute, Method, Selector, State, invalid};
+use headwater_project::{Step, suggest};
 
-use super::selector::{self, Method, Selector, State, invalid};
 use crate::Project;
 use crate::graph::Graph;
 
@@ -31,6 +31,8 @@ pub(crate) struct Candidates<'a> {
     pub states: &'a [StepState],
     /// For each step, whether its table exists.
     pub tables: &'a [bool],
+    /// The results of the last run by step. Empty if no selector needs them.
+    pub results: &'a BTreeMap<String, StepStatus>,
 }
 
 /// Comparison of a step with its last build.
@@ -59,8 +61,16 @@ impl Selectors {
 
     /// Returns true if a selector compares steps with their last build.
     pub fn needs_states(&self) -> bool {
-        let selectors = self.select.iter().chain(&self.exclude).flatten();
-        selectors.into_iter().any(|one| matches!(one.method, Method::State(_)))
+        self.methods().any(|method| matches!(method, Method::State(_)))
+    }
+
+    /// Returns true if a selector refers to the results of the last run.
+    pub fn needs_results(&self) -> bool {
+        self.methods().any(|method| matches!(method, Method::Result(_)))
+    }
+
+    fn methods(&self) -> impl Iterator<Item = &Method> {
+        self.select.iter().chain(&self.exclude).flatten().map(|one| &one.method)
     }
 
     /// Resolves the selectors. Errors: `invalid_argument` if a selector matches no step.
@@ -126,18 +136,12 @@ impl Candidates<'_> {
     fn matches(&self, selector: &Selector) -> Result<BTreeSet<usize>, Problem> {
         let text = &selector.text;
         let found = match &selector.method {
-            Method::Name(name) => {
-                let matcher = glob(text, name, false)?;
-                self.filter(|_, step| matcher.is_match(&step.name))
-            }
-            Method::Tag(tag) => {
-                let matcher = glob(text, tag, false)?;
-                self.filter(|_, step| step.tags.iter().any(|tag| matcher.is_match(tag)))
-            }
-            Method::Path(path) => {
-                let path = path.strip_prefix("./").unwrap_or(path);
-                let matcher = glob(text, path.trim_end_matches('/'), true)?;
-                self.filter(|_, step| ancestors(&step.at.file).any(|one| matcher.is_match(one)))
+            Method::Pattern(attribute, pattern) => {
+                let matcher = glob(text, pattern, *attribute == Attribute::Path)?;
+                let project = &self.project.name;
+                self.filter(|_, step| {
+                    attribute.texts(project, step).iter().any(|text| matcher.is_match(text))
+                })
             }
             Method::Source(table) => {
                 let matcher = glob(text, table, false)?;
@@ -146,17 +150,25 @@ impl Candidates<'_> {
                     tables.into_iter().any(|one| matcher.is_match(one.table.to_string()))
                 })
             }
-            Method::Kind(kind) => {
-                return Ok(self.filter(|_, step| match kind.as_str() {
-                    "model" => step.kind != StepKind::Expectation,
-                    kind => step.kind.as_str() == kind,
+            // Other methods have a fixed set of values, and may match nothing.
+            Method::Kind(kind) => return Ok(self.filter(|_, step| step.kind == *kind)),
+            Method::Models => return Ok(self.filter(|_, step| !step.is_expectation())),
+            Method::Materialized(all) => {
+                return Ok(self.filter(|_, step| {
+                    !step.is_expectation() && all.contains(&step.materialization)
                 }));
             }
             Method::State(state) => {
                 return Ok(self.filter(|index, _| match self.states[index] {
-                    StepState::Same => false,
-                    StepState::Modified => *state == State::Modified,
-                    StepState::New => true,
+                    StepState::Same => matches!(state, State::Old | State::Unmodified),
+                    StepState::Modified => matches!(state, State::Old | State::Modified),
+                    StepState::New => matches!(state, State::New | State::Modified),
+                }));
+            }
+            Method::Result(result) => {
+                return Ok(self.filter(|_, step| {
+                    let status = self.results.get(&step.name);
+                    status.is_some_and(|status| result.admits(step, *status))
                 }));
             }
         };
@@ -172,15 +184,11 @@ impl Candidates<'_> {
     fn unmatched(&self, selector: &Selector) -> Problem {
         let steps = self.steps();
         let hint = match &selector.method {
-            Method::Tag(tag) => {
-                let tags: BTreeSet<&str> =
-                    steps.iter().flat_map(|step| &step.tags).map(String::as_str).collect();
-                suggest::hint(tag, tags, "tags")
-            }
-            Method::Path(path) => {
-                let files: BTreeSet<&str> =
-                    steps.iter().flat_map(|step| ancestors(&step.at.file)).collect();
-                suggest::hint(path, files, "files")
+            Method::Pattern(attribute, pattern) => {
+                let texts = steps.iter().flat_map(|one| attribute.texts(&self.project.name, one));
+                let texts: BTreeSet<String> = texts.collect();
+                let texts = texts.iter().map(String::as_str);
+                suggest::hint(pattern, texts, attribute.plural())
             }
             Method::Source(table) => {
                 let inputs = steps.iter().flat_map(|step| &step.inputs);
@@ -188,10 +196,7 @@ impl Candidates<'_> {
                 let tables: BTreeSet<String> = inputs.map(|one| one.table.to_string()).collect();
                 suggest::hint(table, tables.iter().map(String::as_str), "tables")
             }
-            Method::Name(name) => {
-                suggest::hint(name, steps.iter().map(|step| step.name.as_str()), "models")
-            }
-            Method::Kind(_) | Method::State(_) => String::new(),
+            _ => String::new(),
         };
         invalid(&selector.text, "matches no model and no expectation", hint)
     }
@@ -251,11 +256,6 @@ fn spread(
         all.extend(&last);
     }
     all
-}
-
-/// Returns a file and the folders that contain it.
-fn ancestors(file: &str) -> impl Iterator<Item = &str> {
-    std::iter::successors(Some(file), |path| path.rsplit_once('/').map(|(folder, _)| folder))
 }
 
 /// Compiles a pattern, case-insensitively. With `path`, `*` does not match `/`.

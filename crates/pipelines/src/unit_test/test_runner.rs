@@ -232,10 +232,16 @@ fn selected(
     }
     let graph = Graph::new(project)?;
     let selectors = Selectors::parse(&request.select, &request.exclude)?;
+    if selectors.needs_results() {
+        let message = "`result:` cannot select unit tests, because it refers to runs";
+        let problem = Problem::new(ErrorCode::InvalidArgument, message);
+        return Err(problem.with_hint("Name the models whose tests run.").into());
+    }
     let states = vec![StepState::Same; project.steps.len()];
     let tables = vec![true; project.steps.len()];
-    let candidates = Candidates { project, graph: &graph, states: &states, tables: &tables };
-    let selection = selectors.resolve(&candidates)?;
+    let results = BTreeMap::new();
+    let (graph, states, tables, results) = (&graph, &states, &tables, &results);
+    let selection = selectors.resolve(&Candidates { project, graph, states, tables, results })?;
     let mut chosen = Vec::new();
     for test in tests {
         let step = test.step(project)?;

@@ -5,6 +5,7 @@
 mod batches;
 mod bauplan;
 mod concurrent_changes;
+mod contracts;
 mod failures;
 mod flights;
 mod forecasts;

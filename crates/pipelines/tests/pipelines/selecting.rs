@@ -1,7 +1,7 @@
 //! Runs of selected models: dbt's selection syntax, the expectations that run with a selection, and
 //! reads of the existing tables of models that are not selected.
 
-use headwater_model::{Fault, ProjectFiles, RunRequest};
+use headwater_model::{Fault, ProjectFiles, RunRequest, StepStatus};
 
 use crate::support::{Ran, World, files, shown};
 
@@ -84,6 +84,22 @@ async fn selections_have_the_meaning_of_dbt() {
         (&["kind:model"], &["kind:sql"], ""),
         (&[], &["tag:sales"], "clean vips"),
         (&["state:new"], &["kind:expectation", "weekly"], "clean daily vips"),
+        (&["state:old"], &[], ""),
+        (&["state:unmodified"], &[], ""),
+        (&["daily.sql", "file:v*"], &["kind:expectation"], "clean daily vips"),
+        (&["file:weekly", "file:vips.sql"], &["weekly"], "vips"),
+        (&["fqn:staging"], &[], "clean"),
+        (&["fqn:test.staging.clean"], &[], "clean"),
+        (&["fqn:staging.*"], &[], "clean"),
+        (&["fqn:test.vips"], &[], "vips"),
+        (&["package:test"], &["kind:expectation", "weekly", "daily"], "clean vips"),
+        (&["package:this,vips"], &[], "vips"),
+        (&["resource_type:model"], &["weekly", "resource_type:test", "daily"], "clean vips"),
+        (&["config.materialized:ephemeral"], &[], "clean"),
+        (&["config.materialized:none"], &[], "clean"),
+        (&["config.materialized:table,v*"], &[], "vips"),
+        (&["config.materialized:incremental"], &[], ""),
+        (&["config.tags:core"], &["test_type:data"], "clean daily"),
     ] {
         let listed = listed(&world, select, exclude).await;
         assert_eq!(listed, expected, "{select:?} without {exclude:?}");
@@ -108,6 +124,18 @@ async fn names_that_match_nothing_are_errors_with_a_suggestion() {
     insta::assert_snapshot!(listed(&world, &["stat:modified"], &[]).await, @r"
     invalid_argument: the selector `stat:modified` has the unknown method `stat:`
       hint: Did you mean `state`?
+    ");
+    insta::assert_snapshot!(listed(&world, &["exposure:x"], &[]).await, @r"
+    invalid_argument: the selector `exposure:x` has the unknown method `exposure:`
+      hint: The methods are `name`, `tag`, `path`, `file`, `fqn`, `package`, `kind`, `type`, `resource_type`, `test_type`, `source`, `state`, `result`, `config.materialized`, `config.tags`.
+    ");
+    insta::assert_snapshot!(listed(&world, &["state:modified.body"], &[]).await, @r"
+    invalid_argument: the selector `state:modified.body` has the unknown value `modified.body`
+      hint: Write `state:modified`. It compares the code, settings, packages and parameters of a model together.
+    ");
+    insta::assert_snapshot!(listed(&world, &["package:other"], &[]).await, @r"
+    invalid_argument: the selector `package:other` matches no model and no expectation
+      hint: The projects are `test`, `this`.
     ");
     insta::assert_snapshot!(listed(&world, &["a[b"], &[]).await, @r"
     invalid_argument: the selector `a[b` is not a pattern: unclosed character class; missing ']'
@@ -176,6 +204,53 @@ async fn modified_models_are_those_whose_code_differs_from_the_last_build() {
         request.reference = dev;
     });
     assert_eq!(on_dev.await.steps(), "");
+}
+
+#[tokio::test]
+async fn old_models_are_those_that_were_built() {
+    let world = world().await;
+    run(&world, &shop(DAILY), &["+daily"]).await.report();
+    let old = run(&world, &shop(DAILY), &["state:old,config.materialized:table"]).await;
+    assert_eq!(old.steps(), "daily unchanged, daily_has_rows unchanged");
+    let new = run(&world, &shop(DAILY), &["state:new"]).await;
+    assert_eq!(new.steps(), "vips succeeded, weekly succeeded");
+
+    let changed = shop("SELECT id, max(amount) AS amount FROM clean GROUP BY id");
+    let select = &["state:unmodified,config.materialized:table"];
+    assert_eq!(run(&world, &changed, select).await.steps(), "vips unchanged, weekly unchanged");
+    let ran = run(&world, &changed, &["state:old,kind:model,state:modified"]).await;
+    assert_eq!(ran.steps(), "clean succeeded, daily succeeded, daily_has_rows succeeded");
+}
+
+#[tokio::test]
+async fn results_of_the_last_run_select_models() {
+    let world = world().await;
+    let run = async |daily: &str, select: &[&str]| {
+        let request = |request: &mut RunRequest| {
+            request.select = select.iter().map(|one| (*one).to_owned()).collect();
+            request.reference = Some("main".parse().unwrap());
+        };
+        world.run_with(&shop(daily), request).await
+    };
+    insta::assert_snapshot!(run(DAILY, &["result:error"]).await.refusal(), @r"
+    invalid_argument: project `test` has not run on `main`
+      hint: Run the project on this branch first, or name the models to run.
+    ");
+
+    // `CAST` fails during the run, so that the failed step is `daily` and `weekly` does not run.
+    let failing = "SELECT id, CAST('x' || id AS BIGINT) AS amount FROM clean";
+    let failed = run(failing, &["clean+"]).await;
+    assert!(failed.outcome.is_err(), "{}", failed.steps());
+    assert_eq!(failed.step("daily").status, StepStatus::Failed);
+    assert_eq!(failed.step("weekly").status, StepStatus::Skipped);
+
+    let ran = run(DAILY, &["result:error", "result:skipped"]).await;
+    let expected = "clean succeeded, daily succeeded, daily_has_rows succeeded, weekly succeeded";
+    assert_eq!(ran.steps(), expected);
+    assert_eq!(run(DAILY, &["result:error+"]).await.steps(), "", "the last run had no error");
+
+    // The last run with steps counts, because the run before had none.
+    assert_eq!(run(DAILY, &["result:pass"]).await.steps(), "daily_has_rows unchanged");
 }
 
 #[tokio::test]

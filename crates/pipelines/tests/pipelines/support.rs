@@ -205,7 +205,8 @@ impl World {
     ) -> Ran {
         let mut request = RunRequest { files: files.clone(), ..RunRequest::default() };
         change(&mut request);
-        let new = NewJob::new(JobKind::Run, "test", "tester");
+        let reference = request.reference.as_ref().map(ToString::to_string);
+        let new = NewJob { reference, ..NewJob::new(JobKind::Run, "test", "tester") };
         let (context, guard) = self.jobs.record(new).await.unwrap();
         let id = guard.id();
         if let Some(when) = stop {

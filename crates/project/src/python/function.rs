@@ -121,6 +121,9 @@ impl<'a> Reader<'a> {
         parameters.extend(settings::condition_parameters("overwrite_filter", used, &filter_at)?);
         let (row_expectations, used) = settings::row_expectations(&values, &at)?;
         parameters.extend(used);
+        let columns = settings::columns(&values, &at)?;
+        let (columns, contract) = columns.map(|one| (one.names, one.contract)).unzip();
+        let contract = contract.unwrap_or_default();
         let body = self.body(name, &values, decorated.python.as_ref(), &at)?;
         Ok(Some(ParsedDefinition::Step(Box::new(Step {
             name: table.to_string(),
@@ -132,9 +135,9 @@ impl<'a> Reader<'a> {
             partition_by: settings::partition_by(&values)?,
             partition_at: values.place("partition_by", &at),
             allow_takeover: values.flag("allow_takeover")?.unwrap_or_default(),
-            columns: values.texts("columns")?.filter(|columns| columns != &["*"]),
+            columns,
             lenient_columns: false,
-            contract: Vec::new(),
+            contract,
             overwrite_filter: filter,
             always_runs: false,
             tags: settings::tags(&values, &at)?,

@@ -10,6 +10,7 @@ use ruff_text_size::Ranged;
 use super::arguments::Values;
 use super::literal::Literal;
 use crate::callable::is_money;
+use crate::contract::DeclaredColumns;
 use crate::source::SourceText;
 use crate::{
     CallConcurrency, Error, Location, Materialization, ParameterInput, Result, Retries,
@@ -240,6 +241,28 @@ pub(super) fn row_expectations(
         }
     }
     Ok((expectations, parameters))
+}
+
+/// Parses the declared columns of a model: a list of names, or a mapping of names to types. `["*"]`
+/// declares nothing.
+pub(super) fn columns(values: &Values, at: &Location) -> Result<Option<DeclaredColumns>> {
+    let entry = |(name, declaration): &(String, Literal)| match declaration {
+        Literal::Text(text) => Some((name.clone(), text.clone())),
+        _ => None,
+    };
+    let pairs = |literal: &Literal| match literal {
+        Literal::Map(entries) => entries.iter().map(entry).collect::<Option<Vec<_>>>(),
+        names => {
+            let names = names.as_texts()?.into_iter();
+            Some(names.map(|name| (name, String::new())).collect())
+        }
+    };
+    let form = "`columns=[\"id\", \"zone\"]` or `columns={\"id\": \"bigint not null\"}`";
+    let Some(pairs) = values.get("columns", pairs, form)? else { return Ok(None) };
+    if matches!(pairs.as_slice(), [(name, declaration)] if name == "*" && declaration.is_empty()) {
+        return Ok(None);
+    }
+    DeclaredColumns::parse_pairs(&pairs, &values.place("columns", at)).map(Some)
 }
 
 pub(super) fn tags(values: &Values, at: &Location) -> Result<Vec<String>> {

@@ -1,0 +1,111 @@
+//! Parsed selectors: methods, their fixed values, and the generations to add.
+
+use headwater_model::StepStatus;
+
+use super::Attribute;
+use crate::{Materialization, Step, StepKind};
+
+/// A selection method with its graph operators.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Selector {
+    /// Text as written, for errors.
+    pub text: String,
+    /// The condition that selects steps.
+    pub method: Method,
+    /// Depth of ancestors to add.
+    pub parents: Depth,
+    /// Depth of descendants to add.
+    pub children: Depth,
+    /// True for `@`: adds the descendants, and all ancestors of the descendants.
+    pub closure: bool,
+}
+
+/// Number of generations to add to a set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Depth {
+    /// No generation.
+    None,
+    /// At most this number of generations.
+    Levels(usize),
+    /// All generations.
+    All,
+}
+
+impl Depth {
+    /// Returns the maximum number of generations.
+    pub fn levels(self) -> usize {
+        match self {
+            Depth::None => 0,
+            Depth::Levels(levels) => levels,
+            Depth::All => usize::MAX,
+        }
+    }
+}
+
+/// A condition that selects steps.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Method {
+    /// A pattern for an attribute of a step.
+    Pattern(Attribute, String),
+    /// Models and expectations of a kind.
+    Kind(StepKind),
+    /// All models, in SQL and in Python.
+    Models,
+    /// Models with one of these materializations.
+    Materialized(Vec<Materialization>),
+    /// Table of the lake; selects the steps that read it.
+    Source(String),
+    /// Models by comparison with their last build.
+    State(State),
+    /// Steps by their result in the last run.
+    Result(RunResult),
+}
+
+/// The state of a model, compared with the last build on the target branch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// Never built, or its code changed.
+    Modified,
+    /// Never built.
+    New,
+    /// Built before.
+    Old,
+    /// Built before, and its code did not change.
+    Unmodified,
+}
+
+/// The result of a step in the last run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RunResult {
+    /// The model failed.
+    Error,
+    /// The expectation failed.
+    Fail,
+    /// The expectation failed, which was only a warning.
+    Warn,
+    /// The step did not run, because another step failed or the run was stopped.
+    Skipped,
+    /// The model ran successfully, or did not need to run.
+    Success,
+    /// The expectation passed, or did not need to run.
+    Pass,
+}
+
+impl RunResult {
+    /// Returns true if a step with this status has the result.
+    pub fn admits(self, step: &Step, status: StepStatus) -> bool {
+        let result = match (status, step.is_expectation()) {
+            (StepStatus::Failed, true) => RunResult::Fail,
+            (StepStatus::Failed, false) => RunResult::Error,
+            (StepStatus::Warned, _) => RunResult::Warn,
+            (StepStatus::Skipped, _) => RunResult::Skipped,
+            (StepStatus::Succeeded | StepStatus::Unchanged | StepStatus::Reused, true) => {
+                RunResult::Pass
+            }
+            (StepStatus::Succeeded | StepStatus::Unchanged | StepStatus::Reused, false) => {
+                RunResult::Success
+            }
+        };
+        self == result
+    }
+}
