@@ -5,6 +5,7 @@
 
 mod acting_request;
 mod auto_maintenance;
+mod bucket_notification;
 mod call_output;
 mod commit_history;
 mod created_trigger;

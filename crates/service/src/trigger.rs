@@ -43,11 +43,7 @@ impl Triggers {
         replaces: bool,
     ) -> Result<Trigger, Problem> {
         self.authorize_change(principal)?;
-        let by = DeployIdentity {
-            author: principal.author().to_owned(),
-            actor: Actor::of(principal).without_token(),
-            access: self.0.table_access(principal),
-        };
+        let by = self.identity(principal);
         let (components, new) = (self.0.clone(), trigger.clone());
         let change = async move { components.deployer.create_trigger(new, by, replaces).await };
         complete(change).await?;
@@ -61,8 +57,17 @@ impl Triggers {
         complete(async move { components.deployer.remove_trigger(&name).await }).await
     }
 
+    /// Returns the identity of the triggers that a principal creates.
+    pub(crate) fn identity(&self, principal: &Principal) -> DeployIdentity {
+        DeployIdentity {
+            author: principal.author().to_owned(),
+            actor: Actor::of(principal).without_token(),
+            access: self.0.table_access(principal),
+        }
+    }
+
     /// Checks that a principal may deploy the active project, or all projects if none is active.
-    fn authorize_change(&self, principal: &Principal) -> Result<(), Problem> {
+    pub(crate) fn authorize_change(&self, principal: &Principal) -> Result<(), Problem> {
         let version = self.0.deployer.deployed().version().ok().flatten();
         let name = version.as_ref().map_or(EVERY, |version| version.project.name.as_str());
         self.0.authorize(principal, Action::Deploy, &Object::project(name))
