@@ -44,9 +44,9 @@ impl Deployer {
         &self,
         bucket: &str,
         notifications: Vec<BucketNotification>,
-        by: DeployIdentity,
+        by: &DeployIdentity,
     ) -> Result<(), Problem> {
-        let new = self.new_notifications(bucket, notifications, &by).await?;
+        let new = self.new_notifications(bucket, notifications, by).await?;
         let _guard = self.activation.lock().await;
         let stored = self.created.list().await.or_problem()?;
         for name in new.keys() {

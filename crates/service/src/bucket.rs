@@ -100,7 +100,7 @@ impl Buckets {
         let by = Triggers(self.0.clone()).identity(principal);
         let (components, bucket) = (self.0.clone(), bucket.to_owned());
         let change =
-            async move { components.deployer.set_notifications(&bucket, notifications, by).await };
+            async move { components.deployer.set_notifications(&bucket, notifications, &by).await };
         complete(change).await
     }
 
