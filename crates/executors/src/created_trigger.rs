@@ -93,7 +93,7 @@ impl ActiveVersion {
     }
 
     /// Returns the name of the active project.
-    pub(crate) fn project_name(&self) -> Option<String> {
+    pub fn project_name(&self) -> Option<String> {
         let version = self.version().ok().flatten()?;
         Some(version.project.name.clone())
     }

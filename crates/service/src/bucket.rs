@@ -68,12 +68,11 @@ impl Buckets {
         bucket: &str,
     ) -> Result<Vec<BucketNotification>, Problem> {
         self.check(principal, bucket).await?;
-        let notifications = self.0.deployer.notifications(bucket).await?;
-        for notification in &notifications {
-            let trigger = Object::trigger(&notification.trigger_name(bucket));
-            self.0.authorize(principal, Action::Read, &trigger)?;
+        let found = self.0.deployer.notifications(bucket).await?;
+        for name in found.iter().map(|notification| notification.trigger_name(bucket)) {
+            self.0.authorize(principal, Action::Read, &Object::trigger(&name))?;
         }
-        Ok(notifications)
+        Ok(found)
     }
 
     /// Replaces all notifications of a bucket. The principal needs the rights to list the bucket
