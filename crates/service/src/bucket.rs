@@ -94,12 +94,11 @@ impl Buckets {
         &self,
         principal: &Principal,
         bucket: &str,
-        notifications: Vec<BucketNotification>,
+        new: Vec<BucketNotification>,
     ) -> Result<(), Problem> {
         let by = Triggers(self.0.clone()).identity(principal);
         let (components, bucket) = (self.0.clone(), bucket.to_owned());
-        let change =
-            async move { components.deployer.set_notifications(&bucket, notifications, &by).await };
+        let change = async move { components.deployer.set_notifications(&bucket, new, &by).await };
         complete(change).await
     }
 

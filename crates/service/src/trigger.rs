@@ -33,7 +33,7 @@ impl Triggers {
     /// Creates a trigger without a project, or replaces it if `replaces` is true. It has the rights
     /// of the principal. The change continues if the caller disconnects.
     ///
-    /// Errors: `invalid_argument`; `already_exists`; those of a missing function, secret or project.
+    /// Errors: `invalid_argument`; `already_exists`; a missing function, secret or project.
     pub async fn create(
         &self,
         principal: &Principal,
@@ -66,11 +66,8 @@ impl Triggers {
     /// Checks that a principal may deploy the active project, or all projects if none is active.
     pub(crate) fn authorize_change(&self, principal: &Principal) -> Result<(), Problem> {
         let name = self.0.deployer.deployed().project_name();
-        self.0.authorize(
-            principal,
-            Action::Deploy,
-            &Object::project(name.as_deref().unwrap_or(EVERY)),
-        )
+        let object = Object::project(name.as_deref().unwrap_or(EVERY));
+        self.0.authorize(principal, Action::Deploy, &object)
     }
 
     /// Returns true if a principal may see a trigger and its events.
