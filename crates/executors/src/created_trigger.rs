@@ -93,7 +93,7 @@ impl ActiveVersion {
     }
 
     /// Returns the name of the active project.
-    pub(crate) fn project_name(&self) -> Option<String> {
+    pub fn project_name(&self) -> Option<String> {
         let version = self.version().ok().flatten()?;
         Some(version.project.name.clone())
     }
@@ -136,27 +136,40 @@ impl Deployer {
     ) -> Result<(), Problem> {
         self.check_created(&trigger, &by).await?;
         let _guard = self.activation.lock().await;
-        let version = self.deployed().version()?;
         let stored = self.created.list().await.or_problem()?;
         let name = &trigger.name;
-        if version.is_some_and(|version| version.has_trigger(name)) {
-            let message = format!("the deployed project already has a trigger `{name}`");
-            let hint = "Choose another name, or remove the trigger from the project.";
-            return Err(Problem::new(ErrorCode::AlreadyExists, message).with_hint(hint));
-        }
+        self.check_not_declared(name)?;
         let exists = stored.iter().any(|it| it.trigger.name == *name && !it.removed);
         if exists && !replaces {
             let message = format!("trigger `{name}` already exists");
             let hint = "Choose another name, or replace the trigger with `--replace`.";
             return Err(Problem::new(ErrorCode::AlreadyExists, message).with_hint(hint));
         }
-        if let Some(triggers) = self.triggers.as_ref().filter(|_| !exists) {
-            triggers.forget(name).await.or_problem()?;
+        if !exists {
+            self.forget_events(name).await?;
         }
         let DeployIdentity { author, actor, .. } = by;
-        let created = self.lake.clock().now();
-        let changed = CreatedTrigger { trigger, author, actor, created, removed: false };
+        let (created, removed, notification) = (self.lake.clock().now(), false, None);
+        let changed = CreatedTrigger { trigger, author, actor, created, removed, notification };
         self.store_created(&[changed]).await
+    }
+
+    /// Checks that the active version declares no trigger with this name.
+    pub(crate) fn check_not_declared(&self, name: &str) -> Result<(), Problem> {
+        if !self.deployed().version()?.is_some_and(|version| version.has_trigger(name)) {
+            return Ok(());
+        }
+        let message = format!("the deployed project already has a trigger `{name}`");
+        let hint = "Choose another name, or remove the trigger from the project.";
+        Err(Problem::new(ErrorCode::AlreadyExists, message).with_hint(hint))
+    }
+
+    /// Deletes the events of an earlier trigger with the name of a new one.
+    pub(crate) async fn forget_events(&self, name: &str) -> Result<(), Problem> {
+        match &self.triggers {
+            Some(triggers) => triggers.forget(name).await.or_problem(),
+            None => Ok(()),
+        }
     }
 
     /// Removes a trigger that was created without a project, and its pending and failed events.
@@ -184,7 +197,7 @@ impl Deployer {
     }
 
     /// Stores changed triggers and applies the changes.
-    async fn store_created(&self, changed: &[CreatedTrigger]) -> Result<(), Problem> {
+    pub(crate) async fn store_created(&self, changed: &[CreatedTrigger]) -> Result<(), Problem> {
         let stored = self.created.put(changed).await.or_problem();
         // The changes may be stored despite an error.
         self.triggers_outdated.store(true, Ordering::Relaxed);
@@ -236,7 +249,11 @@ impl Deployer {
     }
 
     /// Validates a new trigger, and checks the rights of its creator.
-    async fn check_created(&self, trigger: &Trigger, by: &DeployIdentity) -> Result<(), Problem> {
+    pub(crate) async fn check_created(
+        &self,
+        trigger: &Trigger,
+        by: &DeployIdentity,
+    ) -> Result<(), Problem> {
         let invalid = |problem| Problem { code: ErrorCode::InvalidArgument, ..problem };
         check_trigger(trigger).or_problem().map_err(invalid)?;
         if trigger.name.len() > NAME_BYTES_MAX || trigger.name.trim() != trigger.name {

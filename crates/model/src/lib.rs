@@ -9,6 +9,7 @@ mod account_request;
 mod async_query;
 mod audit;
 mod branch;
+mod bucket_notification;
 mod budget;
 mod cherry_pick;
 mod clock;
@@ -64,6 +65,7 @@ pub use account_request::{
 pub use async_query::AsyncQuery;
 pub use audit::{AuditEvent, AuditOutcome, AuditRetention};
 pub use branch::{Branch, CreateRef, TRANSACTION_BRANCHES, Tag, UpdateRef};
+pub use bucket_notification::BucketNotification;
 pub use budget::{BudgetUsage, DailyBudget};
 pub use cherry_pick::{CherryPickRequest, RevertRequest};
 pub use clock::{Clock, FixedClock, SystemClock, Timestamp};

@@ -9,7 +9,7 @@
 
 use std::sync::Arc;
 
-use headwater_model::{Actor, Timestamp, Trigger};
+use headwater_model::{Actor, BucketNotification, Timestamp, Trigger};
 use headwater_store::{Append, Batch, KeyRange, Store};
 use serde::{Deserialize, Serialize};
 
@@ -31,6 +31,9 @@ pub struct CreatedTrigger {
     /// True while the events of a removed trigger are being deleted.
     #[serde(default)]
     pub removed: bool,
+    /// The notification of the bucket, if an S3 client created the trigger.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub notification: Option<BucketNotification>,
 }
 
 impl CreatedTrigger {
@@ -124,6 +127,7 @@ mod tests {
             actor: Actor::Owner,
             created: "2026-03-01T00:00:00Z".parse().expect("a time"),
             removed: false,
+            notification: None,
         };
         triggers.put(std::slice::from_ref(&created)).await.expect("stored");
         let listed = triggers.list().await.expect("a list");

@@ -12,6 +12,7 @@ mod content;
 mod error;
 mod listing;
 mod multipart;
+mod notification;
 mod object;
 mod operations;
 mod protocol;

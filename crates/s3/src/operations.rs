@@ -5,7 +5,7 @@ use headwater_service::S3Operations;
 use s3s::dto;
 use s3s::{S3, S3Request, S3Response, S3Result};
 
-use crate::{bucket, listing, multipart, object};
+use crate::{bucket, listing, multipart, notification, object};
 
 /// The implementation of the operations on the buckets of a lake.
 pub(crate) struct Operations(pub(crate) S3Operations);
@@ -45,6 +45,20 @@ impl S3 for Operations {
         request: S3Request<dto::GetBucketVersioningInput>,
     ) -> S3Result<S3Response<dto::GetBucketVersioningOutput>> {
         bucket::versioning(&self.0, request).await
+    }
+
+    async fn get_bucket_notification_configuration(
+        &self,
+        request: S3Request<dto::GetBucketNotificationConfigurationInput>,
+    ) -> S3Result<S3Response<dto::GetBucketNotificationConfigurationOutput>> {
+        notification::get(&self.0, request).await
+    }
+
+    async fn put_bucket_notification_configuration(
+        &self,
+        request: S3Request<dto::PutBucketNotificationConfigurationInput>,
+    ) -> S3Result<S3Response<dto::PutBucketNotificationConfigurationOutput>> {
+        notification::put(&self.0, request).await
     }
 
     async fn list_buckets(

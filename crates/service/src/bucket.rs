@@ -1,13 +1,16 @@
-//! Buckets: create, delete, list.
+//! Buckets: create, delete, list, notifications.
 
 use std::sync::Arc;
 
 use headwater_model::{
-    Action, Identity, Object, ObjectKind, ObjectPattern, Permission, Principal, Problem, ResultExt,
+    Action, BucketNotification, Identity, Object, ObjectKind, ObjectPattern, Permission, Principal,
+    Problem, ResultExt,
 };
 use headwater_objects::Bucket;
 
+use crate::deployment::complete;
 use crate::service::Components;
+use crate::trigger::Triggers;
 
 /// Operations on buckets.
 #[derive(Clone)]
@@ -22,12 +25,13 @@ impl Buckets {
         self.0.access.set_owner(principal, &object).await.or_problem()
     }
 
-    /// Deletes an empty bucket.
+    /// Deletes an empty bucket and its notifications.
     pub async fn delete(&self, principal: &Principal, name: &str) -> Result<(), Problem> {
         let object = Object::bucket(name);
         self.0.authorize(principal, Action::Drop, &object)?;
         self.0.buckets.objects.delete_bucket(name).await.or_problem()?;
-        self.0.access.remove_owner(principal, &object).await.or_problem()
+        self.0.access.remove_owner(principal, &object).await.or_problem()?;
+        self.replace_notifications(principal, name, Vec::new()).await
     }
 
     /// Checks that a bucket exists and that the principal may list its objects.
@@ -54,6 +58,48 @@ impl Buckets {
             self.0.access.may_see(principal, &object) || self.has_right_within(principal, &object)
         });
         Ok(buckets)
+    }
+
+    /// Returns the notifications of a bucket. The principal needs the rights to list the bucket and
+    /// to read the trigger of each notification.
+    pub async fn notifications(
+        &self,
+        principal: &Principal,
+        bucket: &str,
+    ) -> Result<Vec<BucketNotification>, Problem> {
+        self.check(principal, bucket).await?;
+        let found = self.0.deployer.notifications(bucket).await?;
+        for name in found.iter().map(|notification| notification.trigger_name(bucket)) {
+            self.0.authorize(principal, Action::Read, &Object::trigger(&name))?;
+        }
+        Ok(found)
+    }
+
+    /// Replaces all notifications of a bucket. The principal needs the rights to list the bucket
+    /// and to create triggers. The change continues if the caller disconnects.
+    ///
+    /// Errors: `invalid_argument`, `already_exists`, `function_not_found`, `bucket_not_found`.
+    pub async fn set_notifications(
+        &self,
+        principal: &Principal,
+        bucket: &str,
+        notifications: Vec<BucketNotification>,
+    ) -> Result<(), Problem> {
+        Triggers(self.0.clone()).authorize_change(principal)?;
+        self.check(principal, bucket).await?;
+        self.replace_notifications(principal, bucket, notifications).await
+    }
+
+    async fn replace_notifications(
+        &self,
+        principal: &Principal,
+        bucket: &str,
+        new: Vec<BucketNotification>,
+    ) -> Result<(), Problem> {
+        let by = Triggers(self.0.clone()).identity(principal);
+        let (components, bucket) = (self.0.clone(), bucket.to_owned());
+        let change = async move { components.deployer.set_notifications(&bucket, new, &by).await };
+        complete(change).await
     }
 
     /// Returns true if a principal has a right on some objects of a bucket.

@@ -30,12 +30,10 @@ impl Triggers {
         Ok(listed)
     }
 
-    /// Creates a trigger without a project. It has the rights of the principal. If `replaces` is
-    /// true, the created trigger with the same name is replaced. The change continues if the caller
-    /// disconnects.
+    /// Creates a trigger without a project, or replaces it if `replaces` is true. It has the rights
+    /// of the principal. The change continues if the caller disconnects.
     ///
-    /// Errors: `invalid_argument`; `already_exists`, also if the deployed project has a trigger of
-    /// this name; `function_not_found`, `secret_not_found`, `deployment_not_found`.
+    /// Errors: `invalid_argument`; `already_exists`; a missing function, secret or project.
     pub async fn create(
         &self,
         principal: &Principal,
@@ -43,12 +41,7 @@ impl Triggers {
         replaces: bool,
     ) -> Result<Trigger, Problem> {
         self.authorize_change(principal)?;
-        let by = DeployIdentity {
-            author: principal.author().to_owned(),
-            actor: Actor::of(principal).without_token(),
-            access: self.0.table_access(principal),
-        };
-        let (components, new) = (self.0.clone(), trigger.clone());
+        let (components, by, new) = (self.0.clone(), self.identity(principal), trigger.clone());
         let change = async move { components.deployer.create_trigger(new, by, replaces).await };
         complete(change).await?;
         Ok(trigger)
@@ -61,11 +54,20 @@ impl Triggers {
         complete(async move { components.deployer.remove_trigger(&name).await }).await
     }
 
+    /// Returns the identity of the triggers that a principal creates.
+    pub(crate) fn identity(&self, principal: &Principal) -> DeployIdentity {
+        DeployIdentity {
+            author: principal.author().to_owned(),
+            actor: Actor::of(principal).without_token(),
+            access: self.0.table_access(principal),
+        }
+    }
+
     /// Checks that a principal may deploy the active project, or all projects if none is active.
-    fn authorize_change(&self, principal: &Principal) -> Result<(), Problem> {
-        let version = self.0.deployer.deployed().version().ok().flatten();
-        let name = version.as_ref().map_or(EVERY, |version| version.project.name.as_str());
-        self.0.authorize(principal, Action::Deploy, &Object::project(name))
+    pub(crate) fn authorize_change(&self, principal: &Principal) -> Result<(), Problem> {
+        let name = self.0.deployer.deployed().project_name();
+        let object = Object::project(name.as_deref().unwrap_or(EVERY));
+        self.0.authorize(principal, Action::Deploy, &object)
     }
 
     /// Returns true if a principal may see a trigger and its events.

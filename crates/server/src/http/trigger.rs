@@ -52,8 +52,7 @@ async fn create(
     Ok((StatusCode::CREATED, Json(created)))
 }
 
-/// Creates or replaces the trigger with this name, without a project. The name in the body is
-/// ignored.
+/// Creates or replaces a trigger without a project. The name in the body is ignored.
 #[utoipa::path(put, path = "/v1/triggers/{trigger}",
     operation_id = "replace_trigger", tag = "trigger",
     params(("trigger" = String, Path)), request_body = Trigger,
@@ -64,8 +63,7 @@ async fn replace(
     Segments(name): Segments<String>,
     Body(trigger): Body<Trigger>,
 ) -> HandlerResult<Json<Trigger>> {
-    let trigger = Trigger { name, ..trigger };
-    Ok(Json(app.service.triggers().create(&principal, trigger, true).await?))
+    Ok(Json(app.service.triggers().create(&principal, Trigger { name, ..trigger }, true).await?))
 }
 
 /// Deletes a trigger that was created without a project, and its pending and failed events.

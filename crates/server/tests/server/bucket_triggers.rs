@@ -16,6 +16,7 @@ use crate::{clients, trial};
 pub fn trials() -> Vec<Trial> {
     vec![
         trial("bucket_triggers::each_change_of_an_object_calls_a_function_once", functions),
+        trial("bucket_triggers::a_notification_of_boto3_calls_a_function_once", notifications),
         trial("bucket_triggers::an_object_is_imported", imports),
         trial("bucket_triggers::imports_and_copies_use_the_lakes_own_buckets", own_buckets),
         trial("bucket_triggers::a_user_needs_grants_on_the_bucket", rights),
@@ -123,6 +124,47 @@ async fn functions() {
     assert_eq!(records, expected);
     let triggers = server.get("/v1/triggers").await;
     assert_eq!(triggers[0]["error"], Value::Null, "{triggers}");
+    server.running.shutdown().await;
+}
+
+const REMOVE: &str = "\
+import boto3
+import sys
+
+s3 = boto3.client('s3', endpoint_url=sys.argv[1])
+s3.put_bucket_notification_configuration(Bucket='landing', NotificationConfiguration={})
+answer = s3.get_bucket_notification_configuration(Bucket='landing')
+assert 'LambdaFunctionConfigurations' not in answer, answer
+print('ok')
+";
+
+async fn notifications() {
+    let server = started().await;
+    write(server.folder.path(), "headwater.toml", "[project]\nname = \"landing\"\n");
+    write(server.folder.path(), "functions/notify.py", NOTIFY);
+    let deployed = server.deploy().await;
+    assert!(deployed.get("code").is_none(), "{deployed}");
+    boto3(&server, clients::client("s3_notifications.py").to_str().expect("a path")).await;
+
+    let is_done = |jobs: &Value| {
+        let text = jobs.to_string();
+        text.contains("in/first.csv") && text.contains("in/last.csv")
+    };
+    let jobs = server.until("/v1/jobs?kind=function&status=succeeded", is_done).await;
+    let record = |job: &Value| job["result"]["function"]["Records"][0].clone();
+    let records: Vec<Value> = jobs.as_array().expect("jobs").iter().map(record).collect();
+    let key =
+        |record: &Value| record["s3"]["object"]["key"].as_str().unwrap_or_default().to_owned();
+    let mut keys: Vec<String> = records.iter().map(key).collect();
+    keys.sort_unstable();
+    assert_eq!(keys, ["in/first.csv", "in/last.csv"], "{jobs}");
+    assert_eq!(records[0]["s3"]["configurationId"], "new files", "{records:?}");
+    let triggers = server.get("/v1/triggers").await;
+    assert_eq!(triggers[0]["name"], "landing/new files", "{triggers}");
+
+    write(server.folder.path(), "remove.py", REMOVE);
+    boto3(&server, &server.folder.path().join("remove.py").display().to_string()).await;
+    assert_eq!(server.get("/v1/triggers").await, json!([]));
     server.running.shutdown().await;
 }
 

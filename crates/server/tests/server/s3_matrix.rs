@@ -28,13 +28,15 @@ const WRITES: Answers = [NO, NO, "200"];
 const DELETES: Answers = [NO, NO, "204"];
 const SOURCE: Option<&str> = Some("/shared/a.txt");
 
-const OPERATIONS: [Row; 21] = [
+const OPERATIONS: [Row; 23] = [
     ("list_buckets", "GET", "/", None, "", ["200"; 3]),
     ("create_bucket", "PUT", "/created", None, "", WRITES),
     // The answer to HEAD has no body.
     ("head_bucket", "HEAD", "/shared", None, "", ["403", "200", "200"]),
     ("get_bucket_location", "GET", "/shared?location=", None, "", READS),
     ("get_bucket_versioning", "GET", "/shared?versioning=", None, "", READS),
+    ("get_bucket_notification_configuration", "GET", "/shared?notification=", None, "", READS),
+    ("put_bucket_notification_configuration", "PUT", "/shared?notification=", None, NONE, WRITES),
     ("list_objects", "GET", "/shared", None, "", READS),
     ("list_objects_v2", "GET", "/shared?list-type=2", None, "", READS),
     ("list_multipart_uploads", "GET", "/shared?uploads=", None, "", READS),
@@ -70,6 +72,9 @@ const INVALID: [(&str, &str); 7] = [
 /// The body that completes an upload with one part, with the MD5 hash of the part.
 const PARTS: &str = "<CompleteMultipartUpload><Part><PartNumber>1</PartNumber>\
     <ETag>\"f4c9385f1902f7334b00b9b4ecd164de\"</ETag></Part></CompleteMultipartUpload>";
+
+/// A configuration without notifications.
+const NONE: &str = "<NotificationConfiguration></NotificationConfiguration>";
 
 const OBJECTS: &str = "<Delete><Object><Key>c.txt</Key></Object></Delete>";
 

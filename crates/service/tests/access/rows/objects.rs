@@ -20,6 +20,12 @@ pub const ROWS: &[Row] = &[
     ("Buckets::check", reads("ok"), |c| {
         done(async move { c.s3().buckets().check(&c.by, "shared").await })
     }),
+    ("Buckets::notifications", reads("ok"), |c| {
+        done(async move { c.s3().buckets().notifications(&c.by, "shared").await })
+    }),
+    ("Buckets::set_notifications", writes("ok"), |c| {
+        done(async move { c.s3().buckets().set_notifications(&c.by, "shared", Vec::new()).await })
+    }),
     // Users without rights get the same answer for a bucket that does not exist.
     ("Buckets::exists", every("ok"), |c| {
         done(async move { c.s3().buckets().exists(&c.by, "shared").await })

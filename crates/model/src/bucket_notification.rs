@@ -1,0 +1,27 @@
+//! Notifications of buckets, as S3 clients configure them.
+
+use serde::{Deserialize, Serialize};
+
+/// A notification of a bucket: it calls a function for changes of objects.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BucketNotification {
+    /// The id, unique in the bucket.
+    pub id: String,
+    /// The ARN of the function, as the client wrote it.
+    pub function_arn: String,
+    /// The names of events of S3, such as `s3:ObjectCreated:*`.
+    pub events: Vec<String>,
+    /// The prefix of the keys; empty for all keys.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub prefix: String,
+    /// The suffix of the keys; empty for all keys.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub suffix: String,
+}
+
+impl BucketNotification {
+    /// Returns the name of the trigger of the notification: `BUCKET/ID`.
+    pub fn trigger_name(&self, bucket: &str) -> String {
+        format!("{bucket}/{}", self.id)
+    }
+}
