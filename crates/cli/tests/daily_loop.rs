@@ -148,7 +148,15 @@ fn rows_in_quarantine_are_counted() {
 #[test]
 fn a_run_reports_why_each_model_ran() {
     let workspace = shop();
-    workspace.ok(&["run"]);
+    let first = workspace.run(&["run"]).stderr;
+    assert!(!first.contains("never built") && !first.contains("` changed"), "{first}");
+    let jobs = workspace.json(&["job", "ls", "--kind", "run"]);
+    let id = jobs[0]["id"].as_str().expect("an id").to_owned();
+    let job = workspace.ok(&["job", "get", &id]);
+    let reason = "\n    the model was never built on this branch";
+    assert_eq!(job.matches(reason).count(), 2, "{job}");
+    let logs = workspace.run(&["job", "logs", &id]).stderr;
+    assert!(!logs.contains("never built"), "{logs}");
     edit(&workspace, "SELECT max(amount) AS most FROM daily");
     let shown = workspace.run(&["run"]).stderr;
     let line = |name: &str, text: &str| {

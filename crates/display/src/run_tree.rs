@@ -4,7 +4,7 @@
 
 use std::time::Instant;
 
-use headwater_model::{PlannedStep, StepReport, StepStatus};
+use headwater_model::{FIRST_RUN, PlannedStep, StepReport, StepStatus};
 
 use crate::cell::Cell;
 use crate::output;
@@ -161,8 +161,14 @@ fn result(report: &StepReport, columns: usize) -> Cell {
 
 /// Appends the first reason why a step ran, truncated to the width of the line. Omits the reason if
 /// fewer than [`REASON_WIDTH_MIN`] columns are left.
+///
+/// Also omits the reasons of models that were never built and of expectations. Otherwise every line
+/// of a project's first run would have a reason.
 fn with_reason(line: Cell, report: &StepReport, columns: usize) -> Cell {
     let [first, others @ ..] = report.reasons.as_slice() else { return line };
+    if first == FIRST_RUN || report.kind == "expectation" {
+        return line;
+    }
     let left = columns.saturating_sub(line.width());
     if left < REASON_WIDTH_MIN {
         return line;
@@ -274,6 +280,14 @@ mod tests {
                 "= other                             sql         reused from dev",
             ]
         );
+        let mut first_run = report("flights", "succeeded");
+        first_run.reasons = vec![FIRST_RUN.to_owned()];
+        let mut expectation = report("flights", "succeeded");
+        expectation.kind = "expectation".to_owned();
+        for step in [first_run, expectation] {
+            let line = step_line(Style::plain(), &step);
+            assert!(line.ends_with("queue 300 ms"), "{line}");
+        }
         let failed = step_line(Style::plain().with_width(72), &report("flights", "failed"));
         assert!(failed.ends_with("failed  file `m.sql` ch…"), "{failed}");
         for line in tree.lines(Style::plain().with_width(60), now) {

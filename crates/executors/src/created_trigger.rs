@@ -11,10 +11,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use headwater_deployments::CreatedTrigger;
 use headwater_model::{
     Action, Actor, ErrorCode, Object, Principal, Problem, ResultExt, Trigger, nearest,
 };
-use headwater_pipelines::{CreatedTrigger, Project};
+use headwater_pipelines::Project;
 use headwater_triggers::check_trigger;
 
 use crate::deployer::{ActiveVersion, DeployIdentity, Deployer, Version, nothing_deployed};

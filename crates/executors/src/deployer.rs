@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use headwater_access::Access;
+use headwater_deployments::{CreatedTrigger, CreatedTriggerStore, DeploymentStore, deploy_changes};
 use headwater_engine::TableAccess;
 use headwater_lake::Lake;
 use headwater_model::{
@@ -17,10 +18,7 @@ use headwater_model::{
     Problem, ProjectFiles, ResultExt, Trigger,
 };
 use headwater_objects::Objects;
-use headwater_pipelines::{
-    CreatedTrigger, CreatedTriggerStore, DeploymentStore, ParsedProject, Project, deploy_changes,
-    parse_project,
-};
+use headwater_pipelines::{ParsedProject, Project, parse_project};
 use headwater_secrets::SecretStore;
 use headwater_triggers::{ServerRules, Triggers, check_trigger};
 use parking_lot::RwLock;
@@ -352,7 +350,7 @@ impl Deployer {
     /// nevertheless.
     async fn stored_or_reload<T>(
         &self,
-        outcome: headwater_pipelines::Result<T>,
+        outcome: headwater_deployments::Result<T>,
     ) -> Result<T, Problem> {
         match outcome {
             Ok(stored) => Ok(stored),

@@ -122,8 +122,8 @@ pub use query::QueryRequest;
 pub use reference::{AncestorDistance, MAIN_BRANCH, RefSpec, ResolvedRef, parse_moment};
 pub use restriction::{CreateRestriction, Restriction, Restrictions};
 pub use run::{
-    AffectedReader, PlannedColumns, PlannedInstall, PlannedStep, PreviewColumn, PreviewRequest,
-    RowsPreview, RunPlan, RunReport, RunRequest, StepReport, run_reasons,
+    AffectedReader, FIRST_RUN, PlannedColumns, PlannedInstall, PlannedStep, PreviewColumn,
+    PreviewRequest, RowsPreview, RunPlan, RunReport, RunRequest, StepReport, run_reasons,
 };
 pub use secret::{Secret, SetSecret};
 pub use session::{

@@ -265,13 +265,16 @@ pub fn run_reasons(reason: Option<&str>, why: &[String], reuses: Option<&str>) -
     }
 }
 
+/// The text of the reason code `first run`.
+pub const FIRST_RUN: &str = "the model was never built on this branch";
+
 /// Returns the message for a reason code.
 fn in_words(reason: &str) -> &str {
     match reason {
         "changed code" => "the code or settings changed",
         "changed input" => "an input changed",
         "changed environment" => "the versions of installed packages changed",
-        "first run" => "the model was never built on this branch",
+        "first run" => FIRST_RUN,
         "no cache" => "`--no-cache` runs every model",
         "its child runs" => "the model is not stored, and a model that runs reads it",
         "its table was changed" => "another writer changed the model's table",

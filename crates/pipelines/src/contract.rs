@@ -15,6 +15,8 @@ fn matches(declared: ColumnType, data_type: &DataType) -> bool {
     let is_utc = |zone: &str| matches!(zone, "UTC" | "+00:00" | "Z");
     match (declared, data_type) {
         (_, DataType::Dictionary(_, values)) => matches(declared, values),
+        // Tables store a column that contains only nulls as text.
+        (ColumnType::Sql(declared), DataType::Null) => declared == SqlType::Text,
         (ColumnType::Sql(declared), _) => SqlType::parse(&type_name(data_type)) == Some(declared),
         (ColumnType::Bool, DataType::Boolean)
         | (ColumnType::Int32, DataType::Int32)

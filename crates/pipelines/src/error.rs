@@ -130,15 +130,6 @@ pub enum Error {
         hint: String,
     },
 
-    /// The project has no deployment, or no deployment with this id.
-    #[error("{}", deployment_text(text, *several))]
-    NoDeployment {
-        /// Id or id prefix from the request.
-        text: String,
-        /// True if the prefix is ambiguous.
-        several: bool,
-    },
-
     /// The target of a run is not a branch.
     #[error("`{reference}` is not a branch, so a project cannot be run on it")]
     NotABranch {
@@ -289,7 +280,6 @@ impl Fault for Error {
             | Error::Other(problem) => problem.code,
             Error::NotOwned { .. } => ErrorCode::AlreadyExists,
             Error::Keys { .. } => ErrorCode::BadRow,
-            Error::NoDeployment { .. } => ErrorCode::DeploymentNotFound,
             Error::TableMissing { .. } => ErrorCode::TableNotFound,
             Error::ColumnMissing { .. } => ErrorCode::ColumnNotFound,
             Error::NotABranch { .. } => ErrorCode::InvalidArgument,
@@ -338,9 +328,6 @@ impl Fault for Error {
                     .into(),
             ),
             Error::ColumnMissing { hint, .. } => Some(hint.clone()),
-            Error::NoDeployment { .. } => {
-                Some("List the versions with `headwater deployment ls`.".into())
-            }
             Error::NotABranch { .. } => Some("Create a branch from this ref and run there.".into()),
             Error::DeclaredColumns { .. } => {
                 Some("Change the declared columns or the result.".into())
@@ -426,14 +413,6 @@ impl Fault for Error {
         let (code, message) = (self.code(), self.to_string());
         let hint = self.hint().map(headwater_model::sentence);
         Problem { code, message, causes, hint, context: self.context() }
-    }
-}
-
-fn deployment_text(text: &str, several: bool) -> String {
-    if several {
-        format!("several deployed versions match `{text}`")
-    } else {
-        format!("no deployed version `{text}`")
     }
 }
 

@@ -16,8 +16,6 @@ mod checks;
 mod columns;
 mod conflict_text;
 mod contract;
-mod created_trigger;
-mod deployment;
 mod environment_packages;
 mod error;
 mod fingerprint;
@@ -51,8 +49,6 @@ mod view_model;
 
 pub use branch_access::BranchAccess;
 pub use call::{CallInput, EnvironmentCache};
-pub use created_trigger::{CreatedTrigger, CreatedTriggerStore};
-pub use deployment::{DeploymentStore, deploy_changes};
 pub use error::{Error, Result};
 pub use headwater_project::{
     Body, CallDestinations, Callable, ColumnType, CommandPaths, DeclaredColumn, Defaults,

@@ -24,6 +24,11 @@ impl Plan {
         if options.no_cache {
             return Ok(Some("no cache"));
         }
+        // A model that was never built has this reason even if its parents also run.
+        let is_table_missing = step.is_materialized() && plan.table.is_none();
+        if is_table_missing || (step.is_view() && plan.lake_view.is_none()) {
+            return Ok(Some("first run"));
+        }
         if self.graph.parents[index].iter().any(|parent| self.steps[*parent].reason.is_some()) {
             return Ok(Some("changed input"));
         }

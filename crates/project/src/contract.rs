@@ -238,6 +238,7 @@ mod tests {
         assert_eq!(shown("id BIGINT NOT  NULL, zone"), "id bigint not null, zone any");
         assert_eq!(shown("a decimal(10, 2), b numeric(5)"), "a decimal(10, 2), b decimal(5, 0)");
         assert_eq!(shown("\"a b\" text, id not null"), "a b text, id any not null");
+        assert_eq!(shown("\"a b\", \"c d\""), "a b, c d");
         assert_eq!(shown("t timestamp with time zone"), "t timestamptz");
         assert_eq!(shown("d double precision, s long"), "d double, s bigint");
     }

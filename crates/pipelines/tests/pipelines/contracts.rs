@@ -28,6 +28,8 @@ async fn types_and_columns_are_checked_before_the_run() {
             format!("model `m` returned differ from its declaration: {difference} (m.sql:1)");
         assert!(plan.contains(&expected), "{columns}: {plan}");
     }
+    let only_nulls = model("x text", "SELECT NULL AS x");
+    assert_eq!(world.plan(&only_nulls).await, "m: first run");
     let right = model("id bigint not null, place", "SELECT id, place FROM orders");
     assert_eq!(world.run(&right).await.steps(), "m succeeded");
 }

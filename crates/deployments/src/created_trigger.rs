@@ -65,9 +65,8 @@ impl CreatedTriggerStore {
     /// Returns the triggers by name, including those that are being removed. A record that cannot
     /// be read is skipped with a warning.
     pub async fn list(&self) -> Result<Vec<CreatedTrigger>> {
-        let entries = self.store.scan(JOURNAL, &KeyRange::default()).await;
         let mut found = Vec::new();
-        for entry in entries.map_err(|error| Error::other(&error))? {
+        for entry in self.store.scan(JOURNAL, &KeyRange::default()).await? {
             match serde_json::from_slice::<CreatedTrigger>(&entry.value) {
                 Ok(mut created) => {
                     created.trigger.defined_at = format!("created by {}", created.author);
@@ -85,7 +84,8 @@ impl CreatedTriggerStore {
     pub async fn put(&self, triggers: &[CreatedTrigger]) -> Result<()> {
         let mut entries = Vec::with_capacity(triggers.len());
         for created in triggers {
-            let value = serde_json::to_vec(created).map_err(|error| not_encoded(&error))?;
+            let value = serde_json::to_vec(created)
+                .map_err(|error| Error::NotEncoded { reason: error.to_string() })?;
             entries.push(Append::put(JOURNAL, &created.trigger.name, value.into()));
         }
         self.apply(entries).await
@@ -100,14 +100,9 @@ impl CreatedTriggerStore {
         if entries.is_empty() {
             return Ok(());
         }
-        let applied = self.store.apply(Batch { entries, ..Batch::default() }).await;
-        applied.map(drop).map_err(|error| Error::other(&error))
+        self.store.apply(Batch { entries, ..Batch::default() }).await?;
+        Ok(())
     }
-}
-
-fn not_encoded(error: &serde_json::Error) -> Error {
-    let message = format!("the trigger cannot be encoded: {error}");
-    headwater_model::Problem::new(headwater_model::ErrorCode::Internal, message).into()
 }
 
 #[cfg(test)]

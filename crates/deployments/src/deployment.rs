@@ -19,10 +19,11 @@ use headwater_model::{
     Actor, ChangeKind, Clock, DeployChange, DeployedKind, Deployment, ObjectId, ProjectFile,
     ProjectFiles, Timestamp,
 };
+use headwater_project::Project;
 use headwater_store::{Append, Batch, KeyRange, RefChange, RefPrecondition, Store};
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, Project, Result};
+use crate::{Error, Result};
 
 const JOURNAL: &str = "deployments";
 const ACTIVE: &str = "deployments/active";
@@ -84,13 +85,12 @@ impl DeploymentStore {
     }
 
     async fn active_text(&self) -> Result<Option<Bytes>> {
-        self.store.reference(ACTIVE).await.map_err(|error| Error::other(&error))
+        Ok(self.store.reference(ACTIVE).await?)
     }
 
     /// Returns the identity that last deployed a version. Error: `corrupt`.
     pub async fn actor(&self, version: ObjectId) -> Result<Actor> {
-        let entry = self.store.latest(JOURNAL, &version.to_string()).await;
-        let entry = entry.map_err(|error| Error::other(&error))?;
+        let entry = self.store.latest(JOURNAL, &version.to_string()).await?;
         let record = entry.and_then(|it| serde_json::from_slice::<Record>(&it.value).ok());
         Ok(record.ok_or_else(|| corrupt(version))?.actor)
     }
@@ -110,7 +110,7 @@ impl DeploymentStore {
     }
 
     async fn objects(&self, version: ObjectId, ids: &[ObjectId]) -> Result<Vec<Bytes>> {
-        let found = self.store.objects(ids).await.map_err(|error| Error::other(&error))?;
+        let found = self.store.objects(ids).await?;
         let found: Option<Vec<Bytes>> = found.into_iter().collect();
         found.filter(|found| found.len() == ids.len()).ok_or_else(|| corrupt(version))
     }
@@ -169,16 +169,15 @@ impl DeploymentStore {
             self.active_text().await?.map_or(RefPrecondition::Absent, RefPrecondition::Value);
         let value = Some(Bytes::from(version.to_string()));
         batch.refs.push(RefChange { name: ACTIVE.to_owned(), expected, value });
-        self.store.apply(batch).await.map_err(|error| Error::other(&error))?;
+        self.store.apply(batch).await?;
         Ok(())
     }
 
     /// Returns the versions, the most recently deployed first.
     pub async fn list(&self) -> Result<Vec<Deployment>> {
         let active = self.active().await?;
-        let entries = self.store.scan(JOURNAL, &KeyRange::default()).await;
         let mut found = Vec::new();
-        for entry in entries.map_err(|error| Error::other(&error))? {
+        for entry in self.store.scan(JOURNAL, &KeyRange::default()).await? {
             let Some(version) = read_id(entry.key.as_bytes()) else { continue };
             let record = serde_json::from_slice::<Record>(&entry.value);
             found.push(record.map_err(|_| corrupt(version))?.deployment(version, active));
@@ -247,10 +246,7 @@ fn read_id(text: &[u8]) -> Option<ObjectId> {
 }
 
 fn corrupt(version: ObjectId) -> Error {
-    let message = format!("the deployed version `{}` cannot be read", version.short());
-    headwater_model::Problem::new(headwater_model::ErrorCode::Corrupt, message)
-        .with_hint("Deploy the project again with `headwater deploy`.")
-        .into()
+    Error::Corrupt { version }
 }
 
 /// Returns the differences between two versions of a project, sorted by kind and name.
@@ -312,6 +308,7 @@ fn compare(
 #[cfg(test)]
 mod tests {
     use headwater_model::FixedClock;
+    use headwater_project::ParsedProject;
     use headwater_store::MemoryStore;
 
     use super::*;
@@ -322,7 +319,8 @@ mod tests {
         let code = format!("import headwater\n@headwater.function()\ndef {function}(): pass\n");
         let files = [("headwater.toml", manifest), ("a.py", &code)];
         let files = files.map(|(path, text)| (path.to_owned(), text.into()));
-        let parsed = crate::parse_project(&ProjectFiles::from(files)).expect("a project");
+        let parsed = ParsedProject::read(&ProjectFiles::from(files), |_| None);
+        let parsed = parsed.expect("a project");
         parsed.into_whole(|_| false).expect("a project without errors")
     }
 
