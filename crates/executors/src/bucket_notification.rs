@@ -4,11 +4,11 @@
 
 use std::collections::BTreeMap;
 
+use headwater_deployments::CreatedTrigger;
 use headwater_model::{
     BucketEvent, BucketNotification, BucketTrigger, ErrorCode, EventFormat, ObjectOperation,
     Problem, ResultExt, Trigger,
 };
-use headwater_pipelines::CreatedTrigger;
 use serde_json::json;
 
 use crate::deployer::{DeployIdentity, Deployer};

@@ -108,7 +108,7 @@ fn function_configuration(notification: BucketNotification) -> LambdaFunctionCon
             value: Some(value),
         })
         .collect();
-    let filter = (!rules.is_empty()).then(|| NotificationConfigurationFilter {
+    let filter = (!rules.is_empty()).then_some(NotificationConfigurationFilter {
         key: Some(S3KeyFilter { filter_rules: Some(rules) }),
     });
     LambdaFunctionConfiguration {

@@ -36,7 +36,7 @@ impl Layers {
     }
 
     /// Checks that the principal may change a layer. The layer may be missing.
-    pub async fn check_change(&self, principal: &Principal, name: &str) -> Result<(), Problem> {
+    pub fn check_change(&self, principal: &Principal, name: &str) -> Result<(), Problem> {
         self.0.authorize(principal, Action::Deploy, &object(name))
     }
 

@@ -96,7 +96,7 @@ pub const ROWS: &[Row] = &[
         done(async move { c.service.invocations().layers().get(&c.by, "base").await })
     }),
     ("Layers::check_change", writes("ok"), |c| {
-        done(async move { c.service.invocations().layers().check_change(&c.by, "none").await })
+        done(async move { c.service.invocations().layers().check_change(&c.by, "none") })
     }),
     ("Layers::change", writes(NO_FUNCTION), |c| {
         let change = LayerChange::Delete(1);
