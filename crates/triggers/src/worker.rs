@@ -193,6 +193,18 @@ impl Worker {
         }
     }
 
+    /// Deletes an event after an attempt if its trigger was removed during the attempt. The event
+    /// would otherwise wait for a trigger with the same name. A delivered event is kept.
+    pub(crate) async fn delete_abandoned(&self, event: &str) -> crate::Result<()> {
+        let queue = &self.context.queue;
+        if queue.take_abandoned(event)
+            && (queue.take_failed(event) || queue.take_pending(event).is_some())
+        {
+            self.context.log.remove(event).await?;
+        }
+        Ok(())
+    }
+
     /// Delivers all events that are due.
     pub(crate) async fn deliver_all(&self) -> crate::Result<()> {
         while !self.stop().is_cancelled()
