@@ -309,4 +309,9 @@ fn a_created_trigger_survives_a_restart_and_is_removed() {
     let setting = ["--set", "function = 'price'", "--function", "price"];
     let error = workspace.fails(2, &[&create[..], &setting].concat());
     assert!(error.contains("`function` is given twice"), "{error}");
+    let settings = ["--set", "retries = 1", "--set", "retries = 2", "--function", "price"];
+    let error = workspace.fails(2, &[&create[..], &settings].concat());
+    assert!(error.contains("`retries` is given twice"), "{error}");
+    let error = workspace.fails(3, &[&create[..], &["--function", "price:9"]].concat());
+    assert!(error.contains("no version or alias `9`"), "{error}");
 }
