@@ -283,6 +283,10 @@ fn a_trigger_and_an_asynchronous_call_use_a_function_without_a_project() {
     until("the trigger's call", || delivered("succeeded") == 1);
     workspace.ok(&["function", "invoke", "price:1", "--async", "--arg", "event={\"n\": 1}"]);
     until("the asynchronous call", || delivered("succeeded") == 2);
+    let usage = workspace.json(&["usage", "--by", "function"]);
+    assert_eq!((&usage[0]["group"], &usage[1]), (&json!("price"), &json!(null)), "{usage}");
+    let calls = workspace.json(&["function", "logs", "price"]);
+    assert_eq!(calls.as_array().map(Vec::len), Some(2), "{calls}");
     // A project's function and a function without a project cannot have the same name.
     workspace.write("f.py", "import headwater\n@headwater.function()\ndef price(event): pass\n");
     let error = workspace.fails(4, &["deploy"]);

@@ -276,9 +276,9 @@ impl TriggerExecutor {
     /// Returns the error for a missing function, or the error that no project is deployed.
     fn missing(&self, name: &str) -> Result<Problem, Problem> {
         self.deployed.require()?;
-        let message = format!("the deployed version has no function `{name}`");
-        Ok(Problem::new(ErrorCode::FunctionNotFound, message)
-            .with_hint("Define the function and run `headwater deploy`."))
+        let message = format!("there is no function `{name}`");
+        let hint = "Deploy the function with `headwater function deploy`, or in a project.";
+        Ok(Problem::new(ErrorCode::FunctionNotFound, message).with_hint(hint))
     }
 
     fn import_request(

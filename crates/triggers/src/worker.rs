@@ -83,12 +83,15 @@ impl Worker {
         self.definition.trigger.function.as_deref().filter(|_| is_calls)
     }
 
-    /// Returns the name of the function that is called with an event, if any.
+    /// Returns the name of the function that is called with an event, without a version or alias,
+    /// if any. For a record, returns the address of its destination.
     pub(crate) fn called_name(&self, data: &EventData) -> Option<String> {
-        match data {
-            EventData::FunctionInvoked { function, .. } => Some(function.clone()),
-            _ => self.trigger().function.clone(),
-        }
+        let called = match data {
+            EventData::FunctionInvoked { function, .. } => function,
+            _ => self.trigger().function.as_ref()?,
+        };
+        let name = called.split_once(':').filter(|(_, rest)| !rest.starts_with("//"));
+        Some(name.map_or(called.as_str(), |(name, _)| name).to_owned())
     }
 
     /// Sets the new location of a declaration that was moved.
