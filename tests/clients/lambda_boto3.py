@@ -182,7 +182,7 @@ def calls(aws):
     assert (response["StatusCode"], response["ExecutedVersion"]) == (200, "$LATEST"), response
     log = base64.b64decode(response["LogResult"]).decode()
     assert 'handling {"n": 1}' in log and log.startswith("START RequestId: "), log
-    assert "REPORT RequestId: " in log, log
+    assert "REPORT RequestId: " in log and "\tMemory Size: " in log, log
     _, payload = invoke(aws, "price:1", [])
     assert (payload["stage"], payload["event"]) == ("test", []), payload
     arn = "arn:aws:lambda:us-east-1:000000000000:function:price:1"
