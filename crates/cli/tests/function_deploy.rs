@@ -318,4 +318,10 @@ fn a_created_trigger_survives_a_restart_and_is_removed() {
     assert!(error.contains("`retries` is given twice"), "{error}");
     let error = workspace.fails(3, &[&create[..], &["--function", "price:9"]].concat());
     assert!(error.contains("no version or alias `9`"), "{error}");
+    workspace.ok(&[&create[..], &["--function", "price"]].concat());
+    workspace.ok(&["function", "rm", "price"]);
+    until("a call of the removed function fails", || {
+        let pending = ["event", "ls", "--trigger", "often", "--status", "pending"];
+        workspace.json(&pending)[0]["error"]["message"] == "there is no function `price`"
+    });
 }

@@ -19,7 +19,7 @@ use headwater_pipelines::{CreatedTrigger, Project};
 use headwater_triggers::check_trigger;
 
 use crate::deployer::{ActiveVersion, DeployIdentity, Deployer, Version, nothing_deployed};
-use crate::function_catalog::split_name;
+use crate::function_catalog::{missing_function, split_name};
 use crate::rights::EVERY;
 
 /// Maximum length of the name of a created trigger, in bytes.
@@ -297,10 +297,7 @@ impl Deployer {
         if self.catalog.find(called).await?.is_some() {
             return Ok(());
         }
-        let (name, _) = split_name(called);
-        let message = format!("there is no function `{name}`");
-        let hint = "Deploy the function with `headwater function deploy`, or in a project.";
-        Err(Problem::new(ErrorCode::FunctionNotFound, message).with_hint(hint))
+        Err(missing_function(called))
     }
 }
 
