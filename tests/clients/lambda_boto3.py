@@ -245,6 +245,13 @@ def provisioned(aws):
     listed = aws.list_provisioned_concurrency_configs(FunctionName="price")
     arns = [one["FunctionArn"] for one in listed["ProvisionedConcurrencyConfigs"]]
     assert len(arns) == 1 and arns[0].endswith(f":price:{version}"), arns
+    aws.put_provisioned_concurrency_config(**of_version, ProvisionedConcurrentExecutions=2)
+    fails(
+        "InvalidParameterValueException",
+        aws.put_function_concurrency,
+        FunctionName="price",
+        ReservedConcurrentExecutions=1,
+    )
     aws.delete_provisioned_concurrency_config(**of_version)
     fails("ProvisionedConcurrencyConfigNotFoundException", get, **of_version)
     fails(
