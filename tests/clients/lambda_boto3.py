@@ -182,7 +182,7 @@ def calls(aws):
     assert (response["StatusCode"], response["ExecutedVersion"]) == (200, "$LATEST"), response
     log = base64.b64decode(response["LogResult"]).decode()
     assert 'handling {"n": 1}' in log and log.startswith("START RequestId: "), log
-    assert "REPORT RequestId: " in log, log
+    assert "REPORT RequestId: " in log and "\tMemory Size: " in log, log
     _, payload = invoke(aws, "price:1", [])
     assert (payload["stage"], payload["event"]) == ("test", []), payload
     arn = "arn:aws:lambda:us-east-1:000000000000:function:price:1"
@@ -245,6 +245,13 @@ def provisioned(aws):
     listed = aws.list_provisioned_concurrency_configs(FunctionName="price")
     arns = [one["FunctionArn"] for one in listed["ProvisionedConcurrencyConfigs"]]
     assert len(arns) == 1 and arns[0].endswith(f":price:{version}"), arns
+    aws.put_provisioned_concurrency_config(**of_version, ProvisionedConcurrentExecutions=2)
+    fails(
+        "InvalidParameterValueException",
+        aws.put_function_concurrency,
+        FunctionName="price",
+        ReservedConcurrentExecutions=1,
+    )
     aws.delete_provisioned_concurrency_config(**of_version)
     fails("ProvisionedConcurrencyConfigNotFoundException", get, **of_version)
     fails(

@@ -165,7 +165,7 @@ In the shell, `\\?` lists its commands. Its history is in the state folder of th
     /// Events of triggers and asynchronous calls: list, show, replay, remove
     #[command(subcommand)]
     Event(Event),
-    /// Deployed functions: list, call
+    /// Functions: list, call, deploy, remove
     #[command(subcommand)]
     Function(Function),
     /// Log in to a server with an access token, from a prompt or standard input
@@ -193,7 +193,7 @@ Commands use the nearest lake in the parent folders, else the server of the last
   headwater audit --since 2026-11-01 --output ndjson
   headwater audit --keep 90d")]
     Audit(Audit),
-    /// Triggers: list, show
+    /// Triggers: list, show, create, remove
     #[command(subcommand)]
     Trigger(Trigger),
     /// Users and service accounts: list, create, disable, drop

@@ -283,6 +283,10 @@ fn a_trigger_and_an_asynchronous_call_use_a_function_without_a_project() {
     until("the trigger's call", || delivered("succeeded") == 1);
     workspace.ok(&["function", "invoke", "price:1", "--async", "--arg", "event={\"n\": 1}"]);
     until("the asynchronous call", || delivered("succeeded") == 2);
+    let usage = workspace.json(&["usage", "--by", "function"]);
+    assert_eq!((&usage[0]["group"], &usage[1]), (&json!("price"), &json!(null)), "{usage}");
+    let calls = workspace.json(&["function", "logs", "price"]);
+    assert_eq!(calls.as_array().map(Vec::len), Some(2), "{calls}");
     // A project's function and a function without a project cannot have the same name.
     workspace.write("f.py", "import headwater\n@headwater.function()\ndef price(event): pass\n");
     let error = workspace.fails(4, &["deploy"]);
@@ -309,4 +313,15 @@ fn a_created_trigger_survives_a_restart_and_is_removed() {
     let setting = ["--set", "function = 'price'", "--function", "price"];
     let error = workspace.fails(2, &[&create[..], &setting].concat());
     assert!(error.contains("`function` is given twice"), "{error}");
+    let settings = ["--set", "retries = 1", "--set", "retries = 2", "--function", "price"];
+    let error = workspace.fails(2, &[&create[..], &settings].concat());
+    assert!(error.contains("`retries` is given twice"), "{error}");
+    let error = workspace.fails(3, &[&create[..], &["--function", "price:9"]].concat());
+    assert!(error.contains("no version or alias `9`"), "{error}");
+    workspace.ok(&[&create[..], &["--function", "price"]].concat());
+    workspace.ok(&["function", "rm", "price"]);
+    until("a call of the removed function fails", || {
+        let pending = ["event", "ls", "--trigger", "often", "--status", "pending"];
+        workspace.json(&pending)[0]["error"]["message"] == "there is no function `price`"
+    });
 }

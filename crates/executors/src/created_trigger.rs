@@ -8,18 +8,20 @@
 //! triggers of that version are unknown, and starting only the others would delete their positions.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use headwater_deployments::CreatedTrigger;
 use headwater_model::{
-    Action, Actor, ErrorCode, Object, Principal, Problem, ResultExt, Trigger, nearest,
+    Action, Actor, ErrorCode, MAIN_BRANCH, Object, Principal, Problem, ResultExt, Trigger, nearest,
 };
 use headwater_pipelines::Project;
 use headwater_triggers::check_trigger;
 
 use crate::deployer::{ActiveVersion, DeployIdentity, Deployer, Version, nothing_deployed};
-use crate::function_catalog::split_name;
+use crate::function_catalog::{missing_function, split_name};
+use crate::rights::EVERY;
 
 /// Maximum length of the name of a created trigger, in bytes.
 const NAME_BYTES_MAX: usize = 200;
@@ -116,10 +118,26 @@ pub(crate) fn needed_rights(trigger: &Trigger, project: Option<&str>) -> Vec<(Ac
     if let Some(bucket) = &trigger.bucket {
         needed.push((Action::List, Object::prefix_in(&bucket.name, &bucket.prefix)));
     }
+    if let Some(location) = trigger.files.as_ref().and_then(|it| outside_project(&it.folder)) {
+        needed.push((Action::Read, Object::location(location)));
+    }
+    if trigger.tables.is_some() {
+        let branch = trigger.branch.as_deref().unwrap_or(MAIN_BRANCH);
+        needed.push((Action::Read, Object::branch(branch)));
+    }
     for secret in trigger.secrets() {
         needed.push((Action::Use, Object::secret(secret)));
     }
     needed
+}
+
+/// Returns the location that a grant must contain for a watched folder; `None` for a folder in the
+/// project. For a folder with `..`, only a grant on every location suffices.
+fn outside_project(folder: &str) -> Option<&str> {
+    if folder.contains("..") {
+        return Some(EVERY);
+    }
+    Path::new(folder).is_absolute().then_some(folder)
 }
 
 impl Deployer {
@@ -294,12 +312,30 @@ impl Deployer {
         if let Some(callable) = declared {
             return callable.event_argument().map(drop).or_problem();
         }
-        let (name, _) = split_name(called);
-        if self.catalog.store().find(name).await.or_problem()?.is_some() {
+        if self.catalog.find(called).await?.is_some() {
             return Ok(());
         }
-        let message = format!("there is no function `{name}`");
-        let hint = "Deploy the function with `headwater function deploy`, or in a project.";
-        Err(Problem::new(ErrorCode::FunctionNotFound, message).with_hint(hint))
+        Err(missing_function(called))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn triggers_on_other_folders_and_on_tables_need_rights() {
+        let check = |source: (&str, serde_json::Value), expected: &[(Action, Object)]| {
+            let mut definition = serde_json::json!({"name": "t", "import": {"table": "t"}});
+            definition[source.0] = source.1;
+            let trigger: Trigger = serde_json::from_value(definition).expect("a trigger");
+            assert_eq!(needed_rights(&trigger, None), expected);
+        };
+        let folder = |folder: &str| ("files", serde_json::json!({"folder": folder}));
+        check(folder("landing"), &[]);
+        check(folder("/data/in"), &[(Action::Read, Object::location("/data/in"))]);
+        check(folder("../in"), &[(Action::Read, Object::location(EVERY))]);
+        let tables = ("tables", serde_json::json!({"names": ["orders"]}));
+        check(tables, &[(Action::Read, Object::branch(MAIN_BRANCH))]);
     }
 }

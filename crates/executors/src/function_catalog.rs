@@ -82,6 +82,13 @@ pub fn split_name(called: &str) -> (&str, Option<&str>) {
     called.split_once(':').map_or((called, None), |(name, qualifier)| (name, Some(qualifier)))
 }
 
+/// Returns the error for a function that exists neither in a project nor without one.
+pub(crate) fn missing_function(called: &str) -> Problem {
+    let message = format!("there is no function `{}`", split_name(called).0);
+    let hint = "Deploy the function with `headwater function deploy`, or in a project.";
+    Problem::new(ErrorCode::FunctionNotFound, message).with_hint(hint)
+}
+
 impl FunctionCatalog {
     /// Opens the functions of a lake.
     pub fn new(lake: &Lake) -> Self {

@@ -28,7 +28,7 @@ use crate::call_output::{CallOutputs, OutputWriter};
 use crate::created_trigger::needed_rights;
 use crate::deployer::ActiveVersion;
 use crate::destination::{self, RecordDelivery, authorize_destination};
-use crate::function_catalog::{FunctionCatalog, ParsedFunction, split_name};
+use crate::function_catalog::{FunctionCatalog, ParsedFunction, missing_function, split_name};
 use crate::import::ImportExecutor;
 use crate::occurrence_rights::{needed_right, visible_to_deployer};
 use crate::rights::{authorize_again, check_account, record_secrets, table_access};
@@ -232,7 +232,7 @@ impl TriggerExecutor {
         }
         match self.catalog.find(name).await? {
             Some(called) => Ok((called.function, called.concurrency)),
-            None => Err(self.missing(name)?),
+            None => Err(missing_function(name)),
         }
     }
 
@@ -271,14 +271,6 @@ impl TriggerExecutor {
         let writer = OutputWriter::new(&self.destinations, &self.runs.access, context);
         Box::pin(writer.finish(&outputs, Ok(returned), &lake)).await?;
         Ok(kept)
-    }
-
-    /// Returns the error for a missing function, or the error that no project is deployed.
-    fn missing(&self, name: &str) -> Result<Problem, Problem> {
-        self.deployed.require()?;
-        let message = format!("the deployed version has no function `{name}`");
-        Ok(Problem::new(ErrorCode::FunctionNotFound, message)
-            .with_hint("Define the function and run `headwater deploy`."))
     }
 
     fn import_request(

@@ -132,7 +132,9 @@ impl Fault for Error {
     fn hint(&self) -> Option<String> {
         match self {
             Error::NotFound { .. } => {
-                Some("List the functions with `headwater function ls`".to_owned())
+                let hint = "List the functions with `headwater function ls`; those of a project \
+                            have no versions of their own";
+                Some(hint.to_owned())
             }
             Error::NoVersion { name, .. } => {
                 Some(format!("List the versions with `headwater function versions {name}`"))

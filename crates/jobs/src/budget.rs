@@ -134,19 +134,21 @@ impl CallBudget {
         now: Timestamp,
     ) -> Result<()> {
         let DailyBudget { calls_per_day, billed_ms_per_day, money_per_day } = self.budget;
-        let exhausted = |setting: &'static str, used: String, limit: String| {
+        let exhausted = |setting: &'static str, used: String, limit: String, permits_call: bool| {
             Err(Error::FunctionBudget {
                 function: self.function.clone(),
                 setting,
                 used,
                 limit,
+                permits_call,
                 day_ends: end_of_day(now),
             })
         };
         let mut sum = used;
         sum.add(reserved);
         if let Some(limit) = calls_per_day.filter(|limit| sum.calls >= *limit) {
-            return exhausted("calls_per_day", format!("{} calls", sum.calls), limit.to_string());
+            let text = format!("{} calls", sum.calls);
+            return exhausted("calls_per_day", text, limit.to_string(), limit > 0);
         }
         let needed_ms = sum.billed_ms.saturating_add(own.billed_ms);
         if let Some(limit) = billed_ms_per_day.filter(|limit| needed_ms > *limit) {
@@ -154,7 +156,7 @@ impl CallBudget {
                 "{} ms billed, {} ms reserved by running calls, {} ms needed",
                 used.billed_ms, reserved.billed_ms, own.billed_ms
             );
-            return exhausted("time_per_day", text, format!("{limit} ms"));
+            return exhausted("time_per_day", text, format!("{limit} ms"), own.billed_ms <= limit);
         }
         let needed = sum.money + own.money;
         if let Some(limit) = money_per_day.filter(|limit| needed > *limit) {
@@ -162,7 +164,7 @@ impl CallBudget {
                 "{:.6} money spent, {:.6} reserved by running calls, {:.6} needed",
                 used.money, reserved.money, own.money
             );
-            return exhausted("money_per_day", text, limit.to_string());
+            return exhausted("money_per_day", text, limit.to_string(), own.money <= limit);
         }
         Ok(())
     }

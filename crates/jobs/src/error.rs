@@ -71,6 +71,8 @@ pub enum Error {
         used: String,
         /// The value of the setting.
         limit: String,
+        /// True if the setting permits a call on a day without other calls.
+        permits_call: bool,
         /// The time at which the day ends and the usage is reset.
         day_ends: Timestamp,
     },
@@ -156,6 +158,13 @@ impl Fault for Error {
                  `headwater limit set {user}`.",
                 day_ends.format("%Y-%m-%dT%H:%M:%SZ")
             )),
+            Error::FunctionBudget { setting, permits_call: false, .. } => {
+                let or = if *setting == "calls_per_day" { "" } else { ", or lower `timeout`," };
+                Some(format!(
+                    "The budget is too small for a call, also on other days. Raise `{setting}` of \
+                     the function{or} and run `headwater deploy`."
+                ))
+            }
             Error::FunctionBudget { setting, day_ends, .. } => Some(format!(
                 "The next day begins at {}. To call the function today, raise `{setting}` of the \
                  function and run `headwater deploy`.",

@@ -10,7 +10,8 @@ use headwater_model::{
     ErrorCode, InvokeAsyncRequest, Job, JobEventKind, JobId, LogStream, Principal, Problem,
 };
 use headwater_service::{
-    Argument, ArgumentValue, CallInput, ClientCall, FunctionResult, Returns, Service,
+    Argument, ArgumentValue, CallInput, ClientCall, FunctionResult, ResolvedFunction, Returns,
+    Service,
 };
 use http::header::{CONTENT_TYPE, HeaderName};
 use http::{HeaderValue, Response, StatusCode};
@@ -78,6 +79,22 @@ async fn accept(
     Ok(response)
 }
 
+/// The version that a call executes, for its log.
+pub(crate) struct CalledVersion {
+    /// The number of the version, or `$LATEST`.
+    pub version: String,
+    /// The memory limit in bytes.
+    pub memory_bytes: u64,
+}
+
+impl CalledVersion {
+    /// Returns the version of a function that is found.
+    pub(crate) fn of(function: &ResolvedFunction) -> Self {
+        let version = function.version().unwrap_or("$LATEST").to_owned();
+        CalledVersion { version, memory_bytes: function.memory_bytes() }
+    }
+}
+
 /// Calls a function and waits for its result.
 async fn call(
     service: &Service,
@@ -87,7 +104,7 @@ async fn call(
     let event = event(request)?;
     let invocations = service.invocations();
     let function = invocations.find(&request.principal, &name.called()).await?;
-    let version = function.version().unwrap_or("$LATEST").to_owned();
+    let called = CalledVersion::of(&function);
     let value = ArgumentValue::Json(event);
     let arguments = vec![Argument { name: EVENT.to_owned(), value }];
     let client = ClientCall { context: client_context(request)?, ..ClientCall::default() };
@@ -103,10 +120,10 @@ async fn call(
         Err(problem) => return Err(problem.into()),
     };
     set(&mut response, CONTENT_TYPE, "application/json");
-    set(&mut response, EXECUTED_VERSION, &version);
+    set(&mut response, EXECUTED_VERSION, &called.version);
     set(&mut response, REQUEST_ID, &ended.job.to_string());
     if request.header("x-amz-log-type") == Some("Tail") {
-        let log = encoded_log(service, &request.principal, ended.job, &version).await?;
+        let log = encoded_log(service, &request.principal, ended.job, &called).await?;
         set(&mut response, LOG_RESULT, &log);
     }
     Ok(response)
@@ -209,9 +226,9 @@ pub(crate) async fn encoded_log(
     service: &Service,
     principal: &Principal,
     job: JobId,
-    version: &str,
+    called: &CalledVersion,
 ) -> Result<String> {
-    Ok(STANDARD.encode(log(service, principal, job, version).await?))
+    Ok(STANDARD.encode(log(service, principal, job, called).await?))
 }
 
 /// Returns the tail of a call's log in the format of Lambda.
@@ -219,12 +236,12 @@ async fn log(
     service: &Service,
     principal: &Principal,
     job: JobId,
-    version: &str,
+    called: &CalledVersion,
 ) -> Result<Vec<u8>> {
     let id = job.to_string();
     let events = service.jobs().events(principal, &id, 0).await?;
     let job = service.jobs().get(principal, &id).await?;
-    let mut text = format!("START RequestId: {id} Version: {version}\n");
+    let mut text = format!("START RequestId: {id} Version: {}\n", called.version);
     for event in events {
         if let JobEventKind::Log { stream, text: line, .. } = event.event
             && stream != LogStream::System
@@ -233,12 +250,12 @@ async fn log(
         }
     }
     let (duration, billed) = duration(&job);
-    let peak = job.usage.memory_bytes_peak >> 20;
+    let (size, peak) = (called.memory_bytes >> 20, job.usage.memory_bytes_peak >> 20);
     let _ = writeln!(text, "END RequestId: {id}");
     let _ = writeln!(
         text,
         "REPORT RequestId: {id}\tDuration: {duration:.2} ms\tBilled Duration: {billed} ms\t\
-         Max Memory Used: {peak} MB\t"
+         Memory Size: {size} MB\tMax Memory Used: {peak} MB\t"
     );
     let from = text.len().saturating_sub(LOG_BYTES_MAX);
     Ok(text.into_bytes().split_off(from))

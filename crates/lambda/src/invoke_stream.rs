@@ -12,7 +12,8 @@ use crate::body::LambdaBody;
 use crate::error::{LambdaError, Result};
 use crate::event_stream::{self, MEDIA_TYPE, payload_chunks};
 use crate::invoke::{
-    EXECUTED_VERSION, client_context, encoded_log, error_body, event, is_of_function, set,
+    CalledVersion, EXECUTED_VERSION, client_context, encoded_log, error_body, event,
+    is_of_function, set,
 };
 use crate::name::FunctionName;
 use crate::request::LambdaRequest;
@@ -37,7 +38,8 @@ pub(crate) async fn invoke(
             return Err(LambdaError::invalid(message));
         }
     }
-    let version = function.version().unwrap_or("$LATEST").to_owned();
+    let called = CalledVersion::of(&function);
+    let version = called.version.clone();
     let input = ClientInput { event: event(request)?, context: client_context(request)? };
     let mut call = StreamedCall::new(service, &request.principal, function, input);
     // The response to a rejected call has the status of its error.
@@ -54,7 +56,7 @@ pub(crate) async fn invoke(
     let log = (request.header("x-amz-log-type") == Some("Tail")).then(|| CallLog {
         service: service.clone(),
         principal: request.principal.clone(),
-        version: version.clone(),
+        called,
     });
     let mut response = Response::new(LambdaBody::Parts(messages(ResponseMessages {
         call,
@@ -80,7 +82,7 @@ struct ResponseMessages {
 struct CallLog {
     service: Service,
     principal: Principal,
-    version: String,
+    called: CalledVersion,
 }
 
 fn messages(state: ResponseMessages) -> stream::BoxStream<'static, std::io::Result<Bytes>> {
@@ -119,7 +121,7 @@ impl ResponseMessages {
             Err(problem) => describe(&problem, job, &mut complete),
         }
         if let (Some(log), Some(job)) = (&self.log, job)
-            && let Ok(text) = encoded_log(&log.service, &log.principal, job, &log.version).await
+            && let Ok(text) = encoded_log(&log.service, &log.principal, job, &log.called).await
         {
             complete["LogResult"] = text.into();
         }

@@ -11,6 +11,9 @@ pub(crate) const CRON_HINT: &str =
 const RATE_HINT: &str = "Write a number and a unit, for example `rate(5 minutes)`.";
 const AT_HINT: &str = "Write a date and a time without an offset, for example \
                        `at(2026-12-01T08:00:00)`, and set `timezone` if it is not UTC.";
+/// The hint for a pattern with `?`.
+const AWS_HINT: &str = "Write `*` for `?`, and leave out the last field, the year: \
+                        `cron(0 12 * * ? *)` is `0 12 * * *`.";
 
 /// The reason why an expression is invalid, and a hint.
 pub(crate) type InvalidExpression = (String, &'static str);
@@ -48,6 +51,9 @@ fn argument<'a>(text: &'a str, name: &str) -> Option<&'a str> {
 }
 
 fn cron(text: &str) -> Result<Expression, InvalidExpression> {
+    if text.contains('?') {
+        return Err((format!("`{text}` has the fields of a cron pattern of AWS"), AWS_HINT));
+    }
     let fields = text.split_whitespace().count();
     if !text.starts_with('@') && !matches!(fields, 5 | 6) {
         return Err((format!("`{text}` has {fields} fields instead of five or six"), CRON_HINT));

@@ -243,6 +243,7 @@ mod tests {
             ("at(2026-12-01T08:00:00Z)", "is not a time"),
             ("at(2026-12-01T08:00:00+01:00)", "is not a time"),
             ("cron(61 * * * *)", "is not a cron pattern"),
+            ("cron(0 12 * * ? *)", "a cron pattern of AWS"),
             ("rate 5 minutes", "has 3 fields instead of five or six"),
         ] {
             let definition = ScheduleTrigger { cron: text.into(), ..ScheduleTrigger::default() };

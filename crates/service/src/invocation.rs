@@ -76,6 +76,12 @@ impl ResolvedFunction {
         self.version.as_deref()
     }
 
+    /// Returns the memory limit of a call in bytes.
+    pub fn memory_bytes(&self) -> u64 {
+        let ParsedFunction { callable, project, .. } = &self.function;
+        callable.limits(&project.defaults).memory_bytes
+    }
+
     /// Checks the names of a call's arguments. `table` is the argument that receives a table.
     ///
     /// Errors: `invalid_argument`.
@@ -269,9 +275,7 @@ impl Invocations {
     ) -> Result<AcceptedEvent, Problem> {
         let function = self.find(principal, name).await?;
         function.check_arguments(&request.arguments, None)?;
-        let needed =
-            function.function.callable.limits(&function.function.project.defaults).memory_bytes;
-        limits(&self.0.access, principal).check_memory(name, needed)?;
+        limits(&self.0.access, principal).check_memory(name, function.memory_bytes())?;
         let Some(triggers) = &self.0.triggers else { return Err(disabled()) };
         let InvokeAsyncRequest { arguments, key, order_key, author } = request;
         let author = principal.clone().with_author(author).author().to_owned();

@@ -41,7 +41,8 @@ const BUDGET_PAUSE: Duration = Duration::from_secs(10);
 impl Worker {
     /// Makes an attempt to deliver an event.
     pub(crate) async fn deliver(&self, taken: TakenDelivery) -> Result<()> {
-        match self.attempt(taken.delivery.clone()).await {
+        let event = taken.delivery.event.clone();
+        let outcome = match self.attempt(taken.delivery.clone()).await {
             // Postpone only this delivery, because deliveries of other users can continue.
             Err(Error::Jobs(JobsError::JobQuota { .. })) => {
                 self.context.queue.block(self.postponed(taken.delivery.clone(), JOBS_PAUSE));
@@ -63,7 +64,10 @@ impl Worker {
                 Ok(())
             }
             outcome => outcome,
-        }
+        };
+        drop(taken);
+        self.delete_abandoned(&event).await?;
+        outcome
     }
 
     async fn attempt(&self, delivery: Delivery) -> Result<()> {

@@ -17,8 +17,7 @@ pub(crate) fn recorded(trigger: &str, event: &Event) {
 /// Returns a short description of an event.
 pub(crate) fn summary(data: &EventData) -> String {
     match data {
-        EventData::FileArrived { files } if files.len() == 1 => "1 file".to_owned(),
-        EventData::FileArrived { files } => format!("{} files", files.len()),
+        EventData::FileArrived { files } => counted(files.len(), "file"),
         EventData::ObjectCreated { object } => format!("{} created", object.uri),
         EventData::ObjectRemoved { object } => format!("{} removed", object.uri),
         EventData::ScheduleFired { scheduled } => {
@@ -29,17 +28,19 @@ pub(crate) fn summary(data: &EventData) -> String {
         }
         EventData::FunctionInvoked { function, .. } => format!("call of {function}"),
         EventData::PostgresNotified { channel, payloads } => {
-            format!("{} notifications of {channel}", payloads.len())
+            format!("{} of {channel}", counted(payloads.len(), "notification"))
         }
-        EventData::PostgresRowsAdded { table, rows } => format!("{} rows of {table}", rows.len()),
+        EventData::PostgresRowsAdded { table, rows } => {
+            format!("{} of {table}", counted(rows.len(), "row"))
+        }
         EventData::QueueReceived { queue, messages } => {
-            format!("{} messages of {queue}", messages.len())
+            format!("{} of {queue}", counted(messages.len(), "message"))
         }
         EventData::NatsReceived { stream, messages } => {
-            format!("{} messages of {stream}", messages.len())
+            format!("{} of {stream}", counted(messages.len(), "message"))
         }
         EventData::KafkaReceived { topic, partition, records } => {
-            format!("{} records of {topic}-{partition}", records.len())
+            format!("{} of {topic}-{partition}", counted(records.len(), "record"))
         }
         EventData::BranchMerged { branch, source, .. } => format!("{source} merged into {branch}"),
         EventData::JobEnded { job } => format!("{} {}", job.kind.as_str(), job.id.short()),
@@ -50,9 +51,30 @@ pub(crate) fn summary(data: &EventData) -> String {
     }
 }
 
+/// Returns a number with a noun in the singular or plural.
+fn counted(count: usize, noun: &str) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{count} {noun}{plural}")
+}
+
 /// Replaces control characters, because they could move the cursor of a terminal. Truncates long
 /// texts.
 fn line(text: &str) -> String {
     let clean = text.chars().map(|c| if c.is_control() { ' ' } else { c });
     clean.take(CHARACTERS_MAX).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_single_notification_is_in_the_singular() {
+        let summary_of = |count: usize| {
+            let payloads = vec![serde_json::Value::Null; count];
+            summary(&EventData::PostgresNotified { channel: "orders".to_owned(), payloads })
+        };
+        assert_eq!(summary_of(1), "1 notification of orders");
+        assert_eq!(summary_of(2), "2 notifications of orders");
+    }
 }

@@ -75,6 +75,8 @@ struct Deliveries {
     order: DeliveryOrder,
     /// Events whose deliveries are running.
     running: BTreeSet<String>,
+    /// Events whose trigger was removed while their deliveries were running.
+    abandoned: BTreeSet<String>,
     failed: BTreeSet<String>,
     /// The events whose deliveries ended most recently. Their ends may not be stored yet.
     ended: VecDeque<String>,
@@ -93,6 +95,7 @@ impl Default for Deliveries {
             blocked: BTreeMap::new(),
             order: DeliveryOrder::default(),
             running: BTreeSet::new(),
+            abandoned: BTreeSet::new(),
             failed: BTreeSet::new(),
             ended: VecDeque::new(),
             throttled: 0,
@@ -253,6 +256,17 @@ impl EventQueue {
     /// Removes a failed delivery. Returns false if another caller has already removed it.
     pub(crate) fn take_failed(&self, event: &str) -> bool {
         self.deliveries.lock().failed.remove(event)
+    }
+
+    /// Records that the trigger of the running deliveries was removed.
+    pub(crate) fn abandon_running(&self) {
+        let mut deliveries = self.deliveries.lock();
+        deliveries.abandoned.clone_from(&deliveries.running);
+    }
+
+    /// Returns true if the trigger of a delivery was removed during the attempt, and forgets this.
+    pub(crate) fn take_abandoned(&self, event: &str) -> bool {
+        self.deliveries.lock().abandoned.remove(event)
     }
 
     /// Adds a removed delivery again.

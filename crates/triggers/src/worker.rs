@@ -83,12 +83,15 @@ impl Worker {
         self.definition.trigger.function.as_deref().filter(|_| is_calls)
     }
 
-    /// Returns the name of the function that is called with an event, if any.
+    /// Returns the name of the function that is called with an event, without a version or alias,
+    /// if any. For a record, returns the address of its destination.
     pub(crate) fn called_name(&self, data: &EventData) -> Option<String> {
-        match data {
-            EventData::FunctionInvoked { function, .. } => Some(function.clone()),
-            _ => self.trigger().function.clone(),
-        }
+        let called = match data {
+            EventData::FunctionInvoked { function, .. } => function,
+            _ => self.trigger().function.as_ref()?,
+        };
+        let name = called.split_once(':').filter(|(_, rest)| !rest.starts_with("//"));
+        Some(name.map_or(called.as_str(), |(name, _)| name).to_owned())
     }
 
     /// Sets the new location of a declaration that was moved.
@@ -191,6 +194,18 @@ impl Worker {
         if let Err(error) = self.deliver(taken).await {
             tracing::warn!(trigger = self.context.trigger, %error, "cannot deliver events");
         }
+    }
+
+    /// Deletes an event after an attempt if its trigger was removed during the attempt. The event
+    /// would otherwise wait for a trigger with the same name. A delivered event is kept.
+    pub(crate) async fn delete_abandoned(&self, event: &str) -> crate::Result<()> {
+        let queue = &self.context.queue;
+        if queue.take_abandoned(event)
+            && (queue.take_failed(event) || queue.take_pending(event).is_some())
+        {
+            self.context.log.remove(event).await?;
+        }
+        Ok(())
     }
 
     /// Delivers all events that are due.

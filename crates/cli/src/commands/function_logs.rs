@@ -59,7 +59,7 @@ async fn all_calls(api: &Api, name: &str) -> Result<Vec<Job>> {
     let path = format!("/v1/jobs?kind=function&limit={CALLS_MAX}");
     let mut calls: Vec<Job> = api.get(path).await?;
     let authors = trigger_authors(api, name).await;
-    calls.retain(|call| call.summary == name || authors.contains(&call.author));
+    calls.retain(|call| is_call_of(&call.summary, name) || authors.contains(&call.author));
     calls.reverse();
     Ok(calls)
 }
@@ -68,9 +68,18 @@ async fn all_calls(api: &Api, name: &str) -> Result<Vec<Job>> {
 /// sees only calls by name.
 async fn trigger_authors(api: &Api, name: &str) -> Vec<String> {
     let triggers = api.get::<Vec<TriggerStatus>>("/v1/triggers").await.unwrap_or_default();
-    let calls = |status: &TriggerStatus| status.trigger.function.as_deref() == Some(name);
+    let calls = |status: &TriggerStatus| {
+        status.trigger.function.as_deref().is_some_and(|called| is_call_of(called, name))
+    };
     let author = |status: TriggerStatus| format!("trigger {}", status.trigger.name);
     triggers.into_iter().filter(calls).map(author).collect()
+}
+
+/// Returns true if a call of `called` is a call of the function `name`. A name without a version or
+/// alias includes the calls of all versions. The address of a destination is not a function.
+fn is_call_of(called: &str, name: &str) -> bool {
+    let version = called.strip_prefix(name).and_then(|rest| rest.strip_prefix(':'));
+    called == name || version.is_some_and(|version| !version.starts_with("//"))
 }
 
 /// Returns the current memory limit of a function in bytes; `None` if the function no longer exists
@@ -123,4 +132,23 @@ async fn logs_json(api: &Api, arguments: &FunctionLogs) -> Result<()> {
     }
     output::print_json(&documents);
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn calls_of_all_versions_are_calls_of_a_function() {
+        for (called, name, expected) in [
+            ("price", "price", true),
+            ("price:1", "price", true),
+            ("price:live", "price:live", true),
+            ("price:1", "price:2", false),
+            ("prices", "price", false),
+            ("table://log.calls", "table", false),
+        ] {
+            assert_eq!(is_call_of(called, name), expected, "{called} {name}");
+        }
+    }
 }

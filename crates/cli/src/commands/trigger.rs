@@ -61,7 +61,9 @@ fn definition(arguments: TriggerCreate) -> Result<headwater_model::Trigger> {
             error::invalid(format!("`--set {setting}` is not TOML: {}", error.message()))
                 .with_hint("Write `--set 'KEY = VALUE'`, as in `headwater.toml`.")
         })?;
-        keys.extend(parsed);
+        for (key, value) in parsed {
+            insert(&mut keys, &key, value)?;
+        }
     }
     let bucket = arguments.bucket.map(|name| {
         let (prefix, suffix) = (arguments.prefix, arguments.suffix);
@@ -81,16 +83,25 @@ fn definition(arguments: TriggerCreate) -> Result<headwater_model::Trigger> {
         ("import", arguments.import.map(|table| json!({"table": table}))),
     ];
     for (key, value) in given {
-        let Some(value) = value else { continue };
-        if keys.insert(key.to_owned(), value).is_some() {
-            let message = format!("`{key}` is given twice");
-            return Err(error::invalid(message).with_hint("Remove it from `--set`."));
+        if let Some(value) = value {
+            insert(&mut keys, key, value)?;
         }
     }
     serde_json::from_value(Value::Object(keys)).map_err(|error| {
         error::invalid(format!("the trigger is invalid: {error}"))
             .with_hint("See the keys of `[[trigger]]` in docs/triggers.md.")
     })
+}
+
+/// Adds a key of a trigger.
+///
+/// Errors: `invalid_argument` if the key was already added.
+fn insert(keys: &mut Map<String, Value>, key: &str, value: Value) -> Result<()> {
+    if keys.insert(key.to_owned(), value).is_none() {
+        return Ok(());
+    }
+    let message = format!("`{key}` is given twice");
+    Err(error::invalid(message).with_hint("Write each key once, as an option or in one `--set`."))
 }
 
 fn list(context: &Context, triggers: &[TriggerStatus]) {
@@ -130,8 +141,8 @@ fn list(context: &Context, triggers: &[TriggerStatus]) {
         ]);
     }
     grid.print(
-        "no triggers are deployed; declare one as `[[trigger]]` in headwater.toml, or with `on` in \
-         `@headwater.function`",
+        "no triggers; create one with `headwater trigger create`, or declare it in headwater.toml \
+         as `[[trigger]]`",
     );
     for status in triggers {
         print_error(context, status);
@@ -158,7 +169,7 @@ fn find<'a>(triggers: &'a [TriggerStatus], name: &str) -> Result<&'a TriggerStat
             || "List the triggers with `headwater trigger ls`.".to_owned(),
             |near| format!("Did you mean `{near}`?"),
         );
-        let message = format!("there is no trigger `{name}` in the deployed version");
+        let message = format!("there is no trigger `{name}`");
         Problem::new(ErrorCode::TriggerNotFound, message).with_hint(hint)
     })
 }

@@ -81,6 +81,17 @@ async fn a_call_starts_only_if_its_time_limit_is_left_in_the_budget() {
 }
 
 #[tokio::test]
+async fn a_budget_that_is_too_small_for_a_call_has_another_hint() {
+    let jobs = jobs(&memory(), &clock()).await;
+    let time = DailyBudget { billed_ms_per_day: Some(500), ..DailyBudget::default() };
+    for (budget, expected) in [(time, "lower `timeout`"), (calls(0), "Raise `calls_per_day`")] {
+        let error = start(&jobs, budget).await.map(drop).expect_err("a budget");
+        let hint = error.hint().expect("a hint");
+        assert!(hint.contains("also on other days") && hint.contains(expected), "{hint}");
+    }
+}
+
+#[tokio::test]
 async fn the_cost_of_a_day_never_exceeds_the_budget() {
     let jobs = jobs(&memory(), &clock()).await;
     jobs.set_rate_card(RateCard { cpu_second: 1.0, memory_gib_second: 0.0, ..RateCard::default() });
