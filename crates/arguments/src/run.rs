@@ -54,7 +54,11 @@ pub struct Run {
     #[arg(long)]
     pub no_strict: bool,
     /// Continue this failed run with the current files; models that succeeded are not run again
-    #[arg(long, value_name = "JOB", conflicts_with_all = ["no_cache", "select", "exclude"])]
+    #[arg(
+        long,
+        value_name = "JOB",
+        conflicts_with_all = ["no_cache", "select", "exclude", "reference"]
+    )]
     pub retry: Option<String>,
     /// Run unchanged models too
     #[arg(long)]

@@ -1,6 +1,6 @@
 //! Outcomes of the values of a backfill.
 
-use headwater_model::{CommitId, Problem};
+use headwater_model::{CommitId, ErrorCode, Problem};
 use serde::Serialize;
 
 /// Outcome of one value.
@@ -89,8 +89,9 @@ pub struct BackfillReport {
 }
 
 impl BackfillReport {
-    /// Returns an error that names the failed values; `None` if no value failed.
-    pub fn problem(&self) -> Option<Problem> {
+    /// Returns an error that names the failed values; `None` if no value failed. `options` are the
+    /// other arguments of the command, which the command in the hint repeats.
+    pub fn problem(&self, options: &[String]) -> Option<Problem> {
         let failed = self.values.iter().filter_map(|report| Some((report, report.error.as_ref()?)));
         let failed: Vec<(&ValueReport, &Problem)> = failed.collect();
         let (_, first) = failed.first()?;
@@ -102,16 +103,73 @@ impl BackfillReport {
             format!("{name}={}: {}", report.value, problem.message)
         };
         problem.causes = failed.iter().map(cause).collect();
-        let hint = if self.values.len() < self.total {
-            "Correct the error, and run the command again.".to_owned()
+        if failed.len() == 1 {
+            problem.causes.extend(first.causes.iter().cloned());
+        }
+        let hint = if self.total == 1 || self.values.len() < self.total {
+            let hint = first.hint.clone().filter(|_| first.code != ErrorCode::MergeConflict);
+            hint.unwrap_or_else(|| "Correct the error, and run the command again.".to_owned())
         } else {
             let values: Vec<&str> =
                 failed.iter().map(|(report, _)| report.value.as_str()).collect();
-            format!(
-                "Run the missing values again: `headwater backfill {name}={}`.",
-                values.join(",")
-            )
+            let mut command = shell_word(&format!("{name}={}", values.join(",")));
+            for option in options {
+                command.push(' ');
+                command.push_str(&shell_word(option));
+            }
+            format!("Run the missing values again: `headwater backfill {command}`.")
         };
         Some(problem.with_hint(hint))
+    }
+}
+
+/// Returns an argument in quotes for a POSIX shell, unless the argument needs no quotes.
+fn shell_word(text: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,@%+".contains(c);
+    if !text.is_empty() && text.chars().all(is_plain) {
+        return text.to_owned();
+    }
+    format!("'{}'", text.replace('\'', r"'\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(values: &[(&str, Option<Problem>)]) -> BackfillReport {
+        let value = |(value, problem): &(&str, Option<Problem>)| {
+            let report = ValueReport::new(value);
+            match problem {
+                Some(problem) => report.failed(problem.clone()),
+                None => ValueReport { status: ValueStatus::Merged, ..report },
+            }
+        };
+        BackfillReport {
+            parameter: "city".to_owned(),
+            branch: "dev".to_owned(),
+            total: values.len(),
+            values: values.iter().map(value).collect(),
+        }
+    }
+
+    #[test]
+    fn the_hint_repeats_the_options_of_the_command() {
+        let mut slow = Problem::new(ErrorCode::TimeLimit, "slow");
+        slow.causes.push("waited for a lock".to_owned());
+        let report = report(&[("Oslo", None), ("New York", Some(slow))]);
+        let options = ["--ref", "dev", "--select", "tag:a b", "it's"].map(str::to_owned);
+        let problem = report.problem(&options).unwrap();
+        assert_eq!(problem.causes, ["city=New York: slow", "waited for a lock"]);
+        let command = r"headwater backfill 'city=New York' --ref dev --select 'tag:a b' 'it'\''s'";
+        let hint = format!("Run the missing values again: `{command}`.");
+        assert_eq!(problem.hint.as_deref(), Some(hint.as_str()));
+    }
+
+    #[test]
+    fn an_error_of_the_only_value_keeps_its_hint() {
+        let unknown = Problem::new(ErrorCode::InvalidArgument, "no parameter `ctiy`");
+        let report = report(&[("Oslo", Some(unknown.with_hint("Did you mean `city`?")))]);
+        let problem = report.problem(&[]).unwrap();
+        assert_eq!(problem.hint.as_deref(), Some("Did you mean `city`?"));
     }
 }

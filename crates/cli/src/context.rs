@@ -92,10 +92,7 @@ impl Context {
         if command.answers_rows() || is_lines {
             return Ok(());
         }
-        let message = format!(
-            "`--output {form}` is only for `headwater query`, `headwater table diff`, \
-             `headwater function invoke` and `headwater audit`"
-        );
+        let message = format!("this command does not support `--output {form}`");
         Err(error::invalid(message).with_hint("Use `--output table` or `--output json` here."))
     }
 

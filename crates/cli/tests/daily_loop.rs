@@ -98,7 +98,7 @@ fn a_preview_prints_rows_and_changes_nothing() {
         workspace.fails(2, &[&["run"], wrong].concat());
     }
     let failure = workspace.fails(2, &["run", "--preview", "--output", "csv"]);
-    assert!(failure.contains("`--output csv` is only for"), "{failure}");
+    assert!(failure.contains("does not support `--output csv`"), "{failure}");
 }
 
 #[test]

@@ -78,7 +78,7 @@ impl Shared {
     async fn take_up(self: &Arc<Self>, record: Record, reopened: &mut RecoveredJobs) -> Result<()> {
         let (id, kind, status) = (record.job.id, record.job.kind, record.job.status);
         self.options.telemetry.begin_job(id, record.job.event.as_deref());
-        let problem = interrupted(kind, record.job.event.is_some());
+        let problem = interrupted(id, kind, record.job.event.is_some());
         let last = self.last_stored_event(id, kind).await?;
         // The end of the job is set to the time of its last event, so that its duration excludes
         // the server's downtime.
@@ -128,7 +128,7 @@ impl Shared {
     }
 }
 
-fn interrupted(kind: JobKind, is_delivery: bool) -> Problem {
+fn interrupted(id: JobId, kind: JobKind, is_delivery: bool) -> Problem {
     let problem =
         Problem::new(ErrorCode::Interrupted, "the server stopped unexpectedly while the job ran");
     if is_delivery {
@@ -143,7 +143,11 @@ fn interrupted(kind: JobKind, is_delivery: bool) -> Problem {
                 "Look for the job's commit with `headwater log`; if there is none, \
                  start the job again.",
             ),
-        JobKind::Query | JobKind::Diff | JobKind::Import | JobKind::Run | JobKind::Trigger => {
+        JobKind::Run => problem.with_hint(format!(
+            "Continue the run with `headwater job retry {}`, or start a new run.",
+            id.short()
+        )),
+        JobKind::Query | JobKind::Diff | JobKind::Import | JobKind::Trigger => {
             problem.with_hint("Start the job again.")
         }
         JobKind::Queue => problem,

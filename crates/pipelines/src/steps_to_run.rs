@@ -30,7 +30,8 @@ impl Plan {
             return Ok(Some("first run"));
         }
         if self.graph.parents[index].iter().any(|parent| self.steps[*parent].reason.is_some()) {
-            return Ok(Some("changed input"));
+            let is_new = step.is_materialized() && plan.table.is_none();
+            return Ok(Some(if is_new { "first run" } else { "changed input" }));
         }
         if step.reads_network() {
             return Ok(Some("it uses the network"));

@@ -98,16 +98,21 @@ impl Runs {
 
 /// Checks that a job is a run that failed and can be continued.
 fn check_retriable(job: &Job, request: &RunRequest) -> Result<(), Problem> {
-    let why = match job.status {
-        JobStatus::Succeeded => "succeeded",
-        status if !status.is_final() => "has not ended",
-        _ if request.merge.is_some() => "merges a ref",
-        _ if request.no_cache => "runs every model",
+    let follow = format!("Follow the run with `headwater job logs {} --follow`.", job.id.short());
+    let (why, hint) = match job.status {
+        JobStatus::Succeeded => ("succeeded", "Start a new run with `headwater run`."),
+        status if !status.is_final() => ("has not ended", follow.as_str()),
+        _ if request.merge.is_some() => {
+            ("merges a ref", "Repeat the merge with `headwater branch merge --rerun`.")
+        }
+        _ if request.no_cache => {
+            ("runs every model", "Start a new run with `headwater run --no-cache`.")
+        }
         _ => return Ok(()),
     };
     let message = format!("the run `{}` {why}, so it cannot be continued", job.id.short());
     let problem = Problem::new(ErrorCode::InvalidArgument, message);
-    Err(problem.with_hint(format!("Start the run again with `POST /v1/jobs/{}/rerun`.", job.id)))
+    Err(problem.with_hint(hint))
 }
 
 fn check_request(request: &RunRequest) -> Result<(), Problem> {

@@ -44,6 +44,8 @@ struct BackfillRun<'a> {
     name: String,
     total: usize,
     retries: u32,
+    /// The arguments that repeat the backfill for other values.
+    options: Vec<String>,
     /// Prefix of the branches of values.
     prefix: String,
     active: Mutex<ActiveValues>,
@@ -79,6 +81,7 @@ pub async fn backfill(context: &Context, api: &Api, arguments: &Backfill) -> Res
         name,
         total: values.len(),
         retries: u32::from(arguments.retries),
+        options: repeat_options(arguments),
         prefix: format!("backfill/{}", &id[..8]),
         target,
         active: Mutex::default(),
@@ -93,6 +96,32 @@ pub async fn backfill(context: &Context, api: &Api, arguments: &Backfill) -> Res
         }
     };
     work.print(reports)
+}
+
+/// Returns the arguments that repeat the backfill for other values.
+fn repeat_options(arguments: &Backfill) -> Vec<String> {
+    let mut words = Vec::new();
+    let mut add = |option: &str, values: &[String]| {
+        if !values.is_empty() {
+            words.push(format!("--{option}"));
+            words.extend_from_slice(values);
+        }
+    };
+    if let Some(project) = &arguments.project {
+        add("project", &[project.display().to_string()]);
+    }
+    if let Some(branch) = &arguments.on.reference {
+        add("ref", std::slice::from_ref(branch));
+    }
+    for parameter in &arguments.parameters {
+        add("param", std::slice::from_ref(parameter));
+    }
+    add("select", &arguments.select);
+    add("exclude", &arguments.exclude);
+    if arguments.no_strict {
+        words.push("--no-strict".to_owned());
+    }
+    words
 }
 
 impl BackfillRun<'_> {
@@ -288,6 +317,6 @@ impl BackfillRun<'_> {
         if self.context.output == OutputFormat::Json {
             output::print_json(&report);
         }
-        report.problem().map_or(Ok(()), Err)
+        report.problem(&self.options).map_or(Ok(()), Err)
     }
 }

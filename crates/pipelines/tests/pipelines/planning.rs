@@ -171,6 +171,17 @@ async fn the_plan_has_the_reason_of_each_step() {
 }
 
 #[tokio::test]
+async fn a_new_model_that_reads_a_new_model_was_never_built() {
+    let world = world().await;
+    let first = [
+        ("parent.sql", "-- headwater: materialization = replace\nSELECT 1 AS x"),
+        ("child.sql", "-- headwater: materialization = replace\nSELECT x FROM parent"),
+    ];
+    let plan = world.plan(&files("", &first)).await;
+    assert_eq!(plan, "parent: first run\nchild: first run");
+}
+
+#[tokio::test]
 async fn a_model_is_checked_again_when_the_columns_of_its_input_changed() {
     let world = world().await;
     let child = ("child.sql", "-- headwater: materialization = replace\nSELECT day FROM parent");
