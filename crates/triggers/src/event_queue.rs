@@ -261,7 +261,8 @@ impl EventQueue {
     /// Records that the trigger of the running deliveries was removed.
     pub(crate) fn abandon_running(&self) {
         let mut deliveries = self.deliveries.lock();
-        deliveries.abandoned.clone_from(&deliveries.running);
+        let running = deliveries.running.clone();
+        deliveries.abandoned = running;
     }
 
     /// Returns true if the trigger of a delivery was removed during the attempt, and forgets this.
