@@ -9,8 +9,7 @@ from typing import Any
 
 from .connection import segments
 from .errors import make
-from .quantity import parse_duration, parse_size
-from .requests import Requests, without_none
+from .requests import Requests, duration_seconds, size_bytes, time_text, without_none
 
 
 class Access(Requests):
@@ -211,8 +210,8 @@ class Access(Requests):
         """
         limits = {
             "jobs": jobs,
-            "memory_bytes": _size("memory", memory),
-            "bytes_per_day": _size("bytes_per_day", bytes_per_day),
+            "memory_bytes": size_bytes("memory", memory),
+            "bytes_per_day": size_bytes("bytes_per_day", bytes_per_day),
             "money_per_day": money_per_day,
         }
         return self._dict("PUT", segments("v1", "limits", name), without_none(limits))
@@ -253,8 +252,8 @@ class Access(Requests):
         `outcome` is `allowed` or `denied`.
         """
         filters = {
-            "since": _time(since),
-            "until": _time(until),
+            "since": time_text(since),
+            "until": time_text(until),
             "user": user,
             "action": action,
             "outcome": outcome,
@@ -268,10 +267,7 @@ class Access(Requests):
     def set_audit_retention(self, keep: str | int) -> dict[str, Any]:
         """Sets the time for which events of the audit log are kept, as seconds or text such as
         `90d`. The minimum is one day."""
-        seconds = parse_duration(keep) if isinstance(keep, str) else float(keep)
-        if seconds is None:
-            hint = "Write a duration such as `90d`."
-            raise make("invalid_argument", f"`{keep}` is not a duration", hint)
+        seconds = duration_seconds("keep", keep) or 0
         return self._dict("PUT", "/v1/audit/retention", {"keep_seconds": int(seconds)})
 
 
@@ -286,7 +282,7 @@ def _credential(
     if scopes is not None:
         listed = [scopes] if isinstance(scopes, str) else list(scopes)
         permissions = [_permission(scope) for scope in listed]
-    body = {"user": user, "label": label, "scopes": permissions, "expires": _time(expires)}
+    body = {"user": user, "label": label, "scopes": permissions, "expires": time_text(expires)}
     return without_none(body)
 
 
@@ -303,24 +299,3 @@ def _words(value: str | Iterable[str]) -> list[str]:
     """Returns words as a list. A text is split at its commas."""
     words = value.split(",") if isinstance(value, str) else list(value)
     return [word.strip() for word in words]
-
-
-def _time(value: str | datetime | None) -> str | None:
-    """Returns a time as the API expects it."""
-    if not isinstance(value, datetime):
-        return value
-    if value.tzinfo is None:
-        hint = "Use `datetime.now(timezone.utc)`."
-        raise make("invalid_argument", f"the time `{value}` has no zone", hint)
-    return value.isoformat()
-
-
-def _size(name: str, value: str | int | None) -> int | None:
-    """Returns a size in bytes."""
-    if not isinstance(value, str):
-        return value
-    size = parse_size(value)
-    if size is None:
-        hint = "Write a number with a unit, such as `2GiB`."
-        raise make("invalid_argument", f"`{name}` cannot be `{value}`", hint)
-    return int(size)

@@ -19,7 +19,7 @@ from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
 from .errors import HeadwaterError, from_problem, make
-from .profiles import Profile, find_profile
+from .profiles import Profile, find_profile, set_branch
 
 LAKE_FOLDER = ".headwater"
 JSON = "application/json"
@@ -142,6 +142,24 @@ class Connection:
                 return file.read().strip() or None
         except (OSError, ValueError):
             return None
+
+    def set_active_branch(self, branch: str) -> None:
+        """Sets the active branch, as `headwater checkout` does."""
+        if self.profile is None and self.lake is None:
+            message = "a client with `url=` has no active branch"
+            raise make("invalid_argument", message, "Pass `ref=` to each method.")
+        try:
+            if self.profile is not None:
+                self.profile = set_branch(self.profile, branch)
+            else:
+                path = os.path.join(str(self.lake), HEAD)
+                temporary = f"{path}.{os.getpid()}"
+                with open(temporary, "w", encoding="utf-8") as file:
+                    file.write(f"{branch}\n")
+                os.replace(temporary, path)
+        except (OSError, ValueError, KeyError) as error:
+            message = "the active branch cannot be stored"
+            raise make("storage", message, causes=[_cause(error)]) from error
 
     def send(
         self,

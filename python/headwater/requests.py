@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
 from typing import Any
 
 from .connection import Connection
 from .errors import make
 from .notebook import shown
+from .quantity import parse_duration, parse_size
 
 OnEvent = Callable[[dict[str, Any]], object]
 
@@ -79,6 +81,38 @@ def parameter_text(name: str, value: object) -> str:
         return str(value)
     hint = "Give text, a number, True or False."
     raise make("invalid_argument", f"parameter `{name}` cannot be `{value!r}`", hint)
+
+
+def size_bytes(name: str, value: str | int | None) -> int | None:
+    """Returns a size in bytes: a number, or text such as `2GiB`."""
+    if not isinstance(value, str):
+        return value
+    size = parse_size(value)
+    if size is None:
+        hint = "Write a number with a unit, such as `2GiB`."
+        raise make("invalid_argument", f"`{name}` cannot be `{value}`", hint)
+    return int(size)
+
+
+def duration_seconds(name: str, value: str | float | None) -> float | None:
+    """Returns a duration in seconds: a number, or text such as `90s`."""
+    if not isinstance(value, str):
+        return value
+    seconds = parse_duration(value)
+    if seconds is None:
+        hint = "Write a number with a unit, such as `90s`."
+        raise make("invalid_argument", f"`{name}` cannot be `{value}`", hint)
+    return seconds
+
+
+def time_text(value: str | datetime | None) -> str | None:
+    """Returns a time as the API expects it."""
+    if not isinstance(value, datetime):
+        return value
+    if value.tzinfo is None:
+        hint = "Use `datetime.now(timezone.utc)`."
+        raise make("invalid_argument", f"the time `{value}` has no zone", hint)
+    return value.isoformat()
 
 
 def user_name() -> str:

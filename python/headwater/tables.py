@@ -1,12 +1,12 @@
-"""Tables, views and triggers: the methods of `Client` for the content of a lake."""
+"""Tables, views and namespaces: the methods of `Client` for the content of a lake."""
 
 from __future__ import annotations
 
 import re
-import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
+from .choices import WriteMode
 from .connection import segments
 from .errors import make
 from .frames import to_stream
@@ -16,9 +16,11 @@ SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
 
 class Tables(Requests):
-    """Methods of `Client` for tables, views and triggers."""
+    """Methods of `Client` for tables, views and namespaces."""
 
-    def tables(self, *, ref: str | None = None, namespace: str | None = None) -> list[dict[str, Any]]:
+    def tables(
+        self, *, ref: str | None = None, namespace: str | None = None
+    ) -> list[dict[str, Any]]:
         """Lists the tables at a ref, by name, with their columns, rows, files and bytes."""
         return self._list(segments("v1", "refs", self._at(ref), "tables"), {"namespace": namespace})
 
@@ -27,7 +29,7 @@ class Tables(Requests):
         return self._dict("GET", segments("v1", "refs", self._at(ref), "tables", name))
 
     def write(
-        self, table: str, rows: Any, *, mode: str = "append", ref: str | None = None
+        self, table: str, rows: Any, *, mode: WriteMode = "append", ref: str | None = None
     ) -> dict[str, Any]:
         """Writes a pyarrow table, a pandas or polars frame, or a list of dicts into a table, as one
         commit.
@@ -116,74 +118,24 @@ class Tables(Requests):
         path = segments("v1", "branches", self._at(ref), "views", name)
         self._connection.json("DELETE", path, parameters={"if_exists": if_exists or None})
 
-    # Triggers and events.
+    # Namespaces.
 
-    def triggers(self) -> list[dict[str, Any]]:
-        """Lists the project's triggers, by name."""
-        return self._list("/v1/triggers")
+    def namespaces(self, *, ref: str | None = None) -> list[dict[str, Any]]:
+        """Lists the namespaces at a ref, by name."""
+        return self._list(segments("v1", "refs", self._at(ref), "namespaces"))
 
-    def invoke_async(
-        self,
-        function: str,
-        arguments: Mapping[str, Any] | None = None,
-        *,
-        key: str | None = None,
-        order_key: str | None = None,
-    ) -> str:
-        """Calls a function of the deployed version later, and returns the id of the event.
+    def create_namespace(self, name: str, *, ref: str | None = None) -> dict[str, Any]:
+        """Creates a namespace on a branch, with its missing parents: `sales` for `sales.eu`. Raises
+        `AlreadyExistsError`."""
+        path = segments("v1", "branches", self._at(ref), "namespaces")
+        return self._dict("POST", path, {"name": name})
 
-        The event is durable on return. The call is attempted at least once and retried after
-        errors. A second call with the same `key` causes no second event. Calls with the same
-        `order_key` are executed one after the other.
-        """
-        keys = without_none({"key": key, "order_key": order_key})
-        request = {"arguments": dict(arguments or {}), **keys}
-        path = segments("v1", "functions", function, "invoke-async")
-        return str(self._dict("POST", path, request)["event"])
-
-    def send_events(
-        self, function: str, events: Iterable[Mapping[str, Any]]
-    ) -> list[dict[str, Any]]:
-        """Calls a function of the deployed version later, once for each event.
-
-        An event has the attributes of CloudEvents: `source`, `type` and, if needed, `data`, `id`
-        and others; a missing `id` is generated. The function receives the event as its only
-        argument. Events with the same `partitionkey` are delivered one after the other.
-
-        All events are accepted or none; they are durable on return. At most 10,000 events and 8
-        MiB. Returns `event`, the id in Headwater, and `duplicate` for each: an event with the
-        `source` and `id` of one that was sent within 10 minutes is not added.
-        """
-        defaults = {"specversion": "1.0"}
-        sent = [{**defaults, "id": str(uuid.uuid4()), **event} for event in events]
-        path = segments("v1", "functions", function, "events")
-        accepted: list[dict[str, Any]] = self._connection.json("POST", path, sent)
-        return accepted
-
-    def trigger_events(
-        self, *, status: str | None = None, trigger: str | None = None, limit: int = 100
-    ) -> list[dict[str, Any]]:
-        """Lists trigger events, newest first, each with the fields of CloudEvents and of the
-        delivery.
-
-        `status` is `pending`, `running`, `done` or `failed`, or several of these, separated by
-        commas.
-        """
-        filters = {"status": status, "trigger": trigger, "limit": limit}
-        return self._list("/v1/trigger-events", filters)
-
-    def trigger_event(self, id: str) -> dict[str, Any]:
-        """Returns an event and its delivery. A unique prefix or suffix of the id is enough."""
-        return self._dict("GET", segments("v1", "trigger-events", id))
-
-    def remove_trigger_event(self, id: str) -> dict[str, Any]:
-        """Removes a pending or failed event, so that it is never delivered again."""
-        return self._dict("DELETE", segments("v1", "trigger-events", id))
-
-    def replay_trigger_event(self, id: str) -> dict[str, Any]:
-        """Delivers an event again: restarts the delivery of a failed event, and delivers a pending
-        event immediately."""
-        return self._dict("POST", segments("v1", "trigger-events", id, "replay"))
+    def drop_namespace(
+        self, name: str, *, ref: str | None = None, if_exists: bool = False
+    ) -> None:
+        """Drops an empty namespace from a branch. Raises `NotEmptyError`."""
+        path = segments("v1", "branches", self._at(ref), "namespaces", name)
+        self._connection.json("DELETE", path, parameters={"if_exists": if_exists or None})
 
 
 def _seconds(name: str, duration: str | int | None) -> int | None:

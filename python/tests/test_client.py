@@ -6,10 +6,11 @@ import sys
 import tempfile
 import types
 import unittest
+from datetime import datetime, timezone
 from pathlib import Path
 from unittest import mock
 
-from stand_in import Answer, serve_tcp
+from stand_in import Answer, WithServer, serve_tcp
 
 import headwater
 from headwater import errors
@@ -30,40 +31,7 @@ def events(*kinds, first=1):
     return [json.dumps({"sequence": n, "type": kind}).encode() + b"\n" for n, kind in numbered]
 
 
-class WithServer(unittest.TestCase):
-    def setUp(self):
-        serving = serve_tcp()
-        self.server, url = serving.__enter__()
-        self.addCleanup(serving.__exit__, None, None, None)
-        self.client = headwater.Client(url=url, author="mø@here")
-
-    def folder(self):
-        folder = tempfile.TemporaryDirectory()
-        self.addCleanup(folder.cleanup)
-        return Path(folder.name)
-
-
 class Requests(WithServer):
-    def check(self, call, method, path, parameters=None, body=None, answer=None):
-        """Checks that a call sends this request, and returns the server's response."""
-        answer = [{"name": "x"}] if answer is None else answer
-        self.server.on(method, path, Answer(answer))
-        self.assertEqual(call(), answer)
-        seen = self.server.last()
-        self.assertEqual(seen.parameters, parameters or {})
-        self.assertEqual(seen.body, body)
-
-    def test_events_are_sent_in_one_request_with_generated_ids(self):
-        path = "/v1/functions/score/events"
-        event = {"specversion": "1.0", "id": "a", "source": "/s", "type": "t", "data": 1}
-        answer = [{"event": "e", "duplicate": False}]
-        send = self.client.send_events
-        self.check(lambda: send("score", iter([event])), "POST", path, body=[event], answer=answer)
-        send("score", [{"source": "/s", "type": "t"}] * 2)
-        first, second = self.server.last().body
-        self.assertEqual(first["specversion"], "1.0")
-        self.assertNotEqual(first["id"], second["id"])
-
     def test_every_noun_has_its_path(self):
         client = self.client
         check = self.check
@@ -72,7 +40,25 @@ class Requests(WithServer):
         check(client.tags, "GET", "/v1/tags")
         check(client.tables, "GET", "/v1/refs/main/tables")
         check(lambda: client.log(limit=3), "GET", "/v1/refs/main/commits", {"limit": "3"})
+        check(lambda: client.branch("dev"), "GET", "/v1/branches/dev")
+        check(lambda: client.tag("v1"), "GET", "/v1/tags/v1")
+        check(lambda: client.resolve("main~2"), "GET", "/v1/refs/main~2")
+        check(client.namespaces, "GET", "/v1/refs/main/namespaces")
+        check(client.environments, "GET", "/v1/environments")
+        check(lambda: client.environment("3f"), "GET", "/v1/environments/3f")
+        check(lambda: client.function("price"), "GET", "/v1/functions/price")
+        check(lambda: client.function_versions("price"), "GET", "/v1/functions/price/versions")
+        check(lambda: client.deployment("3f"), "GET", "/v1/deployments/3f")
         check(client.usage, "GET", "/v1/usage", {"by": "kind"})
+        since = datetime(2026, 11, 1, tzinfo=timezone.utc)
+        period = {"by": "branch", "since": "2026-11-01T00:00:00+00:00", "until": "2026-12-01"}
+        check(
+            lambda: client.usage(by="branch", since=since, until="2026-12-01"),
+            "GET",
+            "/v1/usage",
+            period,
+        )
+        check(lambda: client.stop_server(drain="30s"), "POST", "/v1/shutdown", {"drain_ms": "30000"})
         check(lambda: client.jobs(kind="run"), "GET", "/v1/jobs", {"kind": "run", "limit": "100"})
         check(lambda: client.job("ab12"), "GET", "/v1/jobs/ab12")
         check(lambda: client.stop_job("ab12"), "POST", "/v1/jobs/ab12/stop")
@@ -155,48 +141,6 @@ class Requests(WithServer):
             self.client.tags()
 
 
-class Functions(WithServer):
-    PATH = "/v1/functions/greet/invoke"
-
-    def test_a_function_is_called_with_values_by_name(self):
-        self.server.on("POST", self.PATH, Answer({"hello": "you"}))
-        self.assertEqual(self.client.invoke("greet", name="you", self=[1]), {"hello": "you"})
-        seen = self.server.last()
-        self.assertEqual(seen.body, {"arguments": {"name": "you", "self": [1]}})
-        self.assertEqual(seen.headers["accept"], "application/json")
-        self.server.on("GET", "/v1/functions", Answer([{"name": "greet"}]))
-        self.assertEqual(self.client.functions(), [{"name": "greet"}])
-
-    def test_a_folder_is_deployed_and_an_earlier_version_activated(self):
-        root = self.folder()
-        (root / "headwater.toml").write_text("[project]\n")
-        self.server.on("POST", "/v1/deployments", Answer({"dry_run": True}))
-        self.assertEqual(self.client.deploy(root, dry_run=True), {"dry_run": True})
-        sent = {"files": {"headwater.toml": "[project]\n"}, "dry_run": True}
-        self.assertEqual(self.server.last().body, sent)
-        self.server.on("GET", "/v1/deployments", Answer([{"version": "3fa9"}]))
-        self.assertEqual(self.client.deployments(), [{"version": "3fa9"}])
-        self.server.on("POST", "/v1/deployments/3fa9/activate", Answer({"dry_run": False}))
-        self.assertEqual(self.client.rollback("3fa9"), {"dry_run": False})
-
-    def test_a_table_argument_is_sent_as_arrow(self):
-        Table = type("Table", (), {"__module__": "pyarrow.lib"})
-        self.server.on("POST", self.PATH, Answer(3))
-        with mock.patch("headwater.client.to_stream", return_value=b"rows"):
-            self.assertEqual(self.client.invoke("greet", rows=Table(), times=2), 3)
-            with self.assertRaisesRegex(errors.InvalidArgumentError, "one table"):
-                self.client.invoke("greet", rows=Table(), others=Table())
-        seen = self.server.last()
-        self.assertEqual((seen.body, seen.headers["content-type"]), (b"rows", ARROW))
-        self.assertEqual(seen.parameters, {"table": "rows", "arguments": '{"times": 2}'})
-
-    def test_a_functions_error_is_raised(self):
-        problem = {"code": "function_failed", "message": "ValueError: no"}
-        self.server.on("POST", self.PATH, Answer(problem, 422))
-        with self.assertRaisesRegex(errors.FunctionFailedError, "ValueError: no"):
-            self.client.invoke("greet")
-
-
 class Arguments(unittest.TestCase):
     def test_no_server_is_unavailable(self):
         with serve_tcp() as (_, url):
@@ -228,6 +172,25 @@ class Arguments(unittest.TestCase):
                 headwater.Client(url=url).tags()
                 self.assertEqual(server.last().headers.get("authorization"), shown)
             os.chdir(before)
+
+    def test_the_active_branch_of_a_profile_is_set(self):
+        with tempfile.TemporaryDirectory() as folder, serve_tcp() as (server, url):
+            server.on("GET", "/v1/branches/dev", Answer({"name": "dev", "commit": "3fa9"}))
+            server.on("GET", "/v1/refs/dev/tables", Answer([]))
+            path = Path(folder) / "headwater" / "profiles.json"
+            path.parent.mkdir()
+            profiles = {"team": {"url": url, "token": "t"}, "other": {"url": url, "token": "o"}}
+            path.write_text(json.dumps({"default": "other", "profiles": profiles}))
+            with mock.patch.dict(os.environ, {"XDG_CONFIG_HOME": folder}):
+                client = headwater.Client(profile="team")
+                self.assertEqual(client.checkout("dev")["commit"], "3fa9")
+                client.tables()
+                headwater.Client(profile="team").tables()
+            profiles["team"]["branch"] = "dev"
+            self.assertEqual(json.loads(path.read_text())["profiles"], profiles)
+            self.assertEqual(path.stat().st_mode & 0o777, 0o600)
+            with self.assertRaisesRegex(errors.InvalidArgumentError, "no active branch"):
+                headwater.Client(url=url).checkout("dev")
 
     def test_invalid_client_arguments_are_rejected(self):
         for arguments in (

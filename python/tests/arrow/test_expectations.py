@@ -13,7 +13,7 @@ import pyarrow as pa
 
 import headwater
 from headwater import errors, expectations
-from headwater.client import ArrowBody
+from headwater.arrow_body import ArrowBody
 
 TABLE = pa.table(
     {
