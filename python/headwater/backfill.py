@@ -42,8 +42,8 @@ JOBS_MAX = 64
 class ValueReport(TypedDict):
     """The outcome of one value of a backfill.
 
-    `status` is `merged`, `unchanged` or `failed`. `attempts` is the number of runs, and `job` the id
-    of the last run. `commit` is the commit of the merge, and `error` the error of a failed value.
+    `status` is `merged`, `unchanged` or `failed`. `attempts` is the number of runs. `job` is the id
+    of the last run, `commit` the commit of the merge, and `error` the error of a failed value.
     """
 
     value: str
