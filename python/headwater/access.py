@@ -72,7 +72,7 @@ class Access(Requests):
 
         `user` is by default the user of this client. `scopes` are permissions such as
         `"select on table:sales.*"`; without them the token has all rights of the user. `expires` is
-        a time with its zone, as a `datetime` or in RFC 3339.
+        a time with its zone, as a `datetime` or in RFC 3339, or a duration such as `90d`.
         """
         return self._dict("POST", "/v1/tokens", _credential(user, label, scopes, expires))
 
@@ -248,12 +248,12 @@ class Access(Requests):
     ) -> list[dict[str, Any]]:
         """Lists the events of the audit log, the oldest first.
 
-        `since` and `until` are times with their zones, as `datetime` or in RFC 3339, or dates.
-        `outcome` is `allowed` or `denied`.
+        `since` and `until` are times with their zones, as `datetime` or in RFC 3339, or dates. A
+        duration such as `24h` is the time before now. `outcome` is `allowed` or `denied`.
         """
         filters = {
-            "since": time_text(since),
-            "until": time_text(until),
+            "since": time_text(since, -1),
+            "until": time_text(until, -1),
             "user": user,
             "action": action,
             "outcome": outcome,
@@ -282,7 +282,7 @@ def _credential(
     if scopes is not None:
         listed = [scopes] if isinstance(scopes, str) else list(scopes)
         permissions = [_permission(scope) for scope in listed]
-    body = {"user": user, "label": label, "scopes": permissions, "expires": time_text(expires)}
+    body = {"user": user, "label": label, "scopes": permissions, "expires": time_text(expires, 1)}
     return without_none(body)
 
 

@@ -11,22 +11,22 @@ import http.client
 import json
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
-from . import partition
 from .access import Access
 from .backfill import Backfills
-from .choices import FileFormat, OnError, UsageGrouping
+from .choices import UsageGrouping
 from .connection import ARROW, JSON, Connection, segments
 from .environments import Environments
 from .errors import make
 from .frames import import_package
 from .functions import Functions
+from .imports import Imports
 from .queries import Queries
 from .refs import Refs
-from .requests import OnEvent, duration_seconds, time_text, user_name, without_none
+from .requests import duration_seconds, time_text, user_name
 from .runs import FINAL
 from .tables import Tables
 from .triggers import Triggers
@@ -43,7 +43,16 @@ FOLLOW_RETRIES = 5
 
 
 class Client(
-    Refs, Tables, Triggers, Functions, Environments, Access, Backfills, Watch, Queries
+    Refs,
+    Tables,
+    Imports,
+    Triggers,
+    Functions,
+    Environments,
+    Access,
+    Backfills,
+    Watch,
+    Queries,
 ):
     """A client of one lake.
 
@@ -94,16 +103,19 @@ class Client(
         parameters: Mapping[str, Any] | None = None,
         namespace: str | None = None,
         limit: int | None = None,
+        memory: str | int | None = None,
     ) -> pyarrow.Table:
         """Runs one SQL statement and returns its rows as a `pyarrow.Table`.
 
         `parameters` are the values of `$name` in the statement: text, numbers, True, False or None.
         `namespace` is the namespace of unqualified table names, by default `public`; `limit` is the
-        maximum number of rows. Needs pyarrow. If the statement fails after its first rows, the
-        method raises the statement's error.
+        maximum number of rows. `memory` is the memory limit beyond which the statement spills to
+        disk: bytes, or text such as `512MiB`. Needs pyarrow. If the statement fails after its first
+        rows, the method raises the statement's error.
         """
         import_package("pyarrow")
-        with self._query(sql, ref, parameters, namespace, limit, ARROW) as response:
+        body = self._query_body(sql, ref, parameters, namespace, limit, memory)
+        with self._connection.send("POST", "/v1/query", body, accept=ARROW) as response:
             return self._table(response)
 
     def query_pandas(
@@ -114,11 +126,12 @@ class Client(
         parameters: Mapping[str, Any] | None = None,
         namespace: str | None = None,
         limit: int | None = None,
+        memory: str | int | None = None,
     ) -> pandas.DataFrame:
         """Like `query`, but returns a pandas frame. Needs pyarrow and pandas."""
         import_package("pandas")
         table = self.query(
-            sql, ref=ref, parameters=parameters, namespace=namespace, limit=limit
+            sql, ref=ref, parameters=parameters, namespace=namespace, limit=limit, memory=memory
         )
         frame: pandas.DataFrame = table.to_pandas()
         return frame
@@ -131,11 +144,12 @@ class Client(
         parameters: Mapping[str, Any] | None = None,
         namespace: str | None = None,
         limit: int | None = None,
+        memory: str | int | None = None,
     ) -> polars.DataFrame:
         """Like `query`, but returns a polars frame. Needs pyarrow and polars."""
         from_arrow = import_package("polars").from_arrow
         table = self.query(
-            sql, ref=ref, parameters=parameters, namespace=namespace, limit=limit
+            sql, ref=ref, parameters=parameters, namespace=namespace, limit=limit, memory=memory
         )
         frame: polars.DataFrame = from_arrow(table)
         return frame
@@ -148,86 +162,16 @@ class Client(
         parameters: Mapping[str, Any] | None = None,
         namespace: str | None = None,
         limit: int | None = None,
+        memory: str | int | None = None,
     ) -> list[dict[str, Any]]:
         """Like `query`, but returns one dict per row. Needs no optional package.
 
         Values have JSON types, so decimals, dates and times are text.
         """
-        with self._query(sql, ref, parameters, namespace, limit, JSON) as response:
+        body = self._query_body(sql, ref, parameters, namespace, limit, memory)
+        with self._connection.send("POST", "/v1/query", body, accept=JSON) as response:
             rows: list[dict[str, Any]] = self._json(response)
             return rows
-
-    def _query(
-        self,
-        sql: str,
-        ref: str | None,
-        parameters: Mapping[str, Any] | None,
-        namespace: str | None,
-        limit: int | None,
-        accept: str,
-    ) -> http.client.HTTPResponse:
-        body = self._query_body(sql, ref, parameters, namespace, limit)
-        return self._connection.send("POST", "/v1/query", body, accept=accept)
-
-    # Imports.
-
-    def import_files(
-        self,
-        table: str,
-        sources: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
-        *,
-        ref: str | None = None,
-        nulls: Iterable[str] = (),
-        types: Mapping[str, str] | None = None,
-        on_error: OnError = "stop",
-        again: bool = False,
-        dry_run: bool = False,
-        partition_by: str | Iterable[str] = (),
-        format: FileFormat | None = None,
-        delimiter: str | None = None,
-        header: bool | None = None,
-        encoding: str | None = None,
-        date_format: str | None = None,
-        decimal_comma: bool = False,
-        on_event: OnEvent | None = None,
-    ) -> dict[str, Any]:
-        """Imports files into a table on the branch `ref` and waits for the end.
-
-        `sources` are files, folders and globs on the server's machine. Relative paths start at this
-        process's working folder. A missing table is created. `nulls` are texts that mean null.
-        `types` are Iceberg types by column. `partition_by` are the partition fields of a new table:
-        `column`, `day(column)` (or `year`, `month`, `hour`), `bucket(16, column)` or `truncate(4,
-        column)`. A bad row raises `BadRowError`. With `on_error="reject"`, bad rows are written to
-        `<table>__rejected` instead. Files that were imported before are skipped, except with
-        `again`. The format (`csv`, `ndjson`, `parquet`, `arrow`), delimiter, header and encoding
-        are detected by default. `date_format`, such as `DD.MM.YYYY`, and `decimal_comma` set the
-        formats of CSV files.
-
-        Returns the import's report: `commit`, `files`, `files_skipped`, `rows`, `rows_rejected`,
-        ...; with `dry_run`, returns the plan, with every column and its type.
-        """
-        listed = [sources] if isinstance(sources, (str, os.PathLike)) else list(sources)
-        fields = [partition_by] if isinstance(partition_by, str) else list(partition_by)
-        request = {
-            "table": table,
-            "sources": [_absolute(source) for source in listed],
-            "ref": self._at_if_known(ref),
-            "nulls": [nulls] if isinstance(nulls, str) else list(nulls),
-            "types": dict(types or {}),
-            "partition": [
-                _partition_field(part) for text in fields for part in partition.split(text)
-            ],
-            "on_error": on_error,
-            "again": again,
-            "dry_run": dry_run,
-            "format": format,
-            "delimiter": delimiter,
-            "header": header,
-            "encoding": encoding,
-            "date_format": date_format,
-            "decimal_comma": decimal_comma or None,
-        }
-        return self._work("/v1/imports", without_none(request), on_event)
 
     # Jobs and usage.
 
@@ -328,16 +272,3 @@ class Client(
         seconds = duration_seconds("drain", drain)
         parameters = {"drain_ms": None if seconds is None else int(seconds * 1000)}
         return self._dict("POST", "/v1/shutdown", parameters=parameters)
-
-
-def _absolute(source: str | os.PathLike[str]) -> str:
-    text = os.fspath(source)
-    return text if "://" in text else os.path.abspath(text)
-
-
-def _partition_field(field: str) -> dict[str, str]:
-    found = partition.parse(field)
-    if found is None:
-        raise make("invalid_argument", f"partition `{field}` is not valid", partition.HINT)
-    column, transform = found
-    return {"column": column, "transform": transform}

@@ -9,7 +9,7 @@ from typing import Any
 from .choices import Comparison, ConflictChoice
 from .connection import segments
 from .project import read_project
-from .requests import OnEvent, Requests, without_none
+from .requests import OnEvent, Requests, parameter_text, without_none
 
 
 class Refs(Requests):
@@ -62,6 +62,7 @@ class Refs(Requests):
         on_conflict: ConflictChoice | None = None,
         choices: Mapping[str, ConflictChoice] | None = None,
         rerun: str | os.PathLike[str] | None = None,
+        parameters: Mapping[str, object] | None = None,
         on_event: OnEvent | None = None,
     ) -> dict[str, Any]:
         """Merges a ref into the branch `into`.
@@ -74,7 +75,8 @@ class Refs(Requests):
         changes nothing and raises `MergeConflictError`, whose `context["report"]` has the tables
         and both changes.
 
-        `rerun` is the folder of a project, whose models are then recomputed on the merged state.
+        `rerun` is the folder of a project, whose models are then recomputed on the merged state,
+        with `parameters`.
         One commit contains the merge and the tables of these models. The method then returns the
         run's report, which has the merge's report in `merge`; with `dry_run`, it returns the plan.
         `on_event` is called with each event.
@@ -91,6 +93,9 @@ class Refs(Requests):
             merge = without_none(body)
             files = read_project(rerun)
             run = {"files": files, "ref": self._at(into), "dry_run": dry_run, "merge": merge}
+            if parameters:
+                texts = {name: parameter_text(name, value) for name, value in parameters.items()}
+                run["parameters"] = texts
             return self._work("/v1/runs", run, on_event)
         path = segments("v1", "branches", self._at(into), "merge")
         return self._dict("POST", path, without_none(body))

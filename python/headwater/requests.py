@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from .connection import Connection
@@ -51,11 +51,19 @@ class Requests:
         parameters: Mapping[str, Any] | None,
         namespace: str | None,
         limit: int | None,
+        memory: str | int | None,
     ) -> dict[str, Any]:
         """Returns the body of a request that executes a statement."""
         given = dict(parameters) if parameters else None
         at = self._at_if_known(ref)
-        body = {"sql": sql, "ref": at, "parameters": given, "namespace": namespace, "limit": limit}
+        body = {
+            "sql": sql,
+            "ref": at,
+            "parameters": given,
+            "namespace": namespace,
+            "limit": limit,
+            "memory_bytes_max": size_bytes("memory", memory),
+        }
         return without_none(body)
 
     def _work(self, path: str, request: dict[str, Any], on_event: OnEvent | None) -> dict[str, Any]:
@@ -66,6 +74,12 @@ class Requests:
 def without_none(fields: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the fields whose values are not None."""
     return {name: value for name, value in fields.items() if value is not None}
+
+
+def check_options(options: Mapping[str, Any], known: type) -> None:
+    """Raises `TypeError` if an option is not a key of the typed dict `known`."""
+    for name in options.keys() - known.__annotations__.keys():
+        raise TypeError(f"unexpected keyword argument `{name}`")
 
 
 def selectors(value: str | Iterable[str]) -> list[str]:
@@ -105,8 +119,13 @@ def duration_seconds(name: str, value: str | float | None) -> float | None:
     return seconds
 
 
-def time_text(value: str | datetime | None) -> str | None:
-    """Returns a time as the API expects it."""
+def time_text(value: str | datetime | None, direction: int = 0) -> str | None:
+    """Returns a time as the API expects it.
+
+    With the direction 1 or -1, text such as `90d` is the time that long after or before now.
+    """
+    if isinstance(value, str) and direction and (seconds := parse_duration(value)) is not None:
+        value = datetime.now(timezone.utc) + timedelta(seconds=direction * seconds)
     if not isinstance(value, datetime):
         return value
     if value.tzinfo is None:

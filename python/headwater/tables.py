@@ -4,18 +4,37 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from .choices import WriteMode
 from .connection import segments
 from .errors import make
 from .frames import to_stream
-from .requests import OnEvent, Requests, without_none
+from .requests import OnEvent, check_options, without_none
+from .runs import RunningJob, Runs
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
 
-class Tables(Requests):
+class MaintainOptions(TypedDict, total=False):
+    """The options of maintenance, as `maintain` describes them."""
+
+    ref: str | None
+    compact: bool
+    sort: str | Iterable[str]
+    zorder: str | Iterable[str]
+    manifests: bool
+    expire_before: str | int | None
+    keep: int | None
+    orphans: bool
+    older_than: str | int | None
+    force: bool
+
+
+class Tables(Runs):
     """Methods of `Client` for tables, views and namespaces."""
 
     def tables(
@@ -54,8 +73,8 @@ class Tables(Requests):
         *,
         ref: str | None = None,
         compact: bool = False,
-        sort: Iterable[str] = (),
-        zorder: Iterable[str] = (),
+        sort: str | Iterable[str] = (),
+        zorder: str | Iterable[str] = (),
         manifests: bool = False,
         expire_before: str | int | None = None,
         keep: int | None = None,
@@ -73,21 +92,48 @@ class Tables(Requests):
         Durations are seconds, or text such as `30d`. Returns the report; with `dry_run`, changes
         nothing and reports the changes that would be made.
         """
-        names = ["tables", table] if table is not None else []
-        path = segments("v1", "branches", self._at(ref), *names, "maintain")
-        request = {
+        options: MaintainOptions = {
+            "ref": ref,
             "compact": compact,
-            "sort": [sort] if isinstance(sort, str) else list(sort),
-            "zorder": [zorder] if isinstance(zorder, str) else list(zorder),
+            "sort": sort,
+            "zorder": zorder,
             "manifests": manifests,
-            "expire_before_seconds": _seconds("expire_before", expire_before),
+            "expire_before": expire_before,
             "keep": keep,
             "orphans": orphans,
-            "orphans_older_than_seconds": _seconds("older_than", older_than),
+            "older_than": older_than,
             "force": force,
-            "dry_run": dry_run,
         }
-        return self._work(path, without_none(request), on_event)
+        path, request = self._maintenance(table, options)
+        return self._work(path, {**request, "dry_run": dry_run}, on_event)
+
+    def start_maintain(
+        self, table: str | None = None, **options: Unpack[MaintainOptions]
+    ) -> RunningJob:
+        """Starts the maintenance of a table of a branch, or of all tables, with the options of
+        `maintain`, and does not wait for its end."""
+        check_options(options, MaintainOptions)
+        path, request = self._maintenance(table, options)
+        return self.running_job(self._dict("POST", path, request)["id"])
+
+    def _maintenance(
+        self, table: str | None, options: MaintainOptions
+    ) -> tuple[str, dict[str, Any]]:
+        """Returns the path and the body of a request for maintenance."""
+        names = ["tables", table] if table is not None else []
+        path = segments("v1", "branches", self._at(options.get("ref")), *names, "maintain")
+        request = {
+            "compact": options.get("compact", False),
+            "sort": _columns(options.get("sort", ())),
+            "zorder": _columns(options.get("zorder", ())),
+            "manifests": options.get("manifests", False),
+            "expire_before_seconds": _seconds("expire_before", options.get("expire_before")),
+            "keep": options.get("keep"),
+            "orphans": options.get("orphans", False),
+            "orphans_older_than_seconds": _seconds("older_than", options.get("older_than")),
+            "force": options.get("force", False),
+        }
+        return path, without_none(request)
 
     # Views.
 
@@ -136,6 +182,10 @@ class Tables(Requests):
         """Drops an empty namespace from a branch. Raises `NotEmptyError`."""
         path = segments("v1", "branches", self._at(ref), "namespaces", name)
         self._connection.json("DELETE", path, parameters={"if_exists": if_exists or None})
+
+
+def _columns(value: str | Iterable[str]) -> list[str]:
+    return [value] if isinstance(value, str) else list(value)
 
 
 def _seconds(name: str, duration: str | int | None) -> int | None:

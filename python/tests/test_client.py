@@ -101,7 +101,9 @@ class Requests(WithServer):
         (project / "headwater.toml").write_text("[project]\nname = \"x\"\n")
         merge = {"source": "dev", "dry_run": True, "unchecked": False}
         self.check(
-            lambda: client.merge("dev", into="main", dry_run=True, rerun=project),
+            lambda: client.merge(
+                "dev", into="main", dry_run=True, rerun=project, parameters={"day": 3}
+            ),
             "POST",
             "/v1/runs",
             body={
@@ -109,6 +111,7 @@ class Requests(WithServer):
                 "ref": "main",
                 "dry_run": True,
                 "merge": merge,
+                "parameters": {"day": "3"},
             },
         )
         self.server.on("DELETE", "/v1/branches/team%2Fdev", Answer(b"", 204))
@@ -214,10 +217,12 @@ class Queries(WithServer):
     def test_rows_come_as_dicts(self):
         rows = [{"city": "Oslo", "days": 2}]
         self.server.on("POST", "/v1/query", Answer(rows, headers=self.headers))
-        self.assertEqual(self.client.query_rows("SELECT 1", ref="dev", limit=5), rows)
+        query = self.client.query_rows
+        self.assertEqual(query("SELECT 1", ref="dev", limit=5, memory="1MiB"), rows)
         seen = self.server.last()
         self.assertEqual(seen.headers["accept"], "application/json")
-        self.assertEqual(seen.body, {"sql": "SELECT 1", "ref": "dev", "limit": 5})
+        sent = {"sql": "SELECT 1", "ref": "dev", "limit": 5, "memory_bytes_max": 1 << 20}
+        self.assertEqual(seen.body, sent)
 
     def test_a_truncated_response_raises_the_jobs_error(self):
         problem = {"code": "memory_limit", "message": "`1` byte", "context": {}}
@@ -307,7 +312,6 @@ class Work(WithServer):
 
     def started(self, *streams, ended):
         self.server.on("POST", "/v1/runs", Answer(job("queued"), 202))
-        self.server.on("POST", "/v1/imports", Answer(job("queued"), 202))
         self.server.on("GET", f"/v1/jobs/{JOB}/events", *streams)
         self.server.on("GET", f"/v1/jobs/{JOB}", Answer(ended))
 
@@ -384,36 +388,6 @@ class Work(WithServer):
     def test_a_parameter_is_a_plain_value(self):
         with self.assertRaisesRegex(errors.InvalidArgumentError, "parameter `day` cannot be"):
             self.client.run(self.project(), parameters={"day": [1]})
-
-    def test_an_import_sends_absolute_paths(self):
-        report = {"table": "orders", "rows": 3}
-        self.started(Answer(chunks=events("ended")), ended=job(result=report))
-        answer = self.client.import_files(
-            "orders",
-            [Path("incoming"), "/data/*.csv"],
-            nulls=["NA"],
-            types={"id": "long"},
-            on_error="reject",
-            partition_by=["days(day)", "bucket(16, id), city"],
-        )
-        self.assertEqual(answer, report)
-        self.assertEqual(
-            self.server.seen[0].body,
-            {
-                "table": "orders",
-                "sources": [os.path.abspath("incoming"), "/data/*.csv"],
-                "nulls": ["NA"],
-                "types": {"id": "long"},
-                "partition": [
-                    {"column": "day", "transform": "day"},
-                    {"column": "id", "transform": "bucket[16]"},
-                    {"column": "city", "transform": "identity"},
-                ],
-                "on_error": "reject",
-                "again": False,
-                "dry_run": False,
-            },
-        )
 
 
 if __name__ == "__main__":

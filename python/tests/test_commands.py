@@ -6,7 +6,8 @@ from pathlib import Path
 
 import headwater
 
-COMMANDS = Path(__file__).parents[2] / "docs" / "reference" / "commands.md"
+DOCS = Path(__file__).parents[2] / "docs"
+COMMANDS = DOCS / "reference" / "commands.md"
 
 # The methods of `Client` for each command.
 METHODS = {
@@ -80,9 +81,9 @@ METHODS = {
     "stop": "stop_server",
     "table diff": "diff_table",
     "table get": "table",
-    "table import": "import_files",
+    "table import": "import_files start_import",
     "table ls": "tables",
-    "table maintain": "maintain",
+    "table maintain": "maintain start_maintain",
     "table rm": "drop_table",
     "tag create": "create_tag",
     "tag ls": "tags tag",
@@ -135,11 +136,13 @@ class Commands(unittest.TestCase):
                 self.assertTrue(callable(getattr(headwater.Client, method, None)), command)
 
     def test_each_public_method_is_documented_and_typed(self):
+        page = (DOCS / "python.md").read_text()
         for name in dir(headwater.Client):
             method = getattr(headwater.Client, name)
             if not name.startswith("_"):
                 self.assertTrue(method.__doc__, name)
                 self.assertIn("return", method.__annotations__, name)
+                self.assertIn(f"`{name}`", page)
 
 
 if __name__ == "__main__":

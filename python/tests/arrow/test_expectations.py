@@ -88,7 +88,7 @@ class Streams(unittest.TestCase):
         response.__enter__.return_value = response
         response.getheader.return_value = None
         client = headwater.Client(url="http://127.0.0.1")
-        with mock.patch.object(client, "_query", return_value=response):
+        with mock.patch.object(client._connection, "send", return_value=response):
             return client.query("SELECT 1")
 
     def stream(self):

@@ -89,6 +89,16 @@ class Operations(RealServer):
         with self.assertRaises(errors.NamespaceNotFoundError):
             client.drop_namespace("raw.eu")
 
+    def test_imports_and_maintenance_are_started(self):
+        self.write("orders.csv", "id,note\n1,a\n2,NA\n")
+        source = Path(self.folder, "orders.csv")
+        report = self.client.start_import("orders", source, nulls=["NA"]).result()
+        self.assertEqual(report["rows"], 2)
+        notes = self.rows("SELECT note FROM orders ORDER BY id")
+        self.assertEqual(notes, [{"note": "a"}, {"note": None}])
+        report = self.client.start_maintain("orders", compact=True).result(timeout=60)
+        self.assertEqual(report["branch"], "main")
+
     def test_environments_are_described_and_pruned(self):
         client = self.client
         self.deploy_price()
