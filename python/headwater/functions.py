@@ -14,7 +14,7 @@ from .connection import ARROW, JSON, segments
 from .errors import HeadwaterError, make
 from .frames import import_package, is_table, to_stream
 from .function_files import read_function
-from .project import read_project
+from .project import FileContent, read_project
 from .requests import duration_seconds, parameter_text, size_bytes, without_none
 from .responses import Responses
 
@@ -62,7 +62,12 @@ class Functions(Responses):
 
         Arguments are JSON values. Returns the result as `invoke` does.
         """
-        request = {"arguments": arguments, "files": read_project(project_dir)}
+        return self._invoke_files(read_project(project_dir), function, arguments)
+
+    def _invoke_files(
+        self, files: Mapping[str, FileContent], function: str, arguments: Mapping[str, Any]
+    ) -> Any:
+        request = {"arguments": dict(arguments), "files": dict(files)}
         path = segments("v1", "functions", function, "invoke")
         with self._connection.send("POST", path, request, accept=JSON) as response:
             return self._json(response)

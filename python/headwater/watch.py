@@ -1,4 +1,4 @@
-"""Runs of a project after each edit.
+"""Runs of a project, and calls of its functions, after each edit.
 
 The files are compared by content, so a save without a change starts no run. Editors may write
 several files, or one file in several steps, so a run starts only after an interval without changes.
@@ -17,6 +17,14 @@ from .errors import HeadwaterError
 from .project import FileContent, read_project
 from .requests import OnEvent, selectors
 from .runs import Runs
+
+
+@dataclass(frozen=True)
+class WatchedCall:
+    """The outcome of one call of a function: its result, or its error."""
+
+    result: Any = None
+    error: HeadwaterError | None = None
 
 
 @dataclass(frozen=True)
@@ -52,8 +60,7 @@ class Watch(Runs):
         have changed. `interval` is the time between two reads of the files, in seconds, and the
         time without changes before a run starts. Models that an edit does not affect do not run.
         """
-        files = _read(project_dir)
-        while True:
+        for files in _rounds(project_dir, interval):
             if isinstance(files, HeadwaterError):
                 yield WatchedRun(error=files)
             else:
@@ -70,7 +77,31 @@ class Watch(Runs):
                     dry_run=False,
                 )
                 yield self._watched_run(request, on_event)
-            files = _edited(project_dir, files, interval)
+
+    def watch_function(
+        self,
+        project_dir: str | os.PathLike[str],
+        function: str,
+        arguments: Mapping[str, Any] | None = None,
+        *,
+        interval: float = 0.2,
+    ) -> Iterator[WatchedCall]:
+        """Calls a function of the project in a folder as `invoke_project` does, and again after each
+        edit.
+
+        Yields the outcome of each call: `result`, or `error` for a failed call or for files that
+        cannot be read. `interval` is as in `watch`.
+        """
+        client: Any = self
+        for files in _rounds(project_dir, interval):
+            if isinstance(files, HeadwaterError):
+                yield WatchedCall(error=files)
+                continue
+            try:
+                outcome = WatchedCall(result=client._invoke_files(files, function, arguments or {}))
+            except HeadwaterError as error:
+                outcome = WatchedCall(error=error)
+            yield outcome
 
     def _watched_run(self, request: dict[str, Any], on_event: OnEvent | None) -> WatchedRun:
         try:
@@ -88,6 +119,14 @@ def _read(project_dir: str | os.PathLike[str]) -> Files:
         return read_project(project_dir)
     except HeadwaterError as error:
         return error
+
+
+def _rounds(project_dir: str | os.PathLike[str], interval: float) -> Iterator[Files]:
+    """Yields the files of a project, and again after each edit."""
+    files = _read(project_dir)
+    while True:
+        yield files
+        files = _edited(project_dir, files, interval)
 
 
 def _edited(project_dir: str | os.PathLike[str], known: Files, interval: float) -> Files:

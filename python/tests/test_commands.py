@@ -40,7 +40,7 @@ METHODS = {
     "event send": "send_events",
     "event show": "trigger_event",
     "function deploy": "deploy_function",
-    "function invoke": "invoke invoke_table invoke_project invoke_async",
+    "function invoke": "invoke invoke_table invoke_project invoke_async watch_function",
     "function logs": "function_logs",
     "function ls": "functions",
     "function rm": "delete_function",

@@ -125,6 +125,19 @@ files = ["web/lib/", "assets"]
         self.assertEqual(self.rows("SELECT n FROM answer"), [{"n": 3}])
         outcomes.close()
 
+    def test_a_function_is_called_again_after_each_edit(self):
+        double = "import headwater\n\n\n@headwater.function()\ndef double(n):\n    return n * 2\n"
+        self.write("headwater.toml", PROJECT)
+        self.write("double.py", double)
+        calls = self.client.watch_function(self.folder, "double", {"n": 4}, interval=0.01)
+        self.assertEqual(next(calls).result, 8)
+        self.write("double.py", double.replace("n * 2", "n * missing"))
+        failed = next(calls)
+        self.assertIsInstance(failed.error, errors.FunctionFailedError)
+        self.write("double.py", double.replace("n * 2", "n * 3"))
+        self.assertEqual(next(calls).result, 12)
+        calls.close()
+
     def test_a_failed_run_is_continued_with_its_own_files(self):
         replace = APPEND.replace("append", "replace")
         self.write("headwater.toml", PROJECT)
