@@ -86,8 +86,8 @@ class Backfills(Runs):
 
         Returns `parameter`, `branch`, `total` and `values`, the report of each value: `value`,
         `status` (`merged`, `unchanged` or `failed`), `attempts`, `job`, `commit` and `error`. If
-        values failed, raises the error of the first, with this report in `context["report"]`; the
-        other values are merged.
+        values fail, the other values are merged. The method then raises an error with the code of
+        the first failed value and with this report in `context["report"]`.
         """
         if not 1 <= jobs <= JOBS_MAX:
             raise make("invalid_argument", f"`jobs` cannot be `{jobs}`", "Give 1 to 64.")
@@ -121,7 +121,7 @@ class _Backfill:
         self._prefix = f"backfill/{uuid.uuid4().hex[:8]}"
         # Set when the backfill is stopped.
         self._stopped = threading.Event()
-        # The ids of running jobs. The lock also prevents that a job starts after the stop.
+        # The ids of running jobs. The lock also ensures that no job starts after the stop.
         self._jobs: set[str] = set()
         self._starting = threading.Lock()
         # Locked during a merge.
@@ -154,7 +154,7 @@ class _Backfill:
         return self._result(values, [reports[value] for value in values if value in reports])
 
     def _result(self, values: list[str], reports: list[ValueReport]) -> dict[str, Any]:
-        """Returns the report of the backfill, or raises the error of the first failed value."""
+        """Returns the report of the backfill. Raises an error if a value failed."""
         result: dict[str, Any] = shown(
             {
                 "parameter": self._parameter,
@@ -214,7 +214,8 @@ class _Backfill:
         return report
 
     def _repeat(self, report: ValueReport, attempt: Callable[[], None]) -> None:
-        """Repeats an attempt after errors that a retry can avoid. Sets the error of the last."""
+        """Repeats an attempt after errors that a retry can avoid. Stores the last error in the
+        report."""
         while True:
             report["attempts"] += 1
             try:

@@ -24,7 +24,7 @@ def parse_values(
 ) -> list[str]:
     """Returns the values of a parameter as texts, in order.
 
-    A text is `FROM..TO` with both ends, or values separated by commas. Raises
+    A text is a range `FROM..TO`, which includes both ends, or values separated by commas. Raises
     `InvalidArgumentError` for a range that is not valid, for a value that occurs twice and for more
     than 10,000 values.
     """

@@ -41,10 +41,10 @@ class Functions(Responses):
     def invoke(self, function: str, /, **arguments: Any) -> Any:
         """Calls a function and returns its result; a table is a list of dicts.
 
-        The function is one of the deployed version, or one without a project, whose version or
-        alias `NAME:VERSION` selects. Arguments are JSON values. One argument can be a
-        `pyarrow.Table` or a pandas or polars frame. Ctrl-C stops the function. Raises the error of
-        the function.
+        The function belongs to the deployed version, or was deployed without a project. In the
+        second case, `NAME:VERSION` calls a version or an alias. Arguments are JSON values. One
+        argument can be a `pyarrow.Table` or a pandas or polars frame. Ctrl-C stops the function.
+        Raises the error of the function.
         """
         with self._invoke(function, arguments, JSON) as response:
             return self._json(response)

@@ -103,8 +103,8 @@ def encode(path: str, content: bytes) -> FileContent:
 
 
 def named_paths(project_file: str) -> tuple[list[str], list[str]]:
-    """Returns the paths that the functions of a project file name: words of commands, only some of
-    which are files; and files and folders.
+    """Returns the paths in the functions of a project file, as two lists. The first list contains
+    the words of commands, only some of which are files. The second contains files and folders.
 
     Returns no paths if the file has errors, because the server reports them.
     """
@@ -168,8 +168,8 @@ def _code_files(root: str, folder: str, depth: int) -> Iterator[str]:
 
 
 def _named_files(root: str, path: str) -> list[str]:
-    """Returns a file, or all files below a folder except hidden ones. Links are skipped, and a path
-    that links lead out of the project has no files."""
+    """Returns a file, or all files below a folder except hidden ones. Links are skipped. Returns no
+    files if a link in the path points outside the project."""
     within = os.path.realpath(root)
     if os.path.commonpath([within, os.path.realpath(path)]) != within:
         return []

@@ -122,7 +122,8 @@ def duration_seconds(name: str, value: str | float | None) -> float | None:
 def time_text(value: str | datetime | None, direction: int = 0) -> str | None:
     """Returns a time as the API expects it.
 
-    With the direction 1 or -1, text such as `90d` is the time that long after or before now.
+    With the direction 1, text such as `90d` means the time 90 days after now; with -1, the time 90
+    days before now.
     """
     if isinstance(value, str) and direction and (seconds := parse_duration(value)) is not None:
         value = datetime.now(timezone.utc) + timedelta(seconds=direction * seconds)

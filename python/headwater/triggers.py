@@ -46,12 +46,13 @@ class Triggers(Requests):
         """Creates a trigger without a project, and returns it. The trigger has the rights of this
         client's user.
 
-        The source of the events is a bucket, whose keys `prefix` and `suffix` limit, a schedule
-        (a cron pattern, a rate or a single time), a queue, or another source in `settings`. The
-        target is a function, a run of the deployed project, or an import into a table. `settings`
-        are other keys of `[[trigger]]`, with the values that they have in `headwater.toml`, such as
-        `merges={"into": ["main"]}`, `branch="dev"` or `retries=3`. `replace` replaces the created
-        trigger with this name; without it, an existing trigger raises `AlreadyExistsError`.
+        The source of the events is a bucket, a schedule, a queue, or another source in `settings`.
+        `prefix` and `suffix` limit the keys of the bucket. A schedule is a cron pattern, a rate or
+        a single time. The target is a function, a run of the deployed project, or an import into a
+        table. `settings` are other keys of `[[trigger]]`, with the values that they have in
+        `headwater.toml`, such as `merges={"into": ["main"]}`, `branch="dev"` or `retries=3`. With
+        `replace`, the new trigger replaces a created trigger with this name. Without it, a name in
+        use raises `AlreadyExistsError`.
         """
         if isinstance(bucket, str):
             bucket = {"name": bucket, "prefix": prefix or "", "suffix": suffix or ""}
