@@ -9,8 +9,7 @@ from typing import Any
 
 from .connection import segments
 from .errors import make
-from .quantity import parse_duration, parse_size
-from .requests import Requests, without_none
+from .requests import Requests, duration_seconds, size_bytes, time_text, without_none
 
 
 class Access(Requests):
@@ -73,7 +72,7 @@ class Access(Requests):
 
         `user` is by default the user of this client. `scopes` are permissions such as
         `"select on table:sales.*"`; without them the token has all rights of the user. `expires` is
-        a time with its zone, as a `datetime` or in RFC 3339.
+        a time with its zone, as a `datetime` or in RFC 3339, or a duration such as `90d`.
         """
         return self._dict("POST", "/v1/tokens", _credential(user, label, scopes, expires))
 
@@ -211,8 +210,8 @@ class Access(Requests):
         """
         limits = {
             "jobs": jobs,
-            "memory_bytes": _size("memory", memory),
-            "bytes_per_day": _size("bytes_per_day", bytes_per_day),
+            "memory_bytes": size_bytes("memory", memory),
+            "bytes_per_day": size_bytes("bytes_per_day", bytes_per_day),
             "money_per_day": money_per_day,
         }
         return self._dict("PUT", segments("v1", "limits", name), without_none(limits))
@@ -249,12 +248,12 @@ class Access(Requests):
     ) -> list[dict[str, Any]]:
         """Lists the events of the audit log, the oldest first.
 
-        `since` and `until` are times with their zones, as `datetime` or in RFC 3339, or dates.
-        `outcome` is `allowed` or `denied`.
+        `since` and `until` are times with their zones, as `datetime` or in RFC 3339, or dates. A
+        duration such as `24h` is the time before now. `outcome` is `allowed` or `denied`.
         """
         filters = {
-            "since": _time(since),
-            "until": _time(until),
+            "since": time_text(since, -1),
+            "until": time_text(until, -1),
             "user": user,
             "action": action,
             "outcome": outcome,
@@ -268,10 +267,7 @@ class Access(Requests):
     def set_audit_retention(self, keep: str | int) -> dict[str, Any]:
         """Sets the time for which events of the audit log are kept, as seconds or text such as
         `90d`. The minimum is one day."""
-        seconds = parse_duration(keep) if isinstance(keep, str) else float(keep)
-        if seconds is None:
-            hint = "Write a duration such as `90d`."
-            raise make("invalid_argument", f"`{keep}` is not a duration", hint)
+        seconds = duration_seconds("keep", keep) or 0
         return self._dict("PUT", "/v1/audit/retention", {"keep_seconds": int(seconds)})
 
 
@@ -286,7 +282,7 @@ def _credential(
     if scopes is not None:
         listed = [scopes] if isinstance(scopes, str) else list(scopes)
         permissions = [_permission(scope) for scope in listed]
-    body = {"user": user, "label": label, "scopes": permissions, "expires": _time(expires)}
+    body = {"user": user, "label": label, "scopes": permissions, "expires": time_text(expires, 1)}
     return without_none(body)
 
 
@@ -303,24 +299,3 @@ def _words(value: str | Iterable[str]) -> list[str]:
     """Returns words as a list. A text is split at its commas."""
     words = value.split(",") if isinstance(value, str) else list(value)
     return [word.strip() for word in words]
-
-
-def _time(value: str | datetime | None) -> str | None:
-    """Returns a time as the API expects it."""
-    if not isinstance(value, datetime):
-        return value
-    if value.tzinfo is None:
-        hint = "Use `datetime.now(timezone.utc)`."
-        raise make("invalid_argument", f"the time `{value}` has no zone", hint)
-    return value.isoformat()
-
-
-def _size(name: str, value: str | int | None) -> int | None:
-    """Returns a size in bytes."""
-    if not isinstance(value, str):
-        return value
-    size = parse_size(value)
-    if size is None:
-        hint = "Write a number with a unit, such as `2GiB`."
-        raise make("invalid_argument", f"`{name}` cannot be `{value}`", hint)
-    return int(size)

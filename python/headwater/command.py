@@ -1,11 +1,18 @@
 """Functions that are programs. A program reads the event from standard input and writes the result
 to standard output."""
 
+from __future__ import annotations
+
 import collections
 import json
 import os
 import selectors
 import subprocess
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
 
 #: Maximum size of a result in bytes.
 RESULT_BYTES_MAX = 16 << 20
@@ -24,7 +31,7 @@ class CommandFailed(Exception):
     """A program cannot be started, failed, or returned an unusable result."""
 
 
-def run(command, event=None):
+def run(command: Sequence[str], event: object = None) -> Any:
     """Runs a program with an event as JSON on its standard input.
 
     Returns the program's standard output: parsed if it is JSON, otherwise as text; None if it is
@@ -45,12 +52,12 @@ def run(command, event=None):
     raise CommandFailed("\n".join([f"`{shown}` {ended(status)}", *lines]))
 
 
-def ended(status):
+def ended(status: int) -> str:
     """Describes the end of a program: its exit status, or the signal that ended it."""
     return f"exited with status {status}" if status >= 0 else f"was ended by signal {-status}"
 
 
-def start(command, **options):
+def start(command: Sequence[str], **options: Any) -> subprocess.Popen[bytes]:
     """Starts a program. Raises `CommandFailed` if the program cannot be started."""
     try:
         return subprocess.Popen(command, bufsize=0, **options)
@@ -63,31 +70,35 @@ def start(command, **options):
     raise CommandFailed(f"`{command[0]}` cannot be started: {reason}")
 
 
-def _communicate(program, event, shown):
+def _communicate(
+    program: subprocess.Popen[bytes], event: bytes, shown: str
+) -> tuple[bytearray, list[str]]:
     """Writes the event, and reads standard output and standard error. Returns the result and the
     last log lines."""
-    result, lines = bytearray(), collections.deque(maxlen=LINES_SHOWN)
+    stdin, stdout, stderr = program.stdin, program.stdout, program.stderr
+    assert stdin is not None and stdout is not None and stderr is not None
+    result, lines = bytearray(), collections.deque[bytes](maxlen=LINES_SHOWN)
     unsent, line = memoryview(event), b""
-    os.set_blocking(program.stdin.fileno(), False)
+    os.set_blocking(stdin.fileno(), False)
     with selectors.DefaultSelector() as selector:
-        selector.register(program.stdin, selectors.EVENT_WRITE)
-        selector.register(program.stdout, selectors.EVENT_READ)
-        selector.register(program.stderr, selectors.EVENT_READ)
+        selector.register(stdin, selectors.EVENT_WRITE)
+        selector.register(stdout, selectors.EVENT_READ)
+        selector.register(stderr, selectors.EVENT_READ)
         while selector.get_map():
             ready = selector.select(_CHECK_SECONDS)
             if not ready and program.poll() is not None:
                 break
             for key, _ in ready:
-                if key.fileobj is program.stdin:
+                if key.fileobj is stdin:
                     unsent = _write(key.fd, unsent)
                     if not unsent:
-                        selector.unregister(program.stdin)
-                        program.stdin.close()
+                        selector.unregister(stdin)
+                        stdin.close()
                     continue
                 chunk = os.read(key.fd, _CHUNK_BYTES)
                 if not chunk:
                     selector.unregister(key.fileobj)
-                elif key.fileobj is program.stdout:
+                elif key.fileobj is stdout:
                     result += chunk
                     if len(result) > RESULT_BYTES_MAX:
                         most = RESULT_BYTES_MAX >> 20
@@ -100,7 +111,7 @@ def _communicate(program, event, shown):
     return result, [line.decode(errors="replace") for line in lines if line.strip()]
 
 
-def _write(descriptor, unsent):
+def _write(descriptor: int, unsent: memoryview) -> memoryview:
     """Writes a part of the event. Returns the rest, which is empty if the program has closed its
     input."""
     try:
@@ -109,7 +120,7 @@ def _write(descriptor, unsent):
         return unsent[:0]
 
 
-def _decoded(result, shown):
+def _decoded(result: bytes, shown: str) -> Any:
     try:
         text = result.decode()
     except UnicodeDecodeError:

@@ -8,6 +8,7 @@ as exceptions.
 from __future__ import annotations
 
 import http.client
+import io
 import json
 import os
 import socket
@@ -19,11 +20,14 @@ from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
 from .errors import HeadwaterError, from_problem, make
-from .profiles import Profile, find_profile
+from .profiles import Profile, find_profile, set_branch
 
 LAKE_FOLDER = ".headwater"
 JSON = "application/json"
 ARROW = "application/vnd.apache.arrow.stream"
+
+# The body of a request: JSON, the bytes of an Arrow stream, or a file.
+Body = Mapping[str, Any] | list[dict[str, Any]] | bytes | io.BufferedReader | None
 
 # The file in a lake's folder with the server's addresses.
 RECORD = "server.json"
@@ -143,16 +147,34 @@ class Connection:
         except (OSError, ValueError):
             return None
 
+    def set_active_branch(self, branch: str) -> None:
+        """Sets the active branch, as `headwater checkout` does."""
+        if self.profile is None and self.lake is None:
+            message = "a client with `url=` has no active branch"
+            raise make("invalid_argument", message, "Pass `ref=` to each method.")
+        try:
+            if self.profile is not None:
+                self.profile = set_branch(self.profile, branch)
+            else:
+                path = os.path.join(str(self.lake), HEAD)
+                temporary = f"{path}.{os.getpid()}"
+                with open(temporary, "w", encoding="utf-8") as file:
+                    file.write(f"{branch}\n")
+                os.replace(temporary, path)
+        except (OSError, ValueError, KeyError) as error:
+            message = "the active branch cannot be stored"
+            raise make("storage", message, causes=[_cause(error)]) from error
+
     def send(
         self,
         method: str,
         path: str,
-        body: Mapping[str, Any] | list[dict[str, Any]] | bytes | None = None,
+        body: Body = None,
         parameters: Mapping[str, Any] | None = None,
         accept: str = JSON,
     ) -> http.client.HTTPResponse:
         """Sends a request and returns the response with its body unread. A request body of type
-        `bytes` is sent as Arrow, any other body as JSON.
+        `bytes` is sent as Arrow, an open file with its contents, and any other body as JSON.
 
         Raises the error of the response, or `UnavailableError` if the server is unreachable.
         """
@@ -176,7 +198,7 @@ class Connection:
         self,
         method: str,
         path: str,
-        body: Mapping[str, Any] | list[dict[str, Any]] | bytes | None = None,
+        body: Body = None,
         parameters: Mapping[str, Any] | None = None,
     ) -> Any:
         """Sends a request and returns the JSON of the response; None if it is empty."""
@@ -194,17 +216,21 @@ class Connection:
         token: str | None,
         method: str,
         target: str,
-        body: Mapping[str, Any] | list[dict[str, Any]] | bytes | None,
+        body: Body,
         accept: str,
     ) -> http.client.HTTPResponse:
-        content = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
+        is_raw = body is None or isinstance(body, (bytes, io.BufferedReader))
+        content: Any = body if is_raw else json.dumps(body).encode()
         headers: dict[str, Any] = {
             "Accept": accept,
             # The server closes the connection after this request.
             "Connection": "close",
             "X-Headwater-Author": self.author.encode(),
         }
-        if content is not None:
+        if isinstance(body, io.BufferedReader):
+            headers["Content-Type"] = "application/octet-stream"
+            headers["Content-Length"] = str(os.fstat(body.fileno()).st_size)
+        elif content is not None:
             headers["Content-Type"] = ARROW if isinstance(body, bytes) else JSON
         if token is not None:
             headers["Authorization"] = f"Bearer {token}"

@@ -371,7 +371,7 @@ def _check_money(value: object) -> float | None:
 def _check_priority(value: object) -> str | None:
     if value is not None and value not in PRIORITIES:
         refuse(f"unknown priority `{value}`", "Use `low`, `normal` or `high`.")
-    return value  # type: ignore[return-value]
+    return value
 
 
 def _check_destination(value: object) -> str | None:
@@ -423,7 +423,7 @@ def _check_retries(value: object) -> int:
 def _check_severity(value: object) -> str:
     if value not in ("fail", "warn"):
         refuse(f"unknown severity `{value}`", "Use `fail` or `warn`.")
-    return value  # type: ignore[return-value]
+    return value
 
 
 def _check_tags(value: object) -> tuple[str, ...]:

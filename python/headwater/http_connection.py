@@ -5,7 +5,14 @@ Bodies may be chunked, with trailers. A body over the limit is rejected, so that
 the memory.
 """
 
+from __future__ import annotations
+
 import socket
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Iterable
+    from typing import Any
 
 #: Maximum size of a request line with its headers, in bytes.
 HEAD_BYTES_MAX = 64 << 10
@@ -27,7 +34,7 @@ _REASONS = {
 class BadRequest(Exception):
     """A request is invalid HTTP or too large. Its connection is closed after the answer."""
 
-    def __init__(self, status, reason, path=""):
+    def __init__(self, status: int, reason: str, path: str = "") -> None:
         super().__init__(reason)
         self.status = status
         self.path = path
@@ -36,32 +43,34 @@ class BadRequest(Exception):
 class Request:
     """A complete request."""
 
-    def __init__(self, method, path, headers, keep_alive):
+    def __init__(
+        self, method: str, path: str, headers: dict[str, str], keep_alive: bool
+    ) -> None:
         self.method = method
         self.path = path
         #: Values of headers by lower-case name.
         self.headers = headers
         self.keep_alive = keep_alive
         self.body = b""
-        self.trailers = {}
+        self.trailers: dict[str, str] = {}
 
 
 class Connection:
     """A connection of a runtime."""
 
-    def __init__(self, accepted, body_bytes_max):
+    def __init__(self, accepted: socket.socket, body_bytes_max: int) -> None:
         self.socket = accepted
         self._body_bytes_max = body_bytes_max
         self._unread = bytearray()
         self._requests = self._parse()
         #: Returns the function that receives the parts of a chunked body; None to collect the body.
-        self.sink_of = lambda request: None
+        self.sink_of: Callable[[Request], Callable[[bytes], object] | None] = lambda _: None
         #: The path of the request that is being received; empty between requests.
         self.path = ""
         #: True after an invalid request. Everything that is received afterwards is discarded.
         self.is_discarding = False
 
-    def receive(self):
+    def receive(self) -> list[Request] | None:
         """Reads the bytes that have arrived. Returns the complete requests; None if the connection
         has ended.
 
@@ -76,12 +85,18 @@ class Connection:
         if self.is_discarding:
             return []
         self._unread += received
-        complete = []
+        complete: list[Request] = []
         while (request := next(self._requests)) is not None:
             complete.append(request)
         return complete
 
-    def reply(self, status, body, headers=(), keep_alive=True):
+    def reply(
+        self,
+        status: int,
+        body: bytes,
+        headers: Iterable[tuple[str, Any]] = (),
+        keep_alive: bool = True,
+    ) -> bool:
         """Sends a response. Returns False if the connection has ended."""
         lines = [f"HTTP/1.1 {status} {_REASONS[status]}", f"Content-Length: {len(body)}"]
         lines.extend(f"{name}: {value}" for name, value in headers)
@@ -97,7 +112,7 @@ class Connection:
             return False
         return True
 
-    def _parse(self):
+    def _parse(self) -> Generator[Request | None, None, None]:
         """Yields requests, and yields None if it needs more bytes."""
         while True:
             request = yield from self._head()
@@ -111,7 +126,7 @@ class Connection:
             self.path = ""
             yield request
 
-    def _head(self):
+    def _head(self) -> Generator[None, None, Request]:
         line = b""
         while not line:  # Empty lines may precede a request.
             line = yield from self._line(HEAD_BYTES_MAX)
@@ -123,9 +138,10 @@ class Connection:
         keep_alive = "close" not in connection and words[2] != "HTTP/1.0"
         return Request(words[0], words[1].partition("?")[0], headers, keep_alive)
 
-    def _fields(self):
+    def _fields(self) -> Generator[None, None, dict[str, str]]:
         """Reads headers or trailers."""
-        fields, left = {}, HEAD_BYTES_MAX
+        fields: dict[str, str] = {}
+        left = HEAD_BYTES_MAX
         while line := (yield from self._line(left)):
             left -= len(line)
             name, colon, value = line.decode("latin-1").partition(":")
@@ -134,14 +150,14 @@ class Connection:
             fields[name.strip().lower()] = value.strip()
         return fields
 
-    def _length(self, headers):
+    def _length(self, headers: dict[str, str]) -> int:
         text = headers.get("content-length", "0")
         if not text.isdecimal():
             raise BadRequest(400, f"`{text[:40]}` is not a content length", self.path)
         self._check_size(int(text))
         return int(text)
 
-    def _chunks(self, request):
+    def _chunks(self, request: Request) -> Generator[None, None, None]:
         body = bytearray()
         sink = self.sink_of(request)
         while True:
@@ -164,12 +180,12 @@ class Connection:
         request.body = bytes(body)
         request.trailers = yield from self._fields()
 
-    def _check_size(self, size):
+    def _check_size(self, size: int) -> None:
         if size > self._body_bytes_max:
             most = self._body_bytes_max >> 20
             raise BadRequest(413, f"the body has more than {most} MiB", self.path)
 
-    def _line(self, bytes_max):
+    def _line(self, bytes_max: int) -> Generator[None, None, bytes]:
         while (end := self._unread.find(b"\n")) < 0:
             if len(self._unread) > bytes_max:
                 raise BadRequest(431, "a line of the request is too long", self.path)
@@ -178,7 +194,7 @@ class Connection:
         del self._unread[: end + 1]
         return line
 
-    def _take(self, count):
+    def _take(self, count: int) -> Generator[None, None, bytes]:
         while len(self._unread) < count:
             yield None
         taken = bytes(self._unread[:count])

@@ -35,7 +35,7 @@ def put_object(bucket: str, key: str, data: "bytes | bytearray | memoryview | st
         etag, _ = _request("put_object", file, bucket=_text(bucket), key=_text(key))
     finally:
         os.close(file)
-    return etag
+    return str(etag)
 
 
 def query(sql: str) -> Any:
@@ -61,7 +61,7 @@ def append(table: str, rows: Any) -> int:
         _request("append", file, table=_text(table))
     finally:
         os.close(file)
-    return count
+    return int(count)
 
 
 def _text(value: str) -> str:

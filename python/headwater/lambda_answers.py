@@ -1,8 +1,17 @@
 """Answers of a Lambda runtime: results, errors, and results with an error in their trailers."""
 
+from __future__ import annotations
+
 import base64
 import itertools
 import json
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from typing import Any, NoReturn
+
+    from .http_connection import Request
 
 #: Media type of a streamed HTTP response: JSON with status and headers, 8 zero bytes, the body.
 _HTTP_RESPONSE = "application/vnd.awslambda.http-integration-response"
@@ -20,13 +29,13 @@ _LINES_MAX = 50
 class RuntimeFailed(Exception):
     """An error that a runtime reported, or the end of a runtime."""
 
-    def __init__(self, kind, message):
+    def __init__(self, kind: str, message: str) -> None:
         super().__init__(message)
         #: The name of the exception that users see.
         self.headwater_name = kind
 
 
-def read_response(request):
+def read_response(request: Request) -> Callable[[], Any]:
     """Reads a result. Returns a function that returns the result, or raises the error in the
     trailers."""
     kind = request.trailers.get(_ERROR_TYPE)
@@ -41,12 +50,12 @@ def read_response(request):
     return lambda: _http_response(body) if media_type == _HTTP_RESPONSE else _decoded(body)
 
 
-def read_error(request):
+def read_error(request: Request) -> Callable[[], NoReturn]:
     """Reads an error. Returns a function that raises the error."""
     return _error(request.headers.get(_ERROR_TYPE, ""), request.body)
 
 
-def _error(kind, body):
+def _error(kind: str, body: bytes) -> Callable[[], NoReturn]:
     try:
         described = json.loads(body)
     except ValueError:
@@ -59,13 +68,13 @@ def _error(kind, body):
     lines = [str(line).rstrip() for line in trace[:_LINES_MAX]]
     message = "\n".join([str(described.get("errorMessage") or ""), *lines])
 
-    def answer():
+    def answer() -> NoReturn:
         raise RuntimeFailed(str(name), message)
 
     return answer
 
 
-def answer_of(pieces):
+def answer_of(pieces: Iterator[Any]) -> Any:
     """Returns the answer of a handler that is a generator of text or bytes, or the generator itself
     if it yields other values.
 
@@ -81,7 +90,7 @@ def answer_of(pieces):
     return Answer(media_type, itertools.chain([first], pieces))
 
 
-def _joined(first, pieces):
+def _joined(first: Any, pieces: Iterator[Any]) -> Iterator[Any]:
     yield first
     yield from pieces
 
@@ -89,11 +98,11 @@ def _joined(first, pieces):
 class Answer:
     """An answer in parts: text or bytes."""
 
-    def __init__(self, media_type, parts):
+    def __init__(self, media_type: str, parts: Iterable[Any]) -> None:
         self._media_type = media_type
         self._parts = (part.encode() if isinstance(part, str) else part for part in parts)
 
-    def headwater_answer(self, server, streams):
+    def headwater_answer(self, server: Any, streams: bool) -> Any:
         """Sends the parts and returns None if the client streams; otherwise returns the joined
         parts."""
         if streams:
@@ -105,7 +114,7 @@ class Answer:
         return _http_response(body) if self._media_type == _HTTP_RESPONSE else _decoded(body)
 
 
-def _decoded(body):
+def _decoded(body: bytes) -> Any:
     """Returns a result: parsed if it is JSON, otherwise as text; None if it is empty."""
     try:
         text = body.decode()
@@ -120,7 +129,7 @@ def _decoded(body):
         return text
 
 
-def _http_response(body):
+def _http_response(body: bytes) -> dict[str, Any]:
     """Converts a streamed HTTP response to the form of a response that is not streamed."""
     prelude, _, content = body.partition(_SEPARATOR)
     response = _decoded(prelude)

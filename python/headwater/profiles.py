@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .errors import make
 
@@ -13,6 +13,7 @@ from .errors import make
 class Profile:
     """A server with the user's token and active branch."""
 
+    name: str
     url: str
     token: str
     certificate: str | None
@@ -30,7 +31,7 @@ def find_profile(name: str | None) -> Profile | None:
         found = content["profiles"].get(chosen) if chosen else None
         if found is not None:
             certificate, branch = found.get("certificate"), found.get("branch")
-            return Profile(found["url"], found["token"], certificate, branch)
+            return Profile(chosen, found["url"], found["token"], certificate, branch)
     except FileNotFoundError:
         pass
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -40,6 +41,20 @@ def find_profile(name: str | None) -> Profile | None:
         return None
     hint = "List the profiles with `headwater profile ls`, or run `headwater login URL`."
     raise make("file_not_found", f"there is no profile `{name}`", hint)
+
+
+def set_branch(profile: Profile, branch: str) -> Profile:
+    """Sets the active branch of a profile, and returns the profile."""
+    path = _path()
+    with open(path, encoding="utf-8") as file:
+        content = json.load(file)
+    content["profiles"][profile.name]["branch"] = branch
+    temporary = f"{path}.{os.getpid()}.new"
+    # Only the user may read the tokens in this file.
+    with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+        json.dump(content, file, indent=2)
+    os.replace(temporary, path)
+    return replace(profile, branch=branch)
 
 
 def _path() -> str:

@@ -125,12 +125,13 @@ class Queries(Requests):
         parameters: Mapping[str, Any] | None = None,
         namespace: str | None = None,
         limit: int | None = None,
+        memory: str | int | None = None,
     ) -> RunningQuery:
         """Starts a statement, as `query` does, but does not wait for its end.
 
         `result()` of the returned query waits for the end. In asynchronous code, use `await`.
         """
-        body = self._query_body(sql, ref, parameters, namespace, limit)
+        body = self._query_body(sql, ref, parameters, namespace, limit, memory)
         return self.running_query(self._dict("POST", "/v1/queries", body)["id"])
 
     def running_query(self, id: str) -> RunningQuery:

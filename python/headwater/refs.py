@@ -6,9 +6,10 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from .choices import Comparison, ConflictChoice
 from .connection import segments
 from .project import read_project
-from .requests import OnEvent, Requests, without_none
+from .requests import OnEvent, Requests, parameter_text, without_none
 
 
 class Refs(Requests):
@@ -19,12 +20,31 @@ class Refs(Requests):
         it."""
         return self._list("/v1/branches", {"prefix": prefix})
 
+    def branch(self, name: str) -> dict[str, Any]:
+        """Returns a branch: its `commit` and its protection. Raises `RefNotFoundError`."""
+        return self._dict("GET", segments("v1", "branches", name))
+
     def create_branch(
         self, name: str, *, from_ref: str | None = None, if_not_exists: bool = False
     ) -> dict[str, Any]:
         """Creates a branch at a ref without copying data. Raises `AlreadyExistsError`."""
         body = {"name": name, "from": self._at(from_ref), "if_not_exists": if_not_exists}
         return self._dict("POST", "/v1/branches", body)
+
+    def checkout(
+        self, branch: str, *, create: bool = False, from_ref: str | None = None
+    ) -> dict[str, Any]:
+        """Makes a branch the active branch of the lake or profile, also for the command and other
+        programs. Returns the branch.
+
+        With `create`, creates the branch first, at `from_ref`. A client with `url=` has no active
+        branch and raises `InvalidArgumentError`.
+        """
+        if create:
+            self.create_branch(branch, from_ref=from_ref)
+        found = self.branch(branch)
+        self._connection.set_active_branch(found["name"])
+        return found
 
     def delete_branch(self, name: str, *, if_exists: bool = False) -> None:
         """Deletes a branch. Commits that other refs can reach remain."""
@@ -39,9 +59,10 @@ class Refs(Requests):
         message: str | None = None,
         dry_run: bool = False,
         unchecked: bool = False,
-        on_conflict: str | None = None,
-        choices: Mapping[str, str] | None = None,
+        on_conflict: ConflictChoice | None = None,
+        choices: Mapping[str, ConflictChoice] | None = None,
         rerun: str | os.PathLike[str] | None = None,
+        parameters: Mapping[str, object] | None = None,
         on_event: OnEvent | None = None,
     ) -> dict[str, Any]:
         """Merges a ref into the branch `into`.
@@ -54,17 +75,27 @@ class Refs(Requests):
         changes nothing and raises `MergeConflictError`, whose `context["report"]` has the tables
         and both changes.
 
-        `rerun` is the folder of a project, whose models are then recomputed on the merged state.
+        `rerun` is the folder of a project, whose models are then recomputed on the merged state,
+        with `parameters`.
         One commit contains the merge and the tables of these models. The method then returns the
         run's report, which has the merge's report in `merge`; with `dry_run`, it returns the plan.
         `on_event` is called with each event.
         """
-        body = {"source": source, "message": message, "dry_run": dry_run, "unchecked": unchecked}
-        body.update(on_conflict=on_conflict, choices=dict(choices) if choices else None)
+        body = {
+            "source": source,
+            "message": message,
+            "dry_run": dry_run,
+            "unchecked": unchecked,
+            "on_conflict": on_conflict,
+            "choices": dict(choices) if choices else None,
+        }
         if rerun is not None:
             merge = without_none(body)
             files = read_project(rerun)
             run = {"files": files, "ref": self._at(into), "dry_run": dry_run, "merge": merge}
+            if parameters:
+                texts = {name: parameter_text(name, value) for name, value in parameters.items()}
+                run["parameters"] = texts
             return self._work("/v1/runs", run, on_event)
         path = segments("v1", "branches", self._at(into), "merge")
         return self._dict("POST", path, without_none(body))
@@ -77,15 +108,21 @@ class Refs(Requests):
         message: str | None = None,
         dry_run: bool = False,
         unchecked: bool = False,
-        on_conflict: str | None = None,
-        choices: Mapping[str, str] | None = None,
+        on_conflict: ConflictChoice | None = None,
+        choices: Mapping[str, ConflictChoice] | None = None,
     ) -> dict[str, Any]:
         """Applies the change of one commit, such as `dev` or `@3fa9c1d2`, to the branch `onto`.
 
         Conflicts are resolved as in `merge`. Returns the same report; raises `MergeConflictError`.
         """
-        body = {"commit": commit, "message": message, "dry_run": dry_run, "unchecked": unchecked}
-        body.update(on_conflict=on_conflict, choices=dict(choices) if choices else None)
+        body = {
+            "commit": commit,
+            "message": message,
+            "dry_run": dry_run,
+            "unchecked": unchecked,
+            "on_conflict": on_conflict,
+            "choices": dict(choices) if choices else None,
+        }
         path = segments("v1", "branches", self._at(onto), "cherry-pick")
         return self._dict("POST", path, without_none(body))
 
@@ -100,8 +137,8 @@ class Refs(Requests):
         message: str | None = None,
         dry_run: bool = False,
         unchecked: bool = False,
-        on_conflict: str | None = None,
-        choices: Mapping[str, str] | None = None,
+        on_conflict: ConflictChoice | None = None,
+        choices: Mapping[str, ConflictChoice] | None = None,
     ) -> dict[str, Any]:
         """Undoes a commit on the branch `on`, or everything that the run `run` wrote. Keeps later
         changes.
@@ -141,9 +178,13 @@ class Refs(Requests):
 
     # Tags.
 
-    def tags(self) -> list[dict[str, Any]]:
-        """Lists the tags, by name."""
-        return self._list("/v1/tags")
+    def tags(self, *, prefix: str | None = None) -> list[dict[str, Any]]:
+        """Lists the tags by name. With `prefix`, lists only tags whose names begin with it."""
+        return self._list("/v1/tags", {"prefix": prefix})
+
+    def tag(self, name: str) -> dict[str, Any]:
+        """Returns a tag with its `commit`. Raises `RefNotFoundError`."""
+        return self._dict("GET", segments("v1", "tags", name))
 
     def create_tag(
         self, name: str, *, from_ref: str | None = None, if_not_exists: bool = False
@@ -152,6 +193,10 @@ class Refs(Requests):
         body = {"name": name, "from": self._at(from_ref), "if_not_exists": if_not_exists}
         return self._dict("POST", "/v1/tags", body)
 
+    def rename_tag(self, name: str, new_name: str) -> dict[str, Any]:
+        """Renames a tag. Raises `AlreadyExistsError`."""
+        return self._dict("PATCH", segments("v1", "tags", name), {"name": new_name})
+
     def delete_tag(self, name: str, *, if_exists: bool = False) -> None:
         """Deletes a tag."""
         path = segments("v1", "tags", name)
@@ -159,13 +204,17 @@ class Refs(Requests):
 
     # Refs.
 
+    def resolve(self, ref: str | None = None) -> dict[str, Any]:
+        """Returns the commit of a ref, such as `main~2`. Raises `RefNotFoundError`."""
+        return self._dict("GET", segments("v1", "refs", self._at(ref)))
+
     def diff(
         self,
         from_ref: str,
         to_ref: str,
         *,
         rows: int = 5,
-        compare: str | None = None,
+        compare: Comparison | None = None,
         stats: bool = False,
     ) -> dict[str, Any]:
         """Returns the differences between two refs: `tables` with columns, files, statistics and rows.
@@ -190,7 +239,7 @@ class Refs(Requests):
         key: Sequence[str] = (),
         limit: int = 100,
         page_token: str | None = None,
-        compare: str | None = None,
+        compare: Comparison | None = None,
         stats: bool = False,
     ) -> dict[str, Any]:
         """Returns the differences between two states of a table, with the rows in `rows`.

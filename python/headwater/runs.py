@@ -7,10 +7,11 @@ import time
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from .choices import Priority
 from .connection import segments
 from .errors import HeadwaterError, from_problem
 from .notebook import shown
-from .project import read_project
+from .project import FileContent, read_project
 from .requests import OnEvent, Requests, parameter_text, selectors, without_none
 
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ class Runs(Requests):
         dry_run: bool = False,
         preview: int | None = None,
         tail: bool = False,
-        priority: str | None = None,
+        priority: Priority | None = None,
         on_event: OnEvent | None = None,
     ) -> dict[str, Any]:
         """Runs the project in a folder on the branch `ref` and waits for its end; Ctrl-C stops it.
@@ -116,7 +117,7 @@ class Runs(Requests):
         `context["job"]`. A failed run does not change the branch.
         """
         request = self._run_request(
-            project_dir,
+            read_project(project_dir),
             ref=ref,
             parameters=parameters,
             strict=None if retry and strict else strict,
@@ -142,14 +143,14 @@ class Runs(Requests):
         no_reuse: bool = False,
         select: str | Iterable[str] = (),
         exclude: str | Iterable[str] = (),
-        priority: str | None = None,
+        priority: Priority | None = None,
     ) -> RunningJob:
         """Starts a run like `run` and does not wait for its end.
 
         `result()` of the returned job waits for the end. In asynchronous code, use `await`.
         """
         request = self._run_request(
-            project_dir,
+            read_project(project_dir),
             ref=ref,
             parameters=parameters,
             strict=strict,
@@ -161,6 +162,14 @@ class Runs(Requests):
             priority=priority,
         )
         return self.running_job(self._dict("POST", "/v1/runs", request)["id"])
+
+    def retry(self, job: str) -> RunningJob:
+        """Continues a failed run with its own files, and does not wait for its end.
+
+        Models that succeeded in the failed run are not run again. `run` with `retry=` continues a
+        run with the current files of a folder.
+        """
+        return self.running_job(self._dict("POST", "/v1/runs", {"retry": job})["id"])
 
     def rerun(self, job: str, *, exact: bool = True, branch: str | None = None) -> RunningJob:
         """Repeats a run with its own files and parameters, and does not wait for its end.
@@ -193,14 +202,14 @@ class Runs(Requests):
 
     def _run_request(
         self,
-        project_dir: str | os.PathLike[str],
+        files: Mapping[str, FileContent],
         *,
         ref: str | None,
         parameters: Mapping[str, object] | None,
         **fields: Any,
     ) -> dict[str, Any]:
         texts = {name: parameter_text(name, value) for name, value in (parameters or {}).items()}
-        request = {"files": read_project(project_dir), "parameters": texts, **fields}
+        request = {"files": files, "parameters": texts, **fields}
         return without_none({**request, "ref": self._at_if_known(ref)})
 
     def _work(self, path: str, request: dict[str, Any], on_event: OnEvent | None) -> dict[str, Any]:

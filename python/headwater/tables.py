@@ -1,24 +1,45 @@
-"""Tables, views and triggers: the methods of `Client` for the content of a lake."""
+"""Tables, views and namespaces: the methods of `Client` for the content of a lake."""
 
 from __future__ import annotations
 
 import re
-import uuid
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, TypedDict
 
+from .choices import WriteMode
 from .connection import segments
 from .errors import make
 from .frames import to_stream
-from .requests import OnEvent, Requests, without_none
+from .requests import OnEvent, check_options, without_none
+from .runs import RunningJob, Runs
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
 
-class Tables(Requests):
-    """Methods of `Client` for tables, views and triggers."""
+class MaintainOptions(TypedDict, total=False):
+    """The options of maintenance, as `maintain` describes them."""
 
-    def tables(self, *, ref: str | None = None, namespace: str | None = None) -> list[dict[str, Any]]:
+    ref: str | None
+    compact: bool
+    sort: str | Iterable[str]
+    zorder: str | Iterable[str]
+    manifests: bool
+    expire_before: str | int | None
+    keep: int | None
+    orphans: bool
+    older_than: str | int | None
+    force: bool
+
+
+class Tables(Runs):
+    """Methods of `Client` for tables, views and namespaces."""
+
+    def tables(
+        self, *, ref: str | None = None, namespace: str | None = None
+    ) -> list[dict[str, Any]]:
         """Lists the tables at a ref, by name, with their columns, rows, files and bytes."""
         return self._list(segments("v1", "refs", self._at(ref), "tables"), {"namespace": namespace})
 
@@ -27,7 +48,7 @@ class Tables(Requests):
         return self._dict("GET", segments("v1", "refs", self._at(ref), "tables", name))
 
     def write(
-        self, table: str, rows: Any, *, mode: str = "append", ref: str | None = None
+        self, table: str, rows: Any, *, mode: WriteMode = "append", ref: str | None = None
     ) -> dict[str, Any]:
         """Writes a pyarrow table, a pandas or polars frame, or a list of dicts into a table, as one
         commit.
@@ -52,8 +73,8 @@ class Tables(Requests):
         *,
         ref: str | None = None,
         compact: bool = False,
-        sort: Iterable[str] = (),
-        zorder: Iterable[str] = (),
+        sort: str | Iterable[str] = (),
+        zorder: str | Iterable[str] = (),
         manifests: bool = False,
         expire_before: str | int | None = None,
         keep: int | None = None,
@@ -71,21 +92,48 @@ class Tables(Requests):
         Durations are seconds, or text such as `30d`. Returns the report; with `dry_run`, changes
         nothing and reports the changes that would be made.
         """
-        names = ["tables", table] if table is not None else []
-        path = segments("v1", "branches", self._at(ref), *names, "maintain")
-        request = {
+        options: MaintainOptions = {
+            "ref": ref,
             "compact": compact,
-            "sort": [sort] if isinstance(sort, str) else list(sort),
-            "zorder": [zorder] if isinstance(zorder, str) else list(zorder),
+            "sort": sort,
+            "zorder": zorder,
             "manifests": manifests,
-            "expire_before_seconds": _seconds("expire_before", expire_before),
+            "expire_before": expire_before,
             "keep": keep,
             "orphans": orphans,
-            "orphans_older_than_seconds": _seconds("older_than", older_than),
+            "older_than": older_than,
             "force": force,
-            "dry_run": dry_run,
         }
-        return self._work(path, without_none(request), on_event)
+        path, request = self._maintenance(table, options)
+        return self._work(path, {**request, "dry_run": dry_run}, on_event)
+
+    def start_maintain(
+        self, table: str | None = None, **options: Unpack[MaintainOptions]
+    ) -> RunningJob:
+        """Starts the maintenance of a table of a branch, or of all tables, with the options of
+        `maintain`, and does not wait for its end."""
+        check_options(options, MaintainOptions)
+        path, request = self._maintenance(table, options)
+        return self.running_job(self._dict("POST", path, request)["id"])
+
+    def _maintenance(
+        self, table: str | None, options: MaintainOptions
+    ) -> tuple[str, dict[str, Any]]:
+        """Returns the path and the body of a request for maintenance."""
+        names = ["tables", table] if table is not None else []
+        path = segments("v1", "branches", self._at(options.get("ref")), *names, "maintain")
+        request = {
+            "compact": options.get("compact", False),
+            "sort": _columns(options.get("sort", ())),
+            "zorder": _columns(options.get("zorder", ())),
+            "manifests": options.get("manifests", False),
+            "expire_before_seconds": _seconds("expire_before", options.get("expire_before")),
+            "keep": options.get("keep"),
+            "orphans": options.get("orphans", False),
+            "orphans_older_than_seconds": _seconds("older_than", options.get("older_than")),
+            "force": options.get("force", False),
+        }
+        return path, without_none(request)
 
     # Views.
 
@@ -116,74 +164,28 @@ class Tables(Requests):
         path = segments("v1", "branches", self._at(ref), "views", name)
         self._connection.json("DELETE", path, parameters={"if_exists": if_exists or None})
 
-    # Triggers and events.
+    # Namespaces.
 
-    def triggers(self) -> list[dict[str, Any]]:
-        """Lists the project's triggers, by name."""
-        return self._list("/v1/triggers")
+    def namespaces(self, *, ref: str | None = None) -> list[dict[str, Any]]:
+        """Lists the namespaces at a ref, by name."""
+        return self._list(segments("v1", "refs", self._at(ref), "namespaces"))
 
-    def invoke_async(
-        self,
-        function: str,
-        arguments: Mapping[str, Any] | None = None,
-        *,
-        key: str | None = None,
-        order_key: str | None = None,
-    ) -> str:
-        """Calls a function of the deployed version later, and returns the id of the event.
+    def create_namespace(self, name: str, *, ref: str | None = None) -> dict[str, Any]:
+        """Creates a namespace on a branch, with its missing parents: `sales` for `sales.eu`. Raises
+        `AlreadyExistsError`."""
+        path = segments("v1", "branches", self._at(ref), "namespaces")
+        return self._dict("POST", path, {"name": name})
 
-        The event is durable on return. The call is attempted at least once and retried after
-        errors. A second call with the same `key` causes no second event. Calls with the same
-        `order_key` are executed one after the other.
-        """
-        keys = without_none({"key": key, "order_key": order_key})
-        request = {"arguments": dict(arguments or {}), **keys}
-        path = segments("v1", "functions", function, "invoke-async")
-        return str(self._dict("POST", path, request)["event"])
+    def drop_namespace(
+        self, name: str, *, ref: str | None = None, if_exists: bool = False
+    ) -> None:
+        """Drops an empty namespace from a branch. Raises `NotEmptyError`."""
+        path = segments("v1", "branches", self._at(ref), "namespaces", name)
+        self._connection.json("DELETE", path, parameters={"if_exists": if_exists or None})
 
-    def send_events(
-        self, function: str, events: Iterable[Mapping[str, Any]]
-    ) -> list[dict[str, Any]]:
-        """Calls a function of the deployed version later, once for each event.
 
-        An event has the attributes of CloudEvents: `source`, `type` and, if needed, `data`, `id`
-        and others; a missing `id` is generated. The function receives the event as its only
-        argument. Events with the same `partitionkey` are delivered one after the other.
-
-        All events are accepted or none; they are durable on return. At most 10,000 events and 8
-        MiB. Returns `event`, the id in Headwater, and `duplicate` for each: an event with the
-        `source` and `id` of one that was sent within 10 minutes is not added.
-        """
-        defaults = {"specversion": "1.0"}
-        sent = [{**defaults, "id": str(uuid.uuid4()), **event} for event in events]
-        path = segments("v1", "functions", function, "events")
-        accepted: list[dict[str, Any]] = self._connection.json("POST", path, sent)
-        return accepted
-
-    def trigger_events(
-        self, *, status: str | None = None, trigger: str | None = None, limit: int = 100
-    ) -> list[dict[str, Any]]:
-        """Lists trigger events, newest first, each with the fields of CloudEvents and of the
-        delivery.
-
-        `status` is `pending`, `running`, `done` or `failed`, or several of these, separated by
-        commas.
-        """
-        filters = {"status": status, "trigger": trigger, "limit": limit}
-        return self._list("/v1/trigger-events", filters)
-
-    def trigger_event(self, id: str) -> dict[str, Any]:
-        """Returns an event and its delivery. A unique prefix or suffix of the id is enough."""
-        return self._dict("GET", segments("v1", "trigger-events", id))
-
-    def remove_trigger_event(self, id: str) -> dict[str, Any]:
-        """Removes a pending or failed event, so that it is never delivered again."""
-        return self._dict("DELETE", segments("v1", "trigger-events", id))
-
-    def replay_trigger_event(self, id: str) -> dict[str, Any]:
-        """Delivers an event again: restarts the delivery of a failed event, and delivers a pending
-        event immediately."""
-        return self._dict("POST", segments("v1", "trigger-events", id, "replay"))
+def _columns(value: str | Iterable[str]) -> list[str]:
+    return [value] if isinstance(value, str) else list(value)
 
 
 def _seconds(name: str, duration: str | int | None) -> int | None:

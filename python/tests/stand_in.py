@@ -6,10 +6,15 @@ import http.server
 import json
 import os
 import socketserver
+import tempfile
 import threading
+import unittest
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
+
+import headwater
 
 
 @dataclass
@@ -164,3 +169,28 @@ def serve_lake(lake):
             yield stand_in
     finally:
         os.remove(path)
+
+
+class WithServer(unittest.TestCase):
+    """The base of tests with a fake server on a TCP port and a client of it."""
+
+    def setUp(self):
+        serving = serve_tcp()
+        self.server, url = serving.__enter__()
+        self.addCleanup(serving.__exit__, None, None, None)
+        self.client = headwater.Client(url=url, author="mø@here")
+
+    def folder(self):
+        """Creates a temporary folder."""
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        return Path(folder.name)
+
+    def check(self, call, method, path, parameters=None, body=None, answer=None):
+        """Checks that a call sends this request, and returns the server's response."""
+        answer = [{"name": "x"}] if answer is None else answer
+        self.server.on(method, path, Answer(answer))
+        self.assertEqual(call(), answer)
+        seen = self.server.last()
+        self.assertEqual(seen.parameters, parameters or {})
+        self.assertEqual(seen.body, body)

@@ -87,6 +87,11 @@ class Access(unittest.TestCase):
         self.check_empty(
             lambda: client.revoke_access_key("HWAK1"), "DELETE", "/v1/access-keys/HWAK1"
         )
+        before = datetime.now(timezone.utc)
+        self.server.on("POST", "/v1/tokens", Answer({}))
+        client.create_token("ana", expires="90d")
+        expires = datetime.fromisoformat(self.server.last().body["expires"])
+        self.assertEqual((expires - before).days, 90)
         with self.assertRaises(errors.InvalidArgumentError):
             client.create_token("ana", scopes="select")
         with self.assertRaises(errors.InvalidArgumentError):
@@ -166,6 +171,12 @@ class Access(unittest.TestCase):
             "/v1/audit",
             {"since": "2026-11-01T00:00:00+00:00", "user": "ana", "outcome": "denied"},
         )
+        before = datetime.now(timezone.utc)
+        self.server.on("GET", "/v1/audit", Answer([]))
+        client.audit(since="24h", until="2026-11-30")
+        sent = self.server.last().parameters
+        self.assertEqual((before - datetime.fromisoformat(sent["since"])).days, 0)
+        self.assertEqual(sent["until"], "2026-11-30")
         check(client.audit_retention, "GET", "/v1/audit/retention")
         check(
             lambda: client.set_audit_retention("90d"),

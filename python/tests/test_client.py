@@ -6,10 +6,11 @@ import sys
 import tempfile
 import types
 import unittest
+from datetime import datetime, timezone
 from pathlib import Path
 from unittest import mock
 
-from stand_in import Answer, serve_tcp
+from stand_in import Answer, WithServer, serve_tcp
 
 import headwater
 from headwater import errors
@@ -30,40 +31,7 @@ def events(*kinds, first=1):
     return [json.dumps({"sequence": n, "type": kind}).encode() + b"\n" for n, kind in numbered]
 
 
-class WithServer(unittest.TestCase):
-    def setUp(self):
-        serving = serve_tcp()
-        self.server, url = serving.__enter__()
-        self.addCleanup(serving.__exit__, None, None, None)
-        self.client = headwater.Client(url=url, author="mø@here")
-
-    def folder(self):
-        folder = tempfile.TemporaryDirectory()
-        self.addCleanup(folder.cleanup)
-        return Path(folder.name)
-
-
 class Requests(WithServer):
-    def check(self, call, method, path, parameters=None, body=None, answer=None):
-        """Checks that a call sends this request, and returns the server's response."""
-        answer = [{"name": "x"}] if answer is None else answer
-        self.server.on(method, path, Answer(answer))
-        self.assertEqual(call(), answer)
-        seen = self.server.last()
-        self.assertEqual(seen.parameters, parameters or {})
-        self.assertEqual(seen.body, body)
-
-    def test_events_are_sent_in_one_request_with_generated_ids(self):
-        path = "/v1/functions/score/events"
-        event = {"specversion": "1.0", "id": "a", "source": "/s", "type": "t", "data": 1}
-        answer = [{"event": "e", "duplicate": False}]
-        send = self.client.send_events
-        self.check(lambda: send("score", iter([event])), "POST", path, body=[event], answer=answer)
-        send("score", [{"source": "/s", "type": "t"}] * 2)
-        first, second = self.server.last().body
-        self.assertEqual(first["specversion"], "1.0")
-        self.assertNotEqual(first["id"], second["id"])
-
     def test_every_noun_has_its_path(self):
         client = self.client
         check = self.check
@@ -72,7 +40,25 @@ class Requests(WithServer):
         check(client.tags, "GET", "/v1/tags")
         check(client.tables, "GET", "/v1/refs/main/tables")
         check(lambda: client.log(limit=3), "GET", "/v1/refs/main/commits", {"limit": "3"})
+        check(lambda: client.branch("dev"), "GET", "/v1/branches/dev")
+        check(lambda: client.tag("v1"), "GET", "/v1/tags/v1")
+        check(lambda: client.resolve("main~2"), "GET", "/v1/refs/main~2")
+        check(client.namespaces, "GET", "/v1/refs/main/namespaces")
+        check(client.environments, "GET", "/v1/environments")
+        check(lambda: client.environment("3f"), "GET", "/v1/environments/3f")
+        check(lambda: client.function("price"), "GET", "/v1/functions/price")
+        check(lambda: client.function_versions("price"), "GET", "/v1/functions/price/versions")
+        check(lambda: client.deployment("3f"), "GET", "/v1/deployments/3f")
         check(client.usage, "GET", "/v1/usage", {"by": "kind"})
+        since = datetime(2026, 11, 1, tzinfo=timezone.utc)
+        period = {"by": "branch", "since": "2026-11-01T00:00:00+00:00", "until": "2026-12-01"}
+        check(
+            lambda: client.usage(by="branch", since=since, until="2026-12-01"),
+            "GET",
+            "/v1/usage",
+            period,
+        )
+        check(lambda: client.stop_server(drain="30s"), "POST", "/v1/shutdown", {"drain_ms": "30000"})
         check(lambda: client.jobs(kind="run"), "GET", "/v1/jobs", {"kind": "run", "limit": "100"})
         check(lambda: client.job("ab12"), "GET", "/v1/jobs/ab12")
         check(lambda: client.stop_job("ab12"), "POST", "/v1/jobs/ab12/stop")
@@ -115,7 +101,9 @@ class Requests(WithServer):
         (project / "headwater.toml").write_text("[project]\nname = \"x\"\n")
         merge = {"source": "dev", "dry_run": True, "unchecked": False}
         self.check(
-            lambda: client.merge("dev", into="main", dry_run=True, rerun=project),
+            lambda: client.merge(
+                "dev", into="main", dry_run=True, rerun=project, parameters={"day": 3}
+            ),
             "POST",
             "/v1/runs",
             body={
@@ -123,6 +111,7 @@ class Requests(WithServer):
                 "ref": "main",
                 "dry_run": True,
                 "merge": merge,
+                "parameters": {"day": "3"},
             },
         )
         self.server.on("DELETE", "/v1/branches/team%2Fdev", Answer(b"", 204))
@@ -153,48 +142,6 @@ class Requests(WithServer):
         self.server.on("GET", "/v1/tags", Answer(chunks=[b"[{}"], cut=True))
         with self.assertRaisesRegex(errors.UnavailableError, "cut off"):
             self.client.tags()
-
-
-class Functions(WithServer):
-    PATH = "/v1/functions/greet/invoke"
-
-    def test_a_function_is_called_with_values_by_name(self):
-        self.server.on("POST", self.PATH, Answer({"hello": "you"}))
-        self.assertEqual(self.client.invoke("greet", name="you", self=[1]), {"hello": "you"})
-        seen = self.server.last()
-        self.assertEqual(seen.body, {"arguments": {"name": "you", "self": [1]}})
-        self.assertEqual(seen.headers["accept"], "application/json")
-        self.server.on("GET", "/v1/functions", Answer([{"name": "greet"}]))
-        self.assertEqual(self.client.functions(), [{"name": "greet"}])
-
-    def test_a_folder_is_deployed_and_an_earlier_version_activated(self):
-        root = self.folder()
-        (root / "headwater.toml").write_text("[project]\n")
-        self.server.on("POST", "/v1/deployments", Answer({"dry_run": True}))
-        self.assertEqual(self.client.deploy(root, dry_run=True), {"dry_run": True})
-        sent = {"files": {"headwater.toml": "[project]\n"}, "dry_run": True}
-        self.assertEqual(self.server.last().body, sent)
-        self.server.on("GET", "/v1/deployments", Answer([{"version": "3fa9"}]))
-        self.assertEqual(self.client.deployments(), [{"version": "3fa9"}])
-        self.server.on("POST", "/v1/deployments/3fa9/activate", Answer({"dry_run": False}))
-        self.assertEqual(self.client.rollback("3fa9"), {"dry_run": False})
-
-    def test_a_table_argument_is_sent_as_arrow(self):
-        Table = type("Table", (), {"__module__": "pyarrow.lib"})
-        self.server.on("POST", self.PATH, Answer(3))
-        with mock.patch("headwater.client.to_stream", return_value=b"rows"):
-            self.assertEqual(self.client.invoke("greet", rows=Table(), times=2), 3)
-            with self.assertRaisesRegex(errors.InvalidArgumentError, "one table"):
-                self.client.invoke("greet", rows=Table(), others=Table())
-        seen = self.server.last()
-        self.assertEqual((seen.body, seen.headers["content-type"]), (b"rows", ARROW))
-        self.assertEqual(seen.parameters, {"table": "rows", "arguments": '{"times": 2}'})
-
-    def test_a_functions_error_is_raised(self):
-        problem = {"code": "function_failed", "message": "ValueError: no"}
-        self.server.on("POST", self.PATH, Answer(problem, 422))
-        with self.assertRaisesRegex(errors.FunctionFailedError, "ValueError: no"):
-            self.client.invoke("greet")
 
 
 class Arguments(unittest.TestCase):
@@ -229,6 +176,25 @@ class Arguments(unittest.TestCase):
                 self.assertEqual(server.last().headers.get("authorization"), shown)
             os.chdir(before)
 
+    def test_the_active_branch_of_a_profile_is_set(self):
+        with tempfile.TemporaryDirectory() as folder, serve_tcp() as (server, url):
+            server.on("GET", "/v1/branches/dev", Answer({"name": "dev", "commit": "3fa9"}))
+            server.on("GET", "/v1/refs/dev/tables", Answer([]))
+            path = Path(folder) / "headwater" / "profiles.json"
+            path.parent.mkdir()
+            profiles = {"team": {"url": url, "token": "t"}, "other": {"url": url, "token": "o"}}
+            path.write_text(json.dumps({"default": "other", "profiles": profiles}))
+            with mock.patch.dict(os.environ, {"XDG_CONFIG_HOME": folder}):
+                client = headwater.Client(profile="team")
+                self.assertEqual(client.checkout("dev")["commit"], "3fa9")
+                client.tables()
+                headwater.Client(profile="team").tables()
+            profiles["team"]["branch"] = "dev"
+            self.assertEqual(json.loads(path.read_text())["profiles"], profiles)
+            self.assertEqual(path.stat().st_mode & 0o777, 0o600)
+            with self.assertRaisesRegex(errors.InvalidArgumentError, "no active branch"):
+                headwater.Client(url=url).checkout("dev")
+
     def test_invalid_client_arguments_are_rejected(self):
         for arguments in (
             {"url": "127.0.0.1:4280"},
@@ -251,10 +217,12 @@ class Queries(WithServer):
     def test_rows_come_as_dicts(self):
         rows = [{"city": "Oslo", "days": 2}]
         self.server.on("POST", "/v1/query", Answer(rows, headers=self.headers))
-        self.assertEqual(self.client.query_rows("SELECT 1", ref="dev", limit=5), rows)
+        query = self.client.query_rows
+        self.assertEqual(query("SELECT 1", ref="dev", limit=5, memory="1MiB"), rows)
         seen = self.server.last()
         self.assertEqual(seen.headers["accept"], "application/json")
-        self.assertEqual(seen.body, {"sql": "SELECT 1", "ref": "dev", "limit": 5})
+        sent = {"sql": "SELECT 1", "ref": "dev", "limit": 5, "memory_bytes_max": 1 << 20}
+        self.assertEqual(seen.body, sent)
 
     def test_a_truncated_response_raises_the_jobs_error(self):
         problem = {"code": "memory_limit", "message": "`1` byte", "context": {}}
@@ -344,7 +312,6 @@ class Work(WithServer):
 
     def started(self, *streams, ended):
         self.server.on("POST", "/v1/runs", Answer(job("queued"), 202))
-        self.server.on("POST", "/v1/imports", Answer(job("queued"), 202))
         self.server.on("GET", f"/v1/jobs/{JOB}/events", *streams)
         self.server.on("GET", f"/v1/jobs/{JOB}", Answer(ended))
 
@@ -421,36 +388,6 @@ class Work(WithServer):
     def test_a_parameter_is_a_plain_value(self):
         with self.assertRaisesRegex(errors.InvalidArgumentError, "parameter `day` cannot be"):
             self.client.run(self.project(), parameters={"day": [1]})
-
-    def test_an_import_sends_absolute_paths(self):
-        report = {"table": "orders", "rows": 3}
-        self.started(Answer(chunks=events("ended")), ended=job(result=report))
-        answer = self.client.import_files(
-            "orders",
-            [Path("incoming"), "/data/*.csv"],
-            nulls=["NA"],
-            types={"id": "long"},
-            on_error="reject",
-            partition_by=["days(day)", "bucket(16, id), city"],
-        )
-        self.assertEqual(answer, report)
-        self.assertEqual(
-            self.server.seen[0].body,
-            {
-                "table": "orders",
-                "sources": [os.path.abspath("incoming"), "/data/*.csv"],
-                "nulls": ["NA"],
-                "types": {"id": "long"},
-                "partition": [
-                    {"column": "day", "transform": "day"},
-                    {"column": "id", "transform": "bucket[16]"},
-                    {"column": "city", "transform": "identity"},
-                ],
-                "on_error": "reject",
-                "again": False,
-                "dry_run": False,
-            },
-        )
 
 
 if __name__ == "__main__":

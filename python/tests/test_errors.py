@@ -19,6 +19,11 @@ class Errors(unittest.TestCase):
             self.assertEqual(errors.BY_CODE[code].__name__, f"{name}Error")
             self.assertIs(getattr(errors, f"{name}Error"), errors.BY_CODE[code])
 
+    def test_type_checkers_see_each_class(self):
+        source = Path(errors.__file__).read_text()
+        declared = re.findall(r"^    class (\w+)\(HeadwaterError\): \.\.\.$", source, re.MULTILINE)
+        self.assertEqual(declared, [made.__name__ for made in errors.BY_CODE.values()])
+
     def test_a_problem_becomes_the_error_of_its_code(self):
         error = errors.from_problem(
             {

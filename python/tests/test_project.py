@@ -37,13 +37,21 @@ class ReadProject(unittest.TestCase):
             "models/__pycache__/x.py",
             "another/headwater.toml",
             "another/x.sql",
+            "packages/site-packages/x.py",
+            "build/x.py",
+            "dist/x.py",
+            "shop.egg-info/x.py",
+            "cache/CACHEDIR.TAG",
+            "cache/x.py",
+            "notes.yaml",
+            "tests/unit/a.yaml",
+            "web/upper.js",
         ):
             self.write(path, f"-- {path}")
         os.symlink(self.root / "notes.md", self.root / "linked.sql")
         files = project.read_project(self.root)
-        self.assertEqual(
-            list(files), ["a.sql", "headwater.toml", "models/b.py", "models/deep/er/c.py"]
-        )
+        sent = ["a.sql", "headwater.toml", "models/b.py", "models/deep/er/c.py", "tests/unit/a.yaml"]
+        self.assertEqual(list(files), sent)
         self.assertEqual(files["models/b.py"], "-- models/b.py")
 
     def test_a_project_for_bauplan_is_sent(self):
@@ -53,6 +61,51 @@ class ReadProject(unittest.TestCase):
         self.assertEqual(
             list(project.read_project(self.root)), ["bauplan_project.yml", "models.py", "views/a.sql"]
         )
+
+    def test_files_that_functions_name_are_sent(self):
+        self.write(
+            "headwater.toml",
+            """
+            [functions.upper]
+            command = ["node", "./web/upper.js", ".", "web", "data"]
+            files = ["web/lib/", "../x", "assets"]
+            [functions.price]
+            runtime = "nodejs20"
+            handler = "src/price.handler"
+            [functions.shout]
+            runtime = "provided"
+            folder = "shout"
+            """,
+        )
+        for path in (
+            "web/upper.js",
+            "web/other.js",
+            "web/lib/text.js",
+            "web/lib/.cache",
+            "src/price.mjs",
+            "bootstrap",
+            "shout/bootstrap",
+            "shout/data/rows.csv",
+        ):
+            self.write(path, path)
+        self.write("assets/logo", b"\xff\x00")
+        os.symlink("/", self.root / "web/lib/outside")
+        os.chmod(self.root / "assets/logo", 0o755)
+        files = project.read_project(self.root)
+        sent = "assets/logo bootstrap headwater.toml shout/bootstrap shout/data/rows.csv src/price.mjs"
+        self.assertEqual(list(files), [*sent.split(), "web/lib/text.js", "web/upper.js"])
+        self.assertEqual(files["assets/logo"], {"base64": "/wA=", "executable": True})
+
+    def test_an_invalid_project_file_names_no_files(self):
+        for settings in (
+            "functions = 3",
+            "[functions]\nupper = 3",
+            '[functions.upper]\ncommand = "web/upper.js"',
+            "[functions.upper]\nruntime = 3",
+            "[functions",
+        ):
+            with self.subTest(settings):
+                self.assertEqual(project.named_paths(settings), ([], []))
 
     def test_text_is_sent_unchanged(self):
         self.write("headwater.toml")

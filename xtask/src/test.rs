@@ -6,6 +6,9 @@ use crate::{codegen, tidy};
 /// The release of nextest to install.
 const NEXTEST: &str = "0.9.143";
 
+/// The packages from PyPI that the tests of the SDK need.
+const PYTHON_PACKAGES: [&str; 2] = ["pyarrow", "mypy==2.4.1"];
+
 /// Runs everything that CI runs.
 pub fn all() -> Outcome {
     tidy::check()?;
@@ -37,7 +40,8 @@ fn nextest() -> Result<String, String> {
     Ok(format!("{}:{path}", tools.join("bin").display()))
 }
 
-/// Runs the SDK's tests: the tests that need only Python, and the tests that need pyarrow.
+/// Checks the types of the SDK and runs its tests: those that need only Python, and those that need
+/// pyarrow.
 fn python() -> Outcome {
     let environment = process::target().join("python-tests");
     let interpreter = environment.join("bin/python");
@@ -45,7 +49,11 @@ fn python() -> Outcome {
         process::run(command("python3", &["-m", "venv", &environment.to_string_lossy()]))?;
     }
     let interpreter = interpreter.to_string_lossy();
-    process::run(command(&interpreter, &["-m", "pip", "install", "--quiet", "pyarrow"]))?;
+    let install = ["-m", "pip", "install", "--quiet"];
+    process::run(command(&interpreter, &[&install[..], &PYTHON_PACKAGES[..]].concat()))?;
+    let cache = environment.join("mypy-cache");
+    let cache = cache.to_string_lossy();
+    process::run(command(&interpreter, &["-m", "mypy", "--cache-dir", &cache]))?;
     for start in ["tests", "tests/arrow"] {
         let folder = process::root().join("python");
         let arguments = ["-m", "unittest", "discover", "--start-directory", start];

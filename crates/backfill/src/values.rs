@@ -1,4 +1,5 @@
-//! Values of a backfill: a range or a list.
+//! Values of a backfill: a range or a list. The Python client has the same rules, in
+//! `python/headwater/backfill_values.py`.
 
 use chrono::{Datelike, NaiveDate};
 

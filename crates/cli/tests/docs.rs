@@ -167,6 +167,11 @@ fn projects() {
 }
 
 #[test]
+fn python() {
+    run_document(&root().join("docs/python.md"));
+}
+
+#[test]
 fn functions() {
     run_document(&root().join("docs/functions.md"));
 }

@@ -3,7 +3,7 @@
 //!
 //! Hidden folders, virtual environments, installed packages, build results, folders called `data`,
 //! and other projects within the folder are skipped. A function in another language can name such a
-//! folder to send it.
+//! folder to send it. The Python client has the same rules, in `python/headwater/project.py`.
 
 use std::collections::BTreeMap;
 use std::fs::File;

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 import headwater
 from headwater import errors, expectations
-from headwater.client import ArrowBody
+from headwater.arrow_body import ArrowBody
 
 TABLE = pa.table(
     {
@@ -88,7 +88,7 @@ class Streams(unittest.TestCase):
         response.__enter__.return_value = response
         response.getheader.return_value = None
         client = headwater.Client(url="http://127.0.0.1")
-        with mock.patch.object(client, "_query", return_value=response):
+        with mock.patch.object(client._connection, "send", return_value=response):
             return client.query("SELECT 1")
 
     def stream(self):

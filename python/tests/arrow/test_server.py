@@ -1,41 +1,15 @@
 """Tests of the client with a real server: the built command, and a lake in a temporary folder."""
 
-import os
-import shutil
-import subprocess
-import tempfile
 import unittest
 from decimal import Decimal
-from pathlib import Path
 
 import pyarrow
+from real_server import RealServer
 
-import headwater
 from headwater import errors
 
-BUILT = Path(__file__).parents[3] / "target" / "debug" / "headwater"
-COMMAND = os.environ.get("HEADWATER_COMMAND", str(BUILT))
 
-
-@unittest.skipUnless(os.path.exists(COMMAND), "NOT CHECKED: the command is not built")
-class Server(unittest.TestCase):
-    def setUp(self):
-        self.folder = tempfile.mkdtemp()
-        self.addCleanup(shutil.rmtree, self.folder, ignore_errors=True)
-        self.headwater("init", "--name", "test")
-        self.addCleanup(self.headwater, "stop")
-        self.client = headwater.Client(lake=self.folder, command=COMMAND, author="eva")
-
-    def headwater(self, *arguments):
-        ended = subprocess.run(
-            [COMMAND, *arguments], cwd=self.folder, capture_output=True, text=True, check=False
-        )
-        self.assertEqual(ended.returncode, 0, ended.stderr)
-        return ended.stdout
-
-    def rows(self, sql, **options):
-        return self.client.query(sql, **options).to_pylist()
-
+class Server(RealServer):
     def test_rows_are_written_in_one_commit(self):
         client = self.client
         before = len(client.log())

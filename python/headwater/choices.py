@@ -1,0 +1,28 @@
+"""The values of options that accept only certain texts, as types."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+#: A resolution of conflicts: reject the merge, keep the target's table, or take the source's table.
+ConflictChoice = Literal["fail", "ours", "theirs"]
+
+#: When rows are compared: if little data must be read, always, or never.
+Comparison = Literal["auto", "always", "never"]
+
+#: What a write does with the existing rows of a table.
+WriteMode = Literal["append", "replace"]
+
+#: What an import does with a bad row: stop with an error, or store the row in another table.
+OnError = Literal["stop", "reject"]
+
+#: The format of imported files.
+FileFormat = Literal["csv", "ndjson", "parquet", "arrow"]
+
+#: The priority of a run's functions in the queue.
+Priority = Literal["low", "normal", "high"]
+
+#: The groups of usage.
+UsageGrouping = Literal[
+    "day", "kind", "job", "model", "function", "trigger", "branch", "author"
+]

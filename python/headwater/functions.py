@@ -1,0 +1,282 @@
+"""Functions and deployments: methods of `Client`."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import time
+import uuid
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from .connection import ARROW, JSON, segments
+from .errors import HeadwaterError, make
+from .frames import import_package, is_table, to_stream
+from .function_files import read_function
+from .project import FileContent, read_project
+from .requests import duration_seconds, parameter_text, size_bytes, without_none
+from .responses import Responses
+
+if TYPE_CHECKING:
+    import pyarrow
+
+# The number of recent function calls to search for the calls of one function.
+CALLS_MAX = 2_000
+
+# The time between two requests for new calls of a function, in seconds.
+CALLS_SECONDS = 1.0
+
+
+class Functions(Responses):
+    """Methods of `Client` for functions and deployments."""
+
+    # Calls.
+
+    def functions(self) -> list[dict[str, Any]]:
+        """Lists the functions by name: those of the deployed version, and those without a
+        project."""
+        return self._list("/v1/functions")
+
+    def invoke(self, function: str, /, **arguments: Any) -> Any:
+        """Calls a function and returns its result; a table is a list of dicts.
+
+        The function belongs to the deployed version, or was deployed without a project. In the
+        second case, `NAME:VERSION` calls a version or an alias. Arguments are JSON values. One
+        argument can be a `pyarrow.Table` or a pandas or polars frame. Ctrl-C stops the function.
+        Raises the error of the function.
+        """
+        with self._invoke(function, arguments, JSON) as response:
+            return self._json(response)
+
+    def invoke_table(self, function: str, /, **arguments: Any) -> pyarrow.Table:
+        """Like `invoke`, for a function that returns a table. Returns a `pyarrow.Table`."""
+        import_package("pyarrow")
+        with self._invoke(function, arguments, ARROW) as response:
+            return self._table(response)
+
+    def invoke_project(
+        self, project_dir: str | os.PathLike[str], function: str, /, **arguments: Any
+    ) -> Any:
+        """Calls a function of the project in a folder, which need not be deployed.
+
+        Arguments are JSON values. Returns the result as `invoke` does.
+        """
+        return self._invoke_files(read_project(project_dir), function, arguments)
+
+    def _invoke_files(
+        self, files: Mapping[str, FileContent], function: str, arguments: Mapping[str, Any]
+    ) -> Any:
+        request = {"arguments": dict(arguments), "files": dict(files)}
+        path = segments("v1", "functions", function, "invoke")
+        with self._connection.send("POST", path, request, accept=JSON) as response:
+            return self._json(response)
+
+    def _invoke(
+        self, function: str, arguments: Mapping[str, Any], accept: str
+    ) -> http.client.HTTPResponse:
+        path = segments("v1", "functions", function, "invoke")
+        tables = {name: value for name, value in arguments.items() if is_table(value)}
+        if not tables:
+            return self._connection.send("POST", path, {"arguments": arguments}, accept=accept)
+        if len(tables) > 1:
+            hint = "Store the other tables in the lake, and let a model read them there."
+            raise make("invalid_argument", "a call accepts only one table", hint)
+        (name, table), = tables.items()
+        others = {key: value for key, value in arguments.items() if key != name}
+        parameters = {"table": name, "arguments": json.dumps(others)}
+        return self._connection.send("POST", path, to_stream(table), parameters, accept)
+
+    def invoke_async(
+        self,
+        function: str,
+        arguments: Mapping[str, Any] | None = None,
+        *,
+        key: str | None = None,
+        order_key: str | None = None,
+    ) -> str:
+        """Calls a function of the deployed version later, and returns the id of the event.
+
+        The event is durable on return. The call is attempted at least once and retried after
+        errors. A second call with the same `key` causes no second event. Calls with the same
+        `order_key` are executed one after the other.
+        """
+        keys = without_none({"key": key, "order_key": order_key})
+        request = {"arguments": dict(arguments or {}), **keys}
+        path = segments("v1", "functions", function, "invoke-async")
+        return str(self._dict("POST", path, request)["event"])
+
+    def send_events(
+        self, function: str, events: Iterable[Mapping[str, Any]]
+    ) -> list[dict[str, Any]]:
+        """Calls a function of the deployed version later, once for each event.
+
+        An event has the attributes of CloudEvents: `source`, `type` and, if needed, `data`, `id`
+        and others; a missing `id` is generated. The function receives the event as its only
+        argument. Events with the same `partitionkey` are delivered one after the other.
+
+        All events are accepted or none; they are durable on return. At most 10,000 events and 8
+        MiB. Returns `event`, the id in Headwater, and `duplicate` for each: an event with the
+        `source` and `id` of one that was sent within 10 minutes is not added.
+        """
+        defaults = {"specversion": "1.0"}
+        sent = [{**defaults, "id": str(uuid.uuid4()), **event} for event in events]
+        path = segments("v1", "functions", function, "events")
+        accepted: list[dict[str, Any]] = self._connection.json("POST", path, sent)
+        return accepted
+
+    # Functions without a project.
+
+    def deploy_function(
+        self,
+        name: str,
+        source: str | os.PathLike[str],
+        *,
+        runtime: str,
+        handler: str | None = None,
+        description: str = "",
+        memory: str | int | None = None,
+        timeout: str | float | None = None,
+        env: Mapping[str, str | int | float | bool] | None = None,
+        secrets: Iterable[str] = (),
+        network: Iterable[str] = (),
+        system: Iterable[str] = (),
+        reserved_concurrency: int | None = None,
+        provisioned_concurrency: int | None = None,
+    ) -> dict[str, Any]:
+        """Deploys a function without a project, as a new version, and returns its description.
+
+        `source` is the function's folder, or a ZIP archive. `runtime` is `python3.11`, `nodejs20`,
+        `provided` and so on. `handler` is the file without its ending, a dot and the function; not
+        for `provided`. `memory` is bytes, or text such as `256MiB`; `timeout` is seconds, or text
+        such as `30s`. `env` are environment variables. `secrets` are names of secrets, which are
+        environment variables of the same name. `network` are hosts that the function may connect
+        to, or `*` for all. `system` are programs of the system that the function needs.
+        `reserved_concurrency` is the maximum number of concurrent calls, and
+        `provisioned_concurrency` the number of instances that the server keeps ready.
+        """
+        seconds = duration_seconds("timeout", timeout)
+        request = {
+            **read_function(source),
+            "runtime": runtime,
+            "handler": handler,
+            "description": description,
+            "memory_bytes": size_bytes("memory", memory),
+            "timeout_ms": None if seconds is None else int(seconds * 1000),
+            "env": {key: parameter_text(key, value) for key, value in (env or {}).items()},
+            "secrets": _names(secrets),
+            "network": _names(network),
+            "system": _names(system),
+            "reserved_concurrency": reserved_concurrency,
+            "provisioned_concurrency": provisioned_concurrency,
+        }
+        return self._dict("PUT", segments("v1", "functions", name), without_none(request))
+
+    def function(self, name: str) -> dict[str, Any]:
+        """Describes a function without a project: its settings, files, versions and aliases.
+
+        Raises `FunctionNotFoundError`.
+        """
+        return self._dict("GET", segments("v1", "functions", name))
+
+    def function_versions(self, name: str) -> list[dict[str, Any]]:
+        """Lists the versions of a function without a project."""
+        return self._list(segments("v1", "functions", name, "versions"))
+
+    def delete_function(self, name: str, *, if_exists: bool = False) -> None:
+        """Deletes a function without a project, with its versions."""
+        path = segments("v1", "functions", name)
+        self._connection.json("DELETE", path, parameters={"if_exists": if_exists or None})
+
+    def function_logs(
+        self, name: str, *, limit: int = 10, follow: bool = False
+    ) -> Iterator[dict[str, Any]]:
+        """Yields the last calls of a function, oldest first: the `job` of each call, and its
+        `events`, which include the output as events of type `log`.
+
+        `limit` is the maximum number of earlier calls. With `follow`, waits for the end of running
+        calls, and yields each later call after its end until the caller stops the iteration.
+        Without it, raises `JobNotFoundError` if no call is recorded.
+        """
+        client: Any = self
+        calls = self._calls(name)
+        if not calls and not follow:
+            message = f"no recorded call of function `{name}`"
+            raise make("job_not_found", message, "List the functions with `functions()`.")
+        seen = {call["id"] for call in calls[: max(len(calls) - limit, 0)]}
+        while True:
+            for call in calls:
+                if call["id"] in seen:
+                    continue
+                seen.add(call["id"])
+                events = list(client.job_events(call["id"], follow=follow))
+                yield {"job": client.job(call["id"]), "events": events}
+            if not follow:
+                return
+            time.sleep(CALLS_SECONDS)
+            calls = self._calls(name)
+            # Forget calls that the server no longer returns, so that the set does not grow forever.
+            seen &= {call["id"] for call in calls}
+
+    def _calls(self, name: str) -> list[dict[str, Any]]:
+        """Returns the recorded calls of a function, oldest first."""
+        calls = self._list("/v1/jobs", {"kind": "function", "limit": CALLS_MAX})
+        try:
+            triggers = self._list("/v1/triggers")
+        except HeadwaterError:
+            # A user that may not list triggers sees only the calls by name.
+            triggers = []
+        authors = {f"trigger {one['name']}" for one in triggers if one.get("function") == name}
+        own = [call for call in calls if call["summary"] == name or call["author"] in authors]
+        return own[::-1]
+
+    # Deployments.
+
+    def deploy(
+        self, project: str | os.PathLike[str] = ".", *, dry_run: bool = False
+    ) -> dict[str, Any]:
+        """Validates the project in a folder and activates it as a new version.
+
+        Returns the version, its contents and the changes. `dry_run` deploys nothing. Raises
+        `InvalidProjectError` with the errors of all files; then the active version does not change.
+        """
+        request = {"files": read_project(project), "dry_run": dry_run}
+        return self._dict("POST", "/v1/deployments", request)
+
+    def deployments(self) -> list[dict[str, Any]]:
+        """Lists the deployed versions, newest first."""
+        return self._list("/v1/deployments")
+
+    def deployment(self, version: str | None = None) -> dict[str, Any]:
+        """Returns a deployed version, by default the active one; a prefix of the version is
+        enough. Raises `DeploymentNotFoundError`."""
+        if version is not None:
+            return self._dict("GET", segments("v1", "deployments", version))
+        versions = self.deployments()
+        return versions[_active(versions)]
+
+    def rollback(self, version: str | None = None) -> dict[str, Any]:
+        """Activates an earlier version, by default the one before the active version; a prefix of
+        the version is enough."""
+        if version is None:
+            versions = self.deployments()
+            before = _active(versions) + 1
+            if before == len(versions):
+                message = "no version was deployed before the active one"
+                hint = "List the versions with `deployments()`."
+                raise make("deployment_not_found", message, hint)
+            version = str(versions[before]["version"])
+        return self._dict("POST", segments("v1", "deployments", version, "activate"), {})
+
+
+def _active(versions: list[dict[str, Any]]) -> int:
+    """Returns the index of the active version."""
+    for index, version in enumerate(versions):
+        if version["active"]:
+            return index
+    message = "no version of the project is deployed"
+    raise make("deployment_not_found", message, "Deploy a project with `deploy()`.")
+
+
+def _names(value: str | Iterable[str]) -> list[str]:
+    return [value] if isinstance(value, str) else list(value)

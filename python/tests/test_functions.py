@@ -1,0 +1,127 @@
+"""Tests of the client's requests about functions and deployments."""
+
+import os
+import unittest
+from unittest import mock
+
+from stand_in import Answer, WithServer
+
+from headwater import errors
+from headwater.connection import ARROW
+
+
+class Functions(WithServer):
+    PATH = "/v1/functions/greet/invoke"
+
+    def test_a_function_is_called_with_values_by_name(self):
+        self.server.on("POST", self.PATH, Answer({"hello": "you"}))
+        self.assertEqual(self.client.invoke("greet", name="you", self=[1]), {"hello": "you"})
+        seen = self.server.last()
+        self.assertEqual(seen.body, {"arguments": {"name": "you", "self": [1]}})
+        self.assertEqual(seen.headers["accept"], "application/json")
+        self.server.on("GET", "/v1/functions", Answer([{"name": "greet"}]))
+        self.assertEqual(self.client.functions(), [{"name": "greet"}])
+
+    def test_a_folder_is_deployed_and_an_earlier_version_activated(self):
+        root = self.folder()
+        (root / "headwater.toml").write_text("[project]\n")
+        self.server.on("POST", "/v1/deployments", Answer({"dry_run": True}))
+        self.assertEqual(self.client.deploy(root, dry_run=True), {"dry_run": True})
+        sent = {"files": {"headwater.toml": "[project]\n"}, "dry_run": True}
+        self.assertEqual(self.server.last().body, sent)
+        self.server.on("GET", "/v1/deployments", Answer([{"version": "3fa9"}]))
+        self.assertEqual(self.client.deployments(), [{"version": "3fa9"}])
+        self.server.on("POST", "/v1/deployments/3fa9/activate", Answer({"dry_run": False}))
+        self.assertEqual(self.client.rollback("3fa9"), {"dry_run": False})
+
+    def test_the_version_before_the_active_one_is_activated(self):
+        versions = [
+            {"version": "c", "active": False},
+            {"version": "b", "active": True},
+            {"version": "a", "active": False},
+        ]
+        self.server.on("GET", "/v1/deployments", Answer(versions))
+        self.server.on("POST", "/v1/deployments/a/activate", Answer({"dry_run": False}))
+        self.assertEqual(self.client.deployment()["version"], "b")
+        self.assertEqual(self.client.rollback(), {"dry_run": False})
+        for listed in (versions[:2], versions[:1], []):
+            self.server.on("GET", "/v1/deployments", Answer(listed))
+            with self.assertRaises(errors.DeploymentNotFoundError):
+                self.client.rollback()
+
+    def test_a_function_without_a_project_is_deployed(self):
+        root = self.folder()
+        (root / "app.py").write_text("def handler(event, context): ...")
+        (root / "lib").mkdir()
+        (root / "lib" / "logo").write_bytes(b"\xff")
+        (root / ".hidden").write_text("")
+        path = "/v1/functions/price"
+        self.server.on("PUT", path, Answer({"name": "price", "version": 1}))
+        deployed = self.client.deploy_function(
+            "price",
+            root,
+            runtime="python3.11",
+            handler="app.handler",
+            memory="256MiB",
+            timeout=1.5,
+            env={"LEVEL": 2},
+            secrets=["KEY"],
+            network="*",
+            provisioned_concurrency=0,
+        )
+        self.assertEqual(deployed["version"], 1)
+        settings = {
+            "runtime": "python3.11",
+            "handler": "app.handler",
+            "description": "",
+            "memory_bytes": 256 << 20,
+            "timeout_ms": 1500,
+            "env": {"LEVEL": "2"},
+            "secrets": ["KEY"],
+            "network": ["*"],
+            "system": [],
+            "provisioned_concurrency": 0,
+        }
+        files = {
+            "app.py": "def handler(event, context): ...",
+            "lib/logo": {"base64": "/w==", "executable": False},
+        }
+        self.assertEqual(self.server.last().body, {"files": files, **settings})
+        archive = root / "price.zip"
+        archive.write_bytes(b"PK")
+        self.client.deploy_function("price", archive, runtime="provided")
+        self.assertEqual(self.server.last().body["archive"], "UEs=")
+        os.symlink("app.py", root / "linked.py")
+        with self.assertRaisesRegex(errors.InvalidArgumentError, "is a link"):
+            self.client.deploy_function("price", root, runtime="provided")
+        with self.assertRaisesRegex(errors.InvalidArgumentError, "cannot be read"):
+            self.client.deploy_function("price", root / "missing", runtime="provided")
+
+    def test_a_function_of_a_project_is_called(self):
+        root = self.folder()
+        (root / "headwater.toml").write_text("[project]\n")
+        self.server.on("POST", self.PATH, Answer(3))
+        self.assertEqual(self.client.invoke_project(root, "greet", name="you"), 3)
+        sent = {"arguments": {"name": "you"}, "files": {"headwater.toml": "[project]\n"}}
+        self.assertEqual(self.server.last().body, sent)
+
+    def test_a_table_argument_is_sent_as_arrow(self):
+        Table = type("Table", (), {"__module__": "pyarrow.lib"})
+        self.server.on("POST", self.PATH, Answer(3))
+        with mock.patch("headwater.functions.to_stream", return_value=b"rows"):
+            self.assertEqual(self.client.invoke("greet", rows=Table(), times=2), 3)
+            with self.assertRaisesRegex(errors.InvalidArgumentError, "one table"):
+                self.client.invoke("greet", rows=Table(), others=Table())
+        seen = self.server.last()
+        self.assertEqual((seen.body, seen.headers["content-type"]), (b"rows", ARROW))
+        self.assertEqual(seen.parameters, {"table": "rows", "arguments": '{"times": 2}'})
+
+    def test_a_functions_error_is_raised(self):
+        problem = {"code": "function_failed", "message": "ValueError: no"}
+        self.server.on("POST", self.PATH, Answer(problem, 422))
+        with self.assertRaisesRegex(errors.FunctionFailedError, "ValueError: no"):
+            self.client.invoke("greet")
+
+
+if __name__ == "__main__":
+    unittest.main()
