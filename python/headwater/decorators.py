@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 PRIORITIES = ("low", "normal", "high")
 # Keys of triggers that only `headwater.toml` can contain.
 TARGETS = ("function", "import", "run", "parameters")
+CPUS_HINT = "Write a number of processors, such as `cpus=1.5`."
+MONEY_HINT = "Write an amount, such as `2.5`."
 MATERIALIZATIONS = ("none", "replace", "append", "merge", "overwrite_partitions")
 
 
@@ -90,7 +92,7 @@ def model(
         "network": _check_network(network),
         "memory": _check_measure(memory, "memory", parse_size, "512MiB"),
         "timeout": _check_measure(timeout, "timeout", parse_duration, "1min"),
-        "cpus": _check_cpus(cpus),
+        "cpus": _check_number("cpus", cpus, 0.01, 1024, CPUS_HINT),
         "tmp": _check_measure(tmp, "tmp", parse_size, "2GiB"),
         "env": None if env is None else _check_variables(env),
         "secrets": None if secrets is None else _check_secrets(secrets, env),
@@ -198,7 +200,7 @@ def function(
         "network": _check_network(network),
         "memory": _check_measure(memory, "memory", parse_size, "512MiB"),
         "timeout": _check_measure(timeout, "timeout", parse_duration, "1min"),
-        "cpus": _check_cpus(cpus),
+        "cpus": _check_number("cpus", cpus, 0.01, 1024, CPUS_HINT),
         "tmp": _check_measure(tmp, "tmp", parse_size, "2GiB"),
         "env": None if env is None else _check_variables(env),
         "secrets": None if secrets is None else _check_secrets(secrets, env),
@@ -210,7 +212,7 @@ def function(
         "outputs": None if outputs is None else _check_outputs(outputs),
         "calls_per_day": _check_calls(calls_per_day),
         "time_per_day": _check_measure(time_per_day, "time_per_day", parse_duration, "2h"),
-        "money_per_day": _check_money(money_per_day),
+        "money_per_day": _check_number("money_per_day", money_per_day, 0, 1e300, MONEY_HINT),
         "on": None if on is None else _check_triggers(on),
     }
     return _attach("function", settings)
@@ -347,10 +349,12 @@ def _check_network(value: object) -> bool | tuple[str, ...]:
     return tuple(value)
 
 
-def _check_cpus(value: object) -> float | None:
+def _check_number(
+    name: str, value: object, minimum: float, maximum: float, hint: str
+) -> float | None:
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if value is not None and not (number and 0.01 <= value <= 1024):  # type: ignore[operator]
-        refuse(f"cpus `{value!r}` is not valid", "Write a number of processors, such as `cpus=1.5`.")
+    if value is not None and not (number and minimum <= value <= maximum):  # type: ignore[operator]
+        refuse(f"{name} `{value!r}` is not valid", hint)
     return value  # type: ignore[return-value]
 
 
@@ -358,13 +362,6 @@ def _check_calls(value: object) -> int | None:
     is_count = isinstance(value, int) and not isinstance(value, bool)
     if value is not None and not (is_count and value >= 0):  # type: ignore[operator]
         refuse(f"calls_per_day `{value!r}` is not valid", "Write a number, such as `1000`.")
-    return value  # type: ignore[return-value]
-
-
-def _check_money(value: object) -> float | None:
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if value is not None and not (number and 0 <= value < float("inf")):  # type: ignore[operator]
-        refuse(f"money_per_day `{value!r}` is not valid", "Write an amount, such as `2.5`.")
     return value  # type: ignore[return-value]
 
 

@@ -2,7 +2,8 @@
 
     lambda_boto3.py URL TOKEN S3
 
-TOKEN is the owner's token for the HTTP API at URL. S3 is the URL of the S3 endpoint. The test creates users and access keys.
+TOKEN is the owner's token for the HTTP API at URL. S3 is the URL of the S3 endpoint. The test
+creates users and access keys.
 
 Needs: boto3.
 """

@@ -12,6 +12,25 @@ use crate::lake::Lake;
 /// Maximum number of states checked concurrently.
 const CHECK_CONCURRENCY: usize = 16;
 
+impl CommitView {
+    /// Returns a view of an earlier commit; `None` if the commit does not have the table, or if
+    /// maintenance removed files of the table's state. While the view exists, maintenance does not
+    /// remove these files.
+    pub async fn of_history(
+        lake: &Lake,
+        commit: CommitId,
+        table: &TableName,
+    ) -> Result<Option<CommitView>> {
+        let _no_sweep = lake.merging().read().await;
+        // The view pins the commit before the check, so that a later sweep keeps the files.
+        let view = lake.view(&RefSpec::Commit(commit.to_string())).await?;
+        let found = view.state().find_table(&table.namespace, &table.name).await?;
+        let Some((_, entry)) = found else { return Ok(None) };
+        let readable = lake.check_readable(std::iter::once(&entry)).await;
+        Ok(readable.is_ok().then_some(view))
+    }
+}
+
 impl Lake {
     /// Creates a branch. Fails if files of the commit are missing. Files can be missing if the
     /// commit has no tag and is not the head of a branch.
@@ -26,23 +45,6 @@ impl Lake {
         let _no_sweep = self.merging().read().await;
         self.check_start(request.from.as_ref()).await?;
         Ok(self.catalog().tags().create(request).await?)
-    }
-
-    /// Returns a view of an earlier commit; `None` if the commit does not have the table, or if
-    /// maintenance removed files of the table's state. While the view exists, maintenance does not
-    /// remove these files.
-    pub async fn past_view(
-        &self,
-        commit: CommitId,
-        table: &TableName,
-    ) -> Result<Option<CommitView>> {
-        let _no_sweep = self.merging().read().await;
-        // The view pins the commit before the check, so that a later sweep keeps the files.
-        let view = self.view(&RefSpec::Commit(commit.to_string())).await?;
-        let found = view.state().find_table(&table.namespace, &table.name).await?;
-        let Some((_, entry)) = found else { return Ok(None) };
-        let readable = self.check_readable(std::iter::once(&entry)).await;
-        Ok(readable.is_ok().then_some(view))
     }
 
     async fn check_start(&self, from: Option<&RefSpec>) -> Result<()> {

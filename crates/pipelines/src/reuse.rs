@@ -188,7 +188,8 @@ impl Plan {
             return Ok(None);
         }
         let table = &self.project.steps[index].table;
-        let Ok(Some(past)) = lake.past_view(commit, table).await else { return Ok(None) };
+        let past = CommitView::of_history(lake, commit, table).await;
+        let Ok(Some(past)) = past else { return Ok(None) };
         let table = self.table_in(&past, index, computed, runner).await?;
         Ok(table.map(|table| (reused(past), table)))
     }

@@ -151,6 +151,17 @@ impl Conflict {
     }
 }
 
+/// Writes the text of [`Cause::Keys`].
+fn write_keys(f: &mut fmt::Formatter<'_>, key: Option<&str>, total: u64) -> fmt::Result {
+    match (key, total) {
+        (Some(key), 1) => write!(f, "both sides added or changed a row with the key {key}"),
+        (Some(key), _) => {
+            write!(f, "both sides added or changed rows with {total} keys, such as {key}")
+        }
+        (None, _) => write!(f, "both sides added or changed rows with {total} equal keys"),
+    }
+}
+
 impl fmt::Display for Cause {
     /// Formats the cause. The text calls our side the target, and their side the source.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -216,15 +227,7 @@ impl fmt::Display for Cause {
                 )
             }
             Cause::Rows => f.write_str("both sides changed the same rows"),
-            Cause::Keys { key: Some(key), total: 1 } => {
-                write!(f, "both sides added or changed a row with the key {key}")
-            }
-            Cause::Keys { key: Some(key), total } => {
-                write!(f, "both sides added or changed rows with {total} keys, such as {key}")
-            }
-            Cause::Keys { key: None, total } => {
-                write!(f, "both sides added or changed rows with {total} equal keys")
-            }
+            Cause::Keys { key, total } => write_keys(f, key.as_deref(), *total),
             Cause::TooManyRows { limit } => {
                 write!(f, "the changed files of both sides have more than {limit} rows to compare")
             }

@@ -39,9 +39,8 @@ pub trait TargetExecutor: Send + Sync {
         Ok(())
     }
 
-    /// Returns the part of a merge or of the end of a job that the identity that deployed or created
-    /// the trigger may see; `None` if it may not see the occurrence. The default implementation
-    /// returns everything.
+    /// Returns the part of a merge or of the end of a job that the identity of the trigger may see;
+    /// `None` if it may not see the occurrence. The default implementation returns everything.
     fn visible(&self, _trigger: &str, data: EventData) -> Option<EventData> {
         Some(data)
     }

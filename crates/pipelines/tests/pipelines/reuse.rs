@@ -151,7 +151,7 @@ async fn a_table_of_the_history_is_not_reused_after_a_change_of_its_properties()
 }
 
 #[tokio::test]
-async fn a_table_of_the_history_is_reused_only_by_a_user_who_may_read_its_branch() {
+async fn a_table_of_the_history_is_reused_only_by_users_that_may_read_its_branch() {
     let (world, project) = (world().await, files("", MODELS));
     run_as(&world, User::default(), &project, "one").await;
     run_as(&world, User::default(), &edited(), "one").await;
