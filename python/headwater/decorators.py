@@ -349,11 +349,9 @@ def _check_network(value: object) -> bool | tuple[str, ...]:
     return tuple(value)
 
 
-def _check_number(
-    name: str, value: object, minimum: float, maximum: float, hint: str
-) -> float | None:
+def _check_number(name: str, value: object, low: float, high: float, hint: str) -> float | None:
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if value is not None and not (number and minimum <= value <= maximum):  # type: ignore[operator]
+    if value is not None and not (number and low <= value <= high):  # type: ignore[operator]
         refuse(f"{name} `{value!r}` is not valid", hint)
     return value  # type: ignore[return-value]
 
