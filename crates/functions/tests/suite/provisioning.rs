@@ -1,10 +1,11 @@
 //! Provisioned concurrency: instances that are started before calls, kept and replaced.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::support::{ask, environment, run, start};
 use crate::warm::{again, answers};
-use headwater_functions::Functions;
+use headwater_functions::{Environment, Functions, Invocation};
 
 /// A function that returns true if its process has not executed it before.
 const FIRST: &str = "
@@ -21,6 +22,13 @@ def f():
     os._exit(3)
 ";
 
+/// Returns a call with a limit of 1 GiB, so that half of the memory suffices for several instances.
+fn small(environment: &Arc<Environment>, source: &str) -> Invocation {
+    let mut call = again(environment, source);
+    call.limits.memory_bytes = 1 << 30;
+    call
+}
+
 /// Polls until the setting `f` has this number of instances; fails after two minutes.
 async fn becomes_ready(functions: &Functions, count: usize) {
     let deadline = Instant::now() + Duration::from_secs(120);
@@ -35,12 +43,12 @@ async fn becomes_ready(functions: &Functions, count: usize) {
 async fn provisioned_instances_start_without_a_call_and_end_with_the_setting() {
     let functions = start().await;
     let environment = environment(&functions, &[]).await;
-    functions.provision("f", 2, Ok(again(&environment, FIRST)));
+    functions.provision("f", 2, Ok(small(&environment, FIRST)));
     becomes_ready(&functions, 2).await;
     assert_eq!(functions.instances().idle, 2);
     let warm = functions.warm_instances(&environment.id);
     assert!(warm.iter().all(|one| one.reason == "kept by provisioned concurrency"), "{warm:?}");
-    let (is_first, outcome, _) = answers(&functions, again(&environment, FIRST)).await;
+    let (is_first, outcome, _) = answers(&functions, small(&environment, FIRST)).await;
     assert!(is_first && !outcome.is_cold(), "{outcome:?}");
     functions.retain_provisioned(|_| false);
     assert_eq!((functions.instances().idle, functions.provisioned("f")), (0, None));
