@@ -139,13 +139,13 @@ impl Environments {
         python::find(&self.search, spec.python.as_deref()).map(drop)
     }
 
-    /// Returns true if the environment of a specification is built.
+    /// Returns true if the environment of a specification is built and all its programs exist.
     pub fn has(&self, spec: &EnvironmentSpec) -> bool {
         self.find_built(spec).is_some()
     }
 
-    /// Returns the environment of a specification if it is built, and updates the time of its last
-    /// use. Never builds an environment or downloads packages.
+    /// Returns the environment of a specification if it is built and all its programs exist, and
+    /// updates the time of its last use. Never builds an environment or downloads packages.
     pub fn installed(&self, spec: &EnvironmentSpec) -> Option<Arc<Environment>> {
         let found = self.find_built(spec)?;
         self.touch(&found.id);
@@ -154,6 +154,7 @@ impl Environments {
 
     fn find_built(&self, spec: &EnvironmentSpec) -> Option<Arc<Environment>> {
         let requirements = requirements(spec).ok()?;
+        system_programs::check(&spec.system).ok()?;
         let interpreter = python::find(&self.search, spec.python.as_deref()).ok()?;
         self.find(&hash(&interpreter, &requirements), &interpreter)
     }

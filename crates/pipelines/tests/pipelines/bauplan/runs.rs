@@ -136,7 +136,7 @@ async fn contracts_of_sql_models_are_checked() {
             (
                 "zone",
                 "the columns that model `zones` returned differ from its declaration: `zone` has \
-                 nulls (zones.sql:1)",
+                 nulls in 1 row (zones.sql:1)",
             ),
             ("id AS zone", "`zone` has the type Int64, not String"),
             ("zone AS place", "`zone` is missing, `place` is not declared"),
