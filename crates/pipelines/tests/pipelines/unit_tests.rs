@@ -139,6 +139,7 @@ async fn unit_tests_that_cannot_run_report_the_reason() {
         let failure = test(&world, tests, &[]).await.unwrap_err();
         assert!(failure.contains(expected), "{tests}\n{failure}");
     }
-    let failure = test(&world, GOOD, &["result:error"]).await.unwrap_err();
+    let failure =
+        test(&world, "- {name: a, model: daily, expect: []}", &["result:error"]).await.unwrap_err();
     assert!(failure.contains("`result:` cannot select unit tests"), "{failure}");
 }
