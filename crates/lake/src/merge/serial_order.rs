@@ -19,7 +19,8 @@ use crate::error::Result;
 use crate::lake::Lake;
 
 /// Commit property: hashes of the names of the tables that the run read, as a JSON list, or
-/// [`ALL_TABLES`]. A user with the right to list commits need not have the right to see these tables.
+/// [`ALL_TABLES`]. A user with the right to list commits need not have the right to see these
+/// tables.
 const PROPERTY_READS: &str = "headwater.reads";
 
 /// Commit property: the target's head when the run started.

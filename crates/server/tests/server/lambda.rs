@@ -5,8 +5,8 @@ use std::process::{Command, Output};
 use libtest_mimic::Trial;
 
 use crate::clients;
-use crate::support::{TestServer, bearer};
-use crate::trial;
+use crate::support::bearer;
+use crate::{s3_clients, trial};
 
 pub fn trials() -> Vec<Trial> {
     vec![trial("lambda::boto3_uses_every_operation", boto3)]
@@ -16,10 +16,10 @@ pub fn trials() -> Vec<Trial> {
 pub const PACKAGES: [&str; 2] = ["boto3==1.44.5", "requests==2.34.2"];
 
 async fn boto3() {
-    let server = TestServer::start().await;
+    let server = s3_clients::started().await;
     let python = clients::environment_of("s3-boto3-1.44.5", &PACKAGES).join("bin/python");
     let http = server.running.http_addr().expect("an address");
-    let s3 = server.running.s3_addr().expect("an address");
+    let s3 = s3_clients::address(&server);
     let header = bearer(&server.running);
     let token = header.to_str().expect("text").trim_start_matches("Bearer ").to_owned();
     let mut command = Command::new(python);
