@@ -72,6 +72,7 @@ pub const UNCHECKED: &[(&str, &str)] = &[
     ("OpenTransaction::reference", RESULT),
     ("ResolvedFunction::check_arguments", RESULT),
     ("ResolvedFunction::event_argument", RESULT),
+    ("ResolvedFunction::memory_bytes", RESULT),
     ("ResolvedFunction::table_argument", RESULT),
     ("ResolvedFunction::version", RESULT),
     ("Transactions::add_savepoint", TRANSACTION),
