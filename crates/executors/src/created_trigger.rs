@@ -1,27 +1,22 @@
 //! Triggers that are created without a project: create, replace, remove.
 //!
-//! A created trigger has the rights of the identity that created it. [`needed_rights`] returns the
-//! rights that this identity needs. They are checked when the trigger is created, and again before
-//! each delivery.
+//! A created trigger has the rights of the identity that created it. `trigger_rights` checks them.
 //!
 //! If the active version cannot be read, created triggers are neither created nor started. The
 //! triggers of that version are unknown, and starting only the others would delete their positions.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use headwater_deployments::CreatedTrigger;
-use headwater_model::{
-    Action, Actor, ErrorCode, MAIN_BRANCH, Object, Principal, Problem, ResultExt, Trigger, nearest,
-};
+use headwater_model::{Actor, ErrorCode, Principal, Problem, ResultExt, Trigger, nearest};
 use headwater_pipelines::Project;
 use headwater_triggers::check_trigger;
 
 use crate::deployer::{ActiveVersion, DeployIdentity, Deployer, Version, nothing_deployed};
-use crate::function_catalog::{missing_function, split_name};
-use crate::rights::EVERY;
+use crate::function_catalog::missing_function;
+use crate::trigger_rights::{TargetProject, check_trigger_rights};
 
 /// Maximum length of the name of a created trigger, in bytes.
 const NAME_BYTES_MAX: usize = 200;
@@ -100,44 +95,6 @@ impl ActiveVersion {
         let version = self.version().ok().flatten()?;
         Some(version.project.name.clone())
     }
-}
-
-/// Returns the rights that the creator of a trigger needs. `project` is the name of the active
-/// project.
-pub(crate) fn needed_rights(trigger: &Trigger, project: Option<&str>) -> Vec<(Action, Object)> {
-    let mut needed = Vec::new();
-    if let Some(name) = &trigger.function {
-        needed.push((Action::Invoke, Object::function(split_name(name).0)));
-    }
-    if let Some(project) = project.filter(|_| trigger.run) {
-        needed.push((Action::Run, Object::project(project)));
-    }
-    if let Some(queue) = &trigger.queue {
-        needed.push((Action::Read, Object::queue(&queue.name)));
-    }
-    if let Some(bucket) = &trigger.bucket {
-        needed.push((Action::List, Object::prefix_in(&bucket.name, &bucket.prefix)));
-    }
-    if let Some(location) = trigger.files.as_ref().and_then(|it| outside_project(&it.folder)) {
-        needed.push((Action::Read, Object::location(location)));
-    }
-    if trigger.tables.is_some() {
-        let branch = trigger.branch.as_deref().unwrap_or(MAIN_BRANCH);
-        needed.push((Action::Read, Object::branch(branch)));
-    }
-    for secret in trigger.secrets() {
-        needed.push((Action::Use, Object::secret(secret)));
-    }
-    needed
-}
-
-/// Returns the location that a grant must contain for a watched folder; `None` for a folder in the
-/// project. For a folder with `..`, only a grant on every location suffices.
-fn outside_project(folder: &str) -> Option<&str> {
-    if folder.contains("..") {
-        return Some(EVERY);
-    }
-    Path::new(folder).is_absolute().then_some(folder)
 }
 
 impl Deployer {
@@ -285,9 +242,8 @@ impl Deployer {
         }
         if let Some(access) = &by.access {
             let project = self.deployed().project_name();
-            for (action, object) in needed_rights(trigger, project.as_deref()) {
-                access.check(action, &object)?;
-            }
+            let project = TargetProject::Active(project.as_deref());
+            check_trigger_rights(trigger, project, &**access)?;
         }
         let secrets: Vec<String> = trigger.secrets().into_iter().map(str::to_owned).collect();
         self.secrets.check(&secrets).await.or_problem()?;
@@ -316,26 +272,5 @@ impl Deployer {
             return Ok(());
         }
         Err(missing_function(called))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn triggers_on_other_folders_and_on_tables_need_rights() {
-        let check = |source: (&str, serde_json::Value), expected: &[(Action, Object)]| {
-            let mut definition = serde_json::json!({"name": "t", "import": {"table": "t"}});
-            definition[source.0] = source.1;
-            let trigger: Trigger = serde_json::from_value(definition).expect("a trigger");
-            assert_eq!(needed_rights(&trigger, None), expected);
-        };
-        let folder = |folder: &str| ("files", serde_json::json!({"folder": folder}));
-        check(folder("landing"), &[]);
-        check(folder("/data/in"), &[(Action::Read, Object::location("/data/in"))]);
-        check(folder("../in"), &[(Action::Read, Object::location(EVERY))]);
-        let tables = ("tables", serde_json::json!({"names": ["orders"]}));
-        check(tables, &[(Action::Read, Object::branch(MAIN_BRANCH))]);
     }
 }

@@ -26,6 +26,7 @@ use parking_lot::RwLock;
 use crate::destination::{ProjectDestinations, server_rules};
 use crate::function_catalog::{FunctionCatalog, split_name};
 use crate::project_files::read_project;
+use crate::trigger_rights::{TargetProject, check_trigger_rights};
 
 /// A parsed version of the project.
 #[derive(Debug, Clone)]
@@ -293,8 +294,8 @@ impl Deployer {
     ) -> Result<DeployReport, Problem> {
         let functions = self.catalog.names().await?;
         let project = parse(files, Some(functions.clone())).await?;
-        check_functions(&project, &functions, by.access.as_deref())?;
-        check_queues(&project, by.access.as_deref())?;
+        check_functions(&project, &functions)?;
+        check_triggers(&project, by.access.as_deref())?;
         self.check_secrets(&project, by.access.as_deref()).await?;
         let destinations = ProjectDestinations { project: &project, functions: &functions };
         destinations.check(&self.access, &self.secrets, &by.actor).await?;
@@ -313,7 +314,7 @@ impl Deployer {
     }
 
     /// Checks that the secrets named by functions and triggers exist, and that the principal may
-    /// use them.
+    /// use those of functions. [`check_triggers`] checks the rights to those of triggers.
     async fn check_secrets(
         &self,
         project: &Project,
@@ -321,13 +322,14 @@ impl Deployer {
     ) -> Result<(), Problem> {
         let callables = project.callables.values();
         let names = callables.flat_map(|callable| callable.function.secrets.iter().cloned());
-        let of_triggers = project.triggers.iter().flat_map(Trigger::secrets).map(str::to_owned);
-        let names: Vec<String> = names.chain(of_triggers).collect();
+        let mut names: Vec<String> = names.collect();
         if let Some(access) = access {
             for name in &names {
                 access.check(Action::Use, &Object::secret(name))?;
             }
         }
+        let of_triggers = project.triggers.iter().flat_map(Trigger::secrets).map(str::to_owned);
+        names.extend(of_triggers);
         self.secrets.check(&names).await.or_problem()
     }
 
@@ -409,13 +411,9 @@ pub fn nothing_deployed() -> Problem {
     Problem::new(ErrorCode::DeploymentNotFound, message).with_hint("Run `headwater deploy`.")
 }
 
-/// Checks the functions that are deployed without a project: none may have the name of a function
-/// of the project, and the identity must be allowed to call those that triggers name.
-fn check_functions(
-    project: &Project,
-    functions: &[String],
-    access: Option<&dyn TableAccess>,
-) -> Result<(), Problem> {
+/// Checks that no function that is deployed without a project has the name of a function of the
+/// project.
+fn check_functions(project: &Project, functions: &[String]) -> Result<(), Problem> {
     if let Some(name) = functions.iter().find(|name| project.callables.contains_key(*name)) {
         let message = format!(
             "the project defines function `{name}`, but a function with this name was deployed \
@@ -425,24 +423,14 @@ fn check_functions(
             format!("Rename the function of the project, or run `headwater function rm {name}`.");
         return Err(Problem::new(ErrorCode::AlreadyExists, message).with_hint(hint));
     }
-    let called = project.triggers.iter().filter_map(|trigger| trigger.function.as_ref());
-    for name in called.filter(|name| !project.callables.contains_key(*name)) {
-        let (name, _) = split_name(name);
-        if let Some(access) = access {
-            access.check(Action::Invoke, &Object::function(name))?;
-        }
-    }
     Ok(())
 }
 
-/// Checks that the identity may receive the messages that triggers process.
-fn check_queues(project: &Project, access: Option<&dyn TableAccess>) -> Result<(), Problem> {
+/// Checks that the identity has the rights to the sources and targets of the triggers.
+fn check_triggers(project: &Project, access: Option<&dyn TableAccess>) -> Result<(), Problem> {
     let Some(access) = access else { return Ok(()) };
-    let queues = project.triggers.iter().filter_map(|trigger| trigger.queue.as_ref());
-    for queue in queues {
-        access.check(Action::Read, &Object::queue(&queue.name))?;
-    }
-    Ok(())
+    let check = |trigger| check_trigger_rights(trigger, TargetProject::Declares(project), access);
+    project.triggers.iter().try_for_each(check)
 }
 
 /// Parses a whole project on a blocking thread. Triggers may call functions of the project and

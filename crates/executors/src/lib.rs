@@ -33,6 +33,7 @@ mod settings;
 mod system_tables;
 mod template_params;
 mod trigger;
+mod trigger_rights;
 mod upload;
 
 pub use acting_request::ActingRequest;

@@ -1,50 +1,84 @@
-//! Rights to see the merges and the ends of jobs for which triggers fire.
+//! Rights to see the changes of tables and objects, the merges, and the ends of jobs for which
+//! triggers fire.
 //!
-//! The identity that deployed or created a trigger needs the right to read the branch of a merge.
-//! It sees its own jobs, the jobs of its triggers, and the jobs of users whose usage it may read.
-//! The rights are checked before an event is recorded, and again before it is delivered.
+//! The identity that deployed or created a trigger needs the right to read the branch of a change or
+//! merge, to select from the changed tables, and to list the key of a changed object. It sees its
+//! own jobs, the jobs of its triggers, and the jobs of users whose usage it may read. The rights are
+//! checked before an event is recorded, and again before it is delivered.
 
 use headwater_access::Access;
-use headwater_model::{Action, EventData, Object, TableName};
+use headwater_model::{Action, EventData, Object, Principal, TableName};
 
 use crate::created_trigger::TriggerIdentity;
 
 /// Returns the part of an event that the identity of a trigger may see; `None` if it may not see
-/// the event. `identity` is called only for merges and ends of jobs.
+/// the event. `identity` is called only for the events that this module checks.
 pub(crate) fn visible_to_deployer(
     access: &Access,
     identity: impl FnOnce() -> Option<TriggerIdentity>,
     mut data: EventData,
 ) -> Option<EventData> {
-    if !matches!(data, EventData::BranchMerged { .. } | EventData::JobEnded { .. }) {
-        return Some(data);
+    match data {
+        EventData::BranchMerged { .. }
+        | EventData::JobEnded { .. }
+        | EventData::TableChanged { .. }
+        | EventData::ObjectCreated { .. }
+        | EventData::ObjectRemoved { .. } => {}
+        data => return Some(data),
     }
     let identity = identity()?;
     let principal = identity.principal();
     let allows = |action, object: &Object| access.decide(&principal, action, object).is_allowed();
-    let needed = needed_right(&identity, &data);
+    let needed = needed_right(&identity, &principal, &data);
     if needed.is_some_and(|(action, object)| !allows(action, &object)) {
         return None;
     }
-    if let EventData::BranchMerged { tables, .. } = &mut data {
-        tables.retain(|name| {
+    match &mut data {
+        EventData::BranchMerged { tables, .. } => tables.retain(|name| {
             let Ok(name) = name.parse::<TableName>() else { return false };
             allows(Action::Select, &Object::table(&name))
                 || allows(Action::Select, &Object::view(&name))
-        });
+        }),
+        EventData::TableChanged { tables, .. } => {
+            tables.retain(|name| {
+                let table = name.parse::<TableName>();
+                table.is_ok_and(|table| allows(Action::Select, &Object::table(&table)))
+            });
+            if tables.is_empty() {
+                return None;
+            }
+        }
+        _ => {}
     }
     Some(data)
 }
 
-/// Returns the right that the identity of a trigger needs to see an event; `None` if it needs none.
-pub(crate) fn needed_right(
+/// Returns the rights that the identity of a trigger needs to receive a recorded event.
+pub(crate) fn event_rights(identity: &TriggerIdentity, data: &EventData) -> Vec<(Action, Object)> {
+    let needed = needed_right(identity, &identity.principal(), data);
+    let mut needed: Vec<(Action, Object)> = needed.into_iter().collect();
+    if let EventData::TableChanged { tables, .. } = data {
+        let tables = tables.iter().filter_map(|name| name.parse::<TableName>().ok());
+        needed.extend(tables.map(|table| (Action::Select, Object::table(&table))));
+    }
+    needed
+}
+
+/// Returns the right to see an event as a whole; `None` if no right is needed.
+fn needed_right(
     identity: &TriggerIdentity,
+    principal: &Principal,
     data: &EventData,
 ) -> Option<(Action, Object)> {
     match data {
-        EventData::BranchMerged { branch, .. } => Some((Action::Read, Object::branch(branch))),
+        EventData::BranchMerged { branch, .. } | EventData::TableChanged { branch, .. } => {
+            Some((Action::Read, Object::branch(branch)))
+        }
+        EventData::ObjectCreated { object } | EventData::ObjectRemoved { object } => {
+            Some((Action::List, Object::prefix_in(&object.bucket, &object.key)))
+        }
         EventData::JobEnded { job } => {
-            let is_own = identity.principal().is_author_of(&job.author, job.created);
+            let is_own = principal.is_author_of(&job.author, job.created);
             let of_trigger = job.trigger.as_ref().is_some_and(|name| {
                 job.author == format!("trigger {name}") && identity.has_trigger(name)
             });

@@ -143,9 +143,27 @@ pub(crate) fn check_account(access: &Access, principal: &Principal) -> Result<()
         None,
         &RecordedDecision { action, object: &object, decision: &decision },
     );
+    Err(no_account(principal))
+}
+
+/// Checks again that the identity of recorded work may perform an action on an object. Records
+/// nothing, because the check is repeated every second.
+pub(crate) fn check_unrecorded(
+    access: &Access,
+    principal: &Principal,
+    action: Action,
+    object: &Object,
+) -> Result<(), Problem> {
+    match access.decide(principal, action, object) {
+        Decision::Denied(Denial::Invalid) => Err(no_account(principal)),
+        decision => outcome(principal, action, object, decision),
+    }
+}
+
+fn no_account(principal: &Principal) -> Problem {
     let user = principal.user_name().unwrap_or_default();
     let message = format!("user `{user}` was dropped or disabled");
-    Err(Problem::new(ErrorCode::Unauthenticated, message))
+    Problem::new(ErrorCode::Unauthenticated, message)
 }
 
 /// Returns the error for a request that was denied.

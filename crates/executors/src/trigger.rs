@@ -25,15 +25,15 @@ use serde_json::{Value, json};
 
 use crate::call_budget::call_budget;
 use crate::call_output::{CallOutputs, OutputWriter};
-use crate::created_trigger::needed_rights;
 use crate::deployer::ActiveVersion;
 use crate::destination::{self, RecordDelivery, authorize_destination};
 use crate::function_catalog::{FunctionCatalog, ParsedFunction, missing_function, split_name};
 use crate::import::ImportExecutor;
-use crate::occurrence_rights::{needed_right, visible_to_deployer};
+use crate::occurrence_rights::{event_rights, visible_to_deployer};
 use crate::rights::{authorize_again, check_account, record_secrets, table_access};
 use crate::run::{RunExecutor, run_queue};
 use crate::template_params;
+use crate::trigger_rights::{TargetProject, check_source, file_rights, trigger_rights};
 
 /// The executor that delivers events to targets.
 pub struct TriggerExecutor {
@@ -150,6 +150,10 @@ impl TargetExecutor for TriggerExecutor {
         self.catalog.call_policy(function).await
     }
 
+    fn authorize_source(&self, trigger: &Trigger) -> Result<(), Problem> {
+        check_source(&self.deployed, &self.runs.access, trigger)
+    }
+
     fn visible(&self, trigger: &str, data: EventData) -> Option<EventData> {
         let identity = || self.deployed.identity(trigger).ok().flatten();
         visible_to_deployer(&self.runs.access, identity, data)
@@ -181,13 +185,16 @@ impl TargetExecutor for TriggerExecutor {
 }
 
 impl TriggerExecutor {
-    /// Checks the rights of the identity that deployed a trigger: those that the deployment
-    /// checked, and the right to see a merge or the end of a job.
+    /// Checks the rights of the identity that deployed or created a trigger: those that the
+    /// deployment or creation checked, and those to see the event.
     fn authorize_event(&self, trigger: &Trigger, event: &Event) -> Result<(), Problem> {
-        if let Ok(Some(identity)) = self.deployed.identity(&trigger.name)
-            && let Some((action, object)) = needed_right(&identity, &event.data)
-        {
-            authorize_again(&self.runs.access, &identity.principal(), action, &object)?;
+        if let Ok(Some(identity)) = self.deployed.identity(&trigger.name) {
+            let principal = identity.principal();
+            let mut needed = event_rights(&identity, &event.data);
+            needed.extend(file_rights(event.files(), &self.project));
+            for (action, object) in needed {
+                authorize_again(&self.runs.access, &principal, action, &object)?;
+            }
         }
         self.authorize_trigger(trigger)
     }
@@ -195,24 +202,19 @@ impl TriggerExecutor {
     /// Checks that the identity that deployed or created a trigger still has the rights that it
     /// needed to do so.
     pub(crate) fn authorize_trigger(&self, trigger: &Trigger) -> Result<(), Problem> {
-        if let Some(created) = self.deployed.created().get(&trigger.name) {
-            let (access, principal) = (&self.runs.access, created.actor.principal());
+        let created = self.deployed.created().get(&trigger.name).map(|it| it.actor.clone());
+        let (actor, needed) = if let Some(actor) = created {
             let project = self.deployed.project_name();
-            for (action, object) in needed_rights(trigger, project.as_deref()) {
-                authorize_again(access, &principal, action, &object)?;
-            }
-            return check_account(access, &principal);
-        }
-        // If no version is deployed, the attempt itself fails, with a more specific error.
-        let Ok(Some(version)) = self.deployed.version() else { return Ok(()) };
-        let (access, principal) = (&self.runs.access, version.actor.principal());
-        let called = trigger.function.as_ref();
-        if let Some(name) = called.filter(|name| !version.project.callables.contains_key(*name)) {
-            let object = Object::function(split_name(name).0);
-            authorize_again(access, &principal, Action::Invoke, &object)?;
-        }
-        if let Some(queue) = &trigger.queue {
-            authorize_again(access, &principal, Action::Read, &Object::queue(&queue.name))?;
+            (actor, trigger_rights(trigger, TargetProject::Active(project.as_deref())))
+        } else {
+            // If no version is deployed, the attempt itself fails, with a more specific error.
+            let Ok(Some(version)) = self.deployed.version() else { return Ok(()) };
+            let needed = trigger_rights(trigger, TargetProject::Declares(&version.project));
+            (version.actor, needed)
+        };
+        let (access, principal) = (&self.runs.access, actor.principal());
+        for (action, object) in needed {
+            authorize_again(access, &principal, action, &object)?;
         }
         check_account(access, &principal)
     }

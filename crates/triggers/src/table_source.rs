@@ -10,7 +10,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use headwater_model::{CommitId, ErrorCode, EventData, Problem, Timestamp};
+use headwater_model::{CommitId, ErrorCode, EventData, Problem, TableName, Timestamp};
 use headwater_store::{Append, UniqueKey};
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::DropGuard;
@@ -249,8 +249,8 @@ impl TableSource {
         Ok(is_known || !self.ahead.is_empty())
     }
 
-    /// Returns a commit reduced to the watched tables; `None` if it changed none of them, or if the
-    /// trigger itself caused it.
+    /// Returns a commit reduced to the watched tables that the identity of the trigger may see;
+    /// `None` if it changed none of them, or if the trigger itself caused it.
     async fn matching(
         &self,
         context: &SourceContext,
@@ -258,12 +258,28 @@ impl TableSource {
         mut commit: TableCommit,
     ) -> Result<Option<MatchingCommit>> {
         commit.tables.retain(|table| self.tables.is_watched(table));
+        let visible = self.visible(context, &commit);
+        commit.tables.retain(|table| visible.contains(&table.qualified()));
         if commit.tables.is_empty() {
             return Ok(None);
         }
         let caused_by = caused_by(&context.log, &commit.properties).await?;
         let is_own = caused_by.contains(&context.trigger);
         Ok((!is_own).then_some(MatchingCommit { after, commit, caused_by }))
+    }
+
+    /// Returns the qualified names of the changed tables that the identity of the trigger may see.
+    fn visible(&self, context: &SourceContext, commit: &TableCommit) -> Vec<String> {
+        if commit.tables.is_empty() {
+            return Vec::new();
+        }
+        let (branch, commit_id) = (self.tables.branch.clone(), commit.id);
+        let tables = commit.tables.iter().map(TableName::qualified).collect();
+        let changed = EventData::TableChanged { branch, tables, commit: commit_id };
+        match context.targets.visible(&context.trigger, changed) {
+            Some(EventData::TableChanged { tables, .. }) => tables,
+            _ => Vec::new(),
+        }
     }
 
     /// Stores the position if enough commits were skipped since the last time.
@@ -312,10 +328,8 @@ impl TableSource {
         let count = alike.count().min(self.batch());
         let recorded = || self.matches.range(..count);
         let Some(last) = recorded().last().map(|last| last.commit.id) else { return Ok(()) };
-        let changed: BTreeSet<String> = recorded()
-            .flat_map(|one| &one.commit.tables)
-            .map(headwater_model::TableName::qualified)
-            .collect();
+        let changed: BTreeSet<String> =
+            recorded().flat_map(|one| &one.commit.tables).map(TableName::qualified).collect();
         let is_counted = caused_by.is_empty();
         let event = self.event(changed, last, caused_by, context.now());
         let until = self.matches.get(count).map(|next| next.after).or(self.examined);

@@ -11,7 +11,7 @@ use crate::TargetExecutor;
 use crate::definition::{Definition, Source};
 use crate::delivery_order::NextDelivery;
 use crate::event_queue::TakenDelivery;
-use crate::source::{EventSource, SourceContext};
+use crate::source::{ABSENT_PAUSE, EventSource, SourceContext};
 use crate::triggers::WeakTriggers;
 
 /// Maximum sleep between two checks. After the machine was suspended or its clock was set, a check
@@ -156,6 +156,12 @@ impl Worker {
         }
         if self.stop().is_cancelled() {
             return SLEEP_MAX;
+        }
+        if let Err(problem) = self.targets.authorize_source(self.trigger()) {
+            // Replacing the source ends its notifications and connections.
+            *source = self.definition.source.open();
+            *self.fault.lock() = Some(problem);
+            return ABSENT_PAUSE;
         }
         let (fault, pause) = match source.poll(&self.context).await {
             Ok(polled) => (polled.fault, polled.pause),

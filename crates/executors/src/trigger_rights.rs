@@ -1,0 +1,218 @@
+//! Rights that a trigger needs: those to its source and to its target.
+//!
+//! A trigger has the rights of the identity that deployed or created it. The rights are checked at
+//! the deployment or creation, before each poll of the source, and before each delivery. The first
+//! and the last check need all rights, and the check of a poll only those to the source. Otherwise,
+//! events would reveal names that the identity may not read.
+
+use std::path::Path;
+
+use headwater_access::Access;
+use headwater_engine::TableAccess;
+use headwater_model::{Action, ArrivedFile, MAIN_BRANCH, Object, Problem, TableName, Trigger};
+use headwater_pipelines::Project;
+use serde_json::json;
+
+use crate::deployer::ActiveVersion;
+use crate::function_catalog::split_name;
+use crate::rights::{EVERY, check_unrecorded};
+
+/// Characters of patterns in the names of watched tables.
+const WILDCARDS: [char; 5] = ['*', '?', '[', '{', '\\'];
+
+/// The project that determines the rights to the target of a trigger.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum TargetProject<'a> {
+    /// The project that declares the trigger. Its own functions and runs need no further right.
+    Declares(&'a Project),
+    /// The name of the active project, for a trigger that is created without a project.
+    Active(Option<&'a str>),
+}
+
+/// Returns all rights that the identity of a trigger needs.
+pub(crate) fn trigger_rights(
+    trigger: &Trigger,
+    project: TargetProject<'_>,
+) -> Vec<(Action, Object)> {
+    let mut needed = target_rights(trigger, project);
+    needed.extend(source_rights(trigger));
+    needed
+}
+
+/// Returns the rights to the targets. Imports and runs check the rights to tables and branches
+/// themselves.
+fn target_rights(trigger: &Trigger, project: TargetProject<'_>) -> Vec<(Action, Object)> {
+    let mut needed = Vec::new();
+    if let Some(name) = &trigger.function {
+        let is_declared = match project {
+            TargetProject::Declares(project) => project.callables.contains_key(name),
+            TargetProject::Active(_) => false,
+        };
+        if !is_declared {
+            needed.push((Action::Invoke, Object::function(split_name(name).0)));
+        }
+    }
+    if let TargetProject::Active(Some(project)) = project
+        && trigger.run
+    {
+        needed.push((Action::Run, Object::project(project)));
+    }
+    needed
+}
+
+/// Returns the rights to the source. Table patterns, merges and jobs need no right here. Their
+/// events contain only what the identity may see (`occurrence_rights`).
+pub(crate) fn source_rights(trigger: &Trigger) -> Vec<(Action, Object)> {
+    let mut needed = Vec::new();
+    if let Some(queue) = &trigger.queue {
+        needed.push((Action::Read, Object::queue(&queue.name)));
+    }
+    if let Some(bucket) = &trigger.bucket {
+        needed.push((Action::List, Object::prefix_in(&bucket.name, &bucket.prefix)));
+    }
+    if let Some(location) = trigger.files.as_ref().and_then(|it| outside_project(&it.folder)) {
+        needed.push((Action::Read, Object::location(location)));
+    }
+    if let Some(tables) = &trigger.tables {
+        let branch = trigger.branch.as_deref().unwrap_or(MAIN_BRANCH);
+        needed.push((Action::Read, Object::branch(branch)));
+        let names = tables.names.iter().map(|name| name.trim());
+        let names = names.filter(|name| !name.contains(WILDCARDS));
+        let tables = names.filter_map(|name| name.parse::<TableName>().ok());
+        needed.extend(tables.map(|table| (Action::Select, Object::table(&table))));
+    }
+    for secret in trigger.secrets() {
+        needed.push((Action::Use, Object::secret(secret)));
+    }
+    needed
+}
+
+/// Returns the rights to the files of an event that are outside the project. The trigger may have
+/// watched another folder when the event was recorded.
+pub(crate) fn file_rights(files: &[ArrivedFile], project: &Path) -> Vec<(Action, Object)> {
+    let outside = files.iter().filter_map(|file| {
+        let location = outside_project(&file.path)?;
+        (location == EVERY || !Path::new(location).starts_with(project)).then_some(location)
+    });
+    outside.map(|location| (Action::Read, Object::location(location))).collect()
+}
+
+/// Returns the location that a grant must contain for a watched folder or file; `None` for a
+/// relative path in the project. For a path with `..`, only a grant on every location suffices.
+fn outside_project(path: &str) -> Option<&str> {
+    if path.contains("..") {
+        return Some(EVERY);
+    }
+    Path::new(path).is_absolute().then_some(path)
+}
+
+/// Checks all rights that the identity of a trigger needs. The error names the trigger.
+pub(crate) fn check_trigger_rights(
+    trigger: &Trigger,
+    project: TargetProject<'_>,
+    access: &dyn TableAccess,
+) -> Result<(), Problem> {
+    for (action, object) in trigger_rights(trigger, project) {
+        access.check(action, &object).map_err(|problem| of_trigger(trigger, problem))?;
+    }
+    Ok(())
+}
+
+/// Checks before a poll that the identity of a trigger still has the rights to the source.
+pub(crate) fn check_source(
+    deployed: &ActiveVersion,
+    access: &Access,
+    trigger: &Trigger,
+) -> Result<(), Problem> {
+    let needed = source_rights(trigger);
+    if needed.is_empty() {
+        return Ok(());
+    }
+    let principal = deployed.actor_of(trigger)?.principal();
+    if trigger.bucket.is_some() {
+        // The changes of a bucket are in a journal that must not grow, so the source reads them and
+        // skips those that the identity may not see.
+        return Ok(());
+    }
+    let check =
+        |(action, object): &(Action, Object)| check_unrecorded(access, &principal, *action, object);
+    needed.iter().try_for_each(check)
+}
+
+fn of_trigger(trigger: &Trigger, mut problem: Problem) -> Problem {
+    problem.message = format!("trigger `{}`: {}", trigger.name, problem.message);
+    problem.context.insert("trigger".to_owned(), json!(trigger.name));
+    problem
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn trigger(definition: serde_json::Value) -> Trigger {
+        let mut definition = definition;
+        definition["name"] = json!("t");
+        serde_json::from_value(definition).expect("a trigger")
+    }
+
+    fn check(definition: serde_json::Value, expected: &[(Action, Object)]) {
+        let trigger = trigger(definition);
+        assert_eq!(source_rights(&trigger), expected, "{trigger:?}");
+    }
+
+    #[test]
+    fn folders_outside_the_project_need_a_right() {
+        let folder = |folder: &str| json!({"files": {"folder": folder}, "import": {"table": "t"}});
+        check(folder("landing"), &[]);
+        check(folder("/data/in"), &[(Action::Read, Object::location("/data/in"))]);
+        for path in ["../in", "in/../../etc", "/data/in/../../etc"] {
+            check(folder(path), &[(Action::Read, Object::location(EVERY))]);
+        }
+    }
+
+    #[test]
+    fn tables_need_their_branch_and_each_named_table() {
+        let select = |name: &str| {
+            (Action::Select, Object::table(&name.parse::<TableName>().expect("a name")))
+        };
+        let tables = json!({"tables": {"names": [" orders ", "raw.*", "sales.x", "t_?"]}});
+        let main = (Action::Read, Object::branch(MAIN_BRANCH));
+        check(tables, &[main, select("public.orders"), select("sales.x")]);
+        let patterns = json!({"tables": {"names": ["*"]}, "branch": "dev"});
+        check(patterns, &[(Action::Read, Object::branch("dev"))]);
+    }
+
+    #[test]
+    fn buckets_queues_and_secrets_need_a_right() {
+        let list = (Action::List, Object::prefix_in("landing", "in/"));
+        check(json!({"bucket": {"name": "landing", "prefix": "in/"}}), &[list]);
+        check(json!({"queue": "orders"}), &[(Action::Read, Object::queue("orders"))]);
+        let source = json!({"url": "postgres://u@db/d", "secret": "KEY", "channel": "c"});
+        check(json!({"postgres": source}), &[(Action::Use, Object::secret("KEY"))]);
+        check(json!({"merges": {}}), &[]);
+    }
+
+    #[test]
+    fn a_created_trigger_also_needs_the_rights_to_its_target() {
+        let trigger = trigger(json!({"schedule": "@daily", "run": true}));
+        let active = |name| trigger_rights(&trigger, TargetProject::Active(name));
+        assert_eq!(active(Some("shop")), [(Action::Run, Object::project("shop"))]);
+        assert!(active(None).is_empty());
+        let calls = Trigger { run: false, function: Some("f:1".to_owned()), ..trigger.clone() };
+        let needed = trigger_rights(&calls, TargetProject::Active(Some("shop")));
+        assert_eq!(needed, [(Action::Invoke, Object::function("f"))]);
+    }
+
+    #[test]
+    fn files_of_events_outside_the_project_need_a_right() {
+        let file = |path: &str| ArrivedFile {
+            path: path.to_owned(),
+            uri: format!("file://{path}"),
+            etag: "e".to_owned(),
+            size: 1,
+        };
+        let files = ["/p/in/a.csv", "/data/a.csv", "/p/../b.csv"].map(file);
+        let read = |location| (Action::Read, Object::location(location));
+        assert_eq!(file_rights(&files, Path::new("/p")), [read("/data/a.csv"), read(EVERY)]);
+    }
+}
