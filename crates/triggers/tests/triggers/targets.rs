@@ -27,6 +27,8 @@ pub struct Tables {
     pub budgets: Mutex<BTreeMap<String, CallBudget>>,
     /// Reason why the identities of events have no rights, if any.
     pub denied: Mutex<Option<String>>,
+    /// Reason why sources may not be polled, if any.
+    pub denied_sources: Mutex<Option<String>>,
 }
 
 impl Tables {
@@ -87,8 +89,18 @@ impl TargetExecutor for Tables {
         }
     }
 
-    /// Hides jobs of the author `hidden`.
-    fn visible(&self, _trigger: &str, data: EventData) -> Option<EventData> {
+    fn authorize_source(&self, _trigger: &Trigger) -> Result<(), Problem> {
+        match self.denied_sources.lock().expect("denied").clone() {
+            Some(reason) => Err(Problem::new(ErrorCode::Forbidden, reason)),
+            None => Ok(()),
+        }
+    }
+
+    /// Hides jobs of the author `hidden`, and tables of the namespace `hidden`.
+    fn visible(&self, _trigger: &str, mut data: EventData) -> Option<EventData> {
+        if let EventData::TableChanged { tables, .. } = &mut data {
+            tables.retain(|table| !table.starts_with("hidden."));
+        }
         let is_hidden = matches!(&data, EventData::JobEnded { job } if job.author == "hidden");
         (!is_hidden).then_some(data)
     }

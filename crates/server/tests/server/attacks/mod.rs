@@ -12,6 +12,7 @@ mod others;
 mod outputs;
 mod reads;
 mod requests;
+mod triggers;
 
 use hyper::header::{AUTHORIZATION, HeaderValue};
 use hyper::{Method, StatusCode};
@@ -31,6 +32,7 @@ pub fn trials() -> Vec<Trial> {
     all.extend(of_rights());
     all.extend(of_outputs());
     all.extend(of_files());
+    all.extend(of_triggers());
     all
 }
 
@@ -146,6 +148,18 @@ fn of_files() -> Vec<Trial> {
         ),
         trial("attacks::72_the_audit_log_shows_refused_files", files::audited),
         trial("attacks::73_the_owner_does_not_read_credentials", files::not_read_by_the_owner),
+    ]
+}
+
+/// Attacks by triggers that watch what their user may not read.
+fn of_triggers() -> Vec<Trial> {
+    vec![
+        trial("attacks::74_a_trigger_on_a_folder_needs_its_location", triggers::folders),
+        trial("attacks::75_a_trigger_on_tables_needs_its_branch_and_tables", triggers::tables),
+        trial("attacks::76_a_trigger_on_a_bucket_or_queue_needs_its_right", triggers::lake),
+        trial("attacks::77_a_pattern_shows_no_hidden_table", triggers::patterns),
+        trial("attacks::78_a_revoked_location_shows_no_file", triggers::revoked_location),
+        trial("attacks::79_a_revoked_table_shows_no_change", triggers::revoked_table),
     ]
 }
 

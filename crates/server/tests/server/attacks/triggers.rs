@@ -1,0 +1,206 @@
+//! Attacks by triggers. A user may deploy a project and call its function, and lets triggers watch
+//! folders, tables, buckets and queues that the user may not read.
+
+use headwater_model::Principal;
+use hyper::Method;
+use serde_json::{Value, json};
+
+use crate::access::{Users, permission};
+
+const FUNCTION: &str = "import headwater\n\n\n@headwater.function(reuse=True)\n\
+                        def keep(event):\n    return event\n";
+
+const GRANTS: [&str; 4] = [
+    "deploy on project:shop",
+    "invoke on function:keep",
+    "read on trigger:watch",
+    "read on branch:main",
+];
+
+/// Starts a server with the deployed function `keep`, and the user `ana`. Returns its token.
+async fn started() -> (Users, String) {
+    let users = Users::start().await;
+    deploy_by_owner(&users).await;
+    let ana = users.user("ana", &GRANTS).await;
+    (users, ana)
+}
+
+/// Returns the files of a project with the function `keep`, and more lines of its manifest.
+fn project(lines: &str) -> Value {
+    let manifest = format!("[project]\nname = \"shop\"\n{lines}");
+    json!({"files": {"headwater.toml": manifest, "keep.py": FUNCTION}})
+}
+
+async fn deploy_by_owner(users: &Users) {
+    let deployed = users.server.post("/v1/deployments", project("")).await;
+    assert!(deployed.get("code").is_none(), "{deployed}");
+}
+
+/// Returns a JSON value in the syntax of TOML.
+fn toml(value: &Value) -> String {
+    let Value::Object(map) = value else { return value.to_string() };
+    let pairs: Vec<String> =
+        map.iter().map(|(key, value)| format!("{key} = {}", toml(value))).collect();
+    format!("{{ {} }}", pairs.join(", "))
+}
+
+/// Returns the files of a project whose manifest declares the trigger `watch` with these keys.
+fn by_toml(keys: &Value) -> Value {
+    let keys = keys.as_object().expect("keys").iter();
+    let lines: String = keys.map(|(key, value)| format!("{key} = {}\n", toml(value))).collect();
+    project(&format!("\n[[trigger]]\nname = \"watch\"\nfunction = \"keep\"\n{lines}"))
+}
+
+/// Returns the files of a project whose function declares the trigger `watch` with these keys.
+fn by_python(keys: &Value) -> Value {
+    let mut item = keys.clone();
+    item["name"] = json!("watch");
+    let mut files = project("");
+    let function = FUNCTION.replace("reuse=True", &format!("reuse=True, on=[{item}]"));
+    files["files"]["keep.py"] = json!(function);
+    files
+}
+
+/// Returns the request that creates the trigger `watch` with these keys.
+fn by_request(keys: &Value) -> Value {
+    let mut trigger = keys.clone();
+    trigger["name"] = json!("watch");
+    trigger["function"] = json!("keep");
+    trigger
+}
+
+/// Checks that `ana` can deploy or create a trigger with these keys only with a grant.
+async fn assert_needed(users: &Users, ana: &str, keys: Value, grant: &str) {
+    let requests = [
+        ("/v1/deployments", by_toml(&keys)),
+        ("/v1/deployments", by_python(&keys)),
+        ("/v1/triggers", by_request(&keys)),
+    ];
+    for (path, body) in &requests {
+        let (status, answer) = users.post(ana, path, body.clone()).await;
+        assert_eq!((status, &answer["code"]), (403, &json!("forbidden")), "{keys}: {answer}");
+        let message = answer["message"].as_str().expect("a message");
+        assert!(message.starts_with("trigger `watch`: user `ana` may not "), "{answer}");
+        let hint = answer["hint"].as_str().expect("a hint");
+        assert!(hint.contains(&format!("`{grant}`")), "{keys}: {answer}");
+    }
+    assert_eq!(users.server.get("/v1/triggers").await, json!([]), "{keys}");
+    users.grant("ana", &[grant]).await;
+    for (path, body) in requests {
+        if path == "/v1/triggers" {
+            deploy_by_owner(users).await;
+        }
+        let (status, answer) = users.post(ana, path, body).await;
+        assert!(status < 300, "{keys}: {answer}");
+    }
+    let (status, answer) = users.send(ana, Method::DELETE, "/v1/triggers/watch", None).await;
+    assert!(status.is_success(), "{keys}: {answer}");
+    let revoked = users.access.revoke(&Principal::owner(), "ana", permission(grant)).await;
+    revoked.expect("revoked");
+}
+
+pub async fn folders() {
+    let (users, ana) = started().await;
+    let outside = tempfile::tempdir().expect("a folder");
+    let outside = outside.path().display().to_string();
+    let files = |folder: &str| json!({"files": {"folder": folder}});
+    assert_needed(&users, &ana, files(&outside), &format!("read on location:{outside}")).await;
+    for folder in ["../in", "landing/../../in", "/etc/../in"] {
+        assert_needed(&users, &ana, files(folder), "read on location:*").await;
+    }
+    // A folder of the project needs no right.
+    let (status, answer) = users.post(&ana, "/v1/deployments", by_toml(&files("landing"))).await;
+    assert_eq!(status, 201, "{answer}");
+    users.server.running.shutdown().await;
+}
+
+pub async fn tables() {
+    let (users, ana) = started().await;
+    let created = users.server.post("/v1/branches", json!({"name": "hidden"})).await;
+    assert!(created.get("code").is_none(), "{created}");
+    let tables = json!({"tables": {"names": ["sales.orders"]}});
+    assert_needed(&users, &ana, tables, "select on table:sales.orders").await;
+    let on_branch = json!({"tables": {"names": ["*.*"]}, "branch": "hidden"});
+    assert_needed(&users, &ana, on_branch, "read on branch:hidden").await;
+    users.server.running.shutdown().await;
+}
+
+pub async fn lake() {
+    let (users, ana) = started().await;
+    let bucket = json!({"bucket": {"name": "landing", "prefix": "in/"}});
+    assert_needed(&users, &ana, bucket, "list on bucket:landing/in/*").await;
+    let queue = json!({"queue": {"name": "orders"}});
+    assert_needed(&users, &ana, queue, "read on queue:orders").await;
+    users.server.running.shutdown().await;
+}
+
+pub async fn patterns() {
+    let (users, ana) = started().await;
+    users.grant("ana", &["select on table:shop.items"]).await;
+    let keys = json!({"tables": {"names": ["s*.*"], "debounce": "1s"}});
+    let (status, answer) = users.post(&ana, "/v1/deployments", by_toml(&keys)).await;
+    assert_eq!(status, 201, "{answer}");
+    users.owner_sql("INSERT INTO sales.orders VALUES (9, 'secret')").await;
+    users.owner_sql("INSERT INTO shop.items VALUES (2)").await;
+    let events = users.server.until(&events("done"), |events| events[0]["id"].is_string()).await;
+    assert_eq!(events[0]["data"]["tables"], json!(["shop.items"]), "{events}");
+    assert!(!events.to_string().contains("sales"), "{events}");
+    users.server.running.shutdown().await;
+}
+
+/// Deploys a trigger with a right, and causes an event. Then revokes the right, and causes another
+/// event, which a trigger of the owner receives. Checks that the user sees only the first event.
+async fn assert_stopped(grant: &str, keys: Value, cause: impl AsyncFn(&Users, &str)) {
+    let (users, ana) = started().await;
+    users.grant("ana", &[grant]).await;
+    let (status, answer) = users.post(&ana, "/v1/deployments", by_toml(&keys)).await;
+    assert_eq!(status, 201, "{answer}");
+    cause(&users, "first").await;
+    let has_one = |events: &Value| events.as_array().is_some_and(|events| events.len() == 1);
+    users.server.until(&events("done"), has_one).await;
+    let revoked = users.access.revoke(&Principal::owner(), "ana", permission(grant)).await;
+    revoked.expect("revoked");
+    let is_stopped = |triggers: &Value| triggers[0]["error"]["code"] == "forbidden";
+    users.server.until("/v1/triggers", is_stopped).await;
+
+    let mut witness = by_request(&keys);
+    witness["name"] = json!("witness");
+    let created = users.server.post("/v1/triggers", witness).await;
+    assert!(created.get("code").is_none(), "{created}");
+    cause(&users, "hidden").await;
+    let path = "/v1/trigger-events?trigger=witness&status=done";
+    let seen = users.server.until(path, |events| events[0]["id"].is_string()).await;
+    let commit = seen[0]["data"]["commit"].as_str().unwrap_or("hidden");
+    for path in ["/v1/trigger-events", "/v1/trigger-events?trigger=watch", "/v1/triggers"] {
+        let (status, answer) = users.get(&ana, path).await;
+        assert_eq!(status, 200, "{path}: {answer}");
+        let answer = answer.to_string();
+        assert!(!answer.contains("hidden") && !answer.contains(commit), "{path}: {answer}");
+    }
+    let events = users.server.get("/v1/trigger-events?trigger=watch").await;
+    assert!(has_one(&events), "{events}");
+    users.server.running.shutdown().await;
+}
+
+pub async fn revoked_location() {
+    let outside = tempfile::tempdir().expect("a folder");
+    let folder = outside.path().display().to_string();
+    let grant = format!("read on location:{folder}");
+    let keys = json!({"files": {"folder": folder, "debounce": "20ms"}});
+    let cause = async |_: &Users, name: &str| {
+        std::fs::write(outside.path().join(name), "content").expect("a file");
+    };
+    assert_stopped(&grant, keys, cause).await;
+}
+
+pub async fn revoked_table() {
+    let keys = json!({"tables": {"names": ["sales.orders"], "debounce": "20ms"}});
+    let cause = async |users: &Users, name: &str| {
+        users.owner_sql(&format!("INSERT INTO sales.orders VALUES (9, '{name}')")).await;
+    };
+    assert_stopped("select on table:sales.orders", keys, cause).await;
+}
+
+fn events(status: &str) -> String {
+    format!("/v1/trigger-events?trigger=watch&status={status}")
+}
