@@ -19,5 +19,6 @@ mod removal;
 mod servers;
 #[path = "../../../jobs/tests/jobs/support.rs"]
 mod support;
+mod table_rights;
 mod tables;
 mod targets;

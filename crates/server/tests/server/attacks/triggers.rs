@@ -201,6 +201,31 @@ pub async fn revoked_table() {
     assert_stopped("select on table:sales.orders", keys, cause).await;
 }
 
+pub async fn revoked_event() {
+    let (users, ana) = started().await;
+    let outside = tempfile::tempdir().expect("a folder");
+    let folder = outside.path().display().to_string();
+    let grant = format!("read on location:{folder}");
+    users.grant("ana", &[&grant]).await;
+    // The first attempt fails, and a retry would pass the name to the function.
+    let mut body = by_toml(&json!({"files": {"folder": folder, "debounce": "20ms"}}));
+    let failing = FUNCTION.replace("return event", "raise ValueError(\"not now\")");
+    body["files"]["keep.py"] = json!(failing);
+    let (status, answer) = users.post(&ana, "/v1/deployments", body).await;
+    assert_eq!(status, 201, "{answer}");
+    std::fs::write(outside.path().join("a.csv"), "content").expect("a file");
+    let is_tried = |events: &Value| events[0]["attempts"].as_u64() > Some(0);
+    users.server.until("/v1/trigger-events?trigger=watch", is_tried).await;
+    let revoked = users.access.revoke(&Principal::owner(), "ana", permission(&grant)).await;
+    revoked.expect("revoked");
+    let failed = users.server.until(&events("failed"), |events| events[0]["id"].is_string()).await;
+    assert_eq!(failed[0]["error"]["code"], "forbidden", "{failed}");
+    let message = format!("user `ana` may not read location `{folder}");
+    let error = failed[0]["error"]["message"].as_str().expect("a message");
+    assert!(error.starts_with(&message), "{failed}");
+    users.server.running.shutdown().await;
+}
+
 fn events(status: &str) -> String {
     format!("/v1/trigger-events?trigger=watch&status={status}")
 }
