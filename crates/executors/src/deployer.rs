@@ -374,6 +374,7 @@ impl Deployer {
         let changes = deploy_changes(before.as_ref().map(|before| &*before.project), &project);
         let previous = before.map(|before| before.id);
         let mut warnings = Vec::new();
+        let principal = version.actor.principal();
         if !dry_run {
             self.deployed.set(State::Active(version));
             self.triggers_outdated.store(true, Ordering::Relaxed);
@@ -381,7 +382,11 @@ impl Deployer {
             warnings
                 .extend(failed.map(|problem| format!("triggers are not active yet: {problem}")));
         }
-        for trigger in &project.triggers {
+        let is_readable = |trigger: &&Trigger| {
+            let branch = Object::branch(trigger.branch.as_deref().unwrap_or(MAIN_BRANCH));
+            self.access.decide(&principal, Action::Read, &branch).is_allowed()
+        };
+        for trigger in project.triggers.iter().filter(is_readable) {
             if let Ok(Some(problem)) = missing_branch(&self.lake, trigger).await {
                 warnings.push(problem.message);
             }

@@ -188,6 +188,8 @@ impl TriggerExecutor {
     /// Checks the rights of the identity that deployed or created a trigger: those that the
     /// deployment or creation checked, and those to see the event.
     fn authorize_event(&self, trigger: &Trigger, event: &Event) -> Result<(), Problem> {
+        // The error of this check names the source and not the files or tables of the event.
+        self.authorize_trigger(trigger)?;
         if let Ok(Some(identity)) = self.deployed.identity(&trigger.name) {
             let principal = identity.principal();
             let mut needed = event_rights(&identity, &event.data);
@@ -196,7 +198,7 @@ impl TriggerExecutor {
                 authorize_again(&self.runs.access, &principal, action, &object)?;
             }
         }
-        self.authorize_trigger(trigger)
+        Ok(())
     }
 
     /// Checks that the identity that deployed or created a trigger still has the rights that it

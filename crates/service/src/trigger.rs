@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use headwater_executors::{DeployIdentity, EVERY, missing_branch};
 use headwater_model::{
-    Action, Actor, ErrorCode, Object, Principal, Problem, ResultExt, Trigger, TriggerEvent,
-    TriggerStatus,
+    Action, Actor, ErrorCode, MAIN_BRANCH, Object, Principal, Problem, ResultExt, Trigger,
+    TriggerEvent, TriggerStatus,
 };
 use headwater_triggers::TriggerEventFilter;
 
@@ -25,7 +25,10 @@ impl Triggers {
         let mut listed = triggers.map(headwater_triggers::Triggers::list).unwrap_or_default();
         listed.retain(|status| self.is_visible(principal, &status.trigger.name));
         for status in listed.iter_mut().filter(|status| status.error.is_none()) {
-            status.error = missing_branch(&self.0.lake, &status.trigger).await?;
+            let branch = status.trigger.branch.as_deref().unwrap_or(MAIN_BRANCH);
+            if self.0.allows(principal, Action::Read, &Object::branch(branch)) {
+                status.error = missing_branch(&self.0.lake, &status.trigger).await?;
+            }
         }
         Ok(listed)
     }

@@ -122,6 +122,15 @@ pub async fn tables() {
     assert_needed(&users, &ana, tables, "select on table:sales.orders").await;
     let on_branch = json!({"tables": {"names": ["*.*"]}, "branch": "hidden"});
     assert_needed(&users, &ana, on_branch, "read on branch:hidden").await;
+    // Other triggers do not show whether a branch exists.
+    for branch in ["hidden", "none"] {
+        let keys = json!({"schedule": "0 6 * * *", "branch": branch});
+        let (status, report) = users.post(&ana, "/v1/deployments", by_toml(&keys)).await;
+        assert_eq!(status, 201, "{report}");
+        assert!(report["warnings"].as_array().is_none_or(Vec::is_empty), "{report}");
+        let (_, triggers) = users.get(&ana, "/v1/triggers").await;
+        assert_eq!((&triggers[0]["name"], &triggers[0]["error"]), (&json!("watch"), &Value::Null));
+    }
     users.server.running.shutdown().await;
 }
 
@@ -220,9 +229,8 @@ pub async fn revoked_event() {
     revoked.expect("revoked");
     let failed = users.server.until(&events("failed"), |events| events[0]["id"].is_string()).await;
     assert_eq!(failed[0]["error"]["code"], "forbidden", "{failed}");
-    let message = format!("user `ana` may not read location `{folder}");
-    let error = failed[0]["error"]["message"].as_str().expect("a message");
-    assert!(error.starts_with(&message), "{failed}");
+    let message = format!("user `ana` may not read location `{folder}`");
+    assert_eq!(failed[0]["error"]["message"], message, "{failed}");
     users.server.running.shutdown().await;
 }
 
