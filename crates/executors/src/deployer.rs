@@ -382,11 +382,11 @@ impl Deployer {
             warnings
                 .extend(failed.map(|problem| format!("triggers are not active yet: {problem}")));
         }
-        let is_readable = |trigger: &&Trigger| {
+        for trigger in &project.triggers {
             let branch = Object::branch(trigger.branch.as_deref().unwrap_or(MAIN_BRANCH));
-            self.access.decide(&principal, Action::Read, &branch).is_allowed()
-        };
-        for trigger in project.triggers.iter().filter(is_readable) {
+            if !self.access.decide(&principal, Action::Read, &branch).is_allowed() {
+                continue;
+            }
             if let Ok(Some(problem)) = missing_branch(&self.lake, trigger).await {
                 warnings.push(problem.message);
             }

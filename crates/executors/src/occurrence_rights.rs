@@ -1,10 +1,10 @@
 //! Rights to see the changes of tables and objects, the merges, and the ends of jobs for which
 //! triggers fire.
 //!
-//! The identity that deployed or created a trigger needs the right to read the branch of a change or
-//! merge, to select from the changed tables, and to list the key of a changed object. It sees its
-//! own jobs, the jobs of its triggers, and the jobs of users whose usage it may read. The rights are
-//! checked before an event is recorded, and again before it is delivered.
+//! The identity that deployed or created a trigger needs the right to read the branch of a change
+//! or merge, to select from the changed tables, and to list the key of a changed object. It sees
+//! its own jobs, the jobs of its triggers, and the jobs of users whose usage it may read. The
+//! rights are checked before an event is recorded, and again before it is delivered.
 
 use headwater_access::Access;
 use headwater_model::{Action, EventData, Object, Principal, TableName};

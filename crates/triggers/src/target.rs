@@ -45,8 +45,8 @@ pub trait TargetExecutor: Send + Sync {
         Ok(())
     }
 
-    /// Returns the part of a change of tables or objects, of a merge or of the end of a job that the
-    /// identity of the trigger may see; `None` if it may not see the occurrence. The default
+    /// Returns the part of a change of tables or objects, of a merge or of the end of a job that
+    /// the identity of the trigger may see; `None` if it may not see the occurrence. The default
     /// implementation returns everything.
     fn visible(&self, _trigger: &str, data: EventData) -> Option<EventData> {
         Some(data)
