@@ -47,7 +47,9 @@ fn toml(value: &Value) -> String {
 /// Returns the files of a project whose manifest declares the trigger `watch` with these keys.
 fn by_toml(keys: &Value) -> Value {
     let keys = keys.as_object().expect("keys").iter();
-    let lines: String = keys.map(|(key, value)| format!("{key} = {}\n", toml(value))).collect();
+    let lines: Vec<String> =
+        keys.map(|(key, value)| format!("{key} = {}\n", toml(value))).collect();
+    let lines = lines.concat();
     project(&format!("\n[[trigger]]\nname = \"watch\"\nfunction = \"keep\"\n{lines}"))
 }
 
