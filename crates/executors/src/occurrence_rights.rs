@@ -18,13 +18,16 @@ pub(crate) fn visible_to_deployer(
     identity: impl FnOnce() -> Option<TriggerIdentity>,
     mut data: EventData,
 ) -> Option<EventData> {
-    match data {
+    let is_checked = matches!(
+        data,
         EventData::BranchMerged { .. }
-        | EventData::JobEnded { .. }
-        | EventData::TableChanged { .. }
-        | EventData::ObjectCreated { .. }
-        | EventData::ObjectRemoved { .. } => {}
-        data => return Some(data),
+            | EventData::JobEnded { .. }
+            | EventData::TableChanged { .. }
+            | EventData::ObjectCreated { .. }
+            | EventData::ObjectRemoved { .. }
+    );
+    if !is_checked {
+        return Some(data);
     }
     let identity = identity()?;
     let principal = identity.principal();
@@ -77,6 +80,8 @@ fn needed_right(
         EventData::ObjectCreated { object } | EventData::ObjectRemoved { object } => {
             Some((Action::List, Object::prefix_in(&object.bucket, &object.key)))
         }
+        // The trigger may have had another queue when the event was recorded.
+        EventData::QueueReceived { queue, .. } => Some((Action::Read, Object::queue(queue))),
         EventData::JobEnded { job } => {
             let is_own = principal.is_author_of(&job.author, job.created);
             let of_trigger = job.trigger.as_ref().is_some_and(|name| {

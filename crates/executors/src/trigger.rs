@@ -33,7 +33,9 @@ use crate::occurrence_rights::{event_rights, visible_to_deployer};
 use crate::rights::{authorize_again, check_account, record_secrets, table_access};
 use crate::run::{RunExecutor, run_queue};
 use crate::template_params;
-use crate::trigger_rights::{TargetProject, check_source, file_rights, trigger_rights};
+use crate::trigger_rights::{
+    TargetProject, check_public, check_source, file_rights, trigger_rights, without_private,
+};
 
 /// The executor that delivers events to targets.
 pub struct TriggerExecutor {
@@ -151,10 +153,11 @@ impl TargetExecutor for TriggerExecutor {
     }
 
     fn authorize_source(&self, trigger: &Trigger) -> Result<(), Problem> {
-        check_source(&self.deployed, &self.runs.access, trigger)
+        check_source(&self.deployed, &self.imports, &self.project, trigger)
     }
 
     fn visible(&self, trigger: &str, data: EventData) -> Option<EventData> {
+        let data = without_private(&self.deployed, &self.imports, trigger, data)?;
         let identity = || self.deployed.identity(trigger).ok().flatten();
         visible_to_deployer(&self.runs.access, identity, data)
     }
@@ -196,6 +199,10 @@ impl TriggerExecutor {
             needed.extend(file_rights(event.files(), &self.project));
             for (action, object) in needed {
                 authorize_again(&self.runs.access, &principal, action, &object)?;
+            }
+            if !event.files().is_empty() {
+                let paths = event.files().iter().map(|file| Path::new(&file.path));
+                check_public(&self.imports, &principal, paths)?;
             }
         }
         Ok(())

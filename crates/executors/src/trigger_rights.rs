@@ -5,16 +5,20 @@
 //! and the last check need all rights, and the check of a poll only those to the source. Otherwise,
 //! events would reveal names that the identity may not read.
 
-use std::path::Path;
+use std::path::{Component, Path};
 
-use headwater_access::Access;
 use headwater_engine::TableAccess;
-use headwater_model::{Action, ArrivedFile, MAIN_BRANCH, Object, Problem, TableName, Trigger};
+use headwater_ingest::ResolvedPrivateFiles;
+use headwater_model::{
+    Action, ArrivedFile, ErrorCode, EventData, MAIN_BRANCH, Object, Principal, Problem, TableName,
+    Trigger,
+};
 use headwater_pipelines::Project;
 use serde_json::json;
 
 use crate::deployer::ActiveVersion;
 use crate::function_catalog::split_name;
+use crate::import::ImportExecutor;
 use crate::rights::{EVERY, check_unrecorded};
 
 /// Characters of patterns in the names of watched tables.
@@ -90,20 +94,32 @@ pub(crate) fn source_rights(trigger: &Trigger) -> Vec<(Action, Object)> {
 /// Returns the rights to the files of an event that are outside the project. The trigger may have
 /// watched another folder when the event was recorded.
 pub(crate) fn file_rights(files: &[ArrivedFile], project: &Path) -> Vec<(Action, Object)> {
-    let outside = files.iter().filter_map(|file| {
-        let location = outside_project(&file.path)?;
-        (location == EVERY || !Path::new(location).starts_with(project)).then_some(location)
+    let needed = files.iter().filter_map(|file| {
+        let path = Path::new(&file.path);
+        // An empty project path is a prefix of every path.
+        let below = path.strip_prefix(project).ok().filter(|below| below.is_relative());
+        if below.is_some_and(|below| !has_parent(below)) {
+            return None;
+        }
+        let location = if has_parent(path) { EVERY } else { file.path.as_str() };
+        Some((Action::Read, Object::location(location)))
     });
-    outside.map(|location| (Action::Read, Object::location(location))).collect()
+    needed.collect()
 }
 
-/// Returns the location that a grant must contain for a watched folder or file; `None` for a
-/// relative path in the project. For a path with `..`, only a grant on every location suffices.
-fn outside_project(path: &str) -> Option<&str> {
-    if path.contains("..") {
+/// Returns the location that a grant must contain for a watched folder; `None` for a relative path
+/// in the project. For a path with `..`, only a grant on every location suffices.
+fn outside_project(folder: &str) -> Option<&str> {
+    let path = Path::new(folder);
+    if has_parent(path) {
         return Some(EVERY);
     }
-    Path::new(path).is_absolute().then_some(path)
+    path.is_absolute().then_some(folder)
+}
+
+/// Returns true if a path contains `..` as a component.
+fn has_parent(path: &Path) -> bool {
+    path.components().any(|part| part == Component::ParentDir)
 }
 
 /// Checks all rights that the identity of a trigger needs. The error names the trigger.
@@ -121,22 +137,68 @@ pub(crate) fn check_trigger_rights(
 /// Checks before a poll that the identity of a trigger still has the rights to the source.
 pub(crate) fn check_source(
     deployed: &ActiveVersion,
-    access: &Access,
+    imports: &ImportExecutor,
+    project: &Path,
     trigger: &Trigger,
 ) -> Result<(), Problem> {
     let needed = source_rights(trigger);
-    if needed.is_empty() {
+    if needed.is_empty() && trigger.files.is_none() {
         return Ok(());
     }
     let principal = deployed.actor_of(trigger)?.principal();
-    if trigger.bucket.is_some() {
-        // The changes of a bucket are in a journal that must not grow, so the source reads them and
-        // skips those that the identity may not see.
-        return Ok(());
+    for (action, object) in &needed {
+        check_unrecorded(&imports.rights.access, &principal, *action, object)?;
     }
-    let check =
-        |(action, object): &(Action, Object)| check_unrecorded(access, &principal, *action, object);
-    needed.iter().try_for_each(check)
+    match &trigger.files {
+        Some(files) => {
+            let folder = project.join(&files.folder);
+            check_public(imports, &principal, std::iter::once(folder.as_path()))
+        }
+        None => Ok(()),
+    }
+}
+
+/// Checks that paths are not private, such as the files of a lake. Administrators may see the names
+/// of private files.
+pub(crate) fn check_public<'a>(
+    imports: &ImportExecutor,
+    principal: &Principal,
+    mut paths: impl Iterator<Item = &'a Path>,
+) -> Result<(), Problem> {
+    let Some(private) = private_files(imports, principal) else { return Ok(()) };
+    let Some(path) = paths.find(|path| private.has_path(path)) else { return Ok(()) };
+    let path = path.display();
+    let message = format!("`{path}` belongs to a lake, or may contain credentials");
+    Err(Problem::new(ErrorCode::Forbidden, message).with_hint("Watch another folder."))
+}
+
+/// Removes private files from the event of a trigger; returns `None` if no file is left.
+pub(crate) fn without_private(
+    deployed: &ActiveVersion,
+    imports: &ImportExecutor,
+    trigger: &str,
+    mut data: EventData,
+) -> Option<EventData> {
+    if let EventData::FileArrived { files } = &mut data
+        && let Ok(Some(identity)) = deployed.identity(trigger)
+        && let Some(private) = private_files(imports, &identity.principal())
+    {
+        files.retain(|file| !private.has_path(Path::new(&file.path)));
+        if files.is_empty() {
+            return None;
+        }
+    }
+    Some(data)
+}
+
+/// Returns the files whose names a principal must not see; `None` for administrators.
+fn private_files(imports: &ImportExecutor, principal: &Principal) -> Option<ResolvedPrivateFiles> {
+    let rights = &imports.rights;
+    let decision = rights.access.decide(principal, Action::Administer, &Object::lake());
+    if decision.is_allowed() {
+        return None;
+    }
+    Some(rights.private_files(principal, &[]).resolve(&imports.lake))
 }
 
 fn of_trigger(trigger: &Trigger, mut problem: Problem) -> Problem {
@@ -168,6 +230,7 @@ mod tests {
         for path in ["../in", "in/../../etc", "/data/in/../../etc"] {
             check(folder(path), &[(Action::Read, Object::location(EVERY))]);
         }
+        check(folder("in..old"), &[]);
     }
 
     #[test]
@@ -211,7 +274,7 @@ mod tests {
             etag: "e".to_owned(),
             size: 1,
         };
-        let files = ["/p/in/a.csv", "/data/a.csv", "/p/../b.csv"].map(file);
+        let files = ["/p/in/a..csv", "/data/a.csv", "/p/../b.csv"].map(file);
         let read = |location| (Action::Read, Object::location(location));
         assert_eq!(file_rights(&files, Path::new("/p")), [read("/data/a.csv"), read(EVERY)]);
     }

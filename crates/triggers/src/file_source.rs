@@ -102,11 +102,12 @@ impl FileSource {
             });
             newly_taken.push((path.clone(), taken));
         }
-        // Apply the filter to an event of each single file, so that the result does not depend on
-        // the files that arrive at the same time.
+        // Apply the rights and the filter to an event of each single file, so that the result does
+        // not depend on the files that arrive at the same time.
         let admits = |file: &&(String, Version)| {
             let event = self.folder.event(std::slice::from_ref(*file), context);
-            context.admits(&event.with_id(String::new()))
+            context.targets.visible(&context.trigger, event.data.clone()).is_some()
+                && context.admits(&event.with_id(String::new()))
         };
         let files: Vec<(String, Version)> = files.iter().filter(admits).cloned().collect();
         if !files.is_empty() {

@@ -40,14 +40,15 @@ pub trait TargetExecutor: Send + Sync {
     }
 
     /// Checks before each poll of a source that the identity of the trigger may read it. A source
-    /// that fails the check is not polled. The default implementation allows all sources.
+    /// that fails the check is not polled, except that changes of objects are skipped. The default
+    /// implementation allows all sources.
     fn authorize_source(&self, _trigger: &Trigger) -> Result<(), Problem> {
         Ok(())
     }
 
-    /// Returns the part of a change of tables or objects, of a merge or of the end of a job that
-    /// the identity of the trigger may see; `None` if it may not see the occurrence. The default
-    /// implementation returns everything.
+    /// Returns the part of an arrival of files, a change of tables or objects, a merge or the end of
+    /// a job that the identity of the trigger may see; `None` if it may not see the occurrence. The
+    /// default implementation returns everything.
     fn visible(&self, _trigger: &str, data: EventData) -> Option<EventData> {
         Some(data)
     }

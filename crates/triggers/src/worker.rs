@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use headwater_model::{EventData, Fault, Problem, Timestamp, Trigger, TriggerStatus};
+use headwater_model::{ErrorCode, EventData, Fault, Problem, Timestamp, Trigger, TriggerStatus};
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
@@ -157,10 +157,11 @@ impl Worker {
         if self.stop().is_cancelled() {
             return SLEEP_MAX;
         }
-        if let Err(problem) = self.targets.authorize_source(self.trigger()) {
+        let denied = self.targets.authorize_source(self.trigger()).err();
+        if let Some(problem) = denied.as_ref().filter(|problem| !self.skips_denied(problem)) {
             // Replacing the source ends its notifications and connections.
             *source = self.definition.source.open();
-            *self.fault.lock() = Some(problem);
+            *self.fault.lock() = Some(problem.clone());
             return ABSENT_PAUSE;
         }
         let (fault, pause) = match source.poll(&self.context).await {
@@ -171,8 +172,15 @@ impl Worker {
                 (Some(error.to_problem()), STORE_PAUSE)
             }
         };
-        *self.fault.lock() = fault;
+        *self.fault.lock() = denied.or(fault);
         pause
+    }
+
+    /// Returns true if the source is polled without the right to read it. Changes of objects are in
+    /// a journal that must not grow, so the source reads them and skips those that are not visible.
+    fn skips_denied(&self, problem: &Problem) -> bool {
+        matches!(self.definition.source, Source::Occurrences(_))
+            && matches!(problem.code, ErrorCode::Forbidden | ErrorCode::Unauthenticated)
     }
 
     async fn deliver_loop(self: Arc<Self>) {

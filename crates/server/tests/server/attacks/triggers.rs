@@ -1,6 +1,8 @@
 //! Attacks by triggers. A user may deploy a project and call its function, and lets triggers watch
 //! folders, tables, buckets and queues that the user may not read.
 
+use std::path::Path;
+
 use headwater_model::Principal;
 use hyper::Method;
 use serde_json::{Value, json};
@@ -159,14 +161,36 @@ pub async fn patterns() {
     users.server.running.shutdown().await;
 }
 
+/// A cause of events.
+#[derive(Debug, Clone, Copy)]
+enum Cause<'a> {
+    /// A file in this folder.
+    File(&'a Path),
+    /// A row of `sales.orders`.
+    Row,
+}
+
+impl Cause<'_> {
+    async fn happen(self, users: &Users, name: &str) {
+        match self {
+            Cause::File(folder) => {
+                std::fs::write(folder.join(name), "content").expect("a file");
+            }
+            Cause::Row => {
+                users.owner_sql(&format!("INSERT INTO sales.orders VALUES (9, '{name}')")).await;
+            }
+        }
+    }
+}
+
 /// Deploys a trigger with a right, and causes an event. Then revokes the right, and causes another
 /// event, which a trigger of the owner receives. Checks that the user sees only the first event.
-async fn assert_stopped(grant: &str, keys: Value, cause: impl AsyncFn(&Users, &str)) {
+async fn assert_stopped(grant: &str, keys: Value, cause: Cause<'_>) {
     let (users, ana) = started().await;
     users.grant("ana", &[grant]).await;
     let (status, answer) = users.post(&ana, "/v1/deployments", by_toml(&keys)).await;
     assert_eq!(status, 201, "{answer}");
-    cause(&users, "first").await;
+    cause.happen(&users, "first").await;
     let has_one = |events: &Value| events.as_array().is_some_and(|events| events.len() == 1);
     users.server.until(&events("done"), has_one).await;
     let revoked = users.access.revoke(&Principal::owner(), "ana", permission(grant)).await;
@@ -178,7 +202,7 @@ async fn assert_stopped(grant: &str, keys: Value, cause: impl AsyncFn(&Users, &s
     witness["name"] = json!("witness");
     let created = users.server.post("/v1/triggers", witness).await;
     assert!(created.get("code").is_none(), "{created}");
-    cause(&users, "hidden").await;
+    cause.happen(&users, "hidden").await;
     let path = "/v1/trigger-events?trigger=witness&status=done";
     let is_seen = |events: &Value| {
         events[0]["data"]["commit"].is_string() || events.to_string().contains("hidden")
@@ -201,18 +225,12 @@ pub async fn revoked_location() {
     let folder = outside.path().display().to_string();
     let grant = format!("read on location:{folder}");
     let keys = json!({"files": {"folder": folder, "debounce": "20ms"}});
-    let cause = async |_: &Users, name: &str| {
-        std::fs::write(outside.path().join(name), "content").expect("a file");
-    };
-    assert_stopped(&grant, keys, cause).await;
+    assert_stopped(&grant, keys, Cause::File(outside.path())).await;
 }
 
 pub async fn revoked_table() {
     let keys = json!({"tables": {"names": ["sales.orders"], "debounce": "20ms"}});
-    let cause = async |users: &Users, name: &str| {
-        users.owner_sql(&format!("INSERT INTO sales.orders VALUES (9, '{name}')")).await;
-    };
-    assert_stopped("select on table:sales.orders", keys, cause).await;
+    assert_stopped("select on table:sales.orders", keys, Cause::Row).await;
 }
 
 pub async fn revoked_event() {
@@ -220,7 +238,7 @@ pub async fn revoked_event() {
     let outside = tempfile::tempdir().expect("a folder");
     let folder = outside.path().display().to_string();
     let grant = format!("read on location:{folder}");
-    users.grant("ana", &[&grant]).await;
+    users.grant("ana", &[grant.as_str()]).await;
     // The first attempt fails, and a retry would pass the name to the function.
     let mut body = by_toml(&json!({"files": {"folder": folder, "debounce": "20ms"}}));
     let failing = FUNCTION.replace("return event", "raise ValueError(\"not now\")");
@@ -236,6 +254,36 @@ pub async fn revoked_event() {
     assert_eq!(failed[0]["error"]["code"], "forbidden", "{failed}");
     let message = format!("user `ana` may not read location `{folder}`");
     assert_eq!(failed[0]["error"]["message"], message, "{failed}");
+    users.server.running.shutdown().await;
+}
+
+pub async fn private_files() {
+    let (users, ana) = started().await;
+    let project_folder = users.server.folder.path();
+    let keys =
+        |folder: &str| json!({"files": {"folder": folder, "recursive": true, "debounce": "20ms"}});
+    for folder in [".headwater", ".headwater/none"] {
+        let (status, answer) = users.post(&ana, "/v1/deployments", by_toml(&keys(folder))).await;
+        assert_eq!(status, 201, "{answer}");
+        let is_stopped = |triggers: &Value| {
+            let (folder_of, error) = (&triggers[0]["files"]["folder"], &triggers[0]["error"]);
+            folder_of.as_str() == Some(folder) && error["code"].as_str() == Some("forbidden")
+        };
+        users.server.until("/v1/triggers", is_stopped).await;
+    }
+    // A link in a watched folder shows no file of the lake.
+    let landing = project_folder.join("landing");
+    std::fs::create_dir(&landing).expect("a folder");
+    let lake = project_folder.join(".headwater");
+    std::fs::write(lake.join("note.csv"), "content").expect("a file");
+    std::os::unix::fs::symlink(&lake, landing.join("a_link")).expect("a link");
+    std::fs::write(landing.join("b.csv"), "content").expect("a file");
+    let (status, answer) = users.post(&ana, "/v1/deployments", by_toml(&keys("landing"))).await;
+    assert_eq!(status, 201, "{answer}");
+    users.server.until(&events("done"), |events| events[0]["id"].is_string()).await;
+    let found = users.server.get("/v1/trigger-events").await;
+    assert_eq!(found.as_array().map(Vec::len), Some(1), "{found}");
+    assert_eq!(found[0]["subject"], "b.csv", "{found}");
     users.server.running.shutdown().await;
 }
 
