@@ -410,7 +410,7 @@ pub fn nothing_deployed() -> Problem {
 }
 
 /// Checks the functions that are deployed without a project: none may have the name of a function
-/// of the project, and the identity must be allowed to call the functions that triggers call.
+/// of the project, and the identity must be allowed to call those that triggers name.
 fn check_functions(
     project: &Project,
     functions: &[String],

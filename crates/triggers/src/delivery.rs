@@ -301,8 +301,8 @@ fn was_stopped() -> Problem {
         .with_hint("Deliver the event again with `headwater event replay`.")
 }
 
-/// Returns the id of the committed event, or of the committed part of an event, from an error that
-/// reports it.
+/// Returns the id of the event or part of an event that is already committed, from a problem that
+/// reports this.
 fn committed(problem: &Problem) -> Option<&str> {
     let id = problem.context.get("event").and_then(Value::as_str);
     id.filter(|_| problem.code == ErrorCode::AlreadyExists)
