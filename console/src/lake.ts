@@ -1,4 +1,4 @@
-// What several screens read: the chosen ref, branches and tags, and the tables at a ref.
+// Values that several screens read: the chosen ref, branches and tags, and the tables at a ref.
 
 import { useCallback, useEffect, useRef, useState } from "preact/hooks";
 import { type Problem, call, segment, toProblem } from "./api";

@@ -7,7 +7,7 @@ import { clearAddress } from "./route";
 import type { Session } from "./types";
 import { ProblemBox } from "./ui/parts";
 
-/** What a browser shows to log in. */
+/** The credential that a browser sends to log in. */
 export interface Credential {
   token?: string;
   code?: string;
@@ -34,7 +34,7 @@ export async function logIn(shown: Credential): Promise<Session> {
 
 /**
  * Returns the credential in the address, which it removes from there and from the browser's
- * history. Throws the problem of a login that the provider refused.
+ * history. Throws the problem of a login that the provider rejected.
  */
 export function takeCredential(): Credential | null {
   const match = /^#code=([0-9a-f]+)$/.exec(location.hash);

@@ -51,6 +51,6 @@ function keep(key: string, value: unknown) {
   try {
     localStorage.setItem(key, JSON.stringify(value));
   } catch {
-    // The storage is full: the value lives as long as the page.
+    // The storage is full, so the value is kept only until the page is closed.
   }
 }

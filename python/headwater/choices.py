@@ -7,13 +7,13 @@ from typing import Literal
 #: A resolution of conflicts: reject the merge, keep the target's table, or take the source's table.
 ConflictChoice = Literal["fail", "ours", "theirs"]
 
-#: When rows are compared: if little data must be read, always, or never.
+#: The condition for comparing rows: if little data must be read, always, or never.
 Comparison = Literal["auto", "always", "never"]
 
-#: What a write does with the existing rows of a table.
+#: The effect of a write on the existing rows of a table.
 WriteMode = Literal["append", "replace"]
 
-#: What an import does with a bad row: stop with an error, or store the row in another table.
+#: The effect of a bad row on an import: stop with an error, or store the row in another table.
 OnError = Literal["stop", "reject"]
 
 #: The format of imported files.

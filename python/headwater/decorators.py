@@ -397,7 +397,7 @@ def _check_triggers(on: object) -> tuple[dict[str, object], ...]:
             # The server checks the other rules.
             if check_text(key, "the key of a trigger") in TARGETS:
                 other = "Remove the key, or declare the trigger in headwater.toml."
-                refuse(f"a trigger in `on` calls its function and has no key `{key}`", other)
+                refuse(f"a trigger in `on` always calls its function; the key `{key}` is not supported", other)
         triggers.append(dict(trigger))
     return tuple(triggers)
 

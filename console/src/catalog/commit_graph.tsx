@@ -66,7 +66,7 @@ export function CommitGraph({ commits, branches }: Props) {
 function curve(from: { row: number; lane: number }, to: { row: number; lane: number }): string {
   const [x1, y1, x2, y2] = [x(from.lane), y(from.row), x(to.lane), y(to.row)];
   if (x1 === x2) return `M${x1} ${y1}V${y2}`;
-  // The line leaves to the wider lane at once, and returns from it at the end.
+  // The line moves to the outer lane at its start, and returns from it at its end.
   const bend = from.lane < to.lane ? y1 + ROW : y2 - ROW;
   if (from.lane < to.lane) return `M${x1} ${y1}C${x1} ${bend} ${x2} ${y1} ${x2} ${bend}V${y2}`;
   return `M${x1} ${y1}V${bend}C${x1} ${y2} ${x2} ${bend} ${x2} ${y2}`;

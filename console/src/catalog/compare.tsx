@@ -1,4 +1,4 @@
-// What a merge of one branch into another would do: its changes, and its conflicts.
+// The preview of a merge of one branch into another: its changes, and its conflicts.
 
 import { useEffect, useState } from "preact/hooks";
 import { ApiError, type Problem, call, segment, toProblem } from "../api";

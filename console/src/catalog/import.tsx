@@ -57,7 +57,7 @@ export function ImportDialog({ files, at, close }: { files: File[]; at: string; 
     const abort = new AbortController();
     setPhase("planning");
     setProblem(null);
-    // The name is being typed: wait for a pause.
+    // Wait until the user pauses typing the name.
     const timer = setTimeout(() => {
       call<ImportPlan>("/v1/imports", {
         body: { table, sources, ref: at, dry_run: true },

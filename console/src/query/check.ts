@@ -50,7 +50,7 @@ function estimateOf(result: Result): Estimate {
 
 async function check(sql: string, at: string, signal: AbortSignal): Promise<Check> {
   try {
-    // A line of its own, so that the columns of an error are those of the text.
+    // The prefix is on a separate line, so that the columns in errors are those of the text.
     const result = await run(`EXPLAIN COST\n${sql}`, at, signal);
     return { estimate: estimateOf(result), problem: null };
   } catch (error) {

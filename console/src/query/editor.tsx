@@ -1,5 +1,5 @@
-// The SQL editor. It lives in a shadow root: there CodeMirror adds its styles as constructed style
-// sheets, which the content security policy allows, instead of `style` elements, which it does not.
+// The SQL editor, in a shadow root. The content security policy forbids `style` elements. In a
+// shadow root, CodeMirror adds its styles as constructed style sheets, which the policy allows.
 
 import {
   acceptCompletion,

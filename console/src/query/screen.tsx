@@ -1,4 +1,4 @@
-// The screen Query: tabs with an editor, and the answer below it.
+// The screen Query: tabs with an editor, and the result below it.
 
 import type { EditorView } from "@codemirror/view";
 import { useCallback, useEffect, useRef, useState } from "preact/hooks";
@@ -111,7 +111,7 @@ export function QueryScreen() {
     void execute(tabs.get().active, sql, 0);
   };
   const checked = useCheck(tab.text, at, relations.value ?? last.current);
-  // A problem of an earlier text has no place in this one.
+  // Hide the problem of an earlier text, because its position does not apply to the current text.
   const failed = execution?.problem && execution.text === tab.text ? execution : null;
   const problem = failed?.problem ?? checked?.problem;
   const placed = useStable(problem ? { problem, offset: failed?.offset ?? 0 } : null, problem);
@@ -172,7 +172,7 @@ export function QueryScreen() {
   );
 }
 
-/** Shows what a statement reads at most, or why it cannot run. */
+/** Shows the maximum number of bytes that a statement reads, or the reason why it cannot run. */
 function CheckLine({ check: { estimate, problem } }: { check: Check }) {
   if (problem) {
     return <span class="check bad" data-testid="check" title={problem.hint ?? ""}>✕ {problem.message}</span>;

@@ -1,4 +1,4 @@
-// One job: its graph if it is a run, its log as it is written, and what each step took.
+// One job: its graph if it is a run, its log as it is written, and the usage of each step.
 
 import { useEffect, useRef, useState } from "preact/hooks";
 import { call } from "../api";
@@ -21,7 +21,7 @@ export function RunPage({ id }: { id: string }) {
   if (!job) return found.problem ? <ProblemBox problem={found.problem} /> : <Loading what="the job" />;
   const shown = chosen ? state.log.filter(({ model }) => model === chosen) : state.log;
   const step = state.steps.find(({ name }) => name === chosen);
-  // A failed run leaves its branch for reading; the hint names it.
+  // The branch of a failed run can be read; the hint contains its name.
   const branch = /run\/[0-9a-f-]{36}/.exec(job.error?.hint ?? "")?.[0];
   const running = job.status === "running" || job.status === "queued";
   const stop = () => attempt(async () => void (await call(`/v1/jobs/${id}/stop`, { method: "POST" })));

@@ -2,7 +2,7 @@
 //
 // Browsers limit the height of an element (17 million pixels in Firefox), which a million rows
 // exceed. A longer list therefore has a scroll area of the maximum height, in which positions are
-// scaled; by the wheel or keys it moves by rows nevertheless.
+// scaled. The wheel and the keys still scroll by rows.
 
 /** Maximum height of the scroll area, in pixels. */
 const HEIGHT_MAX = 8_000_000;

@@ -1,4 +1,4 @@
-// The screen Usage: what jobs took and cost, by day, kind or model.
+// The screen Usage: the usage and cost of jobs, by day, kind or model.
 
 import { barY } from "@observablehq/plot";
 import { useEffect, useRef, useState } from "preact/hooks";

@@ -68,7 +68,7 @@ pub enum Error {
     Masked {
         /// The column that already has a mask.
         column: String,
-        /// The kind and name of its mask.
+        /// The kind and name of the existing mask.
         restriction: String,
     },
     /// The user or role to drop is named in a row filter or column mask.

@@ -255,22 +255,62 @@ fn instances(workspace: &Workspace) -> f64 {
     values.iter().sum()
 }
 
+/// A server of a deployed project that cleans the objects of a bucket.
+struct CleaningServer<'a> {
+    workspace: &'a Workspace,
+    process: Child,
+    key: Key,
+    endpoint: String,
+    /// The CPU time of functions after the first call, in microseconds: as the kernel counts it, and
+    /// in the usage table.
+    kernel_start_us: u64,
+    metered_start_us: u64,
+}
+
+impl<'a> CleaningServer<'a> {
+    /// Deploys the files of the workspace, starts the server, and puts the first object.
+    fn start(workspace: &'a Workspace) -> Self {
+        workspace.ok(&["init"]);
+        workspace.ok(&["deploy"]);
+        let key = key(workspace);
+        workspace.ok(&["stop"]);
+        let (process, endpoint) = serve_s3(workspace);
+        // The first call installs the environment. The installation also takes CPU time, but belongs
+        // to no call, so it is excluded.
+        assert_eq!(ended(put(&key, &endpoint, 1)), "0");
+        until("the first row is in the table", || rows(workspace) == 1);
+        let (kernel_start_us, metered_start_us) =
+            (kernel_cpu_us(workspace), metered_cpu_us(workspace));
+        CleaningServer { workspace, process, key, endpoint, kernel_start_us, metered_start_us }
+    }
+
+    /// Puts objects until the bucket has this number of objects.
+    fn put(&self, objects: i64) {
+        assert_eq!(ended(put(&self.key, &self.endpoint, objects)), "0");
+    }
+
+    /// Checks that the usage contains the CPU time of all calls, with a tolerance of 1 %.
+    fn check_cpu_time(&self) {
+        let kernel = kernel_cpu_us(self.workspace) - self.kernel_start_us;
+        let metered = metered_cpu_us(self.workspace) - self.metered_start_us;
+        let difference = kernel.abs_diff(metered) as f64 / kernel as f64;
+        assert!(difference < 0.01, "CPU time: kernel {kernel} us, usage {metered} us");
+    }
+
+    fn stop(mut self) {
+        self.workspace.ok(&["stop"]);
+        self.process.wait().expect("the server ends");
+    }
+}
+
 #[test]
 fn soak_objects_put_at_once_are_cleaned_once_and_then_nothing_runs() {
     let objects = count_i64(500, 10_000);
     let workspace = Workspace::empty();
     workspace.write("headwater.toml", CLEANING);
     workspace.write("functions/clean.py", CLEAN);
-    workspace.ok(&["init"]);
-    workspace.ok(&["deploy"]);
-    let key = key(&workspace);
-    workspace.ok(&["stop"]);
-    let (mut server, endpoint) = serve_s3(&workspace);
-    // The first call installs the environment, whose CPU time belongs to no call.
-    assert_eq!(ended(put(&key, &endpoint, 1)), "0");
-    until("the first row is in the table", || rows(&workspace) == 1);
-    let before = (kernel_cpu_us(&workspace), metered_cpu_us(&workspace));
-    assert_eq!(ended(put(&key, &endpoint, objects)), "0");
+    let server = CleaningServer::start(&workspace);
+    server.put(objects);
     until_at_least("every row is in the table", objects, || rows(&workspace));
     let list = |status: &str| workspace.json(&["event", "ls", "--status", status]);
     until("no event is open", || list("pending,running") == json!([]));
@@ -284,12 +324,8 @@ fn soak_objects_put_at_once_are_cleaned_once_and_then_nothing_runs() {
     let running = || workspace.json(&["job", "ls", "--status", "running"]);
     until("no job runs", || running() == json!([]));
     until("no instance of a function is left", || instances(&workspace) == 0.0);
-    let kernel = kernel_cpu_us(&workspace) - before.0;
-    let metered = metered_cpu_us(&workspace) - before.1;
-    let difference = kernel.abs_diff(metered) as f64 / kernel as f64;
-    assert!(difference < 0.01, "CPU time: kernel {kernel} us, usage {metered} us");
-    workspace.ok(&["stop"]);
-    server.wait().expect("the server ends");
+    server.check_cpu_time();
+    server.stop();
 }
 
 /// A handler that crashes or hangs now and then, and never succeeds for some files.
@@ -353,17 +389,8 @@ fn soak_objects_of_crashing_and_hanging_handlers_are_appended_or_kept_as_failed(
     let plain = CLEAN.replace("@headwater.function()\n", "");
     workspace.write("functions/clean.py", plain);
     workspace.write("functions/faulty.py", FAULTY);
-    workspace.ok(&["init"]);
-    workspace.ok(&["deploy"]);
-    let key = key(&workspace);
-    workspace.ok(&["stop"]);
-    let (mut server, endpoint) = serve_s3(&workspace);
-    // The first call installs the environment. The installation also takes CPU time, but belongs to
-    // no call, so it is excluded.
-    assert_eq!(ended(put(&key, &endpoint, 1)), "0");
-    until("the first row is in the table", || rows(&workspace) == 1);
-    let before = (kernel_cpu_us(&workspace), metered_cpu_us(&workspace));
-    assert_eq!(ended(put(&key, &endpoint, objects)), "0");
+    let server = CleaningServer::start(&workspace);
+    server.put(objects);
     let failed = objects / 100;
     let list =
         |status: &str| workspace.json(&["event", "ls", "--status", status, "--limit", "1000"]);
@@ -377,12 +404,8 @@ fn soak_objects_of_crashing_and_hanging_handlers_are_appended_or_kept_as_failed(
     let lost = "SELECT count(*) AS n FROM readings WHERE file % 100 = 99";
     assert_eq!(workspace.rows(lost), json!([{"n": 0}]));
     assert_eq!(workspace.json(&["job", "ls", "--status", "running"]), json!([]));
-    let kernel = kernel_cpu_us(&workspace) - before.0;
-    let metered = metered_cpu_us(&workspace) - before.1;
-    let difference = kernel.abs_diff(metered) as f64 / kernel as f64;
-    assert!(difference < 0.01, "CPU time: kernel {kernel} us, usage {metered} us");
-    workspace.ok(&["stop"]);
-    server.wait().expect("the server ends");
+    server.check_cpu_time();
+    server.stop();
 }
 
 fn count_of(list: &serde_json::Value) -> i64 {

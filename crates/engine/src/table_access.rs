@@ -29,8 +29,8 @@ pub trait TableAccess: Debug + Send + Sync {
     /// applies if it has the table's name, or the table's id if `id` is set.
     fn restrictions(&self, table: &TableName, id: Option<&str>) -> Option<Restrictions>;
 
-    /// Returns a row filter or column mask of any user that applies to a table only by its name.
-    /// After a renaming of the table, this restriction would no longer apply.
+    /// Returns a row filter or column mask, of any user, that refers to a table only by name. If
+    /// the table were renamed, this restriction would no longer apply.
     fn restriction_by_name(&self, table: &TableName, id: &str) -> Option<Restriction>;
 
     /// Returns a digest of all row filters and column masks that apply to the session. Results

@@ -90,7 +90,8 @@ impl Environment {
         self.id == other.id && self.build == other.build
     }
 
-    /// Returns a copy with its own lock, which does not count as a user of this environment.
+    /// Returns a copy that has its own lock on the folder, so that this environment can count as
+    /// unused while the copy exists.
     pub fn with_own_lock(&self) -> Result<Environment> {
         let gone = || Error::io("find the environment")(std::io::ErrorKind::NotFound.into());
         let lock = Arc::new(SharedLock::acquire(&self.folder()).ok_or_else(gone)?);

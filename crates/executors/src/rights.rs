@@ -14,7 +14,7 @@ use headwater_model::{
 use headwater_pipelines::Callable;
 use serde_json::json;
 
-/// A name that only a pattern for all names matches. It represents all objects of a kind, or an
+/// Name that matches only the pattern for all names. It represents all objects of a kind, or an
 /// object that does not exist.
 pub const EVERY: &str = "*";
 

@@ -1,4 +1,4 @@
-//! Errors as statuses of gRPC: the message contains the place in the statement and the hint,
+//! Errors as statuses of gRPC: the message contains the position in the statement and the hint,
 //! because most clients show only the message.
 
 use headwater_model::{ErrorCode, Problem};

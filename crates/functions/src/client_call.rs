@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 /// Number of parts that are buffered; if the buffer is full, the function waits.
 const PARTS_MAX: usize = 4;
 
-/// The context and the receiver of a streamed response, both `None` for calls of other clients, and
+/// The context and the receiver of a streamed response, which only clients of AWS Lambda send, and
 /// the trace of the call.
 #[derive(Debug, Clone, Default)]
 pub struct ClientCall {

@@ -16,7 +16,7 @@ const ASSIGN_EVERY: Duration = Duration::from_secs(1);
 const SWEEP_MIN: Duration = Duration::from_millis(50);
 const SWEEP_MAX: Duration = Duration::from_secs(30);
 
-/// Interval between checks of idle instances, first the normal interval, then the interval while an
+/// Intervals between checks of idle instances: the normal interval, and the interval while an
 /// instance shrinks its memory.
 const SHRINK_EVERY: Duration = Duration::from_secs(1);
 const SHRINK_STEP: Duration = Duration::from_millis(10);

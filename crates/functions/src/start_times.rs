@@ -12,7 +12,8 @@ use parking_lot::Mutex;
 /// Maximum number of functions. Above it, the function with the oldest record is removed.
 const FUNCTIONS_MAX: usize = 1_024;
 
-/// Margin of a start ahead of a call, and the maximum time between the start and the call.
+/// Margin and maximum of the time between the start of an instance and the expected call. The time
+/// is twice the start time plus the margin.
 const AHEAD_MARGIN: Duration = Duration::from_secs(2);
 const AHEAD_MAX: Duration = Duration::from_secs(90);
 

@@ -1,12 +1,12 @@
 //! Extracts the parts of requests that change the catalog.
 
 use axum::extract::{FromRequest, FromRequestParts, Request};
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, StatusCode};
 use bytes::Bytes;
 use headwater_http_request::body_error;
-use headwater_model::Principal;
+use headwater_model::{Principal, TableName};
 use headwater_service::Service;
-use headwater_service::iceberg::{ChangeRequest, StorageAccess};
+use headwater_service::iceberg::{ChangeError, ChangeRequest, StorageAccess};
 use sha2::{Digest, Sha256};
 
 use crate::client::Client;
@@ -64,10 +64,21 @@ impl Change {
         body::parse(&self.headers, &self.body)
     }
 
+    /// Returns the name of a table or view to create in the namespace of the path.
+    pub fn new_name(&self, name: &str) -> HandlerResult<TableName> {
+        Ok(TableName::new(self.path.namespace()?, name)?)
+    }
+
     /// Returns the client's access to the files of the warehouse.
     pub fn storage_access(&self, service: &Service) -> HandlerResult<StorageAccess> {
         storage_access::of_request(service, &self.principal, &self.headers)
     }
+}
+
+/// Returns the response to a change that has no result.
+pub fn no_content(changed: Result<(), ChangeError>) -> HandlerResult<StatusCode> {
+    changed.map_err(IcebergError::of_change)?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 /// Returns a hash that identifies a request. Requests with the same key but different changes have

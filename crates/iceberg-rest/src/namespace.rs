@@ -12,7 +12,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::IcebergError;
-use crate::change::Change;
+use crate::change::{Change, no_content};
 use crate::client::Client;
 use crate::error::HandlerResult;
 use crate::page::Page;
@@ -72,10 +72,7 @@ pub async fn exists(State(service): State<Service>, client: Client) -> HandlerRe
 /// Deletes a namespace without tables.
 pub async fn remove(State(service): State<Service>, change: Change) -> HandlerResult<StatusCode> {
     let name = change.path.namespace()?;
-    let iceberg = service.iceberg();
-    let done = iceberg.delete_namespace(&change.principal, &change.request, name).await;
-    done.map_err(IcebergError::of_change)?;
-    Ok(StatusCode::NO_CONTENT)
+    no_content(service.iceberg().delete_namespace(&change.principal, &change.request, name).await)
 }
 
 /// An update of a namespace's properties.

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::IcebergError;
-use crate::change::Change;
+use crate::change::{Change, no_content};
 use crate::client::Client;
 use crate::error::HandlerResult;
 use crate::page::Page;
@@ -133,7 +133,7 @@ async fn check(service: &Service, client: &Client) -> HandlerResult<()> {
 /// creates the table.
 pub async fn create(State(service): State<Service>, change: Change) -> HandlerResult<Response> {
     let new: NewTable = change.parse()?;
-    let name = TableName::new(change.path.namespace()?, &*new.name)?;
+    let name = change.new_name(&new.name)?;
     let iceberg = service.iceberg();
     let access = change.storage_access(&service)?;
     if new.stage_create {
@@ -153,10 +153,7 @@ pub async fn create(State(service): State<Service>, change: Change) -> HandlerRe
 /// table, even if the client requests a purge.
 pub async fn remove(State(service): State<Service>, change: Change) -> HandlerResult<StatusCode> {
     let name = change.path.table()?;
-    let iceberg = service.iceberg();
-    let dropped = iceberg.drop_table(&change.principal, &change.request, &name).await;
-    dropped.map_err(IcebergError::of_change)?;
-    Ok(StatusCode::NO_CONTENT)
+    no_content(service.iceberg().drop_table(&change.principal, &change.request, &name).await)
 }
 
 /// The name of a table or view in a request body.
@@ -197,9 +194,7 @@ pub async fn rename(State(service): State<Service>, change: Change) -> HandlerRe
     let from = rename.source.existing()?;
     let to = rename.destination.new_name()?;
     let iceberg = service.iceberg();
-    let renamed = iceberg.rename_table(&change.principal, &change.request, from, to).await;
-    renamed.map_err(IcebergError::of_change)?;
-    Ok(StatusCode::NO_CONTENT)
+    no_content(iceberg.rename_table(&change.principal, &change.request, from, to).await)
 }
 
 /// A request to register a table or view.
@@ -218,7 +213,7 @@ pub struct Registration {
 /// Registers a table from a metadata file in the warehouse.
 pub async fn register(State(service): State<Service>, change: Change) -> HandlerResult<Response> {
     let new: Registration = change.parse()?;
-    let name = TableName::new(change.path.namespace()?, &*new.name)?;
+    let name = change.new_name(&new.name)?;
     let source = RegisteredMetadata { location: new.metadata_location, overwrite: new.overwrite };
     let iceberg = service.iceberg();
     let table = iceberg

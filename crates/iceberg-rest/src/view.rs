@@ -3,13 +3,12 @@
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use headwater_model::TableName;
 use headwater_service::Service;
 use headwater_service::iceberg::{ChangeError, LoadedView, NewView, ViewCommit};
 use serde_json::{Value, json};
 
 use crate::IcebergError;
-use crate::change::Change;
+use crate::change::{Change, no_content};
 use crate::client::Client;
 use crate::error::HandlerResult;
 use crate::page::Page;
@@ -60,7 +59,7 @@ pub async fn exists(State(service): State<Service>, client: Client) -> HandlerRe
 /// Creates a view.
 pub async fn create(State(service): State<Service>, change: Change) -> HandlerResult<Json<Value>> {
     let new: NewView = change.parse()?;
-    let name = TableName::new(change.path.namespace()?, &*new.name)?;
+    let name = change.new_name(&new.name)?;
     let iceberg = service.iceberg();
     let view = iceberg.create_view(&change.principal, &change.request, &name, new).await;
     view_response(&view.map_err(view_error)?)
@@ -79,8 +78,7 @@ pub async fn replace(State(service): State<Service>, change: Change) -> HandlerR
 pub async fn remove(State(service): State<Service>, change: Change) -> HandlerResult<StatusCode> {
     let name = change.path.view_name()?;
     let dropped = service.iceberg().drop_view(&change.principal, &change.request, name).await;
-    dropped.map_err(view_error)?;
-    Ok(StatusCode::NO_CONTENT)
+    no_content(dropped).map_err(IcebergError::for_view)
 }
 
 /// Renames a view.
@@ -90,8 +88,7 @@ pub async fn rename(State(service): State<Service>, change: Change) -> HandlerRe
     let to = rename.destination.new_name()?;
     let iceberg = service.iceberg();
     let renamed = iceberg.rename_view(&change.principal, &change.request, from, to).await;
-    renamed.map_err(view_error)?;
-    Ok(StatusCode::NO_CONTENT)
+    no_content(renamed).map_err(IcebergError::for_view)
 }
 
 /// Registers a view from a metadata file in the warehouse.
@@ -100,7 +97,7 @@ pub async fn register(
     change: Change,
 ) -> HandlerResult<Json<Value>> {
     let new: Registration = change.parse()?;
-    let name = TableName::new(change.path.namespace()?, &*new.name)?;
+    let name = change.new_name(&new.name)?;
     let location = new.metadata_location;
     let iceberg = service.iceberg();
     let view = iceberg.register_view(&change.principal, &change.request, &name, location).await;

@@ -136,8 +136,8 @@ impl Object {
         let modified_ns = meta.last_modified.timestamp_nanos_opt().unwrap_or_default();
         let tag = Sha256::digest(meta.e_tag.as_deref().unwrap_or_default());
         let tag: [u8; 8] = std::array::from_fn(|at| tag[at]);
-        // The shifted tag is a time far in the past. A modification time in a stamp must be old to
-        // be trusted, but an `ETag` identifies the object's state at any age.
+        // The shifted tag is a time far in the past. A modification time is trusted only if it is
+        // old enough, but an `ETag` identifies the object's state at any age.
         let changed_ns = i128::from(u64::from_be_bytes(tag) >> 8);
         FileStamp { bytes: meta.size, modified_ns: i128::from(modified_ns), changed_ns }
     }

@@ -360,7 +360,8 @@ impl Shared {
     }
 }
 
-/// Returns an error if the comparison of a sum with a daily limit has the result `over`.
+/// Returns an error if a daily limit is exceeded. `over` decides this from the comparison of the
+/// usage with the limit.
 fn check_day(
     user: &str,
     limits: &Limits,

@@ -126,7 +126,7 @@ async fn destination(
         };
     }
     let name = FunctionName::parse(&text)
-        .map_err(|_| invalid("is not the ARN of a function or queue, and not an address"))?;
+        .map_err(|_| invalid("is neither the ARN of a function or queue nor an address"))?;
     if name.name == own.name {
         return Err(invalid("is the function itself"));
     }

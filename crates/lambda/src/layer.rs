@@ -118,7 +118,7 @@ impl LayerOperation {
     }
 }
 
-/// Returns the name in a name or an ARN.
+/// Returns the name of a layer from its name or ARN.
 fn layer_name(text: &str) -> Option<String> {
     let name = match text.split(':').collect::<Vec<_>>().as_slice() {
         [name] | ["arn", _, "lambda", _, _, "layer", name] => *name,

@@ -231,7 +231,8 @@ impl Plan {
         }
     }
 
-    /// Returns the metadata files of the tables that a step's parents have if they do not run.
+    /// Returns the current metadata files of the tables of a step's parents, which are valid if the
+    /// parents do not run.
     fn parent_tables(&self, index: usize) -> BTreeMap<String, String> {
         let tables = self.stored_parents(index).into_iter().filter_map(|parent| {
             let table = self.steps[parent].table.as_ref()?;

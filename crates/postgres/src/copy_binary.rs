@@ -146,7 +146,9 @@ impl BinaryDecoder {
             let name = (index + 1).to_string();
             let bound = parameter::decode(&name, *pg_type, Format::Binary, value);
             let bound = bound.map_err(|_| {
-                self.wrong(&format!("has a value in column {name} that its type does not have"))
+                self.wrong(&format!(
+                    "has a value in column {name} that is invalid for the type of the column"
+                ))
             })?;
             row.push(match bound.value {
                 Value::Null => None,

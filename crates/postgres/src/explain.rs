@@ -51,7 +51,8 @@ pub fn lines(
     RecordBatch::try_new(schema(), vec![Arc::new(StringArray::from(lines))])
 }
 
-/// Returns the line of an operator with an arrow. In the plan, each level has two spaces.
+/// Returns the line of an operator, with an arrow before its name. The plan indents each level by
+/// two spaces.
 fn indented(line: &str) -> String {
     let operator = line.trim_start_matches(' ');
     match (line.len() - operator.len()) / 2 {

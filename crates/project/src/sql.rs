@@ -281,7 +281,8 @@ fn apply(
             incremental.extend(names(value).into_iter().map(|name| (name, at.clone())));
         }
         "columns" => {
-            // Keep quotes around the value if they belong to the first and last names.
+            // The value is a list of names. Keep its outer quotes if they belong to the first and
+            // last names.
             let value = if value.contains('"') { condition.trim() } else { value };
             let DeclaredColumns { names, contract } = DeclaredColumns::parse(value, at)?;
             (step.columns, step.contract) = (Some(names), contract);

@@ -1,5 +1,4 @@
-//! SQL models that were parsed before, so that a project that is parsed again costs only the files
-//! that changed.
+//! Cache of parsed SQL models. If a project is parsed again, only the changed files are parsed.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};

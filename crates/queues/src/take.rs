@@ -1,5 +1,5 @@
-//! Messages that are taken out of a queue in a batch of the caller, so that they are either in the
-//! queue or in what the caller stores, but never in both.
+//! Removal of messages from a queue in the batch of a caller. So a message is either in the queue
+//! or in the data that the caller stores, never in both.
 
 use std::sync::Arc;
 

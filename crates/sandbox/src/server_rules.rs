@@ -61,8 +61,8 @@ impl ServerRules {
         ServerRules { user: Some(RestrictedUser { actor, allows }) }
     }
 
-    /// Returns true if connections that were opened with other rules may stay, because both have
-    /// the rights of the same account, limited by the same scopes.
+    /// Returns true if connections that were opened with the other rules may stay open. This is the
+    /// case if both rules belong to the same account with the same scopes.
     pub fn is_same(&self, other: &ServerRules) -> bool {
         self.actor() == other.actor()
     }

@@ -82,7 +82,7 @@ impl OidcLogins {
     }
 
     /// Returns the principal of a browser that returned from the provider. The principal is valid
-    /// for as long as an access token that is created after a login.
+    /// for the same time as an access token that is created after a login.
     async fn finish(
         &self,
         access: &Access,

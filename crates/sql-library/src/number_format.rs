@@ -24,7 +24,7 @@ enum Place {
     Text(char),
 }
 
-/// Where the sign of a number is, without a place of its own.
+/// The notation of the sign of a number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Sign {
     /// A minus sign or a blank before the first digit.

@@ -367,8 +367,8 @@ pub(crate) fn function_name(function: &Function) -> String {
     }
 }
 
-/// On functions other than aggregate and window functions, rejects clauses that only those support.
-/// DataFusion would ignore them.
+/// Rejects clauses that only aggregate and window functions support, in calls of other functions.
+/// DataFusion would ignore these clauses.
 pub(crate) fn only_arguments(function: &Function) -> Result<()> {
     let FunctionArguments::List(list) = &function.args else { return Ok(()) };
     let clauses = [

@@ -1,6 +1,7 @@
 //! The first pass over a query: checks every clause and collects the referenced tables.
 //!
-//! A reference to a common table expression that is visible at that place is not a table reference.
+//! A reference to a common table expression that is visible at that position is not a table
+//! reference.
 
 use sqlparser::ast::{
     Distinct, Expr, FunctionArg, GroupByExpr, JoinConstraint, JoinOperator, LimitClause,

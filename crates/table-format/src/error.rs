@@ -102,7 +102,7 @@ pub enum Error {
     InvalidProperty {
         /// The names of the properties.
         keys: String,
-        /// The rule that one of them breaks.
+        /// The rule that one of the properties violates.
         reason: String,
     },
     /// The rows to write do not contain a required column.

@@ -1,8 +1,8 @@
 //! Promotes values that were written before a column's type was widened: partition values and
 //! defaults.
 //!
-//! Iceberg does not rewrite such values. They are compared in the widest type, and written in the
-//! type of the file to which they are written.
+//! Iceberg does not rewrite such values. They are compared in the widest type. When they are
+//! written to a file, they are converted to the type in that file.
 
 use iceberg::spec::{
     DataFile, Literal, NestedField, PrimitiveLiteral, PrimitiveType, Struct, StructType, Type,

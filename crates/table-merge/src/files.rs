@@ -218,8 +218,8 @@ impl<'a> Change<'a> {
             ChangeScope::Rows => return None,
             ChangeScope::All => None,
             ChangeScope::Partitions(_) | ChangeScope::ChangedPartitions => {
-                // If a file has another partition spec, its partition does not tell if it is
-                // affected, so it is assumed to be.
+                // If a file has another partition spec, its partition does not show if it is
+                // affected, so the file is assumed to be affected.
                 let own = self.added.iter().chain(&self.removed).copied();
                 let specs: HashSet<i32> =
                     own.chain(files.iter()).map(|file| file.spec_id).collect();

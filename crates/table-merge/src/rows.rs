@@ -287,7 +287,7 @@ fn skippable(counts: &Counts) -> HashMap<RowKey, u32> {
 struct RowSelector {
     /// The number of times that each row must still be returned.
     remaining: HashMap<RowKey, u32>,
-    /// The number of times that each row may still be skipped, if its id was used before.
+    /// The number of copies of each row that may still be skipped because their id was used before.
     skippable: HashMap<RowKey, u32>,
     /// The row ids that were used before.
     used_ids: RoaringTreemap,

@@ -184,8 +184,8 @@ impl MergeAncestry {
         Ok(None)
     }
 
-    /// Applies the changes of a run to the files of the base. Returns false if the files that the
-    /// run replaced are not in the base.
+    /// Applies the changes of consecutive snapshots to the files of the base. Returns false if the
+    /// files that these snapshots replaced are not in the base.
     async fn replay_run(
         &self,
         tables: &Tables,

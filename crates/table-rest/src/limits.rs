@@ -40,8 +40,8 @@ impl TableCommit {
         self
     }
 
-    /// Returns the actions that the client needs on the table. For a commit that, by its summary,
-    /// only appends rows, [`CommitLimits::only_appends`] ensures that this is true.
+    /// Returns the actions that the client needs on the table. If the summary of a commit states
+    /// that it only appends rows, [`CommitLimits::only_appends`] ensures that this is true.
     pub fn actions(&self) -> BTreeSet<Action> {
         if self.creates() {
             let insert = self.adds().then_some(Action::Insert);

@@ -61,7 +61,7 @@ impl TraceContext {
         if !is_version || (version == VERSION && parts.next().is_some()) {
             return None;
         }
-        // `from_str_radix` alone accepts a sign.
+        // Check for digits first, because `from_str_radix` also accepts a sign.
         let flags = Some(flags).filter(|flags| flags.len() == 2 && is_hex(flags))?;
         let flags = u8::from_str_radix(flags, 16).ok()?;
         Self::of_digits(trace, span, flags & SAMPLED != 0)

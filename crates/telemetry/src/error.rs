@@ -17,7 +17,7 @@ pub enum Error {
     },
     /// The additional headers or attributes are invalid. The message omits them, because headers
     /// contain secrets.
-    #[error("the {what} of the export of traces are not a list such as `name=value,name=value`")]
+    #[error("the {what} of the trace export must be a list such as `name=value,name=value`")]
     InvalidList {
         /// `headers` or `attributes`.
         what: &'static str,

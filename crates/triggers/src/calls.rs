@@ -1,6 +1,6 @@
 //! Asynchronous calls of functions, which are events that clients cause.
 //!
-//! The calls of a function have a queue named `/functions/NAME`, like that for the events of a
+//! The calls of a function have a queue named `/functions/NAME`, like the queue for the events of a
 //! trigger. The records for the address of a destination have the queue `/destinations/ADDRESS`.
 //! The event is durable when [`Triggers::accept`] returns. The journal `trigger_call_keys` maps the
 //! idempotency keys of each queue to events. A unique key in the store ensures that only the first

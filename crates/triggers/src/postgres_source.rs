@@ -59,9 +59,8 @@ impl PostgresEvents {
     }
 }
 
-/// Checks the maximum number of messages in one event. Also checks that the parameters of the
-/// trigger do not use a single message if an event may have several, and that an import lists its
-/// files.
+/// Checks the maximum number of messages in one event. If an event may have several messages, also
+/// checks that the parameters do not use `{payload}`. Checks that an import lists its files.
 pub(crate) fn check_batch(trigger: &Trigger, batch: usize) -> Result<()> {
     if !(1..=BATCH_MAX).contains(&batch) {
         let reason = format!("`batch` must be between 1 and {BATCH_MAX}, not {batch}");
@@ -75,7 +74,7 @@ pub(crate) fn check_batch(trigger: &Trigger, batch: usize) -> Result<()> {
     }
     if trigger.import.as_ref().is_some_and(|import| import.sources.is_empty()) {
         let hint = "Name the files with `sources`, or call a function.";
-        return Err(invalid(trigger, "events of PostgreSQL name no files to import", hint));
+        return Err(invalid(trigger, "events of PostgreSQL contain no files to import", hint));
     }
     Ok(())
 }

@@ -173,7 +173,8 @@ impl Intake {
             }
             context.queue.push(delivery);
         }
-        // Only now: a call with an order key may overtake events that are in no list and no queue.
+        // Do this only after the events are queued. Otherwise, a call with an order key could
+        // overtake them.
         self.unlist(first, listed.user.as_ref());
         context.log.trim_waiting(&key).await?;
         Ok(true)

@@ -84,7 +84,9 @@ async fn explain(context: &Context, api: &Api, id: &str) -> Result<()> {
     output::line(match huge_pages_unavailable {
         None => "  results are passed in huge pages".to_owned(),
         Some(reason) => {
-            format!("  results are passed in small memory pages: {reason}")
+            format!(
+                "  results use small memory pages, because huge pages are unavailable: {reason}"
+            )
         }
     });
     let mut grid = Grid::new(context.answer_style, &["PACKAGE", "VERSION"]);

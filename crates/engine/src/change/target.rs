@@ -160,8 +160,8 @@ impl Target {
         })
     }
 
-    /// Returns a check whether concurrently added files can contain rows that the change would have
-    /// affected; `None` under snapshot isolation, which ignores such rows.
+    /// Returns a function that checks if concurrently added files can contain rows that the change
+    /// would have affected; `None` under snapshot isolation, which ignores such rows.
     pub(super) fn unseen(
         &self,
         found: &AffectedRows,

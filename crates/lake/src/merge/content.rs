@@ -59,8 +59,8 @@ impl TableContent {
 }
 
 impl Lake {
-    /// Merges the content of a table that both sides changed. States of merge bases that were
-    /// merged for this are added to `scratch`.
+    /// Merges the content of a table that both sides changed. If there are several merge bases,
+    /// they are merged first, and the resulting states are added to `scratch`.
     pub(super) async fn content(
         &self,
         contested: &DivergedTable,

@@ -46,7 +46,10 @@ struct ParameterSection {
     #[serde(default)]
     required: bool,
     description: Option<String>,
-    #[expect(dead_code, reason = "the key of a value that only its own system can decrypt")]
+    #[expect(
+        dead_code,
+        reason = "the key that encrypts a secret value, which Headwater cannot decrypt"
+    )]
     key: Option<String>,
 }
 

@@ -49,7 +49,9 @@ impl Item<'_> {
         };
         let target = entries.iter().find(|(key, _)| TARGETS.contains(&key.as_str()));
         if let Some((key, _)) = target {
-            let message = format!("a trigger in `on` calls `{function}` and has no key `{key}`");
+            let message = format!(
+                "a trigger in `on` always calls `{function}`; the key `{key}` is not supported"
+            );
             let hint = "Remove the key, or declare the trigger in headwater.toml.";
             return Err(Error::invalid(self.at(key), message, hint));
         }

@@ -116,7 +116,7 @@ fn items_that_are_not_triggers_are_rejected_with_their_line() {
       hint: Give the trigger one source, such as `files` or `schedule`.
     ");
     insta::assert_snapshot!(refused("{'queue': 'orders',\n'run': True}"), @r"
-    invalid_project: a trigger in `on` calls `clean` and has no key `run` (functions/clean.py:6)
+    invalid_project: a trigger in `on` always calls `clean`; the key `run` is not supported (functions/clean.py:6)
       hint: Remove the key, or declare the trigger in headwater.toml.
     ");
 }

@@ -59,7 +59,7 @@ pub(super) enum Identity {
     /// This user and group of the host, which own no files. The spawner is root and switches to
     /// them.
     Switch(u32),
-    /// This user inside the user namespace, to which the spawner's user is mapped.
+    /// This user inside the user namespace. The spawner's user is mapped to it.
     Mapped(u32),
     /// This user of the host, which owns no files and is mapped into a clone's user namespace.
     Shown(u32),

@@ -150,7 +150,7 @@ fn columns(
         };
         let field = schemas.iter().find_map(top).ok_or_else(|| Error::Unsupported {
             location: location.to_owned(),
-            feature: format!("equality deletes by the nested or unknown field {id}"),
+            feature: format!("equality deletes on field {id}, which is nested or unknown"),
         })?;
         Ok(Arc::new(arrow_field(&field).with_nullable(true)))
     };

@@ -144,7 +144,7 @@ impl KafkaReceiver {
         Ok(())
     }
 
-    /// Reads the secrets.
+    /// Reads the secrets, and returns a client of the cluster.
     async fn client(&self) -> Result<ClusterClient, Problem> {
         let (secrets, settings) = (self.secrets.as_ref(), self.cluster.settings());
         let password = secret(secrets, settings.secret.as_deref()).await?;

@@ -250,7 +250,7 @@ fn folder_of(own: &str, mounts: &str, controller: Option<&str>) -> Option<PathBu
     })
 }
 
-/// CPU weight of all groups together, in versions 1 and 2: a quarter of the server's weight.
+/// CPU weight of all groups together, in cgroup versions 1 and 2: a quarter of the server's weight.
 const SHARES: u64 = 256;
 const WEIGHT: u64 = 25;
 
