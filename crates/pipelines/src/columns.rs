@@ -209,6 +209,16 @@ impl Plan {
         }
     }
 
+    /// Returns the columns of an input that a Python step reads: the declared columns or, if there
+    /// are none, all known columns.
+    pub(crate) fn columns_read(&self, index: usize, input: usize) -> Vec<String> {
+        if let Some(columns) = &self.project.steps[index].inputs[input].columns {
+            return columns.clone();
+        }
+        let known = self.input_columns(index, input);
+        known.names().unwrap_or_default().into_iter().map(str::to_owned).collect()
+    }
+
     /// If a model's table keeps rows of earlier runs, adds the table's existing columns to the
     /// model's columns.
     fn with_table(&self, index: usize, given: Columns) -> Columns {

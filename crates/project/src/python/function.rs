@@ -1,5 +1,7 @@
 //! Decorated functions as steps: settings from decorators, inputs from default arguments.
 
+use std::collections::BTreeMap;
+
 use headwater_model::{Fault, FunctionArgument, TableName};
 use headwater_sandbox::LimitSettings;
 use ruff_python_ast::{ParameterWithDefault, StmtFunctionDef};
@@ -138,6 +140,7 @@ impl<'a> Reader<'a> {
             columns,
             lenient_columns: false,
             contract,
+            lineage: BTreeMap::new(),
             overwrite_filter: filter,
             always_runs: false,
             tags: settings::tags(&values, &at)?,
