@@ -88,9 +88,10 @@ impl ModelRecord {
         let exact = self.columns.iter().flatten();
         let exact = exact
             .flat_map(|(column, sources)| sources.iter().map(move |source| (column, source, true)));
-        let inexact = self.inexact.iter().flat_map(move |column| {
-            self.reads.iter().map(move |source| (column, source, false))
-        });
+        let inexact = self
+            .inexact
+            .iter()
+            .flat_map(move |column| self.reads.iter().map(move |source| (column, source, false)));
         exact.chain(inexact)
     }
 }
