@@ -105,3 +105,27 @@ async fn declared_columns_of_python_models_may_depend_on_all_columns_that_they_r
     ];
     assert_eq!(rows(&world, "main", COLUMNS).await, expected);
 }
+
+#[tokio::test]
+async fn declared_sources_are_exact_and_checked_before_the_run() {
+    let world = World::new().await;
+    register_system_tables(&world.engine);
+    world.sql("main", &["CREATE TABLE events AS SELECT 1 AS id, 'x' AS kind"]).await;
+    let project = |source: &str| {
+        let python = format!(
+            "import headwater\n@headwater.model(materialization='replace', columns=['id', 'kind'], \
+             lineage={{'kind': ['events.{source}']}})\n\
+             def copied(t=headwater.Model('events')):\n    return t\n"
+        );
+        files("[defaults]\npython = '3.11'\n", &[("copied.py", &python)])
+    };
+    let refused = world.plan(&project("knd")).await;
+    assert!(refused.contains("`knd`") && refused.contains("Did you mean `kind`?"), "{refused}");
+    world.run(&project("kind")).await.report();
+    let expected = [
+        "copied,id,events,id,false",
+        "copied,id,events,kind,false",
+        "copied,kind,events,kind,true",
+    ];
+    assert_eq!(rows(&world, "main", COLUMNS).await, expected);
+}
