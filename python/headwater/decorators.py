@@ -8,14 +8,7 @@ source. On import, the decorators check the same rules again.
 
 from __future__ import annotations
 
-from .markers import (
-    check_columns,
-    check_declaration,
-    check_flag,
-    check_lineage,
-    check_text,
-    refuse,
-)
+from .markers import check_columns, check_declaration, check_flag, check_lineage, check_text, refuse
 from .quantity import parse_duration, parse_size
 
 TYPE_CHECKING = False

@@ -193,16 +193,25 @@ impl ColumnCache {
 impl Claim {
     /// Caches the bytes of the claimed ranges, and returns them.
     fn insert(self, read: Vec<Bytes>) -> Vec<Bytes> {
-        // The bytes may be part of a larger read, which they would keep in memory.
-        let copies = read.iter().map(|bytes| Bytes::copy_from_slice(bytes));
-        let copies: Vec<Bytes> = copies.collect();
         let inner = &self.cache.0;
+        let copied = |bytes: Bytes| {
+            // The bytes may be part of a larger read, which a cached slice would keep in memory.
+            if inner.fits(&bytes) { Bytes::copy_from_slice(&bytes) } else { bytes }
+        };
+        let read: Vec<Bytes> = read.into_iter().map(copied).collect();
         let mut state = inner.state.lock();
-        for (key, bytes) in self.keys.iter().zip(&copies) {
+        for (key, bytes) in self.keys.iter().zip(&read).filter(|(_, bytes)| inner.fits(bytes)) {
             state.insert(key, bytes.clone(), inner.bytes_max);
         }
         drop(state);
-        copies
+        read
+    }
+}
+
+impl Inner {
+    /// Returns true if a range is small enough to be cached.
+    fn fits(&self, bytes: &Bytes) -> bool {
+        memory(bytes) <= self.bytes_max / RANGE_SHARE
     }
 }
 
@@ -234,9 +243,6 @@ impl State {
 
     /// Caches a range, and evicts others if the memory exceeds the limit.
     fn insert(&mut self, key: &RangeKey, bytes: Bytes, bytes_max: u64) {
-        if memory(&bytes) > bytes_max / RANGE_SHARE {
-            return;
-        }
         let RangeKey { file, range } = key;
         for start in self.starts_within(file, range) {
             self.remove(file, start);
