@@ -164,7 +164,8 @@ impl Plan {
             let input = inputs.iter().position(|known| *known == name)?;
             Some(SourceColumn { input, column: column.to_owned() })
         };
-        let (mut exact, mut inexact, mut reads) = (BTreeMap::new(), Vec::new(), Vec::new());
+        let (mut exact, mut inexact) = (BTreeMap::new(), Vec::new());
+        let mut reads: Vec<SourceColumn> = Vec::new();
         for column in columns {
             let Some(declared) = step.lineage.get(column) else {
                 inexact.push(column.clone());
@@ -173,15 +174,21 @@ impl Plan {
             let sources = declared.iter().filter_map(|one| source(one.input, &one.column));
             exact.insert(column.clone(), sources.collect::<Vec<_>>());
         }
-        let read_columns = (0..step.inputs.len()).filter(|_| !inexact.is_empty());
-        for input in read_columns {
-            for column in self.columns_read(index, input) {
-                let source = source(input, &column).filter(|source| !reads.contains(source));
-                reads.extend(source);
+        if !inexact.is_empty() {
+            for input in 0..step.inputs.len() {
+                for column in self.columns_read(index, input) {
+                    if let Some(one) = source(input, &column)
+                        && !reads.contains(&one)
+                    {
+                        reads.push(one);
+                    }
+                }
             }
         }
         if let Some(record) = &mut self.steps[index].record.model {
-            (record.columns, record.inexact, record.reads) = (Some(exact), inexact, reads);
+            record.columns = Some(exact);
+            record.inexact = inexact;
+            record.reads = reads;
         }
     }
 }

@@ -14,12 +14,13 @@ use datafusion::physical_plan::metrics::{Count, ExecutionPlanMetricsSet, MetricB
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use object_store::ObjectStore;
+use object_store::path::Path;
 use parquet::arrow::arrow_reader::ArrowReaderOptions;
 use parquet::arrow::async_reader::AsyncFileReader;
 use parquet::errors::{ParquetError, Result};
 use parquet::file::metadata::ParquetMetaData;
 
-use crate::column_cache::{CachedRead, ColumnCache, FileKey};
+use crate::column_cache::{CachedRead, ColumnCache, FileKey, Reading};
 
 /// Factory of the readers.
 #[derive(Debug)]
@@ -75,12 +76,9 @@ impl CachedReader {
         let columns = self.columns.clone();
         let (scanned, cached) = (self.scanned.clone(), self.cached.clone());
         async move {
-            let read = |wanted: Vec<Range<u64>>| {
-                let (store, file) = (Arc::clone(&store), Arc::clone(&file));
-                async move {
-                    let read = store.get_ranges(&file.path, &wanted).await;
-                    read.map_err(|error| ParquetError::External(Box::new(error)))
-                }
+            let path = file.path.clone();
+            let read = move |wanted: Vec<Range<u64>>| -> Reading {
+                read_ranges(Arc::clone(&store), path.clone(), wanted).boxed()
             };
             let found: CachedRead = columns.read(&file, &ranges, read).await?;
             scanned.add(found.bytes_read as usize);
@@ -89,6 +87,16 @@ impl CachedReader {
         }
         .boxed()
     }
+}
+
+/// Reads ranges of a file from the object store.
+async fn read_ranges(
+    store: Arc<dyn ObjectStore>,
+    path: Path,
+    ranges: Vec<Range<u64>>,
+) -> Result<Vec<Bytes>> {
+    let read = store.get_ranges(&path, &ranges).await;
+    read.map_err(|error| ParquetError::External(Box::new(error)))
 }
 
 impl AsyncFileReader for CachedReader {

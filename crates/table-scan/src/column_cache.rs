@@ -5,15 +5,18 @@
 //! memory than its decoded values. Data files are immutable, so a cached range is never stale.
 //! Deleted rows, renamed columns, row filters and masks are applied to the decoded rows, above the
 //! cache. A range that is being read is not read again: other scans wait for it. The memory has a
-//! limit; the least recently used range is evicted first.
+//! limit; the least recently used range is evicted first. Each scan reads ranges that are too large
+//! for the cache itself, and waits for no other scan.
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
+use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use datafusion::common::runtime::SpawnedTask;
+use futures::future::BoxFuture;
 use object_store::path::Path;
 use parking_lot::Mutex;
 use parquet::errors::{ParquetError, Result};
@@ -35,6 +38,9 @@ pub(crate) struct FileKey {
     pub bytes: u64,
 }
 
+/// A read of ranges of a file.
+pub(crate) type Reading = BoxFuture<'static, Result<Vec<Bytes>>>;
+
 /// The result of a read.
 #[derive(Debug)]
 pub(crate) struct CachedRead {
@@ -47,16 +53,22 @@ pub(crate) struct CachedRead {
 }
 
 /// Cache of ranges of data files. Clones share the cache.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) struct ColumnCache(Arc<Inner>);
 
-#[derive(Debug)]
+impl fmt::Debug for ColumnCache {
+    /// Shows no bytes, because plans contain the cache.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ColumnCache").field("bytes_max", &self.0.bytes_max).finish_non_exhaustive()
+    }
+}
+
 struct Inner {
     bytes_max: u64,
     state: Mutex<State>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct State {
     /// The cached ranges of each file, by their first byte.
     files: HashMap<Arc<FileKey>, BTreeMap<u64, CachedRange>>,
@@ -70,19 +82,17 @@ struct State {
     uses: u64,
 }
 
-#[derive(Debug)]
 struct CachedRange {
     bytes: Bytes,
     last_use: u64,
 }
 
-#[derive(Debug, Clone)]
 struct RangeStart {
     file: Arc<FileKey>,
     start: u64,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 struct RangeKey {
     file: Arc<FileKey>,
     range: Range<u64>,
@@ -113,15 +123,12 @@ impl ColumnCache {
     }
 
     /// Returns ranges of a file. `read` reads those that are not cached, all in one call.
-    pub async fn read<F>(
+    pub async fn read(
         &self,
         file: &Arc<FileKey>,
         ranges: &[Range<u64>],
-        read: impl Fn(Vec<Range<u64>>) -> F,
-    ) -> Result<CachedRead>
-    where
-        F: Future<Output = Result<Vec<Bytes>>> + Send + 'static,
-    {
+        read: impl Fn(Vec<Range<u64>>) -> Reading,
+    ) -> Result<CachedRead> {
         let mut found: Vec<Option<Bytes>> = vec![None; ranges.len()];
         let mut bytes_read = 0;
         loop {
@@ -130,15 +137,15 @@ impl ColumnCache {
                 let wanted = claimed.iter().map(|index| ranges[*index].clone()).collect();
                 let reading = read(wanted);
                 // A separate task, because other scans wait for these ranges even if the caller is
-                // not polled for a while.
-                let task =
-                    SpawnedTask::spawn(async move { reading.await.map(|new| claim.insert(new)) });
-                let joined = task.join_unwind().await;
-                let new = joined.map_err(|error| ParquetError::External(Box::new(error)))??;
-                if new.len() != claimed.len() {
-                    let message = "the object store returned the wrong number of ranges";
-                    return Err(ParquetError::General(message.to_owned()));
-                }
+                // not polled for a while. Dropping the task cancels the read.
+                let task = SpawnedTask::spawn(async move {
+                    let new = reading.await?;
+                    claim.insert(new)
+                });
+                let new = match task.join_unwind().await {
+                    Ok(new) => new?,
+                    Err(error) => return Err(ParquetError::External(Box::new(error))),
+                };
                 for (index, bytes) in claimed.into_iter().zip(new) {
                     bytes_read += bytes.len() as u64;
                     found[index] = Some(bytes);
@@ -157,7 +164,8 @@ impl ColumnCache {
         Ok(CachedRead { ranges, bytes_read, bytes_cached: total.saturating_sub(bytes_read) })
     }
 
-    /// Finds the cached ranges, and claims those that nothing reads yet.
+    /// Finds the cached ranges, and claims those that nothing reads yet. Ranges that cannot be
+    /// cached are always claimed: waiting for another scan would not save their read.
     fn look_up(
         &self,
         file: &Arc<FileKey>,
@@ -176,14 +184,19 @@ impl ColumnCache {
                 continue;
             }
             let key = RangeKey { file: Arc::clone(file), range: range.clone() };
-            match state.reading.entry(key.clone()) {
-                Entry::Occupied(other) => others.push(other.get().clone()),
-                Entry::Vacant(vacant) => {
-                    vacant.insert(receiver.clone());
-                    keys.push(key);
-                    claimed.push(index);
+            if self.0.fits(key.bytes()) {
+                match state.reading.entry(key.clone()) {
+                    Entry::Occupied(other) => {
+                        others.push(other.get().clone());
+                        continue;
+                    }
+                    Entry::Vacant(vacant) => {
+                        vacant.insert(receiver.clone());
+                    }
                 }
             }
+            keys.push(key);
+            claimed.push(index);
         }
         drop(state);
         Lookup { claim: Claim { cache: self.clone(), keys, _sender: sender }, claimed, others }
@@ -192,26 +205,43 @@ impl ColumnCache {
 
 impl Claim {
     /// Caches the bytes of the claimed ranges, and returns them.
-    fn insert(self, read: Vec<Bytes>) -> Vec<Bytes> {
+    ///
+    /// Fails if the bytes of a range do not have its length.
+    fn insert(self, read: Vec<Bytes>) -> Result<Vec<Bytes>> {
         let inner = &self.cache.0;
-        let copied = |bytes: Bytes| {
+        let lengths = read.iter().map(|bytes| bytes.len() as u64);
+        if !lengths.eq(self.keys.iter().map(RangeKey::bytes)) {
+            let message = "the object store returned ranges of another length";
+            return Err(ParquetError::General(message.to_owned()));
+        }
+        let mut kept = Vec::with_capacity(read.len());
+        for bytes in read {
             // The bytes may be part of a larger read, which a cached slice would keep in memory.
-            if inner.fits(&bytes) { Bytes::copy_from_slice(&bytes) } else { bytes }
-        };
-        let read: Vec<Bytes> = read.into_iter().map(copied).collect();
+            let fits = inner.fits(bytes.len() as u64);
+            kept.push(if fits { Bytes::copy_from_slice(&bytes) } else { bytes });
+        }
         let mut state = inner.state.lock();
-        for (key, bytes) in self.keys.iter().zip(&read).filter(|(_, bytes)| inner.fits(bytes)) {
-            state.insert(key, bytes.clone(), inner.bytes_max);
+        for (key, bytes) in self.keys.iter().zip(&kept) {
+            if inner.fits(key.bytes()) {
+                state.insert(key, bytes.clone(), inner.bytes_max);
+            }
         }
         drop(state);
-        read
+        Ok(kept)
     }
 }
 
 impl Inner {
-    /// Returns true if a range is small enough to be cached.
-    fn fits(&self, bytes: &Bytes) -> bool {
+    /// Returns true if a range with this many bytes is small enough to be cached.
+    fn fits(&self, bytes: u64) -> bool {
         memory(bytes) <= self.bytes_max / RANGE_SHARE
+    }
+}
+
+impl RangeKey {
+    /// Returns the number of bytes of the range.
+    fn bytes(&self) -> u64 {
+        self.range.end.saturating_sub(self.range.start)
     }
 }
 
@@ -244,11 +274,14 @@ impl State {
     /// Caches a range, and evicts others if the memory exceeds the limit.
     fn insert(&mut self, key: &RangeKey, bytes: Bytes, bytes_max: u64) {
         let RangeKey { file, range } = key;
+        if self.get(file, range).is_some() {
+            return; // Another scan cached the whole column in the meantime.
+        }
         for start in self.starts_within(file, range) {
             self.remove(file, start);
         }
         self.uses += 1;
-        self.bytes += memory(&bytes);
+        self.bytes += memory(bytes.len() as u64);
         let used = RangeStart { file: Arc::clone(file), start: range.start };
         self.order.insert(self.uses, used);
         let cached = CachedRange { bytes, last_use: self.uses };
@@ -273,7 +306,7 @@ impl State {
     fn remove(&mut self, file: &Arc<FileKey>, start: u64) {
         let Some(ranges) = self.files.get_mut(file) else { return };
         if let Some(removed) = ranges.remove(&start) {
-            self.bytes -= memory(&removed.bytes);
+            self.bytes -= memory(removed.bytes.len() as u64);
             self.order.remove(&removed.last_use);
         }
         if ranges.is_empty() {
@@ -283,13 +316,15 @@ impl State {
 }
 
 /// Returns the memory of a cached range.
-fn memory(bytes: &Bytes) -> u64 {
-    bytes.len() as u64 + ENTRY_BYTES
+fn memory(bytes: u64) -> u64 {
+    bytes.saturating_add(ENTRY_BYTES)
 }
 
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicBool, Ordering};
+
+    use futures::FutureExt;
 
     use super::*;
 
@@ -308,20 +343,8 @@ mod tests {
         }
 
         async fn read(&self, cache: &ColumnCache, ranges: &[Range<u64>]) -> Result<CachedRead> {
-            let read = |wanted: Vec<Range<u64>>| {
-                let file = self.clone();
-                async move {
-                    file.reads.lock().extend(wanted.iter().cloned());
-                    tokio::task::yield_now().await;
-                    if file.fails.swap(false, Ordering::Relaxed) {
-                        return Err(ParquetError::General("unreachable store".to_owned()));
-                    }
-                    let bytes = wanted.into_iter().map(|range| {
-                        Bytes::from(range.map(|position| position as u8).collect::<Vec<_>>())
-                    });
-                    Ok(bytes.collect::<Vec<_>>())
-                }
-            };
+            let file = self.clone();
+            let read = move |wanted: Vec<Range<u64>>| file.clone().content(wanted).boxed();
             let found = cache.read(&self.key, ranges, read).await?;
             for (range, bytes) in ranges.iter().zip(&found.ranges) {
                 assert!(range.clone().map(|position| position as u8).eq(bytes.iter().copied()));
@@ -329,9 +352,19 @@ mod tests {
             Ok(found)
         }
 
+        async fn content(self, wanted: Vec<Range<u64>>) -> Result<Vec<Bytes>> {
+            self.reads.lock().extend(wanted.iter().cloned());
+            tokio::task::yield_now().await;
+            if self.fails.swap(false, Ordering::Relaxed) {
+                return Err(ParquetError::General("unreachable store".to_owned()));
+            }
+            let bytes = |range: Range<u64>| -> Vec<u8> { range.map(|at| at as u8).collect() };
+            Ok(wanted.into_iter().map(|range| Bytes::from(bytes(range))).collect())
+        }
+
         /// Returns the ranges that were read since the last call.
         fn reads(&self) -> Vec<Range<u64>> {
-            std::mem::take(&mut self.reads.lock())
+            self.reads.lock().drain(..).collect()
         }
     }
 
@@ -382,10 +415,23 @@ mod tests {
     async fn a_failed_read_is_repeated_by_the_scan_that_waits_for_it() {
         let (cache, file) = (ColumnCache::new(1 << 20), CountedFile::new("a"));
         file.fails.store(true, Ordering::Relaxed);
-        let (one, other) =
-            tokio::join!(file.read(&cache, &only(0..50)), file.read(&cache, &only(0..50)));
+        let range = only(0..50);
+        let (one, other) = tokio::join!(file.read(&cache, &range), file.read(&cache, &range));
         assert!(one.is_err());
         assert_eq!(other.unwrap().bytes_read, 50);
+    }
+
+    #[tokio::test]
+    async fn a_cancelled_read_is_repeated_by_the_scan_that_waits_for_it() {
+        let (cache, file) = (ColumnCache::new(1 << 20), CountedFile::new("a"));
+        let range = only(0..50);
+        let mut first = Box::pin(file.read(&cache, &range));
+        assert!(first.as_mut().now_or_never().is_none());
+        let mut other = Box::pin(file.read(&cache, &range));
+        assert!(other.as_mut().now_or_never().is_none());
+        drop(first);
+        assert_eq!(other.await.unwrap().bytes_read, 50);
+        assert!(cache.0.state.lock().reading.is_empty());
     }
 
     #[tokio::test]
@@ -400,9 +446,10 @@ mod tests {
         file.reads();
         file.read(&cache, &[0..50, 50..100]).await.unwrap();
         assert_eq!(file.reads(), only(50..100));
-        // A range that is too large for the cache is read each time.
-        file.read(&cache, &only(0..200)).await.unwrap();
-        file.read(&cache, &only(0..200)).await.unwrap();
+        // A range that is too large for the cache is read each time, and nothing waits for it.
+        let whole = only(0..200);
+        let (one, other) = tokio::join!(file.read(&cache, &whole), file.read(&cache, &whole));
+        assert_eq!((one.unwrap().bytes_read, other.unwrap().bytes_read), (200, 200));
         assert_eq!(file.reads(), [0..200, 0..200]);
     }
 }

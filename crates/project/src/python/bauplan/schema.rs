@@ -164,10 +164,10 @@ impl TypedSchema {
     /// Returns a source with the identity of this schema and the name of the column.
     fn source(&self, source: &SchemaColumn) -> Result<SchemaColumn> {
         let name = &source.column;
-        let is_named = |(column, field): &(&DeclaredColumn, &SchemaField)| {
-            column.name == *name || field.attribute == *name
-        };
-        let Some((column, _)) = self.columns.iter().zip(&self.fields).find(is_named) else {
+        let mut columns = self.columns.iter().zip(&self.fields);
+        let found =
+            columns.find(|(column, field)| column.name == *name || field.attribute == *name);
+        let Some((column, _)) = found else {
             let message = format!("the schema `{}` has no column `{name}`", source.schema);
             let known = self.columns.iter().map(|column| column.name.as_str());
             let hint = suggest::hint(name, known, "columns");
@@ -182,18 +182,20 @@ impl TypedSchema {
     /// sources, or a source in a schema that no input has.
     pub fn lineage(&self, inputs: &[Option<String>]) -> BTreeMap<String, Vec<InputColumn>> {
         let of_source = |source: &SchemaColumn| {
-            let with_schema = inputs.iter().enumerate();
-            let with_schema =
-                with_schema.filter(|(_, origin)| origin.as_ref() == Some(&source.schema));
-            let columns = with_schema
-                .map(|(input, _)| InputColumn { input, column: source.column.clone() })
-                .collect::<Vec<_>>();
-            (!columns.is_empty()).then_some(columns)
+            let mut columns: Vec<InputColumn> = Vec::new();
+            for (input, origin) in inputs.iter().enumerate() {
+                if origin.as_deref() == Some(source.schema.as_str()) {
+                    columns.push(InputColumn { input, column: source.column.clone() });
+                }
+            }
+            if columns.is_empty() { None } else { Some(columns) }
         };
         let mut lineage = BTreeMap::new();
         for (column, field) in self.columns.iter().zip(&self.fields) {
-            let sources: Option<Vec<_>> = field.sources.iter().map(of_source).collect();
-            let sources = sources.unwrap_or_default().concat();
+            let sources: Option<Vec<Vec<InputColumn>>> =
+                field.sources.iter().map(of_source).collect();
+            let sources: Vec<InputColumn> =
+                sources.unwrap_or_default().into_iter().flatten().collect();
             if !sources.is_empty() {
                 lineage.insert(column.name.clone(), sources);
             }
