@@ -8,7 +8,7 @@ source. On import, the decorators check the same rules again.
 
 from __future__ import annotations
 
-from .markers import check_columns, check_flag, check_text, refuse
+from .markers import check_columns, check_declaration, check_flag, check_lineage, check_text, refuse
 from .quantity import parse_duration, parse_size
 
 TYPE_CHECKING = False
@@ -51,6 +51,7 @@ def model(
     expect: str | Iterable[str] | None = None,
     expect_or_warn: str | Iterable[str] | None = None,
     expect_or_quarantine: str | Iterable[str] | None = None,
+    lineage: Mapping[str, str | Iterable[str]] | None = None,
 ) -> Callable[[Function], Function]:
     """Turns a function into a model, which returns one table.
 
@@ -76,7 +77,9 @@ def model(
     `backoff` is the wait before the first repetition, by default 1 s. Each further wait is twice as
     long. `expect` is one condition in SQL or a list of conditions that every row of the result must
     satisfy. With `expect_or_warn`, rows that violate a condition cause only a warning. With
-    `expect_or_quarantine`, such rows are written to the table `NAME_quarantine` instead.
+    `expect_or_quarantine`, such rows are written to the table `NAME_quarantine` instead. `lineage`
+    maps columns in `columns` to the input columns from which they are computed, as in
+    `{"total": ["orders.amount"]}`; `system.lineage` shows them.
 
     The function returns a pyarrow table, a pandas or polars frame, or a list of dicts, or yields
     several of these. Raises `InvalidProjectError` for invalid arguments.
@@ -85,7 +88,7 @@ def model(
         "name": name if name is None else _check_name(name, "model"),
         "materialization": _check_materialization(materialization),
         "keys": None if keys is None else _check_keys(keys),
-        "columns": None if columns is None else _check_declaration(columns),
+        "columns": None if columns is None else check_declaration(columns),
         "partition_by": None if partition_by is None else _check_partition(partition_by),
         "allow_takeover": check_flag(allow_takeover, "allow_takeover"),
         "reuse": _check_reuse(reuse, network),
@@ -104,6 +107,7 @@ def model(
         "expect": _check_conditions(expect, "expect"),
         "expect_or_warn": _check_conditions(expect_or_warn, "expect_or_warn"),
         "expect_or_quarantine": _check_conditions(expect_or_quarantine, "expect_or_quarantine"),
+        "lineage": None if lineage is None else check_lineage(lineage),
     }
     return _attach("model", settings)
 
@@ -285,14 +289,6 @@ def _check_conditions(value: object, name: str) -> tuple[str, ...] | None:
     if not hasattr(conditions, "__iter__"):
         refuse(f"{name} is a list of conditions, not `{value!r}`")
     return tuple(check_text(condition, name) for condition in conditions)
-
-
-def _check_declaration(columns: object) -> tuple[str, ...] | dict[str, str]:
-    """Returns the names of columns, or for a dict the declaration of each column by its name."""
-    if not isinstance(columns, dict):
-        return check_columns(columns)
-    names = check_columns(list(columns))
-    return {name: check_text(columns[name], "the type of a column") for name in names}
 
 
 def _check_keys(keys: object) -> tuple[str, ...]:

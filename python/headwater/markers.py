@@ -137,3 +137,27 @@ def check_columns(columns: object) -> tuple[str, ...]:
         if name in names[:index]:
             refuse(f"column `{name}` is named twice", "Name each column once.")
     return names
+
+
+def check_lineage(lineage: object) -> dict[str, tuple[str, ...]]:
+    """Returns the source columns of each column."""
+    if not isinstance(lineage, dict):
+        refuse(f"`lineage` is a dict, not `{lineage!r}`")
+    sources = {}
+    for column in check_columns(list(lineage)):
+        given = lineage[column]
+        if not isinstance(given, (str, list, tuple)):
+            refuse(f"the lineage of `{column}` is a list of columns, not `{given!r}`")
+        sources[column] = tuple(
+            check_text(source, "a column in lineage")
+            for source in ((given,) if isinstance(given, str) else given)
+        )
+    return sources
+
+
+def check_declaration(columns: object) -> tuple[str, ...] | dict[str, str]:
+    """Returns the names of columns, or for a dict the declaration of each column by its name."""
+    if not isinstance(columns, dict):
+        return check_columns(columns)
+    names = check_columns(list(columns))
+    return {name: check_text(columns[name], "the type of a column") for name in names}

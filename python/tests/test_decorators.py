@@ -56,6 +56,7 @@ class Decorators(unittest.TestCase):
             env={"TOKEN": "secret"},
             secrets=["STRIPE_KEY"],
             overwrite_filter="day > 1",
+            lineage={"amount": "orders.amount", "day": ["orders.at", "days.day"]},
         )
         self.assertEqual(
             noted,
@@ -82,6 +83,7 @@ class Decorators(unittest.TestCase):
                 "env": {"TOKEN": "secret"},
                 "secrets": ("STRIPE_KEY",),
                 "overwrite_filter": "day > 1",
+                "lineage": {"amount": ("orders.amount",), "day": ("orders.at", "days.day")},
             },
         )
 
@@ -119,6 +121,8 @@ class Decorators(unittest.TestCase):
             ({"cpus": 0}, "`0`"),
             ({"priority": "urgent"}, "`urgent`"),
             ({"overwrite_filter": ""}, "overwrite_filter"),
+            ({"lineage": ["day"]}, "`['day']`"),
+            ({"lineage": {"day": 3}}, "`3`"),
             ({"tmp": "big"}, "`big`"),
             ({"expect": 3}, "`3`"),
             ({"expect_or_quarantine": [""]}, "expect_or_quarantine"),

@@ -130,6 +130,7 @@ impl Headwater {
         let options = EngineOptions {
             memory_bytes,
             query_memory_bytes,
+            column_cache_bytes: 0,
             spill_dir: folder.join("spill"),
             spill_bytes_max: SPILL_BYTES_MAX,
             threads: std::thread::available_parallelism()?.get(),

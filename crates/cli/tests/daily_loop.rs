@@ -128,6 +128,12 @@ fn a_run_has_openlineage_events() {
     ");
     assert_eq!(events[3]["inputs"][0]["name"], "public.daily@main");
     assert_eq!(events[3]["outputs"][0]["name"], "public.weekly@main");
+    let columns = &events[3]["outputs"][0]["facets"]["columnLineage"]["fields"];
+    let source = &columns["amount"]["inputFields"][0];
+    assert_eq!(
+        (&source["name"], &source["field"]),
+        (&json!("public.daily@main"), &json!("amount"))
+    );
     let failure = workspace.fails(3, &["run", "--openlineage", "missing/events.ndjson"]);
     assert!(failure.contains("cannot open `missing/events.ndjson`"), "{failure}");
 }

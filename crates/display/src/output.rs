@@ -101,8 +101,12 @@ pub fn money(value: f64, currency: &str) -> String {
 
 /// Formats usage in one line.
 pub fn usage(usage: &Usage) -> String {
+    let cached = match usage.bytes_cached {
+        0 => String::new(),
+        cached => format!(" ({} cached)", bytes(cached)),
+    };
     format!(
-        "{} wall, {} cpu, {} peak, {} read, {} written",
+        "{} wall, {} cpu, {} peak, {} read{cached}, {} written",
         milliseconds(usage.wall_ms),
         milliseconds(usage.cpu_us.div_ceil(1000)),
         bytes(usage.memory_bytes_peak),

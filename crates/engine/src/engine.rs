@@ -1,6 +1,6 @@
 //! The engine of one lake, which holds the state shared by all sessions.
 //!
-//! An [`Engine`] holds the memory and spill limits, the footer cache, the compute threads and a
+//! An [`Engine`] holds the memory and spill limits, the caches of scans, the compute threads and a
 //! template of DataFusion's session state. The template makes sessions cheap.
 
 use std::collections::BTreeMap;
@@ -8,9 +8,7 @@ use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use datafusion::datasource::physical_plan::parquet::CachedParquetFileReaderFactory;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
-use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::registry::FunctionRegistry;
@@ -53,9 +51,6 @@ const PYTHON_CALLS_MAX: usize = 512;
 
 /// Maximum number of threads for other blocking work, such as reads of local files.
 const BLOCKING_THREADS_MAX: usize = 512;
-
-/// URL of the lake's object store inside the engine.
-const STORE_URL: &str = "headwater://lake";
 
 /// SQL engine over one lake; cheap to clone.
 #[derive(Clone)]
@@ -101,12 +96,8 @@ impl Engine {
     pub fn new(lake: Lake, options: EngineOptions) -> Result<Engine> {
         let fail = |error: datafusion::common::DataFusionError| limits(&options).explain(&error);
         let runtime = runtime(&options).map_err(fail)?;
-        let url = ObjectStoreUrl::parse(STORE_URL).map_err(fail)?;
-        let store = Arc::clone(lake.tables().object_store());
-        runtime.register_object_store(url.as_ref(), Arc::clone(&store));
-        let footers = runtime.cache_manager.get_file_metadata_cache();
-        let reader = Arc::new(CachedParquetFileReaderFactory::new(store, footers));
-        let tables = lake.tables().clone();
+        let (tables, cache_bytes) = (lake.tables().clone(), options.column_cache_bytes);
+        let scans = ScanEnvironment::new(&runtime, tables, cache_bytes).map_err(fail)?;
         let mut template = SessionStateBuilder::new()
             .with_config(config(&options))
             .with_default_features()
@@ -132,7 +123,7 @@ impl Engine {
             lake,
             template: Arc::new(template),
             runtime,
-            scans: ScanEnvironment { url, reader, tables },
+            scans,
             total,
             functions,
             system: RwLock::default(),

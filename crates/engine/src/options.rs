@@ -16,6 +16,8 @@ pub struct EngineOptions {
     pub memory_bytes: u64,
     /// Default memory limit of one statement before it spills, in bytes; default 4 GiB.
     pub query_memory_bytes: u64,
+    /// Memory limit of the cache of scanned columns, in bytes; default 128 MiB.
+    pub column_cache_bytes: u64,
     /// Resident memory of the process, in bytes, above which a statement is cancelled; `None`
     /// disables the check.
     pub resident_bytes_max: Option<u64>,
@@ -32,6 +34,7 @@ impl Default for EngineOptions {
         EngineOptions {
             memory_bytes: 8 << 30,
             query_memory_bytes: 4 << 30,
+            column_cache_bytes: 128 << 20,
             resident_bytes_max: None,
             spill_dir: PathBuf::new(),
             spill_bytes_max: 64 << 30,
@@ -65,6 +68,9 @@ pub struct SessionOptions {
     /// True if statements may call functions in Python. Must be false for a statement whose rows a
     /// function waits for: this function holds memory for which the called function may wait.
     pub calls_functions: bool,
+    /// True if scans use the cache of scanned columns. False for ad-hoc queries, which would evict
+    /// the inputs of models.
+    pub caches_columns: bool,
 }
 
 impl SessionOptions {
@@ -87,6 +93,7 @@ impl Default for SessionOptions {
             rates: RateCard::default(),
             access: None,
             calls_functions: true,
+            caches_columns: false,
         }
     }
 }

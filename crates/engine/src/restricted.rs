@@ -88,7 +88,7 @@ impl Session {
     /// Registers some data files of a table under a name, instead of the whole table.
     pub async fn register_files(&self, name: &str, files: TableFiles) -> Result<()> {
         let TableFiles { table, id, files } = files;
-        let all = Arc::new(LakeTable::new(files, self.engine.scans().clone()));
+        let all = Arc::new(LakeTable::new(files, self.scans()));
         let provider = match self.restrictions(&table, &id) {
             Some(restrictions) => self.restricted(restrictions, &table, &id, all).await?,
             None => all,

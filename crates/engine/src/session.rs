@@ -20,7 +20,9 @@ use headwater_sql::{IntoStatement, Parameter, Prepared};
 use headwater_sql_functions::{Signal, signal_function, with_functions};
 use headwater_sql_python::{StatementCalls, StatementOwner, without_calls};
 use headwater_sql_resolve::{OutputNames, resolve};
-use headwater_table_scan::{QueryColumns, RowSource, column_sources, plain_schema, stored_table};
+use headwater_table_scan::{
+    QueryColumns, RowSource, ScanEnvironment, column_sources, plain_schema, stored_table,
+};
 use parking_lot::{Mutex, RwLock};
 use tokio::runtime::Handle;
 
@@ -148,6 +150,12 @@ impl Session {
         let (run, plan, names) = self.planned(statement.command()?.into_query()?).await?;
         let run = StatementContext { lazy: true, ..run };
         located(self.answer(run, plan, &names).await, &text)
+    }
+
+    /// Returns the environment of the session's scans.
+    pub(crate) fn scans(&self) -> ScanEnvironment {
+        let scans = self.engine.scans();
+        if self.options.caches_columns { scans.with_column_cache() } else { scans.clone() }
     }
 
     /// Plans a statement and returns the types of its parameters and of its result. Runs nothing.

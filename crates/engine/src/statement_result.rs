@@ -12,6 +12,7 @@ use headwater_lake::CommitView;
 use headwater_model::{Commit, Usage};
 use headwater_sql_functions::StatementMemoryPool;
 use headwater_sql_python::StatementCalls;
+use headwater_table_scan::files_planned;
 use parking_lot::Mutex;
 
 use crate::error::Result;
@@ -144,6 +145,7 @@ impl Metrics {
             cpu_us: counted.nanoseconds / 1000,
             memory_bytes_peak: self.pool.peak(),
             bytes_read: counted.bytes_read,
+            bytes_cached: counted.bytes_cached,
             bytes_written: self.bytes_written.load(Ordering::Relaxed),
             rows_read: counted.rows_read,
             rows_written: if written > 0 { written } else { answered },
@@ -170,30 +172,12 @@ impl Metrics {
     }
 }
 
-fn files_planned(plan: &dyn ExecutionPlan) -> usize {
-    use datafusion::datasource::physical_plan::FileScanConfig;
-    use datafusion::datasource::source::DataSourceExec;
-    let own = plan
-        .downcast_ref::<DataSourceExec>()
-        .and_then(|scan| scan.data_source().downcast_ref::<FileScanConfig>())
-        .map_or(0, |config| {
-            let mut paths: Vec<_> = config
-                .file_groups
-                .iter()
-                .flat_map(|group| group.files().iter().map(|file| &file.object_meta.location))
-                .collect();
-            paths.sort();
-            paths.dedup();
-            paths.len()
-        });
-    own + plan.children().iter().map(|child| files_planned(child.as_ref())).sum::<usize>()
-}
-
 /// Sums of metrics over the operators of a plan.
 #[derive(Default)]
 struct PlanMetrics {
     nanoseconds: u64,
     bytes_read: u64,
+    bytes_cached: u64,
     rows_read: u64,
     spilled: u64,
 }
@@ -212,6 +196,9 @@ impl PlanMetrics {
                     MetricValue::SpilledBytes(count) => self.spilled += count.value() as u64,
                     MetricValue::Count { name, count } if name == "bytes_scanned" => {
                         bytes = Some(bytes.unwrap_or(0) + count.value() as u64);
+                    }
+                    MetricValue::Count { name, count } if name == "bytes_cached" => {
+                        self.bytes_cached += count.value() as u64;
                     }
                     _ => {}
                 }

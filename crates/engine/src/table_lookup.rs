@@ -183,7 +183,7 @@ impl<'s> TableLookup<'s> {
             Some((name, entry)) => {
                 let table = view.load(&entry).await?;
                 let plan = view.lake().tables().plan(&table, written.snapshot).await?;
-                let scans = self.session.engine.scans().clone();
+                let scans = self.session.scans();
                 let restrictions = self.session.restrictions(&name, &entry.id);
                 if let Some(restrictions) = restrictions.filter(|_| !self.writes) {
                     // Lineage columns are not included, because row ids would reveal the number of

@@ -143,11 +143,12 @@ fn maintenance_schema() -> SchemaRef {
 const TEXT: DataType = DataType::Utf8;
 
 /// The columns of `Usage`, in the order of its fields.
-const USAGE: [&str; 16] = [
+const USAGE: [&str; 17] = [
     "wall_ms",
     "cpu_us",
     "memory_bytes_peak",
     "bytes_read",
+    "bytes_cached",
     "bytes_written",
     "rows_read",
     "rows_written",

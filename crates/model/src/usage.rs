@@ -15,6 +15,8 @@ pub struct Usage {
     pub memory_bytes_peak: u64,
     /// Bytes read from table files and imported files.
     pub bytes_read: u64,
+    /// Bytes of table files that runs did not read again, because their columns were in memory.
+    pub bytes_cached: u64,
     /// Bytes written to table files.
     pub bytes_written: u64,
     /// Rows read from tables or files.
@@ -50,6 +52,7 @@ impl Usage {
         self.cpu_us += other.cpu_us;
         self.memory_bytes_peak = self.memory_bytes_peak.max(other.memory_bytes_peak);
         self.bytes_read += other.bytes_read;
+        self.bytes_cached += other.bytes_cached;
         self.bytes_written += other.bytes_written;
         self.rows_read += other.rows_read;
         self.rows_written += other.rows_written;

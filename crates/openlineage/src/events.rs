@@ -25,6 +25,10 @@ const STATISTICS: &str =
 /// Schema of the facet with the file of a model.
 const LOCATION: &str = "https://openlineage.io/spec/facets/1-0-0/SourceCodeLocationJobFacet.json";
 
+/// Schema of the facet with the sources of columns.
+const COLUMN_LINEAGE: &str =
+    "https://openlineage.io/spec/facets/1-2-0/ColumnLineageDatasetFacet.json";
+
 const PRODUCER: &str = concat!(
     "https://github.com/headwater-data/headwater/releases/tag/v",
     env!("CARGO_PKG_VERSION")
@@ -43,6 +47,48 @@ pub struct RunIdentity {
     pub branch: String,
 }
 
+/// A column of a model, and a column of an input from which it is computed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ColumnSource {
+    /// The model's table, with its namespace.
+    pub table: String,
+    /// Column of the model.
+    pub column: String,
+    /// The input, with its namespace.
+    pub input: String,
+    /// The ref of the input; `None` for the branch of the run.
+    pub reference: Option<String>,
+    /// Column of the input.
+    pub input_column: String,
+    /// False if the model may read the input column for other columns only.
+    pub exact: bool,
+}
+
+impl ColumnSource {
+    /// Returns the source in a row of `system.lineage`; `None` for a row without columns.
+    pub fn from_row(row: &Value) -> Option<Self> {
+        let text = |name: &str| row[name].as_str().map(str::to_owned);
+        let table = |namespace: &str, name: &str| {
+            Some(format!("{}.{}", row[namespace].as_str()?, row[name].as_str()?))
+        };
+        Some(ColumnSource {
+            table: table("namespace", "name")?,
+            column: text("column")?,
+            input: table("input_namespace", "input_name")?,
+            reference: text("input_ref"),
+            input_column: text("input_column")?,
+            exact: row["exact"].as_bool().unwrap_or(false),
+        })
+    }
+}
+
+/// The run and the sources of its columns.
+#[derive(Clone, Copy)]
+struct RunContext<'a> {
+    run: &'a RunIdentity,
+    columns: &'a [ColumnSource],
+}
+
 /// A step with its position in the plan.
 struct NumberedStep<'a> {
     number: usize,
@@ -50,8 +96,10 @@ struct NumberedStep<'a> {
 }
 
 /// Returns the events of a run: one when each model starts, and one when it ends. Models that did
-/// not run have no events. Expectations are jobs without outputs.
-pub fn events(run: &RunIdentity, job_events: &[JobEvent]) -> Vec<Value> {
+/// not run have no events. Expectations are jobs without outputs. `columns` are the sources of the
+/// columns of the models after the run.
+pub fn events(run: &RunIdentity, job_events: &[JobEvent], columns: &[ColumnSource]) -> Vec<Value> {
+    let context = RunContext { run, columns };
     let mut planned: BTreeMap<&str, NumberedStep<'_>> = BTreeMap::new();
     let mut found = Vec::new();
     for JobEvent { time, event, .. } in job_events {
@@ -63,7 +111,7 @@ pub fn events(run: &RunIdentity, job_events: &[JobEvent]) -> Vec<Value> {
             }
             JobEventKind::StepStarted { step } => {
                 if let Some(planned) = planned.get(step.as_str()) {
-                    found.push(event_of(run, "START", *time, planned, None));
+                    found.push(event_of(context, "START", *time, planned, None));
                 }
             }
             JobEventKind::StepEnded { report } => {
@@ -75,7 +123,7 @@ pub fn events(run: &RunIdentity, job_events: &[JobEvent]) -> Vec<Value> {
                     }
                 };
                 if let Some(planned) = planned.get(report.step.as_str()) {
-                    found.push(event_of(run, kind, *time, planned, Some(report)));
+                    found.push(event_of(context, kind, *time, planned, Some(report)));
                 }
             }
             _ => {}
@@ -85,13 +133,14 @@ pub fn events(run: &RunIdentity, job_events: &[JobEvent]) -> Vec<Value> {
 }
 
 fn event_of(
-    run: &RunIdentity,
+    context: RunContext<'_>,
     kind: &str,
     time: Timestamp,
     step: &NumberedStep<'_>,
     report: Option<&StepReport>,
 ) -> Value {
     let NumberedStep { number, step } = *step;
+    let run = context.run;
     let job = |name: String| json!({"namespace": run.namespace, "name": name});
     let mut run_facets = Map::new();
     run_facets.insert(
@@ -127,7 +176,7 @@ fn event_of(
         "run": {"runId": run_id(run.job, number), "facets": run_facets},
         "job": job,
         "inputs": step.parents.iter().map(|table| dataset(run, table)).collect::<Vec<_>>(),
-        "outputs": outputs(run, step, report),
+        "outputs": outputs(context, step, report),
     })
 }
 
@@ -137,11 +186,14 @@ fn run_id(job: JobId, number: usize) -> Uuid {
 }
 
 /// Returns the table of a stored model. The run writes the table to the branch when it is merged.
-fn outputs(run: &RunIdentity, step: &PlannedStep, report: Option<&StepReport>) -> Vec<Value> {
+fn outputs(context: RunContext<'_>, step: &PlannedStep, report: Option<&StepReport>) -> Vec<Value> {
     if step.materialization.as_deref().is_none_or(|one| one == "none") {
         return Vec::new();
     }
-    let mut output = dataset(run, &step.name);
+    let mut output = dataset(context.run, &step.name);
+    if let (Some(facet), Some(_)) = (column_lineage(context, &step.name), report) {
+        output["facets"] = json!({"columnLineage": facet});
+    }
     if let Some(rows) = report.and_then(|report| report.rows) {
         output["outputFacets"] = json!({"outputStatistics": {
             "_producer": PRODUCER,
@@ -152,7 +204,39 @@ fn outputs(run: &RunIdentity, step: &PlannedStep, report: Option<&StepReport>) -
     vec![output]
 }
 
+/// Returns the facet with the sources of a table's columns; `None` if no source is known. A source
+/// that is not exact has no transformation.
+fn column_lineage(context: RunContext<'_>, table: &str) -> Option<Value> {
+    let table = full_name(table);
+    let mut fields: Map<String, Value> = Map::new();
+    for source in context.columns.iter().filter(|source| source.table == table) {
+        let reference = source.reference.as_ref().unwrap_or(&context.run.branch);
+        let mut input = json!({
+            "namespace": context.run.namespace,
+            "name": format!("{}@{reference}", source.input),
+            "field": source.input_column,
+        });
+        if source.exact {
+            input["transformations"] = json!([{"type": "DIRECT"}]);
+        }
+        let field = fields.entry(source.column.clone());
+        let field = field.or_insert_with(|| json!({"inputFields": []}));
+        if let Some(inputs) = field["inputFields"].as_array_mut() {
+            inputs.push(input);
+        }
+    }
+    if fields.is_empty() {
+        return None;
+    }
+    Some(json!({"_producer": PRODUCER, "_schemaURL": COLUMN_LINEAGE, "fields": fields}))
+}
+
 fn dataset(run: &RunIdentity, table: &str) -> Value {
-    let name = if table.contains('.') { table.to_owned() } else { format!("public.{table}") };
-    json!({"namespace": run.namespace, "name": format!("{name}@{}", run.branch)})
+    let name = format!("{}@{}", full_name(table), run.branch);
+    json!({"namespace": run.namespace, "name": name})
+}
+
+/// Returns the name of a table with its namespace.
+fn full_name(table: &str) -> String {
+    if table.contains('.') { table.to_owned() } else { format!("public.{table}") }
 }

@@ -1,8 +1,8 @@
 //! Runs of a project as events of OpenLineage 1-0-5: a job for each model, with the tables that it
-//! reads and writes.
+//! reads and writes, and the sources of its columns.
 //!
 //! Events are JSON values. This crate sends and stores nothing.
 
 mod events;
 
-pub use events::{RunIdentity, events};
+pub use events::{ColumnSource, RunIdentity, events};

@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use headwater_model::{JobEvent, JobId};
-use headwater_openlineage::{RunIdentity, events};
+use headwater_openlineage::{ColumnSource, RunIdentity, events};
 use serde_json::{Value, json};
 
 const JOB: &str = "01945f7e-9c00-7000-8000-000000000000";
@@ -51,7 +51,19 @@ fn job_events() -> Vec<JobEvent> {
 fn converted() -> Vec<Value> {
     let job: JobId = JOB.parse().unwrap();
     let [namespace, project, branch] = ["lake", "shop", "main"].map(str::to_owned);
-    events(&RunIdentity { job, namespace, project, branch }, &job_events())
+    let row = |column: &str, input: [&str; 2], input_column: &str, exact: bool| {
+        json!({
+            "namespace": "public", "name": "daily", "column": column, "input_namespace": input[0],
+            "input_name": input[1], "input_ref": null, "input_column": input_column, "exact": exact,
+        })
+    };
+    let rows = [
+        row("total", ["public", "recent"], "amount", true),
+        row("day", ["public", "days"], "day", false),
+        row("day", ["public", "recent"], "amount", false),
+    ];
+    let columns: Vec<_> = rows.iter().filter_map(ColumnSource::from_row).collect();
+    events(&RunIdentity { job, namespace, project, branch }, &job_events(), &columns)
 }
 
 #[test]
@@ -96,4 +108,23 @@ fn inputs_and_outputs_are_tables_at_the_branch() {
         (&error["message"], &error["programmingLanguage"]),
         (&json!("division by zero"), &json!("SQL"))
     );
+}
+
+#[test]
+fn the_output_of_an_ended_model_has_the_sources_of_its_columns() {
+    let events = converted();
+    let fields = |event: &Value| event["outputs"][0]["facets"]["columnLineage"]["fields"].clone();
+    let source = |table: &str, field: &str| {
+        let name = format!("public.{table}@main");
+        json!({"namespace": "lake", "name": name, "field": field})
+    };
+    let mut exact = source("recent", "amount");
+    exact["transformations"] = json!([{"type": "DIRECT"}]);
+    let day = [source("days", "day"), source("recent", "amount")];
+    let expected = json!({"total": {"inputFields": [exact]}, "day": {"inputFields": day}});
+    assert_eq!(fields(&events[3]), expected);
+    assert_eq!(fields(&events[2]), Value::Null, "an earlier run wrote the sources");
+    assert_eq!(fields(&events[5]), Value::Null);
+    let of_input = json!({"namespace": "public", "name": "daily", "input_name": "recent"});
+    assert_eq!(ColumnSource::from_row(&of_input), None);
 }

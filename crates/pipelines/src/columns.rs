@@ -134,6 +134,7 @@ impl Plan {
         for (input, columns) in step.inputs.iter().zip(&inputs) {
             check_names(step, input, columns)?;
         }
+        check_lineage(step, &inputs)?;
         let mut query = None;
         let given = match &step.body {
             Body::Sql(sql) => {
@@ -207,6 +208,16 @@ impl Plan {
                 self.steps[index].inputs[input].clone().map_or(Columns::Unknown, Columns::Typed)
             }
         }
+    }
+
+    /// Returns the columns of an input that a Python step reads: the declared columns or, if there
+    /// are none, all known columns.
+    pub(crate) fn columns_read(&self, index: usize, input: usize) -> Vec<String> {
+        if let Some(columns) = &self.project.steps[index].inputs[input].columns {
+            return columns.clone();
+        }
+        let known = self.input_columns(index, input);
+        known.names().unwrap_or_default().into_iter().map(str::to_owned).collect()
     }
 
     /// If a model's table keeps rows of earlier runs, adds the table's existing columns to the
@@ -445,4 +456,22 @@ fn check_names(step: &Step, input: &Input, columns: &Columns) -> Result<()> {
         step.name, input.table
     );
     Err(Error::invalid(input.at.clone(), message, "Correct the types in the schema."))
+}
+
+/// Checks that the inputs have the columns from which a Python model computes its columns.
+fn check_lineage(step: &Step, columns: &[Columns]) -> Result<()> {
+    for source in step.lineage.values().flatten() {
+        let known = columns.get(source.input).and_then(Columns::names);
+        let Some((input, known)) = step.inputs.get(source.input).zip(known) else { continue };
+        if !known.iter().any(|name| name.eq_ignore_ascii_case(&source.column)) {
+            return Err(Error::ColumnMissing {
+                step: step.name.clone(),
+                table: input.table.to_string(),
+                column: source.column.clone(),
+                at: input.at.clone(),
+                hint: suggest::hint(&source.column, known, "columns"),
+            });
+        }
+    }
+    Ok(())
 }

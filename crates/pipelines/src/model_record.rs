@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use headwater_engine::QueryColumns;
 use headwater_model::TableName;
-use headwater_project::Step;
+use headwater_project::{Body, Step};
 use serde::{Deserialize, Serialize};
 
 use crate::plan::Plan;
@@ -33,6 +33,13 @@ pub(crate) struct ModelRecord {
     pub inputs: Vec<InputName>,
     /// Source columns of each column of the model; `None` if the sources are not known.
     pub columns: Option<BTreeMap<String, Vec<SourceColumn>>>,
+    /// Columns of a Python model without declared sources. Each may be computed from all columns in
+    /// `reads`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub inexact: Vec<String>,
+    /// The input columns that a Python model reads.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub reads: Vec<SourceColumn>,
 }
 
 /// A table or model that a model reads.
@@ -71,7 +78,21 @@ impl ModelRecord {
             description: step.description.clone(),
             inputs: inputs.into_iter().collect(),
             columns: None,
+            inexact: Vec::new(),
+            reads: Vec::new(),
         }
+    }
+
+    /// Returns each column of the model with each of its sources, and true if the source is exact.
+    pub fn column_sources(&self) -> impl Iterator<Item = (&String, &SourceColumn, bool)> {
+        let exact = self.columns.iter().flatten();
+        let exact = exact
+            .flat_map(|(column, sources)| sources.iter().map(move |source| (column, source, true)));
+        let inexact = self
+            .inexact
+            .iter()
+            .flat_map(move |column| self.reads.iter().map(move |source| (column, source, false)));
+        exact.chain(inexact)
     }
 }
 
@@ -87,8 +108,9 @@ impl Plan {
     /// Adds the sources of its columns, and the descriptions of its intermediate parents, to the
     /// record of a step that runs. The records of the parents must be complete.
     pub(crate) fn describe(&mut self, index: usize, query: Option<&QueryColumns>) {
-        if let Some(query) = query {
-            self.record_columns(index, query);
+        match query {
+            Some(query) => self.record_columns(index, query),
+            None => self.record_declared_columns(index),
         }
         for parent in self.graph.parents[index].clone() {
             if self.project.steps[parent].is_materialized() {
@@ -127,5 +149,46 @@ impl Plan {
             columns.insert(field.name().clone(), sources);
         }
         record.columns = Some(columns);
+    }
+
+    /// Adds the declared columns of a Python model to its record, with their declared sources. The
+    /// other columns may depend on all input columns that the model reads.
+    fn record_declared_columns(&mut self, index: usize) {
+        let step = &self.project.steps[index];
+        let (Some(columns), Body::Python(_)) = (&step.columns, &step.body) else { return };
+        let Some(inputs) = self.steps[index].record.model.as_ref().map(|one| &one.inputs) else {
+            return;
+        };
+        let source = |input: usize, column: &str| {
+            let name = InputName::of(step.inputs.get(input)?);
+            let input = inputs.iter().position(|known| *known == name)?;
+            Some(SourceColumn { input, column: column.to_owned() })
+        };
+        let (mut exact, mut inexact) = (BTreeMap::new(), Vec::new());
+        let mut reads: Vec<SourceColumn> = Vec::new();
+        for column in columns {
+            let Some(declared) = step.lineage.get(column) else {
+                inexact.push(column.clone());
+                continue;
+            };
+            let sources = declared.iter().filter_map(|one| source(one.input, &one.column));
+            exact.insert(column.clone(), sources.collect::<Vec<_>>());
+        }
+        if !inexact.is_empty() {
+            for input in 0..step.inputs.len() {
+                for column in self.columns_read(index, input) {
+                    if let Some(one) = source(input, &column)
+                        && !reads.contains(&one)
+                    {
+                        reads.push(one);
+                    }
+                }
+            }
+        }
+        if let Some(record) = &mut self.steps[index].record.model {
+            record.columns = Some(exact);
+            record.inexact = inexact;
+            record.reads = reads;
+        }
     }
 }

@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
+use arrow::array::{ArrayRef, BooleanArray, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, SchemaRef};
 use async_trait::async_trait;
 use futures::{StreamExt, TryStreamExt, stream};
@@ -110,16 +110,17 @@ impl SystemTable for LineageTable {
     }
 
     fn schema(&self) -> SchemaRef {
-        const COLUMNS: [&str; 7] = [
-            "namespace",
-            "name",
-            "column",
-            "input_namespace",
-            "input_name",
-            "input_ref",
-            "input_column",
-        ];
-        schema(&COLUMNS.map(|name| (name, DataType::Utf8, true)))
+        let text = |name| (name, DataType::Utf8, true);
+        schema(&[
+            text("namespace"),
+            text("name"),
+            text("column"),
+            text("input_namespace"),
+            text("input_name"),
+            text("input_ref"),
+            text("input_column"),
+            ("exact", DataType::Boolean, true),
+        ])
     }
 
     async fn visible_batches(
@@ -127,7 +128,7 @@ impl SystemTable for LineageTable {
         view: &CommitView,
         access: Option<&dyn TableAccess>,
     ) -> Result<Vec<RecordBatch>, Problem> {
-        let mut rows: BTreeSet<[Option<String>; 7]> = BTreeSet::new();
+        let mut rows: BTreeSet<LineageRow> = BTreeSet::new();
         for BuiltTable { record, model, .. } in built_tables(view, access).await? {
             for reader in std::iter::once(&model).chain(record.models.values()) {
                 let is_visible =
@@ -136,9 +137,46 @@ impl SystemTable for LineageTable {
             }
         }
         let column = |index: usize| -> ArrayRef {
-            Arc::new(rows.iter().map(|row| row[index].as_deref()).collect::<StringArray>())
+            Arc::new(rows.iter().map(|row| row.names[index].as_deref()).collect::<StringArray>())
         };
-        batch(self.schema(), (0..7).map(column).collect())
+        let exact: BooleanArray = rows.iter().map(|row| row.exact).collect();
+        let exact: ArrayRef = Arc::new(exact);
+        batch(self.schema(), (0..NAMES).map(column).chain([exact]).collect())
+    }
+}
+
+/// Number of columns of `system.lineage` with text.
+const NAMES: usize = 7;
+
+/// A row of `system.lineage`.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct LineageRow {
+    /// The values of the columns with text.
+    names: [Option<String>; NAMES],
+    /// False if the model may read the input column for another column of its result; `None` for an
+    /// input.
+    exact: Option<bool>,
+}
+
+/// A column of a model, and a column of an input from which it is computed.
+struct ColumnPair<'a> {
+    column: &'a str,
+    source: &'a str,
+    exact: bool,
+}
+
+impl LineageRow {
+    fn of(model: &ModelRecord, input: &InputName, pair: Option<&ColumnPair<'_>>) -> Self {
+        let names = [
+            Some(model.namespace.clone()),
+            Some(model.name.clone()),
+            pair.map(|pair| pair.column.to_owned()),
+            Some(input.namespace.clone()),
+            Some(input.name.clone()),
+            input.reference.clone(),
+            pair.map(|pair| pair.source.to_owned()),
+        ];
+        LineageRow { names, exact: pair.map(|pair| pair.exact) }
     }
 }
 
@@ -146,29 +184,16 @@ impl SystemTable for LineageTable {
 fn add_rows(
     model: &ModelRecord,
     is_visible: impl Fn(&InputName) -> bool,
-    rows: &mut BTreeSet<[Option<String>; 7]>,
+    rows: &mut BTreeSet<LineageRow>,
 ) {
-    let mut add = |column: Option<&String>, input: &InputName, source: Option<&String>| {
-        let text = |value: &String| Some(value.clone());
-        rows.insert([
-            text(&model.namespace),
-            text(&model.name),
-            column.cloned(),
-            text(&input.namespace),
-            text(&input.name),
-            input.reference.clone(),
-            source.cloned(),
-        ]);
-    };
     for input in model.inputs.iter().filter(|input| is_visible(input)) {
-        add(None, input, None);
+        rows.insert(LineageRow::of(model, input, None));
     }
-    for (column, sources) in model.columns.iter().flatten() {
-        for source in sources {
-            let input = model.inputs.get(source.input).filter(|input| is_visible(input));
-            if let Some(input) = input {
-                add(Some(column), input, Some(&source.column));
-            }
+    for (column, source, exact) in model.column_sources() {
+        let input = model.inputs.get(source.input).filter(|input| is_visible(input));
+        if let Some(input) = input {
+            let pair = ColumnPair { column, source: &source.column, exact };
+            rows.insert(LineageRow::of(model, input, Some(&pair)));
         }
     }
 }

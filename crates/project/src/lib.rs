@@ -41,5 +41,6 @@ pub use source::{Location, SourceText};
 pub use sql::located;
 pub use sql_models::may_name_version;
 pub use step::{
-    Body, Function, Input, Materialization, ParameterInput, Retries, Severity, Step, StepKind,
+    Body, Function, Input, InputColumn, Materialization, ParameterInput, Retries, Severity, Step,
+    StepKind,
 };

@@ -57,6 +57,7 @@ pub(super) fn parse(
         columns: None,
         lenient_columns: false,
         contract: Vec::new(),
+        lineage: BTreeMap::new(),
         overwrite_filter: None,
         always_runs: false,
         tags: Vec::new(),

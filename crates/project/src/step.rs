@@ -42,6 +42,9 @@ pub struct Step {
     pub lenient_columns: bool,
     /// Types and nullability of declared output columns, as far as they are declared.
     pub contract: Vec<DeclaredColumn>,
+    /// The input columns from which output columns are computed, by output column, as far as they
+    /// are declared. Python only; the columns of queries are traced.
+    pub lineage: BTreeMap<String, Vec<InputColumn>>,
     /// Condition that selects the rows to be replaced by `overwrite_partitions`, as SQL with
     /// `$parameters`. If `None`, the partitions of the new rows are replaced.
     pub overwrite_filter: Option<String>,
@@ -247,6 +250,15 @@ impl Input {
         let filter = self.filter.as_ref().map(|filter| format!(" WHERE {filter}"));
         format!("SELECT {columns} FROM {table}{}", filter.unwrap_or_default())
     }
+}
+
+/// A column of one of a step's inputs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InputColumn {
+    /// Position of the input in [`Step::inputs`].
+    pub input: usize,
+    /// Column name.
+    pub column: String,
 }
 
 /// A parameter that a step uses.

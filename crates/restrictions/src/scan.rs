@@ -22,6 +22,9 @@ use futures::StreamExt;
 /// Metric with the number of bytes that a scan has read.
 const BYTES_SCANNED: &str = "bytes_scanned";
 
+/// Name of the metric of bytes that were in the cache of scanned columns.
+const BYTES_CACHED: &str = "bytes_cached";
+
 /// A function that replaces an error from below the barrier with an error that reveals no hidden
 /// values. Its first argument is the name of the table.
 pub(crate) type ConcealError = fn(&str, DataFusionError) -> DataFusionError;
@@ -126,18 +129,21 @@ impl ExecutionPlan for RestrictedScanExec {
     /// Returns the number of visible rows, and the bytes read to produce them.
     fn metrics(&self) -> Option<MetricsSet> {
         let mut metrics = self.metrics.clone_inner();
-        let count = Count::new();
-        count.add(bytes_scanned(self.scan.as_ref()));
-        let bytes = MetricValue::Count { name: BYTES_SCANNED.into(), count };
-        metrics.push(Arc::new(Metric::new(bytes, None)));
+        for name in [BYTES_SCANNED, BYTES_CACHED] {
+            let count = Count::new();
+            count.add(sum_of(name, self.scan.as_ref()));
+            let bytes = MetricValue::Count { name: name.into(), count };
+            metrics.push(Arc::new(Metric::new(bytes, None)));
+        }
         Some(metrics)
     }
 }
 
-fn bytes_scanned(plan: &dyn ExecutionPlan) -> usize {
-    let own = plan.metrics().and_then(|metrics| metrics.sum_by_name(BYTES_SCANNED));
+/// Returns the sum of a metric over the operators of a plan.
+fn sum_of(name: &str, plan: &dyn ExecutionPlan) -> usize {
+    let own = plan.metrics().and_then(|metrics| metrics.sum_by_name(name));
     let own = own.map_or(0, |value| value.as_usize());
-    own + plan.children().iter().map(|child| bytes_scanned(child.as_ref())).sum::<usize>()
+    own + plan.children().iter().map(|child| sum_of(name, child.as_ref())).sum::<usize>()
 }
 
 /// Returns the first columns of a batch, renamed to the columns of a schema.

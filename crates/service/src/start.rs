@@ -63,12 +63,16 @@ pub async fn open_jobs(config: &ServiceConfig, lake: &Lake, access: &Access) -> 
     Ok(jobs)
 }
 
+/// Part of the server's memory for the columns that runs read from tables.
+const COLUMN_CACHE_SHARE: u64 = 32;
+
 /// Starts the SQL engine.
 pub fn start_engine(config: &ServiceConfig, lake: &Lake) -> Result<Engine> {
     let memory_bytes = config.memory_bytes / 8 * 3;
     let options = EngineOptions {
         memory_bytes,
         query_memory_bytes: memory_bytes,
+        column_cache_bytes: config.memory_bytes / COLUMN_CACHE_SHARE,
         resident_bytes_max: Some(config.memory_bytes),
         spill_dir: config.lake_dir.join("spill"),
         threads: config.threads,
@@ -78,10 +82,11 @@ pub fn start_engine(config: &ServiceConfig, lake: &Lake) -> Result<Engine> {
 }
 
 /// Creates the memory and disk quota for rows of runs that are not yet in a table: an eighth of the
-/// memory, and the same disk space as for the spill files of queries.
+/// memory without the column cache, and the same disk space as for the spill files of queries.
 pub fn row_quota(config: &ServiceConfig) -> TableQuota {
     let folder = config.lake_dir.join("spill").join("rows");
-    TableQuota::new(config.memory_bytes / 8, folder, EngineOptions::default().spill_bytes_max)
+    let memory_bytes = config.memory_bytes / 8 - config.memory_bytes / COLUMN_CACHE_SHARE;
+    TableQuota::new(memory_bytes, folder, EngineOptions::default().spill_bytes_max)
 }
 
 /// The stores that trigger sources read.

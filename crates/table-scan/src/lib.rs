@@ -3,10 +3,13 @@
 //! [`LakeTable`] is the DataFusion table provider for one snapshot. It prunes files by the bounds
 //! in the manifests, passes row counts and bounds to the optimiser and balances files over
 //! partitions by bytes. Columns are read by field id, so that columns that were renamed, added,
-//! dropped or promoted are read correctly. A [`RowSource`] is a table of rows that are stored
-//! outside of the lake. [`column_sources`] traces the columns of a plan to the tables. This crate
-//! resolves no names and checks no rights.
+//! dropped or promoted are read correctly. Scans of runs share a cache of the columns that they
+//! read. A [`RowSource`] is a table of rows that are stored outside of the lake.
+//! [`column_sources`] traces the columns of a plan to the tables. This crate resolves no names and
+//! checks no rights.
 
+mod cached_reader;
+mod column_cache;
 mod column_sources;
 mod delete_filter;
 mod fields;
@@ -18,13 +21,17 @@ mod row_lineage;
 mod row_locator;
 mod row_source;
 mod scan_cost;
+mod scan_environment;
+mod scanned_files;
 mod statistics;
 mod string_views;
 
 pub use column_sources::{ColumnSource, QueryColumns, column_sources};
-pub use provider::{LakeTable, ScanEnvironment};
+pub use provider::LakeTable;
 pub use pruning::{can_match, prune, whole_files};
 pub use row_source::{RowSource, pieces, stored_costs, stored_table, viewed};
 pub use scan_cost::{ScanCost, scan_cost};
+pub use scan_environment::ScanEnvironment;
+pub use scanned_files::files_planned;
 pub use statistics::of_scan;
 pub use string_views::{bare_schema, plain_batch, plain_schema, view_schema};

@@ -7,16 +7,13 @@ use arrow::datatypes::{Fields, Schema, SchemaRef};
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::{DataFusionError, Result, Statistics, project_schema};
-use datafusion::datasource::physical_plan::{
-    FileScanConfigBuilder, ParquetFileReaderFactory, ParquetSource,
-};
+use datafusion::datasource::physical_plan::{FileScanConfigBuilder, ParquetSource};
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::datasource::table_schema::TableSchema;
-use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
-use headwater_tables::{ScanPlan, Tables, foreign_column};
+use headwater_tables::{ScanPlan, foreign_column};
 
 use crate::delete_filter::{DeletedRows, LiveRowsExec};
 use crate::fields::FieldIdAdapterFactory;
@@ -24,6 +21,7 @@ use crate::file_groups::balance;
 use crate::pruning::prune;
 use crate::row_lineage::{RowLineageExec, is_lineage, with_lineage};
 use crate::row_locator::{file_field, row_field, with_places};
+use crate::scan_environment::ScanEnvironment;
 use crate::statistics::of_scan;
 use crate::string_views::view_schema;
 
@@ -31,17 +29,6 @@ use crate::string_views::view_schema;
 /// while it decodes them. Then most columns are decoded only for matching rows, which are usually
 /// few.
 const CHANGED_COLUMNS_MIN: usize = 6;
-
-/// The components that all scans of an engine share.
-#[derive(Debug, Clone)]
-pub struct ScanEnvironment {
-    /// URL under which the object store is registered in the runtime.
-    pub url: ObjectStoreUrl,
-    /// The reader of Parquet files, with the cache of their footers.
-    pub reader: Arc<dyn ParquetFileReaderFactory>,
-    /// The tables, from which delete files are read.
-    pub tables: Tables,
-}
 
 /// A table at one snapshot.
 #[derive(Debug)]

@@ -3,8 +3,8 @@
 use std::io::Write;
 use std::path::Path;
 
-use headwater_model::{Job, JobEvent, RunRequest};
-use headwater_openlineage::RunIdentity;
+use headwater_model::{Job, JobEvent, QueryRequest, RefSpec, RunRequest};
+use headwater_openlineage::{ColumnSource, RunIdentity};
 
 use crate::api::{Api, ApiRequest, collect, segment};
 use crate::arguments::Run;
@@ -25,7 +25,9 @@ pub async fn send(
     let mut file = file.map_err(error::from_io(&format!("open `{}`", path.display())))?;
     let job: Job = api.post("/v1/runs", request).await?;
     let outcome = run::follow(context, api, request, &job).await;
-    let lines = lines(api, &job, &arguments.openlineage_namespace).await;
+    // The record of a failed run's models is not on the branch.
+    let columns = if outcome.is_ok() { column_sources(api, &job).await } else { Vec::new() };
+    let lines = lines(api, &job, &arguments.openlineage_namespace, &columns).await;
     let written = lines.and_then(|lines| {
         let written = file.write_all(lines.as_bytes()).and_then(|()| file.sync_data());
         written.map_err(error::from_io(&format!("write `{}`", path.display())))
@@ -33,8 +35,22 @@ pub async fn send(
     outcome.and(written)
 }
 
+/// Returns the sources of the columns on the branch of a run; none if they cannot be read.
+async fn column_sources(api: &Api, job: &Job) -> Vec<ColumnSource> {
+    let reference = job.reference.as_deref().and_then(|text| text.parse::<RefSpec>().ok());
+    let sql = "SELECT * FROM system.lineage WHERE \"column\" IS NOT NULL".to_owned();
+    let request = QueryRequest { sql, reference, ..QueryRequest::default() };
+    let call = ApiRequest::get("/v1/query").method(hyper::Method::POST);
+    let Ok(call) = call.accept("application/x-ndjson").json(&request) else { return Vec::new() };
+    let Ok(response) = api.send(call).await else { return Vec::new() };
+    let Ok(body) = collect(response).await else { return Vec::new() };
+    let rows = body.split(|byte| *byte == b'\n');
+    let rows = rows.filter_map(|row| serde_json::from_slice::<serde_json::Value>(row).ok());
+    rows.filter_map(|row| ColumnSource::from_row(&row)).collect()
+}
+
 /// Returns the events of a run that ended, one JSON object per line.
-async fn lines(api: &Api, job: &Job, namespace: &str) -> Result<String> {
+async fn lines(api: &Api, job: &Job, namespace: &str, columns: &[ColumnSource]) -> Result<String> {
     let path = format!("/v1/jobs/{}/events", segment(&job.id.to_string()));
     let request = ApiRequest::get(path).accept("application/x-ndjson");
     let body = collect(api.send(request).await?).await?;
@@ -46,7 +62,8 @@ async fn lines(api: &Api, job: &Job, namespace: &str) -> Result<String> {
         project: job.summary.split_whitespace().next().unwrap_or_default().to_owned(),
         branch: job.reference.clone().unwrap_or_default(),
     };
-    let events = headwater_openlineage::events(&identity, &events.map_err(error::unexpected)?);
+    let events = events.map_err(error::unexpected)?;
+    let events = headwater_openlineage::events(&identity, &events, columns);
     let mut text = String::new();
     for event in events {
         text.push_str(&event.to_string());

@@ -78,6 +78,7 @@ impl Run {
             properties: [(PROPERTY_JOB.to_owned(), self.context.id().to_string())].into(),
             snapshot_properties,
             access: self.runner.access_on(&self.branch),
+            caches_columns: true,
             ..SessionOptions::default()
         };
         self.runner.engine.session(options).map_err(|error| Error::other(&error))

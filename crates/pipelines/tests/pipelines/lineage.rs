@@ -4,12 +4,17 @@ use headwater_pipelines::register_system_tables;
 
 use crate::support::{World, files};
 
-async fn rows(world: &World, branch: &str, query: &str) -> Vec<String> {
+pub async fn rows(world: &World, branch: &str, query: &str) -> Vec<String> {
     let shown = world.sql(branch, &[query]).await;
     let rows = shown.lines().filter(|line| line.starts_with('|')).skip(1);
     rows.map(|row| row.trim_matches('|').split('|').map(str::trim).collect::<Vec<_>>().join(","))
         .collect()
 }
+
+/// Lists the columns of models with their sources.
+pub const COLUMNS: &str = "SELECT name, \"column\", input_name, input_column, exact \
+                           FROM system.lineage WHERE \"column\" IS NOT NULL \
+                           ORDER BY name, \"column\", input_name, input_column";
 
 #[tokio::test]
 async fn models_and_lineage_are_those_of_the_last_runs_on_the_branch() {
@@ -77,4 +82,50 @@ async fn models_and_lineage_are_those_of_the_last_runs_on_the_branch() {
     assert_eq!(rows(&world, "main", lineage).await, expected);
     let total = "SELECT input_column FROM system.lineage WHERE \"column\" = 'total'";
     assert_eq!(rows(&world, "dev", total).await, ["id"]);
+}
+
+#[tokio::test]
+async fn declared_columns_of_python_models_may_depend_on_all_columns_that_they_read() {
+    let world = World::new().await;
+    register_system_tables(&world.engine);
+    world.sql("main", &["CREATE TABLE events AS SELECT 1 AS id, 10 AS amount, 'x' AS kind"]).await;
+    let python = "import headwater\n@headwater.model(materialization='replace', columns=['id', 'kind'])\n\
+                  def copied(t=headwater.Model('events', columns=['id', 'kind'])):\n    \
+                  return t\n";
+    let kinds = "-- headwater: materialization = replace\nSELECT kind FROM copied";
+    let project =
+        files("[defaults]\npython = '3.11'\n", &[("copied.py", python), ("kinds.sql", kinds)]);
+    world.run(&project).await.report();
+    let expected = [
+        "copied,id,events,id,false",
+        "copied,id,events,kind,false",
+        "copied,kind,events,id,false",
+        "copied,kind,events,kind,false",
+        "kinds,kind,copied,kind,true",
+    ];
+    assert_eq!(rows(&world, "main", COLUMNS).await, expected);
+}
+
+#[tokio::test]
+async fn declared_sources_are_exact_and_checked_before_the_run() {
+    let world = World::new().await;
+    register_system_tables(&world.engine);
+    world.sql("main", &["CREATE TABLE events AS SELECT 1 AS id, 'x' AS kind"]).await;
+    let project = |source: &str| {
+        let python = format!(
+            "import headwater\n@headwater.model(materialization='replace', columns=['id', 'kind'], \
+             lineage={{'kind': ['events.{source}']}})\n\
+             def copied(t=headwater.Model('events')):\n    return t\n"
+        );
+        files("[defaults]\npython = '3.11'\n", &[("copied.py", &python)])
+    };
+    let refused = world.plan(&project("knd")).await;
+    assert!(refused.contains("`knd`") && refused.contains("Did you mean `kind`?"), "{refused}");
+    world.run(&project("kind")).await.report();
+    let expected = [
+        "copied,id,events,id,false",
+        "copied,id,events,kind,false",
+        "copied,kind,events,kind,true",
+    ];
+    assert_eq!(rows(&world, "main", COLUMNS).await, expected);
 }

@@ -88,6 +88,11 @@ impl World {
     pub async fn with_memory(memory_bytes: u64) -> World {
         let folder = tempfile::tempdir().unwrap();
         let lake = Lake::open_local(folder.path()).await.unwrap();
+        World::over(folder, lake, memory_bytes).await
+    }
+
+    /// Creates the runner of a lake. The folder is for other files than those of tables.
+    pub async fn over(folder: tempfile::TempDir, lake: Lake, memory_bytes: u64) -> World {
         let options = EngineOptions {
             spill_dir: folder.path().join("spill"),
             threads: 2,

@@ -7,6 +7,7 @@ use ruff_text_size::Ranged;
 
 use super::arguments::Values;
 use super::decorator_checks::without_parentheses;
+use super::lineage::lineage;
 use super::names::Names;
 use super::settings::{self, quantity};
 use super::triggers::triggers;
@@ -19,7 +20,7 @@ use crate::{
 
 const DECORATORS: [&str; 4] = ["model", "python", "expectation", "function"];
 const INPUTS: [&str; 2] = ["Model", "Parameter"];
-const MODEL: [&str; 22] = [
+const MODEL: [&str; 23] = [
     "name",
     "materialization",
     "keys",
@@ -42,6 +43,7 @@ const MODEL: [&str; 22] = [
     "expect",
     "expect_or_warn",
     "expect_or_quarantine",
+    "lineage",
 ];
 
 const EXPECTATION: [&str; 4] = ["name", "reuse", "tags", "severity"];
@@ -124,6 +126,8 @@ impl<'a> Reader<'a> {
         let columns = settings::columns(&values, &at)?;
         let (columns, contract) = columns.map(|one| (one.names, one.contract)).unzip();
         let contract = contract.unwrap_or_default();
+        let declared = columns.as_deref().unwrap_or_default();
+        let lineage = lineage(&values, declared, &inputs, &at)?;
         let body = self.body(name, &values, decorated.python.as_ref(), &at)?;
         Ok(Some(ParsedDefinition::Step(Box::new(Step {
             name: table.to_string(),
@@ -138,6 +142,7 @@ impl<'a> Reader<'a> {
             columns,
             lenient_columns: false,
             contract,
+            lineage,
             overwrite_filter: filter,
             always_runs: false,
             tags: settings::tags(&values, &at)?,

@@ -11,6 +11,7 @@ mod decorator_checks;
 mod definition;
 mod foreign;
 mod function;
+mod lineage;
 mod literal;
 mod names;
 mod settings;

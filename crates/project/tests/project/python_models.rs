@@ -201,7 +201,7 @@ fn mistakes_are_rejected_with_their_line() {
     ");
     insta::assert_snapshot!(refused("@headwater.model(\"a\", \"b\")\ndef f(): pass\n"), @"
     invalid_project: `model` has too many positional arguments (models/m.py:2)
-      hint: Name the arguments: `name=…, materialization=…, keys=…, columns=…, partition_by=…, allow_takeover=…, reuse=…, network=…, memory=…, timeout=…, cpus=…, tmp=…, env=…, secrets=…, priority=…, overwrite_filter=…, tags=…, retries=…, backoff=…, expect=…, expect_or_warn=…, expect_or_quarantine=…`.
+      hint: Name the arguments: `name=…, materialization=…, keys=…, columns=…, partition_by=…, allow_takeover=…, reuse=…, network=…, memory=…, timeout=…, cpus=…, tmp=…, env=…, secrets=…, priority=…, overwrite_filter=…, tags=…, retries=…, backoff=…, expect=…, expect_or_warn=…, expect_or_quarantine=…, lineage=…`.
     ");
     insta::assert_snapshot!(refused("@headwater.model()\ndef f(a): pass\n"), @r#"
     invalid_project: the argument `a` of `f` has no input (models/m.py:3)
@@ -325,4 +325,44 @@ fn a_step_that_calls_another_changes_with_it() {
                   @headwater.model()\ndef b(): return helper()\ndef helper(): return a()\n";
     let after = Box::leak(before.replace("return 1", "return 2").into_boxed_str());
     assert_eq!(changed(&[("m.py", before)], &[("m.py", after)]), ["a", "b"]);
+}
+
+#[test]
+fn lineage_names_columns_of_inputs() {
+    let model = |lineage: &str| {
+        format!(
+            "@headwater.model(columns=['total', 'n'], lineage={lineage})\n\
+             def m(a=headwater.Model('orders', columns=['amount']), b=headwater.Model('raw.rates')):\n    \
+             return a\n"
+        )
+    };
+    let code =
+        format!("import headwater\n{}", model("{'total': ['orders.amount', 'raw.rates.rate']}"));
+    let project = parse(&[("models/m.py", &code)]);
+    let lineage = &project.steps[0].lineage;
+    let sources: Vec<_> =
+        lineage["total"].iter().map(|one| (one.input, one.column.as_str())).collect();
+    assert_eq!((sources, lineage.len()), (vec![(0, "amount"), (1, "rate")], 1));
+    for (lineage, expected) in [
+        (
+            "{'totl': ['orders.amount']}",
+            "`lineage` names `totl`, which is not in `columns` (models/m.py:2)\n  \
+             hint: Did you mean `total`?",
+        ),
+        (
+            "{'total': ['order.amount']}",
+            "`order.amount` in `lineage` names `order`, which is not an input (models/m.py:2)\n  \
+             hint: Did you mean `orders`?",
+        ),
+        (
+            "{'total': ['orders.amuont']}",
+            "`orders.amuont` in `lineage` is not in `columns` of the input (models/m.py:2)\n  \
+             hint: Did you mean `amount`?",
+        ),
+        ("{'total': ['amount']}", "`amount` in `lineage` names no input (models/m.py:2)"),
+        ("['total']", "`lineage` of `model` does not accept the value `['total']`"),
+    ] {
+        let refused = refused(&model(lineage));
+        assert!(refused.contains(expected), "{refused}\nlacks {expected}");
+    }
 }

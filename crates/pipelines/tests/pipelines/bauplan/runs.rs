@@ -1,7 +1,9 @@
 //! Runs of projects written for Bauplan.
 
 use headwater_model::{ErrorCode, StepStatus};
+use headwater_pipelines::register_system_tables;
 
+use crate::lineage::{COLUMNS, rows};
 use crate::support::{World, bauplan_files};
 
 pub const DEFAULTS: &str = "defaults: {python: {version: '3.11'}}\n";
@@ -124,6 +126,15 @@ async fn typed_contracts_are_checked_when_the_model_ran() {
     }
     let ran = run("pa.table({'zone': names, 'trips': pa.array([1] * len(names))})").await;
     assert_eq!(ran.report().tables, ["bauplan.zones"]);
+
+    // The contract names the source of `zone` only.
+    register_system_tables(&world.engine);
+    let expected = [
+        "zones,trips,trips,miles,false",
+        "zones,trips,trips,zone,false",
+        "zones,zone,trips,zone,true",
+    ];
+    assert_eq!(rows(&world, "main", COLUMNS).await, expected);
 }
 
 #[tokio::test]

@@ -5,7 +5,8 @@ use headwater_sandbox::{Network, Variables};
 use ruff_python_ast::{Decorator, Expr, StmtFunctionDef};
 use ruff_text_size::Ranged;
 
-use super::schema::{Schema, Schemas, annotated};
+use super::input::Inputs;
+use super::schema::{Schema, Schemas, TypedSchema, annotated};
 use crate::bauplan::materialization;
 use crate::python::arguments::Values;
 use crate::python::decorator_checks::without_parentheses;
@@ -76,7 +77,7 @@ impl<'a> BauplanReader<'a> {
         };
         settings::refuse_async(function, &at)?;
         let body = self.body(function, values, &decorated, &at)?;
-        let (inputs, mut parameters) = self.inputs(function)?;
+        let Inputs { inputs, mut parameters, schemas } = self.inputs(function)?;
         let name = values.text("name")?.unwrap_or_else(|| function.name.to_string());
         let table = self.table(values, &name, &at)?;
         let materialization = strategy(values, &at)?;
@@ -86,7 +87,9 @@ impl<'a> BauplanReader<'a> {
         let used =
             settings::condition_parameters("overwrite_filter", filter.as_deref(), &filter_at);
         parameters.extend(used?);
-        let contract = self.contract(function, *kind)?;
+        let typed = self.contract(function, *kind)?;
+        let lineage = typed.map(|schema| schema.lineage(&schemas)).unwrap_or_default();
+        let contract = typed.map(|schema| schema.columns.clone()).unwrap_or_default();
         let resources = decorated.resources.as_ref();
         Ok(Some(Step {
             name: table.to_string(),
@@ -101,6 +104,7 @@ impl<'a> BauplanReader<'a> {
             columns: declared(values, &contract, &at)?,
             lenient_columns: contract.is_empty(),
             contract,
+            lineage,
             overwrite_filter: filter,
             always_runs: runs_always(values)?,
             tags: Vec::new(),
@@ -201,16 +205,16 @@ impl<'a> BauplanReader<'a> {
     }
 
     /// Returns the schema of the return type `Annotated[pyarrow.Table, Schema]`.
-    fn contract(&self, function: &StmtFunctionDef, kind: StepKind) -> Result<Schema> {
+    fn contract(&self, function: &StmtFunctionDef, kind: StepKind) -> Result<Option<&TypedSchema>> {
         let returned = function.returns.as_deref().filter(|_| kind == StepKind::Python);
-        let Some((_, metadata)) = returned.and_then(annotated) else { return Ok(Schema::new()) };
-        metadata.first().map_or_else(|| Ok(Schema::new()), |name| self.schema(name).cloned())
+        let metadata = returned.and_then(annotated).map_or(&[][..], |(_, metadata)| metadata);
+        metadata.first().map(|name| self.schema(name)).transpose()
     }
 
     /// Returns the schema that an expression names.
-    pub(super) fn schema(&self, expression: &Expr) -> Result<&Schema> {
+    pub(super) fn schema(&self, expression: &Expr) -> Result<&TypedSchema> {
         let name = expression.as_name_expr().map(|name| name.id.as_str());
-        name.and_then(|name| self.schemas.get(name)).ok_or_else(|| {
+        name.and_then(|name| self.schemas.typed(name)).ok_or_else(|| {
             let written = &self.source.text[expression.range()];
             let message = format!("`{written}` is not a class with the base `bauplan.TableSchema`");
             let hint = suggest::hint(written, self.schemas.names(), "schemas of this file");

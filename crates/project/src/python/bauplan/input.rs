@@ -23,13 +23,19 @@ const MODEL: [&str; 7] = [
 const PROJECTION: &str = "projection_schema";
 
 /// The inputs of a function.
-pub(super) type Inputs = (Vec<Input>, Vec<ParameterInput>);
+#[derive(Default)]
+pub(super) struct Inputs {
+    pub inputs: Vec<Input>,
+    pub parameters: Vec<ParameterInput>,
+    /// The identity of each input's schema; `None` for an input without a schema.
+    pub schemas: Vec<Option<String>>,
+}
 
 impl BauplanReader<'_> {
     /// Reads the inputs of a function.
     pub(super) fn inputs(&self, function: &StmtFunctionDef) -> Result<Inputs> {
         settings::refuse_unnamed(self.source, function)?;
-        let mut inputs = (Vec::new(), Vec::new());
+        let mut inputs = Inputs::default();
         let parameters = &function.parameters;
         for argument in parameters.args.iter().chain(&parameters.kwonlyargs) {
             self.argument(function, argument, &mut inputs)?;
@@ -63,12 +69,15 @@ impl BauplanReader<'_> {
             let values = Values::read(self.source, "Parameter", arguments, &["name"], 1)?;
             let parameter = required(values.text("name")?, "Parameter", &at)?;
             let argument = Some(name.to_owned());
-            inputs.1.push(ParameterInput { argument, name: parameter, at });
+            inputs.parameters.push(ParameterInput { argument, name: parameter, at });
             return Ok(());
         }
         let (input, parameters) = self.model(name, arguments, &at)?;
-        inputs.0.push(input);
-        inputs.1.extend(parameters);
+        let projection = arguments.and_then(|arguments| arguments.find_keyword(PROJECTION));
+        let schema = projection.map(|keyword| self.schema(&keyword.value)).transpose()?;
+        inputs.schemas.push(schema.map(|schema| schema.origin.clone()));
+        inputs.inputs.push(input);
+        inputs.parameters.extend(parameters);
         Ok(())
     }
 
@@ -98,7 +107,7 @@ impl BauplanReader<'_> {
         }
         let name = required(values.text("name")?, "Model", at)?;
         let contract = projection.map(|keyword| self.schema(&keyword.value)).transpose()?;
-        let contract = contract.cloned().unwrap_or_default();
+        let contract = contract.map(|schema| schema.columns.clone()).unwrap_or_default();
         let columns = values.texts("columns")?.filter(|columns| columns != &["*"]);
         if columns.is_some() && !contract.is_empty() {
             let message = format!("`Model` has both `columns` and `{PROJECTION}`");

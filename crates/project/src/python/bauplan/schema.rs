@@ -8,10 +8,38 @@ use ruff_text_size::Ranged;
 use crate::python::code::candidates;
 use crate::python::names::{BAUPLAN, Names};
 use crate::source::SourceText;
-use crate::{ColumnType, DeclaredColumn, Error, Result, suggest};
+use crate::{ColumnType, DeclaredColumn, Error, InputColumn, Location, Result, suggest};
 
 /// The columns of one schema, in source order.
 pub(crate) type Schema = Vec<DeclaredColumn>;
+
+/// A schema with the declared sources of its columns.
+#[derive(Clone)]
+pub(crate) struct TypedSchema {
+    /// Identity of the class: the file of its definition and its name.
+    pub origin: String,
+    /// The columns.
+    pub columns: Schema,
+    /// For each column, the name and the sources that the class declares.
+    fields: Vec<SchemaField>,
+}
+
+#[derive(Clone)]
+struct SchemaField {
+    /// Name of the attribute, which differs from the column if `TableField` has a `name`.
+    attribute: String,
+    /// Columns of other schemas in `lineage`; empty if they are not declared or not known.
+    sources: Vec<SchemaColumn>,
+}
+
+/// A column of a schema, as in `lineage=Trips["zone"]`.
+#[derive(Clone)]
+struct SchemaColumn {
+    /// Name of the class in its file or, once resolved, the identity of the class.
+    schema: String,
+    column: String,
+    at: Location,
+}
 
 /// Arguments of `TableField`.
 const FIELD: [&str; 3] = ["name", "doc", "lineage"];
@@ -19,7 +47,7 @@ const FIELD: [&str; 3] = ["name", "doc", "lineage"];
 /// The schemas that a file defines or imports from the project's modules.
 #[derive(Default)]
 pub(crate) struct Schemas {
-    by_name: BTreeMap<String, Schema>,
+    by_name: BTreeMap<String, TypedSchema>,
 }
 
 impl Schemas {
@@ -30,6 +58,7 @@ impl Schemas {
         files: &BTreeMap<String, String>,
     ) -> Result<Schemas> {
         let mut schemas = Schemas::defined(source, module)?;
+        let mut imported = Schemas::default();
         let folder = source.path.rsplit_once('/').map_or("", |(folder, _)| folder);
         for import in module.body.iter().filter_map(Stmt::as_import_from_stmt) {
             let name = import.module.as_ref().map_or("", |name| name.as_str());
@@ -37,16 +66,21 @@ impl Schemas {
                 if path == &*source.path {
                     continue;
                 }
-                let imported = Schemas::of_file(path, &files[path])?;
+                let others = Schemas::of_file(path, &files[path])?;
                 for alias in &import.names {
-                    if let Some(schema) = imported.by_name.get(alias.name.as_str()) {
+                    if let Some(schema) = others.by_name.get(alias.name.as_str()) {
                         let local = alias.asname.as_ref().unwrap_or(&alias.name);
-                        schemas.by_name.insert(local.to_string(), schema.clone());
+                        imported.by_name.insert(local.to_string(), schema.clone());
                     }
                 }
             }
         }
-        Ok(schemas)
+        let unknown = schemas.resolve_sources(&imported)?;
+        schemas.by_name.extend(imported.by_name);
+        match unknown {
+            Some(source) => Err(schemas.unknown_schema(&source)),
+            None => Ok(schemas),
+        }
     }
 
     /// Reads the schemas that a file defines; none if the file cannot be parsed.
@@ -55,13 +89,23 @@ impl Schemas {
             return Ok(Schemas::default());
         }
         match ruff_python_parser::parse_module(text) {
-            Ok(parsed) => Schemas::defined(&SourceText::new(path, text), parsed.syntax()),
+            Ok(parsed) => {
+                let mut schemas = Schemas::defined(&SourceText::new(path, text), parsed.syntax())?;
+                // A schema that this file imports has no known columns.
+                schemas.resolve_sources(&Schemas::default())?;
+                Ok(schemas)
+            }
             Err(_) => Ok(Schemas::default()),
         }
     }
 
-    /// Returns the schema of this name.
+    /// Returns the columns of the schema of this name.
     pub fn get(&self, name: &str) -> Option<&Schema> {
+        self.by_name.get(name).map(|schema| &schema.columns)
+    }
+
+    /// Returns the schema of this name.
+    pub fn typed(&self, name: &str) -> Option<&TypedSchema> {
         self.by_name.get(name)
     }
 
@@ -82,6 +126,82 @@ impl Schemas {
         }
         Ok(schemas)
     }
+
+    /// Resolves the sources of all columns. Columns with a source in an unknown schema lose their
+    /// sources. Returns the first such source.
+    ///
+    /// Fails if a known schema does not have the column of a source.
+    fn resolve_sources(&mut self, imported: &Schemas) -> Result<Option<SchemaColumn>> {
+        let known = Schemas { by_name: self.by_name.clone() };
+        let mut unknown = None;
+        let schemas = self.by_name.values_mut();
+        for field in schemas.flat_map(|schema| schema.fields.iter_mut()) {
+            let mut resolved = Vec::new();
+            for source in &field.sources {
+                let name = &source.schema;
+                match imported.typed(name).or_else(|| known.typed(name)) {
+                    Some(schema) => resolved.push(schema.source(source)?),
+                    None => unknown = unknown.or_else(|| Some(source.clone())),
+                }
+            }
+            if resolved.len() < field.sources.len() {
+                resolved.clear();
+            }
+            field.sources = resolved;
+        }
+        Ok(unknown)
+    }
+
+    fn unknown_schema(&self, source: &SchemaColumn) -> Error {
+        let name = &source.schema;
+        let message = format!("`{name}` is not a class with the base `bauplan.TableSchema`");
+        let hint = suggest::hint(name, self.names(), "schemas of this file");
+        Error::invalid(source.at.clone(), message, hint)
+    }
+}
+
+impl TypedSchema {
+    /// Returns a source with the identity of this schema and the name of the column.
+    fn source(&self, source: &SchemaColumn) -> Result<SchemaColumn> {
+        let name = &source.column;
+        let mut columns = self.columns.iter().zip(&self.fields);
+        let found =
+            columns.find(|(column, field)| column.name == *name || field.attribute == *name);
+        let Some((column, _)) = found else {
+            let message = format!("the schema `{}` has no column `{name}`", source.schema);
+            let known = self.columns.iter().map(|column| column.name.as_str());
+            let hint = suggest::hint(name, known, "columns");
+            return Err(Error::invalid(source.at.clone(), message, hint));
+        };
+        let (schema, column) = (self.origin.clone(), column.name.clone());
+        Ok(SchemaColumn { schema, column, at: source.at.clone() })
+    }
+
+    /// Returns the input columns from which the columns of this schema are computed. `inputs` are
+    /// the identities of the schemas of a model's inputs. A column is left out if it declares no
+    /// sources, or a source in a schema that no input has.
+    pub fn lineage(&self, inputs: &[Option<String>]) -> BTreeMap<String, Vec<InputColumn>> {
+        let of_source = |source: &SchemaColumn| {
+            let mut columns: Vec<InputColumn> = Vec::new();
+            for (input, origin) in inputs.iter().enumerate() {
+                if origin.as_deref() == Some(source.schema.as_str()) {
+                    columns.push(InputColumn { input, column: source.column.clone() });
+                }
+            }
+            if columns.is_empty() { None } else { Some(columns) }
+        };
+        let mut lineage = BTreeMap::new();
+        for (column, field) in self.columns.iter().zip(&self.fields) {
+            let sources: Option<Vec<Vec<InputColumn>>> =
+                field.sources.iter().map(of_source).collect();
+            let sources: Vec<InputColumn> =
+                sources.unwrap_or_default().into_iter().flatten().collect();
+            if !sources.is_empty() {
+                lineage.insert(column.name.clone(), sources);
+            }
+        }
+        lineage
+    }
 }
 
 /// Reader of the schemas of one file.
@@ -91,16 +211,17 @@ struct SchemaReader<'a> {
 }
 
 impl SchemaReader<'_> {
-    fn read(&self, class: &StmtClassDef) -> Result<Schema> {
-        let mut columns: Schema = Vec::new();
+    fn read(&self, class: &StmtClassDef) -> Result<TypedSchema> {
+        let (mut columns, mut fields) = (Schema::new(), Vec::new());
         for field in class.body.iter().filter_map(Stmt::as_ann_assign_stmt) {
             let Some(name) = field.target.as_name_expr() else { continue };
-            let column = self.column(name.id.as_str(), &field.annotation)?;
+            let (column, sources) = self.column(name.id.as_str(), &field.annotation)?;
             if columns.iter().any(|known| known.name == column.name) {
                 let message = format!("`{}` declares `{}` twice", class.name, column.name);
                 return Err(self.invalid(&*field.target, message, "Declare each column once."));
             }
             columns.push(column);
+            fields.push(SchemaField { attribute: name.id.as_str().to_owned(), sources });
         }
         if columns.is_empty() {
             let message = format!("the schema `{}` declares no column", class.name);
@@ -110,21 +231,43 @@ impl SchemaReader<'_> {
                 "Add a line such as `id: bauplan.Int64`.",
             ));
         }
-        Ok(columns)
+        let origin = format!("{}:{}", self.source.path, class.name);
+        Ok(TypedSchema { origin, columns, fields })
     }
 
-    fn column(&self, name: &str, annotation: &Expr) -> Result<DeclaredColumn> {
+    /// Reads a column and its declared sources.
+    fn column(&self, name: &str, annotation: &Expr) -> Result<(DeclaredColumn, Vec<SchemaColumn>)> {
         let (declared, field) = match annotated(annotation) {
             Some((declared, metadata)) => (declared, metadata),
             None => (annotation, &[][..]),
         };
         let mut column = self.column_type(name, declared)?;
+        let mut sources = Vec::new();
         for call in field.iter().filter_map(Expr::as_call_expr) {
             if self.names.resolve(&call.func) == Some("TableField") {
                 self.apply_field(&mut column, &call.arguments)?;
+                let lineage = call.arguments.find_keyword("lineage");
+                sources = lineage.map_or_else(Vec::new, |keyword| self.sources(&keyword.value));
             }
         }
-        Ok(column)
+        Ok((column, sources))
+    }
+
+    /// Reads `Trips["zone"]`, or a list of such columns. Returns no columns for other expressions.
+    fn sources(&self, written: &Expr) -> Vec<SchemaColumn> {
+        let written = match written {
+            Expr::List(list) => &list.elts[..],
+            Expr::Tuple(tuple) => &tuple.elts[..],
+            one => std::slice::from_ref(one),
+        };
+        let source = |written: &Expr| {
+            let subscript = written.as_subscript_expr()?;
+            let schema = subscript.value.as_name_expr()?.id.as_str().to_owned();
+            let column = subscript.slice.as_string_literal_expr()?.value.to_str().to_owned();
+            let at = self.source.at(written.range().start().to_usize());
+            Some(SchemaColumn { schema, column, at })
+        };
+        written.iter().map(source).collect::<Option<Vec<_>>>().unwrap_or_default()
     }
 
     fn apply_field(&self, column: &mut DeclaredColumn, arguments: &Arguments) -> Result<()> {

@@ -88,6 +88,17 @@ fn wrong_schemas_are_refused_by_name() {
         ),
         (with("    pass", ""), "the schema `S` declares no column (models.py:3)"),
         (
+            with(
+                "    amount: Annotated[bauplan.Int64, bauplan.TableField(lineage=S['amuont'])]",
+                "",
+            ),
+            "the schema `S` has no column `amuont` (models.py:4)\n  hint: Did you mean `amount`?",
+        ),
+        (
+            with("    a: Annotated[bauplan.Int64, bauplan.TableField(lineage=[T['a']])]", ""),
+            "`T` is not a class with the base `bauplan.TableSchema` (models.py:4)",
+        ),
+        (
             with("    a: bauplan.Int64", "columns=['a']"),
             "the model has both `columns` and a schema as its return type (models.py:5)",
         ),
@@ -98,4 +109,36 @@ fn wrong_schemas_are_refused_by_name() {
         "from typing import Annotated\nclass S:\n    a: int\n@bauplan.model()\ndef m(t=bauplan.Model('t')) -> Annotated[object, S]:\n    return t\n",
         "`S` is not a class with the base `bauplan.TableSchema` (models.py:6)",
     )]);
+}
+
+#[test]
+fn lineage_names_columns_of_the_schemas_of_inputs() {
+    let shapes = "import bauplan\nfrom typing import Annotated\n\
+                  class Orders(bauplan.TableSchema):\n    id: bauplan.Int64\n    \
+                  paid: Annotated[bauplan.Int64, bauplan.TableField(name='amount')]\n";
+    let models = "from typing import Annotated\nimport bauplan\nfrom shapes import Orders as In\n\
+                  class Rates(bauplan.TableSchema):\n    rate: bauplan.Float64\n\
+                  class Other(bauplan.TableSchema):\n    x: bauplan.Int64\n\
+                  class Out(bauplan.TableSchema):\n    \
+                  total: Annotated[bauplan.Int64, bauplan.TableField(lineage=[In['paid'], Rates['rate']])]\n    \
+                  key: Annotated[bauplan.Int64, bauplan.TableField(lineage=In['id'])]\n    \
+                  x: Annotated[bauplan.Int64, bauplan.TableField(lineage=Other['x'])]\n    \
+                  n: bauplan.Int64\n\
+                  @bauplan.model()\ndef m(\n    \
+                  rates: Annotated[object, bauplan.Model('rates', projection_schema=Rates)],\n    \
+                  orders: Annotated[object, bauplan.Model('orders', projection_schema=In)],\n\
+                  ) -> Annotated[object, Out]:\n    return orders\n";
+    let files = bauplan_files("", &[("shapes.py", shapes), ("models.py", models)]);
+    let project = support::parse(&files).unwrap();
+    let step = &project.steps[0];
+    let shown = |column: &str| {
+        let sources = step.lineage.get(column)?.iter();
+        let sources =
+            sources.map(|one| format!("{}.{}", step.inputs[one.input].table.name, one.column));
+        Some(sources.collect::<Vec<_>>().join(" "))
+    };
+    assert_eq!(shown("total").as_deref(), Some("orders.amount rates.rate"));
+    assert_eq!(shown("key").as_deref(), Some("orders.id"));
+    // No input has the schema `Other`, and the contract says nothing about `n`.
+    assert_eq!((shown("x"), shown("n")), (None, None));
 }

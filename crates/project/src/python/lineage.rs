@@ -1,0 +1,66 @@
+//! The argument `lineage` of `@headwater.model`: the input columns from which the columns of the
+//! result are computed.
+
+use std::collections::BTreeMap;
+
+use super::arguments::Values;
+use super::literal::Literal;
+use crate::{Error, Input, InputColumn, Location, Result, suggest};
+
+const FORM: &str = "`lineage={\"total\": [\"orders.amount\"]}`";
+
+/// Parses the argument. `columns` are the declared columns of the result.
+///
+/// Fails if a column of the result is not declared, or if a source is not a column of an input, as
+/// far as the input declares its columns.
+pub(super) fn lineage(
+    values: &Values,
+    columns: &[String],
+    inputs: &[Input],
+    at: &Location,
+) -> Result<BTreeMap<String, Vec<InputColumn>>> {
+    let entry = |(name, sources): &(String, Literal)| Some((name.clone(), sources.as_texts()?));
+    let entries = |literal: &Literal| match literal {
+        Literal::Map(entries) => entries.iter().map(entry).collect::<Option<Vec<_>>>(),
+        _ => None,
+    };
+    let at = values.place("lineage", at);
+    let mut lineage = BTreeMap::new();
+    for (name, sources) in values.get("lineage", entries, FORM)?.unwrap_or_default() {
+        if !columns.contains(&name) {
+            let message = format!("`lineage` names `{name}`, which is not in `columns`");
+            let known = columns.iter().map(String::as_str);
+            return Err(Error::invalid(at, message, suggest::hint(&name, known, "columns")));
+        }
+        let sources = sources.iter().map(|source| input_column(source, inputs, &at));
+        lineage.insert(name, sources.collect::<Result<Vec<_>>>()?);
+    }
+    Ok(lineage)
+}
+
+/// Finds the column of `INPUT.COLUMN`.
+fn input_column(source: &str, inputs: &[Input], at: &Location) -> Result<InputColumn> {
+    let Some((name, column)) = source.rsplit_once('.') else {
+        let message = format!("`{source}` in `lineage` names no input");
+        let hint = format!("Write the value as {FORM}.");
+        return Err(Error::invalid(at.clone(), message, hint));
+    };
+    let is_named = |input: &Input| {
+        let table = &input.table;
+        table.name == name || format!("{}.{}", table.namespace, table.name) == name
+    };
+    let Some(position) = inputs.iter().position(is_named) else {
+        let message = format!("`{source}` in `lineage` names `{name}`, which is not an input");
+        let names: Vec<String> = inputs.iter().map(|input| input.table.to_string()).collect();
+        let hint = suggest::hint(name, names.iter().map(String::as_str), "inputs");
+        return Err(Error::invalid(at.clone(), message, hint));
+    };
+    if let Some(declared) = &inputs[position].columns
+        && !declared.iter().any(|known| known == column)
+    {
+        let message = format!("`{source}` in `lineage` is not in `columns` of the input");
+        let hint = suggest::hint(column, declared.iter().map(String::as_str), "columns");
+        return Err(Error::invalid(at.clone(), message, hint));
+    }
+    Ok(InputColumn { input: position, column: column.to_owned() })
+}
