@@ -9,6 +9,7 @@ use headwater_lake::{Transaction, new_columns, nullable};
 use headwater_model::{Action, ErrorCode, Fault, Object, PROPERTY_JOB, Problem, TableName};
 
 use crate::FunctionLake;
+use crate::function_lake::CommitEntry;
 
 /// Maximum number of attempts if the tables change concurrently.
 const ATTEMPTS_MAX: usize = 10;
@@ -94,6 +95,10 @@ impl FunctionLake {
         transaction.property(PROPERTY_JOB, scope.job.to_string());
         if let Some(event) = &scope.event {
             transaction.event(event);
+        }
+        let entry = self.entry.lock().clone();
+        if let Some(CommitEntry { journal, key, value }) = entry {
+            transaction.entry(&journal, &key, value);
         }
         for rows in tables {
             self.add(&mut transaction, rows).await?;

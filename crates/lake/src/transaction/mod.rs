@@ -19,10 +19,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::datatypes::{Field, SchemaRef};
+use bytes::Bytes;
 use futures::FutureExt;
 use headwater_catalog::NamespaceChange;
 use headwater_model::{Namespace, PartitionField, TableName, Usage};
-use headwater_store::Batch;
+use headwater_store::{Append, Batch};
 use headwater_tables::{
     Alteration, BatchStream, CreateTable, DataFile, Positions, Rewrite, StagedFiles, Table,
     normalise_schema,
@@ -369,6 +370,11 @@ impl Transaction {
     /// Sets the id of the event that caused the commit. Only one commit can have a given event.
     pub fn event(&mut self, id: impl Into<String>) {
         self.event = Some(id.into());
+    }
+
+    /// Adds a journal entry that is stored if and only if the transaction commits.
+    pub fn entry(&mut self, journal: &str, key: &str, value: Bytes) {
+        self.with.entries.push(Append::put(journal, key, value));
     }
 
     /// Sets a summary property of all snapshots that the transaction creates after this call.
