@@ -6,6 +6,7 @@
 //! | `trigger_deliveries` | event id | a delivery that is pending, running or failed |
 //! | `trigger_deliveries_done` | event id | a delivery that is done |
 //! | `trigger_counts` | trigger | number of deliveries that are done |
+//! | `trigger_batch_results` | event id | the failed items of a call whose rows were committed |
 //!
 //! Each source has its own journal of positions. One batch records an event, its delivery, the
 //! position of its source, and unique keys of the occurrence. The store rejects a batch with an
@@ -20,6 +21,7 @@ use headwater_store::{Append, Batch, KeyRange, ReverseScan, Store};
 use headwater_telemetry::TraceContext;
 use serde::{Deserialize, Serialize};
 
+use crate::division::BATCH_RESULTS;
 use crate::lineage::loop_problem;
 use crate::record::{decode, encode, read, read_all};
 use crate::source::{DetectedEvents, NewEvent, SourceContext};
@@ -101,6 +103,11 @@ impl Delivery {
     /// Returns the journal entries that store a new delivery and its event.
     pub(crate) fn new_entries(&self, event: &Event) -> Result<Vec<Append>> {
         Ok(vec![self.open_entry()?, Append::put(EVENTS, &event.id, encode(event)?)])
+    }
+
+    /// Returns the journal entries that remove the delivery, which is not done, and its event.
+    pub(crate) fn removal(&self) -> Vec<Append> {
+        removal(&self.event)
     }
 
     /// Returns the event with its delivery.
@@ -212,8 +219,7 @@ impl DeliveryLog {
 
     /// Removes a delivery that is not done, and its event.
     pub(crate) async fn remove(&self, event: &str) -> Result<()> {
-        let entries = vec![Append::tombstone(OPEN, event), Append::tombstone(EVENTS, event)];
-        self.store.apply(Batch { entries, ..Batch::default() }).await?;
+        self.store.apply(Batch { entries: removal(event), ..Batch::default() }).await?;
         Ok(())
     }
 
@@ -263,9 +269,14 @@ impl DeliveryLog {
         for range in gaps(&kept, &until) {
             self.store.trim(OPEN, &range).await?;
             self.store.trim(EVENTS, &range).await?;
+            self.store.trim(BATCH_RESULTS, &range).await?;
         }
         Ok(())
     }
+}
+
+fn removal(event: &str) -> Vec<Append> {
+    vec![Append::tombstone(OPEN, event), Append::tombstone(EVENTS, event)]
 }
 
 /// Returns the hexadecimal digits of an id in lower case, without hyphens.
