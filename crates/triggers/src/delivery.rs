@@ -12,6 +12,8 @@ use headwater_model::{
     Event, EventData, Fault, JobKind, MAIN_BRANCH, Problem, Target, TriggerEventStatus,
 };
 
+use tokio::sync::OwnedSemaphorePermit;
+
 use crate::delivery_log::Delivery;
 use crate::destination::{Destination, EndedCall};
 use crate::division::EndedAttempt;
@@ -34,6 +36,9 @@ const DAY_PAUSE: Duration = Duration::from_secs(60);
 /// Pause of all deliveries to a function that has no budget left. The pause is much shorter than a
 /// day, because a running call may release its reservation, or a new version may raise the budget.
 const BUDGET_PAUSE: Duration = Duration::from_secs(10);
+
+/// An event to deliver, the policy of its call, and the permit of a large event.
+type PreparedDelivery = (Event, CallPolicy, Option<OwnedSemaphorePermit>);
 
 impl Worker {
     /// Makes an attempt to deliver an event.
@@ -69,7 +74,7 @@ impl Worker {
 
     async fn attempt(&self, delivery: Delivery) -> Result<()> {
         let (options, log) = (&self.context.options, &self.context.log);
-        let Some((event, calls)) = self.prepare(&delivery).await? else { return Ok(()) };
+        let Some((event, calls, _permit)) = self.prepare(&delivery).await? else { return Ok(()) };
         let id = options.jobs.new_id();
         let running = Delivery { status: TriggerEventStatus::Running, job: Some(id), ..delivery };
         let new = self.new_job(&event, &running);
@@ -177,23 +182,23 @@ impl Worker {
         Ok(())
     }
 
-    /// Reads the event of a delivery and the policy of its call. Ends the delivery as failed if the
+    /// Reads the event of a delivery, the policy of its call, and the permit of a large event. Ends the delivery as failed if the
     /// event cannot be read, or if the identity that caused it no longer has the right to it.
-    async fn prepare(&self, delivery: &Delivery) -> Result<Option<(Event, CallPolicy)>> {
+    async fn prepare(&self, delivery: &Delivery) -> Result<Option<PreparedDelivery>> {
         let Ok(calls) = self.call_policy().await else {
             self.context.queue.update(self.postponed(delivery.clone(), JOBS_PAUSE));
             return Ok(None);
         };
-        let event = match self.context.log.event(&delivery.event).await {
+        let (event, permit) = match self.context.log.event_to_deliver(&delivery.event).await {
             Err(error @ (Error::EventNotFound { .. } | Error::Corrupt { .. })) => {
                 self.give_up(delivery.clone(), error.to_problem()).await?;
                 return Ok(None);
             }
-            event => event?,
+            read => read?,
         };
         let authorized = self.targets.authorize(self.trigger(), &event, delivery.actor.as_ref());
         match authorized.await {
-            Ok(()) => Ok(Some((event, calls))),
+            Ok(()) => Ok(Some((event, calls, permit))),
             Err(problem) => {
                 self.give_up(delivery.clone(), problem).await?;
                 Ok(None)
