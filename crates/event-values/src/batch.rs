@@ -208,7 +208,9 @@ mod tests {
         let payloads = json!({"channel": "c", "payloads": ["a", "a"]});
         let channel = json!({"postgres": {"url": "postgres://h/d", "channel": "c"}});
         check(channel, &event("postgres.notified", "postgres://h/d", &payloads), &["0", "1"]);
-        let record = |offset: i64| json!({"offset": offset, "time": Timestamp::UNIX_EPOCH, "payload": 1, "record": {}});
+        let time = Timestamp::UNIX_EPOCH;
+        let record =
+            |offset: i64| json!({"offset": offset, "time": time, "payload": 1, "record": {}});
         let records = json!({"topic": "t", "partition": 0, "records": [record(8), record(9)]});
         let topic = json!({"kafka": {"servers": "a:1", "topic": "t"}});
         check(topic, &event("kafka.received", "kafka://a:1", &records), &["8", "9"]);
@@ -228,7 +230,8 @@ mod tests {
             check(none, &[]);
         }
         check(
-            r#"{"batchItemFailures": [{"itemIdentifier": "8"}, {"itemIdentifier": 7}, {"itemIdentifier": "8"}]}"#,
+            r#"{"batchItemFailures":
+                [{"itemIdentifier": "8"}, {"itemIdentifier": 7}, {"itemIdentifier": "8"}]}"#,
             &[0, 2],
         );
         let kafka =

@@ -337,8 +337,9 @@ fn access_of(kafka: &KafkaTrigger) -> Vec<Value> {
     };
     let login = kafka.secret.iter().map(|secret| (kind, secret));
     let ca = kafka.ca.iter().map(|secret| ("SERVER_ROOT_CA_CERTIFICATE", secret));
-    let entry = |(kind, secret): (&str, &String)| json!({"Type": kind, "URI": format!("{SECRETS}{secret}")});
-    login.chain(ca).map(entry).collect()
+    let entries = login.chain(ca);
+    let uri = |secret: &String| format!("{SECRETS}{secret}");
+    entries.map(|(kind, secret)| json!({"Type": kind, "URI": uri(secret)})).collect()
 }
 
 #[cfg(test)]

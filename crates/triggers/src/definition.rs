@@ -379,8 +379,10 @@ fn check_division(trigger: &Trigger, source: &Source) -> Result<()> {
         | Source::Nats(_)
         | Source::Kafka(_) => Ok(()),
         Source::Schedule(_) | Source::Tables(_) | Source::Occurrences(_) | Source::Calls => {
-            let reason = "`report_failures` and `bisect` need a source whose events can contain                           several items";
-            let hint = "Use them with `files`, `queue`, `postgres`, `nats` or `kafka`, or remove                         them.";
+            let reason = "`report_failures` and `bisect` need a source whose events can contain \
+                          several items";
+            let hint = "Use them with `files`, `queue`, `postgres`, `nats` or `kafka`, or remove \
+                        them.";
             Err(invalid(trigger, reason, hint))
         }
     }

@@ -11,7 +11,6 @@ use headwater_jobs::{Error as JobsError, JobContext, JobGuard, NewJob};
 use headwater_model::{
     Event, EventData, Fault, JobKind, MAIN_BRANCH, Problem, Target, TriggerEventStatus,
 };
-
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::delivery_log::Delivery;
@@ -182,8 +181,9 @@ impl Worker {
         Ok(())
     }
 
-    /// Reads the event of a delivery, the policy of its call, and the permit of a large event. Ends the delivery as failed if the
-    /// event cannot be read, or if the identity that caused it no longer has the right to it.
+    /// Reads the event of a delivery, the policy of its call, and the permit of a large event. Ends
+    /// the delivery as failed if the event cannot be read, or if the identity that caused it no
+    /// longer has the right to it.
     async fn prepare(&self, delivery: &Delivery) -> Result<Option<PreparedDelivery>> {
         let Ok(calls) = self.call_policy().await else {
             self.context.queue.update(self.postponed(delivery.clone(), JOBS_PAUSE));

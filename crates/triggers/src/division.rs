@@ -1,11 +1,11 @@
 //! Division of events with several items: the items that a function reported as failed become an
 //! event of their own, and an event whose call failed is divided into halves.
 //!
-//! One batch stores the end of the attempt and the parts, so each item is in exactly one event, even
-//! after a crash. The id of a part consists of the id of the recorded event, the position of the
-//! part's first item, and the number of divisions. Parts are therefore ordered after the divided
-//! event, and before all later events. A part has its own id because the divided event may have
-//! committed rows. This module does no I/O.
+//! One batch stores the end of the attempt and the parts, so each item is in exactly one event,
+//! even after a crash. The id of a part consists of the id of the recorded event, the position of
+//! the part's first item, and the number of divisions. Parts are therefore ordered after the
+//! divided event, and before all later events. A part has its own id because the divided event may
+//! have committed rows. This module does no I/O.
 
 use headwater_event_values::{item_ids, part_of};
 use headwater_model::{ErrorCode, Event, EventData, Problem, Trigger, TriggerEventStatus};
