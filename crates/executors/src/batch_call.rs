@@ -75,3 +75,34 @@ impl<'a> BatchCall<'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use headwater_model::Timestamp;
+
+    use super::*;
+
+    #[test]
+    fn only_errors_of_the_function_divide_an_event() {
+        let event = json!({"id": "e", "source": "postgres://h/d", "time": Timestamp::UNIX_EPOCH,
+            "type": "headwater.postgres.notified", "data": {"channel": "c", "payloads": [1, 2]}});
+        let event: Event = serde_json::from_value(event).expect("an event");
+        let trigger = |settings: serde_json::Value| {
+            let mut trigger = json!({"name": "t", "function": "f",
+                "postgres": {"url": "postgres://h/d", "channel": "c"}});
+            let fields = settings.as_object().expect("settings").clone();
+            trigger.as_object_mut().expect("a trigger").extend(fields);
+            serde_json::from_value::<Trigger>(trigger).expect("a trigger")
+        };
+        assert!(BatchCall::new(&trigger(json!({})), &event).is_none());
+        let divides = |settings: serde_json::Value, code: ErrorCode| {
+            let trigger = trigger(settings);
+            let call = BatchCall::new(&trigger, &event).expect("a call with items");
+            !call.failed(Problem::new(code, "no")).context.is_empty()
+        };
+        assert!(divides(json!({"bisect": true}), ErrorCode::FunctionFailed));
+        assert!(divides(json!({"bisect": true}), ErrorCode::TimeLimit));
+        assert!(!divides(json!({"bisect": true}), ErrorCode::FunctionNotFound));
+        assert!(!divides(json!({"report_failures": true}), ErrorCode::FunctionFailed));
+    }
+}
