@@ -63,7 +63,8 @@ async fn answer(State(app): State<App>, request: Request) -> Response {
     if let Some(rejected) = protocol.reject_unknown(&parts, address).await {
         return rejected.map(Body::from);
     }
-    let is_call = parts.uri.path().ends_with("invocations");
+    let path = parts.uri.path().trim_end_matches('/');
+    let is_call = path.ends_with("invocations") || path.ends_with("invoke-async");
     let (kind, bytes_max) =
         if is_call { (BodyKind::Call, EVENT_BYTES_MAX) } else { (BodyKind::Table, BODY_BYTES_MAX) };
     let too_long = || LambdaProtocol::too_long(bytes_max).map(Body::from);
