@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use headwater_functions::SharedTable;
-use headwater_lake::{Transaction, new_columns, nullable};
+use headwater_lake::{Transaction, add_entry, new_columns, nullable};
 use headwater_model::{Action, ErrorCode, Fault, Object, PROPERTY_JOB, Problem, TableName};
 
 use crate::FunctionLake;
@@ -98,7 +98,7 @@ impl FunctionLake {
         }
         let entry = self.entry.lock().clone();
         if let Some(CommitEntry { journal, key, value }) = entry {
-            transaction.entry(&journal, &key, value);
+            add_entry(&mut transaction, &journal, &key, value);
         }
         for rows in tables {
             self.add(&mut transaction, rows).await?;

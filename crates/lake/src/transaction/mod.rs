@@ -19,16 +19,16 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::datatypes::{Field, SchemaRef};
-use bytes::Bytes;
 use futures::FutureExt;
 use headwater_catalog::NamespaceChange;
 use headwater_model::{Namespace, PartitionField, TableName, Usage};
-use headwater_store::{Append, Batch};
+use headwater_store::Batch;
 use headwater_tables::{
     Alteration, BatchStream, CreateTable, DataFile, Positions, Rewrite, StagedFiles, Table,
     normalise_schema,
 };
 
+pub use self::commit::add_entry;
 use self::discard_guard::{DiscardGuard, NewState};
 pub(crate) use self::group_commit::AppendQueues;
 use self::group_commit::SmallAppend;
@@ -370,11 +370,6 @@ impl Transaction {
     /// Sets the id of the event that caused the commit. Only one commit can have a given event.
     pub fn event(&mut self, id: impl Into<String>) {
         self.event = Some(id.into());
-    }
-
-    /// Adds a journal entry that is stored if and only if the transaction commits.
-    pub fn entry(&mut self, journal: &str, key: &str, value: Bytes) {
-        self.with.entries.push(Append::put(journal, key, value));
     }
 
     /// Sets a summary property of all snapshots that the transaction creates after this call.
