@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 #: Maximum size of a result in bytes.
-RESULT_BYTES_MAX = 16 << 20
+RESULT_BYTES_MAX = 64 << 20
 
 #: Maximum lines of standard error in an error message.
 LINES_SHOWN = 5

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 ADDRESS = ("127.0.0.1", 9001)
 
 #: Maximum size of an answer in bytes.
-ANSWER_BYTES_MAX = 16 << 20
+ANSWER_BYTES_MAX = 64 << 20
 
 #: Maximum milliseconds by which the start of a runtime extends the deadline of its first call.
 START_MS_MAX = 10_000

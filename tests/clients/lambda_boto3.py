@@ -204,6 +204,16 @@ def calls(aws):
     assert accepted["StatusCode"] == 202, accepted
     assert aws.invoke_async(FunctionName="price", InvokeArgs=b"{}")["Status"] == 202
     fails("InvalidRequestContentException", aws.invoke, FunctionName="price", Payload=b"{")
+    large = b'"' + b"x" * (65 << 20) + b'"'
+    for kind in ["RequestResponse", "Event"]:
+        message = fails(
+            "RequestTooLargeException",
+            aws.invoke,
+            FunctionName="price",
+            InvocationType=kind,
+            Payload=large,
+        )
+        assert "67108864 bytes" in message and "bucket" in message, message
     fails("ResourceNotFoundException", aws.invoke, FunctionName="none")
     fails("ResourceNotFoundException", aws.invoke, FunctionName="price", Qualifier="none")
     fails(

@@ -91,7 +91,7 @@ def urls(aws, key):
     for path in ["fail", "wrong"]:
         status, _, body = fetch(url + path)
         assert status == 502 and b"secret" not in body, (status, body)
-    status, _, _ = fetch(url, data=b"x" * (7 << 20))
+    status, _, _ = fetch(url, data=b"x" * (65 << 20))
     assert status == 413, status
     status, headers, _ = fetch(url, Origin="https://a.example")
     assert (status, headers["access-control-allow-origin"]) == (201, "https://a.example"), status

@@ -151,7 +151,7 @@ fn a_function_is_a_program_in_any_language() {
         ("fails", "exited with status 3"),
         ("fails", "it is broken"),
         ("dies", "was ended by signal 9"),
-        ("endless", "`yes` returned more than 16 MiB"),
+        ("endless", "`yes` returned more than 64 MiB"),
         ("binary", "returned bytes that are not UTF-8 text"),
         ("absent", "the program `no-such-program` is not on this machine"),
         ("plain", "the program is not executable: begin a script with `#!` and its interpreter"),

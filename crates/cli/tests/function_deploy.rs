@@ -89,7 +89,7 @@ fn hints_about_limits_name_the_options_of_the_deployment() {
     workspace.write(
         "slow/app.py",
         "import time\n\n\ndef handler(event, context):\n    if event == 'large':\n        \
-         return 'x' * (17 << 20)\n    time.sleep(60)\n",
+         return 'x' * (65 << 20)\n    time.sleep(60)\n",
     );
     let limits = ["--handler", "app.handler", "--timeout", "2s"];
     let deploy = ["function", "deploy", "slow", "slow", "--runtime", "python3.11"];
@@ -98,7 +98,7 @@ fn hints_about_limits_name_the_options_of_the_deployment() {
     assert!(slow.contains("`slow` ran longer than its limit of 2 s"), "{slow}");
     assert!(slow.contains("Deploy the function again with a higher `--timeout`"), "{slow}");
     let large = workspace.run(&["function", "invoke", "slow", "--arg", "event=large"]).stderr;
-    let expected = "`slow` returned a value larger than the limit of 16 MiB as JSON";
+    let expected = "`slow` returned a value larger than the limit of 64 MiB as JSON";
     assert!(large.contains(expected), "{large}");
     assert!(large.contains("Write the value to a bucket, and return its key."), "{large}");
 }

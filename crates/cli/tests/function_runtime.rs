@@ -191,13 +191,13 @@ fn a_runtime_that_misbehaves_is_reported() {
             "invocation/other/response` does not answer the event with the request id",
         ),
         (
-            "TAKE head -c 20000000 /dev/zero | post $id/response",
-            "Function.ResponseSizeTooLarge: the response has more than 16 MiB",
+            "TAKE head -c 70000000 /dev/zero | post $id/response",
+            "Function.ResponseSizeTooLarge: the response has more than 64 MiB",
             "",
         ),
         (
             "TAKE yes | curl -sS -T - -X POST $api/invocation/$id/response",
-            "Function.ResponseSizeTooLarge: the response has more than 16 MiB",
+            "Function.ResponseSizeTooLarge: the response has more than 64 MiB",
             "",
         ),
         (

@@ -2,12 +2,14 @@
 //! event, payloads of messages, and the ids of recent events. This crate does no I/O.
 
 mod aws_event;
+mod batch;
 mod call_record;
 mod event_path;
 pub mod payload;
 mod recent_ids;
 
 pub use aws_event::{function_argument, function_arn};
+pub use batch::{failed_items, item_ids, part_of};
 pub use call_record::{CALL_EVENT, CallRecord};
 pub use event_path::EventPath;
 pub use recent_ids::{IdHash, RecentIds};

@@ -8,6 +8,7 @@
 mod acting_request;
 mod audit_table;
 mod auto_maintenance;
+mod batch_call;
 mod bucket_notification;
 mod call_budget;
 mod call_output;

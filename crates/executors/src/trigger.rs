@@ -18,11 +18,12 @@ use headwater_model::{
 };
 use headwater_pipelines::{CallInput, Callable, EnvironmentCache, Runner};
 use headwater_triggers::{
-    CallDestination, CallPolicy, TargetExecutor, event_part, function_argument,
+    CallDestination, CallPolicy, FAILED_ITEMS, TargetExecutor, event_part, function_argument,
 };
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use crate::batch_call::BatchCall;
 use crate::call_budget::call_budget;
 use crate::call_output::{CallOutputs, OutputWriter};
 use crate::deployer::ActiveVersion;
@@ -102,7 +103,7 @@ impl TargetExecutor for TriggerExecutor {
                 Target::Function(name) => {
                     let caused = CallCause { event, trigger, actor: &actor };
                     let called = Box::pin(self.call(name, caused, &context)).await?;
-                    result.insert("function".into(), called);
+                    result.extend(called);
                 }
             }
         }
@@ -248,13 +249,21 @@ impl TriggerExecutor {
     }
 
     /// Calls a function with an event: one of the deployed version, or one without a project.
+    /// Returns the parts of the job's result.
     async fn call(
         &self,
         name: &str,
         caused: CallCause<'_>,
         context: &JobContext,
-    ) -> Result<Value, Problem> {
+    ) -> Result<serde_json::Map<String, Value>, Problem> {
         let CallCause { event, trigger, actor } = caused;
+        let batch = BatchCall::new(trigger, event);
+        if let Some(batch) = &batch
+            && let Some(failed) = batch.committed(&self.destinations.lake.lake).await?
+        {
+            context.log_system("this event was already committed by an earlier attempt");
+            return Ok(call_result(Value::Null, failed));
+        }
         let (function, concurrency) = self.find(name).await?;
         let _permit = self.catalog.permit(&function.callable.name, concurrency)?;
         let principal = actor.principal();
@@ -274,14 +283,18 @@ impl TriggerExecutor {
         let (returns, client) = (Returns::Any, ClientCall::default());
         let input = CallInput { arguments, returns, lake: Some(lake.clone()), client };
         let returned = self.runner.call((&*project, &*self.given), &callable, input, context).await;
-        let returned = returned.or_problem()?;
+        let returned = returned.or_problem();
+        let (returned, failed) = match &batch {
+            Some(batch) => batch.check(returned, &lake)?,
+            None => (returned?, Vec::new()),
+        };
         let kept = match &returned {
             FunctionResult::Table(_) if !outputs.is_empty() => Value::Null,
             returned => kept(returned.clone(), context)?,
         };
         let writer = OutputWriter::new(&self.destinations, &self.runs.access, context);
         Box::pin(writer.finish(&outputs, Ok(returned), &lake)).await?;
-        Ok(kept)
+        Ok(call_result(kept, failed))
     }
 
     fn import_request(
@@ -324,6 +337,16 @@ impl TriggerExecutor {
             ..RunRequest::default()
         })
     }
+}
+
+/// Returns the parts of a job's result for a call: the returned value, and the positions of failed
+/// items if there are any.
+fn call_result(returned: Value, failed: Vec<usize>) -> serde_json::Map<String, Value> {
+    let mut result = serde_json::Map::from_iter([("function".to_owned(), returned)]);
+    if !failed.is_empty() {
+        result.insert(FAILED_ITEMS.to_owned(), json!(failed));
+    }
+    result
 }
 
 /// Returns the arguments of a call: those that a client gave, or else the event.

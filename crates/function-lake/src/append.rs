@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use headwater_functions::SharedTable;
-use headwater_lake::{Transaction, new_columns, nullable};
+use headwater_lake::{Transaction, add_entry, new_columns, nullable};
 use headwater_model::{Action, ErrorCode, Fault, Object, PROPERTY_JOB, Problem, TableName};
 
 use crate::FunctionLake;
+use crate::function_lake::CommitEntry;
 
 /// Maximum number of attempts if the tables change concurrently.
 const ATTEMPTS_MAX: usize = 10;
@@ -94,6 +95,10 @@ impl FunctionLake {
         transaction.property(PROPERTY_JOB, scope.job.to_string());
         if let Some(event) = &scope.event {
             transaction.event(event);
+        }
+        let entry = self.entry.lock().clone();
+        if let Some(CommitEntry { journal, key, value }) = entry {
+            add_entry(&mut transaction, &journal, &key, value);
         }
         for rows in tables {
             self.add(&mut transaction, rows).await?;

@@ -57,12 +57,22 @@ pub struct FunctionLake {
     pub(crate) scope: CallScope,
     /// Rows to commit when the call succeeds.
     pub(crate) appends: Mutex<Vec<(TableName, SharedTable)>>,
+    /// A journal entry to store with these rows.
+    pub(crate) entry: Mutex<Option<CommitEntry>>,
+}
+
+/// A journal entry that is stored with a commit.
+#[derive(Debug, Clone)]
+pub(crate) struct CommitEntry {
+    pub journal: String,
+    pub key: String,
+    pub value: Bytes,
 }
 
 impl FunctionLake {
     /// Creates the access of a call.
     pub fn new(parts: LakeComponents, scope: CallScope) -> Self {
-        FunctionLake { parts, scope, appends: Mutex::default() }
+        FunctionLake { parts, scope, appends: Mutex::default(), entry: Mutex::default() }
     }
 
     /// Returns the columns of a table on the call's branch; `None` if the table does not exist.
@@ -73,6 +83,12 @@ impl FunctionLake {
         let transaction = transaction.or_problem()?;
         let found = transaction.view().find(&table.namespace, &table.name).await.or_problem()?;
         Ok(found.map(|(_, table)| table.schema()))
+    }
+
+    /// Sets a journal entry that is stored if and only if the call commits rows.
+    pub fn commit_with(&self, journal: &str, key: &str, value: Bytes) {
+        let (journal, key) = (journal.to_owned(), key.to_owned());
+        *self.entry.lock() = Some(CommitEntry { journal, key, value });
     }
 
     fn check(&self, action: Action, object: &Object) -> Result<(), Problem> {

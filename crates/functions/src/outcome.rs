@@ -154,7 +154,7 @@ fn read_table(invocation: &Invocation, table: Result<SharedTable>) -> Result<Fun
 }
 
 /// Maximum size of a result that is not a table, in bytes.
-const VALUE_BYTES_MAX: u64 = 16 << 20;
+const VALUE_BYTES_MAX: u64 = 64 << 20;
 
 /// Parses the JSON that a function returned. User code can return any bytes.
 fn read_value(invocation: &Invocation, file: OwnedFd) -> Result<FunctionResult> {

@@ -50,16 +50,10 @@ impl Cluster {
         };
         let servers = kafka.servers.split(',').map(parse).collect::<Result<_, InvalidSetting>>()?;
         let wrong = |reason: &str, hint: &str| Err(invalid(reason.to_owned(), hint));
-        match (&kafka.user, &kafka.secret) {
-            (Some(_), None) => {
-                let hint = "Store the password with `headwater secret set NAME` and add \
-                            `secret = \"NAME\"`.";
-                return wrong("`user` is set, but `secret` is not", hint);
-            }
-            (None, Some(_)) => {
-                return wrong("`secret` is set, but `user` is not", "Add `user = \"…\"`.");
-            }
-            _ => {}
+        if kafka.user.is_some() && kafka.secret.is_none() {
+            let hint = "Store the password with `headwater secret set NAME` and add \
+                        `secret = \"NAME\"`.";
+            return wrong("`user` is set, but `secret` is not", hint);
         }
         if kafka.ca.is_some() && !kafka.tls {
             return wrong("`ca` is set, but `tls` is not", "Add `tls = true`.");
@@ -78,24 +72,42 @@ impl Cluster {
         &self.kafka
     }
 
-    /// Creates a client with the values of the secrets. `password` is the password of the user in
-    /// the settings. `ca` contains certificates in PEM format. If it is `None`, the client uses the
-    /// certificates of the system.
+    /// Creates a client with the values of the secrets. `secret` is the password of the user in the
+    /// settings. Without a user, it is a JSON object with `username` and `password`, as in AWS.
+    /// `ca` contains certificates in PEM format. If it is `None`, the client uses the certificates
+    /// of the system.
     pub fn client(
         &self,
-        password: Option<Zeroizing<String>>,
+        secret: Option<Zeroizing<String>>,
         ca: Option<&[u8]>,
         rules: ServerRules,
     ) -> Result<ClusterClient, Problem> {
-        let login = match (&self.kafka.user, password) {
-            (Some(user), Some(password)) => {
-                let (mechanism, user) = (self.kafka.mechanism, user.clone());
-                Some(Login { mechanism, user, password })
-            }
-            _ => None,
+        let mechanism = self.kafka.mechanism;
+        let login = match (&self.kafka.user, secret) {
+            (Some(user), Some(password)) => Some(Login { mechanism, user: user.clone(), password }),
+            (None, Some(secret)) => Some(self.login(&secret)?),
+            (_, None) => None,
         };
         let tls = if self.kafka.tls { Some(self.tls(ca)?) } else { None };
         Ok(ClusterClient { cluster: self.clone(), login, tls, rules })
+    }
+
+    /// Reads the user and the password in a secret.
+    fn login(&self, secret: &str) -> Result<Login, Problem> {
+        let value: Option<serde_json::Value> = serde_json::from_str(secret).ok();
+        let field = |name: &str| {
+            let text = value.as_ref().and_then(|value| value.get(name)?.as_str());
+            text.map(str::to_owned)
+        };
+        let (Some(user), Some(password)) = (field("username"), field("password")) else {
+            let name = self.kafka.secret.as_deref().unwrap_or_default();
+            let message = format!("secret `{name}` has no `username` and `password`");
+            let hint = "Add `user = \"…\"` for a secret that contains only the password, or store \
+                        `{\"username\": …, \"password\": …}`.";
+            return Err(Problem::new(ErrorCode::InvalidArgument, message).with_hint(hint));
+        };
+        let password = Zeroizing::new(password);
+        Ok(Login { mechanism: self.kafka.mechanism, user, password })
     }
 
     fn tls(&self, ca: Option<&[u8]>) -> Result<TlsConnector, Problem> {
@@ -229,6 +241,19 @@ mod tests {
         }
         assert_eq!(server_name(&"a".repeat(256), 9_092), None);
         assert_eq!(server_name("a", -1), None);
+    }
+
+    #[test]
+    fn a_secret_without_a_user_contains_the_user() {
+        let trigger = serde_json::json!({"servers": "a:9092", "topic": "t", "secret": "S"});
+        let trigger: KafkaTrigger = serde_json::from_value(trigger).expect("a trigger");
+        let cluster = Cluster::new(&trigger).expect("a cluster");
+        let login = cluster.login(r#"{"username": "ana", "password": "p"}"#);
+        assert!(login.is_ok_and(|login| login.user == "ana" && login.password.as_str() == "p"));
+        for wrong in ["p", r#"{"username": "ana"}"#, r#"{"username": 1, "password": "p"}"#] {
+            let problem = cluster.login(wrong).err().expect("a problem");
+            assert_eq!(problem.message, "secret `S` has no `username` and `password`");
+        }
     }
 
     #[test]

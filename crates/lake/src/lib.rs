@@ -35,7 +35,9 @@ pub use merge::{MergeOptions, RunReads, conflict_problem, with_rerun_hint};
 pub use monitor::LakeMonitor;
 pub use project::PROPERTY_PROJECT;
 pub use temporary_branch::TemporaryBranch;
-pub use transaction::{RestChanges, RestRequests, SharedTransaction, Transaction, ViewChanges};
+pub use transaction::{
+    RestChanges, RestRequests, SharedTransaction, Transaction, ViewChanges, add_entry,
+};
 pub use warehouse::WarehouseOptions;
 pub use write::{WriteRows, new_columns, nullable};
 

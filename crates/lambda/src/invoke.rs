@@ -28,8 +28,11 @@ pub(crate) const EVENT: &str = "event";
 /// Maximum length of the log in a response, in bytes before Base64.
 const LOG_BYTES_MAX: usize = 4 << 10;
 
-/// Maximum length of an event in bytes.
-pub const EVENT_BYTES_MAX: usize = 6 << 20;
+/// Maximum length of an event in bytes. AWS accepts 6 MiB, and 1 MiB for asynchronous calls.
+pub const EVENT_BYTES_MAX: usize = 64 << 20;
+
+/// Maximum length of a result that is validated on the request's thread, in bytes.
+const INLINE_BYTES_MAX: usize = 64 << 10;
 
 pub(crate) const EXECUTED_VERSION: HeaderName = HeaderName::from_static("x-amz-executed-version");
 const FUNCTION_ERROR: HeaderName = HeaderName::from_static("x-amz-function-error");
@@ -144,18 +147,33 @@ pub(crate) fn client_context(request: &LambdaRequest) -> Result<Option<Value>> {
 /// Returns the event in the body of a request; an empty body is an empty object.
 pub(crate) fn event(request: &LambdaRequest) -> Result<Value> {
     if request.body.len() > EVENT_BYTES_MAX {
-        let message = format!("Request must be smaller than {EVENT_BYTES_MAX} bytes");
-        return Err(LambdaError::new(413, "RequestTooLargeException", message));
+        return Err(too_large(EVENT_BYTES_MAX));
     }
     request.parse()
+}
+
+/// Returns the error for a request of more than `bytes_max` bytes.
+pub(crate) fn too_large(bytes_max: usize) -> LambdaError {
+    let message = format!(
+        "Request must be smaller than {bytes_max} bytes for the operation. Store larger data in a \
+         bucket, and send its key."
+    );
+    LambdaError::new(413, "RequestTooLargeException", message)
 }
 
 /// Encodes the value that a function returned as JSON.
 pub(crate) async fn encode(returned: FunctionResult) -> Result<Bytes, Problem> {
     match returned {
         FunctionResult::Json(text) => {
-            serde_json::from_slice::<serde::de::IgnoredAny>(&text).map_err(|error| {
-                let message = format!("the function's result is not valid JSON: {error}");
+            let checked = if text.len() <= INLINE_BYTES_MAX {
+                check(&text)
+            } else {
+                let text = text.clone();
+                let checked = tokio::task::spawn_blocking(move || check(&text)).await;
+                checked.unwrap_or_else(|error| Err(error.to_string()))
+            };
+            checked.map_err(|reason| {
+                let message = format!("the function's result is not valid JSON: {reason}");
                 Problem::new(ErrorCode::FunctionFailed, message)
             })?;
             Ok(text)
@@ -166,6 +184,11 @@ pub(crate) async fn encode(returned: FunctionResult) -> Result<Bytes, Problem> {
             Err(Problem::new(ErrorCode::FunctionFailed, message))
         }
     }
+}
+
+fn check(text: &[u8]) -> Result<(), String> {
+    let checked = serde_json::from_slice::<serde::de::IgnoredAny>(text);
+    checked.map(drop).map_err(|error| error.to_string())
 }
 
 /// Returns true for errors raised by the function itself. The request then still succeeds.

@@ -17,6 +17,7 @@ mod event_stream;
 mod function;
 mod invoke;
 mod invoke_stream;
+mod kafka_mapping;
 mod layer;
 mod mapping;
 mod name;

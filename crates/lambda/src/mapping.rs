@@ -1,4 +1,4 @@
-//! Event source mappings of queues.
+//! Event source mappings of queues. Those of Kafka are in [`crate::kafka_mapping`].
 
 use headwater_model::Problem;
 use headwater_service::{MappingSettings, MappingStatus, QueueMappings, Service};
@@ -7,6 +7,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::error::{LambdaError, Result};
+use crate::kafka_mapping;
 use crate::name::{FunctionName, arn};
 use crate::page::page;
 use crate::request::LambdaRequest;
@@ -15,7 +16,7 @@ use crate::request::LambdaRequest;
 const BATCH_DEFAULT: u32 = 10;
 
 /// The only response type of functions.
-const REPORTS_FAILURES: &str = "ReportBatchItemFailures";
+pub(crate) const REPORTS_FAILURES: &str = "ReportBatchItemFailures";
 
 /// An operation on event source mappings, with the id of the mapping.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,13 +53,31 @@ impl MappingOperation {
         let mappings = QueueMappings::of(service);
         let principal = &request.principal;
         match self {
-            MappingOperation::Create => create(&mappings, request).await,
-            MappingOperation::List => list(&mappings, request).await,
-            MappingOperation::Get(id) => {
-                Ok(shape(&mappings.get(principal, &id).await.map_err(missing)?, None))
+            MappingOperation::Create if kafka_mapping::is_named(request)? => {
+                kafka_mapping::create(service, request).await
             }
-            MappingOperation::Update(id) => update(&mappings, request, &id).await,
+            MappingOperation::Create => create(&mappings, request).await,
+            MappingOperation::List => {
+                let mut items = list(&mappings, request).await?;
+                if request.query("EventSourceArn").is_none() {
+                    items.extend(kafka_mapping::list(service, request).await?);
+                }
+                page(request, "EventSourceMappings", items)
+            }
+            MappingOperation::Get(id) => match kafka_mapping::find(service, request, &id).await? {
+                Some(status) => Ok(kafka_mapping::get(&status)),
+                None => Ok(shape(&mappings.get(principal, &id).await.map_err(missing)?, None)),
+            },
+            MappingOperation::Update(id) => {
+                match kafka_mapping::find(service, request, &id).await? {
+                    Some(status) => kafka_mapping::update(service, request, status.trigger).await,
+                    None => update(&mappings, request, &id).await,
+                }
+            }
             MappingOperation::Delete(id) => {
+                if let Some(status) = kafka_mapping::find(service, request, &id).await? {
+                    return kafka_mapping::delete(service, request, &status.trigger).await;
+                }
                 let deleted = mappings.delete(principal, &id).await.map_err(missing)?;
                 Ok(shape(&deleted, Some("Deleting")))
             }
@@ -183,7 +202,7 @@ async fn update(mappings: &QueueMappings, request: &LambdaRequest, id: &str) -> 
     Ok(shape(&updated.map_err(missing)?, None))
 }
 
-async fn list(mappings: &QueueMappings, request: &LambdaRequest) -> Result<Value> {
+async fn list(mappings: &QueueMappings, request: &LambdaRequest) -> Result<Vec<Value>> {
     let mut listed = mappings.list(&request.principal).await?;
     if let Some(source) = request.query("EventSourceArn") {
         let queue = queue_of(Some(source))?;
@@ -193,8 +212,7 @@ async fn list(mappings: &QueueMappings, request: &LambdaRequest) -> Result<Value
         let function = FunctionName::parse(function)?.called();
         listed.retain(|one| one.mapping.settings.function == function);
     }
-    let items = listed.iter().map(|one| shape(one, None)).collect();
-    page(request, "EventSourceMappings", items)
+    Ok(listed.iter().map(|one| shape(one, None)).collect())
 }
 
 /// Returns the name of the queue with an ARN.

@@ -93,8 +93,7 @@ impl LambdaProtocol {
 
     /// Returns the response to a body of more than `bytes_max` bytes.
     pub fn too_long(bytes_max: usize) -> Response<Bytes> {
-        let message = format!("Request must be smaller than {bytes_max} bytes for the operation");
-        with_id(LambdaError::new(413, "RequestTooLargeException", message).response())
+        with_id(invoke::too_large(bytes_max).response())
     }
 
     async fn answer(

@@ -41,7 +41,8 @@ pub struct KafkaTrigger {
     /// The user; none by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
-    /// The secret with the password of `user`.
+    /// The secret with the password of `user`. Without a user, the secret is a JSON object with
+    /// `username` and `password`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret: Option<String>,
     /// The SASL mechanism of the login; `plain` by default.

@@ -92,6 +92,15 @@ pub struct Trigger {
     /// are delivered one at a time, in order.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub order_by: Option<String>,
+    /// For functions that receive several items in one event: the function returns
+    /// `{"batchItemFailures": [{"itemIdentifier": ID}]}`, and only these items are delivered again.
+    /// If the order is preserved, all items after the first failed one are delivered again, too.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub report_failures: bool,
+    /// For functions that receive several items in one event: an event whose call fails is divided
+    /// into halves, down to single items. A division does not count as an attempt.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub bisect: bool,
     /// The file and line of the declaration; not a key of `[[trigger]]`.
     #[serde(skip)]
     pub defined_at: String,
@@ -121,6 +130,8 @@ impl Default for Trigger {
             max_age: max_age_default(),
             concurrency: None,
             order_by: None,
+            report_failures: false,
+            bisect: false,
             defined_at: String::new(),
         }
     }
@@ -132,6 +143,11 @@ impl Trigger {
         let import = self.import.as_ref().map(Target::Import);
         let function = self.function.as_deref().map(Target::Function);
         import.into_iter().chain(self.run.then_some(Target::Run)).chain(function).collect()
+    }
+
+    /// Returns true if a part of an event's items can be delivered separately.
+    pub fn divides(&self) -> bool {
+        self.report_failures || self.bisect
     }
 
     /// Returns the secrets that the source uses.

@@ -43,7 +43,7 @@ async fn answer_url(State(app): State<App>, request: Request) -> Response {
         Err(rejected) => return rejected.map(Body::from),
     };
     let request = Request::from_parts(parts.clone(), body);
-    let (bytes, _permit) = match app.bodies.read(request, BodyKind::Values).await {
+    let (bytes, _permit) = match app.bodies.read(request, BodyKind::Call).await {
         Ok(read) => read,
         Err(error) if is_too_long(&error) => {
             return LambdaProtocol::too_long(EVENT_BYTES_MAX).map(Body::from);
@@ -63,12 +63,10 @@ async fn answer(State(app): State<App>, request: Request) -> Response {
     if let Some(rejected) = protocol.reject_unknown(&parts, address).await {
         return rejected.map(Body::from);
     }
-    let is_call = parts.uri.path().ends_with("invocations");
-    let (kind, bytes_max) = if is_call {
-        (BodyKind::Values, EVENT_BYTES_MAX)
-    } else {
-        (BodyKind::Table, BODY_BYTES_MAX)
-    };
+    let path = parts.uri.path().trim_end_matches('/');
+    let is_call = path.ends_with("invocations") || path.ends_with("invoke-async");
+    let (kind, bytes_max) =
+        if is_call { (BodyKind::Call, EVENT_BYTES_MAX) } else { (BodyKind::Table, BODY_BYTES_MAX) };
     let too_long = || LambdaProtocol::too_long(bytes_max).map(Body::from);
     let length = parts.headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok());
     let length = length.and_then(|text| text.parse::<usize>().ok()).unwrap_or_default();

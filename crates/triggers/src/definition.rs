@@ -121,6 +121,7 @@ impl Definition {
             ));
         }
         let source = Source::new(trigger, project)?;
+        check_division(trigger, &source)?;
         let (concurrency, order_by) = (concurrency(trigger)?, order_by(trigger)?);
         let filter = EventFilter::new(trigger)?;
         let (trigger, rules) = (trigger.clone(), ServerRules::default());
@@ -359,6 +360,32 @@ fn concurrency(trigger: &Trigger) -> Result<Concurrency> {
         return Err(invalid(trigger, reason, "Write a number such as `concurrency = 4`."));
     }
     Ok(Concurrency::AtMost(count as usize))
+}
+
+/// Checks that a trigger that divides events calls a function with events of several items.
+fn check_division(trigger: &Trigger, source: &Source) -> Result<()> {
+    if !trigger.divides() {
+        return Ok(());
+    }
+    if trigger.function.is_none() {
+        let hint = "Remove these settings, or call a function.";
+        let reason = "`report_failures` and `bisect` are only for functions";
+        return Err(invalid(trigger, reason, hint));
+    }
+    match source {
+        Source::Files(_)
+        | Source::Queue(_)
+        | Source::Postgres(_)
+        | Source::Nats(_)
+        | Source::Kafka(_) => Ok(()),
+        Source::Schedule(_) | Source::Tables(_) | Source::Occurrences(_) | Source::Calls => {
+            let reason = "`report_failures` and `bisect` need a source whose events can contain \
+                          several items";
+            let hint = "Use them with `files`, `queue`, `postgres`, `nats` or `kafka`, or remove \
+                        them.";
+            Err(invalid(trigger, reason, hint))
+        }
+    }
 }
 
 fn order_by(trigger: &Trigger) -> Result<Option<EventPath>> {

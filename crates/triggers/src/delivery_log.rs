@@ -6,6 +6,7 @@
 //! | `trigger_deliveries` | event id | a delivery that is pending, running or failed |
 //! | `trigger_deliveries_done` | event id | a delivery that is done |
 //! | `trigger_counts` | trigger | number of deliveries that are done |
+//! | `trigger_batch_results` | event id | the failed items of a call whose rows were committed |
 //!
 //! Each source has its own journal of positions. One batch records an event, its delivery, the
 //! position of its source, and unique keys of the occurrence. The store rejects a batch with an
@@ -19,7 +20,9 @@ use headwater_model::{Actor, Event, JobId, Problem, Timestamp, TriggerEvent, Tri
 use headwater_store::{Append, Batch, KeyRange, ReverseScan, Store};
 use headwater_telemetry::TraceContext;
 use serde::{Deserialize, Serialize};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::division::BATCH_RESULTS;
 use crate::lineage::loop_problem;
 use crate::record::{decode, encode, read, read_all};
 use crate::source::{DetectedEvents, NewEvent, SourceContext};
@@ -29,6 +32,13 @@ const EVENTS: &str = "trigger_events";
 pub(crate) const OPEN: &str = "trigger_deliveries";
 pub(crate) const DONE: &str = "trigger_deliveries_done";
 const COUNTS: &str = "trigger_counts";
+
+/// Size of a stored event, in bytes, from which it is large. Parsed values need several times this
+/// memory.
+const LARGE_BYTES: usize = 8 << 20;
+
+/// Maximum number of large events that are in memory for their deliveries.
+const LARGE_MAX: usize = 4;
 
 /// The delivery of an event to the targets of its trigger.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -103,6 +113,11 @@ impl Delivery {
         Ok(vec![self.open_entry()?, Append::put(EVENTS, &event.id, encode(event)?)])
     }
 
+    /// Returns the journal entries that remove the delivery, which is not done, and its event.
+    pub(crate) fn removal(&self) -> Vec<Append> {
+        removal(&self.event)
+    }
+
     /// Returns the event with its delivery.
     pub(crate) fn of(self, event: Event) -> TriggerEvent {
         let Delivery { trigger, status, created, due, attempts, job, error, author, .. } = self;
@@ -119,9 +134,15 @@ impl Delivery {
 pub(crate) struct DeliveryLog {
     pub jobs: Jobs,
     pub store: Arc<dyn Store>,
+    /// Permits for deliveries of large events.
+    large: Arc<Semaphore>,
 }
 
 impl DeliveryLog {
+    pub(crate) fn new(jobs: Jobs, store: Arc<dyn Store>) -> Self {
+        DeliveryLog { jobs, store, large: Arc::new(Semaphore::new(LARGE_MAX)) }
+    }
+
     /// Records events and the position of their source. Returns their deliveries in the same order.
     pub(crate) async fn record(
         &self,
@@ -181,6 +202,25 @@ impl DeliveryLog {
         event.ok_or_else(|| Error::EventNotFound { id: id.to_owned(), several: false })
     }
 
+    /// Returns an event for its delivery. Waits while too many large events are being delivered; a
+    /// large event holds the permit until the end of its delivery.
+    ///
+    /// Errors: `event_not_found`.
+    pub(crate) async fn event_to_deliver(
+        &self,
+        id: &str,
+    ) -> Result<(Event, Option<OwnedSemaphorePermit>)> {
+        match self.store.latest(EVENTS, id).await? {
+            Some(stored) if stored.value.len() <= LARGE_BYTES => {
+                return Ok((decode(EVENTS, &stored.key, &stored.value)?, None));
+            }
+            // Drop the bytes, so that a waiting event needs no memory.
+            _ => {}
+        }
+        let permit = self.large.clone().acquire_owned().await.ok();
+        Ok((self.event(id).await?, permit))
+    }
+
     /// Returns a delivery of any status.
     pub(crate) async fn delivery(&self, event: &str) -> Result<Option<Delivery>> {
         match read(&*self.store, OPEN, event).await? {
@@ -212,8 +252,7 @@ impl DeliveryLog {
 
     /// Removes a delivery that is not done, and its event.
     pub(crate) async fn remove(&self, event: &str) -> Result<()> {
-        let entries = vec![Append::tombstone(OPEN, event), Append::tombstone(EVENTS, event)];
-        self.store.apply(Batch { entries, ..Batch::default() }).await?;
+        self.store.apply(Batch { entries: removal(event), ..Batch::default() }).await?;
         Ok(())
     }
 
@@ -263,9 +302,14 @@ impl DeliveryLog {
         for range in gaps(&kept, &until) {
             self.store.trim(OPEN, &range).await?;
             self.store.trim(EVENTS, &range).await?;
+            self.store.trim(BATCH_RESULTS, &range).await?;
         }
         Ok(())
     }
+}
+
+fn removal(event: &str) -> Vec<Append> {
+    vec![Append::tombstone(OPEN, event), Append::tombstone(EVENTS, event)]
 }
 
 /// Returns the hexadecimal digits of an id in lower case, without hyphens.
@@ -300,7 +344,7 @@ mod tests {
     async fn a_trim_keeps_events_that_wait() {
         let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
         let jobs = Jobs::open(store.clone(), Arc::new(SystemClock), JobsOptions::default());
-        let log = DeliveryLog { jobs: jobs.await.expect("jobs"), store: store.clone() };
+        let log = DeliveryLog::new(jobs.await.expect("jobs"), store.clone());
         let ids: Vec<String> = log.jobs.new_ids(4).iter().map(ToString::to_string).collect();
         let value = || bytes::Bytes::from_static(b"{}");
         // The second event waits in the second queue; the others are done.

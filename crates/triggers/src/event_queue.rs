@@ -144,17 +144,7 @@ impl EventQueue {
     /// Adds a delivery, unless the queue already contains it or it has ended.
     pub(crate) fn push(&self, delivery: Delivery) {
         let mut deliveries = self.deliveries.lock();
-        let is_known = deliveries.open.contains_key(&delivery.event)
-            || deliveries.failed.contains(&delivery.event)
-            || deliveries.ended.contains(&delivery.event);
-        if is_known {
-            return;
-        }
-        if delivery.status == TriggerEventStatus::Failed {
-            deliveries.failed.insert(delivery.event);
-        } else {
-            deliveries.add(delivery);
-        }
+        deliveries.push(delivery);
         drop(deliveries);
         self.due.notify_one();
     }
@@ -229,6 +219,26 @@ impl EventQueue {
         if has_capacity {
             self.capacity.notify_one();
         }
+    }
+
+    /// Replaces a delivery by those of the parts of its event, before all later deliveries with the
+    /// same order key. Parts of an abandoned event are abandoned, too.
+    pub(crate) fn divide(&self, divided: &Delivery, parts: Vec<Delivery>) {
+        let mut deliveries = self.deliveries.lock();
+        if deliveries.abandoned.remove(&divided.event) {
+            deliveries.abandoned.extend(parts.iter().map(|part| part.event.clone()));
+        }
+        // Add the parts first, because the end of the divided delivery starts the next one.
+        for part in parts {
+            deliveries.push(part);
+        }
+        deliveries.end(divided);
+        if divided.status == TriggerEventStatus::Done {
+            self.done.fetch_add(1, Ordering::Relaxed);
+        }
+        drop(deliveries);
+        self.due.notify_one();
+        self.capacity.notify_one();
     }
 
     /// Returns the delivery of an event if it is pending or running.
@@ -419,6 +429,22 @@ impl Deliveries {
             }
         }
         Some(removed)
+    }
+
+    /// Adds a new delivery, unless it is open or has ended.
+    fn push(&mut self, delivery: Delivery) {
+        let event = &delivery.event;
+        if self.open.contains_key(event)
+            || self.failed.contains(event)
+            || self.ended.contains(event)
+        {
+            return;
+        }
+        if delivery.status == TriggerEventStatus::Failed {
+            self.failed.insert(delivery.event);
+        } else {
+            self.add(delivery);
+        }
     }
 
     fn add(&mut self, delivery: Delivery) {

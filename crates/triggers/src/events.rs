@@ -15,8 +15,16 @@ use crate::record::decode;
 use crate::waiting_events::WaitingScan;
 use crate::{Error, Result, TriggerEventFilter, Triggers};
 
+/// Size of the listed events, in bytes, after which a list ends.
+const LISTED_BYTES_MAX: usize = 64 << 20;
+
+/// Returns the size of an event as JSON.
+fn size(event: &TriggerEvent) -> usize {
+    serde_json::to_vec(event).map_or(0, |text| text.len())
+}
+
 impl Triggers {
-    /// Returns events, newest first.
+    /// Returns events, newest first. A list ends after 64 MiB of events.
     pub async fn events(&self, filter: &TriggerEventFilter) -> Result<Vec<TriggerEvent>> {
         self.events_visible(filter, &|_| true).await
     }
@@ -34,8 +42,10 @@ impl Triggers {
             scans.push(ReverseScan::new(DONE, None, None));
         }
         let mut waiting = self.waiting_scans(filter);
-        let mut events = Vec::new();
-        while events.len() < filter.limit {
+        // The removal of all events of a trigger has no limit.
+        let bytes_max = if filter.limit == usize::MAX { usize::MAX } else { LISTED_BYTES_MAX };
+        let (mut events, mut bytes) = (Vec::new(), 0);
+        while events.len() < filter.limit && bytes < bytes_max {
             let mut newest = None;
             for scan in &mut scans {
                 newest = newest.max(scan.peek(store).await?.map(|entry| entry.key.clone()));
@@ -55,7 +65,11 @@ impl Triggers {
                 (None, _) => Ok(None),
             };
             match listed {
-                Ok(event) => events.extend(event.filter(is_visible)),
+                Ok(event) => {
+                    let visible = event.filter(is_visible);
+                    bytes += visible.as_ref().map_or(0, size);
+                    events.extend(visible);
+                }
                 Err(error @ (Error::EventNotFound { .. } | Error::Corrupt { .. })) => {
                     tracing::warn!(%error, "skipping a trigger event that cannot be read");
                 }

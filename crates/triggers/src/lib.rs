@@ -6,6 +6,7 @@
 //! - Imports and runs process the events of a trigger one at a time, in order. Functions process
 //!   several events concurrently; the order is preserved only among events with the same order key.
 //! - A failed delivery is retried with back-off. After the last retry, the event is kept as failed.
+//! - An event with several items can be divided, so that only its failed items are retried.
 
 mod back_off;
 mod batch_source;
@@ -17,6 +18,7 @@ mod delivery;
 mod delivery_log;
 mod delivery_order;
 mod destination;
+mod division;
 mod error;
 mod event_batch;
 mod event_filter;
@@ -33,6 +35,7 @@ mod nats_receiver;
 mod nats_source;
 mod occurrence_source;
 mod options;
+mod outcome;
 mod postgres_listener;
 mod postgres_outbox;
 mod postgres_server;
@@ -53,10 +56,13 @@ pub use bucket_source::bucket_watches;
 pub use calls::NewCall;
 pub use commits::{Commits, TableCommit};
 pub use definition::check_trigger;
+pub use division::{BATCH_RESULTS, FAILED_ITEMS};
 pub use error::{Error, Result};
 pub use event_batch::{EventCall, NewEvents};
 pub use headwater_event_values::function_argument;
 pub use headwater_sandbox::{AllowsLocation, ServerName, ServerRules};
 pub use options::{TriggerEventFilter, TriggersOptions};
-pub use target::{CallDestination, CallPolicy, TargetExecutor, event_part, with_retryable};
+pub use target::{
+    CallDestination, CallPolicy, TargetExecutor, event_part, with_divisible, with_retryable,
+};
 pub use triggers::Triggers;

@@ -116,6 +116,21 @@ pub fn with_retryable(mut problem: Problem, is_retryable: bool) -> Problem {
     problem
 }
 
+/// The key in a problem's context of a call whose event may be divided.
+const DIVISIBLE: &str = "divisible";
+
+/// Records in a problem that a part of the event's items may have caused it, and that the attempt
+/// changed nothing.
+#[must_use]
+pub fn with_divisible(mut problem: Problem) -> Problem {
+    problem.context.insert(DIVISIBLE.to_owned(), true.into());
+    problem
+}
+
+pub(crate) fn is_divisible(problem: &Problem) -> bool {
+    problem.context.contains_key(DIVISIBLE)
+}
+
 pub(crate) fn is_retryable(problem: &Problem) -> Option<bool> {
     problem.context.get(RETRYABLE).and_then(Value::as_bool)
 }

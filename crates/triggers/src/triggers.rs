@@ -69,7 +69,7 @@ impl Triggers {
         options: TriggersOptions,
         targets: Arc<dyn TargetExecutor>,
     ) -> Result<Triggers> {
-        let log = DeliveryLog { jobs: options.jobs.clone(), store: options.store.clone() };
+        let log = DeliveryLog::new(options.jobs.clone(), options.store.clone());
         let triggers = Triggers {
             inner: Arc::new(Inner {
                 options: Arc::new(options),

@@ -204,10 +204,10 @@ async fn unsupported_return_values_are_named() {
         assert!(error.to_string().starts_with(named), "{error}");
         assert!(error.hint().is_some_and(|hint| hint.contains("JSON")), "{:?}", error.hint());
     }
-    let large = call(&environment, "def f():\n    return 'x' * (16 << 20)\n");
+    let large = call(&environment, "def f():\n    return 'x' * (64 << 20)\n");
     let large = Invocation { kind: Returns::Any, ..large };
     let error = run(&functions, large).await.0.unwrap_err();
-    assert_eq!(error.to_string(), "`m` returned a value larger than the limit of 16 MiB as JSON");
+    assert_eq!(error.to_string(), "`m` returned a value larger than the limit of 64 MiB as JSON");
     assert_eq!(error.hint().as_deref(), Some("Return a table, which can be larger."));
 }
 

@@ -4,10 +4,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures::FutureExt;
 use headwater_catalog::{CommitRequest, EVENT_SCOPE, EntryKind, State, TableChange, TableEntry};
 use headwater_model::{Commit, Fault, PROPERTY_EVENT, TableName};
-use headwater_store::{Batch, UniqueKey};
+use headwater_store::{Append, Batch, UniqueKey};
 use headwater_table_merge::{Merged, RowBudget, only_arranged};
 use headwater_tables::Table;
 use headwater_telemetry::SpanTimer;
@@ -28,6 +29,11 @@ const BACKOFF_MAX: Duration = Duration::from_millis(250);
 
 /// Maximum number of tables in the span of a commit.
 const SPAN_TABLES_MAX: usize = 50;
+
+/// Adds a journal entry that is stored if and only if the transaction commits.
+pub fn add_entry(transaction: &mut Transaction, journal: &str, key: &str, value: Bytes) {
+    transaction.with.entries.push(Append::put(journal, key, value));
+}
 
 /// The metrics and the span of a commit that a caller requested. Conflicts are counted once for
 /// each caller, not for the shared commits of a group.

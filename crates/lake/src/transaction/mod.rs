@@ -28,6 +28,7 @@ use headwater_tables::{
     normalise_schema,
 };
 
+pub use self::commit::add_entry;
 use self::discard_guard::{DiscardGuard, NewState};
 pub(crate) use self::group_commit::AppendQueues;
 use self::group_commit::SmallAppend;

@@ -31,7 +31,7 @@ const UNITS_MIN: usize = 1 << 12;
 const RATE_MIN: u64 = 64 << 10;
 
 /// Maximum number of bytes to read and discard from a body that is too long.
-const SKIPPED_BYTES_MAX: usize = 64 << 20;
+const SKIPPED_BYTES_MAX: usize = 128 << 20;
 
 /// The message of the error for a body that is too long.
 const TOO_LONG: &str = "the request body is too long";
@@ -47,7 +47,10 @@ const AHEAD_UNITS: usize = 16;
 pub enum BodyKind {
     /// A table. A table needs memory for its bytes and one copy.
     Table,
-    /// JSON values. Parsed values need many times the memory of their bytes.
+    /// The arguments of a call, as JSON values. Parsed values need many times the memory of their
+    /// bytes.
+    Call,
+    /// Other JSON values, such as messages. They share the quota of calls.
     Values,
 }
 
@@ -56,6 +59,7 @@ impl BodyKind {
     const fn bytes_max(self) -> usize {
         match self {
             BodyKind::Table => 256 << 20,
+            BodyKind::Call => 64 << 20,
             BodyKind::Values => 8 << 20,
         }
     }
@@ -64,7 +68,7 @@ impl BodyKind {
     const fn weight(self) -> usize {
         match self {
             BodyKind::Table => 2,
-            BodyKind::Values => 16,
+            BodyKind::Call | BodyKind::Values => 16,
         }
     }
 }
@@ -101,7 +105,7 @@ impl BodyQuotas {
         let units = usize::try_from(bytes / UNIT_BYTES).unwrap_or(usize::MAX);
         let units = units.clamp(UNITS_MIN, Semaphore::MAX_PERMITS);
         let quota = |kind| BodyQuota::new(kind, units);
-        BodyQuotas { tables: quota(BodyKind::Table), values: quota(BodyKind::Values), timeout }
+        BodyQuotas { tables: quota(BodyKind::Table), values: quota(BodyKind::Call), timeout }
     }
 
     /// Reads a body. The memory of the body counts against the quota until the permit is dropped.
@@ -118,11 +122,13 @@ impl BodyQuotas {
         }
         let quota = match kind {
             BodyKind::Table => &self.tables,
-            BodyKind::Values => &self.values,
+            BodyKind::Call | BodyKind::Values => &self.values,
         };
         let mut permit = BodyPermit { shared: None, last: None };
         let body = request.into_body();
-        let bytes = self.read_within(quota, length, body, &mut permit).await?;
+        let read = self.read_within(quota, length, body, &mut permit).await;
+        let bytes =
+            read.map_err(|error| if is_too_long(&error) { too_long(kind) } else { error })?;
         quota.release_excess(&mut permit, bytes.len());
         Ok((bytes, permit))
     }
@@ -323,6 +329,21 @@ mod tests {
         let parts = stream::iter([Ok::<_, std::io::Error>(Bytes::from(long))]);
         let request = Request::new(Body::from_stream(parts));
         let failure = small().read(request, BodyKind::Values).await.expect_err("a failure");
+        assert!(failure.0.hint.is_some_and(|hint| hint.contains("8 MiB")));
+    }
+
+    #[tokio::test]
+    async fn a_call_of_64_mib_is_read_and_a_longer_one_is_rejected() {
+        let bodies = BodyQuotas::new(0, Duration::from_secs(60));
+        let (bytes, permit) =
+            bodies.read(in_parts(64 << 20), BodyKind::Call).await.expect("a body");
+        assert_eq!(bytes.len(), 64 << 20);
+        drop((bytes, permit));
+        let failure = bodies.read(in_parts(65 << 20), BodyKind::Call).await.expect_err("long");
+        assert!(
+            is_too_long(&failure) && failure.0.hint.is_some_and(|hint| hint.contains("64 MiB"))
+        );
+        let failure = bodies.read(in_parts(9 << 20), BodyKind::Values).await.expect_err("long");
         assert!(failure.0.hint.is_some_and(|hint| hint.contains("8 MiB")));
     }
 

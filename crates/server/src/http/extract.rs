@@ -79,7 +79,7 @@ impl<T: DeserializeOwned + Serialize, S: Send + Sync> FromRequest<S> for Body<T>
 }
 
 /// Parses JSON. A field that `T` does not have is an error.
-fn parse_body<T: DeserializeOwned + Serialize>(bytes: &[u8]) -> HandlerResult<T> {
+pub(super) fn parse_body<T: DeserializeOwned + Serialize>(bytes: &[u8]) -> HandlerResult<T> {
     let invalid = |error: serde_json::Error| {
         ErrorResponse::invalid(
             "the body cannot be parsed",

@@ -27,7 +27,7 @@ use utoipa_axum::routes;
 
 use super::body::BodyKind;
 use super::error::{ErrorResponse, HandlerResult};
-use super::extract::{Body, Caller, Parameters, Segments};
+use super::extract::{Caller, Parameters, Segments, parse_body};
 use super::query::JOB_HEADER;
 use crate::state::App;
 
@@ -36,8 +36,9 @@ const INLINE_BYTES_MAX: usize = 64 << 10;
 
 pub(super) fn routes() -> OpenApiRouter<App> {
     // The body quota limits the length of these bodies.
-    let invoke = OpenApiRouter::new().routes(routes!(invoke)).layer(DefaultBodyLimit::disable());
-    OpenApiRouter::new().routes(routes!(list)).routes(routes!(invoke_async)).merge(invoke)
+    let calls = OpenApiRouter::new().routes(routes!(invoke)).routes(routes!(invoke_async));
+    let calls = calls.layer(DefaultBodyLimit::disable());
+    OpenApiRouter::new().routes(routes!(list)).merge(calls)
 }
 
 /// Lists the functions of the deployed version by name, that is, those with the decorator
@@ -120,9 +121,14 @@ async fn invoke_async(
     State(app): State<App>,
     Caller(principal): Caller,
     Segments(name): Segments<String>,
-    Body(request): Body<InvokeAsyncRequest>,
+    request: Request,
 ) -> HandlerResult<(StatusCode, Json<AcceptedEvent>)> {
+    check_content_type(request.headers())?;
+    let (bytes, permit) = app.bodies.read(request, BodyKind::Call).await?;
+    let request: InvokeAsyncRequest = parse_body(&bytes)?;
+    drop(bytes);
     let accepted = app.service.invocations().accept(&principal, &name, request).await?;
+    drop(permit);
     Ok((StatusCode::ACCEPTED, Json(accepted)))
 }
 
@@ -152,7 +158,7 @@ async fn prepare(
         return Err(ErrorResponse::invalid(message, "Send the arguments in the body."));
     }
     check_content_type(request.headers())?;
-    let (bytes, permit) = app.bodies.read(request, BodyKind::Values).await?;
+    let (bytes, permit) = app.bodies.read(request, BodyKind::Call).await?;
     let request: InvokeRequest = serde_json::from_slice(&bytes).map_err(|error| {
         let hint = "Send `{\"arguments\": {\"NAME\": VALUE}}`.";
         ErrorResponse::invalid(format!("the body cannot be parsed: {error}"), hint)

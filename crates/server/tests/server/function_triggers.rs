@@ -16,6 +16,8 @@ pub fn trials() -> Vec<Trial> {
         trial("triggers::a_function_gets_the_event_of_a_table", table_changes),
         trial("triggers::a_call_that_fails_is_retried_kept_and_replayed", call_fails),
         trial("triggers::a_function_declares_its_triggers", declared_by_function),
+        trial("triggers::a_function_reports_the_files_that_failed", reported),
+        trial("triggers::an_event_whose_call_fails_is_bisected", bisected),
         trial("triggers::a_deployment_checks_the_functions_of_triggers", refusals),
     ]
 }
@@ -123,6 +125,81 @@ async fn schedule_fires() {
         assert_eq!(called.len(), 1, "{jobs}");
         assert_eq!(called[0]["result"]["function"], event["data"]["scheduled"]);
     }
+    server.running.shutdown().await;
+}
+
+/// Appends the names of the files. Fails for the file `bad.csv` as `FAIL` states.
+const COLLECT: &str = r#"
+import headwater
+from headwater import lake
+
+
+@headwater.function(
+    on=[
+        {
+            "files": {"folder": "landing", "debounce": "20ms"},
+            "name": "landed",
+            "retries": 1,
+            "SETTING": True,
+        }
+    ]
+)
+def collect(event):
+    failed, names = [], []
+    for file in event["data"]["files"]:
+        if file["path"].endswith("bad.csv"):
+            FAIL
+        names.append({"name": file["path"].rsplit("/", 1)[1]})
+    if names:
+        lake.append("seen", names)
+    return {"batchItemFailures": failed}
+"#;
+
+/// Deploys a function that receives five files in one event, one of which fails. Waits until only
+/// the failed file is in a failed event.
+async fn collected(setting: &str, fail: &str) -> TestServer {
+    let server = TestServer::start().await;
+    let folder = server.folder.path();
+    let function = COLLECT.replace("SETTING", setting).replace("FAIL", fail);
+    write(folder, "headwater.toml", "[project]\nname = \"notices\"\n");
+    write(folder, "functions/collect.py", &function);
+    for name in ["a.csv", "b.csv", "bad.csv", "c.csv", "d.csv"] {
+        write(folder, &format!("landing/{name}"), "a\n1\n");
+    }
+    let deployed = server.deploy().await;
+    assert!(deployed.get("code").is_none(), "{deployed}");
+    let triggers = server.get("/v1/triggers").await;
+    assert_eq!(triggers[0][setting], true, "{triggers}");
+    let has_failed = |events: &Value| events.as_array().is_some_and(|events| !events.is_empty());
+    let failed = server.until("/v1/trigger-events?status=failed", has_failed).await;
+    assert_eq!(failed.as_array().map(Vec::len), Some(1), "{failed}");
+    let files = failed[0]["data"]["files"].as_array().expect("files");
+    assert_eq!((files.len(), &failed[0]["subject"]), (1, &json!("bad.csv")), "{failed}");
+    let expected = ["a.csv", "b.csv", "c.csv", "d.csv"].map(|name| json!({"name": name}));
+    let seen = server.rows("SELECT name FROM seen ORDER BY name").await;
+    assert_eq!(seen, json!(expected));
+    server
+}
+
+async fn reported() {
+    let fail = "failed.append({\"itemIdentifier\": file[\"path\"]}); continue";
+    let server = collected("report_failures", fail).await;
+    let failed = server.get("/v1/trigger-events?status=failed").await;
+    let message = failed[0]["error"]["message"].as_str().unwrap_or_default();
+    assert!(message.contains("reported 1 of 1 items as failed"), "{failed}");
+    let done = server.get("/v1/trigger-events?status=done").await;
+    let recorded = done.as_array().and_then(|events| events.last()).expect("an event");
+    let id = recorded["id"].as_str().expect("an id");
+    assert!(failed[0]["id"].as_str().is_some_and(|part| part.starts_with(id)), "{done}");
+    server.running.shutdown().await;
+}
+
+async fn bisected() {
+    let server = collected("bisect", "raise ValueError(\"bad\")").await;
+    let failed = server.get("/v1/trigger-events?status=failed").await;
+    assert_eq!(failed[0]["attempts"], 2, "{failed}");
+    let events = server.get("/v1/trigger-events?status=pending").await;
+    assert_eq!(events, json!([]));
     server.running.shutdown().await;
 }
 

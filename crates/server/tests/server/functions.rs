@@ -24,6 +24,7 @@ pub fn trials() -> Vec<Trial> {
         trial("functions::an_edit_is_effective_after_its_deployment", edits),
         trial("functions::a_client_that_disconnects_stops_the_function", gone),
         trial("functions::the_record_of_a_call_survives_a_kill", outlives),
+        trial("functions::an_event_and_a_result_have_up_to_64_mib", large),
     ]
 }
 
@@ -74,6 +75,11 @@ def unmade():
     pass
 
 
+@headwater.function(memory="768MiB")
+def echo(event):
+    return event
+
+
 @headwater.function()
 def odd():
     return object()
@@ -111,6 +117,33 @@ fn write(folder: &tempfile::TempDir, source: &str) {
     std::fs::create_dir_all(folder.path().join("functions")).expect("a folder");
     let source = source.replace("headwater-test-endless", &endless_name());
     std::fs::write(folder.path().join("functions/calls.py"), source).expect("a file");
+}
+
+async fn large() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    write(&folder, CALLS);
+    let mut config = support::config(folder.path());
+    config.service.memory_bytes = 4 << 30;
+    let running = support::start(config).await;
+    let server = TestServer { running, folder };
+    server.deploy().await;
+    let event = Value::String("x".repeat(60 << 20));
+    let (status, result, _) = invoke(&server, "echo", json!({"event": event})).await;
+    assert!(status == 200 && result == event, "{status}");
+    let body = json!({"arguments": {"event": event}});
+    let accepted = server.post("/v1/functions/echo/invoke-async", body).await;
+    assert!(accepted["event"].is_string(), "{accepted}");
+    let is_done = |events: &Value| events.as_array().is_some_and(|events| !events.is_empty());
+    let done = server.until("/v1/trigger-events?status=done&limit=1", is_done).await;
+    assert_eq!(done[0]["id"], accepted["event"]);
+    for operation in ["invoke", "invoke-async"] {
+        let body = json!({"arguments": {"event": "x".repeat(65 << 20)}});
+        let path = format!("/v1/functions/echo/{operation}");
+        let (status, problem) = server.ask(Method::POST, &path, Some(&body)).await;
+        assert_eq!(status, 400, "{problem}");
+        assert_eq!(problem["hint"], "Send at most 64 MiB in one request.");
+    }
+    server.running.shutdown().await;
 }
 
 async fn invoke(server: &TestServer, name: &str, arguments: Value) -> (u16, Value, Value) {
@@ -209,9 +242,9 @@ async fn tables() {
         let answer = server.send(sent.map(|_| http_body_util::Full::from(hostile))).await;
         assert!(answer.status() == 200 || answer.status() == 400, "{}", answer.status());
     }
-    let long = "x".repeat((8 << 20) + 1);
+    let long = "x".repeat((64 << 20) + 1);
     let problem = server.post("/v1/functions/value/invoke", json!({"arguments": {"given": long}}));
-    assert!(problem.await["hint"].as_str().is_some_and(|hint| hint.contains("8 MiB")));
+    assert!(problem.await["hint"].as_str().is_some_and(|hint| hint.contains("64 MiB")));
     // The server answers every body, also an incomplete one.
     for end in [0, 3, 20, bytes.len() / 2] {
         let mut sent = request(Method::POST, "/v1/functions/double/invoke", None);

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use crate::kafka_server::KafkaProcess;
 use crate::servers::{NatsProcess, PASSWORD, PostgresProcess};
+use crate::signed::{self, Signed};
 use crate::support::{TestServer, request};
 use crate::trial;
 
@@ -16,6 +17,7 @@ pub fn trials() -> Vec<Trial> {
         trial("triggers::a_row_in_postgresql_starts_a_run_with_its_values", row_starts_run),
         trial("triggers::messages_of_a_killed_nats_server_are_in_the_table_once", messages),
         trial("triggers::records_of_kafka_reach_a_table_once_in_the_event_of_aws", records),
+        trial("triggers::an_event_source_mapping_of_kafka_delivers_each_record", mapping),
         trial("triggers::a_deployment_checks_the_secrets_of_triggers", secrets),
     ]
 }
@@ -184,6 +186,83 @@ async fn records() {
             }
         }
     }
+    server.running.shutdown().await;
+}
+
+/// A function that stops at the first record `bad`, and reports it as AWS specifies.
+const REPORT: &str = r#"
+import base64
+
+import headwater
+from headwater import lake
+
+
+@headwater.function()
+def report(event):
+    rows, failed = [], []
+    for record in [one for part in event["records"].values() for one in part]:
+        value = base64.b64decode(record["value"]).decode()
+        if value == "bad":
+            identifier = {"partition": "orders-0", "offset": record["offset"]}
+            failed.append({"itemIdentifier": identifier})
+            break
+        rows.append({"value": value})
+    if rows:
+        lake.append("seen", rows)
+    return {"batchItemFailures": failed}
+"#;
+
+async fn mapping() {
+    let started = tokio::task::spawn_blocking(KafkaProcess::start);
+    let mut kafka = started.await.expect("Kafka");
+    kafka.produce("orders", 0, &json!([{"value": "1"}, {"value": "bad"}, {"value": "3"}]));
+    let server = TestServer::start().await;
+    write(&server, "functions/report.py", REPORT);
+    deploy(&server, "").await;
+    let url = format!("http://{}", server.running.http_addr().expect("an address"));
+    let made = server.post("/v1/access-keys", json!({})).await;
+    let text = |value: &Value| value.as_str().expect("text").to_owned();
+    let key = Some((text(&made["key"]["id"]), text(&made["secret"])));
+    let path = "/2015-03-31/event-source-mappings";
+    let ask = async |method: &'static str, path: String, body: Value| -> Value {
+        let body = if body.is_null() { String::new() } else { body.to_string() };
+        let request = Signed { body, ..Signed::new("lambda", &key, method, path) };
+        let answer = signed::send(&url, &[request]).await.remove(0);
+        serde_json::from_str(&answer.body).unwrap_or_else(|_| panic!("{answer:?}"))
+    };
+    let body = json!({
+        "FunctionName": "report",
+        "SelfManagedEventSource": {"Endpoints": {"KAFKA_BOOTSTRAP_SERVERS": [kafka.servers()]}},
+        "Topics": ["orders"],
+        "StartingPosition": "TRIM_HORIZON",
+        "FunctionResponseTypes": ["ReportBatchItemFailures"],
+        "BisectBatchOnFunctionError": true,
+        "MaximumRetryAttempts": 1,
+    });
+    let created = ask("POST", path.to_owned(), body).await;
+    let id = text(&created["UUID"]);
+    assert_eq!(created["BatchSize"], 100, "{created}");
+
+    let has_some = |events: &Value| events.as_array().is_some_and(|events| !events.is_empty());
+    let failed = server.until("/v1/trigger-events?status=failed", has_some).await;
+    let records = failed[0]["data"]["records"].as_array().expect("records");
+    assert_eq!((records.len(), &records[0]["payload"]), (1, &json!("bad")), "{failed}");
+    let is_done = |triggers: &Value| triggers[0]["pending"] == 0;
+    server.until("/v1/triggers", is_done).await;
+    let seen = server.rows("SELECT value FROM seen ORDER BY value").await;
+    assert_eq!(seen, json!([{"value": "1"}, {"value": "3"}]));
+
+    let one = format!("{path}/{id}");
+    let found = ask("GET", one.clone(), Value::Null).await;
+    assert_eq!((&found["State"], &found["Topics"]), (&json!("Enabled"), &json!(["orders"])));
+    assert_eq!(found["LastProcessingResult"], "OK");
+    let updated = ask("PUT", one.clone(), json!({"BatchSize": 7})).await;
+    assert_eq!((&updated["BatchSize"], &updated["MaximumRetryAttempts"]), (&json!(7), &json!(1)));
+    let listed = ask("GET", path.to_owned(), Value::Null).await;
+    assert_eq!(listed["EventSourceMappings"][0]["UUID"], json!(id));
+    let deleted = ask("DELETE", one, Value::Null).await;
+    assert_eq!(deleted["State"], "Deleting");
+    assert_eq!(server.get("/v1/triggers").await, json!([]));
     server.running.shutdown().await;
 }
 

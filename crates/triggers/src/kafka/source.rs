@@ -263,7 +263,6 @@ mod tests {
             (json!({"servers": "a", "topic": "a/b"}), "`a/b` is not a valid topic name"),
             (json!({"servers": "a", "topic": long}), "not a valid topic name"),
             (json!({"servers": "a", "topic": "t", "user": "u"}), "`secret` is not"),
-            (json!({"servers": "a", "topic": "t", "secret": "S"}), "`user` is not"),
             (json!({"servers": "a", "topic": "t", "ca": "S"}), "`tls` is not"),
             (json!({"servers": "a", "topic": "t", "batch": 101}), "between 1 and 100, not 101"),
             (json!({"servers": "a", "topic": "t", "window": "301s"}), "at most 5 minutes"),

@@ -30,6 +30,11 @@ fn invalid_triggers_are_errors_with_a_hint() {
     check(with("order_by", json!("subjekt")), "no field `subjekt`");
     let ordered = json!({"name": "a", "run": true, "files": files, "order_by": "subject"});
     check(ordered, "only for functions");
+    let divided = json!({"name": "a", "run": true, "files": files, "bisect": true});
+    check(divided, "`report_failures` and `bisect` are only for functions");
+    let schedule = json!({"name": "a", "function": "f", "schedule": "rate(1 hours)",
+        "report_failures": true});
+    check(schedule, "need a source whose events can contain several items");
     check(json!({"name": "", "run": true, "files": files}), "name is empty");
     for (bucket, expected) in [
         (json!({"name": ""}), "not a valid bucket"),

@@ -17,7 +17,9 @@ use headwater_model::{
     SystemClock, Trigger, TriggerEventStatus,
 };
 use headwater_store::{Append, Batch, KeyRange, SqliteStore, Store, UniqueKey};
-use headwater_triggers::{TargetExecutor, TriggerEventFilter, Triggers, TriggersOptions};
+use headwater_triggers::{
+    TargetExecutor, TriggerEventFilter, Triggers, TriggersOptions, with_divisible,
+};
 use serde_json::{Value, json};
 
 use crate::kafka_server::KafkaProcess;
@@ -32,6 +34,11 @@ const FILES: usize = 600;
 const SERVERS: &str = "servers";
 const RECORDS: usize = 300;
 
+/// If this file exists, the process calls a function that fails for files whose names end with
+/// `POISON`, and divides events.
+const BISECTS: &str = "bisects";
+const POISON: &str = "13.csv";
+
 /// A target that commits an event's files or records to a journal, with the event's id as a unique
 /// key, as a lake does.
 struct Commits(Arc<dyn Store>);
@@ -40,12 +47,15 @@ struct Commits(Arc<dyn Store>);
 impl TargetExecutor for Commits {
     async fn execute(
         &self,
-        _: &Trigger,
+        trigger: &Trigger,
         event: &Event,
         _: Option<&Actor>,
         context: JobContext,
     ) -> Result<Value, Problem> {
         context.log_system("committing");
+        if trigger.bisect && names(event).iter().any(|name| name.ends_with(POISON)) {
+            return Err(with_divisible(Problem::new(ErrorCode::FunctionFailed, "a bad file")));
+        }
         let entry = |name: String| Append {
             journal: "rows".into(),
             key: format!("{name} {}", event.id),
@@ -58,6 +68,7 @@ impl TargetExecutor for Commits {
         };
         match self.0.apply(batch).await {
             Ok(_) => Ok(Value::Null),
+            Err(headwater_store::Error::NotUnique { .. }) if trigger.bisect => Ok(Value::Null),
             Err(headwater_store::Error::NotUnique { key, .. }) => {
                 let mut problem = Problem::new(ErrorCode::AlreadyExists, "committed before");
                 problem.context.insert("event".into(), json!(key));
@@ -93,7 +104,13 @@ async fn open(folder: &Path) -> (Arc<dyn Store>, Jobs, Triggers) {
         serde_json::from_value(definition).expect("a trigger")
     } else {
         let files = json!({"folder": "in", "batch": 7, "debounce": "50ms"});
-        trigger(json!({"name": "landing", "files": files}))
+        if folder.join(BISECTS).exists() {
+            let definition = json!({"name": "landing", "files": files, "function": "f",
+                "bisect": true, "retries": 0, "order_by": "source"});
+            serde_json::from_value(definition).expect("a trigger")
+        } else {
+            trigger(json!({"name": "landing", "files": files}))
+        }
     };
     triggers.reload(vec![definition]).await.expect("one");
     (store, jobs, triggers)
@@ -163,6 +180,43 @@ async fn files_that_land_while_processes_are_killed_are_each_committed_once() {
     assert!(queries.iter().filter(|number| **number == 0).count() == 3, "one from each process");
     let gaps = queries.windows(2).filter(|pair| pair[1] + 1 != pair[0] && pair[1] != 0);
     assert!(gaps.count() <= 2, "only the last of each process are missing");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn events_that_are_divided_while_processes_are_killed_lose_and_double_nothing() {
+    let dir = tempfile::tempdir().expect("a folder");
+    std::fs::write(dir.path().join(BISECTS), "").expect("a file");
+    let watcher: Arc<dyn Store> =
+        Arc::new(SqliteStore::open(&dir.path().join("lake.db")).await.expect("a store"));
+    for round in 0..3 {
+        for number in (round..FILES).step_by(3) {
+            file(&dir.path().join(format!("in/{number}.csv")), "1");
+        }
+        let before = rows(&watcher).await.len();
+        let mut child = start(dir.path());
+        until("it commits", async || rows(&watcher).await.len() > before + 20).await;
+        child.kill().expect("a kill");
+        child.wait().expect("an end");
+    }
+    let (store, jobs, triggers) = open(dir.path()).await;
+    let is_poison = |number: &usize| format!("{number}.csv").ends_with(POISON);
+    let poison = (0..FILES).filter(is_poison).count();
+    until("all are there", async || rows(&store).await.len() >= FILES - poison).await;
+    let filter = TriggerEventFilter {
+        statuses: vec![TriggerEventStatus::Failed],
+        limit: 1_000,
+        ..TriggerEventFilter::default()
+    };
+    let failed = async || triggers.events(&filter).await.expect("events");
+    until("the others failed", async || failed().await.len() >= poison).await;
+    let failed = failed().await;
+    triggers.stop();
+    jobs.drain(Duration::from_secs(5)).await;
+    let rows = rows(&store).await;
+    let distinct: BTreeSet<&String> = rows.iter().collect();
+    assert_eq!((rows.len(), distinct.len()), (FILES - poison, FILES - poison));
+    let failed: Vec<String> = failed.iter().flat_map(|event| names(&event.event)).collect();
+    assert!(failed.len() == poison && failed.iter().all(|name| name.ends_with(POISON)));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -6,6 +6,7 @@ mod calls;
 mod crash;
 mod definitions;
 mod deliveries;
+mod division;
 mod kafka;
 mod kafka_server;
 mod kill;

@@ -1,0 +1,108 @@
+//! Calls of functions with events that can be divided: the items that a function reports as failed,
+//! and the report that an earlier attempt committed.
+//!
+//! The rows that a call appends are committed together with its report. If the process ends before
+//! the event's delivery is stored, the next attempt uses this report and does not call the function
+//! again. Otherwise, a different second report could lose items, or commit their rows twice.
+
+use headwater_event_values::{failed_items, item_ids};
+use headwater_function_lake::FunctionLake;
+use headwater_functions::FunctionResult;
+use headwater_lake::Lake;
+use headwater_model::{ErrorCode, Event, Problem, ResultExt, Trigger};
+use headwater_triggers::{BATCH_RESULTS, with_divisible};
+use serde_json::json;
+
+/// A call with an event that can be divided.
+pub(crate) struct BatchCall<'a> {
+    trigger: &'a Trigger,
+    event: &'a Event,
+    ids: Vec<String>,
+}
+
+impl<'a> BatchCall<'a> {
+    /// Returns the call; `None` if its event is always delivered as a whole.
+    pub(crate) fn new(trigger: &'a Trigger, event: &'a Event) -> Option<Self> {
+        let ids = if trigger.divides() { item_ids(trigger, event) } else { Vec::new() };
+        (!ids.is_empty()).then_some(BatchCall { trigger, event, ids })
+    }
+
+    /// Returns the positions of the failed items if an earlier attempt has committed its rows.
+    pub(crate) async fn committed(&self, lake: &Lake) -> Result<Option<Vec<usize>>, Problem> {
+        let id = &self.event.id;
+        let stored = lake.store().latest(BATCH_RESULTS, id).await.or_problem()?;
+        let Some(stored) = stored else { return Ok(None) };
+        serde_json::from_slice(&stored.value).map(Some).map_err(|error| {
+            let message = format!("the stored result of event `{id}` is invalid: {error}");
+            Problem::new(ErrorCode::Internal, message)
+        })
+    }
+
+    /// Returns the result of a call, and the positions of the items that it reports as failed. They
+    /// are committed together with the rows of the call.
+    ///
+    /// Errors: the error of the call; `function_failed` if the report is invalid.
+    pub(crate) fn check(
+        &self,
+        returned: Result<FunctionResult, Problem>,
+        lake: &FunctionLake,
+    ) -> Result<(FunctionResult, Vec<usize>), Problem> {
+        let returned = returned.map_err(|problem| self.failed(problem))?;
+        let failed = match &returned {
+            FunctionResult::Json(text) if self.trigger.report_failures => {
+                failed_items(text, &self.ids).map_err(|problem| self.failed(problem))?
+            }
+            FunctionResult::Json(_) | FunctionResult::Bool(_) | FunctionResult::Table(_) => {
+                Vec::new()
+            }
+        };
+        lake.commit_with(BATCH_RESULTS, &self.event.id, json!(failed).to_string().into());
+        Ok((returned, failed))
+    }
+
+    /// Marks the problem of a call that a single item may have caused. Nothing has been committed
+    /// at this time.
+    fn failed(&self, problem: Problem) -> Problem {
+        use ErrorCode as Code;
+        match problem.code {
+            Code::FunctionNotFound
+            | Code::DeploymentNotFound
+            | Code::Forbidden
+            | Code::QuotaExceeded
+            | Code::Cancelled => problem,
+            _ if self.trigger.bisect => with_divisible(problem),
+            _ => problem,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use headwater_model::Timestamp;
+
+    use super::*;
+
+    #[test]
+    fn only_errors_of_the_function_divide_an_event() {
+        let event = json!({"id": "e", "source": "postgres://h/d", "time": Timestamp::UNIX_EPOCH,
+            "type": "headwater.postgres.notified", "data": {"channel": "c", "payloads": [1, 2]}});
+        let event: Event = serde_json::from_value(event).expect("an event");
+        let trigger = |settings: serde_json::Value| {
+            let mut trigger = json!({"name": "t", "function": "f",
+                "postgres": {"url": "postgres://h/d", "channel": "c"}});
+            let fields = settings.as_object().expect("settings").clone();
+            trigger.as_object_mut().expect("a trigger").extend(fields);
+            serde_json::from_value::<Trigger>(trigger).expect("a trigger")
+        };
+        assert!(BatchCall::new(&trigger(json!({})), &event).is_none());
+        let divides = |settings: serde_json::Value, code: ErrorCode| {
+            let trigger = trigger(settings);
+            let call = BatchCall::new(&trigger, &event).expect("a call with items");
+            !call.failed(Problem::new(code, "no")).context.is_empty()
+        };
+        assert!(divides(json!({"bisect": true}), ErrorCode::FunctionFailed));
+        assert!(divides(json!({"bisect": true}), ErrorCode::TimeLimit));
+        assert!(!divides(json!({"bisect": true}), ErrorCode::FunctionNotFound));
+        assert!(!divides(json!({"report_failures": true}), ErrorCode::FunctionFailed));
+    }
+}
