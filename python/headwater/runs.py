@@ -174,8 +174,8 @@ class Runs(Requests):
     def rerun(self, job: str, *, exact: bool = True, branch: str | None = None) -> RunningJob:
         """Repeats a run with its own files and parameters, and does not wait for its end.
 
-        The new run uses the commit from which the earlier run started, on a new branch, by default
-        `rerun/JOB`. With `exact=False`, it uses the current state of the earlier run's branch.
+        The new run uses the commit from which the earlier run started and the package versions that
+        it used, on a new branch, by default `rerun/JOB`. With `exact=False`, it uses the current state of the earlier run's branch.
         """
         how = without_none({"exact": exact or None, "branch": branch})
         path = segments("v1", "jobs", job, "rerun")

@@ -23,6 +23,7 @@ export interface LogLine {
 type Event = { sequence: number; time: string } & (
   | { type: "started" }
   | { type: "planned"; steps: PlannedStep[] }
+  | { type: "environment"; environment: string; python: string; packages: Record<string, string> }
   | { type: "step_started"; step: string }
   | ({ type: "step_ended" } & StepReport)
   | ({ type: "log" } & LogLine)

@@ -292,7 +292,7 @@ impl Printer {
             return;
         }
         match &event.event {
-            JobEventKind::Started => {}
+            JobEventKind::Started | JobEventKind::Environment { .. } => {}
             JobEventKind::Planned { steps } => self.planned(steps),
             JobEventKind::StepStarted { step } => {
                 let now = Instant::now();

@@ -67,6 +67,7 @@ impl EventLog {
             JobEventKind::Log { .. } => self.push_line(time, event),
             JobEventKind::Started => self.append(time, event),
             JobEventKind::Planned { .. }
+            | JobEventKind::Environment { .. }
             | JobEventKind::StepStarted { .. }
             | JobEventKind::StepEnded { .. } => {
                 self.noteworthy = true;

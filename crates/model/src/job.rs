@@ -284,6 +284,12 @@ pub enum JobEventKind {
         /// The steps, parents before children.
         steps: Vec<crate::PlannedStep>,
     },
+    /// The packages of an environment that the run uses. An exact rerun installs them again.
+    Environment {
+        /// The environment's declaration and packages.
+        #[serde(flatten)]
+        environment: Box<crate::RunEnvironment>,
+    },
     /// A model or expectation started.
     StepStarted {
         /// The name of the model or expectation.

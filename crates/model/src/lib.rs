@@ -123,7 +123,8 @@ pub use reference::{AncestorDistance, MAIN_BRANCH, RefSpec, ResolvedRef, parse_m
 pub use restriction::{CreateRestriction, Restriction, Restrictions};
 pub use run::{
     AffectedReader, FIRST_RUN, PlannedColumns, PlannedInstall, PlannedStep, PreviewColumn,
-    PreviewRequest, RowsPreview, RunPlan, RunReport, RunRequest, StepReport, run_reasons,
+    PreviewRequest, RowsPreview, RunEnvironment, RunPlan, RunReport, RunRequest, StepReport,
+    run_reasons,
 };
 pub use secret::{Secret, SetSecret};
 pub use session::{

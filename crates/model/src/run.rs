@@ -59,10 +59,25 @@ pub struct RunRequest {
     /// and the tables that the models wrote. Tables of `replace` models are recomputed and never
     /// conflict.
     pub merge: Option<MergeRequest>,
+    /// The Python versions and packages to use instead of resolving packages: those that an earlier
+    /// run used. Environments that are not listed are resolved.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub environments: Vec<RunEnvironment>,
     /// The author of the job and of its commits.
     pub author: Option<String>,
     /// The trigger event that caused the run; an event is committed at most once.
     pub event: Option<String>,
+}
+
+/// The Python version and packages that the functions of a run use.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RunEnvironment {
+    /// The declared Python version and packages, for example `python 3.11, polars >=1`.
+    pub environment: String,
+    /// The Python version, for example `3.11`.
+    pub python: String,
+    /// Version by package, of all installed packages.
+    pub packages: BTreeMap<String, String>,
 }
 
 /// The rows to return of every model's result.

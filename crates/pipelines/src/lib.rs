@@ -38,12 +38,14 @@ mod reuse;
 mod rights;
 mod row_expectations;
 mod run;
+mod run_environments;
 mod runner;
 mod selected;
 mod selection;
 mod sql_function;
 mod steps_to_run;
 mod system_tables;
+mod table_owner;
 mod unit_test;
 mod view_model;
 

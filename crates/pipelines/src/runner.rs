@@ -104,10 +104,15 @@ impl Runner {
         let values = project.parameter_values(&request.parameters)?;
         let view = self.lake().view(reference).await.map_err(|error| Error::other(&error))?;
         plan::branch_of(&view, reference)?;
-        let RunRequest { no_cache, no_reuse, priority, preview, select, exclude, .. } = request;
-        let (no_cache, no_reuse, priority) = (*no_cache, *no_reuse, *priority);
-        let preview = *preview;
-        let options = PlanOptions { no_cache, no_reuse, priority, preview, select, exclude };
+        let options = PlanOptions {
+            no_cache: request.no_cache,
+            no_reuse: request.no_reuse,
+            priority: request.priority,
+            preview: request.preview,
+            select: &request.select,
+            exclude: &request.exclude,
+            environments: &request.environments,
+        };
         let plan = Plan::new(self, project, view, values, options).await;
         plan.map_err(|error| self.conceal(error))
     }
@@ -143,6 +148,7 @@ impl Runner {
         if plan.has_work() || work.is_preview() {
             self.run_on_branch(&plan, &work).await
         } else {
+            plan.environments.emit(&work.context);
             let unchanged = plan.listed_steps().map(|step| plan.unchanged(step));
             let steps: Vec<StepReport> = unchanged.collect();
             for report in &steps {

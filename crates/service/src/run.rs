@@ -90,6 +90,7 @@ impl Runs {
             priority: request.priority.or(retried.priority),
             select: retried.select,
             exclude: retried.exclude,
+            environments: retried.environments,
             retry: Some(job.id.to_string()),
             ..request
         })

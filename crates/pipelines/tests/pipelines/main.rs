@@ -6,6 +6,7 @@ mod batches;
 mod bauplan;
 mod concurrent_changes;
 mod contracts;
+mod environments;
 mod failures;
 mod flights;
 mod forecasts;
