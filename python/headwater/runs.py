@@ -91,6 +91,7 @@ class Runs(Requests):
         strict: bool = True,
         no_cache: bool = False,
         no_reuse: bool = False,
+        no_repeat: bool = False,
         select: str | Iterable[str] = (),
         exclude: str | Iterable[str] = (),
         retry: str | None = None,
@@ -104,7 +105,8 @@ class Runs(Requests):
 
         `parameters` are the project's parameters. In a strict run, a false expectation fails the
         run. `no_cache` also runs unchanged models, and `no_reuse` also runs models whose tables
-        were computed on other branches. `select` and `exclude` are selectors of models in dbt's
+        were computed on other branches. After a conflict with another run, the run is repeated up
+        to 3 times, unless `no_repeat` is set. `select` and `exclude` are selectors of models in dbt's
         syntax, such as `"+orders"` or `"tag:daily"`. `retry` is the id of a failed run to continue.
         With `preview`, nothing is merged, and each step of the report has `preview` with up to this
         number of first rows, or of last rows with `tail`. `priority` is `low`, `normal` or `high`,
@@ -123,6 +125,7 @@ class Runs(Requests):
             strict=None if retry and strict else strict,
             no_cache=no_cache,
             no_reuse=no_reuse or None,
+            no_repeat=no_repeat or None,
             select=selectors(select) or None,
             exclude=selectors(exclude) or None,
             retry=retry,
@@ -141,6 +144,7 @@ class Runs(Requests):
         strict: bool = True,
         no_cache: bool = False,
         no_reuse: bool = False,
+        no_repeat: bool = False,
         select: str | Iterable[str] = (),
         exclude: str | Iterable[str] = (),
         priority: Priority | None = None,
@@ -156,6 +160,7 @@ class Runs(Requests):
             strict=strict,
             no_cache=no_cache,
             no_reuse=no_reuse or None,
+            no_repeat=no_repeat or None,
             select=selectors(select) or None,
             exclude=selectors(exclude) or None,
             dry_run=False,

@@ -26,6 +26,7 @@ mod occurrence_rights;
 mod preparation;
 mod project_files;
 mod provisioner;
+mod repeated_run;
 mod rights;
 mod run;
 mod running_statement;

@@ -31,6 +31,10 @@ pub struct RunRequest {
     /// parameters and inputs. By default, these tables are reused.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub no_reuse: bool,
+    /// Do not repeat the run after a conflict. By default, a run whose merge has a conflict is
+    /// repeated up to 3 times on the new state of the branch.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub no_repeat: bool,
     /// The models and expectations to run, in dbt's selection syntax; all if empty. A space or
     /// another item is a union, a comma an intersection: `+orders`, `tag:daily,state:modified+`.
     /// Expectations of the selected models also run.
@@ -348,6 +352,9 @@ pub struct RunReport {
     pub commit: Option<CommitId>,
     /// The tables that the commit changed.
     pub tables: Vec<String>,
+    /// The conflicts of earlier attempts, after which the run was repeated.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub conflicts: Vec<Problem>,
     /// The merge that preceded the models, if one was requested.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub merge: Option<MergeReport>,

@@ -482,6 +482,7 @@ impl RunContext {
             run_branch: self.branch.clone(),
             commit,
             tables,
+            conflicts: Vec::new(),
             merge: None,
             // A fold from 0.0 is used, because the sum of no floats is `-0.0`.
             cost: steps.iter().fold(0.0, |sum, step| sum + step.cost),

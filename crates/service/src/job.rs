@@ -145,6 +145,8 @@ impl Jobs {
             retry: None,
             reference,
             no_reuse: true,
+            // A repetition would read another commit.
+            no_repeat: true,
             environments,
             ..request
         };

@@ -13,6 +13,8 @@ pub fn trials() -> Vec<Trial> {
         trial("runs::a_stopped_run_leaves_its_target_unchanged", stopped),
         trial("runs::a_kill_interrupts_a_run", killed),
         trial("runs::the_branch_of_a_failed_run_cannot_be_merged", failed),
+        trial("runs::a_run_is_repeated_after_a_conflict", repeated),
+        trial("runs::a_run_fails_at_a_conflict_if_it_may_not_be_repeated", not_repeated),
     ]
 }
 
@@ -96,4 +98,74 @@ async fn failed() {
     let source = json!({"source": format!("run/{id}"), "unchecked": true});
     let merged = server.post("/v1/branches/main/merge", source).await;
     assert_eq!(merged["outcome"], "fast_forward", "{merged}");
+}
+
+const BY_KEY: &str = "-- headwater: materialization = merge\n-- headwater: keys = id\n\
+                      -- headwater: allow_takeover = true\nSELECT 2 AS id, 20 AS v\n";
+
+/// A model that takes some seconds, unless the other project has added a row to its input.
+const SLOW: &str = "import time\n\nimport headwater\n\n\n\
+                    @headwater.model(materialization='replace')\n\
+                    def slow(t=headwater.Model('t')):\n    \
+                    time.sleep(5 if len(t) == 1 else 0)\n    return t\n";
+
+async fn ended(server: &TestServer, id: &str) -> Value {
+    let has_ended = |job: &Value| job["status"] != "running" && job["status"] != "queued";
+    server.until(&format!("/v1/jobs/{id}"), has_ended).await
+}
+
+/// Starts a run, and during this run ends the run of another project, which changes a row with the
+/// same key. Returns the job of the first run.
+async fn run_with_conflict(server: &TestServer, no_repeat: bool) -> Value {
+    for sql in ["CREATE TABLE k AS SELECT 1 AS id, 10 AS v", "CREATE TABLE t AS SELECT 1 AS id"] {
+        server.post("/v1/query", json!({"sql": sql})).await;
+    }
+    let slow = json!({"no_repeat": no_repeat, "files": {
+        "headwater.toml": "[project]\nname = \"slow\"\n",
+        "models/k.sql": BY_KEY,
+        "models/slow.py": SLOW,
+    }});
+    let slow = id(&server.post("/v1/runs", slow).await);
+    let deadline = std::time::Instant::now() + PATIENCE;
+    let started = r#""step":"slow","type":"step_started""#;
+    let is_started = |events: &str| {
+        events.contains(started) || events.contains(r#""type":"step_started","step":"slow""#)
+    };
+    while !is_started(&server.text(&format!("/v1/jobs/{slow}/events")).await) {
+        assert!(std::time::Instant::now() < deadline, "the slow model does not begin");
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    let quick = json!({"files": {
+        "headwater.toml": "[project]\nname = \"quick\"\n",
+        "models/k.sql": BY_KEY,
+        "models/t.sql": "-- headwater: materialization = append\n\
+            -- headwater: allow_takeover = true\nSELECT 2 AS id\n",
+    }});
+    let quick = id(&server.post("/v1/runs", quick).await);
+    let job = ended(server, &quick).await;
+    assert_eq!(job["status"], "succeeded", "{job}");
+    ended(server, &slow).await
+}
+
+async fn repeated() {
+    let server = TestServer::start().await;
+    let job = run_with_conflict(&server, false).await;
+    assert_eq!(job["status"], "succeeded", "{job}");
+    let conflicts = job["result"]["conflicts"].as_array().expect("conflicts");
+    assert_eq!(conflicts.len(), 1, "{job}");
+    assert_eq!(conflicts[0]["code"], "merge_conflict", "{job}");
+    let log = server.text(&format!("/v1/jobs/{}/events", id(&job))).await;
+    assert!(log.contains("repeating the run (1 of 3) in 0.5 s: `main` changed"), "{log}");
+    let rows = "SELECT (SELECT count(*) FROM k WHERE id = 2) AS k, count(*) AS slow FROM slow";
+    assert_eq!(server.rows(rows).await, json!([{"k": 1, "slow": 2}]));
+    assert_eq!(server.get("/v1/branches?prefix=run/").await, json!([]));
+}
+
+async fn not_repeated() {
+    let server = TestServer::start().await;
+    let job = run_with_conflict(&server, true).await;
+    assert_eq!(job["status"], "failed", "{job}");
+    assert_eq!(job["error"]["code"], "merge_conflict", "{job}");
+    let branches = server.get("/v1/branches?prefix=run/").await;
+    assert_eq!(branches[0]["name"], format!("run/{}", id(&job)), "{branches}");
 }
