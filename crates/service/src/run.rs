@@ -155,6 +155,8 @@ fn summary(project: &str, request: &RunRequest) -> String {
     }
     match &request.merge {
         Some(merge) => format!("{project}, merging {}", merge.source),
+        // The selector `result:` skips runs with this summary.
+        None if request.preview.is_some() => format!("{project}, preview"),
         None => project.to_owned(),
     }
 }
