@@ -23,8 +23,8 @@ from .connection import segments
 from .errors import HeadwaterError, make
 from .notebook import shown
 from .project import read_project
-from .requests import selectors
-from .runs import Runs
+from .requests import selectors, without_none
+from .runs import RunningJob, Runs
 
 if TYPE_CHECKING:
     from .client import Client
@@ -105,6 +105,50 @@ class Backfills(Runs):
         client: Any = self
         work = _Backfill(client, self._at(ref), request, parameter, retries)
         return work.run(parse_values(parameter, values), jobs, on_value)
+
+    def start_backfill(
+        self,
+        project_dir: str | os.PathLike[str],
+        parameter: str,
+        values: str | Iterable[str | int | float | date] | None = None,
+        *,
+        partitions_of: str | None = None,
+        ref: str | None = None,
+        parameters: Mapping[str, object] | None = None,
+        strict: bool = True,
+        select: str | Iterable[str] = (),
+        exclude: str | Iterable[str] = (),
+        jobs: int = 4,
+        retries: int = 2,
+    ) -> RunningJob:
+        """Starts a backfill as one job of the server, and does not wait for its end.
+
+        The arguments are those of `backfill`. With `partitions_of`, the values are the partitions
+        of this table, which is partitioned by one column. `result()` of the returned job waits for
+        the end and returns the report. If values fail, it raises an error with the report in
+        `context["report"]`.
+        """
+        if (values is None) == (partitions_of is None):
+            message = "a backfill needs either values or a table"
+            raise make("invalid_argument", message, "Give `values` or `partitions_of`.")
+        run = self._run_request(
+            read_project(project_dir),
+            ref=ref,
+            parameters=parameters,
+            strict=strict,
+            select=selectors(select) or None,
+            exclude=selectors(exclude) or None,
+        )
+        request: dict[str, Any] = {
+            "run": run,
+            "parameter": parameter,
+            "values": None if values is None else parse_values(parameter, values),
+            "partitions_of": partitions_of,
+            "jobs": jobs,
+            "retries": retries,
+        }
+        answer = self._dict("POST", "/v1/backfills", without_none(request))
+        return self.running_job(answer["id"])
 
 
 class _Backfill:

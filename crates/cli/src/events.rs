@@ -112,11 +112,6 @@ fn into_result(job: Job) -> Result<Job> {
     }
 }
 
-/// Waits for the end of a job without printing its events.
-pub async fn wait(context: &Context, api: &Api, id: &str) -> Result<Job> {
-    Box::pin(follow_to_end(context, api, id, &mut Printer::silent())).await
-}
-
 async fn stop(api: &Api, id: &str) -> Result<()> {
     let path = format!("/v1/jobs/{}/stop", segment(id));
     let _: Job = api.post(path, &serde_json::json!({})).await?;

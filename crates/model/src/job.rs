@@ -70,11 +70,13 @@ pub enum JobKind {
     Commit,
     /// The requests of a client of SQS to a queue within a minute.
     Queue,
+    /// Runs of a project for each value of a parameter.
+    Backfill,
 }
 
 impl JobKind {
     /// All kinds.
-    pub const ALL: [JobKind; 12] = [
+    pub const ALL: [JobKind; 13] = [
         JobKind::Query,
         JobKind::Import,
         JobKind::Run,
@@ -87,12 +89,20 @@ impl JobKind {
         JobKind::Diff,
         JobKind::Commit,
         JobKind::Queue,
+        JobKind::Backfill,
     ];
 
     /// Returns true for short jobs whose caller waits for the result. Their records are written in
     /// groups, and old records are aggregated by day.
     pub const fn is_brief(self) -> bool {
-        !matches!(self, JobKind::Import | JobKind::Run | JobKind::Trigger | JobKind::Maintenance)
+        !matches!(
+            self,
+            JobKind::Import
+                | JobKind::Run
+                | JobKind::Trigger
+                | JobKind::Maintenance
+                | JobKind::Backfill
+        )
     }
 
     /// Returns the name in the API.
@@ -110,6 +120,7 @@ impl JobKind {
             JobKind::Diff => "diff",
             JobKind::Commit => "commit",
             JobKind::Queue => "queue",
+            JobKind::Backfill => "backfill",
         }
     }
 }

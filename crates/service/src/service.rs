@@ -26,6 +26,7 @@ use parking_lot::RwLock;
 use tokio_util::sync::CancellationToken;
 
 use crate::access_control::AccessControl;
+use crate::backfill::BackfillExecutor;
 use crate::branch::Branches;
 use crate::deployment::Deployments;
 use crate::environment::Environments;
@@ -61,6 +62,7 @@ impl Service {
     pub async fn start(config: ServiceConfig) -> Result<Self> {
         let components = Arc::new(Components::start(config).await?);
         QueueMappings::start(&components).await.map_err(|error| Error::component(&error))?;
+        BackfillExecutor::register(&components).await;
         Ok(Service(components))
     }
 

@@ -14,6 +14,7 @@ pub fn trials() -> Vec<Trial> {
         trial("runs::a_kill_interrupts_a_run", killed),
         trial("runs::the_branch_of_a_failed_run_cannot_be_merged", failed),
         trial("runs::a_run_is_repeated_after_a_conflict", repeated),
+        trial("runs::a_stopped_backfill_stops_its_runs", stopped_backfill),
         trial("runs::a_run_fails_at_a_conflict_if_it_may_not_be_repeated", not_repeated),
     ]
 }
@@ -168,4 +169,34 @@ async fn not_repeated() {
     assert_eq!(job["error"]["code"], "merge_conflict", "{job}");
     let branches = server.get("/v1/branches?prefix=run/").await;
     assert_eq!(branches[0]["name"], format!("run/{}", id(&job)), "{branches}");
+}
+
+/// A model that ends only for the value 1.
+const ENDS_FOR_ONE: &str = "-- headwater: materialization = append\n\
+     WITH d(x) AS (SELECT x FROM \
+     (VALUES (0), (1), (2), (3), (4), (5), (6), (7), (8), (9)) AS v(x) WHERE $n > 1 OR x = 0) \
+     SELECT sum(a.x + p.x) AS n \
+     FROM d a, d b, d c, d e, d f, d g, d h, d i, d j, d k, d l, d m, d o, d p\n";
+
+async fn stopped_backfill() {
+    let server = TestServer::start().await;
+    let backfill = json!({"parameter": "n", "values": ["1", "2", "3"], "run": {"files": {
+        "headwater.toml": "[project]\nname = \"sums\"\n[parameters.n]\ntype = \"int\"\n",
+        "models/sums.sql": ENDS_FOR_ONE,
+    }}});
+    let backfill = id(&server.post("/v1/backfills", backfill).await);
+    let is_endless = |jobs: &Value| {
+        let jobs = jobs.as_array().expect("jobs");
+        jobs.iter().any(|job| job["reference"] != "main")
+    };
+    server.until("/v1/jobs?kind=run&status=running", is_endless).await;
+    server.post(&format!("/v1/jobs/{backfill}/stop"), json!({})).await;
+    let job = ended(&server, &backfill).await;
+    assert_eq!(job["status"], "cancelled", "{job}");
+    let message = job["error"]["message"].as_str().expect("a message");
+    assert_eq!(message, "the backfill was stopped after 1 of 3 values");
+    assert_eq!(server.get("/v1/jobs?kind=run&status=running").await, json!([]));
+    assert_eq!(server.get("/v1/branches?prefix=backfill/").await, json!([]));
+    // The values that were merged before stay merged.
+    assert_eq!(server.rows("SELECT count(*) AS n FROM sums").await, json!([{"n": 1}]));
 }

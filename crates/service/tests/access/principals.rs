@@ -66,6 +66,7 @@ const PLACES: &[(&str, &str, &str)] = &[
         "a server without authentication and users",
     ),
     ("service/src/access.rs", "Principal::owner", "the verified token of the server"),
+    ("service/src/backfill.rs", ".principal()", "the user that started the backfill"),
     ("service/src/queue_worker.rs", ".principal()", "the user that last changed the mapping"),
     ("service/src/queue_worker.rs", ".principal()", "the user that last changed the mapping"),
     ("service/src/queue_worker.rs", ".principal()", "the user that last changed the mapping"),
