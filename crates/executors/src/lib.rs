@@ -8,6 +8,7 @@
 mod acting_request;
 mod audit_table;
 mod auto_maintenance;
+mod backfill;
 mod bucket_notification;
 mod call_budget;
 mod call_output;
@@ -39,6 +40,7 @@ mod upload;
 pub use acting_request::ActingRequest;
 pub use audit_table::audit_schema;
 pub use auto_maintenance::start_maintenance;
+pub use backfill::{BACKFILL_JOBS, BACKFILL_RETRIES, BackfillExecutor};
 pub use call_budget::call_budget;
 pub use call_output::{CallOutputs, OutputWriter};
 pub use commit_history::CommitHistory;

@@ -42,7 +42,8 @@ async fn a_run_uses_the_recorded_packages_of_an_earlier_run() {
     world.sql("main", &["CREATE TABLE t AS SELECT 1 AS id"]).await;
     let ran = world.run(&project()).await;
     ran.report();
-    let [recorded] = &environments(&ran)[..] else { panic!("{:?}", ran.events) };
+    let all = environments(&ran);
+    let [recorded] = &all[..] else { panic!("{:?}", ran.events) };
     assert_eq!(recorded.environment, "python 3.11, six >=1.15");
     assert_eq!(recorded.python, "3.11");
     let newest = versions(recorded)["six"].to_owned();
