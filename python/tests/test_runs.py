@@ -70,6 +70,21 @@ class StartedRuns(unittest.TestCase):
         self.assertEqual(self.client.rerun("old", branch="check").id, JOB)
         self.assertEqual(self.server.last().parameters, {"exact": "true", "branch": "check"})
 
+    def test_a_backfill_is_started_as_one_job(self):
+        self.server.on("POST", "/v1/backfills", job("queued"))
+        days = "2026-01-01..2026-01-02"
+        self.assertEqual(self.client.start_backfill(self.project, "day", days).id, JOB)
+        sent = self.server.last().body
+        self.assertEqual(sent["values"], ["2026-01-01", "2026-01-02"])
+        self.assertEqual((sent["parameter"], sent["jobs"], sent["retries"]), ("day", 4, 2))
+        self.assertIn("headwater.toml", sent["run"]["files"])
+        self.client.start_backfill(self.project, "day", partitions_of="trips", ref="dev")
+        sent = self.server.last().body
+        self.assertEqual((sent["partitions_of"], sent["run"]["ref"]), ("trips", "dev"))
+        self.assertNotIn("values", sent)
+        with self.assertRaises(errors.HeadwaterError):
+            self.client.start_backfill(self.project, "day")
+
     def test_a_run_is_stopped(self):
         self.server.on("POST", f"/v1/jobs/{JOB}/stop", job("cancelled"))
         self.assertEqual(self.client.running_job(JOB).stop()["status"], "cancelled")

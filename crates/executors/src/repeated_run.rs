@@ -44,7 +44,9 @@ impl RunExecutor {
                 return Err(problem);
             }
             if !wait(repetition, &problem, context).await {
-                return Err(problem);
+                let is_stopped = context.cancelled().is_cancelled();
+                let stopped = || context.stopped("the run was stopped before its repetition");
+                return Err(if is_stopped { stopped() } else { problem });
             }
             self.lake
                 .catalog()
