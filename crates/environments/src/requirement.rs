@@ -79,6 +79,8 @@ pub(crate) fn name_of(requirement: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
 
     #[test]
@@ -99,7 +101,7 @@ mod tests {
 
     #[test]
     fn pins_replace_the_requested_versions() {
-        let map = |all: &[(&str, &str)]| {
+        let map = |all: &[(&str, &str)]| -> BTreeMap<String, String> {
             all.iter().map(|(name, version)| ((*name).to_owned(), (*version).to_owned())).collect()
         };
         let spec = EnvironmentSpec {

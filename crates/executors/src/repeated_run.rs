@@ -1,15 +1,16 @@
 //! Repetition of runs whose merge has a conflict, because another client changed the same tables
 //! during the run.
 //!
-//! A repetition is a complete run on the new state of the target, within the same job: it plans
-//! again, so only models with changed inputs and models of the failed attempt run. Nothing of the
-//! failed attempt was merged, so its branch is deleted first.
+//! A repetition is a complete run on the new state of the target, within the same job. It plans
+//! again, and reuses the tables of the attempt with the conflict whose inputs have not changed.
+//! Nothing of that attempt was merged. Its branch is kept under another name until the repetition
+//! has ended.
 
 use std::time::Duration;
 
 use headwater_jobs::JobContext;
-use headwater_model::{Fault, Problem, ResultExt, RunReport, RunRequest};
-use headwater_pipelines::{Error, Runner};
+use headwater_model::{Fault, Object, Principal, Problem, ResultExt, RunReport, RunRequest};
+use headwater_pipelines::{Error, Runner, conflict_branch};
 use serde_json::json;
 
 use crate::run::RunExecutor;
@@ -26,34 +27,63 @@ impl RunExecutor {
         &self,
         runner: &Runner,
         request: RunRequest,
+        principal: &Principal,
         context: &JobContext,
     ) -> Result<RunReport, Problem> {
         if !may_repeat(&request) {
+            // Without this setting, the runner would keep the tables for a repetition.
+            let request = RunRequest { no_repeat: true, ..request };
             let ran = Box::pin(runner.run(request, context.clone())).await;
             return ran.map_err(|error| error.to_problem());
         }
         let mut conflicts: Vec<Problem> = Vec::new();
-        loop {
+        let ended = loop {
             let error = match Box::pin(runner.run(request.clone(), context.clone())).await {
-                Ok(report) => return Ok(RunReport { conflicts, ..report }),
+                Ok(report) => break Ok(report),
                 Err(error) => error,
             };
             let problem = repeated(&error, conflicts.len());
             let repetition = u32::try_from(conflicts.len()).unwrap_or(u32::MAX) + 1;
             if !error.is_conflict() || repetition > REPETITIONS_MAX {
-                return Err(problem);
+                break Err(problem);
             }
             if !wait(repetition, &problem, context).await {
                 let is_stopped = context.cancelled().is_cancelled();
                 let stopped = || context.stopped("the run was stopped before its repetition");
-                return Err(if is_stopped { stopped() } else { problem });
+                break Err(if is_stopped { stopped() } else { problem });
             }
-            self.lake
-                .catalog()
-                .delete_branch(&format!("run/{}", context.id()))
-                .await
-                .or_problem()?;
+            if let Err(failed) = self.set_aside(principal, context).await {
+                break Err(failed);
+            }
             conflicts.push(problem);
+        };
+        if !conflicts.is_empty() {
+            self.delete_set_aside(principal, context).await;
+        }
+        ended.map(|report| RunReport { conflicts, ..report })
+    }
+
+    /// Renames the branch of an attempt with a conflict. The repetition reuses its tables whose
+    /// inputs have not changed. The branch of the attempt before is deleted.
+    async fn set_aside(&self, principal: &Principal, context: &JobContext) -> Result<(), Problem> {
+        self.delete_set_aside(principal, context).await;
+        let (from, to) = (format!("run/{}", context.id()), conflict_branch(context.id()));
+        self.lake.catalog().rename_branch(&from, &to).await.or_problem()?;
+        self.access.set_owner(principal, &Object::branch(&to)).await.or_problem()
+    }
+
+    async fn delete_set_aside(&self, principal: &Principal, context: &JobContext) {
+        let branch = conflict_branch(context.id());
+        let catalog = self.lake.catalog();
+        if catalog.branch(&branch).await.is_err() {
+            return;
+        }
+        if let Err(error) = catalog.delete_branch(&branch).await {
+            tracing::warn!("the branch `{branch}` of a run cannot be deleted: {error}");
+        } else if let Err(error) =
+            self.access.remove_owner(principal, &Object::branch(&branch)).await
+        {
+            tracing::warn!("the owner of branch `{branch}` cannot be removed: {error}");
         }
     }
 }

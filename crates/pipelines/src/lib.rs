@@ -60,6 +60,7 @@ pub use headwater_project::{
 };
 pub use parse::parse_project;
 pub use preparation::ProvisionedCall;
+pub use reuse::conflict_branch;
 pub use runner::Runner;
 pub use sql_function::SqlFunctions;
 pub use system_tables::register_system_tables;

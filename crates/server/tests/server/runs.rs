@@ -124,6 +124,7 @@ async fn run_with_conflict(server: &TestServer, no_repeat: bool) -> Value {
     let slow = json!({"no_repeat": no_repeat, "files": {
         "headwater.toml": "[project]\nname = \"slow\"\n",
         "models/k.sql": BY_KEY,
+        "models/once.sql": "-- headwater: materialization = replace\nSELECT 1 AS n\n",
         "models/slow.py": SLOW,
     }});
     let slow = id(&server.post("/v1/runs", slow).await);
@@ -155,6 +156,11 @@ async fn repeated() {
     let conflicts = job["result"]["conflicts"].as_array().expect("conflicts");
     assert_eq!(conflicts.len(), 1, "{job}");
     assert_eq!(conflicts[0]["code"], "merge_conflict", "{job}");
+    let steps = job["result"]["steps"].as_array().expect("steps");
+    let status =
+        |name: &str| steps.iter().find(|step| step["step"] == name).map(|it| &it["status"]);
+    assert_eq!(status("once"), Some(&json!("reused")), "its input has not changed: {job}");
+    assert_eq!(status("slow"), Some(&json!("succeeded")), "its input has changed: {job}");
     let log = server.text(&format!("/v1/jobs/{}/events", id(&job))).await;
     assert!(log.contains("repeating the run (1 of 3) in 0.5 s: `main` changed"), "{log}");
     let rows = "SELECT (SELECT count(*) FROM k WHERE id = 2) AS k, count(*) AS slow FROM slow";
