@@ -59,7 +59,8 @@ pub fn check_values(name: &str, values: &[String]) -> Result<(), Problem> {
         return invalid("a backfill needs a parameter and its values".to_owned());
     }
     if values.len() > VALUES_MAX {
-        return invalid(format!("`{name}` has more than {VALUES_MAX} values"));
+        let problem = invalid(format!("`{name}` has more than {VALUES_MAX} values"));
+        return problem.map_err(|problem| problem.with_hint("Backfill fewer values at once."));
     }
     match first_duplicate(values) {
         Some(value) => invalid(format!("`{name}` has the value `{value}` twice")),

@@ -17,7 +17,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use headwater_access::Access;
 use headwater_backfill::{BackfillReport, ValueReport};
-use headwater_jobs::{Executor, JobContext, Jobs, NewJob};
+use headwater_jobs::{Executor, JobContext, Jobs, NewJob, SpawnOnDrop};
 use headwater_lake::Lake;
 use headwater_model::{
     Action, Actor, BackfillRequest, CommitId, CreateRef, ErrorCode, Job, JobEventKind, JobId,
@@ -90,7 +90,10 @@ impl Executor for BackfillExecutor {
             merging: Mutex::default(),
             done: AtomicUsize::new(0),
         });
-        work.execute().await
+        // A job that does not end in time after its stop is dropped. The work then continues, to wait
+        // for its stopped runs and to delete its branches.
+        let ended = SpawnOnDrop::new(async move { work.execute().await }).await;
+        ended.unwrap_or_else(|| Err(Problem::new(ErrorCode::Internal, "the backfill panicked")))
     }
 }
 
@@ -170,9 +173,8 @@ impl RunningBackfill {
         let at_once = usize::try_from(at_once).unwrap_or(1);
         let (mut waiting, mut running) = (values.iter(), JoinSet::new());
         loop {
-            while running.len() < at_once
-                && let Some(value) = waiting.next()
-            {
+            while running.len() < at_once && self.check_stopped().is_ok() {
+                let Some(value) = waiting.next() else { break };
                 let (this, value) = (Arc::clone(self), value.clone());
                 running.spawn(async move { this.value(&value, start).await });
             }
@@ -296,15 +298,13 @@ impl RunningBackfill {
             jobs.stop(id).await.or_problem()?;
         }
         let job = jobs.wait(id).await.or_problem()?;
-        let outcome = match (job.status, &job.error) {
-            (JobStatus::Succeeded, _) => Ok(job),
-            (_, Some(problem)) => Err(problem.clone()),
-            (status, None) => {
-                let message = format!("the run `{id}` ended as {status:?}");
-                Err(Problem::new(ErrorCode::Internal, message))
-            }
-        };
-        Ok((id, outcome))
+        if job.status == JobStatus::Succeeded {
+            return Ok((id, Ok(job)));
+        }
+        let problem = job.error.unwrap_or_else(|| {
+            Problem::new(ErrorCode::Internal, format!("the run `{id}` has no result"))
+        });
+        Ok((id, Err(problem)))
     }
 
     /// Starts the run of a value. The run waits for earlier runs of the project on the branch.
@@ -372,12 +372,13 @@ impl RunningBackfill {
     fn check_stopped(&self) -> Result<(), Problem> {
         let hint = "Run the command again; repeating a value does not duplicate its rows.";
         let (done, total) = (self.done.load(Ordering::Relaxed), self.request.values.len());
-        let stopped = format!("the backfill was stopped after {done} of {total} values");
         if self.context.cancelled().is_cancelled() {
+            let stopped = format!("the backfill was stopped after {done} of {total} values");
             return Err(self.context.stopped(&stopped).with_hint(hint));
         }
         if self.context.draining().is_cancelled() {
-            return Err(Problem::new(ErrorCode::Cancelled, stopped).with_hint(hint));
+            let message = format!("the server stopped after {done} of {total} values");
+            return Err(Problem::new(ErrorCode::Interrupted, message).with_hint(hint));
         }
         Ok(())
     }

@@ -52,10 +52,10 @@ impl RunExecutor {
                 let stopped = || context.stopped("the run was stopped before its repetition");
                 break Err(if is_stopped { stopped() } else { problem });
             }
+            conflicts.push(problem);
             if let Err(failed) = self.set_aside(principal, context).await {
                 break Err(failed);
             }
-            conflicts.push(problem);
         };
         if !conflicts.is_empty() {
             self.delete_set_aside(principal, context).await;
@@ -68,7 +68,12 @@ impl RunExecutor {
     async fn set_aside(&self, principal: &Principal, context: &JobContext) -> Result<(), Problem> {
         self.delete_set_aside(principal, context).await;
         let (from, to) = (format!("run/{}", context.id()), conflict_branch(context.id()));
-        self.lake.catalog().rename_branch(&from, &to).await.or_problem()?;
+        let catalog = self.lake.catalog();
+        if catalog.branch(&from).await.is_err() {
+            // An attempt that wrote nothing has deleted its branch.
+            return Ok(());
+        }
+        catalog.rename_branch(&from, &to).await.or_problem()?;
         self.access.set_owner(principal, &Object::branch(&to)).await.or_problem()
     }
 

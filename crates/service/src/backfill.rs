@@ -38,6 +38,8 @@ impl Runs {
         check_values(&request.parameter, &request.values)?;
         request.run.reference = Some(RefSpec::Name(branch.clone()));
         request.run.author = Some(principal.author().to_owned());
+        // An event is committed at most once, so only the first value would be merged.
+        request.run.event = None;
         let project = project_name(&request.run);
         let count = request.values.len();
         let summary = format!("{project}, {count} values of {}", request.parameter);
