@@ -26,6 +26,7 @@ type Event = { sequence: number; time: string } & (
   | { type: "environment"; environment: string; python: string; packages: Record<string, string> }
   | { type: "step_started"; step: string }
   | ({ type: "step_ended" } & StepReport)
+  | { type: "value_ended"; report: Record<string, unknown> }
   | ({ type: "log" } & LogLine)
   | { type: "progress"; stage: string; done: number; total?: number; unit: string }
   | { type: "ended"; status: string; error?: Problem }

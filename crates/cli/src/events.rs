@@ -287,7 +287,10 @@ impl Printer {
             return;
         }
         match &event.event {
-            JobEventKind::Started | JobEventKind::Environment { .. } => {}
+            // A log line also contains the outcome of a value.
+            JobEventKind::Started
+            | JobEventKind::Environment { .. }
+            | JobEventKind::ValueEnded { .. } => {}
             JobEventKind::Planned { steps } => self.planned(steps),
             JobEventKind::StepStarted { step } => {
                 let now = Instant::now();

@@ -390,6 +390,7 @@ impl RunningBackfill {
         let total = self.request.values.len();
         let (name, value, outcome) = (&self.request.parameter, &report.value, report.outcome());
         self.context.log_system(format!("{name}={value} {outcome}, {done} of {total} done"));
+        self.context.emit(JobEventKind::ValueEnded { report: json!(report) });
         let count = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
         self.context.emit(JobEventKind::Progress {
             stage: "backfill".to_owned(),

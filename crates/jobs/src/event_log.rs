@@ -69,7 +69,8 @@ impl EventLog {
             JobEventKind::Planned { .. }
             | JobEventKind::Environment { .. }
             | JobEventKind::StepStarted { .. }
-            | JobEventKind::StepEnded { .. } => {
+            | JobEventKind::StepEnded { .. }
+            | JobEventKind::ValueEnded { .. } => {
                 self.noteworthy = true;
                 self.append(time, event);
             }

@@ -312,6 +312,12 @@ pub enum JobEventKind {
         #[serde(flatten)]
         report: Box<crate::StepReport>,
     },
+    /// A value of a backfill ended.
+    ValueEnded {
+        /// The outcome: `value`, `status`, `attempts`, `job`, `commit` and `error`.
+        #[schema(value_type = Object)]
+        report: serde_json::Value,
+    },
     /// The job ended. This is the last event.
     Ended {
         /// The final status.

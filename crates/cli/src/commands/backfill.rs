@@ -104,9 +104,12 @@ fn print(context: &Context, report: &Value) {
 
 /// Returns the error of a backfill. If values failed, prints the report, and the hint is the
 /// command that repeats them.
-fn failed(context: &Context, mut problem: Problem, options: &[String]) -> Problem {
-    let Some(report) = problem.context.remove("report") else { return problem };
-    print(context, &report);
-    let report = serde_json::from_value::<BackfillReport>(report).ok();
-    report.and_then(|report| report.problem(options)).unwrap_or(problem)
+fn failed(context: &Context, problem: Problem, options: &[String]) -> Problem {
+    let Some(found) = problem.context.get("report") else { return problem };
+    // The last run, which checks the merged tables, can end with another report.
+    let Ok(report) = serde_json::from_value::<BackfillReport>(found.clone()) else {
+        return problem;
+    };
+    print(context, found);
+    report.problem(options).unwrap_or(problem)
 }
