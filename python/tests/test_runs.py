@@ -91,7 +91,8 @@ class StartedRuns(unittest.TestCase):
         problem = {"code": "run_failed", "message": "`daily` failed"}
         failed = {"value": "2", "status": "failed", "attempts": 3, "error": problem}
         events = [{"type": "value_ended", "report": one} for one in (merged, failed)]
-        lines = [json.dumps(event).encode() + b"\n" for event in [*events, {"type": "ended"}]]
+        numbered = enumerate([*events, {"type": "ended"}])
+        lines = [json.dumps({"sequence": n, **event}).encode() + b"\n" for n, event in numbered]
         self.server.on("GET", f"/v1/jobs/{JOB}/events", Answer(b"".join(lines)))
         report = {"parameter": "n", "branch": "main", "total": 2, "values": [merged, failed]}
         missing = "1 of 2 values were not backfilled"
