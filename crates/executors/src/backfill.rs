@@ -90,8 +90,8 @@ impl Executor for BackfillExecutor {
             merging: Mutex::default(),
             done: AtomicUsize::new(0),
         });
-        // A job that does not end in time after its stop is dropped. The work then continues, to wait
-        // for its stopped runs and to delete its branches.
+        // A job that does not end in time after its stop is dropped. The work then continues, to
+        // wait for its stopped runs and to delete its branches.
         let ended = SpawnOnDrop::new(async move { work.execute().await }).await;
         ended.unwrap_or_else(|| Err(Problem::new(ErrorCode::Internal, "the backfill panicked")))
     }
