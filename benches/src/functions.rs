@@ -126,8 +126,7 @@ impl Bench {
         packages: &[(&str, &str)],
     ) -> Outcome<Arc<Environment>> {
         let packages = packages.iter().map(|(name, version)| ((*name).into(), (*version).into()));
-        let spec =
-            EnvironmentSpec { python: None, packages: packages.collect(), system: Vec::new() };
+        let spec = EnvironmentSpec { packages: packages.collect(), ..EnvironmentSpec::default() };
         let tell = |event| eprintln!("{event}");
         Ok(functions.environment(&spec, &tell).await?)
     }

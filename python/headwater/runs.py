@@ -91,6 +91,7 @@ class Runs(Requests):
         strict: bool = True,
         no_cache: bool = False,
         no_reuse: bool = False,
+        no_repeat: bool = False,
         select: str | Iterable[str] = (),
         exclude: str | Iterable[str] = (),
         retry: str | None = None,
@@ -104,11 +105,12 @@ class Runs(Requests):
 
         `parameters` are the project's parameters. In a strict run, a false expectation fails the
         run. `no_cache` also runs unchanged models, and `no_reuse` also runs models whose tables
-        were computed on other branches. `select` and `exclude` are selectors of models in dbt's
-        syntax, such as `"+orders"` or `"tag:daily"`. `retry` is the id of a failed run to continue.
-        With `preview`, nothing is merged, and each step of the report has `preview` with up to this
-        number of first rows, or of last rows with `tail`. `priority` is `low`, `normal` or `high`,
-        and determines the order of queued calls. `on_event` is called with each event: a dict with
+        were computed on other branches. After a conflict with another run, the run is repeated up
+        to 3 times, unless `no_repeat` is set. `select` and `exclude` are selectors of models in
+        dbt's syntax, such as `"+orders"` or `"tag:daily"`. `retry` is the id of a failed run to
+        continue. With `preview`, nothing is merged, and each step of the report has `preview` with
+        up to this number of first rows, or of last rows with `tail`. `priority` is `low`, `normal`
+        or `high`, and determines the order of queued calls. `on_event` is called with each event: a dict with
         `sequence`, `time`, `type` and the fields of the type (`log`, `planned`, `step_started`,
         `step_ended`, ...).
 
@@ -123,6 +125,7 @@ class Runs(Requests):
             strict=None if retry and strict else strict,
             no_cache=no_cache,
             no_reuse=no_reuse or None,
+            no_repeat=no_repeat or None,
             select=selectors(select) or None,
             exclude=selectors(exclude) or None,
             retry=retry,
@@ -141,6 +144,7 @@ class Runs(Requests):
         strict: bool = True,
         no_cache: bool = False,
         no_reuse: bool = False,
+        no_repeat: bool = False,
         select: str | Iterable[str] = (),
         exclude: str | Iterable[str] = (),
         priority: Priority | None = None,
@@ -156,6 +160,7 @@ class Runs(Requests):
             strict=strict,
             no_cache=no_cache,
             no_reuse=no_reuse or None,
+            no_repeat=no_repeat or None,
             select=selectors(select) or None,
             exclude=selectors(exclude) or None,
             dry_run=False,
@@ -174,8 +179,9 @@ class Runs(Requests):
     def rerun(self, job: str, *, exact: bool = True, branch: str | None = None) -> RunningJob:
         """Repeats a run with its own files and parameters, and does not wait for its end.
 
-        The new run uses the commit from which the earlier run started, on a new branch, by default
-        `rerun/JOB`. With `exact=False`, it uses the current state of the earlier run's branch.
+        The new run uses the commit from which the earlier run started and the package versions that
+        it used, on a new branch, by default `rerun/JOB`. With `exact=False`, it uses the current
+        state of the earlier run's branch.
         """
         how = without_none({"exact": exact or None, "branch": branch})
         path = segments("v1", "jobs", job, "rerun")

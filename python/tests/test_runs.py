@@ -70,6 +70,43 @@ class StartedRuns(unittest.TestCase):
         self.assertEqual(self.client.rerun("old", branch="check").id, JOB)
         self.assertEqual(self.server.last().parameters, {"exact": "true", "branch": "check"})
 
+    def test_a_backfill_is_started_as_one_job(self):
+        self.server.on("POST", "/v1/backfills", job("queued"))
+        days = "2026-01-01..2026-01-02"
+        self.assertEqual(self.client.start_backfill(self.project, "day", days).id, JOB)
+        sent = self.server.last().body
+        self.assertEqual(sent["values"], ["2026-01-01", "2026-01-02"])
+        self.assertEqual((sent["parameter"], sent["jobs"], sent["retries"]), ("day", 4, 2))
+        self.assertIn("headwater.toml", sent["run"]["files"])
+        self.client.start_backfill(self.project, "day", partitions_of="trips", ref="dev")
+        sent = self.server.last().body
+        self.assertEqual((sent["partitions_of"], sent["run"]["ref"]), ("trips", "dev"))
+        self.assertNotIn("values", sent)
+        with self.assertRaises(errors.HeadwaterError):
+            self.client.start_backfill(self.project, "day")
+
+    def test_a_backfill_reports_each_value(self):
+        self.server.on("POST", "/v1/backfills", job("queued"))
+        merged = {"value": "1", "status": "merged", "attempts": 1, "job": "a", "commit": "c"}
+        problem = {"code": "run_failed", "message": "`daily` failed"}
+        failed = {"value": "2", "status": "failed", "attempts": 3, "error": problem}
+        events = [{"type": "value_ended", "report": one} for one in (merged, failed)]
+        numbered = enumerate([*events, {"type": "ended"}])
+        lines = [json.dumps({"sequence": n, **event}).encode() + b"\n" for n, event in numbered]
+        self.server.on("GET", f"/v1/jobs/{JOB}/events", Answer(b"".join(lines)))
+        report = {"parameter": "n", "branch": "main", "total": 2, "values": [merged, failed]}
+        missing = "1 of 2 values were not backfilled"
+        error = {"code": "run_failed", "message": missing, "context": {"report": report}}
+        self.server.on("GET", f"/v1/jobs/{JOB}", job("failed", error=error))
+        ended = []
+        with self.assertRaises(errors.RunFailedError) as raised:
+            self.client.backfill(self.project, "n", [1, 2], on_value=ended.append)
+        self.assertEqual(raised.exception.message, missing)
+        values = raised.exception.context["report"]["values"]
+        for first, second in (ended, values):
+            self.assertEqual((first["status"], first["error"]), ("merged", None))
+            self.assertIsInstance(second["error"], errors.RunFailedError)
+
     def test_a_run_is_stopped(self):
         self.server.on("POST", f"/v1/jobs/{JOB}/stop", job("cancelled"))
         self.assertEqual(self.client.running_job(JOB).stop()["status"], "cancelled")

@@ -144,7 +144,7 @@ function Functions() {
   );
 }
 
-const KINDS = ["query", "import", "run", "trigger", "maintenance", "function", "merge", "cherry_pick", "revert", "diff", "commit"];
+const KINDS = ["query", "import", "run", "trigger", "maintenance", "function", "merge", "cherry_pick", "revert", "diff", "commit", "backfill"];
 const STATUSES = ["queued", "running", "succeeded", "failed", "cancelled", "interrupted"];
 
 function Jobs() {

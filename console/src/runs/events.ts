@@ -23,8 +23,10 @@ export interface LogLine {
 type Event = { sequence: number; time: string } & (
   | { type: "started" }
   | { type: "planned"; steps: PlannedStep[] }
+  | { type: "environment"; environment: string; python: string; packages: Record<string, string> }
   | { type: "step_started"; step: string }
   | ({ type: "step_ended" } & StepReport)
+  | { type: "value_ended"; report: Record<string, unknown> }
   | ({ type: "log" } & LogLine)
   | { type: "progress"; stage: string; done: number; total?: number; unit: string }
   | { type: "ended"; status: string; error?: Problem }

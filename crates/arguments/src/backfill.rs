@@ -10,9 +10,12 @@ use super::BranchArgument;
 #[derive(Debug, Args)]
 pub struct Backfill {
     /// The parameter and its values: `day=2026-01-01..2026-01-31`, `month=2026-01..2026-06`,
-    /// `part=0..15` or `origin=JFK,LGA`
+    /// `part=0..15` or `origin=JFK,LGA`; only the name with `--partitions-of`
     #[arg(value_name = "NAME=VALUES")]
     pub values: String,
+    /// Run for each partition of this table, which is partitioned by one column
+    #[arg(long, value_name = "TABLE")]
+    pub partitions_of: Option<String>,
     /// Maximum number of runs at once
     #[arg(
         long,
@@ -48,4 +51,7 @@ pub struct Backfill {
     /// A failed expectation is only a warning
     #[arg(long)]
     pub no_strict: bool,
+    /// Print the job id and do not wait
+    #[arg(long, short)]
+    pub detach: bool,
 }

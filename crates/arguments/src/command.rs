@@ -124,7 +124,8 @@ In the shell, `\\?` lists its commands. Its history is in the state folder of th
     /// Run the project for each value of a parameter, several at once
     #[command(after_help = "Examples:
   headwater backfill day=2026-01-01..2026-01-31 --jobs 4
-  headwater backfill origin=JFK,LGA --param minimum_flights=1000 --select daily")]
+  headwater backfill origin=JFK,LGA --param minimum_flights=1000 --select daily
+  headwater backfill day --partitions-of trips --detach")]
     Backfill(Backfill),
     /// Run the project's unit tests: models on given rows; no table is read or written
     #[command(after_help = "Examples:\n  headwater test\n  headwater test daily tag:sales")]

@@ -31,7 +31,7 @@ pub enum Job {
 #[derive(Debug, Args)]
 pub struct JobLs {
     /// Only this kind: query, import, run, trigger, maintenance, function, merge, `cherry_pick`,
-    /// revert, diff, commit
+    /// revert, diff, commit, backfill
     #[arg(long)]
     pub kind: Option<String>,
     /// Only this status: queued, running, succeeded, failed, cancelled, interrupted

@@ -66,6 +66,9 @@ pub struct Run {
     /// Run models whose tables were already computed on other branches too
     #[arg(long)]
     pub no_reuse: bool,
+    /// Fail at the first conflict with another run, instead of running up to 3 more times
+    #[arg(long, conflicts_with_all = ["dry_run", "plan", "preview", "retry"])]
+    pub no_repeat: bool,
     /// The priority of the run's functions in the queue: low, normal, high
     #[arg(long, value_name = "PRIORITY")]
     pub priority: Option<String>,

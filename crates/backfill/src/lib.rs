@@ -2,9 +2,11 @@
 //!
 //! This crate runs nothing.
 
+mod partitions;
 mod report;
 mod retry;
 mod values;
 
+pub use partitions::partition_values;
 pub use report::{BackfillReport, ValueReport, ValueStatus};
-pub use values::ParameterValues;
+pub use values::{ParameterValues, check_values};

@@ -1,10 +1,10 @@
 //! Outcomes of the values of a backfill.
 
 use headwater_model::{CommitId, ErrorCode, Problem};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Outcome of one value.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ValueReport {
     /// The parameter's value.
     pub value: String,
@@ -21,7 +21,7 @@ pub struct ValueReport {
 }
 
 /// The outcome of a value.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ValueStatus {
     /// The run's tables are merged.
@@ -76,7 +76,7 @@ impl ValueReport {
 }
 
 /// Outcome of a backfill.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct BackfillReport {
     /// The parameter.
     pub parameter: String,

@@ -1,6 +1,8 @@
 //! Values of a backfill: a range or a list. The Python client has the same rules, in
 //! `python/headwater/backfill_values.py`.
 
+use std::collections::HashSet;
+
 use chrono::{Datelike, NaiveDate};
 
 use headwater_model::{ErrorCode, Problem};
@@ -43,11 +45,32 @@ impl ParameterValues {
             let message = format!("`{text}` has more than {VALUES_MAX} values");
             return Err(invalid(message).with_hint("Backfill smaller ranges."));
         }
-        if let Some(at) = (1..values.len()).find(|at| values[..*at].contains(&values[*at])) {
-            return Err(wrong(format!("`{text}` has the value `{}` twice", values[at])));
+        if let Some(value) = first_duplicate(&values) {
+            return Err(wrong(format!("`{text}` has the value `{value}` twice")));
         }
         Ok(ParameterValues { name: name.to_owned(), values })
     }
+}
+
+/// Checks the values that a request contains. Error: `invalid_argument`.
+pub fn check_values(name: &str, values: &[String]) -> Result<(), Problem> {
+    let invalid = |message: String| Err(Problem::new(ErrorCode::InvalidArgument, message));
+    if name.is_empty() || values.is_empty() {
+        return invalid("a backfill needs a parameter and its values".to_owned());
+    }
+    if values.len() > VALUES_MAX {
+        let problem = invalid(format!("`{name}` has more than {VALUES_MAX} values"));
+        return problem.map_err(|problem| problem.with_hint("Backfill fewer values at once."));
+    }
+    match first_duplicate(values) {
+        Some(value) => invalid(format!("`{name}` has the value `{value}` twice")),
+        None => Ok(()),
+    }
+}
+
+fn first_duplicate(values: &[String]) -> Option<&String> {
+    let mut known = HashSet::new();
+    values.iter().find(|value| !known.insert(value.as_str()))
 }
 
 /// Returns the values of a range. If there are too many, returns one more than the maximum. Returns
@@ -93,6 +116,18 @@ mod tests {
         assert_eq!(parsed("n=-1..2"), "n: -1 0 1 2");
         assert_eq!(parsed(" origin = JFK, LGA"), "origin: JFK LGA");
         assert_eq!(parsed("n=7..7"), "n: 7");
+    }
+
+    #[test]
+    fn values_of_a_request_are_checked() {
+        let check = |name: &str, values: &[&str]| {
+            let values: Vec<String> = values.iter().map(|value| (*value).to_owned()).collect();
+            check_values(name, &values).err().map(|problem| problem.message)
+        };
+        assert_eq!(check("day", &["1", "2"]), None);
+        assert!(check("", &["1"]).is_some() && check("day", &[]).is_some());
+        let twice = "`day` has the value `1` twice";
+        assert_eq!(check("day", &["1", "2", "1"]).as_deref(), Some(twice));
     }
 
     #[test]

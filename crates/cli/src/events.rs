@@ -112,11 +112,6 @@ fn into_result(job: Job) -> Result<Job> {
     }
 }
 
-/// Waits for the end of a job without printing its events.
-pub async fn wait(context: &Context, api: &Api, id: &str) -> Result<Job> {
-    Box::pin(follow_to_end(context, api, id, &mut Printer::silent())).await
-}
-
 async fn stop(api: &Api, id: &str) -> Result<()> {
     let path = format!("/v1/jobs/{}/stop", segment(id));
     let _: Job = api.post(path, &serde_json::json!({})).await?;
@@ -292,7 +287,10 @@ impl Printer {
             return;
         }
         match &event.event {
-            JobEventKind::Started => {}
+            // A log line also contains the outcome of a value.
+            JobEventKind::Started
+            | JobEventKind::Environment { .. }
+            | JobEventKind::ValueEnded { .. } => {}
             JobEventKind::Planned { steps } => self.planned(steps),
             JobEventKind::StepStarted { step } => {
                 let now = Instant::now();

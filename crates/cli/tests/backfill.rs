@@ -3,7 +3,7 @@
 mod support;
 
 use serde_json::{Value, json};
-use support::Workspace;
+use support::{Workspace, until};
 
 const APPEND: &str = "-- headwater: materialization = append\n";
 const REPLACE: &str = "-- headwater: materialization = replace\n";
@@ -126,4 +126,29 @@ fn wrong_arguments_are_errors_before_the_run() {
     }
     let jobs = workspace.json(&["job", "ls", "--status", "succeeded", "--kind", "run"]);
     assert_eq!(jobs, json!([]));
+}
+
+#[test]
+fn a_detached_backfill_over_partitions_is_one_job() {
+    let totals = "-- headwater: materialization = overwrite_partitions\n\
+                  -- headwater: partition_by = day\n\
+                  SELECT $day AS day, 1 AS amount";
+    let workspace = project("[parameters.day]\n", &[("totals", totals.to_owned())]);
+    workspace.ok(&["backfill", "day=2026-01-01..2026-01-03"]);
+    workspace.write("totals.sql", totals.replace("1 AS amount", "2 AS amount"));
+    let failure = workspace.fails(2, &["backfill", "day=2026-01-01", "--partitions-of", "totals"]);
+    assert!(failure.contains("Write only the name of the parameter."), "{failure}");
+    let backfill = ["backfill", "day", "--partitions-of", "totals", "--detach"];
+    let id = workspace.ok(&backfill).lines().next().expect("an id").to_owned();
+    until("the backfill has succeeded", || {
+        workspace.json(&["job", "get", &id])["status"] == "succeeded"
+    });
+    let job = workspace.json(&["job", "get", &id]);
+    assert_eq!((&job["kind"], &job["result"]["total"]), (&json!("backfill"), &json!(3)));
+    let rows = workspace.rows("SELECT count(*) AS n, sum(amount) AS sum FROM totals");
+    assert_eq!(rows, json!([{"n": 3, "sum": 6}]));
+    let jobs = workspace.json(&["job", "ls", "--kind", "backfill"]);
+    let summaries = jobs.as_array().expect("jobs").iter().map(|job| &job["summary"]);
+    let expected = json!("test, 3 values of day");
+    assert_eq!(summaries.collect::<Vec<_>>(), [&expected, &expected]);
 }

@@ -102,6 +102,23 @@ fn a_preview_prints_rows_and_changes_nothing() {
 }
 
 #[test]
+fn a_preview_is_not_the_last_run_of_the_project() {
+    let workspace = shop();
+    workspace.ok(&["run"]);
+    edit(&workspace, "SELECT sum(amount) / 0 AS amount FROM daily");
+    workspace.fails(5, &["run"]);
+    workspace.ok(&["run", "--preview", "--select", "daily"]);
+    workspace.ok(&["run", "--dry-run"]);
+    edit(&workspace, "SELECT max(amount) AS amount FROM daily");
+    let report = workspace.json(&["run", "--select", "result:error"]);
+    assert!(report["commit"].is_string(), "{report}");
+    assert_eq!(workspace.rows("SELECT amount FROM weekly"), json!([{"amount": 30}]));
+    let jobs = workspace.json(&["job", "ls"]);
+    let summaries = jobs.as_array().expect("jobs").iter().map(|job| &job["summary"]);
+    assert!(summaries.into_iter().any(|summary| summary == "test, preview"), "{jobs}");
+}
+
+#[test]
 fn a_run_has_openlineage_events() {
     let workspace = shop();
     workspace.ok(&["run", "--openlineage", "events.ndjson"]);

@@ -48,7 +48,8 @@ impl Environments {
         fs::write(lock, lines.join("\n") + "\n")
             .map_err(Error::io("write the lock file of an environment"))?;
         let missing = self.link_bytecode(folder, interpreter).await?;
-        let description = BuildDescription { python: interpreter.wanted(), requirements, packages };
+        let (python, requested) = (interpreter.wanted(), None);
+        let description = BuildDescription { python, requirements, packages, requested };
         Ok(StagedEnvironment { building, description, missing })
     }
 
@@ -205,6 +206,13 @@ pub(crate) struct StagedEnvironment {
     building: BuildFolder,
     description: BuildDescription,
     missing: Vec<UncompiledPackage>,
+}
+
+impl StagedEnvironment {
+    /// Sets the requested packages of a build whose requirements are pins of all packages.
+    pub(crate) fn set_requested(&mut self, requested: Vec<String>) {
+        self.description.requested = Some(requested);
+    }
 }
 
 /// Temporary folder of a build, removed when dropped.

@@ -17,6 +17,9 @@ pub struct EnvironmentSpec {
     pub packages: BTreeMap<String, String>,
     /// Programs of the host that the function calls, such as `chromium`. They are only checked.
     pub system: Vec<String>,
+    /// Exact version by package, of all packages to install: those of an earlier build. If empty,
+    /// the versions are resolved.
+    pub pins: BTreeMap<String, String>,
 }
 
 /// Progress of a build.
@@ -71,6 +74,8 @@ pub struct Environment {
     pub build: String,
     /// The interpreter, in the folder of the build.
     pub python: PathBuf,
+    /// The Python version, such as `3.11`.
+    pub version: String,
     /// Version by package, of all installed packages.
     pub packages: BTreeMap<String, String>,
     /// The requested packages.

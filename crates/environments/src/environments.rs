@@ -18,7 +18,7 @@ use uuid::Uuid;
 use crate::folder_lock::SharedLock;
 use crate::ownership::{self, make_folder};
 use crate::python::{self, Interpreter};
-use crate::requirement::{name_of, requirements};
+use crate::requirement::{name_of, requested_names, requirements};
 use crate::uv::Uv;
 use crate::{Environment, EnvironmentEvent, EnvironmentSpec, Error, Result, system_programs};
 
@@ -36,6 +36,10 @@ pub(crate) const UNCOMPILED: &str = "headwater-uncompiled";
 /// sandbox. The identity of their server follows the prefix.
 pub(crate) const BUILDING: &str = ".building-";
 const WORK: &str = ".work-";
+
+/// Hint for pinned versions that cannot be installed.
+const PINS_HINT: &str = "Add these versions to the package index, or run the project with current \
+                         versions: `headwater run`.";
 
 pub(crate) type Progress<'a> = &'a (dyn Fn(EnvironmentEvent) + Send + Sync);
 
@@ -76,6 +80,9 @@ pub(crate) struct BuildDescription {
     pub(crate) python: String,
     pub(crate) requirements: Vec<String>,
     pub(crate) packages: BTreeMap<String, String>,
+    /// The requested packages, if the requirements contain pins of further packages.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) requested: Option<Vec<String>>,
 }
 
 /// Reads and locks a build; `None` if the folder is incomplete, being removed or unsafe.
@@ -84,13 +91,16 @@ pub(crate) fn read(id: &str, folder: &Path) -> Option<Environment> {
     ownership::resolve(folder).ok()?;
     let lock = Arc::new(SharedLock::acquire(folder)?);
     let description: BuildDescription = serde_json::from_str(&lock.description().ok()?).ok()?;
-    let requested = description.requirements.iter().map(|line| name_of(line).to_owned());
+    let BuildDescription { python: version, requirements, packages, requested } = description;
+    let names =
+        || -> Vec<String> { requirements.iter().map(|line| name_of(line).to_owned()).collect() };
     Some(Environment {
         id: id.to_owned(),
         build: name(folder),
         python: folder.join("bin").join("python"),
-        packages: description.packages,
-        requested: requested.collect(),
+        version,
+        packages,
+        requested: requested.unwrap_or_else(names),
         created_ms: 0,
         warm: true,
         lock,
@@ -179,7 +189,11 @@ impl Environments {
             return Ok(found);
         }
         let started = Instant::now();
-        let build = self.build(&interpreter, requirements, false, on_progress).await?;
+        let build = self.build(&interpreter, requirements, false, on_progress).await;
+        let mut build = build.map_err(|error| pinned_error(spec, error))?;
+        if !spec.pins.is_empty() {
+            build.set_requested(requested_names(spec)?);
+        }
         let mut built = self.publish(&id, &interpreter, build)?;
         let took_ms = started.elapsed().as_millis() as u64;
         on_progress(EnvironmentEvent::Ready { took_ms });
@@ -255,6 +269,19 @@ pub(crate) fn owned(prefix: &str) -> String {
     format!("{prefix}{}-{}", own_identity(), Uuid::new_v4().simple())
 }
 
+/// Returns the error for an environment that cannot be built with the versions of an earlier build.
+fn pinned_error(spec: &EnvironmentSpec, error: Error) -> Error {
+    match error {
+        Error::Failed { message, hint } if !spec.pins.is_empty() => {
+            let message = format!("the package versions of the earlier run: {message}");
+            let is_host = hint.starts_with("Check the network") || hint.starts_with("Free space");
+            let hint = if is_host { hint } else { PINS_HINT.to_owned() };
+            Error::Failed { message, hint }
+        }
+        error => error,
+    }
+}
+
 fn hash(interpreter: &Interpreter, requirements: &[String]) -> String {
     let platform = std::env::consts::ARCH;
     let content = serde_json::json!([FORMAT, platform, interpreter.wanted(), requirements]);
@@ -278,4 +305,30 @@ pub(crate) fn try_lock(path: &Path) -> std::io::Result<fs::File> {
     let file = fs::File::create(path)?;
     rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)?;
     Ok(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn missing_pinned_versions_are_an_error_of_the_earlier_run() {
+        let pins = BTreeMap::from([("polars".to_owned(), "1.0.0".to_owned())]);
+        let spec = EnvironmentSpec { pins, ..EnvironmentSpec::default() };
+        let failed = |hint: &str| Error::failed("there is no version of polars==1.0.0", hint);
+        let shown = |error: Error| match error {
+            Error::Failed { message, hint } => (message, hint),
+            other => (other.to_string(), String::new()),
+        };
+        let (message, hint) = shown(pinned_error(&spec, failed("Request another version.")));
+        let expected =
+            "the package versions of the earlier run: there is no version of polars==1.0.0";
+        assert_eq!((message.as_str(), hint.as_str()), (expected, PINS_HINT));
+        let network = "Check the network, and the index.";
+        assert_eq!(shown(pinned_error(&spec, failed(network))).1, network);
+        let resolved = EnvironmentSpec::default();
+        let (message, hint) = shown(pinned_error(&resolved, failed("Request another version.")));
+        assert_eq!(message, "there is no version of polars==1.0.0");
+        assert_eq!(hint, "Request another version.");
+    }
 }

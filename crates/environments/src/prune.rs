@@ -116,7 +116,7 @@ impl Environments {
         let folder = self.folder.join(id);
         let text = fs::read(folder.join(DESCRIPTION)).ok()?;
         let used = fs::metadata(folder.join(DESCRIPTION)).ok()?.modified().ok()?;
-        let BuildDescription { python, requirements, packages } =
+        let BuildDescription { python, requirements, packages, .. } =
             serde_json::from_slice(&text).ok()?;
         let size = FolderSize::of(&folder);
         Some(EnvironmentSummary {

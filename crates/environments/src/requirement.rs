@@ -2,8 +2,25 @@
 
 use crate::{EnvironmentSpec, Error, Result};
 
-/// Returns the requirements of a specification, sorted; `pyarrow` only if requested.
+/// Returns the requirements of a specification, sorted; `pyarrow` only if requested. If the
+/// specification has pins, returns these.
 pub(crate) fn requirements(spec: &EnvironmentSpec) -> Result<Vec<String>> {
+    if spec.pins.is_empty() {
+        return requested(spec);
+    }
+    let pins = spec.pins.iter();
+    let lines = pins.map(|(name, version)| requirement(name, &format!("=={version}")));
+    let mut lines = lines.collect::<Result<Vec<_>>>()?;
+    lines.sort();
+    Ok(lines)
+}
+
+/// Returns the names of the requested packages, without pins.
+pub(crate) fn requested_names(spec: &EnvironmentSpec) -> Result<Vec<String>> {
+    Ok(requested(spec)?.iter().map(|line| name_of(line).to_owned()).collect())
+}
+
+fn requested(spec: &EnvironmentSpec) -> Result<Vec<String>> {
     let lines = spec.packages.iter().map(|(name, version)| requirement(name, version));
     let mut lines = lines.collect::<Result<Vec<_>>>()?;
     lines.sort();
@@ -62,6 +79,8 @@ pub(crate) fn name_of(requirement: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
 
     #[test]
@@ -78,6 +97,21 @@ mod tests {
         check("numpy", ">=1.26, <2", "numpy>=1.26,<2");
         check("pandas[excel]", "2.2.3", "pandas[excel]==2.2.3");
         check("torch", "2.0.0rc1", "torch==2.0.0rc1");
+    }
+
+    #[test]
+    fn pins_replace_the_requested_versions() {
+        let map = |all: &[(&str, &str)]| -> BTreeMap<String, String> {
+            all.iter().map(|(name, version)| ((*name).to_owned(), (*version).to_owned())).collect()
+        };
+        let spec = EnvironmentSpec {
+            packages: map(&[("Pandas[excel]", ">=2")]),
+            pins: map(&[("pandas", "2.2.3"), ("pytz", "2025.1"), ("six", "1.16.0")]),
+            ..EnvironmentSpec::default()
+        };
+        let pinned = ["pandas==2.2.3", "pytz==2025.1", "six==1.16.0"];
+        assert_eq!(requirements(&spec).unwrap(), pinned);
+        assert_eq!(requested_names(&spec).unwrap(), ["pandas"]);
     }
 
     #[test]

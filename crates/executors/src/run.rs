@@ -46,7 +46,7 @@ impl RunExecutor {
             let tested = runner.test(request, context.clone()).await;
             return tested.map_err(|error| error.to_problem());
         }
-        let ran = runner.run(request, context.clone()).await.map_err(|error| error.to_problem());
+        let ran = Box::pin(self.run_repeatedly(&runner, request, &principal, context)).await;
         let branch = format!("run/{}", context.id());
         if principal.user_name().is_some()
             && ran.is_err()

@@ -67,8 +67,10 @@ impl EventLog {
             JobEventKind::Log { .. } => self.push_line(time, event),
             JobEventKind::Started => self.append(time, event),
             JobEventKind::Planned { .. }
+            | JobEventKind::Environment { .. }
             | JobEventKind::StepStarted { .. }
-            | JobEventKind::StepEnded { .. } => {
+            | JobEventKind::StepEnded { .. }
+            | JobEventKind::ValueEnded { .. } => {
                 self.noteworthy = true;
                 self.append(time, event);
             }

@@ -60,7 +60,8 @@ impl KindLimits {
             }
             // `headwater serve --runs` sets another limit for runs.
             JobKind::Import | JobKind::Run => KindLimits { concurrency: 2, queue: 1_000 },
-            JobKind::Trigger => KindLimits { concurrency: 4, queue: 1_000 },
+            // A backfill waits for its runs, which have their own limit.
+            JobKind::Trigger | JobKind::Backfill => KindLimits { concurrency: 4, queue: 1_000 },
             JobKind::Maintenance => KindLimits { concurrency: 1, queue: 1_000 },
             // Calls do not wait in this queue, because the function runtime has its own fair queue.
             // Only the number of calls per caller is limited.

@@ -89,7 +89,10 @@ impl Shared {
         self.live.lock().insert(id, live.clone());
         let (user, created) = (live.user.as_deref(), live.created);
         let permit = self.quotas.admit_again(&*self.store, user, created).await?;
-        let waits = matches!(kind, JobKind::Import | JobKind::Run | JobKind::Maintenance);
+        let waits = matches!(
+            kind,
+            JobKind::Import | JobKind::Run | JobKind::Maintenance | JobKind::Backfill
+        );
         if status == JobStatus::Queued && waits {
             reopened.queued.push((live, permit));
             return Ok(());
@@ -150,6 +153,8 @@ fn interrupted(id: JobId, kind: JobKind, is_delivery: bool) -> Problem {
         JobKind::Query | JobKind::Diff | JobKind::Import | JobKind::Trigger => {
             problem.with_hint("Start the job again.")
         }
+        JobKind::Backfill => problem
+            .with_hint("Start the backfill again; repeating a value does not duplicate its rows."),
         JobKind::Queue => problem,
         JobKind::Function => problem.with_hint(
             "The function may have run already: call it again only if running it twice is safe.",

@@ -70,11 +70,13 @@ pub enum JobKind {
     Commit,
     /// The requests of a client of SQS to a queue within a minute.
     Queue,
+    /// Runs of a project for each value of a parameter.
+    Backfill,
 }
 
 impl JobKind {
     /// All kinds.
-    pub const ALL: [JobKind; 12] = [
+    pub const ALL: [JobKind; 13] = [
         JobKind::Query,
         JobKind::Import,
         JobKind::Run,
@@ -87,12 +89,20 @@ impl JobKind {
         JobKind::Diff,
         JobKind::Commit,
         JobKind::Queue,
+        JobKind::Backfill,
     ];
 
     /// Returns true for short jobs whose caller waits for the result. Their records are written in
     /// groups, and old records are aggregated by day.
     pub const fn is_brief(self) -> bool {
-        !matches!(self, JobKind::Import | JobKind::Run | JobKind::Trigger | JobKind::Maintenance)
+        !matches!(
+            self,
+            JobKind::Import
+                | JobKind::Run
+                | JobKind::Trigger
+                | JobKind::Maintenance
+                | JobKind::Backfill
+        )
     }
 
     /// Returns the name in the API.
@@ -110,6 +120,7 @@ impl JobKind {
             JobKind::Diff => "diff",
             JobKind::Commit => "commit",
             JobKind::Queue => "queue",
+            JobKind::Backfill => "backfill",
         }
     }
 }
@@ -284,6 +295,12 @@ pub enum JobEventKind {
         /// The steps, parents before children.
         steps: Vec<crate::PlannedStep>,
     },
+    /// The packages of an environment that the run uses. An exact rerun installs them again.
+    Environment {
+        /// The environment's declaration and packages.
+        #[serde(flatten)]
+        environment: Box<crate::RunEnvironment>,
+    },
     /// A model or expectation started.
     StepStarted {
         /// The name of the model or expectation.
@@ -294,6 +311,12 @@ pub enum JobEventKind {
         /// The result and usage of the model or expectation.
         #[serde(flatten)]
         report: Box<crate::StepReport>,
+    },
+    /// A value of a backfill ended.
+    ValueEnded {
+        /// The outcome: `value`, `status`, `attempts`, `job`, `commit` and `error`.
+        #[schema(value_type = Object)]
+        report: serde_json::Value,
     },
     /// The job ended. This is the last event.
     Ended {

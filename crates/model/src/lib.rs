@@ -8,6 +8,7 @@ mod account;
 mod account_request;
 mod async_query;
 mod audit;
+mod backfill;
 mod branch;
 mod bucket_notification;
 mod budget;
@@ -64,6 +65,7 @@ pub use account_request::{
 };
 pub use async_query::AsyncQuery;
 pub use audit::{AuditEvent, AuditOutcome, AuditRetention};
+pub use backfill::BackfillRequest;
 pub use branch::{Branch, CreateRef, TRANSACTION_BRANCHES, Tag, UpdateRef};
 pub use bucket_notification::BucketNotification;
 pub use budget::{BudgetUsage, DailyBudget};
@@ -123,7 +125,8 @@ pub use reference::{AncestorDistance, MAIN_BRANCH, RefSpec, ResolvedRef, parse_m
 pub use restriction::{CreateRestriction, Restriction, Restrictions};
 pub use run::{
     AffectedReader, FIRST_RUN, PlannedColumns, PlannedInstall, PlannedStep, PreviewColumn,
-    PreviewRequest, RowsPreview, RunPlan, RunReport, RunRequest, StepReport, run_reasons,
+    PreviewRequest, RowsPreview, RunEnvironment, RunPlan, RunReport, RunRequest, StepReport,
+    run_reasons,
 };
 pub use secret::{Secret, SetSecret};
 pub use session::{

@@ -31,6 +31,10 @@ pub struct RunRequest {
     /// parameters and inputs. By default, these tables are reused.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub no_reuse: bool,
+    /// Do not repeat the run after a conflict. By default, a run whose merge has a conflict is
+    /// repeated up to 3 times on the new state of the branch.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub no_repeat: bool,
     /// The models and expectations to run, in dbt's selection syntax; all if empty. A space or
     /// another item is a union, a comma an intersection: `+orders`, `tag:daily,state:modified+`.
     /// Expectations of the selected models also run.
@@ -59,10 +63,25 @@ pub struct RunRequest {
     /// and the tables that the models wrote. Tables of `replace` models are recomputed and never
     /// conflict.
     pub merge: Option<MergeRequest>,
+    /// The Python versions and packages to use instead of resolving packages: those that an earlier
+    /// run used. Environments that are not listed are resolved.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub environments: Vec<RunEnvironment>,
     /// The author of the job and of its commits.
     pub author: Option<String>,
     /// The trigger event that caused the run; an event is committed at most once.
     pub event: Option<String>,
+}
+
+/// The Python version and packages that the functions of a run use.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RunEnvironment {
+    /// The declared Python version and packages, for example `python 3.11, polars >=1`.
+    pub environment: String,
+    /// The Python version, for example `3.11`.
+    pub python: String,
+    /// Version by package, of all installed packages.
+    pub packages: BTreeMap<String, String>,
 }
 
 /// The rows to return of every model's result.
@@ -333,6 +352,9 @@ pub struct RunReport {
     pub commit: Option<CommitId>,
     /// The tables that the commit changed.
     pub tables: Vec<String>,
+    /// The conflicts of earlier attempts, after which the run was repeated.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub conflicts: Vec<Problem>,
     /// The merge that preceded the models, if one was requested.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub merge: Option<MergeReport>,

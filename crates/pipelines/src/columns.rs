@@ -17,7 +17,7 @@ use headwater_tables::{SqlView, Table, Tables};
 use crate::checked_queries::CheckedQuery;
 use crate::contract::{declared_schema, type_differences};
 use crate::plan::{Plan, sql_error};
-use crate::{Error, Location, Result, Runner, fingerprint};
+use crate::{Error, Location, Result, Runner};
 
 /// Known columns of a step's output.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -186,7 +186,7 @@ impl Plan {
     /// Checks that the Python version, packages and programs of a function can be installed.
     fn check_environment(&self, runner: &Runner, step: &Step, function: &Function) -> Result<()> {
         let defaults = &self.project.defaults;
-        let spec = fingerprint::environment_spec(defaults, function);
+        let spec = self.pinned.spec(runner, defaults, function);
         if runner.environments.find(&runner.functions, &spec).is_some() {
             return Ok(());
         }

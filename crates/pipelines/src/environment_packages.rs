@@ -26,12 +26,16 @@ impl Plan {
         let mut known: Vec<(EnvironmentSpec, Option<Arc<Packages>>)> = Vec::new();
         for (step, plan) in self.project.steps.iter().zip(&mut self.steps) {
             let Some(function) = step.function() else { continue };
-            let spec = fingerprint::environment_spec(&self.project.defaults, function);
+            let defaults = &self.project.defaults;
+            let spec = self.pinned.spec(runner, defaults, function);
             if let Some((_, packages)) = known.iter().find(|(other, _)| *other == spec) {
                 plan.packages.clone_from(packages);
                 continue;
             }
             let environment = runner.installed_environment(&spec);
+            if let Some(found) = &environment {
+                self.environments.add(defaults, function, found);
+            }
             plan.packages = environment.map(|found| Arc::new(found.packages.clone()));
             known.push((spec, plan.packages.clone()));
         }

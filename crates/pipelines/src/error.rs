@@ -249,6 +249,12 @@ pub enum Error {
 }
 
 impl Error {
+    /// Returns true if the run failed only because other clients changed the target meanwhile. A
+    /// repetition of the run reads the new state.
+    pub fn is_conflict(&self) -> bool {
+        matches!(self, Error::Overtaken { .. } | Error::Conflict { .. })
+    }
+
     /// Creates an error for a broken rule at a location.
     pub(crate) fn invalid(
         at: Location,

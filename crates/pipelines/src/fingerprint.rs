@@ -83,7 +83,8 @@ pub(crate) fn environment_spec(
 ) -> headwater_functions::EnvironmentSpec {
     let (python, packages) = environment(defaults, function);
     let system = function.system.clone().unwrap_or_else(|| defaults.system.clone());
-    headwater_functions::EnvironmentSpec { python, packages, system }
+    let pins = BTreeMap::new();
+    headwater_functions::EnvironmentSpec { python, packages, system, pins }
 }
 
 /// Returns the Python version and packages of a function as text: `python 3.11, polars 1.38.1`.

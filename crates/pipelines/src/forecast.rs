@@ -144,7 +144,7 @@ impl Plan {
         for index in self.listed_steps().filter(|index| self.steps[*index].reason.is_some()) {
             let step = &self.project.steps[index];
             let Some(function) = step.function() else { continue };
-            let spec = fingerprint::environment_spec(defaults, function);
+            let spec = self.pinned.spec(runner, defaults, function);
             let is_known = runner.environments.find(&runner.functions, &spec).is_some();
             if is_known || runner.functions.has_environment(&spec) {
                 continue;

@@ -38,12 +38,14 @@ mod reuse;
 mod rights;
 mod row_expectations;
 mod run;
+mod run_environments;
 mod runner;
 mod selected;
 mod selection;
 mod sql_function;
 mod steps_to_run;
 mod system_tables;
+mod table_owner;
 mod unit_test;
 mod view_model;
 
@@ -58,6 +60,7 @@ pub use headwater_project::{
 };
 pub use parse::parse_project;
 pub use preparation::ProvisionedCall;
+pub use reuse::conflict_branch;
 pub use runner::Runner;
 pub use sql_function::SqlFunctions;
 pub use system_tables::register_system_tables;

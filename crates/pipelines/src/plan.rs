@@ -7,8 +7,8 @@ use std::sync::Arc;
 use arrow::datatypes::SchemaRef;
 use headwater_lake::CommitView;
 use headwater_model::{
-    Fault, PlannedStep, PreviewRequest, Priority, RefSpec, RunPlan, SYSTEM_NAMESPACE, TableName,
-    nearest,
+    Fault, PlannedStep, PreviewRequest, Priority, RefSpec, RunEnvironment, RunPlan,
+    SYSTEM_NAMESPACE, TableName, nearest,
 };
 use headwater_project::{Body, Input, SourceText, Step};
 use headwater_tables::{SqlView, Table};
@@ -19,6 +19,7 @@ use crate::columns::Columns;
 use crate::environment_packages::Packages;
 use crate::graph::Graph;
 use crate::reuse::ReusedTable;
+use crate::run_environments::{PinnedEnvironments, RecordedEnvironments};
 use crate::selection::Selection;
 use crate::{Error, Project, Result, Runner, fingerprint};
 
@@ -43,6 +44,10 @@ pub(crate) struct Plan {
     pub priority: Option<Priority>,
     /// If set, the run returns rows of every model instead of merging.
     pub preview: Option<PreviewRequest>,
+    /// Packages to use instead of resolving them.
+    pub pinned: PinnedEnvironments,
+    /// Installed environments of the Python steps.
+    pub environments: RecordedEnvironments,
     /// Plans by step index.
     pub steps: Vec<StepPlan>,
 }
@@ -106,6 +111,8 @@ pub(crate) struct PlanOptions<'a> {
     pub select: &'a [String],
     /// Selectors of the steps to exclude.
     pub exclude: &'a [String],
+    /// Packages to use instead of resolving them.
+    pub environments: &'a [RunEnvironment],
 }
 
 impl Plan {
@@ -121,8 +128,21 @@ impl Plan {
         let steps = vec![StepPlan::default(); project.steps.len()];
         let PlanOptions { no_cache: full, priority, preview, .. } = options;
         let selection = Selection { chosen: Vec::new(), planned: Vec::new() };
-        let mut plan =
-            Plan { project, graph, view, values, selection, full, priority, preview, steps };
+        let pinned = PinnedEnvironments::new(options.environments);
+        let environments = RecordedEnvironments::default();
+        let mut plan = Plan {
+            project,
+            graph,
+            view,
+            values,
+            selection,
+            full,
+            priority,
+            preview,
+            pinned,
+            environments,
+            steps,
+        };
         let order = plan.graph.order.clone();
         for index in order.iter().copied() {
             plan.steps[index] = plan.existing(index).await?;
@@ -228,42 +248,6 @@ impl Plan {
         record.intermediate.insert(step.name.clone(), fingerprint::short_hash(&plan.code));
         record.intermediate.extend(plan.record.intermediate.clone());
         record.inputs.extend(plan.record.inputs.clone());
-    }
-
-    /// Fails if the table was not written by a model of this project, unless the model has
-    /// `allow_takeover`.
-    async fn check_owner(&self, step: &Step, table: Option<&Table>) -> Result<()> {
-        let Some(table) = table.filter(|_| !step.allow_takeover) else { return Ok(()) };
-        let owner = self.owner(table).await;
-        if owner.as_ref().is_some_and(|owner| owner.is(&self.project.name)) {
-            return Ok(());
-        }
-        Err(Error::NotOwned {
-            step: step.name.clone(),
-            at: step.at.clone(),
-            reference: self.view.spec().to_string(),
-            project: owner.and_then(|owner| owner.0),
-        })
-    }
-
-    /// Checks the owner of a model's quarantine table like the owner of the model's table.
-    async fn check_quarantine_owner(&self, step: &Step) -> Result<()> {
-        let Some(table) = step.quarantine_table() else { return Ok(()) };
-        let found = self.view.find(&table.namespace, &table.name).await;
-        let found = found.map_err(|error| Error::other(&error))?.map(|(_, table)| table);
-        self.check_owner(&Step { name: table.to_string(), ..step.clone() }, found.as_ref()).await
-    }
-
-    /// Returns the owner of a table: the project whose model last wrote it, or else the project
-    /// that created it; `None` if no model wrote it. Tables written by old versions have a
-    /// fingerprint but no project name.
-    async fn owner(&self, table: &Table) -> Option<Owner> {
-        let tables = self.view.lake().tables();
-        if let Some(project) = self.view.lake().project_of(table).await {
-            return Some(Owner(Some(project)));
-        }
-        let written = tables.history().find(table, FINGERPRINT, |_| true).await;
-        written.map(|_| Owner(None))
     }
 
     /// Returns a string that identifies a model's output: its fingerprint. If the table keeps rows
@@ -467,15 +451,6 @@ fn queries(step: &Step) -> Vec<String> {
     let conditions = step.row_expectations.iter();
     let conditions = conditions.map(|one| format!("SELECT ({}\n)", one.condition));
     own.into_iter().chain(filtered).chain(conditions).collect()
-}
-
-/// The project that owns a table; `None` if the project's name was not recorded.
-struct Owner(Option<String>);
-
-impl Owner {
-    fn is(&self, project: &str) -> bool {
-        self.0.as_ref().is_none_or(|owner| owner == project)
-    }
 }
 
 /// Converts an engine error to an error with the location in the model's file.

@@ -21,10 +21,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use arrow::datatypes::Schema;
 use headwater_lake::{CommitView, Lake};
 use headwater_model::{
-    Action, CommitId, MAIN_BRANCH, Object, PROPERTY_JOB, RefSpec, StepStatus, TableName,
+    Action, CommitId, JobId, MAIN_BRANCH, Object, PROPERTY_JOB, RefSpec, StepStatus, TableName,
 };
 use headwater_project::{Materialization, Step};
-use headwater_store::{RefChange, RefPrecondition};
+use headwater_store::{Batch, RefChange, RefPrecondition};
 use headwater_tables::Table;
 use serde::{Deserialize, Serialize};
 
@@ -376,6 +376,45 @@ impl Runner {
         }
         Ok(changes)
     }
+}
+
+impl Runner {
+    /// Records the tables of a run whose merge has a conflict for the repetition of the run, which
+    /// finds them on the branch [`conflict_branch`]. `computed` are the records for the target.
+    pub(crate) async fn record_for_repetition(
+        &self,
+        work: &RunContext,
+        computed: Vec<RefChange>,
+    ) -> Result<()> {
+        if work.request.no_repeat {
+            return Ok(());
+        }
+        let branch = conflict_branch(work.context.id());
+        let refs = computed.into_iter().filter_map(|change| {
+            change.value.as_ref()?;
+            let name = format!("{}{branch}", change.name.strip_suffix(work.target.as_str())?);
+            Some(RefChange { name, ..change })
+        });
+        let batch = Batch { refs: refs.collect(), ..Batch::default() };
+        let stored = self.lake().store().apply(batch).await;
+        stored.map(drop).map_err(|error| Error::other(&error))
+    }
+
+    /// Deletes the branch that an interrupted run kept for its repetition, if any.
+    pub(crate) async fn delete_conflict_branch(&self, job: JobId) -> Result<()> {
+        let (catalog, branch) = (self.lake().catalog(), conflict_branch(job));
+        let found = catalog.branches(Some(&branch)).await.map_err(|error| Error::other(&error))?;
+        if found.iter().all(|one| one.name != branch) {
+            return Ok(());
+        }
+        catalog.delete_branch(&branch).await.map_err(|error| Error::other(&error))
+    }
+}
+
+/// Returns the name of the branch that has the tables of a run's attempt with a conflict, until the
+/// repetition of the run has ended.
+pub fn conflict_branch(job: JobId) -> String {
+    format!("run/{job}-conflict")
 }
 
 fn prefix(plan: &Plan, step: &Step) -> String {

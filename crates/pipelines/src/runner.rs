@@ -104,10 +104,15 @@ impl Runner {
         let values = project.parameter_values(&request.parameters)?;
         let view = self.lake().view(reference).await.map_err(|error| Error::other(&error))?;
         plan::branch_of(&view, reference)?;
-        let RunRequest { no_cache, no_reuse, priority, preview, select, exclude, .. } = request;
-        let (no_cache, no_reuse, priority) = (*no_cache, *no_reuse, *priority);
-        let preview = *preview;
-        let options = PlanOptions { no_cache, no_reuse, priority, preview, select, exclude };
+        let options = PlanOptions {
+            no_cache: request.no_cache,
+            no_reuse: request.no_reuse,
+            priority: request.priority,
+            preview: request.preview,
+            select: &request.select,
+            exclude: &request.exclude,
+            environments: &request.environments,
+        };
         let plan = Plan::new(self, project, view, values, options).await;
         plan.map_err(|error| self.conceal(error))
     }
@@ -143,6 +148,7 @@ impl Runner {
         if plan.has_work() || work.is_preview() {
             self.run_on_branch(&plan, &work).await
         } else {
+            plan.environments.emit(&work.context);
             let unchanged = plan.listed_steps().map(|step| plan.unchanged(step));
             let steps: Vec<StepReport> = unchanged.collect();
             for report in &steps {
@@ -293,7 +299,8 @@ impl Runner {
         };
         let view = self.lake().view(&request.source).await.map_err(|error| Error::other(&error))?;
         let whole = plan.checked_tables(&view).await?;
-        with.refs.extend(self.record_computed(plan, work, &view, finished).await?);
+        let computed = self.record_computed(plan, work, &view, finished).await?;
+        with.refs.extend(computed.iter().cloned());
         let checked = work.checks(plan).then(|| plan.project.name.clone());
         let (author, passed) = (work.author(), Some(checked.unwrap_or_default()));
         let merged = work.request.merge.as_ref().map(|merge| merge.source.clone());
@@ -308,11 +315,11 @@ impl Runner {
         let report = self.visible(&work.target, report).await?;
         let tables: Vec<String> = report.tables.iter().map(ToString::to_string).collect();
         match report.outcome {
-            MergeOutcome::Conflict => Err(Error::Conflict {
-                target: work.target.clone(),
-                branch: work.branch.clone(),
-                conflicts: report.conflicts,
-            }),
+            MergeOutcome::Conflict => {
+                self.record_for_repetition(work, computed).await?;
+                let (target, branch) = (work.target.clone(), work.branch.clone());
+                Err(Error::Conflict { target, branch, conflicts: report.conflicts })
+            }
             MergeOutcome::UpToDate => {
                 // If no table changed, there is no merge commit, so store the checks without a
                 // commit.
@@ -364,6 +371,7 @@ impl Runner {
     /// Cleans up the branch of an interrupted run: puts the branch into quarantine, or deletes it
     /// if the run wrote nothing.
     pub async fn quarantine(&self, job: JobId) -> Result<()> {
+        self.delete_conflict_branch(job).await?;
         let (catalog, branch) = (self.lake().catalog(), run_branch(job));
         let found = catalog.branches(Some(&branch)).await.map_err(|error| Error::other(&error))?;
         let Some(found) = found.into_iter().find(|one| one.name == branch) else { return Ok(()) };
@@ -476,6 +484,7 @@ impl RunContext {
             run_branch: self.branch.clone(),
             commit,
             tables,
+            conflicts: Vec::new(),
             merge: None,
             // A fold from 0.0 is used, because the sum of no floats is `-0.0`.
             cost: steps.iter().fold(0.0, |sum, step| sum + step.cost),

@@ -44,8 +44,8 @@ impl Plan {
         Ok(selectors.resolve(&Candidates { project, graph, states, tables, results })?)
     }
 
-    /// Returns the status of each step in the project's last run on the branch. Runs that ended
-    /// before their first step are skipped. Fails if no run is found.
+    /// Returns the status of each step in the project's last run on the branch. Previews, and runs
+    /// that ended before their first step, are skipped. Fails if no run is found.
     async fn last_results(&self, runner: &Runner) -> Result<BTreeMap<String, StepStatus>> {
         let filter = JobFilter {
             kinds: vec![JobKind::Run],

@@ -225,7 +225,8 @@ fn environment_spec(function: &FunctionDefinition) -> EnvironmentSpec {
         (name.to_owned(), version.trim().to_owned())
     });
     let packages: BTreeMap<String, String> = packages.collect();
-    EnvironmentSpec { python: function.python.clone(), packages, system: Vec::new() }
+    let python = function.python.clone();
+    EnvironmentSpec { python, packages, ..EnvironmentSpec::default() }
 }
 
 fn limits(function: &FunctionDefinition, memory_bytes_max: Option<u64>) -> Limits {

@@ -7,8 +7,8 @@ use futures::stream::BoxStream;
 use headwater_executors::EVERY;
 use headwater_jobs::{JobFilter, UsageGroup};
 use headwater_model::{
-    Action, CreateRef, ErrorCode, FunctionCall, Job, JobEvent, JobKind, Object, Principal, Problem,
-    RefSpec, ResultExt, RunRequest, Timestamp, UsageLine,
+    Action, CreateRef, ErrorCode, FunctionCall, Job, JobEvent, JobEventKind, JobKind, Object,
+    Principal, Problem, RefSpec, ResultExt, RunEnvironment, RunRequest, Timestamp, UsageLine,
 };
 
 use crate::branch::Branches;
@@ -114,9 +114,9 @@ impl Jobs {
         Runs(self.0.clone()).start(principal, request).await
     }
 
-    /// Repeats a run exactly: with the same files, parameters and selection, on a new branch that
-    /// starts at the same commit as the original run. The default name of the branch is
-    /// `rerun/JOB`.
+    /// Repeats a run exactly: with the same files, parameters, selection and package versions, on a
+    /// new branch that starts at the same commit as the original run. The default name of the
+    /// branch is `rerun/JOB`.
     pub async fn rerun_exactly(
         &self,
         principal: &Principal,
@@ -139,9 +139,28 @@ impl Jobs {
         let create = CreateRef { name: name.clone(), from, if_not_exists: false };
         Branches(self.0.clone()).create(principal, create).await?;
         let reference = Some(RefSpec::Name(name));
-        let no_reuse = true;
-        let request = RunRequest { event: None, retry: None, reference, no_reuse, ..request };
+        let environments = self.environments(&job).await?;
+        let request = RunRequest {
+            event: None,
+            retry: None,
+            reference,
+            no_reuse: true,
+            // A repetition would read another commit.
+            no_repeat: true,
+            environments,
+            ..request
+        };
         Runs(self.0.clone()).start(principal, request).await
+    }
+
+    /// Returns the packages that a run used, from its recorded events.
+    async fn environments(&self, job: &Job) -> Result<Vec<RunEnvironment>, Problem> {
+        let events = self.0.jobs.events(job.id, 0).await.or_problem()?;
+        let used = events.into_iter().filter_map(|event| match event.event {
+            JobEventKind::Environment { environment } => Some(*environment),
+            _ => None,
+        });
+        Ok(used.collect())
     }
 
     /// Returns the recorded request of a run.

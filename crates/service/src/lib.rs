@@ -12,6 +12,7 @@ mod access_key;
 mod access_statement;
 mod async_query;
 mod audit_export;
+mod backfill;
 mod branch;
 mod bucket;
 mod cloud_event;

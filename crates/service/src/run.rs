@@ -90,6 +90,7 @@ impl Runs {
             priority: request.priority.or(retried.priority),
             select: retried.select,
             exclude: retried.exclude,
+            environments: retried.environments,
             retry: Some(job.id.to_string()),
             ..request
         })
@@ -115,7 +116,7 @@ fn check_retriable(job: &Job, request: &RunRequest) -> Result<(), Problem> {
     Err(problem.with_hint(hint))
 }
 
-fn check_request(request: &RunRequest) -> Result<(), Problem> {
+pub(crate) fn check_request(request: &RunRequest) -> Result<(), Problem> {
     if request.files.is_empty() {
         let problem = Problem::new(ErrorCode::InvalidArgument, "the project has no files");
         return Err(problem.with_hint("Send the project's files in `files`."));
@@ -143,7 +144,7 @@ pub fn project_object(files: &ProjectFiles) -> Object {
 }
 
 /// Returns the name of a run's project. The job parses the other files of the project.
-fn project_name(request: &RunRequest) -> String {
+pub(crate) fn project_name(request: &RunRequest) -> String {
     let settings = Project::read_settings(&request.files);
     settings.map_or_else(|_| "a project with errors".to_owned(), |settings| settings.name)
 }
@@ -154,6 +155,8 @@ fn summary(project: &str, request: &RunRequest) -> String {
     }
     match &request.merge {
         Some(merge) => format!("{project}, merging {}", merge.source),
+        // The selector `result:` skips runs with this summary.
+        None if request.preview.is_some() => format!("{project}, preview"),
         None => project.to_owned(),
     }
 }

@@ -9,9 +9,9 @@ use headwater_connections::Connections;
 use headwater_destinations::Destinations;
 use headwater_engine::Engine;
 use headwater_executors::{
-    ActiveVersion, Deployer, FunctionCatalog, ImportExecutor, ImportRights, MaintenanceExecutor,
-    MeteredRuntime, Provisioner, ProvisionerParts, RunExecutor, Settings, TriggerExecutor,
-    TriggerSources, UPLOADS_FOLDER, register_system_tables, start_maintenance,
+    ActiveVersion, BackfillExecutor, Deployer, FunctionCatalog, ImportExecutor, ImportRights,
+    MaintenanceExecutor, MeteredRuntime, Provisioner, ProvisionerParts, RunExecutor, Settings,
+    TriggerExecutor, TriggerSources, UPLOADS_FOLDER, register_system_tables, start_maintenance,
 };
 use headwater_function_lake::LakeComponents;
 use headwater_functions::Functions;
@@ -320,7 +320,7 @@ impl Components {
         deployer.load().await;
         let settings = Settings::new(config.project_dir.clone(), jobs.clone());
         settings.refresh().await;
-        register_executors(&jobs, imports, runs, &lake);
+        register_executors(&jobs, imports, runs, &lake).await;
         Ok(Components {
             queue_meter: QueueMeter::start(jobs.clone()),
             results: async_query::open(&config, &lake).await?,
@@ -446,12 +446,16 @@ async fn open_access(lake: &Lake) -> Result<Access> {
     access.map_err(|error| Error::component(&error))
 }
 
-fn register_executors(
+async fn register_executors(
     jobs: &headwater_jobs::Jobs,
     imports: ImportExecutor,
     runs: RunExecutor,
     lake: &Lake,
 ) {
+    let (jobs_of, access) = (jobs.clone(), runs.access.clone());
+    let backfills = BackfillExecutor { jobs: jobs_of, lake: lake.clone(), access };
+    backfills.delete_interrupted().await;
+    jobs.register(JobKind::Backfill, Arc::new(backfills));
     jobs.register(JobKind::Import, Arc::new(imports));
     jobs.register(JobKind::Run, Arc::new(runs));
     let maintenance =

@@ -28,6 +28,7 @@ pub async fn run(context: &Context, api: &Api, arguments: &Run) -> Result<()> {
         strict: arguments.no_strict.then_some(false),
         no_cache: arguments.no_cache,
         no_reuse: arguments.no_reuse,
+        no_repeat: arguments.no_repeat,
         select: arguments.select.clone(),
         exclude: arguments.exclude.clone(),
         retry: arguments.retry.clone(),
@@ -179,6 +180,14 @@ fn print_report(context: &Context, report: &RunReport) {
     let figures = format!("{ran} ran,{reused} {unchanged} unchanged, {sum} of work, {cost}");
     style.say(format!("{} {outcome}", style.paint(Tone::Good, "✓")));
     style.say(format!("  {}", style.paint(Tone::Faint, figures)));
+    if let Some(conflict) = report.conflicts.last() {
+        let repeated = match report.conflicts.len() {
+            1 => "repeated once".to_owned(),
+            count => format!("repeated {count} times"),
+        };
+        let text = format!("{repeated} after a conflict: {}", conflict.message);
+        style.say(format!("  {} {text}", style.paint(Tone::Warn, "!")));
+    }
     if let Some(merge) = &report.merge {
         branch::print_undone(context, &report.branch, merge);
         return print_merged(context, report, merge);

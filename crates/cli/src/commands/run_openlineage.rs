@@ -59,7 +59,7 @@ async fn lines(api: &Api, job: &Job, namespace: &str, columns: &[ColumnSource]) 
     let identity = RunIdentity {
         job: job.id,
         namespace: namespace.to_owned(),
-        project: job.summary.split_whitespace().next().unwrap_or_default().to_owned(),
+        project: job.summary.split([' ', ',']).next().unwrap_or_default().to_owned(),
         branch: job.reference.clone().unwrap_or_default(),
     };
     let events = events.map_err(error::unexpected)?;

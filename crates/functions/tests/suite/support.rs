@@ -95,7 +95,7 @@ pub fn spec(packages: &[(&str, &str)]) -> EnvironmentSpec {
     EnvironmentSpec {
         python: Some("3.11".to_owned()),
         packages: packages.collect(),
-        system: Vec::new(),
+        ..EnvironmentSpec::default()
     }
 }
 

@@ -35,6 +35,7 @@ use tokio_util::sync::CancellationToken;
 use crate::environment_packages::Packages;
 use crate::incremental_reads::IncrementalReads;
 use crate::plan::Plan;
+use crate::run_environments::RecordedEnvironments;
 use crate::runner::Runner;
 use crate::{Error, Result};
 use output::{Output, Outputs};
@@ -61,6 +62,8 @@ pub(crate) struct Run {
     committing: Arc<Mutex<BTreeSet<String>>>,
     /// Packages of the functions that ran, by step.
     packages: Arc<Mutex<BTreeMap<String, Packages>>>,
+    /// Environments that the job's events contain.
+    environments: Arc<Mutex<RecordedEnvironments>>,
     /// Cancelled when the job is cancelled or a model fails.
     stop: CancellationToken,
 }
@@ -124,6 +127,7 @@ impl Run {
         strict: bool,
         context: &JobContext,
     ) -> Self {
+        let environments = Arc::new(Mutex::new(plan.environments.clone()));
         Run {
             runner: runner.clone(),
             plan,
@@ -135,6 +139,7 @@ impl Run {
             commits: Arc::default(),
             committing: Arc::default(),
             packages: Arc::default(),
+            environments,
             stop: context.cancelled().child_token(),
         }
     }
@@ -144,6 +149,7 @@ impl Run {
     pub async fn execute(&self) -> RunResult {
         let mut finished = RunResult::default();
         self.context.emit(JobEventKind::Planned { steps: self.plan.listed().steps });
+        self.plan.environments.emit(&self.context);
         let graph = &self.plan.graph;
         let mut waiting: Vec<usize> =
             graph.parents.iter().map(std::collections::BTreeSet::len).collect();

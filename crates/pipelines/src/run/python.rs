@@ -20,7 +20,7 @@ use super::{Check, Done, Run, millis};
 use crate::contract::{NullCounts, count_nulls, forbids_nulls, has_nulls};
 use crate::function_secrets::FunctionSecrets;
 use crate::invocation::FunctionCall;
-use crate::{Error, Location, ParameterKind, Result, fingerprint};
+use crate::{Error, Location, ParameterKind, Result, run_environments};
 
 impl Run {
     pub(super) async fn compute_python(
@@ -35,6 +35,7 @@ impl Run {
         done.usage.environment_ms = millis(asked);
         let environment = environment?;
         self.packages.lock().insert(step.name.clone(), environment.packages.clone());
+        self.record_environment(function, &environment);
         let secrets = FunctionSecrets::read(&self.runner.secrets, function).await?;
         let inputs = Box::pin(self.arguments(step, &secrets, done));
         let (arguments, meanwhile) = self.unless_cancelled(inputs).await?;
@@ -169,7 +170,8 @@ impl Run {
     }
 
     async fn environment(&self, step: &Step, function: &Function) -> Result<Arc<Environment>> {
-        let spec = fingerprint::environment_spec(&self.plan.project.defaults, function);
+        let plan = &self.plan;
+        let spec = plan.pinned.spec(&self.runner, &plan.project.defaults, function);
         // A lookup reads hundreds of files, which takes longer than a small function.
         if let Some(environment) = self.runner.environments.find(&self.runner.functions, &spec) {
             return Ok(environment);
@@ -179,6 +181,15 @@ impl Run {
         let environment = installed.map_err(|error| Self::failed(step, None, &error))?;
         self.runner.environments.note(spec, &environment);
         Ok(environment)
+    }
+
+    /// Records the packages of an environment, once for each run.
+    fn record_environment(&self, function: &Function, environment: &Environment) {
+        let mut recorded = self.environments.lock();
+        let defaults = &self.plan.project.defaults;
+        if let Some(used) = recorded.add(defaults, function, environment) {
+            self.context.emit(run_environments::recorded(used));
+        }
     }
 
     fn function_call<'a>(

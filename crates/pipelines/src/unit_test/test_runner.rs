@@ -309,6 +309,7 @@ fn finished(project: &Project, steps: Vec<StepReport>) -> Result<RunReport> {
         run_branch: String::new(),
         commit: None,
         tables: Vec::new(),
+        conflicts: Vec::new(),
         merge: None,
         cost: steps.iter().fold(0.0, |sum, step| sum + step.cost),
         currency: project.rates.currency.clone(),

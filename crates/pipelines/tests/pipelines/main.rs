@@ -7,6 +7,7 @@ mod bauplan;
 mod concurrent_changes;
 mod contracts;
 mod counted_reads;
+mod environments;
 mod failures;
 mod flights;
 mod forecasts;

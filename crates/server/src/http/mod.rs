@@ -7,6 +7,7 @@
 mod access_key;
 mod async_query;
 mod audit;
+mod backfill;
 pub(crate) mod body;
 mod branch;
 mod cloud_event;
@@ -70,6 +71,7 @@ fn api() -> OpenApiRouter<App> {
     OpenApiRouter::with_openapi(description())
         .merge(async_query::routes())
         .merge(audit::routes())
+        .merge(backfill::routes())
         .merge(branch::routes())
         .merge(cloud_event::routes())
         .merge(deployed_function::routes())

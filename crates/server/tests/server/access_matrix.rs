@@ -38,8 +38,9 @@ pub type Row<'a> = (&'a str, &'a str, &'a str, &'a str, [Expected; 3]);
 
 /// All operations: first those on the lake, then those on access. Their requests contain names that
 /// do not exist, so that they change nothing.
-pub const OPERATIONS: [Row<'static>; 112] = [
+pub const OPERATIONS: [Row<'static>; 113] = [
     ("activate_deployment", "POST", "/v1/deployments/x/activate", "", [No, No, Ok]),
+    ("backfill_project", "POST", "/v1/backfills", BACKFILL, [No, No, Ok]),
     ("cherry_pick", "POST", "/v1/branches/none/cherry-pick", r#"{"commit":"main"}"#, [No, No, Ok]),
     ("cancel_async_query", "POST", "/v1/queries/x/cancel", "", [Ok, Ok, Ok]),
     ("create_async_query", "POST", "/v1/queries", r#"{"sql":"SELECT 1"}"#, [Ok, Ok, Ok]),
@@ -164,6 +165,8 @@ const PUBLIC: [&str; 6] = [
 ];
 
 const EXPLAIN: &str = "/v1/access/explain?user=none&action=select&object=table:a.b";
+const BACKFILL: &str =
+    r#"{"run":{"files":{"a.sql":"SELECT 1"},"ref":"none"},"parameter":"n","values":["1"]}"#;
 const RUN: &str = r#"{"files":{"a.sql":"SELECT 1"},"ref":"none"}"#;
 const EVENTS: &str = r#"[{"specversion":"1.0","id":"a","source":"/s","type":"t"}]"#;
 const RESTRICTION: &str = r#"{"name":"r","table":"none","using":"true"}"#;

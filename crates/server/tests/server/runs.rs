@@ -13,6 +13,9 @@ pub fn trials() -> Vec<Trial> {
         trial("runs::a_stopped_run_leaves_its_target_unchanged", stopped),
         trial("runs::a_kill_interrupts_a_run", killed),
         trial("runs::the_branch_of_a_failed_run_cannot_be_merged", failed),
+        trial("runs::a_run_is_repeated_after_a_conflict", repeated),
+        trial("runs::a_stopped_backfill_stops_its_runs", stopped_backfill),
+        trial("runs::a_run_fails_at_a_conflict_if_it_may_not_be_repeated", not_repeated),
     ]
 }
 
@@ -96,4 +99,110 @@ async fn failed() {
     let source = json!({"source": format!("run/{id}"), "unchecked": true});
     let merged = server.post("/v1/branches/main/merge", source).await;
     assert_eq!(merged["outcome"], "fast_forward", "{merged}");
+}
+
+const BY_KEY: &str = "-- headwater: materialization = merge\n-- headwater: keys = id\n\
+                      -- headwater: allow_takeover = true\nSELECT 2 AS id, 20 AS v\n";
+
+/// A model that takes some seconds, unless the other project has added a row to its input.
+const SLOW: &str = "import time\n\nimport headwater\n\n\n\
+                    @headwater.model(materialization='replace')\n\
+                    def slow(t=headwater.Model('t')):\n    \
+                    time.sleep(5 if len(t) == 1 else 0)\n    return t\n";
+
+async fn ended(server: &TestServer, id: &str) -> Value {
+    let has_ended = |job: &Value| job["status"] != "running" && job["status"] != "queued";
+    server.until(&format!("/v1/jobs/{id}"), has_ended).await
+}
+
+/// Starts a run, and during this run ends the run of another project, which changes a row with the
+/// same key. Returns the job of the first run.
+async fn run_with_conflict(server: &TestServer, no_repeat: bool) -> Value {
+    for sql in ["CREATE TABLE k AS SELECT 1 AS id, 10 AS v", "CREATE TABLE t AS SELECT 1 AS id"] {
+        server.post("/v1/query", json!({"sql": sql})).await;
+    }
+    let slow = json!({"no_repeat": no_repeat, "files": {
+        "headwater.toml": "[project]\nname = \"slow\"\n",
+        "models/k.sql": BY_KEY,
+        "models/once.sql": "-- headwater: materialization = replace\nSELECT 1 AS n\n",
+        "models/slow.py": SLOW,
+    }});
+    let slow = id(&server.post("/v1/runs", slow).await);
+    let deadline = std::time::Instant::now() + PATIENCE;
+    let started = r#""step":"slow","type":"step_started""#;
+    let is_started = |events: &str| {
+        events.contains(started) || events.contains(r#""type":"step_started","step":"slow""#)
+    };
+    while !is_started(&server.text(&format!("/v1/jobs/{slow}/events")).await) {
+        assert!(std::time::Instant::now() < deadline, "the slow model does not begin");
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    let quick = json!({"files": {
+        "headwater.toml": "[project]\nname = \"quick\"\n",
+        "models/k.sql": BY_KEY,
+        "models/t.sql": "-- headwater: materialization = append\n\
+            -- headwater: allow_takeover = true\nSELECT 2 AS id\n",
+    }});
+    let quick = id(&server.post("/v1/runs", quick).await);
+    let job = ended(server, &quick).await;
+    assert_eq!(job["status"], "succeeded", "{job}");
+    ended(server, &slow).await
+}
+
+async fn repeated() {
+    let server = TestServer::start().await;
+    let job = run_with_conflict(&server, false).await;
+    assert_eq!(job["status"], "succeeded", "{job}");
+    let conflicts = job["result"]["conflicts"].as_array().expect("conflicts");
+    assert_eq!(conflicts.len(), 1, "{job}");
+    assert_eq!(conflicts[0]["code"], "merge_conflict", "{job}");
+    let steps = job["result"]["steps"].as_array().expect("steps");
+    let status =
+        |name: &str| steps.iter().find(|step| step["step"] == name).map(|it| &it["status"]);
+    assert_eq!(status("once"), Some(&json!("reused")), "its input has not changed: {job}");
+    assert_eq!(status("slow"), Some(&json!("succeeded")), "its input has changed: {job}");
+    let log = server.text(&format!("/v1/jobs/{}/events", id(&job))).await;
+    assert!(log.contains("repeating the run (1 of 3) in 0.5 s: `main` changed"), "{log}");
+    let rows = "SELECT (SELECT count(*) FROM k WHERE id = 2) AS k, count(*) AS slow FROM slow";
+    assert_eq!(server.rows(rows).await, json!([{"k": 1, "slow": 2}]));
+    assert_eq!(server.get("/v1/branches?prefix=run/").await, json!([]));
+}
+
+async fn not_repeated() {
+    let server = TestServer::start().await;
+    let job = run_with_conflict(&server, true).await;
+    assert_eq!(job["status"], "failed", "{job}");
+    assert_eq!(job["error"]["code"], "merge_conflict", "{job}");
+    let branches = server.get("/v1/branches?prefix=run/").await;
+    assert_eq!(branches[0]["name"], format!("run/{}", id(&job)), "{branches}");
+}
+
+/// A model that ends only for the value 1.
+const ENDS_FOR_ONE: &str = "-- headwater: materialization = append\n\
+     WITH d(x) AS (SELECT x FROM \
+     (VALUES (0), (1), (2), (3), (4), (5), (6), (7), (8), (9)) AS v(x) WHERE $n > 1 OR x = 0) \
+     SELECT sum(a.x + p.x) AS n \
+     FROM d a, d b, d c, d e, d f, d g, d h, d i, d j, d k, d l, d m, d o, d p\n";
+
+async fn stopped_backfill() {
+    let server = TestServer::start().await;
+    let backfill = json!({"parameter": "n", "values": ["1", "2", "3"], "run": {"files": {
+        "headwater.toml": "[project]\nname = \"sums\"\n[parameters.n]\ntype = \"int\"\n",
+        "models/sums.sql": ENDS_FOR_ONE,
+    }}});
+    let backfill = id(&server.post("/v1/backfills", backfill).await);
+    let is_endless = |jobs: &Value| {
+        let jobs = jobs.as_array().expect("jobs");
+        jobs.iter().any(|job| job["reference"] != "main")
+    };
+    server.until("/v1/jobs?kind=run&status=running", is_endless).await;
+    server.post(&format!("/v1/jobs/{backfill}/stop"), json!({})).await;
+    let job = ended(&server, &backfill).await;
+    assert_eq!(job["status"], "cancelled", "{job}");
+    let message = job["error"]["message"].as_str().expect("a message");
+    assert_eq!(message, "the backfill was stopped after 1 of 3 values");
+    assert_eq!(server.get("/v1/jobs?kind=run&status=running").await, json!([]));
+    assert_eq!(server.get("/v1/branches?prefix=backfill/").await, json!([]));
+    // The values that were merged before stay merged.
+    assert_eq!(server.rows("SELECT count(*) AS n FROM sums").await, json!([{"n": 1}]));
 }

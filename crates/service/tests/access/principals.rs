@@ -30,6 +30,7 @@ const PLACES: &[(&str, &str, &str)] = &[
     ("access/src/key.rs", "Principal::user", "a signature with an access key of a user"),
     ("access/src/key.rs", CREDENTIAL, "a signature with an access key of a user"),
     ("deployments/src/deployment.rs", "Actor::Owner", "a validation that stores nothing"),
+    ("executors/src/backfill.rs", ".principal()", "the user that started the backfill"),
     ("executors/src/created_trigger.rs", ".principal()", "the user whose rights a trigger has"),
     ("executors/src/deployer.rs", ".principal()", "the user that deployed the version"),
     ("executors/src/destination.rs", "Actor::Owner", "a comparison with the user that deployed"),

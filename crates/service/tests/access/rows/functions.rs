@@ -159,6 +159,11 @@ pub const ROWS: &[Row] = &[
         let run = request(json!({"files": project(), "ref": "none"}));
         done(async move { c.service.runs().start(&c.by, run).await })
     }),
+    ("Runs::backfill", writes("ref_not_found"), |c| {
+        let run = json!({"files": project(), "ref": "none"});
+        let backfill = request(json!({"run": run, "parameter": "n", "values": ["1"]}));
+        done(async move { c.service.runs().backfill(&c.by, backfill).await })
+    }),
     ("Secrets::list", LISTS_USABLE, |c| {
         listed(async move { c.service.secrets().list(&c.by).await })
     }),

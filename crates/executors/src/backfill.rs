@@ -1,0 +1,402 @@
+//! Backfills: a run of the project for each value of a parameter, several at once, as one job.
+//!
+//! The first value runs on the branch itself. This run creates the tables, and computes the models
+//! that do not depend on the parameter. Every other value runs on its own branch of the resulting
+//! commit, so that these values all read the same state. The branches are merged one at a time.
+//! After a merge conflict, the value runs again on the merged state, and merges of other values
+//! wait.
+//!
+//! Each run is a job of its own, with the rights and limits of the user. A backfill that is stopped
+//! stops its runs, and deletes the branches of its values.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use headwater_access::Access;
+use headwater_backfill::{BackfillReport, ValueReport};
+use headwater_jobs::{Executor, JobContext, Jobs, NewJob, SpawnOnDrop};
+use headwater_lake::Lake;
+use headwater_model::{
+    Action, Actor, BackfillRequest, CommitId, CreateRef, ErrorCode, Job, JobEventKind, JobId,
+    JobKind, JobStatus, MergeOutcome, MergeRequest, Object, Principal, Problem, RefSpec, ResultExt,
+};
+use headwater_pipelines::Project;
+use serde_json::{Value, json};
+use tokio::sync::Mutex;
+use tokio::task::JoinSet;
+
+use crate::acting_request::{ActingRequest, read};
+use crate::rights::{EVERY, authorize};
+use crate::run::run_queue;
+
+/// Default number of runs at once.
+pub const BACKFILL_JOBS: u32 = 4;
+
+/// Default number of retries of a value.
+pub const BACKFILL_RETRIES: u32 = 2;
+
+/// Returns the prefix of the branches of a backfill's values.
+fn branch_prefix(job: JobId) -> String {
+    format!("backfill/{}-", job.short())
+}
+
+/// Executes backfills.
+#[derive(Clone)]
+pub struct BackfillExecutor {
+    /// The jobs, to which each value adds a run.
+    pub jobs: Jobs,
+    /// The lake that the runs read and change.
+    pub lake: Lake,
+    /// The rights of users.
+    pub access: Access,
+}
+
+impl BackfillExecutor {
+    /// Deletes the branches that interrupted backfills left.
+    pub async fn delete_interrupted(&self) {
+        let catalog = self.lake.catalog();
+        for id in self.jobs.interrupted() {
+            let job = self.jobs.job(*id).await;
+            if !job.is_ok_and(|job| job.kind == JobKind::Backfill) {
+                continue;
+            }
+            let branches = catalog.branches(Some(&branch_prefix(*id))).await;
+            for branch in branches.unwrap_or_default() {
+                if let Err(error) = catalog.delete_branch(&branch.name).await {
+                    tracing::warn!("the branch `{}` cannot be deleted: {error}", branch.name);
+                }
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl Executor for BackfillExecutor {
+    async fn execute(&self, context: JobContext, payload: Value) -> Result<Value, Problem> {
+        let ActingRequest::<BackfillRequest> { request, actor } = read(payload)?;
+        let settings = Project::read_settings(&request.run.files);
+        let work = Arc::new(RunningBackfill {
+            components: self.clone(),
+            principal: actor.principal().with_author(request.run.author.clone()),
+            actor,
+            project: settings.map_or_else(|_| EVERY.to_owned(), |settings| settings.name),
+            target: request.run.reference.as_ref().map(ToString::to_string).unwrap_or_default(),
+            prefix: branch_prefix(context.id()),
+            context,
+            request,
+            merging: Mutex::default(),
+            done: AtomicUsize::new(0),
+        });
+        // A job that does not end in time after its stop is dropped. The work then continues, to
+        // wait for its stopped runs and to delete its branches.
+        let ended = SpawnOnDrop::new(async move { work.execute().await }).await;
+        ended.unwrap_or_else(|| Err(Problem::new(ErrorCode::Internal, "the backfill panicked")))
+    }
+}
+
+/// A running backfill.
+struct RunningBackfill {
+    components: BackfillExecutor,
+    principal: Principal,
+    actor: Actor,
+    /// The project's name.
+    project: String,
+    /// The branch into which the values are merged.
+    target: String,
+    /// Prefix of the branches of values.
+    prefix: String,
+    context: JobContext,
+    request: BackfillRequest,
+    /// Locked during a merge.
+    merging: Mutex<()>,
+    /// Number of finished values.
+    done: AtomicUsize,
+}
+
+impl RunningBackfill {
+    /// Runs all values and returns the report. If values failed, the report is in the error.
+    async fn execute(self: &Arc<Self>) -> Result<Value, Problem> {
+        let values = self.run().await;
+        self.check_stopped()?;
+        let report = BackfillReport {
+            parameter: self.request.parameter.clone(),
+            branch: self.target.clone(),
+            total: self.request.values.len(),
+            values: values?,
+        };
+        match report.problem(&[]) {
+            None => Ok(json!(report)),
+            Some(mut problem) => {
+                problem.context.insert("report".to_owned(), json!(report));
+                Err(problem)
+            }
+        }
+    }
+
+    /// Runs all values, and then the project once more to check the merged tables.
+    async fn run(self: &Arc<Self>) -> Result<Vec<ValueReport>, Problem> {
+        let values = &self.request.values;
+        let Some((first, others)) = values.split_first() else { return Ok(Vec::new()) };
+        let report = self.first(first).await;
+        self.tell(&report);
+        if report.error.is_some() {
+            // Stop here, because the other values need the tables of the first value.
+            return Ok(vec![report]);
+        }
+        let mut reports = vec![report];
+        if others.is_empty() {
+            return Ok(reports);
+        }
+        let start = self.head().await?;
+        self.run_others(others, start, &mut reports).await?;
+        let order: HashMap<&str, usize> =
+            values.iter().enumerate().map(|(at, value)| (value.as_str(), at)).collect();
+        reports.sort_by_key(|report| order.get(report.value.as_str()).copied());
+        let is_whole = reports.iter().all(|report| report.error.is_none());
+        if let Some(last) = values.last().filter(|_| is_whole) {
+            self.job(last, &self.target).await?.1?;
+        }
+        Ok(reports)
+    }
+
+    /// Runs the values after the first, several at once.
+    async fn run_others(
+        self: &Arc<Self>,
+        values: &[String],
+        start: CommitId,
+        reports: &mut Vec<ValueReport>,
+    ) -> Result<(), Problem> {
+        let at_once = self.request.jobs.unwrap_or(BACKFILL_JOBS);
+        let at_once = usize::try_from(at_once).unwrap_or(1);
+        let (mut waiting, mut running) = (values.iter(), JoinSet::new());
+        loop {
+            while running.len() < at_once && self.check_stopped().is_ok() {
+                let Some(value) = waiting.next() else { break };
+                let (this, value) = (Arc::clone(self), value.clone());
+                running.spawn(async move { this.value(&value, start).await });
+            }
+            let Some(ended) = running.join_next().await else { return Ok(()) };
+            let report = ended.map_err(|error| {
+                Problem::new(ErrorCode::Internal, format!("the run of a value failed: {error}"))
+            })?;
+            self.tell(&report);
+            reports.push(report);
+        }
+    }
+
+    /// Runs the first value on the target.
+    async fn first(&self, value: &str) -> ValueReport {
+        let mut report = ValueReport::new(value);
+        loop {
+            report.attempts += 1;
+            let outcome = self.job(value, &self.target).await.and_then(|(id, outcome)| {
+                report.job = Some(id.to_string());
+                outcome
+            });
+            match outcome {
+                Ok(job) => {
+                    let commit = job.result.get("commit").cloned().unwrap_or_default();
+                    report.merged(serde_json::from_value(commit).ok());
+                    return report;
+                }
+                Err(problem) => {
+                    let wait = report.retry(self.retries(), &problem);
+                    if !self.pause(wait).await {
+                        return report.failed(problem);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Runs a value on a branch of `start`, and merges the branch.
+    async fn value(&self, value: &str, start: CommitId) -> ValueReport {
+        let mut report = ValueReport::new(value);
+        loop {
+            report.attempts += 1;
+            let outcome = self.attempt(&mut report, start).await;
+            self.delete_branch(&report).await;
+            let Err(problem) = outcome else { return report };
+            let wait = report.retry(self.retries(), &problem);
+            if !self.pause(wait).await {
+                return report.failed(problem);
+            }
+        }
+    }
+
+    async fn attempt(&self, report: &mut ValueReport, start: CommitId) -> Result<(), Problem> {
+        self.on_branch(report, start).await?;
+        let _merging = self.merging.lock().await;
+        match self.merge(report).await {
+            Err(problem) if problem.code == ErrorCode::MergeConflict => {
+                // This task holds the lock, so no other value of the backfill is merged at the same
+                // time.
+                self.delete_branch(report).await;
+                report.attempts += 1;
+                let head = self.head().await?;
+                self.on_branch(report, head).await?;
+                self.merge(report).await
+            }
+            outcome => outcome,
+        }
+    }
+
+    /// Runs a value on a new branch of a commit.
+    async fn on_branch(&self, report: &mut ValueReport, from: CommitId) -> Result<(), Problem> {
+        self.check_stopped()?;
+        let name = self.branch_of(report);
+        let from = Some(RefSpec::Commit(from.to_string()));
+        let create = CreateRef { name: name.clone(), from, if_not_exists: false };
+        let (object, components) = (Object::branch(&name), &self.components);
+        self.authorize(Action::Create, &object)?;
+        components.lake.create_branch(create).await.or_problem()?;
+        components.access.set_owner(&self.principal, &object).await.or_problem()?;
+        let (id, outcome) = self.job(&report.value, &name).await?;
+        report.job = Some(id.to_string());
+        outcome.map(drop)
+    }
+
+    async fn merge(&self, report: &mut ValueReport) -> Result<(), Problem> {
+        self.check_stopped()?;
+        let target = &self.target;
+        self.authorize(Action::Merge, &Object::branch(target))?;
+        let source = RefSpec::Name(self.branch_of(report));
+        let message = Some(format!("Backfill {}={}", self.request.parameter, report.value));
+        let request = MergeRequest { message, ..MergeRequest::new(source) };
+        let (lake, author) = (&self.components.lake, self.principal.author());
+        let merged = Box::pin(lake.merge(target, request, author)).await.or_problem()?;
+        if merged.outcome == MergeOutcome::Conflict {
+            let tables = merged.conflicts.iter().map(|conflict| format!("`{}`", conflict.table));
+            let tables = tables.collect::<Vec<_>>().join(", ");
+            let message = format!("`{target}` changed the same tables: {tables}");
+            return Err(Problem::new(ErrorCode::MergeConflict, message));
+        }
+        report.merged((!merged.tables.is_empty()).then_some(merged.commit));
+        Ok(())
+    }
+
+    /// Runs the project with a value on a branch, and waits. Returns the run's id and outcome. If
+    /// the backfill is stopped, stops the run.
+    async fn job(
+        &self,
+        value: &str,
+        branch: &str,
+    ) -> Result<(JobId, Result<Job, Problem>), Problem> {
+        self.check_stopped()?;
+        let id = self.start_run(value, branch).await?;
+        let (cancelled, draining) = (self.context.cancelled(), self.context.draining());
+        let jobs = &self.components.jobs;
+        let must_stop = tokio::select! {
+            _ = jobs.wait(id) => false,
+            () = cancelled.cancelled() => true,
+            () = draining.cancelled() => true,
+        };
+        if must_stop {
+            jobs.stop(id).await.or_problem()?;
+        }
+        let job = jobs.wait(id).await.or_problem()?;
+        if job.status == JobStatus::Succeeded {
+            return Ok((id, Ok(job)));
+        }
+        let problem = job.error.unwrap_or_else(|| {
+            Problem::new(ErrorCode::Internal, format!("the run `{id}` has no result"))
+        });
+        Ok((id, Err(problem)))
+    }
+
+    /// Starts the run of a value. The run waits for earlier runs of the project on the branch.
+    async fn start_run(&self, value: &str, branch: &str) -> Result<JobId, Problem> {
+        self.authorize(Action::Run, &Object::project(&self.project))?;
+        self.authorize(Action::Write, &Object::branch(branch))?;
+        let mut request = self.request.run.clone();
+        request.reference = Some(RefSpec::Name(branch.to_owned()));
+        request.parameters.insert(self.request.parameter.clone(), value.to_owned());
+        let new = NewJob::of(JobKind::Run, self.project.clone(), &self.principal);
+        let new = NewJob {
+            queue: Some(run_queue(&self.project, branch)),
+            reference: Some(branch.to_owned()),
+            payload: json!(ActingRequest { request, actor: self.actor.clone() }),
+            ..new.named(&self.project)
+        };
+        self.components.jobs.submit(new).await.or_problem()
+    }
+
+    fn authorize(&self, action: Action, object: &Object) -> Result<(), Problem> {
+        authorize(&self.components.access, &self.principal, action, object)
+    }
+
+    fn retries(&self) -> u32 {
+        self.request.retries.unwrap_or(BACKFILL_RETRIES)
+    }
+
+    async fn head(&self) -> Result<CommitId, Problem> {
+        Ok(self.components.lake.catalog().branch(&self.target).await.or_problem()?.commit)
+    }
+
+    fn branch_of(&self, report: &ValueReport) -> String {
+        format!("{}{}", self.prefix, report.branch_part())
+    }
+
+    /// Deletes the branch of a value, if it exists.
+    async fn delete_branch(&self, report: &ValueReport) {
+        let name = self.branch_of(report);
+        if let Err(problem) = self.drop_branch(&name).await
+            && problem.code != ErrorCode::RefNotFound
+        {
+            self.context.log_system(format!("branch {name} remains: {}", problem.message));
+        }
+    }
+
+    async fn drop_branch(&self, name: &str) -> Result<(), Problem> {
+        let object = Object::branch(name);
+        self.authorize(Action::Drop, &object)?;
+        self.components.lake.catalog().delete_branch(name).await.or_problem()?;
+        self.components.access.remove_owner(&self.principal, &object).await.or_problem()
+    }
+
+    /// Waits before a retry. Returns false if there is no retry.
+    async fn pause(&self, wait: Option<Duration>) -> bool {
+        let Some(wait) = wait else { return false };
+        let (cancelled, draining) = (self.context.cancelled(), self.context.draining());
+        tokio::select! {
+            () = tokio::time::sleep(wait) => true,
+            () = cancelled.cancelled() => false,
+            () = draining.cancelled() => false,
+        }
+    }
+
+    /// Fails if the backfill must end: a client stopped it, or the server shuts down.
+    fn check_stopped(&self) -> Result<(), Problem> {
+        let hint = "Run the command again; repeating a value does not duplicate its rows.";
+        let (done, total) = (self.done.load(Ordering::Relaxed), self.request.values.len());
+        if self.context.cancelled().is_cancelled() {
+            let stopped = format!("the backfill was stopped after {done} of {total} values");
+            return Err(self.context.stopped(&stopped).with_hint(hint));
+        }
+        if self.context.draining().is_cancelled() {
+            let message = format!("the server stopped after {done} of {total} values");
+            return Err(Problem::new(ErrorCode::Interrupted, message).with_hint(hint));
+        }
+        Ok(())
+    }
+
+    /// Records the outcome of a value in the job's events.
+    fn tell(&self, report: &ValueReport) {
+        let ended = usize::from(report.error.is_none());
+        let done = self.done.fetch_add(ended, Ordering::Relaxed) + ended;
+        let total = self.request.values.len();
+        let (name, value, outcome) = (&self.request.parameter, &report.value, report.outcome());
+        self.context.log_system(format!("{name}={value} {outcome}, {done} of {total} done"));
+        self.context.emit(JobEventKind::ValueEnded { report: json!(report) });
+        let count = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
+        self.context.emit(JobEventKind::Progress {
+            stage: "backfill".to_owned(),
+            done: count(done),
+            total: Some(count(total)),
+            unit: "values".to_owned(),
+        });
+    }
+}

@@ -1,0 +1,86 @@
+//! Environments of a run: the installed packages that the run records, and the packages that an
+//! exact rerun installs again instead of resolving them.
+
+use std::collections::BTreeMap;
+
+use headwater_functions::{Environment, EnvironmentSpec};
+use headwater_jobs::JobContext;
+use headwater_model::{JobEventKind, RunEnvironment};
+use headwater_project::Function;
+
+use crate::{Defaults, Runner, fingerprint};
+
+/// The packages that a run must use, by the declaration of the environment.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct PinnedEnvironments(BTreeMap<String, RunEnvironment>);
+
+impl PinnedEnvironments {
+    /// Creates the pins of a request. Of several for one declaration, the last counts.
+    pub fn new(environments: &[RunEnvironment]) -> Self {
+        let pins = environments.iter().map(|one| (one.environment.clone(), one.clone()));
+        PinnedEnvironments(pins.collect())
+    }
+
+    /// Returns the specification of a function's environment, with the pinned packages. If the
+    /// environment that the function declares has exactly these packages, returns its
+    /// specification, so that nothing is installed.
+    pub fn spec(
+        &self,
+        runner: &Runner,
+        defaults: &Defaults,
+        function: &Function,
+    ) -> EnvironmentSpec {
+        let declared = fingerprint::environment_spec(defaults, function);
+        if self.0.is_empty() {
+            return declared;
+        }
+        let text = fingerprint::environment_text(defaults, function);
+        let Some(pinned) = self.0.get(&text) else { return declared };
+        let current = runner.installed_environment(&declared);
+        let is_same = current.is_some_and(|current| {
+            current.version == pinned.python && current.packages == pinned.packages
+        });
+        if is_same {
+            return declared;
+        }
+        let (python, pins) = (Some(pinned.python.clone()), pinned.packages.clone());
+        EnvironmentSpec { python, pins, ..declared }
+    }
+}
+
+/// The environments that a run has recorded.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct RecordedEnvironments(Vec<RunEnvironment>);
+
+impl RecordedEnvironments {
+    /// Adds the environment of a function. Returns it if it is new.
+    pub fn add(
+        &mut self,
+        defaults: &Defaults,
+        function: &Function,
+        environment: &Environment,
+    ) -> Option<&RunEnvironment> {
+        let used = RunEnvironment {
+            environment: fingerprint::environment_text(defaults, function),
+            python: environment.version.clone(),
+            packages: environment.packages.clone(),
+        };
+        if self.0.contains(&used) {
+            return None;
+        }
+        self.0.push(used);
+        self.0.last()
+    }
+
+    /// Records the environments in the events of a job.
+    pub fn emit(&self, context: &JobContext) {
+        for environment in &self.0 {
+            context.emit(recorded(environment));
+        }
+    }
+}
+
+/// Returns the event that records an environment.
+pub(crate) fn recorded(environment: &RunEnvironment) -> JobEventKind {
+    JobEventKind::Environment { environment: Box::new(environment.clone()) }
+}

@@ -1,0 +1,125 @@
+//! Backfills: starts the job that runs a project for each value of a parameter.
+//! [`BackfillExecutor`](headwater_executors::BackfillExecutor) does the work.
+
+use headwater_backfill::{check_values, partition_values};
+use headwater_executors::{ActingRequest, BACKFILL_JOBS, BACKFILL_RETRIES};
+use headwater_jobs::NewJob;
+use headwater_model::{
+    Action, Actor, BackfillRequest, ErrorCode, Job, JobKind, Object, Principal, Problem, RefSpec,
+    ResultExt, TableName,
+};
+use serde_json::json;
+
+use crate::run::{Runs, check_request, project_name, project_object};
+
+/// Maximum number of runs at once.
+const JOBS_MAX: u32 = 64;
+
+/// Maximum number of retries of a value.
+const RETRIES_MAX: u32 = 20;
+
+impl Runs {
+    /// Starts a backfill and returns its job. The job waits for earlier backfills of the project on
+    /// the branch.
+    pub async fn backfill(
+        &self,
+        principal: &Principal,
+        mut request: BackfillRequest,
+    ) -> Result<Job, Problem> {
+        self.0.authorize(principal, Action::Run, &project_object(&request.run.files))?;
+        check(&request)?;
+        self.0.settings.refresh().await;
+        let branch = self.0.branch_to_write(request.run.reference.as_ref()).await;
+        let branch = branch.map_err(|problem| self.0.conceal(principal, problem))?;
+        self.0.authorize(principal, Action::Write, &Object::branch(&branch))?;
+        if let Some(table) = request.partitions_of.take() {
+            request.values = self.partitions(principal, &branch, &table).await?;
+        }
+        check_values(&request.parameter, &request.values)?;
+        request.run.reference = Some(RefSpec::Name(branch.clone()));
+        request.run.author = Some(principal.author().to_owned());
+        // An event is committed at most once, so only the first value would be merged.
+        request.run.event = None;
+        let project = project_name(&request.run);
+        let count = request.values.len();
+        let summary = format!("{project}, {count} values of {}", request.parameter);
+        let new = NewJob::of(JobKind::Backfill, summary, principal).named(&project);
+        let actor = Actor::of(principal).without_token();
+        let new = NewJob {
+            // The limits of the user apply to the runs. A limit of one job would block them.
+            user: None,
+            queue: Some(format!("backfill of {project} on {branch}")),
+            reference: Some(branch),
+            payload: json!(ActingRequest { request, actor }),
+            ..new
+        };
+        let id = self.0.jobs.submit(new).await.or_problem()?;
+        self.0.jobs.job(id).await.or_problem()
+    }
+
+    /// Returns the values of a table's partitions at the head of a branch. The principal needs the
+    /// right to read all rows of the table.
+    async fn partitions(
+        &self,
+        principal: &Principal,
+        branch: &str,
+        table: &str,
+    ) -> Result<Vec<String>, Problem> {
+        let name = table.parse::<TableName>().or_problem()?;
+        let view = self.0.lake.view(&RefSpec::Name(branch.to_owned())).await.or_problem()?;
+        let found = view.state().find_table(&name.namespace, &name.name).await.or_problem()?;
+        let stored = found.as_ref().map_or(&name, |(stored, _)| stored);
+        self.0.authorize(principal, Action::Select, &Object::table(stored))?;
+        let Some((stored, entry)) = &found else {
+            let missing = view.table(&name).await.map(|_| Vec::new()).or_problem();
+            return missing.map_err(|problem| self.0.conceal(principal, problem));
+        };
+        let access = self.0.table_access(principal);
+        if access
+            .is_some_and(|access| access.restrictions(stored, Some(entry.id.as_str())).is_some())
+        {
+            let message = format!("`{stored}` has a row filter or column mask for this user");
+            let problem = Problem::new(ErrorCode::Forbidden, message);
+            return Err(problem.with_hint("List the values instead of the table's partitions."));
+        }
+        let table = view.load(entry).await.or_problem()?;
+        let files = self.0.lake.tables().list_files(&table).await.or_problem()?;
+        let data = files.into_iter().filter(|file| file.content == "data");
+        let partitions = data.map(|file| file.partition);
+        partition_values(&stored.to_string(), table.partition().len(), partitions)
+    }
+}
+
+fn check(request: &BackfillRequest) -> Result<(), Problem> {
+    check_request(&request.run)?;
+    let invalid = |message: String, hint: &str| {
+        Err(Problem::new(ErrorCode::InvalidArgument, message).with_hint(hint))
+    };
+    let run = &request.run;
+    if run.merge.is_some()
+        || run.retry.is_some()
+        || run.preview.is_some()
+        || run.dry_run
+        || run.test
+    {
+        let message = "a backfill cannot merge, retry, be a preview, a dry run or a test";
+        let hint = "Omit `merge`, `retry`, `preview`, `dry_run` and `test` in `run`.";
+        return invalid(message.to_owned(), hint);
+    }
+    if request.partitions_of.is_some() != request.values.is_empty() {
+        let message = "a backfill needs either values or a table";
+        return invalid(message.to_owned(), "Write `values` or `partitions_of`.");
+    }
+    let name = &request.parameter;
+    if run.parameters.contains_key(name) {
+        let message = format!("the parameter `{name}` is given twice");
+        return invalid(message, "Remove it from the parameters of `run`.");
+    }
+    let jobs = request.jobs.unwrap_or(BACKFILL_JOBS);
+    let retries = request.retries.unwrap_or(BACKFILL_RETRIES);
+    if !(1..=JOBS_MAX).contains(&jobs) || retries > RETRIES_MAX {
+        let message = format!("{jobs} jobs and {retries} retries are out of range");
+        return invalid(message, "Write `jobs` from 1 to 64, and `retries` from 0 to 20.");
+    }
+    Ok(())
+}
