@@ -211,7 +211,9 @@ fn the_output_of_the_last_calls_is_shown() {
     for (name, event) in [("one", "4"), ("two", "5"), ("one", "0"), ("one", "8")] {
         workspace.run(&["function", "invoke", name, "--arg", &format!("event={event}")]);
     }
-    let told = workspace.run(&["function", "logs", "one", "-n", "2"]).stderr;
+    let logs = workspace.run(&["function", "logs", "one", "-n", "2"]);
+    assert_eq!((logs.code, logs.stderr.as_str()), (0, ""), "logs are the result of the command");
+    let told = logs.stdout;
     let place = |text: &str| told.find(text).unwrap_or_else(|| panic!("no {text} in:\n{told}"));
     assert!(place("got 0") < place("ZeroDivisionError"), "{told}");
     assert!(place("ZeroDivisionError") < place("got 8"), "{told}");
@@ -240,7 +242,7 @@ fn the_output_of_calls_by_triggers_is_shown() {
     workspace.write("headwater.toml", project);
     workspace.write("landing/a.csv", "a\n1\n");
     workspace.ok(&["deploy"]);
-    let told = || workspace.run(&["function", "logs", "arrived"]).stderr;
+    let told = || workspace.run(&["function", "logs", "arrived"]).stdout;
     until("the output of the call is shown", || told().contains("got a.csv"));
 }
 
