@@ -80,7 +80,8 @@ fn a_folder_is_deployed_called_and_removed() {
     workspace.ok(&["function", "rm", "price"]);
     workspace.fails(3, &["function", "invoke", "price"]);
     workspace.fails(3, &["function", "rm", "price"]);
-    workspace.ok(&["function", "rm", "price", "--if-exists"]);
+    let missing = workspace.run(&["function", "rm", "price", "--if-exists"]);
+    assert_eq!((missing.code, missing.stderr.as_str()), (0, "there is no function price\n"));
 }
 
 #[test]
@@ -293,6 +294,44 @@ fn a_trigger_and_an_asynchronous_call_use_a_function_without_a_project() {
     workspace.write("f.py", "import headwater\n@headwater.function()\ndef price(event): pass\n");
     let error = workspace.fails(4, &["deploy"]);
     assert!(error.contains("function rm price"), "{error}");
+}
+
+#[test]
+fn a_trigger_is_replaced_shown_and_removed() {
+    let workspace = workspace();
+    deploy(&workspace, &[]);
+    let create = |more: &[&str]| {
+        let arguments = ["trigger", "create", "nightly", "--schedule", "15 2 * * *"];
+        let answer = workspace.run(&[&arguments[..], &["--function", "price"], more].concat());
+        assert_eq!(answer.code, 0, "{}", answer.stderr);
+        answer.stderr
+    };
+    let told = create(&["--replace"]);
+    assert!(told.contains("created trigger nightly"), "{told}");
+    let settings = [
+        "concurrency = 3",
+        "order_by = \"subject\"",
+        "max_age = \"6h\"",
+        "filter = { time = [{ exists = true }] }",
+    ];
+    let settings: Vec<&str> = settings.iter().flat_map(|setting| ["--set", setting]).collect();
+    let told = create(&[&["--replace"], &settings[..]].concat());
+    assert!(told.contains("replaced trigger nightly"), "{told}");
+    let shown = workspace.ok(&["trigger", "get", "nightly"]);
+    for row in [
+        "concurrency 3",
+        "order_by    subject",
+        "max_age     21600s",
+        "filter      {\"time\":[{\"exists\":true}]}",
+        "retries     5",
+    ] {
+        assert!(shown.contains(&format!("  {row}\n")), "no {row} in:\n{shown}");
+    }
+    workspace.ok(&["trigger", "rm", "nightly"]);
+    let missing = workspace.run(&["trigger", "rm", "nightly", "--if-exists"]);
+    assert_eq!((missing.code, missing.stderr.as_str()), (0, "there is no trigger nightly\n"));
+    let missing = workspace.json(&["trigger", "rm", "nightly", "--if-exists"]);
+    assert_eq!(missing, json!({"removed": null}));
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use headwater_model::{DeployFunction, DeployedFunction, FunctionSettings, FunctionVersion};
 use hyper::Method;
 
+use super::branch::removed_if_exists;
 use super::run;
 use crate::api::{Api, segment};
 use crate::arguments::{FunctionDeploy, FunctionName, FunctionRm, OutputFormat};
@@ -111,10 +112,9 @@ pub async fn versions(context: &Context, api: &Api, arguments: &FunctionName) ->
 
 /// Deletes a function.
 pub async fn remove(context: &Context, api: &Api, arguments: &FunctionRm) -> Result<()> {
-    let name = segment(&arguments.name);
-    api.delete(format!("/v1/functions/{name}?if_exists={}", arguments.if_exists)).await?;
-    super::branch::removed(context, "function", &arguments.name);
-    Ok(())
+    let (name, if_exists) = (&arguments.name, arguments.if_exists);
+    let deletion = api.delete(format!("/v1/functions/{}", segment(name))).await;
+    removed_if_exists(context, "function", name, if_exists, deletion)
 }
 
 /// Returns the number of a version.
