@@ -105,6 +105,30 @@ fn hints_about_limits_name_the_options_of_the_deployment() {
 }
 
 #[test]
+fn a_limit_on_calls_below_the_provisioned_instances_is_rejected() {
+    let workspace = workspace();
+    let deploy = |limits: &[&str]| {
+        let arguments = ["function", "deploy", "price", "price", "--runtime", "python3.11"];
+        workspace.run(&[&arguments[..], &["--handler", "app.handler"], limits].concat())
+    };
+    let (reserved, provisioned) = ("--reserved-concurrency", "--provisioned-concurrency");
+    let both = deploy(&[reserved, "1", provisioned, "2"]);
+    assert_eq!(both.code, 2, "{}", both.stderr);
+    let deployed = deploy(&[reserved, "2", provisioned, "2"]);
+    assert_eq!(deployed.code, 0, "{}", deployed.stderr);
+    let lower = deploy(&[reserved, "1"]);
+    assert_eq!(lower.code, 2, "{}", lower.stderr);
+    let expected = "the reserved concurrency 1 of function `price` is lower than its provisioned \
+                    concurrency 2";
+    assert!(lower.stderr.contains(expected), "{}", lower.stderr);
+    assert!(lower.stderr.contains("hint: Raise the reserved concurrency"), "{}", lower.stderr);
+    let fewer = deploy(&[reserved, "1", provisioned, "1"]);
+    assert_eq!(fewer.code, 0, "{}", fewer.stderr);
+    let stopped = deploy(&[reserved, "0", provisioned, "0"]);
+    assert_eq!(stopped.code, 0, "{}", stopped.stderr);
+}
+
+#[test]
 fn an_archive_is_deployed_and_a_hostile_one_is_rejected() {
     let workspace = workspace();
     archive(

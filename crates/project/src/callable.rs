@@ -107,6 +107,22 @@ impl Callable {
         Limits { settings: self.settings, ..limits }
     }
 
+    /// Checks that the daily budget of billed time permits a call, which reserves its whole timeout.
+    ///
+    /// Errors: `invalid_project`.
+    pub(super) fn check_budget(&self, defaults: &Defaults) -> Result<()> {
+        let limit = self.budget.billed_ms_per_day.map(Duration::from_millis);
+        let timeout = self.limits(defaults).timeout;
+        let Some(limit) = limit.filter(|limit| *limit < timeout) else { return Ok(()) };
+        let message = format!(
+            "`time_per_day` of `{}` is {limit:?}, less than its timeout of {timeout:?}, so that no \
+             call could start",
+            self.name
+        );
+        let hint = "Raise `time_per_day`, or lower `timeout`.";
+        Err(Error::invalid(self.at.clone(), message, hint))
+    }
+
     /// Returns the priority of queued calls.
     pub fn priority(&self, defaults: &Defaults) -> Priority {
         self.function.priority(defaults)
