@@ -163,6 +163,9 @@ impl Jobs {
     /// Returns the usage of jobs that were recorded in `[since, until)`, summed by group. Covers
     /// all jobs if the principal may read the usage of every user, otherwise only the jobs that the
     /// principal may see.
+    ///
+    /// Errors: `invalid_project` if the rates of the working folder's project cannot be read, so
+    /// that the costs would be wrong.
     pub async fn usage(
         &self,
         principal: &Principal,
@@ -172,6 +175,9 @@ impl Jobs {
     ) -> Result<Vec<UsageLine>, Problem> {
         self.0.authenticated(principal)?;
         self.0.settings.refresh().await;
+        if let Some(problem) = self.0.settings.problem() {
+            return Err(problem);
+        }
         self.0.queue_meter.flush();
         if self.0.allows(principal, Action::Read, &Object::usage(EVERY)) {
             return self.0.jobs.usage(since, until, group).await.or_problem();
