@@ -35,7 +35,11 @@ pub(super) fn read(source: &SourceText<'_>, section: RatesSection) -> Result<Rat
         if key == "currency" {
             let Value::String(code) = value else {
                 let message = format!("`currency` in `[rates]` is `{value}`, which is not text");
-                return Err(Error::invalid(at, message, "Write a currency code such as `\"EUR\"`."));
+                return Err(Error::invalid(
+                    at,
+                    message,
+                    "Write a currency code such as `\"EUR\"`.",
+                ));
             };
             card.currency = code;
             continue;
