@@ -129,6 +129,24 @@ fn a_limit_on_calls_below_the_provisioned_instances_is_rejected() {
 }
 
 #[test]
+fn the_reason_for_missing_provisioned_instances_is_shown() {
+    let workspace = Workspace::new();
+    let source = "def handler(event, context):\n    return 1\n\n\nraise ValueError('broken')\n";
+    workspace.write("slow/app.py", source);
+    let deploy = ["function", "deploy", "slow", "slow", "--runtime", "python3.11"];
+    let limits = ["--handler", "app.handler", "--provisioned-concurrency", "2"];
+    workspace.ok(&[&deploy[..], &limits, &["--memory", "256MiB"]].concat());
+    until("the failed start is reported", || {
+        let told = workspace.run(&["function", "ls"]).stderr;
+        told.contains("`slow` has 0 of 2 provisioned instances: ") && told.contains("broken")
+    });
+    let shown = workspace.json(&["function", "show", "slow"]);
+    let state = &shown["provisioned"]["$LATEST"];
+    assert_eq!((&state["requested"], &state["ready"]), (&json!(2), &json!(0)), "{shown}");
+    assert!(state["problem"].as_str().is_some_and(|text| text.contains("broken")), "{shown}");
+}
+
+#[test]
 fn an_archive_is_deployed_and_a_hostile_one_is_rejected() {
     let workspace = workspace();
     archive(

@@ -171,7 +171,8 @@ impl StoredFunction {
         revision(&self.aliases.get(alias))
     }
 
-    /// Returns the description for the API. `files` are the paths of the files in the latest state.
+    /// Returns the description for the API, without the state of provisioned instances. `files` are
+    /// the paths of the files in the latest state.
     pub fn summary(&self, files: Vec<String>) -> DeployedFunction {
         DeployedFunction {
             name: self.name.clone(),
@@ -181,6 +182,7 @@ impl StoredFunction {
             aliases: self.aliases.clone(),
             concurrency: self.concurrency,
             provisioned_concurrency: self.provisioned(),
+            provisioned: BTreeMap::new(),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::{ObjectId, ProjectFiles, Timestamp};
+use crate::{ObjectId, ProjectFiles, ProvisionedInstances, Timestamp};
 
 /// The settings of a function. Each version of the function has its own settings.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -106,4 +106,7 @@ pub struct DeployedFunction {
     /// The number of instances that are started before calls and kept, by version or alias.
     #[serde(default)]
     pub provisioned_concurrency: BTreeMap<String, u32>,
+    /// The state of these instances, by version or alias.
+    #[serde(default)]
+    pub provisioned: BTreeMap<String, ProvisionedInstances>,
 }

@@ -128,7 +128,8 @@ impl Callable {
         self.function.priority(defaults)
     }
 
-    /// Returns the description for the API, without the usage of the budget.
+    /// Returns the description for the API, without the usage of the budget and the state of
+    /// provisioned instances.
     pub fn summary(&self, defaults: &Defaults) -> FunctionSummary {
         let limits = self.limits(defaults);
         FunctionSummary {
@@ -140,6 +141,7 @@ impl Callable {
             timeout_ms: u64::try_from(limits.timeout.as_millis()).unwrap_or(u64::MAX),
             priority: self.priority(defaults),
             budget: None,
+            provisioned: None,
         }
     }
 

@@ -9,10 +9,10 @@ use headwater_function_store::{
     Author, FunctionChange, FunctionFiles, FunctionUpdate, FunctionUrl, QualifierChange,
     StoredFunction, StoredVersion, read_request,
 };
-use headwater_functions::ProvisionedStatus;
+use headwater_functions::{Functions, ProvisionedStatus};
 use headwater_model::{
     Action, Actor, DeployFunction, DeployedFunction, ErrorCode, FunctionSettings, FunctionSummary,
-    FunctionVersion, Object, Principal, Problem, ProjectFiles, ResultExt,
+    FunctionVersion, Object, Principal, Problem, ProjectFiles, ProvisionedInstances, ResultExt,
 };
 use serde_json::Value;
 
@@ -54,7 +54,8 @@ impl DeployedFunctions {
     async fn describe(&self, function: StoredFunction) -> Result<DeployedFunction, Problem> {
         let store = self.0.catalog.store();
         let paths = store.paths(&function.name, &function.latest.code).await.or_problem()?;
-        Ok(function.summary(paths))
+        let provisioned = provisioned(&self.0.functions, &function);
+        Ok(DeployedFunction { provisioned, ..function.summary(paths) })
     }
 
     /// Returns a function, and its state at a version or alias, by default the latest state.
@@ -273,7 +274,7 @@ async fn read_blocking(
 }
 
 /// Returns the description of a function for the list of all functions.
-pub(crate) fn summary(function: &StoredFunction) -> FunctionSummary {
+pub(crate) fn summary(functions: &Functions, function: &StoredFunction) -> FunctionSummary {
     let settings = &function.latest.settings;
     let limits = headwater_functions::Limits::default();
     let timeout_ms = u64::try_from(limits.timeout.as_millis()).unwrap_or(u64::MAX);
@@ -290,6 +291,28 @@ pub(crate) fn summary(function: &StoredFunction) -> FunctionSummary {
         timeout_ms: settings.timeout_ms.unwrap_or(timeout_ms),
         priority: headwater_model::Priority::default(),
         budget: None,
+        provisioned: ProvisionedInstances::sum(provisioned(functions, function).into_values()),
+    }
+}
+
+/// Returns the states of the provisioned instances of a function, by version or alias.
+fn provisioned(
+    functions: &Functions,
+    function: &StoredFunction,
+) -> BTreeMap<String, ProvisionedInstances> {
+    let status = |qualifier: &String| {
+        let status = provisioned_status(functions, function, qualifier)?;
+        Some((qualifier.clone(), instances(status)))
+    };
+    function.qualifiers.keys().filter_map(status).collect()
+}
+
+/// Converts the state of provisioned instances for the API.
+pub(crate) fn instances(status: ProvisionedStatus) -> ProvisionedInstances {
+    ProvisionedInstances {
+        requested: status.requested as u64,
+        ready: status.ready as u64,
+        problem: status.problem,
     }
 }
 

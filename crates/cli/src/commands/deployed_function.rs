@@ -64,6 +64,11 @@ pub async fn show(context: &Context, api: &Api, arguments: &FunctionName) -> Res
     let provisioned = function.provisioned_concurrency.iter();
     let provisioned: Vec<String> =
         provisioned.map(|(qualifier, count)| format!("{qualifier}: {count}")).collect();
+    let ready = function.provisioned.iter().map(|(qualifier, state)| {
+        let problem = state.problem.as_ref().map(|problem| format!(" ({problem})"));
+        format!("{qualifier}: {}{}", state.ready, problem.unwrap_or_default())
+    });
+    let ready: Vec<String> = ready.collect();
     for (name, value) in [
         ("runtime", settings.runtime.clone()),
         ("handler", settings.handler.clone().unwrap_or_default()),
@@ -78,6 +83,7 @@ pub async fn show(context: &Context, api: &Api, arguments: &FunctionName) -> Res
         ("aliases", list(&aliases)),
         ("reserved", function.concurrency.map_or("no limit".to_owned(), |limit| limit.to_string())),
         ("provisioned", list(&provisioned)),
+        ("started", list(&ready)),
         ("modified", format!("{} by {}", output::moment(latest.modified), latest.author)),
     ] {
         output::line(format!("  {} {value}", style.paint(Tone::Faint, format!("{name:<11}"))));

@@ -50,6 +50,7 @@ async fn list(context: &Context, api: &Api) -> Result<()> {
     let mut grid = Grid::new(context.answer_style, &headings);
     let with_budget = |one: &FunctionSummary| Some((one.name.clone(), one.budget.clone()?));
     let budgets: Vec<_> = functions.iter().filter_map(with_budget).collect();
+    let provisioned: Vec<String> = functions.iter().filter_map(missing_instances).collect();
     for function in functions {
         let argument = |one: &FunctionArgument| {
             if one.required { one.name.clone() } else { format!("[{}]", one.name) }
@@ -68,8 +69,19 @@ async fn list(context: &Context, api: &Api) -> Result<()> {
     for (name, usage) in &budgets {
         context.style.say(budget_text(name, usage));
     }
+    for missing in &provisioned {
+        context.style.say(missing);
+    }
     deployment::note_differences(context, api, DeployedKind::Function).await;
     Ok(())
+}
+
+/// Returns a line with the reason for missing provisioned instances; `None` if all are started.
+fn missing_instances(function: &FunctionSummary) -> Option<String> {
+    let state = function.provisioned.as_ref().filter(|state| state.ready < state.requested)?;
+    let (name, ready, requested) = (&function.name, state.ready, state.requested);
+    let reason = state.problem.as_deref().unwrap_or("the others are starting");
+    Some(format!("`{name}` has {ready} of {requested} provisioned instances: {reason}"))
 }
 
 /// Returns a line with the budget of a function and its usage today.
