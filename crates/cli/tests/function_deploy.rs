@@ -147,6 +147,46 @@ fn the_reason_for_missing_provisioned_instances_is_shown() {
 }
 
 #[test]
+fn aliases_and_urls_are_managed() {
+    let workspace = workspace();
+    deploy(&workspace, &["--env", "GREETING=one"]);
+    deploy(&workspace, &["--env", "GREETING=two"]);
+    let alias = |arguments: &[&str]| {
+        let answer = workspace.run(&[&["function", "alias"][..], arguments].concat());
+        assert_eq!(answer.code, 0, "{}", answer.stderr);
+        answer.stderr
+    };
+    assert_eq!(alias(&["create", "price", "live", "1"]), "created alias live of price: 1\n");
+    assert_eq!(invoke(&workspace, "price:live", &json!(1))["greeting"], "one");
+    let updated = alias(&["update", "price", "live", "--weight", "2=1"]);
+    assert_eq!(updated, "updated alias live of price: 1, 2=1\n");
+    assert_eq!(invoke(&workspace, "price:live", &json!(1))["greeting"], "two");
+    alias(&["update", "price", "live", "--no-weights", "--description", "stable"]);
+    let listed = workspace.json(&["function", "alias", "ls", "price"]);
+    let expected = json!({"live": {"version": 1, "description": "stable", "weights": {}}});
+    assert_eq!(listed, expected);
+    let error = workspace.fails(3, &["function", "alias", "update", "price", "none", "1"]);
+    assert!(error.contains("no version or alias `none`"), "{error}");
+    let error = workspace.fails(2, &["function", "alias", "create", "price", "b", "newest"]);
+    assert!(error.contains("not the number of a version, or `latest`"), "{error}");
+
+    let url = ["price", "--alias", "live"];
+    let create = [&["function", "url", "create"][..], &url, &["--auth", "none"]].concat();
+    assert_eq!(workspace.ok(&create), "/lambda-url/price:live/\n");
+    let shown = workspace.json(&[&["function", "url", "get"][..], &url].concat());
+    assert_eq!((&shown["auth"], &shown["stream"]), (&json!("none"), &json!(false)), "{shown}");
+    workspace.ok(&[&["function", "url", "rm"][..], &url].concat());
+    let error = workspace.fails(3, &[&["function", "url", "get"][..], &url].concat());
+    assert!(error.contains("function `price:live` has no URL"), "{error}");
+    let missing = workspace.run(&[&["function", "url", "rm"][..], &url, &["--if-exists"]].concat());
+    let expected = "there is no URL of function price:live\n";
+    assert_eq!((missing.code, missing.stderr.as_str()), (0, expected));
+    alias(&["rm", "price", "live"]);
+    workspace.fails(3, &["function", "alias", "rm", "price", "live"]);
+    assert_eq!(workspace.json(&["function", "alias", "ls", "price"]), json!({}));
+}
+
+#[test]
 fn an_archive_is_deployed_and_a_hostile_one_is_rejected() {
     let workspace = workspace();
     archive(
@@ -356,8 +396,8 @@ fn a_trigger_is_replaced_shown_and_removed() {
         "max_age = \"6h\"",
         "filter = { time = [{ exists = true }] }",
     ];
-    let settings: Vec<&str> = settings.iter().flat_map(|setting| ["--set", setting]).collect();
-    let told = create(&[&["--replace"], &settings[..]].concat());
+    let settings: Vec<&str> = settings.iter().flat_map(|setting| ["--set", *setting]).collect();
+    let told = create(&[&["--replace"][..], &settings].concat());
     assert!(told.contains("replaced trigger nightly"), "{told}");
     let shown = workspace.ok(&["trigger", "get", "nightly"]);
     for row in [

@@ -86,6 +86,45 @@ pub struct FunctionAlias {
     pub weights: BTreeMap<u64, f64>,
 }
 
+/// The authentication of requests to the URL of a function.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum FunctionUrlAuth {
+    /// No authentication: every client that reaches the HTTP address may call the function.
+    None,
+    /// A signature with an access key of a user that may call the function.
+    Iam,
+}
+
+/// Request to create or change the URL of a function.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SetFunctionUrl {
+    /// The authentication of requests.
+    pub auth: FunctionUrlAuth,
+    /// True to return responses while the function writes them. If null, the setting is unchanged;
+    /// false by default.
+    #[serde(default)]
+    pub stream: Option<bool>,
+}
+
+/// The URL of a function or of its alias.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct FunctionUrlConfig {
+    /// The path of the URL at the server's HTTP address.
+    pub path: String,
+    /// The authentication of requests.
+    pub auth: FunctionUrlAuth,
+    /// True if responses are returned while the function writes them.
+    pub stream: bool,
+    /// The time of the URL's creation.
+    #[schema(value_type = String, format = DateTime)]
+    pub created: Timestamp,
+    /// The time of the URL's last change.
+    #[schema(value_type = String, format = DateTime)]
+    pub modified: Timestamp,
+}
+
 /// A function that is deployed without a project.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct DeployedFunction {

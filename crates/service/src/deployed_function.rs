@@ -19,7 +19,7 @@ use serde_json::Value;
 use crate::service::Components;
 
 /// The latest state of a function, without a version.
-const LATEST: &str = "$LATEST";
+pub(crate) const LATEST: &str = "$LATEST";
 
 /// Operations on functions that are deployed without a project.
 #[derive(Clone)]

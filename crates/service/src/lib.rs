@@ -23,6 +23,7 @@ mod deployment;
 mod environment;
 mod error;
 mod file_calls;
+mod function_url;
 mod grant;
 pub mod iceberg;
 mod import;
@@ -72,6 +73,7 @@ pub use deployed_function::{DeployedFunctions, read_archive, read_files};
 pub use deployment::Deployments;
 pub use environment::Environments;
 pub use error::{Error, Result};
+pub use function_url::FunctionUrlChange;
 pub use grant::Grants;
 pub use headwater_queues::{
     Attribute, Error as QueueError, MappingSettings, NewMessage, QueueInfo, QueueMapping,

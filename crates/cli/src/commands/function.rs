@@ -12,7 +12,9 @@ use serde_json::Value;
 use crate::answer::{self, fetch};
 use crate::api::{Api, ApiRequest, collect, segment};
 use crate::arguments::{Function, FunctionInvoke, OutputFormat};
-use crate::commands::{deployed_function, deployment, function_logs, function_watch, run};
+use crate::commands::{
+    deployed_function, deployment, function_alias, function_logs, function_url, function_watch, run,
+};
 use crate::context::Context;
 use crate::error::{self, Result};
 use crate::events::{self, Printer};
@@ -28,6 +30,8 @@ pub async fn function(context: &Context, api: &Api, arguments: Function) -> Resu
             deployed_function::versions(context, api, &arguments).await
         }
         Function::Rm(arguments) => deployed_function::remove(context, api, &arguments).await,
+        Function::Alias(arguments) => function_alias::alias(context, api, arguments).await,
+        Function::Url(arguments) => function_url::url(context, api, arguments).await,
         Function::Logs(arguments) => function_logs::logs(context, api, &arguments).await,
         Function::Invoke(arguments) if arguments.asynchronous => {
             invoke_async(context, api, &arguments).await
