@@ -141,6 +141,7 @@ class Functions(Responses):
         secrets: Iterable[str] = (),
         network: Iterable[str] = (),
         system: Iterable[str] = (),
+        layers: Iterable[str] | None = None,
         reserved_concurrency: int | None = None,
         provisioned_concurrency: int | None = None,
     ) -> dict[str, Any]:
@@ -152,6 +153,7 @@ class Functions(Responses):
         such as `30s`. `env` are environment variables. `secrets` are names of secrets, which are
         environment variables of the same name. `network` are hosts that the function may connect
         to, or `*` for all. `system` are programs of the system that the function needs.
+        `layers` are versions of layers, such as `deps:3`; `None` leaves the layers unchanged.
         `reserved_concurrency` is the maximum number of concurrent calls, and
         `provisioned_concurrency` the number of instances that the server keeps ready.
         """
@@ -167,6 +169,7 @@ class Functions(Responses):
             "secrets": _names(secrets),
             "network": _names(network),
             "system": _names(system),
+            "layers": None if layers is None else _names(layers),
             "reserved_concurrency": reserved_concurrency,
             "provisioned_concurrency": provisioned_concurrency,
         }

@@ -178,6 +178,7 @@ impl StoredFunction {
             name: self.name.clone(),
             latest: FunctionVersion { version: self.published, ..self.latest.summary() },
             files,
+            layers: self.latest.layers(),
             versions: self.versions.keys().copied().collect(),
             aliases: self.aliases.clone(),
             concurrency: self.concurrency,

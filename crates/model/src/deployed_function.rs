@@ -48,6 +48,9 @@ pub struct DeployFunction {
     /// The number of instances of the latest state that are started before calls and kept. 0
     /// removes the setting. If null, the number is unchanged.
     pub provisioned_concurrency: Option<u32>,
+    /// Versions of layers whose files the function uses, such as `deps:3`, in order. If null, the
+    /// layers are unchanged.
+    pub layers: Option<Vec<String>>,
     /// The author; the header `x-headwater-author` by default.
     pub author: Option<String>,
 }
@@ -135,6 +138,9 @@ pub struct DeployedFunction {
     pub latest: FunctionVersion,
     /// The paths of the files of the latest state.
     pub files: Vec<String>,
+    /// The versions of layers that the latest state uses, in order.
+    #[serde(default)]
+    pub layers: Vec<String>,
     /// The numbers of the published versions.
     pub versions: Vec<u64>,
     /// The function's aliases, by name.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use headwater_destinations::Destination;
 use headwater_executors::{check_destination, parse_function, provisioned_status};
 use headwater_function_store::{
-    Author, FunctionChange, FunctionFiles, FunctionUpdate, FunctionUrl, QualifierChange,
+    Author, FunctionChange, FunctionFiles, FunctionUpdate, FunctionUrl, LAYERS, QualifierChange,
     StoredFunction, StoredVersion, read_request,
 };
 use headwater_functions::{Functions, ProvisionedStatus};
@@ -14,8 +14,9 @@ use headwater_model::{
     Action, Actor, DeployFunction, DeployedFunction, ErrorCode, FunctionSettings, FunctionSummary,
     FunctionVersion, Object, Principal, Problem, ProjectFiles, ProvisionedInstances, ResultExt,
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 
+use crate::layer::Layers;
 use crate::service::Components;
 
 /// The latest state of a function, without a version.
@@ -130,12 +131,20 @@ impl DeployedFunctions {
         request: DeployFunction,
     ) -> Result<DeployedFunction, Problem> {
         self.0.authorize(principal, Action::Deploy, &Object::function(name))?;
-        let DeployFunction { settings, files, archive, .. } = request;
+        let DeployFunction { settings, files, archive, layers, .. } = request;
         let (reserved, provisioned) =
             (request.reserved_concurrency, request.provisioned_concurrency);
         let files = read_files(files, archive).await?;
         let exists = self.0.catalog.store().find(name).await.or_problem()?;
-        let attributes = exists.as_ref().map(|it| it.latest.attributes.clone()).unwrap_or_default();
+        let mut attributes: BTreeMap<String, Value> =
+            exists.as_ref().map(|it| it.latest.attributes.clone()).unwrap_or_default();
+        if let Some(layers) = layers {
+            attributes.remove(LAYERS);
+            let used = Layers(self.0.clone()).used(principal, &layers).await?;
+            if !used.is_empty() {
+                attributes.insert(LAYERS.to_owned(), json!(used));
+            }
+        }
         let mut changes = vec![
             FunctionChange::Settings(Box::new(settings), attributes),
             FunctionChange::Publish(None),

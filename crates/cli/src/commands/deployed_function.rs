@@ -31,6 +31,7 @@ pub async fn deploy(context: &Context, api: &Api, arguments: FunctionDeploy) -> 
         settings,
         reserved_concurrency: arguments.reserved_concurrency,
         provisioned_concurrency: arguments.provisioned_concurrency,
+        layers: (!arguments.layers.is_empty()).then_some(arguments.layers),
         ..request
     };
     let path = format!("/v1/functions/{}", segment(&arguments.name));
@@ -79,6 +80,7 @@ pub async fn show(context: &Context, api: &Api, arguments: &FunctionName) -> Res
         ("network", list(&settings.network)),
         ("code", format!("{} {}", latest.code.short(), output::bytes(latest.code_bytes))),
         ("files", list(&function.files)),
+        ("layers", list(&function.layers)),
         ("versions", list(&numbers)),
         ("aliases", list(&aliases)),
         ("reserved", function.concurrency.map_or("no limit".to_owned(), |limit| limit.to_string())),
