@@ -370,6 +370,11 @@ fn a_trigger_and_an_asynchronous_call_use_a_function_without_a_project() {
     until("the asynchronous call", || delivered("succeeded") == 2);
     let usage = workspace.json(&["usage", "--by", "function"]);
     assert_eq!((&usage[0]["group"], &usage[1]), (&json!("price"), &json!(null)), "{usage}");
+    let usage = workspace.json(&["usage", "--by", "function,day"]);
+    assert_eq!((&usage[0]["group"], &usage[0]["jobs"]), (&json!("price"), &json!(2)), "{usage}");
+    let day = usage[0]["subgroup"].as_str().expect("a day").to_owned();
+    let shown = workspace.ok(&["usage", "--by", "day,function"]);
+    assert!(shown.contains("DAY") && shown.contains("FUNCTION") && shown.contains(&day), "{shown}");
     let calls = workspace.json(&["function", "logs", "price"]);
     assert_eq!(calls.as_array().map(Vec::len), Some(2), "{calls}");
     // A project's function and a function without a project cannot have the same name.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use headwater_executors::EVERY;
-use headwater_jobs::{JobFilter, UsageGroup};
+use headwater_jobs::{JobFilter, UsageGrouping};
 use headwater_model::{
     Action, CreateRef, ErrorCode, FunctionCall, Job, JobEvent, JobKind, Object, Principal, Problem,
     RefSpec, ResultExt, RunRequest, Timestamp, UsageLine,
@@ -171,7 +171,7 @@ impl Jobs {
         principal: &Principal,
         since: Option<Timestamp>,
         until: Option<Timestamp>,
-        group: UsageGroup,
+        by: UsageGrouping,
     ) -> Result<Vec<UsageLine>, Problem> {
         self.0.authenticated(principal)?;
         self.0.settings.refresh().await;
@@ -180,9 +180,9 @@ impl Jobs {
         }
         self.0.queue_meter.flush();
         if self.0.allows(principal, Action::Read, &Object::usage(EVERY)) {
-            return self.0.jobs.usage(since, until, group).await.or_problem();
+            return self.0.jobs.usage(since, until, by).await.or_problem();
         }
         let is_visible = |job: &Job| self.is_visible(principal, job);
-        self.0.jobs.usage_of(since, until, group, is_visible).await.or_problem()
+        self.0.jobs.usage_of(since, until, by, is_visible).await.or_problem()
     }
 }

@@ -127,7 +127,7 @@ pub use headwater_functions::{
     ProvisionedStatus, Returns, SharedTable, SpawnCommand, answer_promptly, make_folder,
     spawner_main,
 };
-pub use headwater_jobs::{JobFilter, UsageGroup};
+pub use headwater_jobs::{JobFilter, UsageGroup, UsageGrouping};
 pub use headwater_lake::{CloudSettings, WarehouseOptions};
 pub use headwater_oidc::{OidcConfig, is_jwt};
 pub use headwater_query_results::ResultRows;
