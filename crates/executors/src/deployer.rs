@@ -294,7 +294,7 @@ impl Deployer {
         let functions = self.catalog.names().await?;
         let project = parse(files, Some(functions.clone())).await?;
         check_functions(&project, &functions, by.access.as_deref())?;
-        check_queues(&project, by.access.as_deref())?;
+        check_sources(&project, by.access.as_deref())?;
         self.check_secrets(&project, by.access.as_deref()).await?;
         let destinations = ProjectDestinations { project: &project, functions: &functions };
         destinations.check(&self.access, &self.secrets, &by.actor).await?;
@@ -435,12 +435,17 @@ fn check_functions(
     Ok(())
 }
 
-/// Checks that the identity may receive the messages that triggers process.
-fn check_queues(project: &Project, access: Option<&dyn TableAccess>) -> Result<(), Problem> {
+/// Checks that the identity may receive the messages, and read the objects of other object stores,
+/// that triggers process.
+fn check_sources(project: &Project, access: Option<&dyn TableAccess>) -> Result<(), Problem> {
     let Some(access) = access else { return Ok(()) };
     let queues = project.triggers.iter().filter_map(|trigger| trigger.queue.as_ref());
     for queue in queues {
         access.check(Action::Read, &Object::queue(&queue.name))?;
+    }
+    let buckets = project.triggers.iter().filter_map(|trigger| trigger.bucket.as_ref());
+    for bucket in buckets.filter(|bucket| bucket.is_remote()) {
+        access.check(Action::Read, &Object::location(&bucket.location()))?;
     }
     Ok(())
 }

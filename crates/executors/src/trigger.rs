@@ -214,6 +214,10 @@ impl TriggerExecutor {
         if let Some(queue) = &trigger.queue {
             authorize_again(access, &principal, Action::Read, &Object::queue(&queue.name))?;
         }
+        if let Some(bucket) = trigger.bucket.as_ref().filter(|bucket| bucket.is_remote()) {
+            let location = Object::location(&bucket.location());
+            authorize_again(access, &principal, Action::Read, &location)?;
+        }
         check_account(access, &principal)
     }
 

@@ -12,7 +12,7 @@ use headwater_secrets::SecretStore;
 use headwater_store::Store;
 
 use crate::delivery_log::Delivery;
-use crate::{Commits, back_off};
+use crate::{Commits, RemoteBuckets, back_off};
 
 /// Options of [`crate::Triggers`].
 #[derive(Clone)]
@@ -27,6 +27,9 @@ pub struct TriggersOptions {
     pub commits: Option<Arc<dyn Commits>>,
     /// Buckets, for triggers on objects. With `None`, the default, these triggers never fire.
     pub objects: Option<Objects>,
+    /// Buckets of other object stores, for triggers on their objects. With `None`, the default,
+    /// these triggers never fire.
+    pub remote: Option<Arc<dyn RemoteBuckets>>,
     /// Queues, for triggers on messages; these never fire with `None`, which is the default.
     pub queues: Option<Queues>,
     /// Secrets with the credentials of servers; triggers that name a secret cannot connect with
@@ -66,6 +69,7 @@ impl TriggersOptions {
             jobs,
             commits: None,
             objects: None,
+            remote: None,
             queues: None,
             secrets: None,
             project: project.into(),

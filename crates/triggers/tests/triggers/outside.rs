@@ -9,7 +9,7 @@ use headwater_jobs::{Jobs, JobsOptions};
 use headwater_model::{Clock, Event, FixedClock, Problem, Trigger};
 use headwater_secrets::{KeySource, SecretStore};
 use headwater_store::Store;
-use headwater_triggers::{ServerRules, Triggers, TriggersOptions};
+use headwater_triggers::{RemoteBuckets, ServerRules, Triggers, TriggersOptions};
 
 use crate::support::{clock, memory, until};
 use crate::targets::Tables;
@@ -22,12 +22,21 @@ pub struct Outside {
     pub folder: tempfile::TempDir,
     /// Divisor of the pauses between attempts to connect.
     pub time_scale: u32,
+    /// The buckets of other object stores, if any.
+    pub remote: Option<Arc<dyn RemoteBuckets>>,
 }
 
 impl Outside {
     pub fn new() -> Self {
         let folder = tempfile::tempdir().expect("a folder");
-        Outside { store: memory(), clock: clock(), tables: Arc::default(), folder, time_scale: 1 }
+        Outside {
+            store: memory(),
+            clock: clock(),
+            tables: Arc::default(),
+            folder,
+            time_scale: 1,
+            remote: None,
+        }
     }
 
     pub fn secrets(&self) -> SecretStore {
@@ -57,6 +66,7 @@ impl Outside {
         let options = TriggersOptions {
             manual: true,
             secrets: Some(self.secrets()),
+            remote: self.remote.clone(),
             poll_interval: Duration::from_millis(300),
             reconnect_pause: defaults.reconnect_pause / self.time_scale,
             reconnect_pause_max: defaults.reconnect_pause_max / self.time_scale,
