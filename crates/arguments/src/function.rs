@@ -140,8 +140,8 @@ pub struct FunctionDeploy {
     /// A program of the system that the function needs, such as `curl`. Can be repeated
     #[arg(long, value_name = "PROGRAM")]
     pub system: Vec<String>,
-    /// A version of a layer whose files the function uses, such as `deps:3`. Can be repeated; without
-    /// it, the layers are unchanged
+    /// A version of a layer whose files the function uses, such as `deps:3`. Can be repeated;
+    /// without it, the layers are unchanged
     #[arg(long = "layer", value_name = "NAME:VERSION")]
     pub layers: Vec<String>,
     /// The maximum number of concurrent calls

@@ -6,14 +6,14 @@ use clap::{Args, Subcommand};
 #[derive(Debug, Subcommand)]
 pub enum FunctionAlias {
     /// Create an alias of a version
-    #[command(
-        after_help = "Examples:\n  headwater function alias create price live 2\n  headwater function alias create price live 2 --weight 3=0.1"
-    )]
+    #[command(after_help = "Examples:
+  headwater function alias create price live 2
+  headwater function alias create price live 2 --weight 3=0.1")]
     Create(FunctionAliasCreate),
-    /// Change an alias; what is not given is unchanged
-    #[command(
-        after_help = "Examples:\n  headwater function alias update price live 3 --no-weights\n  headwater function alias update price live --weight 4=0.05"
-    )]
+    /// Change an alias; settings that are not given are unchanged
+    #[command(after_help = "Examples:
+  headwater function alias update price live 3 --no-weights
+  headwater function alias update price live --weight 4=0.05")]
     Update(FunctionAliasUpdate),
     /// List the aliases of a function
     #[command(after_help = "Example:\n  headwater function alias ls price")]

@@ -6,9 +6,9 @@ use clap::{Args, Subcommand, ValueEnum};
 #[derive(Debug, Subcommand)]
 pub enum FunctionUrl {
     /// Create the URL of a function, or change it
-    #[command(
-        after_help = "Examples:\n  headwater function url create webhook --auth none\n  headwater function url create price --alias live --auth iam --stream"
-    )]
+    #[command(after_help = "Examples:
+  headwater function url create webhook --auth none
+  headwater function url create price --alias live --auth iam --stream")]
     Create(FunctionUrlCreate),
     /// Show the URL of a function
     #[command(after_help = "Example:\n  headwater function url get webhook")]

@@ -99,7 +99,8 @@ impl Jobs {
     /// newest group is first when grouped by job.
     ///
     /// Removed queries and calls are counted only in whole days. They are included if the jobs are
-    /// grouped by the day, by the kind, the function or the trigger, or by the day and one of these.
+    /// grouped by the day, the kind, the function or the trigger, or by the day and another of
+    /// these.
     pub async fn usage(
         &self,
         since: Option<Timestamp>,

@@ -107,7 +107,8 @@ impl Callable {
         Limits { settings: self.settings, ..limits }
     }
 
-    /// Checks that the daily budget of billed time permits a call, which reserves its whole timeout.
+    /// Checks that the daily budget of billed time permits a call. A call reserves its whole
+    /// timeout.
     ///
     /// Errors: `invalid_project`.
     pub(super) fn check_budget(&self, defaults: &Defaults) -> Result<()> {
