@@ -239,14 +239,15 @@ class Client(
     def usage(
         self,
         *,
-        by: UsageGrouping = "kind",
+        by: UsageGrouping | tuple[UsageGrouping, UsageGrouping] = "kind",
         days: int | None = None,
         since: str | datetime | None = None,
         until: str | datetime | None = None,
     ) -> list[dict[str, Any]]:
         """Sums usage and cost in groups.
 
-        `by` is `day`, `kind`, `job`, `model`, `function`, `trigger`, `branch` or `author`. `days`
+        `by` is `day`, `kind`, `job`, `model`, `function`, `trigger`, `branch` or `author`, or a
+        tuple of two of them. With two, `subgroup` of a line is the value of the second. `days`
         selects the last days. `since` and `until` are times with their zones, as `datetime` or in
         RFC 3339, or dates. The names of fields contain the units.
         """
@@ -255,7 +256,8 @@ class Client(
             raise make("invalid_argument", "`days` and `since` are both given", hint)
         if days is not None:
             since = datetime.now(timezone.utc) - timedelta(days=days)
-        filters = {"by": by, "since": time_text(since), "until": time_text(until)}
+        groups = by if isinstance(by, str) else ",".join(by)
+        filters = {"by": groups, "since": time_text(since), "until": time_text(until)}
         return self._list("/v1/usage", filters)
 
     def health(self) -> dict[str, Any]:

@@ -141,6 +141,7 @@ class Functions(Responses):
         secrets: Iterable[str] = (),
         network: Iterable[str] = (),
         system: Iterable[str] = (),
+        layers: Iterable[str] | None = None,
         reserved_concurrency: int | None = None,
         provisioned_concurrency: int | None = None,
     ) -> dict[str, Any]:
@@ -152,6 +153,7 @@ class Functions(Responses):
         such as `30s`. `env` are environment variables. `secrets` are names of secrets, which are
         environment variables of the same name. `network` are hosts that the function may connect
         to, or `*` for all. `system` are programs of the system that the function needs.
+        `layers` are versions of layers, such as `deps:3`; `None` leaves the layers unchanged.
         `reserved_concurrency` is the maximum number of concurrent calls, and
         `provisioned_concurrency` the number of instances that the server keeps ready.
         """
@@ -167,6 +169,7 @@ class Functions(Responses):
             "secrets": _names(secrets),
             "network": _names(network),
             "system": _names(system),
+            "layers": None if layers is None else _names(layers),
             "reserved_concurrency": reserved_concurrency,
             "provisioned_concurrency": provisioned_concurrency,
         }
@@ -182,6 +185,71 @@ class Functions(Responses):
     def function_versions(self, name: str) -> list[dict[str, Any]]:
         """Lists the versions of a function without a project."""
         return self._list(segments("v1", "functions", name, "versions"))
+
+    def function_aliases(self, name: str) -> dict[str, dict[str, Any]]:
+        """Returns the aliases of a function without a project, by name."""
+        aliases: dict[str, dict[str, Any]] = self.function(name)["aliases"]
+        return aliases
+
+    def create_function_alias(
+        self,
+        name: str,
+        alias: str,
+        version: int | None,
+        *,
+        weights: Mapping[int, float] | None = None,
+        description: str = "",
+    ) -> dict[str, Any]:
+        """Creates an alias of a version of a function, and returns it.
+
+        `version` is the number of a version, or `None` for the latest state. `weights` are the
+        shares of calls, from 0 to 1, that other versions get.
+        """
+        path = segments("v1", "functions", name, "aliases", alias)
+        return self._dict("POST", path, _alias(version, weights, description))
+
+    def update_function_alias(
+        self,
+        name: str,
+        alias: str,
+        version: int | None,
+        *,
+        weights: Mapping[int, float] | None = None,
+        description: str = "",
+    ) -> dict[str, Any]:
+        """Replaces an alias of a function, and returns it. The arguments are those of
+        `create_function_alias`."""
+        path = segments("v1", "functions", name, "aliases", alias)
+        return self._dict("PUT", path, _alias(version, weights, description))
+
+    def delete_function_alias(self, name: str, alias: str, *, if_exists: bool = False) -> None:
+        """Deletes an alias of a function, with its URL."""
+        path = segments("v1", "functions", name, "aliases", alias)
+        self._connection.json("DELETE", path, parameters={"if_exists": if_exists or None})
+
+    def function_url(self, name: str, *, alias: str | None = None) -> dict[str, Any]:
+        """Returns the URL of a function without a project, or of its alias. `path` is its path at
+        the server's HTTP address."""
+        path = segments("v1", "functions", name, "url")
+        return self._dict("GET", path, parameters={"alias": alias})
+
+    def set_function_url(
+        self, name: str, *, auth: str, alias: str | None = None, stream: bool | None = None
+    ) -> dict[str, Any]:
+        """Creates the URL of a function without a project, or changes it, and returns it.
+
+        With `auth="none"`, every client that reaches the HTTP address may call the function; with
+        `auth="iam"`, requests are signed with an access key. With `stream`, responses are returned
+        while the function writes them.
+        """
+        path = segments("v1", "functions", name, "url")
+        request = without_none({"auth": auth, "stream": stream})
+        return self._dict("PUT", path, request, {"alias": alias})
+
+    def delete_function_url(self, name: str, *, alias: str | None = None) -> None:
+        """Deletes the URL of a function without a project, or of its alias."""
+        path = segments("v1", "functions", name, "url")
+        self._connection.json("DELETE", path, parameters={"alias": alias})
 
     def delete_function(self, name: str, *, if_exists: bool = False) -> None:
         """Deletes a function without a project, with its versions."""
@@ -276,6 +344,13 @@ def _active(versions: list[dict[str, Any]]) -> int:
             return index
     message = "no version of the project is deployed"
     raise make("deployment_not_found", message, "Deploy a project with `deploy()`.")
+
+
+def _alias(
+    version: int | None, weights: Mapping[int, float] | None, description: str
+) -> dict[str, Any]:
+    shares = {str(number): share for number, share in (weights or {}).items()}
+    return {"version": version, "weights": shares, "description": description}
 
 
 def _names(value: str | Iterable[str]) -> list[str]:

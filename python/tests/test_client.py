@@ -58,6 +58,8 @@ class Requests(WithServer):
             "/v1/usage",
             period,
         )
+        both = {"by": "function,day"}
+        check(lambda: client.usage(by=("function", "day")), "GET", "/v1/usage", both)
         check(lambda: client.stop_server(drain="30s"), "POST", "/v1/shutdown", {"drain_ms": "30000"})
         check(lambda: client.jobs(kind="run"), "GET", "/v1/jobs", {"kind": "run", "limit": "100"})
         check(lambda: client.job("ab12"), "GET", "/v1/jobs/ab12")

@@ -97,6 +97,32 @@ class Functions(WithServer):
         with self.assertRaisesRegex(errors.InvalidArgumentError, "cannot be read"):
             self.client.deploy_function("price", root / "missing", runtime="provided")
 
+    def test_aliases_and_urls_of_a_function_are_managed(self):
+        alias = "/v1/functions/price/aliases/live"
+        self.server.on("POST", alias, Answer({"version": 1}, 201))
+        self.client.create_function_alias("price", "live", 1, weights={2: 0.1})
+        sent = {"version": 1, "weights": {"2": 0.1}, "description": ""}
+        self.assertEqual(self.server.last().body, sent)
+        self.server.on("PUT", alias, Answer({"version": None}))
+        self.client.update_function_alias("price", "live", None, description="newest")
+        sent = {"version": None, "weights": {}, "description": "newest"}
+        self.assertEqual(self.server.last().body, sent)
+        aliases = {"live": {"version": 1}}
+        self.server.on("GET", "/v1/functions/price", Answer({"aliases": aliases}))
+        self.assertEqual(self.client.function_aliases("price"), aliases)
+        self.server.on("DELETE", alias, Answer(b"", 204))
+        self.client.delete_function_alias("price", "live", if_exists=True)
+        self.assertEqual(self.server.last().parameters, {"if_exists": "true"})
+        url = "/v1/functions/price/url"
+        self.server.on("PUT", url, Answer({"path": "/lambda-url/price:live/"}))
+        self.client.set_function_url("price", auth="iam", alias="live")
+        self.assertEqual(self.server.last().body, {"auth": "iam"})
+        self.assertEqual(self.server.last().parameters, {"alias": "live"})
+        self.server.on("GET", url, Answer({"auth": "iam"}))
+        self.assertEqual(self.client.function_url("price")["auth"], "iam")
+        self.server.on("DELETE", url, Answer(b"", 204))
+        self.client.delete_function_url("price")
+
     def test_a_function_of_a_project_is_called(self):
         root = self.folder()
         (root / "headwater.toml").write_text("[project]\n")

@@ -6,6 +6,8 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use headwater_model::{parse_duration, parse_size};
 
+use super::{FunctionAlias, FunctionUrl};
+
 /// `headwater function`
 #[derive(Debug, Subcommand)]
 pub enum Function {
@@ -27,6 +29,12 @@ pub enum Function {
     /// Delete a function without a project, with its versions
     #[command(aliases = ["delete", "drop"], after_help = "Example:\n  headwater function rm price")]
     Rm(FunctionRm),
+    /// The aliases of a function without a project: create, update, ls, rm
+    #[command(subcommand)]
+    Alias(FunctionAlias),
+    /// The HTTP URL of a function without a project: create, get, rm
+    #[command(subcommand)]
+    Url(FunctionUrl),
     /// Show the output of a function's last calls, oldest first
     #[command(
         after_help = "Examples:\n  headwater function logs price\n  headwater function logs price -n 1 --follow"
@@ -132,6 +140,10 @@ pub struct FunctionDeploy {
     /// A program of the system that the function needs, such as `curl`. Can be repeated
     #[arg(long, value_name = "PROGRAM")]
     pub system: Vec<String>,
+    /// A version of a layer whose files the function uses, such as `deps:3`. Can be repeated;
+    /// without it, the layers are unchanged
+    #[arg(long = "layer", value_name = "NAME:VERSION")]
+    pub layers: Vec<String>,
     /// The maximum number of concurrent calls
     #[arg(long, value_name = "CALLS")]
     pub reserved_concurrency: Option<u32>,

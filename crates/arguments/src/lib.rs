@@ -18,6 +18,8 @@ mod diff;
 mod environment;
 mod event;
 mod function;
+mod function_alias;
+mod function_url;
 mod grant;
 mod init;
 mod job;
@@ -62,6 +64,12 @@ pub use self::environment::{Environment, EnvironmentPrune, EnvironmentRebuild};
 pub use self::event::{Event, EventId, EventLs, EventSend};
 pub use self::function::{
     Function, FunctionDeploy, FunctionInvoke, FunctionLogs, FunctionName, FunctionRm,
+};
+pub use self::function_alias::{
+    AliasVersion, FunctionAlias, FunctionAliasCreate, FunctionAliasRm, FunctionAliasUpdate,
+};
+pub use self::function_url::{
+    FunctionUrl, FunctionUrlCreate, FunctionUrlName, FunctionUrlRm, UrlAuthArgument,
 };
 pub use self::grant::{Access, AccessExplain, Grant, Revoke};
 pub use self::init::{ExampleArgument, Init};

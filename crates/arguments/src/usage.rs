@@ -8,21 +8,20 @@ pub(crate) const DAYS_MAX: u64 = 36_500;
 /// `headwater usage`
 #[derive(Debug, Args)]
 pub struct Usage {
-    /// The grouping of the lines
-    #[arg(long, value_enum, default_value_t)]
-    pub by: UsageBy,
+    /// The grouping of the lines: one property or two, as in `function,day`
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = [UsageBy::Kind])]
+    pub by: Vec<UsageBy>,
     /// Only the last N days
     #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u64).range(..=DAYS_MAX))]
     pub days: Option<u64>,
 }
 
 /// `--by`
-#[derive(Debug, Clone, Copy, Default, ValueEnum)]
+#[derive(Debug, Clone, Copy, ValueEnum)]
 pub enum UsageBy {
     /// Days
     Day,
     /// Job kinds
-    #[default]
     Kind,
     /// Models of the project
     Model,

@@ -1,5 +1,5 @@
 //! Follows a job: prints its events to standard error, with a progress line or the tree of a run
-//! after one second.
+//! after one second. A command whose result is the log prints the events to standard output.
 //!
 //! Ctrl-C stops the job; a second Ctrl-C detaches from it. If the server stops, the command
 //! connects to the next server and continues.
@@ -190,6 +190,8 @@ pub struct Printer {
     tree: Option<RunTree>,
     /// True to print events as JSON lines on standard output.
     json_lines: bool,
+    /// The style of standard output, if the events are printed there.
+    answer_style: Option<Style>,
     /// Time of the newest event.
     newest: Option<Timestamp>,
     /// Time of the newest event that was received before the last reconnect. Older events are not
@@ -211,6 +213,7 @@ impl Printer {
             progress,
             tree: None,
             json_lines: false,
+            answer_style: None,
             newest: None,
             printed: None,
         }
@@ -222,6 +225,12 @@ impl Printer {
         let json_lines = context.output == OutputFormat::Ndjson;
         let style = if json_lines { Style::plain() } else { context.style };
         Printer { json_lines, ..Printer::new(style) }
+    }
+
+    /// Creates a printer of text on standard output, for commands whose result is the log. The
+    /// progress line is on standard error.
+    pub fn answer(context: &Context) -> Self {
+        Printer { answer_style: Some(context.answer_style), ..Printer::new(context.style) }
     }
 
     /// Reports that the server has stopped. The next server sends all of the job's events again,
@@ -244,8 +253,8 @@ impl Printer {
     pub fn clear(&mut self) {
         self.line.clear();
         if let Some(tree) = self.tree.take() {
-            for line in tree.lines(self.style, Instant::now()) {
-                self.style.say(line);
+            for line in tree.lines(self.text_style(), Instant::now()) {
+                self.write(&line);
             }
         }
     }
@@ -309,7 +318,7 @@ impl Printer {
             JobEventKind::StepEnded { report } => {
                 self.steps.retain(|(step, _)| *step != report.step);
                 if !self.tree.as_mut().is_some_and(|tree| tree.end(report)) {
-                    self.say(&step_line(self.style, report));
+                    self.say(&step_line(self.text_style(), report));
                 }
             }
             JobEventKind::Ended { status, .. } => {
@@ -322,23 +331,37 @@ impl Printer {
     }
 
     fn say(&self, text: &str) {
-        self.line.above(|| self.style.say(text));
+        self.line.above(|| self.write(text));
+    }
+
+    /// Writes a line to the stream of the events.
+    fn write(&self, line: &str) {
+        match self.answer_style {
+            Some(_) => output::line(line),
+            None => self.style.say(line),
+        }
+    }
+
+    /// Returns the style of the stream of the events.
+    fn text_style(&self) -> Style {
+        self.answer_style.unwrap_or(self.style)
     }
 
     fn log_line(&self, stream: LogStream, origin: &str, text: &str) -> String {
+        let style = self.text_style();
         if stream == LogStream::System {
             let origin = if origin.is_empty() { String::new() } else { format!("{origin} ") };
             let line = Cell::from("  ").then(Cell::toned(Tone::Faint, format!("· {origin}")));
-            return line.then(text).paint(self.style, self.style.width().unwrap_or(usize::MAX)).0;
+            return line.then(text).paint(style, style.width().unwrap_or(usize::MAX)).0;
         }
         let mark = match stream {
-            LogStream::Stderr => self.style.paint(Tone::Warn, "│"),
-            LogStream::Stdout | LogStream::System => self.style.paint(Tone::Faint, "│"),
+            LogStream::Stderr => style.paint(Tone::Warn, "│"),
+            LogStream::Stdout | LogStream::System => style.paint(Tone::Faint, "│"),
         };
         if origin.is_empty() {
             return format!("  {mark} {text}");
         }
-        format!("  {mark} {} {text}", self.style.paint(Tone::Faint, origin))
+        format!("  {mark} {} {text}", style.paint(Tone::Faint, origin))
     }
 
     fn progress(&mut self, stage: &str, done: u64, total: Option<u64>, unit: &str) {

@@ -178,7 +178,7 @@ fn a_run_reports_why_each_model_ran() {
     let job = workspace.ok(&["job", "get", &id]);
     let reason = "\n    the model was never built on this branch";
     assert_eq!(job.matches(reason).count(), 2, "{job}");
-    let logs = workspace.run(&["job", "logs", &id]).stderr;
+    let logs = workspace.ok(&["job", "logs", &id]);
     assert!(!logs.contains("never built"), "{logs}");
     edit(&workspace, "SELECT max(amount) AS most FROM daily");
     let shown = workspace.run(&["run"]).stderr;
@@ -191,7 +191,7 @@ fn a_run_reports_why_each_model_ran() {
 
     let jobs = workspace.json(&["job", "ls", "--kind", "run"]);
     let id = jobs[0]["id"].as_str().expect("an id").to_owned();
-    let logs = workspace.run(&["job", "logs", &id]).stderr;
+    let logs = workspace.ok(&["job", "logs", &id]);
     assert!(line("weekly", &logs).ends_with("  file `models/weekly.sql` changed"), "{logs}");
     let job = workspace.ok(&["job", "get", &id]);
     assert!(job.contains("\n    file `models/weekly.sql` changed"), "{job}");

@@ -57,7 +57,7 @@ fn a_retry_with_more_memory_is_reported_by_the_call_the_run_and_the_job() {
             shown.contains("2 calls, ") && shown.contains("1 retried with more memory"),
             "{shown}"
         );
-        assert!(workspace.run(&["job", "logs", id]).stderr.contains(said));
+        assert!(workspace.ok(&["job", "logs", id]).contains(said));
     }
     let rows = workspace.rows("SELECT kind FROM system.jobs WHERE retries > 0 ORDER BY kind");
     assert_eq!(rows, json!([{"kind": "function"}, {"kind": "run"}]));

@@ -80,7 +80,8 @@ fn a_folder_is_deployed_called_and_removed() {
     workspace.ok(&["function", "rm", "price"]);
     workspace.fails(3, &["function", "invoke", "price"]);
     workspace.fails(3, &["function", "rm", "price"]);
-    workspace.ok(&["function", "rm", "price", "--if-exists"]);
+    let missing = workspace.run(&["function", "rm", "price", "--if-exists"]);
+    assert_eq!((missing.code, missing.stderr.as_str()), (0, "there is no function price\n"));
 }
 
 #[test]
@@ -101,6 +102,88 @@ fn hints_about_limits_name_the_options_of_the_deployment() {
     let expected = "`slow` returned a value larger than the limit of 64 MiB as JSON";
     assert!(large.contains(expected), "{large}");
     assert!(large.contains("Write the value to a bucket, and return its key."), "{large}");
+}
+
+#[test]
+fn a_limit_on_calls_below_the_provisioned_instances_is_rejected() {
+    let workspace = workspace();
+    let deploy = |limits: &[&str]| {
+        let arguments = ["function", "deploy", "price", "price", "--runtime", "python3.11"];
+        workspace.run(&[&arguments[..], &["--handler", "app.handler"], limits].concat())
+    };
+    let (reserved, provisioned) = ("--reserved-concurrency", "--provisioned-concurrency");
+    let both = deploy(&[reserved, "1", provisioned, "2"]);
+    assert_eq!(both.code, 2, "{}", both.stderr);
+    let deployed = deploy(&[reserved, "2", provisioned, "2"]);
+    assert_eq!(deployed.code, 0, "{}", deployed.stderr);
+    let lower = deploy(&[reserved, "1"]);
+    assert_eq!(lower.code, 2, "{}", lower.stderr);
+    let expected = "the reserved concurrency 1 of function `price` is lower than its provisioned \
+                    concurrency 2";
+    assert!(lower.stderr.contains(expected), "{}", lower.stderr);
+    assert!(lower.stderr.contains("hint: Raise the reserved concurrency"), "{}", lower.stderr);
+    let fewer = deploy(&[reserved, "1", provisioned, "1"]);
+    assert_eq!(fewer.code, 0, "{}", fewer.stderr);
+    let stopped = deploy(&[reserved, "0", provisioned, "0"]);
+    assert_eq!(stopped.code, 0, "{}", stopped.stderr);
+}
+
+#[test]
+fn the_reason_for_missing_provisioned_instances_is_shown() {
+    let workspace = Workspace::new();
+    let source = "def handler(event, context):\n    return 1\n\n\nraise ValueError('broken')\n";
+    workspace.write("slow/app.py", source);
+    let deploy = ["function", "deploy", "slow", "slow", "--runtime", "python3.11"];
+    let limits = ["--handler", "app.handler", "--provisioned-concurrency", "2"];
+    workspace.ok(&[&deploy[..], &limits, &["--memory", "256MiB"]].concat());
+    until("the failed start is reported", || {
+        let told = workspace.run(&["function", "ls"]).stderr;
+        told.contains("`slow` has 0 of 2 provisioned instances: ") && told.contains("broken")
+    });
+    let shown = workspace.json(&["function", "show", "slow"]);
+    let state = &shown["provisioned"]["$LATEST"];
+    assert_eq!((&state["requested"], &state["ready"]), (&json!(2), &json!(0)), "{shown}");
+    assert!(state["problem"].as_str().is_some_and(|text| text.contains("broken")), "{shown}");
+}
+
+#[test]
+fn aliases_and_urls_are_managed() {
+    let workspace = workspace();
+    deploy(&workspace, &["--env", "GREETING=one"]);
+    deploy(&workspace, &["--env", "GREETING=two"]);
+    let alias = |arguments: &[&str]| {
+        let answer = workspace.run(&[&["function", "alias"][..], arguments].concat());
+        assert_eq!(answer.code, 0, "{}", answer.stderr);
+        answer.stderr
+    };
+    assert_eq!(alias(&["create", "price", "live", "1"]), "created alias live of price: 1\n");
+    assert_eq!(invoke(&workspace, "price:live", &json!(1))["greeting"], "one");
+    let updated = alias(&["update", "price", "live", "--weight", "2=1"]);
+    assert_eq!(updated, "updated alias live of price: 1, 2=1\n");
+    assert_eq!(invoke(&workspace, "price:live", &json!(1))["greeting"], "two");
+    alias(&["update", "price", "live", "--no-weights", "--description", "stable"]);
+    let listed = workspace.json(&["function", "alias", "ls", "price"]);
+    let expected = json!({"live": {"version": 1, "description": "stable", "weights": {}}});
+    assert_eq!(listed, expected);
+    let error = workspace.fails(3, &["function", "alias", "update", "price", "none", "1"]);
+    assert!(error.contains("no version or alias `none`"), "{error}");
+    let error = workspace.fails(2, &["function", "alias", "create", "price", "b", "newest"]);
+    assert!(error.contains("not the number of a version, or `latest`"), "{error}");
+
+    let url = ["price", "--alias", "live"];
+    let create = [&["function", "url", "create"][..], &url, &["--auth", "none"]].concat();
+    assert_eq!(workspace.ok(&create), "/lambda-url/price:live/\n");
+    let shown = workspace.json(&[&["function", "url", "get"][..], &url].concat());
+    assert_eq!((&shown["auth"], &shown["stream"]), (&json!("none"), &json!(false)), "{shown}");
+    workspace.ok(&[&["function", "url", "rm"][..], &url].concat());
+    let error = workspace.fails(3, &[&["function", "url", "get"][..], &url].concat());
+    assert!(error.contains("function `price:live` has no URL"), "{error}");
+    let missing = workspace.run(&[&["function", "url", "rm"][..], &url, &["--if-exists"]].concat());
+    let expected = "there is no URL of function price:live\n";
+    assert_eq!((missing.code, missing.stderr.as_str()), (0, expected));
+    alias(&["rm", "price", "live"]);
+    workspace.fails(3, &["function", "alias", "rm", "price", "live"]);
+    assert_eq!(workspace.json(&["function", "alias", "ls", "price"]), json!({}));
 }
 
 #[test]
@@ -211,7 +294,9 @@ fn the_output_of_the_last_calls_is_shown() {
     for (name, event) in [("one", "4"), ("two", "5"), ("one", "0"), ("one", "8")] {
         workspace.run(&["function", "invoke", name, "--arg", &format!("event={event}")]);
     }
-    let told = workspace.run(&["function", "logs", "one", "-n", "2"]).stderr;
+    let logs = workspace.run(&["function", "logs", "one", "-n", "2"]);
+    assert_eq!((logs.code, logs.stderr.as_str()), (0, ""), "logs are the result of the command");
+    let told = logs.stdout;
     let place = |text: &str| told.find(text).unwrap_or_else(|| panic!("no {text} in:\n{told}"));
     assert!(place("got 0") < place("ZeroDivisionError"), "{told}");
     assert!(place("ZeroDivisionError") < place("got 8"), "{told}");
@@ -240,7 +325,7 @@ fn the_output_of_calls_by_triggers_is_shown() {
     workspace.write("headwater.toml", project);
     workspace.write("landing/a.csv", "a\n1\n");
     workspace.ok(&["deploy"]);
-    let told = || workspace.run(&["function", "logs", "arrived"]).stderr;
+    let told = || workspace.run(&["function", "logs", "arrived"]).stdout;
     until("the output of the call is shown", || told().contains("got a.csv"));
 }
 
@@ -285,12 +370,55 @@ fn a_trigger_and_an_asynchronous_call_use_a_function_without_a_project() {
     until("the asynchronous call", || delivered("succeeded") == 2);
     let usage = workspace.json(&["usage", "--by", "function"]);
     assert_eq!((&usage[0]["group"], &usage[1]), (&json!("price"), &json!(null)), "{usage}");
+    let usage = workspace.json(&["usage", "--by", "function,day"]);
+    assert_eq!((&usage[0]["group"], &usage[0]["jobs"]), (&json!("price"), &json!(2)), "{usage}");
+    let day = usage[0]["subgroup"].as_str().expect("a day").to_owned();
+    let shown = workspace.ok(&["usage", "--by", "day,function"]);
+    assert!(shown.contains("DAY") && shown.contains("FUNCTION") && shown.contains(&day), "{shown}");
     let calls = workspace.json(&["function", "logs", "price"]);
     assert_eq!(calls.as_array().map(Vec::len), Some(2), "{calls}");
     // A project's function and a function without a project cannot have the same name.
     workspace.write("f.py", "import headwater\n@headwater.function()\ndef price(event): pass\n");
     let error = workspace.fails(4, &["deploy"]);
     assert!(error.contains("function rm price"), "{error}");
+}
+
+#[test]
+fn a_trigger_is_replaced_shown_and_removed() {
+    let workspace = workspace();
+    deploy(&workspace, &[]);
+    let create = |more: &[&str]| {
+        let arguments = ["trigger", "create", "nightly", "--schedule", "15 2 * * *"];
+        let answer = workspace.run(&[&arguments[..], &["--function", "price"], more].concat());
+        assert_eq!(answer.code, 0, "{}", answer.stderr);
+        answer.stderr
+    };
+    let told = create(&["--replace"]);
+    assert!(told.contains("created trigger nightly"), "{told}");
+    let settings = [
+        "concurrency = 3",
+        "order_by = \"subject\"",
+        "max_age = \"6h\"",
+        "filter = { time = [{ exists = true }] }",
+    ];
+    let settings: Vec<&str> = settings.iter().flat_map(|setting| ["--set", *setting]).collect();
+    let told = create(&[&["--replace"][..], &settings].concat());
+    assert!(told.contains("replaced trigger nightly"), "{told}");
+    let shown = workspace.ok(&["trigger", "get", "nightly"]);
+    for row in [
+        "concurrency 3",
+        "order_by    subject",
+        "max_age     21600s",
+        "filter      {\"time\":[{\"exists\":true}]}",
+        "retries     5",
+    ] {
+        assert!(shown.contains(&format!("  {row}\n")), "no {row} in:\n{shown}");
+    }
+    workspace.ok(&["trigger", "rm", "nightly"]);
+    let missing = workspace.run(&["trigger", "rm", "nightly", "--if-exists"]);
+    assert_eq!((missing.code, missing.stderr.as_str()), (0, "there is no trigger nightly\n"));
+    let missing = workspace.json(&["trigger", "rm", "nightly", "--if-exists"]);
+    assert_eq!(missing, json!({"removed": null}));
 }
 
 #[test]

@@ -197,6 +197,59 @@ fn an_insert_on_a_full_disk_fails_completely_and_succeeds_once_space_is_free() {
 }
 
 #[test]
+fn calls_on_a_full_disk_are_refused_and_accepted_ones_are_executed_once_space_is_free() {
+    let workspace = Workspace::empty();
+    workspace.write("app/app.py", "def handler(event, context):\n    return len(event)\n");
+    // The ids of accepted calls are outside of the full disk. The calls are large, so that they do
+    // not fit into free pages of the database. The user namespace of the disk may not permit
+    // sandboxes.
+    let script = "
+        call() { \"$HEADWATER\" function invoke size \"$@\"; }
+        \"$HEADWATER\" stop >/dev/null 2>&1
+        \"$HEADWATER\" serve --http 127.0.0.1:0 --isolation process >/dev/null 2>&1 &
+        for n in $(seq 300); do
+            grep -q pid .headwater/server.json 2>/dev/null && break
+            sleep 0.1
+        done
+        \"$HEADWATER\" function deploy size ../app --runtime python3.11 --handler app.handler
+        call --arg event=abc >/dev/null 2>&1; echo \"before $?\"
+        dd if=/dev/zero of=fill bs=65536 2>/dev/null; dd if=/dev/zero of=more bs=4096 2>/dev/null
+        large=$(head -c 60000 /dev/zero | tr '\\0' x)
+        for n in $(seq 300); do
+            call --async --arg \"event=$large\" >>../ids 2>../error && continue
+            echo \"refused $?\"; break
+        done
+        call --arg \"event=$large\" >/dev/null 2>../error_of_call; echo \"meanwhile $?\"
+        rm fill more
+        call --arg event=abcd --output json; echo \"after $?\"
+        for n in $(seq 600); do
+            \"$HEADWATER\" event ls --status pending,running -o json | grep -q '\"id\"' || break
+            sleep 0.2
+        done
+        \"$HEADWATER\" event ls --status done --limit 1000 -o json >../done
+        \"$HEADWATER\" stop >/dev/null 2>&1
+        kill $! 2>/dev/null; wait
+    ";
+    let answer = on_disk_of(32, &workspace, script);
+    let read = |name: &str| std::fs::read_to_string(workspace.path().join(name));
+    let (error, error_of_call) = (read("error").expect("a file"), read("error_of_call"));
+    let told = format!("{}\n{}\n{error}", answer.stdout, answer.stderr);
+    assert!(answer.stdout.contains("before 0"), "{told}");
+    assert!(answer.stdout.contains("refused 6"), "{told}");
+    assert!(error.contains("no space is left"), "{told}");
+    // A synchronous call may still find space for its record.
+    let error_of_call = error_of_call.expect("a file");
+    let is_clear =
+        answer.stdout.contains("meanwhile 0") || error_of_call.to_lowercase().contains("no space");
+    assert!(is_clear, "{told}\n{error_of_call}");
+    assert!(answer.stdout.contains("4\nafter 0"), "{told}");
+    let (ids, done) = (read("ids").expect("ids"), read("done").expect("events"));
+    for id in ids.lines().map(str::trim).filter(|id| !id.is_empty()) {
+        assert!(done.contains(id), "the accepted call {id} was not executed: {told}");
+    }
+}
+
+#[test]
 fn objects_put_on_a_full_disk_are_refused_and_accepted_ones_are_imported_once_space_is_free() {
     let workspace = Workspace::empty();
     let python = python::with_packages("s3-boto3-1.44.5", &["boto3==1.44.5", "requests==2.34.2"]);

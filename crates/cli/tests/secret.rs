@@ -73,5 +73,6 @@ fn a_value_is_read_from_a_file_and_never_from_an_argument() {
     assert!(told.contains("`NOT-A-NAME` is not a valid secret name"), "{told}");
     workspace.ok(&["secret", "rm", "TLS_KEY"]);
     workspace.fails(3, &["secret", "rm", "TLS_KEY"]);
-    workspace.ok(&["secret", "rm", "TLS_KEY", "--if-exists"]);
+    let told = workspace.run(&["secret", "rm", "TLS_KEY", "--if-exists"]);
+    assert_eq!((told.code, told.stderr.as_str()), (0, "there is no secret TLS_KEY\n"));
 }

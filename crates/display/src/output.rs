@@ -4,11 +4,12 @@ use std::io::Write;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use chrono::Datelike;
-use headwater_model::Usage;
+use headwater_model::{Problem, Usage};
 use serde::Serialize;
 
 pub use crate::cell::Cell;
 pub use crate::grid::Grid;
+use crate::terminal::Style;
 
 static BEGAN: AtomicBool = AtomicBool::new(false);
 
@@ -30,6 +31,13 @@ pub fn write(bytes: &[u8]) {
 /// Writes a line to standard output.
 pub fn line(text: impl std::fmt::Display) {
     write(format!("{text}\n").as_bytes());
+}
+
+/// Writes error, causes and hint, for commands whose result contains them.
+pub fn problem(style: Style, problem: &Problem) {
+    for text in style.problem_lines(problem) {
+        line(text);
+    }
 }
 
 /// Writes one JSON document.

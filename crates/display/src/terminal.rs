@@ -132,18 +132,24 @@ impl Style {
         let _ = writeln!(std::io::stderr().lock(), "{text}");
     }
 
-    /// Prints error, causes and hint.
+    /// Prints error, causes and hint to standard error.
     pub fn print_problem(self, problem: &Problem) {
-        self.say(format!("{}: {}", self.paint(Tone::Bad, "error"), problem.message));
-        for excerpt in problem.excerpts() {
-            self.say(excerpt);
+        for line in self.problem_lines(problem) {
+            self.say(line);
         }
+    }
+
+    /// Returns the lines of error, causes and hint.
+    pub fn problem_lines(self, problem: &Problem) -> Vec<String> {
+        let mut lines = vec![format!("{}: {}", self.paint(Tone::Bad, "error"), problem.message)];
+        lines.extend(problem.excerpts().into_iter().map(str::to_owned));
         for cause in &problem.causes {
-            self.say(format!("  {}: {cause}", self.paint(Tone::Faint, "caused by")));
+            lines.push(format!("  {}: {cause}", self.paint(Tone::Faint, "caused by")));
         }
         if let Some(hint) = &problem.hint {
-            self.say(format!("  {}: {hint}", self.paint(Tone::Good, "hint")));
+            lines.push(format!("  {}: {hint}", self.paint(Tone::Good, "hint")));
         }
+        lines
     }
 }
 

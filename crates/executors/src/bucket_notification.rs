@@ -151,6 +151,7 @@ fn trigger_of(bucket: &str, notification: &BucketNotification) -> Result<Trigger
             suffix: suffix.clone(),
             events: kinds,
             format: EventFormat::Aws,
+            poll: BucketTrigger::POLL,
         }),
         filter,
         function: Some(function_of(function_arn)?),

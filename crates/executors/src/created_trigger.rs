@@ -109,7 +109,7 @@ impl Deployer {
         trigger: Trigger,
         by: DeployIdentity,
         replaces: bool,
-    ) -> Result<(), Problem> {
+    ) -> Result<bool, Problem> {
         self.check_created(&trigger, &by).await?;
         let _guard = self.activation.lock().await;
         let stored = self.created.list().await.or_problem()?;
@@ -127,7 +127,8 @@ impl Deployer {
         let DeployIdentity { author, actor, .. } = by;
         let (created, removed, notification) = (self.lake.clock().now(), false, None);
         let changed = CreatedTrigger { trigger, author, actor, created, removed, notification };
-        self.store_created(&[changed]).await
+        self.store_created(&[changed]).await?;
+        Ok(exists)
     }
 
     /// Checks that the active version declares no trigger with this name.

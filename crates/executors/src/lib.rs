@@ -28,6 +28,7 @@ mod occurrence_rights;
 mod preparation;
 mod project_files;
 mod provisioner;
+mod remote_buckets;
 mod repeated_run;
 mod rights;
 mod run;
@@ -62,6 +63,7 @@ pub use maintenance::{MaintenanceExecutor, maintenance_job};
 pub use metered_runtime::MeteredRuntime;
 pub use project_files::read_project;
 pub use provisioner::{Provisioner, ProvisionerParts, provisioned_status};
+pub use remote_buckets::CloudBuckets;
 pub use rights::{
     EVERY, authorize, is_change, limits, record_denial, record_secrets, table_access,
     unauthenticated,

@@ -7,7 +7,9 @@
 //! rights are checked before an event is recorded, and again before it is delivered.
 
 use headwater_access::Access;
-use headwater_model::{Action, EventData, Object, Principal, TableName};
+use headwater_model::{
+    Action, BucketTrigger, EventData, Object, Principal, TableName, Trigger,
+};
 
 use crate::created_trigger::TriggerIdentity;
 
@@ -57,7 +59,17 @@ pub(crate) fn visible_to_deployer(
 }
 
 /// Returns the rights that the identity of a trigger needs to receive a recorded event.
-pub(crate) fn event_rights(identity: &TriggerIdentity, data: &EventData) -> Vec<(Action, Object)> {
+pub(crate) fn event_rights(
+    identity: &TriggerIdentity,
+    trigger: &Trigger,
+    data: &EventData,
+) -> Vec<(Action, Object)> {
+    // The key belongs to another object store, where the lake's grants on buckets have no meaning.
+    if let EventData::ObjectCreated { object } = data
+        && trigger.bucket.as_ref().is_some_and(BucketTrigger::is_remote)
+    {
+        return vec![(Action::Read, Object::location(&object.uri))];
+    }
     let needed = needed_right(identity, &identity.principal(), data);
     let mut needed: Vec<(Action, Object)> = needed.into_iter().collect();
     if let EventData::TableChanged { tables, .. } = data {

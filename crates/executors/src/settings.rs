@@ -7,7 +7,7 @@
 use std::path::{Path, PathBuf};
 
 use headwater_jobs::Jobs;
-use headwater_model::{ErrorCode, Fault, PROJECT_FILES, Problem, ProjectFiles, RateCard};
+use headwater_model::{ErrorCode, PROJECT_FILES, Problem, ProjectFiles, RateCard, ResultExt};
 use headwater_pipelines::Project;
 use parking_lot::Mutex;
 
@@ -42,6 +42,11 @@ impl Settings {
         self.name.lock().clone()
     }
 
+    /// Returns the problem of the project file, because of which older settings are in effect.
+    pub fn problem(&self) -> Option<Problem> {
+        self.problem.lock().clone()
+    }
+
     /// Reads the file, and applies it if it has changed.
     pub async fn refresh(&self) {
         let Some(project) = &self.project else { return };
@@ -61,7 +66,7 @@ impl Settings {
         let (name, rates) = if files.is_empty() {
             (None, RateCard::default())
         } else {
-            let settings = Project::read_settings(files).map_err(|error| error.to_problem())?;
+            let settings = Project::read_applied_settings(files).or_problem()?;
             (Some(settings.name), settings.rates)
         };
         *self.name.lock() = name;

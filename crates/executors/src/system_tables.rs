@@ -92,7 +92,7 @@ impl SystemTable for UsageTable {
     async fn batches(&self, _: &CommitView) -> Result<Vec<RecordBatch>, Problem> {
         let mut rows = Vec::new();
         for (grouping, group) in USAGE_GROUPS {
-            let lines = self.jobs.usage(None, None, group).await;
+            let lines = self.jobs.usage(None, None, group.into()).await;
             let lines = lines.map_err(|error| error.to_problem())?;
             rows.extend(lines.iter().map(|line| usage_row(grouping, line)));
         }

@@ -196,7 +196,7 @@ impl TriggerExecutor {
         self.authorize_trigger(trigger)?;
         if let Ok(Some(identity)) = self.deployed.identity(&trigger.name) {
             let principal = identity.principal();
-            let mut needed = event_rights(&identity, &event.data);
+            let mut needed = event_rights(&identity, trigger, &event.data);
             needed.extend(file_rights(event.files(), &self.project));
             for (action, object) in needed {
                 authorize_again(&self.runs.access, &principal, action, &object)?;

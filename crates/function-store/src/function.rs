@@ -138,6 +138,24 @@ impl StoredFunction {
         self.qualifiers.iter().filter_map(count).collect()
     }
 
+    /// Checks that the limit on concurrent calls is not lower than the number of provisioned
+    /// instances. The limit 0 stops all calls, also those to provisioned instances.
+    ///
+    /// Errors: `invalid_argument`.
+    pub(crate) fn check_concurrency(&self) -> Result<()> {
+        let sum = self.provisioned().values().fold(0_u32, |sum, count| sum.saturating_add(*count));
+        let Some(limit) = self.concurrency.filter(|limit| *limit > 0 && *limit < sum) else {
+            return Ok(());
+        };
+        let message = format!(
+            "the reserved concurrency {limit} of function `{}` is lower than its provisioned \
+             concurrency {sum}",
+            self.name
+        );
+        let hint = "Raise the reserved concurrency, or lower the provisioned concurrency";
+        Err(Error::invalid(message, hint))
+    }
+
     /// Returns an alias.
     ///
     /// Errors: `function_not_found`.
@@ -153,16 +171,19 @@ impl StoredFunction {
         revision(&self.aliases.get(alias))
     }
 
-    /// Returns the description for the API. `files` are the paths of the files in the latest state.
+    /// Returns the description for the API, without the state of provisioned instances. `files` are
+    /// the paths of the files in the latest state.
     pub fn summary(&self, files: Vec<String>) -> DeployedFunction {
         DeployedFunction {
             name: self.name.clone(),
             latest: FunctionVersion { version: self.published, ..self.latest.summary() },
             files,
+            layers: self.latest.layers(),
             versions: self.versions.keys().copied().collect(),
             aliases: self.aliases.clone(),
             concurrency: self.concurrency,
             provisioned_concurrency: self.provisioned(),
+            provisioned: BTreeMap::new(),
         }
     }
 }

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::function_store::{FunctionStore, check_name};
-use crate::{Error, NewCode, Result, StoredCode};
+use crate::{Error, NewCode, Result, StoredCode, StoredVersion};
 
 /// Prefix of the refs.
 const REFS: &str = "layers/";
@@ -61,6 +61,9 @@ pub struct LayerVersion {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub policy: BTreeMap<String, Value>,
 }
+
+/// The part of the ARN of a layer version before its name.
+const ARN_PART: &str = ":layer:";
 
 /// The attribute of a function with the layers that it uses: [`UsedLayer`]s in order.
 pub const LAYERS: &str = "Layers";
@@ -210,6 +213,19 @@ impl FunctionStore {
             }
         }
         Ok(Vec::new())
+    }
+}
+
+impl StoredVersion {
+    /// Returns the versions of layers that the version uses, such as `deps:3`, in order.
+    pub(crate) fn layers(&self) -> Vec<String> {
+        let used = self.attributes.get(LAYERS).cloned().unwrap_or_default();
+        let used: Vec<UsedLayer> = serde_json::from_value(used).unwrap_or_default();
+        let short = |layer: &UsedLayer| {
+            let name = layer.arn.rsplit_once(ARN_PART).map(|(_, name)| name.to_owned());
+            name.unwrap_or_else(|| layer.arn.clone())
+        };
+        used.iter().map(short).collect()
     }
 }
 

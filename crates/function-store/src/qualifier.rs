@@ -344,7 +344,7 @@ mod tests {
     use headwater_store::MemoryStore;
 
     use super::*;
-    use crate::{Author, FunctionChange, FunctionStore};
+    use crate::{Author, FunctionChange, FunctionStore, FunctionUpdate};
 
     fn author() -> Author {
         Author { name: "ada".to_owned(), actor: Actor::Owner }
@@ -410,6 +410,15 @@ mod tests {
         let error = change(&store, put(LATEST, 2)).await.expect_err("too many");
         assert_eq!(error.code(), ErrorCode::InvalidArgument);
         change(&store, put(LATEST, 1)).await.expect("provisioned");
+        let lower = FunctionChange::Concurrency(Some(2));
+        let error = change(&store, lower.clone()).await.expect_err("too low");
+        assert_eq!(error.code(), ErrorCode::InvalidArgument);
+        assert!(error.to_string().contains("lower than its provisioned concurrency 3"), "{error}");
+        let changes = vec![lower, put("1", 1)];
+        let both = FunctionUpdate { changes, ..FunctionUpdate::default() };
+        store.change("f", &both, &author()).await.expect("both numbers are lower");
+        change(&store, FunctionChange::Concurrency(Some(0))).await.expect("calls are stopped");
+        change(&store, FunctionChange::Concurrency(None)).await.expect("no limit");
         let function = change(&store, put("1", 0)).await.expect("removed");
         assert_eq!(function.settings_of(Some("1")), None);
         let delete = FunctionChange::Qualifier("1".into(), QualifierChange::DeleteProvisioned);

@@ -4,7 +4,8 @@
 //! Instances start in the same way as ahead of an expected call. An instance that ends is replaced.
 //! After a failed start, and after many starts within a minute, the next start is delayed. All
 //! provisioned instances together use at most half of the memory of functions, so that other calls
-//! always get memory. Without provisioned concurrency, no instance starts.
+//! always get memory. A function whose last start failed gives its part to the others, except for
+//! its started instances. Without provisioned concurrency, no instance starts.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
@@ -81,6 +82,24 @@ impl ProvisionedFunction {
         self.start.as_ref().map_or(0, |start| start.invocation.limits.memory_bytes)
     }
 
+    /// Takes the memory of up to `count` instances. Returns the number of instances that fit.
+    fn take(&self, count: usize, memory_bytes: &mut u64) -> usize {
+        let each = self.memory_bytes();
+        let fitting = memory_bytes.checked_div(each).unwrap_or_default();
+        let count = count.min(usize::try_from(fitting).unwrap_or(usize::MAX));
+        *memory_bytes -= count as u64 * each;
+        count
+    }
+
+    /// Returns the number of instances to keep. After a failed start, one more than the started
+    /// ones may start: the next attempt uses memory that is free at that time.
+    fn wanted(&self, ready: usize) -> usize {
+        if self.failures == 0 {
+            return self.allotted;
+        }
+        self.allotted.max(self.requested.min(ready + 1))
+    }
+
     fn record(&mut self, started: Result<(), String>, now: Instant) {
         match started {
             Ok(()) => {
@@ -113,13 +132,21 @@ impl ProvisionedFunction {
     }
 }
 
-/// Distributes memory to the functions in the order of their names.
-fn allot(entries: &mut BTreeMap<String, ProvisionedFunction>, mut memory_bytes: u64) {
-    for entry in entries.values_mut() {
-        let each = entry.memory_bytes();
-        let fitting = memory_bytes.checked_div(each).unwrap_or_default();
-        entry.allotted = entry.requested.min(usize::try_from(fitting).unwrap_or(usize::MAX));
-        memory_bytes -= entry.allotted as u64 * each;
+/// Distributes memory to the functions in the order of their names. A function whose last start
+/// failed keeps the memory of its started instances, and gets more only if the others leave some.
+/// `ready` contains the numbers of started instances.
+fn allot(
+    entries: &mut BTreeMap<String, ProvisionedFunction>,
+    ready: &BTreeMap<String, usize>,
+    mut memory_bytes: u64,
+) {
+    for (name, entry) in entries.iter_mut() {
+        let started = ready.get(name).copied().unwrap_or_default();
+        let count = if entry.failures == 0 { usize::MAX } else { started };
+        entry.allotted = entry.take(count.min(entry.requested), &mut memory_bytes);
+    }
+    for entry in entries.values_mut().filter(|entry| entry.failures > 0) {
+        entry.allotted += entry.take(entry.requested - entry.allotted, &mut memory_bytes);
     }
 }
 
@@ -186,10 +213,16 @@ impl Functions {
     /// Distributes memory to the settings, and ends the instances that no setting uses.
     fn apply(&self, entries: &mut BTreeMap<String, ProvisionedFunction>) {
         let queue = &self.0.queue;
-        allot(entries, queue.memory_bytes() / 2);
-        let wanted = entries.values().filter_map(|entry| {
+        let ready = entries.iter().filter_map(|(name, entry)| {
             let start = entry.start.as_ref()?;
-            Some((start.key.clone(), entry.allotted))
+            Some((name.clone(), queue.provisioned_instances(&start.key)))
+        });
+        let ready: BTreeMap<String, usize> = ready.collect();
+        allot(entries, &ready, queue.memory_bytes() / 2);
+        let wanted = entries.iter().filter_map(|(name, entry)| {
+            let start = entry.start.as_ref()?;
+            let started = ready.get(name).copied().unwrap_or_default();
+            Some((start.key.clone(), entry.wanted(started)))
         });
         let wanted: Vec<_> = wanted.collect();
         let removed = queue.replace_provisioned(&wanted);
@@ -241,8 +274,9 @@ impl Functions {
         }
     }
 
-    /// Records the result of a start, unless the setting has changed in the meantime. Returns true
-    /// if another instance may start immediately.
+    /// Records the result of a start, unless the setting has changed in the meantime. After a first
+    /// failure, and after its end, distributes the memory again. Returns true if another instance
+    /// may start immediately.
     fn record_start(&self, name: &str, key: &InstanceKey, started: Result<(), String>) -> bool {
         if let Err(reason) = &started {
             tracing::debug!(function = name, reason, "a provisioned instance cannot be started");
@@ -252,8 +286,13 @@ impl Functions {
         if entry.start.as_ref().is_none_or(|start| start.key != *key) {
             return false;
         }
+        let failed_before = entry.failures > 0;
         entry.record(started, Instant::now());
-        entry.retry_at.is_none()
+        let is_due = entry.retry_at.is_none();
+        if failed_before != (entry.failures > 0) {
+            self.apply(&mut entries);
+        }
+        is_due
     }
 }
 
@@ -323,7 +362,15 @@ mod tests {
     #[test]
     fn a_function_that_cannot_start_gets_no_memory() {
         let mut entries = BTreeMap::from([("f".to_owned(), entry(3))]);
-        allot(&mut entries, 1 << 30);
+        allot(&mut entries, &BTreeMap::new(), 1 << 30);
         assert_eq!(entries["f"].allotted, 0);
+    }
+
+    #[test]
+    fn one_more_instance_may_start_after_a_failure() {
+        let mut entry = ProvisionedFunction { allotted: 2, ..entry(5) };
+        assert_eq!(entry.wanted(2), 2);
+        entry.record(Err("broken".to_owned()), Instant::now());
+        assert_eq!([0, 2, 5].map(|ready| entry.wanted(ready)), [2, 3, 5]);
     }
 }

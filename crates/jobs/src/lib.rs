@@ -50,4 +50,4 @@ pub use queue_meter::QueueMeter;
 pub use quota::{DailyUsage, LimitLookup, UserUsage};
 pub use spawn_on_drop::SpawnOnDrop;
 pub use statement_limits::StatementLimits;
-pub use usage::UsageGroup;
+pub use usage::{UsageGroup, UsageGrouping};

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use headwater_model::{Job, JobKind, Timestamp, Usage, UsageLine};
+use headwater_model::{Job, Timestamp, Usage, UsageLine};
 use serde::{Deserialize, Serialize};
 
 use crate::list::JobFilter;
@@ -36,6 +36,36 @@ pub enum UsageGroup {
     Author,
 }
 
+/// The one or two properties by which a usage summary groups jobs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct UsageGrouping {
+    /// The first property.
+    pub first: UsageGroup,
+    /// The second property, which differs from the first.
+    pub second: Option<UsageGroup>,
+}
+
+impl From<UsageGroup> for UsageGrouping {
+    fn from(first: UsageGroup) -> Self {
+        UsageGrouping { first, second: None }
+    }
+}
+
+impl UsageGrouping {
+    fn has(self, group: UsageGroup) -> bool {
+        self.first == group || self.second == Some(group)
+    }
+
+    /// Returns the properties other than the day.
+    fn without_day(self) -> Vec<UsageGroup> {
+        let groups = std::iter::once(self.first).chain(self.second);
+        groups.filter(|group| *group != UsageGroup::Day).collect()
+    }
+}
+
+/// The names of a group: the values of the first and of the second property.
+type GroupKey = (String, Option<String>);
+
 /// The aggregated usage of one group.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct UsageSum {
@@ -68,12 +98,14 @@ impl Jobs {
     /// Returns the usage of ended jobs that were recorded in `since..until`, by group name. The
     /// newest group is first when grouped by job.
     ///
-    /// Removed queries and calls are counted only in whole days.
+    /// Removed queries and calls are counted only in whole days. They are included if the jobs are
+    /// grouped by the day, the kind, the function or the trigger, or by the day and another of
+    /// these.
     pub async fn usage(
         &self,
         since: Option<Timestamp>,
         until: Option<Timestamp>,
-        by: UsageGroup,
+        by: UsageGrouping,
     ) -> Result<Vec<UsageLine>> {
         let sums = self.retired(since, until, by).await?;
         let filter = JobFilter { since, until, limit: usize::MAX, ..JobFilter::default() };
@@ -86,7 +118,7 @@ impl Jobs {
         &self,
         since: Option<Timestamp>,
         until: Option<Timestamp>,
-        by: UsageGroup,
+        by: UsageGrouping,
         is_wanted: impl Fn(&Job) -> bool + Send,
     ) -> Result<Vec<UsageLine>> {
         let filter = JobFilter { since, until, limit: usize::MAX, ..JobFilter::default() };
@@ -95,9 +127,9 @@ impl Jobs {
 
     async fn sum_up(
         &self,
-        mut sums: BTreeMap<String, UsageSum>,
+        mut sums: BTreeMap<GroupKey, UsageSum>,
         filter: &JobFilter,
-        by: UsageGroup,
+        by: UsageGrouping,
         is_wanted: impl Fn(&Job) -> bool + Send,
     ) -> Result<Vec<UsageLine>> {
         let mut records = self.inner.shared.records(filter);
@@ -107,8 +139,9 @@ impl Jobs {
             }
         }
         let currency = self.rate_card().currency;
-        let line = |(group, sum): (String, UsageSum)| UsageLine {
+        let line = |((group, subgroup), sum): (GroupKey, UsageSum)| UsageLine {
             group,
+            subgroup,
             jobs: sum.jobs,
             usage: sum.usage,
             gib_seconds: sum.gib_seconds,
@@ -116,7 +149,7 @@ impl Jobs {
             currency: currency.clone(),
         };
         let mut lines: Vec<UsageLine> = sums.into_iter().map(line).collect();
-        if by == UsageGroup::Job {
+        if by.first == UsageGroup::Job {
             lines.reverse();
         }
         Ok(lines)
@@ -126,64 +159,71 @@ impl Jobs {
         &self,
         since: Option<Timestamp>,
         until: Option<Timestamp>,
-        by: UsageGroup,
-    ) -> Result<BTreeMap<String, UsageSum>> {
-        let shared = &self.inner.shared;
-        let retired: Vec<(String, String, UsageSum)> = match by {
-            UsageGroup::Day | UsageGroup::Kind => {
-                let group = |kind: JobKind, day: &str| match by {
-                    UsageGroup::Day => day.to_owned(),
-                    _ => kind.as_str().to_owned(),
-                };
-                let days = shared.retired_days().await?;
-                days.into_iter().map(|((kind, day), sum)| (group(kind, &day), day, sum)).collect()
-            }
-            UsageGroup::Function => shared.retired_groups(NamedGroup::Function).await?,
-            UsageGroup::Trigger => shared.retired_groups(NamedGroup::Trigger).await?,
-            _ => Vec::new(),
-        };
+        by: UsageGrouping,
+    ) -> Result<BTreeMap<GroupKey, UsageSum>> {
         let since = since.map(day_of);
         let until = until.map(|until| day_of(until - chrono::TimeDelta::nanoseconds(1)));
-        let mut sums: BTreeMap<String, UsageSum> = BTreeMap::new();
-        for (group, day, sum) in retired {
+        let mut sums: BTreeMap<GroupKey, UsageSum> = BTreeMap::new();
+        for (name, day, sum) in self.retired_sums(by).await? {
             let early = since.as_ref().is_some_and(|since| day < *since);
             let late = until.as_ref().is_some_and(|until| day > *until);
             if !early && !late {
-                sums.entry(group).or_default().add(&sum);
+                let part = |group: UsageGroup| match group {
+                    UsageGroup::Day => day.clone(),
+                    _ => name.clone(),
+                };
+                sums.entry((part(by.first), by.second.map(part))).or_default().add(&sum);
             }
         }
         Ok(sums)
     }
+
+    /// Returns the sums of removed records, each with a kind or a name, and a day. Returns no sums
+    /// for a grouping that needs other properties, because these are not kept.
+    async fn retired_sums(&self, by: UsageGrouping) -> Result<Vec<(String, String, UsageSum)>> {
+        let shared = &self.inner.shared;
+        match by.without_day().as_slice() {
+            [] | [UsageGroup::Kind] => {
+                let days = shared.retired_days().await?.into_iter();
+                Ok(days.map(|((kind, day), sum)| (kind.as_str().to_owned(), day, sum)).collect())
+            }
+            [UsageGroup::Function] => shared.retired_groups(NamedGroup::Function).await,
+            [UsageGroup::Trigger] => shared.retired_groups(NamedGroup::Trigger).await,
+            _ => Ok(Vec::new()),
+        }
+    }
 }
 
-fn add_record(sums: &mut BTreeMap<String, UsageSum>, record: &Record, by: UsageGroup) {
-    let job = &record.job;
-    let group = match by {
-        UsageGroup::Day => day_of(job.created),
-        UsageGroup::Kind => job.kind.as_str().to_owned(),
-        UsageGroup::Job => job.id.to_string(),
-        UsageGroup::Model => {
-            for step in &record.steps {
-                let sum = UsageSum::new(step.usage, step.cost);
-                sums.entry(step.step.clone()).or_default().add(&sum);
-            }
+fn add_record(sums: &mut BTreeMap<GroupKey, UsageSum>, record: &Record, by: UsageGrouping) {
+    let mut add = |step: Option<&str>, sum: &UsageSum| {
+        let second = by.second.map(|by| group_name(record, by, step));
+        let (Some(first), false) = (group_name(record, by.first, step), second == Some(None))
+        else {
             return;
-        }
-        UsageGroup::Function => match record.function() {
-            Some(function) => function.to_owned(),
-            None => return,
-        },
-        UsageGroup::Trigger => match &record.trigger {
-            Some(trigger) => trigger.clone(),
-            None => return,
-        },
-        UsageGroup::Branch => match &job.reference {
-            Some(reference) => reference.clone(),
-            None => return,
-        },
-        UsageGroup::Author => job.author.clone(),
+        };
+        sums.entry((first, second.flatten())).or_default().add(sum);
     };
-    sums.entry(group).or_default().add(&UsageSum::of(record));
+    if !by.has(UsageGroup::Model) {
+        return add(None, &UsageSum::of(record));
+    }
+    for step in &record.steps {
+        add(Some(step.step.as_str()), &UsageSum::new(step.usage, step.cost));
+    }
+}
+
+/// Returns the name of the group of a record, or of one of its steps; `None` if it is in no group.
+fn group_name(record: &Record, by: UsageGroup, step: Option<&str>) -> Option<String> {
+    let job = &record.job;
+    match by {
+        UsageGroup::Day => Some(day_of(job.created)),
+        UsageGroup::Kind => Some(job.kind.as_str().to_owned()),
+        UsageGroup::Job => Some(job.id.to_string()),
+        UsageGroup::Model => step.map(str::to_owned),
+        UsageGroup::Function => record.function().map(str::to_owned),
+        UsageGroup::Trigger => record.trigger.clone(),
+        UsageGroup::Branch => job.reference.clone(),
+        UsageGroup::Author => Some(job.author.clone()),
+    }
 }
 
 /// Returns the day that contains a time, in UTC: `2026-03-01`.

@@ -4,7 +4,7 @@ use headwater_service::{FunctionChange, Service};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::error::{LambdaError, Result};
+use crate::error::Result;
 use crate::name::FunctionName;
 use crate::request::LambdaRequest;
 
@@ -20,16 +20,6 @@ pub(crate) async fn put(
     name: FunctionName,
 ) -> Result<Value> {
     let ConcurrencyRequest { limit } = request.parse()?;
-    let function = service.invocations().deployed().get(&request.principal, &name.name).await?;
-    let provisioned = function.qualifiers.values().filter_map(|one| one.provisioned.as_ref());
-    let provisioned = provisioned.fold(0_u32, |sum, config| sum.saturating_add(config.count));
-    // The limit 0 stops all calls, also those to provisioned instances.
-    if limit > 0 && limit < provisioned {
-        return Err(LambdaError::invalid(format!(
-            "The limit {limit} is lower than the provisioned concurrency of the function, which is \
-             {provisioned}."
-        )));
-    }
     set(service, request, &name, Some(limit)).await?;
     Ok(json!({"ReservedConcurrentExecutions": limit}))
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::{ObjectId, ProjectFiles, Timestamp};
+use crate::{ObjectId, ProjectFiles, ProvisionedInstances, Timestamp};
 
 /// The settings of a function. Each version of the function has its own settings.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -48,6 +48,9 @@ pub struct DeployFunction {
     /// The number of instances of the latest state that are started before calls and kept. 0
     /// removes the setting. If null, the number is unchanged.
     pub provisioned_concurrency: Option<u32>,
+    /// Versions of layers whose files the function uses, such as `deps:3`, in order. If null, the
+    /// layers are unchanged.
+    pub layers: Option<Vec<String>>,
     /// The author; the header `x-headwater-author` by default.
     pub author: Option<String>,
 }
@@ -86,6 +89,45 @@ pub struct FunctionAlias {
     pub weights: BTreeMap<u64, f64>,
 }
 
+/// The authentication of requests to the URL of a function.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum FunctionUrlAuth {
+    /// No authentication: every client that reaches the HTTP address may call the function.
+    None,
+    /// A signature with an access key of a user that may call the function.
+    Iam,
+}
+
+/// Request to create or change the URL of a function.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SetFunctionUrl {
+    /// The authentication of requests.
+    pub auth: FunctionUrlAuth,
+    /// True to return responses while the function writes them. If null, the setting is unchanged;
+    /// false by default.
+    #[serde(default)]
+    pub stream: Option<bool>,
+}
+
+/// The URL of a function or of its alias.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct FunctionUrlConfig {
+    /// The path of the URL at the server's HTTP address.
+    pub path: String,
+    /// The authentication of requests.
+    pub auth: FunctionUrlAuth,
+    /// True if responses are returned while the function writes them.
+    pub stream: bool,
+    /// The time of the URL's creation.
+    #[schema(value_type = String, format = DateTime)]
+    pub created: Timestamp,
+    /// The time of the URL's last change.
+    #[schema(value_type = String, format = DateTime)]
+    pub modified: Timestamp,
+}
+
 /// A function that is deployed without a project.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct DeployedFunction {
@@ -96,6 +138,9 @@ pub struct DeployedFunction {
     pub latest: FunctionVersion,
     /// The paths of the files of the latest state.
     pub files: Vec<String>,
+    /// The versions of layers that the latest state uses, in order.
+    #[serde(default)]
+    pub layers: Vec<String>,
     /// The numbers of the published versions.
     pub versions: Vec<u64>,
     /// The function's aliases, by name.
@@ -106,4 +151,7 @@ pub struct DeployedFunction {
     /// The number of instances that are started before calls and kept, by version or alias.
     #[serde(default)]
     pub provisioned_concurrency: BTreeMap<String, u32>,
+    /// The state of these instances, by version or alias.
+    #[serde(default)]
+    pub provisioned: BTreeMap<String, ProvisionedInstances>,
 }

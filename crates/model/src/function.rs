@@ -29,6 +29,32 @@ pub struct FunctionSummary {
     /// The function's daily budget and its usage today; null for a function without a budget.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub budget: Option<BudgetUsage>,
+    /// The provisioned instances; null for a function without provisioned concurrency.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provisioned: Option<ProvisionedInstances>,
+}
+
+/// The state of the provisioned instances of a function.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ProvisionedInstances {
+    /// Number of requested instances.
+    pub requested: u64,
+    /// Number of started instances, idle or executing a call.
+    pub ready: u64,
+    /// The reason for missing instances, if it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
+}
+
+impl ProvisionedInstances {
+    /// Returns the sum of several settings; `None` without settings.
+    pub fn sum(all: impl IntoIterator<Item = ProvisionedInstances>) -> Option<Self> {
+        all.into_iter().reduce(|sum, one| ProvisionedInstances {
+            requested: sum.requested + one.requested,
+            ready: sum.ready + one.ready,
+            problem: sum.problem.or(one.problem),
+        })
+    }
 }
 
 /// The priority of a call or run in the queue.

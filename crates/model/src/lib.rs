@@ -74,7 +74,8 @@ pub use clock::{Clock, FixedClock, SystemClock, Timestamp};
 pub use cloud_event::{CloudEvent, CloudEventError, CloudEventFormat, EVENTS_PER_REQUEST_MAX};
 pub use commit::{Commit, PROPERTY_EVENT, PROPERTY_JOB, PROPERTY_PICKED, PROPERTY_REVERTED};
 pub use deployed_function::{
-    DeployFunction, DeployedFunction, FunctionAlias, FunctionSettings, FunctionVersion,
+    DeployFunction, DeployedFunction, FunctionAlias, FunctionSettings, FunctionUrlAuth,
+    FunctionUrlConfig, FunctionVersion, SetFunctionUrl,
 };
 pub use deployment::{DeployChange, DeployReport, DeployRequest, DeployedKind, Deployment};
 pub use did_you_mean::nearest;
@@ -94,6 +95,7 @@ pub use event::{
 pub use field_names::field_names;
 pub use function::{
     AcceptedEvent, FunctionArgument, FunctionSummary, InvokeAsyncRequest, InvokeRequest, Priority,
+    ProvisionedInstances,
 };
 pub use health::Health;
 pub use import::{

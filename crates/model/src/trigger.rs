@@ -22,7 +22,8 @@ pub struct Trigger {
     /// `merges`, `jobs`, `queue`, `postgres`, `nats` and `kafka` is given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub files: Option<FilesTrigger>,
-    /// Objects that are created in a bucket of the lake, or removed from it.
+    /// Objects that are created in a bucket of the lake or of another object store, or removed from
+    /// a bucket of the lake.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bucket: Option<BucketTrigger>,
     /// Scheduled times. A text is the same as an object with this text in `cron`.
@@ -266,11 +267,12 @@ fn batch_default() -> usize {
     500
 }
 
-/// Watches the objects of a bucket of the lake.
+/// Watches the objects of a bucket of the lake, or of another object store.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct BucketTrigger {
-    /// The bucket.
+    /// The bucket of the lake, or the URL of a bucket of another object store, such as
+    /// `s3://partner`.
     pub name: String,
     /// The prefix of the keys to watch; empty by default.
     #[serde(default, skip_serializing_if = "String::is_empty")]
@@ -284,14 +286,56 @@ pub struct BucketTrigger {
     /// The format of the event that a function receives; the S3 notification format by default.
     #[serde(default)]
     pub format: EventFormat,
+    /// For a bucket of another object store: the pause between two listings, such as `30s`; `60s`
+    /// by default.
+    #[serde(
+        default = "poll_default",
+        skip_serializing_if = "is_poll_default",
+        with = "duration_text"
+    )]
+    #[schema(value_type = String)]
+    pub poll: Duration,
+}
+
+impl BucketTrigger {
+    /// The default pause between two listings of a bucket of another object store.
+    pub const POLL: Duration = Duration::from_secs(60);
+
+    /// Returns true if the bucket is in another object store.
+    pub fn is_remote(&self) -> bool {
+        self.name.contains("://")
+    }
+
+    /// Returns the name of the bucket, without the scheme of its URL.
+    pub fn plain_name(&self) -> &str {
+        self.name.split_once("://").map_or(self.name.as_str(), |(_, name)| name)
+    }
+
+    /// Returns the URL of the bucket.
+    pub fn url(&self) -> String {
+        if self.is_remote() { self.name.clone() } else { format!("s3://{}", self.name) }
+    }
+
+    /// Returns the location that contains the watched objects of another object store.
+    pub fn location(&self) -> String {
+        format!("{}/{}", self.name, self.prefix).trim_end_matches('/').to_owned()
+    }
 }
 
 impl fmt::Display for BucketTrigger {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let events: Vec<&str> = self.events.iter().map(|event| event.as_str()).collect();
-        let BucketTrigger { name, prefix, suffix, .. } = self;
-        write!(f, "{} in s3://{name}/{prefix}*{suffix}", events.join(", "))
+        let BucketTrigger { prefix, suffix, .. } = self;
+        write!(f, "{} in {}/{prefix}*{suffix}", events.join(", "), self.url())
     }
+}
+
+fn poll_default() -> Duration {
+    BucketTrigger::POLL
+}
+
+fn is_poll_default(poll: &Duration) -> bool {
+    *poll == BucketTrigger::POLL
 }
 
 fn bucket_events_default() -> Vec<BucketEvent> {

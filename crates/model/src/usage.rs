@@ -134,6 +134,9 @@ impl RateCard {
 pub struct UsageLine {
     /// The group, such as a day, a job kind, a function or a trigger.
     pub group: String,
+    /// The value of the second property, if usage is grouped by two properties.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subgroup: Option<String>,
     /// Number of jobs in the group.
     pub jobs: u64,
     /// The usage of the jobs in the group.

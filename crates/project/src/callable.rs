@@ -107,12 +107,30 @@ impl Callable {
         Limits { settings: self.settings, ..limits }
     }
 
+    /// Checks that the daily budget of billed time permits a call. A call reserves its whole
+    /// timeout.
+    ///
+    /// Errors: `invalid_project`.
+    pub(super) fn check_budget(&self, defaults: &Defaults) -> Result<()> {
+        let limit = self.budget.billed_ms_per_day.map(Duration::from_millis);
+        let timeout = self.limits(defaults).timeout;
+        let Some(limit) = limit.filter(|limit| *limit < timeout) else { return Ok(()) };
+        let message = format!(
+            "`time_per_day` of `{}` is {limit:?}, less than its timeout of {timeout:?}, so that no \
+             call could start",
+            self.name
+        );
+        let hint = "Raise `time_per_day`, or lower `timeout`.";
+        Err(Error::invalid(self.at.clone(), message, hint))
+    }
+
     /// Returns the priority of queued calls.
     pub fn priority(&self, defaults: &Defaults) -> Priority {
         self.function.priority(defaults)
     }
 
-    /// Returns the description for the API, without the usage of the budget.
+    /// Returns the description for the API, without the usage of the budget and the state of
+    /// provisioned instances.
     pub fn summary(&self, defaults: &Defaults) -> FunctionSummary {
         let limits = self.limits(defaults);
         FunctionSummary {
@@ -124,6 +142,7 @@ impl Callable {
             timeout_ms: u64::try_from(limits.timeout.as_millis()).unwrap_or(u64::MAX),
             priority: self.priority(defaults),
             budget: None,
+            provisioned: None,
         }
     }
 

@@ -17,6 +17,7 @@ mod parameter;
 mod parsed_project;
 mod project;
 mod python;
+mod rates;
 mod row_expectation;
 mod runtime;
 pub mod selector;

@@ -11,7 +11,8 @@ use toml::Spanned;
 
 use super::bauplan::ModelFiles;
 use super::command::{self, CommandFunction, CommandSection};
-use super::{Defaults, Parameter, ParameterKind, bauplan};
+use super::{Defaults, Parameter, ParameterKind, ProjectSettings, bauplan};
+use crate::rates::{self, RatesSection};
 use crate::source::SourceText;
 use crate::{Error, Location, Result, suggest, units};
 
@@ -57,7 +58,7 @@ struct File {
     #[serde(default)]
     parameters: BTreeMap<String, Spanned<ParameterSection>>,
     #[serde(default)]
-    rates: RateCard,
+    rates: RatesSection,
     #[serde(default)]
     functions: BTreeMap<String, Spanned<CommandSection>>,
     #[serde(default, rename = "trigger")]
@@ -129,6 +130,29 @@ pub(super) fn parse(file: &'static str, files: &BTreeMap<String, String>) -> Res
     }
 }
 
+/// The sections that apply without a deployment. The others may be invalid.
+#[derive(Deserialize)]
+struct SettingsFile {
+    project: ProjectSection,
+    #[serde(default)]
+    rates: RatesSection,
+}
+
+/// Parses only the name and the rates of a project.
+pub(super) fn parse_settings(
+    file: &'static str,
+    files: &BTreeMap<String, String>,
+) -> Result<ProjectSettings> {
+    if file != PROJECT_FILE {
+        let manifest = parse(file, files)?;
+        return Ok(ProjectSettings { name: manifest.name, rates: manifest.rates });
+    }
+    let source = SourceText::new(file, files.get(file).ok_or(Error::NoManifest)?);
+    let parsed: SettingsFile =
+        toml::from_str(source.text).map_err(|error| wrong(&source, &error))?;
+    Ok(ProjectSettings { name: parsed.project.name, rates: rates::read(&source, parsed.rates)? })
+}
+
 /// Checks a namespace from a project file.
 pub(super) fn namespace(text: String, at: Location) -> Result<String> {
     name::check_namespace(&text).map_err(|error| {
@@ -163,7 +187,7 @@ fn parse_toml(source: &SourceText<'_>, files: &BTreeMap<String, String>) -> Resu
         name: file.project.name,
         defaults,
         parameters,
-        rates: file.rates,
+        rates: rates::read(source, file.rates)?,
         triggers,
         commands,
         model_files: ModelFiles::All,

@@ -69,6 +69,8 @@ impl ParsedProject {
         errors.extend(check_names(&steps).err());
         errors.extend(row_expectation::check(&steps).err());
         let callables = by_name(callables, &mut errors);
+        let defaults = &manifest.defaults;
+        errors.extend(callables.values().filter_map(|one| one.check_budget(defaults).err()));
         errors.extend(steps.iter().filter_map(|step| check_growing(step).err()));
         errors.extend(steps.iter().filter_map(|step| check_view(step).err()));
         errors.extend(steps.iter().filter_map(|step| overwrite::check(step).err()));

@@ -102,6 +102,14 @@ impl Project {
         Ok(ProjectSettings { name: manifest.name, rates: manifest.rates })
     }
 
+    /// Returns the name and rates from the project file. Errors in other sections are ignored.
+    ///
+    /// Error: `invalid_project` if the file is missing, or its name or rates are invalid.
+    pub fn read_applied_settings(files: &ProjectFiles) -> Result<ProjectSettings> {
+        let files = &parsed_project::texts(files);
+        manifest::parse_settings(manifest::file_name(files)?, files)
+    }
+
     /// Returns the models, SQL and Python.
     pub fn models(&self) -> impl Iterator<Item = &Step> {
         self.steps.iter().filter(|step| !step.is_expectation())

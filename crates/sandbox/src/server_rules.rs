@@ -76,6 +76,11 @@ impl ServerRules {
         self.user.is_none()
     }
 
+    /// Returns true if the user may read a location, such as `s3://bucket/folder`.
+    pub fn allows_location(&self, location: &str) -> bool {
+        self.user.as_ref().is_none_or(|user| (user.allows)(location))
+    }
+
     /// Resolves a server to the addresses that are allowed.
     ///
     /// Errors: `unavailable` if the name cannot be resolved; `forbidden` if no address is allowed.

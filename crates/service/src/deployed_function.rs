@@ -6,20 +6,21 @@ use std::sync::Arc;
 use headwater_destinations::Destination;
 use headwater_executors::{check_destination, parse_function, provisioned_status};
 use headwater_function_store::{
-    Author, FunctionChange, FunctionFiles, FunctionUpdate, FunctionUrl, QualifierChange,
+    Author, FunctionChange, FunctionFiles, FunctionUpdate, FunctionUrl, LAYERS, QualifierChange,
     StoredFunction, StoredVersion, read_request,
 };
-use headwater_functions::ProvisionedStatus;
+use headwater_functions::{Functions, ProvisionedStatus};
 use headwater_model::{
     Action, Actor, DeployFunction, DeployedFunction, ErrorCode, FunctionSettings, FunctionSummary,
-    FunctionVersion, Object, Principal, Problem, ProjectFiles, ResultExt,
+    FunctionVersion, Object, Principal, Problem, ProjectFiles, ProvisionedInstances, ResultExt,
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 
+use crate::layer::Layers;
 use crate::service::Components;
 
 /// The latest state of a function, without a version.
-const LATEST: &str = "$LATEST";
+pub(crate) const LATEST: &str = "$LATEST";
 
 /// Operations on functions that are deployed without a project.
 #[derive(Clone)]
@@ -54,7 +55,8 @@ impl DeployedFunctions {
     async fn describe(&self, function: StoredFunction) -> Result<DeployedFunction, Problem> {
         let store = self.0.catalog.store();
         let paths = store.paths(&function.name, &function.latest.code).await.or_problem()?;
-        Ok(function.summary(paths))
+        let provisioned = provisioned(&self.0.functions, &function);
+        Ok(DeployedFunction { provisioned, ..function.summary(paths) })
     }
 
     /// Returns a function, and its state at a version or alias, by default the latest state.
@@ -129,12 +131,20 @@ impl DeployedFunctions {
         request: DeployFunction,
     ) -> Result<DeployedFunction, Problem> {
         self.0.authorize(principal, Action::Deploy, &Object::function(name))?;
-        let DeployFunction { settings, files, archive, .. } = request;
+        let DeployFunction { settings, files, archive, layers, .. } = request;
         let (reserved, provisioned) =
             (request.reserved_concurrency, request.provisioned_concurrency);
         let files = read_files(files, archive).await?;
         let exists = self.0.catalog.store().find(name).await.or_problem()?;
-        let attributes = exists.as_ref().map(|it| it.latest.attributes.clone()).unwrap_or_default();
+        let mut attributes: BTreeMap<String, Value> =
+            exists.as_ref().map(|it| it.latest.attributes.clone()).unwrap_or_default();
+        if let Some(layers) = layers {
+            attributes.remove(LAYERS);
+            let used = Layers(self.0.clone()).used(principal, &layers).await?;
+            if !used.is_empty() {
+                attributes.insert(LAYERS.to_owned(), json!(used));
+            }
+        }
         let mut changes = vec![
             FunctionChange::Settings(Box::new(settings), attributes),
             FunctionChange::Publish(None),
@@ -273,7 +283,7 @@ async fn read_blocking(
 }
 
 /// Returns the description of a function for the list of all functions.
-pub(crate) fn summary(function: &StoredFunction) -> FunctionSummary {
+pub(crate) fn summary(functions: &Functions, function: &StoredFunction) -> FunctionSummary {
     let settings = &function.latest.settings;
     let limits = headwater_functions::Limits::default();
     let timeout_ms = u64::try_from(limits.timeout.as_millis()).unwrap_or(u64::MAX);
@@ -290,6 +300,28 @@ pub(crate) fn summary(function: &StoredFunction) -> FunctionSummary {
         timeout_ms: settings.timeout_ms.unwrap_or(timeout_ms),
         priority: headwater_model::Priority::default(),
         budget: None,
+        provisioned: ProvisionedInstances::sum(provisioned(functions, function).into_values()),
+    }
+}
+
+/// Returns the states of the provisioned instances of a function, by version or alias.
+fn provisioned(
+    functions: &Functions,
+    function: &StoredFunction,
+) -> BTreeMap<String, ProvisionedInstances> {
+    let status = |qualifier: &String| {
+        let status = provisioned_status(functions, function, qualifier)?;
+        Some((qualifier.clone(), instances(status)))
+    };
+    function.qualifiers.keys().filter_map(status).collect()
+}
+
+/// Converts the state of provisioned instances for the API.
+pub(crate) fn instances(status: ProvisionedStatus) -> ProvisionedInstances {
+    ProvisionedInstances {
+        requested: status.requested as u64,
+        ready: status.ready as u64,
+        problem: status.problem,
     }
 }
 

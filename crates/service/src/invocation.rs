@@ -130,11 +130,14 @@ impl Invocations {
                 if let Some(call) = call_budget(callable, &project.defaults) {
                     summary.budget = Some(call.usage_today(&self.0.jobs).await.or_problem()?);
                 }
+                let status = self.0.functions.provisioned(&callable.name);
+                summary.provisioned = status.map(deployed_function::instances);
                 listed.push(summary);
             }
         }
         let stored = self.0.catalog.store().list().await.or_problem()?;
-        listed.extend(stored.iter().map(deployed_function::summary));
+        let functions = &self.0.functions;
+        listed.extend(stored.iter().map(|one| deployed_function::summary(functions, one)));
         let allows = |name: &str| self.0.allows(principal, Action::Invoke, &Object::function(name));
         listed.retain(|one| allows(&one.name));
         listed.sort_by(|one, other| one.name.cmp(&other.name));

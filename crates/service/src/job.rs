@@ -5,7 +5,7 @@ use std::sync::Arc;
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use headwater_executors::EVERY;
-use headwater_jobs::{JobFilter, UsageGroup};
+use headwater_jobs::{JobFilter, UsageGrouping};
 use headwater_model::{
     Action, CreateRef, ErrorCode, FunctionCall, Job, JobEvent, JobEventKind, JobKind, Object,
     Principal, Problem, RefSpec, ResultExt, RunEnvironment, RunRequest, Timestamp, UsageLine,
@@ -182,20 +182,26 @@ impl Jobs {
     /// Returns the usage of jobs that were recorded in `[since, until)`, summed by group. Covers
     /// all jobs if the principal may read the usage of every user, otherwise only the jobs that the
     /// principal may see.
+    ///
+    /// Errors: `invalid_project` if the rates of the working folder's project cannot be read, so
+    /// that the costs would be wrong.
     pub async fn usage(
         &self,
         principal: &Principal,
         since: Option<Timestamp>,
         until: Option<Timestamp>,
-        group: UsageGroup,
+        by: UsageGrouping,
     ) -> Result<Vec<UsageLine>, Problem> {
         self.0.authenticated(principal)?;
         self.0.settings.refresh().await;
+        if let Some(problem) = self.0.settings.problem() {
+            return Err(problem);
+        }
         self.0.queue_meter.flush();
         if self.0.allows(principal, Action::Read, &Object::usage(EVERY)) {
-            return self.0.jobs.usage(since, until, group).await.or_problem();
+            return self.0.jobs.usage(since, until, by).await.or_problem();
         }
         let is_visible = |job: &Job| self.is_visible(principal, job);
-        self.0.jobs.usage_of(since, until, group, is_visible).await.or_problem()
+        self.0.jobs.usage_of(since, until, by, is_visible).await.or_problem()
     }
 }

@@ -3,10 +3,16 @@
 
 use std::sync::Arc;
 
-use headwater_function_store::{LayerChange, StoredLayer};
+use headwater_function_store::{LayerChange, StoredLayer, UsedLayer};
 use headwater_model::{Action, ErrorCode, Object, Principal, Problem, ResultExt};
 
 use crate::service::Components;
+
+/// Maximum number of layers of a function, as in Lambda.
+const LAYERS_MAX: usize = 5;
+
+/// The ARN of a layer, before its name.
+const ARN_START: &str = "arn:aws:lambda:us-east-1:000000000000:layer:";
 
 /// Operations on layers.
 #[derive(Clone)]
@@ -33,6 +39,42 @@ impl Layers {
             let message = format!("layer `{name}` does not exist");
             Problem::new(ErrorCode::FunctionNotFound, message)
         })
+    }
+
+    /// Returns the versions of layers with these names, such as `deps:3`, for a function. The
+    /// principal must have the right to use them.
+    ///
+    /// Errors: `invalid_argument`, `function_not_found`.
+    pub(crate) async fn used(
+        &self,
+        principal: &Principal,
+        versions: &[String],
+    ) -> Result<Vec<UsedLayer>, Problem> {
+        if versions.len() > LAYERS_MAX {
+            let message =
+                format!("the function has {} layers (limit {LAYERS_MAX})", versions.len());
+            return Err(Problem::new(ErrorCode::InvalidArgument, message));
+        }
+        let mut used = Vec::with_capacity(versions.len());
+        for version in versions {
+            let parts = version.rsplit_once(':');
+            let parts = parts.and_then(|(name, number)| Some((name, number.parse::<u64>().ok()?)));
+            let (name, number): (&str, u64) = parts.ok_or_else(|| {
+                let message = format!("`{version}` is not a version of a layer");
+                Problem::new(ErrorCode::InvalidArgument, message)
+                    .with_hint("Write the name and the number, such as `deps:3`.")
+            })?;
+            let layer = self.get(principal, name).await?;
+            let found = layer.versions.get(&number).ok_or_else(|| {
+                let numbers: Vec<String> = layer.versions.keys().map(u64::to_string).collect();
+                let message = format!("layer `{name}` has no version {number}");
+                Problem::new(ErrorCode::FunctionNotFound, message)
+                    .with_hint(format!("Its versions are {}.", numbers.join(", ")))
+            })?;
+            let arn = format!("{ARN_START}{name}:{number}");
+            used.push(UsedLayer { arn, code: found.code.clone() });
+        }
+        Ok(used)
     }
 
     /// Checks that the principal may change a layer. The layer may be missing.

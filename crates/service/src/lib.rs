@@ -24,6 +24,7 @@ mod deployment;
 mod environment;
 mod error;
 mod file_calls;
+mod function_url;
 mod grant;
 pub mod iceberg;
 mod import;
@@ -73,6 +74,7 @@ pub use deployed_function::{DeployedFunctions, read_archive, read_files};
 pub use deployment::Deployments;
 pub use environment::Environments;
 pub use error::{Error, Result};
+pub use function_url::FunctionUrlChange;
 pub use grant::Grants;
 pub use headwater_queues::{
     Attribute, Error as QueueError, MappingSettings, NewMessage, QueueInfo, QueueMapping,
@@ -126,7 +128,7 @@ pub use headwater_functions::{
     ProvisionedStatus, Returns, SharedTable, SpawnCommand, answer_promptly, make_folder,
     spawner_main,
 };
-pub use headwater_jobs::{JobFilter, UsageGroup};
+pub use headwater_jobs::{JobFilter, UsageGroup, UsageGrouping};
 pub use headwater_lake::{CloudSettings, WarehouseOptions};
 pub use headwater_oidc::{OidcConfig, is_jwt};
 pub use headwater_query_results::ResultRows;

@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use headwater_access::{Access, UserLimits};
 use headwater_engine::{Engine, EngineOptions};
-use headwater_executors::{CommitHistory, TriggerExecutor};
+use headwater_executors::{CloudBuckets, CommitHistory, TriggerExecutor};
 use headwater_functions::{Functions, FunctionsOptions, TableQuota, ZygoteOptions};
 use headwater_jobs::{Jobs, JobsOptions, KindLimits};
-use headwater_lake::Lake;
+use headwater_lake::{CloudSettings, Lake};
 use headwater_model::JobKind;
 use headwater_objects::Objects;
 use headwater_queues::Queues;
@@ -94,12 +94,19 @@ pub struct TriggerInputs {
     pub objects: Objects,
     pub queues: Queues,
     pub secrets: SecretStore,
+    /// Credentials for buckets of other object stores.
+    pub cloud: CloudSettings,
 }
 
 impl TriggerInputs {
-    pub fn of(objects: &Objects, queues: &Queues, secrets: &SecretStore) -> Self {
+    pub fn of(
+        objects: &Objects,
+        queues: &Queues,
+        secrets: &SecretStore,
+        cloud: &CloudSettings,
+    ) -> Self {
         let (objects, queues) = (objects.clone(), queues.clone());
-        TriggerInputs { objects, queues, secrets: secrets.clone() }
+        TriggerInputs { objects, queues, secrets: secrets.clone(), cloud: cloud.clone() }
     }
 }
 
@@ -116,6 +123,7 @@ pub async fn start_triggers(
     let options = TriggersOptions {
         commits: Some(commits),
         objects: Some(inputs.objects),
+        remote: Some(Arc::new(CloudBuckets::new(inputs.cloud))),
         queues: Some(inputs.queues),
         secrets: Some(inputs.secrets),
         ..TriggersOptions::new(store, clock, jobs.clone(), &targets.project)

@@ -34,7 +34,8 @@ impl Triggers {
     }
 
     /// Creates a trigger without a project, or replaces it if `replaces` is true. It has the rights
-    /// of the principal. The change continues if the caller disconnects.
+    /// of the principal. The change continues if the caller disconnects. Returns true if the
+    /// trigger replaced another one.
     ///
     /// Errors: `invalid_argument`; `already_exists`; a missing function, secret or project.
     pub async fn create(
@@ -42,12 +43,11 @@ impl Triggers {
         principal: &Principal,
         trigger: Trigger,
         replaces: bool,
-    ) -> Result<Trigger, Problem> {
+    ) -> Result<bool, Problem> {
         self.authorize_change(principal)?;
-        let (components, by, new) = (self.0.clone(), self.identity(principal), trigger.clone());
-        let change = async move { components.deployer.create_trigger(new, by, replaces).await };
-        complete(change).await?;
-        Ok(trigger)
+        let (components, by) = (self.0.clone(), self.identity(principal));
+        let change = async move { components.deployer.create_trigger(trigger, by, replaces).await };
+        complete(change).await
     }
 
     /// Deletes a trigger that was created without a project, and its pending and failed events.

@@ -2,22 +2,35 @@
 
 use std::time::Duration;
 
-/// First and maximum pause.
-const PAUSE: Duration = Duration::from_millis(500);
-const PAUSE_MAX: Duration = Duration::from_secs(30);
+/// First and maximum pause, by default.
+pub(crate) const PAUSE: Duration = Duration::from_millis(500);
+pub(crate) const PAUSE_MAX: Duration = Duration::from_secs(30);
 
 /// Doubles the pause after each failed attempt. Does no I/O.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct BackOff {
     failures: u32,
+    pause: Duration,
+    pause_max: Duration,
+}
+
+impl Default for BackOff {
+    fn default() -> Self {
+        BackOff::new(PAUSE, PAUSE_MAX)
+    }
 }
 
 impl BackOff {
+    /// Creates a back-off with this first and maximum pause.
+    pub(crate) fn new(pause: Duration, pause_max: Duration) -> Self {
+        BackOff { failures: 0, pause, pause_max }
+    }
+
     /// Returns the pause after a failed attempt.
     pub(crate) fn next(&mut self) -> Duration {
         let factor = 1_u32.checked_shl(self.failures).unwrap_or(u32::MAX);
         self.failures = self.failures.saturating_add(1);
-        PAUSE.saturating_mul(factor).min(PAUSE_MAX)
+        self.pause.saturating_mul(factor).min(self.pause_max)
     }
 
     /// Records that the server was reached.

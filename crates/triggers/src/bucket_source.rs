@@ -30,7 +30,8 @@ pub(crate) struct ObjectFilter {
 
 /// Returns the changes that triggers select, to be recorded with the objects.
 pub fn bucket_watches(triggers: &[Trigger]) -> Vec<ChangeFilter> {
-    triggers.iter().filter_map(|trigger| trigger.bucket.as_ref()).map(watch_of).collect()
+    let buckets = triggers.iter().filter_map(|trigger| trigger.bucket.as_ref());
+    buckets.filter(|bucket| !bucket.is_remote()).map(watch_of).collect()
 }
 
 fn watch_of(bucket: &BucketTrigger) -> ChangeFilter {
@@ -54,11 +55,12 @@ impl ObjectFilter {
             let hint = "Write `events = [\"created\"]`, or leave `events` out.";
             return Err(invalid(trigger, "`events` is empty", hint));
         }
-        if bucket.prefix.len().max(bucket.suffix.len()) > KEY_BYTES_MAX {
-            let reason =
-                "`prefix` or `suffix` is longer than 1024 bytes, the maximum length of a key";
-            return Err(invalid(trigger, reason, "Shorten the prefix or suffix."));
+        if bucket.poll != BucketTrigger::POLL {
+            let reason = "`poll` is only for buckets of other object stores";
+            let hint = "Leave `poll` out: changes of the lake's buckets are never polled.";
+            return Err(invalid(trigger, reason, hint));
         }
+        check_keys(trigger, bucket)?;
         if trigger.import.is_some() && bucket.events.contains(&BucketEvent::Removed) {
             let hint = "Remove `removed` from `events`, or call a function instead.";
             return Err(invalid(trigger, "objects that were removed cannot be imported", hint));
@@ -86,6 +88,15 @@ impl ObjectFilter {
         let problem = objects.check_bucket(self.bucket()).await.err()?.to_problem();
         Some(problem.with_hint("Create the bucket; the trigger watches it as soon as it exists."))
     }
+}
+
+/// Checks the prefix and the suffix of keys.
+pub(crate) fn check_keys(trigger: &Trigger, bucket: &BucketTrigger) -> Result<()> {
+    if bucket.prefix.len().max(bucket.suffix.len()) > KEY_BYTES_MAX {
+        let reason = "`prefix` or `suffix` is longer than 1024 bytes, the maximum length of a key";
+        return Err(invalid(trigger, reason, "Shorten the prefix or suffix."));
+    }
+    Ok(())
 }
 
 fn new_event(change: ObjectChange, position: u64) -> NewEvent {

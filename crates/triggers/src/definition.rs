@@ -22,6 +22,7 @@ use crate::occurrence_source::{self, OccurrenceSource, Occurrences};
 use crate::postgres_outbox;
 use crate::postgres_source::{PostgresEvents, PostgresSource};
 use crate::queue_source::{QueueMessages, QueueSource};
+use crate::remote_bucket::{RemoteObjects, RemoteSource};
 use crate::schedule_source::{self, ScheduleSource};
 use crate::source::EventSource;
 use crate::table_source::{self, TableSource};
@@ -53,6 +54,8 @@ pub(crate) enum Source {
     Tables(WatchedTables),
     /// Changes of objects, merges, or ends of jobs.
     Occurrences(Box<Occurrences>),
+    /// Objects of another object store.
+    Remote(Box<RemoteObjects>),
     Queue(QueueMessages),
     Postgres(Box<PostgresEvents>),
     Nats(Box<NatsEvents>),
@@ -185,6 +188,9 @@ impl Source {
         if let Some(files) = files {
             return Ok(Source::Files(WatchedFolder::new(trigger, files, project)?));
         }
+        if let Some(bucket) = bucket.as_ref().filter(|bucket| bucket.is_remote()) {
+            return Ok(Source::Remote(Box::new(RemoteObjects::new(trigger, bucket)?)));
+        }
         if let Some(bucket) = bucket {
             let filter = ObjectFilter::new(trigger, bucket)?;
             return Ok(Source::Occurrences(Box::new(Occurrences::Objects(filter))));
@@ -224,6 +230,7 @@ impl Source {
             Source::Occurrences(occurrences) => {
                 Box::new(OccurrenceSource::new((**occurrences).clone()))
             }
+            Source::Remote(objects) => Box::new(RemoteSource::new((**objects).clone())),
             Source::Queue(messages) => Box::new(QueueSource::new(messages.clone())),
             Source::Postgres(events) => Box::new(PostgresSource::new((**events).clone())),
             Source::Nats(events) => Box::new(NatsSource::new((**events).clone())),
@@ -237,7 +244,7 @@ impl Source {
     /// commit. Returns `None` for a source that keeps positions after its trigger is removed.
     pub(crate) fn position_journal(&self) -> Option<&'static str> {
         match self {
-            Source::Files(_) | Source::Queue(_) | Source::Calls => None,
+            Source::Files(_) | Source::Remote(_) | Source::Queue(_) | Source::Calls => None,
             Source::Schedule(_) => Some(schedule_source::POSITIONS),
             Source::Tables(_) => Some(table_source::POSITIONS),
             Source::Occurrences(occurrences) => Some(occurrences.positions()),
@@ -260,6 +267,7 @@ impl Source {
             Source::Files(_)
             | Source::Tables(_)
             | Source::Occurrences(_)
+            | Source::Remote(_)
             | Source::Queue(_)
             | Source::Postgres(_)
             | Source::Nats(_)

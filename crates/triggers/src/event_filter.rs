@@ -46,7 +46,7 @@ impl EventFilter {
 /// Returns the schema of the events of a trigger.
 fn shape(trigger: &Trigger) -> ValueSchema {
     let (source, types, subject, data): EventSchemas = if let Some(bucket) = &trigger.bucket {
-        let source = one(format!("s3://{}", bucket.name));
+        let source = one(bucket.url());
         (source, object_types(bucket), true, vec![FieldSchema::new("object", object(bucket))])
     } else if trigger.files.is_some() {
         let file = vec![
@@ -244,7 +244,7 @@ fn object(bucket: &BucketTrigger) -> ValueSchema {
         FieldSchema::optional("address", ValueSchema::Text),
     ]);
     ValueSchema::Object(vec![
-        FieldSchema::new("bucket", one(bucket.name.clone())),
+        FieldSchema::new("bucket", one(bucket.plain_name().to_owned())),
         FieldSchema::new("key", ValueSchema::Text),
         FieldSchema::new("uri", ValueSchema::Text),
         FieldSchema::new("operation", ValueSchema::OneOf(operations)),

@@ -106,7 +106,9 @@ impl<T: Send + 'static> Inbox<T> {
         let state = Arc::new(State { fault: Mutex::default(), attempted: watch::channel(false).0 });
         let (state_of_task, wake) = (state.clone(), context.wake.clone());
         let sender = Sender { messages: sender, state: state_of_task, wake, stop: stop.clone() };
-        tokio::spawn(run(receiver, sender, context.trigger.clone()));
+        let options = &context.options;
+        let back_off = BackOff::new(options.reconnect_pause, options.reconnect_pause_max);
+        tokio::spawn(run(receiver, sender, context.trigger.clone(), back_off));
         let steps = Steps::new(context);
         let (held, has_failed) = (Vec::new(), false);
         Inbox { messages, held, has_failed, state, steps, _stop: stop.drop_guard() }
@@ -194,8 +196,12 @@ impl Steps {
     }
 }
 
-async fn run<R: Receiver>(mut receiver: R, sender: Sender<R::Message>, trigger: String) {
-    let mut back_off = BackOff::default();
+async fn run<R: Receiver>(
+    mut receiver: R,
+    sender: Sender<R::Message>,
+    trigger: String,
+    mut back_off: BackOff,
+) {
     loop {
         let problem = tokio::select! {
             () = sender.stop.cancelled() => return,

@@ -44,6 +44,7 @@ mod preparation;
 mod queue_source;
 mod rate_limit;
 mod record;
+mod remote_bucket;
 mod schedule_source;
 mod source;
 mod table_source;
@@ -62,6 +63,7 @@ pub use event_batch::{EventCall, NewEvents};
 pub use headwater_event_values::function_argument;
 pub use headwater_sandbox::{AllowsLocation, ServerName, ServerRules};
 pub use options::{TriggerEventFilter, TriggersOptions};
+pub use remote_bucket::{RemoteBuckets, RemoteObject, RemotePage};
 pub use target::{
     CallDestination, CallPolicy, TargetExecutor, event_part, with_divisible, with_retryable,
 };

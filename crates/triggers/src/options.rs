@@ -11,8 +11,8 @@ use headwater_queues::Queues;
 use headwater_secrets::SecretStore;
 use headwater_store::Store;
 
-use crate::Commits;
 use crate::delivery_log::Delivery;
+use crate::{Commits, RemoteBuckets, back_off};
 
 /// Options of [`crate::Triggers`].
 #[derive(Clone)]
@@ -27,6 +27,9 @@ pub struct TriggersOptions {
     pub commits: Option<Arc<dyn Commits>>,
     /// Buckets, for triggers on objects. With `None`, the default, these triggers never fire.
     pub objects: Option<Objects>,
+    /// Buckets of other object stores, for triggers on their objects. With `None`, the default,
+    /// these triggers never fire.
+    pub remote: Option<Arc<dyn RemoteBuckets>>,
     /// Queues, for triggers on messages; these never fire with `None`, which is the default.
     pub queues: Option<Queues>,
     /// Secrets with the credentials of servers; triggers that name a secret cannot connect with
@@ -38,6 +41,11 @@ pub struct TriggersOptions {
     pub retry_pause: Duration,
     /// Maximum pause before a retry. 5 minutes by default.
     pub retry_pause_max: Duration,
+    /// Pause before the first attempt to connect again to a server that sends messages. It doubles
+    /// with each later attempt. 500 ms by default.
+    pub reconnect_pause: Duration,
+    /// Maximum pause before an attempt to connect again. 30 s by default.
+    pub reconnect_pause_max: Duration,
     /// Pause between two polls of a source without notifications. 5 s by default.
     pub poll_interval: Duration,
     /// Number of delivered events that are kept. 10,000 by default.
@@ -61,11 +69,14 @@ impl TriggersOptions {
             jobs,
             commits: None,
             objects: None,
+            remote: None,
             queues: None,
             secrets: None,
             project: project.into(),
             retry_pause: Duration::from_secs(1),
             retry_pause_max: Duration::from_mins(5),
+            reconnect_pause: back_off::PAUSE,
+            reconnect_pause_max: back_off::PAUSE_MAX,
             poll_interval: Duration::from_secs(5),
             done_kept: 10_000,
             manual: false,

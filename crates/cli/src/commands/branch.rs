@@ -106,6 +106,30 @@ pub fn removed(context: &Context, what: &str, name: &str) {
     answer::print(context, &json!({ "removed": name }), format!("removed {what} {name}"));
 }
 
+/// Prints the result of a deletion: that the object was removed or, with `if_exists`, that there is
+/// none.
+///
+/// Errors: the error of the deletion.
+pub fn removed_if_exists(
+    context: &Context,
+    what: &str,
+    name: &str,
+    if_exists: bool,
+    deletion: Result<()>,
+) -> Result<()> {
+    const MISSING: [ErrorCode; 3] =
+        [ErrorCode::FunctionNotFound, ErrorCode::SecretNotFound, ErrorCode::TriggerNotFound];
+    match deletion {
+        Ok(()) => removed(context, what, name),
+        Err(problem) if if_exists && MISSING.contains(&problem.code) => {
+            let text = format!("there is no {what} {name}");
+            answer::print(context, &json!({ "removed": null }), text);
+        }
+        Err(problem) => return Err(problem),
+    }
+    Ok(())
+}
+
 async fn list(context: &Context, api: &Api, arguments: &BranchLs) -> Result<()> {
     let Some(mut branches) = fetch::<Vec<BranchRow>>(context, api, "/v1/branches").await? else {
         return Ok(());

@@ -3,6 +3,7 @@
 use headwater_model::{DeployFunction, DeployedFunction, FunctionSettings, FunctionVersion};
 use hyper::Method;
 
+use super::branch::removed_if_exists;
 use super::run;
 use crate::api::{Api, segment};
 use crate::arguments::{FunctionDeploy, FunctionName, FunctionRm, OutputFormat};
@@ -30,6 +31,7 @@ pub async fn deploy(context: &Context, api: &Api, arguments: FunctionDeploy) -> 
         settings,
         reserved_concurrency: arguments.reserved_concurrency,
         provisioned_concurrency: arguments.provisioned_concurrency,
+        layers: (!arguments.layers.is_empty()).then_some(arguments.layers),
         ..request
     };
     let path = format!("/v1/functions/{}", segment(&arguments.name));
@@ -63,6 +65,11 @@ pub async fn show(context: &Context, api: &Api, arguments: &FunctionName) -> Res
     let provisioned = function.provisioned_concurrency.iter();
     let provisioned: Vec<String> =
         provisioned.map(|(qualifier, count)| format!("{qualifier}: {count}")).collect();
+    let ready = function.provisioned.iter().map(|(qualifier, state)| {
+        let problem = state.problem.as_ref().map(|problem| format!(" ({problem})"));
+        format!("{qualifier}: {}{}", state.ready, problem.unwrap_or_default())
+    });
+    let ready: Vec<String> = ready.collect();
     for (name, value) in [
         ("runtime", settings.runtime.clone()),
         ("handler", settings.handler.clone().unwrap_or_default()),
@@ -73,10 +80,12 @@ pub async fn show(context: &Context, api: &Api, arguments: &FunctionName) -> Res
         ("network", list(&settings.network)),
         ("code", format!("{} {}", latest.code.short(), output::bytes(latest.code_bytes))),
         ("files", list(&function.files)),
+        ("layers", list(&function.layers)),
         ("versions", list(&numbers)),
         ("aliases", list(&aliases)),
         ("reserved", function.concurrency.map_or("no limit".to_owned(), |limit| limit.to_string())),
         ("provisioned", list(&provisioned)),
+        ("started", list(&ready)),
         ("modified", format!("{} by {}", output::moment(latest.modified), latest.author)),
     ] {
         output::line(format!("  {} {value}", style.paint(Tone::Faint, format!("{name:<11}"))));
@@ -111,10 +120,9 @@ pub async fn versions(context: &Context, api: &Api, arguments: &FunctionName) ->
 
 /// Deletes a function.
 pub async fn remove(context: &Context, api: &Api, arguments: &FunctionRm) -> Result<()> {
-    let name = segment(&arguments.name);
-    api.delete(format!("/v1/functions/{name}?if_exists={}", arguments.if_exists)).await?;
-    super::branch::removed(context, "function", &arguments.name);
-    Ok(())
+    let (name, if_exists) = (&arguments.name, arguments.if_exists);
+    let deletion = api.delete(format!("/v1/functions/{}", segment(name))).await;
+    removed_if_exists(context, "function", name, if_exists, deletion)
 }
 
 /// Returns the number of a version.

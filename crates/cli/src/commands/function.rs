@@ -12,7 +12,9 @@ use serde_json::Value;
 use crate::answer::{self, fetch};
 use crate::api::{Api, ApiRequest, collect, segment};
 use crate::arguments::{Function, FunctionInvoke, OutputFormat};
-use crate::commands::{deployed_function, deployment, function_logs, function_watch, run};
+use crate::commands::{
+    deployed_function, deployment, function_alias, function_logs, function_url, function_watch, run,
+};
 use crate::context::Context;
 use crate::error::{self, Result};
 use crate::events::{self, Printer};
@@ -28,6 +30,8 @@ pub async fn function(context: &Context, api: &Api, arguments: Function) -> Resu
             deployed_function::versions(context, api, &arguments).await
         }
         Function::Rm(arguments) => deployed_function::remove(context, api, &arguments).await,
+        Function::Alias(arguments) => function_alias::alias(context, api, arguments).await,
+        Function::Url(arguments) => function_url::url(context, api, arguments).await,
         Function::Logs(arguments) => function_logs::logs(context, api, &arguments).await,
         Function::Invoke(arguments) if arguments.asynchronous => {
             invoke_async(context, api, &arguments).await
@@ -50,6 +54,7 @@ async fn list(context: &Context, api: &Api) -> Result<()> {
     let mut grid = Grid::new(context.answer_style, &headings);
     let with_budget = |one: &FunctionSummary| Some((one.name.clone(), one.budget.clone()?));
     let budgets: Vec<_> = functions.iter().filter_map(with_budget).collect();
+    let provisioned: Vec<String> = functions.iter().filter_map(missing_instances).collect();
     for function in functions {
         let argument = |one: &FunctionArgument| {
             if one.required { one.name.clone() } else { format!("[{}]", one.name) }
@@ -68,8 +73,19 @@ async fn list(context: &Context, api: &Api) -> Result<()> {
     for (name, usage) in &budgets {
         context.style.say(budget_text(name, usage));
     }
+    for missing in &provisioned {
+        context.style.say(missing);
+    }
     deployment::note_differences(context, api, DeployedKind::Function).await;
     Ok(())
+}
+
+/// Returns a line with the reason for missing provisioned instances; `None` if all are started.
+fn missing_instances(function: &FunctionSummary) -> Option<String> {
+    let state = function.provisioned.as_ref().filter(|state| state.ready < state.requested)?;
+    let (name, ready, requested) = (&function.name, state.ready, state.requested);
+    let reason = state.problem.as_deref().unwrap_or("the others are starting");
+    Some(format!("`{name}` has {ready} of {requested} provisioned instances: {reason}"))
 }
 
 /// Returns a line with the budget of a function and its usage today.

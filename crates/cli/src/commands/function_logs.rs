@@ -99,19 +99,19 @@ struct PrintOptions {
 
 /// Prints a call: its time and id, its output, its error, and its report once it has ended.
 async fn print(context: &Context, api: &Api, call: &Job, options: &PrintOptions) -> Result<()> {
-    let style = context.style;
+    let style = context.answer_style;
     let heading = format!("{} {}", output::moment(call.created), call.id);
-    style.say(style.paint(Tone::Faint, heading));
+    output::line(style.paint(Tone::Faint, heading));
     let id = call.id.to_string();
-    let mut printer = Printer::new(style);
+    let mut printer = Printer::answer(context);
     events::print_events(api, &id, options.follow, &mut printer).await?;
     printer.clear();
     let job = api.job(&id).await?;
     if let Some(problem) = &job.error {
-        style.print_problem(problem);
+        output::problem(style, problem);
     }
     if job.status.is_final() {
-        style.say(style.paint(Tone::Faint, function_report::line(&job, options.memory)));
+        output::line(style.paint(Tone::Faint, function_report::line(&job, options.memory)));
     }
     Ok(())
 }

@@ -207,17 +207,18 @@ fn functions(usage: &Usage) -> String {
     }
 }
 
+/// Prints the events of a job, and its error, to standard output.
 async fn logs(context: &Context, api: &Api, arguments: &JobLogs) -> Result<()> {
     if context.output == OutputFormat::Json {
         return logs_json(api, arguments).await;
     }
-    let mut printer = Printer::new(context.style);
+    let mut printer = Printer::answer(context);
     let id = api.job(&arguments.id).await?.id.to_string();
     events::print_events(api, &id, arguments.follow, &mut printer).await?;
     printer.clear();
     let job = api.job(&id).await?;
     if let Some(problem) = &job.error {
-        context.style.print_problem(problem);
+        output::problem(context.answer_style, problem);
     }
     Ok(())
 }

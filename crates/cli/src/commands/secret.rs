@@ -9,6 +9,7 @@ use hyper::Method;
 use crate::answer::{self, fetch};
 use crate::api::{Api, segment};
 use crate::arguments::Secret;
+use crate::commands::branch::removed_if_exists;
 use crate::context::Context;
 use crate::error::{self, Result};
 use crate::output::{self, Grid};
@@ -29,10 +30,9 @@ pub async fn secret(context: &Context, api: &Api, arguments: Secret) -> Result<(
             Ok(())
         }
         Secret::Rm(arguments) => {
-            let name = segment(&arguments.name);
-            api.delete(format!("/v1/secrets/{name}?if_exists={}", arguments.if_exists)).await?;
-            crate::commands::branch::removed(context, "secret", &arguments.name);
-            Ok(())
+            let (name, if_exists) = (&arguments.name, arguments.if_exists);
+            let deletion = api.delete(format!("/v1/secrets/{}", segment(name))).await;
+            removed_if_exists(context, "secret", name, if_exists, deletion)
         }
     }
 }

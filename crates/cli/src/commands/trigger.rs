@@ -1,11 +1,12 @@
 //! `headwater trigger`: lists, creates and deletes triggers.
 
 use headwater_model::{DeployedKind, ErrorCode, MAIN_BRANCH, Problem, TriggerStatus, nearest};
-use hyper::Method;
+use hyper::{Method, StatusCode};
 use serde_json::{Map, Value, json};
 
-use crate::api::{Api, segment};
+use crate::api::{Api, ApiRequest, collect, segment};
 use crate::arguments::{OutputFormat, Trigger, TriggerCreate};
+use crate::commands::branch::removed_if_exists;
 use crate::commands::deployment;
 use crate::context::Context;
 use crate::error::{self, Result};
@@ -27,9 +28,9 @@ pub async fn trigger(context: &Context, api: &Api, arguments: Trigger) -> Result
         }
         Trigger::Create(arguments) => create(context, api, *arguments).await?,
         Trigger::Rm(arguments) => {
-            let name = segment(&arguments.name);
-            api.delete(format!("/v1/triggers/{name}?if_exists={}", arguments.if_exists)).await?;
-            super::branch::removed(context, "trigger", &arguments.name);
+            let (name, if_exists) = (&arguments.name, arguments.if_exists);
+            let deletion = api.delete(format!("/v1/triggers/{}", segment(name))).await;
+            removed_if_exists(context, "trigger", name, if_exists, deletion)?;
         }
     }
     Ok(())
@@ -39,17 +40,21 @@ pub async fn trigger(context: &Context, api: &Api, arguments: Trigger) -> Result
 async fn create(context: &Context, api: &Api, arguments: TriggerCreate) -> Result<()> {
     let (name, replaces) = (arguments.name.clone(), arguments.replace);
     let trigger = definition(arguments)?;
-    let created: headwater_model::Trigger = if replaces {
-        api.call(Method::PUT, format!("/v1/triggers/{}", segment(&name)), &trigger).await?
+    let request = if replaces {
+        ApiRequest::get(format!("/v1/triggers/{}", segment(&name))).method(Method::PUT)
     } else {
-        api.post("/v1/triggers", &trigger).await?
+        ApiRequest::get("/v1/triggers").method(Method::POST)
     };
+    let response = api.send(request.json(&trigger)?).await?;
+    let verb = if response.status() == StatusCode::CREATED { "created" } else { "replaced" };
+    let created: headwater_model::Trigger =
+        serde_json::from_slice(&collect(response).await?).map_err(error::unexpected)?;
     if context.output == OutputFormat::Json {
         output::print_json(&created);
         return Ok(());
     }
     let mark = context.style.paint(Tone::Good, "✓");
-    context.style.say(format!("{mark} created trigger {name}: {}", created.source()));
+    context.style.say(format!("{mark} {verb} trigger {name}: {}", created.source()));
     Ok(())
 }
 
@@ -180,7 +185,6 @@ fn show(context: &Context, status: &TriggerStatus) {
     }
     let (style, trigger) = (context.answer_style, &status.trigger);
     output::line(style.paint(Tone::Strong, &trigger.name));
-    let filter = trigger.filter.as_ref().map(|filter| ("filter", filter.to_string()));
     let values = [
         ("defined", status.defined_at.clone()),
         ("source", trigger.source()),
@@ -192,10 +196,29 @@ fn show(context: &Context, status: &TriggerStatus) {
         ("done", output::count(status.done)),
         ("failed", output::count(status.failed)),
     ];
-    for (name, value) in values.into_iter().chain(filter) {
-        output::line(format!("  {} {value}", style.paint(Tone::Faint, format!("{name:<8}"))));
+    let values = values.map(|(name, value)| (name.to_owned(), value));
+    for (name, value) in values.into_iter().chain(settings(trigger)) {
+        output::line(format!("  {} {value}", style.paint(Tone::Faint, format!("{name:<11}"))));
     }
     print_error(context, status);
+}
+
+/// Returns the set keys of a trigger that have no separate row, with their values.
+fn settings(trigger: &headwater_model::Trigger) -> Vec<(String, String)> {
+    const ROWS: [&str; 5] = ["branch", "function", "name", "retries", "run"];
+    let Ok(Value::Object(keys)) = serde_json::to_value(trigger) else { return Vec::new() };
+    let is_set = |value: &Value| match value {
+        Value::Null => false,
+        Value::Object(keys) => !keys.is_empty(),
+        _ => true,
+    };
+    let text = |value: Value| match value {
+        Value::String(text) => text,
+        other => other.to_string(),
+    };
+    let set =
+        keys.into_iter().filter(|(key, value)| !ROWS.contains(&key.as_str()) && is_set(value));
+    set.map(|(key, value)| (key, text(value))).collect()
 }
 
 fn targets(trigger: &headwater_model::Trigger) -> String {

@@ -14,25 +14,16 @@ const TOTAL: &str = "total";
 
 /// Runs `headwater usage`.
 pub async fn usage(context: &Context, api: &Api, arguments: &Usage) -> Result<()> {
-    let by = match arguments.by {
-        UsageBy::Day => "day",
-        UsageBy::Kind => "kind",
-        UsageBy::Model => "model",
-        UsageBy::Job => "job",
-        UsageBy::Function => "function",
-        UsageBy::Trigger => "trigger",
-        UsageBy::Branch => "branch",
-        UsageBy::Author => "author",
-    };
-    let mut path = format!("/v1/usage?by={by}");
+    let groups: Vec<&str> = arguments.by.iter().copied().map(name).collect();
+    let mut path = format!("/v1/usage?by={}", groups.join(","));
     if let Some(days) = arguments.days {
         let since = chrono::Utc::now() - chrono::TimeDelta::days(days as i64);
         path.push_str(&format!("&since={}", segment(&since.to_rfc3339())));
     }
     let Some(lines) = fetch::<Vec<UsageLine>>(context, api, path).await? else { return Ok(()) };
-    let heading = by.to_uppercase();
-    let headings = [
-        heading.as_str(),
+    let titles: Vec<String> = groups.iter().map(|group| group.to_uppercase()).collect();
+    let mut headings: Vec<&str> = titles.iter().map(String::as_str).collect();
+    headings.extend([
         ">JOBS",
         ">WALL",
         ">CPU",
@@ -41,7 +32,7 @@ pub async fn usage(context: &Context, api: &Api, arguments: &Usage) -> Result<()
         ">READ",
         ">WRITTEN",
         ">COST",
-    ];
+    ]);
     let mut grid = Grid::new(context.answer_style, &headings).hide_first(&[
         "WRITTEN",
         "READ",
@@ -54,10 +45,10 @@ pub async fn usage(context: &Context, api: &Api, arguments: &Usage) -> Result<()
     for line in lines.into_iter().chain(total) {
         // A run is counted in the line of each of its models, so the sum of these counts is not the
         // number of jobs.
-        let is_counted = by != "model" || line.group != TOTAL;
+        let is_counted = !groups.contains(&"model") || line.group != TOTAL;
         let jobs = if is_counted { output::count(line.jobs) } else { String::new() };
-        grid.row([
-            line.group,
+        let subgroup = (groups.len() > 1).then(|| line.subgroup.unwrap_or_default());
+        let values = [
             jobs,
             output::milliseconds(line.usage.wall_ms),
             output::milliseconds(line.usage.cpu_us.div_ceil(1000)),
@@ -66,10 +57,24 @@ pub async fn usage(context: &Context, api: &Api, arguments: &Usage) -> Result<()
             output::bytes(line.usage.bytes_read),
             output::bytes(line.usage.bytes_written),
             output::money(line.cost, &line.currency),
-        ]);
+        ];
+        grid.row(std::iter::once(line.group).chain(subgroup).chain(values));
     }
     grid.print("no usage");
     Ok(())
+}
+
+fn name(by: UsageBy) -> &'static str {
+    match by {
+        UsageBy::Day => "day",
+        UsageBy::Kind => "kind",
+        UsageBy::Model => "model",
+        UsageBy::Job => "job",
+        UsageBy::Function => "function",
+        UsageBy::Trigger => "trigger",
+        UsageBy::Branch => "branch",
+        UsageBy::Author => "author",
+    }
 }
 
 /// Sums several lines.
@@ -78,7 +83,7 @@ fn total(lines: &[UsageLine]) -> Option<UsageLine> {
     if rest.is_empty() || rest.iter().any(|line| line.currency != first.currency) {
         return None;
     }
-    let mut total = UsageLine { group: TOTAL.to_owned(), ..first.clone() };
+    let mut total = UsageLine { group: TOTAL.to_owned(), subgroup: None, ..first.clone() };
     for line in rest {
         total.jobs += line.jobs;
         total.usage.add(&line.usage);

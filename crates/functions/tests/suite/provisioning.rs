@@ -84,6 +84,24 @@ async fn an_instance_that_crashes_is_replaced() {
 }
 
 #[tokio::test]
+async fn a_function_whose_start_fails_gives_its_memory_to_the_others() {
+    let functions = start().await;
+    let environment = environment(&functions, &[]).await;
+    // The first function by name would get all memory of provisioned instances.
+    let broken = small(&environment, "raise ValueError('broken')");
+    functions.provision("a", 10_000, Ok(broken));
+    functions.provision("f", 2, Ok(small(&environment, FIRST)));
+    becomes_ready(&functions, 2).await;
+    let status = functions.provisioned("a").expect("a status");
+    assert_eq!((status.requested, status.ready), (10_000, 0));
+    assert!(status.problem.is_some_and(|problem| problem.contains("broken")));
+    // The memory is distributed by name again after a start.
+    functions.provision("a", 10_000, Ok(small(&environment, &format!("{FIRST}\n# a\n"))));
+    let before = functions.provisioned("f").expect("a status");
+    assert_eq!((before.requested, before.allotted), (2, 0));
+}
+
+#[tokio::test]
 async fn a_function_that_cannot_keep_instances_has_a_reason() {
     let functions = start().await;
     let environment = environment(&functions, &[]).await;

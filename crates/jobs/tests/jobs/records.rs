@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::support::{Dying, Mortal, clock, jobs, jobs_with, memory, until};
-use headwater_jobs::{Error, JobFilter, Jobs, JobsOptions, NewJob, UsageGroup};
+use headwater_jobs::{Error, JobFilter, Jobs, JobsOptions, NewJob, UsageGroup, UsageGrouping};
 use headwater_model::{
     ErrorCode, Fault, JobEventKind, JobId, JobKind, JobStatus, Problem, StepReport, StepStatus,
     Usage,
@@ -225,8 +225,8 @@ async fn usage_is_summed_by_day_kind_job_and_model() {
     let query_running = first.record(NewJob::new(JobKind::Query, "x", "ada")).await;
     first.flush().await.expect("written");
     let second = jobs(&store, &clock).await;
-    let sums = async |since, by| {
-        let lines = second.usage(since, None, by).await.expect("usage");
+    let sums = async |since, by: UsageGroup| {
+        let lines = second.usage(since, None, by.into()).await.expect("usage");
         let sum = |line: headwater_model::UsageLine| (line.group, line.jobs, line.usage.cpu_us);
         lines.into_iter().map(sum).collect::<Vec<_>>()
     };
@@ -239,7 +239,13 @@ async fn usage_is_summed_by_day_kind_job_and_model() {
     assert_eq!(kinds[1], line("run", 2, 1_200));
     let models = [line("clean", 2, 1_000), line("score", 1, 100)];
     assert_eq!(sums(None, UsageGroup::Model).await, models);
-    let lines = second.usage(None, None, UsageGroup::Job).await.expect("usage");
+    let both = UsageGrouping { first: UsageGroup::Day, second: Some(UsageGroup::Model) };
+    let lines = second.usage(None, None, both).await.expect("usage");
+    let names: Vec<_> = lines.iter().map(|line| (&*line.group, line.subgroup.as_deref())).collect();
+    let (first_day, second_day) = ("2026-03-01", "2026-03-02");
+    let expected = [(first_day, "clean"), (first_day, "score"), (second_day, "clean")];
+    assert_eq!(names, expected.map(|(day, model)| (day, Some(model))));
+    let lines = second.usage(None, None, UsageGroup::Job.into()).await.expect("usage");
     let run = lines.iter().find(|line| line.usage.memory_bytes_peak > 0).expect("a run");
     assert_eq!((run.usage.wall_ms, run.currency.as_str()), (1_500, "USD"));
     assert!(run.cost > 0.0);
@@ -268,11 +274,11 @@ async fn old_records_of_queries_become_sums_and_no_usage_is_lost() {
     assert!(matches!(first.job(ids[0]).await, Err(Error::JobNotFound { .. })));
     drop(first);
     let second = jobs_with(&store, &clock, options).await;
-    let by_kind = second.usage(None, None, UsageGroup::Kind).await.expect("usage");
+    let by_kind = second.usage(None, None, UsageGroup::Kind.into()).await.expect("usage");
     let queries = by_kind.iter().find(|line| line.group == "query").expect("queries");
     assert!(queries.jobs > 100, "{queries:?}");
     assert_eq!(queries.usage.rows_written, queries.jobs);
-    let by_day = second.usage(None, None, UsageGroup::Day).await.expect("usage");
+    let by_day = second.usage(None, None, UsageGroup::Day.into()).await.expect("usage");
     assert_eq!(by_day[0].jobs, 24, "{by_day:?}");
     assert_eq!(by_day.iter().map(|line| line.jobs).sum::<u64>(), queries.jobs);
 }
@@ -308,14 +314,20 @@ async fn usage_by_function_and_trigger_covers_removed_calls() {
     .await;
     drop(first);
     let second = jobs_with(&store, &clock, options).await;
-    let sums = async |since, by| {
-        let lines = second.usage(since, None, by).await.expect("usage");
+    let sums = async |since, by: UsageGroup| {
+        let lines = second.usage(since, None, by.into()).await.expect("usage");
         let sum = |line: headwater_model::UsageLine| (line.group, line.jobs, line.gib_seconds);
         lines.into_iter().map(sum).collect::<Vec<_>>()
     };
     let line = |group: &str| (group.to_owned(), 50_u64, 50.0_f64);
     assert_eq!(sums(None, UsageGroup::Function).await, [line("clean"), line("price")]);
     assert_eq!(sums(None, UsageGroup::Trigger).await, [line("landing")]);
+    let both = UsageGrouping { first: UsageGroup::Function, second: Some(UsageGroup::Day) };
+    let lines = second.usage(None, None, both).await.expect("usage");
+    let names = |line: headwater_model::UsageLine| (line.group, line.subgroup, line.jobs);
+    let by_both: Vec<_> = lines.into_iter().map(names).collect();
+    let day = Some("2026-03-01".to_owned());
+    assert_eq!(by_both, [("clean".into(), day.clone(), 50), ("price".to_owned(), day, 50)]);
     let later = Some(crate::support::time("2026-03-02T00:00:00Z"));
     assert!(sums(later, UsageGroup::Function).await.is_empty());
 }

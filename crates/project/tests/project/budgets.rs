@@ -57,3 +57,17 @@ fn invalid_budgets_are_rejected_with_their_line() {
         assert!(error.contains(expected), "{error}");
     }
 }
+
+#[test]
+fn a_budget_that_permits_no_call_is_rejected() {
+    let expected = "`time_per_day` of `f` is 10s, less than its timeout of 11s";
+    let python = refusal(&in_python("time_per_day='10s', timeout='11s'"));
+    assert!(python.contains(expected) && python.contains("f.py:"), "{python}");
+    let manifest = refusal(&in_manifest("time_per_day = \"10s\"\ntimeout = \"11s\"\n"));
+    assert!(manifest.contains(expected) && manifest.contains("headwater.toml:"), "{manifest}");
+    let default = refusal(&in_python("time_per_day='10s'"));
+    assert!(default.contains("less than its timeout of 3600s"), "{default}");
+    // Each call reserves its whole timeout.
+    let equal = in_python("time_per_day='90s', timeout='90s'");
+    assert_eq!(budget(&equal).billed_ms_per_day, Some(90_000));
+}

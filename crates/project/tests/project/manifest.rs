@@ -125,6 +125,18 @@ fn invalid_manifest_settings_are_rejected_with_their_line() {
     invalid_project: unknown key `cpu_secnd` (headwater.toml:4)
       hint: Did you mean `cpu_second`?
     ");
+    insta::assert_snapshot!(refused("[rates]\n\ncpu_second = -1\n"), @r"
+    invalid_project: `cpu_second` in `[rates]` is `-1`, which is not a price (headwater.toml:5)
+      hint: Write a number of at least 0, such as `0.00002`.
+    ");
+    insta::assert_snapshot!(refused("[rates]\ngib_read = \"cheap\"\n"), @r#"
+    invalid_project: `gib_read` in `[rates]` is `"cheap"`, which is not a price (headwater.toml:4)
+      hint: Write a number of at least 0, such as `0.00002`.
+    "#);
+    insta::assert_snapshot!(refused("[rates]\ncurrency = 7\n"), @r#"
+    invalid_project: `currency` in `[rates]` is `7`, which is not text (headwater.toml:4)
+      hint: Write a currency code such as `"EUR"`.
+    "#);
     insta::assert_snapshot!(refused("name = \"twice\"\n"), @r"
     invalid_project: duplicate key (headwater.toml:3)
       hint: Correct the file; docs/projects.md shows its keys.

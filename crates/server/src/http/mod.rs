@@ -18,6 +18,8 @@ mod environment;
 mod error;
 mod extract;
 mod function;
+mod function_alias;
+mod function_url;
 mod grant;
 mod health;
 mod import;
@@ -75,6 +77,8 @@ fn api() -> OpenApiRouter<App> {
         .merge(branch::routes())
         .merge(cloud_event::routes())
         .merge(deployed_function::routes())
+        .merge(function_alias::routes())
+        .merge(function_url::routes())
         .merge(deployment::routes())
         .merge(diff::routes())
         .merge(environment::routes())

@@ -11,7 +11,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::branch::DeleteOptions;
-use super::error::HandlerResult;
+use super::error::{ErrorResponse, HandlerResult};
 use super::extract::{Body, Caller, Parameters, Segments, parse_words};
 use crate::state::App;
 
@@ -48,22 +48,32 @@ async fn create(
     Caller(principal): Caller,
     Body(trigger): Body<Trigger>,
 ) -> HandlerResult<(StatusCode, Json<Trigger>)> {
-    let created = app.service.triggers().create(&principal, trigger, false).await?;
-    Ok((StatusCode::CREATED, Json(created)))
+    app.service.triggers().create(&principal, trigger.clone(), false).await?;
+    Ok((StatusCode::CREATED, Json(trigger)))
 }
 
-/// Creates or replaces a trigger without a project. The name in the body is ignored.
+/// Creates or replaces a trigger without a project. The body must contain the name of the path.
 #[utoipa::path(put, path = "/v1/triggers/{trigger}",
     operation_id = "replace_trigger", tag = "trigger",
     params(("trigger" = String, Path)), request_body = Trigger,
-    responses((status = 200, body = Trigger), (status = "default", body = Problem)))]
+    responses(
+    (status = 200, description = "The trigger was replaced.", body = Trigger),
+    (status = 201, description = "The trigger was created.", body = Trigger),
+    (status = "default", body = Problem)))]
 async fn replace(
     State(app): State<App>,
     Caller(principal): Caller,
     Segments(name): Segments<String>,
     Body(trigger): Body<Trigger>,
-) -> HandlerResult<Json<Trigger>> {
-    Ok(Json(app.service.triggers().create(&principal, Trigger { name, ..trigger }, true).await?))
+) -> HandlerResult<(StatusCode, Json<Trigger>)> {
+    if trigger.name != name {
+        let message = format!("the body has the name `{}`, but the path `{name}`", trigger.name);
+        let hint = "Use the same name in both; a trigger cannot be renamed.";
+        return Err(ErrorResponse::invalid(message, hint));
+    }
+    let replaced = app.service.triggers().create(&principal, trigger.clone(), true).await?;
+    let status = if replaced { StatusCode::OK } else { StatusCode::CREATED };
+    Ok((status, Json(trigger)))
 }
 
 /// Deletes a trigger that was created without a project, and its pending and failed events.

@@ -3,14 +3,14 @@
 use axum::Json;
 use axum::extract::State;
 use headwater_model::{Problem, UsageLine};
-use headwater_service::UsageGroup;
+use headwater_service::{UsageGroup, UsageGrouping};
 use serde::Deserialize;
 use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::error::HandlerResult;
-use super::extract::{Caller, Parameters, parse_time, parse_word};
+use super::error::{ErrorResponse, HandlerResult};
+use super::extract::{Caller, Parameters, parse_time, parse_words};
 use crate::state::App;
 
 pub(super) fn routes() -> OpenApiRouter<App> {
@@ -27,9 +27,10 @@ struct Filter {
     /// Only jobs recorded before this time: RFC 3339, or a date.
     until: Option<String>,
     /// The property by which jobs are grouped: `day`, `kind`, `job`, `model`, `function`,
-    /// `trigger`, `branch` or `author`; `day` by default. Records of single queries and calls are
-    /// kept for a limited time. The groupings `day` and `kind` also include older queries and
-    /// calls, and the groupings `function` and `trigger` older calls.
+    /// `trigger`, `branch` or `author`; `day` by default. Two properties, such as `function,day`,
+    /// have a line for each combination. Records of single queries and calls are kept for a limited
+    /// time. The groupings `day` and `kind` also include older queries and calls, and the groupings
+    /// `function` and `trigger` older calls; so does each of these together with `day`.
     by: Option<String>,
 }
 
@@ -43,10 +44,24 @@ async fn usage(
     Caller(principal): Caller,
     Parameters(filter): Parameters<Filter>,
 ) -> HandlerResult<Json<Vec<UsageLine>>> {
-    let group: Option<UsageGroup> =
-        filter.by.as_deref().map(|by| parse_word(by, "way to group usage")).transpose()?;
+    let by = grouping(filter.by.as_deref())?;
     let since = filter.since.as_deref().map(parse_time).transpose()?;
     let until = filter.until.as_deref().map(parse_time).transpose()?;
-    let group = group.unwrap_or_default();
-    Ok(Json(app.service.jobs().usage(&principal, since, until, group).await?))
+    Ok(Json(app.service.jobs().usage(&principal, since, until, by).await?))
+}
+
+fn grouping(text: Option<&str>) -> HandlerResult<UsageGrouping> {
+    let groups: Vec<UsageGroup> = parse_words(text, "way to group usage")?;
+    match groups.as_slice() {
+        [] => Ok(UsageGrouping::default()),
+        [one] => Ok((*one).into()),
+        [first, second] if first != second => {
+            Ok(UsageGrouping { first: *first, second: Some(*second) })
+        }
+        _ => {
+            let message = format!("usage cannot be grouped by `{}`", text.unwrap_or_default());
+            let hint = "Name one property or two different ones, such as `function,day`.";
+            Err(ErrorResponse::invalid(message, hint))
+        }
+    }
 }

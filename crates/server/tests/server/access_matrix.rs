@@ -38,13 +38,19 @@ pub type Row<'a> = (&'a str, &'a str, &'a str, &'a str, [Expected; 3]);
 
 /// All operations: first those on the lake, then those on access. Their requests contain names that
 /// do not exist, so that they change nothing.
-pub const OPERATIONS: [Row<'static>; 113] = [
+pub const OPERATIONS: [Row<'static>; 119] = [
     ("activate_deployment", "POST", "/v1/deployments/x/activate", "", [No, No, Ok]),
     ("backfill_project", "POST", "/v1/backfills", BACKFILL, [No, No, Ok]),
     ("cherry_pick", "POST", "/v1/branches/none/cherry-pick", r#"{"commit":"main"}"#, [No, No, Ok]),
     ("cancel_async_query", "POST", "/v1/queries/x/cancel", "", [Ok, Ok, Ok]),
     ("create_async_query", "POST", "/v1/queries", r#"{"sql":"SELECT 1"}"#, [Ok, Ok, Ok]),
     ("create_branch", "POST", "/v1/branches", r#"{"name":"new","from":"none"}"#, [No, No, Ok]),
+    ("create_function_alias", "POST", ALIAS, r#"{"version":1}"#, [No, No, Ok]),
+    ("update_function_alias", "PUT", ALIAS, r#"{"version":1}"#, [No, No, Ok]),
+    ("delete_function_alias", "DELETE", ALIAS, "", [No, No, Ok]),
+    ("get_function_url", "GET", "/v1/functions/f/url", "", [No, No, Ok]),
+    ("set_function_url", "PUT", "/v1/functions/f/url", r#"{"auth":"iam"}"#, [No, No, Ok]),
+    ("delete_function_url", "DELETE", "/v1/functions/f/url", "", [No, No, Ok]),
     ("create_namespace", "POST", "/v1/branches/none/namespaces", r#"{"name":"n"}"#, [No, No, Ok]),
     ("create_tag", "POST", "/v1/tags", r#"{"name":"new","from":"none"}"#, [No, No, Ok]),
     ("create_trigger", "POST", "/v1/triggers", r#"{"name":"t"}"#, [No, No, Ok]),
@@ -168,6 +174,7 @@ const EXPLAIN: &str = "/v1/access/explain?user=none&action=select&object=table:a
 const BACKFILL: &str =
     r#"{"run":{"files":{"a.sql":"SELECT 1"},"ref":"none"},"parameter":"n","values":["1"]}"#;
 const RUN: &str = r#"{"files":{"a.sql":"SELECT 1"},"ref":"none"}"#;
+const ALIAS: &str = "/v1/functions/f/aliases/a";
 const EVENTS: &str = r#"[{"specversion":"1.0","id":"a","source":"/s","type":"t"}]"#;
 const RESTRICTION: &str = r#"{"name":"r","table":"none","using":"true"}"#;
 const RETENTION: &str = r#"{"keep_seconds":86400}"#;

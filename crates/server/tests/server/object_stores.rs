@@ -4,16 +4,57 @@ use hyper::Method;
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
 
+use crate::bucket_triggers::write;
 use crate::s3::{KEY, S3, SECRET};
 use crate::support::{self, TestServer, request};
 use crate::trial;
 
 pub fn trials() -> Vec<Trial> {
     vec![
+        trial("object_stores::objects_of_another_store_are_imported_once", imported),
         trial("object_stores::clients_receive_the_location_of_files", told),
         trial("object_stores::credentials_are_vended_if_enabled", || vended(true)),
         trial("object_stores::credentials_are_not_vended_by_default", || vended(false)),
     ]
+}
+
+const PARTNER: &str = r#"
+[project]
+name = "partner"
+
+[[trigger]]
+name = "partner"
+bucket = { name = "s3://partner", prefix = "in/", suffix = ".csv", poll = "1s" }
+import = { table = "readings" }
+"#;
+
+/// Objects that land in a bucket of another store are imported, each once.
+async fn imported() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().to_owned();
+    write(&path, "headwater.toml", PARTNER);
+    write(&path, "s3/partner/in/a.csv", "id\n1\n");
+    write(&path, "s3/partner/in/skipped.txt", "id\n100\n");
+    write(&path, "s3/partner/other/b.csv", "id\n200\n");
+    let mut config = support::config(&path);
+    let s3 = S3::start(&path.join("s3"));
+    config.service.warehouse.cloud = headwater_server::CloudSettings::new(s3.variables());
+    let server = TestServer { running: support::start(config).await, folder };
+    server.deploy().await;
+    let delivered = |count| {
+        move |events: &Value| {
+            let events = events.as_array().expect("events");
+            events.iter().filter(|event| event["status"] == "done").count() == count
+        }
+    };
+    let events = "/v1/trigger-events?trigger=partner";
+    server.until(events, delivered(1)).await;
+    write(&path, "s3/partner/in/c.csv", "id\n2\n");
+    let found = server.until(events, delivered(2)).await;
+    assert_eq!(found.as_array().map(Vec::len), Some(2), "{found}");
+    assert_eq!(found[0]["data"]["object"]["uri"], "s3://partner/in/c.csv");
+    let rows = server.rows("SELECT id FROM readings ORDER BY id").await;
+    assert_eq!(rows, json!([{"id": 1}, {"id": 2}]));
 }
 
 async fn start(vend_credentials: bool) -> TestServer {

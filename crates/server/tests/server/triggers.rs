@@ -116,6 +116,15 @@ async fn project_file() {
     server.rows("SELECT 1").await;
     let usage = server.get("/v1/usage?by=kind").await;
     assert_eq!(usage[0]["currency"], "EUR");
+    std::fs::write(&file, text.replace("\"EUR\"", "\"EUR\"\ncpu_second = -1")).expect("a file");
+    let refused = server.get("/v1/usage?by=kind").await;
+    assert_eq!(refused["code"], "invalid_project", "{refused}");
+    let expected = "`cpu_second` in `[rates]` is `-1`, which is not a price (headwater.toml:6)";
+    assert_eq!(refused["message"], expected, "{refused}");
+    // Errors in other sections do not change the prices.
+    std::fs::write(&file, text.replace("0 2 * * *", "61 * * * *")).expect("a file");
+    assert_eq!(server.get("/v1/usage?by=kind").await[0]["currency"], "EUR");
+    std::fs::write(&file, text).expect("a file");
 
     server.deploy().await;
     assert_eq!(server.get("/v1/triggers").await[0]["name"], "nightly");

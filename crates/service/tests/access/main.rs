@@ -8,6 +8,7 @@ mod credentials;
 #[expect(dead_code, reason = "used only by the matrices of protocols")]
 mod declared;
 mod lake;
+mod layers;
 mod matrix;
 mod methods;
 mod principals;
@@ -29,7 +30,13 @@ fn main() -> ExitCode {
 }
 
 fn trials() -> Vec<Trial> {
-    let tests = [methods::trials(), matrix::trials(), credentials::trials(), principals::trials()];
+    let tests = [
+        methods::trials(),
+        matrix::trials(),
+        credentials::trials(),
+        principals::trials(),
+        layers::trials(),
+    ];
     tests.into_iter().flatten().collect()
 }
 

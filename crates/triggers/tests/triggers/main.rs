@@ -16,6 +16,7 @@ mod outside;
 mod postgres;
 mod preparation;
 mod queues;
+mod remote_buckets;
 mod removal;
 mod servers;
 #[path = "../../../jobs/tests/jobs/support.rs"]

@@ -2,15 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_nats::jetstream::{self, stream};
 use futures::future::join_all;
-use headwater_model::{Event, EventData, NatsMessage, Trigger};
+use headwater_model::{ErrorCode, Event, EventData, NatsMessage, Trigger};
 use headwater_store::Store;
 use headwater_triggers::Triggers;
 use serde_json::{Value, json};
 
-use crate::outside::Outside;
+use crate::outside::{Outside, until_fault};
 use crate::servers::NatsProcess;
 use crate::support::{Dying, Mortal, until};
 
@@ -132,6 +133,39 @@ async fn a_killed_nats_server_loses_and_doubles_no_message() {
         publish(&context, "orders.new", format!("{number}").into_bytes()).await;
     }
     outside.until_all(&next, 320).await;
+}
+
+#[tokio::test]
+async fn a_nats_server_that_is_away_for_an_hour_loses_no_message() {
+    // Pauses are shorter by this factor, so that an hour takes 3.6 s.
+    const SCALE: u32 = 1_000;
+    const MINUTE: Duration = Duration::from_secs(60);
+    let mut server = NatsProcess::start(&[]);
+    let context = stream(&server).await;
+    let outside = Outside { time_scale: SCALE, ..Outside::new() };
+    let triggers = outside.start(trigger(&server, json!({"batch": 10}))).await;
+    for number in 0..50 {
+        publish(&context, "orders.new", format!("{number}").into_bytes()).await;
+    }
+    drop(context);
+    server.kill();
+    let fault = until_fault(&triggers, "NATS at").await;
+    assert_eq!(fault.code, ErrorCode::Unavailable);
+    for minute in 0..60 {
+        outside.clock.advance(MINUTE);
+        tokio::time::sleep(MINUTE / SCALE).await;
+        triggers.tick().await.expect("a tick");
+        let fault = triggers.list()[0].error.clone();
+        let fault = fault.unwrap_or_else(|| panic!("no fault is shown after {minute} min"));
+        assert!(fault.hint.is_some_and(|hint| hint.contains("connects again by itself")));
+    }
+    server.restart();
+    let context = stream(&server).await;
+    for number in 50..100 {
+        publish(&context, "orders.new", format!("{number}").into_bytes()).await;
+    }
+    outside.until_all(&triggers, 100).await;
+    assert_eq!(triggers.list()[0].error, None);
 }
 
 #[tokio::test]

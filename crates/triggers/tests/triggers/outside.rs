@@ -9,7 +9,7 @@ use headwater_jobs::{Jobs, JobsOptions};
 use headwater_model::{Clock, Event, FixedClock, Problem, Trigger};
 use headwater_secrets::{KeySource, SecretStore};
 use headwater_store::Store;
-use headwater_triggers::{ServerRules, Triggers, TriggersOptions};
+use headwater_triggers::{RemoteBuckets, ServerRules, Triggers, TriggersOptions};
 
 use crate::support::{clock, memory, until};
 use crate::targets::Tables;
@@ -20,12 +20,23 @@ pub struct Outside {
     pub clock: Arc<FixedClock>,
     pub tables: Arc<Tables>,
     pub folder: tempfile::TempDir,
+    /// Divisor of the pauses between attempts to connect.
+    pub time_scale: u32,
+    /// The buckets of other object stores, if any.
+    pub remote: Option<Arc<dyn RemoteBuckets>>,
 }
 
 impl Outside {
     pub fn new() -> Self {
         let folder = tempfile::tempdir().expect("a folder");
-        Outside { store: memory(), clock: clock(), tables: Arc::default(), folder }
+        Outside {
+            store: memory(),
+            clock: clock(),
+            tables: Arc::default(),
+            folder,
+            time_scale: 1,
+            remote: None,
+        }
     }
 
     pub fn secrets(&self) -> SecretStore {
@@ -51,11 +62,15 @@ impl Outside {
     ) -> headwater_triggers::Result<Triggers> {
         let clock: Arc<dyn Clock> = self.clock.clone();
         let jobs = Jobs::open(store.clone(), clock.clone(), JobsOptions::default()).await?;
+        let defaults = TriggersOptions::new(store.clone(), clock, jobs, Path::new("/none"));
         let options = TriggersOptions {
             manual: true,
             secrets: Some(self.secrets()),
+            remote: self.remote.clone(),
             poll_interval: Duration::from_millis(300),
-            ..TriggersOptions::new(store.clone(), clock, jobs, Path::new("/none"))
+            reconnect_pause: defaults.reconnect_pause / self.time_scale,
+            reconnect_pause_max: defaults.reconnect_pause_max / self.time_scale,
+            ..defaults
         };
         let opened = Triggers::start(options, self.tables.clone()).await?;
         opened.reload_for(triggers, &|_| rules.clone()).await?;

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use headwater_model::{InvokeAsyncRequest, Principal, ProjectFiles};
 use headwater_service::{
-    CallInput, ClientCall, FunctionChange, FunctionUpdate, LayerChange, Returns,
-    TriggerEventFilter, read_files,
+    CallInput, ClientCall, FunctionChange, FunctionUpdate, FunctionUrlChange, LayerChange, Returns,
+    TriggerEventFilter, UrlAuth, UrlSettings, read_files,
 };
 use serde_json::{Value, json};
 
@@ -85,6 +85,22 @@ pub const ROWS: &[Row] = &[
     ("DeployedFunctions::check_destination", writes("ok"), |c| {
         let deployed = c.service.invocations().deployed();
         done(async move { deployed.check_destination(&c.by, "table://made").await })
+    }),
+    ("DeployedFunctions::delete_alias", writes(NO_FUNCTION), |c| {
+        let deployed = c.service.invocations().deployed();
+        done(async move { deployed.delete_alias(&c.by, "none", "live").await })
+    }),
+    ("DeployedFunctions::get_url", writes(NO_FUNCTION), |c| {
+        done(async move { c.service.invocations().deployed().get_url(&c.by, "none", None).await })
+    }),
+    ("DeployedFunctions::set_url", writes(NO_FUNCTION), |c| {
+        let deployed = c.service.invocations().deployed();
+        let change = FunctionUrlChange { auth: UrlAuth::Iam, settings: UrlSettings::default() };
+        done(async move { deployed.set_url(&c.by, "none", None, change).await })
+    }),
+    ("DeployedFunctions::delete_url", writes(NO_FUNCTION), |c| {
+        let deployed = c.service.invocations().deployed();
+        done(async move { deployed.delete_url(&c.by, "none", None).await })
     }),
     ("DeployedFunctions::delete", writes(NO_FUNCTION), |c| {
         done(async move { c.service.invocations().deployed().delete(&c.by, "none").await })

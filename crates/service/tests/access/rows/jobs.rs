@@ -1,7 +1,7 @@
 //! Operations on jobs.
 
 use headwater_metrics::{MetricsFormat, RequestMetrics};
-use headwater_service::{JobFilter, UsageGroup};
+use headwater_service::{JobFilter, UsageGrouping};
 
 use crate::matrix::{Answers, ITEMS, NO, OK, Row, done, every, listed};
 
@@ -43,6 +43,7 @@ pub const ROWS: &[Row] = &[
         })
     }),
     ("Jobs::usage", every(ITEMS), |c| {
-        listed(async move { c.service.jobs().usage(&c.by, None, None, UsageGroup::Day).await })
+        let by = UsageGrouping::default();
+        listed(async move { c.service.jobs().usage(&c.by, None, None, by).await })
     }),
 ];

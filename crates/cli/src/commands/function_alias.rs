@@ -1,0 +1,91 @@
+//! `headwater function alias`: aliases of functions without a project.
+
+use std::collections::BTreeMap;
+
+use headwater_model::{DeployedFunction, FunctionAlias as Alias};
+use hyper::Method;
+
+use super::branch::removed_if_exists;
+use crate::answer;
+use crate::api::{Api, segment};
+use crate::arguments::{
+    AliasVersion, FunctionAlias, FunctionAliasCreate, FunctionAliasRm, FunctionAliasUpdate,
+};
+use crate::context::Context;
+use crate::error::Result;
+use crate::grid::Grid;
+
+/// Runs `headwater function alias`.
+pub async fn alias(context: &Context, api: &Api, arguments: FunctionAlias) -> Result<()> {
+    match arguments {
+        FunctionAlias::Create(arguments) => create(context, api, arguments).await,
+        FunctionAlias::Update(arguments) => update(context, api, arguments).await,
+        FunctionAlias::Ls { name } => list(context, api, &name).await,
+        FunctionAlias::Rm(arguments) => remove(context, api, &arguments).await,
+    }
+}
+
+async fn create(context: &Context, api: &Api, arguments: FunctionAliasCreate) -> Result<()> {
+    let FunctionAliasCreate { name, alias, version, weights, description } = arguments;
+    let AliasVersion(version) = version;
+    let request = Alias { version, description, weights: weights.into_iter().collect() };
+    let created: Alias = api.post(path(&name, &alias), &request).await?;
+    let text = format!("created alias {alias} of {name}: {}", target(&created));
+    answer::print(context, &created, text);
+    Ok(())
+}
+
+async fn update(context: &Context, api: &Api, arguments: FunctionAliasUpdate) -> Result<()> {
+    let (name, alias) = (&arguments.name, &arguments.alias);
+    // The server reports an alias that does not exist.
+    let mut request = aliases(api, name).await?.remove(alias).unwrap_or_default();
+    if let Some(AliasVersion(version)) = arguments.version {
+        request.version = version;
+    }
+    if arguments.no_weights || !arguments.weights.is_empty() {
+        request.weights = arguments.weights.into_iter().collect();
+    }
+    if let Some(description) = arguments.description {
+        request.description = description;
+    }
+    let updated: Alias = api.call(Method::PUT, path(name, alias), &request).await?;
+    let text = format!("updated alias {alias} of {name}: {}", target(&updated));
+    answer::print(context, &updated, text);
+    Ok(())
+}
+
+async fn list(context: &Context, api: &Api, name: &str) -> Result<()> {
+    let aliases = aliases(api, name).await?;
+    if answer::is_printed(context, &aliases) {
+        return Ok(());
+    }
+    let mut grid = Grid::new(context.answer_style, &["ALIAS", "VERSION", "DESCRIPTION"]);
+    for (name, alias) in aliases {
+        grid.row([name, target(&alias), alias.description]);
+    }
+    grid.print("no aliases; `headwater function alias create` creates one");
+    Ok(())
+}
+
+async fn remove(context: &Context, api: &Api, arguments: &FunctionAliasRm) -> Result<()> {
+    let FunctionAliasRm { name, alias, if_exists } = arguments;
+    let deletion = api.delete(path(name, alias)).await;
+    removed_if_exists(context, "alias", &format!("{name}:{alias}"), *if_exists, deletion)
+}
+
+async fn aliases(api: &Api, name: &str) -> Result<BTreeMap<String, Alias>> {
+    let path = format!("/v1/functions/{}", segment(name));
+    Ok(api.get::<DeployedFunction>(path).await?.aliases)
+}
+
+fn path(name: &str, alias: &str) -> String {
+    format!("/v1/functions/{}/aliases/{}", segment(name), segment(alias))
+}
+
+/// Returns the versions of an alias, with the shares of the additional ones.
+fn target(alias: &Alias) -> String {
+    let version = alias.version.map_or("latest".to_owned(), |version| version.to_string());
+    let share = |(version, share): (&u64, &f64)| format!("{version}={share}");
+    let shares: Vec<String> = alias.weights.iter().map(share).collect();
+    if shares.is_empty() { version } else { format!("{version}, {}", shares.join(", ")) }
+}

@@ -1,0 +1,74 @@
+//! `headwater function url`: HTTP URLs of functions without a project.
+
+use headwater_model::{FunctionUrlAuth, FunctionUrlConfig, SetFunctionUrl};
+use hyper::Method;
+
+use super::branch::removed_if_exists;
+use crate::answer;
+use crate::api::{Api, segment};
+use crate::arguments::{
+    FunctionUrl, FunctionUrlCreate, FunctionUrlName, FunctionUrlRm, UrlAuthArgument,
+};
+use crate::context::Context;
+use crate::error::Result;
+use crate::lake::Lake;
+use crate::output;
+
+/// Runs `headwater function url`.
+pub async fn url(context: &Context, api: &Api, arguments: FunctionUrl) -> Result<()> {
+    match arguments {
+        FunctionUrl::Create(arguments) => create(context, api, &arguments).await,
+        FunctionUrl::Get(of) => {
+            let config: FunctionUrlConfig = api.get(path(&of)).await?;
+            show(context, &config)
+        }
+        FunctionUrl::Rm(FunctionUrlRm { of, if_exists }) => {
+            let deletion = api.delete(path(&of)).await;
+            removed_if_exists(context, "URL of function", &called(&of), if_exists, deletion)
+        }
+    }
+}
+
+async fn create(context: &Context, api: &Api, arguments: &FunctionUrlCreate) -> Result<()> {
+    let auth = match arguments.auth {
+        UrlAuthArgument::None => FunctionUrlAuth::None,
+        UrlAuthArgument::Iam => FunctionUrlAuth::Iam,
+    };
+    let request = SetFunctionUrl { auth, stream: Some(arguments.stream) };
+    let config: FunctionUrlConfig = api.call(Method::PUT, path(&arguments.of), &request).await?;
+    show(context, &config)
+}
+
+/// Prints the URL, or its path if the server's HTTP address is not known.
+fn show(context: &Context, config: &FunctionUrlConfig) -> Result<()> {
+    if answer::is_printed(context, config) {
+        return Ok(());
+    }
+    let (server, note) = match context.lake()? {
+        Lake::Remote(remote) => (remote.profile.url.trim_end_matches('/').to_owned(), None),
+        Lake::Folder(_) => {
+            let note = "the path is below the HTTP address of `headwater serve --http`";
+            (String::new(), Some(note))
+        }
+    };
+    output::line(format!("{server}{}", config.path));
+    if let Some(note) = note {
+        context.style.say(note);
+    }
+    Ok(())
+}
+
+fn path(of: &FunctionUrlName) -> String {
+    let path = format!("/v1/functions/{}/url", segment(&of.name));
+    match &of.alias {
+        Some(alias) => format!("{path}?alias={}", segment(alias)),
+        None => path,
+    }
+}
+
+fn called(of: &FunctionUrlName) -> String {
+    match &of.alias {
+        Some(alias) => format!("{}:{alias}", of.name),
+        None => of.name.clone(),
+    }
+}

@@ -1,0 +1,87 @@
+//! Aliases and URLs of functions that are deployed without a project.
+
+use headwater_function_store::{
+    FunctionChange, FunctionUrl, QualifierChange, StoredFunction, UrlAuth, UrlSettings,
+};
+use headwater_model::{ErrorCode, Principal, Problem, ResultExt};
+
+use crate::deployed_function::{DeployedFunctions, LATEST};
+
+/// A change of the URL of a function or of an alias.
+#[derive(Debug, Clone)]
+pub struct FunctionUrlChange {
+    /// The authentication of requests.
+    pub auth: UrlAuth,
+    /// The other settings; those that are `None` are unchanged.
+    pub settings: UrlSettings,
+}
+
+impl DeployedFunctions {
+    /// Deletes an alias of a function, with its settings.
+    ///
+    /// Errors: `function_not_found`.
+    pub async fn delete_alias(
+        &self,
+        principal: &Principal,
+        name: &str,
+        alias: &str,
+    ) -> Result<(), Problem> {
+        self.get(principal, name).await?.alias(alias).or_problem()?;
+        let change = FunctionChange::DeleteAlias(alias.to_owned());
+        self.change(principal, name, change.into()).await.map(drop)
+    }
+
+    /// Returns the URL of a function or of its alias.
+    ///
+    /// Errors: `function_not_found`, also for a function without a URL.
+    pub async fn get_url(
+        &self,
+        principal: &Principal,
+        name: &str,
+        alias: Option<&str>,
+    ) -> Result<FunctionUrl, Problem> {
+        url_of(&self.get(principal, name).await?, alias)
+    }
+
+    /// Creates the URL of a function or of its alias, or changes it.
+    pub async fn set_url(
+        &self,
+        principal: &Principal,
+        name: &str,
+        alias: Option<&str>,
+        change: FunctionUrlChange,
+    ) -> Result<FunctionUrl, Problem> {
+        let function = self.get(principal, name).await?;
+        let FunctionUrlChange { auth, settings } = change;
+        let change = match url_of(&function, alias) {
+            Ok(_) => QualifierChange::UpdateUrl(Some(auth), settings),
+            Err(_) => QualifierChange::CreateUrl(auth, settings),
+        };
+        let change = FunctionChange::Qualifier(alias.unwrap_or(LATEST).to_owned(), change);
+        url_of(&self.change(principal, name, change.into()).await?, alias)
+    }
+
+    /// Deletes the URL of a function or of its alias.
+    ///
+    /// Errors: `function_not_found`, also for a function without a URL.
+    pub async fn delete_url(
+        &self,
+        principal: &Principal,
+        name: &str,
+        alias: Option<&str>,
+    ) -> Result<(), Problem> {
+        let qualifier = alias.unwrap_or(LATEST).to_owned();
+        let change = FunctionChange::Qualifier(qualifier, QualifierChange::DeleteUrl);
+        self.change(principal, name, change.into()).await.map(drop)
+    }
+}
+
+fn url_of(function: &StoredFunction, alias: Option<&str>) -> Result<FunctionUrl, Problem> {
+    let settings = function.settings_of(alias);
+    settings.and_then(|settings| settings.url.clone()).ok_or_else(|| {
+        let alias = alias.map(|alias| format!(":{alias}")).unwrap_or_default();
+        let message = format!("function `{}{alias}` has no URL", function.name);
+        Problem::new(ErrorCode::FunctionNotFound, message)
+            .with_hint(format!("Create it with `headwater function url create {}`.", function.name))
+    })
+}
