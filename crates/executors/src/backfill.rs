@@ -29,7 +29,7 @@ use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 
 use crate::acting_request::{ActingRequest, read};
-use crate::rights::{EVERY, authorize};
+use crate::rights::{EVERY, authorize, limits};
 use crate::run::run_queue;
 
 /// Default number of runs at once.
@@ -170,6 +170,9 @@ impl RunningBackfill {
         reports: &mut Vec<ValueReport>,
     ) -> Result<(), Problem> {
         let at_once = self.request.jobs.unwrap_or(BACKFILL_JOBS);
+        // More runs than the user's limit would be rejected.
+        let limit = limits(&self.components.access, &self.principal).jobs;
+        let at_once = at_once.min(limit.unwrap_or(u32::MAX)).max(1);
         let at_once = usize::try_from(at_once).unwrap_or(1);
         let (mut waiting, mut running) = (values.iter(), JoinSet::new());
         loop {
