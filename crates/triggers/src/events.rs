@@ -246,9 +246,12 @@ impl Triggers {
             trigger: Some(trigger.to_owned()),
             limit: FORGOTTEN_MAX,
         };
+        // Events that are recorded during the deletion have greater ids.
+        let fence = self.inner.log.jobs.new_id().to_string();
         let mut skipped: BTreeSet<String> = BTreeSet::new();
         loop {
-            let is_left = |event: &TriggerEvent| !skipped.contains(&event.event.id);
+            let is_left =
+                |event: &TriggerEvent| event.event.id < fence && !skipped.contains(&event.event.id);
             let events = match self.events_visible(&filter, &is_left).await {
                 Err(Error::TriggerNotFound { .. }) => Vec::new(),
                 events => events?,
