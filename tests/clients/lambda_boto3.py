@@ -213,7 +213,7 @@ def calls(aws):
             InvocationType=kind,
             Payload=large,
         )
-        assert "67108864 bytes" in message and "bucket" in message, message
+        assert "must be smaller than" in message and "bucket" in message, message
     fails("ResourceNotFoundException", aws.invoke, FunctionName="none")
     fails("ResourceNotFoundException", aws.invoke, FunctionName="price", Qualifier="none")
     fails(

@@ -2,10 +2,14 @@
 //! A function can report which of them failed, and an event can be divided into parts. This module
 //! does no I/O.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use headwater_model::{ArrivedFile, ErrorCode, Event, EventData, Problem, Trigger};
 use serde_json::Value;
+
+/// Maximum length of an answer with failed items, in bytes. Parsed values need many times this
+/// memory.
+const REPORT_BYTES_MAX: usize = 4 << 20;
 
 /// Maximum number of characters of an unknown id in an error message.
 const SHOWN_MAX: usize = 100;
@@ -51,8 +55,12 @@ fn text(value: &Value) -> String {
 /// Returns the positions of the items that the answer of a function reports as failed, in ascending
 /// order. An answer without `batchItemFailures` reports none.
 ///
-/// Error: `function_failed` if the answer is malformed or names an unknown item.
+/// Error: `function_failed` if the answer is malformed, has more than 4 MiB, or names an unknown
+/// item.
 pub fn failed_items(answer: &[u8], ids: &[String]) -> Result<Vec<usize>, Problem> {
+    if answer.len() > REPORT_BYTES_MAX {
+        return Err(invalid("the result has more than 4 MiB"));
+    }
     let answer: Value =
         serde_json::from_slice(answer).map_err(|error| invalid(&error.to_string()))?;
     let fields = match &answer {
@@ -65,17 +73,19 @@ pub fn failed_items(answer: &[u8], ids: &[String]) -> Result<Vec<usize>, Problem
         Some(Value::Array(failures)) => failures,
         Some(_) => return Err(invalid("they are not a list")),
     };
+    let mut named: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+    for (position, id) in ids.iter().enumerate() {
+        named.entry(id.as_str()).or_default().push(position);
+    }
     let mut failed = BTreeSet::new();
     for failure in failures {
         let id = identifier(failure);
         let id = id.ok_or_else(|| invalid("an item has no `itemIdentifier`"))?;
-        let named = (0..ids.len()).filter(|position| ids[*position] == id);
-        let named: Vec<usize> = named.collect();
-        if named.is_empty() {
+        let Some(positions) = named.get(id.as_str()) else {
             let shown: String = id.chars().take(SHOWN_MAX).collect();
             return Err(invalid(&format!("the event has no item `{shown}`")));
-        }
-        failed.extend(named);
+        };
+        failed.extend(positions.iter().copied());
     }
     Ok(failed.into_iter().collect())
 }

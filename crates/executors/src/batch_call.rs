@@ -63,16 +63,15 @@ impl<'a> BatchCall<'a> {
     /// Marks the problem of a call that a single item may have caused. Nothing has been committed
     /// at this time.
     fn failed(&self, problem: Problem) -> Problem {
-        use ErrorCode as Code;
-        match problem.code {
-            Code::FunctionNotFound
-            | Code::DeploymentNotFound
-            | Code::Forbidden
-            | Code::QuotaExceeded
-            | Code::Cancelled => problem,
-            _ if self.trigger.bisect => with_divisible(problem),
-            _ => problem,
-        }
+        let is_independent = matches!(
+            problem.code,
+            ErrorCode::FunctionNotFound
+                | ErrorCode::DeploymentNotFound
+                | ErrorCode::Forbidden
+                | ErrorCode::QuotaExceeded
+                | ErrorCode::Cancelled
+        );
+        if self.trigger.bisect && !is_independent { with_divisible(problem) } else { problem }
     }
 }
 

@@ -225,6 +225,14 @@ pub(crate) async fn create(service: &Service, request: &LambdaRequest) -> Result
     Ok(shape(&created, None, "Creating"))
 }
 
+/// Returns true if a trigger calls a function with records of a topic, and was created as a
+/// mapping.
+fn is_mapping(trigger: &Trigger) -> bool {
+    let id = trigger.name.strip_prefix(PREFIX);
+    let has_id = id.is_some_and(|id| Uuid::parse_str(id).is_ok());
+    has_id && trigger.kafka.is_some() && trigger.function.is_some()
+}
+
 /// Returns the trigger of a mapping that the principal may see.
 pub(crate) async fn find(
     service: &Service,
@@ -233,7 +241,7 @@ pub(crate) async fn find(
 ) -> Result<Option<TriggerStatus>> {
     let name = format!("{PREFIX}{id}");
     let listed = service.triggers().list(&request.principal).await?;
-    Ok(listed.into_iter().find(|one| one.trigger.name == name && one.trigger.kafka.is_some()))
+    Ok(listed.into_iter().find(|one| one.trigger.name == name && is_mapping(&one.trigger)))
 }
 
 /// Returns the mappings that the principal may see, of one function if the request names it.
@@ -242,8 +250,7 @@ pub(crate) async fn list(service: &Service, request: &LambdaRequest) -> Result<V
     let function = function.map(|name| name.called());
     let mut listed = service.triggers().list(&request.principal).await?;
     listed.retain(|one| {
-        let is_mapping = one.trigger.name.starts_with(PREFIX) && one.trigger.kafka.is_some();
-        is_mapping && (function.is_none() || one.trigger.function == function)
+        is_mapping(&one.trigger) && (function.is_none() || one.trigger.function == function)
     });
     Ok(listed.iter().map(get).collect())
 }

@@ -53,10 +53,12 @@ impl MappingOperation {
         let mappings = QueueMappings::of(service);
         let principal = &request.principal;
         match self {
-            MappingOperation::Create if kafka_mapping::is_named(request)? => {
-                kafka_mapping::create(service, request).await
+            MappingOperation::Create => {
+                if kafka_mapping::is_named(request)? {
+                    return kafka_mapping::create(service, request).await;
+                }
+                create(&mappings, request).await
             }
-            MappingOperation::Create => create(&mappings, request).await,
             MappingOperation::List => {
                 let mut items = list(&mappings, request).await?;
                 if request.query("EventSourceArn").is_none() {

@@ -8,9 +8,7 @@ use axum::extract::{Request, State};
 use axum::http::header::CONTENT_LENGTH;
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
-use headwater_lambda::{
-    BODY_BYTES_MAX, EVENT_BYTES_MAX, LambdaBody, LambdaProtocol, ROOTS, URL_ROOT,
-};
+use headwater_lambda::{BODY_BYTES_MAX, LambdaBody, LambdaProtocol, ROOTS, URL_ROOT};
 
 use crate::auth::{TcpPeer, client_address};
 use crate::http::body::{BodyKind, is_too_long};
@@ -46,7 +44,8 @@ async fn answer_url(State(app): State<App>, request: Request) -> Response {
     let (bytes, _permit) = match app.bodies.read(request, BodyKind::Call).await {
         Ok(read) => read,
         Err(error) if is_too_long(&error) => {
-            return LambdaProtocol::too_long(EVENT_BYTES_MAX).map(Body::from);
+            let bytes_max = app.bodies.bytes_max(BodyKind::Call);
+            return LambdaProtocol::too_long(bytes_max).map(Body::from);
         }
         Err(error) => return error.into_response(),
     };
@@ -65,8 +64,11 @@ async fn answer(State(app): State<App>, request: Request) -> Response {
     }
     let path = parts.uri.path().trim_end_matches('/');
     let is_call = path.ends_with("invocations") || path.ends_with("invoke-async");
-    let (kind, bytes_max) =
-        if is_call { (BodyKind::Call, EVENT_BYTES_MAX) } else { (BodyKind::Table, BODY_BYTES_MAX) };
+    let (kind, bytes_max) = if is_call {
+        (BodyKind::Call, app.bodies.bytes_max(BodyKind::Call))
+    } else {
+        (BodyKind::Table, BODY_BYTES_MAX)
+    };
     let too_long = || LambdaProtocol::too_long(bytes_max).map(Body::from);
     let length = parts.headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok());
     let length = length.and_then(|text| text.parse::<usize>().ok()).unwrap_or_default();

@@ -5,6 +5,7 @@
 //! interrupted by the end of the process. Each event is attempted at least once. An event is not
 //! retried after its maximum age.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use headwater_jobs::{Error as JobsError, JobContext, JobGuard, NewJob};
@@ -74,6 +75,8 @@ impl Worker {
     async fn attempt(&self, delivery: Delivery) -> Result<()> {
         let (options, log) = (&self.context.options, &self.context.log);
         let Some((event, calls, _permit)) = self.prepare(&delivery).await? else { return Ok(()) };
+        // The event may be large, so that the task of the call shares it.
+        let event = Arc::new(event);
         let id = options.jobs.new_id();
         let running = Delivery { status: TriggerEventStatus::Running, job: Some(id), ..delivery };
         let new = self.new_job(&event, &running);
@@ -85,7 +88,7 @@ impl Worker {
         self.context.queue.update(running.clone());
         let (targets, trigger) = (self.targets.clone(), self.trigger().clone());
         let work = {
-            let (context, event) = (context.clone(), event.clone());
+            let (context, event) = (context.clone(), Arc::clone(&event));
             let actor = running.actor.clone();
             let work =
                 async move { targets.execute(&trigger, &event, actor.as_ref(), context).await };
@@ -142,7 +145,7 @@ impl Worker {
             entries.extend(part.new_entries(event)?);
         }
         // A call with failed items has no record of its success. Each part has a record of its own.
-        let whole = parts.is_empty().then_some((&event, &ended));
+        let whole = parts.is_empty().then_some((&*event, &ended));
         let calls_ended = parts.iter().map(|(event, part)| (event, part)).chain(whole);
         let mut forwarded = Vec::new();
         for (event, delivery) in calls_ended {

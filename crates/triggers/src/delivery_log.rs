@@ -37,8 +37,8 @@ const COUNTS: &str = "trigger_counts";
 /// memory.
 const LARGE_BYTES: usize = 8 << 20;
 
-/// Maximum number of large events that are in memory for their deliveries.
-const LARGE_MAX: usize = 4;
+/// Maximum size of all large events that are in memory for their deliveries, in MiB.
+const LARGE_MIB_MAX: u32 = 128;
 
 /// The delivery of an event to the targets of its trigger.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -134,13 +134,13 @@ impl Delivery {
 pub(crate) struct DeliveryLog {
     pub jobs: Jobs,
     pub store: Arc<dyn Store>,
-    /// Permits for deliveries of large events.
+    /// Permits for deliveries of large events, one for each MiB.
     large: Arc<Semaphore>,
 }
 
 impl DeliveryLog {
     pub(crate) fn new(jobs: Jobs, store: Arc<dyn Store>) -> Self {
-        DeliveryLog { jobs, store, large: Arc::new(Semaphore::new(LARGE_MAX)) }
+        DeliveryLog { jobs, store, large: Arc::new(Semaphore::new(LARGE_MIB_MAX as usize)) }
     }
 
     /// Records events and the position of their source. Returns their deliveries in the same order.
@@ -210,14 +210,17 @@ impl DeliveryLog {
         &self,
         id: &str,
     ) -> Result<(Event, Option<OwnedSemaphorePermit>)> {
-        match self.store.latest(EVENTS, id).await? {
-            Some(stored) if stored.value.len() <= LARGE_BYTES => {
-                return Ok((decode(EVENTS, &stored.key, &stored.value)?, None));
-            }
-            // Drop the bytes, so that a waiting event needs no memory.
-            _ => {}
+        let Some(stored) = self.store.latest(EVENTS, id).await? else {
+            return Err(Error::EventNotFound { id: id.to_owned(), several: false });
+        };
+        let bytes = stored.value.len();
+        if bytes <= LARGE_BYTES {
+            return Ok((decode(EVENTS, &stored.key, &stored.value)?, None));
         }
-        let permit = self.large.clone().acquire_owned().await.ok();
+        // A waiting event needs no memory.
+        drop(stored);
+        let mib = u32::try_from(bytes >> 20).unwrap_or(u32::MAX).min(LARGE_MIB_MAX);
+        let permit = self.large.clone().acquire_many_owned(mib).await.ok();
         Ok((self.event(id).await?, permit))
     }
 

@@ -7,6 +7,8 @@
 //! divided event, and before all later events. A part has its own id because the divided event may
 //! have committed rows. This module does no I/O.
 
+use std::sync::Arc;
+
 use headwater_event_values::{item_ids, part_of};
 use headwater_model::{ErrorCode, Event, EventData, Problem, Trigger, TriggerEventStatus};
 use serde_json::Value;
@@ -28,7 +30,7 @@ const NAMED_MAX: usize = 5;
 /// An attempt that has ended.
 pub(crate) struct EndedAttempt<'a> {
     pub trigger: &'a Trigger,
-    pub event: Event,
+    pub event: Arc<Event>,
     /// The delivery during the attempt.
     pub delivery: Delivery,
     pub calls: CallPolicy,
@@ -179,7 +181,7 @@ mod tests {
         let new = Delivery::new(ID.to_owned(), "t", now);
         EndedAttempt {
             trigger,
-            event: serde_json::from_value(event).expect("an event"),
+            event: Arc::new(serde_json::from_value(event).expect("an event")),
             delivery: Delivery { status: TriggerEventStatus::Running, attempts: 1, ..new },
             calls: CallPolicy::default(),
             result,
@@ -241,7 +243,7 @@ mod tests {
         let trigger = trigger(&json!({"bisect": true}));
         let mut attempt = ended(&trigger, Err(with_divisible(problem.clone())));
         assert_eq!(parts(&attempt), [(json!([0, 1]), 1, Pending), (json!([2, 3, 4]), 1, Pending)]);
-        attempt.event = part_of(&attempt.event, ID.to_owned(), &[2]);
+        attempt.event = Arc::new(part_of(&attempt.event, ID.to_owned(), &[2]));
         assert!(attempt.divide().is_empty(), "a single item is not divided");
         let attempt = ended(&trigger, Err(problem));
         assert!(attempt.divide().is_empty(), "the attempt may have changed something");

@@ -18,6 +18,9 @@ use crate::{Error, Result, TriggerEventFilter, Triggers};
 /// Size of the listed events, in bytes, after which a list ends.
 const LISTED_BYTES_MAX: usize = 64 << 20;
 
+/// Number of events of a removed trigger that are listed and deleted at a time.
+const FORGOTTEN_MAX: usize = 1_000;
+
 /// Returns the size of an event as JSON.
 fn size(event: &TriggerEvent) -> usize {
     serde_json::to_vec(event).map_or(0, |text| text.len())
@@ -42,10 +45,8 @@ impl Triggers {
             scans.push(ReverseScan::new(DONE, None, None));
         }
         let mut waiting = self.waiting_scans(filter);
-        // The removal of all events of a trigger has no limit.
-        let bytes_max = if filter.limit == usize::MAX { usize::MAX } else { LISTED_BYTES_MAX };
         let (mut events, mut bytes) = (Vec::new(), 0);
-        while events.len() < filter.limit && bytes < bytes_max {
+        while events.len() < filter.limit && bytes < LISTED_BYTES_MAX {
             let mut newest = None;
             for scan in &mut scans {
                 newest = newest.max(scan.peek(store).await?.map(|entry| entry.key.clone()));
@@ -243,17 +244,32 @@ impl Triggers {
         let filter = TriggerEventFilter {
             statuses: vec![TriggerEventStatus::Pending, TriggerEventStatus::Failed],
             trigger: Some(trigger.to_owned()),
-            limit: usize::MAX,
+            limit: FORGOTTEN_MAX,
         };
-        let events = match self.events(&filter).await {
-            Err(Error::TriggerNotFound { .. }) => Vec::new(),
-            events => events?,
-        };
-        for event in events {
-            match self.remove(&event.event.id).await {
-                // The event started or ended in the meantime.
-                Err(Error::EventNotRemovable { .. } | Error::EventNotFound { .. }) => {}
-                removed => drop(removed?),
+        // Events that are recorded during the deletion have greater ids.
+        let fence = self.inner.log.jobs.new_id().to_string();
+        let mut skipped: BTreeSet<String> = BTreeSet::new();
+        loop {
+            let is_left =
+                |event: &TriggerEvent| event.event.id < fence && !skipped.contains(&event.event.id);
+            let events = match self.events_visible(&filter, &is_left).await {
+                Err(Error::TriggerNotFound { .. }) => Vec::new(),
+                events => events?,
+            };
+            if events.is_empty() {
+                break;
+            }
+            // Keep only the ids, because the events may be large.
+            let ids: Vec<String> = events.into_iter().map(|event| event.event.id).collect();
+            for id in ids {
+                match self.remove(&id).await {
+                    Ok(_) => {}
+                    // The event started or ended in the meantime.
+                    Err(Error::EventNotRemovable { .. } | Error::EventNotFound { .. }) => {
+                        skipped.insert(id);
+                    }
+                    Err(error) => return Err(error),
+                }
             }
         }
         self.inner.log.forget(trigger).await?;

@@ -14,6 +14,7 @@ use axum::extract::Request;
 use axum::http::header::CONTENT_LENGTH;
 use bytes::Bytes;
 use futures::StreamExt;
+use headwater_lambda::EVENT_BYTES_MAX;
 use headwater_model::{ErrorCode, Problem};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
@@ -59,7 +60,7 @@ impl BodyKind {
     const fn bytes_max(self) -> usize {
         match self {
             BodyKind::Table => 256 << 20,
-            BodyKind::Call => 64 << 20,
+            BodyKind::Call => EVENT_BYTES_MAX,
             BodyKind::Values => 8 << 20,
         }
     }
@@ -78,6 +79,8 @@ impl BodyKind {
 pub struct BodyQuotas {
     tables: BodyQuota,
     values: BodyQuota,
+    /// Maximum length of the body of a call in bytes. It is smaller on servers with little memory.
+    call_bytes_max: usize,
     timeout: Duration,
 }
 
@@ -104,8 +107,22 @@ impl BodyQuotas {
     pub fn new(bytes: u64, timeout: Duration) -> Self {
         let units = usize::try_from(bytes / UNIT_BYTES).unwrap_or(usize::MAX);
         let units = units.clamp(UNITS_MIN, Semaphore::MAX_PERMITS);
-        let quota = |kind| BodyQuota::new(kind, units);
-        BodyQuotas { tables: quota(BodyKind::Table), values: quota(BodyKind::Call), timeout }
+        // Two bodies of calls can have the maximum length at the same time: one that uses the whole
+        // quota, and one that exceeds it. Together, they need at most four times the quota.
+        let call_bytes_max = usize::try_from(bytes / 8).unwrap_or(usize::MAX);
+        let call_bytes_max =
+            call_bytes_max.clamp(BodyKind::Values.bytes_max(), BodyKind::Call.bytes_max());
+        let tables = BodyQuota::new(BodyKind::Table, BodyKind::Table.bytes_max(), units);
+        let values = BodyQuota::new(BodyKind::Call, call_bytes_max, units);
+        BodyQuotas { tables, values, call_bytes_max, timeout }
+    }
+
+    /// Returns the maximum length of a body in bytes.
+    pub fn bytes_max(&self, kind: BodyKind) -> usize {
+        match kind {
+            BodyKind::Call => self.call_bytes_max,
+            BodyKind::Table | BodyKind::Values => kind.bytes_max(),
+        }
     }
 
     /// Reads a body. The memory of the body counts against the quota until the permit is dropped.
@@ -115,10 +132,11 @@ impl BodyQuotas {
         kind: BodyKind,
     ) -> HandlerResult<(Bytes, BodyPermit)> {
         let length = request.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok());
-        let length = length.and_then(|text| text.parse::<usize>().ok()).unwrap_or(kind.bytes_max());
-        if length > kind.bytes_max() {
+        let bytes_max = self.bytes_max(kind);
+        let length = length.and_then(|text| text.parse::<usize>().ok()).unwrap_or(bytes_max);
+        if length > bytes_max {
             self.skip(request.into_body().into_data_stream()).await;
-            return Err(too_long(kind));
+            return Err(too_long(bytes_max));
         }
         let quota = match kind {
             BodyKind::Table => &self.tables,
@@ -128,7 +146,7 @@ impl BodyQuotas {
         let body = request.into_body();
         let read = self.read_within(quota, length, body, &mut permit).await;
         let bytes =
-            read.map_err(|error| if is_too_long(&error) { too_long(kind) } else { error })?;
+            read.map_err(|error| if is_too_long(&error) { too_long(bytes_max) } else { error })?;
         quota.release_excess(&mut permit, bytes.len());
         Ok((bytes, permit))
     }
@@ -157,7 +175,7 @@ impl BodyQuotas {
         body: Body,
         permit: &mut BodyPermit,
     ) -> HandlerResult<Bytes> {
-        let (kind, mut started) = (quota.kind, Instant::now());
+        let mut started = Instant::now();
         let (mut parts, mut read) = (body.into_data_stream(), Vec::new());
         loop {
             let due = started + self.timeout + Duration::from_secs(read.len() as u64 / RATE_MIN);
@@ -176,7 +194,7 @@ impl BodyQuotas {
                     drop(read);
                     *permit = BodyPermit { shared: None, last: None };
                     self.skip(parts).await;
-                    return Err(too_long(kind));
+                    return Err(too_long(bytes_max));
                 }
                 Ok(Some(Err(error))) => {
                     let message = format!("the body is incomplete: {error}");
@@ -188,8 +206,9 @@ impl BodyQuotas {
 }
 
 impl BodyQuota {
-    fn new(kind: BodyKind, units: usize) -> Self {
-        let longest = units_of(kind, kind.bytes_max());
+    /// Creates a quota for bodies of at most `bytes_max` bytes.
+    fn new(kind: BodyKind, bytes_max: usize, units: usize) -> Self {
+        let longest = units_of(kind, bytes_max);
         let units = units.saturating_sub(longest).max(units / 2);
         let (shared, last) = (Arc::new(Semaphore::new(units)), Arc::new(Semaphore::new(1)));
         BodyQuota { kind, shared, units, last }
@@ -262,8 +281,8 @@ fn quota_exhausted() -> ErrorResponse {
     ErrorResponse(problem.with_hint("Try again after other requests have ended."))
 }
 
-fn too_long(kind: BodyKind) -> ErrorResponse {
-    let hint = format!("Send at most {} MiB in one request.", kind.bytes_max() >> 20);
+fn too_long(bytes_max: usize) -> ErrorResponse {
+    let hint = format!("Send at most {} MiB in one request.", bytes_max >> 20);
     ErrorResponse::invalid(TOO_LONG, hint)
 }
 
@@ -334,7 +353,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_call_of_64_mib_is_read_and_a_longer_one_is_rejected() {
-        let bodies = BodyQuotas::new(0, Duration::from_secs(60));
+        let bodies = BodyQuotas::new(512 << 20, Duration::from_secs(60));
         let (bytes, permit) =
             bodies.read(in_parts(64 << 20), BodyKind::Call).await.expect("a body");
         assert_eq!(bytes.len(), 64 << 20);
@@ -345,6 +364,10 @@ mod tests {
         );
         let failure = bodies.read(in_parts(9 << 20), BodyKind::Values).await.expect_err("long");
         assert!(failure.0.hint.is_some_and(|hint| hint.contains("8 MiB")));
+        // The limit is lower on a server with little memory.
+        let bodies = BodyQuotas::new(128 << 20, Duration::from_secs(60));
+        let failure = bodies.read(in_parts(17 << 20), BodyKind::Call).await.expect_err("long");
+        assert!(failure.0.hint.is_some_and(|hint| hint.contains("16 MiB")));
     }
 
     #[tokio::test]

@@ -113,7 +113,8 @@ impl Process {
     async fn send(&self, queue: &str, bodies: &[&str]) {
         let is_fifo = queue.strip_suffix(".fifo").is_some();
         let fifo = [("FifoQueue".to_owned(), "true".to_owned())];
-        let given = if is_fifo { fifo.into() } else { BTreeMap::new() };
+        let given: BTreeMap<String, String> =
+            if is_fifo { BTreeMap::from(fifo) } else { BTreeMap::new() };
         self.queues.create(queue, &given, BTreeMap::new()).await.expect("a queue");
         let message = |body: &&str| NewMessage {
             body: (*body).to_owned(),
