@@ -263,7 +263,17 @@ impl TriggerExecutor {
         let (returns, client) = (Returns::Any, ClientCall::default());
         let input = CallInput { arguments, returns, lake: Some(lake.clone()), client };
         let returned = self.runner.call((&*project, &*self.given), &callable, input, context).await;
-        let returned = returned.or_problem()?;
+        let returned = match returned.or_problem() {
+            Ok(returned) => returned,
+            Err(problem) => {
+                // A statement such as CREATE TABLE fails if an earlier attempt has committed it.
+                if lake.is_committed().await {
+                    context.log_system(ALREADY_COMMITTED);
+                    return Ok(Value::Null);
+                }
+                return Err(problem);
+            }
+        };
         let kept = match &returned {
             FunctionResult::Table(_) if !outputs.is_empty() => Value::Null,
             returned => kept(returned.clone(), context)?,
@@ -334,14 +344,17 @@ fn arguments(
     Ok(arguments.iter().map(argument).collect())
 }
 
-/// Commits the rows that a function appended, and records its usage.
+/// The message if an earlier attempt has committed the changes of an event.
+const ALREADY_COMMITTED: &str = "the changes were already committed by an earlier attempt";
+
+/// Commits the changes of a function, and records its usage.
 pub(crate) async fn commit_appended(
     lake: &FunctionLake,
     context: &JobContext,
 ) -> Result<(), Problem> {
     let AppendResult { rows, bytes, is_repeated } = lake.commit().await?;
     if is_repeated {
-        context.log_system("the appended rows were already committed by an earlier attempt");
+        context.log_system(ALREADY_COMMITTED);
     }
     context.add_usage(&Usage { rows_written: rows, bytes_written: bytes, ..Usage::default() });
     Ok(())

@@ -1,5 +1,6 @@
 //! The access of one call of a function to the lake.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
@@ -7,20 +8,27 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 use headwater_encoding::{Encoder, Format};
-use headwater_engine::{Engine, SessionOptions, TableAccess};
+use headwater_engine::{Engine, Prepared, SessionOptions, StatementResult, TableAccess};
 use headwater_functions::{
     LAKE_CONTENT_BYTES_MAX, LakeAccess, LakeAnswer, LakeRequest, SharedTable, too_large,
 };
 use headwater_lake::Lake;
 use headwater_model::{
-    Action, ErrorCode, JobId, NameError, Object, Problem, RefSpec, ResultExt, TableName,
+    Action, ErrorCode, JobId, NameError, Object, PROPERTY_JOB, Problem, RefSpec, ResultExt,
+    TableName,
 };
 use headwater_objects::{Condition, Content, Headers, NewObject, ObjectPath, Objects};
 use parking_lot::Mutex;
 use serde_json::json;
 
+use crate::call_branch::CallState;
+
 /// Maximum size of the rows that one call appends, in bytes.
 const APPENDED_BYTES_MAX: u64 = 1 << 30;
+
+/// The statements that write nothing.
+const READS: [&str; 7] =
+    ["SELECT", "EXPLAIN", "EXPLAIN COST", "SHOW TABLES", "SHOW VIEWS", "DESCRIBE", "SUMMARIZE"];
 
 /// The components that answer a function's requests. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -42,7 +50,8 @@ pub struct CallScope {
     pub author: String,
     /// The call's job.
     pub job: JobId,
-    /// The branch that the call reads and appends to.
+    /// The target branch, which the call reads, and which contains its writes after it has
+    /// succeeded.
     pub branch: String,
     /// The id of the part of an event that the call handles. At most one commit has this id.
     pub event: Option<String>,
@@ -55,14 +64,15 @@ pub struct CallScope {
 pub struct FunctionLake {
     pub(crate) parts: LakeComponents,
     pub(crate) scope: CallScope,
-    /// Rows to commit when the call succeeds.
+    /// Appended rows that are not written yet.
     pub(crate) appends: Mutex<Vec<(TableName, SharedTable)>>,
+    pub(crate) state: Mutex<CallState>,
 }
 
 impl FunctionLake {
     /// Creates the access of a call.
     pub fn new(parts: LakeComponents, scope: CallScope) -> Self {
-        FunctionLake { parts, scope, appends: Mutex::default() }
+        FunctionLake { parts, scope, appends: Mutex::default(), state: Mutex::default() }
     }
 
     /// Returns the columns of a table on the call's branch; `None` if the table does not exist.
@@ -75,7 +85,7 @@ impl FunctionLake {
         Ok(found.map(|(_, table)| table.schema()))
     }
 
-    fn check(&self, action: Action, object: &Object) -> Result<(), Problem> {
+    pub(crate) fn check(&self, action: Action, object: &Object) -> Result<(), Problem> {
         self.scope.access.as_ref().map_or(Ok(()), |access| access.check(action, object))
     }
 
@@ -101,30 +111,38 @@ impl FunctionLake {
         Ok(LakeAnswer { value: json!(put.or_problem()?.etag), content: Vec::new() })
     }
 
+    /// Executes a statement. Its result contains the rows that the call has appended.
     async fn query(&self, sql: &str) -> Result<LakeAnswer, Problem> {
-        let options = SessionOptions {
+        let parsed = Prepared::parse(sql).map_err(headwater_engine::Error::from);
+        let statement = parsed.or_problem()?;
+        let command = statement.clone().command().map_err(headwater_engine::Error::from);
+        let name = command.or_problem()?.name();
+        let is_read = READS.contains(&name);
+        let (has_appends, known) =
+            (!self.appends.lock().is_empty(), self.state.lock().branch.clone());
+        let branch = if is_read && !has_appends { known } else { Some(self.branch().await?) };
+        let mut options = SessionOptions {
             author: self.scope.author.clone(),
-            access: self.scope.access.clone(),
+            properties: BTreeMap::from([(PROPERTY_JOB.to_owned(), self.scope.job.to_string())]),
             calls_functions: false,
-            ..SessionOptions::at(RefSpec::Name(self.scope.branch.clone()))
+            ..SessionOptions::default()
         };
-        let session = self.parts.engine.session(options).or_problem()?;
-        let answer = Box::pin(session.select(sql)).await.or_problem()?;
-        let mut encoder = Encoder::new(Format::Arrow, &answer.schema).map_err(|e| encoding(&e))?;
-        let (mut rows, mut content, mut bytes) = (answer.stream, Vec::new(), 0);
-        while let Some(batch) = rows.next().await {
-            let mut rest = Some(batch.or_problem()?);
-            while let Some(batch) = rest {
-                let (piece, left) = encoder.piece(batch).map_err(|error| encoding(&error))?;
-                bytes += piece.len() as u64;
-                content.push(piece);
-                if bytes > LAKE_CONTENT_BYTES_MAX {
-                    return Err(too_large("the result of the query"));
-                }
-                rest = left;
-            }
+        if let Some(branch) = &branch {
+            self.flush(branch).await?;
+            options.reference = RefSpec::Name(branch.name().to_owned());
+            options.access = self.access_on(branch);
+        } else {
+            options.reference = RefSpec::Name(self.scope.branch.clone());
+            options.access.clone_from(&self.scope.access);
+            options.view = Some(self.view().await?);
         }
-        content.push(encoder.end().map_err(|error| encoding(&error))?);
+        let session = self.parts.engine.session(options).or_problem()?;
+        let result = Box::pin(session.execute(statement)).await.or_problem()?;
+        if result.commit.is_some() {
+            let usage = result.metrics.usage();
+            self.record(name.to_owned(), usage.rows_written, usage.bytes_written);
+        }
+        let content = arrow_stream(result).await?;
         Ok(LakeAnswer { value: json!(null), content })
     }
 
@@ -176,7 +194,29 @@ impl LakeAccess for FunctionLake {
 
     fn restart(&self) {
         self.appends.lock().clear();
+        // Dropping the handle of the branch deletes it.
+        *self.state.lock() = CallState::default();
     }
+}
+
+/// Encodes the rows of a statement as an Arrow stream, in parts.
+async fn arrow_stream(result: StatementResult) -> Result<Vec<Bytes>, Problem> {
+    let mut encoder = Encoder::new(Format::Arrow, &result.schema).map_err(|e| encoding(&e))?;
+    let (mut rows, mut content, mut bytes) = (result.stream, Vec::new(), 0);
+    while let Some(batch) = rows.next().await {
+        let mut rest = Some(batch.or_problem()?);
+        while let Some(batch) = rest {
+            let (piece, left) = encoder.piece(batch).map_err(|error| encoding(&error))?;
+            bytes += piece.len() as u64;
+            content.push(piece);
+            if bytes > LAKE_CONTENT_BYTES_MAX {
+                return Err(too_large("the result of the query"));
+            }
+            rest = left;
+        }
+    }
+    content.push(encoder.end().map_err(|error| encoding(&error))?);
+    Ok(content)
 }
 
 /// Returns the content type of an object by the file extension of its key; `None` if it is unknown.
