@@ -48,6 +48,7 @@ def model(
     tags: str | Iterable[str] | None = None,
     retries: int = 0,
     backoff: str | float | None = None,
+    outputs: Iterable[str] = (),
     expect: str | Iterable[str] | None = None,
     expect_or_warn: str | Iterable[str] | None = None,
     expect_or_quarantine: str | Iterable[str] | None = None,
@@ -74,7 +75,8 @@ def model(
     `headwater run --select tag:NAME` selects models. `retries` is the maximum number of repetitions
     after a failure that may be transient: an exception, an exceeded `timeout` or an ended process.
     `backoff` is the wait before the first repetition, by default 1 s. Each further wait is twice as
-    long. `expect` is one condition in SQL or a list of conditions that every row of the result must
+    long. `outputs` are addresses such as `bucket://reports/{date}.csv`, to which the rows of the
+    model's table are written after a run is merged. `expect` is one condition in SQL or a list of conditions that every row of the result must
     satisfy. With `expect_or_warn`, rows that violate a condition cause only a warning. With
     `expect_or_quarantine`, such rows are written to the table `NAME_quarantine` instead.
 
@@ -101,6 +103,7 @@ def model(
         "tags": None if tags is None else _check_tags(tags),
         "retries": _check_retries(retries),
         "backoff": _check_measure(backoff, "backoff", parse_duration, "5s"),
+        "outputs": _check_outputs(outputs),
         "expect": _check_conditions(expect, "expect"),
         "expect_or_warn": _check_conditions(expect_or_warn, "expect_or_warn"),
         "expect_or_quarantine": _check_conditions(expect_or_quarantine, "expect_or_quarantine"),

@@ -28,6 +28,7 @@ mod project_files;
 mod provisioner;
 mod rights;
 mod run;
+mod run_output;
 mod running_statement;
 mod settings;
 mod system_tables;

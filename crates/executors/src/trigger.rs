@@ -87,7 +87,8 @@ impl TargetExecutor for TriggerExecutor {
                 Target::Run => {
                     let request = self.run_request(trigger, event, &context)?;
                     let part = request.event.clone();
-                    let report = self.runs.run(request, &actor, &context).await;
+                    let caused_by = caused_by(trigger, event);
+                    let report = self.runs.run(request, &actor, &context, &caused_by).await;
                     result.insert("run".into(), once(report, part.as_deref(), &context)?);
                 }
                 Target::Function(address) if is_address(address) => {
@@ -256,7 +257,7 @@ impl TriggerExecutor {
             job: context.id(),
             branch: trigger.branch.clone().unwrap_or_else(|| MAIN_BRANCH.to_owned()),
             event: Some(event_part(&event.id, "function")),
-            caused_by: event.caused_by.iter().chain([&trigger.name]).cloned().collect(),
+            caused_by: caused_by(trigger, event),
         };
         let lake = Arc::new(FunctionLake::new(self.destinations.lake.clone(), scope));
         let arguments = arguments(&callable, trigger, event)?;
@@ -323,6 +324,11 @@ impl TriggerExecutor {
             ..RunRequest::default()
         })
     }
+}
+
+/// Returns the triggers that caused the work of an event.
+fn caused_by(trigger: &Trigger, event: &Event) -> Vec<String> {
+    event.caused_by.iter().chain([&trigger.name]).cloned().collect()
 }
 
 /// Returns the arguments of a call: those that a client gave, or else the event.

@@ -38,6 +38,7 @@ mod reuse;
 mod rights;
 mod row_expectations;
 mod run;
+mod run_outputs;
 mod runner;
 mod selected;
 mod selection;
@@ -58,6 +59,7 @@ pub use headwater_project::{
 };
 pub use parse::parse_project;
 pub use preparation::ProvisionedCall;
+pub use run_outputs::{ModelOutput, PendingOutputs};
 pub use runner::Runner;
 pub use sql_function::SqlFunctions;
 pub use system_tables::register_system_tables;

@@ -294,6 +294,7 @@ impl Runner {
         let view = self.lake().view(&request.source).await.map_err(|error| Error::other(&error))?;
         let whole = plan.checked_tables(&view).await?;
         with.refs.extend(self.record_computed(plan, work, &view, finished).await?);
+        with.refs.extend(self.record_outputs(plan, work, head).await?);
         let checked = work.checks(plan).then(|| plan.project.name.clone());
         let (author, passed) = (work.author(), Some(checked.unwrap_or_default()));
         let merged = work.request.merge.as_ref().map(|merge| merge.source.clone());

@@ -297,16 +297,18 @@ impl Components {
         let (objects, uploads) = (buckets.objects.clone(), folder.join(UPLOADS_FOLDER));
         let import_rights = import_rights(&config, &access, uploads, objects);
         let imports = import_executor(&lake, &import_rights);
-        let runs = run_executor(&lake, &runner, &access);
+        let parts = lake_parts(&lake, &engine, &buckets);
+        let destinations = Destinations::new(parts, &queues, &secrets);
+        let runs = RunExecutor::new(&runner, &lake, &access, &secrets, &destinations);
         let (deployed, given) =
             (Arc::<ActiveVersion>::default(), Arc::<EnvironmentCache>::default());
-        let (catalog, parts) = (FunctionCatalog::new(&lake), lake_parts(&lake, &engine, &buckets));
+        let catalog = FunctionCatalog::new(&lake);
         let targets = project_dir(&config).map(|project| TriggerExecutor {
             catalog: catalog.clone(),
             imports: imports.clone(),
             runs: runs.clone(),
             runner: runner.clone(),
-            destinations: Destinations::new(parts, &queues, &secrets),
+            destinations,
             given: given.clone(),
             project,
             deployed: deployed.clone(),
@@ -457,10 +459,6 @@ fn register_executors(
     let maintenance =
         MaintenanceExecutor { lake: lake.clone(), runtime: MeteredRuntime::background() };
     jobs.register(JobKind::Maintenance, Arc::new(maintenance));
-}
-
-fn run_executor(lake: &Lake, runner: &Runner, access: &Access) -> RunExecutor {
-    RunExecutor { runner: runner.clone(), lake: lake.clone(), access: access.clone() }
 }
 
 /// Removes the spill files that a killed server left.

@@ -19,7 +19,7 @@ use crate::{
 
 const DECORATORS: [&str; 4] = ["model", "python", "expectation", "function"];
 const INPUTS: [&str; 2] = ["Model", "Parameter"];
-const MODEL: [&str; 22] = [
+const MODEL: [&str; 23] = [
     "name",
     "materialization",
     "keys",
@@ -39,6 +39,7 @@ const MODEL: [&str; 22] = [
     "tags",
     "retries",
     "backoff",
+    "outputs",
     "expect",
     "expect_or_warn",
     "expect_or_quarantine",
@@ -141,6 +142,7 @@ impl<'a> Reader<'a> {
             overwrite_filter: filter,
             always_runs: false,
             tags: settings::tags(&values, &at)?,
+            outputs: values.texts("outputs")?.unwrap_or_default(),
             severity: settings::severity(&values, &at)?,
             row_expectations,
             memory_bytes: quantity(&values, "memory", units::bytes, "\"512MiB\"")?,
