@@ -76,9 +76,10 @@ def model(
     after a failure that may be transient: an exception, an exceeded `timeout` or an ended process.
     `backoff` is the wait before the first repetition, by default 1 s. Each further wait is twice as
     long. `outputs` are addresses such as `bucket://reports/{date}.csv`, to which the rows of the
-    model's table are written after a run is merged. `expect` is one condition in SQL or a list of conditions that every row of the result must
-    satisfy. With `expect_or_warn`, rows that violate a condition cause only a warning. With
-    `expect_or_quarantine`, such rows are written to the table `NAME_quarantine` instead.
+    model's table are written after a run is merged. `expect` is one condition in SQL or a list of
+    conditions that every row of the result must satisfy. With `expect_or_warn`, rows that violate a
+    condition cause only a warning. With `expect_or_quarantine`, such rows are written to the table
+    `NAME_quarantine` instead.
 
     The function returns a pyarrow table, a pandas or polars frame, or a list of dicts, or yields
     several of these. Raises `InvalidProjectError` for invalid arguments.

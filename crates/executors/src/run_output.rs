@@ -97,7 +97,7 @@ impl RunExecutor {
 
     /// Writes the outputs of merged runs that are not written yet.
     ///
-    /// Errors: `forbidden`, and the errors of the outputs. The output is then kept for the next run.
+    /// Errors: `forbidden`, and the errors of the outputs. The next run then writes the output.
     pub(crate) async fn write_outputs(
         &self,
         run: &OutputRun<'_>,

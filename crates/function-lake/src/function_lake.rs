@@ -22,6 +22,7 @@ use parking_lot::Mutex;
 use serde_json::json;
 
 use crate::call_branch::CallState;
+use crate::json_rows;
 
 /// Maximum size of the rows that one call appends, in bytes.
 const APPENDED_BYTES_MAX: u64 = 1 << 30;
@@ -75,11 +76,12 @@ impl FunctionLake {
         FunctionLake { parts, scope, appends: Mutex::default(), state: Mutex::default() }
     }
 
-    /// Returns the columns of a table on the call's branch; `None` if the table does not exist.
+    /// Returns the columns of a table as the call sees it; `None` if the table does not exist.
     /// Does not check rights, so the columns must not be shown to users.
     pub async fn columns(&self, table: &TableName) -> Result<Option<SchemaRef>, Problem> {
-        let scope = &self.scope;
-        let transaction = self.parts.lake.transaction(&scope.branch, &scope.author).await;
+        let own = self.state.lock().branch.as_ref().map(|branch| branch.name().to_owned());
+        let branch = own.unwrap_or_else(|| self.scope.branch.clone());
+        let transaction = self.parts.lake.transaction(&branch, &self.scope.author).await;
         let transaction = transaction.or_problem()?;
         let found = transaction.view().find(&table.namespace, &table.name).await.or_problem()?;
         Ok(found.map(|(_, table)| table.schema()))
@@ -112,7 +114,7 @@ impl FunctionLake {
     }
 
     /// Executes a statement. Its result contains the rows that the call has appended.
-    async fn query(&self, sql: &str) -> Result<LakeAnswer, Problem> {
+    async fn query(&self, sql: &str, format: Format) -> Result<LakeAnswer, Problem> {
         let parsed = Prepared::parse(sql).map_err(headwater_engine::Error::from);
         let statement = parsed.or_problem()?;
         let command = statement.clone().command().map_err(headwater_engine::Error::from);
@@ -142,16 +144,30 @@ impl FunctionLake {
             let usage = result.metrics.usage();
             self.record(name.to_owned(), usage.rows_written, usage.bytes_written);
         }
-        let content = arrow_stream(result).await?;
+        let content = encoded(result, format).await?;
         Ok(LakeAnswer { value: json!(null), content })
     }
 
-    fn append(&self, table: &str, rows: SharedTable) -> Result<LakeAnswer, Problem> {
+    /// Returns the table to which the call appends. Checks the rights now, because a failure at the
+    /// end of the call would lose its work.
+    fn target_table(&self, name: &str) -> Result<TableName, Problem> {
         let table: TableName =
-            table.parse().map_err(|error: NameError| headwater_model::Fault::to_problem(&error))?;
-        // Check the rights now, because a failure at the end of the call would lose its work.
+            name.parse().map_err(|error: NameError| headwater_model::Fault::to_problem(&error))?;
         self.check(Action::Write, &Object::branch(&self.scope.branch))?;
         self.check(Action::Insert, &Object::table(&table))?;
+        Ok(table)
+    }
+
+    async fn append_json(&self, table: &str, rows: Bytes) -> Result<LakeAnswer, Problem> {
+        let columns = self.columns(&self.target_table(table)?).await?;
+        match json_rows::table(rows, columns).await? {
+            Some(rows) => self.append(table, rows),
+            None => Ok(LakeAnswer { value: json!(0), content: Vec::new() }),
+        }
+    }
+
+    fn append(&self, table: &str, rows: SharedTable) -> Result<LakeAnswer, Problem> {
+        let table = self.target_table(table)?;
         let mut appends = self.appends.lock();
         let before: u64 = appends.iter().map(|(_, rows)| rows.bytes()).sum();
         if before + rows.bytes() > APPENDED_BYTES_MAX {
@@ -173,7 +189,7 @@ impl LakeAccess for FunctionLake {
             LakeRequest::ReadObject { .. } => "lake read_object",
             LakeRequest::PutObject { .. } => "lake put_object",
             LakeRequest::Query { .. } => "lake query",
-            LakeRequest::Append { .. } => "lake append",
+            LakeRequest::Append { .. } | LakeRequest::AppendJson { .. } => "lake append",
         };
         let span = self.parts.lake.monitor().begin_access(self.scope.job, name);
         let answer = match request {
@@ -183,8 +199,11 @@ impl LakeAccess for FunctionLake {
             LakeRequest::PutObject { bucket, key, content } => {
                 self.put_object(ObjectPath { bucket, key }, content).await
             }
-            LakeRequest::Query { sql } => self.query(&sql).await,
+            LakeRequest::Query { sql, json } => {
+                self.query(&sql, if json { Format::Json } else { Format::Arrow }).await
+            }
             LakeRequest::Append { table, rows } => self.append(&table, rows),
+            LakeRequest::AppendJson { table, rows } => self.append_json(&table, rows).await,
         };
         if let Some(span) = span {
             span.end(answer.as_ref().err().map(|problem| problem.code.to_string()));
@@ -199,9 +218,9 @@ impl LakeAccess for FunctionLake {
     }
 }
 
-/// Encodes the rows of a statement as an Arrow stream, in parts.
-async fn arrow_stream(result: StatementResult) -> Result<Vec<Bytes>, Problem> {
-    let mut encoder = Encoder::new(Format::Arrow, &result.schema).map_err(|e| encoding(&e))?;
+/// Encodes the rows of a statement, in parts.
+async fn encoded(result: StatementResult, format: Format) -> Result<Vec<Bytes>, Problem> {
+    let mut encoder = Encoder::new(format, &result.schema).map_err(|e| encoding(&e))?;
     let (mut rows, mut content, mut bytes) = (result.stream, Vec::new(), 0);
     while let Some(batch) = rows.next().await {
         let mut rest = Some(batch.or_problem()?);

@@ -55,7 +55,7 @@ impl Fixture {
 }
 
 async fn run(call: &FunctionLake, sql: &str) -> Result<(), Problem> {
-    call.answer(LakeRequest::Query { sql: sql.to_owned() }).await.map(drop)
+    call.answer(LakeRequest::Query { sql: sql.to_owned(), json: false }).await.map(drop)
 }
 
 async fn append(call: &FunctionLake, ids: ArrayRef) {
