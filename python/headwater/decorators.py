@@ -23,14 +23,14 @@ PRIORITIES = ("low", "normal", "high")
 TARGETS = ("function", "import", "run", "parameters")
 CPUS_HINT = "Write a number of processors, such as `cpus=1.5`."
 MONEY_HINT = "Write an amount, such as `2.5`."
+# Characters that must not occur in names of namespaces and tables.
+RESERVED = frozenset("/\\\"`@#~*")
 MATERIALIZATIONS = ("none", "replace", "append", "merge", "overwrite_partitions")
 
 
 def model(
     name: str | None = None,
-    materialization: Literal[
-        "none", "replace", "append", "merge", "overwrite_partitions"
-    ] = "none",
+    materialization: Literal["none", "replace", "append", "merge", "overwrite_partitions"] = "none",
     keys: str | Iterable[str] | None = None,
     columns: Iterable[str] | Mapping[str, str] | None = None,
     partition_by: str | Iterable[str] | None = None,
@@ -60,23 +60,22 @@ def model(
     (the result is added to the table), `merge` (the result is upserted by the columns `keys`) or
     `overwrite_partitions` (the result replaces the rows that match the SQL condition
     `overwrite_filter`, or without a condition the rows in the partitions of the result). `columns`
-    are the required columns of the result: names, or names with types such as
-    `{"id": "bigint not null"}`. `partition_by` is one field or a list of `column`,
-    `day(column)` (or `year`, `month`, `hour`), `bucket(16, column)` and `truncate(4, column)`.
-    `allow_takeover` permits overwriting a table that no model of the project created. With `reuse`,
-    the functions of one run that have the same folder, packages and limits use one process, which
-    keeps modules and global variables. `network` allows all network access, or only access to the
-    hosts in a list such as `["api.example.com:443"]`. `memory` is the memory limit, such as
-    `"512MiB"` or a number of bytes. `timeout` is the time limit, such as `"1min"` or a number of
-    seconds. `cpus` is the maximum number of processors, such as `1.5`. `tmp` is the size of `/tmp`,
-    by default 1 GiB. `env` are environment variables, whose values Headwater never shows. `secrets`
-    are names of the lake's secrets, which the function gets as environment variables. `priority`
-    determines the order of queued calls. `tags` are names by which
-    `headwater run --select tag:NAME` selects models. `retries` is the maximum number of repetitions
-    after a failure that may be transient: an exception, an exceeded `timeout` or an ended process.
-    `backoff` is the wait before the first repetition, by default 1 s. Each further wait is twice as
-    long. `outputs` are addresses such as `bucket://reports/{date}.csv`, to which the rows of the
-    model's table are written after a run is merged. `expect` is one condition in SQL or a list of
+    are the required columns of the result: names, or names with types such as `{"id": "bigint not
+    null"}`. `partition_by` is one field or a list of `column`, `day(column)` (or `year`, `month`,
+    `hour`), `bucket(16, column)` and `truncate(4, column)`. `allow_takeover` permits overwriting a
+    table that no model of the project created. With `reuse`, the functions of one run that have the
+    same folder, packages and limits use one process, which keeps modules and global variables.
+    `network` allows all network access, or only access to the hosts in a list such as
+    `["api.example.com:443"]`. `memory` is the memory limit, such as `"512MiB"` or a number of
+    bytes. `timeout` is the time limit, such as `"1min"` or a number of seconds. `cpus` is the
+    maximum number of processors, such as `1.5`. `tmp` is the size of `/tmp`, by default 1 GiB.
+    `env` are environment variables, whose values Headwater never shows. `secrets` are names of the
+    lake's secrets, which the function gets as environment variables. `priority` determines the
+    order of queued calls. `tags` are names by which `headwater run --select tag:NAME` selects
+    models. `retries` is the maximum number of repetitions after a failure that may be transient: an
+    exception, an exceeded `timeout` or an ended process. `backoff` is the wait before the first
+    repetition, by default 1 s. Each further wait is twice as long. `outputs` are addresses to which
+    the model's rows are written after a run. `expect` is one condition in SQL or a list of
     conditions that every row of the result must satisfy. With `expect_or_warn`, rows that violate a
     condition cause only a warning. With `expect_or_quarantine`, such rows are written to the table
     `NAME_quarantine` instead.
@@ -239,10 +238,6 @@ def _attach(kind: str, settings: Mapping[str, object]) -> Callable[[Function], F
         return function
 
     return decorate
-
-
-# Characters that must not occur in names of namespaces and tables.
-RESERVED = frozenset("/\\\"`@#~*")
 
 
 def _title(function: object) -> str:

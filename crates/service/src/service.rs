@@ -297,12 +297,10 @@ impl Components {
         let (objects, uploads) = (buckets.objects.clone(), folder.join(UPLOADS_FOLDER));
         let import_rights = import_rights(&config, &access, uploads, objects);
         let imports = import_executor(&lake, &import_rights);
-        let parts = lake_parts(&lake, &engine, &buckets);
+        let (parts, given) = (lake_parts(&lake, &engine, &buckets), Arc::default());
         let destinations = Destinations::new(parts, &queues, &secrets);
         let runs = RunExecutor::new(&runner, &lake, &access, &secrets, &destinations);
-        let (deployed, given) =
-            (Arc::<ActiveVersion>::default(), Arc::<EnvironmentCache>::default());
-        let catalog = FunctionCatalog::new(&lake);
+        let (catalog, deployed) = (FunctionCatalog::new(&lake), Arc::<ActiveVersion>::default());
         let targets = project_dir(&config).map(|project| TriggerExecutor {
             catalog: catalog.clone(),
             imports: imports.clone(),
