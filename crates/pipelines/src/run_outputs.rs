@@ -63,7 +63,7 @@ impl Runner {
         commit: CommitId,
     ) -> Result<Option<RefChange>> {
         let declared = plan.project.steps.iter().flat_map(|step| {
-            step.outputs.iter().map(|address| ModelOutput {
+            step.outputs.iter().map(move |address| ModelOutput {
                 namespace: step.table.namespace.clone(),
                 name: step.table.name.clone(),
                 address: address.clone(),
