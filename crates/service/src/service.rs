@@ -285,7 +285,7 @@ impl Components {
         clear_spill(&folder.join("spill"))?;
         let lake = open_lake(&config).await?;
         transaction::delete_interrupted(&lake).await;
-        let access = open_access(&lake).await?;
+        let (access, given) = (open_access(&lake).await?, Arc::<EnvironmentCache>::default());
         let (oidc, buckets) = (OidcLogins::of(&config)?, BucketState::open(&config, &lake)?);
         let (queues, mappings) = (open_queues(&lake).await?, MappingState::open(&lake));
         let (engine, secrets) = (start_engine(&config, &lake)?, secret_store(&lake, &config));
@@ -297,7 +297,7 @@ impl Components {
         let (objects, uploads) = (buckets.objects.clone(), folder.join(UPLOADS_FOLDER));
         let import_rights = import_rights(&config, &access, uploads, objects);
         let imports = import_executor(&lake, &import_rights);
-        let (parts, given) = (lake_parts(&lake, &engine, &buckets), Arc::default());
+        let parts = lake_parts(&lake, &engine, &buckets);
         let destinations = Destinations::new(parts, &queues, &secrets);
         let runs = RunExecutor::new(&runner, &lake, &access, &secrets, &destinations);
         let (catalog, deployed) = (FunctionCatalog::new(&lake), Arc::<ActiveVersion>::default());
