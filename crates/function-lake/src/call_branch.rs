@@ -54,11 +54,24 @@ impl FunctionLake {
             return Ok(branch);
         }
         self.check_target().await?;
-        let from = RefSpec::Commit(self.view().await?.commit().to_string());
-        let created = TemporaryBranch::create(&self.parts.lake, TRANSACTION_BRANCHES, from).await;
-        let branch = created.or_problem()?;
+        let branch = self.create_branch().await?;
         self.state.lock().branch = Some(branch.clone());
         Ok(branch)
+    }
+
+    /// Creates a branch at the state that the call reads.
+    async fn create_branch(&self) -> Result<TemporaryBranch, Problem> {
+        let (lake, commit) = (&self.parts.lake, self.view().await?.commit());
+        let head = RefSpec::Name(self.scope.branch.clone());
+        let branch = TemporaryBranch::create(lake, TRANSACTION_BRANCHES, head).await.or_problem()?;
+        if lake.catalog().branch(branch.name()).await.or_problem()?.commit == commit {
+            return Ok(branch);
+        }
+        branch.delete().await;
+        // The target has moved since the first read. For a branch at an earlier commit, the lake
+        // checks the files of all tables, so this is not the first attempt.
+        let from = RefSpec::Commit(commit.to_string());
+        TemporaryBranch::create(lake, TRANSACTION_BRANCHES, from).await.or_problem()
     }
 
     /// Returns the access checks on the branch of the call, where the same rights apply as on the
