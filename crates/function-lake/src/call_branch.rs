@@ -63,7 +63,8 @@ impl FunctionLake {
     async fn create_branch(&self) -> Result<TemporaryBranch, Problem> {
         let (lake, commit) = (&self.parts.lake, self.view().await?.commit());
         let head = RefSpec::Name(self.scope.branch.clone());
-        let branch = TemporaryBranch::create(lake, TRANSACTION_BRANCHES, head).await.or_problem()?;
+        let branch =
+            TemporaryBranch::create(lake, TRANSACTION_BRANCHES, head).await.or_problem()?;
         if lake.catalog().branch(branch.name()).await.or_problem()?.commit == commit {
             return Ok(branch);
         }
