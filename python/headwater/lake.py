@@ -5,10 +5,11 @@
     data = lake.read_object("landing", "in/a.csv")
     lake.append("readings", rows)
 
-The function has the rights of its caller, or of the user that deployed its trigger. All changes of
-tables are made on a hidden branch, where the function sees them. The branch is merged in one commit
-when the function returns, and deleted if the function fails. The commit contains the id of the
-event, so that an event that is delivered twice changes tables only once.
+The function has the rights of its caller, or of the user that deployed its trigger. The user that
+deployed the project also needs the rights to each change. All changes of tables are made on a
+hidden branch, where the function sees them. The branch is merged in one commit when the function
+returns, and deleted if the function fails. The commit contains the id of the event, so that an
+event that is delivered twice changes tables only once.
 """
 
 import os

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from hmac import compare_digest
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def respond(request: Request, call: str | None) -> tuple[int, str, bytes]:
     `call` is the id of the running call; None if no call is running.
     """
     token = request.headers.get("authorization", "").removeprefix("Bearer ").strip()
-    if call is None or token != call:
+    if call is None or not compare_digest(token.encode(), call.encode()):
         hint = "Send the header `Authorization: Bearer ID` with the request id of the call."
         return _failure(401, "unauthenticated", "the token is not the id of the running call", hint)
     channel = sys.modules.get("headwater_lake")

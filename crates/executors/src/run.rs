@@ -66,8 +66,8 @@ impl RunExecutor {
         caused_by: &[String],
     ) -> Result<RunReport, Problem> {
         let principal = actor.principal();
-        let runner =
-            self.runner.with_access(table_access(&self.access, &principal, Some(context.id())));
+        let access = table_access(&self.access, &principal, Some(context.id()));
+        let runner = self.runner.with_access(access).with_outputs_of(actor);
         if request.test {
             let tested = runner.test(request, context.clone()).await;
             return tested.map_err(|error| error.to_problem());

@@ -4,7 +4,8 @@
 //! The merge records the outputs, so the next run of the project on the branch also writes the
 //! outputs that an earlier run has not written. Each output has an id that consists of the run, the
 //! model and the address, so that another attempt does not write it twice. The outputs use the
-//! rights of the identity of the run. These rights are checked before the run starts.
+//! rights of the identity of the run that computed the rows, also if a run of another identity
+//! writes them. These rights are checked before the run starts, and before each output is written.
 
 use std::sync::Arc;
 
@@ -46,7 +47,7 @@ impl<'a> OutputRun<'a> {
     /// Returns the run of a request; `None` if the run is not merged, or if the project's name
     /// cannot be read.
     pub fn of(request: &RunRequest, actor: &'a Actor, caused_by: &'a [String]) -> Option<Self> {
-        if request.test || request.preview.is_some() {
+        if request.test || request.dry_run || request.preview.is_some() {
             return None;
         }
         let project = Project::read_settings(&request.files).ok()?.name;
@@ -104,6 +105,7 @@ impl RunExecutor {
         context: &JobContext,
     ) -> Result<(), Problem> {
         let found = self.runner.pending_outputs(&run.project, &run.branch).await.or_problem()?;
+        let own = run.actor.clone().without_token();
         let oldest = chrono::Utc::now() - chrono::Duration::days(KEPT_DAYS);
         for mut pending in found {
             if pending.created < oldest {
@@ -114,8 +116,16 @@ impl RunExecutor {
             }
             while let Some(output) = pending.outputs.first().cloned() {
                 let written = Box::pin(self.write_output(&pending, &output, run, context)).await;
-                written.map_err(|problem| not_written(&output, problem))?;
-                self.runner.remove_output(&mut pending).await.or_problem()?;
+                match written {
+                    Ok(()) => self.runner.remove_output(&mut pending).await.or_problem()?,
+                    // The run of another user does not fail because of a right that is revoked.
+                    Err(problem) if is_denied(&problem) && pending.actor != own => {
+                        let reason = not_written(&output, problem).message;
+                        context.log_system(format!("run {}: {reason}", pending.job));
+                        break;
+                    }
+                    Err(problem) => return Err(not_written(&output, problem)),
+                }
             }
         }
         Ok(())
@@ -129,8 +139,8 @@ impl RunExecutor {
         context: &JobContext,
     ) -> Result<(), Problem> {
         let ModelOutput { namespace, name, address } = output;
-        authorize_destination(&self.access, run.actor, address)?;
-        let rows = self.rows(pending, output, run, context).await?;
+        authorize_destination(&self.access, &pending.actor, address)?;
+        let rows = self.rows(pending, output, context).await?;
         let value = FunctionResult::Table(rows);
         let job = pending.job.to_string();
         let id = output_id(&job, &format!("{namespace}.{name} {address}"));
@@ -139,7 +149,7 @@ impl RunExecutor {
             address,
             id: &id,
             payload: Payload::Result(call),
-            actor: run.actor,
+            actor: &pending.actor,
             commit: id.clone(),
             caused_by: run.caused_by.to_vec(),
         };
@@ -154,7 +164,6 @@ impl RunExecutor {
         &self,
         pending: &PendingOutputs,
         output: &ModelOutput,
-        run: &OutputRun<'_>,
         context: &JobContext,
     ) -> Result<SharedTable, Problem> {
         let parts = &self.destinations.lake;
@@ -163,7 +172,7 @@ impl RunExecutor {
         let view = view.or_problem()?.written_as(reference.clone());
         let options = SessionOptions {
             author: context.author().to_owned(),
-            access: table_access(&self.access, &run.actor.principal(), Some(context.id())),
+            access: table_access(&self.access, &pending.actor.principal(), Some(context.id())),
             view: Some(view),
             calls_functions: false,
             ..SessionOptions::at(reference)
@@ -197,6 +206,11 @@ fn not_written(output: &ModelOutput, problem: Problem) -> Problem {
     let hint = problem.hint.clone();
     let hint = hint.unwrap_or_else(|| "Run the project again: it writes the output.".to_owned());
     Problem { message, ..problem }.with_hint(hint)
+}
+
+/// Returns true if an identity has lost a right, or its account.
+fn is_denied(problem: &Problem) -> bool {
+    matches!(problem.code, ErrorCode::Forbidden | ErrorCode::Unauthenticated)
 }
 
 /// Returns true if a run is merged: it succeeded, or an earlier attempt for its event has committed

@@ -23,6 +23,7 @@ use headwater_triggers::{
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use crate::call_access::call_access;
 use crate::call_budget::call_budget;
 use crate::call_output::{CallOutputs, OutputWriter};
 use crate::created_trigger::needed_rights;
@@ -31,7 +32,7 @@ use crate::destination::{self, RecordDelivery, authorize_destination};
 use crate::function_catalog::{FunctionCatalog, ParsedFunction, missing_function, split_name};
 use crate::import::ImportExecutor;
 use crate::occurrence_rights::{needed_right, visible_to_deployer};
-use crate::rights::{authorize_again, check_account, record_secrets, table_access};
+use crate::rights::{authorize_again, check_account, record_secrets};
 use crate::run::{RunExecutor, run_queue};
 use crate::template_params;
 
@@ -249,10 +250,11 @@ impl TriggerExecutor {
         let _permit = self.catalog.permit(&function.callable.name, concurrency)?;
         let principal = actor.principal();
         let outputs = CallOutputs::new(&function, &principal).caused_by(event, &trigger.name);
-        let ParsedFunction { project, callable, .. } = function;
+        let ParsedFunction { project, callable, deployed_by } = function;
         record_secrets(&self.runs.access, &principal, &callable, context.id());
+        let by = deployed_by.as_ref();
         let scope = CallScope {
-            access: table_access(&self.runs.access, &principal, Some(context.id())),
+            access: call_access(&self.runs.access, &principal, by, context.id()),
             author: context.author().to_owned(),
             job: context.id(),
             branch: trigger.branch.clone().unwrap_or_else(|| MAIN_BRANCH.to_owned()),

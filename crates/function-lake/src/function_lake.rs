@@ -28,8 +28,16 @@ use crate::json_rows;
 const APPENDED_BYTES_MAX: u64 = 1 << 30;
 
 /// The statements that write nothing.
-const READS: [&str; 7] =
-    ["SELECT", "EXPLAIN", "EXPLAIN COST", "SHOW TABLES", "SHOW VIEWS", "DESCRIBE", "SUMMARIZE"];
+const READS: [&str; 8] = [
+    "SELECT",
+    "EXPLAIN",
+    "EXPLAIN COST",
+    "SHOW TABLES",
+    "SHOW VIEWS",
+    "SHOW FUNCTIONS",
+    "DESCRIBE",
+    "SUMMARIZE",
+];
 
 /// The components that answer a function's requests. Cheap to clone.
 #[derive(Debug, Clone)]

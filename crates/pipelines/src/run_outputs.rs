@@ -5,7 +5,7 @@
 //! removed from the store when it is written. This crate writes no output.
 
 use bytes::Bytes;
-use headwater_model::{CommitId, ErrorCode, JobId, Problem, TableName, Timestamp};
+use headwater_model::{Actor, CommitId, ErrorCode, JobId, Problem, TableName, Timestamp};
 use headwater_store::{Batch, RefChange, RefPrecondition};
 use serde::{Deserialize, Serialize};
 
@@ -32,6 +32,8 @@ pub struct PendingOutputs {
     pub created: Timestamp,
     /// The commit with the tables of the models.
     pub commit: CommitId,
+    /// The identity of the run, whose rights the outputs use.
+    pub actor: Actor,
     /// The outputs that are not written yet.
     pub outputs: Vec<ModelOutput>,
 }
@@ -55,13 +57,15 @@ impl ModelOutput {
 
 impl Runner {
     /// Returns the change of the store that records the outputs of a run, if there are any.
-    /// `commit` has the tables of the run. Models whose tables did not change have no output.
+    /// `commit` has the tables of the run. Models whose tables did not change have no output. A
+    /// runner without an identity records no outputs.
     pub(crate) async fn record_outputs(
         &self,
         plan: &Plan,
         work: &RunContext,
         commit: CommitId,
     ) -> Result<Option<RefChange>> {
+        let Some(actor) = self.actor.clone() else { return Ok(None) };
         let declared = plan.project.steps.iter().flat_map(|step| {
             step.outputs.iter().map(move |address| ModelOutput {
                 namespace: step.table.namespace.clone(),
@@ -87,6 +91,7 @@ impl Runner {
             job: work.context.id(),
             created: chrono::Utc::now(),
             commit,
+            actor,
             outputs,
         };
         pending.change().map(Some)

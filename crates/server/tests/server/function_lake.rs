@@ -24,6 +24,7 @@ pub fn trials() -> Vec<Trial> {
         trial("function_lake::a_call_fails_if_another_commit_changed_the_same_row", conflicts),
         trial("function_lake::a_kill_before_the_merge_changes_tables_once", killed),
         trial("function_lake::a_function_has_the_rights_of_its_caller", rights),
+        trial("function_lake::a_function_changes_only_what_its_deployer_may_change", deployer),
         trial("function_lake::a_function_reads_the_rows_that_its_caller_sees", restricted),
     ]
 }
@@ -348,6 +349,45 @@ async fn rights() {
     let protected = json!({"protected": true});
     users.server.ask(Method::PATCH, "/v1/branches/main", Some(&protected)).await;
     assert_eq!(codes().await["code"], "branch_protected");
+    users.server.running.shutdown().await;
+}
+
+const WIPE: &str = r#"
+import headwater
+from headwater import lake
+from headwater.errors import HeadwaterError
+
+
+@headwater.function()
+def wipe():
+    count = lake.query("SELECT id FROM shop.items").num_rows
+    try:
+        lake.query("DELETE FROM shop.items")
+        lake.append("shop.items", [{"id": 2}, {"id": 3}])
+    except HeadwaterError as error:
+        return [count, str(error)]
+    return [count, lake.query("SELECT id FROM shop.items").num_rows]
+"#;
+
+async fn deployer() {
+    // The users have a table `shop.items` with one row.
+    let users = Users::on(started().await).await;
+    let server = &users.server;
+    write(server.folder.path(), "headwater.toml", "[project]\nname = \"wipe\"\n");
+    write(server.folder.path(), "functions/wipe.py", WIPE);
+    let grants = ["deploy on project:wipe", "write on branch:main", "insert on table:shop.items"];
+    let dev = users.user("dev", &grants).await;
+    let files = deployment(server.folder.path());
+    let (_, deployed) = users.send(&dev, Method::POST, "/v1/deployments", Some(files)).await;
+    assert!(deployed.get("code").is_none(), "{deployed}");
+    // The caller has all rights.
+    let denied = invoke(server, "wipe").await;
+    assert_eq!(denied[0], 1, "{denied}");
+    let message = denied[1].as_str().unwrap_or_default();
+    assert!(message.contains("user `dev` may not delete"), "{denied}");
+    assert_eq!(server.rows("SELECT id FROM shop.items").await, json!([{"id": 1}]));
+    users.grant("dev", &["delete on table:shop.items"]).await;
+    assert_eq!(invoke(server, "wipe").await, json!([1, 2]));
     users.server.running.shutdown().await;
 }
 

@@ -30,6 +30,7 @@ const PLACES: &[(&str, &str, &str)] = &[
     ("access/src/key.rs", "Principal::user", "a signature with an access key of a user"),
     ("access/src/key.rs", CREDENTIAL, "a signature with an access key of a user"),
     ("deployments/src/deployment.rs", "Actor::Owner", "a validation that stores nothing"),
+    ("executors/src/call_access.rs", ".principal()", "the user that deployed the function"),
     ("executors/src/created_trigger.rs", ".principal()", "the user whose rights a trigger has"),
     ("executors/src/destination.rs", "Actor::Owner", "a comparison with the user that deployed"),
     ("executors/src/destination.rs", ".principal()", "the user that set the destination"),
