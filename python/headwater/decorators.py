@@ -8,7 +8,16 @@ source. On import, the decorators check the same rules again.
 
 from __future__ import annotations
 
-from .markers import check_columns, check_declaration, check_flag, check_lineage, check_text, refuse
+from .markers import (
+    check_columns,
+    check_declaration,
+    check_flag,
+    check_lineage,
+    check_packages,
+    check_programs,
+    check_text,
+    refuse,
+)
 from .quantity import parse_duration, parse_size
 
 TYPE_CHECKING = False
@@ -23,14 +32,14 @@ PRIORITIES = ("low", "normal", "high")
 TARGETS = ("function", "import", "run", "parameters")
 CPUS_HINT = "Write a number of processors, such as `cpus=1.5`."
 MONEY_HINT = "Write an amount, such as `2.5`."
+# Characters that must not occur in names of namespaces and tables.
+RESERVED = frozenset("/\\\"`@#~*")
 MATERIALIZATIONS = ("none", "replace", "append", "merge", "overwrite_partitions")
 
 
 def model(
     name: str | None = None,
-    materialization: Literal[
-        "none", "replace", "append", "merge", "overwrite_partitions"
-    ] = "none",
+    materialization: Literal["none", "replace", "append", "merge", "overwrite_partitions"] = "none",
     keys: str | Iterable[str] | None = None,
     columns: Iterable[str] | Mapping[str, str] | None = None,
     partition_by: str | Iterable[str] | None = None,
@@ -48,6 +57,7 @@ def model(
     tags: str | Iterable[str] | None = None,
     retries: int = 0,
     backoff: str | float | None = None,
+    outputs: Iterable[str] = (),
     expect: str | Iterable[str] | None = None,
     expect_or_warn: str | Iterable[str] | None = None,
     expect_or_quarantine: str | Iterable[str] | None = None,
@@ -75,11 +85,12 @@ def model(
     `headwater run --select tag:NAME` selects models. `retries` is the maximum number of repetitions
     after a failure that may be transient: an exception, an exceeded `timeout` or an ended process.
     `backoff` is the wait before the first repetition, by default 1 s. Each further wait is twice as
-    long. `expect` is one condition in SQL or a list of conditions that every row of the result must
-    satisfy. With `expect_or_warn`, rows that violate a condition cause only a warning. With
+    long. `outputs` are addresses to which the model's rows are written after a run. `expect` is one
+    condition in SQL or a list of conditions that every row of the result must satisfy. With
+    `expect_or_warn`, rows that violate a condition cause only a warning. With
     `expect_or_quarantine`, such rows are written to the table `NAME_quarantine` instead. `lineage`
-    maps columns in `columns` to the input columns from which they are computed, as in
-    `{"total": ["orders.amount"]}`; `system.lineage` shows them.
+    maps columns in `columns` to the input columns from which they are computed, as in `{"total":
+    ["orders.amount"]}`; `system.lineage` shows them.
 
     The function returns a pyarrow table, a pandas or polars frame, or a list of dicts, or yields
     several of these. Raises `InvalidProjectError` for invalid arguments.
@@ -104,6 +115,7 @@ def model(
         "tags": None if tags is None else _check_tags(tags),
         "retries": _check_retries(retries),
         "backoff": _check_measure(backoff, "backoff", parse_duration, "5s"),
+        "outputs": _check_outputs(outputs),
         "expect": _check_conditions(expect, "expect"),
         "expect_or_warn": _check_conditions(expect_or_warn, "expect_or_warn"),
         "expect_or_quarantine": _check_conditions(expect_or_quarantine, "expect_or_quarantine"),
@@ -129,8 +141,8 @@ def python(
     """
     settings = {
         "version": None if version is None else _check_version(version),
-        "pip": None if pip is None else _check_packages(pip),
-        "system": None if system is None else _check_programs(system),
+        "pip": None if pip is None else check_packages(pip),
+        "system": None if system is None else check_programs(system),
     }
     return _attach("python", settings)
 
@@ -239,10 +251,6 @@ def _attach(kind: str, settings: Mapping[str, object]) -> Callable[[Function], F
         return function
 
     return decorate
-
-
-# Characters that must not occur in names of namespaces and tables.
-RESERVED = frozenset("/\\\"`@#~*")
 
 
 def _title(function: object) -> str:
@@ -457,20 +465,6 @@ def _check_version(version: object) -> str:
     return version
 
 
-def _check_packages(pip: object) -> dict[str, str]:
-    if not hasattr(pip, "items"):
-        hint = 'Write `pip={"polars": "1.38.1"}`.'
-        refuse(f"pip must map packages to versions, not `{pip!r}`", hint)
-    packages: dict[str, str] = {}
-    for package, version in pip.items():
-        check_text(package, "the name of a package")
-        if not isinstance(version, str) or not version.strip():
-            hint = f'Write `pip={{"{package}": "1.2.3"}}`.'
-            refuse(f"the version of package `{package}` is not text: `{version!r}`", hint)
-        packages[package] = version
-    return packages
-
-
 def _check_secrets(secrets: object, env: Mapping[str, str] | None) -> tuple[str, ...]:
     hint = 'Write `secrets=["STRIPE_KEY"]`.'
     if isinstance(secrets, str) or not hasattr(secrets, "__iter__"):
@@ -483,14 +477,3 @@ def _check_secrets(secrets: object, env: Mapping[str, str] | None) -> tuple[str,
         if name in (env or {}):
             refuse(f"`{name}` is both in `env` and in `secrets`", "Remove it from `env`.")
     return names
-
-
-def _check_programs(system: object) -> tuple[str, ...]:
-    hint = 'Write `system=["chromium"]`.'
-    if isinstance(system, str) or not hasattr(system, "__iter__"):
-        refuse(f"system must be a list of programs, not `{system!r}`", hint)
-    for program in system:
-        name = check_text(program, "the name of a program")
-        if not all(one.isascii() and (one.isalnum() or one in "_-.+") for one in name):
-            refuse(f"`{name}` is not the name of a program", hint)
-    return tuple(system)

@@ -5,10 +5,11 @@
     data = lake.read_object("landing", "in/a.csv")
     lake.append("readings", rows)
 
-The function has the rights of its caller, or of the user that deployed its trigger. When the
-function returns, one commit adds all rows that it appended. If the function fails, no rows are
-added. The commit contains the id of the event, so that an event that is delivered twice changes
-tables only once.
+The function has the rights of its caller, or of the user that deployed its trigger. The user that
+deployed the project also needs the rights to each change. All changes of tables are made on a
+hidden branch, where the function sees them. The branch is merged in one commit when the function
+returns, and deleted if the function fails. The commit contains the id of the event, so that an
+event that is delivered twice changes tables only once.
 """
 
 import os
@@ -17,7 +18,15 @@ from typing import Any
 
 from . import errors
 
-__all__ = ["append", "put_object", "query", "read_object"]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    import pandas
+    import polars
+    import pyarrow
+
+__all__ = ["LakeTable", "append", "put_object", "query", "read_object", "table"]
 
 
 def read_object(bucket: str, key: str) -> bytes:
@@ -39,8 +48,12 @@ def put_object(bucket: str, key: str, data: "bytes | bytearray | memoryview | st
 
 
 def query(sql: str) -> Any:
-    """Returns the rows of a query as a `pyarrow.Table`, at most 256 MiB. The result does not
-    contain rows that this call has appended."""
+    """Executes an SQL statement, and returns its rows as a `pyarrow.Table`, at most 256 MiB.
+
+    Queries see the changes that this call has made. The changes of statements such as `UPDATE` are
+    committed when the function returns.
+    """
+    _channel()
     import pyarrow
 
     _, content = _request("query", sql=_text(sql))
@@ -48,8 +61,64 @@ def query(sql: str) -> Any:
         return reader.read_all()
 
 
+class LakeTable:
+    """A table of the lake, which is read by `to_arrow`, `to_pandas` or `to_polars`.
+
+    Each of these methods reads the table again, with the changes that this call has made.
+    """
+
+    def __init__(self, name: str, columns: "tuple[str, ...] | None", filter: "str | None") -> None:
+        self.name = name
+        self._sql = _select(name, columns, filter)
+
+    def __repr__(self) -> str:
+        return f"LakeTable({self.name!r})"
+
+    def to_arrow(self) -> "pyarrow.Table":
+        """Returns the rows as a `pyarrow.Table`."""
+        return query(self._sql)
+
+    def to_pandas(self) -> "pandas.DataFrame":
+        """Returns the rows as a `pandas.DataFrame`."""
+        return self.to_arrow().to_pandas()
+
+    def to_polars(self) -> "polars.DataFrame":
+        """Returns the rows as a `polars.DataFrame`."""
+        import polars
+
+        return polars.from_arrow(self.to_arrow())
+
+
+def table(
+    name: str, *, columns: "Iterable[str] | None" = None, filter: "str | None" = None
+) -> LakeTable:
+    """Returns a table or view by its name, `namespace.table` outside of the default namespace.
+
+    `columns` are the columns to read, in this order; by default all. `filter` is an SQL condition
+    over the table's columns. Both are applied by the server, which reads only the files that may
+    contain such rows. Returns at most 256 MiB of rows.
+    """
+    if isinstance(columns, str):
+        raise TypeError("`columns` is a list of names, not text")
+    names = None if columns is None else tuple(_text(column) for column in columns)
+    if names == ():
+        raise ValueError("`columns` is empty")
+    return LakeTable(_text(name), names, None if filter is None else _text(filter))
+
+
+def _select(name: str, columns: "tuple[str, ...] | None", filter: "str | None") -> str:
+    listed = "*" if columns is None else ", ".join(map(_quoted, columns))
+    sql = f"SELECT {listed} FROM {'.'.join(map(_quoted, name.split('.')))}"
+    # The condition ends in its own line, because it may contain a comment.
+    return sql if filter is None else f"{sql} WHERE ({filter}\n)"
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
 def append(table: str, rows: Any) -> int:
-    """Appends rows to a table. Returns the number of rows, which are committed when the function
+    """Appends rows to a table. Returns the number of rows. They are committed when the function
     returns.
 
     `rows` is a list of dicts, or a table of pyarrow, pandas or polars. The table is created if it

@@ -135,6 +135,7 @@ class Runtime:
         environment = {**os.environ, **variables(self._call, folder, self._handler)}
         host, port = self._listener.getsockname()
         environment["AWS_LAMBDA_RUNTIME_API"] = f"{host}:{port}"
+        environment["HEADWATER_LAKE_API"] = f"http://{host}:{port}/headwater/lake"
         environment.setdefault("TZ", ":UTC")
         if os.path.isabs(self._command[0]):
             programs_folder = os.path.dirname(self._command[0])
@@ -225,7 +226,9 @@ class Runtime:
 
     def _route(self, connection: Connection, request: Request) -> None:
         method, path = request.method, request.path.removeprefix(_ROOT)
-        if method == "GET" and path == _NEXT:
+        if path.startswith("/headwater/lake/"):
+            self._use_lake(connection, request)
+        elif method == "GET" and path == _NEXT:
             self._next(connection)
         elif method == "GET" and path == "ping":
             connection.reply(200, b"pong", [("Content-Type", "text/plain")], request.keep_alive)
@@ -237,6 +240,14 @@ class Runtime:
             known = "`next`, `ID/response` and `ID/error` below `/2018-06-01/runtime/invocation/`"
             reason = f"`{method} {request.path[:200]}` is not part of the runtime API; use {known}"
             self._reject(connection, request, 404, ("InvalidRequest", reason))
+
+    def _use_lake(self, connection: Connection, request: Request) -> None:
+        from .lambda_lake import respond
+
+        # A request after the answer could change the lake after the call has ended.
+        is_running = self._event is not None and self._answer is None
+        status, media_type, body = respond(request, self._call["id"] if is_running else None)
+        connection.reply(status, body, [("Content-Type", media_type)], request.keep_alive)
 
     def _note_start(self) -> None:
         """Reports the first request for an event. Extends the deadline of the call by the start

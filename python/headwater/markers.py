@@ -161,3 +161,28 @@ def check_declaration(columns: object) -> tuple[str, ...] | dict[str, str]:
         return check_columns(columns)
     names = check_columns(list(columns))
     return {name: check_text(columns[name], "the type of a column") for name in names}
+
+
+def check_packages(pip: object) -> dict[str, str]:
+    if not hasattr(pip, "items"):
+        hint = 'Write `pip={"polars": "1.38.1"}`.'
+        refuse(f"pip must map packages to versions, not `{pip!r}`", hint)
+    packages: dict[str, str] = {}
+    for package, version in pip.items():
+        check_text(package, "the name of a package")
+        if not isinstance(version, str) or not version.strip():
+            hint = f'Write `pip={{"{package}": "1.2.3"}}`.'
+            refuse(f"the version of package `{package}` is not text: `{version!r}`", hint)
+        packages[package] = version
+    return packages
+
+
+def check_programs(system: object) -> tuple[str, ...]:
+    hint = 'Write `system=["chromium"]`.'
+    if isinstance(system, str) or not hasattr(system, "__iter__"):
+        refuse(f"system must be a list of programs, not `{system!r}`", hint)
+    for program in system:
+        name = check_text(program, "the name of a program")
+        if not all(one.isascii() and (one.isalnum() or one in "_-.+") for one in name):
+            refuse(f"`{name}` is not the name of a program", hint)
+    return tuple(system)

@@ -75,6 +75,7 @@ class Decorators(unittest.TestCase):
                 "priority": "low",
                 "retries": 0,
                 "backoff": None,
+                "outputs": (),
                 "expect": None,
                 "expect_or_warn": None,
                 "expect_or_quarantine": None,

@@ -20,7 +20,6 @@ mod payload;
 mod postgres;
 mod queue;
 mod record;
-mod rows;
 mod smtp;
 mod table;
 

@@ -4,13 +4,13 @@
 use bytes::Bytes;
 use futures::StreamExt;
 use headwater_encoding::{Encoder, Format};
+use headwater_function_lake::json_rows as rows;
 use headwater_functions::{FunctionResult, LAKE_CONTENT_BYTES_MAX, SharedTable, too_large};
 use headwater_model::{Problem, Timestamp};
 use serde_json::Value;
 
 use crate::failure::unsuitable;
 use crate::record::Record;
-use crate::rows;
 
 const JSON: &str = "application/json";
 const TEXT: &str = "text/plain; charset=utf-8";
@@ -192,7 +192,7 @@ mod tests {
         check(r#""<p>tea</p>""#, "a.html", Ok("<p>tea</p>")).await;
         check(r#""id\n1\n""#, "a.csv", Ok("id\n1\n")).await;
         check("[]", "a.csv", Ok("")).await;
-        check("[1]", "a.csv", Err("item 1 of the result is not a row")).await;
+        check("[1]", "a.csv", Err("item 1 is not a row")).await;
     }
 
     #[tokio::test]

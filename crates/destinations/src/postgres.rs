@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use bytes::Bytes;
+use headwater_function_lake::json_rows as rows;
 use headwater_functions::FunctionResult;
 use headwater_model::Problem;
 use headwater_triggers::{ServerName, ServerRules};
@@ -20,7 +21,6 @@ use crate::address::{self, Options, decoded, invalid};
 use crate::failure::{chain, excerpt, rejected, temporary, unsuitable};
 use crate::payload::{Content, Payload};
 use crate::record::Record;
-use crate::rows;
 
 const EXAMPLE: &str = "postgres://writer@db.example.com/shop?table=orders#secret=PASSWORD";
 
@@ -397,7 +397,7 @@ mod tests {
         assert_eq!(rows.texts[0].get(), r#"{"n": 12345678901234567890123.50}"#);
         assert!(Rows::parse(b"[]").expect("no rows").texts.is_empty());
         for (json, message) in [
-            ("[{}, 1]", "item 2 of the result is not a row"),
+            ("[{}, 1]", "item 2 is not a row"),
             ("[{]", "not valid JSON"),
             (r#"{"a\u0000b": 1}"#, "a null character"),
         ] {

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch, StringArray, TimestampMicrosecondArray};
 use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
-use headwater_function_lake::{AppendResult, CallScope, FunctionLake, LakeComponents};
+use headwater_function_lake::{
+    AppendResult, CallScope, FunctionLake, LakeComponents, json_rows as rows,
+};
 use headwater_functions::{FunctionResult, LakeAccess, LakeRequest, SharedTable};
 use headwater_model::{
     Action, ErrorCode, MAIN_BRANCH, NameError, Object, Problem, RefSpec, ResultExt, TableName,
@@ -16,7 +18,6 @@ use crate::address::{Options, invalid};
 use crate::failure::rejected;
 use crate::payload::{CallResult, Content, Payload};
 use crate::record::Record;
-use crate::rows;
 
 /// A table that receives rows.
 #[derive(Debug, Clone, PartialEq, Eq)]

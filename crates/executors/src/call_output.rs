@@ -134,7 +134,7 @@ impl<'a> OutputWriter<'a> {
 
 /// Returns the id of an output. It does not depend on the order of the outputs, because another
 /// version of the function may be deployed between two attempts.
-fn output_id(event: &str, address: &str) -> String {
+pub(crate) fn output_id(event: &str, address: &str) -> String {
     let hash = ObjectId::of(address.as_bytes()).to_string();
     event_part(event, &format!("output/{}", &hash[..16]))
 }
@@ -147,7 +147,7 @@ fn is_null(result: &FunctionResult) -> bool {
 /// because the function may return another result.
 ///
 /// Only the server of a URL is shown, because the path of a webhook often contains a token.
-fn failed(address: &str, problem: Problem) -> Problem {
+pub(crate) fn failed(address: &str, problem: Problem) -> Problem {
     let server = Destination::parse(address).ok().and_then(|output| output.server());
     let shown = server.map_or_else(|| address.to_owned(), |server| server.to_string());
     let message = format!("output `{shown}`: {}", problem.message);

@@ -15,7 +15,7 @@ use headwater_model::{
     Action, Actor, ErrorCode, Event, EventData, MAIN_BRANCH, Object, Principal, Problem, ResultExt,
     Usage,
 };
-use headwater_pipelines::{CallDestinations, Callable, Project};
+use headwater_pipelines::{CallDestinations, Callable, Location, Project};
 use headwater_secrets::SecretStore;
 use headwater_triggers::{ServerRules, event_part};
 use serde_json::Value;
@@ -24,6 +24,7 @@ use crate::function_catalog::split_name;
 use crate::rights::{
     SecretUse, authorize, authorize_again, check_account, record_secret, table_access,
 };
+use crate::run_output::check_model_outputs;
 
 /// Returns the servers to which the triggers and destinations of an identity may connect.
 pub(crate) fn server_rules(access: &Access, actor: &Actor) -> ServerRules {
@@ -94,6 +95,7 @@ impl ProjectDestinations<'_> {
         actor: &Actor,
     ) -> Result<(), Problem> {
         let principal = actor.principal();
+        check_model_outputs(self.project, access, secrets, &principal).await?;
         for callable in self.project.callables.values() {
             let CallDestinations { on_success, on_failure } = &callable.destinations;
             let declared = [("on_success", on_success), ("on_failure", on_failure)];
@@ -148,8 +150,8 @@ impl ProjectDestinations<'_> {
 /// Maximum number of outputs of a function.
 const OUTPUTS_MAX: usize = 10;
 
-/// Checks that the addresses of a function's outputs are different.
-fn check_outputs(outputs: &[String]) -> Result<(), Problem> {
+/// Checks that the addresses of the outputs of a function or model are different.
+pub(crate) fn check_outputs(outputs: &[String]) -> Result<(), Problem> {
     let invalid = |message: String, hint: &str| {
         Err(Problem::new(ErrorCode::InvalidProject, message).with_hint(hint))
     };
@@ -176,8 +178,12 @@ fn check_outputs(outputs: &[String]) -> Result<(), Problem> {
 
 /// Adds the declaring function to the problem of a destination.
 fn declared_in(callable: &Callable, key: &str, problem: Problem) -> Problem {
-    let (name, at, message) = (&callable.name, &callable.at, &problem.message);
-    let message = format!("{at}: `{key}` of function `{name}`: {message}");
+    declared(&callable.at, &format!("`{key}` of function `{}`", callable.name), problem)
+}
+
+/// Adds the declaration to the problem of a destination.
+pub(crate) fn declared(at: &Location, what: &str, problem: Problem) -> Problem {
+    let message = format!("{at}: {what}: {}", problem.message);
     let code = match problem.code {
         ErrorCode::InvalidArgument => ErrorCode::InvalidProject,
         code => code,

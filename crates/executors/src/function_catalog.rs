@@ -44,8 +44,8 @@ pub struct ParsedFunction {
     pub project: Arc<Project>,
     /// The function in this project.
     pub callable: Callable,
-    /// The identity that deployed the function, whose rights its outputs have. `None` if the
-    /// function is not deployed, or has no outputs.
+    /// The identity that deployed the function. Its rights limit the changes of the function, and
+    /// are those of its outputs. `None` for a function that is not deployed by a project.
     pub deployed_by: Option<Actor>,
 }
 

@@ -2,14 +2,17 @@
 
 use async_trait::async_trait;
 use headwater_access::Access;
+use headwater_destinations::Destinations;
 use headwater_jobs::{Executor, JobContext};
 use headwater_lake::Lake;
-use headwater_model::{Actor, Fault, Object, Problem, RunReport, RunRequest};
+use headwater_model::{Actor, Object, Problem, RunReport, RunRequest};
 use headwater_pipelines::Runner;
+use headwater_secrets::SecretStore;
 use serde_json::{Value, json};
 
 use crate::acting_request::{ActingRequest, read};
 use crate::rights::table_access;
+use crate::run_output::{OutputRun, is_merged};
 
 /// Executes runs.
 #[derive(Clone)]
@@ -20,31 +23,58 @@ pub struct RunExecutor {
     pub lake: Lake,
     /// The rights of users.
     pub access: Access,
+    /// The secrets of outputs.
+    pub secrets: SecretStore,
+    /// The destinations of outputs.
+    pub destinations: Destinations,
 }
 
 #[async_trait]
 impl Executor for RunExecutor {
     async fn execute(&self, context: JobContext, payload: Value) -> Result<Value, Problem> {
         let ActingRequest { request, actor } = read(payload)?;
-        Ok(json!(self.run(request, &actor, &context).await?))
+        Ok(json!(self.run(request, &actor, &context, &[]).await?))
     }
 }
 
 impl RunExecutor {
-    /// Runs a project within a job, with the rights of `actor`. If the run of a user fails, the
-    /// user becomes the owner of the run's branch, and can read and delete it.
+    /// Creates the executor from handles to its components. The runner has all rights.
+    pub fn new(
+        runner: &Runner,
+        lake: &Lake,
+        access: &Access,
+        secrets: &SecretStore,
+        destinations: &Destinations,
+    ) -> Self {
+        RunExecutor {
+            runner: runner.clone(),
+            lake: lake.clone(),
+            access: access.clone(),
+            secrets: secrets.clone(),
+            destinations: destinations.clone(),
+        }
+    }
+
+    /// Runs a project within a job, with the rights of `actor`, and writes the outputs of its
+    /// models after the merge. If the run of a user fails, the user becomes the owner of the run's
+    /// branch, and can read and delete it. `caused_by` are the triggers that caused the run.
     pub async fn run(
         &self,
         request: RunRequest,
         actor: &Actor,
         context: &JobContext,
+        caused_by: &[String],
     ) -> Result<RunReport, Problem> {
         let principal = actor.principal();
-        let runner =
-            self.runner.with_access(table_access(&self.access, &principal, Some(context.id())));
+        let access = table_access(&self.access, &principal, Some(context.id()));
+        let runner = self.runner.with_access(access).with_outputs_of(actor);
         if request.test {
             let tested = runner.test(request, context.clone()).await;
             return tested.map_err(|error| error.to_problem());
+        }
+        let outputs = OutputRun::of(&request, actor, caused_by);
+        if outputs.is_some() {
+            Box::pin(self.check_outputs(&request.files, &principal)).await?;
         }
         let ran = Box::pin(self.run_repeatedly(&runner, request, &principal, context)).await;
         let branch = format!("run/{}", context.id());
@@ -54,6 +84,9 @@ impl RunExecutor {
             && let Err(error) = self.access.set_owner(&principal, &Object::branch(&branch)).await
         {
             tracing::warn!("the owner of branch `{branch}` cannot be recorded: {error}");
+        }
+        if let Some(outputs) = outputs.filter(|_| is_merged(&ran)) {
+            Box::pin(self.write_outputs(&outputs, context)).await?;
         }
         ran
     }

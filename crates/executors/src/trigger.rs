@@ -24,6 +24,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::batch_call::BatchCall;
+use crate::call_access::call_access;
 use crate::call_budget::call_budget;
 use crate::call_output::{CallOutputs, OutputWriter};
 use crate::deployer::ActiveVersion;
@@ -31,7 +32,7 @@ use crate::destination::{self, RecordDelivery, authorize_destination};
 use crate::function_catalog::{FunctionCatalog, ParsedFunction, missing_function, split_name};
 use crate::import::ImportExecutor;
 use crate::occurrence_rights::{event_rights, visible_to_deployer};
-use crate::rights::{authorize_again, check_account, record_secrets, table_access};
+use crate::rights::{authorize_again, check_account, record_secrets};
 use crate::run::{RunExecutor, run_queue};
 use crate::template_params;
 use crate::trigger_rights::{
@@ -90,7 +91,8 @@ impl TargetExecutor for TriggerExecutor {
                 Target::Run => {
                     let request = self.run_request(trigger, event, &context)?;
                     let part = request.event.clone();
-                    let report = self.runs.run(request, &actor, &context).await;
+                    let caused_by = caused_by(trigger, event);
+                    let report = self.runs.run(request, &actor, &context, &caused_by).await;
                     result.insert("run".into(), once(report, part.as_deref(), &context)?);
                 }
                 Target::Function(address) if is_address(address) => {
@@ -261,32 +263,38 @@ impl TriggerExecutor {
         if let Some(batch) = &batch
             && let Some(failed) = batch.committed(&self.destinations.lake.lake).await?
         {
-            context.log_system("this event was already committed by an earlier attempt");
+            context.log_system(ALREADY_COMMITTED);
             return Ok(call_result(Value::Null, failed));
         }
         let (function, concurrency) = self.find(name).await?;
         let _permit = self.catalog.permit(&function.callable.name, concurrency)?;
         let principal = actor.principal();
         let outputs = CallOutputs::new(&function, &principal).caused_by(event, &trigger.name);
-        let ParsedFunction { project, callable, .. } = function;
+        let ParsedFunction { project, callable, deployed_by } = function;
         record_secrets(&self.runs.access, &principal, &callable, context.id());
+        let by = deployed_by.as_ref();
         let scope = CallScope {
-            access: table_access(&self.runs.access, &principal, Some(context.id())),
+            access: call_access(&self.runs.access, &principal, by, context.id()),
             author: context.author().to_owned(),
             job: context.id(),
             branch: trigger.branch.clone().unwrap_or_else(|| MAIN_BRANCH.to_owned()),
             event: Some(event_part(&event.id, "function")),
-            caused_by: event.caused_by.iter().chain([&trigger.name]).cloned().collect(),
+            caused_by: caused_by(trigger, event),
         };
         let lake = Arc::new(FunctionLake::new(self.destinations.lake.clone(), scope));
         let arguments = arguments(&callable, trigger, event)?;
         let (returns, client) = (Returns::Any, ClientCall::default());
         let input = CallInput { arguments, returns, lake: Some(lake.clone()), client };
         let returned = self.runner.call((&*project, &*self.given), &callable, input, context).await;
-        let returned = returned.or_problem();
-        let (returned, failed) = match &batch {
-            Some(batch) => batch.check(returned, &lake)?,
-            None => (returned?, Vec::new()),
+        let (returned, failed) = match (returned.or_problem(), &batch) {
+            (returned, Some(batch)) => batch.check(returned, &lake)?,
+            (Ok(returned), None) => (returned, Vec::new()),
+            // A statement such as CREATE TABLE fails if an earlier attempt has committed it.
+            (Err(_), None) if lake.is_committed().await => {
+                context.log_system(ALREADY_COMMITTED);
+                return Ok(call_result(Value::Null, Vec::new()));
+            }
+            (Err(problem), None) => return Err(problem),
         };
         let kept = match &returned {
             FunctionResult::Table(_) if !outputs.is_empty() => Value::Null,
@@ -349,6 +357,11 @@ fn call_result(returned: Value, failed: Vec<usize>) -> serde_json::Map<String, V
     result
 }
 
+/// Returns the triggers that caused the work of an event.
+fn caused_by(trigger: &Trigger, event: &Event) -> Vec<String> {
+    event.caused_by.iter().chain([&trigger.name]).cloned().collect()
+}
+
 /// Returns the arguments of a call: those that a client gave, or else the event.
 fn arguments(
     callable: &Callable,
@@ -368,14 +381,17 @@ fn arguments(
     Ok(arguments.iter().map(argument).collect())
 }
 
-/// Commits the rows that a function appended, and records its usage.
+/// The message if an earlier attempt has committed the changes of an event.
+const ALREADY_COMMITTED: &str = "the changes were already committed by an earlier attempt";
+
+/// Commits the changes of a function, and records its usage.
 pub(crate) async fn commit_appended(
     lake: &FunctionLake,
     context: &JobContext,
 ) -> Result<(), Problem> {
     let AppendResult { rows, bytes, is_repeated } = lake.commit().await?;
     if is_repeated {
-        context.log_system("the appended rows were already committed by an earlier attempt");
+        context.log_system(ALREADY_COMMITTED);
     }
     context.add_usage(&Usage { rows_written: rows, bytes_written: bytes, ..Usage::default() });
     Ok(())

@@ -1,12 +1,14 @@
-//! Commits the rows that a call appended: to all tables at once, and only once per event.
+//! Commits what a call wrote: to all tables at once, and only once per event.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use headwater_functions::SharedTable;
-use headwater_lake::{Transaction, add_entry, new_columns, nullable};
-use headwater_model::{Action, ErrorCode, Fault, Object, PROPERTY_JOB, Problem, TableName};
+use headwater_lake::{TemporaryBranch, Transaction, add_entry, new_columns, nullable};
+use headwater_model::{
+    Action, ErrorCode, Fault, Object, PROPERTY_EVENT, PROPERTY_JOB, Problem, TableName,
+};
 
 use crate::FunctionLake;
 use crate::function_lake::CommitEntry;
@@ -21,7 +23,7 @@ pub struct AppendResult {
     pub rows: u64,
     /// The size of the data files written, in bytes.
     pub bytes: u64,
-    /// True if an earlier delivery of the event already committed its rows. The rows of this
+    /// True if an earlier delivery of the event already committed its changes. The changes of this
     /// delivery are discarded.
     pub is_repeated: bool,
 }
@@ -47,25 +49,76 @@ impl TableRows<'_> {
     }
 }
 
+/// The branch of a commit, and the event that it contains.
+#[derive(Clone, Copy)]
+struct CommitTarget<'a> {
+    branch: &'a str,
+    event: Option<&'a str>,
+}
+
 impl FunctionLake {
-    /// Commits the appended rows. It must be called only after the function has succeeded.
+    /// Commits the appended rows and the changes of statements, in one commit. It must be called
+    /// only after the function has succeeded.
     ///
-    /// Errors: `forbidden`, and the errors of a write.
+    /// Errors: `forbidden`, `merge_conflict` if another commit changed the same rows, and the
+    /// errors of a write.
     pub async fn commit(&self) -> Result<AppendResult, Problem> {
+        let branch = self.state.lock().branch.clone();
+        if let Some(branch) = branch {
+            let merged = match self.flush(&branch).await {
+                Ok(()) => self.merge(&branch).await,
+                Err(problem) => Err(problem),
+            };
+            branch.delete().await;
+            return merged;
+        }
         let appends = std::mem::take(&mut *self.appends.lock());
-        let mut tables: Vec<TableRows<'_>> = Vec::new();
-        for (table, rows) in &appends {
-            match tables.iter_mut().find(|one| one.table == table) {
-                Some(one) => one.parts.push(rows),
-                None => tables.push(TableRows { table, parts: vec![rows] }),
+        let scope = &self.scope;
+        let target = CommitTarget { branch: &scope.branch, event: scope.event.as_deref() };
+        self.write(&appends, target).await
+    }
+
+    /// Writes the appended rows to the branch of the call. After an error, the rows are kept, so
+    /// that the commit at the end of the call fails too.
+    pub(crate) async fn flush(&self, branch: &TemporaryBranch) -> Result<(), Problem> {
+        let appends = std::mem::take(&mut *self.appends.lock());
+        if appends.is_empty() {
+            return Ok(());
+        }
+        let target = CommitTarget { branch: branch.name(), event: None };
+        match self.write(&appends, target).await {
+            Ok(AppendResult { rows, bytes, .. }) => {
+                self.record(message(&tables_of(&appends)), rows, bytes);
+                Ok(())
+            }
+            Err(problem) => {
+                *self.appends.lock() = appends;
+                Err(problem)
             }
         }
+    }
+
+    /// Returns true if an earlier delivery of the call's event has committed its changes recently.
+    pub async fn is_committed(&self) -> bool {
+        let Some(event) = &self.scope.event else { return false };
+        let requests = self.parts.lake.rest_requests();
+        let found = requests.is_committed(&self.scope.branch, PROPERTY_EVENT, event).await;
+        found.unwrap_or_default()
+    }
+
+    /// Commits rows, to all tables at once.
+    async fn write(
+        &self,
+        appends: &[(TableName, SharedTable)],
+        target: CommitTarget<'_>,
+    ) -> Result<AppendResult, Problem> {
+        let tables = tables_of(appends);
         if tables.is_empty() {
             return Ok(AppendResult::default());
         }
         let mut attempt = 1;
         loop {
-            match Box::pin(self.commit_once(&tables)).await {
+            match Box::pin(self.commit_once(&tables, target)).await {
                 // A concurrent commit may have created a table or changed its columns, so try
                 // again.
                 Err(CommitFailure::Lake(error)) if error.is_stale() && attempt < ATTEMPTS_MAX => {
@@ -80,7 +133,7 @@ impl FunctionLake {
 
     /// Converts the error of a failed commit. If an earlier delivery of the event has committed its
     /// rows, the result is success.
-    fn failed(&self, problem: Problem) -> Result<AppendResult, Problem> {
+    pub(crate) fn failed(&self, problem: Problem) -> Result<AppendResult, Problem> {
         let committed = problem.context.get("event").and_then(serde_json::Value::as_str);
         let is_own = committed.is_some() && committed == self.scope.event.as_deref();
         if problem.code == ErrorCode::AlreadyExists && is_own {
@@ -89,23 +142,29 @@ impl FunctionLake {
         Err(problem)
     }
 
-    async fn commit_once(&self, tables: &[TableRows<'_>]) -> Result<AppendResult, CommitFailure> {
+    async fn commit_once(
+        &self,
+        tables: &[TableRows<'_>],
+        target: CommitTarget<'_>,
+    ) -> Result<AppendResult, CommitFailure> {
         let scope = &self.scope;
-        let mut transaction = self.parts.lake.transaction(&scope.branch, &scope.author).await?;
+        let mut transaction = self.parts.lake.transaction(target.branch, &scope.author).await?;
         transaction.property(PROPERTY_JOB, scope.job.to_string());
-        if let Some(event) = &scope.event {
+        if let Some(event) = target.event {
             transaction.event(event);
         }
         let entry = self.entry.lock().clone();
-        if let Some(CommitEntry { journal, key, value }) = entry {
+        // On the branch of the call, the merge stores the entry.
+        if let Some(CommitEntry { journal, key, value }) = entry
+            && target.event.is_some()
+        {
             add_entry(&mut transaction, &journal, &key, value);
         }
         for rows in tables {
             self.add(&mut transaction, rows).await?;
         }
         let written = transaction.written();
-        let names: Vec<String> = tables.iter().map(|rows| rows.table.to_string()).collect();
-        transaction.commit(&format!("append to {}", names.join(", "))).await?;
+        transaction.commit(&message(tables)).await?;
         let (rows, bytes) = (written.rows_written, written.bytes_written);
         Ok(AppendResult { rows, bytes, is_repeated: false })
     }
@@ -145,6 +204,24 @@ impl FunctionLake {
         let Some(access) = &self.scope.access else { return Ok(()) };
         access.check(action, &Object::table(table)).map_err(CommitFailure::Denied)
     }
+}
+
+/// Groups rows by table.
+fn tables_of(appends: &[(TableName, SharedTable)]) -> Vec<TableRows<'_>> {
+    let mut tables: Vec<TableRows<'_>> = Vec::new();
+    for (table, rows) in appends {
+        match tables.iter_mut().find(|one| one.table == table) {
+            Some(one) => one.parts.push(rows),
+            None => tables.push(TableRows { table, parts: vec![rows] }),
+        }
+    }
+    tables
+}
+
+/// Returns the message of a commit that appends to tables.
+fn message(tables: &[TableRows<'_>]) -> String {
+    let names: Vec<String> = tables.iter().map(|rows| rows.table.to_string()).collect();
+    format!("append to {}", names.join(", "))
 }
 
 /// The reason why a commit failed.

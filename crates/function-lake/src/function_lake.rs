@@ -1,5 +1,6 @@
 //! The access of one call of a function to the lake.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
@@ -7,20 +8,36 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 use headwater_encoding::{Encoder, Format};
-use headwater_engine::{Engine, SessionOptions, TableAccess};
+use headwater_engine::{Engine, Prepared, SessionOptions, StatementResult, TableAccess};
 use headwater_functions::{
     LAKE_CONTENT_BYTES_MAX, LakeAccess, LakeAnswer, LakeRequest, SharedTable, too_large,
 };
 use headwater_lake::Lake;
 use headwater_model::{
-    Action, ErrorCode, JobId, NameError, Object, Problem, RefSpec, ResultExt, TableName,
+    Action, ErrorCode, JobId, NameError, Object, PROPERTY_JOB, Problem, RefSpec, ResultExt,
+    TableName,
 };
 use headwater_objects::{Condition, Content, Headers, NewObject, ObjectPath, Objects};
 use parking_lot::Mutex;
 use serde_json::json;
 
+use crate::call_branch::CallState;
+use crate::json_rows;
+
 /// Maximum size of the rows that one call appends, in bytes.
 const APPENDED_BYTES_MAX: u64 = 1 << 30;
+
+/// The statements that write nothing.
+const READS: [&str; 8] = [
+    "SELECT",
+    "EXPLAIN",
+    "EXPLAIN COST",
+    "SHOW TABLES",
+    "SHOW VIEWS",
+    "SHOW FUNCTIONS",
+    "DESCRIBE",
+    "SUMMARIZE",
+];
 
 /// The components that answer a function's requests. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -42,7 +59,8 @@ pub struct CallScope {
     pub author: String,
     /// The call's job.
     pub job: JobId,
-    /// The branch that the call reads and appends to.
+    /// The target branch, which the call reads, and which contains its writes after it has
+    /// succeeded.
     pub branch: String,
     /// The id of the part of an event that the call handles. At most one commit has this id.
     pub event: Option<String>,
@@ -55,9 +73,10 @@ pub struct CallScope {
 pub struct FunctionLake {
     pub(crate) parts: LakeComponents,
     pub(crate) scope: CallScope,
-    /// Rows to commit when the call succeeds.
+    /// Appended rows that are not written yet.
     pub(crate) appends: Mutex<Vec<(TableName, SharedTable)>>,
-    /// A journal entry to store with these rows.
+    pub(crate) state: Mutex<CallState>,
+    /// A journal entry to store with the changes.
     pub(crate) entry: Mutex<Option<CommitEntry>>,
 }
 
@@ -72,26 +91,29 @@ pub(crate) struct CommitEntry {
 impl FunctionLake {
     /// Creates the access of a call.
     pub fn new(parts: LakeComponents, scope: CallScope) -> Self {
-        FunctionLake { parts, scope, appends: Mutex::default(), entry: Mutex::default() }
+        let (appends, state, entry) = (Mutex::default(), Mutex::default(), Mutex::default());
+        FunctionLake { parts, scope, appends, state, entry }
     }
 
-    /// Returns the columns of a table on the call's branch; `None` if the table does not exist.
+    /// Returns the columns of a table as the call sees it; `None` if the table does not exist.
     /// Does not check rights, so the columns must not be shown to users.
     pub async fn columns(&self, table: &TableName) -> Result<Option<SchemaRef>, Problem> {
-        let scope = &self.scope;
-        let transaction = self.parts.lake.transaction(&scope.branch, &scope.author).await;
+        let own = self.state.lock().branch.as_ref().map(|branch| branch.name().to_owned());
+        let branch = own.unwrap_or_else(|| self.scope.branch.clone());
+        let transaction = self.parts.lake.transaction(&branch, &self.scope.author).await;
         let transaction = transaction.or_problem()?;
         let found = transaction.view().find(&table.namespace, &table.name).await.or_problem()?;
         Ok(found.map(|(_, table)| table.schema()))
     }
 
-    /// Sets a journal entry that is stored if and only if the call commits rows.
+    /// Sets a journal entry that is stored if and only if the call commits changes. The call must
+    /// have an event.
     pub fn commit_with(&self, journal: &str, key: &str, value: Bytes) {
         let (journal, key) = (journal.to_owned(), key.to_owned());
         *self.entry.lock() = Some(CommitEntry { journal, key, value });
     }
 
-    fn check(&self, action: Action, object: &Object) -> Result<(), Problem> {
+    pub(crate) fn check(&self, action: Action, object: &Object) -> Result<(), Problem> {
         self.scope.access.as_ref().map_or(Ok(()), |access| access.check(action, object))
     }
 
@@ -117,39 +139,61 @@ impl FunctionLake {
         Ok(LakeAnswer { value: json!(put.or_problem()?.etag), content: Vec::new() })
     }
 
-    async fn query(&self, sql: &str) -> Result<LakeAnswer, Problem> {
-        let options = SessionOptions {
+    /// Executes a statement. Its result contains the rows that the call has appended.
+    async fn query(&self, sql: &str, format: Format) -> Result<LakeAnswer, Problem> {
+        let parsed = Prepared::parse(sql).map_err(headwater_engine::Error::from);
+        let statement = parsed.or_problem()?;
+        let command = statement.clone().command().map_err(headwater_engine::Error::from);
+        let name = command.or_problem()?.name();
+        let is_read = READS.contains(&name);
+        let (has_appends, known) =
+            (!self.appends.lock().is_empty(), self.state.lock().branch.clone());
+        let branch = if is_read && !has_appends { known } else { Some(self.branch().await?) };
+        let mut options = SessionOptions {
             author: self.scope.author.clone(),
-            access: self.scope.access.clone(),
+            properties: BTreeMap::from([(PROPERTY_JOB.to_owned(), self.scope.job.to_string())]),
             calls_functions: false,
-            ..SessionOptions::at(RefSpec::Name(self.scope.branch.clone()))
+            ..SessionOptions::default()
         };
-        let session = self.parts.engine.session(options).or_problem()?;
-        let answer = Box::pin(session.select(sql)).await.or_problem()?;
-        let mut encoder = Encoder::new(Format::Arrow, &answer.schema).map_err(|e| encoding(&e))?;
-        let (mut rows, mut content, mut bytes) = (answer.stream, Vec::new(), 0);
-        while let Some(batch) = rows.next().await {
-            let mut rest = Some(batch.or_problem()?);
-            while let Some(batch) = rest {
-                let (piece, left) = encoder.piece(batch).map_err(|error| encoding(&error))?;
-                bytes += piece.len() as u64;
-                content.push(piece);
-                if bytes > LAKE_CONTENT_BYTES_MAX {
-                    return Err(too_large("the result of the query"));
-                }
-                rest = left;
-            }
+        if let Some(branch) = &branch {
+            self.flush(branch).await?;
+            options.reference = RefSpec::Name(branch.name().to_owned());
+            options.access = self.access_on(branch);
+        } else {
+            options.reference = RefSpec::Name(self.scope.branch.clone());
+            options.access.clone_from(&self.scope.access);
+            options.view = Some(self.view().await?);
         }
-        content.push(encoder.end().map_err(|error| encoding(&error))?);
+        let session = self.parts.engine.session(options).or_problem()?;
+        let result = Box::pin(session.execute(statement)).await.or_problem()?;
+        if result.commit.is_some() {
+            let usage = result.metrics.usage();
+            self.record(name.to_owned(), usage.rows_written, usage.bytes_written);
+        }
+        let content = encoded(result, format).await?;
         Ok(LakeAnswer { value: json!(null), content })
     }
 
-    fn append(&self, table: &str, rows: SharedTable) -> Result<LakeAnswer, Problem> {
+    /// Returns the table to which the call appends. Checks the rights now, because a failure at the
+    /// end of the call would lose its work.
+    fn target_table(&self, name: &str) -> Result<TableName, Problem> {
         let table: TableName =
-            table.parse().map_err(|error: NameError| headwater_model::Fault::to_problem(&error))?;
-        // Check the rights now, because a failure at the end of the call would lose its work.
+            name.parse().map_err(|error: NameError| headwater_model::Fault::to_problem(&error))?;
         self.check(Action::Write, &Object::branch(&self.scope.branch))?;
         self.check(Action::Insert, &Object::table(&table))?;
+        Ok(table)
+    }
+
+    async fn append_json(&self, table: &str, rows: Bytes) -> Result<LakeAnswer, Problem> {
+        let columns = self.columns(&self.target_table(table)?).await?;
+        match json_rows::table(rows, columns).await? {
+            Some(rows) => self.append(table, rows),
+            None => Ok(LakeAnswer { value: json!(0), content: Vec::new() }),
+        }
+    }
+
+    fn append(&self, table: &str, rows: SharedTable) -> Result<LakeAnswer, Problem> {
+        let table = self.target_table(table)?;
         let mut appends = self.appends.lock();
         let before: u64 = appends.iter().map(|(_, rows)| rows.bytes()).sum();
         if before + rows.bytes() > APPENDED_BYTES_MAX {
@@ -171,7 +215,7 @@ impl LakeAccess for FunctionLake {
             LakeRequest::ReadObject { .. } => "lake read_object",
             LakeRequest::PutObject { .. } => "lake put_object",
             LakeRequest::Query { .. } => "lake query",
-            LakeRequest::Append { .. } => "lake append",
+            LakeRequest::Append { .. } | LakeRequest::AppendJson { .. } => "lake append",
         };
         let span = self.parts.lake.monitor().begin_access(self.scope.job, name);
         let answer = match request {
@@ -181,8 +225,11 @@ impl LakeAccess for FunctionLake {
             LakeRequest::PutObject { bucket, key, content } => {
                 self.put_object(ObjectPath { bucket, key }, content).await
             }
-            LakeRequest::Query { sql } => self.query(&sql).await,
+            LakeRequest::Query { sql, json } => {
+                self.query(&sql, if json { Format::Json } else { Format::Arrow }).await
+            }
             LakeRequest::Append { table, rows } => self.append(&table, rows),
+            LakeRequest::AppendJson { table, rows } => self.append_json(&table, rows).await,
         };
         if let Some(span) = span {
             span.end(answer.as_ref().err().map(|problem| problem.code.to_string()));
@@ -192,7 +239,29 @@ impl LakeAccess for FunctionLake {
 
     fn restart(&self) {
         self.appends.lock().clear();
+        // Dropping the handle of the branch deletes it.
+        *self.state.lock() = CallState::default();
     }
+}
+
+/// Encodes the rows of a statement, in parts.
+async fn encoded(result: StatementResult, format: Format) -> Result<Vec<Bytes>, Problem> {
+    let mut encoder = Encoder::new(format, &result.schema).map_err(|e| encoding(&e))?;
+    let (mut rows, mut content, mut bytes) = (result.stream, Vec::new(), 0);
+    while let Some(batch) = rows.next().await {
+        let mut rest = Some(batch.or_problem()?);
+        while let Some(batch) = rest {
+            let (piece, left) = encoder.piece(batch).map_err(|error| encoding(&error))?;
+            bytes += piece.len() as u64;
+            content.push(piece);
+            if bytes > LAKE_CONTENT_BYTES_MAX {
+                return Err(too_large("the result of the query"));
+            }
+            rest = left;
+        }
+    }
+    content.push(encoder.end().map_err(|error| encoding(&error))?);
+    Ok(content)
 }
 
 /// Returns the content type of an object by the file extension of its key; `None` if it is unknown.

@@ -56,6 +56,8 @@ pub enum LakeRequest {
     Query {
         /// The SQL statement.
         sql: String,
+        /// True to answer with the rows as JSON, instead of an Arrow IPC stream.
+        json: bool,
     },
     /// Append rows to a table if the call succeeds.
     Append {
@@ -64,6 +66,13 @@ pub enum LakeRequest {
         /// The rows to append.
         rows: SharedTable,
     },
+    /// Append rows like `Append`, from a JSON list of objects.
+    AppendJson {
+        /// The name of the table.
+        table: String,
+        /// The rows to append.
+        rows: Bytes,
+    },
 }
 
 /// The answer to a request.
@@ -71,7 +80,7 @@ pub enum LakeRequest {
 pub struct LakeAnswer {
     /// The short value of the answer, as JSON.
     pub value: Value,
-    /// The content of an object, or the rows of a query as an Arrow IPC stream, in parts.
+    /// The content of an object, or the rows of a query, in parts.
     pub content: Vec<Bytes>,
 }
 
@@ -80,10 +89,25 @@ pub struct LakeAnswer {
 #[derive(Debug, Deserialize)]
 #[serde(tag = "operation", rename_all = "snake_case")]
 pub(crate) enum LakeMessage {
-    ReadObject { bucket: String, key: String },
-    PutObject { bucket: String, key: String },
-    Query { sql: String },
-    Append { table: String },
+    ReadObject {
+        bucket: String,
+        key: String,
+    },
+    PutObject {
+        bucket: String,
+        key: String,
+    },
+    Query {
+        sql: String,
+        #[serde(default)]
+        json: bool,
+    },
+    Append {
+        table: String,
+    },
+    AppendJson {
+        table: String,
+    },
 }
 
 /// Answers a request on the worker's socket.
@@ -126,12 +150,12 @@ async fn request(message: LakeMessage, file: Option<OwnedFd>) -> Result<LakeRequ
     };
     Ok(match message {
         LakeMessage::ReadObject { bucket, key } => LakeRequest::ReadObject { bucket, key },
-        LakeMessage::Query { sql } => LakeRequest::Query { sql },
+        LakeMessage::Query { sql, json } => LakeRequest::Query { sql, json },
         LakeMessage::PutObject { bucket, key } => {
-            let file = content()?;
-            let content = aside(move || read(file)).await.map_err(|error| error.to_problem())?;
-            let content = content.ok_or_else(|| too_large("the content"))?;
-            LakeRequest::PutObject { bucket, key, content }
+            LakeRequest::PutObject { bucket, key, content: read_content(content()?).await? }
+        }
+        LakeMessage::AppendJson { table } => {
+            LakeRequest::AppendJson { table, rows: read_content(content()?).await? }
         }
         LakeMessage::Append { table } => {
             let file = content()?;
@@ -150,6 +174,11 @@ fn write(head: &str, content: Vec<Bytes>) -> Result<MemoryFile> {
         file.write_all(&part).map_err(failed())?;
     }
     Ok(MemoryFile::seal(file.into())?)
+}
+
+async fn read_content(file: OwnedFd) -> Result<Bytes, Problem> {
+    let content = aside(move || read(file)).await.map_err(|error| error.to_problem())?;
+    content.ok_or_else(|| too_large("the content"))
 }
 
 /// Seals a memory file and copies its content; `None` if the content is too large.

@@ -39,6 +39,7 @@ mod rights;
 mod row_expectations;
 mod run;
 mod run_environments;
+mod run_outputs;
 mod runner;
 mod selected;
 mod selection;
@@ -61,6 +62,7 @@ pub use headwater_project::{
 pub use parse::parse_project;
 pub use preparation::ProvisionedCall;
 pub use reuse::conflict_branch;
+pub use run_outputs::{ModelOutput, PendingOutputs};
 pub use runner::Runner;
 pub use sql_function::SqlFunctions;
 pub use system_tables::register_system_tables;

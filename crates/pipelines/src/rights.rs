@@ -11,7 +11,7 @@ use std::sync::Arc;
 use headwater_engine::{TableAccess, change_forbidden, restricted_tables};
 use headwater_lake::CommitView;
 use headwater_model::{
-    Action, MergeReport, Object, RefSpec, RunRequest, SYSTEM_NAMESPACE, TableName,
+    Action, Actor, MergeReport, Object, RefSpec, RunRequest, SYSTEM_NAMESPACE, TableName,
 };
 use headwater_project::{Materialization, Step};
 
@@ -27,6 +27,15 @@ impl Runner {
     pub fn with_access(&self, access: Option<Arc<dyn TableAccess>>) -> Runner {
         let mut runner = self.clone();
         runner.access = access;
+        runner
+    }
+
+    /// Returns a runner whose runs record their declared outputs. The outputs use the rights of
+    /// this identity, without the expiry of its token, because they may be written by a later run.
+    #[must_use]
+    pub fn with_outputs_of(&self, actor: &Actor) -> Runner {
+        let mut runner = self.clone();
+        runner.actor = Some(actor.clone().without_token());
         runner
     }
 

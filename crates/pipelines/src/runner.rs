@@ -9,7 +9,7 @@ use headwater_functions::{Functions, TableQuota};
 use headwater_jobs::{JobContext, Jobs};
 use headwater_lake::{Lake, MergeOptions, RunReads};
 use headwater_model::{
-    Action, CommitId, ErrorCode, JobEventKind, JobId, MergeOutcome, MergeRequest, Object,
+    Action, Actor, CommitId, ErrorCode, JobEventKind, JobId, MergeOutcome, MergeRequest, Object,
     PROPERTY_EVENT, PROPERTY_JOB, Problem, RefSpec, RunPlan, RunReport, RunRequest, StepReport,
     Usage,
 };
@@ -32,6 +32,8 @@ pub struct Runner {
     pub(crate) secrets: SecretStore,
     /// The permissions of runs; `None` allows everything.
     pub(crate) access: Option<Arc<dyn TableAccess>>,
+    /// The identity whose rights the outputs of runs use; `None` if runs write no outputs.
+    pub(crate) actor: Option<Actor>,
     pub(crate) checked: CheckedQueries,
     pub(crate) environments: Arc<EnvironmentCache>,
     jobs: Jobs,
@@ -59,7 +61,8 @@ impl Runner {
     ) -> Self {
         engine.set_python_runtime(Arc::new(SqlFunctions::new(functions.clone())));
         let (checked, environments) = (CheckedQueries::new(), Arc::default());
-        Runner { engine, functions, room, secrets, access: None, checked, environments, jobs }
+        let (access, actor) = (None, None);
+        Runner { engine, functions, room, secrets, access, actor, checked, environments, jobs }
     }
 
     /// Returns the quota for tables passed to and from functions.
@@ -301,6 +304,7 @@ impl Runner {
         let whole = plan.checked_tables(&view).await?;
         let computed = self.record_computed(plan, work, &view, finished).await?;
         with.refs.extend(computed.iter().cloned());
+        with.refs.extend(self.record_outputs(plan, work, head).await?);
         let checked = work.checks(plan).then(|| plan.project.name.clone());
         let (author, passed) = (work.author(), Some(checked.unwrap_or_default()));
         let merged = work.request.merge.as_ref().map(|merge| merge.source.clone());

@@ -74,6 +74,7 @@ impl ParsedProject {
         errors.extend(steps.iter().filter_map(|step| check_growing(step).err()));
         errors.extend(steps.iter().filter_map(|step| check_view(step).err()));
         errors.extend(steps.iter().filter_map(|step| overwrite::check(step).err()));
+        errors.extend(steps.iter().filter_map(|step| check_outputs(step).err()));
         let manifest::Manifest { name, defaults, parameters, rates, triggers: mut located, .. } =
             manifest;
         located.extend(callables.values().flat_map(|callable| callable.triggers.iter().cloned()));
@@ -144,6 +145,15 @@ impl ParsedProject {
 /// Returns the texts of files; the texts of binary files are empty.
 pub(super) fn texts(files: &ProjectFiles) -> BTreeMap<String, String> {
     files.iter().map(|(path, file)| (path.clone(), file.text().to_owned())).collect()
+}
+
+/// Checks that a model with outputs has a table, from which the outputs are read.
+fn check_outputs(step: &Step) -> Result<()> {
+    if step.outputs.is_empty() || step.is_materialized() {
+        return Ok(());
+    }
+    let message = format!("`{}` has `outputs`, but is not stored as a table", step.name);
+    Err(Error::invalid(step.at.clone(), message, "Set `materialization`, for example `replace`."))
 }
 
 /// Returns true if a file is in the folder of a function with a runtime.

@@ -16,7 +16,7 @@ use crate::{
     Error, Location, Result, RowExpectation, description, row_expectation, suggest, units,
 };
 
-const SETTINGS: [&str; 16] = [
+const SETTINGS: [&str; 17] = [
     "name",
     "materialization",
     "keys",
@@ -30,6 +30,7 @@ const SETTINGS: [&str; 16] = [
     "retries",
     "backoff",
     "tags",
+    "outputs",
     "expect",
     "expect_or_warn",
     "expect_or_quarantine",
@@ -61,6 +62,7 @@ pub(super) fn parse(
         overwrite_filter: None,
         always_runs: false,
         tags: Vec::new(),
+        outputs: Vec::new(),
         severity: Severity::default(),
         row_expectations: Vec::new(),
         memory_bytes: None,
@@ -289,6 +291,10 @@ fn apply(
             (step.columns, step.contract) = (Some(names), contract);
         }
         "tags" => step.tags = tags(names(value), at)?,
+        // An address can contain a comma, but no space.
+        "outputs" => {
+            step.outputs.extend(value.split(", ").map(|address| address.trim().to_owned()));
+        }
         "memory" => step.memory_bytes = Some(quantity(units::bytes, "memory", value, at)?),
         "timeout" => step.timeout = Some(quantity(units::duration, "timeout", value, at)?),
         "retries" => step.retries.count = retries(value, at)?,

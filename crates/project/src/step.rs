@@ -52,6 +52,8 @@ pub struct Step {
     pub always_runs: bool,
     /// Tags, which selectors can refer to.
     pub tags: Vec<String>,
+    /// Addresses to which the rows of the model's table are written after a run is merged.
+    pub outputs: Vec<String>,
     /// Consequence of a failed expectation.
     pub severity: Severity,
     /// Conditions for the rows of a model's result.

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use futures::TryFutureExt;
 use headwater_destinations::Destinations;
 use headwater_executors::{
-    CallOutputs, OutputWriter, ParsedFunction, Version, call_budget, limits, parse_folder,
-    record_secrets, split_name, table_access,
+    CallOutputs, OutputWriter, ParsedFunction, Version, call_access, call_budget, limits,
+    parse_folder, record_secrets, split_name,
 };
 use headwater_function_lake::{CallScope, FunctionLake};
 use headwater_functions::{Argument, ClientCall, FunctionResult, LakeAccess, Returns};
@@ -226,13 +226,13 @@ impl Invocations {
         limits(&self.0.access, principal).check_memory(&callable.name, needed)?;
         let running = self.0.catalog.permit(&callable.name, concurrency)?;
         // A function of the working folder does not use the budget of the deployed function.
-        let budget = deployed_by.and_then(|_| call_budget(&callable, &project.defaults));
+        let budget = deployed_by.as_ref().and_then(|_| call_budget(&callable, &project.defaults));
         let new = NewJob::of(JobKind::Function, callable.name.clone(), principal);
         let (context, guard) = self.0.jobs.record(NewJob { budget, ..new }).await.or_problem()?;
         let job = context.id();
         record_secrets(&self.0.access, principal, &callable, job);
         let scope = CallScope {
-            access: table_access(&self.0.access, principal, Some(job)),
+            access: call_access(&self.0.access, principal, deployed_by.as_ref(), job),
             author: principal.author().to_owned(),
             job,
             branch: MAIN_BRANCH.to_owned(),

@@ -285,7 +285,7 @@ impl Components {
         clear_spill(&folder.join("spill"))?;
         let lake = open_lake(&config).await?;
         transaction::delete_interrupted(&lake).await;
-        let access = open_access(&lake).await?;
+        let (access, given) = (open_access(&lake).await?, Arc::<EnvironmentCache>::default());
         let (oidc, buckets) = (OidcLogins::of(&config)?, BucketState::open(&config, &lake)?);
         let (queues, mappings) = (open_queues(&lake).await?, MappingState::open(&lake));
         let (engine, secrets) = (start_engine(&config, &lake)?, secret_store(&lake, &config));
@@ -297,16 +297,16 @@ impl Components {
         let (objects, uploads) = (buckets.objects.clone(), folder.join(UPLOADS_FOLDER));
         let import_rights = import_rights(&config, &access, uploads, objects);
         let imports = import_executor(&lake, &import_rights);
-        let runs = run_executor(&lake, &runner, &access);
-        let (deployed, given) =
-            (Arc::<ActiveVersion>::default(), Arc::<EnvironmentCache>::default());
-        let (catalog, parts) = (FunctionCatalog::new(&lake), lake_parts(&lake, &engine, &buckets));
+        let parts = lake_parts(&lake, &engine, &buckets);
+        let destinations = Destinations::new(parts, &queues, &secrets);
+        let runs = RunExecutor::new(&runner, &lake, &access, &secrets, &destinations);
+        let (catalog, deployed) = (FunctionCatalog::new(&lake), Arc::<ActiveVersion>::default());
         let targets = project_dir(&config).map(|project| TriggerExecutor {
             catalog: catalog.clone(),
             imports: imports.clone(),
             runs: runs.clone(),
             runner: runner.clone(),
-            destinations: Destinations::new(parts, &queues, &secrets),
+            destinations,
             given: given.clone(),
             project,
             deployed: deployed.clone(),
@@ -462,10 +462,6 @@ async fn register_executors(
     let maintenance =
         MaintenanceExecutor { lake: lake.clone(), runtime: MeteredRuntime::background() };
     jobs.register(JobKind::Maintenance, Arc::new(maintenance));
-}
-
-fn run_executor(lake: &Lake, runner: &Runner, access: &Access) -> RunExecutor {
-    RunExecutor { runner: runner.clone(), lake: lake.clone(), access: access.clone() }
 }
 
 /// Removes the spill files that a killed server left.

@@ -2,8 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use headwater_model::{CommitId, RefSpec, TRANSACTION_BRANCHES, TableName};
-use headwater_store::Batch;
+use bytes::Bytes;
+use headwater_catalog::EVENT_SCOPE;
+use headwater_model::{CommitId, PROPERTY_EVENT, RefSpec, TRANSACTION_BRANCHES, TableName};
+use headwater_store::{Append, Batch, UniqueKey};
 
 use super::serial_order;
 
@@ -39,6 +41,23 @@ pub struct RunReads {
 }
 
 impl MergeOptions {
+    /// Sets the id of the event that caused the merge. Only one commit can have a given event, so a
+    /// merge with the id of a committed event fails.
+    #[must_use]
+    pub fn with_event(mut self, id: &str) -> Self {
+        self.properties.insert(PROPERTY_EVENT.to_owned(), id.to_owned());
+        let (scope, key) = (EVENT_SCOPE.to_owned(), id.to_owned());
+        self.with.unique.push(UniqueKey { scope, key });
+        self
+    }
+
+    /// Adds a journal entry that is stored if and only if the merge is committed.
+    #[must_use]
+    pub fn with_entry(mut self, journal: &str, key: &str, value: Bytes) -> Self {
+        self.with.entries.push(Append::put(journal, key, value));
+        self
+    }
+
     /// Returns the properties of the merge commit.
     pub(super) fn commit_properties(&self) -> BTreeMap<String, String> {
         let mut properties = self.properties.clone();

@@ -51,6 +51,21 @@ fn settings_stand_in_comments_above_the_query() {
 }
 
 #[test]
+fn a_model_with_outputs_is_stored_as_a_table() {
+    let stored = "-- headwater: materialization = replace\n";
+    let outputs = "-- headwater: outputs = table://a, bucket://b/{date}.csv\n\
+                   -- headwater: outputs = postgres://u@h/d?table=t&key=id#secret=P\n";
+    let step = model("m.sql", &format!("{stored}{outputs}SELECT 1 AS id"));
+    let expected =
+        ["table://a", "bucket://b/{date}.csv", "postgres://u@h/d?table=t&key=id#secret=P"];
+    assert_eq!(step.outputs, expected);
+    insta::assert_snapshot!(refused(&format!("{outputs}SELECT 1 AS id")), @r"
+    invalid_project: `m` has `outputs`, but is not stored as a table (models/m.sql:1)
+      hint: Set `materialization`, for example `replace`.
+    ");
+}
+
+#[test]
 fn mistakes_are_rejected_with_their_line() {
     insta::assert_snapshot!(refused("-- headwater: materialisation = replace\nSELECT 1"), @r"
     invalid_project: `materialisation` is not a setting of a SQL model (models/m.sql:1)

@@ -1,4 +1,8 @@
-//! `headwater.lake` in functions: objects, queries, and rows that are committed once.
+//! `headwater.lake` in functions: objects, statements, and changes that are committed once.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::time::Instant;
 
 use hyper::Method;
 use libtest_mimic::Trial;
@@ -6,8 +10,9 @@ use serde_json::{Value, json};
 
 use crate::access::Users;
 use crate::bucket_triggers::{object, write};
+use crate::life_cycle::Killable;
 use crate::s3_clients::started;
-use crate::support::TestServer;
+use crate::support::{self, PATIENCE, TestServer, deployment};
 use crate::trial;
 
 pub fn trials() -> Vec<Trial> {
@@ -15,12 +20,18 @@ pub fn trials() -> Vec<Trial> {
         trial("function_lake::a_function_reads_writes_queries_and_appends", works),
         trial("function_lake::a_call_that_fails_appends_nothing", fails),
         trial("function_lake::an_event_that_is_retried_appends_once", retries),
+        trial("function_lake::a_call_sees_its_own_writes_and_commits_them_at_once", own_writes),
+        trial("function_lake::a_call_fails_if_another_commit_changed_the_same_row", conflicts),
+        trial("function_lake::a_kill_before_the_merge_changes_tables_once", killed),
         trial("function_lake::a_function_has_the_rights_of_its_caller", rights),
+        trial("function_lake::a_function_changes_only_what_its_deployer_may_change", deployer),
         trial("function_lake::a_function_reads_the_rows_that_its_caller_sees", restricted),
     ]
 }
 
 const FUNCTIONS: &str = r#"
+import time
+
 import headwater
 from headwater import lake
 from headwater.errors import HeadwaterError
@@ -73,10 +84,49 @@ def codes():
         code_of(lambda: lake.read_object("absent", "a")),
         code_of(lambda: lake.put_object("landing", "out/a.csv", b"x")),
         code_of(lambda: lake.query("SELECT id FROM known")),
-        code_of(lambda: lake.query("DELETE FROM known")),
+        code_of(lambda: lake.query("GRANT SELECT ON known TO ana")),
         code_of(lambda: lake.append("known", [{"id": 1}])),
         code_of(lambda: lake.append("", [{"id": 1}])),
+        code_of(lambda: lake.query("DELETE FROM known WHERE id < 0")),
     ]
+
+
+@headwater.function()
+def writes():
+    lake.append("shop.things", [{"id": 1, "name": "tea"}, {"id": 2, "name": "milk"}])
+    lake.query("UPDATE shop.things SET id = id + 10 WHERE name = 'milk'")
+    lake.query("CREATE TABLE shop.totals AS SELECT count(*) AS total FROM shop.things")
+    lake.append("shop.totals", [{"total": 5}])
+    things = lake.table("shop.things", columns=["id"], filter="name = 'milk' -- or tea")
+    totals = lake.table("shop.totals").to_arrow()["total"].to_pylist()
+    return {"things": things.to_arrow().to_pylist(), "totals": sorted(totals)}
+
+
+@headwater.function()
+def writes_and_fails():
+    lake.append("shop.things", [{"id": 1}])
+    lake.query("DELETE FROM known")
+    raise ValueError("not today")
+
+
+@headwater.function()
+def mark(key):
+    lake.put_object("landing", key, "x")
+
+
+@headwater.function()
+def is_marked(key):
+    return code_of(lambda: lake.read_object("landing", key)) is None
+
+
+@headwater.function()
+def counts():
+    count = lake.query("SELECT id FROM known").to_pylist()[0]["id"]
+    lake.put_object("landing", "started", "x")
+    while code_of(lambda: lake.read_object("landing", "go")):
+        time.sleep(0.01)
+    lake.query(f"UPDATE known SET id = {count + 1}")
+    return count
 "#;
 
 async fn deployed() -> TestServer {
@@ -130,6 +180,11 @@ async fn fails() {
     assert_eq!(answer["code"], "function_failed", "{answer}");
     let rows = server.rows("SELECT * FROM shop.things").await;
     assert_eq!(rows["code"], "table_not_found", "{rows}");
+    let answer = invoke(&server, "writes_and_fails").await;
+    assert_eq!(answer["code"], "function_failed", "{answer}");
+    let rows = server.rows("SELECT * FROM shop.things").await;
+    assert_eq!(rows["code"], "table_not_found", "{rows}");
+    assert_eq!(server.rows("SELECT id FROM known").await, json!([{"id": 5}]));
     let owner = json!([
         null,
         "object_not_found",
@@ -138,7 +193,8 @@ async fn fails() {
         null,
         "unsupported_statement",
         null,
-        "invalid_name"
+        "invalid_name",
+        null
     ]);
     let answer = invoke(&server, "codes").await;
     assert_eq!(answer, owner);
@@ -156,6 +212,108 @@ async fn retries() {
     let commits = server.get("/v1/refs/main/commits?limit=1").await;
     let part = format!("{}/function", accepted["event"].as_str().expect("an event"));
     assert_eq!(commits[0]["properties"]["headwater.event"], part, "{commits}");
+    server.running.shutdown().await;
+}
+
+async fn own_writes() {
+    let server = deployed().await;
+    let answer = invoke(&server, "writes").await;
+    assert_eq!(answer, json!({"things": [{"id": 12}], "totals": [2, 5]}));
+    let rows = server.rows("SELECT id FROM shop.things ORDER BY id").await;
+    assert_eq!(rows, json!([{"id": 1}, {"id": 12}]));
+    let commits = server.get("/v1/refs/main/commits?limit=1").await;
+    let expected = "append to shop.things; UPDATE; CREATE TABLE; append to shop.totals";
+    assert_eq!(commits[0]["message"], expected, "{commits}");
+    assert!(commits[0]["properties"]["headwater.job"].is_string(), "{commits}");
+    server.running.shutdown().await;
+}
+
+async fn conflicts() {
+    let server = deployed().await;
+    let marked = async |name: &str, key: &str| {
+        let body = json!({"arguments": {"key": key}});
+        server.post(&format!("/v1/functions/{name}/invoke"), body).await
+    };
+    let other = async {
+        let deadline = Instant::now() + PATIENCE;
+        while marked("is_marked", "started").await != json!(true) {
+            assert!(Instant::now() < deadline, "the function does not start");
+        }
+        server.rows("UPDATE known SET id = 50").await;
+        marked("mark", "go").await;
+    };
+    let (answer, ()) = tokio::join!(invoke(&server, "counts"), other);
+    assert_eq!(answer["code"], "merge_conflict", "{answer}");
+    assert_eq!(answer["context"]["retryable"], true, "{answer}");
+    assert_eq!(server.rows("SELECT id FROM known").await, json!([{"id": 50}]));
+    // The next call reads the other change.
+    assert_eq!(invoke(&server, "counts").await, 50);
+    assert_eq!(server.rows("SELECT id FROM known").await, json!([{"id": 51}]));
+    server.running.shutdown().await;
+}
+
+const BOOKED: &str = r#"
+import headwater
+from headwater import lake
+
+
+@headwater.function(outputs=["HOOK"])
+def book(event):
+    lake.append("bookings", [{"id": 1}])
+    lake.query("UPDATE bookings SET id = id + 1")
+    lake.query("CREATE TABLE booked AS SELECT id FROM bookings")
+    return {"id": 1}
+"#;
+
+/// Reads a request and its body, without a response.
+fn read_request(stream: &TcpStream) {
+    let (mut reader, mut length, mut line) = (BufReader::new(stream), 0, String::new());
+    while reader.read_line(&mut line).expect("a line") > 2 {
+        if let Some(value) = line.to_lowercase().strip_prefix("content-length:") {
+            length = value.trim().parse().expect("a length");
+        }
+        line.clear();
+    }
+    reader.read_exact(&mut vec![0; length]).expect("a body");
+}
+
+/// Kills the server while it waits for the response of an output: after the function has succeeded,
+/// and before its changes are merged.
+async fn killed() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let hook = format!("http://{}/hook", listener.local_addr().expect("an address"));
+    write(folder.path(), "headwater.toml", "[project]\nname = \"booked\"\n");
+    write(folder.path(), "functions/book.py", &BOOKED.replace("HOOK", &hook));
+    let mut child = Killable::start(folder.path()).await;
+    let version = deployment(folder.path());
+    let deployed = child.ask(Method::POST, "/v1/deployments", Some(&version)).await;
+    assert!(deployed.get("code").is_none(), "{deployed}");
+    let body = json!({"arguments": {"event": {}}});
+    let accepted = child.ask(Method::POST, "/v1/functions/book/invoke-async", Some(&body)).await;
+    let event = accepted["event"].as_str().expect("an event").to_owned();
+    let waiting = tokio::task::spawn_blocking(move || {
+        let (stream, _) = listener.accept().expect("a request");
+        read_request(&stream);
+        (listener, stream)
+    });
+    let (listener, stream) = waiting.await.expect("a request");
+    child.kill();
+    drop(stream);
+
+    let answering = tokio::task::spawn_blocking(move || {
+        let (mut stream, _) = listener.accept().expect("a request");
+        read_request(&stream);
+        stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").expect("sent");
+    });
+    let mut config = support::config(folder.path());
+    config.lock_wait = PATIENCE;
+    let server = TestServer { running: support::start(config).await, folder };
+    let path = format!("/v1/trigger-events/{event}");
+    server.until(&path, |event| event["status"] == "done").await;
+    answering.await.expect("an answer");
+    let rows = server.rows("SELECT b.id AS id FROM bookings b JOIN booked c ON b.id = c.id").await;
+    assert_eq!(rows, json!([{"id": 2}]));
     server.running.shutdown().await;
 }
 
@@ -184,6 +342,52 @@ async fn rights() {
     let answer = codes().await;
     assert_eq!([&answer[0], &answer[3], &answer[4], &answer[6]], [&Value::Null; 4], "{answer}");
     assert_eq!(answer[1], "forbidden", "another key");
+    assert_eq!(answer[8], "forbidden", "no right to delete");
+    users.grant("ana", &["delete on table:public.known"]).await;
+    assert_eq!(codes().await[8], Value::Null);
+    // On a protected branch, a function has the same error as a statement of its caller.
+    let protected = json!({"protected": true});
+    users.server.ask(Method::PATCH, "/v1/branches/main", Some(&protected)).await;
+    assert_eq!(codes().await["code"], "branch_protected");
+    users.server.running.shutdown().await;
+}
+
+const WIPE: &str = r#"
+import headwater
+from headwater import lake
+from headwater.errors import HeadwaterError
+
+
+@headwater.function()
+def wipe():
+    count = lake.query("SELECT id FROM shop.items").num_rows
+    try:
+        lake.query("DELETE FROM shop.items")
+        lake.append("shop.items", [{"id": 2}, {"id": 3}])
+    except HeadwaterError as error:
+        return [count, str(error)]
+    return [count, lake.query("SELECT id FROM shop.items").num_rows]
+"#;
+
+async fn deployer() {
+    // The users have a table `shop.items` with one row.
+    let users = Users::on(started().await).await;
+    let server = &users.server;
+    write(server.folder.path(), "headwater.toml", "[project]\nname = \"wipe\"\n");
+    write(server.folder.path(), "functions/wipe.py", WIPE);
+    let grants = ["deploy on project:wipe", "write on branch:main", "insert on table:shop.items"];
+    let dev = users.user("dev", &grants).await;
+    let files = deployment(server.folder.path());
+    let (_, deployed) = users.send(&dev, Method::POST, "/v1/deployments", Some(files)).await;
+    assert!(deployed.get("code").is_none(), "{deployed}");
+    // The caller has all rights.
+    let denied = invoke(server, "wipe").await;
+    assert_eq!(denied[0], 1, "{denied}");
+    let message = denied[1].as_str().unwrap_or_default();
+    assert!(message.contains("user `dev` may not delete"), "{denied}");
+    assert_eq!(server.rows("SELECT id FROM shop.items").await, json!([{"id": 1}]));
+    users.grant("dev", &["delete on table:shop.items"]).await;
+    assert_eq!(invoke(server, "wipe").await, json!([1, 2]));
     users.server.running.shutdown().await;
 }
 

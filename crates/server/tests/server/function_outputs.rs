@@ -105,7 +105,7 @@ async fn works() {
     assert_eq!(answer, Value::Null);
     let failed = invoke(&server, "text", json!({})).await;
     let message = failed["message"].as_str().unwrap_or_default();
-    assert!(message.starts_with("output `table://shop.orders`: the result is not"), "{failed}");
+    assert!(message.starts_with("output `table://shop.orders`: the rows are not"), "{failed}");
     assert_eq!(server.rows("SELECT * FROM kept").await["code"], "table_not_found");
     let count = server.rows("SELECT count(*) AS n FROM shop.orders").await;
     assert_eq!(count, json!([{"n": 2}]));

@@ -56,6 +56,7 @@ mod read_files;
 #[path = "../../../oidc/tests/provider/real.rs"]
 #[expect(dead_code, reason = "used only by other test programs")]
 mod real_provider;
+mod run_outputs;
 mod runs;
 #[path = "../../../lake/tests/clouds/s3.rs"]
 #[expect(dead_code, reason = "used only by tests of faults")]
@@ -141,6 +142,7 @@ fn trials() -> Vec<Trial> {
     trials.extend(postgres_sessions::trials());
     trials.extend(postgres_tools::trials());
     trials.extend(read_files::trials());
+    trials.extend(run_outputs::trials());
     trials.extend(runs::trials());
     trials.extend(s3_clients::trials());
     trials.extend(s3_matrix::trials());

@@ -108,6 +108,7 @@ impl<'a> BauplanReader<'a> {
             overwrite_filter: filter,
             always_runs: runs_always(values)?,
             tags: Vec::new(),
+            outputs: Vec::new(),
             severity: Severity::default(),
             row_expectations: Vec::new(),
             memory_bytes: limit(resources, "memory", units::bytes, "\"4GiB\"")?,

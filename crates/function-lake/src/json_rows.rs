@@ -1,4 +1,4 @@
-//! Rows that a function returned as JSON: a list of objects, or one object.
+//! Rows of a function as JSON: a list of objects, or one object.
 
 use std::sync::Arc;
 
@@ -12,23 +12,18 @@ use futures::StreamExt;
 use headwater_functions::SharedTable;
 use headwater_model::{ErrorCode, Problem, ResultExt};
 use serde_json::value::RawValue;
-use serde_json::{Number, Value};
-
-use crate::failure::unsuitable;
+use serde_json::{Number, Value, json};
 
 /// Maximum number of values in the arrays into which rows are decoded. Rows with few values and
 /// many different columns would need much more memory than their text.
 const VALUES_MAX: usize = 100_000_000;
 
-const HINT: &str = "Return a table, a list of dicts or a dict.";
+const HINT: &str = "Use a table, a list of dicts or a dict.";
 
 /// Returns the rows of a JSON text as a table; `None` for an empty list. Columns have their types
 /// in `known`, or else the types of their values. Columns that are not in `known` and have no
 /// value are left out.
-pub(crate) async fn table(
-    json: Bytes,
-    known: Option<SchemaRef>,
-) -> Result<Option<SharedTable>, Problem> {
+pub async fn table(json: Bytes, known: Option<SchemaRef>) -> Result<Option<SharedTable>, Problem> {
     blocking(move || {
         let rows = objects(&json)?;
         let Some(batch) = batch(&rows, known.as_deref())? else { return Ok(None) };
@@ -37,12 +32,14 @@ pub(crate) async fn table(
     .await
 }
 
-/// Reads a result on a blocking thread, because large results take long.
-pub(crate) async fn blocking<T: Send + 'static>(
+/// Reads rows on a blocking thread, because many rows take long.
+///
+/// Errors: those of `read`; `internal` if it panics.
+pub async fn blocking<T: Send + 'static>(
     read: impl FnOnce() -> Result<T, Problem> + Send + 'static,
 ) -> Result<T, Problem> {
     tokio::task::spawn_blocking(read).await.unwrap_or_else(|error| {
-        Err(Problem::new(ErrorCode::Internal, format!("reading the result failed: {error}")))
+        Err(Problem::new(ErrorCode::Internal, format!("reading the rows failed: {error}")))
     })
 }
 
@@ -59,7 +56,7 @@ fn objects(json: &[u8]) -> Result<Vec<Value>, Problem> {
 }
 
 /// Returns the text of each row of a JSON text.
-pub(crate) fn texts(json: &[u8]) -> Result<Vec<Box<RawValue>>, Problem> {
+pub fn texts(json: &[u8]) -> Result<Vec<Box<RawValue>>, Problem> {
     let rows: Vec<Box<RawValue>> = if json.trim_ascii_start().starts_with(b"[") {
         serde_json::from_slice(json).map_err(|error| not_json(&error))?
     } else {
@@ -71,22 +68,22 @@ pub(crate) fn texts(json: &[u8]) -> Result<Vec<Box<RawValue>>, Problem> {
     }
 }
 
-/// Returns the error for a result that is not JSON.
-pub(crate) fn not_json(error: &serde_json::Error) -> Problem {
-    unsuitable(format!("the result is not valid JSON: {error}"), HINT)
+/// Returns the error for rows that are not JSON.
+pub fn not_json(error: &serde_json::Error) -> Problem {
+    unsuitable(format!("the rows are not valid JSON: {error}"), HINT)
 }
 
 fn not_a_row(at: usize) -> Problem {
-    unsuitable(format!("item {} of the result is not a row", at + 1), HINT)
+    unsuitable(format!("item {} is not a row", at + 1), HINT)
 }
 
 /// Checks that JSON can represent all values of a table. JSON has no binary type, and `NaN` and
 /// infinities would become null.
-pub(crate) async fn check_exact(table: &SharedTable) -> Result<(), Problem> {
+pub async fn check_exact(table: &SharedTable) -> Result<(), Problem> {
     for field in table.schema().fields() {
         if is_binary(field.data_type()) {
-            let message = format!("column `{}` of the result is binary", field.name());
-            return Err(unsuitable(message, "Return the column as text."));
+            let message = format!("column `{}` is binary", field.name());
+            return Err(unsuitable(message, "Convert the column to text."));
         }
     }
     let mut batches = table.stream();
@@ -95,7 +92,7 @@ pub(crate) async fn check_exact(table: &SharedTable) -> Result<(), Problem> {
         for (column, field) in batch.columns().iter().zip(batch.schema_ref().fields()) {
             if has_no_number(column) {
                 let message = format!("column `{}` contains NaN or an infinity", field.name());
-                return Err(unsuitable(message, "Return null or text instead."));
+                return Err(unsuitable(message, "Use null or text instead."));
             }
         }
     }
@@ -141,14 +138,14 @@ fn batch(rows: &[Value], known: Option<&Schema>) -> Result<Option<RecordBatch>, 
     };
     let fields: Vec<Field> = inferred.fields().iter().filter_map(column).collect();
     if fields.is_empty() {
-        let message = "the rows of the result have no values".to_owned();
-        return Err(unsuitable(message, "Return rows with at least one value."));
+        let message = "the rows have no values".to_owned();
+        return Err(unsuitable(message, "Use rows with at least one value."));
     }
     let schema = Schema::new(fields);
     let (count, columns) = (objects_in(rows), schema.flattened_fields().len());
     if count.saturating_mul(columns) > VALUES_MAX {
-        let message = format!("the result has {count} dicts with {columns} different columns");
-        return Err(unsuitable(message, "Return rows with fewer different columns."));
+        let message = format!("{count} dicts have {columns} different columns");
+        return Err(unsuitable(message, "Use rows with fewer different columns."));
     }
     check_numbers(rows, &schema)?;
     let mut decoder = ReaderBuilder::new(Arc::new(schema))
@@ -184,7 +181,7 @@ fn check_numbers(rows: &[Value], schema: &Schema) -> Result<(), Problem> {
         for number in numbers {
             if is_rounded(number, data_type) {
                 let message = format!("the number `{number}` would be rounded in column `{name}`");
-                return Err(unsuitable(message, "Return numbers of the type of the column."));
+                return Err(unsuitable(message, "Use numbers of the type of the column."));
             }
         }
     }
@@ -200,8 +197,16 @@ fn is_rounded(number: &Number, data_type: &DataType) -> bool {
 }
 
 fn mismatch(error: ArrowError) -> Problem {
-    let message = format!("the rows of the result do not match the columns: {error}");
-    unsuitable(message, "Return values of the types of the columns.")
+    let message = format!("the rows do not match the columns: {error}");
+    unsuitable(message, "Use values of the types of the columns.")
+}
+
+/// Returns the problem of rows with an unsuitable type or structure. Another attempt does not
+/// succeed.
+fn unsuitable(message: String, hint: &str) -> Problem {
+    let mut problem = Problem::new(ErrorCode::InvalidArgument, message).with_hint(hint);
+    problem.context.insert("retryable".to_owned(), json!(false));
+    problem
 }
 
 #[cfg(test)]
@@ -255,8 +260,8 @@ mod tests {
     fn other_results_are_rejected() {
         let known = Schema::new(vec![Field::new("id", DataType::Int64, true)]);
         for (json, message) in [
-            ("[{}, 1]", "item 2 of the result is not a row"),
-            ("7", "item 1 of the result is not a row"),
+            ("[{}, 1]", "item 2 is not a row"),
+            ("7", "item 1 is not a row"),
             ("NaN", "not valid JSON"),
             ("[{}]", "have no values"),
             (r#"[{"id": "x"}]"#, "do not match the columns"),

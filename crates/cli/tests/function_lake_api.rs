@@ -1,0 +1,90 @@
+//! The lake for functions in other languages: requests over HTTP in the sandbox.
+
+mod support;
+
+use serde_json::{Value, json};
+use support::Workspace;
+
+const PROJECT: &str = "\
+[project]
+name = \"test\"
+
+[functions.shell]
+runtime = \"provided\"
+folder = \"sh\"
+system = [\"curl\"]
+
+[functions.node]
+runtime = \"nodejs20\"
+handler = \"app.handler\"
+folder = \"node\"
+";
+
+/// Appends the event, and sends a query with the id of the first call.
+const SHELL: &str = r#"#!/bin/sh
+api="http://$AWS_LAMBDA_RUNTIME_API/2018-06-01/runtime/invocation"
+while true; do
+    event=$(curl -sS -D /tmp/headers "$api/next")
+    id=$(grep -i 'request-id' /tmp/headers | tr -d '[:space:]' | cut -d: -f2)
+    first=${first:-$id}
+    lake() {
+        curl -sS -H "Authorization: Bearer $id" "$@"
+    }
+    lake --data "[$event]" "$HEADWATER_LAKE_API/append/orders" > /dev/null
+    rows=$(lake --data 'SELECT count(*) AS n FROM orders' "$HEADWATER_LAKE_API/query")
+    status=$(curl -sS -o /dev/null -w '%{http_code}' -H "Authorization: Bearer $first" \
+        --data 'SELECT 1' "$HEADWATER_LAKE_API/query")
+    case "$event" in
+    *fail*)
+        error='{"errorType": "Failed", "errorMessage": "not today"}'
+        curl -sS -o /dev/null --data "$error" "$api/$id/error" ;;
+    *)
+        answer="{\"rows\": $rows, \"status\": $status}"
+        curl -sS -o /dev/null --data "$answer" "$api/$id/response" ;;
+    esac
+done
+"#;
+
+const NODE: &str = "\
+const api = process.env.HEADWATER_LAKE_API;
+exports.handler = async (event, context) => {
+  const headers = { authorization: `Bearer ${context.awsRequestId}` };
+  const send = (path, body) => fetch(`${api}/${path}`, { method: 'POST', headers, body });
+  const appended = await send('append/orders', JSON.stringify([event]));
+  const rows = await send('query', 'UPDATE orders SET note = upper(note) WHERE id = 9');
+  const missing = await send('query', 'SELECT * FROM missing');
+  const problem = await missing.json();
+  return { appended: await appended.json(), status: [rows.status, missing.status, problem.code] };
+};
+";
+
+fn invoke(workspace: &Workspace, name: &str, event: &Value) -> Value {
+    workspace.json(&["function", "invoke", name, "--arg", &format!("event={event}")])
+}
+
+#[test]
+fn functions_in_other_languages_read_and_change_tables() {
+    let workspace = Workspace::new();
+    workspace.write("headwater.toml", PROJECT);
+    workspace.write("sh/bootstrap", SHELL);
+    workspace.write("node/app.js", NODE);
+    workspace.ok(&["deploy"]);
+    let found = invoke(&workspace, "shell", &json!({"id": 1, "note": "tea"}));
+    assert_eq!(found, json!({"rows": [{"n": 1}], "status": 200}));
+    // The id of an earlier call is not a valid token.
+    let found = invoke(&workspace, "shell", &json!({"id": 2, "note": "milk"}));
+    assert_eq!(found, json!({"rows": [{"n": 2}], "status": 401}));
+    // A call that fails changes nothing.
+    let failed = ["function", "invoke", "shell", "--arg", "event={\"id\": 3, \"note\": \"fail\"}"];
+    let failed = workspace.run(&failed);
+    assert!(failed.code != 0 && failed.stderr.contains("not today"), "{}", failed.stderr);
+    let found = invoke(&workspace, "node", &json!({"id": 9, "note": "cake"}));
+    assert_eq!(found, json!({"appended": 1, "status": [200, 404, "table_not_found"]}));
+    let rows = workspace.rows("SELECT id, note FROM orders ORDER BY id");
+    let expected = json!([
+        {"id": 1, "note": "tea"},
+        {"id": 2, "note": "milk"},
+        {"id": 9, "note": "CAKE"},
+    ]);
+    assert_eq!(rows, expected);
+}

@@ -1,0 +1,93 @@
+//! The rights of a call of a function: it reads with the rights of its caller. It changes only what
+//! both its caller and the user that deployed it may change.
+//!
+//! Without the second check, the deployer's code could use the rights of an administrator that
+//! calls the function.
+
+use std::sync::Arc;
+
+use headwater_access::Access;
+use headwater_engine::TableAccess;
+use headwater_model::{
+    Action, Actor, JobId, Limits, Object, ObjectKind, Principal, Problem, Restriction,
+    Restrictions, TableName,
+};
+
+use crate::rights::{is_change, table_access};
+
+/// Returns the access decisions for a call of a function; `None` allows everything. `deployed_by`
+/// is the identity that deployed the function, if it is known.
+pub fn call_access(
+    access: &Access,
+    caller: &Principal,
+    deployed_by: Option<&Actor>,
+    job: JobId,
+) -> Option<Arc<dyn TableAccess>> {
+    let caller = table_access(access, caller, Some(job))?;
+    let Some(deployed_by) = deployed_by else { return Some(caller) };
+    match table_access(access, &deployed_by.principal(), Some(job)) {
+        Some(deployer) => Some(Arc::new(CallAccess { caller, deployer })),
+        None => Some(caller),
+    }
+}
+
+/// The access decisions of a call.
+#[derive(Debug)]
+struct CallAccess {
+    caller: Arc<dyn TableAccess>,
+    deployer: Arc<dyn TableAccess>,
+}
+
+impl CallAccess {
+    /// Returns true if the rights of the deployer allow an action of the function.
+    fn deployer_allows(&self, action: Action, object: &Object) -> bool {
+        if matches!(action, Action::Select | Action::Read | Action::List) {
+            return true;
+        }
+        self.deployer.allows(action, object) && !self.is_restricted(action, object)
+    }
+
+    /// Returns true if row filters or column masks forbid that the deployer changes a table.
+    fn is_restricted(&self, action: Action, object: &Object) -> bool {
+        if object.kind() != ObjectKind::Table || !is_change(action) {
+            return false;
+        }
+        let Ok(table) = object.name().parse::<TableName>() else { return false };
+        self.deployer.restrictions(&table, None).is_some()
+    }
+}
+
+impl TableAccess for CallAccess {
+    fn check(&self, action: Action, object: &Object) -> Result<(), Problem> {
+        self.caller.check(action, object)?;
+        if self.deployer_allows(action, object) {
+            return Ok(());
+        }
+        // Records the denial and returns its error.
+        self.deployer.check(action, object)
+    }
+
+    fn allows(&self, action: Action, object: &Object) -> bool {
+        self.caller.allows(action, object) && self.deployer_allows(action, object)
+    }
+
+    fn is_limited(&self) -> bool {
+        self.caller.is_limited()
+    }
+
+    fn restrictions(&self, table: &TableName, id: Option<&str>) -> Option<Restrictions> {
+        self.caller.restrictions(table, id)
+    }
+
+    fn restriction_by_name(&self, table: &TableName, id: &str) -> Option<Restriction> {
+        self.caller.restriction_by_name(table, id)
+    }
+
+    fn restriction_digest(&self) -> Option<String> {
+        self.caller.restriction_digest()
+    }
+
+    fn limits(&self) -> Limits {
+        self.caller.limits()
+    }
+}

@@ -1,0 +1,143 @@
+//! Calls of functions that write: their changes are visible to the call, and to others after the
+//! commit, once per event.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
+use futures::TryStreamExt;
+use headwater_engine::{Engine, EngineOptions, SessionOptions};
+use headwater_function_lake::{CallScope, FunctionLake, LakeComponents};
+use headwater_functions::{LakeAccess, LakeRequest, SharedTable};
+use headwater_lake::Lake;
+use headwater_model::{ErrorCode, JobId, MAIN_BRANCH, Problem};
+use headwater_objects::Objects;
+
+struct Fixture {
+    parts: LakeComponents,
+    _folder: tempfile::TempDir,
+}
+
+impl Fixture {
+    async fn new() -> Fixture {
+        let folder = tempfile::tempdir().unwrap();
+        let lake = Lake::open_local(&folder.path().join(".headwater")).await.unwrap();
+        let options = EngineOptions { threads: 2, ..EngineOptions::default() };
+        let engine = Engine::new(lake.clone(), options).unwrap();
+        let (store, clock) = (Arc::clone(lake.store()), Arc::clone(lake.clock()));
+        let objects = Objects::local(store, clock, &folder.path().join("objects")).unwrap();
+        Fixture { parts: LakeComponents { lake, engine, objects }, _folder: folder }
+    }
+
+    /// Begins a call, for an event if there is one.
+    fn call(&self, event: Option<&str>) -> FunctionLake {
+        let scope = CallScope {
+            access: None,
+            author: "ana".to_owned(),
+            job: JobId::generate(),
+            branch: MAIN_BRANCH.to_owned(),
+            event: event.map(str::to_owned),
+            caused_by: Vec::new(),
+        };
+        FunctionLake::new(self.parts.clone(), scope)
+    }
+
+    /// Returns the number of rows of `t` on the main branch.
+    async fn count(&self) -> usize {
+        let session = self.parts.engine.session(SessionOptions::default()).unwrap();
+        let result = session.execute("SELECT id FROM t").await.unwrap();
+        let batches: Vec<RecordBatch> = result.stream.try_collect().await.unwrap();
+        batches.iter().map(RecordBatch::num_rows).sum()
+    }
+
+    async fn branches(&self) -> usize {
+        self.parts.lake.catalog().branches(None).await.unwrap().len()
+    }
+}
+
+async fn run(call: &FunctionLake, sql: &str) -> Result<(), Problem> {
+    call.answer(LakeRequest::Query { sql: sql.to_owned(), json: false }).await.map(drop)
+}
+
+async fn append(call: &FunctionLake, ids: ArrayRef) {
+    let batch = RecordBatch::try_from_iter([("id", ids)]).unwrap();
+    let rows = SharedTable::write(batch.schema(), [Ok(batch)]).unwrap();
+    call.answer(LakeRequest::Append { table: "t".to_owned(), rows }).await.unwrap();
+}
+
+async fn append_id(call: &FunctionLake, id: i64) {
+    append(call, Arc::new(Int64Array::from(vec![id]))).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_that_is_delivered_again_changes_tables_once() {
+    let fixture = Fixture::new().await;
+    for is_repeated in [false, true] {
+        let call = fixture.call(Some("e1/function"));
+        append_id(&call, 1).await;
+        run(&call, "INSERT INTO t VALUES (2)").await.unwrap();
+        assert_eq!(call.is_committed().await, is_repeated);
+        assert_eq!(call.commit().await.unwrap().is_repeated, is_repeated);
+        assert_eq!(fixture.count().await, 2);
+    }
+    assert_eq!(fixture.branches().await, 1, "the branches of calls are deleted");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_without_a_commit_changes_nothing() {
+    let fixture = Fixture::new().await;
+    let call = fixture.call(None);
+    append_id(&call, 1).await;
+    call.commit().await.unwrap();
+    let failed = fixture.call(None);
+    run(&failed, "DELETE FROM t").await.unwrap();
+    append_id(&failed, 2).await;
+    drop(failed);
+    assert_eq!(fixture.count().await, 1);
+    // A function that starts again has no changes.
+    let restarted = fixture.call(None);
+    run(&restarted, "DELETE FROM t").await.unwrap();
+    restarted.restart();
+    restarted.commit().await.unwrap();
+    assert_eq!(fixture.count().await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_fails_if_a_row_changed_after_its_first_read() {
+    let fixture = Fixture::new().await;
+    let first = fixture.call(None);
+    append_id(&first, 1).await;
+    first.commit().await.unwrap();
+    let second = fixture.call(None);
+    run(&second, "SELECT id FROM t").await.unwrap();
+    let third = fixture.call(None);
+    run(&third, "UPDATE t SET id = id + 1").await.unwrap();
+    third.commit().await.unwrap();
+    run(&second, "UPDATE t SET id = id + 10").await.unwrap();
+    let problem = second.commit().await.unwrap_err();
+    assert_eq!(problem.code, ErrorCode::MergeConflict, "{problem:?}");
+    assert_eq!(problem.context["retryable"], true);
+    assert!(!problem.context.contains_key("report"), "the error contains no rows");
+    assert_eq!(fixture.count().await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_that_cannot_be_written_fail_the_call() {
+    let fixture = Fixture::new().await;
+    let call = fixture.call(None);
+    run(&call, "CREATE TABLE t (id BIGINT)").await.unwrap();
+    append(&call, Arc::new(StringArray::from(vec!["one"]))).await;
+    assert!(run(&call, "SELECT 1").await.is_err(), "a read writes the appended rows first");
+    assert!(call.commit().await.is_err(), "the rows are not lost");
+    assert_eq!(fixture.branches().await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_does_not_write_to_a_protected_branch() {
+    let fixture = Fixture::new().await;
+    let call = fixture.call(None);
+    run(&call, "CREATE TABLE t (id BIGINT)").await.unwrap();
+    fixture.parts.lake.catalog().protect_branch(MAIN_BRANCH, true).await.unwrap();
+    assert_eq!(call.commit().await.unwrap_err().code, ErrorCode::BranchProtected);
+    let problem = run(&fixture.call(None), "CREATE TABLE u (id BIGINT)").await.unwrap_err();
+    assert_eq!(problem.code, ErrorCode::BranchProtected);
+}
