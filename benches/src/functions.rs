@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use headwater_functions::{
     CallOwner, ClientCall, Environment, EnvironmentSpec, Functions, FunctionsOptions, Invocation,
-    Isolation, Limits, Returns, Reuse, SpawnCommand, Telemetry, ZygoteOptions,
+    Isolation, Limits, ResultKind, Reuse, SpawnCommand, Telemetry, ZygoteOptions,
 };
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -338,7 +338,7 @@ pub fn invocation(environment: &Arc<Environment>, source: &str) -> Invocation {
         module: "m.py".to_owned(),
         function: "f".to_owned(),
         arguments: Vec::new(),
-        kind: Returns::Bool,
+        kind: ResultKind::Bool,
         limits: Limits { memory_bytes: 256 << 20, ..Limits::default() },
         label: "f".to_owned(),
         quota: None,

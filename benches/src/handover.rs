@@ -122,7 +122,7 @@ async fn call(
     let (sink, mut lines) = mpsc::channel(16);
     let invocation = Invocation {
         arguments,
-        kind: headwater_functions::Returns::Any,
+        kind: headwater_functions::ResultKind::Any,
         limits: Limits { memory_bytes: 6 << 30, ..Limits::default() },
         ..invocation(environment, source)
     };

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::lake::{Lake, any_key, expect, invoke};
 use super::ministack::MiniStack;
-use super::signing::Unsigned;
+use super::signing::UnsignedRequest;
 use crate::Outcome;
 use crate::callers::run;
 use crate::commands::{self, headwater};
@@ -141,7 +141,7 @@ fn deploy_waiting(lake: &Lake<'_>) -> Outcome<()> {
     command.args(["function", "deploy", "waiting"]).arg(&folder);
     command.args(["--handler", "app.handler", "--runtime", "python3.11"]);
     commands::run(command.stdin(Stdio::null()))?;
-    let request = Unsigned {
+    let request = UnsignedRequest {
         service: "lambda",
         method: "PUT",
         path: "/2017-10-31/functions/waiting/concurrency",
@@ -174,7 +174,8 @@ fn sqs(lake: &Lake<'_>, operation: &str, body: &str) -> Vec<u8> {
     let headers = format!(
         "content-type: application/x-amz-json-1.0\r\nx-amz-target: AmazonSQS.{operation}\r\n"
     );
-    let request = Unsigned { service: "sqs", method: "POST", path: "/", headers: &headers, body };
+    let request =
+        UnsignedRequest { service: "sqs", method: "POST", path: "/", headers: &headers, body };
     lake.key.sign(lake.server.address(), &request)
 }
 

@@ -10,7 +10,7 @@ use crate::invoke::{Connection, Server};
 use crate::report::Report;
 
 use super::ministack::MiniStack;
-use super::signing::{Key, Unsigned};
+use super::signing::{Key, UnsignedRequest};
 use super::{accepted, calls, objects};
 
 /// A project with two functions in the form of Lambda, one of which is called for each object.
@@ -104,7 +104,7 @@ impl<'a> Lake<'a> {
         let s3 = server.s3().ok_or("the server has no S3 endpoint")?.to_owned();
         let key = create_key(folder)?;
         let lake = Lake { server, folder, key, s3 };
-        let bucket = Unsigned {
+        let bucket = UnsignedRequest {
             service: "s3",
             method: "PUT",
             path: &format!("/{BUCKET}"),
@@ -140,12 +140,12 @@ impl<'a> Lake<'a> {
 }
 
 /// Returns a call of a function through Lambda's API. The path is the same for both servers.
-pub(super) fn invoke<'a>(function: &str, headers: &'a str) -> Unsigned<'a> {
+pub(super) fn invoke<'a>(function: &str, headers: &'a str) -> UnsignedRequest<'a> {
     let path = match function {
         "clean" => "/2015-03-31/functions/clean/invocations",
         _ => "/2015-03-31/functions/nothing/invocations",
     };
-    Unsigned { service: "lambda", method: "POST", path, headers, body: "{}" }
+    UnsignedRequest { service: "lambda", method: "POST", path, headers, body: "{}" }
 }
 
 /// A key that the emulator accepts.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::lake::{BUCKET, Lake, any_key, expect};
 use super::ministack::MiniStack;
-use super::signing::{Key, Unsigned};
+use super::signing::{Key, UnsignedRequest};
 use crate::Outcome;
 use crate::invoke::Connection;
 use crate::report::{Report, duration};
@@ -138,7 +138,8 @@ fn upload_and_wait(
 fn put(key: &Key, address: &str, name: &str, value: usize) -> Vec<u8> {
     let path = format!("/{BUCKET}/{name}.csv");
     let body = format!("file,value\n{name},{value}\n{name},\n");
-    let request = Unsigned { service: "s3", method: "PUT", path: &path, headers: "", body: &body };
+    let request =
+        UnsignedRequest { service: "s3", method: "PUT", path: &path, headers: "", body: &body };
     key.sign(address, &request)
 }
 

@@ -12,7 +12,7 @@ pub struct Key {
 }
 
 /// A request to sign.
-pub struct Unsigned<'a> {
+pub struct UnsignedRequest<'a> {
     /// `lambda` or `s3`.
     pub service: &'a str,
     pub method: &'a str,
@@ -28,8 +28,8 @@ const SIGNED: &str = "host;x-amz-content-sha256;x-amz-date";
 
 impl Key {
     /// Returns the bytes of a signed request to a host. The signature is valid for 15 minutes.
-    pub fn sign(&self, host: &str, request: &Unsigned<'_>) -> Vec<u8> {
-        let Unsigned { service, method, path, headers, body } = request;
+    pub fn sign(&self, host: &str, request: &UnsignedRequest<'_>) -> Vec<u8> {
+        let UnsignedRequest { service, method, path, headers, body } = request;
         let date = Utc::now().format("%Y%m%dT%H%M%SZ").to_string();
         let hash = hex::encode(Sha256::digest(body));
         let signed = format!("host:{host}\nx-amz-content-sha256:{hash}\nx-amz-date:{date}\n");

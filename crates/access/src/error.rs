@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use headwater_model::{ErrorCode, Fault, PermissionError};
+use headwater_model::{ErrorCode, ErrorDetails, PermissionError};
 
 /// A result with the error type of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -164,7 +164,7 @@ impl From<headwater_store::Error> for Error {
     }
 }
 
-impl Fault for Error {
+impl ErrorDetails for Error {
     fn code(&self) -> ErrorCode {
         match self {
             Error::InvalidCredential => ErrorCode::Unauthenticated,

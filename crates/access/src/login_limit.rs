@@ -41,14 +41,14 @@ enum Source {
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Failures {
+struct FailureCount {
     count: u32,
     locked_until: Instant,
 }
 
 /// Failed logins of a server, over all protocols.
 pub struct LoginLimit {
-    failures: Cache<Source, Failures>,
+    failures: Cache<Source, FailureCount>,
 }
 
 /// An attempt to log in over the network.
@@ -101,7 +101,7 @@ impl LoginLimit {
         for source in attempt.sources() {
             let entry = self.failures.entry(source).and_upsert_with(|entry| {
                 let count = entry.map_or(0, |entry| entry.into_value().count).saturating_add(1);
-                Failures { count, locked_until: now + lock(count) }
+                FailureCount { count, locked_until: now + lock(count) }
             });
             let failures = entry.into_value();
             if failures.count == FAILURES_FREE {

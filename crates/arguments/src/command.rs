@@ -254,7 +254,7 @@ Commands use the nearest lake in the parent folders, else the server of the last
 
 impl Command {
     /// Returns true if the command returns rows. Such commands support `csv` and `ndjson`.
-    pub fn answers_rows(&self) -> bool {
+    pub fn outputs_rows(&self) -> bool {
         matches!(
             self,
             Command::Query(_)
@@ -266,7 +266,7 @@ impl Command {
     }
 
     /// Returns true if the command prints rows as JSON lines, but not as CSV.
-    pub fn answers_json_lines(&self) -> bool {
+    pub fn outputs_json_lines(&self) -> bool {
         matches!(self, Command::Run(run) if !(run.dry_run || run.plan || run.detach))
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use headwater_model::{AncestorDistance, CommitId, ErrorCode, Fault, NameError, TableName};
+use headwater_model::{AncestorDistance, CommitId, ErrorCode, ErrorDetails, NameError, TableName};
 use serde_json::{Value, json};
 
 use crate::TableEntry;
@@ -173,7 +173,7 @@ fn describe_back(back: &AncestorDistance) -> String {
     }
 }
 
-impl Fault for Error {
+impl ErrorDetails for Error {
     fn code(&self) -> ErrorCode {
         match self {
             Error::RefNotFound { .. } | Error::NoCommitBefore { .. } => ErrorCode::RefNotFound,

@@ -13,7 +13,7 @@ pub enum RequiredChecks {
 
 impl RequiredChecks {
     /// Returns `Waived` if `unchecked` is set, otherwise `Required`.
-    pub fn unless(unchecked: bool) -> Self {
+    pub fn required_unless(unchecked: bool) -> Self {
         if unchecked { RequiredChecks::Waived } else { RequiredChecks::Required }
     }
 }

@@ -148,7 +148,10 @@ async fn running(context: &Context, lake: &LakeFolder) -> Result<Option<(Api, Se
 }
 
 /// Connects to a running server of any version.
-pub async fn answering(context: &Context, lake: &LakeFolder) -> Option<(Api, ServerRecord)> {
+pub async fn connect_if_running(
+    context: &Context,
+    lake: &LakeFolder,
+) -> Option<(Api, ServerRecord)> {
     let text = std::fs::read(lake.path.join("server.json")).ok()?;
     let record: ServerRecord = serde_json::from_slice(&text).ok()?;
     let socket = record.socket.clone()?;
@@ -295,7 +298,7 @@ pub fn config(context: &Context, lake: &LakeFolder) -> Result<ServerConfig> {
 
 /// Starts a server in this process, optionally with an already bound listener.
 pub async fn start(config: ServerConfig, listener: Option<HttpListener>) -> Result<ServerHandle> {
-    let server = Server::start_with_listener(config, listener).await.map_err(error::from_fault)?;
+    let server = Server::start_with_listener(config, listener).await.map_err(error::from_error)?;
     #[cfg(target_os = "linux")]
     crate::code_pages::release_code_pages();
     Ok(server)

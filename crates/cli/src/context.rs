@@ -88,8 +88,8 @@ impl Context {
             }
             OutputFormat::Table | OutputFormat::Json => return Ok(()),
         };
-        let is_lines = self.output == OutputFormat::Ndjson && command.answers_json_lines();
-        if command.answers_rows() || is_lines {
+        let is_lines = self.output == OutputFormat::Ndjson && command.outputs_json_lines();
+        if command.outputs_rows() || is_lines {
             return Ok(());
         }
         let message = format!("this command does not support `--output {form}`");

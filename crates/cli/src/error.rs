@@ -1,6 +1,6 @@
 //! Errors of the command line. They are [`Problem`]s, like the errors of the server.
 
-use headwater_model::{ErrorCode, Fault, Problem};
+use headwater_model::{ErrorCode, ErrorDetails, Problem};
 
 /// The result of a command.
 pub type Result<T> = std::result::Result<T, Problem>;
@@ -11,7 +11,7 @@ pub fn invalid(message: impl Into<String>) -> Problem {
 }
 
 /// Converts the error of any crate.
-pub fn from_fault(fault: impl Fault) -> Problem {
+pub fn from_error(fault: impl ErrorDetails) -> Problem {
     fault.to_problem()
 }
 

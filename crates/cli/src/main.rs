@@ -3,8 +3,8 @@
 //! The command uses only the HTTP API of its lake's server, which it starts in the background if
 //! needed. Only this crate reads environment variables, the home folder and the terminal.
 
-mod answer;
 mod api;
+mod api_output;
 #[cfg(target_os = "linux")]
 mod code_pages;
 mod commands;
@@ -50,7 +50,7 @@ fn main() -> ExitCode {
 
 fn execute(context: &Context, command: Command) -> error::Result<()> {
     if command.runs_server() {
-        headwater_server::answer_promptly();
+        headwater_server::set_short_time_slice();
     }
     // A client needs only one thread; a server needs several.
     let mut runtime = if command.runs_server() || context.in_process {

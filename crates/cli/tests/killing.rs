@@ -8,7 +8,9 @@ use std::process::{Child, Command};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::json;
-use support::family::{self, Held, Process, alive, family, groups, holders, mounts, shared_bytes};
+use support::process_tree::{
+    self, Held, Process, alive, family, groups, holders, mounts, shared_bytes,
+};
 use support::{Workspace, until};
 
 /// Models and a function that set the names of their processes.
@@ -89,12 +91,13 @@ fn pid_of(server: &Child) -> i32 {
 /// spawner, and an idle clone has the same command line as its zygote.
 fn victim(server: i32, which: &str) -> Option<Process> {
     let family = family(server);
-    let levels = family::depth(server);
-    let is = |process: &Process, member: &family::Member| match which {
+    let levels = process_tree::depth(server);
+    let is = |process: &Process, member: &process_tree::Member| match which {
         "the server" => process.0 == server,
         "the spawner" => member.command.contains("__spawner") && member.parent == server,
         "a zygote" => {
-            member.command.contains("headwater_zygote.py") && family::depth(process.0) == levels + 1
+            member.command.contains("headwater_zygote.py")
+                && process_tree::depth(process.0) == levels + 1
         }
         "an instance" => member.name.starts_with("run-"),
         "an instance that reads batches" => member.name.starts_with("feed-"),
@@ -131,7 +134,7 @@ fn kill(server: i32, which: &str, run: &mut Child, delay: Duration) -> Option<Ki
             let was_alive = alive(&BTreeSet::from([victim]));
             let killed = Command::new("kill").args(["-9", &victim.0.to_string()]).output();
             if was_alive && killed.is_ok_and(|killed| killed.status.success()) {
-                return Some(Killed { members, held, time: family::now() });
+                return Some(Killed { members, held, time: process_tree::now() });
             }
         }
         let finished = run.try_wait().expect("a run").is_some();
@@ -256,7 +259,7 @@ fn soak_killed_processes_leave_no_resources_and_no_stuck_jobs() {
 
     let all = members(pid_of(&server));
     let held = Held::by(all.iter().map(|(pid, _)| *pid));
-    let time = family::now();
+    let time = process_tree::now();
     assert!(!held.namespaces.is_empty() || !rustix::process::geteuid().is_root());
     workspace.ok(&["stop"]);
     server.wait().expect("the server ends");

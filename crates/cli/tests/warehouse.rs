@@ -1,8 +1,8 @@
 //! A lake with its tables on S3: creation, later use, and errors for an unavailable bucket.
 
-#[path = "../../lake/tests/clouds/front.rs"]
+#[path = "../../lake/tests/clouds/fault_proxy.rs"]
 #[expect(dead_code, reason = "used only by tests of faults")]
-mod front;
+mod fault_proxy;
 #[path = "../../lake/tests/clouds/s3.rs"]
 #[expect(dead_code, reason = "used only by tests of faults")]
 mod s3;
@@ -12,7 +12,7 @@ use std::process::Command;
 
 use serde_json::json;
 
-use self::front::Fault;
+use self::fault_proxy::Fault;
 use self::s3::S3;
 use self::support::{Workspace, answer};
 

@@ -1,6 +1,6 @@
 //! Errors of deployments and created triggers, with hints.
 
-use headwater_model::{ErrorCode, Fault, ObjectId};
+use headwater_model::{ErrorCode, ErrorDetails, ObjectId};
 
 /// A result of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -33,7 +33,7 @@ pub enum Error {
     Store(#[from] headwater_store::Error),
 }
 
-impl Fault for Error {
+impl ErrorDetails for Error {
     fn code(&self) -> ErrorCode {
         match self {
             Error::NoDeployment { .. } => ErrorCode::DeploymentNotFound,

@@ -25,7 +25,7 @@ pub struct Destinations {
 }
 
 /// An attempt to send a record or a result.
-pub struct Sending<'a> {
+pub struct SendAttempt<'a> {
     /// The id of the content, which is the same for each attempt.
     pub id: &'a str,
     /// The record or the result.
@@ -40,7 +40,7 @@ pub struct Sending<'a> {
 
 /// Content that was sent.
 #[derive(Debug)]
-pub struct Sent {
+pub struct SentContent {
     /// A description for the job's result.
     pub result: Value,
     /// The rows that were appended.
@@ -57,8 +57,12 @@ impl Destinations {
     ///
     /// Errors: those of the destination, with `retryable` in the context if the attempt is counted;
     /// `forbidden` if the identity may not connect to the server.
-    pub async fn send(&self, to: &Destination, sending: Sending<'_>) -> Result<Sent, Problem> {
-        let Sending { id, payload, sender, rules, scope } = sending;
+    pub async fn send(
+        &self,
+        to: &Destination,
+        sending: SendAttempt<'_>,
+    ) -> Result<SentContent, Problem> {
+        let SendAttempt { id, payload, sender, rules, scope } = sending;
         let content = Content { id, payload };
         let secret = self.secret(to).await?;
         let value = secret.as_deref().map(String::as_str);
@@ -81,7 +85,7 @@ impl Destinations {
             Destination::Object(target) => target.write(&self.lake, &content, scope).await,
         };
         let result = result.map_err(|problem| redacted(counted(problem), &Redactor::new(value)))?;
-        Ok(Sent { result, appended })
+        Ok(SentContent { result, appended })
     }
 
     async fn secret(&self, to: &Destination) -> Result<Option<Zeroizing<String>>, Problem> {

@@ -24,5 +24,5 @@ mod smtp;
 mod table;
 
 pub use destination::{ADDRESS_BYTES_MAX, Destination, is_address};
-pub use destinations::{Destinations, Sending, Sent};
+pub use destinations::{Destinations, SendAttempt, SentContent};
 pub use payload::{CallResult, Payload};

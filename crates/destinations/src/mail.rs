@@ -120,7 +120,7 @@ impl MailRoute {
 
     /// Returns the headers and the text. Each attempt to send the content sends the same message.
     async fn message(&self, content: &Content<'_>) -> Result<Vec<u8>, Problem> {
-        let Letter { subject, time, text } = letter(content).await?;
+        let MailContent { subject, time, text } = letter(content).await?;
         let (_, domain) = self.from.address.rsplit_once('@').unwrap_or_default();
         let subject = subject.chars().filter(|c| !c.is_control()).take(SUBJECT_CHARACTERS_MAX);
         let mut message: Vec<u8> = Vec::new();
@@ -139,13 +139,13 @@ impl MailRoute {
 }
 
 /// The content of a message.
-struct Letter {
+struct MailContent {
     subject: String,
     time: Timestamp,
     text: String,
 }
 
-async fn letter(content: &Content<'_>) -> Result<Letter, Problem> {
+async fn letter(content: &Content<'_>) -> Result<MailContent, Problem> {
     let (subject, time, mut text) = match content.payload {
         Payload::Record(json) => {
             let record = Record { json };
@@ -168,7 +168,7 @@ async fn letter(content: &Content<'_>) -> Result<Letter, Problem> {
     };
     // Mail servers reject a carriage return without a line feed.
     text.retain(|c| matches!(c, '\n' | '\t') || !c.is_control());
-    Ok(Letter { subject, time, text })
+    Ok(MailContent { subject, time, text })
 }
 
 /// An e-mail address with an optional name.

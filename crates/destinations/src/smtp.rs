@@ -38,9 +38,9 @@ const QUIT_MAX: Duration = Duration::from_secs(1);
 const REPLIES_BYTES_MAX: u64 = 64 << 10;
 
 /// A stream that ends after [`REPLIES_BYTES_MAX`] received bytes.
-type Limited<S> = Join<Take<ReadHalf<S>>, WriteHalf<S>>;
+type LimitedStream<S> = Join<Take<ReadHalf<S>>, WriteHalf<S>>;
 
-type Client = SmtpClient<Limited<Either<TcpStream, TlsStream<TcpStream>>>>;
+type Client = SmtpClient<LimitedStream<Either<TcpStream, TlsStream<TcpStream>>>>;
 
 /// The encryption of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -162,7 +162,7 @@ impl Session<'_> {
 
 /// Returns a client that receives a limited number of bytes. Without the limit, a server could
 /// send a reply of any length.
-fn limited<S: AsyncRead + AsyncWrite>(stream: S) -> SmtpClient<Limited<S>> {
+fn limited<S: AsyncRead + AsyncWrite>(stream: S) -> SmtpClient<LimitedStream<S>> {
     let (reader, writer) = tokio::io::split(stream);
     let stream = tokio::io::join(reader.take(REPLIES_BYTES_MAX), writer);
     SmtpClient { stream, timeout: STEP_MAX }

@@ -145,12 +145,12 @@ pub fn waits(usage: &Usage) -> String {
 }
 
 /// Formats a time in UTC.
-pub fn moment(time: chrono::DateTime<chrono::Utc>) -> String {
+pub fn format_time(time: chrono::DateTime<chrono::Utc>) -> String {
     time.format("%Y-%m-%d %H:%M:%S").to_string()
 }
 
 /// Formats a time in UTC, or `never`.
-pub fn moment_or_never(time: Option<chrono::DateTime<chrono::Utc>>) -> String {
+pub fn format_time_or_never(time: Option<chrono::DateTime<chrono::Utc>>) -> String {
     time.map_or_else(|| "never".to_owned(), moment)
 }
 

@@ -43,7 +43,7 @@ fn unit(data_type: &DataType) -> Option<TimeUnit> {
 }
 
 /// Returns true if an array has a date or time that Arrow's encoders do not support.
-pub fn has_far_times(array: &dyn Array) -> bool {
+pub fn has_out_of_range_times(array: &dyn Array) -> bool {
     if unit(array.data_type()).is_none() || !may_be_far(array.data_type()) {
         return false;
     }
@@ -94,7 +94,7 @@ fn numbers(array: &dyn Array) -> Option<Int64Array> {
 }
 
 /// Returns the text of a row's date or time if Arrow's encoders do not support it.
-pub fn far_time(array: &dyn Array, row: usize) -> Option<String> {
+pub fn out_of_range_time(array: &dyn Array, row: usize) -> Option<String> {
     let value = is_far(array, row)?;
     let second = parts(unit(array.data_type())?);
     Some(match array.data_type() {
@@ -151,7 +151,7 @@ mod tests {
     use super::*;
 
     fn check(array: ArrayRef, expected: &[Option<&str>]) {
-        let texts: Vec<_> = (0..array.len()).map(|row| far_time(&array, row)).collect();
+        let texts: Vec<_> = (0..array.len()).map(|row| out_of_range_time(&array, row)).collect();
         let texts: Vec<_> = texts.iter().map(Option::as_deref).collect();
         assert_eq!(texts, expected);
     }

@@ -90,7 +90,7 @@ fn has_parts(data_type: &DataType) -> bool {
 
 fn flat(field: &FieldRef, array: &ArrayRef) -> Result<ArrayRef, ArrowError> {
     let has_parts = has_parts(field.data_type());
-    if !has_parts && !calendar::has_far_times(array) {
+    if !has_parts && !calendar::has_out_of_range_times(array) {
         return Ok(array.clone());
     }
     let texts = json_texts(field, array)?;

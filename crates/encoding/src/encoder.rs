@@ -36,7 +36,7 @@ enum Writer {
     /// A JSON array.
     Json(SchemaRef, Box<json::ArrayWriter>),
     /// JSON lines.
-    Ndjson(SchemaRef, Box<json::LinesWriter>),
+    Ndjson(SchemaRef, Box<json::NdjsonWriter>),
     /// CSV.
     Csv(Box<csv::CsvWriter>),
     /// A Parquet file.
@@ -50,7 +50,7 @@ impl Encoder {
             Format::Arrow => Writer::Arrow(Box::new(StreamWriter::try_new(Vec::new(), schema)?)),
             Format::Json => Writer::Json(names::distinct(schema), Box::new(json::array_writer())),
             Format::Ndjson => {
-                Writer::Ndjson(names::distinct(schema), Box::new(json::lines_writer()))
+                Writer::Ndjson(names::distinct(schema), Box::new(json::ndjson_writer()))
             }
             Format::Csv => Writer::Csv(Box::new(csv::CsvWriter::new(schema))),
             Format::Parquet => Writer::Parquet(Box::new(parquet::ParquetWriter::new(schema)?)),

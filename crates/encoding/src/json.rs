@@ -23,7 +23,7 @@ use super::map_encoder::{self, MapEncoder};
 pub type ArrayWriter = Writer<Vec<u8>, Rows>;
 
 /// A writer of JSON lines.
-pub type LinesWriter = Writer<Vec<u8>, LineDelimited>;
+pub type NdjsonWriter = Writer<Vec<u8>, LineDelimited>;
 
 /// Maximum number of decimal digits that a double always represents.
 const DOUBLE_DIGITS: u8 = 15;
@@ -34,7 +34,7 @@ pub fn array_writer() -> ArrayWriter {
 }
 
 /// Creates a writer of JSON lines.
-pub fn lines_writer() -> LinesWriter {
+pub fn ndjson_writer() -> NdjsonWriter {
     builder().build(Vec::new())
 }
 
@@ -109,7 +109,7 @@ impl EncoderFactory for Values {
             DataType::Map(..) if !map_encoder::has_text_keys(array.as_map()) => {
                 Box::new(MapEncoder::new(array.as_map(), options)?)
             }
-            _ if calendar::has_far_times(array) => Box::new(OutOfRangeTimeEncoder {
+            _ if calendar::has_out_of_range_times(array) => Box::new(OutOfRangeTimeEncoder {
                 usual: make_encoder(field, array, &PLAIN)?,
                 array,
             }),
@@ -130,7 +130,7 @@ struct OutOfRangeTimeEncoder<'a> {
 
 impl Encoder for OutOfRangeTimeEncoder<'_> {
     fn encode(&mut self, row: usize, out: &mut Vec<u8>) {
-        match calendar::far_time(self.array, row) {
+        match calendar::out_of_range_time(self.array, row) {
             Some(text) => {
                 // A write to memory cannot fail.
                 let _ = write!(out, "\"{text}\"");

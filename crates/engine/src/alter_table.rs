@@ -3,7 +3,7 @@
 use arrow::datatypes::Schema;
 use datafusion::sql::sqlparser::ast::{ColumnDef, Ident, ObjectName};
 use headwater_catalog::TableEntry;
-use headwater_model::{Action, ErrorCode, Fault, Object, TableName};
+use headwater_model::{Action, ErrorCode, ErrorDetails, Object, TableName};
 use headwater_tables::{Alteration, ColumnPosition, PartitionFieldRef};
 
 use crate::error::{Error, Result};
@@ -12,7 +12,7 @@ use crate::session::{Session, StatementContext};
 use crate::statement_result::StatementResult;
 use crate::table_columns;
 use headwater_sql::alter_table::{
-    ParsedAlteration, ParsedPartitionField, ParsedPosition, TableChange,
+    AlterTableStatement, ParsedAlteration, ParsedPartitionField, ParsedPosition,
 };
 use headwater_sql::create_table::COMMENT;
 use headwater_sql::statement::Comment;
@@ -20,8 +20,8 @@ use headwater_sql::table_name::idents;
 
 impl Session {
     /// Runs ALTER TABLE.
-    pub(crate) async fn alter_table(&self, change: TableChange) -> Result<StatementResult> {
-        let TableChange { name, if_exists, mut alterations } = change;
+    pub(crate) async fn alter_table(&self, change: AlterTableStatement) -> Result<StatementResult> {
+        let AlterTableStatement { name, if_exists, mut alterations } = change;
         if let [ParsedAlteration::RenameTable(_)] = alterations.as_slice()
             && let Some(ParsedAlteration::RenameTable(to)) = alterations.pop()
         {
@@ -131,7 +131,7 @@ impl Session {
             }
             None => vec![ParsedAlteration::Properties(vec![(COMMENT.to_owned(), text)])],
         };
-        self.alter_table(TableChange { name: table, if_exists, alterations }).await
+        self.alter_table(AlterTableStatement { name: table, if_exists, alterations }).await
     }
 }
 

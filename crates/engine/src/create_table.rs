@@ -10,9 +10,9 @@ use headwater_lake::{CommitView, Transaction};
 use headwater_model::PartitionField;
 use headwater_model::{Action, Object, TableName};
 use headwater_sql::alter_table::ParsedSortKey;
-use headwater_sql::create_table::NewTable;
+use headwater_sql::create_table::CreateTableStatement;
 use headwater_table_scan::plain_schema;
-use headwater_tables::{Alteration, FIELD_METADATA_KEYS, unsaying, without_nanoseconds};
+use headwater_tables::{Alteration, FIELD_METADATA_KEYS, without_keys, without_nanoseconds};
 
 use crate::error::{Error, Result, SqlError};
 use crate::output;
@@ -78,7 +78,7 @@ struct ReplacedSettings<'a> {
 
 impl Session {
     /// Runs CREATE TABLE, with columns or AS a query.
-    pub(crate) async fn create_table(&self, new: NewTable) -> Result<StatementResult> {
+    pub(crate) async fn create_table(&self, new: CreateTableStatement) -> Result<StatementResult> {
         let transaction = self.transaction().await?;
         let view = self.view_to_read(&transaction);
         let (table, entry) = self.view_target(&new.name, &view, &[Action::Create]).await?;
@@ -114,11 +114,11 @@ impl Session {
     async fn create_from_query(
         &self,
         target: &mut Target,
-        new: NewTable,
+        new: CreateTableStatement,
         run: StatementContext,
         view: &CommitView,
     ) -> Result<()> {
-        let NewTable { partition, sort, properties, source, .. } = new;
+        let CreateTableStatement { partition, sort, properties, source, .. } = new;
         let Some(source) = source else { return Ok(()) };
         let limits = run.limits;
         let query = source.query().clone();
@@ -153,8 +153,12 @@ impl Session {
     }
 }
 
-async fn create_empty(target: &mut Target, new: NewTable, run: &StatementContext) -> Result<()> {
-    let NewTable { columns, partition, sort, properties, primary_key, .. } = new;
+async fn create_empty(
+    target: &mut Target,
+    new: CreateTableStatement,
+    run: &StatementContext,
+) -> Result<()> {
+    let CreateTableStatement { columns, partition, sort, properties, primary_key, .. } = new;
     let mut sort = sort_order(sort);
     if !primary_key.is_empty() {
         sort.push(Alteration::Identify(primary_key));
@@ -176,7 +180,7 @@ pub(crate) fn nullable(schema: &SchemaRef) -> SchemaRef {
     let fields = schema.fields().iter();
     // Remove the field's metadata, because it describes the source column.
     let fields: Fields =
-        fields.map(|field| unsaying(field, &FIELD_METADATA_KEYS).with_nullable(true)).collect();
+        fields.map(|field| without_keys(field, &FIELD_METADATA_KEYS).with_nullable(true)).collect();
     Arc::new(Schema::new(fields))
 }
 

@@ -66,7 +66,7 @@ struct Inner {
     /// Memory used by function results of all statements.
     functions: Arc<TotalMemory>,
     system: RwLock<BTreeMap<String, Arc<dyn SystemTable>>>,
-    threads: Threads,
+    threads: ComputeThreads,
     /// The runtime of functions in Python, if the server has one.
     python: OnceLock<Arc<dyn PythonRuntime>>,
     resident: Option<ResidentMemoryLimit>,
@@ -75,9 +75,9 @@ struct Inner {
 
 /// Compute threads. Their shutdown is in the background, because the last clone of the engine may
 /// be dropped on one of these threads.
-struct Threads(Option<tokio::runtime::Runtime>);
+struct ComputeThreads(Option<tokio::runtime::Runtime>);
 
-impl Drop for Threads {
+impl Drop for ComputeThreads {
     fn drop(&mut self) {
         if let Some(runtime) = self.0.take() {
             runtime.shutdown_background();
@@ -127,7 +127,7 @@ impl Engine {
             total,
             functions,
             system: RwLock::default(),
-            threads: Threads(Some(threads)),
+            threads: ComputeThreads(Some(threads)),
             python: OnceLock::new(),
             resident,
             statements: StatementMetrics::default(),

@@ -21,7 +21,7 @@ use futures::StreamExt;
 use futures::stream::{self, BoxStream};
 use headwater_sql_functions::{
     CancellationFlag, LimitedStatement, ResidentMemoryLimit, RunningTask, StatementBudget,
-    check_zones, panic_error, stoppable,
+    cancellable, check_zones, panic_error,
 };
 use headwater_sql_python::RunningCalls;
 use tokio::runtime::Handle;
@@ -128,7 +128,7 @@ impl Statement {
         functions.set_planning(false);
         let planner = self.state.query_planner();
         let physical = planner.create_physical_plan(&plan?, self.state.as_ref()).await?;
-        let physical = stoppable(physical, stop)?;
+        let physical = cancellable(physical, stop)?;
         check_zones(physical.schema().fields())?;
         self.metrics.watch(Arc::clone(&physical));
         Ok(physical)

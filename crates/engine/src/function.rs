@@ -15,7 +15,7 @@ use datafusion::sql::sqlparser::ast::{ObjectName, Query};
 use headwater_catalog::TableEntry;
 use headwater_lake::CommitView;
 use headwater_model::{Action, ErrorCode, Object, Problem, TableName, nearest};
-use headwater_sql::function_statement::{FunctionStatement, NewFunction};
+use headwater_sql::function_statement::{CreateFunctionStatement, FunctionStatement};
 use headwater_sql::names::same_but_case;
 use headwater_sql::parse::parse;
 use headwater_sql::statement::Command;
@@ -51,7 +51,7 @@ impl Session {
         }
     }
 
-    async fn create_function(&self, new: NewFunction) -> Result<StatementResult> {
+    async fn create_function(&self, new: CreateFunctionStatement) -> Result<StatementResult> {
         let mut transaction = self.transaction().await?;
         let view = transaction.view().clone();
         let name = self.function_name(&new.name, &view).await?;
@@ -177,7 +177,11 @@ impl Session {
     }
 
     /// Resolves the types of a function.
-    fn definition(&self, name: &TableName, mut new: NewFunction) -> Result<FunctionDefinition> {
+    fn definition(
+        &self,
+        name: &TableName,
+        mut new: CreateFunctionStatement,
+    ) -> Result<FunctionDefinition> {
         let (state, limits) = (self.engine.template(), self.engine.limits(None));
         let parameters = std::mem::take(&mut new.parameters);
         let parameters = table_columns::schema(state, parameters, limits)?;
@@ -225,7 +229,11 @@ impl Session {
 }
 
 /// Returns the statement that created a function.
-async fn stored(view: &CommitView, name: &TableName, entry: &TableEntry) -> Result<NewFunction> {
+async fn stored(
+    view: &CommitView,
+    name: &TableName,
+    entry: &TableEntry,
+) -> Result<CreateFunctionStatement> {
     parsed(name, &stored_text(view, entry).await?)
 }
 
@@ -236,7 +244,7 @@ async fn stored_text(view: &CommitView, entry: &TableEntry) -> Result<String> {
     Ok(text.unwrap_or_default())
 }
 
-fn parsed(name: &TableName, text: &str) -> Result<NewFunction> {
+fn parsed(name: &TableName, text: &str) -> Result<CreateFunctionStatement> {
     match parse(text)? {
         Command::Function(FunctionStatement::Create(new)) => Ok(*new),
         other => {

@@ -14,9 +14,9 @@ use datafusion::sql::sqlparser::ast::{
 };
 use futures::StreamExt;
 use headwater_lake::{BatchStream, CommitView};
-use headwater_model::{Action, Fault, Object, TableName};
+use headwater_model::{Action, ErrorDetails, Object, TableName};
 use headwater_sql::change::is_default;
-use headwater_sql::insert::NewRows;
+use headwater_sql::insert::InsertStatement;
 use headwater_sql::number::exact_columns;
 use headwater_sql::table_name::{ParsedTableName, position, span_start};
 use headwater_sql::table_references::ReferencedTable;
@@ -39,8 +39,8 @@ use crate::write::{FirstError, first, rows};
 
 impl Session {
     /// Runs INSERT.
-    pub(crate) async fn insert(&self, new: NewRows) -> Result<StatementResult> {
-        let NewRows { table, mut columns, overwrite, returning, source, statement } = new;
+    pub(crate) async fn insert(&self, new: InsertStatement) -> Result<StatementResult> {
+        let InsertStatement { table, mut columns, overwrite, returning, source, statement } = new;
         let (mut query, mentions) = source.into_parts(&planner::version_constant)?;
         let mut transaction = self.transaction().await?;
         let view = self.view_to_read(&transaction);

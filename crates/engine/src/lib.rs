@@ -49,7 +49,7 @@ pub use engine::Engine;
 pub use error::{Error, Position, Result, SqlError};
 pub use function::functions_below;
 pub use headwater_sql::{
-    AccessStatement, CopyFile, FileCall, IntoStatement, Parameter, Parameters, Prepared,
+    AccessStatement, CopyToStatement, FileCall, IntoStatement, Parameter, Parameters, Prepared,
     RestrictionStatement, check_condition, placeholders, split_script,
 };
 pub use headwater_sql_python::{

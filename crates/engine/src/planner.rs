@@ -29,7 +29,7 @@ use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 use datafusion::sql::planner::{ParserOptions, PlannerContext, SqlToRel};
 use datafusion::sql::sqlparser::ast::{self, ColumnDef, Statement, TimezoneInfo};
 use headwater_model::Timestamp;
-use headwater_sql::data_type::settle_types;
+use headwater_sql::data_type::normalize_types;
 use headwater_sql::expression_rewrite::respell;
 use headwater_sql::time_travel::Constant;
 use headwater_sql_functions::{register_for_constants, round_cast};
@@ -296,7 +296,7 @@ pub(crate) fn constant(
     now: Option<chrono::DateTime<chrono::Utc>>,
 ) -> Result<ScalarValue> {
     let _ = ast::visit_expressions_mut(&mut expr, |expr| {
-        settle_types(expr);
+        normalize_types(expr);
         respell(expr);
         ControlFlow::<()>::Continue(())
     });

@@ -15,7 +15,7 @@ use datafusion::sql::sqlparser::ast::{
 use headwater_model::PartitionField;
 use headwater_sql::alter_table::{ParsedSortKey, comment_of, default_of};
 use headwater_sql::data_type::{
-    UnsupportedType, find_unkept, says_nanoseconds, settle, without_lengths,
+    UnsupportedType, find_unsupported_type, has_nanosecond_precision, normalize, without_lengths,
 };
 use headwater_sql::table_name::span_start;
 use headwater_sql_resolve::scope;
@@ -80,14 +80,15 @@ fn typed(state: &SessionState, mut column: ColumnDef, limits: Limits) -> Result<
     let position = span_start(column.name.span);
     let written = column.data_type.to_string();
     without_lengths(&mut column.data_type);
-    if let Some(UnsupportedType { written, instead }) = find_unkept(&mut column.data_type) {
+    if let Some(UnsupportedType { written, instead }) = find_unsupported_type(&mut column.data_type)
+    {
         return Err(Error::Sql(SqlError::Unsupported {
             what: format!("the type `{written}` of column `{name}`"),
             hint: Some(format!("Write `{instead}`; Iceberg tables keep no smaller type.")),
             position,
         }));
     }
-    settle(&mut column.data_type);
+    normalize(&mut column.data_type);
     if let Some(data_type) = icebergs_own(&column.data_type) {
         return Ok(Field::new(name, data_type, !required));
     }
@@ -137,8 +138,12 @@ fn icebergs_own(data_type: &DataType) -> Option<arrow::datatypes::DataType> {
 /// literals have nanosecond types.
 pub(crate) fn gives_nanoseconds(query: &Query, plan: &LogicalPlan) -> bool {
     let asked = visit_expressions(query, |expr| match expr {
-        Expr::Cast { data_type, .. } if says_nanoseconds(data_type) => ControlFlow::Break(()),
-        Expr::TypedString(typed) if says_nanoseconds(&typed.data_type) => ControlFlow::Break(()),
+        Expr::Cast { data_type, .. } if has_nanosecond_precision(data_type) => {
+            ControlFlow::Break(())
+        }
+        Expr::TypedString(typed) if has_nanosecond_precision(&typed.data_type) => {
+            ControlFlow::Break(())
+        }
         _ => ControlFlow::Continue(()),
     });
     let fine = |node: &LogicalPlan| match node {

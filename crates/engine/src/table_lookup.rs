@@ -297,7 +297,7 @@ impl<'s> TableLookup<'s> {
         match view {
             Ok(view) => {
                 let of = Box::new(here.clone());
-                Ok(view.written_as(RefSpec::Before { of, back: back.clone() }))
+                Ok(view.with_ref(RefSpec::Before { of, back: back.clone() }))
             }
             Err(headwater_lake::Error::Catalog(error)) => Err(match *error {
                 NoCommitBefore { back, .. } => {

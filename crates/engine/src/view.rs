@@ -18,7 +18,7 @@ use datafusion::sql::sqlparser::ast::{ObjectName, Statement};
 use headwater_catalog::TableEntry;
 use headwater_lake::CommitView;
 use headwater_model::{Action, CommitId, DEFAULT_NAMESPACE, Object, TableName};
-use headwater_sql::create_view::{NewView, renamed};
+use headwater_sql::create_view::{CreateViewStatement, renamed};
 use headwater_sql::names::same_but_case;
 use headwater_sql::parse::parse;
 use headwater_sql::statement::Command;
@@ -61,8 +61,8 @@ struct ViewContext<'s> {
 
 impl Session {
     /// Runs CREATE VIEW.
-    pub(crate) async fn create_view(&self, new: NewView) -> Result<StatementResult> {
-        let NewView { name, or_replace, if_not_exists, columns, mut sql } = new;
+    pub(crate) async fn create_view(&self, new: CreateViewStatement) -> Result<StatementResult> {
+        let CreateViewStatement { name, or_replace, if_not_exists, columns, mut sql } = new;
         let mut transaction = self.transaction().await?;
         let view = transaction.view().clone();
         let metrics = self.run().metrics;
@@ -239,7 +239,7 @@ fn namespace_of(view: &SqlView) -> Result<String> {
 /// Wraps an error of a view's query. Positions in the view's text are removed, because they do not
 /// apply to the statement.
 fn broken(name: &TableName, error: Error) -> Error {
-    use headwater_model::Fault;
+    use headwater_model::ErrorDetails;
     if matches!(error, Error::ViewChain { .. }) {
         return error;
     }

@@ -9,7 +9,7 @@ use futures::StreamExt;
 use headwater_catalog::TableEntry;
 use headwater_lake::{CommitView, Transaction};
 use headwater_model::{
-    Action, Commit, Fault, Object, RefSpec, SYSTEM_NAMESPACE, TableName, name, nearest,
+    Action, Commit, ErrorDetails, Object, RefSpec, SYSTEM_NAMESPACE, TableName, name, nearest,
 };
 use headwater_sql::table_name::{ParsedTableName, position};
 use headwater_table_scan::plain_batch;

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use headwater_engine::{ComparedTable, DiffOptions, Engine, EngineOptions, Error, SessionOptions};
 use headwater_lake::Lake;
 use headwater_model::{
-    ChangeKind, ColumnStatistics, CompareRows, ComparisonMethod, ErrorCode, Fault, MaintainRequest,
-    RowDiff, TableComparison, TableDiff,
+    ChangeKind, ColumnStatistics, CompareRows, ComparisonMethod, ErrorCode, ErrorDetails,
+    MaintainRequest, RowDiff, TableComparison, TableDiff,
 };
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;

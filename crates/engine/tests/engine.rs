@@ -18,7 +18,7 @@ use headwater_engine::{
     StatementResult,
 };
 use headwater_lake::Lake;
-use headwater_model::{ErrorCode, Fault, RefSpec, TableName, Usage};
+use headwater_model::{ErrorCode, ErrorDetails, RefSpec, TableName, Usage};
 
 struct Fixture {
     engine: Engine,

@@ -14,7 +14,7 @@ use arrow::util::display::{ArrayFormatter, FormatOptions};
 use futures::TryStreamExt;
 use headwater_engine::{Engine, EngineOptions, SessionOptions, StatementResult};
 use headwater_lake::Lake;
-use headwater_model::{CreateRef, Fault, Problem, RefSpec};
+use headwater_model::{CreateRef, ErrorDetails, Problem, RefSpec};
 use sqllogictest::{AsyncDB, DBOutput, DefaultColumnType, Runner};
 
 struct Database {
@@ -35,7 +35,7 @@ impl fmt::Display for Shown {
 
 impl std::error::Error for Shown {}
 
-fn shown(error: impl Fault) -> Shown {
+fn shown(error: impl ErrorDetails) -> Shown {
     Shown(error.to_problem())
 }
 
@@ -192,17 +192,17 @@ async fn dialect_others() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn library() {
-    script("library.slt").await;
+    script("sql_library.slt").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn answers() {
-    script("answers.slt").await;
+    script("postgres_results.slt").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn assigned() {
-    script("assigned.slt").await;
+    script("column_assignment.slt").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -247,7 +247,7 @@ async fn overflow() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn traps() {
-    script("traps.slt").await;
+    script("datafusion_errors.slt").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -257,7 +257,7 @@ async fn create_function() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn refused() {
-    script("refused.slt").await;
+    script("unsupported_clauses.slt").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

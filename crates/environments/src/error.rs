@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use headwater_model::{ErrorCode, Fault};
+use headwater_model::{ErrorCode, ErrorDetails};
 use serde_json::{Value, json};
 
 /// Result with an error of this crate.
@@ -59,7 +59,7 @@ impl Error {
     }
 }
 
-impl Fault for Error {
+impl ErrorDetails for Error {
     fn code(&self) -> ErrorCode {
         match self {
             Error::Failed { .. } | Error::PythonNotFound { .. } => ErrorCode::EnvironmentFailed,

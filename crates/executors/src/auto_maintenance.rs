@@ -61,7 +61,7 @@ impl Schedule {
             tokio::select! {
                 () = self.lake.maintenance().written_to() => {
                     tokio::time::sleep(WRITE_DELAY).await;
-                    for (branch, table) in self.lake.maintenance().take_written() {
+                    for (branch, table) in self.lake.maintenance().take_changed() {
                         self.maintain(branch, table).await;
                     }
                 }

@@ -15,7 +15,7 @@ use headwater_jobs::JobContext;
 use headwater_model::{Actor, ErrorCode, Event, ObjectId, Principal, Problem, Timestamp};
 use headwater_triggers::{event_part, with_retryable};
 
-use crate::destination::{Outgoing, authorize_destination, send};
+use crate::destination::{OutgoingPayload, authorize_destination, send};
 use crate::function_catalog::ParsedFunction;
 use crate::trigger::commit_appended;
 
@@ -120,7 +120,7 @@ impl<'a> OutputWriter<'a> {
         };
         let id = output_id(&event, address);
         let call = CallResult { value, event: &event, function: &outputs.function, time };
-        let outgoing = Outgoing {
+        let outgoing = OutgoingPayload {
             address,
             id: &id,
             payload: Payload::Result(call),

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use async_trait::async_trait;
 use headwater_lake::{Lake, TableChange};
-use headwater_model::{Commit, CommitId, ErrorCode, Fault, Problem, TableName};
+use headwater_model::{Commit, CommitId, ErrorCode, ErrorDetails, Problem, TableName};
 use headwater_tables::Table;
 use headwater_triggers::{Commits, TableCommit};
 use tokio::sync::watch;
@@ -99,7 +99,7 @@ impl CommitHistory {
             (Ok(before), Ok(after)) => {
                 Ok(before.schema() != after.schema() || has_other_rows(&before, &after))
             }
-            (Err(error), _) | (_, Err(error)) if error.is_passing() => Err(error.to_problem()),
+            (Err(error), _) | (_, Err(error)) if error.is_transient() => Err(error.to_problem()),
             (Err(error), _) | (_, Err(error)) => {
                 note(&change.table, &error);
                 Ok(true)

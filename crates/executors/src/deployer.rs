@@ -14,8 +14,8 @@ use headwater_deployments::{CreatedTrigger, CreatedTriggerStore, DeploymentStore
 use headwater_engine::TableAccess;
 use headwater_lake::Lake;
 use headwater_model::{
-    Action, Actor, DeployReport, Deployment, ErrorCode, Fault, MAIN_BRANCH, Object, ObjectId,
-    Problem, ProjectFiles, ResultExt, Trigger,
+    Action, Actor, DeployReport, Deployment, ErrorCode, ErrorDetails, MAIN_BRANCH, Object,
+    ObjectId, Problem, ProjectFiles, ResultExt, Trigger,
 };
 use headwater_objects::Objects;
 use headwater_pipelines::{ParsedProject, Project, parse_project};

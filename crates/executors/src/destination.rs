@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use headwater_access::Access;
-use headwater_destinations::{Destination, Destinations, Payload, Sending, is_address};
+use headwater_destinations::{Destination, Destinations, Payload, SendAttempt, is_address};
 use headwater_event_values::CALL_EVENT;
 use headwater_function_lake::CallScope;
 use headwater_jobs::JobContext;
@@ -209,7 +209,7 @@ pub(crate) async fn deliver(
 ) -> Result<Value, Problem> {
     let RecordDelivery { address, event, queue, actor } = delivery;
     let caused_by = event.caused_by.iter().map(String::as_str).chain([queue]);
-    let outgoing = Outgoing {
+    let outgoing = OutgoingPayload {
         address,
         id: &event.id,
         payload: Payload::Record(record_of(event)),
@@ -221,7 +221,7 @@ pub(crate) async fn deliver(
 }
 
 /// A record or a result to send, and the identity whose rights are used.
-pub(crate) struct Outgoing<'a> {
+pub(crate) struct OutgoingPayload<'a> {
     pub address: &'a str,
     /// The id of the content, which is the same for each attempt.
     pub id: &'a str,
@@ -237,10 +237,10 @@ pub(crate) struct Outgoing<'a> {
 pub(crate) async fn send(
     destinations: &Destinations,
     access: &Access,
-    outgoing: Outgoing<'_>,
+    outgoing: OutgoingPayload<'_>,
     context: &JobContext,
 ) -> Result<Value, Problem> {
-    let Outgoing { address, id, payload, actor, commit, caused_by } = outgoing;
+    let OutgoingPayload { address, id, payload, actor, commit, caused_by } = outgoing;
     let destination = Destination::parse(address)?;
     let principal = actor.principal();
     if let Some(secret) = destination.secret() {
@@ -255,7 +255,7 @@ pub(crate) async fn send(
         event: Some(commit),
         caused_by,
     };
-    let sending = Sending {
+    let sending = SendAttempt {
         id,
         payload,
         sender: principal.user_name().unwrap_or("owner"),

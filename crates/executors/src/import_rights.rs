@@ -7,8 +7,8 @@ use std::sync::Arc;
 use headwater_access::Access;
 use headwater_ingest::{BucketStores, PrivateFiles, TableCheck};
 use headwater_model::{
-    Action, AuthenticatedUser, Fault, Identity, ImportRequest, JobId, Object, Principal, Problem,
-    RefSpec, ResultExt,
+    Action, AuthenticatedUser, ErrorDetails, Identity, ImportRequest, JobId, Object, Principal,
+    Problem, RefSpec, ResultExt,
 };
 use headwater_objects::{BucketStore, ObjectPath, Objects};
 use uuid::Uuid;

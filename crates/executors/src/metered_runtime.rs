@@ -83,7 +83,7 @@ impl Worker {
             .thread_name("headwater-work")
             .on_thread_start(move || {
                 starts.thread_starts();
-                headwater_functions::work_steadily();
+                headwater_functions::set_default_time_slice();
                 if background {
                     lower_priority();
                 }

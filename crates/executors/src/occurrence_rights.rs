@@ -7,9 +7,7 @@
 //! rights are checked before an event is recorded, and again before it is delivered.
 
 use headwater_access::Access;
-use headwater_model::{
-    Action, BucketTrigger, EventData, Object, Principal, TableName, Trigger,
-};
+use headwater_model::{Action, BucketTrigger, EventData, Object, Principal, TableName, Trigger};
 
 use crate::created_trigger::TriggerIdentity;
 

@@ -9,7 +9,7 @@
 use std::time::Duration;
 
 use headwater_jobs::JobContext;
-use headwater_model::{Fault, Object, Principal, Problem, ResultExt, RunReport, RunRequest};
+use headwater_model::{ErrorDetails, Object, Principal, Problem, ResultExt, RunReport, RunRequest};
 use headwater_pipelines::{Error, Runner, conflict_branch};
 use serde_json::json;
 

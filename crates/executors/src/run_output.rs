@@ -17,8 +17,8 @@ use headwater_engine::SessionOptions;
 use headwater_functions::{FunctionResult, SharedTable};
 use headwater_jobs::JobContext;
 use headwater_model::{
-    Actor, ErrorCode, Fault, MAIN_BRANCH, Principal, Problem, ProjectFiles, RefSpec, ResultExt,
-    RunRequest,
+    Actor, ErrorCode, ErrorDetails, MAIN_BRANCH, Principal, Problem, ProjectFiles, RefSpec,
+    ResultExt, RunRequest,
 };
 use headwater_pipelines::{ModelOutput, PendingOutputs, Project, parse_project};
 use headwater_secrets::SecretStore;
@@ -26,7 +26,7 @@ use parking_lot::Mutex;
 
 use crate::call_output::{failed, output_id};
 use crate::destination::{
-    Outgoing, authorize_destination, check_destination, check_outputs, declared, send,
+    OutgoingPayload, authorize_destination, check_destination, check_outputs, declared, send,
 };
 use crate::rights::table_access;
 use crate::run::RunExecutor;
@@ -145,7 +145,7 @@ impl RunExecutor {
         let job = pending.job.to_string();
         let id = output_id(&job, &format!("{namespace}.{name} {address}"));
         let call = CallResult { value: &value, event: &job, function: name, time: pending.created };
-        let outgoing = Outgoing {
+        let outgoing = OutgoingPayload {
             address,
             id: &id,
             payload: Payload::Result(call),

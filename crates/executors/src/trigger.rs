@@ -10,7 +10,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use headwater_destinations::{Destinations, is_address};
 use headwater_function_lake::{AppendResult, CallScope, FunctionLake};
-use headwater_functions::{Argument, ArgumentValue, ClientCall, FunctionResult, Returns};
+use headwater_functions::{Argument, ArgumentValue, ClientCall, FunctionResult, ResultKind};
 use headwater_jobs::{CallBudget, JobContext};
 use headwater_model::{
     Action, Actor, ErrorCode, Event, EventData, ImportRequest, MAIN_BRANCH, Object, Problem,
@@ -283,7 +283,7 @@ impl TriggerExecutor {
         };
         let lake = Arc::new(FunctionLake::new(self.destinations.lake.clone(), scope));
         let arguments = arguments(&callable, trigger, event)?;
-        let (returns, client) = (Returns::Any, ClientCall::default());
+        let (returns, client) = (ResultKind::Any, ClientCall::default());
         let input = CallInput { arguments, returns, lake: Some(lake.clone()), client };
         let returned = self.runner.call((&*project, &*self.given), &callable, input, context).await;
         let (returned, failed) = match (returned.or_problem(), &batch) {
@@ -428,7 +428,7 @@ fn kept(returned: FunctionResult, context: &JobContext) -> Result<Value, Problem
 fn reference(trigger: &Trigger) -> Result<Option<RefSpec>, Problem> {
     let parse = |branch: &String| branch.parse::<RefSpec>();
     let reference = trigger.branch.as_ref().map(parse).transpose();
-    reference.map_err(|error| headwater_model::Fault::to_problem(&error))
+    reference.map_err(|error| headwater_model::ErrorDetails::to_problem(&error))
 }
 
 /// Returns a source of an import as an absolute path; relative sources are in the project's root.

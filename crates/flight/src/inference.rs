@@ -99,7 +99,7 @@ fn number(statements: &mut [Statement]) {
         let _ = statement.visit(&mut positions);
     }
     positions.0.sort();
-    let mut numbering = Numbering(positions.0);
+    let mut numbering = PlaceholderNumbering(positions.0);
     for statement in statements {
         let _ = statement.visit(&mut numbering);
     }
@@ -120,9 +120,9 @@ impl VisitorMut for Positions {
     }
 }
 
-struct Numbering(Vec<Location>);
+struct PlaceholderNumbering(Vec<Location>);
 
-impl VisitorMut for Numbering {
+impl VisitorMut for PlaceholderNumbering {
     type Break = ();
 
     fn pre_visit_value(&mut self, value: &mut ValueWithSpan) -> ControlFlow<()> {

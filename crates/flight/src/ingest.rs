@@ -18,7 +18,7 @@ use crate::transactions::AbandonedRollback;
 use crate::uploads::UploadQuota;
 
 /// The rows that a client sends.
-pub struct SentRows {
+pub struct IngestedRows {
     /// The batches; `None` if the client sends no schema.
     pub batches: Option<FlightRecordBatchStream>,
     /// The memory of the batches that are not yet inserted.
@@ -27,7 +27,7 @@ pub struct SentRows {
 
 /// What to do with the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Mode {
+enum IngestMode {
     /// The table must not exist.
     Create,
     /// The table must exist.
@@ -40,7 +40,7 @@ enum Mode {
 
 /// The target of an ingestion.
 struct Target {
-    mode: Mode,
+    mode: IngestMode,
     /// The table's quoted name.
     table: String,
 }
@@ -59,12 +59,12 @@ impl Target {
         let missing = options.map(TableDefinitionOptions::if_not_exist);
         let existing = options.map(TableDefinitionOptions::if_exists);
         let mode = match (missing, existing) {
-            (_, Some(TableExistsOption::Replace)) => Mode::Replace,
+            (_, Some(TableExistsOption::Replace)) => IngestMode::Replace,
             (Some(TableNotExistOption::Create), Some(TableExistsOption::Append)) => {
-                Mode::CreateOrAppend
+                IngestMode::CreateOrAppend
             }
-            (_, Some(TableExistsOption::Append)) => Mode::Append,
-            _ => Mode::Create,
+            (_, Some(TableExistsOption::Append)) => IngestMode::Append,
+            _ => IngestMode::Create,
         };
         let name = quoted(&command.table);
         let table = match command.schema.as_deref().filter(|schema| !schema.is_empty()) {
@@ -85,10 +85,12 @@ impl Target {
         let insert = format!("INSERT INTO {table} ({0}) SELECT {0} {from}", names.join(", "));
         match mode {
             _ if !is_first => vec![insert],
-            Mode::Append => vec![insert],
-            Mode::Create => vec![format!("CREATE TABLE {table} AS SELECT * {from}")],
-            Mode::Replace => vec![format!("CREATE OR REPLACE TABLE {table} AS SELECT * {from}")],
-            Mode::CreateOrAppend => vec![
+            IngestMode::Append => vec![insert],
+            IngestMode::Create => vec![format!("CREATE TABLE {table} AS SELECT * {from}")],
+            IngestMode::Replace => {
+                vec![format!("CREATE OR REPLACE TABLE {table} AS SELECT * {from}")]
+            }
+            IngestMode::CreateOrAppend => vec![
                 format!("CREATE TABLE IF NOT EXISTS {table} AS SELECT * {from} LIMIT 0"),
                 insert,
             ],
@@ -108,7 +110,7 @@ impl ClientStatements {
         &self,
         caller: &Caller,
         command: &CommandStatementIngest,
-        rows: SentRows,
+        rows: IngestedRows,
     ) -> Result<i64, Status> {
         let target = Target::new(command).map_err(to_status)?;
         let given = command.transaction_id.as_deref().filter(|id| !id.is_empty());
@@ -135,9 +137,9 @@ impl ClientStatements {
         caller: &Caller,
         transaction: &str,
         target: &Target,
-        sent: SentRows,
+        sent: IngestedRows,
     ) -> Result<i64, Status> {
-        let SentRows { batches, mut quota } = sent;
+        let IngestedRows { batches, mut quota } = sent;
         // The transaction does not expire while the client sends rows.
         let _in_use = self.transactions.get(&caller.principal, transaction)?;
         let mut chunk = Chunk::default();

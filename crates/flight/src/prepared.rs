@@ -10,7 +10,7 @@ use tonic::Status;
 use crate::caller::Caller;
 use crate::limits::FlightLimits;
 use crate::parameters;
-use crate::registry::{InUse, Registry};
+use crate::registry::{EntryGuard, Registry};
 use crate::status::to_status;
 use crate::uploads::UploadQuota;
 
@@ -84,7 +84,7 @@ impl ClientPrepared {
         &self,
         principal: &Principal,
         handle: &[u8],
-    ) -> Result<InUse<ClientStatement>, Status> {
+    ) -> Result<EntryGuard<ClientStatement>, Status> {
         self.get(principal, &String::from_utf8_lossy(handle)).ok_or_else(missing)
     }
 

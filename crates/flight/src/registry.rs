@@ -24,11 +24,11 @@ pub struct Registry<T> {
     /// Time without use after which an object expires.
     idle: Duration,
     /// The objects by principal and id.
-    entries: Mutex<HashMap<String, OwnEntries<T>>>,
+    entries: Mutex<HashMap<String, PrincipalEntries<T>>>,
 }
 
 /// The objects of one principal by id.
-type OwnEntries<T> = HashMap<String, Arc<Entry<T>>>;
+type PrincipalEntries<T> = HashMap<String, Arc<Entry<T>>>;
 
 struct Entry<T> {
     owner: Principal,
@@ -45,16 +45,16 @@ struct Usage {
 }
 
 /// An object in use. The object does not expire while this handle exists.
-pub struct InUse<T>(Arc<Entry<T>>);
+pub struct EntryGuard<T>(Arc<Entry<T>>);
 
-impl<T> InUse<T> {
+impl<T> EntryGuard<T> {
     fn new(entry: &Arc<Entry<T>>) -> Self {
         entry.usage.lock().users += 1;
-        InUse(entry.clone())
+        EntryGuard(entry.clone())
     }
 }
 
-impl<T> Deref for InUse<T> {
+impl<T> Deref for EntryGuard<T> {
     type Target = T;
 
     fn deref(&self) -> &T {
@@ -62,7 +62,7 @@ impl<T> Deref for InUse<T> {
     }
 }
 
-impl<T> Drop for InUse<T> {
+impl<T> Drop for EntryGuard<T> {
     fn drop(&mut self) {
         let mut usage = self.0.usage.lock();
         usage.users -= 1;
@@ -98,14 +98,14 @@ impl<T> Registry<T> {
     }
 
     /// Returns an object of the client, which must present the credential that created it.
-    pub fn get(&self, principal: &Principal, id: &str) -> Option<InUse<T>> {
+    pub fn get(&self, principal: &Principal, id: &str) -> Option<EntryGuard<T>> {
         let entries = self.entries.lock();
         let entry = entries.get(&account(principal.identity()))?.get(id)?;
-        (entry.owner.identity() == principal.identity()).then(|| InUse::new(entry))
+        (entry.owner.identity() == principal.identity()).then(|| EntryGuard::new(entry))
     }
 
     /// Removes an object of the client.
-    pub fn remove(&self, principal: &Principal, id: &str) -> Option<InUse<T>> {
+    pub fn remove(&self, principal: &Principal, id: &str) -> Option<EntryGuard<T>> {
         let key = account(principal.identity());
         let mut entries = self.entries.lock();
         let own = entries.get_mut(&key)?;
@@ -114,11 +114,11 @@ impl<T> Registry<T> {
         if own.is_empty() {
             entries.remove(&key);
         }
-        Some(InUse::new(&entry))
+        Some(EntryGuard::new(&entry))
     }
 
     /// Removes the objects of a session, and returns them.
-    pub fn remove_session(&self, session: &str) -> Vec<InUse<T>> {
+    pub fn remove_session(&self, session: &str) -> Vec<EntryGuard<T>> {
         self.remove_if(|entry| entry.session.as_ref().is_some_and(|own| own.id() == session))
     }
 
@@ -128,7 +128,7 @@ impl<T> Registry<T> {
         &self,
         now: Instant,
         is_valid: impl Fn(&Principal) -> bool,
-    ) -> Vec<InUse<T>> {
+    ) -> Vec<EntryGuard<T>> {
         self.remove_if(|entry| {
             let usage = entry.usage.lock();
             let is_idle = usage.users == 0 && now.duration_since(usage.last) >= self.idle;
@@ -137,13 +137,13 @@ impl<T> Registry<T> {
         })
     }
 
-    fn remove_if(&self, is_removed: impl Fn(&Entry<T>) -> bool) -> Vec<InUse<T>> {
+    fn remove_if(&self, is_removed: impl Fn(&Entry<T>) -> bool) -> Vec<EntryGuard<T>> {
         let mut removed = Vec::new();
         self.entries.lock().retain(|_, own| {
             own.retain(|_, entry| {
                 let keep = !is_removed(entry);
                 if !keep {
-                    removed.push(InUse::new(entry));
+                    removed.push(EntryGuard::new(entry));
                 }
                 keep
             });

@@ -28,7 +28,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use crate::caller::{Caller, SessionToken};
 use crate::flight_sql::{FlightSql, malformed, metadata_info, transaction, unsupported_plan};
-use crate::ingest::SentRows;
+use crate::ingest::IngestedRows;
 use crate::prepared::parameter_schema;
 use crate::rows::{self, RowStream, decode, flight_info, of_batch, schema_bytes};
 use crate::statement::Work;
@@ -320,7 +320,7 @@ impl FlightSqlService for FlightSql {
         let caller = Caller::of(&request)?;
         let quota = self.statements.uploads.begin(&caller.principal)?;
         let batches = decode(&self.statements.uploads, request.into_inner()).await?;
-        self.statements.ingest(&caller, &command, SentRows { batches, quota }).await
+        self.statements.ingest(&caller, &command, IngestedRows { batches, quota }).await
     }
 
     async fn do_put_prepared_statement_query(

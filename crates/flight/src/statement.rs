@@ -17,7 +17,7 @@ use tonic::Status;
 use crate::caller::Caller;
 use crate::inference::typing_queries;
 use crate::limits::{FlightLimits, account};
-use crate::registry::InUse;
+use crate::registry::EntryGuard;
 use crate::status::to_status;
 use crate::ticket::running_id;
 use crate::transactions::{ClientTransaction, ClientTransactions, ended};
@@ -57,7 +57,7 @@ impl Work {
 }
 
 /// The running statements, by principal and id.
-type Running = Arc<Mutex<HashMap<(String, String), CancellationToken>>>;
+type RunningStatements = Arc<Mutex<HashMap<(String, String), CancellationToken>>>;
 
 /// The statements of all clients.
 pub struct ClientStatements {
@@ -66,12 +66,12 @@ pub struct ClientStatements {
     pub transactions: Arc<ClientTransactions>,
     /// The rows that clients send.
     pub uploads: Uploads,
-    running: Running,
+    running: RunningStatements,
 }
 
 /// Ends the registration of a running statement when it is dropped.
 pub struct Registration {
-    running: Running,
+    running: RunningStatements,
     key: (String, String),
 }
 
@@ -84,7 +84,7 @@ impl Drop for Registration {
 /// The rows of a running statement, whose transaction does not expire while this value exists.
 pub struct ClientRows {
     rows: StatementRows,
-    _transaction: Option<InUse<ClientTransaction>>,
+    _transaction: Option<EntryGuard<ClientTransaction>>,
 }
 
 impl ClientRows {
@@ -106,7 +106,7 @@ impl ClientStatements {
             transactions: Arc::new(ClientTransactions::new(service.clone(), limits)),
             uploads: Uploads::new(limits.clone()),
             service,
-            running: Running::default(),
+            running: RunningStatements::default(),
         }
     }
 

@@ -12,7 +12,7 @@ use tonic::Status;
 
 use crate::caller::Caller;
 use crate::limits::FlightLimits;
-use crate::registry::{InUse, Registry};
+use crate::registry::{EntryGuard, Registry};
 use crate::status::to_status;
 use crate::ticket::SavepointId;
 
@@ -50,7 +50,11 @@ impl ClientTransactions {
     }
 
     /// Returns a transaction of the client. It does not expire while it is in use.
-    pub fn get(&self, principal: &Principal, id: &str) -> Result<InUse<ClientTransaction>, Status> {
+    pub fn get(
+        &self,
+        principal: &Principal,
+        id: &str,
+    ) -> Result<EntryGuard<ClientTransaction>, Status> {
         self.open.get(principal, id).ok_or_else(ended)
     }
 

@@ -7,7 +7,7 @@ use arrow::datatypes::{Field, Schema, SchemaRef};
 use headwater_functions::SharedTable;
 use headwater_lake::{TemporaryBranch, Transaction, add_entry, new_columns, nullable};
 use headwater_model::{
-    Action, ErrorCode, Fault, Object, PROPERTY_EVENT, PROPERTY_JOB, Problem, TableName,
+    Action, ErrorCode, ErrorDetails, Object, PROPERTY_EVENT, PROPERTY_JOB, Problem, TableName,
 };
 
 use crate::FunctionLake;

@@ -10,7 +10,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 use headwater_encoding::{Encoder, Format};
 use headwater_engine::{Engine, Prepared, SessionOptions, StatementResult, TableAccess};
 use headwater_functions::{
-    LAKE_CONTENT_BYTES_MAX, LakeAccess, LakeAnswer, LakeRequest, SharedTable, too_large,
+    LAKE_CONTENT_BYTES_MAX, LakeAccess, LakeRequest, LakeResponse, SharedTable, too_large,
 };
 use headwater_lake::Lake;
 use headwater_model::{
@@ -117,7 +117,7 @@ impl FunctionLake {
         self.scope.access.as_ref().map_or(Ok(()), |access| access.check(action, object))
     }
 
-    async fn read_object(&self, path: ObjectPath) -> Result<LakeAnswer, Problem> {
+    async fn read_object(&self, path: ObjectPath) -> Result<LakeResponse, Problem> {
         self.check(Action::Read, &Object::object_in(&path.bucket, &path.key))?;
         let opened = self.parts.objects.open_object(&path, |info| Ok(0..info.size)).await;
         let opened = opened.or_problem()?;
@@ -125,10 +125,10 @@ impl FunctionLake {
             return Err(too_large(&format!("object `{}`", path.key)));
         }
         let content: Vec<Bytes> = opened.content.try_collect().await?;
-        Ok(LakeAnswer { value: json!(opened.info.etag), content })
+        Ok(LakeResponse { value: json!(opened.info.etag), content })
     }
 
-    async fn put_object(&self, path: ObjectPath, content: Bytes) -> Result<LakeAnswer, Problem> {
+    async fn put_object(&self, path: ObjectPath, content: Bytes) -> Result<LakeResponse, Problem> {
         self.check(Action::Write, &Object::object_in(&path.bucket, &path.key))?;
         let content: Content = stream::iter([Ok(content)]).boxed();
         let content_type = content_type(&path.key).map(str::to_owned);
@@ -136,11 +136,11 @@ impl FunctionLake {
         let condition = Condition::Always;
         let new = NewObject { path, headers, condition, content };
         let put = self.parts.objects.put_caused(new, &self.scope.caused_by).await;
-        Ok(LakeAnswer { value: json!(put.or_problem()?.etag), content: Vec::new() })
+        Ok(LakeResponse { value: json!(put.or_problem()?.etag), content: Vec::new() })
     }
 
     /// Executes a statement. Its result contains the rows that the call has appended.
-    async fn query(&self, sql: &str, format: Format) -> Result<LakeAnswer, Problem> {
+    async fn query(&self, sql: &str, format: Format) -> Result<LakeResponse, Problem> {
         let parsed = Prepared::parse(sql).map_err(headwater_engine::Error::from);
         let statement = parsed.or_problem()?;
         let command = statement.clone().command().map_err(headwater_engine::Error::from);
@@ -171,28 +171,29 @@ impl FunctionLake {
             self.record(name.to_owned(), usage.rows_written, usage.bytes_written);
         }
         let content = encoded(result, format).await?;
-        Ok(LakeAnswer { value: json!(null), content })
+        Ok(LakeResponse { value: json!(null), content })
     }
 
     /// Returns the table to which the call appends. Checks the rights now, because a failure at the
     /// end of the call would lose its work.
     fn target_table(&self, name: &str) -> Result<TableName, Problem> {
-        let table: TableName =
-            name.parse().map_err(|error: NameError| headwater_model::Fault::to_problem(&error))?;
+        let table: TableName = name
+            .parse()
+            .map_err(|error: NameError| headwater_model::ErrorDetails::to_problem(&error))?;
         self.check(Action::Write, &Object::branch(&self.scope.branch))?;
         self.check(Action::Insert, &Object::table(&table))?;
         Ok(table)
     }
 
-    async fn append_json(&self, table: &str, rows: Bytes) -> Result<LakeAnswer, Problem> {
+    async fn append_json(&self, table: &str, rows: Bytes) -> Result<LakeResponse, Problem> {
         let columns = self.columns(&self.target_table(table)?).await?;
         match json_rows::table(rows, columns).await? {
             Some(rows) => self.append(table, rows),
-            None => Ok(LakeAnswer { value: json!(0), content: Vec::new() }),
+            None => Ok(LakeResponse { value: json!(0), content: Vec::new() }),
         }
     }
 
-    fn append(&self, table: &str, rows: SharedTable) -> Result<LakeAnswer, Problem> {
+    fn append(&self, table: &str, rows: SharedTable) -> Result<LakeResponse, Problem> {
         let table = self.target_table(table)?;
         let mut appends = self.appends.lock();
         let before: u64 = appends.iter().map(|(_, rows)| rows.bytes()).sum();
@@ -204,13 +205,13 @@ impl FunctionLake {
         }
         let count = rows.rows();
         appends.push((table, rows));
-        Ok(LakeAnswer { value: json!(count), content: Vec::new() })
+        Ok(LakeResponse { value: json!(count), content: Vec::new() })
     }
 }
 
 #[async_trait]
 impl LakeAccess for FunctionLake {
-    async fn answer(&self, request: LakeRequest) -> Result<LakeAnswer, Problem> {
+    async fn answer(&self, request: LakeRequest) -> Result<LakeResponse, Problem> {
         let name = match &request {
             LakeRequest::ReadObject { .. } => "lake read_object",
             LakeRequest::PutObject { .. } => "lake put_object",

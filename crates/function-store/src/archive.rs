@@ -165,7 +165,7 @@ mod tests {
 
     use flate2::Compression;
     use flate2::write::DeflateEncoder;
-    use headwater_model::Fault;
+    use headwater_model::ErrorDetails;
     use rawzip::ZipArchiveWriter;
     use rawzip::path::EntryPath;
 

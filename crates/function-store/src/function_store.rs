@@ -366,7 +366,7 @@ fn check_settings(settings: &FunctionSettings) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use headwater_model::{ErrorCode, Fault, FixedClock, FunctionAlias};
+    use headwater_model::{ErrorCode, ErrorDetails, FixedClock, FunctionAlias};
     use headwater_store::MemoryStore;
 
     use super::*;

@@ -75,7 +75,7 @@ fn existing(files: &ProjectFiles, ending: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use headwater_model::Fault;
+    use headwater_model::ErrorDetails;
 
     use super::*;
 

@@ -288,7 +288,7 @@ fn decode(name: &str, bytes: &Bytes) -> Result<StoredLayer> {
 mod tests {
     use std::sync::Arc;
 
-    use headwater_model::{ErrorCode, Fault, FixedClock};
+    use headwater_model::{ErrorCode, ErrorDetails, FixedClock};
     use headwater_store::MemoryStore;
     use serde_json::json;
 

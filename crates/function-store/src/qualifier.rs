@@ -340,7 +340,9 @@ fn add_permission(settings: &mut QualifierSettings, id: String, statement: Value
 mod tests {
     use std::sync::Arc;
 
-    use headwater_model::{ErrorCode, Fault, FixedClock, FunctionAlias, ProjectFiles, SystemClock};
+    use headwater_model::{
+        ErrorCode, ErrorDetails, FixedClock, FunctionAlias, ProjectFiles, SystemClock,
+    };
     use headwater_store::MemoryStore;
 
     use super::*;

@@ -19,14 +19,14 @@ pub struct ClientCall {
     /// The context that the client sent. Handlers read it as `context.client_context`.
     pub context: Option<Value>,
     /// The receiver of a streamed answer; `None` if the answer is returned as a whole.
-    pub answer: Option<AnswerSink>,
+    pub answer: Option<ResponseSender>,
     /// The span of the handler, if the call is traced. The function runtime sets it.
     pub trace: Option<TraceContext>,
 }
 
 /// A part of a streamed answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum AnswerPart {
+pub enum ResponsePart {
     /// The first part, which contains the media type of the answer.
     Begin {
         /// The media type that the function set; may be empty.
@@ -38,16 +38,16 @@ pub enum AnswerPart {
 
 /// The sender of a streamed answer. Clones share the channel.
 #[derive(Debug, Clone)]
-pub struct AnswerSink {
-    sender: mpsc::Sender<AnswerPart>,
+pub struct ResponseSender {
+    sender: mpsc::Sender<ResponsePart>,
     has_begun: Arc<AtomicBool>,
 }
 
-impl AnswerSink {
+impl ResponseSender {
     /// Creates a sink, and the receiver of its parts.
-    pub fn new() -> (AnswerSink, mpsc::Receiver<AnswerPart>) {
+    pub fn new() -> (ResponseSender, mpsc::Receiver<ResponsePart>) {
         let (sender, parts) = mpsc::channel(PARTS_MAX);
-        (AnswerSink { sender, has_begun: Arc::default() }, parts)
+        (ResponseSender { sender, has_begun: Arc::default() }, parts)
     }
 
     /// Returns true if a part was sent, so that the call cannot be repeated.
@@ -57,7 +57,7 @@ impl AnswerSink {
 
     /// Sends a part, and waits while the buffer is full. If the client has disconnected, the part
     /// is discarded.
-    pub(crate) async fn send(&self, part: AnswerPart) {
+    pub(crate) async fn send(&self, part: ResponsePart) {
         self.has_begun.store(true, Ordering::Relaxed);
         let _ = self.sender.send(part).await;
     }

@@ -5,12 +5,12 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use arrow::error::ArrowError;
-use headwater_model::{ErrorCode, Fault};
+use headwater_model::{ErrorCode, ErrorDetails};
 use headwater_sandbox::LimitSettings;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::Returns;
+use crate::ResultKind;
 
 /// A result of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -59,7 +59,7 @@ pub enum Error {
         /// A hint: a return type that is supported, if the worker knows one.
         hint: Option<String>,
         /// The kind of result that the caller expected.
-        wanted: Returns,
+        wanted: ResultKind,
     },
     /// The instance exceeded its memory limit.
     #[error(
@@ -244,7 +244,7 @@ impl Error {
     }
 }
 
-impl Fault for Error {
+impl ErrorDetails for Error {
     fn code(&self) -> ErrorCode {
         match self {
             Error::Environment(error) => error.code(),
@@ -274,9 +274,9 @@ impl Fault for Error {
         match self {
             Error::Environment(error) => error.hint(),
             Error::FunctionRaised { hint, .. } => hint.clone(),
-            Error::NotATable { hint: Some(hint), wanted: Returns::Table, .. }
+            Error::NotATable { hint: Some(hint), wanted: ResultKind::Table, .. }
             | Error::IsolationUnavailable { hint, .. } => Some(hint.clone()),
-            Error::NotATable { reason: Some(_), wanted: Returns::Table, .. } => {
+            Error::NotATable { reason: Some(_), wanted: ResultKind::Table, .. } => {
                 Some("Give each column values of one type.".to_owned())
             }
             Error::NotATable { wanted, .. } => Some(format!("Return {}.", words(*wanted))),
@@ -342,21 +342,21 @@ impl Fault for Error {
     }
 }
 
-fn unfit(function: &str, returned: &str, reason: Option<&str>, wanted: Returns) -> String {
+fn unfit(function: &str, returned: &str, reason: Option<&str>, wanted: ResultKind) -> String {
     let Some(reason) = reason else {
         return format!("`{function}` returned `{returned}`, which is not {}", words(wanted));
     };
-    let what = if wanted == Returns::Any { "cannot be returned" } else { "is not a table" };
+    let what = if wanted == ResultKind::Any { "cannot be returned" } else { "is not a table" };
     format!("`{function}` returned a `{returned}` that {what}: {reason}")
 }
 
-fn words(wanted: Returns) -> &'static str {
+fn words(wanted: ResultKind) -> &'static str {
     match wanted {
-        Returns::Table => {
+        ResultKind::Table => {
             "a table: a `pyarrow.Table`, a pandas or polars data frame, or a list of dicts"
         }
-        Returns::Bool => "`True` or `False`",
-        Returns::Any => "a table, or a JSON value: text, a number, a list or a dict",
+        ResultKind::Bool => "`True` or `False`",
+        ResultKind::Any => "a table, or a JSON value: text, a number, a list or a dict",
     }
 }
 

@@ -53,7 +53,7 @@ impl Execution<'_> {
             return Ok((first, warm));
         };
         let is_answered =
-            invocation.client.answer.as_ref().is_some_and(crate::AnswerSink::has_begun);
+            invocation.client.answer.as_ref().is_some_and(crate::ResponseSender::has_begun);
         if !invocation.limits.network.is_off() || is_answered {
             return Ok((first, None));
         }

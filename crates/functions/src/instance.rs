@@ -18,10 +18,10 @@ use crate::instance_spec::{PROJECT, files, plan};
 use crate::outcome::{CallEnd, conclude, usage};
 use crate::project_folders::ProjectFolder;
 use crate::start_clock::StartClock;
-use crate::streaming_input::{FeedUsage, InputFeed};
+use crate::streaming_input::{InputFeed, InputFeedUsage};
 use crate::unreleased_files::UnreleasedFiles;
 use crate::warm_instance::WarmInstance;
-use crate::worker::{self, FinalMessage, SentTask, WorkerMessages};
+use crate::worker::{self, FinalMessage, TaskFiles, WorkerMessages};
 use crate::worker_io::{CallContext, LineSink, Readers, listen, listen_to_pipe, receiver};
 use crate::zygote::Zygote;
 use crate::{
@@ -69,7 +69,7 @@ pub(crate) struct CallDeadline {
 /// A call whose task was sent to a process.
 struct SentCall {
     invocation: Invocation,
-    sent: SentTask,
+    sent: TaskFiles,
     pages: Option<Arc<HugePageFs>>,
     policy: Option<EgressPolicy>,
     started: Instant,
@@ -99,7 +99,7 @@ pub(crate) struct Instance {
     /// of the pipes stop.
     pause: CancellationToken,
     /// The usage of the call's streamed inputs.
-    fed: Arc<FeedUsage>,
+    fed: Arc<InputFeedUsage>,
     feeding: Vec<JoinHandle<()>>,
     /// The CPU time of earlier calls in this process, in microseconds.
     cpu_us_before: u64,
@@ -219,9 +219,9 @@ impl Instance {
         let supplies = CallContext { quota, pages, lake, answer, start, is_warm };
         let worker = listen(channel, lines, network, supplies, over.clone());
         let readers = Readers::new(worker, pipes);
-        let SentTask { files, feeds } = sent;
+        let TaskFiles { files, feeds } = sent;
         let ends = over.clone().drop_guard();
-        let fed = Arc::new(FeedUsage::default());
+        let fed = Arc::new(InputFeedUsage::default());
         let start =
             |feed: InputFeed| feed.start(invocation.quota.clone(), fed.clone(), over.clone());
         let feeding = feeds.into_iter().map(start).collect::<Result<_>>()?;

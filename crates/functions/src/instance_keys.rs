@@ -111,7 +111,7 @@ impl Identity {
     fn is_of(&self, invocation: &Invocation) -> bool {
         self.build == invocation.environment.build
             && self.environment == invocation.environment.id
-            && self.limits.as_made_for(&invocation.limits)
+            && self.limits.is_compatible_with(&invocation.limits)
             && self.limits.variables == invocation.limits.variables
             && (Arc::ptr_eq(&self.files, &invocation.files) || self.files == invocation.files)
     }

@@ -26,7 +26,7 @@ pub struct Invocation {
     /// The arguments.
     pub arguments: Vec<Argument>,
     /// The expected kind of result.
-    pub kind: Returns,
+    pub kind: ResultKind,
     /// The limits and permissions of the call.
     pub limits: Limits,
     /// The label shown to users: the model's name.
@@ -143,7 +143,7 @@ pub enum ArgumentValue {
 
 /// The kind of result that the caller expects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Returns {
+pub enum ResultKind {
     /// A table: of pyarrow, pandas or polars, a record batch reader, or a list of dicts.
     Table,
     /// True or false.

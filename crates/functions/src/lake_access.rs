@@ -11,9 +11,9 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use headwater_model::{ErrorCode, Fault, Problem};
+use headwater_model::{ErrorCode, ErrorDetails, Problem};
 use headwater_sandbox::Channel;
-use headwater_shared_memory::{MemoryFile, aside};
+use headwater_shared_memory::{MemoryFile, run_blocking};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -26,7 +26,7 @@ pub const LAKE_CONTENT_BYTES_MAX: u64 = 256 << 20;
 #[async_trait]
 pub trait LakeAccess: std::fmt::Debug + Send + Sync {
     /// Answers a request. Errors are raised in the function.
-    async fn answer(&self, request: LakeRequest) -> Result<LakeAnswer, Problem>;
+    async fn answer(&self, request: LakeRequest) -> Result<LakeResponse, Problem>;
 
     /// Discards the effects of the call that are not committed yet, because the call runs again
     /// from its start.
@@ -77,7 +77,7 @@ pub enum LakeRequest {
 
 /// The answer to a request.
 #[derive(Debug, Default)]
-pub struct LakeAnswer {
+pub struct LakeResponse {
     /// The short value of the answer, as JSON.
     pub value: Value,
     /// The content of an object, or the rows of a query, in parts.
@@ -123,11 +123,11 @@ pub(crate) async fn answer(
         (_, Err(problem)) => Err(problem),
     };
     let (head, content) = match answered {
-        Ok(LakeAnswer { value, content }) => (json!({ "value": value }), content),
+        Ok(LakeResponse { value, content }) => (json!({ "value": value }), content),
         Err(problem) => (json!({ "error": problem }), Vec::new()),
     };
     let head = format!("{head}\n");
-    let written = aside(move || write(&head, content)).await;
+    let written = run_blocking(move || write(&head, content)).await;
     let written =
         written.inspect_err(|error| tracing::warn!(%error, "cannot respond to a function"));
     let written = written.ok();
@@ -159,7 +159,7 @@ async fn request(message: LakeMessage, file: Option<OwnedFd>) -> Result<LakeRequ
         }
         LakeMessage::Append { table } => {
             let file = content()?;
-            let rows = aside(move || SharedTable::open(file)).await;
+            let rows = run_blocking(move || SharedTable::open(file)).await;
             LakeRequest::Append { table, rows: rows.map_err(|error| error.to_problem())? }
         }
     })
@@ -177,7 +177,7 @@ fn write(head: &str, content: Vec<Bytes>) -> Result<MemoryFile> {
 }
 
 async fn read_content(file: OwnedFd) -> Result<Bytes, Problem> {
-    let content = aside(move || read(file)).await.map_err(|error| error.to_problem())?;
+    let content = run_blocking(move || read(file)).await.map_err(|error| error.to_problem())?;
     content.ok_or_else(|| too_large("the content"))
 }
 

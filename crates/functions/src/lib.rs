@@ -45,7 +45,7 @@ mod worker;
 mod worker_io;
 mod zygote;
 
-pub use client_call::{AnswerPart, AnswerSink, ClientCall};
+pub use client_call::{ClientCall, ResponsePart, ResponseSender};
 pub use early_result::EarlyResult;
 pub use error::{Error, Frame, Result};
 pub use functions::Functions;
@@ -53,17 +53,17 @@ pub use headwater_environments::{
     Environment, EnvironmentEvent, EnvironmentSpec, make_folder, package_changes,
 };
 pub use headwater_sandbox::{
-    Host, LimitSettings, Limits, Network, SpawnCommand, Variables, answer_promptly, spawner_main,
-    work_steadily,
+    Host, LimitSettings, Limits, Network, SpawnCommand, Variables, set_default_time_slice,
+    set_short_time_slice, spawner_main,
 };
 pub use headwater_shared_memory::{SharedTable, TableQuota};
 pub use headwater_telemetry::Telemetry;
 pub use invocation::{
     Argument, ArgumentValue, CallOwner, FunctionEvent, FunctionResult, Invocation, Outcome,
-    Returns, Reuse,
+    ResultKind, Reuse,
 };
 pub use keep_alive::ExpectedCall;
-pub use lake_access::{LAKE_CONTENT_BYTES_MAX, LakeAccess, LakeAnswer, LakeRequest, too_large};
+pub use lake_access::{LAKE_CONTENT_BYTES_MAX, LakeAccess, LakeRequest, LakeResponse, too_large};
 pub use options::{FunctionsOptions, Isolation, ZygoteOptions};
 pub use provisioning::ProvisionedStatus;
 pub use streaming_input::{Rows, StreamedInput};

@@ -4,14 +4,14 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use bytes::Bytes;
-use headwater_model::{ErrorCode, Fault, Usage};
+use headwater_model::{ErrorCode, ErrorDetails, Usage};
 use headwater_sandbox::{EgressPolicy, ProcessEnd};
-use headwater_shared_memory::{MemoryFile, ResultFile, WorkerFile, aside};
+use headwater_shared_memory::{MemoryFile, ResultFile, WorkerFile, run_blocking};
 
 use crate::instance::InstanceStopReason;
-use crate::streaming_input::FeedUsage;
+use crate::streaming_input::InputFeedUsage;
 use crate::worker::FinalMessage;
-use crate::{Error, FunctionResult, Invocation, Result, Returns, SharedTable};
+use crate::{Error, FunctionResult, Invocation, Result, ResultKind, SharedTable};
 
 /// Full names of the exceptions that Python, numpy and pyarrow raise when memory is exhausted.
 /// Other exceptions with the same class names have other meanings.
@@ -28,7 +28,7 @@ pub(crate) fn usage(
     elapsed: Duration,
     ended: &ProcessEnd,
     cpu_us_before: u64,
-    fed: &FeedUsage,
+    fed: &InputFeedUsage,
 ) -> Usage {
     Usage {
         wall_ms: elapsed.as_micros().div_ceil(1000) as u64,
@@ -46,7 +46,7 @@ pub(crate) struct CallEnd<'a> {
     pub(crate) ended: ProcessEnd,
     /// The reason why the runtime ended the call; `None` if the call ended by itself.
     pub(crate) stopped: Option<InstanceStopReason>,
-    pub(crate) fed: &'a FeedUsage,
+    pub(crate) fed: &'a InputFeedUsage,
     pub(crate) policy: Option<&'a EgressPolicy>,
     pub(crate) message: FinalMessage,
     /// The file with huge pages for the call's result.
@@ -79,17 +79,17 @@ pub(crate) async fn conclude(invocation: &Invocation, end: CallEnd<'_>) -> Resul
         (FinalMessage::Laid(outline, own), _) => {
             let written = own.as_ref().map(|own| [own.as_fd(), outline.as_fd()]);
             let is_small = written.is_some_and(|written| are_small(written, &files));
-            let open = move || SharedTable::put_together(outline, (own, given), &files);
+            let open = move || SharedTable::from_worker_files(outline, (own, given), &files);
             read_table(invocation, opened(is_small, open).await)
         }
         (FinalMessage::ChunkedTable(table), _) => read_table(invocation, table),
-        (FinalMessage::Value(file), _) if invocation.kind == Returns::Any => {
+        (FinalMessage::Value(file), _) if invocation.kind == ResultKind::Any => {
             read_value(invocation, file)
         }
-        (FinalMessage::Text(text), _) if invocation.kind == Returns::Any => {
+        (FinalMessage::Text(text), _) if invocation.kind == ResultKind::Any => {
             Ok(FunctionResult::Json(Bytes::from(text)))
         }
-        (FinalMessage::Bool(value), _) if invocation.kind == Returns::Bool => {
+        (FinalMessage::Bool(value), _) if invocation.kind == ResultKind::Bool => {
             Ok(FunctionResult::Bool(value))
         }
         (said, Some(InstanceStopReason::TimeLimit)) => {
@@ -138,11 +138,11 @@ async fn opened(
     is_small: bool,
     open: impl FnOnce() -> headwater_shared_memory::Result<SharedTable> + Send + 'static,
 ) -> Result<SharedTable> {
-    Ok(if is_small { open()? } else { aside(open).await? })
+    Ok(if is_small { open()? } else { run_blocking(open).await? })
 }
 
 fn read_table(invocation: &Invocation, table: Result<SharedTable>) -> Result<FunctionResult> {
-    if invocation.kind == Returns::Bool {
+    if invocation.kind == ResultKind::Bool {
         return Err(unfit(invocation, "a table".to_owned(), (None, None)));
     }
     table.map(FunctionResult::Table).map_err(|error| match error {

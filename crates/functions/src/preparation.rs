@@ -23,7 +23,7 @@ use crate::queue::{Reservation, ReservationResult};
 use crate::warm_instance::{IdleInstance, UnchargedCpu};
 use crate::zygote::ZygoteLookup;
 use crate::{
-    CallOwner, ClientCall, Error, Invocation, Isolation, LakeAccess, LakeAnswer, LakeRequest,
+    CallOwner, ClientCall, Error, Invocation, Isolation, LakeAccess, LakeRequest, LakeResponse,
 };
 
 /// Time limit for the start of an instance. If the learnt start time reaches it, only the zygote is
@@ -129,7 +129,7 @@ impl Functions {
         };
         let (policy, pages) = (None, None);
         let new = NewInstance { origin: &origin, policy, pages, project, prepares: true };
-        let lake = Arc::new(RejectedLake::default());
+        let lake = Arc::new(RejectingLakeAccess::default());
         let task = Invocation { lake: Some(lake.clone()), ..invocation.bare() };
         // The receiver is dropped, so the output is discarded.
         let (sink, _) = mpsc::channel(1);
@@ -160,11 +160,11 @@ impl Functions {
 
 /// Rejects requests to the lake during a preparation, and records whether there was one.
 #[derive(Debug, Default)]
-struct RejectedLake(AtomicBool);
+struct RejectingLakeAccess(AtomicBool);
 
 #[async_trait]
-impl LakeAccess for RejectedLake {
-    async fn answer(&self, _request: LakeRequest) -> Result<LakeAnswer, Problem> {
+impl LakeAccess for RejectingLakeAccess {
+    async fn answer(&self, _request: LakeRequest) -> Result<LakeResponse, Problem> {
         self.0.store(true, Ordering::Relaxed);
         Err(without_lake())
     }

@@ -45,7 +45,7 @@ impl State {
 
     fn take(&mut self, limits: &Limits) -> Option<PreparedClone> {
         let fits = |clone: &mut PreparedClone| {
-            limits.as_made_for(&clone.limits) && clone.running.is_alive()
+            limits.is_compatible_with(&clone.limits) && clone.running.is_alive()
         };
         let found = (0..self.clones.len()).find(|at| fits(&mut self.clones[*at]));
         let clone = found.map(|at| self.clones.remove(at));
@@ -76,7 +76,7 @@ impl PreparedClones {
     pub(crate) fn prepare(&self, zygote: u64, spawner: &Spawner, limits: &Limits) {
         let mut state = self.0.lock();
         state.clones.retain_mut(|clone| clone.running.is_alive());
-        let fitting = state.clones.iter().filter(|clone| limits.as_made_for(&clone.limits));
+        let fitting = state.clones.iter().filter(|clone| limits.is_compatible_with(&clone.limits));
         if fitting.count() >= state.wanted() {
             return;
         }

@@ -20,7 +20,9 @@ use arrow::ipc::writer::StreamWriter;
 use futures::StreamExt;
 use futures::stream::{BoxStream, Fuse};
 use headwater_sandbox::Channel;
-use headwater_shared_memory::{IpcMessage, MemoryFile, QuotaPart, ReusableFile, aside, suits};
+use headwater_shared_memory::{
+    IpcMessage, MemoryFile, QuotaReservation, ReusableFile, is_encodable, run_blocking,
+};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio::io::unix::AsyncFd;
@@ -68,7 +70,7 @@ impl StreamedInput {
         schema: SchemaRef,
         begin: impl Fn() -> Rows + Send + Sync + 'static,
     ) -> Option<StreamedInput> {
-        suits(&schema).then(|| StreamedInput { schema, begin: Arc::new(begin) })
+        is_encodable(&schema).then(|| StreamedInput { schema, begin: Arc::new(begin) })
     }
 }
 
@@ -89,12 +91,12 @@ pub(crate) struct InputFeed {
 
 /// The number of bytes that a feed has sent, and its error.
 #[derive(Debug, Default)]
-pub(crate) struct FeedUsage {
+pub(crate) struct InputFeedUsage {
     bytes: AtomicU64,
     failure: Mutex<Option<Error>>,
 }
 
-impl FeedUsage {
+impl InputFeedUsage {
     /// Returns the total size in bytes of the requested batches.
     pub(crate) fn bytes(&self) -> u64 {
         self.bytes.load(Ordering::Relaxed)
@@ -121,13 +123,14 @@ impl InputFeed {
     /// Handles the worker's messages until the call ends, including those sent just before the end.
     pub(crate) fn start(
         self,
-        room: Option<TableQuota>,
-        fed: Arc<FeedUsage>,
+        table_quota: Option<TableQuota>,
+        fed: Arc<InputFeedUsage>,
         over: CancellationToken,
     ) -> Result<JoinHandle<()>> {
         let channel = self.ours.into_async().map_err(Error::io("listen to a worker"))?;
-        let files = Arc::new(FeedFiles { room, known: Mutex::default() });
-        let mut feeding = FeedTask { channel, streamed: self.streamed, files, fed, scan: None };
+        let files = Arc::new(InputFeedFiles { table_quota, known: Mutex::default() });
+        let mut feeding =
+            InputFeedTask { channel, streamed: self.streamed, files, fed, scan: None };
         Ok(tokio::spawn(async move {
             tokio::select! {
                 biased;
@@ -182,15 +185,15 @@ struct BatchReply {
 }
 
 /// The task of the server that serves a feed.
-struct FeedTask {
+struct InputFeedTask {
     channel: AsyncFd<Channel>,
     streamed: StreamedInput,
-    files: Arc<FeedFiles>,
-    fed: Arc<FeedUsage>,
+    files: Arc<InputFeedFiles>,
+    fed: Arc<InputFeedUsage>,
     scan: Option<Iteration>,
 }
 
-impl FeedTask {
+impl InputFeedTask {
     async fn serve(&mut self) {
         while let Some(received) = receive(&self.channel).await {
             let Ok(asked) = serde_json::from_slice::<BatchRequest>(&received.bytes) else { return };
@@ -254,7 +257,7 @@ impl FeedTask {
         (answer.bytes, answer.size) = (bytes, file.chunk.as_ref().map_or(0, ReusableFile::bytes));
         self.fed.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
         answer.gone = self.files.gone();
-        self.files.give(file, |number, chunk, is_new| {
+        self.files.send_file(file, |number, chunk, is_new| {
             answer.file = Some(number);
             let descriptors = [chunk.descriptor()];
             self.send(&answer, if is_new { &descriptors } else { &[] })
@@ -297,7 +300,7 @@ struct Iteration {
 }
 
 impl Iteration {
-    fn begin(number: u64, streamed: &StreamedInput, files: &Arc<FeedFiles>) -> Iteration {
+    fn begin(number: u64, streamed: &StreamedInput, files: &Arc<InputFeedFiles>) -> Iteration {
         let (sender, ready) = mpsc::channel(AHEAD);
         let (streamed, files) = (streamed.clone(), files.clone());
         let making = tokio::spawn(async move {
@@ -329,14 +332,14 @@ impl Drop for Iteration {
 /// Writes rows to files, and computes the next rows concurrently.
 async fn make(
     rows: Rows,
-    files: &Arc<FeedFiles>,
+    files: &Arc<InputFeedFiles>,
     sender: &mpsc::Sender<Result<Option<(File, usize)>>>,
 ) -> Result<()> {
     let mut coming = PendingRows { rows: rows.fuse(), waiting: Vec::new().into_iter() };
     let mut next = coming.next().await?;
     while let Some(batches) = next {
         let files = files.clone();
-        let written = aside(move || files.write(&IpcMessage::new(&batches)?));
+        let written = run_blocking(move || files.write(&IpcMessage::new(&batches)?));
         // If the rows exceed the quota, the next rows are not computed.
         let following = async { Ok(coming.next().await) };
         let (written, following) = tokio::try_join!(written, following)?;
@@ -388,8 +391,8 @@ fn cut(batch: &RecordBatch) -> Result<Vec<(RecordBatch, usize)>> {
 
 /// The files of a feed.
 #[derive(Debug)]
-struct FeedFiles {
-    room: Option<TableQuota>,
+struct InputFeedFiles {
+    table_quota: Option<TableQuota>,
     known: Mutex<KnownFiles>,
 }
 
@@ -402,21 +405,21 @@ struct KnownFiles {
     /// Numbers of the files that the function has mapped and that the server will not use again.
     gone: Vec<u64>,
     /// Quota charges of files that the function may still hold, released when the call ends.
-    lost: Vec<QuotaPart>,
+    lost: Vec<QuotaReservation>,
     last: u64,
 }
 
 /// A file with rows that have not been sent. If the value is dropped, the file can be reused.
 #[derive(Debug)]
 struct File {
-    files: Arc<FeedFiles>,
+    files: Arc<InputFeedFiles>,
     /// The file's number, if the function has mapped the file before.
     number: Option<u64>,
     /// The file; `None` after it was sent.
     chunk: Option<ReusableFile>,
 }
 
-impl FeedFiles {
+impl InputFeedFiles {
     /// Writes rows to a file that the function has released, or to a new file.
     fn write(self: &Arc<Self>, gathered: &IpcMessage) -> Result<(File, usize)> {
         let file = |number, chunk| {
@@ -432,11 +435,15 @@ impl FeedFiles {
         {
             return Ok(file(number, chunk));
         }
-        Ok(file(None, ReusableFile::of(gathered, self.room.as_ref())?))
+        Ok(file(None, ReusableFile::of(gathered, self.table_quota.as_ref())?))
     }
 
     /// Sends a file to the function with `say`. Returns false if that failed.
-    fn give(&self, mut file: File, say: impl FnOnce(u64, &ReusableFile, bool) -> bool) -> bool {
+    fn send_file(
+        &self,
+        mut file: File,
+        say: impl FnOnce(u64, &ReusableFile, bool) -> bool,
+    ) -> bool {
         let Some(chunk) = file.chunk.take() else { return false };
         let mut known = self.known.lock();
         let number = file.number.unwrap_or(known.last + 1);

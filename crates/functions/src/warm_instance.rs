@@ -98,7 +98,7 @@ impl IdleInstance {
     /// Pauses the process, unless it is paused already or is returning memory.
     fn pause(&mut self) {
         if !self.shrink.is_under_way() {
-            self.warm.running.pause_later();
+            self.warm.running.start_pause();
         }
     }
 

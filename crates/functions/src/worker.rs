@@ -17,7 +17,7 @@ use tokio::io::unix::AsyncFd;
 
 use crate::lake_access::LakeMessage;
 use crate::streaming_input::InputFeed;
-use crate::{ArgumentValue, Error, Frame, Invocation, Result, Returns, SharedTable};
+use crate::{ArgumentValue, Error, Frame, Invocation, Result, ResultKind, SharedTable};
 
 /// Path of the worker program, relative to the folder with the worker and the SDK.
 pub(crate) const FILE: &str = "worker/headwater_worker.py";
@@ -158,7 +158,7 @@ enum TaskArgument<'a> {
 }
 
 /// The files and feeds to send to a worker with a task.
-pub(crate) struct SentTask {
+pub(crate) struct TaskFiles {
     /// The files, each at the index by which the task refers to it.
     pub(crate) files: Vec<WorkerFile>,
     /// The feeds of the streamed arguments.
@@ -182,7 +182,7 @@ pub(crate) fn send_task(
     invocation: &Invocation,
     project: &Path,
     CallSettings { reuse, huge_pages, prepares }: CallSettings,
-) -> Result<SentTask> {
+) -> Result<TaskFiles> {
     let mut files: Vec<WorkerFile> = Vec::new();
     let mut feeds: Vec<InputFeed> = Vec::new();
     let mut arguments = Vec::new();
@@ -191,7 +191,7 @@ pub(crate) fn send_task(
         arguments.push(match &argument.value {
             ArgumentValue::Json(value) => TaskArgument::Value { name, value },
             ArgumentValue::Table(table) | ArgumentValue::Batches(table) => {
-                let (bytes, extents) = table.give(&mut files);
+                let (bytes, extents) = table.share_with_worker(&mut files);
                 let batches = matches!(argument.value, ArgumentValue::Batches(_));
                 TaskArgument::Table { name, bytes, extents, batches }
             }
@@ -206,9 +206,9 @@ pub(crate) fn send_task(
         module: &invocation.module,
         function: &invocation.function,
         returns: match invocation.kind {
-            Returns::Table => "table",
-            Returns::Bool => "bool",
-            Returns::Any => "any",
+            ResultKind::Table => "table",
+            ResultKind::Bool => "bool",
+            ResultKind::Any => "any",
         },
         arguments,
         files: files.iter().map(WorkerFile::is_memory).collect(),
@@ -239,7 +239,7 @@ pub(crate) fn send_task(
         }
     }
     drop(descriptors);
-    Ok(SentTask { files, feeds })
+    Ok(TaskFiles { files, feeds })
 }
 
 /// A message from the worker's process. User code in that process can send any content.

@@ -35,7 +35,7 @@ use tokio_util::sync::CancellationToken;
 use crate::lake_access::{self, LakeAccess};
 use crate::start_clock::StartClock;
 use crate::worker::{FinalMessage, Message, WorkerMessages};
-use crate::{AnswerPart, AnswerSink, Error, FunctionEvent, Result, TableQuota};
+use crate::{Error, FunctionEvent, ResponsePart, ResponseSender, Result, TableQuota};
 
 /// Maximum length of a line in bytes; a longer line is split.
 const LINE_BYTES_MAX: usize = 16 << 10;
@@ -142,7 +142,7 @@ pub(crate) struct CallContext {
     /// The call's access to the lake.
     pub(crate) lake: Option<Arc<dyn LakeAccess>>,
     /// The receiver of a streamed answer.
-    pub(crate) answer: Option<AnswerSink>,
+    pub(crate) answer: Option<ResponseSender>,
     /// The clock that stops while the runtime of the call starts.
     pub(crate) start: StartClock,
     /// True if the process has executed other calls before.
@@ -212,7 +212,7 @@ pub(crate) async fn listen(
                     break;
                 }
             }
-            Ok(Message::File) => give(&channel, pages.as_deref(), &mut given),
+            Ok(Message::File) => send_result_file(&channel, pages.as_deref(), &mut given),
             Ok(Message::Laid { kept: is_kept }) => {
                 (said, kept) = (laid(file, descriptors.next()), is_kept);
             }
@@ -283,11 +283,11 @@ fn result_of(message: Message, file: Option<OwnedFd>) -> (FinalMessage, Option<b
 }
 
 /// Sends a part of a streamed answer, and waits while the client reads slowly.
-async fn send_part(answer: Option<&AnswerSink>, message: Message) {
+async fn send_part(answer: Option<&ResponseSender>, message: Message) {
     let part = match message {
-        Message::Answer { media_type } => AnswerPart::Begin { media_type },
+        Message::Answer { media_type } => ResponsePart::Begin { media_type },
         Message::Bytes { bytes } => {
-            AnswerPart::Bytes(STANDARD.decode(bytes).unwrap_or_default().into())
+            ResponsePart::Bytes(STANDARD.decode(bytes).unwrap_or_default().into())
         }
         _ => return,
     };
@@ -308,7 +308,7 @@ fn system_lines(sink: mpsc::Sender<FunctionEvent>) -> Messages {
 }
 
 /// Sends a file for the result table to a worker. Each call gets at most one such file.
-fn give(channel: &AsyncFd<Channel>, pages: Option<&HugePageFs>, made: &mut ResultFile) {
+fn send_result_file(channel: &AsyncFd<Channel>, pages: Option<&HugePageFs>, made: &mut ResultFile) {
     let written = pages.and_then(|pages| {
         let written = made.file(pages);
         written

@@ -74,7 +74,7 @@ struct ZygoteSlot {
 impl ZygoteSlot {
     /// Returns the lookup result for a call. Charges the call with the CPU time of starts that has
     /// not been charged to any call.
-    fn give(&self, found: ZygoteLookup) -> ZygoteLookup {
+    fn charge_starts(&self, found: ZygoteLookup) -> ZygoteLookup {
         ZygoteLookup { cpu_us: found.cpu_us + self.owed_us.swap(0, Ordering::Relaxed), ..found }
     }
 
@@ -201,11 +201,11 @@ impl Zygotes {
         let key = ZygoteKey::of(environment);
         if !self.options.enabled {
             let (slot, none) = (self.slots.lock().get(&key).cloned(), ZygoteLookup::default());
-            return Some(if let Some(slot) = slot { slot.give(none) } else { none });
+            return Some(if let Some(slot) = slot { slot.charge_starts(none) } else { none });
         }
         let slot = self.slots.lock().get(&key)?.clone();
         let found = slot.state.try_lock().ok()?.found()?;
-        Some(slot.give(found))
+        Some(slot.charge_starts(found))
     }
 
     /// Returns the zygote of an environment, and starts it if there is none.
@@ -214,14 +214,14 @@ impl Zygotes {
         let slot = self.slots.lock().entry(key).or_default().clone();
         let mut state = slot.state.lock().await;
         if let Some(found) = state.found() {
-            return slot.give(found);
+            return slot.charge_starts(found);
         }
         let mut cpu_us = 0;
         *state = self.start_or_not(environment, None, &mut cpu_us).await;
         let zygote = if let State::Alive(zygote) = &*state { Some(zygote.clone()) } else { None };
         drop(state);
         self.end_idle_over_limit();
-        slot.give(ZygoteLookup { started: zygote.is_some(), zygote, cpu_us, again: false })
+        slot.charge_starts(ZygoteLookup { started: zygote.is_some(), zygote, cpu_us, again: false })
     }
 
     /// Charges the CPU time of a start to the next call, because the call that caused the start was

@@ -77,7 +77,7 @@ pub async fn remove(State(service): State<Service>, change: Change) -> HandlerRe
 
 /// An update of a namespace's properties.
 #[derive(Debug, Deserialize)]
-pub struct NewProperties {
+pub struct UpdatePropertiesRequest {
     #[serde(default)]
     removals: Option<Vec<String>>,
     #[serde(default)]
@@ -86,7 +86,7 @@ pub struct NewProperties {
 
 /// Sets and removes properties of a namespace.
 pub async fn update(State(service): State<Service>, change: Change) -> HandlerResult<Json<Value>> {
-    let new: NewProperties = change.parse()?;
+    let new: UpdatePropertiesRequest = change.parse()?;
     let removals = new.removals.unwrap_or_default();
     let updates = new.updates.unwrap_or_default();
     if let Some(both) = removals.iter().find(|key| updates.contains_key(*key)) {

@@ -36,7 +36,7 @@ pub struct BadRow {
 
 /// A fault in a row, without the name of its file.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(crate) struct RowFault {
+pub(crate) struct RowError {
     pub line: u64,
     pub column: Option<String>,
     pub value: Option<String>,
@@ -45,10 +45,10 @@ pub(crate) struct RowFault {
     pub encoding: bool,
 }
 
-impl RowFault {
+impl RowError {
     /// Creates a fault that concerns the whole row.
     pub fn new(line: u64, reason: impl Into<String>, row: &[u8]) -> Self {
-        RowFault { line, reason: reason.into(), row: text_of(row), ..RowFault::default() }
+        RowError { line, reason: reason.into(), row: text_of(row), ..RowError::default() }
     }
 
     /// Attaches the column and the value to a fault.
@@ -165,7 +165,7 @@ mod tests {
 
     #[test]
     fn a_message_names_file_line_column_and_value() {
-        let fault = RowFault::new(7, not_a("12x", "long"), b"a,12x\r\n").in_column("n", "12x");
+        let fault = RowError::new(7, not_a("12x", "long"), b"a,12x\r\n").in_column("n", "12x");
         let row = fault.in_file("/d/a.csv");
         assert_eq!(
             row.to_string(),
@@ -177,7 +177,7 @@ mod tests {
 
     #[test]
     fn an_unrecognised_null_gets_a_hint() {
-        let fault = RowFault::new(1, not_a("NA", "long"), b"NA").in_column("n", "NA");
+        let fault = RowError::new(1, not_a("NA", "long"), b"NA").in_column("n", "NA");
         assert!(fault.in_file("f").hint().contains("--null NA"));
     }
 

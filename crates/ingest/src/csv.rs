@@ -5,7 +5,7 @@ use std::io::Read;
 
 use encoding_rs::Encoding;
 
-use super::bad_row::{RowFault, not_a};
+use super::bad_row::{RowError, not_a};
 use super::delimiter;
 use super::header;
 use super::json_value::append_json;
@@ -75,7 +75,7 @@ impl<'a> CsvFile<'a> {
     }
 
     /// Returns the next record and its text, or a bad row; `None` at the end.
-    pub fn next(&mut self) -> Result<Option<Result<(Record<'_>, &str), RowFault>>> {
+    pub fn next(&mut self) -> Result<Option<Result<(Record<'_>, &str), RowError>>> {
         let next = if std::mem::take(&mut self.replay) {
             NextRecord::Record
         } else {
@@ -89,14 +89,14 @@ impl<'a> CsvFile<'a> {
     }
 
     /// Returns the last record read if it has one field per column and is valid text.
-    fn checked(&self) -> Result<(Record<'_>, &str), RowFault> {
+    fn checked(&self) -> Result<(Record<'_>, &str), RowError> {
         let record = self.records.record();
         let (found, expected) = (record.len(), self.names.len());
         if found != expected {
             let first = if self.header { "the header" } else { "the first row" };
             let fields = if found == 1 { "field" } else { "fields" };
             let reason = format!("the row has {found} {fields}, and {first} has {expected}");
-            return Err(RowFault::new(record.line, reason, record.bytes()));
+            return Err(RowError::new(record.line, reason, record.bytes()));
         }
         match record.text() {
             Ok(text) => Ok((record, text)),
@@ -129,10 +129,10 @@ fn invalid_text(
     names: &[String],
     at: usize,
     trouble: &ErrorContext<'_>,
-) -> RowFault {
+) -> RowError {
     let index = (0..record.len()).find(|&i| record.span(i).is_some_and(|span| at < span.end));
     let line = index.map_or(record.line, |index| record.line_of(index));
-    let mut fault = RowFault::new(line, trouble.invalid(), record.bytes());
+    let mut fault = RowError::new(line, trouble.invalid(), record.bytes());
     fault.encoding = true;
     match index.and_then(|index| Some((names.get(index)?, record.span(index)?))) {
         Some((name, span)) => {
@@ -208,7 +208,7 @@ fn append(
     options: &CsvOptions,
     rows: &mut Rows,
     scratch: &mut String,
-) -> Option<RowFault> {
+) -> Option<RowError> {
     let span = record.span(at)?;
     let value = field(text, span, scratch);
     let column = &mut rows.columns[target.place];
@@ -245,7 +245,7 @@ fn misfit(
     target: &TargetColumn,
     value: &str,
     rows: &Rows,
-) -> RowFault {
+) -> RowError {
     let field = rows.schema().field(target.place);
     let type_name = headwater_tables::type_name(field.data_type());
     let reason = if target.nullable || !value.trim_ascii().is_empty() {
@@ -253,5 +253,5 @@ fn misfit(
     } else {
         "the column is required and the value is null".to_owned()
     };
-    RowFault::new(record.line_of(at), reason, record.bytes()).in_column(field.name(), value)
+    RowError::new(record.line_of(at), reason, record.bytes()).in_column(field.name(), value)
 }

@@ -8,7 +8,7 @@ use std::fs::{File, Metadata};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use headwater_lake::FileStamp;
+use headwater_lake::FileAttributes;
 
 /// A file on disk in the state in which it was listed.
 #[derive(Debug, Clone)]
@@ -23,7 +23,7 @@ pub(crate) struct DiskFile {
 struct DiskState {
     device: u64,
     inode: u64,
-    stamp: FileStamp,
+    stamp: FileAttributes,
 }
 
 impl DiskState {
@@ -39,7 +39,7 @@ impl DiskFile {
     }
 
     /// Returns the size and the times of the file when it was listed.
-    pub fn stamp(&self) -> FileStamp {
+    pub fn stamp(&self) -> FileAttributes {
         self.state.stamp
     }
 
@@ -57,10 +57,10 @@ impl DiskFile {
 }
 
 /// Returns the size and the times of a file on disk.
-fn stamp_of(metadata: &Metadata) -> FileStamp {
+fn stamp_of(metadata: &Metadata) -> FileAttributes {
     let nanoseconds =
         |seconds: i64, rest: i64| i128::from(seconds) * 1_000_000_000 + i128::from(rest);
-    FileStamp {
+    FileAttributes {
         bytes: metadata.len(),
         modified_ns: nanoseconds(metadata.mtime(), metadata.mtime_nsec()),
         changed_ns: nanoseconds(metadata.ctime(), metadata.ctime_nsec()),

@@ -6,7 +6,7 @@ use arrow::datatypes::Field;
 use headwater_model::FileFormat;
 use headwater_tables::without_nanoseconds;
 
-use super::bad_row::RowFault;
+use super::bad_row::RowError;
 use super::csv::{CsvFile, CsvOptions};
 use super::header::{COLUMNS_MAX, NameIndex, places};
 use super::inference::{ColumnStatistics, Fields};
@@ -38,7 +38,7 @@ pub(crate) struct InferOptions {
 }
 
 impl InferOptions {
-    fn bad_row(&self, source: &SourceFile, fault: RowFault) -> Result<()> {
+    fn bad_row(&self, source: &SourceFile, fault: RowError) -> Result<()> {
         if self.reject { Ok(()) } else { Err(Error::BadRow(Box::new(fault.in_file(&source.name)))) }
     }
 
@@ -167,7 +167,7 @@ fn infer_ndjson(
     while !options.is_enough(lines.number) {
         let fault = match lines.advance().map_err(|error| trouble.read(error))? {
             NextLine::End => break,
-            NextLine::TooLong => Some(RowFault::new(lines.number, too_long(), b"")),
+            NextLine::TooLong => Some(RowError::new(lines.number, too_long(), b"")),
             NextLine::Line => match line_text(lines.line(), lines.number, &trouble) {
                 Err(fault) => Some(fault),
                 Ok("") => None,
@@ -176,7 +176,7 @@ fn infer_ndjson(
                     let seen = see_object(text, &mut fields, &|name| options.knows(name), place);
                     seen.err().map(|error| {
                         let reason = format!("the line is not a JSON object: {}", syntax(&error));
-                        RowFault::new(lines.number, reason, lines.line())
+                        RowError::new(lines.number, reason, lines.line())
                     })
                 }
             },

@@ -93,7 +93,7 @@ impl Importer {
         let meter = StageCounter::new(stage, &plan.files, progress, cancelled);
         let reader = Reader::new(&plan, &checked, &meter);
         blocking(move || reader.read(Output::check(checked.reject))).await?;
-        Ok(plan.to_answer())
+        Ok(plan.to_import_plan())
     }
 
     /// Imports files into a table in one commit, and creates the table if it does not exist. Files

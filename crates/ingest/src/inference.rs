@@ -86,7 +86,7 @@ impl ColumnStatistics {
     }
 
     /// Returns true if no further value can change the type.
-    pub fn is_settled(&self) -> bool {
+    pub fn is_final(&self) -> bool {
         self.settled
     }
 
@@ -96,7 +96,7 @@ impl ColumnStatistics {
     }
 
     /// Records a null.
-    pub fn touch(&mut self) {
+    pub fn record_null(&mut self) {
         self.touched = true;
     }
 

@@ -15,18 +15,18 @@ const BUFFER_BYTES: usize = 64 * 1024;
 
 /// The reason why a text that starts like an array is not a valid array.
 #[derive(Debug)]
-pub(crate) struct ArrayFault(&'static str);
+pub(crate) struct JsonArrayError(&'static str);
 
-impl fmt::Display for ArrayFault {
+impl fmt::Display for JsonArrayError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.0)
     }
 }
 
-impl std::error::Error for ArrayFault {}
+impl std::error::Error for JsonArrayError {}
 
 fn broken(reason: &'static str) -> Error {
-    Error::new(ErrorKind::InvalidData, ArrayFault(reason))
+    Error::new(ErrorKind::InvalidData, JsonArrayError(reason))
 }
 
 /// Returns the lines of a JSON text. If the text is an array, returns one line for each element.

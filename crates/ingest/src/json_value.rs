@@ -14,17 +14,17 @@ use super::column::{Column, ListColumn, StructColumn};
 
 /// The reason why a JSON value does not fit its column.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct JsonFault {
+pub(crate) struct JsonValueError {
     /// The path to the value, with dots; empty for the row itself.
     pub path: String,
     pub value: Option<String>,
     pub reason: String,
 }
 
-impl JsonFault {
+impl JsonValueError {
     fn misfit(column: &Column, raw: &str) -> Self {
         let reason = not_a(raw, type_name(column));
-        JsonFault { path: String::new(), value: Some(raw.to_owned()), reason }
+        JsonValueError { path: String::new(), value: Some(raw.to_owned()), reason }
     }
 
     fn syntax(error: &serde_json::Error) -> Self {
@@ -37,7 +37,7 @@ impl JsonFault {
             },
             None => text,
         };
-        JsonFault { path: String::new(), value: None, reason }
+        JsonValueError { path: String::new(), value: None, reason }
     }
 
     fn within(mut self, name: &str) -> Self {
@@ -71,7 +71,7 @@ fn type_name(column: &Column) -> &'static str {
 
 /// Appends a JSON value to a column. After an error, the column may contain a part of the value;
 /// [`Column::repair`] then completes the column.
-pub(crate) fn append_json(column: &mut Column, raw: &str) -> Result<(), JsonFault> {
+pub(crate) fn append_json(column: &mut Column, raw: &str) -> Result<(), JsonValueError> {
     let raw = raw.trim_ascii();
     if raw == "null" {
         column.append_null();
@@ -80,18 +80,18 @@ pub(crate) fn append_json(column: &mut Column, raw: &str) -> Result<(), JsonFaul
     match (&mut *column, raw.as_bytes().first()) {
         (Column::Struct(inner), Some(b'{')) => append_object(inner, raw),
         (Column::List(inner), Some(b'[')) => append_list(inner, raw),
-        (Column::Struct(_) | Column::List(_), _) => Err(JsonFault::misfit(column, raw)),
+        (Column::Struct(_) | Column::List(_), _) => Err(JsonValueError::misfit(column, raw)),
         (_, Some(b'"')) => {
             let text = unquote(raw)?;
-            column.append_text(&text).map_err(|_| JsonFault::misfit(column, &text))
+            column.append_text(&text).map_err(|_| JsonValueError::misfit(column, &text))
         }
         (Column::Text(_) | Column::Binary(_), _) => {
-            column.append_text(raw).map_err(|_| JsonFault::misfit(column, raw))
+            column.append_text(raw).map_err(|_| JsonValueError::misfit(column, raw))
         }
         (Column::Boolean(_), Some(b't' | b'f')) | (_, Some(b'-' | b'0'..=b'9')) => {
-            append_scalar(column, raw).map_err(|()| JsonFault::misfit(column, raw))
+            append_scalar(column, raw).map_err(|()| JsonValueError::misfit(column, raw))
         }
-        _ => Err(JsonFault::misfit(column, raw)),
+        _ => Err(JsonValueError::misfit(column, raw)),
     }
 }
 
@@ -110,12 +110,12 @@ fn append_scalar(column: &mut Column, raw: &str) -> Result<(), ()> {
 }
 
 /// Returns the text of a JSON string.
-fn unquote(raw: &str) -> Result<Cow<'_, str>, JsonFault> {
+fn unquote(raw: &str) -> Result<Cow<'_, str>, JsonValueError> {
     match raw.get(1..raw.len().saturating_sub(1)) {
         Some(inner) if !inner.as_bytes().contains(&b'\\') => Ok(Cow::Borrowed(inner)),
         _ => match serde_json::from_str::<String>(raw) {
             Ok(text) => Ok(Cow::Owned(text)),
-            Err(error) => Err(JsonFault::syntax(&error)),
+            Err(error) => Err(JsonValueError::syntax(&error)),
         },
     }
 }
@@ -150,10 +150,10 @@ impl<'de> Visitor<'de> for Key {
 /// A reader of an object, which passes each field to `take`. `take` may reject a field.
 struct Object<'f, F> {
     take: F,
-    fault: &'f mut Option<JsonFault>,
+    fault: &'f mut Option<JsonValueError>,
 }
 
-impl<'de, F: FnMut(&str, &'de str) -> Result<(), JsonFault>> Visitor<'de> for Object<'_, F> {
+impl<'de, F: FnMut(&str, &'de str) -> Result<(), JsonValueError>> Visitor<'de> for Object<'_, F> {
     type Value = ();
 
     fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -175,26 +175,26 @@ impl<'de, F: FnMut(&str, &'de str) -> Result<(), JsonFault>> Visitor<'de> for Ob
 /// Reads an object and passes the raw text of each field to `take`.
 pub(crate) fn read_object<'de>(
     raw: &'de str,
-    take: impl FnMut(&str, &'de str) -> Result<(), JsonFault>,
-) -> Result<(), JsonFault> {
+    take: impl FnMut(&str, &'de str) -> Result<(), JsonValueError>,
+) -> Result<(), JsonValueError> {
     let mut fault = None;
     let mut json = serde_json::Deserializer::from_str(raw);
     let object = Object { take, fault: &mut fault };
     let read = (&mut json).deserialize_map(object).and_then(|()| json.end());
     match (fault, read) {
         (Some(fault), _) => Err(fault),
-        (None, Err(error)) => Err(JsonFault::syntax(&error)),
+        (None, Err(error)) => Err(JsonValueError::syntax(&error)),
         (None, Ok(())) => Ok(()),
     }
 }
 
 /// A reader of a list, which appends each element to a column.
-struct Elements<'c, 'f> {
+struct ListReader<'c, 'f> {
     column: &'c mut Column,
-    fault: &'f mut Option<JsonFault>,
+    fault: &'f mut Option<JsonValueError>,
 }
 
-impl<'de> Visitor<'de> for Elements<'_, '_> {
+impl<'de> Visitor<'de> for ListReader<'_, '_> {
     type Value = ();
 
     fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -212,20 +212,20 @@ impl<'de> Visitor<'de> for Elements<'_, '_> {
     }
 }
 
-fn append_list(list: &mut ListColumn, raw: &str) -> Result<(), JsonFault> {
+fn append_list(list: &mut ListColumn, raw: &str) -> Result<(), JsonValueError> {
     let mut fault = None;
     let mut json = serde_json::Deserializer::from_str(raw);
-    let elements = Elements { column: &mut list.element, fault: &mut fault };
+    let elements = ListReader { column: &mut list.element, fault: &mut fault };
     let read = (&mut json).deserialize_seq(elements);
     match (fault, read) {
         (Some(fault), _) => return Err(fault.within("element")),
-        (None, Err(error)) => return Err(JsonFault::syntax(&error)),
+        (None, Err(error)) => return Err(JsonValueError::syntax(&error)),
         (None, Ok(())) => list.close(true),
     }
     Ok(())
 }
 
-fn append_object(column: &mut StructColumn, raw: &str) -> Result<(), JsonFault> {
+fn append_object(column: &mut StructColumn, raw: &str) -> Result<(), JsonValueError> {
     let row = column.valid.len();
     let StructColumn { fields, columns, valid } = column;
     let mut guess = 0;
@@ -251,10 +251,10 @@ pub(crate) fn put(
     row: usize,
     key: &str,
     value: &str,
-) -> Result<(), JsonFault> {
+) -> Result<(), JsonValueError> {
     let fault = |reason: &str| {
         let (path, value) = (key.to_owned(), Some(value.to_owned()));
-        JsonFault { path, value, reason: reason.to_owned() }
+        JsonValueError { path, value, reason: reason.to_owned() }
     };
     let column = place.and_then(|place| columns.get_mut(place));
     let column = column.ok_or_else(|| fault("the table does not have this field"))?;

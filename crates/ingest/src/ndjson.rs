@@ -4,10 +4,10 @@
 //! object, and decimals are not converted to floating point. Objects become structs, and arrays
 //! become lists.
 
-use super::bad_row::RowFault;
+use super::bad_row::RowError;
 use super::header::NameIndex;
 use super::json_array::json_lines;
-use super::json_value::{JsonFault, put, read_object};
+use super::json_value::{JsonValueError, put, read_object};
 use super::lines::{Lines, NextLine, too_long};
 use super::progress::{CountingReader, StageCounter};
 use super::rows::{Output, Rows};
@@ -20,9 +20,9 @@ pub(crate) fn line_text<'a>(
     line: &'a [u8],
     number: u64,
     trouble: &ErrorContext<'_>,
-) -> Result<&'a str, RowFault> {
+) -> Result<&'a str, RowError> {
     std::str::from_utf8(line).map(str::trim_ascii).map_err(|_| {
-        let mut fault = RowFault::new(number, trouble.invalid(), line);
+        let mut fault = RowError::new(number, trouble.invalid(), line);
         fault.encoding = true;
         fault
     })
@@ -46,7 +46,7 @@ pub(crate) fn read_rows(
     loop {
         let fault = match lines.advance().map_err(|error| trouble.read(error))? {
             NextLine::End => return Ok(()),
-            NextLine::TooLong => Some(RowFault::new(lines.number, too_long(), b"")),
+            NextLine::TooLong => Some(RowError::new(lines.number, too_long(), b"")),
             NextLine::Line => match line_text(lines.line(), lines.number, &trouble) {
                 Err(fault) => Some(fault),
                 Ok("") => None,
@@ -66,10 +66,10 @@ pub(crate) fn read_rows(
     }
 }
 
-fn append_row(text: &str, rows: &mut Rows, index: &NameIndex) -> Result<(), JsonFault> {
+fn append_row(text: &str, rows: &mut Rows, index: &NameIndex) -> Result<(), JsonValueError> {
     if !text.starts_with('{') {
         let reason = "the line is not a JSON object".to_owned();
-        return Err(JsonFault { path: String::new(), value: None, reason });
+        return Err(JsonValueError { path: String::new(), value: None, reason });
     }
     let row = rows.len();
     let schema = rows.schema().clone();
@@ -86,7 +86,7 @@ fn append_row(text: &str, rows: &mut Rows, index: &NameIndex) -> Result<(), Json
         if !field.is_nullable() && column.len() <= row {
             let (path, reason) =
                 (field.name().clone(), "the column is required and the value is null".to_owned());
-            return Err(JsonFault { path, value: None, reason });
+            return Err(JsonValueError { path, value: None, reason });
         }
         column.repair(row + 1);
     }
@@ -94,8 +94,8 @@ fn append_row(text: &str, rows: &mut Rows, index: &NameIndex) -> Result<(), Json
     Ok(())
 }
 
-fn to_row_fault(fault: JsonFault, line: u64, bytes: &[u8]) -> RowFault {
-    let row = RowFault::new(line, fault.reason, bytes);
+fn to_row_fault(fault: JsonValueError, line: u64, bytes: &[u8]) -> RowError {
+    let row = RowError::new(line, fault.reason, bytes);
     match (fault.path.is_empty(), fault.value) {
         (true, _) => row,
         (false, value) => row.in_column(&fault.path, value.as_deref().unwrap_or("null")),

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::{FutureExt, TryFutureExt, TryStreamExt};
-use headwater_lake::FileStamp;
+use headwater_lake::FileAttributes;
 use headwater_tables::{CloudSettings, CloudUrl};
 use object_store::path::Path;
 use object_store::{GetOptions, ObjectMeta, ObjectStore, ObjectStoreExt};
@@ -131,7 +131,7 @@ impl Object {
 
     /// Returns the listed state as a file stamp, in which the `ETag` replaces the modification
     /// time.
-    pub fn stamp(&self) -> FileStamp {
+    pub fn stamp(&self) -> FileAttributes {
         let meta = &self.0.meta;
         let modified_ns = meta.last_modified.timestamp_nanos_opt().unwrap_or_default();
         let tag = Sha256::digest(meta.e_tag.as_deref().unwrap_or_default());
@@ -139,7 +139,7 @@ impl Object {
         // The shifted tag is a time far in the past. A modification time is trusted only if it is
         // old enough, but an `ETag` identifies the object's state at any age.
         let changed_ns = i128::from(u64::from_be_bytes(tag) >> 8);
-        FileStamp { bytes: meta.size, modified_ns: i128::from(modified_ns), changed_ns }
+        FileAttributes { bytes: meta.size, modified_ns: i128::from(modified_ns), changed_ns }
     }
 
     /// Returns the bytes of a range.

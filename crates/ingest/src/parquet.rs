@@ -19,7 +19,7 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::arrow::{ParquetRecordBatchStreamBuilder, ProjectionMask};
 use parquet::file::reader::{ChunkReader, Length};
 
-use super::bad_row::{RowFault, not_a};
+use super::bad_row::{RowError, not_a};
 use super::header::{NameIndex, places};
 use super::object::{ObjectParts, wait};
 use super::progress::{ByteCounter, StageCounter};
@@ -224,7 +224,7 @@ impl<'a> Conversion<'a> {
     pub fn take(&mut self, batch: &RecordBatch, output: &mut Output) -> Result<()> {
         let (rows, faults) = convert(batch, self.schema, &self.columns)?;
         for fault in faults {
-            let fault = RowFault { line: self.rows + fault.line, ..fault };
+            let fault = RowError { line: self.rows + fault.line, ..fault };
             output.reject(&self.source.name, fault)?;
         }
         self.rows += batch.num_rows() as u64;
@@ -237,8 +237,8 @@ fn convert(
     batch: &RecordBatch,
     schema: &SchemaRef,
     columns: &[Option<usize>],
-) -> Result<(RecordBatch, Vec<RowFault>)> {
-    let mut bad: Vec<Option<RowFault>> = vec![None; batch.num_rows()];
+) -> Result<(RecordBatch, Vec<RowError>)> {
+    let mut bad: Vec<Option<RowError>> = vec![None; batch.num_rows()];
     let (mut fields, mut arrays) = (Vec::new(), Vec::new());
     for (field, column) in schema.fields().iter().zip(columns) {
         // A column that the file lacks gets the table's default, or null.
@@ -277,7 +277,7 @@ fn note_misfits(
     source: &ArrayRef,
     array: &ArrayRef,
     field: &Field,
-    bad: &mut [Option<RowFault>],
+    bad: &mut [Option<RowError>],
 ) -> Result<()> {
     // Use logical nulls, because null columns and dictionaries have no complete null mask.
     let nulls = source.logical_nulls();
@@ -286,7 +286,7 @@ fn note_misfits(
         if fault.is_none() && array.is_null(row) && had(row) {
             let value = array_value_to_string(source, row)?;
             let reason = not_a(&value, &type_name(field.data_type()));
-            let found = RowFault::new(row as u64 + 1, reason, value.as_bytes());
+            let found = RowError::new(row as u64 + 1, reason, value.as_bytes());
             *fault = Some(found.in_column(field.name(), &value));
         }
     }

@@ -41,7 +41,7 @@ pub(crate) struct Plan {
 
 impl Plan {
     /// Returns the plan for display.
-    pub fn to_answer(&self) -> ImportPlan {
+    pub fn to_import_plan(&self) -> ImportPlan {
         let file = |file: &SourceFile| ImportFile {
             path: file.name.clone(),
             bytes: file.stamp.bytes,

@@ -8,7 +8,7 @@ use std::io::Read;
 
 use memchr::memchr2;
 
-use super::bad_row::RowFault;
+use super::bad_row::RowError;
 use super::read_buffer::{ROW_BYTES_MAX, ReadBuffer};
 use super::scan::{FieldSpan, Scan, line_ends, scan};
 
@@ -17,7 +17,7 @@ pub(crate) enum NextRecord {
     /// A record, which [`Records::record`] returns.
     Record,
     /// Bytes that are not a record.
-    Fault(RowFault),
+    Fault(RowError),
     /// The end of the text.
     End,
 }
@@ -116,7 +116,7 @@ impl<R: Read> Records<R> {
             Some(at) => at + 1,
             None => bytes.len(),
         };
-        let fault = RowFault::new(self.line, reason, &bytes[..length]);
+        let fault = RowError::new(self.line, reason, &bytes[..length]);
         self.window.consume(length);
         self.next_line += 1;
         NextRecord::Fault(fault)
@@ -130,7 +130,7 @@ impl<R: Read> Records<R> {
             let reason = format!("{reason}; a quoted field may not have been closed");
             return Ok(self.skip_line(&reason));
         }
-        let fault = RowFault::new(self.line, reason, self.window.bytes());
+        let fault = RowError::new(self.line, reason, self.window.bytes());
         loop {
             let bytes = self.window.bytes();
             let found = memchr2(b'\n', b'\r', bytes);

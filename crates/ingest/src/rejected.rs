@@ -64,7 +64,7 @@ impl RejectedRows {
     }
 
     /// Creates a collector that only counts rows.
-    pub fn nowhere() -> Self {
+    pub fn counting_only() -> Self {
         let (columns, imported_at) = (Columns::default(), Timestamp::UNIX_EPOCH);
         RejectedRows { batches: None, imported_at, columns, rows: 0, bytes: 0, total: 0 }
     }

@@ -14,7 +14,7 @@ use arrow::error::ArrowError;
 use headwater_tables::type_name;
 use tokio::sync::mpsc::Sender;
 
-use super::bad_row::RowFault;
+use super::bad_row::RowError;
 use super::column::Column;
 use super::rejected::RejectedRows;
 use crate::error::{Error, Result};
@@ -120,7 +120,7 @@ impl Output {
     /// Creates an output that discards rows. With `reject`, bad rows are skipped; otherwise they
     /// are errors.
     pub fn check(reject: bool) -> Self {
-        Output { rows: None, rejected: reject.then(RejectedRows::nowhere) }
+        Output { rows: None, rejected: reject.then(RejectedRows::counting_only) }
     }
 
     /// Sends rows and waits while the writer's queue is full.
@@ -134,7 +134,7 @@ impl Output {
     }
 
     /// Sends a bad row to the rejected rows, or returns it as an error.
-    pub fn reject(&mut self, file: &str, fault: RowFault) -> Result<()> {
+    pub fn reject(&mut self, file: &str, fault: RowError) -> Result<()> {
         let row = fault.in_file(file);
         match &mut self.rejected {
             Some(rejected) => rejected.push(row),

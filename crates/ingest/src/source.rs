@@ -11,7 +11,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use globset::{GlobBuilder, GlobMatcher};
-use headwater_lake::FileStamp;
+use headwater_lake::FileAttributes;
 use headwater_model::FileFormat;
 use headwater_tables::CloudUrl;
 use walkdir::WalkDir;
@@ -33,7 +33,7 @@ pub(crate) struct SourceFile {
     /// The path without symbolic links, which identifies an imported file.
     pub identity: String,
     /// The size and times of the file when it was listed.
-    pub stamp: FileStamp,
+    pub stamp: FileAttributes,
     /// The file's format.
     pub format: FileFormat,
 }
@@ -126,7 +126,7 @@ struct Discovery {
 
 impl Discovery {
     fn add_source(&mut self, source: &str) -> Result<()> {
-        if CloudUrl::is_meant(source) {
+        if CloudUrl::has_cloud_scheme(source) {
             return self.add_objects(source);
         }
         if let Some((scheme, _)) = source.split_once("://") {

@@ -45,8 +45,8 @@ pub(crate) fn parse_moment(text: &str) -> Option<ParsedTimestamp> {
     };
     let (time, nanoseconds, rest) = take_time(rest)?;
     let (zoned, offset) = match parse_zone(rest)? {
-        Zone::Unwritten => (false, 0),
-        Zone::East(minutes) => (true, minutes),
+        ZoneSuffix::Unwritten => (false, 0),
+        ZoneSuffix::East(minutes) => (true, minutes),
     };
     let microseconds = day + time - offset * 60_000_000;
     Some(ParsedTimestamp { microseconds, nanoseconds, zoned, timed: true })
@@ -136,18 +136,18 @@ fn take_fraction(text: &[u8]) -> Option<(i64, &[u8])> {
 }
 
 /// Suffix of a time of day.
-enum Zone {
+enum ZoneSuffix {
     /// The text has no zone.
     Unwritten,
     /// A zone, in minutes east of UTC.
     East(i64),
 }
 
-fn parse_zone(text: &[u8]) -> Option<Zone> {
+fn parse_zone(text: &[u8]) -> Option<ZoneSuffix> {
     let zone = text.strip_prefix(b" ").unwrap_or(text);
     let (sign, rest) = match zone {
-        [] => return text.is_empty().then_some(Zone::Unwritten),
-        [b'Z' | b'z'] | b"UTC" | b"GMT" => return Some(Zone::East(0)),
+        [] => return text.is_empty().then_some(ZoneSuffix::Unwritten),
+        [b'Z' | b'z'] | b"UTC" | b"GMT" => return Some(ZoneSuffix::East(0)),
         [b'+', rest @ ..] => (1, rest),
         [b'-', rest @ ..] => (-1, rest),
         _ => return None,
@@ -160,7 +160,7 @@ fn parse_zone(text: &[u8]) -> Option<Zone> {
             _ => return None,
         },
     };
-    (hours <= 18 && minutes <= 59).then(|| Zone::East(sign * i64::from(hours * 60 + minutes)))
+    (hours <= 18 && minutes <= 59).then(|| ZoneSuffix::East(sign * i64::from(hours * 60 + minutes)))
 }
 
 #[cfg(test)]

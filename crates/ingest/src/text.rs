@@ -6,7 +6,7 @@ use encoding_rs::Encoding;
 
 use super::compression::{Compression, claimed, read_up_to};
 use super::encoding::decode;
-use super::json_array::ArrayFault;
+use super::json_array::JsonArrayError;
 use super::progress::CountingReader;
 use super::source::SourceFile;
 use crate::error::{Error, Result};
@@ -50,7 +50,7 @@ impl ErrorContext<'_> {
     /// Converts an error from reading the file, which may come from its decompression.
     pub fn read(&self, error: std::io::Error) -> Error {
         let file = self.source.name.clone();
-        if matches!(error.get_ref(), Some(source) if source.is::<ArrayFault>()) {
+        if matches!(error.get_ref(), Some(source) if source.is::<JsonArrayError>()) {
             let (what, reason) = ("a JSON array", error.to_string());
             return Error::BrokenFile { file, what, reason };
         }

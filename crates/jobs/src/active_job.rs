@@ -15,10 +15,10 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::Result;
-use crate::ends::{EndEntry, end_entry};
 use crate::event_log::{EventLog, EventsAfter};
 use crate::executor::NewJob;
-use crate::outcome::{JobEnd, elapsed_ms, end_not_stored, settle};
+use crate::job_ends::{EndEntry, end_entry};
+use crate::outcome::{JobEnd, elapsed_ms, end_not_stored, set_final_status};
 use crate::record::{Record, StepUsage, event_entries, open_ref, record_entry};
 use crate::report;
 
@@ -297,7 +297,7 @@ impl ActiveJob {
             Some(exceeded) => result.map_err(|_| exceeded),
             None => result,
         };
-        settle(&mut job, result, state.stop);
+        set_final_status(&mut job, result, state.stop);
         // The function runtime measures the time of a call without the time in the queue and for
         // installation, so do not set it here.
         if self.kind != JobKind::Function {
@@ -322,7 +322,7 @@ impl ActiveJob {
 
     /// Returns true if a client waits for the result and can repeat the job.
     fn is_awaited(&self) -> bool {
-        self.kind.is_brief() && self.event.is_none()
+        self.kind.is_short() && self.event.is_none()
     }
 
     /// Makes the end of an awaited job visible before it is stored.
@@ -363,7 +363,7 @@ impl ActiveJob {
         // A client waits for the result of a brief job and can repeat the job, so its end need not
         // be durable. No client waits for a trigger's call, so its end must be durable.
         collected.durable = state.ended && !self.is_awaited();
-        let plain = self.kind.is_brief() && !state.log.is_noteworthy();
+        let plain = self.kind.is_short() && !state.log.is_noteworthy();
         if !plain {
             batch.entries.extend(event_entries(self.id, self.kind, &state.log.unstored())?);
         }
@@ -404,7 +404,7 @@ impl ActiveJob {
     }
 
     /// Marks the collected changes as stored. Returns true if the job can be removed from memory.
-    pub(crate) fn settle(&self, collected: &PendingWrite) -> bool {
+    pub(crate) fn mark_stored(&self, collected: &PendingWrite) -> bool {
         let mut state = self.state.lock();
         if let Some(sequence) = collected.stored {
             state.log.mark_stored(sequence);

@@ -3,7 +3,7 @@
 //! An error of the work itself is not an error of this crate. It is a `Problem`, which is stored
 //! with the job.
 
-use headwater_model::{ErrorCode, Fault, JobId, JobKind, Timestamp};
+use headwater_model::{ErrorCode, ErrorDetails, JobId, JobKind, Timestamp};
 
 /// A result of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -123,7 +123,7 @@ fn did_you_mean(near: Option<&String>, otherwise: &str) -> String {
     near.map_or_else(|| otherwise.to_owned(), |near| format!("Did you mean `{near}`?"))
 }
 
-impl Fault for Error {
+impl ErrorDetails for Error {
     fn code(&self) -> ErrorCode {
         match self {
             Error::JobNotFound { .. } => ErrorCode::JobNotFound,

@@ -9,12 +9,12 @@
 mod active_job;
 mod admission;
 mod budget;
-mod ends;
 mod error;
 mod event_log;
 mod executor;
 mod follow;
 mod guard;
+mod job_ends;
 mod job_id_generator;
 mod jobs;
 mod list;
@@ -37,11 +37,11 @@ mod writer;
 
 pub use active_job::StopReason;
 pub use budget::CallBudget;
-pub use ends::JobEnds;
 pub use error::{Error, Result};
 pub use executor::{Executor, JobContext, NewJob};
 pub use follow::EventStream;
 pub use guard::JobGuard;
+pub use job_ends::JobEnds;
 pub use jobs::Jobs;
 pub use list::JobFilter;
 pub use monitor::JobMonitor;

@@ -79,7 +79,7 @@ impl Shared {
         let from = filter.since.map(|since| key_at(since - TimeDelta::seconds(1)));
         let until = filter.until.map(key_at);
         let has = |brief| {
-            let mut kinds = JobKind::ALL.into_iter().filter(|kind| kind.is_brief() == brief);
+            let mut kinds = JobKind::ALL.into_iter().filter(|kind| kind.is_short() == brief);
             kinds.any(|kind| filter.has_kind(kind))
         };
         if has(false) {

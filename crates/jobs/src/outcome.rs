@@ -1,7 +1,7 @@
 //! The outcome of a job.
 
 use headwater_model::{
-    ErrorCode, Fault, Job, JobEvent, JobEventKind, JobStatus, Problem, Timestamp, Usage,
+    ErrorCode, ErrorDetails, Job, JobEvent, JobEventKind, JobStatus, Problem, Timestamp, Usage,
 };
 use serde_json::Value;
 use tokio::task::JoinError;
@@ -20,7 +20,11 @@ pub(crate) struct JobEnd {
 }
 
 /// Sets the status of an ended job, from its result and the reason for stopping it.
-pub(crate) fn settle(job: &mut Job, result: Result<Value, Problem>, stop: Option<StopReason>) {
+pub(crate) fn set_final_status(
+    job: &mut Job,
+    result: Result<Value, Problem>,
+    stop: Option<StopReason>,
+) {
     let problem = match result {
         Ok(value) => {
             job.status = JobStatus::Succeeded;

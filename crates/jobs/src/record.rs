@@ -105,12 +105,12 @@ pub(crate) struct StepUsage {
 
 /// Returns the journal of records of this kind.
 pub(crate) fn journal(kind: JobKind) -> &'static str {
-    if kind.is_brief() { QUERIES } else { JOBS }
+    if kind.is_short() { QUERIES } else { JOBS }
 }
 
 /// Returns the journal of events of this kind.
 pub(crate) fn events_journal(kind: JobKind) -> &'static str {
-    if kind.is_brief() { QUERY_EVENTS } else { EVENTS }
+    if kind.is_short() { QUERY_EVENTS } else { EVENTS }
 }
 
 /// Returns the key of an entry whose first event has this sequence number.

@@ -12,7 +12,7 @@ pub(crate) fn is_enabled() -> bool {
 
 /// Logs the start of a job.
 pub(crate) fn began(job: &Job) {
-    if !job.kind.is_brief() {
+    if !job.kind.is_short() {
         let (kind, id, summary) = (name(&job.kind), job.id.short(), line(&job.summary));
         tracing::info!("{kind} {id} began: {summary}");
     }

@@ -43,43 +43,43 @@ const OTHERS: &str = "(other)";
 
 /// A property by which the usage of calls is aggregated in addition to the day.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum NamedGroup {
+pub(crate) enum UsageDimension {
     Function,
     Trigger,
 }
 
-impl NamedGroup {
-    const ALL: [NamedGroup; 2] = [NamedGroup::Function, NamedGroup::Trigger];
+impl UsageDimension {
+    const ALL: [UsageDimension; 2] = [UsageDimension::Function, UsageDimension::Trigger];
 
     /// Returns the key prefix of the totals. A key continues with the day, `/` and the name.
     fn prefix(self) -> &'static str {
         match self {
-            NamedGroup::Function => "by-function/",
-            NamedGroup::Trigger => "by-trigger/",
+            UsageDimension::Function => "by-function/",
+            UsageDimension::Trigger => "by-trigger/",
         }
     }
 
     fn name_of(self, record: &Record) -> Option<&str> {
         match self {
-            NamedGroup::Function => record.function(),
-            NamedGroup::Trigger => record.trigger.as_deref(),
+            UsageDimension::Function => record.function(),
+            UsageDimension::Trigger => record.trigger.as_deref(),
         }
     }
 }
 
 /// Totals of records that are removed next.
 #[derive(Default)]
-struct NewSums {
+struct RemovedTotals {
     /// By kind and day.
     days: BTreeMap<(JobKind, String), UsageSum>,
     /// By property and day, and then by name.
-    names: BTreeMap<(NamedGroup, String), BTreeMap<String, UsageSum>>,
+    names: BTreeMap<(UsageDimension, String), BTreeMap<String, UsageSum>>,
 }
 
-impl NewSums {
+impl RemovedTotals {
     fn add(&mut self, record: &Record) {
         let (day, sum) = (day_of(record.job.created), UsageSum::of(record));
-        for group in NamedGroup::ALL {
+        for group in UsageDimension::ALL {
             if let Some(name) = group.name_of(record) {
                 let names = self.names.entry((group, day.clone())).or_default();
                 names.entry(name.to_owned()).or_default().add(&sum);
@@ -116,7 +116,7 @@ impl Shared {
     /// Returns the totals of removed calls: the name, the day and the total.
     pub(crate) async fn retired_groups(
         &self,
-        group: NamedGroup,
+        group: UsageDimension,
     ) -> Result<Vec<(String, String, UsageSum)>> {
         let found = self.named_sums(group.prefix()).await?;
         let parts = |(rest, sum): (String, UsageSum)| {
@@ -167,9 +167,9 @@ impl Shared {
     async fn retire_oldest(&self, count: usize) -> Result<usize> {
         let living = {
             let live = self.live.lock();
-            live.values().find(|live| live.kind.is_brief()).map(|live| live.id)
+            live.values().find(|live| live.kind.is_short()).map(|live| live.id)
         };
-        let mut sums = NewSums::default();
+        let mut sums = RemovedTotals::default();
         let (mut retired, mut through) = (0, self.queries_from.read().clone());
         let mut steps = Vec::new();
         while retired < count {
@@ -203,7 +203,7 @@ impl Shared {
         entries.iter().map(decode).collect()
     }
 
-    async fn store_sums(&self, new: NewSums, through: &str) -> Result<()> {
+    async fn store_sums(&self, new: RemovedTotals, through: &str) -> Result<()> {
         let mut days = self.retired_days().await?;
         let mut batch = Batch { relaxed: true, ..Batch::default() };
         for ((kind, day), sum) in new.days {

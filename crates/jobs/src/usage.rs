@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::list::JobFilter;
 use crate::record::Record;
-use crate::retention::NamedGroup;
+use crate::retention::UsageDimension;
 use crate::{Jobs, Result};
 
 /// The grouping of a usage summary.
@@ -187,8 +187,8 @@ impl Jobs {
                 let days = shared.retired_days().await?.into_iter();
                 Ok(days.map(|((kind, day), sum)| (kind.as_str().to_owned(), day, sum)).collect())
             }
-            [UsageGroup::Function] => shared.retired_groups(NamedGroup::Function).await,
-            [UsageGroup::Trigger] => shared.retired_groups(NamedGroup::Trigger).await,
+            [UsageGroup::Function] => shared.retired_groups(UsageDimension::Function).await,
+            [UsageGroup::Trigger] => shared.retired_groups(UsageDimension::Trigger).await,
             _ => Ok(Vec::new()),
         }
     }

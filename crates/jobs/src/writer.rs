@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use headwater_metrics::JobMetrics;
 use headwater_model::{
-    Clock, Fault, JobEventKind, JobId, JobKind, JobStatus, JobsTrigger, Problem, RateCard,
+    Clock, ErrorDetails, JobEventKind, JobId, JobKind, JobStatus, JobsTrigger, Problem, RateCard,
     Timestamp,
 };
 use headwater_store::{Append, Batch, Store};
@@ -324,7 +324,7 @@ impl Shared {
         }
         for (live, one) in collected {
             match &applied {
-                Ok(()) => self.settle(live, &one),
+                Ok(()) => self.mark_stored(live, &one),
                 Err(_) => live.uncollect(&one),
             }
         }
@@ -358,11 +358,11 @@ impl Shared {
         self.store.apply(batch).await.map(drop).map_err(Error::from)
     }
 
-    fn settle(&self, live: &Arc<ActiveJob>, collected: &PendingWrite) {
+    fn mark_stored(&self, live: &Arc<ActiveJob>, collected: &PendingWrite) {
         if collected.is_end_recorded {
             self.ends_recorded.send_modify(|ends| *ends += 1);
         }
-        if !live.settle(collected) {
+        if !live.mark_stored(collected) {
             return;
         }
         if self.live.lock().remove(&live.id).is_none() {

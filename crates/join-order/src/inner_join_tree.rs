@@ -38,7 +38,7 @@ impl InnerJoinTree {
     /// Takes a tree of inner joins apart; `None` if the joins cannot be reordered.
     pub fn of(plan: &Arc<LogicalPlan>) -> Option<Self> {
         let (mut relations, mut exprs) = (Vec::new(), Vec::new());
-        let tree = take_apart(plan, &mut relations, &mut exprs);
+        let tree = flatten_joins(plan, &mut relations, &mut exprs);
         if !(RELATIONS_MIN..=RELATIONS_MAX).contains(&relations.len()) {
             return None;
         }
@@ -114,7 +114,7 @@ impl InnerJoinTree {
 }
 
 /// Collects the relations and conditions below a plan.
-fn take_apart(
+fn flatten_joins(
     plan: &Arc<LogicalPlan>,
     relations: &mut Vec<Arc<LogicalPlan>>,
     conditions: &mut Vec<Expr>,
@@ -126,8 +126,8 @@ fn take_apart(
             return JoinTree::Relation(relations.len() - 1);
         }
     };
-    let left = take_apart(&join.left, relations, conditions);
-    let right = take_apart(&join.right, relations, conditions);
+    let left = flatten_joins(&join.left, relations, conditions);
+    let right = flatten_joins(&join.right, relations, conditions);
     let equality = |(left, right): &(Expr, Expr)| {
         let (left, right) = (Box::new(left.clone()), Box::new(right.clone()));
         Expr::BinaryExpr(BinaryExpr::new(left, Operator::Eq, right))

@@ -10,7 +10,7 @@ use rustls::{ClientConfig, RootCertStore};
 use tokio_rustls::TlsConnector;
 use zeroize::Zeroizing;
 
-use crate::connection::{Connection, Failure};
+use crate::connection::{BrokerFailure, Connection};
 use crate::login::Login;
 
 const SCHEME: &str = "kafka";
@@ -188,7 +188,7 @@ impl ClusterClient {
         connected.map_err(|failure| problem_at(&name, failure))
     }
 
-    async fn try_connect(&self, server: &ServerName) -> Result<Connection, Failure> {
+    async fn try_connect(&self, server: &ServerName) -> Result<Connection, BrokerFailure> {
         let addresses = self.rules.resolve(server).await?;
         let mut connection = Connection::open(server, &addresses, self.tls.as_ref()).await?;
         if let Some(login) = &self.login {
@@ -199,8 +199,8 @@ impl ClusterClient {
 }
 
 /// Returns the problem of a server.
-pub fn problem_at(server: &str, failure: Failure) -> Problem {
-    if let Failure::Problem(problem) = failure {
+pub fn problem_at(server: &str, failure: BrokerFailure) -> Problem {
+    if let BrokerFailure::Problem(problem) = failure {
         return problem;
     }
     // A server may send long texts.
@@ -258,7 +258,7 @@ mod tests {
 
     #[test]
     fn long_texts_of_a_server_are_shortened() {
-        let problem = problem_at("a:9092", Failure::Server("é".repeat(10_000)));
+        let problem = problem_at("a:9092", BrokerFailure::Server("é".repeat(10_000)));
         assert_eq!(problem.message, format!("Kafka at a:9092: {}", "é".repeat(300)));
     }
 }

@@ -13,9 +13,9 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_util::either::Either;
 
-use crate::messages::{OffsetsRequest, PartitionOffset, Request, decode, encode, error_text};
+use crate::messages::{ListOffsetsRequest, PartitionOffset, Request, decode, encode, error_text};
 use crate::records::RecordError;
-use crate::wire::Malformed;
+use crate::wire::MalformedMessage;
 
 /// Maximum time for a connection and for a request.
 pub const REQUEST_MAX: Duration = Duration::from_secs(10);
@@ -27,7 +27,7 @@ const CLIENT: &str = "headwater";
 
 /// The reason why a server cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub enum Failure {
+pub enum BrokerFailure {
     /// The connection failed.
     #[error("{0}")]
     Io(#[from] std::io::Error),
@@ -36,7 +36,7 @@ pub enum Failure {
     TimedOut,
     /// A response does not follow the protocol.
     #[error(transparent)]
-    Malformed(#[from] Malformed),
+    MalformedMessage(#[from] MalformedMessage),
     /// Records cannot be read.
     #[error(transparent)]
     Record(#[from] RecordError),
@@ -56,9 +56,9 @@ pub enum Failure {
     Problem(Problem),
 }
 
-impl From<Problem> for Failure {
+impl From<Problem> for BrokerFailure {
     fn from(problem: Problem) -> Self {
-        Failure::Problem(problem)
+        BrokerFailure::Problem(problem)
     }
 }
 
@@ -75,7 +75,7 @@ impl Connection {
         server: &ServerName,
         addresses: &[SocketAddr],
         tls: Option<&TlsConnector>,
-    ) -> Result<Self, Failure> {
+    ) -> Result<Self, BrokerFailure> {
         let connect = async {
             let stream = TcpStream::connect(addresses).await?;
             stream.set_nodelay(true)?;
@@ -83,8 +83,9 @@ impl Connection {
             let name = TlsName::try_from(server.host.clone()).map_err(std::io::Error::other)?;
             Ok(Either::Right(tls.connect(name, stream).await?))
         };
-        let connected: std::io::Result<_> =
-            tokio::time::timeout(REQUEST_MAX, connect).await.map_err(|_| Failure::TimedOut)?;
+        let connected: std::io::Result<_> = tokio::time::timeout(REQUEST_MAX, connect)
+            .await
+            .map_err(|_| BrokerFailure::TimedOut)?;
         Ok(Connection { stream: BufStream::new(connected?), number: 0 })
     }
 
@@ -98,9 +99,9 @@ impl Connection {
         &mut self,
         request: &R,
         time_max: Duration,
-    ) -> Result<R::Response, Failure> {
+    ) -> Result<R::Response, BrokerFailure> {
         let exchanged = tokio::time::timeout(time_max, self.exchange(request)).await;
-        exchanged.map_err(|_| Failure::TimedOut)?
+        exchanged.map_err(|_| BrokerFailure::TimedOut)?
     }
 
     /// Requests the offset of the first record at a time or later in each partition. `timestamp` is
@@ -111,11 +112,11 @@ impl Connection {
         topic: &str,
         partitions: Vec<i32>,
         timestamp: i64,
-    ) -> Result<Vec<PartitionOffset>, Failure> {
+    ) -> Result<Vec<PartitionOffset>, BrokerFailure> {
         if partitions.is_empty() {
             return Ok(Vec::new());
         }
-        let request = OffsetsRequest { topic, partitions, timestamp };
+        let request = ListOffsetsRequest { topic, partitions, timestamp };
         self.request(&request, REQUEST_MAX).await
     }
 
@@ -125,17 +126,17 @@ impl Connection {
         topic: &str,
         partition: i32,
         timestamp: i64,
-    ) -> Result<i64, Failure> {
+    ) -> Result<i64, BrokerFailure> {
         let offsets = self.offsets(topic, vec![partition], timestamp).await?;
-        let found = offsets.first().ok_or(Malformed("the partition is missing"))?;
+        let found = offsets.first().ok_or(MalformedMessage("the partition is missing"))?;
         if found.error == 0 {
             Ok(found.offset)
         } else {
-            Err(Failure::Server(error_text(found.error)))
+            Err(BrokerFailure::Server(error_text(found.error)))
         }
     }
 
-    async fn exchange<R: Request>(&mut self, request: &R) -> Result<R::Response, Failure> {
+    async fn exchange<R: Request>(&mut self, request: &R) -> Result<R::Response, BrokerFailure> {
         let number = self.number;
         self.number = number.wrapping_add(1);
         let bytes = encode(request, number, CLIENT);
@@ -146,10 +147,10 @@ impl Connection {
         Ok(decode::<R>(self.receive(R::RESPONSE_BYTES_MAX).await?, number)?)
     }
 
-    async fn receive(&mut self, bytes_max: usize) -> Result<Bytes, Failure> {
+    async fn receive(&mut self, bytes_max: usize) -> Result<Bytes, BrokerFailure> {
         let length = received(self.stream.read_u32()).await? as usize;
         if length > bytes_max {
-            return Err(Failure::TooLarge { bytes: length, bytes_max });
+            return Err(BrokerFailure::TooLarge { bytes: length, bytes_max });
         }
         // The buffer grows with the bytes that arrive, not with the declared length.
         let mut response: Vec<u8> = Vec::new();
@@ -164,7 +165,7 @@ impl Connection {
 }
 
 /// Waits for bytes for a limited time.
-async fn received<T>(read: impl Future<Output = std::io::Result<T>>) -> Result<T, Failure> {
+async fn received<T>(read: impl Future<Output = std::io::Result<T>>) -> Result<T, BrokerFailure> {
     let read = tokio::time::timeout(IDLE_MAX, read).await;
-    Ok(read.map_err(|_| Failure::TimedOut)??)
+    Ok(read.map_err(|_| BrokerFailure::TimedOut)??)
 }

@@ -6,7 +6,7 @@
 //! - [`RecordBatch`] is a batch of records, and [`AbortedTransactions`] skips the records of
 //!   aborted transactions.
 //! - [`Position`] has the offset of the next record of each partition.
-//! - [`RoundEnd`] is the time at which concurrent tasks, one for each server, stop reading.
+//! - [`RoundDeadline`] is the time at which concurrent tasks, one for each server, stop reading.
 //!
 //! Memory is allocated only for bytes that were received. Decompression and the number of records
 //! are limited.
@@ -22,17 +22,17 @@ mod login;
 mod messages;
 mod position;
 mod records;
-mod round_end;
+mod round_deadline;
 mod wire;
 
 pub use cluster::{Cluster, ClusterClient, InvalidSetting, problem_at, server_name};
-pub use connection::{Connection, FETCH_MAX, Failure, REQUEST_MAX};
+pub use connection::{BrokerFailure, Connection, FETCH_MAX, REQUEST_MAX};
 pub use messages::{
-    EARLIEST, FetchRequest, Fetched, FetchedPartition, LATEST, Metadata, MetadataRequest,
-    OFFSET_OUT_OF_RANGE, PartitionMetadata, PartitionOffset, Request, ServerMetadata,
+    BrokerMetadata, EARLIEST, FetchRequest, FetchResponse, FetchedPartition, LATEST, Metadata,
+    MetadataRequest, OFFSET_OUT_OF_RANGE, PartitionMetadata, PartitionOffset, Request,
     UNKNOWN_TOPIC, error_text,
 };
 pub use position::{Content, Position, Received, Topic};
 pub use records::{AbortedTransactions, Record, RecordBatch, RecordError, Records};
-pub use round_end::{RoundEnd, RoundPart};
-pub use wire::Malformed;
+pub use round_deadline::{RoundDeadline, RoundTask};
+pub use wire::MalformedMessage;

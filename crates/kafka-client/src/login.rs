@@ -6,7 +6,7 @@ use headwater_model::KafkaMechanism;
 use rsasl::config::SASLConfig;
 use rsasl::prelude::{Mechname, SASLClient};
 
-use crate::connection::{Connection, Failure, REQUEST_MAX};
+use crate::connection::{BrokerFailure, Connection, REQUEST_MAX};
 use crate::messages::{AuthenticateRequest, HandshakeRequest, error_text};
 
 /// Maximum number of messages of a login.
@@ -31,7 +31,7 @@ impl Login {
     }
 
     /// Logs in. With SCRAM, also verifies that the server knows the password.
-    pub(crate) async fn run(&self, connection: &mut Connection) -> Result<(), Failure> {
+    pub(crate) async fn run(&self, connection: &mut Connection) -> Result<(), BrokerFailure> {
         let mechanism = self.mechanism_name();
         let handshake = connection.request(&HandshakeRequest { mechanism }, REQUEST_MAX).await?;
         if handshake.error != 0 {
@@ -40,10 +40,10 @@ impl Login {
                 reason =
                     format!("{reason} {mechanism}; it has {}", handshake.mechanisms.join(", "));
             }
-            return Err(Failure::Server(reason));
+            return Err(BrokerFailure::Server(reason));
         }
         let failed = |error: &dyn std::fmt::Display| {
-            Failure::Server(format!("the login with {mechanism} failed: {error}"))
+            BrokerFailure::Server(format!("the login with {mechanism} failed: {error}"))
         };
         let config =
             SASLConfig::with_credentials(None, self.user.clone(), self.password.to_string())
@@ -70,7 +70,7 @@ impl Login {
                     let reason = error_text(answer.error);
                     let message = answer.message.filter(|message| !message.is_empty());
                     let detail = message.map(|message| format!(": {message}"));
-                    return Err(Failure::Server(reason + &detail.unwrap_or_default()));
+                    return Err(BrokerFailure::Server(reason + &detail.unwrap_or_default()));
                 }
                 if !has_few_iterations(&answer.data) {
                     let reason =

@@ -4,7 +4,7 @@
 
 use bytes::Bytes;
 
-use crate::wire::{Malformed, Reader, Writer};
+use crate::wire::{MalformedMessage, Reader, Writer};
 
 /// The isolation level `read_committed`.
 const READ_COMMITTED: i8 = 1;
@@ -37,7 +37,7 @@ pub trait Request {
     fn write(&self, writer: &mut Writer);
 
     /// Reads the body of the response.
-    fn read(reader: &mut Reader) -> Result<Self::Response, Malformed>;
+    fn read(reader: &mut Reader) -> Result<Self::Response, MalformedMessage>;
 }
 
 /// Returns the bytes of a request, without their length. `number` identifies its response.
@@ -49,10 +49,10 @@ pub fn encode<R: Request>(request: &R, number: i32, client: &str) -> Vec<u8> {
 }
 
 /// Reads the response to the request with this number.
-pub fn decode<R: Request>(response: Bytes, number: i32) -> Result<R::Response, Malformed> {
+pub fn decode<R: Request>(response: Bytes, number: i32) -> Result<R::Response, MalformedMessage> {
     let mut reader = Reader(response);
     if reader.i32()? != number {
-        return Err(Malformed("it has the correlation id of another request"));
+        return Err(MalformedMessage("it has the correlation id of another request"));
     }
     R::read(&mut reader)
 }
@@ -68,7 +68,7 @@ pub struct MetadataRequest<'a> {
 #[derive(Debug)]
 pub struct Metadata {
     /// The servers.
-    pub servers: Vec<ServerMetadata>,
+    pub servers: Vec<BrokerMetadata>,
     /// The id of the cluster.
     pub cluster: Option<String>,
     /// The error code of the topic; 0 if there is none.
@@ -79,7 +79,7 @@ pub struct Metadata {
 
 /// A server of the cluster.
 #[derive(Debug)]
-pub struct ServerMetadata {
+pub struct BrokerMetadata {
     /// Number of the server.
     pub id: i32,
     /// Name or address.
@@ -108,11 +108,11 @@ impl Request for MetadataRequest<'_> {
         writer.count(1).text(self.topic).i8(0);
     }
 
-    fn read(reader: &mut Reader) -> Result<Metadata, Malformed> {
+    fn read(reader: &mut Reader) -> Result<Metadata, MalformedMessage> {
         let _throttle = reader.i32()?;
         let servers = reader.list(|reader| {
             let server =
-                ServerMetadata { id: reader.i32()?, host: reader.text()?, port: reader.i32()? };
+                BrokerMetadata { id: reader.i32()?, host: reader.text()?, port: reader.i32()? };
             let _rack = reader.nullable_text()?;
             Ok(server)
         })?;
@@ -127,12 +127,12 @@ impl Request for MetadataRequest<'_> {
             })?;
             Ok((error, partitions))
         })?;
-        let (error, partitions) = topics.pop().ok_or(Malformed("the topic is missing"))?;
+        let (error, partitions) = topics.pop().ok_or(MalformedMessage("the topic is missing"))?;
         if cluster.as_ref().is_some_and(|id| id.len() > CLUSTER_BYTES_MAX) {
-            return Err(Malformed("the id of the cluster is too long"));
+            return Err(MalformedMessage("the id of the cluster is too long"));
         }
         if servers.len() > SERVERS_MAX || partitions.len() > PARTITIONS_MAX {
-            return Err(Malformed("it has too many servers or partitions"));
+            return Err(MalformedMessage("it has too many servers or partitions"));
         }
         Ok(Metadata { servers, cluster, error, partitions })
     }
@@ -140,7 +140,7 @@ impl Request for MetadataRequest<'_> {
 
 /// Requests an offset of partitions.
 #[derive(Debug)]
-pub struct OffsetsRequest<'a> {
+pub struct ListOffsetsRequest<'a> {
     /// The topic.
     pub topic: &'a str,
     /// The partitions.
@@ -160,7 +160,7 @@ pub struct PartitionOffset {
     pub offset: i64,
 }
 
-impl Request for OffsetsRequest<'_> {
+impl Request for ListOffsetsRequest<'_> {
     const KEY: i16 = 2;
     const VERSION: i16 = 2;
     type Response = Vec<PartitionOffset>;
@@ -173,7 +173,7 @@ impl Request for OffsetsRequest<'_> {
         }
     }
 
-    fn read(reader: &mut Reader) -> Result<Vec<PartitionOffset>, Malformed> {
+    fn read(reader: &mut Reader) -> Result<Vec<PartitionOffset>, MalformedMessage> {
         let _throttle = reader.i32()?;
         let topics = reader.list(|reader| {
             let _name = reader.text()?;
@@ -204,7 +204,7 @@ pub struct FetchRequest<'a> {
 
 /// Records of partitions.
 #[derive(Debug)]
-pub struct Fetched {
+pub struct FetchResponse {
     /// Time for which the client should send no request.
     pub throttle_ms: i32,
     /// The partitions.
@@ -228,7 +228,7 @@ impl Request for FetchRequest<'_> {
     const KEY: i16 = 1;
     const VERSION: i16 = 4;
     const RESPONSE_BYTES_MAX: usize = 128 << 20;
-    type Response = Fetched;
+    type Response = FetchResponse;
 
     fn write(&self, writer: &mut Writer) {
         writer.i32(CONSUMER).i32(self.wait_ms).i32(1).i32(self.bytes_max).i8(READ_COMMITTED);
@@ -238,7 +238,7 @@ impl Request for FetchRequest<'_> {
         }
     }
 
-    fn read(reader: &mut Reader) -> Result<Fetched, Malformed> {
+    fn read(reader: &mut Reader) -> Result<FetchResponse, MalformedMessage> {
         let throttle_ms = reader.i32()?;
         let topics = reader.list(|reader| {
             let _name = reader.text()?;
@@ -253,7 +253,7 @@ impl Request for FetchRequest<'_> {
                 Ok(FetchedPartition { partition, error, aborted, batches })
             })
         })?;
-        Ok(Fetched { throttle_ms, partitions: topics.into_iter().flatten().collect() })
+        Ok(FetchResponse { throttle_ms, partitions: topics.into_iter().flatten().collect() })
     }
 }
 
@@ -266,7 +266,7 @@ pub struct HandshakeRequest<'a> {
 
 /// The mechanisms of a server.
 #[derive(Debug)]
-pub struct Handshake {
+pub struct HandshakeResponse {
     /// The error code; 0 if there is none.
     pub error: i16,
     /// The mechanisms that the server supports.
@@ -276,14 +276,14 @@ pub struct Handshake {
 impl Request for HandshakeRequest<'_> {
     const KEY: i16 = 17;
     const VERSION: i16 = 1;
-    type Response = Handshake;
+    type Response = HandshakeResponse;
 
     fn write(&self, writer: &mut Writer) {
         writer.text(self.mechanism);
     }
 
-    fn read(reader: &mut Reader) -> Result<Handshake, Malformed> {
-        Ok(Handshake { error: reader.i16()?, mechanisms: reader.list(Reader::text)? })
+    fn read(reader: &mut Reader) -> Result<HandshakeResponse, MalformedMessage> {
+        Ok(HandshakeResponse { error: reader.i16()?, mechanisms: reader.list(Reader::text)? })
     }
 }
 
@@ -296,7 +296,7 @@ pub struct AuthenticateRequest {
 
 /// The answer of the server.
 #[derive(Debug)]
-pub struct Authenticated {
+pub struct AuthenticateResponse {
     /// The error code; 0 if there is none.
     pub error: i16,
     /// The description of the error.
@@ -308,15 +308,15 @@ pub struct Authenticated {
 impl Request for AuthenticateRequest {
     const KEY: i16 = 36;
     const VERSION: i16 = 0;
-    type Response = Authenticated;
+    type Response = AuthenticateResponse;
 
     fn write(&self, writer: &mut Writer) {
         writer.bytes(&self.data);
     }
 
-    fn read(reader: &mut Reader) -> Result<Authenticated, Malformed> {
+    fn read(reader: &mut Reader) -> Result<AuthenticateResponse, MalformedMessage> {
         let (error, message) = (reader.i16()?, reader.nullable_text()?);
-        Ok(Authenticated { error, message, data: reader.bytes()?.unwrap_or_default() })
+        Ok(AuthenticateResponse { error, message, data: reader.bytes()?.unwrap_or_default() })
     }
 }
 

@@ -26,7 +26,7 @@ pub struct Position {
     next: BTreeMap<i32, i64>,
     /// The latest loss of records of each partition.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    losses: BTreeMap<i32, Loss>,
+    losses: BTreeMap<i32, LostRecords>,
 }
 
 /// A topic of a cluster. A stored position in another topic is discarded.
@@ -41,15 +41,15 @@ pub struct Topic {
 
 /// Records that the cluster deleted before they were read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Loss {
+struct LostRecords {
     from: i64,
     to: i64,
     time: Timestamp,
 }
 
-impl fmt::Display for Loss {
+impl fmt::Display for LostRecords {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Loss { from, to, .. } = self;
+        let LostRecords { from, to, .. } = self;
         if from < to {
             write!(f, "no longer had the records {from} to {}, ", to - 1)?;
         } else {
@@ -120,7 +120,7 @@ impl Position {
                 self.next.insert(partition, next);
                 if let Some(from) = previous {
                     self.losses.retain(|_, loss| now - loss.time < LOSS_SHOWN);
-                    self.losses.insert(partition, Loss { from, to: next, time: now });
+                    self.losses.insert(partition, LostRecords { from, to: next, time: now });
                 }
                 true
             }

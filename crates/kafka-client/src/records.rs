@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use bytes::{Buf, Bytes};
 
 use crate::codec::{BATCH_BYTES_MAX, Codec};
-use crate::wire::{Malformed, Reader, text};
+use crate::wire::{MalformedMessage, Reader, text};
 
 /// Bytes from the start of a batch to the end of the field with its length.
 const PREFIX_BYTES: usize = 12;
@@ -34,7 +34,7 @@ const HEADER_BYTES: usize = 64;
 pub enum RecordError {
     /// The records do not follow the protocol.
     #[error(transparent)]
-    Malformed(#[from] Malformed),
+    MalformedMessage(#[from] MalformedMessage),
     /// The batch cannot be decompressed.
     #[error("the batch at offset {offset} cannot be decompressed: {cause}")]
     Decompress {
@@ -95,9 +95,9 @@ struct Budget {
 }
 
 impl Budget {
-    fn take(&mut self, bytes: usize) -> Result<(), Malformed> {
+    fn take(&mut self, bytes: usize) -> Result<(), MalformedMessage> {
         let rest = self.bytes.checked_sub(bytes);
-        self.bytes = rest.ok_or(Malformed("a batch has too many records or headers"))?;
+        self.bytes = rest.ok_or(MalformedMessage("a batch has too many records or headers"))?;
         Ok(())
     }
 }
@@ -129,14 +129,15 @@ impl RecordBatch {
         if i8::from_be_bytes([bytes[MAGIC_AT]]) != MAGIC {
             return Err(RecordError::OldFormat(base_offset));
         }
-        let length = usize::try_from(length).map_err(|_| Malformed("a length is negative"))?;
+        let length =
+            usize::try_from(length).map_err(|_| MalformedMessage("a length is negative"))?;
         let end = PREFIX_BYTES.saturating_add(length);
         if end > bytes.len() {
             return Ok(None);
         }
         let batch = bytes.split_to(end);
         if end < CHECKED_FROM {
-            return Err(Malformed("a batch is too short").into());
+            return Err(MalformedMessage("a batch is too short").into());
         }
         let checksum = (&batch[CHECKED_FROM - 4..CHECKED_FROM]).get_u32();
         let body = batch.slice(CHECKED_FROM..);
@@ -188,15 +189,16 @@ impl RecordBatch {
             records.push(self.record(&mut reader, &mut budget)?);
         }
         if !reader.0.is_empty() {
-            return Err(Malformed("a batch has bytes after its records").into());
+            return Err(MalformedMessage("a batch has bytes after its records").into());
         }
         let memory_bytes = body_bytes.saturating_add(structures_max - budget.bytes);
         Ok(Records { records, memory_bytes })
     }
 
-    fn record(&self, reader: &mut Reader, budget: &mut Budget) -> Result<Record, Malformed> {
+    fn record(&self, reader: &mut Reader, budget: &mut Budget) -> Result<Record, MalformedMessage> {
         let length = reader.varint()?;
-        let length = usize::try_from(length).map_err(|_| Malformed("a length is negative"))?;
+        let length =
+            usize::try_from(length).map_err(|_| MalformedMessage("a length is negative"))?;
         let mut reader = Reader(reader.take(length)?);
         let (_attributes, timestamp_delta) = (reader.i8()?, reader.varint()?);
         let offset_delta = reader.varint()?;

@@ -6,33 +6,33 @@ use bytes::{Buf, BufMut, Bytes};
 /// A message that does not follow the protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the server sent an invalid message: {0}")]
-pub struct Malformed(pub &'static str);
+pub struct MalformedMessage(pub &'static str);
 
-const TOO_SHORT: Malformed = Malformed("it ends too early");
+const TOO_SHORT: MalformedMessage = MalformedMessage("it ends too early");
 
 /// Reads values from received bytes.
 #[derive(Debug, Clone)]
 pub struct Reader(pub Bytes);
 
 impl Reader {
-    pub fn i8(&mut self) -> Result<i8, Malformed> {
+    pub fn i8(&mut self) -> Result<i8, MalformedMessage> {
         self.0.try_get_i8().map_err(|_| TOO_SHORT)
     }
 
-    pub fn i16(&mut self) -> Result<i16, Malformed> {
+    pub fn i16(&mut self) -> Result<i16, MalformedMessage> {
         self.0.try_get_i16().map_err(|_| TOO_SHORT)
     }
 
-    pub fn i32(&mut self) -> Result<i32, Malformed> {
+    pub fn i32(&mut self) -> Result<i32, MalformedMessage> {
         self.0.try_get_i32().map_err(|_| TOO_SHORT)
     }
 
-    pub fn i64(&mut self) -> Result<i64, Malformed> {
+    pub fn i64(&mut self) -> Result<i64, MalformedMessage> {
         self.0.try_get_i64().map_err(|_| TOO_SHORT)
     }
 
     /// Reads a number in zigzag encoding, of at most ten bytes.
-    pub fn varint(&mut self) -> Result<i64, Malformed> {
+    pub fn varint(&mut self) -> Result<i64, MalformedMessage> {
         let mut value: u64 = 0;
         for shift in (0..64).step_by(7) {
             let byte = self.0.try_get_u8().map_err(|_| TOO_SHORT)?;
@@ -42,43 +42,43 @@ impl Reader {
                 return Ok(if value & 1 == 0 { magnitude } else { !magnitude });
             }
         }
-        Err(Malformed("a number is too long"))
+        Err(MalformedMessage("a number is too long"))
     }
 
     /// Removes the next bytes.
-    pub fn take(&mut self, length: usize) -> Result<Bytes, Malformed> {
+    pub fn take(&mut self, length: usize) -> Result<Bytes, MalformedMessage> {
         if length > self.0.len() { Err(TOO_SHORT) } else { Ok(self.0.split_to(length)) }
     }
 
     /// Removes bytes with a declared length; `None` if the length is -1.
-    pub fn take_nullable(&mut self, length: i64) -> Result<Option<Bytes>, Malformed> {
+    pub fn take_nullable(&mut self, length: i64) -> Result<Option<Bytes>, MalformedMessage> {
         match usize::try_from(length) {
             Ok(length) => self.take(length).map(Some),
             Err(_) if length == -1 => Ok(None),
-            Err(_) => Err(Malformed("a length is negative")),
+            Err(_) => Err(MalformedMessage("a length is negative")),
         }
     }
 
-    pub fn bytes(&mut self) -> Result<Option<Bytes>, Malformed> {
+    pub fn bytes(&mut self) -> Result<Option<Bytes>, MalformedMessage> {
         let length = self.i32()?;
         self.take_nullable(length.into())
     }
 
-    pub fn nullable_text(&mut self) -> Result<Option<String>, Malformed> {
+    pub fn nullable_text(&mut self) -> Result<Option<String>, MalformedMessage> {
         let length = self.i16()?;
         let bytes = self.take_nullable(length.into())?;
         bytes.map(text).transpose()
     }
 
-    pub fn text(&mut self) -> Result<String, Malformed> {
-        self.nullable_text()?.ok_or(Malformed("a text is missing"))
+    pub fn text(&mut self) -> Result<String, MalformedMessage> {
+        self.nullable_text()?.ok_or(MalformedMessage("a text is missing"))
     }
 
     /// Reads a list, which is empty if its length is -1.
     pub fn list<T>(
         &mut self,
-        item: impl Fn(&mut Reader) -> Result<T, Malformed>,
-    ) -> Result<Vec<T>, Malformed> {
+        item: impl Fn(&mut Reader) -> Result<T, MalformedMessage>,
+    ) -> Result<Vec<T>, MalformedMessage> {
         let length = self.i32()?;
         let mut items = Vec::new();
         for _ in 0..length {
@@ -89,8 +89,8 @@ impl Reader {
 }
 
 /// Converts the bytes of a text.
-pub(crate) fn text(bytes: Bytes) -> Result<String, Malformed> {
-    String::from_utf8(bytes.into()).map_err(|_| Malformed("a text is not UTF-8"))
+pub(crate) fn text(bytes: Bytes) -> Result<String, MalformedMessage> {
+    String::from_utf8(bytes.into()).map_err(|_| MalformedMessage("a text is not UTF-8"))
 }
 
 /// Writes values of requests.
@@ -162,7 +162,7 @@ mod tests {
         assert_eq!(huge().bytes(), Err(TOO_SHORT));
         assert_eq!(huge().list(Reader::i64), Err(TOO_SHORT));
         let negative = Reader(Bytes::from((-2_i32).to_be_bytes().to_vec())).bytes();
-        assert_eq!(negative, Err(Malformed("a length is negative")));
+        assert_eq!(negative, Err(MalformedMessage("a length is negative")));
         assert_eq!(Reader(Bytes::from((-1_i32).to_be_bytes().to_vec())).bytes(), Ok(None));
     }
 }

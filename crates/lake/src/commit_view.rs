@@ -57,7 +57,7 @@ impl CommitView {
 
     /// Returns this view with another ref, which messages then show.
     #[must_use]
-    pub fn written_as(self, reference: RefSpec) -> Self {
+    pub fn with_ref(self, reference: RefSpec) -> Self {
         CommitView { reference, ..self }
     }
 

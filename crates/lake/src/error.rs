@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use headwater_model::{ErrorCode, Fault, TableName};
+use headwater_model::{ErrorCode, ErrorDetails, TableName};
 use serde_json::{Value, json};
 
 /// A result of this crate.
@@ -187,7 +187,7 @@ impl From<headwater_tables::Error> for Error {
     }
 }
 
-impl Fault for Error {
+impl ErrorDetails for Error {
     fn code(&self) -> ErrorCode {
         match self {
             Error::Name(error) => error.code(),

@@ -92,7 +92,7 @@ impl Lake {
         }
         let base = self.tables().load(&base.metadata_location).await?;
         let now = self.tables().load(&now.metadata_location).await?;
-        Ok(headwater_table_merge::only_arranged(self.tables(), &base, &now, false).await)
+        Ok(headwater_table_merge::only_compacted(self.tables(), &base, &now, false).await)
     }
 
     /// Returns true if, since the merge base, only maintenance changed the target of a merge.

@@ -29,7 +29,7 @@ const CLOCK_TICK: Duration = Duration::from_millis(50);
 
 /// The size and times of a file or object, which are known without reading its content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct FileStamp {
+pub struct FileAttributes {
     /// Size in bytes.
     pub bytes: u64,
     /// Time of the last change of content, in nanoseconds since 1970.
@@ -59,8 +59,8 @@ impl ImportedFile {
     }
 
     /// Records a file by its path without symbolic links, its size and times, and its hash.
-    pub fn new(path: &str, stamp: FileStamp, hash: [u8; 16]) -> Self {
-        let FileStamp { bytes, modified_ns, changed_ns } = stamp;
+    pub fn new(path: &str, stamp: FileAttributes, hash: [u8; 16]) -> Self {
+        let FileAttributes { bytes, modified_ns, changed_ns } = stamp;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let is_reliable = now.as_nanos() as i128 - changed_ns > CLOCK_TICK.as_nanos() as i128;
         ImportedFile {
@@ -169,7 +169,7 @@ impl ImportedFileMap {
     }
 
     /// Returns true if a file with this path was imported and still has the same size and times.
-    pub fn is_untouched(&self, path: &str, stamp: FileStamp) -> bool {
+    pub fn is_untouched(&self, path: &str, stamp: FileAttributes) -> bool {
         let times = Some((stamp.modified_ns, stamp.changed_ns));
         let entries = self.0.get(path).into_iter().flatten();
         entries.into_iter().any(|entry| entry.bytes == stamp.bytes && entry.times == times)

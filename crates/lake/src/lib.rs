@@ -27,11 +27,13 @@ mod write;
 pub use commit_view::CommitView;
 pub use diff::{ColumnMatch, DiffSide, diff_tables};
 pub use error::{Error, Result};
-pub use imported_files::{FileStamp, IMPORTS_KEY, ImportedFile, ImportedFileMap, ImportedFiles};
+pub use imported_files::{
+    FileAttributes, IMPORTS_KEY, ImportedFile, ImportedFileMap, ImportedFiles,
+};
 pub use json_rows::json_rows;
 pub use lake::{Lake, LakeOptions};
 pub use maintenance::{MAINTENANCE_AUTHOR, Maintenance, MaintenanceProgress, check_maintain};
-pub use merge::{MergeOptions, RunReads, conflict_problem, with_rerun_hint};
+pub use merge::{MergeOptions, ReadSet, conflict_problem, with_rerun_hint};
 pub use monitor::LakeMonitor;
 pub use project::PROPERTY_PROJECT;
 pub use temporary_branch::TemporaryBranch;

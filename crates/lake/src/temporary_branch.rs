@@ -23,9 +23,9 @@ const PAUSE_MAX: Duration = Duration::from_mins(1);
 /// A branch that is deleted after its last handle is dropped. Clones are handles to the same
 /// branch.
 #[derive(Debug, Clone)]
-pub struct TemporaryBranch(Arc<Owned>);
+pub struct TemporaryBranch(Arc<OwnedBranch>);
 
-struct Owned {
+struct OwnedBranch {
     lake: Lake,
     name: String,
     runtime: Handle,
@@ -40,7 +40,7 @@ impl TemporaryBranch {
         let request = CreateRef { name: name.clone(), from: Some(from), if_not_exists: false };
         let (lake, runtime, is_deleted) = (lake.clone(), Handle::current(), AtomicBool::new(false));
         // The handle exists before the branch: the store can create the branch and return an error.
-        let branch = TemporaryBranch(Arc::new(Owned { lake, name, runtime, is_deleted }));
+        let branch = TemporaryBranch(Arc::new(OwnedBranch { lake, name, runtime, is_deleted }));
         // If this future is dropped, the task drops the handle after the branch is created.
         let creation = tokio::spawn(async move {
             branch.0.lake.create_branch(request).await?;
@@ -79,7 +79,7 @@ impl TemporaryBranch {
     }
 }
 
-impl Owned {
+impl OwnedBranch {
     /// Starts the deletion, once. The task ends after the first attempt.
     fn start_deletion(&self) -> Option<JoinHandle<()>> {
         if self.is_deleted.swap(true, Ordering::Relaxed) {
@@ -90,7 +90,7 @@ impl Owned {
     }
 }
 
-impl Drop for Owned {
+impl Drop for OwnedBranch {
     fn drop(&mut self) {
         drop(self.start_deletion());
     }
@@ -122,7 +122,7 @@ async fn try_delete(lake: &Lake, name: &str) -> Result<()> {
     }
 }
 
-impl std::fmt::Debug for Owned {
+impl std::fmt::Debug for OwnedBranch {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("TemporaryBranch").field("name", &self.name).finish_non_exhaustive()
     }

@@ -88,9 +88,9 @@ async fn choose(
     }
     let url = wanted.as_deref().map(CloudUrl::warehouse).transpose()?;
     if let Some(url) = &url {
-        let usual = options.cloud.patience();
+        let usual = options.cloud.timeouts();
         let (request, total) = (OPENING.request.min(usual.request), OPENING.total.min(usual.total));
-        let cloud = options.cloud.clone().with_patience(StoreTimeouts { request, total });
+        let cloud = options.cloud.clone().with_timeouts(StoreTimeouts { request, total });
         url.claim(&cloud, &lake_id(store).await?).await?;
     }
     if wanted != current {

@@ -10,7 +10,7 @@ use headwater_model::{
     ErrorCode, InvokeAsyncRequest, Job, JobEventKind, JobId, LogStream, Principal, Problem,
 };
 use headwater_service::{
-    Argument, ArgumentValue, CallInput, ClientCall, FunctionResult, ResolvedFunction, Returns,
+    Argument, ArgumentValue, CallInput, ClientCall, FunctionResult, ResolvedFunction, ResultKind,
     Service,
 };
 use http::header::{CONTENT_TYPE, HeaderName};
@@ -111,7 +111,7 @@ async fn call(
     let value = ArgumentValue::Json(event);
     let arguments = vec![Argument { name: EVENT.to_owned(), value }];
     let client = ClientCall { context: client_context(request)?, ..ClientCall::default() };
-    let input = CallInput { arguments, returns: Returns::Any, client, permit: None };
+    let input = CallInput { arguments, returns: ResultKind::Any, client, permit: None };
     let ended = invocations.call(&request.principal, function, input, encode).await?;
     let mut response = match ended.result {
         Ok(body) => Response::new(body),

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use futures::stream::{self, StreamExt};
 use headwater_model::{JobId, Principal, Problem};
-use headwater_service::{AnswerPart, EndedJob, Service};
+use headwater_service::{EndedJob, ResponsePart, Service};
 use http::header::CONTENT_TYPE;
 use http::{Response, StatusCode};
 use serde_json::{Value, json};
@@ -93,11 +93,11 @@ fn messages(state: ResponseMessages) -> stream::BoxStream<'static, std::io::Resu
                 None => state.call.next().await,
             };
             let message = match next? {
-                CallEvent::Part(AnswerPart::Begin { .. }) => {
+                CallEvent::Part(ResponsePart::Begin { .. }) => {
                     state.has_parts = true;
                     continue;
                 }
-                CallEvent::Part(AnswerPart::Bytes(bytes)) => payload_chunks(bytes),
+                CallEvent::Part(ResponsePart::Bytes(bytes)) => payload_chunks(bytes),
                 CallEvent::Ended(end) => state.end(end).await,
             };
             return Some((Ok(message), state));

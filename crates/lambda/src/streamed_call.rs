@@ -5,8 +5,8 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use headwater_model::{Principal, Problem};
 use headwater_service::{
-    AnswerPart, AnswerSink, Argument, ArgumentValue, CallInput, ClientCall, EndedJob,
-    ResolvedFunction, Returns, Service,
+    Argument, ArgumentValue, CallInput, ClientCall, EndedJob, ResolvedFunction, ResponsePart,
+    ResponseSender, ResultKind, Service,
 };
 use serde_json::Value;
 use tokio::sync::mpsc;
@@ -25,7 +25,7 @@ pub(crate) struct ClientInput {
 /// A running call. Dropping it stops the function.
 pub(crate) struct StreamedCall {
     call: BoxFuture<'static, CallEnd>,
-    parts: mpsc::Receiver<AnswerPart>,
+    parts: mpsc::Receiver<ResponsePart>,
     ended: Option<CallEnd>,
     is_over: bool,
 }
@@ -33,7 +33,7 @@ pub(crate) struct StreamedCall {
 /// The next event of a call.
 pub(crate) enum CallEvent {
     /// The next part of the answer.
-    Part(AnswerPart),
+    Part(ResponsePart),
     /// The call has ended. Its result is the answer if there was no part.
     Ended(CallEnd),
 }
@@ -46,11 +46,11 @@ impl StreamedCall {
         function: ResolvedFunction,
         ClientInput { event, context }: ClientInput,
     ) -> Self {
-        let (answer, parts) = AnswerSink::new();
+        let (answer, parts) = ResponseSender::new();
         let client = ClientCall { context, answer: Some(answer), ..ClientCall::default() };
         let arguments =
             vec![Argument { name: EVENT.to_owned(), value: ArgumentValue::Json(event) }];
-        let input = CallInput { arguments, returns: Returns::Any, client, permit: None };
+        let input = CallInput { arguments, returns: ResultKind::Any, client, permit: None };
         let (invocations, principal) = (service.invocations(), principal.clone());
         let call =
             async move { invocations.call(&principal, function, input, encode).await }.boxed();

@@ -6,7 +6,8 @@ use bytes::Bytes;
 use chrono::Utc;
 use headwater_model::{ErrorCode, Principal, Problem};
 use headwater_service::{
-    Argument, ArgumentValue, CallInput, ClientCall, Cors, FunctionUrl, InvokeMode, Returns, UrlAuth,
+    Argument, ArgumentValue, CallInput, ClientCall, Cors, FunctionUrl, InvokeMode, ResultKind,
+    UrlAuth,
 };
 use http::header::{HeaderName, ORIGIN, VARY};
 use http::request::Parts;
@@ -144,7 +145,7 @@ impl LambdaProtocol {
         let function = function.map_err(|problem| status_of(&problem))?;
         let arguments = vec![Argument { name: EVENT.to_owned(), value }];
         let client = ClientCall::default();
-        let input = CallInput { arguments, returns: Returns::Any, client, permit: None };
+        let input = CallInput { arguments, returns: ResultKind::Any, client, permit: None };
         let ended = invocations.call(principal, function, input, encode).await;
         let ended = ended.map_err(|problem| status_of(&problem))?;
         let returned = ended.result.map_err(|problem| status_of(&problem))?;

@@ -8,7 +8,7 @@ use std::io;
 use bytes::{Bytes, BytesMut};
 use futures::stream::{self, BoxStream, StreamExt};
 use headwater_model::Problem;
-use headwater_service::{AnswerPart, EndedJob};
+use headwater_service::{EndedJob, ResponsePart};
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Response};
 use serde_json::Value;
@@ -37,8 +37,8 @@ pub(crate) enum StreamFailure {
 /// Waits for the start of an answer, and returns the response.
 pub(crate) async fn respond(mut call: StreamedCall) -> Result<Response<LambdaBody>, StreamFailure> {
     let media_type = match call.next().await {
-        Some(CallEvent::Part(AnswerPart::Begin { media_type })) => media_type,
-        Some(CallEvent::Part(AnswerPart::Bytes(_))) | None => return Err(StreamFailure::Invalid),
+        Some(CallEvent::Part(ResponsePart::Begin { media_type })) => media_type,
+        Some(CallEvent::Part(ResponsePart::Bytes(_))) | None => return Err(StreamFailure::Invalid),
         Some(CallEvent::Ended(end)) => {
             let EndedJob { result, .. } = end.map_err(StreamFailure::Problem)?;
             let whole = response(&result.map_err(StreamFailure::Problem)?);
@@ -76,7 +76,7 @@ async fn described(call: &mut StreamedCall) -> Result<(Response<Bytes>, Bytes), 
             return Ok((response.ok_or(StreamFailure::Invalid)?, read.freeze()));
         }
         match call.next().await {
-            Some(CallEvent::Part(AnswerPart::Bytes(bytes))) if read.len() < HEAD_BYTES_MAX => {
+            Some(CallEvent::Part(ResponsePart::Bytes(bytes))) if read.len() < HEAD_BYTES_MAX => {
                 read.extend(bytes);
             }
             Some(CallEvent::Ended(Err(problem))) => return Err(StreamFailure::Problem(problem)),
@@ -93,8 +93,8 @@ fn body(start: Bytes, call: StreamedCall) -> BoxStream<'static, io::Result<Bytes
     let rest = stream::unfold(call, async |mut call| {
         loop {
             match call.next().await? {
-                CallEvent::Part(AnswerPart::Bytes(bytes)) => return Some((Ok(bytes), call)),
-                CallEvent::Part(AnswerPart::Begin { .. }) => {}
+                CallEvent::Part(ResponsePart::Bytes(bytes)) => return Some((Ok(bytes), call)),
+                CallEvent::Part(ResponsePart::Begin { .. }) => {}
                 CallEvent::Ended(Ok(EndedJob { result: Ok(_), .. })) => return None,
                 CallEvent::Ended(_) => {
                     let failed =

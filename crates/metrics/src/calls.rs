@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use headwater_model::ErrorCode;
 
 use crate::durations::Durations;
-use crate::labelled::Labelled;
+use crate::metrics_by_name::MetricsByName;
 
 /// The outcome of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,7 +97,7 @@ pub struct CallEnd {
 
 /// Metrics of the calls of all functions. Clones share the metrics.
 #[derive(Debug, Clone, Default)]
-pub struct CallMetrics(Arc<Labelled<FunctionCounts>>);
+pub struct CallMetrics(Arc<MetricsByName<FunctionCounts>>);
 
 /// Metrics of the calls of one function.
 #[derive(Debug, Default)]

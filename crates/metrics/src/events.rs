@@ -6,11 +6,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use headwater_model::TriggerEventStatus;
 
-use crate::labelled::Labelled;
+use crate::metrics_by_name::MetricsByName;
 
 /// Metrics of the events of all triggers. Clones share the metrics.
 #[derive(Debug, Clone, Default)]
-pub struct EventMetrics(Arc<Labelled<EventCounts>>);
+pub struct EventMetrics(Arc<MetricsByName<EventCounts>>);
 
 /// Metrics of the events of one trigger, or of the asynchronous calls of one function.
 #[derive(Debug, Default)]

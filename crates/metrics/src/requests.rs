@@ -8,7 +8,7 @@ use std::time::Duration;
 use parking_lot::RwLock;
 
 use crate::durations::Durations;
-use crate::labelled::{Labelled, OTHER};
+use crate::metrics_by_name::{MetricsByName, OTHER};
 
 /// The methods with their own label.
 const METHODS: [&str; 7] = ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"];
@@ -21,7 +21,7 @@ pub fn known_method(method: &str) -> Option<&'static str> {
 
 /// Metrics of all HTTP requests. Clones share the metrics.
 #[derive(Debug, Clone, Default)]
-pub struct RequestMetrics(Arc<Labelled<RouteCounts>>);
+pub struct RequestMetrics(Arc<MetricsByName<RouteCounts>>);
 
 /// Metrics of the requests of one route.
 #[derive(Debug, Default)]

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::labelled::Labelled;
+use crate::metrics_by_name::MetricsByName;
 
 /// Metrics of SQL statements. Clones share the metrics.
 #[derive(Debug, Clone, Default)]
-pub struct StatementMetrics(Arc<Labelled<AtomicU64>>);
+pub struct StatementMetrics(Arc<MetricsByName<AtomicU64>>);
 
 impl StatementMetrics {
     /// Counts a statement by its name, such as `SELECT` or `CREATE TABLE`.

@@ -1,5 +1,5 @@
 //! Error codes and their equivalents in HTTP, SQL and shells. Every crate has its own error enum,
-//! which implements [`Fault`] to convert it to a [`Problem`]. Only problems are sent to clients.
+//! which implements [`ErrorDetails`] to convert it to a [`Problem`]. Only problems are sent to clients.
 //! This module does not format for a terminal.
 
 use std::collections::BTreeMap;
@@ -115,10 +115,10 @@ pub enum ErrorCode {
 }
 
 /// A row of [`TABLE`]: code, text, HTTP status, SQLSTATE and exit code.
-type Row = (ErrorCode, &'static str, u16, &'static str, u8);
+type ErrorRow = (ErrorCode, &'static str, u16, &'static str, u8);
 
 /// The table of codes, in the order of the enum.
-const TABLE: [Row; 50] = [
+const TABLE: [ErrorRow; 50] = [
     (ErrorCode::InvalidArgument, "invalid_argument", 400, "22023", 2),
     (ErrorCode::InvalidName, "invalid_name", 400, "42602", 2),
     (ErrorCode::InvalidSql, "invalid_sql", 400, "42601", 2),
@@ -172,7 +172,7 @@ const TABLE: [Row; 50] = [
 ];
 
 impl ErrorCode {
-    const fn row(self) -> &'static Row {
+    const fn row(self) -> &'static ErrorRow {
         &TABLE[self as usize]
     }
 
@@ -182,7 +182,7 @@ impl ErrorCode {
     }
 
     /// Returns true if a request that returned this error may still have taken effect.
-    pub const fn is_doubtful(self) -> bool {
+    pub const fn has_unknown_outcome(self) -> bool {
         use ErrorCode::{Corrupt, Internal, Storage, Unavailable};
         matches!(self, Storage | Corrupt | Unavailable | Internal)
     }
@@ -215,7 +215,7 @@ impl std::fmt::Display for ErrorCode {
 }
 
 /// The code, hint and context that every error enum provides.
-pub trait Fault: std::error::Error {
+pub trait ErrorDetails: std::error::Error {
     /// Returns the code.
     fn code(&self) -> ErrorCode;
 
@@ -254,7 +254,7 @@ pub trait ResultExt<T> {
     fn or_problem(self) -> Result<T, Problem>;
 }
 
-impl<T, E: Fault> ResultExt<T> for Result<T, E> {
+impl<T, E: ErrorDetails> ResultExt<T> for Result<T, E> {
     fn or_problem(self) -> Result<T, Problem> {
         self.map_err(|error| error.to_problem())
     }
@@ -332,7 +332,7 @@ impl std::fmt::Display for Problem {
 
 impl std::error::Error for Problem {}
 
-impl Fault for Problem {
+impl ErrorDetails for Problem {
     fn code(&self) -> ErrorCode {
         self.code
     }

@@ -94,7 +94,7 @@ impl JobKind {
 
     /// Returns true for short jobs whose caller waits for the result. Their records are written in
     /// groups, and old records are aggregated by day.
-    pub const fn is_brief(self) -> bool {
+    pub const fn is_short(self) -> bool {
         !matches!(
             self,
             JobKind::Import

@@ -87,7 +87,7 @@ pub use environment::{
     EnvironmentDetails, EnvironmentSummary, FunctionCall, PackageChange, PruneEnvironments,
     PrunedEnvironments, RebuiltEnvironment, WarmInstanceSummary, ZygoteSummary,
 };
-pub use error::{ErrorCode, Fault, Problem, ResultExt, sentence};
+pub use error::{ErrorCode, ErrorDetails, Problem, ResultExt, sentence};
 pub use event::{
     ArrivedFile, ChangedObject, Event, EventData, KafkaRecord, NatsMessage, ObjectOperation,
     QueueMessage, Requester, SpecVersion,

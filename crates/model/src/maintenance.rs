@@ -44,12 +44,16 @@ pub struct MaintainRequest {
 
 impl MaintainRequest {
     /// Returns true if the request contains any task.
-    pub fn names_work(&self) -> bool {
-        self.arranges() || self.manifests || self.expires() || self.orphans || self.deleted_refs
+    pub fn has_tasks(&self) -> bool {
+        self.rewrites_files()
+            || self.manifests
+            || self.expires()
+            || self.orphans
+            || self.deleted_refs
     }
 
     /// Returns true if the request rewrites data files.
-    pub fn arranges(&self) -> bool {
+    pub fn rewrites_files(&self) -> bool {
         self.compact || !self.sort.is_empty() || !self.zorder.is_empty()
     }
 

@@ -9,7 +9,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{ErrorCode, Fault};
+use crate::{ErrorCode, ErrorDetails};
 
 /// Namespace of unqualified table names.
 pub const DEFAULT_NAMESPACE: &str = "public";
@@ -49,7 +49,7 @@ pub struct NameError {
     pub reason: &'static str,
 }
 
-impl Fault for NameError {
+impl ErrorDetails for NameError {
     fn code(&self) -> ErrorCode {
         ErrorCode::InvalidName
     }

@@ -7,7 +7,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::{ErrorCode, Fault, Object, ObjectKind, ObjectPattern};
+use crate::{ErrorCode, ErrorDetails, Object, ObjectKind, ObjectPattern};
 
 /// An action on an object.
 #[derive(
@@ -154,7 +154,7 @@ pub enum PermissionError {
     NoAction,
 }
 
-impl Fault for PermissionError {
+impl ErrorDetails for PermissionError {
     fn code(&self) -> ErrorCode {
         ErrorCode::InvalidArgument
     }

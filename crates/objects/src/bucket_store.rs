@@ -21,7 +21,7 @@ use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 
 use crate::{
-    Condition, Content, Copy, Error, Headers, ListEntry, ListRequest, NewObject, ObjectInfo,
+    Condition, Content, CopyRequest, Error, Headers, ListEntry, ListRequest, NewObject, ObjectInfo,
     ObjectPath, Objects,
 };
 
@@ -207,25 +207,25 @@ impl ObjectStore for BucketStore {
             let new = NewObject { condition: Condition::Absent, ..new };
             return self.objects.put(new).await.map(drop).map_err(fail);
         }
-        let copy = Copy { from, to: path, headers: None, condition: Condition::Always };
+        let copy = CopyRequest { from, to: path, headers: None, condition: Condition::Always };
         self.objects.copy(copy).await.map(drop).map_err(fail)
     }
 }
 
 /// A chunk of an upload, or its end.
-enum UploadPiece {
+enum UploadChunk {
     Bytes(Bytes),
     End,
 }
 
 /// Returns the content of an upload as a stream. The stream fails if the upload is dropped before
 /// its end.
-fn until_end(receiver: futures::channel::mpsc::Receiver<UploadPiece>) -> Content {
-    let next = |receiver: Option<futures::channel::mpsc::Receiver<UploadPiece>>| async move {
+fn until_end(receiver: futures::channel::mpsc::Receiver<UploadChunk>) -> Content {
+    let next = |receiver: Option<futures::channel::mpsc::Receiver<UploadChunk>>| async move {
         let mut receiver = receiver?;
         match receiver.next().await {
-            Some(UploadPiece::Bytes(bytes)) => Some((Ok(bytes), Some(receiver))),
-            Some(UploadPiece::End) => None,
+            Some(UploadChunk::Bytes(bytes)) => Some((Ok(bytes), Some(receiver))),
+            Some(UploadChunk::End) => None,
             None => {
                 let problem = Problem::new(ErrorCode::Interrupted, "the upload was not completed");
                 Some((Err(problem), None))
@@ -237,7 +237,7 @@ fn until_end(receiver: futures::channel::mpsc::Receiver<UploadPiece>) -> Content
 
 /// A multipart upload. Its parts are written in the order of arrival.
 struct Upload {
-    sender: Arc<Mutex<futures::channel::mpsc::Sender<UploadPiece>>>,
+    sender: Arc<Mutex<futures::channel::mpsc::Sender<UploadChunk>>>,
     write: Option<JoinHandle<crate::Result<ObjectInfo>>>,
     key: String,
 }
@@ -251,7 +251,7 @@ impl std::fmt::Debug for Upload {
 impl Upload {
     /// Sends chunks of a part. Concurrent calls acquire the lock in the order in which they
     /// started.
-    fn send(&self, pieces: Vec<UploadPiece>) -> UploadPart {
+    fn send(&self, pieces: Vec<UploadChunk>) -> UploadPart {
         let mut lock = Box::pin(self.sender.clone().lock_owned());
         // The first poll adds the future to the lock's queue.
         let taken = lock.as_mut().now_or_never();
@@ -275,11 +275,11 @@ impl Upload {
 #[async_trait]
 impl MultipartUpload for Upload {
     fn put_part(&mut self, data: PutPayload) -> UploadPart {
-        self.send(data.into_iter().map(UploadPiece::Bytes).collect())
+        self.send(data.into_iter().map(UploadChunk::Bytes).collect())
     }
 
     async fn complete(&mut self) -> Result<PutResult> {
-        self.send(vec![UploadPiece::End]).await?;
+        self.send(vec![UploadChunk::End]).await?;
         let ended = || StoreError::Generic { store: NAME, source: "the upload has ended".into() };
         let written = self.write.take().ok_or_else(ended)?.await?;
         written.map(put_result).map_err(|error| failed(&self.key, error))

@@ -21,7 +21,7 @@ pub type Content = BoxStream<'static, Result<Bytes, Problem>>;
 
 /// Content that is written but not referenced by an object. If this value is dropped, its file is
 /// garbage.
-pub(crate) struct UnownedContent {
+pub(crate) struct UnreferencedContent {
     objects: Objects,
     /// The file; `None` for empty content.
     pub(crate) blob: Option<ContentFile>,
@@ -31,14 +31,14 @@ pub(crate) struct UnownedContent {
     name: String,
 }
 
-impl UnownedContent {
+impl UnreferencedContent {
     /// Returns the ref that lists the file as garbage until an object references it.
     pub(crate) fn garbage(&self) -> String {
         garbage_ref(&self.name)
     }
 }
 
-impl Drop for UnownedContent {
+impl Drop for UnreferencedContent {
     fn drop(&mut self) {
         self.objects.0.active.lock().remove(&self.name);
     }
@@ -49,12 +49,13 @@ impl Objects {
     pub(crate) async fn write(
         &self,
         content: impl Stream<Item = Result<Bytes, Problem>> + Send,
-    ) -> Result<UnownedContent> {
+    ) -> Result<UnreferencedContent> {
         let name = Uuid::new_v4().simple().to_string();
         self.0.active.lock().insert(name.clone());
         let etag = String::new();
         let objects = self.clone();
-        let mut written = UnownedContent { objects, blob: None, size: 0, etag, name: name.clone() };
+        let mut written =
+            UnreferencedContent { objects, blob: None, size: 0, etag, name: name.clone() };
         let mut content = std::pin::pin!(content);
         let mut upload: Option<Upload> = None;
         let mut md5 = Md5::new();
@@ -135,5 +136,5 @@ impl Objects {
 }
 
 fn to_problem(error: &Error) -> Problem {
-    headwater_model::Fault::to_problem(error)
+    headwater_model::ErrorDetails::to_problem(error)
 }

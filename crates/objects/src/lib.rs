@@ -27,6 +27,6 @@ pub use content::Content;
 pub use error::{Error, Result};
 pub use listing::{ListEntry, ListRequest, Listing};
 pub use multipart::{CompletedPart, ListedPart, ListedUpload, NewUpload, UploadTarget};
-pub use object::{Copy, NewObject, ObjectPath, OpenObject};
+pub use object::{CopyRequest, NewObject, ObjectPath, OpenObject};
 pub use objects::Objects;
 pub use record::{Headers, ObjectInfo};

@@ -46,7 +46,7 @@ pub struct NewObject {
 
 /// A request to copy an object.
 #[derive(Debug, Clone)]
-pub struct Copy {
+pub struct CopyRequest {
     /// The object to copy.
     pub from: ObjectPath,
     /// The bucket and the key of the copy.
@@ -165,8 +165,8 @@ impl Objects {
     /// Copies an object.
     ///
     /// Errors: those of [`Objects::head`] and [`Objects::put`].
-    pub async fn copy(&self, copy: Copy) -> Result<ObjectInfo> {
-        let Copy { from, to, headers, condition } = copy;
+    pub async fn copy(&self, copy: CopyRequest) -> Result<ObjectInfo> {
+        let CopyRequest { from, to, headers, condition } = copy;
         let source = self.open_object(&from, |info| Ok(0..info.size)).await?;
         condition.check(&from.key, Some(&source.info))?;
         let headers = headers.unwrap_or(source.info.headers);

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use headwater_model::OidcLogin;
 use serde::Deserialize;
 
-use crate::http::Http;
-use crate::provider::Discovery;
+use crate::http::HttpClient;
+use crate::provider::DiscoveryDocument;
 use crate::{Error, Result};
 
 const GRANT: &str = "urn:ietf:params:oauth:grant-type:device_code";
@@ -20,7 +20,7 @@ const LIFETIME_MAX: Duration = Duration::from_mins(30);
 /// A login that is waiting for its confirmation.
 #[derive(Debug)]
 pub struct DeviceLogin {
-    http: Http,
+    http: HttpClient,
     token_endpoint: String,
     client_id: String,
     code: DeviceCode,
@@ -79,8 +79,8 @@ impl DeviceLogin {
     /// Errors: [`Error::NoDeviceFlow`]; [`Error::Refused`] if the provider does not accept the
     /// client.
     pub async fn begin(login: &OidcLogin) -> Result<Self> {
-        let http = Http::new()?;
-        let discovery = Discovery::read(&http, &login.issuer).await?;
+        let http = HttpClient::new()?;
+        let discovery = DiscoveryDocument::read(&http, &login.issuer).await?;
         let missing = || Error::NoDeviceFlow { issuer: login.issuer.clone() };
         let endpoint = discovery.device_authorization_endpoint.ok_or_else(missing)?;
         let form = [("client_id", &*login.client_id), ("scope", &*login.scopes)];

@@ -1,6 +1,6 @@
 //! Errors of logins at an OpenID provider.
 
-use headwater_model::{ErrorCode, Fault};
+use headwater_model::{ErrorCode, ErrorDetails};
 
 /// A result with the error type of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -68,7 +68,7 @@ pub enum Error {
     Expired,
 }
 
-impl Fault for Error {
+impl ErrorDetails for Error {
     fn code(&self) -> ErrorCode {
         match self {
             Error::Config { .. } | Error::Redirect { .. } => ErrorCode::InvalidArgument,

@@ -16,7 +16,7 @@ const BYTES_MAX: usize = 1 << 20;
 
 /// An HTTP client for requests to a provider.
 #[derive(Debug, Clone)]
-pub(crate) struct Http(Client);
+pub(crate) struct HttpClient(Client);
 
 /// Checks and parses the URL of a provider. On failure, returns the reason.
 pub(crate) fn check_url(text: &str) -> Result<Url, &'static str> {
@@ -40,14 +40,14 @@ pub(crate) fn check_url(text: &str) -> Result<Url, &'static str> {
     }
 }
 
-impl Http {
+impl HttpClient {
     pub(crate) fn new() -> Result<Self> {
         let built = Client::builder()
             .timeout(TIMEOUT)
             .redirect(redirect::Policy::none())
             .user_agent("headwater")
             .build();
-        built.map(Http).map_err(|error| Error::Config { reason: error.to_string() })
+        built.map(HttpClient).map_err(|error| Error::Config { reason: error.to_string() })
     }
 
     /// Requests a JSON document.

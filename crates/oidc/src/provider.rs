@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use crate::claims::Claims;
 use crate::config::OidcConfig;
-use crate::http::{Http, unusable};
+use crate::http::{HttpClient, unusable};
 use crate::jwt::Jwt;
 use crate::keys::{KeySet, Keys};
 use crate::{Error, Result};
@@ -39,7 +39,7 @@ pub struct Identity {
 
 /// The discovery document of a provider.
 #[derive(Debug, Clone, Deserialize)]
-pub(crate) struct Discovery {
+pub(crate) struct DiscoveryDocument {
     issuer: String,
     jwks_uri: String,
     pub(crate) token_endpoint: String,
@@ -49,11 +49,11 @@ pub(crate) struct Discovery {
     pub(crate) device_authorization_endpoint: Option<String>,
 }
 
-impl Discovery {
+impl DiscoveryDocument {
     /// Fetches the discovery document of an issuer, and checks that it names this issuer.
-    pub(crate) async fn read(http: &Http, issuer: &str) -> Result<Self> {
+    pub(crate) async fn read(http: &HttpClient, issuer: &str) -> Result<Self> {
         let url = format!("{}/.well-known/openid-configuration", issuer.trim_end_matches('/'));
-        let found: Discovery = http.get(&url).await?;
+        let found: DiscoveryDocument = http.get(&url).await?;
         if found.issuer != issuer {
             return Err(unusable(
                 &url,
@@ -71,10 +71,10 @@ pub struct Provider(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     config: OidcConfig,
-    http: Http,
+    http: HttpClient,
     keys: RwLock<CachedMetadata>,
     /// The discovery document of the last login, and the time at which it was read.
-    discovery: RwLock<Option<(Instant, Discovery)>>,
+    discovery: RwLock<Option<(Instant, DiscoveryDocument)>>,
     /// A lock that is held while the keys are being fetched.
     reading: tokio::sync::Mutex<()>,
 }
@@ -93,7 +93,7 @@ impl Provider {
     pub fn new(config: OidcConfig) -> Result<Self> {
         Ok(Provider(Arc::new(Shared {
             config,
-            http: Http::new()?,
+            http: HttpClient::new()?,
             keys: RwLock::default(),
             discovery: RwLock::default(),
             reading: tokio::sync::Mutex::default(),
@@ -183,25 +183,25 @@ impl Provider {
         }
     }
 
-    pub(crate) fn http(&self) -> &Http {
+    pub(crate) fn http(&self) -> &HttpClient {
         &self.0.http
     }
 
     /// Returns the discovery document, which is read at most once an hour.
-    pub(crate) async fn discovery(&self) -> Result<Discovery> {
+    pub(crate) async fn discovery(&self) -> Result<DiscoveryDocument> {
         if let Some((read, known)) = &*self.0.discovery.read()
             && read.elapsed() < KEYS_LIFETIME
         {
             return Ok(known.clone());
         }
-        let found = Discovery::read(&self.0.http, &self.0.config.issuer).await?;
+        let found = DiscoveryDocument::read(&self.0.http, &self.0.config.issuer).await?;
         *self.0.discovery.write() = Some((Instant::now(), found.clone()));
         Ok(found)
     }
 
     async fn read_keys(&self) -> Result<Keys> {
         let http = &self.0.http;
-        let discovery = Discovery::read(http, &self.0.config.issuer).await?;
+        let discovery = DiscoveryDocument::read(http, &self.0.config.issuer).await?;
         let set: KeySet = http.get(&discovery.jwks_uri).await?;
         Ok(set.into())
     }

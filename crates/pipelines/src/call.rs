@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use headwater_functions::{
     Argument, CallOwner, ClientCall, Environment, EnvironmentSpec, FunctionResult, Functions,
-    LakeAccess, Returns, Reuse,
+    LakeAccess, ResultKind, Reuse,
 };
 use headwater_jobs::JobContext;
 use headwater_model::Usage;
@@ -28,7 +28,7 @@ pub struct CallInput {
     /// The arguments.
     pub arguments: Vec<Argument>,
     /// The expected kind of result.
-    pub returns: Returns,
+    pub returns: ResultKind,
     /// The function's access to the lake, for `headwater.lake`.
     pub lake: Option<Arc<dyn LakeAccess>>,
     /// Values from the client: the Lambda client context, and the receiver of a streamed answer.
@@ -120,7 +120,7 @@ impl Runner {
         let settled = match outcome.returned {
             // The table is charged to the shared quota instead of the function's memory.
             Ok(FunctionResult::Table(table)) => {
-                let table = table.settle(&self.room).await;
+                let table = table.claim_or_spill(&self.table_quota).await;
                 table.map(FunctionResult::Table).map_err(headwater_functions::Error::from)
             }
             other => other,

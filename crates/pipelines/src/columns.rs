@@ -8,7 +8,7 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use headwater_engine::{Prepared, QueryColumns, Session, SessionOptions};
 use headwater_model::name::quoted;
-use headwater_model::{ErrorCode, Fault};
+use headwater_model::{ErrorCode, ErrorDetails};
 use headwater_project::{
     Body, Error as ProjectError, Function, Input, Step, may_name_version, suggest,
 };

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use headwater_model::{ErrorCode, Fault, MergeConflict, Problem};
+use headwater_model::{ErrorCode, ErrorDetails, MergeConflict, Problem};
 use serde_json::json;
 
 use crate::Location;
@@ -265,7 +265,7 @@ impl Error {
     }
 
     /// Wraps an error of another crate unchanged.
-    pub(crate) fn other(fault: &dyn Fault) -> Self {
+    pub(crate) fn other(fault: &dyn ErrorDetails) -> Self {
         Error::Other(Box::new(fault.to_problem()))
     }
 }
@@ -276,7 +276,7 @@ impl From<Problem> for Error {
     }
 }
 
-impl Fault for Error {
+impl ErrorDetails for Error {
     fn code(&self) -> ErrorCode {
         match self {
             Error::Project(error) => error.code(),

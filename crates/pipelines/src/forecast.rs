@@ -22,12 +22,12 @@ const RUNS_CONSIDERED: usize = 50;
 
 /// Rows and bytes of table files.
 #[derive(Debug, Clone, Copy, Default)]
-struct Volume {
+struct DataSize {
     rows: u64,
     bytes: u64,
 }
 
-impl Volume {
+impl DataSize {
     fn add(&mut self, rows: u64, bytes: u64) {
         self.rows += rows;
         self.bytes += bytes;
@@ -47,7 +47,7 @@ impl Plan {
                 continue;
             }
             let volume = match hidden {
-                Some(_) => Volume::default(),
+                Some(_) => DataSize::default(),
                 None => self.volume(index).await?,
             };
             let reading = Usage { bytes_read: volume.bytes, ..Usage::default() };
@@ -68,10 +68,10 @@ impl Plan {
     }
 
     /// Returns the volume that a step reads from tables that this run does not write.
-    async fn volume(&self, index: usize) -> Result<Volume> {
+    async fn volume(&self, index: usize) -> Result<DataSize> {
         let step = &self.project.steps[index];
         let increments = self.increments(index, &self.view).await?;
-        let mut volume = Volume::default();
+        let mut volume = DataSize::default();
         for (number, input) in step.inputs.iter().enumerate() {
             if let Some(files) = increments.new.get(&number) {
                 volume.add(files.files.rows(), files.files.bytes());
@@ -91,7 +91,7 @@ impl Plan {
         Ok(volume)
     }
 
-    async fn add_lake_table(&self, input: &Input, volume: &mut Volume) -> Result<()> {
+    async fn add_lake_table(&self, input: &Input, volume: &mut DataSize) -> Result<()> {
         let failed = |error: headwater_lake::Error| Error::other(&error);
         let other = match &input.reference {
             Some(reference) => Some(self.view.lake().view(reference).await.map_err(failed)?),

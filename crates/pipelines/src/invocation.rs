@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use headwater_functions::{
     Argument, CallOwner, ClientCall, EarlyResult, Environment, EnvironmentEvent, EnvironmentSpec,
-    FunctionEvent, Invocation, LakeAccess, Limits, Outcome, Returns, Reuse,
+    FunctionEvent, Invocation, LakeAccess, Limits, Outcome, ResultKind, Reuse,
 };
 use headwater_jobs::JobContext;
 use headwater_model::{JobEventKind, LogStream};
@@ -27,7 +27,7 @@ pub(crate) struct FunctionCall<'a> {
     pub function: &'a Function,
     pub environment: Arc<Environment>,
     pub arguments: Vec<Argument>,
-    pub returns: Returns,
+    pub returns: ResultKind,
     pub limits: Limits,
     /// The secrets passed as environment variables. Their values are removed from the output.
     pub secrets: FunctionSecrets,
@@ -110,7 +110,7 @@ impl Runner {
             kind: call.returns,
             limits: secrets.add_to(call.limits),
             label: call.label.to_owned(),
-            quota: Some(self.room.clone()),
+            quota: Some(self.table_quota.clone()),
             reuse: call.reuse,
             starts_runtime: call.function.starts_runtime,
             share: call.share,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use arrow::datatypes::SchemaRef;
 use headwater_lake::CommitView;
 use headwater_model::{
-    Fault, PlannedStep, PreviewRequest, Priority, RefSpec, RunEnvironment, RunPlan,
+    ErrorDetails, PlannedStep, PreviewRequest, Priority, RefSpec, RunEnvironment, RunPlan,
     SYSTEM_NAMESPACE, TableName, nearest,
 };
 use headwater_project::{Body, Input, SourceText, Step};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use headwater_functions::{
-    CallOwner, ClientCall, Environment, ExpectedCall, Invocation, Returns, Reuse,
+    CallOwner, ClientCall, Environment, ExpectedCall, Invocation, ResultKind, Reuse,
 };
 use headwater_model::Priority;
 use tokio_util::sync::CancellationToken;
@@ -119,7 +119,7 @@ impl Runner {
             function,
             environment,
             arguments: Vec::new(),
-            returns: Returns::Any,
+            returns: ResultKind::Any,
             limits: callable.limits(&project.defaults),
             secrets: FunctionSecrets::default(),
             label: &callable.name,

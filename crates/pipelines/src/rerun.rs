@@ -12,8 +12,8 @@ use headwater_catalog::{DivergedTable, MergePlan, NewBranch, RequiredChecks};
 use headwater_jobs::JobContext;
 use headwater_lake::{MergeOptions, conflict_problem};
 use headwater_model::{
-    Fault, MergeChoice, MergeOutcome, MergeReport, MergeRequest, RefSpec, RunPlan, RunReport,
-    RunRequest, TableName,
+    ErrorDetails, MergeChoice, MergeOutcome, MergeReport, MergeRequest, RefSpec, RunPlan,
+    RunReport, RunRequest, TableName,
 };
 use headwater_tables::Table;
 
@@ -104,7 +104,7 @@ impl Runner {
     async fn plan_merge(&self, target: &str, request: &RunRequest) -> Result<Merge> {
         let project = parse_project(&request.files)?.into_runnable()?;
         let mut merge = request.merge.clone().unwrap_or_else(|| MergeRequest::new(RefSpec::main()));
-        let checks = RequiredChecks::unless(merge.unchecked);
+        let checks = RequiredChecks::required_unless(merge.unchecked);
         let plan = self.lake().catalog().merges().plan(target, &merge.source, checks).await;
         let plan = plan.map_err(|error| Error::other(&error))?;
         let mut whole = BTreeSet::new();

@@ -2,7 +2,7 @@
 
 use arrow::datatypes::{DataType, Schema};
 use headwater_engine::Prepared;
-use headwater_model::{ErrorCode, Fault};
+use headwater_model::{ErrorCode, ErrorDetails};
 use headwater_project::{Error as ProjectError, QUARANTINE_COLUMNS, Step};
 
 use crate::columns::{Columns, without_position};

@@ -7,7 +7,7 @@ use headwater_catalog::EVENT_SCOPE;
 use headwater_engine::{Engine, TableAccess};
 use headwater_functions::{Functions, TableQuota};
 use headwater_jobs::{JobContext, Jobs};
-use headwater_lake::{Lake, MergeOptions, RunReads};
+use headwater_lake::{Lake, MergeOptions, ReadSet};
 use headwater_model::{
     Action, Actor, CommitId, ErrorCode, JobEventKind, JobId, MergeOutcome, MergeRequest, Object,
     PROPERTY_EVENT, PROPERTY_JOB, Problem, RefSpec, RunPlan, RunReport, RunRequest, StepReport,
@@ -28,7 +28,7 @@ pub struct Runner {
     pub(crate) engine: Engine,
     pub(crate) functions: Functions,
     /// Quota for intermediate rows between steps.
-    pub(crate) room: TableQuota,
+    pub(crate) table_quota: TableQuota,
     pub(crate) secrets: SecretStore,
     /// The permissions of runs; `None` allows everything.
     pub(crate) access: Option<Arc<dyn TableAccess>>,
@@ -57,17 +57,27 @@ impl Runner {
         functions: Functions,
         jobs: Jobs,
         secrets: SecretStore,
-        room: TableQuota,
+        table_quota: TableQuota,
     ) -> Self {
         engine.set_python_runtime(Arc::new(SqlFunctions::new(functions.clone())));
         let (checked, environments) = (CheckedQueries::new(), Arc::default());
         let (access, actor) = (None, None);
-        Runner { engine, functions, room, secrets, access, actor, checked, environments, jobs }
+        Runner {
+            engine,
+            functions,
+            table_quota,
+            secrets,
+            access,
+            actor,
+            checked,
+            environments,
+            jobs,
+        }
     }
 
     /// Returns the quota for tables passed to and from functions.
     pub fn table_quota(&self) -> &TableQuota {
-        &self.room
+        &self.table_quota
     }
 
     pub(crate) fn lake(&self) -> &Lake {
@@ -219,7 +229,9 @@ impl Runner {
     /// Returns true if the result of the merge is exactly the checked state: no other client
     /// committed to the target during the run.
     async fn was_seen(&self, run: &Run, start: CommitId, commit: Option<CommitId>) -> Result<bool> {
-        let Some(commit) = commit.filter(|commit| !run.made(*commit)) else { return Ok(true) };
+        let Some(commit) = commit.filter(|commit| !run.has_committed(*commit)) else {
+            return Ok(true);
+        };
         let merge = self.lake().catalog().read_commit(commit).await;
         let merge = merge.map_err(|error| Error::other(&error))?;
         Ok(merge.parents.first() == Some(&start))
@@ -266,7 +278,7 @@ impl Runner {
         while at != start {
             let parents = catalog.read_commit(at).await.map_err(failed)?.parents;
             match parents.first() {
-                Some(parent) if run.made(at) => at = *parent,
+                Some(parent) if run.has_committed(at) => at = *parent,
                 _ => return Err(work.branch_moved()),
             }
         }
@@ -310,7 +322,7 @@ impl Runner {
         let merged = work.request.merge.as_ref().map(|merge| merge.source.clone());
         let is_retry = !work.made.is_empty();
         let tables = plan.read_tables(is_retry).await?;
-        let reads = Some(RunReads { start: work.start, tables });
+        let reads = Some(ReadSet { start: work.start, tables });
         let with_run = with.clone();
         let merge =
             MergeOptions { author, properties, with: with_run, whole, passed, reads, merged };

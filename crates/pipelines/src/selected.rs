@@ -7,7 +7,7 @@ use headwater_model::{ErrorCode, JobEventKind, JobKind, JobStatus, Problem, Step
 use headwater_project::{Input, Step};
 
 use crate::plan::{FINGERPRINT, FINGERPRINT_CODE, Plan, PlanOptions, branch_of};
-use crate::selection::{Candidates, Selection, Selectors, StepState};
+use crate::selection::{Selection, SelectionContext, Selectors, StepState};
 use crate::{Error, Result, Runner, checks, fingerprint};
 
 /// Number of runs among which the last run of the project is searched.
@@ -41,7 +41,7 @@ impl Plan {
         };
         let (project, graph) = (&self.project, &self.graph);
         let (states, tables, results) = (&states, &tables, &results);
-        Ok(selectors.resolve(&Candidates { project, graph, states, tables, results })?)
+        Ok(selectors.resolve(&SelectionContext { project, graph, states, tables, results })?)
     }
 
     /// Returns the status of each step in the project's last run on the branch. Previews, and runs

@@ -21,10 +21,10 @@ use headwater_engine::{
 };
 use headwater_functions::{
     Argument, ArgumentValue, CallOwner, ClientCall, Environment, EnvironmentSpec, Error, Frame,
-    FunctionResult, Functions, Invocation, LimitSettings, Limits, Outcome, Returns, Reuse,
+    FunctionResult, Functions, Invocation, LimitSettings, Limits, Outcome, ResultKind, Reuse,
     SharedTable,
 };
-use headwater_model::{ErrorCode, Fault, Priority, Problem, ProjectFiles, ResultExt, Usage};
+use headwater_model::{ErrorCode, ErrorDetails, Priority, Problem, ProjectFiles, ResultExt, Usage};
 use headwater_project::check_definition;
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
@@ -136,7 +136,7 @@ impl SqlFunctions {
                 name: "rows".to_owned(),
                 value: ArgumentValue::Table(rows),
             }],
-            kind: Returns::Table,
+            kind: ResultKind::Table,
             limits: limits(function, owner.memory_bytes_max),
             label: function.name.clone(),
             quota: None,

@@ -48,7 +48,7 @@ pub fn without_database<'s>(sql: &'s str, database: &str) -> Cow<'s, str> {
 
 /// The part of a statement within one pair of parentheses.
 #[derive(Clone, Copy, Default)]
-struct Level {
+struct ParenthesisLevel {
     /// True if a name at this position is the name of a table.
     has_tables: bool,
     is_query: bool,
@@ -56,12 +56,12 @@ struct Level {
 
 /// Returns the ranges of databases, in the order of the text.
 fn prefixes(tokens: &[TokenWithSpan], database: &str) -> Vec<(Location, Location)> {
-    let mut levels = vec![Level { has_tables: false, is_query: true }];
+    let mut levels = vec![ParenthesisLevel { has_tables: false, is_query: true }];
     let (mut found, mut index) = (Vec::new(), 0);
     while let Some(token) = tokens.get(index) {
         let level = levels.last().copied().unwrap_or_default();
         match &token.token {
-            Token::LParen => levels.push(Level { is_query: false, ..level }),
+            Token::LParen => levels.push(ParenthesisLevel { is_query: false, ..level }),
             Token::RParen if levels.len() > 1 => drop(levels.pop()),
             Token::Word(word) => {
                 let length = path_length(&tokens[index..]);
@@ -84,7 +84,7 @@ fn prefixes(tokens: &[TokenWithSpan], database: &str) -> Vec<(Location, Location
     found
 }
 
-impl Level {
+impl ParenthesisLevel {
     /// Updates the state for a word that is not part of a longer name.
     fn pass(&mut self, word: &Word) {
         let is_in = |words: &[&str]| words.iter().any(|one| one.eq_ignore_ascii_case(&word.value));

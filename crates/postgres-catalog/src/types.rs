@@ -40,7 +40,7 @@ pub enum Scalar {
 }
 
 /// The properties of a type in `pg_type`.
-struct Numbers {
+struct TypeProperties {
     scalar: Scalar,
     oid: u32,
     array_oid: u32,
@@ -54,9 +54,9 @@ struct Numbers {
     category: char,
 }
 
-const fn numbers(scalar: Scalar, oid: u32, array_oid: u32, size: i16) -> Numbers {
+const fn numbers(scalar: Scalar, oid: u32, array_oid: u32, size: i16) -> TypeProperties {
     let (name, internal_name, category) = names(scalar);
-    Numbers { scalar, oid, array_oid, size, name, internal_name, category }
+    TypeProperties { scalar, oid, array_oid, size, name, internal_name, category }
 }
 
 const fn names(scalar: Scalar) -> (&'static str, &'static str, char) {
@@ -81,7 +81,7 @@ const fn names(scalar: Scalar) -> (&'static str, &'static str, char) {
 }
 
 /// The table of properties, in the order of the enum.
-const TABLE: [Numbers; 16] = [
+const TABLE: [TypeProperties; 16] = [
     numbers(Scalar::Bool, 16, 1000, 1),
     numbers(Scalar::Bytea, 17, 1001, -1),
     numbers(Scalar::Int2, 21, 1005, 2),
@@ -129,7 +129,7 @@ impl PgType {
         PgType { scalar, is_array: false }
     }
 
-    const fn numbers(self) -> &'static Numbers {
+    const fn numbers(self) -> &'static TypeProperties {
         &TABLE[self.scalar as usize]
     }
 
@@ -140,7 +140,7 @@ impl PgType {
 
     /// Returns all scalar types, and the array type of each.
     pub fn all() -> impl Iterator<Item = PgType> {
-        let both = |known: &Numbers| {
+        let both = |known: &TypeProperties| {
             [false, true].map(|is_array| PgType { scalar: known.scalar, is_array })
         };
         TABLE.iter().flat_map(both)

@@ -26,7 +26,7 @@ const BATCH_BYTES: usize = 8 << 20;
 
 /// A COPY statement.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Copy {
+pub struct CopyStatement {
     /// For `TO`, the query whose rows are sent. For `FROM`, the beginning of the INSERT for the
     /// received rows.
     sql: String,
@@ -59,7 +59,7 @@ impl Decoder {
     }
 }
 
-impl Copy {
+impl CopyStatement {
     /// Parses a statement; `None` unless it is a COPY between the client and a table. COPY to a
     /// file on the server is executed by the service.
     pub fn parse(sql: &str) -> Option<Result<Self, Problem>> {
@@ -89,9 +89,12 @@ impl Copy {
             CopySource::Query(query) if is_change(&query.body) => {
                 Err(unsupported("COPY of a statement that changes a table"))
             }
-            CopySource::Query(query) => {
-                Ok(Copy { sql: query.to_string(), target: None, names: Vec::new(), format })
-            }
+            CopySource::Query(query) => Ok(CopyStatement {
+                sql: query.to_string(),
+                target: None,
+                names: Vec::new(),
+                format,
+            }),
             CopySource::Table { table_name, columns } => {
                 let list: Vec<String> = columns.iter().map(ToString::to_string).collect();
                 let list = list.join(", ");
@@ -100,11 +103,11 @@ impl Copy {
                 let names = table_name.0.iter().filter_map(|part| part.as_ident());
                 let names = names.chain(columns).cloned().collect();
                 if *to {
-                    return Ok(Copy { sql: query, target: None, names, format });
+                    return Ok(CopyStatement { sql: query, target: None, names, format });
                 }
                 let list = if list.is_empty() { list } else { format!(" ({list})") };
                 let sql = format!("INSERT INTO {table_name}{list}");
-                Ok(Copy { sql, target: Some(query), names, format })
+                Ok(CopyStatement { sql, target: Some(query), names, format })
             }
         }
     }
@@ -154,7 +157,7 @@ pub(crate) fn unsupported(what: &str) -> Problem {
 
 impl Session {
     /// Executes a COPY.
-    pub async fn copy(&mut self, copy: &Copy) -> Outcome {
+    pub async fn copy(&mut self, copy: &CopyStatement) -> Outcome {
         let count = if copy.target.is_none() {
             self.copy_out(copy).await.map_err(|failure| copy.relocated(failure, &copy.sql))?
         } else {
@@ -176,7 +179,7 @@ impl Session {
         Ok(())
     }
 
-    async fn copy_out(&mut self, copy: &Copy) -> Outcome<u64> {
+    async fn copy_out(&mut self, copy: &CopyStatement) -> Outcome<u64> {
         let Action::Sql(prepared) = Action::parse(&copy.sql, &self.identity())? else {
             return Err(unsupported("COPY of a statement that is not a query").into());
         };
@@ -195,7 +198,7 @@ impl Session {
         Ok(cursor.count())
     }
 
-    async fn copy_in(&mut self, copy: &Copy) -> Outcome<u64> {
+    async fn copy_in(&mut self, copy: &CopyStatement) -> Outcome<u64> {
         let types = self.target_types(copy).await?;
         let is_binary = copy.format.is_binary;
         self.wire.output.copy_response(b'G', types.as_ref().map_or(0, Vec::len), is_binary);
@@ -248,7 +251,7 @@ impl Session {
 
     /// Returns the types of the columns that are received. Returns `None` if the client may only
     /// insert, which the binary format does not permit.
-    async fn target_types(&mut self, copy: &Copy) -> Outcome<Option<Vec<PgType>>> {
+    async fn target_types(&mut self, copy: &CopyStatement) -> Outcome<Option<Vec<PgType>>> {
         let Some(query) = &copy.target else { return Ok(None) };
         let prepared = PreparedStatement::parse(query).or_problem()?;
         match self.describe(&prepared).await {
@@ -266,7 +269,7 @@ impl Session {
     }
 
     /// Inserts rows. Returns their number.
-    async fn insert(&mut self, copy: &Copy, rows: &[Row]) -> Outcome<u64> {
+    async fn insert(&mut self, copy: &CopyStatement, rows: &[Row]) -> Outcome<u64> {
         let batch = batch(rows)?;
         let sql = format!("{} SELECT * FROM \"{COPIED_ROWS}\"", copy.sql);
         let prepared = PreparedStatement::parse(&sql).or_problem()?;
@@ -301,13 +304,15 @@ mod tests {
     use super::*;
 
     fn check(sql: &str, expected_sql: &str, format: CopyFormat) {
-        let copy = Copy::parse(sql).expect("COPY").expect(sql);
+        let copy = CopyStatement::parse(sql).expect("COPY").expect(sql);
         assert_eq!((copy.sql.as_str(), copy.format), (expected_sql, format), "{sql}");
     }
 
     #[test]
     fn errors_have_the_position_of_the_name_in_the_statement() {
-        let copy = Copy::parse("COPY t (a, nn)\n FROM STDIN").expect("COPY").expect("a statement");
+        let copy = CopyStatement::parse("COPY t (a, nn)\n FROM STDIN")
+            .expect("COPY")
+            .expect("a statement");
         let mut problem = Problem::new(ErrorCode::ColumnNotFound, "no `nn` (line 1, column 11)");
         problem.context.insert("line".to_owned(), 1.into());
         problem.context.insert("column".to_owned(), 11.into());
@@ -334,13 +339,13 @@ mod tests {
         check("copy t from stdin with (freeze on)", "INSERT INTO t", CopyFormat::text());
         let joined = "SELECT 1 FROM t JOIN header ON true";
         check(&format!("COPY ({joined}) TO STDOUT"), joined, CopyFormat::text());
-        assert_eq!(Copy::parse("SELECT 1"), None);
-        assert_eq!(Copy::parse("COPY t TO '/tmp/t.csv'"), None);
+        assert_eq!(CopyStatement::parse("SELECT 1"), None);
+        assert_eq!(CopyStatement::parse("COPY t TO '/tmp/t.csv'"), None);
         let binary = CopyFormat { is_binary: true, ..CopyFormat::text() };
         check("COPY t TO STDOUT (FORMAT binary)", "SELECT * FROM t", binary.clone());
         check("COPY (SELECT 1 AS a) TO STDOUT WITH BINARY", "SELECT 1 AS a", binary);
         for sql in ["COPY t FROM '/etc/passwd'", "COPY t TO STDOUT (FORMAT parquet)", "COPY"] {
-            assert!(matches!(Copy::parse(sql), Some(Err(_))), "{sql}");
+            assert!(matches!(CopyStatement::parse(sql), Some(Err(_))), "{sql}");
         }
     }
 }

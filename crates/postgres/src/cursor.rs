@@ -19,7 +19,7 @@ use crate::explain;
 use crate::message::Format;
 use crate::reply::{ColumnType, Reply};
 use crate::session::{Outcome, until_stopped};
-use crate::wire::Wire;
+use crate::wire::BufferedConnection;
 
 /// Number of rows that are encoded at once.
 const PIECE_ROWS: usize = 1_024;
@@ -102,7 +102,7 @@ impl Cursor {
     }
 
     /// Sends at most `limit` rows. Returns true after the last one. A write has no rows.
-    pub async fn send(&mut self, limit: u64, wire: &mut Wire) -> Outcome<bool> {
+    pub async fn send(&mut self, limit: u64, wire: &mut BufferedConnection) -> Outcome<bool> {
         let mut left = limit;
         while left > 0 {
             let Some(batch) = self.piece(left, wire).await? else { return Ok(true) };
@@ -128,7 +128,7 @@ impl Cursor {
     }
 
     /// Sends all rows as data of a COPY.
-    pub async fn copy(&mut self, format: &CopyFormat, wire: &mut Wire) -> Outcome {
+    pub async fn copy(&mut self, format: &CopyFormat, wire: &mut BufferedConnection) -> Outcome {
         let (mut value, mut line) = (BytesMut::new(), Vec::new());
         // Clients expect the header and the first row, or the trailer, in one message.
         let mut needs_header = format.is_binary;
@@ -167,7 +167,11 @@ impl Cursor {
     }
 
     /// Returns the next rows: a slice of the current batch.
-    async fn piece(&mut self, limit: u64, wire: &mut Wire) -> Outcome<Option<RecordBatch>> {
+    async fn piece(
+        &mut self,
+        limit: u64,
+        wire: &mut BufferedConnection,
+    ) -> Outcome<Option<RecordBatch>> {
         let batch = if let Some(batch) = self.batch.take() {
             batch
         } else {

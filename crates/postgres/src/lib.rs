@@ -32,8 +32,8 @@ mod text;
 mod transaction;
 mod wire;
 
-pub use message::{Fields, Message};
+pub use message::{FieldReader, Message};
 pub use reply::{Reply, Severity, Status};
 pub use session::{ClientSession, Session};
 pub use settings::{APPLICATION_NAME, Settings};
-pub use wire::{STARTUP_BYTES_MAX, Stream, Wire};
+pub use wire::{BufferedConnection, STARTUP_BYTES_MAX, Stream};

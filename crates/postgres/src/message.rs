@@ -92,7 +92,7 @@ impl Message {
     ///
     /// Errors: `invalid_argument` for an unknown message type, and for missing or excess bytes.
     pub fn decode(kind: u8, content: Bytes) -> Result<Self, Problem> {
-        let mut fields = Fields(content);
+        let mut fields = FieldReader(content);
         let message = fields.message(kind).ok_or_else(|| malformed(kind))?;
         if fields.0.has_remaining() && message != Message::Copy {
             return Err(malformed(kind));
@@ -108,9 +108,9 @@ fn malformed(kind: u8) -> Problem {
 }
 
 /// Reader of the fields of a message. Reads past the end return `None`.
-pub struct Fields(pub Bytes);
+pub struct FieldReader(pub Bytes);
 
-impl Fields {
+impl FieldReader {
     fn message(&mut self, kind: u8) -> Option<Message> {
         Some(match kind {
             b'Q' => Message::Query(self.text()?),

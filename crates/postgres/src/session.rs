@@ -19,13 +19,13 @@ use headwater_service::{
 use tokio_util::sync::CancellationToken;
 
 use crate::command::SessionCommand;
-use crate::copy::Copy;
+use crate::copy::CopyStatement;
 use crate::cursor::{Cursor, StatementKind};
 use crate::message::Format;
 use crate::reply::Status;
 use crate::settings::{SERVER_VERSION, Settings};
-use crate::temporary::Temporary;
-use crate::wire::Wire;
+use crate::temporary::TemporaryRelation;
+use crate::wire::BufferedConnection;
 
 /// Maximum number of prepared statements, and of portals, of a session.
 const NAMES_MAX: usize = 1_000;
@@ -67,7 +67,7 @@ pub enum Action {
     /// A statement that the service executes.
     Sql(PreparedStatement),
     /// A COPY statement.
-    Copy(Box<Copy>),
+    Copy(Box<CopyStatement>),
 }
 
 impl Action {
@@ -86,7 +86,7 @@ impl Action {
         if let Some(command) = SessionCommand::parse(sql) {
             return Ok((Action::Session(command?), Vec::new()));
         }
-        if let Some(copy) = Copy::parse(sql) {
+        if let Some(copy) = CopyStatement::parse(sql) {
             return Ok((Action::Copy(Box::new(copy?)), Vec::new()));
         }
         let (sql, parameters) = match translate(sql, identity) {
@@ -155,7 +155,7 @@ pub struct ClientSession {
 /// The state of a connection.
 pub struct Session {
     /// The connection.
-    pub wire: Wire,
+    pub wire: BufferedConnection,
     /// The service that executes the operations.
     pub service: Service,
     /// The identity of the client.
@@ -169,7 +169,7 @@ pub struct Session {
     /// The transaction, if one is open.
     pub transaction: Option<OpenTransaction>,
     /// The temporary tables and views of the transaction, in the order of their creation.
-    pub temporary: Vec<Temporary>,
+    pub temporary: Vec<TemporaryRelation>,
     /// The rows received by a COPY, which its next statement inserts.
     pub copied: Option<CopiedRows>,
     /// Prepared statements by name.
@@ -183,7 +183,7 @@ pub struct Session {
 impl Session {
     /// Creates a session outside of a transaction.
     pub fn new(
-        wire: Wire,
+        wire: BufferedConnection,
         service: Service,
         client: ClientSession,
         connection: ConnectionHandle,
@@ -292,7 +292,7 @@ pub async fn until_stopped<T>(
     work: impl Future<Output = T>,
     token: &CancellationToken,
     timeout: Option<Duration>,
-    wire: &mut Wire,
+    wire: &mut BufferedConnection,
 ) -> Outcome<T> {
     let expired = async {
         match timeout {

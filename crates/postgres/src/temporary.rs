@@ -17,14 +17,14 @@ pub struct CreateTemporary {
     /// The statement in which spaces replace the words for temporary objects.
     sql: String,
     /// The table or view.
-    object: Temporary,
+    object: TemporaryRelation,
     /// True for IF NOT EXISTS.
     if_not_exists: bool,
 }
 
 /// A temporary table or view.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Temporary {
+pub struct TemporaryRelation {
     /// The name, as written.
     name: String,
     /// The kind of object: `TABLE` or `VIEW`.
@@ -63,7 +63,7 @@ impl CreateTemporary {
             .windows(3)
             .find(|three| is(three[0], "ON") && is(three[1], "COMMIT") && is(three[2], "DROP"));
         removed.extend(on_commit.into_iter().flatten());
-        let object = Temporary { name: name.to_owned(), kind };
+        let object = TemporaryRelation { name: name.to_owned(), kind };
         Some(CreateTemporary { sql: blank(sql, &removed), object, if_not_exists })
     }
 }
@@ -140,7 +140,7 @@ impl Session {
 
     /// Drops the temporary objects of the transaction, the latest first.
     pub async fn drop_temporary(&mut self) -> Outcome {
-        while let Some(Temporary { name, kind }) = self.temporary.pop() {
+        while let Some(TemporaryRelation { name, kind }) = self.temporary.pop() {
             let sql = format!("DROP {kind} IF EXISTS {name}");
             let prepared = PreparedStatement::parse(&sql).or_problem()?;
             let mut cursor = self.start(prepared, &[]).await?;

@@ -23,17 +23,17 @@ pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
 
 /// A connection with its buffers.
-pub struct Wire {
+pub struct BufferedConnection {
     stream: Box<dyn Stream>,
     input: BytesMut,
     /// Replies that are not sent yet.
     pub output: BytesMut,
 }
 
-impl Wire {
+impl BufferedConnection {
     /// Creates a connection with empty buffers.
     pub fn new(stream: Box<dyn Stream>) -> Self {
-        Wire { stream, input: BytesMut::new(), output: BytesMut::new() }
+        BufferedConnection { stream, input: BytesMut::new(), output: BytesMut::new() }
     }
 
     /// Returns the underlying stream for a TLS handshake. Fails if input has already arrived,
@@ -130,7 +130,7 @@ mod tests {
 
     async fn check(sent: &'static [u8], expected: Result<Option<(u8, &[u8])>, io::ErrorKind>) {
         let (mut client, server) = tokio::io::duplex(64);
-        let mut wire = Wire::new(Box::new(server));
+        let mut wire = BufferedConnection::new(Box::new(server));
         client.write_all(sent).await.expect("a write");
         drop(client);
         let read = wire.message(100).await.map_err(|error| error.kind());

@@ -16,7 +16,7 @@
 
 use std::collections::BTreeMap;
 
-use headwater_model::{DailyBudget, Fault, FunctionArgument, Priority};
+use headwater_model::{DailyBudget, ErrorDetails, FunctionArgument, Priority};
 use headwater_sandbox::{LimitSettings, Network};
 use serde::Deserialize;
 use toml::Spanned;

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use headwater_model::{ErrorCode, Fault, Problem};
+use headwater_model::{ErrorCode, ErrorDetails, Problem};
 use serde_json::json;
 
 use crate::Location;
@@ -108,7 +108,7 @@ impl From<Problem> for Error {
     }
 }
 
-impl Fault for Error {
+impl ErrorDetails for Error {
     fn code(&self) -> ErrorCode {
         match self {
             Error::NoManifest
@@ -143,7 +143,7 @@ impl Fault for Error {
                 put("line", json!(at.line));
             }
             Error::Several { errors } => {
-                let errors = errors.iter().map(Fault::to_problem);
+                let errors = errors.iter().map(ErrorDetails::to_problem);
                 put("errors", json!(errors.collect::<Vec<Problem>>()));
             }
             Error::Sql { step, at, problem } => {

@@ -17,6 +17,7 @@ mod parameter;
 mod parsed_project;
 mod project;
 mod python;
+mod quantities;
 mod rates;
 mod row_expectation;
 mod runtime;
@@ -27,7 +28,6 @@ mod sql_models;
 mod step;
 pub mod suggest;
 mod trigger;
-mod units;
 
 pub use callable::{CallConcurrency, CallDestinations, Callable};
 pub use command::CommandPaths;

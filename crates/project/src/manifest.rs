@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use headwater_model::{
-    DEFAULT_NAMESPACE, Fault, PROJECT_FILE, PROJECT_FILES, Priority, RateCard, Trigger, name,
+    DEFAULT_NAMESPACE, ErrorDetails, PROJECT_FILE, PROJECT_FILES, Priority, RateCard, Trigger, name,
 };
 use serde::Deserialize;
 use toml::Spanned;
@@ -232,7 +232,7 @@ fn defaults(source: &SourceText<'_>, table: DefaultsSection) -> Result<Defaults>
 
 /// Parses a size in bytes.
 pub(super) fn size(source: &SourceText<'_>, text: &Spanned<String>) -> Result<u64> {
-    units::bytes(text.as_ref()).ok_or_else(|| {
+    quantities::bytes(text.as_ref()).ok_or_else(|| {
         let message = format!("`{}` is not a size", text.as_ref());
         let at = source.at(text.span().start);
         Error::invalid(at, message, "Write a number with a unit, such as `512MiB`.")
@@ -241,7 +241,7 @@ pub(super) fn size(source: &SourceText<'_>, text: &Spanned<String>) -> Result<u6
 
 /// Parses a duration.
 pub(super) fn duration(source: &SourceText<'_>, text: &Spanned<String>) -> Result<Duration> {
-    units::duration(text.as_ref()).ok_or_else(|| {
+    quantities::duration(text.as_ref()).ok_or_else(|| {
         let message = format!("`{}` is not a time", text.as_ref());
         let at = source.at(text.span().start);
         Error::invalid(at, message, "Write a number with a unit, such as `30s` or `10min`.")

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use headwater_model::{Fault, PROJECT_FILE, nearest};
+use headwater_model::{ErrorDetails, PROJECT_FILE, nearest};
 use serde_json::Value;
 
 use super::Project;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use headwater_model::{Fault, TableName};
+use headwater_model::{ErrorDetails, TableName};
 
 use crate::{Error, Location, ParameterInput, Result, Severity, Step};
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use headwater_model::{Fault, PartitionField, TableName};
+use headwater_model::{ErrorDetails, PartitionField, TableName};
 use headwater_sql::TableRef;
 use headwater_sql::time_travel::Constants;
 
@@ -146,7 +146,7 @@ fn jinja(source: &SourceText<'_>) -> Option<Error> {
 
 /// Returns the location of an error in a SQL file. An error without a line is located at the first
 /// line of the file.
-pub fn located(source: &SourceText<'_>, error: &dyn Fault) -> Location {
+pub fn located(source: &SourceText<'_>, error: &dyn ErrorDetails) -> Location {
     let line = error.to_problem().context.get("line").and_then(serde_json::Value::as_u64);
     source.line(line.and_then(|line| u32::try_from(line).ok()).unwrap_or(1).max(1))
 }
@@ -295,10 +295,10 @@ fn apply(
         "outputs" => {
             step.outputs.extend(value.split(", ").map(|address| address.trim().to_owned()));
         }
-        "memory" => step.memory_bytes = Some(quantity(units::bytes, "memory", value, at)?),
-        "timeout" => step.timeout = Some(quantity(units::duration, "timeout", value, at)?),
+        "memory" => step.memory_bytes = Some(quantity(quantities::bytes, "memory", value, at)?),
+        "timeout" => step.timeout = Some(quantity(quantities::duration, "timeout", value, at)?),
         "retries" => step.retries.count = retries(value, at)?,
-        "backoff" => step.retries.backoff = quantity(units::duration, "backoff", value, at)?,
+        "backoff" => step.retries.backoff = quantity(quantities::duration, "backoff", value, at)?,
         other => {
             let message = format!("`{other}` is not a setting of a SQL model");
             return Err(Error::invalid(

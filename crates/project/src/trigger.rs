@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use headwater_model::Fault;
+use headwater_model::ErrorDetails;
 
 use super::Project;
 use super::manifest::LocatedTrigger;

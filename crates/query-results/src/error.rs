@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
-use headwater_model::{ErrorCode, Fault};
+use headwater_model::{ErrorCode, ErrorDetails};
 
 /// A result with the error type of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -64,7 +64,7 @@ impl From<arrow::error::ArrowError> for Error {
     }
 }
 
-impl Fault for Error {
+impl ErrorDetails for Error {
     fn code(&self) -> ErrorCode {
         match self {
             Error::QueryNotFound { .. } => ErrorCode::JobNotFound,

@@ -8,7 +8,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use headwater_model::{Actor, AsyncQuery, Clock, Fault, JobId, JobStatus, Problem, Timestamp};
+use headwater_model::{
+    Actor, AsyncQuery, Clock, ErrorDetails, JobId, JobStatus, Problem, Timestamp,
+};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;

@@ -1,6 +1,6 @@
 //! Errors of queues.
 
-use headwater_model::{ErrorCode, Fault};
+use headwater_model::{ErrorCode, ErrorDetails};
 
 /// A result with the error type of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -79,7 +79,7 @@ pub enum Error {
     Store(#[from] headwater_store::Error),
 }
 
-impl Fault for Error {
+impl ErrorDetails for Error {
     fn code(&self) -> ErrorCode {
         match self {
             Error::QueueNotFound { .. } => ErrorCode::QueueNotFound,

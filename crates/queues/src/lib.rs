@@ -21,7 +21,7 @@ mod record;
 mod selection;
 mod send;
 mod state;
-mod take;
+mod taken_messages;
 
 pub use attributes::{QueueAttributes, RedrivePolicy, is_queue_name};
 pub use error::{Error, Result};
@@ -32,4 +32,4 @@ pub use message::{
 pub use queue::{QueueCounts, QueueInfo};
 pub use queues::Queues;
 pub use receive::ReceiveOptions;
-pub use take::TakenMessages;
+pub use taken_messages::TakenMessages;

@@ -27,7 +27,7 @@ const BYTES_CACHED: &str = "bytes_cached";
 
 /// A function that replaces an error from below the barrier with an error that reveals no hidden
 /// values. Its first argument is the name of the table.
-pub(crate) type ConcealError = fn(&str, DataFusionError) -> DataFusionError;
+pub(crate) type RedactError = fn(&str, DataFusionError) -> DataFusionError;
 
 /// The scan of a restricted table.
 ///
@@ -37,7 +37,7 @@ pub(crate) type ConcealError = fn(&str, DataFusionError) -> DataFusionError;
 pub(crate) struct RestrictedScanExec {
     scan: Arc<dyn ExecutionPlan>,
     label: Arc<str>,
-    conceal: ConcealError,
+    conceal: RedactError,
     properties: Arc<PlanProperties>,
     metrics: ExecutionPlanMetricsSet,
 }
@@ -48,7 +48,7 @@ impl RestrictedScanExec {
         scan: Arc<dyn ExecutionPlan>,
         schema: SchemaRef,
         label: Arc<str>,
-        conceal: ConcealError,
+        conceal: RedactError,
     ) -> Self {
         let below = scan.properties();
         let properties = PlanProperties::new(

@@ -12,7 +12,7 @@ use datafusion::logical_expr::{
 };
 use datafusion::physical_plan::ExecutionPlan;
 
-use crate::scan::{ConcealError, RestrictedScanExec};
+use crate::scan::{RedactError, RestrictedScanExec};
 
 /// A table that exposes only visible rows and masked values.
 ///
@@ -25,7 +25,7 @@ pub struct RestrictedTable {
     plan: LogicalPlan,
     /// The table's name.
     label: Arc<str>,
-    conceal: ConcealError,
+    conceal: RedactError,
 }
 
 impl RestrictedTable {
@@ -39,7 +39,7 @@ impl RestrictedTable {
         masked: &[bool],
         plan: LogicalPlan,
         label: &str,
-        conceal: ConcealError,
+        conceal: RedactError,
     ) -> Result<Self> {
         check_nodes(&plan)?;
         let fields = schema.fields().iter().zip(masked);

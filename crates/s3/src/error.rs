@@ -13,7 +13,7 @@ pub(crate) fn s3_error_of(problem: Problem) -> S3Error {
     let known = named.and_then(|code| S3ErrorCode::from_bytes(code.as_bytes()));
     let code = known.unwrap_or_else(|| code_of(problem.code));
     let is_internal = code.status_code().is_none_or(|status| status.is_server_error());
-    if is_internal && !problem.code.is_doubtful() {
+    if is_internal && !problem.code.has_unknown_outcome() {
         tracing::debug!("an S3 request failed: {problem}");
     }
     let message = match problem.hint {

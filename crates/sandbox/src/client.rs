@@ -59,7 +59,7 @@ pub struct RunningProcess {
     ended: bool,
     /// Set after the spawner has paused the process for the first time.
     meter: Option<GroupMeter>,
-    /// The spawner's reply to [`RunningProcess::pause_later`].
+    /// The spawner's reply to [`RunningProcess::start_pause`].
     pausing: Option<oneshot::Receiver<Option<ResourceUsage>>>,
     /// True if a pause was requested since the last resume.
     is_paused: bool,
@@ -192,7 +192,7 @@ impl RunningProcess {
     /// mapped.
     ///
     /// Freezes the process, unless it was measured before and `inputs` is empty. A process that was
-    /// not frozen continues to run until its next call or [`RunningProcess::pause_later`]. The next
+    /// not frozen continues to run until its next call or [`RunningProcess::start_pause`]. The next
     /// call is charged for the CPU time until then.
     pub async fn measure(&mut self, inputs: &[u64]) -> Option<ResourceUsage> {
         if let (Some(meter), true) = (&self.meter, inputs.is_empty()) {
@@ -210,7 +210,7 @@ impl RunningProcess {
 
     /// Requests a freeze without waiting for it, unless the process is already frozen. If the
     /// freeze fails, [`RunningProcess::resume`] returns an error.
-    pub fn pause_later(&mut self) {
+    pub fn start_pause(&mut self) {
         if !self.is_paused {
             self.pausing = self.request_pause(&[]);
         }

@@ -1,6 +1,6 @@
 //! Errors of sandboxed processes.
 
-use headwater_model::{ErrorCode, Fault};
+use headwater_model::{ErrorCode, ErrorDetails};
 
 /// Result with an error of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -32,7 +32,7 @@ impl Error {
     }
 }
 
-impl Fault for Error {
+impl ErrorDetails for Error {
     fn code(&self) -> ErrorCode {
         match self {
             Error::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => {

@@ -32,5 +32,5 @@ pub use protocol::{
     CloneSpec, Confinement, Exit, HostReport, ProcessEnd, ProcessSpec, ResourceUsage, SandboxSpec,
     Signal,
 };
-pub use server_rules::{AllowsLocation, ServerName, ServerRules};
-pub use spawner::{answer_promptly, spawner_main, tmpfs, work_steadily};
+pub use server_rules::{LocationCheck, ServerName, ServerRules};
+pub use spawner::{set_default_time_slice, set_short_time_slice, spawner_main, tmpfs};

@@ -96,7 +96,7 @@ impl Limits {
     /// Returns true if a sandbox that was created with the other limits can be used with these
     /// limits. Compares the limits of memory, `/tmp` and CPU time, and whether there is any network
     /// access. The other fields do not affect the sandbox.
-    pub fn as_made_for(&self, others: &Limits) -> bool {
+    pub fn is_compatible_with(&self, others: &Limits) -> bool {
         let of = |limits: &Limits| {
             let network = limits.network.is_off();
             (limits.memory_bytes, network, limits.temp_bytes, limits.cpu_millis)

@@ -18,7 +18,7 @@ use crate::is_own_address;
 const RESOLVE_MAX: Duration = Duration::from_secs(5);
 
 /// Decides whether the user may read a location.
-pub type AllowsLocation = Arc<dyn Fn(&str) -> bool + Send + Sync>;
+pub type LocationCheck = Arc<dyn Fn(&str) -> bool + Send + Sync>;
 
 /// The rules for the triggers and destinations of one user. The default has no restrictions.
 #[derive(Clone, Default)]
@@ -29,7 +29,7 @@ pub struct ServerRules {
 #[derive(Clone)]
 struct RestrictedUser {
     actor: Actor,
-    allows: AllowsLocation,
+    allows: LocationCheck,
 }
 
 /// A server that a trigger or a destination names.
@@ -57,7 +57,7 @@ impl fmt::Display for ServerName {
 
 impl ServerRules {
     /// Creates the rules for an actor that is not the owner. `allows` has the rights of this actor.
-    pub fn restricted(actor: Actor, allows: AllowsLocation) -> Self {
+    pub fn restricted(actor: Actor, allows: LocationCheck) -> Self {
         ServerRules { user: Some(RestrictedUser { actor, allows }) }
     }
 

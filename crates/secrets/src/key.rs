@@ -137,7 +137,7 @@ async fn run(command: &str) -> Result<Key> {
 
 #[cfg(test)]
 mod tests {
-    use headwater_model::{ErrorCode, Fault};
+    use headwater_model::{ErrorCode, ErrorDetails};
 
     use super::*;
 

@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use headwater_model::{ErrorCode, Fault, Problem};
+use headwater_model::{ErrorCode, ErrorDetails, Problem};
 
 use crate::ServerInfo;
 
@@ -91,7 +91,7 @@ fn describe(info: Option<&ServerInfo>) -> String {
     text + ")"
 }
 
-impl Fault for Error {
+impl ErrorDetails for Error {
     fn code(&self) -> ErrorCode {
         match self {
             Error::LakeHeld { .. } | Error::Listen { .. } => ErrorCode::Unavailable,

@@ -45,7 +45,7 @@ pub use handle::ServerHandle;
 pub use headwater_flight::FlightLimits;
 pub use headwater_service::{
     Access, CloudSettings, Credential, Isolation, KeySource, NewUser, OidcConfig, ServiceConfig,
-    SpawnCommand, WarehouseOptions, answer_promptly, make_folder, read_function, read_project,
+    SpawnCommand, WarehouseOptions, make_folder, read_function, read_project, set_short_time_slice,
     spawner_main,
 };
 pub use headwater_telemetry::{Telemetry, TelemetryOptions};

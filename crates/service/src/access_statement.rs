@@ -8,7 +8,7 @@ use headwater_engine::system::moment;
 use headwater_engine::{AccessStatement, Batches, RestrictionStatement};
 use headwater_executors::to_batches;
 use headwater_model::{
-    CreateRole, Fault, Grant, GrantRequest, Principal, Problem, QueryRequest, Role,
+    CreateRole, ErrorDetails, Grant, GrantRequest, Principal, Problem, QueryRequest, Role,
 };
 use serde_json::{Value, json};
 

@@ -8,7 +8,7 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::error::ArrowError;
 use futures::StreamExt;
 use headwater_encoding::Encoder;
-use headwater_engine::{CopyFile, StatementResult};
+use headwater_engine::{CopyToStatement, StatementResult};
 use headwater_executors::{EVERY, ExportFile, not_written, record_denial};
 use headwater_model::{
     Action, ErrorCode, FileFormat, JobId, Object, Principal, Problem, ResultExt,
@@ -44,9 +44,9 @@ impl CopyTarget {
         components: &Components,
         principal: &Principal,
         job: JobId,
-        file: CopyFile,
+        file: CopyToStatement,
     ) -> Result<Self, Problem> {
-        let CopyFile { location, format } = file;
+        let CopyToStatement { location, format } = file;
         let objects = &components.buckets.objects;
         if let Some(path) = BucketStore::own_path(objects, &location).await.or_problem()? {
             let object = Object::object_in(&path.bucket, &path.key);
@@ -62,7 +62,8 @@ impl CopyTarget {
         components.authorize(principal, Action::Write, &Object::location(granted))?;
         let private = components.import_rights.private_files(principal, &[]);
         let private = private.resolve(&components.lake);
-        let path = if CloudUrl::is_meant(&location) { None } else { Some(local_path(&location)?) };
+        let path =
+            if CloudUrl::has_cloud_scheme(&location) { None } else { Some(local_path(&location)?) };
         let is_private = match &path {
             Some(path) => private.has_real_path(path),
             None => private.has_object(&location),
@@ -111,7 +112,7 @@ impl CopyTarget {
 
 /// Returns the location of a file to write, which must not have an unknown URL scheme.
 fn absolute(components: &Components, location: &str) -> Result<String, Problem> {
-    if CloudUrl::is_meant(location) {
+    if CloudUrl::has_cloud_scheme(location) {
         return Ok(location.to_owned());
     }
     if let Some((scheme, _)) = location.split_once("://") {

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use headwater_model::{ErrorCode, Fault, Problem};
+use headwater_model::{ErrorCode, ErrorDetails, Problem};
 
 /// A result with the error type of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -25,12 +25,12 @@ pub enum Error {
 
 impl Error {
     /// Wraps the error of a component.
-    pub(crate) fn component(error: &impl Fault) -> Self {
+    pub(crate) fn component(error: &impl ErrorDetails) -> Self {
         Error::Component(Box::new(error.to_problem()))
     }
 }
 
-impl Fault for Error {
+impl ErrorDetails for Error {
     fn code(&self) -> ErrorCode {
         match self {
             Error::Folder { .. } => ErrorCode::Storage,

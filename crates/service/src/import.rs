@@ -6,8 +6,8 @@ use headwater_executors::ActingRequest;
 use headwater_ingest::{BucketStores, Importer};
 use headwater_jobs::NewJob;
 use headwater_model::{
-    Action, Actor, Fault, ImportPlan, ImportRequest, Job, JobKind, NameError, Principal, Problem,
-    RefSpec, ResultExt, TableName,
+    Action, Actor, ErrorDetails, ImportPlan, ImportRequest, Job, JobKind, NameError, Principal,
+    Problem, RefSpec, ResultExt, TableName,
 };
 use serde_json::json;
 use tokio_util::sync::CancellationToken;

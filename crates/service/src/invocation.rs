@@ -11,7 +11,7 @@ use headwater_executors::{
     parse_folder, record_secrets, split_name,
 };
 use headwater_function_lake::{CallScope, FunctionLake};
-use headwater_functions::{Argument, ClientCall, FunctionResult, LakeAccess, Returns};
+use headwater_functions::{Argument, ClientCall, FunctionResult, LakeAccess, ResultKind};
 use headwater_jobs::{NewJob, SpawnOnDrop};
 use headwater_model::{
     AcceptedEvent, Action, Actor, ErrorCode, FunctionSummary, InvokeAsyncRequest, JobKind,
@@ -48,7 +48,7 @@ pub struct CallInput {
     /// The arguments, with their names.
     pub arguments: Vec<Argument>,
     /// The kind of result that the caller accepts.
-    pub returns: Returns,
+    pub returns: ResultKind,
     /// Values from the client: the Lambda client context, and the receiver of a streamed answer.
     pub client: ClientCall,
     /// The quota used by the arguments, held until the call has ended.

@@ -124,9 +124,9 @@ pub use headwater_function_store::{
     StoredVersion, UrlAuth, UrlSettings, UsedLayer, read_source as read_function,
 };
 pub use headwater_functions::{
-    AnswerPart, AnswerSink, Argument, ArgumentValue, ClientCall, FunctionResult, Isolation,
-    ProvisionedStatus, Returns, SharedTable, SpawnCommand, answer_promptly, make_folder,
-    spawner_main,
+    Argument, ArgumentValue, ClientCall, FunctionResult, Isolation, ProvisionedStatus,
+    ResponsePart, ResponseSender, ResultKind, SharedTable, SpawnCommand, make_folder,
+    set_short_time_slice, spawner_main,
 };
 pub use headwater_jobs::{JobFilter, UsageGroup, UsageGrouping};
 pub use headwater_lake::{CloudSettings, WarehouseOptions};

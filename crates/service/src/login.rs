@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use headwater_access::{Access, ExternalLogin};
 use headwater_model::{
-    Clock, ErrorCode, Fault, LoginCode, LoginMethods, LoginStart, ObjectId, Principal, Problem,
-    ResultExt, StartLogin,
+    Clock, ErrorCode, ErrorDetails, LoginCode, LoginMethods, LoginStart, ObjectId, Principal,
+    Problem, ResultExt, StartLogin,
 };
 use headwater_oidc::{Identity, OidcConfig, Provider};
 use moka::sync::Cache;

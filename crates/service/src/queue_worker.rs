@@ -13,7 +13,7 @@ use std::collections::{BTreeSet, HashSet};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use headwater_functions::{Argument, ArgumentValue, ClientCall, FunctionResult, Returns};
+use headwater_functions::{Argument, ArgumentValue, ClientCall, FunctionResult, ResultKind};
 use headwater_model::{Action, ErrorCode, Object, Principal, Problem, ResultExt};
 use headwater_queues::{QueueMapping, Queues, ReceiveOptions, ReceivedMessage};
 use parking_lot::Mutex;
@@ -369,7 +369,7 @@ impl QueueWorker {
         let name = function.event_argument()?.to_owned();
         let arguments = vec![Argument { name, value: ArgumentValue::Json(event) }];
         let client = ClientCall::default();
-        let input = CallInput { arguments, returns: Returns::Any, client, permit: None };
+        let input = CallInput { arguments, returns: ResultKind::Any, client, permit: None };
         let reports = self.mapping.settings.reports_failures;
         let ids: HashSet<String> = part.iter().map(|(one, _)| one.message.id.clone()).collect();
         let encode = move |returned| async move { failures(returned, reports, &ids) };
@@ -435,7 +435,7 @@ fn retry_pause(problem: &Problem) -> Option<u32> {
 /// The answer of a function that reports failed messages.
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-struct BatchAnswer {
+struct BatchResponse {
     batch_item_failures: Option<Vec<BatchItemFailure>>,
 }
 
@@ -460,7 +460,7 @@ fn failures(
         let message = format!("the function's `batchItemFailures` are invalid: {reason}");
         Problem::new(ErrorCode::FunctionFailed, message)
     };
-    let answer: Option<BatchAnswer> =
+    let answer: Option<BatchResponse> =
         serde_json::from_slice(&text).map_err(|error| invalid(error.to_string()))?;
     let failed = answer.unwrap_or_default().batch_item_failures.unwrap_or_default();
     let failed: BTreeSet<String> = failed.into_iter().map(|one| one.item_identifier).collect();

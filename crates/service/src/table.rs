@@ -8,8 +8,8 @@ use headwater_functions::SharedTable;
 use headwater_jobs::NewJob;
 use headwater_lake::WriteRows;
 use headwater_model::{
-    Action, ErrorCode, Fault, JobKind, Object, Principal, Problem, RefSpec, ResultExt, Table,
-    TableName, Usage, WriteMode, WriteReport,
+    Action, ErrorCode, ErrorDetails, JobKind, Object, Principal, Problem, RefSpec, ResultExt,
+    Table, TableName, Usage, WriteMode, WriteReport,
 };
 use serde_json::json;
 

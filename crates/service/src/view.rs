@@ -5,7 +5,8 @@ use std::sync::Arc;
 use futures::FutureExt;
 use headwater_lake::Transaction;
 use headwater_model::{
-    Action, ErrorCode, Fault, Object, Principal, Problem, RefSpec, ResultExt, SqlView, TableName,
+    Action, ErrorCode, ErrorDetails, Object, Principal, Problem, RefSpec, ResultExt, SqlView,
+    TableName,
 };
 
 use crate::service::Components;

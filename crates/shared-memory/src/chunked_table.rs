@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use arrow::datatypes::SchemaRef;
 use arrow::error::ArrowError;
 
-use crate::table::{Writer, aside, finish, writer};
+use crate::table::{Writer, finish, run_blocking, writer};
 use crate::{Error, Result, SharedTable, TableQuota};
 
 /// The received parts.
@@ -40,7 +40,7 @@ impl ChunkedTable {
             return false;
         }
         let quota = self.quota.clone();
-        let added = aside(move || append(state, file, quota.as_ref())).await;
+        let added = run_blocking(move || append(state, file, quota.as_ref())).await;
         self.state = added.unwrap_or_else(|error| State::Failed(Some(error)));
         matches!(self.state, State::Some { .. })
     }
@@ -56,7 +56,7 @@ impl ChunkedTable {
     /// Returns the combined table.
     pub async fn finish(self) -> Result<SharedTable> {
         match self.state {
-            State::Some { writer, rows, .. } => aside(move || finish(*writer, rows)).await,
+            State::Some { writer, rows, .. } => run_blocking(move || finish(*writer, rows)).await,
             State::Failed(Some(error)) => Err(error),
             State::Failed(None) | State::None => Err(invalid("the parts of the table are missing")),
         }

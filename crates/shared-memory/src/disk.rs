@@ -16,14 +16,14 @@ use arrow::error::ArrowError;
 use uuid::Uuid;
 
 use crate::ipc::Source;
-use crate::quota::QuotaPart;
+use crate::quota::QuotaReservation;
 
 /// A read-only file that contains a complete table.
 #[derive(Debug)]
 pub struct DiskFile {
     file: File,
     bytes: u64,
-    _taken: QuotaPart,
+    _taken: QuotaReservation,
 }
 
 /// Creates an unnamed file in a folder. Returns a writable and a read-only handle.
@@ -39,7 +39,7 @@ pub(crate) fn create(folder: &Path) -> io::Result<(File, File)> {
 
 impl DiskFile {
     /// Returns the file after its content has been written completely.
-    pub(crate) fn new(file: File, bytes: u64, taken: QuotaPart) -> Self {
+    pub(crate) fn new(file: File, bytes: u64, taken: QuotaReservation) -> Self {
         DiskFile { file, bytes, _taken: taken }
     }
 

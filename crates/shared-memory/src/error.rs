@@ -2,7 +2,7 @@
 //! free space. Other errors are faults of the server, or of the process that wrote a file.
 
 use arrow::error::ArrowError;
-use headwater_model::{ErrorCode, Fault};
+use headwater_model::{ErrorCode, ErrorDetails};
 
 /// A result of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -41,7 +41,7 @@ impl Error {
     }
 }
 
-impl Fault for Error {
+impl ErrorDetails for Error {
     fn code(&self) -> ErrorCode {
         if self.is_disk_full() { ErrorCode::DiskFull } else { ErrorCode::Internal }
     }

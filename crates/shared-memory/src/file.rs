@@ -9,7 +9,7 @@ use arrow::buffer::Buffer;
 use rustix::fs::{MemfdFlags, SealFlags, SeekFrom};
 
 use crate::extents::Extents;
-use crate::quota::QuotaPart;
+use crate::quota::QuotaReservation;
 use crate::write_check::has_writers;
 use crate::{Error, Result};
 
@@ -30,7 +30,7 @@ struct Inner {
     bytes: u64,
     held: u64,
     /// The charge of the file on a quota; unset until the file is charged.
-    taken: OnceLock<QuotaPart>,
+    taken: OnceLock<QuotaReservation>,
 }
 
 impl MemoryFile {
@@ -145,12 +145,12 @@ impl MemoryFile {
     }
 
     /// Returns the charge of the file on a quota; `None` if the file is not charged.
-    pub(crate) fn taken(&self) -> Option<&QuotaPart> {
+    pub(crate) fn taken(&self) -> Option<&QuotaReservation> {
         self.0.taken.get()
     }
 
     /// Records the charge of the file on a quota.
-    pub(crate) fn take(&self, taken: QuotaPart) {
+    pub(crate) fn take(&self, taken: QuotaReservation) {
         // If another caller has recorded a charge first, this charge is released.
         let _ = self.0.taken.set(taken);
     }

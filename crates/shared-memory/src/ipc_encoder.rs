@@ -44,7 +44,7 @@ enum BodySource {
 }
 
 /// Returns true if rows with these columns can be encoded as one message.
-pub fn suits(schema: &Schema) -> bool {
+pub fn is_encodable(schema: &Schema) -> bool {
     schema.fields().iter().all(|field| is_plain(field.data_type()))
 }
 
@@ -389,7 +389,7 @@ mod tests {
     fn check(columns: Vec<(&str, ArrayRef)>) {
         let whole = RecordBatch::try_from_iter(columns).unwrap();
         let schema = whole.schema();
-        assert!(suits(&schema));
+        assert!(is_encodable(&schema));
         let rows = whole.num_rows();
         let cuts: [&[(usize, usize)]; 4] = [
             &[(0, rows)],
@@ -456,7 +456,7 @@ mod tests {
     fn dictionaries_and_views_are_not_supported() {
         let words = DataType::Dictionary(DataType::Int32.into(), DataType::Utf8.into());
         for kind in [words.clone(), DataType::Utf8View, DataType::new_list(words, true)] {
-            assert!(!suits(&Schema::new(vec![Field::new("c", kind, true)])));
+            assert!(!is_encodable(&Schema::new(vec![Field::new("c", kind, true)])));
         }
     }
 }

@@ -24,7 +24,7 @@ struct Quota {
 
 /// The bytes that are charged to a quota. Dropping the value releases them.
 #[derive(Debug)]
-pub struct QuotaPart {
+pub struct QuotaReservation {
     quota: Arc<Quota>,
     bytes: u64,
 }
@@ -65,13 +65,13 @@ impl TableQuota {
     }
 
     /// Returns an empty charge on the memory quota.
-    pub(crate) fn in_memory(&self) -> QuotaPart {
-        QuotaPart { quota: Arc::clone(&self.memory), bytes: 0 }
+    pub(crate) fn in_memory(&self) -> QuotaReservation {
+        QuotaReservation { quota: Arc::clone(&self.memory), bytes: 0 }
     }
 
     /// Returns an empty charge on the disk quota.
-    pub(crate) fn on_disk(&self) -> QuotaPart {
-        QuotaPart { quota: Arc::clone(&self.disk), bytes: 0 }
+    pub(crate) fn on_disk(&self) -> QuotaReservation {
+        QuotaReservation { quota: Arc::clone(&self.disk), bytes: 0 }
     }
 }
 
@@ -81,7 +81,7 @@ impl Quota {
     }
 }
 
-impl QuotaPart {
+impl QuotaReservation {
     /// Increases this charge. Returns false if the quota is exhausted.
     pub(crate) fn grow(&mut self, bytes: u64) -> bool {
         let max = self.quota.bytes_max;
@@ -106,7 +106,7 @@ impl QuotaPart {
     }
 }
 
-impl Drop for QuotaPart {
+impl Drop for QuotaReservation {
     fn drop(&mut self) {
         self.quota.taken.fetch_sub(self.bytes, Ordering::Relaxed);
     }

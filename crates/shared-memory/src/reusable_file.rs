@@ -17,7 +17,7 @@ use rustix::mm::{MapFlags, ProtFlags};
 
 use crate::disk;
 use crate::ipc_encoder::IpcMessage;
-use crate::quota::{QuotaPart, TableQuota};
+use crate::quota::{QuotaReservation, TableQuota};
 use crate::{Error, MemoryFile, Result};
 
 /// The seals of a file. After sealing, only a mapping that was created before can change the file.
@@ -32,7 +32,7 @@ const STEP: usize = 1 << 20;
 pub struct ReusableFile {
     place: Location,
     bytes: usize,
-    taken: Option<QuotaPart>,
+    taken: Option<QuotaReservation>,
 }
 
 #[derive(Debug)]
@@ -88,13 +88,13 @@ impl Drop for WritableMapping {
 
 impl ReusableFile {
     /// Creates a file with rows: in memory, or on disk if the memory quota is exhausted.
-    pub fn of(gathered: &IpcMessage, room: Option<&TableQuota>) -> Result<ReusableFile> {
+    pub fn of(gathered: &IpcMessage, table_quota: Option<&TableQuota>) -> Result<ReusableFile> {
         let bytes = gathered.bytes().next_multiple_of(STEP);
-        let mut taken = room.map(TableQuota::in_memory);
-        if let (Some(taken), Some(room)) = (&mut taken, room)
+        let mut taken = table_quota.map(TableQuota::in_memory);
+        if let (Some(taken), Some(table_quota)) = (&mut taken, table_quota)
             && !taken.grow(bytes as u64)
         {
-            return Self::on_disk(gathered, room);
+            return Self::on_disk(gathered, table_quota);
         }
         let written = WritableMapping::new(bytes).map_err(Error::io("create a memory file"))?;
         let mut chunk = ReusableFile { place: Location::Memory(written), bytes, taken };
@@ -102,12 +102,12 @@ impl ReusableFile {
         Ok(chunk)
     }
 
-    fn on_disk(gathered: &IpcMessage, room: &TableQuota) -> Result<ReusableFile> {
+    fn on_disk(gathered: &IpcMessage, table_quota: &TableQuota) -> Result<ReusableFile> {
         let failed = |error| Error::Arrow(ArrowError::from(error));
         let bytes = gathered.bytes();
-        let mut taken = room.on_disk();
+        let mut taken = table_quota.on_disk();
         taken.grow_on_disk(bytes as u64).map_err(failed)?;
-        let (mut written, read) = disk::create(room.folder()).map_err(failed)?;
+        let (mut written, read) = disk::create(table_quota.folder()).map_err(failed)?;
         let mut message = vec![0; bytes];
         gathered.write(&mut message);
         written.write_all(&message).map_err(failed)?;
@@ -133,7 +133,7 @@ impl ReusableFile {
 
     /// Drops the file and returns its charge on the quota. The caller keeps the charge for as long
     /// as the function's process may hold the file.
-    pub fn into_taken(self) -> Option<QuotaPart> {
+    pub fn into_taken(self) -> Option<QuotaReservation> {
         self.taken
     }
 
@@ -212,15 +212,18 @@ mod tests {
     #[test]
     fn rows_beyond_the_quota_are_stored_on_disk() {
         let folder = tempfile::tempdir().unwrap();
-        let room = TableQuota::new(1 << 20, folder.path().to_owned(), 100_000);
-        let first = ReusableFile::of(&rows(0, 1_000), Some(&room)).unwrap();
-        let mut second = ReusableFile::of(&rows(5, 1_000), Some(&room)).unwrap();
+        let table_quota = TableQuota::new(1 << 20, folder.path().to_owned(), 100_000);
+        let first = ReusableFile::of(&rows(0, 1_000), Some(&table_quota)).unwrap();
+        let mut second = ReusableFile::of(&rows(5, 1_000), Some(&table_quota)).unwrap();
         assert!(first.is_memory() && !second.is_memory());
         assert!(content(&second, rows(5, 1_000).bytes()) == message(&rows(5, 1_000)));
         assert!(!second.write(&rows(0, 1)));
-        let full = ReusableFile::of(&rows(0, 100_000), Some(&room)).unwrap_err();
-        assert_eq!(headwater_model::Fault::code(&full), headwater_model::ErrorCode::DiskFull);
+        let full = ReusableFile::of(&rows(0, 100_000), Some(&table_quota)).unwrap_err();
+        assert_eq!(
+            headwater_model::ErrorDetails::code(&full),
+            headwater_model::ErrorCode::DiskFull
+        );
         drop((first, second));
-        assert_eq!((room.memory_bytes(), room.disk_bytes()), (0, 0));
+        assert_eq!((table_quota.memory_bytes(), table_quota.disk_bytes()), (0, 0));
     }
 }

@@ -4,14 +4,14 @@ use std::fs::File;
 use std::io::{self, Write};
 
 use crate::disk::{self, DiskFile};
-use crate::quota::{QuotaPart, TableQuota};
+use crate::quota::{QuotaReservation, TableQuota};
 use crate::{MemoryFile, Result};
 
 /// A file that is written sequentially.
 pub(crate) struct SpillWriter {
     file: File,
-    room: Option<TableQuota>,
-    taken: Option<QuotaPart>,
+    table_quota: Option<TableQuota>,
+    taken: Option<QuotaReservation>,
     /// A read-only handle of the file; `None` if the file is in memory.
     on_disk: Option<File>,
     bytes: u64,
@@ -20,7 +20,7 @@ pub(crate) struct SpillWriter {
 /// The complete file, in memory or on disk.
 pub(crate) enum SpillLocation {
     /// A file in memory, with its charge on the quota.
-    Memory(File, Option<QuotaPart>),
+    Memory(File, Option<QuotaReservation>),
     /// A file on disk.
     Disk(DiskFile),
 }
@@ -28,11 +28,11 @@ pub(crate) enum SpillLocation {
 impl SpillWriter {
     /// Creates a file. Beyond the quota, its bytes go to disk. Without a quota, all bytes stay in
     /// memory.
-    pub(crate) fn new(room: Option<&TableQuota>) -> Result<Self> {
+    pub(crate) fn new(table_quota: Option<&TableQuota>) -> Result<Self> {
         Ok(SpillWriter {
             file: MemoryFile::create("headwater-table")?,
-            room: room.cloned(),
-            taken: room.map(TableQuota::in_memory),
+            table_quota: table_quota.cloned(),
+            taken: table_quota.map(TableQuota::in_memory),
             on_disk: None,
             bytes: 0,
         })
@@ -49,16 +49,18 @@ impl SpillWriter {
     }
 
     fn take(&mut self, more: u64) -> io::Result<()> {
-        let (Some(room), Some(taken)) = (&self.room, &mut self.taken) else { return Ok(()) };
+        let (Some(table_quota), Some(taken)) = (&self.table_quota, &mut self.taken) else {
+            return Ok(());
+        };
         if self.on_disk.is_some() {
             return taken.grow_on_disk(more);
         }
         if taken.grow(more) {
             return Ok(());
         }
-        let mut on_disk = room.on_disk();
+        let mut on_disk = table_quota.on_disk();
         on_disk.grow_on_disk(self.bytes.saturating_add(more))?;
-        let (mut file, read) = disk::create(room.folder())?;
+        let (mut file, read) = disk::create(table_quota.folder())?;
         io::Seek::rewind(&mut self.file)?;
         io::copy(&mut self.file, &mut file)?;
         (self.file, self.on_disk, self.taken) = (file, Some(read), Some(on_disk));

@@ -20,7 +20,7 @@ const MARKER: [u8; 4] = [0xff; 4];
 impl SharedTable {
     /// Reads a complete stream within a quota. Compressed streams are rejected, because a
     /// decompressor allocates the declared size.
-    pub fn read_stream(bytes: Bytes, room: &TableQuota) -> Result<SharedTable> {
+    pub fn read_stream(bytes: Bytes, table_quota: &TableQuota) -> Result<SharedTable> {
         let end = walk(&bytes)?;
         let read = || -> Result<SharedTable> {
             let mut rest = Buffer::from(bytes.slice(..end));
@@ -30,7 +30,7 @@ impl SharedTable {
                 let batch = decoder.decode(&mut rest)?;
                 let Some(batch) = batch else { continue };
                 if open.is_none() {
-                    open = Some(writer(&batch.schema(), Some(room))?);
+                    open = Some(writer(&batch.schema(), Some(table_quota))?);
                 }
                 if let Some(writer) = &mut open {
                     writer.write(&batch)?;
@@ -41,7 +41,7 @@ impl SharedTable {
             decoder.finish()?;
             let open = match (open, decoder.schema()) {
                 (Some(open), _) => open,
-                (None, Some(schema)) => writer(&schema, Some(room))?,
+                (None, Some(schema)) => writer(&schema, Some(table_quota))?,
                 (None, None) => return Err(malformed("has no schema").into()),
             };
             finish(open, rows)
@@ -103,7 +103,7 @@ mod tests {
     use super::*;
     use crate::table_types::tests::{assert_none, note_panics};
 
-    fn room() -> TableQuota {
+    fn table_quota() -> TableQuota {
         TableQuota::new(1 << 20, std::env::temp_dir(), 0)
     }
 
@@ -122,13 +122,13 @@ mod tests {
 
     #[test]
     fn a_stream_is_charged_to_the_quota() {
-        let ((batch, bytes), room) = (sample(), room());
-        let table = SharedTable::read_stream(bytes.into(), &room).unwrap();
+        let ((batch, bytes), table_quota) = (sample(), table_quota());
+        let table = SharedTable::read_stream(bytes.into(), &table_quota).unwrap();
         assert_eq!(table.mapped().unwrap(), vec![batch]);
-        assert!(room.memory_bytes() >= table.bytes());
+        assert!(table_quota.memory_bytes() >= table.bytes());
         drop(table);
-        assert_eq!(room.memory_bytes(), 0);
-        assert!(SharedTable::read_stream(Bytes::new(), &room).is_err());
+        assert_eq!(table_quota.memory_bytes(), 0);
+        assert!(SharedTable::read_stream(Bytes::new(), &table_quota).is_err());
     }
 
     #[test]
@@ -139,9 +139,9 @@ mod tests {
             for change in [0x01, 0x20, 0x80, 0xff] {
                 let mut bytes = whole.clone();
                 bytes[at] ^= change;
-                let _ = SharedTable::read_stream(bytes.into(), &room());
+                let _ = SharedTable::read_stream(bytes.into(), &table_quota());
             }
-            let _ = SharedTable::read_stream(whole[..at].to_vec().into(), &room());
+            let _ = SharedTable::read_stream(whole[..at].to_vec().into(), &table_quota());
         }
         assert_none(&panics);
     }
@@ -156,7 +156,8 @@ mod tests {
             if number > 0 && number < 1 << 16 {
                 let mut bytes = whole.clone();
                 bytes[at..at + 8].copy_from_slice(&(1_i64 << 45).to_le_bytes());
-                found += usize::from(SharedTable::read_stream(bytes.into(), &room()).is_err());
+                found +=
+                    usize::from(SharedTable::read_stream(bytes.into(), &table_quota()).is_err());
             }
         }
         assert!(found > 0);

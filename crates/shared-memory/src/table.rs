@@ -72,12 +72,12 @@ impl SharedTable {
     pub async fn write_stream<S>(
         schema: SchemaRef,
         mut batches: S,
-        room: &TableQuota,
+        table_quota: &TableQuota,
     ) -> Result<Self>
     where
         S: Stream<Item = Result<RecordBatch, ArrowError>> + Unpin,
     {
-        let mut writer = writer(&schema, Some(room))?;
+        let mut writer = writer(&schema, Some(table_quota))?;
         let mut rows = 0;
         while let Some(batch) = batches.next().await {
             let batch = batch?;
@@ -86,9 +86,9 @@ impl SharedTable {
                 writer.write(&batch)?;
                 Ok::<_, Error>(writer)
             };
-            writer = aside(write).await?;
+            writer = run_blocking(write).await?;
         }
-        aside(move || finish(writer, rows)).await
+        run_blocking(move || finish(writer, rows)).await
     }
 
     /// Opens a memory file that another process wrote. The size of the file limits the memory that
@@ -99,7 +99,7 @@ impl SharedTable {
 
     /// Opens a table that a worker wrote to its own memory file, or to a file that the server gave
     /// it. `outline` locates the table's bytes in this file and in the files of its inputs.
-    pub fn put_together(
+    pub fn from_worker_files(
         outline: OwnedFd,
         (own, mut given): (Option<OwnedFd>, ResultFile),
         inputs: &[WorkerFile],
@@ -131,11 +131,11 @@ impl SharedTable {
     /// Charges a table from another process to a quota. If the quota is exhausted, returns the
     /// table as the error. A file that contains several tables is charged once, and the charge is
     /// released when the last of these tables is dropped.
-    pub fn claim(self, room: &TableQuota) -> Result<Self, Self> {
+    pub fn claim(self, table_quota: &TableQuota) -> Result<Self, Self> {
         if let Location::Memory { pieces, .. } = &self.0.place {
             let mut claimed = Vec::new();
             for file in pieces.files().iter().filter(|file| file.taken().is_none()) {
-                let mut taken = room.in_memory();
+                let mut taken = table_quota.in_memory();
                 if !taken.grow(file.held()) {
                     return Err(self);
                 }
@@ -150,20 +150,20 @@ impl SharedTable {
 
     /// Charges the table to a quota like [`SharedTable::claim`]. If the quota is exhausted, moves
     /// the table to disk.
-    pub async fn settle(self, room: &TableQuota) -> Result<Self> {
-        match self.claim(room) {
+    pub async fn claim_or_spill(self, table_quota: &TableQuota) -> Result<Self> {
+        match self.claim(table_quota) {
             Ok(table) => Ok(table),
             Err(table) => {
-                let room = room.clone();
-                aside(move || table.to_disk(&room)).await
+                let table_quota = table_quota.clone();
+                run_blocking(move || table.to_disk(&table_quota)).await
             }
         }
     }
 
-    fn to_disk(&self, room: &TableQuota) -> Result<Self> {
+    fn to_disk(&self, table_quota: &TableQuota) -> Result<Self> {
         let Location::Memory { pieces, batches } = &self.0.place else { return Ok(self.clone()) };
         if pieces.extents().len() > 1 {
-            let mut writer = writer(&self.schema(), Some(&room.disk_alone()))?;
+            let mut writer = writer(&self.schema(), Some(&table_quota.disk_alone()))?;
             for batch in batches {
                 writer.write(batch)?;
             }
@@ -171,9 +171,9 @@ impl SharedTable {
         }
         let failed = |error| Error::Arrow(ArrowError::from(error));
         let bytes = pieces.span();
-        let mut taken = room.on_disk();
+        let mut taken = table_quota.on_disk();
         taken.grow_on_disk(bytes).map_err(failed)?;
-        let (mut written, read) = crate::disk::create(room.folder()).map_err(failed)?;
+        let (mut written, read) = crate::disk::create(table_quota.folder()).map_err(failed)?;
         std::io::Write::write_all(&mut written, &pieces.map()?.buffer()).map_err(failed)?;
         let place = Location::Disk(Arc::new(DiskFile::new(read, bytes, taken)));
         let (layout, rows) = (self.0.layout.clone(), self.0.rows);
@@ -202,7 +202,7 @@ impl SharedTable {
         let allowance = DecodeBudget::of_our_own();
         let reader = Reader { table: self.clone(), decoder: None, allowance, next: 0 };
         let read = |reader: Reader| async move {
-            let (reader, batch) = aside(move || reader.read()).await?;
+            let (reader, batch) = run_blocking(move || reader.read()).await?;
             Ok(batch.map(|batch| (batch, reader)))
         };
         stream::try_unfold(reader, read).boxed()
@@ -233,7 +233,7 @@ impl SharedTable {
 
     /// Passes the table's files to a worker, read-only. Returns the number of bytes that the worker
     /// maps, and their locations in the files.
-    pub fn give(&self, files: &mut Vec<WorkerFile>) -> (u64, Vec<Extent>) {
+    pub fn share_with_worker(&self, files: &mut Vec<WorkerFile>) -> (u64, Vec<Extent>) {
         match &self.0.place {
             Location::Memory { pieces, .. } => {
                 let number = |file: &MemoryFile| WorkerFile::Memory(file.clone()).number(files);
@@ -297,8 +297,8 @@ fn rows_of(mut batches: impl Iterator<Item = u64>) -> Result<u64, ArrowError> {
     rows.ok_or_else(|| ArrowError::IpcError("the table has too many rows".to_owned()))
 }
 
-pub(crate) fn writer(schema: &Schema, room: Option<&TableQuota>) -> Result<Writer> {
-    let file = BufWriter::with_capacity(WRITE_BYTES, SpillWriter::new(room)?);
+pub(crate) fn writer(schema: &Schema, table_quota: Option<&TableQuota>) -> Result<Writer> {
+    let file = BufWriter::with_capacity(WRITE_BYTES, SpillWriter::new(table_quota)?);
     Ok(FileWriter::try_new(file, schema)?)
 }
 
@@ -322,7 +322,9 @@ pub(crate) fn finish(writer: Writer, rows: u64) -> Result<SharedTable> {
 }
 
 /// Runs disk I/O on a thread for blocking operations.
-pub async fn aside<T, E>(work: impl FnOnce() -> Result<T, E> + Send + 'static) -> Result<T, E>
+pub async fn run_blocking<T, E>(
+    work: impl FnOnce() -> Result<T, E> + Send + 'static,
+) -> Result<T, E>
 where
     T: Send + 'static,
     E: From<ArrowError> + Send + 'static,
@@ -364,7 +366,7 @@ mod tests {
 
     fn descriptor_of(table: &SharedTable) -> OwnedFd {
         let mut files = Vec::new();
-        table.give(&mut files);
+        table.share_with_worker(&mut files);
         files[0].descriptor().try_clone_to_owned().unwrap()
     }
 
@@ -443,9 +445,9 @@ mod tests {
         let flags = rustix::fs::FallocateFlags::KEEP_SIZE;
         rustix::fs::fallocate(&file, flags, 0, 10 << 20).unwrap();
         let table = SharedTable::open(file.into()).unwrap();
-        let room = TableQuota::new(10 << 20, std::env::temp_dir(), 0);
-        let claimed = table.claim(&room).unwrap();
-        assert_eq!((room.memory_bytes(), claimed.rows()), (10 << 20, 3));
+        let table_quota = TableQuota::new(10 << 20, std::env::temp_dir(), 0);
+        let claimed = table.claim(&table_quota).unwrap();
+        assert_eq!((table_quota.memory_bytes(), claimed.rows()), (10 << 20, 3));
     }
 
     #[test]
@@ -505,38 +507,40 @@ mod tests {
     #[tokio::test]
     async fn rows_beyond_the_quota_use_disk_and_release_it() {
         let folder = tempfile::tempdir().unwrap();
-        let room = small_quota(folder.path());
+        let table_quota = small_quota(folder.path());
         let batch = sample();
         let stream = |count| stream::iter(vec![batch.clone(); count]).map(Ok);
-        let small = SharedTable::write_stream(batch.schema(), stream(1), &room).await.unwrap();
-        assert!(small.mapped().is_some() && room.memory_bytes() == small.bytes());
-        let large = SharedTable::write_stream(batch.schema(), stream(200), &room).await.unwrap();
-        assert!(large.mapped().is_none() && room.disk_bytes() == large.bytes());
-        assert_eq!(room.memory_bytes(), small.bytes());
+        let small =
+            SharedTable::write_stream(batch.schema(), stream(1), &table_quota).await.unwrap();
+        assert!(small.mapped().is_some() && table_quota.memory_bytes() == small.bytes());
+        let large =
+            SharedTable::write_stream(batch.schema(), stream(200), &table_quota).await.unwrap();
+        assert!(large.mapped().is_none() && table_quota.disk_bytes() == large.bytes());
+        assert_eq!(table_quota.memory_bytes(), small.bytes());
         assert_eq!((large.rows(), read(&large).await), (600, vec![batch.clone(); 200]));
         assert_eq!(read(&large).await.len(), 200, "the table can be read again");
         assert_eq!(std::fs::read_dir(folder.path().join("rows")).unwrap().count(), 0);
         let mut file = File::from(descriptor_of(&large));
         assert!(file.write_all(b"x").is_err(), "the descriptor is read-only");
         drop((small, large, file));
-        assert_eq!((room.memory_bytes(), room.disk_bytes()), (0, 0));
+        assert_eq!((table_quota.memory_bytes(), table_quota.disk_bytes()), (0, 0));
     }
 
     #[tokio::test]
     async fn tables_of_other_processes_are_charged_or_moved() {
         let folder = tempfile::tempdir().unwrap();
-        let room = small_quota(folder.path());
+        let table_quota = small_quota(folder.path());
         let batch = sample();
         let written = |count| {
             SharedTable::write(batch.schema(), vec![batch.clone(); count].into_iter().map(Ok))
                 .unwrap()
         };
-        let small = written(1).settle(&room).await.unwrap();
-        assert!(small.mapped().is_some() && room.memory_bytes() == 4_096, "by its pages");
-        let again = small.clone().settle(&room).await.unwrap();
-        assert_eq!((room.memory_bytes(), again.rows()), (4_096, 3), "counted once");
-        assert!(written(100).claim(&room).is_err());
-        let large = written(100).settle(&room).await.unwrap();
+        let small = written(1).claim_or_spill(&table_quota).await.unwrap();
+        assert!(small.mapped().is_some() && table_quota.memory_bytes() == 4_096, "by its pages");
+        let again = small.clone().claim_or_spill(&table_quota).await.unwrap();
+        assert_eq!((table_quota.memory_bytes(), again.rows()), (4_096, 3), "counted once");
+        assert!(written(100).claim(&table_quota).is_err());
+        let large = written(100).claim_or_spill(&table_quota).await.unwrap();
         assert!(large.mapped().is_none());
         assert_eq!((large.rows(), read(&large).await), (300, vec![batch; 100]));
     }
@@ -544,12 +548,16 @@ mod tests {
     #[tokio::test]
     async fn a_full_disk_is_reported() {
         let folder = tempfile::tempdir().unwrap();
-        let room = TableQuota::new(0, folder.path().join("rows"), 10_000);
+        let table_quota = TableQuota::new(0, folder.path().join("rows"), 10_000);
         let batch = sample();
         let stream = stream::iter(vec![batch.clone(); 1_000]).map(Ok);
-        let full = SharedTable::write_stream(batch.schema(), stream, &room).await.unwrap_err();
-        assert_eq!(headwater_model::Fault::code(&full), headwater_model::ErrorCode::DiskFull);
-        assert_eq!(room.disk_bytes(), 0);
+        let full =
+            SharedTable::write_stream(batch.schema(), stream, &table_quota).await.unwrap_err();
+        assert_eq!(
+            headwater_model::ErrorDetails::code(&full),
+            headwater_model::ErrorCode::DiskFull
+        );
+        assert_eq!(table_quota.disk_bytes(), 0);
     }
 
     #[tokio::test]

@@ -43,7 +43,7 @@ impl CancellationFlag {
 }
 
 /// Returns an equivalent plan that ends soon after `stop` is set or its task is aborted.
-pub fn stoppable(
+pub fn cancellable(
     plan: Arc<dyn ExecutionPlan>,
     stop: &CancellationFlag,
 ) -> Result<Arc<dyn ExecutionPlan>> {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use headwater_model::{ErrorCode, Fault};
+use headwater_model::{ErrorCode, ErrorDetails};
 use headwater_sql::{Error as SqlError, Position};
 
 /// The cause of a failed function or operator.
@@ -45,7 +45,7 @@ impl Error {
     }
 }
 
-impl Fault for Error {
+impl ErrorDetails for Error {
     fn code(&self) -> ErrorCode {
         match self {
             Error::Sql(error) => error.code(),

@@ -29,7 +29,7 @@ mod timestamps;
 mod unique_key_check;
 
 pub use bounds::{FunctionMemory, StatementBudget};
-pub use cancellation::{CancellationFlag, stoppable};
+pub use cancellation::{CancellationFlag, cancellable};
 pub use error::{Error, format_bytes};
 pub use headwater_sql_library::{is_rewritten, respelled};
 pub use hint::hint;

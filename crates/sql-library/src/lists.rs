@@ -151,13 +151,13 @@ impl ScalarUDFImpl for ListFunction {
 }
 
 /// The elements of a list that are not null, in ascending order.
-struct Sorted<'a> {
+struct SortedElements<'a> {
     rows: &'a Rows,
     /// Indexes of the elements in the values of all lists.
     order: Vec<usize>,
 }
 
-impl<'a> Sorted<'a> {
+impl<'a> SortedElements<'a> {
     fn of(lists: &ListArray, rows: &'a Rows, row: usize) -> Self {
         let offsets = lists.value_offsets();
         let elements = offsets[row] as usize..offsets[row + 1] as usize;
@@ -165,7 +165,7 @@ impl<'a> Sorted<'a> {
         let elements = if lists.is_null(row) { 0..0 } else { elements };
         let mut order: Vec<usize> = elements.filter(|index| values.is_valid(*index)).collect();
         order.sort_by(|a, b| rows.row(*a).cmp(&rows.row(*b)));
-        Sorted { rows, order }
+        SortedElements { rows, order }
     }
 
     /// Returns the runs of equal elements: their first index, and their number.
@@ -201,11 +201,11 @@ fn rows_of(lists: &ListArray) -> Result<Rows> {
 /// Returns one element of each list.
 fn select_elements(
     lists: &ListArray,
-    select: impl Fn(&Sorted<'_>, usize) -> Result<Option<usize>>,
+    select: impl Fn(&SortedElements<'_>, usize) -> Result<Option<usize>>,
 ) -> Result<ArrayRef> {
     let rows = rows_of(lists)?;
     let index = |row| {
-        let found = select(&Sorted::of(lists, &rows, row), row)?;
+        let found = select(&SortedElements::of(lists, &rows, row), row)?;
         Ok(found.and_then(|index| u32::try_from(index).ok()))
     };
     let indexes: Result<UInt32Array> = (0..lists.len()).map(index).collect();
@@ -230,7 +230,7 @@ fn histograms(lists: &ListArray) -> Result<ArrayRef> {
     let mut is_valid = Vec::new();
     for row in 0..lists.len() {
         let before = keys.len();
-        for (index, count) in Sorted::of(lists, &rows, row).runs() {
+        for (index, count) in SortedElements::of(lists, &rows, row).runs() {
             keys.push(index as u32);
             counts.push(count as i64);
         }
@@ -252,7 +252,7 @@ fn histograms(lists: &ListArray) -> Result<ArrayRef> {
 fn entropies(lists: &ListArray) -> Result<ArrayRef> {
     let rows = rows_of(lists)?;
     let entropy = |row| {
-        let sorted = Sorted::of(lists, &rows, row);
+        let sorted = SortedElements::of(lists, &rows, row);
         let all = sorted.order.len() as f64;
         let part = |(_, count): (usize, usize)| {
             let share = count as f64 / all;

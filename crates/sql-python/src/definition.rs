@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use arrow::datatypes::{DataType, SchemaRef};
 use headwater_model::TableName;
-use headwater_sql::function_statement::NewFunction;
+use headwater_sql::function_statement::CreateFunctionStatement;
 
 /// The definition of a function at one commit.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,7 +34,7 @@ impl FunctionDefinition {
     /// catalog.
     pub fn new(
         name: &TableName,
-        statement: NewFunction,
+        statement: CreateFunctionStatement,
         parameters: SchemaRef,
         returns: DataType,
     ) -> Self {

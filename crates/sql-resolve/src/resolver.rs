@@ -6,7 +6,7 @@ use headwater_sql::expression::{AT_TIME_ZONE, Node, argument_parts, call, childr
 use headwater_sql::expression_rewrite::respell;
 use headwater_sql::table_name::{ParsedTableName, position, span_start};
 use headwater_sql::unsupported_clauses::spell;
-use headwater_sql::values::take_apart;
+use headwater_sql::values::rewrite_values;
 use headwater_sql::{Error, Result};
 use sqlparser::ast::{
     AccessExpr, Distinct, Expr, Function, FunctionArg, FunctionArguments, GroupByExpr, Ident,
@@ -153,7 +153,7 @@ impl Resolver<'_> {
     }
 
     pub(crate) fn set_expr(&mut self, body: &mut SetExpr) -> Result<Columns> {
-        take_apart(body)?;
+        rewrite_values(body)?;
         match body {
             SetExpr::Select(select) => self.select(select, None),
             SetExpr::Query(query) => self.query(query),

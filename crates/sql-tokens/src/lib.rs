@@ -6,10 +6,10 @@
 
 mod complexity_limit;
 mod pivot_syntax;
-mod query_forms;
+mod query_syntax;
 mod token_rewrites;
 
 pub use complexity_limit::{ComplexityError, check_complexity};
 pub use pivot_syntax::GROUPED;
-pub use query_forms::{ASOF_INNER, ASOF_LEFT, BY_NAME, EXACT, rewrite};
+pub use query_syntax::{ASOF_INNER, ASOF_LEFT, BY_NAME, EXACT, rewrite};
 pub use token_rewrites::{EVERY_COLUMN, is_keyword};

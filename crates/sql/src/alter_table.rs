@@ -23,7 +23,7 @@ use headwater_sql_tokens::is_keyword;
 
 /// An ALTER TABLE statement.
 #[derive(Debug, Clone)]
-pub struct TableChange {
+pub struct AlterTableStatement {
     /// Table name.
     pub name: ObjectName,
     /// True with IF EXISTS.
@@ -165,7 +165,7 @@ pub fn comment_of(column: &ColumnDef) -> Option<&str> {
     })
 }
 
-impl VisitMut for TableChange {
+impl VisitMut for AlterTableStatement {
     /// Visits the values in the statement that may be parameters.
     fn visit<V: VisitorMut>(&mut self, visitor: &mut V) -> ControlFlow<V::Break> {
         for alteration in &mut self.alterations {
@@ -186,7 +186,7 @@ pub(crate) fn is_next(parser: &Parser) -> bool {
 }
 
 /// Parses a whole ALTER TABLE. Rejects unsupported parts by name.
-pub(crate) fn parse(parser: &mut Parser) -> Result<TableChange> {
+pub(crate) fn parse(parser: &mut Parser) -> Result<AlterTableStatement> {
     parser.expect_keywords(&[Keyword::ALTER, Keyword::TABLE])?;
     let if_exists = parser.parse_keywords(&[Keyword::IF, Keyword::EXISTS]);
     unset(parser.parse_keyword(Keyword::ONLY), "ONLY in ALTER TABLE")?;
@@ -207,7 +207,7 @@ pub(crate) fn parse(parser: &mut Parser) -> Result<TableChange> {
         alterations.len() > 1 && alterations.iter().any(renames),
         "RENAME TO together with another change",
     )?;
-    Ok(TableChange { name, if_exists, alterations })
+    Ok(AlterTableStatement { name, if_exists, alterations })
 }
 
 /// Returns the error for an unexpected next token.

@@ -11,7 +11,7 @@ use crate::prepared::Parsed;
 
 /// The file of a COPY … TO.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CopyFile {
+pub struct CopyToStatement {
     /// The path or URL as written.
     pub location: String,
     /// Format of the file.
@@ -24,7 +24,7 @@ pub(crate) fn is_copy_to(statement: &Statement) -> bool {
 }
 
 /// Returns the query and the file of a COPY … TO; `None` for any other statement.
-pub(crate) fn copy_to(statement: &Statement) -> Result<Option<(Parsed, CopyFile)>> {
+pub(crate) fn copy_to(statement: &Statement) -> Result<Option<(Parsed, CopyToStatement)>> {
     let Statement::Copy { source, to: true, target, options, legacy_options, .. } = statement
     else {
         return Ok(None);
@@ -49,7 +49,7 @@ pub(crate) fn copy_to(statement: &Statement) -> Result<Option<(Parsed, CopyFile)
             parse_one(&format!("SELECT {list} FROM {table_name}"))?
         }
     };
-    Ok(Some((query, CopyFile { location: filename.clone(), format })))
+    Ok(Some((query, CopyToStatement { location: filename.clone(), format })))
 }
 
 /// Returns true if the body of a query is an INSERT, UPDATE, DELETE or MERGE. The parser accepts

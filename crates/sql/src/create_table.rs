@@ -16,7 +16,7 @@ use crate::unsupported_clauses::{none, unset};
 
 /// A CREATE TABLE statement.
 #[derive(Debug)]
-pub struct NewTable {
+pub struct CreateTableStatement {
     /// Table name.
     pub name: ObjectName,
     /// True with OR REPLACE.
@@ -39,7 +39,7 @@ pub struct NewTable {
 
 /// Converts a CREATE TABLE statement, or rejects its unsupported parts by name.
 #[expect(clippy::too_many_lines, reason = "one line for each rejected clause")]
-pub fn new_table(create: CreateTable) -> Result<NewTable> {
+pub fn new_table(create: CreateTable) -> Result<CreateTableStatement> {
     let CreateTable {
         or_replace,
         temporary,
@@ -172,7 +172,7 @@ pub fn new_table(create: CreateTable) -> Result<NewTable> {
     let TableOptions { sort, properties, .. } = options;
     let source = query.map(Source::new).transpose()?;
     let partition = fields;
-    Ok(NewTable {
+    Ok(CreateTableStatement {
         name,
         or_replace,
         if_not_exists,

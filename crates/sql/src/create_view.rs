@@ -11,7 +11,7 @@ use headwater_sql_tokens::is_keyword;
 
 /// A CREATE VIEW statement.
 #[derive(Debug)]
-pub struct NewView {
+pub struct CreateViewStatement {
     /// The view's name.
     pub name: ObjectName,
     /// True with OR REPLACE.
@@ -25,7 +25,7 @@ pub struct NewView {
 }
 
 /// Converts a CREATE VIEW, or rejects its unsupported parts by name.
-pub fn new_view(create: CreateView, sql: Option<String>) -> Result<NewView> {
+pub fn new_view(create: CreateView, sql: Option<String>) -> Result<CreateViewStatement> {
     let CreateView {
         or_alter,
         or_replace,
@@ -66,7 +66,7 @@ pub fn new_view(create: CreateView, sql: Option<String>) -> Result<NewView> {
     inspect(&mut query)?;
     let lost = || Error::Internal { message: "the text of the view was lost".to_owned() };
     let columns = columns.into_iter().map(|column| column.name).collect();
-    Ok(NewView { name, or_replace, if_not_exists, columns, sql: sql.ok_or_else(lost)? })
+    Ok(CreateViewStatement { name, or_replace, if_not_exists, columns, sql: sql.ok_or_else(lost)? })
 }
 
 /// Returns the query text of a valid CREATE VIEW: the text after AS.

@@ -13,11 +13,11 @@ const MICROSECONDS: u64 = 6;
 const NANOSECONDS: u64 = 9;
 
 /// Normalizes the types and decimal literals of an expression.
-pub fn settle_types(expr: &mut Expr) {
+pub fn normalize_types(expr: &mut Expr) {
     match expr {
         Expr::TypedString(literal) => settle_literal(literal),
         Expr::Cast { data_type, expr, .. } => {
-            settle(data_type);
+            normalize(data_type);
             if let DataType::Decimal(_) | DataType::Dec(_) | DataType::Numeric(_) = data_type {
                 exact(expr);
             }
@@ -28,15 +28,15 @@ pub fn settle_types(expr: &mut Expr) {
 
 /// Normalizes a type for the planner: a `TIMESTAMP` without a precision has microseconds, while the
 /// planner would use nanoseconds.
-pub fn settle(data_type: &mut DataType) {
+pub fn normalize(data_type: &mut DataType) {
     respell(data_type);
-    each_part(data_type, &mut settle);
+    each_part(data_type, &mut normalize);
     if let DataType::Timestamp(precision @ None, _) = data_type {
         *precision = Some(MICROSECONDS);
     }
 }
 
-/// Normalizes a literal like [`settle`] does: `TIMESTAMP '…'` with more than 6 fractional digits
+/// Normalizes a literal like [`normalize`] does: `TIMESTAMP '…'` with more than 6 fractional digits
 /// has nanoseconds.
 fn settle_literal(literal: &mut TypedString) {
     let is_finer = || {
@@ -45,7 +45,7 @@ fn settle_literal(literal: &mut TypedString) {
     };
     match &mut literal.data_type {
         DataType::Timestamp(precision @ None, _) if is_finer() => *precision = Some(NANOSECONDS),
-        data_type => settle(data_type),
+        data_type => normalize(data_type),
     }
 }
 
@@ -75,9 +75,9 @@ fn respell(data_type: &mut DataType) {
 }
 
 /// Returns true if the type has an explicit nanosecond precision.
-pub fn says_nanoseconds(data_type: &DataType) -> bool {
+pub fn has_nanosecond_precision(data_type: &DataType) -> bool {
     let mut found = matches!(data_type, DataType::Timestamp(Some(NANOSECONDS), _));
-    each_part(&mut data_type.clone(), &mut |part| found |= says_nanoseconds(part));
+    each_part(&mut data_type.clone(), &mut |part| found |= has_nanosecond_precision(part));
     found
 }
 
@@ -107,7 +107,7 @@ pub fn without_lengths(data_type: &mut DataType) {
 }
 
 /// Returns the first type that tables cannot store, also within a nested type.
-pub fn find_unkept(data_type: &mut DataType) -> Option<UnsupportedType> {
+pub fn find_unsupported_type(data_type: &mut DataType) -> Option<UnsupportedType> {
     let instead = match data_type {
         DataType::TinyInt(_)
         | DataType::SmallInt(_)
@@ -139,7 +139,7 @@ pub fn find_unkept(data_type: &mut DataType) -> Option<UnsupportedType> {
         return Some(UnsupportedType { written: data_type.to_string(), instead });
     }
     let mut found = None;
-    each_part(data_type, &mut |part| found = found.take().or_else(|| find_unkept(part)));
+    each_part(data_type, &mut |part| found = found.take().or_else(|| find_unsupported_type(part)));
     found
 }
 

@@ -11,7 +11,7 @@ use sqlparser::ast::{
     WindowSpec, WindowType,
 };
 
-use crate::data_type::{UnsupportedType, find_unkept, settle_types};
+use crate::data_type::{UnsupportedType, find_unsupported_type, normalize_types};
 use crate::error::{Error, Result};
 use crate::table_name::{position, span_start};
 use crate::unsupported_clauses::{none, ordering};
@@ -56,7 +56,7 @@ pub type NodeVisitor<'v> = dyn FnMut(Node<'_>) -> Result<()> + 'v;
 ///
 /// A chain of binary operators counts as one expression: `a OR b OR c` has the parts a, b and c.
 pub fn children(expr: &mut Expr, visit: &mut NodeVisitor<'_>) -> Result<()> {
-    settle_types(expr);
+    normalize_types(expr);
     match expr {
         Expr::BinaryOp { .. } => operator_chain(expr, visit),
         Expr::Identifier(_)
@@ -420,7 +420,7 @@ fn refuse_char(data_type: &mut DataType) -> Result<()> {
     if let DataType::Varchar(_) | DataType::String(_) = data_type {
         return Ok(());
     }
-    match find_unkept(data_type) {
+    match find_unsupported_type(data_type) {
         Some(UnsupportedType { written, instead: "VARCHAR" }) => Err(Error::Unsupported {
             what: format!("a cast to `{written}`"),
             hint: Some("Write `VARCHAR`, or cut the text off with `left(text, n)`.".to_owned()),

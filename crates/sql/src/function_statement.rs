@@ -25,7 +25,7 @@ const PARAMETERS_MAX: usize = 64;
 #[derive(Debug, Clone)]
 pub enum FunctionStatement {
     /// CREATE FUNCTION.
-    Create(Box<NewFunction>),
+    Create(Box<CreateFunctionStatement>),
     /// DROP FUNCTION.
     Drop {
         /// Names of the functions.
@@ -50,7 +50,7 @@ impl FunctionStatement {
 
 /// A CREATE FUNCTION statement.
 #[derive(Debug, Clone)]
-pub struct NewFunction {
+pub struct CreateFunctionStatement {
     /// Name of the function.
     pub name: ObjectName,
     /// True with OR REPLACE.
@@ -104,7 +104,7 @@ pub(crate) fn parse(parser: &mut Parser, sql: &str) -> Result<FunctionStatement>
     } else {
         let new = create(parser)?;
         let text = text_between(sql, &start, parser.get_current_token());
-        FunctionStatement::Create(Box::new(NewFunction { sql: text, ..new }))
+        FunctionStatement::Create(Box::new(CreateFunctionStatement { sql: text, ..new }))
     };
     let _ = parser.consume_token(&Token::SemiColon);
     if parser.peek_token_ref().token != Token::EOF {
@@ -142,7 +142,7 @@ fn dropped(parser: &mut Parser) -> Result<ObjectName> {
 }
 
 /// Parses CREATE FUNCTION. The text of the result is empty.
-fn create(parser: &mut Parser) -> Result<NewFunction> {
+fn create(parser: &mut Parser) -> Result<CreateFunctionStatement> {
     parser.advance_token();
     let or_replace = takes_all(parser, &["OR", "REPLACE"]);
     parser.advance_token();
@@ -175,7 +175,7 @@ fn create(parser: &mut Parser) -> Result<NewFunction> {
         return Err(missing("parameter", hint));
     }
     let Clauses { handler, packages, python, memory_bytes, timeout, .. } = clauses;
-    Ok(NewFunction {
+    Ok(CreateFunctionStatement {
         name,
         or_replace,
         if_not_exists,

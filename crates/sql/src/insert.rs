@@ -13,7 +13,7 @@ use headwater_sql_tokens::BY_NAME;
 
 /// An INSERT statement.
 #[derive(Debug)]
-pub struct NewRows {
+pub struct InsertStatement {
     /// Target table.
     pub table: ObjectName,
     /// Listed columns; empty without a list.
@@ -30,7 +30,7 @@ pub struct NewRows {
 }
 
 /// Converts an INSERT statement, or rejects its unsupported parts by name.
-pub fn new_rows(mut insert: Insert, with: Option<With>) -> Result<NewRows> {
+pub fn new_rows(mut insert: Insert, with: Option<With>) -> Result<InsertStatement> {
     let mut source = insert.source.take();
     if let (Some(source), Some(with)) = (&mut source, with) {
         none(source.with.as_ref(), "WITH before INSERT and inside it")?;
@@ -97,7 +97,7 @@ pub fn new_rows(mut insert: Insert, with: Option<With>) -> Result<NewRows> {
         _ => column_list(columns)?,
     };
     let (source, returning) = (Source::new(source)?, returning(items, None)?);
-    Ok(NewRows { table, columns, overwrite, returning, source, statement })
+    Ok(InsertStatement { table, columns, overwrite, returning, source, statement })
 }
 
 /// Returns true for the column name that marks INSERT … BY NAME.

@@ -44,7 +44,7 @@ pub mod values;
 
 pub use access_statement::AccessStatement;
 pub use condition::check_condition;
-pub use copy_to::CopyFile;
+pub use copy_to::CopyToStatement;
 pub use error::{Error, Position, PositionSuffix, Result};
 pub use file_calls::FileCall;
 pub use headwater_sql_tokens::is_keyword;

@@ -10,7 +10,7 @@ use sqlparser::tokenizer::{Token, TokenWithSpan};
 
 use super::access_statement::AccessStatement;
 use super::alter_table::TableChange;
-use super::copy_to::{CopyFile, copy_to, is_copy_to};
+use super::copy_to::{CopyToStatement, copy_to, is_copy_to};
 use super::create_view::offset;
 use super::file_calls::{self, FileCall};
 use super::function_statement::FunctionStatement;
@@ -122,7 +122,7 @@ impl Prepared {
 
     /// Returns the query and the file of COPY … TO, which the engine does not execute; `None` for
     /// any other statement.
-    pub fn copy_to(&self) -> Result<Option<(Prepared, CopyFile)>> {
+    pub fn copy_to(&self) -> Result<Option<(Prepared, CopyToStatement)>> {
         let Parsed::Other { statement, .. } = &self.parsed else { return Ok(None) };
         let Some((parsed, file)) = copy_to(statement)? else { return Ok(None) };
         Ok(Some((Prepared { parsed, ..self.clone() }, file)))

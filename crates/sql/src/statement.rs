@@ -5,16 +5,16 @@ use sqlparser::ast::{
     ShowStatementIn, ShowStatementOptions, Statement, UtilityOption,
 };
 
-use crate::alter_table::TableChange;
+use crate::alter_table::AlterTableStatement;
 use crate::change::{
-    RowDelete, RowMerge, RowUpdate, Truncation, row_delete, row_merge, row_update, truncation,
-    unwrapped,
+    DeleteStatement, MergeStatement, TruncateStatement, UpdateStatement, row_delete, row_merge,
+    row_update, split_with_clause, truncation,
 };
-use crate::create_table::{NewTable, new_table};
-use crate::create_view::{NewView, new_view};
+use crate::create_table::{CreateTableStatement, new_table};
+use crate::create_view::{CreateViewStatement, new_view};
 use crate::error::{Error, Result};
 use crate::function_statement::FunctionStatement;
-use crate::insert::{NewRows, new_rows};
+use crate::insert::{InsertStatement, new_rows};
 use crate::table_references::{ReferencedTable, inspect};
 use crate::time_travel::{ConstantEvaluator, versions_into_names};
 use crate::unsupported_clauses::{none, unset};
@@ -45,23 +45,23 @@ pub enum Command {
     /// SUMMARIZE of a table or query.
     Summarize(Source),
     /// CREATE TABLE.
-    CreateTable(Box<NewTable>),
+    CreateTable(Box<CreateTableStatement>),
     /// ALTER TABLE.
-    Alter(TableChange),
+    Alter(AlterTableStatement),
     /// COMMENT ON.
     Comment(Comment),
     /// INSERT INTO.
-    Insert(Box<NewRows>),
+    Insert(Box<InsertStatement>),
     /// DELETE.
-    Delete(Box<RowDelete>),
+    Delete(Box<DeleteStatement>),
     /// UPDATE.
-    Update(Box<RowUpdate>),
+    Update(Box<UpdateStatement>),
     /// MERGE.
-    Merge(Box<RowMerge>),
+    Merge(Box<MergeStatement>),
     /// TRUNCATE.
-    Truncate(Truncation),
+    Truncate(TruncateStatement),
     /// CREATE VIEW.
-    CreateView(Box<NewView>),
+    CreateView(Box<CreateViewStatement>),
     /// DROP VIEW.
     DropViews {
         /// View names.
@@ -266,7 +266,7 @@ fn writes(query: &Query) -> bool {
 
 /// Converts a DML statement with its WITH clause.
 fn written(query: Query) -> Result<Command> {
-    let (with, body) = unwrapped(query)?;
+    let (with, body) = split_with_clause(query)?;
     match body {
         SetExpr::Delete(Statement::Delete(delete)) => {
             Ok(Command::Delete(Box::new(row_delete(delete, with)?)))

@@ -51,7 +51,7 @@ fn rows(values: &mut Values) -> Result<Option<Vec<SetExpr>>> {
 }
 
 /// Replaces VALUES by a UNION if a row has a subquery.
-pub fn take_apart(body: &mut SetExpr) -> Result<()> {
+pub fn rewrite_values(body: &mut SetExpr) -> Result<()> {
     let SetExpr::Values(values) = body else { return Ok(()) };
     let Some(parts) = rows(values)? else { return Ok(()) };
     let union = parts.into_iter().reduce(|left, right| SetExpr::SetOperation {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use headwater_model::{ErrorCode, Fault};
+use headwater_model::{ErrorCode, ErrorDetails};
 
 /// A result with the error type of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -69,7 +69,7 @@ pub enum Error {
     Closed,
 }
 
-impl Fault for Error {
+impl ErrorDetails for Error {
     fn code(&self) -> ErrorCode {
         match self {
             Error::Conflict { .. } => ErrorCode::CommitConflict,

@@ -34,14 +34,14 @@ pub fn missing_in_rows(field: &Field, rows: usize) -> ArrayRef {
 
 /// Returns a column without defaults.
 pub fn without_defaults(field: &Field) -> Field {
-    unsaying(field, &[INITIAL, WRITE])
+    without_keys(field, &[INITIAL, WRITE])
 }
 
 /// Returns a column without these keys in its metadata and in that of its nested columns.
-pub fn unsaying(field: &Field, keys: &[&str]) -> Field {
+pub fn without_keys(field: &Field, keys: &[&str]) -> Field {
     let mut metadata = field.metadata().clone();
     metadata.retain(|key, _| !keys.contains(&key.as_str()));
-    let within = map_within(field.data_type(), &|part| Arc::new(unsaying(part, keys)));
+    let within = map_within(field.data_type(), &|part| Arc::new(without_keys(part, keys)));
     field.clone().with_data_type(within).with_metadata(metadata)
 }
 

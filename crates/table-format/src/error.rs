@@ -8,7 +8,7 @@ use std::error::Error as StdError;
 use std::io::ErrorKind;
 
 use arrow::error::ArrowError;
-use headwater_model::{ErrorCode, Fault, Problem};
+use headwater_model::{ErrorCode, ErrorDetails, Problem};
 
 use crate::storage::FailureCause;
 
@@ -291,7 +291,7 @@ impl Error {
     }
 
     /// Returns true if the rows to write do not match the table's columns.
-    pub fn is_misfit(&self) -> bool {
+    pub fn is_schema_mismatch(&self) -> bool {
         matches!(
             self,
             Error::ColumnNotFound { .. }
@@ -304,7 +304,7 @@ impl Error {
     }
 
     /// Returns true if the error is transient, so that a retry may succeed.
-    pub fn is_passing(&self) -> bool {
+    pub fn is_transient(&self) -> bool {
         matches!(self, Error::Cloud { trouble, .. } if trouble.is_transient())
     }
 
@@ -424,11 +424,11 @@ fn input_code(error: &ArrowError) -> ErrorCode {
 /// Returns the problem that an error of an input stream wraps; `None` for other errors.
 fn input_problem(error: &Error) -> Option<Problem> {
     let Error::Input(ArrowError::ExternalError(inner)) = error else { return None };
-    let own = || inner.downcast_ref::<Error>().map(Fault::to_problem);
+    let own = || inner.downcast_ref::<Error>().map(ErrorDetails::to_problem);
     inner.downcast_ref::<Problem>().cloned().or_else(own)
 }
 
-impl Fault for Error {
+impl ErrorDetails for Error {
     /// Returns a problem that came from an input stream unchanged.
     fn to_problem(&self) -> Problem {
         input_problem(self).unwrap_or_else(|| Problem {

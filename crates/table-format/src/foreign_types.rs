@@ -82,7 +82,7 @@ pub fn primitive_of(field: &Field) -> Option<PrimitiveType> {
 
 /// Returns true if JSON text may contain a foreign type or a placeholder. The result can be true
 /// although the JSON contains neither.
-pub fn may_name_some(content: &[u8]) -> bool {
+pub fn may_contain_foreign_type(content: &[u8]) -> bool {
     const NAMES: [&[u8]; 4] = [b"\"variant\"", b"\"geometry", b"\"geography", b"\"unknown\""];
     NAMES.iter().any(|name| content.windows(name.len()).any(|some| some == *name))
         || content
@@ -202,7 +202,7 @@ mod tests {
     #[test]
     fn a_placeholder_from_outside_is_rejected() {
         let mut value = serde_json::json!({"type": "fixed[4611686018427387904]"});
-        assert!(may_name_some(value.to_string().as_bytes()));
+        assert!(may_contain_foreign_type(value.to_string().as_bytes()));
         assert!(hide(&mut value).is_err());
     }
 }

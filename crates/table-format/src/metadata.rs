@@ -37,7 +37,7 @@ pub fn to_value(metadata: &TableMetadata) -> serde_json::Result<Value> {
 
 /// Decodes a metadata file.
 pub fn decode(location: &str, content: &[u8]) -> Result<TableMetadata> {
-    let metadata: TableMetadata = if foreign_types::may_name_some(content) {
+    let metadata: TableMetadata = if foreign_types::may_contain_foreign_type(content) {
         let mut value: Value =
             serde_json::from_slice(content).map_err(|error| Error::corrupt(location, error))?;
         foreign_types::hide(&mut value).map_err(|reason| Error::corrupt(location, reason))?;

@@ -25,6 +25,6 @@ mod summary;
 pub use changed_rows::ChangedRow;
 pub use commit::CommittedMerge;
 pub use conflict::{Cause, Conflict, Side};
-pub use history::only_arranged;
+pub use history::only_compacted;
 pub use merge::{Merged, MergedRows, TableMerge, merge};
 pub use rows::RowBudget;

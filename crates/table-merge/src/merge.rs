@@ -127,7 +127,7 @@ impl TableMerge {
     }
 
     /// Returns true if columns, partition fields, the sort order or properties of our side change.
-    pub fn reshapes(&self) -> bool {
+    pub fn changes_metadata(&self) -> bool {
         !self.shape.is_ours()
     }
 }
@@ -168,7 +168,7 @@ pub async fn merge(
     }
     let mut conflicts = Vec::new();
     let shape = MergedMetadata::merge(three, &mut conflicts)?;
-    if shape.as_ref().is_some_and(|shape| shape.mixes(&common)) {
+    if shape.as_ref().is_some_and(|shape| shape.mixes_column_ids(&common)) {
         conflicts.push(Conflict::new(Cause::DuplicateCherryPick));
     }
     let base_files = common.base.as_slice();

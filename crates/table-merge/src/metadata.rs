@@ -137,7 +137,7 @@ impl MergedMetadata {
 
     /// Returns true if the adjusted base contains files of our side that cannot be read with the
     /// schema of the base, because column ids differ between the sides.
-    pub fn mixes(&self, common: &AdjustedBase) -> bool {
+    pub fn mixes_column_ids(&self, common: &AdjustedBase) -> bool {
         common.from_ours && !self.their_ids.is_empty()
     }
 

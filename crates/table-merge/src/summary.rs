@@ -64,7 +64,7 @@ impl TableMerge {
     pub fn into_change(mut self: Box<Self>) -> Option<Box<Self>> {
         self.records = false;
         self.of_branches = false;
-        (self.changes_files() || self.reshapes()).then_some(self)
+        (self.changes_files() || self.changes_metadata()).then_some(self)
     }
 
     /// Converts the merge to an ordinary change that continues one side. This is used if the other

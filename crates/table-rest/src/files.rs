@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use futures::StreamExt;
-use headwater_model::Fault;
+use headwater_model::ErrorDetails;
 use headwater_table_format::storage::normalised_location;
 use iceberg::spec::{DataContentType, DataFile, DataFileFormat};
 use object_store::path::Path;

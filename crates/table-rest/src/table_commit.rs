@@ -53,7 +53,7 @@ impl TableCommit {
     /// Adjusts the requirement on the last column id. Clients receive `shown`, the largest id on
     /// all branches; the requirement is compared with the id in the table's own metadata.
     #[must_use]
-    pub fn as_shown(mut self, shown: i32, table: &Table) -> Self {
+    pub fn with_shown_column_id(mut self, shown: i32, table: &Table) -> Self {
         for requirement in &mut self.requirements {
             if let TableRequirement::LastAssignedFieldIdMatch { last_assigned_field_id } =
                 requirement

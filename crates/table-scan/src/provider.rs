@@ -20,7 +20,7 @@ use crate::fields::FieldIdAdapterFactory;
 use crate::file_groups::balance;
 use crate::pruning::prune;
 use crate::row_lineage::{RowLineageExec, is_lineage, with_lineage};
-use crate::row_locator::{file_field, row_field, with_places};
+use crate::row_locator::{file_field, row_field, with_positions};
 use crate::scan_environment::ScanEnvironment;
 use crate::statistics::of_scan;
 use crate::string_views::view_schema;
@@ -38,7 +38,7 @@ pub struct LakeTable {
     environment: ScanEnvironment,
     places: bool,
     /// For each file of the plan, true if scans skip the file. The value is set by
-    /// [`LakeTable::settle`].
+    /// [`LakeTable::skip_files`].
     settled: OnceLock<Vec<bool>>,
     /// Statistics of all columns, computed when the optimizer asks for them.
     statistics: OnceLock<Option<Statistics>>,
@@ -65,14 +65,14 @@ impl LakeTable {
 
     /// Creates a provider that adds two columns for the position of each row: the number of the
     /// row's file in the plan, and the index of the row in that file.
-    pub fn with_places(plan: ScanPlan, environment: ScanEnvironment) -> Self {
-        let schema = with_places(&view_schema(plan.schema()));
+    pub fn with_positions(plan: ScanPlan, environment: ScanEnvironment) -> Self {
+        let schema = with_positions(&view_schema(plan.schema()));
         LakeTable { schema, places: true, ..LakeTable::new(plan, environment) }
     }
 
     /// Marks the files that later scans skip, because it is already known how the statement changes
     /// all their rows.
-    pub fn settle(&self, files: Vec<bool>) {
+    pub fn skip_files(&self, files: Vec<bool>) {
         let _ = self.settled.set(files);
     }
 
@@ -216,7 +216,7 @@ impl LakeTable {
         let changes = self.places && columns.len() >= CHANGED_COLUMNS_MIN && !has_nested;
         let numbers = places.then(|| self.numbers(plan));
         let mut parquet = session.default_table_options().parquet;
-        if may_hold_nan(plan, table.table_schema(), &columns) {
+        if may_contain_nan(plan, table.table_schema(), &columns) {
             parquet.global.pruning = false;
             parquet.global.enable_page_index = false;
         }
@@ -238,10 +238,10 @@ impl LakeTable {
 /// Returns true if one of these columns may contain NaN. NaN is never a bound in Parquet, but
 /// comparisons order it above every number. So pruning by bounds within files would lose rows with
 /// NaN.
-fn may_hold_nan(plan: &ScanPlan, schema: &Schema, columns: &[usize]) -> bool {
+fn may_contain_nan(plan: &ScanPlan, schema: &Schema, columns: &[usize]) -> bool {
     let fields = columns.iter().filter_map(|&column| schema.fields().get(column));
     let floats = fields.filter(|field| field.data_type().is_floating());
-    floats.into_iter().any(|field| plan.may_hold_nan(field.name()))
+    floats.into_iter().any(|field| plan.may_contain_nan(field.name()))
 }
 
 /// Rejects columns whose types only other engines can read.

@@ -27,7 +27,7 @@ pub fn prune(
     if plan.files().is_empty() {
         return Ok(plan.clone());
     }
-    let keep = may_hold(plan, schema, filter, session)?;
+    let keep = may_contain(plan, schema, filter, session)?;
     Ok(if keep.iter().all(|keep| *keep) { plan.clone() } else { plan.retain(&keep) })
 }
 
@@ -66,7 +66,7 @@ pub fn whole_files(
             Expr::Literal(ScalarValue::Boolean(Some(fails)), _) => {
                 vec![*fails; plan.files().len()]
             }
-            _ => may_hold(plan, schema, fails, session)?,
+            _ => may_contain(plan, schema, fails, session)?,
         };
         let nulls: Vec<_> = must_be_set.iter().map(|name| plan.null_counts(name)).collect();
         for (file, whole) in whole.iter_mut().enumerate() {
@@ -115,7 +115,7 @@ fn null_for_nulls_only(expr: &Expr, columns: &mut HashSet<String>) -> bool {
 }
 
 /// Returns, for each file, true if the file may contain a row that matches the filter.
-fn may_hold(
+fn may_contain(
     plan: &ScanPlan,
     schema: &SchemaRef,
     filter: Expr,
@@ -214,6 +214,6 @@ impl PruningStatistics for Partitions<'_> {
 
     fn contained(&self, column: &Column, values: &HashSet<ScalarValue>) -> Option<BooleanArray> {
         let values = ScalarValue::iter_to_array(values.iter().cloned()).ok()?;
-        self.0.may_hold(&column.name, &values)
+        self.0.may_contain(&column.name, &values)
     }
 }

@@ -18,7 +18,7 @@ pub(crate) fn row_field() -> FieldRef {
 }
 
 /// Returns a schema with both position columns at its end.
-pub(crate) fn with_places(schema: &Schema) -> SchemaRef {
+pub(crate) fn with_positions(schema: &Schema) -> SchemaRef {
     let fields = schema.fields().iter().cloned().chain([file_field(), row_field()]);
     Arc::new(Schema::new_with_metadata(fields.collect::<Vec<_>>(), schema.metadata().clone()))
 }

@@ -48,7 +48,7 @@ pub use commit::{
 };
 pub use defaults::{
     INITIAL as INITIAL_DEFAULT, WRITE as WRITE_DEFAULT, default_text, initial_default, text_of,
-    unsaying, with_default, without_defaults, write_default,
+    with_default, without_defaults, without_keys, write_default,
 };
 pub use deletes::{DeleteFile, DeleteKey, Fingerprint, RowDeletes};
 pub use foreign_types::{FOREIGN_TYPE, foreign_column};

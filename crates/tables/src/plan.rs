@@ -176,7 +176,7 @@ impl DataFile {
     }
 
     /// Returns true if a column may contain NaN, which is never a bound.
-    fn may_hold_nan(&self, field_id: i32) -> bool {
+    fn may_contain_nan(&self, field_id: i32) -> bool {
         self.entry.data_file.nan_value_counts().get(&field_id) != Some(&0)
     }
 }
@@ -242,9 +242,9 @@ impl ScanPlan {
     }
 
     /// Returns true if at least one file may contain NaN in a top-level column.
-    pub fn may_hold_nan(&self, column: &str) -> bool {
+    pub fn may_contain_nan(&self, column: &str) -> bool {
         let id = self.column(column).map(|(id, _)| id);
-        id.is_some_and(|id| self.files.iter().any(|file| file.may_hold_nan(id)))
+        id.is_some_and(|id| self.files.iter().any(|file| file.may_contain_nan(id)))
     }
 
     fn bounds(&self, column: &str, bound: FileStat) -> Option<ArrayRef> {
@@ -252,7 +252,7 @@ impl ScanPlan {
         // DataFusion sorts NaN after all numbers, so the bounds are valid only without a NaN.
         let floats = matches!(data_type, DataType::Float32 | DataType::Float64);
         let values = self.files.iter().map(|file| {
-            if floats && file.may_hold_nan(id) { None } else { bound_of(file, id, bound) }
+            if floats && file.may_contain_nan(id) { None } else { bound_of(file, id, bound) }
         });
         Some(self.stats.get(bound, id, data_type, || to_array(data_type, values)))
     }
@@ -287,7 +287,7 @@ impl ScanPlan {
     /// `None` if no file can be excluded.
     ///
     /// `values` must be castable to the column's type.
-    pub fn may_hold(&self, column: &str, values: &ArrayRef) -> Option<BooleanArray> {
+    pub fn may_contain(&self, column: &str, values: &ArrayRef) -> Option<BooleanArray> {
         let (id, data_type) = self.column(column)?;
         let values = arrow::compute::cast(values, data_type).ok()?;
         let mut known: HashMap<Transform, Option<HashSet<Option<PrimitiveLiteral>>>> =

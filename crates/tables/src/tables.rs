@@ -45,7 +45,7 @@ impl Tables {
             object_store,
             &options.root_url,
             options.local_root.clone(),
-            options.cloud.patience(),
+            options.cloud.timeouts(),
         );
         let caches = Caches::new(options.manifest_cache_bytes);
         let deleting_files = Mutex::default();
@@ -197,7 +197,7 @@ impl Tables {
     }
 
     /// Writes rows like [`Tables::write`], but in the order of the input.
-    pub async fn write_as_ordered(&self, table: &Table, rows: BatchStream) -> Result<StagedFiles> {
+    pub async fn write_in_order(&self, table: &Table, rows: BatchStream) -> Result<StagedFiles> {
         write::write(self.storage(), self.options(), table, rows, true).boxed().await
     }
 

@@ -1,6 +1,6 @@
 //! Errors that prevent the start of the export.
 
-use headwater_model::{ErrorCode, Fault};
+use headwater_model::{ErrorCode, ErrorDetails};
 use thiserror::Error as ThisError;
 
 /// The result of this crate.
@@ -30,7 +30,7 @@ pub enum Error {
     },
 }
 
-impl Fault for Error {
+impl ErrorDetails for Error {
     fn code(&self) -> ErrorCode {
         match self {
             Error::InvalidEndpoint { .. } | Error::InvalidList { .. } => ErrorCode::InvalidArgument,

@@ -12,11 +12,11 @@ mod collector;
 mod context;
 mod error;
 mod export;
+mod job_trace;
 mod options;
 mod scope;
 mod span;
 mod telemetry;
-mod work;
 
 pub use call::CallTrace;
 pub use context::TraceContext;

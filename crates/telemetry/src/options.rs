@@ -98,7 +98,7 @@ fn without_login(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use headwater_model::Fault;
+    use headwater_model::ErrorDetails;
 
     use super::*;
 

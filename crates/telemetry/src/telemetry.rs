@@ -14,8 +14,8 @@ use parking_lot::Mutex;
 use uuid::Uuid;
 
 use crate::export::{self, ExportQueue};
+use crate::job_trace::JobTrace;
 use crate::span::NewSpan;
-use crate::work::JobTrace;
 use crate::{Result, SpanKind, SpanTimer, TelemetryOptions, TraceContext};
 
 /// Maximum number of unfinished events with links to requests. Above it, the links of the oldest

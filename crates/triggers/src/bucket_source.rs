@@ -4,7 +4,7 @@
 //! one event of its [source](crate::occurrence_source).
 
 use headwater_model::{
-    BucketEvent, BucketTrigger, ChangedObject, EventData, Fault, Problem, Trigger,
+    BucketEvent, BucketTrigger, ChangedObject, ErrorDetails, EventData, Problem, Trigger,
 };
 use headwater_objects::{ChangeFilter, ObjectChange, Objects, is_bucket_name};
 use headwater_store::Entry;

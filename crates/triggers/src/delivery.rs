@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use headwater_jobs::{Error as JobsError, JobContext, JobGuard, NewJob};
 use headwater_model::{
-    Event, EventData, Fault, JobKind, MAIN_BRANCH, Problem, Target, TriggerEventStatus,
+    ErrorDetails, Event, EventData, JobKind, MAIN_BRANCH, Problem, Target, TriggerEventStatus,
 };
 use tokio::sync::OwnedSemaphorePermit;
 

@@ -13,12 +13,12 @@ use headwater_model::Timestamp;
 pub(crate) struct DeliveryOrder {
     /// Deliveries that do not have to wait for another delivery, by due time.
     ready: BTreeSet<(Timestamp, String)>,
-    lanes: BTreeMap<String, Lane>,
+    lanes: BTreeMap<String, KeyQueue>,
 }
 
 /// The deliveries of one order key.
 #[derive(Debug, Default)]
-struct Lane {
+struct KeyQueue {
     /// The delivery that is ready or running.
     active: Option<String>,
     waiting: BTreeMap<String, Timestamp>,

@@ -17,7 +17,7 @@ use tokio::sync::Notify;
 use crate::delivery_log::Delivery;
 use crate::delivery_order::{DeliveryOrder, NextDelivery};
 use crate::rate_limit::RateLimit;
-use crate::waiting_events::Intake;
+use crate::waiting_events::CallQueue;
 
 /// Maximum number of pending and running deliveries of one trigger. When this number is reached,
 /// the source stops recording events.
@@ -47,7 +47,7 @@ pub(crate) struct EventQueue {
     /// Rate limit for events of unknown cause.
     pub rate_limit: Mutex<RateLimit>,
     /// Events that wait until the queue has capacity.
-    pub intake: Intake,
+    pub intake: CallQueue,
     /// True if a delivery may be stored that is not in the queue.
     uncertain: AtomicBool,
     /// The metrics of the trigger.

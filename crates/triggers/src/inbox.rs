@@ -40,14 +40,14 @@ pub(crate) trait Receiver: Send + 'static {
 }
 
 /// The receiving end of the channel.
-pub(crate) struct Inbox<T> {
+pub(crate) struct MessageInbox<T> {
     messages: mpsc::Receiver<T>,
     /// Messages that were taken from the channel and are not recorded yet.
     held: Vec<T>,
     /// True if the recording of these messages failed.
     has_failed: bool,
     state: Arc<State>,
-    steps: Steps,
+    steps: BatchCounter,
     _stop: DropGuard,
 }
 
@@ -98,7 +98,7 @@ impl<T> Sender<T> {
     }
 }
 
-impl<T: Send + 'static> Inbox<T> {
+impl<T: Send + 'static> MessageInbox<T> {
     /// Starts a task that receives messages until the inbox is dropped.
     pub(crate) fn open(context: &SourceContext, receiver: impl Receiver<Message = T>) -> Self {
         let stop = context.stop.child_token();
@@ -109,9 +109,9 @@ impl<T: Send + 'static> Inbox<T> {
         let options = &context.options;
         let back_off = BackOff::new(options.reconnect_pause, options.reconnect_pause_max);
         tokio::spawn(run(receiver, sender, context.trigger.clone(), back_off));
-        let steps = Steps::new(context);
+        let steps = BatchCounter::new(context);
         let (held, has_failed) = (Vec::new(), false);
-        Inbox { messages, held, has_failed, state, steps, _stop: stop.drop_guard() }
+        MessageInbox { messages, held, has_failed, state, steps, _stop: stop.drop_guard() }
     }
 
     /// Waits until the first attempt to connect has ended, for a limited time.
@@ -127,7 +127,7 @@ impl<T: Send + 'static> Inbox<T> {
     }
 
     /// Takes messages that were received, at most `limit`. Later calls return the same messages and
-    /// those that followed, until [`Inbox::record`] removes them. After a failed recording, calls
+    /// those that followed, until [`MessageInbox::record`] removes them. After a failed recording, calls
     /// return the same messages only, because the batch may have been stored nevertheless.
     pub(crate) fn take(&mut self, limit: usize) -> &[T] {
         if !self.has_failed {
@@ -162,15 +162,15 @@ impl<T: Send + 'static> Inbox<T> {
 
 /// A counter of batches, so that each batch is recorded only once.
 #[derive(Debug)]
-pub(crate) struct Steps {
+pub(crate) struct BatchCounter {
     /// Unique id of this counter. Counters of other processes have other ids.
     id: String,
     step: u64,
 }
 
-impl Steps {
+impl BatchCounter {
     pub(crate) fn new(context: &SourceContext) -> Self {
-        Steps { id: context.log.jobs.new_id().to_string(), step: 0 }
+        BatchCounter { id: context.log.jobs.new_id().to_string(), step: 0 }
     }
 
     /// Records a batch. A batch that an earlier attempt recorded despite an error is not recorded

@@ -61,7 +61,7 @@ pub use division::{BATCH_RESULTS, FAILED_ITEMS};
 pub use error::{Error, Result};
 pub use event_batch::{EventCall, NewEvents};
 pub use headwater_event_values::function_argument;
-pub use headwater_sandbox::{AllowsLocation, ServerName, ServerRules};
+pub use headwater_sandbox::{LocationCheck, ServerName, ServerRules};
 pub use options::{TriggerEventFilter, TriggersOptions};
 pub use remote_bucket::{RemoteBuckets, RemoteObject, RemotePage};
 pub use target::{

@@ -13,7 +13,7 @@ use async_trait::async_trait;
 use chrono::DateTime;
 use futures::future::join_all;
 use headwater_event_values::payload;
-use headwater_model::{EventData, Fault, NatsMessage, NatsTrigger, Timestamp, Trigger};
+use headwater_model::{ErrorDetails, EventData, NatsMessage, NatsTrigger, Timestamp, Trigger};
 use headwater_store::Append;
 use serde::{Deserialize, Serialize};
 use url::Url;
@@ -21,7 +21,7 @@ use url::Url;
 use crate::Result;
 use crate::definition::invalid;
 use crate::event_queue::OPEN_MAX;
-use crate::inbox::Inbox;
+use crate::inbox::MessageInbox;
 use crate::nats_receiver::{NatsReceiver, ReceivedMessage};
 use crate::postgres_source::check_batch;
 use crate::record::{encode, read};
@@ -128,7 +128,7 @@ impl Position {
 /// The event source for a stream.
 pub(crate) struct NatsSource {
     events: NatsEvents,
-    inbox: Option<Inbox<ReceivedMessage>>,
+    inbox: Option<MessageInbox<ReceivedMessage>>,
     /// `None` until it has been read.
     position: Option<Position>,
 }
@@ -191,7 +191,7 @@ impl NatsSource {
             secrets: context.options.secrets.clone(),
             rules: context.rules.clone(),
         };
-        let inbox = Inbox::open(context, receiver);
+        let inbox = MessageInbox::open(context, receiver);
         inbox.attempted().await;
         self.inbox = Some(inbox);
         Ok(())

@@ -15,7 +15,7 @@ use sqlx::postgres::{PgPool, PgRow};
 use sqlx::{AssertSqlSafe, Postgres, Row, Transaction};
 
 use crate::back_off::BackOff;
-use crate::inbox::Steps;
+use crate::inbox::BatchCounter;
 use crate::postgres_server::PostgresServer;
 use crate::record::{encode, read};
 use crate::source::{NewEvent, SourceContext};
@@ -55,7 +55,7 @@ pub(crate) struct Outbox {
     key_type: String,
     /// `None` until it has been read.
     position: Option<Position>,
-    steps: Option<Steps>,
+    steps: Option<BatchCounter>,
     back_off: BackOff,
 }
 
@@ -161,7 +161,7 @@ impl Outbox {
         // Read the keys again before the next use, because the batch may be stored despite an
         // error.
         self.position = None;
-        let steps = self.steps.get_or_insert_with(|| Steps::new(context));
+        let steps = self.steps.get_or_insert_with(|| BatchCounter::new(context));
         steps.record(context, new, vec![entry]).await?;
         let position = self.position.insert(position).clone();
         self.delete(&mut transaction, &position.keys).await?;

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use headwater_model::{ErrorCode, Fault, PostgresTrigger, Problem, Trigger};
+use headwater_model::{ErrorCode, ErrorDetails, PostgresTrigger, Problem, Trigger};
 use headwater_sandbox::{ServerName, ServerRules};
 use headwater_secrets::SecretStore;
 use sqlx::Connection;

@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use headwater_event_values::payload;
-use headwater_model::{EventData, Fault, PostgresTrigger, Trigger};
+use headwater_model::{ErrorDetails, EventData, PostgresTrigger, Trigger};
 
 use crate::Result;
 use crate::definition::invalid;
 use crate::event_queue::OPEN_MAX;
-use crate::inbox::Inbox;
+use crate::inbox::MessageInbox;
 use crate::postgres_listener::Listener;
 use crate::postgres_outbox::{Outbox, OutboxTable, Read};
 use crate::postgres_server::PostgresServer;
@@ -82,7 +82,7 @@ pub(crate) fn check_batch(trigger: &Trigger, batch: usize) -> Result<()> {
 /// The event source for a PostgreSQL database.
 pub(crate) struct PostgresSource {
     events: PostgresEvents,
-    inbox: Option<Inbox<String>>,
+    inbox: Option<MessageInbox<String>>,
     outbox: Option<Outbox>,
 }
 
@@ -124,7 +124,7 @@ impl PostgresSource {
             secrets: context.options.secrets.clone(),
             rules: context.rules.clone(),
         };
-        let inbox = Inbox::open(context, listener);
+        let inbox = MessageInbox::open(context, listener);
         inbox.attempted().await;
         self.inbox = Some(inbox);
         Ok(())
@@ -133,7 +133,7 @@ impl PostgresSource {
     /// Records the rows of the outbox.
     async fn read(&mut self, context: &SourceContext, capacity: usize) -> Result<PollResult> {
         let Some(outbox) = &mut self.outbox else { return Ok(PollResult::after(FULL_PAUSE)) };
-        let fault = self.inbox.as_ref().and_then(Inbox::fault);
+        let fault = self.inbox.as_ref().and_then(MessageInbox::fault);
         Ok(match outbox.read(context, capacity).await? {
             Read::Rows(0) => PollResult { pause: self.events.interval, fault },
             Read::Rows(_) => PollResult { pause: Duration::ZERO, fault },

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use headwater_event_values::payload;
-use headwater_model::{EventData, Fault, Problem, QueueMessage, QueueTrigger, Trigger};
+use headwater_model::{ErrorDetails, EventData, Problem, QueueMessage, QueueTrigger, Trigger};
 use headwater_queues::{Queues, ReceiveOptions, ReceivedMessage, is_queue_name};
 use tokio_util::sync::DropGuard;
 

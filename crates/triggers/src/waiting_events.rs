@@ -64,7 +64,7 @@ struct EntriesOfUser {
 
 /// The waiting events of one queue, and the ids of its recent events.
 #[derive(Debug, Default)]
-pub(crate) struct Intake {
+pub(crate) struct CallQueue {
     listed: Mutex<Listed>,
     /// True if the store may contain an entry that is not listed.
     is_uncertain: AtomicBool,
@@ -77,7 +77,7 @@ pub(crate) struct Intake {
     is_loaded: tokio::sync::Mutex<bool>,
 }
 
-impl Intake {
+impl CallQueue {
     /// Returns the number of events that wait.
     pub(crate) fn waiting(&self) -> usize {
         self.listed.lock().events

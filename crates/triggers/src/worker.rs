@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use headwater_model::{ErrorCode, EventData, Fault, Problem, Timestamp, Trigger, TriggerStatus};
+use headwater_model::{
+    ErrorCode, ErrorDetails, EventData, Problem, Timestamp, Trigger, TriggerStatus,
+};
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 

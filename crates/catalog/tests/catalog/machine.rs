@@ -8,7 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use headwater_catalog::{Catalog, Error};
-use headwater_model::{CommitId, CreateRef, ErrorCode, Fault, FixedClock, MergeOutcome, RefSpec};
+use headwater_model::{
+    CommitId, CreateRef, ErrorCode, ErrorDetails, FixedClock, MergeOutcome, RefSpec,
+};
 use headwater_store::MemoryStore;
 use proptest::prelude::*;
 use proptest::test_runner::Config;

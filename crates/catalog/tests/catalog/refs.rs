@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use headwater_catalog::{Catalog, CommitRequest, Error, NamespaceChange, NewBranch};
 use headwater_model::{
-    CreateRef, ErrorCode, Fault, FixedClock, MAIN_BRANCH, Namespace, RefSpec, TableName,
+    CreateRef, ErrorCode, ErrorDetails, FixedClock, MAIN_BRANCH, Namespace, RefSpec, TableName,
 };
 use headwater_store::MemoryStore;
 

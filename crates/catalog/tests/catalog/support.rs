@@ -94,7 +94,7 @@ pub async fn merge_with(
     loop {
         let plan = catalog
             .merges()
-            .plan(target, &request.source, RequiredChecks::unless(request.unchecked))
+            .plan(target, &request.source, RequiredChecks::required_unless(request.unchecked))
             .await?;
         if plan.is_up_to_date() {
             return Ok(plan.report(MergeOutcome::UpToDate, plan.head));

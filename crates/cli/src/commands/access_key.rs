@@ -2,8 +2,8 @@
 
 use headwater_model::{AccessKey, CreateAccessKey, CreateToken, CreatedAccessKey};
 
-use crate::answer::{self, fetch};
 use crate::api::{Api, segment};
+use crate::api_output::{self, fetch};
 use crate::arguments::Key;
 use crate::commands::token::request;
 use crate::context::Context;
@@ -41,8 +41,10 @@ async fn list(context: &Context, api: &Api, user: Option<&str>) -> Result<()> {
     for key in keys {
         let scopes: Vec<_> = key.scopes.iter().flatten().map(ToString::to_string).collect();
         let state = if key.revoked.is_some() { "revoked" } else { "valid" };
-        let (expires, used) =
-            (output::moment_or_never(key.expires), output::moment_or_never(key.last_used));
+        let (expires, used) = (
+            output::format_time_or_never(key.expires),
+            output::format_time_or_never(key.last_used),
+        );
         let (user, scopes) = (key.user.unwrap_or_else(|| "owner".to_owned()), scopes.join("; "));
         grid.row([key.id, user, key.label, scopes, expires, used, state.to_owned()]);
     }
@@ -52,7 +54,7 @@ async fn list(context: &Context, api: &Api, user: Option<&str>) -> Result<()> {
 
 /// Prints the id and the secret as the environment variables of S3 clients.
 fn show(context: &Context, created: &CreatedAccessKey) {
-    if answer::is_printed(context, created) {
+    if api_output::is_printed(context, created) {
         return;
     }
     let user =

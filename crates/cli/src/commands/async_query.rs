@@ -2,8 +2,8 @@
 
 use headwater_model::{AsyncQuery, JobStatus, Problem, QueryRequest};
 
-use crate::answer;
 use crate::api::{Api, segment};
+use crate::api_output;
 use crate::commands::query::{self, Rows};
 use crate::context::Context;
 use crate::error::Result;
@@ -13,7 +13,7 @@ use crate::progress::Watch;
 /// Starts a query and prints its id.
 pub async fn start(context: &Context, api: &Api, request: QueryRequest) -> Result<()> {
     let query: AsyncQuery = api.post("/v1/queries".to_owned(), &request).await?;
-    if !answer::is_printed(context, &query) {
+    if !api_output::is_printed(context, &query) {
         output::line(&query.id);
         context.style.say(format!("print its rows with `headwater query --result {}`", query.id));
     }
@@ -48,6 +48,6 @@ pub async fn cancel(context: &Context, api: &Api, id: &str) -> Result<()> {
         JobStatus::Running => format!("cancelling query {id}"),
         _ => format!("query {id} had already ended"),
     };
-    answer::print(context, &query, text);
+    api_output::print(context, &query, text);
     Ok(())
 }

@@ -4,8 +4,8 @@ use chrono::Utc;
 use headwater_model::{AuditRetention, parse_duration};
 use hyper::Method;
 
-use crate::answer;
 use crate::api::{Api, ApiRequest, segment};
+use crate::api_output;
 use crate::arguments::Audit;
 use crate::commands::query;
 use crate::context::Context;
@@ -18,10 +18,10 @@ pub async fn audit(context: &Context, api: &Api, arguments: &Audit) -> Result<()
         let retention = AuditRetention { keep_seconds: keep.as_secs() };
         let set: AuditRetention = api.call(Method::PUT, "/v1/audit/retention", &retention).await?;
         let days = set.keep_seconds / 86_400;
-        answer::print(context, &set, format!("events are kept for {}", plural(days, "day")));
+        api_output::print(context, &set, format!("events are kept for {}", plural(days, "day")));
         return Ok(());
     }
-    let time = |given: &Option<String>| given.as_deref().map(moment).transpose();
+    let time = |given: &Option<String>| given.as_deref().map(parse_time).transpose();
     let filters = [
         ("since", time(&arguments.since)?),
         ("until", time(&arguments.until)?),
@@ -35,7 +35,7 @@ pub async fn audit(context: &Context, api: &Api, arguments: &Audit) -> Result<()
 }
 
 /// Converts a time to the API's format. A duration means the current time minus that duration.
-fn moment(text: &str) -> Result<String> {
+fn parse_time(text: &str) -> Result<String> {
     let Ok(duration) = parse_duration(text) else { return Ok(text.to_owned()) };
     let back = chrono::TimeDelta::from_std(duration).map_err(error::unexpected)?;
     Ok((Utc::now() - back).to_rfc3339())

@@ -27,7 +27,7 @@ pub async fn backfill(context: &Context, api: &Api, arguments: &Backfill) -> Res
     let target = reference(context, arguments.on.reference.clone())?;
     let run = RunRequest {
         files: headwater_server::read_project(&root)?,
-        reference: Some(target.parse().map_err(error::from_fault)?),
+        reference: Some(target.parse().map_err(error::from_error)?),
         parameters,
         strict: arguments.no_strict.then_some(false),
         select: arguments.select.clone(),

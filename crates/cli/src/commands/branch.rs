@@ -12,8 +12,8 @@ use headwater_model::{
 use hyper::Method;
 use serde_json::json;
 
-use crate::answer::{self, fetch};
 use crate::api::{Api, segment};
+use crate::api_output::{self, fetch};
 use crate::arguments::{
     Branch, BranchCherryPick, BranchLs, BranchMerge, BranchRevert, BranchRm, ConflictOptions,
     ConflictResolution, OutputFormat,
@@ -36,7 +36,7 @@ pub async fn branch(context: &Context, api: &Api, arguments: Branch) -> Result<(
             let from = reference(context, arguments.from)?;
             let request = CreateRef {
                 name: arguments.name,
-                from: Some(from.parse().map_err(error::from_fault)?),
+                from: Some(from.parse().map_err(error::from_error)?),
                 if_not_exists: arguments.if_not_exists,
             };
             show(context, "created", &api.post("/v1/branches", &request).await?);
@@ -98,12 +98,12 @@ async fn update(api: &Api, name: &str, change: &UpdateRef) -> Result<BranchRow> 
 
 fn show(context: &Context, verb: &str, branch: &BranchRow) {
     let text = format!("{verb} branch {} at @{}", branch.name, branch.commit.short());
-    answer::print(context, branch, text);
+    api_output::print(context, branch, text);
 }
 
 /// Prints a message that an object was removed.
 pub fn removed(context: &Context, what: &str, name: &str) {
-    answer::print(context, &json!({ "removed": name }), format!("removed {what} {name}"));
+    api_output::print(context, &json!({ "removed": name }), format!("removed {what} {name}"));
 }
 
 /// Prints the result of a deletion: that the object was removed or, with `if_exists`, that there is
@@ -123,7 +123,7 @@ pub fn removed_if_exists(
         Ok(()) => removed(context, what, name),
         Err(problem) if if_exists && MISSING.contains(&problem.code) => {
             let text = format!("there is no {what} {name}");
-            answer::print(context, &json!({ "removed": null }), text);
+            api_output::print(context, &json!({ "removed": null }), text);
         }
         Err(problem) => return Err(problem),
     }
@@ -151,7 +151,7 @@ async fn list(context: &Context, api: &Api, arguments: &BranchLs) -> Result<()> 
             },
             (None, false) => String::new(),
         };
-        let created = output::moment(branch.created);
+        let created = output::format_time(branch.created);
         let commit = branch.commit.short();
         grid.row([mark, &branch.name, &commit, &created, &state]);
     }
@@ -196,7 +196,7 @@ async fn merge(context: &Context, api: &Api, arguments: BranchMerge) -> Result<(
     let target = reference(context, arguments.into)?;
     let (on_conflict, choices) = choices(arguments.choices)?;
     let request = MergeRequest {
-        source: arguments.source.parse().map_err(error::from_fault)?,
+        source: arguments.source.parse().map_err(error::from_error)?,
         message: arguments.message,
         dry_run: arguments.dry_run,
         unchecked: arguments.unchecked,
@@ -207,7 +207,7 @@ async fn merge(context: &Context, api: &Api, arguments: BranchMerge) -> Result<(
         let root = project::locate(arguments.project.as_ref(), &context.lake()?)?;
         let request = RunRequest {
             files: headwater_server::read_project(&root)?,
-            reference: Some(target.parse().map_err(error::from_fault)?),
+            reference: Some(target.parse().map_err(error::from_error)?),
             parameters: run::pairs(&arguments.parameters, "param")?,
             dry_run: request.dry_run,
             merge: Some(request),
@@ -230,7 +230,7 @@ async fn cherry_pick(context: &Context, api: &Api, arguments: BranchCherryPick) 
     let (on_conflict, choices) = choices(arguments.choices)?;
     let picked = described(api, &arguments.commit).await?;
     let request = CherryPickRequest {
-        commit: arguments.commit.parse().map_err(error::from_fault)?,
+        commit: arguments.commit.parse().map_err(error::from_error)?,
         message: arguments.message,
         dry_run: arguments.dry_run,
         unchecked: arguments.unchecked,
@@ -254,7 +254,7 @@ async fn revert(context: &Context, api: &Api, arguments: BranchRevert) -> Result
     let target = reference(context, arguments.on)?;
     let (on_conflict, choices) = choices(arguments.choices)?;
     let commit = arguments.commit.as_deref().map(str::parse).transpose();
-    let tables = arguments.tables.iter().map(|table| table.parse().map_err(error::from_fault));
+    let tables = arguments.tables.iter().map(|table| table.parse().map_err(error::from_error));
     let what = match (&arguments.commit, &arguments.run) {
         (Some(commit), _) => commit.clone(),
         (None, run) => format!("run {}", run.as_deref().unwrap_or_default()),
@@ -264,7 +264,7 @@ async fn revert(context: &Context, api: &Api, arguments: BranchRevert) -> Result
         None => what.clone(),
     };
     let request = RevertRequest {
-        commit: commit.map_err(error::from_fault)?,
+        commit: commit.map_err(error::from_error)?,
         run: arguments.run,
         tables: tables.collect::<Result<_>>()?,
         partial: arguments.partial,
@@ -295,7 +295,7 @@ async fn described(api: &Api, reference: &str) -> Result<String> {
 }
 
 fn print_change(context: &Context, text: &str, source: &str, report: &MergeReport) {
-    if answer::is_printed(context, report) {
+    if api_output::is_printed(context, report) {
         return;
     }
     context.style.say(text);
@@ -311,7 +311,7 @@ pub fn choices(
         [(arguments.ours, MergeChoice::Ours), (arguments.theirs, MergeChoice::Theirs)]
     {
         for table in tables {
-            let name: TableName = table.parse().map_err(error::from_fault)?;
+            let name: TableName = table.parse().map_err(error::from_error)?;
             if choices.insert(name, choice).is_some_and(|other| other != choice) {
                 let message = format!("both `--ours` and `--theirs` name `{table}`");
                 let problem = Problem::new(ErrorCode::InvalidArgument, message);
@@ -370,7 +370,7 @@ fn print_tables(context: &Context, source: &str, report: &MergeReport) {
 }
 
 /// Describes the merge of a table that both sides changed.
-pub fn merged_how(merged: &MergedTable, source: &str) -> String {
+pub fn describe_merged_table(merged: &MergedTable, source: &str) -> String {
     if merged.how == MergeResolution::Theirs {
         return format!("taken from {source}");
     }

@@ -14,7 +14,7 @@ use crate::terminal::Tone;
 pub async fn checkout(context: &Context, api: &Api, arguments: &Checkout) -> Result<()> {
     if arguments.create {
         let from = reference(context, arguments.from.clone())?;
-        let from = Some(from.parse().map_err(error::from_fault)?);
+        let from = Some(from.parse().map_err(error::from_error)?);
         let request = CreateRef { name: arguments.branch.clone(), from, if_not_exists: false };
         let _: Branch = api.post("/v1/branches", &request).await?;
     }

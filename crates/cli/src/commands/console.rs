@@ -13,7 +13,7 @@ use std::process::{Command, Stdio};
 
 use headwater_model::{ErrorCode, Problem, SessionCode};
 
-use crate::answer;
+use crate::api_output;
 use crate::arguments::Console;
 use crate::commands::serve;
 use crate::connect;
@@ -29,7 +29,7 @@ const REDIRECT_FILE: &str = "console.html";
 pub async fn console(context: &Context, arguments: &Console) -> Result<()> {
     let lake = context.lake_folder()?;
     let is_serving =
-        connect::answering(context, &lake).await.is_some_and(|(_, it)| it.http.is_some());
+        connect::connect_if_running(context, &lake).await.is_some_and(|(_, it)| it.http.is_some());
     if is_serving {
         return open(context, arguments, &lake).await;
     }
@@ -39,7 +39,7 @@ pub async fn console(context: &Context, arguments: &Console) -> Result<()> {
 
 /// Prints the address with a new code, and opens the address.
 async fn open(context: &Context, arguments: &Console, lake: &LakeFolder) -> Result<()> {
-    let running = connect::answering(context, lake).await;
+    let running = connect::connect_if_running(context, lake).await;
     let Some((api, Some(url))) = running.map(|(api, record)| (api, record.url())) else {
         return Err(Problem::new(ErrorCode::Unavailable, "the lake's server has stopped")
             .with_hint("Run `headwater console` again."));
@@ -48,7 +48,7 @@ async fn open(context: &Context, arguments: &Console, lake: &LakeFolder) -> Resu
     let address = format!("{url}/#code={}", code.code);
     let text = "open the console with this link, which is valid once, for one minute";
     let value = serde_json::json!({ "address": address, "expires": code.expires });
-    answer::print(context, &value, format!("{text}:\n  {address}"));
+    api_output::print(context, &value, format!("{text}:\n  {address}"));
     if !arguments.no_browser {
         open_browser(context, &redirect_file(&lake.path, &address)?);
     }

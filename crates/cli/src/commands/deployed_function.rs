@@ -15,7 +15,7 @@ use crate::terminal::Tone;
 
 /// Deploys a function.
 pub async fn deploy(context: &Context, api: &Api, arguments: FunctionDeploy) -> Result<()> {
-    let request = headwater_server::read_function(&arguments.source).map_err(error::from_fault)?;
+    let request = headwater_server::read_function(&arguments.source).map_err(error::from_error)?;
     let settings = FunctionSettings {
         runtime: arguments.runtime,
         handler: arguments.handler,
@@ -86,7 +86,7 @@ pub async fn show(context: &Context, api: &Api, arguments: &FunctionName) -> Res
         ("reserved", function.concurrency.map_or("no limit".to_owned(), |limit| limit.to_string())),
         ("provisioned", list(&provisioned)),
         ("started", list(&ready)),
-        ("modified", format!("{} by {}", output::moment(latest.modified), latest.author)),
+        ("modified", format!("{} by {}", output::format_time(latest.modified), latest.author)),
     ] {
         output::line(format!("  {} {value}", style.paint(Tone::Faint, format!("{name:<11}"))));
     }
@@ -110,7 +110,7 @@ pub async fn versions(context: &Context, api: &Api, arguments: &FunctionName) ->
             one.settings.handler.unwrap_or_default(),
             output::bytes(one.code_bytes),
             one.code.short(),
-            output::moment(one.modified),
+            output::format_time(one.modified),
             one.author,
         ]);
     }

@@ -86,7 +86,7 @@ fn list(context: &Context, all: &[DeploymentRow]) {
         grid.row([
             Cell::toned(Tone::Id, one.version.short()),
             if one.active { Cell::toned(Tone::Good, "active") } else { Cell::default() },
-            output::moment(one.deployed).into(),
+            output::format_time(one.deployed).into(),
             (&one.author).into(),
             output::count(one.functions.len() as u64).into(),
             output::count(one.triggers.len() as u64).into(),
@@ -105,7 +105,7 @@ fn show(context: &Context, one: &DeploymentRow) {
     output::line(format!("{} {} {state}", style.paint(Tone::Strong, one.version), one.project));
     let models = output::count(one.models);
     for (name, value) in [
-        ("deployed", output::moment(one.deployed)),
+        ("deployed", output::format_time(one.deployed)),
         ("author", one.author.clone()),
         ("functions", names(&one.functions)),
         ("triggers", names(&one.triggers)),
@@ -193,5 +193,5 @@ pub async fn note_differences(context: &Context, api: &Api, kind: DeployedKind) 
 /// Reads the files of the working folder's project.
 pub fn working_files(context: &Context) -> Result<headwater_model::ProjectFiles> {
     let root = project::locate(None, &context.lake()?)?;
-    headwater_server::read_project(&root).map_err(error::from_fault)
+    headwater_server::read_project(&root).map_err(error::from_error)
 }

@@ -5,8 +5,8 @@ use headwater_model::{
     RebuiltEnvironment, WarmInstanceSummary,
 };
 
-use crate::answer::{self, fetch};
 use crate::api::{Api, segment};
+use crate::api_output::{self, fetch};
 use crate::arguments::{Environment, EnvironmentPrune, EnvironmentRebuild, OutputFormat};
 use crate::context::Context;
 use crate::error::Result;
@@ -39,7 +39,7 @@ async fn list(context: &Context, api: &Api) -> Result<()> {
             environment.requirements.join(" "),
             output::count(environment.packages.len() as u64),
             output::bytes(environment.bytes),
-            output::moment(environment.used),
+            output::format_time(environment.used),
         ]);
     }
     grid.print("no environments; the first run of a Python model creates one");
@@ -78,7 +78,7 @@ async fn explain(context: &Context, api: &Api, id: &str) -> Result<()> {
     }
     for instance in instances {
         let WarmInstanceSummary { label, until, reason, .. } = instance;
-        let until = output::moment(until);
+        let until = output::format_time(until);
         output::line(format!("  1 warm instance of `{label}` until {until}: {reason}"));
     }
     output::line(match huge_pages_unavailable {
@@ -101,7 +101,7 @@ async fn explain(context: &Context, api: &Api, id: &str) -> Result<()> {
             call.label,
             call.owner,
             output::bytes(call.memory_bytes),
-            output::moment(call.since),
+            output::format_time(call.since),
             call.waits_for.unwrap_or_else(|| "running".to_owned()),
         ]);
     }
@@ -113,7 +113,7 @@ async fn prune(context: &Context, api: &Api, arguments: &EnvironmentPrune) -> Re
     let unused_seconds = if arguments.all { 0 } else { arguments.days * SECONDS_PER_DAY };
     let request = PruneEnvironments { unused_seconds, dry_run: arguments.dry_run };
     let pruned: PrunedEnvironments = api.post("/v1/environments/prune", &request).await?;
-    if answer::is_printed(context, &pruned) {
+    if api_output::is_printed(context, &pruned) {
         return Ok(());
     }
     let (removed, freed) = if arguments.dry_run {

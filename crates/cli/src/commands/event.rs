@@ -3,8 +3,8 @@
 use headwater_model::{TriggerEvent, TriggerEventStatus};
 use hyper::Method;
 
-use crate::answer::{self, fetch};
 use crate::api::{Api, segment};
+use crate::api_output::{self, fetch};
 use crate::arguments::{Event as Arguments, EventId, EventLs, OutputFormat};
 use crate::commands::event_send;
 use crate::context::Context;
@@ -38,7 +38,7 @@ fn path(arguments: &EventId) -> String {
 
 fn report(context: &Context, event: &TriggerEvent, outcome: &str) {
     let text = format!("event {} of {} {outcome}", event.event.id, event.trigger);
-    answer::print(context, event, text);
+    api_output::print(context, event, text);
 }
 
 fn show(context: &Context, event: &TriggerEvent) {
@@ -52,9 +52,9 @@ fn show(context: &Context, event: &TriggerEvent) {
         ("trigger", event.trigger.clone()),
         ("what", event.event.data.subjects()),
         ("status", style.paint(tone, status)),
-        ("recorded", output::moment(event.created)),
+        ("recorded", output::format_time(event.created)),
         ("tries", event.attempts.to_string()),
-        ("due", output::moment(event.due)),
+        ("due", output::format_time(event.due)),
         ("job", event.job.map_or_else(|| "-".to_owned(), |job| job.to_string())),
         ("author", event.author.clone().unwrap_or_else(|| "-".to_owned())),
     ] {
@@ -95,7 +95,7 @@ async fn list(context: &Context, api: &Api, arguments: EventLs) -> Result<()> {
             Cell::from(event.event.id),
             event.trigger.into(),
             Cell::toned(tone, word),
-            output::moment(event.created).into(),
+            output::format_time(event.created).into(),
             what.into(),
             event.attempts.to_string().into(),
             event.job.map_or(String::new(), |job| job.to_string()).into(),

@@ -6,8 +6,8 @@ use std::path::Path;
 use headwater_model::{AcceptedEvent, ErrorCode, Problem};
 use serde_json::value::RawValue;
 
-use crate::answer;
 use crate::api::{Api, segment};
+use crate::api_output;
 use crate::arguments::EventSend;
 use crate::context::Context;
 use crate::error::{self, Result};
@@ -28,7 +28,7 @@ pub async fn send(context: &Context, api: &Api, arguments: &EventSend) -> Result
             api.post(&path, &request).await.map_err(|problem| partly(problem, accepted.len()))?;
         accepted.extend(answer);
     }
-    if answer::is_printed(context, &accepted) {
+    if api_output::is_printed(context, &accepted) {
         return Ok(());
     }
     for event in &accepted {

@@ -9,8 +9,8 @@ use headwater_model::{
 use hyper::Method;
 use serde_json::Value;
 
-use crate::answer::{self, fetch};
 use crate::api::{Api, ApiRequest, collect, segment};
+use crate::api_output::{self, fetch};
 use crate::arguments::{Function, FunctionInvoke, OutputFormat};
 use crate::commands::{
     deployed_function, deployment, function_alias, function_logs, function_url, function_watch, run,
@@ -113,7 +113,7 @@ async fn invoke_async(context: &Context, api: &Api, arguments: &FunctionInvoke) 
     };
     let path = format!("/v1/functions/{}/invoke-async", segment(&arguments.name));
     let accepted: AcceptedEvent = api.post(path, &request).await?;
-    if answer::is_printed(context, &accepted) {
+    if api_output::is_printed(context, &accepted) {
         return Ok(());
     }
     output::line(&accepted.event);

@@ -6,8 +6,8 @@ use headwater_model::{DeployedFunction, FunctionAlias as Alias};
 use hyper::Method;
 
 use super::branch::removed_if_exists;
-use crate::answer;
 use crate::api::{Api, segment};
+use crate::api_output;
 use crate::arguments::{
     AliasVersion, FunctionAlias, FunctionAliasCreate, FunctionAliasRm, FunctionAliasUpdate,
 };
@@ -31,7 +31,7 @@ async fn create(context: &Context, api: &Api, arguments: FunctionAliasCreate) ->
     let request = Alias { version, description, weights: weights.into_iter().collect() };
     let created: Alias = api.post(path(&name, &alias), &request).await?;
     let text = format!("created alias {alias} of {name}: {}", target(&created));
-    answer::print(context, &created, text);
+    api_output::print(context, &created, text);
     Ok(())
 }
 
@@ -50,13 +50,13 @@ async fn update(context: &Context, api: &Api, arguments: FunctionAliasUpdate) ->
     }
     let updated: Alias = api.call(Method::PUT, path(name, alias), &request).await?;
     let text = format!("updated alias {alias} of {name}: {}", target(&updated));
-    answer::print(context, &updated, text);
+    api_output::print(context, &updated, text);
     Ok(())
 }
 
 async fn list(context: &Context, api: &Api, name: &str) -> Result<()> {
     let aliases = aliases(api, name).await?;
-    if answer::is_printed(context, &aliases) {
+    if api_output::is_printed(context, &aliases) {
         return Ok(());
     }
     let mut grid = Grid::new(context.answer_style, &["ALIAS", "VERSION", "DESCRIPTION"]);

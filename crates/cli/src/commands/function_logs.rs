@@ -100,7 +100,7 @@ struct PrintOptions {
 /// Prints a call: its time and id, its output, its error, and its report once it has ended.
 async fn print(context: &Context, api: &Api, call: &Job, options: &PrintOptions) -> Result<()> {
     let style = context.answer_style;
-    let heading = format!("{} {}", output::moment(call.created), call.id);
+    let heading = format!("{} {}", output::format_time(call.created), call.id);
     output::line(style.paint(Tone::Faint, heading));
     let id = call.id.to_string();
     let mut printer = Printer::answer(context);

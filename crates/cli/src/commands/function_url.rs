@@ -4,8 +4,8 @@ use headwater_model::{FunctionUrlAuth, FunctionUrlConfig, SetFunctionUrl};
 use hyper::Method;
 
 use super::branch::removed_if_exists;
-use crate::answer;
 use crate::api::{Api, segment};
+use crate::api_output;
 use crate::arguments::{
     FunctionUrl, FunctionUrlCreate, FunctionUrlName, FunctionUrlRm, UrlAuthArgument,
 };
@@ -41,7 +41,7 @@ async fn create(context: &Context, api: &Api, arguments: &FunctionUrlCreate) -> 
 
 /// Prints the URL, or its path if the server's HTTP address is not known.
 fn show(context: &Context, config: &FunctionUrlConfig) -> Result<()> {
-    if answer::is_printed(context, config) {
+    if api_output::is_printed(context, config) {
         return Ok(());
     }
     let (server, note) = match context.lake()? {

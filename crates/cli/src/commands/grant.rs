@@ -2,8 +2,8 @@
 
 use headwater_model::{AccessExplanation, Action, Grant as GrantRow, GrantRequest, ObjectPattern};
 
-use crate::answer::{self, fetch};
 use crate::api::{Api, segment};
+use crate::api_output::{self, fetch};
 use crate::arguments::{Access, AccessExplain, Grant, Revoke};
 use crate::context::Context;
 use crate::error::{self, Result};
@@ -16,7 +16,7 @@ pub async fn grant(context: &Context, api: &Api, arguments: Grant) -> Result<()>
     let request = GrantRequest { grantee: to, actions, object };
     let granted: GrantRow = api.post("/v1/grants", &request).await?;
     let text = format!("{} now has {}", granted.grantee, granted.permission);
-    answer::print(context, &granted, text);
+    api_output::print(context, &granted, text);
     Ok(())
 }
 
@@ -30,7 +30,7 @@ pub async fn revoke(context: &Context, api: &Api, arguments: Revoke) -> Result<(
     let query = format!("grantee={grantee}&actions={}&object={object}", segment(&names));
     api.delete(format!("/v1/grants?{query}")).await?;
     let answer = serde_json::json!({"grantee": from, "actions": parsed, "object": on});
-    answer::print(context, &answer, format!("revoked {names} on {on} from {from}"));
+    api_output::print(context, &answer, format!("revoked {names} on {on} from {from}"));
     Ok(())
 }
 
@@ -43,9 +43,9 @@ pub async fn access(context: &Context, api: &Api, arguments: Access) -> Result<(
 }
 
 fn parse(actions: &[String], object: &str) -> Result<(Vec<Action>, ObjectPattern)> {
-    let parse = |word: &String| word.trim().parse::<Action>().map_err(error::from_fault);
+    let parse = |word: &String| word.trim().parse::<Action>().map_err(error::from_error);
     let actions: Result<Vec<_>> = actions.iter().map(parse).collect();
-    Ok((actions?, object.parse().map_err(error::from_fault)?))
+    Ok((actions?, object.parse().map_err(error::from_error)?))
 }
 
 async fn list(context: &Context, api: &Api, grantee: Option<&str>) -> Result<()> {
@@ -59,7 +59,7 @@ async fn list(context: &Context, api: &Api, grantee: Option<&str>) -> Result<()>
     for grant in grants {
         let actions: Vec<_> = grant.permission.actions.iter().map(|it| it.as_str()).collect();
         let (actions, object) = (actions.join(", "), grant.permission.object.to_string());
-        grid.row([grant.grantee, actions, object, grant.by, output::moment(grant.granted)]);
+        grid.row([grant.grantee, actions, object, grant.by, output::format_time(grant.granted)]);
     }
     grid.print("no grants; add one with `headwater grant ACTIONS --on OBJECT --to NAME`");
     Ok(())

@@ -6,8 +6,8 @@ use headwater_model::{
     Job as JobRow, JobEvent, JobEventKind, JobKind, JobStatus, RunRequest, Usage,
 };
 
-use crate::answer::{self, fetch};
 use crate::api::{Api, segment};
+use crate::api_output::{self, fetch};
 use crate::arguments::{Job, JobLogs, JobLs, JobRerun, OutputFormat};
 use crate::commands::run;
 use crate::context::Context;
@@ -61,7 +61,7 @@ async fn rerun(context: &Context, api: &Api, arguments: &JobRerun) -> Result<()>
 /// Prints the result of stopping a job.
 fn stopped(context: &Context, before: JobStatus, job: &JobRow) {
     let what = format!("{} {}", label(&job.kind), job.id);
-    answer::print(
+    api_output::print(
         context,
         job,
         match (before.is_final(), job.status) {
@@ -150,12 +150,12 @@ fn show(context: &Context, job: &JobRow) {
     let style = context.answer_style;
     let kind = label(&job.kind);
     output::line(format!("{} {kind} {}", style.paint(Tone::Strong, job.id), job.summary));
-    let moment = |time: Option<_>| time.map_or("-".to_owned(), output::moment);
+    let moment = |time: Option<_>| time.map_or("-".to_owned(), output::format_time);
     for (name, value) in [
         ("status", status(job.status).paint(style, usize::MAX).0),
         ("author", job.author.clone()),
         ("ref", job.reference.clone().unwrap_or_else(|| "-".into())),
-        ("created", output::moment(job.created)),
+        ("created", output::format_time(job.created)),
         ("started", moment(job.started)),
         ("ended", moment(job.ended)),
         ("usage", output::usage(&job.usage)),

@@ -3,8 +3,8 @@
 use headwater_model::{Limit as Row, Limits};
 use hyper::Method;
 
-use crate::answer::{self, fetch};
 use crate::api::{Api, segment};
+use crate::api_output::{self, fetch};
 use crate::arguments::Limit;
 use crate::context::Context;
 use crate::error::Result;
@@ -17,7 +17,7 @@ pub async fn limit(context: &Context, api: &Api, arguments: Limit) -> Result<()>
         Limit::Set { name, jobs, memory, bytes_per_day, money_per_day } => {
             let limits = Limits { jobs, memory_bytes: memory, bytes_per_day, money_per_day };
             let set: Row = api.call(Method::PUT, path(&name), &limits).await?;
-            answer::print(context, &set, format!("set the limits of {}", set.name));
+            api_output::print(context, &set, format!("set the limits of {}", set.name));
             Ok(())
         }
         Limit::Rm { name } => {
@@ -45,7 +45,7 @@ async fn list(context: &Context, api: &Api) -> Result<()> {
             size(limits.bytes_per_day),
             limits.money_per_day.map(|money| money.to_string()).unwrap_or_default(),
             by,
-            output::moment(changed),
+            output::format_time(changed),
         ]);
     }
     grid.print("no limits; set some with `headwater limit set NAME --jobs N`");

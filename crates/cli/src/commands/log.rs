@@ -4,8 +4,8 @@ use std::collections::HashMap;
 
 use headwater_model::{Branch, Commit, CommitId, Tag};
 
-use crate::answer;
 use crate::api::{Api, segment};
+use crate::api_output;
 use crate::arguments::Log;
 use crate::commands::reference;
 use crate::context::Context;
@@ -18,7 +18,7 @@ use crate::terminal::{Style, Tone};
 pub async fn log(context: &Context, api: &Api, arguments: &Log) -> Result<()> {
     let at = reference(context, arguments.start.clone().or(arguments.at.reference.clone()))?;
     let commits = commits(api, &at, arguments.limit).await?;
-    if answer::is_printed(context, &commits) {
+    if api_output::is_printed(context, &commits) {
         return Ok(());
     }
     let names = names(api).await?;
@@ -86,7 +86,7 @@ fn print_line(
             .then(Cell::toned(Tone::Strong, ") "));
     }
     let subject = Cell::from(commit.message.lines().next().unwrap_or_default());
-    let by = format!("  {} {}", commit.author, output::moment(commit.time));
+    let by = format!("  {} {}", commit.author, output::format_time(commit.time));
     let by = Cell::toned(Tone::Faint, by);
     let left = width.saturating_sub(line.width() + by.width());
     let subject = subject.cut(left.max(SUBJECT_WIDTH_MIN));

@@ -6,8 +6,8 @@ use headwater_model::{CreateToken, CreatedToken, LoginMethods, OidcLogin, Whoami
 use headwater_oidc::DeviceLogin;
 use serde_json::json;
 
-use crate::answer;
 use crate::api::Api;
+use crate::api_output;
 use crate::arguments::{Login, Logout, Profile as ProfileCommand};
 use crate::context::{Context, current_folder};
 use crate::endpoint::{Endpoint, UrlEndpoint};
@@ -38,7 +38,7 @@ pub async fn login(context: &Context, arguments: &Login) -> Result<()> {
     all.profiles.insert(name.clone(), profile);
     all.default = Some(name.clone());
     file.write(&all)?;
-    if answer::is_printed(context, &json!({ "profile": name, "user": user.name })) {
+    if api_output::is_printed(context, &json!({ "profile": name, "user": user.name })) {
         return Ok(());
     }
     context.style.say(format!("logged in to {} as {}; profile {name}", arguments.url, user.name));
@@ -80,10 +80,10 @@ async fn confirmed_in_browser(
     profile: &Profile,
     oidc: &OidcLogin,
 ) -> Result<String> {
-    let login = DeviceLogin::begin(oidc).await.map_err(error::from_fault)?;
+    let login = DeviceLogin::begin(oidc).await.map_err(error::from_error)?;
     let (address, code) = (login.address(), login.user_code());
     context.style.say(format!("open {address} in a browser and confirm the code {code}"));
-    let token = login.wait().await.map_err(error::from_fault)?.id_token;
+    let token = login.wait().await.map_err(error::from_error)?.id_token;
     let lifetime = i64::try_from(oidc.token_lifetime_s).unwrap_or(0);
     // The server rejects a longer lifetime than its maximum, and its clock may be behind, so
     // request less.
@@ -113,7 +113,11 @@ pub fn logout(context: &Context, arguments: &Logout) -> Result<()> {
     }
     file.write(&all)?;
     let text = "the token remains valid until `headwater token revoke`";
-    answer::print(context, &json!({ "removed": name }), format!("removed profile {name}; {text}"));
+    api_output::print(
+        context,
+        &json!({ "removed": name }),
+        format!("removed profile {name}; {text}"),
+    );
     Ok(())
 }
 
@@ -142,7 +146,7 @@ fn list(context: &Context) -> Result<()> {
         let default = is_default(name);
         json!({ "name": name, "url": profile.url, "default": default })
     };
-    if answer::is_printed(context, &all.profiles.iter().map(row).collect::<Vec<_>>()) {
+    if api_output::is_printed(context, &all.profiles.iter().map(row).collect::<Vec<_>>()) {
         return Ok(());
     }
     let mut grid = Grid::new(context.answer_style, &["", "PROFILE", "URL", "BRANCH"]);

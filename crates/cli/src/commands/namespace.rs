@@ -3,8 +3,8 @@
 use headwater_model::Namespace as NamespaceRow;
 use serde_json::json;
 
-use crate::answer;
 use crate::api::{Api, segment};
+use crate::api_output;
 use crate::arguments::{Namespace, OutputFormat};
 use crate::commands::{branch, reference};
 use crate::context::Context;
@@ -23,7 +23,7 @@ pub async fn namespace(context: &Context, api: &Api, arguments: Namespace) -> Re
             let at = reference(context, arguments.on.reference)?;
             let path = format!("/v1/branches/{}/namespaces", segment(&at));
             let made: NamespaceRow = api.post(path, &json!({ "name": arguments.name })).await?;
-            answer::print(context, &made, format!("created namespace {} on {at}", made.name));
+            api_output::print(context, &made, format!("created namespace {} on {at}", made.name));
         }
         Namespace::Rm(arguments) => {
             let at = segment(&reference(context, arguments.on.reference)?);

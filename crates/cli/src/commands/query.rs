@@ -74,7 +74,7 @@ fn limit(context: &Context, shown: Option<u64>) -> Option<u64> {
 
 /// Parses a ref.
 pub fn parse_ref(text: &str) -> Result<RefSpec> {
-    text.parse().map_err(error::from_fault)
+    text.parse().map_err(error::from_error)
 }
 
 /// Runs a statement and prints at most `shown` rows. Ctrl-C cancels it.

@@ -2,8 +2,8 @@
 
 use headwater_model::{CreateRestriction, Restriction as Row};
 
-use crate::answer::{self, fetch};
 use crate::api::{Api, segment};
+use crate::api_output::{self, fetch};
 use crate::arguments::{Restriction, RestrictionCreate};
 use crate::context::Context;
 use crate::error::{self, Result};
@@ -24,10 +24,10 @@ pub async fn restriction(context: &Context, api: &Api, arguments: Restriction) -
 
 async fn create(context: &Context, api: &Api, arguments: RestrictionCreate) -> Result<()> {
     let RestrictionCreate { name, on, column, using, to, replace } = arguments;
-    let table = on.parse().map_err(error::from_fault)?;
+    let table = on.parse().map_err(error::from_error)?;
     let new = CreateRestriction { name, table, column, using, to, replace, reference: None };
     let created: Row = api.post("/v1/restrictions", &new).await?;
-    answer::print(context, &created, format!("created {created} on {}", created.table));
+    api_output::print(context, &created, format!("created {created} on {}", created.table));
     Ok(())
 }
 

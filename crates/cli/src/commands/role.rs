@@ -3,8 +3,8 @@
 use headwater_model::{CreateRole, Role as RoleRow};
 use hyper::Method;
 
-use crate::answer::{self, fetch};
 use crate::api::{Api, ApiRequest, segment};
+use crate::api_output::{self, fetch};
 use crate::arguments::{Role, RoleMember};
 use crate::context::Context;
 use crate::error::Result;
@@ -16,7 +16,7 @@ pub async fn role(context: &Context, api: &Api, arguments: Role) -> Result<()> {
         Role::Ls => list(context, api).await?,
         Role::Create(role) => {
             let created: RoleRow = api.post("/v1/roles", &CreateRole { name: role.name }).await?;
-            answer::print(context, &created, format!("created role {}", created.name));
+            api_output::print(context, &created, format!("created role {}", created.name));
         }
         Role::Rm(role) => {
             api.delete(format!("/v1/roles/{}", segment(&role.name))).await?;
@@ -25,12 +25,12 @@ pub async fn role(context: &Context, api: &Api, arguments: Role) -> Result<()> {
         Role::Grant(RoleMember { role, member }) => {
             api.send(ApiRequest::get(path(&role, &member)).method(Method::PUT)).await?;
             let answer = serde_json::json!({"role": role, "member": member, "granted": true});
-            answer::print(context, &answer, format!("granted role {role} to {member}"));
+            api_output::print(context, &answer, format!("granted role {role} to {member}"));
         }
         Role::Revoke(RoleMember { role, member }) => {
             api.delete(path(&role, &member)).await?;
             let answer = serde_json::json!({"role": role, "member": member, "granted": false});
-            answer::print(context, &answer, format!("revoked role {role} from {member}"));
+            api_output::print(context, &answer, format!("revoked role {role} from {member}"));
         }
     }
     Ok(())
@@ -46,7 +46,7 @@ async fn list(context: &Context, api: &Api) -> Result<()> {
     };
     let mut grid = Grid::new(context.answer_style, &["ROLE", "ROLES", "CREATED"]);
     for role in roles {
-        grid.row([role.name, role.roles.join(", "), output::moment(role.created)]);
+        grid.row([role.name, role.roles.join(", "), output::format_time(role.created)]);
     }
     grid.print("no roles; create one with `headwater role create NAME`");
     Ok(())

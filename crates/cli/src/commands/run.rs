@@ -6,8 +6,8 @@ use headwater_model::{
     Job, MergeReport, Priority, RunPlan, RunReport, RunRequest, StepReport, StepStatus,
 };
 
-use crate::answer;
 use crate::api::Api;
+use crate::api_output;
 use crate::arguments::{OutputFormat, Run, Test};
 use crate::commands::{branch, reference, run_openlineage, run_preview, run_watch};
 use crate::context::Context;
@@ -23,7 +23,7 @@ pub async fn run(context: &Context, api: &Api, arguments: &Run) -> Result<()> {
     let branch = reference(context, arguments.on.reference.clone())?;
     let request = RunRequest {
         files: headwater_server::read_project(&root)?,
-        reference: Some(branch.parse().map_err(error::from_fault)?),
+        reference: Some(branch.parse().map_err(error::from_error)?),
         parameters: pairs(&arguments.parameters, "param")?,
         strict: arguments.no_strict.then_some(false),
         no_cache: arguments.no_cache,
@@ -82,7 +82,7 @@ pub async fn follow(context: &Context, api: &Api, request: &RunRequest, job: &Jo
     let is_preview = request.preview.is_some();
     let printer = if is_preview { Printer::new(context.style) } else { Printer::of(context) };
     let job = events::follow_with(context, api, job, printer).await?;
-    if answer::is_printed(context, &job.result) {
+    if api_output::is_printed(context, &job.result) {
         return Ok(());
     }
     if request.test {
@@ -230,7 +230,7 @@ fn print_merged(context: &Context, report: &RunReport, merge: &MergeReport) {
         let merged = merge.merged.iter().find(|merged| merged.table.to_string() == *table);
         let how = match merged {
             _ if report.steps.iter().any(computed) => " recomputed".to_owned(),
-            Some(merged) => format!(" {}", branch::merged_how(merged, "the source")),
+            Some(merged) => format!(" {}", branch::describe_merged_table(merged, "the source")),
             None => String::new(),
         };
         context.style.say(format!("  {}{how}", context.style.paint(Tone::Good, table)));

@@ -6,8 +6,8 @@ use std::path::Path;
 use headwater_model::{Secret as SecretRow, SetSecret};
 use hyper::Method;
 
-use crate::answer::{self, fetch};
 use crate::api::{Api, segment};
+use crate::api_output::{self, fetch};
 use crate::arguments::Secret;
 use crate::commands::branch::removed_if_exists;
 use crate::context::Context;
@@ -26,7 +26,7 @@ pub async fn secret(context: &Context, api: &Api, arguments: Secret) -> Result<(
             let path = format!("/v1/secrets/{}", segment(&arguments.name));
             let secret: SecretRow = api.call(Method::PUT, path, &SetSecret { value }).await?;
             let text = format!("set secret {}, version {}", secret.name, secret.version);
-            answer::print(context, &secret, text);
+            api_output::print(context, &secret, text);
             Ok(())
         }
         Secret::Rm(arguments) => {
@@ -43,7 +43,7 @@ async fn list(context: &Context, api: &Api) -> Result<()> {
     };
     let mut grid = Grid::new(context.answer_style, &["SECRET", "VERSION", "UPDATED", "BY"]);
     for secret in secrets {
-        let (version, updated) = (secret.version.to_string(), output::moment(secret.updated));
+        let (version, updated) = (secret.version.to_string(), output::format_time(secret.updated));
         grid.row([secret.name, version, updated, secret.author]);
     }
     grid.print("no secrets; set one with `headwater secret set NAME`");

@@ -11,7 +11,7 @@ use headwater_server::{
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
-use crate::answer;
+use crate::api_output;
 use crate::arguments::{IsolationArgument, Serve, ServeNetwork};
 use crate::connect;
 use crate::context::Context;
@@ -64,7 +64,7 @@ fn telemetry(arguments: &Serve) -> Result<Telemetry> {
         headers: arguments.otlp_headers.clone().unwrap_or_default(),
         attributes: arguments.otlp_attributes.clone().unwrap_or_default(),
     };
-    Telemetry::start(&options).map_err(error::from_fault)
+    Telemetry::start(&options).map_err(error::from_error)
 }
 
 async fn serve_lake(
@@ -141,7 +141,7 @@ fn network_config(arguments: &ServeNetwork) -> Result<NetworkConfig> {
 fn read_oidc(path: &Path) -> Result<OidcConfig> {
     let text = std::fs::read_to_string(path);
     let text = text.map_err(error::from_io(&format!("read `{}`", path.display())))?;
-    OidcConfig::parse(&text).map_err(error::from_fault)
+    OidcConfig::parse(&text).map_err(error::from_error)
 }
 
 /// Binds the address. Then drains the lake's background server, if one is running.
@@ -151,8 +151,10 @@ async fn replace_background(
     config: &ServerConfig,
 ) -> Result<HttpListener> {
     let lake = context.lake_folder()?;
-    let bind = async || HttpListener::bind(address, config).await.map_err(error::from_fault);
-    let Some((api, record)) = connect::answering(context, &lake).await else { return bind().await };
+    let bind = async || HttpListener::bind(address, config).await.map_err(error::from_error);
+    let Some((api, record)) = connect::connect_if_running(context, &lake).await else {
+        return bind().await;
+    };
     if !record.background {
         let message = format!("the lake already has a server: {}", record.describe());
         return Err(Problem::new(ErrorCode::AlreadyExists, message)
@@ -241,7 +243,7 @@ fn start_log(background: bool) -> LogWriter {
 /// Stops the lake's server after its jobs have ended.
 pub async fn stop(context: &Context) -> Result<()> {
     let lake = context.lake_folder()?;
-    let Some((api, record)) = connect::answering(context, &lake).await else {
+    let Some((api, record)) = connect::connect_if_running(context, &lake).await else {
         say_stopped(context, None, &format!("no server is running for {}", lake.path.display()));
         return Ok(());
     };
@@ -257,5 +259,5 @@ pub async fn stop(context: &Context) -> Result<()> {
 }
 
 fn say_stopped(context: &Context, pid: Option<u32>, text: &str) {
-    answer::print(context, &serde_json::json!({ "stopped": pid.is_some(), "pid": pid }), text);
+    api_output::print(context, &serde_json::json!({ "stopped": pid.is_some(), "pid": pid }), text);
 }

@@ -19,7 +19,7 @@ pub async fn status(context: &Context) -> Result<()> {
         Lake::Remote(remote) => return remote_status(context, &remote).await,
     };
     let branch = lake.active_branch();
-    let answering = connect::answering(context, &lake).await;
+    let answering = connect::connect_if_running(context, &lake).await;
     let server = match &answering {
         Some((api, record)) => Some((connect::health(api).await?, record)),
         None => None,

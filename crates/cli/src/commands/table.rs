@@ -7,8 +7,8 @@ use headwater_model::{
     PartitionField, Table as TableRow, Upload,
 };
 
-use crate::answer::{self, fetch};
 use crate::api::{Api, segment};
+use crate::api_output::{self, fetch};
 use crate::arguments::{
     FormatArgument, OnErrorArgument, OutputFormat, Table, TableGet, TableImport, TableLs, TableRm,
 };
@@ -47,7 +47,7 @@ async fn list(context: &Context, api: &Api, arguments: TableLs) -> Result<()> {
             shown(output::count(table.rows)),
             shown(output::count(table.files)),
             shown(output::bytes(table.bytes)),
-            table.updated.map_or(String::new(), output::moment),
+            table.updated.map_or(String::new(), output::format_time),
         ]);
     }
     grid.print(&format!("no tables on {at}; create one with `headwater table import NAME FILES`"));
@@ -58,7 +58,7 @@ async fn get(context: &Context, api: &Api, arguments: TableGet) -> Result<()> {
     let at = reference(context, arguments.at.reference)?;
     let path = format!("/v1/refs/{}/tables/{}", segment(&at), segment(&arguments.table));
     let table: TableRow = api.get(path).await.map_err(as_other_noun("view", "get"))?;
-    if answer::is_printed(context, &table) {
+    if api_output::is_printed(context, &table) {
         return Ok(());
     }
     output::line(context.answer_style.paint(Tone::Strong, &table.name));
@@ -87,11 +87,11 @@ fn print_facts(context: &Context, table: &TableRow) {
     if let Some(identifier) = listed(&table.identifier) {
         fact("key", identifier);
     }
-    fact("updated", table.updated.map_or("never".into(), output::moment));
+    fact("updated", table.updated.map_or("never".into(), output::format_time));
     fact("format", format!("Iceberg v{}", table.format_version));
     fact("metadata", table.metadata_location.clone());
     if let Some(maintenance) = &table.maintenance {
-        let (time, files) = (output::moment(maintenance.time), maintenance.files_rewritten);
+        let (time, files) = (output::format_time(maintenance.time), maintenance.files_rewritten);
         let (files, freed) =
             (output::plural(files, "file"), output::bytes(maintenance.bytes_freed));
         fact(
@@ -154,7 +154,7 @@ async fn import(context: &Context, api: &Api, arguments: TableImport) -> Result<
         return Ok(());
     }
     let job = events::follow(context, api, &job).await?;
-    if answer::is_printed(context, &job.result) {
+    if api_output::is_printed(context, &job.result) {
         return Ok(());
     }
     let report = serde_json::from_value(job.result).map_err(error::unexpected)?;
@@ -192,7 +192,7 @@ fn import_request(context: &Context, arguments: &TableImport) -> Result<ImportRe
     Ok(ImportRequest {
         table: arguments.table.clone(),
         sources: arguments.sources.iter().map(|source| absolute(&current, source)).collect(),
-        reference: Some(branch.parse().map_err(error::from_fault)?),
+        reference: Some(branch.parse().map_err(error::from_error)?),
         format: arguments.format.map(|format| match format {
             FormatArgument::Csv => FileFormat::Csv,
             FormatArgument::Ndjson => FileFormat::Ndjson,
@@ -206,7 +206,7 @@ fn import_request(context: &Context, arguments: &TableImport) -> Result<ImportRe
         date_format: arguments.date_format.clone(),
         decimal_comma: arguments.decimal_comma,
         types: run::pairs(&arguments.types, "type")?,
-        partition: partition.collect::<std::result::Result<_, _>>().map_err(error::from_fault)?,
+        partition: partition.collect::<std::result::Result<_, _>>().map_err(error::from_error)?,
         on_error: match arguments.on_error {
             OnErrorArgument::Stop => OnError::Stop,
             OnErrorArgument::Reject => OnError::Reject,

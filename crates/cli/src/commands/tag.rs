@@ -3,8 +3,8 @@
 use headwater_model::{CreateRef, Tag as TagRow, UpdateRef};
 use hyper::Method;
 
-use crate::answer::{self, fetch};
 use crate::api::{Api, segment};
+use crate::api_output::{self, fetch};
 use crate::arguments::Tag;
 use crate::commands::reference;
 use crate::context::Context;
@@ -19,7 +19,7 @@ pub async fn tag(context: &Context, api: &Api, arguments: Tag) -> Result<()> {
             let from = reference(context, arguments.from)?;
             let request = CreateRef {
                 name: arguments.name,
-                from: Some(from.parse().map_err(error::from_fault)?),
+                from: Some(from.parse().map_err(error::from_error)?),
                 if_not_exists: arguments.if_not_exists,
             };
             show(context, "created", &api.post("/v1/tags", &request).await?);
@@ -45,12 +45,12 @@ async fn list(context: &Context, api: &Api) -> Result<()> {
     let Some(tags) = fetch::<Vec<TagRow>>(context, api, "/v1/tags").await? else { return Ok(()) };
     let mut grid = Grid::new(context.answer_style, &["TAG", "COMMIT", "CREATED"]);
     for tag in tags {
-        grid.row([tag.name, tag.commit.short(), output::moment(tag.created)]);
+        grid.row([tag.name, tag.commit.short(), output::format_time(tag.created)]);
     }
     grid.print("no tags; create one with `headwater tag create NAME`");
     Ok(())
 }
 
 fn show(context: &Context, verb: &str, tag: &TagRow) {
-    answer::print(context, tag, format!("{verb} tag {} at @{}", tag.name, tag.commit.short()));
+    api_output::print(context, tag, format!("{verb} tag {} at @{}", tag.name, tag.commit.short()));
 }

@@ -5,8 +5,8 @@ use headwater_model::{
     AccessToken, CreateToken, CreatedToken, Permission, Timestamp, parse_duration,
 };
 
-use crate::answer::{self, fetch};
 use crate::api::{Api, segment};
+use crate::api_output::{self, fetch};
 use crate::arguments::{Token, TokenCreate};
 use crate::context::Context;
 use crate::error::{self, Result};
@@ -43,9 +43,9 @@ fn parse_permission(text: &str) -> Result<Permission> {
         return Err(error::invalid(format!("`{text}` is not a permission"))
             .with_hint("Write the scope as `select on table:sales.*`."));
     };
-    let parse = |word: &str| word.trim().parse().map_err(error::from_fault);
+    let parse = |word: &str| word.trim().parse().map_err(error::from_error);
     let actions = actions.split(',').map(parse).collect::<Result<_>>()?;
-    let object = object.trim().parse().map_err(error::from_fault)?;
+    let object = object.trim().parse().map_err(error::from_error)?;
     Ok(Permission { actions, object })
 }
 
@@ -78,8 +78,10 @@ async fn list(context: &Context, api: &Api, user: Option<&str>) -> Result<()> {
         let scopes = token.scopes.unwrap_or_default();
         let scopes: Vec<_> = scopes.iter().map(ToString::to_string).collect();
         let state = if token.revoked.is_some() { "revoked" } else { "valid" };
-        let (expires, used) =
-            (output::moment_or_never(token.expires), output::moment_or_never(token.last_used));
+        let (expires, used) = (
+            output::format_time_or_never(token.expires),
+            output::format_time_or_never(token.last_used),
+        );
         let scopes = scopes.join("; ");
         grid.row([token.id, token.user, token.label, scopes, expires, used, state.to_owned()]);
     }
@@ -89,7 +91,7 @@ async fn list(context: &Context, api: &Api, user: Option<&str>) -> Result<()> {
 
 /// Prints only the secret to standard output, so that a program can store it.
 fn show(context: &Context, created: &CreatedToken) {
-    if answer::is_printed(context, created) {
+    if api_output::is_printed(context, created) {
         return;
     }
     let token = &created.token;

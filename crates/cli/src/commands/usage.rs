@@ -2,8 +2,8 @@
 
 use headwater_model::UsageLine;
 
-use crate::answer::fetch;
 use crate::api::{Api, segment};
+use crate::api_output::fetch;
 use crate::arguments::{Usage, UsageBy};
 use crate::context::Context;
 use crate::error::Result;

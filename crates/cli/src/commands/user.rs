@@ -3,8 +3,8 @@
 use headwater_model::{CreateUser, UpdateUser, User as UserRow, UserKind};
 use hyper::Method;
 
-use crate::answer::{self, fetch};
 use crate::api::{Api, segment};
+use crate::api_output::{self, fetch};
 use crate::arguments::{User, UserCreate};
 use crate::context::Context;
 use crate::error::Result;
@@ -14,7 +14,7 @@ use crate::secret_input;
 /// Runs `headwater user`.
 pub async fn user(context: &Context, api: &Api, arguments: User) -> Result<()> {
     let changed = |verb: &str, user: UserRow| {
-        answer::print(context, &user, format!("{verb} user {}", user.name));
+        api_output::print(context, &user, format!("{verb} user {}", user.name));
     };
     match arguments {
         User::Ls => list(context, api).await?,
@@ -65,7 +65,7 @@ async fn list(context: &Context, api: &Api) -> Result<()> {
     for user in users {
         let kind = if user.kind == UserKind::Service { "service" } else { "person" };
         let state = if user.disabled { "disabled" } else { "enabled" };
-        let (roles, created) = (user.roles.join(", "), output::moment(user.created));
+        let (roles, created) = (user.roles.join(", "), output::format_time(user.created));
         grid.row([user.name, kind.to_owned(), roles, state.to_owned(), created]);
     }
     grid.print("no users; create one with `headwater user create NAME`");

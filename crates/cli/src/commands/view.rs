@@ -2,8 +2,8 @@
 
 use headwater_model::SqlView;
 
-use crate::answer::{self, fetch};
 use crate::api::{Api, segment};
+use crate::api_output::{self, fetch};
 use crate::arguments::{TableLs, View, ViewGet, ViewRm};
 use crate::commands::{as_other_noun, branch, reference};
 use crate::context::Context;
@@ -35,7 +35,7 @@ async fn list(context: &Context, api: &Api, arguments: TableLs) -> Result<()> {
             view.name.to_string(),
             columns.join(", "),
             dialects.join(", "),
-            view.updated.map_or(String::new(), output::moment),
+            view.updated.map_or(String::new(), output::format_time),
         ]);
     }
     grid.print(&format!("no views on {at}; create one with `CREATE VIEW NAME AS SELECT …`"));
@@ -46,14 +46,14 @@ async fn get(context: &Context, api: &Api, arguments: ViewGet) -> Result<()> {
     let at = reference(context, arguments.at.reference)?;
     let path = format!("/v1/refs/{}/views/{}", segment(&at), segment(&arguments.view));
     let view: SqlView = api.get(path).await.map_err(as_other_noun("table", "get"))?;
-    if answer::is_printed(context, &view) {
+    if api_output::is_printed(context, &view) {
         return Ok(());
     }
     let style = context.answer_style;
     output::line(style.paint(Tone::Strong, &view.name));
     for (label, value) in [
         ("version", view.version.to_string()),
-        ("updated", view.updated.map_or("never".into(), output::moment)),
+        ("updated", view.updated.map_or("never".into(), output::format_time)),
         ("metadata", view.metadata_location.clone()),
     ] {
         output::line(format!("  {} {value}", style.paint(Tone::Faint, format!("{label:<10}"))));

@@ -2,8 +2,8 @@
 
 use headwater_model::{LimitUsage, Whoami};
 
-use crate::answer::fetch;
 use crate::api::Api;
+use crate::api_output::fetch;
 use crate::context::Context;
 use crate::error::Result;
 use crate::output;
@@ -40,7 +40,7 @@ fn print_limits(usage: &LimitUsage) {
     let texts: Vec<_> = texts.into_iter().flatten().collect();
     output::line(format!(
         "usage of the limits until {}: {}",
-        output::moment(usage.day_ends),
+        output::format_time(usage.day_ends),
         texts.join(", ")
     ));
 }

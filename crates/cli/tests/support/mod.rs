@@ -2,7 +2,7 @@
 
 #![expect(dead_code, reason = "each test binary uses only some items")]
 
-pub mod family;
+pub mod process_tree;
 pub mod python;
 pub mod terminal;
 

@@ -6,7 +6,7 @@ use datafusion::common::{Column, Result as PlanResult};
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, lit};
 use futures::StreamExt;
 use headwater_model::Action;
-use headwater_sql::change::{FILE, ROW, RowDelete, add_columns};
+use headwater_sql::change::{DeleteStatement, FILE, ROW, add_columns};
 use headwater_sql::statement::Source;
 
 use super::rewrite::Kind;
@@ -19,8 +19,8 @@ use crate::statement_result::StatementResult;
 impl Session {
     /// Runs DELETE. Without a condition, it replaces the table's content with no rows and reads no
     /// file.
-    pub(crate) async fn delete(&self, delete: RowDelete) -> Result<StatementResult> {
-        let RowDelete { table, alias, source, returning, everything } = delete;
+    pub(crate) async fn delete(&self, delete: DeleteStatement) -> Result<StatementResult> {
+        let DeleteStatement { table, alias, source, returning, everything } = delete;
         let mut target = self.begin_change(&table, &[Action::Select, Action::Delete]).await?;
         let run = self.run();
         if returning.is_some() {
@@ -43,7 +43,7 @@ impl Session {
             return self.finish_with(target.transaction, &message, rows, &metrics).await;
         }
         let found = self.plan_change(&run, &target, source, Ok).await?;
-        let whole = target.settle(&found, &run.state, run.limits)?;
+        let whole = target.skip_fully_matched_files(&found, &run.state, run.limits)?;
         let kind = Kind { message, word: "delete", once: false, returning: None };
         Box::pin(self.rewrite(target, run, found, whole, kind)).await
     }

@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::session::Session;
 use crate::statement_result::StatementResult;
 use headwater_model::Action as TableAction;
-use headwater_sql::change::{Action, Clause, RowMerge, When, add_columns};
+use headwater_sql::change::{Action, Clause, MergeStatement, When, add_columns};
 use headwater_sql::number::exact_columns;
 
 /// Column with the number of the clause that applies to a row.
@@ -22,8 +22,8 @@ const CLAUSE: &str = "\0a";
 
 impl Session {
     /// Runs MERGE.
-    pub(crate) async fn merge(&self, merge: RowMerge) -> Result<StatementResult> {
-        let RowMerge { table, alias, source_label, clauses, mut source, marked } = merge;
+    pub(crate) async fn merge(&self, merge: MergeStatement) -> Result<StatementResult> {
+        let MergeStatement { table, alias, source_label, clauses, mut source, marked } = merge;
         let actions =
             [TableAction::Select, TableAction::Insert, TableAction::Update, TableAction::Delete];
         let target = self.begin_change(&table, &actions).await?;

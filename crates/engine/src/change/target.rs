@@ -74,7 +74,7 @@ impl Session {
         let table = transaction.table(&table_name).await?;
         let plan = self.engine.lake().tables().plan(&table, None).await?;
         let scans = self.engine.scans().clone();
-        let provider = Arc::new(LakeTable::with_places(plan.clone(), scans));
+        let provider = Arc::new(LakeTable::with_positions(plan.clone(), scans));
         Ok(Target { transaction, name: table_name, table, plan, provider })
     }
 
@@ -133,7 +133,7 @@ impl Target {
 
     /// Returns the indexes of files whose column bounds prove that every row matches the plan's
     /// filter. Makes the scan of the target skip these files.
-    pub(super) fn settle(
+    pub(super) fn skip_fully_matched_files(
         &self,
         found: &AffectedRows,
         state: &SessionState,
@@ -144,7 +144,7 @@ impl Target {
         let whole = whole_files(&self.plan, &schema, &filter, state)
             .map_err(|error| limits.explain(&error))?;
         let numbers = (0..whole.len()).filter(|file| whole[*file]).collect();
-        self.provider.settle(whole);
+        self.provider.skip_files(whole);
         Ok(numbers)
     }
 

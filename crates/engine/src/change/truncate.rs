@@ -6,12 +6,12 @@ use headwater_model::Action;
 use crate::error::Result;
 use crate::session::Session;
 use crate::statement_result::StatementResult;
-use headwater_sql::change::Truncation;
+use headwater_sql::change::TruncateStatement;
 
 impl Session {
     /// Runs TRUNCATE: deletes all rows of the tables without reading their files.
-    pub(crate) async fn truncate(&self, truncation: Truncation) -> Result<StatementResult> {
-        let Truncation { tables, if_exists } = truncation;
+    pub(crate) async fn truncate(&self, truncation: TruncateStatement) -> Result<StatementResult> {
+        let TruncateStatement { tables, if_exists } = truncation;
         let mut transaction = self.transaction().await?;
         let view = transaction.view().clone();
         let (mut rows, mut emptied) = (0, Vec::new());

@@ -12,13 +12,13 @@ use crate::session::Session;
 use crate::statement_result::StatementResult;
 use headwater_model::Action;
 use headwater_sql::change::{FILE, ROW};
-use headwater_sql::change::{RowUpdate, add_columns};
+use headwater_sql::change::{UpdateStatement, add_columns};
 use headwater_sql::number::exact_columns;
 
 impl Session {
     /// Runs UPDATE.
-    pub(crate) async fn update(&self, update: RowUpdate) -> Result<StatementResult> {
-        let RowUpdate { table, alias, columns: assigned, returning, mut source } = update;
+    pub(crate) async fn update(&self, update: UpdateStatement) -> Result<StatementResult> {
+        let UpdateStatement { table, alias, columns: assigned, returning, mut source } = update;
         let target = self.begin_change(&table, &[Action::Select, Action::Update]).await?;
         let columns = target.columns(alias)?;
         let defaults: Vec<bool> = assigned.iter().map(|column| column.default).collect();

@@ -6,7 +6,7 @@ use arrow::array::{BooleanArray, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, SchemaRef};
 use async_trait::async_trait;
 use headwater_lake::CommitView;
-use headwater_model::{Branch, Fault, Problem};
+use headwater_model::{Branch, ErrorDetails, Problem};
 
 use super::{SystemTable, batch, moment, moments, schema};
 

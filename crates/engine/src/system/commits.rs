@@ -6,7 +6,7 @@ use arrow::array::{ArrayRef, ListBuilder, RecordBatch, StringArray, StringBuilde
 use arrow::datatypes::{DataType, Field, SchemaRef};
 use async_trait::async_trait;
 use headwater_lake::CommitView;
-use headwater_model::{Commit, ErrorCode, Fault, Problem};
+use headwater_model::{Commit, ErrorCode, ErrorDetails, Problem};
 
 use super::{SystemTable, batch, moment, moments, schema};
 

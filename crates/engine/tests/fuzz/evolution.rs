@@ -32,7 +32,7 @@ pub enum Evolution {
     /// Changes `n` from INT to BIGINT.
     Widen,
     /// Drops a struct field of both tables and adds it again without values.
-    AnewField(usize),
+    ReaddedField(usize),
 }
 
 /// Column names; a name may be reused by another column.
@@ -121,7 +121,7 @@ impl Shape {
                 self.widened = true;
                 Evolution::Widen
             }
-            3 => Evolution::AnewField(random.below(FIELDS.len())),
+            3 => Evolution::ReaddedField(random.below(FIELDS.len())),
             _ => self.evolve(random),
         }
     }
@@ -183,7 +183,7 @@ impl Evolution {
                 let old = column_name(*column);
                 both(&|table| format!("ALTER TABLE {table} RENAME COLUMN {old} TO {name}"))
             }
-            Evolution::AnewField(field) => {
+            Evolution::ReaddedField(field) => {
                 let (name, data_type) = (FIELDS[*field], ["BIGINT", "VARCHAR"][*field]);
                 let place = if *field == 0 { "FIRST" } else { "AFTER {q}" };
                 both(&|table| {
@@ -202,7 +202,7 @@ impl Evolution {
             Evolution::Widen => {
                 format!("ALTER TABLE t ALTER COLUMN {} TYPE BIGINT", COLUMNS[1])
             }
-            Evolution::Rename { .. } | Evolution::AnewField(_) => unreachable!("made above"),
+            Evolution::Rename { .. } | Evolution::ReaddedField(_) => unreachable!("made above"),
             Evolution::AddPart(part) => {
                 format!("ALTER TABLE t ADD PARTITION FIELD {}", part.to_sql())
             }

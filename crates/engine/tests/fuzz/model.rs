@@ -162,7 +162,7 @@ impl Model {
                 self.defaults.extend(default.clone().map(|value| (*column, value)));
             }
             Evolution::Rename { column, name } => self.names.rename(*column, name),
-            Evolution::AnewField(field) => {
+            Evolution::ReaddedField(field) => {
                 for row in self.tables.values_mut().flatten() {
                     if let Value::Struct(fields) = &mut row[STRUCT] {
                         fields[*field] = Value::Null;

@@ -20,7 +20,7 @@ fn share(owner: &str, priority: Priority) -> CallOwner {
 }
 
 /// A test fixture that queues calls and collects the permits of the started calls.
-struct Stage {
+struct QueueFixture {
     queue: Arc<Queue<Name>>,
     next: u64,
     queued: Vec<QueuedCall<Name>>,
@@ -28,10 +28,10 @@ struct Stage {
     instances: Option<InstanceKey>,
 }
 
-impl Stage {
+impl QueueFixture {
     fn new(permits_max: usize, mib: u64, queued_max: usize) -> Self {
         let queue = Queue::new(permits_max, mib * MEMORY_UNIT, queued_max);
-        Stage { queue, next: 0, queued: Vec::new(), instances: None }
+        QueueFixture { queue, next: 0, queued: Vec::new(), instances: None }
     }
 
     fn call(&mut self, owner: &str, priority: Priority, mib: u64) -> Result<u64> {
@@ -87,7 +87,7 @@ fn numbers(started: &[(u64, Permit<Name>)]) -> Vec<u64> {
 
 #[test]
 fn owners_share_permits_regardless_of_arrival() {
-    let mut stage = Stage::new(1, 100, 100);
+    let mut stage = QueueFixture::new(1, 100, 100);
     for _ in 0..4 {
         stage.call("run", Priority::Normal, 1).unwrap();
     }
@@ -111,7 +111,7 @@ fn owners_share_permits_regardless_of_arrival() {
 
 #[test]
 fn shown_positions_match_the_order_of_permits() {
-    let mut stage = Stage::new(1, 10, 1_000);
+    let mut stage = QueueFixture::new(1, 10, 1_000);
     let priorities = [Priority::Low, Priority::Normal, Priority::High];
     for call in 0..400 {
         let owner = format!("owner {}", call * call % 23);
@@ -134,7 +134,7 @@ fn shown_positions_match_the_order_of_permits() {
 
 #[test]
 fn priorities_precede_and_starved_calls_are_promoted() {
-    let mut stage = Stage::new(1, 100, 100);
+    let mut stage = QueueFixture::new(1, 100, 100);
     stage.call("a", Priority::Normal, 1).unwrap();
     let low = stage.call("a", Priority::Low, 1).unwrap();
     let normal = stage.call("a", Priority::Normal, 1).unwrap();
@@ -153,7 +153,7 @@ fn priorities_precede_and_starved_calls_are_promoted() {
 
 #[test]
 fn a_backlog_that_is_served_is_not_promoted() {
-    let mut stage = Stage::new(1, 100, 100);
+    let mut stage = QueueFixture::new(1, 100, 100);
     for _ in 0..3 {
         stage.call("backlog", Priority::Normal, 60).unwrap();
     }
@@ -171,7 +171,7 @@ fn a_backlog_that_is_served_is_not_promoted() {
 
 #[test]
 fn a_backlog_of_many_functions_is_not_promoted() {
-    let mut stage = Stage::new(1, 100, 100);
+    let mut stage = QueueFixture::new(1, 100, 100);
     for function in ["f", "g", "h", "i", "j"] {
         stage.call_of("backlog", function, 60).unwrap();
     }
@@ -190,7 +190,7 @@ fn a_backlog_of_many_functions_is_not_promoted() {
 
 #[test]
 fn repeated_callers_do_not_overtake_a_waiting_one() {
-    let mut stage = Stage::new(8, 100, 100);
+    let mut stage = QueueFixture::new(8, 100, 100);
     stage.call("a", Priority::Normal, 100).unwrap();
     let mut running = stage.started();
     for _ in 0..3 {
@@ -215,7 +215,7 @@ fn repeated_callers_do_not_overtake_a_waiting_one() {
 
 #[test]
 fn the_first_call_reserves_memory_without_a_free_permit() {
-    let mut stage = Stage::new(1, 100, 100);
+    let mut stage = QueueFixture::new(1, 100, 100);
     stage.call("a", Priority::Normal, 80).unwrap();
     let started = stage.started();
     stage.call("a", Priority::High, 40).unwrap();
@@ -226,7 +226,7 @@ fn the_first_call_reserves_memory_without_a_free_permit() {
 
 #[test]
 fn an_owner_cannot_fill_the_queue() {
-    let mut stage = Stage::new(1, 100, 10);
+    let mut stage = QueueFixture::new(1, 100, 10);
     stage.call("burst", Priority::Normal, 1).unwrap();
     let first = stage.started();
     for _ in 0..5 {
@@ -246,7 +246,7 @@ fn an_owner_cannot_fill_the_queue() {
 
 #[test]
 fn a_large_call_is_overtaken_briefly_and_then_reserved() {
-    let mut stage = Stage::new(4, 100, 100);
+    let mut stage = QueueFixture::new(4, 100, 100);
     stage.call("a", Priority::Normal, 80).unwrap();
     let first = stage.started();
     let large = stage.call("a", Priority::Normal, 60).unwrap();
@@ -285,7 +285,7 @@ fn pass(queue: &Queue<Name>, time: Duration) {
 
 #[test]
 fn a_large_call_that_waits_for_its_own_owners_calls_does_not_block_other_owners() {
-    let mut stage = Stage::new(4, 100, 100);
+    let mut stage = QueueFixture::new(4, 100, 100);
     stage.call("a", Priority::Normal, 60).unwrap();
     let running = stage.started();
     stage.call("a", Priority::Normal, 60).unwrap();
@@ -302,7 +302,7 @@ fn a_large_call_that_waits_for_its_own_owners_calls_does_not_block_other_owners(
 
 #[tokio::test]
 async fn a_starved_call_is_promoted_without_other_events() {
-    let mut stage = Stage::new(1, 100, 100);
+    let mut stage = QueueFixture::new(1, 100, 100);
     stage.call("a", Priority::Normal, 1).unwrap();
     let running = stage.started();
     let late = stage.call("a", Priority::Normal, 1).unwrap();
@@ -322,7 +322,7 @@ async fn a_starved_call_is_promoted_without_other_events() {
 
 #[test]
 fn callers_of_a_function_reuse_its_idle_instance() {
-    let (mut stage, f) = (Stage::new(1, 1_000, 1_000), InstanceKey::default());
+    let (mut stage, f) = (QueueFixture::new(1, 1_000, 1_000), InstanceKey::default());
     for _ in 0..64 {
         stage.call_with(&f, "f", 10);
     }
@@ -341,7 +341,7 @@ fn callers_of_a_function_reuse_its_idle_instance() {
 
 #[test]
 fn callers_share_one_instance_if_memory_suffices_for_only_one() {
-    let (mut stage, f) = (Stage::new(4, 100, 100), InstanceKey::default());
+    let (mut stage, f) = (QueueFixture::new(4, 100, 100), InstanceKey::default());
     for _ in 0..8 {
         stage.call_with(&f, "f", 80);
     }
@@ -355,7 +355,7 @@ fn callers_share_one_instance_if_memory_suffices_for_only_one() {
 
 #[test]
 fn an_idle_instance_is_evicted_only_where_its_memory_is_enough() {
-    let (mut stage, g) = (Stage::new(2, 100, 10), InstanceKey::default());
+    let (mut stage, g) = (QueueFixture::new(2, 100, 10), InstanceKey::default());
     stage.call("a", Priority::Normal, 70).unwrap();
     let (_, running) = stage.one();
     stage.call_with(&g, "g", 20);
@@ -379,7 +379,7 @@ fn an_idle_instance_is_evicted_only_where_its_memory_is_enough() {
 
 #[test]
 fn functions_that_do_not_fit_into_memory_together_alternate() {
-    let mut stage = Stage::new(2, 100, 100);
+    let mut stage = QueueFixture::new(2, 100, 100);
     let (f, g) = (InstanceKey::default(), InstanceKey::default());
     stage.call_with(&f, "f", 80);
     let (_, first) = stage.one();
@@ -400,7 +400,7 @@ fn functions_that_do_not_fit_into_memory_together_alternate() {
 
 #[test]
 fn an_instance_is_reserved_for_a_call_that_needs_the_memory_of_several() {
-    let (mut stage, f) = (Stage::new(2, 100, 100), InstanceKey::default());
+    let (mut stage, f) = (QueueFixture::new(2, 100, 100), InstanceKey::default());
     for _ in 0..20 {
         stage.call_with(&f, "f", 50);
     }
@@ -419,7 +419,7 @@ fn an_instance_is_reserved_for_a_call_that_needs_the_memory_of_several() {
 
 #[test]
 fn memory_of_idle_instances_is_granted_to_running_calls() {
-    let (mut stage, f) = (Stage::new(2, 100, 10), InstanceKey::default());
+    let (mut stage, f) = (QueueFixture::new(2, 100, 10), InstanceKey::default());
     stage.call_with(&f, "f", 100);
     stage.one().1.keep("f1", |_| ());
     assert_eq!(stage.queue.stats().idle_bytes, 100 * MEMORY_UNIT);
@@ -434,7 +434,7 @@ fn memory_of_idle_instances_is_granted_to_running_calls() {
 }
 
 /// Reserves memory for an instance that starts ahead of its call.
-fn reserve(stage: &mut Stage, key: &InstanceKey, mib: u64) -> Option<Reservation<Name>> {
+fn reserve(stage: &mut QueueFixture, key: &InstanceKey, mib: u64) -> Option<Reservation<Name>> {
     stage.next += 1;
     match stage.queue.reserve(stage.next, key, mib * MEMORY_UNIT) {
         ReservationResult::Reserved(reservation) => Some(reservation),
@@ -444,7 +444,7 @@ fn reserve(stage: &mut Stage, key: &InstanceKey, mib: u64) -> Option<Reservation
 
 #[test]
 fn a_start_ahead_of_a_call_takes_only_free_memory() {
-    let (mut stage, f) = (Stage::new(2, 100, 10), InstanceKey::default());
+    let (mut stage, f) = (QueueFixture::new(2, 100, 10), InstanceKey::default());
     let g = InstanceKey::default();
     stage.call_with(&g, "g", 40);
     stage.one().1.keep("g1", |_| ());
@@ -464,7 +464,7 @@ fn a_start_ahead_of_a_call_takes_only_free_memory() {
 
 #[test]
 fn a_call_uses_the_instance_that_started_ahead() {
-    let (mut stage, f) = (Stage::new(2, 100, 10), InstanceKey::default());
+    let (mut stage, f) = (QueueFixture::new(2, 100, 10), InstanceKey::default());
     reserve(&mut stage, &f, 60).unwrap().keep("f1", |_| ());
     stage.call_with(&f, "f", 60);
     assert_eq!(stage.one().1.instance, Some("f1"));
@@ -476,7 +476,7 @@ fn a_call_uses_the_instance_that_started_ahead() {
 
 #[test]
 fn a_call_that_must_wait_cancels_a_start_ahead_of_a_call() {
-    let (mut stage, f) = (Stage::new(2, 100, 10), InstanceKey::default());
+    let (mut stage, f) = (QueueFixture::new(2, 100, 10), InstanceKey::default());
     let reserved = reserve(&mut stage, &f, 60).unwrap();
     stage.call_of("a", "g", 40).unwrap();
     let (_, _running) = stage.one();

@@ -24,7 +24,7 @@ struct Numbers {
     count: i64,
     /// Number of the batch for which the producer fails.
     fails_at: i64,
-    room: TableQuota,
+    table_quota: TableQuota,
     begun: Arc<AtomicUsize>,
     at_work: Arc<AtomicUsize>,
     made: Arc<AtomicI64>,
@@ -52,7 +52,7 @@ impl Numbers {
         Numbers {
             count,
             fails_at: i64::MAX,
-            room: TableQuota::new(1 << 30, std::env::temp_dir(), 0),
+            table_quota: TableQuota::new(1 << 30, std::env::temp_dir(), 0),
             begun: Arc::default(),
             at_work: Arc::default(),
             made: Arc::default(),
@@ -71,7 +71,7 @@ impl Numbers {
         let next = move |(at, guard): (i64, AtWork)| {
             let of = of.clone();
             async move {
-                of.held.fetch_max(of.room.memory_bytes(), Ordering::SeqCst);
+                of.held.fetch_max(of.table_quota.memory_bytes(), Ordering::SeqCst);
                 if at >= of.count {
                     return None;
                 }
@@ -95,13 +95,13 @@ impl Numbers {
     }
 
     fn fed(&self, invocation: Invocation) -> Invocation {
-        let (arguments, quota) = (self.argument(), Some(self.room.clone()));
+        let (arguments, quota) = (self.argument(), Some(self.table_quota.clone()));
         Invocation { arguments, quota, ..invocation }
     }
 
     /// Returns true if the producer has ended and the quota has no charge.
     fn is_over(&self) -> bool {
-        self.at_work.load(Ordering::SeqCst) == 0 && self.room.memory_bytes() == 0
+        self.at_work.load(Ordering::SeqCst) == 0 && self.table_quota.memory_bytes() == 0
     }
 }
 
@@ -282,7 +282,7 @@ async fn batches_beyond_the_memory_quota_are_on_disk_within_a_limit() {
     let environment = environment(&functions, &[]).await;
     let folder = tempfile::tempdir().unwrap();
     let small = |disk| Numbers {
-        room: TableQuota::new(12 << 20, folder.path().to_owned(), disk),
+        table_quota: TableQuota::new(12 << 20, folder.path().to_owned(), disk),
         ..Numbers::new(2_000_000)
     };
     let body = "
@@ -293,16 +293,16 @@ async fn batches_beyond_the_memory_quota_are_on_disk_within_a_limit() {
 ";
     let numbers = small(1 << 30);
     holds(&functions, numbers.fed(ask(&environment, &source(body)))).await;
-    wait_until("files are left", || numbers.is_over() && numbers.room.disk_bytes() == 0);
-    assert!(numbers.room.disk_bytes_ever() > 20 << 20);
+    wait_until("files are left", || numbers.is_over() && numbers.table_quota.disk_bytes() == 0);
+    assert!(numbers.table_quota.disk_bytes_ever() > 20 << 20);
     let numbers = small(10 << 20);
     let (returned, _) = run(&functions, numbers.fed(ask(&environment, &source(body)))).await;
     let error = returned.unwrap_err();
-    assert_eq!(headwater_model::Fault::code(&error), headwater_model::ErrorCode::DiskFull);
+    assert_eq!(headwater_model::ErrorDetails::code(&error), headwater_model::ErrorCode::DiskFull);
     // A function that keeps no rows needs no more memory than this.
     let body = "    return sum(len(batch) for batch in data) == 2_000_000";
     holds(&functions, numbers.fed(ask(&environment, &source(body)))).await;
-    wait_until("files are left", || numbers.is_over() && numbers.room.disk_bytes() == 0);
+    wait_until("files are left", || numbers.is_over() && numbers.table_quota.disk_bytes() == 0);
 }
 
 #[tokio::test]
@@ -469,7 +469,7 @@ async fn invalid_messages_get_no_reply_and_hold_only_the_quota() {
         "b'{\"next\": 3}'",
     ] {
         let numbers = Numbers {
-            room: TableQuota::new(40 << 20, std::env::temp_dir(), 0),
+            table_quota: TableQuota::new(40 << 20, std::env::temp_dir(), 0),
             ..Numbers::new(i64::MAX)
         };
         let source = source(&format!(
@@ -665,7 +665,7 @@ async fn an_exhausted_quota_fails_before_more_rows_are_produced() {
     let functions = start().await;
     let environment = environment(&functions, &[]).await;
     let folder = tempfile::tempdir().unwrap();
-    let room = TableQuota::new(0, folder.path().to_owned(), 1 << 16);
+    let table_quota = TableQuota::new(0, folder.path().to_owned(), 1 << 16);
     // The stream returns more than one batch, and then blocks.
     let rows = || stream::once(async { Ok(batch(0, 200_000)) }).chain(stream::pending()).boxed();
     let streamed = StreamedInput::new(Numbers::schema(), rows).unwrap();
@@ -673,8 +673,8 @@ async fn an_exhausted_quota_fails_before_more_rows_are_produced() {
     let arguments = vec![Argument { name: "data".to_owned(), value }];
     let limits = Limits { timeout: Duration::from_secs(30), ..Limits::default() };
     let asked = ask(&environment, &source("    return next(iter(data)) is not None"));
-    let invocation = Invocation { arguments, limits, quota: Some(room), ..asked };
+    let invocation = Invocation { arguments, limits, quota: Some(table_quota), ..asked };
     let (returned, _) = run(&functions, invocation).await;
     let error = returned.unwrap_err();
-    assert_eq!(headwater_model::Fault::code(&error), headwater_model::ErrorCode::DiskFull);
+    assert_eq!(headwater_model::ErrorDetails::code(&error), headwater_model::ErrorCode::DiskFull);
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::support::{call, environment, options, run};
 use headwater_functions::{
     CallOwner, Environment, FunctionResult, Functions, FunctionsOptions, Invocation, Limits,
-    Returns, Reuse,
+    ResultKind, Reuse,
 };
 
 /// Code of a function that returns a name, which is different for each instance.
@@ -15,7 +15,7 @@ const NAMED: &str = "import os\nNAME = os.urandom(8).hex()\ndef f():\n    return
 fn of(owner: &str, label: &str, environment: &Arc<Environment>) -> Invocation {
     let share = CallOwner { owner: owner.into(), ..CallOwner::default() };
     Invocation {
-        kind: Returns::Any,
+        kind: ResultKind::Any,
         reuse: Reuse::SameFunction,
         label: label.to_owned(),
         share,

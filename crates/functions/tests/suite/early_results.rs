@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use headwater_functions::{
-    EarlyResult, Environment, Error, FunctionResult, Functions, Invocation, Outcome, Returns,
+    EarlyResult, Environment, Error, FunctionResult, Functions, Invocation, Outcome, ResultKind,
 };
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -36,7 +36,7 @@ async fn run_early(
     functions: &Functions,
     environment: &Arc<Environment>,
     source: &str,
-    kind: Returns,
+    kind: ResultKind,
 ) -> (Option<FunctionResult>, Outcome) {
     let (sender, result) = EarlyResult::new();
     let early_result = Some(sender);
@@ -54,7 +54,9 @@ async fn run_early(
 async fn a_result_arrives_before_the_exit_and_the_usage_is_complete() {
     let functions = start().await;
     let environment = environment(&functions, &[]).await;
-    for (body, kind) in [("return [{'a': 7}]", Returns::Table), ("return True", Returns::Bool)] {
+    for (body, kind) in
+        [("return [{'a': 7}]", ResultKind::Table), ("return True", ResultKind::Bool)]
+    {
         let source = slow_exit(body);
         let (early, outcome) = run_early(&functions, &environment, &source, kind).await;
         let returned = outcome.returned.unwrap();
@@ -78,11 +80,11 @@ async fn failures_are_not_sent_early() {
     let functions = start().await;
     let environment = environment(&functions, &[]).await;
     let source = slow_exit("raise ValueError('no')");
-    let (early, outcome) = run_early(&functions, &environment, &source, Returns::Table).await;
+    let (early, outcome) = run_early(&functions, &environment, &source, ResultKind::Table).await;
     assert!(early.is_none());
     assert!(matches!(outcome.returned, Err(Error::FunctionRaised { .. })), "{outcome:?}");
     let source = slow_exit("return 7");
-    let (early, outcome) = run_early(&functions, &environment, &source, Returns::Table).await;
+    let (early, outcome) = run_early(&functions, &environment, &source, ResultKind::Table).await;
     assert!(early.is_none());
     assert!(matches!(outcome.returned, Err(Error::NotATable { .. })), "{outcome:?}");
 }
@@ -103,7 +105,7 @@ def f():
 ";
     let (sender, result) = EarlyResult::new();
     let mut invocation = Invocation {
-        kind: Returns::Bool,
+        kind: ResultKind::Bool,
         early_result: Some(sender),
         ..call(&environment, source)
     };

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use crate::support::{ask, call, environment, not_checked, options, run, run_whole, start};
 use headwater_functions::{
-    CallOwner, Error, FunctionResult, Functions, FunctionsOptions, Invocation, Limits, Returns,
+    CallOwner, Error, FunctionResult, Functions, FunctionsOptions, Invocation, Limits, ResultKind,
     Reuse,
 };
-use headwater_model::{ErrorCode, Fault, Priority};
+use headwater_model::{ErrorCode, ErrorDetails, Priority};
 use tokio_util::sync::CancellationToken;
 
 const WAITS: &str = "import time\ndef f():\n    time.sleep(0.3)\n    return True\n";
@@ -162,7 +162,7 @@ async fn sixteen_busy_processes_leave_half_of_the_cpu_to_another_function() {
         let hog = of("hog", Invocation { limits, ..ask(&environment, &source) });
         let victim = async {
             tokio::time::sleep(Duration::from_secs(1)).await;
-            let victim = Invocation { kind: Returns::Table, ..call(&environment, COMPUTES) };
+            let victim = Invocation { kind: ResultKind::Table, ..call(&environment, COMPUTES) };
             run_whole(&functions, of("victim", victim)).await.0
         };
         let ((hog, _), victim) = tokio::join!(run_whole(&functions, hog), victim);

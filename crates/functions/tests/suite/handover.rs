@@ -68,26 +68,26 @@ def f(data):
 ",
         (0..8).map(sum_of).sum::<i64>()
     );
-    let room = TableQuota::new(1 << 30, std::env::temp_dir(), 0);
-    let written = written.settle(&room).await.unwrap();
-    let held = room.memory_bytes();
+    let table_quota = TableQuota::new(1 << 30, std::env::temp_dir(), 0);
+    let written = written.claim_or_spill(&table_quota).await.unwrap();
+    let held = table_quota.memory_bytes();
     for _ in 0..3 {
         let arguments = vec![table("data", &written)];
         let invocation = Invocation { arguments, limits: little(), ..ask(&environment, &source) };
         holds(&functions, invocation).await;
     }
-    assert_eq!(room.memory_bytes(), held);
+    assert_eq!(table_quota.memory_bytes(), held);
     drop(written);
-    assert_eq!(room.memory_bytes(), 0);
+    assert_eq!(table_quota.memory_bytes(), 0);
 }
 
 #[tokio::test]
 async fn passed_through_data_is_not_written_again() {
     let functions = start().await;
     let environment = environment(&functions, &[]).await;
-    let room = TableQuota::new(1 << 30, std::env::temp_dir(), 0);
-    let first = wide(&functions, &environment).await.settle(&room).await.unwrap();
-    let held = room.memory_bytes();
+    let table_quota = TableQuota::new(1 << 30, std::env::temp_dir(), 0);
+    let first = wide(&functions, &environment).await.claim_or_spill(&table_quota).await.unwrap();
+    let held = table_quota.memory_bytes();
     let mut last = first.clone();
     for (number, body) in [
         "return data",
@@ -103,17 +103,17 @@ async fn passed_through_data_is_not_written_again() {
         let invocation = Invocation { arguments, limits: little(), ..call(&environment, &source) };
         let (next, outcome) = answer(&functions, invocation).await;
         assert!(outcome.usage.memory_bytes_peak < 80 << 20, "{number}: {outcome:?}");
-        last = next.settle(&room).await.unwrap();
+        last = next.claim_or_spill(&table_quota).await.unwrap();
     }
     // The result refers to the existing columns and adds one column of 16 MiB.
-    let more = room.memory_bytes() - held;
+    let more = table_quota.memory_bytes() - held;
     assert!((16 << 20..40 << 20).contains(&more), "{more}");
     let expected: i64 = (1000..1000 + (ROWS - 1000) / 2).map(|n| n + 2).sum();
     assert_eq!(sum(&last, "more"), expected);
     assert_eq!(last.schema().fields().len(), 4);
     // The files to which the result refers still exist, and memory usage is unchanged.
     drop(first);
-    assert_eq!(room.memory_bytes(), held + more);
+    assert_eq!(table_quota.memory_bytes(), held + more);
     assert_eq!(sum(&last, "c1"), expected - (ROWS - 1000) / 2);
     let small = TableQuota::new(0, tempfile::tempdir().unwrap().path().to_owned(), 1 << 30);
     let unclaimed = answer(&functions, {
@@ -121,10 +121,10 @@ async fn passed_through_data_is_not_written_again() {
         let arguments = vec![table("data", &numbers(1_000_000))];
         Invocation { arguments, ..call(&environment, source) }
     });
-    let moved = unclaimed.await.0.settle(&small).await.unwrap();
+    let moved = unclaimed.await.0.claim_or_spill(&small).await.unwrap();
     assert!(moved.mapped().is_none() && small.disk_bytes() >= 16_000_000);
     drop(last);
-    assert_eq!(room.memory_bytes(), 0);
+    assert_eq!(table_quota.memory_bytes(), 0);
 }
 
 fn numbers(rows: i64) -> SharedTable {

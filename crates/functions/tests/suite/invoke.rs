@@ -10,9 +10,9 @@ use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::Int64Type;
 use headwater_functions::{
     Argument, ArgumentValue, Error, FunctionResult, Functions, FunctionsOptions, Invocation,
-    Limits, Returns, SharedTable, TableQuota,
+    Limits, ResultKind, SharedTable, TableQuota,
 };
-use headwater_model::{Fault, LogStream};
+use headwater_model::{ErrorDetails, LogStream};
 use tokio_util::sync::CancellationToken;
 
 fn numbers(count: i64) -> SharedTable {
@@ -199,13 +199,13 @@ async fn unsupported_return_values_are_named() {
         ("b'x'", "`f` returned a `bytes` that cannot be returned: JSON cannot represent it"),
     ] {
         let source = format!("def f():\n    return {body}\n");
-        let invocation = Invocation { kind: Returns::Any, ..call(&environment, &source) };
+        let invocation = Invocation { kind: ResultKind::Any, ..call(&environment, &source) };
         let error = run(&functions, invocation).await.0.unwrap_err();
         assert!(error.to_string().starts_with(named), "{error}");
         assert!(error.hint().is_some_and(|hint| hint.contains("JSON")), "{:?}", error.hint());
     }
     let large = call(&environment, "def f():\n    return 'x' * (64 << 20)\n");
-    let large = Invocation { kind: Returns::Any, ..large };
+    let large = Invocation { kind: ResultKind::Any, ..large };
     let error = run(&functions, large).await.0.unwrap_err();
     assert_eq!(error.to_string(), "`m` returned a value larger than the limit of 64 MiB as JSON");
     assert_eq!(error.hint().as_deref(), Some("Return a table, which can be larger."));
@@ -446,7 +446,7 @@ async fn yielded_rows_may_be_larger_than_memory() {
     let functions = start().await;
     let environment = environment(&functions, &[("pandas", "2.3"), ("numpy", "2.3")]).await;
     let folder = tempfile::tempdir().unwrap();
-    let room = TableQuota::new(32 << 20, folder.path().to_owned(), 1 << 30);
+    let table_quota = TableQuota::new(32 << 20, folder.path().to_owned(), 1 << 30);
     let source = "
 import pyarrow as pa
 def f(data):
@@ -459,7 +459,7 @@ def f(data):
     let limits = Limits { memory_bytes: 200 << 20, ..Limits::default() };
     let invocation = Invocation {
         arguments: vec![table("data", &input)],
-        quota: Some(room.clone()),
+        quota: Some(table_quota.clone()),
         limits,
         ..call(&environment, source)
     };
@@ -467,7 +467,7 @@ def f(data):
     assert_eq!(output.rows(), 75 * rows as u64);
     assert!(output.bytes() > 280 << 20 && output.mapped().is_none(), "{}", output.bytes());
     assert!(outcome.usage.memory_bytes_peak <= 200 << 20, "{outcome:?}");
-    assert!(room.disk_bytes() > 250 << 20);
+    assert!(table_quota.disk_bytes() > 250 << 20);
     // Another function reads the table in pieces.
     let source =
         "def f(data):\n    return sum(len(b) for b in data.to_batches()) == 75 * 250_000\n";
@@ -475,7 +475,7 @@ def f(data):
     let arguments = vec![table("data", &output)];
     holds(&functions, Invocation { arguments, limits, ..ask(&environment, source) }).await;
     drop((output, outcome));
-    assert_eq!(room.disk_bytes(), 0);
+    assert_eq!(table_quota.disk_bytes(), 0);
 }
 
 #[tokio::test]
@@ -532,15 +532,16 @@ def f():
         "assert part(pa.table({'a': [1]})) == b'next'; os._exit(0)",
         "big = pa.table({'a': list(range(100_000))})\n    while part(big) == b'next': pass\n    os._exit(0)",
     ] {
-        let room = TableQuota::new(1 << 20, folder.path().to_owned(), 2 << 20);
+        let table_quota = TableQuota::new(1 << 20, folder.path().to_owned(), 2 << 20);
         let source = format!("{send}    {body}\n");
-        let invocation = Invocation { quota: Some(room.clone()), ..call(&environment, &source) };
+        let invocation =
+            Invocation { quota: Some(table_quota.clone()), ..call(&environment, &source) };
         let (outcome, _) = run(&functions, invocation).await;
         let error = outcome.unwrap_err();
         let told = matches!(error, Error::BadOutput { .. } | Error::InstanceDied { .. })
-            || headwater_model::Fault::code(&error) == headwater_model::ErrorCode::DiskFull;
+            || headwater_model::ErrorDetails::code(&error) == headwater_model::ErrorCode::DiskFull;
         assert!(told, "{body}: {error:?}");
-        assert_eq!(room.disk_bytes(), 0);
+        assert_eq!(table_quota.disk_bytes(), 0);
     }
 }
 
@@ -567,8 +568,8 @@ async fn a_full_tmp_error_has_the_limit_and_the_usage() {
     let error = outcome.unwrap_err();
     let Error::TempLimit { limit, used, ref frames, .. } = error else { panic!("{error:?}") };
     assert_eq!((limit, used > 7 << 20, frames[0].line), (8 << 20, true, 2));
-    assert!(headwater_model::Fault::hint(&error).unwrap().contains("`tmp`"), "{error}");
-    assert_eq!(headwater_model::Fault::code(&error).exit_code(), 6, "as every limit");
+    assert!(headwater_model::ErrorDetails::hint(&error).unwrap().contains("`tmp`"), "{error}");
+    assert_eq!(headwater_model::ErrorDetails::code(&error).exit_code(), 6, "as every limit");
 }
 
 #[tokio::test]
@@ -578,11 +579,11 @@ async fn errors_of_open_files_and_threads_name_their_limits() {
     let files =
         "def f():\n    held = []\n    while True:\n        held.append(open('/dev/null'))\n";
     let (outcome, _) = run(&functions, call(&environment, files)).await;
-    let hint = headwater_model::Fault::hint(&outcome.unwrap_err()).unwrap();
+    let hint = headwater_model::ErrorDetails::hint(&outcome.unwrap_err()).unwrap();
     assert!(hint.starts_with("Close unused files") && hint.contains("open at a time"), "{hint}");
     let threads = "def f():\n    raise RuntimeError(\"can't start new thread\")\n";
     let (outcome, _) = run(&functions, call(&environment, threads)).await;
-    let hint = headwater_model::Fault::hint(&outcome.unwrap_err()).unwrap();
+    let hint = headwater_model::ErrorDetails::hint(&outcome.unwrap_err()).unwrap();
     assert!(hint.contains("at most 4,096"), "{hint}");
 }
 

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use headwater_functions::{
     Argument, ArgumentValue, CallOwner, ClientCall, Environment, EnvironmentSpec, Error,
     FunctionEvent, FunctionResult, Functions, FunctionsOptions, Invocation, Isolation, Limits,
-    Outcome, Returns, Reuse, SharedTable, SpawnCommand, Telemetry, ZygoteOptions,
+    Outcome, ResultKind, Reuse, SharedTable, SpawnCommand, Telemetry, ZygoteOptions,
 };
 use headwater_model::LogStream;
 use tokio::sync::mpsc;
@@ -112,7 +112,7 @@ pub fn call(environment: &Arc<Environment>, source: &str) -> Invocation {
         module: "models/m.py".to_owned(),
         function: "f".to_owned(),
         arguments: Vec::new(),
-        kind: Returns::Table,
+        kind: ResultKind::Table,
         limits: Limits::default(),
         label: "m".to_owned(),
         quota: None,
@@ -128,7 +128,7 @@ pub fn call(environment: &Arc<Environment>, source: &str) -> Invocation {
 
 /// Creates a call of `f` that returns a boolean.
 pub fn ask(environment: &Arc<Environment>, source: &str) -> Invocation {
-    Invocation { kind: Returns::Bool, ..call(environment, source) }
+    Invocation { kind: ResultKind::Bool, ..call(environment, source) }
 }
 
 pub fn table(name: &str, table: &SharedTable) -> Argument {

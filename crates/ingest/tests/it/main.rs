@@ -9,10 +9,10 @@ mod fixture;
 #[cfg(test)]
 mod formats;
 #[cfg(test)]
-#[path = "../../../lake/tests/it/place.rs"]
-mod place;
-#[cfg(test)]
 mod state;
+#[cfg(test)]
+#[path = "../../../lake/tests/it/storage.rs"]
+mod storage;
 #[cfg(test)]
 #[path = "../../../lake/tests/it/support.rs"]
 #[expect(dead_code, reason = "used only by tests of the lake")]

@@ -107,7 +107,7 @@ impl Maintenance<'_> {
                         .tables()
                         .maintenance()
                         .read_in_order(&table, files, order, SORT_BYTES)?;
-                    change.write_as_ordered(&name, rows).await?
+                    change.write_in_order(&name, rows).await?
                 }
             });
         }

@@ -19,7 +19,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use headwater_model::{
-    Fault, MaintainReport, MaintainRequest, MaintainedTable, Problem, RefSpec, TableName,
+    ErrorDetails, MaintainReport, MaintainRequest, MaintainedTable, Problem, RefSpec, TableName,
 };
 use headwater_tables::{Order, SortColumn};
 use tokio_util::sync::CancellationToken;
@@ -208,7 +208,7 @@ enum FileRewrite {
 impl ValidatedOperations {
     fn of(request: &MaintainRequest) -> Result<ValidatedOperations> {
         let invalid = |message: &str, hint| Error::InvalidRequest { message: message.into(), hint };
-        let default = !request.names_work();
+        let default = !request.has_tasks();
         let author = request.author.clone();
         let rewrite = match (request.sort.as_slice(), request.zorder.as_slice()) {
             ([], []) if request.compact || default => Some(FileRewrite::Compact {

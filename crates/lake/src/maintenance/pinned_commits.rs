@@ -15,7 +15,7 @@ pub(crate) struct PinnedCommits(Arc<Mutex<PinState>>);
 #[derive(Debug, Default)]
 struct PinState {
     next: u64,
-    pins: BTreeMap<u64, CommitUse>,
+    pins: BTreeMap<u64, UsedCommit>,
     /// The metadata locations of states whose files will be removed.
     scheduled: HashSet<String>,
 }
@@ -23,7 +23,7 @@ struct PinState {
 /// A commit in use, and the time at which the use started, by two clocks: the time of the system
 /// clock is compared with file times, the time of the lake's clock with snapshot times.
 #[derive(Debug)]
-struct CommitUse {
+struct UsedCommit {
     commit: CommitId,
     since: SystemTime,
     since_lake: Timestamp,
@@ -54,7 +54,7 @@ impl PinnedCommits {
         let number = held.next;
         held.next += 1;
         let since = SystemTime::now();
-        held.pins.insert(number, CommitUse { commit, since, since_lake: now });
+        held.pins.insert(number, UsedCommit { commit, since, since_lake: now });
         CommitPin { _release: Arc::new(PinRelease { pins: self.clone(), number }) }
     }
 

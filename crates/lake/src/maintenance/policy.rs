@@ -107,7 +107,7 @@ impl Maintenance<'_> {
     }
 
     /// Returns the tables that were written since the last call, with their branches.
-    pub fn take_written(self) -> Vec<(String, TableName)> {
+    pub fn take_changed(self) -> Vec<(String, TableName)> {
         std::mem::take(&mut *self.lake.changed().tables.lock()).into_iter().collect()
     }
 

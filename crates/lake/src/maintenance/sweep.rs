@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use futures::{StreamExt, TryStreamExt, stream};
 use headwater_catalog::{ReachableState, ReachableStates};
-use headwater_model::{CommitId, Fault, RemovedFiles, SkippedTable, Timestamp};
+use headwater_model::{CommitId, ErrorDetails, RemovedFiles, SkippedTable, Timestamp};
 use headwater_tables::{FoundFile, ReachableFiles, SnapshotSet, StateScan, is_reserved};
 use tokio_util::sync::CancellationToken;
 

@@ -12,7 +12,7 @@ use headwater_model::{
 use headwater_table_merge::{Cause, Conflict, Merged, RowBudget, merge as merge_tables};
 use headwater_tables::Table;
 
-use super::{Change, OngoingMerge, Verdict, conflict_cause};
+use super::{Change, ContentMergeResult, OngoingMerge, conflict_cause};
 use crate::error::Result;
 use crate::lake::Lake;
 
@@ -54,7 +54,7 @@ impl OngoingMerge<'_> {
         let mut conflicts = Vec::new();
         for contested in &plan.contested {
             let looked = self.verdicts.get(&contested.table).map(|looked| &looked.verdict);
-            let Some(Verdict::Conflict(causes)) = looked else { continue };
+            let Some(ContentMergeResult::Conflict(causes)) = looked else { continue };
             if self.request.choice(contested.names()) != MergeChoice::Fail {
                 continue;
             }

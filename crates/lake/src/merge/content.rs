@@ -8,7 +8,7 @@ use headwater_model::{ConflictCause, MergeResolution, MergedTable, TableName};
 use headwater_table_merge::{Merged, RowBudget, TableMerge, merge as merge_tables};
 use headwater_tables::Table;
 
-use super::Verdict;
+use super::ContentMergeResult;
 use super::conflict_cause;
 use super::imports::{self, ImportList, MergedImports};
 use super::uncommitted::UncommittedMerge;
@@ -52,7 +52,7 @@ impl TableContent {
             whole_files: rows.whole_files,
             files_added: rows.files_added,
             files_removed: rows.files_removed,
-            schema_changed: self.merge.as_ref().is_some_and(|merge| merge.reshapes()),
+            schema_changed: self.merge.as_ref().is_some_and(|merge| merge.changes_metadata()),
             causes: Vec::new(),
         }
     }
@@ -66,20 +66,20 @@ impl Lake {
         contested: &DivergedTable,
         scratch: &mut UncommittedMerge,
         budget: &mut RowBudget,
-    ) -> Result<Verdict> {
+    ) -> Result<ContentMergeResult> {
         let name = &contested.table;
         let (Some(ours), Some(theirs)) = (&contested.ours, &contested.theirs) else {
-            return Ok(Verdict::Conflict(vec![conflict_cause::dropped(contested)]));
+            return Ok(ContentMergeResult::Conflict(vec![conflict_cause::dropped(contested)]));
         };
         let ours = self.tables().load(&ours.metadata_location).await?;
         let theirs = self.tables().load(&theirs.metadata_location).await?;
         let (base, base_imports) = match self.base(name, &contested.base, scratch, budget).await? {
             BaseTable::Table(base, imports) => (base, imports),
             BaseTable::Missing => {
-                return Ok(Verdict::Conflict(vec![conflict_cause::both_created()]));
+                return Ok(ContentMergeResult::Conflict(vec![conflict_cause::both_created()]));
             }
             BaseTable::Conflict => {
-                return Ok(Verdict::Conflict(vec![conflict_cause::ambiguous_base()]));
+                return Ok(ContentMergeResult::Conflict(vec![conflict_cause::ambiguous_base()]));
             }
         };
         let merged = merge_tables(self.tables(), &base, &ours, &theirs, budget).await?;
@@ -102,9 +102,9 @@ impl Lake {
             causes.push(conflict_cause::duplicate_imports(&imports.duplicates));
         }
         if causes.is_empty() {
-            Ok(Verdict::Content(Box::new(TableContent { merge, imports, ours })))
+            Ok(ContentMergeResult::Content(Box::new(TableContent { merge, imports, ours })))
         } else {
-            Ok(Verdict::Conflict(causes))
+            Ok(ContentMergeResult::Conflict(causes))
         }
     }
 

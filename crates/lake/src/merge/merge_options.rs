@@ -25,7 +25,7 @@ pub struct MergeOptions {
     pub passed: Option<String>,
     /// For a merge by a run: the tables that the run read. The merge is a conflict if the run has
     /// no place in a serial order of the runs.
-    pub reads: Option<RunReads>,
+    pub reads: Option<ReadSet>,
     /// The branch or tag that a run merges, for the record of the merge. By default, it is the
     /// source of the merge.
     pub merged: Option<RefSpec>,
@@ -33,7 +33,7 @@ pub struct MergeOptions {
 
 /// The tables that a run read.
 #[derive(Debug, Clone)]
-pub struct RunReads {
+pub struct ReadSet {
     /// The head of the target when the run started.
     pub start: CommitId,
     /// The tables and views that the run read at this commit.

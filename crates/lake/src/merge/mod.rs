@@ -26,14 +26,14 @@ use headwater_catalog::{
     TableChange,
 };
 use headwater_model::{
-    CommitId, ConflictCause, Fault, MergeChoice, MergeOutcome, MergeReport, MergeRequest,
+    CommitId, ConflictCause, ErrorDetails, MergeChoice, MergeOutcome, MergeReport, MergeRequest,
     MergeResolution, MergedTable, PROPERTY_PICKED, RefSpec, TableName,
 };
 use headwater_table_merge::RowBudget;
 
 pub use self::conflict_error::{conflict_problem, with_rerun_hint};
 use self::content::TableContent;
-pub use self::merge_options::{MergeOptions, RunReads};
+pub use self::merge_options::{MergeOptions, ReadSet};
 use self::started_merge::StartedMerge;
 use self::uncommitted::UncommittedMerge;
 use self::view_content::{ViewContent, concerns_view};
@@ -48,19 +48,19 @@ const ATTEMPTS_UNLOCKED: usize = 2;
 
 /// The merged content of a table or view that both sides changed, or the conflict.
 #[derive(Debug)]
-enum Verdict {
+enum ContentMergeResult {
     Content(Box<TableContent>),
     View(Box<ViewContent>),
     Conflict(Vec<ConflictCause>),
 }
 
-impl Verdict {
+impl ContentMergeResult {
     /// Returns true if a content merge changes the target's table or view.
     fn changes(&self) -> bool {
         match self {
-            Verdict::Content(content) => content.changes(),
-            Verdict::View(content) => content.changes(),
-            Verdict::Conflict(_) => false,
+            ContentMergeResult::Content(content) => content.changes(),
+            ContentMergeResult::View(content) => content.changes(),
+            ContentMergeResult::Conflict(_) => false,
         }
     }
 }
@@ -72,7 +72,7 @@ type MergedContents = BTreeMap<TableName, MergedContent>;
 #[derive(Debug)]
 struct MergedContent {
     contested: DivergedTable,
-    verdict: Verdict,
+    verdict: ContentMergeResult,
     /// The number of rows that were compared for this result.
     rows: u64,
 }
@@ -242,7 +242,7 @@ impl<'a> OngoingMerge<'a> {
                 Ok(None)
             }
             Err(error) => {
-                if !error.code().is_doubtful() {
+                if !error.code().has_unknown_outcome() {
                     self.scratch.take_back(written);
                 }
                 Err(error.into())
@@ -274,7 +274,7 @@ impl<'a> OngoingMerge<'a> {
         }
         let chosen = plan.contested.iter().filter(|contested| {
             let entry = self.verdicts.get(&contested.table).map(|entry| &entry.verdict);
-            matches!(entry, Some(Verdict::Conflict(_)))
+            matches!(entry, Some(ContentMergeResult::Conflict(_)))
                 && self.request.choice(contested.names()) == MergeChoice::Theirs
         });
         let chosen = chosen.map(|one| (&one.table, (one.ours.as_ref(), one.theirs.as_ref())));
@@ -303,7 +303,7 @@ impl<'a> OngoingMerge<'a> {
         if self.options.passed.is_some() {
             RequiredChecks::Passed
         } else {
-            RequiredChecks::unless(self.request.unchecked)
+            RequiredChecks::required_unless(self.request.unchecked)
         }
     }
 
@@ -332,7 +332,7 @@ impl<'a> OngoingMerge<'a> {
     /// Returns true if the merge changes the target.
     fn changes(&self, plan: &MergePlan) -> bool {
         let contested = self.verdicts.values().any(|entry| match &entry.verdict {
-            Verdict::Conflict(_) => {
+            ContentMergeResult::Conflict(_) => {
                 self.request.choice(entry.contested.names()) == MergeChoice::Theirs
             }
             verdict => entry.contested.renames() || verdict.changes(),
@@ -390,9 +390,11 @@ impl<'a> OngoingMerge<'a> {
             let spent = self.verdicts.values().map(|entry| entry.rows).sum();
             let mut budget = RowBudget::new(self.lake.tables(), spent);
             let mut verdict = self.verdict(contested, &mut budget).await?;
-            let doubtful = matches!(&verdict, Verdict::Content(content) if content.may_repeat());
+            let doubtful =
+                matches!(&verdict, ContentMergeResult::Content(content) if content.may_repeat());
             if doubtful && self.has_common_cherry_pick(plan).await? {
-                verdict = Verdict::Conflict(vec![conflict_cause::duplicate_cherry_pick()]);
+                verdict =
+                    ContentMergeResult::Conflict(vec![conflict_cause::duplicate_cherry_pick()]);
             }
             let rows = budget.spent() - spent;
             let entry = MergedContent { contested: contested.clone(), verdict, rows };
@@ -440,18 +442,18 @@ impl<'a> OngoingMerge<'a> {
         &mut self,
         contested: &DivergedTable,
         budget: &mut RowBudget,
-    ) -> Result<Verdict> {
+    ) -> Result<ContentMergeResult> {
         let whole = contested.names().into_iter().any(|name| self.options.whole.contains(name));
         if whole && !self.changed_only_by_maintenance(contested).await? {
-            return Ok(Verdict::Conflict(vec![conflict_cause::unchecked_merge()]));
+            return Ok(ContentMergeResult::Conflict(vec![conflict_cause::unchecked_merge()]));
         }
         if concerns_view(contested) {
             return self.lake.view_content(contested).await;
         }
         let verdict = self.lake.content(contested, &mut self.scratch, budget).await?;
         Ok(match (verdict, &self.change) {
-            (Verdict::Content(content), Change::From { .. }) => {
-                Verdict::Content(Box::new(content.into_change()))
+            (ContentMergeResult::Content(content), Change::From { .. }) => {
+                ContentMergeResult::Content(Box::new(content.into_change()))
             }
             (verdict, _) => verdict,
         })
@@ -460,9 +462,9 @@ impl<'a> OngoingMerge<'a> {
     /// Returns the reports of the tables that both sides changed, without writing anything.
     fn merged_tables(&self) -> Vec<MergedTable> {
         let tables = self.verdicts.iter().map(|(table, entry)| match &entry.verdict {
-            Verdict::Content(content) => content.report(table),
-            Verdict::View(content) => content.report(table),
-            Verdict::Conflict(causes) => self.chosen(&entry.contested, causes),
+            ContentMergeResult::Content(content) => content.report(table),
+            ContentMergeResult::View(content) => content.report(table),
+            ContentMergeResult::Conflict(causes) => self.chosen(&entry.contested, causes),
         });
         tables.collect()
     }
@@ -480,17 +482,17 @@ impl<'a> OngoingMerge<'a> {
         };
         for MergedContent { contested, verdict, .. } in self.verdicts.values() {
             let merged = match verdict {
-                Verdict::Content(content) => {
+                ContentMergeResult::Content(content) => {
                     self.lake.write_content(content, &mut result.objects, made).await?
                 }
-                Verdict::View(content) => self.lake.write_view(content, made).await?,
-                Verdict::Conflict(_)
+                ContentMergeResult::View(content) => self.lake.write_view(content, made).await?,
+                ContentMergeResult::Conflict(_)
                     if self.request.choice(contested.names()) == MergeChoice::Theirs =>
                 {
                     result.changes.extend(contested.resolve_to(contested.theirs.clone()));
                     continue;
                 }
-                Verdict::Conflict(_) => continue,
+                ContentMergeResult::Conflict(_) => continue,
             };
             let changes = merged.is_some() || contested.renames();
             let to = merged.or_else(|| contested.ours.clone()).filter(|_| changes);

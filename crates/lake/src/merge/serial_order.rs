@@ -14,7 +14,7 @@ use headwater_model::{
     CHANGE_READ, Commit, CommitId, ConflictKind, MergeConflict, ObjectId, TableName,
 };
 
-use super::{OngoingMerge, RunReads, conflict_cause};
+use super::{OngoingMerge, ReadSet, conflict_cause};
 use crate::error::Result;
 use crate::lake::Lake;
 
@@ -33,7 +33,7 @@ const ALL_TABLES: &str = "*";
 const LISTED_MAX: usize = 500;
 
 /// Returns the commit properties that record what a run read.
-pub(super) fn to_properties(run: &RunReads) -> [(String, String); 2] {
+pub(super) fn to_properties(run: &ReadSet) -> [(String, String); 2] {
     let reads = if run.tables.len() > LISTED_MAX {
         ALL_TABLES.to_owned()
     } else {
@@ -122,7 +122,7 @@ impl OngoingMerge<'_> {
     async fn order_reason(
         &self,
         plan: &MergePlan,
-        own: &RunReads,
+        own: &ReadSet,
         runs: &[MergedRun],
     ) -> Result<Option<String>> {
         let writes = self.lake.catalog().diff(own.start, plan.source).await?;
@@ -182,7 +182,7 @@ mod tests {
         let reads = |count: usize| {
             let tables = (0..count).map(|at| format!("t{at}").parse().expect("a name")).collect();
             let start = "0".repeat(64).parse().expect("a commit");
-            let [(_, reads), _] = to_properties(&RunReads { start, tables });
+            let [(_, reads), _] = to_properties(&ReadSet { start, tables });
             reads
         };
         let first = hash(&"t0".parse().expect("a name"));

@@ -6,7 +6,7 @@ use headwater_model::{ConflictCause, ConflictKind, MergeResolution, MergedTable,
 use headwater_tables::{MergedView, SqlView, ViewMerge};
 
 use super::uncommitted::UncommittedMerge;
-use super::{Verdict, conflict_cause};
+use super::{ContentMergeResult, conflict_cause};
 use crate::error::Result;
 use crate::lake::Lake;
 use crate::transaction::view_entry;
@@ -49,12 +49,17 @@ pub(super) fn concerns_view(contested: &DivergedTable) -> bool {
 
 impl Lake {
     /// Merges a view that both sides changed.
-    pub(super) async fn view_content(&self, contested: &DivergedTable) -> Result<Verdict> {
+    pub(super) async fn view_content(
+        &self,
+        contested: &DivergedTable,
+    ) -> Result<ContentMergeResult> {
         let (Some(ours), Some(theirs)) = (&contested.ours, &contested.theirs) else {
-            return Ok(Verdict::Conflict(vec![conflict_cause::dropped(contested)]));
+            return Ok(ContentMergeResult::Conflict(vec![conflict_cause::dropped(contested)]));
         };
         if !ours.is_view() || !theirs.is_view() {
-            return Ok(Verdict::Conflict(vec![conflict_cause::view_and_table(ours.is_view())]));
+            return Ok(ContentMergeResult::Conflict(vec![conflict_cause::view_and_table(
+                ours.is_view(),
+            )]));
         }
         let base = match &contested.base {
             BaseValue::Known(Some(base)) if base.is_view() && base.id == ours.id => {
@@ -62,7 +67,7 @@ impl Lake {
             }
             BaseValue::Known(_) => None,
             BaseValue::Merged(_) => {
-                return Ok(Verdict::Conflict(vec![conflict_cause::ambiguous_base()]));
+                return Ok(ContentMergeResult::Conflict(vec![conflict_cause::ambiguous_base()]));
             }
         };
         let ours = self.tables().views().load(&ours.metadata_location).await?;
@@ -74,10 +79,10 @@ impl Lake {
                 let is_function = contested.table.function().is_some();
                 let what = if is_function { "function" } else { "view" };
                 let causes = causes(what, base.is_none(), query, &properties);
-                return Ok(Verdict::Conflict(causes));
+                return Ok(ContentMergeResult::Conflict(causes));
             }
         };
-        Ok(Verdict::View(Box::new(ViewContent { merge, ours })))
+        Ok(ContentMergeResult::View(Box::new(ViewContent { merge, ours })))
     }
 
     /// Writes the merged view and adds it to `made`. Returns `None` if the target does not change.

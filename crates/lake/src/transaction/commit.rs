@@ -7,9 +7,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::FutureExt;
 use headwater_catalog::{CommitRequest, EVENT_SCOPE, EntryKind, State, TableChange, TableEntry};
-use headwater_model::{Commit, Fault, PROPERTY_EVENT, TableName};
+use headwater_model::{Commit, ErrorDetails, PROPERTY_EVENT, TableName};
 use headwater_store::{Append, Batch, UniqueKey};
-use headwater_table_merge::{Merged, RowBudget, only_arranged};
+use headwater_table_merge::{Merged, RowBudget, only_compacted};
 use headwater_tables::Table;
 use headwater_telemetry::SpanTimer;
 
@@ -279,7 +279,7 @@ impl Transaction {
         };
         let base = lake.tables().load(&entry.metadata_location).await?;
         let newer = &lake.tables().load(&found.metadata_location).await?;
-        if !only_arranged(lake.tables(), &base, newer, pending.ignores_appends()).await {
+        if !only_compacted(lake.tables(), &base, newer, pending.ignores_appends()).await {
             return Ok(None);
         }
         self.flush(name).await?;
@@ -351,7 +351,7 @@ impl Transaction {
 
     fn restore_uncommitted(&mut self, error: &headwater_catalog::Error, written: UncommittedFiles) {
         // After an ambiguous error, such as a disk failure, the commit may have succeeded.
-        if !error.code().is_doubtful() {
+        if !error.code().has_unknown_outcome() {
             self.staged.restore(written);
         }
     }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use futures::{StreamExt, TryStreamExt, stream};
-use headwater_model::{Commit, Fault, PROPERTY_JOB, TableName};
+use headwater_model::{Commit, ErrorDetails, PROPERTY_JOB, TableName};
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
@@ -187,7 +187,7 @@ async fn process_queue(lake: &Lake, key: &QueueKey) {
                 }
             }
             // The commit may have succeeded: a retry could write the rows twice.
-            Err(error) if error.code().is_doubtful() => {
+            Err(error) if error.code().has_unknown_outcome() => {
                 let error = Arc::new(error);
                 for member in members {
                     let _ = member.reply.send(Err(Error::Shared(error.clone())));
@@ -287,7 +287,7 @@ async fn commit_member(lake: &Lake, branch: &str, member: &QueuedAppend) -> Resu
 /// commit has changed the schema in the meantime.
 async fn append(change: &mut Transaction, name: &TableName, rows: BatchStream) -> Result<()> {
     match change.append(name, rows).await {
-        Err(Error::Tables(error)) if error.is_misfit() => {
+        Err(Error::Tables(error)) if error.is_schema_mismatch() => {
             Err(Error::CommitConflict { table: name.clone(), branch: change.branch.clone() })
         }
         other => other,

@@ -49,7 +49,7 @@ impl RestChanges<'_> {
             return self.transaction.add_created(name, table, true);
         };
         let lake = self.transaction.view.lake().clone();
-        let commit = commit.as_shown(lake.last_column_id(&before).await?, &before);
+        let commit = commit.with_shown_column_id(lake.last_column_id(&before).await?, &before);
         if commit.is_empty() {
             return Ok(commit.check_on(&before)?);
         }

@@ -184,14 +184,14 @@ impl Transaction {
     }
 
     /// Does the same as [`Transaction::write_rows`], but keeps the order of the rows.
-    pub(crate) async fn write_as_ordered(
+    pub(crate) async fn write_in_order(
         &mut self,
         name: &TableName,
         rows: BatchStream,
     ) -> Result<StagedFiles> {
         let name = self.resolve(name).await?;
         let table = self.existing(&name).await?;
-        let staged = self.view.lake().tables().write_as_ordered(&table, rows).await?;
+        let staged = self.view.lake().tables().write_in_order(&table, rows).await?;
         self.keep(&staged);
         Ok(staged)
     }

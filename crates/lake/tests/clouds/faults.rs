@@ -4,9 +4,9 @@
 
 use std::time::{Duration, Instant};
 
-use headwater_model::Fault as _;
+use headwater_model::ErrorDetails as _;
 
-use crate::front::Fault;
+use crate::fault_proxy::Fault;
 use crate::lake::{CloudLake, LONG, SHORT, ids};
 use crate::provider::Provider;
 

@@ -15,7 +15,7 @@ use hyper::header::{
 use hyper::{Method, Request, Response, Uri};
 use serde_json::json;
 
-use crate::front::{Front, decoded, refusal};
+use crate::fault_proxy::{Front, decoded, refusal};
 
 /// The number of objects on one page of a list; Google's own limit is 1,000.
 const PAGE: usize = 50;

@@ -12,7 +12,7 @@ use headwater_model::{Clock as _, FixedClock, RefSpec, SystemClock, TableName};
 use headwater_store::MemoryStore;
 use headwater_tables::{CloudUrl, TablesOptions};
 
-use crate::front::Front;
+use crate::fault_proxy::Front;
 use crate::provider::Provider;
 
 /// A timeout that expires after a short time, and one that is long enough for two retries.

@@ -8,8 +8,8 @@
 
 #[expect(dead_code, reason = "moto's S3 is for tests of the server")]
 mod emulator;
+mod fault_proxy;
 mod faults;
-mod front;
 mod google;
 mod lake;
 mod provider;

@@ -18,7 +18,7 @@ use tempfile::TempDir;
 use tokio::net::TcpStream;
 
 use crate::emulator::{Emulator, azurite_variables};
-use crate::front::{Answer, Fault, Front};
+use crate::fault_proxy::{Answer, Fault, Front};
 use crate::google::Google;
 use crate::s3::S3;
 
@@ -119,7 +119,7 @@ impl Provider {
     /// Returns these settings with a short timeout.
     pub fn hurried(&self, total: Duration) -> CloudSettings {
         let request = (total / 2).clamp(Duration::from_millis(400), Duration::from_secs(1));
-        self.settings().with_patience(StoreTimeouts { request, total })
+        self.settings().with_timeouts(StoreTimeouts { request, total })
     }
 
     /// Returns the object store for the whole bucket.

@@ -14,7 +14,7 @@ use s3s::{Body, HttpError};
 use s3s_fs::FileSystem;
 use tokio::sync::Mutex;
 
-use crate::front::{Answer, Front, refusal};
+use crate::fault_proxy::{Answer, Front, refusal};
 
 pub const KEY: &str = "headwater";
 pub const SECRET: &str = "a secret of this test alone";

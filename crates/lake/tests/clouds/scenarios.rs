@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use futures::future::{BoxFuture, join_all};
 use headwater_lake::{Lake, WarehouseOptions};
-use headwater_model::{CreateRef, ErrorCode, Fault as _, MaintainRequest, MergeRequest};
+use headwater_model::{CreateRef, ErrorCode, ErrorDetails as _, MaintainRequest, MergeRequest};
 use object_store::path::Path;
 use object_store::{ObjectStoreExt, PutMode};
 use tokio_util::sync::CancellationToken;
 
+use crate::fault_proxy::Fault;
 use crate::faults;
-use crate::front::Fault;
 use crate::lake::{CloudLake, LONG, table};
 use crate::provider::Provider;
 

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering::SeqCst;
 
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use headwater_metrics::{Exposition, MetricsFormat};
-use headwater_model::{CreateRef, ErrorCode, Fault, RefSpec};
+use headwater_model::{CreateRef, ErrorCode, ErrorDetails, RefSpec};
 use headwater_tables::Alteration;
 
 use crate::support::{Fixture, name, numbers, rows_of, schema};
@@ -273,7 +273,7 @@ async fn a_client_can_check_a_commit_after_a_lost_response() {
     change.drop(&name("t"), false).await.unwrap();
     store.loses.store(true, SeqCst);
     let error = change.commit("drop t").await.unwrap_err();
-    assert!(error.code().is_doubtful(), "{error}");
+    assert!(error.code().has_unknown_outcome(), "{error}");
     assert!(lake.lake.rest_requests().is_committed("main", "job", "one").await.unwrap());
     assert!(!lake.lake.rest_requests().is_committed("main", "job", "two").await.unwrap());
 }

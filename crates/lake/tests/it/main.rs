@@ -31,7 +31,7 @@ mod merge_property;
 #[cfg(test)]
 mod merge_scenarios;
 #[cfg(test)]
-mod place;
+mod storage;
 #[cfg(test)]
 mod support;
 #[cfg(test)]

@@ -9,7 +9,7 @@ use arrow::array::AsArray;
 use arrow::datatypes::Int64Type;
 use futures::TryStreamExt;
 use headwater_model::{
-    CherryPickRequest, ConflictKind, CreateRef, ErrorCode, Fault, MergeChoice, MergeOutcome,
+    CherryPickRequest, ConflictKind, CreateRef, ErrorCode, ErrorDetails, MergeChoice, MergeOutcome,
     MergeReport, MergeRequest, MergeResolution, PROPERTY_JOB, PROPERTY_PICKED, PROPERTY_REVERTED,
     RefSpec, RevertRequest,
 };
@@ -498,7 +498,7 @@ async fn row_ids_of_another_branch_are_not_reused() {
 async fn of_two_concurrent_conflicting_merges_one_reports_a_conflict() {
     let lake = Fixture::new().await;
     // The second lake shares no locks with the first, as if it were another process.
-    let other = crate::place::open_lake(&lake.lake_folder()).await;
+    let other = crate::storage::open_lake(&lake.lake_folder()).await;
     for round in 0..6 {
         let table = name(&format!("t{round}"));
         let create = json!({"create": {

@@ -362,7 +362,7 @@ async fn replaced_rows() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn columns_and_properties() {
-    play("shape.yaml").await;
+    play("schema.yaml").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -372,7 +372,7 @@ async fn rewritten_files() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn cherry_picks_and_reverts() {
-    play("picks.yaml").await;
+    play("cherry_picks.yaml").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -17,7 +17,7 @@ use object_store::throttle::{ThrottleConfig, ThrottledStore};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
-use crate::place;
+use crate::storage;
 
 /// A lake and a folder for files to import. Dropping the value removes both.
 pub struct Fixture {
@@ -36,14 +36,14 @@ fn warehouse() -> (tempfile::TempDir, TablesOptions, Arc<dyn ObjectStore>) {
     let warehouse = folder.path().join("lake/warehouse");
     std::fs::create_dir_all(&warehouse).unwrap();
     std::fs::create_dir(folder.path().join("files")).unwrap();
-    let (tables, store) = place::open_files(&warehouse.canonicalize().unwrap());
+    let (tables, store) = storage::open_files(&warehouse.canonicalize().unwrap());
     (folder, tables, store)
 }
 
 impl Fixture {
     pub async fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let lake = place::open_lake(&folder.path().join("lake")).await;
+        let lake = storage::open_lake(&folder.path().join("lake")).await;
         std::fs::create_dir(folder.path().join("files")).unwrap();
         Fixture { folder, lake, on_read: false, version: "2" }
     }
@@ -104,7 +104,7 @@ impl Fixture {
     /// Opens the same warehouse with an empty database.
     pub async fn with_new_database(&self, clock: Arc<FixedClock>) -> Lake {
         let warehouse = self.lake_folder().join("warehouse").canonicalize().unwrap();
-        let (mut tables, object_store) = place::open_files(&warehouse);
+        let (mut tables, object_store) = storage::open_files(&warehouse);
         tables.clock = clock.clone();
         let store = Arc::new(MemoryStore::new());
         Lake::open(LakeOptions { store, object_store, tables, clock }).await.unwrap()

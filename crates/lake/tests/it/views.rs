@@ -7,7 +7,7 @@ use std::time::Duration;
 use headwater_catalog::{CommitRequest, EntryKind, TableChange, TableEntry, operation};
 use headwater_lake::{Lake, MaintenanceProgress, ViewCommit};
 use headwater_model::{
-    CherryPickRequest, Clock, ConflictKind, CreateRef, ErrorCode, Fault, FixedClock,
+    CherryPickRequest, Clock, ConflictKind, CreateRef, ErrorCode, ErrorDetails, FixedClock,
     MaintainRequest, MergeOutcome, MergeRequest, RevertRequest, SqlView, SystemClock, TableName,
 };
 use headwater_tables::ViewDefinition;

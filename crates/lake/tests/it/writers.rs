@@ -6,9 +6,9 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use headwater_lake::Lake;
-use headwater_model::{ErrorCode, Fault, RefSpec};
+use headwater_model::{ErrorCode, ErrorDetails, RefSpec};
 
-use crate::place;
+use crate::storage;
 use crate::support::{Fixture, name, numbers, rows_of, schema};
 
 /// The environment variables of the second process: the lake and the writer's number.
@@ -71,7 +71,7 @@ async fn eight_writers_lose_no_commit() {
                 if writer % 2 == 0 {
                     write(&lake.lake, writer).await;
                 } else {
-                    write(&place::open_lake(&lake.lake_folder()).await, writer).await;
+                    write(&storage::open_lake(&lake.lake_folder()).await, writer).await;
                 }
             })
         })
@@ -96,7 +96,7 @@ fn spawn_writer(lake: &Fixture, writer: i64) -> std::process::Child {
 async fn a_second_process() {
     let Ok(task) = std::env::var(CHILD) else { return };
     let (writer, folder) = task.split_once(':').unwrap();
-    let lake = place::open_lake(&PathBuf::from(folder)).await;
+    let lake = storage::open_lake(&PathBuf::from(folder)).await;
     write(&lake, writer.parse().unwrap()).await;
 }
 
@@ -120,7 +120,7 @@ async fn of_two_concurrent_replacements_one_reports_a_conflict() {
     let replace = |id: i64| {
         let (lake, barrier) = (lake.clone(), barrier.clone());
         tokio::spawn(async move {
-            let other = place::open_lake(&lake.lake_folder()).await;
+            let other = storage::open_lake(&lake.lake_folder()).await;
             let mut transaction = other.transaction("main", "me").await.unwrap();
             transaction.overwrite(&name("shared"), rows_of(numbers("id", [id]))).await.unwrap();
             barrier.wait().await;

@@ -5,12 +5,12 @@ use std::path::Path;
 use std::time::Duration;
 
 use headwater_lake::{CloudSettings, Error, Lake, StoreTimeouts, WarehouseOptions};
-use headwater_model::{ErrorCode, Fault as _, RefSpec};
+use headwater_model::{ErrorCode, ErrorDetails as _, RefSpec};
 use tempfile::TempDir;
 
-use crate::front::Fault;
-use crate::place::{hurried, settings};
+use crate::fault_proxy::Fault;
 use crate::s3::S3;
+use crate::storage::{hurried, settings};
 use crate::support::{name, numbers, rows_of, schema};
 
 /// Creates a folder with a bucket, and an S3 server for it.
@@ -118,7 +118,7 @@ async fn an_unreachable_store_fails_within_the_timeout() {
     let patience =
         StoreTimeouts { request: Duration::from_millis(300), total: Duration::from_secs(1) };
     let begun = std::time::Instant::now();
-    let (message, hint) = refusal("s3://lakes", unreachable.with_patience(patience)).await;
+    let (message, hint) = refusal("s3://lakes", unreachable.with_timeouts(patience)).await;
     assert!(message.contains("cannot be reached"), "{message}");
     assert!(hint.contains("network"), "{hint}");
     s3.fail("GET", "", Fault::Hang, 99);

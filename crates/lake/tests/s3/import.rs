@@ -7,16 +7,18 @@ use std::sync::Arc;
 use futures::TryStreamExt;
 use headwater_ingest::{Error, Importer};
 use headwater_lake::{Lake, LakeOptions, json_rows};
-use headwater_model::{ErrorCode, Fault as _, ImportReport, ImportRequest, RefSpec, SystemClock};
+use headwater_model::{
+    ErrorCode, ErrorDetails as _, ImportReport, ImportRequest, RefSpec, SystemClock,
+};
 use headwater_store::MemoryStore;
 use headwater_tables::TablesOptions;
 use object_store::memory::InMemory;
 use parquet::arrow::ArrowWriter;
 use tokio_util::sync::CancellationToken;
 
-use crate::front::Fault;
-use crate::place::{hurried, settings};
+use crate::fault_proxy::Fault;
 use crate::s3::S3;
+use crate::storage::{hurried, settings};
 use crate::support::{name, numbers, silent};
 
 /// A lake in memory, and a bucket with files to import.

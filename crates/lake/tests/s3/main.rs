@@ -3,20 +3,20 @@
 #[cfg(test)]
 mod cloud;
 #[cfg(test)]
+#[path = "../clouds/fault_proxy.rs"]
+#[expect(dead_code, reason = "used only by tests of faults")]
+mod fault_proxy;
+#[cfg(test)]
 #[path = "../../../ingest/tests/it/fixture.rs"]
 #[expect(dead_code, reason = "used only by tests of formats")]
 mod fixture;
 #[cfg(test)]
-#[path = "../clouds/front.rs"]
-#[expect(dead_code, reason = "used only by tests of faults")]
-mod front;
-#[cfg(test)]
 mod import;
-#[cfg(test)]
-mod place;
 #[cfg(test)]
 #[path = "../clouds/s3.rs"]
 mod s3;
+#[cfg(test)]
+mod storage;
 
 #[cfg(test)]
 #[path = "../it/changes.rs"]

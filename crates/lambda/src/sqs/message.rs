@@ -20,7 +20,7 @@ const BATCH_BYTES_MAX: usize = 1 << 20;
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
-struct Send {
+struct SendMessageRequest {
     id: String,
     queue_url: Option<String>,
     message_body: Option<String>,
@@ -41,7 +41,7 @@ struct TypedValue {
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct Batch<T> {
+struct BatchRequest<T> {
     queue_url: Option<String>,
     #[serde(default = "Vec::new")]
     entries: Vec<T>,
@@ -49,7 +49,7 @@ struct Batch<T> {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
-struct Receive {
+struct ReceiveMessageRequest {
     queue_url: Option<String>,
     max_number_of_messages: Option<usize>,
     visibility_timeout: Option<u32>,
@@ -61,14 +61,14 @@ struct Receive {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
-struct Receipt {
+struct ReceiptRequest {
     id: String,
     queue_url: Option<String>,
     receipt_handle: Option<String>,
     visibility_timeout: Option<u32>,
 }
 
-impl Send {
+impl SendMessageRequest {
     fn message(self) -> Result<NewMessage> {
         let attribute = |(name, value): (String, TypedValue)| {
             let is_binary = value.data_type.starts_with("Binary");
@@ -107,7 +107,7 @@ impl Send {
 }
 
 pub(super) async fn send(request: &SqsRequest) -> Result<Value> {
-    let sent: Send = request.parse()?;
+    let sent: SendMessageRequest = request.parse()?;
     let name = name_of(sent.queue_url.as_deref())?;
     let message = sent.message()?;
     let hash = attributes_md5(&message.attributes);
@@ -129,7 +129,7 @@ fn sent_answer(sent: &headwater_service::SentMessage, attributes: Option<String>
 }
 
 pub(super) async fn send_batch(request: &SqsRequest) -> Result<Value> {
-    let Batch::<Send> { queue_url, entries } = request.parse()?;
+    let BatchRequest::<SendMessageRequest> { queue_url, entries } = request.parse()?;
     let name = name_of(queue_url.as_deref())?;
     check_entries(entries.iter().map(|entry| entry.id.as_str()))?;
     let bytes: usize =
@@ -138,7 +138,7 @@ pub(super) async fn send_batch(request: &SqsRequest) -> Result<Value> {
         let message = format!("The batch has {bytes} bytes, more than {BATCH_BYTES_MAX}.");
         return Err(SqsError::new("BatchRequestTooLong", message));
     }
-    let (mut answer, mut messages, mut sent) = (BatchAnswer::default(), Vec::new(), Vec::new());
+    let (mut answer, mut messages, mut sent) = (BatchResponse::default(), Vec::new(), Vec::new());
     for entry in entries {
         let id = entry.id.clone();
         match entry.message() {
@@ -160,7 +160,7 @@ pub(super) async fn send_batch(request: &SqsRequest) -> Result<Value> {
 }
 
 pub(super) async fn receive(request: &SqsRequest) -> Result<Value> {
-    let received: Receive = request.parse()?;
+    let received: ReceiveMessageRequest = request.parse()?;
     let name = name_of(received.queue_url.as_deref())?;
     let limit = received.max_number_of_messages.unwrap_or(1);
     if !(1..=BATCH_MAX).contains(&limit) {
@@ -182,7 +182,7 @@ pub(super) async fn receive(request: &SqsRequest) -> Result<Value> {
     Ok(json!({"Messages": answers}))
 }
 
-fn message_answer(received: &ReceivedMessage, wanted: &Receive) -> Value {
+fn message_answer(received: &ReceivedMessage, wanted: &ReceiveMessageRequest) -> Value {
     let message = &received.message;
     let mut answer = json!({
         "MessageId": message.id,
@@ -220,7 +220,7 @@ fn message_answer(received: &ReceivedMessage, wanted: &Receive) -> Value {
 }
 
 pub(super) async fn delete(request: &SqsRequest) -> Result<Value> {
-    let Receipt { queue_url, receipt_handle, .. } = request.parse()?;
+    let ReceiptRequest { queue_url, receipt_handle, .. } = request.parse()?;
     let name = name_of(queue_url.as_deref())?;
     let receipt = receipt_handle.ok_or_else(|| SqsError::missing("ReceiptHandle"))?;
     let outcomes = request.queues.delete_messages(&request.principal, &name, &[receipt]).await?;
@@ -229,13 +229,13 @@ pub(super) async fn delete(request: &SqsRequest) -> Result<Value> {
 }
 
 pub(super) async fn delete_batch(request: &SqsRequest) -> Result<Value> {
-    let Batch::<Receipt> { queue_url, entries } = request.parse()?;
+    let BatchRequest::<ReceiptRequest> { queue_url, entries } = request.parse()?;
     let name = name_of(queue_url.as_deref())?;
     check_entries(entries.iter().map(|entry| entry.id.as_str()))?;
     let receipts: Vec<String> =
         entries.iter().map(|one| one.receipt_handle.clone().unwrap_or_default()).collect();
     let outcomes = request.queues.delete_messages(&request.principal, &name, &receipts).await?;
-    let mut answer = BatchAnswer::default();
+    let mut answer = BatchResponse::default();
     for (entry, outcome) in entries.iter().zip(outcomes) {
         match outcome {
             Ok(()) => answer.succeed(&entry.id, json!({})),
@@ -246,17 +246,17 @@ pub(super) async fn delete_batch(request: &SqsRequest) -> Result<Value> {
 }
 
 pub(super) async fn change_visibility(request: &SqsRequest) -> Result<Value> {
-    let change: Receipt = request.parse()?;
+    let change: ReceiptRequest = request.parse()?;
     let name = name_of(change.queue_url.as_deref())?;
     change_one(request, &name, &change).await??;
     Ok(Value::Null)
 }
 
 pub(super) async fn change_visibility_batch(request: &SqsRequest) -> Result<Value> {
-    let Batch::<Receipt> { queue_url, entries } = request.parse()?;
+    let BatchRequest::<ReceiptRequest> { queue_url, entries } = request.parse()?;
     let name = name_of(queue_url.as_deref())?;
     check_entries(entries.iter().map(|entry| entry.id.as_str()))?;
-    let mut answer = BatchAnswer::default();
+    let mut answer = BatchResponse::default();
     for entry in &entries {
         match change_one(request, &name, entry).await? {
             Ok(()) => answer.succeed(&entry.id, json!({})),
@@ -268,7 +268,11 @@ pub(super) async fn change_visibility_batch(request: &SqsRequest) -> Result<Valu
 
 /// Changes the visibility of one message. The inner result is the outcome of the entry; other
 /// errors apply to the whole request.
-async fn change_one(request: &SqsRequest, name: &str, change: &Receipt) -> Result<Result<()>> {
+async fn change_one(
+    request: &SqsRequest,
+    name: &str,
+    change: &ReceiptRequest,
+) -> Result<Result<()>> {
     let (receipt, seconds) = match checked(change) {
         Ok(checked) => checked,
         Err(error) => return Ok(Err(error)),
@@ -278,7 +282,7 @@ async fn change_one(request: &SqsRequest, name: &str, change: &Receipt) -> Resul
 }
 
 /// Returns the receipt and the timeout of a change of visibility.
-fn checked(change: &Receipt) -> Result<(&str, u32)> {
+fn checked(change: &ReceiptRequest) -> Result<(&str, u32)> {
     let receipt = change.receipt_handle.as_deref();
     let receipt = receipt.ok_or_else(|| SqsError::missing("ReceiptHandle"))?;
     let seconds = change.visibility_timeout;
@@ -289,12 +293,12 @@ fn checked(change: &Receipt) -> Result<(&str, u32)> {
 
 /// The outcomes of the entries of a batch.
 #[derive(Debug, Default)]
-struct BatchAnswer {
+struct BatchResponse {
     successful: Vec<Value>,
     failed: Vec<Value>,
 }
 
-impl BatchAnswer {
+impl BatchResponse {
     fn succeed(&mut self, id: &str, answer: Value) {
         let mut answer = answer;
         answer["Id"] = json!(id);

@@ -14,7 +14,7 @@ const PAGE_MAX: usize = 1_000;
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct Create {
+struct CreateQueueRequest {
     queue_name: Option<String>,
     #[serde(default)]
     attributes: BTreeMap<String, String>,
@@ -34,7 +34,7 @@ struct QueueParameters {
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct Tags {
+struct TagQueueRequest {
     queue_url: Option<String>,
     #[serde(default)]
     tags: BTreeMap<String, String>,
@@ -44,7 +44,7 @@ struct Tags {
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct List {
+struct ListQueuesRequest {
     queue_url: Option<String>,
     #[serde(default)]
     queue_name_prefix: String,
@@ -69,7 +69,7 @@ pub(crate) fn arn(name: &str) -> String {
 }
 
 pub(super) async fn create(request: &SqsRequest) -> Result<Value> {
-    let Create { queue_name, attributes, tags } = request.parse()?;
+    let CreateQueueRequest { queue_name, attributes, tags } = request.parse()?;
     let name = queue_name.ok_or_else(|| SqsError::missing("QueueName"))?;
     let created = request.queues.create(&request.principal, &name, &attributes, tags).await?;
     Ok(json!({"QueueUrl": request.url(&created.name)}))
@@ -82,20 +82,20 @@ pub(super) async fn delete(request: &SqsRequest) -> Result<Value> {
 }
 
 pub(super) fn url(request: &SqsRequest) -> Result<Value> {
-    let Create { queue_name, .. } = request.parse()?;
+    let CreateQueueRequest { queue_name, .. } = request.parse()?;
     let name = queue_name.ok_or_else(|| SqsError::missing("QueueName"))?;
     let queue = request.queues.get(&request.principal, &name)?;
     Ok(json!({"QueueUrl": request.url(&queue.name)}))
 }
 
 pub(super) fn list(request: &SqsRequest) -> Result<Value> {
-    let list: List = request.parse()?;
+    let list: ListQueuesRequest = request.parse()?;
     let listed = request.queues.list(&request.principal, &list.queue_name_prefix)?;
     Ok(page(request, "QueueUrls", listed, list))
 }
 
 pub(super) fn dead_letter_sources(request: &SqsRequest) -> Result<Value> {
-    let list: List = request.parse()?;
+    let list: ListQueuesRequest = request.parse()?;
     let name = name_of(list.queue_url.as_deref())?;
     request.queues.get(&request.principal, &name)?;
     let mut listed = request.queues.list(&request.principal, "")?;
@@ -106,7 +106,7 @@ pub(super) fn dead_letter_sources(request: &SqsRequest) -> Result<Value> {
     Ok(page(request, "queueUrls", listed, list))
 }
 
-fn page(request: &SqsRequest, key: &str, listed: Vec<QueueInfo>, list: List) -> Value {
+fn page(request: &SqsRequest, key: &str, listed: Vec<QueueInfo>, list: ListQueuesRequest) -> Value {
     let after = list.next_token.unwrap_or_default();
     let mut names = listed.into_iter().map(|queue| queue.name).filter(|name| *name > after);
     let limit = list.max_results.unwrap_or(PAGE_MAX).clamp(1, PAGE_MAX);
@@ -121,14 +121,14 @@ fn page(request: &SqsRequest, key: &str, listed: Vec<QueueInfo>, list: List) -> 
 }
 
 pub(super) async fn tag(request: &SqsRequest) -> Result<Value> {
-    let Tags { queue_url, tags, .. } = request.parse()?;
+    let TagQueueRequest { queue_url, tags, .. } = request.parse()?;
     let name = name_of(queue_url.as_deref())?;
     request.queues.tag(&request.principal, &name, tags).await?;
     Ok(Value::Null)
 }
 
 pub(super) async fn untag(request: &SqsRequest) -> Result<Value> {
-    let Tags { queue_url, tag_keys, .. } = request.parse()?;
+    let TagQueueRequest { queue_url, tag_keys, .. } = request.parse()?;
     let name = name_of(queue_url.as_deref())?;
     request.queues.untag(&request.principal, &name, &tag_keys).await?;
     Ok(Value::Null)

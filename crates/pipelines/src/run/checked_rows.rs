@@ -15,7 +15,7 @@ use headwater_model::{ErrorCode, Problem};
 use headwater_project::{QUARANTINE_COLUMNS, Severity, Step};
 
 use super::step::{FirstStepError, told};
-use super::{Done, Run, output};
+use super::{Run, StepProgress, output};
 use crate::row_expectations::{ROWS, check_reserved, check_type, query};
 use crate::{Error, Result};
 
@@ -47,7 +47,7 @@ impl Run {
         &self,
         step: &Step,
         rows: SharedTable,
-        done: &mut Done,
+        done: &mut StepProgress,
     ) -> Result<CheckedRows> {
         if step.row_expectations.is_empty() {
             return Ok(CheckedRows { rows, quarantine: None });
@@ -88,7 +88,7 @@ impl Run {
         &self,
         step: &Step,
         rows: &SharedTable,
-        done: &mut Done,
+        done: &mut StepProgress,
     ) -> Result<EvaluatedRows> {
         let schema = rows.schema();
         check_reserved(step, schema.fields().iter().map(|field| field.name().as_str()))?;

@@ -12,7 +12,7 @@ use headwater_engine::{Metrics, Prepared, Session, StatementResult};
 use headwater_functions::Rows;
 use parking_lot::Mutex;
 
-use super::Done;
+use super::StepProgress;
 use super::step::{FirstStepError, told};
 use crate::{Location, Result};
 
@@ -71,7 +71,7 @@ impl InputQuery {
 
     async fn again(&self) -> Result<StatementResult, ArrowError> {
         let answer = Box::pin(self.session.select(self.query.clone())).await;
-        let answer = answer.map_err(|error| super::step::noted(error, &self.cause))?;
+        let answer = answer.map_err(|error| super::step::to_arrow_error(error, &self.cause))?;
         self.queries.lock().push(Arc::clone(&answer.metrics));
         Ok(answer)
     }
@@ -82,7 +82,7 @@ impl InputQuery {
     }
 
     /// Adds the rows and queries read so far to the step's progress.
-    pub fn count(&self, done: &mut Done) {
+    pub fn count(&self, done: &mut StepProgress) {
         done.queries.append(&mut self.queries.lock());
         done.usage.rows_read += self.rows.swap(0, Ordering::Relaxed);
     }

@@ -13,7 +13,7 @@ use headwater_project::Step;
 use headwater_tables::PROFILE;
 
 use super::write::WriteOptions;
-use super::{Done, Run, output};
+use super::{Run, StepProgress, output};
 use crate::plan::FINGERPRINT;
 use crate::profile::profile_of;
 use crate::{Error, Result};
@@ -32,7 +32,7 @@ impl Run {
         index: usize,
         rows: &SharedTable,
         quarantine: Option<&SharedTable>,
-        done: &mut Done,
+        done: &mut StepProgress,
     ) -> Result<()> {
         let step = &self.plan.project.steps[index];
         let properties = self.snapshot_properties(index, &done.increments.read);
@@ -80,7 +80,7 @@ impl Run {
         step: &Step,
         session: &Session,
         keys: &[String],
-        done: &mut Done,
+        done: &mut StepProgress,
     ) -> Result<()> {
         let listed = keys.iter().map(|key| quoted(key)).collect::<Vec<_>>().join(", ");
         let nulls = keys.iter().map(|key| format!(" OR {} IS NULL", quoted(key)));

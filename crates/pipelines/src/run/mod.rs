@@ -23,7 +23,8 @@ use std::time::Instant;
 use headwater_engine::Metrics;
 use headwater_jobs::JobContext;
 use headwater_model::{
-    CommitId, ErrorCode, Fault, JobEventKind, Problem, RefSpec, StepReport, StepStatus, Usage,
+    CommitId, ErrorCode, ErrorDetails, JobEventKind, Problem, RefSpec, StepReport, StepStatus,
+    Usage,
 };
 use headwater_project::Severity;
 use headwater_tables::Table;
@@ -81,7 +82,7 @@ pub(crate) struct RunResult {
 
 /// Progress of a step, kept even if the step fails.
 #[derive(Default)]
-struct Done {
+struct StepProgress {
     rows: Option<u64>,
     /// Usage without the step's queries.
     usage: Usage,
@@ -95,12 +96,12 @@ struct Done {
     /// Rows for a preview.
     sample: Option<Arc<Mutex<Sample>>>,
     /// Result of an expectation.
-    check: Option<Check>,
+    check: Option<ExpectationResult>,
     /// The permit of the step; `None` after the children of the step were released.
     permit: Option<StepPermit>,
 }
 
-impl Done {
+impl StepProgress {
     /// Returns the usage so far. Rows read by queries are excluded, because they are counted as the
     /// step's input or output.
     fn taken(&self) -> Usage {
@@ -113,7 +114,7 @@ impl Done {
 }
 
 /// Result of an expectation.
-enum Check {
+enum ExpectationResult {
     Passed,
     /// The expectation returned false or failed an assertion.
     Failed(Option<Box<Problem>>),
@@ -255,8 +256,8 @@ impl Run {
 
     /// Allows the children of a step to start before the process of its function has exited. Does
     /// nothing after a failed check.
-    fn release(&self, index: usize, done: &mut Done) {
-        if matches!(done.check, Some(Check::Failed(_))) {
+    fn release(&self, index: usize, done: &mut StepProgress) {
+        if matches!(done.check, Some(ExpectationResult::Failed(_))) {
             return;
         }
         if let Some(output) = done.output.take() {
@@ -288,7 +289,8 @@ impl Run {
         let name = self.plan.project.steps[index].name.clone();
         self.context.emit(JobEventKind::StepStarted { step: name });
         let permit = Some(StepPermit::new(permit, released));
-        let (began, mut done) = (Instant::now(), Done { permit, ..Done::default() });
+        let (began, mut done) =
+            (Instant::now(), StepProgress { permit, ..StepProgress::default() });
         let outcome = Box::pin(self.compute(index, &mut done)).await;
         let taken = done.taken();
         // The step's wall time excludes the time in the queue and the time for the setup of the
@@ -315,17 +317,17 @@ impl Run {
         }
     }
 
-    fn succeeded(&self, index: usize, done: Done, report: StepReport) -> StepReport {
+    fn succeeded(&self, index: usize, done: StepProgress, report: StepReport) -> StepReport {
         let step = &self.plan.project.steps[index];
         if let Some(output) = done.output {
             self.outputs.lock().keep(index, output, &self.plan.graph);
         }
         let error = match done.check {
-            Some(Check::Failed(problem)) => {
+            Some(ExpectationResult::Failed(problem)) => {
                 let (step, at) = (step.name.clone(), step.at.clone());
                 Some(Error::ExpectationFailed { step, at, problem }.to_problem())
             }
-            Some(Check::Passed) | None => None,
+            Some(ExpectationResult::Passed) | None => None,
         };
         let strict = self.strict && step.severity == Severity::Fail;
         let status = match (&error, strict) {
@@ -346,7 +348,7 @@ impl Run {
     }
 
     /// Returns true if the run made this commit.
-    pub fn made(&self, commit: CommitId) -> bool {
+    pub fn has_committed(&self, commit: CommitId) -> bool {
         self.commits.lock().contains(&commit)
     }
 

@@ -9,14 +9,14 @@ use headwater_engine::Prepared;
 use headwater_functions::Error as FunctionError;
 use headwater_functions::{
     Argument, ArgumentValue, CallOwner, ClientCall, EarlyResult, Environment, FunctionResult,
-    Returns, Reuse, SharedTable, StreamedInput,
+    ResultKind, Reuse, SharedTable, StreamedInput,
 };
 use headwater_project::{Function, Retries, Step};
 use tokio_util::sync::CancellationToken;
 
 use super::input_query::InputQuery;
 use super::output::Output;
-use super::{Check, Done, Run, millis};
+use super::{ExpectationResult, Run, StepProgress, millis};
 use crate::contract::{NullCounts, count_nulls, forbids_nulls, has_nulls};
 use crate::function_secrets::FunctionSecrets;
 use crate::invocation::FunctionCall;
@@ -27,7 +27,7 @@ impl Run {
         &self,
         index: usize,
         function: &Function,
-        done: &mut Done,
+        done: &mut StepProgress,
     ) -> Result<()> {
         let step = &self.plan.project.steps[index];
         let asked = Instant::now();
@@ -80,7 +80,7 @@ impl Run {
         match returned {
             Ok(result) => self.store_result(index, result, done).await?,
             Err(error) if step.is_expectation() && asserts(&error) => {
-                done.check = Some(Check::Failed(Some(Box::new(Self::problem(&error)))));
+                done.check = Some(ExpectationResult::Failed(Some(Box::new(Self::problem(&error)))));
             }
             Err(error) => return Err(Self::why(step, &error, &meanwhile)),
         }
@@ -92,7 +92,7 @@ impl Run {
         &self,
         index: usize,
         result: FunctionResult,
-        done: &mut Done,
+        done: &mut StepProgress,
     ) -> Result<()> {
         self.store_result(index, result, done).await?;
         self.release(index, done);
@@ -104,12 +104,12 @@ impl Run {
         &self,
         index: usize,
         result: FunctionResult,
-        done: &mut Done,
+        done: &mut StepProgress,
     ) -> Result<()> {
         let step = &self.plan.project.steps[index];
         match result {
-            FunctionResult::Bool(true) => done.check = Some(Check::Passed),
-            FunctionResult::Bool(false) => done.check = Some(Check::Failed(None)),
+            FunctionResult::Bool(true) => done.check = Some(ExpectationResult::Passed),
+            FunctionResult::Bool(false) => done.check = Some(ExpectationResult::Failed(None)),
             FunctionResult::Table(table) => Box::pin(self.keep(index, step, table, done)).await?,
             // Cannot occur: the worker rejects JSON results of models and expectations.
             FunctionResult::Json(_) => {}
@@ -152,7 +152,7 @@ impl Run {
         index: usize,
         step: &Step,
         table: SharedTable,
-        done: &mut Done,
+        done: &mut StepProgress,
     ) -> Result<()> {
         self.check_columns(step, &table.schema())?;
         check_nulls(step, &table).await?;
@@ -164,7 +164,7 @@ impl Run {
         }
         // Move the rows to the runner's row storage, in memory or on disk, to release the
         // function's memory.
-        let settled = table.settle(&self.runner.room).await;
+        let settled = table.claim_or_spill(&self.runner.table_quota).await;
         let table = settled.map_err(|error| Self::failed(step, None, &error))?;
         self.unless_cancelled(Box::pin(self.store(index, table, done))).await
     }
@@ -206,7 +206,7 @@ impl Run {
             function,
             environment,
             arguments,
-            returns: if step.is_expectation() { Returns::Bool } else { Returns::Table },
+            returns: if step.is_expectation() { ResultKind::Bool } else { ResultKind::Table },
             limits: function.limits(&project.defaults, step.memory_bytes, step.timeout),
             secrets: FunctionSecrets::default(),
             label: &step.name,
@@ -231,7 +231,7 @@ impl Run {
         &self,
         step: &Step,
         secrets: &FunctionSecrets,
-        done: &mut Done,
+        done: &mut StepProgress,
     ) -> Result<(Vec<Argument>, Vec<Arc<InputQuery>>)> {
         let (mut arguments, mut meanwhile) = (Vec::new(), Vec::new());
         for (number, input) in step.inputs.iter().enumerate() {
@@ -260,7 +260,7 @@ impl Run {
         &self,
         step: &Step,
         number: usize,
-        (done, meanwhile): (&mut Done, &mut Vec<Arc<InputQuery>>),
+        (done, meanwhile): (&mut StepProgress, &mut Vec<Arc<InputQuery>>),
     ) -> Result<ArgumentValue> {
         let input = &step.inputs[number];
         let whole = if input.batches { ArgumentValue::Batches } else { ArgumentValue::Table };
@@ -287,7 +287,8 @@ impl Run {
             meanwhile.push(reading);
             return Ok(ArgumentValue::Streamed(streamed));
         }
-        let table = SharedTable::write_stream(schema, reading.rows(), &self.runner.room).await;
+        let table =
+            SharedTable::write_stream(schema, reading.rows(), &self.runner.table_quota).await;
         reading.count(done);
         if let Some(error) = reading.cause() {
             return Err(failed(error));

@@ -14,7 +14,7 @@ use headwater_model::{PreviewColumn, PreviewRequest, RowsPreview, StepReport};
 use parking_lot::Mutex;
 use serde_json::Value;
 
-use super::{Done, Run};
+use super::{Run, StepProgress};
 use crate::Result;
 use crate::row_expectations::quoted;
 
@@ -106,7 +106,7 @@ impl Run {
         &self,
         schema: &SchemaRef,
         rows: BatchStream,
-        done: &mut Done,
+        done: &mut StepProgress,
     ) -> BatchStream {
         let Some(request) = self.plan.preview else { return rows };
         let sample = Arc::new(Mutex::new(Sample::new(request, Arc::clone(schema))));
@@ -115,7 +115,11 @@ impl Run {
     }
 
     /// Collects the preview's rows from stored rows, if the run is a preview.
-    pub(super) async fn sample_stored(&self, rows: &SharedTable, done: &mut Done) -> Result<()> {
+    pub(super) async fn sample_stored(
+        &self,
+        rows: &SharedTable,
+        done: &mut StepProgress,
+    ) -> Result<()> {
         let stream = self.sampled(&rows.schema(), rows.stream(), done);
         let Some(sample) = done.sample.clone() else { return Ok(()) };
         self.read_sample(stream, &sample).await

@@ -7,14 +7,14 @@ use futures::{StreamExt, TryStreamExt};
 use headwater_engine::Prepared;
 use headwater_functions::{SharedTable, TableQuota};
 use headwater_lake::BatchStream;
-use headwater_model::{ErrorCode, Fault};
+use headwater_model::{ErrorCode, ErrorDetails};
 use headwater_project::{SourceText, Step, located};
 use parking_lot::Mutex;
 
 use super::output::Output;
 use super::step::{FirstStepError, in_time, told};
 use super::write::WriteOptions;
-use super::{Done, Run};
+use super::{Run, StepProgress};
 use crate::contract::{NullCounts, count_nulls, forbids_nulls, has_nulls};
 use crate::plan::sql_error;
 use crate::{Error, Result};
@@ -23,7 +23,12 @@ impl Run {
     /// Computes an SQL step. After a failure that may be transient, repeats it as often as the
     /// model declares. A step whose commit has started is not repeated, because a second commit
     /// could store the rows twice.
-    pub(super) async fn compute_sql(&self, index: usize, sql: &str, done: &mut Done) -> Result<()> {
+    pub(super) async fn compute_sql(
+        &self,
+        index: usize,
+        sql: &str,
+        done: &mut StepProgress,
+    ) -> Result<()> {
         let step = &self.plan.project.steps[index];
         let mut repetition = 0;
         loop {
@@ -43,7 +48,7 @@ impl Run {
         }
     }
 
-    async fn try_sql(&self, index: usize, sql: &str, done: &mut Done) -> Result<()> {
+    async fn try_sql(&self, index: usize, sql: &str, done: &mut StepProgress) -> Result<()> {
         let step = &self.plan.project.steps[index];
         if step.is_view() && self.plan.preview.is_none() {
             return Box::pin(self.create_view(index, sql, done)).await;
@@ -60,7 +65,7 @@ impl Run {
         // Store the query's error, because it is more specific than the error of the write.
         let cause = FirstStepError::default();
         let (schema, stream) = (answer.schema, told(answer.stream, &cause));
-        let nulls = FoundNulls::default();
+        let nulls = ForbiddenNulls::default();
         let stream = without_nulls(step, stream, &nulls);
         let failed =
             |cause: &FirstStepError, error: Error| match (cause.lock().take(), nulls.lock().take())
@@ -69,7 +74,7 @@ impl Run {
                 (None, Some(counts)) => has_nulls(step, &counts),
                 (None, None) => error,
             };
-        if self.writes_as_it_comes(index) && step.row_expectations.is_empty() {
+        if self.writes_while_computing(index) && step.row_expectations.is_empty() {
             let stream = self.sampled(&schema, stream, done);
             let options = WriteOptions { read: &done.increments.read, quarantine: None };
             let written = self.write(index, schema, stream, options).await;
@@ -91,16 +96,16 @@ impl Run {
 impl Run {
     /// Returns the storage for rows of models.
     pub(super) fn row_quota(&self) -> &TableQuota {
-        &self.runner.room
+        &self.runner.table_quota
     }
 }
 
 /// The forbidden nulls of all rows; `None` until the end of the rows, and without such nulls.
-type FoundNulls = Arc<Mutex<Option<NullCounts>>>;
+type ForbiddenNulls = Arc<Mutex<Option<NullCounts>>>;
 
 /// Counts the forbidden nulls of declared columns. If there are any, records them in `found` and
 /// ends the stream with an error after the last row, so that the rows are not committed.
-fn without_nulls(step: &Step, rows: BatchStream, found: &FoundNulls) -> BatchStream {
+fn without_nulls(step: &Step, rows: BatchStream, found: &ForbiddenNulls) -> BatchStream {
     if !forbids_nulls(&step.contract) {
         return rows;
     }

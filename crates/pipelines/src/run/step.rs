@@ -8,7 +8,7 @@ use arrow::error::ArrowError;
 use futures::{StreamExt, TryStreamExt};
 use headwater_engine::{Session, SessionOptions};
 use headwater_model::{
-    Fault, JobEventKind, LogStream, PROPERTY_JOB, Problem, StepReport, StepStatus, Usage,
+    ErrorDetails, JobEventKind, LogStream, PROPERTY_JOB, Problem, StepReport, StepStatus, Usage,
     run_reasons,
 };
 use headwater_project::{Body, Step, StepKind};
@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 use serde_json::Value;
 
 use super::output::{self, Output};
-use super::{Done, Run};
+use super::{Run, StepProgress};
 use crate::columns::{check_declared, check_types};
 use crate::incremental_reads::IncrementalReads;
 use crate::plan::Plan;
@@ -24,7 +24,7 @@ use crate::{Error, Location, Result};
 
 impl Run {
     /// Computes a step, and records its progress in `done`, even if the step fails.
-    pub(super) async fn compute(&self, index: usize, done: &mut Done) -> Result<()> {
+    pub(super) async fn compute(&self, index: usize, done: &mut StepProgress) -> Result<()> {
         let step = &self.plan.project.steps[index];
         if step.is_incremental() {
             let view = self.runner.engine.lake().view(&self.reference()).await;
@@ -110,7 +110,7 @@ impl Run {
     }
 
     /// Creates the error of a failed step, including its location.
-    pub(crate) fn failed(step: &Step, at: Option<Location>, fault: &dyn Fault) -> Error {
+    pub(crate) fn failed(step: &Step, at: Option<Location>, fault: &dyn ErrorDetails) -> Error {
         Error::StepFailed {
             step: step.name.clone(),
             at: at.unwrap_or_else(|| step.at.clone()),
@@ -119,7 +119,7 @@ impl Run {
     }
 
     /// Converts a function's failure to a problem with the user's frames as causes.
-    pub(super) fn problem(fault: &dyn Fault) -> Problem {
+    pub(super) fn problem(fault: &dyn ErrorDetails) -> Problem {
         let mut problem = fault.to_problem();
         let frames = problem.context.get("frames").and_then(Value::as_array);
         let frames: Vec<String> = frames.into_iter().flatten().map(frame).collect();
@@ -139,11 +139,11 @@ pub(super) fn told(
     cause: &FirstStepError,
 ) -> headwater_lake::BatchStream {
     let cause = Arc::clone(cause);
-    rows.map_err(move |error| noted(error, &cause)).boxed()
+    rows.map_err(move |error| to_arrow_error(error, &cause)).boxed()
 }
 
 /// Converts an error to an Arrow error, and stores the original error.
-pub(super) fn noted(error: headwater_engine::Error, cause: &FirstStepError) -> ArrowError {
+pub(super) fn to_arrow_error(error: headwater_engine::Error, cause: &FirstStepError) -> ArrowError {
     let failed = ArrowError::ComputeError(error.to_string());
     cause.lock().get_or_insert(error);
     failed

@@ -9,7 +9,7 @@ use headwater_model::{ErrorCode, Problem};
 use headwater_tables::SqlView;
 
 use super::output::Output;
-use super::{Done, Run};
+use super::{Run, StepProgress};
 use crate::Result;
 use crate::plan::{FINGERPRINT_CODE, sql_error};
 use crate::view_model::VIEW_VERSION;
@@ -17,7 +17,12 @@ use crate::view_model::VIEW_VERSION;
 impl Run {
     /// Creates or replaces the view of a model. A view that has the same query and columns is not
     /// written again.
-    pub(super) async fn create_view(&self, index: usize, sql: &str, done: &mut Done) -> Result<()> {
+    pub(super) async fn create_view(
+        &self,
+        index: usize,
+        sql: &str,
+        done: &mut StepProgress,
+    ) -> Result<()> {
         let step = &self.plan.project.steps[index];
         let query_failed = |error| sql_error(step, sql, &error);
         let session = self.engine_session(step, BTreeMap::new())?;

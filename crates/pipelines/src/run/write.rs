@@ -12,7 +12,7 @@ use headwater_tables::{KEYS_PROPERTY, PROFILE};
 
 use super::checked_rows::CheckedRows;
 use super::output::{self, Output};
-use super::{Done, Run};
+use super::{Run, StepProgress};
 use crate::Result;
 use crate::build_record::BUILD;
 use crate::contract::with_docs;
@@ -46,7 +46,7 @@ impl Run {
 
     /// Returns true if a model's rows are written to its table while the query computes them. Rows
     /// to merge are collected first.
-    pub(super) fn writes_as_it_comes(&self, index: usize) -> bool {
+    pub(super) fn writes_while_computing(&self, index: usize) -> bool {
         let step = &self.plan.project.steps[index];
         step.is_materialized() && step.materialization != Materialization::Merge
     }
@@ -56,14 +56,14 @@ impl Run {
         &self,
         index: usize,
         rows: SharedTable,
-        done: &mut Done,
+        done: &mut StepProgress,
     ) -> Result<()> {
         let step = &self.plan.project.steps[index];
         let CheckedRows { rows, quarantine } = self.check_rows(step, rows, done).await?;
         self.sample_stored(&rows, done).await?;
         done.rows = Some(rows.rows());
         done.usage.rows_written = rows.rows();
-        done.output = Some(if self.writes_as_it_comes(index) {
+        done.output = Some(if self.writes_while_computing(index) {
             let (read, quarantine) = (&done.increments.read, quarantine.as_ref());
             let options = WriteOptions { read, quarantine };
             let written = self.write(index, rows.schema(), rows.stream(), options).await?;

@@ -2,4 +2,4 @@
 
 mod selectors;
 
-pub(crate) use selectors::{Candidates, Selection, Selectors, StepState};
+pub(crate) use selectors::{Selection, SelectionContext, Selectors, StepState};

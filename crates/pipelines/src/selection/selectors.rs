@@ -24,7 +24,7 @@ pub(crate) struct Selection {
 }
 
 /// The project and the states that selectors are resolved against.
-pub(crate) struct Candidates<'a> {
+pub(crate) struct SelectionContext<'a> {
     pub project: &'a Project,
     pub graph: &'a Graph,
     /// For each step, the comparison with its last build. Empty if no selector needs it.
@@ -74,7 +74,7 @@ impl Selectors {
     }
 
     /// Resolves the selectors. Errors: `invalid_argument` if a selector matches no step.
-    pub fn resolve(&self, candidates: &Candidates<'_>) -> Result<Selection, Problem> {
+    pub fn resolve(&self, candidates: &SelectionContext<'_>) -> Result<Selection, Problem> {
         let count = candidates.project.steps.len();
         let mut chosen =
             if self.all { (0..count).collect() } else { candidates.union(&self.select)? };
@@ -98,7 +98,7 @@ impl Selectors {
     }
 }
 
-impl Candidates<'_> {
+impl SelectionContext<'_> {
     fn steps(&self) -> &[Step] {
         &self.project.steps
     }

@@ -9,11 +9,11 @@ use arrow::array::RecordBatch;
 use futures::TryStreamExt;
 use headwater_engine::{Batches, Prepared, Session, SessionOptions};
 use headwater_functions::{
-    Argument, ArgumentValue, CallOwner, ClientCall, FunctionResult, Returns, Reuse, SharedTable,
+    Argument, ArgumentValue, CallOwner, ClientCall, FunctionResult, ResultKind, Reuse, SharedTable,
 };
 use headwater_jobs::JobContext;
 use headwater_model::{
-    ErrorCode, Fault, JobEventKind, Problem, RefSpec, RunReport, RunRequest, StepReport,
+    ErrorCode, ErrorDetails, JobEventKind, Problem, RefSpec, RunReport, RunRequest, StepReport,
     StepStatus, Usage,
 };
 use headwater_project::{Body, Function, Input, Step};
@@ -26,7 +26,7 @@ use crate::function_secrets::FunctionSecrets;
 use crate::graph::Graph;
 use crate::invocation::FunctionCall;
 use crate::parse::parse_project;
-use crate::selection::{Candidates, Selectors, StepState};
+use crate::selection::{SelectionContext, Selectors, StepState};
 use crate::{Error, Project, Result, Runner, fingerprint};
 
 /// The result that a tested step returned.
@@ -36,7 +36,7 @@ enum StepResult {
 }
 
 /// A test with its step and parameter values.
-struct Case<'a> {
+struct TestCase<'a> {
     test: &'a UnitTest,
     /// The project, reduced to the tested step.
     project: Project,
@@ -101,7 +101,7 @@ impl Runner {
         project: &Project,
         test: &'a UnitTest,
         request: &RunRequest,
-    ) -> Result<Case<'a>> {
+    ) -> Result<TestCase<'a>> {
         let step = test.step(project)?;
         let project = Project { steps: vec![step.clone()], ..project.clone() };
         let texts = test.parameters.iter().map(|(name, value)| (name.clone(), text(value)));
@@ -121,12 +121,12 @@ impl Runner {
             let name = registered_name(&project, input);
             session.register(&name, &rows).map_err(|error| Error::other(&error))?;
         }
-        Ok(Case { test, project, values, session })
+        Ok(TestCase { test, project, values, session })
     }
 
     async fn actual(
         &self,
-        case: &Case<'_>,
+        case: &TestCase<'_>,
         context: &JobContext,
         usage: &mut Usage,
     ) -> Result<StepResult> {
@@ -146,13 +146,13 @@ impl Runner {
 
     async fn returned(
         &self,
-        case: &Case<'_>,
+        case: &TestCase<'_>,
         function: &Function,
         context: &JobContext,
         usage: &mut Usage,
     ) -> Result<StepResult> {
         let step = &case.project.steps[0];
-        let failed = |fault: &dyn Fault| crate::run::Run::failed(step, None, fault);
+        let failed = |fault: &dyn ErrorDetails| crate::run::Run::failed(step, None, fault);
         let spec = fingerprint::environment_spec(&case.project.defaults, function);
         let environment = self.install_environment(&spec, Some(&case.test.name), context).await;
         let defaults = &case.project.defaults;
@@ -161,7 +161,7 @@ impl Runner {
             function,
             environment: environment.map_err(|error| failed(&error))?,
             arguments: Box::pin(self.arguments_of(case, step)).await?,
-            returns: if step.is_expectation() { Returns::Bool } else { Returns::Table },
+            returns: if step.is_expectation() { ResultKind::Bool } else { ResultKind::Table },
             limits: function.limits(defaults, step.memory_bytes, step.timeout),
             secrets: FunctionSecrets::read(&self.secrets, function).await?,
             label: &step.name,
@@ -191,7 +191,7 @@ impl Runner {
         }
     }
 
-    async fn arguments_of(&self, case: &Case<'_>, step: &Step) -> Result<Vec<Argument>> {
+    async fn arguments_of(&self, case: &TestCase<'_>, step: &Step) -> Result<Vec<Argument>> {
         let mut arguments = Vec::new();
         for input in &step.inputs {
             let Some(name) = input.argument.clone() else { continue };
@@ -208,7 +208,12 @@ impl Runner {
     }
 
     /// Returns the given rows of an input, with its column selection and filter applied.
-    async fn input_rows(&self, case: &Case<'_>, step: &Step, input: &Input) -> Result<SharedTable> {
+    async fn input_rows(
+        &self,
+        case: &TestCase<'_>,
+        step: &Step,
+        input: &Input,
+    ) -> Result<SharedTable> {
         let at = || Some(input.at.clone());
         let failed = |error: headwater_engine::Error| crate::run::Run::failed(step, at(), &error);
         let query = Prepared::parse(&input.query()).and_then(|query| query.bind(&case.values));
@@ -241,7 +246,8 @@ fn selected(
     let tables = vec![true; project.steps.len()];
     let results = BTreeMap::new();
     let (graph, states, tables, results) = (&graph, &states, &tables, &results);
-    let selection = selectors.resolve(&Candidates { project, graph, states, tables, results })?;
+    let selection =
+        selectors.resolve(&SelectionContext { project, graph, states, tables, results })?;
     let mut chosen = Vec::new();
     for test in tests {
         let step = test.step(project)?;

@@ -5,8 +5,8 @@ use headwater_model::ProjectFiles;
 
 const ROWS: i64 = 400_000;
 
-async fn world(room: u64) -> World {
-    let world = World::with_memory(room).await;
+async fn world(table_quota: u64) -> World {
+    let world = World::with_memory(table_quota).await;
     let rows = format!(
         "CREATE TABLE t AS SELECT value AS id, 'name ' || value AS name, value % 10 AS digit \
          FROM generate_series(1, {ROWS}) AS s(value)"
@@ -61,7 +61,7 @@ def ends_with_three(passed=headwater.Model("passed", batches=True)):
     let rows = |step: &str| ran.step(step).usage.rows_read;
     assert_eq!((rows("seen"), rows("passed")), (2 * 400_000, 40_000));
     assert!(ran.step("seen").usage.bytes_in > 2 * 400_000 * 16);
-    assert_eq!((world.room.memory_bytes(), world.room.disk_bytes()), (0, 0));
+    assert_eq!((world.table_quota.memory_bytes(), world.table_quota.disk_bytes()), (0, 0));
 }
 
 #[tokio::test]
@@ -91,7 +91,7 @@ def read(
     world.run(&project(source)).await.report();
     let shown = world.sql("main", &["SELECT * FROM read"]).await;
     assert!(shown.contains("| 800000 | 1000 "), "{shown}");
-    assert_eq!(world.room.memory_bytes(), 0);
+    assert_eq!(world.table_quota.memory_bytes(), 0);
 }
 
 #[tokio::test]
@@ -110,7 +110,7 @@ def seen(t=headwater.Model("t", filter="100 / (id - 300000) < 1000", batches=Tru
     let refusal = ran.refusal();
     assert!(refusal.contains("division by zero") && refusal.contains("models/m.py:5"), "{refusal}");
     assert!(refusal.contains("`seen`"), "{refusal}");
-    assert_eq!(world.room.memory_bytes(), 0);
+    assert_eq!(world.table_quota.memory_bytes(), 0);
 }
 
 #[tokio::test]

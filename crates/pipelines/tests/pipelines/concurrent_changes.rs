@@ -1,6 +1,8 @@
 //! Concurrent changes during a run, on its target and on its run branch.
 
-use headwater_model::{ErrorCode, Fault, MergeOutcome, MergeRequest, ProjectFiles, RevertRequest};
+use headwater_model::{
+    ErrorCode, ErrorDetails, MergeOutcome, MergeRequest, ProjectFiles, RevertRequest,
+};
 
 use crate::support::{Ran, World, files};
 

@@ -4,6 +4,7 @@
 
 mod batches;
 mod bauplan;
+mod blocking_table;
 mod concurrent_changes;
 mod contracts;
 mod counted_reads;
@@ -11,7 +12,6 @@ mod environments;
 mod failures;
 mod flights;
 mod forecasts;
-mod gate;
 mod incremental;
 mod lineage;
 mod memory;

@@ -42,8 +42,8 @@ fn project() -> ProjectFiles {
     )
 }
 
-async fn world(room: u64) -> World {
-    let world = World::with_memory(room).await;
+async fn world(table_quota: u64) -> World {
+    let world = World::with_memory(table_quota).await;
     let rows = "CREATE TABLE t AS SELECT value AS id FROM generate_series(1, 100000) AS s(value)";
     world.sql("main", &[rows]).await;
     world
@@ -56,12 +56,16 @@ async fn a_run_has_the_same_result_with_little_and_much_memory() {
     for world in [&small, &large] {
         world.run(&project()).await.report();
         answers.push(world.sql("main", &["SELECT * FROM sums"]).await);
-        assert_eq!((world.room.memory_bytes(), world.room.disk_bytes()), (0, 0));
+        assert_eq!((world.table_quota.memory_bytes(), world.table_quota.disk_bytes()), (0, 0));
     }
     assert_eq!(answers[0], answers[1]);
     assert!(answers[0].contains("| 50000 | 5000100000 | name 99998 |"), "{}", answers[0]);
-    assert_eq!(large.room.disk_bytes_ever(), 0);
-    assert!(small.room.disk_bytes_ever() > 10 << 20, "{}", small.room.disk_bytes_ever());
+    assert_eq!(large.table_quota.disk_bytes_ever(), 0);
+    assert!(
+        small.table_quota.disk_bytes_ever() > 10 << 20,
+        "{}",
+        small.table_quota.disk_bytes_ever()
+    );
     let left = std::fs::read_dir(small.folder.path().join("rows")).unwrap().count();
     assert_eq!(left, 0, "nothing is left");
 }
@@ -73,8 +77,8 @@ async fn rows_on_disk_are_deleted_when_a_run_is_stopped() {
                    def endless(long=headwater.Model(\"long\")):\n    print(1)\n    while True: pass\n";
     let long = ("long.sql", "SELECT id, 'name ' || id AS name FROM t");
     let ran = world.run_and_stop_when_printed(&files("", &[long, ("m.py", endless)])).await;
-    assert!(ran.outcome.is_err() && world.room.disk_bytes_ever() > 1 << 20);
-    assert_eq!((world.room.memory_bytes(), world.room.disk_bytes()), (0, 0));
+    assert!(ran.outcome.is_err() && world.table_quota.disk_bytes_ever() > 1 << 20);
+    assert_eq!((world.table_quota.memory_bytes(), world.table_quota.disk_bytes()), (0, 0));
 }
 
 #[tokio::test]
@@ -84,7 +88,7 @@ async fn a_model_that_fails_halfway_writes_nothing() {
     let child = "-- headwater: materialization = replace\nSELECT * FROM bad";
     let ran = world.run(&files("", &[("bad.sql", bad), ("child.sql", child)])).await;
     assert!(ran.refusal().starts_with("bad_row: `bad` failed (bad.sql:1)"), "{}", ran.refusal());
-    assert_eq!((world.room.memory_bytes(), world.room.disk_bytes()), (0, 0));
+    assert_eq!((world.table_quota.memory_bytes(), world.table_quota.disk_bytes()), (0, 0));
 }
 
 #[tokio::test]
@@ -94,7 +98,11 @@ async fn a_returned_table_is_charged_while_it_is_written() {
                   @headwater.python(\"3.11\")\ndef large():\n    import pyarrow as pa\n    \
                   return pa.table({\"n\": pa.array(range(1_000_000), pa.int64())})\n";
     world.run(&files("", &[("m.py", source)])).await.report();
-    assert!(world.room.disk_bytes_ever() >= 8_000_000, "{}", world.room.disk_bytes_ever());
-    assert_eq!((world.room.memory_bytes(), world.room.disk_bytes()), (0, 0));
+    assert!(
+        world.table_quota.disk_bytes_ever() >= 8_000_000,
+        "{}",
+        world.table_quota.disk_bytes_ever()
+    );
+    assert_eq!((world.table_quota.memory_bytes(), world.table_quota.disk_bytes()), (0, 0));
     assert!(world.sql("main", &["SELECT count(*) FROM large"]).await.contains("| 1000000 "));
 }

@@ -1,7 +1,7 @@
 //! Retries of failed runs. A retry keeps the results of the failed run. It ends with the same
 //! tables as a run that did not fail.
 
-use headwater_model::{Fault, ProjectFiles, RunRequest};
+use headwater_model::{ErrorDetails, ProjectFiles, RunRequest};
 
 use crate::bauplan::runs::DEFAULTS;
 use crate::support::{Ran, World, bauplan_files, files, shown};

@@ -1,7 +1,7 @@
 //! Runs of selected models: dbt's selection syntax, the expectations that run with a selection, and
 //! reads of the existing tables of models that are not selected.
 
-use headwater_model::{Fault, ProjectFiles, RunRequest, StepStatus};
+use headwater_model::{ErrorDetails, ProjectFiles, RunRequest, StepStatus};
 
 use crate::support::{Ran, World, files, shown};
 

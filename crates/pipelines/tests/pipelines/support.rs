@@ -13,14 +13,14 @@ use headwater_functions::{
 use headwater_jobs::{Jobs, JobsOptions, NewJob};
 use headwater_lake::Lake;
 use headwater_model::{
-    CreateRef, Fault, JobEventKind, JobId, JobKind, Problem, ProjectFiles, RefSpec, RunReport,
-    RunRequest, StepReport, StepStatus, SystemClock,
+    CreateRef, ErrorDetails, JobEventKind, JobId, JobKind, Problem, ProjectFiles, RefSpec,
+    RunReport, RunRequest, StepReport, StepStatus, SystemClock,
 };
 use headwater_pipelines::{Project, Runner};
 use headwater_secrets::{KeySource, SecretStore};
 use headwater_store::MemoryStore;
 
-use crate::gate::Gate;
+use crate::blocking_table::Gate;
 
 /// Returns a project's files: a manifest, and others by path.
 pub fn files(manifest: &str, others: &[(&str, &str)]) -> ProjectFiles {
@@ -68,7 +68,7 @@ pub struct World {
     pub jobs: Jobs,
     pub runner: Runner,
     pub secrets: SecretStore,
-    pub room: TableQuota,
+    pub table_quota: TableQuota,
     pub folder: tempfile::TempDir,
 }
 
@@ -103,12 +103,17 @@ impl World {
         let clock = Arc::new(SystemClock);
         let jobs = Jobs::open(store, clock, JobsOptions::default()).await.unwrap();
         let functions = Functions::start(functions_options()).await.unwrap();
-        let room = TableQuota::new(memory_bytes, folder.path().join("rows"), 1 << 30);
+        let table_quota = TableQuota::new(memory_bytes, folder.path().join("rows"), 1 << 30);
         let key = KeySource::File(folder.path().join("secret-key"));
         let secrets = SecretStore::new(Arc::new(MemoryStore::new()), Arc::new(SystemClock), key);
-        let runner =
-            Runner::new(engine.clone(), functions, jobs.clone(), secrets.clone(), room.clone());
-        World { lake, engine, jobs, runner, secrets, room, folder }
+        let runner = Runner::new(
+            engine.clone(),
+            functions,
+            jobs.clone(),
+            secrets.clone(),
+            table_quota.clone(),
+        );
+        World { lake, engine, jobs, runner, secrets, table_quota, folder }
     }
 
     /// Adds the table `system.gate`. The first `passes` reads return, and the next read blocks.

@@ -1,7 +1,7 @@
 //! Unit tests of models on given rows, which read and write no table of the lake.
 
 use headwater_jobs::NewJob;
-use headwater_model::{Fault, JobKind, ProjectFiles, RunReport, RunRequest, StepStatus};
+use headwater_model::{ErrorDetails, JobKind, ProjectFiles, RunReport, RunRequest, StepStatus};
 
 use crate::support::{World, files, shown};
 

@@ -123,7 +123,7 @@ fn defaults(source: &SourceText<'_>, table: DefaultsSection) -> Result<Defaults>
         None => NAMESPACE.to_owned(),
     };
     let timeout = |text: Spanned<String>| {
-        units::duration(&text.value).ok_or_else(|| {
+        quantities::duration(&text.value).ok_or_else(|| {
             let message = format!("`{}` is not a time", text.value);
             let hint = "Write a number of seconds, or a number with a unit, such as `10min`.";
             Error::invalid(at(source, &text), message, hint)

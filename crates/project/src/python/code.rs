@@ -52,7 +52,7 @@ fn hidden(module: &ModModule, others: &[(String, TextRange)], own: TextRange) ->
     let mut hidden: Vec<&(String, TextRange)> =
         others.iter().filter(|(_, range)| *range != own).collect();
     loop {
-        let mut used = ReadNames::default();
+        let mut used = ReadNameCollector::default();
         for statement in &module.body {
             if !hidden.iter().any(|(_, range)| *range == statement.range()) {
                 used.visit_stmt(statement);
@@ -79,11 +79,11 @@ fn without(text: &str, hidden: &[TextRange]) -> String {
 
 /// Collector of the names that statements read.
 #[derive(Default)]
-struct ReadNames<'a> {
+struct ReadNameCollector<'a> {
     names: BTreeSet<&'a str>,
 }
 
-impl<'a> Visitor<'a> for ReadNames<'a> {
+impl<'a> Visitor<'a> for ReadNameCollector<'a> {
     fn visit_expr(&mut self, expression: &'a Expr) {
         if let Expr::Name(name) = expression {
             self.names.insert(name.id.as_str());

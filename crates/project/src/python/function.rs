@@ -1,6 +1,6 @@
 //! Decorated functions as steps: settings from decorators, inputs from default arguments.
 
-use headwater_model::{Fault, FunctionArgument, TableName};
+use headwater_model::{ErrorDetails, FunctionArgument, TableName};
 use headwater_sandbox::LimitSettings;
 use ruff_python_ast::{ParameterWithDefault, StmtFunctionDef};
 use ruff_text_size::Ranged;
@@ -150,8 +150,8 @@ impl<'a> Reader<'a> {
             outputs: values.texts("outputs")?.unwrap_or_default(),
             severity: settings::severity(&values, &at)?,
             row_expectations,
-            memory_bytes: quantity(&values, "memory", units::bytes, "\"512MiB\"")?,
-            timeout: quantity(&values, "timeout", units::duration, "\"30s\"")?,
+            memory_bytes: quantity(&values, "memory", quantities::bytes, "\"512MiB\"")?,
+            timeout: quantity(&values, "timeout", quantities::duration, "\"30s\"")?,
             retries: Retries::default(),
             inputs,
             parameters,
@@ -182,7 +182,7 @@ impl<'a> Reader<'a> {
             system,
             reuse: settings::reuse(name, values, &network, at)?,
             network,
-            temp_bytes: quantity(values, "tmp", units::bytes, "\"2GiB\"")?,
+            temp_bytes: quantity(values, "tmp", quantities::bytes, "\"2GiB\"")?,
             cpu_millis: quantity(values, "cpus", settings::cpus, "1.5")?,
             secrets: settings::secrets(values, &variables, at)?,
             variables,
@@ -212,8 +212,8 @@ impl<'a> Reader<'a> {
             name,
             at: at.clone(),
             arguments: self.arguments_of(function)?,
-            memory_bytes: quantity(values, "memory", units::bytes, "\"512MiB\"")?,
-            timeout: quantity(values, "timeout", units::duration, "\"30s\"")?,
+            memory_bytes: quantity(values, "memory", quantities::bytes, "\"512MiB\"")?,
+            timeout: quantity(values, "timeout", quantities::duration, "\"30s\"")?,
             settings: LimitSettings::Decorator,
             function: body,
             destinations: CallDestinations {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use headwater_model::{DailyBudget, Fault, PartitionField, Priority};
+use headwater_model::{DailyBudget, ErrorDetails, PartitionField, Priority};
 use headwater_sandbox::{Network, Variables};
 use ruff_python_ast::StmtFunctionDef;
 use ruff_text_size::Ranged;
@@ -128,7 +128,7 @@ pub(super) fn budget(values: &Values) -> Result<DailyBudget> {
         money_per_day: quantity(values, "money_per_day", money, "2.5")?,
         ..DailyBudget::default()
     };
-    Ok(budget.with_time(quantity(values, "time_per_day", units::duration, "\"2h\"")?))
+    Ok(budget.with_time(quantity(values, "time_per_day", quantities::duration, "\"2h\"")?))
 }
 
 pub(super) fn priority(values: &Values) -> Result<Option<Priority>> {
@@ -196,7 +196,7 @@ pub(super) fn retries(values: &Values) -> Result<Retries> {
     let standard = Retries::default();
     Ok(Retries {
         count: quantity(values, "retries", count, "2")?.unwrap_or(standard.count),
-        backoff: quantity(values, "backoff", units::duration, "\"5s\"")?
+        backoff: quantity(values, "backoff", quantities::duration, "\"5s\"")?
             .unwrap_or(standard.backoff),
     })
 }

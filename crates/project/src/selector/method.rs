@@ -13,16 +13,16 @@ pub struct Selector {
     /// The condition that selects steps.
     pub method: Method,
     /// Depth of ancestors to add.
-    pub parents: Depth,
+    pub parents: GraphDepth,
     /// Depth of descendants to add.
-    pub children: Depth,
+    pub children: GraphDepth,
     /// True for `@`: adds the descendants, and all ancestors of the descendants.
     pub closure: bool,
 }
 
 /// Number of generations to add to a set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Depth {
+pub enum GraphDepth {
     /// No generation.
     None,
     /// At most this number of generations.
@@ -31,13 +31,13 @@ pub enum Depth {
     All,
 }
 
-impl Depth {
+impl GraphDepth {
     /// Returns the maximum number of generations.
     pub fn levels(self) -> usize {
         match self {
-            Depth::None => 0,
-            Depth::Levels(levels) => levels,
-            Depth::All => usize::MAX,
+            GraphDepth::None => 0,
+            GraphDepth::Levels(levels) => levels,
+            GraphDepth::All => usize::MAX,
         }
     }
 }

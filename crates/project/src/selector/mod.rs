@@ -8,5 +8,5 @@ mod method;
 mod parser;
 
 pub use attribute::Attribute;
-pub use method::{Depth, Method, RunResult, Selector, State};
+pub use method::{GraphDepth, Method, RunResult, Selector, State};
 pub use parser::{invalid, parse};

@@ -2,7 +2,7 @@
 
 use headwater_model::{ErrorCode, Problem};
 
-use super::{Attribute, Depth, Method, RunResult, Selector, State};
+use super::{Attribute, GraphDepth, Method, RunResult, Selector, State};
 use crate::{Materialization, StepKind, suggest};
 
 const METHODS: [&str; 15] = [
@@ -68,12 +68,14 @@ fn parse_one(text: &str) -> Result<Selector, Problem> {
     if rest.is_empty() {
         return Err(invalid(text, "has no name", "Write a name, as in `+orders`."));
     }
-    if closure && (parents != Depth::None || children != Depth::None) {
+    if closure && (parents != GraphDepth::None || children != GraphDepth::None) {
         let hint = "Write `@NAME`, which includes all parents and children, or `+NAME+`.";
         return Err(invalid(text, "combines `@` with `+`", hint));
     }
     let method = method(text, rest)?;
-    if matches!(method, Method::Source(_)) && (children.levels() == 0 || parents != Depth::None) {
+    if matches!(method, Method::Source(_))
+        && (children.levels() == 0 || parents != GraphDepth::None)
+    {
         let hint = format!("Write `{rest}+` for the models that read it.");
         return Err(invalid(
             text,
@@ -85,30 +87,30 @@ fn parse_one(text: &str) -> Result<Selector, Problem> {
 }
 
 /// Splits a leading `+` or `2+` off the text.
-fn leading(text: &str) -> (Depth, &str) {
+fn leading(text: &str) -> (GraphDepth, &str) {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     match text[digits..].strip_prefix('+') {
         Some(rest) => (depth(&text[..digits]), rest),
-        None => (Depth::None, text),
+        None => (GraphDepth::None, text),
     }
 }
 
 /// Splits a trailing `+` or `+2` off the text.
-fn trailing(text: &str) -> (&str, Depth) {
+fn trailing(text: &str) -> (&str, GraphDepth) {
     let digits = text.bytes().rev().take_while(u8::is_ascii_digit).count();
     let (rest, number) = text.split_at(text.len() - digits);
     match rest.strip_suffix('+') {
         Some(rest) => (rest, depth(number)),
-        None => (text, Depth::None),
+        None => (text, GraphDepth::None),
     }
 }
 
 /// A number that is too large to parse means no limit.
-fn depth(number: &str) -> Depth {
+fn depth(number: &str) -> GraphDepth {
     if number.is_empty() {
-        return Depth::All;
+        return GraphDepth::All;
     }
-    number.parse().map_or(Depth::All, Depth::Levels)
+    number.parse().map_or(GraphDepth::All, GraphDepth::Levels)
 }
 
 fn method(text: &str, rest: &str) -> Result<Method, Problem> {

@@ -224,7 +224,7 @@ fn namespaces() -> StepResult<Vec<OwnedFd>> {
 /// Order to the zygote to fork a clone. Descriptors: the clone's socket, the status pipe, the
 /// landlock rules if any, the namespaces, and the files for joining the control groups.
 #[derive(Debug, Serialize)]
-struct CloneOrder<'a> {
+struct CloneRequest<'a> {
     rules: bool,
     namespaces: usize,
     groups: usize,
@@ -241,7 +241,7 @@ fn send_order(
     rules: Option<&OwnedFd>,
     namespaces: &[OwnedFd],
 ) -> StepResult {
-    let order = CloneOrder {
+    let order = CloneRequest {
         rules: rules.is_some(),
         namespaces: namespaces.len(),
         groups: setup.cgroup_files.len(),

@@ -17,7 +17,7 @@ use super::pending_clone::PendingClone;
 use super::process_setup::StatusMessage;
 use super::process_start::users_first;
 use super::system;
-use super::time_slice::answer_promptly;
+use super::time_slice::set_short_time_slice;
 use crate::channel::Channel;
 use crate::process_identity::own_identity;
 use crate::protocol::{Confinement, Exit, HostReport, ProcessEnd, ProcessSpec, Reply, SandboxSpec};
@@ -41,7 +41,7 @@ pub fn spawner_main() -> ExitCode {
     let _ = rustix::thread::set_name(c"hw-spawner");
     // Calls wait for the spawner, so it uses a short time slice. The processes that it starts get
     // the default slice.
-    answer_promptly();
+    set_short_time_slice();
     crate::network::raise_descriptor_limit();
     let _ = std::env::set_current_dir("/");
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));

@@ -29,4 +29,4 @@ mod time_slice;
 
 pub use main_loop::spawner_main;
 pub use mounts::tmpfs;
-pub use time_slice::{answer_promptly, work_steadily};
+pub use time_slice::{set_default_time_slice, set_short_time_slice};

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use super::main_loop::MainLoop;
 use super::managed_process::{ManagedProcess, not_started, read_status};
 use super::process_setup::{Identity, StatusMessage};
-use super::process_start::SpawnerEnds;
+use super::process_start::SpawnerPipes;
 use super::{clone, system};
 use crate::channel::Channel;
 use crate::protocol::Reply;
@@ -25,7 +25,7 @@ pub(super) struct PendingClone {
     helpers: Vec<(i32, OwnedFd)>,
     /// The first process of the sandbox; `None` until it is reported.
     first: Option<(i32, OwnedFd)>,
-    pub(super) ends: SpawnerEnds,
+    pub(super) ends: SpawnerPipes,
     identity: Identity,
     zygote: u64,
     pub(super) start_channel: Channel,
@@ -50,7 +50,7 @@ pub(super) struct NewClone {
     pub(super) helper: (i32, OwnedFd),
     pub(super) zygote: u64,
     pub(super) identity: Identity,
-    pub(super) ends: SpawnerEnds,
+    pub(super) ends: SpawnerPipes,
     pub(super) start_channel: Channel,
 }
 
@@ -118,7 +118,7 @@ impl MainLoop {
 
     fn place_clone(&mut self, id: u64, pending: PendingClone, pid: i32, descriptor: OwnedFd) {
         self.fork_helpers.extend(pending.helpers);
-        let SpawnerEnds { group, start, status, sampler } = pending.ends;
+        let SpawnerPipes { group, start, status, sampler } = pending.ends;
         let mut process = ManagedProcess::new(pid, descriptor, status, group);
         process.zygote = Some(pending.zygote);
         process.start_channel = Some(pending.start_channel);
@@ -136,7 +136,7 @@ impl MainLoop {
         pending.kill();
         self.fork_helpers.extend(pending.helpers.into_iter().chain(pending.first));
         self.unknown_children = true;
-        let SpawnerEnds { mut group, status, .. } = pending.ends;
+        let SpawnerPipes { mut group, status, .. } = pending.ends;
         let message = read_status(&status, &mut Vec::new()).0.into_iter().next();
         let end = match message {
             Some(StatusMessage::Failed { step, error }) => not_started(step, error),

@@ -26,7 +26,7 @@ use super::root_filesystem::{self, StepError, StepResult, step};
 use super::sandbox_network::SandboxNetwork;
 use super::seccomp::ProcessKind;
 use super::system::ReapedChild;
-use super::time_slice::work_steadily;
+use super::time_slice::set_default_time_slice;
 use super::{landlock, seccomp, system};
 use crate::channel::Channel;
 use crate::protocol::{Confinement, ProcessSpec, SandboxSpec};
@@ -121,7 +121,7 @@ pub(super) fn run_until_done(
 pub(super) fn close_spawner_descriptors(setup: &ProcessSetup, more: &[BorrowedFd<'_>]) {
     // Zygotes and clones keep the spawner's short slice until the end of the boost.
     if matches!(setup.spec.confinement, Confinement::Tool) {
-        work_steadily();
+        set_default_time_slice();
     }
     let mut kept = vec![&setup.stdout, &setup.stderr, &setup.go, &setup.status];
     kept.extend(&setup.control);

@@ -23,7 +23,7 @@ const USERS_FIRST: u32 = 1_213_661_184;
 const USERS: u32 = 1 << 16;
 
 /// The spawner's ends of the pipes to a process during its start.
-pub(super) struct SpawnerEnds {
+pub(super) struct SpawnerPipes {
     pub(super) group: Group,
     /// Pipe that lets the process continue.
     pub(super) start: OwnedFd,
@@ -34,7 +34,7 @@ pub(super) struct SpawnerEnds {
 }
 
 /// The ends of the pipes for the process itself.
-struct ProcessEnds {
+struct ProcessPipes {
     go: OwnedFd,
     status: OwnedFd,
 }
@@ -62,14 +62,14 @@ impl MainLoop {
         &self,
         id: u64,
         spec: &ProcessSpec,
-    ) -> Result<(SpawnerEnds, ProcessEnds), ProcessEnd> {
+    ) -> Result<(SpawnerPipes, ProcessPipes), ProcessEnd> {
         let pipe = || rustix::pipe::pipe_with(PipeFlags::CLOEXEC).map_err(io::Error::from);
         let (go, start) = pipe().map_err(failed("make a pipe"))?;
         let (read_status, status) = pipe().map_err(failed("make a pipe"))?;
         let group = self.cgroups.create(id, spec).map_err(failed("create a control group"))?;
         let sampler = MemorySampler::new(spec.memory_bytes.filter(|_| !self.cgroups.memory()));
-        let own = SpawnerEnds { group, start, status: read_status, sampler };
-        Ok((own, ProcessEnds { go, status }))
+        let own = SpawnerPipes { group, start, status: read_status, sampler };
+        Ok((own, ProcessPipes { go, status }))
     }
 
     /// Starts a process that is not a clone of a zygote.
@@ -118,7 +118,7 @@ impl MainLoop {
         };
         drop(setup);
         let namespaces = orders.map(|orders| ZygoteNamespaces::open(pid, identity, orders));
-        let SpawnerEnds { group, start, status, sampler } = ends;
+        let SpawnerPipes { group, start, status, sampler } = ends;
         let mut process = ManagedProcess::new(pid, descriptor, status, group);
         (process.folder, process.sandboxed, process.sampler) = (folder, sandboxed, sampler);
         match namespaces.transpose() {
@@ -230,7 +230,7 @@ impl MainLoop {
     }
 }
 
-fn not_cloned(mut ends: SpawnerEnds, step: &str, error: &io::Error) -> ProcessEnd {
+fn not_cloned(mut ends: SpawnerPipes, step: &str, error: &io::Error) -> ProcessEnd {
     ends.group.remove();
     not_started(step, error)
 }

@@ -3,7 +3,7 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
-use super::cgroup::Weight;
+use super::cgroup::CpuWeight;
 use super::main_loop::MainLoop;
 use super::managed_process::{ManagedProcess, not_started};
 use super::mounts;
@@ -30,16 +30,16 @@ impl MainLoop {
             }
             Ok(Request::Resume { id }) => {
                 if let Some(process) = self.processes.get_mut(&id) {
-                    process.group.set_weight(Weight::Boosted);
+                    process.group.set_weight(CpuWeight::Boosted);
                     // Ignore an error, because the client detects that the process is still frozen.
                     let _ = process.group.freeze(false);
                 }
             }
             Ok(Request::EndBoost { id }) => {
                 if let Some(process) = self.processes.get_mut(&id) {
-                    process.group.set_weight(Weight::Normal);
+                    process.group.set_weight(CpuWeight::Normal);
                 } else if let Some(pending) = self.pending.get_mut(&id) {
-                    pending.ends.group.set_weight(Weight::Normal);
+                    pending.ends.group.set_weight(CpuWeight::Normal);
                 }
             }
             Ok(Request::Signal { id, signal }) => self.signal(id, signal),

@@ -9,7 +9,7 @@
 use std::io::{Error, Result};
 
 /// Instruction of a classic BPF program.
-type Instruction = libc::sock_filter;
+type BpfInstruction = libc::sock_filter;
 
 const LOAD: u16 = 0x20;
 const EQUAL: u16 = 0x15;
@@ -122,7 +122,7 @@ pub(super) enum ProcessKind {
 }
 
 /// Returns the program of a filter.
-fn program(whose: ProcessKind) -> Vec<Instruction> {
+fn program(whose: ProcessKind) -> Vec<BpfInstruction> {
     let mut program = vec![
         load(ARCHITECTURE),
         jump(EQUAL, OWN_ARCHITECTURE, 1, 0),
@@ -143,7 +143,7 @@ fn program(whose: ProcessKind) -> Vec<Instruction> {
     }
     let bits = jump(ANY_BIT, NAMESPACES, 0, 1);
     program.extend(argument(libc::SYS_clone, 0, &[bits, answer(refusal(libc::EPERM))]));
-    let mut families: Vec<Instruction> = Vec::new();
+    let mut families: Vec<BpfInstruction> = Vec::new();
     for family in FAMILIES {
         families.extend([jump(EQUAL, family as u32, 0, 1), answer(ALLOW)]);
     }
@@ -157,7 +157,7 @@ fn program(whose: ProcessKind) -> Vec<Instruction> {
 
 /// Returns instructions that run `then` for the call `number`, with the lower half of an argument
 /// loaded. The call is allowed if `then` returns no result.
-fn argument(number: libc::c_long, index: u32, then: &[Instruction]) -> Vec<Instruction> {
+fn argument(number: libc::c_long, index: u32, then: &[BpfInstruction]) -> Vec<BpfInstruction> {
     let length = then.len() as u8 + 2;
     let mut part = vec![jump(EQUAL, number as u32, 0, length), load(ARGUMENTS + 8 * index)];
     part.extend(then);
@@ -189,18 +189,18 @@ pub(super) fn digits() -> String {
     hex::encode(bytes.collect::<Vec<u8>>())
 }
 
-fn load(offset: u32) -> Instruction {
-    Instruction { code: LOAD, jt: 0, jf: 0, k: offset }
+fn load(offset: u32) -> BpfInstruction {
+    BpfInstruction { code: LOAD, jt: 0, jf: 0, k: offset }
 }
 
 /// Returns a conditional jump, which skips `yes` instructions if the comparison holds, otherwise
 /// `no` instructions.
-fn jump(code: u16, constant: u32, yes: u8, no: u8) -> Instruction {
-    Instruction { code, jt: yes, jf: no, k: constant }
+fn jump(code: u16, constant: u32, yes: u8, no: u8) -> BpfInstruction {
+    BpfInstruction { code, jt: yes, jf: no, k: constant }
 }
 
-fn answer(what: u32) -> Instruction {
-    Instruction { code: RETURN, jt: 0, jf: 0, k: what }
+fn answer(what: u32) -> BpfInstruction {
+    BpfInstruction { code: RETURN, jt: 0, jf: 0, k: what }
 }
 
 fn refusal(errno: i32) -> u32 {
@@ -212,7 +212,7 @@ mod tests {
     use super::*;
 
     /// Returns the filter's result for a call, by interpreting the filter program.
-    fn decide(program: &[Instruction], number: libc::c_long, arguments: [u64; 2]) -> u32 {
+    fn decide(program: &[BpfInstruction], number: libc::c_long, arguments: [u64; 2]) -> u32 {
         let (mut at, mut held) = (0, 0);
         loop {
             let one = program[at];

@@ -9,11 +9,11 @@ pub(super) const SHORT_SLICE: Duration = Duration::from_micros(100);
 
 /// Sets a short time slice for this thread and threads that it starts. Used for threads that
 /// forward requests and responses.
-pub fn answer_promptly() {
+pub fn set_short_time_slice() {
     system::set_own_slice(Some(SHORT_SLICE));
 }
 
 /// Sets the default time slice for this thread. Used for threads that compute.
-pub fn work_steadily() {
+pub fn set_default_time_slice() {
     system::set_own_slice(None);
 }

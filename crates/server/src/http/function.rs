@@ -17,7 +17,7 @@ use headwater_model::{
     Problem,
 };
 use headwater_service::{
-    Argument, ArgumentValue, CallInput, ClientCall, FunctionResult, ResolvedFunction, Returns,
+    Argument, ArgumentValue, CallInput, ClientCall, FunctionResult, ResolvedFunction, ResultKind,
 };
 use serde::Deserialize;
 use serde_json::Value;
@@ -95,7 +95,7 @@ async fn invoke(
     let format = Format::accepted(&headers)?;
     let call = prepare(&app, &principal, &name, options, request).await?;
     let principal = principal.with_author(call.author);
-    let returns = if format == Format::Json { Returns::Any } else { Returns::Table };
+    let returns = if format == Format::Json { ResultKind::Any } else { ResultKind::Table };
     let (arguments, client) = (call.arguments, ClientCall::default());
     let input = CallInput { arguments, returns, client, permit: call.permit };
     let encode = move |returned| encode(format, returned);

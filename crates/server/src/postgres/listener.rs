@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use headwater_model::{ErrorCode, Problem};
-use headwater_postgres::{Reply, Severity, Wire};
+use headwater_postgres::{BufferedConnection, Reply, Severity};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -86,7 +86,7 @@ pub async fn serve(listener: PostgresListener, shared: Shared, closing: Cancella
 
 /// Serves a connection until it ends. The startup phase must finish within the header timeout.
 async fn serve_connection(
-    wire: Wire,
+    wire: BufferedConnection,
     peer: Peer,
     closing: CancellationToken,
 ) -> std::io::Result<()> {
@@ -97,17 +97,17 @@ async fn serve_connection(
 }
 
 /// Sets the socket options of a connection, and wraps its stream.
-fn accept(stream: TcpStream, write_timeout: Duration) -> Wire {
+fn accept(stream: TcpStream, write_timeout: Duration) -> BufferedConnection {
     // Replies are sent without waiting for TCP acknowledgements of earlier replies. Keep-alive
     // detects clients that no longer respond.
     let _ = stream.set_nodelay(true);
     let _ = rustix::net::sockopt::set_socket_keepalive(&stream, true);
     let mut stream = TimeoutStream::new(stream);
     stream.set_write_timeout(Some(write_timeout));
-    Wire::new(Box::new(Box::pin(stream)))
+    BufferedConnection::new(Box::new(Box::pin(stream)))
 }
 
-async fn reject(mut wire: Wire, limit: usize) -> std::io::Result<()> {
+async fn reject(mut wire: BufferedConnection, limit: usize) -> std::io::Result<()> {
     let message = format!("there are too many connections (limit {limit})");
     wire.output.error(Severity::Fatal, &Problem::new(ErrorCode::TooBusy, message));
     wire.send().await

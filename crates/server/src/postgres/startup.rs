@@ -7,8 +7,8 @@ use std::net::SocketAddr;
 use bytes::{Buf, Bytes};
 use headwater_model::{ErrorCode, Identity, Principal, Problem, RefSpec};
 use headwater_postgres::{
-    APPLICATION_NAME, ClientSession, Fields, Message, Reply, STARTUP_BYTES_MAX, Session, Settings,
-    Severity, Status, Wire,
+    APPLICATION_NAME, BufferedConnection, ClientSession, Fields, Message, Reply, STARTUP_BYTES_MAX,
+    Session, Settings, Severity, Status,
 };
 use headwater_service::{ConnectionHandle, NewConnection};
 
@@ -78,7 +78,7 @@ impl Startup {
 
 /// Performs the startup of a connection. Returns `None` if the client disconnected, sent a cancel
 /// request or was rejected.
-pub async fn start(wire: Wire, peer: &Peer) -> io::Result<Option<Session>> {
+pub async fn start(wire: BufferedConnection, peer: &Peer) -> io::Result<Option<Session>> {
     let Some((mut wire, startup)) = read_startup(wire, &peer.shared).await? else {
         return Ok(None);
     };
@@ -110,7 +110,10 @@ pub async fn start(wire: Wire, peer: &Peer) -> io::Result<Option<Session>> {
 }
 
 /// Reads messages up to the startup message, and returns the startup message.
-async fn read_startup(mut wire: Wire, shared: &Shared) -> io::Result<Option<(Wire, Startup)>> {
+async fn read_startup(
+    mut wire: BufferedConnection,
+    shared: &Shared,
+) -> io::Result<Option<(BufferedConnection, Startup)>> {
     let mut is_encrypted = false;
     for _ in 0..=REQUESTS_MAX {
         let Some(mut content) = wire.startup_message().await? else { return Ok(None) };
@@ -119,7 +122,9 @@ async fn read_startup(mut wire: Wire, shared: &Shared) -> io::Result<Option<(Wir
             (TLS, Some(tls)) if !is_encrypted => {
                 wire.output.extend_from_slice(b"S");
                 wire.send().await?;
-                wire = Wire::new(Box::new(tls.accept_requested(wire.into_stream()?).await?));
+                wire = BufferedConnection::new(Box::new(
+                    tls.accept_requested(wire.into_stream()?).await?,
+                ));
                 is_encrypted = true;
             }
             (TLS | GSSAPI, _) => {
@@ -148,10 +153,10 @@ async fn read_startup(mut wire: Wire, shared: &Shared) -> io::Result<Option<(Wir
 
 /// Reads the parameters of a startup message.
 async fn read_parameters(
-    mut wire: Wire,
+    mut wire: BufferedConnection,
     version: u32,
     content: Bytes,
-) -> io::Result<Option<(Wire, Startup)>> {
+) -> io::Result<Option<(BufferedConnection, Startup)>> {
     let (major, minor) = (version >> 16, version & 0xffff);
     let message = match Startup::parse(minor, content) {
         Some(startup) if major == 3 => return Ok(Some((wire, startup))),
@@ -162,14 +167,14 @@ async fn read_parameters(
     Ok(None)
 }
 
-async fn reject(wire: &mut Wire, problem: &Problem) -> io::Result<()> {
+async fn reject(wire: &mut BufferedConnection, problem: &Problem) -> io::Result<()> {
     wire.output.error(Severity::Fatal, problem);
     wire.send().await
 }
 
 /// Authenticates the client and resolves the ref that it requests.
 async fn open(
-    wire: &mut Wire,
+    wire: &mut BufferedConnection,
     startup: &Startup,
     peer: &Peer,
 ) -> io::Result<Result<ClientSession, Problem>> {
@@ -196,7 +201,7 @@ async fn open(
 /// The client sends the password in plain text over the connection. SCRAM would require that the
 /// server stores each password or its SCRAM verifier, but of tokens the server stores only hashes.
 async fn authenticate(
-    wire: &mut Wire,
+    wire: &mut BufferedConnection,
     startup: &Startup,
     peer: &Peer,
 ) -> io::Result<Result<Principal, Problem>> {
@@ -275,7 +280,7 @@ async fn resolve(
 }
 
 /// Confirms the authentication, and sends the settings and the cancel key.
-fn greet(wire: &mut Wire, settings: &Settings, connection: &ConnectionHandle) {
+fn greet(wire: &mut BufferedConnection, settings: &Settings, connection: &ConnectionHandle) {
     wire.output.authenticated();
     for (name, value, is_reported) in settings.all() {
         if is_reported {

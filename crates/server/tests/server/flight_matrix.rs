@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::access::Users;
 use crate::access_matrix::{ALL, READ, expired, forged, revoked, tokens_without_scope};
-use crate::declared::{self, Mismatches};
+use crate::declared_operations::{self, Mismatches};
 use crate::trial;
 use crate::{clients, flight, signed};
 
@@ -95,12 +95,13 @@ const FOREIGN: [(&str, &str); 3] = [
 ];
 
 async fn matrix() {
-    let methods = declared::methods("flight/src/service.rs", "FlightSqlService").into_iter();
+    let methods =
+        declared_operations::methods("flight/src/service.rs", "FlightSqlService").into_iter();
     // These methods configure the server; no request calls them.
     let added = ["register_sql_info", "list_custom_actions"];
     let methods = methods.filter(|name| !added.contains(&name.as_str())).collect();
     let rows = REQUESTS.iter().map(|row| row.0).filter(|name| !name.starts_with("other::"));
-    declared::assert_complete(methods, &rows.collect::<Vec<_>>());
+    declared_operations::assert_complete(methods, &rows.collect::<Vec<_>>());
     let users = Users::start().await;
     let answer = users.server.rows("CREATE TABLE shop.scratch (id BIGINT)").await;
     assert!(answer.get("code").is_none(), "{answer}");

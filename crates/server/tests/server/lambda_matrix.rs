@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::access::Users;
 use crate::access_matrix::ALL;
-use crate::declared::{self, Mismatches};
+use crate::declared_operations::{self, Mismatches};
 use crate::signed::{Answer, Key, Signed, invalid_keys, key, send};
 use crate::trial;
 
@@ -154,14 +154,15 @@ const ZIP: &str = "UEsDBBQAAAAAAAAAIVzKDgy9JAAAACQAAAAGAAAAYXBwLnB5aGFuZGxlciA9I
     AAAAAQABADQAAABIAAAAAAA=";
 
 async fn matrix() {
-    let operations = declared::variants("lambda/src/route.rs", "Operation").into_iter();
+    let operations = declared_operations::variants("lambda/src/route.rs", "Operation").into_iter();
     let operations = operations.filter(|name| name != "Layers" && name != "Mappings");
-    let layers = declared::variants("lambda/src/layer.rs", "LayerOperation").into_iter();
+    let layers = declared_operations::variants("lambda/src/layer.rs", "LayerOperation").into_iter();
     let layers = layers.map(|name| format!("Layers::{name}"));
-    let mappings = declared::variants("lambda/src/mapping.rs", "MappingOperation").into_iter();
+    let mappings =
+        declared_operations::variants("lambda/src/mapping.rs", "MappingOperation").into_iter();
     let mappings = mappings.map(|name| format!("Mappings::{name}"));
     let rows: Vec<&str> = OPERATIONS.iter().map(|row| row.0).collect();
-    declared::assert_complete(operations.chain(layers).chain(mappings).collect(), &rows);
+    declared_operations::assert_complete(operations.chain(layers).chain(mappings).collect(), &rows);
     let users = Users::start().await;
     let url = format!("http://{}", users.server.running.http_addr().expect("an address"));
     let mapping = prepare(&url, &key(&users, json!({})).await).await;

@@ -13,19 +13,19 @@ mod bucket_triggers;
 mod clients;
 mod console;
 mod copy_to;
-mod declared;
+mod declared_operations;
 mod deployments;
 #[path = "../../../lake/tests/clouds/emulator.rs"]
 mod emulator;
 mod emulators;
 mod event_rights;
 mod event_shapes;
+#[path = "../../../lake/tests/clouds/fault_proxy.rs"]
+#[expect(dead_code, reason = "used only by tests of faults")]
+mod fault_proxy;
 mod flight;
 mod flight_java;
 mod flight_matrix;
-#[path = "../../../lake/tests/clouds/front.rs"]
-#[expect(dead_code, reason = "used only by tests of faults")]
-mod front;
 mod function_budgets;
 mod function_lake;
 mod function_outputs;

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use headwater_model::{ErrorCode, Fault};
+use headwater_model::{ErrorCode, ErrorDetails};
 use headwater_server::{Server, ServerConfig, ServerHandle, TlsConfig, connect_socket};
 use hyper::body::Incoming;
 use hyper::header::{AUTHORIZATION, HOST};

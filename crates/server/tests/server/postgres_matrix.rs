@@ -11,7 +11,7 @@ use tokio::net::TcpStream;
 
 use crate::access::{Users, permission};
 use crate::access_matrix::{self, ALL, READ};
-use crate::declared::{self, Mismatches};
+use crate::declared_operations::{self, Mismatches};
 use crate::life_cycle::ENDLESS;
 use crate::postgres::{address, python, started, token};
 use crate::trial;
@@ -212,7 +212,7 @@ fn kinds() -> Vec<String> {
         ("postgres/src/command.rs", "SessionCommand"),
     ];
     let named = |(file, kind): (&str, &str)| {
-        let variants = declared::variants(file, kind).into_iter();
+        let variants = declared_operations::variants(file, kind).into_iter();
         variants.map(|name| format!("{kind}::{name}")).collect::<Vec<_>>()
     };
     let groups = ["AccessStatement::Restrictions", "Command::Function"];
@@ -225,7 +225,7 @@ async fn statements() {
     let named: Vec<&str> = rows.iter().map(|row| row.0.as_str()).collect();
     let listed: Vec<&str> =
         named.iter().copied().filter(|name| !name.starts_with("other::")).collect();
-    declared::assert_complete(kinds(), &listed);
+    declared_operations::assert_complete(kinds(), &listed);
     let users = Users::on(started().await).await;
     prepare(&users).await;
     let connects = ["read on branch:main"];

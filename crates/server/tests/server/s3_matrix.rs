@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::access::Users;
 use crate::access_matrix::ALL;
-use crate::declared::{self, Mismatches};
+use crate::declared_operations::{self, Mismatches};
 use crate::s3_clients::{address, started};
 use crate::signed::{Key, Signed, invalid_keys, key, send};
 use crate::trial;
@@ -83,7 +83,10 @@ const READ: [&str; 1] = ["read,list on bucket:*"];
 
 async fn matrix() {
     let rows: Vec<&str> = OPERATIONS.iter().map(|row| row.0).collect();
-    declared::assert_complete(declared::methods("s3/src/operations.rs", "S3"), &rows);
+    declared_operations::assert_complete(
+        declared_operations::methods("s3/src/operations.rs", "S3"),
+        &rows,
+    );
     let users = Users::on(started().await).await;
     let url = format!("http://{}", address(&users.server));
     let owner = key(&users, json!({})).await;

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::access::Users;
 use crate::access_matrix::ALL;
-use crate::declared::{self, Mismatches};
+use crate::declared_operations::{self, Mismatches};
 use crate::signed::{Answer, Key, Signed, invalid_keys, key, send};
 use crate::trial;
 
@@ -80,8 +80,8 @@ const INVALID: [(&str, &str); 7] = [
 ];
 
 async fn matrix() {
-    let operations = declared::variants("lambda/src/sqs/protocol.rs", "SqsOperation");
-    declared::assert_complete(operations, &OPERATIONS.map(|row| row.0));
+    let operations = declared_operations::variants("lambda/src/sqs/protocol.rs", "SqsOperation");
+    declared_operations::assert_complete(operations, &OPERATIONS.map(|row| row.0));
     let users = Users::start().await;
     let url = format!("http://{}", users.server.running.http_addr().expect("an address"));
     let owner = key(&users, json!({})).await;

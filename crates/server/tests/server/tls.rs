@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use headwater_model::{ErrorCode, Fault};
+use headwater_model::{ErrorCode, ErrorDetails};
 use headwater_server::{Server, ServerConfig, ServerHandle, TlsConfig};
 use http_body_util::Full;
 use hyper::client::conn::http1;

@@ -10,8 +10,8 @@ use futures::future::BoxFuture;
 use headwater_jobs::NewJob;
 use headwater_lake::Transaction;
 use headwater_model::{
-    Action, ErrorCode, Fault, JobId, JobKind, Object, PROPERTY_JOB, Principal, Problem, RefSpec,
-    ResultExt,
+    Action, ErrorCode, ErrorDetails, JobId, JobKind, Object, PROPERTY_JOB, Principal, Problem,
+    RefSpec, ResultExt,
 };
 use parking_lot::Mutex;
 use serde_json::Value;
@@ -45,7 +45,7 @@ pub enum ChangeError {
     Unknown(Problem),
 }
 
-impl<E: Fault> From<E> for ChangeError {
+impl<E: ErrorDetails> From<E> for ChangeError {
     fn from(error: E) -> Self {
         ChangeError::Rejected(error.to_problem())
     }

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use futures::FutureExt;
 use headwater_lake::{CommitView, Transaction};
 use headwater_model::{
-    Action, ErrorCode, Fault, Object, Principal, Problem, RefSpec, ResultExt, TableName,
+    Action, ErrorCode, ErrorDetails, Object, Principal, Problem, RefSpec, ResultExt, TableName,
 };
 use headwater_table_rest::CommitLimits;
 

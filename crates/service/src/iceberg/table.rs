@@ -6,7 +6,7 @@ use futures::FutureExt;
 use headwater_engine::rename_forbidden;
 use headwater_lake::{CommitView, Lake};
 use headwater_model::{
-    Action, ErrorCode, Fault, Object, Principal, Problem, RefSpec, ResultExt, TableName,
+    Action, ErrorCode, ErrorDetails, Object, Principal, Problem, RefSpec, ResultExt, TableName,
 };
 use headwater_table_rest::RestTables;
 use headwater_tables::Table;

@@ -6,7 +6,7 @@ use headwater_service::{Credential, S3Operations};
 use libtest_mimic::Trial;
 use serde_json::json;
 
-use crate::declared::Mismatches;
+use crate::declared_operations::Mismatches;
 use crate::lake::{Lake, request};
 use crate::trial;
 

@@ -4,9 +4,9 @@
 //! The program has its own `main`, because it also runs as the service's spawner.
 
 mod credentials;
-#[path = "../../../server/tests/server/declared.rs"]
+#[path = "../../../server/tests/server/declared_operations.rs"]
 #[expect(dead_code, reason = "used only by the matrices of protocols")]
-mod declared;
+mod declared_operations;
 mod lake;
 mod layers;
 mod matrix;

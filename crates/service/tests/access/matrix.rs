@@ -7,7 +7,7 @@ use headwater_service::iceberg::ChangeError;
 use headwater_service::{AccessControl, Iceberg, S3Operations, Service};
 use libtest_mimic::Trial;
 
-use crate::declared::Mismatches;
+use crate::declared_operations::Mismatches;
 use crate::lake::{Known, Lake};
 use crate::{rows, trial};
 

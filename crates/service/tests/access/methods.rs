@@ -10,7 +10,7 @@ use syn::{
     TypeParamBound, UseTree, Visibility,
 };
 
-use crate::declared::{assert_complete, parsed};
+use crate::declared_operations::{assert_complete, parsed};
 use crate::trial;
 use crate::unchecked::UNCHECKED;
 

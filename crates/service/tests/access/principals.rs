@@ -3,7 +3,7 @@
 use libtest_mimic::Trial;
 use syn::{ImplItem, Item, Macro};
 
-use crate::declared::parsed;
+use crate::declared_operations::parsed;
 use crate::methods::{self_type, sources};
 use crate::trial;
 

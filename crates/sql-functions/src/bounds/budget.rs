@@ -85,8 +85,8 @@ impl FunctionMemory {
     }
 
     /// Charges bytes for a function's result until the charge is dropped.
-    pub(super) fn charge(self: &Arc<Self>, function: &str, bytes: u64) -> Result<Charge> {
-        let mut charge = Charge { memory: Arc::clone(self), bytes: 0 };
+    pub(super) fn charge(self: &Arc<Self>, function: &str, bytes: u64) -> Result<MemoryCharge> {
+        let mut charge = MemoryCharge { memory: Arc::clone(self), bytes: 0 };
         charge.resize(function, bytes)?;
         Ok(charge)
     }
@@ -112,12 +112,12 @@ impl FunctionMemory {
 
 /// A charge to the memory budget of a statement, released when dropped.
 #[derive(Debug)]
-pub(super) struct Charge {
+pub(super) struct MemoryCharge {
     memory: Arc<FunctionMemory>,
     bytes: usize,
 }
 
-impl Charge {
+impl MemoryCharge {
     pub(super) fn bytes(&self) -> usize {
         self.bytes
     }
@@ -139,7 +139,7 @@ impl Charge {
     }
 }
 
-impl Drop for Charge {
+impl Drop for MemoryCharge {
     fn drop(&mut self) {
         self.memory.shrink(self.bytes);
     }

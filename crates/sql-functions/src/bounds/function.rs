@@ -30,7 +30,7 @@ use super::argument::fixed_width;
 use crate::error_text::clean;
 use crate::panic::{PANICKED, panic_error};
 
-use super::budget::{Charge, FunctionMemory, StatementBudget, too_large};
+use super::budget::{FunctionMemory, MemoryCharge, StatementBudget, too_large};
 use super::call::Call;
 use super::measured::{self, sliced};
 use super::retained::{UNCHARGED_BYTES, hold, memory_bytes, total_bytes};
@@ -226,7 +226,7 @@ impl Invocation<'_> {
 fn held(
     function: &str,
     result: ColumnarValue,
-    mut charge: Charge,
+    mut charge: MemoryCharge,
     rows: usize,
 ) -> Result<ColumnarValue> {
     match result {

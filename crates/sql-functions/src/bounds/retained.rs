@@ -7,7 +7,7 @@ use arrow::array::{Array, ArrayRef, make_array};
 use arrow::buffer::Buffer;
 use bytes::Bytes;
 
-use super::budget::Charge;
+use super::budget::MemoryCharge;
 
 /// Size below which results are not charged, in bytes.
 pub(super) const UNCHARGED_BYTES: u64 = 256 << 10;
@@ -15,7 +15,7 @@ pub(super) const UNCHARGED_BYTES: u64 = 256 << 10;
 /// A buffer with its charge, which is released when the buffer is dropped.
 struct ChargedBuffer {
     buffer: Buffer,
-    _charge: Charge,
+    _charge: MemoryCharge,
 }
 
 impl AsRef<[u8]> for ChargedBuffer {
@@ -26,7 +26,7 @@ impl AsRef<[u8]> for ChargedBuffer {
 
 /// Attaches the charge to the array's largest buffer. If the array cannot be rebuilt, it is
 /// returned without the charge.
-pub(super) fn hold(array: ArrayRef, charge: Charge) -> ArrayRef {
+pub(super) fn hold(array: ArrayRef, charge: MemoryCharge) -> ArrayRef {
     if (charge.bytes() as u64) < UNCHARGED_BYTES {
         return array;
     }
@@ -46,7 +46,7 @@ fn largest(data: &ArrayData) -> usize {
     data.child_data().iter().map(largest).max().unwrap_or(0).max(own)
 }
 
-fn held(data: ArrayData, length: usize, charge: &mut Option<Charge>) -> Option<ArrayData> {
+fn held(data: ArrayData, length: usize, charge: &mut Option<MemoryCharge>) -> Option<ArrayData> {
     let mut buffers = data.buffers().to_vec();
     if let Some(buffer) = buffers.iter_mut().find(|buffer| buffer.len() == length)
         && let Some(charge) = charge.take()

@@ -22,10 +22,10 @@ use super::rewrite_parts;
 
 /// Returns the plan with intervals compared by their lengths.
 pub(super) fn rewrite(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
-    rewrite_parts(plan, settle)
+    rewrite_parts(plan, rewrite_expr)
 }
 
-fn settle(expr: Expr, schema: &DFSchema) -> Transformed<Expr> {
+fn rewrite_expr(expr: Expr, schema: &DFSchema) -> Transformed<Expr> {
     let is_interval = |expr: &Expr| matches!(expr.get_type(schema), Ok(DataType::Interval(_)));
     match expr {
         Expr::BinaryExpr(BinaryExpr { left, op, right })

@@ -15,10 +15,10 @@ use super::rewrite_values;
 
 /// Returns the plan with single-row subqueries replaced.
 pub(super) fn rewrite(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
-    rewrite_values(plan, |value| value.transform_up(settle))
+    rewrite_values(plan, |value| value.transform_up(rewrite_expr))
 }
 
-fn settle(expr: Expr) -> Result<Transformed<Expr>> {
+fn rewrite_expr(expr: Expr) -> Result<Transformed<Expr>> {
     match expr {
         Expr::Exists(Exists { subquery, negated }) => {
             match rows(&subquery.subquery) {

@@ -9,7 +9,7 @@ use crate::unsupported_clauses::{empty, none};
 
 /// A DELETE statement.
 #[derive(Debug, Clone)]
-pub struct RowDelete {
+pub struct DeleteStatement {
     /// The table to delete from.
     pub table: ObjectName,
     /// Alias of the table, if one was written.
@@ -23,7 +23,7 @@ pub struct RowDelete {
 }
 
 /// Converts a DELETE statement, or rejects its unsupported parts by name.
-pub fn row_delete(delete: Delete, with: Option<With>) -> Result<RowDelete> {
+pub fn row_delete(delete: Delete, with: Option<With>) -> Result<DeleteStatement> {
     let Delete {
         delete_token: _,
         optimizer_hints,
@@ -57,5 +57,5 @@ pub fn row_delete(delete: Delete, with: Option<With>) -> Result<RowDelete> {
     let returning = returning(items, target.alias.as_ref())?;
     let source = source(Parts { with, projection: places(), from, selection, order_by, limit })?;
     let (table, alias) = (target.table, target.alias);
-    Ok(RowDelete { table, alias, source, returning, everything })
+    Ok(DeleteStatement { table, alias, source, returning, everything })
 }

@@ -25,7 +25,7 @@ const FROM_SOURCE: &str = "\0s";
 
 /// A MERGE statement.
 #[derive(Debug, Clone)]
-pub struct RowMerge {
+pub struct MergeStatement {
     /// Target table.
     pub table: ObjectName,
     /// Alias of the target, if one was written.
@@ -82,7 +82,7 @@ pub enum Action {
 }
 
 /// Converts a MERGE statement, or rejects its unsupported parts by name.
-pub fn row_merge(merge: Merge, with: Option<With>) -> Result<RowMerge> {
+pub fn row_merge(merge: Merge, with: Option<With>) -> Result<MergeStatement> {
     let Merge { merge_token, optimizer_hints, into: _, table, source: from, on, clauses, output } =
         merge;
     empty(&optimizer_hints, "an optimizer hint")?;
@@ -125,7 +125,7 @@ pub fn row_merge(merge: Merge, with: Option<With>) -> Result<RowMerge> {
     let from = vec![TableWithJoins { relation: target.relation, joins: vec![join] }];
     let source = source(Parts { with, projection, from, ..Parts::default() })?;
     let (table, alias) = (target.table, target.alias);
-    Ok(RowMerge { table, alias, source_label, clauses: taken, source, marked })
+    Ok(MergeStatement { table, alias, source_label, clauses: taken, source, marked })
 }
 
 /// Qualifies unqualified columns with the source, because a source row without a match has only the

@@ -10,9 +10,9 @@ mod truncate;
 mod update;
 
 pub use assignment::{AssignedColumn, is_default};
-pub use delete::{RowDelete, row_delete};
-pub use merge::{Action, Clause, RowMerge, When, row_merge};
+pub use delete::{DeleteStatement, row_delete};
+pub use merge::{Action, Clause, MergeStatement, When, row_merge};
 pub(crate) use query::returning;
-pub use query::{FILE, Parts, ROW, TARGET, add_columns, query_of, unwrapped};
-pub use truncate::{Truncation, truncation};
-pub use update::{RowUpdate, row_update};
+pub use query::{FILE, Parts, ROW, TARGET, add_columns, query_of, split_with_clause};
+pub use truncate::{TruncateStatement, truncation};
+pub use update::{UpdateStatement, row_update};

@@ -188,7 +188,7 @@ pub fn query_of(parts: Parts) -> Query {
 
 /// Separates a statement from its WITH clause, which sqlparser parses as a query around the
 /// statement.
-pub fn unwrapped(query: Query) -> Result<(Option<With>, SetExpr)> {
+pub fn split_with_clause(query: Query) -> Result<(Option<With>, SetExpr)> {
     let Query {
         with,
         body,

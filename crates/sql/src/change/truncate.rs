@@ -7,7 +7,7 @@ use crate::unsupported_clauses::{none, unset};
 
 /// A TRUNCATE statement.
 #[derive(Debug)]
-pub struct Truncation {
+pub struct TruncateStatement {
     /// The tables to truncate.
     pub tables: Vec<ObjectName>,
     /// True with IF EXISTS.
@@ -15,7 +15,7 @@ pub struct Truncation {
 }
 
 /// Converts a TRUNCATE statement, or rejects its unsupported parts by name.
-pub fn truncation(truncate: Truncate) -> Result<Truncation> {
+pub fn truncation(truncate: Truncate) -> Result<TruncateStatement> {
     let Truncate { table_names, partitions, table: _, if_exists, identity, cascade, on_cluster } =
         truncate;
     none(partitions.as_ref(), "PARTITION (…) in TRUNCATE")?;
@@ -28,5 +28,5 @@ pub fn truncation(truncate: Truncate) -> Result<Truncation> {
         unset(has_asterisk, "`*` in TRUNCATE")?;
         tables.push(name);
     }
-    Ok(Truncation { tables, if_exists })
+    Ok(TruncateStatement { tables, if_exists })
 }

@@ -10,7 +10,7 @@ use crate::unsupported_clauses::{empty, none};
 
 /// An UPDATE statement.
 #[derive(Debug, Clone)]
-pub struct RowUpdate {
+pub struct UpdateStatement {
     /// The table to update.
     pub table: ObjectName,
     /// Alias of the table, if one was written.
@@ -25,7 +25,7 @@ pub struct RowUpdate {
 }
 
 /// Converts an UPDATE statement, or rejects its unsupported parts by name.
-pub fn row_update(update: Update, with: Option<With>) -> Result<RowUpdate> {
+pub fn row_update(update: Update, with: Option<With>) -> Result<UpdateStatement> {
     let Update {
         update_token: _,
         optimizer_hints,
@@ -62,5 +62,5 @@ pub fn row_update(update: Update, with: Option<With>) -> Result<RowUpdate> {
     })?;
     let (table, alias) = (target.table, target.alias);
     let returning = returning(items, alias.as_ref())?;
-    Ok(RowUpdate { table, alias, columns, returning, source })
+    Ok(UpdateStatement { table, alias, columns, returning, source })
 }

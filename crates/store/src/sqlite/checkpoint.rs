@@ -29,7 +29,7 @@ impl Checkpoints {
     }
 
     /// Counts a commit, and starts a checkpoint if one is due and none is running.
-    pub(super) fn note_commit(&self) {
+    pub(super) fn count_commit(&self) {
         if self.commits.fetch_add(1, Ordering::Relaxed) + 1 < CHECKPOINT_COMMITS {
             return;
         }

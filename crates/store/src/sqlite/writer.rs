@@ -192,7 +192,7 @@ impl WriteConnections {
     fn release(&mut self, role: Role, connection: SqliteConnection) {
         let slot = if role == Role::Writer { &mut self.strict } else { &mut self.relaxed };
         *slot = Some(connection);
-        self.checkpoints.note_commit();
+        self.checkpoints.count_commit();
     }
 }
 

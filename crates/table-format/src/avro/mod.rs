@@ -18,7 +18,7 @@ use std::collections::HashMap;
 
 use self::codec::Codec;
 use self::schema::Schema;
-pub use self::schema::{Field, Kind, Logical};
+pub use self::schema::{Field, Kind, LogicalType};
 use self::value::{Reader, decode_row};
 pub use self::value::{Record, Value};
 

@@ -16,7 +16,7 @@ const NODES_MAX: usize = 100_000;
 #[derive(Debug, Clone, PartialEq)]
 pub struct Schema {
     pub kind: Kind,
-    pub logical: Logical,
+    pub logical: LogicalType,
 }
 
 /// The kind of a type, which determines the encoding of its values.
@@ -40,7 +40,7 @@ pub enum Kind {
 
 /// A logical type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Logical {
+pub enum LogicalType {
     Plain,
     Date,
     Time,
@@ -101,7 +101,7 @@ impl Parser {
         let Some(depth) = depth.checked_sub(1).filter(|_| self.nodes <= NODES_MAX) else {
             return invalid("the schema is nested too deeply, or is too large");
         };
-        let plain = |kind| Ok(Schema { kind, logical: Logical::Plain });
+        let plain = |kind| Ok(Schema { kind, logical: LogicalType::Plain });
         match json {
             Json::String(name) => self.by_name(name),
             Json::Array(variants) => {
@@ -132,7 +132,7 @@ impl Parser {
                 return Ok(found);
             }
         };
-        Ok(Schema { kind, logical: Logical::Plain })
+        Ok(Schema { kind, logical: LogicalType::Plain })
     }
 
     fn parse_object(&mut self, json: &Json, depth: usize) -> Result<Schema> {
@@ -182,22 +182,24 @@ fn size(schema: &Schema) -> usize {
     }
 }
 
-fn logical(json: &Json) -> Logical {
+fn logical(json: &Json) -> LogicalType {
     let number = |key: &str| json[key].as_u64().and_then(|n| u32::try_from(n).ok());
     // Iceberg marks timestamps with a time zone by a property of its own.
     let zone = json["adjust-to-utc"].as_bool().unwrap_or_default();
     match json["logicalType"].as_str() {
-        Some("date") => Logical::Date,
-        Some("time-micros") => Logical::Time,
-        Some("timestamp-micros") => Logical::Timestamp { nanoseconds: false, zone },
-        Some("local-timestamp-micros") => Logical::Timestamp { nanoseconds: false, zone: false },
-        Some("timestamp-nanos") => Logical::Timestamp { nanoseconds: true, zone },
-        Some("local-timestamp-nanos") => Logical::Timestamp { nanoseconds: true, zone: false },
-        Some("uuid") => Logical::Uuid,
-        Some("decimal") => Logical::Decimal {
+        Some("date") => LogicalType::Date,
+        Some("time-micros") => LogicalType::Time,
+        Some("timestamp-micros") => LogicalType::Timestamp { nanoseconds: false, zone },
+        Some("local-timestamp-micros") => {
+            LogicalType::Timestamp { nanoseconds: false, zone: false }
+        }
+        Some("timestamp-nanos") => LogicalType::Timestamp { nanoseconds: true, zone },
+        Some("local-timestamp-nanos") => LogicalType::Timestamp { nanoseconds: true, zone: false },
+        Some("uuid") => LogicalType::Uuid,
+        Some("decimal") => LogicalType::Decimal {
             precision: number("precision").unwrap_or_default(),
             scale: number("scale").unwrap_or_default(),
         },
-        _ => Logical::Plain,
+        _ => LogicalType::Plain,
     }
 }

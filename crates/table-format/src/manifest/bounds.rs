@@ -19,7 +19,7 @@ const DECIMAL_BYTES_MAX: usize = 16;
 
 /// Lower or upper bound.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Side {
+pub(super) enum BoundKind {
     Lower,
     Upper,
 }
@@ -29,7 +29,7 @@ pub(super) enum Side {
 pub(super) fn decode_bounds(
     entries: &[Value<'_>],
     schema: &Schema,
-    side: Side,
+    side: BoundKind,
 ) -> Result<Vec<(i32, Datum)>> {
     let mut bounds = Vec::with_capacity(entries.len());
     for (id, value) in super::entries::pairs(entries)? {
@@ -43,7 +43,11 @@ pub(super) fn decode_bounds(
 }
 
 /// Decodes a bound; `None` if the bytes are not a value of the type.
-pub(super) fn decode_bound(bytes: &[u8], data_type: &PrimitiveType, side: Side) -> Option<Datum> {
+pub(super) fn decode_bound(
+    bytes: &[u8],
+    data_type: &PrimitiveType,
+    side: BoundKind,
+) -> Option<Datum> {
     use PrimitiveType::{Boolean, Date, Decimal, String, Time, Timestamp, Uuid};
     use PrimitiveType::{Double, Float, Int, Long, TimestampNs, Timestamptz, TimestamptzNs};
     let promoted;
@@ -77,10 +81,10 @@ pub(super) fn decode_bound(bytes: &[u8], data_type: &PrimitiveType, side: Side) 
 
 /// Decodes a string that may be truncated within a character. Without the incomplete character, a
 /// lower bound is still valid, but an upper bound is not.
-fn text(bytes: &[u8], side: Side) -> Option<&str> {
+fn text(bytes: &[u8], side: BoundKind) -> Option<&str> {
     match std::str::from_utf8(bytes) {
         Ok(text) => Some(text),
-        Err(error) if side == Side::Lower => {
+        Err(error) if side == BoundKind::Lower => {
             bytes.get(..error.valid_up_to()).and_then(|whole| std::str::from_utf8(whole).ok())
         }
         Err(_) => None,
@@ -92,8 +96,8 @@ mod tests {
     use super::*;
 
     fn check(bytes: &[u8], data_type: PrimitiveType, lower: Option<Datum>, upper: Option<Datum>) {
-        assert_eq!(decode_bound(bytes, &data_type, Side::Lower), lower, "lower {bytes:?}");
-        assert_eq!(decode_bound(bytes, &data_type, Side::Upper), upper, "upper {bytes:?}");
+        assert_eq!(decode_bound(bytes, &data_type, BoundKind::Lower), lower, "lower {bytes:?}");
+        assert_eq!(decode_bound(bytes, &data_type, BoundKind::Upper), upper, "upper {bytes:?}");
     }
 
     fn both(bytes: &[u8], data_type: PrimitiveType, bound: Option<Datum>) {

@@ -5,7 +5,7 @@ use iceberg::spec::{
     StructType,
 };
 
-use super::bounds::{Side, decode_bounds};
+use super::bounds::{BoundKind, decode_bounds};
 use super::partition::Partitions;
 use crate::avro::{AvroError, AvroFile, Field, Kind, Record, Result, Value};
 use crate::foreign_types;
@@ -53,7 +53,7 @@ fn schema_of(file: &AvroFile<'_>) -> Result<SchemaRef> {
     let broken = |error: &dyn std::fmt::Display| {
         AvroError::Invalid(format!("the table schema in the header cannot be read: {error}"))
     };
-    let read: Schema = if foreign_types::may_name_some(written) {
+    let read: Schema = if foreign_types::may_contain_foreign_type(written) {
         let mut value = serde_json::from_slice(written).map_err(|error| broken(&error))?;
         foreign_types::hide(&mut value).map_err(|reason| broken(&reason))?;
         serde_json::from_value(value).map_err(|error| broken(&error))?
@@ -154,8 +154,12 @@ impl EntryDecoder<'_> {
             .value_counts(counts(109, "value_counts")?.into_iter().collect())
             .null_value_counts(counts(110, "null_value_counts")?.into_iter().collect())
             .nan_value_counts(counts(137, "nan_value_counts")?.into_iter().collect())
-            .lower_bounds(decode_bounds(lower, self.schema, Side::Lower)?.into_iter().collect())
-            .upper_bounds(decode_bounds(upper, self.schema, Side::Upper)?.into_iter().collect());
+            .lower_bounds(
+                decode_bounds(lower, self.schema, BoundKind::Lower)?.into_iter().collect(),
+            )
+            .upper_bounds(
+                decode_bounds(upper, self.schema, BoundKind::Upper)?.into_iter().collect(),
+            );
         Ok(())
     }
 }

@@ -20,7 +20,7 @@ use iceberg::spec::{
     StructType, UNASSIGNED_SEQUENCE_NUMBER,
 };
 
-use self::uuids::Uuids;
+use self::uuids::UuidFields;
 use crate::manifest_entry::builder_of;
 use crate::promotion::promoted_file;
 use crate::{Error, Result};
@@ -212,7 +212,7 @@ pub async fn encode(
     let output = memory.new_output(MEMORY_FILE)?;
     let (spec, schema) = ((*manifest.spec).clone(), manifest.schema);
     let types = spec.partition_type(&schema)?;
-    let uuids = Uuids::new(&types);
+    let uuids = UuidFields::new(&types);
     let (written_schema, written_types) = uuids.as_bytes(&spec, &schema)?;
     let builder = ManifestWriterBuilder::new(output, Some(snapshot.id), written_schema, spec);
     let mut writer = match (manifest.content, snapshot.version) {

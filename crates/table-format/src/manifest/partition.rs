@@ -11,7 +11,7 @@ use iceberg::spec::{
 };
 use serde::Deserialize;
 
-use crate::avro::{AvroError, Field, Kind, Logical, Record, Result, Value};
+use crate::avro::{AvroError, Field, Kind, LogicalType, Record, Result, Value};
 
 const DAY_MICROS: i64 = 86_400_000_000;
 const DAY_NANOS: i64 = DAY_MICROS * 1000;
@@ -106,7 +106,7 @@ fn type_of(field: &SpecField, schema: &Schema, written: Option<&Field>) -> Resul
 
 /// Returns the type of an Avro field.
 fn avro_type(field: &Field) -> PrimitiveType {
-    use Logical::{Date, Decimal, Time, Timestamp};
+    use LogicalType::{Date, Decimal, Time, Timestamp};
     let schema = field.schema.not_null();
     match (&schema.kind, schema.logical) {
         (Kind::Boolean, _) => PrimitiveType::Boolean,
@@ -123,7 +123,7 @@ fn avro_type(field: &Field) -> PrimitiveType {
         (Kind::Fixed(_) | Kind::Bytes, Decimal { precision, scale }) => {
             PrimitiveType::Decimal { precision, scale }
         }
-        (Kind::Fixed(16), Logical::Uuid) => PrimitiveType::Uuid,
+        (Kind::Fixed(16), LogicalType::Uuid) => PrimitiveType::Uuid,
         (Kind::Fixed(bytes), _) => PrimitiveType::Fixed(*bytes as u64),
         (Kind::Bytes, _) => PrimitiveType::Binary,
         _ => PrimitiveType::String,

@@ -15,13 +15,13 @@ use crate::foreign_types;
 
 /// The ids of a manifest's partition fields of type UUID.
 #[derive(Debug)]
-pub(super) struct Uuids(BTreeSet<i32>);
+pub(super) struct UuidFields(BTreeSet<i32>);
 
-impl Uuids {
+impl UuidFields {
     pub(super) fn new(types: &StructType) -> Self {
         let is_uuid = |data_type: &Type| *data_type == Type::Primitive(PrimitiveType::Uuid);
         let fields = types.fields().iter().filter(|field| is_uuid(&field.field_type));
-        Uuids(fields.map(|field| field.id).collect())
+        UuidFields(fields.map(|field| field.id).collect())
     }
 
     /// Returns the schema and the partition types with which a manifest is encoded.

@@ -80,13 +80,13 @@ impl CloudSettings {
 
     /// Returns the settings with other timeouts.
     #[must_use]
-    pub fn with_patience(mut self, patience: StoreTimeouts) -> Self {
+    pub fn with_timeouts(mut self, patience: StoreTimeouts) -> Self {
         self.patience = patience;
         self
     }
 
     /// Returns the timeouts.
-    pub fn patience(&self) -> StoreTimeouts {
+    pub fn timeouts(&self) -> StoreTimeouts {
         self.patience
     }
 
@@ -127,7 +127,7 @@ impl CloudSettings {
             }
         };
         match url.cloud {
-            Cloud::S3 => {
+            CloudProvider::S3 => {
                 let region = self.any(&["aws_region", "aws_default_region"]);
                 set("s3.region", region);
                 set("client.region", region);
@@ -140,8 +140,8 @@ impl CloudSettings {
                     set("s3.session-token", self.values.get("aws_session_token"));
                 }
             }
-            Cloud::Google => set("gcs.service.host", self.values.get("google_base_url")),
-            Cloud::Azure => {
+            CloudProvider::Google => set("gcs.service.host", self.values.get("google_base_url")),
+            CloudProvider::Azure => {
                 let name = self.any(&["azure_storage_account_name"]);
                 set("adls.account-name", url.account.as_ref().or(name));
                 let shared = ["azure_storage_sas_token", "azure_storage_sas_key"];
@@ -159,7 +159,7 @@ impl CloudSettings {
 
 /// The provider of an object store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Cloud {
+enum CloudProvider {
     S3,
     Google,
     Azure,
@@ -168,7 +168,7 @@ enum Cloud {
 /// A location in a cloud object store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CloudUrl {
-    cloud: Cloud,
+    cloud: CloudProvider,
     /// The whole URL, without a trailing slash.
     url: String,
     /// URL of the bucket.
@@ -181,7 +181,7 @@ pub struct CloudUrl {
 
 impl CloudUrl {
     /// Returns true if a text begins with the scheme of a cloud object store.
-    pub fn is_meant(text: &str) -> bool {
+    pub fn has_cloud_scheme(text: &str) -> bool {
         text.split_once("://").is_some_and(|(scheme, _)| cloud_of(scheme).is_some())
     }
 
@@ -197,7 +197,7 @@ impl CloudUrl {
             .ok_or_else(|| invalid("the URL has no scheme such as `s3://`"))?;
         let cloud =
             cloud_of(scheme).ok_or_else(|| invalid("the scheme of the URL is not supported"))?;
-        let scheme = if cloud == Cloud::S3 { "s3" } else { scheme };
+        let scheme = if cloud == CloudProvider::S3 { "s3" } else { scheme };
         let (bucket, key) = rest.split_once('/').unwrap_or((rest, ""));
         let plain = |c: char| c.is_ascii_alphanumeric() || "-_.@".contains(c);
         if bucket.is_empty() || !bucket.chars().all(plain) {
@@ -260,9 +260,9 @@ impl CloudUrl {
     /// Opens the object store of the bucket, without sending requests.
     pub fn open_bucket(&self, settings: &CloudSettings) -> Result<Arc<dyn ObjectStore>> {
         match self.cloud {
-            Cloud::S3 => self.open_s3(settings),
-            Cloud::Google => self.open_google(settings),
-            Cloud::Azure => self.open_azure(settings),
+            CloudProvider::S3 => self.open_s3(settings),
+            CloudProvider::Google => self.open_google(settings),
+            CloudProvider::Azure => self.open_azure(settings),
         }
     }
 
@@ -383,11 +383,11 @@ struct WarehouseOwner {
     lake: String,
 }
 
-fn cloud_of(scheme: &str) -> Option<Cloud> {
+fn cloud_of(scheme: &str) -> Option<CloudProvider> {
     match scheme {
-        "s3" | "s3a" => Some(Cloud::S3),
-        "gs" => Some(Cloud::Google),
-        "az" | "abfs" | "abfss" => Some(Cloud::Azure),
+        "s3" | "s3a" => Some(CloudProvider::S3),
+        "gs" => Some(CloudProvider::Google),
+        "az" | "abfs" | "abfss" => Some(CloudProvider::Azure),
         _ => None,
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use headwater_model::{ErrorCode, Fault, FixedClock};
+use headwater_model::{ErrorCode, ErrorDetails, FixedClock};
 use headwater_tables::Operation;
 use serde_json::json;
 

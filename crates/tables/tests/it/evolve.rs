@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use headwater_model::{ErrorCode, Fault, Table as Described};
+use headwater_model::{ErrorCode, ErrorDetails, Table as Described};
 use headwater_tables::{Operation, Table};
 use serde_json::json;
 

@@ -8,7 +8,7 @@ use arrow::array::{
     TimestampMicrosecondArray,
 };
 use headwater_model::ErrorCode;
-use headwater_model::Fault;
+use headwater_model::ErrorDetails;
 use headwater_tables::{Operation, Table};
 use iceberg::spec::{FormatVersion, Literal};
 use serde_json::{Value, json};
@@ -201,7 +201,7 @@ async fn values(warehouse: &Warehouse, table: &Table) -> Vec<i64> {
 async fn candidates(warehouse: &Warehouse, table: &Table, p: i64) -> usize {
     let plan = warehouse.tables.plan(table, None).await.unwrap();
     let wanted: ArrayRef = Arc::new(Int64Array::from(vec![p]));
-    let held = plan.may_hold("p", &wanted).unwrap();
+    let held = plan.may_contain("p", &wanted).unwrap();
     held.iter().filter(|held| *held != Some(false)).count()
 }
 

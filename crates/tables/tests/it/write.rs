@@ -8,7 +8,7 @@ use arrow::array::{Array, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Schema};
 use arrow::error::ArrowError;
 use futures::{StreamExt, TryStreamExt, stream};
-use headwater_model::{ErrorCode, Fault, Problem};
+use headwater_model::{ErrorCode, ErrorDetails, Problem};
 use headwater_tables::{Operation, Tables, TablesOptions};
 use object_store::memory::InMemory;
 use serde_json::json;

@@ -5,15 +5,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use headwater_kafka_client::{
-    AbortedTransactions, Connection, Content, EARLIEST, FETCH_MAX, Failure, FetchRequest,
-    FetchedPartition, LATEST, Malformed, OFFSET_OUT_OF_RANGE, PartitionOffset, Received,
-    RecordBatch, RecordError, Records, RoundPart, error_text, problem_at,
+    AbortedTransactions, BrokerFailure, Connection, Content, EARLIEST, FETCH_MAX, FetchRequest,
+    FetchedPartition, LATEST, MalformedMessage, OFFSET_OUT_OF_RANGE, PartitionOffset, Received,
+    RecordBatch, RecordError, Records, RoundTask, error_text, problem_at,
 };
 use headwater_model::{KafkaStart, Problem};
 use headwater_sandbox::ServerName;
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::receiver::{MEMORY_KIB, Round};
+use super::receiver::{MEMORY_KIB, ReadRound};
 
 /// Maximum time for which the server waits for records.
 const WAIT_MS: i32 = 1_000;
@@ -24,14 +24,14 @@ const PARTITION_BYTES: i32 = 1 << 20;
 const THROTTLE_MAX: Duration = Duration::from_secs(30);
 
 /// The partitions of a server.
-pub(super) struct Leader<'a> {
-    pub round: &'a Round<'a>,
-    pub part: RoundPart<'a>,
+pub(super) struct LeaderPartitions<'a> {
+    pub round: &'a ReadRound<'a>,
+    pub part: RoundTask<'a>,
     pub server: ServerName,
     pub partitions: Vec<i32>,
 }
 
-impl Leader<'_> {
+impl LeaderPartitions<'_> {
     /// Reads until the round ends. Returns the connection for the next round.
     pub(super) async fn run(
         mut self,
@@ -46,7 +46,7 @@ impl Leader<'_> {
         Ok(connection)
     }
 
-    async fn read(&mut self, connection: &mut Connection) -> Result<(), Failure> {
+    async fn read(&mut self, connection: &mut Connection) -> Result<(), BrokerFailure> {
         let mut readable: BTreeSet<i32> = self.partitions.iter().copied().collect();
         self.begin(connection, &mut readable).await?;
         self.round.started();
@@ -92,7 +92,7 @@ impl Leader<'_> {
         &self,
         connection: &mut Connection,
         readable: &mut BTreeSet<i32>,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), BrokerFailure> {
         let (known, initial) = {
             let position = self.round.receiver.position.lock();
             let known = readable.iter().filter(|one| position.next(**one).is_some());
@@ -123,7 +123,7 @@ impl Leader<'_> {
                 self.send(partition, offset, Content::Start { previous: None }).await?;
             } else {
                 readable.remove(&partition);
-                let failure = Failure::Server(error_text(error));
+                let failure = BrokerFailure::Server(error_text(error));
                 self.round.failed(self.problem_of(partition, failure));
             }
         }
@@ -135,12 +135,12 @@ impl Leader<'_> {
         &self,
         connection: &mut Connection,
         fetched: FetchedPartition,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), BrokerFailure> {
         let FetchedPartition { partition, error, aborted, mut batches } = fetched;
         match error {
             0 => {}
             OFFSET_OUT_OF_RANGE => return self.start_again(connection, partition).await,
-            code => return Err(Failure::Server(error_text(code))),
+            code => return Err(BrokerFailure::Server(error_text(code))),
         }
         let first = self.next(partition);
         let (mut next, mut forwarded) = (first, first);
@@ -168,7 +168,7 @@ impl Leader<'_> {
             next = next.max(last.saturating_add(1));
         }
         if next == first && has_batches {
-            return Err(Malformed("it contains no complete batch of records").into());
+            return Err(MalformedMessage("it contains no complete batch of records").into());
         }
         if next > forwarded {
             self.send(partition, next, Content::Nothing).await?;
@@ -182,7 +182,7 @@ impl Leader<'_> {
         &self,
         connection: &mut Connection,
         partition: i32,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), BrokerFailure> {
         let previous = self.next(partition);
         let topic = &self.round.receiver.topic;
         let earliest = connection.offset(topic, partition, EARLIEST).await?;
@@ -199,7 +199,7 @@ impl Leader<'_> {
 
     /// Reserves the memory of a batch until its last record is dropped. Waits while too many
     /// records wait to be recorded. A batch above the limit takes all memory.
-    async fn allocate(&self, bytes: usize) -> Result<Arc<OwnedSemaphorePermit>, Failure> {
+    async fn allocate(&self, bytes: usize) -> Result<Arc<OwnedSemaphorePermit>, BrokerFailure> {
         let size = (bytes / 1024 + 1).min(MEMORY_KIB);
         let size = u32::try_from(size).unwrap_or(u32::MAX);
         let permit = self.round.receiver.memory.clone().acquire_many_owned(size).await;
@@ -207,7 +207,7 @@ impl Leader<'_> {
     }
 
     /// Forwards a record or a change of the position, and then moves the position.
-    async fn send(&self, partition: i32, next: i64, content: Content) -> Result<(), Failure> {
+    async fn send(&self, partition: i32, next: i64, content: Content) -> Result<(), BrokerFailure> {
         let receiver = self.round.receiver;
         let topic = Arc::new(receiver.position.lock().topic.clone());
         let received = Received { topic, partition, next, content };
@@ -218,15 +218,15 @@ impl Leader<'_> {
         Ok(())
     }
 
-    fn problem(&self, failure: Failure) -> Problem {
+    fn problem(&self, failure: BrokerFailure) -> Problem {
         let server = format!("{}:{}", self.server.host, self.server.port);
         problem_at(&server, failure)
     }
 
-    fn problem_of(&self, partition: i32, failure: Failure) -> Problem {
+    fn problem_of(&self, partition: i32, failure: BrokerFailure) -> Problem {
         let topic = &self.round.receiver.topic;
         let reason = format!("partition {partition} of topic `{topic}`: {failure}");
-        self.problem(Failure::Server(reason))
+        self.problem(BrokerFailure::Server(reason))
     }
 }
 

@@ -13,8 +13,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::future::join_all;
 use headwater_kafka_client::{
-    Cluster, ClusterClient, Connection, Failure, Metadata, MetadataRequest, Position, REQUEST_MAX,
-    Received, RoundEnd, UNKNOWN_TOPIC, error_text, problem_at, server_name,
+    BrokerFailure, Cluster, ClusterClient, Connection, Metadata, MetadataRequest, Position,
+    REQUEST_MAX, Received, RoundDeadline, UNKNOWN_TOPIC, error_text, problem_at, server_name,
 };
 use headwater_model::{KafkaStart, Problem};
 use headwater_sandbox::{ServerName, ServerRules};
@@ -23,7 +23,7 @@ use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-use super::leader::Leader;
+use super::leader::LeaderPartitions;
 use crate::back_off::BackOff;
 use crate::inbox::{Receiver, Sender};
 use crate::postgres_server::secret;
@@ -49,11 +49,11 @@ pub(super) struct KafkaReceiver {
 }
 
 /// The state of a round.
-pub(super) struct Round<'a> {
+pub(super) struct ReadRound<'a> {
     pub receiver: &'a KafkaReceiver,
     pub client: &'a ClusterClient,
     pub sender: &'a Sender<Received>,
-    end: RoundEnd,
+    end: RoundDeadline,
     /// The number of servers whose tasks have not begun to read.
     starting: AtomicUsize,
     /// The first failure of the round.
@@ -62,7 +62,7 @@ pub(super) struct Round<'a> {
     was_good: bool,
 }
 
-impl Round<'_> {
+impl ReadRound<'_> {
     /// Records that the partitions of one server are read from now on.
     pub(super) fn started(&self) {
         let is_last = self.starting.fetch_sub(1, Ordering::Relaxed) == 1;
@@ -121,11 +121,11 @@ impl KafkaReceiver {
             let servers = metadata.servers.iter();
             self.servers = servers.filter_map(|one| server_name(&one.host, one.port)).collect();
             self.enter(&metadata);
-            let round = Round {
+            let round = ReadRound {
                 receiver: self,
                 client: &client,
                 sender,
-                end: RoundEnd::new(Instant::now() + self.round),
+                end: RoundDeadline::new(Instant::now() + self.round),
                 starting: AtomicUsize::new(0),
                 failure: Mutex::default(),
                 was_good: failures == 0,
@@ -176,13 +176,15 @@ impl KafkaReceiver {
         let metadata = control.request(&request, REQUEST_MAX).await.map_err(failed)?;
         match metadata.error {
             0 if metadata.partitions.is_empty() => {
-                Err(failed(Failure::Server(format!("topic `{name}` has no partitions"))))
+                Err(failed(BrokerFailure::Server(format!("topic `{name}` has no partitions"))))
             }
             0 => Ok(metadata),
-            UNKNOWN_TOPIC => Err(failed(Failure::Server(format!("topic `{name}` does not exist")))),
+            UNKNOWN_TOPIC => {
+                Err(failed(BrokerFailure::Server(format!("topic `{name}` does not exist"))))
+            }
             code => {
                 let reason = error_text(code);
-                Err(failed(Failure::Server(format!("topic `{name}`: {reason}"))))
+                Err(failed(BrokerFailure::Server(format!("topic `{name}`: {reason}"))))
             }
         }
     }
@@ -195,7 +197,7 @@ impl KafkaReceiver {
     }
 }
 
-impl Round<'_> {
+impl ReadRound<'_> {
     /// Reads all partitions until the round ends. Reuses the connection to each server and keeps it
     /// for the next round.
     async fn run(&self, metadata: &Metadata, connections: &mut BTreeMap<i32, Connection>) {
@@ -212,7 +214,9 @@ impl Round<'_> {
                 let read = match server {
                     None => Err(self.leaderless(&partitions)),
                     Some(server) => {
-                        Leader { round: self, part, server, partitions }.run(connection).await
+                        LeaderPartitions { round: self, part, server, partitions }
+                            .run(connection)
+                            .await
                     }
                 };
                 read.map(|connection| (id, connection)).map_err(|problem| self.failed(problem)).ok()
@@ -231,6 +235,6 @@ impl Round<'_> {
     fn leaderless(&self, partitions: &[i32]) -> Problem {
         let numbers: Vec<String> = partitions.iter().map(i32::to_string).collect();
         let reason = format!("no server has partition {} at present", numbers.join(", "));
-        problem_at(&self.receiver.cluster.uri(), Failure::Server(reason))
+        problem_at(&self.receiver.cluster.uri(), BrokerFailure::Server(reason))
     }
 }

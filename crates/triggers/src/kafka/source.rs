@@ -14,7 +14,7 @@ use bytes::Bytes;
 use chrono::DateTime;
 use headwater_event_values::payload;
 use headwater_kafka_client::{Cluster, Content, Position, Received, Record};
-use headwater_model::{EventData, Fault, KafkaRecord, KafkaTrigger, Timestamp, Trigger};
+use headwater_model::{ErrorDetails, EventData, KafkaRecord, KafkaTrigger, Timestamp, Trigger};
 use headwater_store::Append;
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -23,7 +23,7 @@ use super::receiver::KafkaReceiver;
 use crate::Result;
 use crate::definition::invalid;
 use crate::event_queue::OPEN_MAX;
-use crate::inbox::{Inbox, MESSAGES_MAX};
+use crate::inbox::{MESSAGES_MAX, MessageInbox};
 use crate::postgres_source::check_batch;
 use crate::record::{encode, read};
 use crate::source::{EventSource, NewEvent, PollResult, SourceContext};
@@ -111,7 +111,7 @@ impl KafkaEvents {
 /// The event source for a topic.
 pub(crate) struct KafkaSource {
     events: KafkaEvents,
-    inbox: Option<Inbox<Received>>,
+    inbox: Option<MessageInbox<Received>>,
     position: Position,
     /// The time at which the first of the received records arrived.
     since: Option<Instant>,
@@ -181,7 +181,7 @@ impl KafkaSource {
             round: context.options.poll_interval,
             ..KafkaReceiver::new(self.events.cluster.clone(), self.position.clone())
         };
-        let inbox = Inbox::open(context, receiver);
+        let inbox = MessageInbox::open(context, receiver);
         inbox.attempted().await;
         self.inbox = Some(inbox);
         Ok(())

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use headwater_jobs::{Jobs, JobsOptions};
 use headwater_model::{
-    AcceptedEvent, Actor, Clock, CloudEvent, CloudEventFormat, ErrorCode, EventData, Fault,
+    AcceptedEvent, Actor, Clock, CloudEvent, CloudEventFormat, ErrorCode, ErrorDetails, EventData,
     FixedClock, Limits, TriggerEventStatus,
 };
 use headwater_store::Store;

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use headwater_jobs::{CallBudget, NewJob};
 use headwater_model::{
-    Actor, DailyBudget, ErrorCode, Event, EventData, Fault, FixedClock, JobKind, Limits, Problem,
-    Trigger, TriggerEventStatus, Usage,
+    Actor, DailyBudget, ErrorCode, ErrorDetails, Event, EventData, FixedClock, JobKind, Limits,
+    Problem, Trigger, TriggerEventStatus, Usage,
 };
 use headwater_store::{Append, Batch, SqliteStore, Store};
 use headwater_triggers::{

@@ -14,8 +14,8 @@ use headwater_store::Store;
 use headwater_triggers::{ServerRules, Triggers, function_argument};
 use serde_json::{Value, json};
 
+use crate::external_servers::{Outside, until_fault};
 use crate::kafka_server::KafkaProcess;
-use crate::outside::{Outside, until_fault};
 use crate::support::{Dying, Mortal, until};
 
 /// Partitions of a topic in the mock cluster.

@@ -7,7 +7,7 @@ use headwater_store::Store;
 use headwater_triggers::Triggers;
 use serde_json::{Value, json};
 
-use crate::outside::{Outside, until_fault};
+use crate::external_servers::{Outside, until_fault};
 use crate::servers::{PASSWORD, PostgresProcess};
 use crate::support::{Dying, Mortal, until};
 

@@ -341,11 +341,11 @@ assert b'stop' in answers, answers
 os._exit(0)"
     );
     let folder = tempfile::tempdir().unwrap();
-    let room = TableQuota::new(1 << 20, folder.path().to_owned(), 2 << 20);
+    let table_quota = TableQuota::new(1 << 20, folder.path().to_owned(), 2 << 20);
     let mut invocation = probe(&environment, &body);
-    invocation.quota = Some(room.clone());
+    invocation.quota = Some(table_quota.clone());
     let (outcome, printed) = run(&functions, invocation).await;
     let error = outcome.expect_err("no table of its own");
     assert!(!error.to_string().contains("AssertionError"), "{error:?} {printed:?}");
-    assert_eq!(room.disk_bytes(), 0);
+    assert_eq!(table_quota.disk_bytes(), 0);
 }

@@ -1,6 +1,6 @@
 //! Decorated functions as steps: settings from decorators and the return type.
 
-use headwater_model::{Fault, PartitionField, TableName};
+use headwater_model::{ErrorDetails, PartitionField, TableName};
 use headwater_sandbox::{Network, Variables};
 use ruff_python_ast::{Decorator, Expr, StmtFunctionDef};
 use ruff_text_size::Ranged;
@@ -111,8 +111,8 @@ impl<'a> BauplanReader<'a> {
             outputs: Vec::new(),
             severity: Severity::default(),
             row_expectations: Vec::new(),
-            memory_bytes: limit(resources, "memory", units::bytes, "\"4GiB\"")?,
-            timeout: limit(resources, "timeout", units::duration, "300")?,
+            memory_bytes: limit(resources, "memory", quantities::bytes, "\"4GiB\"")?,
+            timeout: limit(resources, "timeout", quantities::duration, "300")?,
             retries: Retries::default(),
             inputs,
             parameters,

@@ -21,7 +21,7 @@ const MEMORY_PEAK_V1: &str = "memory.max_usage_in_bytes";
 pub(crate) struct Group {
     pub(super) folders: Vec<(Kind, PathBuf)>,
     files: MeasuredFiles,
-    weight: Weight,
+    weight: CpuWeight,
     pub(super) share: Option<CpuWeightFile>,
 }
 
@@ -38,7 +38,7 @@ struct MeasuredFiles {
 
 /// CPU weight of a group.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) enum Weight {
+pub(crate) enum CpuWeight {
     /// The weight of a call that has just begun.
     Boosted,
     /// The weight derived from the memory limit.
@@ -127,9 +127,9 @@ impl Group {
     }
 
     /// Sets the CPU weight.
-    pub(crate) fn set_weight(&mut self, weight: Weight) {
+    pub(crate) fn set_weight(&mut self, weight: CpuWeight) {
         let Some(share) = self.share.as_ref().filter(|_| self.weight != weight) else { return };
-        let number = if weight == Weight::Boosted { share.boosted } else { share.normal };
+        let number = if weight == CpuWeight::Boosted { share.boosted } else { share.normal };
         // Ignore an error: the file is missing if the controller is not delegated.
         let _ = set(&share.file, number.to_string());
         self.weight = weight;
@@ -139,7 +139,7 @@ impl Group {
     /// Sets the default time slice for a new clone, which has inherited the short slice of its
     /// zygote.
     pub(crate) fn apply_slice_to_clone(&self) {
-        if self.weight == Weight::Normal {
+        if self.weight == CpuWeight::Normal {
             self.apply_slice();
         }
     }
@@ -147,7 +147,7 @@ impl Group {
     /// Sets a short time slice for all threads while the group is boosted, and the default slice
     /// otherwise.
     fn apply_slice(&self) {
-        let slice = (self.weight == Weight::Boosted).then_some(SHORT_SLICE);
+        let slice = (self.weight == CpuWeight::Boosted).then_some(SHORT_SLICE);
         let Some((kind, folder)) = self.folders.first() else { return };
         let list = if matches!(kind, Kind::Unified { .. }) { "cgroup.threads" } else { "tasks" };
         let threads = fs::read_to_string(folder.join(list)).unwrap_or_default();

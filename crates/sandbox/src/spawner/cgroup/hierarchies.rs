@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::files::{keyed, number, remove_tree, set, write};
-use super::group::{Group, Weight, share_out};
+use super::group::{CpuWeight, Group, share_out};
 use crate::process_identity::{is_stale, own_identity};
 use crate::protocol::ProcessSpec;
 
@@ -169,7 +169,7 @@ impl Cgroups {
         }
         // Tools and zygotes have a low weight, because no call waits for them.
         if spec.serves_a_call() {
-            group.set_weight(Weight::Boosted);
+            group.set_weight(CpuWeight::Boosted);
         }
         Ok(())
     }

@@ -10,6 +10,6 @@ mod hierarchies;
 
 pub(super) use files::remove_tree;
 pub(crate) use group::Group;
-pub(super) use group::{GroupUsage, Weight};
+pub(super) use group::{CpuWeight, GroupUsage};
 pub(crate) use hierarchies::Cgroups;
 pub(super) use hierarchies::PREFIX;

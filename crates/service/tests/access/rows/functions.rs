@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use headwater_model::{InvokeAsyncRequest, Principal, ProjectFiles};
 use headwater_service::{
-    CallInput, ClientCall, FunctionChange, FunctionUpdate, FunctionUrlChange, LayerChange, Returns,
-    TriggerEventFilter, UrlAuth, UrlSettings, read_files,
+    CallInput, ClientCall, FunctionChange, FunctionUpdate, FunctionUrlChange, LayerChange,
+    ResultKind, TriggerEventFilter, UrlAuth, UrlSettings, read_files,
 };
 use serde_json::{Value, json};
 
@@ -33,7 +33,7 @@ pub const ROWS: &[Row] = &[
             let invocations = c.service.invocations();
             let function = invocations.find(&Principal::owner(), "f").await?;
             let (arguments, client) = (Vec::new(), ClientCall::default());
-            let input = CallInput { arguments, returns: Returns::Any, client, permit: None };
+            let input = CallInput { arguments, returns: ResultKind::Any, client, permit: None };
             let encode = async |_| Ok(Value::Null);
             invocations.call(&c.by, function, input, encode).await
         })

@@ -15,13 +15,13 @@ pub(crate) const OTHER: &str = "other";
 /// Metrics by name. The first [`NAMES_MAX`] names have their own metrics; all further names share
 /// those of `other`.
 #[derive(Debug, Default)]
-pub(crate) struct Labelled<T> {
+pub(crate) struct MetricsByName<T> {
     named: RwLock<HashMap<Box<str>, Arc<T>>>,
     other: Arc<T>,
     has_other: AtomicBool,
 }
 
-impl<T: Default> Labelled<T> {
+impl<T: Default> MetricsByName<T> {
     /// Returns the metrics of a name.
     pub(crate) fn get(&self, name: &str) -> Arc<T> {
         let named = self.named.read();
@@ -75,7 +75,7 @@ mod tests {
 
     #[test]
     fn names_beyond_the_limit_share_one_label() {
-        let labelled = Labelled::<AtomicU64>::default();
+        let labelled = MetricsByName::<AtomicU64>::default();
         for index in 0..NAMES_MAX + 50 {
             labelled.get(&format!("name{index:04}")).fetch_add(1, Ordering::Relaxed);
         }
@@ -91,7 +91,7 @@ mod tests {
 
     #[test]
     fn a_name_that_equals_the_shared_label_has_no_second_series() {
-        let labelled = Labelled::<AtomicU64>::default();
+        let labelled = MetricsByName::<AtomicU64>::default();
         labelled.get(OTHER).fetch_add(1, Ordering::Relaxed);
         labelled.get(OTHER).fetch_add(1, Ordering::Relaxed);
         let all = labelled.all();

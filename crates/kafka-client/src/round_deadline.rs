@@ -1,6 +1,6 @@
 //! The end of a round. Does no I/O.
 //!
-//! Each task of a round reads from one server and has a [`RoundPart`]. A task continues to read
+//! Each task of a round reads from one server and has a [`RoundTask`]. A task continues to read
 //! until all tasks have reached the end of the round. So a server that does not respond delays only
 //! its own partitions.
 
@@ -10,22 +10,22 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 /// The end of a round.
-pub struct RoundEnd {
+pub struct RoundDeadline {
     time: Mutex<Instant>,
     /// The number of tasks that have not reached the end.
     reading: AtomicUsize,
 }
 
 /// The part of one task in a round. A dropped part has reached the end.
-pub struct RoundPart<'a> {
-    end: &'a RoundEnd,
+pub struct RoundTask<'a> {
+    end: &'a RoundDeadline,
     has_reached_end: bool,
 }
 
-impl RoundEnd {
+impl RoundDeadline {
     /// Creates the end of a round that lasts until this time.
     pub fn new(time: Instant) -> Self {
-        RoundEnd { time: Mutex::new(time), reading: AtomicUsize::new(0) }
+        RoundDeadline { time: Mutex::new(time), reading: AtomicUsize::new(0) }
     }
 
     /// Returns the time of the end.
@@ -40,13 +40,13 @@ impl RoundEnd {
     }
 
     /// Adds a task.
-    pub fn part(&self) -> RoundPart<'_> {
+    pub fn part(&self) -> RoundTask<'_> {
         self.reading.fetch_add(1, Ordering::Relaxed);
-        RoundPart { end: self, has_reached_end: false }
+        RoundTask { end: self, has_reached_end: false }
     }
 }
 
-impl RoundPart<'_> {
+impl RoundTask<'_> {
     /// Returns true if all tasks have reached the end.
     pub fn has_ended(&mut self) -> bool {
         if Instant::now() >= self.end.time() {
@@ -63,7 +63,7 @@ impl RoundPart<'_> {
     }
 }
 
-impl Drop for RoundPart<'_> {
+impl Drop for RoundTask<'_> {
     fn drop(&mut self) {
         self.reach_end();
     }
@@ -78,7 +78,7 @@ mod tests {
     #[test]
     fn a_round_ends_when_all_tasks_have_reached_its_end() {
         let now = Instant::now();
-        let end = RoundEnd::new(now + Duration::from_hours(1));
+        let end = RoundDeadline::new(now + Duration::from_hours(1));
         let (mut one, mut two, hanging) = (end.part(), end.part(), end.part());
         assert!(!one.has_ended());
         end.shorten(now);

@@ -22,7 +22,7 @@ pub fn settings(s3: &S3) -> CloudSettings {
 /// Returns the client settings of a server, with a short timeout.
 pub fn hurried(s3: &S3, total: Duration) -> CloudSettings {
     let request = (total / 2).clamp(Duration::from_millis(400), Duration::from_secs(1));
-    settings(s3).with_patience(StoreTimeouts { request, total })
+    settings(s3).with_timeouts(StoreTimeouts { request, total })
 }
 
 /// Opens the lake in a folder, as another process would.
