@@ -1,13 +1,16 @@
 //! The values of events: the form in which functions receive an event, the values at paths of an
-//! event, payloads of messages, and the ids of recent events. This crate does no I/O.
+//! event, payloads of messages, the ids of recent events, and the schemas of events. This crate
+//! does no I/O.
 
 mod aws_event;
 mod call_record;
 mod event_path;
+mod event_schema;
 pub mod payload;
 mod recent_ids;
 
 pub use aws_event::{function_argument, function_arn};
 pub use call_record::{CALL_EVENT, CallRecord};
 pub use event_path::EventPath;
+pub use event_schema::event_schema;
 pub use recent_ids::{IdHash, RecentIds};

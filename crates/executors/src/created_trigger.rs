@@ -115,14 +115,8 @@ pub(crate) fn needed_rights(trigger: &Trigger, project: Option<&str>) -> Vec<(Ac
     if let Some(queue) = &trigger.queue {
         needed.push((Action::Read, Object::queue(&queue.name)));
     }
-    match &trigger.bucket {
-        Some(bucket) if bucket.is_remote() => {
-            needed.push((Action::Read, Object::location(&bucket.location())));
-        }
-        Some(bucket) => {
-            needed.push((Action::List, Object::prefix_in(&bucket.name, &bucket.prefix)));
-        }
-        None => {}
+    if let Some(bucket) = &trigger.bucket {
+        needed.push(bucket.right());
     }
     if let Some(location) = trigger.files.as_ref().and_then(|it| outside_project(&it.folder)) {
         needed.push((Action::Read, Object::location(location)));
@@ -342,8 +336,11 @@ mod tests {
         check(folder("landing"), &[]);
         check(folder("/data/in"), &[(Action::Read, Object::location("/data/in"))]);
         check(folder("../in"), &[(Action::Read, Object::location(EVERY))]);
-        let remote = ("bucket", serde_json::json!({"name": "s3://partner", "prefix": "in/"}));
-        check(remote, &[(Action::Read, Object::location("s3://partner/in"))]);
+        let remote = |prefix: &str| {
+            ("bucket", serde_json::json!({"name": "s3://partner", "prefix": prefix}))
+        };
+        check(remote("in/"), &[(Action::Read, Object::location("s3://partner/in"))]);
+        check(remote("in"), &[(Action::Read, Object::location("s3://partner"))]);
         let tables = ("tables", serde_json::json!({"names": ["orders"]}));
         check(tables, &[(Action::Read, Object::branch(MAIN_BRANCH))]);
     }

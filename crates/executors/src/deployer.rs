@@ -445,7 +445,8 @@ fn check_sources(project: &Project, access: Option<&dyn TableAccess>) -> Result<
     }
     let buckets = project.triggers.iter().filter_map(|trigger| trigger.bucket.as_ref());
     for bucket in buckets.filter(|bucket| bucket.is_remote()) {
-        access.check(Action::Read, &Object::location(&bucket.location()))?;
+        let (action, object) = bucket.right();
+        access.check(action, &object)?;
     }
     Ok(())
 }

@@ -215,8 +215,8 @@ impl TriggerExecutor {
             authorize_again(access, &principal, Action::Read, &Object::queue(&queue.name))?;
         }
         if let Some(bucket) = trigger.bucket.as_ref().filter(|bucket| bucket.is_remote()) {
-            let location = Object::location(&bucket.location());
-            authorize_again(access, &principal, Action::Read, &location)?;
+            let (action, object) = bucket.right();
+            authorize_again(access, &principal, action, &object)?;
         }
         check_account(access, &principal)
     }
