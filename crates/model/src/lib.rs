@@ -11,6 +11,7 @@ mod audit;
 mod backfill;
 mod branch;
 mod bucket_notification;
+mod bucket_trigger;
 mod budget;
 mod cherry_pick;
 mod clock;
@@ -68,6 +69,7 @@ pub use audit::{AuditEvent, AuditOutcome, AuditRetention};
 pub use backfill::BackfillRequest;
 pub use branch::{Branch, CreateRef, TRANSACTION_BRANCHES, Tag, UpdateRef};
 pub use bucket_notification::BucketNotification;
+pub use bucket_trigger::{BucketEvent, BucketTrigger};
 pub use budget::{BudgetUsage, DailyBudget};
 pub use cherry_pick::{CherryPickRequest, RevertRequest};
 pub use clock::{Clock, FixedClock, SystemClock, Timestamp};
@@ -136,8 +138,8 @@ pub use session::{
 };
 pub use table::{Column, CreateNamespace, Namespace, PartitionField, SortField, Table, Transform};
 pub use trigger::{
-    BucketEvent, BucketTrigger, CatchupPolicy, EventFormat, FilesTrigger, ScheduleTrigger,
-    TablesTrigger, Target, Trigger, TriggerEvent, TriggerEventStatus, TriggerImport, TriggerStatus,
+    CatchupPolicy, EventFormat, FilesTrigger, ScheduleTrigger, TablesTrigger, Target, Trigger,
+    TriggerEvent, TriggerEventStatus, TriggerImport, TriggerStatus,
 };
 pub use upload::Upload;
 pub use usage::{RateCard, Usage, UsageLine};
