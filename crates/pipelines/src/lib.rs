@@ -37,6 +37,7 @@ mod reuse;
 mod rights;
 mod row_expectations;
 mod run;
+mod run_context;
 mod run_environments;
 mod run_outputs;
 mod runner;
