@@ -24,11 +24,11 @@ use headwater_sql_functions::{
     cancellable, check_zones, panic_error,
 };
 use headwater_sql_python::RunningCalls;
+use headwater_table_scan::PlanEstimate;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinError, JoinHandle};
 
-use crate::plan_estimate::PlanEstimate;
 use crate::planning_error::is_out_of_memory;
 use crate::statement_result::Metrics;
 

@@ -25,7 +25,6 @@ mod insert;
 mod namespace;
 mod options;
 mod output;
-mod plan_estimate;
 mod planner;
 mod planning_error;
 mod referenced_tables;
@@ -55,9 +54,8 @@ pub use headwater_sql::{
 pub use headwater_sql_python::{
     CallResult, FunctionCall, FunctionDefinition, PythonRuntime, StatementOwner,
 };
-pub use headwater_table_scan::{ColumnSource, QueryColumns, RowSource, ScanCost};
+pub use headwater_table_scan::{ColumnSource, PlanEstimate, QueryColumns, RowSource, ScanCost};
 pub use options::{EngineOptions, SessionOptions};
-pub use plan_estimate::PlanEstimate;
 pub use planner::version_constant;
 pub use referenced_tables::parents;
 pub use restricted::{TableFiles, change_forbidden, rename_forbidden, restricted_tables};

@@ -12,11 +12,10 @@ use headwater_lake::CommitView;
 use headwater_model::{Commit, Usage};
 use headwater_sql_functions::StatementMemoryPool;
 use headwater_sql_python::StatementCalls;
-use headwater_table_scan::files_planned;
+use headwater_table_scan::{PlanEstimate, files_planned};
 use parking_lot::Mutex;
 
 use crate::error::Result;
-use crate::plan_estimate::PlanEstimate;
 
 /// Stream of result batches. Dropping it cancels the statement.
 pub type BatchStream = BoxStream<'static, Result<RecordBatch>>;

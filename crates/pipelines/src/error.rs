@@ -22,13 +22,6 @@ pub enum Error {
     #[error(transparent)]
     Project(#[from] headwater_project::Error),
 
-    /// Models that depend on each other in a cycle.
-    #[error("models depend on each other in a cycle: {}", cycle_text(path))]
-    Cycle {
-        /// The models in dependency order, each with the location where it reads the next model.
-        path: Vec<(String, Location)>,
-    },
-
     /// A step reads a table that is neither a model nor in the lake.
     #[error(
         "`{step}` reads `{table}`, which is neither a model nor a table at `{reference}` ({at})"
@@ -280,7 +273,7 @@ impl ErrorDetails for Error {
     fn code(&self) -> ErrorCode {
         match self {
             Error::Project(error) => error.code(),
-            Error::Cycle { .. } | Error::ViewOfModel { .. } => ErrorCode::InvalidProject,
+            Error::ViewOfModel { .. } => ErrorCode::InvalidProject,
             Error::Environment { problem, .. }
             | Error::StepFailed { problem, .. }
             | Error::Other(problem) => problem.code,
@@ -304,9 +297,6 @@ impl ErrorDetails for Error {
     fn hint(&self) -> Option<String> {
         match self {
             Error::Project(error) => error.hint(),
-            Error::Cycle { .. } => {
-                Some("Rename a model, or remove one of the references between the models.".into())
-            }
             Error::Environment { problem, .. }
             | Error::StepFailed { problem, .. }
             | Error::Other(problem) => problem.hint.clone(),
@@ -438,14 +428,6 @@ fn run_causes(failures: &[Problem]) -> Vec<String> {
         [one] => one.causes.clone(),
         many => many.iter().flat_map(with_causes).collect(),
     }
-}
-
-fn cycle_text(path: &[(String, Location)]) -> String {
-    let mut text: Vec<String> = path.iter().map(|(name, at)| format!("`{name}` ({at})")).collect();
-    if let Some((name, _)) = path.first() {
-        text.push(format!("`{name}`"));
-    }
-    text.join(" reads ")
 }
 
 fn run_text(failures: &[Problem]) -> String {

@@ -1,6 +1,6 @@
 //! Runs projects: from source files to tables on a branch.
 //!
-//! A [`Project`] is parsed by the crate `project`. The tables that its steps read form a graph. The
+//! A [`Project`] is parsed by the crate `project`, which also has the graph of its steps. The
 //! [`Runner`] plans which steps are out of date and runs them on a run branch. It merges that
 //! branch into the target only after all expectations have passed. A failed run leaves its target
 //! unchanged and keeps the run branch for inspection.
@@ -21,7 +21,6 @@ mod error;
 mod fingerprint;
 mod forecast;
 mod function_secrets;
-mod graph;
 mod incremental_reads;
 mod invocation;
 mod model_record;
@@ -38,11 +37,11 @@ mod reuse;
 mod rights;
 mod row_expectations;
 mod run;
+mod run_context;
 mod run_environments;
 mod run_outputs;
 mod runner;
 mod selected;
-mod selection;
 mod sql_function;
 mod steps_to_run;
 mod system_tables;

@@ -10,17 +10,16 @@ use headwater_model::{
     ErrorDetails, PlannedStep, PreviewRequest, Priority, RefSpec, RunEnvironment, RunPlan,
     SYSTEM_NAMESPACE, TableName, nearest,
 };
-use headwater_project::{Body, Input, SourceText, Step};
+use headwater_project::selector::Selection;
+use headwater_project::{Body, Graph, Input, SourceText, Step};
 use headwater_tables::{SqlView, Table};
 use serde_json::Value;
 
 use crate::build_record::{BuildRecord, InputRecord};
 use crate::columns::Columns;
 use crate::environment_packages::Packages;
-use crate::graph::Graph;
 use crate::reuse::ReusedTable;
 use crate::run_environments::{PinnedEnvironments, RecordedEnvironments};
-use crate::selection::Selection;
 use crate::{Error, Project, Result, Runner, fingerprint};
 
 /// Snapshot property with the full fingerprint of the model that wrote the snapshot.

@@ -18,7 +18,8 @@ use headwater_model::{
 use headwater_tables::Table;
 
 use crate::parse::parse_project;
-use crate::runner::{RunContext, Runner};
+use crate::run_context::RunContext;
+use crate::runner::Runner;
 use crate::{Error, Materialization, Project, Result};
 
 /// A merge as part of a run.

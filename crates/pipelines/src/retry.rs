@@ -11,7 +11,8 @@ use headwater_model::{
 
 use crate::parse::parse_project;
 use crate::plan::Plan;
-use crate::runner::{RunContext, Runner, run_branch};
+use crate::run_context::RunContext;
+use crate::runner::{Runner, run_branch};
 use crate::{Error, Result};
 
 /// The branch that a failed run left.

@@ -30,7 +30,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::plan::Plan;
 use crate::run::{Run, RunResult};
-use crate::runner::RunContext;
+use crate::run_context::RunContext;
 use crate::{Error, Result, Runner};
 
 /// Prefix of the refs of computed tables: `computed/PROJECT/TABLE/BRANCH`.

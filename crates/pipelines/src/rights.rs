@@ -13,10 +13,9 @@ use headwater_lake::CommitView;
 use headwater_model::{
     Action, Actor, MergeReport, Object, RefSpec, RunRequest, SYSTEM_NAMESPACE, TableName,
 };
-use headwater_project::{Materialization, Step};
+use headwater_project::{Graph, Materialization, Step};
 
 use crate::branch_access::BranchAccess;
-use crate::graph::Graph;
 use crate::plan::Plan;
 use crate::{Error, Project, Result, Runner};
 

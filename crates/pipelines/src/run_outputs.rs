@@ -10,7 +10,7 @@ use headwater_store::{Batch, RefChange, RefPrecondition};
 use serde::{Deserialize, Serialize};
 
 use crate::plan::Plan;
-use crate::runner::RunContext;
+use crate::run_context::RunContext;
 use crate::{Error, Result, Runner};
 
 /// Prefix of the refs: `run-output/JOB`.

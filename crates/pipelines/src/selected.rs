@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use headwater_jobs::JobFilter;
 use headwater_model::{ErrorCode, JobEventKind, JobKind, JobStatus, Problem, StepStatus};
+use headwater_project::selector::{Selection, SelectionContext, Selectors, StepState};
 use headwater_project::{Input, Step};
 
 use crate::plan::{FINGERPRINT, FINGERPRINT_CODE, Plan, PlanOptions, branch_of};
-use crate::selection::{Selection, SelectionContext, Selectors, StepState};
 use crate::{Error, Result, Runner, checks, fingerprint};
 
 /// Number of runs among which the last run of the project is searched.

@@ -47,6 +47,13 @@ pub enum Error {
         second: Location,
     },
 
+    /// Models that depend on each other in a cycle.
+    #[error("models depend on each other in a cycle: {}", cycle_text(path))]
+    Cycle {
+        /// The models in dependency order, each with the location where it reads the next model.
+        path: Vec<(String, Location)>,
+    },
+
     /// A SQL model cannot be parsed or planned.
     #[error("model `{step}` cannot be planned ({at})")]
     Sql {
@@ -114,7 +121,8 @@ impl ErrorDetails for Error {
             Error::NoManifest
             | Error::Several { .. }
             | Error::Invalid { .. }
-            | Error::Duplicate { .. } => ErrorCode::InvalidProject,
+            | Error::Duplicate { .. }
+            | Error::Cycle { .. } => ErrorCode::InvalidProject,
             Error::Sql { problem, .. } | Error::Other(problem) => problem.code,
             Error::Parameter { .. } => ErrorCode::InvalidArgument,
         }
@@ -126,6 +134,9 @@ impl ErrorDetails for Error {
             Error::Several { .. } => Some("Correct the files that are listed.".into()),
             Error::Invalid { hint, .. } => hint.clone(),
             Error::Duplicate { .. } => Some("Rename one of the definitions.".into()),
+            Error::Cycle { .. } => {
+                Some("Rename a model, or remove one of the references between the models.".into())
+            }
             Error::Sql { problem, .. } => Some(problem.hint.clone().unwrap_or_else(|| {
                 "Correct the query; `headwater table get TABLE` lists a table's columns.".to_owned()
             })),
@@ -154,7 +165,10 @@ impl ErrorDetails for Error {
                 put("line", json!(at.line));
             }
             Error::Other(problem) => context.extend(problem.context.clone()),
-            Error::NoManifest | Error::Duplicate { .. } | Error::Parameter { .. } => {}
+            Error::NoManifest
+            | Error::Duplicate { .. }
+            | Error::Cycle { .. }
+            | Error::Parameter { .. } => {}
         }
         context
     }
@@ -181,6 +195,14 @@ fn listed(error: &Error) -> String {
         line = format!("{line}; {hint}");
     }
     line
+}
+
+fn cycle_text(path: &[(String, Location)]) -> String {
+    let mut text: Vec<String> = path.iter().map(|(name, at)| format!("`{name}` ({at})")).collect();
+    if let Some((name, _)) = path.first() {
+        text.push(format!("`{name}`"));
+    }
+    text.join(" reads ")
 }
 
 fn with_causes(problem: &Problem) -> Vec<String> {

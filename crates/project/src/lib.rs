@@ -1,8 +1,9 @@
 //! Projects as defined by their files: settings, parameters, triggers, models, expectations and
 //! functions, in SQL, in Python and in Bauplan's format.
 //!
-//! A [`Project`] is parsed, never executed: this crate runs neither SQL nor Python. It also opens
-//! no files: project files are passed as text. Runs of projects are in `pipelines`.
+//! A [`Project`] is parsed, never executed: this crate runs neither SQL nor Python. Its steps form
+//! a [`Graph`], from which [`selector`] selects the steps of a run. This crate opens no files:
+//! project files are passed as text. Runs of projects are in `pipelines`.
 
 mod bauplan;
 mod callable;
@@ -10,6 +11,7 @@ mod command;
 mod contract;
 mod description;
 mod error;
+mod graph;
 mod manifest;
 mod overwrite;
 pub mod parallel;
@@ -33,6 +35,7 @@ pub use callable::{CallConcurrency, CallDestinations, Callable};
 pub use command::CommandPaths;
 pub use contract::{ColumnType, DeclaredColumn, SqlType};
 pub use error::{Error, Result};
+pub use graph::Graph;
 pub use parameter::{Parameter, ParameterKind};
 pub use parsed_project::ParsedProject;
 pub use project::{Defaults, Project, ProjectSettings};

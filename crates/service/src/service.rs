@@ -42,7 +42,8 @@ use crate::run::Runs;
 use crate::s3::BucketState;
 use crate::secret::Secrets;
 use crate::start::{
-    TriggerInputs, open_jobs, row_quota, start_engine, start_functions, start_triggers,
+    TriggerInputs, load_settings, open_jobs, row_quota, start_engine, start_functions,
+    start_triggers,
 };
 use crate::statement::Statements;
 use crate::table::Tables;
@@ -318,8 +319,7 @@ impl Components {
         let deployer =
             Deployer::new(lake.clone(), deployed, sources, secrets.clone(), catalog.clone());
         deployer.load().await;
-        let settings = Settings::new(config.project_dir.clone(), jobs.clone());
-        settings.refresh().await;
+        let settings = load_settings(&config, &jobs).await;
         register_executors(&jobs, imports, runs, &lake).await;
         Ok(Components {
             queue_meter: QueueMeter::start(jobs.clone()),

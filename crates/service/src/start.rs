@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use headwater_access::{Access, UserLimits};
 use headwater_engine::{Engine, EngineOptions};
-use headwater_executors::{CloudBuckets, CommitHistory, TriggerExecutor};
+use headwater_executors::{CloudBuckets, CommitHistory, Settings, TriggerExecutor};
 use headwater_functions::{Functions, FunctionsOptions, TableQuota, ZygoteOptions};
 use headwater_jobs::{Jobs, JobsOptions, KindLimits};
 use headwater_lake::{CloudSettings, Lake};
@@ -109,6 +109,13 @@ impl TriggerInputs {
         let cloud = config.warehouse.cloud.clone();
         TriggerInputs { objects, queues, secrets: secrets.clone(), cloud }
     }
+}
+
+/// Loads the settings of the project. An error in them does not prevent the start.
+pub async fn load_settings(config: &ServiceConfig, jobs: &Jobs) -> Settings {
+    let settings = Settings::new(config.project_dir.clone(), jobs.clone());
+    settings.refresh().await;
+    settings
 }
 
 /// Starts the triggers. Returns `None` if they are disabled: without targets.

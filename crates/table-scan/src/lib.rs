@@ -5,8 +5,8 @@
 //! partitions by bytes. Columns are read by field id, so that columns that were renamed, added,
 //! dropped or promoted are read correctly. Scans of runs share a cache of the columns that they
 //! read. A [`RowSource`] is a table of rows that are stored outside of the lake.
-//! [`column_sources`] traces the columns of a plan to the tables. This crate resolves no names and
-//! checks no rights.
+//! [`column_sources`] traces the columns of a plan to the tables, and [`PlanEstimate`] is the
+//! estimated cost of a plan. This crate resolves no names and checks no rights.
 
 mod cached_reader;
 mod column_cache;
@@ -15,6 +15,7 @@ mod delete_filter;
 mod fields;
 mod file_groups;
 mod nested_cast;
+mod plan_estimate;
 mod provider;
 mod pruning;
 mod row_lineage;
@@ -27,6 +28,7 @@ mod statistics;
 mod string_views;
 
 pub use column_sources::{ColumnSource, QueryColumns, column_sources};
+pub use plan_estimate::PlanEstimate;
 pub use provider::LakeTable;
 pub use pruning::{can_match, prune, whole_files};
 pub use row_source::{RowSource, pieces, stored_costs, stored_table, viewed};

@@ -3,12 +3,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use headwater_catalog::MergePlan;
 use headwater_model::{
     CherryPickRequest, Commit, CommitId, MergeReport, MergeRequest, PROPERTY_JOB, PROPERTY_PICKED,
     PROPERTY_REVERTED, RefSpec, RevertRequest, TableName,
 };
 
-use super::{Change, MergeOptions};
+use super::{Change, MergeOptions, OngoingMerge};
 use crate::error::{Error, Result};
 use crate::lake::Lake;
 
@@ -153,6 +154,30 @@ impl Lake {
             return Err(invalid(message, "Revert the whole commit, or use `--partial`."));
         }
         Ok(Some(tables))
+    }
+}
+
+impl OngoingMerge<'_> {
+    /// Returns true if both sides contain the same commit since the base, through a cherry-pick.
+    pub(super) async fn has_common_cherry_pick(&self, plan: &MergePlan) -> Result<bool> {
+        if matches!(&self.change, Change::From { is_revert: true, .. }) {
+            return Ok(false);
+        }
+        let catalog = self.lake.catalog();
+        let mut oldest = self.lake.clock().now();
+        for base in &plan.bases {
+            oldest = oldest.min(catalog.read_commit(*base).await?.time);
+        }
+        let mut commit_sets = Vec::new();
+        for heads in [plan.bases.as_slice(), &[plan.head], &[plan.source]] {
+            let commits = catalog.history_since(heads, oldest).await?;
+            let picked = commits.iter().filter_map(|commit| commit.properties.get(PROPERTY_PICKED));
+            let picked: Vec<CommitId> = picked.filter_map(|id| id.parse().ok()).collect();
+            commit_sets.push(commits.iter().map(|commit| commit.id).chain(picked).collect());
+        }
+        let [base, ours, theirs]: [BTreeSet<CommitId>; 3] =
+            commit_sets.try_into().unwrap_or_default();
+        Ok(ours.intersection(&theirs).any(|id| !base.contains(id)))
     }
 }
 

@@ -27,7 +27,7 @@ use headwater_catalog::{
 };
 use headwater_model::{
     CommitId, ConflictCause, ErrorDetails, MergeChoice, MergeOutcome, MergeReport, MergeRequest,
-    MergeResolution, MergedTable, PROPERTY_PICKED, RefSpec, TableName,
+    MergeResolution, MergedTable, RefSpec, TableName,
 };
 use headwater_table_merge::RowBudget;
 
@@ -404,28 +404,6 @@ impl<'a> OngoingMerge<'a> {
             plan.contested.iter().map(|contested| &contested.table).collect();
         self.verdicts.retain(|table, _| contested.contains(table));
         Ok(())
-    }
-
-    /// Returns true if both sides contain the same commit since the base, through a cherry-pick.
-    async fn has_common_cherry_pick(&self, plan: &MergePlan) -> Result<bool> {
-        if matches!(&self.change, Change::From { is_revert: true, .. }) {
-            return Ok(false);
-        }
-        let catalog = self.lake.catalog();
-        let mut oldest = self.lake.clock().now();
-        for base in &plan.bases {
-            oldest = oldest.min(catalog.read_commit(*base).await?.time);
-        }
-        let mut commit_sets = Vec::new();
-        for heads in [plan.bases.as_slice(), &[plan.head], &[plan.source]] {
-            let commits = catalog.history_since(heads, oldest).await?;
-            let picked = commits.iter().filter_map(|commit| commit.properties.get(PROPERTY_PICKED));
-            let picked: Vec<CommitId> = picked.filter_map(|id| id.parse().ok()).collect();
-            commit_sets.push(commits.iter().map(|commit| commit.id).chain(picked).collect());
-        }
-        let [base, ours, theirs]: [BTreeSet<CommitId>; 3] =
-            commit_sets.try_into().unwrap_or_default();
-        Ok(ours.intersection(&theirs).any(|id| !base.contains(id)))
     }
 
     /// Returns true if only maintenance changed the target's table since the merge base.

@@ -10,9 +10,8 @@ use arrow::error::ArrowError;
 use futures::stream::BoxStream;
 use headwater_engine::{Batches, RowSource, Session};
 use headwater_functions::SharedTable;
-use headwater_project::{Materialization, Step};
+use headwater_project::{Graph, Materialization, Step};
 
-use crate::graph::Graph;
 use crate::{Error, Result};
 
 /// Output of a step.

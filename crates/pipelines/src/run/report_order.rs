@@ -4,8 +4,7 @@
 use std::collections::BTreeMap;
 
 use headwater_model::StepReport;
-
-use crate::graph::Graph;
+use headwater_project::Graph;
 
 /// Reports of ended steps, each held back until the reports of its parents are complete.
 pub(super) struct ReportOrder<'a> {

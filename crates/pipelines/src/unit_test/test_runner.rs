@@ -16,17 +16,16 @@ use headwater_model::{
     ErrorCode, ErrorDetails, JobEventKind, Problem, RefSpec, RunReport, RunRequest, StepReport,
     StepStatus, Usage,
 };
-use headwater_project::{Body, Function, Input, Step};
+use headwater_project::selector::{SelectionContext, Selectors, StepState};
+use headwater_project::{Body, Function, Graph, Input, Step};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use super::definition::{ExpectedResult, UnitTest};
 use super::{compare, definition, rows};
 use crate::function_secrets::FunctionSecrets;
-use crate::graph::Graph;
 use crate::invocation::FunctionCall;
 use crate::parse::parse_project;
-use crate::selection::{SelectionContext, Selectors, StepState};
 use crate::{Error, Project, Result, Runner, fingerprint};
 
 /// The result that a tested step returned.

@@ -1,12 +1,14 @@
 //! Selectors: dbt's syntax for sets of models and expectations.
 //!
-//! [`parse`] does no I/O. Runs compare the parsed selectors with the graph of a project, with the
-//! last build of its models and with its last run.
+//! [`parse`] does no I/O. [`Selectors`] are resolved against the graph of a project, the last build
+//! of its models and its last run.
 
 mod attribute;
 mod method;
 mod parser;
+mod selection;
 
 pub use attribute::Attribute;
 pub use method::{GraphDepth, Method, RunResult, Selector, State};
 pub use parser::{invalid, parse};
+pub use selection::{Selection, SelectionContext, Selectors, StepState};

@@ -34,7 +34,7 @@ pub struct PlanEstimate {
 
 impl PlanEstimate {
     /// Returns the estimate of a plan.
-    pub(crate) fn of(plan: &dyn ExecutionPlan) -> Self {
+    pub fn of(plan: &dyn ExecutionPlan) -> Self {
         let context = StatisticsContext::new();
         let Size { rows, bytes } = Size::of(&context, plan);
         PlanEstimate { cost: cost(&context, plan), rows, row_bytes: bytes / rows.max(1) }

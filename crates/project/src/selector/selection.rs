@@ -8,15 +8,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use globset::{GlobBuilder, GlobMatcher};
 use headwater_model::{Problem, StepStatus};
-use headwater_project::selector::{self, Attribute, Method, Selector, State, invalid};
-use headwater_project::{Step, suggest};
 
-use crate::Project;
-use crate::graph::Graph;
+use super::{Attribute, Method, Selector, State, invalid, parse};
+use crate::{Graph, Project, Step, suggest};
 
 /// The steps of a run.
 #[derive(Debug, Clone)]
-pub(crate) struct Selection {
+pub struct Selection {
     /// For each step, whether the selectors select it.
     pub chosen: Vec<bool>,
     /// For each step, whether the run plans it.
@@ -24,8 +22,10 @@ pub(crate) struct Selection {
 }
 
 /// The project and the states that selectors are resolved against.
-pub(crate) struct SelectionContext<'a> {
+pub struct SelectionContext<'a> {
+    /// The project whose steps are selected.
     pub project: &'a Project,
+    /// The graph of the project.
     pub graph: &'a Graph,
     /// For each step, the comparison with its last build. Empty if no selector needs it.
     pub states: &'a [StepState],
@@ -37,15 +37,18 @@ pub(crate) struct SelectionContext<'a> {
 
 /// Comparison of a step with its last build.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) enum StepState {
+pub enum StepState {
+    /// Nothing that the step depends on has changed.
     #[default]
     Same,
+    /// The step has changed since its last build.
     Modified,
+    /// The step has not been built.
     New,
 }
 
 /// The parsed selectors of a request.
-pub(crate) struct Selectors {
+pub struct Selectors {
     select: Vec<Vec<Selector>>,
     exclude: Vec<Vec<Selector>>,
     /// True if the request has no selectors.
@@ -56,7 +59,7 @@ impl Selectors {
     /// Parses the selectors of a request. Errors: `invalid_argument`.
     pub fn parse(select: &[String], exclude: &[String]) -> Result<Selectors, Problem> {
         let all = select.is_empty();
-        Ok(Selectors { select: selector::parse(select)?, exclude: selector::parse(exclude)?, all })
+        Ok(Selectors { select: parse(select)?, exclude: parse(exclude)?, all })
     }
 
     /// Returns true if a selector compares steps with their last build.

@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use headwater_model::TableName;
 
-use crate::{Error, Location, Project, Result, Step};
+use crate::{Error, Input, Location, Project, Result, Step};
 
 /// Dependencies between steps, with a topological order.
 #[derive(Debug, Clone)]
-pub(crate) struct Graph {
+pub struct Graph {
     /// Indexes of the steps that each step reads (its parents).
     pub parents: Vec<BTreeSet<usize>>,
     /// Indexes of the steps that read each step (its children).
@@ -51,7 +51,7 @@ impl Graph {
     }
 
     /// Returns the model that an input names; `None` for a lake table.
-    pub fn model(&self, input: &crate::Input) -> Option<usize> {
+    pub fn model(&self, input: &Input) -> Option<usize> {
         if input.reference.is_some() {
             return None;
         }
