@@ -1,10 +1,11 @@
-//! The values of events: the form in which functions receive an event, the values at paths of an
-//! event, payloads of messages, and the ids of recent events. This crate does no I/O.
+//! The values of events: their schemas, the form in which functions receive an event, the values at
+//! paths of an event, payloads of messages, and the ids of recent events. This crate does no I/O.
 
 mod aws_event;
 mod batch;
 mod call_record;
 mod event_path;
+mod event_schema;
 pub mod payload;
 mod recent_ids;
 
@@ -12,4 +13,5 @@ pub use aws_event::{function_argument, function_arn};
 pub use batch::{failed_items, item_ids, part_of};
 pub use call_record::{CALL_EVENT, CallRecord};
 pub use event_path::EventPath;
+pub use event_schema::event_schema;
 pub use recent_ids::{IdHash, RecentIds};
