@@ -1,11 +1,13 @@
 //! The values of events: their schemas, the form in which functions receive an event, the values at
-//! paths of an event, payloads of messages, and the ids of recent events. This crate does no I/O.
+//! paths of an event, payloads of messages, loops in the lineage of an event, and the ids of recent
+//! events. This crate does no I/O.
 
 mod aws_event;
 mod batch;
 mod call_record;
 mod event_path;
 mod event_schema;
+mod lineage;
 pub mod payload;
 mod recent_ids;
 
@@ -14,4 +16,5 @@ pub use batch::{failed_items, item_ids, part_of};
 pub use call_record::{CALL_EVENT, CallRecord};
 pub use event_path::EventPath;
 pub use event_schema::event_schema;
+pub use lineage::loop_problem;
 pub use recent_ids::{IdHash, RecentIds};
