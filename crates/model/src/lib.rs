@@ -52,6 +52,7 @@ mod secret;
 mod session;
 mod table;
 mod trigger;
+mod trigger_event;
 mod upload;
 mod usage;
 mod view;
@@ -137,8 +138,9 @@ pub use session::{
 pub use table::{Column, CreateNamespace, Namespace, PartitionField, SortField, Table, Transform};
 pub use trigger::{
     BucketEvent, BucketTrigger, CatchupPolicy, EventFormat, FilesTrigger, ScheduleTrigger,
-    TablesTrigger, Target, Trigger, TriggerEvent, TriggerEventStatus, TriggerImport, TriggerStatus,
+    TablesTrigger, Target, Trigger, TriggerImport,
 };
+pub use trigger_event::{TriggerEvent, TriggerEventStatus, TriggerStatus};
 pub use upload::Upload;
 pub use usage::{RateCard, Usage, UsageLine};
 pub use view::{SqlView, ViewQuery};
