@@ -9,7 +9,7 @@ pub(crate) const DAYS_MAX: u64 = 36_500;
 #[derive(Debug, Args)]
 pub struct Usage {
     /// The grouping of the lines: one property or two, as in `function,day`
-    #[arg(long, value_enum, value_delimiter = ',', default_values_t = [UsageBy::Kind])]
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "kind")]
     pub by: Vec<UsageBy>,
     /// Only the last N days
     #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u64).range(..=DAYS_MAX))]

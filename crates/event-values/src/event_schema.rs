@@ -1,4 +1,4 @@
-//! The schemas of events: the fields that the events of a trigger can have.
+//! The schema of the events that a trigger can record, for the check of filters.
 
 use headwater_event_pattern::{FieldSchema, ValueSchema};
 use headwater_model::{
@@ -6,9 +6,10 @@ use headwater_model::{
     PostgresTrigger, QueueTrigger, Trigger,
 };
 
-/// Returns the schema of the events of a trigger. `sender` is the URI of the queue or server whose
-/// messages become events; `None` allows any source.
-pub fn event_schema(trigger: &Trigger, sender: Option<String>) -> ValueSchema {
+/// Returns the schema of the events of a trigger. `server_uri` is the source of the events of a
+/// database, a stream or a topic; any text if it is `None`.
+pub fn event_schema(trigger: &Trigger, server_uri: Option<String>) -> ValueSchema {
+    let server = server_uri.map_or(ValueSchema::Text, one);
     let (source, types, subject, data): EventSchemas = if let Some(bucket) = &trigger.bucket {
         let source = one(bucket.url());
         (source, object_types(bucket), true, vec![FieldSchema::new("object", object(bucket))])
@@ -35,13 +36,13 @@ pub fn event_schema(trigger: &Trigger, sender: Option<String>) -> ValueSchema {
     } else if let Some(jobs) = &trigger.jobs {
         jobs_shape(jobs)
     } else if let Some(postgres) = &trigger.postgres {
-        postgres_shape(postgres, sender)
+        postgres_shape(server, postgres)
     } else if let Some(queue) = &trigger.queue {
-        queue_shape(queue, sender)
+        queue_shape(queue)
     } else if let Some(nats) = &trigger.nats {
-        nats_shape(nats, sender)
+        nats_shape(server, nats)
     } else if let Some(kafka) = &trigger.kafka {
-        kafka_shape(kafka, sender)
+        kafka_shape(server, kafka)
     } else {
         let data = vec![FieldSchema::new("scheduled", ValueSchema::Text)];
         let source = one(format!("/triggers/{}", trigger.name));
@@ -115,8 +116,7 @@ fn jobs_shape(jobs: &JobsTrigger) -> EventSchemas {
     (ValueSchema::Text, one("headwater.job.ended".into()), true, data)
 }
 
-fn postgres_shape(postgres: &PostgresTrigger, sender: Option<String>) -> EventSchemas {
-    let source = sender.map_or(ValueSchema::Text, one);
+fn postgres_shape(source: ValueSchema, postgres: &PostgresTrigger) -> EventSchemas {
     match (&postgres.outbox, &postgres.channel) {
         (Some(table), _) => {
             let table = FieldSchema::new("table", one(table.clone()));
@@ -132,8 +132,8 @@ fn postgres_shape(postgres: &PostgresTrigger, sender: Option<String>) -> EventSc
     }
 }
 
-fn queue_shape(queue: &QueueTrigger, sender: Option<String>) -> EventSchemas {
-    let source = sender.map_or(ValueSchema::Text, one);
+fn queue_shape(queue: &QueueTrigger) -> EventSchemas {
+    let source = one(format!("/queues/{}", queue.name));
     let message = vec![
         FieldSchema::new("id", ValueSchema::Text),
         FieldSchema::new("sent", ValueSchema::Text),
@@ -149,8 +149,7 @@ fn queue_shape(queue: &QueueTrigger, sender: Option<String>) -> EventSchemas {
     (source, one("headwater.queue.received".into()), true, data)
 }
 
-fn nats_shape(nats: &NatsTrigger, sender: Option<String>) -> EventSchemas {
-    let source = sender.map_or(ValueSchema::Text, one);
+fn nats_shape(source: ValueSchema, nats: &NatsTrigger) -> EventSchemas {
     let message = vec![
         FieldSchema::new("subject", ValueSchema::Text),
         FieldSchema::new("sequence", ValueSchema::Count),
@@ -166,8 +165,7 @@ fn nats_shape(nats: &NatsTrigger, sender: Option<String>) -> EventSchemas {
     (source, one("headwater.nats.received".into()), true, data)
 }
 
-fn kafka_shape(kafka: &KafkaTrigger, sender: Option<String>) -> EventSchemas {
-    let source = sender.map_or(ValueSchema::Text, one);
+fn kafka_shape(source: ValueSchema, kafka: &KafkaTrigger) -> EventSchemas {
     let record = vec![
         FieldSchema::new("offset", ValueSchema::Count),
         FieldSchema::new("time", ValueSchema::Text),

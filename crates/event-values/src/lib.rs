@@ -1,6 +1,6 @@
-//! The values of events: their schemas, the form in which functions receive an event, the values at
-//! paths of an event, payloads of messages, loops in the lineage of an event, and the ids of recent
-//! events. This crate does no I/O.
+//! The values of events: the form in which functions receive an event, the values at paths of an
+//! event, payloads of messages, loops in the lineage of an event, the ids of recent events, and the
+//! schemas of events. This crate does no I/O.
 
 mod aws_event;
 mod batch;

@@ -48,8 +48,9 @@ impl RemoteBuckets for CloudBuckets {
             Some(after) => store.list_with_offset(folder, &path(after)?),
             None => store.list(folder),
         };
-        let listed: Result<Vec<ObjectMeta>, _> = listed.take(page.limit).try_collect().await;
-        let failed = |error| headwater_tables::Error::storage(bucket, error);
+        let listed: Result<Vec<ObjectMeta>, object_store::Error> =
+            listed.take(page.limit).try_collect().await;
+        let failed = |error: object_store::Error| headwater_tables::Error::storage(bucket, error);
         Ok(listed.map_err(failed).or_problem()?.into_iter().map(object).collect())
     }
 }

@@ -53,7 +53,11 @@ impl Settings {
         let mut applied = self.applied.lock().await;
         let files = match read(project).await {
             Ok(files) => files,
-            Err(problem) => return self.report(Some(problem)),
+            Err(problem) => {
+                // The next read applies the file again, which removes the problem.
+                *applied = None;
+                return self.report(Some(problem));
+            }
         };
         if applied.as_ref() == Some(&files) {
             return;

@@ -71,14 +71,8 @@ pub(crate) fn source_rights(trigger: &Trigger) -> Vec<(Action, Object)> {
     if let Some(queue) = &trigger.queue {
         needed.push((Action::Read, Object::queue(&queue.name)));
     }
-    match &trigger.bucket {
-        Some(bucket) if bucket.is_remote() => {
-            needed.push((Action::Read, Object::location(&bucket.location())));
-        }
-        Some(bucket) => {
-            needed.push((Action::List, Object::prefix_in(&bucket.name, &bucket.prefix)));
-        }
-        None => {}
+    if let Some(bucket) = &trigger.bucket {
+        needed.push(bucket.right());
     }
     if let Some(location) = trigger.files.as_ref().and_then(|it| outside_project(&it.folder)) {
         needed.push((Action::Read, Object::location(location)));
@@ -255,8 +249,10 @@ mod tests {
     fn buckets_queues_and_secrets_need_a_right() {
         let list = (Action::List, Object::prefix_in("landing", "in/"));
         check(json!({"bucket": {"name": "landing", "prefix": "in/"}}), &[list]);
-        let remote = (Action::Read, Object::location("s3://partner/in"));
-        check(json!({"bucket": {"name": "s3://partner", "prefix": "in/"}}), &[remote]);
+        for (prefix, location) in [("in/", "s3://partner/in"), ("in", "s3://partner")] {
+            let remote = (Action::Read, Object::location(location));
+            check(json!({"bucket": {"name": "s3://partner", "prefix": prefix}}), &[remote]);
+        }
         check(json!({"queue": "orders"}), &[(Action::Read, Object::queue("orders"))]);
         let source = json!({"url": "postgres://u@db/d", "secret": "KEY", "channel": "c"});
         check(json!({"postgres": source}), &[(Action::Use, Object::secret("KEY"))]);

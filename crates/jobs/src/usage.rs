@@ -195,23 +195,27 @@ impl Jobs {
 }
 
 fn add_record(sums: &mut BTreeMap<GroupKey, UsageSum>, record: &Record, by: UsageGrouping) {
-    let mut add = |step: Option<&str>, sum: &UsageSum| {
-        let second = by.second.map(|by| group_name(record, by, step));
-        let (Some(first), false) = (group_name(record, by.first, step), second == Some(None))
-        else {
-            return;
-        };
-        sums.entry((first, second.flatten())).or_default().add(sum);
-    };
-    if !by.has(UsageGroup::Model) {
-        return add(None, &UsageSum::of(record));
-    }
-    for step in &record.steps {
-        add(Some(step.step.as_str()), &UsageSum::new(step.usage, step.cost));
+    if by.has(UsageGroup::Model) {
+        for step in &record.steps {
+            if let Some(key) = group_key(record, by, Some(step.step.as_str())) {
+                sums.entry(key).or_default().add(&UsageSum::new(step.usage, step.cost));
+            }
+        }
+    } else if let Some(key) = group_key(record, by, None) {
+        sums.entry(key).or_default().add(&UsageSum::of(record));
     }
 }
 
-/// Returns the name of the group of a record, or of one of its steps; `None` if it is in no group.
+/// Returns the names of the group of a record, or of one of its steps; `None` if it is in no group.
+fn group_key(record: &Record, by: UsageGrouping, step: Option<&str>) -> Option<GroupKey> {
+    let first = group_name(record, by.first, step)?;
+    match by.second {
+        Some(second) => Some((first, Some(group_name(record, second, step)?))),
+        None => Some((first, None)),
+    }
+}
+
+/// Returns the value of a property; `None` if the record or step does not have it.
 fn group_name(record: &Record, by: UsageGroup, step: Option<&str>) -> Option<String> {
     let job = &record.job;
     match by {

@@ -11,6 +11,7 @@ mod audit;
 mod backfill;
 mod branch;
 mod bucket_notification;
+mod bucket_trigger;
 mod budget;
 mod cherry_pick;
 mod clock;
@@ -52,7 +53,6 @@ mod secret;
 mod session;
 mod table;
 mod trigger;
-mod trigger_event;
 mod upload;
 mod usage;
 mod view;
@@ -69,6 +69,7 @@ pub use audit::{AuditEvent, AuditOutcome, AuditRetention};
 pub use backfill::BackfillRequest;
 pub use branch::{Branch, CreateRef, TRANSACTION_BRANCHES, Tag, UpdateRef};
 pub use bucket_notification::BucketNotification;
+pub use bucket_trigger::{BucketEvent, BucketTrigger};
 pub use budget::{BudgetUsage, DailyBudget};
 pub use cherry_pick::{CherryPickRequest, RevertRequest};
 pub use clock::{Clock, FixedClock, SystemClock, Timestamp};
@@ -137,10 +138,9 @@ pub use session::{
 };
 pub use table::{Column, CreateNamespace, Namespace, PartitionField, SortField, Table, Transform};
 pub use trigger::{
-    BucketEvent, BucketTrigger, CatchupPolicy, EventFormat, FilesTrigger, ScheduleTrigger,
-    TablesTrigger, Target, Trigger, TriggerImport,
+    CatchupPolicy, EventFormat, FilesTrigger, ScheduleTrigger, TablesTrigger, Target, Trigger,
+    TriggerEvent, TriggerEventStatus, TriggerImport, TriggerStatus,
 };
-pub use trigger_event::{TriggerEvent, TriggerEventStatus, TriggerStatus};
 pub use upload::Upload;
 pub use usage::{RateCard, Usage, UsageLine};
 pub use view::{SqlView, ViewQuery};

@@ -1,4 +1,4 @@
-//! Triggers and their targets.
+//! Triggers and the deliveries of their events.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::{
-    JobsTrigger, KafkaTrigger, MAIN_BRANCH, MergesTrigger, NatsTrigger, PostgresTrigger,
-    QueueTrigger, duration_text, schedule_text,
+    BucketTrigger, Event, JobId, JobsTrigger, KafkaTrigger, MAIN_BRANCH, MergesTrigger,
+    NatsTrigger, PostgresTrigger, Problem, QueueTrigger, Timestamp, duration_text, schedule_text,
 };
 
 /// A trigger: `[[trigger]]` in `headwater.toml`, or an item of `on` in `@headwater.function`.
@@ -267,101 +267,6 @@ fn batch_default() -> usize {
     500
 }
 
-/// Watches the objects of a bucket of the lake, or of another object store.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct BucketTrigger {
-    /// The bucket of the lake, or the URL of a bucket of another object store, such as
-    /// `s3://partner`.
-    pub name: String,
-    /// The prefix of the keys to watch; empty by default.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub prefix: String,
-    /// The suffix of the keys to watch; empty by default.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub suffix: String,
-    /// The kinds of change that fire the trigger; only `created` by default.
-    #[serde(default = "bucket_events_default")]
-    pub events: Vec<BucketEvent>,
-    /// The format of the event that a function receives; the S3 notification format by default.
-    #[serde(default)]
-    pub format: EventFormat,
-    /// For a bucket of another object store: the pause between two listings, such as `30s`; `60s`
-    /// by default.
-    #[serde(
-        default = "poll_default",
-        skip_serializing_if = "is_poll_default",
-        with = "duration_text"
-    )]
-    #[schema(value_type = String)]
-    pub poll: Duration,
-}
-
-impl BucketTrigger {
-    /// The default pause between two listings of a bucket of another object store.
-    pub const POLL: Duration = Duration::from_secs(60);
-
-    /// Returns true if the bucket is in another object store.
-    pub fn is_remote(&self) -> bool {
-        self.name.contains("://")
-    }
-
-    /// Returns the name of the bucket, without the scheme of its URL.
-    pub fn plain_name(&self) -> &str {
-        self.name.split_once("://").map_or(self.name.as_str(), |(_, name)| name)
-    }
-
-    /// Returns the URL of the bucket.
-    pub fn url(&self) -> String {
-        if self.is_remote() { self.name.clone() } else { format!("s3://{}", self.name) }
-    }
-
-    /// Returns the location that contains the watched objects of another object store.
-    pub fn location(&self) -> String {
-        format!("{}/{}", self.name, self.prefix).trim_end_matches('/').to_owned()
-    }
-}
-
-impl fmt::Display for BucketTrigger {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let events: Vec<&str> = self.events.iter().map(|event| event.as_str()).collect();
-        let BucketTrigger { prefix, suffix, .. } = self;
-        write!(f, "{} in {}/{prefix}*{suffix}", events.join(", "), self.url())
-    }
-}
-
-fn poll_default() -> Duration {
-    BucketTrigger::POLL
-}
-
-fn is_poll_default(poll: &Duration) -> bool {
-    *poll == BucketTrigger::POLL
-}
-
-fn bucket_events_default() -> Vec<BucketEvent> {
-    vec![BucketEvent::Created]
-}
-
-/// A kind of change of an object in a bucket.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum BucketEvent {
-    /// An object was created or replaced.
-    Created,
-    /// An object was deleted.
-    Removed,
-}
-
-impl BucketEvent {
-    /// Returns `created` or `removed`.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            BucketEvent::Created => "created",
-            BucketEvent::Removed => "removed",
-        }
-    }
-}
-
 /// The format of the event that a function receives.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
@@ -443,4 +348,72 @@ pub struct TriggerImport {
     /// Policy for rows that cannot be read.
     #[serde(default)]
     pub on_error: crate::OnError,
+}
+
+/// A trigger with its status.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct TriggerStatus {
+    /// The trigger.
+    #[serde(flatten)]
+    pub trigger: Trigger,
+    /// The file and line of the trigger's declaration.
+    #[serde(default)]
+    pub defined_at: String,
+    /// The next scheduled time.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub next: Option<Timestamp>,
+    /// The number of events that are pending or running.
+    pub pending: u64,
+    /// The number of delivered events.
+    pub done: u64,
+    /// The number of failed events.
+    pub failed: u64,
+    /// The current problem of the trigger's source, such as a missing folder. Events may be missing
+    /// or late while it lasts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<Problem>,
+}
+
+/// Status of an event's delivery.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum TriggerEventStatus {
+    /// The event is recorded, but is not yet due or has not been delivered.
+    Pending,
+    /// A job is delivering the event.
+    Running,
+    /// The event was delivered.
+    Done,
+    /// Delivery failed after the last retry. The event is kept with its error.
+    Failed,
+}
+
+/// An event and its delivery.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct TriggerEvent {
+    /// The event.
+    #[serde(flatten)]
+    pub event: Event,
+    /// The trigger.
+    pub trigger: String,
+    /// Status of the delivery.
+    pub status: TriggerEventStatus,
+    /// Time at which the event was recorded.
+    #[schema(value_type = String, format = DateTime)]
+    pub created: Timestamp,
+    /// Earliest time of the next attempt.
+    #[schema(value_type = String, format = DateTime)]
+    pub due: Timestamp,
+    /// The number of attempts so far.
+    pub attempts: u32,
+    /// Job of the last attempt.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    pub job: Option<JobId>,
+    /// Error of the last attempt.
+    #[serde(default)]
+    pub error: Option<Problem>,
+    /// The principal that called the function; absent if a trigger recorded the event.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub author: Option<String>,
 }

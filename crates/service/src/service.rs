@@ -312,8 +312,7 @@ impl Components {
             deployed: deployed.clone(),
         });
         let provisioned = ProvisionerParts::of(&runner, &given, &catalog, &deployed);
-        let inputs =
-            TriggerInputs::of(&buckets.objects, &queues, &secrets, &config.warehouse.cloud);
+        let inputs = TriggerInputs::of(&buckets.objects, &queues, &secrets, &config);
         let triggers = start_triggers(&lake, &jobs, inputs, targets).await?;
         let sources = TriggerSources::of(triggers.as_ref(), &buckets.objects, &access);
         let deployer =

@@ -103,10 +103,11 @@ impl TriggerInputs {
         objects: &Objects,
         queues: &Queues,
         secrets: &SecretStore,
-        cloud: &CloudSettings,
+        config: &ServiceConfig,
     ) -> Self {
         let (objects, queues) = (objects.clone(), queues.clone());
-        TriggerInputs { objects, queues, secrets: secrets.clone(), cloud: cloud.clone() }
+        let cloud = config.warehouse.cloud.clone();
+        TriggerInputs { objects, queues, secrets: secrets.clone(), cloud }
     }
 }
 

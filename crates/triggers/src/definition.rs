@@ -386,7 +386,11 @@ fn check_division(trigger: &Trigger, source: &Source) -> Result<()> {
         | Source::Postgres(_)
         | Source::Nats(_)
         | Source::Kafka(_) => Ok(()),
-        Source::Schedule(_) | Source::Tables(_) | Source::Occurrences(_) | Source::Calls => {
+        Source::Schedule(_)
+        | Source::Tables(_)
+        | Source::Occurrences(_)
+        | Source::Remote(_)
+        | Source::Calls => {
             let reason = "`report_failures` and `bisect` need a source whose events can contain \
                           several items";
             let hint = "Use them with `files`, `queue`, `postgres`, `nats` or `kafka`, or remove \

@@ -13,7 +13,6 @@ use crate::definition::invalid;
 use crate::kafka::KafkaEvents;
 use crate::nats_source::NatsEvents;
 use crate::postgres_server::PostgresServer;
-use crate::queue_source;
 
 /// The events that a trigger records.
 #[derive(Debug, Clone)]
@@ -24,7 +23,7 @@ impl EventFilter {
     pub(crate) fn new(trigger: &Trigger) -> Result<Option<Self>> {
         let Some(filter) = &trigger.filter else { return Ok(None) };
         let parsed = Pattern::parse(filter).and_then(|pattern| {
-            pattern.check(&event_schema(trigger, sender(trigger)))?;
+            pattern.check(&event_schema(trigger, server_uri(trigger)))?;
             Ok(pattern)
         });
         match parsed {
@@ -41,14 +40,11 @@ impl EventFilter {
     }
 }
 
-/// Returns the URI of the queue or server whose messages become events; `None` for other sources,
-/// and if its settings are invalid.
-fn sender(trigger: &Trigger) -> Option<String> {
+/// Returns the source of the events of a trigger on a database, a stream or a topic; `None` for
+/// other sources.
+fn server_uri(trigger: &Trigger) -> Option<String> {
     if let Some(postgres) = &trigger.postgres {
         return PostgresServer::new(trigger, postgres).ok().map(|server| server.uri());
-    }
-    if let Some(queue) = &trigger.queue {
-        return Some(queue_source::uri(&queue.name));
     }
     if let Some(nats) = &trigger.nats {
         return NatsEvents::new(trigger, nats).ok().map(|events| events.uri().to_owned());

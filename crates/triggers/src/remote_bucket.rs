@@ -2,10 +2,10 @@
 //!
 //! A pass lists all keys of the bucket in order. A poll continues the pass, and lists at most
 //! `PAGES_MAX` pages, so that the cost of a poll does not grow with the bucket. The journal
-//! `TAKEN` stores the last recorded version of each key. The event of a version and its entry are
-//! one batch, so that each version is one event, also after a crash.
+//! `TAKEN` stores the last recorded version of each key of each bucket. The event of a version and
+//! its entry are one batch, so that each version is one event, also after a crash.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -24,6 +24,9 @@ use crate::record::{decode, encode};
 use crate::source::{DetectedEvents, EventSource, NewEvent, PollResult, SourceContext};
 
 const TAKEN: &str = "trigger_remote_objects";
+
+/// Schemes of URLs. `s3a` is another spelling of `s3`, for which other rights would be checked.
+const SCHEMES: [&str; 5] = ["s3", "gs", "az", "abfs", "abfss"];
 
 /// Number of objects of a page, as in S3, and maximum number of pages of a poll.
 const PAGE: usize = 1_000;
@@ -92,9 +95,9 @@ struct LastVersion {
 
 impl RemoteObjects {
     pub(crate) fn new(trigger: &Trigger, bucket: &BucketTrigger) -> Result<Self> {
-        let name = bucket.plain_name();
+        let (scheme, name) = bucket.name.split_once("://").unwrap_or_default();
         let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_.@".contains(c);
-        if name.is_empty() || !name.chars().all(is_plain) {
+        if !SCHEMES.contains(&scheme) || name.is_empty() || !name.chars().all(is_plain) {
             let reason = format!("`{}` is not the URL of a bucket", bucket.name);
             let hint = "Write a URL such as `s3://partner`, and the path of the keys as `prefix`.";
             return Err(invalid(trigger, reason, hint));
@@ -189,13 +192,15 @@ impl RemoteSource {
         context: &SourceContext,
         page: &[RemoteObject],
     ) -> Result<HashMap<String, LastVersion>> {
-        let (Some(first), Some(last)) = (page.first(), page.last()) else {
+        // The key of a folder can lack its last `/`, and is then not in the order of the page.
+        let keys = || page.iter().map(|object| object.key.as_str());
+        let (Some(first), Some(last)) = (keys().min(), keys().max()) else {
             return Ok(HashMap::new());
         };
-        let prefix = taken_key(&context.trigger, "");
+        let prefix = self.taken_key(context, "");
         let range = KeyRange {
-            from: Some(taken_key(&context.trigger, &first.key)),
-            until: Some(format!("{}\0", taken_key(&context.trigger, &last.key))),
+            from: Some(self.taken_key(context, first)),
+            until: Some(format!("{}\0", self.taken_key(context, last))),
             prefix: prefix.clone(),
             ..KeyRange::default()
         };
@@ -205,6 +210,11 @@ impl RemoteSource {
             taken.insert(key, decode(TAKEN, &entry.key, &entry.value)?);
         }
         Ok(taken)
+    }
+
+    /// Returns the key of the entry of an object.
+    fn taken_key(&self, context: &SourceContext, key: &str) -> String {
+        format!("{}\n{}\n{key}", context.trigger, self.objects.bucket)
     }
 
     /// Continues the pass over the bucket. Returns false if too many events are pending.
@@ -220,7 +230,7 @@ impl RemoteSource {
                     return Ok(true);
                 }
             };
-            let last = listed.last().map(|object| object.key.clone());
+            let last = listed.iter().map(|object| object.key.clone()).max();
             let is_end = listed.len() < PAGE;
             if !self.record(context, listed).await? {
                 return Ok(false);
@@ -237,9 +247,13 @@ impl RemoteSource {
     /// events are pending; the page is then listed again.
     async fn record(&self, context: &SourceContext, page: Vec<RemoteObject>) -> Result<bool> {
         let taken = self.taken(context, &page).await?;
+        // An object and a folder can have the same key. Only the first of them is an event.
+        let mut keys = HashSet::new();
         let is_new = |object: &RemoteObject| {
             let last = taken.get(&object.key);
-            self.objects.admits(object) && last.is_none_or(|last| last.etag != object.etag)
+            keys.insert(object.key.clone())
+                && self.objects.admits(object)
+                && last.is_none_or(|last| last.etag != object.etag)
         };
         let new: Vec<RemoteObject> = page.into_iter().filter(is_new).collect();
         for objects in new.chunks(BATCH) {
@@ -250,12 +264,12 @@ impl RemoteSource {
             for object in objects {
                 let generation = taken.get(&object.key).map_or(0, |last| last.generation + 1);
                 let version = LastVersion { etag: object.etag.clone(), generation };
-                let key = taken_key(&context.trigger, &object.key);
-                detected.entries.push(Append::put(TAKEN, key, encode(&version)?));
+                let key = self.taken_key(context, &object.key);
                 detected.unique.push(UniqueKey {
-                    scope: format!("{TAKEN}/{}", context.trigger),
-                    key: format!("{}\n{generation}\n{}", object.key, object.etag),
+                    scope: TAKEN.to_owned(),
+                    key: format!("{key}\n{generation}\n{}", object.etag),
                 });
+                detected.entries.push(Append::put(TAKEN, key, encode(&version)?));
                 detected.events.push(self.objects.event(object.clone(), generation));
             }
             context.record(detected).await?;
@@ -284,8 +298,4 @@ impl EventSource for RemoteSource {
         }
         Ok(PollResult { pause: self.objects.poll, fault: self.fault.clone() })
     }
-}
-
-fn taken_key(trigger: &str, key: &str) -> String {
-    format!("{trigger}\n{key}")
 }

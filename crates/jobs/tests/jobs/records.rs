@@ -327,7 +327,7 @@ async fn usage_by_function_and_trigger_covers_removed_calls() {
     let names = |line: headwater_model::UsageLine| (line.group, line.subgroup, line.jobs);
     let by_both: Vec<_> = lines.into_iter().map(names).collect();
     let day = Some("2026-03-01".to_owned());
-    assert_eq!(by_both, [("clean".into(), day.clone(), 50), ("price".to_owned(), day, 50)]);
+    assert_eq!(by_both, [("clean".to_owned(), day.clone(), 50_u64), ("price".to_owned(), day, 50)]);
     let later = Some(crate::support::time("2026-03-02T00:00:00Z"));
     assert!(sums(later, UsageGroup::Function).await.is_empty());
 }

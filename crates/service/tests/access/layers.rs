@@ -24,12 +24,14 @@ async fn deployments() {
             "runtime": "python3.12", "handler": "app.handler", "files": files, "layers": layers,
         }))
     };
-    for (layers, expected) in [
+    let six = ["base:1"; 6];
+    let cases: [(&[&str], &str); 4] = [
         (&["base:9"][..], "function_not_found"),
-        (&["none:1"], "function_not_found"),
-        (&["base"], "invalid_argument"),
-        (&["base:1"; 6], "invalid_argument"),
-    ] {
+        (&["none:1"][..], "function_not_found"),
+        (&["base"][..], "invalid_argument"),
+        (&six[..], "invalid_argument"),
+    ];
+    for (layers, expected) in cases {
         let refused = functions.deploy(&owner, "g", new(Some(layers))).await;
         assert_eq!(refused.expect_err("rejected").code.to_string(), expected, "{layers:?}");
     }

@@ -42,6 +42,8 @@ fn invalid_triggers_are_errors_with_a_hint() {
         (json!({"name": "landing", "poll": "5s"}), "only for buckets of other object stores"),
         (json!({"name": "s3://"}), "is not the URL of a bucket"),
         (json!({"name": "s3://partner/in"}), "is not the URL of a bucket"),
+        (json!({"name": "s3a://partner"}), "is not the URL of a bucket"),
+        (json!({"name": "https://partner"}), "is not the URL of a bucket"),
         (json!({"name": "s3://partner", "events": ["removed"]}), "only the event `created`"),
         (json!({"name": "s3://partner", "poll": "10ms"}), "shorter than one second"),
         (json!({"name": "landing", "events": []}), "`events` is empty"),

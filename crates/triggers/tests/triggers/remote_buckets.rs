@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use futures::future::join_all;
-use headwater_model::{Actor, ErrorCode, Event, Problem, Trigger};
+use headwater_model::{Actor, ErrorCode, Event, Problem, Timestamp, Trigger};
 use headwater_store::Store;
 use headwater_triggers::{RemoteBuckets, RemoteObject, RemotePage, ServerRules, Triggers};
 use serde_json::{Value, json};
@@ -46,7 +46,7 @@ impl RemoteBuckets for Bucket {
         let objects = self.objects.lock().expect("objects");
         let follows = |key: &String| page.after.as_ref().is_none_or(|after| key > after);
         let listed = objects.iter().filter(|(key, _)| follows(key)).take(page.limit);
-        let modified = "2026-03-01T00:00:00Z".parse().expect("a time");
+        let modified: Timestamp = "2026-03-01T00:00:00Z".parse().expect("a time");
         let object = |(key, etag): (&String, &String)| RemoteObject {
             key: key.clone(),
             size: 1,
@@ -65,7 +65,8 @@ fn trigger(more: &Value) -> Trigger {
 }
 
 fn outside(bucket: &Arc<Bucket>) -> Outside {
-    Outside { remote: Some(bucket.clone()), ..Outside::new() }
+    let remote: Arc<dyn RemoteBuckets> = bucket.clone();
+    Outside { remote: Some(remote), ..Outside::new() }
 }
 
 impl Outside {
