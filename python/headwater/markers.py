@@ -1,4 +1,4 @@
-"""Inputs of a function, written as its default arguments.
+"""Inputs of a function, written as its default arguments, and checks that the decorators share.
 
 `Model` is a table, `Parameter` a value of the run. Headwater reads both from the source, without
 running the source, and passes the table or value when it calls the function. Both are immutable and
@@ -6,6 +6,9 @@ hashable, and are compared by their fields.
 
 Both classes behave like frozen dataclasses, but do not use `dataclasses`, because the import of
 `dataclasses` takes longer than the whole start of a function.
+
+The functions `check_...` check arguments of the markers and of the decorators, such as columns,
+packages and programs.
 """
 
 from __future__ import annotations

@@ -110,9 +110,9 @@ class Runs(Requests):
         dbt's syntax, such as `"+orders"` or `"tag:daily"`. `retry` is the id of a failed run to
         continue. With `preview`, nothing is merged, and each step of the report has `preview` with
         up to this number of first rows, or of last rows with `tail`. `priority` is `low`, `normal`
-        or `high`, and determines the order of queued calls. `on_event` is called with each event: a dict with
-        `sequence`, `time`, `type` and the fields of the type (`log`, `planned`, `step_started`,
-        `step_ended`, ...).
+        or `high`, and determines the order of queued calls. `on_event` is called with each event: a
+        dict with `sequence`, `time`, `type` and the fields of the type (`log`, `planned`,
+        `step_started`, `step_ended`, ...).
 
         Returns the run's report: `commit`, `tables`, `steps`, `usage`, `cost`; with `dry_run`,
         returns the plan. Raises the run's error, mostly `RunFailedError`, with the job id in

@@ -1,12 +1,13 @@
 //! The values of events: the form in which functions receive an event, the values at paths of an
-//! event, payloads of messages, the ids of recent events, and the schemas of events. This crate
-//! does no I/O.
+//! event, payloads of messages, loops in the lineage of an event, the ids of recent events, and the
+//! schemas of events. This crate does no I/O.
 
 mod aws_event;
 mod batch;
 mod call_record;
 mod event_path;
 mod event_schema;
+mod lineage;
 pub mod payload;
 mod recent_ids;
 
@@ -15,4 +16,5 @@ pub use batch::{failed_items, item_ids, part_of};
 pub use call_record::{CALL_EVENT, CallRecord};
 pub use event_path::EventPath;
 pub use event_schema::event_schema;
+pub use lineage::loop_problem;
 pub use recent_ids::{IdHash, RecentIds};

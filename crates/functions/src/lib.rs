@@ -30,6 +30,7 @@ mod keep_alive;
 mod lake_access;
 mod options;
 mod outcome;
+mod pending_rows;
 mod preload_library;
 mod preparation;
 mod prepared_clones;

@@ -17,8 +17,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::{Schema, SchemaRef};
 use arrow::error::ArrowError;
 use arrow::ipc::writer::StreamWriter;
-use futures::StreamExt;
-use futures::stream::{BoxStream, Fuse};
+use futures::stream::BoxStream;
 use headwater_sandbox::Channel;
 use headwater_shared_memory::{
     IpcMessage, MemoryFile, QuotaReservation, ReusableFile, is_encodable, run_blocking,
@@ -30,12 +29,9 @@ use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinHandle};
 use tokio_util::sync::CancellationToken;
 
+use crate::pending_rows::PendingRows;
 use crate::worker_io::receive;
 use crate::{Error, Result, TableQuota};
-
-/// Maximum bytes and rows of a batch. A batch that consists of one large row may have more bytes.
-const BATCH_BYTES_MAX: usize = 8 << 20;
-const BATCH_ROWS_MAX: usize = 1 << 17;
 
 /// Number of batches that are computed before the function requests them.
 const AHEAD: usize = 1;
@@ -335,7 +331,7 @@ async fn make(
     files: &Arc<InputFeedFiles>,
     sender: &mpsc::Sender<Result<Option<(File, usize)>>>,
 ) -> Result<()> {
-    let mut coming = PendingRows { rows: rows.fuse(), waiting: Vec::new().into_iter() };
+    let mut coming = PendingRows::new(rows);
     let mut next = coming.next().await?;
     while let Some(batches) = next {
         let files = files.clone();
@@ -349,44 +345,6 @@ async fn make(
         next = following?;
     }
     Ok(())
-}
-
-/// Computed rows that have not been sent. Some are already split into pieces.
-struct PendingRows {
-    rows: Fuse<Rows>,
-    waiting: std::vec::IntoIter<(RecordBatch, usize)>,
-}
-
-impl PendingRows {
-    /// Returns the rows of the next batch; `None` after the last batch.
-    async fn next(&mut self) -> Result<Option<Vec<RecordBatch>>> {
-        let (mut taken, mut rows, mut bytes) = (Vec::new(), 0, 0);
-        loop {
-            while let Some((batch, size)) = self.waiting.as_slice().first() {
-                let is_full =
-                    rows + batch.num_rows() > BATCH_ROWS_MAX || bytes + size > BATCH_BYTES_MAX;
-                if is_full && !taken.is_empty() {
-                    return Ok(Some(taken));
-                }
-                (rows, bytes) = (rows + batch.num_rows(), bytes + size);
-                taken.extend(self.waiting.next().map(|(batch, _)| batch));
-            }
-            let Some(batch) = self.rows.next().await else {
-                return Ok((!taken.is_empty()).then_some(taken));
-            };
-            self.waiting = cut(&batch?)?.into_iter();
-        }
-    }
-}
-
-/// Splits a batch into pieces that are small enough for one file. Returns the pieces and their
-/// approximate sizes.
-fn cut(batch: &RecordBatch) -> Result<Vec<(RecordBatch, usize)>> {
-    let (rows, bytes) = (batch.num_rows(), headwater_shared_memory::bytes_of(batch)?);
-    let pieces = rows.div_ceil(BATCH_ROWS_MAX).max(bytes.div_ceil(BATCH_BYTES_MAX)).max(1);
-    let each = rows.div_ceil(pieces).max(1);
-    let piece = |start: usize| (batch.slice(start, each.min(rows - start)), bytes / pieces);
-    Ok((0..rows).step_by(each).map(piece).collect())
 }
 
 /// The files of a feed.

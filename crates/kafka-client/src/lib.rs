@@ -18,6 +18,7 @@
 mod cluster;
 mod codec;
 mod connection;
+mod event_record;
 mod login;
 mod messages;
 mod position;

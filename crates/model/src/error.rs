@@ -1,6 +1,6 @@
 //! Error codes and their equivalents in HTTP, SQL and shells. Every crate has its own error enum,
-//! which implements [`ErrorDetails`] to convert it to a [`Problem`]. Only problems are sent to clients.
-//! This module does not format for a terminal.
+//! which implements [`ErrorDetails`] to convert it to a [`Problem`]. Only problems are sent to
+//! clients. This module does not format for a terminal.
 
 use std::collections::BTreeMap;
 

@@ -5,7 +5,8 @@ use std::os::fd::OwnedFd;
 use arrow::datatypes::SchemaRef;
 use arrow::error::ArrowError;
 
-use crate::table::{Writer, finish, run_blocking, writer};
+use crate::blocking::run_blocking;
+use crate::table::{Writer, finish, writer};
 use crate::{Error, Result, SharedTable, TableQuota};
 
 /// The received parts.

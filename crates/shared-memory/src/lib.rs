@@ -12,6 +12,7 @@
 //! A [`TableQuota`] limits the memory of tables. Beyond the limit, tables are stored in unnamed
 //! files on disk, which functions map into memory and the server reads block by block.
 
+mod blocking;
 mod chunked_table;
 mod decode_limits;
 mod disk;
@@ -30,6 +31,7 @@ mod table;
 mod table_types;
 mod write_check;
 
+pub use blocking::run_blocking;
 pub use chunked_table::ChunkedTable;
 pub use disk::DiskFile;
 pub use error::{Error, Result};
@@ -39,4 +41,4 @@ pub use huge_page_fs::{HugePageFs, ResultFile};
 pub use ipc_encoder::{IpcMessage, bytes_of, is_encodable};
 pub use quota::{QuotaReservation, TableQuota};
 pub use reusable_file::ReusableFile;
-pub use table::{SharedTable, run_blocking};
+pub use table::SharedTable;

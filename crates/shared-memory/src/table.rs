@@ -16,6 +16,7 @@ use arrow::ipc::writer::FileWriter;
 use futures::stream::{self, BoxStream};
 use futures::{Stream, StreamExt};
 
+use crate::blocking::run_blocking;
 use crate::decode_limits::DecodeBudget;
 use crate::disk::DiskFile;
 use crate::extents::{Extent, Extents, WorkerFile};
@@ -319,18 +320,6 @@ pub(crate) fn finish(writer: Writer, rows: u64) -> Result<SharedTable> {
             Ok(SharedTable(Arc::new(Inner { layout, rows, place })))
         }
     }
-}
-
-/// Runs disk I/O on a thread for blocking operations.
-pub async fn run_blocking<T, E>(
-    work: impl FnOnce() -> Result<T, E> + Send + 'static,
-) -> Result<T, E>
-where
-    T: Send + 'static,
-    E: From<ArrowError> + Send + 'static,
-{
-    let lost = |error: tokio::task::JoinError| ArrowError::ExternalError(Box::new(error));
-    tokio::task::spawn_blocking(work).await.map_err(lost)?
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@
 
 use std::sync::Arc;
 
+use headwater_event_values::loop_problem;
 use headwater_jobs::Jobs;
 use headwater_model::{Actor, Event, JobId, Problem, Timestamp, TriggerEvent, TriggerEventStatus};
 use headwater_store::{Append, Batch, KeyRange, ReverseScan, Store};
@@ -23,7 +24,6 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::division::BATCH_RESULTS;
-use crate::lineage::loop_problem;
 use crate::record::{decode, encode, read, read_all};
 use crate::source::{DetectedEvents, NewEvent, SourceContext};
 use crate::{Error, Result, event_logging};

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use headwater_event_values::{CALL_EVENT, CallRecord};
+use headwater_event_values::{CALL_EVENT, CallRecord, loop_problem};
 use headwater_model::{
     Event, EventData, Identity, Problem, SpecVersion, Timestamp, Trigger, TriggerEventStatus,
 };
@@ -14,7 +14,6 @@ use serde_json::Value;
 
 use crate::calls::{is_address, queue_name};
 use crate::delivery_log::Delivery;
-use crate::lineage::loop_problem;
 use crate::target::{CallDestination, CallPolicy};
 
 /// An ended call, from which the record for its destination is made.

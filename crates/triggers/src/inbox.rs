@@ -127,8 +127,8 @@ impl<T: Send + 'static> MessageInbox<T> {
     }
 
     /// Takes messages that were received, at most `limit`. Later calls return the same messages and
-    /// those that followed, until [`MessageInbox::record`] removes them. After a failed recording, calls
-    /// return the same messages only, because the batch may have been stored nevertheless.
+    /// those that followed, until [`MessageInbox::record`] removes them. After a failed recording,
+    /// calls return the same messages only, because the batch may have been stored nevertheless.
     pub(crate) fn take(&mut self, limit: usize) -> &[T] {
         if !self.has_failed {
             while self.held.len() < limit.min(MESSAGES_MAX)

@@ -30,7 +30,6 @@ mod file_source;
 mod file_watcher;
 mod inbox;
 mod kafka;
-mod lineage;
 mod nats_receiver;
 mod nats_source;
 mod occurrence_source;

@@ -16,12 +16,10 @@ use headwater_model::{ErrorDetails, LogStream};
 use tokio_util::sync::CancellationToken;
 
 fn numbers(count: i64) -> SharedTable {
+    let texts = StringArray::from_iter_values((0..count).map(|n| n.to_string()));
     let batch = RecordBatch::try_from_iter([
         ("n", Arc::new(Int64Array::from_iter_values(0..count)) as ArrayRef),
-        (
-            "s",
-            Arc::new(StringArray::from_iter_values((0..count).map(|n| n.to_string()))) as ArrayRef,
-        ),
+        ("s", Arc::new(texts) as ArrayRef),
     ])
     .unwrap();
     SharedTable::write(batch.schema(), [Ok(batch)]).unwrap()

@@ -8,15 +8,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-use bytes::Bytes;
-use chrono::DateTime;
-use headwater_event_values::payload;
 use headwater_kafka_client::{Cluster, Content, Position, Received, Record};
 use headwater_model::{ErrorDetails, EventData, KafkaRecord, KafkaTrigger, Timestamp, Trigger};
 use headwater_store::Append;
-use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::receiver::KafkaReceiver;
@@ -95,7 +89,7 @@ impl KafkaEvents {
 
     fn event(&self, partition: i32, records: &[&Record]) -> NewEvent {
         let topic = self.kafka.topic.clone();
-        let records = records.iter().map(|record| converted(&topic, partition, record));
+        let records = records.iter().map(|record| record.event_record(&topic, partition));
         let records: Vec<KafkaRecord> = records.collect();
         NewEvent {
             source: self.uri(),
@@ -201,51 +195,11 @@ fn is_complete(received: &[Received], batch: usize) -> bool {
     counts.is_empty() || is_full || bytes >= EVENT_BYTES_MAX || received.len() >= MESSAGES_MAX
 }
 
-fn converted(topic: &str, partition: i32, record: &Record) -> KafkaRecord {
-    let time = DateTime::from_timestamp_millis(record.timestamp).unwrap_or_default();
-    let (payload, is_base64) =
-        record.value.as_ref().map_or((Value::Null, false), |value| payload::of_bytes(value));
-    let key = record.key.as_ref().map(|key| match std::str::from_utf8(key) {
-        Ok(text) => text.to_owned(),
-        Err(_) => STANDARD.encode(key),
-    });
-    let texts = record.headers.iter().filter_map(|(name, value)| {
-        let text = std::str::from_utf8(value.as_ref()?).ok()?;
-        Some((name.clone(), text.to_owned()))
-    });
-    KafkaRecord {
-        offset: record.offset,
-        time,
-        key,
-        headers: texts.collect(),
-        payload,
-        is_base64,
-        record: of_aws(topic, partition, record),
-    }
-}
-
-/// Returns the record in an event of AWS Lambda. Bytes of headers are signed there.
-fn of_aws(topic: &str, partition: i32, record: &Record) -> Value {
-    let base64 = |bytes: &Option<Bytes>| bytes.as_ref().map(|bytes| STANDARD.encode(bytes));
-    let signed = |bytes: &Option<Bytes>| -> Vec<i8> {
-        bytes.iter().flatten().map(|byte| byte.cast_signed()).collect()
-    };
-    let headers = record.headers.iter().map(|(name, value)| json!({name: signed(value)}));
-    let timestamp_type = if record.is_log_append_time { "LOG_APPEND_TIME" } else { "CREATE_TIME" };
-    json!({
-        "topic": topic,
-        "partition": partition,
-        "offset": record.offset,
-        "timestamp": record.timestamp,
-        "timestampType": timestamp_type,
-        "key": base64(&record.key),
-        "value": base64(&record.value),
-        "headers": headers.collect::<Vec<_>>(),
-    })
-}
-
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+    use serde_json::{Value, json};
+
     use super::*;
 
     fn events(kafka: Value) -> Result<KafkaEvents> {
@@ -272,41 +226,22 @@ mod tests {
         }
     }
 
-    fn record(value: Option<Vec<u8>>) -> Record {
-        let headers = vec![
-            ("h".to_owned(), Some(Bytes::from_static(b"\x80a"))),
-            ("h".to_owned(), Some(Bytes::from_static(b"text"))),
-            ("none".to_owned(), None),
-        ];
+    fn record(value: Vec<u8>) -> Record {
         Record {
             offset: 3,
             timestamp: 1_500,
             is_log_append_time: true,
             key: Some(Bytes::from_static(b"\xff")),
-            value: value.map(Bytes::from),
-            headers,
+            value: Some(Bytes::from(value)),
+            headers: Vec::new(),
         }
-    }
-
-    #[test]
-    fn a_record_has_the_form_of_aws() {
-        let converted = converted("t", 2, &record(None));
-        assert_eq!((converted.key.as_deref(), &converted.payload), (Some("/w=="), &Value::Null));
-        assert_eq!(converted.headers, BTreeMap::from([("h".to_owned(), "text".to_owned())]));
-        let expected = json!({
-            "topic": "t", "partition": 2, "offset": 3, "timestamp": 1_500,
-            "timestampType": "LOG_APPEND_TIME", "key": "/w==", "value": null,
-            "headers": [{"h": [-128, 97]}, {"h": [116, 101, 120, 116]}, {"none": []}],
-        });
-        assert_eq!(converted.record, expected);
     }
 
     #[test]
     fn events_are_limited_by_records_and_bytes() {
         let source = events(json!({"servers": "a", "topic": "t", "batch": 3})).expect("a source");
         let counts = |sizes: &[usize]| -> Vec<usize> {
-            let records: Vec<Record> =
-                sizes.iter().map(|size| record(Some(vec![b'x'; *size]))).collect();
+            let records: Vec<Record> = sizes.iter().map(|size| record(vec![b'x'; *size])).collect();
             let records: Vec<&Record> = records.iter().collect();
             let count = |event: NewEvent| match event.data {
                 EventData::KafkaReceived { records, .. } => records.len(),

@@ -13,7 +13,7 @@ const CHAIN_MAX: usize = 16;
 
 /// Returns the reason not to deliver an event to a trigger, or to a queue of calls; `None` if the
 /// event closes no loop.
-pub(crate) fn loop_problem(event: &Event, trigger: &str) -> Option<Problem> {
+pub fn loop_problem(event: &Event, trigger: &str) -> Option<Problem> {
     let lineage = &event.caused_by;
     let is_own = lineage.iter().any(|name| name == trigger);
     if !is_own && lineage.len() <= CHAIN_MAX {
