@@ -94,7 +94,7 @@ impl<'de> Visitor<'de> for Value<'_> {
     }
 
     fn visit_unit<E>(self) -> Result<(), E> {
-        self.evidence.touch();
+        self.evidence.record_null();
         Ok(())
     }
 

@@ -9,7 +9,7 @@ use sqlparser::ast::{SetExpr, Statement};
 use sqlparser::tokenizer::{Token, TokenWithSpan};
 
 use super::access_statement::AccessStatement;
-use super::alter_table::TableChange;
+use super::alter_table::AlterTableStatement;
 use super::copy_to::{CopyToStatement, copy_to, is_copy_to};
 use super::create_view::offset;
 use super::file_calls::{self, FileCall};
@@ -37,7 +37,7 @@ pub enum Parsed {
     /// A statement on roles, grants or restrictions.
     Access(AccessStatement),
     /// ALTER TABLE.
-    Alter(TableChange),
+    Alter(AlterTableStatement),
     /// A statement on functions.
     Function(FunctionStatement),
     /// Any other statement.
