@@ -54,8 +54,7 @@ pub(crate) struct ColumnStatistics {
     looks: MatchedFormats,
 }
 
-/// Minimum number of values in a column for texts to count as bad values. A column with fewer
-/// values becomes a text column.
+/// Minimum values of a column for texts to count as bad values; below, the column becomes text.
 const VALUES_MIN: u64 = 1_000;
 
 /// Minimum values per text for texts to count as bad values; below, the column becomes text.
