@@ -27,7 +27,7 @@ const WAITING_MAX: usize = 64;
 const NO_PASSWORD: &str = "$argon2id$v=19$m=19456,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$\
                            AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 
-/// Computes and verifies hashes.
+/// Computation and verification of password hashes.
 #[derive(Debug)]
 pub(crate) struct Passwords {
     running: Semaphore,

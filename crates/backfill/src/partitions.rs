@@ -32,7 +32,7 @@ pub fn partition_values(
         }
     }
     if fields.len() > 1 || fields.contains("") {
-        let message = format!("`{table}` has files from before its partitioning changed");
+        let message = format!("`{table}` has files with an earlier partition spec");
         return wrong(message, "List the values: `headwater backfill NAME=VALUE,VALUE`.");
     }
     if values.is_empty() {
@@ -71,7 +71,7 @@ mod tests {
         assert_eq!(values(0, &[]), expected);
         let expected = "`trips` is partitioned by 2 columns, not by one";
         assert_eq!(values(2, &["day=2026-01-01/zone=a"]), expected);
-        let expected = "`trips` has files from before its partitioning changed";
+        let expected = "`trips` has files with an earlier partition spec";
         assert_eq!(values(1, &["", "day=2026-01-01"]), expected);
         assert_eq!(values(1, &[]), "`trips` has no partitions");
         assert_eq!(values(1, &["day=null"]), "`trips` has no partitions");

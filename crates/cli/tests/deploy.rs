@@ -112,7 +112,7 @@ fn the_working_folder_is_called_only_with_a_flag() {
     assert!(listed.stderr.contains("the working folder cannot be deployed"), "{}", listed.stderr);
     std::fs::remove_file(workspace.path().join("functions/broken.py")).expect("a file");
     let listed = workspace.run(&["function", "ls"]);
-    let note = "the working folder differs: ~ seven; run `headwater deploy` to deploy the folder";
+    let note = "the working folder differs from the deployment: ~ seven; run `headwater deploy`";
     assert!(listed.stderr.contains(note), "{}", listed.stderr);
     let listed = workspace.run(&["trigger", "ls"]);
     assert!(!listed.stderr.contains("differs"), "{}", listed.stderr);

@@ -331,7 +331,7 @@ impl Rows {
         // A null character would end the statement.
         if columns.iter().any(|name| name.is_empty() || name.contains('\0')) {
             let message = "the name of a column is empty or contains a null character".to_owned();
-            return Err(unsuitable(message, "Return rows with other names of columns."));
+            return Err(unsuitable(message, "Rename the columns of the returned rows."));
         }
         Ok(Rows { texts, columns: columns.into_iter().collect() })
     }

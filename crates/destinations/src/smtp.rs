@@ -63,7 +63,7 @@ pub(crate) struct Login<'a> {
 pub(crate) struct Mail<'a> {
     /// The address of the sender, without characters that end a command.
     pub from: &'a str,
-    /// The addresses of the recipients, without such characters.
+    /// The addresses of the recipients, without characters that end a command.
     pub to: Vec<&'a str>,
     /// The headers and the body.
     pub message: Vec<u8>,

@@ -205,7 +205,7 @@ struct Reader {
     task: Option<JoinHandle<()>>,
     stop: CancellationFlag,
     watched: Option<LimitedStatement>,
-    /// Dropping the guard cancels the calls of functions in Python.
+    /// Dropping the guard cancels the calls of Python functions.
     _calls: RunningCalls,
 }
 

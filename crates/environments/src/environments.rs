@@ -273,7 +273,8 @@ pub(crate) fn owned(prefix: &str) -> String {
 fn pinned_error(spec: &EnvironmentSpec, error: Error) -> Error {
     match error {
         Error::Failed { message, hint } if !spec.pins.is_empty() => {
-            let message = format!("the package versions of the earlier run: {message}");
+            let message =
+                format!("cannot install the package versions of the earlier run: {message}");
             let is_host = hint.starts_with("Check the network") || hint.starts_with("Free space");
             let hint = if is_host { hint } else { PINS_HINT.to_owned() };
             Error::Failed { message, hint }
@@ -321,8 +322,8 @@ mod tests {
             other => (other.to_string(), String::new()),
         };
         let (message, hint) = shown(pinned_error(&spec, failed("Request another version.")));
-        let expected =
-            "the package versions of the earlier run: there is no version of polars==1.0.0";
+        let expected = "cannot install the package versions of the earlier run: there is no \
+                        version of polars==1.0.0";
         assert_eq!((message.as_str(), hint.as_str()), (expected, PINS_HINT));
         let network = "Check the network, and the index.";
         assert_eq!(shown(pinned_error(&spec, failed(network))).1, network);

@@ -1,5 +1,5 @@
-//! The ids of events that were accepted recently, by which repeated events are recognised. This
-//! module does no I/O.
+//! The ids of recently accepted events. They are used to recognise repeated events. This module
+//! does no I/O.
 //!
 //! An id is reserved before its event is stored. Until the event is durable, other requests with
 //! the id wait, because a repeated event must not be acknowledged before the first one is durable.

@@ -38,7 +38,7 @@ impl Deployer {
     /// exists already keeps its pending events.
     ///
     /// Errors: `invalid_argument`; `already_exists` if the trigger of a notification has the name
-    /// of another trigger; those of missing functions and of missing rights. After an error, the
+    /// of another trigger; the errors for missing functions and missing rights. After an error, the
     /// notifications are unchanged.
     pub async fn set_notifications(
         &self,

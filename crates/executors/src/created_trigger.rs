@@ -102,8 +102,8 @@ impl Deployer {
     /// A replaced trigger keeps its pending events, which are then delivered with the rights of the
     /// new creator. A new trigger does not receive events of an earlier trigger with its name.
     ///
-    /// Errors: `invalid_argument`; `already_exists` if a trigger has the name; those of missing
-    /// functions and secrets, and of missing rights.
+    /// Errors: `invalid_argument`; `already_exists` if a trigger has the name; the errors for
+    /// missing functions, secrets and rights.
     pub async fn create_trigger(
         &self,
         trigger: Trigger,

@@ -116,7 +116,7 @@ impl TriggerSources {
     }
 }
 
-/// Replaces the active version.
+/// Deployer of projects. Replaces the active version.
 pub struct Deployer {
     versions: DeploymentStore,
     deployed: Arc<ActiveVersion>,
@@ -313,8 +313,8 @@ impl Deployer {
         Ok(self.report(before, version, deployment, dry_run).await)
     }
 
-    /// Checks that the secrets named by functions and triggers exist, and that the principal may
-    /// use those of functions. [`check_triggers`] checks the rights to those of triggers.
+    /// Checks that the secrets of functions and triggers exist, and that the principal may use the
+    /// secrets of functions. [`check_triggers`] checks the rights to the secrets of triggers.
     async fn check_secrets(
         &self,
         project: &Project,

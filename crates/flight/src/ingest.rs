@@ -25,7 +25,7 @@ pub struct IngestedRows {
     pub quota: UploadQuota,
 }
 
-/// What to do with the table.
+/// Treatment of a missing or existing table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum IngestMode {
     /// The table must not exist.

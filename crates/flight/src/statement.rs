@@ -69,7 +69,7 @@ pub struct ClientStatements {
     running: RunningStatements,
 }
 
-/// Ends the registration of a running statement when it is dropped.
+/// Registration of a running statement, which ends when this value is dropped.
 pub struct Registration {
     running: RunningStatements,
     key: (String, String),

@@ -54,7 +54,7 @@ pub(crate) struct ColumnStatistics {
     looks: MatchedFormats,
 }
 
-/// Minimum number of values in a column at which a few texts do not turn it into a text column.
+/// Minimum values of a column for texts to count as bad values; below, the column becomes text.
 const VALUES_MIN: u64 = 1_000;
 
 /// Minimum values per text for texts to count as bad values; below, the column becomes text.
@@ -65,7 +65,7 @@ const VALUES_PER_TEXT: u64 = 1_000;
 pub(crate) struct ResolvedType {
     pub data_type: DataType,
     pub reason: String,
-    /// The hint, if text was probably not intended.
+    /// A hint, if the type is text but the column probably should have another type.
     pub hint: Option<String>,
 }
 

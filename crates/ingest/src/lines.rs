@@ -16,7 +16,7 @@ pub(crate) enum NextLine {
     End,
 }
 
-/// Splits a stream into lines, at LF or CRLF.
+/// Reader of the lines of a stream, which end with LF or CRLF.
 pub(crate) struct Lines<R> {
     window: ReadBuffer<R>,
     length: usize,

@@ -22,7 +22,7 @@ pub(crate) enum NextRecord {
     End,
 }
 
-/// Splits a stream into records.
+/// Reader of the records of a stream.
 pub(crate) struct Records<R> {
     window: ReadBuffer<R>,
     delimiter: u8,

@@ -21,13 +21,13 @@ pub enum UsageGroup {
     Kind,
     /// A job. The newest job is first. Queries and calls whose records were removed have no line.
     Job,
-    /// A model or expectation, over all its runs.
+    /// A model or expectation: the sum of all its runs.
     Model,
-    /// A function, over its calls by clients and triggers. Calls whose records were removed are
-    /// counted in whole days.
+    /// A function: the sum of its calls by clients and triggers. Calls whose records were removed
+    /// are counted in whole days.
     Function,
-    /// A trigger, over the jobs that delivered its events. Calls whose records were removed are
-    /// counted in whole days.
+    /// A trigger: the sum of the jobs that delivered its events. Calls whose records were removed
+    /// are counted in whole days.
     Trigger,
     /// The ref that a job read or changed, for jobs whose records are kept. Jobs without a ref have
     /// no line.

@@ -12,7 +12,7 @@ use crate::estimate::estimate;
 use crate::greedy::{JoinTree, cost, order};
 use crate::inner_join_tree::{InnerJoinTree, is_inner_join};
 
-/// Minimum estimated cost in rows of the order in the query. Cheaper queries keep their order.
+/// Minimum cost of the query's own join order, in estimated rows. Cheaper queries keep this order.
 const COST_MIN: f64 = 100_000.0;
 
 /// Maximum ratio of the new cost to the old cost. Estimates are rough, so a small gain does not

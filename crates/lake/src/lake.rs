@@ -122,8 +122,8 @@ impl Lake {
         Maintenance::new(self)
     }
 
-    /// Returns the records of commits by Iceberg REST clients, by which repeated requests are
-    /// detected.
+    /// Returns the records of commits by Iceberg REST clients, which show whether a request is
+    /// repeated.
     pub fn rest_requests(&self) -> RestRequests<'_> {
         RestRequests { lake: self }
     }

@@ -5,12 +5,12 @@
 /// Minimum similarity of a suggestion.
 const LIKENESS_MIN: f64 = 0.8;
 
-/// Similarity assigned to names that differ by one typing error. It exceeds the similarity of names
+/// Similarity assigned to names that differ by one typo. It exceeds the similarity of names
 /// that have similar letters and lengths but differ in more places.
 const ONE_SLIP: f64 = 0.9;
 
-/// Minimum length of a name in which one wrong letter, or two swapped letters, counts as a typing
-/// error.
+/// Minimum length of a name in which one wrong letter, or two swapped letters, counts as a
+/// typo.
 const SHORT: usize = 3;
 
 /// Returns the candidate most similar to `name`, ignoring case, if it is similar enough.

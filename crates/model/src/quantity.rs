@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-/// Maximum size in bytes. Larger values are rejected as typing errors.
+/// Maximum size in bytes. A larger value is rejected, because it is probably a typo.
 const BYTES_MAX: f64 = 1e18;
 
 /// Maximum duration: a hundred years.

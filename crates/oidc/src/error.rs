@@ -55,7 +55,7 @@ pub enum Error {
         issuer: String,
     },
     /// The address to which a browser should return is invalid.
-    #[error("the login cannot return to the address of this page: {reason}")]
+    #[error("the login cannot redirect to the address of this page: {reason}")]
     Redirect {
         /// The violated rule.
         reason: &'static str,

@@ -104,8 +104,8 @@ fn first_type(schema: &Schema) -> &DataType {
 }
 
 impl Error {
-    /// Converts the error of a query that evaluates conditions to an error with the location of a
-    /// condition.
+    /// Converts an error of the query that evaluates the conditions. The new error has the location
+    /// of the condition with this number.
     pub(crate) fn of_condition(
         step: &Step,
         number: usize,

@@ -211,7 +211,7 @@ fn declared(name: &str, declaration: &str, at: &Location) -> Result<DeclaredColu
 mod tests {
     use super::*;
 
-    /// Returns the columns in the form of the setting, or the error.
+    /// Parses the columns, and returns them as text in the syntax of the setting, or the error.
     fn shown(text: &str) -> String {
         let at = Location { file: "m.sql".into(), line: 1 };
         let columns = match DeclaredColumns::parse(text, &at) {

@@ -14,7 +14,7 @@ use crate::{Error, Result, ServerConfig, ServerHandle, TlsConfig, router};
 /// Maximum time for which a shutdown waits for the export of the last spans.
 const TRACES_PATIENCE: Duration = Duration::from_secs(2);
 
-/// Starts servers.
+/// Entry point of the crate, which starts a server.
 #[derive(Debug)]
 pub struct Server;
 

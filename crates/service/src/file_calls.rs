@@ -79,7 +79,7 @@ async fn register_columns(
 
 /// Registers the files that a statement reads, and returns the statement that refers to them.
 ///
-/// Errors: `forbidden`, also for files of a lake; those of an import.
+/// Errors: `forbidden`, also for files of a lake; the errors of an import.
 pub async fn register(
     components: &Components,
     principal: &Principal,

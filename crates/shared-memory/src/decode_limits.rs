@@ -91,7 +91,7 @@ impl DecodeBudget {
         if message.version() != MetadataVersion::V5 {
             return Err(refused("has an older format version than its content needs"));
         }
-        let mut walk = BufferIterator { allowance: self, batch, body, buffer: 0, variadic: 0 };
+        let mut walk = BufferIterator { budget: self, batch, body, buffer: 0, variadic: 0 };
         schema.fields().iter().try_for_each(|field| walk.pass(field.data_type()))
     }
 
@@ -129,14 +129,14 @@ impl DecodeBudget {
             return Err(refused("has a dictionary of an unsupported type"));
         }
         let mut walk =
-            BufferIterator { allowance: self, batch: *values, body, buffer: 0, variadic: 0 };
+            BufferIterator { budget: self, batch: *values, body, buffer: 0, variadic: 0 };
         walk.pass(&DataType::Utf8View)
     }
 }
 
 /// An iterator over the buffers of a batch by type, which inspects views.
 struct BufferIterator<'a, 'b> {
-    allowance: &'a mut DecodeBudget,
+    budget: &'a mut DecodeBudget,
     batch: RecordBatch<'b>,
     body: &'b [u8],
     buffer: usize,
@@ -182,8 +182,8 @@ impl BufferIterator<'_, '_> {
         let views = self.body.get(start..start + bytes).ok_or_else(malformed)?;
         for view in views.chunks_exact(VIEW_BYTES) {
             let length = u32::from_le_bytes([view[0], view[1], view[2], view[3]]);
-            let left = self.allowance.viewed.checked_sub(u64::from(length));
-            self.allowance.viewed = left.ok_or_else(too_often)?;
+            let left = self.budget.viewed.checked_sub(u64::from(length));
+            self.budget.viewed = left.ok_or_else(too_often)?;
         }
         self.variadic += 1;
         self.buffer += 2 + usize::try_from(more).map_err(|_| malformed())?;

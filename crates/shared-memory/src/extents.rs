@@ -188,7 +188,7 @@ impl Extents {
     }
 
     /// Returns the budget for decoding the table.
-    pub(crate) fn allowance(&self) -> DecodeBudget {
+    pub(crate) fn decode_budget(&self) -> DecodeBudget {
         match self.extents.len() {
             1 => DecodeBudget::of(self.bytes()),
             _ => DecodeBudget::of_pieces(self.bytes()),

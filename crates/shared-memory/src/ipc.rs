@@ -71,12 +71,12 @@ impl IpcFooter {
     pub(crate) fn decoder(
         &self,
         source: &impl Source,
-        allowance: &mut DecodeBudget,
+        budget: &mut DecodeBudget,
     ) -> Result<FileDecoder, ArrowError> {
         guarded(|| {
             let mut decoder = FileDecoder::new(self.schema(), self.version);
             for block in &self.dictionaries {
-                let bytes = bytes_of((source, &self.shape), block, allowance)?;
+                let bytes = bytes_of((source, &self.shape), block, budget)?;
                 decoder.read_dictionary(block, &bytes)?;
             }
             Ok(decoder)
@@ -88,11 +88,11 @@ impl IpcFooter {
         &self,
         (decoder, source): (&FileDecoder, &impl Source),
         index: usize,
-        allowance: &mut DecodeBudget,
+        budget: &mut DecodeBudget,
     ) -> Result<Option<RecordBatch>, ArrowError> {
         guarded(|| {
             let block = &self.batches[index];
-            let bytes = bytes_of((source, &self.shape), block, allowance)?;
+            let bytes = bytes_of((source, &self.shape), block, budget)?;
             decoder.read_record_batch(block, &bytes)
         })
     }
@@ -101,11 +101,11 @@ impl IpcFooter {
     pub(crate) fn all(
         &self,
         source: &impl Source,
-        mut allowance: DecodeBudget,
+        mut budget: DecodeBudget,
     ) -> Result<Vec<RecordBatch>, ArrowError> {
-        let decoder = self.decoder(source, &mut allowance)?;
+        let decoder = self.decoder(source, &mut budget)?;
         let all = 0..self.batches();
-        let batches = all.map(|index| self.batch((&decoder, source), index, &mut allowance));
+        let batches = all.map(|index| self.batch((&decoder, source), index, &mut budget));
         batches.filter_map(Result::transpose).collect()
     }
 }
@@ -149,7 +149,7 @@ fn layout(source: &impl Source) -> Result<IpcFooter, ArrowError> {
 fn bytes_of(
     (source, shape): (&impl Source, &TableTypes),
     block: &Block,
-    allowance: &mut DecodeBudget,
+    budget: &mut DecodeBudget,
 ) -> Result<Buffer, ArrowError> {
     let outside = || ArrowError::IpcError("a block lies outside the file".to_owned());
     let start = usize::try_from(block.offset()).map_err(|_| outside())?;
@@ -165,7 +165,7 @@ fn bytes_of(
     }
     let bytes = source.read(start, bytes)?;
     let (head, body) = bytes.split_at(metadata);
-    allowance.look_at(head, body, Some(&shape.schema))?;
+    budget.look_at(head, body, Some(&shape.schema))?;
     shape.check(&decode_limits::message(head)?)?;
     Ok(bytes)
 }

@@ -65,7 +65,7 @@ fn walk(bytes: &[u8]) -> Result<usize, ArrowError> {
         Some(u32::from_le_bytes(four))
     };
     let (mut at, mut shape) = (0, None);
-    let mut allowance = DecodeBudget::of(bytes.len() as u64);
+    let mut budget = DecodeBudget::of(bytes.len() as u64);
     while at < bytes.len() {
         let marked = bytes[at..].starts_with(&MARKER);
         let start = at + if marked { 8 } else { 4 };
@@ -82,7 +82,7 @@ fn walk(bytes: &[u8]) -> Result<usize, ArrowError> {
             shape = Some(TableTypes::of(found)?);
         }
         let schema = shape.as_ref().map(|shape| &*shape.schema);
-        allowance.look_at_message(&message, &bytes[end..at], schema)?;
+        budget.look_at_message(&message, &bytes[end..at], schema)?;
         if let Some(shape) = &shape {
             shape.check(&message)?;
         } else {

@@ -114,15 +114,15 @@ impl SharedTable {
     }
 
     fn of_another(pieces: Extents) -> Result<Self> {
-        let allowance = pieces.allowance();
-        Self::in_memory(pieces, allowance)
+        let budget = pieces.decode_budget();
+        Self::in_memory(pieces, budget)
     }
 
-    fn in_memory(pieces: Extents, allowance: DecodeBudget) -> Result<Self> {
+    fn in_memory(pieces: Extents, budget: DecodeBudget) -> Result<Self> {
         let (pieces, mapping) = pieces.mapped()?;
         let buffer = mapping.buffer();
         let layout = IpcFooter::read(&buffer)?;
-        let batches = layout.all(&buffer, allowance)?;
+        let batches = layout.all(&buffer, budget)?;
         let rows = rows_of(batches.iter().map(|batch| batch.num_rows() as u64))?;
         let batches = batches.iter().flat_map(sliced).collect();
         let place = Location::Memory { pieces, batches };
@@ -200,8 +200,8 @@ impl SharedTable {
         if let Some(batches) = self.mapped() {
             return stream::iter(batches.into_iter().map(Ok)).boxed();
         }
-        let allowance = DecodeBudget::of_our_own();
-        let reader = Reader { table: self.clone(), decoder: None, allowance, next: 0 };
+        let budget = DecodeBudget::of_our_own();
+        let reader = Reader { table: self.clone(), decoder: None, budget, next: 0 };
         let read = |reader: Reader| async move {
             let (reader, batch) = run_blocking(move || reader.read()).await?;
             Ok(batch.map(|batch| (batch, reader)))
@@ -256,7 +256,7 @@ impl SharedTable {
 struct Reader {
     table: SharedTable,
     decoder: Option<FileDecoder>,
-    allowance: DecodeBudget,
+    budget: DecodeBudget,
     next: usize,
 }
 
@@ -268,11 +268,11 @@ impl Reader {
         let file = &**file;
         let decoder = match self.decoder.take() {
             Some(decoder) => decoder,
-            None => inner.layout.decoder(file, &mut self.allowance)?,
+            None => inner.layout.decoder(file, &mut self.budget)?,
         };
         let mut batch = None;
         while batch.is_none() && self.next < inner.layout.batches() {
-            batch = inner.layout.batch((&decoder, file), self.next, &mut self.allowance)?;
+            batch = inner.layout.batch((&decoder, file), self.next, &mut self.budget)?;
             self.next += 1;
         }
         self.decoder = Some(decoder);

@@ -210,7 +210,7 @@ mod tests {
     use super::*;
     use crate::{BoundedRuntime, StatementOwner};
 
-    /// Returns fixed values, or waits for the cancellation if there are none.
+    /// A runtime that returns fixed values, or waits for the cancellation if there are none.
     #[derive(Debug)]
     struct Fixed {
         values: Option<Vec<i64>>,

@@ -99,7 +99,7 @@ pub struct JoinedColumn {
 pub struct Scope {
     /// Relations of FROM that were added so far.
     pub relations: Vec<Relation>,
-    /// Join columns; those of the last join come last.
+    /// Join columns, in the order of their joins.
     pub merged: Vec<JoinedColumn>,
     /// True if the scope has a RIGHT or FULL join, so that join columns need an expression.
     pub careful: bool,

@@ -159,7 +159,7 @@ fn columns_call(expr: &Expr) -> Option<Function> {
     found.break_value()
 }
 
-/// Replaces a call of COLUMNS by a column.
+/// Visitor that replaces a call of COLUMNS by a column.
 struct Replacement<'a> {
     call: &'a Function,
     by: &'a Expr,

@@ -90,7 +90,7 @@ pub(crate) fn parse(parser: &mut Parser, sql: &str) -> Result<AccessStatement> {
     let [first, second] = parser.peek_tokens_ref().map(|token| &token.token);
     if is_word(second, "USER") || is_word(first, "ALTER") {
         let what = format!("{first} {second}").to_uppercase();
-        let hint = "Use `headwater user` or the HTTP API: a statement must not have a password.";
+        let hint = "Use `headwater user` or the HTTP API: a statement must not contain a password.";
         return Err(Error::Unsupported { what, hint: Some(hint.to_owned()), position: None });
     }
     let statement = if restriction_statement::is_next(parser) {

@@ -123,8 +123,8 @@ impl History {
         found
     }
 
-    /// Returns the side's snapshots that are not in `known`, and true if all of them, back to the
-    /// first snapshot, are known.
+    /// Returns the side's snapshots that are not in `known`, and true if they reach back to the
+    /// side's first snapshot.
     fn since(known: &HashSet<i64>, side: &Lineage, same: &HashSet<i64>) -> (History, bool) {
         let mut found =
             History { only_appends_or_compacts: true, complete: true, ..Self::default() };

@@ -36,10 +36,10 @@ pub struct LakeTable {
     schema: SchemaRef,
     plan: ScanPlan,
     environment: ScanEnvironment,
-    places: bool,
+    positions: bool,
     /// For each file of the plan, true if scans skip the file. The value is set by
     /// [`LakeTable::skip_files`].
-    settled: OnceLock<Vec<bool>>,
+    skipped: OnceLock<Vec<bool>>,
     /// Statistics of all columns, computed when the optimizer asks for them.
     statistics: OnceLock<Option<Statistics>>,
 }
@@ -51,8 +51,8 @@ impl LakeTable {
             schema: view_schema(plan.schema()),
             plan,
             environment,
-            places: false,
-            settled: OnceLock::new(),
+            positions: false,
+            skipped: OnceLock::new(),
             statistics: OnceLock::new(),
         }
     }
@@ -67,21 +67,21 @@ impl LakeTable {
     /// row's file in the plan, and the index of the row in that file.
     pub fn with_positions(plan: ScanPlan, environment: ScanEnvironment) -> Self {
         let schema = with_positions(&view_schema(plan.schema()));
-        LakeTable { schema, places: true, ..LakeTable::new(plan, environment) }
+        LakeTable { schema, positions: true, ..LakeTable::new(plan, environment) }
     }
 
     /// Marks the files that later scans skip, because it is already known how the statement changes
     /// all their rows.
     pub fn skip_files(&self, files: Vec<bool>) {
-        let _ = self.settled.set(files);
+        let _ = self.skipped.set(files);
     }
 
-    /// Returns the columns of the files and, if `places` is set, the two position columns.
-    fn file_schema(&self, places: bool) -> TableSchema {
+    /// Returns the columns of the files and, if `positions` is set, the two position columns.
+    fn file_schema(&self, positions: bool) -> TableSchema {
         let own = self.own_columns();
         let fields: Fields = self.schema.fields().iter().take(own).cloned().collect();
         let file = Schema::new_with_metadata(fields, self.schema.metadata().clone());
-        if !places {
+        if !positions {
             return TableSchema::from(Arc::new(file));
         }
         TableSchema::builder(Arc::new(file))
@@ -92,7 +92,7 @@ impl LakeTable {
 
     /// Returns the number of columns without the two position columns.
     fn own_columns(&self) -> usize {
-        self.schema.fields().len() - if self.places { 2 } else { 0 }
+        self.schema.fields().len() - if self.positions { 2 } else { 0 }
     }
 
     /// Returns the number of each file that remains in a pruned plan.
@@ -153,9 +153,9 @@ impl TableProvider for LakeTable {
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         check_columns(&self.schema, projection)?;
-        let mut plan = match self.settled.get() {
-            Some(settled) => {
-                self.plan.retain(&settled.iter().map(|done| !done).collect::<Vec<_>>())
+        let mut plan = match self.skipped.get() {
+            Some(skipped) => {
+                self.plan.retain(&skipped.iter().map(|skip| !skip).collect::<Vec<_>>())
             }
             None => self.plan.clone(),
         };
@@ -172,7 +172,7 @@ impl TableProvider for LakeTable {
         };
         let lineage = columns.iter().any(|column| is_lineage(&self.schema.fields()[*column]));
         if !plan.has_deletes() && !lineage {
-            return self.scan_files(session, &plan, columns, limit, self.places);
+            return self.scan_files(session, &plan, columns, limit, self.positions);
         }
         let own = self.own_columns();
         let (wanted, mut read) = (columns.len(), columns);
@@ -196,16 +196,16 @@ impl TableProvider for LakeTable {
 }
 
 impl LakeTable {
-    /// Plans a scan of some columns, including the two position columns if `places` is set.
+    /// Plans a scan of some columns, including the two position columns if `positions` is set.
     fn scan_files(
         &self,
         session: &dyn Session,
         plan: &ScanPlan,
         columns: Vec<usize>,
         limit: Option<usize>,
-        places: bool,
+        positions: bool,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let table = self.file_schema(places);
+        let table = self.file_schema(positions);
         let (total, files) = of_scan(plan, table.table_schema(), &columns)?;
         let partitions = session.config().target_partitions();
         let options = session.config_options();
@@ -213,8 +213,8 @@ impl LakeTable {
         // between files.
         let fields = table.table_schema().fields();
         let has_nested = columns.iter().any(|&column| fields[column].data_type().is_nested());
-        let changes = self.places && columns.len() >= CHANGED_COLUMNS_MIN && !has_nested;
-        let numbers = places.then(|| self.numbers(plan));
+        let changes = self.positions && columns.len() >= CHANGED_COLUMNS_MIN && !has_nested;
+        let numbers = positions.then(|| self.numbers(plan));
         let mut parquet = session.default_table_options().parquet;
         if may_contain_nan(plan, table.table_schema(), &columns) {
             parquet.global.pruning = false;

@@ -10,7 +10,7 @@ use moka::sync::Cache;
 
 use crate::cached_manifest::CachedManifest;
 use crate::deletes::{DeletedKeys, Fingerprint, PositionsByFile};
-use crate::file_stats::{BYTES_OF_FILE, FileStats};
+use crate::file_stats::{BYTES_PER_FILE_MAX, FileStats};
 use crate::{DataFile, Positions, SqlView, Table};
 
 /// The manifests of a snapshot, in the order of the manifest list.
@@ -65,7 +65,7 @@ impl Caches {
         let files = Cache::builder().max_capacity(eighth).weigher(
             |_: &String, (files, _): &(Files, Arc<FileStats>)| {
                 let own = files.iter().filter(|file| file.has_deletes()).count();
-                weight((POINTER_BYTES + BYTES_OF_FILE) * files.len() + ROW_BYTES * own)
+                weight((POINTER_BYTES + BYTES_PER_FILE_MAX) * files.len() + ROW_BYTES * own)
             },
         );
         let views = Cache::builder()

@@ -23,8 +23,8 @@ type Column = (i32, DataType);
 #[derive(Debug, Default)]
 pub(crate) struct FileStats(Mutex<HashMap<(Column, FileStat), ArrayRef>>);
 
-/// Maximum number of cached bytes for each file, by which the cache estimates a snapshot's size.
-pub(crate) const BYTES_OF_FILE: usize = 8 * ARRAYS_MAX;
+/// Maximum cached bytes per data file. The cache uses it to estimate the size of a snapshot.
+pub(crate) const BYTES_PER_FILE_MAX: usize = 8 * ARRAYS_MAX;
 
 /// Maximum number of arrays cached.
 const ARRAYS_MAX: usize = 8;

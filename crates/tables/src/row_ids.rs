@@ -153,7 +153,7 @@ impl RowIdRuns {
     }
 }
 
-/// Reads rows in order to rewrite them. [`Tables::rewrites`] returns this type.
+/// Reader of rows that are to be rewritten. [`Tables::rewrites`] returns this type.
 #[derive(Debug, Clone, Copy)]
 pub struct Rewrites<'a> {
     pub(crate) tables: &'a Tables,

@@ -73,7 +73,7 @@ pub struct EventCall {
     pub actor: Actor,
 }
 
-/// An event that waits.
+/// An event of a batch whose call has not started.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct WaitingEvent {
     pub id: JobId,

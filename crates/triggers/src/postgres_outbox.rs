@@ -47,7 +47,7 @@ pub(crate) struct OutboxTable {
     pub batch: usize,
 }
 
-/// Reads and deletes rows.
+/// Reader of an outbox table, which also deletes recorded rows.
 pub(crate) struct Outbox {
     table: OutboxTable,
     pool: Option<PgPool>,

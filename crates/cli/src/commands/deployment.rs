@@ -185,7 +185,7 @@ pub async fn note_differences(context: &Context, api: &Api, kind: DeployedKind) 
     if !changes.is_empty() {
         let changes = changes.join(", ");
         context.style.say(format!(
-            "the working folder differs: {changes}; run `headwater deploy` to deploy the folder"
+            "the working folder differs from the deployment: {changes}; run `headwater deploy`"
         ));
     }
 }

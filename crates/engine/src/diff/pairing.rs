@@ -34,7 +34,7 @@ impl Change {
     }
 }
 
-/// Finds pairs among rows in key order.
+/// Search for pairs of rows in key order.
 #[derive(Debug, Default)]
 pub(super) struct Pairing {
     keyed: bool,

@@ -83,7 +83,8 @@ async fn a_process_that_keeps_small_inputs_is_reused_until_they_exceed_a_limit()
             assert!(outcome.usage.cpu_us > 0 && outcome.usage.bytes_in >= 80_000, "{outcome:?}");
             warm.push(found);
         }
-        // The first call and the fifth are checked: then the small inputs exceed 256 KiB.
+        // The first call is cold. If the function keeps its inputs, a later call is cold too: the
+        // process ends when the kept inputs exceed 256 KiB.
         let cold = [0, 5].into_iter().filter(|call| *call == 0 || ends);
         let cold: Vec<usize> = cold.collect();
         let expected: Vec<bool> = (0..8).map(|call| !cold.contains(&call)).collect();

@@ -116,7 +116,7 @@ fn causes(
         causes.push(conflict_cause::plain(ConflictKind::View, message.to_owned()));
     }
     for property in properties {
-        let message = format!("both sides set the property `{property}`, to different values");
+        let message = format!("both sides set the property `{property}` to different values");
         causes.push(conflict_cause::plain(ConflictKind::Property, message));
     }
     causes

@@ -234,7 +234,7 @@ fn committed(value: &[u8]) -> i64 {
 /// Number of recent commits that [`RestRequests::is_committed`] searches.
 const RECENT_COMMITS: usize = 1_000;
 
-/// The records of commits by REST clients, by which repeated requests are detected.
+/// The records of commits by REST clients, which show whether a request is repeated.
 /// [`Lake::rest_requests`] returns this type.
 #[derive(Debug, Clone, Copy)]
 pub struct RestRequests<'a> {

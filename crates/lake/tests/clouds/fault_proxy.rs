@@ -58,14 +58,14 @@ struct State {
 }
 
 /// A proxy at its own port, which runs until the process ends.
-pub struct Front {
+pub struct FaultProxy {
     address: SocketAddr,
     state: Arc<State>,
 }
 
-impl Front {
+impl FaultProxy {
     /// Starts a proxy in front of an object store.
-    pub fn start(service: Service) -> Front {
+    pub fn start(service: Service) -> FaultProxy {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("what a test needs");
         listener.set_nonblocking(true).expect("what a test needs");
         let address = listener.local_addr().expect("what a test needs");
@@ -76,12 +76,12 @@ impl Front {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             runtime.expect("what a test needs").block_on(serve(listener, service, served));
         });
-        Front { address, state }
+        FaultProxy { address, state }
     }
 
     /// Returns the proxy at an address, which another part of the test has started.
-    pub fn at(address: SocketAddr) -> Front {
-        Front { address, state: Arc::default() }
+    pub fn at(address: SocketAddr) -> FaultProxy {
+        FaultProxy { address, state: Arc::default() }
     }
 
     pub fn address(&self) -> SocketAddr {

@@ -15,7 +15,7 @@ use hyper::header::{
 use hyper::{Method, Request, Response, Uri};
 use serde_json::json;
 
-use crate::fault_proxy::{Front, decoded, refusal};
+use crate::fault_proxy::{FaultProxy, decoded, refusal};
 
 /// The number of objects on one page of a list; Google's own limit is 1,000.
 const PAGE: usize = 50;
@@ -25,7 +25,7 @@ const GENERATION: &str = "x-goog-generation";
 
 /// The server, which runs until the process ends.
 pub struct Google {
-    pub front: Front,
+    pub front: FaultProxy,
     bucket: Arc<Mutex<Bucket>>,
 }
 
@@ -62,7 +62,7 @@ impl Google {
     pub fn start() -> Google {
         let bucket = Arc::new(Mutex::new(Bucket::default()));
         let served = bucket.clone();
-        let front = Front::start(Arc::new(move |request| {
+        let front = FaultProxy::start(Arc::new(move |request| {
             let answer = served.lock().expect("what a test needs").answer(request);
             Box::pin(async move { Ok(answer) })
         }));

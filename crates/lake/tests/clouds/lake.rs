@@ -12,7 +12,7 @@ use headwater_model::{Clock as _, FixedClock, RefSpec, SystemClock, TableName};
 use headwater_store::MemoryStore;
 use headwater_tables::{CloudUrl, TablesOptions};
 
-use crate::fault_proxy::Front;
+use crate::fault_proxy::FaultProxy;
 use crate::provider::Provider;
 
 /// A timeout that expires after a short time, and one that is long enough for two retries.
@@ -46,7 +46,7 @@ impl CloudLake {
     }
 
     /// Returns the server that injects faults.
-    pub fn front(&self) -> &Front {
+    pub fn front(&self) -> &FaultProxy {
         self.cloud.front()
     }
 

@@ -18,7 +18,7 @@ use tempfile::TempDir;
 use tokio::net::TcpStream;
 
 use crate::emulator::{Emulator, azurite_variables};
-use crate::fault_proxy::{Answer, Fault, Front};
+use crate::fault_proxy::{Answer, Fault, FaultProxy};
 use crate::google::Google;
 use crate::s3::S3;
 
@@ -41,7 +41,7 @@ enum Server {
     S3(TempDir, S3),
     Google(Google),
     /// Azurite behind a proxy that injects faults.
-    Azure(Front, #[expect(dead_code, reason = "ends when it is dropped")] Emulator),
+    Azure(FaultProxy, #[expect(dead_code, reason = "ends when it is dropped")] Emulator),
 }
 
 /// What differs between providers in the tests: error responses, and requests, given by the method
@@ -91,14 +91,14 @@ impl Provider {
         let emulator = Emulator::azurite("lakes");
         let behind = emulator.address();
         let front =
-            Front::start(Arc::new(move |request| Box::pin(hand_on(behind.clone(), request))));
+            FaultProxy::start(Arc::new(move |request| Box::pin(hand_on(behind.clone(), request))));
         let variables = azurite_variables(&front.address().to_string()).into();
         let server = Server::Azure(front, emulator);
         Provider { server, scheme: "az", variables, words: AZURE_WORDS }
     }
 
     /// Returns the server that injects faults.
-    pub fn front(&self) -> &Front {
+    pub fn front(&self) -> &FaultProxy {
         match &self.server {
             Server::S3(_, s3) => s3,
             Server::Google(google) => &google.front,

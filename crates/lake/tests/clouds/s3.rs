@@ -14,20 +14,20 @@ use s3s::{Body, HttpError};
 use s3s_fs::FileSystem;
 use tokio::sync::Mutex;
 
-use crate::fault_proxy::{Answer, Front, refusal};
+use crate::fault_proxy::{Answer, FaultProxy, refusal};
 
 pub const KEY: &str = "headwater";
 pub const SECRET: &str = "a secret of this test alone";
 
 /// The server, which runs until the process ends.
 pub struct S3 {
-    front: Front,
+    front: FaultProxy,
 }
 
 impl Deref for S3 {
-    type Target = Front;
+    type Target = FaultProxy;
 
-    fn deref(&self) -> &Front {
+    fn deref(&self) -> &FaultProxy {
         &self.front
     }
 }
@@ -38,7 +38,7 @@ impl S3 {
         let mut builder = S3ServiceBuilder::new(FileSystem::new(root).expect("what a test needs"));
         builder.set_auth(SimpleAuth::from_single(KEY, SECRET));
         let (service, turn) = (builder.build(), Arc::new(Mutex::new(())));
-        let front = Front::start(Arc::new(move |request| {
+        let front = FaultProxy::start(Arc::new(move |request| {
             let (service, turn) = (service.clone(), turn.clone());
             Box::pin(async move {
                 // The server checks and writes in two steps. Without a lock, two writers could both
@@ -56,7 +56,7 @@ impl S3 {
     pub fn of(root: &Path) -> S3 {
         let note = root.join("s3.address");
         if let Ok(address) = std::fs::read_to_string(&note) {
-            return S3 { front: Front::at(address.parse().expect("what a test needs")) };
+            return S3 { front: FaultProxy::at(address.parse().expect("what a test needs")) };
         }
         let s3 = S3::start(root);
         std::fs::write(note, s3.address().to_string()).expect("what a test needs");

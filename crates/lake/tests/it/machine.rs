@@ -41,7 +41,7 @@ impl Disk {
         disk
     }
 
-    /// Opens the lake as a new process would, which lives until its simulated crash.
+    /// Opens the lake in a new simulated process, which ends with its simulated crash.
     async fn open(&self, life: &SimulatedProcess) -> Result<Lake, Error> {
         let mut tables = TablesOptions::new("memory://lake");
         tables.clock = self.clock.clone();

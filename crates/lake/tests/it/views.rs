@@ -147,7 +147,7 @@ async fn changes_of_query_and_properties_merge() {
     let report = lake.merge("main", merge(), "eva").await.unwrap();
     assert_eq!(
         report.conflicts[0].causes[0].message,
-        "both sides set the property `owner`, to different values"
+        "both sides set the property `owner` to different values"
     );
 }
 

@@ -127,7 +127,8 @@ async fn very_many_objects_are_listed_page_by_page() {
     assert_eq!(bucket.ids("t").await, (0..11).map(|at| at * 100 + 50).collect::<Vec<_>>());
 }
 
-/// Returns a text with the given last line, which is so long that it is read in several ranges.
+/// Returns a file that ends with the given line. The file is so long that it is read in several
+/// ranges.
 fn long(last: &str) -> String {
     let line = format!("{:0>63}\n", 7);
     format!("id\n{}{last}\n", line.repeat(160_000))

@@ -97,7 +97,7 @@ mod tests {
     use super::*;
     use crate::memory::TotalMemory;
 
-    /// Returns texts of the same size for all rows, and records the rows of each call.
+    /// A function whose texts have the same size for all rows. It records the rows of each call.
     #[derive(Debug)]
     struct Texts {
         bytes: usize,

@@ -18,7 +18,7 @@ use crate::message::{Bind, Format, Parse, Target};
 use crate::parameter;
 use crate::reply::{ColumnType, Reply};
 use crate::session::{Action, Outcome, Portal, Progress, Session, Statement};
-use crate::simple::{columns_of, missing};
+use crate::simple_query::{columns_of, missing};
 
 impl Session {
     /// Prepares a statement.
