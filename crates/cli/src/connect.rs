@@ -130,7 +130,7 @@ pub fn remote_api(context: &Context, lake: &RemoteLake) -> Result<Api> {
 /// Connects to a running server of this version. A background server of another version is drained
 /// so that it can be replaced.
 async fn running(context: &Context, lake: &LakeFolder) -> Result<Option<(Api, ServerRecord)>> {
-    let Some((api, record)) = answering(context, lake).await else { return Ok(None) };
+    let Some((api, record)) = connect_if_running(context, lake).await else { return Ok(None) };
     let own = env!("CARGO_PKG_VERSION");
     if record.version == own {
         return Ok(Some((api, record)));
@@ -205,7 +205,7 @@ async fn await_start(context: &Context, lake: &LakeFolder, mut server: Child) ->
     let deadline = Instant::now() + START_PATIENCE;
     let mut restarts = 0;
     loop {
-        if let Some((api, record)) = answering(context, lake).await
+        if let Some((api, record)) = connect_if_running(context, lake).await
             && record.version == env!("CARGO_PKG_VERSION")
         {
             return Ok(api);

@@ -151,7 +151,7 @@ pub fn format_time(time: chrono::DateTime<chrono::Utc>) -> String {
 
 /// Formats a time in UTC, or `never`.
 pub fn format_time_or_never(time: Option<chrono::DateTime<chrono::Utc>>) -> String {
-    time.map_or_else(|| "never".to_owned(), moment)
+    time.map_or_else(|| "never".to_owned(), format_time)
 }
 
 /// Formats a time in UTC, without the current year.

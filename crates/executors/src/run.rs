@@ -5,7 +5,7 @@ use headwater_access::Access;
 use headwater_destinations::Destinations;
 use headwater_jobs::{Executor, JobContext};
 use headwater_lake::Lake;
-use headwater_model::{Actor, Object, Problem, RunReport, RunRequest};
+use headwater_model::{Actor, ErrorDetails, Object, Problem, RunReport, RunRequest};
 use headwater_pipelines::Runner;
 use headwater_secrets::SecretStore;
 use serde_json::{Value, json};

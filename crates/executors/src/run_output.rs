@@ -169,7 +169,7 @@ impl RunExecutor {
         let parts = &self.destinations.lake;
         let view = parts.lake.view(&RefSpec::Commit(pending.commit.to_string())).await;
         let reference = RefSpec::Name(pending.branch.clone());
-        let view = view.or_problem()?.written_as(reference.clone());
+        let view = view.or_problem()?.with_ref(reference.clone());
         let options = SessionOptions {
             author: context.author().to_owned(),
             access: table_access(&self.access, &pending.actor.principal(), Some(context.id())),

@@ -1,5 +1,6 @@
 //! Calls of functions that write: their changes are visible to the call, and to others after the
 //! commit, once per event.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::sync::Arc;
 

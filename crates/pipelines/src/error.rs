@@ -388,7 +388,7 @@ impl ErrorDetails for Error {
                 put("conflicts", json!(conflicts));
             }
             Error::Other(problem) => context.extend(problem.context.clone()),
-            _ => {}
+            Error::NotABranch { .. } => {}
         }
         context
     }

@@ -14,7 +14,7 @@ use super::command::{self, CommandFunction, CommandSection};
 use super::{Defaults, Parameter, ParameterKind, ProjectSettings, bauplan};
 use crate::rates::{self, RatesSection};
 use crate::source::SourceText;
-use crate::{Error, Location, Result, suggest, units};
+use crate::{Error, Location, Result, quantities, suggest};
 
 /// The settings of a project.
 #[derive(Default)]

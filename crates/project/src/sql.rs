@@ -13,7 +13,7 @@ use crate::step::{
     Body, Input, Materialization, ParameterInput, Retries, Severity, Step, StepKind,
 };
 use crate::{
-    Error, Location, Result, RowExpectation, description, row_expectation, suggest, units,
+    Error, Location, Result, RowExpectation, description, quantities, row_expectation, suggest,
 };
 
 const SETTINGS: [&str; 17] = [

@@ -6,7 +6,9 @@ use std::time::SystemTime;
 use futures::{StreamExt, stream};
 use headwater_model::{ErrorCode, Principal, Problem};
 use headwater_service::S3Operations;
-use headwater_service::objects::{Condition, Copy, Headers, NewObject, ObjectInfo, ObjectPath};
+use headwater_service::objects::{
+    Condition, CopyRequest, Headers, NewObject, ObjectInfo, ObjectPath,
+};
 use s3s::dto::{
     CopyObjectInput, CopyObjectOutput, CopyObjectResult, CopySource, DeleteObjectInput,
     DeleteObjectOutput, DeleteObjectsInput, DeleteObjectsOutput, DeletedObject, ETag,
@@ -262,7 +264,8 @@ pub(crate) async fn copy(
     }
     let condition =
         condition(input.copy_source_if_match.as_ref(), input.copy_source_if_none_match.as_ref())?;
-    let copied = service.objects().copy(&principal, Copy { from, to, headers, condition }).await;
+    let copied =
+        service.objects().copy(&principal, CopyRequest { from, to, headers, condition }).await;
     let info = copied.map_err(s3_error_of)?;
     let result = CopyObjectResult {
         e_tag: Some(ETag::Strong(info.etag)),

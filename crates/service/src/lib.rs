@@ -138,7 +138,7 @@ pub use headwater_triggers::TriggerEventFilter;
 /// Types of the operations on buckets and objects.
 pub mod objects {
     pub use headwater_objects::{
-        Bucket, CompletedPart, Condition, Content, Copy, Headers, ListEntry, ListRequest,
+        Bucket, CompletedPart, Condition, Content, CopyRequest, Headers, ListEntry, ListRequest,
         ListedPart, ListedUpload, Listing, NewObject, NewUpload, ObjectInfo, ObjectPath,
         OpenObject, UploadTarget,
     };

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use headwater_model::{Action, Object, Principal, Problem, Requester, ResultExt};
 use headwater_objects::{
-    ChangeOrigin, CompletedPart, Condition, Content, Copy, Error, ListRequest, ListedPart,
+    ChangeOrigin, CompletedPart, Condition, Content, CopyRequest, Error, ListRequest, ListedPart,
     ListedUpload, Listing, NewObject, NewUpload, ObjectInfo, ObjectPath, OpenObject, UploadTarget,
 };
 use headwater_telemetry::current;

@@ -44,6 +44,7 @@ impl ScanEnvironment {
     }
 
     /// Returns the same environment for scans that use the cache of scanned columns.
+    #[must_use]
     pub fn with_column_cache(&self) -> Self {
         ScanEnvironment { reader: Arc::clone(&self.cached), ..self.clone() }
     }

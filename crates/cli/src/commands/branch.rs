@@ -357,7 +357,9 @@ pub fn print_undone(context: &Context, target: &str, report: &MergeReport) {
 fn print_tables(context: &Context, source: &str, report: &MergeReport) {
     for table in &report.tables {
         let how = report.merged.iter().find(|merged| merged.table == *table);
-        let how = how.map(|merged| format!(" {}", merged_how(merged, source))).unwrap_or_default();
+        let how = how
+            .map(|merged| format!(" {}", describe_merged_table(merged, source)))
+            .unwrap_or_default();
         context.style.say(format!("  {}{how}", context.style.paint(Tone::Good, table)));
     }
     for kept in report.merged.iter().filter(|merged| !report.tables.contains(&merged.table)) {

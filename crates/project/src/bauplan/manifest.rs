@@ -11,7 +11,7 @@ use super::model_files::{IncludePath, ModelFiles};
 use crate::manifest::{self, Manifest};
 use crate::source::SourceText;
 use crate::{Defaults, Parameter, ParameterKind};
-use crate::{Error, Location, Result, suggest, units};
+use crate::{Error, Location, Result, quantities, suggest};
 
 /// Default namespace of Bauplan.
 const NAMESPACE: &str = "bauplan";

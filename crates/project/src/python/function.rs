@@ -15,12 +15,12 @@ use crate::callable::check_name;
 use crate::source::SourceText;
 use crate::{
     Body, CallDestinations, Callable, Error, Function, Input, Location, ParameterInput, Result,
-    Retries, Step, StepKind, description, suggest, units,
+    Retries, Step, StepKind, description, quantities, suggest,
 };
 
 const DECORATORS: [&str; 4] = ["model", "python", "expectation", "function"];
 const INPUTS: [&str; 2] = ["Model", "Parameter"];
-const MODEL: [&str; 23] = [
+const MODEL: [&str; 24] = [
     "name",
     "materialization",
     "keys",

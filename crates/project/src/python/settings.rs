@@ -14,7 +14,7 @@ use crate::contract::DeclaredColumns;
 use crate::source::SourceText;
 use crate::{
     CallConcurrency, Error, Location, Materialization, ParameterInput, Result, Retries,
-    RowExpectation, Severity, row_expectation, units,
+    RowExpectation, Severity, quantities, row_expectation,
 };
 
 /// Range of CPU limits.

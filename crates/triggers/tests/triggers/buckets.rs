@@ -10,8 +10,8 @@ use futures::{StreamExt, stream};
 use headwater_jobs::{Jobs, JobsOptions};
 use headwater_model::{Clock, Event, FixedClock, Trigger, TriggerEventStatus};
 use headwater_objects::{
-    CompletedPart, Condition, Content, Copy, Headers, NewObject, NewUpload, ObjectPath, Objects,
-    UploadTarget,
+    CompletedPart, Condition, Content, CopyRequest, Headers, NewObject, NewUpload, ObjectPath,
+    Objects, UploadTarget,
 };
 use headwater_store::Store;
 use headwater_triggers::{TriggerEventFilter, Triggers, TriggersOptions};
@@ -115,7 +115,7 @@ async fn every_operation_is_one_event_and_reading_is_none() {
     let objects = &process.objects;
     put(objects, "a b.csv", "one").await.expect("a put");
     put(objects, "a b.csv", "other").await.expect("a put");
-    let copy = Copy {
+    let copy = CopyRequest {
         from: path("a b.csv"),
         to: path("copy"),
         headers: None,

@@ -19,11 +19,14 @@ use serde_json::{Value, json};
 
 use crate::support::{Dying, Mortal, clock, memory};
 
+/// The failed positions and the processed payloads of an event.
+type Processed = (Vec<usize>, Vec<String>);
+
 /// A function that fails for payloads that begin with `bad`. Its commits survive a crash.
 #[derive(Default)]
 struct Function {
-    /// The failed positions and the processed payloads of each event.
-    commits: Mutex<BTreeMap<String, (Vec<usize>, Vec<String>)>>,
+    /// The result of each event.
+    commits: Mutex<BTreeMap<String, Processed>>,
     /// The payloads of each call, in order.
     calls: Mutex<Vec<Vec<String>>>,
 }

@@ -16,7 +16,7 @@ use crate::python::settings::{self, quantity};
 use crate::source::SourceText;
 use crate::{
     Body, Error, Function, Location, Materialization, Result, Retries, Severity, Step, StepKind,
-    description, suggest, units,
+    description, quantities, suggest,
 };
 
 const DECORATORS: [&str; 4] = ["model", "expectation", "python", "resources"];

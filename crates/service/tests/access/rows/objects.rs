@@ -1,7 +1,7 @@
 //! Operations on buckets and objects.
 
 use headwater_service::objects::{
-    CompletedPart, Condition, Copy, Headers, ListRequest, NewObject, NewUpload, UploadTarget,
+    CompletedPart, Condition, CopyRequest, Headers, ListRequest, NewObject, NewUpload, UploadTarget,
 };
 
 use crate::lake::{content, shared};
@@ -53,7 +53,7 @@ pub const ROWS: &[Row] = &[
     }),
     ("Objects::copy", writes("ok"), |c| {
         let (from, to) = (shared("a.txt"), shared("c.txt"));
-        let copy = Copy { from, to, headers: None, condition: ALWAYS };
+        let copy = CopyRequest { from, to, headers: None, condition: ALWAYS };
         done(async move { c.s3().objects().copy(&c.by, copy).await })
     }),
     ("Objects::delete", writes("ok"), |c| {
