@@ -8,6 +8,7 @@
 
 use std::time::Duration;
 
+use futures::FutureExt;
 use headwater_jobs::JobContext;
 use headwater_model::{ErrorDetails, Object, Principal, Problem, ResultExt, RunReport, RunRequest};
 use headwater_pipelines::{Error, Runner, conflict_branch};
@@ -33,12 +34,12 @@ impl RunExecutor {
         if !may_repeat(&request) {
             // Without this setting, the runner would keep the tables for a repetition.
             let request = RunRequest { no_repeat: true, ..request };
-            let ran = Box::pin(runner.run(request, context.clone())).await;
+            let ran = runner.run(request, context.clone()).boxed().await;
             return ran.map_err(|error| error.to_problem());
         }
         let mut conflicts: Vec<Problem> = Vec::new();
         let ended = loop {
-            let error = match Box::pin(runner.run(request.clone(), context.clone())).await {
+            let error = match runner.run(request.clone(), context.clone()).boxed().await {
                 Ok(report) => break Ok(report),
                 Err(error) => error,
             };

@@ -221,8 +221,9 @@ pub(crate) async fn create(service: &Service, request: &LambdaRequest) -> Result
     read.check()?;
     let mut trigger = read.trigger()?;
     read.apply(&mut trigger)?;
-    let created = service.triggers().create(&request.principal, trigger, false).await?;
-    Ok(shape(&created, None, "Creating"))
+    let created = shape(&trigger, None, "Creating");
+    service.triggers().create(&request.principal, trigger, false).await?;
+    Ok(created)
 }
 
 /// Returns true if a trigger calls a function with records of a topic, and was created as a
@@ -278,8 +279,9 @@ pub(crate) async fn update(
         return Err(LambdaError::invalid(message));
     }
     read.apply(&mut trigger)?;
-    let updated = service.triggers().create(&request.principal, trigger, true).await?;
-    Ok(shape(&updated, None, "Updating"))
+    let updated = shape(&trigger, None, "Updating");
+    service.triggers().create(&request.principal, trigger, true).await?;
+    Ok(updated)
 }
 
 pub(crate) async fn delete(

@@ -213,7 +213,7 @@ impl LambdaProtocol {
             Op::ListTags(name) => tags::list(service, request, name).await?,
             Op::GetCodeSigning(name) => function::code_signing(service, request, name).await?,
             Op::AccountSettings => account::settings(service, request).await?,
-            other => return self.execute_qualifier(other, request).await,
+            other => return Box::pin(self.execute_qualifier(other, request)).await,
         };
         Ok(json(StatusCode::OK, &answer))
     }

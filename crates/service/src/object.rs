@@ -75,7 +75,7 @@ impl Objects {
     }
 
     /// Copies an object.
-    pub async fn copy(&self, by: &Principal, copy: Copy) -> Result<ObjectInfo, Problem> {
+    pub async fn copy(&self, by: &Principal, copy: CopyRequest) -> Result<ObjectInfo, Problem> {
         self.authorize(by, Action::Read, &copy.from)?;
         self.authorize(by, Action::Write, &copy.to)?;
         self.changed_by(by).copy(copy).await.or_problem()

@@ -60,7 +60,7 @@ pub struct Service(Arc<Components>);
 impl Service {
     /// Opens the lake and starts its components.
     pub async fn start(config: ServiceConfig) -> Result<Self> {
-        let components = Arc::new(Components::start(config).await?);
+        let components = Arc::new(Box::pin(Components::start(config)).await?);
         QueueMappings::start(&components).await.map_err(|error| Error::component(&error))?;
         Ok(Service(components))
     }

@@ -7,8 +7,8 @@ use std::net::SocketAddr;
 use bytes::{Buf, Bytes};
 use headwater_model::{ErrorCode, Identity, Principal, Problem, RefSpec};
 use headwater_postgres::{
-    APPLICATION_NAME, BufferedConnection, ClientSession, Fields, Message, Reply, STARTUP_BYTES_MAX,
-    Session, Settings, Severity, Status,
+    APPLICATION_NAME, BufferedConnection, ClientSession, FieldReader, Message, Reply,
+    STARTUP_BYTES_MAX, Session, Settings, Severity, Status,
 };
 use headwater_service::{ConnectionHandle, NewConnection};
 
@@ -60,7 +60,7 @@ struct Startup {
 
 impl Startup {
     fn parse(minor: u32, content: Bytes) -> Option<Self> {
-        let mut fields = Fields(content);
+        let mut fields = FieldReader(content);
         let mut parameters = HashMap::new();
         loop {
             let name = fields.text()?;
