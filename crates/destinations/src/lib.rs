@@ -25,4 +25,4 @@ mod table;
 
 pub use destination::{ADDRESS_BYTES_MAX, Destination, is_address};
 pub use destinations::{Destinations, SendAttempt, SentContent};
-pub use payload::{CallResult, Payload};
+pub use payload::{CallResult, Payload, check_table_format};

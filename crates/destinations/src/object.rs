@@ -13,7 +13,7 @@ use crate::payload::Content;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ObjectTarget {
     bucket: String,
-    key: String,
+    pub(crate) key: String,
 }
 
 impl ObjectTarget {

@@ -9,6 +9,7 @@ use headwater_functions::{FunctionResult, LAKE_CONTENT_BYTES_MAX, SharedTable, t
 use headwater_model::{Problem, Timestamp};
 use serde_json::Value;
 
+use crate::destination::Destination;
 use crate::failure::unsuitable;
 use crate::record::Record;
 
@@ -101,10 +102,7 @@ impl<'a> Content<'a> {
         let format = format(name);
         match (call.value, format) {
             (FunctionResult::Table(table), Some(format)) => encode(format, table).await,
-            (FunctionResult::Table(_), None) => Err(unsuitable(
-                format!("the result is a table, but the format of `{name}` is unknown"),
-                "Let the key end with `.csv`, `.json`, `.ndjson`, `.parquet` or `.arrow`.",
-            )),
+            (FunctionResult::Table(_), None) => Err(unknown_format(name)),
             (FunctionResult::Json(json), Some(format))
                 if format != Format::Json && text(json).is_none() =>
             {
@@ -139,6 +137,26 @@ fn format(name: &str) -> Option<Format> {
         "arrow" => Some(Format::Arrow),
         _ => None,
     }
+}
+
+/// Checks that a table can be written to an address: the extension of an object's key must select a
+/// format.
+///
+/// Errors: `invalid_argument`.
+pub fn check_table_format(address: &str) -> Result<(), Problem> {
+    match Destination::parse(address)? {
+        Destination::Object(target) if format(&target.key).is_none() => {
+            Err(unknown_format(&target.key))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn unknown_format(name: &str) -> Problem {
+    unsuitable(
+        format!("the result is a table, but the format of `{name}` is unknown"),
+        "Let the key end with `.csv`, `.json`, `.ndjson`, `.parquet` or `.arrow`.",
+    )
 }
 
 /// Encodes a table.

@@ -72,9 +72,9 @@ impl RunExecutor {
             let tested = runner.test(request, context.clone()).await;
             return tested.map_err(|error| error.to_problem());
         }
-        let outputs = OutputRun::of(&request, actor, caused_by);
-        if outputs.is_some() {
-            Box::pin(self.check_outputs(&request.files, &principal)).await?;
+        let mut outputs = OutputRun::of(&request, actor, caused_by);
+        if let Some(outputs) = &mut outputs {
+            outputs.declared = Box::pin(self.check_outputs(&request.files, &principal)).await?;
         }
         let ran = Box::pin(self.run_repeatedly(&runner, request, &principal, context)).await;
         let branch = format!("run/{}", context.id());

@@ -7,12 +7,13 @@
 //! rights of the identity of the run that computed the rows, also if a run of another identity
 //! writes them. These rights are checked before the run starts, and before each output is written.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arrow::error::ArrowError;
 use futures::TryStreamExt;
 use headwater_access::Access;
-use headwater_destinations::{CallResult, Payload};
+use headwater_destinations::{CallResult, Payload, check_table_format};
 use headwater_engine::SessionOptions;
 use headwater_functions::{FunctionResult, SharedTable};
 use headwater_jobs::JobContext;
@@ -41,6 +42,8 @@ pub(crate) struct OutputRun<'a> {
     actor: &'a Actor,
     /// The triggers whose events caused the run.
     caused_by: &'a [String],
+    /// The addresses that the project's models declare.
+    pub declared: BTreeSet<String>,
 }
 
 impl<'a> OutputRun<'a> {
@@ -56,7 +59,7 @@ impl<'a> OutputRun<'a> {
             Some(_) => return None,
             None => MAIN_BRANCH.to_owned(),
         };
-        Some(OutputRun { project, branch, actor, caused_by })
+        Some(OutputRun { project, branch, actor, caused_by, declared: BTreeSet::new() })
     }
 }
 
@@ -73,6 +76,9 @@ pub(crate) async fn check_model_outputs(
         let explain = |problem| declared(&step.at, &what, problem);
         check_outputs(&step.outputs).map_err(explain)?;
         for address in &step.outputs {
+            check_table_format(address).map_err(explain)?;
+        }
+        for address in &step.outputs {
             let checked = check_destination(access, secrets, principal, address).await;
             checked.map(drop).map_err(explain)?;
         }
@@ -81,19 +87,21 @@ pub(crate) async fn check_model_outputs(
 }
 
 impl RunExecutor {
-    /// Checks the outputs of the models in files. Accepts files with errors, which the run reports.
+    /// Checks the outputs of the models in files, and returns their addresses. Accepts files with
+    /// errors, which the run reports.
     pub(crate) async fn check_outputs(
         &self,
         files: &ProjectFiles,
         principal: &Principal,
-    ) -> Result<(), Problem> {
+    ) -> Result<BTreeSet<String>, Problem> {
         // Most projects have no outputs, and need not be parsed twice.
         if !files.values().any(|file| file.text().contains("outputs")) {
-            return Ok(());
+            return Ok(BTreeSet::new());
         }
         let parsed = parse_project(files).ok().and_then(|parsed| parsed.into_runnable().ok());
-        let Some(project) = parsed else { return Ok(()) };
-        check_model_outputs(&project, &self.access, &self.secrets, principal).await
+        let Some(project) = parsed else { return Ok(BTreeSet::new()) };
+        check_model_outputs(&project, &self.access, &self.secrets, principal).await?;
+        Ok(project.steps.iter().flat_map(|step| step.outputs.iter().cloned()).collect())
     }
 
     /// Writes the outputs of merged runs that are not written yet.
@@ -115,6 +123,15 @@ impl RunExecutor {
                 continue;
             }
             while let Some(output) = pending.outputs.first().cloned() {
+                if !run.declared.contains(&output.address) {
+                    let (name, job) = (&output.name, pending.job);
+                    context.log_system(format!(
+                        "an output of `{name}` in run {job} was not written, and the project no \
+                         longer declares it: discarded"
+                    ));
+                    self.runner.remove_output(&mut pending).await.or_problem()?;
+                    continue;
+                }
                 let written = Box::pin(self.write_output(&pending, &output, run, context)).await;
                 match written {
                     Ok(()) => self.runner.remove_output(&mut pending).await.or_problem()?,

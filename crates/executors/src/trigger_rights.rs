@@ -117,6 +117,14 @@ fn outside_project(folder: &str) -> Option<&str> {
     path.is_absolute().then_some(folder)
 }
 
+/// Returns true if a folder of the project is outside of it, because of a symbolic link.
+fn links_outside(folder: &Path, project: &Path) -> bool {
+    match (folder.canonicalize(), project.canonicalize()) {
+        (Ok(folder), Ok(project)) => !folder.starts_with(project),
+        _ => false,
+    }
+}
+
 /// Returns true if a path contains `..` as a component.
 fn has_parent(path: &Path) -> bool {
     path.components().any(|part| part == Component::ParentDir)
@@ -152,7 +160,12 @@ pub(crate) fn check_source(
     match &trigger.files {
         Some(files) => {
             let folder = project.join(&files.folder);
-            check_public(imports, &principal, std::iter::once(folder.as_path()))
+            check_public(imports, &principal, std::iter::once(folder.as_path()))?;
+            if outside_project(&files.folder).is_none() && links_outside(&folder, project) {
+                let everywhere = Object::location(EVERY);
+                check_unrecorded(&imports.rights.access, &principal, Action::Read, &everywhere)?;
+            }
+            Ok(())
         }
         None => Ok(()),
     }

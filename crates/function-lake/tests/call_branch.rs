@@ -122,6 +122,21 @@ async fn a_call_fails_if_a_row_changed_after_its_first_read() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn two_calls_that_make_the_same_change_conflict() {
+    let fixture = Fixture::new().await;
+    let new = fixture.call(None);
+    append_id(&new, 1).await;
+    new.commit().await.unwrap();
+    let calls = [fixture.call(None), fixture.call(None)];
+    for call in &calls {
+        run(call, "UPDATE t SET id = id + 1").await.unwrap();
+    }
+    calls[0].commit().await.unwrap();
+    let problem = calls[1].commit().await.unwrap_err();
+    assert_eq!(problem.code, ErrorCode::MergeConflict, "one of two additions would be lost");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn rows_that_cannot_be_written_fail_the_call() {
     let fixture = Fixture::new().await;
     let call = fixture.call(None);
