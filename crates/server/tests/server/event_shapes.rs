@@ -160,7 +160,7 @@ fn add_nulls(value: &Value, path: String, found: &mut BTreeSet<String>) {
 /// Returns the folder with the examples, in the sources of the crate.
 fn examples() -> PathBuf {
     let mut command = Command::new("cargo");
-    command.args(["metadata", "--format-version", "1", "--locked", "--offline"]);
+    command.args(["metadata", "--format-version", "1", "--locked"]);
     command.current_dir(env!("CARGO_MANIFEST_DIR"));
     let metadata: Value = serde_json::from_str(&clients::run(&mut command)).expect("JSON");
     let packages = metadata["packages"].as_array().expect("packages");
