@@ -109,17 +109,17 @@ def writes_and_fails():
     raise ValueError("not today")
 
 
-@headwater.function()
+@headwater.function(memory="64MiB")
 def mark(key):
     lake.put_object("landing", key, "x")
 
 
-@headwater.function()
+@headwater.function(memory="64MiB")
 def is_marked(key):
     return code_of(lambda: lake.read_object("landing", key)) is None
 
 
-@headwater.function()
+@headwater.function(memory="64MiB")
 def counts():
     count = lake.query("SELECT id FROM known").to_pylist()[0]["id"]
     lake.put_object("landing", "started", "x")

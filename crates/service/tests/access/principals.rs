@@ -49,7 +49,6 @@ const PLACES: &[(&str, &str, &str)] = &[
     ("executors/src/trigger.rs", ".principal()", "the user that deployed the trigger"),
     ("executors/src/trigger.rs", ".principal()", "the user that deployed or called the function"),
     ("executors/src/trigger_rights.rs", ".principal()", "the user that deployed the trigger"),
-    ("executors/src/trigger_rights.rs", ".principal()", "the user that deployed the trigger"),
     ("lambda/src/url_call.rs", ".principal()", "the user that made the URL public"),
     ("model/src/principal.rs", "Actor::Owner", "the identity of work, from a principal"),
     ("model/src/principal.rs", "Actor::Owner", "the principal of stored work"),
