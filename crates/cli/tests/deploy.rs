@@ -137,16 +137,18 @@ fn a_trigger_is_shown_with_its_target() {
     assert!(listed.contains("function notify") && listed.contains("headwater.toml:10"), "{listed}");
     insta::assert_snapshot!(output(&workspace, &["trigger", "get", "landed"]), @r#"
     landed
-      defined  headwater.toml:10
-      source   files in in/*
-      target   function notify
-      branch   main
-      retries  5
-      next     -
-      pending  0
-      done     0
-      failed   0
-      filter   {"subject":[{"suffix":".csv"}]}
+      defined     headwater.toml:10
+      source      files in in/*
+      target      function notify
+      branch      main
+      retries     5
+      next        -
+      pending     0
+      done        0
+      failed      0
+      files       {"folder":"in","pattern":null,"recursive":false,"debounce":"1s","batch":500}
+      filter      {"subject":[{"suffix":".csv"}]}
+      max_age     86400s
     "#);
     assert_eq!(workspace.json(&["trigger", "get", "landed"])["function"], "notify");
     let wrong = trigger.replace("filter.subject", "filter.subjekt");

@@ -98,8 +98,11 @@ fn hints_about_limits_name_the_options_of_the_deployment() {
     let slow = workspace.run(&["function", "invoke", "slow", "--arg", "event=1"]).stderr;
     assert!(slow.contains("`slow` ran longer than its limit of 2 s"), "{slow}");
     assert!(slow.contains("Deploy the function again with a higher `--timeout`"), "{slow}");
-    let large = workspace.run(&["function", "invoke", "slow", "--arg", "event=large"]).stderr;
-    let expected = "`slow` returned a value larger than the limit of 64 MiB as JSON";
+    let limits = ["--handler", "app.handler", "--timeout", "2min"];
+    let deploy = ["function", "deploy", "large", "slow", "--runtime", "python3.11"];
+    workspace.ok(&[&deploy[..], &limits].concat());
+    let large = workspace.run(&["function", "invoke", "large", "--arg", "event=large"]).stderr;
+    let expected = "`large` returned a value larger than the limit of 64 MiB as JSON";
     assert!(large.contains(expected), "{large}");
     assert!(large.contains("Write the value to a bucket, and return its key."), "{large}");
 }
