@@ -105,7 +105,7 @@ fn an_unavailable_address_keeps_the_background_server_running() {
     let headers = ["--otlp", "http://127.0.0.1:4318", "--otlp-headers", "hush"];
     let text =
         workspace.fails(2, &[["serve", "--http", "127.0.0.1:0"].as_slice(), &headers].concat());
-    assert!(text.contains("the headers of the export") && !text.contains("hush"), "{text}");
+    assert!(text.contains("the headers of the trace export") && !text.contains("hush"), "{text}");
     assert_eq!(pid(), before);
 }
 
