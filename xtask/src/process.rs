@@ -35,12 +35,15 @@ pub fn cargo(arguments: &[&str]) -> Command {
     cargo
 }
 
-/// Removes the variables that describe this package. Build scripts depend on these variables, so
-/// half of the dependencies would be rebuilt.
+/// Removes the variables that describe this package and those of `.cargo/config.toml`, which cargo
+/// sets again. Build scripts depend on these variables, so half of the dependencies would be rebuilt.
 pub fn clear_cargo(command: &mut Command) {
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy();
-        if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
+        if text.starts_with("CARGO_PKG_")
+            || text.starts_with("CARGO_MANIFEST_")
+            || text == "LIBSQLITE3_FLAGS"
+        {
             command.env_remove(&name);
         }
     }
