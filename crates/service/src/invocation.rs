@@ -145,14 +145,15 @@ impl Invocations {
     }
 
     /// Finds a function of the deployed version, or one without a project. The name of a function
-    /// without a project may end with a version or alias, as in `resize:3`.
+    /// without a project may end with a version or alias, as in `resize:3`. Records only a denial:
+    /// the call records that it is allowed.
     pub async fn find(
         &self,
         principal: &Principal,
         name: &str,
     ) -> Result<ResolvedFunction, Problem> {
         let object = Object::function(split_name(name).0);
-        self.0.authorize(principal, Action::Invoke, &object)?;
+        self.0.check_allowed(principal, Action::Invoke, &object)?;
         let version = self.0.deployer.deployed().version();
         if let Ok(Some(version)) = &version
             && let Some(callable) = version.project.callables.get(name)
@@ -277,6 +278,8 @@ impl Invocations {
         request: InvokeAsyncRequest,
     ) -> Result<AcceptedEvent, Problem> {
         let function = self.find(principal, name).await?;
+        let callable = &function.function.callable;
+        self.0.authorize(principal, Action::Invoke, &Object::function(&callable.name))?;
         function.check_arguments(&request.arguments, None)?;
         limits(&self.0.access, principal).check_memory(name, function.memory_bytes())?;
         let Some(triggers) = &self.0.triggers else { return Err(disabled()) };
