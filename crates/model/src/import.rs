@@ -142,7 +142,7 @@ pub struct ImportReport {
     pub rows_rejected: u64,
     /// Columns that were added to the table.
     pub columns_added: Vec<String>,
-    /// New columns with the type text although most of their values are numbers, dates or similar.
+    /// New columns of type text, although most of their values are numbers, dates or similar.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub columns_as_text: Vec<ImportColumn>,
     /// Bytes read from the files.

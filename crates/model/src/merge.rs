@@ -306,7 +306,7 @@ pub enum ConflictKind {
     /// The checks that passed on one side do not cover a combination of both sides, so the table
     /// can only be taken as a whole from one side.
     Checked,
-    /// A run read the table before another run changed it, and must also be ordered after another
-    /// run. So no serial order of the runs has the same result.
+    /// A run read the table before another run changed it, and another dependency requires the
+    /// opposite order. So no serial order of the runs has the same result.
     SerialOrder,
 }

@@ -1,4 +1,4 @@
-//! Sources of triggers at message systems: queues of the lake, PostgreSQL and NATS JetStream.
+//! Trigger sources: queues of the lake, PostgreSQL and NATS JetStream.
 
 use std::fmt;
 use std::time::Duration;
@@ -112,7 +112,7 @@ pub enum NatsStart {
     New,
 }
 
-/// Fires for messages of a queue of the lake. A text is the name of the queue.
+/// Fires for messages of a queue of the lake. A string instead of an object is the queue's name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct QueueTrigger {
     /// The queue.
@@ -130,7 +130,7 @@ impl<'de> Deserialize<'de> for QueueTrigger {
     }
 }
 
-/// The form of a queue with settings.
+/// The long form of a queue trigger: an object with settings.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct QueueSettings {

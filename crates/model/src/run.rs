@@ -43,9 +43,9 @@ pub struct RunRequest {
     /// Models and expectations to exclude, in the same syntax.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub exclude: Vec<String>,
-    /// The failed or stopped run to continue, by job id. Models that this run completed are not run
-    /// again. `files` and `parameters` default to those of this run, and its branch and selection
-    /// are used.
+    /// The failed or stopped run to continue, by job id. Models that the failed run completed are
+    /// not run again. Its branch and selection are used; `files` and `parameters` default to its
+    /// own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retry: Option<String>,
     /// Validate and plan only.
@@ -331,7 +331,7 @@ pub struct StepReport {
     /// The step's cost by the rate card.
     #[serde(default)]
     pub cost: f64,
-    /// The reason of a failure or warning.
+    /// The reason for a failure or warning.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<Problem>,
 }

@@ -122,8 +122,8 @@ fn refusal(app: &App, address: Option<IpAddr>, has_header: bool) -> Problem {
     )
 }
 
-/// Checks a user's password or access token, or with any user name the server's token. A wrong
-/// password counts as a failed login.
+/// Checks a user's password or access token, or the server's token, which is valid with any user
+/// name. A wrong password counts as a failed login.
 pub async fn check_password(
     app: &App,
     user: &str,

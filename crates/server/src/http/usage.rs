@@ -29,8 +29,8 @@ struct Filter {
     /// The property by which jobs are grouped: `day`, `kind`, `job`, `model`, `function`,
     /// `trigger`, `branch` or `author`; `day` by default. Two properties, such as `function,day`,
     /// have a line for each combination. Records of single queries and calls are kept for a limited
-    /// time. The groupings `day` and `kind` also include older queries and calls, and the groupings
-    /// `function` and `trigger` older calls; so does each of these together with `day`.
+    /// time. `day` and `kind` also include older queries and calls; `function` and `trigger` also
+    /// include older calls. This also applies to a combination of one of them with `day`.
     by: Option<String>,
 }
 

@@ -199,7 +199,7 @@ async fn open(
 /// server's token. With the server's token, the user name is recorded as the author of commits.
 ///
 /// The client sends the password in plain text over the connection. SCRAM would require that the
-/// server stores each password or its SCRAM verifier, but of tokens the server stores only hashes.
+/// server stores each password or its SCRAM verifier, but the server stores only hashes of tokens.
 async fn authenticate(
     wire: &mut BufferedConnection,
     startup: &Startup,

@@ -46,7 +46,7 @@ struct Step {
     lines: Option<Vec<Value>>,
     /// The answer, as text.
     text: Option<String>,
-    /// Values of the answer to save: their names, and their places as JSON pointers.
+    /// Values of the answer to save: their names, and their locations as JSON pointers.
     #[serde(default)]
     save: BTreeMap<String, String>,
 }
