@@ -95,8 +95,8 @@ impl Destinations {
     }
 }
 
-/// Counts an attempt if the server's name cannot be resolved. A record for a forbidden server fails
-/// at once.
+/// Marks the error of a name that cannot be resolved as retryable, so that the attempt is counted,
+/// and the error of a forbidden server as final.
 fn counted(problem: Problem) -> Problem {
     match problem.code {
         ErrorCode::Unavailable if !problem.context.contains_key("retryable") => {
