@@ -21,7 +21,7 @@ pub enum ValueSchema {
     Any,
 }
 
-/// A field in a shape.
+/// A field of an object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FieldSchema {
     /// The field's name.
