@@ -1,5 +1,5 @@
-//! The ids of recently accepted events. They are used to recognise repeated events. This module
-//! does no I/O.
+//! The ids of recently accepted events, by which repeated events are detected. This module does no
+//! I/O.
 //!
 //! An id is reserved before its event is stored. Until the event is durable, other requests with
 //! the id wait, because a repeated event must not be acknowledged before the first one is durable.
@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use headwater_model::{JobId, Timestamp};
 
-/// Time for which an id is recognised.
+/// Time for which an id is kept.
 const WINDOW: chrono::TimeDelta = chrono::TimeDelta::minutes(10);
 
 /// Time by which the removal of ids from the store is delayed, so that many are removed together.
@@ -45,9 +45,9 @@ struct Batch {
 }
 
 impl RecentIds {
-    /// Reserves the ids of events for a batch. Returns for each event the earlier event with its
-    /// id; `None` for a new event. Returns no answer if an event with one of the ids is being
-    /// stored.
+    /// Reserves the ids of events for a batch. Returns, for each event, the earlier event with the
+    /// same id; `None` for a new event. Reserves nothing and returns `None` for the batch if an
+    /// event with one of the ids is being stored.
     pub fn reserve(&mut self, hashes: &[IdHash], events: &[JobId]) -> Option<Vec<Option<JobId>>> {
         if !self.reserved.is_empty() && hashes.iter().any(|hash| self.reserved.contains(hash)) {
             return None;
