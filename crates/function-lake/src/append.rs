@@ -49,7 +49,7 @@ impl TableRows<'_> {
     }
 }
 
-/// The branch of a commit, and the event that it contains.
+/// The branch of a commit, and the event whose id the commit contains.
 #[derive(Clone, Copy)]
 struct CommitTarget<'a> {
     branch: &'a str,
@@ -57,8 +57,8 @@ struct CommitTarget<'a> {
 }
 
 impl FunctionLake {
-    /// Commits the appended rows and the changes of statements, in one commit. It must be called
-    /// only after the function has succeeded.
+    /// Commits the appended rows and the changes of statements, in one commit. Must be called only
+    /// after the function has succeeded.
     ///
     /// Errors: `forbidden`, `merge_conflict` if another commit changed the same rows, and the
     /// errors of a write.
@@ -154,7 +154,7 @@ impl FunctionLake {
             transaction.event(event);
         }
         let entry = self.entry.lock().clone();
-        // On the branch of the call, the merge stores the entry.
+        // A commit without an event is on the branch of the call: the later merge stores the entry.
         if let Some(CommitEntry { journal, key, value }) = entry
             && target.event.is_some()
         {
