@@ -1,5 +1,5 @@
-//! The files of a function on disk: a folder, or a ZIP archive. The Python client has the same
-//! rules, in `python/headwater/function_files.py`.
+//! The files of a function on disk: a folder, or a ZIP archive. The Python client implements the
+//! same rules in `python/headwater/function_files.py`.
 
 use std::fs;
 use std::io;

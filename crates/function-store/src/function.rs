@@ -54,7 +54,7 @@ impl StoredVersion {
         self.version.map_or_else(|| LATEST.to_owned(), |version| version.to_string())
     }
 
-    /// Returns true if a new version would be the same as this one.
+    /// Returns true if files, settings and attributes are equal.
     pub(crate) fn is_same(&self, other: &StoredVersion) -> bool {
         self.code == other.code
             && self.settings == other.settings
@@ -104,8 +104,8 @@ pub struct StoredFunction {
 }
 
 impl StoredFunction {
-    /// Returns the number of the version that a version or alias names; `None` for the latest
-    /// state. For an alias with weights, `roll` (from 0 to 1) selects the version.
+    /// Returns the number of the version to which a qualifier refers; `None` for the latest state.
+    /// For an alias with weights, `roll` (from 0 to 1) selects the version.
     ///
     /// Errors: `function_not_found`.
     pub fn resolve(&self, qualifier: &str, roll: f64) -> Result<Option<u64>> {

@@ -30,7 +30,7 @@ const STATEMENTS_MAX: usize = 100;
 /// Folders of a layer whose files are placed in the root folder of the function.
 const ROOTS: [&str; 2] = ["python/", "nodejs/"];
 
-/// The function's folder for all other files of layers. The sandbox shows it at `/opt`.
+/// The function's folder for all other files of layers. The sandbox has a link from `/opt` to it.
 const OTHERS: &str = "opt";
 
 /// A layer.

@@ -88,8 +88,8 @@ pub struct FunctionUrl {
     pub created: Timestamp,
     /// Time of its last change.
     pub modified: Timestamp,
-    /// Identity that made the last change. Requests without a signature call the function with its
-    /// rights.
+    /// Identity that made the last change. Unsigned requests call the function with the rights of
+    /// this identity.
     pub actor: Actor,
 }
 
@@ -133,7 +133,7 @@ pub struct InvokeConfig {
     /// The destination that receives a record of each call that failed after its last retry.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_failure: Option<String>,
-    /// Identity that set `on_success`. Records are sent to an address with its rights.
+    /// Identity that set `on_success`, with whose rights records are sent to an address.
     #[serde(default)]
     pub success_actor: Actor,
     /// Identity that set `on_failure`.
