@@ -1,4 +1,4 @@
-//! The parts of a call that only clients of AWS Lambda send: a context, and a receiver for a
+//! The parts of a call that only clients of AWS Lambda use: a context, and a receiver for a
 //! streamed answer.
 
 use std::sync::Arc;
@@ -12,8 +12,7 @@ use tokio::sync::mpsc;
 /// Number of parts that are buffered; if the buffer is full, the function waits.
 const PARTS_MAX: usize = 4;
 
-/// The context and the receiver of a streamed response, which only clients of AWS Lambda send, and
-/// the trace of the call.
+/// The parts that only clients of AWS Lambda use, and the trace of the call.
 #[derive(Debug, Clone, Default)]
 pub struct ClientCall {
     /// The context that the client sent. Handlers read it as `context.client_context`.
@@ -44,7 +43,7 @@ pub struct ResponseSender {
 }
 
 impl ResponseSender {
-    /// Creates a sink, and the receiver of its parts.
+    /// Creates a sender, and the receiver of its parts.
     pub fn new() -> (ResponseSender, mpsc::Receiver<ResponsePart>) {
         let (sender, parts) = mpsc::channel(PARTS_MAX);
         (ResponseSender { sender, has_begun: Arc::default() }, parts)

@@ -184,7 +184,7 @@ impl Outcome {
         self.usage.cold_starts > 0
     }
 
-    /// Records if the call was a cold start.
+    /// Records whether the call was a cold start.
     pub(crate) fn begun(mut self, cold: bool) -> Self {
         self.usage.cold_starts = u64::from(cold);
         self

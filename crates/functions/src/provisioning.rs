@@ -153,7 +153,7 @@ fn allot(
 impl Functions {
     /// Sets the number of provisioned instances of a function. `name` identifies the setting, for
     /// example the name of the function with a version. `invocation` describes a call of the
-    /// function. If the function cannot have provisioned instances, it is the reason instead.
+    /// function, or is the reason why the function cannot have provisioned instances.
     pub fn provision(&self, name: &str, count: usize, invocation: Result<Invocation, String>) {
         let inner = &self.0;
         let start = invocation.and_then(|invocation| self.instance_start(&invocation));
@@ -274,9 +274,9 @@ impl Functions {
         }
     }
 
-    /// Records the result of a start, unless the setting has changed in the meantime. After a first
-    /// failure, and after its end, distributes the memory again. Returns true if another instance
-    /// may start immediately.
+    /// Records the result of a start, unless the setting has changed in the meantime. Distributes
+    /// the memory again after the first failure, and after the first success that follows. Returns
+    /// true if another instance may start immediately.
     fn record_start(&self, name: &str, key: &InstanceKey, started: Result<(), String>) -> bool {
         if let Err(reason) = &started {
             tracing::debug!(function = name, reason, "a provisioned instance cannot be started");
@@ -314,8 +314,8 @@ pub(crate) async fn fill_periodically(functions: Weak<Inner>) {
     }
 }
 
-/// Waits until no other handle exists. The caller then ends its start, because the start would
-/// delay the end of the runtime.
+/// Waits until no other handle exists. The caller then cancels the start of its instance, which
+/// would delay the end of the runtime.
 async fn other_handles_end(handle: &Functions) {
     while Arc::strong_count(&handle.0) > 1 {
         tokio::time::sleep(END_CHECK).await;

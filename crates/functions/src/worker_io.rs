@@ -40,7 +40,7 @@ use crate::{Error, FunctionEvent, ResponsePart, ResponseSender, Result, TableQuo
 /// Maximum length of a line in bytes; a longer line is split.
 const LINE_BYTES_MAX: usize = 16 << 10;
 
-/// Maximum output of an instance in bytes. Further output is discarded, and a line says so.
+/// Maximum output of an instance in bytes. Further output is discarded, and a line reports this.
 const PRINTED_BYTES_MAX: u64 = 64 << 20;
 
 /// Maximum waiting time for the next message after the process has ended.
