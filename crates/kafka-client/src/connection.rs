@@ -51,7 +51,7 @@ pub enum BrokerFailure {
     /// The description of another error, such as one that the server returned.
     #[error("{0}")]
     Server(String),
-    /// A problem that is complete.
+    /// A complete problem, which is returned as it is.
     #[error("{0}")]
     Problem(Problem),
 }
