@@ -16,7 +16,7 @@ pub struct CommitView {
     reference: RefSpec,
     branch: Option<String>,
     state: State,
-    /// A pin, which prevents that files of the commit are removed.
+    /// A pin, which keeps the files of the commit from being removed.
     _pin: CommitPin,
 }
 

@@ -47,7 +47,7 @@ impl Maintenance<'_> {
     /// Maintains one table of a branch, or all tables of the branch.
     ///
     /// Fails with `table_not_found`, `column_not_found` for a sort column, or `invalid_argument`.
-    /// Files that a concurrent commit changed are skipped, and the report says so.
+    /// Files that a concurrent commit changed are skipped, which the report records.
     pub async fn run(
         self,
         branch: &str,
