@@ -30,7 +30,7 @@ struct RoutingConfig {
 }
 
 impl AliasRequest {
-    /// Returns the alias with the fields of the request applied; absent fields keep their value.
+    /// Returns the alias after the changes of the request. Absent fields keep their values.
     fn apply(self, mut alias: FunctionAlias) -> Result<FunctionAlias> {
         if let Some(version) = &self.function_version {
             alias.version = number(version)?;

@@ -1,4 +1,4 @@
-//! Policies of functions. They are stored and returned, but only grants give rights.
+//! Policies of functions. Policies are stored and returned, but have no effect: only grants do.
 
 use headwater_service::{QualifierChange, Service};
 use serde::Deserialize;

@@ -34,7 +34,7 @@ pub(crate) struct StreamedCall {
 pub(crate) enum CallEvent {
     /// The next part of the answer.
     Part(ResponsePart),
-    /// The call has ended. Its result is the answer if there was no part.
+    /// The call has ended. If it sent no part, its result is the answer.
     Ended(CallEnd),
 }
 

@@ -30,7 +30,7 @@ const RESERVED: [&str; 12] = [
 /// The policy of a page: no access to the origin of the server.
 const SANDBOX: &str = "sandbox allow-downloads allow-forms allow-modals allow-popups allow-scripts";
 
-/// Beginning of the names of the console's cookies.
+/// Name prefix of the console's cookies.
 const CONSOLE_COOKIE: &str = "headwater-";
 
 /// Returns the response that a function describes by its result; `None` if the description is
