@@ -94,7 +94,7 @@ impl QueueAttributes {
         Ok(attributes)
     }
 
-    /// Changes the attributes that are given.
+    /// Changes the attributes in the request.
     pub fn update(&mut self, given: &BTreeMap<String, String>) -> Result<()> {
         for (name, value) in given {
             match name.as_str() {

@@ -94,7 +94,7 @@ impl Queues {
         detached(async move { queues.delete_now(&queue, sequences, true).await }).await
     }
 
-    /// Changes the time that a received message is invisible, from now on.
+    /// Sets the time, counted from now, for which a received message is invisible.
     ///
     /// Errors: `invalid_argument` if the message is not in flight.
     pub async fn change_visibility(&self, name: &str, receipt: &str, seconds: u32) -> Result<()> {

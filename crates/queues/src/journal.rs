@@ -25,7 +25,7 @@ pub(crate) const MESSAGES: &str = "queue_messages";
 pub(crate) const RECEPTIONS: &str = "queue_receptions";
 pub(crate) const DEDUPLICATION: &str = "queue_deduplication";
 
-/// Entries that are read per request of the store.
+/// Number of entries that one request to the store reads.
 const PAGE: usize = 1_000;
 
 /// Returns the key of a message.

@@ -82,7 +82,7 @@ pub struct StoredMessage {
     pub attributes: BTreeMap<String, Attribute>,
     /// Time at which the message was sent.
     pub sent: Timestamp,
-    /// Time from which the message is visible, until it is received.
+    /// Time from which the message is visible before its first reception.
     pub visible: Timestamp,
     /// The sender.
     pub sender: String,

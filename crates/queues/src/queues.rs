@@ -59,7 +59,7 @@ impl Queues {
         Ok(queues)
     }
 
-    /// Ends the waits of all receivers, now and from now on.
+    /// Ends the waits of all receivers. From then on, receivers no longer wait for messages.
     pub fn close(&self) {
         self.is_closed.store(true, Ordering::SeqCst);
         for queue in self.open.read().values() {

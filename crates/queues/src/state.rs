@@ -49,7 +49,7 @@ impl MessageState {
         MessageState { group, sent, bytes, reception, phase: Phase::Storing }
     }
 
-    /// Returns the group that this message blocks: its other messages must wait.
+    /// Returns the group that this message blocks: the other messages of the group must wait.
     fn blocked_group(&self) -> Option<&String> {
         let is_in_flight = self.phase == Phase::Invisible && self.reception.receipt.is_some();
         self.group.as_ref().filter(|_| is_in_flight || self.phase == Phase::Deleting)
