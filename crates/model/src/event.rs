@@ -370,7 +370,7 @@ pub struct ChangedObject {
     pub size: u64,
     /// The entity tag, without quotes.
     pub etag: String,
-    /// A text that orders the changes of one key: hexadecimal digits, compared as text.
+    /// A string that orders the changes of one key: hexadecimal digits, compared as text.
     pub sequencer: String,
     /// The client that changed the object; absent for a change by a function of this server.
     #[serde(default, skip_serializing_if = "Option::is_none")]

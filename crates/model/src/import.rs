@@ -28,7 +28,7 @@ pub struct ImportRequest {
     /// Text files only: the encoding's WHATWG label; by default the encoding of the byte order
     /// mark, or UTF-8.
     pub encoding: Option<String>,
-    /// CSV only: texts that mean null, in addition to the empty field.
+    /// CSV only: field values that mean null, in addition to the empty field.
     pub nulls: Vec<String>,
     /// CSV only: the format of dates, such as `DD.MM.YYYY`; `YYYY-MM-DD` by default.
     pub date_format: Option<String>,

@@ -21,7 +21,7 @@ pub struct PostgresTrigger {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret: Option<String>,
     /// The channel to listen on. Each notification is an event. With `outbox`, a notification is
-    /// not an event: it only starts a read of the outbox table at once.
+    /// not an event, but causes an immediate read of the outbox table.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub channel: Option<String>,
     /// The table whose rows are events. A row is deleted after its event is durable.

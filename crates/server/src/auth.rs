@@ -28,8 +28,8 @@ const FORWARDED_FOR: &str = "x-forwarded-for";
 /// Prefix of access tokens.
 const ACCESS_TOKEN_PREFIX: &str = "hwp_";
 
-/// Returns true if a text has the form of an access token or of a token of an OpenID provider. The
-/// owner's token has a different form.
+/// Returns true if a string has the form of an access token or of a token of an OpenID provider.
+/// The owner's token has a different form.
 pub fn is_user_token(text: &str) -> bool {
     text.starts_with(ACCESS_TOKEN_PREFIX) || is_jwt(text)
 }

@@ -249,7 +249,7 @@ fn settings(startup: &Startup, principal: &Principal) -> Result<Settings, Proble
     Ok(settings)
 }
 
-/// Returns the settings in a text of options such as `-c name=value`.
+/// Returns the settings in a string of options such as `-c name=value`.
 fn options(text: &str) -> impl Iterator<Item = (&str, &str)> {
     let words = text.split_whitespace().filter(|word| *word != "-c");
     let words = words.map(|word| word.trim_start_matches("--").trim_start_matches("-c"));
