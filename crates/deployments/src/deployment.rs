@@ -274,8 +274,8 @@ fn triggers(project: &Project) -> BTreeMap<String, String> {
     project.triggers.iter().map(text).collect()
 }
 
-/// Returns a text for each function. It changes whenever the function's limits or the text of its
-/// file change.
+/// Returns a string for each function, which changes whenever the function's limits or the text of
+/// its file change.
 fn functions(project: &Project) -> BTreeMap<String, String> {
     let described = project.callables.iter().map(|(name, callable)| {
         let text = project.files.get(&*callable.at.file).map_or("", ProjectFile::text);
