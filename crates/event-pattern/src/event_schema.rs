@@ -11,7 +11,7 @@ use crate::pattern::{FieldPattern, Pattern, joined};
 pub enum ValueSchema {
     /// Any text.
     Text,
-    /// One of these texts.
+    /// One of these strings.
     OneOf(Vec<String>),
     /// A number that is not negative.
     Count,
