@@ -145,8 +145,9 @@ impl FunctionLake {
     }
 }
 
-/// Returns the error for a merge with conflicts. It contains no rows, because the call may not have
-/// the right to see them. It can be retried, because the next call reads the other changes.
+/// Returns the error for a merge with conflicts. The error contains no rows, because the call may
+/// not have the right to see them. The call can be retried, because it then reads the other
+/// changes.
 fn conflict(target: &str, report: &MergeReport) -> Problem {
     let tables: Vec<String> =
         report.conflicts.iter().map(|conflict| format!("`{}`", conflict.table)).collect();
