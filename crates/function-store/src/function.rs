@@ -44,7 +44,7 @@ pub struct StoredVersion {
 }
 
 impl StoredVersion {
-    /// Returns a text that identifies this state, in the form of a UUID.
+    /// Returns a string that identifies this state, in the form of a UUID.
     pub fn revision(&self) -> String {
         revision(self)
     }
@@ -166,7 +166,7 @@ impl StoredFunction {
         })
     }
 
-    /// Returns a text that identifies the state of an alias.
+    /// Returns a string that identifies the state of an alias.
     pub fn alias_revision(&self, alias: &str) -> String {
         revision(&self.aliases.get(alias))
     }
@@ -188,7 +188,7 @@ impl StoredFunction {
     }
 }
 
-/// Returns a text that identifies a value, in the form of a UUID.
+/// Returns a string that identifies a value, in the form of a UUID.
 pub(crate) fn revision<T: Serialize>(value: &T) -> String {
     let hash = ObjectId::of(&serde_json::to_vec(value).unwrap_or_default()).to_string();
     let parts = [0..8, 8..12, 12..16, 16..20, 20..32].map(|range| &hash[range]);
