@@ -42,7 +42,7 @@ pub(crate) struct RegisteredCall<'a> {
 }
 
 impl CallRegistry {
-    /// Returns a number that no call has.
+    /// Returns an unused sequence number.
     pub(crate) fn next_number(&self) -> u64 {
         let mut state = self.0.lock();
         state.next += 1;

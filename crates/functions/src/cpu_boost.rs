@@ -2,8 +2,8 @@
 //!
 //! A starting call has a higher CPU weight, so that short calls do not wait behind long-running
 //! ones. Without a limit, an owner with many successive long calls would always have the boost. So
-//! the CPU time of calls that are not short counts against their owner, and an owner with much
-//! counted CPU time loses the boost for a while.
+//! the CPU time of calls that are not short counts against their owner, and an owner with more than
+//! [`USED_MAX`] gets no boost until the counted time has decayed.
 
 use std::collections::HashMap;
 use std::sync::Arc;

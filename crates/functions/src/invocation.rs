@@ -44,7 +44,7 @@ pub struct Invocation {
     pub begins_until: CancellationToken,
     /// The call's access to the lake, for `headwater.lake`.
     pub lake: Option<Arc<dyn LakeAccess>>,
-    /// The context and the receiver of a streamed answer, if the client sent them.
+    /// The context from the client, and the receiver of a streamed response.
     pub client: ClientCall,
     /// The receiver of a result whose process has not exited yet.
     pub early_result: Option<EarlyResult>,

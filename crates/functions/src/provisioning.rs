@@ -4,8 +4,9 @@
 //! Instances start in the same way as ahead of an expected call. An instance that ends is replaced.
 //! After a failed start, and after many starts within a minute, the next start is delayed. All
 //! provisioned instances together use at most half of the memory of functions, so that other calls
-//! always get memory. A function whose last start failed gives its part to the others, except for
-//! its started instances. Without provisioned concurrency, no instance starts.
+//! always get memory. A function whose last start failed keeps only the memory of its started
+//! instances; the other functions may use the rest. Without provisioned concurrency, no instance
+//! starts.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
@@ -133,8 +134,8 @@ impl ProvisionedFunction {
 }
 
 /// Distributes memory to the functions in the order of their names. A function whose last start
-/// failed keeps the memory of its started instances, and gets more only if the others leave some.
-/// `ready` contains the numbers of started instances.
+/// failed keeps the memory of its started instances, and gets more only if the other functions do
+/// not need it. `ready` contains the numbers of started instances.
 fn allot(
     entries: &mut BTreeMap<String, ProvisionedFunction>,
     ready: &BTreeMap<String, usize>,

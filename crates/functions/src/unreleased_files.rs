@@ -2,7 +2,8 @@
 //!
 //! A process that holds an input of an earlier call is not reused, because the input would not be
 //! charged. The check freezes the process and reads its mappings, which takes longer than a small
-//! function. So one check covers several calls. Until then the files are kept here and charged.
+//! function. So one check covers several calls. Until the check, the files are kept here and stay
+//! charged.
 
 use headwater_shared_memory::WorkerFile;
 

@@ -73,7 +73,7 @@ impl LineSink {
         } else {
             return;
         };
-        // If the receiver was dropped, sending fails. The function continues nevertheless.
+        // If the receiver was dropped, sending fails, but the function continues.
         let _ = self.sink.send(event).await;
     }
 }
@@ -141,7 +141,7 @@ pub(crate) struct CallContext {
     pub(crate) pages: Option<Arc<HugePageFs>>,
     /// The call's access to the lake.
     pub(crate) lake: Option<Arc<dyn LakeAccess>>,
-    /// The receiver of a streamed answer.
+    /// The receiver of a streamed response.
     pub(crate) answer: Option<ResponseSender>,
     /// The clock that stops while the runtime of the call starts.
     pub(crate) start: StartClock,
@@ -253,7 +253,7 @@ fn laid(file: Option<OwnedFd>, description: Option<OwnedFd>) -> FinalMessage {
     file.map_or(FinalMessage::Nothing, |file| FinalMessage::Laid(file, description))
 }
 
-/// Returns false if the process ended before it read its task. In that case, the kernel resets the
+/// Returns false if the process ended before it read its task. The kernel then resets the
 /// connection.
 fn has_read_task(ended: Option<&std::io::Result<Option<ChannelMessage>>>) -> bool {
     match ended {
@@ -282,7 +282,7 @@ fn result_of(message: Message, file: Option<OwnedFd>) -> (FinalMessage, Option<b
     }
 }
 
-/// Sends a part of a streamed answer, and waits while the client reads slowly.
+/// Sends a part of a streamed response, and waits while the client reads slowly.
 async fn send_part(answer: Option<&ResponseSender>, message: Message) {
     let part = match message {
         Message::Answer { media_type } => ResponsePart::Begin { media_type },
