@@ -203,7 +203,7 @@ pub fn problem_at(server: &str, failure: BrokerFailure) -> Problem {
     if let BrokerFailure::Problem(problem) = failure {
         return problem;
     }
-    // A server may send long texts.
+    // A server may send a long message.
     let reason = failure.to_string();
     let reason = &reason[..reason.floor_char_boundary(REASON_BYTES_MAX)];
     let message = format!("Kafka at {server}: {reason}");

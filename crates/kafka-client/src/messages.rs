@@ -294,7 +294,7 @@ pub struct AuthenticateRequest {
     pub data: Vec<u8>,
 }
 
-/// The answer of the server.
+/// The response of the server.
 #[derive(Debug)]
 pub struct AuthenticateResponse {
     /// The error code; 0 if there is none.

@@ -16,7 +16,7 @@ pub struct RoundDeadline {
     reading: AtomicUsize,
 }
 
-/// The part of one task in a round. A dropped part has reached the end.
+/// The participation of one task in a round. Dropping it means that the task has reached the end.
 pub struct RoundTask<'a> {
     end: &'a RoundDeadline,
     has_reached_end: bool,
