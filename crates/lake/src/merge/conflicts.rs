@@ -62,7 +62,7 @@ impl OngoingMerge<'_> {
             let project = self.project(contested).await?;
             let mut conflict = MergeConflict { causes: causes.clone(), project, ..conflict };
             if let Err(error) = Box::pin(self.blame(plan, contested, &mut conflict)).await {
-                // The conflict is reported nevertheless, with the last commit of each side.
+                // The conflict is still reported, with the last commit of each side.
                 tracing::debug!(%error, "cannot find the commits of a conflict");
             }
             conflicts.push(conflict);

@@ -77,8 +77,9 @@ impl MergedRun {
 }
 
 impl OngoingMerge<'_> {
-    /// Returns a conflict for each table that another run changed after this run read it, if this
-    /// run has no place in a serial order. Returns no conflict for a merge that is not by a run.
+    /// Returns a conflict for each table that another run changed after this run read it, if the
+    /// runs, including this one, have no serial order. Returns no conflict for a merge that is not
+    /// by a run.
     pub(super) async fn order_conflicts(&self, plan: &MergePlan) -> Result<Vec<MergeConflict>> {
         let Some(own) = self.options.reads.as_ref().filter(|own| own.start != plan.head) else {
             return Ok(Vec::new());

@@ -53,7 +53,7 @@ pub(super) enum Change {
         after: Option<i32>,
     },
     SetProperties(BTreeMap<String, String>),
-    /// A commit request of another engine. It contains the requirements for applying it.
+    /// A commit request of another engine, with the requirements for applying the request.
     Apply(Arc<TableCommit>),
     RewriteManifests,
     ExpireSnapshots(Vec<i64>),

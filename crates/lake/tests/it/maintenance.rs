@@ -19,7 +19,8 @@ use crate::support::{Fixture, name, numbers, rows_of};
 
 const DAY: Duration = Duration::from_hours(24);
 
-/// Creates a lake with a table of two columns, a number and a text. Returns the lake and its clock.
+/// Creates a lake with a table of a number column and a text column. Returns the lake and its
+/// clock.
 pub async fn lake(files: &[Value]) -> (Fixture, Arc<FixedClock>) {
     let clock = Arc::new(FixedClock::at(SystemClock.now()));
     let lake = Fixture::at(clock.clone()).await;
@@ -339,7 +340,7 @@ async fn expiry_removes_only_files_of_expired_states() {
 async fn cherry_picked_rows_are_not_duplicated_after_expiry() {
     for (picks, forgets) in [(true, false), (true, true), (false, true)] {
         let clock = Arc::new(FixedClock::at(SystemClock.now()));
-        // There is no cache, so that removed metadata is not read from it.
+        // The cache is disabled, because it could contain removed metadata.
         let forget = |tables: &mut TablesOptions| tables.manifest_cache_bytes = 0;
         let lake = Fixture::at_with(clock.clone(), forget).await;
         let columns = json!([{"id": "long"}, {"text": "string"}]);

@@ -1,4 +1,4 @@
-//! A store that can apply a batch and nevertheless return an error.
+//! A store that can apply a batch and still return an error.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
