@@ -1,4 +1,4 @@
-//! `InvokeWithResponseStream`: a call whose answer is sent while the function runs.
+//! `InvokeWithResponseStream`: a call whose response is sent while the function runs.
 
 use bytes::Bytes;
 use futures::stream::{self, StreamExt};

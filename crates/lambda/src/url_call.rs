@@ -117,7 +117,7 @@ impl LambdaProtocol {
         Ok(response.map(LambdaBody::from))
     }
 
-    /// Calls a function, and returns its answer while it runs.
+    /// Calls a function, and returns its output while it runs.
     async fn stream_url(
         &self,
         principal: &Principal,
