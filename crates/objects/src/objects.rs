@@ -24,7 +24,7 @@ pub(crate) struct Shared {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) storage: Arc<Storage>,
-    /// URL of the folder with the contents.
+    /// URL of the folder with the content of objects.
     root: String,
     /// The path of this folder, if it is local.
     pub(crate) folder: Option<PathBuf>,
