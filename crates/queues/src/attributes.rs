@@ -38,12 +38,12 @@ pub struct QueueAttributes {
     pub deduplicates_content: bool,
 }
 
-/// The dead-letter queue, and the number of receptions after which a message moves to it.
+/// The dead-letter queue, and the number of deliveries after which a message moves to it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RedrivePolicy {
     /// Name of the dead-letter queue.
     pub queue: String,
-    /// Number of receptions after which a message is moved instead of being received again.
+    /// Number of deliveries after which a message is moved instead of being delivered again.
     pub receive_count_max: u32,
 }
 

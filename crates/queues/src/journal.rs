@@ -4,11 +4,11 @@
 //! |---|---|---|
 //! | `queues` | name of the queue | its attributes |
 //! | `queue_messages` | `QUEUE_ID/SEQUENCE` | a message |
-//! | `queue_receptions` | `QUEUE_ID/SEQUENCE` | the receptions of the message |
+//! | `queue_receptions` | `QUEUE_ID/SEQUENCE` | the deliveries of the message |
 //! | `queue_deduplication` | `QUEUE_ID/SEQUENCE` | the deduplication id of the message |
 //!
-//! A message is deleted by a tombstone in `queue_messages`. A reception whose message is deleted is
-//! ignored, so that a reception that is stored late cannot restore a message.
+//! A message is deleted by a tombstone in `queue_messages`. Entries of `queue_receptions` whose
+//! messages are deleted are ignored, so that an entry that is stored late cannot restore a message.
 
 use std::sync::Arc;
 

@@ -201,8 +201,8 @@ impl QueueState {
         picked
     }
 
-    /// Starts the deletion of the message of a reception. Returns false if the message was deleted,
-    /// or received again.
+    /// Starts the deletion of a delivered message. Returns false if the message was deleted, or was
+    /// delivered again with another receipt.
     pub(crate) fn begin_deletion(&mut self, sequence: u64, receipt: &str) -> bool {
         let slot = self.slots.get(&sequence);
         let slot = slot.filter(|slot| matches!(slot.phase, Phase::Ready | Phase::Invisible));
@@ -214,8 +214,8 @@ impl QueueState {
         is_current
     }
 
-    /// Changes the reception of a message that is in flight. Returns the new one; `None` if the
-    /// message is not in flight, or was received again.
+    /// Changes the delivery record of a message in flight. Returns the new record; `None` if the
+    /// message is not in flight, or was delivered again with another receipt.
     pub(crate) fn change_reception(
         &mut self,
         sequence: u64,
