@@ -1,4 +1,4 @@
-//! Conversion of contents from and to the streams of `s3s`.
+//! Conversion of content from and to the streams of `s3s`.
 
 use bytes::Bytes;
 use futures::{StreamExt, stream};
