@@ -116,7 +116,7 @@ pub struct ImportColumn {
     /// The reason for this type: `declared`, `table`, `inferred`, or a value that does not fit a
     /// narrower type.
     pub reason: String,
-    /// A suggestion if the inferred type is probably not the intended one.
+    /// A suggestion if the inferred type is probably not the intended type.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
 }

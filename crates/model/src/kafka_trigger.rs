@@ -48,7 +48,7 @@ pub struct KafkaTrigger {
     /// The SASL mechanism of the login; `plain` by default.
     #[serde(default)]
     pub mechanism: KafkaMechanism,
-    /// The format of the event that a function receives; that of AWS Lambda by default.
+    /// The format of the event that a function receives; the AWS Lambda format by default.
     #[serde(default)]
     pub format: EventFormat,
 }

@@ -22,7 +22,8 @@ pub struct MergeRequest {
     /// Merge even if the source is the branch of a failed run.
     #[serde(default)]
     pub unchecked: bool,
-    /// The default resolution for tables in conflict. Without one, a conflict prevents the merge.
+    /// The default resolution for tables in conflict. Without a resolution, a conflict prevents the
+    /// merge.
     #[serde(default)]
     pub on_conflict: MergeChoice,
     /// Resolution for individual tables, by name. Overrides the default.

@@ -120,7 +120,7 @@ pub struct QueueTrigger {
     /// The maximum number of messages in one event; 1 by default.
     #[schema(minimum = 1)]
     pub batch: usize,
-    /// The format of the event that a function receives; that of SQS by default.
+    /// The format of the event that a function receives; the SQS format by default.
     pub format: EventFormat,
 }
 

@@ -1,4 +1,4 @@
-//! Row filters and column masks: SQL expressions that limit what users read of a table.
+//! Row filters and column masks: SQL expressions that limit the rows and values that users read.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;

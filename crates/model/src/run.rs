@@ -157,8 +157,8 @@ pub struct RunPlan {
     /// an upper bound.
     #[serde(default)]
     pub bytes_read: u64,
-    /// Estimated cost by the rate card: the sum over the models. The cost of a model is that of its
-    /// last run or, if there was none, the cost of the bytes to read.
+    /// Estimated cost by the rate card: the sum over the models. The cost of a model is the cost of
+    /// its last run or, if it never ran, the cost of the bytes to read.
     #[serde(default)]
     pub cost: f64,
     /// The rate card's currency.

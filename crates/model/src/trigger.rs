@@ -95,7 +95,7 @@ pub struct Trigger {
     pub order_by: Option<String>,
     /// For functions that receive several items in one event: the function returns
     /// `{"batchItemFailures": [{"itemIdentifier": ID}]}`, and only these items are delivered again.
-    /// If the order is preserved, all items after the first failed one are delivered again, too.
+    /// If the order is preserved, all items after the first failed item are delivered again, too.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub report_failures: bool,
     /// For functions that receive several items in one event: an event whose call fails is divided

@@ -1,4 +1,4 @@
-//! The resources that jobs use, and what they cost.
+//! The resources that jobs use, and their cost.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;

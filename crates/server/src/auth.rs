@@ -1,7 +1,7 @@
 //! Authentication of requests over TCP.
 //!
 //! Every program on the machine can connect to a loopback port, and other machines can connect to a
-//! public one. Therefore every path that is not public requires a token, or the session of a
+//! public port. Therefore every path that is not public requires a token, or the session of a
 //! browser that logged in with a token. The Unix socket requires neither, because file permissions
 //! protect it.
 

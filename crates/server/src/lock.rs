@@ -123,7 +123,7 @@ impl LakeLock {
         })
     }
 
-    /// Invalidates the description of this server, or one that an earlier server left.
+    /// Invalidates the description of this server, or a description that an earlier server left.
     fn retract(&self) {
         let path = info_path(&self.lake_dir);
         if std::fs::rename(&path, spare_path(&self.lake_dir)).is_err() {

@@ -1,4 +1,4 @@
-//! Tests of row filters and column masks: what a restricted user can read in every way, and
+//! Tests of row filters and column masks: all ways in which a restricted user can read, and
 //! attacks.
 //!
 //! Hidden rows and values contain the word `secret` or the salary 100; no response to the user may

@@ -164,9 +164,9 @@ pub async fn patterns() {
 /// A cause of events.
 #[derive(Debug, Clone, Copy)]
 enum Cause<'a> {
-    /// A file in this folder.
+    /// A new file in this folder.
     File(&'a Path),
-    /// A row of `sales.orders`.
+    /// A new row of `sales.orders`.
     Row,
 }
 
