@@ -1,4 +1,4 @@
-//! Commits what a call wrote: to all tables at once, and only once per event.
+//! Commits the writes of a call: to all tables in one commit, and only once per event.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -106,7 +106,7 @@ impl FunctionLake {
         found.unwrap_or_default()
     }
 
-    /// Commits rows, to all tables at once.
+    /// Commits rows to all tables, in one commit.
     async fn write(
         &self,
         appends: &[(TableName, SharedTable)],
