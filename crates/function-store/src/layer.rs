@@ -230,8 +230,7 @@ impl StoredVersion {
 }
 
 impl FunctionStore {
-    /// Returns the files of a function with those of the layers that its attributes name under
-    /// [`LAYERS`].
+    /// Returns the files of a function and of the layers that its attribute [`LAYERS`] names.
     ///
     /// Errors: `invalid_argument` if the files are too many or too large together.
     pub async fn with_layers(
@@ -256,8 +255,8 @@ impl FunctionStore {
     }
 }
 
-/// Adds the files of layers to those of a function. Later layers replace the files of earlier ones,
-/// and files of the function replace those of layers.
+/// Adds the files of layers to the files of a function. Later layers replace files of earlier
+/// layers, and files of the function replace files of layers.
 pub fn add_layers(files: ProjectFiles, layers: Vec<ProjectFiles>) -> ProjectFiles {
     let mut merged = ProjectFiles::new();
     for layer in layers {
