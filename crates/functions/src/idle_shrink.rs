@@ -27,7 +27,7 @@ pub(crate) enum ShrinkState {
     /// The process has been running since this time to return memory. The number counts the
     /// attempts, including this one.
     Running(Instant, u32),
-    /// The process is being paused. The boxed state is the state after that.
+    /// The process is being paused. The boxed state follows when it is paused.
     Stopping(oneshot::Receiver<Option<ResourceUsage>>, Box<ShrinkState>),
     /// Shrinking is complete.
     Done,

@@ -397,7 +397,7 @@ impl Instance {
         }
         let usage = self.running.measure(&self.unreleased.inodes(&self.files)).await;
         if usage.is_some() {
-            // The process holds none of the files, not even those of this call.
+            // The process holds none of the files, not even the files of this call.
             self.unreleased = UnreleasedFiles::released();
         }
         usage

@@ -26,7 +26,7 @@ impl UnreleasedFiles {
     }
 
     /// Returns true if the check can wait, because the process holds only few and small files even
-    /// if it keeps those of the current call.
+    /// if it keeps the files of the current call.
     pub(crate) fn may_keep(&self, current: &[WorkerFile]) -> bool {
         // The size of a file on disk is unknown.
         let bytes = self.files.iter().chain(current).map(WorkerFile::memory_bytes);

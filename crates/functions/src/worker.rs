@@ -95,8 +95,8 @@ struct Task<'a> {
     arguments: Vec<TaskArgument<'a>>,
     /// One value for each file of a table: true if the result may refer to the file.
     files: Vec<bool>,
-    /// The number of streamed inputs. Their descriptors follow those of the files: for each feed, a
-    /// socket and a file with the columns.
+    /// The number of streamed inputs. Their descriptors follow the descriptors of the files: for
+    /// each feed, a socket and a file with the columns.
     feeds: usize,
     huge_pages: bool,
     network: bool,

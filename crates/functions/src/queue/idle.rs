@@ -104,7 +104,7 @@ impl<W> State<W> {
     /// evicted last, and only after this call has waited for [`OVERTAKEN_MAX`].
     ///
     /// An instance for which other calls are queued is evicted only after this call has waited for
-    /// [`OVERTAKEN_MAX`]. Until then, an instance that was used recently is also kept if the
+    /// [`OVERTAKEN_MAX`]. For the same time, an instance that was used recently is also kept if the
     /// function of this call has a running call. So two functions that do not fit into memory
     /// together alternate about once a second instead of at each call. This delay does not apply to
     /// an instance that was started ahead of a call.
