@@ -39,7 +39,7 @@ impl RoundDeadline {
         *end = (*end).min(time);
     }
 
-    /// Adds a task.
+    /// Adds a task to the round.
     pub fn part(&self) -> RoundTask<'_> {
         self.reading.fetch_add(1, Ordering::Relaxed);
         RoundTask { end: self, has_reached_end: false }
