@@ -2,8 +2,8 @@
 //!
 //! A file is referenced if a state in the history of a branch, a tag, a recently deleted ref or a
 //! commit in use refers to it. If a table has a retention, its states that were superseded long ago
-//! do not count, except those of merge bases of branches. The sweep removes the other files of the
-//! warehouse, if they are older than a minimum age and older than every running write.
+//! do not count, except the states at merge bases of branches. The sweep removes the other files of
+//! the warehouse, if they are older than a minimum age and older than every running write.
 //!
 //! If a state cannot be read, the files to which it refers are not known. Then the sweep skips the
 //! folders of this table, reports the reason, and processes the other tables.

@@ -381,7 +381,7 @@ async fn cherry_picked_rows_are_not_duplicated_after_expiry() {
     }
 }
 
-/// Removes all metadata files of a table, except those of the heads of these refs.
+/// Removes all metadata files of a table, except the files of the heads of these refs.
 async fn forget_past(lake: &Fixture, refs: &[&str]) {
     let mut kept = Vec::new();
     for one in refs {
