@@ -318,7 +318,7 @@ fn shape(trigger: &Trigger, result: Option<String>, state: &str) -> Value {
     }
     let Some(kafka) = &trigger.kafka else { return shape };
     shape["BatchSize"] = kafka.batch.into();
-    // AWS knows only whole seconds.
+    // AWS supports only whole seconds.
     shape["MaximumBatchingWindowInSeconds"] = kafka.window.as_secs().into();
     shape["Topics"] = json!([kafka.topic]);
     let servers: Vec<&str> = kafka.servers.split(',').collect();

@@ -12,7 +12,7 @@ use crate::name::{FunctionName, arn};
 use crate::page::page;
 use crate::request::LambdaRequest;
 
-/// Default of the maximum number of messages in a call.
+/// Default maximum number of messages in a call.
 const BATCH_DEFAULT: u32 = 10;
 
 /// The only accepted value in `FunctionResponseTypes`.

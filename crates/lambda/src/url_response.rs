@@ -10,8 +10,8 @@ use http::header::{CONTENT_TYPE, HeaderName, SET_COOKIE};
 use http::{HeaderValue, Response, StatusCode};
 use serde_json::{Map, Value, json};
 
-/// Headers that functions cannot set: those of the connection, and those that apply to the whole
-/// server.
+/// Headers that functions cannot set: headers of the connection, and headers that apply to the
+/// whole server.
 const RESERVED: [&str; 12] = [
     "connection",
     "keep-alive",
