@@ -81,7 +81,7 @@ impl Queues {
         self.forget_messages(queue, expired).await
     }
 
-    /// Deletes messages that were not deleted by a client, such as expired ones.
+    /// Deletes messages that were not deleted by a client, such as expired messages.
     pub(crate) async fn forget_messages(
         &self,
         queue: &Arc<OpenQueue>,

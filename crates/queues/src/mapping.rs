@@ -34,7 +34,7 @@ pub struct QueueMapping {
 pub struct MappingSettings {
     /// Name of the function; a version or alias may follow after `:`.
     pub function: String,
-    /// False stops the mapping.
+    /// False pauses the mapping: its function is not called.
     pub is_enabled: bool,
     /// Maximum number of messages in a call.
     pub batch: u32,

@@ -16,8 +16,8 @@ use crate::selection::{ReceiveCriteria, SelectedMessages};
 use crate::state::MessageState;
 use crate::{Error, Queues, Result};
 
-/// Default of the maximum size of the messages that one call receives, in bytes. It exceeds the
-/// size of the 10 messages that one request of SQS receives.
+/// Default maximum size of the messages that one call receives, in bytes. It exceeds the size of
+/// the 10 messages that one request of SQS receives.
 const RECEIVE_BYTES_MAX: usize = 32 << 20;
 
 /// Maximum size of the messages that one scan reads, in bytes.

@@ -276,8 +276,8 @@ impl QueueState {
         self.gone.len()
     }
 
-    /// Returns ranges of sequence numbers that contain all deleted messages and no other one. Both
-    /// ends are inclusive. The numbers are not returned again.
+    /// Returns ranges of sequence numbers that contain all deleted messages and no other message.
+    /// Both ends are inclusive. The numbers are not returned again.
     pub(crate) fn take_gone(&mut self) -> Vec<[u64; 2]> {
         let mut ranges: Vec<[u64; 2]> = Vec::new();
         for sequence in std::mem::take(&mut self.gone) {
