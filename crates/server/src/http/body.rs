@@ -151,8 +151,8 @@ impl BodyQuotas {
         Ok((bytes, permit))
     }
 
-    /// Reads and discards the rest of a body, up to limits of length and time, because many clients
-    /// read the response only after they have sent the whole body.
+    /// Reads and discards the rest of a body, up to limits of length and time. Many clients read
+    /// the response only after they have sent the whole body.
     pub async fn skip(&self, mut rest: BodyDataStream) {
         let skip = async {
             let mut skipped = 0;

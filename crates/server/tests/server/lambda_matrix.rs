@@ -14,10 +14,10 @@ pub fn trials() -> Vec<Trial> {
     vec![trial("lambda_matrix::every_operation_is_decided", matrix)]
 }
 
-/// An operation, its request (method, path, body), and the expected responses to users without a
-/// grant, with the grant to call functions, and with all grants except administration. A response
-/// is an exception or a status. `F` stands for the path of the function `f`. For each principal,
-/// the rows are executed in order.
+/// An operation, its request (method, path, body), and the expected responses. The users have no
+/// grant, the grant to call functions, and all grants except administration. A response is an
+/// exception or a status. `F` stands for the path of the function `f`. For each principal, the rows
+/// are executed in order.
 type Row = (&'static str, &'static str, &'static str, &'static str, Answers);
 
 type Answers = [&'static str; 3];

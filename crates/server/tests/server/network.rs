@@ -178,7 +178,7 @@ async fn failed_logins() {
 
 async fn proxied_logins() {
     let (server, _folder) = serve(|config| config.network.behind_proxy = true).await;
-    // A client can forge all addresses except the last one, which the proxy adds.
+    // A client can forge all addresses except the last address, which the proxy adds.
     let guess = async |forged: &str, client: &str| {
         let forwarded = format!("{forged}, {client}");
         let headers = [("authorization", "Bearer guess"), ("x-forwarded-for", &*forwarded)];

@@ -24,10 +24,10 @@ pub fn trials() -> Vec<Trial> {
     ]
 }
 
-/// A kind of statement, its text, and the expected SQLSTATEs for a user without grants, a user with
-/// grants to read, a user with all grants except administration, and the owner. For each user, the
-/// rows are executed in order, in the simple and in the extended protocol. The text may contain
-/// several statements.
+/// A kind of statement, its text, and the expected SQLSTATEs. The users have no grants, grants to
+/// read, and all grants except administration; the last user is the owner. For each user, the rows
+/// are executed in order, in the simple and in the extended protocol. The text may contain several
+/// statements.
 type Row = (&'static str, &'static str, States);
 
 type States = [&'static str; 4];

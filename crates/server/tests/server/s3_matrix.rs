@@ -15,9 +15,9 @@ pub fn trials() -> Vec<Trial> {
     vec![trial("s3_matrix::every_operation_is_decided", matrix)]
 }
 
-/// An operation, its request (method, path, source of a copy, body), and the expected responses to
-/// users without a grant, with grants to read, and with all grants except administration. A
-/// response is an error code or a status. For each principal, the rows are executed in order.
+/// An operation, its request (method, path, source of a copy, body), and the expected responses.
+/// The users have no grant, grants to read, and all grants except administration. A response is an
+/// error code or a status. For each principal, the rows are executed in order.
 type Row = (&'static str, &'static str, &'static str, Option<&'static str>, &'static str, Answers);
 
 type Answers = [&'static str; 3];

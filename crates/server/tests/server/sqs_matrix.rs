@@ -14,9 +14,9 @@ pub fn trials() -> Vec<Trial> {
     vec![trial("sqs_matrix::every_operation_is_decided", matrix)]
 }
 
-/// An operation, the body of its request, and the expected responses to users without a grant, with
-/// the grant to send messages, and with all grants except administration. A response is an error or
-/// a status. For each principal, the rows are executed in order.
+/// An operation, the body of its request, and the expected responses. The users have no grant, the
+/// grant to send messages, and all grants except administration. A response is an error or a
+/// status. For each principal, the rows are executed in order.
 type Row = (&'static str, &'static str, Answers);
 
 type Answers = [&'static str; 3];

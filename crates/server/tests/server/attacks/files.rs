@@ -1,5 +1,5 @@
-//! Attacks on private files. A user may read the folder of a project, and tries to read the files
-//! of its lake and of the warehouse, and files with credentials.
+//! Attacks on private files. A user may read the folder of a project. It tries to read the files of
+//! the lake and of the warehouse, and files with credentials.
 
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! Attacks by triggers. A user may deploy a project and call its function, and lets triggers watch
+//! Attacks by triggers. A user may deploy a project and call its function. Its triggers watch
 //! folders, tables, buckets and queues that the user may not read.
 
 use std::path::Path;
