@@ -2,7 +2,8 @@
 //! I/O.
 //!
 //! An id is reserved before its event is stored. Until the event is durable, other requests with
-//! the id wait, because a repeated event must not be acknowledged before the first one is durable.
+//! the id wait, because a repeated event must not be acknowledged before the first event is
+//! durable.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
