@@ -55,7 +55,7 @@ pub enum Error {
         /// An alias that refers to the version.
         alias: String,
     },
-    /// The function's revision differs from the one that the request expects.
+    /// The function's revision differs from the revision that the request expects.
     #[error("function `{name}` is at revision `{found}`, not `{expected}`")]
     WrongRevision {
         /// The name of the function.
