@@ -35,8 +35,8 @@ pub(crate) enum ShrinkState {
 
 impl ShrinkState {
     pub(crate) fn of(warm: &WarmInstance) -> ShrinkState {
-        // A process that was not cloned from a zygote shares no memory with one, so it has nothing
-        // to return.
+        // A process that was not cloned from a zygote shares no memory with a zygote, so it has
+        // nothing to return.
         if warm.zygote.is_some() {
             ShrinkState::Awake(Instant::now(), 0)
         } else {

@@ -103,7 +103,7 @@ impl Functions {
         keep_alive: KeepAlive,
     ) -> Result<(), String> {
         let (inner, started) = (&self.0, Instant::now());
-        // If the preparation does not end before the call, the next one starts earlier.
+        // If the preparation does not end before the call, the next preparation starts earlier.
         let raise_start = |reason: String| {
             inner.start_times.raise(&invocation.label, started.elapsed(), Instant::now());
             Err(reason)
@@ -159,7 +159,7 @@ impl Functions {
     }
 }
 
-/// Rejects requests to the lake during a preparation, and records whether there was one.
+/// Rejects requests to the lake during a preparation, and records whether there was a request.
 #[derive(Debug, Default)]
 struct RejectingLakeAccess(AtomicBool);
 

@@ -92,8 +92,8 @@ impl ProvisionedFunction {
         count
     }
 
-    /// Returns the number of instances to keep. After a failed start, one more than the started
-    /// ones may start: the next attempt uses memory that is free at that time.
+    /// Returns the number of instances to keep. After a failed start, only one more instance may
+    /// start: the next attempt uses memory that is free at that time.
     fn wanted(&self, ready: usize) -> usize {
         if self.failures == 0 {
             return self.allotted;
@@ -116,8 +116,8 @@ impl ProvisionedFunction {
         }
     }
 
-    /// Counts a start. After too many starts within a period, delays the next one until the end of
-    /// the period. This limits the CPU time of instances that end soon after each start.
+    /// Counts a start. After too many starts within a period, delays the next start until the end
+    /// of the period. This limits the CPU time of instances that end soon after each start.
     fn count_start(&mut self, now: Instant) {
         let is_current = |start: &Instant| now.saturating_duration_since(*start) < STARTS_PERIOD;
         let start = self.period_start.filter(is_current).unwrap_or(now);

@@ -6,8 +6,8 @@
 //! memory.
 //!
 //! Reading ends when all processes of the instance have closed their ends of the socket and the
-//! pipes, or shortly after the instance's process has ended. Without a sandbox, a child process may
-//! keep them open.
+//! pipes. Without a sandbox, a child process may keep these ends open, so reading also ends shortly
+//! after the instance's process has ended.
 
 use std::future::poll_fn;
 use std::os::fd::{AsFd, OwnedFd};
@@ -186,7 +186,8 @@ pub(crate) async fn listen(
         let ChannelMessage { bytes, descriptors, .. } = received;
         let message = serde_json::from_slice(&bytes);
         let mut kept = None;
-        // The first message of this kind comes from the sandbox, before the function can send one.
+        // The first message of this kind comes from the sandbox, before the function can send any
+        // message.
         if let (Ok(Message::Network), Some((policy, sink))) = (&message, network.take()) {
             start_proxy(descriptors, policy, sink, &over);
             continue;

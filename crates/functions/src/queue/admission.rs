@@ -51,7 +51,7 @@ impl<W> Queue<W> {
         Arc::new(Queue { permits_max: permits_max.max(1), memory_units, queued_max, state })
     }
 
-    /// Waits for a permit, and for an idle instance or the memory of a new one.
+    /// Waits for a permit, and for an idle instance or the memory of a new instance.
     ///
     /// Errors: `too_busy` if the queue is full, `unavailable` if the runtime ends.
     pub(crate) async fn acquire(self: &Arc<Self>, request: CallRequest<'_>) -> Result<Permit<W>> {
