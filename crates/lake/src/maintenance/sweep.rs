@@ -1,9 +1,10 @@
 //! The sweep, which removes unreferenced files.
 //!
-//! A file is referenced if a state in the history of a branch, a tag, a recently deleted ref or a
-//! commit in use refers to it. If a table has a retention, its states that were superseded long ago
-//! do not count, except the states at merge bases of branches. The sweep removes the other files of
-//! the warehouse, if they are older than a minimum age and older than every running write.
+//! A file is referenced if a state refers to it. The states are those in the histories of branches,
+//! tags, recently deleted refs and commits in use. If a table has a retention, its states that were
+//! superseded long ago do not count, except the states at merge bases of branches. The sweep
+//! removes the other files of the warehouse, if they are older than a minimum age and older than
+//! every running write.
 //!
 //! If a state cannot be read, the files to which it refers are not known. Then the sweep skips the
 //! folders of this table, reports the reason, and processes the other tables.
@@ -99,7 +100,7 @@ struct States {
 
 impl States {
     /// Returns the states in the order in which they are read: current states first, so that an
-    /// error in a current state is reported before one in an old state.
+    /// error in a current state is reported before an error in an old state.
     fn in_order(&self) -> Vec<&ReachableState> {
         let mut states: Vec<&ReachableState> = self.reach.states.values().collect();
         states.sort_by_key(|state| (state.until.is_some(), &state.entry.metadata_location));

@@ -44,7 +44,7 @@ pub(super) fn to_properties(run: &ReadSet) -> [(String, String); 2] {
 }
 
 /// Returns a hash of a table's name. If two names had the same hash, a merge could report a false
-/// conflict, but would not miss one.
+/// conflict, but would not miss a conflict.
 fn hash(table: &TableName) -> String {
     ObjectId::of(table.to_string().as_bytes()).short()
 }

@@ -131,7 +131,7 @@ pub(super) struct PendingChanges {
 pub(super) struct AppliedChanges {
     pub table: Option<Table>,
     pub objects: Vec<Bytes>,
-    /// All states that were created, in order: the intermediate states and the final one.
+    /// All states that were created, in order: the intermediate states and the final state.
     pub made: Vec<NewState>,
 }
 
