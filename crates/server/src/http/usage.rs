@@ -60,7 +60,7 @@ fn grouping(text: Option<&str>) -> HandlerResult<UsageGrouping> {
         }
         _ => {
             let message = format!("usage cannot be grouped by `{}`", text.unwrap_or_default());
-            let hint = "Name one property or two different ones, such as `function,day`.";
+            let hint = "Name one property, or two different properties such as `function,day`.";
             Err(ErrorResponse::invalid(message, hint))
         }
     }
