@@ -132,8 +132,8 @@ impl ErrorDetails for Error {
     fn hint(&self) -> Option<String> {
         match self {
             Error::NotFound { .. } => {
-                let hint = "List the functions with `headwater function ls`; those of a project \
-                            have no versions of their own";
+                let hint = "List the functions with `headwater function ls`; functions of a \
+                            project have no versions of their own";
                 Some(hint.to_owned())
             }
             Error::NoVersion { name, .. } => {

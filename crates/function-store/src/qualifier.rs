@@ -327,7 +327,7 @@ fn add_permission(settings: &mut QualifierSettings, id: String, statement: Value
     let bytes = statement.to_string().len();
     if settings.policy.len() >= STATEMENTS_MAX || bytes > STATEMENT_BYTES_MAX {
         let message = format!(
-            "the policy has more than {STATEMENTS_MAX} statements, or one has more than \
+            "the policy has more than {STATEMENTS_MAX} statements, or a statement has more than \
              {STATEMENT_BYTES_MAX} bytes"
         );
         return Err(Error::invalid(message, "Remove unused statements"));
