@@ -122,7 +122,7 @@ async fn apply(
         let functions = service.invocations().deployed();
         let function = functions.get(&request.principal, &name.name).await?;
         if function.policy_revision(name.qualifier.as_deref()) != revision {
-            let message = "The RevisionId differs from the current one of the policy, which \
+            let message = "The RevisionId differs from the current RevisionId of the policy, which \
                            GetPolicy returns.";
             return Err(LambdaError::new(412, "PreconditionFailedException", message));
         }
