@@ -111,7 +111,7 @@ impl Queues {
         let target = self.queue(&redrive.queue)?;
         if target.attributes().is_fifo != attributes.is_fifo {
             return invalid(
-                "a FIFO queue needs a FIFO dead-letter queue, and a standard queue a standard one",
+                "the dead-letter queue must be of the same type, standard or FIFO, as the queue",
             );
         }
         Ok(())
