@@ -20,7 +20,7 @@ pub struct AsyncQuery {
     pub reference: String,
     /// The user that sent the query.
     pub author: String,
-    /// The job of the last statement; absent until the server reads its rows.
+    /// The job of the last statement; absent until the server reads the rows of that statement.
     pub job: Option<String>,
     /// The time at which the query was accepted.
     #[schema(value_type = String, format = DateTime)]

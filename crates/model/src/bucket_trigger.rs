@@ -1,4 +1,4 @@
-//! Triggers on the objects of buckets, of the lake and of other object stores.
+//! Triggers on the objects of buckets in the lake and in other object stores.
 
 use std::fmt;
 use std::time::Duration;

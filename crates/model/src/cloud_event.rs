@@ -236,7 +236,8 @@ impl CloudEvent {
     }
 }
 
-/// Returns the number of nested objects and arrays. The parser bounds the recursion.
+/// Returns the nesting depth of objects and arrays. The parser has limited the depth, so the
+/// recursion is bounded.
 fn depth(value: &Value) -> usize {
     match value {
         Value::Array(items) => 1 + items.iter().map(depth).max().unwrap_or_default(),

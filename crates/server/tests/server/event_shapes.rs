@@ -86,7 +86,7 @@ const URL_ABSENT: [&str; 10] = [
 const MAPS: [&str; 3] =
     [".queryStringParameters", ".Records[].messageAttributes", ".Records[].attributes"];
 
-/// Returns the paths of the fields of a value that are not null.
+/// Returns the paths of the non-null fields of a value.
 fn fields(value: &Value) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     add_fields(value, String::new(), &mut found);

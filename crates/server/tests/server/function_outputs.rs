@@ -1,4 +1,4 @@
-//! Declared outputs of functions: tables, objects and HTTP servers, also if an attempt is repeated.
+//! Declared outputs of functions: tables, objects and HTTP servers, even if an attempt is repeated.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};

@@ -172,7 +172,7 @@ const OTHERS: [Row; 16] = [
         [NO, "42601", "42601", "42601"],
     ),
     ("pg_catalog", "SELECT relname FROM pg_catalog.pg_class", ALWAYS),
-    // A user sees and signals only its own connections; the number belongs to no connection.
+    // A user sees and signals only its own connections. The process id 0 belongs to no connection.
     ("pg_stat_activity", "SELECT pid FROM pg_stat_activity", ALWAYS),
     ("pg_cancel_backend", "SELECT pg_cancel_backend(0)", ALWAYS),
     ("pg_terminate_backend", "SELECT pg_terminate_backend(0)", ALWAYS),

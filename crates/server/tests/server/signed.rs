@@ -26,7 +26,7 @@ pub struct Signed<'a> {
     pub key: &'a Key,
     pub method: &'a str,
     pub path: String,
-    /// The source object of a copy, for the operations of S3 that copy.
+    /// The source object, for the copy operations of S3.
     pub copies: Option<&'a str>,
     /// The name of the operation, for requests to SQS.
     pub target: Option<&'a str>,
