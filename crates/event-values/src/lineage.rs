@@ -11,8 +11,8 @@ use headwater_model::{ErrorCode, Event, Problem};
 /// function after about 16 calls.
 const CHAIN_MAX: usize = 16;
 
-/// Returns the reason not to deliver an event to a trigger, or to a queue of calls; `None` if the
-/// event closes no loop.
+/// Returns the problem that prevents the delivery of an event to a trigger or to a queue of calls;
+/// `None` if the event closes no loop.
 pub fn loop_problem(event: &Event, trigger: &str) -> Option<Problem> {
     let lineage = &event.caused_by;
     let is_own = lineage.iter().any(|name| name == trigger);

@@ -84,8 +84,8 @@ impl RecentIds {
         self.batches.insert(key, Batch { time, ids });
     }
 
-    /// Adds the ids of a stored batch. If a later batch contains an id again, its newest event
-    /// counts.
+    /// Adds the ids of a stored batch. If several batches contain an id, the event in the newest
+    /// batch counts.
     pub fn add(&mut self, key: String, time: Timestamp, ids: Vec<(IdHash, JobId)>) {
         if !self.batches.contains_key(&key) {
             for (hash, event) in &ids {
