@@ -139,7 +139,7 @@ impl StoredFunction {
     }
 
     /// Checks that the limit on concurrent calls is not lower than the number of provisioned
-    /// instances. The limit 0 stops all calls, also those to provisioned instances.
+    /// instances. The limit 0 stops all calls, including calls to provisioned instances.
     ///
     /// Errors: `invalid_argument`.
     pub(crate) fn check_concurrency(&self) -> Result<()> {
