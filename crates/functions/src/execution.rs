@@ -41,7 +41,7 @@ type FinishedCall = (Outcome, Option<WarmInstance>);
 
 impl Execution<'_> {
     /// Runs a function. If the function runs out of memory, runs it once more with twice the
-    /// memory, if the machine has that much free. A function with network access is not run again,
+    /// memory, if that much memory is free. A function with network access is not run again,
     /// because a second run would repeat its requests.
     pub(crate) async fn run(
         &mut self,

@@ -54,7 +54,7 @@ pub(crate) enum KeepAliveReason {
     Regular { ended: Instant, interval: Duration },
     /// The instance was started ahead of a call with this cause.
     Started { cause: Arc<str> },
-    /// The instance exists, and is kept for a call with this cause.
+    /// The instance already existed, and is kept for a call with this cause.
     Extended { cause: Arc<str> },
     /// The function has provisioned concurrency.
     Provisioned,

@@ -41,8 +41,8 @@ async fn agrees(functions: &Functions, calls: Vec<Invocation>) {
 async fn the_sum_over_calls_is_the_kernels_total() {
     let functions = start().await;
     let environment = environment(&functions, &[]).await;
-    // The calls prepare sandboxes, so that their number is the same before and after the
-    // measurement.
+    // The calls prepare sandboxes, so that the number of prepared sandboxes is the same before and
+    // after the measurement.
     for _ in 0..10 {
         run_whole(&functions, work(&environment, 0.0, false)).await.0.returned.unwrap();
     }
