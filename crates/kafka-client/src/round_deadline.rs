@@ -33,7 +33,7 @@ impl RoundDeadline {
         *self.time.lock()
     }
 
-    /// Moves the end to this time if it is earlier.
+    /// Moves the end to this time if the time is earlier.
     pub fn shorten(&self, time: Instant) {
         let mut end = self.time.lock();
         *end = (*end).min(time);

@@ -118,7 +118,7 @@ impl Writer {
         self
     }
 
-    /// Writes a number of items. The requests of this module have few items.
+    /// Writes the number of items of a list. Lists in the requests of this crate are short.
     pub fn count(&mut self, count: usize) -> &mut Self {
         self.i32(i32::try_from(count).unwrap_or(i32::MAX))
     }
