@@ -55,7 +55,7 @@ impl CommitView {
         &self.reference
     }
 
-    /// Returns this view with another ref, which messages then show.
+    /// Returns this view with another ref, which error messages show instead of the original ref.
     #[must_use]
     pub fn with_ref(self, reference: RefSpec) -> Self {
         CommitView { reference, ..self }

@@ -317,8 +317,8 @@ impl Maintenance<'_> {
             async move {
                 let mut scan = self.files().reach(&location, &read.snapshots, &needed).await?;
                 if !read.at_head {
-                    // If a metadata file is missing, an earlier expiry has removed it. It then
-                    // refers to no files.
+                    // A missing metadata file was removed by an earlier expiry, and refers to no
+                    // files.
                     scan.unreadable.retain(|error| !error.is_not_found());
                 }
                 Ok::<_, Error>(scan)

@@ -91,7 +91,7 @@ impl OngoingMerge<'_> {
         else {
             return Ok(());
         };
-        // Only in a merge of branches, both sides have commits since the base.
+        // Both sides have commits since the base only in a merge of branches.
         if !matches!(self.change, Change::Branch) || entry.is_view() {
             return Ok(());
         }

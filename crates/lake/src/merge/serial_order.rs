@@ -118,8 +118,8 @@ impl OngoingMerge<'_> {
         Ok(conflicts.collect())
     }
 
-    /// Returns why a run that read tables before other runs changed them cannot be ordered before
-    /// these runs; `None` if it can.
+    /// Returns the reason why a run that read tables before other runs changed them cannot be
+    /// ordered before these runs; `None` if it can.
     async fn order_reason(
         &self,
         plan: &MergePlan,

@@ -519,7 +519,7 @@ async fn leave_orphan(lake: &Fixture, table: &str) {
     drop(lake.lake.tables().write(&table, rows).await.unwrap());
 }
 
-/// Overwrites metadata files of a table that match a name.
+/// Overwrites the metadata files of a table whose names satisfy a condition.
 async fn spoil(lake: &Fixture, table: &str, is_such: impl Fn(&str) -> bool) -> usize {
     let view = lake.lake.view(&RefSpec::main()).await.unwrap();
     let table = view.table(&name(table)).await.unwrap();

@@ -16,7 +16,7 @@ pub struct UncertainStore {
     /// The number of received batches.
     pub asked: AtomicUsize,
     pub loses: AtomicBool,
-    /// If true, another process is simulated that always updates the branch first.
+    /// If true, the store simulates another process that always updates the branch first.
     pub overtakes: AtomicBool,
 }
 
