@@ -157,7 +157,7 @@ impl LambdaProtocol {
     }
 }
 
-/// Splits a path into the name of the function and the path below its URL. The latter stays
+/// Splits a path into the name of the function and the path below its URL, which stays
 /// percent-encoded.
 fn split(path: &str) -> Option<(String, String)> {
     let rest = path.strip_prefix('/')?.strip_prefix(URL_ROOT)?.strip_prefix('/')?;
