@@ -113,7 +113,7 @@ impl QueueAttributes {
                     self.deduplicates_content = boolean(name, value)?;
                 }
                 // These settings have no effect: deduplication always applies to the whole queue,
-                // and encryption is left to the disk.
+                // and messages are not encrypted.
                 "DeduplicationScope" if value == "queue" => {}
                 "FifoThroughputLimit" if value == "perQueue" => {}
                 "SqsManagedSseEnabled" => {

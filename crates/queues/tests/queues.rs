@@ -1,4 +1,4 @@
-//! Queues over their stores, which are opened again as after a crash.
+//! Queues that are opened again from their store, as after a crash.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
