@@ -304,7 +304,7 @@ pub enum ConflictKind {
     DuplicateImport,
     /// Criss-cross merges resolved the table in different ways.
     AmbiguousMergeBase,
-    /// The checks that passed on one side do not cover a combination of both sides, so the table
+    /// The checks that passed on one side do not cover a combination of both sides. So the table
     /// can only be taken as a whole from one side.
     Checked,
     /// A run read the table before another run changed it, and another dependency requires the

@@ -43,9 +43,9 @@ pub struct RunRequest {
     /// Models and expectations to exclude, in the same syntax.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub exclude: Vec<String>,
-    /// The failed or stopped run to continue, by job id. Models that the failed run completed are
-    /// not run again. Its branch and selection are used; `files` and `parameters` default to its
-    /// own.
+    /// The failed or stopped run to continue, by job id. Models that the earlier run completed are
+    /// not run again. The branch and selection of the earlier run are used, and by default also its
+    /// `files` and `parameters`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retry: Option<String>,
     /// Validate and plan only.
