@@ -34,7 +34,7 @@ pub struct SendAttempt<'a> {
     pub sender: &'a str,
     /// The servers that the identity may connect to.
     pub rules: ServerRules,
-    /// The access of the identity to the lake, with the id for the commit of a row.
+    /// The identity's access to the lake, with the event id that the commit of a row contains.
     pub scope: CallScope,
 }
 
