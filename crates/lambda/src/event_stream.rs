@@ -1,7 +1,7 @@
 //! Messages of `application/vnd.amazon.eventstream`, in which AWS sends streamed responses.
 //!
-//! A message consists of its length, the length of its headers and the CRC-32 of both, the headers,
-//! the payload, and the CRC-32 of the whole message. Lengths are big-endian.
+//! A message consists of its length, the length of its headers, the CRC-32 of both lengths, the
+//! headers, the payload, and the CRC-32 of the whole message. Lengths are big-endian.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use crc32fast::hash;
