@@ -35,7 +35,7 @@ struct TableRows<'a> {
 }
 
 impl TableRows<'_> {
-    /// Returns the columns of all parts. A column has its type in the first part that contains it.
+    /// Returns the columns of all parts. The first part that contains a column defines its type.
     fn schema(&self) -> SchemaRef {
         let mut fields: Vec<Arc<Field>> = Vec::new();
         for part in &self.parts {
