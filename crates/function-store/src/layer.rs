@@ -145,7 +145,7 @@ impl FunctionStore {
     /// this method returns.
     ///
     /// Errors: `function_not_found` for an unknown layer or version; `invalid_argument`;
-    /// `already_exists` for a statement; `commit_conflict`.
+    /// `already_exists` for the id of a statement; `commit_conflict`.
     pub async fn change_layer(&self, name: &str, change: &LayerChange) -> Result<StoredLayer> {
         check_name(name)?;
         for _ in 0..ATTEMPTS {
