@@ -93,7 +93,7 @@ impl KeepAlive {
         }
     }
 
-    /// Stops keeping the instance for a regular call.
+    /// No longer keeps the instance for an expected regular call, but only for [`IDLE_MAX`].
     pub(crate) fn end_extension(&mut self) {
         if let KeepAliveReason::Regular { ended, .. } = self.reason {
             *self = KeepAlive::after_call(ended, None);

@@ -440,7 +440,7 @@ impl InputFeedFiles {
         self.known.lock().given.len() >= GIVEN_MAX
     }
 
-    /// Returns some of the files that the server will not use again.
+    /// Takes the numbers of at most [`GONE_AT_ONCE`] files that the server will not use again.
     fn gone(&self) -> Vec<u64> {
         let mut known = self.known.lock();
         let some = known.gone.len().min(GONE_AT_ONCE);

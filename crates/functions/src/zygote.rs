@@ -224,8 +224,8 @@ impl Zygotes {
         slot.charge_starts(ZygoteLookup { started: zygote.is_some(), zygote, cpu_us, again: false })
     }
 
-    /// Charges the CPU time of a start to the next call. The call that caused the start was
-    /// cancelled, or a preparation caused it.
+    /// Charges the CPU time of a start to the next call, because the call that caused the start was
+    /// cancelled, or no call caused it.
     pub(crate) fn owe(&self, environment: &Environment, cpu_us: u64) {
         if cpu_us > 0 {
             let mut slots = self.slots.lock();
