@@ -392,7 +392,7 @@ impl Maintenance<'_> {
         folder_of(&self.files().location_of(&state.entry.metadata_location))
     }
 
-    /// Returns the commits from which every state that can be reached is referenced.
+    /// Returns the commits from which all reachable states can be found.
     async fn heads(self, deleted_since: Timestamp) -> Result<Vec<CommitId>> {
         let mut heads = self.named_commits(deleted_since).await?;
         heads.extend(self.lake.pins().commits());

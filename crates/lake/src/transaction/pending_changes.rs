@@ -197,7 +197,7 @@ impl PendingChanges {
     }
 
     /// Returns true if the changes cannot be merged with concurrent maintenance. This is the case
-    /// for maintenance itself, and for commits of other engines, which repeat them after a
+    /// for maintenance itself, and for commits of other engines: these engines retry after a
     /// conflict.
     pub fn yields_to_maintenance(&self) -> bool {
         use Change::{Apply, Compact, ExpireSnapshots, RewriteManifests};
