@@ -131,7 +131,7 @@ pub(crate) async fn update(
     let body: AliasRequest = request.parse()?;
     let functions = service.invocations().deployed();
     let before = functions.get(&request.principal, &function.name).await?;
-    // Returns the error for an alias that does not exist.
+    // Fails if the alias does not exist.
     shape(&before, &name)?;
     let revision = before.alias_revision(&name);
     if body.revision_id.as_ref().is_some_and(|expected| *expected != revision) {
