@@ -52,7 +52,7 @@ pub(crate) fn deletion_entry(queue: &str, sequence: u64) -> Append {
 }
 
 pub(crate) fn encode(value: &impl Serialize) -> Bytes {
-    // Texts, numbers and times always have a JSON form.
+    // Strings, numbers and times can always be written as JSON.
     serde_json::to_vec(value).unwrap_or_default().into()
 }
 
