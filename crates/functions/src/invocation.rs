@@ -36,7 +36,7 @@ pub struct Invocation {
     pub quota: Option<TableQuota>,
     /// The later calls that may reuse the process.
     pub reuse: Reuse,
-    /// True if the function is a program whose runtime its process starts, such as Node.
+    /// True if the function runs in another runtime, such as Node, which its process starts.
     pub starts_runtime: bool,
     /// The owner and priority of the call.
     pub share: CallOwner,
