@@ -198,7 +198,7 @@ impl ClusterClient {
     }
 }
 
-/// Returns the problem of a server.
+/// Converts a failure of a Kafka server to a problem.
 pub fn problem_at(server: &str, failure: BrokerFailure) -> Problem {
     if let BrokerFailure::Problem(problem) = failure {
         return problem;
