@@ -140,7 +140,7 @@ impl PendingChanges {
         PendingChanges { entry, changes: Vec::new(), table, applied: 0, objects: Vec::new() }
     }
 
-    /// Returns the entry of the table on the branch when the transaction first used the table.
+    /// Returns the table's entry on the branch at the transaction's first use of the table.
     pub fn entry(&self) -> Option<&TableEntry> {
         self.entry.as_ref()
     }
