@@ -3,8 +3,7 @@
 //! A file is referenced if a state refers to it. The states are those in the histories of branches,
 //! tags, recently deleted refs and commits in use. If a table has a retention, its states that were
 //! superseded long ago do not count, except the states at merge bases of branches. The sweep
-//! removes the other files of the warehouse, if they are older than a minimum age and older than
-//! every running write.
+//! removes all other warehouse files that are older than a minimum age and every running write.
 //!
 //! If a state cannot be read, the files to which it refers are not known. Then the sweep skips the
 //! folders of this table, reports the reason, and processes the other tables.

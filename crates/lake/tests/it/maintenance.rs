@@ -19,8 +19,7 @@ use crate::support::{Fixture, name, numbers, rows_of};
 
 const DAY: Duration = Duration::from_hours(24);
 
-/// Creates a lake with a table of a number column and a text column. Returns the lake and its
-/// clock.
+/// Creates a lake with a table of a number and a text column. Returns the lake and its clock.
 pub async fn lake(files: &[Value]) -> (Fixture, Arc<FixedClock>) {
     let clock = Arc::new(FixedClock::at(SystemClock.now()));
     let lake = Fixture::at(clock.clone()).await;
