@@ -134,7 +134,7 @@ impl DeploymentStore {
         }
     }
 
-    /// Stores a project as a version and activates it; durable when it returns.
+    /// Stores a project as a version and activates the version. The change is durable on return.
     ///
     /// Error: `commit_conflict` if another version was activated concurrently.
     pub async fn deploy(
@@ -157,7 +157,7 @@ impl DeploymentStore {
         Ok(record.deployment(version, Some(version)))
     }
 
-    /// Activates a version that was deployed before; durable when it returns.
+    /// Activates a version that was deployed before. The change is durable on return.
     ///
     /// Error: `commit_conflict` if another version was activated concurrently.
     pub async fn activate(&self, version: ObjectId) -> Result<()> {
@@ -274,8 +274,8 @@ fn triggers(project: &Project) -> BTreeMap<String, String> {
     project.triggers.iter().map(text).collect()
 }
 
-/// Returns a text for each function. It changes whenever the function's limits or the text of its
-/// file change.
+/// Returns a string for each function, which changes whenever the function's limits or the text of
+/// its file change.
 fn functions(project: &Project) -> BTreeMap<String, String> {
     let described = project.callables.iter().map(|(name, callable)| {
         let text = project.files.get(&*callable.at.file).map_or("", ProjectFile::text);

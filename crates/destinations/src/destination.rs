@@ -31,7 +31,7 @@ pub enum Destination {
     Mail(Box<MailRoute>),
 }
 
-/// Returns true if a text is an address, and not the name of a function.
+/// Returns true if a string is an address, and not the name of a function.
 pub fn is_address(text: &str) -> bool {
     text.contains("://")
 }

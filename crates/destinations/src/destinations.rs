@@ -34,7 +34,7 @@ pub struct SendAttempt<'a> {
     pub sender: &'a str,
     /// The servers that the identity may connect to.
     pub rules: ServerRules,
-    /// The access of the identity to the lake, with the id for the commit of a row.
+    /// The identity's access to the lake, with the event id that the commit of a row contains.
     pub scope: CallScope,
 }
 
@@ -95,8 +95,8 @@ impl Destinations {
     }
 }
 
-/// Counts an attempt if the server's name cannot be resolved. A record for a forbidden server fails
-/// at once.
+/// Marks an error as retryable, so that the attempt is counted, if a name cannot be resolved. Marks
+/// the error for a forbidden server as final.
 fn counted(problem: Problem) -> Problem {
     match problem.code {
         ErrorCode::Unavailable if !problem.context.contains_key("retryable") => {

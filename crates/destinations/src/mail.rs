@@ -220,7 +220,7 @@ fn encryption(scheme: &str, tls: Option<&str>) -> Result<Encryption, Problem> {
         ("smtp", Some("none")) => Ok(Encryption::None),
         (_, Some(other)) => {
             let hint = "Remove the option, or write `smtp://` and `tls=none`.";
-            Err(invalid(format_args!("`{other}` is not a value of `tls` here"), hint))
+            Err(invalid(format_args!("`{other}` is not a value of `tls` for `{scheme}://`"), hint))
         }
     }
 }

@@ -110,7 +110,8 @@ impl Session<'_> {
         }
         let mut capabilities = client.ehlo(&domain).await?;
         if let Some(Login { user, password }) = self.login {
-            // The client would begin other authentication methods, and could not complete them.
+            // Without this filter, the client would begin authentication methods that it cannot
+            // complete.
             capabilities.auth_mechanisms &= AUTH_PLAIN | AUTH_LOGIN;
             let credentials = Credentials::new(user.to_owned(), password.to_owned());
             client.authenticate(&credentials, &capabilities).await?;

@@ -11,7 +11,7 @@ use crate::pattern::{FieldPattern, Pattern, joined};
 pub enum ValueSchema {
     /// Any text.
     Text,
-    /// One of these texts.
+    /// One of these strings.
     OneOf(Vec<String>),
     /// A number that is not negative.
     Count,
@@ -21,7 +21,7 @@ pub enum ValueSchema {
     Any,
 }
 
-/// A field in a shape.
+/// A field of an object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FieldSchema {
     /// The field's name.

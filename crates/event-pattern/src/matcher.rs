@@ -31,12 +31,12 @@ pub(crate) enum Matcher {
     Cidr(Cidr),
 }
 
-/// A condition on a text.
+/// A condition on a string.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum TextMatcher {
     Prefix(String),
     Suffix(String),
-    /// The operators with `IgnoreCase` compare texts in lower case.
+    /// The operators with `IgnoreCase` compare strings in lower case.
     PrefixIgnoreCase(String),
     SuffixIgnoreCase(String),
     EqualsIgnoreCase(String),
@@ -72,7 +72,7 @@ impl Matcher {
         }
     }
 
-    /// Returns true if every text fulfils the condition.
+    /// Returns true if every string fulfils the condition.
     pub(crate) fn matches_all_texts(&self) -> bool {
         let Matcher::Text(matcher) = self else { return false };
         match matcher {
@@ -149,7 +149,7 @@ fn operator(path: &str, fields: &Map<String, Value>) -> Result<Matcher, PatternE
     }
 }
 
-/// Parses an operator that applies to texts.
+/// Parses an operator that applies to strings.
 fn text_operator(path: &str, name: &str, value: &Value) -> Result<TextMatcher, PatternError> {
     let ignores_case = value
         .as_object()
@@ -175,7 +175,7 @@ fn text_operator(path: &str, name: &str, value: &Value) -> Result<TextMatcher, P
     })
 }
 
-/// Parses `anything-but`: a value, values of one type, or an operator on texts.
+/// Parses `anything-but`: a value, values of one type, or an operator on strings.
 fn anything_but(path: &str, value: &Value) -> Result<Matcher, PatternError> {
     let hint = "Write texts, numbers, or an operator such as `{ prefix = \"a\" }`.";
     let malformed = |reason: &str| PatternError::new(path, reason, hint);

@@ -1,15 +1,15 @@
-//! Texts with `*` for any number of characters.
+//! Strings with `*` for any number of characters.
 
-/// A text in which `*` matches any characters. `\*` is a literal star, and `\\` a literal
-/// backslash.
+/// A string in which `*` matches any number of characters. `\*` is a literal star, and `\\` a
+/// literal backslash.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Wildcard {
-    /// The texts between the stars; one more than there are stars.
+    /// The strings between the stars; one more than there are stars.
     parts: Vec<String>,
 }
 
 impl Wildcard {
-    /// Parses a text. The error is the reason.
+    /// Parses a string with wildcards. The error is the reason.
     pub(crate) fn parse(text: &str) -> Result<Self, &'static str> {
         let mut parts = vec![String::new()];
         let mut characters = text.chars();

@@ -71,7 +71,7 @@ fn notification(trigger: &Trigger, event: &Event, changed: &ChangedObject) -> Va
     let ChangedObject { bucket, key, operation, size, etag, sequencer, requester, .. } = changed;
     let principal = requester.as_ref().map_or(PRINCIPAL, |requester| &requester.principal);
     let address = requester.as_ref().map_or(Some(LOCAL), |requester| requester.address);
-    // A notification of the bucket has a trigger with the name `BUCKET/ID`.
+    // The trigger of a bucket notification has the name `BUCKET/ID`.
     let id = trigger.name.strip_prefix(bucket.as_str()).and_then(|rest| rest.strip_prefix('/'));
     let mut object = json!({"key": url_encoded(key), "sequencer": sequencer});
     if operation.creates() {

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use headwater_model::{ArrivedFile, ErrorCode, Event, EventData, Problem, Trigger};
 use serde_json::Value;
 
-/// Maximum length of an answer with failed items, in bytes. Parsed values need many times this
+/// Maximum length of a result with failed items, in bytes. Parsed values need many times this
 /// memory.
 const REPORT_BYTES_MAX: usize = 4 << 20;
 
@@ -52,10 +52,10 @@ fn text(value: &Value) -> String {
     }
 }
 
-/// Returns the positions of the items that the answer of a function reports as failed, in ascending
-/// order. An answer without `batchItemFailures` reports none.
+/// Returns the positions of the items that the result of a function reports as failed, in ascending
+/// order. A result without `batchItemFailures` reports none.
 ///
-/// Error: `function_failed` if the answer is malformed, has more than 4 MiB, or names an unknown
+/// Error: `function_failed` if the result is malformed, has more than 4 MiB, or names an unknown
 /// item.
 pub fn failed_items(answer: &[u8], ids: &[String]) -> Result<Vec<usize>, Problem> {
     if answer.len() > REPORT_BYTES_MAX {
@@ -165,7 +165,7 @@ fn select<T>(items: &mut Vec<T>, positions: &[usize]) {
 /// Returns the path of a file relative to the watched folder, whose URI is `folder`.
 fn relative_path(folder: &str, file: &ArrivedFile) -> Option<String> {
     let relative = file.uri.strip_prefix(folder)?.strip_prefix('/')?;
-    // The URI is percent-encoded, so take the same number of names from the path.
+    // The URI is percent-encoded, so take the last names of the path: as many as the URI has.
     let depth = relative.matches('/').count() + 1;
     let names: Vec<&str> = file.path.rsplit('/').take(depth).collect();
     Some(names.into_iter().rev().collect::<Vec<_>>().join("/"))

@@ -7,7 +7,7 @@ use headwater_model::{
 };
 
 /// Returns the schema of the events of a trigger. `server_uri` is the source of the events of a
-/// database, a stream or a topic; any text if it is `None`.
+/// database, a stream or a topic; if it is `None`, the source can be any text.
 pub fn event_schema(trigger: &Trigger, server_uri: Option<String>) -> ValueSchema {
     let server = server_uri.map_or(ValueSchema::Text, one);
     let (source, types, subject, data): EventSchemas = if let Some(bucket) = &trigger.bucket {

@@ -1,6 +1,6 @@
-//! The values of events: the form in which functions receive an event, the values at paths of an
-//! event, payloads of messages, loops in the lineage of an event, the ids of recent events, and the
-//! schemas of events. This crate does no I/O.
+//! Events as values. The modules create the argument of a function from an event, read values at
+//! paths, parse payloads, detect loops in the lineage, remember recent ids, and describe events by
+//! schemas. This crate does no I/O.
 
 mod aws_event;
 mod batch;

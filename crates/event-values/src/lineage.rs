@@ -1,9 +1,9 @@
 //! Detection of loops by the lineage of events.
 //!
-//! The lineage of an event is the field `caused_by`: the triggers whose events led to it. Sources
-//! ignore a change of a table or an object, a merge and the end of a job if their own trigger
-//! caused it. A message must be removed from its queue, so a message that closes a loop becomes a
-//! failed event. A user can inspect and replay this event.
+//! The lineage of an event is the field `caused_by`: the triggers whose events led to it. The
+//! source of a trigger ignores changes of tables and objects, merges and ends of jobs that this
+//! trigger caused. A message must be removed from its queue, so a message that closes a loop
+//! becomes a failed event. A user can inspect and replay this event.
 
 use headwater_model::{ErrorCode, Event, Problem};
 
@@ -11,8 +11,8 @@ use headwater_model::{ErrorCode, Event, Problem};
 /// function after about 16 calls.
 const CHAIN_MAX: usize = 16;
 
-/// Returns the reason not to deliver an event to a trigger, or to a queue of calls; `None` if the
-/// event closes no loop.
+/// Returns the problem that prevents the delivery of an event to a trigger or to a queue of calls;
+/// `None` if the event closes no loop.
 pub fn loop_problem(event: &Event, trigger: &str) -> Option<Problem> {
     let lineage = &event.caused_by;
     let is_own = lineage.iter().any(|name| name == trigger);

@@ -5,9 +5,10 @@ use base64::engine::general_purpose::STANDARD;
 use headwater_model::CloudEvent;
 use serde_json::Value;
 
-/// Returns a text as a JSON value. A text that is a JSON object or array is parsed, and any other
-/// text becomes a string. A text such as `123` also becomes a string, so that plain texts always
-/// have the same type. A text that is nested too deeply for a stored event becomes a string.
+/// Returns a payload as a JSON value. A JSON object or array is parsed; any other payload becomes a
+/// JSON string. A payload such as `123` also becomes a string, so that plain text always has the
+/// same type. An object or array that is nested too deeply for a stored event becomes a string,
+/// too.
 pub fn of_text(text: &str) -> Value {
     let is_container = text.trim_start().starts_with(['{', '[']);
     let parsed = is_container.then(|| CloudEvent::parse_value(text).ok()).flatten();

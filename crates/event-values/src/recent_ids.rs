@@ -1,14 +1,15 @@
-//! The ids of recently accepted events. They are used to recognise repeated events. This module
-//! does no I/O.
+//! The ids of recently accepted events, by which repeated events are detected. This module does no
+//! I/O.
 //!
 //! An id is reserved before its event is stored. Until the event is durable, other requests with
-//! the id wait, because a repeated event must not be acknowledged before the first one is durable.
+//! the id wait, because a repeated event must not be acknowledged before the first event is
+//! durable.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use headwater_model::{JobId, Timestamp};
 
-/// Time for which an id is recognised.
+/// Time for which an id is kept.
 const WINDOW: chrono::TimeDelta = chrono::TimeDelta::minutes(10);
 
 /// Time by which the removal of ids from the store is delayed, so that many are removed together.
@@ -45,9 +46,9 @@ struct Batch {
 }
 
 impl RecentIds {
-    /// Reserves the ids of events for a batch. Returns for each event the earlier event with its
-    /// id; `None` for a new event. Returns no answer if an event with one of the ids is being
-    /// stored.
+    /// Reserves the ids of events for a batch. Returns, for each event, the earlier event with the
+    /// same id; `None` for a new event. Reserves nothing and returns `None` for the batch if an
+    /// event with one of the ids is being stored.
     pub fn reserve(&mut self, hashes: &[IdHash], events: &[JobId]) -> Option<Vec<Option<JobId>>> {
         if !self.reserved.is_empty() && hashes.iter().any(|hash| self.reserved.contains(hash)) {
             return None;
@@ -83,8 +84,8 @@ impl RecentIds {
         self.batches.insert(key, Batch { time, ids });
     }
 
-    /// Adds the ids of a stored batch. If a later batch contains an id again, its newest event
-    /// counts.
+    /// Adds the ids of a stored batch. If several batches contain an id, the event in the newest
+    /// batch counts.
     pub fn add(&mut self, key: String, time: Timestamp, ids: Vec<(IdHash, JobId)>) {
         if !self.batches.contains_key(&key) {
             for (hash, event) in &ids {

@@ -1,4 +1,4 @@
-//! Commits what a call wrote: to all tables at once, and only once per event.
+//! Commits the writes of a call: to all tables in one commit, and only once per event.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -35,7 +35,7 @@ struct TableRows<'a> {
 }
 
 impl TableRows<'_> {
-    /// Returns the columns of all parts. A column has its type in the first part that contains it.
+    /// Returns the columns of all parts. The first part that contains a column defines its type.
     fn schema(&self) -> SchemaRef {
         let mut fields: Vec<Arc<Field>> = Vec::new();
         for part in &self.parts {
@@ -49,7 +49,7 @@ impl TableRows<'_> {
     }
 }
 
-/// The branch of a commit, and the event that it contains.
+/// The branch of a commit, and the event whose id the commit contains.
 #[derive(Clone, Copy)]
 struct CommitTarget<'a> {
     branch: &'a str,
@@ -57,8 +57,8 @@ struct CommitTarget<'a> {
 }
 
 impl FunctionLake {
-    /// Commits the appended rows and the changes of statements, in one commit. It must be called
-    /// only after the function has succeeded.
+    /// Commits the appended rows and the changes of statements, in one commit. Must be called only
+    /// after the function has succeeded.
     ///
     /// Errors: `forbidden`, `merge_conflict` if another commit changed the same rows, and the
     /// errors of a write.
@@ -106,7 +106,7 @@ impl FunctionLake {
         found.unwrap_or_default()
     }
 
-    /// Commits rows, to all tables at once.
+    /// Commits rows to all tables, in one commit.
     async fn write(
         &self,
         appends: &[(TableName, SharedTable)],
@@ -154,7 +154,7 @@ impl FunctionLake {
             transaction.event(event);
         }
         let entry = self.entry.lock().clone();
-        // On the branch of the call, the merge stores the entry.
+        // A commit without an event is on the branch of the call: the later merge stores the entry.
         if let Some(CommitEntry { journal, key, value }) = entry
             && target.event.is_some()
         {

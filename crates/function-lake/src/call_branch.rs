@@ -1,10 +1,10 @@
 //! The branch of a call: a hidden copy of the lake for the call's writes.
 //!
-//! A call reads the state of the lake at its first read. The branch is created at this state before
-//! the first statement that writes, and before the first read after an append, so that the call
-//! sees its own writes. It is merged after the call has succeeded. If the call fails, the branch is
-//! deleted with its last handle, and the branches of a killed server are deleted at the next start.
-//! A call that only appends needs no branch: it commits its rows in one transaction.
+//! A call reads the state that the lake had at the call's first read. So that the call sees its own
+//! writes, the branch is created at this state before the first statement that writes, or the first
+//! read after an append. The branch is merged after the call has succeeded. If the call fails, the
+//! branch is deleted with its last handle. The branches of a killed server are deleted at the next
+//! start. A call that only appends needs no branch: it commits its rows in one transaction.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -73,8 +73,8 @@ impl FunctionLake {
             return Ok(branch);
         }
         branch.delete().await;
-        // The target has moved since the first read. For a branch at an earlier commit, the lake
-        // checks the files of all tables, so this is not the first attempt.
+        // The target has moved since the first read. This is only the second attempt, because for a
+        // branch at an earlier commit, the lake checks the files of all tables.
         let from = RefSpec::Commit(commit.to_string());
         TemporaryBranch::create(lake, TRANSACTION_BRANCHES, from).await.or_problem()
     }
@@ -145,8 +145,9 @@ impl FunctionLake {
     }
 }
 
-/// Returns the error for a merge with conflicts. It contains no rows, because the call may not have
-/// the right to see them. It can be retried, because the next call reads the other changes.
+/// Returns the error for a merge with conflicts. The error contains no rows, because the call may
+/// not have the right to see them. The call can be retried, because it then reads the other
+/// changes.
 fn conflict(target: &str, report: &MergeReport) -> Problem {
     let tables: Vec<String> =
         report.conflicts.iter().map(|conflict| format!("`{}`", conflict.table)).collect();

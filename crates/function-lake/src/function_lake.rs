@@ -62,8 +62,8 @@ pub struct CallScope {
     pub author: String,
     /// The call's job.
     pub job: JobId,
-    /// The target branch, which the call reads, and which contains its writes after it has
-    /// succeeded.
+    /// The target branch. The call reads this branch, and its writes are committed there after it
+    /// has succeeded.
     pub branch: String,
     /// The id of the part of an event that the call handles. At most one commit has this id.
     pub event: Option<String>,
@@ -142,7 +142,7 @@ impl FunctionLake {
         Ok(LakeResponse { value: json!(put.or_problem()?.etag), content: Vec::new() })
     }
 
-    /// Executes a statement. Its result contains the rows that the call has appended.
+    /// Executes a statement. The statement sees the rows that the call has appended.
     async fn query(&self, sql: &str, format: Format) -> Result<LakeResponse, Problem> {
         let parsed = Prepared::parse(sql).map_err(headwater_engine::Error::from);
         let statement = parsed.or_problem()?;

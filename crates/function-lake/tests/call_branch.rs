@@ -29,7 +29,7 @@ impl Fixture {
         Fixture { parts: LakeComponents { lake, engine, objects }, _folder: folder }
     }
 
-    /// Begins a call, for an event if there is one.
+    /// Begins a call; `event` is the id of the event that caused it.
     fn call(&self, event: Option<&str>) -> FunctionLake {
         let scope = CallScope {
             access: None,

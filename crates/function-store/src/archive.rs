@@ -143,8 +143,8 @@ impl Reader<'_> {
         Ok(ProjectFile::new(content, is_executable))
     }
 
-    /// Rejects entries that overlap in the archive. An archive that expands few bytes to many files
-    /// is an attack.
+    /// Rejects entries that overlap in the archive, as in a ZIP bomb, which expands a few bytes to
+    /// many files.
     fn check_ranges(&mut self) -> Result<()> {
         self.ranges.sort_unstable();
         let overlaps = |pair: &[(u64, u64)]| pair[0].1 > pair[1].0 && pair[1].1 > pair[1].0;

@@ -33,8 +33,8 @@ pub enum FunctionChange {
     Code(StoredCode),
     /// Replaces the settings, and the values that a protocol stores with the function.
     Settings(Box<FunctionSettings>, BTreeMap<String, Value>),
-    /// Publishes the latest state as a version, unless it is the same as the last version. The
-    /// description, if given, is that of the version.
+    /// Publishes the latest state as a version, unless it equals the last version. The text, if
+    /// present, becomes the description of the version.
     Publish(Option<String>),
     /// Deletes a version.
     DeleteVersion(u64),

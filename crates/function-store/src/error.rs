@@ -55,7 +55,7 @@ pub enum Error {
         /// An alias that refers to the version.
         alias: String,
     },
-    /// The function's revision differs from the one that the request expects.
+    /// The function's revision differs from the revision that the request expects.
     #[error("function `{name}` is at revision `{found}`, not `{expected}`")]
     WrongRevision {
         /// The name of the function.
@@ -132,8 +132,8 @@ impl ErrorDetails for Error {
     fn hint(&self) -> Option<String> {
         match self {
             Error::NotFound { .. } => {
-                let hint = "List the functions with `headwater function ls`; those of a project \
-                            have no versions of their own";
+                let hint = "List the functions with `headwater function ls`; functions of a \
+                            project have no versions of their own";
                 Some(hint.to_owned())
             }
             Error::NoVersion { name, .. } => {

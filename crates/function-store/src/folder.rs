@@ -1,5 +1,5 @@
-//! The files of a function on disk: a folder, or a ZIP archive. The Python client has the same
-//! rules, in `python/headwater/function_files.py`.
+//! The files of a function on disk: a folder, or a ZIP archive. The Python client implements the
+//! same rules in `python/headwater/function_files.py`.
 
 use std::fs;
 use std::io;
@@ -17,7 +17,7 @@ use crate::{Error, Result};
 /// Folders that are not part of a function.
 const SKIPPED: [&str; 1] = ["__pycache__"];
 
-/// Reads the files of a folder, except hidden ones, or an archive, and returns a deployment
+/// Reads an archive, or the files of a folder except hidden files, and returns a deployment
 /// request.
 ///
 /// Errors: `invalid_argument` if the path does not exist, or if a file is a link or too large.

@@ -44,7 +44,7 @@ pub struct StoredVersion {
 }
 
 impl StoredVersion {
-    /// Returns a text that identifies this state, in the form of a UUID.
+    /// Returns a string that identifies this state, in the form of a UUID.
     pub fn revision(&self) -> String {
         revision(self)
     }
@@ -54,7 +54,7 @@ impl StoredVersion {
         self.version.map_or_else(|| LATEST.to_owned(), |version| version.to_string())
     }
 
-    /// Returns true if a new version would be the same as this one.
+    /// Returns true if files, settings and attributes are equal.
     pub(crate) fn is_same(&self, other: &StoredVersion) -> bool {
         self.code == other.code
             && self.settings == other.settings
@@ -104,8 +104,8 @@ pub struct StoredFunction {
 }
 
 impl StoredFunction {
-    /// Returns the number of the version that a version or alias names; `None` for the latest
-    /// state. For an alias with weights, `roll` (from 0 to 1) selects the version.
+    /// Returns the number of the version to which a qualifier refers; `None` for the latest state.
+    /// For an alias with weights, `roll` (from 0 to 1) selects the version.
     ///
     /// Errors: `function_not_found`.
     pub fn resolve(&self, qualifier: &str, roll: f64) -> Result<Option<u64>> {
@@ -139,7 +139,7 @@ impl StoredFunction {
     }
 
     /// Checks that the limit on concurrent calls is not lower than the number of provisioned
-    /// instances. The limit 0 stops all calls, also those to provisioned instances.
+    /// instances. The limit 0 stops all calls, including calls to provisioned instances.
     ///
     /// Errors: `invalid_argument`.
     pub(crate) fn check_concurrency(&self) -> Result<()> {
@@ -166,7 +166,7 @@ impl StoredFunction {
         })
     }
 
-    /// Returns a text that identifies the state of an alias.
+    /// Returns a string that identifies the state of an alias.
     pub fn alias_revision(&self, alias: &str) -> String {
         revision(&self.aliases.get(alias))
     }
@@ -188,7 +188,7 @@ impl StoredFunction {
     }
 }
 
-/// Returns a text that identifies a value, in the form of a UUID.
+/// Returns a string that identifies a value, in the form of a UUID.
 pub(crate) fn revision<T: Serialize>(value: &T) -> String {
     let hash = ObjectId::of(&serde_json::to_vec(value).unwrap_or_default()).to_string();
     let parts = [0..8, 8..12, 12..16, 16..20, 20..32].map(|range| &hash[range]);

@@ -1,4 +1,4 @@
-//! Handlers: the files in which a runtime searches for the function to call.
+//! Checks of handlers: the file in which a runtime searches for the function must exist.
 
 use headwater_model::{FunctionSettings, ProjectFiles};
 

@@ -30,7 +30,7 @@ const STATEMENTS_MAX: usize = 100;
 /// Folders of a layer whose files are placed in the root folder of the function.
 const ROOTS: [&str; 2] = ["python/", "nodejs/"];
 
-/// The function's folder for all other files of layers. The sandbox shows it at `/opt`.
+/// The function's folder for all other files of layers. The sandbox has a link from `/opt` to it.
 const OTHERS: &str = "opt";
 
 /// A layer.
@@ -145,7 +145,7 @@ impl FunctionStore {
     /// this method returns.
     ///
     /// Errors: `function_not_found` for an unknown layer or version; `invalid_argument`;
-    /// `already_exists` for a statement; `commit_conflict`.
+    /// `already_exists` for the id of a statement; `commit_conflict`.
     pub async fn change_layer(&self, name: &str, change: &LayerChange) -> Result<StoredLayer> {
         check_name(name)?;
         for _ in 0..ATTEMPTS {
@@ -230,8 +230,7 @@ impl StoredVersion {
 }
 
 impl FunctionStore {
-    /// Returns the files of a function with those of the layers that its attributes name under
-    /// [`LAYERS`].
+    /// Returns the files of a function and of the layers that its attribute [`LAYERS`] names.
     ///
     /// Errors: `invalid_argument` if the files are too many or too large together.
     pub async fn with_layers(
@@ -256,8 +255,8 @@ impl FunctionStore {
     }
 }
 
-/// Adds the files of layers to those of a function. Later layers replace the files of earlier ones,
-/// and files of the function replace those of layers.
+/// Adds the files of layers to the files of a function. Later layers replace files of earlier
+/// layers, and files of the function replace files of layers.
 pub fn add_layers(files: ProjectFiles, layers: Vec<ProjectFiles>) -> ProjectFiles {
     let mut merged = ProjectFiles::new();
     for layer in layers {

@@ -88,8 +88,8 @@ pub struct FunctionUrl {
     pub created: Timestamp,
     /// Time of its last change.
     pub modified: Timestamp,
-    /// Identity that made the last change. Requests without a signature call the function with its
-    /// rights.
+    /// Identity that made the last change. Unsigned requests call the function with the rights of
+    /// this identity.
     pub actor: Actor,
 }
 
@@ -133,7 +133,7 @@ pub struct InvokeConfig {
     /// The destination that receives a record of each call that failed after its last retry.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_failure: Option<String>,
-    /// Identity that set `on_success`. Records are sent to an address with its rights.
+    /// Identity that set `on_success`, with whose rights records are sent to an address.
     #[serde(default)]
     pub success_actor: Actor,
     /// Identity that set `on_failure`.
@@ -194,7 +194,7 @@ impl StoredFunction {
         self.qualifiers.get(qualifier.unwrap_or(LATEST))
     }
 
-    /// Returns a text that identifies the state of a policy.
+    /// Returns a string that identifies the state of a policy.
     pub fn policy_revision(&self, qualifier: Option<&str>) -> String {
         crate::function::revision(&self.settings_of(qualifier).map(|settings| &settings.policy))
     }
@@ -327,7 +327,7 @@ fn add_permission(settings: &mut QualifierSettings, id: String, statement: Value
     let bytes = statement.to_string().len();
     if settings.policy.len() >= STATEMENTS_MAX || bytes > STATEMENT_BYTES_MAX {
         let message = format!(
-            "the policy has more than {STATEMENTS_MAX} statements, or one has more than \
+            "the policy has more than {STATEMENTS_MAX} statements, or a statement has more than \
              {STATEMENT_BYTES_MAX} bytes"
         );
         return Err(Error::invalid(message, "Remove unused statements"));

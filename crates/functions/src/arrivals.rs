@@ -82,7 +82,7 @@ impl Arrivals {
         functions.insert(label.to_owned(), FunctionArrivals { last_call: now, intervals });
     }
 
-    /// Returns the next call of a function; `None` if its calls are irregular or too few.
+    /// Returns the expected next call of a function; `None` if its calls are irregular or too few.
     pub(crate) fn next_call(&self, label: &str) -> Option<RegularCall> {
         let function = self.0.lock().get(label).copied()?;
         let (mean, deviation) = function.intervals.regular()?;

@@ -31,7 +31,7 @@ struct Call {
     runs: bool,
 }
 
-/// Maximum number of owners that the reason why a call waits can list.
+/// Maximum number of owners listed in the reason why a call waits.
 const NAMED_MAX: usize = 5;
 
 /// A registered call, which is removed from the registry when this value is dropped.
@@ -42,7 +42,7 @@ pub(crate) struct RegisteredCall<'a> {
 }
 
 impl CallRegistry {
-    /// Returns a number that no call has.
+    /// Returns an unused sequence number.
     pub(crate) fn next_number(&self) -> u64 {
         let mut state = self.0.lock();
         state.next += 1;
@@ -88,8 +88,7 @@ impl Drop for RegisteredCall<'_> {
 }
 
 impl Functions {
-    /// Returns the running and queued calls. For each queued call, the reason why it waits is
-    /// included.
+    /// Returns the running and queued calls. A queued call includes the reason why it waits.
     pub fn calls(&self) -> Vec<FunctionCall> {
         self.calls_where(|_| true)
     }

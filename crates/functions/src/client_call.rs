@@ -1,5 +1,5 @@
-//! The parts of a call that only clients of AWS Lambda send: a context, and a receiver for a
-//! streamed answer.
+//! The parts of a call that only clients of AWS Lambda use: a context, and a receiver for a
+//! streamed response.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,31 +12,30 @@ use tokio::sync::mpsc;
 /// Number of parts that are buffered; if the buffer is full, the function waits.
 const PARTS_MAX: usize = 4;
 
-/// The context and the receiver of a streamed response, which only clients of AWS Lambda send, and
-/// the trace of the call.
+/// The parts that only clients of AWS Lambda use, and the trace of the call.
 #[derive(Debug, Clone, Default)]
 pub struct ClientCall {
     /// The context that the client sent. Handlers read it as `context.client_context`.
     pub context: Option<Value>,
-    /// The receiver of a streamed answer; `None` if the answer is returned as a whole.
+    /// The receiver of a streamed response; `None` if the response is returned in one piece.
     pub answer: Option<ResponseSender>,
     /// The span of the handler, if the call is traced. The function runtime sets it.
     pub trace: Option<TraceContext>,
 }
 
-/// A part of a streamed answer.
+/// A part of a streamed response.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ResponsePart {
-    /// The first part, which contains the media type of the answer.
+    /// The first part, which contains the media type of the response.
     Begin {
         /// The media type that the function set; may be empty.
         media_type: String,
     },
-    /// The next bytes of the answer.
+    /// The next bytes of the response.
     Bytes(Bytes),
 }
 
-/// The sender of a streamed answer. Clones share the channel.
+/// The sender of a streamed response. Clones share the channel.
 #[derive(Debug, Clone)]
 pub struct ResponseSender {
     sender: mpsc::Sender<ResponsePart>,
@@ -44,7 +43,7 @@ pub struct ResponseSender {
 }
 
 impl ResponseSender {
-    /// Creates a sink, and the receiver of its parts.
+    /// Creates a sender, and the receiver of its parts.
     pub fn new() -> (ResponseSender, mpsc::Receiver<ResponsePart>) {
         let (sender, parts) = mpsc::channel(PARTS_MAX);
         (ResponseSender { sender, has_begun: Arc::default() }, parts)

@@ -1,9 +1,9 @@
 //! The CPU boost of calls that have just started, limited per owner.
 //!
-//! A starting call has a higher CPU weight, so that short calls do not wait behind long-running
-//! ones. Without a limit, an owner with many successive long calls would always have the boost. So
-//! the CPU time of calls that are not short counts against their owner, and an owner with much
-//! counted CPU time loses the boost for a while.
+//! A starting call has a higher CPU weight, so that short calls do not wait behind long calls.
+//! Without a limit, an owner with many successive long calls would always have the boost. So the
+//! CPU time of calls that are not short counts against their owner. An owner with more than
+//! [`USED_MAX`] gets no boost until the counted time has decayed.
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -16,8 +16,8 @@ use crate::FunctionResult;
 pub struct EarlyResult(Arc<Mutex<Option<oneshot::Sender<FunctionResult>>>>);
 
 impl EarlyResult {
-    /// Creates a sender, and the receiver of the result. If the call fails, or its result is known
-    /// only with its outcome, nothing is sent.
+    /// Creates a sender, and the receiver of the result. Nothing is sent if the call fails, or if
+    /// its result is known only after the exit of the process.
     pub fn new() -> (EarlyResult, oneshot::Receiver<FunctionResult>) {
         let (sender, result) = oneshot::channel();
         (EarlyResult(Arc::new(Mutex::new(Some(sender)))), result)

@@ -77,7 +77,7 @@ pub enum Error {
         retried_with: Option<u64>,
         /// The peak memory in bytes.
         used: u64,
-        /// The place where the limit is set.
+        /// The kind of declaration that sets the limit.
         settings: LimitSettings,
     },
     /// The instance exceeded its time limit.
@@ -94,7 +94,7 @@ pub enum Error {
         /// True if the limit expired before the function started, while its packages were imported
         /// for the first time.
         importing: bool,
-        /// The place where the limit is set.
+        /// The kind of declaration that sets the limit.
         settings: LimitSettings,
         /// The stack of the user's code, outermost frame first. Empty if the process did not report
         /// its stack in time.
@@ -114,7 +114,7 @@ pub enum Error {
         limit: u64,
         /// The size of `/tmp` in bytes.
         used: u64,
-        /// The place where the limit is set.
+        /// The kind of declaration that sets the limit.
         settings: LimitSettings,
         /// The stack of the user's code, outermost frame first.
         frames: Vec<Frame>,
@@ -180,7 +180,7 @@ pub enum Error {
         label: String,
         /// The limit in bytes.
         most: u64,
-        /// The place where the function is defined.
+        /// The kind of declaration that defines the function.
         settings: LimitSettings,
     },
     /// The spawner or a sandbox failed.

@@ -41,8 +41,8 @@ type FinishedCall = (Outcome, Option<WarmInstance>);
 
 impl Execution<'_> {
     /// Runs a function. If the function runs out of memory, runs it once more with twice the
-    /// memory, if the machine has that much free. A function with network access is not run again,
-    /// because it would repeat its requests.
+    /// memory, if that much memory is free. A function with network access is not run again,
+    /// because a second run would repeat its requests.
     pub(crate) async fn run(
         &mut self,
         invocation: &Invocation,

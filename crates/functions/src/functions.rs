@@ -125,7 +125,7 @@ impl Functions {
             );
         }
         if !report.cpu_limits {
-            warnings.push("control groups cannot limit a function's use of processors here".into());
+            warnings.push("control groups cannot limit a function's CPU time on this host".into());
         }
         if !report.process_limits {
             warnings.push(

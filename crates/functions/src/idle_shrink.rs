@@ -27,7 +27,7 @@ pub(crate) enum ShrinkState {
     /// The process has been running since this time to return memory. The number counts the
     /// attempts, including this one.
     Running(Instant, u32),
-    /// The process is being paused. The boxed state is the state after that.
+    /// The process is being paused. The boxed state follows when it is paused.
     Stopping(oneshot::Receiver<Option<ResourceUsage>>, Box<ShrinkState>),
     /// Shrinking is complete.
     Done,
@@ -35,8 +35,8 @@ pub(crate) enum ShrinkState {
 
 impl ShrinkState {
     pub(crate) fn of(warm: &WarmInstance) -> ShrinkState {
-        // A process that was not cloned from a zygote shares no memory with one, so it has nothing
-        // to return.
+        // A process that was not cloned from a zygote shares no memory with a zygote, so it has
+        // nothing to return.
         if warm.zygote.is_some() {
             ShrinkState::Awake(Instant::now(), 0)
         } else {

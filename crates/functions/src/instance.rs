@@ -273,8 +273,8 @@ impl Instance {
                 }
                 said = self.readers.messages() => {
                     let said = heard.insert(said);
-                    // User code can also send this message. So unless the process is reused, it is
-                    // observed until it ends.
+                    // User code can also send this message. So a process that is not reused is
+                    // observed until its end.
                     if said.kept.is_none() || self.invocation.reuse == Reuse::Never {
                         concluded = Box::pin(self.conclude_early(said)).await;
                         continue;
@@ -329,7 +329,7 @@ impl Instance {
         messages: &mut WorkerMessages,
     ) -> Option<Result<FunctionResult>> {
         let early = self.invocation.early_result.as_ref()?;
-        // A table in the second file of this message is sealed.
+        // `Laid` with a second file contains a sealed table, which the process cannot change.
         let is_final =
             matches!(messages.said, FinalMessage::Laid(_, Some(_)) | FinalMessage::Bool(_));
         if !messages.is_last || !is_final || !self.feeding.is_empty() {
@@ -397,7 +397,7 @@ impl Instance {
         }
         let usage = self.running.measure(&self.unreleased.inodes(&self.files)).await;
         if usage.is_some() {
-            // The process holds none of the files, not even those of this call.
+            // The process holds none of the files, not even the files of this call.
             self.unreleased = UnreleasedFiles::released();
         }
         usage

@@ -102,8 +102,8 @@ pub(crate) fn environment_sandbox(
 }
 
 /// Writes the worker, the SDK and the project to a memory file. Paths are relative to the root of
-/// the sandbox or to the work folder. The file does not contain the worker for a clone of a zygote,
-/// and not the project if the sandbox mounts its folder.
+/// the sandbox or to the work folder. For a clone of a zygote, the file omits the worker; if the
+/// sandbox mounts the project's folder, the file omits the project.
 pub(crate) fn files(
     invocation: &Invocation,
     origin: &Origin,

@@ -36,7 +36,7 @@ pub struct Invocation {
     pub quota: Option<TableQuota>,
     /// The later calls that may reuse the process.
     pub reuse: Reuse,
-    /// True if the function is a program whose runtime its process starts, such as Node.
+    /// True if the function runs in another runtime, such as Node, which its process starts.
     pub starts_runtime: bool,
     /// The owner and priority of the call.
     pub share: CallOwner,
@@ -44,7 +44,7 @@ pub struct Invocation {
     pub begins_until: CancellationToken,
     /// The call's access to the lake, for `headwater.lake`.
     pub lake: Option<Arc<dyn LakeAccess>>,
-    /// The context and the receiver of a streamed answer, if the client sent them.
+    /// The context from the client, and the receiver of a streamed response.
     pub client: ClientCall,
     /// The receiver of a result whose process has not exited yet.
     pub early_result: Option<EarlyResult>,
@@ -184,7 +184,7 @@ impl Outcome {
         self.usage.cold_starts > 0
     }
 
-    /// Records if the call was a cold start.
+    /// Records whether the call was a cold start.
     pub(crate) fn begun(mut self, cold: bool) -> Self {
         self.usage.cold_starts = u64::from(cold);
         self

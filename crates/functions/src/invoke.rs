@@ -23,10 +23,10 @@ struct RunningCall {
 }
 
 impl Functions {
-    /// Runs a function once and waits for its outcome. Uses an idle instance if there is one that
-    /// the invocation allows, otherwise a new instance. Printed lines are sent to `sink` while the
-    /// function runs. If the sink is full, the function waits; if the sink is closed, lines are
-    /// discarded. Dropping the future kills the process.
+    /// Runs a function once and waits for its outcome. Uses an idle instance that the invocation
+    /// allows, otherwise a new instance. Printed lines are sent to `sink` while the function runs.
+    /// If the sink is full, the function waits; if the sink is closed, lines are discarded.
+    /// Dropping the future kills the process.
     pub async fn invoke(
         &self,
         mut invocation: Invocation,

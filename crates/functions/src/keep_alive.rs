@@ -54,7 +54,7 @@ pub(crate) enum KeepAliveReason {
     Regular { ended: Instant, interval: Duration },
     /// The instance was started ahead of a call with this cause.
     Started { cause: Arc<str> },
-    /// The instance exists, and is kept for a call with this cause.
+    /// The instance already existed, and is kept for a call with this cause.
     Extended { cause: Arc<str> },
     /// The function has provisioned concurrency.
     Provisioned,
@@ -93,7 +93,7 @@ impl KeepAlive {
         }
     }
 
-    /// Stops keeping the instance for a regular call.
+    /// No longer keeps the instance for an expected regular call, but only for [`IDLE_MAX`].
     pub(crate) fn end_extension(&mut self) {
         if let KeepAliveReason::Regular { ended, .. } = self.reason {
             *self = KeepAlive::after_call(ended, None);

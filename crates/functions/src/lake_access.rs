@@ -1,8 +1,8 @@
 //! Requests of running functions to the lake: objects, queries, rows to append.
 //!
 //! The worker sends a request over its socket, and attaches a memory file with the content of the
-//! request. The answer also has a memory file attached, which contains a line of JSON and the
-//! content of the answer. This crate only transports requests and answers. An implementation of
+//! request. The response also has a memory file attached, which contains a line of JSON and the
+//! content of the response. This crate only transports requests and responses. An implementation of
 //! [`LakeAccess`] checks and executes them.
 
 use std::io::Write;
@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 
 use crate::{Error, Result, SharedTable};
 
-/// Maximum content of a request or an answer, in bytes.
+/// Maximum content of a request or a response, in bytes.
 pub const LAKE_CONTENT_BYTES_MAX: u64 = 256 << 20;
 
 /// The access of one call to the lake.
@@ -75,10 +75,10 @@ pub enum LakeRequest {
     },
 }
 
-/// The answer to a request.
+/// The response to a request.
 #[derive(Debug, Default)]
 pub struct LakeResponse {
-    /// The short value of the answer, as JSON.
+    /// The short value of the response, as JSON.
     pub value: Value,
     /// The content of an object, or the rows of a query, in parts.
     pub content: Vec<Bytes>,
@@ -165,7 +165,7 @@ async fn request(message: LakeMessage, file: Option<OwnedFd>) -> Result<LakeRequ
     })
 }
 
-/// Writes an answer to a memory file and seals the file. Each part is freed after it was written.
+/// Writes a response to a memory file and seals the file. Each part is freed after it was written.
 fn write(head: &str, content: Vec<Bytes>) -> Result<MemoryFile> {
     let failed = || Error::io("write a memory file");
     let mut file = MemoryFile::create("headwater-lake")?;

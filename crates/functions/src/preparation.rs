@@ -103,7 +103,7 @@ impl Functions {
         keep_alive: KeepAlive,
     ) -> Result<(), String> {
         let (inner, started) = (&self.0, Instant::now());
-        // If the preparation does not end before the call, the next one starts earlier.
+        // If the preparation does not end before the call, the next preparation starts earlier.
         let raise_start = |reason: String| {
             inner.start_times.raise(&invocation.label, started.elapsed(), Instant::now());
             Err(reason)
@@ -140,8 +140,9 @@ impl Functions {
         let finished = instance.finish(limits).await;
         let (outcome, warm) = finished.map_err(|error| error.to_string())?;
         uncharged.cpu_us += outcome.usage.cpu_us;
-        // Discard the instance after a failed import, so that the call repeats it. The same applies
-        // to a module that requests the lake, because it may have handled the error.
+        // Discard the instance after a failed import, so that the call repeats the import. Also
+        // discard it if the module requested the lake, because the module may have handled the
+        // error.
         let has_failed = matches!(outcome.returned, Err(Error::FunctionRaised { .. }));
         let is_usable = !has_failed && !lake.0.load(Ordering::Relaxed);
         let Some(warm) = warm.filter(|_| is_usable) else {
@@ -158,7 +159,7 @@ impl Functions {
     }
 }
 
-/// Rejects requests to the lake during a preparation, and records whether there was one.
+/// Rejects requests to the lake during a preparation, and records whether there was a request.
 #[derive(Debug, Default)]
 struct RejectingLakeAccess(AtomicBool);
 

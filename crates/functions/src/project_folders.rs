@@ -54,7 +54,7 @@ pub(crate) struct ProjectFolders {
 #[derive(Debug)]
 struct Version {
     digest: [u8; 32],
-    /// Values with this content, found by their pointers without computing a digest.
+    /// Values with this content, which are recognized by their address without computing a digest.
     sources: Vec<Weak<ProjectFiles>>,
     folder: Arc<ProjectFolder>,
     used: Instant,

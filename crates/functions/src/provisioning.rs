@@ -4,8 +4,9 @@
 //! Instances start in the same way as ahead of an expected call. An instance that ends is replaced.
 //! After a failed start, and after many starts within a minute, the next start is delayed. All
 //! provisioned instances together use at most half of the memory of functions, so that other calls
-//! always get memory. A function whose last start failed gives its part to the others, except for
-//! its started instances. Without provisioned concurrency, no instance starts.
+//! always get memory. A function whose last start failed keeps only the memory of its started
+//! instances; the other functions may use the rest. Without provisioned concurrency, no instance
+//! starts.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
@@ -91,8 +92,8 @@ impl ProvisionedFunction {
         count
     }
 
-    /// Returns the number of instances to keep. After a failed start, one more than the started
-    /// ones may start: the next attempt uses memory that is free at that time.
+    /// Returns the number of instances to keep. After a failed start, only one more instance may
+    /// start: the next attempt uses memory that is free at that time.
     fn wanted(&self, ready: usize) -> usize {
         if self.failures == 0 {
             return self.allotted;
@@ -115,8 +116,8 @@ impl ProvisionedFunction {
         }
     }
 
-    /// Counts a start. After too many starts within a period, delays the next one until the end of
-    /// the period. This limits the CPU time of instances that end soon after each start.
+    /// Counts a start. After too many starts within a period, delays the next start until the end
+    /// of the period. This limits the CPU time of instances that end soon after each start.
     fn count_start(&mut self, now: Instant) {
         let is_current = |start: &Instant| now.saturating_duration_since(*start) < STARTS_PERIOD;
         let start = self.period_start.filter(is_current).unwrap_or(now);
@@ -133,8 +134,8 @@ impl ProvisionedFunction {
 }
 
 /// Distributes memory to the functions in the order of their names. A function whose last start
-/// failed keeps the memory of its started instances, and gets more only if the others leave some.
-/// `ready` contains the numbers of started instances.
+/// failed keeps the memory of its started instances, and gets more only if the other functions do
+/// not need it. `ready` contains the numbers of started instances.
 fn allot(
     entries: &mut BTreeMap<String, ProvisionedFunction>,
     ready: &BTreeMap<String, usize>,
@@ -153,7 +154,7 @@ fn allot(
 impl Functions {
     /// Sets the number of provisioned instances of a function. `name` identifies the setting, for
     /// example the name of the function with a version. `invocation` describes a call of the
-    /// function. If the function cannot have provisioned instances, it is the reason instead.
+    /// function, or is the reason why the function cannot have provisioned instances.
     pub fn provision(&self, name: &str, count: usize, invocation: Result<Invocation, String>) {
         let inner = &self.0;
         let start = invocation.and_then(|invocation| self.instance_start(&invocation));
@@ -274,9 +275,9 @@ impl Functions {
         }
     }
 
-    /// Records the result of a start, unless the setting has changed in the meantime. After a first
-    /// failure, and after its end, distributes the memory again. Returns true if another instance
-    /// may start immediately.
+    /// Records the result of a start, unless the setting has changed in the meantime. Distributes
+    /// the memory again after the first failure, and after the first success that follows. Returns
+    /// true if another instance may start immediately.
     fn record_start(&self, name: &str, key: &InstanceKey, started: Result<(), String>) -> bool {
         if let Err(reason) = &started {
             tracing::debug!(function = name, reason, "a provisioned instance cannot be started");
@@ -314,8 +315,8 @@ pub(crate) async fn fill_periodically(functions: Weak<Inner>) {
     }
 }
 
-/// Waits until no other handle exists. The caller then ends its start, because the start would
-/// delay the end of the runtime.
+/// Waits until no other handle exists. The caller then cancels the start of its instance, which
+/// would delay the end of the runtime.
 async fn other_handles_end(handle: &Functions) {
     while Arc::strong_count(&handle.0) > 1 {
         tokio::time::sleep(END_CHECK).await;

@@ -76,7 +76,8 @@ impl fmt::Debug for StreamedInput {
     }
 }
 
-/// The worker's end of a connection that streams rows. Also holds the server's end until started.
+/// The worker's end of a connection that streams rows. Also holds the server's end until the feed
+/// is started.
 pub(crate) struct InputFeed {
     theirs: Channel,
     /// The schema of the rows, encoded as an Arrow IPC stream without rows.
@@ -396,7 +397,8 @@ impl InputFeedFiles {
         Ok(file(None, ReusableFile::of(gathered, self.table_quota.as_ref())?))
     }
 
-    /// Sends a file to the function with `say`. Returns false if that failed.
+    /// Sends a file to the function by calling `say` with its number, the file, and true if the
+    /// file is new to the function. Returns false if sending failed.
     fn send_file(
         &self,
         mut file: File,
@@ -438,7 +440,7 @@ impl InputFeedFiles {
         self.known.lock().given.len() >= GIVEN_MAX
     }
 
-    /// Returns some of the files that the server will not use again.
+    /// Takes the numbers of at most [`GONE_AT_ONCE`] files that the server will not use again.
     fn gone(&self) -> Vec<u64> {
         let mut known = self.known.lock();
         let some = known.gone.len().min(GONE_AT_ONCE);

@@ -2,7 +2,8 @@
 //!
 //! A process that holds an input of an earlier call is not reused, because the input would not be
 //! charged. The check freezes the process and reads its mappings, which takes longer than a small
-//! function. So one check covers several calls. Until then the files are kept here and charged.
+//! function. So one check covers several calls. Until the check, the files are kept here and stay
+//! charged.
 
 use headwater_shared_memory::WorkerFile;
 
@@ -25,7 +26,7 @@ impl UnreleasedFiles {
     }
 
     /// Returns true if the check can wait, because the process holds only few and small files even
-    /// if it keeps those of the current call.
+    /// if it keeps the files of the current call.
     pub(crate) fn may_keep(&self, current: &[WorkerFile]) -> bool {
         // The size of a file on disk is unknown.
         let bytes = self.files.iter().chain(current).map(WorkerFile::memory_bytes);

@@ -95,8 +95,8 @@ struct Task<'a> {
     arguments: Vec<TaskArgument<'a>>,
     /// One value for each file of a table: true if the result may refer to the file.
     files: Vec<bool>,
-    /// The number of streamed inputs. Their descriptors follow those of the files: for each feed, a
-    /// socket and a file with the columns.
+    /// The number of streamed inputs. Their descriptors follow the descriptors of the files: for
+    /// each feed, a socket and a file with the columns.
     feeds: usize,
     huge_pages: bool,
     network: bool,
@@ -129,7 +129,7 @@ struct TaskCall<'a> {
     deadline_ms: u64,
     /// The context that the client sent.
     client_context: Option<&'a Value>,
-    /// True if the answer may be sent in parts.
+    /// True if the response may be sent in parts.
     streams: bool,
 }
 
@@ -251,7 +251,7 @@ pub(crate) enum Message {
     Network,
     /// The worker is about to run the user's code.
     Begun,
-    /// The runtime of another language than Python starts. It receives the event only later.
+    /// A runtime of another language than Python starts, and receives the event when it is ready.
     Starting,
     /// The runtime of the other language has started.
     Started,
@@ -270,12 +270,12 @@ pub(crate) enum Message {
     },
     /// A request to the lake; its content may be attached to the message.
     Lake { request: LakeMessage },
-    /// The function's answer begins, and is sent in parts.
+    /// The function's response begins, and is sent in parts.
     Answer {
         #[serde(default)]
         media_type: String,
     },
-    /// The next bytes of the answer, in Base64.
+    /// The next bytes of the response, in Base64.
     Bytes { bytes: String },
     /// A part of the result table, in a memory file that is attached to the message.
     Part,

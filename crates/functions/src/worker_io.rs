@@ -6,8 +6,8 @@
 //! memory.
 //!
 //! Reading ends when all processes of the instance have closed their ends of the socket and the
-//! pipes, or shortly after the instance's process has ended. Without a sandbox, a child process may
-//! keep them open.
+//! pipes. Without a sandbox, a child process may keep these ends open, so reading also ends shortly
+//! after the instance's process has ended.
 
 use std::future::poll_fn;
 use std::os::fd::{AsFd, OwnedFd};
@@ -40,7 +40,7 @@ use crate::{Error, FunctionEvent, ResponsePart, ResponseSender, Result, TableQuo
 /// Maximum length of a line in bytes; a longer line is split.
 const LINE_BYTES_MAX: usize = 16 << 10;
 
-/// Maximum output of an instance in bytes. Further output is discarded, and a line says so.
+/// Maximum output of an instance in bytes. Further output is discarded, and a line reports this.
 const PRINTED_BYTES_MAX: u64 = 64 << 20;
 
 /// Maximum waiting time for the next message after the process has ended.
@@ -73,7 +73,7 @@ impl LineSink {
         } else {
             return;
         };
-        // If the receiver was dropped, sending fails. The function continues nevertheless.
+        // If the receiver was dropped, sending fails, but the function continues.
         let _ = self.sink.send(event).await;
     }
 }
@@ -141,7 +141,7 @@ pub(crate) struct CallContext {
     pub(crate) pages: Option<Arc<HugePageFs>>,
     /// The call's access to the lake.
     pub(crate) lake: Option<Arc<dyn LakeAccess>>,
-    /// The receiver of a streamed answer.
+    /// The receiver of a streamed response.
     pub(crate) answer: Option<ResponseSender>,
     /// The clock that stops while the runtime of the call starts.
     pub(crate) start: StartClock,
@@ -186,7 +186,8 @@ pub(crate) async fn listen(
         let ChannelMessage { bytes, descriptors, .. } = received;
         let message = serde_json::from_slice(&bytes);
         let mut kept = None;
-        // The first message of this kind comes from the sandbox, before the function can send one.
+        // The first message of this kind comes from the sandbox, before the function can send any
+        // message.
         if let (Ok(Message::Network), Some((policy, sink))) = (&message, network.take()) {
             start_proxy(descriptors, policy, sink, &over);
             continue;
@@ -253,7 +254,7 @@ fn laid(file: Option<OwnedFd>, description: Option<OwnedFd>) -> FinalMessage {
     file.map_or(FinalMessage::Nothing, |file| FinalMessage::Laid(file, description))
 }
 
-/// Returns false if the process ended before it read its task. In that case, the kernel resets the
+/// Returns false if the process ended before it read its task. The kernel then resets the
 /// connection.
 fn has_read_task(ended: Option<&std::io::Result<Option<ChannelMessage>>>) -> bool {
     match ended {
@@ -282,7 +283,7 @@ fn result_of(message: Message, file: Option<OwnedFd>) -> (FinalMessage, Option<b
     }
 }
 
-/// Sends a part of a streamed answer, and waits while the client reads slowly.
+/// Sends a part of a streamed response, and waits while the client reads slowly.
 async fn send_part(answer: Option<&ResponseSender>, message: Message) {
     let part = match message {
         Message::Answer { media_type } => ResponsePart::Begin { media_type },

@@ -225,7 +225,7 @@ impl Zygotes {
     }
 
     /// Charges the CPU time of a start to the next call, because the call that caused the start was
-    /// cancelled, or because a preparation caused it.
+    /// cancelled, or no call caused it.
     pub(crate) fn owe(&self, environment: &Environment, cpu_us: u64) {
         if cpu_us > 0 {
             let mut slots = self.slots.lock();

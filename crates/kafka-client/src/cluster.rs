@@ -168,7 +168,7 @@ pub struct ClusterClient {
 }
 
 impl ClusterClient {
-    /// Connects to the first server that can be used, of those that the trigger names and others.
+    /// Connects to the first usable server: of those that the trigger names, then of `others`.
     pub async fn connect_any(&self, others: &[ServerName]) -> Result<Connection, Problem> {
         let mut first = None;
         for server in self.cluster.servers.iter().chain(others) {
@@ -198,12 +198,12 @@ impl ClusterClient {
     }
 }
 
-/// Returns the problem of a server.
+/// Converts a failure of a Kafka server to a problem.
 pub fn problem_at(server: &str, failure: BrokerFailure) -> Problem {
     if let BrokerFailure::Problem(problem) = failure {
         return problem;
     }
-    // A server may send long texts.
+    // A server may send a long message.
     let reason = failure.to_string();
     let reason = &reason[..reason.floor_char_boundary(REASON_BYTES_MAX)];
     let message = format!("Kafka at {server}: {reason}");

@@ -51,7 +51,7 @@ pub enum BrokerFailure {
     /// The description of another error, such as one that the server returned.
     #[error("{0}")]
     Server(String),
-    /// A problem that is complete.
+    /// A complete problem, which is returned as it is.
     #[error("{0}")]
     Problem(Problem),
 }
@@ -104,8 +104,8 @@ impl Connection {
         exchanged.map_err(|_| BrokerFailure::TimedOut)?
     }
 
-    /// Requests the offset of the first record at a time or later in each partition. `timestamp` is
-    /// in milliseconds since 1970. [`EARLIEST`](crate::EARLIEST) selects the first record, and
+    /// Requests, for each partition, the offset of the first record at or after `timestamp`, in
+    /// milliseconds since 1970. [`EARLIEST`](crate::EARLIEST) selects the first record, and
     /// [`LATEST`](crate::LATEST) the offset after the last record.
     pub async fn offsets(
         &mut self,

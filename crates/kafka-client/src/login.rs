@@ -53,7 +53,7 @@ impl Login {
         let mut session = session.map_err(|error| failed(&error))?;
         let mut received: Option<Vec<u8>> = None;
         for _ in 0..MESSAGES_MAX {
-            // SCRAM computes many hashes.
+            // SCRAM computes many hashes, so each step runs on a thread for blocking operations.
             let step = move || {
                 let mut data = Cursor::new(Vec::new());
                 let state = session.step(received.as_deref(), &mut data);

@@ -156,7 +156,7 @@ pub struct PartitionOffset {
     pub partition: i32,
     /// The error code; 0 if there is none.
     pub error: i16,
-    /// -1 if the partition has no record with this timestamp or a later one.
+    /// The offset; -1 if the partition has no record with this timestamp or a later one.
     pub offset: i64,
 }
 
@@ -187,7 +187,7 @@ impl Request for ListOffsetsRequest<'_> {
     }
 }
 
-/// Requests records of partitions, from an offset each.
+/// Requests records of partitions, each from its own offset.
 #[derive(Debug)]
 pub struct FetchRequest<'a> {
     /// The topic.
@@ -294,7 +294,7 @@ pub struct AuthenticateRequest {
     pub data: Vec<u8>,
 }
 
-/// The answer of the server.
+/// The response of the server.
 #[derive(Debug)]
 pub struct AuthenticateResponse {
     /// The error code; 0 if there is none.

@@ -150,8 +150,8 @@ impl Position {
         if more > 0 {
             message.push_str(&format!("; and {more} more partitions"));
         }
-        let hint = "Keep records longer than the trigger may be stopped (`retention.ms`); this \
-                    notice disappears after a day.";
+        let hint = "Set `retention.ms` to more than the time for which the trigger may be stopped; \
+                    this notice disappears after a day.";
         Some(Problem::new(ErrorCode::Unavailable, message).with_hint(hint))
     }
 }

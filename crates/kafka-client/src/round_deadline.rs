@@ -16,7 +16,7 @@ pub struct RoundDeadline {
     reading: AtomicUsize,
 }
 
-/// The part of one task in a round. A dropped part has reached the end.
+/// The participation of one task in a round. Dropping it means that the task has reached the end.
 pub struct RoundTask<'a> {
     end: &'a RoundDeadline,
     has_reached_end: bool,
@@ -33,13 +33,13 @@ impl RoundDeadline {
         *self.time.lock()
     }
 
-    /// Moves the end to this time if it is earlier.
+    /// Moves the end to this time if the time is earlier.
     pub fn shorten(&self, time: Instant) {
         let mut end = self.time.lock();
         *end = (*end).min(time);
     }
 
-    /// Adds a task.
+    /// Adds a task to the round.
     pub fn part(&self) -> RoundTask<'_> {
         self.reading.fetch_add(1, Ordering::Relaxed);
         RoundTask { end: self, has_reached_end: false }

@@ -88,7 +88,7 @@ impl Reader {
     }
 }
 
-/// Converts the bytes of a text.
+/// Converts bytes to a string.
 pub(crate) fn text(bytes: Bytes) -> Result<String, MalformedMessage> {
     String::from_utf8(bytes.into()).map_err(|_| MalformedMessage("a text is not UTF-8"))
 }
@@ -118,12 +118,12 @@ impl Writer {
         self
     }
 
-    /// Writes a number of items. The requests of this module have few items.
+    /// Writes the number of items of a list. Lists in the requests of this crate are short.
     pub fn count(&mut self, count: usize) -> &mut Self {
         self.i32(i32::try_from(count).unwrap_or(i32::MAX))
     }
 
-    /// Writes a text. Names of topics and mechanisms are short.
+    /// Writes a short string, such as the name of a topic or of a mechanism.
     pub fn text(&mut self, text: &str) -> &mut Self {
         self.i16(i16::try_from(text.len()).unwrap_or(i16::MAX));
         self.0.put_slice(text.as_bytes());

@@ -16,7 +16,7 @@ pub struct CommitView {
     reference: RefSpec,
     branch: Option<String>,
     state: State,
-    /// A pin, which prevents that files of the commit are removed.
+    /// A pin, which keeps the files of the commit from being removed.
     _pin: CommitPin,
 }
 
@@ -55,7 +55,7 @@ impl CommitView {
         &self.reference
     }
 
-    /// Returns this view with another ref, which messages then show.
+    /// Returns this view with another ref, which error messages show instead of the original ref.
     #[must_use]
     pub fn with_ref(self, reference: RefSpec) -> Self {
         CommitView { reference, ..self }

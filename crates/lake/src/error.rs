@@ -1,4 +1,4 @@
-//! Errors of the lake: those of transactions, merges and maintenance, and those of the underlying
+//! Errors of the lake: errors of transactions, merges and maintenance, and errors of the underlying
 //! crates.
 
 use std::collections::BTreeMap;
@@ -58,7 +58,7 @@ pub enum Error {
     /// The operation requires a table, but the name refers to a view.
     #[error("`{view}` is a view, not a table")]
     IsView {
-        /// The requested name, which is that of a view.
+        /// The requested name, which refers to a view.
         view: TableName,
     },
     /// The view does not exist at the ref.

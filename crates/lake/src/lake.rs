@@ -143,8 +143,9 @@ impl Lake {
         &self.0.telemetry
     }
 
-    /// Begins the span of a commit or merge with these properties: below its job, or else below the
-    /// request or job of the current task. Returns `None` if traces are off.
+    /// Begins the span of a commit or merge with these properties. Its parent is the span of the
+    /// job in the properties, or else of the request or job of the current task. Returns `None` if
+    /// traces are off.
     pub(crate) fn begin_span(
         &self,
         properties: &BTreeMap<String, String>,

@@ -26,7 +26,8 @@ impl<'a> LakeMonitor<'a> {
         self.0.telemetry().get_or_init(|| telemetry);
     }
 
-    /// Begins the span of an access of a job's handler. Returns `None` if traces are off.
+    /// Begins the span of an access to the lake by a job's handler. Returns `None` if traces are
+    /// off.
     pub fn begin_access(self, job: JobId, name: &'static str) -> Option<SpanTimer> {
         let telemetry = self.0.telemetry().get()?;
         telemetry.begin(telemetry.of_handler(job), name)

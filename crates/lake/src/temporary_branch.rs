@@ -1,8 +1,8 @@
 //! A branch that exists as long as its handles, such as the hidden branch of a transaction.
 //!
-//! A request of a client that leaves is dropped at its next await point. Therefore tasks, which are
-//! not dropped, create and delete the branch, and a branch whose last handle is dropped is deleted
-//! in the background. A failed deletion is repeated until it succeeds.
+//! If a client disconnects, the future of its request is dropped at the next await point. Therefore
+//! separate tasks, which are not dropped, create and delete the branch. A branch whose last handle
+//! is dropped is deleted in the background. A failed deletion is repeated until it succeeds.
 //! [`TemporaryBranch::delete_all`] deletes the branches that an earlier process left.
 
 use std::sync::Arc;
@@ -39,7 +39,7 @@ impl TemporaryBranch {
         let name = format!("{prefix}{}", Uuid::new_v4().simple());
         let request = CreateRef { name: name.clone(), from: Some(from), if_not_exists: false };
         let (lake, runtime, is_deleted) = (lake.clone(), Handle::current(), AtomicBool::new(false));
-        // The handle exists before the branch: the store can create the branch and return an error.
+        // The handle is created first, because the store can create the branch and return an error.
         let branch = TemporaryBranch(Arc::new(OwnedBranch { lake, name, runtime, is_deleted }));
         // If this future is dropped, the task drops the handle after the branch is created.
         let creation = tokio::spawn(async move {

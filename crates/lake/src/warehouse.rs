@@ -1,9 +1,9 @@
 //! The warehouse: the location of table files, a local folder or a cloud bucket.
 //!
-//! The lake's database contains the location. It can be changed only as long as no commit has a
-//! table, because commits contain absolute file locations. In a bucket, an object marks the prefix
-//! as that of one lake. Without this object, another lake could use the same prefix, and remove the
-//! files of this lake as unreferenced.
+//! The lake's database contains the location of the warehouse. The location can be changed only as
+//! long as no commit has a table, because commits contain absolute file locations. In a bucket, an
+//! object marks the prefix as the property of one lake. Without this object, another lake could use
+//! the same prefix, and remove the files of this lake as unreferenced.
 
 use std::path::Path;
 use std::sync::Arc;

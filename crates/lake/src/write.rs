@@ -112,9 +112,9 @@ pub fn new_columns(schema: &SchemaRef, table: &SchemaRef) -> Vec<Field> {
 }
 
 /// Returns the columns of the target table for rows with this schema. All columns are nullable,
-/// because later rows may have nulls, and have no defaults. Timestamps have microseconds, unless
-/// the existing column has nanoseconds, because functions and Python packages return all timestamps
-/// in nanoseconds.
+/// because later rows may have nulls; no column has a default. Timestamps have microseconds, unless
+/// the existing column has nanoseconds: functions and Python packages return all timestamps in
+/// nanoseconds.
 pub fn nullable(schema: &SchemaRef, table: Option<&Schema>) -> SchemaRef {
     let uses_nanoseconds = |name: &str| {
         let known = table.and_then(|table| table.field_with_name(name).ok());

@@ -30,7 +30,7 @@ struct RoutingConfig {
 }
 
 impl AliasRequest {
-    /// Returns the alias with the fields of the request applied; absent fields keep their value.
+    /// Returns the alias after the changes of the request. Absent fields keep their values.
     fn apply(self, mut alias: FunctionAlias) -> Result<FunctionAlias> {
         if let Some(version) = &self.function_version {
             alias.version = number(version)?;
@@ -131,7 +131,7 @@ pub(crate) async fn update(
     let body: AliasRequest = request.parse()?;
     let functions = service.invocations().deployed();
     let before = functions.get(&request.principal, &function.name).await?;
-    // Returns the error for an alias that does not exist.
+    // Fails if the alias does not exist.
     shape(&before, &name)?;
     let revision = before.alias_revision(&name);
     if body.revision_id.as_ref().is_some_and(|expected| *expected != revision) {

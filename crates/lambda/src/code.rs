@@ -64,7 +64,7 @@ async fn content(service: &Service, request: &LambdaRequest, path: ObjectPath) -
     Ok(content)
 }
 
-/// Returns the range of the whole content of an object.
+/// Returns the byte range of a whole object.
 ///
 /// Errors: `invalid_argument` if the object is too large for an archive.
 fn whole(info: &ObjectInfo) -> std::result::Result<Range<u64>, Problem> {

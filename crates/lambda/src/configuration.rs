@@ -22,8 +22,7 @@ const TIMEOUT_MAX: u64 = 86_400;
 const KEPT: [&str; 5] =
     ["Role", "Architectures", "EphemeralStorage", "TracingConfig", "LoggingConfig"];
 
-/// Settings that would have an effect on AWS and are not supported here. They are rejected unless
-/// they are empty.
+/// Settings of AWS that this server does not support. A value that is not empty is rejected.
 const REJECTED: [&str; 9] = [
     "DeadLetterConfig",
     "VpcConfig",
@@ -62,8 +61,7 @@ struct Environment {
 }
 
 impl ConfigurationRequest {
-    /// Returns the settings with those of the request applied; settings absent in the request keep
-    /// their value.
+    /// Returns the settings after the changes of the request. Absent settings keep their values.
     pub fn apply(
         &self,
         mut settings: FunctionSettings,

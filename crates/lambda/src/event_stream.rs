@@ -1,7 +1,7 @@
-//! Messages of `application/vnd.amazon.eventstream`, in which AWS sends streamed answers.
+//! Messages of `application/vnd.amazon.eventstream`, in which AWS sends streamed responses.
 //!
-//! A message consists of its length, the length of its headers and the CRC-32 of both, the headers,
-//! the payload, and the CRC-32 of the whole message. Lengths are big-endian.
+//! A message consists of its length, the length of its headers, the CRC-32 of both lengths, the
+//! headers, the payload, and the CRC-32 of the whole message. Lengths are big-endian.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use crc32fast::hash;
@@ -15,7 +15,7 @@ const TEXT: u8 = 7;
 /// Maximum payload of a message in bytes.
 const PAYLOAD_BYTES_MAX: usize = 1 << 20;
 
-/// Encodes a part of an answer; a long part becomes several messages.
+/// Encodes a part of a response; a long part becomes several messages.
 pub(crate) fn payload_chunks(mut content: Bytes) -> Bytes {
     let mut messages = BytesMut::with_capacity(content.len() + 128);
     while !content.is_empty() {

@@ -57,7 +57,7 @@ pub(crate) async fn create(service: &Service, request: &LambdaRequest) -> Result
     let settings: ConfigurationRequest = request.parse()?;
     let name = FunctionName::parse(&create.function_name)?.name;
     let functions = service.invocations().deployed();
-    // This also checks the right to deploy the function before an archive is read from a bucket.
+    // `get` also checks the right to deploy the function, before an archive is read from a bucket.
     match functions.get(&request.principal, &name).await {
         Ok(_) => return Err(already_exists(&name)),
         Err(problem) if problem.code != ErrorCode::FunctionNotFound => return Err(problem.into()),

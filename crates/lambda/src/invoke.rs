@@ -91,7 +91,7 @@ pub(crate) struct CalledVersion {
 }
 
 impl CalledVersion {
-    /// Returns the version of a function that is found.
+    /// Returns the version of a resolved function.
     pub(crate) fn of(function: &ResolvedFunction) -> Self {
         let version = function.version().unwrap_or("$LATEST").to_owned();
         CalledVersion { version, memory_bytes: function.memory_bytes() }
@@ -191,7 +191,7 @@ fn check(text: &[u8]) -> Result<(), String> {
     checked.map(drop).map_err(|error| error.to_string())
 }
 
-/// Returns true for errors raised by the function itself. The request then still succeeds.
+/// Returns true for errors of the function itself. The response then has the status 200.
 pub(crate) fn is_of_function(code: ErrorCode) -> bool {
     matches!(
         code,
@@ -234,8 +234,8 @@ pub(crate) fn error_body(problem: &Problem, job: JobId) -> Bytes {
     Bytes::from(body.to_string())
 }
 
-/// Returns the message of an exception. The class at its start, and the location that raised it, at
-/// the end of the first line, are removed.
+/// Returns the message of an exception without the class at the start of the message and without
+/// the location at the end of its first line.
 fn raised_message<'a>(message: &'a str, kind: &str, frame: Option<&Value>) -> &'a str {
     let message = message.lines().next().unwrap_or_default();
     let message = message.strip_prefix(&format!("{kind}: ")).unwrap_or(message);
@@ -288,7 +288,8 @@ async fn log(
 fn duration(job: &Job) -> (f64, u64) {
     let elapsed = job.started.zip(job.ended).map(|(started, ended)| ended - started);
     let elapsed = elapsed.and_then(|elapsed| elapsed.to_std().ok());
-    // The system clock may have been set back. In that case, only the measured time is known.
+    // The end precedes the start if the system clock was set back. Then only the measured time is
+    // known.
     let usage = &job.usage;
     let waited = usage.queue_ms + usage.start_ms + usage.environment_ms;
     let wall = usage.wall_ms as f64;

@@ -1,4 +1,4 @@
-//! `InvokeWithResponseStream`: a call whose answer is sent while the function runs.
+//! `InvokeWithResponseStream`: a call whose response is sent while the function runs.
 
 use bytes::Bytes;
 use futures::stream::{self, StreamExt};
@@ -42,7 +42,7 @@ pub(crate) async fn invoke(
     let version = called.version.clone();
     let input = ClientInput { event: event(request)?, context: client_context(request)? };
     let mut call = StreamedCall::new(service, &request.principal, function, input);
-    // The response to a rejected call has the status of its error.
+    // If the call is rejected, the response has the status of the error.
     let first = call.next().await;
     let first = match first {
         Some(CallEvent::Ended(Err(problem))) => return Err(problem.into()),
@@ -78,7 +78,7 @@ struct ResponseMessages {
     log: Option<CallLog>,
 }
 
-/// The identity that reads the log of a call after its end.
+/// The identity with which the log of an ended call is read.
 struct CallLog {
     service: Service,
     principal: Principal,
@@ -107,7 +107,7 @@ fn messages(state: ResponseMessages) -> stream::BoxStream<'static, std::io::Resu
 }
 
 impl ResponseMessages {
-    /// Encodes the result of a call that sent no parts, and its end.
+    /// Encodes the end of a call, after the result if the call sent no parts.
     async fn end(&mut self, end: CallEnd) -> Bytes {
         let (job, result) = match end {
             Ok(EndedJob { job, result }) => (Some(job), result),
@@ -130,7 +130,7 @@ impl ResponseMessages {
     }
 }
 
-/// Adds the error of a function to the last message.
+/// Adds the error of a function to `complete`, the payload of the last message.
 fn describe(problem: &Problem, job: Option<JobId>, complete: &mut Value) {
     let body = error_body(problem, job.unwrap_or_else(JobId::generate));
     let described: Value = serde_json::from_slice(&body).unwrap_or_default();

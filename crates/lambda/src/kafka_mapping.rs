@@ -1,5 +1,5 @@
-//! Event source mappings of topics of Apache Kafka. Each is a trigger that was created without a
-//! project, and whose name contains the id of the mapping.
+//! Event source mappings of Apache Kafka topics. A mapping is a trigger without a project, whose
+//! name contains the id of the mapping.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -21,14 +21,14 @@ use crate::request::LambdaRequest;
 /// Prefix of the names of triggers.
 const PREFIX: &str = "kafka-";
 
-/// Default of the maximum number of records in a call, and of the time to wait for them, as in AWS.
+/// Defaults of AWS: maximum number of records in a call, and time to wait for these records.
 const BATCH_DEFAULT: usize = 100;
 const WINDOW_DEFAULT: Duration = Duration::from_millis(500);
 
-/// Maximum age of a record if AWS sets no limit.
+/// Maximum age of a record if a request sets the age to -1, which means no limit on AWS.
 const AGE_MAX: Duration = Duration::from_hours(7 * 24);
 
-/// The key of the servers in the endpoints of a source.
+/// The key of the broker addresses in the endpoints of a source.
 const SERVERS: &str = "KAFKA_BOOTSTRAP_SERVERS";
 
 /// Prefix of the ARNs of secrets.
@@ -144,7 +144,7 @@ impl KafkaRequest {
         }
     }
 
-    /// Changes the settings that are given.
+    /// Applies the settings in the request to a trigger.
     fn apply(&self, trigger: &mut Trigger) -> Result<()> {
         if let Some(function) = self.function()? {
             trigger.function = Some(function);
@@ -202,7 +202,7 @@ fn apply_access(kafka: &mut KafkaTrigger, access: &[SourceAccess]) -> Result<()>
     Ok(())
 }
 
-/// Returns the name of the secret with an ARN; any other text is the name itself.
+/// Returns the name of the secret in an ARN. Any other text is the name itself.
 fn secret_of(uri: &str) -> String {
     match uri.splitn(7, ':').collect::<Vec<_>>().as_slice() {
         ["arn", _, "secretsmanager", _, _, "secret", name] => (*name).to_owned(),
@@ -245,7 +245,8 @@ pub(crate) async fn find(
     Ok(listed.into_iter().find(|one| one.trigger.name == name && is_mapping(&one.trigger)))
 }
 
-/// Returns the mappings that the principal may see, of one function if the request names it.
+/// Returns the mappings that the principal may see. If the request names a function, returns only
+/// those of this function.
 pub(crate) async fn list(service: &Service, request: &LambdaRequest) -> Result<Vec<Value>> {
     let function = request.query("FunctionName").map(FunctionName::parse).transpose()?;
     let function = function.map(|name| name.called());
@@ -317,7 +318,7 @@ fn shape(trigger: &Trigger, result: Option<String>, state: &str) -> Value {
     }
     let Some(kafka) = &trigger.kafka else { return shape };
     shape["BatchSize"] = kafka.batch.into();
-    // AWS knows only whole seconds.
+    // AWS supports only whole seconds.
     shape["MaximumBatchingWindowInSeconds"] = kafka.window.as_secs().into();
     shape["Topics"] = json!([kafka.topic]);
     let servers: Vec<&str> = kafka.servers.split(',').collect();

@@ -277,7 +277,7 @@ fn policy(version: &LayerVersion) -> Result<Value> {
     Ok(json!({"Policy": policy, "RevisionId": revision[..36]}))
 }
 
-/// Replaces the layers of a function by those that a request names, if it names any.
+/// Replaces the layers of a function by those in a request; no change if the request has no list.
 pub(crate) async fn attach(
     service: &Service,
     request: &LambdaRequest,

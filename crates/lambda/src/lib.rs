@@ -1,8 +1,8 @@
 //! Lambda's REST API (functions, versions, aliases and calls) and the JSON protocol of SQS, for AWS
 //! clients.
 //!
-//! [`LambdaProtocol`] and [`SqsProtocol`] answer a request: they check the signature, and parse it.
-//! They then call one operation of the service, and encode the response or error in the format of
+//! [`LambdaProtocol`] and [`SqsProtocol`] answer requests: they check the signature, parse the
+//! request, call one operation of the service, and encode the response or error in the format of
 //! AWS. They do not handle connections.
 
 mod account;

@@ -1,4 +1,4 @@
-//! Event source mappings of queues. Those of Kafka are in [`crate::kafka_mapping`].
+//! Event source mappings of queues. Mappings of Kafka topics are in [`crate::kafka_mapping`].
 
 use headwater_model::Problem;
 use headwater_service::{MappingSettings, MappingStatus, QueueMappings, Service};
@@ -12,10 +12,10 @@ use crate::name::{FunctionName, arn};
 use crate::page::page;
 use crate::request::LambdaRequest;
 
-/// Default of the maximum number of messages in a call.
+/// Default maximum number of messages in a call.
 const BATCH_DEFAULT: u32 = 10;
 
-/// The only response type of functions.
+/// The only accepted value in `FunctionResponseTypes`.
 pub(crate) const REPORTS_FAILURES: &str = "ReportBatchItemFailures";
 
 /// An operation on event source mappings, with the id of the mapping.
@@ -142,7 +142,7 @@ impl MappingRequest {
         Ok(name.map(FunctionName::parse).transpose()?.map(|name| name.called()))
     }
 
-    /// Changes the settings that are given.
+    /// Applies the settings in the request to a mapping.
     fn apply(self, settings: &mut MappingSettings, function: Option<String>) {
         if let Some(function) = function {
             settings.function = function;
@@ -217,7 +217,7 @@ async fn list(mappings: &QueueMappings, request: &LambdaRequest) -> Result<Vec<V
     Ok(listed.iter().map(|one| shape(one, None)).collect())
 }
 
-/// Returns the name of the queue with an ARN.
+/// Returns the name of the queue in an ARN.
 fn queue_of(arn: Option<&str>) -> Result<String> {
     let arn = arn.ok_or_else(|| LambdaError::invalid("EventSourceArn is missing."))?;
     match arn.split(':').collect::<Vec<_>>().as_slice() {

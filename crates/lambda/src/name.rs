@@ -47,8 +47,8 @@ impl FunctionName {
         Ok(FunctionName { name: name.to_owned(), qualifier: qualifier.map(str::to_owned) })
     }
 
-    /// Returns the function with the qualifier of the query string. Fails if it contradicts the
-    /// qualifier in the name.
+    /// Returns the function with the qualifier of the query string. Fails if that qualifier differs
+    /// from the qualifier in the name.
     pub fn qualified(mut self, query: Option<&str>) -> Result<Self> {
         match (&self.qualifier, query) {
             (Some(own), Some(other)) if own != other => Err(LambdaError::invalid(

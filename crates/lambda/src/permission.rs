@@ -1,4 +1,4 @@
-//! Policies of functions. They are stored and returned, but only grants give rights.
+//! Policies of functions. Policies are stored and returned, but have no effect: only grants do.
 
 use headwater_service::{QualifierChange, Service};
 use serde::Deserialize;
@@ -122,7 +122,7 @@ async fn apply(
         let functions = service.invocations().deployed();
         let function = functions.get(&request.principal, &name.name).await?;
         if function.policy_revision(name.qualifier.as_deref()) != revision {
-            let message = "The RevisionId differs from the current one of the policy, which \
+            let message = "The RevisionId differs from the current RevisionId of the policy, which \
                            GetPolicy returns.";
             return Err(LambdaError::new(412, "PreconditionFailedException", message));
         }

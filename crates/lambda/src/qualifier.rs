@@ -6,7 +6,7 @@ use crate::error::Result;
 use crate::name::FunctionName;
 use crate::request::LambdaRequest;
 
-/// Returns a function and the name with the qualifier that the request names.
+/// Returns a function, and its name with the qualifier from the request.
 pub(crate) async fn get(
     service: &Service,
     request: &LambdaRequest,

@@ -158,7 +158,7 @@ fn invalid(message: &str) -> LambdaError {
     LambdaError::new(403, "InvalidSignatureException", message)
 }
 
-/// Percent-encodes a text, with or without slashes.
+/// Percent-encodes a string; keeps slashes if `keep_slashes` is true.
 fn encode(text: &str, keep_slashes: bool) -> String {
     let mut encoded = String::with_capacity(text.len());
     for byte in text.bytes() {

@@ -1,4 +1,4 @@
-//! A call whose answer arrives in parts, for streaming calls and for URLs that stream.
+//! A call whose output arrives in parts, for streaming calls and for URLs that stream.
 
 use bytes::Bytes;
 use futures::FutureExt;
@@ -32,9 +32,9 @@ pub(crate) struct StreamedCall {
 
 /// The next event of a call.
 pub(crate) enum CallEvent {
-    /// The next part of the answer.
+    /// The next part of the output.
     Part(ResponsePart),
-    /// The call has ended. Its result is the answer if there was no part.
+    /// The call has ended. If it sent no part, its result is the output.
     Ended(CallEnd),
 }
 

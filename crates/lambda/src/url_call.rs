@@ -38,9 +38,9 @@ pub struct UrlTarget {
 }
 
 impl LambdaProtocol {
-    /// Finds the URL of a request, so that the body of an invalid request need not be read. The
-    /// error is the response; it does not tell whether a function exists. `is_foreign` is true for
-    /// a page of an origin that the server does not accept: the URL's rules must list it.
+    /// Returns the function URL that a request addresses, before the body is read. An error is the
+    /// response to send, and does not reveal whether a function exists. If `is_foreign` is true,
+    /// the request comes from a page of another origin, which the CORS rules of the URL must allow.
     pub async fn find_url(
         &self,
         parts: &Parts,
@@ -117,7 +117,7 @@ impl LambdaProtocol {
         Ok(response.map(LambdaBody::from))
     }
 
-    /// Calls a function, and returns its answer while it runs.
+    /// Calls a function, and returns its output while it runs.
     async fn stream_url(
         &self,
         principal: &Principal,
@@ -157,7 +157,7 @@ impl LambdaProtocol {
     }
 }
 
-/// Splits a path into the name of the function and the path below its URL. The latter stays
+/// Splits a path into the name of the function and the path below its URL, which stays
 /// percent-encoded.
 fn split(path: &str) -> Option<(String, String)> {
     let rest = path.strip_prefix('/')?.strip_prefix(URL_ROOT)?.strip_prefix('/')?;
@@ -208,8 +208,8 @@ fn preflight(parts: &Parts, cors: Option<&Cors>) -> Option<Response<Bytes>> {
     Some(response)
 }
 
-/// Returns the allowed origin of a request, or `*`, and true if the origin is listed; `None` if it
-/// is not allowed.
+/// Returns the origin of a request and true if the rules list this origin; `*` and false if they
+/// allow all origins; `None` if they do not allow the origin.
 fn allowed_origin(parts: &Parts, cors: &Cors) -> Option<(HeaderValue, bool)> {
     let origins = cors.allow_origins.as_deref().unwrap_or_default();
     let origin = parts.headers.get(ORIGIN)?;
@@ -221,7 +221,7 @@ fn allowed_origin(parts: &Parts, cors: &Cors) -> Option<(HeaderValue, bool)> {
     allows_all.then(|| (HeaderValue::from_static("*"), false))
 }
 
-/// Adds the headers for a page of an allowed origin. Returns false for another origin.
+/// Adds the CORS headers for a page of an allowed origin. Returns false if it is not allowed.
 fn allow_origin<B>(parts: &Parts, cors: &Cors, response: &mut Response<B>) -> bool {
     let headers = response.headers_mut();
     headers.append(VARY, HeaderValue::from_static("origin"));

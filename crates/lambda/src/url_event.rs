@@ -17,7 +17,7 @@ use crate::request::parse_query;
 /// The route of all requests.
 const ROUTE: &str = "$default";
 
-/// Beginning of the names of the console's cookies, and the header with its session key.
+/// Name prefix of the console's cookies, and the header with the console's session key.
 const CONSOLE_COOKIE: &str = "headwater-";
 const CONSOLE_HEADER: &str = "x-headwater-session";
 
@@ -92,7 +92,7 @@ impl UrlRequest<'_> {
             ("x-forwarded-proto", Some(scheme.to_owned())),
             ("x-amzn-trace-id", Some(self.trace(now))),
         ];
-        // Addresses that a client sends are kept before the last one, which the server adds.
+        // The server appends the client's address to the addresses that the client sent.
         let is_replaced =
             |name: &str| name != "x-forwarded-for" && added.iter().any(|(added, _)| *added == name);
         let shown = shown.map(pair).filter(|(name, _)| !is_replaced(name));
@@ -179,7 +179,7 @@ impl UrlRequest<'_> {
     }
 }
 
-/// Joins the values of equal names by commas.
+/// Joins the values of each name with commas.
 fn joined(pairs: impl IntoIterator<Item = (String, String)>) -> Map<String, Value> {
     let mut values: Map<String, Value> = Map::new();
     for (name, value) in pairs {

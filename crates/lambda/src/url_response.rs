@@ -10,8 +10,8 @@ use http::header::{CONTENT_TYPE, HeaderName, SET_COOKIE};
 use http::{HeaderValue, Response, StatusCode};
 use serde_json::{Map, Value, json};
 
-/// Headers that functions cannot set: those of the connection, and those that apply to the whole
-/// server.
+/// Headers that functions cannot set: headers of the connection, and headers that apply to the
+/// whole server.
 const RESERVED: [&str; 12] = [
     "connection",
     "keep-alive",
@@ -30,7 +30,7 @@ const RESERVED: [&str; 12] = [
 /// The policy of a page: no access to the origin of the server.
 const SANDBOX: &str = "sandbox allow-downloads allow-forms allow-modals allow-popups allow-scripts";
 
-/// Beginning of the names of the console's cookies.
+/// Name prefix of the console's cookies.
 const CONSOLE_COOKIE: &str = "headwater-";
 
 /// Returns the response that a function describes by its result; `None` if the description is

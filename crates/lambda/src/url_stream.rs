@@ -1,7 +1,7 @@
-//! Answers of function URLs that are sent while the function runs.
+//! Responses of function URLs that are streamed while the function runs.
 //!
-//! A function describes the status and headers of its response in JSON before 8 zero bytes. Without
-//! that, the answer is the body of a response with the status 200.
+//! A function can begin its output with a description of the response: status and headers in JSON,
+//! followed by 8 zero bytes. Otherwise the output is the body of a response with the status 200.
 
 use std::io;
 
@@ -17,7 +17,7 @@ use crate::body::LambdaBody;
 use crate::streamed_call::{CallEvent, StreamedCall};
 use crate::url_response::{described_head, response, sandboxed};
 
-/// Media type of an answer that describes its response.
+/// Media type of an output that begins with a description.
 const DESCRIBED: &str = "application/vnd.awslambda.http-integration-response";
 
 /// The end of the description.
@@ -28,13 +28,13 @@ const HEAD_BYTES_MAX: usize = 256 << 10;
 
 /// The reason why there is no response.
 pub(crate) enum StreamFailure {
-    /// The call was rejected, or the function failed before its answer.
+    /// The call was rejected, or the function failed before its first output.
     Problem(Problem),
-    /// The answer of the function is not valid.
+    /// The output of the function is not valid.
     Invalid,
 }
 
-/// Waits for the start of an answer, and returns the response.
+/// Waits for the start of the output, and returns the response.
 pub(crate) async fn respond(mut call: StreamedCall) -> Result<Response<LambdaBody>, StreamFailure> {
     let media_type = match call.next().await {
         Some(CallEvent::Part(ResponsePart::Begin { media_type })) => media_type,
@@ -63,7 +63,7 @@ pub(crate) async fn respond(mut call: StreamedCall) -> Result<Response<LambdaBod
     Ok(sandboxed(response).map(|_| LambdaBody::Parts(body(start, call))))
 }
 
-/// Reads the description of a response. Returns it with the bytes after it.
+/// Returns the response that an output describes, and the bytes read after the description.
 async fn described(call: &mut StreamedCall) -> Result<(Response<Bytes>, Bytes), StreamFailure> {
     let mut read = BytesMut::new();
     loop {
@@ -88,7 +88,7 @@ async fn described(call: &mut StreamedCall) -> Result<(Response<Bytes>, Bytes), 
     }
 }
 
-/// Returns the rest of an answer. If the function fails, the stream ends with an error.
+/// Returns the rest of an output. If the function fails, the stream ends with an error.
 fn body(start: Bytes, call: StreamedCall) -> BoxStream<'static, io::Result<Bytes>> {
     let rest = stream::unfold(call, async |mut call| {
         loop {

@@ -52,7 +52,7 @@ pub struct AccessKey {
     pub revoked: Option<Timestamp>,
 }
 
-/// A new access key with its secret. The secret is returned only here.
+/// A new access key with its secret. Only this response contains the secret.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct CreatedAccessKey {
     /// The key.

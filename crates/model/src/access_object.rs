@@ -383,7 +383,7 @@ fn check_name(kind: ObjectKind, pattern: &str) -> Result<(), String> {
     }
 }
 
-/// Returns true if a text matches a pattern. `*` matches any text.
+/// Returns true if a string matches a pattern, in which `*` matches any string.
 fn matches(pattern: &str, text: &str) -> bool {
     let Some((start, rest)) = pattern.split_once(ANY) else { return pattern == text };
     let Some(mut text) = text.strip_prefix(start) else { return false };

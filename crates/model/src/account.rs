@@ -102,7 +102,7 @@ pub struct AccessToken {
     pub revoked: Option<Timestamp>,
 }
 
-/// A new access token with its secret. The secret is returned only here.
+/// A new access token with its secret. Only this response contains the secret.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct CreatedToken {
     /// The token.

@@ -13,14 +13,14 @@ pub struct AsyncQuery {
     /// The state: `running`, `succeeded`, `failed`, `cancelled`, or `interrupted` if the server
     /// stopped while the query was running.
     pub status: JobStatus,
-    /// The start of the statements.
+    /// The first part of the statements' text.
     pub sql: String,
     /// The ref that the statements read and write.
     #[serde(rename = "ref")]
     pub reference: String,
     /// The user that sent the query.
     pub author: String,
-    /// The job of the last statement, once its rows are being read.
+    /// The job of the last statement; absent until the server reads the rows of that statement.
     pub job: Option<String>,
     /// The time at which the query was accepted.
     #[schema(value_type = String, format = DateTime)]

@@ -75,8 +75,8 @@ pub struct UpdateRef {
     /// Branches only: true to reject direct writes.
     #[serde(default)]
     pub protected: Option<bool>,
-    /// Branches only: the project whose expectations must have passed before a merge. Setting it
-    /// also protects the branch; removing the protection removes the requirement.
+    /// Branches only: the project whose expectations must have passed before a merge. Setting a
+    /// project also protects the branch; removing the protection removes the requirement.
     #[serde(default)]
     pub requires: Option<String>,
 }

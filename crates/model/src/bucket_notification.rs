@@ -2,14 +2,14 @@
 
 use serde::{Deserialize, Serialize};
 
-/// A notification of a bucket: it calls a function for changes of objects.
+/// A bucket notification, which calls a function when objects change.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BucketNotification {
     /// The id, unique in the bucket.
     pub id: String,
     /// The ARN of the function, as the client wrote it.
     pub function_arn: String,
-    /// The names of events of S3, such as `s3:ObjectCreated:*`.
+    /// The names of S3 events, such as `s3:ObjectCreated:*`.
     pub events: Vec<String>,
     /// The prefix of the keys; empty for all keys.
     #[serde(default, skip_serializing_if = "String::is_empty")]

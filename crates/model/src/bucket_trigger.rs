@@ -1,4 +1,4 @@
-//! Triggers on the objects of buckets, of the lake and of other object stores.
+//! Triggers on the objects of buckets in the lake and in other object stores.
 
 use std::fmt;
 use std::time::Duration;
@@ -58,7 +58,7 @@ impl BucketTrigger {
     }
 
     /// Returns the location that contains the watched objects of another object store: the folder
-    /// of the prefix, because a right to `s3://partner/in` does not contain `s3://partner/inner`.
+    /// of the prefix, because a right on `s3://partner/in` does not cover `s3://partner/inner`.
     pub fn location(&self) -> String {
         match self.prefix.rsplit_once('/') {
             Some((folder, _)) => format!("{}/{folder}", self.name),

@@ -15,7 +15,7 @@ use crate::{ErrorCode, ErrorDetails};
 /// Maximum number of events of one request.
 pub const EVENTS_PER_REQUEST_MAX: usize = 10_000;
 
-/// Maximum size of an event in bytes, which is also that of the arguments of a call.
+/// Maximum size in bytes of an event, and of the arguments of a call.
 const EVENT_BYTES_MAX: usize = 1 << 20;
 
 /// Maximum nesting depth of a JSON value. The parser accepts 127 levels, and the records that
@@ -229,14 +229,15 @@ impl CloudEvent {
         }
         let (id, source) = (given("id", read.id)?, given("source", read.source)?);
         given("type", read.kind)?;
-        // The text was only scanned so far, and the scan accepts values that cannot be parsed.
+        // Until here, the text was only scanned. The scan accepts values that cannot be parsed.
         Self::parse_value(text).map_err(|error| invalid(error.to_string()))?;
         let partition_key = read.partitionkey.map(Cow::into_owned).filter(|key| !key.is_empty());
         Ok(CloudEvent { source, id, partition_key, json })
     }
 }
 
-/// Returns the number of nested objects and arrays. The parser bounds the recursion.
+/// Returns the nesting depth of objects and arrays. The parser has limited the depth, so the
+/// recursion is bounded.
 fn depth(value: &Value) -> usize {
     match value {
         Value::Array(items) => 1 + items.iter().map(depth).max().unwrap_or_default(),

@@ -151,7 +151,7 @@ pub struct DeployedFunction {
     /// The number of instances that are started before calls and kept, by version or alias.
     #[serde(default)]
     pub provisioned_concurrency: BTreeMap<String, u32>,
-    /// The state of these instances, by version or alias.
+    /// The state of the provisioned instances, by version or alias.
     #[serde(default)]
     pub provisioned: BTreeMap<String, ProvisionedInstances>,
 }

@@ -25,7 +25,7 @@ pub struct EnvironmentSummary {
     /// The time of the environment's last use.
     #[schema(value_type = String, format = DateTime)]
     pub used: Timestamp,
-    /// True if a call is using it.
+    /// True if a call is using the environment.
     pub busy: bool,
 }
 

@@ -285,7 +285,7 @@ fn causes(mut source: Option<&(dyn std::error::Error + 'static)>) -> Vec<String>
     found
 }
 
-/// An error in the form in which it is sent over HTTP and in the event stream, and stored.
+/// An error as it is sent over HTTP and in the event stream, and as it is stored.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Problem {
     /// The error code.

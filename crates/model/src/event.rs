@@ -22,7 +22,7 @@ pub struct Event {
     /// job, the database or the stream.
     pub source: String,
     /// The file, object, table, channel or subject, if there is exactly one; the merged ref, or the
-    /// name of the ended job. A file's path is relative to the folder, and an object's is its key.
+    /// name of the ended job. A file is named by its path in the folder, an object by its key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subject: Option<String>,
     /// For schedules, the scheduled time; for NATS and Kafka, the time of the first message; for
@@ -294,7 +294,7 @@ impl EventData {
 pub struct QueueMessage {
     /// The id of the message.
     pub id: String,
-    /// Time at which it was sent.
+    /// Time at which the message was sent.
     #[schema(value_type = String, format = DateTime)]
     pub sent: Timestamp,
     /// The sender.
@@ -318,7 +318,7 @@ pub struct NatsMessage {
     /// Time at which the stream received the message.
     #[schema(value_type = String, format = DateTime)]
     pub time: Timestamp,
-    /// The headers. If a header occurs several times, its last value.
+    /// The headers. If a header occurs several times, its last value is kept.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub headers: BTreeMap<String, String>,
     /// The payload. JSON objects and arrays are parsed; other payloads are text, or base64 if they
@@ -341,7 +341,8 @@ pub struct KafkaRecord {
     /// The key as text, or as base64 if it is not UTF-8.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
-    /// The headers whose values are UTF-8. If a header occurs several times, its last value.
+    /// The headers whose values are UTF-8. If a header occurs several times, its last value is
+    /// kept.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub headers: BTreeMap<String, String>,
     /// The value. JSON objects and arrays are parsed; other values are text, or base64 if they are
@@ -369,7 +370,7 @@ pub struct ChangedObject {
     pub size: u64,
     /// The entity tag, without quotes.
     pub etag: String,
-    /// A text that orders the changes of one key: hexadecimal digits, compared as text.
+    /// A string that orders the changes of one key: hexadecimal digits, compared as text.
     pub sequencer: String,
     /// The client that changed the object; absent for a change by a function of this server.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -381,7 +382,7 @@ pub struct ChangedObject {
 pub struct Requester {
     /// Name of the user; `owner` for the owner of the lake.
     pub principal: String,
-    /// Its IP address, if it is known.
+    /// IP address of the client, if it is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub address: Option<IpAddr>,

@@ -74,12 +74,12 @@ impl ProvisionedInstances {
 )]
 #[serde(rename_all = "snake_case")]
 pub enum Priority {
-    /// The call or run starts after those of all other priorities.
+    /// The call or run starts after calls and runs of all other priorities.
     Low,
     /// The default.
     #[default]
     Normal,
-    /// The call or run starts before those of all other priorities.
+    /// The call or run starts before calls and runs of all other priorities.
     High,
 }
 

@@ -10,7 +10,7 @@ pub struct Health {
     pub status: String,
     /// The server's version.
     pub version: String,
-    /// The server's process id. This field and the ones below are returned only with the token or
+    /// The server's process id. This field and the fields below are returned only with the token or
     /// over the Unix socket.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pid: Option<u32>,

@@ -28,7 +28,7 @@ pub struct ImportRequest {
     /// Text files only: the encoding's WHATWG label; by default the encoding of the byte order
     /// mark, or UTF-8.
     pub encoding: Option<String>,
-    /// CSV only: texts that mean null, in addition to the empty field.
+    /// CSV only: field values that mean null, in addition to the empty field.
     pub nulls: Vec<String>,
     /// CSV only: the format of dates, such as `DD.MM.YYYY`; `YYYY-MM-DD` by default.
     pub date_format: Option<String>,
@@ -116,7 +116,7 @@ pub struct ImportColumn {
     /// The reason for this type: `declared`, `table`, `inferred`, or a value that does not fit a
     /// narrower type.
     pub reason: String,
-    /// A suggestion if the inferred type is probably not the intended one.
+    /// A suggestion if the inferred type is probably not the intended type.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
 }
@@ -142,7 +142,7 @@ pub struct ImportReport {
     pub rows_rejected: u64,
     /// Columns that were added to the table.
     pub columns_added: Vec<String>,
-    /// New columns with the type text although most of their values are numbers, dates or similar.
+    /// New columns of type text, although most of their values are numbers, dates or similar.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub columns_as_text: Vec<ImportColumn>,
     /// Bytes read from the files.

@@ -70,7 +70,7 @@ pub enum JobKind {
     Commit,
     /// The requests of a client of SQS to a queue within a minute.
     Queue,
-    /// Runs of a project for each value of a parameter.
+    /// One run of a project for each value of a parameter.
     Backfill,
 }
 
@@ -202,8 +202,8 @@ pub struct Job {
     /// The error of a failed job.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<Problem>,
-    /// The reasons why a queued job has not started. In the response to a request for this job
-    /// only, also the reasons why the job's function calls are waiting.
+    /// The reasons why a queued job has not started. A response with only this job also contains
+    /// the reasons why the job's function calls are waiting.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub waits_for: Vec<String>,
     /// The result, such as an `ImportReport`, `RunReport` or `MaintainReport`; null if there is
@@ -284,7 +284,7 @@ pub enum JobEventKind {
         /// The user's file that printed the line.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         file: Option<String>,
-        /// The number of the line in that file that printed the text.
+        /// The number of the line in that file.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         line: Option<u32>,
         /// The text, without its line end.

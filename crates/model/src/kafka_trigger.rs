@@ -1,4 +1,4 @@
-//! Sources of triggers at topics of Apache Kafka.
+//! Trigger sources: topics of Apache Kafka.
 
 use std::fmt;
 use std::time::Duration;
@@ -34,8 +34,8 @@ pub struct KafkaTrigger {
     /// Encrypts the connections with TLS.
     #[serde(default)]
     pub tls: bool,
-    /// The secret with the certificates, in PEM format, that must have signed those of the servers;
-    /// the certificates of the operating system by default.
+    /// The secret with the CA certificates, in PEM format, that verify the servers' certificates;
+    /// the CA certificates of the operating system by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca: Option<String>,
     /// The user; none by default.
@@ -48,7 +48,7 @@ pub struct KafkaTrigger {
     /// The SASL mechanism of the login; `plain` by default.
     #[serde(default)]
     pub mechanism: KafkaMechanism,
-    /// The format of the event that a function receives; that of AWS Lambda by default.
+    /// The format of the event that a function receives; the AWS Lambda format by default.
     #[serde(default)]
     pub format: EventFormat,
 }
@@ -114,7 +114,7 @@ impl<'de> Deserialize<'de> for KafkaStart {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum KafkaMechanism {
-    /// The password is sent to the server, which needs TLS.
+    /// The password is sent to the server, so the connection needs TLS.
     #[default]
     Plain,
     /// The password is not sent; its SHA-256 hash is stored by the server.

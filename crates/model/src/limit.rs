@@ -43,7 +43,7 @@ impl Limits {
         Err(Problem::new(ErrorCode::QuotaExceeded, message).with_hint(hint))
     }
 
-    /// Returns these limits, with the values of `other` for those that are not set here.
+    /// Returns these limits; values that are not set are taken from `other`.
     #[must_use]
     pub fn or(self, other: Limits) -> Self {
         Limits {

@@ -22,7 +22,8 @@ pub struct MergeRequest {
     /// Merge even if the source is the branch of a failed run.
     #[serde(default)]
     pub unchecked: bool,
-    /// The default resolution for tables in conflict. Without one, a conflict prevents the merge.
+    /// The default resolution for tables in conflict. Without a resolution, a conflict prevents the
+    /// merge.
     #[serde(default)]
     pub on_conflict: MergeChoice,
     /// Resolution for individual tables, by name. Overrides the default.
@@ -303,10 +304,10 @@ pub enum ConflictKind {
     DuplicateImport,
     /// Criss-cross merges resolved the table in different ways.
     AmbiguousMergeBase,
-    /// The checks that passed on one side do not cover a combination of both sides, so the table
+    /// The checks that passed on one side do not cover a combination of both sides. So the table
     /// can only be taken as a whole from one side.
     Checked,
-    /// A run read the table before another run changed it, and must also be ordered after another
-    /// run. So no serial order of the runs has the same result.
+    /// A run read the table before another run changed it, and another dependency requires the
+    /// opposite order. So no serial order of the runs has the same result.
     SerialOrder,
 }

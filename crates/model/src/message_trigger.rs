@@ -1,4 +1,4 @@
-//! Sources of triggers at message systems: queues of the lake, PostgreSQL and NATS JetStream.
+//! Trigger sources: queues of the lake, PostgreSQL and NATS JetStream.
 
 use std::fmt;
 use std::time::Duration;
@@ -21,7 +21,7 @@ pub struct PostgresTrigger {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret: Option<String>,
     /// The channel to listen on. Each notification is an event. With `outbox`, a notification is
-    /// not an event: it only starts a read of the outbox table at once.
+    /// not an event, but causes an immediate read of the outbox table.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub channel: Option<String>,
     /// The table whose rows are events. A row is deleted after its event is durable.
@@ -112,7 +112,7 @@ pub enum NatsStart {
     New,
 }
 
-/// Fires for messages of a queue of the lake. A text is the name of the queue.
+/// Fires for messages of a queue of the lake. A string instead of an object is the queue's name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct QueueTrigger {
     /// The queue.
@@ -120,7 +120,7 @@ pub struct QueueTrigger {
     /// The maximum number of messages in one event; 1 by default.
     #[schema(minimum = 1)]
     pub batch: usize,
-    /// The format of the event that a function receives; that of SQS by default.
+    /// The format of the event that a function receives; the SQS format by default.
     pub format: EventFormat,
 }
 
@@ -130,7 +130,7 @@ impl<'de> Deserialize<'de> for QueueTrigger {
     }
 }
 
-/// The form of a queue with settings.
+/// The long form of a queue trigger: an object with settings.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct QueueSettings {

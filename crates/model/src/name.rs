@@ -32,7 +32,7 @@ pub const NAMESPACE_LEVELS_MAX: usize = 16;
 /// Maximum length of a namespace, in bytes.
 pub const NAMESPACE_BYTES_MAX: usize = 1024;
 
-/// Formats the kind of a name for messages, for example `table name`; a `ref` stays `ref`.
+/// Formats the kind of a name for messages: `table name`, but `ref` and `partition` unchanged.
 fn thing(what: &str) -> String {
     if ["ref", "partition"].contains(&what) { what.to_owned() } else { format!("{what} name") }
 }

@@ -29,7 +29,7 @@ pub struct Principal {
 /// A verified identity.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Identity {
-    /// The owner of the lake: a client on the Unix socket, or one with the server's token.
+    /// The owner of the lake: a client on the Unix socket, or a client with the server's token.
     Owner,
     /// A user or a service account.
     User(Arc<AuthenticatedUser>),
@@ -46,7 +46,7 @@ pub struct AuthenticatedUser {
     /// The time at which the account was created. A later account with the same name is a different
     /// account.
     pub created: Timestamp,
-    /// The credential.
+    /// The kind of the credential.
     pub method: AuthMethod,
     /// The id of the access token or access key, if it was the credential.
     pub token: Option<String>,

@@ -1,5 +1,5 @@
 //! Sizes and durations in text: `512MiB`, `1.5GiB`, `90s`, `1h30m`. This module has the only parser
-//! of both. The Python SDK has the same rules in `headwater/quantity.py`.
+//! of both. The Python SDK implements the same rules in `headwater/quantity.py`.
 
 use std::time::Duration;
 

@@ -31,11 +31,11 @@ pub struct QueryRequest {
     /// Memory limit of a statement, in bytes; beyond it the statement spills to disk.
     #[serde(default)]
     pub memory_bytes_max: Option<u64>,
-    /// Maximum number of bytes that a query may read from table files; it ends with
-    /// `quota_exceeded` soon after it has read more.
+    /// Maximum number of bytes that a query may read from table files; a query that reads more soon
+    /// ends with `quota_exceeded`.
     #[serde(default)]
     pub max_bytes: Option<u64>,
-    /// Maximum time of a statement in milliseconds; it ends with `time_limit` after it.
+    /// Maximum time of a statement in milliseconds; a longer statement ends with `time_limit`.
     #[serde(default)]
     pub max_ms: Option<u64>,
     /// The author of the job and of its commits.

@@ -1,4 +1,4 @@
-//! Row filters and column masks: SQL expressions that limit what users read of a table.
+//! Row filters and column masks: SQL expressions that limit the rows and values that users read.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -16,7 +16,7 @@ pub struct Restriction {
     /// The name that the table had when the restriction was created.
     #[schema(value_type = String)]
     pub table: TableName,
-    /// The Iceberg id of that table, which is kept when the table is renamed.
+    /// The Iceberg id of that table, which does not change when the table is renamed.
     pub table_id: String,
     /// The masked column; absent for a row filter.
     #[serde(default, skip_serializing_if = "Option::is_none")]

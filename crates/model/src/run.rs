@@ -43,9 +43,9 @@ pub struct RunRequest {
     /// Models and expectations to exclude, in the same syntax.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub exclude: Vec<String>,
-    /// The failed or stopped run to continue, by job id. Models that this run completed are not run
-    /// again. `files` and `parameters` default to those of this run, and its branch and selection
-    /// are used.
+    /// The failed or stopped run to continue, by job id. Models that the earlier run completed are
+    /// not run again. The branch and selection of the earlier run are used, and by default also its
+    /// `files` and `parameters`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retry: Option<String>,
     /// Validate and plan only.
@@ -157,8 +157,8 @@ pub struct RunPlan {
     /// an upper bound.
     #[serde(default)]
     pub bytes_read: u64,
-    /// Estimated cost by the rate card: the sum over the models. The cost of a model is that of its
-    /// last run or, if there was none, the cost of the bytes to read.
+    /// Estimated cost by the rate card: the sum over the models. The cost of a model is the cost of
+    /// its last run or, if it never ran, the cost of the bytes to read.
     #[serde(default)]
     pub cost: f64,
     /// The rate card's currency.
@@ -331,7 +331,7 @@ pub struct StepReport {
     /// The step's cost by the rate card.
     #[serde(default)]
     pub cost: f64,
-    /// The reason of a failure or warning.
+    /// The reason for a failure or warning.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<Problem>,
 }

@@ -8,7 +8,7 @@ use serde::{Deserialize, de};
 
 use crate::ScheduleTrigger;
 
-/// Deserialises a schedule from its expression, or from an object with all fields.
+/// Deserializes a schedule from its expression, or from an object with all fields.
 pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<ScheduleTrigger>, D::Error> {

@@ -22,8 +22,8 @@ pub struct CreateSession {
 /// Request to start a login at the OpenID provider of the server.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct StartLogin {
-    /// The address to which the provider redirects the browser after the login. It must be
-    /// registered at the provider.
+    /// The address to which the provider redirects the browser after the login. The address must be
+    /// registered with the provider.
     pub redirect: String,
 }
 
@@ -32,7 +32,7 @@ pub struct StartLogin {
 pub struct LoginStart {
     /// The page of the provider.
     pub address: String,
-    /// The state value, which the provider returns in its redirect. The browser must compare it.
+    /// The state value. The browser must check that the provider's redirect contains this value.
     pub state: String,
     /// The nonce, which the provider's token must contain.
     pub nonce: String,

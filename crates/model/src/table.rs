@@ -21,8 +21,8 @@ pub struct Table {
     pub columns: Vec<Column>,
     /// The table's partition fields, in order.
     pub partition: Vec<PartitionField>,
-    /// The sort order of written rows; empty if the table has none, or one that Headwater does not
-    /// support.
+    /// The sort order of written rows; empty if the table has no sort order, or a sort order that
+    /// Headwater does not support.
     #[serde(default)]
     pub sort: Vec<SortField>,
     /// The columns that identify the table's rows: Iceberg's identifier fields.

@@ -26,7 +26,7 @@ pub struct Trigger {
     /// a bucket of the lake.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bucket: Option<BucketTrigger>,
-    /// Scheduled times. A text is the same as an object with this text in `cron`.
+    /// Scheduled times. A string instead of an object is the value of `cron`.
     #[serde(
         default,
         deserialize_with = "schedule_text::deserialize",
@@ -95,7 +95,7 @@ pub struct Trigger {
     pub order_by: Option<String>,
     /// For functions that receive several items in one event: the function returns
     /// `{"batchItemFailures": [{"itemIdentifier": ID}]}`, and only these items are delivered again.
-    /// If the order is preserved, all items after the first failed one are delivered again, too.
+    /// If the order is preserved, all items after the first failed item are delivered again, too.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub report_failures: bool,
     /// For functions that receive several items in one event: an event whose call fails is divided
@@ -146,7 +146,7 @@ impl Trigger {
         import.into_iter().chain(self.run.then_some(Target::Run)).chain(function).collect()
     }
 
-    /// Returns true if a part of an event's items can be delivered separately.
+    /// Returns true if some of an event's items can be delivered separately.
     pub fn divides(&self) -> bool {
         self.report_failures || self.bisect
     }
@@ -368,8 +368,8 @@ pub struct TriggerStatus {
     pub done: u64,
     /// The number of failed events.
     pub failed: u64,
-    /// The current problem of the trigger's source, such as a missing folder. Events may be missing
-    /// or late while it lasts.
+    /// The current problem of the trigger's source, such as a missing folder. While it lasts,
+    /// events may be missing or late.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<Problem>,
 }

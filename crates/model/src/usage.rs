@@ -1,4 +1,4 @@
-//! The resources that jobs use, and what they cost.
+//! The resources that jobs use, and their cost.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -67,8 +67,8 @@ impl Usage {
         self.requests += other.requests;
     }
 
-    /// Returns the peak memory multiplied by the elapsed time, in gibibyte-seconds. The peak memory
-    /// of a sum is not a sum, so add the results for single jobs instead.
+    /// Returns the peak memory multiplied by the elapsed time, in gibibyte-seconds. Peaks of memory
+    /// cannot be added, so add the results for single jobs instead.
     pub fn gib_seconds(&self) -> f64 {
         self.memory_bytes_peak as f64 / GIB * (self.wall_ms as f64 / 1000.0)
     }

@@ -1,8 +1,9 @@
 //! Changes of objects, recorded for triggers.
 //!
-//! A change that matches a watch is recorded in the journal `object_changes`. The entry is appended
-//! in the same batch as the object's change, so both are stored atomically and with one sync. An
-//! entry's position orders all changes. A reader deletes entries after storing their effects.
+//! A change that matches a [`ChangeFilter`] is recorded in the journal `object_changes`. The entry
+//! is appended in the same batch as the object's change, so both are stored atomically and with one
+//! sync. An entry's position orders all changes. A reader deletes entries after storing their
+//! effects.
 
 use bytes::Bytes;
 use headwater_model::{ObjectOperation, Requester, Timestamp};
@@ -32,7 +33,7 @@ pub struct ChangeFilter {
 }
 
 impl ChangeFilter {
-    /// Returns true if the watch selects this operation on this object.
+    /// Returns true if the filter selects this operation on this object.
     pub fn admits(&self, bucket: &str, key: &str, operation: ObjectOperation) -> bool {
         let is_wanted = if operation.creates() { self.created } else { self.removed };
         // Strip the prefix first: in a short key, prefix and suffix could overlap.
@@ -99,7 +100,7 @@ impl Operation<'_> {
 }
 
 impl Objects {
-    /// Replaces the watches. Later changes are recorded only if they match one of the new watches.
+    /// Replaces the filters. Later changes are recorded only if they match one of the new filters.
     pub fn watch(&self, watches: Vec<ChangeFilter>) {
         *self.0.watches.write() = watches;
     }
@@ -125,7 +126,7 @@ impl Objects {
         OccurrenceJournal::new(&*self.0.store, CHANGES)
     }
 
-    /// Returns the journal entry for a change; `None` if no watch matches it.
+    /// Returns the journal entry for a change; `None` if no filter matches the change.
     pub(crate) fn change_entry(
         &self,
         path: &ObjectPath,

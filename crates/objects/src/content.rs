@@ -1,5 +1,5 @@
-//! Contents of objects. A content is written to a file with a new random name, and read from the
-//! files of an object.
+//! The content of objects: it is written to a file with a new random name, and read from the files
+//! of an object.
 
 use std::ops::Range;
 
@@ -45,7 +45,7 @@ impl Drop for UnreferencedContent {
 }
 
 impl Objects {
-    /// Writes a content durably to a new file.
+    /// Writes content durably to a new file.
     pub(crate) async fn write(
         &self,
         content: impl Stream<Item = Result<Bytes, Problem>> + Send,

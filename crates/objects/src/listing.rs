@@ -131,7 +131,7 @@ fn start_after(start: &str, list: &ListRequest, after: &str) -> String {
     format!("{start}{after}")
 }
 
-/// Returns a text that is longer than any key and sorts after every key of a group.
+/// Returns a string that is longer than any key and sorts after every key of a group.
 fn end_of(group: &str) -> String {
     format!("{group}{}", "\u{10FFFF}".repeat(LAST_CHARACTERS))
 }

@@ -165,7 +165,7 @@ impl Objects {
         Ok(uploads)
     }
 
-    /// Completes an upload by combining its parts into the object. A repetition changes nothing.
+    /// Completes an upload by combining its parts into the object. A repeated call changes nothing.
     ///
     /// Errors: [`Error::NoUpload`], [`Error::Part`], [`Error::Precondition`].
     pub async fn complete(

@@ -51,7 +51,7 @@ pub struct CopyRequest {
     pub from: ObjectPath,
     /// The bucket and the key of the copy.
     pub to: ObjectPath,
-    /// The headers of the copy; `None` to keep those of the source object.
+    /// The headers of the copy; `None` to keep the headers of the source object.
     pub headers: Option<Headers>,
     /// The condition on the object to copy.
     pub condition: Condition,

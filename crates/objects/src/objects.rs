@@ -24,7 +24,7 @@ pub(crate) struct Shared {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) storage: Arc<Storage>,
-    /// URL of the folder with the contents.
+    /// URL of the folder with the content of objects.
     root: String,
     /// The path of this folder, if it is local.
     pub(crate) folder: Option<PathBuf>,
@@ -33,7 +33,7 @@ pub(crate) struct Shared {
     /// Lock between deletions of buckets, which hold it for writing, and creations of objects,
     /// which hold it for reading.
     pub(crate) buckets: tokio::sync::RwLock<()>,
-    /// The watches that select the changes to record.
+    /// The filters that select the changes to record.
     pub(crate) watches: RwLock<Vec<ChangeFilter>>,
     /// The counter of recorded changes.
     pub(crate) changed: watch::Sender<u64>,
@@ -46,7 +46,8 @@ impl std::fmt::Debug for Objects {
 }
 
 impl Objects {
-    /// Opens the buckets of a lake with contents in a local folder, which is created if missing.
+    /// Opens the buckets of a lake whose objects are in a local folder, which is created if
+    /// missing.
     pub fn local(
         store: Arc<dyn Store>,
         clock: Arc<dyn Clock>,
@@ -61,7 +62,7 @@ impl Objects {
         Ok(Self::new(store, clock, Arc::new(storage), root, Some(folder)))
     }
 
-    /// Opens the buckets of a lake with contents in the warehouse's cloud bucket.
+    /// Opens the buckets of a lake whose objects are in the warehouse's cloud bucket.
     pub fn in_warehouse(
         store: Arc<dyn Store>,
         clock: Arc<dyn Clock>,

@@ -14,7 +14,7 @@ use headwater_objects::{
 };
 use headwater_store::SqliteStore;
 
-/// Size in bytes of a content that is written in several parts.
+/// Size in bytes of content that is written in several parts.
 const LARGE: usize = 20 << 20;
 
 async fn open(folder: &Path) -> Objects {
@@ -46,7 +46,7 @@ async fn read(objects: &Objects, key: &str) -> Vec<u8> {
     parts.concat()
 }
 
-/// Returns the number of files with contents.
+/// Returns the number of files with content of objects.
 fn files(folder: &Path) -> usize {
     let entries = std::fs::read_dir(folder.join("objects")).expect("a folder");
     let count = |path: &Path| std::fs::read_dir(path).expect("a folder").count();

@@ -38,12 +38,12 @@ pub struct QueueAttributes {
     pub deduplicates_content: bool,
 }
 
-/// The dead-letter queue, and the number of receptions after which a message moves to it.
+/// The dead-letter queue, and the number of deliveries after which a message moves to it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RedrivePolicy {
     /// Name of the dead-letter queue.
     pub queue: String,
-    /// Number of receptions after which a message is moved instead of being received again.
+    /// Number of deliveries after which a message is moved instead of being delivered again.
     pub receive_count_max: u32,
 }
 
@@ -94,7 +94,7 @@ impl QueueAttributes {
         Ok(attributes)
     }
 
-    /// Changes the attributes that are given.
+    /// Changes the attributes in the request.
     pub fn update(&mut self, given: &BTreeMap<String, String>) -> Result<()> {
         for (name, value) in given {
             match name.as_str() {
@@ -113,7 +113,7 @@ impl QueueAttributes {
                     self.deduplicates_content = boolean(name, value)?;
                 }
                 // These settings have no effect: deduplication always applies to the whole queue,
-                // and encryption is left to the disk.
+                // and messages are not encrypted.
                 "DeduplicationScope" if value == "queue" => {}
                 "FifoThroughputLimit" if value == "perQueue" => {}
                 "SqsManagedSseEnabled" => {

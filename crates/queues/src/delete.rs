@@ -13,8 +13,8 @@ use crate::receive::restore;
 use crate::{Error, Queues, Result};
 
 impl Queues {
-    /// Deletes messages by the receipts of their receptions. The deletion is durable on return. A
-    /// receipt of an earlier reception, or of a message that was deleted, has no effect.
+    /// Deletes messages by the receipts of their deliveries. The deletion is durable on return. A
+    /// receipt of an earlier delivery, or of a message that was deleted, has no effect.
     pub async fn delete_messages(
         &self,
         name: &str,
@@ -81,7 +81,7 @@ impl Queues {
         self.forget_messages(queue, expired).await
     }
 
-    /// Deletes messages that were not deleted by a client, such as expired ones.
+    /// Deletes messages that were not deleted by a client, such as expired messages.
     pub(crate) async fn forget_messages(
         &self,
         queue: &Arc<OpenQueue>,
@@ -94,7 +94,7 @@ impl Queues {
         detached(async move { queues.delete_now(&queue, sequences, true).await }).await
     }
 
-    /// Changes the time that a received message is invisible, from now on.
+    /// Sets the time, counted from now, for which a received message is invisible.
     ///
     /// Errors: `invalid_argument` if the message is not in flight.
     pub async fn change_visibility(&self, name: &str, receipt: &str, seconds: u32) -> Result<()> {
@@ -102,8 +102,8 @@ impl Queues {
         self.change_reception(name, receipt, |reception| reception.visible = until).await
     }
 
-    /// Returns a received message to the queue without counting the reception. It becomes visible
-    /// after a pause.
+    /// Returns a received message to the queue without counting the delivery. The message becomes
+    /// visible after a pause.
     ///
     /// Errors: `invalid_argument` if the message is not in flight.
     pub async fn release(&self, name: &str, receipt: &str, seconds: u32) -> Result<()> {

@@ -4,11 +4,11 @@
 //! |---|---|---|
 //! | `queues` | name of the queue | its attributes |
 //! | `queue_messages` | `QUEUE_ID/SEQUENCE` | a message |
-//! | `queue_receptions` | `QUEUE_ID/SEQUENCE` | the receptions of the message |
+//! | `queue_receptions` | `QUEUE_ID/SEQUENCE` | the deliveries of the message |
 //! | `queue_deduplication` | `QUEUE_ID/SEQUENCE` | the deduplication id of the message |
 //!
-//! A message is deleted by a tombstone in `queue_messages`. A reception whose message is deleted is
-//! ignored, so that a reception that is stored late cannot restore a message.
+//! A message is deleted by a tombstone in `queue_messages`. Entries of `queue_receptions` whose
+//! messages are deleted are ignored, so that an entry that is stored late cannot restore a message.
 
 use std::sync::Arc;
 
@@ -25,7 +25,7 @@ pub(crate) const MESSAGES: &str = "queue_messages";
 pub(crate) const RECEPTIONS: &str = "queue_receptions";
 pub(crate) const DEDUPLICATION: &str = "queue_deduplication";
 
-/// Entries that are read per request of the store.
+/// Number of entries that one request to the store reads.
 const PAGE: usize = 1_000;
 
 /// Returns the key of a message.
@@ -52,7 +52,7 @@ pub(crate) fn deletion_entry(queue: &str, sequence: u64) -> Append {
 }
 
 pub(crate) fn encode(value: &impl Serialize) -> Bytes {
-    // Texts, numbers and times always have a JSON form.
+    // Strings, numbers and times can always be written as JSON.
     serde_json::to_vec(value).unwrap_or_default().into()
 }
 

@@ -1,5 +1,5 @@
-//! Event source mappings: which function is called with the messages of a queue. This module only
-//! stores them.
+//! Event source mappings: the functions that are called with the messages of queues. This module
+//! only stores the mappings.
 
 use std::sync::Arc;
 
@@ -34,7 +34,7 @@ pub struct QueueMapping {
 pub struct MappingSettings {
     /// Name of the function; a version or alias may follow after `:`.
     pub function: String,
-    /// False stops the mapping.
+    /// False pauses the mapping: its function is not called.
     pub is_enabled: bool,
     /// Maximum number of messages in a call.
     pub batch: u32,
@@ -47,7 +47,7 @@ pub struct MappingSettings {
     /// True if the function returns the messages that failed.
     #[serde(default)]
     pub reports_failures: bool,
-    /// True if a batch whose call failed is called again in two parts.
+    /// True if a batch whose call failed is retried in two parts.
     #[serde(default)]
     pub bisects: bool,
     /// Maximum number of concurrent calls; 5 by default.

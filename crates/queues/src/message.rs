@@ -62,11 +62,11 @@ pub struct ReceivedMessage {
     pub message: StoredMessage,
     /// Position in the queue.
     pub sequence: u64,
-    /// Number of receptions, this one included.
+    /// Number of deliveries, including this one.
     pub received: u32,
-    /// Time of the first reception.
+    /// Time of the first delivery.
     pub first_received: Timestamp,
-    /// The receipt, which identifies this reception.
+    /// The receipt, which identifies this delivery.
     pub receipt: String,
 }
 
@@ -82,7 +82,7 @@ pub struct StoredMessage {
     pub attributes: BTreeMap<String, Attribute>,
     /// Time at which the message was sent.
     pub sent: Timestamp,
-    /// Time from which the message is visible, until it is received.
+    /// Time from which the message is visible before its first delivery.
     pub visible: Timestamp,
     /// The sender.
     pub sender: String,
@@ -97,17 +97,17 @@ pub struct StoredMessage {
     pub caused_by: Vec<String>,
 }
 
-/// The receptions of a message.
+/// The deliveries of a message to receivers.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Reception {
-    /// Number of receptions.
+    /// Number of deliveries.
     pub received: u32,
-    /// Time of the first reception.
+    /// Time of the first delivery.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub first_received: Option<Timestamp>,
     /// Time from which the message is visible.
     pub visible: Timestamp,
-    /// The receipt of the last reception.
+    /// The receipt of the last delivery.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub receipt: Option<String>,
 }
@@ -230,7 +230,7 @@ pub(crate) fn sequence_text(sequence: u64) -> String {
     format!("{sequence:020}")
 }
 
-/// Returns true if a text has only characters that XML allows.
+/// Returns true if a string has only characters that XML allows.
 fn is_text(text: &str) -> bool {
     let is_allowed = |c: char| match c {
         '\t' | '\n' | '\r' => true,

@@ -31,11 +31,11 @@ pub struct QueueInfo {
 /// Numbers of messages.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct QueueCounts {
-    /// Messages that can be received.
+    /// Number of messages that can be received.
     pub visible: u64,
-    /// Messages that were received and are invisible.
+    /// Number of messages that were received and are invisible.
     pub in_flight: u64,
-    /// Messages whose delay has not passed.
+    /// Number of messages whose delay has not passed.
     pub delayed: u64,
 }
 

@@ -59,7 +59,7 @@ impl Queues {
         Ok(queues)
     }
 
-    /// Ends the waits of all receivers, now and from now on.
+    /// Ends the waits of all receivers. From then on, receivers no longer wait for messages.
     pub fn close(&self) {
         self.is_closed.store(true, Ordering::SeqCst);
         for queue in self.open.read().values() {
@@ -111,7 +111,7 @@ impl Queues {
         let target = self.queue(&redrive.queue)?;
         if target.attributes().is_fifo != attributes.is_fifo {
             return invalid(
-                "a FIFO queue needs a FIFO dead-letter queue, and a standard queue a standard one",
+                "the dead-letter queue must be of the same type, standard or FIFO, as the queue",
             );
         }
         Ok(())

@@ -1,4 +1,4 @@
-//! Reception of messages.
+//! Delivery of messages to receivers.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use crate::selection::{ReceiveCriteria, SelectedMessages};
 use crate::state::MessageState;
 use crate::{Error, Queues, Result};
 
-/// Default of the maximum size of the messages of one reception, in bytes. It exceeds the size of
+/// Default maximum size of the messages that one call receives, in bytes. It exceeds the size of
 /// the 10 messages that one request of SQS receives.
 const RECEIVE_BYTES_MAX: usize = 32 << 20;
 

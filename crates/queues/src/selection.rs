@@ -12,7 +12,7 @@ pub(crate) struct ReceiveCriteria {
     pub until: Timestamp,
     /// Messages that were sent before this time are deleted.
     pub expired: Timestamp,
-    /// Maximum number of receptions; after them, a message is moved to the dead-letter queue.
+    /// Maximum number of deliveries, after which a message is moved to the dead-letter queue.
     pub receive_count_max: Option<u32>,
 }
 

@@ -17,7 +17,7 @@ use crate::{Error, QueueAttributes, Queues, Result};
 /// Maximum number of messages in a queue.
 const MESSAGES_MAX: usize = 1_000_000;
 
-/// Deduplication ids in memory after which old ones are removed.
+/// Number of deduplication ids in memory above which old ids are removed.
 const IDS_MAX: usize = 10_000;
 
 /// Scope of the ids of messages that are sent only once.
@@ -33,8 +33,8 @@ struct SendBatch {
 }
 
 impl Queues {
-    /// Sends messages. They are durable on return. The outcome of each message is returned; an
-    /// error of the store applies to all.
+    /// Sends messages, which are durable on return. Returns the outcome of each message; an error
+    /// of the store applies to all messages.
     pub async fn send(
         &self,
         name: &str,

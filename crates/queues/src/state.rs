@@ -49,7 +49,7 @@ impl MessageState {
         MessageState { group, sent, bytes, reception, phase: Phase::Storing }
     }
 
-    /// Returns the group that this message blocks: its other messages must wait.
+    /// Returns the group that this message blocks: the other messages of the group must wait.
     fn blocked_group(&self) -> Option<&String> {
         let is_in_flight = self.phase == Phase::Invisible && self.reception.receipt.is_some();
         self.group.as_ref().filter(|_| is_in_flight || self.phase == Phase::Deleting)
@@ -201,8 +201,8 @@ impl QueueState {
         picked
     }
 
-    /// Starts the deletion of the message of a reception. Returns false if the message was deleted,
-    /// or received again.
+    /// Starts the deletion of a delivered message. Returns false if the message was deleted, or was
+    /// delivered again with another receipt.
     pub(crate) fn begin_deletion(&mut self, sequence: u64, receipt: &str) -> bool {
         let slot = self.slots.get(&sequence);
         let slot = slot.filter(|slot| matches!(slot.phase, Phase::Ready | Phase::Invisible));
@@ -214,8 +214,8 @@ impl QueueState {
         is_current
     }
 
-    /// Changes the reception of a message that is in flight. Returns the new one; `None` if the
-    /// message is not in flight, or was received again.
+    /// Changes the delivery record of a message in flight. Returns the new record; `None` if the
+    /// message is not in flight, or was delivered again with another receipt.
     pub(crate) fn change_reception(
         &mut self,
         sequence: u64,
@@ -276,8 +276,8 @@ impl QueueState {
         self.gone.len()
     }
 
-    /// Returns ranges of sequence numbers that contain all deleted messages and no other one. Both
-    /// ends are inclusive. The numbers are not returned again.
+    /// Returns ranges of sequence numbers that contain all deleted messages and no other message.
+    /// Both ends are inclusive. The numbers are not returned again.
     pub(crate) fn take_gone(&mut self) -> Vec<[u64; 2]> {
         let mut ranges: Vec<[u64; 2]> = Vec::new();
         for sequence in std::mem::take(&mut self.gone) {

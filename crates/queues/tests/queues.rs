@@ -1,4 +1,4 @@
-//! Queues over their stores, which are opened again as after a crash.
+//! Queues that are opened again from their store, as after a crash.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -96,7 +96,7 @@ async fn messages_receptions_and_deletions_survive_a_restart() {
     let again = lake.receive("orders").await;
     let found: Vec<_> = again.iter().map(|one| (one.message.body.as_str(), one.received)).collect();
     assert_eq!(found, [("c", 2), ("d", 2)]);
-    // The receipts of earlier receptions have no effect.
+    // The receipts of earlier deliveries have no effect.
     lake.delete("orders", &received).await;
     lake.delete("orders", &again).await;
     lake.pass(100);

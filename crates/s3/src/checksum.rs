@@ -1,4 +1,4 @@
-//! Checksums that a client sends with a content, in headers or after the content.
+//! Checksums that a client sends for the content of an object, in headers or after the content.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;

@@ -1,8 +1,8 @@
 //! The condition that a write or read did not meet, in the response to the request.
 //!
-//! S3 names the condition in the element `Condition` of the error `PreconditionFailed`. Clients,
-//! such as s3fs, recognise by it that an object exists. Errors of `s3s` have no such element, so
-//! it is added to the encoded response.
+//! S3 names the condition in the element `Condition` of the error `PreconditionFailed`. Clients
+//! such as s3fs use this element to detect that an object exists. Errors of `s3s` have no such
+//! element, so it is added to the encoded response.
 
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, IF_MATCH, IF_NONE_MATCH, IF_UNMODIFIED_SINCE};

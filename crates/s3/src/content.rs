@@ -1,4 +1,4 @@
-//! Conversion of contents from and to the streams of `s3s`.
+//! Conversion of content from and to the streams of `s3s`.
 
 use bytes::Bytes;
 use futures::{StreamExt, stream};
@@ -13,7 +13,7 @@ use crate::checksum::Checksums;
 /// Maximum number of chunks buffered for the client.
 const PARTS_WAITING: usize = 2;
 
-/// Returns the content of a request as a stream. It ends with an error if a checksum does not
+/// Returns the content of a request as a stream, which ends with an error if a checksum does not
 /// match.
 pub(crate) fn received(body: Option<StreamingBlob>, checksums: Checksums) -> Content {
     let state = (body, Some(checksums));
@@ -47,7 +47,7 @@ fn incomplete(error: &(dyn std::error::Error + Send + Sync)) -> Problem {
     problem.with_hint("Send the request again.")
 }
 
-/// Returns the body of a response. It is read only as fast as the client reads.
+/// Returns the body of a response. The content is read only as fast as the client reads.
 pub(crate) fn sent(mut content: Content) -> StreamingBlob {
     let (parts, receiver) = mpsc::channel::<Result<Bytes, Problem>>(PARTS_WAITING);
     tokio::spawn(async move {

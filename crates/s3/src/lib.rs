@@ -1,7 +1,7 @@
 //! The S3 protocol: buckets and objects for S3 clients, on `s3s`.
 //!
 //! [`S3Protocol`] answers a request. `s3s` parses requests, checks signatures and encodes
-//! responses; this crate calls one operation of the service for each. It does not handle
+//! responses; this crate calls one operation of the service for each request. It does not handle
 //! connections.
 
 mod authentication;

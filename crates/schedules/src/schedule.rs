@@ -1,9 +1,9 @@
 //! The times of a schedule in its time zone.
 //!
-//! If the clocks go forward and skip a scheduled time of day, it fires right after the gap. If the
-//! clocks go back and a time of day occurs twice, it fires only the first time. Cron patterns that
-//! fire more than once a day follow local time. Rates follow UTC: they fire at the multiples of
-//! their interval since 1970, so that a restart does not shift them.
+//! If the clocks go forward and skip a scheduled time of day, the schedule fires right after the
+//! gap. If the clocks go back and a scheduled time of day occurs twice, it fires only the first
+//! time. Cron patterns that fire more than once a day follow local time. Rates follow UTC: they
+//! fire at the multiples of their interval since 1970, so that a restart does not shift them.
 
 use chrono::{LocalResult, NaiveDateTime, TimeDelta, TimeZone};
 use chrono_tz::Tz;

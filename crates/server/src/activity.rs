@@ -15,11 +15,10 @@ use headwater_telemetry::{SpanTimer, Telemetry, TraceContext, in_scope};
 use hyper::body::{Frame, SizeHint};
 use parking_lot::Mutex;
 
-/// The status in the metrics of a request whose client disconnected before the response, as in
-/// nginx.
+/// Status in the metrics for a request whose client disconnected before the response, as in nginx.
 const DISCONNECTED: u16 = 499;
 
-/// The name of unknown methods in traces, as in OpenTelemetry's conventions.
+/// Name of all unknown methods in traces, as in OpenTelemetry's conventions.
 const OTHER_METHOD: &str = "_OTHER";
 
 /// Routes without spans.
@@ -126,8 +125,8 @@ impl Drop for MeasuredRequest<'_> {
 #[derive(Default)]
 struct RequestTrace {
     span: Option<SpanTimer>,
-    /// The parent of the spans of the request's work: the span, or the span of a client that does
-    /// not record its trace.
+    /// Parent of the spans of the request's work: the request's own span, or the client's span if
+    /// the client does not record its trace.
     context: Option<TraceContext>,
 }
 

@@ -1,7 +1,7 @@
 //! Authentication of requests over TCP.
 //!
 //! Every program on the machine can connect to a loopback port, and other machines can connect to a
-//! public one. Therefore every path that is not public requires a token, or the session of a
+//! public port. Therefore every path that is not public requires a token, or the session of a
 //! browser that logged in with a token. The Unix socket requires neither, because file permissions
 //! protect it.
 
@@ -28,8 +28,8 @@ const FORWARDED_FOR: &str = "x-forwarded-for";
 /// Prefix of access tokens.
 const ACCESS_TOKEN_PREFIX: &str = "hwp_";
 
-/// Returns true if a text has the form of an access token or of a token of an OpenID provider. The
-/// owner's token has a different form.
+/// Returns true if a string has the form of an access token or of a token of an OpenID provider.
+/// The owner's token has a different form.
 pub fn is_user_token(text: &str) -> bool {
     text.starts_with(ACCESS_TOKEN_PREFIX) || is_jwt(text)
 }
@@ -122,8 +122,8 @@ fn refusal(app: &App, address: Option<IpAddr>, has_header: bool) -> Problem {
     )
 }
 
-/// Checks a user's password or access token, or with any user name the server's token. A wrong
-/// password counts as a failed login.
+/// Checks a user's password or access token, or the server's token, which is valid with any user
+/// name. A wrong password counts as a failed login.
 pub async fn check_password(
     app: &App,
     user: &str,
@@ -141,8 +141,8 @@ pub async fn check_password(
         app.logins.record_failure(attempt);
         let message = format!("the password of user `{user}` is wrong");
         Problem::new(ErrorCode::Unauthenticated, message).with_hint(
-            "Use the user's password or access token, or with any user name the contents of \
-             `server.token` in the lake's folder. A disabled user cannot log in until an \
+            "Use the user's password or access token, or the contents of `server.token` in the \
+             lake's folder with any user name. A disabled user cannot log in until an \
              administrator enables it.",
         )
     })

@@ -38,8 +38,8 @@ pub fn contains(path: &str) -> bool {
     path.starts_with(PATH_PREFIX)
 }
 
-/// Logs a client in that sends a user name and a password; `None` for other requests. The token of
-/// its session is an extension of the request.
+/// Logs in a client that sends a user name and a password; `None` for other requests. Adds the
+/// token of the new session to the request as an extension.
 pub async fn log_in(app: &App, request: &mut Request) -> Option<Result<Principal, Problem>> {
     if request.uri().path() != HANDSHAKE_PATH {
         return None;

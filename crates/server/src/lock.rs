@@ -51,7 +51,7 @@ pub struct ServerInfo {
     #[serde(default)]
     pub token_file: Option<PathBuf>,
     /// True if a command started the server in the background. Such a server ends when idle, and a
-    /// command may replace it by a server of another version.
+    /// command may replace it with a server of another version.
     #[serde(default)]
     pub background: bool,
     /// The start time.
@@ -123,7 +123,7 @@ impl LakeLock {
         })
     }
 
-    /// Invalidates the description of this server, or one that an earlier server left.
+    /// Invalidates the description of this server, or a description that an earlier server left.
     fn retract(&self) {
         let path = info_path(&self.lake_dir);
         if std::fs::rename(&path, spare_path(&self.lake_dir)).is_err() {

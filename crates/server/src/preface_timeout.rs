@@ -1,7 +1,7 @@
 //! Timeout for the first bytes of a new connection.
 //!
-//! The first bytes determine the version of HTTP. The timeouts of HTTP/1 and HTTP/2 apply only
-//! after that.
+//! The first bytes determine the version of HTTP. The timeouts of HTTP/1 and HTTP/2 apply only when
+//! the version is known.
 
 use std::future::Future;
 use std::io;

@@ -1,5 +1,5 @@
-//! The S3 protocol. The protocol has a listener of its own, because buckets and keys can have any
-//! path.
+//! The S3 protocol. It has a separate listener, because the paths of buckets and keys could equal
+//! the paths of other protocols.
 //!
 //! Requests are authenticated by their signatures only.
 

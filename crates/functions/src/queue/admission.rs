@@ -51,7 +51,7 @@ impl<W> Queue<W> {
         Arc::new(Queue { permits_max: permits_max.max(1), memory_units, queued_max, state })
     }
 
-    /// Waits for a permit, and for an idle instance or the memory of a new one.
+    /// Waits for a permit, and for an idle instance or the memory of a new instance.
     ///
     /// Errors: `too_busy` if the queue is full, `unavailable` if the runtime ends.
     pub(crate) async fn acquire(self: &Arc<Self>, request: CallRequest<'_>) -> Result<Permit<W>> {
@@ -67,7 +67,7 @@ impl<W> Queue<W> {
         let mut state = self.state.lock();
         let queued = state.queued;
         let own = state.owners.get(&owner).map_or(0, |load| load.queued);
-        // The limit is twice the queue's size for an owner without queued calls.
+        // An owner without queued calls has twice the limit, so that other owners cannot block it.
         let limit = if own == 0 { 2 * self.queued_max } else { self.queued_max };
         if own >= limit.saturating_sub(queued) {
             let (owner, limit) = (owner.to_string(), self.queued_max);

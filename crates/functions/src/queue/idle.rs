@@ -65,7 +65,7 @@ impl<W> Queue<W> {
 
 impl<W> State<W> {
     /// Adds an idle instance. If there are then too many idle instances that are not provisioned,
-    /// removes and returns the one with the longest idle time.
+    /// removes and returns the instance with the longest idle time.
     pub(super) fn add_idle(&mut self, idle: Idle<W>) -> Option<W> {
         self.idle.push(idle);
         if self.idle.len() <= IDLE_COUNT_MAX {
@@ -99,12 +99,13 @@ impl<W> State<W> {
     /// Evicts idle instances until there is enough free memory for the first call of a subqueue. If
     /// evicting all idle instances would not free enough memory, evicts none.
     ///
-    /// Evicts first the instances that have been idle for longer than usual, then those that were
-    /// started ahead of a call, then the others, the longest idle first. Provisioned instances are
-    /// evicted last, and only after this call has waited for [`OVERTAKEN_MAX`].
+    /// First evicts the instances that have been idle for longer than usual, then the instances
+    /// that were started ahead of a call, then the others. In each group, the longest idle time
+    /// comes first. Provisioned instances are evicted last, and only after this call has waited for
+    /// [`OVERTAKEN_MAX`].
     ///
     /// An instance for which other calls are queued is evicted only after this call has waited for
-    /// [`OVERTAKEN_MAX`]. Until then, an instance that was used recently is also kept if the
+    /// [`OVERTAKEN_MAX`]. For the same time, an instance that was used recently is also kept if the
     /// function of this call has a running call. So two functions that do not fit into memory
     /// together alternate about once a second instead of at each call. This delay does not apply to
     /// an instance that was started ahead of a call.

@@ -1,8 +1,8 @@
 //! The queue of calls: assigns permits to run, memory, and idle instances.
 //!
 //! Every call has an owner: a run or a caller. Among calls of one priority, the owner with the
-//! fewest running calls is next, and among the functions of this owner, the function with the
-//! fewest running calls. So a run of a thousand models, or a burst of calls, does not delay other
+//! fewest running calls is next. Among the functions of this owner, the function with the fewest
+//! running calls is next. So a run of a thousand models, or a burst of calls, does not delay other
 //! owners for long. An owner without a running call may exceed the concurrency limit by one, so it
 //! does not wait for another owner's long call. The kernel then shares the processors. After a long
 //! wait, a call is promoted to the next priority.

@@ -7,8 +7,8 @@ use super::admission::Queue;
 use super::idle::Idle;
 use super::state::{AdmittedCall, MEMORY_UNIT, QueueKey, SubqueueKey};
 
-/// Maximum waiting time for the memory of cancelled starts ahead of calls, and the interval between
-/// two checks.
+/// Maximum time to wait until cancelled early starts have released their memory, and the interval
+/// between two checks.
 const EARLY_END_MAX: Duration = Duration::from_secs(3);
 const EARLY_END_CHECK: Duration = Duration::from_millis(10);
 

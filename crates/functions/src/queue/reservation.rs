@@ -97,7 +97,7 @@ impl<W> Queue<W> {
         if state.instances_with(key) + starting >= count {
             return ReservationResult::Exists;
         }
-        // Free memory is for the queued call that waits for it.
+        // Free memory is reserved for the queued call that waits for memory.
         if state.is_memory_short {
             return ReservationResult::Busy;
         }

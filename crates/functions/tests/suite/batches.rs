@@ -18,7 +18,7 @@ use crate::support::{answer, ask, call, environment, holds, options, run, start,
 /// Number of rows of each computed batch.
 const STEP: i64 = 8_192;
 
-/// A producer of the numbers from 0 and their texts.
+/// A producer of the numbers from 0, each with its decimal text.
 #[derive(Clone)]
 struct Numbers {
     count: i64,

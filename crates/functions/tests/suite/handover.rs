@@ -40,7 +40,7 @@ fn little() -> Limits {
     Limits { memory_bytes: 100 << 20, ..Limits::default() }
 }
 
-/// Returns the number of huge pages for files that the kernel failed to allocate.
+/// Returns the number of times that the kernel failed to allocate a huge page for a file.
 fn huge_pages_refused() -> u64 {
     let counters = std::fs::read_to_string("/proc/vmstat").unwrap();
     let of =

@@ -1,5 +1,5 @@
-//! Inputs that a reused process still holds after its call: the process is ended, at once or after
-//! a few calls with small inputs.
+//! Inputs that a reused process still holds after its call: the process is ended, either
+//! immediately or, if its inputs are small, after a few calls.
 
 use std::sync::Arc;
 

@@ -589,7 +589,7 @@ async fn errors_of_open_files_and_threads_name_their_limits() {
 async fn a_function_cannot_exceed_its_processor_limit() {
     let functions = start().await;
     if functions.warnings().iter().any(|warning| warning.contains("processors")) {
-        return not_checked("no control group holds back a function's use of processors");
+        return not_checked("no control group holds back a function's CPU time");
     }
     let environment = environment(&functions, &[]).await;
     let source = "

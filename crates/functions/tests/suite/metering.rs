@@ -41,8 +41,8 @@ async fn agrees(functions: &Functions, calls: Vec<Invocation>) {
 async fn the_sum_over_calls_is_the_kernels_total() {
     let functions = start().await;
     let environment = environment(&functions, &[]).await;
-    // The calls prepare sandboxes, so that their number is the same before and after the
-    // measurement.
+    // The calls prepare sandboxes, so that the number of prepared sandboxes is the same before and
+    // after the measurement.
     for _ in 0..10 {
         run_whole(&functions, work(&environment, 0.0, false)).await.0.returned.unwrap();
     }
@@ -61,8 +61,8 @@ async fn the_sum_over_calls_of_one_process_is_the_kernels_total() {
     agrees(&functions, calls.collect()).await;
 }
 
-/// Returns a call whose memory limit differs from that of the previous calls, so that it needs a
-/// new sandbox.
+/// Returns a call whose memory limit differs from the limits of the previous calls, so that it
+/// needs a new sandbox.
 fn apart(environment: &Arc<Environment>, number: u64, seconds: f64) -> Invocation {
     let limits = Limits { memory_bytes: (200 + 8 * (number % 6)) << 20, ..Limits::default() };
     Invocation { limits, ..work(environment, seconds, false) }

@@ -1,5 +1,5 @@
-//! The files of a project in a sandbox: each call sees only those of its own version, and cannot
-//! change them.
+//! The files of a project in a sandbox: each call sees only the files of its own version, and
+//! cannot change them.
 
 use std::sync::Arc;
 

@@ -87,7 +87,8 @@ async fn an_instance_that_crashes_is_replaced() {
 async fn a_function_whose_start_fails_gives_its_memory_to_the_others() {
     let functions = start().await;
     let environment = environment(&functions, &[]).await;
-    // The first function by name would get all memory of provisioned instances.
+    // If it could start, this function would get all memory of provisioned instances, because its
+    // name is first.
     let broken = small(&environment, "raise ValueError('broken')");
     functions.provision("a", 10_000, Ok(broken));
     functions.provision("f", 2, Ok(small(&environment, FIRST)));

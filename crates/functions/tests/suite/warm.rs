@@ -20,7 +20,7 @@ pub fn again(environment: &Arc<Environment>, source: &str) -> Invocation {
     Invocation { reuse: Reuse::SameFunction, ..ask(environment, source) }
 }
 
-/// Returns the answer of a call, its outcome and its lines.
+/// Returns the result of a call, its outcome and its lines.
 pub async fn answers(functions: &Functions, call: Invocation) -> (bool, Outcome, Vec<Line>) {
     let (outcome, lines) = run_whole(functions, call).await;
     let Ok(FunctionResult::Bool(answer)) = outcome.returned else {

@@ -151,7 +151,7 @@ fn is_same_kind(one: &Field, other: &Field) -> bool {
     std::mem::discriminant(one.data_type()) == std::mem::discriminant(other.data_type())
 }
 
-/// Returns the differences between two fields, except those of name and type.
+/// Returns the differences between two fields, except differences of name and type.
 fn changes(before: &Field, after: &Field) -> Vec<PropertyDiff> {
     let nullable = |field: &Field| Some(if field.is_nullable() { "yes" } else { "no" }.to_owned());
     let metadata = |field: &Field, key: &str| field.metadata().get(key).cloned();

@@ -138,7 +138,7 @@ pub fn diff_tables(
 }
 
 impl Lake {
-    /// Returns a side of a comparison; `None` if the entry is missing or is that of a view.
+    /// Returns a side of a comparison; `None` if the entry is missing or belongs to a view.
     pub async fn diff_side(
         &self,
         at: &CommitView,

@@ -101,8 +101,8 @@ impl Maintenance<'_> {
             if state.entry.is_view() {
                 referenced.add_file(location_of_file);
             } else {
-                // The result, which lists unreadable files, is ignored: an unreadable file only
-                // adds no further files.
+                // The returned list of unreadable files is ignored: files that only they name are
+                // not removed.
                 self.files().reach(location, &SnapshotSet::All, &referenced).await?;
             }
         }

@@ -47,7 +47,7 @@ impl Maintenance<'_> {
     /// Maintains one table of a branch, or all tables of the branch.
     ///
     /// Fails with `table_not_found`, `column_not_found` for a sort column, or `invalid_argument`.
-    /// Files that a concurrent commit changed are skipped, and the report says so.
+    /// Files that a concurrent commit changed are skipped, which the report records.
     pub async fn run(
         self,
         branch: &str,
@@ -83,7 +83,7 @@ impl Maintenance<'_> {
             let Some(entry) = view.state().table(name).await? else { continue };
             ids.push(entry.id);
             let table_report = match Box::pin(self.maintain_table(name, &mut run)).await {
-                // If one table fails, the other tables are maintained nevertheless.
+                // An error of one table does not stop the maintenance of the others.
                 Err(error) if table.is_none() && !matches!(error, Error::Cancelled) => {
                     let Problem { message, causes, .. } = error.to_problem();
                     let reason = [vec![message], causes].concat().join(": ");

@@ -1,9 +1,9 @@
 //! The sweep, which removes unreferenced files.
 //!
-//! A file is referenced if a state in the history of a branch, a tag, a recently deleted ref or a
-//! commit in use refers to it. If a table has a retention, its states that were superseded long ago
-//! do not count, except those of merge bases of branches. The sweep removes the other files of the
-//! warehouse, if they are older than a minimum age and older than every running write.
+//! A file is referenced if a state refers to it. The states are those in the histories of branches,
+//! tags, recently deleted refs and commits in use. If a table has a retention, its states that were
+//! superseded long ago do not count, except the states at merge bases of branches. The sweep
+//! removes all other warehouse files that are older than a minimum age and every running write.
 //!
 //! If a state cannot be read, the files to which it refers are not known. Then the sweep skips the
 //! folders of this table, reports the reason, and processes the other tables.
@@ -99,7 +99,7 @@ struct States {
 
 impl States {
     /// Returns the states in the order in which they are read: current states first, so that an
-    /// error in a current state is reported before one in an old state.
+    /// error in a current state is reported before an error in an old state.
     fn in_order(&self) -> Vec<&ReachableState> {
         let mut states: Vec<&ReachableState> = self.reach.states.values().collect();
         states.sort_by_key(|state| (state.until.is_some(), &state.entry.metadata_location));
@@ -316,8 +316,8 @@ impl Maintenance<'_> {
             async move {
                 let mut scan = self.files().reach(&location, &read.snapshots, &needed).await?;
                 if !read.at_head {
-                    // If a metadata file is missing, an earlier expiry has removed it. It then
-                    // refers to no files.
+                    // A missing metadata file was removed by an earlier expiry, and refers to no
+                    // files.
                     scan.unreadable.retain(|error| !error.is_not_found());
                 }
                 Ok::<_, Error>(scan)
@@ -391,7 +391,7 @@ impl Maintenance<'_> {
         folder_of(&self.files().location_of(&state.entry.metadata_location))
     }
 
-    /// Returns the commits from which every state that can be reached is referenced.
+    /// Returns the commits from which all reachable states can be found.
     async fn heads(self, deleted_since: Timestamp) -> Result<Vec<CommitId>> {
         let mut heads = self.named_commits(deleted_since).await?;
         heads.extend(self.lake.pins().commits());

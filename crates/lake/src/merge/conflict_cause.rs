@@ -92,7 +92,7 @@ pub(super) fn dropped(contested: &DivergedTable) -> ConflictCause {
         None => "table",
     };
     let action = match &contested.renamed {
-        Some(renamed) => format!("renamed `{}` to this", renamed.from),
+        Some(renamed) => format!("renamed `{}` to this name", renamed.from),
         None => "changed it".to_owned(),
     };
     let message = format!("the {dropping_side} dropped the {what}, and the {other} {action}");

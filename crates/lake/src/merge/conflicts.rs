@@ -62,7 +62,7 @@ impl OngoingMerge<'_> {
             let project = self.project(contested).await?;
             let mut conflict = MergeConflict { causes: causes.clone(), project, ..conflict };
             if let Err(error) = Box::pin(self.blame(plan, contested, &mut conflict)).await {
-                // The conflict is reported nevertheless, with the last commit of each side.
+                // The conflict is still reported, with the last commit of each side.
                 tracing::debug!(%error, "cannot find the commits of a conflict");
             }
             conflicts.push(conflict);
@@ -91,7 +91,7 @@ impl OngoingMerge<'_> {
         else {
             return Ok(());
         };
-        // Only in a merge of branches, both sides have commits since the base.
+        // Both sides have commits since the base only in a merge of branches.
         if !matches!(self.change, Change::Branch) || entry.is_view() {
             return Ok(());
         }

@@ -12,7 +12,7 @@ use crate::imported_files::{ImportedFileMap, ImportedFiles};
 /// The list of imported files of a table state.
 #[derive(Debug, Clone)]
 pub(super) enum ImportList {
-    /// A list that a snapshot summary contains, by the value of the property.
+    /// A list that a snapshot summary contains, given by the value of its property.
     Stored(Option<String>),
     /// The list of a merge base that was computed from several merge bases. No snapshot contains
     /// this list.

@@ -23,8 +23,8 @@ pub struct MergeOptions {
     /// For a merge by a run: the project whose expectations have all passed, or an empty string if
     /// there is no such project. `None` for a merge by a user.
     pub passed: Option<String>,
-    /// For a merge by a run: the tables that the run read. The merge is a conflict if the run has
-    /// no place in a serial order of the runs.
+    /// For a merge by a run: the tables that the run read. The merge is a conflict if the runs,
+    /// including this one, have no serial order.
     pub reads: Option<ReadSet>,
     /// The branch or tag that a run merges, for the record of the merge. By default, it is the
     /// source of the merge.

@@ -44,7 +44,7 @@ pub(super) fn to_properties(run: &ReadSet) -> [(String, String); 2] {
 }
 
 /// Returns a hash of a table's name. If two names had the same hash, a merge could report a false
-/// conflict, but would not miss one.
+/// conflict, but would not miss a conflict.
 fn hash(table: &TableName) -> String {
     ObjectId::of(table.to_string().as_bytes()).short()
 }
@@ -77,8 +77,9 @@ impl MergedRun {
 }
 
 impl OngoingMerge<'_> {
-    /// Returns a conflict for each table that another run changed after this run read it, if this
-    /// run has no place in a serial order. Returns no conflict for a merge that is not by a run.
+    /// Returns a conflict for each table that another run changed after this run read it, if the
+    /// runs, including this one, have no serial order. Returns no conflict for a merge that is not
+    /// by a run.
     pub(super) async fn order_conflicts(&self, plan: &MergePlan) -> Result<Vec<MergeConflict>> {
         let Some(own) = self.options.reads.as_ref().filter(|own| own.start != plan.head) else {
             return Ok(Vec::new());
@@ -117,8 +118,8 @@ impl OngoingMerge<'_> {
         Ok(conflicts.collect())
     }
 
-    /// Returns why a run that read tables before other runs changed them cannot be ordered before
-    /// these runs; `None` if it can.
+    /// Returns the reason why a run that read tables before other runs changed them cannot be
+    /// ordered before these runs; `None` if it can.
     async fn order_reason(
         &self,
         plan: &MergePlan,

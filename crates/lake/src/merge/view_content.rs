@@ -41,7 +41,7 @@ impl ViewContent {
     }
 }
 
-/// Returns true if the name in conflict is that of a view on either side or at the base.
+/// Returns true if the name in conflict refers to a view on either side or at the base.
 pub(super) fn concerns_view(contested: &DivergedTable) -> bool {
     let sides = [contested.base.first(), &contested.ours, &contested.theirs];
     sides.into_iter().flatten().any(TableEntry::is_view)

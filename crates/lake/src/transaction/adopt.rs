@@ -17,8 +17,8 @@ impl CommitView {
     /// with this state. Returns the state. The caller must keep this view until the transaction is
     /// committed, so that the files of the state are not removed.
     ///
-    /// Fails with `TableNotFound` if this commit does not have the table, with `IsView` if the name
-    /// is a view, and with `TableExists` if the branch has another table of this name.
+    /// Errors: `TableNotFound` if this commit does not have the table; `IsView` if the name refers
+    /// to a view; `TableExists` if the branch has another table of this name.
     pub async fn adopt_in(&self, transaction: &mut Transaction, name: &TableName) -> Result<Table> {
         let Some((found, entry)) = self.state().find_table(&name.namespace, &name.name).await?
         else {

@@ -221,8 +221,8 @@ impl Drop for QueueGuard<'_> {
     }
 }
 
-/// Takes the next appends of one author from the queue, without those that were cancelled. If the
-/// queue is empty, removes it and returns `None`.
+/// Takes the next appends of one author from the queue, without cancelled appends. If the queue is
+/// empty, removes it and returns `None`.
 fn next_group(lake: &Lake, key: &QueueKey) -> Option<Vec<QueuedAppend>> {
     let mut queues = lake.groups().0.lock();
     let queue = queues.get_mut(key)?;

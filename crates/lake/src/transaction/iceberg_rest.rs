@@ -142,8 +142,8 @@ impl Transaction {
         Ok(())
     }
 
-    /// Fails if the folder of the table is, contains or is in the folder of another table of the
-    /// branch. Otherwise maintenance of one table could remove files of the other.
+    /// Fails if the folder of the table equals, contains or is inside the folder of another table
+    /// of the branch. Otherwise maintenance of one table could remove files of the other.
     async fn check_folder_is_exclusive(&self, table: &Table) -> Result<()> {
         let location = table.location();
         let within = |one: &str, other: &str| {

@@ -63,7 +63,7 @@ pub struct Transaction {
     with: Batch,
     written: Usage,
     staged: DiscardGuard,
-    /// The table states that the last commit attempt resulted in.
+    /// The table states after the last commit attempt.
     states: BTreeMap<TableName, Table>,
     /// The tables that another engine created or registered.
     registered: Vec<TableName>,
@@ -210,7 +210,7 @@ impl Transaction {
         Ok(staged)
     }
 
-    /// Replaces data files with new files that contain the rows that remain, some of them updated.
+    /// Replaces data files with new files that contain the remaining rows, some of them updated.
     pub async fn rewrite(&mut self, name: &TableName, rewrite: Rewrite) -> Result<()> {
         let name = self.resolve(name).await?;
         self.existing(&name).await?;

@@ -53,7 +53,7 @@ pub(super) enum Change {
         after: Option<i32>,
     },
     SetProperties(BTreeMap<String, String>),
-    /// A commit request of another engine. It contains the requirements for applying it.
+    /// A commit request of another engine, with the requirements for applying the request.
     Apply(Arc<TableCommit>),
     RewriteManifests,
     ExpireSnapshots(Vec<i64>),
@@ -131,7 +131,7 @@ pub(super) struct PendingChanges {
 pub(super) struct AppliedChanges {
     pub table: Option<Table>,
     pub objects: Vec<Bytes>,
-    /// All states that were created, in order: the intermediate states and the final one.
+    /// All states that were created, in order: the intermediate states and the final state.
     pub made: Vec<NewState>,
 }
 
@@ -140,7 +140,7 @@ impl PendingChanges {
         PendingChanges { entry, changes: Vec::new(), table, applied: 0, objects: Vec::new() }
     }
 
-    /// Returns the entry of the table on the branch when the transaction first used the table.
+    /// Returns the table's entry on the branch at the transaction's first use of the table.
     pub fn entry(&self) -> Option<&TableEntry> {
         self.entry.as_ref()
     }
@@ -197,7 +197,7 @@ impl PendingChanges {
     }
 
     /// Returns true if the changes cannot be merged with concurrent maintenance. This is the case
-    /// for maintenance itself, and for commits of other engines, which repeat them after a
+    /// for maintenance itself, and for commits of other engines: these engines retry after a
     /// conflict.
     pub fn yields_to_maintenance(&self) -> bool {
         use Change::{Apply, Compact, ExpireSnapshots, RewriteManifests};

@@ -26,7 +26,7 @@ impl PendingView {
         !self.changed
     }
 
-    /// Returns true if the name is that of a table.
+    /// Returns true if the name refers to a table.
     fn is_table(&self) -> bool {
         self.entry.as_ref().is_some_and(|entry| !entry.is_view())
     }

@@ -1,7 +1,7 @@
 //! Object store emulators as child processes that end with the test: moto for S3, Azurite for
 //! Azure.
 //!
-//! They are installed once from PyPI and npm into the target folder.
+//! The emulators are installed once from PyPI and npm into the target folder.
 
 use std::fs::File;
 use std::net::TcpStream;

@@ -79,7 +79,7 @@ impl FaultProxy {
         FaultProxy { address, state }
     }
 
-    /// Returns the proxy at an address, which another part of the test has started.
+    /// Returns the proxy that another part of the test has started at an address.
     pub fn at(address: SocketAddr) -> FaultProxy {
         FaultProxy { address, state: Arc::default() }
     }

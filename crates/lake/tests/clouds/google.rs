@@ -144,7 +144,7 @@ impl Bucket {
         }
     }
 
-    /// Writes an object, if the generation is the one that the request requires.
+    /// Writes an object, if the object has the generation that the request requires.
     fn put(&mut self, asked: Asked) -> Response<Bytes> {
         let current = self.objects.get(&asked.key).map_or(0, |object| object.generation);
         let wanted = asked.header(IF_GENERATION_MATCH);

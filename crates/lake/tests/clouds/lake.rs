@@ -15,7 +15,7 @@ use headwater_tables::{CloudUrl, TablesOptions};
 use crate::fault_proxy::FaultProxy;
 use crate::provider::Provider;
 
-/// A timeout that expires after a short time, and one that is long enough for two retries.
+/// A short timeout, and a timeout that is long enough for two retries.
 pub const SHORT: Duration = Duration::from_millis(600);
 pub const LONG: Duration = Duration::from_secs(10);
 

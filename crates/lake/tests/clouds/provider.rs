@@ -44,8 +44,8 @@ enum Server {
     Azure(FaultProxy, #[expect(dead_code, reason = "ends when it is dropped")] Emulator),
 }
 
-/// What differs between providers in the tests: error responses, and requests, given by the method
-/// and a part of the URL.
+/// The differences between providers in the tests: error responses, and requests, which are given
+/// by the method and a part of the URL.
 pub struct Words {
     pub expired: Fault,
     pub taken: Fault,

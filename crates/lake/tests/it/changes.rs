@@ -137,7 +137,7 @@ pub fn maps(schema: &Schema, rows: &[Value]) -> Vec<Value> {
     rows.iter().map(map).collect()
 }
 
-/// Returns rows as sorted texts with sorted keys at all levels, so that they can be compared.
+/// Returns rows as sorted strings with sorted keys at all levels, so that they can be compared.
 pub fn sorted(rows: Vec<Value>) -> Vec<String> {
     let text = |mut row: Value| {
         row.sort_all_objects();

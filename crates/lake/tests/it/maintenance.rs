@@ -19,7 +19,7 @@ use crate::support::{Fixture, name, numbers, rows_of};
 
 const DAY: Duration = Duration::from_hours(24);
 
-/// Creates a lake with a table of two columns, a number and a text. Returns the lake and its clock.
+/// Creates a lake with a table of a number and a text column. Returns the lake and its clock.
 pub async fn lake(files: &[Value]) -> (Fixture, Arc<FixedClock>) {
     let clock = Arc::new(FixedClock::at(SystemClock.now()));
     let lake = Fixture::at(clock.clone()).await;
@@ -339,7 +339,7 @@ async fn expiry_removes_only_files_of_expired_states() {
 async fn cherry_picked_rows_are_not_duplicated_after_expiry() {
     for (picks, forgets) in [(true, false), (true, true), (false, true)] {
         let clock = Arc::new(FixedClock::at(SystemClock.now()));
-        // There is no cache, so that removed metadata is not read from it.
+        // The cache is disabled, because it could contain removed metadata.
         let forget = |tables: &mut TablesOptions| tables.manifest_cache_bytes = 0;
         let lake = Fixture::at_with(clock.clone(), forget).await;
         let columns = json!([{"id": "long"}, {"text": "string"}]);
@@ -380,7 +380,7 @@ async fn cherry_picked_rows_are_not_duplicated_after_expiry() {
     }
 }
 
-/// Removes all metadata files of a table, except those of the heads of these refs.
+/// Removes all metadata files of a table, except the files of the heads of these refs.
 async fn forget_past(lake: &Fixture, refs: &[&str]) {
     let mut kept = Vec::new();
     for one in refs {
@@ -518,7 +518,7 @@ async fn leave_orphan(lake: &Fixture, table: &str) {
     drop(lake.lake.tables().write(&table, rows).await.unwrap());
 }
 
-/// Overwrites metadata files of a table that match a name.
+/// Overwrites the metadata files of a table whose names satisfy a condition.
 async fn spoil(lake: &Fixture, table: &str, is_such: impl Fn(&str) -> bool) -> usize {
     let view = lake.lake.view(&RefSpec::main()).await.unwrap();
     let table = view.table(&name(table)).await.unwrap();

@@ -52,7 +52,7 @@ impl Disk {
     async fn open(&self, object_store: Arc<dyn ObjectStore>) -> Lake {
         let mut tables = TablesOptions::new("memory://lake");
         tables.clock = self.clock.clone();
-        // The cache is disabled, so that a repeated read would be counted.
+        // The cache is disabled, so that repeated reads are counted.
         tables.manifest_cache_bytes = 0;
         let (store, clock) = (self.store.clone(), self.clock.clone());
         Lake::open(LakeOptions { store, object_store, tables, clock }).await.unwrap()

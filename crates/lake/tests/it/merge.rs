@@ -22,7 +22,7 @@ fn step(text: serde_json::Value) -> Step {
     serde_json::from_value(text).unwrap()
 }
 
-/// Creates two branches that both changed two tables: `t` without a conflict, `u` as given.
+/// Creates two branches that both changed `t` without a conflict, and `u` by the given steps.
 async fn parted(lake: &Fixture, ours: &Step, theirs: &Step) {
     let columns = vec![[("id".to_owned(), "long".to_owned())].into()];
     let files = vec![vec![json!([1]), json!([2]), json!([3])]];

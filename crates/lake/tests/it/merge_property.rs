@@ -284,8 +284,8 @@ fn is_blurred(one: &[Effect], other: &[Effect]) -> bool {
     arranges && one.iter().any(changes) && other.iter().any(replaces)
 }
 
-/// Changes a table on two branches. If the changes of each side are still valid after those of the
-/// other side, the merge in either direction has both effects.
+/// Changes a table on two branches. If the changes of each side are still valid after the changes
+/// of the other side, the merge in either direction has both effects.
 async fn both_orders(
     how: [bool; 2],
     files: Vec<Vec<u8>>,

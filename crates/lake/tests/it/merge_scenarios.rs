@@ -236,7 +236,8 @@ async fn check_merged(
         let found: Vec<String> = described.partition.iter().map(ToString::to_string).collect();
         assert_eq!(&found, wanted);
     }
-    // If rows are deleted by delete files, fewer files are rewritten, so the number differs.
+    // If rows are deleted by delete files, fewer files are rewritten, so the number of files
+    // differs.
     if let (Some(wanted), false) = (expected.files, lake.on_read) {
         assert_eq!(described.files, wanted, "data files");
     }

@@ -291,8 +291,8 @@ async fn files_of_a_failed_commit_are_removed() {
     assert_eq!(lake.metadata_files(), before + 3, "{after_first}");
     assert_eq!(ids(&lake, "t").await, [1, 2, 3]);
 
-    // A change is first applied and later applied again in a rebase. Only the files of the second
-    // time remain.
+    // A change is first applied and later applied again in a rebase. Only the files of the rebase
+    // remain.
     let mut late = begin().await;
     late.append(&name("t"), rows_of(numbers("id", [5]))).await.unwrap();
     late.table(&name("t")).await.unwrap();

@@ -1,4 +1,4 @@
-//! A store that can apply a batch and nevertheless return an error.
+//! A store that can apply a batch and still return an error.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -16,7 +16,7 @@ pub struct UncertainStore {
     /// The number of received batches.
     pub asked: AtomicUsize,
     pub loses: AtomicBool,
-    /// If true, another process is simulated that always updates the branch first.
+    /// If true, the store simulates another process that always updates the branch first.
     pub overtakes: AtomicBool,
 }
 

@@ -57,7 +57,7 @@ impl SqsError {
         }
     }
 
-    /// Returns true if the request is wrong, not the server.
+    /// Returns true if the client caused the error.
     pub fn is_sender_fault(&self) -> bool {
         self.status < 500
     }

@@ -29,7 +29,7 @@ pub(super) const ACCOUNT: &str = "000000000000";
 #[derive(Clone)]
 pub struct SqsProtocol {
     service: Service,
-    /// Authenticates requests.
+    /// The protocol that authenticates requests.
     lambda: LambdaProtocol,
     /// The scheme of URLs: `http` or `https`.
     scheme: &'static str,

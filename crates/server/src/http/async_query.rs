@@ -56,7 +56,7 @@ async fn list(
     Ok(Json(app.service.statements().async_queries().list(&principal)?))
 }
 
-/// How long to wait for the end of a query.
+/// The time to wait for the end of a query.
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]

@@ -107,8 +107,8 @@ impl BodyQuotas {
     pub fn new(bytes: u64, timeout: Duration) -> Self {
         let units = usize::try_from(bytes / UNIT_BYTES).unwrap_or(usize::MAX);
         let units = units.clamp(UNITS_MIN, Semaphore::MAX_PERMITS);
-        // Two bodies of calls can have the maximum length at the same time: one that uses the whole
-        // quota, and one that exceeds it. Together, they need at most four times the quota.
+        // Two calls can have bodies of the maximum length at the same time: one body uses the whole
+        // quota, the other exceeds it. Together, they need at most four times the quota.
         let call_bytes_max = usize::try_from(bytes / 8).unwrap_or(usize::MAX);
         let call_bytes_max =
             call_bytes_max.clamp(BodyKind::Values.bytes_max(), BodyKind::Call.bytes_max());
@@ -151,8 +151,8 @@ impl BodyQuotas {
         Ok((bytes, permit))
     }
 
-    /// Reads and discards the rest of a body, up to limits of length and time, because many clients
-    /// read the response only after they have sent the whole body.
+    /// Reads and discards the rest of a body, up to limits of length and time. Many clients read
+    /// the response only after they have sent the whole body.
     pub async fn skip(&self, mut rest: BodyDataStream) {
         let skip = async {
             let mut skipped = 0;
@@ -286,7 +286,7 @@ fn too_long(bytes_max: usize) -> ErrorResponse {
     ErrorResponse::invalid(TOO_LONG, hint)
 }
 
-/// Returns true if the error is that of a body that is too long.
+/// Returns true if the error reports a body that is too long.
 pub fn is_too_long(error: &ErrorResponse) -> bool {
     error.0.message == TOO_LONG
 }

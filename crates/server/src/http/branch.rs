@@ -133,9 +133,9 @@ async fn remove(
 }
 
 /// Merges a ref into a branch. A table that both sides changed is merged by content. If a table
-/// cannot be merged by content and the request chooses no side for it, nothing is changed, and the
-/// response is the error `merge_conflict` with the report in its context, as `report`. A dry run
-/// returns the same result and changes nothing.
+/// cannot be merged by content and the request chooses no side for it, nothing is changed. The
+/// response is then the error `merge_conflict`, with the report in its context as `report`. A dry
+/// run returns the same result and changes nothing.
 #[utoipa::path(post, path = "/v1/branches/{branch}/merge",
     operation_id = "merge_branch", tag = "branch",
     params(("branch" = String, Path)), request_body = MergeRequest,

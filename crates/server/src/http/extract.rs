@@ -103,7 +103,7 @@ pub(super) fn parse_body<T: DeserializeOwned + Serialize>(bytes: &[u8]) -> Handl
 }
 
 /// Returns the fields that a type accepts. The implementation of `Deserialize` does not reveal the
-/// names of flattened fields, so for types with such fields, the fields of the serialized value are
+/// names of flattened fields. For types with such fields, the fields of the serialized value are
 /// returned.
 fn known_fields<T: DeserializeOwned + Serialize>(value: &T) -> serde_json::Result<Vec<String>> {
     if let Some(names) = field_names::<T>() {

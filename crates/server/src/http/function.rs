@@ -78,7 +78,7 @@ struct TableOptions {
     request_body(content((InvokeRequest = "application/json"),
         (Vec<u8> = "application/vnd.apache.arrow.stream"))),
     responses(
-    (status = 200, description = "What the function returned.", content(
+    (status = 200, description = "The result of the function.", content(
         (serde_json::Value = "application/json"),
         (String = "application/x-ndjson"),
         (String = "text/csv"),

@@ -154,8 +154,8 @@ struct RerunOptions {
 }
 
 /// Starts a run again as a new job, with the same files, parameters and branch. With `exact`, the
-/// new job runs on a new branch, created at the commit from which the first run started, with the
-/// package versions that the first run used. Only the files of recent runs are kept. Error:
+/// new job runs on a new branch, created at the commit from which the first run started. It then
+/// uses the package versions of the first run. Only the files of recent runs are kept. Error:
 /// `file_not_found` if the files of the run have been deleted.
 #[utoipa::path(post, path = "/v1/jobs/{job}/rerun",
     operation_id = "rerun_job", tag = "job",

@@ -116,7 +116,8 @@ fn description() -> OpenApi {
         "A serverless lakehouse. Names in paths are percent-encoded (`feature%2Fx`). Every error is a \
          `Problem` with the HTTP status of its code. The header `x-headwater-author` sets the author. \
          Over TCP, every request except those for `/health` and `/v1/openapi.json` needs the \
-         server's token, which is in `.headwater/server.token`; over the Unix socket none does."
+         server's token, which is in `.headwater/server.token`; over the Unix socket, requests \
+         need no token."
             .to_owned(),
     );
     let mut license = License::new("Apache-2.0");

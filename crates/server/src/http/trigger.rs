@@ -39,7 +39,7 @@ async fn list(
     Ok(Json(app.service.triggers().list(&principal).await?))
 }
 
-/// Creates a trigger without a project. It has the rights of the user.
+/// Creates a trigger without a project. The trigger has the rights of the user.
 #[utoipa::path(post, path = "/v1/triggers",
     operation_id = "create_trigger", tag = "trigger", request_body = Trigger,
     responses((status = 201, body = Trigger), (status = "default", body = Problem)))]

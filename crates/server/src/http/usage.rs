@@ -29,8 +29,8 @@ struct Filter {
     /// The property by which jobs are grouped: `day`, `kind`, `job`, `model`, `function`,
     /// `trigger`, `branch` or `author`; `day` by default. Two properties, such as `function,day`,
     /// have a line for each combination. Records of single queries and calls are kept for a limited
-    /// time. The groupings `day` and `kind` also include older queries and calls, and the groupings
-    /// `function` and `trigger` older calls; so does each of these together with `day`.
+    /// time. `day` and `kind` also include older queries and calls; `function` and `trigger` also
+    /// include older calls. This also applies to a combination of one of them with `day`.
     by: Option<String>,
 }
 
@@ -60,7 +60,7 @@ fn grouping(text: Option<&str>) -> HandlerResult<UsageGrouping> {
         }
         _ => {
             let message = format!("usage cannot be grouped by `{}`", text.unwrap_or_default());
-            let hint = "Name one property or two different ones, such as `function,day`.";
+            let hint = "Name one property, or two different properties such as `function,day`.";
             Err(ErrorResponse::invalid(message, hint))
         }
     }

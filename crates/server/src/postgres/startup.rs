@@ -199,7 +199,7 @@ async fn open(
 /// server's token. With the server's token, the user name is recorded as the author of commits.
 ///
 /// The client sends the password in plain text over the connection. SCRAM would require that the
-/// server stores each password or its SCRAM verifier, but of tokens the server stores only hashes.
+/// server stores each password or its SCRAM verifier, but the server stores only hashes of tokens.
 async fn authenticate(
     wire: &mut BufferedConnection,
     startup: &Startup,
@@ -249,7 +249,7 @@ fn settings(startup: &Startup, principal: &Principal) -> Result<Settings, Proble
     Ok(settings)
 }
 
-/// Returns the settings in a text of options such as `-c name=value`.
+/// Returns the settings in a string of options such as `-c name=value`.
 fn options(text: &str) -> impl Iterator<Item = (&str, &str)> {
     let words = text.split_whitespace().filter(|word| *word != "-c");
     let words = words.map(|word| word.trim_start_matches("--").trim_start_matches("-c"));

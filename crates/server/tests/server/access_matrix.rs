@@ -31,13 +31,13 @@ pub enum Expected {
 
 use Expected::{Forbidden as No, Works as Ok};
 
-/// An operation: its id, method, path and body, and the expected responses to three users: one
-/// without a grant, one with [`READ`], one with [`ALL`]. For a token without scopes, the first
-/// response is expected.
+/// An operation: its id, method, path and body, and the expected responses to three users, with no
+/// grant, with [`READ`] and with [`ALL`]. For a token without scopes, the first response is
+/// expected.
 pub type Row<'a> = (&'a str, &'a str, &'a str, &'a str, [Expected; 3]);
 
-/// All operations: first those on the lake, then those on access. Their requests contain names that
-/// do not exist, so that they change nothing.
+/// All operations: first on the lake, then on access. Their requests contain names that do not
+/// exist, so that they change nothing.
 pub const OPERATIONS: [Row<'static>; 119] = [
     ("activate_deployment", "POST", "/v1/deployments/x/activate", "", [No, No, Ok]),
     ("backfill_project", "POST", "/v1/backfills", BACKFILL, [No, No, Ok]),
@@ -254,7 +254,8 @@ fn operations() -> Vec<String> {
     methods.map(id).collect()
 }
 
-/// Returns tokens of the user `full`: one without scopes, and one with the scope of another table.
+/// Returns tokens of the user `full`: a token without scopes, and a token with the scope of another
+/// table.
 pub async fn tokens_without_scope(users: &Users) -> [String; 2] {
     let none = NewToken { scopes: Some(Vec::new()), ..NewToken::default() };
     let scopes = Some(vec![permission("select on table:other.t")]);

@@ -1,4 +1,4 @@
-//! Tests of row filters and column masks: what a restricted user can read in every way, and
+//! Tests of row filters and column masks: all ways in which a restricted user can read, and
 //! attacks.
 //!
 //! Hidden rows and values contain the word `secret` or the salary 100; no response to the user may
@@ -132,8 +132,8 @@ async fn queries() {
     staff.at("main", "INSERT INTO shop.items SELECT salary FROM hr.staff").await;
     let items = "SELECT count(*) AS n, count(id) AS s FROM shop.items";
     assert_eq!(staff.owner(items).await, json!([{"n": 3, "s": 1}]));
-    // Administrators see all rows and values, and the mask shows values to members of a role by
-    // `is_member`.
+    // Administrators see all rows and values. The mask uses `is_member` to show values to members
+    // of a role.
     let all = "SELECT count(*) AS n, sum(salary) AS s FROM hr.staff";
     assert_eq!(staff.owner(all).await, json!([{"n": 6, "s": 750}]));
     staff.owner("CREATE ROLE hr").await;

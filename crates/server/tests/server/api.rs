@@ -1,7 +1,7 @@
 //! Tests of the HTTP API: `tests/api/<noun>.yaml` contains requests and the expected responses.
 //!
 //! Each file runs from top to bottom against a server with a new lake. An object in an expected
-//! response contains only the fields to compare. `*` in a text matches anything. `${name}` is a
+//! response contains only the fields to compare. `*` in a string matches anything. `${name}` is a
 //! value saved by an earlier step, and `${dir}` is the project's folder.
 
 use std::collections::BTreeMap;
@@ -40,13 +40,13 @@ struct Step {
     headers: BTreeMap<String, String>,
     body: Option<Value>,
     status: u16,
-    /// The answer, as JSON.
+    /// The response, as JSON.
     answer: Option<Value>,
-    /// The answer, as lines of JSON.
+    /// The response, as lines of JSON.
     lines: Option<Vec<Value>>,
-    /// The answer, as text.
+    /// The response, as text.
     text: Option<String>,
-    /// Values of the answer to save: their names, and their places as JSON pointers.
+    /// Values of the response to save: their names, and their locations as JSON pointers.
     #[serde(default)]
     save: BTreeMap<String, String>,
 }
@@ -164,7 +164,7 @@ fn check(expected: &Value, found: &Value, what: &str) {
     }
 }
 
-/// Returns true if a text matches a pattern in which `*` matches anything.
+/// Returns true if a string matches a pattern in which `*` matches anything.
 fn fits(pattern: &str, text: &str) -> bool {
     let Some((before, rest)) = pattern.split_once('*') else { return pattern == text };
     let Some(text) = text.strip_prefix(before) else { return false };

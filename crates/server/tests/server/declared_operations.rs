@@ -39,19 +39,19 @@ pub fn assert_complete(mut declared: Vec<String>, rows: &[&str]) {
     assert_eq!(declared, rows, "each operation has one row");
 }
 
-/// The answers that differ from the expected answers of a table.
+/// The responses that differ from the expected responses of a table.
 #[derive(Default)]
 pub struct Mismatches(Vec<String>);
 
 impl Mismatches {
-    /// Compares an answer with the expected answer. `of` names the row and the principal.
+    /// Compares a response with the expected response. `of` names the row and the principal.
     pub fn check(&mut self, of: &str, found: &str, expected: &str) {
         if found != expected {
             self.0.push(format!("{of}: `{found}` instead of `{expected}`"));
         }
     }
 
-    /// Fails if any answer differed.
+    /// Fails if any response differed.
     pub fn assert_none(self) {
         assert!(self.0.is_empty(), "{}", self.0.join("\n"));
     }

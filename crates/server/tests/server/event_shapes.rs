@@ -59,9 +59,9 @@ def keep(event):
     return event
 ";
 
-/// Fields of the examples that do not exist here, with the reason.
+/// Fields of the examples that events of Headwater do not have, with the reason.
 const S3_ABSENT: [&str; 1] = [
-    // Only for buckets with versions, which do not exist here.
+    // Only for buckets with versions, which Headwater does not have.
     ".Records[].s3.object.versionId",
 ];
 const URL_ABSENT: [&str; 10] = [
@@ -86,7 +86,7 @@ const URL_ABSENT: [&str; 10] = [
 const MAPS: [&str; 3] =
     [".queryStringParameters", ".Records[].messageAttributes", ".Records[].attributes"];
 
-/// Returns the paths of the fields of a value that are not null.
+/// Returns the paths of the non-null fields of a value.
 fn fields(value: &Value) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     add_fields(value, String::new(), &mut found);

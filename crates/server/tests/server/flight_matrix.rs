@@ -17,8 +17,8 @@ pub fn trials() -> Vec<Trial> {
 }
 
 /// A request, by its method of the trait, and the statuses without a grant, with grants to read,
-/// and with all grants but administration. The requests are those of `flight_matrix.py`. They are
-/// sent in that order, for one client after the other.
+/// and with all grants except administration. `flight_matrix.py` sends the requests in this order,
+/// for one client after the other.
 type Row = (&'static str, [&'static str; 3]);
 
 const OK: &str = "OK";
@@ -35,7 +35,7 @@ const UNSUPPORTED: [&str; 3] = ["UNIMPLEMENTED"; 3];
 
 const REQUESTS: [Row; 47] = [
     ("do_handshake", ALWAYS),
-    // It only returns a ticket, which a client can also write itself.
+    // This request only returns a ticket, which a client can also write itself.
     ("get_flight_info_statement", ALWAYS),
     ("do_get_statement", READS),
     ("get_flight_info_substrait_plan", UNSUPPORTED),
@@ -53,7 +53,7 @@ const REQUESTS: [Row; 47] = [
     ("do_action_begin_savepoint", [ENDED, OK, OK]),
     ("do_action_end_savepoint", ["INVALID_ARGUMENT", OK, OK]),
     ("do_action_end_transaction", [ENDED, OK, OK]),
-    // No statement runs.
+    // No statement is running, so there is nothing to cancel.
     ("do_action_cancel_query", ALWAYS),
     ("do_action_fallback", ALWAYS),
     // The clients have no session.

@@ -246,7 +246,7 @@ async fn conflicts() {
     assert_eq!(answer["code"], "merge_conflict", "{answer}");
     assert_eq!(answer["context"]["retryable"], true, "{answer}");
     assert_eq!(server.rows("SELECT id FROM known").await, json!([{"id": 50}]));
-    // The next call reads the other change.
+    // The next call reads the change of the other commit.
     assert_eq!(invoke(&server, "counts").await, 50);
     assert_eq!(server.rows("SELECT id FROM known").await, json!([{"id": 51}]));
     server.running.shutdown().await;
@@ -277,7 +277,7 @@ fn read_request(stream: &TcpStream) {
     reader.read_exact(&mut vec![0; length]).expect("a body");
 }
 
-/// Kills the server while it waits for the response of an output: after the function has succeeded,
+/// Kills the server while it waits for the response to an output: after the function has succeeded,
 /// and before its changes are merged.
 async fn killed() {
     let folder = tempfile::tempdir().expect("a temporary folder");

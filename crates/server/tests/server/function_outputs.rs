@@ -1,4 +1,4 @@
-//! Declared outputs of functions: tables, objects and HTTP servers, also if an attempt is repeated.
+//! Declared outputs of functions: tables, objects and HTTP servers, even if an attempt is repeated.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -160,8 +160,8 @@ async fn repeats() {
     let deployed = deploy(&server, &functions).await;
     assert!(deployed.get("code").is_none(), "{deployed}");
     let requests = tokio::task::spawn_blocking(move || {
-        // The first attempt fails after its rows are committed. The second one is rejected, but the
-        // function may return another result, so a third one follows.
+        // The first attempt fails after its rows are committed. The second attempt is rejected. A
+        // third attempt follows, because the function may return another result.
         ["503 Busy", "400 No", "200 OK"].map(|status| answer(&listener, status))
     });
     let body = json!({"arguments": {"event": {}}});
@@ -222,7 +222,7 @@ async fn postgres() {
     assert!(message.contains("column \"n\""), "{failed}");
     assert_eq!(database.sql("SELECT count(*) FROM added"), "0");
 
-    // The second output fails until its constraint is dropped. The first one is written once.
+    // The second output fails until its constraint is dropped. The first output is written once.
     let body = json!({"arguments": {"event": {}}});
     let accepted = server.post("/v1/functions/partial/invoke-async", body).await;
     let path = format!("/v1/trigger-events/{}", accepted["event"].as_str().expect("an event"));

@@ -13,9 +13,8 @@ pub fn trials() -> Vec<Trial> {
 }
 
 /// An endpoint in the specification's notation, the objects and the body of a request, and the
-/// expected responses. The responses are those to users without a grant, with grants to read, and
-/// with all grants except administration. The ref is `main` for reads, and an unknown branch for
-/// changes.
+/// expected responses. The users have no grant, grants to read, and all grants except
+/// administration. The ref is `main` for reads, and an unknown branch for changes.
 type Row = (&'static str, &'static str, &'static str, [Expected; 3]);
 
 const TABLE: &str = "shop/tables/items";

@@ -14,10 +14,10 @@ pub fn trials() -> Vec<Trial> {
     vec![trial("lambda_matrix::every_operation_is_decided", matrix)]
 }
 
-/// An operation, its request (method, path, body), and the expected answers to users without a
-/// grant, with the grant to call functions, and with all grants except administration. An answer is
-/// an exception or a status. `F` stands for the path of the function `f`. For each principal, the
-/// rows are executed in order.
+/// An operation, its request (method, path, body), and the expected responses. The users have no
+/// grant, the grant to call functions, and all grants except administration. A response is an
+/// exception or a status. `F` stands for the path of the function `f`. For each principal, the rows
+/// are executed in order.
 type Row = (&'static str, &'static str, &'static str, &'static str, Answers);
 
 type Answers = [&'static str; 3];
@@ -27,7 +27,7 @@ const ALWAYS: Answers = ["200", "200", "200"];
 const CALLS: Answers = [NO, "200", "200"];
 const DEPLOYS: Answers = [NO, NO, "200"];
 const CREATES: Answers = [NO, NO, "201"];
-/// The answer to a principal that asks for the mapping of a function that it may not deploy: the
+/// The response to a request for the mapping of a function that the principal may not deploy: the
 /// mapping does not seem to exist.
 const NONE: &str = "ResourceNotFoundException";
 const CHANGES: Answers = [NONE, NONE, "202"];
@@ -116,8 +116,8 @@ const OPERATIONS: [Row; 54] = [
     ("DeleteFunction", "DELETE", "/2015-03-31/functions/made", "", DELETES),
 ];
 
-/// The expected answers to requests with keys that authenticate no principal, and with a signature
-/// for another service.
+/// The expected responses to requests with keys that authenticate no principal, and with a
+/// signature for another service.
 const INVALID: [(&str, &str); 7] = [
     ("none", "MissingAuthenticationTokenException"),
     ("unknown", "UnrecognizedClientException"),
@@ -233,7 +233,7 @@ async fn prepare(url: &str, owner: &Key) -> String {
     created["UUID"].as_str().unwrap_or_else(|| panic!("{answers:?}")).to_owned()
 }
 
-/// Sends the request of each row. Returns the codes of the answers.
+/// Sends the request of each row. Returns the codes of the responses.
 async fn codes(url: &str, key: &Key, scope: &str, mapping: &str) -> Vec<String> {
     let signed = |row: &Row| {
         let path = row.2.replace("/F", "/functions/f").replace("{mapping}", mapping);
@@ -244,7 +244,7 @@ async fn codes(url: &str, key: &Key, scope: &str, mapping: &str) -> Vec<String> 
     send(url, &requests).await.iter().map(Answer::code).collect()
 }
 
-/// Returns the answers of the URL that needs a signature, and of the public URL.
+/// Returns the responses of the URL that needs a signature, and of the public URL.
 async fn url_codes(url: &str, key: &Key, scope: &str) -> Vec<String> {
     let request = |path| Signed { scope, ..Signed::new("lambda", key, "GET", path) };
     let answers = send(url, &[request(PRIVATE), request(PUBLIC)]).await;

@@ -258,7 +258,8 @@ async fn interrupted_query() {
     let stopped = server.get(&format!("/v1/queries/{endless}")).await;
     assert_eq!(stopped["status"], "interrupted");
     assert_eq!(stopped["error"]["code"], "interrupted");
-    // The cause proves that the shutdown stored the end. The next start stores no cause.
+    // The causes prove that the shutdown recorded the end of the query: an end that the next start
+    // records has no causes.
     assert!(stopped["error"]["causes"].is_array(), "{stopped}");
 }
 

@@ -189,7 +189,7 @@ async fn records() {
     server.running.shutdown().await;
 }
 
-/// A function that stops at the first record `bad`, and reports it as AWS specifies.
+/// A function that stops at the first record `bad`, and reports this record as AWS specifies.
 const REPORT: &str = r#"
 import base64
 

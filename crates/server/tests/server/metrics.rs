@@ -91,7 +91,7 @@ async fn counts() {
     server.post("/v1/functions/fails/invoke", json!({"arguments": {}})).await;
     server.rows("CREATE TABLE t AS SELECT 1 AS n").await;
     server.rows("SELECT * FROM t").await;
-    // The query that reads the result of a statement on rights is not counted.
+    // The internal query that returns the result of a statement on rights is not counted.
     server.rows("CREATE ROLE reader").await;
     server.rows("GRANT SELECT ON t TO reader").await;
     write(server.folder.path(), "landing/one.csv", "a\n1\n");

@@ -169,7 +169,7 @@ async fn failed_logins() {
     let response = support::send(&server, exchange).await;
     assert_eq!(response.status(), 429);
     assert!(response.headers().contains_key("retry-after"));
-    // The token cannot be guessed, so the server accepts it although the address is locked out.
+    // The token cannot be guessed, so the server accepts it even from a locked-out address.
     assert_eq!(get(&server, "/v1/branches", &[]).await.status(), 200);
     let stream = connect_socket(server.socket().expect("a socket")).await.expect("a connection");
     let health = request(Method::GET, "http://localhost/v1/branches", None);
@@ -178,7 +178,7 @@ async fn failed_logins() {
 
 async fn proxied_logins() {
     let (server, _folder) = serve(|config| config.network.behind_proxy = true).await;
-    // A client can forge all addresses except the last one, which the proxy adds.
+    // A client can forge all addresses except the last address, which the proxy adds.
     let guess = async |forged: &str, client: &str| {
         let forwarded = format!("{forged}, {client}");
         let headers = [("authorization", "Bearer guess"), ("x-forwarded-for", &*forwarded)];

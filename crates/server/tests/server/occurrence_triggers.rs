@@ -59,7 +59,7 @@ async fn kills() {
         if number % 2 == 1 {
             child.kill();
             // Remove the description file of the killed server, so that the test does not mistake
-            // it for that of the next server.
+            // it for the file of the next server.
             let said = folder.path().join(".headwater/server.json");
             std::fs::remove_file(said).expect("a file");
             child = Killable::start(folder.path()).await;

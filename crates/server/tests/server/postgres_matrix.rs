@@ -24,10 +24,10 @@ pub fn trials() -> Vec<Trial> {
     ]
 }
 
-/// A kind of statement, its text, and the expected SQLSTATEs for a user without grants, a user with
-/// grants to read, a user with all grants except administration, and the owner. For each user, the
-/// rows are executed in order, in the simple and in the extended protocol. The text may contain
-/// several statements.
+/// A kind of statement, its text, and the expected SQLSTATEs. The users have no grants, grants to
+/// read, and all grants except administration; the last user is the owner. For each user, the rows
+/// are executed in order, in the simple and in the extended protocol. The text may contain several
+/// statements.
 type Row = (&'static str, &'static str, States);
 
 type States = [&'static str; 4];
@@ -172,7 +172,7 @@ const OTHERS: [Row; 16] = [
         [NO, "42601", "42601", "42601"],
     ),
     ("pg_catalog", "SELECT relname FROM pg_catalog.pg_class", ALWAYS),
-    // A user sees and signals only its own connections; the number belongs to no connection.
+    // A user sees and signals only its own connections. The process id 0 belongs to no connection.
     ("pg_stat_activity", "SELECT pid FROM pg_stat_activity", ALWAYS),
     ("pg_cancel_backend", "SELECT pg_cancel_backend(0)", ALWAYS),
     ("pg_terminate_backend", "SELECT pg_terminate_backend(0)", ALWAYS),

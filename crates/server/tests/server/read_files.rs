@@ -35,7 +35,7 @@ async fn formats() {
     let path = server.folder.path().join("b.csv");
     std::fs::write(&path, "7;x\n8;y\n").expect("a file");
     let path = path.display();
-    // A call can stand wherever a table can.
+    // A call can be used wherever a table name can.
     let options = "header = false, delim = ';'";
     for (sql, expected) in [
         (

@@ -1,4 +1,5 @@
-//! Declared outputs of models: written after the merge, and once, also if an attempt is repeated.
+//! Declared outputs of models are written after the merge, and only once, even if an attempt is
+//! repeated.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;

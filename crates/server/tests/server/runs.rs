@@ -115,8 +115,8 @@ async fn ended(server: &TestServer, id: &str) -> Value {
     server.until(&format!("/v1/jobs/{id}"), has_ended).await
 }
 
-/// Starts a run, and during this run ends the run of another project, which changes a row with the
-/// same key. Returns the job of the first run.
+/// Starts a run. While it runs, the run of another project changes a row with the same key and
+/// ends. Returns the job of the first run.
 async fn run_with_conflict(server: &TestServer, no_repeat: bool) -> Value {
     for sql in ["CREATE TABLE k AS SELECT 1 AS id, 10 AS v", "CREATE TABLE t AS SELECT 1 AS id"] {
         server.post("/v1/query", json!({"sql": sql})).await;

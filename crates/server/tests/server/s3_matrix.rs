@@ -15,9 +15,9 @@ pub fn trials() -> Vec<Trial> {
     vec![trial("s3_matrix::every_operation_is_decided", matrix)]
 }
 
-/// An operation, its request (method, path, source of a copy, body), and the expected answers to
-/// users without a grant, with grants to read, and with all grants except administration. An answer
-/// is an error code or a status. For each principal, the rows are executed in order.
+/// An operation, its request (method, path, source of a copy, body), and the expected responses.
+/// The users have no grant, grants to read, and all grants except administration. A response is an
+/// error code or a status. For each principal, the rows are executed in order.
 type Row = (&'static str, &'static str, &'static str, Option<&'static str>, &'static str, Answers);
 
 type Answers = [&'static str; 3];
@@ -31,7 +31,7 @@ const SOURCE: Option<&str> = Some("/shared/a.txt");
 const OPERATIONS: [Row; 23] = [
     ("list_buckets", "GET", "/", None, "", ["200"; 3]),
     ("create_bucket", "PUT", "/created", None, "", WRITES),
-    // The answer to HEAD has no body.
+    // The response to HEAD has no body.
     ("head_bucket", "HEAD", "/shared", None, "", ["403", "200", "200"]),
     ("get_bucket_location", "GET", "/shared?location=", None, "", READS),
     ("get_bucket_versioning", "GET", "/shared?versioning=", None, "", READS),
@@ -55,16 +55,16 @@ const OPERATIONS: [Row; 23] = [
     ("delete_bucket", "DELETE", "/created", None, "", DELETES),
 ];
 
-/// The expected answers to requests with keys that authenticate no principal, and with a signature
-/// for another service.
+/// The expected responses to requests with keys that authenticate no principal, and with a
+/// signature for another service.
 const INVALID: [(&str, &str); 7] = [
     ("none", "AccessDenied"),
     ("unknown", "InvalidAccessKeyId"),
     ("wrong secret", "SignatureDoesNotMatch"),
     ("expired", "InvalidAccessKeyId"),
     ("revoked", "InvalidAccessKeyId"),
-    // The signature is valid, so the client knows the secret. Only then does the answer differ from
-    // that for an unknown key.
+    // The signature is valid, so the client knows the secret. Only then may the response differ
+    // from the response for an unknown key.
     ("disabled", "AccessDenied"),
     ("other service", "NotImplemented"),
 ];
@@ -141,7 +141,7 @@ async fn prepare(url: &str, owner: &Key) -> [(&'static str, String); 2] {
     [("{big}", id(2)), ("{other}", id(3))]
 }
 
-/// Sends the request of each row. Returns the codes of the answers.
+/// Sends the request of each row. Returns the codes of the responses.
 async fn codes(url: &str, key: &Key, scope: &str, ids: &[(&str, String)]) -> Vec<String> {
     let signed = |row: &Row| {
         let (_, method, path, copies, body, _) = *row;

@@ -26,7 +26,7 @@ pub struct Signed<'a> {
     pub key: &'a Key,
     pub method: &'a str,
     pub path: String,
-    /// The source object of a copy, for the operations of S3 that copy.
+    /// The source object, for the copy operations of S3.
     pub copies: Option<&'a str>,
     /// The name of the operation, for requests to SQS.
     pub target: Option<&'a str>,
@@ -58,7 +58,7 @@ impl<'a> Signed<'a> {
     }
 }
 
-/// The answer to a signed request.
+/// The response to a signed request.
 #[derive(Debug, Deserialize)]
 pub struct Answer {
     status: u16,
@@ -67,7 +67,7 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// Returns the error code of the answer in its protocol; the status if the answer contains no
+    /// Returns the error code in the response's protocol; the status if the response contains no
     /// code.
     pub fn code(&self) -> String {
         let code = self.body.split_once("<Code>").and_then(|(_, rest)| rest.split_once("</Code>"));
@@ -88,7 +88,7 @@ pub async fn send(url: &str, requests: &[Signed<'_>]) -> Vec<Answer> {
     serde_json::from_str(&printed).expect("answers")
 }
 
-/// Runs a command with a text as standard input. Returns its output.
+/// Runs a command with a string as standard input. Returns the command's output.
 pub async fn piped(mut command: Command, input: String) -> String {
     command.env("PYTHONDONTWRITEBYTECODE", "1");
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());

@@ -14,9 +14,9 @@ pub fn trials() -> Vec<Trial> {
     vec![trial("sqs_matrix::every_operation_is_decided", matrix)]
 }
 
-/// An operation, the body of its request, and the expected answers to users without a grant, with
-/// the grant to send messages, and with all grants except administration. An answer is an error or
-/// a status. For each principal, the rows are executed in order.
+/// An operation, the body of its request, and the expected responses. The users have no grant, the
+/// grant to send messages, and all grants except administration. A response is an error or a
+/// status. For each principal, the rows are executed in order.
 type Row = (&'static str, &'static str, Answers);
 
 type Answers = [&'static str; 3];
@@ -25,8 +25,8 @@ const NO: &str = "AccessDeniedException";
 const ALWAYS: Answers = ["200", "200", "200"];
 const SENDS: Answers = [NO, "200", "200"];
 const FULL: Answers = [NO, NO, "200"];
-/// The answers to requests for a queue. A queue on which a principal has no right does not seem to
-/// exist.
+/// The responses to requests for a queue. A queue on which a principal has no right does not seem
+/// to exist.
 const SEES: Answers = ["QueueDoesNotExist", "200", "200"];
 
 const OPERATIONS: [Row; 18] = [
@@ -67,8 +67,8 @@ const OPERATIONS: [Row; 18] = [
 /// A receipt of a message that was deleted.
 const RECEIPT: &str = "00000000000000000001/01234567-89ab-4def-8123-456789abcdef";
 
-/// The expected answers to requests with keys that authenticate no principal, and with a signature
-/// for another service.
+/// The expected responses to requests with keys that authenticate no principal, and with a
+/// signature for another service.
 const INVALID: [(&str, &str); 7] = [
     ("none", "MissingAuthenticationTokenException"),
     ("unknown", "UnrecognizedClientException"),
@@ -123,7 +123,7 @@ fn signed<'a>(key: &'a Key, scope: &'a str, operation: &'a str, body: &str) -> S
     Signed { scope, body, target: Some(operation), ..Signed::new("sqs", key, "POST", "/") }
 }
 
-/// Sends the request of each row. Returns the codes of the answers.
+/// Sends the request of each row. Returns the codes of the responses.
 async fn codes(url: &str, key: &Key, scope: &str) -> Vec<String> {
     let requests: Vec<Signed<'_>> =
         OPERATIONS.iter().map(|row| signed(key, scope, row.0, row.1)).collect();

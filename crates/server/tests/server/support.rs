@@ -39,7 +39,7 @@ impl TestServer {
         send(&self.running, request).await
     }
 
-    /// Sends a request. Returns the status and the answer; null if it is not JSON.
+    /// Sends a request. Returns the status and the body; null if the body is not JSON.
     pub async fn ask(&self, method: Method, path: &str, sent: Option<&Value>) -> (u16, Value) {
         let response = self.send(request(method, path, sent)).await;
         let status = response.status().as_u16();
@@ -167,7 +167,7 @@ pub async fn json(response: Response<Incoming>) -> Value {
         .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&bytes)))
 }
 
-/// Returns the ids of processes whose command line contains a text.
+/// Returns the ids of processes whose command line contains a string.
 pub fn processes(text: &str) -> Vec<i32> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir("/proc").expect("processes").flatten() {

@@ -1,5 +1,5 @@
-//! Attacks on private files. A user may read the folder of a project, and tries to read the files
-//! of its lake and of the warehouse, and files with credentials.
+//! Attacks on private files. A user may read the folder of a project. It tries to read the files of
+//! the lake and of the warehouse, and files with credentials.
 
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
@@ -21,7 +21,7 @@ const OTHER_SECRETS: [&str; 2] = ["SQLite format", "CARGO_MANIFEST_DIR"];
 /// Grants with which an import can succeed.
 const GRANTS: [&str; 2] = ["select,insert on table:shop.items", "read,write on branch:*"];
 
-/// The reason for which a source is refused.
+/// The reason why a source is refused.
 #[derive(Debug, Clone, Copy)]
 enum Refusal {
     /// The files are private.
@@ -177,7 +177,7 @@ impl<'a> Attacker<'a> {
         assert_eq!(rows, json!([{"n": 1}]), "{source}");
     }
 
-    /// Checks that an error states why a file is not read, and no more about the file.
+    /// Checks that an error states why a file is not read, and reveals nothing else about the file.
     fn assert_forbidden(&self, source: &str, refusal: Refusal, error: &Value) {
         assert_eq!(error["code"], "forbidden", "{source}: {error}");
         let message = error["message"].as_str().unwrap_or_default();
@@ -218,7 +218,7 @@ pub async fn of_the_lake() {
     ] {
         project.assert_private(&source).await;
     }
-    // A grant on the folder does not contain these names. A grant on every location does.
+    // A grant on the folder does not cover these names. A grant on every location does.
     let (ana, eve) = (project.attacker(&project.ana), project.attacker(&project.eve));
     for source in [
         format!("{folder}/in/../.headwater/server.token"),

@@ -151,7 +151,7 @@ fn of_files() -> Vec<Trial> {
     ]
 }
 
-/// Attacks by triggers that watch what their user may not read.
+/// Attacks by triggers that watch objects which their user may not read.
 fn of_triggers() -> Vec<Trial> {
     vec![
         trial("attacks::74_a_trigger_on_a_folder_needs_its_location", triggers::folders),

@@ -1,4 +1,4 @@
-//! Attacks by triggers. A user may deploy a project and call its function, and lets triggers watch
+//! Attacks by triggers. A user may deploy a project and call its function. Its triggers watch
 //! folders, tables, buckets and queues that the user may not read.
 
 use std::path::Path;
@@ -164,9 +164,9 @@ pub async fn patterns() {
 /// A cause of events.
 #[derive(Debug, Clone, Copy)]
 enum Cause<'a> {
-    /// A file in this folder.
+    /// A new file in this folder.
     File(&'a Path),
-    /// A row of `sales.orders`.
+    /// A new row of `sales.orders`.
     Row,
 }
 
