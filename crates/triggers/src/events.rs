@@ -55,7 +55,7 @@ impl Triggers {
                 newest = newest.max(scan.peek(store).await?.map(str::to_owned));
             }
             let Some(newest) = newest else { break };
-            // An event that is queued during the scan may be in several of the lists.
+            // An event that is queued during the scan may be in several lists. Take it only once.
             let waits = waiting.iter_mut().filter_map(|scan| scan.pop_id(&newest)).last();
             let entry = scans.iter_mut().filter_map(|scan| scan.pop_key(&newest)).last();
             let listed = match (entry, waits) {
@@ -173,7 +173,8 @@ impl Triggers {
             }
             taken
         };
-        // A task, because the state in memory must follow the store even if this future is dropped.
+        // Run this as a task, so that the state in memory is updated even if the caller drops this
+        // future.
         tokio::spawn(take).await.unwrap_or(Err(Error::Store(StoreError::Closed)))
     }
 

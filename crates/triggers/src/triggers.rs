@@ -165,7 +165,8 @@ impl Triggers {
         let new = self.replace(definitions, &queues);
         self.start_call_workers().await?;
         if !self.inner.options.manual {
-            // A new trigger starts at the position of the deployment, so read the positions now.
+            // A new trigger starts at the position of its source at the deployment, so read the
+            // positions now.
             let positioned =
                 new.iter().filter(|one| one.definition.source.position_journal().is_some());
             join_all(positioned.map(|worker| worker.poll())).await;

@@ -17,7 +17,8 @@ use super::receiver::{MEMORY_KIB, ReadRound};
 
 /// Maximum time for which the server waits for records.
 const WAIT_MS: i32 = 1_000;
-/// Sizes of responses. A first batch that is larger is sent nevertheless.
+/// Maximum sizes of a response, and of the records of one partition in it, in bytes. A server
+/// exceeds them if the first batch of records is larger.
 const FETCH_BYTES: i32 = 8 << 20;
 const PARTITION_BYTES: i32 = 1 << 20;
 /// Maximum time for which the server may ask the client to pause.
@@ -147,7 +148,7 @@ impl LeaderPartitions<'_> {
         let mut transactions = AbortedTransactions::new(&aborted);
         let has_batches = !batches.is_empty();
         loop {
-            // Decompression may take long.
+            // Decompression can take long, so it does not run on a thread of the async runtime.
             let decode = move || -> Result<_, RecordError> {
                 let Some(batch) = RecordBatch::next(&mut batches)? else { return Ok(None) };
                 let last = batch.last_offset;

@@ -57,7 +57,7 @@ impl Stage {
         Stage { store, clock, tables, jobs, triggers }
     }
 
-    /// The process ends, and another begins.
+    /// Ends the process and starts another.
     async fn again(self) -> Self {
         self.triggers.stop();
         let triggers = open(&self.store, &self.clock, &self.tables).await.expect("triggers");
