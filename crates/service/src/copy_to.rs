@@ -110,7 +110,7 @@ impl CopyTarget {
     }
 }
 
-/// Returns the location of a file to write, which must not have an unknown URL scheme.
+/// Returns the absolute location of a file to write. Errors: an unknown URL scheme.
 fn absolute(components: &Components, location: &str) -> Result<String, Problem> {
     if CloudUrl::has_cloud_scheme(location) {
         return Ok(location.to_owned());

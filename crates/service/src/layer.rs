@@ -11,7 +11,7 @@ use crate::service::Components;
 /// Maximum number of layers of a function, as in Lambda.
 const LAYERS_MAX: usize = 5;
 
-/// The ARN of a layer, before its name.
+/// The part of a layer's ARN before the name.
 const ARN_START: &str = "arn:aws:lambda:us-east-1:000000000000:layer:";
 
 /// Operations on layers.

@@ -117,7 +117,7 @@ impl Lake {
         &self.access
     }
 
-    /// Returns the call of a principal.
+    /// Returns the input of a call for a principal.
     pub fn call(&self, by: Principal) -> Call {
         Call { service: self.service.clone(), by, known: self.known.clone() }
     }
