@@ -47,7 +47,7 @@ const EARLIER_MAX: usize = 8;
 pub(crate) struct ReusedTable {
     /// The branch.
     pub branch: String,
-    /// The commit that has the table. This view prevents the removal of the table's files.
+    /// The commit that has the table. While this view exists, the table's files are not removed.
     view: CommitView,
     /// Metadata file of the model's table before the run; `None` if there was no table.
     before: Option<String>,
@@ -379,8 +379,8 @@ impl Runner {
 }
 
 impl Runner {
-    /// Records the tables of a run whose merge has a conflict for the repetition of the run, which
-    /// finds them on the branch [`conflict_branch`]. `computed` are the records for the target.
+    /// Records the tables of a run whose merge has a conflict. The repetition of the run finds them
+    /// on the branch [`conflict_branch`]. `computed` are the records for the target.
     pub(crate) async fn record_for_repetition(
         &self,
         work: &RunContext,
@@ -441,7 +441,7 @@ async fn location(view: &CommitView, step: &Step) -> Result<Option<String>> {
 
 /// Returns true if a model's fingerprint, its table before the run and the tables of its parents
 /// determine its table after the run. The rows of a quarantine table contain the id of their run,
-/// and a model in a shared process can read what other models left there.
+/// and a model in a shared process can read values that other models left in the process.
 fn is_reusable(step: &Step) -> bool {
     step.is_materialized()
         && step.quarantine_table().is_none()

@@ -153,8 +153,7 @@ const NAMES: usize = 7;
 struct LineageRow {
     /// The values of the columns with text.
     names: [Option<String>; NAMES],
-    /// False if the model may read the input column for another column of its result; `None` for an
-    /// input.
+    /// False if the column may be computed from other input columns instead; `None` for an input.
     exact: Option<bool>,
 }
 
