@@ -116,7 +116,7 @@ impl Session {
         self.registered.write().insert(name.to_owned(), stored_table(rows));
     }
 
-    /// Adds a function that signals something outside the engine, for this session only.
+    /// Adds an SQL function that sends a signal outside the engine. Only this session has it.
     pub fn register_signal(&self, name: &str, signal: Signal) {
         self.functions.write().push(signal_function(name, signal));
     }
