@@ -149,7 +149,7 @@ impl Prepared {
     }
 
     /// Replaces the calls of table functions that read files by relations, and returns the calls.
-    /// The caller registers the rows of each under the name of its relation.
+    /// The caller registers the rows of each call under the name of its relation.
     pub fn take_file_calls(&mut self) -> Result<Vec<FileCall>> {
         let Parsed::Other { statement, .. } = &mut self.parsed else { return Ok(Vec::new()) };
         let taken = file_calls::take(statement);
