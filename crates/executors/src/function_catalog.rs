@@ -44,8 +44,9 @@ pub struct ParsedFunction {
     pub project: Arc<Project>,
     /// The function in this project.
     pub callable: Callable,
-    /// The identity that deployed the function. Its rights limit the changes of the function, and
-    /// are those of its outputs. `None` for a function that is not deployed by a project.
+    /// The identity that deployed the function. The function can change only what this identity may
+    /// change, and its outputs use the rights of this identity. `None` for a function of a folder
+    /// that is not deployed.
     pub deployed_by: Option<Actor>,
 }
 

@@ -32,7 +32,8 @@ impl RunExecutor {
         context: &JobContext,
     ) -> Result<RunReport, Problem> {
         if !may_repeat(&request) {
-            // Without this setting, the runner would keep the tables for a repetition.
+            // Without this setting, the runner would keep the tables for a repetition that never
+            // happens.
             let request = RunRequest { no_repeat: true, ..request };
             let ran = runner.run(request, context.clone()).boxed().await;
             return ran.map_err(|error| error.to_problem());

@@ -108,7 +108,7 @@ pub(crate) fn file_rights(files: &[ArrivedFile], project: &Path) -> Vec<(Action,
 }
 
 /// Returns the location that a grant must contain for a watched folder; `None` for a relative path
-/// in the project. For a path with `..`, only a grant on every location suffices.
+/// in the project. A path with `..` needs a grant on all locations.
 fn outside_project(folder: &str) -> Option<&str> {
     let path = Path::new(folder);
     if has_parent(path) {
@@ -117,7 +117,7 @@ fn outside_project(folder: &str) -> Option<&str> {
     path.is_absolute().then_some(folder)
 }
 
-/// Returns true if a folder of the project is outside of it, because of a symbolic link.
+/// Returns true if a folder in the project leads out of the project through a symbolic link.
 fn links_outside(folder: &Path, project: &Path) -> bool {
     match (folder.canonicalize(), project.canonicalize()) {
         (Ok(folder), Ok(project)) => !folder.starts_with(project),
