@@ -76,8 +76,8 @@ impl EndedAttempt<'_> {
         }
         let rest: Vec<usize> = (first..ids.len()).collect();
         match rest.split_first() {
-            // Separate the failed item from the items after it. Otherwise, these would fail with it
-            // after its last retry.
+            // Put the failed item into a separate part. Otherwise, the items after it would also
+            // fail when its last retry fails.
             Some((_, after)) if self.trigger.bisect && !after.is_empty() => {
                 vec![self.failed(&rest[..1], problem.clone()), self.untried(after, &problem)]
             }

@@ -205,7 +205,7 @@ impl Triggers {
         self.inner.log.with_event(replayed).await
     }
 
-    /// Removes an event that waits, is pending or failed; it is not delivered afterwards.
+    /// Removes an event that is waiting, pending or failed, so that it is never delivered.
     ///
     /// Errors: `event_not_found`; `invalid_argument` if the event is running or done.
     pub async fn remove(&self, text: &str) -> Result<TriggerEvent> {

@@ -26,7 +26,8 @@ const MESSAGES_MAX: usize = 1_000;
 /// Maximum size of the messages that are received in one poll, in bytes.
 const MESSAGES_BYTES_MAX: usize = 6 << 20;
 
-/// Time that received messages are invisible, in seconds. They are taken within milliseconds.
+/// Time for which received messages are invisible, in seconds. Within milliseconds, they are
+/// removed.
 const VISIBILITY: u32 = 30;
 
 /// Pause while the event queue is full.

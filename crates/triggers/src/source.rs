@@ -82,7 +82,7 @@ impl NewEvent {
     }
 }
 
-/// The environment of a trigger's source.
+/// The settings and components that an event source uses.
 #[derive(Clone)]
 pub(crate) struct SourceContext {
     /// The trigger's name.

@@ -173,8 +173,8 @@ impl CallQueue {
             }
             context.queue.push(delivery);
         }
-        // Do this only after the events are queued. Otherwise, a call with an order key could
-        // overtake them.
+        // Remove the entry from the list only after its events are queued. Otherwise, a call with
+        // an order key could overtake these events.
         self.unlist(first, listed.user.as_ref());
         context.log.trim_waiting(&key).await?;
         Ok(true)
