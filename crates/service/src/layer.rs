@@ -82,7 +82,8 @@ impl Layers {
         self.0.authorize(principal, Action::Deploy, &object(name))
     }
 
-    /// Changes a layer. Its first version creates the layer. The change is durable on return.
+    /// Changes a layer, and creates the layer with its first version. The change is durable on
+    /// return.
     pub async fn change(
         &self,
         principal: &Principal,

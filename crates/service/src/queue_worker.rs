@@ -45,8 +45,8 @@ const THROTTLE_PAUSE: u32 = 1;
 /// Minimum pause before failed messages are received again, in seconds.
 const RETRY_PAUSE_MIN: u32 = 1;
 
-/// Minimum time that received messages are invisible, in seconds. It is extended while the function
-/// runs.
+/// Minimum visibility timeout of received messages, in seconds. The timeout is extended while the
+/// function runs.
 const VISIBILITY_MIN: u32 = 10;
 
 /// The observable state of a worker.

@@ -28,7 +28,7 @@ impl RestrictionList {
         Ok(self.0.restrictions().list())
     }
 
-    /// Creates or replaces a row filter or column mask. It applies immediately, at every ref.
+    /// Creates or replaces a row filter or column mask, which applies immediately, at every ref.
     ///
     /// Errors: the expression cannot be applied to the table at the ref.
     pub async fn create(
