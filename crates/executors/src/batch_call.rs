@@ -38,8 +38,8 @@ impl<'a> BatchCall<'a> {
         })
     }
 
-    /// Returns the result of a call, and the positions of the items that it reports as failed. They
-    /// are committed together with the rows of the call.
+    /// Returns the result of a call, and the positions of the items that it reports as failed. The
+    /// caller commits the positions together with the rows of the call.
     ///
     /// Errors: the error of the call; `function_failed` if the report is invalid.
     pub(crate) fn check(

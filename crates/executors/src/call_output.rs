@@ -131,7 +131,7 @@ impl<'a> OutputWriter<'a> {
     }
 }
 
-/// Returns the id of an output. It does not depend on the order of the outputs, because another
+/// Returns the id of an output. The id does not depend on the order of the outputs, because another
 /// version of the function may be deployed between two attempts.
 pub(crate) fn output_id(event: &str, address: &str) -> String {
     let hash = ObjectId::of(address.as_bytes()).to_string();

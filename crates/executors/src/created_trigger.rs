@@ -49,7 +49,7 @@ impl TriggerIdentity {
         self.actor().principal()
     }
 
-    /// Returns true if a trigger with this name has the same identity.
+    /// Returns true if the trigger with this name has this identity.
     pub(crate) fn has_trigger(&self, name: &str) -> bool {
         match self {
             TriggerIdentity::Deployed(version) => version.has_trigger(name),

@@ -218,7 +218,8 @@ pub async fn parse_function(
             )
         })?;
         callable.settings = LimitSettings::Deployment;
-        // Only the deployment of a project checks outputs. Outputs must not use a caller's rights.
+        // Remove the outputs: only the deployment of a project checks them, and they must not use
+        // the rights of a caller.
         callable.outputs.clear();
         Ok(ParsedFunction { project: Arc::new(project), callable, deployed_by: None })
     };

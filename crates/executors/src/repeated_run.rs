@@ -65,8 +65,8 @@ impl RunExecutor {
         ended.map(|report| RunReport { conflicts, ..report })
     }
 
-    /// Renames the branch of an attempt with a conflict. The repetition reuses its tables whose
-    /// inputs have not changed. The branch of the attempt before is deleted.
+    /// Renames the branch of an attempt with a conflict, so that the repetition can reuse the
+    /// tables whose inputs have not changed. Deletes the branch of the previous attempt.
     async fn set_aside(&self, principal: &Principal, context: &JobContext) -> Result<(), Problem> {
         self.delete_set_aside(principal, context).await;
         let (from, to) = (format!("run/{}", context.id()), conflict_branch(context.id()));

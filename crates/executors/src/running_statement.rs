@@ -29,7 +29,7 @@ const STOPPED: &str = "the statement was stopped";
 pub struct RunningStatement {
     /// The context of the job.
     pub context: JobContext,
-    /// `None` after the end of the job has been recorded.
+    /// The guard of the job; `None` after the end of the job has been recorded.
     guard: Option<JobGuard>,
     /// The metrics of the statement, once it has started.
     pub metrics: Option<Arc<Metrics>>,

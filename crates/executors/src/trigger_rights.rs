@@ -1,9 +1,9 @@
 //! Rights that a trigger needs: those to its source and to its target.
 //!
 //! A trigger has the rights of the identity that deployed or created it. The rights are checked at
-//! the deployment or creation, before each poll of the source, and before each delivery. The first
-//! and the last check need all rights, and the check of a poll only those to the source. Otherwise,
-//! events would reveal names that the identity may not read.
+//! the deployment or creation, before each poll of the source, and before each delivery. The check
+//! before a poll needs only the rights to the source; the other checks need all rights. Without
+//! these checks, events would reveal names that the identity may not read.
 
 use std::path::{Component, Path};
 
