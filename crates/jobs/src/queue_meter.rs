@@ -1,7 +1,7 @@
 //! Usage of queues: the requests of one user to one queue within a minute are one job.
 //!
 //! A job for each request would cost more than the request itself. A timer records the jobs after
-//! the minute. They are also recorded before usage is read, and when the server stops.
+//! the minute. The jobs are also recorded before usage is read, and when the server stops.
 
 use std::collections::HashMap;
 use std::sync::Arc;
