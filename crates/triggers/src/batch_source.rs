@@ -24,7 +24,7 @@ impl EventSource for BatchSource {
     async fn poll(&mut self, context: &SourceContext) -> Result<PollResult> {
         let (queue, intake) = (&context.queue, &context.queue.intake);
         if !self.is_caught_up || queue.take_uncertain() {
-            // If the store returned an error, a call may have been recorded without being queued.
+            // Queue calls that were recorded although the store returned an error.
             context.catch_up().await?;
             self.is_caught_up = true;
         }

@@ -79,7 +79,8 @@ async fn delivery_of_job(
     let Some(job) = job else { return Ok(None) };
     let event = match log.jobs.job(job).await {
         Ok(job) => job.event,
-        // The jobs of events are kept as long as the events, so no event started a missing job.
+        // The jobs of events are kept as long as the events, so a missing job was not started by an
+        // event.
         Err(JobsError::JobNotFound { .. } | JobsError::Corrupt { .. }) => None,
         Err(error) => return Err(error.into()),
     };

@@ -144,7 +144,7 @@ impl Worker {
         for (event, part) in &parts {
             entries.extend(part.new_entries(event)?);
         }
-        // A call with failed items has no record of its success. Each part has a record of its own.
+        // A divided event has no record for its destination; each of its parts has one.
         let whole = parts.is_empty().then_some((&*event, &ended));
         let calls_ended = parts.iter().map(|(event, part)| (event, part)).chain(whole);
         let mut forwarded = Vec::new();

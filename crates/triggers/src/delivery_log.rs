@@ -367,7 +367,7 @@ mod tests {
         };
         log.trim(1).await.expect("a trim");
         assert_eq!(events().await, ids[1..]);
-        // Without the event that waits, the events before the newest are removed.
+        // Without a waiting event, all events before the newest one are removed.
         let entries = vec![Append::tombstone(BATCHES, &waiting)];
         store.apply(Batch { entries, ..Batch::default() }).await.expect("applied");
         log.trim(1).await.expect("a trim");

@@ -338,7 +338,7 @@ impl EventQueue {
     /// Records that an attempt was throttled: no delivery starts before `resume`.
     pub(crate) fn throttle(&self, resume: Timestamp, now: Timestamp) {
         let mut deliveries = self.deliveries.lock();
-        // Count attempts that were throttled at the same time only once.
+        // Attempts that are throttled at the same time count only once.
         if deliveries.resume.is_none_or(|before| before <= now) {
             deliveries.throttled = deliveries.throttled.saturating_add(1);
             deliveries.resume = Some(resume);

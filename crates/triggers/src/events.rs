@@ -247,7 +247,7 @@ impl Triggers {
             trigger: Some(trigger.to_owned()),
             limit: FORGOTTEN_MAX,
         };
-        // Events that are recorded during the deletion have greater ids.
+        // Keep events that are recorded during the deletion. Their ids are greater than this one.
         let fence = self.inner.log.jobs.new_id().to_string();
         let mut skipped: BTreeSet<String> = BTreeSet::new();
         loop {

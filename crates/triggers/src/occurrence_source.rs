@@ -305,7 +305,7 @@ async fn ended(
     let event = job.event.clone().map(|event| (PROPERTY_EVENT.to_owned(), event));
     let properties: BTreeMap<String, String> = event.into_iter().collect();
     let mut caused_by = caused_by(&context.log, &properties).await?;
-    // Add the trigger from the record, because its event may have been removed.
+    // Add the trigger from the job's record, because the job's event may have been removed.
     caused_by.extend(job.trigger.clone());
     Ok(Some(NewEvent {
         source: format!("/jobs/{}", job.id),

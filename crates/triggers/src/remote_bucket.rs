@@ -47,7 +47,7 @@ pub trait RemoteBuckets: Send + Sync {
     async fn list(&self, bucket: &str, page: &RemotePage) -> Result<Vec<RemoteObject>, Problem>;
 }
 
-/// A part of the objects of a bucket.
+/// A request for one page of the objects of a bucket.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RemotePage {
     /// The prefix of the wanted keys. Its folder is the part up to the last `/`.

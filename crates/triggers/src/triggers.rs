@@ -102,7 +102,7 @@ impl Triggers {
             self.queue(&queue).await?.intake.list([(first, entry)]);
         }
         for queue in log.queues_with_ids().await? {
-            // The worker of the queue removes the ids when they are old.
+            // Start the queue's worker, which removes the ids when they are old.
             self.queue(&queue).await?;
         }
         // The lake must open even if the disk is full.

@@ -21,7 +21,7 @@ const WAIT_MS: i32 = 1_000;
 /// exceeds them if the first batch of records is larger.
 const FETCH_BYTES: i32 = 8 << 20;
 const PARTITION_BYTES: i32 = 1 << 20;
-/// Maximum time for which the server may ask the client to pause.
+/// Maximum pause that the server may request.
 const THROTTLE_MAX: Duration = Duration::from_secs(30);
 
 /// The partitions of a server.
@@ -57,6 +57,7 @@ impl LeaderPartitions<'_> {
                 Some((*partition, next))
             };
             // The server fills the response in the order of the partitions, so each request begins
+            // with another partition.
             // with another one.
             let order = rotated(&readable, connection.request_count());
             let request = FetchRequest {
@@ -107,7 +108,8 @@ impl LeaderPartitions<'_> {
             KafkaStart::Time(time) => time.timestamp_millis(),
         };
         let topic = &self.round.receiver.topic;
-        // Request the ends before the time, so that no record between both requests is missed.
+        // Request the end offsets before the offsets of the time, so that no record between the two
+        // requests is missed.
         let ends = match self.round.receiver.start {
             KafkaStart::Time(_) => connection.offsets(topic, initial.clone(), LATEST).await?,
             KafkaStart::All | KafkaStart::New => Vec::new(),

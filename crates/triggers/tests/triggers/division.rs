@@ -1,4 +1,4 @@
-//! Division of events: items that failed are delivered again, and the others once.
+//! Division of events: only the failed items are delivered again.
 
 use std::collections::BTreeMap;
 use std::path::Path;

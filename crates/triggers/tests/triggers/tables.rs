@@ -490,7 +490,8 @@ async fn live(
     Ok(triggers)
 }
 
-/// Runs a process that crashes at store call `calls`, then another. Returns true after a crash.
+/// Runs a process that crashes at store call `calls`, and then another process. Returns true if the
+/// first process crashed.
 async fn crash_at(calls: i64, dying: Dying) -> bool {
     let (store, clock) = (memory(), clock());
     let (branch, tables) = (Arc::<Branch>::default(), Arc::<Tables>::default());
