@@ -185,7 +185,7 @@ async fn run(
     run_blocking(move || writer.lock().end(outcome)).await;
 }
 
-/// Returns the error of a query. A query that the shutdown of the server stopped is interrupted.
+/// Returns the error of a query. If the server's shutdown stopped the query, it is interrupted.
 fn explain(components: &Components, problem: Problem) -> Problem {
     if !components.jobs.is_closed()
         || !matches!(problem.code, ErrorCode::Cancelled | ErrorCode::Unavailable)

@@ -19,7 +19,7 @@ use headwater_tables::CloudUrl;
 use crate::object::origin_of;
 use crate::service::Components;
 
-/// Returns the columns of the result: the file, its rows and its bytes.
+/// Returns the columns of the result: the file, and its numbers of rows and bytes.
 pub fn columns() -> SchemaRef {
     Arc::new(Schema::new(vec![
         Field::new("file", DataType::Utf8, false),

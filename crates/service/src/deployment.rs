@@ -61,7 +61,7 @@ impl Deployments {
                 let active = Object::project(&active.project.name);
                 self.0.authorize(principal, Action::Deploy, &active)
             }
-            // The version cannot be read, so its project's name is unknown.
+            // The project's name is unknown, so require the right to deploy all projects.
             Err(_) => self.0.authorize(principal, Action::Deploy, &Object::project(EVERY)),
         }
     }
