@@ -8,7 +8,7 @@ use headwater_model::{PartitionField, TableName};
 
 use crate::{Alteration, DataFile, ScanPlan, StagedFiles};
 
-/// Data files to remove, and new files with those rows of these files that remain.
+/// Data files to remove, and new files with the rows of the removed files that are kept.
 pub type RetainedRows = (Vec<Arc<DataFile>>, StagedFiles);
 
 /// A request to create a table.
