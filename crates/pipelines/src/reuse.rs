@@ -140,8 +140,8 @@ impl Plan {
                 && (!step.materialization.accumulates() || computed.before == before)
         };
         for (branch, ComputedTables { last, earlier }) in &found {
-            // The last result on the run's own branch is not reused. If it has the step's
-            // fingerprint, the step runs because another writer changed the table.
+            // Do not reuse the last result on the run's own branch. If that result has the step's
+            // fingerprint, the step runs only because another writer changed the table.
             let branch = branch.as_str();
             let last = Some(last).filter(|_| self.view.branch() != Some(branch));
             let same = last.into_iter().chain(earlier).filter(|computed| is_same(computed));
@@ -339,7 +339,8 @@ impl Runner {
         let exists = |name: &str| branches.iter().any(|branch| branch.name == name);
         let mut changes = Vec::new();
         for (index, step) in plan.project.steps.iter().enumerate() {
-            // A rebuild of an incremental model does not depend on the table before the run.
+            // Do not record a rebuild of an incremental model: it does not depend on the table
+            // before the run.
             let is_recorded = is_reusable(step) && !plan.is_rebuilt(index);
             if !is_recorded || !wrote.contains(step.name.as_str()) {
                 continue;
