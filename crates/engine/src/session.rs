@@ -216,7 +216,8 @@ impl Session {
                 // Python again.
                 let is_estimated = !(analyze && run.metrics.calls().has_functions());
                 let answer = self.answer(run, explain, &OutputNames::default()).await?;
-                // Planned last, because a plan numbers the expressions that it generates.
+                // Estimate last: planning numbers the expressions that it generates, and the
+                // numbers in the shown plan must not depend on the estimate.
                 if is_estimated {
                     self.estimate(&estimated, plan).await?;
                 }
