@@ -96,7 +96,7 @@ impl Prepared {
     }
 
     /// Returns the whole text that was parsed, including the other statements of a script.
-    /// Positions in errors refer to it.
+    /// Positions in errors refer to this text.
     pub fn text(&self) -> &Arc<str> {
         &self.text
     }
@@ -139,8 +139,8 @@ impl Prepared {
         }
     }
 
-    /// Returns true for a change of rows with RETURNING, whose result is rows of the table and not
-    /// their number.
+    /// Returns true for a change of rows with RETURNING. The result of such a statement is rows of
+    /// the table, not their number.
     pub fn has_returning(&self) -> bool {
         match &self.parsed {
             Parsed::Other { statement, .. } => has_returning(statement),
