@@ -208,7 +208,8 @@ impl Deployer {
         let Some(id) = active else { return Ok(None) };
         let files = self.versions.files(id).await.map_err(|error| error.to_problem())?;
         let actor = self.versions.actor(id).await.map_err(|error| error.to_problem())?;
-        // A function that a trigger calls may have been deleted since the version was deployed.
+        // Accept missing functions: a trigger's function may have been deleted since the
+        // deployment.
         let project = parse(files, None).await?;
         Ok(Some(Version { id, project: Arc::new(project), actor }))
     }

@@ -105,7 +105,7 @@ fn may_repeat(request: &RunRequest) -> bool {
         && request.event.is_none()
 }
 
-/// Returns the error of an attempt, with the number of repetitions before.
+/// Returns the error of an attempt. Its message contains the number of repetitions so far.
 fn repeated(error: &Error, repetitions: usize) -> Problem {
     let mut problem = error.to_problem();
     if repetitions > 0 {

@@ -201,7 +201,7 @@ impl StatementRows {
             batch = self.stream.next() => batch.transpose().or_problem()?,
             problem = running.stopped(|| running.usage_of_plans()) => return Err(problem),
         };
-        // A write is committed before its result is read.
+        // Do not check a write: it is committed before its result is read.
         if self.result.is_null() {
             running.check_limits()?;
         }

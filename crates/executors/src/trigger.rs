@@ -440,7 +440,7 @@ fn absolute(project: &Path, source: &str) -> String {
     }
     let is_pattern = source.contains(['*', '?', '[', '{']);
     let project = project.to_string_lossy();
-    // The source may be a pattern, but not the path of the project.
+    // Escape the project's path, because only the source may be a pattern.
     let project = if is_pattern { globset::escape(&project) } else { project.into_owned() };
     Path::new(&project).join(source).to_string_lossy().into_owned()
 }
