@@ -80,7 +80,7 @@ pub struct FunctionAliasRm {
     pub if_exists: bool,
 }
 
-/// The version of an alias; `None` for the latest state.
+/// The version of an alias; `None` for `latest`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AliasVersion(pub Option<u64>);
 
