@@ -57,7 +57,7 @@ impl QueueMeter {
 
     /// Records all requests so far, and charges them to their users.
     pub fn flush(&self) {
-        // Locked meanwhile, so that another flush returns only after these requests are recorded.
+        // Keep the lock, so that another flush returns only after these requests are recorded.
         let mut open = self.0.open.lock();
         for (_, (new, usage)) in open.drain() {
             self.0.jobs.record_ended(&new, &usage);

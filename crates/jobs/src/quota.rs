@@ -126,7 +126,8 @@ impl Drop for JobPermit {
 }
 
 impl Quotas {
-    /// Returns a permit for a job of a user at a time; `None` for a job without a user.
+    /// Returns a permit for a job that a user starts at the time `now`; `None` for a job without a
+    /// user.
     ///
     /// Errors: `quota_exceeded`.
     pub(crate) async fn admit(
