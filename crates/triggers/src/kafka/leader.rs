@@ -58,7 +58,6 @@ impl LeaderPartitions<'_> {
             };
             // The server fills the response in the order of the partitions, so each request begins
             // with another partition.
-            // with another one.
             let order = rotated(&readable, connection.request_count());
             let request = FetchRequest {
                 topic: &self.round.receiver.topic,
