@@ -142,7 +142,6 @@ impl Shared {
     pub(crate) async fn retire_queries(&self, more: usize) -> Result<()> {
         // Forget the known number of records, so that the next call counts them again if this call
         // is interrupted.
-        // is interrupted.
         let known = self.queries_stored.lock().take();
         let stored = match known {
             Some(known) => known + more,
