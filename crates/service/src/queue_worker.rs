@@ -162,7 +162,7 @@ impl QueueWorker {
         Ok(())
     }
 
-    /// Receives the messages of one call. Also returns the time from which they are invisible.
+    /// Receives the messages of one call. Also returns the time at which they became invisible.
     async fn collect(
         &self,
         stop: &CancellationToken,
