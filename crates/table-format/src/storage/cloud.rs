@@ -343,7 +343,7 @@ impl CloudUrl {
             match found {
                 Ok(found) => return self.check_claim(&found, lake),
                 Err(error @ object_store::Error::NotFound { .. }) => {
-                    // If the bucket itself is missing, the error that says so is returned.
+                    // If the bucket is missing, return that error, which is more specific.
                     if let error @ Error::Cloud { .. } = failed(error) {
                         return Err(error);
                     }
