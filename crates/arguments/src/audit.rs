@@ -8,10 +8,10 @@ use headwater_model::parse_duration;
 /// `headwater audit`
 #[derive(Debug, Args)]
 pub struct Audit {
-    /// Only events after a time, `2027-01-31`, or of the last duration, `24h`
+    /// Only events after a time, `2027-01-31`, or in a period until now, `24h`
     #[arg(long, value_name = "WHEN")]
     pub since: Option<String>,
-    /// Only events before a time, or before the last duration
+    /// Only events before a time, `2027-01-31`, or older than a duration, `24h`
     #[arg(long, value_name = "WHEN")]
     pub until: Option<String>,
     /// Only events of this user, or of `owner` or `anonymous`

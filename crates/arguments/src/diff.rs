@@ -57,7 +57,7 @@ pub struct CompareOptions {
 /// When rows are compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum CompareArgument {
-    /// If metadata is enough, or little data must be read
+    /// Only if metadata is enough, or if little data must be read
     Auto,
     /// Always
     Always,

@@ -116,7 +116,7 @@ pub struct FunctionDeploy {
     /// The runtime: `python3.11`, `nodejs20`, `provided` and so on
     #[arg(long)]
     pub runtime: String,
-    /// The file without its ending, a dot and the function; not for `provided`
+    /// The file without its extension, a dot and the function: `app.handler`; not for `provided`
     #[arg(long)]
     pub handler: Option<String>,
     /// A description
@@ -131,7 +131,7 @@ pub struct FunctionDeploy {
     /// An environment variable. Can be repeated
     #[arg(long, value_name = "NAME=VALUE")]
     pub env: Vec<String>,
-    /// A secret, which is an environment variable of the same name. Can be repeated
+    /// A secret that the function reads as an environment variable. Can be repeated
     #[arg(long = "secret", value_name = "NAME")]
     pub secrets: Vec<String>,
     /// A host that the function may connect to, or `*` for all. Can be repeated

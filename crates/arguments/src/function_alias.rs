@@ -36,10 +36,10 @@ pub struct FunctionAliasCreate {
     pub name: String,
     /// The alias
     pub alias: String,
-    /// The version: its number, or `latest` for the latest state
+    /// The number of a version, or `latest` for the function's current code and settings
     #[arg(value_parser = parse_version)]
     pub version: AliasVersion,
-    /// The share of calls that another version gets, from 0 to 1. Can be repeated
+    /// Another version and its share of the calls, from 0 to 1. Can be repeated
     #[arg(long = "weight", value_name = "VERSION=SHARE", value_parser = parse_weight)]
     pub weights: Vec<(u64, f64)>,
     /// A description
@@ -54,14 +54,13 @@ pub struct FunctionAliasUpdate {
     pub name: String,
     /// The alias
     pub alias: String,
-    /// The version: its number, or `latest` for the latest state
+    /// The number of a version, or `latest` for the function's current code and settings
     #[arg(value_parser = parse_version)]
     pub version: Option<AliasVersion>,
-    /// The share of calls that another version gets, from 0 to 1. Can be repeated; replaces all
-    /// shares
+    /// Another version and its share of the calls. Can be repeated; replaces all shares
     #[arg(long = "weight", value_name = "VERSION=SHARE", value_parser = parse_weight)]
     pub weights: Vec<(u64, f64)>,
-    /// Send all calls to the version
+    /// Remove all shares: the alias sends all calls to one version
     #[arg(long, conflicts_with = "weights")]
     pub no_weights: bool,
     /// A description
@@ -81,7 +80,7 @@ pub struct FunctionAliasRm {
     pub if_exists: bool,
 }
 
-/// The version of an alias; `None` for the latest state.
+/// The version of an alias; `None` for `latest`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AliasVersion(pub Option<u64>);
 

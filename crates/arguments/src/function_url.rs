@@ -26,7 +26,7 @@ pub enum FunctionUrl {
 pub struct FunctionUrlName {
     /// The function
     pub name: String,
-    /// The alias that the URL calls [default: the latest state]
+    /// The alias that the URL calls [default: the function's current code and settings]
     #[arg(long)]
     pub alias: Option<String>,
 }

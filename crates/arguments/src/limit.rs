@@ -6,7 +6,7 @@ use headwater_model::parse_size;
 /// `headwater limit`
 #[derive(Debug, Subcommand)]
 pub enum Limit {
-    /// List the limits; without the right ADMINISTER only your own and those of your roles
+    /// List the limits; without the right ADMINISTER, only your own and those of your roles
     #[command(after_help = "Example:\n  headwater limit ls")]
     Ls,
     /// Set the limits of a user or role, and replace its existing limits
@@ -16,7 +16,7 @@ pub enum Limit {
     Set {
         /// The user or role
         name: String,
-        /// Jobs at once: statements, calls, imports and runs, queued ones included
+        /// Jobs at once, including queued ones: statements, calls, imports and runs
         #[arg(long, value_name = "N")]
         jobs: Option<u32>,
         /// Memory of one statement or function call: `2GiB`

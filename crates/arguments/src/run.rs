@@ -60,10 +60,10 @@ pub struct Run {
         conflicts_with_all = ["no_cache", "select", "exclude", "reference"]
     )]
     pub retry: Option<String>,
-    /// Run unchanged models too
+    /// Also run models that are unchanged
     #[arg(long)]
     pub no_cache: bool,
-    /// Run models whose tables were already computed on other branches too
+    /// Also run models whose tables other branches or earlier runs have already computed
     #[arg(long)]
     pub no_reuse: bool,
     /// Fail at the first conflict with another run, instead of running up to 3 more times

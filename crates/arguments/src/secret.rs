@@ -23,7 +23,7 @@ pub enum Secret {
 /// `headwater secret set`
 #[derive(Debug, Args)]
 pub struct SecretSet {
-    /// The name, which is also that of the environment variable
+    /// The name of the secret and of its environment variable
     pub name: String,
     /// Read the value from a file, unchanged; from standard input, a final line break is removed
     #[arg(long, value_name = "PATH")]

@@ -85,7 +85,7 @@ pub struct TableMaintain {
     /// Merge manifests
     #[arg(long)]
     pub manifests: bool,
-    /// Remove the files of snapshots superseded longer ago than this: `30d`
+    /// Remove the files of snapshots that were replaced longer ago than this: `30d`
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     pub expire_before: Option<Duration>,
     /// Remove the files of all but the last N snapshots of each branch

@@ -10,7 +10,7 @@ pub enum Tag {
     /// List the tags
     #[command(after_help = "Example:\n  headwater tag ls")]
     Ls,
-    /// Name a commit
+    /// Create a tag, which names a commit
     #[command(after_help = "Example:\n  headwater tag create v1.0 --from main")]
     Create(CreateRef),
     /// Delete a tag

@@ -8,7 +8,7 @@ use headwater_model::{ErrorCode, Problem};
 const NULL: &str = "null";
 
 /// Returns the values of a table's partitions in ascending order. Each partition is given as text,
-/// such as `ts_day=2026-01-01`. Rows without a value have no partition of their own in the result.
+/// such as `ts_day=2026-01-01`. The partition of rows without a value is left out.
 ///
 /// Error: `invalid_argument` if the table is not partitioned by exactly one column, or is empty.
 pub fn partition_values(

@@ -296,7 +296,7 @@ impl Printer {
             return;
         }
         match &event.event {
-            // A log line also contains the outcome of a value.
+            // Not printed. A log line already contains the outcome of each value.
             JobEventKind::Started
             | JobEventKind::Environment { .. }
             | JobEventKind::ValueEnded { .. } => {}

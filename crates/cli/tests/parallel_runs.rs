@@ -210,7 +210,7 @@ fn projects() -> Workspace {
     }
     for table in [
         "events (id BIGINT, account BIGINT, counted BOOLEAN)".to_owned(),
-        // Without rows, so that parallel runs add the same new keys.
+        // Start without rows, so that parallel runs add the same new keys.
         "accounts AS SELECT value AS account, 0 AS n, 0 AS ids FROM range(0, 0)".to_owned(),
         "totals AS SELECT 0 AS n, 0 AS ids".to_owned(),
     ] {

@@ -2,8 +2,8 @@
 //! column's name.
 //!
 //! An explicit CAST in SQL rounds fractions. The implicit casts of an assignment are stricter: a
-//! number with a fraction is not assigned to an integer column. A function performs the cast. It
-//! stores the column's name for its error messages.
+//! number with a fraction is not assigned to an integer column. The function that
+//! performs the cast stores the column's name for its error messages.
 
 use std::sync::{Arc, LazyLock};
 

@@ -73,7 +73,7 @@ struct Inner {
     statements: StatementMetrics,
 }
 
-/// Compute threads. Their shutdown is in the background, because the last clone of the engine may
+/// Compute threads. They are shut down in the background, because the last clone of the engine may
 /// be dropped on one of these threads.
 struct ComputeThreads(Option<tokio::runtime::Runtime>);
 

@@ -65,8 +65,9 @@ pub struct SessionOptions {
     pub rates: RateCard,
     /// Access decisions for the statements; `None` allows everything.
     pub access: Option<Arc<dyn TableAccess>>,
-    /// True if statements may call functions in Python. Must be false for a statement whose rows a
-    /// function waits for: this function holds memory for which the called function may wait.
+    /// True if statements may call functions in Python. Must be false if a running function waits
+    /// for the rows: the function holds memory, and the called function may wait for this memory
+    /// forever.
     pub calls_functions: bool,
     /// True if scans use the cache of scanned columns. False for ad-hoc queries, which would evict
     /// the inputs of models.

@@ -84,7 +84,7 @@ fn of_condition(condition: &Condition) -> Result<Option<Expr>> {
         Predicate::Gt => Some(column().gt(value)),
         Predicate::GtEq => Some(column().gt_eq(value)),
         Predicate::Eq => Some(column().eq(value)),
-        // Some engines count a null as not equal to the value.
+        // Some engines count a null as not equal to the value, so keep files with nulls.
         Predicate::NotEq => Some(column().not_eq(value).or(column().is_null())),
         Predicate::StartsWith => Some(begins(column(), value)),
         _ => None,

@@ -116,7 +116,7 @@ impl Session {
         self.registered.write().insert(name.to_owned(), stored_table(rows));
     }
 
-    /// Adds a function that signals something outside the engine, for this session only.
+    /// Adds an SQL function that sends a signal outside the engine. Only this session has it.
     pub fn register_signal(&self, name: &str, signal: Signal) {
         self.functions.write().push(signal_function(name, signal));
     }
@@ -216,7 +216,8 @@ impl Session {
                 // Python again.
                 let is_estimated = !(analyze && run.metrics.calls().has_functions());
                 let answer = self.answer(run, explain, &OutputNames::default()).await?;
-                // Planned last, because a plan numbers the expressions that it generates.
+                // Estimate last: planning numbers the expressions that it generates, and the
+                // numbers in the shown plan must not depend on the estimate.
                 if is_estimated {
                     self.estimate(&estimated, plan).await?;
                 }

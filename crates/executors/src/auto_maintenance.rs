@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::maintenance::maintenance_job;
 
-/// Delay between a write and the check of whether its table needs maintenance.
+/// Delay after a write before the server checks if the table needs maintenance.
 const WRITE_DELAY: Duration = Duration::from_secs(5);
 
 /// Delay between the server's start and the first daily maintenance.
@@ -106,8 +106,8 @@ impl Schedule {
         }
     }
 
-    /// Returns true if a run is active whose checks the branch may require. A commit at this time
-    /// would invalidate the checks, which apply to the branch's state when the run started.
+    /// Returns true if a run is active whose checks the branch may require. The checks apply to the
+    /// branch's state at the start of the run, so a commit now would invalidate them.
     async fn may_be_awaiting_checks(&self, branch: &str) -> bool {
         let catalog = self.lake.catalog();
         if catalog.branch(branch).await.is_ok_and(|branch| branch.requires.is_none()) {

@@ -90,8 +90,8 @@ impl Executor for BackfillExecutor {
             merging: Mutex::default(),
             done: AtomicUsize::new(0),
         });
-        // A job that does not end in time after its stop is dropped. The work then continues, to
-        // wait for its stopped runs and to delete its branches.
+        // Jobs that do not end in time after they were stopped are dropped. This task then
+        // continues: it waits for its stopped runs and deletes its branches.
         let ended = SpawnOnDrop::new(async move { work.execute().await }).await;
         ended.unwrap_or_else(|| Err(Problem::new(ErrorCode::Internal, "the backfill panicked")))
     }
@@ -110,14 +110,14 @@ struct RunningBackfill {
     prefix: String,
     context: JobContext,
     request: BackfillRequest,
-    /// Locked during a merge.
+    /// Held while a value is merged, so that only one value is merged at a time.
     merging: Mutex<()>,
     /// Number of finished values.
     done: AtomicUsize,
 }
 
 impl RunningBackfill {
-    /// Runs all values and returns the report. If values failed, the report is in the error.
+    /// Runs all values and returns the report. If a value failed, the error contains the report.
     async fn execute(self: &Arc<Self>) -> Result<Value, Problem> {
         let values = self.run().await;
         self.check_stopped()?;
@@ -215,7 +215,7 @@ impl RunningBackfill {
         }
     }
 
-    /// Runs a value on a branch of `start`, and merges the branch.
+    /// Runs a value on a new branch that starts at `start`, and merges the branch.
     async fn value(&self, value: &str, start: CommitId) -> ValueReport {
         let mut report = ValueReport::new(value);
         loop {
@@ -235,8 +235,7 @@ impl RunningBackfill {
         let _merging = self.merging.lock().await;
         match self.merge(report).await {
             Err(problem) if problem.code == ErrorCode::MergeConflict => {
-                // This task holds the lock, so no other value of the backfill is merged at the same
-                // time.
+                // This task holds the lock `merging`, so no other value is merged at the same time.
                 self.delete_branch(report).await;
                 report.attempts += 1;
                 let head = self.head().await?;
@@ -247,7 +246,7 @@ impl RunningBackfill {
         }
     }
 
-    /// Runs a value on a new branch of a commit.
+    /// Runs a value on a new branch that starts at the commit `from`.
     async fn on_branch(&self, report: &mut ValueReport, from: CommitId) -> Result<(), Problem> {
         self.check_stopped()?;
         let name = self.branch_of(report);
@@ -371,7 +370,7 @@ impl RunningBackfill {
         }
     }
 
-    /// Fails if the backfill must end: a client stopped it, or the server shuts down.
+    /// Returns an error if the backfill must end: a client stopped it, or the server shuts down.
     fn check_stopped(&self) -> Result<(), Problem> {
         let hint = "Run the command again; repeating a value does not duplicate its rows.";
         let (done, total) = (self.done.load(Ordering::Relaxed), self.request.values.len());

@@ -1,9 +1,9 @@
-//! Calls of functions with events that can be divided: the items that a function reports as failed,
-//! and the report that an earlier attempt committed.
+//! Calls of functions with events that have several items. A function can report single items as
+//! failed. If an earlier attempt has committed such a report, the call uses that report.
 //!
 //! The rows that a call appends are committed together with its report. If the process ends before
 //! the event's delivery is stored, the next attempt uses this report and does not call the function
-//! again. Otherwise, a different second report could lose items, or commit their rows twice.
+//! again. A second call could report other items, so items could be lost or committed twice.
 
 use headwater_event_values::{failed_items, item_ids};
 use headwater_function_lake::FunctionLake;
@@ -13,7 +13,7 @@ use headwater_model::{ErrorCode, Event, Problem, ResultExt, Trigger};
 use headwater_triggers::{BATCH_RESULTS, with_divisible};
 use serde_json::json;
 
-/// A call with an event that can be divided.
+/// A call with an event that can be divided into its items.
 pub(crate) struct BatchCall<'a> {
     trigger: &'a Trigger,
     event: &'a Event,
@@ -38,8 +38,8 @@ impl<'a> BatchCall<'a> {
         })
     }
 
-    /// Returns the result of a call, and the positions of the items that it reports as failed. They
-    /// are committed together with the rows of the call.
+    /// Returns the result of a call, and the positions of the items that it reports as failed. The
+    /// caller commits the positions together with the rows of the call.
     ///
     /// Errors: the error of the call; `function_failed` if the report is invalid.
     pub(crate) fn check(
@@ -60,8 +60,8 @@ impl<'a> BatchCall<'a> {
         Ok((returned, failed))
     }
 
-    /// Marks the problem of a call that a single item may have caused. Nothing has been committed
-    /// at this time.
+    /// Marks a problem that a single item of the event may have caused. Called only if the call has
+    /// committed nothing.
     fn failed(&self, problem: Problem) -> Problem {
         let is_independent = matches!(
             problem.code,

@@ -1,6 +1,8 @@
-//! Notifications of buckets, which S3 clients configure. Each one is a created trigger.
+//! Notifications of buckets, which S3 clients configure. Each notification is stored as a created
+//! trigger.
 //!
-//! The record of the trigger contains the notification, so that a client reads what it wrote.
+//! The trigger's record also contains the notification itself, so that a client reads the values
+//! that it wrote.
 
 use std::collections::BTreeMap;
 
@@ -34,8 +36,8 @@ impl Deployer {
         Ok(of_bucket.filter_map(|it| it.notification).collect())
     }
 
-    /// Replaces all notifications of a bucket. An empty list removes them. A notification whose id
-    /// exists already keeps its pending events.
+    /// Replaces all notifications of a bucket. An empty list removes them. If a new notification
+    /// has the id of an existing one, the pending events are kept.
     ///
     /// Errors: `invalid_argument`; `already_exists` if the trigger of a notification has the name
     /// of another trigger; the errors for missing functions and missing rights. After an error, the
@@ -105,7 +107,7 @@ impl Deployer {
     }
 }
 
-/// Returns true if a created trigger is a notification of a bucket that is not removed.
+/// Returns true if a trigger is a notification of this bucket and is not removed.
 fn is_notification_of(created: &CreatedTrigger, bucket: &str) -> bool {
     let of_bucket = created.trigger.bucket.as_ref().is_some_and(|it| it.name == bucket);
     created.notification.is_some() && of_bucket && !created.removed
@@ -138,7 +140,8 @@ fn trigger_of(bucket: &str, notification: &BucketNotification) -> Result<Trigger
     if !removed.is_empty() {
         kinds.push(BucketEvent::Removed);
     }
-    // `created` selects all operations that create objects. A filter excludes the others.
+    // `created` selects all operations that create objects. If the notification selects only some
+    // of them, the filter excludes the others.
     let creating = OPERATIONS.iter().filter(|it| it.creates()).count();
     let is_partial = !created.is_empty() && created.len() < creating;
     let operations: Vec<ObjectOperation> = created.into_iter().chain(removed).collect();
@@ -159,7 +162,7 @@ fn trigger_of(bucket: &str, notification: &BucketNotification) -> Result<Trigger
     })
 }
 
-/// Returns the operations that an event of S3 selects, such as `s3:ObjectCreated:*`.
+/// Returns the operations that an S3 event type such as `s3:ObjectCreated:*` selects.
 fn operations_of(event: &str) -> Result<Vec<ObjectOperation>, Problem> {
     let name = event.strip_prefix("s3:").unwrap_or_default();
     let is_selected = |operation: &ObjectOperation| {

@@ -1,8 +1,8 @@
-//! The rights of a call of a function: it reads with the rights of its caller. It changes only what
-//! both its caller and the user that deployed it may change.
+//! The rights of a function call. The call reads with the rights of its caller. It changes only
+//! what both its caller and the user that deployed the function may change.
 //!
-//! Without the second check, the deployer's code could use the rights of an administrator that
-//! calls the function.
+//! If only the caller's rights were checked, the deployer's code could use the rights of an
+//! administrator that calls the function.
 
 use std::sync::Arc;
 
@@ -47,7 +47,7 @@ impl CallAccess {
         self.deployer.allows(action, object) && !self.is_restricted(action, object)
     }
 
-    /// Returns true if row filters or column masks forbid that the deployer changes a table.
+    /// Returns true if row filters or column masks prevent the deployer from changing a table.
     fn is_restricted(&self, action: Action, object: &Object) -> bool {
         if object.kind() != ObjectKind::Table || !is_change(action) {
             return false;

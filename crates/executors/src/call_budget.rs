@@ -5,7 +5,7 @@ use headwater_model::Usage;
 use headwater_pipelines::{Callable, Defaults};
 
 /// Returns the budget for a call of a function; `None` for a function without a budget. `defaults`
-/// are those of its project.
+/// are the default settings of the function's project.
 ///
 /// The limits of the function on time, memory and processors determine the maximum usage of a call.
 /// If processors have no limit, one processor is assumed.

@@ -26,8 +26,7 @@ pub struct CallOutputs {
     function: String,
     /// The identity whose rights the outputs use.
     actor: Actor,
-    /// The id and the time of the event, and the triggers that caused it; `None` for a synchronous
-    /// call.
+    /// The id and the time of the event that caused the call; `None` for a synchronous call.
     cause: Option<(String, Timestamp)>,
     caused_by: Vec<String>,
 }
@@ -132,7 +131,7 @@ impl<'a> OutputWriter<'a> {
     }
 }
 
-/// Returns the id of an output. It does not depend on the order of the outputs, because another
+/// Returns the id of an output. The id does not depend on the order of the outputs, because another
 /// version of the function may be deployed between two attempts.
 pub(crate) fn output_id(event: &str, address: &str) -> String {
     let hash = ObjectId::of(address.as_bytes()).to_string();
@@ -143,8 +142,9 @@ fn is_null(result: &FunctionResult) -> bool {
     matches!(result, FunctionResult::Json(text) if text.trim_ascii() == b"null")
 }
 
-/// Adds the address to the problem of an output. Each attempt counts. The problem is retryable,
-/// because the function may return another result.
+/// Adds the address to the problem of an output. The failure counts as an attempt of the event,
+/// except for the codes `too_busy` and `interrupted`. The problem is marked as retryable, because
+/// the function may return another result.
 ///
 /// Only the server of a URL is shown, because the path of a webhook often contains a token.
 pub(crate) fn failed(address: &str, problem: Problem) -> Problem {

@@ -1,8 +1,8 @@
-//! The commits that table triggers follow: those of a branch that changed rows or columns, from any
-//! protocol.
+//! The commits for which table triggers fire: those of a branch that changed rows or columns, by
+//! any protocol.
 //!
-//! A branch is followed along first parents, so that a merge is one change. A commit that only
-//! rewrites files, such as a compaction, changes no table.
+//! The history of a branch follows first parents, so a merge counts as one change. A commit that
+//! only rewrites files, such as a compaction, is not a change.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -68,7 +68,7 @@ impl Commits for CommitHistory {
                 tables.push(change.table);
             }
         }
-        // The properties of the last commit do not apply to the commits before it.
+        // The properties describe only the last commit, not other commits after `from`.
         let is_whole = commit.parents.first() == Some(&from);
         let properties = if is_whole { commit.properties } else { BTreeMap::new() };
         Ok(TableCommit { id, properties, tables })
@@ -135,7 +135,7 @@ mod tests {
 
     use super::*;
 
-    /// Commits a new namespace, with an event of the same name.
+    /// Commits a new namespace. The commit has the event id `name`.
     async fn commit(lake: &Lake, branch: &str, name: &str) -> CommitId {
         let mut transaction = lake.transaction(branch, "ada").await.expect("a transaction");
         transaction.create_namespace(name, BTreeMap::new());
@@ -171,7 +171,7 @@ mod tests {
         assert!(since(made[3], 3).await.is_empty());
         let aside = commit(&lake, "main", "f").await;
         assert_eq!(since(aside, 3).await, [made[3]]);
-        // The event of the last commit does not apply to the commits before it.
+        // The event id of the last commit does not apply to other commits after `from`.
         let event = async |from: CommitId, to: CommitId| {
             let change = history.change(from, to).await.expect("a change");
             change.properties.get(PROPERTY_EVENT).cloned()

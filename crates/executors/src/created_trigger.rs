@@ -2,8 +2,9 @@
 //!
 //! A created trigger has the rights of the identity that created it. `trigger_rights` checks them.
 //!
-//! If the active version cannot be read, created triggers are neither created nor started. The
-//! triggers of that version are unknown, and starting only the others would delete their positions.
+//! If the active version cannot be read, no triggers are created or started. The triggers of that
+//! version are unknown, and starting only the created ones would delete the positions of the
+//! others.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -48,7 +49,7 @@ impl TriggerIdentity {
         self.actor().principal()
     }
 
-    /// Returns true if a trigger with this name has the same identity.
+    /// Returns true if the trigger with this name has this identity.
     pub(crate) fn has_trigger(&self, name: &str) -> bool {
         match self {
             TriggerIdentity::Deployed(version) => version.has_trigger(name),
@@ -141,7 +142,7 @@ impl Deployer {
         Err(Problem::new(ErrorCode::AlreadyExists, message).with_hint(hint))
     }
 
-    /// Deletes the events of an earlier trigger with the name of a new one.
+    /// Deletes the events that an earlier trigger with the name of a new trigger has left.
     pub(crate) async fn forget_events(&self, name: &str) -> Result<(), Problem> {
         match &self.triggers {
             Some(triggers) => triggers.forget(name).await.or_problem(),

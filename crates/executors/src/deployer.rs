@@ -56,7 +56,7 @@ pub struct DeployIdentity {
     pub access: Option<Arc<dyn TableAccess>>,
 }
 
-/// The active version.
+/// The active version, shared by its readers.
 #[derive(Debug, Default)]
 pub struct ActiveVersion {
     state: RwLock<State>,
@@ -69,12 +69,12 @@ enum State {
     #[default]
     Nothing,
     Active(Version),
-    /// A version that an earlier release accepted but that this one cannot parse.
+    /// A version that an earlier release accepted but that this release cannot parse.
     Unreadable(Problem),
 }
 
 impl ActiveVersion {
-    /// Returns the active version, if one is deployed. Errors: the version cannot be read.
+    /// Returns the active version, if one is deployed. Errors: the reason why it cannot be read.
     pub fn version(&self) -> Result<Option<Version>, Problem> {
         match &*self.state.read() {
             State::Nothing => Ok(None),
@@ -116,7 +116,7 @@ impl TriggerSources {
     }
 }
 
-/// Deployer of projects. Replaces the active version.
+/// Deploys projects: validates a version, stores it, and makes it the active version.
 pub struct Deployer {
     versions: DeploymentStore,
     deployed: Arc<ActiveVersion>,
@@ -182,7 +182,7 @@ impl Deployer {
         self.triggers.is_some() && (is_declared || !self.deployed.created().is_empty())
     }
 
-    /// Activates the version that is active in the store.
+    /// Loads the version that the store records as active, at the start of the server.
     pub async fn load(&self) {
         let _guard = self.activation.lock().await;
         self.load_stored().await;
@@ -208,13 +208,14 @@ impl Deployer {
         let Some(id) = active else { return Ok(None) };
         let files = self.versions.files(id).await.map_err(|error| error.to_problem())?;
         let actor = self.versions.actor(id).await.map_err(|error| error.to_problem())?;
-        // A function that a trigger calls may have been deleted since the version was deployed.
+        // Accept missing functions: a trigger's function may have been deleted since the
+        // deployment.
         let project = parse(files, None).await?;
         Ok(Some(Version { id, project: Arc::new(project), actor }))
     }
 
-    /// Loads the triggers of the active version and the created triggers, if that is pending.
-    /// Returns the reason if it fails.
+    /// Loads the triggers of the active version and the created triggers, if they are outdated.
+    /// Returns the problem if that fails.
     pub(crate) async fn update_triggers(&self) -> Option<Problem> {
         if !self.triggers_outdated.load(Ordering::Relaxed) {
             return None;
@@ -238,8 +239,8 @@ impl Deployer {
             version.as_ref().map(|version| version.project.triggers.clone()).unwrap_or_default();
         all.extend(created.values().map(|created| created.trigger.clone()));
         match &self.triggers {
-            // Triggers are disabled here, but a later server delivers the events that are recorded
-            // now.
+            // Triggers are disabled on this server. Record the events nevertheless, so that a later
+            // server delivers them.
             None => self.objects.watch(headwater_triggers::bucket_watches(&all)),
             // There are no triggers to start, and none to stop.
             Some(triggers) if version.is_none() && all.is_empty() && triggers.list().is_empty() => {
@@ -275,7 +276,8 @@ impl Deployer {
         Ok(Arc::new(usable))
     }
 
-    /// Loads the active version's triggers again if that failed before, for example on a full disk.
+    /// Retries to load the active version's triggers if that failed before, for example on a full
+    /// disk.
     pub async fn retry(&self) {
         if self.triggers_outdated.load(Ordering::Relaxed) {
             let _guard = self.activation.lock().await;
@@ -348,8 +350,8 @@ impl Deployer {
         Ok(self.report(before, version, Deployment { active: true, ..found }, false).await)
     }
 
-    /// Reloads the active version after an error, since the new version may have been stored
-    /// nevertheless.
+    /// Reloads the active version after an error, because the new version may be stored despite the
+    /// error.
     async fn stored_or_reload<T>(
         &self,
         outcome: headwater_deployments::Result<T>,
@@ -395,7 +397,7 @@ impl Deployer {
     }
 }
 
-/// Returns an error if a trigger's branch does not exist.
+/// Returns the problem of a trigger whose branch does not exist; `None` if the branch exists.
 pub async fn missing_branch(lake: &Lake, trigger: &Trigger) -> Result<Option<Problem>, Problem> {
     let branch = trigger.branch.as_deref().unwrap_or(MAIN_BRANCH);
     match lake.catalog().branch(branch).await {
@@ -452,7 +454,7 @@ async fn parse(files: ProjectFiles, functions: Option<Vec<String>>) -> Result<Pr
     tokio::task::spawn_blocking(parsed).await.map_err(|error| unread(&error))?
 }
 
-/// Parses the project in the working folder, as far as its files are readable.
+/// Parses the project in a folder. Errors: a file cannot be read; `invalid_project`.
 pub async fn parse_folder(folder: PathBuf) -> Result<ParsedProject, Problem> {
     let parsed = move || parse_project(&read_project(&folder)?).map_err(|error| error.to_problem());
     tokio::task::spawn_blocking(parsed).await.map_err(|error| unread(&error))?

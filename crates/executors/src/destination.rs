@@ -1,4 +1,4 @@
-//! Rights and deliveries of records and results for destinations that are not functions.
+//! Destinations that are not functions: checks the rights to them, and sends records and results.
 //!
 //! The identity that set the destination needs the rights. They are checked when the destination is
 //! set, and again before each delivery.

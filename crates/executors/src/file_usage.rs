@@ -6,12 +6,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use headwater_ingest::ByteCounter;
 use headwater_model::Usage;
 
-/// The files that a statement has read so far. Its clones share the numbers.
+/// Counts what a statement has read from files so far. Clones share the counters.
 #[derive(Debug, Clone, Default)]
 pub struct FileUsage {
-    /// Number of bytes that were read.
+    /// Number of bytes read.
     pub read: ByteCounter,
-    /// Number of rows that were read.
+    /// Number of rows read.
     pub rows: Arc<AtomicU64>,
 }
 

@@ -24,7 +24,7 @@ const PARSED_KIB_MAX: u64 = 512 << 10;
 /// The environment variable with the version, as on AWS.
 const VERSION_VARIABLE: &str = "AWS_LAMBDA_FUNCTION_VERSION";
 
-/// The latest state of a function, without a version.
+/// The qualifier of a function's current code and settings, which need not be a published version.
 const LATEST: &str = "$LATEST";
 
 /// The functions of a lake that are deployed without a project.
@@ -44,8 +44,9 @@ pub struct ParsedFunction {
     pub project: Arc<Project>,
     /// The function in this project.
     pub callable: Callable,
-    /// The identity that deployed the function. Its rights limit the changes of the function, and
-    /// are those of its outputs. `None` for a function that is not deployed by a project.
+    /// The identity that deployed the function. The function can change only what this identity may
+    /// change, and its outputs use the rights of this identity. `None` for a function of a folder
+    /// that is not deployed.
     pub deployed_by: Option<Actor>,
 }
 
@@ -82,7 +83,7 @@ pub fn split_name(called: &str) -> (&str, Option<&str>) {
     called.split_once(':').map_or((called, None), |(name, qualifier)| (name, Some(qualifier)))
 }
 
-/// Returns the error for a function that exists neither in a project nor without one.
+/// Returns the error for a function that does not exist.
 pub(crate) fn missing_function(called: &str) -> Problem {
     let message = format!("there is no function `{}`", split_name(called).0);
     let hint = "Deploy the function with `headwater function deploy`, or in a project.";
@@ -129,7 +130,7 @@ impl FunctionCatalog {
         Ok(Some(CalledFunction { function, version: version.qualifier(), concurrency }))
     }
 
-    /// Returns a version of a function; without a number, the latest state.
+    /// Returns a version of a function; without a number, the current state `$LATEST`.
     pub(crate) async fn version(
         &self,
         stored: &StoredFunction,
@@ -217,7 +218,8 @@ pub async fn parse_function(
             )
         })?;
         callable.settings = LimitSettings::Deployment;
-        // Only the deployment of a project checks outputs. Outputs must not use a caller's rights.
+        // Remove the outputs: only the deployment of a project checks them, and they must not use
+        // the rights of a caller.
         callable.outputs.clear();
         Ok(ParsedFunction { project: Arc::new(project), callable, deployed_by: None })
     };

@@ -162,7 +162,7 @@ fn is_folder_of(folder: &str, user: &AuthenticatedUser) -> bool {
 }
 
 /// Returns the location of a source that a grant must contain: the source itself, or the folder
-/// above the first wildcard. For a source with `..`, only a grant on every location suffices.
+/// above the first wildcard. A source with `..` needs a grant on all locations.
 fn location(source: &str) -> &str {
     if source.contains("..") {
         return EVERY;

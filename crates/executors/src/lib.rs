@@ -2,7 +2,7 @@
 //! deliveries of events. Also holds the active version of the project, which deliveries use, the
 //! state of running SQL statements, the system tables of recorded work, and stored uploads.
 //!
-//! A job of an executor depends on no waiting client: it continues after a restart of the server. A
+//! A job does not depend on a waiting client, and continues after a restart of the server. A
 //! statement ends when its rows are dropped.
 
 mod acting_request;

@@ -1,5 +1,5 @@
-//! Rights to see the changes of tables and objects, the merges, and the ends of jobs for which
-//! triggers fire.
+//! Rights to see the occurrences for which triggers fire: changes of tables and objects, merges,
+//! and ends of jobs.
 //!
 //! The identity that deployed or created a trigger needs the right to read the branch of a change
 //! or merge, to select from the changed tables, and to list the key of a changed object. It sees

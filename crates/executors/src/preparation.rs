@@ -26,7 +26,8 @@ impl TriggerExecutor {
         self.authorize_trigger(trigger)?;
         let (function, concurrency) = self.find(name).await?;
         let ParsedFunction { project, callable, .. } = function;
-        // Only check the limit: a preparation that holds a permit could cause a rejected call.
+        // Only check the limit: if the preparation held a permit, a call could be rejected
+        // meanwhile.
         drop(self.catalog.permit(&callable.name, concurrency)?);
         let left = (scheduled - self.runs.lake.clock().now()).to_std().unwrap_or_default();
         let cause = cause(schedule, scheduled).into();

@@ -119,7 +119,8 @@ impl FileReader<'_> {
         let metadata = file.metadata().map_err(unreadable(path))?;
         let before = self.bytes.fetch_add(metadata.len(), Ordering::Relaxed);
         check_size(self.root, before + metadata.len())?;
-        // `read_to_end` grows a buffer that is full before it has detected the end of the file.
+        // With spare capacity, `read_to_end` detects the end of the file without growing the
+        // buffer.
         let size = usize::try_from(metadata.len()).unwrap_or_default() + SPARE_BYTES;
         let mut bytes = Vec::with_capacity(size);
         let read = file.take(PROJECT_BYTES_MAX).read_to_end(&mut bytes);

@@ -105,7 +105,7 @@ impl ProvisionerParts {
     /// installation of an environment can take minutes. Sets `is_active` to true if there are
     /// settings.
     async fn apply(&self, is_active: &AtomicBool) -> Result<(), Problem> {
-        // The functions of a version that cannot be read cannot be called.
+        // If the version cannot be read, its functions cannot be called and need no instances.
         let version = self.deployed.version().ok().flatten();
         let callables = version.iter().flat_map(|version| version.project.callables.values());
         let callables: Vec<&Callable> =
@@ -150,7 +150,7 @@ impl ProvisionerParts {
 /// The provisioned concurrency of a version of a function without a project.
 struct StoredSetting<'a> {
     function: &'a StoredFunction,
-    /// The version; `None` for the latest state.
+    /// The version; `None` for `$LATEST`.
     version: Option<u64>,
     /// The name of the setting in the function runtime.
     name: String,

@@ -32,7 +32,8 @@ impl RunExecutor {
         context: &JobContext,
     ) -> Result<RunReport, Problem> {
         if !may_repeat(&request) {
-            // Without this setting, the runner would keep the tables for a repetition.
+            // Without this setting, the runner would keep the tables for a repetition that never
+            // happens.
             let request = RunRequest { no_repeat: true, ..request };
             let ran = runner.run(request, context.clone()).boxed().await;
             return ran.map_err(|error| error.to_problem());
@@ -64,8 +65,8 @@ impl RunExecutor {
         ended.map(|report| RunReport { conflicts, ..report })
     }
 
-    /// Renames the branch of an attempt with a conflict. The repetition reuses its tables whose
-    /// inputs have not changed. The branch of the attempt before is deleted.
+    /// Renames the branch of an attempt with a conflict, so that the repetition can reuse the
+    /// tables whose inputs have not changed. Deletes the branch of the previous attempt.
     async fn set_aside(&self, principal: &Principal, context: &JobContext) -> Result<(), Problem> {
         self.delete_set_aside(principal, context).await;
         let (from, to) = (format!("run/{}", context.id()), conflict_branch(context.id()));
@@ -104,7 +105,7 @@ fn may_repeat(request: &RunRequest) -> bool {
         && request.event.is_none()
 }
 
-/// Returns the error of an attempt, with the number of repetitions before.
+/// Returns the error of an attempt. Its message contains the number of repetitions so far.
 fn repeated(error: &Error, repetitions: usize) -> Problem {
     let mut problem = error.to_problem();
     if repetitions > 0 {

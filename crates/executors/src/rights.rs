@@ -14,7 +14,7 @@ use headwater_model::{
 use headwater_pipelines::Callable;
 use serde_json::json;
 
-/// Name that matches only the pattern for all names. It represents all objects of a kind, or an
+/// A name that only a grant on all names covers. It stands for all objects of a kind, or for an
 /// object that does not exist.
 pub const EVERY: &str = "*";
 

@@ -92,8 +92,8 @@ impl RunExecutor {
     }
 }
 
-/// Returns the name of the queue of a project's runs on a branch. They run one after the other:
-/// concurrent runs would conflict.
+/// Returns the name of the queue of a project's runs on a branch. Runs in a queue execute one after
+/// the other, because concurrent runs would conflict.
 pub fn run_queue(project: &str, branch: &str) -> String {
     format!("run of {project} on {branch}")
 }

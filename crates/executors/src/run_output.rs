@@ -35,7 +35,7 @@ use crate::run::RunExecutor;
 /// Number of days after which an output that cannot be written is discarded.
 const KEPT_DAYS: i64 = 7;
 
-/// A run whose outputs are written.
+/// A run whose outputs are to be written.
 pub(crate) struct OutputRun<'a> {
     project: String,
     branch: String,
@@ -135,7 +135,7 @@ impl RunExecutor {
                 let written = Box::pin(self.write_output(&pending, &output, run, context)).await;
                 match written {
                     Ok(()) => self.runner.remove_output(&mut pending).await.or_problem()?,
-                    // The run of another user does not fail because of a right that is revoked.
+                    // A run must not fail because another user's right was revoked.
                     Err(problem) if is_denied(&problem) && pending.actor != own => {
                         let reason = not_written(&output, problem).message;
                         context.log_system(format!("run {}: {reason}", pending.job));

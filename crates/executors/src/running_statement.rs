@@ -29,11 +29,11 @@ const STOPPED: &str = "the statement was stopped";
 pub struct RunningStatement {
     /// The context of the job.
     pub context: JobContext,
-    /// `None` after the end of the job has been recorded.
+    /// The guard of the job; `None` after the end of the job has been recorded.
     guard: Option<JobGuard>,
     /// The metrics of the statement, once it has started.
     pub metrics: Option<Arc<Metrics>>,
-    /// The most recently reported usage of the plans, for writes: a failed write has no metrics.
+    /// The latest reported usage of the plans. Used for a failed write, which has no metrics.
     reported: Mutex<Usage>,
     /// The files that the statement reads.
     pub files: FileUsage,
@@ -48,7 +48,7 @@ impl RunningStatement {
         RunningStatement { context, guard, metrics: None, reported, files, limits }
     }
 
-    /// Returns the usage so far, without that of files.
+    /// Returns the usage so far, without the usage of files.
     fn usage_of_plans(&self) -> Usage {
         match &self.metrics {
             Some(metrics) => metrics.usage(),
@@ -61,7 +61,8 @@ impl RunningStatement {
         self.files.add_to(self.usage_of_plans())
     }
 
-    /// Fails if a limit is exceeded, now that a batch or the start of a file was read.
+    /// Returns an error if the statement exceeds a limit. Called after each batch and at the start
+    /// of each file.
     pub fn check_limits(&self) -> Result<(), Problem> {
         if !self.limits.is_limited() {
             return Ok(());
@@ -105,7 +106,8 @@ impl RunningStatement {
         }
     }
 
-    /// Waits for the usage of the calls of functions in Python that the end of the plan cancelled.
+    /// Waits until the function calls in Python that the end of the plan cancelled have reported
+    /// their usage.
     async fn calls_ended(&self) {
         if let Some(metrics) = &self.metrics {
             metrics.calls().ended().await;
@@ -199,7 +201,7 @@ impl StatementRows {
             batch = self.stream.next() => batch.transpose().or_problem()?,
             problem = running.stopped(|| running.usage_of_plans()) => return Err(problem),
         };
-        // A write is committed before its result is read.
+        // Do not check a write: it is committed before its result is read.
         if self.result.is_null() {
             running.check_limits()?;
         }

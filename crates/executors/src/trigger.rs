@@ -231,8 +231,8 @@ impl TriggerExecutor {
         check_account(access, &principal)
     }
 
-    /// Finds a function by name, and its limit on concurrent calls: one of the deployed version, or
-    /// one without a project.
+    /// Returns a function and its limit on concurrent calls. The function belongs to the active
+    /// version, or is deployed without a project.
     pub(crate) async fn find(&self, name: &str) -> Result<(ParsedFunction, Option<u32>), Problem> {
         let version = self.deployed.version()?;
         let declared = version.and_then(|version| {
@@ -250,7 +250,8 @@ impl TriggerExecutor {
         }
     }
 
-    /// Calls a function with an event: one of the deployed version, or one without a project.
+    /// Calls a function of the active version, or one that is deployed without a project, with an
+    /// event.
     /// Returns the parts of the job's result.
     async fn call(
         &self,
@@ -439,12 +440,12 @@ fn absolute(project: &Path, source: &str) -> String {
     }
     let is_pattern = source.contains(['*', '?', '[', '{']);
     let project = project.to_string_lossy();
-    // The source may be a pattern, but not the path of the project.
+    // Escape the project's path, because only the source may be a pattern.
     let project = if is_pattern { globset::escape(&project) } else { project.into_owned() };
     Path::new(&project).join(source).to_string_lossy().into_owned()
 }
 
-/// Returns the source of an import that reads exactly one object.
+/// Returns an import source that matches exactly one object.
 fn source_of(uri: &str) -> String {
     // If the object was deleted meanwhile, its name must not be interpreted as a pattern.
     if uri.contains(['*', '?', '[', '{']) { globset::escape(uri) } else { uri.to_owned() }

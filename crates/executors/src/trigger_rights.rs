@@ -1,9 +1,9 @@
 //! Rights that a trigger needs: those to its source and to its target.
 //!
 //! A trigger has the rights of the identity that deployed or created it. The rights are checked at
-//! the deployment or creation, before each poll of the source, and before each delivery. The first
-//! and the last check need all rights, and the check of a poll only those to the source. Otherwise,
-//! events would reveal names that the identity may not read.
+//! the deployment or creation, before each poll of the source, and before each delivery. The check
+//! before a poll needs only the rights to the source; the other checks need all rights. Without
+//! these checks, events would reveal names that the identity may not read.
 
 use std::path::{Component, Path};
 
@@ -108,7 +108,7 @@ pub(crate) fn file_rights(files: &[ArrivedFile], project: &Path) -> Vec<(Action,
 }
 
 /// Returns the location that a grant must contain for a watched folder; `None` for a relative path
-/// in the project. For a path with `..`, only a grant on every location suffices.
+/// in the project. A path with `..` needs a grant on all locations.
 fn outside_project(folder: &str) -> Option<&str> {
     let path = Path::new(folder);
     if has_parent(path) {
@@ -117,7 +117,7 @@ fn outside_project(folder: &str) -> Option<&str> {
     path.is_absolute().then_some(folder)
 }
 
-/// Returns true if a folder of the project is outside of it, because of a symbolic link.
+/// Returns true if a folder in the project leads out of the project through a symbolic link.
 fn links_outside(folder: &Path, project: &Path) -> bool {
     match (folder.canonicalize(), project.canonicalize()) {
         (Ok(folder), Ok(project)) => !folder.starts_with(project),

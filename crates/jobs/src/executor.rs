@@ -40,7 +40,7 @@ pub struct NewJob {
     pub reference: Option<String>,
     /// The id of the event that causes the job.
     pub event: Option<String>,
-    /// The project, function or table of the work. Triggers select ended jobs by it.
+    /// The project, function or table of the work. Triggers select ended jobs by this name.
     pub name: Option<String>,
     /// The trigger whose event the job delivers.
     pub trigger: Option<String>,

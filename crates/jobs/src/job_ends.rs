@@ -15,11 +15,11 @@ use crate::writer::Shared;
 /// The state of the entry that records the end of a job for triggers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum EndEntry {
-    /// It is not stored.
+    /// The entry is not stored.
     Due,
-    /// It was part of a failed batch, so it may be stored.
+    /// The entry was part of a failed batch, so it may be stored.
     InDoubt,
-    /// It is stored.
+    /// The entry is stored.
     Stored,
 }
 

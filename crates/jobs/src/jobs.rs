@@ -102,7 +102,7 @@ impl Jobs {
         Ok(id)
     }
 
-    /// Starts a job that the caller executes, when its kind has a free slot.
+    /// Waits until the job's kind has a free slot, and starts a job that the caller executes.
     ///
     /// The job's record is written in the background, so the caller of a query does not wait for a
     /// write. Errors: `too_busy` if the queue is full, `quota_exceeded` if the job's user has

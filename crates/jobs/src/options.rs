@@ -53,7 +53,7 @@ impl KindLimits {
         match kind {
             JobKind::Query => KindLimits { concurrency: 32, queue: 1_000 },
             JobKind::Diff => KindLimits { concurrency: 8, queue: 1_000 },
-            // These jobs are recorded after they have ended.
+            // These jobs are recorded only after their end, so they are never queued.
             JobKind::Queue => KindLimits { concurrency: 1, queue: 0 },
             JobKind::Merge | JobKind::CherryPick | JobKind::Revert | JobKind::Commit => {
                 KindLimits { concurrency: 64, queue: 1_000 }

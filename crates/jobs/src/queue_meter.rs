@@ -1,7 +1,7 @@
 //! Usage of queues: the requests of one user to one queue within a minute are one job.
 //!
 //! A job for each request would cost more than the request itself. A timer records the jobs after
-//! the minute. They are also recorded before usage is read, and when the server stops.
+//! the minute. The jobs are also recorded before usage is read, and when the server stops.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -57,7 +57,7 @@ impl QueueMeter {
 
     /// Records all requests so far, and charges them to their users.
     pub fn flush(&self) {
-        // Locked meanwhile, so that another flush returns only after these requests are recorded.
+        // Keep the lock, so that another flush returns only after these requests are recorded.
         let mut open = self.0.open.lock();
         for (_, (new, usage)) in open.drain() {
             self.0.jobs.record_ended(&new, &usage);

@@ -1,12 +1,12 @@
 //! Limits of users: concurrent jobs, and bytes and money per day, in UTC. `budget.rs` adds the
 //! budgets of functions.
 //!
-//! Each job of a user holds a [`JobPermit`] from its admission to its end. At its end, its usage is
-//! added to the sum of the user for the day on which the job was recorded. A changed sum is stored
-//! a tenth of a second later, so that calls do not wait for the write, and when the jobs are
-//! flushed or closed. An orderly stop loses nothing; `kill -9` loses about the last tenth of a
-//! second of usage. While a stored sum cannot be read, usage is added to a separate sum, which is
-//! added to the stored one as soon as that can be read:
+//! Each job of a user holds a [`JobPermit`] from its admission to its end. At the end, the usage of
+//! the job is added to the user's sum for the day on which the job was recorded. A changed sum is
+//! stored a tenth of a second later, so that calls do not wait for the write, and when the jobs are
+//! flushed or closed. A normal stop loses no usage; `kill -9` loses the usage of about the last
+//! tenth of a second. While a stored sum cannot be read, usage is collected in a separate sum, and
+//! is added to the stored sum later. The sums are in this journal:
 //!
 //! | journal | key | value |
 //! |---|---|---|
@@ -126,7 +126,8 @@ impl Drop for JobPermit {
 }
 
 impl Quotas {
-    /// Returns a permit for a job of a user at a time; `None` for a job without a user.
+    /// Returns a permit for a job that a user starts at the time `now`; `None` for a job without a
+    /// user.
     ///
     /// Errors: `quota_exceeded`.
     pub(crate) async fn admit(

@@ -140,7 +140,7 @@ impl Shared {
     /// Adds the usage of old query records to the totals, and removes the records. `more` is the
     /// number of queries since the last call.
     pub(crate) async fn retire_queries(&self, more: usize) -> Result<()> {
-        // Remove the known number of records, so that the next call counts them again if this call
+        // Forget the known number of records, so that the next call counts them again if this call
         // is interrupted.
         let known = self.queries_stored.lock().take();
         let stored = match known {

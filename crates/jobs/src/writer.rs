@@ -344,7 +344,7 @@ impl Shared {
         Ok(())
     }
 
-    /// Keeps jobs that could not be written for the next attempt.
+    /// Counts a failed write of each job, and schedules the next attempt.
     fn refuse(&self, lives: &[Arc<ActiveJob>], error: &Error) {
         let (now, problem) = (self.clock.now(), error.to_problem());
         for live in lives {

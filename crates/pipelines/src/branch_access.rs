@@ -21,13 +21,13 @@ impl BranchAccess {
         BranchAccess { access, branch: Object::branch(branch), target: None }
     }
 
-    /// Creates checks that apply the rights on another branch, the target, to a branch.
+    /// Creates checks that apply the rights on the branch `target` to the branch `branch`.
     pub fn as_on(access: Arc<dyn TableAccess>, branch: &str, target: &str) -> Self {
         let target = Some(Object::branch(target));
         BranchAccess { access, branch: Object::branch(branch), target }
     }
 
-    /// Returns the object to check instead; `None` if everything is allowed.
+    /// Returns the object whose rights apply to this object; `None` if everything is allowed.
     fn checked<'a>(&'a self, object: &'a Object) -> Option<&'a Object> {
         if *object == self.branch { self.target.as_ref() } else { Some(object) }
     }

@@ -220,8 +220,8 @@ pub enum Error {
         branch: String,
     },
 
-    /// Tables that the run wrote were also changed on the target, or the run has no place in a
-    /// serial order of the runs.
+    /// The target received changes of tables that the run wrote, or changes after which no serial
+    /// order of the runs includes this run.
     #[error(
         "`{target}` changed {} during the run: {}",
         changed_text(conflicts),

@@ -105,8 +105,8 @@ impl InputName {
 }
 
 impl Plan {
-    /// Adds the sources of its columns, and the descriptions of its intermediate parents, to the
-    /// record of a step that runs. The records of the parents must be complete.
+    /// Adds to the record of a step that runs: the sources of its columns, and the descriptions of
+    /// its intermediate parents. The records of the parents must be complete.
     pub(crate) fn describe(&mut self, index: usize, query: Option<&QueryColumns>) {
         match query {
             Some(query) => self.record_columns(index, query),

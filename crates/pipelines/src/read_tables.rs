@@ -48,7 +48,8 @@ impl Plan {
             let step = &self.project.steps[index];
             let parents = step.inputs.iter().filter_map(|input| self.graph.model(input));
             read.extend(parents.filter(|parent| self.keeps_rows(*parent)));
-            // An incremental model reads its positions in its inputs from its own table.
+            // An incremental model reads its own table, which records the read positions of its
+            // inputs.
             if step.is_incremental() || self.is_unchanged(index) {
                 read.insert(index);
             }

@@ -43,7 +43,7 @@ impl Runner {
         if let [base] = bases[..] { Ok(base) } else { Err(unknown()) }
     }
 
-    /// Returns the nearest ancestor of a commit that another writer than the job created.
+    /// Returns the nearest ancestor of a commit that the job did not create.
     async fn before_run(&self, commit: CommitId, job: &Job) -> Result<CommitId> {
         let (id, mut at) = (job.id.to_string(), commit);
         loop {

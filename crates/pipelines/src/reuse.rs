@@ -47,7 +47,7 @@ const EARLIER_MAX: usize = 8;
 pub(crate) struct ReusedTable {
     /// The branch.
     pub branch: String,
-    /// The commit that has the table. This view prevents the removal of the table's files.
+    /// The commit that has the table. While this view exists, the table's files are not removed.
     view: CommitView,
     /// Metadata file of the model's table before the run; `None` if there was no table.
     before: Option<String>,
@@ -140,8 +140,8 @@ impl Plan {
                 && (!step.materialization.accumulates() || computed.before == before)
         };
         for (branch, ComputedTables { last, earlier }) in &found {
-            // The last result on the run's own branch is not reused. If it has the step's
-            // fingerprint, the step runs because another writer changed the table.
+            // Do not reuse the last result on the run's own branch. If that result has the step's
+            // fingerprint, the step runs only because another writer changed the table.
             let branch = branch.as_str();
             let last = Some(last).filter(|_| self.view.branch() != Some(branch));
             let same = last.into_iter().chain(earlier).filter(|computed| is_same(computed));
@@ -339,7 +339,8 @@ impl Runner {
         let exists = |name: &str| branches.iter().any(|branch| branch.name == name);
         let mut changes = Vec::new();
         for (index, step) in plan.project.steps.iter().enumerate() {
-            // A rebuild of an incremental model does not depend on the table before the run.
+            // Do not record a rebuild of an incremental model: it does not depend on the table
+            // before the run.
             let is_recorded = is_reusable(step) && !plan.is_rebuilt(index);
             if !is_recorded || !wrote.contains(step.name.as_str()) {
                 continue;
@@ -379,8 +380,8 @@ impl Runner {
 }
 
 impl Runner {
-    /// Records the tables of a run whose merge has a conflict for the repetition of the run, which
-    /// finds them on the branch [`conflict_branch`]. `computed` are the records for the target.
+    /// Records the tables of a run whose merge has a conflict. The repetition of the run finds them
+    /// on the branch [`conflict_branch`]. `computed` are the records for the target.
     pub(crate) async fn record_for_repetition(
         &self,
         work: &RunContext,
@@ -441,7 +442,7 @@ async fn location(view: &CommitView, step: &Step) -> Result<Option<String>> {
 
 /// Returns true if a model's fingerprint, its table before the run and the tables of its parents
 /// determine its table after the run. The rows of a quarantine table contain the id of their run,
-/// and a model in a shared process can read what other models left there.
+/// and a model in a shared process can read values that other models left in the process.
 fn is_reusable(step: &Step) -> bool {
     step.is_materialized()
         && step.quarantine_table().is_none()

@@ -15,7 +15,7 @@ use crate::{Defaults, Runner, fingerprint};
 pub(crate) struct PinnedEnvironments(BTreeMap<String, RunEnvironment>);
 
 impl PinnedEnvironments {
-    /// Creates the pins of a request. Of several for one declaration, the last counts.
+    /// Creates the pins of a request. If a declaration occurs more than once, the last pin is used.
     pub fn new(environments: &[RunEnvironment]) -> Self {
         let pins = environments.iter().map(|one| (one.environment.clone(), one.clone()));
         PinnedEnvironments(pins.collect())

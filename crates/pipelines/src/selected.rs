@@ -78,8 +78,8 @@ impl Plan {
         Err(problem.with_hint(hint).into())
     }
 
-    /// Compares a step's code with its last build. An intermediate model has no table. It is
-    /// compared with the records in the tables of the models that read it.
+    /// Compares a step's code with its last build. An intermediate model has no table, so its code
+    /// is compared with the records in the tables of the models that read it.
     async fn state(&self, index: usize) -> Result<StepState> {
         let (step, plan) = (&self.project.steps[index], &self.steps[index]);
         let state = |same: bool| if same { StepState::Same } else { StepState::Modified };

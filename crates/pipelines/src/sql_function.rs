@@ -327,7 +327,7 @@ fn explained(function: &FunctionDefinition, error: &Error) -> Problem {
     if let Some(last) = own.last() {
         text = format!("{text} (line {} of its code)", last.line);
     }
-    // The hints of the worker are for decorated functions.
+    // Replace the worker's hint, which is for decorated functions.
     let is_missing = exception == "ModuleNotFoundError";
     let hint = is_missing.then(|| "Add the package to PACKAGES of the function.".to_owned());
     let mut problem = Problem { hint, ..error.to_problem() };

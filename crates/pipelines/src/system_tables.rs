@@ -153,8 +153,7 @@ const NAMES: usize = 7;
 struct LineageRow {
     /// The values of the columns with text.
     names: [Option<String>; NAMES],
-    /// False if the model may read the input column for another column of its result; `None` for an
-    /// input.
+    /// False if the column may be computed from other input columns instead; `None` for an input.
     exact: Option<bool>,
 }
 
@@ -247,7 +246,7 @@ async fn built(view: &CommitView, name: &TableName, table: &Table) -> Option<Bui
         None => view.lake().tables().history().find(table, BUILD, |_| true).await?,
     };
     let record: BuildRecord = serde_json::from_str(&record).ok()?;
-    // A quarantine table has the record of its model.
+    // Exclude quarantine tables, which have the record of their model.
     let model = record.model.clone().filter(|model| !is_quarantine(model, name))?;
     let project = view.lake().project_of(table).await;
     Some(BuiltTable { record, model, project, updated: table.updated() })

@@ -34,7 +34,7 @@ pub struct Callable {
     pub concurrency: CallConcurrency,
     /// Addresses to which results are written, such as `table://shop.orders`.
     pub outputs: Vec<String>,
-    /// The daily budget of calls of the deployed function.
+    /// The daily budget for calls of the function after its deployment.
     pub budget: DailyBudget,
     /// Triggers that the function declares.
     pub(super) triggers: Vec<LocatedTrigger>,

@@ -34,7 +34,7 @@ const FOLDER: &str = ".headwater/functions";
 /// The only argument of a function that is implemented by a program.
 const EVENT: &str = "event";
 
-/// The declaration of such a function in the project file.
+/// The declaration of a function that is implemented by a program.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct CommandSection {

@@ -50,7 +50,7 @@ pub enum Error {
     /// Models that depend on each other in a cycle.
     #[error("models depend on each other in a cycle: {}", cycle_text(path))]
     Cycle {
-        /// The models in dependency order, each with the location where it reads the next model.
+        /// The models of the cycle, each with the location at which it reads the model after it.
         path: Vec<(String, Location)>,
     },
 
@@ -173,7 +173,7 @@ impl ErrorDetails for Error {
         context
     }
 
-    /// Converts to a problem. If there are several errors, they become the causes.
+    /// Converts the error to a problem. Several errors become the causes of one problem.
     fn to_problem(&self) -> Problem {
         let causes = match self {
             Error::Several { errors } => errors.iter().map(listed).collect(),

@@ -87,13 +87,12 @@ impl Graph {
         }
     }
 
-    /// Returns the error for a cycle. Finds the cycle among the steps that have no place in the
-    /// topological order.
+    /// Returns the error for a cycle. The steps that the topological order lacks contain the cycle.
     fn cycle(&self, steps: &[Step]) -> Error {
         let done: BTreeSet<usize> = self.order.iter().copied().collect();
         let mut path: Vec<usize> = Vec::new();
-        // Each step without a place has a parent without a place, so following these parents leads
-        // into a cycle.
+        // Each of these steps reads another one of them, so following their inputs leads into a
+        // cycle.
         let mut next = (0..steps.len()).find(|step| !done.contains(step));
         while let Some(step) = next {
             if let Some(start) = path.iter().position(|seen| *seen == step) {

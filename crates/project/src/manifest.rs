@@ -130,7 +130,7 @@ pub(super) fn parse(file: &'static str, files: &BTreeMap<String, String>) -> Res
     }
 }
 
-/// The sections that apply without a deployment. The others may be invalid.
+/// The sections that apply without a deployment. Errors in other sections are ignored.
 #[derive(Deserialize)]
 struct SettingsFile {
     project: ProjectSection,

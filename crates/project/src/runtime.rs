@@ -22,9 +22,9 @@ const NODE_ENDINGS: [&str; 3] = [".js", ".mjs", ".cjs"];
 /// A runtime of AWS Lambda.
 #[derive(Debug, PartialEq, Eq)]
 enum Runtime {
-    /// This version of Python. Handlers run in the worker process.
+    /// Python of this version. Handlers run in the worker process.
     Python(String),
-    /// This major version of Node, from a PyPI package.
+    /// Node of this major version, from a PyPI package.
     Node(String),
     /// A program that implements the Lambda Runtime API.
     Provided,

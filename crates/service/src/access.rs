@@ -43,8 +43,8 @@ impl Components {
         self.authorize(principal, action, object)
     }
 
-    /// Checks that a principal has all rights. Operations call this if no specific action is
-    /// defined for them.
+    /// Checks that a principal has all rights, for operations for which no specific action is
+    /// defined.
     pub(crate) fn administer(&self, principal: &Principal) -> Result<(), Problem> {
         self.authorize(principal, Action::Administer, &Object::lake())
     }
@@ -93,10 +93,9 @@ impl Components {
 }
 
 impl Service {
-    /// Authenticates a client. Credentials are the server's token, an access token or a token of
-    /// the OpenID provider. A user name with its password or one of its tokens is also accepted.
-    /// The server's token authenticates the owner, with any user name. The audit log records the
-    /// address.
+    /// Authenticates a client by the server's token, an access token, a token of the OpenID
+    /// provider, or a user name with the user's password or one of its tokens. The server's token
+    /// authenticates the owner, with any user name. The audit log records the address.
     ///
     /// Errors: `unauthenticated`, with the same message for every invalid credential; `too_busy`.
     pub async fn authenticate(

@@ -1,4 +1,4 @@
-//! Users, access tokens, roles and grants: the nouns of access control.
+//! Users, access tokens, roles and grants: the operations of access control, grouped by noun.
 
 use std::sync::Arc;
 
@@ -63,7 +63,7 @@ impl AccessControl {
         Ok(self.0.access.clone())
     }
 
-    /// Returns the state of the credential of a principal, for the session that began with it.
+    /// Returns the state of the credential with which a principal began its session.
     ///
     /// Errors: `unauthenticated` if the account or its token is no longer valid.
     pub fn credential_state(&self, principal: &Principal) -> Result<CredentialState, Problem> {

@@ -1,8 +1,8 @@
 //! Asynchronous queries: start, get, read, cancel, delete.
 //!
-//! A query runs in a task of its own, with the rights of the principal that sent it, as statements
-//! of `POST /v1/query` do. Its rows are written to the lake's folder, where they are kept for a
-//! while.
+//! A query runs in a separate task, with the rights of the principal that sent it, like the
+//! statements of `POST /v1/query`. Its rows are written to the lake's folder and deleted after the
+//! retention time.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -185,7 +185,7 @@ async fn run(
     run_blocking(move || writer.lock().end(outcome)).await;
 }
 
-/// Returns the error of a query. A query that the shutdown of the server stopped is interrupted.
+/// Returns the error of a query. If the server's shutdown stopped the query, it is interrupted.
 fn explain(components: &Components, problem: Problem) -> Problem {
     if !components.jobs.is_closed()
         || !matches!(problem.code, ErrorCode::Cancelled | ErrorCode::Unavailable)

@@ -38,7 +38,8 @@ impl Runs {
         check_values(&request.parameter, &request.values)?;
         request.run.reference = Some(RefSpec::Name(branch.clone()));
         request.run.author = Some(principal.author().to_owned());
-        // An event is committed at most once, so only the first value would be merged.
+        // The changes of an event are committed at most once, so only the first value would be
+        // merged.
         request.run.event = None;
         let project = project_name(&request.run);
         let count = request.values.len();
@@ -46,7 +47,8 @@ impl Runs {
         let new = NewJob::of(JobKind::Backfill, summary, principal).named(&project);
         let actor = Actor::of(principal).without_token();
         let new = NewJob {
-            // The limits of the user apply to the runs. A limit of one job would block them.
+            // The limits of the user apply to the runs. If the backfill counted too, a limit of one
+            // job would block them.
             user: None,
             queue: Some(format!("backfill of {project} on {branch}")),
             reference: Some(branch),
@@ -102,7 +104,7 @@ fn check(request: &BackfillRequest) -> Result<(), Problem> {
         || run.dry_run
         || run.test
     {
-        let message = "a backfill cannot merge, retry, be a preview, a dry run or a test";
+        let message = "a backfill cannot be a merge, a retry, a preview, a dry run or a test";
         let hint = "Omit `merge`, `retry`, `preview`, `dry_run` and `test` in `run`.";
         return invalid(message.to_owned(), hint);
     }

@@ -41,7 +41,7 @@ impl Branches {
         let object = Object::branch(&request.name);
         self.0.authorize(principal, Action::Create, &object)?;
         check_not_reserved(&request.name)?;
-        // If the branch already exists, its owner does not change.
+        // If the branch already exists, keep its owner.
         let may_exist = request.if_not_exists;
         let request = CreateRef { if_not_exists: false, ..request };
         let created = self.0.lake.create_branch(request).await.or_problem();
@@ -72,7 +72,7 @@ impl Branches {
         change: UpdateRef,
     ) -> Result<Branch, Problem> {
         self.0.authorize(principal, Action::Alter, &Object::branch(name))?;
-        // The branch of a transaction must stay deletable.
+        // Reject the hidden branch of a transaction: if it were protected, it could not be deleted.
         check_not_reserved(name)?;
         let catalog = self.0.lake.catalog();
         let found = catalog.branch(name).await.or_problem();

@@ -17,7 +17,7 @@ use crate::trigger::Triggers;
 pub struct Buckets(pub(crate) Arc<Components>);
 
 impl Buckets {
-    /// Creates a bucket, which belongs to the user.
+    /// Creates a bucket, which the principal then owns.
     pub async fn create(&self, principal: &Principal, name: &str) -> Result<(), Problem> {
         let object = Object::bucket(name);
         self.0.authorize(principal, Action::Create, &object)?;

@@ -59,7 +59,7 @@ pub struct ServiceConfig {
     pub oidc: Option<OidcConfig>,
     /// Isolation of functions from each other.
     pub isolation: Isolation,
-    /// The traces of the server; off by default.
+    /// The export of the server's traces; off by default.
     pub telemetry: Telemetry,
 }
 

@@ -11,7 +11,7 @@ use headwater_model::{Principal, Problem};
 
 use crate::service::{Components, Service};
 
-/// A signal to the connection with a number. Returns false if there is none.
+/// Sends a signal to the connection with a number. Returns false if there is no such connection.
 type SendSignal = fn(&OwnConnections, i32) -> bool;
 
 /// The SQL functions that signal a connection, and the signal of each.
@@ -60,7 +60,8 @@ impl ClientConnections {
         Ok(self.0.connections_of(principal).end(process))
     }
 
-    /// Cancels the running statement of the connection with a key, which only its client knows.
+    /// Cancels the running statement of the connection with this key. Only the connection's client
+    /// knows the key.
     pub fn cancel_by_key(&self, key: ConnectionKey) {
         self.0.connections.cancel_by_key(key);
     }

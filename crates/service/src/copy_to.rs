@@ -19,7 +19,7 @@ use headwater_tables::CloudUrl;
 use crate::object::origin_of;
 use crate::service::Components;
 
-/// Returns the columns of the result: the file, its rows and its bytes.
+/// Returns the columns of the result: the file, and its numbers of rows and bytes.
 pub fn columns() -> SchemaRef {
     Arc::new(Schema::new(vec![
         Field::new("file", DataType::Utf8, false),
@@ -110,7 +110,7 @@ impl CopyTarget {
     }
 }
 
-/// Returns the location of a file to write, which must not have an unknown URL scheme.
+/// Returns the absolute location of a file to write. Errors: an unknown URL scheme.
 fn absolute(components: &Components, location: &str) -> Result<String, Problem> {
     if CloudUrl::has_cloud_scheme(location) {
         return Ok(location.to_owned());

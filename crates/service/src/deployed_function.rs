@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 use crate::layer::Layers;
 use crate::service::Components;
 
-/// The latest state of a function, without a version.
+/// The qualifier of a function's current code and settings, which need not be a published version.
 pub(crate) const LATEST: &str = "$LATEST";
 
 /// Operations on functions that are deployed without a project.
@@ -59,7 +59,7 @@ impl DeployedFunctions {
         Ok(DeployedFunction { provisioned, ..function.summary(paths) })
     }
 
-    /// Returns a function, and its state at a version or alias, by default the latest state.
+    /// Returns a function, and its state at a version or alias; by default, at `$LATEST`.
     pub async fn version(
         &self,
         principal: &Principal,
@@ -119,8 +119,8 @@ impl DeployedFunctions {
         Ok(versions.iter().map(StoredVersion::summary).collect())
     }
 
-    /// Deploys a function as a new version. The latest state and the version are durable on return.
-    /// If files and settings equal those of the last version, no version is created.
+    /// Deploys a function as a new version. On return, the current state and the version are
+    /// durable. If files and settings equal those of the last version, no version is created.
     ///
     /// Errors: `invalid_argument`, `secret_not_found`; `already_exists` if the deployed project has
     /// a function of this name.

@@ -36,8 +36,8 @@ impl Deployments {
         found
     }
 
-    /// Returns the errors of `headwater.toml` to a user that may deploy only some projects. An
-    /// error about missing rights could not name the project.
+    /// Returns the errors of `headwater.toml` to a user that may deploy only some projects. With
+    /// invalid settings, an error about missing rights could not name the project.
     fn check_settings(
         &self,
         principal: &Principal,
@@ -61,7 +61,7 @@ impl Deployments {
                 let active = Object::project(&active.project.name);
                 self.0.authorize(principal, Action::Deploy, &active)
             }
-            // The version cannot be read, so its project's name is unknown.
+            // The project's name is unknown, so require the right to deploy all projects.
             Err(_) => self.0.authorize(principal, Action::Deploy, &Object::project(EVERY)),
         }
     }
@@ -118,7 +118,7 @@ impl Deployments {
     }
 }
 
-/// Returns true if the principal deployed the version.
+/// Returns true if the actor that deployed a version has the account of the principal.
 fn is_account_of(principal: &Principal, actor: &Actor) -> bool {
     match (principal.identity(), actor) {
         (Identity::User(user), Actor::User(other)) => {

@@ -19,7 +19,7 @@ use headwater_model::{ImportRequest, Principal, Problem, ResultExt};
 use crate::copy_to::absolute_path;
 use crate::service::Components;
 
-/// Name of the table in the request that describes the files. Nothing is written.
+/// Name of the table in the request that describes the files. No table is written.
 const TABLE: &str = "files";
 
 /// The rows of files from which columns are determined.
@@ -134,7 +134,7 @@ struct StoredRows {
     /// The sources, as in the statement.
     name: String,
     rows: FileRows,
-    /// Bytes that were read to determine columns and types.
+    /// Number of bytes that were read to determine columns and types.
     opened: u64,
     usage: FileUsage,
 }

@@ -12,7 +12,7 @@ use crate::deployed_function::{DeployedFunctions, LATEST};
 pub struct FunctionUrlChange {
     /// The authentication of requests.
     pub auth: UrlAuth,
-    /// The other settings; those that are `None` are unchanged.
+    /// The other settings. Settings that are `None` are not changed.
     pub settings: UrlSettings,
 }
 

@@ -1,4 +1,4 @@
-//! Imports: plan, or start as a job. `executors.rs` executes the jobs.
+//! Imports: plan, or start as a job. The crate `headwater-executors` executes the jobs.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! Function calls: find a function, call it as a job, and record the job before its result is
+//! Function calls: finds a function and calls it as a job. The job is recorded before its result is
 //! returned.
 
 use std::collections::BTreeMap;
@@ -51,7 +51,7 @@ pub struct CallInput {
     pub returns: ResultKind,
     /// Values from the client: the Lambda client context, and the receiver of a streamed answer.
     pub client: ClientCall,
-    /// The quota used by the arguments, held until the call has ended.
+    /// A permit for the memory of the arguments, held until the call has ended.
     pub permit: Option<Box<dyn Send>>,
 }
 
@@ -119,7 +119,8 @@ impl Invocations {
         Layers(self.0.clone())
     }
 
-    /// Lists the functions by name: those of the deployed version, and those without a project.
+    /// Lists the functions by name: those of the deployed version, and those that are deployed
+    /// without a project.
     pub async fn list(&self, principal: &Principal) -> Result<Vec<FunctionSummary>, Problem> {
         self.0.authenticated(principal)?;
         let version = self.0.deployer.deployed().version()?;
@@ -144,8 +145,8 @@ impl Invocations {
         Ok(listed)
     }
 
-    /// Finds a function of the deployed version, or one without a project. The name of a function
-    /// without a project may end with a version or alias, as in `resize:3`. Records only a denial:
+    /// Finds a function of the deployed version, or one that is deployed without a project. The
+    /// name of the latter may end with a version or alias, as in `resize:3`. Records only a denial:
     /// the call records that it is allowed.
     pub async fn find(
         &self,

@@ -145,7 +145,7 @@ impl Jobs {
             retry: None,
             reference,
             no_reuse: true,
-            // A repetition would read another commit.
+            // A repetition after a conflict would read another commit.
             no_repeat: true,
             environments,
             ..request

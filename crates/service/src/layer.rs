@@ -11,7 +11,7 @@ use crate::service::Components;
 /// Maximum number of layers of a function, as in Lambda.
 const LAYERS_MAX: usize = 5;
 
-/// The ARN of a layer, before its name.
+/// The part of a layer's ARN before the name.
 const ARN_START: &str = "arn:aws:lambda:us-east-1:000000000000:layer:";
 
 /// Operations on layers.
@@ -82,7 +82,8 @@ impl Layers {
         self.0.authorize(principal, Action::Deploy, &object(name))
     }
 
-    /// Changes a layer. Its first version creates the layer. The change is durable on return.
+    /// Changes a layer, and creates the layer with its first version. The change is durable on
+    /// return.
     pub async fn change(
         &self,
         principal: &Principal,

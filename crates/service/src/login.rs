@@ -121,7 +121,7 @@ impl OidcLogins {
 }
 
 impl AccessControl {
-    /// Returns the login methods in addition to tokens and passwords.
+    /// Returns the methods of login that clients can use in addition to tokens and passwords.
     pub fn login_methods(&self) -> LoginMethods {
         let oidc = self.0.oidc.as_ref();
         LoginMethods { oidc: oidc.map(|oidc| oidc.config().login()) }

@@ -22,8 +22,8 @@ impl Queues {
         Queues(service.shared().clone())
     }
 
-    /// Creates a queue, which belongs to the user. A queue that exists with the same attributes is
-    /// not changed.
+    /// Creates a queue, which the principal then owns. A queue that exists with the same attributes
+    /// is not changed.
     pub async fn create(
         &self,
         principal: &Principal,

@@ -47,7 +47,7 @@ impl MappingState {
         MappingState { stored, workers, changes: tokio::sync::Mutex::default(), batches }
     }
 
-    /// Returns true if messages of a queue may start a call.
+    /// Returns true if any mapping can start a call.
     pub(crate) fn is_active(&self) -> bool {
         !self.workers.lock().is_empty()
     }

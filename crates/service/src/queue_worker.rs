@@ -45,8 +45,8 @@ const THROTTLE_PAUSE: u32 = 1;
 /// Minimum pause before failed messages are received again, in seconds.
 const RETRY_PAUSE_MIN: u32 = 1;
 
-/// Minimum time that received messages are invisible, in seconds. It is extended while the function
-/// runs.
+/// Minimum visibility timeout of received messages, in seconds. The timeout is extended while the
+/// function runs.
 const VISIBILITY_MIN: u32 = 10;
 
 /// The observable state of a worker.
@@ -162,7 +162,7 @@ impl QueueWorker {
         Ok(())
     }
 
-    /// Receives the messages of one call. Also returns the time from which they are invisible.
+    /// Receives the messages of one call. Also returns the time at which they became invisible.
     async fn collect(
         &self,
         stop: &CancellationToken,
@@ -242,13 +242,13 @@ impl QueueWorker {
         }
     }
 
-    /// Returns the name of the mapping in the lineage of messages.
+    /// Returns the name by which the lineage of messages refers to the mapping.
     fn lineage_name(&self) -> String {
         format!("/mappings/{}", self.mapping.id)
     }
 
-    /// Returns the messages that were not caused by a call of this mapping. The others stay in the
-    /// queue, and each reception of them counts towards `maxReceiveCount`.
+    /// Returns the messages that no call of this mapping has caused. The others stay in the queue,
+    /// and each reception of them counts towards `maxReceiveCount`.
     async fn without_loops(&self, messages: Vec<Part>) -> Vec<Part> {
         let own = self.lineage_name();
         let is_own = |(one, _): &Part| one.message.caused_by.contains(&own);
@@ -350,8 +350,8 @@ impl QueueWorker {
     }
 
     /// Calls the function with the records of messages. Returns the ids of messages that failed.
-    /// All messages that are `held` stay invisible meanwhile. `extended` is the time of their last
-    /// extension, which may be that of an earlier call of the batch.
+    /// Meanwhile, extends the invisibility of all messages in `held`. `extended` is the time of
+    /// their last extension, which may be that of an earlier call of the batch.
     async fn call(
         &self,
         components: &Arc<Components>,
@@ -445,8 +445,8 @@ struct BatchItemFailure {
     item_identifier: String,
 }
 
-/// Parses the ids of failed messages in the answer of a function. An answer that names another
-/// message is an error.
+/// Parses the ids of failed messages in the answer of a function. An answer with an id of no
+/// message of the call is an error.
 fn failures(
     returned: FunctionResult,
     reports: bool,

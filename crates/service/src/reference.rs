@@ -61,8 +61,8 @@ impl Refs {
     }
 
     /// Returns true if a principal may read every table, view and function that a commit changed,
-    /// compared with its first parent. Otherwise its message must be hidden, because it can contain
-    /// their names.
+    /// compared with its first parent. Otherwise, the commit's message must be hidden, because it
+    /// can contain names that the principal may not see.
     async fn reads_changes(&self, principal: &Principal, commit: &Commit) -> Result<bool, Problem> {
         let Some(&parent) = commit.parents.first() else { return Ok(true) };
         let changes = self.0.lake.catalog().diff(parent, commit.id).await.or_problem()?;

@@ -28,7 +28,7 @@ impl RestrictionList {
         Ok(self.0.restrictions().list())
     }
 
-    /// Creates or replaces a row filter or column mask. It applies immediately, at every ref.
+    /// Creates or replaces a row filter or column mask, which applies immediately, at every ref.
     ///
     /// Errors: the expression cannot be applied to the table at the ref.
     pub async fn create(
@@ -126,8 +126,8 @@ impl Components {
         })
     }
 
-    /// Returns the tables of a branch, and optionally of a commit, that have a row filter or column
-    /// mask for a principal.
+    /// Returns the tables at these refs to which a row filter or column mask for a principal
+    /// applies.
     pub(crate) async fn restricted_at(
         &self,
         principal: &Principal,
@@ -226,8 +226,8 @@ pub(crate) fn without_rows(diff: TableDiff) -> TableDiff {
     }
 }
 
-/// Returns the error for an operation that would show the whole table to a principal with
-/// restricted access.
+/// Returns the error for an operation that would show rows or columns of a table that are hidden
+/// from the principal.
 pub(crate) fn part_only(table: &TableName) -> Problem {
     let message =
         format!("`{table}` cannot be compared: a row filter or column mask applies to the reader");

@@ -122,7 +122,7 @@ pub(crate) fn check_request(request: &RunRequest) -> Result<(), Problem> {
         return Err(problem.with_hint("Send the project's files in `files`."));
     }
     if request.test && (request.merge.is_some() || request.retry.is_some() || request.dry_run) {
-        let message = "a test cannot merge, retry or be a dry run";
+        let message = "a test cannot be a merge, a retry or a dry run";
         let problem = Problem::new(ErrorCode::InvalidArgument, message);
         return Err(problem.with_hint("Omit `merge`, `retry` and `dry_run`, or `test`."));
     }

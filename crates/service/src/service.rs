@@ -190,7 +190,8 @@ impl Service {
             || self.0.provisioner.is_active()
     }
 
-    /// Stops triggers and automatic maintenance, which start jobs, and provisioned instances.
+    /// Stops the components that start jobs: triggers, automatic maintenance and provisioned
+    /// instances.
     pub fn stop_background(&self) {
         if let Some(triggers) = &self.0.triggers {
             triggers.stop();
@@ -259,7 +260,7 @@ pub(crate) struct Components {
     pub buckets: BucketState,
     /// The message queues.
     pub queues: headwater_queues::Queues,
-    /// Counts requests to queues.
+    /// Counts the requests of users to queues.
     pub queue_meter: QueueMeter,
     /// The event source mappings of queues, and their workers.
     pub mappings: MappingState,

@@ -16,8 +16,8 @@ use crate::service::Components;
 /// Maximum number of metadata files that are read concurrently.
 const OPEN_AT_ONCE: usize = 16;
 
-/// The ref that a statement reads, and its name for clients. In a transaction, the name is that of
-/// the target branch.
+/// The ref that a statement reads, and the name of the ref for clients. In a transaction, this is
+/// the name of the target branch.
 #[derive(Debug)]
 pub(crate) struct CatalogRef {
     pub reference: RefSpec,

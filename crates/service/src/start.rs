@@ -1,5 +1,5 @@
-//! Starts the jobs, the triggers, the engine and the function runtime. The last two each get a
-//! share of the server's memory.
+//! Starts the jobs, the triggers, the engine and the function runtime. The engine and the function
+//! runtime each get a share of the server's memory.
 
 use std::sync::Arc;
 
@@ -118,7 +118,7 @@ pub async fn load_settings(config: &ServiceConfig, jobs: &Jobs) -> Settings {
     settings
 }
 
-/// Starts the triggers. Returns `None` if they are disabled: without targets.
+/// Starts the triggers. Returns `None` if they are disabled.
 pub async fn start_triggers(
     lake: &Lake,
     jobs: &Jobs,

@@ -134,7 +134,8 @@ impl Statements {
         Ok(StartedStatement { job, rows })
     }
 
-    /// Returns the types of a statement's parameters and columns. `request` is its context.
+    /// Returns the types of a statement's parameters and columns. `request` contains the ref and
+    /// the default namespace.
     pub async fn describe(
         &self,
         principal: &Principal,
@@ -307,8 +308,8 @@ impl Statements {
     }
 }
 
-/// Runs a statement. The query that reads the result of a statement on rights is not counted as a
-/// further statement.
+/// Runs a statement. If it reads the result of a statement on rights, the two count as one
+/// statement.
 async fn run(
     session: &Session,
     prepared: Prepared,

@@ -71,8 +71,7 @@ impl Tables {
         Ok(self.0.visible_table(principal, described))
     }
 
-    /// Drops a table from a branch, as a job. It remains in all other commits and branches that
-    /// contain it.
+    /// Drops a table from a branch, as a job. Other commits and branches keep the table.
     pub async fn drop(
         &self,
         principal: &Principal,

@@ -62,7 +62,7 @@ impl Tokens {
     }
 }
 
-/// Returns the user filter for a list of credentials; `None` for all users.
+/// Returns the user whose credentials a list contains; `None` for all users.
 pub(crate) fn subject<'a>(
     components: &Components,
     principal: &'a Principal,

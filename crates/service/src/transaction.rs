@@ -129,8 +129,8 @@ impl Transactions {
         Ok(())
     }
 
-    /// Commits a transaction as a job that merges its branch. After a failure the transaction has
-    /// also ended, without changes.
+    /// Commits a transaction as a job that merges its branch. A failed commit also ends the
+    /// transaction, without changes.
     ///
     /// Errors: `merge_conflict` if a later commit changed the same rows.
     pub async fn commit(

@@ -33,9 +33,9 @@ impl Triggers {
         Ok(listed)
     }
 
-    /// Creates a trigger without a project, or replaces it if `replaces` is true. It has the rights
-    /// of the principal. The change continues if the caller disconnects. Returns true if the
-    /// trigger replaced another one.
+    /// Creates a trigger without a project, or replaces it if `replaces` is true. The trigger has
+    /// the rights of the principal. The change continues if the caller disconnects. Returns true if
+    /// the trigger replaced another one.
     ///
     /// Errors: `invalid_argument`; `already_exists`; a missing function, secret or project.
     pub async fn create(

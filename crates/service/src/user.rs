@@ -66,7 +66,7 @@ impl Users {
         Ok(user)
     }
 
-    /// Drops a user with its tokens and grants. Objects that the user owned then have no owner.
+    /// Drops a user with its tokens and grants. The objects of the user then have no owner.
     pub async fn delete(&self, principal: &Principal, name: &str) -> Result<(), Problem> {
         self.0.administer(principal)?;
         self.0.access.drop_user(principal, name).await.or_problem()

@@ -43,8 +43,7 @@ impl Views {
         found.map_err(|problem| self.0.conceal(principal, problem))
     }
 
-    /// Drops a view from a branch, as a job. It remains in all other commits and branches that
-    /// contain it.
+    /// Drops a view from a branch, as a job. Other commits and branches keep the view.
     pub async fn drop(
         &self,
         principal: &Principal,

@@ -296,7 +296,7 @@ impl TableOptions {
                 }
             }
             "sorted_by" => self.sort.extend(keys(&value)?),
-            // Storage of PostgreSQL's pages, which does not change any result.
+            // Ignore this setting of PostgreSQL's page storage, which changes no result.
             "fillfactor" => {}
             "format_version" => {
                 self.properties.insert("format-version".to_owned(), value);

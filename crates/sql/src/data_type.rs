@@ -90,8 +90,8 @@ pub struct UnsupportedType {
     pub instead: &'static str,
 }
 
-/// Removes the lengths of texts, also within nested types: columns keep none. `CHAR` and `VARCHAR`
-/// are the same.
+/// Removes the lengths of text types, also within nested types, because columns have no maximum
+/// length. `CHAR` and `VARCHAR` are equivalent.
 pub fn without_lengths(data_type: &mut DataType) {
     each_part(data_type, &mut without_lengths);
     if let DataType::Varchar(_)

@@ -423,7 +423,7 @@ fn refuse_char(data_type: &mut DataType) -> Result<()> {
     match find_unsupported_type(data_type) {
         Some(UnsupportedType { written, instead: "VARCHAR" }) => Err(Error::Unsupported {
             what: format!("a cast to `{written}`"),
-            hint: Some("Write `VARCHAR`, or cut the text off with `left(text, n)`.".to_owned()),
+            hint: Some("Write `VARCHAR`, or truncate the text with `left(text, n)`.".to_owned()),
             position: None,
         }),
         _ => Ok(()),

@@ -55,7 +55,7 @@ fn not(expr: Expr) -> Expr {
     Expr::UnaryOp { op: UnaryOperator::Not, expr: Box::new(Expr::Nested(Box::new(expr))) }
 }
 
-/// Rewrites a cast: to `VARCHAR(n)`, truncates the text; to JSON, checks the text.
+/// Makes a cast to `VARCHAR(n)` truncate the text, and a cast to JSON check the text.
 fn cast(expr: &mut Expr) {
     let Expr::Cast { data_type, expr: inner, .. } = expr else { return };
     if let DataType::JSON | DataType::JSONB = data_type {

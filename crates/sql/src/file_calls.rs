@@ -1,7 +1,7 @@
 //! Table functions that read files: `read_csv('s3://bucket/key.csv')`.
 //!
-//! [`take`] replaces each call by a relation. The caller registers the rows of the files under its
-//! name before the statement is planned. Opens no file.
+//! [`take`] replaces each call by a relation. Before the statement is planned, the caller registers
+//! the rows of the files under the name of the relation. This module opens no file.
 
 use std::ops::ControlFlow;
 

@@ -96,7 +96,7 @@ impl Prepared {
     }
 
     /// Returns the whole text that was parsed, including the other statements of a script.
-    /// Positions in errors refer to it.
+    /// Positions in errors refer to this text.
     pub fn text(&self) -> &Arc<str> {
         &self.text
     }
@@ -139,8 +139,8 @@ impl Prepared {
         }
     }
 
-    /// Returns true for a change of rows with RETURNING, whose result is rows of the table and not
-    /// their number.
+    /// Returns true for a change of rows with RETURNING. The result of such a statement is rows of
+    /// the table, not their number.
     pub fn has_returning(&self) -> bool {
         match &self.parsed {
             Parsed::Other { statement, .. } => has_returning(statement),
@@ -149,7 +149,7 @@ impl Prepared {
     }
 
     /// Replaces the calls of table functions that read files by relations, and returns the calls.
-    /// The caller registers the rows of each under the name of its relation.
+    /// The caller registers the rows of each call under the name of its relation.
     pub fn take_file_calls(&mut self) -> Result<Vec<FileCall>> {
         let Parsed::Other { statement, .. } = &mut self.parsed else { return Ok(Vec::new()) };
         let taken = file_calls::take(statement);

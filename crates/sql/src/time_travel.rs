@@ -88,7 +88,7 @@ impl VisitorMut for VersionRewriter<'_> {
 }
 
 impl VersionRewriter<'_> {
-    /// Adds a version to a table's name. Returns the kind of ref that it requires.
+    /// Adds a version to a table's name. Returns the kind of ref that the version requires.
     fn put_into_name(
         &self,
         name: &mut ObjectName,

@@ -1,5 +1,5 @@
-//! Column defaults. The initial default is the value that rows have which were written before the
-//! column was added. The write default is the value for new rows without a value for the column.
+//! Column defaults. The initial default is the value of the column in rows that were written before
+//! the column was added. The write default is the value in new rows that do not contain the column.
 //!
 //! Both defaults are stored in a field's metadata, in Iceberg's JSON single-value serialization.
 

@@ -8,7 +8,7 @@ use headwater_model::{PartitionField, TableName};
 
 use crate::{Alteration, DataFile, ScanPlan, StagedFiles};
 
-/// The removed data files, and new files with those of their rows that remain.
+/// Data files to remove, and new files with the rows of the removed files that are kept.
 pub type RetainedRows = (Vec<Arc<DataFile>>, StagedFiles);
 
 /// A request to create a table.

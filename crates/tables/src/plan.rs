@@ -170,7 +170,7 @@ impl DataFile {
         }
     }
 
-    /// Returns the location and a fingerprint of the delete files.
+    /// Returns the location of the file, and a fingerprint of its delete files.
     pub fn state(&self) -> (&str, u128) {
         (&self.location, self.deletes.as_ref().map_or(0, |deletes| deletes.fingerprint()))
     }

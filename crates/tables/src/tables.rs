@@ -126,8 +126,9 @@ impl Tables {
         &self.0.options
     }
 
-    /// Creates a table in a new folder with a unique name, and writes its first metadata file. So a
-    /// name can be used again. The schema is normalized first; see [`crate::normalise_schema`].
+    /// Creates a table in a new folder, and writes its first metadata file. The folder's name is
+    /// unique, so that the name of a dropped table can be used again. The schema is normalized
+    /// first; see [`crate::normalise_schema`].
     pub async fn create(&self, request: CreateTable) -> Result<Table> {
         let now = self.options().clock.now().timestamp_millis();
         let metadata = evolve::create(&request, self.states().new_location(&request.name), now)?;

@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use crate::Result;
 use crate::source::{EventSource, PollResult, SourceContext};
 
-/// The source. It is replaced after an error of the store.
+/// The event source, which is replaced after an error of the store.
 #[derive(Default)]
 pub(crate) struct BatchSource {
     /// True if all stored deliveries are in the queue.
@@ -24,7 +24,7 @@ impl EventSource for BatchSource {
     async fn poll(&mut self, context: &SourceContext) -> Result<PollResult> {
         let (queue, intake) = (&context.queue, &context.queue.intake);
         if !self.is_caught_up || queue.take_uncertain() {
-            // If the store returned an error, a call may have been recorded without being queued.
+            // Queue calls that were recorded although the store returned an error.
             context.catch_up().await?;
             self.is_caught_up = true;
         }

@@ -28,7 +28,7 @@ pub(crate) struct ObjectFilter {
     skips_empty: bool,
 }
 
-/// Returns the changes that triggers select, to be recorded with the objects.
+/// Returns a filter for each bucket trigger. The buckets record only changes that a filter selects.
 pub fn bucket_watches(triggers: &[Trigger]) -> Vec<ChangeFilter> {
     let buckets = triggers.iter().filter_map(|trigger| trigger.bucket.as_ref());
     buckets.filter(|bucket| !bucket.is_remote()).map(watch_of).collect()
@@ -83,7 +83,7 @@ impl ObjectFilter {
         self.admits(&change).then(|| new_event(change, entry.position))
     }
 
-    /// Returns the problem that the bucket does not exist, if so.
+    /// Returns a problem if the bucket does not exist.
     pub(crate) async fn fault(&self, objects: &Objects) -> Option<Problem> {
         let problem = objects.check_bucket(self.bucket()).await.err()?.to_problem();
         Some(problem.with_hint("Create the bucket; the trigger watches it as soon as it exists."))

@@ -1,10 +1,10 @@
 //! Asynchronous calls of functions, which are events that clients cause.
 //!
 //! The calls of a function have a queue named `/functions/NAME`, like the queue for the events of a
-//! trigger. The records for the address of a destination have the queue `/destinations/ADDRESS`.
-//! The event is durable when [`Triggers::accept`] returns. The journal `trigger_call_keys` maps the
-//! idempotency keys of each queue to events. A unique key in the store ensures that only the first
-//! request with a key is recorded.
+//! trigger. Records that are sent to the address of a destination have the queue
+//! `/destinations/ADDRESS`. The event is durable when [`Triggers::accept`] returns. The journal
+//! `trigger_call_keys` maps the idempotency keys of each queue to events. A unique key in the store
+//! ensures that only the first request with a key is recorded.
 
 use std::collections::BTreeMap;
 
@@ -78,7 +78,7 @@ impl Triggers {
             check_key(key)?;
         }
         let worker = self.call_worker(&call.function).await?;
-        // A task, because the queue must follow the store even if this future is dropped.
+        // Run this as a task, so that the queue is updated even if the caller drops this future.
         let accept = async move { accept(&worker.context, call).await };
         let accepted = tokio::spawn(with_current(accept));
         accepted.await.unwrap_or(Err(Error::Store(StoreError::Closed)))

@@ -29,13 +29,13 @@ pub trait Commits: Send + Sync {
         limit: usize,
     ) -> Result<Option<Vec<CommitId>>, Problem>;
 
-    /// Returns the changes between an earlier commit and a commit. If the two have other commits
-    /// between them, the properties are empty, because the causes of these other commits are
+    /// Returns the changes from the commit `from` to the commit `id`. If there are other commits
+    /// between the two, the properties are empty, because the causes of these other commits are
     /// unknown.
     async fn change(&self, from: CommitId, id: CommitId) -> Result<TableCommit, Problem>;
 
-    /// Returns a counter that changes with each commit. If a change of the counter is missed,
-    /// commits are detected later, by polling.
+    /// Returns a counter that changes with each commit. Commits for which the counter does not
+    /// change are detected later, by polling.
     fn counter(&self) -> watch::Receiver<u64>;
 }
 
@@ -79,7 +79,8 @@ async fn delivery_of_job(
     let Some(job) = job else { return Ok(None) };
     let event = match log.jobs.job(job).await {
         Ok(job) => job.event,
-        // The jobs of events are kept as long as the events, so no event started a missing job.
+        // The jobs of events are kept as long as the events, so a missing job was not started by an
+        // event.
         Err(JobsError::JobNotFound { .. } | JobsError::Corrupt { .. }) => None,
         Err(error) => return Err(error.into()),
     };

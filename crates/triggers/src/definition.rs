@@ -145,8 +145,8 @@ impl Definition {
         Definition { trigger, source, concurrency, order_by: None, filter: None, rules }
     }
 
-    /// Returns true if a worker for this definition can continue with the other definition,
-    /// regardless of their locations.
+    /// Returns true if a worker for this definition can also execute the other definition. Ignores
+    /// the locations of the definitions.
     pub(crate) fn is_same(&self, other: &Definition) -> bool {
         let defined_at = other.trigger.defined_at.clone();
         let trigger = Trigger { defined_at, ..self.trigger.clone() };
@@ -370,7 +370,7 @@ fn concurrency(trigger: &Trigger) -> Result<Concurrency> {
     Ok(Concurrency::AtMost(count as usize))
 }
 
-/// Checks that a trigger that divides events calls a function with events of several items.
+/// Checks the option `bisect`: the target must be a function, and an event must have several items.
 fn check_division(trigger: &Trigger, source: &Source) -> Result<()> {
     if !trigger.divides() {
         return Ok(());

@@ -1,7 +1,7 @@
 //! Delivery of events, with retries.
 //!
-//! One batch stores the start of an attempt and the job's record, and one batch the end of both, so
-//! that delivery and job are consistent. An attempt does not count if it was throttled, or
+//! One batch of the store records the start of an attempt and its job, and another batch the end of
+//! both, so that delivery and job are consistent. An attempt does not count if it was throttled, or
 //! interrupted by the end of the process. Each event is attempted at least once. An event is not
 //! retried after its maximum age.
 
@@ -75,7 +75,7 @@ impl Worker {
     async fn attempt(&self, delivery: Delivery) -> Result<()> {
         let (options, log) = (&self.context.options, &self.context.log);
         let Some((event, calls, _permit)) = self.prepare(&delivery).await? else { return Ok(()) };
-        // The event may be large, so that the task of the call shares it.
+        // Share the event with the task of the call instead of copying it, because it may be large.
         let event = Arc::new(event);
         let id = options.jobs.new_id();
         let running = Delivery { status: TriggerEventStatus::Running, job: Some(id), ..delivery };
@@ -144,7 +144,7 @@ impl Worker {
         for (event, part) in &parts {
             entries.extend(part.new_entries(event)?);
         }
-        // A call with failed items has no record of its success. Each part has a record of its own.
+        // A divided event has no record for its destination; each of its parts has one.
         let whole = parts.is_empty().then_some((&*event, &ended));
         let calls_ended = parts.iter().map(|(event, part)| (event, part)).chain(whole);
         let mut forwarded = Vec::new();
@@ -170,7 +170,7 @@ impl Worker {
         Ok(())
     }
 
-    /// Queues the parts of an event in its place.
+    /// Replaces the delivery of a divided event by the deliveries of its parts.
     async fn queue_parts(&self, divided: Delivery, parts: Vec<Delivery>) -> Result<()> {
         let queue = &self.context.queue;
         for part in parts.iter().filter(|part| part.status == TriggerEventStatus::Failed) {

@@ -33,8 +33,8 @@ pub(crate) const OPEN: &str = "trigger_deliveries";
 pub(crate) const DONE: &str = "trigger_deliveries_done";
 const COUNTS: &str = "trigger_counts";
 
-/// Size of a stored event, in bytes, from which it is large. Parsed values need several times this
-/// memory.
+/// Stored events of more than this number of bytes are large. The parsed values of an event need
+/// several times this memory.
 const LARGE_BYTES: usize = 8 << 20;
 
 /// Maximum size of all large events that are in memory for their deliveries, in MiB.
@@ -113,7 +113,8 @@ impl Delivery {
         Ok(vec![self.open_entry()?, Append::put(EVENTS, &event.id, encode(event)?)])
     }
 
-    /// Returns the journal entries that remove the delivery, which is not done, and its event.
+    /// Returns the journal entries that remove the delivery and its event. The delivery must not be
+    /// done.
     pub(crate) fn removal(&self) -> Vec<Append> {
         removal(&self.event)
     }
@@ -129,7 +130,7 @@ impl Delivery {
     }
 }
 
-/// The triggers' journals.
+/// The journals of events and deliveries.
 #[derive(Clone)]
 pub(crate) struct DeliveryLog {
     pub jobs: Jobs,
@@ -217,7 +218,7 @@ impl DeliveryLog {
         if bytes <= LARGE_BYTES {
             return Ok((decode(EVENTS, &stored.key, &stored.value)?, None));
         }
-        // A waiting event needs no memory.
+        // Free the memory of the event while it waits for the permit.
         drop(stored);
         let mib = u32::try_from(bytes >> 20).unwrap_or(u32::MAX).min(LARGE_MIB_MAX);
         let permit = self.large.clone().acquire_many_owned(mib).await.ok();
@@ -366,7 +367,7 @@ mod tests {
         };
         log.trim(1).await.expect("a trim");
         assert_eq!(events().await, ids[1..]);
-        // Without the event that waits, the events before the newest are removed.
+        // Without a waiting event, all events before the newest one are removed.
         let entries = vec![Append::tombstone(BATCHES, &waiting)];
         store.apply(Batch { entries, ..Batch::default() }).await.expect("applied");
         log.trim(1).await.expect("a trim");

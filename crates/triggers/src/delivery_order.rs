@@ -87,7 +87,8 @@ impl DeliveryOrder {
         self.advance(key);
     }
 
-    /// Changes the time at which a delivery is due.
+    /// Changes the time at which a delivery is due. `due` contains the previous time and the new
+    /// time.
     pub(crate) fn change_due(&mut self, event: &str, key: Option<&str>, due: [Timestamp; 2]) {
         let [before, after] = due;
         if self.ready.remove(&(before, event.to_owned())) {

@@ -1,5 +1,5 @@
-//! Division of events with several items: the items that a function reported as failed become an
-//! event of their own, and an event whose call failed is divided into halves.
+//! Division of events with several items. The items that a function reported as failed become a
+//! separate event. An event whose call failed is divided into halves.
 //!
 //! One batch stores the end of the attempt and the parts, so each item is in exactly one event,
 //! even after a crash. The id of a part consists of the id of the recorded event, the position of
@@ -76,8 +76,8 @@ impl EndedAttempt<'_> {
         }
         let rest: Vec<usize> = (first..ids.len()).collect();
         match rest.split_first() {
-            // The failed item is alone, so that the retries of the following items do not end
-            // with its own.
+            // Put the failed item into a separate part. Otherwise, the items after it would also
+            // fail when its last retry fails.
             Some((_, after)) if self.trigger.bisect && !after.is_empty() => {
                 vec![self.failed(&rest[..1], problem.clone()), self.untried(after, &problem)]
             }
@@ -102,14 +102,14 @@ impl EndedAttempt<'_> {
         vec![self.untried(first, problem), self.untried(second, problem)]
     }
 
-    /// Returns a part to which the attempt counts.
+    /// Returns a part with these items, for which the attempt counts.
     fn failed(&self, positions: &[usize], problem: Problem) -> (Event, Delivery) {
         let (event, delivery) = self.part(positions);
         let delivery = self.policy.apply(delivery, &Outcome::Failed(problem), 0);
         (event, delivery)
     }
 
-    /// Returns a part to which the attempt does not count, as in AWS.
+    /// Returns a part with these items, for which the attempt does not count, as in AWS.
     fn untried(&self, positions: &[usize], problem: &Problem) -> (Event, Delivery) {
         let (event, delivery) = self.part(positions);
         let (status, due) = (TriggerEventStatus::Pending, self.policy.now);

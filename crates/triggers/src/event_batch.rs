@@ -1,9 +1,9 @@
 //! Events that clients send in batches for a function.
 //!
-//! A batch is stored in a few large entries, in one batch of the store with the ids of its events.
-//! So accepting an event costs no entry of its own, and a batch costs one sync. The events wait in
-//! these entries; [`BatchSource`](crate::batch_source) turns them into deliveries when the queue of
-//! the function has capacity.
+//! One batch of the store writes all events as a few large entries, together with their ids. A
+//! request therefore needs one sync, and an event no entry of its own. The events wait in these
+//! entries; [`BatchSource`](crate::batch_source) turns them into deliveries when the queue of the
+//! function has capacity.
 //!
 //! | journal | key | value |
 //! |---|---|---|
@@ -60,7 +60,7 @@ pub struct NewEvents {
 pub struct EventCall {
     /// Name of the function to call.
     pub function: String,
-    /// Its argument, which receives the event; `None` if the event is an object with all arguments.
+    /// The argument that receives the event; `None` if the event is an object with all arguments.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub argument: Option<String>,
     /// The user that sent the events, whose limits apply; `None` for the owner. Different users may
@@ -114,8 +114,7 @@ pub(crate) struct WaitingEntry {
 }
 
 impl WaitingEntry {
-    /// Returns the deliveries of the events. The delivery of an event that cannot be parsed is
-    /// failed.
+    /// Returns the deliveries of the events. If an event cannot be parsed, its delivery has failed.
     pub(crate) fn deliveries(&self, queue: &str) -> Vec<(Event, Delivery)> {
         self.events.iter().map(|waiting| self.delivery(queue, waiting)).collect()
     }
@@ -171,16 +170,16 @@ impl WaitingEntry {
 impl Triggers {
     /// Accepts events for a function, all or none. They are durable on return.
     ///
-    /// An event with the source and id of an event that the same user sent for the same function
-    /// within 10 minutes is not added. The response then contains the earlier event. Errors:
-    /// `too_busy` if too many events of the function wait; `invalid_argument` for an invalid order
-    /// key.
+    /// An event is a duplicate if the same user has sent an event with the same source and id to
+    /// the function in the last 10 minutes. Duplicates are not added; the response contains the
+    /// earlier event. Errors: `too_busy` if too many events of the function wait;
+    /// `invalid_argument` for an invalid order key.
     pub async fn accept_events(&self, new: NewEvents) -> Result<Vec<AcceptedEvent>> {
         for event in &new.events {
             event.partition_key.as_deref().map_or(Ok(()), check_key)?;
         }
         let worker = self.call_worker(&new.call.function).await?;
-        // If the client leaves, the reservation of the ids must end.
+        // Run this as a task, so that the ids are released even if the client disconnects.
         let work = with_current(async move { accept(&worker.context, new).await });
         let accepted = tokio::spawn(work);
         accepted.await.unwrap_or(Err(Error::Store(StoreError::Closed)))

@@ -48,7 +48,7 @@ pub(crate) struct EventQueue {
     pub rate_limit: Mutex<RateLimit>,
     /// Events that wait until the queue has capacity.
     pub intake: CallQueue,
-    /// True if a delivery may be stored that is not in the queue.
+    /// True if the store may contain a delivery that is not in the queue.
     uncertain: AtomicBool,
     /// The metrics of the trigger.
     pub counts: Arc<EventCounts>,
@@ -275,7 +275,8 @@ impl EventQueue {
         deliveries.abandoned = running;
     }
 
-    /// Returns true if the trigger of a delivery was removed during the attempt, and forgets this.
+    /// Returns true if the trigger of a delivery was removed during the attempt, and clears this
+    /// mark.
     pub(crate) fn take_abandoned(&self, event: &str) -> bool {
         self.deliveries.lock().abandoned.remove(event)
     }
@@ -337,7 +338,7 @@ impl EventQueue {
     /// Records that an attempt was throttled: no delivery starts before `resume`.
     pub(crate) fn throttle(&self, resume: Timestamp, now: Timestamp) {
         let mut deliveries = self.deliveries.lock();
-        // Count attempts that were throttled at the same time only once.
+        // Attempts that are throttled at the same time count only once.
         if deliveries.resume.is_none_or(|before| before <= now) {
             deliveries.throttled = deliveries.throttled.saturating_add(1);
             deliveries.resume = Some(resume);
@@ -371,7 +372,7 @@ impl EventQueue {
         self.fresh.store(false, Ordering::Relaxed);
     }
 
-    /// Records that a delivery may be stored that is not in the queue.
+    /// Records that the store may contain a delivery that is not in the queue.
     pub(crate) fn set_uncertain(&self) {
         self.uncertain.store(true, Ordering::Relaxed);
     }

@@ -55,7 +55,7 @@ impl Triggers {
                 newest = newest.max(scan.peek(store).await?.map(str::to_owned));
             }
             let Some(newest) = newest else { break };
-            // An event that is queued during the scan may be in several of the lists.
+            // An event that is queued during the scan may be in several lists. Take it only once.
             let waits = waiting.iter_mut().filter_map(|scan| scan.pop_id(&newest)).last();
             let entry = scans.iter_mut().filter_map(|scan| scan.pop_key(&newest)).last();
             let listed = match (entry, waits) {
@@ -173,7 +173,8 @@ impl Triggers {
             }
             taken
         };
-        // A task, because the state in memory must follow the store even if this future is dropped.
+        // Run this as a task, so that the state in memory is updated even if the caller drops this
+        // future.
         tokio::spawn(take).await.unwrap_or(Err(Error::Store(StoreError::Closed)))
     }
 
@@ -204,7 +205,7 @@ impl Triggers {
         self.inner.log.with_event(replayed).await
     }
 
-    /// Removes an event that waits, is pending or failed; it is not delivered afterwards.
+    /// Removes an event that is waiting, pending or failed, so that it is never delivered.
     ///
     /// Errors: `event_not_found`; `invalid_argument` if the event is running or done.
     pub async fn remove(&self, text: &str) -> Result<TriggerEvent> {
@@ -246,7 +247,7 @@ impl Triggers {
             trigger: Some(trigger.to_owned()),
             limit: FORGOTTEN_MAX,
         };
-        // Events that are recorded during the deletion have greater ids.
+        // Keep events that are recorded during the deletion. Their ids are greater than this one.
         let fence = self.inner.log.jobs.new_id().to_string();
         let mut skipped: BTreeSet<String> = BTreeSet::new();
         loop {

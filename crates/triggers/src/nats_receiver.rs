@@ -134,7 +134,8 @@ impl NatsReceiver {
 
     fn connection_failed(&self, reason: &str) -> Problem {
         let problem = self.failed(reason);
-        // With `nats://`, the client connects to an address, which certificates do not contain.
+        // A `nats://` URL was replaced by a URL with the checked address, which no certificate
+        // contains.
         let is_replaced = !self.rules.is_unrestricted() && self.nats.url.contains("nats://");
         if is_replaced && reason.contains("certificate") {
             return problem.with_hint("If the server requires TLS, write `tls://HOST:PORT`.");
@@ -213,7 +214,7 @@ impl NatsReceiver {
     }
 }
 
-/// Returns an error with its causes.
+/// Returns the messages of an error and its causes.
 fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();

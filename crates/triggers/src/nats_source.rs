@@ -129,7 +129,7 @@ impl Position {
 pub(crate) struct NatsSource {
     events: NatsEvents,
     inbox: Option<MessageInbox<ReceivedMessage>>,
-    /// `None` until it has been read.
+    /// The stored position; `None` until it has been read.
     position: Option<Position>,
 }
 

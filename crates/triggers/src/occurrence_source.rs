@@ -1,10 +1,10 @@
 //! Detection of changes of objects, of merges and of ends of jobs.
 //!
-//! The components record these occurrences in journals, in the batch of the occurrence itself. The
-//! source reads the entries in order. One batch stores the events and the position of the last
-//! entry. Positions are in a separate journal, under the name of the trigger. An entry is deleted
-//! after the positions of all triggers have passed it. Occurrences that the trigger's own events
-//! caused, and those that its deployer may not see, are skipped.
+//! The component that makes a change records it in a journal, in the same batch. The source reads
+//! the entries in order. One batch stores the events and the position of the last entry. Positions
+//! are in a separate journal, under the name of the trigger. An entry is deleted after the
+//! positions of all triggers have passed it. Occurrences that the trigger's own events caused, and
+//! those that its deployer may not see, are skipped.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -305,7 +305,7 @@ async fn ended(
     let event = job.event.clone().map(|event| (PROPERTY_EVENT.to_owned(), event));
     let properties: BTreeMap<String, String> = event.into_iter().collect();
     let mut caused_by = caused_by(&context.log, &properties).await?;
-    // Add the trigger from the record, because its event may have been removed.
+    // Add the trigger from the job's record, because the job's event may have been removed.
     caused_by.extend(job.trigger.clone());
     Ok(Some(NewEvent {
         source: format!("/jobs/{}", job.id),

@@ -158,8 +158,8 @@ fn age_text(age: Duration) -> String {
     }
 }
 
-/// Returns the pause before an attempt. It doubles with each attempt. A jitter of a quarter keeps
-/// events that failed together from being retried together.
+/// Returns the pause before an attempt. The pause doubles with each attempt. A jitter of a quarter
+/// of the pause spreads the retries of events that failed together.
 fn pause(delivery: &Delivery, first: Duration, longest: Duration, attempts: u32) -> Duration {
     let doubled = first.saturating_mul(1_u32.checked_shl(attempts - 1).unwrap_or(u32::MAX));
     let mut hasher = DefaultHasher::new();

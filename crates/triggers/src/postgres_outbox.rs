@@ -53,7 +53,7 @@ pub(crate) struct Outbox {
     pool: Option<PgPool>,
     /// The type of the key column; known while connected.
     key_type: String,
-    /// `None` until it has been read.
+    /// The stored position; `None` until it has been read.
     position: Option<Position>,
     steps: Option<BatchCounter>,
     back_off: BackOff,

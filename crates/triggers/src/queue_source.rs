@@ -1,7 +1,8 @@
 //! Detection of messages of a queue of the lake.
 //!
-//! A message is taken out of the queue in the batch that records its event, so it is in the queue
-//! or an event, but never both. The retries of the trigger take the place of further receptions.
+//! One batch removes a message from the queue and records its event, so a message is in the queue
+//! or in an event, but never in both. The trigger retries the event; the queue does not deliver the
+//! message again.
 
 use std::time::Duration;
 
@@ -25,7 +26,8 @@ const MESSAGES_MAX: usize = 1_000;
 /// Maximum size of the messages that are received in one poll, in bytes.
 const MESSAGES_BYTES_MAX: usize = 6 << 20;
 
-/// Time that received messages are invisible, in seconds. They are taken within milliseconds.
+/// Time for which received messages are invisible, in seconds. Within milliseconds, they are
+/// removed.
 const VISIBILITY: u32 = 30;
 
 /// Pause while the event queue is full.
@@ -148,7 +150,7 @@ impl QueueSource {
         QueueSource { messages, is_caught_up: false, listener: None }
     }
 
-    /// Requests a poll whenever messages can be received, from now on.
+    /// Requests a poll whenever the queue has messages that can be received.
     fn listen(&mut self, context: &SourceContext, queues: &Queues) {
         if context.options.manual || self.listener.is_some() {
             return;

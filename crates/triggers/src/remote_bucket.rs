@@ -25,7 +25,7 @@ use crate::source::{DetectedEvents, EventSource, NewEvent, PollResult, SourceCon
 
 const TAKEN: &str = "trigger_remote_objects";
 
-/// Schemes of URLs. `s3a` is another spelling of `s3`, for which other rights would be checked.
+/// Schemes of URLs. `s3a` is rejected: it names the objects of `s3`, but its rights are separate.
 const SCHEMES: [&str; 5] = ["s3", "gs", "az", "abfs", "abfss"];
 
 /// Number of objects of a page, as in S3, and maximum number of pages of a poll.
@@ -41,17 +41,18 @@ const POLL_MIN: Duration = Duration::from_secs(1);
 /// The buckets of other object stores.
 #[async_trait]
 pub trait RemoteBuckets: Send + Sync {
-    /// Returns at most `limit` objects in the folder of a prefix whose keys follow `after`, by key.
-    /// Keys in this folder may have another prefix. `bucket` is a URL such as `s3://partner`.
+    /// Returns at most `limit` objects whose keys follow `after`, ordered by key, in the folder of
+    /// a prefix. The caller must skip objects whose keys do not begin with the prefix. `bucket` is
+    /// a URL such as `s3://partner`.
     async fn list(&self, bucket: &str, page: &RemotePage) -> Result<Vec<RemoteObject>, Problem>;
 }
 
-/// A part of the objects of a bucket.
+/// A request for one page of the objects of a bucket.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RemotePage {
-    /// The beginning of the keys that are wanted. Its folder ends at the last `/`.
+    /// The prefix of the wanted keys. Its folder is the part up to the last `/`.
     pub prefix: String,
-    /// The key that all keys follow; `None` for the first page.
+    /// Only keys after this key are listed; `None` for the first page.
     pub after: Option<String>,
     /// Maximum number of objects.
     pub limit: usize,
@@ -192,7 +193,7 @@ impl RemoteSource {
         context: &SourceContext,
         page: &[RemoteObject],
     ) -> Result<HashMap<String, LastVersion>> {
-        // The key of a folder can lack its last `/`, and is then not in the order of the page.
+        // The key of a folder may lack the final `/`. Such a key is not in the order of the page.
         let keys = || page.iter().map(|object| object.key.as_str());
         let (Some(first), Some(last)) = (keys().min(), keys().max()) else {
             return Ok(HashMap::new());

@@ -59,8 +59,8 @@ pub(crate) struct DetectedEvents {
     /// Unique keys. The store rejects the batch if an earlier batch has one of these keys, so no
     /// occurrence is recorded twice.
     pub unique: Vec<UniqueKey>,
-    /// True if the occurrences can be detected again after a power failure, so that the batch is
-    /// not synced.
+    /// True if the occurrences are detected again after a power failure. The batch is then not
+    /// synced.
     pub is_durable: bool,
 }
 
@@ -82,7 +82,7 @@ impl NewEvent {
     }
 }
 
-/// The environment of a trigger's source.
+/// The settings and components that an event source uses.
 #[derive(Clone)]
 pub(crate) struct SourceContext {
     /// The trigger's name.

@@ -282,7 +282,7 @@ impl TableSource {
         }
     }
 
-    /// Stores the position if enough commits were skipped since the last time.
+    /// Stores the position if enough commits were skipped since it was last stored.
     async fn skip(&mut self, context: &SourceContext, position: &Position) -> Result<()> {
         self.debounced = None;
         let commit = self.examined.filter(|_| self.skipped >= SKIPPED_MAX);

@@ -40,8 +40,8 @@ pub trait TargetExecutor: Send + Sync {
     }
 
     /// Checks before each poll of a source that the identity of the trigger may read it. A source
-    /// that fails the check is not polled, except that changes of objects are skipped. The default
-    /// implementation allows all sources.
+    /// that fails the check is not polled. A source of object changes is still polled, but skips
+    /// the changes. The default implementation allows all sources.
     fn authorize_source(&self, _trigger: &Trigger) -> Result<(), Problem> {
         Ok(())
     }

@@ -102,7 +102,7 @@ impl Triggers {
             self.queue(&queue).await?.intake.list([(first, entry)]);
         }
         for queue in log.queues_with_ids().await? {
-            // The worker of the queue removes the ids when they are old.
+            // Start the queue's worker, which removes the ids when they are old.
             self.queue(&queue).await?;
         }
         // The lake must open even if the disk is full.
@@ -165,7 +165,8 @@ impl Triggers {
         let new = self.replace(definitions, &queues);
         self.start_call_workers().await?;
         if !self.inner.options.manual {
-            // A new trigger starts at the position of the deployment, so read the positions now.
+            // A new trigger starts at the position of its source at the deployment, so read the
+            // positions now.
             let positioned =
                 new.iter().filter(|one| one.definition.source.position_journal().is_some());
             join_all(positioned.map(|worker| worker.poll())).await;

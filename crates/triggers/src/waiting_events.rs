@@ -56,7 +56,7 @@ struct Listed {
 
 #[derive(Debug, Default)]
 struct EntriesOfUser {
-    /// The numbers of events of the entries, by id of the first event.
+    /// The number of events of each entry, by the id of its first event.
     by_first: BTreeMap<JobId, usize>,
     /// Number of all events.
     events: usize,
@@ -153,7 +153,7 @@ impl CallQueue {
         let Some((first, listed)) = self.oldest(is_selected) else { return Ok(false) };
         let key = entry_key(queue, first, listed.events);
         let Some(entry) = context.store().latest(BATCHES, &key).await? else {
-            // A batch whose outcome was unknown has removed or replaced the entry.
+            // The entry is gone: a batch that returned an error has removed or replaced it.
             self.unlist(first, listed.user.as_ref());
             self.set_uncertain();
             return Ok(true);
@@ -173,8 +173,8 @@ impl CallQueue {
             }
             context.queue.push(delivery);
         }
-        // Do this only after the events are queued. Otherwise, a call with an order key could
-        // overtake them.
+        // Remove the entry from the list only after its events are queued. Otherwise, a call with
+        // an order key could overtake these events.
         self.unlist(first, listed.user.as_ref());
         context.log.trim_waiting(&key).await?;
         Ok(true)
@@ -242,7 +242,7 @@ impl CallQueue {
         }
     }
 
-    /// Records that a batch is durable, under the key of its ids.
+    /// Marks a batch as durable. `key` is the key of the journal entry with the ids of its events.
     pub(crate) fn publish_ids(&self, key: String, time: Timestamp, hashes: Vec<IdHash>) {
         self.ids.lock().publish(key, time, hashes);
         self.ended.notify_waiters();
@@ -319,7 +319,8 @@ impl DeliveryLog {
         queue: &str,
         id: JobId,
     ) -> Result<Option<(String, WaitingEntry)>> {
-        // The ids of an entry are adjacent, so only the last entry up to the id can contain it.
+        // No other id lies between the ids of an entry, so only the last entry that begins at or
+        // before the id can contain the event.
         let range = KeyRange::with_prefix(prefix(queue)).reverse().limit(1);
         let range = range.until(format!("{}{id}0", prefix(queue)));
         let Some(entry) = self.store.scan(BATCHES, &range).await?.pop() else { return Ok(None) };

@@ -178,8 +178,9 @@ impl Worker {
         pause
     }
 
-    /// Returns true if the source is polled without the right to read it. Changes of objects are in
-    /// a journal that must not grow, so the source reads them and skips those that are not visible.
+    /// Returns true if the source is polled even if the identity may not read it. Changes of
+    /// objects are in a journal that must not grow, so the source reads them and skips those that
+    /// are not visible.
     fn skips_denied(&self, problem: &Problem) -> bool {
         matches!(self.definition.source, Source::Occurrences(_))
             && matches!(problem.code, ErrorCode::Forbidden | ErrorCode::Unauthenticated)

@@ -25,7 +25,7 @@ pub async fn send(
     let mut file = file.map_err(error::from_io(&format!("open `{}`", path.display())))?;
     let job: Job = api.post("/v1/runs", request).await?;
     let outcome = run::follow(context, api, request, &job).await;
-    // The record of a failed run's models is not on the branch.
+    // The records of a failed run's models are not on the target branch.
     let columns = if outcome.is_ok() { column_sources(api, &job).await } else { Vec::new() };
     let lines = lines(api, &job, &arguments.openlineage_namespace, &columns).await;
     let written = lines.and_then(|lines| {

@@ -212,7 +212,7 @@ impl Run {
     }
 
     /// Records the usage and the failure of a step when it ends, even if its report is held back.
-    /// So a parent that does not exit cannot delay the check of daily limits.
+    /// Otherwise, a parent whose process does not exit would delay the check of daily limits.
     fn count(&self, step: usize, report: &StepReport, finished: &mut RunResult) {
         if !self.plan.is_listed(step) {
             return;

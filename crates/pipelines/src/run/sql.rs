@@ -94,13 +94,13 @@ impl Run {
 }
 
 impl Run {
-    /// Returns the storage for rows of models.
+    /// Returns the quota for rows that are not in a table yet.
     pub(super) fn row_quota(&self) -> &TableQuota {
         &self.runner.table_quota
     }
 }
 
-/// The forbidden nulls of all rows; `None` until the end of the rows, and without such nulls.
+/// The forbidden nulls. Set after the last row, if there are any; `None` before.
 type ForbiddenNulls = Arc<Mutex<Option<NullCounts>>>;
 
 /// Counts the forbidden nulls of declared columns. If there are any, records them in `found` and

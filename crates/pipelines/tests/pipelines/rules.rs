@@ -21,15 +21,15 @@ enum Format {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Rule {
-    /// The rule for readers.
+    /// The rule as a sentence, for readers of the file.
     #[serde(rename = "rule")]
     _rule: String,
     good: Good,
     bad: Bad,
-    /// A project that runs before both.
+    /// A project that runs before the good and the bad project.
     #[serde(default)]
     before: BTreeMap<String, String>,
-    /// Statements that run before both.
+    /// Statements that run before the good and the bad project.
     #[serde(default)]
     sql: Vec<String>,
 }

@@ -102,7 +102,7 @@ pub(super) fn network(values: &Values) -> Result<Network> {
     Ok(values.get("network", read, form)?.unwrap_or_default())
 }
 
-/// Parses `reuse`. Returns true if one process may execute several calls, without network.
+/// Parses `reuse`: true if one process may execute several calls. Not allowed with network access.
 pub(super) fn reuse(name: &str, values: &Values, network: &Network, at: &Location) -> Result<bool> {
     let reuse = values.flag("reuse")?.unwrap_or_default();
     if reuse && !network.is_off() {

@@ -204,8 +204,8 @@ impl SelectionContext<'_> {
         invalid(&selector.text, "matches no model and no expectation", hint)
     }
 
-    /// Adds the intermediate models that steps read. They have no table, so they must be computed
-    /// again.
+    /// Adds the intermediate models that steps read. These models have no table, so they must be
+    /// computed again.
     fn with_intermediate(&self, steps: &BTreeSet<usize>) -> BTreeSet<usize> {
         let mut all = steps.clone();
         let mut open: Vec<usize> = steps.iter().copied().collect();

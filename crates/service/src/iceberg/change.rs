@@ -196,7 +196,7 @@ impl Change {
         self.request.message(&self.description)
     }
 
-    /// Checks if a failed change was committed after all. Either another attempt of the same
+    /// Checks if a change was committed despite an error. Either another attempt of the same
     /// request committed the change, or this attempt did and the response of the store was lost.
     async fn verify<R>(&self, made: Result<R, Problem>) -> ChangeResult<Option<R>> {
         let problem = match made {

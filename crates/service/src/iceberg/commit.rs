@@ -142,9 +142,9 @@ impl Components {
     }
 }
 
-/// Returns true if the tables contain every update that can be recognized in a table. Updates are
-/// applied atomically, so the other updates were then applied, too. Returns false if no update can
-/// be recognized.
+/// Returns true if the tables contain every update whose effect can be recognized in a table.
+/// Updates are applied atomically, so the other updates were then applied, too. Returns false if no
+/// effect can be recognized.
 fn contains(states: &TableMap, updates: &[TableUpdate]) -> bool {
     let recognisable =
         updates.iter().filter(|update| update.commit.adds() || update.commit.creates());

@@ -117,7 +117,7 @@ impl Lake {
         &self.access
     }
 
-    /// Returns the call of a principal.
+    /// Returns the input of a call for a principal.
     pub fn call(&self, by: Principal) -> Call {
         Call { service: self.service.clone(), by, known: self.known.clone() }
     }
@@ -280,7 +280,7 @@ async fn execute(service: &Service, sql: &str) {
     while rows.next().await.expect(sql).is_some() {}
 }
 
-/// Creates the objects that are not in a commit, and a run, as the owner.
+/// As the owner, creates a run, and the objects that are not part of a commit.
 async fn create_objects(service: &Service) -> Known {
     let owner = &Principal::owner();
     let tag = CreateRef { name: "v1".to_owned(), from: None, if_not_exists: false };

@@ -1,4 +1,5 @@
-//! The places of the product that create a principal. A new place fails the test.
+//! The places in the source code that create a principal. A place that is not listed fails the
+//! test.
 
 use libtest_mimic::Trial;
 use syn::{ImplItem, Item, Macro};

@@ -1,6 +1,6 @@
 //! Statements that change rows. Each statement becomes a query that finds the affected rows, and
-//! this query is planned like any other. DataFusion's own DELETE and UPDATE are not used. They
-//! change every row if the condition has a subquery, and ignore LIMIT.
+//! this query is planned like any other. DataFusion's own DELETE and UPDATE are not used, because
+//! they change every row if the condition has a subquery, and ignore LIMIT.
 
 mod assignment;
 mod delete;

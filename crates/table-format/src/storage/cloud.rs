@@ -24,8 +24,7 @@ use crate::{Error, Result};
 /// Timeout for opening a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The name of the file in the root of a warehouse that contains the id of the lake to which the
-/// warehouse belongs.
+/// Name of the file, in the root of a warehouse, with the id of the lake that owns the warehouse.
 const CLAIM_FILE: &str = "headwater-lake.json";
 
 /// Name of the folder with the contents of buckets in a warehouse. Tables do not use this folder.
@@ -344,7 +343,7 @@ impl CloudUrl {
             match found {
                 Ok(found) => return self.check_claim(&found, lake),
                 Err(error @ object_store::Error::NotFound { .. }) => {
-                    // If the bucket itself is missing, the error that says so is returned.
+                    // If the bucket is missing, return that error, which is more specific.
                     if let error @ Error::Cloud { .. } = failed(error) {
                         return Err(error);
                     }

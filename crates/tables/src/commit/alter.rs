@@ -102,8 +102,8 @@ pub enum Alteration {
     },
     /// Sets the sort order in which new rows are written; if empty, new rows are not sorted.
     SortBy(Vec<SortColumn>),
-    /// Sets the identifier fields, which become required: the columns that identify a row. Nothing
-    /// checks that their values are unique. Empty for none.
+    /// Sets the identifier fields: the columns that identify a row. They become required. No check
+    /// ensures that their values are unique. An empty list removes the identifier fields.
     Identify(Vec<String>),
     /// Sets table properties, or removes those without a value. `format-version` upgrades the
     /// table's format.

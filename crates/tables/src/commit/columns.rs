@@ -85,7 +85,7 @@ impl Columns<'_> {
         })
     }
 
-    /// Makes columns of the table required. Returns their ids, to identify rows.
+    /// Makes columns of the table required, so that they can identify rows. Returns their ids.
     pub(super) fn identify(&mut self, names: &[String]) -> Result<Vec<i32>> {
         let mut ids = Vec::with_capacity(names.len());
         for name in names {

@@ -44,7 +44,7 @@ pub(crate) fn check_partition(schema: &Schema, partition: &[PartitionField]) -> 
     spec_for(&schema, partition, None).map(drop)
 }
 
-/// Returns the metadata, without its logs, in which columns and partition fields are replaced.
+/// Returns the metadata with other columns and partition fields, and without its logs.
 pub(crate) fn replaced(
     metadata: &TableMetadata,
     schema: &SchemaRef,

@@ -24,7 +24,7 @@ use crate::{DataFile, Error, Result};
 /// the logarithm of its number of files.
 const MERGE_COUNT: usize = 16;
 
-/// The level from which on manifests are not merged. Such a manifest has 4,096 files or more.
+/// Manifests of this level or a higher level are not merged. They have 4,096 files or more.
 const MERGE_LEVEL_MAX: u32 = 3;
 
 /// Maximum number of entries of a consolidated manifest, whose size is then a few megabytes.

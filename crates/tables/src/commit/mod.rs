@@ -1,8 +1,8 @@
 //! Commits: the transition from one table state to the next.
 //!
 //! All metadata files of a commit (manifests, manifest list, metadata file) are encoded in memory,
-//! then written and fsynced together. A failed commit deletes the metadata files that it wrote.
-//! Deleting the data files of a failed commit is the task of the caller.
+//! then written and fsynced together. A failed commit deletes the metadata files that it wrote. The
+//! caller must delete the data files.
 
 pub(crate) mod alter;
 mod change;

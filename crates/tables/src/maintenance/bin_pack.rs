@@ -21,8 +21,8 @@ pub struct BinPackOptions {
     pub folds_all: bool,
     /// Files added after this time are skipped: a running change may not include them.
     pub before: Option<headwater_model::Timestamp>,
-    /// True to skip a file that is much larger than the other files of its bin together. Then a row
-    /// is rewritten only a number of times that is logarithmic in the size of its file.
+    /// True to skip a file that is much larger than all other files of its bin together. Each row
+    /// is then rewritten only O(log n) times, where n is the size of its file.
     pub skip_large: bool,
 }
 

@@ -199,7 +199,7 @@ impl<'a> Writer<'a> {
         Ok(schema)
     }
 
-    /// Writes rows; `bytes` is the memory that the batch from which they were taken uses.
+    /// Writes rows. `bytes` is the memory size of the batch that the rows are a part of.
     async fn write_rows(
         &mut self,
         splitter: &mut PartitionSplitter,

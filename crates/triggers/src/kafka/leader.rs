@@ -17,10 +17,11 @@ use super::receiver::{MEMORY_KIB, ReadRound};
 
 /// Maximum time for which the server waits for records.
 const WAIT_MS: i32 = 1_000;
-/// Sizes of responses. A first batch that is larger is sent nevertheless.
+/// Maximum sizes of a response, and of the records of one partition in it, in bytes. A server
+/// exceeds them if the first batch of records is larger.
 const FETCH_BYTES: i32 = 8 << 20;
 const PARTITION_BYTES: i32 = 1 << 20;
-/// Maximum time for which the server may ask the client to pause.
+/// Maximum pause that the server may request.
 const THROTTLE_MAX: Duration = Duration::from_secs(30);
 
 /// The partitions of a server.
@@ -56,7 +57,7 @@ impl LeaderPartitions<'_> {
                 Some((*partition, next))
             };
             // The server fills the response in the order of the partitions, so each request begins
-            // with another one.
+            // with another partition.
             let order = rotated(&readable, connection.request_count());
             let request = FetchRequest {
                 topic: &self.round.receiver.topic,
@@ -106,7 +107,8 @@ impl LeaderPartitions<'_> {
             KafkaStart::Time(time) => time.timestamp_millis(),
         };
         let topic = &self.round.receiver.topic;
-        // Request the ends before the time, so that no record between both requests is missed.
+        // Request the end offsets before the offsets of the time, so that no record between the two
+        // requests is missed.
         let ends = match self.round.receiver.start {
             KafkaStart::Time(_) => connection.offsets(topic, initial.clone(), LATEST).await?,
             KafkaStart::All | KafkaStart::New => Vec::new(),
@@ -147,7 +149,7 @@ impl LeaderPartitions<'_> {
         let mut transactions = AbortedTransactions::new(&aborted);
         let has_batches = !batches.is_empty();
         loop {
-            // Decompression may take long.
+            // Decompression can take long, so it does not run on a thread of the async runtime.
             let decode = move || -> Result<_, RecordError> {
                 let Some(batch) = RecordBatch::next(&mut batches)? else { return Ok(None) };
                 let last = batch.last_offset;

@@ -57,7 +57,7 @@ impl Stage {
         Stage { store, clock, tables, jobs, triggers }
     }
 
-    /// The process ends, and another begins.
+    /// Ends the process and starts another.
     async fn again(self) -> Self {
         self.triggers.stop();
         let triggers = open(&self.store, &self.clock, &self.tables).await.expect("triggers");
@@ -293,7 +293,7 @@ async fn waiting_events_of_a_user_over_a_limit_do_not_stop_those_of_others() {
         let is_over = user == "ana" && current.load(Ordering::Relaxed);
         Limits { money_per_day: is_over.then_some(0.0), ..Limits::default() }
     }));
-    // More events of Ana than the queue has capacity for, before one of Ben.
+    // Send more events of Ana than fit into the queue, before one event of Ben.
     let of_ana: Vec<Value> = (0..3_000).map(|number| event(&number.to_string())).collect();
     stage.triggers.accept_events(batch_of(Some("ana"), &of_ana)).await.expect("accepted");
     let mut of_ben = event("of ben");
@@ -441,7 +441,8 @@ async fn crash_at(calls: i64, dying: Dying) -> bool {
     let triggers = live(&store, &clock, &tables).await.expect("the second process");
     assert_eq!(committed(&tables), ["a", "b", "c", "d"], "{dying:?} call {calls}");
     let events = triggers.events(&TriggerEventFilter::default()).await.expect("events");
-    // An attempt after a crash reports that the event was committed, and is repeated later.
+    // After a crash, an attempt reports that the event is already committed. The attempt is
+    // repeated later.
     assert!(events.iter().all(|event| event.status != TriggerEventStatus::Failed));
     assert_eq!(events.len(), 4);
     died

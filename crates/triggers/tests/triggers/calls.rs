@@ -431,7 +431,7 @@ async fn calls_of_a_function_with_an_exhausted_budget_wait_for_the_next_day() {
     stage.tick().await;
     assert_eq!(stage.tries(), ["1", "2"]);
     stage = stage.again(dir.path()).await;
-    // The pause ends before the day does.
+    // The pause for a used budget is shorter than a day.
     for _ in 0..2 {
         stage.clock.advance(Duration::from_hours(11));
         stage.tick().await;

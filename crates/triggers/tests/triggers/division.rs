@@ -1,4 +1,4 @@
-//! Division of events: items that failed are delivered again, and the others once.
+//! Division of events: only the failed items are delivered again.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -184,7 +184,7 @@ async fn a_poison_item_ends_alone_and_the_others_are_delivered_once() {
     let (process, function) = delivered("orders", &json!({"bisect": true}), &bodies).await;
     assert_eq!(function.processed(), ["a", "b", "c", "d", "e", "f"]);
     assert_eq!(process.failed().await, ["bad"]);
-    // The item alone has all its attempts: divisions do not count.
+    // A part with a single item has all its attempts: attempts before a division do not count.
     assert_eq!(function.calls().iter().filter(|call| *call == "bad").count(), 2);
     let status = &process.triggers.list()[0];
     assert_eq!((status.pending, status.failed), (0, 1));
@@ -201,7 +201,7 @@ async fn the_parts_of_a_group_keep_their_order() {
         let expected = ["a", "b", "c", "d", "e", "f", "g", "h", "i"];
         assert_eq!(function.processed(), expected, "{settings}");
         assert_eq!(process.failed().await, ["bad"], "{settings}");
-        // The order of the calls is also that of the group.
+        // The function received the messages in the order of their group.
         let calls = function.calls.lock().expect("calls").clone();
         let good = |call: &&Vec<String>| !call.iter().any(|item| item == "bad");
         let called: Vec<String> = calls.iter().filter(good).flatten().cloned().collect();

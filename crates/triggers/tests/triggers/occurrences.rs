@@ -149,7 +149,7 @@ async fn jobs_of_a_trigger_do_not_fire_the_trigger_again() {
     let all = json!({"kinds": ["run", "trigger"]});
     let process = Process::new(vec![follows("a", &all), follows("b", &all)]).await;
     process.job(run("shop")).await;
-    // Each trigger fires for the run, and for the other trigger's delivery of the run.
+    // Each trigger fires for the run, and for the delivery of the run's event by the other trigger.
     for (name, other) in [("a", "b"), ("b", "a")] {
         let events = process.events(name).await;
         assert_eq!(subjects(&events), ["shop", other]);

@@ -490,7 +490,7 @@ async fn live(
     Ok(triggers)
 }
 
-/// Runs a process that crashes at store call `calls`, then another. Returns true after a crash.
+/// Crashes a process at store call `calls`, then runs another. Returns false without a crash.
 async fn crash_at(calls: i64, dying: Dying) -> bool {
     let (store, clock) = (memory(), clock());
     let (branch, tables) = (Arc::<Branch>::default(), Arc::<Tables>::default());

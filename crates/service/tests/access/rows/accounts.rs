@@ -47,7 +47,7 @@ pub const ROWS: &[Row] = &[
         let change = UpdateUser { disabled: Some(true), password: None };
         done(async move { c.accounts().users().update(&c.by, "made", change).await })
     }),
-    // A token does not suffice for a change of the password.
+    // A login with a token does not allow a change of the password.
     ("Users::update (own)", administers(OK), |c| {
         let change = UpdateUser { disabled: None, password: Some("a long password".to_owned()) };
         done(async move { c.accounts().users().update(&c.by, c.own(), change).await })

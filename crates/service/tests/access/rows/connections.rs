@@ -62,7 +62,8 @@ fn open(call: &Call, by: &Principal) -> Result<ConnectionHandle, Problem> {
     call.service.connections().open(by, client)
 }
 
-/// A signal that was not sent has no error, because the connection may also not exist.
+/// Converts the result of a signal. A signal that was not sent is no error, because the connection
+/// may not exist.
 fn sent(is_sent: bool) -> Result<(), Problem> {
     let missing = || Problem::new(ErrorCode::Forbidden, "not sent");
     is_sent.then_some(()).ok_or_else(missing)

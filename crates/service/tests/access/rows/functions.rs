@@ -128,7 +128,7 @@ pub const ROWS: &[Row] = &[
         let new = request(json!({"files": {}}));
         done(async move { c.service.deployments().deploy(&c.by, new).await })
     }),
-    // The owner deployed the version, so it has all rights.
+    // The version has all rights, because the owner deployed it.
     ("Deployments::activate", administers("ok"), |c| {
         done(async move { c.service.deployments().activate(&c.by, c.known.version.clone()).await })
     }),
