@@ -54,9 +54,9 @@ class Model(_Marker):
 
     `name` is the model's or table's name, `namespace.table` for a table outside the default
     namespace. `columns` are the columns to read, in this order; by default all. `filter` is an SQL
-    condition over the table's columns, applied before the function sees the table; `$name` in it is
-    a parameter. With `incremental`, a model that appends or merges reads only the rows that were
-    appended to the table since the model's last run.
+    condition over the table's columns: the function gets only the rows that match it. `$name` in
+    the condition is a parameter. With `incremental`, a model that appends or merges reads only the
+    rows that were appended to the table since the model's last run.
 
     The function gets a `pyarrow.Table`. With `batches`, it gets an iterable of
     `pyarrow.RecordBatch`es of about 100,000 rows, which are read during the iteration; each
@@ -130,16 +130,13 @@ def check_flag(value: object, what: str) -> bool:
 
 
 def check_columns(columns: object) -> tuple[str, ...]:
-    """Returns the column names as a tuple; raises an error for an invalid or duplicate name."""
-    if isinstance(columns, str) or not hasattr(columns, "__iter__"):
-        refuse(f"columns must be a list of names, not `{columns!r}`", f"Write `columns=[{columns!r}]`.")
-    names = tuple(check_text(name, "the name of a column") for name in columns)
-    if not names:
-        refuse("the list of columns is empty: `[]`", "Leave `columns` out to read every column.")
-    for index, name in enumerate(names):
-        if name in names[:index]:
-            refuse(f"column `{name}` is named twice", "Name each column once.")
-    return names
+    """Returns the column names as a tuple; raises an error for an invalid or duplicate name.""" if
+    isinstance(columns, str) or not hasattr(columns, "__iter__"): refuse(f"columns must be a list of
+    names, not `{columns!r}`", f"Write `columns=[{columns!r}]`.") names = tuple(check_text(name,
+    "the name of a column") for name in columns) if not names: refuse("the list of columns is empty:
+    `[]`", "Leave `columns` out to read every column.") for index, name in enumerate(names): if name
+    in names[:index]: refuse(f"column `{name}` is named twice", "Name each column once.") return
+    names
 
 
 def check_lineage(lineage: object) -> dict[str, tuple[str, ...]]:

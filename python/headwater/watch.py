@@ -56,7 +56,7 @@ class Watch(Runs):
         """Runs the project in a folder as `run` does, and again after each edit.
 
         Yields the outcome of each run: `report`, or `error` for a failed run or for files that
-        cannot be read. The next run starts when the caller asks for the next outcome and the files
+        cannot be read. The next run starts when the caller requests the next outcome and the files
         have changed. `interval` is the time between two reads of the files, in seconds, and the
         time without changes before a run starts. Models that an edit does not affect do not run.
         """
@@ -86,8 +86,8 @@ class Watch(Runs):
         *,
         interval: float = 0.2,
     ) -> Iterator[WatchedCall]:
-        """Calls a function of the project in a folder as `invoke_project` does, and again after each
-        edit.
+        """Calls a function of the project in a folder as `invoke_project` does, and again after
+        each edit.
 
         Yields the outcome of each call: `result`, or `error` for a failed call or for files that
         cannot be read. `interval` is as in `watch`.

@@ -1,5 +1,5 @@
-"""Inputs that a function reads batch by batch. The server produces the rows while the function
-runs, or they come from an existing table.
+"""Inputs that a function reads batch by batch. The rows come from the server, which produces them
+while the function runs, or from an existing table.
 
 A feed is a `SOCK_SEQPACKET` socket. The worker requests each batch; the response contains the
 number of a file, and the length of the batch in this file. The server sends the file's descriptor
@@ -158,7 +158,7 @@ class Feed:
                     return None
                 return pyarrow.ipc.read_record_batch(buffer, self.schema)
         except BaseException:
-            # A batch that was received but not returned is lost.
+            # If the iteration is interrupted here, the received batch would be lost.
             if taken:
                 self._lost = number
             raise
@@ -197,24 +197,13 @@ class Feed:
         answer = json.loads(data)
         return answer, self._take(answer, received, pyarrow)
 
-    def _take(self, answer, received, pyarrow):
-        for gone in answer["gone"]:
-            self._files.pop(gone, None)
-        number = answer.get("file")
-        if number is None:
-            return None
-        if received:
-            size = answer["size"]
-            try:
-                self._files[number] = tables.Mapped(size, [(0, size, 0, 0)], received)
-            finally:
-                os.close(received[0])
-        mapped = self._files.get(number)
-        if mapped is None:
-            raise InputFailed(f"a batch of `{self._name}` cannot be opened: too many files are open")
-        self._leased.add(number)
-        lease = Lease(self._dropped, number, mapped)
-        return pyarrow.foreign_buffer(mapped.address, answer["bytes"], lease)
+    def _take(self, answer, received, pyarrow): for gone in answer["gone"]: self._files.pop(gone,
+    None) number = answer.get("file") if number is None: return None if received: size =
+    answer["size"] try: self._files[number] = tables.Mapped(size, [(0, size, 0, 0)], received)
+    finally: os.close(received[0]) mapped = self._files.get(number) if mapped is None: raise
+    InputFailed(f"a batch of `{self._name}` cannot be opened: too many files are open")
+    self._leased.add(number) lease = Lease(self._dropped, number, mapped) return
+    pyarrow.foreign_buffer(mapped.address, answer["bytes"], lease)
 
     def stop(self, number):
         """Cancels an iteration."""

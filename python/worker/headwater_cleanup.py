@@ -15,8 +15,8 @@ def leaves_something():
     return any(beginning_of(file).count(b"\n") > empty for file, empty in LISTS)
 
 
-# Files that list kernel objects, each with the number of lines that it has without objects.
-LISTS = [("/proc/self/timers", 0)] + [(f"/proc/sysvipc/{kind}", 1) for kind in ("shm", "sem", "msg")]
+# Files that list kernel objects, each with the number of lines that it has without objects. LISTS =
+[("/proc/self/timers", 0)] + [(f"/proc/sysvipc/{kind}", 1) for kind in ("shm", "sem", "msg")]
 
 # The open files of `LISTS`, by path. They stay open, because opening takes longer than reading.
 OPEN = {}
@@ -32,7 +32,8 @@ def beginning_of(file):
     except FileNotFoundError:
         return b""
     except OSError:
-        # The function closed the file. Return more lines than an empty list has.
+        # The function closed the file, so its content is unknown. Return more lines than an empty
+        # list has.
         OPEN.pop(file, None)
         return b"\n\n"
 
@@ -70,7 +71,7 @@ def end_processes():
     try:
         os.kill(-1, signal.SIGKILL)
     except ProcessLookupError:
-        return  # There is no other process, not even an ended process to wait for.
+        return  # There is no other process, not even one that has ended and must be reaped.
     try:
         while os.waitpid(-1, 0):
             pass

@@ -6,8 +6,8 @@ environment's folder can be removed at any time; the bytecode of a partly compil
 discarded.
 
 An environment finds stored bytecode by the content of a package's RECORD. A package whose RECORD
-does not match its files is not compiled, because its bytecode would be used for the genuine package
-with this RECORD.
+does not match its files is not compiled, because other environments would use its bytecode for the
+genuine package with this RECORD.
 """
 
 import base64
@@ -33,7 +33,8 @@ class RecordMismatch(Exception):
 
 def sources(record):
     """Yields the paths of the modules that a RECORD lists with a digest, except test suites. The
-    paths are relative to the packages' folder. Raises `RecordMismatch` if a digest does not match."""
+    paths are relative to the packages' folder. Raises `RecordMismatch` if a digest does not
+    match."""
     packages = os.path.realpath(os.path.dirname(os.path.dirname(record)))
     with open(record, encoding="utf-8", newline="") as file:
         for row in csv.reader(file):

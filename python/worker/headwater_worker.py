@@ -4,8 +4,8 @@ allow the reuse of the process.
 Descriptor 3 is a `SOCK_SEQPACKET` socket to the server. The worker receives a task as JSON (in a
 memory file if the task is long) and the files of the input tables, which are read-only. Tables are
 memory-mapped, never copied. Each printed line is sent with the line of code that printed it. The
-result is sent in a memory file that is written once, or in the message if the result is short and
-not a table. Exceptions are sent with the frames of the user's code. This module imports few
+result is sent in a memory file that is written once. A short result that is not a table is sent in
+the message. Exceptions are sent with the frames of the user's code. This module imports few
 modules, and none that a project could shadow.
 """
 
@@ -346,19 +346,11 @@ def why_no_rows(rows):
 
 def why_no_column(name, values, error):
     """Returns the reason why values cannot be one column: two incompatible values, or else Arrow's
-    error."""
-    numbers = {"int", "float"}
-    first = None
-    for number, value in enumerate(values, 1):
-        kind = type_name(value)
-        if value is None:
-            continue
-        if first is None:
-            first = (number, value, kind)
-        elif kind != first[2] and not {kind, first[2]} <= numbers:
-            row, other, _ = first
-            return f"column `{name}` has {shown(other)} in row {row}, and {shown(value)} in row {number}"
-    return f"column `{name}` cannot be converted: {message_of(error)}"
+    error.""" numbers = {"int", "float"} first = None for number, value in enumerate(values, 1):
+    kind = type_name(value) if value is None: continue if first is None: first = (number, value,
+    kind) elif kind != first[2] and not {kind, first[2]} <= numbers: row, other, _ = first return
+    f"column `{name}` has {shown(other)} in row {row}, and {shown(value)} in row {number}" return
+    f"column `{name}` cannot be converted: {message_of(error)}"
 
 
 def shown(value):
@@ -397,16 +389,12 @@ def widened(pyarrow, column):
     return column if kind == column.type else column.cast(kind)
 
 
-def widened_type(pyarrow, kind):
-    types = pyarrow.types
-    if types.is_decimal(kind) and kind.precision <= DECIMAL_DIGITS_MAX:
-        return pyarrow.decimal128(DECIMAL_DIGITS_MAX, kind.scale)
-    if types.is_list(kind):
-        return pyarrow.list_(kind.value_field.with_type(widened_type(pyarrow, kind.value_type)))
-    if types.is_struct(kind):
-        fields = [kind.field(index) for index in range(kind.num_fields)]
-        return pyarrow.struct([field.with_type(widened_type(pyarrow, field.type)) for field in fields])
-    return kind
+def widened_type(pyarrow, kind): types = pyarrow.types if types.is_decimal(kind) and kind.precision
+<= DECIMAL_DIGITS_MAX: return pyarrow.decimal128(DECIMAL_DIGITS_MAX, kind.scale) if
+types.is_list(kind): return pyarrow.list_(kind.value_field.with_type(widened_type(pyarrow,
+kind.value_type))) if types.is_struct(kind): fields = [kind.field(index) for index in
+range(kind.num_fields)] return pyarrow.struct([field.with_type(widened_type(pyarrow, field.type))
+for field in fields]) return kind
 
 
 def to_bool(value):
@@ -461,7 +449,7 @@ def send_whole(server, table, task, inputs):
 
 def send_table(server, table, task, inputs):
     """Sends an in-memory table as a whole, and other tables in parts. While this function writes a
-    part, the server may be storing the previous part, but no earlier part."""
+    part, the server may still be storing the previous part. All earlier parts are stored."""
     if hasattr(table, "to_batches"):
         send_whole(server, table, task, inputs)
         return
@@ -515,8 +503,8 @@ def send_value(server, value, function):
         server.hold("value", text=text)
         return
     if len(text) <= SHORT_BYTES_MAX:
-        # Send the result now, because the runtime of another language may need long to end the
-        # call.
+        # Send the result now, because the runtime of another language may take a long time to end
+        # the call.
         server.send("value", text=text)
         return
     descriptor = lake.memory_file("headwater-value")
@@ -563,22 +551,16 @@ def chain(error):
 
 def hint_for(error, task):
     """Returns a hint for known exceptions, with the names of the package that the project uses
-    (`headwater` or `bauplan`)."""
-    names = ("bauplan", "internet_access") if "bauplan" in sys.modules else ("headwater", "network")
-    for cause in chain(error):
-        if isinstance(cause, ModuleNotFoundError) and cause.name:
-            top = cause.name.split(".")[0]
-            package = INSTALLED_AS.get(top, top.replace("_", "-"))
-            usual = f"`pip={{...}}` in the function's `@{names[0]}.python`"
-            return f'Add `"{package}"` to {getattr(found(task), "packages_setting", usual)}.'
-        if isinstance(cause, OSError):
-            unreachable = isinstance(cause, socket.gaierror) or cause.errno in NETWORK_ERRNOS
-            if unreachable and not task["network"]:
-                return f"Set `{names[1]}=True` in the function's decorator: it has no network otherwise."
-            if cause.errno in (13, 30):
-                return "Write to `/tmp`: all other folders are read-only."
-            if cause.errno == 24:
-                import resource
+    (`headwater` or `bauplan`).""" names = ("bauplan", "internet_access") if "bauplan" in
+    sys.modules else ("headwater", "network") for cause in chain(error): if isinstance(cause,
+    ModuleNotFoundError) and cause.name: top = cause.name.split(".")[0] package =
+    INSTALLED_AS.get(top, top.replace("_", "-")) usual = f"`pip={{...}}` in the function's
+    `@{names[0]}.python`" return f'Add `"{package}"` to {getattr(found(task), "packages_setting",
+    usual)}.' if isinstance(cause, OSError): unreachable = isinstance(cause, socket.gaierror) or
+    cause.errno in NETWORK_ERRNOS if unreachable and not task["network"]: return f"Set
+    `{names[1]}=True` in the function's decorator: it has no network otherwise." if cause.errno in
+    (13, 30): return "Write to `/tmp`: all other folders are read-only." if cause.errno == 24:
+    import resource
 
                 most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
                 return f"Close unused files: a function has at most {most:,} open at a time."
@@ -743,7 +725,7 @@ def main():
     task, descriptors = server.receive_task()
     while call(server, task, descriptors):
         task, descriptors = server.receive_task()
-    # Skip the normal exit of the interpreter, which takes long with large packages.
+    # Skip the normal exit of the interpreter, which takes a long time with large packages.
     os._exit(0)
 
 
@@ -795,7 +777,7 @@ def is_open(file):
     try:
         return not file.closed
     except ValueError:
-        return False  # Its buffer was detached.
+        return False  # The user's code detached the buffer of this stream.
 
 
 def report(server, task, error):

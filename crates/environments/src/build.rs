@@ -99,7 +99,7 @@ impl Environments {
     fn make_current(&self, id: &str, folder: &Path) -> Result<()> {
         let (link, new) = (self.folder.join(id), self.folder.join(owned(BUILDING)));
         if fs::symlink_metadata(&link).is_ok_and(|found| found.is_dir()) {
-            // In the older folder layout, a folder is in the place of the link.
+            // In the older folder layout, there is a folder instead of the link.
             let _ = fs::rename(&link, self.folder.join(format!("{id}.old")));
         }
         std::os::unix::fs::symlink(name(folder), &new)
@@ -109,7 +109,7 @@ impl Environments {
         Ok(())
     }
 
-    /// Resolves and installs the packages: in one step if uv's cache has all of them.
+    /// Resolves and installs the packages: in one step if uv's cache contains all of them.
     async fn fill(
         &self,
         uv: &Uv,

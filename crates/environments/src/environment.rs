@@ -15,10 +15,11 @@ pub struct EnvironmentSpec {
     pub python: Option<String>,
     /// Version by package. A version may be partial (`1.37`), a specifier (`>=2,<3`) or empty.
     pub packages: BTreeMap<String, String>,
-    /// Programs of the host that the function calls, such as `chromium`. They are only checked.
+    /// Programs of the host that the function calls, such as `chromium`. Their presence is checked;
+    /// they are not installed.
     pub system: Vec<String>,
-    /// Exact version by package, of all packages to install: those of an earlier build. If empty,
-    /// the versions are resolved.
+    /// Exact versions of all packages to install, by package, from an earlier build. If empty, the
+    /// versions are resolved.
     pub pins: BTreeMap<String, String>,
 }
 
@@ -68,7 +69,7 @@ impl std::fmt::Display for EnvironmentEvent {
 /// One build of an environment: a Python with packages.
 #[derive(Debug, Clone)]
 pub struct Environment {
-    /// Hash over the Python version and the requirements.
+    /// Hash of the Python version and the requirements.
     pub id: String,
     /// Name of the build. A rebuild has the same `id` and another `build`.
     pub build: String,
@@ -76,7 +77,7 @@ pub struct Environment {
     pub python: PathBuf,
     /// The Python version, such as `3.11`.
     pub version: String,
-    /// Version by package, of all installed packages.
+    /// Versions of all installed packages, by package.
     pub packages: BTreeMap<String, String>,
     /// The requested packages.
     pub requested: Vec<String>,

@@ -133,8 +133,8 @@ impl User {
         }
     }
 
-    /// Checks the folder of an entry. With the sticky bit only the owner of an entry can replace
-    /// it, but any user can add a program, or a link to one.
+    /// Checks the folder of an entry. With the sticky bit, only the owner of an entry can replace
+    /// the entry, but any user can add a program or a link to one.
     fn check_entry(
         &self,
         at: &Path,

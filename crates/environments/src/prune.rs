@@ -1,7 +1,7 @@
 //! Listing, removing and rebuilding environments.
 //!
-//! A folder that a function may still use is never removed. A rebuild creates another folder, and
-//! the old one is removed once no server holds a lock on it.
+//! A folder that a function may still use is never removed. A rebuild creates another folder. The
+//! old folder is removed when no server holds a lock on it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -87,7 +87,8 @@ impl Environments {
 
     /// Returns the name of the current build.
     pub fn current_build(&self, id: &str) -> Option<String> {
-        // Each call of a function checks this: `canonicalize` would read every parent folder.
+        // `canonicalize` would read every parent folder, which takes too long for a check at each
+        // call of a function.
         let build = std::fs::read_link(self.folder.join(id)).ok()?;
         self.folder.join(&build).exists().then(|| name(&build))
     }

@@ -280,7 +280,8 @@ mod tests {
         let (root, search) = machine();
         let mut candidates = candidates(&search);
         assert_eq!(candidates.next().unwrap().version(), "3.11.7");
-        // An iterator that had read the other folders would still yield their interpreters.
+        // If the iterator had already read the other folders, it would still yield their
+        // interpreters.
         fs::remove_dir_all(root.path().join("usr")).unwrap();
         fs::remove_dir_all(root.path().join("pyenv/versions/3.12.1")).unwrap();
         assert!(candidates.all(|one| one.minor < 12));

@@ -1,6 +1,6 @@
 //! Identity of a process: its id and start time, which together are unique until the machine
-//! restarts. Names of files and control groups start with the identity, so that those of ended
-//! processes can be found and removed.
+//! restarts. Names of files and control groups start with this identity, so that files and groups
+//! of ended processes can be found and removed.
 
 use std::fs;
 

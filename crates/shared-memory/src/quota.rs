@@ -94,8 +94,8 @@ impl QuotaReservation {
         grown.is_ok()
     }
 
-    /// Increases this charge on the disk quota. Errors: the disk quota is exhausted, reported as a
-    /// full disk.
+    /// Increases this charge on the disk quota. Fails with the error of a full disk if the quota is
+    /// exhausted.
     pub(crate) fn grow_on_disk(&mut self, bytes: u64) -> io::Result<()> {
         if self.grow(bytes) {
             return Ok(());

@@ -15,7 +15,7 @@ const PER_CALL_MAX: usize = 1024;
 /// The maximum number of concurrent connections of all calls.
 const TOTAL_MAX: u64 = 1 << 16;
 
-/// Divisor that computes the connection limit from the descriptor limit. A connection uses two
+/// The connection limit is the descriptor limit divided by this number: a connection uses two
 /// descriptors, and half of all descriptors must stay free.
 const DESCRIPTORS_PER_CONNECTION: u64 = 4;
 

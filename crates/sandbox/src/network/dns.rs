@@ -1,5 +1,5 @@
-//! DNS for sandboxes: queries are forwarded to the host's nameservers. Queries of a sandbox with a
-//! list of hosts are not forwarded, and the response for an unlisted name is "no such name".
+//! DNS for sandboxes: queries are forwarded to the host's nameservers. If a sandbox has a list of
+//! hosts, its queries are not forwarded, and the response for an unlisted name is "no such name".
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
@@ -77,7 +77,8 @@ pub(super) async fn serve(socket: UdpSocket, proxy: Arc<Proxy>) {
 async fn deny(query: &[u8], proxy: &Proxy) -> Option<Vec<u8>> {
     let (name, end) = name_of(query)?;
     let listed = proxy.policy().lists(&name);
-    // Do not report queries below `.arpa`, because libraries send them on their own.
+    // Do not report queries below `.arpa`, because libraries send such queries without a request of
+    // the user's code.
     if !listed && !name.to_ascii_lowercase().ends_with(".arpa") {
         // Report only valid host names, because any other name may be arbitrary text.
         let host = name.parse::<Host>().ok().filter(|host| host.port.is_none());

@@ -136,8 +136,7 @@ impl EgressPolicy {
 
     /// Returns the addresses to try for a requested destination, or the reason for its denial.
     pub(super) fn targets(&self, wanted: SocketAddr) -> Result<Vec<SocketAddr>, Denial> {
-        // Connect to a NAT64 address as it is, because the embedded IPv4 address may be
-        // unreachable.
+        // Connect to a NAT64 address itself, because the embedded IPv4 address may be unreachable.
         let address = wanted.ip().to_canonical();
         let wanted = SocketAddr::new(address, wanted.port());
         let is_own = |address| self.connections.is_own(address);

@@ -20,7 +20,8 @@ pub fn is_own_address(address: IpAddr) -> bool {
     match route_to(address) {
         Ok(kind) => kind != UNICAST,
         Err(rustix::io::Errno::NETUNREACH | rustix::io::Errno::HOSTUNREACH) => false,
-        // On an error, treat the address as the host's, so that the connection is denied.
+        // On an error, treat the address as an address of the host, so that the connection is
+        // denied.
         Err(_) => true,
     }
 }

@@ -67,7 +67,7 @@ pub(super) struct Proxy {
     permits: Arc<Semaphore>,
 }
 
-/// Serves the network of a call in a separate task. The task ends after `over` is cancelled and the
+/// Serves the network of a call in a separate task. The task ends after `over` is cancelled and all
 /// bytes that the function has sent are forwarded.
 pub fn serve_proxy(
     sockets: ProxySockets,
@@ -127,7 +127,7 @@ impl Proxy {
                 let _ = inside.set_nodelay(true);
                 let _ = copy_bidirectional(&mut inside, &mut outside).await;
             }
-            // Reset the connection, as a host does that refuses connections.
+            // Reset the connection, as a host that refuses connections does.
             _ => drop(inside.set_zero_linger()),
         }
     }

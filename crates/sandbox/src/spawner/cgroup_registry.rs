@@ -1,8 +1,8 @@
 //! Records of control groups, for the cleanup after a killed spawner.
 //!
-//! A spawner removes its groups when it exits, even after its server was killed. But the groups of
-//! a killed spawner remain. The next spawner may run in another part of the hierarchy and could not
-//! find these groups, so a file records their paths.
+//! A spawner removes its groups when it exits, even if its server was killed. But the groups of a
+//! killed spawner remain. The next spawner may run in another part of the hierarchy, where it
+//! cannot find these groups. So a file records their paths.
 
 use std::fs;
 use std::io::{self, Write as _};

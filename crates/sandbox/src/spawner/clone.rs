@@ -1,7 +1,7 @@
 //! Sandbox of a clone, created inside the sandbox of its zygote.
 //!
 //! A zygote has no privileges, so it cannot create namespaces or mounts. The spawner cannot create
-//! a process with the zygote's memory. So each does one half of the work:
+//! a process with the zygote's memory. So the work is divided between them:
 //!
 //! 1. The spawner starts a *fork helper*. The helper enters the zygote's namespaces, switches to
 //!    the zygote's user and clones the first process of a new sandbox. This process is in a new
@@ -260,8 +260,8 @@ fn send_order(
 fn reap_processes() -> ! {
     loop {
         if system::wait_for_signal() == libc::SIGTERM {
-            // The function is the next process in this pid namespace after its init process, so its
-            // id is 2.
+            // In this pid namespace, the function is the next process after the init process, so
+            // its id is 2.
             system::kill(2, libc::SIGTERM);
         }
         while system::wait_child(-1).is_some() {}

@@ -165,7 +165,8 @@ impl MainLoop {
         self.fork_helpers.retain(|(helper, _)| *helper != pid);
     }
 
-    /// Kills and reaps unreported children, unless a pending clone could own one of them.
+    /// Kills and reaps unreported children. Does nothing while a pending clone could own one of
+    /// them.
     pub(super) fn end_unknown_children(&mut self) {
         if !self.unknown_children || !self.pending.is_empty() {
             return;

@@ -119,7 +119,7 @@ pub(super) fn run_until_done(
 
 /// Closes all descriptors of the spawner except those of this process and `more`.
 pub(super) fn close_spawner_descriptors(setup: &ProcessSetup, more: &[BorrowedFd<'_>]) {
-    // Zygotes and clones keep the spawner's short slice until the end of the boost.
+    // Zygotes and clones keep the spawner's short time slice until their CPU boost ends.
     if matches!(setup.spec.confinement, Confinement::Tool) {
         set_default_time_slice();
     }
@@ -350,7 +350,7 @@ fn supervise(setup: ProcessSetup) -> StepResult<i32> {
 
 /// Applies the last restrictions before the program starts: landlock if the process has its own
 /// root, and the system call filter. Clones of a zygote apply landlock themselves, because each
-/// clone has another `/tmp`.
+/// clone has its own `/tmp`.
 fn restrict(setup: &ProcessSetup) -> StepResult {
     if matches!(setup.spec.confinement, Confinement::Sandbox(_))
         && !setup.spec.zygote

@@ -167,8 +167,8 @@ impl Readers {
         }
         let until = successor(prefix);
         let end = if until.is_some() { " AND key < ?" } else { "" };
-        // The key that equals the prefix is a separate branch, because the index returns its
-        // entries in the order of positions.
+        // The key that equals the prefix has a separate SELECT, because the index returns the
+        // entries of one key in the order of positions.
         let branch = |condition: &str| {
             format!(
                 "SELECT position, key, value FROM entries INDEXED BY entries_by_key \
