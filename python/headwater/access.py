@@ -22,8 +22,7 @@ class Access(Requests):
     # Users.
 
     def whoami(self) -> dict[str, Any]:
-        """Returns the identity of this client: `name`, `method`, `roles`, `permissions`,
-        `limits`."""
+        """Returns the identity of this client: `name`, `method`, `roles`, `permissions`, `limits`."""
         return self._dict("GET", "/v1/whoami")
 
     def users(self) -> list[dict[str, Any]]:

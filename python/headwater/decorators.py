@@ -234,16 +234,21 @@ def function(
     return _attach("function", settings)
 
 
-def _attach(kind: str, settings: Mapping[str, object]) -> Callable[[Function], Function]: def
-decorate(function: Function) -> Function: if not callable(function): refuse(f"`@headwater.{kind}`
-decorates functions, not `{function!r}`") title = _title(function) noted: dict[str, Mapping[str,
-object]] = getattr(function, "__headwater__", {}) if kind in noted: refuse(f"function `{title}` has
-`@headwater.{kind}` twice", "Keep one of them.") both = sorted({kind, *noted} & {"model",
-"expectation", "function"}) if len(both) > 1: said = {"model": "a model", "expectation": "an
-expectation", "function": "a callable"} first, second = sorted((said[one] for one in both),
-key=lambda text: "model" not in text) refuse(f"function `{title}` is both {first} and {second}",
-"Write two functions.") function.__headwater__ = {**noted, kind: settings}  # type:
-ignore[attr-defined] return function
+def _attach(kind: str, settings: Mapping[str, object]) -> Callable[[Function], Function]:
+    def decorate(function: Function) -> Function:
+        if not callable(function):
+            refuse(f"`@headwater.{kind}` decorates functions, not `{function!r}`")
+        title = _title(function)
+        noted: dict[str, Mapping[str, object]] = getattr(function, "__headwater__", {})
+        if kind in noted:
+            refuse(f"function `{title}` has `@headwater.{kind}` twice", "Keep one of them.")
+        both = sorted({kind, *noted} & {"model", "expectation", "function"})
+        if len(both) > 1:
+            said = {"model": "a model", "expectation": "an expectation", "function": "a callable"}
+            first, second = sorted((said[one] for one in both), key=lambda text: "model" not in text)
+            refuse(f"function `{title}` is both {first} and {second}", "Write two functions.")
+        function.__headwater__ = {**noted, kind: settings}  # type: ignore[attr-defined]
+        return function
 
     return decorate
 
@@ -252,19 +257,26 @@ def _title(function: object) -> str:
     return str(getattr(function, "__name__", repr(function)))
 
 
-def _check_name(name: object, kind: str) -> str: if callable(name): hint = f"Write
-`@headwater.{kind}()`." refuse(f"`@headwater.{kind}` is used without parentheses on
-`{_title(name)}`", hint) text = check_text(name, f"the name of the {kind}") # The server checks the
-other rules. if not all(part and part == part.strip() and RESERVED.isdisjoint(part) for part in
-text.split(".")): hint = "Choose a valid name, as in `orders`, `my-orders` or `sales.orders`."
-refuse(f"`{text}` is not a usable {kind} name", hint) return text
+def _check_name(name: object, kind: str) -> str:
+    if callable(name):
+        hint = f"Write `@headwater.{kind}()`."
+        refuse(f"`@headwater.{kind}` is used without parentheses on `{_title(name)}`", hint)
+    text = check_text(name, f"the name of the {kind}")
+    # The server checks the other rules.
+    if not all(part and part == part.strip() and RESERVED.isdisjoint(part) for part in text.split(".")):
+        hint = "Choose a valid name, as in `orders`, `my-orders` or `sales.orders`."
+        refuse(f"`{text}` is not a usable {kind} name", hint)
+    return text
 
 
-def _check_callable_name(name: object) -> str: if callable(name): hint = "Write
-`@headwater.function()`." refuse(f"`@headwater.function` is used without parentheses on
-`{_title(name)}`", hint) text = check_text(name, "the name of the function") if len(text) > 200 or
-not all(one.isascii() and (one.isalnum() or one in "_-.") for one in text): refuse(f"`{text}` is not
-a valid function name", "Use letters, digits, `_`, `-` and `.`.") return text
+def _check_callable_name(name: object) -> str:
+    if callable(name):
+        hint = "Write `@headwater.function()`."
+        refuse(f"`@headwater.function` is used without parentheses on `{_title(name)}`", hint)
+    text = check_text(name, "the name of the function")
+    if len(text) > 200 or not all(one.isascii() and (one.isalnum() or one in "_-.") for one in text):
+        refuse(f"`{text}` is not a valid function name", "Use letters, digits, `_`, `-` and `.`.")
+    return text
 
 
 def _check_materialization(value: object) -> str:
@@ -377,14 +389,21 @@ def _check_outputs(value: object) -> tuple[str, ...]:
     return tuple(value)
 
 
-def _check_triggers(on: object) -> tuple[dict[str, object], ...]: hint = 'Write a list of dicts,
-such as `on=[{"schedule": "0 6 * * *"}]`.' if isinstance(on, str) or hasattr(on, "items") or not
-hasattr(on, "__iter__"): refuse(f"on must be a list of triggers, not `{on!r}`", hint) triggers = []
-for trigger in on: if not hasattr(trigger, "items"): refuse(f"`{trigger!r}` is not a trigger", hint)
-for key in trigger: # The server checks the other rules. if check_text(key, "the key of a trigger")
-in TARGETS: other = "Remove the key, or declare the trigger in headwater.toml." refuse(f"a trigger
-in `on` always calls its function; the key `{key}` is not supported", other)
-triggers.append(dict(trigger)) return tuple(triggers)
+def _check_triggers(on: object) -> tuple[dict[str, object], ...]:
+    hint = 'Write a list of dicts, such as `on=[{"schedule": "0 6 * * *"}]`.'
+    if isinstance(on, str) or hasattr(on, "items") or not hasattr(on, "__iter__"):
+        refuse(f"on must be a list of triggers, not `{on!r}`", hint)
+    triggers = []
+    for trigger in on:
+        if not hasattr(trigger, "items"):
+            refuse(f"`{trigger!r}` is not a trigger", hint)
+        for key in trigger:
+            # The server checks the other rules.
+            if check_text(key, "the key of a trigger") in TARGETS:
+                other = "Remove the key, or declare the trigger in headwater.toml."
+                refuse(f"a trigger in `on` always calls its function; the key `{key}` is not supported", other)
+        triggers.append(dict(trigger))
+    return tuple(triggers)
 
 
 def _check_concurrency(kind: str, value: object) -> int | None:

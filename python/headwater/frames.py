@@ -48,15 +48,20 @@ def to_stream(value: Any) -> bytes:
     return content
 
 
-def _to_arrow(pyarrow: Any, value: Any) -> Any: name =
-f"{type(value).__module__.partition('.')[0]}.{type(value).__name__}" if isinstance(value, list) and
-value and all(isinstance(row, dict) for row in value): return _widened(pyarrow,
-pyarrow.Table.from_pylist(_filled(value))) if not is_table(value): hint = "Pass a pyarrow table, a
-pandas or polars data frame, or a list of dicts with the rows." raise make("invalid_argument",
-f"`{type(value).__name__}` is not a table", hint) if name == "pandas.DataFrame": return
-_from_pandas(pyarrow, value) if name == "polars.LazyFrame": value = value.collect() if
-name.startswith("polars."): return value.to_arrow() return value.read_all() if
-name.endswith("RecordBatchReader") else value
+def _to_arrow(pyarrow: Any, value: Any) -> Any:
+    name = f"{type(value).__module__.partition('.')[0]}.{type(value).__name__}"
+    if isinstance(value, list) and value and all(isinstance(row, dict) for row in value):
+        return _widened(pyarrow, pyarrow.Table.from_pylist(_filled(value)))
+    if not is_table(value):
+        hint = "Pass a pyarrow table, a pandas or polars data frame, or a list of dicts with the rows."
+        raise make("invalid_argument", f"`{type(value).__name__}` is not a table", hint)
+    if name == "pandas.DataFrame":
+        return _from_pandas(pyarrow, value)
+    if name == "polars.LazyFrame":
+        value = value.collect()
+    if name.startswith("polars."):
+        return value.to_arrow()
+    return value.read_all() if name.endswith("RecordBatchReader") else value
 
 
 def _filled(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

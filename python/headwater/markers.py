@@ -130,13 +130,16 @@ def check_flag(value: object, what: str) -> bool:
 
 
 def check_columns(columns: object) -> tuple[str, ...]:
-    """Returns the column names as a tuple; raises an error for an invalid or duplicate name.""" if
-    isinstance(columns, str) or not hasattr(columns, "__iter__"): refuse(f"columns must be a list of
-    names, not `{columns!r}`", f"Write `columns=[{columns!r}]`.") names = tuple(check_text(name,
-    "the name of a column") for name in columns) if not names: refuse("the list of columns is empty:
-    `[]`", "Leave `columns` out to read every column.") for index, name in enumerate(names): if name
-    in names[:index]: refuse(f"column `{name}` is named twice", "Name each column once.") return
-    names
+    """Returns the column names as a tuple; raises an error for an invalid or duplicate name."""
+    if isinstance(columns, str) or not hasattr(columns, "__iter__"):
+        refuse(f"columns must be a list of names, not `{columns!r}`", f"Write `columns=[{columns!r}]`.")
+    names = tuple(check_text(name, "the name of a column") for name in columns)
+    if not names:
+        refuse("the list of columns is empty: `[]`", "Leave `columns` out to read every column.")
+    for index, name in enumerate(names):
+        if name in names[:index]:
+            refuse(f"column `{name}` is named twice", "Name each column once.")
+    return names
 
 
 def check_lineage(lineage: object) -> dict[str, tuple[str, ...]]:

@@ -86,8 +86,8 @@ class Watch(Runs):
         *,
         interval: float = 0.2,
     ) -> Iterator[WatchedCall]:
-        """Calls a function of the project in a folder as `invoke_project` does, and again after
-        each edit.
+        """Calls a function of the project in a folder as `invoke_project` does, and again after each
+        edit.
 
         Yields the outcome of each call: `result`, or `error` for a failed call or for files that
         cannot be read. `interval` is as in `watch`.

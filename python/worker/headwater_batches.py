@@ -197,13 +197,24 @@ class Feed:
         answer = json.loads(data)
         return answer, self._take(answer, received, pyarrow)
 
-    def _take(self, answer, received, pyarrow): for gone in answer["gone"]: self._files.pop(gone,
-    None) number = answer.get("file") if number is None: return None if received: size =
-    answer["size"] try: self._files[number] = tables.Mapped(size, [(0, size, 0, 0)], received)
-    finally: os.close(received[0]) mapped = self._files.get(number) if mapped is None: raise
-    InputFailed(f"a batch of `{self._name}` cannot be opened: too many files are open")
-    self._leased.add(number) lease = Lease(self._dropped, number, mapped) return
-    pyarrow.foreign_buffer(mapped.address, answer["bytes"], lease)
+    def _take(self, answer, received, pyarrow):
+        for gone in answer["gone"]:
+            self._files.pop(gone, None)
+        number = answer.get("file")
+        if number is None:
+            return None
+        if received:
+            size = answer["size"]
+            try:
+                self._files[number] = tables.Mapped(size, [(0, size, 0, 0)], received)
+            finally:
+                os.close(received[0])
+        mapped = self._files.get(number)
+        if mapped is None:
+            raise InputFailed(f"a batch of `{self._name}` cannot be opened: too many files are open")
+        self._leased.add(number)
+        lease = Lease(self._dropped, number, mapped)
+        return pyarrow.foreign_buffer(mapped.address, answer["bytes"], lease)
 
     def stop(self, number):
         """Cancels an iteration."""

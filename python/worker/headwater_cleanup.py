@@ -15,8 +15,8 @@ def leaves_something():
     return any(beginning_of(file).count(b"\n") > empty for file, empty in LISTS)
 
 
-# Files that list kernel objects, each with the number of lines that it has without objects. LISTS =
-[("/proc/self/timers", 0)] + [(f"/proc/sysvipc/{kind}", 1) for kind in ("shm", "sem", "msg")]
+# Files that list kernel objects, each with the number of lines that it has without objects.
+LISTS = [("/proc/self/timers", 0)] + [(f"/proc/sysvipc/{kind}", 1) for kind in ("shm", "sem", "msg")]
 
 # The open files of `LISTS`, by path. They stay open, because opening takes longer than reading.
 OPEN = {}

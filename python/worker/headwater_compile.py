@@ -33,8 +33,7 @@ class RecordMismatch(Exception):
 
 def sources(record):
     """Yields the paths of the modules that a RECORD lists with a digest, except test suites. The
-    paths are relative to the packages' folder. Raises `RecordMismatch` if a digest does not
-    match."""
+    paths are relative to the packages' folder. Raises `RecordMismatch` if a digest does not match."""
     packages = os.path.realpath(os.path.dirname(os.path.dirname(record)))
     with open(record, encoding="utf-8", newline="") as file:
         for row in csv.reader(file):

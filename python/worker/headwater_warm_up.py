@@ -46,16 +46,29 @@ TASK = {
 
 def warm_up(worker, refresh):
     """Runs the warm-up calls. Their errors are ignored: a real call reports an unusable package."""
-    kept = [sys.stdin, sys.stdout, sys.stderr, sys.argv, sys.path[:],
-    signal.getsignal(signal.SIGTERM)] folder, variables = os.getcwd(), dict(os.environ) mine, theirs
-    = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET) mine.setblocking(False) server =
-    worker.Server(theirs.detach()) try: with mine: WarmUp(worker, server, mine, refresh).run()
-    finally: worker.FOUND.clear() worker.SHADOWED.clear() server.socket.close() sys.stdin,
-    sys.stdout, sys.stderr, sys.argv, sys.path[:] = kept[:5] # Clones close all descriptors. If a
-    file object stayed open, it would later close another # file whose descriptor has the same
-    number. if worker.STDIN[0] is not None: worker.STDIN[0].close() worker.STDIN[0] = None
-    signal.signal(signal.SIGTERM, kept[5]) faulthandler.disable() os.chdir(folder)
-    os.environ.clear() os.environ.update(variables)
+    kept = [sys.stdin, sys.stdout, sys.stderr, sys.argv, sys.path[:], signal.getsignal(signal.SIGTERM)]
+    folder, variables = os.getcwd(), dict(os.environ)
+    mine, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    mine.setblocking(False)
+    server = worker.Server(theirs.detach())
+    try:
+        with mine:
+            WarmUp(worker, server, mine, refresh).run()
+    finally:
+        worker.FOUND.clear()
+        worker.SHADOWED.clear()
+        server.socket.close()
+        sys.stdin, sys.stdout, sys.stderr, sys.argv, sys.path[:] = kept[:5]
+        # Clones close all descriptors. If a file object stayed open, it would later close another
+        # file whose descriptor has the same number.
+        if worker.STDIN[0] is not None:
+            worker.STDIN[0].close()
+            worker.STDIN[0] = None
+        signal.signal(signal.SIGTERM, kept[5])
+        faulthandler.disable()
+        os.chdir(folder)
+        os.environ.clear()
+        os.environ.update(variables)
 
 
 class WarmUp:

@@ -346,11 +346,19 @@ def why_no_rows(rows):
 
 def why_no_column(name, values, error):
     """Returns the reason why values cannot be one column: two incompatible values, or else Arrow's
-    error.""" numbers = {"int", "float"} first = None for number, value in enumerate(values, 1):
-    kind = type_name(value) if value is None: continue if first is None: first = (number, value,
-    kind) elif kind != first[2] and not {kind, first[2]} <= numbers: row, other, _ = first return
-    f"column `{name}` has {shown(other)} in row {row}, and {shown(value)} in row {number}" return
-    f"column `{name}` cannot be converted: {message_of(error)}"
+    error."""
+    numbers = {"int", "float"}
+    first = None
+    for number, value in enumerate(values, 1):
+        kind = type_name(value)
+        if value is None:
+            continue
+        if first is None:
+            first = (number, value, kind)
+        elif kind != first[2] and not {kind, first[2]} <= numbers:
+            row, other, _ = first
+            return f"column `{name}` has {shown(other)} in row {row}, and {shown(value)} in row {number}"
+    return f"column `{name}` cannot be converted: {message_of(error)}"
 
 
 def shown(value):
@@ -389,12 +397,16 @@ def widened(pyarrow, column):
     return column if kind == column.type else column.cast(kind)
 
 
-def widened_type(pyarrow, kind): types = pyarrow.types if types.is_decimal(kind) and kind.precision
-<= DECIMAL_DIGITS_MAX: return pyarrow.decimal128(DECIMAL_DIGITS_MAX, kind.scale) if
-types.is_list(kind): return pyarrow.list_(kind.value_field.with_type(widened_type(pyarrow,
-kind.value_type))) if types.is_struct(kind): fields = [kind.field(index) for index in
-range(kind.num_fields)] return pyarrow.struct([field.with_type(widened_type(pyarrow, field.type))
-for field in fields]) return kind
+def widened_type(pyarrow, kind):
+    types = pyarrow.types
+    if types.is_decimal(kind) and kind.precision <= DECIMAL_DIGITS_MAX:
+        return pyarrow.decimal128(DECIMAL_DIGITS_MAX, kind.scale)
+    if types.is_list(kind):
+        return pyarrow.list_(kind.value_field.with_type(widened_type(pyarrow, kind.value_type)))
+    if types.is_struct(kind):
+        fields = [kind.field(index) for index in range(kind.num_fields)]
+        return pyarrow.struct([field.with_type(widened_type(pyarrow, field.type)) for field in fields])
+    return kind
 
 
 def to_bool(value):
@@ -551,16 +563,22 @@ def chain(error):
 
 def hint_for(error, task):
     """Returns a hint for known exceptions, with the names of the package that the project uses
-    (`headwater` or `bauplan`).""" names = ("bauplan", "internet_access") if "bauplan" in
-    sys.modules else ("headwater", "network") for cause in chain(error): if isinstance(cause,
-    ModuleNotFoundError) and cause.name: top = cause.name.split(".")[0] package =
-    INSTALLED_AS.get(top, top.replace("_", "-")) usual = f"`pip={{...}}` in the function's
-    `@{names[0]}.python`" return f'Add `"{package}"` to {getattr(found(task), "packages_setting",
-    usual)}.' if isinstance(cause, OSError): unreachable = isinstance(cause, socket.gaierror) or
-    cause.errno in NETWORK_ERRNOS if unreachable and not task["network"]: return f"Set
-    `{names[1]}=True` in the function's decorator: it has no network otherwise." if cause.errno in
-    (13, 30): return "Write to `/tmp`: all other folders are read-only." if cause.errno == 24:
-    import resource
+    (`headwater` or `bauplan`)."""
+    names = ("bauplan", "internet_access") if "bauplan" in sys.modules else ("headwater", "network")
+    for cause in chain(error):
+        if isinstance(cause, ModuleNotFoundError) and cause.name:
+            top = cause.name.split(".")[0]
+            package = INSTALLED_AS.get(top, top.replace("_", "-"))
+            usual = f"`pip={{...}}` in the function's `@{names[0]}.python`"
+            return f'Add `"{package}"` to {getattr(found(task), "packages_setting", usual)}.'
+        if isinstance(cause, OSError):
+            unreachable = isinstance(cause, socket.gaierror) or cause.errno in NETWORK_ERRNOS
+            if unreachable and not task["network"]:
+                return f"Set `{names[1]}=True` in the function's decorator: it has no network otherwise."
+            if cause.errno in (13, 30):
+                return "Write to `/tmp`: all other folders are read-only."
+            if cause.errno == 24:
+                import resource
 
                 most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
                 return f"Close unused files: a function has at most {most:,} open at a time."

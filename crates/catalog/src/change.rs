@@ -6,7 +6,7 @@ use headwater_model::{ChangeKind, Namespace, TableName};
 use headwater_store::Batch;
 use serde::{Deserialize, Serialize};
 
-/// The kinds of a table's last change, as conflict messages show them.
+/// The kinds of a table's last change, as written in messages about conflicts.
 pub mod operation {
     /// The table was created.
     pub const CREATED: &str = "created";

@@ -116,7 +116,8 @@ impl History {
             let (undone, undone_began) = History::since(&side.ancestors(), base, same);
             found.complete &= undone.complete && began == undone_began;
             found.reach = found.reach.and(undone.reach);
-            // If a removal was reverted, files are added again, but they contain no new rows.
+            // If the removal of files was reverted, the files are added again, but contain no new
+            // rows.
             found.only_appends_or_compacts &=
                 undone.only_appends_or_compacts && undone.appends.is_empty();
         }
@@ -136,8 +137,7 @@ impl History {
             };
             let parent = snapshot.parent_snapshot_id();
             let before = parent.and_then(|id| side.get(id));
-            // If a merge merged changes that both sides contain, these do not count as changes of
-            // this side.
+            // Merged changes that both sides contain do not count as changes of this side.
             let merged = merged_by(snapshot);
             let is_shared = merged.is_some_and(|id| known.contains(&id));
             let reach =

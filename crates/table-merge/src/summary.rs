@@ -58,8 +58,8 @@ impl TableMerge {
         read.collect()
     }
 
-    /// Converts the merge to a cherry-pick or revert, after which our side's history does not
-    /// contain the history of the other side. Returns `None` if the merge changes nothing.
+    /// Converts the merge to a cherry-pick or revert: our side's history then does not contain the
+    /// history of the other side. Returns `None` if the merge changes nothing.
     #[must_use]
     pub fn into_change(mut self: Box<Self>) -> Option<Box<Self>> {
         self.records = false;
@@ -117,7 +117,7 @@ impl ReplayedChanges {
     }
 
     fn to_summary(&self) -> Vec<(String, String)> {
-        // The list is recorded even if it is empty: it shows that summary properties of earlier
+        // Record the list even if it is empty: it shows that summary properties of earlier
         // snapshots may not apply to these rows.
         let undone = serde_json::to_string(&self.undone).ok();
         let mut summary: Vec<_> = undone.map(|ids| (UNDONE.to_owned(), ids)).into_iter().collect();

@@ -29,8 +29,8 @@ const TIMESTAMP: &str = "timestamp-ms";
 /// the table.
 const SEQUENCE_STEP_MAX: i64 = 1_000_000;
 
-/// Maximum difference between a new field id and the last field id of the table. Other branches may
-/// have assigned the ids in between.
+/// Maximum difference between a new field id and the last field id of the table. The difference can
+/// exceed 1, because other branches may have assigned the ids in between.
 const FIELD_STEP_MAX: i64 = 1_000_000;
 
 /// The first of the field ids that Iceberg reserves.
@@ -76,8 +76,8 @@ impl RestTables<'_> {
         self.tables.states().store(location, metadata, totals).await
     }
 
-    /// Returns the metadata after a commit's updates. `summary` is added to the summary of each new
-    /// snapshot; entries that a snapshot already has are kept.
+    /// Returns the metadata after a commit's updates. The entries of `summary` are added to the
+    /// summary of each new snapshot, but do not replace existing entries.
     async fn update(
         self,
         before: &TableMetadata,
