@@ -99,8 +99,8 @@ impl<'a> Columns<'a> {
         place
     }
 
-    /// Checks that a column of a file that declares types can be stored in a table column whose
-    /// type is fixed.
+    /// Checks that a column can be stored in a table column whose type is fixed. The file declares
+    /// the type of its column.
     fn check_stored(&self, found: &Field, place: usize, file: &SourceFile) -> Result<()> {
         if let Some(field) = self.fields.get(place) {
             return parquet::check_column(found, field, false, file);

@@ -150,7 +150,7 @@ impl Output {
             (Err(error), _) => Err(error),
         };
         if let (Err(_), Some(rows)) = (&result, &self.rows) {
-            // Send an error, because the writer must not treat the rows sent so far as the complete
+            // Send an error: otherwise, the writer would treat the rows sent so far as the complete
             // input.
             let given_up = ArrowError::ExternalError("the import was aborted".into());
             let _ = rows.blocking_send(Err(given_up));

@@ -1,5 +1,5 @@
-//! Functions that signal something outside the engine, such as the connection of a client. A
-//! session adds them for one statement.
+//! Functions that send a signal to a receiver outside the engine, such as the connection of a
+//! client. A session adds them for one statement.
 
 use std::fmt;
 use std::hash::{Hash, Hasher};

@@ -32,7 +32,7 @@ pub(crate) fn accepts(parameter: &DataType, given: &DataType) -> bool {
             let same_name = |(to, from): (&FieldRef, &FieldRef)| to.name() == from.name();
             accepts_parts(to, from) && to.iter().zip(from).all(same_name)
         }
-        // The fields of the entries of a map have no fixed names.
+        // The names of the fields of a map's entries are not fixed.
         (DataType::Map(to, _), DataType::Map(from, _)) => {
             match (to.data_type(), from.data_type()) {
                 (DataType::Struct(to), DataType::Struct(from)) => accepts_parts(to, from),

@@ -355,8 +355,7 @@ fn column_of(
     }
 }
 
-/// Returns the defined spelling of a column among those of some relations, or the error that it
-/// does not exist.
+/// Returns the defined spelling of a column of some relations. Fails if the column does not exist.
 pub fn column<'a>(
     written: &str,
     names: impl Iterator<Item = &'a str> + Clone,

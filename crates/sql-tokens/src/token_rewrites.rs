@@ -1,5 +1,5 @@
-//! Rewrites of syntax that sqlparser cannot parse and has no hook for. Nothing else changes the
-//! tokens of a statement. A rewrite can be removed when sqlparser parses the original form itself:
+//! Rewrites of syntax that sqlparser cannot parse and has no hook for. A rewrite can be removed
+//! when sqlparser parses the original form itself:
 //!
 //! - `UPDATE SET *` and `INSERT *` in MERGE become `SET * = DEFAULT` and `INSERT ROW`. Upstream:
 //!   <https://github.com/apache/datafusion-sqlparser-rs/pull/2325>, in a release after 0.62.

@@ -130,8 +130,8 @@ impl ScalarUDFImpl for ToTimestamp {
 }
 
 /// `date_trunc`. DataFusion's function computes in nanoseconds. Timestamps outside the range of
-/// nanoseconds are shifted into it by a multiple of 400 years before the call, and shifted back
-/// afterwards.
+/// nanoseconds are shifted into this range by a multiple of 400 years before the call, and shifted
+/// back afterwards.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct DateTrunc {
     near: DateTruncFunc,
