@@ -155,7 +155,7 @@ pub fn at_catalog(caller: &Caller, catalog: Option<&str>) -> Option<(String, Cal
     }
 }
 
-/// Returns the rows; none if the catalog that the client named does not exist.
+/// Returns the rows. Returns no rows if the catalog that the client named does not exist.
 fn known(
     catalog: Option<&str>,
     rows: Result<Vec<Vec<String>>, Status>,
@@ -166,7 +166,7 @@ fn known(
     }
 }
 
-/// Returns the pattern of a filter; every name matches an absent one.
+/// Returns the pattern of a filter. Without a filter, the pattern matches every name.
 fn pattern(filter: Option<&String>) -> String {
     filter.cloned().unwrap_or_else(|| "%".to_owned())
 }

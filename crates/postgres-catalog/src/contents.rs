@@ -75,8 +75,8 @@ impl Contents {
         Ok(Some((schema, batches)))
     }
 
-    /// Assigns an OID to each namespace, table and view. It depends only on the name, unless the
-    /// OIDs of two names collide.
+    /// Assigns an OID to each namespace, table and view. The OID depends only on the name, unless
+    /// the OIDs of two names collide.
     pub(crate) fn oids(&self) -> Oids {
         let mut oids = Oids::default();
         for namespace in &self.namespaces {

@@ -1,7 +1,7 @@
 //! Queries of catalog tables that are always empty, such as the tables of indexes and triggers.
 //!
-//! A SELECT that joins such a table returns no rows, whatever its expressions are. It is replaced
-//! with a SELECT that has the same columns and does not use PostgreSQL's functions.
+//! A SELECT that joins such a table returns no rows, for any expressions. This module replaces it
+//! by a SELECT that has the same columns and does not use PostgreSQL's functions.
 
 use std::ops::ControlFlow;
 

@@ -92,7 +92,8 @@ impl NumberFormat {
         match &upper[..upper.len().min(2)] {
             "FM" => self.is_filled = true,
             "MI" => placed(self, Place::Minus),
-            // A minus sign is nevertheless written before the first digit.
+            // With `PL`, the minus sign of a negative number is still written before the first
+            // digit.
             "PL" => self.places.push(Place::Plus),
             "SG" => placed(self, Place::Sign),
             "PR" => self.sign = Sign::Brackets,

@@ -192,8 +192,8 @@ impl TableCommit {
     }
 }
 
-/// Returns the message for a requirement that an id is unchanged, if the id has changed. The
-/// message has the wording that Iceberg's clients expect.
+/// Checks a requirement that an id is unchanged. If the id has changed, returns the message in the
+/// wording that Iceberg's clients expect.
 fn id_that_changed(requirement: &TableRequirement, metadata: &TableMetadata) -> Option<String> {
     use TableRequirement as One;
     let (what, expected, found) = match requirement {

@@ -40,8 +40,9 @@ impl TableCommit {
         self
     }
 
-    /// Returns the actions that the client needs on the table. If the summary of a commit states
-    /// that it only appends rows, [`CommitLimits::only_appends`] ensures that this is true.
+    /// Returns the actions that the client needs on the table. These depend on the summaries of
+    /// snapshots. If a summary states that the commit only appends rows,
+    /// [`CommitLimits::only_appends`] ensures that this is true.
     pub fn actions(&self) -> BTreeSet<Action> {
         if self.creates() {
             let insert = self.adds().then_some(Action::Insert);

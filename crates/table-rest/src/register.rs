@@ -1,5 +1,5 @@
-//! Registers existing tables by their metadata files. They must satisfy all rules that apply to
-//! tables which Headwater creates.
+//! Registers existing tables by their metadata files. The tables must satisfy all rules for tables
+//! that Headwater creates.
 
 use headwater_table_format::metadata;
 use headwater_tables::{Table, referenced_snapshots};

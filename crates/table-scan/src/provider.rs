@@ -25,8 +25,8 @@ use crate::scan_environment::ScanEnvironment;
 use crate::statistics::of_scan;
 use crate::string_views::view_schema;
 
-/// Minimum number of columns from which the scan of a statement that changes rows filters rows
-/// while it decodes them. Then most columns are decoded only for matching rows, which are usually
+/// Minimum number of columns with which the scan of a statement that changes rows filters the rows
+/// while it decodes them. Most columns are then decoded only for matching rows, which are usually
 /// few.
 const CHANGED_COLUMNS_MIN: usize = 6;
 
@@ -235,9 +235,8 @@ impl LakeTable {
     }
 }
 
-/// Returns true if one of these columns may contain NaN. NaN is never a bound in Parquet, but
-/// comparisons order it above every number. So pruning by bounds within files would lose rows with
-/// NaN.
+/// Returns true if one of these columns may contain NaN. Comparisons order NaN above every number,
+/// but NaN is never a bound in Parquet. So pruning by bounds within files would lose rows with NaN.
 fn may_contain_nan(plan: &ScanPlan, schema: &Schema, columns: &[usize]) -> bool {
     let fields = columns.iter().filter_map(|&column| schema.fields().get(column));
     let floats = fields.filter(|field| field.data_type().is_floating());

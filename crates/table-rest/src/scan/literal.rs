@@ -119,16 +119,16 @@ fn integer(number: &Number) -> Result<i128, InvalidValue> {
     integer.ok_or(InvalidValue)
 }
 
-/// Parses a float. Returns `None` if the number cannot be represented exactly: it is not rounded,
-/// because it is not known which float the client means.
+/// Parses a float. Returns `None` if the number cannot be represented exactly. It is not rounded,
+/// because it is unknown which float the client means.
 fn float(number: &Number) -> Option<PrimitiveLiteral> {
     let value = number.as_f64()?;
     let narrow = value as f32;
     (f64::from(narrow).to_bits() == value.to_bits()).then(|| PrimitiveLiteral::Float(narrow.into()))
 }
 
-/// Returns true if the parsed number certainly equals the number in the text. This is not certain
-/// if the text has more digits than a double can represent.
+/// Returns true if the parsed number certainly equals the number in the text. If the text has more
+/// digits than a double can represent, the numbers may differ.
 fn is_exact(number: &Number) -> bool {
     let Some(value) = number.as_f64().filter(|_| number.is_f64()) else { return true };
     let written = format!("{value:e}");

@@ -32,7 +32,7 @@ type TransformedValues = Option<Rc<[PrimitiveLiteral]>>;
 pub(super) struct ResidualFilter<'f> {
     filter: &'f Filter,
     /// The transformed values of conditions. The key contains the address of the condition, which
-    /// does not change as long as the filter exists.
+    /// does not change during the lifetime of the filter.
     transformed_values: RefCell<HashMap<(*const Condition, Transform), TransformedValues>>,
 }
 
@@ -139,7 +139,7 @@ impl<'f> ResidualFilter<'f> {
         }
         match (transform, value) {
             (Transform::Bucket(_) | Transform::Truncate(_), None) => of_null(condition.test),
-            // A timestamp outside the calendar's range has no hour.
+            // The transform fails for a timestamp outside the calendar's range, which has no hour.
             (Transform::Void | Transform::Unknown, _) | (_, None) => Rows,
             (_, Some(value)) => self.evaluate_transformed(condition, transform, value),
         }
@@ -360,8 +360,8 @@ mod tests {
         })
     }
 
-    /// Checks for every value, predicate and pair of operands: the transformed value and the value
-    /// itself give the same result.
+    /// Checks, for every value, predicate and pair of operands, that the transformed value and the
+    /// value itself give the same result.
     fn check(values: &ArrayRef, transforms: &[Transform]) {
         let filter = Filter::Always(true);
         let mut decided = 0;
