@@ -7,8 +7,8 @@ use std::time::Instant;
 /// The result of a task; the error is the message for the user.
 pub type Outcome = Result<(), String>;
 
-/// Returns the repository's root. Reads it from the environment at run time, because this program
-/// may have been built in another clone that shares the target folder.
+/// Returns the repository's root, from the environment at run time. A path from build time could be
+/// wrong, because another clone that shares the target folder may have built this program.
 pub fn root() -> PathBuf {
     let manifest = std::env::var_os("CARGO_MANIFEST_DIR");
     let manifest = manifest.map_or_else(|| env!("CARGO_MANIFEST_DIR").into(), PathBuf::from);

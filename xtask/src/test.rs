@@ -19,7 +19,8 @@ pub fn all() -> Outcome {
     python()
 }
 
-/// Runs the Rust tests, each in its own process, as the function runtime's tests need.
+/// Runs the Rust tests, each in its own process, because the tests of the function runtime require
+/// this.
 fn tests() -> Outcome {
     let mut run = cargo(&["nextest", "run", "--workspace"]);
     if process::output(cargo(&["nextest", "--version"])).is_err() {

@@ -24,8 +24,8 @@ const EVENT: &str = "x-amz-invocation-type: Event\r\n";
 const BATCH_CLIENTS: usize = 4;
 const BATCH_EVENTS: u64 = 500;
 
-/// The number of clients that send messages, and of messages in a request; the latter is the limit
-/// of SQS.
+/// The number of clients that send messages, and the number of messages in a request, which is the
+/// limit of SQS.
 const SENDERS: usize = 16;
 const MESSAGES: u64 = 10;
 

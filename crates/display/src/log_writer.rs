@@ -1,6 +1,7 @@
 //! Writes a server's log to standard error from a separate thread.
 //!
-//! A paused terminal must not block the server: the queue is bounded, and excess lines are dropped.
+//! A paused terminal must not block the server. So the queue is bounded, and lines that do not fit
+//! are dropped.
 
 use std::io::Write;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};

@@ -8,7 +8,7 @@ use headwater_model::Problem;
 /// The appearance that the user and the environment request.
 #[derive(Debug, Clone, Copy)]
 pub struct Appearance {
-    /// True for colors, false for none; `None` uses colors on a terminal only.
+    /// True for colors, false for no colors; `None` for colors only on a terminal.
     pub colors: Option<bool>,
     /// True if `NO_COLOR` is set.
     pub no_color: bool,

@@ -59,7 +59,8 @@ impl Encoder {
     }
 
     /// Encodes the first rows of a batch. Returns their bytes, and the remaining rows. The number
-    /// of rows is limited by their encoded size, because the size in memory does not determine it.
+    /// of rows depends on the encoded size of earlier pieces, because the size in memory does not
+    /// determine the encoded size.
     pub fn piece(
         &mut self,
         batch: RecordBatch,

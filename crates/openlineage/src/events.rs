@@ -60,7 +60,7 @@ pub struct ColumnSource {
     pub reference: Option<String>,
     /// Column of the input.
     pub input_column: String,
-    /// False if the model may read the input column for other columns only.
+    /// False if the column is only possibly computed from the input column.
     pub exact: bool,
 }
 
