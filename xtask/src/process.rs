@@ -35,8 +35,9 @@ pub fn cargo(arguments: &[&str]) -> Command {
     cargo
 }
 
-/// Removes the variables that describe this package and those of `.cargo/config.toml`, which cargo
-/// sets again. Build scripts depend on these variables, so half of the dependencies would be rebuilt.
+/// Removes the variables that describe this package, and the variables of `.cargo/config.toml`.
+/// Cargo sets both again. Build scripts depend on these variables, so half of the dependencies
+/// would be rebuilt.
 pub fn clear_cargo(command: &mut Command) {
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy();

@@ -1,5 +1,6 @@
-//! Asynchronous calls, events and messages, which are durable before they are accepted, compared
-//! with the number of `fdatasync` calls per second on the same disk in the same run.
+//! Asynchronous calls, events and messages per second, all of which are durable before they are
+//! accepted. The reference is the number of `fdatasync` calls per second on the same disk in the
+//! same run.
 
 use std::fmt::Write as _;
 use std::process::Stdio;
@@ -48,7 +49,7 @@ impl Serial {
         Ok(Serial { rate, median: median(syncs) })
     }
 
-    /// Adds a rate, with its ratio to that of `fdatasync`.
+    /// Adds a rate, with its ratio to the rate of `fdatasync`.
     fn add(&self, report: &mut Report, case: &Case<'_>, accepted: &Accepted) {
         let Case { what, more, is_bound } = case;
         let (rate, serial, median) = (accepted.rate, self.rate, duration(self.median));
@@ -74,7 +75,7 @@ struct Case<'a> {
     is_bound: bool,
 }
 
-/// Accepted events per second, and the number of rejected ones.
+/// Accepted events per second, and the number of rejected events.
 struct Accepted {
     rate: f64,
     rejected: u64,

@@ -62,7 +62,7 @@ impl Catalog {
         Ok(self.branch_record(name).await?.0.start)
     }
 
-    /// Lists branches by name, optionally only those with a prefix.
+    /// Lists branches by name. With `prefix`, lists only branches whose names begin with it.
     pub async fn branches(&self, prefix: Option<&str>) -> Result<Vec<Branch>> {
         let found = self.refs(&branch_ref(prefix.unwrap_or_default())).await?;
         let branches = found.into_iter().map(|(name, bytes)| {

@@ -87,7 +87,7 @@ impl Encoder {
         Ok((bytes, Some(rest)))
     }
 
-    /// Encodes a batch. Before the first one, also encodes the beginning of the response.
+    /// Encodes a batch. Before the first batch, also encodes the beginning of the response.
     pub fn batch(&mut self, batch: &RecordBatch) -> Result<Bytes, ArrowError> {
         match &mut self.writer {
             Writer::Arrow(writer) => {

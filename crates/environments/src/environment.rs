@@ -11,7 +11,7 @@ use crate::{Error, Result};
 /// Specification of an environment.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct EnvironmentSpec {
-    /// The Python version, such as `3.11`; `None` selects the first one found from 3.10 on.
+    /// The Python version, such as `3.11`; `None` selects the first version found from 3.10 on.
     pub python: Option<String>,
     /// Version by package. A version may be partial (`1.37`), a specifier (`>=2,<3`) or empty.
     pub packages: BTreeMap<String, String>,
@@ -104,8 +104,8 @@ impl Environment {
         Ok(Environment { lock, ..self.clone() })
     }
 
-    /// Returns the mounts that a sandbox needs, as path on the host and path in the sandbox: the
-    /// folder of the build, visible at `target`, and the interpreter.
+    /// Returns the mounts that a sandbox needs: the folder of the build, which is visible at
+    /// `target`, and the interpreter. Each mount is a path on the host and a path in the sandbox.
     pub fn mounts(&self, target: &Path) -> Result<Vec<(PathBuf, PathBuf)>> {
         let interpreter = std::fs::canonicalize(&self.python)
             .map_err(Error::io(format!("find the interpreter of `{}`", self.id)))?;

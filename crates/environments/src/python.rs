@@ -99,7 +99,7 @@ fn patch_within(program: &[u8], minor: u32) -> Option<u32> {
 }
 
 /// Returns the interpreter for a version such as `3`, `3.11` or `3.11.7`; without a version, the
-/// first one from 3.10 on.
+/// first interpreter from 3.10 on.
 pub(crate) fn find(search: &[PathBuf], wanted: Option<&str>) -> Result<Interpreter> {
     let wanted = wanted.map(str::trim).filter(|wanted| !wanted.is_empty());
     let (minor, patch) = match wanted {

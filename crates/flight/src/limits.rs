@@ -1,4 +1,4 @@
-//! Limits of each principal, so that no client can take the resources of another one.
+//! Limits of each principal, so that no client can use the resources of other clients.
 
 use std::time::Duration;
 

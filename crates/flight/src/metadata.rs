@@ -146,8 +146,8 @@ pub fn table_types(command: CommandGetTableTypes) -> Result<RecordBatch, Status>
     builder.build().map_err(internal)
 }
 
-/// Returns the name of a catalog, and the client at its ref. Without a name it is the client's ref.
-/// `None` if no ref can have the name.
+/// Returns the name of a catalog, and the client at its ref. If no name is given, the name is the
+/// client's ref. Returns `None` if the name cannot be a ref.
 pub fn at_catalog(caller: &Caller, catalog: Option<&str>) -> Option<(String, Caller)> {
     match catalog.filter(|name| !name.is_empty()) {
         Some(name) => Some((name.to_owned(), caller.at(parse_ref(name).ok()?))),

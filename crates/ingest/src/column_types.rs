@@ -75,7 +75,7 @@ impl<'a> Columns<'a> {
         self.request.types.get(place).map(|(_, data_type)| data_type)
     }
 
-    /// Adds the columns of a file to those of the previous files.
+    /// Adds the columns of a file to the columns of the previous files.
     pub fn add_file(&mut self, file: &SourceFile, found: FileColumns) -> Result<()> {
         let names: Vec<String> = found.columns.iter().map(|(name, _)| name.clone()).collect();
         let places = places(&names, &self.index);

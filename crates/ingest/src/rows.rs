@@ -1,8 +1,8 @@
 //! Collects the rows of files into record batches and sends them to the writer.
 //!
 //! [`Rows`] builds batches column by column. If a row fails after some of its fields were appended,
-//! the row is completed with nulls and removed from the finished batch, so valid rows cause no
-//! extra cost. [`Output`] sends batches to the writer and waits for the writer, which bounds
+//! the row is completed with nulls, and removed when the batch is finished. So valid rows have no
+//! additional cost. [`Output`] sends batches to the writer and waits for the writer, which bounds
 //! memory. A bad row ends the import, or is added to the table of rejected rows.
 
 use std::sync::Arc;

@@ -91,7 +91,7 @@ pub struct CallEnd {
     pub outcome: CallOutcome,
     /// The start of the instance; `None` if no instance started.
     pub start: Option<CallStart>,
-    /// The time until the origin of the instance was ready.
+    /// The time until the zygote of the instance was ready; zero for a reused instance.
     pub start_time: Duration,
 }
 

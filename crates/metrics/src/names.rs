@@ -17,10 +17,10 @@ pub(crate) const QUEUE_TIME: Family = Family {
 };
 pub(crate) const START_TIME: Family = Family {
     name: "headwater_function_start_seconds",
-    help: "Time until the origin of the instance was ready",
+    help: "Time until the zygote was ready; zero for reused instances",
 };
 pub(crate) const RUN_TIME: Family =
-    Family { name: "headwater_function_run_seconds", help: "Time of calls after the start" };
+    Family { name: "headwater_function_run_seconds", help: "Time of calls after their start" };
 pub(crate) const CALLS_WAITING: Family =
     Family { name: "headwater_function_calls_waiting", help: "Calls that wait for a permit" };
 pub(crate) const CALLS_RUNNING: Family =

@@ -13,7 +13,7 @@ use serde_json::Value;
 use crate::catalog_tables::{CATALOG_TABLES, CatalogTable};
 use crate::{information_schema, pg_catalog};
 
-/// The first OID for user objects; PostgreSQL reserves the lower ones.
+/// The first OID for user objects; PostgreSQL reserves lower OIDs.
 const FIRST_OID: u32 = 16_384;
 
 /// A table or view.

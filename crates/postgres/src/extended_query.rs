@@ -233,8 +233,8 @@ impl Session {
     }
 }
 
-/// Fails if the columns of a result differ from those in the description that the client received.
-/// A description is determined from the first rows of each file.
+/// Fails if the columns of a result differ from the description that the client received. A
+/// description is determined from the first rows of each file.
 fn check_types(
     described: Option<&[ColumnType]>,
     found: Option<&[ColumnType]>,

@@ -45,8 +45,8 @@ pub fn is_keyword(token: &Token, keyword: Keyword) -> bool {
 struct Rewriter {
     /// The rewritten tokens, without whitespace.
     words: Vec<TokenWithSpan>,
-    /// Open angle brackets in the types of a CREATE or ALTER; true for those of a map. `None` in a
-    /// query, where `map < a` is a comparison with a column.
+    /// Open angle brackets in the types of a CREATE or ALTER; true for a bracket of a map. `None`
+    /// in a query, where `map < a` is a comparison with a column.
     maps: Option<Vec<bool>>,
 }
 

@@ -240,8 +240,8 @@ impl ColumnMerge<'_> {
     }
 }
 
-/// Returns the ids of all columns in merged order: the columns of our side (of their side, if only
-/// their side changed the order), followed by the columns that the other side added.
+/// Returns the ids of all columns in merged order: the columns of one side, followed by the columns
+/// that the other side added. The first side is ours, unless only their side changed the order.
 fn order([base, ours, theirs]: [&[NestedFieldRef]; 3]) -> Vec<i32> {
     let ids = |fields: &[NestedFieldRef]| fields.iter().map(|field| field.id).collect::<Vec<_>>();
     let [base, ours, theirs] = [base, ours, theirs].map(ids);

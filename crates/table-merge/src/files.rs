@@ -168,8 +168,8 @@ impl<'a> Change<'a> {
         file.entry.snapshot_id.is_some_and(|id| self.history.appends.contains(&id))
     }
 
-    /// Returns the files that the side replaced, and the new files, in both cases only those for
-    /// which `wanted` returns true.
+    /// Returns the files that the side replaced, and the new files. Omits files for which `wanted`
+    /// returns false.
     fn replaced(&self, wanted: impl Fn(&&&File) -> bool) -> ReplacedFiles {
         let new = self.added.iter().filter(&wanted).filter(|file| !self.appended(file));
         ReplacedFiles { old: owned(self.removed.iter().filter(&wanted)), new: owned(new) }

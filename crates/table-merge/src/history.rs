@@ -5,9 +5,9 @@
 //!
 //! A side may not descend from the base, for example if a conflict was resolved by keeping one
 //! side's table, or in a revert or cherry-pick. Its history then consists of two parts: the reverse
-//! of the base's changes since the common ancestor, and the side's changes. If some snapshots are
-//! not known, and the side kept no file of the table or of a partition, it is assumed that the side
-//! replaced all rows there.
+//! of the base's changes since the common ancestor, and the side's changes. Some snapshots may not
+//! be known. If the side then kept no file of the table or of a partition, it is assumed that the
+//! side replaced all rows there.
 
 use std::collections::HashSet;
 

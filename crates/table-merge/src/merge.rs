@@ -103,8 +103,8 @@ pub struct MergedRows {
 pub(crate) enum Rewrite {
     /// The merged rows of a group of files that both sides changed.
     Group(MergedGroup),
-    /// All rows of files from the other side whose column ids differ from those of the merged
-    /// table, or that have deleted rows.
+    /// All rows of files from the other side that have deleted rows, or whose column ids differ
+    /// from the merged table.
     RewriteAll(Vec<Arc<DataFile>>),
 }
 

@@ -256,7 +256,7 @@ impl RowReader<'_> {
         if self.has_row_ids { with_row_ids(schema) } else { schema.clone() }
     }
 
-    /// Returns the merged rows of a group: first those in the files of our side, then those in the
+    /// Returns the merged rows of a group: first the rows in files of our side, then the rows in
     /// files of their side.
     pub fn rows_of(&self, group: &MergedGroup) -> Result<BatchStream> {
         let ours = read_with_schema(self.tables, &self.to_rewrite(1), &group.ours)?;

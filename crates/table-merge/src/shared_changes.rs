@@ -1,5 +1,6 @@
-//! Finds the changes that both sides contain although neither side merged the other: commits that
-//! were cherry-picked from one side to the other, or to both sides, or that both sides reverted.
+//! Finds the changes that both sides contain although neither side merged the other. These are
+//! commits that were cherry-picked from one side to the other or to both sides, and commits that
+//! both sides reverted.
 //!
 //! Such changes do not count as changes of either side. So they are also applied to the base. Later
 //! changes of their files, such as compaction, are then handled like all other changes. A change is

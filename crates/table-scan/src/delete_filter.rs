@@ -229,8 +229,8 @@ async fn live_rows(
 }
 
 /// Appends one bit per row of one file: true if the row is live. Rows are usually in ascending
-/// order. If the index of a row is lower than that of the previous row, the search starts again at
-/// this row.
+/// order. If the index of a row is lower than the index of the previous row, the search starts
+/// again at this row.
 fn append(live: &mut BooleanBufferBuilder, gone: &Positions, rows: &[i64]) {
     let mut next = gone.from(rows.first().map_or(0, |row| *row as u64)).peekable();
     let mut last = i64::MIN;

@@ -216,7 +216,7 @@ pub(super) fn kill_descendants() {
     }
 }
 
-/// Returns the children of this process, including ended ones that are not reaped yet.
+/// Returns the children of this process, including ended children that are not reaped yet.
 pub(super) fn own_children() -> Vec<i32> {
     let own = std::process::id();
     let text = std::fs::read_to_string(format!("/proc/{own}/task/{own}/children"));

@@ -1,9 +1,9 @@
 //! Writes with group commit: concurrent batches share one transaction.
 //!
-//! A caller queues its request, waits for the lock of the connections, and then executes all queued
-//! requests, its own and those of other callers. So concurrent writers share one fsync, and a
-//! single writer does not wait for another task. Each batch stays atomic: a rejected batch has
-//! written nothing, and the others continue. If a caller is cancelled, its work finishes in the
+//! A caller queues its request, and waits for the lock of the connections. It then executes all
+//! queued requests, including the requests of other callers. So concurrent writers share one fsync,
+//! and a single writer does not wait for another task. Each batch stays atomic: a rejected batch
+//! has written nothing, and the others continue. If a caller is cancelled, its work finishes in the
 //! background.
 
 use std::collections::VecDeque;

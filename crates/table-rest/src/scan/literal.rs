@@ -1,8 +1,8 @@
 //! Parses and serializes single values in the JSON format of Iceberg's REST specification: operands
 //! of filters, and statistics of files.
 //!
-//! Because clients differ, more formats are parsed than are serialized: days and microseconds as
-//! numbers, which Java clients send, and timestamps without an offset, which Python clients send.
+//! Because clients differ, more formats are parsed than are serialized. Java clients send days and
+//! microseconds as numbers, and Python clients send timestamps without an offset.
 
 use chrono::{DateTime, NaiveDate, NaiveDateTime, NaiveTime, Timelike};
 use iceberg::spec::{PrimitiveLiteral, PrimitiveType};

@@ -207,8 +207,8 @@ impl<'f> ResidualFilter<'f> {
         }
     }
 
-    /// Returns a condition's values after a transform; `None` if their type is not that of the
-    /// partition value.
+    /// Returns a condition's values after a transform; `None` if their type differs from the type
+    /// of the partition value.
     fn comparable(
         &self,
         condition: &Condition,
