@@ -16,7 +16,7 @@ type Features = BTreeMap<Dependency, BTreeSet<String>>;
 /// Dependencies of proc macros and build scripts only.
 const BUILD_ONLY: [&str; 2] = ["cc", "syn"];
 
-/// Dependencies and features for other platforms. They are excluded, because they would add
+/// Dependencies and features for other platforms, which are excluded because they would add
 /// dependencies to the lock file.
 const FOREIGN: [&str; 5] = ["js-sys", "wasm-bindgen", "wasmbind", "winapi", "windows-link"];
 

@@ -41,8 +41,8 @@ fn nextest() -> Result<String, String> {
     Ok(format!("{}:{path}", tools.join("bin").display()))
 }
 
-/// Checks the types of the SDK and runs its tests: those that need only Python, and those that need
-/// pyarrow.
+/// Checks the types of the SDK and runs its tests: first the tests that need only Python, then the
+/// tests that need pyarrow.
 fn python() -> Outcome {
     let environment = process::target().join("python-tests");
     let interpreter = environment.join("bin/python");

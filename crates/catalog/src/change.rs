@@ -130,7 +130,7 @@ pub enum NamespaceChange {
 pub struct CommitRequest {
     /// The branch to commit to.
     pub branch: String,
-    /// The tables to change. Each `from` must equal the branch's current entry.
+    /// The tables to change. The `from` of each change must equal the branch's current entry.
     pub changes: Vec<TableChange>,
     /// The namespace changes. Creations apply before the table changes, drops after them.
     pub namespaces: Vec<NamespaceChange>,

@@ -233,7 +233,7 @@ impl Environments {
         environment
     }
 
-    /// Returns `uv`. It is located only once.
+    /// Returns `uv`, which is located only once.
     pub(crate) async fn uv(&self, on_progress: Progress<'_>) -> Result<Uv> {
         let mut known = self.uv.lock().await;
         if let Some(uv) = known.as_ref() {

@@ -49,7 +49,8 @@ impl ClientTransactions {
         }
     }
 
-    /// Returns a transaction of the client. It does not expire while it is in use.
+    /// Returns a transaction of the client. The transaction does not expire while the returned
+    /// value exists.
     pub fn get(
         &self,
         principal: &Principal,

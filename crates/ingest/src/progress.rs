@@ -183,7 +183,7 @@ impl Input {
         }
     }
 
-    /// Returns true if the file is in the state in which it was listed. This is not checked for an
+    /// Returns true if the file is in the state in which it was listed. Always returns true for an
     /// object, because each range request checks the object's `ETag`.
     fn is_unchanged(&self) -> std::io::Result<bool> {
         match self {

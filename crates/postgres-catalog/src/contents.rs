@@ -46,7 +46,8 @@ pub struct Contents {
     pub connections: Vec<ConnectionState>,
 }
 
-/// Returns the catalog tables that a statement may read: those whose names its text contains.
+/// Returns the catalog tables that a statement may read, which are the tables whose names its text
+/// contains.
 pub fn mentioned(sql: &str) -> Vec<(&'static str, &'static str)> {
     let text = sql.to_ascii_lowercase();
     if !text.contains(pg_catalog::NAMESPACE) && !text.contains(information_schema::NAMESPACE) {

@@ -74,8 +74,8 @@ fn is_cleared(select: &Select) -> bool {
     select.from.is_empty() && select.selection.as_ref().is_some_and(is_false)
 }
 
-/// Returns true for a condition that can never hold: it requires an access control list (`…acl`),
-/// and these are always null here.
+/// Returns true for a condition that can never hold, because it requires an access control list
+/// (`…acl`), and all access control lists are null.
 fn is_never(condition: &Expr) -> bool {
     match condition {
         Expr::BinaryOp { left, op: BinaryOperator::And, right } => {

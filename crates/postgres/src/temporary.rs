@@ -1,8 +1,8 @@
 //! Temporary tables and views, which exist until the end of their transaction.
 //!
 //! Temporary objects are tables and views of the transaction's branch, and are dropped before the
-//! branch is merged. So other clients never see the temporary objects. The same rights are needed
-//! as for other tables.
+//! branch is merged. So other clients never see the temporary objects. Temporary objects need the
+//! same rights as other tables.
 
 use headwater_model::{ErrorCode, Problem, ResultExt};
 use headwater_service::PreparedStatement;

@@ -28,7 +28,7 @@ pub fn signal_function(name: &str, signal: Signal) -> Arc<ScalarUDF> {
     Arc::new(ScalarUDF::from(SignalFunction { name: name.to_owned(), signature, signal }))
 }
 
-/// Returns a session's state with additional functions; the same state if there are none.
+/// Returns a session's state with additional functions. Without functions, returns the same state.
 pub fn with_functions(state: Arc<SessionState>, functions: &[Arc<ScalarUDF>]) -> Arc<SessionState> {
     if functions.is_empty() {
         return state;

@@ -134,7 +134,7 @@ impl NumberFormat {
         self.fraction
     }
 
-    /// Formats a decimal number without exponent. It is rounded half away from zero.
+    /// Formats a decimal number without an exponent. The number is rounded half away from zero.
     pub fn format(&self, number: &str) -> String {
         let (is_negative, digits) = match number.strip_prefix('-') {
             Some(digits) => (true, digits),

@@ -1,4 +1,4 @@
-//! Three-way merge of data files: those that a side added or removed, and those that both sides
+//! Three-way merge of data files: files that one side added or removed, and files that both sides
 //! changed.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};

@@ -296,8 +296,8 @@ struct RowSelector {
 
 impl RowSelector {
     /// Returns the wanted rows of a batch. Equal rows differ only in their ids, and each id must be
-    /// used only once. If the id of a row was used before, the row is skipped, as long as enough
-    /// equal rows follow. Otherwise the row gets a new id.
+    /// used only once. If the id of a row was used before, the row is skipped as long as enough
+    /// equal rows follow. If not enough follow, the row gets a new id.
     fn pick(&mut self, batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
         let state = own_columns(batch.schema_ref());
         let ids = (state < batch.num_columns())

@@ -22,9 +22,9 @@ const MANY: &str = "many";
 const KEY_PREFIX: &str = "headwater.";
 
 impl TableMerge {
-    /// Returns the summary properties of the sides that also apply to the merged rows. These are
-    /// the versions of the source tables from which the rows were computed. If the merged table has
-    /// exactly the files of one side, all properties of that side are added.
+    /// Returns the summary properties of the sides that also apply to the merged rows. These
+    /// properties are the versions of the source tables from which the rows were computed. If the
+    /// merged table has exactly the files of one side, all properties of that side are added.
     pub fn kept_summary(&self) -> BTreeMap<String, String> {
         let mut inherited = self.read_up_to();
         let side = match self.rows_of {

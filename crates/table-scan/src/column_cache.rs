@@ -293,8 +293,8 @@ impl State {
         }
     }
 
-    /// Returns the starts of the cached ranges that a range replaces: those that it contains, and
-    /// one with the same start.
+    /// Returns the starts of the cached ranges that a range replaces: the ranges that it contains,
+    /// and a range with the same start.
     fn starts_within(&self, file: &Arc<FileKey>, range: &Range<u64>) -> Vec<u64> {
         let Some(ranges) = self.files.get(file) else { return Vec::new() };
         let replaced =

@@ -23,7 +23,8 @@ pub(crate) struct JobTrace {
 
 impl Telemetry {
     /// Records that a job exists. Its span is a child of the event that caused the job, or of the
-    /// request in whose scope the job was created. Otherwise, it is the first span of a trace.
+    /// request in whose scope the job was created. Without an event and a request, the span is the
+    /// first span of a trace.
     pub fn begin_job(&self, job: JobId, event: Option<&str>) {
         self.with_jobs(|jobs| {
             let event = event.and_then(|id| Uuid::from_str(id).ok());

@@ -91,7 +91,7 @@ pub struct EgressPolicy {
 /// Allowed addresses. The host's own addresses are always denied.
 #[derive(Debug, Clone)]
 enum AllowedAddresses {
-    /// All addresses. These nameservers resolve names.
+    /// All addresses. The nameservers resolve names.
     Public(Vec<SocketAddr>),
     /// These addresses, each with the host that resolves to it.
     Only(Vec<(IpAddr, Host)>),
@@ -151,8 +151,8 @@ impl EgressPolicy {
         listed.then_some(targets).ok_or_else(|| Denial::Unlisted(self.listed.as_listed(wanted)))
     }
 
-    /// Returns true if the sandbox can query nameservers. Otherwise, it resolves only the names in
-    /// its hosts file.
+    /// Returns true if the sandbox can query nameservers. If false, the sandbox resolves only the
+    /// names in its hosts file.
     pub(super) fn resolves(&self) -> bool {
         matches!(self.listed, AllowedAddresses::Public(_))
     }

@@ -8,8 +8,8 @@
 //!    user namespace, which belongs to the zygote's user and owns all other new namespaces.
 //! 2. The first process mounts the clone's own file systems, drops its privileges and sends the
 //!    zygote an order with its namespaces.
-//! 3. The zygote forks. The fork may enter the namespaces, because its user owns them. It forks
-//!    again to enter the pid namespace, drops the gained privileges, and waits.
+//! 3. The zygote forks. The fork may enter the namespaces, because its user owns them. To enter the
+//!    pid namespace, it forks again. The new process drops the gained privileges, and waits.
 //!
 //! All these steps happen before the call. At the start of the call, the first process mounts the
 //! project, drops its last privilege and sends the clone its descriptors. If the project is in a

@@ -1,5 +1,5 @@
-//! Clones whose sandboxes are being created by fork helpers. This takes milliseconds, and much
-//! longer on a busy machine. Meanwhile the spawner handles other requests.
+//! Clones whose sandboxes are being created by fork helpers. The creation takes milliseconds, and
+//! much longer on a busy machine. Meanwhile the spawner handles other requests.
 //!
 //! A process cloned by a fork helper is a child of the spawner even before the helper reports it.
 //! If a helper fails or hangs, unreported children are found in `/proc` and killed.

@@ -1,10 +1,11 @@
 //! Setup of a new process until its program starts.
 //!
-//! In a sandbox the cloned process is the first of its pid namespace. It builds the root file
-//! system, drops all privileges and starts the program as its child. After that, it only forwards
-//! SIGTERM and reaps processes. It exits when the program ends, and the kernel then kills all other
-//! processes of the namespace. A function without a sandbox also has such a first process, which
-//! adopts and kills its orphans. For a tool, the cloned process itself executes the program.
+//! In a sandbox, the cloned process is the first process of its pid namespace. It builds the root
+//! file system, drops all privileges and starts the program as its child. After that, it only
+//! forwards SIGTERM and reaps processes. It exits when the program ends, and the kernel then kills
+//! all other processes of the namespace. A function without a sandbox also has such a first
+//! process, which adopts and kills its orphans. For a tool, the cloned process itself executes the
+//! program.
 
 use std::collections::BTreeMap;
 use std::ffi::CString;

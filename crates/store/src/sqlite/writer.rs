@@ -341,8 +341,8 @@ async fn execute_retrying(
     }
 }
 
-/// Rolls back the transaction, if one is open. None is open if BEGIN failed, or if SQLite itself
-/// rolled back because the disk is full.
+/// Rolls back the transaction, if one is open. No transaction is open if BEGIN failed, or if SQLite
+/// has rolled back because the disk is full.
 async fn rollback(connection: &mut SqliteConnection) {
     if let Err(error) = sqlx::query("ROLLBACK").execute(connection).await {
         tracing::trace!(%error, "nothing to roll back");

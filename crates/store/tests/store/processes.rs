@@ -1,7 +1,7 @@
 //! Several processes on one file, and processes killed while they write.
 //!
-//! A child process runs this test binary; an environment variable makes it a writer. It prints
-//! each number that the store has acknowledged.
+//! A child process runs this test binary; an environment variable makes the process a writer. The
+//! child prints each number that the store has acknowledged.
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
