@@ -40,8 +40,8 @@ pub async fn measure(
     if wanted("callers") {
         tokio::task::block_in_place(|| crate::callers::measure(report))?;
     }
-    // Measure starts first, because the kernel allocates memory more slowly for some time after the
-    // transfer of large tables.
+    // Measure starts first: after the transfer of large tables, the kernel allocates memory more
+    // slowly for some time.
     if wanted("starts") {
         bench.edited_to_result(report).await?;
         bench.package_added(report).await?;

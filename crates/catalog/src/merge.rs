@@ -343,8 +343,8 @@ impl<'a> Merges<'a> {
         self.catalog.base_value(bases.to_vec(), lookup).await
     }
 
-    /// Executes a plan with the final changes of taken and contested tables. Returns `None` if the
-    /// branch has moved since the plan was created.
+    /// Executes a plan with the final changes of the taken and the contested tables. Returns `None`
+    /// if the branch has moved since the plan was created.
     pub async fn apply(
         self,
         plan: &MergePlan,
@@ -486,7 +486,7 @@ impl<'a> Merges<'a> {
     }
 }
 
-/// Restores outer namespaces that one side dropped and the other side still uses.
+/// Restores outer namespaces that one side dropped although the other side still uses them.
 fn restore_parents(merged: &mut Namespaces, sides: [&Namespaces; 2]) {
     let names: Vec<String> = merged.keys().cloned().collect();
     for name in &names {

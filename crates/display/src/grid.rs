@@ -119,7 +119,7 @@ impl Grid {
 
     fn line(&self, layout: &VisibleColumns, cells: &[Cell]) -> String {
         let mut line = String::new();
-        // Spaces are written only if text follows, so that lines have no trailing spaces.
+        // Write spaces only if text follows, so that lines have no trailing spaces.
         let mut pending = 0;
         for (place, (index, width)) in layout.widths.iter().enumerate() {
             if place == layout.marker {
@@ -314,7 +314,8 @@ mod tests {
                 let style = Style::plain().with_width(width).expanded(expanded);
                 for line in table(style, &headings, &[&row]).text().lines() {
                     let taken = Cell::from(line).width();
-                    // A wide character or the indent of a list may exceed a very small width.
+                    // A wide character, or the indentation of a list, may exceed a very small
+                    // width.
                     assert!(taken <= usize::from(width).max(9), "{width}: `{line}`");
                 }
             }

@@ -12,7 +12,7 @@ use tracing_subscriber::fmt::MakeWriter;
 /// The capacity of the queue, in lines.
 const QUEUE_LINES: usize = 4096;
 
-/// The maximum time that a shutdown waits for a paused terminal.
+/// The maximum time for which a shutdown waits for a paused terminal.
 const FLUSH_PATIENCE: Duration = Duration::from_secs(1);
 
 enum Message {
@@ -50,7 +50,7 @@ impl LogWriter {
 fn write_all(messages: &Receiver<Message>) {
     for message in messages {
         match message {
-            // Errors are ignored, because standard error may be closed.
+            // Ignore errors, because standard error may be closed.
             Message::Line(line) => drop(std::io::stderr().lock().write_all(&line)),
             Message::Flush(done) => drop(done.try_send(())),
         }

@@ -128,7 +128,7 @@ impl Style {
     /// Prints a message to standard error.
     pub fn say(self, text: impl std::fmt::Display) {
         use std::io::Write;
-        // Errors are ignored, because standard error may be closed.
+        // Ignore errors, because standard error may be closed.
         let _ = writeln!(std::io::stderr().lock(), "{text}");
     }
 

@@ -11,7 +11,7 @@ use arrow::datatypes::{DataType, Int64Type, TimeUnit};
 
 const DAY_SECONDS: i128 = 86_400;
 
-/// Maximum distance from 1970 that Arrow's encoders support, less a margin, in days.
+/// Maximum distance from 1970 that Arrow's encoders support, in days, minus a margin.
 const DAYS_MAX: i128 = 90_000_000;
 
 /// Days from March 1 of year 0 to January 1, 1970.

@@ -70,7 +70,7 @@ impl Environments {
         linked.unwrap_or_else(|error| Err(Error::io("link bytecode")(error.into())))
     }
 
-    /// Moves a build to its own folder, and makes it the current one.
+    /// Moves a build to its own folder, and makes it the current build.
     pub(crate) fn publish(
         &self,
         id: &str,
@@ -153,7 +153,7 @@ impl Environments {
             if pyarrow.is_none() || pyarrow.as_ref() == Some(&limited) || !too_new(&packages) {
                 return Ok(packages);
             }
-            // uv would keep the versions in an existing output file.
+            // Remove an existing output file, because uv would keep the versions in it.
             let _ = fs::remove_file(&output);
             pyarrow = Some(limited);
         }

@@ -48,7 +48,7 @@ pub(crate) type Progress<'a> = &'a (dyn Fn(EnvironmentEvent) + Send + Sync);
 pub struct EnvironmentsOptions {
     /// The folder of environments; created if missing. All servers of a user may share it.
     pub environments_dir: PathBuf,
-    /// The folder to install `uv` into if the host has none.
+    /// The folder into which `uv` is installed if the host has no `uv`.
     pub tools_dir: PathBuf,
     /// uv's cache. It is on the same file system as `environments_dir`, so that files are linked
     /// instead of copied.
@@ -137,7 +137,8 @@ impl Environments {
         })
     }
 
-    /// Returns the path of a new folder for a process without a sandbox; a later server removes it.
+    /// Returns the path of a new folder for a process without a sandbox. A later server removes the
+    /// folder.
     pub fn work_folder(&self) -> PathBuf {
         self.folder.join(owned(WORK))
     }

@@ -37,7 +37,7 @@ pub enum RemovalResult {
 }
 
 impl Environments {
-    /// Notes that folders of outdated builds may exist, so that they are removed later.
+    /// Records that folders of outdated builds may exist, so that they are removed later.
     pub(crate) fn note_leftovers(&self) {
         self.leftovers.store(true, Ordering::Relaxed);
     }
@@ -80,7 +80,7 @@ impl Environments {
     pub(crate) fn touch(&self, id: &str) {
         let now = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
         let times = Timestamps { last_access: now, last_modification: now };
-        // If this fails, the environment only appears unused.
+        // If this fails, the only effect is that the environment appears unused.
         let file = self.folder.join(id).join(DESCRIPTION);
         let _ = rustix::fs::utimensat(CWD, &file, &times, AtFlags::empty());
     }
@@ -266,7 +266,8 @@ impl FolderSize {
                 continue;
             }
             self.bytes += metadata.len();
-            // One of the links is in uv's cache, which is swept after the last use.
+            // Ignore the link in uv's cache, which is removed when no environment links to the
+            // package.
             if metadata.nlink() <= 2 {
                 self.own += metadata.len();
             }

@@ -173,8 +173,9 @@ pub(crate) fn all(search: &[PathBuf]) -> Vec<Interpreter> {
     found
 }
 
-/// Yields the interpreters in the folders, in order, possibly several times. A folder is read when
-/// the iterator reaches it, because the first folder usually contains the wanted interpreter.
+/// Yields the interpreters in the folders, in order. The same interpreter may occur several times.
+/// A folder is read when the iterator reaches it, because the first folder usually contains the
+/// wanted interpreter.
 fn candidates(search: &[PathBuf]) -> impl Iterator<Item = Interpreter> {
     search.iter().flat_map(|folder| folders(folder)).flat_map(inside)
 }

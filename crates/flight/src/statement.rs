@@ -149,7 +149,8 @@ impl ClientStatements {
         Ok(ClientRows { rows, _transaction: Some(transaction) })
     }
 
-    /// Runs a statement to its end. Returns the number of rows that it changed, or returned.
+    /// Runs a statement to its end. Returns the number of changed rows; for a query, the number of
+    /// returned rows.
     pub async fn update(
         &self,
         caller: &Caller,

@@ -27,7 +27,8 @@ use super::table_check::{TableAuthorizer, TableCheck};
 use super::{arrow_file, csv, ndjson, parquet};
 use crate::error::Result;
 
-/// Number of batches queued between the reader and a writer, enough to keep both busy.
+/// Maximum number of batches in the queue between the reader and a writer. This number keeps both
+/// busy.
 pub(crate) const BATCHES_WAITING: usize = 3;
 
 /// Number of objects of a bucket that are fetched ahead. For a small object, the latency is longer
@@ -177,7 +178,7 @@ impl Importer {
         );
         let (error, staged) = match (read, written, noted) {
             (Ok((files, rejected)), Ok(staged), Ok(())) => {
-                // The queued batches, and the batch that is being built.
+                // The number of queued batches, plus the batch that is being built.
                 let batches = (BATCHES_WAITING + 1) as u64;
                 let waiting_bytes = batches * largest.load(Ordering::Relaxed);
                 return Ok(TransferResult { staged, files, rejected, waiting_bytes });

@@ -20,7 +20,7 @@ use super::widen::widen;
 /// and its column becomes text.
 const NESTED_FIELDS_MAX: usize = 1_000;
 
-/// A value that is reported as an example of its class.
+/// A value that messages show as an example of its class.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Example {
     pub value: String,

@@ -91,7 +91,7 @@ impl QueryResults {
         Ok(results)
     }
 
-    /// Ends the queries that ran when the server stopped.
+    /// Ends the queries that were running when the server stopped.
     fn interrupt_running(&self) {
         let running: Vec<Record> = {
             let queries = self.0.queries.lock();

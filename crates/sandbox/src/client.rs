@@ -173,7 +173,7 @@ impl RunningProcess {
         self.connection.send(&Request::Begin { id: self.id, project }, &descriptors)
     }
 
-    /// Returns false after the exit of the process was received.
+    /// Returns false if the exit of the process was received.
     pub fn is_alive(&mut self) -> bool {
         let pending = Err(oneshot::error::TryRecvError::Empty);
         self.ended |= self.end.try_recv().map(drop) != pending;
@@ -252,7 +252,7 @@ impl RunningProcess {
                     self.pausing = None;
                 }
                 // The pause is still pending. The spawner handles requests in order, so it pauses
-                // the process before it resumes it.
+                // the process before it resumes the process.
                 Err(oneshot::error::TryRecvError::Empty) => {}
                 Ok(None) | Err(oneshot::error::TryRecvError::Closed) => return Err(ended()),
             }

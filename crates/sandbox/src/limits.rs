@@ -10,7 +10,7 @@ use crate::Network;
 pub struct Limits {
     /// Memory limit in bytes. It covers `/tmp` and the output, but not the inputs.
     pub memory_bytes: u64,
-    /// Time limit.
+    /// Time limit of a call.
     pub timeout: Duration,
     /// Network access.
     pub network: Network,

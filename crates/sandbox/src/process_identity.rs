@@ -4,7 +4,7 @@
 
 use std::fs;
 
-/// Returns `<pid>-<start time>` of a running process; `None` if it is not running.
+/// Returns `<pid>-<start time>` of a process; `None` if it is not running.
 fn of_process(pid: u32) -> Option<String> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let start = stat.rsplit_once(')')?.1.split_whitespace().nth(19)?;

@@ -101,7 +101,8 @@ pub struct Scope {
     pub relations: Vec<Relation>,
     /// Join columns, in the order of their joins.
     pub merged: Vec<JoinedColumn>,
-    /// True if the scope has a RIGHT or FULL join, so that join columns need an expression.
+    /// True if the scope has a RIGHT or FULL join. The unqualified names of join columns are then
+    /// replaced by expressions.
     pub careful: bool,
     /// Columns of SELECT whose alias equals their own name.
     pub kept: Vec<String>,

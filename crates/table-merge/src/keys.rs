@@ -46,8 +46,8 @@ pub(crate) fn no_key_changed(histories: &[History; 2]) -> bool {
     histories.iter().any(|side| side.only_appends_or_compacts && side.appends.is_empty())
 }
 
-/// Returns the merge, or a conflict if both sides changed rows with the same key. With
-/// `changes_keys` false, no rows are read.
+/// Returns the merge, or a conflict if both sides changed rows with the same key. If `changes_keys`
+/// is false, reads no rows.
 pub(crate) async fn checked(
     tables: &Tables,
     merge: Box<TableMerge>,

@@ -11,7 +11,7 @@ use crate::files::{METADATA_BYTES_MAX, reject};
 use crate::table_checks::check_table;
 use crate::{Error, RestTables, Result};
 
-/// Maximum sequence number and row id, far above the values of real tables.
+/// Maximum sequence number and row id. It is far above the values in real tables.
 const NUMBER_MAX: i64 = 1 << 60;
 
 /// Maximum id of partition fields, specs and sort orders.

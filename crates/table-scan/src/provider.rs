@@ -40,7 +40,7 @@ pub struct LakeTable {
     /// For each file of the plan, true if scans skip the file. The value is set by
     /// [`LakeTable::skip_files`].
     skipped: OnceLock<Vec<bool>>,
-    /// Statistics of all columns, computed when the optimizer asks for them.
+    /// Statistics of all columns, computed when the optimizer first requests them.
     statistics: OnceLock<Option<Statistics>>,
 }
 
@@ -95,7 +95,7 @@ impl LakeTable {
         self.schema.fields().len() - if self.positions { 2 } else { 0 }
     }
 
-    /// Returns the number of each file that remains in a pruned plan.
+    /// Returns the file numbers of the files that remain in a pruned plan.
     fn numbers(&self, plan: &ScanPlan) -> Vec<i32> {
         let all = self.plan.files().iter().enumerate();
         let all = all.map(|(number, file)| (Arc::as_ptr(file), number as i32));

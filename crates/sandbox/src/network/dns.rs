@@ -46,7 +46,7 @@ pub(super) async fn serve(socket: UdpSocket, proxy: Arc<Proxy>) {
     let mut buffer = vec![0; 4096];
     loop {
         let Ok((length, client)) = socket.recv_from(&mut buffer).await else {
-            // The error belongs to an earlier response, whose client had already closed its socket.
+            // The error is about an earlier response whose client had already closed its socket.
             tokio::time::sleep(Duration::from_millis(1)).await;
             continue;
         };
@@ -58,7 +58,7 @@ pub(super) async fn serve(socket: UdpSocket, proxy: Arc<Proxy>) {
             continue;
         }
         let Ok(permit) = open.clone().acquire_owned().await else { return };
-        // If no connection permit is free, drop the query. For the client, the packet is lost.
+        // If no connection permit is free, drop the query. The client sees a lost packet.
         let Ok(descriptors) = proxy.policy().connections().acquire() else { continue };
         let (query, nameservers) = (buffer[..length].to_vec(), nameservers.clone());
         let socket = socket.clone();

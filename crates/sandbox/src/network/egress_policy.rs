@@ -134,7 +134,8 @@ impl EgressPolicy {
         EgressPolicy { listed, hosts, connections, denied_hosts: Arc::default() }
     }
 
-    /// Returns the addresses to try for a requested destination, or the reason for its denial.
+    /// Returns the addresses to which to connect for a requested destination, or the reason why it
+    /// is denied.
     pub(super) fn targets(&self, wanted: SocketAddr) -> Result<Vec<SocketAddr>, Denial> {
         // Connect to a NAT64 address itself, because the embedded IPv4 address may be unreachable.
         let address = wanted.ip().to_canonical();

@@ -20,7 +20,7 @@ const NAME: &str = ".spawner-";
 pub(crate) struct CgroupRecord(PathBuf);
 
 impl CgroupRecord {
-    /// Records the groups of a spawner that has just started.
+    /// Records the groups of a spawner, immediately after its start.
     pub(crate) fn write(folder: &Path, report: &HostReport) -> io::Result<Self> {
         let folders = report.groups.folders();
         let lines: Vec<_> = folders.iter().map(|group| group.to_string_lossy()).collect();

@@ -25,7 +25,7 @@ use crate::protocol::{Confinement, Exit, HostReport, ProcessEnd, ProcessSpec, Re
 /// Interval between checks of remaining groups and processes.
 const RETRY_EVERY: Duration = Duration::from_millis(50);
 
-/// Idle time before the first attempt to remove the groups of ended processes.
+/// Idle time of the main loop before the first attempt to remove the groups of ended processes.
 const IDLE: Duration = Duration::from_millis(5);
 
 /// The number of unremoved groups above which removal starts without idle time.
@@ -76,7 +76,7 @@ pub(super) struct MainLoop {
     pub(super) processes: HashMap<u64, ManagedProcess>,
     /// Clones whose sandboxes are being created.
     pub(super) pending: HashMap<u64, PendingClone>,
-    /// Fork helpers that have finished but are not reaped yet.
+    /// Fork helpers that have finished their work but are not reaped yet.
     pub(super) fork_helpers: Vec<(i32, OwnedFd)>,
     /// True if there may be child processes that a fork helper has not reported.
     pub(super) unknown_children: bool,

@@ -200,7 +200,7 @@ fn has_any(pid: i32, inputs: &[u64]) -> io::Result<bool> {
     let mut sockets = 0;
     for (number, entry) in std::fs::read_dir(format!("/proc/{pid}/fd"))?.enumerate() {
         let file = std::fs::metadata(entry?.path())?;
-        // A second socket could hold an unreceived message with one of the files.
+        // A second socket could contain an unreceived message with one of the files.
         sockets += usize::from(file.file_type().is_socket());
         if number >= FILES_MAX || sockets > 1 || inputs.contains(&file.ino()) {
             return Ok(true);

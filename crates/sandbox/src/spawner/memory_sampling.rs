@@ -16,7 +16,7 @@ use super::managed_process::ManagedProcess;
 /// The interval between two samples.
 pub(super) const SAMPLE_EVERY: Duration = Duration::from_millis(20);
 
-/// Address space that libraries reserve without using it: allocator arenas and thread stacks.
+/// Address space that libraries reserve without using it, for allocator arenas and thread stacks.
 const RESERVED_BYTES: u64 = 8 << 30;
 
 /// The maximum number of sampled processes per function.

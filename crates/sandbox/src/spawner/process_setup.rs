@@ -248,7 +248,7 @@ pub(super) fn drop_capabilities() -> StepResult {
 /// Drops all capabilities of the bounding set, and switches to a user that owns no files.
 pub(super) fn switch_user(user: u32) -> StepResult {
     for capability in CapabilitySet::all().iter() {
-        // Ignore errors, because some capabilities do not exist in the kernel or in the process.
+        // Ignore errors, because the kernel or the process may not have some of the capabilities.
         let _ = rustix::thread::remove_capability_from_bounding_set(capability);
     }
     let (uid, gid) = (Uid::from_raw(user), Gid::from_raw(user));

@@ -157,8 +157,8 @@ impl Invocation<'_> {
         too_large(self.inner.name(), size, scope, limit)
     }
 
-    /// Evaluates a call with constant arguments. A large result becomes an array that counts
-    /// towards the memory limit, because a scalar would be repeated for each row.
+    /// Evaluates a call with constant arguments. If the result is large, returns an array, which
+    /// counts towards the memory limit. A scalar would be repeated for each row.
     fn constant(self, call: &Call<'_>) -> Result<ColumnarValue> {
         let size = Estimates::new(call, self.rule, 1).total;
         let limit = self.memory.value_limit();

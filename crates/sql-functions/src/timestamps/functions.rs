@@ -25,7 +25,7 @@ use super::zones::AtTimeZone;
 const CYCLE: i64 = 146_097 * 86_400 * 1_000_000;
 
 /// Maximum distance from 1970 in microseconds at which DataFusion's function is called directly.
-/// Nanoseconds can represent about a year more.
+/// The range of nanoseconds is about a year longer.
 const NEAR: i64 = i64::MAX / 1_000 - 366 * 86_400 * 1_000_000;
 
 /// Returns the functions that replace DataFusion's, and the function for AT TIME ZONE.

@@ -137,7 +137,7 @@ impl Readers {
         let end = if until.is_some() { " AND newest.key < ?" } else { "" };
         let order = if range.reverse { "DESC" } else { "ASC" };
         // In SQLite, CROSS JOIN fixes the join order: first the rows of `newest` by key, then the
-        // entry of each.
+        // entry of each row.
         let sql = format!(
             "SELECT newest.position, newest.key, value FROM newest CROSS JOIN entries \
              ON entries.journal = newest.journal AND entries.position = newest.position \

@@ -128,7 +128,7 @@ impl RestTables<'_> {
         while let Some(id) = next
             && next != start
         {
-            // If the history has a cycle, this check prevents an endless loop.
+            // Without this check, a cycle in the history would cause an endless loop.
             let snapshot = if seen.insert(id) { lineage.find(self.tables, id).await } else { None };
             let snapshot = match (snapshot, start) {
                 (Some(snapshot), _) => snapshot,
