@@ -36,8 +36,8 @@ pub fn cargo(arguments: &[&str]) -> Command {
 }
 
 /// Removes the variables that describe this package, and the variables of `.cargo/config.toml`.
-/// Cargo sets both again. Build scripts depend on these variables, so half of the dependencies
-/// would be rebuilt.
+/// Cargo sets both kinds again. If they were inherited, half of the dependencies would be rebuilt,
+/// because build scripts depend on these variables.
 pub fn clear_cargo(command: &mut Command) {
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy();

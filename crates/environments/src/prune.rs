@@ -169,7 +169,7 @@ impl Environments {
         let Some(exclusive) = ExclusiveLock::acquire(&folder) else {
             return Ok(RemovalResult::InUse);
         };
-        // From now on, a request builds a new environment.
+        // Once this lock is held, a request builds a new environment.
         let link = self.folder.join(id);
         let aside = self.folder.join(owned(BUILDING));
         fs::rename(&folder, &aside).map_err(Error::io("rename an environment for its removal"))?;

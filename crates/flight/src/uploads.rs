@@ -209,7 +209,7 @@ mod tests {
         assert_eq!(two.add(&batch).map_err(code), Err(exhausted));
         one.release();
         two.add(&batch).expect("released");
-        // The rows of parameters stay in memory after their upload.
+        // The end of an upload does not release its rows, because they are parameters in memory.
         two.end();
         let mut three = uploads.begin(&owner).expect("an upload");
         assert_eq!(three.add(&batch).map_err(code), Err(exhausted));

@@ -54,12 +54,10 @@ pub(crate) struct ColumnStatistics {
     looks: MatchedFormats,
 }
 
-/// Minimum number of values of a column for texts to count as bad values. With fewer values, the
-/// column becomes text.
+/// Minimum number of values for texts to count as bad values. With fewer, the column is text.
 const VALUES_MIN: u64 = 1_000;
 
-/// Minimum number of values per text for texts to count as bad values. With fewer values per text,
-/// the column becomes text.
+/// Minimum values per text for texts to count as bad values. With fewer, the column is text.
 const VALUES_PER_TEXT: u64 = 1_000;
 
 /// A column's type, and its reason.
@@ -342,8 +340,7 @@ pub(crate) struct Fields {
 
 impl Fields {
     /// Returns the statistics of a field, inserted if the field is new; `None` if there are too
-    /// many fields. `guess` is the expected index of the field, which is its index in the previous
-    /// object.
+    /// many fields. `guess` is the expected index of the field: its index in the previous object.
     pub fn entry(&mut self, name: &str, guess: usize) -> Option<&mut ColumnStatistics> {
         let place = match self.fields.get(guess) {
             Some((found, _)) if found == name => guess,

@@ -1,4 +1,4 @@
-//! Results of asynchronous queries, kept on disk for a while.
+//! Results of asynchronous queries, kept on disk for a limited time.
 //!
 //! A [`QueryResults`] has one folder per query, with its record and its rows. The caller runs the
 //! query and passes its batches to a [`ResultWriter`]. Rows can be read from any position, in any

@@ -77,8 +77,9 @@ impl std::fmt::Debug for QueryResults {
 }
 
 impl QueryResults {
-    /// Opens the results in a folder. Queries that ran when the server stopped end as interrupted.
-    /// Folders without a valid record are deleted. Succeeds even if the disk is full.
+    /// Opens the results in a folder. Queries that were running when the server stopped end with
+    /// the error of an interrupted query. Folders without a valid record are deleted. Succeeds even
+    /// if the disk is full.
     pub fn open(folder: PathBuf, limits: ResultLimits, clock: Arc<dyn Clock>) -> Result<Self> {
         DirBuilder::new().recursive(true).mode(0o700).create(&folder)?;
         let entries = fs::read_dir(&folder)?.flatten();

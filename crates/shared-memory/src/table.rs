@@ -292,8 +292,7 @@ fn sliced(batch: &RecordBatch) -> Vec<RecordBatch> {
     starts.map(|start| batch.slice(start, BATCH_ROWS_MAX.min(rows - start))).collect()
 }
 
-/// Returns the sum of row counts. Fails if the sum overflows, because a batch without columns can
-/// declare any row count.
+/// Returns the sum of row counts. Fails on overflow: batches without columns may have any count.
 fn rows_of(mut batches: impl Iterator<Item = u64>) -> Result<u64, ArrowError> {
     let rows = batches.try_fold(0, u64::checked_add).filter(|rows| i64::try_from(*rows).is_ok());
     rows.ok_or_else(|| ArrowError::IpcError("the table has too many rows".to_owned()))

@@ -287,8 +287,7 @@ fn skippable(counts: &Counts) -> HashMap<RowKey, u32> {
 struct RowSelector {
     /// The number of times that each row must still be returned.
     remaining: HashMap<RowKey, u32>,
-    /// For each row, the number of copies that may still be skipped because their id was used
-    /// before.
+    /// For each row, how many copies may still be skipped because their id was used before.
     skippable: HashMap<RowKey, u32>,
     /// The row ids that were used before.
     used_ids: RoaringTreemap,
@@ -385,8 +384,7 @@ fn decide(
     }
     let only_deletes = |side: usize| all().all(|count| count[side] <= count[0]);
     let only_taken = !rows_may_move && only_deletes(1) && only_deletes(2);
-    // If a side deleted some of several equal rows, it is not known which of the equal rows it
-    // deleted.
+    // If a side deleted only some of several equal rows, it is not known which ones it deleted.
     let conflicts = |[base, ours, theirs]: &[u32; 3]| {
         ours < base && theirs < base && !(only_taken && *ours == 0 && *theirs == 0)
             || unclear && is_new(&[*base, *ours, *theirs])

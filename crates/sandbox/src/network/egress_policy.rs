@@ -290,7 +290,7 @@ mod tests {
                 "the address is reached through NAT64 or 6to4"
             );
         }
-        // Of the host, a sandbox can reach only the nameserver, and only by the reserved address.
+        // On the host, a sandbox can reach only the nameserver, and only at the reserved address.
         assert_eq!(public.targets(NAMESERVER).unwrap(), ["127.0.0.53:53".parse().unwrap()]);
         assert_eq!(targets("127.0.0.53:53"), 0);
     }

@@ -83,7 +83,7 @@ pub fn serve_proxy(
         let mut connections = JoinSet::new();
         let accepting = async {
             loop {
-                // The other accepts are cancelled, which loses no connection.
+                // The other calls of accept are cancelled. This loses no connection.
                 let accepts = listeners.iter().map(|listener| Box::pin(listener.accept()));
                 let (accepted, ..) = futures::future::select_all(accepts).await;
                 let Ok(permit) = proxy.permits.clone().acquire_owned().await else { return };

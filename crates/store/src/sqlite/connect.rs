@@ -15,7 +15,7 @@ use crate::{Error, Result};
 const FORMAT: i64 = 1;
 
 /// The time to wait for the write lock before an operation fails with [`Error::Busy`]. Writers hold
-/// the lock for about one fsync, so only a blocked process holds it for so long.
+/// the lock for about one fsync, so only a blocked process holds it for that long.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// SQLite's own busy timeout for writers. SQLite's back-off starves the longest waiter, so this

@@ -243,7 +243,8 @@ fn transform_values(condition: &Condition, transform: Transform) -> TransformedV
     Some(transformed_values.into())
 }
 
-/// Evaluates a predicate for null. Engines do not agree if a negated predicate matches null.
+/// Evaluates a predicate for null. Engines do not agree on whether a negated predicate matches
+/// null.
 fn of_null(test: Predicate) -> RowMatch {
     match test {
         Predicate::IsNull => All,
@@ -325,7 +326,7 @@ mod tests {
         literal_at(values, row).and_then(|value| value.as_primitive_literal())
     }
 
-    /// Returns true if a predicate matches a value, given two operands; `None` if engines do not
+    /// Returns true if a predicate with two operands matches a value; `None` if engines do not
     /// agree.
     fn holds(
         test: Predicate,
