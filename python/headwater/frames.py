@@ -65,7 +65,7 @@ def _to_arrow(pyarrow: Any, value: Any) -> Any:
 
 
 def _filled(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Returns the rows with the columns of all rows added to the first row. Arrow uses only the
+    """Returns the rows. The first row gets the columns of all rows, because Arrow uses only the
     first row to determine the columns."""
     names = dict.fromkeys(name for row in rows for name in row)
     return [{name: rows[0].get(name) for name in names}, *rows[1:]]

@@ -118,8 +118,8 @@ def _quoted(name: str) -> str:
 
 
 def append(table: str, rows: Any) -> int:
-    """Appends rows to a table. Returns the number of rows. They are committed when the function
-    returns.
+    """Appends rows to a table, and returns the number of rows. The rows are committed when the
+    function returns.
 
     `rows` is a list of dicts, or a table of pyarrow, pandas or polars. The table is created if it
     does not exist. New columns are added, and missing columns are null.

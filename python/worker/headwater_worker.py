@@ -98,8 +98,8 @@ class Server:
             socket.send_fds(self.socket, [message], list(descriptors))
 
     def hold(self, said, descriptors=(), **fields):
-        """Keeps the last message of a call, which is sent later with the end of the call. One
-        message instead of two wakes the server only once. The descriptors are closed after that."""
+        """Keeps the last message of a call, which `finish` sends with the end of the call: one
+        message instead of two wakes the server only once. `finish` also closes the descriptors."""
         self.outcome = said, descriptors, fields
 
     def finish(self, goes_on):
@@ -461,7 +461,7 @@ def send_whole(server, table, task, inputs):
 
 def send_table(server, table, task, inputs):
     """Sends an in-memory table as a whole, and other tables in parts. While this function writes a
-    part, the server may still be storing the previous part. All earlier parts are stored."""
+    part, the server may still be storing the previous part, but has stored all earlier parts."""
     if hasattr(table, "to_batches"):
         send_whole(server, table, task, inputs)
         return

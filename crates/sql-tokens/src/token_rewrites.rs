@@ -108,7 +108,7 @@ impl Rewriter {
         }
     }
 
-    /// Rewrites the time-travel clause after a table name, and returns the tokens after it.
+    /// Rewrites the time-travel clause after a table name. Returns the tokens after the clause.
     fn version<'t>(&mut self, tokens: &'t [TokenWithSpan]) -> Option<&'t [TokenWithSpan]> {
         const BEGIN: [&str; 4] = ["FOR", "VERSION", "SYSTEM_VERSION", "AT"];
         if !BEGIN.iter().any(|word| is_word(&tokens[0].token, word)) {
