@@ -13,7 +13,7 @@ pub(crate) const STARTS: Family = Family {
 };
 pub(crate) const QUEUE_TIME: Family = Family {
     name: "headwater_function_queue_seconds",
-    help: "Time that calls waited for a permit",
+    help: "Time that calls waited in the queue",
 };
 pub(crate) const START_TIME: Family = Family {
     name: "headwater_function_start_seconds",
@@ -22,7 +22,7 @@ pub(crate) const START_TIME: Family = Family {
 pub(crate) const RUN_TIME: Family =
     Family { name: "headwater_function_run_seconds", help: "Time of calls after their start" };
 pub(crate) const CALLS_WAITING: Family =
-    Family { name: "headwater_function_calls_waiting", help: "Calls that wait for a permit" };
+    Family { name: "headwater_function_calls_waiting", help: "Calls that wait in the queue" };
 pub(crate) const CALLS_RUNNING: Family =
     Family { name: "headwater_function_calls_running", help: "Calls that run" };
 pub(crate) const INSTANCES: Family =

@@ -110,8 +110,8 @@ impl Drop for ResultWriter {
 pub fn interrupted() -> Problem {
     let message = "the server stopped while the query was running";
     Problem::new(ErrorCode::Interrupted, message).with_hint(
-        "Check with `headwater log` which statements were committed before you send the query \
-         again.",
+        "Before you send the query again, check with `headwater log` which statements were \
+         committed.",
     )
 }
 

@@ -134,8 +134,8 @@ fn forbidden(user: &RestrictedUser, location: &str, address: SocketAddr) -> Prob
     let message =
         format!("user `{name}` may not connect to `{location}`: `{}` is {scope}", address.ip());
     let hint = format!(
-        "An administrator can allow it: `headwater grant read --on 'location:{location}' \
-         --to {name}`."
+        "An administrator can allow the connection: `headwater grant read \
+         --on 'location:{location}' --to {name}`."
     );
     Problem::new(ErrorCode::Forbidden, message).with_hint(hint)
 }

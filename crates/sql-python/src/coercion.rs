@@ -116,7 +116,9 @@ pub(crate) fn convert(array: &ArrayRef, to: &DataType) -> Result<ArrayRef> {
         let lost = before.iter().flatten().zip(after.iter().flatten());
         let mut lost = lost.filter(|(one, other)| (one - other).abs() > f64::EPSILON * one.abs());
         if let Some((number, _)) = lost.next() {
-            return exec_err!("the number {number} has more decimal places than its parameter");
+            return exec_err!(
+                "the number {number} has more decimal places than its parameter allows"
+            );
         }
     }
     Ok(converted)
