@@ -1,5 +1,5 @@
 //! Cost of authorisation: a warm function call and a query of a user with many grants. The
-//! reference is the same work in a lake without users. The two alternate in the same run.
+//! reference is the same work in a lake without users. Both are measured alternately in one run.
 
 use std::path::Path;
 use std::time::Duration;
@@ -30,8 +30,8 @@ pub fn measure(report: &mut Report, samples: usize) -> Outcome<()> {
         ("query, authorised with 1,000 grants", QUERY, STATEMENT),
     ];
     for ((name, path, body), bound) in parts.into_iter().zip(bounds) {
-        // Wait before the connections are opened, because the servers close connections that are
-        // idle for this long.
+        // Wait before the connections are opened. During this wait, servers would close idle
+        // connections.
         wait_until_quiet()?;
         let mut owner = without.connect()?;
         let mut user = Connection::open(with.address(), &token)?;

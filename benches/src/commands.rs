@@ -49,7 +49,7 @@ fn added_package(report: &mut Report, project: &Path) -> Outcome<()> {
         std::fs::write(&model, source(packages, edit))?;
         headwater(project).arg("run").timed()
     };
-    // Fills uv's cache with the wheels.
+    // This run fills uv's cache with the wheels.
     run_with(&wheel("1.16.0"), 0)?;
     let versions = ["1.17.0", "1.15.0", "1.14.0", "1.13.0", "1.12.0"];
     for (index, version) in versions.iter().enumerate() {

@@ -21,8 +21,8 @@ const PACKAGES: [(&str, &str); 3] = [("numpy", "2.3"), ("pandas", "2.3"), ("pyar
 const IMPORTS: &str = "import numpy, pandas, pyarrow";
 const NOTHING: &str = "def f():\n    return True\n";
 
-/// Number of plain interpreters from whose time the time of a burst is extrapolated, and the number
-/// that run concurrently.
+/// Number of plain interpreters whose time is measured to extrapolate the time of a burst, and
+/// number of interpreters that run concurrently.
 const PLAIN: usize = 40;
 const CONCURRENT: usize = 2;
 
@@ -40,8 +40,8 @@ pub async fn measure(
     if wanted("callers") {
         tokio::task::block_in_place(|| crate::callers::measure(report))?;
     }
-    // Measure starts first, because the kernel allocates memory more slowly for some time after the
-    // transfer of large tables.
+    // Measure starts first: after the transfer of large tables, the kernel allocates memory more
+    // slowly for some time.
     if wanted("starts") {
         bench.edited_to_result(report).await?;
         bench.package_added(report).await?;
@@ -219,8 +219,8 @@ impl Bench {
         let (mut taken, mut references) = (Vec::new(), Vec::new());
         let mut store = bytecode_folder(&self.options("first"));
         for index in 0..(self.samples / 20).max(3) {
-            // A new folder for each sample. Removing the previous environment would slow down the
-            // next sample, because ext4 avoids recently freed inodes.
+            // Use a new folder for each sample. Removing the previous environment would slow down
+            // the next sample, because ext4 avoids recently freed inodes.
             let options = self.options(&format!("first-{index}"));
             std::fs::create_dir_all(&options.environments_dir)?;
             let moved = bytecode_folder(&options);

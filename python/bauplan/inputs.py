@@ -2,7 +2,7 @@
 
 
 class _Marker:
-    """The base of inputs. Equality and text depend on the arguments."""
+    """The base of inputs. Equality and text representation depend on the arguments."""
 
     def __eq__(self, other):
         return type(self) is type(other) and vars(self) == vars(other)

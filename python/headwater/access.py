@@ -135,8 +135,8 @@ class Access(Requests):
         return self._dict("POST", "/v1/grants", body)
 
     def revoke(self, actions: str | Iterable[str], *, on: str, revoke_from: str) -> None:
-        """Revokes actions from a user or role. Changes only the grant that has exactly this
-        object."""
+        """Revokes actions from a user or role. Changes only the grant on exactly this object or
+        pattern."""
         parameters = {"grantee": revoke_from, "actions": ",".join(_words(actions)), "object": on}
         self._connection.json("DELETE", "/v1/grants", parameters=parameters)
 
@@ -185,7 +185,7 @@ class Access(Requests):
         self._connection.json("DELETE", segments("v1", "restrictions", name))
 
     def limits(self) -> list[dict[str, Any]]:
-        """Lists the limits of users and roles by name. A user gets its own limits and those of its
+        """Lists the limits of users and roles by name. A user sees its own limits and those of its
         roles."""
         return self._list("/v1/limits")
 

@@ -62,13 +62,13 @@ class Backfills(Runs):
         `values` is a list of values, or text: a range with both ends, such as
         `"2026-01-01..2026-01-31"`, `"2026-01..2026-06"` or `"0..15"`, or `"JFK,LGA"`. `parameters`
         are the other parameters, the same in all runs. At most `jobs` values run at once. A failed
-        value runs again up to `retries` times. `on_value` is called with the report of each value
-        when it has ended. Ctrl-C stops the runs; merged values stay merged.
+        value runs again up to `retries` times. When a value has ended, `on_value` is called with
+        its report. Ctrl-C stops the runs; merged values stay merged.
 
         Returns `parameter`, `branch`, `total` and `values`, the report of each value: `value`,
         `status` (`merged`, `unchanged` or `failed`), `attempts`, `job`, `commit` and `error`. If
-        values fail, the other values are merged. The method then raises an error with the code of
-        the first failed value and with this report in `context["report"]`.
+        some values fail, the other values are still merged. The method then raises an error with
+        the code of the first failed value and with this report in `context["report"]`.
         """
         if not 1 <= jobs <= JOBS_MAX:
             raise make("invalid_argument", f"`jobs` cannot be `{jobs}`", "Give 1 to 64.")
@@ -115,8 +115,8 @@ class Backfills(Runs):
 
         The arguments are those of `backfill`. With `partitions_of`, the values are the partitions
         of this table, which is partitioned by one column. `result()` of the returned job waits for
-        the end and returns the report. If values fail, it raises an error with the report in
-        `context["report"]`.
+        the end and returns the report. If some values fail, `result()` raises an error with the
+        report in `context["report"]`.
         """
         if (values is None) == (partitions_of is None):
             message = "a backfill needs either values or a table"

@@ -7,7 +7,7 @@ from typing import Literal
 #: A resolution of conflicts: reject the merge, keep the target's table, or take the source's table.
 ConflictChoice = Literal["fail", "ours", "theirs"]
 
-#: The condition for comparing rows: if little data must be read, always, or never.
+#: The condition for comparing rows: `auto` (if little data must be read), `always` or `never`.
 Comparison = Literal["auto", "always", "never"]
 
 #: The effect of a write on the existing rows of a table.

@@ -186,8 +186,8 @@ class Client(
         """Lists jobs, newest first.
 
         `kind` is `query`, `import`, `run` or `trigger`; `status` is `queued`, `running`,
-        `succeeded`, `failed`, `cancelled` or `interrupted`, or several separated by commas. `since`
-        is a date, or a time as `datetime` or in RFC 3339.
+        `succeeded`, `failed`, `cancelled` or `interrupted`, or several of these, separated by
+        commas. `since` is a date, or a time as `datetime` or in RFC 3339.
         """
         filters = {"kind": kind, "status": status, "since": time_text(since), "limit": limit}
         return self._list("/v1/jobs", filters)
@@ -199,7 +199,8 @@ class Client(
     def job_events(
         self, id: str, *, after: int = 0, follow: bool = False
     ) -> Iterator[dict[str, Any]]:
-        """Yields a job's events in order, after a sequence number; with `follow` until it ends.
+        """Yields a job's events in order, after a sequence number; with `follow`, until the job
+        ends.
 
         A broken stream is resumed after the last received event.
         """
@@ -233,7 +234,7 @@ class Client(
                 yield json.loads(line)
 
     def stop_job(self, id: str) -> dict[str, Any]:
-        """Requests a job to stop and returns its state. An ended job does not change."""
+        """Requests that a job stops, and returns the job. A job that has ended does not change."""
         return self._dict("POST", segments("v1", "jobs", id, "stop"))
 
     def usage(
@@ -247,9 +248,9 @@ class Client(
         """Sums usage and cost in groups.
 
         `by` is `day`, `kind`, `job`, `model`, `function`, `trigger`, `branch` or `author`, or a
-        tuple of two of them. With two, `subgroup` of a line is the value of the second. `days`
-        selects the last days. `since` and `until` are times with their zones, as `datetime` or in
-        RFC 3339, or dates. The names of fields contain the units.
+        tuple of two of them. With two, the second value is in the field `subgroup` of each line.
+        `days` selects the last days. `since` and `until` are times with their zones, as `datetime`
+        or in RFC 3339, or dates. The names of fields contain the units.
         """
         if days is not None and since is not None:
             hint = "Give one of them."

@@ -28,7 +28,7 @@ _CHECK_SECONDS = 0.1
 
 
 class CommandFailed(Exception):
-    """A program cannot be started, failed, or returned an unusable result."""
+    """A program could not be started, failed, or returned an unusable result."""
 
 
 def run(command: Sequence[str], event: object = None) -> Any:

@@ -313,7 +313,7 @@ def _choose_profile(
 
 def _installed_command() -> str:
     """Returns the path of the command that the wheel installed for this interpreter, or else the
-    command's name, to be found in `PATH`."""
+    name of the command, which is then found in `PATH`."""
     installed = os.path.join(sysconfig.get_path("scripts"), "headwater")
     return installed if os.path.isfile(installed) else "headwater"
 

@@ -3,7 +3,7 @@
 A decorator leaves the function callable, and stores its own arguments in the function's attribute
 `__headwater__`: a dict with the keys `model`, `python`, `expectation` and `function`. The order of
 decorators does not matter. Headwater reads the decorators from the source, without running the
-source. On import, the decorators check the same rules again.
+source. The decorators check the same rules again when the module is imported.
 """
 
 from __future__ import annotations

@@ -65,8 +65,8 @@ def _to_arrow(pyarrow: Any, value: Any) -> Any:
 
 
 def _filled(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Returns the rows after adding the columns of all rows to the first row, from which Arrow
-    takes the columns."""
+    """Returns the rows. The first row gets the columns of all rows, because Arrow uses only the
+    first row to determine the columns."""
     names = dict.fromkeys(name for row in rows for name in row)
     return [{name: rows[0].get(name) for name in names}, *rows[1:]]
 

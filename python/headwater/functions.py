@@ -95,7 +95,7 @@ class Functions(Responses):
         key: str | None = None,
         order_key: str | None = None,
     ) -> str:
-        """Calls a function of the deployed version later, and returns the id of the event.
+        """Calls a function of the deployed version asynchronously, and returns the id of the event.
 
         The event is durable on return. The call is attempted at least once and retried after
         errors. A second call with the same `key` causes no second event. Calls with the same
@@ -109,15 +109,16 @@ class Functions(Responses):
     def send_events(
         self, function: str, events: Iterable[Mapping[str, Any]]
     ) -> list[dict[str, Any]]:
-        """Calls a function of the deployed version later, once for each event.
+        """Calls a function of the deployed version asynchronously, once for each event.
 
         An event has the attributes of CloudEvents: `source`, `type` and, if needed, `data`, `id`
         and others; a missing `id` is generated. The function receives the event as its only
         argument. Events with the same `partitionkey` are delivered one after the other.
 
-        All events are accepted or none; they are durable on return. At most 10,000 events and 8
-        MiB. Returns `event`, the id in Headwater, and `duplicate` for each: an event with the
-        `source` and `id` of one that was sent within 10 minutes is not added.
+        All events are accepted or none; they are durable on return. A call accepts at most 10,000
+        events and 8 MiB. Returns a dict for each event: `event` is the id in Headwater, and
+        `duplicate` is true if an event with the same `source` and `id` was sent within the last 10
+        minutes. Duplicates are not added.
         """
         defaults = {"specversion": "1.0"}
         sent = [{**defaults, "id": str(uuid.uuid4()), **event} for event in events]
@@ -264,7 +265,7 @@ class Functions(Responses):
 
         `limit` is the maximum number of earlier calls. With `follow`, waits for the end of running
         calls, and yields each later call after its end until the caller stops the iteration.
-        Without it, raises `JobNotFoundError` if no call is recorded.
+        Without `follow`, raises `JobNotFoundError` if no call is recorded.
         """
         client: Any = self
         calls = self._calls(name)

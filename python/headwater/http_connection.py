@@ -1,8 +1,8 @@
 """One HTTP/1.1 connection of the Lambda Runtime API, which parses requests incrementally and
 without threads.
 
-Bodies may be chunked, with trailers. A body over the limit is rejected, so that it does not fill
-the memory.
+Bodies may be chunked, with trailers. A body over the limit is rejected, which limits the memory of
+a request.
 """
 
 from __future__ import annotations

@@ -5,9 +5,9 @@
     data = lake.read_object("landing", "in/a.csv")
     lake.append("readings", rows)
 
-The function has the rights of its caller, or of the user that deployed its trigger. The user that
-deployed the project also needs the rights to each change. All changes of tables are made on a
-hidden branch, where the function sees them. The branch is merged in one commit when the function
+The function has the rights of its caller, or of the user that deployed its trigger. For each
+change, the user that deployed the project also needs the rights. All changes of tables are made on
+a hidden branch, where the function sees them. The branch is merged in one commit when the function
 returns, and deleted if the function fails. The commit contains the id of the event, so that an
 event that is delivered twice changes tables only once.
 """
@@ -95,8 +95,8 @@ def table(
     """Returns a table or view by its name, `namespace.table` outside of the default namespace.
 
     `columns` are the columns to read, in this order; by default all. `filter` is an SQL condition
-    over the table's columns. Both are applied by the server, which reads only the files that may
-    contain such rows. Returns at most 256 MiB of rows.
+    over the table's columns. The server applies both, and reads only the files that may contain
+    such rows. Returns at most 256 MiB of rows.
     """
     if isinstance(columns, str):
         raise TypeError("`columns` is a list of names, not text")
@@ -118,8 +118,8 @@ def _quoted(name: str) -> str:
 
 
 def append(table: str, rows: Any) -> int:
-    """Appends rows to a table. Returns the number of rows. They are committed when the function
-    returns.
+    """Appends rows to a table, and returns the number of rows. The rows are committed when the
+    function returns.
 
     `rows` is a list of dicts, or a table of pyarrow, pandas or polars. The table is created if it
     does not exist. New columns are added, and missing columns are null.

@@ -82,8 +82,8 @@ class Handler:
         return MarshalError(f"cannot marshal the response of `{self._handler}` (`{returned}`): {why}")
 
     def _await(self, awaitable: Awaitable[Any]) -> Any:
-        # Use one event loop for all calls of a process, because a client in a global variable works
-        # only in the loop in which it was created.
+        # Use one event loop for all calls of a process. A client in a global variable works only in
+        # the loop in which it was created.
         import asyncio
 
         if self._loop is None:

@@ -1,8 +1,8 @@
 """`headwater.lake` over HTTP in a sandbox, for runtimes in other languages than Python.
 
 The process that serves the Lambda Runtime API also serves these requests, and passes them to the
-server like those of Python functions. They have the rights of the call. A request contains the id
-of the running call as its token, so it is valid only during this call.
+server like requests of Python functions. The requests have the rights of the call. A request
+contains the id of the running call as its token, so it is valid only during this call.
 """
 
 from __future__ import annotations

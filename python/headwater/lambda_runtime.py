@@ -2,7 +2,8 @@
 
 A runtime is a program that requests an event, answers it, and requests the next event. This process
 starts the runtime, serves the API on the loopback interface of the sandbox, and passes events and
-answers between the runtime and the server. The runtime serves many calls and ends with its sandbox.
+answers between the runtime and the server. The runtime serves many calls and ends when its sandbox
+ends.
 """
 
 from __future__ import annotations

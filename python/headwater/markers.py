@@ -54,9 +54,9 @@ class Model(_Marker):
 
     `name` is the model's or table's name, `namespace.table` for a table outside the default
     namespace. `columns` are the columns to read, in this order; by default all. `filter` is an SQL
-    condition over the table's columns, applied before the function sees the table; `$name` in it is
-    a parameter. With `incremental`, a model that appends or merges reads only the rows that were
-    appended to the table since the model's last run.
+    condition over the table's columns: the function gets only the rows that match it. `$name` in
+    the condition is a parameter. With `incremental`, a model that appends or merges reads only the
+    rows that were appended to the table since the model's last run.
 
     The function gets a `pyarrow.Table`. With `batches`, it gets an iterable of
     `pyarrow.RecordBatch`es of about 100,000 rows, which are read during the iteration; each

@@ -22,7 +22,8 @@ PROJECT_FILE = "headwater.toml"
 # Names of project files. The second and third are Bauplan's.
 PROJECT_FILES = (PROJECT_FILE, "bauplan_project.yml", "bauplan_project.yaml")
 
-# Maximum size of a project's files in bytes. A project should not contain data.
+# Maximum size of a project's files in bytes. The limit detects projects that contain data by
+# mistake.
 PROJECT_BYTES_MAX = 32 * 1024 * 1024
 
 DEPTH_MAX = 8
@@ -169,7 +170,7 @@ def _code_files(root: str, folder: str, depth: int) -> Iterator[str]:
 
 def _named_files(root: str, path: str) -> list[str]:
     """Returns a file, or all files below a folder except hidden ones. Links are skipped. Returns no
-    files if a link in the path points outside the project."""
+    files if a symbolic link in the path points outside the project."""
     within = os.path.realpath(root)
     if os.path.commonpath([within, os.path.realpath(path)]) != within:
         return []

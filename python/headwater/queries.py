@@ -115,7 +115,7 @@ class RunningQuery:
 
 
 class Queries(Requests):
-    """Queries that run while the program does other work."""
+    """Methods of `Client` for queries that run while the program does other work."""
 
     def start_query(
         self,

@@ -25,7 +25,7 @@ class Requests:
         return ref if ref is not None else self._connection.active_branch() or "main"
 
     def _at_if_known(self, ref: str | None) -> str | None:
-        """Like `_at`, but returns None without a ref and an active branch."""
+        """Like `_at`, but returns None if there is neither a given ref nor an active branch."""
         return ref if ref is not None else self._connection.active_branch()
 
     def _list(self, path: str, parameters: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:

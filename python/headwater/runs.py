@@ -50,7 +50,7 @@ class RunningJob:
         return self._client.job_events(self.id, follow=True)
 
     def stop(self) -> dict[str, Any]:
-        """Requests the job to stop and returns its state."""
+        """Requests that the job stops, and returns the job."""
         return self._client.stop_job(self.id)
 
     def result(self, timeout: float | None = None) -> dict[str, Any]:
@@ -108,14 +108,14 @@ class Runs(Requests):
         were computed on other branches. After a conflict with another run, the run is repeated up
         to 3 times, unless `no_repeat` is set. `select` and `exclude` are selectors of models in
         dbt's syntax, such as `"+orders"` or `"tag:daily"`. `retry` is the id of a failed run to
-        continue. With `preview`, nothing is merged, and each step of the report has `preview` with
-        up to this number of first rows, or of last rows with `tail`. `priority` is `low`, `normal`
-        or `high`, and determines the order of queued calls. `on_event` is called with each event: a
-        dict with `sequence`, `time`, `type` and the fields of the type (`log`, `planned`,
-        `step_started`, `step_ended`, ...).
+        continue. With `preview`, nothing is merged, and `preview` in each step of the report
+        contains up to this number of rows: the first rows or, with `tail`, the last rows.
+        `priority` is `low`, `normal` or `high`, and determines the order of queued calls.
+        `on_event` is called with each event: a dict with `sequence`, `time`, `type` and the fields
+        of the type (`log`, `planned`, `step_started`, `step_ended`, ...).
 
         Returns the run's report: `commit`, `tables`, `steps`, `usage`, `cost`; with `dry_run`,
-        returns the plan. Raises the run's error, mostly `RunFailedError`, with the job id in
+        returns the plan. Raises the run's error, usually `RunFailedError`, with the job id in
         `context["job"]`. A failed run does not change the branch.
         """
         request = self._run_request(

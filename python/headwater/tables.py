@@ -40,7 +40,7 @@ class Tables(Runs):
     def tables(
         self, *, ref: str | None = None, namespace: str | None = None
     ) -> list[dict[str, Any]]:
-        """Lists the tables at a ref, by name, with their columns, rows, files and bytes."""
+        """Lists the tables at a ref, by name, with their columns, sizes and numbers of rows."""
         return self._list(segments("v1", "refs", self._at(ref), "tables"), {"namespace": namespace})
 
     def table(self, name: str, *, ref: str | None = None) -> dict[str, Any]:

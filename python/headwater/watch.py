@@ -56,7 +56,7 @@ class Watch(Runs):
         """Runs the project in a folder as `run` does, and again after each edit.
 
         Yields the outcome of each run: `report`, or `error` for a failed run or for files that
-        cannot be read. The next run starts when the caller asks for the next outcome and the files
+        cannot be read. The next run starts when the caller requests the next outcome and the files
         have changed. `interval` is the time between two reads of the files, in seconds, and the
         time without changes before a run starts. Models that an edit does not affect do not run.
         """

@@ -1,5 +1,5 @@
-"""Inputs that a function reads batch by batch. The server produces the rows while the function
-runs, or they come from an existing table.
+"""Inputs that a function reads batch by batch. The rows come from the server, which produces them
+while the function runs, or from an existing table.
 
 A feed is a `SOCK_SEQPACKET` socket. The worker requests each batch; the response contains the
 number of a file, and the length of the batch in this file. The server sends the file's descriptor
@@ -158,7 +158,7 @@ class Feed:
                     return None
                 return pyarrow.ipc.read_record_batch(buffer, self.schema)
         except BaseException:
-            # A batch that was received but not returned is lost.
+            # If the iteration is interrupted here, the received batch would be lost.
             if taken:
                 self._lost = number
             raise

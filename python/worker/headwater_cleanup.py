@@ -32,7 +32,8 @@ def beginning_of(file):
     except FileNotFoundError:
         return b""
     except OSError:
-        # The function closed the file. Return more lines than an empty list has.
+        # The function closed the file, so its content is unknown. Return more lines than an empty
+        # list has.
         OPEN.pop(file, None)
         return b"\n\n"
 
@@ -70,7 +71,7 @@ def end_processes():
     try:
         os.kill(-1, signal.SIGKILL)
     except ProcessLookupError:
-        return  # There is no other process, not even an ended process to wait for.
+        return  # There is no other process, not even one that has ended and must be reaped.
     try:
         while os.waitpid(-1, 0):
             pass

@@ -6,8 +6,8 @@ environment's folder can be removed at any time; the bytecode of a partly compil
 discarded.
 
 An environment finds stored bytecode by the content of a package's RECORD. A package whose RECORD
-does not match its files is not compiled, because its bytecode would be used for the genuine package
-with this RECORD.
+does not match its files is not compiled, because other environments would use its bytecode for the
+genuine package with this RECORD.
 """
 
 import base64

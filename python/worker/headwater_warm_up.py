@@ -1,8 +1,8 @@
 """Warm-up calls in a zygote. They make the first call of each clone faster.
 
 Python writes to memory even when it only reads objects: it updates reference counts, specialized
-bytecode and type caches. After a clone's write, the kernel copies the page for this clone, which
-costs time and memory. All clones share the caches that the zygote has filled.
+bytecode and type caches. When a clone writes to a page, the kernel copies the page for this clone,
+which costs time and memory. All clones share the caches that the zygote has filled.
 
 The warm-up runs calls as a worker does, with generated rows. It runs only code of the packages and
 its own functions. It restores all changed state, and leaves no thread, descriptor or file.
@@ -59,8 +59,8 @@ def warm_up(worker, refresh):
         worker.SHADOWED.clear()
         server.socket.close()
         sys.stdin, sys.stdout, sys.stderr, sys.argv, sys.path[:] = kept[:5]
-        # Clones close all descriptors. A file object that stays open would later close another file
-        # that has its number.
+        # Clones close all descriptors. If a file object stayed open, it would later close another
+        # file whose descriptor has the same number.
         if worker.STDIN[0] is not None:
             worker.STDIN[0].close()
             worker.STDIN[0] = None

@@ -4,8 +4,8 @@ allow the reuse of the process.
 Descriptor 3 is a `SOCK_SEQPACKET` socket to the server. The worker receives a task as JSON (in a
 memory file if the task is long) and the files of the input tables, which are read-only. Tables are
 memory-mapped, never copied. Each printed line is sent with the line of code that printed it. The
-result is sent in a memory file that is written once, or in the message if the result is short and
-not a table. Exceptions are sent with the frames of the user's code. This module imports few
+result is sent in a memory file that is written once. A short result that is not a table is sent in
+the message. Exceptions are sent with the frames of the user's code. This module imports few
 modules, and none that a project could shadow.
 """
 
@@ -98,8 +98,8 @@ class Server:
             socket.send_fds(self.socket, [message], list(descriptors))
 
     def hold(self, said, descriptors=(), **fields):
-        """Keeps the last message of a call, which is sent later with the end of the call. One
-        message instead of two wakes the server only once. The descriptors are closed after that."""
+        """Keeps the last message of a call, which `finish` sends with the end of the call: one
+        message instead of two wakes the server only once. `finish` also closes the descriptors."""
         self.outcome = said, descriptors, fields
 
     def finish(self, goes_on):
@@ -461,7 +461,7 @@ def send_whole(server, table, task, inputs):
 
 def send_table(server, table, task, inputs):
     """Sends an in-memory table as a whole, and other tables in parts. While this function writes a
-    part, the server may be storing the previous part, but no earlier part."""
+    part, the server may still be storing the previous part, but has stored all earlier parts."""
     if hasattr(table, "to_batches"):
         send_whole(server, table, task, inputs)
         return
@@ -515,8 +515,8 @@ def send_value(server, value, function):
         server.hold("value", text=text)
         return
     if len(text) <= SHORT_BYTES_MAX:
-        # Send the result now, because the runtime of another language may need long to end the
-        # call.
+        # Send the result now, because the runtime of another language may take a long time to end
+        # the call.
         server.send("value", text=text)
         return
     descriptor = lake.memory_file("headwater-value")
@@ -743,7 +743,7 @@ def main():
     task, descriptors = server.receive_task()
     while call(server, task, descriptors):
         task, descriptors = server.receive_task()
-    # Skip the normal exit of the interpreter, which takes long with large packages.
+    # Skip the normal exit of the interpreter, which takes a long time with large packages.
     os._exit(0)
 
 
@@ -795,7 +795,7 @@ def is_open(file):
     try:
         return not file.closed
     except ValueError:
-        return False  # Its buffer was detached.
+        return False  # The user's code detached the buffer of this stream.
 
 
 def report(server, task, error):

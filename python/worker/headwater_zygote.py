@@ -71,7 +71,7 @@ class Filter(ctypes.Structure):
 
 def modules_of(distributions):
     """Yields the top-level modules of packages. `importlib.metadata` is not used, because
-    importing it takes a tenth of the time that pandas takes."""
+    importing it takes a tenth of the time of importing pandas."""
     described = {}
     for folder in sys.path:
         for name in os.listdir(folder) if os.path.isdir(folder) else []:
@@ -290,7 +290,7 @@ def refresh(order, folders):
     random.seed(int.from_bytes(seed, "big"))
     modules = sys.modules
     if "numpy.random" in modules:
-        # Pass a seed, because numpy allocates half a megabyte to generate a seed itself.
+        # Pass a seed, because numpy would allocate half a megabyte to generate one.
         modules["numpy.random"].seed(memoryview(seed).cast("I").tolist())
     if "ssl" in modules:
         modules["ssl"].RAND_add(seed, 32.0)

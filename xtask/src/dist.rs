@@ -2,7 +2,8 @@
 //!
 //! The wheel holds the SDK and the `headwater` binary. The tests install the wheel into new virtual
 //! environments, one of which has the oldest supported Python. There, they run `headwater demo` and
-//! a script. Their `PATH` contains only the environment, so they use nothing from the source tree.
+//! a script. The `PATH` of the tests contains only the environment, so they use no file of the
+//! source tree.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -91,7 +92,7 @@ fn check_tag(tools: &Path, wheel: &Path) -> Outcome {
     Ok(())
 }
 
-/// Returns an interpreter of this version from `PATH` or pyenv that starts.
+/// Returns an interpreter of this version, from `PATH` or pyenv, that can be started.
 fn find_python(version: &str) -> Option<String> {
     let name = format!("python{version}");
     let home = PathBuf::from(std::env::var_os("HOME").unwrap_or_default());

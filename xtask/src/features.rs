@@ -16,12 +16,12 @@ type Features = BTreeMap<Dependency, BTreeSet<String>>;
 /// Dependencies of proc macros and build scripts only.
 const BUILD_ONLY: [&str; 2] = ["cc", "syn"];
 
-/// Dependencies and features for other platforms. They are excluded, because they would add
+/// Dependencies and features for other platforms, which are excluded because they would add
 /// dependencies to the lock file.
 const FOREIGN: [&str; 5] = ["js-sys", "wasm-bindgen", "wasmbind", "winapi", "windows-link"];
 
-/// Dependencies whose features differ in a proc macro of one crate only. Building them twice takes
-/// less time than the rebuild of all crates after a change to the lists.
+/// Dependencies whose features differ only in a proc macro of one crate. Building them twice takes
+/// less time than rebuilding all crates after a change to the lists.
 const BUILT_TWICE: [&str; 1] = ["either"];
 
 const MANIFEST: &str = "workspace-hack/Cargo.toml";

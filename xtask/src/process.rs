@@ -7,8 +7,8 @@ use std::time::Instant;
 /// The result of a task; the error is the message for the user.
 pub type Outcome = Result<(), String>;
 
-/// Returns the repository's root. Reads it from the environment at run time, because this program
-/// may have been built in another clone that shares the target folder.
+/// Returns the repository's root, from the environment at run time. A path from build time could be
+/// wrong, because another clone that shares the target folder may have built this program.
 pub fn root() -> PathBuf {
     let manifest = std::env::var_os("CARGO_MANIFEST_DIR");
     let manifest = manifest.map_or_else(|| env!("CARGO_MANIFEST_DIR").into(), PathBuf::from);
@@ -35,8 +35,9 @@ pub fn cargo(arguments: &[&str]) -> Command {
     cargo
 }
 
-/// Removes the variables that describe this package and those of `.cargo/config.toml`, which cargo
-/// sets again. Build scripts depend on these variables, so half of the dependencies would be rebuilt.
+/// Removes the variables that describe this package, and the variables of `.cargo/config.toml`.
+/// Cargo sets both kinds again. If they were inherited, half of the dependencies would be rebuilt,
+/// because build scripts depend on these variables.
 pub fn clear_cargo(command: &mut Command) {
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy();

@@ -19,7 +19,8 @@ pub fn all() -> Outcome {
     python()
 }
 
-/// Runs the Rust tests, each in its own process, as the function runtime's tests need.
+/// Runs the Rust tests, each in its own process, because the tests of the function runtime require
+/// this.
 fn tests() -> Outcome {
     let mut run = cargo(&["nextest", "run", "--workspace"]);
     if process::output(cargo(&["nextest", "--version"])).is_err() {
@@ -40,8 +41,8 @@ fn nextest() -> Result<String, String> {
     Ok(format!("{}:{path}", tools.join("bin").display()))
 }
 
-/// Checks the types of the SDK and runs its tests: those that need only Python, and those that need
-/// pyarrow.
+/// Checks the types of the SDK and runs its tests: first the tests that need only Python, then the
+/// tests that need pyarrow.
 fn python() -> Outcome {
     let environment = process::target().join("python-tests");
     let interpreter = environment.join("bin/python");

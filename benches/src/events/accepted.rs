@@ -1,5 +1,6 @@
-//! Asynchronous calls, events and messages, which are durable before they are accepted, compared
-//! with the number of `fdatasync` calls per second on the same disk in the same run.
+//! Asynchronous calls, events and messages per second, all of which are durable before they are
+//! accepted. The reference is the number of `fdatasync` calls per second on the same disk in the
+//! same run.
 
 use std::fmt::Write as _;
 use std::process::Stdio;
@@ -24,8 +25,8 @@ const EVENT: &str = "x-amz-invocation-type: Event\r\n";
 const BATCH_CLIENTS: usize = 4;
 const BATCH_EVENTS: u64 = 500;
 
-/// The number of clients that send messages, and of messages in a request; the latter is the limit
-/// of SQS.
+/// The number of clients that send messages, and the number of messages in a request, which is the
+/// limit of SQS.
 const SENDERS: usize = 16;
 const MESSAGES: u64 = 10;
 
@@ -48,7 +49,7 @@ impl Serial {
         Ok(Serial { rate, median: median(syncs) })
     }
 
-    /// Adds a rate, with its ratio to that of `fdatasync`.
+    /// Adds a rate, with its ratio to the rate of `fdatasync`.
     fn add(&self, report: &mut Report, case: &Case<'_>, accepted: &Accepted) {
         let Case { what, more, is_bound } = case;
         let (rate, serial, median) = (accepted.rate, self.rate, duration(self.median));
@@ -74,7 +75,7 @@ struct Case<'a> {
     is_bound: bool,
 }
 
-/// Accepted events per second, and the number of rejected ones.
+/// Accepted events per second, and the number of rejected events.
 struct Accepted {
     rate: f64,
     rejected: u64,

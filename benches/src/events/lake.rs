@@ -132,8 +132,8 @@ impl<'a> Lake<'a> {
         let mut command = headwater(self.folder);
         command.args(["query", sql, "--output", "json"]).stdin(Stdio::null());
         let output = command.output()?;
-        // The query fails before the first rows, because the table does not exist. Return null
-        // then.
+        // Until the first rows are appended, the table does not exist and the query fails. Return
+        // null in this case.
         let rows = serde_json::from_slice(&output.stdout);
         Ok(rows.unwrap_or_default())
     }

@@ -1,5 +1,5 @@
-//! Objects that call a function: the time from the put to the handler, and a burst of objects,
-//! until the rows of all objects are in a table.
+//! Objects that call a function: the time from the put to the handler, and the time of a burst of
+//! objects until all their rows are in a table.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};

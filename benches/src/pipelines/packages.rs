@@ -37,7 +37,8 @@ fn in_project(report: &mut Report, project: &Path, folder: &Path) -> Outcome<()>
         runs.push(run_with(project, Some(version), 200 + number)?);
         references.push(reference(&uv, &folder.join(format!("uv-{version}")), version)?);
     }
-    // The first run without the package also created its environment and started the server.
+    // Skip the first run without the package, which also created its environment and started the
+    // server.
     edits.remove(0);
     let (taken, uv) = (median(runs), median(references));
     let reference = format!(

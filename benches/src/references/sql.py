@@ -27,7 +27,7 @@ class DuckDb:
 
         self.connection = duckdb.connect(config={"allow_unsigned_extensions": "true"})
         self.connection.execute(f"SET threads = {threads}")
-        # A progress bar would be written between the answers.
+        # Disable the progress bar, which would be written between the answers.
         self.connection.execute("SET enable_progress_bar = false")
 
     def open(self, name, files):

@@ -77,7 +77,7 @@ pub fn measure(report: &mut Report, calls: usize) -> Outcome<()> {
     wait_until_quiet()?;
     for hog in HOGS {
         let (mut alone, mut with_hog) = (Vec::new(), Vec::new());
-        // Alternate the measurements, because other load on the machine varies over time.
+        // Alternate the measurements, because the other load of the machine varies over time.
         for _ in 0..ROUNDS {
             alone.extend(times(&mut connection, calls / ROUNDS)?);
             let hog_call = start_hog(&server, hog)?;

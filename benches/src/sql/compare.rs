@@ -21,7 +21,7 @@ pub struct Suite {
     /// Bounds of the geometric means: a prefix of the reference's name, and the maximum ratio.
     pub bounds: &'static [(&'static str, f64)],
     pub rounds: usize,
-    /// True if the ORDER BY of queries leaves ties. Rows are then compared without LIMIT.
+    /// True if the ORDER BY of a query may leave ties. Rows are then compared without LIMIT.
     pub has_ties: bool,
 }
 

@@ -1,6 +1,6 @@
 //! Tables and branches. Commits, inserts, branches and merges are compared with one `fdatasync`,
 //! and changed rows with DuckDB. Reads with equality deletes are compared with the compacted table.
-//! Planning over many files is measured as well.
+//! Planning over many files is also measured.
 
 mod branches;
 mod changes;

@@ -62,7 +62,7 @@ impl Catalog {
         Ok(self.branch_record(name).await?.0.start)
     }
 
-    /// Lists branches by name, optionally only those with a prefix.
+    /// Lists branches by name. With `prefix`, lists only branches whose names begin with it.
     pub async fn branches(&self, prefix: Option<&str>) -> Result<Vec<Branch>> {
         let found = self.refs(&branch_ref(prefix.unwrap_or_default())).await?;
         let branches = found.into_iter().map(|(name, bytes)| {
@@ -100,8 +100,9 @@ impl Catalog {
         branch.ok_or_else(|| Error::Contended { name: name.to_owned(), attempts: 1 })
     }
 
-    /// Returns the cached head of branch `from` as the start point, if the head is cached. If the
-    /// branch has moved since, `insert_branch` with this start point returns `None`.
+    /// Returns the cached head of branch `from` as the start point; `None` if the head is not
+    /// cached. If the branch has moved since then, `insert_branch` returns `None` for this start
+    /// point.
     fn cached_start(&self, name: &str, from: &RefSpec) -> Result<Option<StartPoint>> {
         let RefSpec::Name(source) = from else { return Ok(None) };
         let Some(bytes) = self.heads.get(source).filter(|_| source != name) else {
@@ -174,8 +175,8 @@ impl Catalog {
         reference::check_ref_name(to, "branch")?;
         let (record, bytes) = self.branch_record(from).await?;
         if record.protected {
-            // If protected branches could be renamed, an unprotected branch could get the name of a
-            // protected branch.
+            // Reject this, because an unprotected branch could then get the name of a protected
+            // branch.
             return Err(Error::Protected { branch: from.to_owned() });
         }
         if from == to {
@@ -204,7 +205,8 @@ impl Catalog {
         }
     }
 
-    /// Protects a branch from direct writes, or removes the protection and its required checks.
+    /// Protects a branch from direct writes, or removes the protection together with the required
+    /// checks.
     pub async fn protect_branch(&self, name: &str, protected: bool) -> Result<Branch> {
         let change = |record: BranchRecord| {
             let requires = record.requires.clone().filter(|_| protected);
@@ -272,9 +274,9 @@ impl Catalog {
         found.map(|bytes| Ok((BranchRecord::decode(name, &bytes)?, bytes))).transpose()
     }
 
-    /// Returns the failed run that quarantined `from`, if any. A branch records its own quarantine.
-    /// Any other commit is quarantined if it is reachable only from quarantined branches, including
-    /// deleted ones.
+    /// Returns the failed run that quarantined `from`, if any. If `from` is a branch, its record
+    /// contains the quarantine. Any other commit is quarantined if it is reachable only from
+    /// quarantined branches, including deleted branches.
     pub(crate) async fn quarantine_of(
         &self,
         from: &RefSpec,

@@ -6,7 +6,7 @@ use headwater_model::{ChangeKind, Namespace, TableName};
 use headwater_store::Batch;
 use serde::{Deserialize, Serialize};
 
-/// The kinds of a table's last change, as conflict messages show them.
+/// The kinds of a table's last change, as written in messages about conflicts.
 pub mod operation {
     /// The table was created.
     pub const CREATED: &str = "created";
@@ -130,7 +130,7 @@ pub enum NamespaceChange {
 pub struct CommitRequest {
     /// The branch to commit to.
     pub branch: String,
-    /// The tables to change. Each `from` must equal the branch's current entry.
+    /// The tables to change. The `from` of each change must equal the branch's current entry.
     pub changes: Vec<TableChange>,
     /// The namespace changes. Creations apply before the table changes, drops after them.
     pub namespaces: Vec<NamespaceChange>,

@@ -38,8 +38,8 @@ impl Catalog {
     /// Retries if the branch moved without changing these tables.
     pub async fn commit(&self, request: CommitRequest) -> Result<Commit> {
         let _lock = self.heads.lock(&request.branch).await;
-        // The cached head may be stale. After an error other than those of `is_final`, retry with
-        // the current head.
+        // The cached head may be stale, so retry with the current head after any error for which
+        // `is_final` returns false.
         if let Some(cached) = self.heads.get(&request.branch) {
             match self.try_commit(&request, Some(cached)).await {
                 Ok(Some(commit)) => return Ok(commit),

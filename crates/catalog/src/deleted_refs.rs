@@ -1,7 +1,7 @@
 //! Recently deleted branches and tags, with their commits.
 //!
-//! Commits that are reachable only from deleted refs are retained for a limited time. During this
-//! time, running reads can finish, and a deleted ref can be restored.
+//! For a limited time, commits that are reachable only from deleted refs are retained. During this
+//! time, running reads can finish, and deleted refs can be restored.
 
 use headwater_model::{CommitId, Timestamp};
 use headwater_store::{Append, KeyRange};

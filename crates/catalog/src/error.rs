@@ -159,8 +159,8 @@ pub enum Error {
 }
 
 impl Error {
-    /// Returns true if the error does not depend on the branch's head, so it is valid even if the
-    /// attempt used a stale cached head.
+    /// Returns true if the error does not depend on the branch's head. Such an error is correct
+    /// even if the attempt used a stale cached head.
     pub(crate) fn is_final(&self) -> bool {
         matches!(self, Error::Store(_) | Error::EventAlreadyCommitted { .. })
     }

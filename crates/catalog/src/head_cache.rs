@@ -2,7 +2,8 @@
 //!
 //! Another process may have moved a branch, so a cached head is used only as the expected value of
 //! a compare-and-swap, which saves a read. A cached head is never returned to a caller. Writers of
-//! one branch in this process take a lock, because only one of them can succeed at a time.
+//! a branch in this process take a lock, because only one of several concurrent writers can
+//! succeed.
 
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::sync::Arc;

@@ -90,7 +90,7 @@ impl Catalog {
         Ok(commits)
     }
 
-    /// Lists some commits and their ancestors that are not older than `oldest`.
+    /// Lists the given commits and their ancestors, without commits older than `oldest`.
     pub async fn history_since(
         &self,
         heads: &[CommitId],

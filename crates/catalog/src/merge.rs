@@ -49,8 +49,8 @@ pub struct MergePlan {
     pub bases: Vec<CommitId>,
     /// The parents of the merge commit.
     pub parents: Vec<CommitId>,
-    /// The tables that only the source changed, by name; each change is from the target's entry to
-    /// the source's.
+    /// The tables that only the source changed, by name. Each change leads from the target's entry
+    /// to the source's entry.
     pub taken: Vec<TableChange>,
     /// The tables that both sides changed differently, by name.
     pub contested: Vec<DivergedTable>,
@@ -176,8 +176,8 @@ impl<'a> Merges<'a> {
     /// Plans the merge of a ref into a branch.
     ///
     /// Fails with `branch_protected` if the source is in quarantine, unless the checks are
-    /// [`RequiredChecks::Waived`]. In that case the target inherits the quarantine, unless it is
-    /// `main` or protected.
+    /// [`RequiredChecks::Waived`]. In that case, the target inherits the quarantine, unless the
+    /// target is `main` or protected.
     pub async fn plan(
         self,
         target: &str,
@@ -221,8 +221,8 @@ impl<'a> Merges<'a> {
         Ok(CommitSequence { target: target.to_owned(), head: record.commit, record, bytes })
     }
 
-    /// Plans to apply the changes between two commits on top of a stack, as a cherry-pick or revert
-    /// does. The two commits need not be in the stack's history.
+    /// Plans to apply the changes between two commits on top of a stack, as in a cherry-pick or
+    /// revert. The two commits need not be in the stack's history.
     pub async fn plan_onto(
         self,
         stack: &CommitSequence,
@@ -343,8 +343,8 @@ impl<'a> Merges<'a> {
         self.catalog.base_value(bases.to_vec(), lookup).await
     }
 
-    /// Executes a plan with the final changes of taken and contested tables. Returns `None` if the
-    /// branch has moved since the plan was created.
+    /// Executes a plan with the final changes of the taken and the contested tables. Returns `None`
+    /// if the branch has moved since the plan was created.
     pub async fn apply(
         self,
         plan: &MergePlan,
@@ -377,8 +377,8 @@ impl<'a> Merges<'a> {
         let namespaces = self.merge_namespaces(plan, [&target, &source], &changes, pending).await?;
         let changes: Changes =
             changes.into_iter().map(|change| (trie::key(&change.table), change.to)).collect();
-        // Reuse the source's trie nodes only if the source is a parent of the merge commit, because
-        // only then do they stay reachable.
+        // Reuse the source's trie nodes only if the source is a parent of the merge commit.
+        // Otherwise, the nodes may become unreachable.
         let reuse = plan.parents.contains(&plan.source).then_some(source.tables).flatten();
         let tables =
             trie::update(&self.catalog.objects, pending, target.tables, reuse, changes).await?;
@@ -486,7 +486,7 @@ impl<'a> Merges<'a> {
     }
 }
 
-/// Restores outer namespaces that one side dropped and the other side still uses.
+/// Restores outer namespaces that one side dropped although the other side still uses them.
 fn restore_parents(merged: &mut Namespaces, sides: [&Namespaces; 2]) {
     let names: Vec<String> = merged.keys().cloned().collect();
     for name in &names {

@@ -123,8 +123,8 @@ pub(crate) type ReadValue<'a, T> = dyn Fn(Arc<CommitObject>) -> Future<'a, T> + 
 
 impl Catalog {
     /// Returns the best common ancestors of two commits, newest first: the common ancestors that
-    /// are not ancestors of other common ancestors. Usually, there is one. After criss-cross
-    /// merges, there are several, and for commits of different lakes, there is none.
+    /// are not ancestors of other common ancestors. Usually there is one such ancestor; after
+    /// criss-cross merges there are several, and for commits of different lakes none.
     pub async fn merge_bases(&self, one: CommitId, other: CommitId) -> Result<Vec<CommitId>> {
         self.bases(&[one], other).await
     }
@@ -134,8 +134,8 @@ impl Catalog {
         Ok(self.merge_bases(ancestor, head).await? == [ancestor])
     }
 
-    /// Returns the index in `heads` of a commit that is `ancestor` or a descendant of it. One walk
-    /// starts from all heads and stops at commits older than `ancestor`.
+    /// Returns the index of a commit in `heads` that is `ancestor` or a descendant of it. Walks
+    /// from all heads at once, and stops at commits older than `ancestor`.
     pub(crate) async fn find_descendant(
         &self,
         ancestor: CommitId,

@@ -12,8 +12,8 @@ use crate::merge::{MergeCommit, MergePlan};
 use crate::{Catalog, Result, TableChange};
 
 impl Catalog {
-    /// Returns the entry that records a merge and the names of the tables that it changed; `None`
-    /// if the merge is not to be recorded, or if no trigger watches merges.
+    /// Returns the entry that records a merge with the names of the changed tables. Returns `None`
+    /// if the merge must not be recorded, or if no trigger watches merges.
     pub(crate) async fn merge_entry(
         &self,
         plan: &MergePlan,

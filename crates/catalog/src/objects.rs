@@ -170,7 +170,7 @@ fn missing_object(id: ObjectId) -> Error {
 
 /// Estimates the memory of an object in bytes.
 fn weight(object: &Object) -> u32 {
-    // The constants estimate the memory of a map entry without its texts.
+    // The constants are estimates of the memory of a map entry without its texts.
     let texts = |texts: &BTreeMap<String, String>| -> usize {
         texts.iter().map(|(key, value)| 64 + key.len() + value.len()).sum()
     };

@@ -16,9 +16,10 @@ pub struct ReachableState {
     pub table: TableName,
     /// The table's entry.
     pub entry: TableEntry,
-    /// The time at which a newer state last superseded this state; `None` if a head has this state.
+    /// The last time at which a newer state superseded this state; `None` if the table has this
+    /// state at a head.
     pub until: Option<Timestamp>,
-    /// True if a merge base of the heads has this state.
+    /// True if the table has this state at a merge base of the heads.
     pub base: bool,
 }
 
@@ -49,8 +50,8 @@ impl ReachableStates {
     }
 }
 
-/// The last commit at which paths from several heads met, or the head if no paths have met. A
-/// commit at which paths with different origins meet is a merge base.
+/// The last commit on a path at which paths from several heads met; the head if no paths have met.
+/// If paths with different origins meet at a commit, the commit is a merge base.
 type PathOrigin = CommitId;
 
 impl Catalog {

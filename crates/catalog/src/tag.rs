@@ -26,7 +26,7 @@ impl Tags<'_> {
         Ok(self.tag_record(name).await?.0.into_tag(name))
     }
 
-    /// Lists tags by name, optionally only those with a prefix.
+    /// Lists tags by name. With `prefix`, lists only tags whose names begin with it.
     pub async fn list(self, prefix: Option<&str>) -> Result<Vec<Tag>> {
         let found = self.catalog.refs(&tag_ref(prefix.unwrap_or_default())).await?;
         let tags = found.into_iter().map(|(name, bytes)| {

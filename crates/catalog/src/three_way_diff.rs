@@ -72,8 +72,8 @@ impl ThreeWayDiff {
         self.contested.sort_by(|one, other| one.table.cmp(&other.table));
     }
 
-    /// Matches one rename with the other side's changes. `of_both` is true if the other side also
-    /// renamed the table.
+    /// Matches one rename with the other side's changes. `of_both` is true if both sides renamed
+    /// the table.
     fn match_rename(&mut self, rename: &SideRename, by_source: bool, of_both: bool) {
         if let Some(alike) = self.contested.iter_mut().find(|one| one.table == rename.to) {
             let mut sides = [&alike.ours, &alike.theirs].into_iter().flatten();

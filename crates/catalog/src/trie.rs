@@ -115,9 +115,9 @@ async fn leaves(
     Ok(found)
 }
 
-/// Applies changes, adds new nodes to `pending` and returns the new root. `reuse` is another trie,
-/// which must be retained at least as long as the new trie. Nodes that `reuse` already contains are
-/// not stored again.
+/// Applies changes, adds new nodes to `pending` and returns the new root. Nodes that the trie
+/// `reuse` already contains are not stored again, so `reuse` must be retained at least as long as
+/// the new trie.
 pub(crate) async fn update(
     objects: &Objects,
     pending: &mut PendingObjects,

@@ -7,8 +7,8 @@ use headwater_model::{Clock, Identity, Principal, SystemClock, Timestamp};
 /// Maximum length of the text of a statement that a connection shows, in bytes.
 const STATEMENT_BYTES_MAX: usize = 1_024;
 
-/// The key with which a client cancels the statement of a connection: its number, and a secret that
-/// only the client of the connection knows.
+/// The key with which a client cancels the statement of a connection: the number of the connection,
+/// and a secret that only its client knows.
 pub type ConnectionKey = (i32, i32);
 
 /// The properties of a client that connects.
@@ -76,7 +76,7 @@ impl ConnectionState {
         }
     }
 
-    /// Returns the state as PostgreSQL names it: `active`, or why the connection is idle.
+    /// Returns PostgreSQL's name of the state: `active`, or the reason why the connection is idle.
     pub fn name(&self) -> &'static str {
         match self.transaction {
             _ if self.is_active => "active",
@@ -87,7 +87,7 @@ impl ConnectionState {
     }
 
     /// Returns true if the client of the connection has the same account as a principal. A deleted
-    /// account with the same name is a different one.
+    /// account with the same name counts as a different account.
     pub fn is_of(&self, principal: &Principal) -> bool {
         match (self.principal.identity(), principal.identity()) {
             (Identity::Owner, Identity::Owner) => true,

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::connection::{ConnectionKey, ConnectionState, NewConnection, TransactionState};
 
-/// The open connections. Its clones share them.
+/// The open connections. Clones share the connections.
 #[derive(Clone, Default)]
 pub struct Connections(Arc<Mutex<Registry>>);
 
@@ -43,7 +43,7 @@ impl Connections {
         let secret = i32::from_be_bytes([random[0], random[1], random[2], random[3]]);
         let ended = CancellationToken::new();
         let mut registry = self.0.lock();
-        // Numbers of open connections are not used again.
+        // Skip the numbers of open connections.
         loop {
             registry.last = registry.last.wrapping_add(1).max(1);
             if !registry.open.contains_key(&registry.last) {
@@ -117,7 +117,7 @@ pub struct ConnectionHandle {
 }
 
 impl ConnectionHandle {
-    /// Shows the text of the statement that the client sent. A message can have several.
+    /// Shows the text that the client sent, which can contain several statements.
     pub fn show_statement(&self, text: &str) {
         let now = SystemClock.now();
         self.connections.update(self.key.0, |connection| connection.state.begin(text, now));
@@ -134,7 +134,7 @@ impl ConnectionHandle {
         let token = CancellationToken::new();
         let own = token.clone();
         self.connections.update(self.key.0, |connection| connection.statement = Some(own));
-        // The connection may have been ended before its statement.
+        // A signal may have ended the connection before its statement began.
         if self.ended.is_cancelled() {
             token.cancel();
         }

@@ -1,7 +1,7 @@
 //! Cells of a table: text in one or more styles (tones).
 //!
-//! The width excludes color codes. Creating a cell replaces characters that could move the cursor
-//! or reorder the line.
+//! The width excludes color codes. When a cell is created, characters that could move the cursor or
+//! reorder the line are replaced.
 
 use unicode_width::UnicodeWidthStr;
 

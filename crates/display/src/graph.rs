@@ -1,7 +1,7 @@
 //! Draws the commit graph in lanes, as `git log --graph` does.
 //!
-//! Commits are drawn newest first. Each lane holds the id of the commit to draw in it next. A merge
-//! opens a lane for its second parent, and lanes that expect the same commit join at it.
+//! Commits are drawn newest first. Each lane holds the id of the next commit to draw in it. A merge
+//! opens a lane for its second parent. Lanes that expect the same commit join at this commit.
 
 use headwater_model::{Commit, CommitId};
 

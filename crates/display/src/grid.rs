@@ -1,7 +1,8 @@
 //! Tables as text: aligned columns without a frame, never wider than the terminal.
 //!
-//! If a table is too wide, its widest texts are truncated with `…`. Then columns are hidden, and a
-//! notice gives their number. In expanded form, each row is a list with one line per column.
+//! If a table is too wide, its widest texts are truncated with `…`. If it is still too wide,
+//! columns are hidden, and a notice contains their number. In expanded form, each row is a list
+//! with one line per column.
 
 use crate::cell::{Cell, ELLIPSIS};
 use crate::output;
@@ -118,7 +119,7 @@ impl Grid {
 
     fn line(&self, layout: &VisibleColumns, cells: &[Cell]) -> String {
         let mut line = String::new();
-        // Spaces are written only if text follows, so that lines have no trailing spaces.
+        // Write spaces only if text follows, so that lines have no trailing spaces.
         let mut pending = 0;
         for (place, (index, width)) in layout.widths.iter().enumerate() {
             if place == layout.marker {
@@ -175,7 +176,8 @@ struct ColumnWidths {
 struct VisibleColumns {
     /// The index and width of each visible column, in order.
     widths: Vec<(usize, usize)>,
-    /// The index of the mark for hidden columns; past the end if there is none.
+    /// The index at which the mark for hidden columns is shown; past the end if no columns are
+    /// hidden.
     marker: usize,
 }
 
@@ -218,8 +220,8 @@ fn needed(widths: impl Iterator<Item = usize>) -> usize {
     widths.map(|width| width + GAP).sum::<usize>().saturating_sub(GAP)
 }
 
-/// Returns the columns that fit at minimum width, at least one: lowest rank first, and within a
-/// rank from both ends.
+/// Returns the columns that fit at minimum width, but at least one. Columns of lower rank are
+/// preferred; within a rank, the outer columns.
 fn kept(extents: &[ColumnWidths], width: usize) -> Vec<usize> {
     let last = extents.len().saturating_sub(1);
     let from_end = |index: usize| (2 * index).min(2 * (last - index) + 1);
@@ -312,7 +314,8 @@ mod tests {
                 let style = Style::plain().with_width(width).expanded(expanded);
                 for line in table(style, &headings, &[&row]).text().lines() {
                     let taken = Cell::from(line).width();
-                    // A wide character or the indent of a list may exceed a very small width.
+                    // A wide character, or the indentation of a list, may exceed a very small
+                    // width.
                     assert!(taken <= usize::from(width).max(9), "{width}: `{line}`");
                 }
             }

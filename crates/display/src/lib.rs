@@ -1,7 +1,6 @@
 //! Output of the command line: values and tables on standard output, colors, and a progress line.
 //!
-//! This crate depends on the terminal, but on no server. Nothing else in the product writes to
-//! standard output.
+//! This crate depends on the terminal, but on no server. No other crate writes to standard output.
 
 pub mod cell;
 pub mod graph;

@@ -1,6 +1,7 @@
 //! Writes a server's log to standard error from a separate thread.
 //!
-//! A paused terminal must not block the server: the queue is bounded, and excess lines are dropped.
+//! A paused terminal must not block the server. So the queue is bounded, and lines that do not fit
+//! are dropped.
 
 use std::io::Write;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -11,7 +12,7 @@ use tracing_subscriber::fmt::MakeWriter;
 /// The capacity of the queue, in lines.
 const QUEUE_LINES: usize = 4096;
 
-/// The maximum time that a shutdown waits for a paused terminal.
+/// The maximum time for which a shutdown waits for a paused terminal.
 const FLUSH_PATIENCE: Duration = Duration::from_secs(1);
 
 enum Message {
@@ -49,7 +50,7 @@ impl LogWriter {
 fn write_all(messages: &Receiver<Message>) {
     for message in messages {
         match message {
-            // Errors are ignored, because standard error may be closed.
+            // Ignore errors, because standard error may be closed.
             Message::Line(line) => drop(std::io::stderr().lock().write_all(&line)),
             Message::Flush(done) => drop(done.try_send(())),
         }

@@ -13,8 +13,8 @@ use crate::terminal::Style;
 
 static BEGAN: AtomicBool = AtomicBool::new(false);
 
-/// Returns true if something was written to standard output, so that no second JSON document is
-/// written.
+/// Returns true if something was written to standard output. The caller then writes no second JSON
+/// document.
 pub fn began() -> bool {
     BEGAN.load(Ordering::Relaxed)
 }
@@ -33,7 +33,7 @@ pub fn line(text: impl std::fmt::Display) {
     write(format!("{text}\n").as_bytes());
 }
 
-/// Writes error, causes and hint, for commands whose result contains them.
+/// Writes an error with its causes and hint, for commands whose result is an error.
 pub fn problem(style: Style, problem: &Problem) {
     for text in style.problem_lines(problem) {
         line(text);

@@ -114,7 +114,8 @@ fn hidden_bar() -> ProgressBar {
     bar
 }
 
-/// Draws the bar. The bar becomes visible only here, so that it is first drawn with its text.
+/// Draws the bar. The bar becomes visible only here, because it must have its text when it is first
+/// drawn.
 fn show(bar: &ProgressBar) {
     if bar.is_hidden() {
         bar.set_draw_target(ProgressDrawTarget::stderr());

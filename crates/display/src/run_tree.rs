@@ -1,6 +1,6 @@
 //! The steps of a run as a tree, during the run and at its end: state, rows, time and cost.
 //!
-//! Each step is below the last of its parents in the order of the run, so every step has one line.
+//! A step is shown only below its last parent in the order of the run, so every step has one line.
 
 use std::time::Instant;
 
@@ -130,7 +130,7 @@ pub fn step_line(style: Style, report: &StepReport) -> String {
     line.then(result(report, left)).paint(style, columns).0.trim_end().to_owned()
 }
 
-/// Returns kind, time, rows and cost of a step that ran, or else its status.
+/// Returns kind, time, rows and cost of a step that ran; the status of any other step.
 fn result(report: &StepReport, columns: usize) -> Cell {
     let (_, tone, word) = status(report.status);
     let mut line = Cell::toned(Tone::Faint, format!("  {:<12}", report.kind));
@@ -200,8 +200,8 @@ fn status(status: StepStatus) -> (&'static str, Tone, &'static str) {
     }
 }
 
-/// Returns the children of a step, or the steps without parents, each with the prefix of its line
-/// and that of its children.
+/// Returns the children of a step, or the steps without parents. Each has two prefixes: one for its
+/// own line, and one for the lines of its children.
 fn roots(
     parents: &[Option<usize>],
     of: Option<usize>,

@@ -8,7 +8,7 @@ use headwater_model::Problem;
 /// The appearance that the user and the environment request.
 #[derive(Debug, Clone, Copy)]
 pub struct Appearance {
-    /// True for colors, false for none; `None` uses colors on a terminal only.
+    /// True for colors, false for no colors; `None` for colors only on a terminal.
     pub colors: Option<bool>,
     /// True if `NO_COLOR` is set.
     pub no_color: bool,
@@ -128,7 +128,7 @@ impl Style {
     /// Prints a message to standard error.
     pub fn say(self, text: impl std::fmt::Display) {
         use std::io::Write;
-        // Errors are ignored, because standard error may be closed.
+        // Ignore errors, because standard error may be closed.
         let _ = writeln!(std::io::stderr().lock(), "{text}");
     }
 

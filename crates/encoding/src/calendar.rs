@@ -1,7 +1,7 @@
 //! Dates and times beyond the calendar that Arrow can write.
 //!
 //! A date counts days in 32 bits, a timestamp counts its unit in 64 bits. Arrow's encoders do not
-//! support this whole range. Here, values outside of it are written in the format of other values,
+//! support this whole range. This module writes values outside of their range in the same format,
 //! with a sign and all digits of the year (`+5881580-07-11`). Times with a zone are in UTC. A time
 //! of day may have more than 24 hours, or a sign.
 
@@ -11,7 +11,7 @@ use arrow::datatypes::{DataType, Int64Type, TimeUnit};
 
 const DAY_SECONDS: i128 = 86_400;
 
-/// Maximum distance from 1970 that Arrow's encoders support, less a margin, in days.
+/// Maximum distance from 1970 that Arrow's encoders support, in days, minus a margin.
 const DAYS_MAX: i128 = 90_000_000;
 
 /// Days from March 1 of year 0 to January 1, 1970.

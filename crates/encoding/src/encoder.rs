@@ -59,7 +59,8 @@ impl Encoder {
     }
 
     /// Encodes the first rows of a batch. Returns their bytes, and the remaining rows. The number
-    /// of rows is limited by their encoded size, because the size in memory does not determine it.
+    /// of rows depends on the encoded size of earlier pieces, because the size in memory does not
+    /// determine the encoded size.
     pub fn piece(
         &mut self,
         batch: RecordBatch,
@@ -86,7 +87,7 @@ impl Encoder {
         Ok((bytes, Some(rest)))
     }
 
-    /// Encodes a batch. Before the first one, also encodes the beginning of the response.
+    /// Encodes a batch. Before the first batch, also encodes the beginning of the response.
     pub fn batch(&mut self, batch: &RecordBatch) -> Result<Bytes, ArrowError> {
         match &mut self.writer {
             Writer::Arrow(writer) => {

@@ -1,6 +1,6 @@
 //! Encoding of rows: the format that a request accepts, and record batches in that format.
 //!
-//! An [`Encoder`] encodes batch by batch, so that no response is complete in memory.
+//! An [`Encoder`] encodes batch by batch, so that memory never holds a whole response.
 
 mod calendar;
 mod chunks;

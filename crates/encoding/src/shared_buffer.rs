@@ -1,4 +1,4 @@
-//! The buffer between a writer, which owns it, and the response.
+//! A buffer between a writer that owns its output and the response.
 
 use std::sync::Arc;
 

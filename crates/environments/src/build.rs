@@ -70,7 +70,7 @@ impl Environments {
         linked.unwrap_or_else(|error| Err(Error::io("link bytecode")(error.into())))
     }
 
-    /// Moves a build to its own folder, and makes it the current one.
+    /// Moves a build to its own folder, and makes it the current build.
     pub(crate) fn publish(
         &self,
         id: &str,
@@ -99,7 +99,7 @@ impl Environments {
     fn make_current(&self, id: &str, folder: &Path) -> Result<()> {
         let (link, new) = (self.folder.join(id), self.folder.join(owned(BUILDING)));
         if fs::symlink_metadata(&link).is_ok_and(|found| found.is_dir()) {
-            // In the older folder layout, a folder is in the place of the link.
+            // In the older folder layout, there is a folder instead of the link.
             let _ = fs::rename(&link, self.folder.join(format!("{id}.old")));
         }
         std::os::unix::fs::symlink(name(folder), &new)
@@ -109,7 +109,7 @@ impl Environments {
         Ok(())
     }
 
-    /// Resolves and installs the packages: in one step if uv's cache has all of them.
+    /// Resolves and installs the packages: in one step if uv's cache contains all of them.
     async fn fill(
         &self,
         uv: &Uv,
@@ -153,7 +153,7 @@ impl Environments {
             if pyarrow.is_none() || pyarrow.as_ref() == Some(&limited) || !too_new(&packages) {
                 return Ok(packages);
             }
-            // uv would keep the versions in an existing output file.
+            // Remove an existing output file, because uv would keep the versions in it.
             let _ = fs::remove_file(&output);
             pyarrow = Some(limited);
         }

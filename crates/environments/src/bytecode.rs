@@ -1,9 +1,9 @@
 //! Compiled bytecode, shared by environments.
 //!
-//! A sandbox cannot write bytecode, so modules without it are compiled at every start. Each wheel
-//! is compiled once, in the background after the first environment with it is ready. Later
-//! environments get hard links to the bytecode. An environment never changes, so bytecode is not
-//! checked against its source.
+//! A sandbox cannot write bytecode, so modules without bytecode are compiled at every start. To
+//! avoid this, each wheel is compiled once, in the background, after the first environment with
+//! this wheel is ready. Later environments get hard links to the bytecode. An environment never
+//! changes, so bytecode is not checked against its source.
 
 use std::fs;
 use std::path::{Path, PathBuf};

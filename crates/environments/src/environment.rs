@@ -11,14 +11,15 @@ use crate::{Error, Result};
 /// Specification of an environment.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct EnvironmentSpec {
-    /// The Python version, such as `3.11`; `None` selects the first one found from 3.10 on.
+    /// The Python version, such as `3.11`; `None` selects the first version found from 3.10 on.
     pub python: Option<String>,
     /// Version by package. A version may be partial (`1.37`), a specifier (`>=2,<3`) or empty.
     pub packages: BTreeMap<String, String>,
-    /// Programs of the host that the function calls, such as `chromium`. They are only checked.
+    /// Programs of the host that the function calls, such as `chromium`. Their presence is checked;
+    /// they are not installed.
     pub system: Vec<String>,
-    /// Exact version by package, of all packages to install: those of an earlier build. If empty,
-    /// the versions are resolved.
+    /// Exact versions of all packages to install, by package, from an earlier build. If empty, the
+    /// versions are resolved.
     pub pins: BTreeMap<String, String>,
 }
 
@@ -68,7 +69,7 @@ impl std::fmt::Display for EnvironmentEvent {
 /// One build of an environment: a Python with packages.
 #[derive(Debug, Clone)]
 pub struct Environment {
-    /// Hash over the Python version and the requirements.
+    /// Hash of the Python version and the requirements.
     pub id: String,
     /// Name of the build. A rebuild has the same `id` and another `build`.
     pub build: String,
@@ -76,7 +77,7 @@ pub struct Environment {
     pub python: PathBuf,
     /// The Python version, such as `3.11`.
     pub version: String,
-    /// Version by package, of all installed packages.
+    /// Versions of all installed packages, by package.
     pub packages: BTreeMap<String, String>,
     /// The requested packages.
     pub requested: Vec<String>,
@@ -103,8 +104,8 @@ impl Environment {
         Ok(Environment { lock, ..self.clone() })
     }
 
-    /// Returns the mounts that a sandbox needs, as path on the host and path in the sandbox: the
-    /// folder of the build, visible at `target`, and the interpreter.
+    /// Returns the mounts that a sandbox needs: the folder of the build, which is visible at
+    /// `target`, and the interpreter. Each mount is a path on the host and a path in the sandbox.
     pub fn mounts(&self, target: &Path) -> Result<Vec<(PathBuf, PathBuf)>> {
         let interpreter = std::fs::canonicalize(&self.python)
             .map_err(Error::io(format!("find the interpreter of `{}`", self.id)))?;

@@ -48,7 +48,7 @@ pub(crate) type Progress<'a> = &'a (dyn Fn(EnvironmentEvent) + Send + Sync);
 pub struct EnvironmentsOptions {
     /// The folder of environments; created if missing. All servers of a user may share it.
     pub environments_dir: PathBuf,
-    /// The folder to install `uv` into if the host has none.
+    /// The folder into which `uv` is installed if the host has no `uv`.
     pub tools_dir: PathBuf,
     /// uv's cache. It is on the same file system as `environments_dir`, so that files are linked
     /// instead of copied.
@@ -87,7 +87,7 @@ pub(crate) struct BuildDescription {
 
 /// Reads and locks a build; `None` if the folder is incomplete, being removed or unsafe.
 pub(crate) fn read(id: &str, folder: &Path) -> Option<Environment> {
-    // Other users may have been able to write to the folder of environments earlier.
+    // Earlier, other users may have been able to write to the folder of environments.
     ownership::resolve(folder).ok()?;
     let lock = Arc::new(SharedLock::acquire(folder)?);
     let description: BuildDescription = serde_json::from_str(&lock.description().ok()?).ok()?;
@@ -137,7 +137,8 @@ impl Environments {
         })
     }
 
-    /// Returns the path of a new folder for a process without a sandbox; a later server removes it.
+    /// Returns the path of a new folder for a process without a sandbox. A later server removes the
+    /// folder.
     pub fn work_folder(&self) -> PathBuf {
         self.folder.join(owned(WORK))
     }
@@ -233,7 +234,7 @@ impl Environments {
         environment
     }
 
-    /// Returns `uv`. It is located only once.
+    /// Returns `uv`, which is located only once.
     pub(crate) async fn uv(&self, on_progress: Progress<'_>) -> Result<Uv> {
         let mut known = self.uv.lock().await;
         if let Some(uv) = known.as_ref() {

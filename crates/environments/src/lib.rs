@@ -1,8 +1,8 @@
 //! Python environments: one content-addressed folder per Python version and set of packages.
 //!
-//! [`Environments`] returns the existing folder of an [`EnvironmentSpec`], or lets `uv` resolve and
-//! install the packages into a new one. Each build has its own folder, which never changes. A
-//! symbolic link, named by a hash over the Python version and the requirements, points to the
+//! [`Environments`] returns the existing folder of an [`EnvironmentSpec`], or lets `uv` resolve the
+//! packages and install them into a new folder. Each build has its own folder, which never changes.
+//! A symbolic link, named by a hash over the Python version and the requirements, points to the
 //! current build. So an existing environment needs neither network nor `uv`. The resolved versions
 //! are stored in the folder as `requirements.txt`.
 

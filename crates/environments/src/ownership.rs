@@ -133,8 +133,8 @@ impl User {
         }
     }
 
-    /// Checks the folder of an entry. With the sticky bit only the owner of an entry can replace
-    /// it, but any user can add a program, or a link to one.
+    /// Checks the folder of an entry. With the sticky bit, only the owner of an entry can replace
+    /// the entry, but any user can add a program or a link to one.
     fn check_entry(
         &self,
         at: &Path,
@@ -200,7 +200,8 @@ fn has_group(groups: &str, group: u32) -> bool {
     groups.lines().any(|line| line.split(':').nth(2).is_some_and(|id| id == group.to_string()))
 }
 
-/// Returns true if the path has an access control list, which may grant more than the mode.
+/// Returns true if the path has an access control list, which may grant more rights than the file
+/// mode.
 fn has_access_list(path: &Path) -> bool {
     let mut none: [u8; 0] = [];
     rustix::fs::getxattr(path, "system.posix_acl_access", &mut none).is_ok()

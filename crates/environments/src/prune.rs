@@ -1,7 +1,7 @@
 //! Listing, removing and rebuilding environments.
 //!
-//! A folder that a function may still use is never removed. A rebuild creates another folder, and
-//! the old one is removed once no server holds a lock on it.
+//! A folder that a function may still use is never removed. A rebuild creates another folder. The
+//! old folder is removed when no server holds a lock on it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -37,7 +37,7 @@ pub enum RemovalResult {
 }
 
 impl Environments {
-    /// Notes that folders of outdated builds may exist, so that they are removed later.
+    /// Records that folders of outdated builds may exist, so that they are removed later.
     pub(crate) fn note_leftovers(&self) {
         self.leftovers.store(true, Ordering::Relaxed);
     }
@@ -80,14 +80,15 @@ impl Environments {
     pub(crate) fn touch(&self, id: &str) {
         let now = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
         let times = Timestamps { last_access: now, last_modification: now };
-        // If this fails, the environment only appears unused.
+        // If this fails, the only effect is that the environment appears unused.
         let file = self.folder.join(id).join(DESCRIPTION);
         let _ = rustix::fs::utimensat(CWD, &file, &times, AtFlags::empty());
     }
 
     /// Returns the name of the current build.
     pub fn current_build(&self, id: &str) -> Option<String> {
-        // Each call of a function checks this: `canonicalize` would read every parent folder.
+        // `canonicalize` would read every parent folder, which takes too long for a check at each
+        // call of a function.
         let build = std::fs::read_link(self.folder.join(id)).ok()?;
         self.folder.join(&build).exists().then(|| name(&build))
     }
@@ -168,7 +169,7 @@ impl Environments {
         let Some(exclusive) = ExclusiveLock::acquire(&folder) else {
             return Ok(RemovalResult::InUse);
         };
-        // From now on, a request builds a new environment.
+        // Once this lock is held, a request builds a new environment.
         let link = self.folder.join(id);
         let aside = self.folder.join(owned(BUILDING));
         fs::rename(&folder, &aside).map_err(Error::io("rename an environment for its removal"))?;
@@ -265,7 +266,8 @@ impl FolderSize {
                 continue;
             }
             self.bytes += metadata.len();
-            // One of the links is in uv's cache, which is swept after the last use.
+            // Ignore the link in uv's cache, which is removed when no environment links to the
+            // package.
             if metadata.nlink() <= 2 {
                 self.own += metadata.len();
             }

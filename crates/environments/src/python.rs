@@ -99,7 +99,7 @@ fn patch_within(program: &[u8], minor: u32) -> Option<u32> {
 }
 
 /// Returns the interpreter for a version such as `3`, `3.11` or `3.11.7`; without a version, the
-/// first one from 3.10 on.
+/// first interpreter from 3.10 on.
 pub(crate) fn find(search: &[PathBuf], wanted: Option<&str>) -> Result<Interpreter> {
     let wanted = wanted.map(str::trim).filter(|wanted| !wanted.is_empty());
     let (minor, patch) = match wanted {
@@ -173,8 +173,9 @@ pub(crate) fn all(search: &[PathBuf]) -> Vec<Interpreter> {
     found
 }
 
-/// Yields the interpreters in the folders, in order, possibly several times. A folder is read when
-/// the iterator reaches it, because the first folder usually contains the wanted interpreter.
+/// Yields the interpreters in the folders, in order. The same interpreter may occur several times.
+/// A folder is read when the iterator reaches it, because the first folder usually contains the
+/// wanted interpreter.
 fn candidates(search: &[PathBuf]) -> impl Iterator<Item = Interpreter> {
     search.iter().flat_map(|folder| folders(folder)).flat_map(inside)
 }
@@ -280,7 +281,8 @@ mod tests {
         let (root, search) = machine();
         let mut candidates = candidates(&search);
         assert_eq!(candidates.next().unwrap().version(), "3.11.7");
-        // An iterator that had read the other folders would still yield their interpreters.
+        // If the iterator had already read the other folders, it would still yield their
+        // interpreters.
         fs::remove_dir_all(root.path().join("usr")).unwrap();
         fs::remove_dir_all(root.path().join("pyenv/versions/3.12.1")).unwrap();
         assert!(candidates.all(|one| one.minor < 12));

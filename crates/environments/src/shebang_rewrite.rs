@@ -39,7 +39,8 @@ fn rewrite(script: &Path, interpreter: &Interpreter) -> io::Result<()> {
     let Some(length) = head(&begin, &interpreter.path) else { return Ok(()) };
     let mut rewritten = [RELOCATABLE.as_bytes(), &begin[length..]].concat();
     file.read_to_end(&mut rewritten)?;
-    // The script is replaced, not changed in place, because it may be a hard link into uv's cache.
+    // Replace the script instead of changing it in place, because it may be a hard link into uv's
+    // cache.
     let aside = script.with_file_name(owned(".script-"));
     let mut new = File::options().write(true).create_new(true).mode(0o755).open(&aside)?;
     new.write_all(&rewritten)?;

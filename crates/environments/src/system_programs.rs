@@ -1,7 +1,7 @@
 //! Programs of the host that a function needs, such as a browser or a converter.
 //!
-//! The programs are only checked, not installed: each must be in a system folder that sandboxes
-//! mount.
+//! This module only checks the programs and does not install them: each program must be in a system
+//! folder that sandboxes mount.
 
 use std::path::{Path, PathBuf};
 

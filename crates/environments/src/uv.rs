@@ -132,7 +132,8 @@ impl Uv {
         self.offline_first(spawner, &[&arguments, &target.arguments()[..]].concat()).await
     }
 
-    /// Runs `uv` first without the network, which takes milliseconds if the cache suffices.
+    /// Runs `uv` without the network first. This takes milliseconds if the cache contains all
+    /// packages.
     async fn offline_first(&self, spawner: &Spawner, arguments: &[&str]) -> Result<()> {
         if self.run(spawner, arguments, true).await?.success {
             return Ok(());
@@ -155,8 +156,8 @@ impl Uv {
     }
 }
 
-/// Target of an installation, as a prefix of the interpreter. With the new environment itself as
-/// target, uv would have to run its interpreter first.
+/// Target of an installation, as a prefix of the interpreter. If the new environment were the
+/// target, uv would have to run the environment's interpreter first.
 struct InstallTarget {
     python: String,
     folder: String,

@@ -69,7 +69,8 @@ pub struct Caller {
     pub reference: RefSpec,
     /// The namespace of unqualified names; `None` for the default.
     pub namespace: Option<String>,
-    /// The session; `None` for a client that sends another credential in each request.
+    /// The session; `None` for a client that sends a credential other than a session token in each
+    /// request.
     pub session: Option<ClientSession>,
 }
 

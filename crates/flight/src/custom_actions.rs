@@ -1,5 +1,5 @@
-//! Actions of Flight that are not part of Flight SQL: cancelling a statement, the options and the
-//! end of a session.
+//! Actions of Flight that are not part of Flight SQL: they cancel a statement, set or return the
+//! options of a session, or end a session.
 
 use arrow_flight::{
     Action, ActionType, CancelFlightInfoRequest, CancelFlightInfoResult, CancelStatus,
@@ -82,7 +82,7 @@ impl FlightSql {
     }
 
     /// Ends the session of a client, with its transactions and prepared statements. A client that
-    /// sends another credential in each request has no session.
+    /// sends a credential other than a session token has no session.
     async fn close_session(&self, caller: &Caller) -> Bytes {
         let Some(session) = &caller.session else {
             return CloseSessionResult { status: SESSION_NOT_CLOSABLE }.encode_to_vec().into();

@@ -1,5 +1,5 @@
-//! Properties that describe the server to applications of JDBC. The JDBC driver fails if it reads
-//! one that the server does not return.
+//! Properties that describe the server to applications of JDBC. The JDBC driver fails if it reads a
+//! property that the server does not return.
 
 use std::collections::BTreeMap;
 
@@ -29,7 +29,7 @@ const FLAGS: [(SqlInfo, bool); 13] = [
     (SqlInfo::SqlStoredFunctionsUsingCallSyntaxSupported, false),
 ];
 
-/// Limits, all of which are unknown or absent: 0.
+/// Limits. All of them are 0, which means that the limit is unknown or absent.
 const LIMITS: [SqlInfo; 20] = [
     SqlInfo::SqlMaxBinaryLiteralLength,
     SqlInfo::SqlMaxCharLiteralLength,

@@ -1,4 +1,4 @@
-//! The server of the protocol, and what its requests share.
+//! The server of the protocol, and functions that its requests share.
 
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};

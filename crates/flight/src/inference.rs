@@ -11,7 +11,7 @@ use sqlparser::dialect::GenericDialect;
 use sqlparser::parser::Parser;
 use sqlparser::tokenizer::Location;
 
-/// Queries whose types are those of the parameters of a change.
+/// Queries whose column types are the types of a change's parameters.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct TypingQueries {
     /// A query of the changed columns.

@@ -77,7 +77,8 @@ impl Target {
         Ok(Target { mode, table })
     }
 
-    /// Returns the statements for a number of rows. Only the first ones create the table.
+    /// Returns the statements that insert some rows. Only the statements for the first rows create
+    /// the table.
     fn statements(&self, schema: &SchemaRef, is_first: bool) -> Vec<String> {
         let Target { mode, table } = self;
         let from = format!("FROM \"{COPIED_ROWS}\"");
@@ -103,9 +104,9 @@ fn quoted(name: &str) -> String {
 }
 
 impl ClientStatements {
-    /// Ingests rows. Returns their number. If the client has no transaction, all of them are added
-    /// in one, so that an error adds none. If the future is dropped, the transaction is rolled
-    /// back.
+    /// Ingests rows. Returns their number. If the client has no transaction, all rows are added in
+    /// one transaction, so that none are added after an error. If the future is dropped, the
+    /// transaction is rolled back.
     pub async fn ingest(
         &self,
         caller: &Caller,
@@ -126,7 +127,8 @@ impl ClientStatements {
         let rollback = AbandonedRollback::new(&self.transactions, &caller.principal, &id);
         let ingested = self.ingest_within(&caller, &id, &target, rows).await;
         let ended = self.transactions.end(&caller.principal, &id, ingested.is_ok()).await;
-        // Only now: when a client leaves, its stream of rows fails before the future is dropped.
+        // Disarm only here: when a client disconnects, its stream of rows fails before the future
+        // is dropped.
         rollback.disarm();
         ended?;
         ingested

@@ -1,4 +1,4 @@
-//! Limits of each principal, so that no client can take the resources of another one.
+//! Limits of each principal, so that no client can use the resources of other clients.
 
 use std::time::Duration;
 
@@ -25,8 +25,8 @@ pub struct FlightLimits {
     pub upload_bytes_max: usize,
     /// Time without a message after which an upload fails.
     pub upload_idle: Duration,
-    /// Size of the rows that one statement of an ingestion inserts, in bytes. With many uploads,
-    /// the statements insert fewer rows.
+    /// Size of the rows that one statement of an ingestion inserts, in bytes. If there are many
+    /// uploads, statements insert fewer rows.
     pub chunk_bytes: usize,
 }
 

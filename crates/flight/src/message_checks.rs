@@ -1,5 +1,5 @@
-//! Checks of messages from clients, before Arrow decodes them: the decoder allocates what a message
-//! declares.
+//! Checks of messages from clients, before Arrow decodes them, because the decoder allocates the
+//! sizes that a message declares.
 
 use arrow::ipc::{FieldNode, MessageHeader, RecordBatch as BatchHeader, root_as_message};
 use arrow_flight::FlightData;

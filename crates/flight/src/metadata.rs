@@ -146,8 +146,8 @@ pub fn table_types(command: CommandGetTableTypes) -> Result<RecordBatch, Status>
     builder.build().map_err(internal)
 }
 
-/// Returns the name of a catalog, and the client at its ref. Without a name it is the client's ref.
-/// `None` if no ref can have the name.
+/// Returns the name of a catalog, and the client at its ref. If no name is given, the name is the
+/// client's ref. Returns `None` if the name cannot be a ref.
 pub fn at_catalog(caller: &Caller, catalog: Option<&str>) -> Option<(String, Caller)> {
     match catalog.filter(|name| !name.is_empty()) {
         Some(name) => Some((name.to_owned(), caller.at(parse_ref(name).ok()?))),
@@ -155,7 +155,7 @@ pub fn at_catalog(caller: &Caller, catalog: Option<&str>) -> Option<(String, Cal
     }
 }
 
-/// Returns the rows; none if the catalog that the client named does not exist.
+/// Returns the rows. Returns no rows if the catalog that the client named does not exist.
 fn known(
     catalog: Option<&str>,
     rows: Result<Vec<Vec<String>>, Status>,
@@ -166,7 +166,7 @@ fn known(
     }
 }
 
-/// Returns the pattern of a filter; every name matches an absent one.
+/// Returns the pattern of a filter. Without a filter, the pattern matches every name.
 fn pattern(filter: Option<&String>) -> String {
     filter.cloned().unwrap_or_else(|| "%".to_owned())
 }

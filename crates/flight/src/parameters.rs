@@ -109,13 +109,13 @@ impl Column {
             DataType::Int64 => array.as_primitive::<Int64Type>().value(row).into(),
             DataType::Float64 => {
                 let value = array.as_primitive::<Float64Type>().value(row);
-                // JSON has no infinity and no NaN; the cast reads their names.
+                // JSON has no infinity and no NaN, so bind their names, which the cast parses.
                 serde_json::Number::from_f64(value)
                     .map_or_else(|| Value::String(value.to_string()), Value::Number)
             }
             DataType::Utf8 => array.as_string::<i32>().value(row).into(),
             DataType::Binary => {
-                // The text of a statement cannot contain other bytes.
+                // The text of a statement cannot contain bytes that are not UTF-8.
                 let text = std::str::from_utf8(array.as_binary::<i32>().value(row));
                 text.map_err(|_| not_text())?.into()
             }

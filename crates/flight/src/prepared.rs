@@ -47,7 +47,7 @@ impl ClientStatement {
             statements.extend(parameters::bind(&self.statement, batch)?);
         }
         if statements.is_empty() {
-            // Reports the first parameter without a value.
+            // Binding no values reports the first parameter without a value.
             let bound = self.statement.clone().bind(&std::collections::BTreeMap::new());
             statements.push(bound.or_problem().map_err(to_status)?);
         }

@@ -26,15 +26,15 @@ use crate::uploads::{UploadQuota, Uploads};
 /// Maximum size of the parameters of a statement, in bytes.
 const PARAMETER_BYTES_MAX: usize = 16 << 20;
 
-/// Maximum number of rows of parameters: of executions that one request causes.
+/// Maximum number of rows of parameters, which is the number of executions that one request causes.
 const PARAMETER_ROWS_MAX: usize = 100_000;
 
 /// The rows of a response.
 pub type RowStream = Pin<Box<dyn Stream<Item = Result<FlightData, Status>> + Send + 'static>>;
 
 /// Returns the description of rows that are read with a ticket. The schema of a statement is
-/// omitted: its execution can change which columns are nullable, and drivers of ADBC then reject
-/// the rows.
+/// omitted. If the execution changes which columns are nullable, ADBC drivers would reject the
+/// rows.
 pub fn flight_info(
     ticket: Bytes,
     schema: Option<&Schema>,

@@ -36,7 +36,7 @@ use crate::status::to_status;
 use crate::ticket::{SavepointId, StatementTicket};
 use crate::{custom_actions, keys, metadata};
 
-/// The value of `ActionEndSavepoint` that releases a savepoint; the other one rolls back.
+/// The value of `ActionEndSavepoint` that releases a savepoint; the other value rolls back.
 const SAVEPOINT_RELEASE: i32 = 1;
 
 /// The values of the result of a cancel request.

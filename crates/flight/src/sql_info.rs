@@ -111,7 +111,7 @@ pub fn sql_info() -> Result<SqlInfoData, Status> {
     builder.build().map_err(internal)
 }
 
-/// Returns the bit mask of values, each of which is the number of a bit.
+/// Returns the bit mask in which the bits with these numbers are set.
 pub fn mask(bits: &[i32]) -> i32 {
     bits.iter().fold(0, |mask, bit| mask | (1 << bit))
 }

@@ -149,7 +149,8 @@ impl ClientStatements {
         Ok(ClientRows { rows, _transaction: Some(transaction) })
     }
 
-    /// Runs a statement to its end. Returns the number of rows that it changed, or returned.
+    /// Runs a statement to its end. Returns the number of changed rows; for a query, the number of
+    /// returned rows.
     pub async fn update(
         &self,
         caller: &Caller,
@@ -161,8 +162,8 @@ impl ClientStatements {
         changed_rows(rows).await
     }
 
-    /// Returns the types of a statement, also if it is a change or its columns are only known while
-    /// it runs.
+    /// Returns the types of a statement. The statement can also be a change, or have columns that
+    /// are known only at run time.
     pub async fn describe_prepared(
         &self,
         caller: &Caller,
@@ -185,7 +186,7 @@ impl ClientStatements {
     }
 
     /// Adds the types of the parameters of a change, as far as they are known. Ignores errors,
-    /// because a client may be able to change a table that it must not read.
+    /// because a client may have the right to change a table that it must not read.
     async fn infer(
         &self,
         caller: &Caller,
@@ -306,8 +307,8 @@ async fn run(
     started.map_err(to_status)
 }
 
-/// Reads all rows. Returns the number of rows that the statement changed, which is in its result,
-/// or that it returned.
+/// Reads all rows. Returns the number of changed rows, from the result of the statement; for a
+/// query, the number of returned rows.
 async fn changed_rows(mut rows: ClientRows) -> Result<i64, Status> {
     let mut count = 0;
     let schema = rows.schema().clone();

@@ -59,7 +59,8 @@ impl StatementTicket {
     }
 }
 
-/// Returns the id under which the statement of a flight runs; `None` if it is not a statement.
+/// Returns the id under which the statement of a flight runs; `None` if the flight is not for a
+/// statement.
 pub fn running_id(info: &FlightInfo) -> Option<String> {
     let ticket = info.endpoint.first()?.ticket.as_ref()?;
     match Command::try_from(Any::decode(&*ticket.ticket).ok()?).ok()? {

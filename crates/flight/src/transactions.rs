@@ -49,7 +49,8 @@ impl ClientTransactions {
         }
     }
 
-    /// Returns a transaction of the client. It does not expire while it is in use.
+    /// Returns a transaction of the client. The transaction does not expire while the returned
+    /// value exists.
     pub fn get(
         &self,
         principal: &Principal,
@@ -58,8 +59,9 @@ impl ClientTransactions {
         self.open.get(principal, id).ok_or_else(ended)
     }
 
-    /// Rolls back the transactions that expired, and those of principals that are not valid. Each
-    /// rollback runs in a separate task, because it may wait for a statement that is starting.
+    /// Rolls back the transactions that expired, and the transactions of principals that are no
+    /// longer valid. Each rollback runs in a separate task, because it may wait for a statement
+    /// that is starting.
     pub fn roll_back_expired(self: &Arc<Self>, now: Instant) {
         let accounts = self.service.access_control();
         let is_valid = |principal: &Principal| accounts.credential_state(principal).is_ok();

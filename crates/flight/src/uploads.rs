@@ -118,7 +118,7 @@ impl UploadQuota {
         self.subtract(0, bytes);
     }
 
-    /// Ends the upload. Its memory is used until the quota is dropped.
+    /// Ends the upload. Its memory still counts until the quota is dropped.
     pub fn end(&mut self) {
         if std::mem::take(&mut self.is_open) {
             self.subtract(1, 0);
@@ -144,8 +144,8 @@ impl Drop for UploadQuota {
     }
 }
 
-/// Returns the size of a batch in bytes. A buffer that several columns share counts for each
-/// column with the part that the column uses.
+/// Returns the size of a batch in bytes. If several columns share a buffer, the part that a column
+/// uses counts for this column.
 pub fn size(batch: &RecordBatch) -> usize {
     let of_column = |column: &Arc<dyn Array>| {
         let used = column.to_data().get_slice_memory_size();
@@ -209,7 +209,7 @@ mod tests {
         assert_eq!(two.add(&batch).map_err(code), Err(exhausted));
         one.release();
         two.add(&batch).expect("released");
-        // The rows of parameters stay in memory after their upload.
+        // The end of an upload does not release its rows, because they are parameters in memory.
         two.end();
         let mut three = uploads.begin(&owner).expect("an upload");
         assert_eq!(three.add(&batch).map_err(code), Err(exhausted));

@@ -37,10 +37,11 @@ pub async fn one(State(service): State<Service>, change: Change) -> HandlerResul
     let tables = tables.map_err(IcebergError::of_change)?;
     let loaded = match tables.get(&table) {
         Some(loaded) => loaded.clone(),
-        // The request repeats an earlier one, and the client may not read the table.
+        // The request repeats an earlier request, and the client does not have the right to read
+        // the table.
         None => iceberg.load_table(&change.principal, &change.request.reference, &table).await?,
     };
-    // Omit credentials, because clients have them from the response to `GET`.
+    // Omit credentials, because the response to `GET` has already contained them.
     let access = iceberg.storage_access(&change.principal, false)?;
     table_response(&loaded, false, &access)
 }

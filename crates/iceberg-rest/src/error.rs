@@ -55,7 +55,7 @@ impl IcebergError {
         error
     }
 
-    /// Changes the exception for a missing object to the exception for a missing view.
+    /// Replaces the exception for a missing object by the exception for a missing view.
     pub(crate) fn for_view(mut self) -> Self {
         if self.problem.code == ErrorCode::TableNotFound {
             self.kind = NO_VIEW;
@@ -111,8 +111,8 @@ fn kind(code: ErrorCode) -> (u16, &'static str) {
 impl IcebergError {
     fn new(problem: Problem) -> Self {
         let (status, kind) = kind(problem.code);
-        // A login lock-out must not have the same status as a busy server, because clients retry a
-        // busy server immediately.
+        // Too many failed logins must not have the status of a busy server, because clients retry
+        // immediately if the server is busy.
         let is_lock_out = problem.context.contains_key(LOGIN_RETRY_AFTER);
         let status = if is_lock_out { problem.code.http_status() } else { status };
         let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
@@ -121,7 +121,8 @@ impl IcebergError {
 }
 
 /// Returns the message that Iceberg's reference catalogs send for this error, because clients and
-/// their tests compare messages. Returns `None` if they have no fixed message for this error.
+/// their tests compare messages. Returns `None` if the reference catalogs have no fixed message for
+/// this error.
 fn reference_message(problem: &Problem, kind: &str) -> Option<String> {
     let text = |key: &str| problem.context.get(key).and_then(Value::as_str);
     match problem.code {

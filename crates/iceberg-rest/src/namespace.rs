@@ -18,7 +18,7 @@ use crate::error::HandlerResult;
 use crate::page::Page;
 use crate::request_path::{levels_of, no_namespace, parse_namespace};
 
-/// Lists namespaces by name: the top-level ones, or the direct children of a namespace.
+/// Lists namespaces by name: the top-level namespaces, or the direct children of a namespace.
 pub async fn list(
     State(service): State<Service>,
     client: Client,

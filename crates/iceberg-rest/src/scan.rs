@@ -22,7 +22,7 @@ pub const BODY_BYTES_MAX: usize = 4 << 20;
 
 /// Plans a scan.
 pub async fn plan(State(service): State<Service>, change: Change) -> HandlerResult<Response> {
-    // Check the content type and the JSON. The result is discarded, because the service parses the
+    // Check the content type and the JSON. Discard the result, because the service parses the
     // request again for each page.
     let _: Value = change.parse()?;
     let target = target(&change.path)?;

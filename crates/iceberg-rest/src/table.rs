@@ -48,8 +48,8 @@ struct Parameters {
     snapshots: Option<String>,
 }
 
-/// Returns a table's metadata, either with all snapshots or only with those to which the table
-/// metadata's own branches and tags refer.
+/// Returns a table's metadata. Includes either all snapshots, or only the snapshots to which
+/// branches and tags in the metadata refer.
 pub async fn show(
     State(service): State<Service>,
     client: Client,

@@ -1,7 +1,7 @@
 //! Arrow IPC: files (`.arrow`, Feather version 2) and streams (`.arrows`), compressed or not.
 //!
 //! A file is a stream between two magic numbers. It is read sequentially, without seeks. The sizes
-//! that a file declares are checked before memory is allocated for them.
+//! that a file declares are checked before memory of these sizes is allocated.
 
 use std::io::Read;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -159,8 +159,8 @@ impl<'a> Messages<'a> {
         }
     }
 
-    /// Reads a message. `bytes` contains the first bytes of the message if the caller has already
-    /// read them. Returns `None` at the end of the stream.
+    /// Reads a message. `bytes` contains the first bytes of the message that the caller has already
+    /// read, if any. Returns `None` at the end of the stream.
     fn read_message(&mut self, mut bytes: Vec<u8>) -> Result<Option<Vec<u8>>, ArrowError> {
         self.fill(&mut bytes, 4)?;
         if bytes.is_empty() {
@@ -240,7 +240,7 @@ fn check_unpacked(message: &Message<'_>, body: &[u8]) -> Result<(), ArrowError> 
     if total > BATCH_BYTES_MAX { Err(too_large()) } else { Ok(()) }
 }
 
-/// Runs the decoder, and converts a panic, which some damaged files cause, to an error.
+/// Runs the decoder, and converts a panic to an error. Some damaged files cause panics.
 fn guarded<T>(work: impl FnOnce() -> Result<T, ArrowError>) -> Result<T, ArrowError> {
     let damaged = |_| Err(ArrowError::IpcError("a message is damaged".to_owned()));
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(damaged)

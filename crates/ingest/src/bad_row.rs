@@ -2,8 +2,7 @@
 //!
 //! An import that stops at the first bad row returns a [`BadRow`] as its error. An import with
 //! `--on-error reject` writes each bad row to `<table>__rejected`. The line is the physical line in
-//! the decompressed file, counted from 1. For Parquet, which has no lines, the line is the row
-//! number.
+//! the decompressed file, counted from 1. Parquet has no lines, so the line is the row number.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! Builds one column of a record batch from texts or JSON values.
+//! Builder of one column of a record batch, from texts or JSON values.
 //!
 //! A value that the column's type cannot hold is an error and leaves the column unchanged. The
 //! caller can append a null instead and drop the row later. If a row fails after only some fields
@@ -222,7 +222,8 @@ impl Column {
         }
     }
 
-    /// Returns the number of values, including a last value that was only partly appended.
+    /// Returns the number of values. Includes the last value even if only a part of it was
+    /// appended.
     fn extent(&self) -> usize {
         match self {
             Column::Struct(column) => {

@@ -75,7 +75,7 @@ impl<'a> Columns<'a> {
         self.request.types.get(place).map(|(_, data_type)| data_type)
     }
 
-    /// Adds the columns of a file to those of the previous files.
+    /// Adds the columns of a file to the columns of the previous files.
     pub fn add_file(&mut self, file: &SourceFile, found: FileColumns) -> Result<()> {
         let names: Vec<String> = found.columns.iter().map(|(name, _)| name.clone()).collect();
         let places = places(&names, &self.index);
@@ -99,8 +99,8 @@ impl<'a> Columns<'a> {
         place
     }
 
-    /// Checks that a column of a file that declares types can be stored in a table column whose
-    /// type is fixed.
+    /// Checks that a column can be stored in a table column whose type is fixed. The file declares
+    /// the type of its column.
     fn check_stored(&self, found: &Field, place: usize, file: &SourceFile) -> Result<()> {
         if let Some(field) = self.fields.get(place) {
             return parquet::check_column(found, field, false, file);

@@ -1,7 +1,7 @@
 //! Compressed text files: gzip and zstd, detected by their first bytes and not by their names.
 //!
-//! Both formats may contain several members in sequence, as log rotation and parallel compressors
-//! write them. Data is decompressed as a stream, so a small file with a very large content takes
+//! A file may contain several members in sequence, as written by log rotation and parallel
+//! compressors. Data is decompressed as a stream, so a small file with a very large content takes
 //! time but little memory.
 
 use std::io::{BufReader, Read, Result};

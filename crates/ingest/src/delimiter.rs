@@ -48,7 +48,7 @@ fn fit(sample: &[u8], whole: bool, delimiter: u8) -> DelimiterScore {
                 rest = &rest[length.max(1)..];
             }
             Scan::Incomplete => break,
-            // With a wrong delimiter, quotes look misplaced. Count a row that cannot be split like
+            // With a wrong delimiter, quotes look misplaced. So count a row that cannot be split as
             // a row with another number of fields.
             Scan::Unclosed | Scan::TextAfterQuote => {
                 widths.push(0);

@@ -1,8 +1,8 @@
 //! Files on disk, which are read only in the state in which they were listed.
 //!
-//! The listing checks that a [`DiskFile`] is not private. A user that may write to a folder could
-//! replace the file later by a link to a private one. Opening the file then finds another device,
-//! inode, size or time, and fails before the first read.
+//! The listing checks that a [`DiskFile`] is not private. Later, a user that may write to the
+//! folder could replace the file by a link to a private file. In this case, the device, inode, size
+//! or time differs when the file is opened, and opening fails before the first read.
 
 use std::fs::{File, Metadata};
 use std::os::unix::fs::MetadataExt;
@@ -43,8 +43,8 @@ impl DiskFile {
         self.state.stamp
     }
 
-    /// Opens the file; `None` if the path now names another file, or the file has changed. A file
-    /// that was not checked for private contents is therefore never read.
+    /// Opens the file; `None` if the path now names another file, or the file has changed. So a
+    /// file is never read unless it was checked that it is not private.
     pub fn open(&self) -> std::io::Result<Option<File>> {
         let file = File::open(&self.path)?;
         Ok(self.is_unchanged(&file)?.then_some(file))

@@ -104,7 +104,7 @@ pub enum Error {
         /// The operating system's error.
         source: std::io::Error,
     },
-    /// A file of a lake, or a file with credentials.
+    /// A source that is a file of a lake, or a file with credentials.
     #[error("`{file}` cannot be read: it belongs to a lake, or may contain credentials")]
     Private {
         /// The name of the file, or the source as given.
@@ -245,7 +245,7 @@ impl Error {
         }
     }
 
-    /// Returns true for an error that only reports that the other thread of the import has ended.
+    /// Returns true for an error that only reports the end of the import's other thread.
     pub(crate) fn is_internal(&self) -> bool {
         match self {
             Error::Internal { .. } => true,

@@ -191,8 +191,8 @@ fn infer_ndjson(
     Ok(FileColumns { columns: fields.into_vec(), stored: None })
 }
 
-/// Returns the parser's message without its line number, because that number counts from the start
-/// of the row.
+/// Returns the parser's message without its line number, which counts from the start of the row and
+/// not of the file.
 fn syntax(error: &serde_json::Error) -> String {
     let text = error.to_string();
     text.rsplit_once(" at line ").map_or_else(|| text.clone(), |(what, _)| what.to_owned())

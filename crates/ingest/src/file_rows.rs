@@ -25,7 +25,8 @@ use super::source::{SourceFile, discover};
 use crate::error::{Error, Result};
 use crate::importer::Importer;
 
-/// Number of files, and of rows of each, that are read to describe a query.
+/// Number of files that are read to describe a query, and number of rows that are read of each
+/// file.
 const SAMPLE_FILES: usize = 8;
 const SAMPLE_ROWS: u64 = 1_000;
 
@@ -47,14 +48,15 @@ impl fmt::Debug for FileRows {
 
 impl Importer {
     /// Opens files for reading without a table: lists them, and reads them once to determine
-    /// columns and types. Of the request, only the sources and the options of formats matter. Each
-    /// byte that is read is added to `read`. The reading threads stop when the future is dropped.
+    /// columns and types. Only the sources and the format options of the request have an effect.
+    /// Each byte that is read is added to `read`. The reading threads stop when the future is
+    /// dropped.
     pub async fn open(&self, request: &ImportRequest, read: &ByteCounter) -> Result<FileRows> {
         self.open_sample(request, read, None).await
     }
 
-    /// Returns the columns of files, determined from the first rows of the first files. More rows
-    /// can give a column a wider type.
+    /// Returns the columns of files, determined from the first rows of the first files. Later rows
+    /// can require a wider type of a column.
     pub async fn describe(&self, request: &ImportRequest, read: &ByteCounter) -> Result<SchemaRef> {
         Ok(self.open_sample(request, read, Some(SAMPLE_ROWS)).await?.schema)
     }
@@ -97,8 +99,8 @@ impl FileRows {
         self.files.len()
     }
 
-    /// Returns the size of the files on disk or in the bucket, in bytes: what one scan of all
-    /// columns reads.
+    /// Returns the size of the files on disk or in the bucket, in bytes. One scan of all columns
+    /// reads this number of bytes.
     pub fn bytes(&self) -> u64 {
         self.files.iter().map(|file| file.stamp.bytes).sum()
     }
@@ -127,7 +129,8 @@ impl FileRows {
         let rows = stream::unfold(state, move |(mut received, mut task, guard)| {
             let projected = projected.clone();
             async move {
-                // The error only ends the stream; the result of the thread contains the reason.
+                // Sending the error only ends the stream; the result of the thread contains the
+                // reason.
                 if let Some(Ok(batch)) = received.recv().await {
                     return Some((with_columns(&batch, &projected), (received, task, guard)));
                 }

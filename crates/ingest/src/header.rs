@@ -6,8 +6,8 @@ use std::collections::{HashMap, HashSet};
 /// data was read as column names.
 pub(crate) const COLUMNS_MAX: usize = 10_000;
 
-/// Returns usable names from a header row. Names are trimmed, missing names are numbered
-/// (`column_3`), and so are duplicates (`price`, `price_2`).
+/// Returns usable names from a header row. Names are trimmed. Missing names (`column_3`) and
+/// duplicate names (`price`, `price_2`) get numbers.
 pub(crate) fn names<'a>(header: impl Iterator<Item = &'a str>) -> Vec<String> {
     let mut taken = HashSet::new();
     let mut names = Vec::new();

@@ -27,11 +27,12 @@ use super::table_check::{TableAuthorizer, TableCheck};
 use super::{arrow_file, csv, ndjson, parquet};
 use crate::error::Result;
 
-/// Number of batches queued between the reader and a writer, enough to keep both busy.
+/// Maximum number of batches in the queue between the reader and a writer. This number keeps both
+/// busy.
 pub(crate) const BATCHES_WAITING: usize = 3;
 
-/// Number of objects of a bucket that are fetched ahead, because the latency of a small object
-/// exceeds the time to read it.
+/// Number of objects of a bucket that are fetched ahead. For a small object, the latency is longer
+/// than the time to read its content.
 const OBJECTS_AHEAD: usize = 8;
 
 /// Maximum number of retries after a conflicting commit.
@@ -177,12 +178,12 @@ impl Importer {
         );
         let (error, staged) = match (read, written, noted) {
             (Ok((files, rejected)), Ok(staged), Ok(())) => {
-                // The queued batches, and the batch that is being built.
+                // The number of queued batches, plus the batch that is being built.
                 let batches = (BATCHES_WAITING + 1) as u64;
                 let waiting_bytes = batches * largest.load(Ordering::Relaxed);
                 return Ok(TransferResult { staged, files, rejected, waiting_bytes });
             }
-            // If a thread failed only because the other thread had ended, return the error of the
+            // If one thread failed only because the other thread had ended, return the error of the
             // other thread.
             (Err(error), written, _) if !error.is_internal() => (error, written.ok()),
             (_, written, Err(error)) => (error, written.ok()),
@@ -355,7 +356,7 @@ impl Reader {
         }
         let Some(mut tap) = tap else { return Ok([0; 16]) };
         if file.format == FileFormat::Parquet {
-            // The rest of the file is read for its hash.
+            // Read the rest of the file, because the hash covers the whole file.
         } else if file.format == FileFormat::Arrow {
             arrow_file::read_rows(file, &mut tap, &self.schema, output, meter)?;
         } else {

@@ -2,7 +2,7 @@
 //! values.
 //!
 //! [`ColumnStatistics`] are collected per file and merged. The inferred type does not depend on the
-//! order of files. Only the value that is reported as the reason does.
+//! order of files; only the value that is reported as the reason depends on it.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use super::widen::widen;
 /// and its column becomes text.
 const NESTED_FIELDS_MAX: usize = 1_000;
 
-/// A value that is reported as an example of its class.
+/// A value that messages show as an example of its class.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Example {
     pub value: String,
@@ -39,7 +39,7 @@ pub(crate) struct ColumnStatistics {
     pub element: Option<Box<ColumnStatistics>>,
     /// The type of the column in files that declare types; `None` if no such file has the column.
     stored: Option<DataType>,
-    /// True if further values can change the type only by changing the share of texts.
+    /// True if further values can change the type only by changing the proportion of texts.
     settled: bool,
     /// True if the type is known without inspecting values.
     known: bool,
@@ -54,10 +54,10 @@ pub(crate) struct ColumnStatistics {
     looks: MatchedFormats,
 }
 
-/// Minimum values of a column for texts to count as bad values; below, the column becomes text.
+/// Minimum number of values for texts to count as bad values. With fewer, the column is text.
 const VALUES_MIN: u64 = 1_000;
 
-/// Minimum values per text for texts to count as bad values; below, the column becomes text.
+/// Minimum values per text for texts to count as bad values. With fewer, the column is text.
 const VALUES_PER_TEXT: u64 = 1_000;
 
 /// A column's type, and its reason.
@@ -145,7 +145,7 @@ impl ColumnStatistics {
         }
     }
 
-    /// Marks the type as final, and replaces an example that may be a null marker by this text.
+    /// Marks the type as final. If the example may be a null marker, replaces it by this text.
     fn settle_with(&mut self, text: &str, line: u64, file: &Arc<str>) {
         self.settled = true;
         let found = self.examples.iter_mut().find(|(class, _)| *class == ValueClass::Text);
@@ -340,7 +340,7 @@ pub(crate) struct Fields {
 
 impl Fields {
     /// Returns the statistics of a field, inserted if the field is new; `None` if there are too
-    /// many fields. `guess` is its expected index: that in the previous object.
+    /// many fields. `guess` is the expected index of the field: its index in the previous object.
     pub fn entry(&mut self, name: &str, guess: usize) -> Option<&mut ColumnStatistics> {
         let place = match self.fields.get(guess) {
             Some((found, _)) if found == name => guess,

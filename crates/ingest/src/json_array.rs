@@ -13,7 +13,7 @@ const BLANKS_MAX: usize = 64 * 1024;
 
 const BUFFER_BYTES: usize = 64 * 1024;
 
-/// The reason why a text that starts like an array is not a valid array.
+/// The reason why a text that begins like an array is not a valid array.
 #[derive(Debug)]
 pub(crate) struct JsonArrayError(&'static str);
 

@@ -121,7 +121,7 @@ impl<'de> Visitor<'de> for Value<'_> {
     }
 
     fn visit_str<E>(mut self, value: &str) -> Result<(), E> {
-        // A number in a JSON string was written as text on purpose.
+        // A number in a JSON string is text, because the writer of the file chose a string.
         match classify(value) {
             Some(
                 class @ (ValueClass::Date | ValueClass::Timestamp | ValueClass::ZonedTimestamp),

@@ -6,7 +6,7 @@ use memchr::memchr;
 
 use super::read_buffer::{ROW_BYTES_MAX, ReadBuffer};
 
-/// The next item in a text.
+/// Result of the search for the next line of a text.
 pub(crate) enum NextLine {
     /// A line, which [`Lines::line`] returns.
     Line,

@@ -129,15 +129,15 @@ impl Object {
         self.0.meta.location.as_ref()
     }
 
-    /// Returns the listed state as a file stamp, in which the `ETag` replaces the modification
+    /// Returns the listed state as file attributes, in which the `ETag` replaces the modification
     /// time.
     pub fn stamp(&self) -> FileAttributes {
         let meta = &self.0.meta;
         let modified_ns = meta.last_modified.timestamp_nanos_opt().unwrap_or_default();
         let tag = Sha256::digest(meta.e_tag.as_deref().unwrap_or_default());
         let tag: [u8; 8] = std::array::from_fn(|at| tag[at]);
-        // The shifted tag is a time far in the past. A modification time is trusted only if it is
-        // old enough, but an `ETag` identifies the object's state at any age.
+        // The shift makes the tag a time far in the past. A modification time is trusted only if it
+        // is old enough, but an `ETag` identifies the object's state at any age.
         let changed_ns = i128::from(u64::from_be_bytes(tag) >> 8);
         FileAttributes { bytes: meta.size, modified_ns: i128::from(modified_ns), changed_ns }
     }

@@ -232,7 +232,7 @@ impl<'a> Conversion<'a> {
     }
 }
 
-/// Converts a file's rows, except those with a value that the table's types cannot hold.
+/// Converts a file's rows. Omits rows with a value that the table's types cannot hold.
 fn convert(
     batch: &RecordBatch,
     schema: &SchemaRef,

@@ -1,8 +1,8 @@
-//! Private files: the files of lakes and of warehouses, and files with credentials. Whatever the
-//! grants of a user, no import and no query reads them, and no export replaces them.
+//! Private files: the files of lakes and of warehouses, and files with credentials. No import and
+//! no query reads them, and no export replaces them, even if the user has all grants.
 //!
-//! A file is recognised by its path without symbolic links. A file with several hard links is also
-//! compared with the private files that have several.
+//! A file is recognised by its path without symbolic links. If the file has several hard links, it
+//! is also compared with the private files that have several hard links.
 
 use std::collections::HashSet;
 use std::fs::Metadata;
@@ -112,8 +112,9 @@ impl ResolvedPrivateFiles {
         self.warehouse.as_ref().is_some_and(in_warehouse)
     }
 
-    /// Returns true if a path belongs to this or another lake: a path in a lake's folder, or next
-    /// to the folder with its name and an extension, such as the secret key.
+    /// Returns true if a path belongs to this or another lake. Such a path is in the folder of a
+    /// lake, or next to this folder with the folder's name and an extension, such as the secret
+    /// key.
     fn is_of_a_lake(&self, path: &Path) -> bool {
         let is_lake = |part: Component<'_>| {
             let name = part.as_os_str().to_string_lossy();

@@ -183,7 +183,7 @@ impl Input {
         }
     }
 
-    /// Returns true if the file is in the state in which it was listed. This is not checked for an
+    /// Returns true if the file is in the state in which it was listed. Always returns true for an
     /// object, because each range request checks the object's `ETag`.
     fn is_unchanged(&self) -> std::io::Result<bool> {
         match self {
@@ -239,7 +239,7 @@ pub(crate) struct FileDigest {
 
 impl CountingReader {
     /// Reads the rest of the file and returns its digest. Fails if the file has changed since it
-    /// was listed, because its rows may then be from different states of the file.
+    /// was listed, because the rows may then come from different states of the file.
     pub fn finish(mut self, source: &SourceFile) -> Result<FileDigest> {
         let fail = |error| Error::File { file: source.name.clone(), source: error };
         let mut rest = vec![0; 64 * 1024];

@@ -58,8 +58,7 @@ impl<R: Read> ReadBuffer<R> {
         if self.end == self.buffer.len() {
             self.buffer.resize(self.buffer.len() * 2, 0);
         }
-        // Read as much as possible, because the scan of an incomplete row starts again after each
-        // read.
+        // Read as much as possible: after each read, the scan of an incomplete row starts again.
         let count = read_up_to(&mut self.reader, &mut self.buffer[self.end..])?;
         self.end += count;
         self.ended = self.end < self.buffer.len();

@@ -141,7 +141,7 @@ impl<R: Read> Records<R> {
             }
             self.window.fill()?;
         }
-        // Do not consume the line end here. It is then read as a blank line and skipped.
+        // Do not consume the line end here: it is later read as a blank line and skipped.
         self.at_rest_of_row = true;
         Ok(NextRecord::Fault(fault))
     }

@@ -1,8 +1,8 @@
 //! Collects the rows of files into record batches and sends them to the writer.
 //!
 //! [`Rows`] builds batches column by column. If a row fails after some of its fields were appended,
-//! the row is completed with nulls and removed from the finished batch, so valid rows cause no
-//! extra cost. [`Output`] sends batches to the writer and waits for the writer, which bounds
+//! the row is completed with nulls, and removed when the batch is finished. So valid rows have no
+//! additional cost. [`Output`] sends batches to the writer and waits for the writer, which bounds
 //! memory. A bad row ends the import, or is added to the table of rejected rows.
 
 use std::sync::Arc;
@@ -150,7 +150,7 @@ impl Output {
             (Err(error), _) => Err(error),
         };
         if let (Err(_), Some(rows)) = (&result, &self.rows) {
-            // Send an error, because the writer must not treat the rows sent so far as the complete
+            // Send an error: otherwise, the writer would treat the rows sent so far as the complete
             // input.
             let given_up = ArrowError::ExternalError("the import was aborted".into());
             let _ = rows.blocking_send(Err(given_up));

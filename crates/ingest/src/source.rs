@@ -82,8 +82,8 @@ impl SourceFile {
     }
 }
 
-/// Selection of a file by a source. The kind of selection determines whether an unknown format is
-/// an error.
+/// The way in which a source selects a file, which determines whether an unknown format is an
+/// error.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum FileSelection {
     /// By name or by a glob: a file whose format is not detected is an error.
@@ -136,7 +136,7 @@ impl Discovery {
         if !path.is_absolute() {
             return Err(Error::RelativeSource { path: source.to_owned() });
         }
-        // Checked before the first access, so that the error does not show which files exist.
+        // Check this before the first access, so that the error does not show which files exist.
         if self.is_private(path) {
             return Err(Error::Private { file: source.to_owned() });
         }

@@ -93,8 +93,8 @@ fn days_of(year: u32, month: u32, day: u32) -> Option<i32> {
     if year == 0 || day == 0 || day > length {
         return None;
     }
-    // Years are counted from March, so that the leap day is the last day of the year. The calendar
-    // repeats every 400 years.
+    // Years start in March, so that the leap day is the last day of the year. The calendar repeats
+    // every 400 years.
     let shifted = year as i32 - i32::from(month <= 2);
     let (era, of_era) = (shifted.div_euclid(400), shifted.rem_euclid(400));
     let of_year = (153 * ((month as i32 + 9) % 12) + 2) / 5 + day as i32 - 1;

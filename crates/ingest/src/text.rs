@@ -1,4 +1,4 @@
-//! Opens a text file: counted, hashed, decompressed and decoded.
+//! Opens a text file. Its bytes are counted, hashed, decompressed and decoded while they are read.
 
 use std::io::{Cursor, Read};
 

@@ -173,7 +173,7 @@ fn classify_number_or_date(text: &str) -> ValueClass {
 
 fn classify_whole(text: &str, digits: &[u8], plus: bool) -> ValueClass {
     if plus {
-        // The value is probably a telephone number, whose plus sign a number type would lose.
+        // The value is probably a telephone number. A number type would lose its plus sign.
         return ValueClass::Text;
     }
     if digits.len() > 1 && digits[0] == b'0' {

@@ -105,8 +105,8 @@ fn take_parts(value: &str) -> Option<([&str; 3], u8, &str)> {
     (ends && full).then_some(([first, second, third], separator, rest))
 }
 
-/// Rewrites a number with a decimal comma, and points as thousands separators, as a number with a
-/// decimal point.
+/// Rewrites a number with a decimal comma as a number with a decimal point. Points in it are
+/// thousands separators and are removed.
 fn with_point(value: &str) -> Option<String> {
     let (whole, fraction) = match value.split_once(',') {
         Some((whole, fraction)) => (whole, Some(fraction)),
@@ -142,8 +142,8 @@ pub(crate) struct MatchedFormats {
     /// Number of texts that look like a number with a decimal comma.
     commas: u64,
     separator: Option<u8>,
-    /// True if the first number of any date exceeds 12, so it is a day. `day_second` is the same
-    /// for the second number.
+    /// True if the first number of a date exceeds 12, so that it must be a day. `day_second` is the
+    /// same for the second number.
     day_first: bool,
     day_second: bool,
 }

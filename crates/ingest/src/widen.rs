@@ -33,8 +33,8 @@ fn is_binary(data_type: &DataType) -> bool {
     matches!(data_type, DataType::Binary | DataType::LargeBinary | DataType::FixedSizeBinary(_))
 }
 
-/// Returns true if a column of type `to` can store values of type `from` without changing them.
-/// Their notation may change.
+/// Returns true if a column of type `to` can store values of type `from` unchanged, possibly in
+/// another notation.
 pub(crate) fn fits(from: &DataType, to: &DataType) -> bool {
     if from == to {
         return true;

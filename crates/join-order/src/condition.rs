@@ -41,7 +41,7 @@ impl Condition {
         Some(Condition { expr, relations: read, sides })
     }
 
-    /// Returns the two sides in the order of a join's inputs; `None` if the condition is no
+    /// Returns the two sides in the order of a join's inputs; `None` if the condition is not an
     /// equality between these inputs.
     pub fn keys(&self, left: Relations, right: Relations) -> Option<(Expr, Expr)> {
         let [a, b] = self.sides.as_ref()?;
@@ -57,7 +57,8 @@ impl Condition {
 }
 
 impl EqualitySide {
-    /// Returns the column that decides the number of distinct values, if there is only one.
+    /// Returns the only column of this side, which determines its number of distinct values; `None`
+    /// if there is none, or if there are several.
     pub fn column(&self) -> Option<Column> {
         let mut columns = self.expr.column_refs().into_iter();
         let first = columns.next()?.clone();

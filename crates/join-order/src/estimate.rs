@@ -36,7 +36,8 @@ impl Estimate {
         known.distinct.map(|distinct| distinct.min(self.rows).max(1.0))
     }
 
-    /// Returns the estimate with its columns renamed, by position, to those of another schema.
+    /// Returns the estimate with its columns renamed, by position, to the columns of another
+    /// schema.
     fn renamed(self, from: &DFSchema, to: &DFSchema) -> Self {
         let mut columns = self.columns;
         let pairs = from.columns().into_iter().zip(to.columns());

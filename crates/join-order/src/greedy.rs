@@ -1,7 +1,7 @@
 //! Greedy operator ordering: of all possible joins, the join with the fewest rows comes first.
 //!
-//! The method is that of Fegaras (1998). It considers bushy trees, and its time is cubic in the
-//! number of relations.
+//! The method is from Fegaras (1998). It considers bushy trees, and its time is cubic in the number
+//! of relations.
 
 use crate::condition::Relations;
 use crate::estimate::Estimate;
@@ -58,7 +58,7 @@ pub fn order(estimates: &[Estimate], conditions: &Selectivities) -> JoinTree {
 }
 
 /// Returns the indexes `a < b` of the next two parts to join, and the rows of this join. Parts
-/// without a common condition are joined only if no other pair is left.
+/// without a common condition are joined only if no pair with a condition is left.
 fn next_join(parts: &[JoinedRelations], conditions: &Selectivities) -> (usize, usize, f64) {
     let mut best = (0, 1, f64::INFINITY, false);
     for a in 0..parts.len() {

@@ -15,8 +15,8 @@ use crate::selectivity::{UNKNOWN_CONDITION, joined_share};
 /// Largest number of relations that are reordered.
 const RELATIONS_MAX: usize = 32;
 
-/// Smallest number of relations with more than one order worth comparing: the order of two inputs
-/// is decided later, by DataFusion.
+/// Smallest number of relations that are reordered. For two relations, DataFusion decides the order
+/// of the inputs later.
 const RELATIONS_MIN: usize = 3;
 
 /// Relations of a tree of inner joins.
@@ -53,8 +53,8 @@ impl InnerJoinTree {
     }
 
     /// Estimates the share of row combinations that satisfy the conditions, for each set of
-    /// relations with a condition. Equalities between the same two relations count together,
-    /// because the columns of a compound key are not independent.
+    /// relations with a condition. Equalities between the same two relations are estimated
+    /// together, because the columns of a compound key are not independent.
     pub fn selectivities(&self, estimates: &[Estimate]) -> Vec<(Relations, f64)> {
         let mut equalities: BTreeMap<Relations, Vec<&Condition>> = BTreeMap::new();
         let mut shares = Vec::new();
@@ -87,7 +87,7 @@ impl InnerJoinTree {
             let read = condition.relations;
             read & !(l | r) == 0 && read & !l != 0 && read & !r != 0
         };
-        // A condition on one relation alone belongs to the first join of this relation.
+        // A condition on only one relation belongs to the first join of this relation.
         let alone = |condition: &&Condition| {
             let read = condition.relations;
             read.is_power_of_two() && (read == l || read == r)

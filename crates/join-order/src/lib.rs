@@ -1,9 +1,9 @@
 //! The order of inner joins, chosen by estimated cost.
 //!
-//! [`JoinOrder`] is a rule of DataFusion's optimizer. It takes three or more inner joins apart
-//! into relations and conditions, estimates the rows of each possible join from the tables'
-//! statistics, and joins the pair with the fewest rows first. The new order replaces the old order
-//! only if its estimated cost is far lower, so a wrong estimate does little harm.
+//! [`JoinOrder`] is a rule of DataFusion's optimizer. It splits three or more inner joins into
+//! relations and conditions, and estimates the rows of each possible join from the tables'
+//! statistics. It joins the pair with the fewest rows first. The new order replaces the old order
+//! only if its estimated cost is far lower. This limits the effect of wrong estimates.
 //!
 //! DataFusion 55 keeps the order in which a query names its tables; it only exchanges the two
 //! inputs of a join. Upstream: <https://github.com/apache/datafusion/issues/3843>

@@ -17,7 +17,8 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::prelude::SessionContext;
 use headwater_join_order::with_join_order;
 
-/// A table in memory that claims a number of rows and a range of values for each column.
+/// A table in memory whose statistics contain a given number of rows and a given range of values
+/// for each column.
 #[derive(Debug)]
 struct Table {
     rows: MemTable,

@@ -60,7 +60,7 @@ impl CallOutcome {
     }
 }
 
-/// How the instance of a call started.
+/// The start of the instance of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CallStart {
     /// A cold start: the packages were imported for this call.
@@ -89,9 +89,9 @@ impl CallStart {
 pub struct CallEnd {
     /// The outcome.
     pub outcome: CallOutcome,
-    /// How the instance started; `None` if no instance started.
+    /// The start of the instance; `None` if no instance started.
     pub start: Option<CallStart>,
-    /// The time until the origin of the instance was ready.
+    /// The time until the zygote of the instance was ready; zero for a reused instance.
     pub start_time: Duration,
 }
 

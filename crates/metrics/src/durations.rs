@@ -1,7 +1,7 @@
 //! A histogram of durations.
 //!
-//! The histogram of `prometheus-client` takes a lock for each observation. This one only updates
-//! two atomic counters, because each function call observes several durations.
+//! The histogram of `prometheus-client` takes a lock for each observation. This histogram only
+//! updates two atomic counters, because each function call observes several durations.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;

@@ -39,7 +39,8 @@ pub enum MetricsFormat {
 }
 
 impl MetricsFormat {
-    /// Returns the format for the header `accept`: `OpenMetrics` if the header names it.
+    /// Returns the format for the header `accept`: `OpenMetrics` if the header contains its media
+    /// type, otherwise the format of Prometheus.
     pub fn accepted(accept: Option<&str>) -> Self {
         let names = accept.is_some_and(|accept| accept.contains("application/openmetrics-text"));
         if names { MetricsFormat::OpenMetrics } else { MetricsFormat::Prometheus }

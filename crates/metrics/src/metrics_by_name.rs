@@ -13,7 +13,7 @@ pub const NAMES_MAX: usize = 200;
 pub(crate) const OTHER: &str = "other";
 
 /// Metrics by name. The first [`NAMES_MAX`] names have their own metrics; all further names share
-/// those of `other`.
+/// the metrics of `other`.
 #[derive(Debug, Default)]
 pub(crate) struct MetricsByName<T> {
     named: RwLock<HashMap<Box<str>, Arc<T>>>,

@@ -13,16 +13,16 @@ pub(crate) const STARTS: Family = Family {
 };
 pub(crate) const QUEUE_TIME: Family = Family {
     name: "headwater_function_queue_seconds",
-    help: "Time that calls waited for a permit",
+    help: "Time that calls waited in the queue",
 };
 pub(crate) const START_TIME: Family = Family {
     name: "headwater_function_start_seconds",
-    help: "Time until the origin of the instance was ready",
+    help: "Time until the zygote was ready; zero for reused instances",
 };
 pub(crate) const RUN_TIME: Family =
-    Family { name: "headwater_function_run_seconds", help: "Time of calls after the start" };
+    Family { name: "headwater_function_run_seconds", help: "Time of calls after their start" };
 pub(crate) const CALLS_WAITING: Family =
-    Family { name: "headwater_function_calls_waiting", help: "Calls that wait for a permit" };
+    Family { name: "headwater_function_calls_waiting", help: "Calls that wait in the queue" };
 pub(crate) const CALLS_RUNNING: Family =
     Family { name: "headwater_function_calls_running", help: "Calls that run" };
 pub(crate) const INSTANCES: Family =

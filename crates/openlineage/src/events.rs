@@ -60,7 +60,7 @@ pub struct ColumnSource {
     pub reference: Option<String>,
     /// Column of the input.
     pub input_column: String,
-    /// False if the model may read the input column for other columns only.
+    /// False if the column is only possibly computed from the input column.
     pub exact: bool,
 }
 
@@ -180,7 +180,7 @@ fn event_of(
     })
 }
 
-/// Returns the id of a model's run, which is the same in each conversion.
+/// Returns the id of a model's run. Each conversion of the same run returns the same id.
 fn run_id(job: JobId, number: usize) -> Uuid {
     Uuid::from_u128(job.0.as_u128() ^ (number as u128 + 1))
 }

@@ -13,7 +13,7 @@ use serde_json::Value;
 use crate::catalog_tables::{CATALOG_TABLES, CatalogTable};
 use crate::{information_schema, pg_catalog};
 
-/// The first OID for user objects; PostgreSQL reserves the lower ones.
+/// The first OID for user objects; PostgreSQL reserves lower OIDs.
 const FIRST_OID: u32 = 16_384;
 
 /// A table or view.
@@ -46,7 +46,8 @@ pub struct Contents {
     pub connections: Vec<ConnectionState>,
 }
 
-/// Returns the catalog tables that a statement may read: those whose names its text contains.
+/// Returns the catalog tables that a statement may read, which are the tables whose names its text
+/// contains.
 pub fn mentioned(sql: &str) -> Vec<(&'static str, &'static str)> {
     let text = sql.to_ascii_lowercase();
     if !text.contains(pg_catalog::NAMESPACE) && !text.contains(information_schema::NAMESPACE) {
@@ -75,8 +76,8 @@ impl Contents {
         Ok(Some((schema, batches)))
     }
 
-    /// Assigns an OID to each namespace, table and view. It depends only on the name, unless the
-    /// OIDs of two names collide.
+    /// Assigns an OID to each namespace, table and view. The OID depends only on the name, unless
+    /// the OIDs of two names collide.
     pub(crate) fn oids(&self) -> Oids {
         let mut oids = Oids::default();
         for namespace in &self.namespaces {

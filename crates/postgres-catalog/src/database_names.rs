@@ -28,8 +28,8 @@ const BEFORE_COLUMNS: [&str; 12] = [
     "WHEN",
 ];
 
-/// Words of a query, whose FROM is followed by tables. In other parentheses FROM belongs to a
-/// function, such as EXTRACT.
+/// Words of a query, whose FROM is followed by tables. In parentheses that begin with another word,
+/// FROM belongs to a function such as EXTRACT.
 const QUERY: [&str; 3] = ["SELECT", "WITH", "DELETE"];
 
 /// Replaces the database in qualified names of tables, and of columns of such tables, by spaces.

@@ -1,7 +1,7 @@
 //! Queries of catalog tables that are always empty, such as the tables of indexes and triggers.
 //!
-//! A SELECT that joins such a table returns no rows, whatever its expressions are. It is replaced
-//! with a SELECT that has the same columns and does not use PostgreSQL's functions.
+//! A SELECT that joins such a table returns no rows, for any expressions. This module replaces it
+//! by a SELECT that has the same columns and does not use PostgreSQL's functions.
 
 use std::ops::ControlFlow;
 
@@ -74,8 +74,8 @@ fn is_cleared(select: &Select) -> bool {
     select.from.is_empty() && select.selection.as_ref().is_some_and(is_false)
 }
 
-/// Returns true for a condition that can never hold: it requires an access control list (`…acl`),
-/// and these are always null here.
+/// Returns true for a condition that can never hold, because it requires an access control list
+/// (`…acl`), and all access control lists are null.
 fn is_never(condition: &Expr) -> bool {
     match condition {
         Expr::BinaryOp { left, op: BinaryOperator::And, right } => {

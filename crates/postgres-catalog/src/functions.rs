@@ -19,7 +19,8 @@ const PRIVILEGES: [&str; 9] = [
     "has_tablespace_privilege",
 ];
 
-/// Functions that return a text property which objects of a lake do not have. They return null.
+/// Functions that return text properties. Objects of a lake do not have these properties, so the
+/// functions return null.
 const WITHOUT_TEXT: [&str; 18] = [
     "obj_description",
     "col_description",

@@ -148,7 +148,7 @@ fn columns(oids: &Oids, relation: &Relation) -> Vec<Value> {
 }
 
 fn types() -> Vec<Value> {
-    // Clients such as sqlsmith expect them.
+    // Clients such as sqlsmith expect these types.
     let pseudo_types = [
         pseudo_type(2249, "record", -1),
         pseudo_type(2276, "any", 4),
@@ -197,7 +197,7 @@ fn pg_type(one: PgType) -> Value {
     })
 }
 
-/// The type of names, whose length JDBC reads. No column has this type.
+/// The type of names. No column has this type, but the JDBC driver reads its length.
 fn name_type() -> Value {
     let mut row = pg_type(PgType::TEXT);
     for (column, value) in [
@@ -213,7 +213,7 @@ fn name_type() -> Value {
     row
 }
 
-/// A type of arguments and results of functions only, with its size in bytes.
+/// A type that only arguments and results of functions have, with its size in bytes.
 fn pseudo_type(oid: u32, name: &str, size: i16) -> Value {
     let mut row = pg_type(PgType::TEXT);
     for (column, value) in [

@@ -1,5 +1,6 @@
-//! Functions, aggregates and operators in `pg_proc` and `pg_operator`: those with the same name,
-//! arguments and result as in PostgreSQL. Clients use them to complete and to generate queries.
+//! Functions, aggregates and operators in `pg_proc` and `pg_operator`. Only routines with the same
+//! name, arguments and result as in PostgreSQL are listed. Clients use them to complete and to
+//! generate queries.
 
 use serde_json::{Value, json};
 

@@ -135,7 +135,7 @@ impl VisitorMut for Rewriter<'_> {
     }
 
     fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<()> {
-        // `pg_get_keywords` is a function in PostgreSQL, and a table here.
+        // `pg_get_keywords` is a function in PostgreSQL, but a catalog table in Headwater.
         if let TableFactor::Table { name, args, .. } = factor
             && parts(name).last() == Some(&"pg_get_keywords")
         {
@@ -159,8 +159,8 @@ impl Rewriter<'_> {
         match expr {
             Expr::Collate { expr, .. } => Some(std::mem::replace(expr, null())),
             Expr::BinaryOp { left, right, .. } if is_function(left) && is_zero(right) => {
-                // Columns of functions contain names here, not OIDs. PostgreSQL shows the OID 0 of
-                // a function as `-`.
+                // In Headwater, columns of functions contain names instead of OIDs. PostgreSQL
+                // shows the OID 0 of a function as `-`.
                 **right = parse("'-'")?;
                 Some(std::mem::replace(expr, null()))
             }
@@ -299,7 +299,7 @@ fn is_zero(expr: &Expr) -> bool {
         if matches!(&value.value, Value::Number(digits, _) if digits == "0"))
 }
 
-/// Returns true for the character that LIKE escapes with by default.
+/// Returns true for a backslash, the default escape character of LIKE.
 fn is_backslash(value: &ValueWithSpan) -> bool {
     value.value == Value::SingleQuotedString("\\".to_owned())
 }

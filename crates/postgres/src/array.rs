@@ -21,8 +21,8 @@ pub fn sql_type(scalar: Scalar) -> Option<&'static str> {
         Scalar::Text | Scalar::Uuid | Scalar::Json => TEXTS,
         Scalar::Date => "DATE[]",
         Scalar::Timestamp => "TIMESTAMP[]",
-        // The elements of a `numeric` array have no common precision. The other types are not types
-        // of columns.
+        // The elements of a `numeric` array have no common precision. Columns cannot have the other
+        // types.
         Scalar::Numeric | Scalar::Bytea | Scalar::Time | Scalar::Timestamptz | Scalar::Interval => {
             return None;
         }

@@ -28,7 +28,7 @@ pub const EPOCH_DAYS: i32 = 10_957;
 /// Microseconds from 1970-01-01 to 2000-01-01.
 pub const EPOCH_MICROS: i64 = EPOCH_DAYS as i64 * 86_400_000_000;
 
-/// The values of a column, converted to an Arrow type that has only one encoding.
+/// The values of a column, converted to an Arrow type with only one PostgreSQL encoding.
 pub struct Column {
     array: ArrayRef,
     values: Values,

@@ -27,10 +27,11 @@ const BATCH_BYTES: usize = 8 << 20;
 /// A COPY statement.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CopyStatement {
-    /// For `TO`, the query whose rows are sent. For `FROM`, the beginning of the INSERT for the
-    /// received rows.
+    /// For `TO`, the query whose rows are sent. For `FROM`, the first part of the INSERT statement
+    /// for the received rows.
     sql: String,
-    /// The query with the columns that are received; `None` for `TO STDOUT`.
+    /// A query of the columns that are received, from which their types are determined; `None` for
+    /// `TO STDOUT`.
     target: Option<String>,
     /// The names in the statement: the table and the columns.
     names: Vec<Ident>,
@@ -112,7 +113,7 @@ impl CopyStatement {
         }
     }
 
-    /// Replaces the position of an error in `sql` by the position of the same name in the
+    /// If an error has a position in `sql`, replaces it by the position of the same name in the
     /// statement.
     fn relocated(&self, failure: Failure, sql: &str) -> Failure {
         let Failure::Problem(mut problem) = failure else { return failure };

@@ -99,7 +99,7 @@ impl CopyFormat {
 pub struct RowDecoder {
     format: CopyFormat,
     input: Vec<u8>,
-    /// True after the line `\.`, which ends the rows.
+    /// True after the line `\.`, which marks the end of the rows.
     is_ended: bool,
     skips_header: bool,
     line: u64,

@@ -63,7 +63,7 @@ pub(crate) fn format_of(
                 format.is_binary = true;
             }
             CopyOption::Format(name) if ["csv", "text"].contains(&&*name.value.to_lowercase()) => {}
-            // How PostgreSQL stores the rows, which does not change them.
+            // These options affect only the way in which PostgreSQL stores the rows.
             CopyOption::Freeze(_) => {}
             CopyOption::Encoding(name) if name.to_lowercase().replace('-', "") == "utf8" => {}
             CopyOption::Delimiter(delimiter) => format.delimiter = byte(*delimiter, "DELIMITER")?,

@@ -10,7 +10,7 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::error::ArrowError;
 use headwater_service::PlanEstimate;
 
-/// The plans that are shown without VERBOSE, by their names in the first column.
+/// The plans that EXPLAIN without VERBOSE shows, by their names in the first column.
 const SHOWN: [&str; 2] = ["physical_plan", "Plan with Metrics"];
 
 /// Spaces before an operator for each level.

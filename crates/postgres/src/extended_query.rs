@@ -233,8 +233,8 @@ impl Session {
     }
 }
 
-/// Fails if the columns of a result differ from those in the description that the client received.
-/// A description is determined from the first rows of each file.
+/// Fails if the columns of a result differ from the description that the client received. A
+/// description is determined from the first rows of each file.
 fn check_types(
     described: Option<&[ColumnType]>,
     found: Option<&[ColumnType]>,
@@ -249,8 +249,8 @@ fn check_types(
     Err(problem.with_hint("Import the files, or send the statement without preparing it."))
 }
 
-/// Casts the parameters that are arrays, so that the statement can be planned without their values:
-/// those that the client declares, and those without a declaration in `ANY ($1)`.
+/// Casts the array parameters, so that the statement can be planned without their values. These are
+/// the parameters that the client declares as arrays, and undeclared parameters in `ANY ($1)`.
 fn with_arrays(action: Action, types: &[u32]) -> Result<Action, Problem> {
     let Action::Sql(prepared) = action else { return Ok(action) };
     let declared = types.iter().enumerate().filter_map(|(index, oid)| {

@@ -6,7 +6,8 @@ use sqlparser::dialect::PostgreSqlDialect;
 use sqlparser::parser::Parser;
 
 /// Returns a query over the expressions of an UPDATE or DELETE, so that its parameters have the
-/// same types. A value that is only a parameter is omitted, because its type is that of its column.
+/// same types. A value that consists only of a parameter is omitted, because it has the type of its
+/// column.
 pub fn typing_query(sql: &str) -> Option<String> {
     let statements = Parser::parse_sql(&PostgreSqlDialect {}, sql).ok()?;
     let (values, table, selection) = match statements.as_slice() {

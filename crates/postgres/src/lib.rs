@@ -4,8 +4,8 @@
 //! Rows are encoded only as fast as the client reads them, so slow clients and large results do not
 //! use much memory. The server implements listeners, TLS and authentication.
 //!
-//! Messages are decoded here rather than by a library, because the lengths in them cannot be
-//! trusted: each read is checked, and no buffer is larger than the received bytes.
+//! This crate decodes messages without a library, because the lengths in messages cannot be
+//! trusted. Each read is checked, and no buffer is larger than the received bytes.
 
 mod array;
 mod column;

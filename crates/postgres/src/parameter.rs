@@ -166,7 +166,7 @@ fn float(value: f64) -> BoundValue {
     }
 }
 
-/// Binds a decimal with the digits that it has.
+/// Binds a decimal with the precision and scale of its digits.
 fn decimal(text: &str) -> Option<BoundValue> {
     let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
     let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));

@@ -1,4 +1,5 @@
-//! The position of an error in the text that the client sent, for which `psql` shows a caret.
+//! The position of an error in the text that the client sent. `psql` marks this position with a
+//! caret.
 
 use headwater_model::Problem;
 use headwater_postgres_catalog::translate;

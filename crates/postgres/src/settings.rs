@@ -156,7 +156,7 @@ impl Settings {
     /// Restores the defaults of all settings.
     pub fn reset_all(&mut self) {
         for setting in TABLE {
-            // Setting a default cannot fail, because all names come from the table of settings.
+            // This cannot fail, because all names are from the table of settings.
             let _ = self.reset(setting.name);
         }
     }

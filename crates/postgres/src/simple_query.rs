@@ -180,7 +180,7 @@ impl Session {
             action,
             columns,
             formats: Vec::new(),
-            // FETCH sends the columns before the rows.
+            // The columns are not sent here: FETCH sends them before the rows.
             is_described: true,
             progress: Progress::Bound,
         };

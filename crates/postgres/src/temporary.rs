@@ -1,8 +1,8 @@
 //! Temporary tables and views, which exist until the end of their transaction.
 //!
 //! Temporary objects are tables and views of the transaction's branch, and are dropped before the
-//! branch is merged. So other clients never see them, and they need the same rights as other
-//! tables.
+//! branch is merged. So other clients never see the temporary objects. Temporary objects need the
+//! same rights as other tables.
 
 use headwater_model::{ErrorCode, Problem, ResultExt};
 use headwater_service::PreparedStatement;
@@ -128,8 +128,8 @@ impl Session {
         Ok(())
     }
 
-    /// Removes the targets of a statement from the temporary objects: they are dropped, or a
-    /// permanent object has their name.
+    /// Removes the targets of a statement from the list of temporary objects, because the statement
+    /// has dropped them or has created permanent objects with their names.
     pub fn forget_temporary(&mut self, sql: &str) {
         if self.temporary.is_empty() {
             return;

@@ -109,7 +109,7 @@ fn put_era(year: i64, out: &mut BytesMut) -> Result {
 
 /// Returns the year, month and day of a day since 1970, in the proleptic Gregorian calendar. Unlike
 /// `chrono`, it supports all 64-bit day numbers. The computation uses years that start in March, so
-/// that a leap day comes last.
+/// that a leap day is the last day of its year.
 fn civil(days: i64) -> (i64, i64, i64) {
     let days = days + DAYS_BEFORE_1970;
     let (cycle, day) = (days.div_euclid(146_097), days.rem_euclid(146_097));

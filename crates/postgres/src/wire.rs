@@ -11,7 +11,7 @@ pub const STARTUP_BYTES_MAX: usize = 10_000;
 /// Maximum length of any other message, in bytes.
 pub const MESSAGE_BYTES_MAX: usize = 16 << 20;
 
-/// The size of buffered output at which it is sent, in bytes.
+/// Buffered output is sent when it has at least this number of bytes.
 const OUTPUT_BYTES: usize = 64 << 10;
 
 /// The maximum size of input that is buffered while a statement is running, in bytes.

@@ -83,7 +83,7 @@ impl ErrorDetails for Error {
                 "Run the query again: a result is kept for a limited time.".to_owned()
             }
             Error::NotEnded { id } => {
-                format!("Wait for its end with `GET /v1/queries/{id}?wait_ms=30000`.")
+                format!("Wait for the end of the query with `GET /v1/queries/{id}?wait_ms=30000`.")
             }
             Error::TooLarge { .. } => {
                 "Return fewer rows, or write them with `CREATE TABLE … AS` or `COPY … TO`."

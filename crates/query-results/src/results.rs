@@ -27,11 +27,11 @@ pub struct ResultLimits {
     pub retention: Duration,
     /// Maximum bytes of one result; 4 GiB by default.
     pub query_bytes: u64,
-    /// Bytes of the results of one identity, beyond which its oldest results are deleted; 16 GiB by
-    /// default.
+    /// Maximum bytes of the results of one identity; 16 GiB by default. Beyond it, the oldest
+    /// results of the identity are deleted.
     pub own_bytes: u64,
-    /// Number of queries of one identity, beyond which its oldest ones are deleted; 1,000 by
-    /// default.
+    /// Maximum number of queries of one identity; 1,000 by default. Beyond it, the oldest queries
+    /// of the identity are deleted.
     pub own_queries: usize,
     /// Maximum number of running queries; 64 by default.
     pub running: usize,
@@ -77,8 +77,9 @@ impl std::fmt::Debug for QueryResults {
 }
 
 impl QueryResults {
-    /// Opens the results in a folder. Queries that ran when the server stopped end as interrupted.
-    /// Folders without a valid record are deleted. A full disk is not an error.
+    /// Opens the results in a folder. Queries that were running when the server stopped end with
+    /// the error of an interrupted query. Folders without a valid record are deleted. Succeeds even
+    /// if the disk is full.
     pub fn open(folder: PathBuf, limits: ResultLimits, clock: Arc<dyn Clock>) -> Result<Self> {
         DirBuilder::new().recursive(true).mode(0o700).create(&folder)?;
         let entries = fs::read_dir(&folder)?.flatten();
@@ -91,7 +92,7 @@ impl QueryResults {
         Ok(results)
     }
 
-    /// Ends the queries that ran when the server stopped.
+    /// Ends the queries that were running when the server stopped.
     fn interrupt_running(&self) {
         let running: Vec<Record> = {
             let queries = self.0.queries.lock();
@@ -108,8 +109,8 @@ impl QueryResults {
         &self.0.limits
     }
 
-    /// Stores a new query, and returns the writer of its result. Deletes expired results, and the
-    /// oldest ones of the same identity beyond its limits. Blocks the thread.
+    /// Stores a new query, and returns the writer of its result. Deletes expired results and, if
+    /// the identity exceeds its limits, its oldest results. Blocks the thread.
     ///
     /// Errors: `too_busy`, `disk_full`, `storage`.
     pub fn create(
@@ -286,8 +287,8 @@ impl QueryResults {
         }
     }
 
-    /// Ends a query and stores its record, then deletes the oldest results of the same identity
-    /// beyond its limits. The rows of a query that did not succeed are removed.
+    /// Ends a query and stores its record. If the identity then exceeds its limits, deletes its
+    /// oldest results. The rows of a query that did not succeed are removed.
     pub(crate) fn end(&self, mut record: Record, outcome: Result<(), Problem>) {
         set_end(&mut record.query, self.0.clock.now(), self.0.limits.retention);
         self.store_end(&mut record, outcome);
@@ -299,7 +300,8 @@ impl QueryResults {
         self.delete_oldest_of(&actor, 0);
     }
 
-    /// Stores the record of a query that has ended. A query whose end cannot be stored fails.
+    /// Stores the record of a query that has ended. If the record cannot be stored, the query
+    /// fails.
     fn store_end(&self, record: &mut Record, outcome: Result<(), Problem>) {
         let folder = self.folder_of(&record.query.id);
         let succeeded = outcome.is_ok();

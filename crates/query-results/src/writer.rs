@@ -106,12 +106,12 @@ impl Drop for ResultWriter {
     }
 }
 
-/// Returns the error of a query that ran when the server stopped.
+/// Returns the error of a query that was running when the server stopped.
 pub fn interrupted() -> Problem {
     let message = "the server stopped while the query was running";
     Problem::new(ErrorCode::Interrupted, message).with_hint(
-        "Check with `headwater log` which statements were committed before you send the query \
-         again.",
+        "Before you send the query again, check with `headwater log` which statements were \
+         committed.",
     )
 }
 

@@ -64,7 +64,7 @@ impl RestrictedScanExec {
 
 /// Returns the scan below the barrier if a plan is the scan of a restricted table.
 ///
-/// Use it only for the number of bytes that the scan reads, which its metrics also show. All other
+/// Use the scan only for the number of bytes that it reads, which is also in the metrics. All other
 /// properties of the scan can reveal hidden rows.
 pub fn hidden_scan(plan: &dyn ExecutionPlan) -> Option<&dyn ExecutionPlan> {
     plan.downcast_ref::<RestrictedScanExec>().map(|barrier| barrier.scan.as_ref())

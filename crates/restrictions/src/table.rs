@@ -58,8 +58,8 @@ impl RestrictedTable {
         Ok(RestrictedTable { schema, plan, label: label.into(), conceal })
     }
 
-    /// Returns the plan reduced to some columns. Without columns, it still returns the same number
-    /// of rows.
+    /// Returns the plan reduced to some columns. A plan without columns returns the same number of
+    /// rows.
     fn projected(&self, columns: Option<&Vec<usize>>) -> Result<LogicalPlan> {
         let Some(columns) = columns else { return Ok(self.plan.clone()) };
         let all = self.plan.schema().columns();
@@ -128,9 +128,8 @@ impl TableProvider for RestrictedTable {
         TableType::Base
     }
 
-    /// Plans the visible rows. Filters of the statement are applied above this plan, including
-    /// those that the optimiser offers only for pruning: the number of bytes saved would depend on
-    /// hidden rows.
+    /// Plans the visible rows. Filters of the statement are applied above this plan. They are not
+    /// used for pruning either, because the number of bytes read would then depend on hidden rows.
     async fn scan(
         &self,
         session: &dyn Session,

@@ -19,7 +19,8 @@ pub(crate) const MESSAGE_BYTES_MAX: usize = 128 << 10;
 pub(crate) const DESCRIPTORS_MAX: usize = 128;
 
 thread_local! {
-    /// Receive buffer, reused because allocating it takes longer than most receive calls.
+    /// Receive buffer. It is reused, because allocating a buffer takes longer than most receive
+    /// calls.
     static BUFFER: RefCell<Vec<u8>> = RefCell::new(vec![0; MESSAGE_BYTES_MAX]);
 }
 

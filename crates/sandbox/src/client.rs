@@ -39,7 +39,7 @@ pub struct Spawner {
 
 type UsageSender = oneshot::Sender<Option<ResourceUsage>>;
 
-/// Connection to one spawner process, with the requests that wait for a reply.
+/// Connection to one spawner process, and the requests that wait for its replies.
 #[derive(Debug)]
 struct Connection {
     channel: Channel,
@@ -67,9 +67,8 @@ pub struct RunningProcess {
     is_boost_ended: bool,
 }
 
-/// Reads the usage of a process from the process's control groups, which is faster than a request
-/// to the spawner. The server never freezes a group itself, because writing to a control file may
-/// block.
+/// Reads the usage of a process from its control groups. This is faster than a request to the
+/// spawner. The server never freezes a group itself, because writing to a control file may block.
 #[derive(Debug)]
 struct GroupMeter {
     group: Group,
@@ -174,7 +173,7 @@ impl RunningProcess {
         self.connection.send(&Request::Begin { id: self.id, project }, &descriptors)
     }
 
-    /// Returns false after the exit of the process was received.
+    /// Returns false if the exit of the process was received.
     pub fn is_alive(&mut self) -> bool {
         let pending = Err(oneshot::error::TryRecvError::Empty);
         self.ended |= self.end.try_recv().map(drop) != pending;
@@ -192,8 +191,8 @@ impl RunningProcess {
     /// mapped.
     ///
     /// Freezes the process, unless it was measured before and `inputs` is empty. A process that was
-    /// not frozen continues to run until its next call or [`RunningProcess::start_pause`]. The next
-    /// call is charged for the CPU time until then.
+    /// not frozen continues to run until its next call or until [`RunningProcess::start_pause`].
+    /// The CPU time that it uses until then is charged to the next call.
     pub async fn measure(&mut self, inputs: &[u64]) -> Option<ResourceUsage> {
         if let (Some(meter), true) = (&self.meter, inputs.is_empty()) {
             return meter.read();
@@ -253,7 +252,7 @@ impl RunningProcess {
                     self.pausing = None;
                 }
                 // The pause is still pending. The spawner handles requests in order, so it pauses
-                // the process before it resumes it.
+                // the process before it resumes the process.
                 Err(oneshot::error::TryRecvError::Empty) => {}
                 Ok(None) | Err(oneshot::error::TryRecvError::Closed) => return Err(ended()),
             }
@@ -313,8 +312,8 @@ impl Connection {
         first
     }
 
-    /// Dispatches replies until the spawner ends, then drops all pending requests. Returns the
-    /// record of the spawner's control groups, so that the caller can remove the groups.
+    /// Dispatches replies until the spawner ends, and then drops all pending requests. Returns the
+    /// record of the spawner's control groups, so that the caller can remove these groups.
     fn receive_replies(
         &self,
         ready: oneshot::Sender<HostReport>,

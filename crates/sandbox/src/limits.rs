@@ -10,7 +10,7 @@ use crate::Network;
 pub struct Limits {
     /// Memory limit in bytes. It covers `/tmp` and the output, but not the inputs.
     pub memory_bytes: u64,
-    /// Time limit.
+    /// Time limit of a call.
     pub timeout: Duration,
     /// Network access.
     pub network: Network,
@@ -95,7 +95,7 @@ impl std::fmt::Debug for Variables {
 impl Limits {
     /// Returns true if a sandbox that was created with the other limits can be used with these
     /// limits. Compares the limits of memory, `/tmp` and CPU time, and whether there is any network
-    /// access. The other fields do not affect the sandbox.
+    /// access. The other fields are not properties of the sandbox.
     pub fn is_compatible_with(&self, others: &Limits) -> bool {
         let of = |limits: &Limits| {
             let network = limits.network.is_off();

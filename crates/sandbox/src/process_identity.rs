@@ -1,10 +1,10 @@
 //! Identity of a process: its id and start time, which together are unique until the machine
-//! restarts. Names of files and control groups start with the identity, so that those of ended
-//! processes can be found and removed.
+//! restarts. Names of files and control groups start with this identity, so that files and groups
+//! of ended processes can be found and removed.
 
 use std::fs;
 
-/// Returns `<pid>-<start time>` of a running process; `None` if it is not running.
+/// Returns `<pid>-<start time>` of a process; `None` if it is not running.
 fn of_process(pid: u32) -> Option<String> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let start = stat.rsplit_once(')')?.1.split_whitespace().nth(19)?;

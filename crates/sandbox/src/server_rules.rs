@@ -3,7 +3,8 @@
 //! Every source that connects to a server resolves its name here. Triggers of the lake's owner may
 //! connect to any address. Triggers of other users may not connect to the host itself, to
 //! link-local addresses and to private networks, unless the user may read the location of the
-//! server, such as `kafka://10.0.0.7:9092`. The same right lets a user import files of a location.
+//! server, such as `kafka://10.0.0.7:9092`. This is the same right that a user needs to import
+//! files from a location.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -56,7 +57,8 @@ impl fmt::Display for ServerName {
 }
 
 impl ServerRules {
-    /// Creates the rules for an actor that is not the owner. `allows` has the rights of this actor.
+    /// Creates the rules for an actor that is not the owner. `allows` checks the rights of this
+    /// actor.
     pub fn restricted(actor: Actor, allows: LocationCheck) -> Self {
         ServerRules { user: Some(RestrictedUser { actor, allows }) }
     }
@@ -132,8 +134,8 @@ fn forbidden(user: &RestrictedUser, location: &str, address: SocketAddr) -> Prob
     let message =
         format!("user `{name}` may not connect to `{location}`: `{}` is {scope}", address.ip());
     let hint = format!(
-        "An administrator can allow it: `headwater grant read --on 'location:{location}' \
-         --to {name}`."
+        "An administrator can allow the connection: `headwater grant read \
+         --on 'location:{location}' --to {name}`."
     );
     Problem::new(ErrorCode::Forbidden, message).with_hint(hint)
 }

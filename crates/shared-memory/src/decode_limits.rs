@@ -1,5 +1,5 @@
-//! Limits for decoding a table from another process. The limit is the size of the table, or a small
-//! multiple of this size if the table may refer to files of other tables.
+//! Limits for decoding a table from another process. The limits depend on the size of the table,
+//! and are higher if the table may refer to files of other tables.
 //!
 //! An Arrow message of a few bytes can refer to one region of the file a thousand times, or declare
 //! a dictionary with a million pieces. A decoder would copy and check all of them. So each message
@@ -12,8 +12,8 @@ use arrow::ipc::{Message, MetadataVersion, RecordBatch, root_as_message};
 /// The prefix of a message; old files and streams have only the length of the message as prefix.
 const MARKER: [u8; 4] = [0xff; 4];
 
-/// Maximum ratio of a table's decoded bytes to its stored bytes. The ratio exceeds 1 because the
-/// same bytes may be referenced several times, for example by a column that occurs twice.
+/// Maximum ratio of a table's decoded bytes to its stored bytes. The ratio can exceed 1, because a
+/// table may refer to the same bytes several times, for example if a column occurs twice.
 const TIMES: u64 = 8;
 
 /// Maximum ratio for texts. This ratio is higher, because many rows may share one text.

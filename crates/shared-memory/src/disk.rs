@@ -1,9 +1,10 @@
 //! An unnamed file on disk that contains a table. The kernel deletes the file when its last
 //! descriptor is closed.
 //!
-//! Such a file cannot be sealed. Functions receive a read-only descriptor of a file that only its
-//! owner may write. But a function that runs as the same user can reopen such a file for writing.
-//! So the server never maps the file: each read copies a block into memory and checks the copy.
+//! Such a file cannot be sealed. Functions receive a read-only descriptor, and only the file's
+//! owner may write to the file. But a function that runs as the owner can reopen the file for
+//! writing. So the server never maps the file: each read copies a block into memory and checks the
+//! copy.
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;

@@ -74,8 +74,8 @@ impl WorkerFile {
         }
     }
 
-    /// Returns the index of a file in a worker's list of files. If the file is missing in the list,
-    /// adds it.
+    /// Returns the index of a file in a worker's list of files. Adds the file if it is missing in
+    /// the list.
     pub(crate) fn number(self, files: &mut Vec<WorkerFile>) -> usize {
         let same = |other: &WorkerFile| match (&self, other) {
             (WorkerFile::Memory(one), WorkerFile::Memory(other)) => one.is(other),

@@ -151,7 +151,7 @@ impl MemoryFile {
 
     /// Records the charge of the file on a quota.
     pub(crate) fn take(&self, taken: QuotaReservation) {
-        // If another caller has recorded a charge first, this charge is released.
+        // If another caller has already recorded a charge, this charge is released.
         let _ = self.0.taken.set(taken);
     }
 }

@@ -1,5 +1,5 @@
 //! A file system in memory for results of functions, which is private to the server and has huge
-//! pages. Ordinary memory files have huge pages only if the host is configured for them.
+//! pages. Ordinary memory files have huge pages only if the host is configured for this.
 //!
 //! Files of this file system have no names and cannot be sealed. Each file is created for one call.
 //! The process of the call receives the only writable descriptor, and the server keeps a read-only

@@ -110,8 +110,8 @@ impl IpcFooter {
     }
 }
 
-/// Converts a panic in Arrow into an error. The validation of messages prevents all panics that are
-/// known. A panic that is not known must not end the process.
+/// Converts a panic in Arrow into an error. The validation of messages prevents all known panics.
+/// An unknown panic must not end the process.
 fn guarded<T>(read: impl FnOnce() -> Result<T, ArrowError>) -> Result<T, ArrowError> {
     std::panic::catch_unwind(AssertUnwindSafe(read))
         .unwrap_or_else(|_| Err(ArrowError::IpcError("the Arrow file is malformed".to_owned())))

@@ -39,7 +39,7 @@ enum BodySource {
     Ones { at: usize, bit: usize, count: usize },
     /// Zeroed bytes, in which other parts set bits later.
     Cleared { at: usize, bytes: usize },
-    /// Offsets of texts or lists; `later` is added to each offset.
+    /// Offsets of texts or lists. `later` is the number that is added to each offset.
     Ends { at: usize, from: Buffer, width: usize, later: i64 },
 }
 

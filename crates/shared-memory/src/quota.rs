@@ -1,5 +1,5 @@
-//! The quota for tables: a number of bytes in memory, shared by all tables, and a number of bytes
-//! in a folder on disk for tables beyond it.
+//! The quota for tables: a number of bytes in memory that all tables share, and a number of bytes
+//! on disk for tables that do not fit into memory.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -50,7 +50,7 @@ impl TableQuota {
         self.disk.taken.load(Ordering::Relaxed)
     }
 
-    /// Returns the number of bytes written to disk since the quota was created.
+    /// Returns the total number of bytes that were written to disk since the creation of the quota.
     pub fn disk_bytes_ever(&self) -> u64 {
         self.disk.taken_ever.load(Ordering::Relaxed)
     }
@@ -94,8 +94,8 @@ impl QuotaReservation {
         grown.is_ok()
     }
 
-    /// Increases this charge on the disk quota. Errors: the disk quota is exhausted, reported as a
-    /// full disk.
+    /// Increases this charge on the disk quota. Fails with the error of a full disk if the quota is
+    /// exhausted.
     pub(crate) fn grow_on_disk(&mut self, bytes: u64) -> io::Result<()> {
         if self.grow(bytes) {
             return Ok(());

@@ -1,7 +1,7 @@
 //! A file for streamed rows that is used repeatedly. The server overwrites it after the function
 //! has released its rows, so that pages are allocated only once.
 //!
-//! If the file is in memory, only this process writes to it, through a mapping that was created
+//! If the file is in memory, only this process can write to it, through a mapping that was created
 //! before the file was sealed. Other holders of the descriptor cannot write to the file, map it for
 //! writing, or change its size. If the memory quota is exhausted, the file is on disk.
 #![expect(unsafe_code, reason = "writes to a sealed file through an earlier mapping")]

@@ -149,7 +149,7 @@ mod tests {
     #[test]
     fn declared_sizes_are_checked() {
         let (_, whole) = sample();
-        // The bytes contain the length of each message's body as a number of eight bytes.
+        // The length of each message's body is an eight-byte number in the bytes.
         let mut found = 0;
         for at in (0..whole.len() - 8).step_by(8) {
             let number = i64::from_le_bytes(whole[at..at + 8].try_into().unwrap());

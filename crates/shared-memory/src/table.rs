@@ -130,7 +130,7 @@ impl SharedTable {
     }
 
     /// Charges a table from another process to a quota. If the quota is exhausted, returns the
-    /// table as the error. A file that contains several tables is charged once, and the charge is
+    /// table as the error. If a file contains several tables, it is charged once, and the charge is
     /// released when the last of these tables is dropped.
     pub fn claim(self, table_quota: &TableQuota) -> Result<Self, Self> {
         if let Location::Memory { pieces, .. } = &self.0.place {
@@ -282,7 +282,7 @@ impl Reader {
 
 /// Splits a batch into pieces that are small enough to be kept in memory.
 fn sliced(batch: &RecordBatch) -> Vec<RecordBatch> {
-    // The number of pieces is limited: a batch without values can declare any number of rows.
+    // Limit the number of pieces, because a batch without values can declare any number of rows.
     const SLICES_MAX: usize = 1 << 14;
     let rows = batch.num_rows();
     if rows <= BATCH_ROWS_MAX || rows / BATCH_ROWS_MAX > SLICES_MAX || batch.num_columns() == 0 {
@@ -292,7 +292,7 @@ fn sliced(batch: &RecordBatch) -> Vec<RecordBatch> {
     starts.map(|start| batch.slice(start, BATCH_ROWS_MAX.min(rows - start))).collect()
 }
 
-/// Returns the sum of row counts. It can overflow: a batch without columns can have any count.
+/// Returns the sum of row counts. Fails on overflow: batches without columns may have any count.
 fn rows_of(mut batches: impl Iterator<Item = u64>) -> Result<u64, ArrowError> {
     let rows = batches.try_fold(0, u64::checked_add).filter(|rows| i64::try_from(*rows).is_ok());
     rows.ok_or_else(|| ArrowError::IpcError("the table has too many rows".to_owned()))

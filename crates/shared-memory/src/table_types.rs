@@ -240,7 +240,7 @@ fn check_batch<'k>(
     if counts == walk.variadic { Ok(()) } else { Err(malformed("a string has too many buffers")) }
 }
 
-/// An iterator over the nodes and buffers of a batch. It checks them against the columns' types.
+/// An iterator over the nodes and buffers of a batch, which checks them against the columns' types.
 struct NodeIterator<'b, 'm> {
     batch: &'b RecordBatch<'m>,
     version: MetadataVersion,

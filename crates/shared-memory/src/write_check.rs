@@ -1,5 +1,5 @@
-//! Checks if a file is still writable. A file that cannot be sealed is checked with a kernel lease,
-//! because there is no other method.
+//! Checks if a file is still writable. For a file that cannot be sealed, a kernel lease is the only
+//! method to check this.
 #![expect(unsafe_code, reason = "a system call without a safe wrapper")]
 
 use std::io::{Error, Result};

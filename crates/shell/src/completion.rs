@@ -6,7 +6,7 @@ use headwater_model::Table;
 
 use crate::backslash;
 
-/// The names at a ref; replaced when the server has been queried.
+/// The names at a ref, which are replaced after each request to the server.
 #[derive(Debug, Clone, Default)]
 pub struct Names {
     /// Tables and views, with the columns of tables.

@@ -36,7 +36,8 @@ impl Editor {
         let mut editor = rustyline::Editor::with_config(config)?;
         editor.set_helper(Some(StatementHelper { names }));
         if let Some(file) = &history {
-            // The file does not exist when the shell is first started, so an error is ignored.
+            // Ignore an error: the file does not exist when the shell is started for the first
+            // time.
             let _ = editor.load_history(file);
         }
         Ok(Editor { editor, history })
@@ -88,7 +89,7 @@ impl Validator for StatementHelper {
     }
 }
 
-/// Returns true if the text is `exit` or `quit`, which users of other shells type.
+/// Returns true if the text is `exit` or `quit`, as in other shells.
 pub fn is_quit(text: &str) -> bool {
     matches!(text.trim().trim_end_matches(';'), "exit" | "quit")
 }

@@ -69,8 +69,8 @@ pub fn next_entry(input: &mut impl BufRead) -> Result<Entry, Problem> {
         if length == 0 {
             return Ok(if text.is_empty() { Entry::End } else { Entry::Text(text) });
         }
-        // Only a line with a semicolon can end a statement. This check avoids splitting a long
-        // statement again at every line.
+        // Only a line with a semicolon can end a statement. Without this check, a long statement
+        // would be split again at every line.
         let can_end = start == 0 || text[start..].contains(';');
         let is_backslash = text.trim_start().starts_with('\\');
         if is_backslash || can_end && statements(&text).rest.is_empty() {

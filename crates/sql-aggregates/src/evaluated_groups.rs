@@ -1,4 +1,4 @@
-//! Accumulators of DataFusion for groups, with another evaluation of their states.
+//! DataFusion's accumulators for groups, with a replaced evaluation of their states.
 
 use arrow::array::{ArrayRef, BooleanArray};
 use datafusion::common::Result;

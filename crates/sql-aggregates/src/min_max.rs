@@ -4,8 +4,8 @@
 //! only infinities therefore gets a wrong result, and NaN is ignored. DataFusion's ungrouped
 //! aggregates are correct, so each group of these types is computed with an ungrouped aggregate.
 //!
-//! DataFusion's result for lists and structs has the fields of the input. Their names and metadata
-//! can differ from those of the planned type, so the result is cast.
+//! DataFusion's result for lists and structs has the fields of the input. The names and metadata of
+//! these fields can differ from the planned type, so the result is cast.
 //!
 //! Upstream: <https://github.com/apache/datafusion/issues/24432>
 

@@ -3,7 +3,8 @@
 //!
 //! The rows are divided into parts, which are small at both ends of the frame and large in the
 //! middle. If the state of an aggregate has a fixed size, the state of each large part is computed
-//! once. A row then costs an amortized `O(log n)` for a frame of `n` rows, otherwise `O(n)`.
+//! once. For a frame of `n` rows, the cost of each row is then amortized `O(log n)`; otherwise it
+//! is `O(n)`.
 
 use std::collections::VecDeque;
 use std::sync::Arc;

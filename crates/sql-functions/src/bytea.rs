@@ -1,7 +1,7 @@
 //! Casts of text to bytes as in PostgreSQL: `'\xff'` in hexadecimal, and `'a\\b\377'` with escapes.
 //!
-//! Text without a backslash becomes its bytes in UTF-8. As in `DuckDB`, each byte may also have its
-//! own `\x`: `'\xAA\xBB'`.
+//! Text without a backslash becomes its bytes in UTF-8. As in `DuckDB`, each byte may also be
+//! written with a separate `\x`: `'\xAA\xBB'`.
 
 use std::sync::{Arc, LazyLock};
 

@@ -3,8 +3,8 @@
 //! Reservations in memory pools do not cover every allocation. A [`ResidentMemoryLimit`] therefore
 //! compares the resident memory of the process with the limit every few milliseconds. If the
 //! resident memory exceeds the limit, the statement with the largest memory reservation is
-//! cancelled, or the newest one if several have the same reservation. The thread sleeps while no
-//! statement runs. Mapped files and shared memory are not counted.
+//! cancelled. If several have the same reservation, the newest of them is cancelled. The thread
+//! sleeps while no statement runs. Mapped files and shared memory are not counted.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -35,8 +35,9 @@ pub struct ResidentMemoryLimit(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     limit: u64,
-    /// Bytes that statements may always use in addition to the resident memory before the first
-    /// statement. If the sum of both exceeds `limit`, the sum is the effective limit.
+    /// Bytes that statements may always use in addition to the resident memory that the process had
+    /// before the first statement. If the sum of both exceeds `limit`, the sum is the effective
+    /// limit.
     growth: u64,
     state: Mutex<State>,
     wake: Condvar,

@@ -1,5 +1,5 @@
-//! Functions that signal something outside the engine, such as the connection of a client. A
-//! session adds them for one statement.
+//! Functions that send a signal to a receiver outside the engine, such as the connection of a
+//! client. A session adds them for one statement.
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -28,7 +28,7 @@ pub fn signal_function(name: &str, signal: Signal) -> Arc<ScalarUDF> {
     Arc::new(ScalarUDF::from(SignalFunction { name: name.to_owned(), signature, signal }))
 }
 
-/// Returns a session's state with additional functions; the same state if there are none.
+/// Returns a session's state with additional functions. Without functions, returns the same state.
 pub fn with_functions(state: Arc<SessionState>, functions: &[Arc<ScalarUDF>]) -> Arc<SessionState> {
     if functions.is_empty() {
         return state;

@@ -81,8 +81,8 @@ impl ScalarUDFImpl for SimilarTo {
     }
 }
 
-/// Matches each row. A pattern is compiled once for consecutive rows with the same pattern. No
-/// other compiled patterns are kept, because each may use much memory.
+/// Matches each row. A pattern is compiled once for consecutive rows with the same pattern. Only
+/// one compiled pattern is kept, because each may use much memory.
 fn by_row(
     text: &StringArray,
     patterns: &StringArray,

@@ -13,7 +13,7 @@ use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, LogicalPlanBuil
 /// Aggregates of each column, in the order of the result.
 const AGGREGATES: [&str; 5] = ["min", "max", "approx_distinct", "avg", "count"];
 
-/// Aggregates all columns of a plan to one row: the row count, followed by the [`AGGREGATES`] of
+/// Aggregates all columns of a plan into one row: the row count, followed by the [`AGGREGATES`] of
 /// each column.
 pub fn aggregate(
     state: &SessionState,

@@ -105,7 +105,8 @@ fn make_interval(values: &[ArrayRef]) -> Result<ArrayRef> {
         }
         let months = part(0) * 12 + part(1);
         let days = part(2) * 7 + part(3);
-        // The cast saturates, and the product is out of the range of an interval.
+        // If the number is too large, the cast saturates, and the product is out of the range of an
+        // interval.
         let microseconds = i128::from((seconds * 1e6).round() as i64);
         let nanoseconds = part(4) * HOUR + part(5) * MINUTE + microseconds * 1_000;
         to_interval(months, days, nanoseconds).map(Some)
@@ -186,7 +187,7 @@ fn difference(later: NaiveDateTime, earlier: NaiveDateTime) -> Result<IntervalMo
         days -= 1;
     }
     if days < 0 {
-        // The month that is not complete has the days of the month of the earlier time.
+        // An incomplete month has as many days as the month of the earlier time.
         days += i128::from(days_of_month(earlier.date()));
         months -= 1;
     }
@@ -208,7 +209,8 @@ fn justified(
     Ok(Arc::new(intervals?))
 }
 
-/// Moves 24 hours to a day, and 30 days to a month. The parts of the result have the same sign.
+/// Converts each 24 hours to a day, and each 30 days to a month. The parts of the result have the
+/// same sign.
 fn move_units(
     interval: IntervalMonthDayNano,
     hours: bool,

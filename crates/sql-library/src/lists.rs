@@ -258,7 +258,7 @@ fn entropies(lists: &ListArray) -> Result<ArrayRef> {
             let share = count as f64 / all;
             -share * share.log2()
         };
-        // The empty sum is -0.
+        // The sum of no values is -0, so add 0.
         lists.is_valid(row).then(|| sorted.runs().map(part).sum::<f64>() + 0.0)
     };
     Ok(Arc::new((0..lists.len()).map(entropy).collect::<Float64Array>()))

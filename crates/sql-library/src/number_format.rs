@@ -6,7 +6,7 @@ const DIGITS_MAX: usize = 100;
 /// A place of a pattern.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Place {
-    /// A digit; with `0` also if it is a leading or trailing zero.
+    /// A digit. `is_zero` is true for `0`, with which leading and trailing zeros are shown.
     Digit { is_zero: bool },
     /// A separator between groups of digits; a blank if no digit precedes it.
     Group,
@@ -53,7 +53,7 @@ pub struct NumberFormat {
 }
 
 impl NumberFormat {
-    /// Parses a pattern. The error is the reason that it is not valid.
+    /// Parses a pattern. The error is the reason why the pattern is not valid.
     pub fn parse(pattern: &str) -> Result<Self, String> {
         let mut format = NumberFormat {
             places: Vec::new(),
@@ -92,7 +92,8 @@ impl NumberFormat {
         match &upper[..upper.len().min(2)] {
             "FM" => self.is_filled = true,
             "MI" => placed(self, Place::Minus),
-            // A minus sign is still before the first digit.
+            // With `PL`, the minus sign of a negative number is still written before the first
+            // digit.
             "PL" => self.places.push(Place::Plus),
             "SG" => placed(self, Place::Sign),
             "PR" => self.sign = Sign::Brackets,
@@ -133,7 +134,7 @@ impl NumberFormat {
         self.fraction
     }
 
-    /// Formats a decimal number without exponent. It is rounded half away from zero.
+    /// Formats a decimal number without an exponent. The number is rounded half away from zero.
     pub fn format(&self, number: &str) -> String {
         let (is_negative, digits) = match number.strip_prefix('-') {
             Some(digits) => (true, digits),
@@ -172,7 +173,7 @@ impl NumberFormat {
         let whole = if whole.is_empty() && (!has_point || is_bare) { "0" } else { whole };
         let mut text = String::new();
         let (mut place, mut after) = (0, 0);
-        // Where the first digit or point is: the sign stands before it.
+        // Position of the first digit or point, before which the sign is written.
         let mut start = None;
         let mut is_fraction = false;
         for one in &self.places {

@@ -134,8 +134,8 @@ impl HigherOrderUDFImpl for ListReduce {
     }
 }
 
-/// Combines the elements of each list. Each step evaluates the lambda for all lists that have one
-/// more element: with the longest lists first, these are a prefix of the lists.
+/// Combines the elements of each list. Each step evaluates the lambda for all lists that have a
+/// further element. The longest lists are first, so these lists are a prefix.
 fn reduce(
     lists: &ListArray,
     initial: Option<ArrayRef>,

@@ -1,4 +1,4 @@
-//! Similarity of two texts, as DuckDB has it.
+//! Similarity of two texts, as in DuckDB.
 
 use std::sync::Arc;
 
@@ -9,8 +9,8 @@ use datafusion::logical_expr::ScalarUDF;
 
 use crate::call::function;
 
-/// Maximum product of the lengths of two texts in bytes, because the time of a call grows with it:
-/// a few seconds.
+/// Maximum product of the lengths of two texts in bytes. The time of a call grows with this
+/// product; at the maximum it is a few seconds.
 const LENGTHS_MAX: usize = 1_000_000_000;
 
 /// Returns the functions.

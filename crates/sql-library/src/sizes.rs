@@ -33,7 +33,7 @@ fn duckdb(bytes: i64) -> String {
         return format!("{sign}{size} {}", if size == 1 { "byte" } else { "bytes" });
     }
     let power = (size.ilog2() / 10) as usize;
-    // Tenths fit, because a part of less than 1024 units is multiplied.
+    // Compute the tenths with 128 bits, because ten times the size may exceed 64 bits.
     let unit = 1_u64 << (10 * power);
     let tenths = u128::from(size) * 10 / u128::from(unit);
     format!("{sign}{}.{} {}", tenths / 10, tenths % 10, UNITS[power - 1])

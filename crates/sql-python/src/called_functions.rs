@@ -10,7 +10,7 @@ use sqlparser::ast::{Expr, Function, Ident, ObjectNamePart, Visit, visit_express
 pub struct CalledFunction {
     /// The name by which the planner looks up the function.
     pub key: String,
-    /// The namespace, if one was written.
+    /// The namespace; `None` if the call has no namespace.
     pub namespace: Option<String>,
     /// The name without the namespace. Unquoted names are in lower case.
     pub name: String,

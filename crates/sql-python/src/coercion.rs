@@ -32,7 +32,7 @@ pub(crate) fn accepts(parameter: &DataType, given: &DataType) -> bool {
             let same_name = |(to, from): (&FieldRef, &FieldRef)| to.name() == from.name();
             accepts_parts(to, from) && to.iter().zip(from).all(same_name)
         }
-        // The fields of the entries of a map have no fixed names.
+        // The names of the fields of a map's entries are not fixed.
         (DataType::Map(to, _), DataType::Map(from, _)) => {
             match (to.data_type(), from.data_type()) {
                 (DataType::Struct(to), DataType::Struct(from)) => accepts_parts(to, from),
@@ -116,7 +116,9 @@ pub(crate) fn convert(array: &ArrayRef, to: &DataType) -> Result<ArrayRef> {
         let lost = before.iter().flatten().zip(after.iter().flatten());
         let mut lost = lost.filter(|(one, other)| (one - other).abs() > f64::EPSILON * one.abs());
         if let Some((number, _)) = lost.next() {
-            return exec_err!("the number {number} has more decimal places than its parameter");
+            return exec_err!(
+                "the number {number} has more decimal places than its parameter allows"
+            );
         }
     }
     Ok(converted)

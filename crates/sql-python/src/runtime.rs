@@ -42,7 +42,7 @@ pub trait PythonRuntime: Debug + Send + Sync {
     async fn check(&self, function: &FunctionDefinition) -> Result<(), Problem>;
 
     /// Calls a function. After a cancellation, returns the usage so far. Dropping the future also
-    /// ends the call, without its usage.
+    /// ends the call, but its usage is lost.
     async fn call(&self, call: FunctionCall) -> CallResult;
 
     /// Ends the idle instances of a statement. The statement may call functions later, in new

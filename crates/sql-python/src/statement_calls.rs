@@ -104,7 +104,8 @@ impl StatementCalls {
         let _ = tokio::time::timeout(USAGE_WAIT, ended).await;
     }
 
-    /// Adds the usage of a call. Its elapsed time is a part of the statement's elapsed time.
+    /// Adds the usage of a call, without its elapsed time, which is part of the statement's elapsed
+    /// time.
     pub(crate) fn add(&self, usage: &Usage) {
         self.usage.lock().add(&Usage { wall_ms: 0, ..*usage });
     }

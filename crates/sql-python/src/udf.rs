@@ -114,7 +114,7 @@ impl PythonUdf {
         values.map_err(problem)
     }
 
-    /// Rejects values that do not fit the definition. They come from user code.
+    /// Rejects values that do not fit the definition, because the values come from user code.
     fn check(&self, values: &ArrayRef, rows: usize) -> Result<()> {
         let (name, returns) = (&self.function.name, &self.function.returns);
         let wrong =

@@ -74,8 +74,8 @@ impl Resolver<'_> {
         Ok(())
     }
 
-    /// Returns the conditions of a join with USING. The last column of USING is compared by the
-    /// inequality.
+    /// Returns the conditions of a join with USING. The inequality compares the last column of
+    /// USING.
     fn shared_columns(
         &mut self,
         names: &[String],
@@ -145,7 +145,7 @@ impl Resolver<'_> {
     }
 }
 
-/// Returns the next value of a column in the direction away from the left side's value.
+/// Returns the next value of a column, in the direction away from the value of the left side.
 fn lead(value: Expr, partition_by: Vec<Expr>, is_ascending: bool) -> Expr {
     let key = OrderByExpr {
         expr: value.clone(),

@@ -127,8 +127,8 @@ impl Resolver<'_> {
                 let columns = if *lateral {
                     self.query(subquery)?
                 } else {
-                    // The current scope is hidden, because only a lateral subquery can refer to
-                    // earlier relations of the same FROM.
+                    // Hide the current scope, because only a lateral subquery can refer to earlier
+                    // relations of the same FROM.
                     let here = self.scopes.0.pop();
                     let columns = self.query(subquery);
                     self.scopes.0.extend(here);

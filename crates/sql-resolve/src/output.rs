@@ -43,7 +43,7 @@ impl OutputNames {
     /// Changes the names of columns, and of casts of columns, to the spelling of the schema.
     pub(crate) fn spelled(mut self, body: &SetExpr) -> Self {
         let resolved = projection(body);
-        // Items after an expanded `*` are counted from the end.
+        // Count the items after an expanded `*` from the end.
         let many = self.0.iter().position(|item| *item == OutputItem::Many).unwrap_or(self.0.len());
         let more = resolved.len().saturating_sub(self.0.len());
         for (place, item) in self.0.iter_mut().enumerate() {
@@ -58,7 +58,7 @@ impl OutputNames {
                         name.clone_from(&column.value);
                     }
                 }
-                // A repeated expression has a generated alias.
+                // If an expression is repeated, it has a generated alias.
                 SelectItem::ExprWithAlias { .. } => *item = OutputItem::Kept,
                 _ => {}
             }

@@ -209,7 +209,7 @@ pub(crate) fn places_as_keys(order_by: &mut OrderBy, items: &[SelectItem]) {
         };
         let place = place.parse::<usize>().ok().and_then(|place| place.checked_sub(1));
         let Some(place) = place.filter(|place| *place < items.len()) else { continue };
-        // Behind a wildcard, the position of an item is unknown.
+        // After a wildcard, the positions of items are unknown.
         if items[..place].iter().any(is_wildcard) {
             continue;
         }
@@ -262,7 +262,8 @@ fn spell_column(ident: &mut Ident, columns: &Columns) -> Result<()> {
     Ok(())
 }
 
-/// Returns the part of an expression from which DataFusion generates the name; casts are omitted.
+/// Returns the part of an expression from which DataFusion generates the column's name: the
+/// expression without its casts.
 fn plan_name(expr: &Expr) -> String {
     match expr {
         Expr::Cast { expr: inner, .. }

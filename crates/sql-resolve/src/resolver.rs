@@ -344,7 +344,7 @@ impl Resolver<'_> {
     }
 }
 
-/// Returns the error for an unknown name in double quotes, which may have been meant as a string.
+/// Returns the error for an unknown name in double quotes. The user may have intended a string.
 pub(crate) fn text_in_quotes(ident: &Ident, error: Error) -> Error {
     match error {
         Error::ColumnNotFound { column: name, relations, near: None, position }

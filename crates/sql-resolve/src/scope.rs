@@ -101,7 +101,8 @@ pub struct Scope {
     pub relations: Vec<Relation>,
     /// Join columns, in the order of their joins.
     pub merged: Vec<JoinedColumn>,
-    /// True if the scope has a RIGHT or FULL join, so that join columns need an expression.
+    /// True if the scope has a RIGHT or FULL join. The unqualified names of join columns are then
+    /// replaced by expressions.
     pub careful: bool,
     /// Columns of SELECT whose alias equals their own name.
     pub kept: Vec<String>,
@@ -355,8 +356,7 @@ fn column_of(
     }
 }
 
-/// Returns the defined spelling of a column among those of some relations, or the error that it
-/// does not exist.
+/// Returns the defined spelling of a column of some relations. Fails if the column does not exist.
 pub fn column<'a>(
     written: &str,
     names: impl Iterator<Item = &'a str> + Clone,

@@ -1,7 +1,7 @@
 //! Aliases of the select list in the same select list and in WHERE: `SELECT a + 1 AS b, b * 2 AS c
 //! FROM t WHERE b > 3`. A name that is not a column is replaced by the expression of the alias.
 //!
-//! A column takes precedence over an alias, as in Snowflake, Spark and DuckDB. In the select list
+//! As in Snowflake, Spark and DuckDB, a column takes precedence over an alias. In the select list,
 //! only earlier aliases are visible.
 
 use std::ops::ControlFlow;

@@ -13,7 +13,7 @@ use sqlparser::ast::{Ident, NamedWindowDefinition, NamedWindowExpr, WindowSpec, 
 use crate::Resolver;
 
 impl Resolver<'_> {
-    /// Resolves the WINDOW clause. A window may be based on an earlier one.
+    /// Resolves the WINDOW clause. A window may be based on an earlier window.
     pub(crate) fn windows(&mut self, definitions: Vec<NamedWindowDefinition>) -> Result<()> {
         for NamedWindowDefinition(name, definition) in definitions {
             let spec = match definition {

@@ -1,8 +1,8 @@
 //! Limits on the length of operator chains.
 //!
-//! The tree of `a + b + c` is as deep as the chain is long, and planning recurses over it. The
-//! parser's own limit counts only nested brackets, so operators are counted in the tokens before
-//! parsing.
+//! The depth of the tree of `a + b + c` is the length of the chain, and planning recurses over the
+//! tree. The parser's own limit counts only nested brackets, so operators are counted in the tokens
+//! before parsing.
 
 use sqlparser::keywords::Keyword;
 use sqlparser::tokenizer::{Location, Token, TokenWithSpan};
@@ -50,7 +50,7 @@ struct BracketCounts {
 
 impl BracketCounts {
     /// Returns the counts for the inside of a CASE. The word CASE may also be a column name within
-    /// a chain, so the counts of that chain are kept.
+    /// a chain of operators, so the counts of this chain are kept.
     fn of_case(&self) -> Self {
         Self { place: ParseState::Start, is_from: false, is_case: true, ..*self }
     }

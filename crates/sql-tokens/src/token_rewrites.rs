@@ -1,5 +1,5 @@
-//! Rewrites of syntax that sqlparser cannot parse and has no hook for. Nothing else changes the
-//! tokens of a statement. A rewrite can be removed when sqlparser parses the original form itself:
+//! Rewrites of syntax that sqlparser cannot parse and has no hook for. A rewrite can be removed
+//! when sqlparser parses the original form itself:
 //!
 //! - `UPDATE SET *` and `INSERT *` in MERGE become `SET * = DEFAULT` and `INSERT ROW`. Upstream:
 //!   <https://github.com/apache/datafusion-sqlparser-rs/pull/2325>, in a release after 0.62.
@@ -45,8 +45,8 @@ pub fn is_keyword(token: &Token, keyword: Keyword) -> bool {
 struct Rewriter {
     /// The rewritten tokens, without whitespace.
     words: Vec<TokenWithSpan>,
-    /// Open angle brackets in the types of a CREATE or ALTER; true for those of a map. `None` in a
-    /// query, where `map < a` is a comparison with a column.
+    /// Open angle brackets in the types of a CREATE or ALTER; true for a bracket of a map. `None`
+    /// in a query, where `map < a` is a comparison with a column.
     maps: Option<Vec<bool>>,
 }
 
@@ -108,7 +108,7 @@ impl Rewriter {
         }
     }
 
-    /// Rewrites the time-travel clause after a table name, and returns the tokens after it.
+    /// Rewrites the time-travel clause after a table name. Returns the tokens after the clause.
     fn version<'t>(&mut self, tokens: &'t [TokenWithSpan]) -> Option<&'t [TokenWithSpan]> {
         const BEGIN: [&str; 4] = ["FOR", "VERSION", "SYSTEM_VERSION", "AT"];
         if !BEGIN.iter().any(|word| is_word(&tokens[0].token, word)) {

@@ -18,10 +18,11 @@ pub struct Batch {
     pub refs: Vec<RefChange>,
     /// Journal entries to append, in order.
     pub entries: Vec<Append>,
-    /// Keys to insert; the batch fails if one exists already. They are never removed.
+    /// Keys to insert; the batch fails if one of them exists already. Unique keys are never
+    /// removed.
     pub unique: Vec<UniqueKey>,
-    /// Commits without fsync. The batch survives a killed process, but may be lost in a power
-    /// failure.
+    /// If true, the batch is committed without fsync. It survives the end of the process, but may
+    /// be lost in a power failure.
     pub relaxed: bool,
 }
 

@@ -1,8 +1,8 @@
 //! A journal of occurrences, such as merges, that one component records and triggers read.
 //!
-//! The component appends an entry in the same batch as the occurrence, so both are stored or
-//! neither. It does so only while the journal is watched. A reader reads the entries after its
-//! position, and deletes them after it has stored their effects.
+//! While the journal is watched, the component appends an entry in the same batch as the
+//! occurrence, so that both are stored or neither. A reader reads the entries after its position,
+//! and deletes them after it has stored their effects.
 
 use bytes::Bytes;
 
@@ -11,7 +11,7 @@ use crate::{Append, Batch, Entry, KeyRange, Result, Store};
 /// The key of entries that only reserve a position.
 const POSITION: &str = "position";
 
-/// The key of the watch in a separate journal. The watch states which occurrences to record.
+/// The key of the watch, which is in a separate journal and states which occurrences to record.
 const WATCH: &str = "watch";
 
 /// The number of entries deleted per read.

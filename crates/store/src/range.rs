@@ -97,7 +97,8 @@ impl KeyRange {
 pub(crate) fn successor(prefix: &str) -> Option<String> {
     let mut text = prefix.to_owned();
     while let Some(last) = text.pop() {
-        // Code points sort like their UTF-8 bytes. The surrogates after U+D7FF are not characters.
+        // The order of code points equals the order of their UTF-8 bytes. Skip the surrogates after
+        // U+D7FF, which are not characters.
         let next = if last == '\u{D7FF}' {
             '\u{E000}'
         } else {

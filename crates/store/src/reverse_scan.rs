@@ -8,7 +8,7 @@ use crate::{Entry, KeyRange, Result, Store};
 const FIRST_PAGE: usize = 64;
 const PAGE: usize = 1_024;
 
-/// A scan of a journal from the highest key down. It reads one page at a time.
+/// A scan of a journal in descending order of keys, which reads one page at a time.
 #[derive(Debug)]
 pub struct ReverseScan {
     journal: &'static str,

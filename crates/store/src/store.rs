@@ -42,8 +42,8 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// Returns at most `limit` entries after a position, in order, without tombstones.
     async fn read(&self, journal: &str, after: u64, limit: usize) -> Result<Vec<Entry>>;
 
-    /// Like [`read`](Store::read), for the keys with a prefix. This read is fastest if the prefix
-    /// is a whole key.
+    /// Like [`read`](Store::read), for the keys with a prefix. The read is fastest if the prefix is
+    /// a complete key.
     async fn history(
         &self,
         journal: &str,

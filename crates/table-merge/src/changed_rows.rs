@@ -1,7 +1,7 @@
 //! Finds the new versions of rows that both sides changed, for display in a conflict.
 //!
-//! Because rows have no key, a new version is only a guess, which does not affect the merge. A row
-//! of the base is paired with the most similar new row in the files of a side. If no new row is
+//! Rows have no key, so the new version of a row is only a guess. It does not affect the merge. A
+//! row of the base is paired with the most similar new row in the files of a side. If no new row is
 //! similar, the row counts as deleted.
 
 use std::collections::HashSet;
@@ -86,9 +86,9 @@ impl RowReader<'_> {
     }
 }
 
-/// Returns, for each row of the base, the most similar new row. A new row with an equal first
-/// column is preferred, then one with more equal columns. More than half of the columns must be
-/// equal. If there is only one row of the base and one new row, they are always paired.
+/// Returns, for each row of the base, the most similar new row. More than half of the columns must
+/// be equal. A new row with an equal first column is preferred; after that, a row with more equal
+/// columns. If there are exactly one row of the base and one new row, they are always paired.
 fn closest(base: &RecordBatch, new: &RecordBatch) -> Result<Vec<Option<RecordBatch>>, ArrowError> {
     let columns = base.num_columns();
     let single = base.num_rows() == 1 && new.num_rows() == 1;

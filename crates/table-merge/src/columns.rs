@@ -31,8 +31,8 @@ pub(crate) fn three_way<T: PartialEq>([base, ours, theirs]: [T; 3]) -> Option<T>
 pub(crate) struct Columns {
     /// The merged fields, in order.
     pub fields: Vec<NestedFieldRef>,
-    /// For each column whose id differs in their files, including nested columns: the id in their
-    /// files, by the merged id.
+    /// The field ids in their files, by the merged id, for each column whose ids differ. Includes
+    /// nested columns.
     pub theirs: HashMap<i32, i32>,
 }
 
@@ -64,7 +64,8 @@ impl ColumnMerge<'_> {
     }
 
     /// Returns true if a side never had the column with this id, and so cannot have dropped it.
-    /// This is possible in a criss-cross merge, whose base can have ids that a side does not have.
+    /// This is possible in a criss-cross merge, because its base can contain ids that a side does
+    /// not have.
     fn never_had(&self, side: Side, id: i32) -> bool {
         let mut schemas = self.three.of(side).schemas_iter();
         !schemas.any(|schema| schema.field_by_id(id).is_some())
@@ -239,8 +240,8 @@ impl ColumnMerge<'_> {
     }
 }
 
-/// Returns the ids of all columns in merged order: the columns of our side (of their side, if only
-/// their side changed the order), followed by the columns that the other side added.
+/// Returns the ids of all columns in merged order: the columns of one side, followed by the columns
+/// that the other side added. The first side is ours, unless only their side changed the order.
 fn order([base, ours, theirs]: [&[NestedFieldRef]; 3]) -> Vec<i32> {
     let ids = |fields: &[NestedFieldRef]| fields.iter().map(|field| field.id).collect::<Vec<_>>();
     let [base, ours, theirs] = [base, ours, theirs].map(ids);

@@ -133,16 +133,16 @@ impl TableMerge {
     }
 }
 
-/// Returns the first row id of a file, if all row ids in the file were assigned before the base;
-/// otherwise `None`.
+/// Returns the first row id of a file. Returns `None` if the file has no row ids, or if some of
+/// them were assigned after the base.
 fn known_ids(file: &DataFile, base: BaseCounters) -> Option<i64> {
     let first = file.entry.data_file.first_row_id()?;
     let end = u64::try_from(first).ok()?.checked_add(file.rows)?;
     (end <= base.next_row_id).then_some(first)
 }
 
-/// Returns the id of the merged table's sort order that equals one of theirs; `None` if it has no
-/// equal sort order.
+/// Returns the id of the merged table's sort order that equals their sort order `id`; `None` if no
+/// sort order is equal.
 fn order_in(after: &TableMetadata, theirs: &TableMetadata, id: i32) -> Option<i32> {
     let wanted = theirs.sort_order_by_id(i64::from(id))?;
     let mut orders = after.sort_orders_iter();
@@ -150,7 +150,7 @@ fn order_in(after: &TableMetadata, theirs: &TableMetadata, id: i32) -> Option<i3
     i32::try_from(found.order_id).ok()
 }
 
-/// Returns the partition spec of the merged table that equals one of theirs.
+/// Returns the merged table's partition spec that equals their partition spec `id`.
 fn spec_in(after: &TableMetadata, theirs: &TableMetadata, id: i32) -> Result<PartitionSpecRef> {
     let missing = || Error::internal("merged", "a partition spec is unknown");
     let wanted = theirs.partition_spec_by_id(id).ok_or_else(missing)?;

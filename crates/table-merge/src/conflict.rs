@@ -115,7 +115,7 @@ pub enum Cause {
     Rows,
     /// Both sides added or changed rows with the same keys.
     Keys {
-        /// The first key as text; `None` if the source has no row with one of the keys.
+        /// The first key as text; `None` if the source has no row with any of the keys.
         key: Option<String>,
         /// Number of keys.
         total: u64,

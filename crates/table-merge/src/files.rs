@@ -1,4 +1,4 @@
-//! Three-way merge of data files: those that a side added or removed, and those that both sides
+//! Three-way merge of data files: files that one side added or removed, and files that both sides
 //! changed.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -11,8 +11,8 @@ use crate::history::History;
 
 pub(crate) type File = Arc<DataFile>;
 
-/// The state of a file: its location and the fingerprint of its delete files. So a file with new
-/// delete files counts as removed and added.
+/// The state of a file: its location and the fingerprint of its delete files. If a file gets new
+/// delete files, it therefore counts as removed and added.
 type FileState<'a> = (&'a str, Fingerprint);
 
 /// A partition: its partition spec id and its values.
@@ -51,7 +51,7 @@ impl LiveRows {
     }
 
     fn count(&self, file: &File) -> u64 {
-        // Of these files, only those with deletes must be read to count their live rows.
+        // Only files with deletes must be read to count their live rows.
         if file.has_deletes() {
             self.0.get(&owned_state(file)).copied().unwrap_or(file.rows)
         } else {
@@ -85,7 +85,8 @@ pub(crate) struct FilePlan {
     pub groups: Vec<SharedFiles>,
     /// For each side, the files outside the groups that the side replaced.
     pub elsewhere: [ReplacedFiles; 2],
-    /// For each side, the files that the side replaced, if it did more than append and compact.
+    /// For each side, the files that the side replaced; empty if it only appended and compacted
+    /// rows.
     pub replaced: [ReplacedFiles; 2],
     /// True if, in a group, files of their side replace files of our side.
     pub settles: bool,
@@ -167,8 +168,8 @@ impl<'a> Change<'a> {
         file.entry.snapshot_id.is_some_and(|id| self.history.appends.contains(&id))
     }
 
-    /// Returns the files that the side replaced, and the new files, in both cases only those for
-    /// which `wanted` returns true.
+    /// Returns the files that the side replaced, and the new files. Omits files for which `wanted`
+    /// returns false.
     fn replaced(&self, wanted: impl Fn(&&&File) -> bool) -> ReplacedFiles {
         let new = self.added.iter().filter(&wanted).filter(|file| !self.appended(file));
         ReplacedFiles { old: owned(self.removed.iter().filter(&wanted)), new: owned(new) }
@@ -185,7 +186,7 @@ impl<'a> Change<'a> {
     }
 
     /// Returns the partitions in which the new files have a different number of rows than the files
-    /// that they replace. Rows were appended there before a compaction.
+    /// that they replace. In these partitions, rows were appended before a compaction.
     fn with_appended_rows(&self) -> HashSet<PartitionKey> {
         let mut rows: HashMap<PartitionKey, i128> = HashMap::new();
         for file in self.added.iter().filter(|file| !self.appended(file)) {
@@ -197,7 +198,7 @@ impl<'a> Change<'a> {
         rows.into_iter().filter(|(_, rows)| *rows != 0).map(|(key, _)| key).collect()
     }
 
-    /// Returns the partitions that the changes were meant to cover completely.
+    /// Returns the partitions whose rows the changes were intended to replace completely.
     fn partitions(&self) -> BTreeSet<String> {
         match &self.history.reach {
             ChangeScope::Partitions(partitions) => partitions.clone(),
@@ -218,8 +219,8 @@ impl<'a> Change<'a> {
             ChangeScope::Rows => return None,
             ChangeScope::All => None,
             ChangeScope::Partitions(_) | ChangeScope::ChangedPartitions => {
-                // If a file has another partition spec, its partition does not show if it is
-                // affected, so the file is assumed to be affected.
+                // If a file has another partition spec, its partition does not show whether the
+                // file is affected. So the file is assumed to be affected.
                 let own = self.added.iter().chain(&self.removed).copied();
                 let specs: HashSet<i32> =
                     own.chain(files.iter()).map(|file| file.spec_id).collect();
@@ -318,7 +319,7 @@ impl SharedFiles {
     /// Returns the side that only compacted the rows of the group, if there is one.
     fn compacted_by(&self, ours: &Change<'_>, theirs: &Change<'_>) -> Option<Side> {
         let rows = |files: &[File]| files.iter().map(|file| ours.live.count(file)).sum::<u64>();
-        // The numbers of rows must be equal. They would differ if rows had been appended before the
+        // The numbers of rows must be equal: if they differ, rows were appended before the
         // compaction.
         let only_compacts = |change: &Change<'_>, files: &[File]| {
             change.history.only_appends_or_compacts && rows(files) == rows(&self.base)

@@ -5,9 +5,9 @@
 //!
 //! A side may not descend from the base, for example if a conflict was resolved by keeping one
 //! side's table, or in a revert or cherry-pick. Its history then consists of two parts: the reverse
-//! of the base's changes since the common ancestor, and the side's changes. If some snapshots are
-//! not known, and the side kept no file of the table or of a partition, it is assumed that the side
-//! replaced all rows there.
+//! of the base's changes since the common ancestor, and the side's changes. Some snapshots may not
+//! be known. If the side then kept no file of the table or of a partition, it is assumed that the
+//! side replaced all rows there.
 
 use std::collections::HashSet;
 
@@ -116,7 +116,8 @@ impl History {
             let (undone, undone_began) = History::since(&side.ancestors(), base, same);
             found.complete &= undone.complete && began == undone_began;
             found.reach = found.reach.and(undone.reach);
-            // If a removal was reverted, files are added again, but they contain no new rows.
+            // If the removal of files was reverted, the files are added again, but contain no new
+            // rows.
             found.only_appends_or_compacts &=
                 undone.only_appends_or_compacts && undone.appends.is_empty();
         }
@@ -136,8 +137,7 @@ impl History {
             };
             let parent = snapshot.parent_snapshot_id();
             let before = parent.and_then(|id| side.get(id));
-            // If a merge merged changes that both sides contain, these do not count as changes of
-            // this side.
+            // Merged changes that both sides contain do not count as changes of this side.
             let merged = merged_by(snapshot);
             let is_shared = merged.is_some_and(|id| known.contains(&id));
             let reach =

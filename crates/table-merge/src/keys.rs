@@ -1,9 +1,9 @@
 //! Finds keys whose rows both sides changed.
 //!
-//! A table has keys if it has identifier fields, or if a model merges rows into it by keys. A merge
-//! by rows alone would keep two rows if both sides added a row with the same new key. So this is a
-//! conflict, even if the two rows are equal. It is no conflict if both sides changed or deleted the
-//! row of an existing key in the same way.
+//! A table has keys if it has identifier fields, or if a model merges rows into it by keys. If both
+//! sides added a row with the same new key, a merge by rows alone would keep both rows. So this
+//! case is a conflict, even if the two rows are equal. If both sides changed or deleted the row of
+//! an existing key in the same way, there is no conflict.
 
 use std::collections::{HashMap, HashSet};
 
@@ -21,14 +21,15 @@ use crate::history::History;
 use crate::merge::{Merged, TableMerge};
 use crate::rows::{ROWS_SHOWN, RowBudget, RowKey, converter, keys};
 
-/// For each key, the changed rows: the number of added minus removed rows, by their values.
+/// For each key, the changed rows by their values, each with the number of added minus removed
+/// rows.
 type KeyChanges = HashMap<RowKey, HashMap<RowKey, i64>>;
 
 /// The positions of the key columns in the schema of the merged table.
 struct KeyColumns {
     positions: Vec<usize>,
-    /// False if some columns have types whose values cannot be compared. Rows are then identified
-    /// by their keys only.
+    /// False if the values of some columns cannot be compared. Rows are then identified by their
+    /// keys only.
     compares_rows: bool,
 }
 
@@ -45,8 +46,8 @@ pub(crate) fn no_key_changed(histories: &[History; 2]) -> bool {
     histories.iter().any(|side| side.only_appends_or_compacts && side.appends.is_empty())
 }
 
-/// Returns the merge, or a conflict if both sides changed rows with the same key. With
-/// `changes_keys` false, no rows are read.
+/// Returns the merge, or a conflict if both sides changed rows with the same key. If `changes_keys`
+/// is false, reads no rows.
 pub(crate) async fn checked(
     tables: &Tables,
     merge: Box<TableMerge>,

@@ -1,6 +1,6 @@
 //! Finds lost updates: values that one side changed in a column that the other side dropped. The
-//! merged table cannot contain these values, so this is a conflict. There is no conflict about the
-//! values of added rows, which are dropped with the column like those of existing rows.
+//! merged table cannot contain these values, so this is a conflict. The values of added rows cause
+//! no conflict: they are dropped with the column, like the values of existing rows.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -19,7 +19,8 @@ use crate::conflict::{Cause, Conflict, Side};
 use crate::files::{File, ReplacedFiles};
 use crate::rows::{ROWS_SHOWN, RowBudget, RowKey, converter, keys};
 
-/// The columns of a side that the base also has, and those of them that the merged table also has.
+/// The columns of a side that the base also has, and the subset of them that the merged table also
+/// has.
 struct ComparedColumns {
     all: SchemaRef,
     remaining: SchemaRef,
@@ -27,8 +28,8 @@ struct ComparedColumns {
     dropped: Vec<String>,
 }
 
-/// The number of added minus removed rows, by two keys of the row: that of the remaining columns,
-/// and that of all columns.
+/// The number of added minus removed rows, by two keys of the row: the key of the remaining
+/// columns, and the key of all columns.
 type RowChanges = HashMap<(RowKey, RowKey), i64>;
 
 /// The files that one side replaced, and the metadata that the merge needs.

@@ -46,12 +46,12 @@ pub struct TableMerge {
     pub(crate) reach: ChangeScope,
     pub(crate) kind: Kind,
     pub(crate) rows: MergedRows,
-    /// True if the other side has snapshots that are not ancestors of our side. Then the merge is
-    /// recorded even if it changes no row, so that it is the base of later merges.
+    /// True if the other side has snapshots that are not ancestors of our side. The merge is then
+    /// recorded even if it changes no row, so that later merges have it as their base.
     pub(crate) records: bool,
     /// The changes that are replayed or reverted, if the merge is a cherry-pick or revert.
     pub(crate) again: ReplayedChanges,
-    /// True if too much of the history is not known, so that our side may already have some of the
+    /// True if the known history is too short to exclude that our side already has some of the
     /// added rows.
     pub(crate) doubtful: bool,
     /// True if this merges two branches; false if it applies the change of one commit to a branch.
@@ -103,8 +103,8 @@ pub struct MergedRows {
 pub(crate) enum Rewrite {
     /// The merged rows of a group of files that both sides changed.
     Group(MergedGroup),
-    /// All rows of files from the other side whose column ids differ from those of the merged
-    /// table, or that have deleted rows.
+    /// All rows of files from the other side that have deleted rows, or whose column ids differ
+    /// from the merged table.
     RewriteAll(Vec<Arc<DataFile>>),
 }
 
@@ -464,8 +464,8 @@ impl TableMerge {
             && self.rewrites.is_empty())
     }
 
-    /// Returns the kind of the change. Even if no file of our side is removed, rows that existed in
-    /// other files before do not count as added.
+    /// Returns the kind of the change. Rows that existed in other files before do not count as
+    /// added, even if no file of our side is removed.
     fn kind(&self, compacts: bool, settles: bool) -> Kind {
         if !self.changes_files() {
             Kind::Compact

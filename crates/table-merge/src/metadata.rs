@@ -61,7 +61,7 @@ pub(crate) struct RequiredColumn {
     pub name: String,
     /// The side that made the column required.
     pub side: Side,
-    /// True if the column has a default. The default is then the value in files without the column.
+    /// True if the column has a default, which is the value in files without the column.
     pub has_default: bool,
 }
 
@@ -121,7 +121,7 @@ impl MergedMetadata {
     /// Returns three schemas with the columns of the merged table: with the field ids of the base,
     /// of our side, and of their side.
     pub fn schemas(&self, base: &TableMetadata, merged: &SchemaRef) -> [SchemaRef; 3] {
-        // In a criss-cross merge, a column can have the id of either side in the base.
+        // In a criss-cross merge, the id of a column in the base can be the id of either side.
         let known = |id: &i32| base.current_schema().field_by_id(*id).is_some();
         let in_base = self.their_ids.iter().filter(|(id, _)| !known(id));
         let in_base: HashMap<i32, i32> = in_base.map(|(id, other)| (*id, *other)).collect();

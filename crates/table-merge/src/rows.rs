@@ -56,8 +56,8 @@ pub(crate) struct MergedGroup {
     theirs: Vec<Arc<DataFile>>,
     /// The number of times that each row is wanted in the merged table.
     wanted: Arc<HashMap<RowKey, u32>>,
-    /// For each row, the number of equal rows of their side that may be skipped, because our side
-    /// also has these rows.
+    /// For each row, the number of equal rows of their side that may be skipped because our side
+    /// has them, too.
     skippable: Arc<HashMap<RowKey, u32>>,
     /// Number of wanted rows that our table does not have.
     pub rows_added: u64,
@@ -256,7 +256,7 @@ impl RowReader<'_> {
         if self.has_row_ids { with_row_ids(schema) } else { schema.clone() }
     }
 
-    /// Returns the merged rows of a group: first those in the files of our side, then those in the
+    /// Returns the merged rows of a group: first the rows in files of our side, then the rows in
     /// files of their side.
     pub fn rows_of(&self, group: &MergedGroup) -> Result<BatchStream> {
         let ours = read_with_schema(self.tables, &self.to_rewrite(1), &group.ours)?;
@@ -275,8 +275,8 @@ impl RowReader<'_> {
 }
 
 /// Returns, for each row, the number of equal rows of their side that may be skipped. If our side
-/// has the row, and their side has it more often than the base, this is the number in the base;
-/// otherwise 0.
+/// has the row, and their side has it more often than the base, the result is the number in the
+/// base; otherwise 0.
 fn skippable(counts: &Counts) -> HashMap<RowKey, u32> {
     let equal =
         counts.iter().filter(|(_, [base, ours, theirs])| *base > 0 && *ours > 0 && theirs > base);
@@ -287,7 +287,7 @@ fn skippable(counts: &Counts) -> HashMap<RowKey, u32> {
 struct RowSelector {
     /// The number of times that each row must still be returned.
     remaining: HashMap<RowKey, u32>,
-    /// The number of copies of each row that may still be skipped because their id was used before.
+    /// For each row, how many copies may still be skipped because their id was used before.
     skippable: HashMap<RowKey, u32>,
     /// The row ids that were used before.
     used_ids: RoaringTreemap,
@@ -295,8 +295,8 @@ struct RowSelector {
 
 impl RowSelector {
     /// Returns the wanted rows of a batch. Equal rows differ only in their ids, and each id must be
-    /// used only once. If the id of a row was used before, the row is skipped, as long as enough
-    /// equal rows follow. Otherwise the row gets a new id.
+    /// used only once. If the id of a row was used before, the row is skipped as long as enough
+    /// equal rows follow. If not enough follow, the row gets a new id.
     fn pick(&mut self, batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
         let state = own_columns(batch.schema_ref());
         let ids = (state < batch.num_columns())
@@ -376,15 +376,15 @@ fn decide(
     &SharedFiles { rows_may_move, only_appends_or_compacts, unclear, .. }: &SharedFiles,
 ) -> GroupDecision {
     let all = || counts.values();
-    // If both sides only added rows, a row that each side added is kept twice, so equal results are
-    // not sufficient.
+    // If both sides only added rows, a row that each side added is kept twice. So equal results of
+    // both sides are not sufficient here.
     if !rows_may_move && !only_appends_or_compacts && all().all(|[_, ours, theirs]| ours == theirs)
     {
         return GroupDecision::Ours;
     }
     let only_deletes = |side: usize| all().all(|count| count[side] <= count[0]);
     let only_taken = !rows_may_move && only_deletes(1) && only_deletes(2);
-    // If a side deleted some of several equal rows, it is not known which of them it deleted.
+    // If a side deleted only some of several equal rows, it is not known which ones it deleted.
     let conflicts = |[base, ours, theirs]: &[u32; 3]| {
         ours < base && theirs < base && !(only_taken && *ours == 0 && *theirs == 0)
             || unclear && is_new(&[*base, *ours, *theirs])

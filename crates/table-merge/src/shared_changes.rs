@@ -1,8 +1,9 @@
-//! Finds the changes that both sides contain although neither side merged the other: commits that
-//! were cherry-picked from one side to the other, or to both sides, or that both sides reverted.
+//! Finds the changes that both sides contain although neither side merged the other. These are
+//! commits that were cherry-picked from one side to the other or to both sides, and commits that
+//! both sides reverted.
 //!
-//! Such changes do not count as changes of either side. So they are also applied to the base, and
-//! later changes of their files, such as compaction, are handled like any others. A change is
+//! Such changes do not count as changes of either side. So they are also applied to the base. Later
+//! changes of their files, such as compaction, are then handled like all other changes. A change is
 //! identified by the snapshot that first made it. The summary of a cherry-pick contains the id of
 //! this snapshot. The change is the difference between the files of that snapshot and of its
 //! parent. If these files are not in the base, because the change affected only files of its own
@@ -156,7 +157,7 @@ impl MergeAncestry {
         }
     }
 
-    /// Applies one of the changes that are left, with the files of a snapshot that replayed it.
+    /// Applies one of the remaining changes, with the files of a snapshot that replayed the change.
     /// Returns the index of the applied change; `None` if none can be applied.
     async fn replay_other(
         &self,
@@ -237,8 +238,8 @@ impl MergeAncestry {
     }
 }
 
-/// The changes that both sides contain but the base does not, and those that the base contains but
-/// neither side does.
+/// The changes that both sides contain but the base does not, and the changes that the base
+/// contains but neither side does.
 struct SharedChanges {
     base: IncludedChanges,
     ours: IncludedChanges,
@@ -262,8 +263,8 @@ impl SharedChanges {
         let again = |had: &IncludedChanges, id: &i64| {
             had.again.get(id).is_some_and(|by| !before.contains(by))
         };
-        // If a change was reverted before the base, and both sides replayed it since, it is shared
-        // and the base does not contain it.
+        // If a change was reverted before the base, and both sides have replayed it since then, the
+        // change is shared, but the base does not contain it.
         let is_new = |id: &i64| !before.contains(id) || (again(&ours, id) && again(&theirs, id));
         let all: HashSet<i64> = ours.has.intersection(&theirs.has).copied().collect();
         let all: HashSet<i64> =
@@ -326,7 +327,7 @@ impl SharedChanges {
         parts
     }
 
-    /// Returns the snapshots on either side whose changes are all contained in the other side.
+    /// Returns the snapshots of each side all of whose changes the other side also contains.
     fn same(&self, past: &MergeAncestry) -> HashSet<i64> {
         let mut same: HashSet<i64> = self.all.iter().chain(&self.undone).copied().collect();
         let known = |id: &i64| self.all.contains(id) || self.base.has.contains(id);

@@ -22,9 +22,9 @@ const MANY: &str = "many";
 const KEY_PREFIX: &str = "headwater.";
 
 impl TableMerge {
-    /// Returns the summary properties of the sides that also apply to the merged rows. These are
-    /// the versions of the source tables from which the rows were computed. If the merged table has
-    /// exactly the files of one side, all properties of that side are added.
+    /// Returns the summary properties of the sides that also apply to the merged rows. These
+    /// properties are the versions of the source tables from which the rows were computed. If the
+    /// merged table has exactly the files of one side, all properties of that side are added.
     pub fn kept_summary(&self) -> BTreeMap<String, String> {
         let mut inherited = self.read_up_to();
         let side = match self.rows_of {
@@ -39,9 +39,9 @@ impl TableMerge {
         inherited
     }
 
-    /// Returns the versions of the source tables from which the merged rows were computed: those of
-    /// the side that changed the versions. If both sides changed them in different ways, returns
-    /// nothing.
+    /// Returns the versions of the source tables from which the merged rows were computed. These
+    /// are the versions of the side that changed them. If both sides changed them in different
+    /// ways, returns nothing.
     fn read_up_to(&self) -> BTreeMap<String, String> {
         let [base, ours, theirs] =
             [&self.base, &self.ours, &self.theirs].map(|table| Lineage::of(table).read_up_to());
@@ -58,8 +58,8 @@ impl TableMerge {
         read.collect()
     }
 
-    /// Converts the merge to a cherry-pick or revert, after which our side's history does not
-    /// contain the history of the other side. Returns `None` if the merge changes nothing.
+    /// Converts the merge to a cherry-pick or revert: our side's history then does not contain the
+    /// history of the other side. Returns `None` if the merge changes nothing.
     #[must_use]
     pub fn into_change(mut self: Box<Self>) -> Option<Box<Self>> {
         self.records = false;
@@ -117,7 +117,7 @@ impl ReplayedChanges {
     }
 
     fn to_summary(&self) -> Vec<(String, String)> {
-        // The list is recorded even if it is empty: it shows that summary properties of earlier
+        // Record the list even if it is empty: it shows that summary properties of earlier
         // snapshots may not apply to these rows.
         let undone = serde_json::to_string(&self.undone).ok();
         let mut summary: Vec<_> = undone.map(|ids| (UNDONE.to_owned(), ids)).into_iter().collect();

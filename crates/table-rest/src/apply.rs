@@ -29,8 +29,8 @@ const TIMESTAMP: &str = "timestamp-ms";
 /// the table.
 const SEQUENCE_STEP_MAX: i64 = 1_000_000;
 
-/// Maximum difference between a new field id and the last field id of the table. Other branches may
-/// have assigned the ids in between.
+/// Maximum difference between a new field id and the last field id of the table. The difference can
+/// exceed 1, because other branches may have assigned the ids in between.
 const FIELD_STEP_MAX: i64 = 1_000_000;
 
 /// The first of the field ids that Iceberg reserves.
@@ -76,8 +76,8 @@ impl RestTables<'_> {
         self.tables.states().store(location, metadata, totals).await
     }
 
-    /// Returns the metadata after a commit's updates. `summary` is added to the summary of each new
-    /// snapshot; entries that a snapshot already has are kept.
+    /// Returns the metadata after a commit's updates. The entries of `summary` are added to the
+    /// summary of each new snapshot, but do not replace existing entries.
     async fn update(
         self,
         before: &TableMetadata,
@@ -192,8 +192,8 @@ impl TableCommit {
     }
 }
 
-/// Returns the message for a requirement that an id is unchanged, if the id has changed. The
-/// message has the wording that Iceberg's clients expect.
+/// Checks a requirement that an id is unchanged. If the id has changed, returns the message in the
+/// wording that Iceberg's clients expect.
 fn id_that_changed(requirement: &TableRequirement, metadata: &TableMetadata) -> Option<String> {
     use TableRequirement as One;
     let (what, expected, found) = match requirement {

@@ -41,7 +41,7 @@ pub struct NewTable {
 /// Maximum field id in a new table.
 const FIELD_ID_MAX: i32 = 1_000_000;
 
-/// Partition field ids start at the number after this one.
+/// The last id before the first partition field id.
 const PARTITION_IDS_AFTER: i32 = 999;
 
 impl RestTables<'_> {

@@ -51,7 +51,7 @@ impl<'a> RestTables<'a> {
     /// Returns the path of a location in a request. Fails if the location is outside the warehouse.
     pub(crate) fn check_location(self, location: &str) -> Result<Path> {
         let path = self.tables.path_of(location).map_err(reject)?;
-        // Files are compared by their locations, so a location must have the usual spelling.
+        // Files are compared by their locations, so a location must be in normal form.
         if format!("{}/{path}", self.tables.root_url()) == normalised_location(location) {
             return Ok(path);
         }
@@ -59,8 +59,8 @@ impl<'a> RestTables<'a> {
         Err(Error::Refused { reason })
     }
 
-    /// If the client sets the location of a new table, locks the choice of locations until the
-    /// table is created.
+    /// If the client sets the location of a new table, acquires the lock on the choice of
+    /// locations. The caller holds it until the table is created.
     pub(crate) async fn lock_location(self, is_given: bool) -> Option<MutexGuard<'a, ()>> {
         if is_given { Some(self.tables.states().lock_locations().await) } else { None }
     }
@@ -168,8 +168,8 @@ fn location_in_use(location: &str) -> Error {
     Error::Refused { reason: format!("`{location}` contains, or is inside, another table") }
 }
 
-/// Converts an error about a file that a client wrote, or to which its request refers, to the
-/// rejection of the request. Errors of the disk are returned unchanged.
+/// Converts an error about a file that a client wrote, or to which its request refers, to an error
+/// of the request. Errors of the disk are returned unchanged.
 pub(crate) fn reject(error: Error) -> Error {
     match error {
         Error::OutsideWarehouse { .. }

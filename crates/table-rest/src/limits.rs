@@ -23,8 +23,8 @@ pub struct CommitLimits {
     pub only_appends: bool,
 }
 
-/// The identity of a file of a snapshot. It has an offset, because one file can contain several
-/// deletion vectors.
+/// The identity of a file of a snapshot. It includes an offset, because one file can contain
+/// several deletion vectors.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct LiveFile {
     location: String,
@@ -40,8 +40,9 @@ impl TableCommit {
         self
     }
 
-    /// Returns the actions that the client needs on the table. If the summary of a commit states
-    /// that it only appends rows, [`CommitLimits::only_appends`] ensures that this is true.
+    /// Returns the actions that the client needs on the table. The actions depend on the summaries
+    /// of the commit's snapshots. If a summary states that the commit only appends rows,
+    /// [`CommitLimits::only_appends`] ensures that this is true.
     pub fn actions(&self) -> BTreeSet<Action> {
         if self.creates() {
             let insert = self.adds().then_some(Action::Insert);

@@ -41,12 +41,11 @@ struct RowIds {
     first_row_ids: HashMap<String, u64>,
     /// The next row id of the table before the commit.
     first: u64,
-    /// Manifests that were written before the table was upgraded to version 3, and whose rows had
-    /// no ids before the commit.
+    /// Manifests from before the upgrade to version 3, whose rows had no ids before the commit.
     without_row_ids: HashSet<String>,
     /// The number of rows in these manifests that have ids now.
     rows: u64,
-    /// The id after all ids that were assigned so far.
+    /// The first id above all ids that were assigned so far.
     end: u64,
 }
 
@@ -197,8 +196,8 @@ impl RestTables<'_> {
         Ok(())
     }
 
-    /// Checks that files exist. In a local folder this is not needed, because the sync fails for
-    /// missing files.
+    /// Checks that files exist. This check is not needed in a local folder, where the sync fails
+    /// for missing files.
     async fn check_files_exist(self, files: &[String]) -> Result<()> {
         if self.tables.options().local_root.is_some() {
             return Ok(());

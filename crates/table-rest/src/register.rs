@@ -1,5 +1,5 @@
-//! Registers existing tables by their metadata files. They must satisfy all rules that apply to
-//! tables which Headwater creates.
+//! Registers existing tables by their metadata files. The tables must satisfy all rules for tables
+//! that Headwater creates.
 
 use headwater_table_format::metadata;
 use headwater_tables::{Table, referenced_snapshots};
@@ -11,7 +11,7 @@ use crate::files::{METADATA_BYTES_MAX, reject};
 use crate::table_checks::check_table;
 use crate::{Error, RestTables, Result};
 
-/// Maximum sequence number and row id, far above the values of real tables.
+/// Maximum sequence number and row id. It is far above the values in real tables.
 const NUMBER_MAX: i64 = 1 << 60;
 
 /// Maximum id of partition fields, specs and sort orders.

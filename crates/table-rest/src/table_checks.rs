@@ -38,7 +38,7 @@ pub(crate) fn decapitalised(text: &str) -> String {
     first.unwrap_or_default() + characters.as_str()
 }
 
-/// The name under which requests set the format version. It is not stored as a property.
+/// The property with which requests set the format version. It is not stored as a property.
 const FORMAT_VERSION: &str = "format-version";
 
 /// Removes the format version from properties and returns it.

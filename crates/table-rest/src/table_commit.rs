@@ -75,8 +75,8 @@ impl TableCommit {
         self.check(Some(table.metadata()))
     }
 
-    /// Returns true if the table already contains the commit's snapshots, because the same commit
-    /// was applied before.
+    /// Returns true if the table already contains the commit's snapshots, that is, if the same
+    /// commit was applied before.
     pub fn is_in(&self, table: &Table) -> bool {
         let metadata = table.metadata();
         let is_other = |requirement: &TableRequirement| match requirement {

@@ -139,8 +139,8 @@ impl RestTables<'_> {
         updated.map_err(|error| rejected(&error))
     }
 
-    /// Rejects a version whose timestamp is in the future, because no other version could be
-    /// created until that time.
+    /// Rejects a version whose timestamp is in the future. Until that time, no later version could
+    /// be created.
     fn check_time(self, version: &ViewVersion) -> Result<()> {
         self.check_ms(version.timestamp_ms())
     }

@@ -1,8 +1,7 @@
 //! Readers of Parquet files that use the cache of scanned columns.
 //!
-//! Footers are read by the inner reader, which has a separate cache for them. The metric
-//! `bytes_scanned` counts only bytes that were read from the object store; `bytes_cached` counts
-//! the other bytes.
+//! The inner reader reads footers, and has a separate cache for them. The metric `bytes_scanned`
+//! counts only bytes that were read from the object store; `bytes_cached` counts the other bytes.
 
 use std::ops::Range;
 use std::sync::Arc;

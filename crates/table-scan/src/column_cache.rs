@@ -5,8 +5,8 @@
 //! memory than its decoded values. Data files are immutable, so a cached range is never stale.
 //! Deleted rows, renamed columns, row filters and masks are applied to the decoded rows, above the
 //! cache. A range that is being read is not read again: other scans wait for it. The memory has a
-//! limit; the least recently used range is evicted first. Each scan reads ranges that are too large
-//! for the cache itself, and waits for no other scan.
+//! limit; the least recently used range is evicted first. If a range is too large for the cache,
+//! each scan reads it separately, and does not wait for another scan.
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
@@ -57,7 +57,7 @@ pub(crate) struct CachedRead {
 pub(crate) struct ColumnCache(Arc<Inner>);
 
 impl fmt::Debug for ColumnCache {
-    /// Shows no bytes, because plans contain the cache.
+    /// Omits the cached bytes, because the debug output of plans contains the cache.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ColumnCache").field("bytes_max", &self.0.bytes_max).finish_non_exhaustive()
     }
@@ -136,8 +136,8 @@ impl ColumnCache {
             if !claimed.is_empty() {
                 let wanted = claimed.iter().map(|index| ranges[*index].clone()).collect();
                 let reading = read(wanted);
-                // A separate task, because other scans wait for these ranges even if the caller is
-                // not polled for a while. Dropping the task cancels the read.
+                // Read in a separate task: other scans wait for these ranges, but the caller may
+                // not be polled for some time. Dropping the task cancels the read.
                 let task = SpawnedTask::spawn(async move {
                     let new = reading.await?;
                     claim.insert(new)
@@ -152,7 +152,7 @@ impl ColumnCache {
                 }
             }
             for mut other in others {
-                // An error means that the read ended.
+                // An error of the channel means that the read has ended.
                 let _ = other.changed().await;
             }
             if found.iter().all(Option::is_some) {
@@ -216,7 +216,8 @@ impl Claim {
         }
         let mut kept = Vec::with_capacity(read.len());
         for bytes in read {
-            // The bytes may be part of a larger read, which a cached slice would keep in memory.
+            // Copy the bytes. They may be part of a larger read, and a cached slice would keep the
+            // whole read in memory.
             let fits = inner.fits(bytes.len() as u64);
             kept.push(if fits { Bytes::copy_from_slice(&bytes) } else { bytes });
         }
@@ -292,8 +293,8 @@ impl State {
         }
     }
 
-    /// Returns the starts of the cached ranges that a range replaces: those that it contains, and
-    /// one with the same start.
+    /// Returns the starts of the cached ranges that a range replaces: the ranges that it contains,
+    /// and a range with the same start.
     fn starts_within(&self, file: &Arc<FileKey>, range: &Range<u64>) -> Vec<u64> {
         let Some(ranges) = self.files.get(file) else { return Vec::new() };
         let replaced =

@@ -79,7 +79,7 @@ impl LiveRowsExec {
         let kept: Vec<usize> = (0..columns).collect();
         let schema: SchemaRef = Arc::new(input.schema().project(&kept)?);
         let below = input.properties();
-        // The sort order of the input is kept, because operators above may rely on it.
+        // Keep the sort order of the input, because operators above may depend on it.
         let mapping = ProjectionMapping::from_indices(&kept, &input.schema())?;
         let properties = PlanProperties::new(
             below.equivalence_properties().project(&mapping, schema),
@@ -229,7 +229,8 @@ async fn live_rows(
 }
 
 /// Appends one bit per row of one file: true if the row is live. Rows are usually in ascending
-/// order. If a row is lower than the row before, the search starts again at that row.
+/// order. If the index of a row is lower than the index of the previous row, the search starts
+/// again at this row.
 fn append(live: &mut BooleanBufferBuilder, gone: &Positions, rows: &[i64]) {
     let mut next = gone.from(rows.first().map_or(0, |row| *row as u64)).peekable();
     let mut last = i64::MIN;

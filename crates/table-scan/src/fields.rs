@@ -1,5 +1,5 @@
 //! Adapts file columns to table columns by field id. So columns that were renamed, added, dropped
-//! or promoted are also read correctly from files that were written before that.
+//! or promoted are read correctly, even from files that were written before the change.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -73,7 +73,8 @@ impl PhysicalExprAdapter for FieldIdAdapter {
 }
 
 impl FieldIdAdapter {
-    /// In an expression, replaces columns that the file does not contain by their initial defaults.
+    /// Replaces the columns of an expression that the file does not contain by their initial
+    /// defaults.
     fn with_defaults(&self, expr: Arc<dyn PhysicalExpr>) -> Result<Arc<dyn PhysicalExpr>> {
         let replaced = expr.transform_up(|node| {
             let column = node.downcast_ref::<Column>().map(Column::name);

@@ -1,6 +1,6 @@
 //! The estimated cost of a query, from the statistics of its plan.
 //!
-//! Units and constants are those of PostgreSQL. The rows below a row filter count as unknown,
+//! PostgreSQL has the same units and constants. The rows below a row filter count as unknown,
 //! because its scan has no inputs.
 
 use datafusion::physical_plan::ExecutionPlan;

@@ -25,8 +25,8 @@ use crate::scan_environment::ScanEnvironment;
 use crate::statistics::of_scan;
 use crate::string_views::view_schema;
 
-/// Minimum number of columns from which the scan of a statement that changes rows filters rows
-/// while it decodes them. Then most columns are decoded only for matching rows, which are usually
+/// Minimum number of columns with which the scan of a statement that changes rows filters the rows
+/// while it decodes them. Most columns are then decoded only for matching rows, which are usually
 /// few.
 const CHANGED_COLUMNS_MIN: usize = 6;
 
@@ -40,7 +40,7 @@ pub struct LakeTable {
     /// For each file of the plan, true if scans skip the file. The value is set by
     /// [`LakeTable::skip_files`].
     skipped: OnceLock<Vec<bool>>,
-    /// Statistics of all columns, computed when the optimizer asks for them.
+    /// Statistics of all columns, computed when the optimizer first requests them.
     statistics: OnceLock<Option<Statistics>>,
 }
 
@@ -95,7 +95,7 @@ impl LakeTable {
         self.schema.fields().len() - if self.positions { 2 } else { 0 }
     }
 
-    /// Returns the number of each file that remains in a pruned plan.
+    /// Returns the file numbers of the files that remain in a pruned plan.
     fn numbers(&self, plan: &ScanPlan) -> Vec<i32> {
         let all = self.plan.files().iter().enumerate();
         let all = all.map(|(number, file)| (Arc::as_ptr(file), number as i32));
@@ -235,9 +235,8 @@ impl LakeTable {
     }
 }
 
-/// Returns true if one of these columns may contain NaN. NaN is never a bound in Parquet, but
-/// comparisons order it above every number. So pruning by bounds within files would lose rows with
-/// NaN.
+/// Returns true if one of these columns may contain NaN. Comparisons order NaN above every number,
+/// but NaN is never a bound in Parquet. So pruning by bounds within files would lose rows with NaN.
 fn may_contain_nan(plan: &ScanPlan, schema: &Schema, columns: &[usize]) -> bool {
     let fields = columns.iter().filter_map(|&column| schema.fields().get(column));
     let floats = fields.filter(|field| field.data_type().is_floating());

@@ -142,9 +142,9 @@ fn may_contain(
     Ok(keep)
 }
 
-/// Sets the entry of a file to false if its partition contains none of the values in a filter. This
-/// follows pruning by bounds, which is cheaper: bounds are arrays over all files, whereas partition
-/// values are read for each file.
+/// Sets the entry of a file to false if its partition contains none of the values in a filter. Call
+/// it after pruning by bounds, which is cheaper: bounds are arrays over all files, whereas
+/// partition values are read for each file.
 fn prune_by_partition(
     plan: &ScanPlan,
     predicate: &PruningPredicate,

@@ -82,8 +82,8 @@ impl DisplayAs for RowLineageExec {
     }
 }
 
-/// Filters on lineage columns are not passed to the scan, because the values that files contain
-/// differ from the values that this operator computes.
+/// Does not pass filters on lineage columns to the scan, because the values in files differ from
+/// the values that this operator computes.
 impl ExecutionPlan for RowLineageExec {
     fn name(&self) -> &'static str {
         "LineageExec"

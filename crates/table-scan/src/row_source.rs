@@ -45,8 +45,8 @@ pub trait RowSource: fmt::Debug + Send + Sync {
         self.read().map(move |batch| batch?.project(&columns)).boxed()
     }
 
-    /// Returns the name of the source and what one scan of it costs at most; `None` if reading it
-    /// costs nothing.
+    /// Returns the name of the source and the maximum cost of one scan; `None` if reading the
+    /// source costs nothing.
     fn cost(&self) -> Option<(String, ScanCost)> {
         None
     }

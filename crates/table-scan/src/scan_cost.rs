@@ -24,19 +24,19 @@ use futures::{StreamExt, TryStreamExt, stream};
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
 use parquet::file::metadata::{PageIndexPolicy, RowGroupMetaData};
 
-/// Maximum number of files of a scan whose footers are read. All rows and bytes of further files
+/// Maximum number of files of a scan whose footers are read. For further files, all rows and bytes
 /// count.
 const FOOTERS_MAX: usize = 1_000;
 
 /// Number of footers that are read at the same time.
 const FOOTERS_AT_ONCE: usize = 16;
 
-/// The files, rows and bytes that a scan reads at most.
+/// The maximum numbers of files, rows and bytes that a scan reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ScanCost {
     /// Number of files with at least one row group to read.
     pub files: u64,
-    /// Number of rows in the row groups that the scan reads; `None` if a file does not state it.
+    /// Number of rows in the row groups that the scan reads; `None` if it is unknown for a file.
     pub rows: Option<u64>,
     /// Compressed size of the columns that the scan reads, in bytes.
     pub bytes: u64,

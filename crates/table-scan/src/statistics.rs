@@ -1,6 +1,6 @@
-//! Converts the statistics in manifests to those of DataFusion: row counts, null counts, bounds,
-//! and sizes in bytes, by which joins are ordered. A bound is exact if some row has this value. For
-//! files with deletes, no statistics are exact.
+//! Converts the statistics in manifests to DataFusion's statistics: row counts, null counts,
+//! bounds, and sizes in bytes. The sizes determine the order of joins. A bound is exact if at least
+//! one row has this value. For files with deletes, no statistics are exact.
 
 use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::datatypes::{DataType, Schema, UInt64Type};
@@ -10,8 +10,8 @@ use datafusion::functions_aggregate::min_max::{MaxAccumulator, MinAccumulator};
 use datafusion::logical_expr::Accumulator;
 use headwater_tables::ScanPlan;
 
-/// Maximum number of files for which each file has statistics of its own. For more files, only the
-/// totals are given, because statistics for each file would cost more than they save.
+/// Maximum number of files with separate statistics for each file. For more files, only the totals
+/// are returned, because statistics for each file would cost more time than they save.
 const FILES_MAX: usize = 256;
 
 /// Assumed size in bytes of a value without a fixed width.

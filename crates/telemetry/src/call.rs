@@ -33,10 +33,10 @@ impl Telemetry {
         Some(CallTrace { telemetry, job, call, queue, handler, position, began })
     }
 
-    /// Ends the queue span of a call. Returns the span of the handler, which is the parent of spans
-    /// that the handler creates and of its accesses to the lake. For a trace that is not recorded,
-    /// returns the context of the job, so that the handler records no spans either. Returns `None`
-    /// if traces are off.
+    /// Ends the queue span of a call. Returns the span of the handler, which is the parent of the
+    /// spans that the handler creates and of its accesses to the lake. If the trace is not
+    /// recorded, returns the context of the job, so that the handler does not record spans either.
+    /// Returns `None` if traces are off.
     pub fn run_call(
         &self,
         call: Option<&mut CallTrace>,

@@ -54,11 +54,11 @@ impl Collector {
             .timeout(EXPORT_TIMEOUT)
             .redirect(reqwest::redirect::Policy::none())
             .default_headers(options.header_map()?)
-            // Otherwise, the client would read the environment variables for proxies.
+            // Use no proxy. Otherwise, the client would read the environment variables for proxies.
             .no_proxy()
             .build()
             .map_err(|error| Error::Exporter { reason: error.to_string() })?;
-        // An empty builder, because the default one reads environment variables.
+        // Use an empty builder, because the default builder reads environment variables.
         let resource = Resource::builder_empty();
         let resource = resource.with_attributes(options.resource_attributes()?).build();
         Ok(Collector { client, url, resource: (&resource).into() })
@@ -159,8 +159,8 @@ mod tests {
         }
     }
 
-    /// Starts a collector that sends one of the responses to each request. Returns its URL, and the
-    /// heads of the requests after the last response.
+    /// Starts a collector that sends one of the responses to each request. Returns its URL, and a
+    /// thread that returns the heads of the requests after the last response.
     fn collector(answers: Vec<Vec<u8>>) -> (String, std::thread::JoinHandle<Vec<String>>) {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let url = format!("http://{}", listener.local_addr().expect("an address"));

@@ -5,8 +5,8 @@ use std::fmt;
 use opentelemetry::trace::{SpanContext, SpanId, TraceFlags, TraceId, TraceState};
 use uuid::Uuid;
 
-/// The version of the header `traceparent` that is written. Later versions are also accepted,
-/// because they start with the same fields.
+/// The version of the header `traceparent` that this crate writes. When it reads the header, it
+/// also accepts later versions, because they start with the same fields.
 const VERSION: &str = "00";
 
 /// The flag of a trace that is recorded.

@@ -42,7 +42,7 @@ impl ExportQueue {
         let (reply, done) = oneshot::channel();
         let flush = async {
             if self.0.send(Message::Flush(reply)).await.is_ok() {
-                // An error means that the thread has ended.
+                // An error of the channel means that the thread has ended.
                 let _ = done.await;
             }
         };
@@ -61,8 +61,8 @@ pub(crate) fn start(options: &TelemetryOptions, metrics: SpanMetrics) -> Result<
     let failed = |error: std::io::Error| Error::Exporter { reason: error.to_string() };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(failed)?;
-    // A separate thread, because the encoding of many spans needs processor time, and the threads
-    // of requests must not wait for it.
+    // Use a separate thread: the encoding of many spans needs processor time, and the threads of
+    // requests must not wait for it.
     let work = move || runtime.block_on(export_all(collector, queue, metrics));
     let thread = std::thread::Builder::new().name("headwater-traces".to_owned());
     thread.spawn(work).map_err(failed)?;

@@ -23,7 +23,8 @@ pub(crate) struct JobTrace {
 
 impl Telemetry {
     /// Records that a job exists. Its span is a child of the event that caused the job, or of the
-    /// request in whose scope the job was created. Otherwise, it is the first span of a trace.
+    /// request in whose scope the job was created. Without an event and a request, the span is the
+    /// first span of a trace.
     pub fn begin_job(&self, job: JobId, event: Option<&str>) {
         self.with_jobs(|jobs| {
             let event = event.and_then(|id| Uuid::from_str(id).ok());
@@ -123,7 +124,7 @@ impl Telemetry {
         if let Some(problem) = error {
             span.set("error.type", problem.code.to_string());
         }
-        // Messages may contain values of rows.
+        // Omit messages, because they may contain values of rows.
         span.end_at(error.map(|problem| problem.code.to_string()), ended);
     }
 
@@ -198,7 +199,7 @@ mod tests {
         let context = telemetry.of_job(job).expect("a context");
         assert_eq!((context.trace, context.is_sampled), (parent.trace, false));
         assert!(telemetry.begin(Some(context), "commit").is_none());
-        // The handler gets the context, so that its own spans are not recorded either.
+        // The handler gets the context, so that the handler does not record its spans either.
         let mut call = telemetry.begin_call(Some(job), "f");
         assert!(call.is_none());
         assert_eq!(telemetry.run_call(call.as_mut(), Some(job)), Some(context));

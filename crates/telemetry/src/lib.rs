@@ -2,8 +2,8 @@
 //! export.
 //!
 //! [`Telemetry`] is the handle. By default it is off, and creates no spans. The id of a trace is
-//! the id of its event or job, so no other context is stored: a component finds the parent of a
-//! span by the id of the job, or otherwise in the scope of the current task. A separate thread
+//! the id of its event or job, so no other context is stored. A component finds the parent of a
+//! span by the id of the job or, without a job, in the scope of the current task. A separate thread
 //! exports the spans. If its queue is full, spans are dropped and counted, so that work never waits
 //! for the export.
 

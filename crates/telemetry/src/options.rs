@@ -63,7 +63,8 @@ impl TelemetryOptions {
         Ok(headers)
     }
 
-    /// Returns the attributes of the service. Its name takes precedence over an attribute.
+    /// Returns the attributes of the service. The option for its name takes precedence over an
+    /// attribute with the name.
     pub(crate) fn resource_attributes(&self) -> Result<Vec<KeyValue>> {
         let pairs = pairs(&self.attributes).ok_or(Error::InvalidList { what: "attributes" })?;
         let mut all: Vec<KeyValue> =

@@ -11,7 +11,7 @@ pub async fn in_scope<T>(context: Option<TraceContext>, work: impl Future<Output
     CURRENT.scope(context, work).await
 }
 
-/// Returns a future that runs in the current scope, even in another task.
+/// Returns a future that runs in the current scope, even if another task polls it.
 pub fn with_current<T>(work: impl Future<Output = T>) -> impl Future<Output = T> {
     in_scope(current(), work)
 }

@@ -18,8 +18,8 @@ use crate::job_trace::JobTrace;
 use crate::span::NewSpan;
 use crate::{Result, SpanKind, SpanTimer, TelemetryOptions, TraceContext};
 
-/// Maximum number of unfinished events with links to requests. Above it, the links of the oldest
-/// events are removed.
+/// Maximum number of unfinished events with links to requests. Above this number, the links of the
+/// oldest events are removed.
 const CAUSES_MAX: u64 = 10_000;
 
 /// The handle of traces. Clones share the export. The default is off: it creates no spans.
@@ -69,9 +69,9 @@ impl Telemetry {
         self.timer(context, Some(parent), name.into(), SpanKind::Internal)
     }
 
-    /// Begins the span of a request. `parent` is the span of the client, if the request names one;
-    /// otherwise, the span is the first one of a new trace. Returns `None` if traces are off or the
-    /// client does not record the trace.
+    /// Begins the span of a request. `parent` is the span of the client, if the request contains
+    /// one. Without it, the span is the first span of a new trace. Returns `None` if traces are off
+    /// or the client does not record the trace.
     pub fn begin_request(
         &self,
         parent: Option<TraceContext>,

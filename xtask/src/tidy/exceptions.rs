@@ -1,4 +1,4 @@
-//! The exceptions file: tolerated numbers that exceed a limit. These numbers may only shrink.
+//! The exceptions file: tolerated numbers that exceed a limit. They may only shrink.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -10,7 +10,7 @@ use crate::process;
 const PATH: &str = "xtask/tidy-exceptions.toml";
 
 const HEAD: &str = "\
-# Limits of `cargo xtask tidy` that the tree exceeds today: subject = the number it may have.
+# Limits of `cargo xtask tidy` that the tree exceeds today: each subject and its number.
 # `cargo xtask tidy --update` rewrites this file; the sum of a section may only shrink.
 ";
 

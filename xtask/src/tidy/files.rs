@@ -5,7 +5,7 @@ use std::path::Path;
 use super::rules::{self, Measurement, Rule};
 use super::{functions, source, words};
 
-/// Files whose text is not written for readers, or that define the banned words.
+/// Files that are generated, or that define the banned words.
 const WITHOUT_WORDS: [&str; 4] =
     ["Cargo.lock", "xtask/src/tidy/", "xtask/tidy-exceptions.toml", "docs/reference/openapi.json"];
 

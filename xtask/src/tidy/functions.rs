@@ -1,4 +1,5 @@
-//! The functions of a source file: length, parameters, and the type they belong to.
+//! The functions of a source file: their length, their parameters, and the type to which they
+//! belong.
 
 use super::source::{closing, is_word, line};
 

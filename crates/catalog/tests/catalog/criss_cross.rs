@@ -82,7 +82,7 @@ async fn different_resolutions_of_criss_cross_merges_conflict() {
     let report = merge(&catalog, "dev", "main").await.expect("a report");
     assert_eq!(report.outcome, MergeOutcome::Conflict);
     assert_eq!(report.conflicts[0].table, name("a"));
-    // If one branch then makes the same change as the other, there is no conflict.
+    // If one branch then makes the same change as the other branch, there is no conflict.
     set(&catalog, "dev", &[("a", 2)]).await.expect("a commit");
     let report = merge(&catalog, "dev", "main").await.expect("a report");
     assert_eq!(report.outcome, MergeOutcome::Merged);

@@ -12,7 +12,7 @@ use crate::support::{fork, name, open, pairs, request, set, tables};
 const WRITERS: u32 = 8;
 const COMMITS: u32 = 15;
 
-/// Commits to a table that no other writer changes, so no commit is rejected.
+/// Commits to a table that no other writer changes. So no commit may be rejected.
 async fn write_own_table(catalog: Catalog, writer: u32) -> Vec<CommitId> {
     let table = format!("table_{writer}");
     let mut made = Vec::new();

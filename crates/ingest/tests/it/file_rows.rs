@@ -99,7 +99,7 @@ async fn a_description_reads_only_the_start_of_a_file() {
         let counter = ByteCounter::default();
         let rows = importer.open(&request, &counter).await.unwrap();
         assert_eq!(described, rows.schema(), "{name}");
-        // Such a file is read once for its types, and then for its rows.
+        // A file of this format is read once for its types, and again for its rows.
         assert_eq!(counter.get(), bytes, "{name}");
         let batches: Vec<_> = rows.read(&[0]).unwrap().try_collect().await.unwrap();
         assert_eq!(count(&batches) as i64, ROWS, "{name}");

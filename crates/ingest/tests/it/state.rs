@@ -131,7 +131,7 @@ async fn concurrent_imports_import_every_file_exactly_once() {
     for number in 0..24 {
         lake.file(&format!("{number}.csv"), format!("id\n{number}\n"));
     }
-    // Two of the concurrent imports contain the same file. The table does not exist before.
+    // Two of the concurrent imports contain the same file, and the table does not exist yet.
     let imports: Vec<_> = (0..8_usize)
         .map(|worker| {
             let lake = lake.clone();

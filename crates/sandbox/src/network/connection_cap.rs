@@ -15,7 +15,7 @@ const PER_CALL_MAX: usize = 1024;
 /// The maximum number of concurrent connections of all calls.
 const TOTAL_MAX: u64 = 1 << 16;
 
-/// Divisor that computes the connection limit from the descriptor limit. A connection uses two
+/// The connection limit is the descriptor limit divided by this number: a connection uses two
 /// descriptors, and half of all descriptors must stay free.
 const DESCRIPTORS_PER_CONNECTION: u64 = 4;
 
@@ -55,8 +55,8 @@ impl ConnectionCap {
         let full = |_| {
             let max = self.max;
             format!(
-                "all functions together hold {max} connections, the limit that follows from the \
-                 server's `ulimit -n`; raise it to allow more"
+                "all functions together have {max} connections, the limit that follows from the \
+                 server's `ulimit -n`; raise this limit to allow more"
             )
         };
         self.permits.clone().try_acquire_owned().map_err(full)

@@ -46,9 +46,9 @@ impl DeniedHosts {
         }
     }
 
-    /// Returns the hint for an exception with this message. The hint contains the denied host that
-    /// the message contains. If the message contains no denied host but `unreachable` is set, the
-    /// hint contains the last denied host.
+    /// Returns the hint for an exception with this message. If the message contains a denied host,
+    /// the hint names this host. Otherwise, if `unreachable` is set, the hint names the last denied
+    /// host.
     pub fn hint(&self, message: &str, unreachable: bool) -> Option<String> {
         let hosts = self.0.lock();
         let named = hosts.iter().rfind(|host| message.contains(&host.name));

@@ -1,5 +1,5 @@
-//! DNS for sandboxes: queries are forwarded to the host's nameservers. Queries of a sandbox with a
-//! list of hosts are not forwarded, and the response for an unlisted name is "no such name".
+//! DNS for sandboxes: queries are forwarded to the host's nameservers. If a sandbox has a list of
+//! hosts, its queries are not forwarded, and the response for an unlisted name is "no such name".
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
@@ -46,7 +46,7 @@ pub(super) async fn serve(socket: UdpSocket, proxy: Arc<Proxy>) {
     let mut buffer = vec![0; 4096];
     loop {
         let Ok((length, client)) = socket.recv_from(&mut buffer).await else {
-            // The error belongs to an earlier response, whose client had already closed its socket.
+            // The error is about an earlier response whose client had already closed its socket.
             tokio::time::sleep(Duration::from_millis(1)).await;
             continue;
         };
@@ -58,7 +58,7 @@ pub(super) async fn serve(socket: UdpSocket, proxy: Arc<Proxy>) {
             continue;
         }
         let Ok(permit) = open.clone().acquire_owned().await else { return };
-        // If no connection permit is free, drop the query. For the client, the packet is lost.
+        // If no connection permit is free, drop the query. The client sees a lost packet.
         let Ok(descriptors) = proxy.policy().connections().acquire() else { continue };
         let (query, nameservers) = (buffer[..length].to_vec(), nameservers.clone());
         let socket = socket.clone();
@@ -77,7 +77,8 @@ pub(super) async fn serve(socket: UdpSocket, proxy: Arc<Proxy>) {
 async fn deny(query: &[u8], proxy: &Proxy) -> Option<Vec<u8>> {
     let (name, end) = name_of(query)?;
     let listed = proxy.policy().lists(&name);
-    // Do not report queries below `.arpa`, because libraries send them on their own.
+    // Do not report queries below `.arpa`, because libraries send such queries without a request of
+    // the user's code.
     if !listed && !name.to_ascii_lowercase().ends_with(".arpa") {
         // Report only valid host names, because any other name may be arbitrary text.
         let host = name.parse::<Host>().ok().filter(|host| host.port.is_none());

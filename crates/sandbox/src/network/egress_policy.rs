@@ -91,7 +91,7 @@ pub struct EgressPolicy {
 /// Allowed addresses. The host's own addresses are always denied.
 #[derive(Debug, Clone)]
 enum AllowedAddresses {
-    /// All addresses. These nameservers resolve names.
+    /// All addresses. The nameservers resolve names.
     Public(Vec<SocketAddr>),
     /// These addresses, each with the host that resolves to it.
     Only(Vec<(IpAddr, Host)>),
@@ -134,10 +134,10 @@ impl EgressPolicy {
         EgressPolicy { listed, hosts, connections, denied_hosts: Arc::default() }
     }
 
-    /// Returns the addresses to try for a requested destination, or the reason for its denial.
+    /// Returns the addresses to which to connect for a requested destination, or the reason why it
+    /// is denied.
     pub(super) fn targets(&self, wanted: SocketAddr) -> Result<Vec<SocketAddr>, Denial> {
-        // Connect to a NAT64 address as it is, because the embedded IPv4 address may be
-        // unreachable.
+        // Connect to a NAT64 address itself, because the embedded IPv4 address may be unreachable.
         let address = wanted.ip().to_canonical();
         let wanted = SocketAddr::new(address, wanted.port());
         let is_own = |address| self.connections.is_own(address);
@@ -152,8 +152,8 @@ impl EgressPolicy {
         listed.then_some(targets).ok_or_else(|| Denial::Unlisted(self.listed.as_listed(wanted)))
     }
 
-    /// Returns true if the sandbox can query nameservers. Otherwise, it resolves only the names in
-    /// its hosts file.
+    /// Returns true if the sandbox can query nameservers. If false, the sandbox resolves only the
+    /// names in its hosts file.
     pub(super) fn resolves(&self) -> bool {
         matches!(self.listed, AllowedAddresses::Public(_))
     }
@@ -290,7 +290,7 @@ mod tests {
                 "the address is reached through NAT64 or 6to4"
             );
         }
-        // Of the host, a sandbox can reach only the nameserver, and only by the reserved address.
+        // On the host, a sandbox can reach only the nameserver, and only at the reserved address.
         assert_eq!(public.targets(NAMESERVER).unwrap(), ["127.0.0.53:53".parse().unwrap()]);
         assert_eq!(targets("127.0.0.53:53"), 0);
     }

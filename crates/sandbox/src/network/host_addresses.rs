@@ -13,14 +13,15 @@ const DESTINATION: u16 = 1;
 /// The type of a route to another machine.
 const UNICAST: u8 = 1;
 
-/// Returns true if a connection to this address would end on the host: the address belongs to one
-/// of its interfaces, or the route to the address does not lead to another machine. Returns false
-/// for unreachable addresses.
+/// Returns true if a connection to this address would end on the host. This is the case if the
+/// address belongs to one of its interfaces, or if the route to the address does not lead to
+/// another machine. Returns false for unreachable addresses.
 pub fn is_own_address(address: IpAddr) -> bool {
     match route_to(address) {
         Ok(kind) => kind != UNICAST,
         Err(rustix::io::Errno::NETUNREACH | rustix::io::Errno::HOSTUNREACH) => false,
-        // On an error, treat the address as the host's, so that the connection is denied.
+        // On an error, treat the address as an address of the host, so that the connection is
+        // denied.
         Err(_) => true,
     }
 }

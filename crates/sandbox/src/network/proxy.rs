@@ -67,7 +67,7 @@ pub(super) struct Proxy {
     permits: Arc<Semaphore>,
 }
 
-/// Serves the network of a call in a separate task. The task ends after `over` is cancelled and the
+/// Serves the network of a call in a separate task. The task ends after `over` is cancelled and all
 /// bytes that the function has sent are forwarded.
 pub fn serve_proxy(
     sockets: ProxySockets,
@@ -83,7 +83,7 @@ pub fn serve_proxy(
         let mut connections = JoinSet::new();
         let accepting = async {
             loop {
-                // The other accepts are cancelled, which loses no connection.
+                // The other calls of accept are cancelled. This loses no connection.
                 let accepts = listeners.iter().map(|listener| Box::pin(listener.accept()));
                 let (accepted, ..) = futures::future::select_all(accepts).await;
                 let Ok(permit) = proxy.permits.clone().acquire_owned().await else { return };
@@ -127,7 +127,7 @@ impl Proxy {
                 let _ = inside.set_nodelay(true);
                 let _ = copy_bidirectional(&mut inside, &mut outside).await;
             }
-            // Reset the connection, as a host does that refuses connections.
+            // Reset the connection, as a host that refuses connections does.
             _ => drop(inside.set_zero_linger()),
         }
     }

@@ -1,8 +1,8 @@
 //! Records of control groups, for the cleanup after a killed spawner.
 //!
-//! A spawner removes its groups when it exits, even after its server was killed. But the groups of
-//! a killed spawner remain. The next spawner may run in another part of the hierarchy and could not
-//! find these groups, so a file records their paths.
+//! A spawner removes its groups when it exits, even if its server was killed. But the groups of a
+//! killed spawner remain. The next spawner may run in another part of the hierarchy, where it
+//! cannot find these groups. So a file records their paths.
 
 use std::fs;
 use std::io::{self, Write as _};
@@ -20,7 +20,7 @@ const NAME: &str = ".spawner-";
 pub(crate) struct CgroupRecord(PathBuf);
 
 impl CgroupRecord {
-    /// Records the groups of a spawner that has just started.
+    /// Records the groups of a spawner, immediately after its start.
     pub(crate) fn write(folder: &Path, report: &HostReport) -> io::Result<Self> {
         let folders = report.groups.folders();
         let lines: Vec<_> = folders.iter().map(|group| group.to_string_lossy()).collect();

@@ -1,15 +1,15 @@
 //! Sandbox of a clone, created inside the sandbox of its zygote.
 //!
 //! A zygote has no privileges, so it cannot create namespaces or mounts. The spawner cannot create
-//! a process with the zygote's memory. So each does one half of the work:
+//! a process with the zygote's memory. So the work is divided between them:
 //!
 //! 1. The spawner starts a *fork helper*. The helper enters the zygote's namespaces, switches to
 //!    the zygote's user and clones the first process of a new sandbox. This process is in a new
 //!    user namespace, which belongs to the zygote's user and owns all other new namespaces.
 //! 2. The first process mounts the clone's own file systems, drops its privileges and sends the
 //!    zygote an order with its namespaces.
-//! 3. The zygote forks. The fork may enter the namespaces, because its user owns them. It forks
-//!    again to enter the pid namespace, drops the gained privileges, and waits.
+//! 3. The zygote forks. The fork may enter the namespaces, because its user owns them. To enter the
+//!    pid namespace, it forks again. The new process drops the gained privileges, and waits.
 //!
 //! All these steps happen before the call. At the start of the call, the first process mounts the
 //! project, drops its last privilege and sends the clone its descriptors. If the project is in a
@@ -260,8 +260,8 @@ fn send_order(
 fn reap_processes() -> ! {
     loop {
         if system::wait_for_signal() == libc::SIGTERM {
-            // The function is the next process in this pid namespace after its init process, so its
-            // id is 2.
+            // In this pid namespace, the function is the next process after the init process, so
+            // its id is 2.
             system::kill(2, libc::SIGTERM);
         }
         while system::wait_child(-1).is_some() {}

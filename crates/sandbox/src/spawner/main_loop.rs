@@ -25,7 +25,7 @@ use crate::protocol::{Confinement, Exit, HostReport, ProcessEnd, ProcessSpec, Re
 /// Interval between checks of remaining groups and processes.
 const RETRY_EVERY: Duration = Duration::from_millis(50);
 
-/// Idle time before the first attempt to remove the groups of ended processes.
+/// Idle time of the main loop before the first attempt to remove the groups of ended processes.
 const IDLE: Duration = Duration::from_millis(5);
 
 /// The number of unremoved groups above which removal starts without idle time.
@@ -39,7 +39,7 @@ const SHUTDOWN_MAX: Duration = Duration::from_secs(10);
 pub fn spawner_main() -> ExitCode {
     let _ = rustix::process::setsid();
     let _ = rustix::thread::set_name(c"hw-spawner");
-    // Calls wait for the spawner, so it uses a short time slice. The processes that it starts get
+    // Calls wait for the spawner, so it has a short time slice. The processes that it starts have
     // the default slice.
     set_short_time_slice();
     crate::network::raise_descriptor_limit();
@@ -76,7 +76,7 @@ pub(super) struct MainLoop {
     pub(super) processes: HashMap<u64, ManagedProcess>,
     /// Clones whose sandboxes are being created.
     pub(super) pending: HashMap<u64, PendingClone>,
-    /// Fork helpers that have finished but are not reaped yet.
+    /// Fork helpers that have finished their work but are not reaped yet.
     pub(super) fork_helpers: Vec<(i32, OwnedFd)>,
     /// True if there may be child processes that a fork helper has not reported.
     pub(super) unknown_children: bool,
@@ -141,8 +141,8 @@ impl MainLoop {
         self.reply(&Reply::Ready(report));
     }
 
-    /// Returns true if this process can create mounts for sandboxes. Root of a user namespace
-    /// cannot if its mount namespace belongs to another user namespace.
+    /// Returns true if this process can create mounts for sandboxes. The root user of a user
+    /// namespace cannot do this if its mount namespace belongs to another user namespace.
     fn mounts_folders(&self) -> bool {
         self.privilege == Privilege::Root
             && mounts::clone_of(Path::new("/dev/null"), mounts::READ_ONLY).is_ok()
@@ -245,7 +245,7 @@ impl MainLoop {
     fn reaped(&mut self, zygote: u64, pid: i32, status: i32) {
         let clones = self.processes.iter().filter(|(_, process)| process.zygote == Some(zygote));
         for id in clones.map(|(id, _)| *id).collect::<Vec<_>>() {
-            // The clone sent its process id before its function could end, so the id can be read
+            // The clone has sent its process id before its function ended, so the id can be read
             // now.
             self.receive_status(id);
             if let Some(clone) = self.processes.get_mut(&id)
@@ -272,8 +272,8 @@ impl MainLoop {
         messages
     }
 
-    /// Returns and resets the CPU time for the fork of the clone with these messages. The reset
-    /// keeps the total CPU time of all processes correct.
+    /// Returns the CPU time for the fork of the clone that sent these messages, and resets the
+    /// time. Without the reset, the time would count twice in the total CPU time of all processes.
     fn take_fork_cpu_us(&mut self, messages: &[StatusMessage], zygote: Option<u64>) -> u64 {
         let forked = messages.iter().any(|one| matches!(one, StatusMessage::Cloned { .. }));
         let zygote = zygote.filter(|_| forked).and_then(|zygote| self.processes.get_mut(&zygote));

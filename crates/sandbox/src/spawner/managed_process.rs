@@ -144,7 +144,8 @@ impl ManagedProcess {
 
     /// Returns true if the function or its descendants may still have one of the files `inputs`
     /// (inode numbers) open or mapped. Skips the first process of a sandbox, because it runs no
-    /// user code. Also returns true if the group has more processes than the two of an idle worker.
+    /// user code. Also returns true if the group has more than two processes, because an idle
+    /// worker has exactly two.
     pub(super) fn has_any(&self, inputs: &[u64]) -> bool {
         let processes = self.group.processes();
         processes.is_empty()
@@ -199,7 +200,7 @@ fn has_any(pid: i32, inputs: &[u64]) -> io::Result<bool> {
     let mut sockets = 0;
     for (number, entry) in std::fs::read_dir(format!("/proc/{pid}/fd"))?.enumerate() {
         let file = std::fs::metadata(entry?.path())?;
-        // A second socket could hold an unreceived message with one of the files.
+        // A second socket could contain an unreceived message with one of the files.
         sockets += usize::from(file.file_type().is_socket());
         if number >= FILES_MAX || sockets > 1 || inputs.contains(&file.ino()) {
             return Ok(true);

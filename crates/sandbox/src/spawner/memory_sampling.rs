@@ -16,15 +16,15 @@ use super::managed_process::ManagedProcess;
 /// The interval between two samples.
 pub(super) const SAMPLE_EVERY: Duration = Duration::from_millis(20);
 
-/// Address space that libraries reserve without using it: allocator arenas and thread stacks.
+/// Address space that libraries reserve without using it, for allocator arenas and thread stacks.
 const RESERVED_BYTES: u64 = 8 << 30;
 
 /// The maximum number of sampled processes per function.
 const PROCESSES_MAX: usize = 10_000;
 
 /// Returns the maximum private memory in bytes that a process may reserve in addition to its
-/// initial memory. Reserved memory that is not used costs nothing, so the only purpose of this
-/// limit is to prevent a growth that is too fast for sampling.
+/// initial memory. Memory that is reserved but not used costs nothing. The only purpose of this
+/// limit is to prevent growth that is too fast for sampling.
 pub(super) fn data_bytes_max(memory_bytes: u64) -> u64 {
     memory_bytes.saturating_mul(2).saturating_add(RESERVED_BYTES)
 }
@@ -34,8 +34,8 @@ pub(super) fn data_bytes_max(memory_bytes: u64) -> u64 {
 pub(super) struct MemorySampler {
     /// The limit in bytes; `None` if a control group enforces it.
     limit: Option<u64>,
-    /// The process of a clone's function. The process is not a descendant of the first process of
-    /// its sandbox.
+    /// The process of a clone's function, which is not a descendant of the first process of its
+    /// sandbox.
     function: Option<i32>,
     /// Private memory that a clone shares with its zygote, in bytes.
     inherited_bytes: u64,

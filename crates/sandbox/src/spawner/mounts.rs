@@ -1,6 +1,6 @@
-//! Mounts handled as descriptors. Mounts are created detached, get their attributes, and are then
-//! attached. This way, sources are opened before other mounts hide them, and every visible mount
-//! has its restrictions.
+//! Mounts handled as descriptors. A mount is created detached, gets its attributes, and is then
+//! attached. So sources are opened before other mounts hide them, and a mount has its restrictions
+//! as soon as it is visible.
 
 use std::io::Result;
 use std::os::fd::{AsFd, OwnedFd};

@@ -1,5 +1,5 @@
-//! Clones whose sandboxes are being created by fork helpers. This takes milliseconds, and much
-//! longer on a busy machine. Meanwhile the spawner handles other requests.
+//! Clones whose sandboxes are being created by fork helpers. The creation takes milliseconds, and
+//! much longer on a busy machine. Meanwhile the spawner handles other requests.
 //!
 //! A process cloned by a fork helper is a child of the spawner even before the helper reports it.
 //! If a helper fails or hangs, unreported children are found in `/proc` and killed.
@@ -165,7 +165,8 @@ impl MainLoop {
         self.fork_helpers.retain(|(helper, _)| *helper != pid);
     }
 
-    /// Kills and reaps unreported children, unless a pending clone could own one of them.
+    /// Kills and reaps unreported children. Does nothing while a pending clone could own one of
+    /// them.
     pub(super) fn end_unknown_children(&mut self) {
         if !self.unknown_children || !self.pending.is_empty() {
             return;

@@ -1,10 +1,11 @@
 //! Setup of a new process until its program starts.
 //!
-//! In a sandbox the cloned process is the first of its pid namespace. It builds the root file
-//! system, drops all privileges and starts the program as its child. After that, it only forwards
-//! SIGTERM and reaps processes. It exits when the program ends, and the kernel then kills all other
-//! processes of the namespace. A function without a sandbox also has such a first process, which
-//! adopts and kills its orphans. For a tool, the cloned process itself executes the program.
+//! In a sandbox, the cloned process is the first process of its pid namespace. It builds the root
+//! file system, drops all privileges and starts the program as its child. After that, it only
+//! forwards SIGTERM and reaps processes. It exits when the program ends, and the kernel then kills
+//! all other processes of the namespace. A function without a sandbox also has such a first
+//! process, which adopts and kills its orphans. For a tool, the cloned process itself executes the
+//! program.
 
 use std::collections::BTreeMap;
 use std::ffi::CString;
@@ -119,7 +120,7 @@ pub(super) fn run_until_done(
 
 /// Closes all descriptors of the spawner except those of this process and `more`.
 pub(super) fn close_spawner_descriptors(setup: &ProcessSetup, more: &[BorrowedFd<'_>]) {
-    // Zygotes and clones keep the spawner's short slice until the end of the boost.
+    // Zygotes and clones keep the spawner's short time slice until their CPU boost ends.
     if matches!(setup.spec.confinement, Confinement::Tool) {
         set_default_time_slice();
     }
@@ -247,7 +248,7 @@ pub(super) fn drop_capabilities() -> StepResult {
 /// Drops all capabilities of the bounding set, and switches to a user that owns no files.
 pub(super) fn switch_user(user: u32) -> StepResult {
     for capability in CapabilitySet::all().iter() {
-        // Ignore errors, because some capabilities do not exist in the kernel or in the process.
+        // Ignore errors, because the kernel or the process may not have some of the capabilities.
         let _ = rustix::thread::remove_capability_from_bounding_set(capability);
     }
     let (uid, gid) = (Uid::from_raw(user), Gid::from_raw(user));
@@ -350,7 +351,7 @@ fn supervise(setup: ProcessSetup) -> StepResult<i32> {
 
 /// Applies the last restrictions before the program starts: landlock if the process has its own
 /// root, and the system call filter. Clones of a zygote apply landlock themselves, because each
-/// clone has another `/tmp`.
+/// clone has its own `/tmp`.
 fn restrict(setup: &ProcessSetup) -> StepResult {
     if matches!(setup.spec.confinement, Confinement::Sandbox(_))
         && !setup.spec.zygote

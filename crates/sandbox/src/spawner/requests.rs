@@ -31,7 +31,7 @@ impl MainLoop {
             Ok(Request::Resume { id }) => {
                 if let Some(process) = self.processes.get_mut(&id) {
                     process.group.set_weight(CpuWeight::Boosted);
-                    // Ignore an error, because the client detects that the process is still frozen.
+                    // Ignore an error: the client detects that the process is still frozen.
                     let _ = process.group.freeze(false);
                 }
             }

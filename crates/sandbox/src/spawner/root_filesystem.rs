@@ -195,7 +195,7 @@ pub(super) fn write_files(folder: &Path, files: &ProjectFiles) -> io::Result<()>
             return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
         }
         let path = folder.join(path);
-        // Most files are in the same folder as the file before them.
+        // Most files are in the same folder as the previous file.
         if let Some(parent) = path.parent().filter(|parent| *parent != created) {
             fs::create_dir_all(parent)?;
             parent.clone_into(&mut created);
@@ -208,7 +208,7 @@ pub(super) fn write_files(folder: &Path, files: &ProjectFiles) -> io::Result<()>
     Ok(())
 }
 
-/// Name of the folder with the files for name resolution, which differ for each call.
+/// Name of the folder with the files for name resolution. These files differ for each call.
 const CALL: &str = "call";
 
 fn configuration(stage: &Path, user: u32) -> io::Result<()> {

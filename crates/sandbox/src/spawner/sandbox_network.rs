@@ -35,8 +35,8 @@ impl SandboxNetwork {
     /// Sets up the network of this process. The loopback interface must be up.
     pub(super) fn create() -> StepResult<SandboxNetwork> {
         step("route every address to the loopback interface", route(libc::AF_INET))?;
-        // Set up IPv6 only if the host has IPv6, because the server could not forward its
-        // connections otherwise.
+        // Set up IPv6 only if the host has IPv6. Otherwise, the server could not forward the
+        // connections.
         let six = host_has_ipv6() && route(libc::AF_INET6).is_ok();
         step("redirect connections to the listener", redirect(six))?;
         let questions = step("listen for DNS queries", UdpSocket::bind(NAMESERVER))?;

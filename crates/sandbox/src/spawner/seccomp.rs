@@ -1,9 +1,9 @@
 //! System call filter for functions.
 //!
-//! The filter is a deny list, because packages use many different system calls. The isolation is
-//! provided by namespaces, missing capabilities and landlock. The filter denies calls that have
-//! often had kernel vulnerabilities and that no data function needs: mounts, namespaces, tracing,
-//! BPF, performance counters, keys, `io_uring` and uncommon socket families.
+//! The filter is a deny list, because packages use many different system calls. Namespaces, missing
+//! capabilities and landlock provide the isolation. The filter denies system calls that often had
+//! vulnerabilities and that no data function needs: mounts, namespaces, tracing, BPF, performance
+//! counters, keys, `io_uring` and uncommon socket families.
 #![expect(unsafe_code, reason = "a system call without a safe wrapper")]
 
 use std::io::{Error, Result};
@@ -155,8 +155,8 @@ fn program(whose: ProcessKind) -> Vec<BpfInstruction> {
     program
 }
 
-/// Returns instructions that run `then` for the call `number`, with the lower half of an argument
-/// loaded. The call is allowed if `then` returns no result.
+/// Returns instructions that run `then` for the call `number`, after loading the lower half of an
+/// argument. The call is allowed if `then` returns no result.
 fn argument(number: libc::c_long, index: u32, then: &[BpfInstruction]) -> Vec<BpfInstruction> {
     let length = then.len() as u8 + 2;
     let mut part = vec![jump(EQUAL, number as u32, 0, length), load(ARGUMENTS + 8 * index)];

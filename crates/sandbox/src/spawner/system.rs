@@ -45,7 +45,8 @@ fn clone3(flags: i32, exit_signal: i32) -> Result<CloneResult> {
     }
 }
 
-/// Replaces the error for an exceeded namespace limit, which the kernel reports as a full disk.
+/// Replaces the error for an exceeded limit of namespaces, which the kernel reports as "no space
+/// left on device".
 fn clone_error(error: Error) -> Error {
     match error.raw_os_error() {
         Some(libc::ENOSPC) => Error::other("no more namespaces are allowed here"),
@@ -91,8 +92,8 @@ pub(super) fn close_on_exec_from(first: u32) -> Result<()> {
     if done == 0 { Ok(()) } else { Err(Error::last_os_error()) }
 }
 
-/// Closes all descriptors from 3 on except these. Only for a new process that does not use the
-/// owners of the closed descriptors afterwards.
+/// Closes all descriptors from 3 on except these. Call it only in a new process that does not use
+/// the owners of the closed descriptors afterwards.
 pub(super) fn close_all_but(kept: &[i32]) {
     let mut kept = kept.to_vec();
     kept.sort_unstable();
@@ -215,7 +216,7 @@ pub(super) fn kill_descendants() {
     }
 }
 
-/// Returns the children of this process, including ended ones that are not reaped yet.
+/// Returns the children of this process, including ended children that are not reaped yet.
 pub(super) fn own_children() -> Vec<i32> {
     let own = std::process::id();
     let text = std::fs::read_to_string(format!("/proc/{own}/task/{own}/children"));
@@ -291,7 +292,7 @@ pub(super) fn loopback_up(socket: BorrowedFd<'_>) -> Result<()> {
 }
 
 /// Sets the time slice of this thread and of threads that it starts; `None` sets the default. A
-/// thread with a shorter slice is scheduled sooner after its wake-up, with the same share of
+/// thread with a shorter slice is scheduled sooner after its wake-up, but gets the same share of
 /// processor time. Kernels before 6.12 ignore the value.
 pub(super) fn set_own_slice(slice: Option<Duration>) {
     set_slice(0, slice);

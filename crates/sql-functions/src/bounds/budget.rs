@@ -10,7 +10,7 @@ use datafusion::common::{DataFusionError, Result, config_err};
 use crate::error::Error;
 use crate::memory::TotalMemory;
 
-/// Number of times that a folded constant is assumed to be repeated: once for each row of a batch.
+/// Assumed number of repetitions of a folded constant: one for each row of a batch.
 const BATCH_ROWS: u64 = 8192;
 
 /// Size up to which constants are always folded, in bytes.
@@ -44,7 +44,7 @@ impl FunctionMemory {
         }
     }
 
-    /// Sets whether the optimizer is running. While it runs, it folds constants, and lower limits
+    /// Records whether the optimizer is running. While it runs and folds constants, lower limits
     /// apply.
     pub fn set_planning(&self, planning: bool) {
         self.planning.store(planning, Ordering::Relaxed);

@@ -55,8 +55,9 @@ pub(crate) fn register(state: &mut SessionState) -> Result<()> {
     Ok(())
 }
 
-/// Functions that the optimizer and the rules of this crate recognize by their Rust type, so they
-/// cannot be wrapped. Their results have a fixed size, or contain the arguments without a copy.
+/// Functions that the optimizer and the rules of this crate recognize by their Rust type. They
+/// cannot be wrapped, and need no limit: their results have a fixed size, or refer to the arguments
+/// without a copy.
 const KNOWN_BY_TYPE: [&str; 6] = ["get_field", "log", "named_struct", "power", "round", "struct"];
 
 /// Returns the function with limited results; `None` if its results are already limited, or if it
@@ -156,8 +157,8 @@ impl Invocation<'_> {
         too_large(self.inner.name(), size, scope, limit)
     }
 
-    /// Evaluates a call with constant arguments. A large result becomes an array that counts
-    /// towards the memory limit, because a scalar would be repeated for each row.
+    /// Evaluates a call with constant arguments. If the result is large, returns an array, which
+    /// counts towards the memory limit. A scalar would be repeated for each row.
     fn constant(self, call: &Call<'_>) -> Result<ColumnarValue> {
         let size = Estimates::new(call, self.rule, 1).total;
         let limit = self.memory.value_limit();
@@ -231,8 +232,8 @@ fn held(
 ) -> Result<ColumnarValue> {
     match result {
         ColumnarValue::Array(values) => {
-            // The result may share buffers with the arguments, so never charge more than the
-            // estimate.
+            // The result may share buffers with the arguments, which would count again. So never
+            // charge more than the estimate.
             let size = memory_bytes(&values).min(charge.bytes() as u64);
             charge.resize(function, size)?;
             Ok(ColumnarValue::Array(hold(values, charge)))

@@ -57,7 +57,7 @@ fn interval_steps(distance: i128, step: arrow::datatypes::IntervalMonthDayNano) 
     }
     let [months, days, nanoseconds] = parts;
     let step = (months * 28 + days) * DAY_NANOSECONDS + nanoseconds;
-    // One more step is possible, because negative days are subtracted last.
+    // Add one step, because negative days are subtracted last.
     steps(distance, step).saturating_add(1)
 }
 

@@ -1,9 +1,10 @@
 //! Memory limits on the results of scalar functions, operators and casts.
 //!
 //! Each registered function has a [`rules::Rule`] that estimates its result from its arguments. A
-//! call is rejected before it allocates. One value may use a quarter of the statement's memory
-//! limit. All results of a statement together may use the whole limit. Results are charged to the
-//! statement's [`FunctionMemory`] until the last batch that references them is dropped.
+//! call whose result would be too large is rejected before it allocates memory. One value may use a
+//! quarter of the statement's memory limit. All results of a statement together may use the whole
+//! limit. Results are charged to the statement's [`FunctionMemory`] until the last batch that
+//! references them is dropped.
 //!
 //! An estimate is an upper bound. If the estimate of a batch is too large, the batch is evaluated
 //! in slices of rows. Constant folding has the same limits. Aggregates and joins account for their

@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use super::budget::MemoryCharge;
 
-/// Size below which results are not charged, in bytes.
+/// Results below this size, in bytes, are not charged.
 pub(super) const UNCHARGED_BYTES: u64 = 256 << 10;
 
 /// A buffer with its charge, which is released when the buffer is dropped.

@@ -38,9 +38,9 @@ pub(super) fn pad<'a>(call: &'a Call<'_>) -> Estimate<'a> {
     })
 }
 
-/// Replaces negative lengths of `lpad` and `rpad` by zero. DataFusion does so only if the fill is a
-/// constant. Otherwise, DataFusion interprets the negative length as a large unsigned number and
-/// reserves that much memory.
+/// Replaces negative lengths of `lpad` and `rpad` by zero. DataFusion does this only if the fill is
+/// a constant. Otherwise, DataFusion interprets the negative length as a large unsigned number, and
+/// reserves memory of this size.
 ///
 /// Upstream: no issue found (November 2026)
 pub(super) fn clamp_length(arguments: &mut [ColumnarValue]) {
@@ -104,7 +104,8 @@ pub(super) fn array_to_string<'a>(call: &'a Call<'_>) -> Estimate<'a> {
     let separator = 1;
     Box::new(move |row| {
         let own = call.bytes(0, row);
-        // The list has at most as many numbers as its bytes divided by the width of a number.
+        // The maximum count of numbers in the list is its size in bytes, divided by the width of a
+        // number.
         let cells = leaf_cells(own, call);
         let each = call.bytes(separator, row).saturating_add(call.bytes(2, row));
         cells.saturating_mul(each.saturating_add(leaf_text(call))).saturating_add(own)
@@ -179,8 +180,8 @@ pub(super) fn regexp<'a>(call: &'a Call<'_>) -> Estimate<'a> {
     Box::new(move |row| pattern_bytes(call, row))
 }
 
-/// Returns the bytes of the compiled pattern. During a batch, every distinct compiled pattern stays
-/// in memory.
+/// Returns the bytes of the compiled pattern. All distinct compiled patterns stay in memory until
+/// the end of the batch.
 fn pattern_bytes(call: &Call<'_>, row: usize) -> u64 {
     let Some(pattern) = call.argument(1).filter(|pattern| !pattern.is_constant()) else { return 0 };
     match pattern.text(row) {

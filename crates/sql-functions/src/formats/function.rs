@@ -89,7 +89,7 @@ impl FormatTime {
     }
 }
 
-/// Formats each number. A pattern is compiled once for consecutive rows that have the same one.
+/// Formats each number. A pattern is compiled once for consecutive rows with the same pattern.
 fn formatted_numbers(numbers: &ArrayRef, formats: &StringArray) -> Result<ArrayRef> {
     let floats = numbers.as_primitive_opt::<Float64Type>();
     let digits = arrow::compute::cast(numbers, &DataType::Utf8)?;

@@ -1,8 +1,9 @@
 //! `to_char` and `date_format`: times as text.
 //!
-//! DataFusion's functions support only chrono's patterns and copy all other letters. Here, a format
-//! with a `%` is a chrono pattern. Otherwise `to_char` supports PostgreSQL's template patterns, and
-//! `date_format` Spark's pattern letters. Any other letter is an error.
+//! DataFusion's functions support only chrono's patterns and copy all other letters. In this
+//! module, a format with a `%` is a chrono pattern. In all other formats, `to_char` supports
+//! PostgreSQL's template patterns, and `date_format` Spark's pattern letters. Any other letter is
+//! an error.
 //!
 //! [`Format`] is a compiled format, [`DateTimeValue`] a value to format.
 //!

@@ -22,8 +22,8 @@ use datafusion::physical_expr_common::datum::apply;
 
 use super::rewrite_parts;
 
-/// Number of decimal places that are computed in addition to those of the dividend: the four places
-/// of the quotient, and one place for rounding.
+/// Number of decimal places that are computed in addition to the places of the dividend: four
+/// places of the quotient, and one place for rounding.
 const PLACES: i8 = 5;
 
 /// Replaces the divisions of a plan.

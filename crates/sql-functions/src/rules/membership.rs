@@ -189,7 +189,7 @@ impl<'a> SubqueryRows<'a> {
             outer_ref_columns.extend(self.columns.iter().cloned());
         }
         let plan = LogicalPlanBuilder::from(subquery.as_ref().clone());
-        // A correlated subquery gets no alias, because DataFusion resolves its outer references by
+        // Give a correlated subquery no alias, because DataFusion resolves its outer references by
         // its relation names.
         let plan = if self.depends() { plan } else { plan.alias(rows())? };
         let plan = plan.filter(condition)?.build()?;

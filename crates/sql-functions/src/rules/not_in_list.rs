@@ -6,8 +6,8 @@
 //!
 //! In a condition, null counts as false, so a negated list is rewritten as `(x IN …) IS FALSE`,
 //! which the optimizer does not combine. NOTs are pushed down to the lists first, because null and
-//! false differ under NOT. In other expressions, null and false also differ, so lists are wrapped
-//! in a function that is opaque to the optimizer.
+//! false differ under NOT. In expressions that are not conditions, null and false also differ, so
+//! lists are wrapped in a function that is opaque to the optimizer.
 //!
 //! Upstream: <https://github.com/apache/datafusion/pull/24258>
 

@@ -1,4 +1,4 @@
-//! Rules of DataFusion's optimizer that are skipped for plans that they would make incorrect.
+//! Rules of DataFusion's optimizer, each skipped for the plans that it would make incorrect.
 //!
 //! Upstream: <https://github.com/apache/datafusion/issues/11748> for conditions without columns; no
 //! issue found (November 2026) for joins in which null equals null. An earlier bug of that rule was

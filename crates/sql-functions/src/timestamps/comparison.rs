@@ -1,5 +1,5 @@
-//! Comparisons with microsecond timestamps: the other operand is cast to microseconds, while
-//! DataFusion would cast both to nanoseconds.
+//! Comparisons with microsecond timestamps: the other operand is cast to microseconds. DataFusion
+//! would cast both operands to nanoseconds.
 //!
 //! An integer that is cast to a timestamp counts seconds, regardless of the precision. In
 //! DataFusion, it counts seconds only for nanosecond timestamps.

@@ -25,7 +25,7 @@ use super::zones::AtTimeZone;
 const CYCLE: i64 = 146_097 * 86_400 * 1_000_000;
 
 /// Maximum distance from 1970 in microseconds at which DataFusion's function is called directly.
-/// Nanoseconds can represent about a year more.
+/// The range of nanoseconds is about a year longer.
 const NEAR: i64 = i64::MAX / 1_000 - 366 * 86_400 * 1_000_000;
 
 /// Returns the functions that replace DataFusion's, and the function for AT TIME ZONE.
@@ -130,8 +130,8 @@ impl ScalarUDFImpl for ToTimestamp {
 }
 
 /// `date_trunc`. DataFusion's function computes in nanoseconds. Timestamps outside the range of
-/// nanoseconds are shifted into it by a multiple of 400 years before the call, and shifted back
-/// afterwards.
+/// nanoseconds are shifted into this range by a multiple of 400 years before the call, and shifted
+/// back afterwards.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct DateTrunc {
     near: DateTruncFunc,

@@ -1,9 +1,9 @@
 //! `AT TIME ZONE`: interprets a timestamp without a zone as local time in the zone, or converts a
 //! timestamp with a zone to local time in the zone.
 //!
-//! A local time that occurs twice, because daylight saving time ends, means the second occurrence.
-//! A local time that is skipped, when daylight saving time starts, is interpreted with the offset
-//! before the change.
+//! If a local time occurs twice because daylight saving time ends, the second occurrence is used.
+//! If a local time does not exist because daylight saving time starts, the offset before the change
+//! is used.
 //!
 //! Upstream: <https://github.com/apache/datafusion/pull/25165>
 

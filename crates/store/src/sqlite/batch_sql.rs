@@ -221,8 +221,8 @@ impl BatchSql {
     }
 }
 
-/// An earlier statement has advanced the journal's last position, so the position of an entry is
-/// that position minus an offset.
+/// A row of `entries`. An earlier statement has advanced the journal's last position, so the
+/// position of an entry is this last position minus an offset.
 const ENTRY_ROW: &str = "(?, (SELECT position FROM journals WHERE name = ?) - ?, ?, ?)";
 const NEWEST_ROW: &str = "(?, ?, (SELECT position FROM journals WHERE name = ?) - ?)";
 

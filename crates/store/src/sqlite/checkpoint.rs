@@ -11,7 +11,7 @@ use super::connect::{Connector, Role};
 /// The number of commits between checkpoints.
 const CHECKPOINT_COMMITS: usize = 128;
 
-/// The WAL size in pages at which SQLite checkpoints within a commit. It bounds the WAL when
+/// The WAL size in pages at which SQLite checkpoints within a commit. This limits the WAL if
 /// background checkpoints cannot finish because commits never pause.
 pub(super) const AUTOCHECKPOINT_PAGES: &str = "4000";
 

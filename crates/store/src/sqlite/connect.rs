@@ -15,11 +15,11 @@ use crate::{Error, Result};
 const FORMAT: i64 = 1;
 
 /// The time to wait for the write lock before an operation fails with [`Error::Busy`]. Writers hold
-/// the lock for about one fsync, so only a blocked process exceeds it.
+/// the lock for about one fsync, so only a blocked process holds it for that long.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// SQLite's own busy timeout for writers. Its back-off starves the longest waiter, so it is short,
-/// and [`BusyRetry`] retries afterwards.
+/// SQLite's own busy timeout for writers. SQLite's back-off starves the longest waiter, so this
+/// timeout is short, and [`BusyRetry`] retries afterwards.
 const WAIT_WRITER: Duration = Duration::from_millis(8);
 
 /// SQLite's busy timeout for readers, which wait only during recovery after a crash.

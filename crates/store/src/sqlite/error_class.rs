@@ -21,7 +21,7 @@ pub(super) enum ErrorClass {
     Busy,
     /// A guard rejected the batch. No other constraint of the schema can fail.
     Guard,
-    /// Any other error, which is returned to the caller.
+    /// Any other error. It is returned to the caller.
     Other,
 }
 

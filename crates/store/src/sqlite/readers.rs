@@ -137,7 +137,7 @@ impl Readers {
         let end = if until.is_some() { " AND newest.key < ?" } else { "" };
         let order = if range.reverse { "DESC" } else { "ASC" };
         // In SQLite, CROSS JOIN fixes the join order: first the rows of `newest` by key, then the
-        // entry of each.
+        // entry of each row.
         let sql = format!(
             "SELECT newest.position, newest.key, value FROM newest CROSS JOIN entries \
              ON entries.journal = newest.journal AND entries.position = newest.position \
@@ -167,8 +167,8 @@ impl Readers {
         }
         let until = successor(prefix);
         let end = if until.is_some() { " AND key < ?" } else { "" };
-        // The key that equals the prefix is a separate branch, because the index returns its
-        // entries in the order of positions.
+        // The key that equals the prefix has a separate SELECT, because the index returns the
+        // entries of one key in the order of positions.
         let branch = |condition: &str| {
             format!(
                 "SELECT position, key, value FROM entries INDEXED BY entries_by_key \

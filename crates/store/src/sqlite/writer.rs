@@ -1,9 +1,10 @@
 //! Writes with group commit: concurrent batches share one transaction.
 //!
-//! A caller queues its request, waits for the lock of the connections, and then executes all queued
-//! requests, its own and those of other callers. Concurrent writers share one fsync, and a single
-//! writer needs no other task. Each batch stays atomic: a rejected batch has written nothing, and
-//! the others continue. If a caller is cancelled, its work finishes in the background.
+//! A caller queues its request, and waits for the lock of the connections. It then executes all
+//! queued requests, including the requests of other callers. So concurrent writers share one fsync,
+//! and a single writer does not wait for another task. Each batch stays atomic: a rejected batch
+//! has written nothing, and the others continue. If a caller is cancelled, its work finishes in the
+//! background.
 
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -340,8 +341,8 @@ async fn execute_retrying(
     }
 }
 
-/// Rolls back the transaction, if one is open. None is open if BEGIN failed, or if SQLite itself
-/// rolled back because the disk is full.
+/// Rolls back the transaction, if one is open. No transaction is open if BEGIN failed, or if SQLite
+/// has rolled back because the disk is full.
 async fn rollback(connection: &mut SqliteConnection) {
     if let Err(error) = sqlx::query("ROLLBACK").execute(connection).await {
         tracing::trace!(%error, "nothing to roll back");

@@ -1,7 +1,7 @@
 //! Several processes on one file, and processes killed while they write.
 //!
-//! A child process runs this test binary; an environment variable makes it a writer. It prints
-//! each number that the store has acknowledged.
+//! A child process runs this test binary; an environment variable makes the process a writer. The
+//! child prints each number that the store has acknowledged.
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
@@ -80,7 +80,7 @@ async fn a_killed_process_loses_no_acknowledged_batch() {
             "{} after {acknowledged_max}",
             relaxed.len()
         );
-        // The killed child may have applied one more number without acknowledging it.
+        // The killed child may have stored one more number without printing it.
         acknowledged_max = counter;
         if relaxed.len() as u64 != counter {
             let missing = set(&format!("relaxed/{counter:06}"), RefPrecondition::Absent, "1");

@@ -1,8 +1,8 @@
 //! Parses and serializes single values in the JSON format of Iceberg's REST specification: operands
 //! of filters, and statistics of files.
 //!
-//! Because clients differ, more formats are parsed than are serialized: days and microseconds as
-//! numbers, which Java clients send, and timestamps without an offset, which Python clients send.
+//! Because clients differ, more formats are parsed than are serialized. Java clients send days and
+//! microseconds as numbers, and Python clients send timestamps without an offset.
 
 use chrono::{DateTime, NaiveDate, NaiveDateTime, NaiveTime, Timelike};
 use iceberg::spec::{PrimitiveLiteral, PrimitiveType};
@@ -13,7 +13,7 @@ const NANOS_PER_MICRO: i64 = 1_000;
 const MICROS_PER_SECOND: i64 = 1_000_000;
 const NANOS_PER_SECOND: u32 = 1_000_000_000;
 
-/// Number of decimal digits that a double always represents exactly. The same limit applies to
+/// Number of decimal digits that a double always represents exactly. This limit is also used for
 /// whole numbers.
 const DIGITS_KEPT: usize = 15;
 const WHOLE_KEPT: f64 = 1e15;
@@ -119,16 +119,16 @@ fn integer(number: &Number) -> Result<i128, InvalidValue> {
     integer.ok_or(InvalidValue)
 }
 
-/// Parses a float. Returns `None` if the number cannot be represented exactly: it is not rounded,
-/// because it is not known which float the client means.
+/// Parses a float. Returns `None` if the number cannot be represented exactly. It is not rounded,
+/// because it is unknown which float the client means.
 fn float(number: &Number) -> Option<PrimitiveLiteral> {
     let value = number.as_f64()?;
     let narrow = value as f32;
     (f64::from(narrow).to_bits() == value.to_bits()).then(|| PrimitiveLiteral::Float(narrow.into()))
 }
 
-/// Returns true if the parsed number certainly equals the number in the text. This is not certain
-/// if the text has more digits than a double can represent.
+/// Returns true if the parsed number certainly equals the number in the text. If the text has more
+/// digits than a double can represent, the numbers may differ.
 fn is_exact(number: &Number) -> bool {
     let Some(value) = number.as_f64().filter(|_| number.is_f64()) else { return true };
     let written = format!("{value:e}");

@@ -27,8 +27,8 @@ type Files = Arc<[Arc<DataFile>]>;
 const PAGE_FILES_MAX: usize = 1_000;
 const PAGE_BYTES_MAX: usize = 4 << 20;
 
-/// Approximate number of bytes that parts of a page need: a file without its values, a reference to
-/// a delete file, and the statistics of one column.
+/// Approximate sizes of the parts of a page, in bytes: a file without its values, a reference to a
+/// delete file, and the statistics of one column.
 const FILE_BYTES: usize = 512;
 const REFERENCE_BYTES: usize = 8;
 const STATISTICS_BYTES: usize = 256;
@@ -59,9 +59,9 @@ pub struct ScanRequest {
 #[derive(Debug, Clone)]
 pub struct Scan {
     table: Table,
-    /// The plan with the files to scan.
+    /// The plan, which contains the files to scan.
     pub plan: ScanPlan,
-    /// The row filter. With each file, its residual filter is sent.
+    /// The row filter. Each file is sent with its residual filter.
     pub filter: Filter,
     stats: Vec<i32>,
     rows_wanted: Option<u64>,
@@ -128,7 +128,7 @@ impl RestTables<'_> {
         while let Some(id) = next
             && next != start
         {
-            // If the history has a cycle, this check prevents an endless loop.
+            // Without this check, a cycle in the history would cause an endless loop.
             let snapshot = if seen.insert(id) { lineage.find(self.tables, id).await } else { None };
             let snapshot = match (snapshot, start) {
                 (Some(snapshot), _) => snapshot,

@@ -32,7 +32,7 @@ type TransformedValues = Option<Rc<[PrimitiveLiteral]>>;
 pub(super) struct ResidualFilter<'f> {
     filter: &'f Filter,
     /// The transformed values of conditions. The key contains the address of the condition, which
-    /// does not change as long as the filter exists.
+    /// does not change during the lifetime of the filter.
     transformed_values: RefCell<HashMap<(*const Condition, Transform), TransformedValues>>,
 }
 
@@ -139,7 +139,7 @@ impl<'f> ResidualFilter<'f> {
         }
         match (transform, value) {
             (Transform::Bucket(_) | Transform::Truncate(_), None) => of_null(condition.test),
-            // A timestamp outside the calendar's range has no hour.
+            // The transform fails for a timestamp outside the calendar's range, which has no hour.
             (Transform::Void | Transform::Unknown, _) | (_, None) => Rows,
             (_, Some(value)) => self.evaluate_transformed(condition, transform, value),
         }
@@ -207,8 +207,8 @@ impl<'f> ResidualFilter<'f> {
         }
     }
 
-    /// Returns a condition's values after a transform; `None` if their type is not that of the
-    /// partition value.
+    /// Returns a condition's values after a transform; `None` if their type differs from the type
+    /// of the partition value.
     fn comparable(
         &self,
         condition: &Condition,
@@ -243,7 +243,8 @@ fn transform_values(condition: &Condition, transform: Transform) -> TransformedV
     Some(transformed_values.into())
 }
 
-/// Evaluates a predicate for null. Engines do not agree if a negated predicate matches null.
+/// Evaluates a predicate for null. Engines do not agree on whether a negated predicate matches
+/// null.
 fn of_null(test: Predicate) -> RowMatch {
     match test {
         Predicate::IsNull => All,
@@ -325,7 +326,7 @@ mod tests {
         literal_at(values, row).and_then(|value| value.as_primitive_literal())
     }
 
-    /// Returns true if a predicate matches a value, given two operands; `None` if engines do not
+    /// Returns true if a predicate with two operands matches a value; `None` if engines do not
     /// agree.
     fn holds(
         test: Predicate,
@@ -360,8 +361,8 @@ mod tests {
         })
     }
 
-    /// Checks for every value, predicate and pair of operands: the transformed value and the value
-    /// itself give the same result.
+    /// Checks, for every value, predicate and pair of operands, that the transformed value and the
+    /// value itself give the same result.
     fn check(values: &ArrayRef, transforms: &[Transform]) {
         let filter = Filter::Always(true);
         let mut decided = 0;

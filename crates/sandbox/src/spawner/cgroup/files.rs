@@ -29,8 +29,8 @@ pub(super) fn keyed(folder: &Path, file: &str, key: &str) -> Option<u64> {
     OpenFile::default().keyed(folder, file, key)
 }
 
-/// A control file that is opened on first use and kept open, to save system calls. Each value must
-/// always be used with the same path.
+/// A control file that is opened on first use and kept open, to save system calls. A value of this
+/// type must always be used with the same path.
 #[derive(Debug, Default)]
 pub(super) struct OpenFile {
     file: OnceLock<File>,
@@ -77,7 +77,7 @@ pub(crate) fn remove_tree(folder: &Path) {
             remove_tree(&entry.path());
         }
     }
-    // A killed process leaves its group only after a short time, so retry the removal.
+    // A killed process stays in its group for a short time, so retry the removal.
     for _ in 0..200 {
         if fs::remove_dir(folder).is_ok() || !folder.exists() {
             return;

@@ -99,7 +99,7 @@ impl Group {
     pub(crate) fn measure(&self) -> GroupUsage {
         let mut measured = GroupUsage::default();
         let MeasuredFiles { cpu, peak, out_of_memory } = &self.files;
-        // Prefer the processor time of version 2, because its resolution is finer than that of
+        // Prefer the processor time of cgroup version 2, which has a finer resolution than that of
         // version 1.
         for (kind, folder) in self.folders.iter().rev() {
             match kind {
@@ -171,7 +171,7 @@ impl Group {
             return None;
         }
         for (kind, folder) in &self.folders {
-            // Old kernels cannot reset version 2's peak.
+            // Old kernels cannot reset the peak memory in cgroup version 2.
             let _ = match kind {
                 Kind::Memory => self.files.peak.write(folder, MEMORY_PEAK_V1, "0"),
                 Kind::Unified { limits: true } => self.files.peak.write(folder, MEMORY_PEAK, "0"),

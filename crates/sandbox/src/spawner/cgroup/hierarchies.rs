@@ -119,7 +119,8 @@ impl Cgroups {
         Group::new(self.hierarchies.iter().map(folder).collect())
     }
 
-    /// Returns the groups in these folders. Only for killing their processes and removing them.
+    /// Returns the groups in these folders. The result can only be used to kill their processes and
+    /// to remove them.
     #[cfg(test)]
     pub(crate) fn killing(folders: Vec<PathBuf>) -> Self {
         let of = |folder| (Kind::Unified { limits: false }, folder);
@@ -250,7 +251,7 @@ fn folder_of(own: &str, mounts: &str, controller: Option<&str>) -> Option<PathBu
     })
 }
 
-/// CPU weight of all groups together, in cgroup versions 1 and 2: a quarter of the server's weight.
+/// CPU weight of all groups together, which is a quarter of the server's weight.
 const SHARES: u64 = 256;
 const WEIGHT: u64 = 25;
 

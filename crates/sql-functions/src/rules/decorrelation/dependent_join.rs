@@ -82,8 +82,8 @@ fn lateral(join: &Join, config: &dyn OptimizerConfig) -> Result<Option<LogicalPl
     joined.project(columns)?.build().map(Some)
 }
 
-/// Evaluates a subquery that reads no table, only its outer row. Keeps all columns of the outer
-/// row.
+/// Evaluates a subquery that reads only its outer row and no table. The result has all columns of
+/// the outer row.
 fn unnested(
     join: &Join,
     subquery: &Subquery,

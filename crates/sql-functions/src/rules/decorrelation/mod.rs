@@ -2,8 +2,8 @@
 //! than `=`, and UNNEST of a column of the same FROM.
 //!
 //! The rule runs after DataFusion's own rules, so it handles only the subqueries that those rules
-//! left. The method is described by Neumann and Kemper, "Unnesting Arbitrary Queries" (2015): the
-//! subquery is evaluated once for all distinct values of the outer columns, and these values are
+//! left. The method is described by Neumann and Kemper, "Unnesting Arbitrary Queries" (2015). The
+//! subquery is evaluated once for all distinct values of the outer columns. These values are
 //! additional columns of its result.
 //!
 //! Upstream: <https://github.com/apache/datafusion/issues/13748>

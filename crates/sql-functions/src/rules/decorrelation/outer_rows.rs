@@ -94,7 +94,7 @@ impl OuterRows {
                     DecorrelatedPlan { plan: self.plan.clone(), keys: self.keys.clone() };
                 self.limited(dependent, Vec::new(), kept).map(Some)
             }
-            // Do not handle an uncorrelated part below LIMIT here, because the part must keep its
+            // Do not handle an uncorrelated part below LIMIT here, because its rows must keep their
             // order.
             plan if kept.is_none() && !is_correlated(plan) => {
                 let plan = LogicalPlanBuilder::from(self.plan.clone())
