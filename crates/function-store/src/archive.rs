@@ -56,7 +56,7 @@ pub fn read_archive(bytes: &[u8]) -> Result<ProjectFiles> {
 ///
 /// Errors: `invalid_argument`.
 pub(crate) fn is_large(bytes: &[u8]) -> Result<bool> {
-    Ok(declared_bytes(&open(bytes)?)? > MEMORY_BYTES_MAX)
+    declares_more(&open(bytes)?, MEMORY_BYTES_MAX)
 }
 
 /// Writes the files in a ZIP archive to a package and returns them by path. Memory does not depend
@@ -66,6 +66,9 @@ pub(crate) fn is_large(bytes: &[u8]) -> Result<bool> {
 pub(crate) fn unpack(archive: File, package: PackageWriter) -> Result<ProjectFiles> {
     let archive = ZipArchive::from_file(archive, &mut vec![0_u8; BUFFER_BYTES]);
     let archive = archive.map_err(|error| not_an_archive(&error))?;
+    if declares_more(&archive, FILES_BYTES_MAX)? {
+        return Err(too_large());
+    }
     let (left, package) = (FILES_BYTES_MAX, Some(package));
     Reader { archive: &archive, left, ranges: Vec::new(), package }.files()
 }
@@ -83,17 +86,21 @@ fn not_an_archive(error: &rawzip::Error) -> Error {
     Error::archive(format!("the file is not a ZIP archive, or is truncated ({error})"), DAMAGED)
 }
 
-/// Returns the total size of the files that an archive declares.
-fn declared_bytes<R: ReaderAt>(archive: &ZipArchive<R>) -> Result<u64> {
+fn too_large() -> Error {
+    Error::archive("the decompressed files are too large", limits_hint())
+}
+
+/// Returns true if the total size of the files that an archive declares exceeds a limit.
+fn declares_more<R: ReaderAt>(archive: &ZipArchive<R>, limit: u64) -> Result<bool> {
     let mut buffer = vec![0_u8; BUFFER_BYTES];
     let (mut entries, mut bytes) = (archive.entries(&mut buffer), 0_u64);
     while let Some(entry) = entries.next_entry().map_err(|error| damaged(&error))? {
         bytes = bytes.saturating_add(entry.uncompressed_size_hint());
-        if bytes > MEMORY_BYTES_MAX {
-            break;
+        if bytes > limit {
+            return Ok(true);
         }
     }
-    Ok(bytes)
+    Ok(false)
 }
 
 /// Returns the path of an entry; `None` for a folder.
@@ -207,10 +214,7 @@ impl<R: ReaderAt> Reader<'_, R> {
                 ProjectFile::new(bytes, is_executable)
             }
         };
-        self.left = self
-            .left
-            .checked_sub(file.size())
-            .ok_or_else(|| Error::archive("the decompressed files are too large", limits_hint()))?;
+        self.left = self.left.checked_sub(file.size()).ok_or_else(too_large)?;
         Ok(file)
     }
 

@@ -213,3 +213,126 @@ impl FunctionStore {
         Ok(packaged.map(|code| code.manifest.to_string()).collect())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use headwater_model::{
+        Actor, ErrorCode, ErrorDetails, FixedClock, FunctionSettings, ProjectFile,
+    };
+    use headwater_store::MemoryStore;
+    use rawzip::ZipArchiveWriter;
+    use rawzip::path::EntryPath;
+
+    use super::*;
+    use crate::paths::MEMORY_BYTES_MAX;
+    use crate::{Author, FunctionFiles, project_files};
+
+    /// Writes an archive of files to a folder.
+    fn archive(folder: &Path, files: &[(&str, &[u8])]) -> File {
+        let file = temporary_file(folder).expect("a file");
+        let mut writer = ZipArchiveWriter::new(&file);
+        for (name, content) in files {
+            let new = writer.new_file(EntryPath::verbatim(name.as_bytes()));
+            let (mut entry, config) = new.start().expect("an entry");
+            let mut content_writer = config.wrap(&mut entry);
+            content_writer.write_all(content).expect("written");
+            let (_, descriptor) = content_writer.finish().expect("finished");
+            entry.finish(descriptor).expect("an entry");
+        }
+        writer.finish().expect("an archive");
+        file
+    }
+
+    fn bytes_of(file: &File) -> Vec<u8> {
+        let mut bytes = vec![0_u8; file.metadata().expect("a file").len() as usize];
+        file.read_exact_at(&mut bytes, 0).expect("the content");
+        bytes
+    }
+
+    fn content(file: &ProjectFile) -> Vec<u8> {
+        let ProjectFile::Packed(packed) = file else { panic!("the file is in memory") };
+        let mut bytes = vec![0_u8; usize::try_from(packed.bytes).expect("a small file")];
+        packed.package.read_exact_at(&mut bytes, packed.offset).expect("a part of the package");
+        bytes
+    }
+
+    fn settings() -> FunctionSettings {
+        let handler = Some("app.handler".to_owned());
+        FunctionSettings { runtime: "python3.11".to_owned(), handler, ..Default::default() }
+    }
+
+    #[tokio::test]
+    async fn a_package_is_stored_until_its_function_is_deleted() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let clock = FixedClock::at("2026-03-01T00:00:00Z".parse().expect("a time"));
+        let (clock, store) = (Arc::new(clock), Arc::new(MemoryStore::new()));
+        let objects = Objects::local(store.clone(), clock.clone(), &folder.path().join("objects"));
+        let objects = objects.expect("a folder");
+        let functions = FunctionStore::new(store, clock.clone());
+        let functions = functions.with_packages(objects.clone(), folder.path());
+        let model = vec![7_u8; 300_000];
+        let parts: [(&str, &[u8]); 4] = [
+            ("app.py", b"def handler(event, context): pass\n"),
+            ("model.bin", &model),
+            ("requirements.txt", b"six==1.17.0\n"),
+            ("tool", b"#!/bin/sh\n"),
+        ];
+        let archive = archive(folder.path(), &parts);
+        let files = FunctionFiles::of_archive_file(archive, folder.path()).expect("files");
+        assert!(files.code.code.packaged && files.code.objects.len() == 2);
+        let author = Author { name: "ada".to_owned(), actor: Actor::Owner };
+        let created = functions.create("f", files.code.clone(), &[], &author).await;
+        let code = created.expect("created").latest.code;
+        let stored = functions.files("f", &code).await.expect("files");
+        assert!(stored == files.files);
+        assert_eq!(content(&stored["model.bin"]), model);
+        assert!(stored["tool"].is_executable() && !stored["app.py"].is_executable());
+        assert_eq!(stored["requirements.txt"].text(), "six==1.17.0\n");
+        let project = project_files("f", &settings(), stored.clone()).expect("a project");
+        assert!(matches!(project["code/app.py"], ProjectFile::Packed(_)));
+        clock.advance(2 * KEPT);
+        functions.remove_unused_packages().await.expect("removed");
+        assert_eq!(objects.packages().await.expect("packages").len(), 1, "the function uses it");
+        functions.delete("f").await.expect("deleted");
+        assert!(objects.packages().await.expect("packages").is_empty());
+        // An open package remains readable.
+        objects.collect_garbage_after(Duration::ZERO).await.expect("collected");
+        assert_eq!(content(&stored["model.bin"]), model);
+        let gone = functions.files("f", &code).await.expect_err("deleted");
+        assert_eq!(gone.code(), ErrorCode::ObjectNotFound);
+    }
+
+    #[test]
+    fn only_large_archives_in_requests_have_a_package() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let large = vec![0_u8; usize::try_from(MEMORY_BYTES_MAX).expect("a size") + 1];
+        for (size, packaged) in [(1, false), (large.len(), true)] {
+            let file = archive(folder.path(), &[("app.py", &large[..size])]);
+            let files = FunctionFiles::of_archive(&bytes_of(&file), folder.path());
+            let files = files.expect("files");
+            assert_eq!(files.code.code.packaged, packaged, "{size}");
+            assert_eq!(files.files["app.py"].size(), size as u64);
+        }
+        // The temporary files have no names.
+        assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), 0);
+    }
+
+    #[test]
+    fn a_damaged_archive_on_disk_is_rejected() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let read = |file: File| FunctionFiles::of_archive_file(file, folder.path());
+        let content = b"content of the file";
+        let parts: [(&str, &[u8]); 1] = [("app.py", content)];
+        let cut = archive(folder.path(), &parts);
+        cut.set_len(30).expect("cut");
+        read(cut).expect_err("truncated");
+        let altered = archive(folder.path(), &parts);
+        let start = bytes_of(&altered).windows(content.len()).position(|part| part == content);
+        altered.write_all_at(b"C", start.expect("the content") as u64).expect("altered");
+        let error = read(altered).expect_err("altered");
+        assert!(error.to_string().contains("damaged"), "{error}");
+        let outside: [(&str, &[u8]); 1] = [("../app.py", b"x")];
+        let error = read(archive(folder.path(), &outside)).expect_err("outside");
+        assert!(error.to_string().contains("`..`"), "{error}");
+    }
+}
