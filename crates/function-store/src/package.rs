@@ -1,10 +1,10 @@
 //! Packages: the files of a large function on disk.
 //!
 //! A package has the contents of a function's files, one after the other, without paths. The
-//! manifest in the store has the path, the position and the hash of each file. The name of a package
-//! is the hash of its manifest. Packages are with the contents of buckets. To be read, a package in
-//! a cloud object store is copied to a file without a name, whose disk space is free after the last
-//! use.
+//! manifest in the store has the path, the position and the hash of each file. The name of a
+//! package is the hash of its manifest. Packages are with the contents of buckets. To be read, a
+//! package in a cloud object store is copied to a file without a name, whose disk space is free
+//! after the last use.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -29,7 +29,7 @@ use crate::{Error, FunctionStore, NewCode, Result, StoredCode, StoredVersion};
 /// Size of the buffer for copies, in bytes.
 const BUFFER_BYTES: usize = 256 << 10;
 
-/// Time for which a package without a function is kept, because a deployment may be about to use it.
+/// Time for which a package without a function is kept: a deployment may be about to use it.
 const KEPT: Duration = Duration::from_secs(3600);
 
 /// The storage of packages. Cheap to clone.

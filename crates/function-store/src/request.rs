@@ -66,8 +66,8 @@ impl FunctionFiles {
         Ok(FunctionFiles { files, code })
     }
 
-    /// Writes the files of a ZIP archive on disk to a package in `folder`. Memory does not depend on
-    /// the size of the files.
+    /// Writes the files of a ZIP archive on disk to a package in `folder`. Memory does not depend
+    /// on the size of the files.
     ///
     /// Errors: `invalid_argument`, `disk_full`, `storage`.
     pub fn of_archive_file(archive: File, folder: &Path) -> Result<Self> {

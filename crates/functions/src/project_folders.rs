@@ -283,7 +283,7 @@ fn digest(files: &ProjectFiles) -> [u8; 32] {
     let mut digest = Sha256::new();
     for (path, file) in files {
         let (content, is_packed): (&[u8], _) = match file {
-            ProjectFile::Packed(packed) => (packed.content.as_bytes(), true),
+            ProjectFile::Packed(packed) => (packed.content.as_bytes().as_slice(), true),
             ProjectFile::Text(_) | ProjectFile::Binary(_) => (file.bytes(), false),
         };
         for part in [path.as_bytes(), content] {
@@ -398,7 +398,7 @@ mod tests {
         package.write_all(b"before").unwrap();
         package.write_all(&content).unwrap();
         let package = Arc::new(package);
-        let packed = |offset: u64, bytes: usize, executable| {
+        let packed = |offset: u64, bytes: usize, executable: bool| {
             let content = ObjectId::of(&[u8::from(executable)]);
             let (package, bytes) = (package.clone(), bytes as u64);
             ProjectFile::Packed(PackedFile { package, offset, bytes, content, executable })
