@@ -142,7 +142,10 @@ impl DeployedFunctions {
         let (reserved, provisioned) =
             (request.reserved_concurrency, request.provisioned_concurrency);
         let files = match upload {
-            Some(path) => self.read_upload(principal, &path, files, archive).await?,
+            Some(path) if files.is_empty() && archive.is_none() => {
+                self.read_upload(principal, &path).await?
+            }
+            Some(_) => return Err(several_sources()),
             None => self.read_files(files, archive).await?,
         };
         let exists = self.0.catalog.store().find(name).await.or_problem()?;
@@ -284,9 +287,9 @@ impl DeployedFunctions {
         }
         let mut file = tokio::fs::File::from_std(temporary_file(&folder).or_problem()?);
         while let Some(part) = content.try_next().await? {
-            file.write_all(&part).await.map_err(not_written)?;
+            file.write_all(&part).await.map_err(|error| not_written(&error))?;
         }
-        file.flush().await.map_err(not_written)?;
+        file.flush().await.map_err(|error| not_written(&error))?;
         let archive = file.into_std().await;
         read_blocking(move || FunctionFiles::of_archive_file(archive, &folder).or_problem()).await
     }
@@ -296,14 +299,7 @@ impl DeployedFunctions {
         &self,
         principal: &Principal,
         path: &str,
-        files: ProjectFiles,
-        archive: Option<String>,
     ) -> Result<FunctionFiles, Problem> {
-        if !files.is_empty() || archive.is_some() {
-            let message = "the request has `upload`, and also `files` or `archive`";
-            let hint = "Send only one of `files`, `archive` and `upload`.";
-            return Err(Problem::new(ErrorCode::InvalidArgument, message).with_hint(hint));
-        }
         let path = self.0.import_rights.own_upload(principal, path)?;
         let folder = self.0.config.lake_dir.clone();
         let read = move || {
@@ -341,7 +337,13 @@ async fn read_blocking(
     })
 }
 
-fn not_written(error: std::io::Error) -> Problem {
+fn several_sources() -> Problem {
+    let message = "the request has `upload`, and also `files` or `archive`";
+    Problem::new(ErrorCode::InvalidArgument, message)
+        .with_hint("Send only one of `files`, `archive` and `upload`.")
+}
+
+fn not_written(error: &std::io::Error) -> Problem {
     let is_full = error.kind() == std::io::ErrorKind::StorageFull;
     let code = if is_full { ErrorCode::DiskFull } else { ErrorCode::Storage };
     let mut problem = Problem::new(code, "the archive cannot be written to disk");
