@@ -148,9 +148,9 @@ class Functions(Responses):
     ) -> dict[str, Any]:
         """Deploys a function without a project, as a new version, and returns its description.
 
-        `source` is the function's folder, or a ZIP archive. `runtime` is `python3.11`, `nodejs20`,
-        `provided` and so on. `handler` is the file without its ending, a dot and the function; not
-        for `provided`. `memory` is bytes, or text such as `256MiB`; `timeout` is seconds, or text
+        `source` is the function's folder, or a ZIP archive, of at most 1 GiB. `runtime` is
+        `python3.11`, `nodejs20`, `provided` and so on. `handler` is the file without its ending, a
+        dot and the function; not for `provided`. `memory` is bytes, or text such as `256MiB`; `timeout` is seconds, or text
         such as `30s`. `env` are environment variables. `secrets` are names of secrets, which are
         environment variables of the same name. `network` are hosts that the function may connect
         to, or `*` for all. `system` are programs of the system that the function needs.
@@ -160,7 +160,7 @@ class Functions(Responses):
         """
         seconds = duration_seconds("timeout", timeout)
         request = {
-            **read_function(source),
+            **self._function_files(source),
             "runtime": runtime,
             "handler": handler,
             "description": description,
@@ -175,6 +175,16 @@ class Functions(Responses):
             "provisioned_concurrency": provisioned_concurrency,
         }
         return self._dict("PUT", segments("v1", "functions", name), without_none(request))
+
+    def _function_files(self, source: str | os.PathLike[str]) -> dict[str, Any]:
+        """Returns the part of a deployment with the files. A large archive is uploaded."""
+        files = read_function(source)
+        if isinstance(files, dict):
+            return files
+        with files:
+            parameters = {"name": "function.zip"}
+            uploaded = self._connection.json("POST", "/v1/uploads", files, parameters)
+        return {"upload": uploaded["path"]}
 
     def function(self, name: str) -> dict[str, Any]:
         """Describes a function without a project: its settings, files, versions and aliases.

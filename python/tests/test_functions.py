@@ -1,7 +1,9 @@
 """Tests of the client's requests about functions and deployments."""
 
+import io
 import os
 import unittest
+import zipfile
 from unittest import mock
 
 from stand_in import Answer, WithServer
@@ -96,6 +98,21 @@ class Functions(WithServer):
             self.client.deploy_function("price", root, runtime="provided")
         with self.assertRaisesRegex(errors.InvalidArgumentError, "cannot be read"):
             self.client.deploy_function("price", root / "missing", runtime="provided")
+
+    def test_a_large_function_is_uploaded(self):
+        root = self.folder()
+        (root / "app.py").write_text("def handler(event, context): ...")
+        with open(root / "model.bin", "wb") as file:
+            file.truncate((32 << 20) + 1)
+        uploaded = "/uploads/1/function.zip"
+        self.server.on("POST", "/v1/uploads", Answer({"path": uploaded}, 201))
+        self.server.on("PUT", "/v1/functions/price", Answer({"name": "price", "version": 1}))
+        self.client.deploy_function("price", root, runtime="provided")
+        upload, deployed = self.server.seen
+        with zipfile.ZipFile(io.BytesIO(upload.body)) as archive:
+            self.assertEqual(archive.namelist(), ["app.py", "model.bin"])
+        self.assertEqual(deployed.body["upload"], uploaded)
+        self.assertNotIn("files", deployed.body)
 
     def test_aliases_and_urls_of_a_function_are_managed(self):
         alias = "/v1/functions/price/aliases/live"

@@ -9,10 +9,14 @@ Needs: boto3.
 """
 
 import base64
+import hashlib
+import io
 import json
+import os
 import sys
 import urllib.error
 import urllib.request
+import zipfile
 
 from lambda_client import (
     CODE,
@@ -293,6 +297,17 @@ def buckets(aws, key):
     # The function does not need the object after the request.
     s3.delete_object(Bucket="code", Key="second.zip")
     assert invoke(aws, "stored", 1)[1]["event"] == [1]
+    # The files of a large archive are never in the server's memory.
+    large = io.BytesIO()
+    with zipfile.ZipFile(large, "w") as file:
+        file.writestr("app.py", CODE)
+        file.writestr("weights.bin", os.urandom(40 << 20))
+    s3.put_object(Bucket="code", Key="large.zip", Body=large.getvalue())
+    updated = aws.update_function_code(FunctionName="stored", S3Bucket="code", S3Key="large.zip")
+    digest = base64.b64encode(hashlib.sha256(large.getvalue()).digest()).decode()
+    assert (updated["CodeSha256"], updated["CodeSize"]) == (digest, len(large.getvalue())), updated
+    s3.delete_object(Bucket="code", Key="large.zip")
+    assert invoke(aws, "stored", 1)[1]["event"] == 1
     layer = aws.publish_layer_version(LayerName="stored", Content=stored)
     assert layer["Content"]["CodeSize"] == len(first), layer
     aws.delete_layer_version(LayerName="stored", VersionNumber=1)

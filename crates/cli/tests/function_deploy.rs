@@ -216,7 +216,7 @@ fn an_archive_is_deployed_and_a_hostile_one_is_rejected() {
              i.external_attr = 0o120777 << 16; z.writestr(i, '/etc/passwd')",
             "link",
         ),
-        ("[z.writestr(str(n), bytes(100 << 20)) for n in range(3)]", "too large"),
+        ("[z.writestr(str(n), bytes(400 << 20), compresslevel=1) for n in range(3)]", "too large"),
     ] {
         archive(&workspace, "bad.zip", statements);
         let rejected = deploy("bad.zip", "app.handler");

@@ -230,7 +230,10 @@ impl StoredFile {
         let id = ObjectId::of(bytes);
         match file {
             ProjectFile::Binary(file) if file.executable => StoredFile::Program { program: id },
-            ProjectFile::Binary(_) | ProjectFile::Text(_) => StoredFile::Plain(id),
+            // Only functions without a project have packages.
+            ProjectFile::Binary(_) | ProjectFile::Text(_) | ProjectFile::Packed(_) => {
+                StoredFile::Plain(id)
+            }
         }
     }
 

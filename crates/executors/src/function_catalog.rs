@@ -2,6 +2,7 @@
 //! on concurrent calls.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,8 +12,9 @@ use headwater_function_store::{
 use headwater_functions::LimitSettings;
 use headwater_lake::Lake;
 use headwater_model::{
-    Actor, ErrorCode, FunctionSettings, ObjectId, Problem, ProjectFiles, ResultExt,
+    Actor, ErrorCode, FunctionSettings, ObjectId, Problem, ProjectFile, ProjectFiles, ResultExt,
 };
+use headwater_objects::Objects;
 use headwater_pipelines::{Callable, Project, ProjectError, parse_project};
 use headwater_triggers::{CallDestination, CallPolicy};
 use moka::sync::Cache;
@@ -20,6 +22,9 @@ use parking_lot::Mutex;
 
 /// Maximum size of the parsed functions in memory, in KiB.
 const PARSED_KIB_MAX: u64 = 512 << 10;
+
+/// The number of bytes in a package that count as one byte in memory.
+const PACKED_SHARE: u64 = 8;
 
 /// The environment variable with the version, as on AWS.
 const VERSION_VARIABLE: &str = "AWS_LAMBDA_FUNCTION_VERSION";
@@ -91,13 +96,19 @@ pub(crate) fn missing_function(called: &str) -> Problem {
 }
 
 impl FunctionCatalog {
-    /// Opens the functions of a lake.
-    pub fn new(lake: &Lake) -> Self {
+    /// Opens the functions of a lake. The packages of large functions are with the contents of
+    /// buckets. `folder` is for temporary files.
+    pub fn new(lake: &Lake, objects: &Objects, folder: &Path) -> Self {
         let store = FunctionStore::new(lake.store().clone(), lake.clock().clone());
+        let store = store.with_packages(objects.clone(), folder);
         let weigh = |_: &ObjectId, parsed: &ParsedFunction| {
-            let files = parsed.project.files.values();
-            // Each file is in memory twice: in the project and for sandboxes.
-            let bytes: usize = files.map(|file| 2 * file.bytes().len()).sum();
+            // Each file is in memory twice: in the project and for sandboxes. A copy of a package
+            // takes space on disk, which is limited here too.
+            let weight = |file: &ProjectFile| match file {
+                ProjectFile::Packed(packed) => packed.bytes / PACKED_SHARE,
+                ProjectFile::Text(_) | ProjectFile::Binary(_) => 2 * file.size(),
+            };
+            let bytes: u64 = parsed.project.files.values().map(weight).sum();
             u32::try_from((bytes >> 10) + 1).unwrap_or(u32::MAX)
         };
         let parsed = Cache::builder().max_capacity(PARSED_KIB_MAX).weigher(weigh).build();

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use headwater_access::Access;
 use headwater_ingest::{BucketStores, PrivateFiles, TableCheck};
 use headwater_model::{
-    Action, AuthenticatedUser, ErrorDetails, Identity, ImportRequest, JobId, Object, Principal,
-    Problem, RefSpec, ResultExt,
+    Action, AuthenticatedUser, ErrorCode, ErrorDetails, Identity, ImportRequest, JobId, Object,
+    Principal, Problem, RefSpec, ResultExt,
 };
 use headwater_objects::{BucketStore, ObjectPath, Objects};
 use uuid::Uuid;
@@ -126,6 +126,20 @@ impl ImportRights {
             record_denial(&self.access, principal, job, Action::Read, &object);
         }
         error.to_problem()
+    }
+
+    /// Returns the path of a file that the principal uploaded.
+    ///
+    /// Errors: `forbidden`.
+    pub fn own_upload(&self, principal: &Principal, path: &str) -> Result<PathBuf, Problem> {
+        if !self.is_own_upload(principal, path) {
+            // A server file that a principal may read is not a source of functions.
+            let message = format!("`{}` is not one of your uploads", path.escape_debug());
+            return Err(Problem::new(ErrorCode::Forbidden, message).with_hint(
+                "Send the file with `create_upload`, and use the path that it returns.",
+            ));
+        }
+        Ok(PathBuf::from(path))
     }
 
     /// Returns true if a source is a file that the principal uploaded. The owner may read every

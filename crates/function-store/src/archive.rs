@@ -1,24 +1,38 @@
 //! ZIP archives with the files of a function.
 //!
-//! An archive may be hostile: every name, size and checksum is checked, and nothing is written to a
-//! file system. Links, encrypted entries and duplicate names are rejected. The limits apply to the
-//! bytes that are actually decompressed, not to the sizes that the archive declares.
+//! An archive may be hostile: every name, size and checksum is checked. The files of a small
+//! archive are read into memory. Those of a large archive are written to a package on disk, one
+//! after the other. Links, encrypted entries and duplicate names are rejected. The limits apply to the bytes
+//! that are actually decompressed, not to the sizes that the archive declares.
 
 use std::collections::btree_map::Entry;
+use std::fmt::Display;
+use std::fs::File;
 use std::io::Read;
 
 use flate2::read::DeflateDecoder;
 use headwater_model::{ProjectFile, ProjectFiles};
-use rawzip::{CompressionMethod, ZipArchive, ZipFileHeaderRecord, ZipSliceArchive};
+use rawzip::{CompressionMethod, ReaderAt, ZipArchive, ZipFileHeaderRecord};
 
-use crate::paths::{FILES_BYTES_MAX, FILES_MAX, file_and_folder, limits_hint, path_error, shown};
-use crate::{Error, Result};
+use crate::package::PackageWriter;
+use crate::paths::{
+    FILES_BYTES_MAX, FILES_MAX, MEMORY_BYTES_MAX, file_and_folder, limits_hint, path_error, shown,
+};
+use crate::{Error, Result, requirements};
 
 /// Maximum size in bytes of an archive that a request contains in Base64.
 pub const ARCHIVE_BYTES_MAX: usize = 44 << 20;
 
-/// Maximum size in bytes of an archive that is read from a bucket.
-pub const STORED_ARCHIVE_BYTES_MAX: usize = 256 << 20;
+/// Maximum size in bytes of an archive that is uploaded, or read from a bucket: files of 1 GiB, and
+/// the headers of an archive.
+pub const STORED_ARCHIVE_BYTES_MAX: u64 = FILES_BYTES_MAX + (64 << 20);
+
+/// Maximum size of `requirements.txt`, in bytes.
+const REQUIREMENTS_BYTES_MAX: u64 = 1 << 20;
+
+/// Size of the buffer for an entry of the central directory, in bytes. The longest entry has a
+/// name, extra fields and a comment of 64 KiB each.
+const BUFFER_BYTES: usize = 256 << 10;
 
 /// The mask for the file type in the Unix mode of an entry.
 const TYPE_MASK: u32 = 0o170_000;
@@ -30,49 +44,63 @@ const EXECUTABLE: u32 = 0o111;
 
 const DAMAGED: &str = "Create the archive again, for example with `zip -r function.zip .`";
 
-/// Returns the files in a ZIP archive by path. Entries of folders are skipped.
+/// Returns the files in a small ZIP archive by path. Entries of folders are skipped.
 ///
 /// Errors: `invalid_argument`.
 pub fn read_archive(bytes: &[u8]) -> Result<ProjectFiles> {
-    if bytes.len() > STORED_ARCHIVE_BYTES_MAX {
+    let archive = open(bytes)?;
+    Reader { archive: &archive, left: MEMORY_BYTES_MAX, ranges: Vec::new(), package: None }.files()
+}
+
+/// Returns true if the files in a ZIP archive are too large for memory, by their declared sizes.
+///
+/// Errors: `invalid_argument`.
+pub(crate) fn is_large(bytes: &[u8]) -> Result<bool> {
+    declares_more(&open(bytes)?, MEMORY_BYTES_MAX)
+}
+
+/// Writes the files in a ZIP archive to a package and returns them by path. Memory does not depend
+/// on the size of the files.
+///
+/// Errors: `invalid_argument`, `disk_full`, `storage`.
+pub(crate) fn unpack(archive: File, package: PackageWriter) -> Result<ProjectFiles> {
+    let archive = ZipArchive::from_file(archive, &mut vec![0_u8; BUFFER_BYTES]);
+    let archive = archive.map_err(|error| not_an_archive(&error))?;
+    if declares_more(&archive, FILES_BYTES_MAX)? {
+        return Err(too_large());
+    }
+    let (left, package) = (FILES_BYTES_MAX, Some(package));
+    Reader { archive: &archive, left, ranges: Vec::new(), package }.files()
+}
+
+fn open(bytes: &[u8]) -> Result<ZipArchive<&[u8]>> {
+    if bytes.len() > ARCHIVE_BYTES_MAX {
         let reason = format!("the file has {} bytes", bytes.len());
-        return Err(Error::archive(reason, "An archive has at most 256 MiB"));
+        return Err(Error::archive(reason, "An archive in a request has at most 44 MiB"));
     }
-    let archive = ZipArchive::from_slice(bytes).map_err(|error| {
-        Error::archive(format!("the file is not a ZIP archive, or is truncated ({error})"), DAMAGED)
-    })?;
-    let mut reader = Reader { archive: &archive, left: FILES_BYTES_MAX, ranges: Vec::new() };
-    let mut files = ProjectFiles::new();
-    let (mut entries, mut count) = (archive.entries(), 0_u64);
+    let archive = ZipArchive::from_slice(bytes).map_err(|error| not_an_archive(&error))?;
+    Ok(archive.into_reader_archive())
+}
+
+fn not_an_archive(error: &rawzip::Error) -> Error {
+    Error::archive(format!("the file is not a ZIP archive, or is truncated ({error})"), DAMAGED)
+}
+
+fn too_large() -> Error {
+    Error::archive("the decompressed files are too large", limits_hint())
+}
+
+/// Returns true if the total size of the files that an archive declares exceeds a limit.
+fn declares_more<R: ReaderAt>(archive: &ZipArchive<R>, limit: u64) -> Result<bool> {
+    let mut buffer = vec![0_u8; BUFFER_BYTES];
+    let (mut entries, mut bytes) = (archive.entries(&mut buffer), 0_u64);
     while let Some(entry) = entries.next_entry().map_err(|error| damaged(&error))? {
-        count += 1;
-        if count > FILES_MAX as u64 {
-            return Err(Error::archive("the archive has too many entries", limits_hint()));
+        bytes = bytes.saturating_add(entry.uncompressed_size_hint());
+        if bytes > limit {
+            return Ok(true);
         }
-        let Some(path) = path(&entry)? else { continue };
-        let file = reader.file(&entry, &path)?;
-        match files.entry(path) {
-            Entry::Vacant(vacant) => vacant.insert(file),
-            Entry::Occupied(occupied) => {
-                let reason = format!("two entries are named `{}`", shown(occupied.key()));
-                return Err(Error::archive(reason, "Keep one of the entries"));
-            }
-        };
     }
-    if count != archive.entries_hint() {
-        let declared = archive.entries_hint();
-        let reason = format!("its central directory has {count} entries instead of {declared}");
-        return Err(Error::archive(reason, DAMAGED));
-    }
-    reader.check_ranges()?;
-    if let Some(path) = file_and_folder(files.keys().map(String::as_str)) {
-        let reason = format!("`{}` is both a file and a folder", shown(path));
-        return Err(Error::archive(reason, "Rename the file or the folder"));
-    }
-    if files.is_empty() {
-        return Err(Error::archive("the archive has no files", "Add the function's files"));
-    }
-    Ok(files)
+    Ok(false)
 }
 
 /// Returns the path of an entry; `None` for a folder.
@@ -102,45 +130,92 @@ fn path(entry: &ZipFileHeaderRecord<'_>) -> Result<Option<String>> {
 }
 
 /// Reads the entries of an archive, up to a limit on the total size of all files.
-struct Reader<'a> {
-    archive: &'a ZipSliceArchive<&'a [u8]>,
+struct Reader<'a, R> {
+    archive: &'a ZipArchive<R>,
     /// Bytes that may still be decompressed.
     left: u64,
     /// The ranges of the archive that entries use.
     ranges: Vec<(u64, u64)>,
+    /// The package for the files; `None` to read them into memory.
+    package: Option<PackageWriter>,
 }
 
-impl Reader<'_> {
+impl<R: ReaderAt> Reader<'_, R> {
+    fn files(mut self) -> Result<ProjectFiles> {
+        let mut buffer = vec![0_u8; BUFFER_BYTES];
+        let mut files = ProjectFiles::new();
+        let (mut entries, mut count) = (self.archive.entries(&mut buffer), 0_u64);
+        while let Some(entry) = entries.next_entry().map_err(|error| damaged(&error))? {
+            count += 1;
+            if count > FILES_MAX as u64 {
+                return Err(Error::archive("the archive has too many entries", limits_hint()));
+            }
+            let Some(path) = path(&entry)? else { continue };
+            let file = self.file(&entry, &path)?;
+            match files.entry(path) {
+                Entry::Vacant(vacant) => vacant.insert(file),
+                Entry::Occupied(occupied) => {
+                    let reason = format!("two entries are named `{}`", shown(occupied.key()));
+                    return Err(Error::archive(reason, "Keep one of the entries"));
+                }
+            };
+        }
+        let declared = self.archive.entries_hint();
+        if count != declared {
+            let reason = format!("its central directory has {count} entries instead of {declared}");
+            return Err(Error::archive(reason, DAMAGED));
+        }
+        self.check_ranges()?;
+        if let Some(path) = file_and_folder(files.keys().map(String::as_str)) {
+            let reason = format!("`{}` is both a file and a folder", shown(path));
+            return Err(Error::archive(reason, "Rename the file or the folder"));
+        }
+        if files.is_empty() {
+            return Err(Error::archive("the archive has no files", "Add the function's files"));
+        }
+        Ok(files)
+    }
+
     fn file(&mut self, header: &ZipFileHeaderRecord<'_>, path: &str) -> Result<ProjectFile> {
-        let wrong = |error: &dyn std::fmt::Display| {
+        let wrong = |error: &dyn Display| {
             Error::archive(format!("entry `{}` is damaged ({error})", shown(path)), DAMAGED)
         };
         let entry = self.archive.get_entry(header.wayfinder()).map_err(|error| wrong(&error))?;
         self.ranges.push(entry.compressed_data_range());
-        let mut content = Vec::new();
-        // Reading one byte more than the limit shows that the limit is exceeded.
-        let limit = self.left + 1;
-        let read = match header.compression_method() {
-            CompressionMethod::STORE => {
-                entry.verifying_reader(entry.data()).take(limit).read_to_end(&mut content)
+        let content: Box<dyn Read + '_> = match header.compression_method() {
+            CompressionMethod::STORE => Box::new(entry.verifying_reader(entry.reader())),
+            CompressionMethod::DEFLATE => {
+                Box::new(entry.verifying_reader(DeflateDecoder::new(entry.reader())))
             }
-            CompressionMethod::DEFLATE => entry
-                .verifying_reader(DeflateDecoder::new(entry.data()))
-                .take(limit)
-                .read_to_end(&mut content),
             _ => {
                 let reason =
                     format!("entry `{}` uses an unsupported compression method", shown(path));
                 return Err(Error::archive(reason, "Create the archive with `zip`"));
             }
         };
-        let size = read.map_err(|error| wrong(&error))? as u64;
-        self.left = self
-            .left
-            .checked_sub(size)
-            .ok_or_else(|| Error::archive("the decompressed files are too large", limits_hint()))?;
+        // Reading one byte more than the limit shows that the limit is exceeded.
+        let mut content = content.take(self.left + 1);
         let is_executable = header.mode().value() & EXECUTABLE != 0;
-        Ok(ProjectFile::new(content, is_executable))
+        let file = match &mut self.package {
+            Some(package) if path != requirements::FILE => {
+                let packed = package.add(&mut content, is_executable, &wrong)?;
+                ProjectFile::Packed(packed)
+            }
+            package => {
+                // The packages of a function in Python are read from this file.
+                let is_packed = package.is_some();
+                let most = if is_packed { REQUIREMENTS_BYTES_MAX } else { u64::MAX };
+                let mut bytes = Vec::new();
+                content.take(most).read_to_end(&mut bytes).map_err(|error| wrong(&error))?;
+                if bytes.len() as u64 == most {
+                    let reason = format!("`{}` has 1 MiB or more", requirements::FILE);
+                    return Err(Error::archive(reason, "Shorten the file"));
+                }
+                ProjectFile::new(bytes, is_executable)
+            }
+        };
+        self.left = self.left.checked_sub(file.size()).ok_or_else(too_large)?;
+        Ok(file)
     }
 
     /// Rejects entries that overlap in the archive, as in a ZIP bomb, which expands a few bytes to
@@ -264,6 +339,6 @@ mod tests {
         let many: Vec<String> = (0..=FILES_MAX).map(|number| number.to_string()).collect();
         let many: Vec<_> = many.iter().map(|name| (name.as_str(), &b""[..], 0)).collect();
         assert!(reason(&archive(&many)).contains("too many entries"));
-        assert!(reason(&vec![0; STORED_ARCHIVE_BYTES_MAX + 1]).contains("bytes"));
+        assert!(reason(&vec![0; ARCHIVE_BYTES_MAX + 1]).contains("bytes"));
     }
 }

@@ -8,6 +8,7 @@ use headwater_model::{FunctionAlias, FunctionSettings, ObjectId, Timestamp};
 use serde_json::Value;
 
 use crate::function_store::Author;
+use crate::package::NewPackage;
 use crate::{
     Error, FunctionFiles, QualifierChange, Result, StoredCode, StoredFunction, StoredVersion,
 };
@@ -22,8 +23,10 @@ const TAGS_MAX: usize = 50;
 pub struct NewCode {
     /// The description of the files.
     pub code: StoredCode,
-    /// The manifest and the contents of the files.
+    /// The manifest, and the contents of the files that are not in a package.
     pub objects: Vec<Bytes>,
+    /// The package of large files.
+    pub(crate) package: Option<NewPackage>,
 }
 
 /// A change of a function.

@@ -93,6 +93,15 @@ pub enum Error {
         /// The name of the function.
         name: String,
     },
+    /// A large archive or package cannot be written to the server's disk, or read from there.
+    #[error("the function's files cannot be written to disk, or read from there")]
+    Disk {
+        /// The system's error.
+        source: std::io::Error,
+    },
+    /// A package cannot be stored or read.
+    #[error(transparent)]
+    Objects(#[from] headwater_objects::Error),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] headwater_store::Error),
@@ -105,6 +114,10 @@ impl Error {
 
     pub(crate) fn archive(reason: impl Into<String>, hint: &'static str) -> Self {
         Error::Archive { reason: reason.into(), hint }
+    }
+
+    pub(crate) fn disk(source: std::io::Error) -> Self {
+        Error::Disk { source }
     }
 
     pub(crate) fn corrupt(name: &str) -> Self {
@@ -125,6 +138,11 @@ impl ErrorDetails for Error {
             Error::Conflict { .. } => ErrorCode::CommitConflict,
             Error::Archive { .. } | Error::Invalid { .. } => ErrorCode::InvalidArgument,
             Error::Corrupt { .. } => ErrorCode::Corrupt,
+            Error::Disk { source } if source.kind() == std::io::ErrorKind::StorageFull => {
+                ErrorCode::DiskFull
+            }
+            Error::Disk { .. } => ErrorCode::Storage,
+            Error::Objects(error) => error.code(),
             Error::Store(error) => error.code(),
         }
     }
@@ -151,6 +169,8 @@ impl ErrorDetails for Error {
             Error::Archive { hint, .. } => Some((*hint).to_owned()),
             Error::Invalid { hint, .. } => Some(hint.clone()),
             Error::Corrupt { .. } => Some("Deploy the function again".to_owned()),
+            Error::Disk { .. } => Some("Check the free space of the lake's folder".to_owned()),
+            Error::Objects(error) => error.hint(),
             Error::Store(error) => error.hint(),
         }
     }

@@ -1,43 +1,93 @@
-//! The files of a function on disk: a folder, or a ZIP archive. The Python client implements the
-//! same rules in `python/headwater/function_files.py`.
+//! The files of a function on disk: a folder, or a ZIP archive. Large functions are sent as an
+//! archive in an upload. The Python client has the same rules, in
+//! `python/headwater/function_files.py`.
 
-use std::fs;
-use std::io;
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use headwater_model::{DeployFunction, ProjectFile, ProjectFiles};
+use headwater_model::{DeployFunction, ProjectFile};
+use rawzip::path::EntryPath;
+use rawzip::{CompressionMethod, ZipArchiveWriter};
 
-use crate::archive::ARCHIVE_BYTES_MAX;
-use crate::paths::{FILES_BYTES_MAX, FILES_MAX, limits_hint};
+use crate::paths::{FILES_BYTES_MAX, FILES_MAX, MEMORY_BYTES_MAX, limits_hint};
 use crate::{Error, Result};
 
 /// Folders that are not part of a function.
 const SKIPPED: [&str; 1] = ["__pycache__"];
 
-/// Reads an archive, or the files of a folder except hidden files, and returns a deployment
-/// request.
-///
-/// Errors: `invalid_argument` if the path does not exist, or if a file is a link or too large.
-pub fn read_source(path: &Path) -> Result<DeployFunction> {
-    let metadata = fs::metadata(path).map_err(|error| unreadable(path, &error))?;
-    if metadata.is_dir() {
-        let files = read_folder(path)?;
-        return Ok(DeployFunction { files, ..DeployFunction::default() });
-    }
-    if metadata.len() > ARCHIVE_BYTES_MAX as u64 {
-        let reason = format!("the file has {} bytes", metadata.len());
-        return Err(Error::archive(reason, "An archive has at most 44 MiB"));
-    }
-    let bytes = fs::read(path).map_err(|error| unreadable(path, &error))?;
-    let archive = Some(STANDARD.encode(bytes));
-    Ok(DeployFunction { archive, ..DeployFunction::default() })
+/// The source of a function's files.
+pub enum FunctionSource {
+    /// A small folder or archive, which the request contains.
+    Request(Box<DeployFunction>),
+    /// A large archive, which must be uploaded.
+    Archive(File),
+    /// A large folder, of which an archive must be uploaded.
+    Folder(PathBuf),
 }
 
-fn read_folder(root: &Path) -> Result<ProjectFiles> {
-    let (mut files, mut bytes) = (ProjectFiles::new(), 0);
+/// A file of a folder.
+struct FolderFile {
+    path: PathBuf,
+    bytes: u64,
+    is_executable: bool,
+}
+
+/// Reads the files of a folder, except hidden ones, or an archive, unless they are large.
+///
+/// Errors: `invalid_argument` if the path does not exist, or if a file is a link or too large.
+pub fn read_source(path: &Path) -> Result<FunctionSource> {
+    let metadata = fs::metadata(path).map_err(|error| unreadable(path, &error))?;
+    let mut request = DeployFunction::default();
+    if metadata.is_dir() {
+        let files = list_folder(path)?;
+        if files.values().map(|file| file.bytes).sum::<u64>() > MEMORY_BYTES_MAX {
+            return Ok(FunctionSource::Folder(path.to_owned()));
+        }
+        for (name, file) in files {
+            let content = fs::read(&file.path).map_err(|error| unreadable(&file.path, &error))?;
+            request.files.insert(name, ProjectFile::new(content, file.is_executable));
+        }
+        return Ok(FunctionSource::Request(Box::new(request)));
+    }
+    if metadata.len() > MEMORY_BYTES_MAX {
+        let archive = File::open(path).map_err(|error| unreadable(path, &error))?;
+        return Ok(FunctionSource::Archive(archive));
+    }
+    let bytes = fs::read(path).map_err(|error| unreadable(path, &error))?;
+    request.archive = Some(STANDARD.encode(bytes));
+    Ok(FunctionSource::Request(Box::new(request)))
+}
+
+/// Writes the files of a folder as a ZIP archive, without compression. Memory does not depend on
+/// the size of the files.
+///
+/// Errors: `invalid_argument` if a file is a link or too large, or cannot be read.
+pub fn write_archive(root: &Path, to: impl Write) -> Result<()> {
+    let mut archive = ZipArchiveWriter::new(to);
+    let failed = |error: rawzip::Error| Error::disk(io::Error::other(error));
+    for (name, file) in list_folder(root)? {
+        let mut content = File::open(&file.path).map_err(|error| unreadable(&file.path, &error))?;
+        let mode = if file.is_executable { 0o100_755 } else { 0o100_644 };
+        let new = archive.new_file(EntryPath::verbatim(name.as_bytes()));
+        let new = new.compression_method(CompressionMethod::STORE).unix_permissions(mode);
+        let (mut entry, config) = new.start().map_err(failed)?;
+        let mut writer = config.wrap(&mut entry);
+        io::copy(&mut content, &mut writer).map_err(Error::disk)?;
+        let (_, descriptor) = writer.finish().map_err(failed)?;
+        entry.finish(descriptor).map_err(failed)?;
+    }
+    archive.finish().map_err(failed)?;
+    Ok(())
+}
+
+/// Returns the files of a folder, except hidden ones, by their paths below the folder.
+fn list_folder(root: &Path) -> Result<BTreeMap<String, FolderFile>> {
+    let (mut files, mut bytes) = (BTreeMap::new(), 0);
     let mut left: Vec<PathBuf> = vec![root.to_owned()];
     while let Some(folder) = left.pop() {
         for entry in fs::read_dir(&folder).map_err(|error| unreadable(&folder, &error))? {
@@ -61,13 +111,13 @@ fn read_folder(root: &Path) -> Result<ProjectFiles> {
                 let message = format!("folder `{}` is too large", root.display());
                 return Err(Error::invalid(message, limits_hint()));
             }
-            let content = fs::read(&path).map_err(|error| unreadable(&path, &error))?;
-            let executable = metadata.permissions().mode() & 0o111 != 0;
+            let is_executable = metadata.permissions().mode() & 0o111 != 0;
             let below = path.strip_prefix(root).unwrap_or(&path).to_str().ok_or_else(|| {
                 let message = format!("the name of `{}` is not UTF-8", path.display());
                 Error::invalid(message, "Rename the file")
             })?;
-            files.insert(below.to_owned(), ProjectFile::new(content, executable));
+            let below = below.to_owned();
+            files.insert(below, FolderFile { path, bytes: metadata.len(), is_executable });
         }
     }
     Ok(files)

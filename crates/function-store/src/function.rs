@@ -21,6 +21,9 @@ pub struct StoredCode {
     pub bytes: u64,
     /// SHA-256 of the archive, or of the manifest, in Base64.
     pub sha256: String,
+    /// True if the contents of the files are in a package, which is named after the manifest.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub packaged: bool,
 }
 
 /// A version, or the latest state.

@@ -7,21 +7,15 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use headwater_model::{
-    Actor, Clock, FunctionSettings, ObjectId, ProjectFile, ProjectFiles, Timestamp,
-};
+use headwater_model::{Actor, Clock, FunctionSettings, ObjectId, Timestamp};
 use headwater_store::{Batch, Error as StoreError, RefChange, RefPrecondition, Store};
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use sha2::{Digest, Sha256};
 
 use crate::change::ChangeContext;
+use crate::package::Packages;
 use crate::{
-    Error, FunctionChange, FunctionUpdate, NewCode, Result, StoredCode, StoredFunction,
-    StoredVersion, check_files,
+    Error, FunctionChange, FunctionUpdate, NewCode, Result, StoredFunction, StoredVersion,
 };
 
 /// Prefix of the refs.
@@ -50,20 +44,14 @@ pub struct Author {
 pub struct FunctionStore {
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
-}
-
-/// A file in a manifest.
-#[derive(Serialize, Deserialize)]
-struct ManifestEntry {
-    content: ObjectId,
-    #[serde(default)]
-    executable: bool,
+    /// The storage of large functions.
+    pub(crate) packages: Option<Packages>,
 }
 
 impl FunctionStore {
     /// Opens the functions in a store.
     pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Self {
-        FunctionStore { store, clock }
+        FunctionStore { store, clock, packages: None }
     }
 
     pub(crate) fn store(&self) -> &dyn Store {
@@ -133,57 +121,6 @@ impl FunctionStore {
         self.store.objects(&ids).await?.into_iter().map(read).collect()
     }
 
-    /// Returns the paths of a version's files.
-    pub async fn paths(&self, name: &str, code: &StoredCode) -> Result<Vec<String>> {
-        Ok(self.manifest(name, code).await?.into_keys().collect())
-    }
-
-    /// Returns a version's files by path.
-    pub async fn files(&self, name: &str, code: &StoredCode) -> Result<ProjectFiles> {
-        let manifest = self.manifest(name, code).await?;
-        let ids: Vec<ObjectId> = manifest.values().map(|file| file.content).collect();
-        let contents = self.store.objects(&ids).await?;
-        let file = |((path, file), bytes): ((String, ManifestEntry), Option<Bytes>)| {
-            let bytes = bytes.ok_or_else(|| Error::corrupt(name))?;
-            Ok((path, ProjectFile::new(bytes.into(), file.executable)))
-        };
-        manifest.into_iter().zip(contents).map(file).collect()
-    }
-
-    async fn manifest(
-        &self,
-        name: &str,
-        code: &StoredCode,
-    ) -> Result<BTreeMap<String, ManifestEntry>> {
-        let bytes = self.store.object(&code.manifest).await?;
-        let bytes = bytes.ok_or_else(|| Error::corrupt(name))?;
-        serde_json::from_slice(&bytes).map_err(|_| Error::corrupt(name))
-    }
-
-    /// Converts files to the form in which they are stored. `archive` is the archive that contained
-    /// them, if any.
-    ///
-    /// Errors: `invalid_argument` if the paths, the number or the sizes of the files are not
-    /// accepted.
-    pub fn code(files: &ProjectFiles, archive: Option<&[u8]>) -> Result<NewCode> {
-        check_files(files)?;
-        let mut objects: Vec<Bytes> =
-            files.values().map(|file| Bytes::copy_from_slice(file.bytes())).collect();
-        let entry = |((path, file), content): ((&String, &ProjectFile), &Bytes)| {
-            let executable = file.is_executable();
-            (path.clone(), ManifestEntry { content: ObjectId::of(content), executable })
-        };
-        let manifest: BTreeMap<String, ManifestEntry> =
-            files.iter().zip(&objects).map(entry).collect();
-        let manifest = Bytes::from(serde_json::json!(manifest).to_string().into_bytes());
-        let sha256 = STANDARD.encode(Sha256::digest(archive.unwrap_or(&manifest)));
-        let size: u64 = objects.iter().map(|file| file.len() as u64).sum();
-        let bytes = archive.map_or(size, |archive| archive.len() as u64);
-        let code = StoredCode { manifest: ObjectId::of(&manifest), bytes, sha256 };
-        objects.push(manifest);
-        Ok(NewCode { code, objects })
-    }
-
     /// Creates a function. With `publish`, the function is also published as version 1. The change
     /// is durable when this method returns.
     ///
@@ -196,6 +133,7 @@ impl FunctionStore {
         author: &Author,
     ) -> Result<StoredFunction> {
         check_name(name)?;
+        self.store_package(&code).await?;
         let mut function = StoredFunction {
             name: name.to_owned(),
             latest: StoredVersion {
@@ -236,6 +174,9 @@ impl FunctionStore {
         author: &Author,
     ) -> Result<StoredFunction> {
         let code = update.files.as_ref().map(|files| &files.code);
+        if let Some(code) = code {
+            self.store_package(code).await?;
+        }
         let mut changes: Vec<FunctionChange> = Vec::new();
         changes.extend(code.map(|code| FunctionChange::Code(code.code.clone())));
         changes.extend(update.changes.iter().cloned());
@@ -246,7 +187,11 @@ impl FunctionStore {
             self.apply_all(&mut function, &changes, author, &mut objects).await?;
             match self.store_function(&function, RefPrecondition::Value(before), objects).await {
                 Err(Error::Conflict { .. }) => {}
-                other => return other.map(|()| function),
+                other => {
+                    // A package that cannot be deleted now is deleted after a later change.
+                    let _ = self.remove_unused_packages().await;
+                    return other.map(|()| function);
+                }
             }
         }
         Err(Error::Conflict { name: name.to_owned() })
@@ -309,7 +254,9 @@ impl FunctionStore {
         let (_, before) = self.read(name).await?.ok_or_else(|| not_found(name))?;
         let expected = RefPrecondition::Value(before);
         let refs = vec![RefChange { name: format!("{REFS}{name}"), expected, value: None }];
-        self.apply(name, Batch { refs, ..Batch::default() }).await
+        self.apply(name, Batch { refs, ..Batch::default() }).await?;
+        let _ = self.remove_unused_packages().await;
+        Ok(())
     }
 }
 
@@ -367,7 +314,7 @@ fn check_settings(settings: &FunctionSettings) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use headwater_model::{ErrorCode, ErrorDetails, FixedClock, FunctionAlias};
+    use headwater_model::{ErrorCode, ErrorDetails, FixedClock, FunctionAlias, ProjectFiles};
     use headwater_store::MemoryStore;
 
     use super::*;

@@ -148,6 +148,9 @@ impl FunctionStore {
     /// `already_exists` for the id of a statement; `commit_conflict`.
     pub async fn change_layer(&self, name: &str, change: &LayerChange) -> Result<StoredLayer> {
         check_name(name)?;
+        if let LayerChange::Publish { code, .. } = change {
+            self.store_package(code).await?;
+        }
         for _ in 0..ATTEMPTS {
             let (mut layer, expected) = match (self.read_layer(name).await?, change) {
                 (Some((layer, before)), _) => (layer, RefPrecondition::Value(before)),
@@ -162,7 +165,11 @@ impl FunctionStore {
             let ref_name = format!("{REFS}{name}");
             let refs = vec![RefChange { name: ref_name, expected, value: Some(value.into()) }];
             match self.store().apply(Batch { objects, refs, ..Batch::default() }).await {
-                Ok(_) => return Ok(layer),
+                Ok(_) => {
+                    // A package that cannot be deleted now is deleted after a later change.
+                    let _ = self.remove_unused_packages().await;
+                    return Ok(layer);
+                }
                 Err(StoreError::Conflict { .. }) => {}
                 Err(error) => return Err(error.into()),
             }
@@ -219,14 +226,19 @@ impl FunctionStore {
 impl StoredVersion {
     /// Returns the versions of layers that the version uses, such as `deps:3`, in order.
     pub(crate) fn layers(&self) -> Vec<String> {
-        let used = self.attributes.get(LAYERS).cloned().unwrap_or_default();
-        let used: Vec<UsedLayer> = serde_json::from_value(used).unwrap_or_default();
+        let used = used_layers(self);
         let short = |layer: &UsedLayer| {
             let name = layer.arn.rsplit_once(ARN_PART).map(|(_, name)| name.to_owned());
             name.unwrap_or_else(|| layer.arn.clone())
         };
         used.iter().map(short).collect()
     }
+}
+
+/// Returns the versions of layers that a version of a function uses, in order.
+pub(crate) fn used_layers(version: &StoredVersion) -> Vec<UsedLayer> {
+    let used = version.attributes.get(LAYERS).cloned().unwrap_or_default();
+    serde_json::from_value(used).unwrap_or_default()
 }
 
 impl FunctionStore {

@@ -1,9 +1,10 @@
 //! Functions that are deployed without a project: archives, versions and aliases.
 //!
 //! [`read_archive`] reads a ZIP archive that may be hostile. [`FunctionStore`] stores functions:
-//! each has a latest state, immutable numbered versions, and aliases of versions. Files are objects
-//! of the store, named by their hash. [`project_files`] returns a project that contains only one
-//! function, so that it is parsed and called like any other. This crate never calls a function.
+//! each has a latest state, immutable numbered versions, and aliases of versions. Small files are
+//! objects of the store, named by their hash. The files of a large function are in a package.
+//! [`project_files`] returns a project that contains only one function, so that it is parsed and
+//! called like any other. This crate never calls a function.
 
 mod archive;
 mod change;
@@ -13,6 +14,8 @@ mod function;
 mod function_store;
 mod handler_check;
 mod layer;
+mod manifest;
+mod package;
 mod paths;
 mod project;
 mod qualifier;
@@ -22,12 +25,13 @@ mod requirements;
 pub use archive::{ARCHIVE_BYTES_MAX, STORED_ARCHIVE_BYTES_MAX, read_archive};
 pub use change::{FunctionChange, FunctionUpdate, NewCode};
 pub use error::{Error, Result};
-pub use folder::read_source;
+pub use folder::{FunctionSource, read_source, write_archive};
 pub use function::{StoredCode, StoredFunction, StoredVersion};
 pub use function_store::{Author, FunctionStore};
 pub use handler_check::check_handler;
 pub use layer::{LAYERS, LayerChange, LayerVersion, StoredLayer, UsedLayer, add_layers};
-pub use paths::check_files;
+pub use package::{ArchiveDigest, temporary_file};
+pub use paths::{FILES_BYTES_MAX, check_files};
 pub use project::project_files;
 pub use qualifier::{
     Cors, FunctionUrl, InvokeConfig, InvokeMode, ProvisionedConfig, QualifierChange,

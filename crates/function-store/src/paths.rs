@@ -10,8 +10,12 @@ use crate::{Error, Result};
 /// Maximum number of files.
 pub(crate) const FILES_MAX: usize = 20_000;
 
-/// Maximum size of all files together, in bytes.
-pub(crate) const FILES_BYTES_MAX: u64 = 256 << 20;
+/// Maximum size of all files together, in bytes, with those of layers.
+pub const FILES_BYTES_MAX: u64 = 1 << 30;
+
+/// Maximum size of all files of an archive that are read into memory, in bytes. The files of larger
+/// archives are in a package on disk.
+pub(crate) const MEMORY_BYTES_MAX: u64 = 32 << 20;
 
 /// Maximum length of a path in bytes, and of one component.
 const PATH_BYTES_MAX: usize = 1_024;
@@ -54,10 +58,10 @@ pub fn check_files(files: &ProjectFiles) -> Result<()> {
             return Err(Error::invalid(format!("file `{}`: {reason}", shown(path)), hint));
         }
     }
-    let bytes: u64 = files.values().map(|file| file.bytes().len() as u64).sum();
+    let bytes: u64 = files.values().map(headwater_model::ProjectFile::size).sum();
     if files.len() > FILES_MAX || bytes > FILES_BYTES_MAX {
         let message = format!(
-            "the function has {} files of {bytes} bytes together (limits: 20,000 files, 256 MiB)",
+            "the function has {} files of {bytes} bytes together (limits: 20,000 files, 1 GiB)",
             files.len()
         );
         return Err(Error::invalid(message, limits_hint()));
@@ -79,7 +83,7 @@ pub(crate) fn file_and_folder<'a>(paths: impl Iterator<Item = &'a str>) -> Optio
 }
 
 pub(crate) fn limits_hint() -> &'static str {
-    "Deploy at most 20,000 files, of 256 MiB together"
+    "Deploy at most 20,000 files, of 1 GiB together"
 }
 
 /// Returns an untrusted name in a form that is safe in messages: short, without control characters.

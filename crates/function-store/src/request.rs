@@ -1,9 +1,15 @@
 //! The files of a request: by path, or in an archive.
 
+use std::fs::File;
+use std::io::Write;
+use std::path::Path;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use headwater_model::ProjectFiles;
 
+use crate::archive::{STORED_ARCHIVE_BYTES_MAX, is_large, unpack};
+use crate::package::{ArchiveDigest, PackageWriter, temporary_file};
 use crate::{ARCHIVE_BYTES_MAX, Error, FunctionStore, NewCode, Result, read_archive};
 
 /// The files of a function, as received and in stored form.
@@ -16,10 +22,14 @@ pub struct FunctionFiles {
 }
 
 /// Reads the files of a request. `archive` is a ZIP archive in Base64. Time and memory are
-/// proportional to the size of the files.
+/// proportional to the size of the request. `folder` is for temporary files.
 ///
-/// Errors: `invalid_argument`.
-pub fn read_request(files: ProjectFiles, archive: Option<&str>) -> Result<FunctionFiles> {
+/// Errors: `invalid_argument`, `disk_full`, `storage`.
+pub fn read_request(
+    files: ProjectFiles,
+    archive: Option<&str>,
+    folder: &Path,
+) -> Result<FunctionFiles> {
     let Some(archive) = archive else {
         let code = FunctionStore::code(&files, None)?;
         return Ok(FunctionFiles { files, code });
@@ -33,20 +43,42 @@ pub fn read_request(files: ProjectFiles, archive: Option<&str>) -> Result<Functi
     })?;
     if bytes.len() > ARCHIVE_BYTES_MAX {
         let reason = format!("the file has {} bytes", bytes.len());
-        let hint = "Reduce the archive to 44 MiB, or upload it to a bucket and deploy it with \
-                    `S3Bucket` and `S3Key` of Lambda's API";
+        let hint = "Deploy the archive with `headwater function deploy`, or upload it to a bucket \
+                    and deploy it with `S3Bucket` and `S3Key` of Lambda's API";
         return Err(Error::archive(reason, hint));
     }
-    FunctionFiles::of_archive(&bytes)
+    FunctionFiles::of_archive(&bytes, folder)
 }
 
 impl FunctionFiles {
-    /// Reads the files of a ZIP archive. Time and memory are proportional to the size of the files.
+    /// Reads the files of a ZIP archive in memory. If they are large, they are written to a package
+    /// in `folder`.
     ///
-    /// Errors: `invalid_argument`.
-    pub fn of_archive(bytes: &[u8]) -> Result<Self> {
+    /// Errors: `invalid_argument`, `disk_full`, `storage`.
+    pub fn of_archive(bytes: &[u8], folder: &Path) -> Result<Self> {
+        if is_large(bytes)? {
+            let mut archive = temporary_file(folder)?;
+            archive.write_all(bytes).map_err(Error::disk)?;
+            return Self::of_archive_file(archive, folder);
+        }
         let files = read_archive(bytes)?;
-        let code = FunctionStore::code(&files, Some(bytes))?;
+        let code = FunctionStore::code(&files, Some(&ArchiveDigest::of(bytes)))?;
+        Ok(FunctionFiles { files, code })
+    }
+
+    /// Writes the files of a ZIP archive on disk to a package in `folder`. Memory does not depend
+    /// on the size of the files.
+    ///
+    /// Errors: `invalid_argument`, `disk_full`, `storage`.
+    pub fn of_archive_file(archive: File, folder: &Path) -> Result<Self> {
+        let bytes = archive.metadata().map_err(Error::disk)?.len();
+        if bytes > STORED_ARCHIVE_BYTES_MAX {
+            let reason = format!("the file has {bytes} bytes");
+            return Err(Error::archive(reason, "An archive has at most 1 GiB"));
+        }
+        let digest = ArchiveDigest::of_file(&archive)?;
+        let files = unpack(archive, PackageWriter::create(folder)?)?;
+        let code = FunctionStore::code(&files, Some(&digest))?;
         Ok(FunctionFiles { files, code })
     }
 }

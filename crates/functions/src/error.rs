@@ -153,6 +153,12 @@ pub enum Error {
         /// The hint: the configuration to change.
         hint: String,
     },
+    /// The files of a large function cannot be mounted into its sandbox.
+    #[error("the files of `{label}` are larger than 32 MiB and cannot be mounted into its sandbox")]
+    NoFolder {
+        /// The function's label.
+        label: String,
+    },
     /// The queue is full.
     #[error("queue full: {queued} function calls queued, {own} from {owner} (limit {limit})")]
     TooBusy {
@@ -259,6 +265,7 @@ impl ErrorDetails for Error {
             Error::Cancelled { .. } => ErrorCode::Cancelled,
             Error::Stopping { .. } => ErrorCode::Unavailable,
             Error::IsolationUnavailable { .. } => ErrorCode::IsolationUnavailable,
+            Error::NoFolder { .. } => ErrorCode::Storage,
             Error::TooBusy { .. } => ErrorCode::TooBusy,
             Error::Io { source, .. } | Error::Arrow(ArrowError::IoError(_, source))
                 if source.kind() == std::io::ErrorKind::StorageFull =>
@@ -298,6 +305,11 @@ impl ErrorDetails for Error {
             Error::TooBusy { .. } => Some(
                 "Retry when some of these calls have ended, or make fewer calls at once; \
                  `headwater job get` shows what a call waits for."
+                    .to_owned(),
+            ),
+            Error::NoFolder { .. } => Some(
+                "Use a lake on a local disk with free space and with sandboxes, or deploy a \
+                 smaller function."
                     .to_owned(),
             ),
             Error::Stopping { .. } => Some("Try again after the restart of the server.".to_owned()),

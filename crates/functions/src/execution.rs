@@ -216,6 +216,9 @@ impl Execution<'_> {
             (Isolation::Sandbox, Some(reason)) => return Err(unavailable(reason)),
             (Isolation::Sandbox, None) => {}
         }
+        if inner.projects.needs_sandbox(&invocation.files) {
+            return Ok((Origin::Sandbox, true, 0));
+        }
         let ZygoteLookup { zygote, started, cpu_us, .. } =
             self.functions.zygote(&invocation.environment).await;
         Ok(match zygote {

@@ -65,10 +65,9 @@ impl Functions {
         let own = options.own_dir.clone();
         std::fs::create_dir_all(&own).map_err(Error::io("create the functions' folder"))?;
         let spawner = Arc::new(Spawner::start(options.spawner.clone(), own.clone()).await?);
-        let shares_folders = options.isolation == Isolation::Sandbox
-            && spawner.report().folder_mounts
-            && is_shareable(&own);
-        let projects = ProjectFolders::open(&own, shares_folders);
+        let shares_folders = options.isolation == Isolation::Sandbox && is_shareable(&own);
+        let mut projects = ProjectFolders::open(&own, shares_folders);
+        projects.clones_mount = spawner.report().folder_mounts;
         let environments =
             Arc::new(Environments::open(environments_options(&options), spawner.clone())?);
         let library = PreloadLibrary::install(&options.tools_dir)?;

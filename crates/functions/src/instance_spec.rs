@@ -9,7 +9,7 @@ use headwater_sandbox::{CloneSpec, Confinement, EgressPolicy, ProcessSpec, Sandb
 use headwater_shared_memory::MemoryFile;
 
 use crate::instance::Origin;
-use crate::project_folders::ProjectFolder;
+use crate::project_folders::{ProjectFolder, is_large};
 use crate::{Environment, Error, Invocation, Limits, Result, worker};
 
 /// Maximum number of processes and threads of an instance.
@@ -102,14 +102,19 @@ pub(crate) fn environment_sandbox(
 }
 
 /// Writes the worker, the SDK and the project to a memory file. Paths are relative to the root of
-/// the sandbox or to the work folder. For a clone of a zygote, the file omits the worker; if the
-/// sandbox mounts the project's folder, the file omits the project.
+/// the sandbox or to the work folder. The file omits the worker for a clone of a zygote, and the
+/// project if the sandbox mounts its folder.
+///
+/// Fails with [`Error::NoFolder`] if a large project has no folder.
 pub(crate) fn files(
     invocation: &Invocation,
     origin: &Origin,
     policy: Option<&EgressPolicy>,
     project: Option<&ProjectFolder>,
 ) -> Result<MemoryFile> {
+    if project.is_none() && is_large(&invocation.files) {
+        return Err(Error::NoFolder { label: invocation.label.clone() });
+    }
     let own =
         worker::files().map(|(path, text)| (format!("headwater/{path}"), Cow::Owned(text.into())));
     let own = own.filter(|_| !matches!(origin, Origin::Zygote(_)));

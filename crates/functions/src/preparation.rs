@@ -121,7 +121,9 @@ impl Functions {
             environment: invocation.environment.clone(),
             cpu_us: zygote.cpu_us,
         };
-        let origin = zygote.zygote.map_or(Origin::Sandbox, Origin::Zygote);
+        let needs_sandbox = inner.projects.needs_sandbox(&invocation.files);
+        let zygote = zygote.zygote.filter(|_| !needs_sandbox);
+        let origin = zygote.map_or(Origin::Sandbox, Origin::Zygote);
         let project = tokio::select! {
             biased;
             project = inner.projects.get(&invocation.files) => project,

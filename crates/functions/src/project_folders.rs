@@ -6,18 +6,19 @@
 //!
 //! A sandbox gets a mount of the folder of its own version, never a path, so it cannot reach the
 //! files of another version. The files belong to the server's user, and functions run as other
-//! users, so no function can change them. On hosts where functions run as the server's user, there
-//! are no folders, and the files are written into each sandbox.
+//! users, so no function can change them. On hosts where functions run as the server's user, the
+//! files are written into each sandbox. Only large projects have folders there: their sandboxes are
+//! not clones of a zygote, and mount the folder like the environment.
 
 use std::fs::{self, File, Permissions};
 use std::io::{self, ErrorKind, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Component, Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use headwater_model::ProjectFiles;
+use headwater_model::{PackedFile, ProjectFile, ProjectFiles};
 use parking_lot::Mutex;
 use rustix::fs::{FlockOperation, StatVfsMountFlags, flock, statfs, statvfs};
 use sha2::{Digest, Sha256};
@@ -26,9 +27,13 @@ use uuid::Uuid;
 /// Time since the last use after which a folder is removed.
 pub(crate) const IDLE_MAX: Duration = Duration::from_secs(600);
 
-/// Maximum size of all folders, in bytes. Above it, the files of new versions are written into each
-/// sandbox.
-const BYTES_MAX: u64 = 1 << 30;
+/// Maximum size of all folders, in bytes. Above it, unused folders are removed. If all are in use,
+/// the files of new versions are written into each sandbox, except those of large functions, whose
+/// calls fail.
+const BYTES_MAX: u64 = 4 << 30;
+
+/// Size of the buffer for copies from packages, in bytes.
+const BUFFER_BYTES: usize = 256 << 10;
 
 /// Time for which no folder is written after a write failed because the disk was full. Each attempt
 /// would fill the disk again, which other writers also need.
@@ -46,6 +51,8 @@ pub(crate) struct ProjectFolders {
     next: AtomicU64,
     /// Time of the last write that failed because the disk was full.
     full_at: Mutex<Option<Instant>>,
+    /// False if clones of zygotes cannot mount a folder, so that only large projects have one.
+    pub(crate) clones_mount: bool,
     /// `None` if sandboxes of this host cannot share a folder. Dropped after the versions.
     root: Option<ServerFolder>,
 }
@@ -94,8 +101,15 @@ impl ProjectFolders {
             writing: Mutex::default(),
             next: AtomicU64::new(0),
             full_at: Mutex::default(),
+            clones_mount: true,
             root,
         }
+    }
+
+    /// Returns true if an instance with these files must not be a clone of a zygote, because clones
+    /// cannot mount their folder.
+    pub(crate) fn needs_sandbox(&self, files: &ProjectFiles) -> bool {
+        !self.clones_mount && is_large(files)
     }
 
     /// Returns the folder with these files, and writes it if it does not exist. Returns `None` if
@@ -104,7 +118,8 @@ impl ProjectFolders {
         self: &Arc<Self>,
         files: &Arc<ProjectFiles>,
     ) -> Option<Arc<ProjectFolder>> {
-        if self.root.is_none() || files.is_empty() {
+        let has_none = files.is_empty() || !(self.clones_mount || is_large(files));
+        if self.root.is_none() || has_none {
             return None;
         }
         let is_source =
@@ -156,6 +171,11 @@ impl ProjectFolders {
         Some(version.folder.clone())
     }
 
+    /// Returns the size of all folders in bytes.
+    fn bytes(&self) -> u64 {
+        self.versions.lock().iter().map(|version| version.folder.bytes).sum()
+    }
+
     fn find_or_write(&self, files: &Arc<ProjectFiles>) -> io::Result<Option<Arc<ProjectFolder>>> {
         let Some(root) = &self.root else { return Ok(None) };
         let digest = digest(files);
@@ -163,10 +183,13 @@ impl ProjectFolders {
         if let Some(found) = self.find(files, |version| version.digest == digest) {
             return Ok(Some(found));
         }
-        let bytes: u64 = files.values().map(|file| file.bytes().len() as u64).sum();
-        let held: u64 = self.versions.lock().iter().map(|version| version.folder.bytes).sum();
+        let bytes: u64 = files.values().map(ProjectFile::size).sum();
+        let is_too_large = || self.bytes().saturating_add(bytes) > BYTES_MAX;
+        if is_too_large() {
+            self.remove_unused(Duration::ZERO);
+        }
         let is_disk_full = self.full_at.lock().is_some_and(|at| at.elapsed() < FULL_DISK_PAUSE);
-        if is_disk_full || held.saturating_add(bytes) > BYTES_MAX {
+        if is_disk_full || is_too_large() {
             return Ok(None);
         }
         let number = self.next.fetch_add(1, Ordering::Relaxed);
@@ -236,6 +259,11 @@ pub(crate) fn is_shareable(folder: &Path) -> bool {
     is_executable && !is_fuse
 }
 
+/// Returns true if the files of a project are in a package, so that only a folder can contain them.
+pub(crate) fn is_large(files: &ProjectFiles) -> bool {
+    files.values().any(|file| matches!(file, ProjectFile::Packed(_)))
+}
+
 /// Removes the folders of servers that have ended without removing them.
 fn remove_stale(own: &Path) {
     for entry in fs::read_dir(own).into_iter().flatten().flatten() {
@@ -249,15 +277,20 @@ fn remove_stale(own: &Path) {
     }
 }
 
-/// Returns the digest of the paths, the content and the executable flags of files.
+/// Returns the digest of the paths, the content and the executable flags of files. The content of a
+/// package is represented by its hash.
 fn digest(files: &ProjectFiles) -> [u8; 32] {
     let mut digest = Sha256::new();
     for (path, file) in files {
-        for part in [path.as_bytes(), file.bytes()] {
+        let (content, is_packed): (&[u8], _) = match file {
+            ProjectFile::Packed(packed) => (packed.content.as_bytes().as_slice(), true),
+            ProjectFile::Text(_) | ProjectFile::Binary(_) => (file.bytes(), false),
+        };
+        for part in [path.as_bytes(), content] {
             digest.update((part.len() as u64).to_le_bytes());
             digest.update(part);
         }
-        digest.update([u8::from(file.is_executable())]);
+        digest.update([u8::from(file.is_executable()), u8::from(is_packed)]);
     }
     digest.finalize().into()
 }
@@ -284,9 +317,28 @@ fn write_files(folder: &Path, files: &ProjectFiles) -> io::Result<()> {
         let mode = if file.is_executable() { 0o755 } else { 0o644 };
         let path = folder.join(path);
         let mut written = File::options().write(true).create_new(true).mode(mode).open(path)?;
-        written.write_all(file.bytes())?;
+        match file {
+            ProjectFile::Packed(packed) => copy(packed, &mut written)?,
+            ProjectFile::Text(_) | ProjectFile::Binary(_) => written.write_all(file.bytes())?,
+        }
         // The server's umask may have removed permissions.
         written.set_permissions(Permissions::from_mode(mode))?;
+    }
+    Ok(())
+}
+
+/// Copies a file from its package.
+fn copy(packed: &PackedFile, to: &mut File) -> io::Result<()> {
+    let (mut left, mut offset) = (packed.bytes, packed.offset);
+    let length = usize::try_from(left).unwrap_or(BUFFER_BYTES).min(BUFFER_BYTES);
+    let mut buffer = vec![0_u8; length];
+    while left > 0 {
+        let length = usize::try_from(left).unwrap_or(BUFFER_BYTES).min(BUFFER_BYTES);
+        let part = &mut buffer[..length];
+        packed.package.read_exact_at(part, offset)?;
+        to.write_all(part)?;
+        left -= length as u64;
+        offset += length as u64;
     }
     Ok(())
 }
@@ -302,6 +354,8 @@ fn create_folder(path: &Path) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use headwater_model::ObjectId;
+
     use super::*;
 
     fn files(text: &str) -> Arc<ProjectFiles> {
@@ -333,6 +387,32 @@ mod tests {
         }
         let other = folders.get(&files("x = 2")).await.unwrap();
         assert!(other.path() != folder.path());
+    }
+
+    #[tokio::test]
+    async fn files_in_packages_are_copied() {
+        let own = tempfile::tempdir().unwrap();
+        let folders = Arc::new(ProjectFolders::open(own.path(), true));
+        let content = vec![7_u8; BUFFER_BYTES + 1];
+        let mut package = tempfile::tempfile_in(own.path()).unwrap();
+        package.write_all(b"before").unwrap();
+        package.write_all(&content).unwrap();
+        let package = Arc::new(package);
+        let packed = |offset: u64, bytes: usize, executable: bool| {
+            let content = ObjectId::of(&[u8::from(executable)]);
+            let (package, bytes) = (package.clone(), bytes as u64);
+            ProjectFile::Packed(PackedFile { package, offset, bytes, content, executable })
+        };
+        let files = Arc::new(ProjectFiles::from([
+            ("app.py".to_owned(), packed(0, 6, false)),
+            ("bin/tool".to_owned(), packed(6, content.len(), true)),
+            ("empty".to_owned(), packed(6, 0, false)),
+        ]));
+        let folder = folders.get(&files).await.unwrap();
+        let tool = folder.path().join("bin/tool");
+        assert_eq!(fs::read(folder.path().join("app.py")).unwrap(), b"before");
+        assert!(fs::read(&tool).unwrap() == content);
+        assert_eq!((mode(&tool), fs::read(folder.path().join("empty")).unwrap().len()), (0o755, 0));
     }
 
     #[tokio::test]

@@ -1,15 +1,13 @@
 //! The limits of the account and its current usage (`GetAccountSettings`).
 
-use headwater_service::{ARCHIVE_BYTES_MAX, Service};
+use headwater_service::{ARCHIVE_BYTES_MAX, FILES_BYTES_MAX, Service};
 use serde_json::{Value, json};
 
 use crate::error::Result;
 use crate::request::LambdaRequest;
 
-/// Limits reported to clients: concurrent calls, and the total size of a function's unpacked files
-/// in bytes.
+/// The limit of concurrent calls that is reported to clients.
 const CONCURRENT_CALLS: u64 = 10_000;
-const FILES_BYTES_MAX: u64 = 256 << 20;
 
 pub(crate) async fn settings(service: &Service, request: &LambdaRequest) -> Result<Value> {
     let functions = service.invocations().deployed().list(&request.principal).await?;

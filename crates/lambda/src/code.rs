@@ -2,12 +2,9 @@
 
 use std::ops::Range;
 
-use futures::TryStreamExt;
 use headwater_model::{ErrorCode, Problem, ProjectFiles};
 use headwater_service::objects::{ObjectInfo, ObjectPath};
-use headwater_service::{
-    FunctionFiles, S3Operations, STORED_ARCHIVE_BYTES_MAX, Service, read_archive, read_files,
-};
+use headwater_service::{FunctionFiles, S3Operations, STORED_ARCHIVE_BYTES_MAX, Service};
 use serde::Deserialize;
 
 use crate::error::{LambdaError, Result};
@@ -37,13 +34,16 @@ impl CodeRequest {
             let message = "S3ObjectVersion is not supported, because objects have no versions.";
             return Err(LambdaError::invalid(message));
         }
+        let functions = service.invocations().deployed();
         match (self.zip_file, self.bucket, self.key) {
             (Some(archive), None, None) => {
-                Ok(read_files(ProjectFiles::new(), Some(archive)).await?)
+                Ok(functions.read_files(ProjectFiles::new(), Some(archive)).await?)
             }
             (None, Some(bucket), Some(key)) => {
-                let content = content(service, request, ObjectPath { bucket, key }).await?;
-                Ok(read_archive(content).await?)
+                let objects = S3Operations::of(service).objects();
+                let path = ObjectPath { bucket, key };
+                let opened = objects.open(&request.principal, &path, whole).await?;
+                Ok(functions.read_archive(opened.info.size, opened.content).await?)
             }
             _ => Err(LambdaError::invalid(
                 "The code must be a ZIP archive: either ZipFile, or both S3Bucket and S3Key. \
@@ -53,25 +53,14 @@ impl CodeRequest {
     }
 }
 
-/// Returns the content of an object.
-async fn content(service: &Service, request: &LambdaRequest, path: ObjectPath) -> Result<Vec<u8>> {
-    let objects = S3Operations::of(service).objects();
-    let mut opened = objects.open(&request.principal, &path, whole).await?;
-    let mut content = Vec::with_capacity(opened.info.size as usize);
-    while let Some(part) = opened.content.try_next().await? {
-        content.extend_from_slice(&part);
-    }
-    Ok(content)
-}
-
-/// Returns the byte range of a whole object.
+/// Returns the range of the whole content of an object.
 ///
 /// Errors: `invalid_argument` if the object is too large for an archive.
 fn whole(info: &ObjectInfo) -> std::result::Result<Range<u64>, Problem> {
-    if info.size > STORED_ARCHIVE_BYTES_MAX as u64 {
+    if info.size > STORED_ARCHIVE_BYTES_MAX {
         let message = format!("the archive in the bucket has {} bytes", info.size);
-        let hint = format!("An archive has at most {} MiB.", STORED_ARCHIVE_BYTES_MAX >> 20);
-        return Err(Problem::new(ErrorCode::InvalidArgument, message).with_hint(hint));
+        return Err(Problem::new(ErrorCode::InvalidArgument, message)
+            .with_hint("An archive has at most 1 GiB."));
     }
     Ok(0..info.size)
 }

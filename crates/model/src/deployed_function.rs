@@ -43,6 +43,9 @@ pub struct DeployFunction {
     pub files: ProjectFiles,
     /// The files as a ZIP archive in Base64, instead of `files`.
     pub archive: Option<String>,
+    /// The path of an uploaded ZIP archive on the server's machine, instead of `files`. The archive
+    /// is deleted after the deployment.
+    pub upload: Option<String>,
     /// The maximum number of concurrent calls. If null, the limit is unchanged.
     pub reserved_concurrency: Option<u32>,
     /// The number of instances of the latest state that are started before calls and kept. 0

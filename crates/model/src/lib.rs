@@ -122,7 +122,9 @@ pub use occurrence::{
 };
 pub use permission::{Action, Permission, PermissionError};
 pub use principal::{AUTHOR_BYTES_MAX, Actor, AuthMethod, AuthenticatedUser, Identity, Principal};
-pub use project_file::{BinaryFile, PROJECT_FILE, PROJECT_FILES, ProjectFile, ProjectFiles};
+pub use project_file::{
+    BinaryFile, PROJECT_FILE, PROJECT_FILES, PackedFile, ProjectFile, ProjectFiles,
+};
 pub use quantity::{parse_duration, parse_size};
 pub use query::QueryRequest;
 pub use reference::{AncestorDistance, MAIN_BRANCH, RefSpec, ResolvedRef, parse_moment};

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::fs::File;
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -9,6 +11,8 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{self, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use utoipa::ToSchema;
+
+use crate::ObjectId;
 
 /// The project file of Headwater.
 pub const PROJECT_FILE: &str = "headwater.toml";
@@ -19,7 +23,7 @@ pub const PROJECT_FILES: [&str; 3] = [PROJECT_FILE, "bauplan_project.yml", "baup
 /// The files of a project by path, relative to its root and separated by `/`.
 pub type ProjectFiles = BTreeMap<String, ProjectFile>;
 
-/// The content of a project's file: UTF-8 text, or binary.
+/// The content of a project's file: UTF-8 text, binary, or a part of a package on disk.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(untagged)]
 pub enum ProjectFile {
@@ -27,6 +31,9 @@ pub enum ProjectFile {
     Text(String),
     /// Binary content.
     Binary(BinaryFile),
+    /// Content in a package on the server's disk. Requests and responses never contain it.
+    #[serde(skip)]
+    Packed(PackedFile),
 }
 
 /// A file that is not text.
@@ -42,6 +49,30 @@ pub struct BinaryFile {
     pub executable: bool,
 }
 
+/// A file of a large function: a part of its package, which is not in memory.
+#[derive(Debug, Clone)]
+pub struct PackedFile {
+    /// The package: the contents of all files, one after the other.
+    pub package: Arc<File>,
+    /// The position of the file's first byte in the package.
+    pub offset: u64,
+    /// The length of the file in bytes.
+    pub bytes: u64,
+    /// The hash of the file's content.
+    pub content: ObjectId,
+    /// True if the file is executable.
+    pub executable: bool,
+}
+
+/// Packed files are equal if their contents are, in whichever package.
+impl PartialEq for PackedFile {
+    fn eq(&self, other: &Self) -> bool {
+        self.content == other.content && self.executable == other.executable
+    }
+}
+
+impl Eq for PackedFile {}
+
 impl ProjectFile {
     /// Creates the content of a file from its bytes: text if the bytes are UTF-8.
     pub fn new(bytes: Vec<u8>, executable: bool) -> Self {
@@ -53,19 +84,28 @@ impl ProjectFile {
         }
     }
 
-    /// Returns the file's text; empty for binary content.
+    /// Returns the file's text; empty for binary content and for content in a package.
     pub fn text(&self) -> &str {
         match self {
             ProjectFile::Text(text) => text,
-            ProjectFile::Binary(_) => "",
+            ProjectFile::Binary(_) | ProjectFile::Packed(_) => "",
         }
     }
 
-    /// Returns the file's bytes.
+    /// Returns the file's bytes; empty for content in a package, which is not in memory.
     pub fn bytes(&self) -> &[u8] {
         match self {
             ProjectFile::Text(text) => text.as_bytes(),
             ProjectFile::Binary(file) => &file.base64,
+            ProjectFile::Packed(_) => &[],
+        }
+    }
+
+    /// Returns the length of the file in bytes.
+    pub fn size(&self) -> u64 {
+        match self {
+            ProjectFile::Packed(file) => file.bytes,
+            ProjectFile::Text(_) | ProjectFile::Binary(_) => self.bytes().len() as u64,
         }
     }
 
@@ -74,6 +114,7 @@ impl ProjectFile {
         match self {
             ProjectFile::Text(text) => text.starts_with("#!"),
             ProjectFile::Binary(file) => file.executable,
+            ProjectFile::Packed(file) => file.executable,
         }
     }
 }

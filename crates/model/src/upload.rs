@@ -1,4 +1,4 @@
-//! Uploads: files that a client sends, for an import.
+//! Uploads: files that a client sends, for an import or a function.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;

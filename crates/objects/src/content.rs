@@ -1,7 +1,11 @@
 //! The content of objects: it is written to a file with a new random name, and read from the files
 //! of an object.
 
+use std::fs::{self, File};
+use std::io::{self, Seek, SeekFrom};
 use std::ops::Range;
+use std::path::Path;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::stream::BoxStream;
@@ -13,6 +17,7 @@ use md5::{Digest, Md5};
 use object_store::{GetOptions, ObjectStore};
 use uuid::Uuid;
 
+use crate::objects::relative;
 use crate::record::{ContentFile, Garbage, ObjectInfo, contents_ref, decode, garbage_ref, put};
 use crate::{Error, Objects, Result};
 
@@ -82,14 +87,44 @@ impl Objects {
         Ok(written)
     }
 
+    /// Copies a file durably to a new file in the local folder of contents. The kernel copies the
+    /// bytes, so memory does not depend on the size.
+    pub(crate) async fn copy_from_disk(
+        &self,
+        file: Arc<File>,
+        size: u64,
+        folder: &Path,
+    ) -> Result<UnreferencedContent> {
+        let name = Uuid::new_v4().simple().to_string();
+        self.0.active.lock().insert(name.clone());
+        let blob = Some(ContentFile { name: name.clone(), size });
+        let (objects, etag) = (self.clone(), String::new());
+        let written = UnreferencedContent { objects, blob, size, etag, name: name.clone() };
+        self.list_garbage(&name).await?;
+        let location = self.location(&name);
+        let path = folder.join(relative(&name));
+        let copied = tokio::task::spawn_blocking(move || copy_file(&file, &path)).await;
+        copied
+            .unwrap_or_else(|error| Err(io::Error::other(error)))
+            .map_err(|error| headwater_table_format::Error::storage(&*location, error))?;
+        self.0.storage.sync(std::iter::once(location.as_str())).await?;
+        Ok(written)
+    }
+
     /// Lists a file as garbage, and starts to write it.
     async fn start(&self, name: &str) -> Result<Upload> {
+        self.list_garbage(name).await?;
+        Ok(Upload::new(self.0.storage.clone(), self.location(name)))
+    }
+
+    /// Lists a file as garbage until a record references it.
+    async fn list_garbage(&self, name: &str) -> Result<()> {
         let garbage = Garbage { since: self.now(), blobs: vec![name.to_owned()] };
         let change = put(garbage_ref(name), &garbage, RefPrecondition::Anything)?;
         // A power failure may lose this record, but then the file was not synced either.
         let batch = Batch { refs: vec![change], relaxed: true, ..Batch::default() };
         self.0.store.apply(batch).await?;
-        Ok(Upload::new(self.0.storage.clone(), self.location(name)))
+        Ok(())
     }
 
     /// Returns the files of an object, in order.
@@ -133,6 +168,16 @@ impl Objects {
         let parts = found.into_stream();
         Ok(parts.map_err(move |error| to_problem(&Error::from(failed(error)))).boxed())
     }
+}
+
+fn copy_file(file: &File, path: &Path) -> io::Result<()> {
+    if let Some(parent) = path.parent() {
+        fs::create_dir_all(parent)?;
+    }
+    let mut from = file;
+    from.seek(SeekFrom::Start(0))?;
+    let mut to = File::options().write(true).create_new(true).open(path)?;
+    io::copy(&mut from, &mut to).map(drop)
 }
 
 fn to_problem(error: &Error) -> Problem {

@@ -17,6 +17,7 @@ mod listing;
 mod multipart;
 mod object;
 mod objects;
+mod package;
 mod record;
 
 pub use bucket::{Bucket, is_bucket_name};
@@ -29,4 +30,5 @@ pub use listing::{ListEntry, ListRequest, Listing};
 pub use multipart::{CompletedPart, ListedPart, ListedUpload, NewUpload, UploadTarget};
 pub use object::{CopyRequest, NewObject, ObjectPath, OpenObject};
 pub use objects::Objects;
+pub use package::Package;
 pub use record::{Headers, ObjectInfo};

@@ -8,6 +8,7 @@
 //! | `object-uploads/ID` | [`UploadRecord`] |
 //! | `object-parts/ID/NUMBER` | [`PartRecord`]; the number has five digits |
 //! | `object-garbage/ID` | [`Garbage`] |
+//! | `function-packages/NAME` | [`PackageRecord`] |
 
 use std::collections::BTreeMap;
 
@@ -22,6 +23,7 @@ use crate::{Error, Result};
 pub(crate) const BUCKETS: &str = "buckets/";
 pub(crate) const UPLOADS: &str = "object-uploads/";
 pub(crate) const GARBAGE: &str = "object-garbage/";
+pub(crate) const PACKAGES: &str = "function-packages/";
 
 /// A stored bucket.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -100,6 +102,14 @@ pub(crate) struct PartRecord {
     pub(crate) modified: Timestamp,
 }
 
+/// A stored package of a function.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct PackageRecord {
+    pub(crate) blob: ContentFile,
+    /// The time at which the package was last stored.
+    pub(crate) stored: Timestamp,
+}
+
 /// Unreferenced files, including files that are not referenced yet.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Garbage {
@@ -134,6 +144,10 @@ pub(crate) fn part_ref(upload: &str, number: u32) -> String {
 
 pub(crate) fn garbage_ref(id: &str) -> String {
     format!("{GARBAGE}{id}")
+}
+
+pub(crate) fn package_ref(name: &str) -> String {
+    format!("{PACKAGES}{name}")
 }
 
 pub(crate) fn decode<T: DeserializeOwned>(name: &str, value: &[u8]) -> Result<T> {

@@ -44,9 +44,9 @@ pub use error::{Error, Result};
 pub use handle::ServerHandle;
 pub use headwater_flight::FlightLimits;
 pub use headwater_service::{
-    Access, CloudSettings, Credential, Isolation, KeySource, NewUser, OidcConfig, ServiceConfig,
-    SpawnCommand, WarehouseOptions, make_folder, read_function, read_project, set_short_time_slice,
-    spawner_main,
+    Access, CloudSettings, Credential, FunctionSource, Isolation, KeySource, NewUser, OidcConfig,
+    ServiceConfig, SpawnCommand, WarehouseOptions, make_folder, read_function, read_project,
+    set_short_time_slice, spawner_main, write_function_archive,
 };
 pub use headwater_telemetry::{Telemetry, TelemetryOptions};
 pub use http::openapi;

@@ -1,13 +1,16 @@
 //! Functions without a project: deploy, change, list, get, delete.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::sync::Arc;
 
+use bytes::Bytes;
+use futures::{Stream, TryStreamExt};
 use headwater_destinations::Destination;
 use headwater_executors::{check_destination, parse_function, provisioned_status};
 use headwater_function_store::{
     Author, FunctionChange, FunctionFiles, FunctionUpdate, FunctionUrl, LAYERS, QualifierChange,
-    StoredFunction, StoredVersion, read_request,
+    StoredFunction, StoredVersion, read_request, temporary_file,
 };
 use headwater_functions::{Functions, ProvisionedStatus};
 use headwater_model::{
@@ -15,12 +18,16 @@ use headwater_model::{
     FunctionVersion, Object, Principal, Problem, ProjectFiles, ProvisionedInstances, ResultExt,
 };
 use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt;
 
 use crate::layer::Layers;
 use crate::service::Components;
 
 /// The qualifier of a function's current code and settings, which need not be a published version.
 pub(crate) const LATEST: &str = "$LATEST";
+
+/// Maximum size of an archive in a bucket that is read into memory, in bytes.
+const MEMORY_BYTES_MAX: u64 = 32 << 20;
 
 /// Operations on functions that are deployed without a project.
 #[derive(Clone)]
@@ -131,10 +138,16 @@ impl DeployedFunctions {
         request: DeployFunction,
     ) -> Result<DeployedFunction, Problem> {
         self.0.authorize(principal, Action::Deploy, &Object::function(name))?;
-        let DeployFunction { settings, files, archive, layers, .. } = request;
+        let DeployFunction { settings, files, archive, upload, layers, .. } = request;
         let (reserved, provisioned) =
             (request.reserved_concurrency, request.provisioned_concurrency);
-        let files = read_files(files, archive).await?;
+        let files = match upload {
+            Some(path) if files.is_empty() && archive.is_none() => {
+                self.read_upload(principal, &path).await?
+            }
+            Some(_) => return Err(several_sources()),
+            None => self.read_files(files, archive).await?,
+        };
         let exists = self.0.catalog.store().find(name).await.or_problem()?;
         let mut attributes: BTreeMap<String, Value> =
             exists.as_ref().map(|it| it.latest.attributes.clone()).unwrap_or_default();
@@ -241,6 +254,65 @@ impl DeployedFunctions {
         }
     }
 
+    /// Reads the files of a request on a thread of the blocking pool.
+    ///
+    /// Errors: `invalid_argument`, `disk_full`, `storage`.
+    pub async fn read_files(
+        &self,
+        files: ProjectFiles,
+        archive: Option<String>,
+    ) -> Result<FunctionFiles, Problem> {
+        let folder = self.0.config.lake_dir.clone();
+        read_blocking(move || read_request(files, archive.as_deref(), &folder).or_problem()).await
+    }
+
+    /// Reads the files of a ZIP archive of this size. A large archive is written to disk first, so
+    /// that memory does not depend on its size.
+    ///
+    /// Errors: `invalid_argument`, `disk_full`, `storage`, and errors of the content.
+    pub async fn read_archive(
+        &self,
+        size: u64,
+        content: impl Stream<Item = Result<Bytes, Problem>> + Send,
+    ) -> Result<FunctionFiles, Problem> {
+        let folder = self.0.config.lake_dir.clone();
+        let mut content = std::pin::pin!(content);
+        if size <= MEMORY_BYTES_MAX {
+            let mut archive = Vec::new();
+            while let Some(part) = content.try_next().await? {
+                archive.extend_from_slice(&part);
+            }
+            let read = move || FunctionFiles::of_archive(&archive, &folder).or_problem();
+            return read_blocking(read).await;
+        }
+        let mut file = tokio::fs::File::from_std(temporary_file(&folder).or_problem()?);
+        while let Some(part) = content.try_next().await? {
+            file.write_all(&part).await.map_err(|error| not_written(&error))?;
+        }
+        file.flush().await.map_err(|error| not_written(&error))?;
+        let archive = file.into_std().await;
+        read_blocking(move || FunctionFiles::of_archive_file(archive, &folder).or_problem()).await
+    }
+
+    /// Reads the files of an archive that the principal uploaded, and deletes the upload.
+    async fn read_upload(
+        &self,
+        principal: &Principal,
+        path: &str,
+    ) -> Result<FunctionFiles, Problem> {
+        let path = self.0.import_rights.own_upload(principal, path)?;
+        let folder = self.0.config.lake_dir.clone();
+        let read = move || {
+            let archive = File::open(&path).map_err(|error| not_opened(&error))?;
+            if let Some(upload) = path.parent() {
+                // An upload that is not deleted here expires. The open file stays readable.
+                let _ = std::fs::remove_dir_all(upload);
+            }
+            FunctionFiles::of_archive_file(archive, &folder).or_problem()
+        };
+        read_blocking(read).await
+    }
+
     /// Validates the state of a function before it is stored.
     async fn check(
         &self,
@@ -257,29 +329,32 @@ impl DeployedFunctions {
     }
 }
 
-/// Reads the files of a request on a thread of the blocking pool.
-///
-/// Errors: `invalid_argument`.
-pub async fn read_files(
-    files: ProjectFiles,
-    archive: Option<String>,
-) -> Result<FunctionFiles, Problem> {
-    read_blocking(move || read_request(files, archive.as_deref()).or_problem()).await
-}
-
-/// Reads the files of a ZIP archive on a thread of the blocking pool.
-///
-/// Errors: `invalid_argument`.
-pub async fn read_archive(archive: Vec<u8>) -> Result<FunctionFiles, Problem> {
-    read_blocking(move || FunctionFiles::of_archive(&archive).or_problem()).await
-}
-
 async fn read_blocking(
     read: impl FnOnce() -> Result<FunctionFiles, Problem> + Send + 'static,
 ) -> Result<FunctionFiles, Problem> {
     tokio::task::spawn_blocking(read).await.unwrap_or_else(|error| {
         Err(Problem::new(ErrorCode::Internal, format!("reading the files failed: {error}")))
     })
+}
+
+fn several_sources() -> Problem {
+    let message = "the request has `upload`, and also `files` or `archive`";
+    Problem::new(ErrorCode::InvalidArgument, message)
+        .with_hint("Send only one of `files`, `archive` and `upload`.")
+}
+
+fn not_written(error: &std::io::Error) -> Problem {
+    let is_full = error.kind() == std::io::ErrorKind::StorageFull;
+    let code = if is_full { ErrorCode::DiskFull } else { ErrorCode::Storage };
+    let mut problem = Problem::new(code, "the archive cannot be written to disk");
+    problem.causes.push(error.to_string());
+    problem.with_hint("Check the free space of the lake's folder.")
+}
+
+fn not_opened(error: &std::io::Error) -> Problem {
+    let mut problem = Problem::new(ErrorCode::FileNotFound, "the upload cannot be opened");
+    problem.causes.push(error.to_string());
+    problem.with_hint("Send the file again: an upload can be deployed once, within a day.")
 }
 
 /// Returns the description of a function for the list of all functions.

@@ -70,7 +70,7 @@ pub use branch::Branches;
 pub use bucket::Buckets;
 pub use config::ServiceConfig;
 pub use connection::ClientConnections;
-pub use deployed_function::{DeployedFunctions, read_archive, read_files};
+pub use deployed_function::DeployedFunctions;
 pub use deployment::Deployments;
 pub use environment::Environments;
 pub use error::{Error, Result};
@@ -118,10 +118,11 @@ pub use headwater_engine::{
 };
 pub use headwater_executors::{StatementRows, read_project};
 pub use headwater_function_store::{
-    ARCHIVE_BYTES_MAX, Cors, FunctionChange, FunctionFiles, FunctionUpdate, FunctionUrl,
-    InvokeConfig, InvokeMode, LAYERS, LayerChange, LayerVersion, ProvisionedConfig,
-    QualifierChange, QualifierSettings, STORED_ARCHIVE_BYTES_MAX, StoredFunction, StoredLayer,
-    StoredVersion, UrlAuth, UrlSettings, UsedLayer, read_source as read_function,
+    ARCHIVE_BYTES_MAX, Cors, FILES_BYTES_MAX, FunctionChange, FunctionFiles, FunctionSource,
+    FunctionUpdate, FunctionUrl, InvokeConfig, InvokeMode, LAYERS, LayerChange, LayerVersion,
+    ProvisionedConfig, QualifierChange, QualifierSettings, STORED_ARCHIVE_BYTES_MAX,
+    StoredFunction, StoredLayer, StoredVersion, UrlAuth, UrlSettings, UsedLayer,
+    read_source as read_function, write_archive as write_function_archive,
 };
 pub use headwater_functions::{
     Argument, ArgumentValue, ClientCall, FunctionResult, Isolation, ProvisionedStatus,

@@ -302,7 +302,8 @@ impl Components {
         let parts = lake_parts(&lake, &engine, &buckets);
         let destinations = Destinations::new(parts, &queues, &secrets);
         let runs = RunExecutor::new(&runner, &lake, &access, &secrets, &destinations);
-        let (catalog, deployed) = (FunctionCatalog::new(&lake), Arc::<ActiveVersion>::default());
+        let catalog = FunctionCatalog::new(&lake, &buckets.objects, folder);
+        let deployed = Arc::<ActiveVersion>::default();
         let targets = project_dir(&config).map(|project| TriggerExecutor {
             catalog: catalog.clone(),
             imports: imports.clone(),

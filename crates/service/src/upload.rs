@@ -1,4 +1,5 @@
-//! Uploads: files for an import from a client without access to the server's disk.
+//! Uploads: files for an import from a client without access to the server's disk, and archives
+//! with the files of a large function.
 
 use std::sync::Arc;
 
@@ -30,23 +31,28 @@ impl Uploads {
         store_upload(&self.0.import_rights.uploads, principal, name, content).await
     }
 
-    /// Checks that a principal may add rows to at least one table, because uploads take disk space.
+    /// Checks that a principal may add rows to at least one table, or deploy at least one function,
+    /// because uploads take disk space.
     fn check_upload(&self, principal: &Principal) -> Result<(), Problem> {
         self.0.authenticated(principal)?;
         let Identity::User(user) = principal.identity() else { return Ok(()) };
-        let inserts = |permission: &Permission| {
-            permission.is_administration() || permission.actions.contains(&Action::Insert)
-        };
-        let is_in_scope = user.scopes.as_ref().is_none_or(|scopes| scopes.iter().any(inserts));
-        if is_in_scope && self.0.access.permissions(&user.name).iter().any(inserts) {
-            return Ok(());
+        let grants = self.0.access.permissions(&user.name);
+        for action in [Action::Insert, Action::Deploy] {
+            let allows = |permission: &Permission| {
+                permission.is_administration() || permission.actions.contains(&action)
+            };
+            let is_in_scope = user.scopes.as_ref().is_none_or(|scopes| scopes.iter().any(allows));
+            if is_in_scope && grants.iter().any(allows) {
+                return Ok(());
+            }
         }
         let any = TableName { namespace: EVERY.to_owned(), name: EVERY.to_owned() };
         let denied = self.0.authorize(principal, Action::Insert, &Object::table(&any));
         denied.map_err(|problem| {
-            let message = format!("user `{}` may not send files to import", user.name);
-            Problem { message, ..problem }
-                .with_hint("Ask an administrator for `insert` on the table.")
+            let message = format!("user `{}` may not send files", user.name);
+            Problem { message, ..problem }.with_hint(
+                "Ask an administrator for `insert` on the table, or `deploy` on the function.",
+            )
         })
     }
 }

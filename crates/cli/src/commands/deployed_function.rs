@@ -1,6 +1,13 @@
 //! `headwater function deploy`, `show`, `versions` and `rm`: functions without a project.
 
-use headwater_model::{DeployFunction, DeployedFunction, FunctionSettings, FunctionVersion};
+use std::fs::File;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+
+use headwater_model::{
+    DeployFunction, DeployedFunction, FunctionSettings, FunctionVersion, Upload,
+};
+use headwater_server::FunctionSource;
 use hyper::Method;
 
 use super::branch::removed_if_exists;
@@ -15,7 +22,12 @@ use crate::terminal::Tone;
 
 /// Deploys a function.
 pub async fn deploy(context: &Context, api: &Api, arguments: FunctionDeploy) -> Result<()> {
-    let request = headwater_server::read_function(&arguments.source).map_err(error::from_error)?;
+    let source = headwater_server::read_function(&arguments.source).map_err(error::from_error)?;
+    let request = match source {
+        FunctionSource::Request(request) => *request,
+        FunctionSource::Archive(archive) => send(api, archive).await?,
+        FunctionSource::Folder(folder) => send_folder(api, folder).await?,
+    };
     let settings = FunctionSettings {
         runtime: arguments.runtime,
         handler: arguments.handler,
@@ -45,6 +57,25 @@ pub async fn deploy(context: &Context, api: &Api, arguments: FunctionDeploy) -> 
     let (name, mark) = (&function.name, context.style.paint(Tone::Good, "✓"));
     context.style.say(format!("{mark} version {version} of {name} is deployed, {files}"));
     Ok(())
+}
+
+/// Uploads an archive, and returns a request that names the upload.
+async fn send(api: &Api, archive: File) -> Result<DeployFunction> {
+    let archive = tokio::fs::File::from_std(archive);
+    let upload: Upload = api.upload("/v1/uploads?name=function.zip", archive).await?;
+    Ok(DeployFunction { upload: Some(upload.path), ..DeployFunction::default() })
+}
+
+/// Uploads an archive of a folder while it is created, so that it takes no disk space here.
+async fn send_folder(api: &Api, folder: PathBuf) -> Result<DeployFunction> {
+    let (archive, to) = std::io::pipe().map_err(error::from_io("create a pipe"))?;
+    let write = move || headwater_server::write_function_archive(&folder, to);
+    let written = tokio::task::spawn_blocking(write);
+    let sent = send(api, File::from(OwnedFd::from(archive))).await?;
+    // If the archive is incomplete, the reason is the error of its creation.
+    let written = written.await.map_err(error::unexpected)?;
+    written.map_err(error::from_error)?;
+    Ok(sent)
 }
 
 /// Shows a function.

@@ -21,7 +21,8 @@ pub(super) fn routes() -> OpenApiRouter<App> {
 }
 
 /// Deploys a function without a project: creates the function, or a new version of it. The request
-/// contains the files in `files`, or as a ZIP archive in `archive` (Base64, at most 44 MiB).
+/// contains the files in `files`, or as a ZIP archive in `archive` (Base64, at most 44 MiB). A
+/// larger archive, of at most 1 GiB, is sent with `create_upload` first, and named in `upload`.
 ///
 /// The version is durable before the response is sent, and never changes. If the files and settings
 /// are the same as in the last version, no new version is created. Error: `already_exists` if the

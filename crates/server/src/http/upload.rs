@@ -1,4 +1,4 @@
-//! Uploads: files that a client sends, for an import.
+//! Uploads: files that a client sends, for an import or a function.
 
 use axum::Json;
 use axum::extract::{DefaultBodyLimit, Request, State};
@@ -30,7 +30,7 @@ struct Properties {
 }
 
 /// Stores a file of at most 4 GiB on the server's machine for one day. The returned path can be
-/// used as a source of an import.
+/// used as a source of an import, or as `upload` of `deploy_function`.
 #[utoipa::path(post, path = "/v1/uploads",
     operation_id = "create_upload", tag = "import",
     params(Properties),

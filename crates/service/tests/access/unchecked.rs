@@ -100,6 +100,6 @@ pub const UNCHECKED: &[(&str, &str)] = &[
     ("Signatures::signer", LOGIN),
     // The settings of a URL decide which requests are accepted, some of them without a signature.
     ("DeployedFunctions::url", LOGIN),
-    ("read_archive", PURE),
-    ("read_files", PURE),
+    ("DeployedFunctions::read_archive", PURE),
+    ("DeployedFunctions::read_files", PURE),
 ];

@@ -1,0 +1,338 @@
+//! Packages: the files of a large function on disk.
+//!
+//! A package has the contents of a function's files, one after the other, without paths. The
+//! manifest in the store has the path, the position and the hash of each file. The name of a
+//! package is the hash of its manifest. Packages are with the contents of buckets. To be read, a
+//! package in a cloud object store is copied to a file without a name, whose disk space is free
+//! after the last use.
+
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use futures::TryStreamExt;
+use headwater_model::{ObjectId, PackedFile};
+use headwater_objects::{Objects, Package};
+use sha2::{Digest, Sha256};
+use tokio::io::AsyncWriteExt;
+use uuid::Uuid;
+
+use crate::layer::used_layers;
+use crate::{Error, FunctionStore, NewCode, Result, StoredCode, StoredVersion};
+
+/// Size of the buffer for copies, in bytes.
+const BUFFER_BYTES: usize = 256 << 10;
+
+/// Time for which a package without a function is kept: a deployment may be about to use it.
+const KEPT: Duration = Duration::from_secs(3600);
+
+/// The storage of packages. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Packages {
+    objects: Objects,
+    /// The folder for temporary files.
+    folder: PathBuf,
+}
+
+/// A package to store with a change.
+#[derive(Debug, Clone)]
+pub(crate) struct NewPackage {
+    pub(crate) file: Arc<File>,
+    /// Length in bytes.
+    pub(crate) bytes: u64,
+}
+
+/// Creates a file without a name in a folder. Its disk space is free when it is closed.
+///
+/// Errors: `disk_full`, `storage`.
+pub fn temporary_file(folder: &Path) -> Result<File> {
+    let path = folder.join(format!("package-{}", Uuid::new_v4().simple()));
+    let file = File::options().read(true).write(true).create_new(true).mode(0o600).open(&path);
+    let file = file.map_err(Error::disk)?;
+    fs::remove_file(&path).map_err(Error::disk)?;
+    Ok(file)
+}
+
+/// The size in bytes and the SHA-256 of an archive.
+#[derive(Debug, Clone)]
+pub struct ArchiveDigest {
+    /// Size in bytes.
+    pub(crate) bytes: u64,
+    /// SHA-256 in Base64.
+    pub(crate) sha256: String,
+}
+
+impl ArchiveDigest {
+    /// Computes the digest of an archive in memory.
+    pub(crate) fn of(archive: &[u8]) -> Self {
+        let sha256 = STANDARD.encode(Sha256::digest(archive));
+        ArchiveDigest { bytes: archive.len() as u64, sha256 }
+    }
+
+    /// Computes the digest of an archive on disk.
+    pub(crate) fn of_file(archive: &File) -> Result<Self> {
+        let (mut buffer, mut bytes, mut digest) = (vec![0_u8; BUFFER_BYTES], 0, Sha256::new());
+        loop {
+            let read = archive.read_at(&mut buffer, bytes).map_err(Error::disk)?;
+            if read == 0 {
+                return Ok(ArchiveDigest { bytes, sha256: STANDARD.encode(digest.finalize()) });
+            }
+            digest.update(&buffer[..read]);
+            bytes += read as u64;
+        }
+    }
+}
+
+/// Writes the contents of files to a new package.
+pub(crate) struct PackageWriter {
+    package: Arc<File>,
+    /// The length of the package in bytes.
+    bytes: u64,
+    buffer: Vec<u8>,
+}
+
+impl PackageWriter {
+    /// Creates an empty package in a folder.
+    pub(crate) fn create(folder: &Path) -> Result<Self> {
+        let package = Arc::new(temporary_file(folder)?);
+        Ok(PackageWriter { package, bytes: 0, buffer: vec![0_u8; BUFFER_BYTES] })
+    }
+
+    /// Appends a file. `damaged` converts errors of its content.
+    pub(crate) fn add(
+        &mut self,
+        content: &mut impl Read,
+        executable: bool,
+        damaged: &impl Fn(&dyn std::fmt::Display) -> Error,
+    ) -> Result<PackedFile> {
+        let (offset, mut digest, mut is_script) = (self.bytes, Sha256::new(), false);
+        loop {
+            let read = match content.read(&mut self.buffer) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                read => read.map_err(|error| damaged(&error))?,
+            };
+            let part = &self.buffer[..read];
+            if part.is_empty() {
+                break;
+            }
+            is_script |= self.bytes == offset && part.starts_with(b"#!");
+            digest.update(part);
+            (&*self.package).write_all(part).map_err(Error::disk)?;
+            self.bytes += read as u64;
+        }
+        let digest: [u8; 32] = digest.finalize().into();
+        let content = ObjectId::from_slice(&digest);
+        let content = content.ok_or_else(|| Error::disk(io::ErrorKind::InvalidData.into()))?;
+        Ok(PackedFile {
+            package: self.package.clone(),
+            offset,
+            bytes: self.bytes - offset,
+            content,
+            executable: executable || is_script,
+        })
+    }
+}
+
+impl FunctionStore {
+    /// Returns the functions with a storage for packages, without which large functions are
+    /// rejected. `folder` is for temporary files.
+    #[must_use]
+    pub fn with_packages(mut self, objects: Objects, folder: &Path) -> Self {
+        self.packages = Some(Packages { objects, folder: folder.to_owned() });
+        self
+    }
+
+    fn packages(&self) -> Result<&Packages> {
+        let packages = self.packages.as_ref();
+        packages.ok_or_else(|| Error::invalid("the function is too large", "Remove files"))
+    }
+
+    /// Stores the package of new files durably, if they have one.
+    pub(crate) async fn store_package(&self, code: &NewCode) -> Result<()> {
+        let Some(NewPackage { file, bytes }) = code.package.clone() else { return Ok(()) };
+        let name = code.code.manifest.to_string();
+        Ok(self.packages()?.objects.put_package(&name, file, bytes).await?)
+    }
+
+    /// Opens the package of stored files; `None` if their contents are objects of the store.
+    pub(crate) async fn open_package(&self, code: &StoredCode) -> Result<Option<Arc<File>>> {
+        if !code.packaged {
+            return Ok(None);
+        }
+        let packages = self.packages()?;
+        let opened = packages.objects.open_package(&code.manifest.to_string()).await?;
+        let mut parts = match opened {
+            Package::File(file) => return Ok(Some(Arc::new(file))),
+            Package::Parts(parts) => parts,
+        };
+        let mut file = tokio::fs::File::from_std(temporary_file(&packages.folder)?);
+        let failed = |problem| headwater_objects::Error::Content(Box::new(problem));
+        while let Some(part) = parts.try_next().await.map_err(failed)? {
+            file.write_all(&part).await.map_err(Error::disk)?;
+        }
+        file.flush().await.map_err(Error::disk)?;
+        Ok(Some(Arc::new(file.into_std().await)))
+    }
+
+    /// Deletes the packages that neither a function nor a layer uses. Packages that were stored
+    /// recently are kept.
+    pub(crate) async fn remove_unused_packages(&self) -> Result<()> {
+        let Some(Packages { objects, .. }) = &self.packages else { return Ok(()) };
+        let mut stored = objects.packages().await?;
+        stored.retain(|(_, time)| (self.now() - *time).to_std().unwrap_or_default() >= KEPT);
+        if stored.is_empty() {
+            return Ok(());
+        }
+        let used = self.used_packages().await?;
+        for (name, time) in stored.iter().filter(|(name, _)| !used.contains(name)) {
+            objects.delete_package(name, *time).await?;
+        }
+        Ok(())
+    }
+
+    async fn used_packages(&self) -> Result<BTreeSet<String>> {
+        let mut codes: Vec<StoredCode> = Vec::new();
+        let mut add = |version: &StoredVersion| {
+            codes.push(version.code.clone());
+            codes.extend(used_layers(version).into_iter().map(|layer| layer.code));
+        };
+        for function in self.list().await? {
+            add(&function.latest);
+            self.versions(&function).await?.iter().for_each(&mut add);
+        }
+        for layer in self.layers().await? {
+            codes.extend(layer.versions.into_values().map(|version| version.code));
+        }
+        let packaged = codes.into_iter().filter(|code| code.packaged);
+        Ok(packaged.map(|code| code.manifest.to_string()).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use headwater_model::{
+        Actor, ErrorCode, ErrorDetails, FixedClock, FunctionSettings, ProjectFile,
+    };
+    use headwater_store::MemoryStore;
+    use rawzip::ZipArchiveWriter;
+    use rawzip::path::EntryPath;
+
+    use super::*;
+    use crate::paths::MEMORY_BYTES_MAX;
+    use crate::{Author, FunctionFiles, project_files};
+
+    /// Writes an archive of files to a folder.
+    fn archive(folder: &Path, files: &[(&str, &[u8])]) -> File {
+        let file = temporary_file(folder).expect("a file");
+        let mut writer = ZipArchiveWriter::new(&file);
+        for (name, content) in files {
+            let new = writer.new_file(EntryPath::verbatim(name.as_bytes()));
+            let (mut entry, config) = new.start().expect("an entry");
+            let mut content_writer = config.wrap(&mut entry);
+            content_writer.write_all(content).expect("written");
+            let (_, descriptor) = content_writer.finish().expect("finished");
+            entry.finish(descriptor).expect("an entry");
+        }
+        writer.finish().expect("an archive");
+        file
+    }
+
+    fn bytes_of(file: &File) -> Vec<u8> {
+        let mut bytes = vec![0_u8; file.metadata().expect("a file").len() as usize];
+        file.read_exact_at(&mut bytes, 0).expect("the content");
+        bytes
+    }
+
+    fn content(file: &ProjectFile) -> Vec<u8> {
+        let ProjectFile::Packed(packed) = file else { panic!("the file is in memory") };
+        let mut bytes = vec![0_u8; usize::try_from(packed.bytes).expect("a small file")];
+        packed.package.read_exact_at(&mut bytes, packed.offset).expect("a part of the package");
+        bytes
+    }
+
+    fn settings() -> FunctionSettings {
+        let handler = Some("app.handler".to_owned());
+        FunctionSettings { runtime: "python3.11".to_owned(), handler, ..Default::default() }
+    }
+
+    #[tokio::test]
+    async fn a_package_is_stored_until_its_function_is_deleted() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let clock = FixedClock::at("2026-03-01T00:00:00Z".parse().expect("a time"));
+        let (clock, store) = (Arc::new(clock), Arc::new(MemoryStore::new()));
+        let objects = Objects::local(store.clone(), clock.clone(), &folder.path().join("objects"));
+        let objects = objects.expect("a folder");
+        let functions = FunctionStore::new(store, clock.clone());
+        let functions = functions.with_packages(objects.clone(), folder.path());
+        let model = vec![7_u8; 300_000];
+        let parts: [(&str, &[u8]); 4] = [
+            ("app.py", b"def handler(event, context): pass\n"),
+            ("model.bin", &model),
+            ("requirements.txt", b"six==1.17.0\n"),
+            ("tool", b"#!/bin/sh\n"),
+        ];
+        let archive = archive(folder.path(), &parts);
+        let files = FunctionFiles::of_archive_file(archive, folder.path()).expect("files");
+        assert!(files.code.code.packaged && files.code.objects.len() == 2);
+        let author = Author { name: "ada".to_owned(), actor: Actor::Owner };
+        let created = functions.create("f", files.code.clone(), &[], &author).await;
+        let code = created.expect("created").latest.code;
+        let stored = functions.files("f", &code).await.expect("files");
+        assert!(stored == files.files);
+        assert_eq!(content(&stored["model.bin"]), model);
+        assert!(stored["tool"].is_executable() && !stored["app.py"].is_executable());
+        assert_eq!(stored["requirements.txt"].text(), "six==1.17.0\n");
+        let project = project_files("f", &settings(), stored.clone()).expect("a project");
+        assert!(matches!(project["code/app.py"], ProjectFile::Packed(_)));
+        clock.advance(2 * KEPT);
+        functions.remove_unused_packages().await.expect("removed");
+        assert_eq!(objects.packages().await.expect("packages").len(), 1, "the function uses it");
+        functions.delete("f").await.expect("deleted");
+        assert!(objects.packages().await.expect("packages").is_empty());
+        // An open package remains readable.
+        objects.collect_garbage_after(Duration::ZERO).await.expect("collected");
+        assert_eq!(content(&stored["model.bin"]), model);
+        let gone = functions.files("f", &code).await.expect_err("deleted");
+        assert_eq!(gone.code(), ErrorCode::ObjectNotFound);
+    }
+
+    #[test]
+    fn only_large_archives_in_requests_have_a_package() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let large = vec![0_u8; usize::try_from(MEMORY_BYTES_MAX).expect("a size") + 1];
+        for (size, packaged) in [(1, false), (large.len(), true)] {
+            let file = archive(folder.path(), &[("app.py", &large[..size])]);
+            let files = FunctionFiles::of_archive(&bytes_of(&file), folder.path());
+            let files = files.expect("files");
+            assert_eq!(files.code.code.packaged, packaged, "{size}");
+            assert_eq!(files.files["app.py"].size(), size as u64);
+        }
+        // The temporary files have no names.
+        assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), 0);
+    }
+
+    #[test]
+    fn a_damaged_archive_on_disk_is_rejected() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let read = |file: File| FunctionFiles::of_archive_file(file, folder.path());
+        let content = b"content of the file";
+        let parts: [(&str, &[u8]); 1] = [("app.py", content)];
+        let cut = archive(folder.path(), &parts);
+        cut.set_len(30).expect("cut");
+        read(cut).expect_err("truncated");
+        let altered = archive(folder.path(), &parts);
+        let start = bytes_of(&altered).windows(content.len()).position(|part| part == content);
+        altered.write_all_at(b"C", start.expect("the content") as u64).expect("altered");
+        let error = read(altered).expect_err("altered");
+        assert!(error.to_string().contains("damaged"), "{error}");
+        let outside: [(&str, &[u8]); 1] = [("../app.py", b"x")];
+        let error = read(archive(folder.path(), &outside)).expect_err("outside");
+        assert!(error.to_string().contains("`..`"), "{error}");
+    }
+}
