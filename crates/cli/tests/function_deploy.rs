@@ -81,7 +81,10 @@ fn a_folder_is_deployed_called_and_removed() {
     workspace.fails(3, &["function", "invoke", "price"]);
     workspace.fails(3, &["function", "rm", "price"]);
     let missing = workspace.run(&["function", "rm", "price", "--if-exists"]);
-    assert_eq!((missing.code, missing.stderr.as_str()), (0, "there is no function price\n"));
+    assert_eq!(
+        (missing.code, missing.stderr.as_str()),
+        (0, "function price does not exist; nothing was removed\n")
+    );
 }
 
 #[test]
@@ -181,8 +184,10 @@ fn aliases_and_urls_are_managed() {
     workspace.ok(&[&["function", "url", "rm"][..], &url].concat());
     let error = workspace.fails(3, &[&["function", "url", "get"][..], &url].concat());
     assert!(error.contains("function `price:live` has no URL"), "{error}");
+    let error = workspace.fails(3, &[&["function", "url", "rm"][..], &url].concat());
+    assert!(error.contains("function `price:live` has no URL"), "{error}");
     let missing = workspace.run(&[&["function", "url", "rm"][..], &url, &["--if-exists"]].concat());
-    let expected = "there is no URL of function price:live\n";
+    let expected = "URL of function price:live does not exist; nothing was removed\n";
     assert_eq!((missing.code, missing.stderr.as_str()), (0, expected));
     alias(&["rm", "price", "live"]);
     workspace.fails(3, &["function", "alias", "rm", "price", "live"]);
@@ -419,7 +424,10 @@ fn a_trigger_is_replaced_shown_and_removed() {
     }
     workspace.ok(&["trigger", "rm", "nightly"]);
     let missing = workspace.run(&["trigger", "rm", "nightly", "--if-exists"]);
-    assert_eq!((missing.code, missing.stderr.as_str()), (0, "there is no trigger nightly\n"));
+    assert_eq!(
+        (missing.code, missing.stderr.as_str()),
+        (0, "trigger nightly does not exist; nothing was removed\n")
+    );
     let missing = workspace.json(&["trigger", "rm", "nightly", "--if-exists"]);
     assert_eq!(missing, json!({"removed": null}));
 }
