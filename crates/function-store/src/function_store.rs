@@ -19,6 +19,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use crate::change::ChangeContext;
+use crate::layer::check_layers;
 use crate::{
     Error, FunctionChange, FunctionUpdate, NewCode, Result, StoredCode, StoredFunction,
     StoredVersion, check_files,
@@ -260,8 +261,9 @@ impl FunctionStore {
         objects: &mut Vec<Bytes>,
     ) -> Result<()> {
         for change in changes {
-            if let FunctionChange::Settings(settings, _) = change {
+            if let FunctionChange::Settings(settings, attributes) = change {
                 check_settings(settings)?;
+                check_layers(attributes)?;
             }
             let last = match (change, function.versions.keys().next_back().copied()) {
                 // A version that the same request publishes is not stored yet, and never equals the
