@@ -43,8 +43,8 @@ pub(crate) fn trigger_rights(
     needed
 }
 
-/// Returns the rights to the targets, except those of imports and runs to tables and branches, which
-/// they check themselves.
+/// Returns the rights to the targets, except the rights of imports and runs to tables and branches,
+/// which they check themselves.
 fn target_rights(trigger: &Trigger, project: TargetProject<'_>) -> Vec<(Action, Object)> {
     let mut needed = Vec::new();
     if let Some(name) = &trigger.function {

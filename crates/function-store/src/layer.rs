@@ -256,8 +256,8 @@ impl FunctionStore {
     }
 }
 
-/// Checks that the attributes of a function name each layer once, as on AWS. The files of one version
-/// would replace those of the other.
+/// Checks that the attributes of a function name each layer once, as on AWS. The files of one
+/// version would replace those of the other.
 pub(crate) fn check_layers(attributes: &BTreeMap<String, Value>) -> Result<()> {
     let used = attributes.get(LAYERS).and_then(Value::as_array).into_iter().flatten();
     let mut seen = BTreeSet::new();

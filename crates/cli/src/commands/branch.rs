@@ -106,8 +106,8 @@ pub fn removed(context: &Context, what: &str, name: &str) {
     api_output::print(context, &json!({ "removed": name }), format!("removed {what} {name}"));
 }
 
-/// Prints the result of a deletion: that the object was removed or, with `--if-exists`, that it does
-/// not exist. `missing` is the error code of a missing object, which is an error without the option.
+/// Prints the result of a deletion: that the object was removed or, with `--if-exists`, that it
+/// does not exist. `missing` is the code of this error with the option, and `None` without it.
 ///
 /// Errors: the error of the deletion.
 pub fn removed_if_exists(
