@@ -228,9 +228,8 @@ impl QualifierChange {
             QualifierChange::CreateUrl(auth, UrlSettings { cors, mode }) => {
                 check_url(qualifier)?;
                 if settings.url.is_some() {
-                    return Err(Error::Exists {
-                        what: format!("the URL of `{}`", to.called(qualifier)),
-                    });
+                    let what = format!("the URL of `{}`", to.called(qualifier));
+                    return Err(Error::Exists { what });
                 }
                 let (created, modified) = (with.now, with.now);
                 let mode = mode.unwrap_or_default();
@@ -403,6 +402,8 @@ mod tests {
         ] {
             assert_eq!(change(&store, failing).await.expect_err("rejected").code(), code);
         }
+        let without = change(&store, with("1", QualifierChange::DeleteUrl)).await;
+        assert_eq!(without.expect_err("no URL").to_string(), "function `f:1` has no URL");
         change(&store, FunctionChange::DeleteAlias("live".into())).await.expect("deleted");
         assert!(store.get("f").await.expect("a function").qualifiers.is_empty());
     }
