@@ -57,7 +57,7 @@ fn usage_of_no_day_is_rejected() {
         let text = workspace.fails(2, &["usage", "--days", days]);
         assert!(text.contains("not in 1..=36500"), "{text}");
     }
-    assert_eq!(workspace.json(&["usage", "--days", "1"]), json!([]));
+    workspace.ok(&["usage", "--days", "1"]);
 }
 
 #[test]
