@@ -41,6 +41,9 @@ if TYPE_CHECKING:
 # Maximum number of consecutive attempts to resume an event stream without receiving an event.
 FOLLOW_RETRIES = 5
 
+# The longest period of `usage`, in days: a hundred years.
+DAYS_MAX = 36_500
+
 
 class Client(
     Refs,
@@ -249,13 +252,16 @@ class Client(
 
         `by` is `day`, `kind`, `job`, `model`, `function`, `trigger`, `branch` or `author`, or a
         tuple of two of them. With two, the second value is in the field `subgroup` of each line.
-        `days` selects the last days. `since` and `until` are times with their zones, as `datetime`
-        or in RFC 3339, or dates. The names of fields contain the units.
+        `days` selects the last days, at least 1. `since` and `until` are times with their zones, as
+        `datetime` or in RFC 3339, or dates. The names of fields contain the units.
         """
         if days is not None and since is not None:
             hint = "Give one of them."
             raise make("invalid_argument", "`days` and `since` are both given", hint)
         if days is not None:
+            if not 1 <= days <= DAYS_MAX:
+                hint = f"Give a number from 1 to {DAYS_MAX}."
+                raise make("invalid_argument", f"`days` is {days}", hint)
             since = datetime.now(timezone.utc) - timedelta(days=days)
         groups = by if isinstance(by, str) else ",".join(by)
         filters = {"by": groups, "since": time_text(since), "until": time_text(until)}

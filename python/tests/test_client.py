@@ -211,6 +211,8 @@ class Arguments(unittest.TestCase):
                 headwater.Client(**arguments)
         with self.assertRaisesRegex(errors.InvalidArgumentError, "`''` is not a valid name"):
             headwater.Client(url="http://127.0.0.1").table("")
+        with self.assertRaisesRegex(errors.InvalidArgumentError, "`days` is 0"):
+            headwater.Client(url="http://127.0.0.1").usage(days=0)
 
 
 class Queries(WithServer):

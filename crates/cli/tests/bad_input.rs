@@ -51,6 +51,16 @@ fn a_detached_query_needs_a_server_in_the_background() {
 }
 
 #[test]
+fn usage_of_no_day_is_rejected() {
+    let workspace = Workspace::new();
+    for days in ["0", "36501"] {
+        let text = workspace.fails(2, &["usage", "--days", days]);
+        assert!(text.contains("not in 1..=36500"), "{text}");
+    }
+    workspace.ok(&["usage", "--days", "1"]);
+}
+
+#[test]
 fn a_missing_column_is_rejected_before_the_run() {
     let workspace = with_model("", "    return numbers");
     workspace.write("models/sum.sql", "SELECT sum(y) AS y FROM numbers\n");

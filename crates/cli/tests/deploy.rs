@@ -3,7 +3,7 @@
 mod support;
 
 use serde_json::json;
-use support::Workspace;
+use support::{Workspace, until};
 
 const PROJECT: &str = "\
 [project]
@@ -157,4 +157,32 @@ fn a_trigger_is_shown_with_its_target() {
     assert!(rejected.contains("`subjekt` is not a field of these events"), "{rejected}");
     assert!(rejected.contains("The fields are `source`"), "{rejected}");
     assert!(workspace.fails(3, &["trigger", "get", "lande"]).contains("`landed`"));
+}
+
+#[test]
+fn a_new_schedule_in_the_past_is_rejected() {
+    let workspace = workspace();
+    let with_schedule = |at: &str| {
+        let trigger = format!(
+            "\n[[trigger]]\nname = \"once\"\nschedule = {{ cron = \"at({at})\" }}\nrun = true\n"
+        );
+        workspace.write("headwater.toml", format!("{PROJECT}{trigger}"));
+    };
+    with_schedule("2020-01-01T00:00:00");
+    let told = workspace.fails(2, &["deploy"]);
+    let expected = "trigger `once` cannot be used: the time `at(2020-01-01T00:00:00)` has passed \
+                    (headwater.toml:10)";
+    assert!(told.contains(expected), "{told}");
+    let past = ["--schedule", "at(2020-01-01T00:00:00)", "--run"];
+    // A schedule that has fired since its deployment does not prevent the next deployment.
+    let soon = chrono::Utc::now() + chrono::TimeDelta::seconds(8);
+    with_schedule(&soon.format("%Y-%m-%dT%H:%M:%S").to_string());
+    workspace.ok(&["deploy"]);
+    let told = workspace.fails(2, &[&["trigger", "create", "late"][..], &past].concat());
+    assert!(told.contains("has passed"), "{told}");
+    until("the schedule has fired", || {
+        workspace.json(&["trigger", "get", "once"])["next"].is_null()
+    });
+    workspace.write("functions/eight.py", function("eight", 8));
+    workspace.ok(&["deploy"]);
 }

@@ -81,7 +81,10 @@ fn a_folder_is_deployed_called_and_removed() {
     workspace.fails(3, &["function", "invoke", "price"]);
     workspace.fails(3, &["function", "rm", "price"]);
     let missing = workspace.run(&["function", "rm", "price", "--if-exists"]);
-    assert_eq!((missing.code, missing.stderr.as_str()), (0, "there is no function price\n"));
+    assert_eq!(
+        (missing.code, missing.stderr.as_str()),
+        (0, "function price does not exist; nothing was removed\n")
+    );
 }
 
 #[test]
@@ -181,8 +184,10 @@ fn aliases_and_urls_are_managed() {
     workspace.ok(&[&["function", "url", "rm"][..], &url].concat());
     let error = workspace.fails(3, &[&["function", "url", "get"][..], &url].concat());
     assert!(error.contains("function `price:live` has no URL"), "{error}");
+    let error = workspace.fails(3, &[&["function", "url", "rm"][..], &url].concat());
+    assert!(error.contains("function `price:live` has no URL"), "{error}");
     let missing = workspace.run(&[&["function", "url", "rm"][..], &url, &["--if-exists"]].concat());
-    let expected = "there is no URL of function price:live\n";
+    let expected = "URL of function price:live does not exist; nothing was removed\n";
     assert_eq!((missing.code, missing.stderr.as_str()), (0, expected));
     alias(&["rm", "price", "live"]);
     workspace.fails(3, &["function", "alias", "rm", "price", "live"]);
@@ -280,6 +285,30 @@ fn an_unknown_runtime_is_reported_without_a_file() {
         assert!(told.contains(&format!("`{runtime}` is not a supported runtime\n")), "{told}");
         assert!(told.contains("`python3.10` or later"), "{told}");
     }
+}
+
+#[test]
+fn a_function_that_can_never_run_is_not_deployed() {
+    let workspace = Workspace::new();
+    let inner = "def main():\n    def handler(event, context):\n        return 1\n";
+    workspace.write("price/app.py", inner);
+    workspace.write("price/made.py", "handler = (lambda: print)()\n");
+    for (runtime, handler, expected) in [
+        ("python3.99", "made.handler", "there is no Python `3.99` on this machine; found: 3."),
+        ("python3.11", "app.handler", "`app.py` does not define `handler` at its top level"),
+    ] {
+        let arguments = ["function", "deploy", "price", "price", "--runtime", runtime];
+        let told = workspace.fails(2, &[&arguments[..], &["--handler", handler]].concat());
+        assert!(told.contains(expected), "{told}");
+        let function =
+            format!("runtime = \"{runtime}\"\nhandler = \"{handler}\"\nfolder = \"price\"");
+        let manifest = format!("[project]\nname = \"test\"\n[functions.price]\n{function}\n");
+        workspace.write("headwater.toml", manifest);
+        let told = workspace.run(&["deploy"]);
+        assert!(told.code != 0 && told.stderr.contains(expected), "{}", told.stderr);
+    }
+    let made = ["function", "deploy", "price", "price", "--runtime", "python3.11"];
+    workspace.ok(&[&made[..], &["--handler", "made.handler"]].concat());
 }
 
 #[test]
@@ -419,7 +448,10 @@ fn a_trigger_is_replaced_shown_and_removed() {
     }
     workspace.ok(&["trigger", "rm", "nightly"]);
     let missing = workspace.run(&["trigger", "rm", "nightly", "--if-exists"]);
-    assert_eq!((missing.code, missing.stderr.as_str()), (0, "there is no trigger nightly\n"));
+    assert_eq!(
+        (missing.code, missing.stderr.as_str()),
+        (0, "trigger nightly does not exist; nothing was removed\n")
+    );
     let missing = workspace.json(&["trigger", "rm", "nightly", "--if-exists"]);
     assert_eq!(missing, json!({"removed": null}));
 }

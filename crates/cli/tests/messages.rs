@@ -383,6 +383,25 @@ fn a_missing_python_version_error_lists_those_of_uv_and_pyenv() {
 }
 
 #[test]
+fn a_deletion_of_nothing_is_reported_as_such() {
+    let workspace = Workspace::new();
+    for noun in ["table", "view", "branch", "tag"] {
+        let remove = [noun, "rm", "none", "--if-exists"];
+        let told = workspace.run(&remove);
+        let expected = format!("{noun} none does not exist; nothing was removed\n");
+        assert_eq!((told.code, told.stderr.as_str()), (0, expected.as_str()));
+        assert_eq!(workspace.json(&remove), json!({"removed": null}));
+        workspace.fails(3, &[noun, "rm", "none"]);
+    }
+    assert_eq!(workspace.json(&["job", "ls", "--status", "failed"]), json!([]));
+    workspace.ok(&["query", "CREATE TABLE t AS SELECT 1 AS n"]);
+    let removed = workspace.run(&["table", "rm", "t", "--if-exists"]);
+    assert_eq!((removed.code, removed.stderr.as_str()), (0, "removed table t\n"));
+    let text = workspace.fails(3, &["table", "rm", "t", "--ref", "nowhere", "--if-exists"]);
+    contains(&text, &["`nowhere`"]);
+}
+
+#[test]
 fn a_verb_without_its_noun_suggests_the_full_command() {
     let workspace = Workspace::empty();
     let text = workspace.fails(2, &["merge", "dev"]);

@@ -74,5 +74,8 @@ fn a_value_is_read_from_a_file_and_never_from_an_argument() {
     workspace.ok(&["secret", "rm", "TLS_KEY"]);
     workspace.fails(3, &["secret", "rm", "TLS_KEY"]);
     let told = workspace.run(&["secret", "rm", "TLS_KEY", "--if-exists"]);
-    assert_eq!((told.code, told.stderr.as_str()), (0, "there is no secret TLS_KEY\n"));
+    assert_eq!(
+        (told.code, told.stderr.as_str()),
+        (0, "secret TLS_KEY does not exist; nothing was removed\n")
+    );
 }

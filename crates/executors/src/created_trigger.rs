@@ -13,7 +13,7 @@ use std::sync::atomic::Ordering;
 use headwater_deployments::CreatedTrigger;
 use headwater_model::{Actor, ErrorCode, Principal, Problem, ResultExt, Trigger, nearest};
 use headwater_pipelines::Project;
-use headwater_triggers::check_trigger;
+use headwater_triggers::{check_trigger, check_upcoming};
 
 use crate::deployer::{ActiveVersion, DeployIdentity, Deployer, Version, nothing_deployed};
 use crate::function_catalog::missing_function;
@@ -121,6 +121,12 @@ impl Deployer {
             let message = format!("trigger `{name}` already exists");
             let hint = "Choose another name, or replace the trigger with `--replace`.";
             return Err(Problem::new(ErrorCode::AlreadyExists, message).with_hint(hint));
+        }
+        let is_same = |it: &CreatedTrigger| it.trigger.schedule == trigger.schedule;
+        if !stored.iter().any(|it| it.trigger.name == *name && !it.removed && is_same(it)) {
+            let invalid = |problem| Problem { code: ErrorCode::InvalidArgument, ..problem };
+            let now = self.lake.clock().now();
+            check_upcoming(&trigger, now).or_problem().map_err(invalid)?;
         }
         if !exists {
             self.forget_events(name).await?;

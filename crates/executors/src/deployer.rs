@@ -18,14 +18,15 @@ use headwater_model::{
     ObjectId, Problem, ProjectFiles, ResultExt, Trigger,
 };
 use headwater_objects::Objects;
-use headwater_pipelines::{ParsedProject, Project, parse_project};
+use headwater_pipelines::{ParsedProject, Project, Runner, parse_project};
 use headwater_secrets::SecretStore;
-use headwater_triggers::{ServerRules, Triggers, check_trigger};
+use headwater_triggers::{ServerRules, Triggers, check_trigger, check_upcoming};
 use parking_lot::RwLock;
 
 use crate::destination::{ProjectDestinations, server_rules};
 use crate::function_catalog::{FunctionCatalog, split_name};
 use crate::project_files::read_project;
+use crate::provisioner::ProvisionerParts;
 use crate::trigger_rights::{TargetProject, check_trigger_rights};
 
 /// A parsed version of the project.
@@ -127,6 +128,8 @@ pub struct Deployer {
     pub(crate) secrets: SecretStore,
     /// The functions that are deployed without a project.
     pub(crate) catalog: FunctionCatalog,
+    /// The runner, which knows the Python versions of this host.
+    runner: Runner,
     /// The triggers that are created without a project.
     pub(crate) created: CreatedTriggerStore,
     /// A lock that is held while the active version or a created trigger is being replaced.
@@ -139,11 +142,11 @@ impl Deployer {
     /// Creates the deployer of a lake's project.
     pub fn new(
         lake: Lake,
-        deployed: Arc<ActiveVersion>,
         sources: TriggerSources,
         secrets: SecretStore,
-        catalog: FunctionCatalog,
+        functions: &ProvisionerParts,
     ) -> Self {
+        let ProvisionerParts { runner, catalog, deployed, .. } = functions.clone();
         let TriggerSources { triggers, objects, access } = sources;
         let versions = DeploymentStore::new(lake.store().clone(), lake.clock().clone());
         let created = CreatedTriggerStore::new(lake.store().clone());
@@ -158,6 +161,7 @@ impl Deployer {
             lake,
             secrets,
             catalog,
+            runner,
             created,
             activation,
             triggers_outdated,
@@ -297,7 +301,9 @@ impl Deployer {
         let functions = self.catalog.names().await?;
         let project = parse(files, Some(functions.clone())).await?;
         check_functions(&project, &functions)?;
+        self.runner.check_environments(&project).or_problem()?;
         check_triggers(&project, by.access.as_deref())?;
+        self.check_schedules(&project)?;
         self.check_secrets(&project, by.access.as_deref()).await?;
         let destinations = ProjectDestinations { project: &project, functions: &functions };
         destinations.check(&self.access, &self.secrets, &by.actor).await?;
@@ -313,6 +319,25 @@ impl Deployer {
         };
         let version = Version { id: deployment.version, project: Arc::new(project), actor };
         Ok(self.report(before, version, deployment, dry_run).await)
+    }
+
+    /// Checks that no new one-time schedule is in the past. A schedule of the active version may
+    /// have fired.
+    fn check_schedules(&self, project: &Project) -> Result<(), Problem> {
+        let active = self.deployed.version().ok().flatten();
+        let is_active = |trigger: &Trigger| {
+            let mut active = active.iter().flat_map(|version| &version.project.triggers);
+            active.any(|it| it.name == trigger.name && it.schedule == trigger.schedule)
+        };
+        let now = self.lake.clock().now();
+        let new = project.triggers.iter().filter(|trigger| !is_active(trigger));
+        for trigger in new {
+            check_upcoming(trigger, now).or_problem().map_err(|problem| {
+                let message = format!("{} ({})", problem.message, trigger.defined_at);
+                Problem { message, ..problem }
+            })?;
+        }
+        Ok(())
     }
 
     /// Checks that the secrets of functions and triggers exist, and that the principal may use the
@@ -441,10 +466,14 @@ fn check_triggers(project: &Project, access: Option<&dyn TableAccess>) -> Result
 }
 
 /// Parses a whole project on a blocking thread. Triggers may call functions of the project and
-/// those in `functions`, or any function if that is `None`.
+/// those in `functions`. If that is `None`, the project is already deployed: triggers may call any
+/// function, and handlers are not checked.
 async fn parse(files: ProjectFiles, functions: Option<Vec<String>>) -> Result<Project, Problem> {
     let parsed = move || {
-        let parsed = parse_project(&files).map_err(|error| error.to_problem())?;
+        let mut parsed = parse_project(&files).map_err(|error| error.to_problem())?;
+        if functions.is_some() {
+            parsed = parsed.with_handler_errors();
+        }
         let exists = |name: &str| {
             let (name, _) = split_name(name);
             functions.as_ref().is_none_or(|functions| functions.iter().any(|one| one == name))

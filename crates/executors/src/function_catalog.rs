@@ -15,7 +15,7 @@ use headwater_model::{
     Actor, ErrorCode, FunctionSettings, ObjectId, Problem, ProjectFile, ProjectFiles, ResultExt,
 };
 use headwater_objects::Objects;
-use headwater_pipelines::{Callable, Project, ProjectError, parse_project};
+use headwater_pipelines::{Callable, ParsedProject, Project, ProjectError, parse_project};
 use headwater_triggers::{CallDestination, CallPolicy};
 use moka::sync::Cache;
 use parking_lot::Mutex;
@@ -162,7 +162,7 @@ impl FunctionCatalog {
         }
         let files = self.store.files(name, &version.code).await.or_problem()?;
         let files = self.store.with_layers(name, files, &version.attributes).await.or_problem()?;
-        let parsed = parse_function(name, &settings, files).await?;
+        let parsed = parse_function(name, &settings, files, |parsed| parsed).await?;
         self.parsed.insert(key, parsed.clone());
         Ok(parsed)
     }
@@ -206,13 +206,23 @@ fn destination(target: Option<String>, actor: Actor) -> Option<CallDestination> 
     target.map(|target| CallDestination { target, actor })
 }
 
-/// Parses a function on a blocking thread.
+/// Parses a function that is to be deployed, on a blocking thread. Its handler must be defined.
 ///
 /// Errors: `invalid_argument`.
-pub async fn parse_function(
+pub async fn check_function(
     name: &str,
     settings: &FunctionSettings,
     files: ProjectFiles,
+) -> Result<ParsedFunction, Problem> {
+    parse_function(name, settings, files, ParsedProject::with_handler_errors).await
+}
+
+/// Parses a function on a blocking thread. `check` adds errors to the parsed project.
+async fn parse_function(
+    name: &str,
+    settings: &FunctionSettings,
+    files: ProjectFiles,
+    check: fn(ParsedProject) -> ParsedProject,
 ) -> Result<ParsedFunction, Problem> {
     let (name, settings) = (name.to_owned(), settings.clone());
     let parse = move || {
@@ -220,7 +230,7 @@ pub async fn parse_function(
         let invalid = |problem| Problem { code: ErrorCode::InvalidArgument, ..problem };
         let parsed = parse_project(&files).or_problem().map_err(invalid)?;
         // `project_files` generated the project file, so its line numbers mean nothing to a user.
-        let found = parsed.into_callable(&name).map_err(ProjectError::without_location);
+        let found = check(parsed).into_callable(&name).map_err(ProjectError::without_location);
         let (project, callable) = found.or_problem().map_err(invalid)?;
         let mut callable = callable.ok_or_else(|| {
             Problem::new(

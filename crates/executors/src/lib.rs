@@ -58,7 +58,7 @@ pub use destination::check_destination;
 pub use export_file::{ExportFile, ExportOutput, not_written};
 pub use file_usage::FileUsage;
 pub use function_catalog::{
-    CallPermit, CalledFunction, FunctionCatalog, ParsedFunction, parse_function, split_name,
+    CallPermit, CalledFunction, FunctionCatalog, ParsedFunction, check_function, split_name,
 };
 pub use import::ImportExecutor;
 pub use import_rights::{ImportRights, upload_folder};

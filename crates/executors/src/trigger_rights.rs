@@ -43,8 +43,8 @@ pub(crate) fn trigger_rights(
     needed
 }
 
-/// Returns the rights to the targets. Imports and runs check the rights to tables and branches
-/// themselves.
+/// Returns the rights to the targets, except the rights of imports and runs to tables and branches,
+/// which they check themselves.
 fn target_rights(trigger: &Trigger, project: TargetProject<'_>) -> Vec<(Action, Object)> {
     let mut needed = Vec::new();
     if let Some(name) = &trigger.function {
@@ -130,13 +130,24 @@ fn has_parent(path: &Path) -> bool {
     path.components().any(|part| part == Component::ParentDir)
 }
 
+/// Returns the rights to write the table of an import. Each import checks them itself, and also the
+/// rights that depend on the table: to create it, or to add columns.
+fn import_rights(trigger: &Trigger) -> Vec<(Action, Object)> {
+    let Some(import) = &trigger.import else { return Vec::new() };
+    let branch = trigger.branch.as_deref().unwrap_or(MAIN_BRANCH);
+    let table = import.table.parse::<TableName>().ok();
+    let insert = table.map(|table| (Action::Insert, Object::table(&table)));
+    [(Action::Write, Object::branch(branch))].into_iter().chain(insert).collect()
+}
+
 /// Checks all rights that the identity of a trigger needs. The error names the trigger.
 pub(crate) fn check_trigger_rights(
     trigger: &Trigger,
     project: TargetProject<'_>,
     access: &dyn TableAccess,
 ) -> Result<(), Problem> {
-    for (action, object) in trigger_rights(trigger, project) {
+    let import = import_rights(trigger).into_iter();
+    for (action, object) in trigger_rights(trigger, project).into_iter().chain(import) {
         access.check(action, &object).map_err(|problem| of_trigger(trigger, problem))?;
     }
     Ok(())
@@ -281,6 +292,22 @@ mod tests {
         let calls = Trigger { run: false, function: Some("f:1".to_owned()), ..trigger.clone() };
         let needed = trigger_rights(&calls, TargetProject::Active(Some("shop")));
         assert_eq!(needed, [(Action::Invoke, Object::function("f"))]);
+    }
+
+    #[test]
+    fn an_import_needs_the_right_to_write_its_table() {
+        let check = |definition, branch: &str, table: &str| {
+            let table = table.parse::<TableName>().expect("a name");
+            let insert = (Action::Insert, Object::table(&table));
+            let expected = [(Action::Write, Object::branch(branch)), insert];
+            assert_eq!(import_rights(&trigger(definition)), expected);
+        };
+        let import = |table: &str| json!({"files": {"folder": "in"}, "import": {"table": table}});
+        check(import("readings"), "main", "public.readings");
+        let mut on_dev = import("raw.t");
+        on_dev["branch"] = json!("dev");
+        check(on_dev, "dev", "raw.t");
+        assert!(import_rights(&trigger(json!({"schedule": "@daily", "run": true}))).is_empty());
     }
 
     #[test]

@@ -13,6 +13,7 @@ use headwater_store::{Batch, Error as StoreError, RefChange, RefPrecondition, St
 use serde_json::Value;
 
 use crate::change::ChangeContext;
+use crate::layer::check_layers;
 use crate::package::Packages;
 use crate::{
     Error, FunctionChange, FunctionUpdate, NewCode, Result, StoredFunction, StoredVersion,
@@ -205,8 +206,9 @@ impl FunctionStore {
         objects: &mut Vec<Bytes>,
     ) -> Result<()> {
         for change in changes {
-            if let FunctionChange::Settings(settings, _) = change {
+            if let FunctionChange::Settings(settings, attributes) = change {
                 check_settings(settings)?;
+                check_layers(attributes)?;
             }
             let last = match (change, function.versions.keys().next_back().copied()) {
                 // A version that the same request publishes is not stored yet, and never equals the

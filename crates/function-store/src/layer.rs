@@ -3,7 +3,7 @@
 //! The ref `layers/NAME` has the versions of a layer. A function stores references to the files of
 //! the layer versions that it uses. So it still works after such a version is deleted.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use headwater_model::{ProjectFile, ProjectFiles, Timestamp};
@@ -265,6 +265,21 @@ impl FunctionStore {
         crate::check_files(&merged)?;
         Ok(merged)
     }
+}
+
+/// Checks that the attributes of a function name each layer once, as on AWS. The files of one
+/// version would replace those of the other.
+pub(crate) fn check_layers(attributes: &BTreeMap<String, Value>) -> Result<()> {
+    let used = attributes.get(LAYERS).and_then(Value::as_array).into_iter().flatten();
+    let mut seen = BTreeSet::new();
+    for arn in used.filter_map(|layer| layer["Arn"].as_str()) {
+        let layer = arn.rsplit(':').nth(1).unwrap_or(arn);
+        if !seen.insert(layer) {
+            let message = format!("the layer `{}` is named twice", crate::paths::shown(layer));
+            return Err(Error::invalid(message, "Name one version of each layer"));
+        }
+    }
+    Ok(())
 }
 
 /// Adds the files of layers to the files of a function. Later layers replace files of earlier

@@ -199,8 +199,17 @@ impl StoredFunction {
         crate::function::revision(&self.settings_of(qualifier).map(|settings| &settings.policy))
     }
 
-    fn missing(&self, what: &str) -> Error {
-        Error::NoSetting { name: self.name.clone(), what: what.to_owned() }
+    /// Returns the error for a setting that a version or alias does not have.
+    fn missing(&self, qualifier: &str, what: &str) -> Error {
+        Error::NoSetting { name: self.called(qualifier), what: what.to_owned() }
+    }
+
+    /// Returns the name with the version or alias, as in `price:live`.
+    fn called(&self, qualifier: &str) -> String {
+        match qualifier {
+            LATEST => self.name.clone(),
+            _ => format!("{}:{qualifier}", self.name),
+        }
     }
 }
 
@@ -219,21 +228,22 @@ impl QualifierChange {
             QualifierChange::CreateUrl(auth, UrlSettings { cors, mode }) => {
                 check_url(qualifier)?;
                 if settings.url.is_some() {
-                    return Err(Error::Exists { what: format!("the URL of `{}`", to.name) });
+                    let what = format!("the URL of `{}`", to.called(qualifier));
+                    return Err(Error::Exists { what });
                 }
                 let (created, modified) = (with.now, with.now);
                 let mode = mode.unwrap_or_default();
                 settings.url = Some(FunctionUrl { auth, cors, mode, created, modified, actor });
             }
             QualifierChange::UpdateUrl(auth, UrlSettings { cors, mode }) => {
-                let mut url = settings.url.take().ok_or_else(|| to.missing("URL"))?;
+                let mut url = settings.url.take().ok_or_else(|| to.missing(qualifier, "URL"))?;
                 url.auth = auth.unwrap_or(url.auth);
                 url.cors = cors.or(url.cors);
                 url.mode = mode.unwrap_or(url.mode);
                 settings.url = Some(FunctionUrl { modified: with.now, actor, ..url });
             }
             QualifierChange::DeleteUrl => {
-                settings.url.take().ok_or_else(|| to.missing("URL"))?;
+                settings.url.take().ok_or_else(|| to.missing(qualifier, "URL"))?;
             }
             QualifierChange::PutInvoke(config) => {
                 settings.invoke = Some(InvokeConfig {
@@ -244,18 +254,18 @@ impl QualifierChange {
                 });
             }
             QualifierChange::UpdateInvoke(config) => {
-                let old = settings.invoke.take().ok_or_else(|| to.missing(INVOKE))?;
+                let old = settings.invoke.take().ok_or_else(|| to.missing(qualifier, INVOKE))?;
                 let config = InvokeConfig { modified: with.now, ..config };
                 settings.invoke = Some(old.updated(config, &actor));
             }
             QualifierChange::DeleteInvoke => {
-                settings.invoke.take().ok_or_else(|| to.missing(INVOKE))?;
+                settings.invoke.take().ok_or_else(|| to.missing(qualifier, INVOKE))?;
             }
             QualifierChange::PutProvisioned(count) => {
                 settings.provisioned = provisioned(to, qualifier, count, with.now)?;
             }
             QualifierChange::DeleteProvisioned => {
-                settings.provisioned.take().ok_or_else(|| to.missing(PROVISIONED))?;
+                settings.provisioned.take().ok_or_else(|| to.missing(qualifier, PROVISIONED))?;
             }
             QualifierChange::AddPermission(id, statement) => {
                 add_permission(&mut settings, id, statement)?;
@@ -264,7 +274,7 @@ impl QualifierChange {
                 settings
                     .policy
                     .remove(&id)
-                    .ok_or_else(|| to.missing(&format!("permission `{id}`")))?;
+                    .ok_or_else(|| to.missing(qualifier, &format!("permission `{id}`")))?;
             }
         }
         if settings == QualifierSettings::default() {
@@ -392,6 +402,8 @@ mod tests {
         ] {
             assert_eq!(change(&store, failing).await.expect_err("rejected").code(), code);
         }
+        let without = change(&store, with("1", QualifierChange::DeleteUrl)).await;
+        assert_eq!(without.expect_err("no URL").to_string(), "function `f:1` has no URL");
         change(&store, FunctionChange::DeleteAlias("live".into())).await.expect("deleted");
         assert!(store.get("f").await.expect("a function").qualifiers.is_empty());
     }

@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 use headwater_functions::{
     CallOwner, ClientCall, Environment, ExpectedCall, Invocation, ResultKind, Reuse,
 };
-use headwater_model::Priority;
+use headwater_model::{ErrorDetails, Priority};
 use tokio_util::sync::CancellationToken;
 
 use crate::function_secrets::FunctionSecrets;
 use crate::invocation::FunctionCall;
-use crate::{Callable, EnvironmentCache, Error, Project, Result, Runner, fingerprint};
+use crate::{Body, Callable, EnvironmentCache, Error, Project, Result, Runner, fingerprint};
 
 /// A function with provisioned concurrency.
 #[derive(Clone, Copy)]
@@ -85,6 +85,31 @@ impl Runner {
     /// Removes the settings whose names do not satisfy a condition, and ends their idle instances.
     pub fn retain_provisioned(&self, keeps: impl Fn(&str) -> bool) {
         self.functions.retain_provisioned(keeps);
+    }
+
+    /// Checks that the Python versions, packages and programs of all functions of a project are
+    /// available on this host. Installs nothing.
+    pub fn check_environments(&self, project: &Project) -> Result<()> {
+        let callables = project.callables.values();
+        let callables = callables.map(|one| (&one.name, &one.at, &one.function));
+        let steps = project.steps.iter().filter_map(|step| match &step.body {
+            Body::Python(function) => Some((&step.name, &step.at, &**function)),
+            Body::Sql(_) => None,
+        });
+        for (name, at, function) in callables.chain(steps) {
+            let spec = fingerprint::environment_spec(&project.defaults, function);
+            if self.environments.find(&self.functions, &spec).is_some() {
+                continue;
+            }
+            self.functions.check_environment(&spec).map_err(|error| {
+                let default = project.defaults.python_at.as_ref();
+                let default = default.filter(|_| function.python.is_none());
+                let at = function.python_at.as_ref().or(default).unwrap_or(at);
+                let problem = Box::new(error.to_problem());
+                Error::Environment { step: name.clone(), at: at.clone(), problem }
+            })?;
+        }
+        Ok(())
     }
 
     /// Returns the environment of a function, and installs it if it is missing.

@@ -95,6 +95,8 @@ pub(super) struct CommandFunction {
     pub module: String,
     /// The function's folder, whose files define no models.
     pub folder: Option<String>,
+    /// The handler of a Python runtime.
+    pub handler: Option<String>,
 }
 
 /// The generated module that starts a program, and the program's environment.
@@ -127,6 +129,8 @@ pub(super) fn read(
     let memory_bytes = table.memory.as_ref().map(|text| size(source, text)).transpose()?;
     let timeout = table.timeout.as_ref().map(|text| duration(source, text)).transpose()?;
     let (module, folder) = (start.module.clone(), start.folder.clone());
+    // Only a Python runtime has a Python version.
+    let handler = table.handler.clone().filter(|_| start.python.is_some());
     let destinations = CallDestinations {
         on_success: table.on_success.clone(),
         on_failure: table.on_failure.clone(),
@@ -152,7 +156,7 @@ pub(super) fn read(
         budget,
         triggers: Vec::new(),
     };
-    Ok(CommandFunction { callable, module, folder })
+    Ok(CommandFunction { callable, module, folder, handler })
 }
 
 /// Parses the daily budget of a function.

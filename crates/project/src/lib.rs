@@ -12,6 +12,7 @@ mod contract;
 mod description;
 mod error;
 mod graph;
+mod handler;
 mod manifest;
 mod overwrite;
 pub mod parallel;

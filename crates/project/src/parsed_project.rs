@@ -11,6 +11,7 @@ use headwater_model::{ProjectFile, ProjectFiles};
 use headwater_sql::time_travel::Constants;
 
 use crate::command::CommandFunction;
+use crate::handler::Handler;
 use crate::project::{by_name, check_growing, check_names, check_view, deeply};
 use crate::source::SourceText;
 use crate::{Callable, Error, Project, Result, Step};
@@ -27,6 +28,8 @@ pub struct ParsedProject {
     /// Errors of triggers whose function cannot be called or whose name is not unique, with the
     /// name of the function. Only deployments use triggers.
     trigger_errors: Vec<(String, Error)>,
+    /// The handlers of functions with a Python runtime. Only deployments check them.
+    handlers: Vec<Handler>,
 }
 
 impl ParsedProject {
@@ -61,6 +64,7 @@ impl ParsedProject {
         }
         let files = Arc::new(files.clone());
         let mut sandbox_files = Arc::clone(&files);
+        let handlers = manifest.commands.iter().filter_map(Handler::of).collect();
         for CommandFunction { callable, module, .. } in std::mem::take(&mut manifest.commands) {
             let path = callable.function.file.to_string();
             Arc::make_mut(&mut sandbox_files).insert(path, module.into());
@@ -94,7 +98,15 @@ impl ParsedProject {
         errors.extend(parameter::check_uses(&project).err());
         errors.extend(parameter::use_secrets(&mut project).err());
         let trigger_errors = trigger::check(&located, &project, &errors);
-        Ok(ParsedProject { project, errors, trigger_errors })
+        Ok(ParsedProject { project, errors, trigger_errors, handlers })
+    }
+
+    /// Adds an error for each handler whose file certainly does not define its function.
+    #[must_use]
+    pub fn with_handler_errors(mut self) -> Self {
+        let files = &self.project.files;
+        self.errors.extend(self.handlers.iter().filter_map(|handler| handler.check(files).err()));
+        self
     }
 
     /// Returns the project if no file has an error, or else all errors. Triggers may also call

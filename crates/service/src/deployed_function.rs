@@ -7,15 +7,16 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures::{Stream, TryStreamExt};
 use headwater_destinations::Destination;
-use headwater_executors::{check_destination, parse_function, provisioned_status};
+use headwater_executors::{check_destination, check_function, provisioned_status};
 use headwater_function_store::{
     Author, FunctionChange, FunctionFiles, FunctionUpdate, FunctionUrl, LAYERS, QualifierChange,
     StoredFunction, StoredVersion, read_request, temporary_file,
 };
 use headwater_functions::{Functions, ProvisionedStatus};
 use headwater_model::{
-    Action, Actor, DeployFunction, DeployedFunction, ErrorCode, FunctionSettings, FunctionSummary,
-    FunctionVersion, Object, Principal, Problem, ProjectFiles, ProvisionedInstances, ResultExt,
+    Action, Actor, DeployFunction, DeployedFunction, ErrorCode, ErrorDetails, FunctionSettings,
+    FunctionSummary, FunctionVersion, Object, Principal, Problem, ProjectFiles,
+    ProvisionedInstances, ResultExt,
 };
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
@@ -325,7 +326,14 @@ impl DeployedFunctions {
             self.0.authorize(principal, Action::Use, &Object::secret(secret))?;
         }
         self.0.secrets.check(&settings.secrets).await.or_problem()?;
-        parse_function(name, settings, files).await.map(drop)
+        let function = check_function(name, settings, files).await?;
+        self.0.runner.check_environments(&function.project).map_err(|error| match error {
+            // The location of this error is in a generated file.
+            headwater_pipelines::Error::Environment { problem, .. } => {
+                Problem { code: ErrorCode::InvalidArgument, ..*problem }
+            }
+            other => other.to_problem(),
+        })
     }
 }
 

@@ -79,9 +79,13 @@ impl DeployedFunctions {
 fn url_of(function: &StoredFunction, alias: Option<&str>) -> Result<FunctionUrl, Problem> {
     let settings = function.settings_of(alias);
     settings.and_then(|settings| settings.url.clone()).ok_or_else(|| {
-        let alias = alias.map(|alias| format!(":{alias}")).unwrap_or_default();
-        let message = format!("function `{}{alias}` has no URL", function.name);
-        Problem::new(ErrorCode::FunctionNotFound, message)
-            .with_hint(format!("Create it with `headwater function url create {}`.", function.name))
+        let name = &function.name;
+        let (called, option) = match alias {
+            Some(alias) => (format!("{name}:{alias}"), format!(" --alias {alias}")),
+            None => (name.clone(), String::new()),
+        };
+        let message = format!("function `{called}` has no URL");
+        let hint = format!("Create it with `headwater function url create {name}{option}`.");
+        Problem::new(ErrorCode::FunctionNotFound, message).with_hint(hint)
     })
 }

@@ -318,8 +318,7 @@ impl Components {
         let inputs = TriggerInputs::of(&buckets.objects, &queues, &secrets, &config);
         let triggers = start_triggers(&lake, &jobs, inputs, targets).await?;
         let sources = TriggerSources::of(triggers.as_ref(), &buckets.objects, &access);
-        let deployer =
-            Deployer::new(lake.clone(), deployed, sources, secrets.clone(), catalog.clone());
+        let deployer = Deployer::new(lake.clone(), sources, secrets.clone(), &provisioned);
         deployer.load().await;
         let settings = load_settings(&config, &jobs).await;
         register_executors(&jobs, imports, runs, &lake).await;

@@ -54,6 +54,12 @@ impl Views {
         self.0.authorize(principal, Action::Write, &Object::branch(branch))?;
         let reference = RefSpec::Name(branch.to_owned());
         self.0.check_named(principal, &reference, Action::Drop, name).await?;
+        let view = self.0.lake.view(&reference).await.or_problem()?;
+        if view.state().find(&name.namespace, &name.name).await.or_problem()?.is_none() {
+            // A deletion that changes nothing is not a job.
+            let missing = view.no_view(name).await.or_problem()?;
+            return if if_exists { Ok(()) } else { Err(missing.to_problem()) };
+        }
         let change = format!("drop view {name}");
         let name = name.clone();
         self.0

@@ -126,14 +126,15 @@ impl Worker {
     ) -> Result<()> {
         let queue = &self.context.queue;
         let parts = attempt.divide();
-        let is_replaced = !parts.is_empty() && attempt.outcome != Outcome::Done;
+        let is_replaced = attempt.is_replaced_by(&parts);
         let EndedAttempt { trigger, event, delivery, calls, result, outcome, policy } = attempt;
         let ended = if is_replaced {
             Delivery { status: TriggerEventStatus::Pending, ..delivery }
         } else {
             policy.apply(delivery, &outcome, queue.throttled())
         };
-        queue.counts.attempted(ended.status, !matches!(outcome, Outcome::Failed(_)));
+        let is_throttled = !matches!(outcome, Outcome::Failed(_) | Outcome::Done);
+        queue.counts.attempted(ended.status, is_throttled);
         if outcome == Outcome::Throttled {
             queue.throttle(ended.due, policy.now);
         } else {
@@ -175,6 +176,12 @@ impl Worker {
         let queue = &self.context.queue;
         for part in parts.iter().filter(|part| part.status == TriggerEventStatus::Failed) {
             queue.counts.attempted(part.status, false);
+        }
+        if divided.status == TriggerEventStatus::Pending {
+            // The parts replace the event, so no later attempt ends its span.
+            let error = parts.first().and_then(|part| part.error.clone());
+            let status = TriggerEventStatus::Failed;
+            self.end_span(&Delivery { status, error, ..divided.clone() });
         }
         let events: Vec<String> = parts.iter().map(|part| part.event.clone()).collect();
         queue.divide(&divided, parts);

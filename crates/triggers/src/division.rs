@@ -42,7 +42,7 @@ pub(crate) struct EndedAttempt<'a> {
 impl EndedAttempt<'_> {
     /// Returns the parts into which the event is divided, with their deliveries; none if the event
     /// is not divided. After a success, the parts contain the failed items only. After a failure,
-    /// they contain all items and replace the event.
+    /// they contain all items.
     pub(crate) fn divide(&self) -> Vec<(Event, Delivery)> {
         if !self.trigger.divides() {
             return Vec::new();
@@ -60,6 +60,14 @@ impl EndedAttempt<'_> {
                 Vec::new()
             }
         }
+    }
+
+    /// Returns true if the parts contain all items and so replace the event. Otherwise, the retry
+    /// of a batch in which every item failed would be a further event, next to one that is done.
+    pub(crate) fn is_replaced_by(&self, parts: &[(Event, Delivery)]) -> bool {
+        let count = |event: &Event| item_ids(self.trigger, event).len();
+        let divided: usize = parts.iter().map(|(part, _)| count(part)).sum();
+        !parts.is_empty() && divided == count(&self.event)
     }
 
     /// Returns the parts with the items that the function reported as failed. If the order is
@@ -224,6 +232,27 @@ mod tests {
         assert_eq!(parts(&attempt), [(json!([1, 2, 3, 4]), 1, Pending)]);
         attempt.result = Ok(json!({"function": null}));
         assert!(attempt.divide().is_empty());
+    }
+
+    #[test]
+    fn parts_with_all_items_replace_the_event() {
+        let trigger = trigger(&json!({"report_failures": true, "bisect": true}));
+        let mut attempt = ended(&trigger, Ok(json!({FAILED_ITEMS: [1, 3]})));
+        assert!(!attempt.is_replaced_by(&attempt.divide()));
+        attempt.result = Ok(json!({FAILED_ITEMS: [0, 1, 2, 3, 4]}));
+        assert!(attempt.is_replaced_by(&attempt.divide()));
+        attempt.result = Ok(json!({FAILED_ITEMS: [0]}));
+        attempt.delivery.key = Some("k".to_owned());
+        assert_eq!(attempt.divide().len(), 2);
+        assert!(attempt.is_replaced_by(&attempt.divide()));
+        attempt.event = Arc::new(part_of(&attempt.event, ID.to_owned(), &[2]));
+        assert_eq!(attempt.divide().len(), 1);
+        assert!(attempt.is_replaced_by(&attempt.divide()));
+        attempt.result = Ok(json!({"function": null}));
+        assert!(!attempt.is_replaced_by(&attempt.divide()));
+        let failed = Err(with_divisible(Problem::new(ErrorCode::FunctionFailed, "no")));
+        let failed = ended(&trigger, failed);
+        assert!(failed.is_replaced_by(&failed.divide()));
     }
 
     #[test]

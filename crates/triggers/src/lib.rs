@@ -63,6 +63,7 @@ pub use headwater_event_values::function_argument;
 pub use headwater_sandbox::{LocationCheck, ServerName, ServerRules};
 pub use options::{TriggerEventFilter, TriggersOptions};
 pub use remote_bucket::{RemoteBuckets, RemoteObject, RemotePage};
+pub use schedule_source::check_upcoming;
 pub use target::{
     CallDestination, CallPolicy, TargetExecutor, event_part, with_divisible, with_retryable,
 };

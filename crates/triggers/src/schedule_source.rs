@@ -6,12 +6,13 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use headwater_model::{CatchupPolicy, EventData, Timestamp};
+use headwater_model::{CatchupPolicy, EventData, Timestamp, Trigger};
 use headwater_schedules::Schedule;
 use headwater_store::{Append, UniqueKey};
 use serde::{Deserialize, Serialize};
 
 use crate::Result;
+use crate::definition::invalid;
 use crate::event_queue::OPEN_MAX;
 use crate::record::{encode, read};
 use crate::source::{DetectedEvents, EventSource, NewEvent, PollResult, SourceContext};
@@ -20,6 +21,20 @@ pub(crate) const POSITIONS: &str = "trigger_schedule_positions";
 
 /// Maximum number of events that are recorded in one batch.
 const BATCH: usize = 100;
+
+/// Checks that the schedule of a trigger, if it has one, fires after a time. Other settings are not
+/// checked.
+///
+/// Error: `invalid_project` for a one-time schedule that has passed.
+pub fn check_upcoming(trigger: &Trigger, now: Timestamp) -> Result<()> {
+    let Some(definition) = &trigger.schedule else { return Ok(()) };
+    let fires = |schedule: &Schedule| schedule.next_after(now).is_some();
+    if Schedule::new(definition).is_ok_and(|schedule| !fires(&schedule)) {
+        let reason = format!("the time `{}` has passed", definition.cron.trim());
+        return Err(invalid(trigger, reason, "Write a later time, or remove the trigger."));
+    }
+    Ok(())
+}
 
 /// The position in a schedule.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

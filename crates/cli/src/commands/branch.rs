@@ -82,9 +82,9 @@ async fn remove(context: &Context, api: &Api, arguments: &BranchRm) -> Result<()
             "Run `headwater checkout {MAIN_BRANCH}` first, or delete the branch with `--force`."
         )));
     }
-    let path = format!("/v1/branches/{}?if_exists={}", segment(name), arguments.if_exists);
-    api.delete(path).await?;
-    removed(context, "branch", name);
+    let deletion = api.delete(format!("/v1/branches/{}", segment(name))).await;
+    let missing = arguments.if_exists.then_some(ErrorCode::RefNotFound);
+    removed_if_exists(context, "branch", name, missing, deletion)?;
     if is_active {
         lake.set_active_branch(MAIN_BRANCH)?;
         context.style.say(format!("switched to branch {MAIN_BRANCH}"));
@@ -106,23 +106,21 @@ pub fn removed(context: &Context, what: &str, name: &str) {
     api_output::print(context, &json!({ "removed": name }), format!("removed {what} {name}"));
 }
 
-/// Prints the result of a deletion: that the object was removed or, with `if_exists`, that there is
-/// none.
+/// Prints the result of a deletion: that the object was removed or, with `--if-exists`, that it
+/// does not exist. `missing` is the code of this error with the option, and `None` without it.
 ///
 /// Errors: the error of the deletion.
 pub fn removed_if_exists(
     context: &Context,
     what: &str,
     name: &str,
-    if_exists: bool,
+    missing: Option<ErrorCode>,
     deletion: Result<()>,
 ) -> Result<()> {
-    const MISSING: [ErrorCode; 3] =
-        [ErrorCode::FunctionNotFound, ErrorCode::SecretNotFound, ErrorCode::TriggerNotFound];
     match deletion {
         Ok(()) => removed(context, what, name),
-        Err(problem) if if_exists && MISSING.contains(&problem.code) => {
-            let text = format!("there is no {what} {name}");
+        Err(problem) if missing == Some(problem.code) => {
+            let text = format!("{what} {name} does not exist; nothing was removed");
             api_output::print(context, &json!({ "removed": null }), text);
         }
         Err(problem) => return Err(problem),

@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
 use headwater_model::{
-    DeployFunction, DeployedFunction, FunctionSettings, FunctionVersion, Upload,
+    DeployFunction, DeployedFunction, ErrorCode, FunctionSettings, FunctionVersion, Upload,
 };
 use headwater_server::FunctionSource;
 use hyper::Method;
@@ -151,9 +151,10 @@ pub async fn versions(context: &Context, api: &Api, arguments: &FunctionName) ->
 
 /// Deletes a function.
 pub async fn remove(context: &Context, api: &Api, arguments: &FunctionRm) -> Result<()> {
-    let (name, if_exists) = (&arguments.name, arguments.if_exists);
+    let name = &arguments.name;
     let deletion = api.delete(format!("/v1/functions/{}", segment(name))).await;
-    removed_if_exists(context, "function", name, if_exists, deletion)
+    let missing = arguments.if_exists.then_some(ErrorCode::FunctionNotFound);
+    removed_if_exists(context, "function", name, missing, deletion)
 }
 
 /// Returns the number of a version.

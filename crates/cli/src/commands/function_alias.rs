@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use headwater_model::{DeployedFunction, FunctionAlias as Alias};
+use headwater_model::{DeployedFunction, ErrorCode, FunctionAlias as Alias};
 use hyper::Method;
 
 use super::branch::removed_if_exists;
@@ -70,7 +70,8 @@ async fn list(context: &Context, api: &Api, name: &str) -> Result<()> {
 async fn remove(context: &Context, api: &Api, arguments: &FunctionAliasRm) -> Result<()> {
     let FunctionAliasRm { name, alias, if_exists } = arguments;
     let deletion = api.delete(path(name, alias)).await;
-    removed_if_exists(context, "alias", &format!("{name}:{alias}"), *if_exists, deletion)
+    let missing = if_exists.then_some(ErrorCode::FunctionNotFound);
+    removed_if_exists(context, "alias", &format!("{name}:{alias}"), missing, deletion)
 }
 
 async fn aliases(api: &Api, name: &str) -> Result<BTreeMap<String, Alias>> {

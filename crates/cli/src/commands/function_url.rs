@@ -1,6 +1,6 @@
 //! `headwater function url`: HTTP URLs of functions without a project.
 
-use headwater_model::{FunctionUrlAuth, FunctionUrlConfig, SetFunctionUrl};
+use headwater_model::{ErrorCode, FunctionUrlAuth, FunctionUrlConfig, SetFunctionUrl};
 use hyper::Method;
 
 use super::branch::removed_if_exists;
@@ -24,7 +24,8 @@ pub async fn url(context: &Context, api: &Api, arguments: FunctionUrl) -> Result
         }
         FunctionUrl::Rm(FunctionUrlRm { of, if_exists }) => {
             let deletion = api.delete(path(&of)).await;
-            removed_if_exists(context, "URL of function", &called(&of), if_exists, deletion)
+            let missing = if_exists.then_some(ErrorCode::FunctionNotFound);
+            removed_if_exists(context, "URL of function", &called(&of), missing, deletion)
         }
     }
 }

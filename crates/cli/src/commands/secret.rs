@@ -3,7 +3,7 @@
 use std::io::{IsTerminal, Read};
 use std::path::Path;
 
-use headwater_model::{Secret as SecretRow, SetSecret};
+use headwater_model::{ErrorCode, Secret as SecretRow, SetSecret};
 use hyper::Method;
 
 use crate::api::{Api, segment};
@@ -30,9 +30,10 @@ pub async fn secret(context: &Context, api: &Api, arguments: Secret) -> Result<(
             Ok(())
         }
         Secret::Rm(arguments) => {
-            let (name, if_exists) = (&arguments.name, arguments.if_exists);
+            let name = &arguments.name;
             let deletion = api.delete(format!("/v1/secrets/{}", segment(name))).await;
-            removed_if_exists(context, "secret", name, if_exists, deletion)
+            let missing = arguments.if_exists.then_some(ErrorCode::SecretNotFound);
+            removed_if_exists(context, "secret", name, missing, deletion)
         }
     }
 }

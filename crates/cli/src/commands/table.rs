@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use headwater_model::{
-    Column, FileFormat, ImportColumn, ImportPlan, ImportReport, ImportRequest, Job, OnError,
-    PartitionField, Table as TableRow, Upload,
+    Column, ErrorCode, FileFormat, ImportColumn, ImportPlan, ImportReport, ImportRequest, Job,
+    OnError, PartitionField, Table as TableRow, Upload,
 };
 
 use crate::api::{Api, segment};
@@ -12,7 +12,8 @@ use crate::api_output::{self, fetch};
 use crate::arguments::{
     FormatArgument, OnErrorArgument, OutputFormat, Table, TableGet, TableImport, TableLs, TableRm,
 };
-use crate::commands::{as_other_noun, branch, diff, maintain, reference, run};
+use crate::commands::branch::removed_if_exists;
+use crate::commands::{as_other_noun, diff, maintain, reference, run};
 use crate::context::{Context, current_folder};
 use crate::error::{self, Result};
 use crate::events;
@@ -130,12 +131,11 @@ fn listed(all: &[impl ToString]) -> Option<String> {
 
 async fn remove(context: &Context, api: &Api, arguments: TableRm) -> Result<()> {
     let branch = reference(context, arguments.on.reference)?;
-    let (branch, table) = (segment(&branch), segment(&arguments.table));
-    let if_exists = arguments.if_exists;
-    let path = format!("/v1/branches/{branch}/tables/{table}?if_exists={if_exists}");
-    api.delete(path).await.map_err(as_other_noun("view", "rm"))?;
-    branch::removed(context, "table", &arguments.table);
-    Ok(())
+    let name = &arguments.table;
+    let path = format!("/v1/branches/{}/tables/{}", segment(&branch), segment(name));
+    let deletion = api.delete(path).await.map_err(as_other_noun("view", "rm"));
+    let missing = arguments.if_exists.then_some(ErrorCode::TableNotFound);
+    removed_if_exists(context, "table", name, missing, deletion)
 }
 
 async fn import(context: &Context, api: &Api, arguments: TableImport) -> Result<()> {

@@ -1,11 +1,12 @@
 //! `headwater tag`.
 
-use headwater_model::{CreateRef, Tag as TagRow, UpdateRef};
+use headwater_model::{CreateRef, ErrorCode, Tag as TagRow, UpdateRef};
 use hyper::Method;
 
 use crate::api::{Api, segment};
 use crate::api_output::{self, fetch};
 use crate::arguments::Tag;
+use crate::commands::branch::removed_if_exists;
 use crate::commands::reference;
 use crate::context::Context;
 use crate::error::{self, Result};
@@ -26,11 +27,10 @@ pub async fn tag(context: &Context, api: &Api, arguments: Tag) -> Result<()> {
             Ok(())
         }
         Tag::Rm(arguments) => {
-            let path =
-                format!("/v1/tags/{}?if_exists={}", segment(&arguments.name), arguments.if_exists);
-            api.delete(path).await?;
-            crate::commands::branch::removed(context, "tag", &arguments.name);
-            Ok(())
+            let (name, if_exists) = (&arguments.name, arguments.if_exists);
+            let deletion = api.delete(format!("/v1/tags/{}", segment(name))).await;
+            let missing = if_exists.then_some(ErrorCode::RefNotFound);
+            removed_if_exists(context, "tag", name, missing, deletion)
         }
         Tag::Rename(arguments) => {
             let path = format!("/v1/tags/{}", segment(&arguments.name));

@@ -28,9 +28,10 @@ pub async fn trigger(context: &Context, api: &Api, arguments: Trigger) -> Result
         }
         Trigger::Create(arguments) => create(context, api, *arguments).await?,
         Trigger::Rm(arguments) => {
-            let (name, if_exists) = (&arguments.name, arguments.if_exists);
+            let name = &arguments.name;
             let deletion = api.delete(format!("/v1/triggers/{}", segment(name))).await;
-            removed_if_exists(context, "trigger", name, if_exists, deletion)?;
+            let missing = arguments.if_exists.then_some(ErrorCode::TriggerNotFound);
+            removed_if_exists(context, "trigger", name, missing, deletion)?;
         }
     }
     Ok(())

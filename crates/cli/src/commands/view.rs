@@ -1,11 +1,12 @@
 //! `headwater view`: list, show, drop.
 
-use headwater_model::SqlView;
+use headwater_model::{ErrorCode, SqlView};
 
 use crate::api::{Api, segment};
 use crate::api_output::{self, fetch};
 use crate::arguments::{TableLs, View, ViewGet, ViewRm};
-use crate::commands::{as_other_noun, branch, reference};
+use crate::commands::branch::removed_if_exists;
+use crate::commands::{as_other_noun, reference};
 use crate::context::Context;
 use crate::error::Result;
 use crate::output::{self, Grid};
@@ -74,10 +75,9 @@ async fn get(context: &Context, api: &Api, arguments: ViewGet) -> Result<()> {
 
 async fn remove(context: &Context, api: &Api, arguments: ViewRm) -> Result<()> {
     let branch = reference(context, arguments.on.reference)?;
-    let (branch, view) = (segment(&branch), segment(&arguments.view));
-    let if_exists = arguments.if_exists;
-    let path = format!("/v1/branches/{branch}/views/{view}?if_exists={if_exists}");
-    api.delete(path).await.map_err(as_other_noun("table", "rm"))?;
-    branch::removed(context, "view", &arguments.view);
-    Ok(())
+    let name = &arguments.view;
+    let path = format!("/v1/branches/{}/views/{}", segment(&branch), segment(name));
+    let deletion = api.delete(path).await.map_err(as_other_noun("table", "rm"));
+    let missing = arguments.if_exists.then_some(ErrorCode::TableNotFound);
+    removed_if_exists(context, "view", name, missing, deletion)
 }

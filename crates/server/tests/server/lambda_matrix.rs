@@ -132,7 +132,7 @@ const INVALID: [(&str, &str); 7] = [
 const PRIVATE: &str = "/lambda-url/f:live/";
 const PUBLIC: &str = "/lambda-url/open/";
 
-const NEW: &str = r#"{"FunctionName":"made","Runtime":"python3.12","Handler":"app.handler",
+const NEW: &str = r#"{"FunctionName":"made","Runtime":"python3.11","Handler":"app.handler",
     "Role":"arn:aws:iam::000000000000:role/any","Code":{"ZipFile":"{zip}"}}"#;
 const DESCRIPTION: &str = r#"{"Description":"text"}"#;
 const CODE: &str = r#"{"ZipFile":"{zip}"}"#;

@@ -269,6 +269,8 @@ fn config(folder: &Path) -> ServiceConfig {
     config.project_dir = Some(folder.to_owned());
     config.memory_bytes = 1 << 30;
     config.maintenance = false;
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    config.python_search = std::env::split_paths(&path).collect();
     config
 }
 
@@ -310,7 +312,7 @@ async fn create_functions(service: &Service) {
     let owner = &Principal::owner();
     let deployed = service.invocations().deployed();
     let code = json!({"app.py": "def handler(event, context):\n    return event\n"});
-    let new = json!({"runtime": "python3.12", "handler": "app.handler", "files": code});
+    let new = json!({"runtime": "python3.11", "handler": "app.handler", "files": code});
     deployed.deploy(owner, "f", request(new)).await.expect("a function");
     let closed = FunctionChange::Concurrency(Some(0)).into();
     deployed.change(owner, "f", closed).await.expect("a change");

@@ -21,15 +21,16 @@ async fn deployments() {
     let new = |layers: Option<&[&str]>| -> DeployFunction {
         let files = json!({"app.py": "def handler(event, context):\n    return event\n"});
         request(json!({
-            "runtime": "python3.12", "handler": "app.handler", "files": files, "layers": layers,
+            "runtime": "python3.11", "handler": "app.handler", "files": files, "layers": layers,
         }))
     };
     let six = ["base:1"; 6];
-    let cases: [(&[&str], &str); 4] = [
+    let cases: [(&[&str], &str); 5] = [
         (&["base:9"][..], "function_not_found"),
         (&["none:1"][..], "function_not_found"),
         (&["base"][..], "invalid_argument"),
         (&six[..], "invalid_argument"),
+        (&["base:1", "base:1"][..], "invalid_argument"),
     ];
     for (layers, expected) in cases {
         let refused = functions.deploy(&owner, "g", new(Some(layers))).await;

@@ -162,6 +162,7 @@ fn of_triggers() -> Vec<Trial> {
         trial("attacks::79_a_revoked_table_shows_no_change", triggers::revoked_table),
         trial("attacks::80_a_recorded_event_fails_after_a_revoke", triggers::revoked_event),
         trial("attacks::81_a_trigger_shows_no_private_file", triggers::private_files),
+        trial("attacks::82_an_import_needs_the_right_to_write_its_table", triggers::imports),
     ]
 }
 

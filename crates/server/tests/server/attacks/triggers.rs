@@ -147,6 +147,32 @@ pub async fn lake() {
     users.server.running.shutdown().await;
 }
 
+pub async fn imports() {
+    let (users, ana) = started().await;
+    let keys = "files = { folder = \"landing\" }\nimport = { table = \"raw.items\" }\n";
+    let declared = project(&format!("\n[[trigger]]\nname = \"watch\"\n{keys}"));
+    let created = json!({"name": "watch", "files": {"folder": "landing"},
+        "import": {"table": "raw.items"}});
+    let requests = [("/v1/deployments", declared), ("/v1/triggers", created)];
+    for grant in ["write on branch:main", "insert on table:raw.items"] {
+        for (path, body) in &requests {
+            let (status, answer) = users.post(&ana, path, body.clone()).await;
+            assert_eq!((status, &answer["code"]), (403, &json!("forbidden")), "{answer}");
+            let message = answer["message"].as_str().expect("a message");
+            assert!(message.starts_with("trigger `watch`: user `ana` may not "), "{answer}");
+            let hint = answer["hint"].as_str().expect("a hint");
+            assert!(hint.contains(&format!("`{grant}`")), "{answer}");
+        }
+        users.grant("ana", &[grant]).await;
+    }
+    for (path, body) in requests {
+        let (status, answer) = users.post(&ana, path, body).await;
+        assert!(status < 300, "{answer}");
+        deploy_by_owner(&users).await;
+    }
+    users.server.running.shutdown().await;
+}
+
 pub async fn patterns() {
     let (users, ana) = started().await;
     users.grant("ana", &["select on table:shop.items"]).await;
