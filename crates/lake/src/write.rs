@@ -9,7 +9,9 @@ use std::sync::Arc;
 
 use arrow::datatypes::{Field, FieldRef, Fields, Schema, SchemaRef};
 use headwater_model::{PROPERTY_JOB, TableName, WriteMode, WriteReport};
-use headwater_tables::{BatchStream, has_nanoseconds, in_microseconds, without_defaults};
+use headwater_tables::{
+    BatchStream, check_types, has_nanoseconds, in_microseconds, normalise_schema, without_defaults,
+};
 
 use crate::error::Result;
 use crate::lake::Lake;
@@ -109,6 +111,24 @@ pub fn new_columns(schema: &SchemaRef, table: &SchemaRef) -> Vec<Field> {
     let known = |name: &str| table.fields().iter().any(|field| field.name() == name);
     let new = schema.fields().iter().filter(|field| !known(field.name()));
     new.map(|field| without_defaults(field)).collect()
+}
+
+/// Checks that rows with the columns `rows` can be appended, without reading their values. `table`
+/// has the columns of the existing table, if there is one. `earlier` has the columns of rows that
+/// are appended before these rows in the same commit, and that may add columns.
+pub fn check_append(rows: &Schema, table: Option<&SchemaRef>, earlier: &SchemaRef) -> Result<()> {
+    let target = nullable(earlier, table.map(AsRef::as_ref));
+    let added: Fields = match table {
+        Some(table) => {
+            check_types(rows, table)?;
+            new_columns(&target, table).into()
+        }
+        None => target.fields().clone(),
+    };
+    if !added.is_empty() {
+        check_types(rows, &normalise_schema(&Schema::new(added))?)?;
+    }
+    Ok(())
 }
 
 /// Returns the columns of the target table for rows with this schema. All columns are nullable,
