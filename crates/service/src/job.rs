@@ -56,9 +56,10 @@ impl Jobs {
             || self.0.allows(principal, Action::Read, &Object::usage(&job.author))
     }
 
-    /// Returns a job, with the reasons why its function calls wait.
+    /// Returns a job, with the reasons why its function calls wait. The result of a backfill has
+    /// the outcome of each value, also if the backfill has not ended or failed.
     pub async fn get(&self, principal: &Principal, id: &str) -> Result<Job, Problem> {
-        let mut job = self.find(principal, id).await?;
+        let mut job = self.with_values(self.find(principal, id).await?).await?;
         if job.status.is_final() {
             return Ok(job);
         }
