@@ -76,7 +76,7 @@ impl BackfillExecutor {
 #[async_trait]
 impl Executor for BackfillExecutor {
     async fn execute(&self, context: JobContext, payload: Value) -> Result<Value, Problem> {
-        let ActingRequest::<BackfillRequest> { request, actor } = read(payload)?;
+        let ActingRequest::<BackfillRequest> { request, actor, .. } = read(payload)?;
         let settings = Project::read_settings(&request.run.files);
         let work = Arc::new(RunningBackfill {
             components: self.clone(),
@@ -313,7 +313,7 @@ impl RunningBackfill {
         let new = NewJob {
             queue: Some(run_queue(&self.project, branch)),
             reference: Some(branch.to_owned()),
-            payload: json!(ActingRequest { request, actor: self.actor.clone() }),
+            payload: json!(ActingRequest::new(request, self.actor.clone())),
             ..new.named(&self.project)
         };
         self.components.jobs.submit(new).await.or_problem()

@@ -57,7 +57,7 @@ impl Runs {
             user: None,
             queue: Some(format!("backfill of {project} on {branch}")),
             reference: Some(branch),
-            payload: json!(ActingRequest { request, actor }),
+            payload: json!(ActingRequest::new(request, actor)),
             ..new
         };
         let id = self.0.jobs.submit(new).await.or_problem()?;
