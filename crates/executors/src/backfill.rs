@@ -217,6 +217,9 @@ impl RunningBackfill {
             let Err(problem) = outcome else { return report };
             let wait = report.retry(self.retries(), &problem);
             if !self.pause(wait).await {
+                // The branch of the value no longer exists.
+                let (branch, target) = (self.branch_of(&report), &self.target);
+                let problem = problem.without_branch(&branch, &format!("`{target}`"), target);
                 return report.failed(problem);
             }
         }

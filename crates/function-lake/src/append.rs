@@ -96,6 +96,7 @@ impl FunctionLake {
                 Ok(()) => self.merge(&branch).await,
                 Err(problem) => Err(problem),
             };
+            let merged = merged.map_err(|problem| self.described(problem, Some(&branch)));
             branch.delete().await;
             return merged;
         }

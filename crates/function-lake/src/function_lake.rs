@@ -253,7 +253,8 @@ impl LakeAccess for FunctionLake {
         if let Some(span) = span {
             span.end(answer.as_ref().err().map(|problem| problem.code.to_string()));
         }
-        answer
+        let branch = self.state.lock().branch.clone();
+        answer.map_err(|problem| self.described(problem, branch.as_ref()))
     }
 
     fn restart(&self) {

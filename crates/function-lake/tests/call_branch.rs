@@ -150,6 +150,15 @@ async fn rows_that_cannot_be_written_fail_the_call() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn errors_do_not_name_the_hidden_branch() {
+    let fixture = Fixture::new().await;
+    let call = fixture.call(None);
+    run(&call, "CREATE TABLE t (id INT)").await.unwrap();
+    let problem = run(&call, "SELECT id FROM missing").await.unwrap_err();
+    assert!(problem.message.contains("`missing` is not in this call"), "{problem:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_type_is_rejected_by_the_append() {
     let fixture = Fixture::new().await;
     let texts = || Arc::new(StringArray::from(vec!["one"]));
