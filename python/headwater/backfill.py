@@ -67,9 +67,9 @@ class Backfills(Runs):
         when it has ended. Ctrl-C stops the runs; merged values stay merged.
 
         Returns `parameter`, `branch`, `total` and `values`, the report of each value: `value`,
-        `status` (`merged`, `unchanged`, `failed` or `waiting`), `attempts`, `job`, `commit` and `error`. If
-        values fail, the other values are merged. The method then raises an error with the code of
-        the first failed value and with this report in `context["report"]`.
+        `status` (`merged`, `unchanged`, `failed` or `waiting`), `attempts`, `job`, `commit` and
+        `error`. If values fail, the other values are merged. The method then raises an error with
+        the code of the first failed value and with this report in `context["report"]`.
         """
         if not 1 <= jobs <= JOBS_MAX:
             raise make("invalid_argument", f"`jobs` cannot be `{jobs}`", "Give 1 to 64.")

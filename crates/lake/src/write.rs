@@ -116,19 +116,26 @@ pub fn new_columns(schema: &SchemaRef, table: &SchemaRef) -> Vec<Field> {
 /// Checks that rows with the columns `rows` can be appended, without reading their values. `table`
 /// has the columns of the existing table, if there is one. `earlier` has the columns of rows that
 /// are appended before these rows in the same commit, and that may add columns.
-pub fn check_append(rows: &Schema, table: Option<&SchemaRef>, earlier: &SchemaRef) -> Result<()> {
-    let target = nullable(earlier, table.map(AsRef::as_ref));
-    let added: Fields = match table {
-        Some(table) => {
-            check_types(rows, table)?;
-            new_columns(&target, table).into()
-        }
-        None => target.fields().clone(),
+pub fn check_append(
+    rows: &SchemaRef,
+    table: Option<&SchemaRef>,
+    earlier: &SchemaRef,
+) -> Result<()> {
+    // Returns the columns that rows add to the table.
+    let added = |columns: &SchemaRef| -> Result<Schema> {
+        let columns = nullable(columns, table.map(AsRef::as_ref));
+        let added: Fields = match table {
+            Some(table) => new_columns(&columns, table).into(),
+            None => columns.fields().clone(),
+        };
+        let added = Schema::new(added);
+        if added.fields().is_empty() { Ok(added) } else { Ok(normalise_schema(&added)?) }
     };
-    if !added.is_empty() {
-        check_types(rows, &normalise_schema(&Schema::new(added))?)?;
+    if let Some(table) = table {
+        check_types(rows, table)?;
     }
-    Ok(())
+    check_types(rows, &added(earlier)?)?;
+    added(rows).map(drop)
 }
 
 /// Returns the columns of the target table for rows with this schema. All columns are nullable,
