@@ -23,8 +23,9 @@ JOBS_MAX = 64
 class ValueReport(TypedDict):
     """The outcome of one value of a backfill.
 
-    `status` is `merged`, `unchanged` or `failed`. `attempts` is the number of runs. `job` is the id
-    of the last run, `commit` the commit of the merge, and `error` the error of a failed value.
+    `status` is `merged`, `unchanged`, `failed`, or `waiting` if the value did not run. `attempts`
+    is the number of runs. `job` is the id of the last run, `commit` the commit of the merge, and
+    `error` the error of a failed value.
     """
 
     value: str
@@ -66,9 +67,9 @@ class Backfills(Runs):
         its report. Ctrl-C stops the runs; merged values stay merged.
 
         Returns `parameter`, `branch`, `total` and `values`, the report of each value: `value`,
-        `status` (`merged`, `unchanged` or `failed`), `attempts`, `job`, `commit` and `error`. If
-        some values fail, the other values are still merged. The method then raises an error with
-        the code of the first failed value and with this report in `context["report"]`.
+        `status` (`merged`, `unchanged`, `failed` or `waiting`), `attempts`, `job`, `commit` and
+        `error`. If some values fail, the other values are still merged. The method then raises an
+        error with the code of the first failed value and with this report in `context["report"]`.
         """
         if not 1 <= jobs <= JOBS_MAX:
             raise make("invalid_argument", f"`jobs` cannot be `{jobs}`", "Give 1 to 64.")

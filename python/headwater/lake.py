@@ -122,12 +122,18 @@ def append(table: str, rows: Any) -> int:
     function returns.
 
     `rows` is a list of dicts, or a table of pyarrow, pandas or polars. The table is created if it
-    does not exist. New columns are added, and missing columns are null.
+    does not exist. New columns are added, and missing columns are null. A column with another type
+    than the table's column is an error at once, which names the table, the column and both types.
     """
-    channel = _channel()
-    file, count = channel.write_table(rows)
+    channel, name = _channel(), _text(table)
     try:
-        _request("append", file, table=_text(table))
+        file, count = channel.write_table(rows)
+    except channel.UnsupportedRows as error:
+        message = f"cannot append to `{name}`: {error}"
+        hint = "Append a list of dicts, or a table of pyarrow, pandas or polars."
+        raise errors.make("invalid_argument", message, hint) from None
+    try:
+        _request("append", file, table=name)
     finally:
         os.close(file)
     return int(count)

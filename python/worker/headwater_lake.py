@@ -40,9 +40,23 @@ def write(content):
     return descriptor
 
 
+class UnsupportedRows(Exception):
+    """The rows cannot be converted to a table."""
+
+
 def write_table(rows):
-    """Returns a sealed memory file with a table of these rows, and the number of rows."""
+    """Returns a sealed memory file with a table of these rows, and the number of rows. Raises
+    `UnsupportedRows`."""
     worker, _ = _worker
+    try:
+        return _write_table(worker, rows)
+    except worker.UnsupportedValue as error:
+        # The worker would report this exception as an error of the function's returned value.
+        reason = f": {error.reason}" if error.reason else ""
+        raise UnsupportedRows(f"`{error}` is not a table{reason}") from error
+
+
+def _write_table(worker, rows):
     table = worker.to_arrow(rows)
     schema = tables.plain(table.schema)
     batches = table.to_batches() if hasattr(table, "to_batches") else table

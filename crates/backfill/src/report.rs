@@ -1,5 +1,7 @@
 //! Outcomes of the values of a backfill.
 
+use std::collections::HashMap;
+
 use headwater_model::{CommitId, ErrorCode, Problem};
 use serde::{Deserialize, Serialize};
 
@@ -30,12 +32,14 @@ pub enum ValueStatus {
     Unchanged,
     /// The last run or merge failed.
     Failed,
+    /// The value has not run, or its run has not ended.
+    Waiting,
 }
 
 impl ValueReport {
     /// Creates the report of a value that did not run yet.
     pub fn new(value: &str) -> Self {
-        let (value, status) = (value.to_owned(), ValueStatus::Failed);
+        let (value, status) = (value.to_owned(), ValueStatus::Waiting);
         ValueReport { value, status, attempts: 0, job: None, commit: None, error: None }
     }
 
@@ -49,7 +53,10 @@ impl ValueReport {
     pub fn outcome(&self) -> String {
         let outcome = match (&self.commit, &self.error) {
             (Some(commit), _) => format!("merged as @{}", commit.short()),
-            (None, Some(problem)) => format!("failed: {}", problem.message),
+            (None, Some(problem)) => {
+                format!("failed: {}", problem.message.lines().next().unwrap_or_default())
+            }
+            (None, None) if self.status == ValueStatus::Waiting => "waiting".to_owned(),
             (None, None) => "unchanged".to_owned(),
         };
         match self.attempts {
@@ -84,18 +91,39 @@ pub struct BackfillReport {
     pub branch: String,
     /// Number of values.
     pub total: usize,
-    /// The values that ran.
+    /// All values, in the order of the request.
     pub values: Vec<ValueReport>,
 }
 
 impl BackfillReport {
+    /// Creates the report of all values, from the reports of the values that have ended.
+    pub fn new(
+        parameter: &str,
+        branch: &str,
+        values: &[String],
+        ended: impl IntoIterator<Item = ValueReport>,
+    ) -> Self {
+        let ended = ended.into_iter().map(|report| (report.value.clone(), report));
+        let mut ended: HashMap<String, ValueReport> = ended.collect();
+        let report =
+            |value: &String| ended.remove(value).unwrap_or_else(|| ValueReport::new(value));
+        BackfillReport {
+            parameter: parameter.to_owned(),
+            branch: branch.to_owned(),
+            total: values.len(),
+            values: values.iter().map(report).collect(),
+        }
+    }
+
     /// Returns an error that names the failed values; `None` if no value failed. `options` are the
     /// other arguments of the command, which the command in the hint repeats.
     pub fn problem(&self, options: &[String]) -> Option<Problem> {
         let failed = self.values.iter().filter_map(|report| Some((report, report.error.as_ref()?)));
         let failed: Vec<(&ValueReport, &Problem)> = failed.collect();
         let (_, first) = failed.first()?;
-        let missing = self.total - (self.values.len() - failed.len());
+        let is_waiting = |report: &&ValueReport| report.status == ValueStatus::Waiting;
+        let waiting = self.values.iter().filter(is_waiting).count();
+        let missing = failed.len() + waiting;
         let message = format!("{missing} of {} values were not backfilled", self.total);
         let mut problem = Problem::new(first.code, message);
         let name = &self.parameter;
@@ -106,7 +134,7 @@ impl BackfillReport {
         if failed.len() == 1 {
             problem.causes.extend(first.causes.iter().cloned());
         }
-        let hint = if self.total == 1 || self.values.len() < self.total {
+        let hint = if self.total == 1 || waiting > 0 {
             let hint = first.hint.clone().filter(|_| first.code != ErrorCode::MergeConflict);
             hint.unwrap_or_else(|| "Correct the error, and run the command again.".to_owned())
         } else {
@@ -163,6 +191,20 @@ mod tests {
         let command = r"headwater backfill 'city=New York' --ref dev --select 'tag:a b' 'it'\''s'";
         let hint = format!("Run the missing values again: `{command}`.");
         assert_eq!(problem.hint.as_deref(), Some(hint.as_str()));
+    }
+
+    #[test]
+    fn values_that_did_not_run_are_waiting() {
+        let failed = Problem::new(ErrorCode::RunFailed, "`daily` failed\nin two lines");
+        let failed = ValueReport::new("1").failed(failed);
+        let values = ["1", "2", "3"].map(str::to_owned);
+        let report = BackfillReport::new("n", "main", &values, [failed]);
+        let outcomes: Vec<String> = report.values.iter().map(ValueReport::outcome).collect();
+        assert_eq!(outcomes, ["failed: `daily` failed", "waiting", "waiting"]);
+        let problem = report.problem(&[]).unwrap();
+        assert_eq!(problem.message, "3 of 3 values were not backfilled");
+        let hint = "Correct the error, and run the command again.";
+        assert_eq!(problem.hint.as_deref(), Some(hint));
     }
 
     #[test]

@@ -79,6 +79,15 @@ fn values_that_fail_are_named_and_the_others_are_merged() {
         failure.contains("Run the missing values again: `headwater backfill n=3`."),
         "{failure}"
     );
+    let jobs = workspace.json(&["job", "ls", "--kind", "backfill"]);
+    let id = jobs[0]["id"].as_str().expect("an id");
+    let shown = workspace.ok(&["job", "get", id]);
+    assert!(shown.contains("  n=1 merged as @") && shown.contains("  n=3 failed: "), "{shown}");
+    let result = &workspace.json(&["job", "get", id])["result"];
+    let outcomes = statuses(result).into_iter().map(|(_, status)| status);
+    let expected = ["merged", "merged", "failed", "merged", "merged"];
+    assert_eq!(outcomes.collect::<Vec<_>>(), expected);
+    assert!(result["values"][2]["error"]["message"].is_string(), "{result}");
     let numbers = "SELECT n FROM numbers ORDER BY n";
     assert_eq!(workspace.rows(numbers), json!([{"n": 1}, {"n": 2}, {"n": 4}, {"n": 5}]));
     assert!(!branches(&workspace).iter().any(|branch| branch.starts_with("backfill/")));
@@ -97,6 +106,9 @@ fn a_failed_first_value_ends_the_backfill() {
     let failure = workspace.fails(5, &["backfill", "n=0..3", "--retries", "0"]);
     assert!(failure.contains("4 of 4 values were not backfilled"), "{failure}");
     assert!(failure.contains("Correct the error, and run the command again."), "{failure}");
+    let jobs = workspace.json(&["job", "ls", "--kind", "backfill"]);
+    let shown = workspace.ok(&["job", "get", jobs[0]["id"].as_str().expect("an id")]);
+    assert!(shown.contains("  n=0 failed: ") && shown.contains("  n=3 did not run"), "{shown}");
 }
 
 #[test]
@@ -119,13 +131,13 @@ fn wrong_arguments_are_errors_before_the_run() {
         (&["n=1..2", "--param", "n=5"], "the parameter `n` is given twice"),
         (&["n=1..2", "--jobs", "0"], "0 is not in 1..=64"),
         (&["m=1..2"], "`m`"),
-        (&["n=a,b"], "`a`"),
+        (&["n=1,b"], "parameter `n` must be a whole number, not `b`"),
     ] {
         let failure = workspace.fails(2, &[&["backfill"], arguments].concat());
         assert!(failure.contains(expected), "{arguments:?}: {failure}");
+        assert!(!failure.contains("were not backfilled"), "{arguments:?}: {failure}");
     }
-    let jobs = workspace.json(&["job", "ls", "--status", "succeeded", "--kind", "run"]);
-    assert_eq!(jobs, json!([]));
+    assert_eq!(workspace.json(&["job", "ls", "--kind", "run,backfill"]), json!([]));
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! The recorded request of a job.
 
-use headwater_model::{Actor, ErrorCode, Problem};
+use headwater_model::{Actor, CommitId, ErrorCode, Problem};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -14,6 +14,17 @@ pub struct ActingRequest<T> {
     /// The identity whose rights the job uses.
     #[serde(default)]
     pub actor: Actor,
+    /// The commit at which the job's target branch was created for the job; `None` if the branch
+    /// existed before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub new_branch: Option<CommitId>,
+}
+
+impl<T> ActingRequest<T> {
+    /// Creates the request of a job whose target branch, if there is one, exists.
+    pub fn new(request: T, actor: Actor) -> Self {
+        ActingRequest { request, actor, new_branch: None }
+    }
 }
 
 /// Returns the request of a recorded job. Errors: `corrupt`.

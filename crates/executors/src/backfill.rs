@@ -9,7 +9,6 @@
 //! Each run is a job of its own, with the rights and limits of the user. A backfill that is stopped
 //! stops its runs, and deletes the branches of its values.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -24,6 +23,7 @@ use headwater_model::{
     JobKind, JobStatus, MergeOutcome, MergeRequest, Object, Principal, Problem, RefSpec, ResultExt,
 };
 use headwater_pipelines::Project;
+use parking_lot::Mutex as SyncMutex;
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
@@ -76,7 +76,7 @@ impl BackfillExecutor {
 #[async_trait]
 impl Executor for BackfillExecutor {
     async fn execute(&self, context: JobContext, payload: Value) -> Result<Value, Problem> {
-        let ActingRequest::<BackfillRequest> { request, actor } = read(payload)?;
+        let ActingRequest::<BackfillRequest> { request, actor, .. } = read(payload)?;
         let settings = Project::read_settings(&request.run.files);
         let work = Arc::new(RunningBackfill {
             components: self.clone(),
@@ -88,6 +88,7 @@ impl Executor for BackfillExecutor {
             context,
             request,
             merging: Mutex::default(),
+            ended: SyncMutex::default(),
             done: AtomicUsize::new(0),
         });
         // Jobs that do not end in time after they were stopped are dropped. This task then
@@ -112,54 +113,47 @@ struct RunningBackfill {
     request: BackfillRequest,
     /// Held while a value is merged, so that only one value is merged at a time.
     merging: Mutex<()>,
+    /// The reports of the values that have ended.
+    ended: SyncMutex<Vec<ValueReport>>,
     /// Number of finished values.
     done: AtomicUsize,
 }
 
 impl RunningBackfill {
-    /// Runs all values and returns the report. If a value failed, the error contains the report.
+    /// Runs all values and returns the report. If the backfill fails or is stopped, the report is
+    /// in the error.
     async fn execute(self: &Arc<Self>) -> Result<Value, Problem> {
-        let values = self.run().await;
-        self.check_stopped()?;
-        let report = BackfillReport {
-            parameter: self.request.parameter.clone(),
-            branch: self.target.clone(),
-            total: self.request.values.len(),
-            values: values?,
-        };
-        match report.problem(&[]) {
-            None => Ok(json!(report)),
-            Some(mut problem) => {
-                problem.context.insert("report".to_owned(), json!(report));
-                Err(problem)
-            }
-        }
+        let ran = self.run().await;
+        let ended = std::mem::take(&mut *self.ended.lock());
+        let request = &self.request;
+        let report = BackfillReport::new(&request.parameter, &self.target, &request.values, ended);
+        let failed = self.check_stopped().and(ran).err().or_else(|| report.problem(&[]));
+        let Some(mut problem) = failed else { return Ok(json!(report)) };
+        // The last run, which checks the merged tables, can end with the report of a run.
+        problem.context.entry("report".to_owned()).or_insert_with(|| json!(report));
+        Err(problem)
     }
 
     /// Runs all values, and then the project once more to check the merged tables.
-    async fn run(self: &Arc<Self>) -> Result<Vec<ValueReport>, Problem> {
+    async fn run(self: &Arc<Self>) -> Result<(), Problem> {
         let values = &self.request.values;
-        let Some((first, others)) = values.split_first() else { return Ok(Vec::new()) };
-        let report = self.first(first).await;
-        self.tell(&report);
-        if report.error.is_some() {
-            // Stop here, because the other values need the tables of the first value.
-            return Ok(vec![report]);
-        }
-        let mut reports = vec![report];
-        if others.is_empty() {
-            return Ok(reports);
+        let Some((first, others)) = values.split_first() else { return Ok(()) };
+        self.end(self.first(first).await);
+        // The other values need the tables of the first value.
+        if self.has_failed() || others.is_empty() {
+            return Ok(());
         }
         let start = self.head().await?;
-        self.run_others(others, start, &mut reports).await?;
-        let order: HashMap<&str, usize> =
-            values.iter().enumerate().map(|(at, value)| (value.as_str(), at)).collect();
-        reports.sort_by_key(|report| order.get(report.value.as_str()).copied());
-        let is_whole = reports.iter().all(|report| report.error.is_none());
-        if let Some(last) = values.last().filter(|_| is_whole) {
+        self.run_others(others, start).await?;
+        if let Some(last) = values.last().filter(|_| !self.has_failed()) {
             self.job(last, &self.target).await?.1?;
         }
-        Ok(reports)
+        Ok(())
+    }
+
+    /// Returns true if a value that has ended failed.
+    fn has_failed(&self) -> bool {
+        self.ended.lock().iter().any(|report| report.error.is_some())
     }
 
     /// Runs the values after the first, several at once.
@@ -167,7 +161,6 @@ impl RunningBackfill {
         self: &Arc<Self>,
         values: &[String],
         start: CommitId,
-        reports: &mut Vec<ValueReport>,
     ) -> Result<(), Problem> {
         let at_once = self.request.jobs.unwrap_or(BACKFILL_JOBS);
         // More runs than the user's limit would be rejected.
@@ -185,8 +178,7 @@ impl RunningBackfill {
             let report = ended.map_err(|error| {
                 Problem::new(ErrorCode::Internal, format!("the run of a value failed: {error}"))
             })?;
-            self.tell(&report);
-            reports.push(report);
+            self.end(report);
         }
     }
 
@@ -225,6 +217,9 @@ impl RunningBackfill {
             let Err(problem) = outcome else { return report };
             let wait = report.retry(self.retries(), &problem);
             if !self.pause(wait).await {
+                // The branch of the value no longer exists.
+                let (branch, target) = (self.branch_of(&report), &self.target);
+                let problem = problem.without_branch(&branch, &format!("`{target}`"), target);
                 return report.failed(problem);
             }
         }
@@ -320,7 +315,7 @@ impl RunningBackfill {
         let new = NewJob {
             queue: Some(run_queue(&self.project, branch)),
             reference: Some(branch.to_owned()),
-            payload: json!(ActingRequest { request, actor: self.actor.clone() }),
+            payload: json!(ActingRequest::new(request, self.actor.clone())),
             ..new.named(&self.project)
         };
         self.components.jobs.submit(new).await.or_problem()
@@ -385,14 +380,15 @@ impl RunningBackfill {
         Ok(())
     }
 
-    /// Records the outcome of a value in the job's events.
-    fn tell(&self, report: &ValueReport) {
+    /// Records the outcome of a value, also in the job's events.
+    fn end(&self, report: ValueReport) {
         let ended = usize::from(report.error.is_none());
         let done = self.done.fetch_add(ended, Ordering::Relaxed) + ended;
         let total = self.request.values.len();
         let (name, value, outcome) = (&self.request.parameter, &report.value, report.outcome());
         self.context.log_system(format!("{name}={value} {outcome}, {done} of {total} done"));
         self.context.emit(JobEventKind::ValueEnded { report: json!(report) });
+        self.ended.lock().push(report);
         let count = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
         self.context.emit(JobEventKind::Progress {
             stage: "backfill".to_owned(),

@@ -27,7 +27,7 @@ pub struct ImportExecutor {
 #[async_trait]
 impl Executor for ImportExecutor {
     async fn execute(&self, context: JobContext, payload: Value) -> Result<Value, Problem> {
-        let ActingRequest { request, actor } = read(payload)?;
+        let ActingRequest { request, actor, .. } = read(payload)?;
         Ok(json!(self.import(request, &actor, &context).await?))
     }
 }

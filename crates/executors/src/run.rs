@@ -5,7 +5,9 @@ use headwater_access::Access;
 use headwater_destinations::Destinations;
 use headwater_jobs::{Executor, JobContext};
 use headwater_lake::Lake;
-use headwater_model::{Actor, ErrorDetails, Object, Problem, RunReport, RunRequest};
+use headwater_model::{
+    Actor, CommitId, ErrorDetails, Object, Problem, RefSpec, RunReport, RunRequest,
+};
 use headwater_pipelines::Runner;
 use headwater_secrets::SecretStore;
 use serde_json::{Value, json};
@@ -32,8 +34,14 @@ pub struct RunExecutor {
 #[async_trait]
 impl Executor for RunExecutor {
     async fn execute(&self, context: JobContext, payload: Value) -> Result<Value, Problem> {
-        let ActingRequest { request, actor } = read(payload)?;
-        Ok(json!(self.run(request, &actor, &context, &[]).await?))
+        let ActingRequest::<RunRequest> { request, actor, new_branch } = read(payload)?;
+        let target = request.reference.clone();
+        let ran = self.run(request, &actor, &context, &[]).await;
+        if let (Err(_), Some(created_at), Some(RefSpec::Name(target))) = (&ran, new_branch, target)
+        {
+            self.delete_unused(&target, created_at, &actor, &context).await;
+        }
+        Ok(json!(ran?))
     }
 }
 
@@ -89,6 +97,32 @@ impl RunExecutor {
             Box::pin(self.write_outputs(&outputs, context)).await?;
         }
         ran
+    }
+}
+
+impl RunExecutor {
+    /// Deletes the target branch of a failed run that was created for the run. The branch is kept
+    /// if the run has written tables, which a retry would merge into it, or if it has moved.
+    async fn delete_unused(
+        &self,
+        target: &str,
+        created_at: CommitId,
+        actor: &Actor,
+        context: &JobContext,
+    ) {
+        let catalog = self.lake.catalog();
+        let has_written = catalog.branch(&format!("run/{}", context.id())).await.is_ok();
+        let found = catalog.branch(target).await;
+        if has_written || !found.is_ok_and(|branch| branch.commit == created_at) {
+            return;
+        }
+        if let Err(error) = catalog.delete_branch(target).await {
+            tracing::warn!("the branch `{target}` of a rerun cannot be deleted: {error}");
+        } else if let Err(error) =
+            self.access.remove_owner(&actor.principal(), &Object::branch(target)).await
+        {
+            tracing::warn!("the owner of branch `{target}` cannot be removed: {error}");
+        }
     }
 }
 

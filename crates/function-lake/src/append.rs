@@ -5,9 +5,12 @@ use std::sync::Arc;
 
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use headwater_functions::SharedTable;
-use headwater_lake::{TemporaryBranch, Transaction, add_entry, new_columns, nullable};
+use headwater_lake::{
+    TemporaryBranch, Transaction, add_entry, check_append, new_columns, nullable,
+};
 use headwater_model::{
-    Action, ErrorCode, ErrorDetails, Object, PROPERTY_EVENT, PROPERTY_JOB, Problem, TableName,
+    Action, ErrorCode, ErrorDetails, Object, PROPERTY_EVENT, PROPERTY_JOB, Problem, ResultExt,
+    TableName,
 };
 
 use crate::FunctionLake;
@@ -57,6 +60,30 @@ struct CommitTarget<'a> {
 }
 
 impl FunctionLake {
+    /// Checks the types of the columns of rows that the call appends, and the right to append to
+    /// the existing table. An error at the end of the call would not name the line that appends.
+    ///
+    /// Errors: `forbidden`; `bad_row`, with the table, the column and both types.
+    pub(crate) async fn check_rows(
+        &self,
+        table: &TableName,
+        rows: &SharedTable,
+    ) -> Result<(), Problem> {
+        let existing = self.existing(table).await?;
+        if let Some((name, _)) = &existing {
+            self.check(Action::Insert, &Object::table(name))?;
+        }
+        let earlier = {
+            let appends = self.appends.lock();
+            let parts = appends.iter().filter(|(name, _)| name == table);
+            TableRows { table, parts: parts.map(|(_, rows)| rows).collect() }.schema()
+        };
+        let known = existing.as_ref().map(|(_, columns)| columns);
+        check_append(&rows.schema(), known, &earlier)
+            .or_problem()
+            .map_err(|problem| not_appended(table, problem))
+    }
+
     /// Commits the appended rows and the changes of statements, in one commit. Must be called only
     /// after the function has succeeded.
     ///
@@ -69,6 +96,7 @@ impl FunctionLake {
                 Ok(()) => self.merge(&branch).await,
                 Err(problem) => Err(problem),
             };
+            let merged = merged.map_err(|problem| self.described(problem, Some(&branch)));
             branch.delete().await;
             return merged;
         }
@@ -125,7 +153,7 @@ impl FunctionLake {
                     attempt += 1;
                 }
                 Err(CommitFailure::Lake(error)) => return self.failed(error.to_problem()),
-                Err(CommitFailure::Denied(problem)) => return Err(problem),
+                Err(CommitFailure::Rejected(problem)) => return Err(problem),
                 Ok(appended) => return Ok(appended),
             }
         }
@@ -195,14 +223,21 @@ impl FunctionLake {
             }
         };
         for part in &rows.parts {
-            transaction.append(&name, part.stream()).await?;
+            let appended = transaction.append(&name, part.stream()).await;
+            appended.map_err(|error| {
+                if error.is_stale() {
+                    CommitFailure::Lake(error)
+                } else {
+                    CommitFailure::Rejected(not_appended(wanted, error.to_problem()))
+                }
+            })?;
         }
         Ok(())
     }
 
     fn allow(&self, action: Action, table: &TableName) -> Result<(), CommitFailure> {
         let Some(access) = &self.scope.access else { return Ok(()) };
-        access.check(action, &Object::table(table)).map_err(CommitFailure::Denied)
+        access.check(action, &Object::table(table)).map_err(CommitFailure::Rejected)
     }
 }
 
@@ -218,6 +253,11 @@ fn tables_of(appends: &[(TableName, SharedTable)]) -> Vec<TableRows<'_>> {
     tables
 }
 
+/// Adds the table to the error of rows that cannot be appended.
+pub(crate) fn not_appended(table: &TableName, problem: Problem) -> Problem {
+    Problem { message: format!("cannot append to `{table}`: {}", problem.message), ..problem }
+}
+
 /// Returns the message of a commit that appends to tables.
 fn message(tables: &[TableRows<'_>]) -> String {
     let names: Vec<String> = tables.iter().map(|rows| rows.table.to_string()).collect();
@@ -227,7 +267,8 @@ fn message(tables: &[TableRows<'_>]) -> String {
 /// The reason why a commit failed.
 enum CommitFailure {
     Lake(headwater_lake::Error),
-    Denied(Problem),
+    /// The rows or the rights of the call do not allow the commit.
+    Rejected(Problem),
 }
 
 impl From<headwater_lake::Error> for CommitFailure {

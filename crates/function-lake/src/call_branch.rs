@@ -49,6 +49,12 @@ impl FunctionLake {
         Ok(view)
     }
 
+    /// Describes the hidden branch of the call, if there is one, in an error.
+    pub(crate) fn described(&self, problem: Problem, branch: Option<&TemporaryBranch>) -> Problem {
+        let Some(branch) = branch else { return problem };
+        problem.without_branch(branch.name(), "this call", &self.scope.branch)
+    }
+
     /// Returns the branch of the call, and creates it if it does not exist.
     ///
     /// Errors: `forbidden` or `protected_branch` if the call cannot write to the target.

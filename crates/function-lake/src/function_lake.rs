@@ -21,6 +21,7 @@ use headwater_objects::{Condition, Content, Headers, NewObject, ObjectPath, Obje
 use parking_lot::Mutex;
 use serde_json::json;
 
+use crate::append::not_appended;
 use crate::call_branch::CallState;
 use crate::json_rows;
 
@@ -101,12 +102,20 @@ impl FunctionLake {
     /// Returns the columns of a table as the call sees it; `None` if the table does not exist.
     /// Does not check rights, so the columns must not be shown to users.
     pub async fn columns(&self, table: &TableName) -> Result<Option<SchemaRef>, Problem> {
+        Ok(self.existing(table).await?.map(|(_, columns)| columns))
+    }
+
+    /// Returns the stored name and the columns of a table as the call sees it.
+    pub(crate) async fn existing(
+        &self,
+        table: &TableName,
+    ) -> Result<Option<(TableName, SchemaRef)>, Problem> {
         let own = self.state.lock().branch.as_ref().map(|branch| branch.name().to_owned());
         let branch = own.unwrap_or_else(|| self.scope.branch.clone());
         let transaction = self.parts.lake.transaction(&branch, &self.scope.author).await;
         let transaction = transaction.or_problem()?;
         let found = transaction.view().find(&table.namespace, &table.name).await.or_problem()?;
-        Ok(found.map(|(_, table)| table.schema()))
+        Ok(found.map(|(name, table)| (name, table.schema())))
     }
 
     /// Sets a journal entry that is stored if and only if the call commits changes. The call must
@@ -192,15 +201,18 @@ impl FunctionLake {
     }
 
     async fn append_json(&self, table: &str, rows: Bytes) -> Result<LakeResponse, Problem> {
-        let columns = self.columns(&self.target_table(table)?).await?;
-        match json_rows::table(rows, columns).await? {
-            Some(rows) => self.append(table, rows),
+        let name = self.target_table(table)?;
+        let columns = self.columns(&name).await?;
+        let rows = json_rows::table(rows, columns).await;
+        match rows.map_err(|problem| not_appended(&name, problem))? {
+            Some(rows) => self.append(table, rows).await,
             None => Ok(LakeResponse { value: json!(0), content: Vec::new() }),
         }
     }
 
-    fn append(&self, table: &str, rows: SharedTable) -> Result<LakeResponse, Problem> {
+    async fn append(&self, table: &str, rows: SharedTable) -> Result<LakeResponse, Problem> {
         let table = self.target_table(table)?;
+        self.check_rows(&table, &rows).await?;
         let mut appends = self.appends.lock();
         let before: u64 = appends.iter().map(|(_, rows)| rows.bytes()).sum();
         if before + rows.bytes() > APPENDED_BYTES_MAX {
@@ -235,13 +247,14 @@ impl LakeAccess for FunctionLake {
             LakeRequest::Query { sql, json } => {
                 self.query(&sql, if json { Format::Json } else { Format::Arrow }).await
             }
-            LakeRequest::Append { table, rows } => self.append(&table, rows),
+            LakeRequest::Append { table, rows } => self.append(&table, rows).await,
             LakeRequest::AppendJson { table, rows } => self.append_json(&table, rows).await,
         };
         if let Some(span) = span {
             span.end(answer.as_ref().err().map(|problem| problem.code.to_string()));
         }
-        answer
+        let branch = self.state.lock().branch.clone();
+        answer.map_err(|problem| self.described(problem, branch.as_ref()))
     }
 
     fn restart(&self) {

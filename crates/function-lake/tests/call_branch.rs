@@ -59,14 +59,14 @@ async fn run(call: &FunctionLake, sql: &str) -> Result<(), Problem> {
     call.answer(LakeRequest::Query { sql: sql.to_owned(), json: false }).await.map(drop)
 }
 
-async fn append(call: &FunctionLake, ids: ArrayRef) {
+async fn append(call: &FunctionLake, ids: ArrayRef) -> Result<(), Problem> {
     let batch = RecordBatch::try_from_iter([("id", ids)]).unwrap();
     let rows = SharedTable::write(batch.schema(), [Ok(batch)]).unwrap();
-    call.answer(LakeRequest::Append { table: "t".to_owned(), rows }).await.unwrap();
+    call.answer(LakeRequest::Append { table: "t".to_owned(), rows }).await.map(drop)
 }
 
 async fn append_id(call: &FunctionLake, id: i64) {
-    append(call, Arc::new(Int64Array::from(vec![id]))).await;
+    append(call, Arc::new(Int64Array::from(vec![id]))).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -140,11 +140,42 @@ async fn two_calls_that_make_the_same_change_conflict() {
 async fn rows_that_cannot_be_written_fail_the_call() {
     let fixture = Fixture::new().await;
     let call = fixture.call(None);
-    run(&call, "CREATE TABLE t (id BIGINT)").await.unwrap();
-    append(&call, Arc::new(StringArray::from(vec!["one"]))).await;
-    assert!(run(&call, "SELECT 1").await.is_err(), "a read writes the appended rows first");
+    run(&call, "CREATE TABLE t (id INT)").await.unwrap();
+    append_id(&call, 1 << 40).await;
+    let problem = run(&call, "SELECT 1").await.expect_err("a read writes the appended rows first");
+    let expected = "cannot append to `t`: column `id` has a value that does not fit";
+    assert!(problem.message.starts_with(expected), "{problem:?}");
     assert!(call.commit().await.is_err(), "the rows are not lost");
     assert_eq!(fixture.branches().await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn errors_do_not_name_the_hidden_branch() {
+    let fixture = Fixture::new().await;
+    let call = fixture.call(None);
+    run(&call, "CREATE TABLE t (id INT)").await.unwrap();
+    let problem = run(&call, "SELECT id FROM missing").await.unwrap_err();
+    assert!(problem.message.contains("`missing` is not in this call"), "{problem:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_type_is_rejected_by_the_append() {
+    let fixture = Fixture::new().await;
+    let texts = || Arc::new(StringArray::from(vec!["one"]));
+    let first = fixture.call(None);
+    append_id(&first, 1).await;
+    // The table does not exist yet: its columns have the types of the first rows.
+    let problem = append(&first, texts()).await.unwrap_err();
+    assert_eq!(problem.code, ErrorCode::BadRow);
+    let expected =
+        "cannot append to `t`: column `id` has type `string`, but the table has type `long`";
+    assert_eq!(problem.message, expected);
+    first.commit().await.unwrap();
+    let second = fixture.call(None);
+    assert_eq!(append(&second, texts()).await.unwrap_err().message, expected);
+    append_id(&second, 2).await;
+    second.commit().await.unwrap();
+    assert_eq!(fixture.count().await, 2, "rejected rows are not written");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -9,7 +9,9 @@ use std::sync::Arc;
 
 use arrow::datatypes::{Field, FieldRef, Fields, Schema, SchemaRef};
 use headwater_model::{PROPERTY_JOB, TableName, WriteMode, WriteReport};
-use headwater_tables::{BatchStream, has_nanoseconds, in_microseconds, without_defaults};
+use headwater_tables::{
+    BatchStream, check_types, has_nanoseconds, in_microseconds, normalise_schema, without_defaults,
+};
 
 use crate::error::Result;
 use crate::lake::Lake;
@@ -109,6 +111,31 @@ pub fn new_columns(schema: &SchemaRef, table: &SchemaRef) -> Vec<Field> {
     let known = |name: &str| table.fields().iter().any(|field| field.name() == name);
     let new = schema.fields().iter().filter(|field| !known(field.name()));
     new.map(|field| without_defaults(field)).collect()
+}
+
+/// Checks that rows with the columns `rows` can be appended, without reading their values. `table`
+/// has the columns of the existing table, if there is one. `earlier` has the columns of rows that
+/// are appended before these rows in the same commit, and that may add columns.
+pub fn check_append(
+    rows: &SchemaRef,
+    table: Option<&SchemaRef>,
+    earlier: &SchemaRef,
+) -> Result<()> {
+    // Returns the columns that rows add to the table.
+    let added = |columns: &SchemaRef| -> Result<Schema> {
+        let columns = nullable(columns, table.map(AsRef::as_ref));
+        let added: Fields = match table {
+            Some(table) => new_columns(&columns, table).into(),
+            None => columns.fields().clone(),
+        };
+        let added = Schema::new(added);
+        if added.fields().is_empty() { Ok(added) } else { Ok(normalise_schema(&added)?) }
+    };
+    if let Some(table) = table {
+        check_types(rows, table)?;
+    }
+    check_types(rows, &added(earlier)?)?;
+    added(rows).map(drop)
 }
 
 /// Returns the columns of the target table for rows with this schema. All columns are nullable,

@@ -322,6 +322,22 @@ impl Problem {
         self.hint = Some(sentence(hint.into()));
         self
     }
+
+    /// Replaces the name of a branch that users do not know: in the message and the causes by
+    /// `description`, and in the hint, which may be a command, by the name of the branch `other`.
+    #[must_use]
+    pub fn without_branch(mut self, name: &str, description: &str, other: &str) -> Self {
+        let described = |text: &str| {
+            let text = text.replace(&format!("branch `{name}`"), description);
+            text.replace(&format!("`{name}`"), description).replace(name, description)
+        };
+        self.message = described(&self.message);
+        for cause in &mut self.causes {
+            *cause = described(cause.as_str());
+        }
+        self.hint = self.hint.map(|hint| hint.replace(name, other));
+        self
+    }
 }
 
 impl std::fmt::Display for Problem {
@@ -353,6 +369,19 @@ impl ErrorDetails for Problem {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_name_of_a_hidden_branch_is_replaced() {
+        let message = "table `t` on branch `_t/1` changed, and is not in `_t/1`";
+        let mut problem = Problem::new(ErrorCode::Internal, message);
+        problem.causes.push("dropped on _t/1".to_owned());
+        let problem = problem.with_hint("Run `headwater table ls --ref _t/1`.");
+        let problem = problem.without_branch("_t/1", "this transaction", "main");
+        let expected = "table `t` on this transaction changed, and is not in this transaction";
+        assert_eq!(problem.message, expected);
+        assert_eq!(problem.causes, ["dropped on this transaction"]);
+        assert_eq!(problem.hint.as_deref(), Some("Run `headwater table ls --ref main`."));
+    }
 
     #[test]
     fn hints_are_sentences() {

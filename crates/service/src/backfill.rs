@@ -1,15 +1,17 @@
 //! Backfills: starts the job that runs a project for each value of a parameter.
 //! [`BackfillExecutor`](headwater_executors::BackfillExecutor) does the work.
 
-use headwater_backfill::{check_values, partition_values};
+use headwater_backfill::{BackfillReport, check_values, partition_values};
 use headwater_executors::{ActingRequest, BACKFILL_JOBS, BACKFILL_RETRIES};
 use headwater_jobs::NewJob;
 use headwater_model::{
-    Action, Actor, BackfillRequest, ErrorCode, Job, JobKind, Object, Principal, Problem, RefSpec,
-    ResultExt, TableName,
+    Action, Actor, BackfillRequest, ErrorCode, Job, JobEventKind, JobKind, Object, Principal,
+    Problem, RefSpec, ResultExt, TableName,
 };
+use headwater_pipelines::parse_project;
 use serde_json::json;
 
+use crate::job::Jobs;
 use crate::run::{Runs, check_request, project_name, project_object};
 
 /// Maximum number of runs at once.
@@ -36,6 +38,11 @@ impl Runs {
             request.values = self.partitions(principal, &branch, &table).await?;
         }
         check_values(&request.parameter, &request.values)?;
+        // Parsing a large project takes time, so use a thread of the blocking pool.
+        let checked = move || check_parameters(&request).map(|()| request);
+        let checked = tokio::task::spawn_blocking(checked).await;
+        let mut request =
+            checked.map_err(|error| Problem::new(ErrorCode::Internal, error.to_string()))??;
         request.run.reference = Some(RefSpec::Name(branch.clone()));
         request.run.author = Some(principal.author().to_owned());
         // The changes of an event are committed at most once, so only the first value would be
@@ -52,7 +59,7 @@ impl Runs {
             user: None,
             queue: Some(format!("backfill of {project} on {branch}")),
             reference: Some(branch),
-            payload: json!(ActingRequest { request, actor }),
+            payload: json!(ActingRequest::new(request, actor)),
             ..new
         };
         let id = self.0.jobs.submit(new).await.or_problem()?;
@@ -90,6 +97,46 @@ impl Runs {
         let partitions = data.map(|file| file.partition);
         partition_values(&stored.to_string(), table.partition().len(), partitions)
     }
+}
+
+impl Jobs {
+    /// Sets the result of a backfill that has none to the report of its values. Events contain the
+    /// reports of values until the end of the job, whose error then contains all reports.
+    pub(crate) async fn with_values(&self, mut job: Job) -> Result<Job, Problem> {
+        if job.kind != JobKind::Backfill || !job.result.is_null() {
+            return Ok(job);
+        }
+        let reported = job.error.as_ref().and_then(|error| error.context.get("report")).cloned();
+        let reported = reported.and_then(|it| serde_json::from_value::<BackfillReport>(it).ok());
+        if let Some(report) = reported {
+            job.result = json!(report);
+            return Ok(job);
+        }
+        let payload = self.0.jobs.payload(job.id).await.or_problem()?;
+        let request = payload.and_then(|it| serde_json::from_value::<BackfillRequest>(it).ok());
+        let Some(request) = request else { return Ok(job) };
+        let events = self.0.jobs.events(job.id, 0).await.or_problem()?;
+        let ended = events.into_iter().filter_map(|event| match event.event {
+            JobEventKind::ValueEnded { report } => serde_json::from_value(report).ok(),
+            _ => None,
+        });
+        let branch = job.reference.as_deref().unwrap_or_default();
+        let report = BackfillReport::new(&request.parameter, branch, &request.values, ended);
+        job.result = json!(report);
+        Ok(job)
+    }
+}
+
+/// Checks the project and the parameters of all runs, so that an error of the request is reported
+/// once, before the first run.
+fn check_parameters(request: &BackfillRequest) -> Result<(), Problem> {
+    let project = parse_project(&request.run.files).or_problem()?.into_runnable().or_problem()?;
+    let mut given = request.run.parameters.clone();
+    for value in &request.values {
+        given.insert(request.parameter.clone(), value.clone());
+        project.parameter_values(&given).or_problem()?;
+    }
+    Ok(())
 }
 
 fn check(request: &BackfillRequest) -> Result<(), Problem> {

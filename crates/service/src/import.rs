@@ -50,7 +50,7 @@ impl Imports {
         let new = NewJob {
             reference: Some(branch),
             event: request.event.clone(),
-            payload: json!(ActingRequest { request, actor: Actor::of(principal) }),
+            payload: json!(ActingRequest::new(request, Actor::of(principal))),
             ..new
         };
         let id = self.0.jobs.submit(new).await.or_problem()?;

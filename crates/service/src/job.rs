@@ -56,9 +56,10 @@ impl Jobs {
             || self.0.allows(principal, Action::Read, &Object::usage(&job.author))
     }
 
-    /// Returns a job, with the reasons why its function calls wait.
+    /// Returns a job, with the reasons why its function calls wait. The result of a backfill has
+    /// the outcome of each value, also if the backfill has not ended or failed.
     pub async fn get(&self, principal: &Principal, id: &str) -> Result<Job, Problem> {
-        let mut job = self.find(principal, id).await?;
+        let mut job = self.with_values(self.find(principal, id).await?).await?;
         if job.status.is_final() {
             return Ok(job);
         }
@@ -116,7 +117,8 @@ impl Jobs {
 
     /// Repeats a run exactly: with the same files, parameters, selection and package versions, on a
     /// new branch that starts at the same commit as the original run. The default name of the
-    /// branch is `rerun/JOB`.
+    /// branch is `rerun/JOB`. If the run fails before a model has written a table, the branch is
+    /// deleted.
     pub async fn rerun_exactly(
         &self,
         principal: &Principal,
@@ -134,12 +136,13 @@ impl Jobs {
                 .with_hint("Repeat the run without `exact`."));
         }
         let start = self.0.runner.start_of(&job).await.or_problem()?;
+        let environments = self.environments(&job).await?;
         let name = branch.unwrap_or_else(|| format!("rerun/{}", job.id.short()));
         let from = Some(RefSpec::Commit(start.to_string()));
         let create = CreateRef { name: name.clone(), from, if_not_exists: false };
-        Branches(self.0.clone()).create(principal, create).await?;
-        let reference = Some(RefSpec::Name(name));
-        let environments = self.environments(&job).await?;
+        let branches = Branches(self.0.clone());
+        branches.create(principal, create).await?;
+        let reference = Some(RefSpec::Name(name.clone()));
         let request = RunRequest {
             event: None,
             retry: None,
@@ -150,7 +153,14 @@ impl Jobs {
             environments,
             ..request
         };
-        Runs(self.0.clone()).start(principal, request).await
+        let runs = Runs(self.0.clone());
+        let started = runs.start_on_new_branch(principal, request, start).await;
+        if started.is_err()
+            && let Err(problem) = branches.delete(principal, &name).await
+        {
+            tracing::warn!("the branch `{name}` of a rerun cannot be deleted: {problem}");
+        }
+        started
     }
 
     /// Returns the packages that a run used, from its recorded events.

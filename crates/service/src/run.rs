@@ -5,8 +5,8 @@ use std::sync::Arc;
 use headwater_executors::{ActingRequest, EVERY, run_queue};
 use headwater_jobs::NewJob;
 use headwater_model::{
-    Action, Actor, ErrorCode, Job, JobKind, JobStatus, Object, Principal, Problem, ProjectFiles,
-    ResultExt, RunPlan, RunRequest,
+    Action, Actor, CommitId, ErrorCode, Job, JobKind, JobStatus, Object, Principal, Problem,
+    ProjectFiles, ResultExt, RunPlan, RunRequest,
 };
 use headwater_pipelines::Project;
 use serde_json::json;
@@ -39,6 +39,26 @@ impl Runs {
     /// Starts a run and returns its job. The job waits for earlier runs of the project on the
     /// branch.
     pub async fn start(&self, principal: &Principal, request: RunRequest) -> Result<Job, Problem> {
+        self.submit(principal, request, None).await
+    }
+
+    /// Starts a run on a branch that the caller created for it. If the run fails before a model has
+    /// written a table, the branch is deleted, unless it is no longer at the commit `created_at`.
+    pub(crate) async fn start_on_new_branch(
+        &self,
+        principal: &Principal,
+        request: RunRequest,
+        created_at: CommitId,
+    ) -> Result<Job, Problem> {
+        self.submit(principal, request, Some(created_at)).await
+    }
+
+    async fn submit(
+        &self,
+        principal: &Principal,
+        request: RunRequest,
+        new_branch: Option<CommitId>,
+    ) -> Result<Job, Problem> {
         let mut request = self.with_retried(principal, request).await?;
         self.0.authorize(principal, Action::Run, &project_object(&request.files))?;
         check_request(&request)?;
@@ -56,7 +76,7 @@ impl Runs {
             // Tests change nothing, so they do not wait for runs.
             queue: (!request.test).then(|| run_queue(&project, &branch)),
             reference: Some(branch),
-            payload: json!(ActingRequest { request, actor: Actor::of(principal) }),
+            payload: json!(ActingRequest { request, actor: Actor::of(principal), new_branch }),
             ..new
         };
         let id = self.0.jobs.submit(new).await.or_problem()?;

@@ -75,6 +75,14 @@ impl Statements {
         Statements { rows, ..self.clone() }
     }
 
+    /// Describes the hidden branch of the transaction, if there is one, in an error.
+    fn described(&self, problem: Problem) -> Problem {
+        match &self.transaction {
+            Some(transaction) => transaction.described(problem),
+            None => problem,
+        }
+    }
+
     /// Returns the access checks of a statement; `None` for the owner of a lake without users.
     fn access(&self, principal: &Principal, job: Option<JobId>) -> Option<Arc<dyn TableAccess>> {
         let access = table_access(&self.components.access, principal, job)?;
@@ -106,7 +114,7 @@ impl Statements {
     ) -> Result<StartedStatement, Problem> {
         self.components.authenticated(principal)?;
         let checked = self.check_namespace(principal, request).await;
-        checked.map_err(|problem| self.components.conceal(principal, problem))?;
+        checked.map_err(|problem| self.described(self.components.conceal(principal, problem)))?;
         let script = match Prepared::parse_script(&request.sql) {
             Ok(script) => script,
             Err(error) => {
@@ -161,7 +169,7 @@ impl Statements {
         let statement = statement.clone();
         let described = file_calls::describe(&self.components, principal, &session, statement);
         let described = Box::pin(described).await;
-        described.map_err(|problem| self.components.conceal(principal, problem))
+        described.map_err(|problem| self.described(self.components.conceal(principal, problem)))
     }
 
     /// Executes a prepared statement whose parameters are bound, as a job. `request` is its
@@ -174,7 +182,7 @@ impl Statements {
     ) -> Result<StartedStatement, Problem> {
         self.components.authenticated(principal)?;
         let checked = self.check_namespace(principal, request).await;
-        checked.map_err(|problem| self.components.conceal(principal, problem))?;
+        checked.map_err(|problem| self.described(self.components.conceal(principal, problem)))?;
         let source = statement.source().to_owned();
         self.start_one(principal, request, &source, Ok(statement)).await
     }
@@ -193,6 +201,7 @@ impl Statements {
         let limits = StatementLimits::of(request, context.has_day_limit());
         let mut running = RunningStatement::new(context, guard, limits);
         let answer = self.execute(principal, request, prepared, &mut running).await;
+        let answer = answer.map_err(|problem| self.described(problem));
         let rows = match answer {
             Ok(answer) => Ok(StatementRows::new(running, answer, request.limit)),
             Err(problem) => {

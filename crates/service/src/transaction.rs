@@ -64,6 +64,16 @@ impl OpenTransaction {
         self.target.clone().unwrap_or_else(|| self.base.to_string())
     }
 
+    /// Describes the hidden branch in an error of a statement of the transaction.
+    pub(crate) fn described(&self, problem: Problem) -> Problem {
+        match (&self.branch, &self.target) {
+            (Some(branch), Some(target)) => {
+                problem.without_branch(branch.name(), "this transaction", target)
+            }
+            _ => problem,
+        }
+    }
+
     /// Returns the index of the newest savepoint with this name.
     fn savepoint(&self, name: &str) -> Result<usize, Problem> {
         self.savepoints.iter().rposition(|one| one.name == name).ok_or_else(|| {
@@ -143,6 +153,7 @@ impl Transactions {
             return Ok(());
         }
         let merged = Box::pin(self.merge(principal, target, &transaction.reference)).await;
+        let merged = merged.map_err(|problem| transaction.described(problem));
         self.roll_back(transaction).await;
         merged
     }
@@ -228,7 +239,7 @@ impl Transactions {
         let report = self.0.run_as_job(new, work).await?;
         let report = self.0.visible_report(principal, target, report).await?;
         if report.outcome == MergeOutcome::Conflict {
-            let problem = conflict_problem(target, "the transaction", &report);
+            let problem = conflict_problem(target, "this transaction", &report);
             return Err(problem.with_hint("Repeat the transaction: its changes were rolled back."));
         }
         Ok(())

@@ -111,5 +111,7 @@ fn failed(context: &Context, problem: Problem, options: &[String]) -> Problem {
         return problem;
     };
     print(context, found);
-    report.problem(options).unwrap_or(problem)
+    // A backfill that was stopped has another error than that of its values.
+    let own = report.problem(options).filter(|own| own.message == problem.message);
+    own.unwrap_or(problem)
 }

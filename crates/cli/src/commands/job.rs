@@ -1,5 +1,6 @@
 //! `headwater job`: lists, shows, follows and stops jobs.
 
+use headwater_backfill::{BackfillReport, ValueStatus};
 use headwater_display::cell::clean;
 use headwater_display::run_tree::step_line;
 use headwater_model::{
@@ -23,8 +24,11 @@ pub async fn job(context: &Context, api: &Api, arguments: Job) -> Result<()> {
         Job::Get(arguments) => {
             let job = api.job(&arguments.id).await?;
             show(context, &job);
-            if job.kind == JobKind::Run && context.output != OutputFormat::Json {
-                show_steps(context, api, &job).await?;
+            match job.kind {
+                _ if context.output == OutputFormat::Json => {}
+                JobKind::Run => show_steps(context, api, &job).await?,
+                JobKind::Backfill => show_values(context, &job),
+                _ => {}
             }
             Ok(())
         }
@@ -192,6 +196,25 @@ async fn show_steps(context: &Context, api: &Api, job: &JobRow) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Prints the outcome of each value of a backfill.
+fn show_values(context: &Context, job: &JobRow) {
+    let Ok(report) = serde_json::from_value::<BackfillReport>(job.result.clone()) else { return };
+    let style = context.answer_style;
+    for value in &report.values {
+        let outcome = match value.status {
+            ValueStatus::Waiting if job.status.is_final() => "did not run".to_owned(),
+            _ => clean(&value.outcome()),
+        };
+        let tone = match value.status {
+            ValueStatus::Merged | ValueStatus::Unchanged => Tone::Good,
+            ValueStatus::Failed => Tone::Bad,
+            ValueStatus::Waiting => Tone::Faint,
+        };
+        let name = clean(&format!("{}={}", report.parameter, value.value));
+        output::line(format!("  {name} {}", style.paint(tone, outcome)));
+    }
 }
 
 /// Formats the numbers of a job's function calls and starts; empty if there were no calls.

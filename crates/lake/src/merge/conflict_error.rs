@@ -13,11 +13,13 @@ const FILES_NAMED: usize = 3;
 const ROWS_SHOWN: usize = 3;
 const COLUMNS_SHOWN: usize = 4;
 
-/// Returns the error for a merge with conflicts. Its context contains the report.
+/// Returns the error for a merge with conflicts. Its context contains the report. `source` is the
+/// name of a ref, or a description in words.
 pub fn conflict_problem(target: &str, source: &str, report: &MergeReport) -> Problem {
     let tables: Vec<_> =
         report.conflicts.iter().map(|conflict| format!("`{}`", conflict.table)).collect();
-    let message = format!("`{target}` and `{source}` both changed {}", tables.join(", "));
+    let shown = if source.contains(' ') { source.to_owned() } else { format!("`{source}`") };
+    let message = format!("`{target}` and {shown} both changed {}", tables.join(", "));
     let base = report.base.map(|base| base.short());
     let look = base.as_ref().map_or_else(String::new, |base| {
         format!(" `headwater branch diff @{base} {target}` shows the changes of one side.")

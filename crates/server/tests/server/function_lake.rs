@@ -19,6 +19,7 @@ pub fn trials() -> Vec<Trial> {
     vec![
         trial("function_lake::a_function_reads_writes_queries_and_appends", works),
         trial("function_lake::a_call_that_fails_appends_nothing", fails),
+        trial("function_lake::an_append_rejects_rows_of_other_types", unsuitable),
         trial("function_lake::an_event_that_is_retried_appends_once", retries),
         trial("function_lake::a_call_sees_its_own_writes_and_commits_them_at_once", own_writes),
         trial("function_lake::a_call_fails_if_another_commit_changed_the_same_row", conflicts),
@@ -107,6 +108,18 @@ def writes_and_fails():
     lake.append("shop.things", [{"id": 1}])
     lake.query("DELETE FROM known")
     raise ValueError("not today")
+
+
+@headwater.function()
+def unsuitable():
+    messages = []
+    for rows in [{"id": "x"}], [{"id": 1}, {"id": "x"}], None:
+        try:
+            lake.append("known", rows)
+        except HeadwaterError as error:
+            messages.append(error.message)
+    lake.append("known", [{"id": 6}])
+    return messages
 
 
 @headwater.function(memory="64MiB")
@@ -198,6 +211,22 @@ async fn fails() {
     ]);
     let answer = invoke(&server, "codes").await;
     assert_eq!(answer, owner);
+    server.running.shutdown().await;
+}
+
+async fn unsuitable() {
+    let server = deployed().await;
+    let list =
+        "`list` is not a table: column `id` has `1` (int) in row 1, and `'x'` (str) in row 2";
+    let expected = json!([
+        "cannot append to `known`: column `id` has type `string`, but the table has type `long`",
+        format!("cannot append to `known`: {list}"),
+        "cannot append to `known`: `None` is not a table",
+    ]);
+    assert_eq!(invoke(&server, "unsuitable").await, expected);
+    // The rejected rows do not prevent the commit of others.
+    let rows = server.rows("SELECT id FROM known ORDER BY id").await;
+    assert_eq!(rows, json!([{"id": 5}, {"id": 6}]));
     server.running.shutdown().await;
 }
 

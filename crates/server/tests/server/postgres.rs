@@ -352,6 +352,11 @@ async fn undone() {
     server.until(&path, |found| found["code"] == "ref_not_found").await;
     let (shown, _) = run(psql_command(&server, "main", "SELECT count(*) FROM t")).await;
     assert_eq!(shown, "0\n");
+    // Errors do not contain the name of the hidden branch.
+    let script = "BEGIN; INSERT INTO t VALUES (1); SELECT n FROM missing";
+    let (_, errors) = run(psql_command(&server, "main", script)).await;
+    assert!(errors.contains("table `missing` is not in this transaction"), "{errors}");
+    assert!(!errors.contains("_transaction"), "{errors}");
 }
 
 async fn transaction_rights() {

@@ -196,11 +196,17 @@ async fn stopped_backfill() {
         jobs.iter().any(|job| job["reference"] != "main")
     };
     server.until("/v1/jobs?kind=run&status=running", is_endless).await;
+    // The job has the outcome of each value before its end.
+    let values = server.get(&format!("/v1/jobs/{backfill}")).await["result"]["values"].clone();
+    let outcomes = values.as_array().expect("values").iter().map(|value| &value["status"]);
+    assert_eq!(outcomes.collect::<Vec<_>>(), ["merged", "waiting", "waiting"]);
     server.post(&format!("/v1/jobs/{backfill}/stop"), json!({})).await;
     let job = ended(&server, &backfill).await;
     assert_eq!(job["status"], "cancelled", "{job}");
     let message = job["error"]["message"].as_str().expect("a message");
     assert_eq!(message, "the backfill was stopped after 1 of 3 values");
+    let values = &job["result"]["values"];
+    assert_eq!((&values[0]["status"], &values[2]["value"]), (&json!("merged"), &json!("3")));
     assert_eq!(server.get("/v1/jobs?kind=run&status=running").await, json!([]));
     assert_eq!(server.get("/v1/branches?prefix=backfill/").await, json!([]));
     // The values that were merged before stay merged.

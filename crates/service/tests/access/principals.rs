@@ -44,6 +44,7 @@ const PLACES: &[(&str, &str, &str)] = &[
     ("executors/src/occurrence_rights.rs", ".principal()", "the user that deployed the trigger"),
     ("executors/src/occurrence_rights.rs", ".principal()", "the user that deployed the trigger"),
     ("executors/src/run.rs", ".principal()", "the user that started the run"),
+    ("executors/src/run.rs", ".principal()", "the user that started the run"),
     ("executors/src/run_output.rs", ".principal()", "the user that started the run"),
     ("executors/src/trigger.rs", ".principal()", "the user that called the function"),
     ("executors/src/trigger.rs", ".principal()", "the user that deployed the trigger"),

@@ -8,10 +8,11 @@ use std::sync::Arc;
 
 use arrow::array::{
     Array, ArrayRef, AsArray, ListArray, MapArray, RecordBatch, RecordBatchOptions, StructArray,
+    new_empty_array,
 };
 use arrow::buffer::NullBuffer;
 use arrow::compute::{CastOptions, cast_with_options};
-use arrow::datatypes::{DataType, Field, FieldRef, Fields, SchemaRef};
+use arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema, SchemaRef};
 use arrow::error::ArrowError;
 use headwater_model::nearest;
 
@@ -60,6 +61,17 @@ impl BatchConversion {
         RecordBatch::try_new_with_options(self.table.clone(), columns, &options)
             .map_err(|error| Error::internal("written", error))
     }
+}
+
+/// Checks that the columns of rows can be converted to the columns of a table with the same names.
+/// Ignores the values, and columns that the table does not have.
+pub fn check_types(rows: &Schema, table: &Schema) -> Result<()> {
+    for column in rows.fields() {
+        if let Ok(field) = table.field_with_name(column.name()) {
+            fit_values(&new_empty_array(column.data_type()), field, field.name())?;
+        }
+    }
+    Ok(())
 }
 
 /// Returns, for each table field, its index among the input fields. A missing field must be
@@ -302,7 +314,6 @@ mod tests {
         TimestampNanosecondArray, UInt64Array,
     };
     use arrow::datatypes::Int32Type;
-    use arrow::datatypes::Schema;
 
     fn one(array: ArrayRef, text: &str, nullable: bool) -> Result<ArrayRef> {
         let input = Schema::new(vec![Field::new("c", array.data_type().clone(), true)]);
@@ -352,6 +363,19 @@ mod tests {
         assert_eq!(
             rejection(StringArray::from(vec!["1"]), "int"),
             "column `c` has type `string`, but the table has type `int`"
+        );
+    }
+
+    #[test]
+    fn types_are_checked_without_rows() {
+        let column = |name: &str, text: &str| Field::new(name, parse_type(text).unwrap(), true);
+        let table = Schema::new(vec![column("a", "int"), column("b", "list<int>")]);
+        let check = |columns: Vec<Field>| check_types(&Schema::new(columns), &table);
+        check(vec![column("a", "long"), column("b", "list<long>"), column("c", "string")]).unwrap();
+        let error = check(vec![column("a", "int"), column("b", "list<string>")]).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "column `b.element` has type `string`, but the table has type `int`"
         );
     }
 
