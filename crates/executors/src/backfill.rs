@@ -218,9 +218,9 @@ impl RunningBackfill {
             let wait = report.retry(self.retries(), &problem);
             if !self.pause(wait).await {
                 // The branch of the value no longer exists.
-                let (branch, target) = (self.branch_of(&report), &self.target);
-                let problem = problem.without_branch(&branch, &format!("`{target}`"), target);
-                return report.failed(problem);
+                let described = format!("the branch of `{}={value}`", self.request.parameter);
+                let branch = self.branch_of(&report);
+                return report.failed(problem.without_branch(&branch, &described, &self.target));
             }
         }
     }
