@@ -5,7 +5,7 @@
 //! as the text. A name without a namespace refers to a built-in function, or otherwise to a
 //! function in the session's namespace. The functions in a view are looked up at the view's commit.
 
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Schema};
@@ -20,13 +20,11 @@ use headwater_sql::names::same_but_case;
 use headwater_sql::parse::parse;
 use headwater_sql::statement::Command;
 use headwater_sql::table_name::{ParsedTableName, position};
+use headwater_sql::{CalledFunction, called_functions};
 use headwater_sql_functions::is_rewritten;
-use headwater_sql_python::{
-    CalledFunction, FunctionDefinition, PythonRuntime, PythonUdf, called_functions,
-};
+use headwater_sql_python::{FunctionDefinition, PythonRuntime, PythonUdf};
 use headwater_table_scan::plain_schema;
 use headwater_tables::ViewDefinition;
-use moka::sync::Cache;
 
 use crate::error::{Error, Result, SqlError};
 use crate::namespace::spelled_namespace;
@@ -36,17 +34,6 @@ use crate::session::{Session, StatementContext};
 use crate::statement_result::StatementResult;
 use crate::table_columns;
 use crate::view::DIALECT;
-
-/// The functions that a query calls, by its text. The plan of a run needs them for each model.
-static CALLED: LazyLock<Cache<String, Arc<[CalledFunction]>>> = LazyLock::new(|| {
-    let size = |sql: &String, called: &Arc<[CalledFunction]>| {
-        u32::try_from(sql.len() + 100 * called.len() + 100).unwrap_or(u32::MAX)
-    };
-    Cache::builder().max_capacity(CALLED_BYTES).weigher(size).build()
-});
-
-/// Maximum total size of the texts of [`CALLED`], in bytes.
-const CALLED_BYTES: u64 = 16 << 20;
 
 impl Session {
     /// Runs a statement on functions.
@@ -336,16 +323,21 @@ pub async fn functions_below(
     namespace: &str,
     sql: &str,
 ) -> Result<Vec<(TableName, TableEntry)>> {
+    let Ok(source) = parse(sql).and_then(Command::into_query) else { return Ok(Vec::new()) };
+    python_functions(view, namespace, &called_functions(source.query())).await
+}
+
+/// Returns those of the called functions that are functions in Python, with their states.
+pub async fn python_functions(
+    view: &CommitView,
+    namespace: &str,
+    called: &[CalledFunction],
+) -> Result<Vec<(TableName, TableEntry)>> {
     let mut found = Vec::new();
-    for called in &*CALLED.get_with(sql.to_owned(), || called_by(sql)) {
+    for called in called {
         if called.namespace.is_some() || !is_built_in(planner::template(), &called.name) {
             found.extend(find(called, view, namespace).await?);
         }
     }
     Ok(found)
-}
-
-fn called_by(sql: &str) -> Arc<[CalledFunction]> {
-    let source = parse(sql).and_then(Command::into_query);
-    source.map(|source| called_functions(source.query()).into()).unwrap_or_default()
 }

@@ -46,7 +46,7 @@ mod write;
 pub use diff::{ComparedTable, DiffOptions};
 pub use engine::Engine;
 pub use error::{Error, Position, Result, SqlError};
-pub use function::functions_below;
+pub use function::{functions_below, python_functions};
 pub use headwater_sql::{
     AccessStatement, CopyToStatement, FileCall, IntoStatement, Parameter, Parameters, Prepared,
     RestrictionStatement, check_condition, placeholders, split_script,

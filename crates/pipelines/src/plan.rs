@@ -305,12 +305,15 @@ impl Plan {
     /// Returns the states of the SQL functions that a step calls, by name.
     async fn called_functions(&self, step: &Step) -> Result<Vec<(String, String)>> {
         let namespace = &self.project.defaults.namespace;
-        let mut states: BTreeMap<TableName, String> = BTreeMap::new();
-        for query in queries(step) {
-            let called = headwater_engine::functions_below(&self.view, namespace, &query).await;
-            let called = called.map_err(|error| Error::other(&error))?.into_iter();
-            states.extend(called.map(|(name, entry)| (name, entry.metadata_location)));
+        let called = headwater_engine::python_functions(&self.view, namespace, &step.calls).await;
+        let mut called = called.map_err(|error| Error::other(&error))?;
+        for query in conditions(step) {
+            let other = headwater_engine::functions_below(&self.view, namespace, &query).await;
+            called.extend(other.map_err(|error| Error::other(&error))?);
         }
+        let called = called.into_iter();
+        let states: BTreeMap<TableName, String> =
+            called.map(|(name, entry)| (name, entry.metadata_location)).collect();
         Ok(states.into_iter().map(|(name, state)| (format!("function {name}"), state)).collect())
     }
 
@@ -438,18 +441,14 @@ impl Plan {
     }
 }
 
-/// Returns the queries of a step that can call functions: the query of a model in SQL, the filters
-/// of inputs, and the conditions of row expectations.
-fn queries(step: &Step) -> Vec<String> {
-    let own = match &step.body {
-        Body::Sql(sql) => Some(sql.to_string()),
-        Body::Python(_) => None,
-    };
+/// Returns the other queries of a step that can call functions: the filters of inputs, and the
+/// conditions of row expectations.
+fn conditions(step: &Step) -> Vec<String> {
     let filtered = step.inputs.iter().filter(|input| input.filter.is_some()).map(Input::query);
     // A condition may end with a comment, so add the parenthesis on the next line.
     let conditions = step.row_expectations.iter();
     let conditions = conditions.map(|one| format!("SELECT ({}\n)", one.condition));
-    own.into_iter().chain(filtered).chain(conditions).collect()
+    filtered.chain(conditions).collect()
 }
 
 /// Converts an engine error to an error with the location in the model's file.

@@ -69,6 +69,7 @@ pub(super) fn parse(
         timeout: None,
         retries: Retries::default(),
         inputs: Vec::new(),
+        calls: Vec::new(),
         parameters: Vec::new(),
         body: Body::Sql(source.text.into()),
     };
@@ -88,10 +89,11 @@ pub(super) fn parse(
         at: located(source, &error),
         problem: Box::new(error.to_problem().with_file_excerpt(&source.path, source.text)),
     };
-    let parents = headwater_sql::parents(source.text, &constants);
-    let parents = parents.map_err(|error| jinja(source).unwrap_or_else(|| sql(error)))?;
+    let references = headwater_sql::references(source.text, &constants);
+    let references = references.map_err(|error| jinja(source).unwrap_or_else(|| sql(error)))?;
     let placeholders = headwater_sql::placeholders(source.text).map_err(sql)?;
-    for parent in parents {
+    step.calls = references.functions;
+    for parent in references.tables {
         step.inputs.push(input(source, namespace, parent)?);
     }
     for (name, line) in incremental {

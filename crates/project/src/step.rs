@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use headwater_model::{PartitionField, Priority, RefSpec, TableName};
 use headwater_sandbox::{Limits, Network, Variables};
+use headwater_sql::CalledFunction;
 
 use crate::{DeclaredColumn, Defaults, Location, RowExpectation};
 
@@ -66,6 +67,8 @@ pub struct Step {
     pub retries: Retries,
     /// Input tables, in source order.
     pub inputs: Vec<Input>,
+    /// Functions that the query of a SQL model calls.
+    pub calls: Vec<CalledFunction>,
     /// Parameters that the step uses.
     pub parameters: Vec<ParameterInput>,
     /// SQL text or Python function.

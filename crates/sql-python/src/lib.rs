@@ -7,7 +7,6 @@
 //! checks no rights and starts no process.
 
 mod bounded_runtime;
-mod called_functions;
 mod coercion;
 mod definition;
 mod runtime;
@@ -15,7 +14,6 @@ mod statement_calls;
 mod udf;
 
 pub use bounded_runtime::BoundedRuntime;
-pub use called_functions::{CalledFunction, called_functions};
 pub use definition::FunctionDefinition;
 pub use runtime::{CallResult, FunctionCall, PythonRuntime};
 pub use statement_calls::{RunningCalls, StatementCalls, StatementOwner};

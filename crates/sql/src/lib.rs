@@ -7,6 +7,7 @@
 
 mod access_statement;
 pub mod alter_table;
+mod called_functions;
 pub mod change;
 mod condition;
 mod copy_to;
@@ -43,6 +44,7 @@ mod upsert;
 pub mod values;
 
 pub use access_statement::AccessStatement;
+pub use called_functions::{CalledFunction, called_functions};
 pub use condition::check_condition;
 pub use copy_to::CopyToStatement;
 pub use error::{Error, Position, PositionSuffix, Result};
@@ -50,5 +52,5 @@ pub use file_calls::FileCall;
 pub use headwater_sql_tokens::is_keyword;
 pub use parameters::{Parameter, Parameters, placeholders};
 pub use prepared::{IntoStatement, Prepared, split_script};
-pub use referenced_tables::{TableRef, parents};
+pub use referenced_tables::{QueryReferences, TableRef, parents, references};
 pub use restriction_statement::RestrictionStatement;

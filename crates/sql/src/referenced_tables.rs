@@ -1,7 +1,8 @@
-//! Lists the tables that a query refers to, without a catalog.
+//! Lists the tables and functions that a query refers to, without a catalog.
 
 use headwater_model::RefSpec;
 
+use crate::called_functions::{CalledFunction, called_functions};
 use crate::error::Result;
 use crate::parse::parse;
 use crate::table_name::ParsedTableName;
@@ -22,12 +23,27 @@ pub struct TableRef {
     pub column: u64,
 }
 
+/// The tables and functions that a query refers to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QueryReferences {
+    /// The tables, as [`parents`] returns them.
+    pub tables: Vec<TableRef>,
+    /// The functions that the query calls, without duplicates.
+    pub functions: Vec<CalledFunction>,
+}
+
 /// Returns the tables that a query refers to, without duplicates, in the order of the text. Common
 /// table expressions are excluded. Tables at an earlier time or snapshot are also excluded, because
 /// no run can change that state. Unsupported clauses and statements other than queries are errors.
 /// `constants` evaluates the expressions in table versions.
 pub fn parents(sql: &str, constants: &ConstantEvaluator<'_>) -> Result<Vec<TableRef>> {
+    Ok(references(sql, constants)?.tables)
+}
+
+/// Returns the tables and functions that a query refers to. The errors are those of [`parents`].
+pub fn references(sql: &str, constants: &ConstantEvaluator<'_>) -> Result<QueryReferences> {
     let source = parse(sql)?.into_query()?;
+    let functions = called_functions(source.query());
     let mut tables: Vec<TableRef> = Vec::new();
     let earlier = |table: &ParsedTableName| table.back.is_some() || table.snapshot.is_some();
     let (_, mentions) = source.into_parts(constants)?;
@@ -48,5 +64,5 @@ pub fn parents(sql: &str, constants: &ConstantEvaluator<'_>) -> Result<Vec<Table
         }
     }
     tables.sort_by_key(|table| (table.line, table.column));
-    Ok(tables)
+    Ok(QueryReferences { tables, functions })
 }

@@ -154,6 +154,7 @@ impl<'a> Reader<'a> {
             timeout: quantity(&values, "timeout", quantities::duration, "\"30s\"")?,
             retries: Retries::default(),
             inputs,
+            calls: Vec::new(),
             parameters,
             body: Body::Python(Box::new(body)),
             at,

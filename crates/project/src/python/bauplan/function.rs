@@ -115,6 +115,7 @@ impl<'a> BauplanReader<'a> {
             timeout: limit(resources, "timeout", quantities::duration, "300")?,
             retries: Retries::default(),
             inputs,
+            calls: Vec::new(),
             parameters,
             body: Body::Python(Box::new(body)),
             at,

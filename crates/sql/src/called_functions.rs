@@ -46,9 +46,8 @@ fn spelled(ident: &Ident) -> String {
 
 #[cfg(test)]
 mod tests {
-    use headwater_sql::parse::parse;
-
     use super::*;
+    use crate::parse::parse;
 
     #[test]
     fn calls_are_found_in_every_clause() {
