@@ -218,7 +218,7 @@ impl ScalarUDFImpl for ColumnCastFunction {
 
     fn return_field_from_args(&self, arguments: ReturnFieldArgs<'_>) -> Result<FieldRef> {
         let [field] = arguments.arg_fields else {
-            return internal_err!("a column takes one value");
+            return internal_err!("an assignment cast needs exactly one value");
         };
         Ok(Arc::new(Field::new(&self.name, self.to.clone(), field.is_nullable())))
     }
@@ -230,7 +230,7 @@ impl ScalarUDFImpl for ColumnCastFunction {
 
 fn one(arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
     let Ok([value]) = <[ColumnarValue; 1]>::try_from(arguments.args) else {
-        return internal_err!("a column takes one value");
+        return internal_err!("an assignment cast needs exactly one value");
     };
     Ok(value)
 }

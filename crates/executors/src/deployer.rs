@@ -280,7 +280,7 @@ impl Deployer {
         Ok(Arc::new(usable))
     }
 
-    /// Retries to load the active version's triggers if that failed before, for example on a full
+    /// Loads the active version's triggers again if the last attempt failed, for example on a full
     /// disk.
     pub async fn retry(&self) {
         if self.triggers_outdated.load(Ordering::Relaxed) {

@@ -31,7 +31,7 @@ impl TriggerExecutor {
         drop(self.catalog.permit(&callable.name, concurrency)?);
         let left = (scheduled - self.runs.lake.clock().now()).to_std().unwrap_or_default();
         let cause = cause(schedule, scheduled).into();
-        // The clock may have been set back in the meantime.
+        // If the clock was set back, the scheduled time may now be too far in the future.
         let left = left.min(self.runner.preparation_time(&callable.name));
         let expected = ExpectedCall { at: Instant::now() + left, cause };
         let prepared = self.runner.prepare(&project, &self.given, &callable, expected).await;

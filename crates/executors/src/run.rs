@@ -101,8 +101,9 @@ impl RunExecutor {
 }
 
 impl RunExecutor {
-    /// Deletes the target branch of a failed run that was created for the run. The branch is kept
-    /// if the run has written tables, which a retry would merge into it, or if it has moved.
+    /// Deletes a target branch that was created for a run, after the run has failed. Keeps the
+    /// branch if it has moved, or if the run has written tables: a retry would merge them into the
+    /// branch.
     async fn delete_unused(
         &self,
         target: &str,

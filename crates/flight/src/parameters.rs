@@ -140,7 +140,8 @@ fn not_text() -> Status {
     to_status(problem.with_hint("Bind hexadecimal text, and write `decode($1, 'hex')`."))
 }
 
-/// Returns the SQL type to which a value is cast; the type itself if it is not supported.
+/// Returns the SQL type to which a value is cast; `None` if no cast is needed. An unsupported data
+/// type is returned as the error.
 fn sql_type(data_type: &DataType) -> Result<Option<String>, DataType> {
     Ok(Some(match data_type {
         DataType::Null | DataType::Boolean | DataType::Int64 | DataType::Utf8 => return Ok(None),

@@ -308,8 +308,8 @@ impl ErrorDetails for Error {
                     .to_owned(),
             ),
             Error::NoFolder { .. } => Some(
-                "Use a lake on a local disk with free space and with sandboxes, or deploy a \
-                 smaller function."
+                "Free disk space, run the server with `--isolation sandbox` and the lake on a \
+                 local disk, or deploy a smaller function."
                     .to_owned(),
             ),
             Error::Stopping { .. } => Some("Try again after the restart of the server.".to_owned()),

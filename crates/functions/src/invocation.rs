@@ -57,11 +57,11 @@ pub struct Invocation {
 pub enum Reuse {
     /// None: the process ends with the call.
     Never,
-    /// The calls of the same function, of any job.
+    /// Calls of the same function, also in other jobs.
     SameFunction,
-    /// The calls of the same job, of all functions whose files are in the same folder.
+    /// Calls of the same job, also of other functions if their files are in the same folder.
     SameJob,
-    /// The calls with this id, of all functions whose files are in the same folder.
+    /// Calls with this id, also of other functions if their files are in the same folder.
     /// [`Functions::end_instances`](crate::Functions::end_instances) ends the process.
     SameStatement(JobId),
 }

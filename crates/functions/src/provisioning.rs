@@ -191,8 +191,8 @@ impl Functions {
         }
     }
 
-    /// Returns the state of the provisioned instances with this name; `None` if there is no such
-    /// setting.
+    /// Returns the state of the provisioned instances with this name; `None` if the name has no
+    /// provisioned concurrency.
     pub fn provisioned(&self, name: &str) -> Option<ProvisionedStatus> {
         let entries = self.0.provisioning.entries.lock();
         let entry = entries.get(name)?;
@@ -211,7 +211,8 @@ impl Functions {
         })
     }
 
-    /// Distributes memory to the settings, and ends the instances that no setting uses.
+    /// Distributes memory among the provisioned functions, and ends the instances that none of them
+    /// uses any longer.
     fn apply(&self, entries: &mut BTreeMap<String, ProvisionedFunction>) {
         let queue = &self.0.queue;
         let ready = entries.iter().filter_map(|(name, entry)| {

@@ -261,8 +261,8 @@ impl InputFeedTask {
         })
     }
 
-    /// Sends a reply. If sending fails while the worker may still read, the whole call fails.
-    /// Otherwise, the function might use incomplete rows.
+    /// Sends a reply. If sending fails while the worker may still read, the whole call fails,
+    /// because the function might use incomplete rows.
     fn send(&self, answer: &BatchReply, descriptors: &[BorrowedFd<'_>]) -> bool {
         let bytes = serde_json::to_vec(answer).unwrap_or_default();
         let sent = self.channel.get_ref().send(&bytes, descriptors);

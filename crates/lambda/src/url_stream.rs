@@ -88,7 +88,8 @@ async fn described(call: &mut StreamedCall) -> Result<(Response<Bytes>, Bytes), 
     }
 }
 
-/// Returns the rest of an output. If the function fails, the stream ends with an error.
+/// Returns the body of the response: `start`, followed by the rest of the call's output. If the
+/// function fails, the stream ends with an error.
 fn body(start: Bytes, call: StreamedCall) -> BoxStream<'static, io::Result<Bytes>> {
     let rest = stream::unfold(call, async |mut call| {
         loop {

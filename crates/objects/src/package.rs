@@ -1,6 +1,6 @@
 //! Packages of functions: files that belong to no bucket.
 //!
-//! The files are with the contents of objects, so that they are durable, and deleted, in the same
+//! The files are stored with the contents of objects, and are made durable and deleted in the same
 //! way. A package has a name, and its content never changes. No protocol lists packages.
 
 use std::fs::File;

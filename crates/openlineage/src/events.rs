@@ -12,7 +12,7 @@ use uuid::Uuid;
 /// Schema of events.
 const SCHEMA: &str = "https://openlineage.io/spec/1-0-5/OpenLineage.json#/definitions/RunEvent";
 
-/// Schema of the facet with the run that contains a model's run.
+/// Schema of the facet with the parent run: a model's run is part of a project's run.
 const PARENT: &str = "https://openlineage.io/spec/facets/1-0-0/ParentRunFacet.json";
 
 /// Schema of the facet with the error.

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use headwater_engine::TableAccess;
 use headwater_model::{Action, Limits, Object, Problem, Restriction, Restrictions, TableName};
 
-/// The access checks of a principal, with other checks for a hidden branch. Runs and transactions
-/// write to such branches, for which no principal has grants.
+/// The access checks of a principal, except on one hidden branch. Runs and transactions write to
+/// hidden branches. Principals have no grants on them, so the checks of another branch apply, or
+/// none.
 #[derive(Debug)]
 pub struct BranchAccess {
     access: Arc<dyn TableAccess>,

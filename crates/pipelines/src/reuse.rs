@@ -285,7 +285,7 @@ impl Runner {
             self.check_reuse(step, known.as_deref(), &state.schema())?;
         }
         transaction.property(PROPERTY_JOB, work.context.id().to_string());
-        let made = transaction.commit("Tables of earlier runs").await;
+        let made = transaction.commit("Reuse the tables of earlier runs").await;
         run.note_commit(made.map_err(failed)?.map(|commit| commit.id));
         Ok(())
     }

@@ -380,7 +380,7 @@ impl Runner {
             transaction.create_namespace(name, BTreeMap::new());
         }
         transaction.property(PROPERTY_JOB, work.context.id().to_string());
-        let made = transaction.commit("Namespaces of the models").await;
+        let made = transaction.commit("Create the namespaces of the models").await;
         Ok(made.map_err(|error| Error::other(&error))?.map(|commit| commit.id))
     }
 

@@ -61,7 +61,8 @@ pub fn new_view(create: CreateView, sql: Option<String>) -> Result<CreateViewSta
     if let Some(column) =
         columns.iter().find(|column| column.data_type.is_some() || column.options.is_some())
     {
-        return Err(Error::unsupported(format!("more than a name in the column `{column}`")));
+        let what = format!("a type or an option of the column `{column}` in CREATE VIEW");
+        return Err(Error::unsupported(what));
     }
     inspect(&mut query)?;
     let lost = || Error::Internal { message: "the text of the view was lost".to_owned() };

@@ -80,7 +80,7 @@ fn jinja(sql: &str) -> Option<Error> {
         message: format!("`{written}` is Jinja, which is not supported"),
         hint: Some(match named {
             Some(table) => format!("Write the name of the table: `{table}`."),
-            None => "Write the SQL itself, and a parameter such as `$name` for a value.".to_owned(),
+            None => "Write plain SQL. For values, use parameters such as `$name`.".to_owned(),
         }),
         position: Some(position),
     })

@@ -237,7 +237,7 @@ async fn check_rows(
 
 /// The context for merging the groups of files that both sides changed.
 struct GroupMerge<'a> {
-    /// True if the other side only appended and compacted rows.
+    /// True if their side, the source of the merge, only appended and compacted rows.
     compacts: bool,
     /// The conflicts that were found so far.
     conflicts: Vec<Conflict>,

@@ -113,7 +113,7 @@ impl ExecutionPlan for RowLineageExec {
         mut children: Vec<Arc<dyn ExecutionPlan>>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let (Some(input), true) = (children.pop(), children.is_empty()) else {
-            return internal_err!("the operator of row ids has one input");
+            return internal_err!("the operator of row ids needs exactly one input");
         };
         Ok(Arc::new(RowLineageExec::new(input, Arc::clone(&self.origins), self.columns)?))
     }

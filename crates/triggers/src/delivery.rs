@@ -247,7 +247,7 @@ impl Worker {
             return Ok(CallPolicy::default());
         };
         let policy = self.targets.call_policy(function).await.inspect_err(|problem| {
-            tracing::warn!(function, error = problem.message, "cannot read the policy of calls");
+            tracing::warn!(function, error = problem.message, "cannot read the call policy");
         })?;
         if self.called_function().is_some() {
             return Ok(policy);

@@ -239,7 +239,7 @@ fn print_plan(context: &Context, plan: &ImportPlan) {
     if !plan.skipped.is_empty() {
         let skipped = output::plural(plan.skipped.len() as u64, "file");
         output::line(format!(
-            "would skip {skipped} imported before; `--again` imports these files again"
+            "would skip {skipped}, already imported; `--again` imports these files again"
         ));
     }
     let mut grid = Grid::new(context.answer_style, &["COLUMN", "TYPE", "", "REASON"]);
@@ -284,7 +284,7 @@ fn print_report(context: &Context, report: &ImportReport) {
     ));
     if report.files_skipped > 0 {
         let skipped = output::plural(report.files_skipped, "file");
-        style.say(format!("  skipped {skipped} imported before; `--again` imports again"));
+        style.say(format!("  skipped {skipped}, already imported; `--again` imports again"));
     }
     if !report.columns_added.is_empty() {
         style.say(format!("  new columns: {}", report.columns_added.join(", ")));

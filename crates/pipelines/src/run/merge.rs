@@ -98,7 +98,7 @@ impl Run {
         let null_column = null_key(row);
         let what = match &null_column {
             Some(column) => format!("a row whose key `{column}` is null"),
-            None => repeated(row).unwrap_or_else(|| "rows of one key".to_owned()),
+            None => repeated(row).unwrap_or_else(|| "several rows with the same key".to_owned()),
         };
         Err(Error::Keys { step: step.name.clone(), at: step.at.clone(), what, null_column })
     }

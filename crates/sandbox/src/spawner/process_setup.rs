@@ -396,7 +396,7 @@ fn execute(setup: &ProcessSetup) -> StepResult<i32> {
     for (target, descriptor) in wanted.into_iter().enumerate() {
         let descriptor = step("copy a descriptor", descriptor)?;
         step(
-            "move a descriptor to its number",
+            "duplicate a descriptor to its target number",
             system::duplicate_onto(descriptor.as_raw_fd(), target as i32),
         )?;
         std::mem::forget(descriptor);

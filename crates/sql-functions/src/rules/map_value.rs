@@ -85,7 +85,7 @@ impl ScalarUDFImpl for MapValue {
     }
 
     fn return_type(&self, _: &[DataType]) -> Result<DataType> {
-        internal_err!("the type of `map_value` is known by its field")
+        internal_err!("the type of `map_value` depends on the fields of its arguments")
     }
 
     fn return_field_from_args(&self, arguments: ReturnFieldArgs<'_>) -> Result<FieldRef> {

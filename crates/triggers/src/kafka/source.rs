@@ -159,7 +159,7 @@ impl KafkaSource {
         KafkaSource { events, inbox: None, position: Position::default(), since: None }
     }
 
-    /// Reads the position, connects, and waits for the first connection.
+    /// Reads the stored position, starts the receiver, and waits for its first attempt to connect.
     async fn open(&mut self, context: &SourceContext) -> Result<()> {
         if self.inbox.is_some() {
             return Ok(());
