@@ -48,8 +48,9 @@ fn write_weights(workspace: &Workspace, mebibytes: usize) {
 
 /// Runs a Python program in the workspace and returns its output.
 fn python(workspace: &Workspace, program: &str) -> String {
-    let output = Command::new("python3").args(["-c", program]).current_dir(workspace.path());
-    let output = output.output().expect("python3");
+    let mut python = Command::new("python3");
+    let output = python.args(["-c", program]).current_dir(workspace.path()).output();
+    let output = output.expect("python3");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).expect("text")
 }

@@ -16,7 +16,7 @@ use headwater_model::{
 use headwater_service::objects::{Condition, Headers, NewObject, NewUpload, ObjectPath};
 use headwater_service::{
     Access, Credential, FunctionChange, LayerChange, NewUser, S3Operations, Service, ServiceConfig,
-    SharedTable, SpawnCommand, read_files,
+    SharedTable, SpawnCommand,
 };
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -314,7 +314,7 @@ async fn create_functions(service: &Service) {
     deployed.deploy(owner, "f", request(new)).await.expect("a function");
     let closed = FunctionChange::Concurrency(Some(0)).into();
     deployed.change(owner, "f", closed).await.expect("a change");
-    let files = read_files(request(code), None).await.expect("files");
+    let files = deployed.read_files(request(code), None).await.expect("files");
     let (author, attributes) = ("owner".to_owned(), [].into());
     let publish = LayerChange::Publish { code: files.code, author, attributes };
     service.invocations().layers().change(owner, "base", &publish).await.expect("a layer");

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use headwater_model::{InvokeAsyncRequest, Principal, ProjectFiles};
 use headwater_service::{
     CallInput, ClientCall, FunctionChange, FunctionUpdate, FunctionUrlChange, LayerChange,
-    ResultKind, TriggerEventFilter, UrlAuth, UrlSettings, read_files,
+    ResultKind, TriggerEventFilter, UrlAuth, UrlSettings,
 };
 use serde_json::{Value, json};
 
@@ -73,9 +73,10 @@ pub const ROWS: &[Row] = &[
     }),
     ("DeployedFunctions::create", writes("invalid_argument"), |c| {
         done(async move {
-            let files = read_files(project(), None).await?;
+            let deployed = c.service.invocations().deployed();
+            let files = deployed.read_files(project(), None).await?;
             let changes = vec![FunctionChange::Publish(None)];
-            c.service.invocations().deployed().create(&c.by, "made", files, changes).await
+            deployed.create(&c.by, "made", files, changes).await
         })
     }),
     ("DeployedFunctions::change", writes("ok"), |c| {
