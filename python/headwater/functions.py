@@ -150,10 +150,11 @@ class Functions(Responses):
 
         `source` is the function's folder, or a ZIP archive, of at most 1 GiB. `runtime` is
         `python3.11`, `nodejs20`, `provided` and so on. `handler` is the file without its ending, a
-        dot and the function; not for `provided`. `memory` is bytes, or text such as `256MiB`; `timeout` is seconds, or text
-        such as `30s`. `env` are environment variables. `secrets` are names of secrets, which are
-        environment variables of the same name. `network` are hosts that the function may connect
-        to, or `*` for all. `system` are programs of the system that the function needs.
+        dot and the function; not for `provided`. `memory` is bytes, or text such as `256MiB`;
+        `timeout` is seconds, or text such as `30s`. `env` are environment variables. `secrets` are
+        names of secrets, which are environment variables of the same name. `network` are hosts that
+        the function may connect to, or `*` for all. `system` are programs of the system that the
+        function needs.
         `layers` are versions of layers, such as `deps:3`; `None` leaves the layers unchanged.
         `reserved_concurrency` is the maximum number of concurrent calls, and
         `provisioned_concurrency` the number of instances that the server keeps ready.

@@ -48,8 +48,8 @@ fn write_weights(workspace: &Workspace, mebibytes: usize) {
 
 /// Runs a Python program in the workspace and returns its output.
 fn python(workspace: &Workspace, program: &str) -> String {
-    let mut command = Command::new("python3");
-    let output = command.args(["-c", program]).current_dir(workspace.path()).output();
+    let mut python = Command::new("python3");
+    let output = python.args(["-c", program]).current_dir(workspace.path()).output();
     let output = output.expect("python3");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).expect("text")

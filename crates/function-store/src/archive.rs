@@ -2,8 +2,8 @@
 //!
 //! An archive may be hostile: every name, size and checksum is checked. The files of a small
 //! archive are read into memory. Those of a large archive are written to a package on disk, one
-//! after the other. Links, encrypted entries and duplicate names are rejected. The limits apply to the bytes
-//! that are actually decompressed, not to the sizes that the archive declares.
+//! after the other. Links, encrypted entries and duplicate names are rejected. The limits apply to
+//! the bytes that are actually decompressed, not to the sizes that the archive declares.
 
 use std::collections::btree_map::Entry;
 use std::fmt::Display;
@@ -129,6 +129,11 @@ fn path(entry: &ZipFileHeaderRecord<'_>) -> Result<Option<String>> {
     Ok((!is_folder).then(|| path.to_owned()))
 }
 
+/// Returns true for the requirements of a function in Python, also in an archive of a layer.
+fn is_requirements(path: &str) -> bool {
+    path.strip_prefix("python/").unwrap_or(path) == requirements::FILE
+}
+
 /// Reads the entries of an archive, up to a limit on the total size of all files.
 struct Reader<'a, R> {
     archive: &'a ZipArchive<R>,
@@ -197,12 +202,16 @@ impl<R: ReaderAt> Reader<'_, R> {
         let mut content = content.take(self.left + 1);
         let is_executable = header.mode().value() & EXECUTABLE != 0;
         let file = match &mut self.package {
-            Some(package) if path != requirements::FILE => {
+            Some(package) if !is_requirements(path) => {
                 let packed = package.add(&mut content, is_executable, &wrong)?;
+                // A package is not empty, so empty files are not in packages.
+                if packed.bytes == 0 {
+                    return Ok(ProjectFile::new(Vec::new(), is_executable));
+                }
                 ProjectFile::Packed(packed)
             }
             package => {
-                // The packages of a function in Python are read from this file.
+                // The environment of a function in Python is read from this file.
                 let is_packed = package.is_some();
                 let most = if is_packed { REQUIREMENTS_BYTES_MAX } else { u64::MAX };
                 let mut bytes = Vec::new();

@@ -189,8 +189,10 @@ impl FunctionStore {
             match self.store_function(&function, RefPrecondition::Value(before), objects).await {
                 Err(Error::Conflict { .. }) => {}
                 other => {
-                    // A package that cannot be deleted now is deleted after a later change.
-                    let _ = self.remove_unused_packages().await;
+                    if changes.iter().any(may_free_package) {
+                        // A package that cannot be deleted now is deleted after a later change.
+                        let _ = self.remove_unused_packages().await;
+                    }
                     return other.map(|()| function);
                 }
             }
@@ -260,6 +262,15 @@ impl FunctionStore {
         let _ = self.remove_unused_packages().await;
         Ok(())
     }
+}
+
+/// Returns true if a package may be unused after a change: the check reads all functions.
+fn may_free_package(change: &FunctionChange) -> bool {
+    // The settings contain the layers.
+    matches!(
+        change,
+        FunctionChange::Code(_) | FunctionChange::Settings(..) | FunctionChange::DeleteVersion(_)
+    )
 }
 
 fn not_found(name: &str) -> Error {

@@ -198,6 +198,10 @@ impl FunctionStore {
 
     async fn used_packages(&self) -> Result<BTreeSet<String>> {
         let mut codes: Vec<StoredCode> = Vec::new();
+        // Layers first: a function may start to use a layer whose version is then deleted.
+        for layer in self.layers().await? {
+            codes.extend(layer.versions.into_values().map(|version| version.code));
+        }
         let mut add = |version: &StoredVersion| {
             codes.push(version.code.clone());
             codes.extend(used_layers(version).into_iter().map(|layer| layer.code));
@@ -205,9 +209,6 @@ impl FunctionStore {
         for function in self.list().await? {
             add(&function.latest);
             self.versions(&function).await?.iter().for_each(&mut add);
-        }
-        for layer in self.layers().await? {
-            codes.extend(layer.versions.into_values().map(|version| version.code));
         }
         let packaged = codes.into_iter().filter(|code| code.packaged);
         Ok(packaged.map(|code| code.manifest.to_string()).collect())

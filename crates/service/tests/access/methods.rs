@@ -26,9 +26,9 @@ pub fn trials() -> Vec<Trial> {
     ]
 }
 
-/// Returns the public methods and exported functions that a protocol can call, such as
-/// `Branches::create` and `read_files`. With `takes_principal`, returns those with a `Principal`
-/// parameter, otherwise the rest. A protocol can call the methods of a type if the crate exports
+/// Returns the public methods that a protocol can call, such as `Branches::create`, and the
+/// exported functions. With `takes_principal`, returns those with a `Principal` parameter,
+/// otherwise the rest. A protocol can call the methods of a type if the crate exports
 /// the type, or if another such method returns it.
 fn methods(takes_principal: bool) -> Vec<String> {
     let files: Vec<File> = sources("service").iter().map(|file| parsed(file)).collect();

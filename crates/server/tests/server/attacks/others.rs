@@ -57,6 +57,14 @@ pub async fn uploads() {
         let outcome = users.job(&eve, "/v1/imports", body).await;
         assert_ne!(outcome, "succeeded", "{source}");
     }
+    let bob = users.user("bob", &["deploy on function:*"]).await;
+    for source in [path, &format!("{folder}/../x.bob/a.csv"), "/etc/passwd"] {
+        let body = json!({"runtime": "python3.11", "handler": "app.handler", "upload": source});
+        let (status, answer) = users.send(&bob, Method::PUT, "/v1/functions/f", Some(body)).await;
+        assert_eq!(status, 403, "{source}: {answer}");
+        assert!(answer.to_string().contains("not one of your uploads"), "{answer}");
+    }
+    assert!(std::path::Path::new(path).exists(), "the upload is not deleted");
     for name in ["..%2Fx.csv", "%2Fetc%2Fx", "..", ".hidden", "a%00b", "a%5Cb"] {
         let path = format!("/v1/uploads?name={name}");
         assert_eq!(users.send(&ana, Method::POST, &path, Some(json!(1))).await.0, 400, "{name}");

@@ -73,9 +73,10 @@ pub const ROWS: &[Row] = &[
     }),
     ("DeployedFunctions::create", writes("invalid_argument"), |c| {
         done(async move {
-            let files = c.service.invocations().deployed().read_files(project(), None).await?;
+            let deployed = c.service.invocations().deployed();
+            let files = deployed.read_files(project(), None).await?;
             let changes = vec![FunctionChange::Publish(None)];
-            c.service.invocations().deployed().create(&c.by, "made", files, changes).await
+            deployed.create(&c.by, "made", files, changes).await
         })
     }),
     ("DeployedFunctions::change", writes("ok"), |c| {
