@@ -87,8 +87,8 @@ impl Runner {
         self.functions.retain_provisioned(keeps);
     }
 
-    /// Checks that the Python versions, packages and programs of all functions of a project are
-    /// available on this host. Installs nothing.
+    /// Checks that the Python versions and programs of all functions of a project are available on
+    /// this host, and that their package requirements are valid. Installs nothing.
     pub fn check_environments(&self, project: &Project) -> Result<()> {
         let callables = project.callables.values();
         let callables = callables.map(|one| (&one.name, &one.at, &one.function));

@@ -7,7 +7,7 @@
 
 use headwater_model::ProjectFiles;
 use ruff_python_ast::visitor::{self, Visitor};
-use ruff_python_ast::{Expr, ExprContext, Stmt};
+use ruff_python_ast::{Expr, ExprContext, Pattern, Stmt};
 
 use crate::command::CommandFunction;
 use crate::project::deeply;
@@ -94,10 +94,16 @@ impl Visitor<'_> for NameSearch<'_> {
         match statement {
             Stmt::FunctionDef(function) => {
                 self.bind(function.name.as_str());
+                for decorator in &function.decorator_list {
+                    self.visit_decorator(decorator);
+                }
                 self.visit_inner(&function.body);
             }
             Stmt::ClassDef(class) => {
                 self.bind(class.name.as_str());
+                for decorator in &class.decorator_list {
+                    self.visit_decorator(decorator);
+                }
                 self.visit_inner(&class.body);
             }
             Stmt::Import(import) => {
@@ -133,6 +139,15 @@ impl Visitor<'_> for NameSearch<'_> {
         }
         visitor::walk_expr(self, expression);
     }
+
+    fn visit_pattern(&mut self, pattern: &Pattern) {
+        if let Pattern::MatchAs(capture) = pattern
+            && let Some(name) = &capture.name
+        {
+            self.bind(name.as_str());
+        }
+        visitor::walk_pattern(self, pattern);
+    }
 }
 
 #[cfg(test)]
@@ -155,6 +170,8 @@ mod tests {
             "from app import main as handler\n",
             "from app import *\n",
             "import handler.inner\n",
+            "match make():\n    case handler:\n        pass\n",
+            "@export(globals())\ndef main(event, context):\n    return 1\n",
             "def set():\n    global handler\n    handler = 1\nset()\n",
             "globals()['handler'] = make()\n",
             "import sys\nsys.modules[__name__] = make()\n",

@@ -134,7 +134,11 @@ impl Worker {
             policy.apply(delivery, &outcome, queue.throttled())
         };
         let is_throttled = !matches!(outcome, Outcome::Failed(_) | Outcome::Done);
-        queue.counts.attempted(ended.status, is_throttled);
+        // The attempt of a replaced event counts as failed with its parts if none is retried.
+        let is_failed = |part: &Delivery| part.status == TriggerEventStatus::Failed;
+        if !is_replaced || !parts.iter().all(|(_, part)| is_failed(part)) {
+            queue.counts.attempted(ended.status, is_throttled);
+        }
         if outcome == Outcome::Throttled {
             queue.throttle(ended.due, policy.now);
         } else {
