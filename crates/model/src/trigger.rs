@@ -285,7 +285,7 @@ pub enum EventFormat {
 #[serde(deny_unknown_fields)]
 pub struct ScheduleTrigger {
     /// The expression: a cron pattern with five fields, or six with seconds first; a rate such as
-    /// `rate(5 minutes)`; or a single time such as `at(2026-12-01T08:00:00)`.
+    /// `rate(5 minutes)`; or a single time such as `at(2030-12-01T08:00:00)`.
     pub cron: String,
     /// An IANA time zone; UTC by default.
     #[serde(default)]

@@ -10,7 +10,7 @@ pub(crate) const CRON_HINT: &str =
     "Write minute, hour, day, month and weekday, for example `30 2 * * *`.";
 const RATE_HINT: &str = "Write a number and a unit, for example `rate(5 minutes)`.";
 const AT_HINT: &str = "Write a date and a time without an offset, for example \
-                       `at(2026-12-01T08:00:00)`, and set `timezone` if it is not UTC.";
+                       `at(2030-12-01T08:00:00)`, and set `timezone` if it is not UTC.";
 /// The hint for a pattern with `?`.
 const AWS_HINT: &str = "Write `*` for `?`, and leave out the last field, the year: \
                         `cron(0 12 * * ? *)` is `0 12 * * *`.";

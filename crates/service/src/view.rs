@@ -57,8 +57,11 @@ impl Views {
         let view = self.0.lake.view(&reference).await.or_problem()?;
         if view.state().find(&name.namespace, &name.name).await.or_problem()?.is_none() {
             // A deletion that changes nothing is not a job.
+            if if_exists {
+                return Ok(());
+            }
             let missing = view.no_view(name).await.or_problem()?;
-            return if if_exists { Ok(()) } else { Err(missing.to_problem()) };
+            return Err(self.0.conceal(principal, missing.to_problem()));
         }
         let change = format!("drop view {name}");
         let name = name.clone();
