@@ -100,7 +100,7 @@ impl ActiveVersion {
 }
 
 /// The sources of events for triggers.
-pub struct TriggerSources {
+pub struct TriggerDependencies {
     /// The triggers; `None` if they are disabled.
     pub triggers: Option<Triggers>,
     /// The buckets, which record changes for triggers.
@@ -109,11 +109,11 @@ pub struct TriggerSources {
     pub access: Access,
 }
 
-impl TriggerSources {
+impl TriggerDependencies {
     /// Creates handles to the triggers, the buckets and the rights of users.
     pub fn of(triggers: Option<&Triggers>, objects: &Objects, access: &Access) -> Self {
         let (triggers, objects) = (triggers.cloned(), objects.clone());
-        TriggerSources { triggers, objects, access: access.clone() }
+        TriggerDependencies { triggers, objects, access: access.clone() }
     }
 }
 
@@ -142,12 +142,12 @@ impl Deployer {
     /// Creates the deployer of a lake's project.
     pub fn new(
         lake: Lake,
-        sources: TriggerSources,
+        sources: TriggerDependencies,
         secrets: SecretStore,
         functions: &ProvisionerParts,
     ) -> Self {
         let ProvisionerParts { runner, catalog, deployed, .. } = functions.clone();
-        let TriggerSources { triggers, objects, access } = sources;
+        let TriggerDependencies { triggers, objects, access } = sources;
         let versions = DeploymentStore::new(lake.store().clone(), lake.clock().clone());
         let created = CreatedTriggerStore::new(lake.store().clone());
         let activation = tokio::sync::Mutex::default();

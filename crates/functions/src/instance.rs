@@ -26,7 +26,7 @@ use crate::worker_io::{CallContext, LineSink, Readers, listen, listen_to_pipe, r
 use crate::zygote::Zygote;
 use crate::{
     Argument, ArgumentValue, Error, FunctionEvent, FunctionResult, Invocation, Outcome, Result,
-    Reuse,
+    ReuseScope,
 };
 
 /// Time limit for a function to end after a stop request.
@@ -275,7 +275,7 @@ impl Instance {
                     let said = heard.insert(said);
                     // User code can also send this message. So a process that is not reused is
                     // observed until its end.
-                    if said.kept.is_none() || self.invocation.reuse == Reuse::Never {
+                    if said.kept.is_none() || self.invocation.reuse == ReuseScope::Never {
                         concluded = Box::pin(self.conclude_early(said)).await;
                         continue;
                     }
@@ -476,7 +476,7 @@ impl Instance {
 /// the process may still hold these rows.
 pub(crate) fn reusable(invocation: &Invocation) -> bool {
     let is_fed = |argument: &Argument| matches!(argument.value, ArgumentValue::Streamed(_));
-    invocation.reuse != Reuse::Never
+    invocation.reuse != ReuseScope::Never
         && invocation.limits.network.is_off()
         && !invocation.arguments.iter().any(is_fed)
 }

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use futures::FutureExt;
 use headwater_tables::{
-    ChangeScope, DataFile, Error, Kind, LAST_UPDATED, Lineage, ROW_ID, Result, ScanPlan, Table,
-    Tables, edited_metadata, has_row_ids,
+    ChangeScope, CommitKind, DataFile, Error, LAST_UPDATED, Lineage, ROW_ID, Result, ScanPlan,
+    Table, Tables, edited_metadata, has_row_ids,
 };
 use iceberg::spec::{Datum, FormatVersion, PrimitiveLiteral, StructType, TableMetadata};
 
@@ -44,7 +44,7 @@ pub struct TableMerge {
     pub(crate) files_to_remove: Vec<Arc<DataFile>>,
     pub(crate) rewrites: Vec<Rewrite>,
     pub(crate) reach: ChangeScope,
-    pub(crate) kind: Kind,
+    pub(crate) kind: CommitKind,
     pub(crate) rows: MergedRows,
     /// True if the other side has snapshots that are not ancestors of our side. The merge is then
     /// recorded even if it changes no row, so that later merges have it as their base.
@@ -116,7 +116,7 @@ impl TableMerge {
 
     /// Returns true if rows are only added.
     pub fn only_adds(&self) -> bool {
-        self.kind == Kind::Append
+        self.kind == CommitKind::Append
     }
 
     /// Returns true if our side may already have some of the added rows. This is the case if older
@@ -176,7 +176,7 @@ pub async fn merge(
     let live = LiveRows::of(tables, [base_files, our_files, their_files]).boxed().await?;
     let unclear = &common.unclear;
     let files = Files { base: base_files, ours: our_files, theirs: their_files, live, unclear };
-    let compacts = histories[1].only_appends_or_compacts;
+    let source_only_appends_or_compacts = histories[1].only_appends_or_compacts;
     let changes_keys = !keys::no_key_changed(&histories);
     // If our side does not descend from the base, it may have assigned the same ids to other rows.
     let base_counters =
@@ -203,7 +203,7 @@ pub async fn merge(
     merge.again = again;
     merge.doubtful = doubtful;
     merge.base_counters = base_counters;
-    let groups = GroupMerge { compacts, conflicts, budget: &mut *budget };
+    let groups = GroupMerge { source_only_appends_or_compacts, conflicts, budget: &mut *budget };
     match merge.merge_groups(tables, plan, groups).await? {
         Merged::Both(mut merge) => {
             merge.rows_of = merge.side_of_rows(&files);
@@ -237,8 +237,8 @@ async fn check_rows(
 
 /// The context for merging the groups of files that both sides changed.
 struct GroupMerge<'a> {
-    /// True if their side, the source of the merge, only appended and compacted rows.
-    compacts: bool,
+    /// True if their side, the source of the merge, only appended rows and compacted files.
+    source_only_appends_or_compacts: bool,
     /// The conflicts that were found so far.
     conflicts: Vec<Conflict>,
     budget: &'a mut RowBudget,
@@ -256,7 +256,7 @@ impl TableMerge {
             files_to_remove: Vec::new(),
             rewrites: Vec::new(),
             reach: ChangeScope::Rows,
-            kind: Kind::Modify,
+            kind: CommitKind::Modify,
             rows: MergedRows::default(),
             records: false,
             again: ReplayedChanges::default(),
@@ -274,7 +274,7 @@ impl TableMerge {
         mut plan: FilePlan,
         context: GroupMerge<'_>,
     ) -> Result<Merged> {
-        let GroupMerge { compacts, mut conflicts, budget } = context;
+        let GroupMerge { source_only_appends_or_compacts, mut conflicts, budget } = context;
         let reader = self.reader(tables);
         let groups = std::mem::take(&mut plan.groups);
         let mut only_deletes = None;
@@ -308,7 +308,7 @@ impl TableMerge {
         let settles = plan.settles;
         self.count(tables, &plan).await?;
         self.add_files(plan);
-        self.kind = self.kind(compacts, settles);
+        self.kind = self.kind(source_only_appends_or_compacts, settles);
         if !self.changes_files() && self.shape.is_ours() && !self.records {
             return Ok(Merged::Ours);
         }
@@ -466,18 +466,18 @@ impl TableMerge {
 
     /// Returns the kind of the change. Rows that existed in other files before do not count as
     /// added, even if no file of our side is removed.
-    fn kind(&self, compacts: bool, settles: bool) -> Kind {
+    fn kind(&self, source_only_appends_or_compacts: bool, settles: bool) -> CommitKind {
         if !self.changes_files() {
-            Kind::Compact
+            CommitKind::Compact
         } else if self.files_to_remove.is_empty() && self.rewrites.is_empty() && !settles {
-            Kind::Append
-        } else if compacts
+            CommitKind::Append
+        } else if source_only_appends_or_compacts
             && self.rewrites.is_empty()
             && self.rows.rows_added == self.rows.rows_removed
         {
-            Kind::Compact
+            CommitKind::Compact
         } else {
-            Kind::Modify
+            CommitKind::Modify
         }
     }
 }

@@ -13,9 +13,9 @@ mod conflicts;
 mod content;
 mod imports;
 mod merge_options;
+mod merge_span;
 mod reverted_by;
 mod serial_order;
-mod started_merge;
 mod uncommitted;
 mod view_content;
 
@@ -34,7 +34,7 @@ use headwater_table_merge::RowBudget;
 pub use self::conflict_error::{conflict_problem, with_rerun_hint};
 use self::content::TableContent;
 pub use self::merge_options::{MergeOptions, ReadSet};
-use self::started_merge::StartedMerge;
+use self::merge_span::MergeSpan;
 use self::uncommitted::UncommittedMerge;
 use self::view_content::{ViewContent, concerns_view};
 use crate::error::{Error, Result};
@@ -110,7 +110,7 @@ impl Lake {
     ) -> Result<MergeReport> {
         let _no_sweep = self.merging().read().await;
         request.choices = Box::pin(self.checked_choices(target, &request)).await?;
-        let started = (!request.dry_run).then(|| StartedMerge::begin(self, target, &options));
+        let started = (!request.dry_run).then(|| MergeSpan::begin(self, target, &options));
         let mut merging = OngoingMerge::new(self, &request, options, change);
         let result = Box::pin(merging.run(target)).await;
         if let Some(started) = started {
