@@ -60,13 +60,13 @@ pub struct DeployIdentity {
 /// The active version, shared by its readers.
 #[derive(Debug, Default)]
 pub struct ActiveVersion {
-    state: RwLock<State>,
+    state: RwLock<DeployedState>,
     /// The triggers that are created without a project, by name.
     created: RwLock<Arc<BTreeMap<String, CreatedTrigger>>>,
 }
 
 #[derive(Debug, Default)]
-enum State {
+enum DeployedState {
     #[default]
     Nothing,
     Active(Version),
@@ -78,9 +78,9 @@ impl ActiveVersion {
     /// Returns the active version, if one is deployed. Errors: the reason why it cannot be read.
     pub fn version(&self) -> Result<Option<Version>, Problem> {
         match &*self.state.read() {
-            State::Nothing => Ok(None),
-            State::Active(version) => Ok(Some(version.clone())),
-            State::Unreadable(problem) => Err(problem.clone()),
+            DeployedState::Nothing => Ok(None),
+            DeployedState::Active(version) => Ok(Some(version.clone())),
+            DeployedState::Unreadable(problem) => Err(problem.clone()),
         }
     }
 
@@ -89,7 +89,7 @@ impl ActiveVersion {
         self.version()?.ok_or_else(nothing_deployed)
     }
 
-    fn set(&self, state: State) {
+    fn set(&self, state: DeployedState) {
         *self.state.write() = state;
     }
 
@@ -195,11 +195,11 @@ impl Deployer {
 
     async fn load_stored(&self) {
         let state = match self.stored().await {
-            Ok(None) => State::Nothing,
-            Ok(Some(version)) => State::Active(version),
+            Ok(None) => DeployedState::Nothing,
+            Ok(Some(version)) => DeployedState::Active(version),
             Err(problem) => {
                 tracing::warn!("the deployed version cannot be read: {problem}");
-                State::Unreadable(problem)
+                DeployedState::Unreadable(problem)
             }
         };
         self.deployed.set(state);
@@ -403,7 +403,7 @@ impl Deployer {
         let mut warnings = Vec::new();
         let principal = version.actor.principal();
         if !dry_run {
-            self.deployed.set(State::Active(version));
+            self.deployed.set(DeployedState::Active(version));
             self.triggers_outdated.store(true, Ordering::Relaxed);
             let failed = self.update_triggers().await;
             warnings

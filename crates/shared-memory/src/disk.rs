@@ -55,7 +55,7 @@ impl DiskFile {
     }
 }
 
-impl Source for DiskFile {
+impl ByteSource for DiskFile {
     fn len(&self) -> usize {
         usize::try_from(self.bytes).unwrap_or(usize::MAX)
     }

@@ -22,7 +22,7 @@ use crate::summary::ReplayedChanges;
 
 /// The result of merging two states of a table.
 #[derive(Debug)]
-pub enum Merged {
+pub enum TableMergeResult {
     /// Our side already has the merged state, so there is nothing to commit.
     Ours,
     /// The merge, which is committed with [`TableMerge::commit`].
@@ -148,12 +148,12 @@ pub async fn merge(
     ours: &Table,
     theirs: &Table,
     budget: &mut RowBudget,
-) -> Result<Merged> {
+) -> Result<TableMergeResult> {
     let states = MergeInputs { base, ours, theirs };
     let three =
         MergeStates { base: base.metadata(), ours: ours.metadata(), theirs: theirs.metadata() };
     if three.ours.uuid() != three.theirs.uuid() || three.base.uuid() != three.ours.uuid() {
-        return Ok(Merged::Conflicts(vec![Conflict::new(Cause::Recreated)]));
+        return Ok(TableMergeResult::Conflicts(vec![Conflict::new(Cause::Recreated)]));
     }
     let mut past = MergeAncestry::read(tables, base, [ours, theirs]).boxed().await;
     let known = past.read_merged(tables).boxed().await;
@@ -164,7 +164,7 @@ pub async fn merge(
     let common = past.common(tables, base_plan.files()).boxed().await?;
     let histories = past.histories(&common.same);
     if let Some(conflict) = recreated(three, &histories) {
-        return Ok(Merged::Conflicts(vec![conflict]));
+        return Ok(TableMergeResult::Conflicts(vec![conflict]));
     }
     let mut conflicts = Vec::new();
     let shape = MergedMetadata::merge(three, &mut conflicts)?;
@@ -185,15 +185,15 @@ pub async fn merge(
         Ok(plan) => plan,
         Err(conflict) => {
             conflicts.push(*conflict);
-            return Ok(Merged::Conflicts(conflicts));
+            return Ok(TableMergeResult::Conflicts(conflicts));
         }
     };
     let (Some(shape), true) = (shape, conflicts.is_empty()) else {
-        return Ok(Merged::Conflicts(conflicts));
+        return Ok(TableMergeResult::Conflicts(conflicts));
     };
     let merged_table = match merged_table(ours, &shape) {
         Ok(merged_table) => merged_table,
-        Err(conflict) => return Ok(Merged::Conflicts(vec![*conflict])),
+        Err(conflict) => return Ok(TableMergeResult::Conflicts(vec![*conflict])),
     };
     conflicts.extend(check_nulls(&shape, &files));
     conflicts.extend(check_rows(tables, states, &merged_table, &plan, budget).await?);
@@ -205,7 +205,7 @@ pub async fn merge(
     merge.base_counters = base_counters;
     let groups = GroupMerge { source_only_appends_or_compacts, conflicts, budget: &mut *budget };
     match merge.merge_groups(tables, plan, groups).await? {
-        Merged::Both(mut merge) => {
+        TableMergeResult::Both(mut merge) => {
             merge.rows_of = merge.side_of_rows(&files);
             keys::checked(tables, merge, &files, changes_keys, budget).boxed().await
         }
@@ -273,7 +273,7 @@ impl TableMerge {
         tables: &Tables,
         mut plan: FilePlan,
         context: GroupMerge<'_>,
-    ) -> Result<Merged> {
+    ) -> Result<TableMergeResult> {
         let GroupMerge { source_only_appends_or_compacts, mut conflicts, budget } = context;
         let reader = self.reader(tables);
         let groups = std::mem::take(&mut plan.groups);
@@ -303,16 +303,16 @@ impl TableMerge {
             }
         }
         if !conflicts.is_empty() {
-            return Ok(Merged::Conflicts(conflicts));
+            return Ok(TableMergeResult::Conflicts(conflicts));
         }
         let settles = plan.settles;
         self.count(tables, &plan).await?;
         self.add_files(plan);
         self.kind = self.kind(source_only_appends_or_compacts, settles);
         if !self.changes_files() && self.shape.is_ours() && !self.records {
-            return Ok(Merged::Ours);
+            return Ok(TableMergeResult::Ours);
         }
-        Ok(Merged::Both(Box::new(self)))
+        Ok(TableMergeResult::Both(Box::new(self)))
     }
 
     /// Returns a reader of the rows of both sides, in the columns of the merged table.

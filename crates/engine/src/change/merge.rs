@@ -47,7 +47,7 @@ impl Session {
             })
             .await?;
         let message = format!("merge into {}", target.name);
-        let kind = Kind { message, word: "merge", once: true, returning: None };
+        let kind = ChangeProperties { message, word: "merge", once: true, returning: None };
         Box::pin(self.rewrite(target, run, found, Vec::new(), kind)).await
     }
 }

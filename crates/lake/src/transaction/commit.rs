@@ -9,7 +9,7 @@ use futures::FutureExt;
 use headwater_catalog::{CommitRequest, EVENT_SCOPE, EntryKind, State, TableChange, TableEntry};
 use headwater_model::{Commit, ErrorDetails, PROPERTY_EVENT, TableName};
 use headwater_store::{Append, Batch, UniqueKey};
-use headwater_table_merge::{Merged, RowBudget, only_compacted};
+use headwater_table_merge::{RowBudget, TableMergeResult, only_compacted};
 use headwater_tables::Table;
 use headwater_telemetry::SpanTimer;
 
@@ -295,9 +295,9 @@ impl Transaction {
             match headwater_table_merge::merge(lake.tables(), &base, newer, &changed, &mut budget)
                 .await?
             {
-                Merged::Ours => return Ok(Some(None)),
-                Merged::Conflicts(_) => return Ok(None),
-                Merged::Both(merge) => merge,
+                TableMergeResult::Ours => return Ok(Some(None)),
+                TableMergeResult::Conflicts(_) => return Ok(None),
+                TableMergeResult::Both(merge) => merge,
             };
         let Some(merge) = merge.into_continuation() else { return Ok(Some(None)) };
         let [base_imports, new_imports, own_imports] =
