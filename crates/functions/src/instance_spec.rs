@@ -8,7 +8,7 @@ use headwater_model::ProjectFile;
 use headwater_sandbox::{CloneSpec, Confinement, EgressPolicy, ProcessSpec, SandboxSpec};
 use headwater_shared_memory::MemoryFile;
 
-use crate::instance::Origin;
+use crate::instance::InstanceOrigin;
 use crate::project_folders::{ProjectFolder, is_large};
 use crate::{Environment, Error, Invocation, Limits, Result, worker};
 

@@ -16,7 +16,7 @@ use arrow::buffer::{Buffer, MutableBuffer};
 use arrow::error::ArrowError;
 use uuid::Uuid;
 
-use crate::ipc::Source;
+use crate::ipc::ByteSource;
 use crate::quota::QuotaReservation;
 
 /// A read-only file that contains a complete table.

@@ -9,7 +9,7 @@ use headwater_model::Action;
 use headwater_sql::change::{DeleteStatement, FILE, ROW, add_columns};
 use headwater_sql::statement::Source;
 
-use super::rewrite::Kind;
+use super::rewrite::ChangeProperties;
 use super::target::{COMES, Columns, Target};
 use crate::error::Result;
 use crate::returning::{ChangedTable, Returning};

@@ -13,7 +13,7 @@ use sqlparser::ast::{
 };
 
 use super::assignment::{AssignedColumn, assigned, assignments, given};
-use super::query::{Parts, column, places, query_of, source, target, value};
+use super::query::{QueryClauses, column, places, query_of, source, target, value};
 use crate::error::{Error, Result};
 use crate::statement::Source;
 use crate::table_name::{ParsedTableName, span_start};
@@ -123,7 +123,7 @@ pub fn row_merge(merge: Merge, with: Option<With>) -> Result<MergeStatement> {
     }
     projection.extend(exprs.into_iter().enumerate().map(|(index, expr)| value(index, expr)));
     let from = vec![TableWithJoins { relation: target.relation, joins: vec![join] }];
-    let source = source(Parts { with, projection, from, ..Parts::default() })?;
+    let source = source(QueryClauses { with, projection, from, ..QueryClauses::default() })?;
     let (table, alias) = (target.table, target.alias);
     Ok(MergeStatement { table, alias, source_label, clauses: taken, source, marked })
 }
@@ -278,10 +278,10 @@ fn labelled(factor: TableFactor, label: &Ident, marked: bool) -> TableFactor {
     }
     let alias = Ident::with_quote('"', FROM_SOURCE);
     let mark = SelectItem::ExprWithAlias { expr: Expr::value(Value::Boolean(true)), alias };
-    let subquery = query_of(Parts {
+    let subquery = query_of(QueryClauses {
         projection: vec![SelectItem::Wildcard(WildcardAdditionalOptions::default()), mark],
         from: vec![TableWithJoins { relation: factor, joins: Vec::new() }],
-        ..Parts::default()
+        ..QueryClauses::default()
     });
     TableFactor::Derived {
         lateral: false,

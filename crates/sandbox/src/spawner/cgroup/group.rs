@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use super::super::system;
 use super::super::time_slice::SHORT_SLICE;
 use super::files::{OpenFile, kill_all, set};
-use super::hierarchies::Kind;
+use super::hierarchies::HierarchyKind;
 use crate::protocol::{ProcessSpec, ResourceUsage};
 
 /// File with the peak memory in bytes, cgroup version 2.
