@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use headwater_functions::{
     CallOwner, ClientCall, Environment, EnvironmentSpec, Functions, FunctionsOptions, Invocation,
-    Isolation, Limits, ResultKind, Reuse, SpawnCommand, Telemetry, ZygoteOptions,
+    Isolation, Limits, ResultKind, ReuseScope, SpawnCommand, Telemetry, ZygoteOptions,
 };
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -344,7 +344,7 @@ pub fn invocation(environment: &Arc<Environment>, source: &str) -> Invocation {
         quota: None,
         lake: None,
         client: ClientCall::default(),
-        reuse: Reuse::Never,
+        reuse: ReuseScope::Never,
         starts_runtime: false,
         share: CallOwner::default(),
         begins_until: CancellationToken::new(),

@@ -35,7 +35,7 @@ const SOURCES_MAX: u64 = 20_000;
 const USER_BYTES_MAX: usize = 200;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-enum Source {
+enum LoginSource {
     Address(IpAddr),
     User(String),
 }
@@ -48,7 +48,7 @@ struct FailureCount {
 
 /// Failed logins of a server, over all protocols.
 pub struct LoginLimit {
-    failures: Cache<Source, FailureCount>,
+    failures: Cache<LoginSource, FailureCount>,
 }
 
 /// An attempt to log in over the network.
@@ -61,12 +61,12 @@ pub struct LoginAttempt<'a> {
 }
 
 impl LoginAttempt<'_> {
-    fn sources(&self) -> impl Iterator<Item = Source> {
+    fn sources(&self) -> impl Iterator<Item = LoginSource> {
         let user = self.user.map(|user| {
             let end = user.floor_char_boundary(USER_BYTES_MAX);
-            Source::User(user[..end].to_owned())
+            LoginSource::User(user[..end].to_owned())
         });
-        [Source::Address(network(self.address))].into_iter().chain(user)
+        [LoginSource::Address(network(self.address))].into_iter().chain(user)
     }
 }
 

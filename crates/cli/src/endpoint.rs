@@ -18,7 +18,7 @@ use crate::error::{self, Result};
 use crate::profiles::Profile;
 
 /// The time limit of a connection to another machine.
-const CONNECT_PATIENCE: Duration = Duration::from_secs(10);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A byte stream to a server, over a Unix socket, TCP or TLS.
 pub trait Connection: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -115,7 +115,7 @@ impl UrlEndpoint {
     }
 
     async fn open(&self) -> Result<Box<dyn Connection>> {
-        let opened = tokio::time::timeout(CONNECT_PATIENCE, self.connect()).await;
+        let opened = tokio::time::timeout(CONNECT_TIMEOUT, self.connect()).await;
         let opened = opened.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
         opened.map_err(|error| {
             let message = format!("the server at `{}` is unreachable", self.url);

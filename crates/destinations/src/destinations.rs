@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 use crate::Destination;
 use crate::failure::redacted;
 use crate::payload::{Content, Payload};
-use crate::queue::{self, Origin};
+use crate::queue::{self, MessageOrigin};
 
 /// The parts of a lake to which records and results are sent. Cheap to clone.
 #[derive(Clone)]
@@ -69,7 +69,7 @@ impl Destinations {
         let mut appended = AppendResult::default();
         let result = match to {
             Destination::Queue(name) => {
-                let origin = Origin { sender, caused_by: scope.caused_by };
+                let origin = MessageOrigin { sender, caused_by: scope.caused_by };
                 queue::send(&self.queues, name, origin, &content).await
             }
             Destination::Http(endpoint) => endpoint.send(&content, &rules, value).await,

@@ -11,7 +11,7 @@ use crate::payload::Content;
 const FIFO: &str = ".fifo";
 
 /// The sender of a message, and the triggers whose events caused it.
-pub(crate) struct Origin<'a> {
+pub(crate) struct MessageOrigin<'a> {
     pub sender: &'a str,
     pub caused_by: Vec<String>,
 }
@@ -20,10 +20,10 @@ pub(crate) struct Origin<'a> {
 pub(crate) async fn send(
     queues: &Queues,
     queue: &str,
-    origin: Origin<'_>,
+    origin: MessageOrigin<'_>,
     content: &Content<'_>,
 ) -> Result<Value, Problem> {
-    let Origin { sender, caused_by } = origin;
+    let MessageOrigin { sender, caused_by } = origin;
     let is_fifo = queue.ends_with(FIFO);
     let message = NewMessage {
         body: String::from_utf8_lossy(&content.body().await?.bytes).into_owned(),

@@ -32,12 +32,12 @@ struct Node {
     kind: String,
     /// Branches of the tree to the left of the step.
     prefix: String,
-    state: State,
+    state: StepState,
 }
 
 /// The state of a step.
 #[derive(Debug)]
-enum State {
+enum StepState {
     Waiting,
     Running(Instant),
     Ended(Box<StepReport>),
@@ -52,7 +52,7 @@ impl RunTree {
         open.reverse();
         while let Some((at, prefix, below)) = open.pop() {
             let step = &steps[at];
-            let (name, kind, state) = (step.name.clone(), step.kind.clone(), State::Waiting);
+            let (name, kind, state) = (step.name.clone(), step.kind.clone(), StepState::Waiting);
             nodes.push(Node { name, kind, prefix, state });
             let mut children = roots(&parents, Some(at), Some(&below));
             children.reverse();
@@ -69,7 +69,7 @@ impl RunTree {
     /// Marks a step as running.
     pub fn start(&mut self, step: &str, now: Instant) {
         if let Some(node) = self.nodes.iter_mut().find(|node| node.name == step) {
-            node.state = State::Running(now);
+            node.state = StepState::Running(now);
         }
     }
 
@@ -77,7 +77,7 @@ impl RunTree {
     pub fn end(&mut self, report: &StepReport) -> bool {
         let node = self.nodes.iter_mut().find(|node| node.name == report.step);
         let Some(node) = node else { return false };
-        node.state = State::Ended(Box::new(report.clone()));
+        node.state = StepState::Ended(Box::new(report.clone()));
         true
     }
 
@@ -90,11 +90,11 @@ impl RunTree {
             let columns_used = Cell::from(node.prefix.clone() + &node.name).width();
             let padding = " ".repeat(names - columns_used);
             let line = match &node.state {
-                State::Waiting => {
+                StepState::Waiting => {
                     let name = Cell::toned(Tone::Faint, format!("{}{padding}", node.name));
                     mark(node, Tone::Faint, "·").then(name)
                 }
-                State::Running(since) => {
+                StepState::Running(since) => {
                     let elapsed = now.saturating_duration_since(*since);
                     let frame = usize::try_from(elapsed.as_millis() / 100).unwrap_or(0);
                     let time = output::elapsed(elapsed);
@@ -103,7 +103,7 @@ impl RunTree {
                         .then(Cell::toned(Tone::Faint, format!("  {:<12}", node.kind)))
                         .then(format!("{time:>9}"))
                 }
-                State::Ended(report) => {
+                StepState::Ended(report) => {
                     let (sign, tone, _) = status(report.status);
                     let line = mark(node, tone, sign).then(format!("{}{padding}", node.name));
                     line.then(result(report, columns.saturating_sub(names + 2)))

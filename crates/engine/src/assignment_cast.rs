@@ -199,7 +199,7 @@ impl ColumnCastFunction {
         } else {
             value.cast_to(&self.to, None)
         };
-        completed.map_err(|error| self.refuses(&said(&error)))
+        completed.map_err(|error| self.refuses(&message(&error)))
     }
 }
 
@@ -236,7 +236,7 @@ fn one(arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
 }
 
 /// Returns the message of an error without DataFusion's prefixes.
-fn said(error: &DataFusionError) -> String {
+fn message(error: &DataFusionError) -> String {
     match error.find_root() {
         DataFusionError::ArrowError(arrow, _) => clean(&arrow.to_string()),
         other => clean(&other.to_string()),

@@ -10,7 +10,7 @@ use crate::error::{Error, Result, SqlError};
 use crate::output;
 use crate::session::Session;
 use crate::statement_result::StatementResult;
-use headwater_sql::names::{Match, find};
+use headwater_sql::names::{NameMatch, find};
 use headwater_sql::table_name::{namespace_of, position};
 
 impl Session {
@@ -75,9 +75,9 @@ impl Session {
 pub(crate) async fn spelled_namespace(view: &CommitView, written: &str) -> Result<Option<String>> {
     let namespaces = view.namespaces().await?;
     match find(written, namespaces.iter().map(|known| known.name.as_str())) {
-        Match::One(name) => Ok(Some(name.to_owned())),
-        Match::None => Ok(None),
-        Match::Many(candidates) => Err(Error::Sql(SqlError::Ambiguous {
+        NameMatch::One(name) => Ok(Some(name.to_owned())),
+        NameMatch::None => Ok(None),
+        NameMatch::Many(candidates) => Err(Error::Sql(SqlError::Ambiguous {
             name: written.to_owned(),
             candidates: candidates.into_iter().map(str::to_owned).collect(),
             position: None,

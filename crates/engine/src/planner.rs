@@ -33,7 +33,7 @@ use headwater_sql::data_type::normalize_types;
 use headwater_sql::expression_rewrite::respell;
 use headwater_sql::time_travel::Constant;
 use headwater_sql_functions::{register_for_constants, round_cast};
-use headwater_sql_resolve::Functions;
+use headwater_sql_resolve::FunctionProperties;
 
 use crate::assignment_cast::{to_column, values_to_columns};
 
@@ -214,12 +214,12 @@ pub(crate) fn is_scalar(state: &SessionState, name: &str) -> bool {
 }
 
 /// Returns the function properties that name resolution needs.
-pub(crate) fn functions(state: &SessionState) -> Functions<'_> {
+pub(crate) fn functions(state: &SessionState) -> FunctionProperties<'_> {
     let is_volatile = move |name: &str| {
         let function = state.scalar_functions().get(name);
         function.is_some_and(|it| it.signature().volatility == Volatility::Volatile)
     };
-    Functions {
+    FunctionProperties {
         is_scalar: Box::new(move |name: &str| is_scalar(state, name)),
         is_volatile: Box::new(is_volatile),
         respelled: headwater_sql_functions::respelled,

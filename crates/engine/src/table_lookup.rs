@@ -14,7 +14,7 @@ use headwater_catalog::TableEntry;
 use headwater_lake::CommitView;
 use headwater_model::name::quoted;
 use headwater_model::{Action, Object, RefSpec, SYSTEM_NAMESPACE, TableName, nearest};
-use headwater_sql::names::{Match, find, same_but_case};
+use headwater_sql::names::{NameMatch, find, same_but_case};
 use headwater_sql::table_name::{ParsedTableName, RefKind};
 use headwater_sql::table_references::ReferencedTable;
 use headwater_sql_resolve::ResolvedTable;
@@ -317,8 +317,8 @@ impl<'s> TableLookup<'s> {
         let tables = self.session.engine.system_tables();
         let names = tables.iter().map(|table| table.name());
         let position = match find(&written.name, names.clone()) {
-            Match::One(name) => tables.iter().position(|table| table.name() == name),
-            Match::None | Match::Many(_) => None,
+            NameMatch::One(name) => tables.iter().position(|table| table.name() == name),
+            NameMatch::None | NameMatch::Many(_) => None,
         };
         let Some(table) = position.map(|index| Arc::clone(&tables[index])) else {
             let near = nearest(&written.name, names.clone());
@@ -414,7 +414,7 @@ impl Session {
     fn registered(&self, written: &str, exact: bool) -> Option<RegisteredRows> {
         let registered = self.registered.read();
         let name = match find(written, registered.keys().map(String::as_str)) {
-            Match::One(name) if name == written || !exact => name.to_owned(),
+            NameMatch::One(name) if name == written || !exact => name.to_owned(),
             _ => return None,
         };
         let provider = Arc::clone(registered.get(&name)?);

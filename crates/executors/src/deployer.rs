@@ -60,13 +60,13 @@ pub struct DeployIdentity {
 /// The active version, shared by its readers.
 #[derive(Debug, Default)]
 pub struct ActiveVersion {
-    state: RwLock<State>,
+    state: RwLock<DeployedState>,
     /// The triggers that are created without a project, by name.
     created: RwLock<Arc<BTreeMap<String, CreatedTrigger>>>,
 }
 
 #[derive(Debug, Default)]
-enum State {
+enum DeployedState {
     #[default]
     Nothing,
     Active(Version),
@@ -78,9 +78,9 @@ impl ActiveVersion {
     /// Returns the active version, if one is deployed. Errors: the reason why it cannot be read.
     pub fn version(&self) -> Result<Option<Version>, Problem> {
         match &*self.state.read() {
-            State::Nothing => Ok(None),
-            State::Active(version) => Ok(Some(version.clone())),
-            State::Unreadable(problem) => Err(problem.clone()),
+            DeployedState::Nothing => Ok(None),
+            DeployedState::Active(version) => Ok(Some(version.clone())),
+            DeployedState::Unreadable(problem) => Err(problem.clone()),
         }
     }
 
@@ -89,7 +89,7 @@ impl ActiveVersion {
         self.version()?.ok_or_else(nothing_deployed)
     }
 
-    fn set(&self, state: State) {
+    fn set(&self, state: DeployedState) {
         *self.state.write() = state;
     }
 
@@ -100,7 +100,7 @@ impl ActiveVersion {
 }
 
 /// The sources of events for triggers.
-pub struct TriggerSources {
+pub struct TriggerDependencies {
     /// The triggers; `None` if they are disabled.
     pub triggers: Option<Triggers>,
     /// The buckets, which record changes for triggers.
@@ -109,11 +109,11 @@ pub struct TriggerSources {
     pub access: Access,
 }
 
-impl TriggerSources {
+impl TriggerDependencies {
     /// Creates handles to the triggers, the buckets and the rights of users.
     pub fn of(triggers: Option<&Triggers>, objects: &Objects, access: &Access) -> Self {
         let (triggers, objects) = (triggers.cloned(), objects.clone());
-        TriggerSources { triggers, objects, access: access.clone() }
+        TriggerDependencies { triggers, objects, access: access.clone() }
     }
 }
 
@@ -142,12 +142,12 @@ impl Deployer {
     /// Creates the deployer of a lake's project.
     pub fn new(
         lake: Lake,
-        sources: TriggerSources,
+        sources: TriggerDependencies,
         secrets: SecretStore,
         functions: &ProvisionerParts,
     ) -> Self {
         let ProvisionerParts { runner, catalog, deployed, .. } = functions.clone();
-        let TriggerSources { triggers, objects, access } = sources;
+        let TriggerDependencies { triggers, objects, access } = sources;
         let versions = DeploymentStore::new(lake.store().clone(), lake.clock().clone());
         let created = CreatedTriggerStore::new(lake.store().clone());
         let activation = tokio::sync::Mutex::default();
@@ -195,11 +195,11 @@ impl Deployer {
 
     async fn load_stored(&self) {
         let state = match self.stored().await {
-            Ok(None) => State::Nothing,
-            Ok(Some(version)) => State::Active(version),
+            Ok(None) => DeployedState::Nothing,
+            Ok(Some(version)) => DeployedState::Active(version),
             Err(problem) => {
                 tracing::warn!("the deployed version cannot be read: {problem}");
-                State::Unreadable(problem)
+                DeployedState::Unreadable(problem)
             }
         };
         self.deployed.set(state);
@@ -403,7 +403,7 @@ impl Deployer {
         let mut warnings = Vec::new();
         let principal = version.actor.principal();
         if !dry_run {
-            self.deployed.set(State::Active(version));
+            self.deployed.set(DeployedState::Active(version));
             self.triggers_outdated.store(true, Ordering::Relaxed);
             let failed = self.update_triggers().await;
             warnings

@@ -94,7 +94,7 @@ fn parameter(value: &Expr) -> Option<String> {
 
 /// Numbers the parameters `?` in the order of the text, as the server does.
 fn number(statements: &mut [Statement]) {
-    let mut positions = Positions::default();
+    let mut positions = PlaceholderPositions::default();
     for statement in &mut *statements {
         let _ = statement.visit(&mut positions);
     }
@@ -107,9 +107,9 @@ fn number(statements: &mut [Statement]) {
 
 /// The positions of the parameters `?`.
 #[derive(Default)]
-struct Positions(Vec<Location>);
+struct PlaceholderPositions(Vec<Location>);
 
-impl VisitorMut for Positions {
+impl VisitorMut for PlaceholderPositions {
     type Break = ();
 
     fn pre_visit_value(&mut self, value: &mut ValueWithSpan) -> ControlFlow<()> {

@@ -12,7 +12,7 @@ use tonic::Status;
 
 use crate::caller::Caller;
 use crate::rows::no_columns;
-use crate::statement::{ClientStatements, Work};
+use crate::statement::{ClientStatements, StatementSource};
 use crate::status::{internal, to_status};
 use crate::transactions::AbandonedRollback;
 use crate::uploads::UploadQuota;
@@ -178,7 +178,7 @@ impl ClientStatements {
         let count: usize = chunk.batches.iter().map(RecordBatch::num_rows).sum();
         for sql in target.statements(&schema, chunk.is_first) {
             let rows = CopiedRows { schema: schema.clone(), batches: chunk.batches.clone() };
-            let work = Work::Text(sql);
+            let work = StatementSource::Text(sql);
             Box::pin(self.update(caller, Some(transaction), work, Some(rows))).await?;
         }
         i64::try_from(count).map_err(internal)

@@ -13,7 +13,7 @@ use serde_json::json;
 use tonic::{Code, Status};
 
 use crate::caller::{Caller, parse_ref};
-use crate::statement::{ClientStatements, Work};
+use crate::statement::{ClientStatements, StatementSource};
 use crate::status::{internal, to_status};
 
 /// The types of tables, as `information_schema` and the protocol call them.
@@ -122,7 +122,7 @@ impl ClientStatements {
         let parameters = parameters.iter().enumerate();
         let parameters = parameters.map(|(index, text)| ((index + 1).to_string(), json!(text)));
         let bound = statement.bind(&parameters.collect()).or_problem().map_err(to_status)?;
-        let mut rows = self.start(caller, None, Work::Bound(bound), None).await?;
+        let mut rows = self.start(caller, None, StatementSource::Bound(bound), None).await?;
         let mut texts = Vec::new();
         while let Some(batch) = rows.next().await.map_err(to_status)? {
             let columns: Result<Vec<ArrayRef>, _> =

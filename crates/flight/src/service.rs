@@ -31,7 +31,7 @@ use crate::flight_sql::{FlightSql, malformed, metadata_info, transaction, unsupp
 use crate::ingest::IngestedRows;
 use crate::prepared::parameter_schema;
 use crate::rows::{self, RowStream, decode, flight_info, of_batch, schema_bytes};
-use crate::statement::Work;
+use crate::statement::StatementSource;
 use crate::status::to_status;
 use crate::ticket::{SavepointId, StatementTicket};
 use crate::{custom_actions, keys, metadata};
@@ -93,7 +93,7 @@ impl FlightSqlService for FlightSql {
         let ticket = StatementTicket::decode(&ticket.statement_handle)?;
         let (token, registration) = self.statements.register(&caller.principal, &ticket.id);
         let caller = ticket.caller(caller.principal)?;
-        let work = Work::Text(ticket.sql);
+        let work = StatementSource::Text(ticket.sql);
         let starting = self.statements.start(&caller, ticket.transaction.as_deref(), work, None);
         let rows = tokio::select! {
             biased;
@@ -308,7 +308,7 @@ impl FlightSqlService for FlightSql {
     ) -> Result<i64, Status> {
         let caller = Caller::of(&request)?;
         let transaction = transaction(command.transaction_id.as_ref());
-        let work = Work::Text(command.query);
+        let work = StatementSource::Text(command.query);
         self.statements.update(&caller, transaction.as_deref(), work, None).await
     }
 
@@ -349,7 +349,7 @@ impl FlightSqlService for FlightSql {
         let caller = Caller { principal: caller.principal, ..prepared.caller.clone() };
         let mut count = 0;
         for execution in prepared.executions()? {
-            let work = Work::Bound(execution);
+            let work = StatementSource::Bound(execution);
             let transaction = prepared.transaction.as_deref();
             count += self.statements.update(&caller, transaction, work, None).await?;
         }

@@ -24,7 +24,7 @@ use crate::transactions::{ClientTransaction, ClientTransactions, ended};
 use crate::uploads::Uploads;
 
 /// A statement to run.
-pub enum Work {
+pub enum StatementSource {
     /// Text with one or more statements, without parameters.
     Text(String),
     /// A statement whose parameters are bound.
@@ -39,15 +39,15 @@ fn is_read(name: &str) -> bool {
     name.starts_with("SHOW ") || READS.contains(&name)
 }
 
-impl Work {
+impl StatementSource {
     /// Returns true if a statement of the work may change something.
     fn writes(&self) -> Result<bool, Problem> {
         let writes = |statement: &PreparedStatement| -> Result<bool, Problem> {
             Ok(!is_read(statement.name().or_problem()?))
         };
         match self {
-            Work::Bound(statement) => writes(statement),
-            Work::Text(sql) => {
+            StatementSource::Bound(statement) => writes(statement),
+            StatementSource::Text(sql) => {
                 let script = PreparedStatement::parse_script(sql).or_problem()?;
                 let written: Result<Vec<bool>, Problem> = script.iter().map(writes).collect();
                 Ok(written?.contains(&true))
@@ -125,7 +125,7 @@ impl ClientStatements {
         &self,
         caller: &Caller,
         transaction: Option<&str>,
-        work: Work,
+        work: StatementSource,
         rows: Option<CopiedRows>,
     ) -> Result<ClientRows, Status> {
         let statements = self.service.statements().with_rows(rows);
@@ -155,7 +155,7 @@ impl ClientStatements {
         &self,
         caller: &Caller,
         transaction: Option<&str>,
-        work: Work,
+        work: StatementSource,
         rows: Option<CopiedRows>,
     ) -> Result<i64, Status> {
         let rows = self.start(caller, transaction, work, rows).await?;
@@ -174,7 +174,7 @@ impl ClientStatements {
         let name = statement.name().or_problem().map_err(to_status)?;
         let is_unknown = described.columns.is_none() && is_read(name);
         if is_unknown && described.parameters.is_empty() {
-            let work = Work::Bound(statement.clone());
+            let work = StatementSource::Bound(statement.clone());
             let rows = self.start(caller, transaction, work, None).await?;
             described.columns = Some(rows.schema().clone());
             changed_rows(rows).await?;
@@ -286,7 +286,8 @@ impl Executions {
     pub async fn start_next(&mut self) -> Result<Option<ClientRows>, Status> {
         let Some(execution) = self.left.next() else { return Ok(None) };
         let (caller, transaction) = (&self.caller, self.transaction.as_deref());
-        let started = self.statements.start(caller, transaction, Work::Bound(execution), None);
+        let started =
+            self.statements.start(caller, transaction, StatementSource::Bound(execution), None);
         Ok(Some(Box::pin(started).await?))
     }
 }
@@ -294,12 +295,14 @@ impl Executions {
 async fn run(
     statements: &headwater_service::Statements,
     caller: &Caller,
-    work: Work,
+    work: StatementSource,
 ) -> Result<StartedStatement, Status> {
     let principal = &caller.principal;
     let started = match work {
-        Work::Text(sql) => Box::pin(statements.start(principal, &caller.request(&sql))).await,
-        Work::Bound(statement) => {
+        StatementSource::Text(sql) => {
+            Box::pin(statements.start(principal, &caller.request(&sql))).await
+        }
+        StatementSource::Bound(statement) => {
             let request = caller.request("");
             Box::pin(statements.start_prepared(principal, &request, statement)).await
         }

@@ -21,11 +21,11 @@ pub struct Uploads(Arc<Shared>);
 struct Shared {
     limits: FlightLimits,
     /// The use of each principal.
-    used: Mutex<HashMap<String, Used>>,
+    used: Mutex<HashMap<String, UploadUsage>>,
 }
 
 #[derive(Default)]
-struct Used {
+struct UploadUsage {
     uploads: usize,
     bytes: usize,
 }

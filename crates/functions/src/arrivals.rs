@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use crate::functions::Functions;
 use crate::instance::reusable;
 use crate::keep_alive::{KeepAlive, RegularCall};
-use crate::{Invocation, Reuse};
+use crate::{Invocation, ReuseScope};
 
 /// Maximum number of functions. Above it, the least recently called function is removed.
 const FUNCTIONS_MAX: usize = 1_024;
@@ -116,7 +116,7 @@ impl Functions {
 /// Returns true if the instance of a call may be kept for a regular call. Environment variables may
 /// contain secrets, so an instance with variables is not kept for longer than usual.
 fn may_extend(invocation: &Invocation) -> bool {
-    invocation.reuse == Reuse::SameFunction
+    invocation.reuse == ReuseScope::SameFunction
         && reusable(invocation)
         && invocation.limits.variables.values().is_empty()
 }

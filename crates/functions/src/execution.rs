@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::error::size;
 use crate::functions::{Functions, unavailable};
-use crate::instance::{CallDeadline, Instance, NewInstance, Origin};
+use crate::instance::{CallDeadline, Instance, InstanceOrigin, NewInstance};
 use crate::invoke::{log_system_line, millis};
 use crate::queue::Permit;
 use crate::warm_instance::{IdleInstance, WarmInstance};
@@ -144,7 +144,11 @@ impl Execution<'_> {
 
     /// Runs a function in an instance of this origin. If the zygote has just ended and cannot be
     /// cloned, the function runs in a new process, which counts as a cold start.
-    async fn run_new(&self, origin: Origin, invocation: &Invocation) -> Result<FinishedCall> {
+    async fn run_new(
+        &self,
+        origin: InstanceOrigin,
+        invocation: &Invocation,
+    ) -> Result<FinishedCall> {
         let policy = tokio::select! {
             biased;
             policy = self.egress_policy(invocation) => policy,
@@ -159,7 +163,7 @@ impl Execution<'_> {
                 frames: Vec::new(),
             }),
         };
-        let Origin::Zygote(zygote) = &origin else {
+        let InstanceOrigin::Zygote(zygote) = &origin else {
             return self.run_from(&origin, invocation, policy).await;
         };
         match self.run_from(&origin, invocation, policy.clone()).await {
@@ -167,7 +171,7 @@ impl Execution<'_> {
                 let text = format!("this call imports its packages without a zygote: {reason}");
                 log_system_line(self.sink, text).await;
                 self.functions.0.zygotes.forget(zygote);
-                self.run_from(&Origin::Sandbox, invocation, policy).await
+                self.run_from(&InstanceOrigin::Sandbox, invocation, policy).await
             }
             ended => {
                 zygote.touch();
@@ -178,14 +182,14 @@ impl Execution<'_> {
 
     async fn run_from(
         &self,
-        origin: &Origin,
+        origin: &InstanceOrigin,
         invocation: &Invocation,
         policy: Option<EgressPolicy>,
     ) -> Result<FinishedCall> {
         let inner = &self.functions.0;
         let project = match origin {
-            Origin::Folder(_) => None,
-            Origin::Sandbox | Origin::Zygote(_) => tokio::select! {
+            InstanceOrigin::Folder(_) => None,
+            InstanceOrigin::Sandbox | InstanceOrigin::Zygote(_) => tokio::select! {
                 biased;
                 project = inner.projects.get(&invocation.files) => project,
                 () = self.cancelled.cancelled() => {
@@ -207,23 +211,23 @@ impl Execution<'_> {
 
     /// Returns the origin of a call's instance, true for a cold start, and the CPU time of the
     /// start in microseconds.
-    async fn origin(&self, invocation: &Invocation) -> Result<(Origin, bool, u64)> {
+    async fn origin(&self, invocation: &Invocation) -> Result<(InstanceOrigin, bool, u64)> {
         let inner = &self.functions.0;
         match (inner.isolation, &inner.spawner.report().sandbox_error) {
             (Isolation::Process, _) => {
-                return Ok((Origin::Folder(inner.environments.work_folder()), true, 0));
+                return Ok((InstanceOrigin::Folder(inner.environments.work_folder()), true, 0));
             }
             (Isolation::Sandbox, Some(reason)) => return Err(unavailable(reason)),
             (Isolation::Sandbox, None) => {}
         }
         if inner.projects.needs_sandbox(&invocation.files) {
-            return Ok((Origin::Sandbox, true, 0));
+            return Ok((InstanceOrigin::Sandbox, true, 0));
         }
         let ZygoteLookup { zygote, started, cpu_us, .. } =
             self.functions.zygote(&invocation.environment).await;
         Ok(match zygote {
-            Some(zygote) => (Origin::Zygote(zygote), started, cpu_us),
-            None => (Origin::Sandbox, true, cpu_us),
+            Some(zygote) => (InstanceOrigin::Zygote(zygote), started, cpu_us),
+            None => (InstanceOrigin::Sandbox, true, cpu_us),
         })
     }
 

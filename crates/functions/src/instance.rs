@@ -26,7 +26,7 @@ use crate::worker_io::{CallContext, LineSink, Readers, listen, listen_to_pipe, r
 use crate::zygote::Zygote;
 use crate::{
     Argument, ArgumentValue, Error, FunctionEvent, FunctionResult, Invocation, Outcome, Result,
-    Reuse,
+    ReuseScope,
 };
 
 /// Time limit for a function to end after a stop request.
@@ -37,7 +37,7 @@ const HEARD_MAX: Duration = Duration::from_secs(2);
 
 /// The origin of an instance: how its process is created.
 #[derive(Debug, Clone)]
-pub(crate) enum Origin {
+pub(crate) enum InstanceOrigin {
     /// A new process without a sandbox, in its own folder.
     Folder(PathBuf),
     /// A new process in a sandbox.
@@ -48,7 +48,7 @@ pub(crate) enum Origin {
 
 /// The settings of a new instance.
 pub(crate) struct NewInstance<'a> {
-    pub(crate) origin: &'a Origin,
+    pub(crate) origin: &'a InstanceOrigin,
     /// The allowed destinations, if the function has network access.
     pub(crate) policy: Option<EgressPolicy>,
     /// The file system with huge pages for the result, if there is one.
@@ -128,11 +128,11 @@ impl Instance {
         sink: mpsc::Sender<FunctionEvent>,
     ) -> Result<Self> {
         let project = match origin {
-            Origin::Folder(folder) => folder.join("project"),
-            Origin::Sandbox | Origin::Zygote(_) => PathBuf::from(PROJECT),
+            InstanceOrigin::Folder(folder) => folder.join("project"),
+            InstanceOrigin::Sandbox | InstanceOrigin::Zygote(_) => PathBuf::from(PROJECT),
         };
         let (mine, theirs) = Channel::pair().map_err(Error::io("create a socket"))?;
-        let reuse = reusable(invocation) && !matches!(origin, Origin::Folder(_));
+        let reuse = reusable(invocation) && !matches!(origin, InstanceOrigin::Folder(_));
         // A process that is reused could keep the file of an earlier call open for writing, so it
         // gets no such file.
         let pages = pages.filter(|_| !reuse);
@@ -145,21 +145,21 @@ impl Instance {
             [stdout_end.as_fd(), stderr_end.as_fd(), theirs.as_fd(), files.descriptor()];
         let started = Instant::now();
         let running = match origin {
-            Origin::Zygote(zygote) => {
+            InstanceOrigin::Zygote(zygote) => {
                 let running = zygote.take_clone(spawner, &invocation.limits)?;
                 running.begin(descriptors, folder.as_deref().map(ProjectFolder::path))?;
                 zygote.prepare_clones(spawner, &invocation.limits);
                 running
             }
-            Origin::Folder(_) | Origin::Sandbox => {
+            InstanceOrigin::Folder(_) | InstanceOrigin::Sandbox => {
                 spawner.run(plan(invocation, origin, folder.as_deref())?, &descriptors)?
             }
         };
         let channel = mine.into_async().map_err(Error::io("listen to a worker"))?;
         let (stdout, stderr) = (receiver(stdout)?, receiver(stderr)?);
         let zygote = match origin {
-            Origin::Zygote(zygote) => Some(zygote.clone()),
-            Origin::Folder(_) | Origin::Sandbox => None,
+            InstanceOrigin::Zygote(zygote) => Some(zygote.clone()),
+            InstanceOrigin::Folder(_) | InstanceOrigin::Sandbox => None,
         };
         let cloned = zygote.is_some();
         let warm = WarmInstance {
@@ -275,7 +275,7 @@ impl Instance {
                     let said = heard.insert(said);
                     // User code can also send this message. So a process that is not reused is
                     // observed until its end.
-                    if said.kept.is_none() || self.invocation.reuse == Reuse::Never {
+                    if said.kept.is_none() || self.invocation.reuse == ReuseScope::Never {
                         concluded = Box::pin(self.conclude_early(said)).await;
                         continue;
                     }
@@ -476,7 +476,7 @@ impl Instance {
 /// the process may still hold these rows.
 pub(crate) fn reusable(invocation: &Invocation) -> bool {
     let is_fed = |argument: &Argument| matches!(argument.value, ArgumentValue::Streamed(_));
-    invocation.reuse != Reuse::Never
+    invocation.reuse != ReuseScope::Never
         && invocation.limits.network.is_off()
         && !invocation.arguments.iter().any(is_fed)
 }

@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 
 use crate::instance::reusable;
 use crate::queue::InstanceKey;
-use crate::{Invocation, Limits, Reuse};
+use crate::{Invocation, Limits, ReuseScope};
 
 /// The keys of the functions that have queued or running calls, or idle instances.
 #[derive(Debug, Default)]
@@ -50,11 +50,11 @@ impl SharedCode {
         let Invocation { module, function, share, .. } = invocation;
         let folder = || Path::new(module).parent().unwrap_or(Path::new("")).to_owned();
         match invocation.reuse {
-            Reuse::SameJob => SharedCode::Folder { folder: folder(), job: share.job },
-            Reuse::SameStatement(statement) => {
+            ReuseScope::SameJob => SharedCode::Folder { folder: folder(), job: share.job },
+            ReuseScope::SameStatement(statement) => {
                 SharedCode::Statement { folder: folder(), statement }
             }
-            Reuse::Never | Reuse::SameFunction => {
+            ReuseScope::Never | ReuseScope::SameFunction => {
                 SharedCode::Function { module: module.clone(), function: function.clone() }
             }
         }

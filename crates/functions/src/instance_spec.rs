@@ -8,7 +8,7 @@ use headwater_model::ProjectFile;
 use headwater_sandbox::{CloneSpec, Confinement, EgressPolicy, ProcessSpec, SandboxSpec};
 use headwater_shared_memory::MemoryFile;
 
-use crate::instance::Origin;
+use crate::instance::InstanceOrigin;
 use crate::project_folders::{ProjectFolder, is_large};
 use crate::{Environment, Error, Invocation, Limits, Result, worker};
 
@@ -24,11 +24,11 @@ pub(crate) const ENVIRONMENT: &str = "/environment";
 /// mounts the folder `project`, if there is one.
 pub(crate) fn plan(
     invocation: &Invocation,
-    origin: &Origin,
+    origin: &InstanceOrigin,
     project: Option<&ProjectFolder>,
 ) -> Result<ProcessSpec> {
     let (limits, environment) = (&invocation.limits, &*invocation.environment);
-    let (worker, temp, python, confinement) = if let Origin::Folder(folder) = origin {
+    let (worker, temp, python, confinement) = if let InstanceOrigin::Folder(folder) = origin {
         let (worker, temp) = (folder.join("headwater"), folder.join("tmp"));
         (worker, temp, environment.python.clone(), Confinement::Folder(folder.clone()))
     } else {
@@ -108,7 +108,7 @@ pub(crate) fn environment_sandbox(
 /// Fails with [`Error::NoFolder`] if a large project has no folder.
 pub(crate) fn files(
     invocation: &Invocation,
-    origin: &Origin,
+    origin: &InstanceOrigin,
     policy: Option<&EgressPolicy>,
     project: Option<&ProjectFolder>,
 ) -> Result<MemoryFile> {
@@ -117,7 +117,7 @@ pub(crate) fn files(
     }
     let own =
         worker::files().map(|(path, text)| (format!("headwater/{path}"), Cow::Owned(text.into())));
-    let own = own.filter(|_| !matches!(origin, Origin::Zygote(_)));
+    let own = own.filter(|_| !matches!(origin, InstanceOrigin::Zygote(_)));
     let project = invocation.files.iter().filter(|_| project.is_none());
     let project = project.map(|(path, file)| (format!("project/{path}"), Cow::Borrowed(file)));
     let names = policy.map(EgressPolicy::files).unwrap_or_default();

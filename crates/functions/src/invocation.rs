@@ -35,7 +35,7 @@ pub struct Invocation {
     /// unlimited and no rows are written to disk.
     pub quota: Option<TableQuota>,
     /// The later calls that may reuse the process.
-    pub reuse: Reuse,
+    pub reuse: ReuseScope,
     /// True if the function runs in another runtime, such as Node, which its process starts.
     pub starts_runtime: bool,
     /// The owner and priority of the call.
@@ -54,7 +54,7 @@ pub struct Invocation {
 /// and limits, and no network access. `/tmp` is emptied between calls; modules and globals keep
 /// their state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reuse {
+pub enum ReuseScope {
     /// None: the process ends with the call.
     Never,
     /// Calls of the same function, also in other jobs.
@@ -108,7 +108,7 @@ impl Invocation {
             limits: self.limits.clone(),
             label: self.label.clone(),
             quota: self.quota.clone(),
-            reuse: if crate::instance::reusable(self) { self.reuse } else { Reuse::Never },
+            reuse: if crate::instance::reusable(self) { self.reuse } else { ReuseScope::Never },
             starts_runtime: self.starts_runtime,
             share: self.share.clone(),
             begins_until: self.begins_until.clone(),

@@ -69,7 +69,8 @@ impl Functions {
     }
 
     /// Ends the idle instances of a statement, whose calls have
-    /// [`Reuse::SameStatement`](crate::Reuse::SameStatement). Running calls are not affected.
+    /// [`ReuseScope::SameStatement`](crate::ReuseScope::SameStatement). Running calls are not
+    /// affected.
     pub fn end_instances(&self, statement: JobId) {
         let keys = self.0.instance_keys.take(statement);
         if !keys.is_empty() {

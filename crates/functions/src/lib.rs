@@ -61,7 +61,7 @@ pub use headwater_shared_memory::{SharedTable, TableQuota};
 pub use headwater_telemetry::Telemetry;
 pub use invocation::{
     Argument, ArgumentValue, CallOwner, FunctionEvent, FunctionResult, Invocation, Outcome,
-    ResultKind, Reuse,
+    ResultKind, ReuseScope,
 };
 pub use keep_alive::ExpectedCall;
 pub use lake_access::{LAKE_CONTENT_BYTES_MAX, LakeAccess, LakeRequest, LakeResponse, too_large};

@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::functions::Functions;
-use crate::instance::{CallDeadline, Instance, NewInstance, Origin};
+use crate::instance::{CallDeadline, Instance, InstanceOrigin, NewInstance};
 use crate::keep_alive::{ExpectedCall, KeepAlive};
 use crate::lake_access::without_lake;
 use crate::queue::{Reservation, ReservationResult};
@@ -123,7 +123,7 @@ impl Functions {
         };
         let needs_sandbox = inner.projects.needs_sandbox(&invocation.files);
         let zygote = zygote.zygote.filter(|_| !needs_sandbox);
-        let origin = zygote.map_or(Origin::Sandbox, Origin::Zygote);
+        let origin = zygote.map_or(InstanceOrigin::Sandbox, InstanceOrigin::Zygote);
         let project = tokio::select! {
             biased;
             project = inner.projects.get(&invocation.files) => project,

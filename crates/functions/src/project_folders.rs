@@ -45,7 +45,7 @@ const PREFIX: &str = "projects-";
 /// The folders of a server.
 #[derive(Debug)]
 pub(crate) struct ProjectFolders {
-    versions: Mutex<Vec<Version>>,
+    versions: Mutex<Vec<ProjectVersion>>,
     /// Held while a folder is written, so that concurrent calls write a version once.
     writing: Mutex<()>,
     next: AtomicU64,
@@ -59,7 +59,7 @@ pub(crate) struct ProjectFolders {
 
 /// A version of a project, and the folder with its files.
 #[derive(Debug)]
-struct Version {
+struct ProjectVersion {
     digest: [u8; 32],
     /// Values with this content, which are recognized by their address without computing a digest.
     sources: Vec<Weak<ProjectFiles>>,
@@ -139,10 +139,10 @@ impl ProjectFolders {
     /// Removes the folders that no process uses and that were last requested at least `idle` ago.
     /// Blocks.
     pub(crate) fn remove_unused(&self, idle: Duration) {
-        let is_unused = |version: &mut Version| {
+        let is_unused = |version: &mut ProjectVersion| {
             Arc::strong_count(&version.folder) == 1 && version.used.elapsed() >= idle
         };
-        let unused: Vec<Version> = self.versions.lock().extract_if(.., is_unused).collect();
+        let unused: Vec<ProjectVersion> = self.versions.lock().extract_if(.., is_unused).collect();
         // The files are removed after the lock is released.
         drop(unused);
     }
@@ -152,7 +152,7 @@ impl ProjectFolders {
     fn find(
         &self,
         files: &Arc<ProjectFiles>,
-        condition: impl Fn(&Version) -> bool,
+        condition: impl Fn(&ProjectVersion) -> bool,
     ) -> Option<Arc<ProjectFolder>> {
         let mut versions = self.versions.lock();
         let index = versions.iter().position(condition)?;
@@ -202,7 +202,7 @@ impl ProjectFolders {
         })?;
         let folder = Arc::new(folder);
         let (sources, used) = (vec![Arc::downgrade(files)], Instant::now());
-        self.versions.lock().push(Version { digest, sources, folder: folder.clone(), used });
+        self.versions.lock().push(ProjectVersion { digest, sources, folder: folder.clone(), used });
         Ok(Some(folder))
     }
 }

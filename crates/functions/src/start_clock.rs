@@ -14,7 +14,7 @@ const START_MAX: Duration = Duration::from_secs(10);
 
 /// The state of the runtime's start.
 #[derive(Debug, Clone, Copy)]
-enum Start {
+enum RuntimeStart {
     /// The call has no runtime to start, or has not started it yet.
     None,
     /// The runtime has been starting since this time.
@@ -25,22 +25,23 @@ enum Start {
 
 /// The clock of one call. Its clones share the state.
 #[derive(Debug, Clone)]
-pub(crate) struct StartClock(watch::Sender<Start>);
+pub(crate) struct StartClock(watch::Sender<RuntimeStart>);
 
 impl StartClock {
     /// Creates the clock of a call. If the call does not start a runtime, its messages about a
     /// start have no effect.
     pub(crate) fn new(starts_runtime: bool) -> Self {
-        let start = if starts_runtime { Start::None } else { Start::Ended(Duration::ZERO) };
+        let start =
+            if starts_runtime { RuntimeStart::None } else { RuntimeStart::Ended(Duration::ZERO) };
         StartClock(watch::Sender::new(start))
     }
 
     /// Records that the runtime starts.
     pub(crate) fn begin(&self) {
         self.0.send_if_modified(|start| {
-            let is_first = matches!(start, Start::None);
+            let is_first = matches!(start, RuntimeStart::None);
             if is_first {
-                *start = Start::Running(Instant::now());
+                *start = RuntimeStart::Running(Instant::now());
             }
             is_first
         });
@@ -49,8 +50,8 @@ impl StartClock {
     /// Records that the start of the runtime has ended.
     pub(crate) fn end(&self) {
         self.0.send_if_modified(|start| {
-            let Start::Running(since) = *start else { return false };
-            *start = Start::Ended(since.elapsed().min(START_MAX));
+            let RuntimeStart::Running(since) = *start else { return false };
+            *start = RuntimeStart::Ended(since.elapsed().min(START_MAX));
             true
         });
     }
@@ -60,9 +61,9 @@ impl StartClock {
         let mut changes = self.0.subscribe();
         loop {
             let extension = match *changes.borrow_and_update() {
-                Start::None => Duration::ZERO,
-                Start::Running(_) => START_MAX,
-                Start::Ended(took) => took,
+                RuntimeStart::None => Duration::ZERO,
+                RuntimeStart::Running(_) => START_MAX,
+                RuntimeStart::Ended(took) => took,
             };
             tokio::select! {
                 () = tokio::time::sleep_until((deadline + extension).into()) => return,

@@ -1,6 +1,6 @@
 //! Detection of a CSV file's delimiter from its first rows.
 
-use super::scan::{FieldSpan, Scan, scan};
+use super::scan::{FieldSpan, ScanResult, scan};
 
 /// Candidate delimiters. If several fit equally well, the first one is used.
 const CANDIDATES: [u8; 4] = [b',', b'\t', b';', b'|'];
@@ -40,17 +40,17 @@ fn fit(sample: &[u8], whole: bool, delimiter: u8) -> DelimiterScore {
     let mut rest = sample;
     while widths.len() < SAMPLE_ROWS && !rest.is_empty() {
         match scan(rest, whole, delimiter, &mut spans) {
-            Scan::Record { length } => {
+            ScanResult::Record { length } => {
                 let blank = spans.len() == 1 && spans[0].end == 0 && !spans[0].quoted;
                 if !blank {
                     widths.push(spans.len());
                 }
                 rest = &rest[length.max(1)..];
             }
-            Scan::Incomplete => break,
+            ScanResult::Incomplete => break,
             // With a wrong delimiter, quotes look misplaced. So count a row that cannot be split as
             // a row with another number of fields.
-            Scan::Unclosed | Scan::TextAfterQuote => {
+            ScanResult::Unclosed | ScanResult::TextAfterQuote => {
                 widths.push(0);
                 let line = memchr::memchr2(b'\n', b'\r', rest).map_or(rest.len(), |at| at + 1);
                 rest = &rest[line..];

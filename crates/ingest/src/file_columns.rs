@@ -11,7 +11,7 @@ use super::csv::{CsvFile, CsvOptions};
 use super::header::{COLUMNS_MAX, NameIndex, places};
 use super::inference::{ColumnStatistics, Fields};
 use super::json_array::json_lines;
-use super::json_evidence::{JsonPosition, see_object};
+use super::json_statistics::{JsonPosition, record_object};
 use super::lines::{Lines, NextLine, too_long};
 use super::ndjson::line_text;
 use super::progress::{ByteCounter, CountingReader, StageCounter};
@@ -173,7 +173,7 @@ fn infer_ndjson(
                 Ok("") => None,
                 Ok(text) => {
                     let place = JsonPosition { line: lines.number, file: &file };
-                    let seen = see_object(text, &mut fields, &|name| options.knows(name), place);
+                    let seen = record_object(text, &mut fields, &|name| options.knows(name), place);
                     seen.err().map(|error| {
                         let reason = format!("the line is not a JSON object: {}", syntax(&error));
                         RowError::new(lines.number, reason, lines.line())

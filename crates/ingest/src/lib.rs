@@ -25,7 +25,7 @@ mod header;
 mod importer;
 mod inference;
 mod json_array;
-mod json_evidence;
+mod json_statistics;
 mod json_value;
 mod lines;
 mod natural_sort;

@@ -212,8 +212,8 @@ mod tests {
             let mut fields = crate::inference::Fields::default();
             let file: Arc<str> = Arc::from("f");
             for line in &lines {
-                let place = crate::json_evidence::JsonPosition { line: 1, file: &file };
-                crate::json_evidence::see_object(line, &mut fields, &|_| false, place).unwrap();
+                let place = crate::json_statistics::JsonPosition { line: 1, file: &file };
+                crate::json_statistics::record_object(line, &mut fields, &|_| false, place).unwrap();
             }
             let fields: Vec<Field> = fields
                 .into_vec()

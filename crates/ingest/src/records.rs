@@ -10,7 +10,7 @@ use memchr::memchr2;
 
 use super::bad_row::RowError;
 use super::read_buffer::{ROW_BYTES_MAX, ReadBuffer};
-use super::scan::{FieldSpan, Scan, line_ends, scan};
+use super::scan::{FieldSpan, ScanResult, line_ends, scan};
 
 /// The next item in a CSV text.
 pub(crate) enum NextRecord {
@@ -69,18 +69,18 @@ impl<R: Read> Records<R> {
         loop {
             self.line = self.next_line;
             match scan(self.window.bytes(), self.window.ended(), self.delimiter, &mut self.spans) {
-                Scan::Record { length: 0 } => return Ok(NextRecord::End),
-                Scan::Record { length } => {
+                ScanResult::Record { length: 0 } => return Ok(NextRecord::End),
+                ScanResult::Record { length } => {
                     if self.take(length) {
                         return Ok(NextRecord::Record);
                     }
                 }
-                Scan::Incomplete if self.window.is_full() => return self.skip_long_row(),
-                Scan::Incomplete => self.window.fill()?,
-                Scan::Unclosed => {
+                ScanResult::Incomplete if self.window.is_full() => return self.skip_long_row(),
+                ScanResult::Incomplete => self.window.fill()?,
+                ScanResult::Unclosed => {
                     return Ok(self.skip_line("a quoted field begins here and is not closed"));
                 }
-                Scan::TextAfterQuote => {
+                ScanResult::TextAfterQuote => {
                     return Ok(self.skip_line(
                         "a quoted field is followed by text; quotes inside a quoted field must be \
                          doubled",

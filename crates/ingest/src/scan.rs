@@ -21,7 +21,7 @@ pub(crate) struct FieldSpan {
 
 /// Result of a scan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Scan {
+pub(crate) enum ScanResult {
     /// A record; `length` is its size in bytes, including its line end.
     Record { length: usize },
     /// The bytes end before the end of the record.
@@ -38,7 +38,12 @@ const SHORT_FIELD_BYTES: usize = 24;
 
 /// Finds the record at the start of `bytes`, and its fields. `ended` is true if no input follows
 /// `bytes`.
-pub(crate) fn scan(bytes: &[u8], ended: bool, delimiter: u8, fields: &mut Vec<FieldSpan>) -> Scan {
+pub(crate) fn scan(
+    bytes: &[u8],
+    ended: bool,
+    delimiter: u8,
+    fields: &mut Vec<FieldSpan>,
+) -> ScanResult {
     fields.clear();
     let mut at = 0;
     loop {
@@ -55,15 +60,15 @@ pub(crate) fn scan(bytes: &[u8], ended: bool, delimiter: u8, fields: &mut Vec<Fi
         fields.push(span);
         match bytes.get(next) {
             Some(&byte) if byte == delimiter => at = next + 1,
-            Some(b'\n') => return Scan::Record { length: next + 1 },
+            Some(b'\n') => return ScanResult::Record { length: next + 1 },
             Some(_) => match bytes.get(next + 1) {
-                Some(b'\n') => return Scan::Record { length: next + 2 },
-                Some(_) => return Scan::Record { length: next + 1 },
-                None if ended => return Scan::Record { length: next + 1 },
-                None => return Scan::Incomplete,
+                Some(b'\n') => return ScanResult::Record { length: next + 2 },
+                Some(_) => return ScanResult::Record { length: next + 1 },
+                None if ended => return ScanResult::Record { length: next + 1 },
+                None => return ScanResult::Incomplete,
             },
-            None if ended => return Scan::Record { length: next },
-            None => return Scan::Incomplete,
+            None if ended => return ScanResult::Record { length: next },
+            None => return ScanResult::Incomplete,
         }
     }
 }
@@ -86,13 +91,13 @@ fn scan_quoted(
     at: usize,
     ended: bool,
     delimiter: u8,
-) -> Result<(FieldSpan, usize), Scan> {
+) -> Result<(FieldSpan, usize), ScanResult> {
     let start = at + 1;
     let mut escaped = false;
     let mut from = start;
     let end = loop {
         let Some(offset) = memchr(b'"', &bytes[from..]) else {
-            return Err(if ended { Scan::Unclosed } else { Scan::Incomplete });
+            return Err(if ended { ScanResult::Unclosed } else { ScanResult::Incomplete });
         };
         let quote = from + offset;
         match bytes.get(quote + 1) {
@@ -100,7 +105,7 @@ fn scan_quoted(
                 escaped = true;
                 from = quote + 2;
             }
-            None if !ended => return Err(Scan::Incomplete),
+            None if !ended => return Err(ScanResult::Incomplete),
             _ => break quote,
         }
     };
@@ -112,8 +117,8 @@ fn scan_quoted(
     match bytes.get(next) {
         Some(&byte) if byte == delimiter || byte == b'\n' || byte == b'\r' => {}
         None if ended => {}
-        None => return Err(Scan::Incomplete),
-        Some(_) => return Err(Scan::TextAfterQuote),
+        None => return Err(ScanResult::Incomplete),
+        Some(_) => return Err(ScanResult::TextAfterQuote),
     }
     Ok((FieldSpan { start, end, quoted: true, escaped }, next))
 }
@@ -137,7 +142,7 @@ mod tests {
     fn check(text: &str, fields: &[&str], rest: &str) {
         let mut spans = Vec::new();
         let found = scan(text.as_bytes(), true, b',', &mut spans);
-        let Scan::Record { length } = found else { panic!("{text:?}: {found:?}") };
+        let ScanResult::Record { length } = found else { panic!("{text:?}: {found:?}") };
         let values: Vec<_> =
             spans.iter().map(|span| text[span.start..span.end].replace("\"\"", "\"")).collect();
         assert_eq!(values, fields, "{text:?}");
@@ -167,25 +172,25 @@ mod tests {
     #[test]
     fn unclosed_quotes_and_text_after_quotes_are_rejected() {
         let found = |text: &str| scan(text.as_bytes(), true, b',', &mut Vec::new());
-        assert_eq!(found("\"abc"), Scan::Unclosed);
-        assert_eq!(found("a,\"b\nc,d\n"), Scan::Unclosed);
-        assert_eq!(found("\"a\"b,c\n"), Scan::TextAfterQuote);
-        assert_eq!(found("\"a\\\"b\",c\n"), Scan::TextAfterQuote);
+        assert_eq!(found("\"abc"), ScanResult::Unclosed);
+        assert_eq!(found("a,\"b\nc,d\n"), ScanResult::Unclosed);
+        assert_eq!(found("\"a\"b,c\n"), ScanResult::TextAfterQuote);
+        assert_eq!(found("\"a\\\"b\",c\n"), ScanResult::TextAfterQuote);
     }
 
     #[test]
     fn a_record_truncated_anywhere_is_incomplete_and_never_wrong() {
         let text = "one,\"two \"\"2\"\"\r\n\" ,three,\"\"\r\nnext,record,is,here\n";
         let mut whole = Vec::new();
-        let Scan::Record { length } = scan(text.as_bytes(), false, b',', &mut whole) else {
+        let ScanResult::Record { length } = scan(text.as_bytes(), false, b',', &mut whole) else {
             panic!("no record")
         };
         for end in 0..text.len() {
             let mut spans = Vec::new();
             match scan(&text.as_bytes()[..end], false, b',', &mut spans) {
-                Scan::Incomplete => assert!(end < length, "{end}"),
+                ScanResult::Incomplete => assert!(end < length, "{end}"),
                 found => {
-                    assert_eq!(found, Scan::Record { length }, "{end}");
+                    assert_eq!(found, ScanResult::Record { length }, "{end}");
                     assert_eq!(spans, whole, "{end}");
                 }
             }

@@ -53,18 +53,18 @@ impl Jobs {
     async fn follower(&self, id: JobId, after: u64) -> Result<Follower> {
         let shared = self.inner.shared.clone();
         let source = if let Some(live) = self.live(id) {
-            Source::Live { seen: live.watch(), live }
+            JobSource::Live { seen: live.watch(), live }
         } else {
             let record = shared.stored(id).await?;
             let missing = || Error::JobNotFound { id: id.to_string(), near: None };
             let job = record.ok_or_else(missing)?.job;
-            Source::Stored { kind: job.kind, plain: plain_events(&job) }
+            JobSource::Stored { kind: job.kind, plain: plain_events(&job) }
         };
         Ok(Follower { shared, id, source, after, ready: VecDeque::new() })
     }
 }
 
-enum Source {
+enum JobSource {
     Live { live: Arc<ActiveJob>, seen: watch::Receiver<VisibleEvents> },
     Stored { kind: JobKind, plain: Vec<JobEvent> },
 }
@@ -72,7 +72,7 @@ enum Source {
 struct Follower {
     shared: Arc<Shared>,
     id: JobId,
-    source: Source,
+    source: JobSource,
     /// The sequence number of the last buffered event.
     after: u64,
     ready: VecDeque<JobEvent>,
@@ -87,14 +87,14 @@ impl Follower {
             if self.fill().await? {
                 continue;
             }
-            let Source::Live { seen, .. } = &mut self.source else { return Ok(None) };
+            let JobSource::Live { seen, .. } = &mut self.source else { return Ok(None) };
             let ended = seen.borrow_and_update().ended;
             // Read again after the subscription, to find events that were added between the first
             // read and the subscription.
             if self.fill().await? {
                 continue;
             }
-            let Source::Live { seen, .. } = &mut self.source else { return Ok(None) };
+            let JobSource::Live { seen, .. } = &mut self.source else { return Ok(None) };
             if ended || seen.changed().await.is_err() {
                 return Ok(None);
             }
@@ -104,14 +104,14 @@ impl Follower {
     /// Buffers the available events. Returns true if any were available.
     async fn fill(&mut self) -> Result<bool> {
         let found = match &self.source {
-            Source::Live { live, .. } => match live.events_after(self.after).0 {
+            JobSource::Live { live, .. } => match live.events_after(self.after).0 {
                 EventsAfter::Events(events) => events,
                 EventsAfter::Stored(until) => {
                     let kind = live.kind;
                     self.shared.stored_events(self.id, kind, self.after, until).await?
                 }
             },
-            Source::Stored { kind, plain } => {
+            JobSource::Stored { kind, plain } => {
                 let stored =
                     self.shared.stored_events(self.id, *kind, self.after, u64::MAX - 2).await?;
                 if stored.is_empty() && self.after < plain.len() as u64 {

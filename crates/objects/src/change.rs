@@ -88,14 +88,14 @@ pub struct RecordedChange {
 
 /// The type of a change, and its cause.
 #[derive(Debug, Clone)]
-pub(crate) struct Operation<'a> {
+pub(crate) struct OperationWithCause<'a> {
     pub kind: ObjectOperation,
     pub caused_by: &'a [String],
 }
 
-impl Operation<'_> {
+impl OperationWithCause<'_> {
     pub(crate) fn new(kind: ObjectOperation) -> Self {
-        Operation { kind, caused_by: &[] }
+        OperationWithCause { kind, caused_by: &[] }
     }
 }
 
@@ -131,7 +131,7 @@ impl Objects {
         &self,
         path: &ObjectPath,
         info: &ObjectInfo,
-        operation: &Operation<'_>,
+        operation: &OperationWithCause<'_>,
     ) -> Result<Option<Append>> {
         let ObjectPath { bucket, key } = path;
         let admits = |watch: &ChangeFilter| watch.admits(bucket, key, operation.kind);

@@ -6,7 +6,7 @@ use headwater_store::{RefChange, RefPrecondition};
 use md5::{Digest, Md5};
 use uuid::Uuid;
 
-use crate::change::Operation;
+use crate::change::OperationWithCause;
 use crate::content::Content;
 use crate::object::{ObjectWrite, check_headers, check_key};
 use crate::record::{
@@ -201,7 +201,7 @@ impl Objects {
         let unused = uploaded.iter().map(|(_, part)| &part.blob).filter(|it| !blobs.contains(it));
         let unused = unused.filter(|blob| blob.size > 0).map(|blob| blob.name.clone()).collect();
         refs.extend(self.discard(unused)?);
-        let operation = Operation::new(ObjectOperation::CompleteMultipartUpload);
+        let operation = OperationWithCause::new(ObjectOperation::CompleteMultipartUpload);
         let commit = ObjectWrite { path: &target.path, info: &info, condition, operation };
         self.commit(commit, refs).await?;
         Ok(info)

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use headwater_model::ObjectOperation;
 use headwater_store::{RefChange, RefPrecondition};
 
-use crate::change::Operation;
+use crate::change::OperationWithCause;
 use crate::content::Content;
 use crate::record::bucket_ref;
 use crate::record::{
@@ -73,7 +73,7 @@ pub(crate) struct ObjectWrite<'a> {
     pub(crate) path: &'a ObjectPath,
     pub(crate) info: &'a ObjectInfo,
     pub(crate) condition: &'a Condition,
-    pub(crate) operation: Operation<'a>,
+    pub(crate) operation: OperationWithCause<'a>,
 }
 
 impl std::fmt::Debug for OpenObject {
@@ -88,15 +88,19 @@ impl Objects {
     /// Errors: [`Error::NoBucket`], [`Error::Key`], [`Error::MetadataTooLarge`],
     /// [`Error::Precondition`], and errors of the content.
     pub async fn put(&self, new: NewObject) -> Result<ObjectInfo> {
-        self.write_object(new, Operation::new(ObjectOperation::Put)).await
+        self.write_object(new, OperationWithCause::new(ObjectOperation::Put)).await
     }
 
     /// Like [`Objects::put`], for a write caused by events of the given triggers.
     pub async fn put_caused(&self, new: NewObject, caused_by: &[String]) -> Result<ObjectInfo> {
-        self.write_object(new, Operation { kind: ObjectOperation::Put, caused_by }).await
+        self.write_object(new, OperationWithCause { kind: ObjectOperation::Put, caused_by }).await
     }
 
-    async fn write_object(&self, new: NewObject, operation: Operation<'_>) -> Result<ObjectInfo> {
+    async fn write_object(
+        &self,
+        new: NewObject,
+        operation: OperationWithCause<'_>,
+    ) -> Result<ObjectInfo> {
         let NewObject { path, headers, condition, content } = new;
         check_key(&path.key)?;
         check_headers(&headers)?;
@@ -172,7 +176,7 @@ impl Objects {
         let headers = headers.unwrap_or(source.info.headers);
         let (condition, content) = (Condition::Always, source.content);
         let copy = NewObject { path: to, headers, condition, content };
-        self.write_object(copy, Operation::new(ObjectOperation::Copy)).await
+        self.write_object(copy, OperationWithCause::new(ObjectOperation::Copy)).await
     }
 
     /// Deletes an object. The deletion of a missing object succeeds.
@@ -188,7 +192,7 @@ impl Objects {
             let mut refs = self.removal(&current).await?;
             let name = object_ref(&path.bucket, &path.key);
             refs.push(RefChange { name, expected: RefPrecondition::Value(stored), value: None });
-            let operation = Operation::new(ObjectOperation::Delete);
+            let operation = OperationWithCause::new(ObjectOperation::Delete);
             let change = self.change_entry(path, &current, &operation)?;
             if self.apply_recorded(refs, change).await? {
                 return Ok(());

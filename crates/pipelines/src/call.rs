@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use headwater_functions::{
     Argument, CallOwner, ClientCall, Environment, EnvironmentSpec, FunctionResult, Functions,
-    LakeAccess, ResultKind, Reuse,
+    LakeAccess, ResultKind, ReuseScope,
 };
 use headwater_jobs::JobContext;
 use headwater_model::Usage;
@@ -109,7 +109,11 @@ impl Runner {
                 job: Some(context.id()),
                 priority: callable.priority(&project.defaults),
             },
-            reuse: if callable.function.reuse { Reuse::SameFunction } else { Reuse::Never },
+            reuse: if callable.function.reuse {
+                ReuseScope::SameFunction
+            } else {
+                ReuseScope::Never
+            },
             start_until: context.draining(),
             lake,
             client,

@@ -269,10 +269,10 @@ impl Plan {
     }
 }
 
-type Entries = BTreeMap<TableName, TableEntry>;
+type TableEntries = BTreeMap<TableName, TableEntry>;
 
 /// Returns the tables and views that a view reads.
-async fn below(view: &CommitView, name: &TableName) -> Result<Entries> {
+async fn below(view: &CommitView, name: &TableName) -> Result<TableEntries> {
     let below = headwater_engine::tables_below(view, name).await;
     Ok(below.map_err(|error| Error::other(&error))?.entries)
 }

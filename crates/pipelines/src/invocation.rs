@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use headwater_functions::{
     Argument, CallOwner, ClientCall, EarlyResult, Environment, EnvironmentEvent, EnvironmentSpec,
-    FunctionEvent, Invocation, LakeAccess, Limits, Outcome, ResultKind, Reuse,
+    FunctionEvent, Invocation, LakeAccess, Limits, Outcome, ResultKind, ReuseScope,
 };
 use headwater_jobs::JobContext;
 use headwater_model::{JobEventKind, LogStream};
@@ -38,7 +38,7 @@ pub(crate) struct FunctionCall<'a> {
     /// The owner, job and priority, which determine the order of calls in the queue.
     pub share: CallOwner,
     /// The later calls that may reuse the process.
-    pub reuse: Reuse,
+    pub reuse: ReuseScope,
     /// A token that rejects the call if it is cancelled before the call starts.
     pub start_until: CancellationToken,
     /// The function's access to the lake, for `headwater.lake`.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use headwater_functions::{
-    CallOwner, ClientCall, Environment, ExpectedCall, Invocation, ResultKind, Reuse,
+    CallOwner, ClientCall, Environment, ExpectedCall, Invocation, ResultKind, ReuseScope,
 };
 use headwater_model::{ErrorDetails, Priority};
 use tokio_util::sync::CancellationToken;
@@ -150,7 +150,7 @@ impl Runner {
             label: &callable.name,
             model: None,
             share: CallOwner { owner, job: None, priority: Priority::Low },
-            reuse: if may_start { Reuse::SameFunction } else { Reuse::Never },
+            reuse: if may_start { ReuseScope::SameFunction } else { ReuseScope::Never },
             start_until: CancellationToken::new(),
             lake: None,
             client: ClientCall::default(),

@@ -23,7 +23,7 @@ use crate::runner::Runner;
 use crate::{Error, Materialization, Project, Result};
 
 /// A merge as part of a run.
-struct Merge {
+struct RunMerge {
     request: MergeRequest,
     /// The project that computes the derived tables.
     project: Project,
@@ -55,7 +55,7 @@ impl Runner {
         ran
     }
 
-    async fn merge_and_run_there(&self, merge: Merge, work: &RunContext) -> Result<RunReport> {
+    async fn merge_and_run_there(&self, merge: RunMerge, work: &RunContext) -> Result<RunReport> {
         let stopped = work.context.cancelled();
         let author = work.author();
         let prepared = async {
@@ -102,7 +102,7 @@ impl Runner {
     }
 
     /// Plans the merge and chooses a side for each derived table in conflict.
-    async fn plan_merge(&self, target: &str, request: &RunRequest) -> Result<Merge> {
+    async fn plan_merge(&self, target: &str, request: &RunRequest) -> Result<RunMerge> {
         let project = parse_project(&request.files)?.into_runnable()?;
         let mut merge = request.merge.clone().unwrap_or_else(|| MergeRequest::new(RefSpec::main()));
         let checks = RequiredChecks::required_unless(merge.unchecked);
@@ -118,7 +118,7 @@ impl Runner {
             }
             whole.extend([ours.clone(), theirs.clone()]);
         }
-        Ok(Merge { request: merge, project, plan, whole })
+        Ok(RunMerge { request: merge, project, plan, whole })
     }
 
     /// Returns the side to take for a table in conflict. If a model of the project computes the
@@ -161,7 +161,7 @@ impl Runner {
     async fn merge_on(
         &self,
         branch: &str,
-        merge: &Merge,
+        merge: &RunMerge,
         (target, author): (&str, &str),
     ) -> Result<MergeReport> {
         let named = merge.request.source.to_string();

@@ -21,7 +21,7 @@ use headwater_engine::{
 };
 use headwater_functions::{
     Argument, ArgumentValue, CallOwner, ClientCall, Environment, EnvironmentSpec, Error, Frame,
-    FunctionResult, Functions, Invocation, LimitSettings, Limits, Outcome, ResultKind, Reuse,
+    FunctionResult, Functions, Invocation, LimitSettings, Limits, Outcome, ResultKind, ReuseScope,
     SharedTable,
 };
 use headwater_model::{ErrorCode, ErrorDetails, Priority, Problem, ProjectFiles, ResultExt, Usage};
@@ -140,7 +140,7 @@ impl SqlFunctions {
             limits: limits(function, owner.memory_bytes_max),
             label: function.name.clone(),
             quota: None,
-            reuse: Reuse::SameStatement(owner.instances),
+            reuse: ReuseScope::SameStatement(owner.instances),
             starts_runtime: false,
             share: CallOwner {
                 owner: format!("caller `{}`", owner.author).into(),

@@ -3,8 +3,8 @@
 use headwater_connections::ConnectionState;
 use serde_json::{Value, json};
 
-use crate::contents::{Contents, oid_of};
 use crate::pg_catalog::role_oid;
+use crate::visible_objects::{VisibleObjects, oid_of};
 
 /// The columns. Columns for which no value exists, such as wait events, are null.
 pub(crate) const COLUMNS: &str = "datid:o datname pid:n leader_pid:n usesysid:o usename \
@@ -13,11 +13,11 @@ pub(crate) const COLUMNS: &str = "datid:o datname pid:n leader_pid:n usesysid:o 
      query_id:o query backend_type";
 
 /// Returns the rows.
-pub(crate) fn rows(contents: &Contents) -> Vec<Value> {
+pub(crate) fn rows(contents: &VisibleObjects) -> Vec<Value> {
     contents.connections.iter().map(|connection| row(contents, connection)).collect()
 }
 
-fn row(contents: &Contents, connection: &ConnectionState) -> Value {
+fn row(contents: &VisibleObjects, connection: &ConnectionState) -> Value {
     let (client, user) = (&connection.client, connection.principal.author());
     json!({
         "datid": oid_of(&client.database),
@@ -56,7 +56,7 @@ mod tests {
         let principal = Principal::owner().with_author(Some("ann".into()));
         let handle = connections.open(principal, client);
         handle.show_statement("SELECT 1");
-        let contents = Contents {
+        let contents = VisibleObjects {
             database: "main".into(),
             databases: vec!["main".into()],
             user: "ann".into(),

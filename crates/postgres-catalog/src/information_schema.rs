@@ -4,15 +4,15 @@ use arrow::datatypes::{DataType, FieldRef};
 use headwater_model::TableName;
 use serde_json::{Value, json};
 
-use crate::contents::{Contents, Relation};
 use crate::pg_catalog::OWNER;
 use crate::types::{PgType, Scalar};
+use crate::visible_objects::{Relation, VisibleObjects};
 
 /// The namespace.
 pub(crate) const NAMESPACE: &str = "information_schema";
 
 /// Returns the rows of a table.
-pub(crate) fn rows(contents: &Contents, table: &str) -> Vec<Value> {
+pub(crate) fn rows(contents: &VisibleObjects, table: &str) -> Vec<Value> {
     let relations = contents.relations.iter();
     match table {
         "schemata" => schemata(contents),
@@ -23,7 +23,7 @@ pub(crate) fn rows(contents: &Contents, table: &str) -> Vec<Value> {
     }
 }
 
-fn schemata(contents: &Contents) -> Vec<Value> {
+fn schemata(contents: &VisibleObjects) -> Vec<Value> {
     let catalogs = [NAMESPACE, crate::pg_catalog::NAMESPACE];
     let own = contents.namespaces.iter().map(String::as_str);
     let row = |name| {
@@ -37,7 +37,7 @@ fn schemata(contents: &Contents) -> Vec<Value> {
 }
 
 /// Returns the columns that name a table.
-fn named(contents: &Contents, name: &TableName) -> Value {
+fn named(contents: &VisibleObjects, name: &TableName) -> Value {
     json!({
         "table_catalog": contents.database,
         "table_schema": name.namespace,
@@ -45,7 +45,7 @@ fn named(contents: &Contents, name: &TableName) -> Value {
     })
 }
 
-fn relation(contents: &Contents, relation: &Relation) -> Value {
+fn relation(contents: &VisibleObjects, relation: &Relation) -> Value {
     let is_table = relation.query.is_none();
     let mut row = named(contents, &relation.name);
     row["table_type"] = json!(if is_table { "BASE TABLE" } else { "VIEW" });
@@ -54,7 +54,7 @@ fn relation(contents: &Contents, relation: &Relation) -> Value {
     row
 }
 
-fn view(contents: &Contents, relation: &Relation) -> Option<Value> {
+fn view(contents: &VisibleObjects, relation: &Relation) -> Option<Value> {
     let mut row = named(contents, &relation.name);
     row["view_definition"] = json!(relation.query.as_ref()?);
     row["check_option"] = json!("NONE");
@@ -63,7 +63,7 @@ fn view(contents: &Contents, relation: &Relation) -> Option<Value> {
     Some(row)
 }
 
-fn columns(contents: &Contents, relation: &Relation) -> Vec<Value> {
+fn columns(contents: &VisibleObjects, relation: &Relation) -> Vec<Value> {
     let row = |(index, field): (usize, &FieldRef)| {
         let mut row = named(contents, &relation.name);
         row["column_name"] = json!(field.name());

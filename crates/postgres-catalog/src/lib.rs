@@ -1,13 +1,12 @@
 //! PostgreSQL's catalogs: the rows of `pg_catalog` and `information_schema` that describe a lake,
 //! and the translation of clients' catalog queries to Headwater's dialect.
 //!
-//! [`Contents`] contains the objects that a user may see; [`Contents::table`] returns the rows of a
-//! catalog table. [`translate`] rewrites the text of a query, which the engine then plans like any
-//! other. This crate does not read the lake and does not check permissions.
+//! [`VisibleObjects`] contains the objects that a user may see; [`VisibleObjects::table`] returns
+//! the rows of a catalog table. [`translate`] rewrites the text of a query, which the engine then
+//! plans like any other. This crate does not read the lake and does not check permissions.
 
 mod activity;
 mod catalog_tables;
-mod contents;
 mod database_names;
 mod empty_tables;
 mod functions;
@@ -16,8 +15,9 @@ mod pg_catalog;
 mod routines;
 mod translate;
 mod types;
+mod visible_objects;
 
-pub use contents::{Contents, Relation, mentioned};
 pub use database_names::without_database;
 pub use translate::{Identity, Translation, translate};
 pub use types::{PgType, Scalar};
+pub use visible_objects::{Relation, VisibleObjects, mentioned};

@@ -4,9 +4,9 @@ use headwater_model::TableName;
 use serde_json::{Value, json};
 
 use crate::activity;
-use crate::contents::{Contents, Oids, Relation, oid_of};
 use crate::routines;
 use crate::types::PgType;
+use crate::visible_objects::{Oids, Relation, VisibleObjects, oid_of};
 
 /// The namespace.
 pub(crate) const NAMESPACE: &str = "pg_catalog";
@@ -34,7 +34,7 @@ const UNDERSCORED: [&str; 8] =
     ["numeric", "json", "date", "time", "timestamp", "timestamptz", "interval", "uuid"];
 
 /// Returns the rows of a table.
-pub(crate) fn rows(contents: &Contents, table: &str) -> Vec<Value> {
+pub(crate) fn rows(contents: &VisibleObjects, table: &str) -> Vec<Value> {
     match table {
         "pg_namespace" => namespaces(contents),
         "pg_class" => classes(contents),
@@ -58,7 +58,7 @@ pub(crate) fn rows(contents: &Contents, table: &str) -> Vec<Value> {
     }
 }
 
-fn namespaces(contents: &Contents) -> Vec<Value> {
+fn namespaces(contents: &VisibleObjects) -> Vec<Value> {
     let oids = contents.oids();
     let own = contents.namespaces.iter().map(|name| (name.as_str(), oids.namespace(name)));
     let catalogs = [
@@ -69,7 +69,7 @@ fn namespaces(contents: &Contents) -> Vec<Value> {
     catalogs.into_iter().chain(own).map(row).collect()
 }
 
-fn classes(contents: &Contents) -> Vec<Value> {
+fn classes(contents: &VisibleObjects) -> Vec<Value> {
     let oids = contents.oids();
     let row = |relation: &Relation| {
         let is_table = relation.query.is_none();
@@ -109,7 +109,7 @@ fn classes(contents: &Contents) -> Vec<Value> {
     contents.relations.iter().map(row).collect()
 }
 
-fn attributes(contents: &Contents) -> Vec<Value> {
+fn attributes(contents: &VisibleObjects) -> Vec<Value> {
     let oids = contents.oids();
     let relations = contents.relations.iter();
     relations.flat_map(|relation| columns(&oids, relation)).collect()
@@ -250,7 +250,7 @@ fn database(name: &str) -> Value {
     })
 }
 
-fn roles(contents: &Contents, row: fn(&str, u32) -> Value) -> Vec<Value> {
+fn roles(contents: &VisibleObjects, row: fn(&str, u32) -> Value) -> Vec<Value> {
     let mut rows = vec![row(OWNER, OWNER_OID)];
     if contents.user != OWNER {
         rows.push(row(&contents.user, USER_OID));
@@ -259,7 +259,7 @@ fn roles(contents: &Contents, row: fn(&str, u32) -> Value) -> Vec<Value> {
 }
 
 /// Returns the OID of a user.
-pub(crate) fn role_oid(contents: &Contents, user: &str) -> u32 {
+pub(crate) fn role_oid(contents: &VisibleObjects, user: &str) -> u32 {
     match user {
         OWNER => OWNER_OID,
         user if user == contents.user => USER_OID,
@@ -295,7 +295,7 @@ fn user(name: &str, oid: u32) -> Value {
     })
 }
 
-fn tables(contents: &Contents) -> Vec<Value> {
+fn tables(contents: &VisibleObjects) -> Vec<Value> {
     let tables = contents.relations.iter().filter(|relation| relation.query.is_none());
     let row = |TableName { namespace, name }: &TableName| {
         json!({
@@ -311,7 +311,7 @@ fn tables(contents: &Contents) -> Vec<Value> {
     tables.map(|relation| row(&relation.name)).collect()
 }
 
-fn views(contents: &Contents) -> Vec<Value> {
+fn views(contents: &VisibleObjects) -> Vec<Value> {
     let row = |relation: &Relation| {
         let definition = relation.query.as_ref()?;
         Some(json!({

@@ -249,10 +249,11 @@ impl QueueWorker {
 
     /// Returns the messages that no call of this mapping has caused. The others stay in the queue,
     /// and each reception of them counts towards `maxReceiveCount`.
-    async fn without_loops(&self, messages: Vec<Part>) -> Vec<Part> {
+    async fn without_loops(&self, messages: Vec<MessageRecord>) -> Vec<MessageRecord> {
         let own = self.lineage_name();
-        let is_own = |(one, _): &Part| one.message.caused_by.contains(&own);
-        let (looping, others): (Vec<Part>, Vec<Part>) = messages.into_iter().partition(is_own);
+        let is_own = |(one, _): &MessageRecord| one.message.caused_by.contains(&own);
+        let (looping, others): (Vec<MessageRecord>, Vec<MessageRecord>) =
+            messages.into_iter().partition(is_own);
         if let Some((first, _)) = looping.first() {
             let chain = first.message.caused_by.join("`, `");
             self.state.set(format!("PROBLEM: a message closes a loop; its causes: `{chain}`"));
@@ -291,15 +292,16 @@ impl QueueWorker {
     async fn call_in_parts(
         &self,
         components: &Arc<Components>,
-        all: Vec<Part>,
+        all: Vec<MessageRecord>,
         mut extended: Instant,
     ) {
         let mut parts = vec![all];
         let mut blocked = HashSet::new();
         while let Some(mut part) = parts.pop() {
             // After a failed message of a group, the others of the group wait.
-            let is_blocked = |(one, _): &Part| group(one).is_some_and(|it| blocked.contains(it));
-            let waiting: Vec<Part> = part.extract_if(.., |one| is_blocked(one)).collect();
+            let is_blocked =
+                |(one, _): &MessageRecord| group(one).is_some_and(|it| blocked.contains(it));
+            let waiting: Vec<MessageRecord> = part.extract_if(.., |one| is_blocked(one)).collect();
             self.postpone(&messages_of(&waiting)).await;
             if part.is_empty() {
                 continue;
@@ -355,7 +357,7 @@ impl QueueWorker {
     async fn call(
         &self,
         components: &Arc<Components>,
-        part: &[Part],
+        part: &[MessageRecord],
         held: &[ReceivedMessage],
         extended: &mut Instant,
     ) -> Result<BTreeSet<String>, Problem> {
@@ -390,9 +392,9 @@ impl QueueWorker {
 }
 
 /// A message with its record in the event.
-type Part = (ReceivedMessage, Value);
+type MessageRecord = (ReceivedMessage, Value);
 
-fn messages_of(part: &[Part]) -> Vec<ReceivedMessage> {
+fn messages_of(part: &[MessageRecord]) -> Vec<ReceivedMessage> {
     part.iter().map(|(message, _)| message.clone()).collect()
 }
 

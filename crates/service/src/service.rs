@@ -11,7 +11,8 @@ use headwater_engine::Engine;
 use headwater_executors::{
     ActiveVersion, BackfillExecutor, Deployer, FunctionCatalog, ImportExecutor, ImportRights,
     MaintenanceExecutor, MeteredRuntime, Provisioner, ProvisionerParts, RunExecutor, Settings,
-    TriggerExecutor, TriggerSources, UPLOADS_FOLDER, register_system_tables, start_maintenance,
+    TriggerDependencies, TriggerExecutor, UPLOADS_FOLDER, register_system_tables,
+    start_maintenance,
 };
 use headwater_function_lake::LakeComponents;
 use headwater_functions::Functions;
@@ -317,7 +318,7 @@ impl Components {
         let provisioned = ProvisionerParts::of(&runner, &given, &catalog, &deployed);
         let inputs = TriggerInputs::of(&buckets.objects, &queues, &secrets, &config);
         let triggers = start_triggers(&lake, &jobs, inputs, targets).await?;
-        let sources = TriggerSources::of(triggers.as_ref(), &buckets.objects, &access);
+        let sources = TriggerDependencies::of(triggers.as_ref(), &buckets.objects, &access);
         let deployer = Deployer::new(lake.clone(), sources, secrets.clone(), &provisioned);
         deployer.load().await;
         let settings = load_settings(&config, &jobs).await;

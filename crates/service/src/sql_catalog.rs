@@ -8,7 +8,7 @@ use headwater_engine::{Batches, Session};
 use headwater_model::{
     Action, Branch, ErrorCode, Object, Principal, Problem, RefSpec, ResultExt, TableName,
 };
-use headwater_postgres_catalog::{Contents, Relation, mentioned};
+use headwater_postgres_catalog::{Relation, VisibleObjects, mentioned};
 use headwater_tables::{SqlView, Table};
 
 use crate::service::Components;
@@ -52,7 +52,11 @@ impl Components {
     }
 
     /// Returns the objects at a ref that a user may see.
-    async fn contents(&self, principal: &Principal, at: &CatalogRef) -> Result<Contents, Problem> {
+    async fn contents(
+        &self,
+        principal: &Principal,
+        at: &CatalogRef,
+    ) -> Result<VisibleObjects, Problem> {
         let view = self.lake.view(&at.reference).await.or_problem();
         let view = view.map_err(|problem| self.conceal(principal, problem))?;
         let mut entries = view.state().entries(None).await.or_problem()?;
@@ -79,7 +83,7 @@ impl Components {
             .try_collect()
             .await?;
         let namespaces = self.visible_namespaces(principal, &view).await?;
-        Ok(Contents {
+        Ok(VisibleObjects {
             database: at.database.clone(),
             databases: self.databases(principal, &at.database).await?,
             user: principal.author().to_owned(),

@@ -16,7 +16,7 @@ use arrow::buffer::{Buffer, MutableBuffer};
 use arrow::error::ArrowError;
 use uuid::Uuid;
 
-use crate::ipc::Source;
+use crate::ipc::ByteSource;
 use crate::quota::QuotaReservation;
 
 /// A read-only file that contains a complete table.
@@ -55,7 +55,7 @@ impl DiskFile {
     }
 }
 
-impl Source for DiskFile {
+impl ByteSource for DiskFile {
     fn len(&self) -> usize {
         usize::try_from(self.bytes).unwrap_or(usize::MAX)
     }

@@ -18,7 +18,7 @@ use crate::table_types::TableTypes;
 const TRAILER_BYTES: usize = 10;
 
 /// A source from which a file's bytes are read.
-pub(crate) trait Source {
+pub(crate) trait ByteSource {
     /// Returns the number of bytes of the file.
     fn len(&self) -> usize;
 
@@ -26,7 +26,7 @@ pub(crate) trait Source {
     fn read(&self, start: usize, bytes: usize) -> Result<Buffer, ArrowError>;
 }
 
-impl Source for Buffer {
+impl ByteSource for Buffer {
     fn len(&self) -> usize {
         Buffer::len(self)
     }
@@ -47,7 +47,7 @@ pub(crate) struct IpcFooter {
 
 impl IpcFooter {
     /// Reads the footer.
-    pub(crate) fn read(source: &impl Source) -> Result<IpcFooter, ArrowError> {
+    pub(crate) fn read(source: &impl ByteSource) -> Result<IpcFooter, ArrowError> {
         guarded(|| layout(source))
     }
 
@@ -70,7 +70,7 @@ impl IpcFooter {
     /// Returns the decoder of the record batches, with their shared dictionaries.
     pub(crate) fn decoder(
         &self,
-        source: &impl Source,
+        source: &impl ByteSource,
         budget: &mut DecodeBudget,
     ) -> Result<FileDecoder, ArrowError> {
         guarded(|| {
@@ -86,7 +86,7 @@ impl IpcFooter {
     /// Returns a record batch; `None` if its block contains another message.
     pub(crate) fn batch(
         &self,
-        (decoder, source): (&FileDecoder, &impl Source),
+        (decoder, source): (&FileDecoder, &impl ByteSource),
         index: usize,
         budget: &mut DecodeBudget,
     ) -> Result<Option<RecordBatch>, ArrowError> {
@@ -100,7 +100,7 @@ impl IpcFooter {
     /// Returns all record batches.
     pub(crate) fn all(
         &self,
-        source: &impl Source,
+        source: &impl ByteSource,
         mut budget: DecodeBudget,
     ) -> Result<Vec<RecordBatch>, ArrowError> {
         let decoder = self.decoder(source, &mut budget)?;
@@ -117,7 +117,7 @@ fn guarded<T>(read: impl FnOnce() -> Result<T, ArrowError>) -> Result<T, ArrowEr
         .unwrap_or_else(|_| Err(ArrowError::IpcError("the Arrow file is malformed".to_owned())))
 }
 
-fn layout(source: &impl Source) -> Result<IpcFooter, ArrowError> {
+fn layout(source: &impl ByteSource) -> Result<IpcFooter, ArrowError> {
     let malformed = |what: &str| ArrowError::IpcError(format!("the file has no {what}"));
     let trailer_start =
         source.len().checked_sub(TRAILER_BYTES).ok_or_else(|| malformed("trailer"))?;
@@ -147,7 +147,7 @@ fn layout(source: &impl Source) -> Result<IpcFooter, ArrowError> {
 
 /// Inspects the message of a block, and returns the bytes of its metadata and body.
 fn bytes_of(
-    (source, shape): (&impl Source, &TableTypes),
+    (source, shape): (&impl ByteSource, &TableTypes),
     block: &Block,
     budget: &mut DecodeBudget,
 ) -> Result<Buffer, ArrowError> {

@@ -24,17 +24,17 @@ use crate::json::{part_of, steps_of};
 /// Returns the functions.
 pub(crate) fn functions() -> Vec<Arc<ScalarUDF>> {
     let kinds = [
-        ("json_type", Kind::Type),
-        ("json_typeof", Kind::PostgresType),
-        ("json_keys", Kind::Keys),
-        ("json_array_length", Kind::ArrayLength),
-        ("json_valid", Kind::Valid),
-        (JSON_EXISTS, Kind::Exists),
-        ("json_contains", Kind::Contains),
-        ("parse_json", Kind::Parse),
-        ("to_json", Kind::Construct(Constructor::Value)),
-        ("json_object", Kind::Construct(Constructor::Object)),
-        ("json_array", Kind::Construct(Constructor::Array)),
+        ("json_type", JsonOperation::Type),
+        ("json_typeof", JsonOperation::PostgresType),
+        ("json_keys", JsonOperation::Keys),
+        ("json_array_length", JsonOperation::ArrayLength),
+        ("json_valid", JsonOperation::Valid),
+        (JSON_EXISTS, JsonOperation::Exists),
+        ("json_contains", JsonOperation::Contains),
+        ("parse_json", JsonOperation::Parse),
+        ("to_json", JsonOperation::Construct(Constructor::Value)),
+        ("json_object", JsonOperation::Construct(Constructor::Object)),
+        ("json_array", JsonOperation::Construct(Constructor::Array)),
     ];
     let function = |(name, kind)| {
         let signature = Signature::user_defined(Volatility::Immutable);
@@ -45,7 +45,7 @@ pub(crate) fn functions() -> Vec<Arc<ScalarUDF>> {
 
 /// The operation of a function: reading a property of JSON text, or building JSON text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Kind {
+enum JsonOperation {
     Type,
     PostgresType,
     Keys,
@@ -67,7 +67,7 @@ enum Constructor {
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct JsonFunction {
     name: &'static str,
-    kind: Kind,
+    kind: JsonOperation,
     signature: Signature,
 }
 
@@ -83,21 +83,23 @@ impl ScalarUDFImpl for JsonFunction {
     fn coerce_types(&self, arguments: &[DataType]) -> Result<Vec<DataType>> {
         let (name, count) = (self.name, arguments.len());
         let fits = match self.kind {
-            Kind::Construct(Constructor::Array) => true,
-            Kind::Construct(Constructor::Object) => count.is_multiple_of(2),
-            Kind::Construct(Constructor::Value)
-            | Kind::Valid
-            | Kind::Parse
-            | Kind::PostgresType => count == 1,
-            Kind::Exists | Kind::Contains => count == 2,
-            Kind::Type | Kind::Keys | Kind::ArrayLength => (1..=2).contains(&count),
+            JsonOperation::Construct(Constructor::Array) => true,
+            JsonOperation::Construct(Constructor::Object) => count.is_multiple_of(2),
+            JsonOperation::Construct(Constructor::Value)
+            | JsonOperation::Valid
+            | JsonOperation::Parse
+            | JsonOperation::PostgresType => count == 1,
+            JsonOperation::Exists | JsonOperation::Contains => count == 2,
+            JsonOperation::Type | JsonOperation::Keys | JsonOperation::ArrayLength => {
+                (1..=2).contains(&count)
+            }
         };
         if !fits {
             return plan_err!("`{name}` does not take {count} arguments");
         }
         let is_text = |place: usize| match self.kind {
-            Kind::Construct(Constructor::Object) => place.is_multiple_of(2),
-            Kind::Construct(_) => false,
+            JsonOperation::Construct(Constructor::Object) => place.is_multiple_of(2),
+            JsonOperation::Construct(_) => false,
             _ => true,
         };
         let coerced = arguments.iter().enumerate().map(|(place, given)| match given {
@@ -111,10 +113,15 @@ impl ScalarUDFImpl for JsonFunction {
 
     fn return_type(&self, _: &[DataType]) -> Result<DataType> {
         Ok(match self.kind {
-            Kind::Type | Kind::PostgresType | Kind::Parse | Kind::Construct(_) => DataType::Utf8,
-            Kind::Keys => DataType::new_list(DataType::Utf8, true),
-            Kind::ArrayLength => DataType::Int64,
-            Kind::Valid | Kind::Exists | Kind::Contains => DataType::Boolean,
+            JsonOperation::Type
+            | JsonOperation::PostgresType
+            | JsonOperation::Parse
+            | JsonOperation::Construct(_) => DataType::Utf8,
+            JsonOperation::Keys => DataType::new_list(DataType::Utf8, true),
+            JsonOperation::ArrayLength => DataType::Int64,
+            JsonOperation::Valid | JsonOperation::Exists | JsonOperation::Contains => {
+                DataType::Boolean
+            }
         })
     }
 
@@ -124,7 +131,7 @@ impl ScalarUDFImpl for JsonFunction {
         let values = arguments.args.into_iter().map(|value| value.into_array(rows));
         let values = values.collect::<Result<Vec<_>>>()?;
         let result = match self.kind {
-            Kind::Construct(constructor) => built(constructor, &values, rows)?,
+            JsonOperation::Construct(constructor) => built(constructor, &values, rows)?,
             kind => asked(kind, &values, rows)?,
         };
         Ok(if is_single {
@@ -136,7 +143,7 @@ impl ScalarUDFImpl for JsonFunction {
 }
 
 /// Returns a property of the JSON text of each row.
-fn asked(kind: Kind, arguments: &[ArrayRef], rows: usize) -> Result<ArrayRef> {
+fn asked(kind: JsonOperation, arguments: &[ArrayRef], rows: usize) -> Result<ArrayRef> {
     let text = arguments[0].as_string::<i32>();
     let other = arguments.get(1);
     let row_text = |row: usize| text.is_valid(row).then(|| text.value(row));
@@ -149,22 +156,22 @@ fn asked(kind: Kind, arguments: &[ArrayRef], rows: usize) -> Result<ArrayRef> {
         Ok(steps.and_then(|steps| part_of(&json, &steps).cloned()))
     };
     match kind {
-        Kind::Type | Kind::PostgresType | Kind::Parse => {
+        JsonOperation::Type | JsonOperation::PostgresType | JsonOperation::Parse => {
             let mut found = StringBuilder::with_capacity(rows, 0);
             for row in 0..rows {
-                if kind == Kind::Parse {
+                if kind == JsonOperation::Parse {
                     if row_text(row).is_some() && json(row).is_none() {
                         return exec_err!("the text is not valid JSON");
                     }
                     found.append_option(row_text(row));
                 } else {
-                    let name = |json: Value| type_of(&json, kind == Kind::PostgresType);
+                    let name = |json: Value| type_of(&json, kind == JsonOperation::PostgresType);
                     found.append_option(part(row)?.map(name));
                 }
             }
             Ok(Arc::new(found.finish()))
         }
-        Kind::Keys => {
+        JsonOperation::Keys => {
             let mut found = ListBuilder::new(StringBuilder::new());
             for row in 0..rows {
                 let json = part(row)?;
@@ -175,7 +182,7 @@ fn asked(kind: Kind, arguments: &[ArrayRef], rows: usize) -> Result<ArrayRef> {
             }
             Ok(Arc::new(found.finish()))
         }
-        Kind::ArrayLength => {
+        JsonOperation::ArrayLength => {
             let mut found = Int64Builder::with_capacity(rows);
             for row in 0..rows {
                 let length = |json: Value| json.as_array().map_or(0, Vec::len);
@@ -189,8 +196,8 @@ fn asked(kind: Kind, arguments: &[ArrayRef], rows: usize) -> Result<ArrayRef> {
             for row in 0..rows {
                 let is_known = text.is_valid(row) && other.is_none_or(|other| other.is_valid(row));
                 let answer = match kind {
-                    Kind::Valid => json(row).is_some(),
-                    Kind::Exists => part(row)?.is_some(),
+                    JsonOperation::Valid => json(row).is_some(),
+                    JsonOperation::Exists => part(row)?.is_some(),
                     _ => {
                         let other = other.map(|other| other.as_string::<i32>().value(row));
                         let other = other.and_then(|text| serde_json::from_str(text).ok());

@@ -22,17 +22,23 @@ use crate::error_text::sql_words;
 
 /// Returns the functions.
 pub(crate) fn functions() -> [Arc<ScalarUDF>; 3] {
-    [("typeof", Kind::Type), ("pg_typeof", Kind::PostgresType), ("len", Kind::Length)]
-        .map(|(name, kind)| Arc::new(ScalarUDF::from(TextCastFunction::new(name, kind))))
+    [
+        ("typeof", TextOperation::Type),
+        ("pg_typeof", TextOperation::PostgresType),
+        ("len", TextOperation::Length),
+    ]
+    .map(|(name, kind)| Arc::new(ScalarUDF::from(TextCastFunction::new(name, kind))))
 }
 
 /// The function that performs a cast to text.
-static TO_TEXT: LazyLock<Arc<ScalarUDF>> =
-    LazyLock::new(|| Arc::new(ScalarUDF::from(TextCastFunction::new("\0to_text", Kind::Text))));
+static TO_TEXT: LazyLock<Arc<ScalarUDF>> = LazyLock::new(|| {
+    Arc::new(ScalarUDF::from(TextCastFunction::new("\0to_text", TextOperation::Text)))
+});
 
 /// The length of a text or a list.
-static LENGTH: LazyLock<Arc<ScalarUDF>> =
-    LazyLock::new(|| Arc::new(ScalarUDF::from(TextCastFunction::new("len", Kind::Length))));
+static LENGTH: LazyLock<Arc<ScalarUDF>> = LazyLock::new(|| {
+    Arc::new(ScalarUDF::from(TextCastFunction::new("len", TextOperation::Length)))
+});
 
 /// Replaces casts of nested values to text, because Arrow does not support them or omits nulls.
 #[derive(Debug)]
@@ -81,7 +87,7 @@ fn is_nested(data_type: &DataType) -> bool {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Kind {
+enum TextOperation {
     Type,
     PostgresType,
     Length,
@@ -92,12 +98,12 @@ enum Kind {
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct TextCastFunction {
     name: &'static str,
-    kind: Kind,
+    kind: TextOperation,
     signature: Signature,
 }
 
 impl TextCastFunction {
-    fn new(name: &'static str, kind: Kind) -> Self {
+    fn new(name: &'static str, kind: TextOperation) -> Self {
         TextCastFunction { name, kind, signature: Signature::any(1, Volatility::Immutable) }
     }
 }
@@ -113,10 +119,10 @@ impl ScalarUDFImpl for TextCastFunction {
 
     fn return_type(&self, arguments: &[DataType]) -> Result<DataType> {
         match self.kind {
-            Kind::Length if arguments.iter().any(|it| !is_nested(it) && !is_text(it)) => {
+            TextOperation::Length if arguments.iter().any(|it| !is_nested(it) && !is_text(it)) => {
                 plan_err!("`{}` accepts text or a list, not {}", self.name, arguments[0])
             }
-            Kind::Length => Ok(DataType::Int64),
+            TextOperation::Length => Ok(DataType::Int64),
             _ => Ok(DataType::Utf8),
         }
     }
@@ -129,8 +135,8 @@ impl ScalarUDFImpl for TextCastFunction {
         let is_single = matches!(value, ColumnarValue::Scalar(_));
         let data_type = value.data_type();
         let name = match self.kind {
-            Kind::Type => Some(type_name(&data_type)),
-            Kind::PostgresType => Some(type_name(&data_type).to_lowercase()),
+            TextOperation::Type => Some(type_name(&data_type)),
+            TextOperation::PostgresType => Some(type_name(&data_type).to_lowercase()),
             _ => None,
         };
         if let Some(name) = name {
@@ -138,7 +144,7 @@ impl ScalarUDFImpl for TextCastFunction {
         }
         let values = value.into_array(if is_single { 1 } else { rows })?;
         let found: ArrayRef = match self.kind {
-            Kind::Length => lengths(&values)?,
+            TextOperation::Length => lengths(&values)?,
             _ => Arc::new(texts(&values)?),
         };
         Ok(if is_single {

@@ -5,7 +5,7 @@ const DIGITS_MAX: usize = 100;
 
 /// A place of a pattern.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Place {
+enum PatternElement {
     /// A digit. `is_zero` is true for `0`, with which leading and trailing zeros are shown.
     Digit { is_zero: bool },
     /// A separator between groups of digits; a blank if no digit precedes it.
@@ -42,7 +42,7 @@ enum Sign {
 /// A compiled pattern.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NumberFormat {
-    places: Vec<Place>,
+    places: Vec<PatternElement>,
     sign: Sign,
     /// True with `FM`: no blanks, and no trailing zeros.
     is_filled: bool,
@@ -69,7 +69,7 @@ impl NumberFormat {
                 length
             } else if first == '"' {
                 let end = rest[1..].find('"').ok_or("a double quote is missing")?;
-                format.places.extend(rest[1..=end].chars().map(Place::Text));
+                format.places.extend(rest[1..=end].chars().map(PatternElement::Text));
                 end + 2
             } else {
                 format.letter(first)?;
@@ -91,15 +91,15 @@ impl NumberFormat {
         };
         match &upper[..upper.len().min(2)] {
             "FM" => self.is_filled = true,
-            "MI" => placed(self, Place::Minus),
+            "MI" => placed(self, PatternElement::Minus),
             // With `PL`, the minus sign of a negative number is still written before the first
             // digit.
-            "PL" => self.places.push(Place::Plus),
-            "SG" => placed(self, Place::Sign),
+            "PL" => self.places.push(PatternElement::Plus),
+            "SG" => placed(self, PatternElement::Sign),
             "PR" => self.sign = Sign::Brackets,
             "TH" => {
                 let is_upper = rest.starts_with('T');
-                self.places.push(Place::Ordinal { is_upper });
+                self.places.push(PatternElement::Ordinal { is_upper });
             }
             "RN" => return Err("Roman numerals (`RN`) are not supported".to_owned()),
             _ if upper == "EEEE" => return Err("exponents (`EEEE`) are not supported".to_owned()),
@@ -111,20 +111,20 @@ impl NumberFormat {
     fn letter(&mut self, letter: char) -> Result<(), String> {
         match letter {
             '9' | '0' => {
-                self.places.push(Place::Digit { is_zero: letter == '0' });
-                let is_fraction = self.places.contains(&Place::Point);
+                self.places.push(PatternElement::Digit { is_zero: letter == '0' });
+                let is_fraction = self.places.contains(&PatternElement::Point);
                 *(if is_fraction { &mut self.fraction } else { &mut self.whole }) += 1;
             }
-            '.' | 'D' | 'd' if self.places.contains(&Place::Point) => {
+            '.' | 'D' | 'd' if self.places.contains(&PatternElement::Point) => {
                 return Err("it has two decimal points".to_owned());
             }
-            '.' | 'D' | 'd' => self.places.push(Place::Point),
-            ',' | 'G' | 'g' => self.places.push(Place::Group),
+            '.' | 'D' | 'd' => self.places.push(PatternElement::Point),
+            ',' | 'G' | 'g' => self.places.push(PatternElement::Group),
             'S' | 's' if self.whole + self.fraction == 0 => self.sign = Sign::Leading,
             'S' | 's' => self.sign = Sign::Trailing,
-            'L' | 'l' => self.places.push(Place::Text('$')),
+            'L' | 'l' => self.places.push(PatternElement::Text('$')),
             'V' | 'v' | 'E' | 'e' => return Err(format!("`{letter}` is not supported")),
-            other => self.places.push(Place::Text(other)),
+            other => self.places.push(PatternElement::Text(other)),
         }
         Ok(())
     }
@@ -156,10 +156,10 @@ impl NumberFormat {
     fn overflowed(&self) -> String {
         let mut text = String::from(if self.is_filled { "" } else { " " });
         text.extend(self.places.iter().filter_map(|place| match place {
-            Place::Digit { .. } => Some('#'),
-            Place::Group => Some(','),
-            Place::Point => Some('.'),
-            Place::Text(text) => Some(*text),
+            PatternElement::Digit { .. } => Some('#'),
+            PatternElement::Group => Some(','),
+            PatternElement::Point => Some('.'),
+            PatternElement::Text(text) => Some(*text),
             _ => None,
         }));
         text
@@ -167,7 +167,7 @@ impl NumberFormat {
 
     fn assemble(&self, whole: &str, fraction: &str, is_negative: bool) -> String {
         let shown_fraction = self.shown_fraction(fraction);
-        let has_point = self.places.contains(&Place::Point);
+        let has_point = self.places.contains(&PatternElement::Point);
         // Zero is shown as a digit only if there is no fraction.
         let is_bare = self.is_filled && shown_fraction == 0;
         let whole = if whole.is_empty() && (!has_point || is_bare) { "0" } else { whole };
@@ -178,13 +178,13 @@ impl NumberFormat {
         let mut is_fraction = false;
         for one in &self.places {
             match one {
-                Place::Digit { .. } if is_fraction => {
+                PatternElement::Digit { .. } if is_fraction => {
                     if after < shown_fraction {
                         text.push_str(&fraction[after..=after]);
                     }
                     after += 1;
                 }
-                Place::Digit { is_zero } => {
+                PatternElement::Digit { is_zero } => {
                     let from_right = self.whole - place;
                     place += 1;
                     let digit = whole.len().checked_sub(from_right).map(|at| &whole[at..=at]);
@@ -198,23 +198,25 @@ impl NumberFormat {
                         None => self.blank(&mut text),
                     }
                 }
-                Place::Group if start.is_some() => text.push(','),
-                Place::Point => {
+                PatternElement::Group if start.is_some() => text.push(','),
+                PatternElement::Point => {
                     start.get_or_insert(text.len());
                     is_fraction = true;
                     if !self.is_filled || self.fraction > 0 {
                         text.push('.');
                     }
                 }
-                Place::Minus if is_negative => text.push('-'),
-                Place::Plus if !is_negative => text.push('+'),
-                Place::Group | Place::Minus | Place::Plus => self.blank(&mut text),
-                Place::Sign => text.push(if is_negative { '-' } else { '+' }),
-                Place::Ordinal { is_upper } if !is_negative => {
+                PatternElement::Minus if is_negative => text.push('-'),
+                PatternElement::Plus if !is_negative => text.push('+'),
+                PatternElement::Group | PatternElement::Minus | PatternElement::Plus => {
+                    self.blank(&mut text)
+                }
+                PatternElement::Sign => text.push(if is_negative { '-' } else { '+' }),
+                PatternElement::Ordinal { is_upper } if !is_negative => {
                     text.push_str(&ordinal(whole, *is_upper));
                 }
-                Place::Ordinal { .. } => {}
-                Place::Text(written) => text.push(*written),
+                PatternElement::Ordinal { .. } => {}
+                PatternElement::Text(written) => text.push(*written),
             }
         }
         self.signed(text, start.unwrap_or(0), is_negative)
@@ -228,9 +230,9 @@ impl NumberFormat {
         let digits: Vec<bool> = self
             .places
             .iter()
-            .skip_while(|place| **place != Place::Point)
+            .skip_while(|place| **place != PatternElement::Point)
             .filter_map(|place| match place {
-                Place::Digit { is_zero } => Some(*is_zero),
+                PatternElement::Digit { is_zero } => Some(*is_zero),
                 _ => None,
             })
             .collect();

@@ -4,7 +4,7 @@
 //! `p.at` with the same `p.k` as an additional column. `t` is joined with these rows. A row of `p`
 //! is the nearest one if its own value satisfies the inequality and the next value does not.
 
-use headwater_sql::change::{Parts, query_of};
+use headwater_sql::change::{QueryClauses, query_of};
 use headwater_sql::expression::call;
 use headwater_sql::names::same_but_case;
 use headwater_sql::syntax_nodes::{alias, all, binary, derived, item, name, only, star};
@@ -123,11 +123,11 @@ impl Resolver<'_> {
         let keys = conditions.equal.iter().map(|[_, right]| right.clone()).collect();
         let is_backward = matches!(op, BinaryOperator::Gt | BinaryOperator::GtEq);
         let lead = lead(right.clone(), keys, is_backward);
-        let placeholder = derived(query_of(Parts::default()), None);
-        let rows = query_of(Parts {
+        let placeholder = derived(query_of(QueryClauses::default()), None);
+        let rows = query_of(QueryClauses {
             projection: vec![star(<_>::default()), item(lead, &next)],
             from: vec![only(std::mem::replace(factor, placeholder))],
-            ..Parts::default()
+            ..QueryClauses::default()
         });
         *factor = derived(rows, Some(alias(name(&label), Vec::new())));
         let next = Expr::CompoundIdentifier(vec![name(&label), name(&next)]);

@@ -11,7 +11,7 @@ use sqlparser::tokenizer::Span;
 use crate::{Resolver, using};
 
 use crate::scope::{Columns, Relation, UNNAMED};
-use headwater_sql::names::{Match, find, same_but_case};
+use headwater_sql::names::{NameMatch, find, same_but_case};
 use headwater_sql::table_name::{ParsedTableName, position};
 use headwater_sql::unsupported_clauses::{constraint, spell};
 use headwater_sql::{Error, Result};
@@ -83,9 +83,9 @@ impl Resolver<'_> {
         for side in [left, right] {
             let names = names(side);
             match find(&ident.value, names.iter().map(String::as_str)) {
-                Match::One(spelling) => spellings.push(spelling.to_owned()),
-                Match::None if open => return Ok(()),
-                Match::None | Match::Many(_) => {
+                NameMatch::One(spelling) => spellings.push(spelling.to_owned()),
+                NameMatch::None if open => return Ok(()),
+                NameMatch::None | NameMatch::Many(_) => {
                     return Err(Error::ColumnNotFound {
                         column: ident.value.clone(),
                         near: nearest(&ident.value, names.iter().map(String::as_str)),

@@ -19,6 +19,6 @@ mod wildcards;
 mod windows;
 
 pub use self::output::OutputNames;
-pub use self::resolver::{Functions, ResolvedTable, resolve};
+pub use self::resolver::{FunctionProperties, ResolvedTable, resolve};
 use self::resolver::{Resolver, function_name};
 pub use self::select_aliases::SelectAlias;

@@ -7,7 +7,7 @@
 
 use std::ops::ControlFlow;
 
-use headwater_sql::change::{Parts, query_of};
+use headwater_sql::change::{QueryClauses, query_of};
 use headwater_sql::expression::call;
 use headwater_sql::names::same_but_case;
 use headwater_sql::syntax_nodes::{binary, derived, item, name, only, text as string};
@@ -26,7 +26,7 @@ use crate::scope::Scope;
 impl Resolver<'_> {
     /// Rewrites a PIVOT or UNPIVOT as a subquery.
     pub(crate) fn rotate(&mut self, factor: &mut TableFactor) -> Result<()> {
-        let empty = derived(query_of(Parts::default()), None);
+        let empty = derived(query_of(QueryClauses::default()), None);
         match factor {
             TableFactor::Pivot {
                 table,
@@ -181,7 +181,11 @@ impl Pivot {
                 projection.push(self.cell(value, aggregate)?);
             }
         }
-        let mut query = query_of(Parts { projection, from: vec![only(table)], ..Parts::default() });
+        let mut query = query_of(QueryClauses {
+            projection,
+            from: vec![only(table)],
+            ..QueryClauses::default()
+        });
         if let SetExpr::Select(select) = &mut *query.body {
             select.group_by = GroupByExpr::All(Vec::new());
         }
@@ -279,16 +283,20 @@ impl Unpivot {
             let list = Expr::Array(Array { elem, named: false });
             projection.push(item(call("unnest", vec![list]), &alias.value));
         }
-        let rows = query_of(Parts { projection, from: vec![only(table)], ..Parts::default() });
+        let rows = query_of(QueryClauses {
+            projection,
+            from: vec![only(table)],
+            ..QueryClauses::default()
+        });
         if self.keeps_nulls {
             return derived(rows, alias);
         }
         let value = Expr::Identifier(name(&self.value.value));
-        let query = query_of(Parts {
+        let query = query_of(QueryClauses {
             projection: vec![headwater_sql::syntax_nodes::star(<_>::default())],
             from: vec![only(derived(rows, None))],
             selection: Some(Expr::IsNotNull(Box::new(value))),
-            ..Parts::default()
+            ..QueryClauses::default()
         });
         derived(query, alias)
     }

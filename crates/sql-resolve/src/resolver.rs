@@ -56,7 +56,7 @@ pub struct ResolvedTable {
 }
 
 /// Properties of functions that name resolution needs.
-pub struct Functions<'a> {
+pub struct FunctionProperties<'a> {
     /// Returns true if a function is scalar, and not an aggregate or window function.
     pub is_scalar: Box<dyn Fn(&str) -> bool + 'a>,
     /// Returns true if a scalar function may return different values for the same arguments.
@@ -70,7 +70,7 @@ pub struct Functions<'a> {
 pub fn resolve(
     query: &mut Query,
     tables: &HashMap<ParsedTableName, ResolvedTable>,
-    functions: &Functions<'_>,
+    functions: &FunctionProperties<'_>,
 ) -> Result<OutputNames> {
     let names = OutputNames::as_written(&query.body);
     let (ctes, scopes) = (Vec::new(), Scopes::default());
@@ -80,7 +80,7 @@ pub fn resolve(
 
 pub(crate) struct Resolver<'t> {
     pub(crate) tables: &'t HashMap<ParsedTableName, ResolvedTable>,
-    pub(crate) functions: &'t Functions<'t>,
+    pub(crate) functions: &'t FunctionProperties<'t>,
     pub(crate) ctes: Vec<(String, Columns)>,
     pub(crate) scopes: Scopes,
     /// Number of aliases that were replaced by their expressions.

@@ -4,7 +4,7 @@
 use std::ops::Range;
 
 use headwater_model::nearest;
-use headwater_sql::names::{Match, find, same_but_case};
+use headwater_sql::names::{NameMatch, find, same_but_case};
 use headwater_sql::{Error, Position, Result};
 use sqlparser::ast::{Expr, Ident, WindowSpec};
 
@@ -138,15 +138,15 @@ impl Scope {
 
     /// Resolves an unqualified name in this scope. Exact matches have precedence. Among
     /// case-insensitive matches, parameters precede aliases, and aliases precede columns.
-    pub fn bare(&self, written: &str) -> Match<'_> {
+    pub fn bare(&self, written: &str) -> NameMatch<'_> {
         let columns = || self.relations.iter().flat_map(|r| r.columns.all());
         let mut all = self.parameters.iter().chain(&self.aliases).chain(columns());
         if let Some(exact) = all.find(|name| *name == written) {
-            return Match::One(exact);
+            return NameMatch::One(exact);
         }
         for names in [&self.parameters, &self.aliases] {
             match find(written, names.iter().map(String::as_str)) {
-                Match::None => {}
+                NameMatch::None => {}
                 found => return found,
             }
         }
@@ -229,14 +229,14 @@ impl Scopes {
     pub fn column(&self, written: &str, at: Option<Position>) -> Result<Option<String>> {
         for scope in self.outward() {
             match scope.bare(written) {
-                Match::One(spelling) => return Ok(Some(spelling.to_owned())),
-                Match::Many(candidates) => {
+                NameMatch::One(spelling) => return Ok(Some(spelling.to_owned())),
+                NameMatch::Many(candidates) => {
                     let candidates = candidates.into_iter().map(str::to_owned).collect();
                     let name = written.to_owned();
                     return Err(Error::Ambiguous { name, candidates, position: at });
                 }
-                Match::None if scope.is_open() => return Ok(None),
-                Match::None => {}
+                NameMatch::None if scope.is_open() => return Ok(None),
+                NameMatch::None => {}
             }
         }
         Err(self.missing(written, at))
@@ -253,13 +253,13 @@ impl Scopes {
         let mut open = false;
         for scope in self.outward() {
             match scope.bare(parts[0]) {
-                Match::One(spelling) => return Ok(QualifiedName::Field(spelling.to_owned())),
-                Match::Many(candidates) => {
+                NameMatch::One(spelling) => return Ok(QualifiedName::Field(spelling.to_owned())),
+                NameMatch::Many(candidates) => {
                     let candidates = candidates.into_iter().map(str::to_owned).collect();
                     let name = parts[0].to_owned();
                     return Err(Error::Ambiguous { name, candidates, position: at });
                 }
-                Match::None => open |= scope.is_open(),
+                NameMatch::None => open |= scope.is_open(),
             }
         }
         if open { Ok(QualifiedName::Unknown) } else { Err(self.missing_relation(parts, at)) }
@@ -273,9 +273,9 @@ impl Scopes {
                 return None;
             }
             match scope.bare(spelling) {
-                Match::None => {}
-                Match::Many(_) => return None,
-                Match::One(_) => {
+                NameMatch::None => {}
+                NameMatch::Many(_) => return None,
+                NameMatch::One(_) => {
                     let merged = scope.merged.iter().any(|merged| merged.name == spelling);
                     let value = || scope.value(spelling, 0..scope.relations.len());
                     return merged.then(value).flatten().map(|merged| merged.expr);
@@ -300,8 +300,8 @@ impl Scopes {
         let windows = self.0.last().map(|scope| scope.windows.as_slice()).unwrap_or_default();
         let names = windows.iter().map(|(name, _)| name.as_str());
         let found = match find(written, names.clone()) {
-            Match::One(spelling) => windows.iter().find(|(name, _)| name == spelling),
-            Match::None | Match::Many(_) => None,
+            NameMatch::One(spelling) => windows.iter().find(|(name, _)| name == spelling),
+            NameMatch::None | NameMatch::Many(_) => None,
         };
         found.map(|(_, spec)| spec.clone()).ok_or_else(|| Error::Invalid {
             message: format!("there is no window `{written}` in this SELECT"),
@@ -364,14 +364,14 @@ pub fn column<'a>(
     at: Option<Position>,
 ) -> Result<&'a str> {
     match find(written, names.clone()) {
-        Match::One(spelling) => Ok(spelling),
-        Match::None => Err(Error::ColumnNotFound {
+        NameMatch::One(spelling) => Ok(spelling),
+        NameMatch::None => Err(Error::ColumnNotFound {
             column: written.to_owned(),
             relations: relations.iter().map(|relation| (*relation).to_owned()).collect(),
             near: nearest(written, names),
             position: at,
         }),
-        Match::Many(candidates) => Err(Error::Ambiguous {
+        NameMatch::Many(candidates) => Err(Error::Ambiguous {
             name: written.to_owned(),
             candidates: candidates.into_iter().map(str::to_owned).collect(),
             position: at,

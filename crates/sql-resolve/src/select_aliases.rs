@@ -6,7 +6,7 @@
 
 use std::ops::ControlFlow;
 
-use headwater_sql::names::{Match, same_but_case};
+use headwater_sql::names::{NameMatch, same_but_case};
 use headwater_sql::table_name::span_start;
 use headwater_sql::{Error, Result};
 use sqlparser::ast::{Expr, Ident, SelectItem, visit_expressions};
@@ -64,7 +64,7 @@ impl Resolver<'_> {
         if scope.select_aliases.is_empty() || scope.is_open() {
             return Ok(None);
         }
-        if !matches!(scope.bare(name), Match::None) {
+        if !matches!(scope.bare(name), NameMatch::None) {
             return Ok(None);
         }
         let fits = |alias: &SelectAlias| same_but_case(&alias.name, name);

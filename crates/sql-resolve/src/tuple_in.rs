@@ -1,7 +1,7 @@
 //! Rewrites `(a, b) IN (SELECT …)` in a condition, because the planner does not support it. The
 //! result is EXISTS with a comparison of all values, or NOT EXISTS under NOT.
 
-use headwater_sql::change::{Parts, query_of};
+use headwater_sql::change::{QueryClauses, query_of};
 use sqlparser::ast::{
     BinaryOperator, Expr, Ident, Query, SelectItem, TableAlias, TableAliasColumnDef, TableFactor,
     TableWithJoins, UnaryOperator, Value,
@@ -69,5 +69,10 @@ fn rows(subquery: &Query, columns: Vec<Ident>, holds: Expr) -> Box<Query> {
     let from = vec![TableWithJoins { relation, joins: Vec::new() }];
     let one = Expr::value(Value::Number("1".to_owned(), false));
     let projection = vec![SelectItem::UnnamedExpr(one)];
-    Box::new(query_of(Parts { projection, from, selection: Some(holds), ..Parts::default() }))
+    Box::new(query_of(QueryClauses {
+        projection,
+        from,
+        selection: Some(holds),
+        ..QueryClauses::default()
+    }))
 }

@@ -14,7 +14,7 @@ use sqlparser::keywords::Keyword;
 use sqlparser::parser::{Parser, ParserError};
 use sqlparser::tokenizer::Token;
 
-use crate::change::{Parts, query_of};
+use crate::change::{QueryClauses, query_of};
 use crate::{integer, operators, partition};
 
 /// Headwater's dialect.
@@ -327,7 +327,7 @@ fn summarize(parser: &mut Parser) -> Result<Statement, ParserError> {
         let relation = parser.parse_table_factor()?;
         let projection = vec![SelectItem::Wildcard(WildcardAdditionalOptions::default())];
         let from = vec![TableWithJoins { relation, joins: Vec::new() }];
-        Box::new(query_of(Parts { projection, from, ..Parts::default() }))
+        Box::new(query_of(QueryClauses { projection, from, ..QueryClauses::default() }))
     };
     Ok(estimate(DescribeAlias::Describe, Statement::Query(query)))
 }

@@ -45,7 +45,7 @@ pub struct FileCall {
 /// Replaces the calls in a statement by relations, and returns the calls. A view keeps its calls,
 /// because it stores a text.
 pub(crate) fn take(statement: &mut Statement) -> Result<Vec<FileCall>> {
-    let mut taken = Calls::default();
+    let mut taken = FileCallCollector::default();
     if !matches!(statement, Statement::CreateView(_))
         && let ControlFlow::Break(error) = statement.visit(&mut taken)
     {
@@ -55,11 +55,11 @@ pub(crate) fn take(statement: &mut Statement) -> Result<Vec<FileCall>> {
 }
 
 #[derive(Default)]
-struct Calls {
+struct FileCallCollector {
     calls: Vec<FileCall>,
 }
 
-impl VisitorMut for Calls {
+impl VisitorMut for FileCallCollector {
     type Break = Box<Error>;
 
     fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<Box<Error>> {
@@ -90,7 +90,7 @@ impl VisitorMut for Calls {
     }
 }
 
-impl Calls {
+impl FileCallCollector {
     fn call(
         &self,
         name: &ObjectName,

@@ -13,7 +13,7 @@ use sqlparser::ast::{
     WildcardAdditionalOptions, WindowSpec, WindowType,
 };
 
-use crate::change::{Parts, query_of};
+use crate::change::{QueryClauses, query_of};
 use crate::error::{Error, Result};
 use crate::expression::call;
 use crate::syntax_nodes::{alias, binary, derived, item, name, number, only, star};
@@ -56,13 +56,13 @@ fn ranked(query: &mut Query) -> Result<()> {
     };
     let quantity = quantity.unwrap_or_else(|| number(1));
     let with = query.with.take();
-    let body = std::mem::replace(query, query_of(Parts::default()));
+    let body = std::mem::replace(query, query_of(QueryClauses::default()));
     let rank = over(if with_ties { "rank" } else { "row_number" }, Vec::new(), keys);
     let count = over("count", vec![number(1)], Vec::new());
-    let inner = query_of(Parts {
+    let inner = query_of(QueryClauses {
         projection: vec![star(<_>::default()), item(rank, RANK), item(count, COUNT)],
         from: vec![only(derived(body, None))],
-        ..Parts::default()
+        ..QueryClauses::default()
     });
     let column = |text: &str| Expr::Identifier(name(text));
     let limit = if percent {
@@ -88,13 +88,13 @@ fn ranked(query: &mut Query) -> Result<()> {
         options: OrderByOptions { asc: None, nulls_first: None },
         with_fill: None,
     };
-    *query = query_of(Parts {
+    *query = query_of(QueryClauses {
         with,
         projection: vec![star(options)],
         from: vec![only(derived(inner, None))],
         selection: Some(binary(column(RANK), BinaryOperator::LtEq, limit)),
         order_by: vec![by_rank],
-        ..Parts::default()
+        ..QueryClauses::default()
     });
     Ok(())
 }
@@ -347,7 +347,7 @@ fn sampled(factor: &mut TableFactor, sample: TableSample) -> Result<()> {
     if is_rows && method.is_some() {
         return Err(Error::unsupported("TABLESAMPLE by a method with a number of rows"));
     }
-    let placeholder = derived(query_of(Parts::default()), None);
+    let placeholder = derived(query_of(QueryClauses::default()), None);
     let from = vec![only(std::mem::replace(factor, placeholder))];
     let projection = vec![star(<_>::default())];
     let parts = if is_rows {
@@ -356,7 +356,7 @@ fn sampled(factor: &mut TableFactor, sample: TableSample) -> Result<()> {
             options: OrderByOptions { asc: None, nulls_first: None },
             with_fill: None,
         };
-        Parts {
+        QueryClauses {
             projection,
             from,
             order_by: vec![key],
@@ -366,7 +366,7 @@ fn sampled(factor: &mut TableFactor, sample: TableSample) -> Result<()> {
     } else {
         let share = binary(random, BinaryOperator::Multiply, number("100.0"));
         let condition = binary(share, BinaryOperator::Lt, quantity.value);
-        Parts { projection, from, selection: Some(condition), ..<_>::default() }
+        QueryClauses { projection, from, selection: Some(condition), ..<_>::default() }
     };
     *factor = derived(query_of(parts), own_alias);
     Ok(())

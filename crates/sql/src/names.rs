@@ -2,7 +2,7 @@
 
 /// The result of matching a name against candidates.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Match<'a> {
+pub enum NameMatch<'a> {
     /// One match: the exact name, or else the only name that differs just in case.
     One(&'a str),
     /// No match.
@@ -18,9 +18,9 @@ pub fn same_but_case(one: &str, other: &str) -> bool {
 }
 
 /// Returns the spelling that a name refers to.
-pub fn find<'a>(written: &str, names: impl Iterator<Item = &'a str> + Clone) -> Match<'a> {
+pub fn find<'a>(written: &str, names: impl Iterator<Item = &'a str> + Clone) -> NameMatch<'a> {
     if let Some(exact) = names.clone().find(|name| *name == written) {
-        return Match::One(exact);
+        return NameMatch::One(exact);
     }
     let mut fitting: Vec<&str> = Vec::new();
     for name in names.filter(|name| same_but_case(written, name)) {
@@ -29,9 +29,9 @@ pub fn find<'a>(written: &str, names: impl Iterator<Item = &'a str> + Clone) -> 
         }
     }
     match fitting.as_slice() {
-        [] => Match::None,
-        [one] => Match::One(one),
-        _ => Match::Many(fitting),
+        [] => NameMatch::None,
+        [one] => NameMatch::One(one),
+        _ => NameMatch::Many(fitting),
     }
 }
 
@@ -42,10 +42,10 @@ mod tests {
     #[test]
     fn a_name_matches_as_written_before_it_matches_without_case() {
         let names = ["PULocationID", "id", "ID"];
-        assert_eq!(find("pulocationid", names.into_iter()), Match::One("PULocationID"));
-        assert_eq!(find("ID", names.into_iter()), Match::One("ID"));
-        assert_eq!(find("Id", names.into_iter()), Match::Many(vec!["id", "ID"]));
-        assert_eq!(find("nothing", names.into_iter()), Match::None);
-        assert_eq!(find("straße", ["STRASSE", "Straße"].into_iter()), Match::One("Straße"));
+        assert_eq!(find("pulocationid", names.into_iter()), NameMatch::One("PULocationID"));
+        assert_eq!(find("ID", names.into_iter()), NameMatch::One("ID"));
+        assert_eq!(find("Id", names.into_iter()), NameMatch::Many(vec!["id", "ID"]));
+        assert_eq!(find("nothing", names.into_iter()), NameMatch::None);
+        assert_eq!(find("straße", ["STRASSE", "Straße"].into_iter()), NameMatch::One("Straße"));
     }
 }

@@ -93,17 +93,17 @@ pub(crate) fn parse(parser: &mut Parser, sql: &str) -> Result<RestrictionStateme
             if_exists,
         });
     }
-    create(parser, sql, Kind { is_mask, or_replace })
+    create(parser, sql, RestrictionKind { is_mask, or_replace })
 }
 
 /// The kind of restriction that a CREATE statement creates.
-struct Kind {
+struct RestrictionKind {
     is_mask: bool,
     or_replace: bool,
 }
 
-fn create(parser: &mut Parser, sql: &str, kind: Kind) -> Result<RestrictionStatement> {
-    let Kind { is_mask, or_replace } = kind;
+fn create(parser: &mut Parser, sql: &str, kind: RestrictionKind) -> Result<RestrictionStatement> {
+    let RestrictionKind { is_mask, or_replace } = kind;
     let new = name(parser, "a name")?;
     expect_word(parser, "ON")?;
     let _ = takes(parser, "TABLE");

@@ -13,7 +13,7 @@ use sqlparser::ast::{
     TableObject, Values, VisitMut, VisitorMut, WindowSpec, WindowType,
 };
 
-use crate::change::{Parts, is_default, query_of};
+use crate::change::{QueryClauses, is_default, query_of};
 use crate::error::{Error, Result};
 use crate::expression::{UNIQUE_KEY, call};
 use crate::names::same_but_case;
@@ -156,10 +156,10 @@ fn new_rows(rows: sqlparser::ast::Query, columns: &[Ident], keys: &[Ident]) -> T
         else_result: Some(Box::new(number(1))),
     };
     let source = derived(rows, Some(alias(name(NEW_ROWS), columns.to_vec())));
-    let mut query = query_of(Parts {
+    let mut query = query_of(QueryClauses {
         projection: vec![star(<_>::default())],
         from: vec![only(source)],
-        ..Parts::default()
+        ..QueryClauses::default()
     });
     if let SetExpr::Select(select) = &mut *query.body {
         select.qualify = Some(call(UNIQUE_KEY, vec![count]));

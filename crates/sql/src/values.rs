@@ -2,7 +2,7 @@
 
 use sqlparser::ast::{Expr, Ident, Query, SelectItem, SetExpr, SetOperator, SetQuantifier, Values};
 
-use crate::change::{Parts, query_of};
+use crate::change::{QueryClauses, query_of};
 use crate::error::{Error, Result};
 use crate::expression::{Node, children};
 
@@ -73,7 +73,7 @@ fn select(row: Vec<Expr>) -> SetExpr {
         alias: Ident::with_quote('"', format!("column{}", index + 1)),
     };
     let projection = row.into_iter().enumerate().map(named).collect();
-    *query_of(Parts { projection, ..Parts::default() }).body
+    *query_of(QueryClauses { projection, ..QueryClauses::default() }).body
 }
 
 fn holds_subquery(expr: &mut Expr) -> bool {

@@ -59,13 +59,13 @@ struct Column {
     size: u64,
     values: u64,
     nulls: Option<u64>,
-    lower: Range,
-    upper: Range,
+    lower: ColumnBound,
+    upper: ColumnBound,
 }
 
 /// A bound of a column over several row groups.
 #[derive(Debug, Default, Clone, PartialEq)]
-enum Range {
+enum ColumnBound {
     /// None of the row groups so far has a value.
     #[default]
     Empty,
@@ -95,10 +95,10 @@ pub fn describe_columns(
         }
         values.insert(id, column.values);
         nulls.extend(column.nulls.map(|count| (id, count)));
-        if let Range::Known(bound) = column.lower {
+        if let ColumnBound::Known(bound) = column.lower {
             lower.insert(id, shorten_lower(bound));
         }
-        if let Range::Known(bound) = column.upper {
+        if let ColumnBound::Known(bound) = column.upper {
             upper.extend(shorten_upper(bound).map(|bound| (id, bound)));
         }
     }
@@ -162,17 +162,17 @@ impl Column {
     }
 }
 
-impl Range {
+impl ColumnBound {
     fn include(
         &mut self,
         bound: Option<Datum>,
         wider: impl Fn(&PrimitiveLiteral, &PrimitiveLiteral) -> bool,
     ) {
         *self = match (std::mem::take(self), bound) {
-            (Range::Unknown, _) | (_, None) => Range::Unknown,
-            (Range::Empty, Some(bound)) => Range::Known(bound),
-            (Range::Known(old), Some(new)) => {
-                Range::Known(if wider(new.literal(), old.literal()) { new } else { old })
+            (ColumnBound::Unknown, _) | (_, None) => ColumnBound::Unknown,
+            (ColumnBound::Empty, Some(bound)) => ColumnBound::Known(bound),
+            (ColumnBound::Known(old), Some(new)) => {
+                ColumnBound::Known(if wider(new.literal(), old.literal()) { new } else { old })
             }
         };
     }

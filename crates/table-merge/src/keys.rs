@@ -18,7 +18,7 @@ use headwater_tables::{Error, KEYS_PROPERTY, Result, Tables, read_with_schema};
 use crate::conflict::{Cause, Conflict};
 use crate::files::{File, Files};
 use crate::history::History;
-use crate::merge::{Merged, TableMerge};
+use crate::merge::{TableMerge, TableMergeResult};
 use crate::rows::{ROWS_SHOWN, RowBudget, RowKey, converter, keys};
 
 /// For each key, the changed rows by their values, each with the number of added minus removed
@@ -54,11 +54,11 @@ pub(crate) async fn checked(
     files: &Files<'_>,
     changes_keys: bool,
     budget: &mut RowBudget,
-) -> Result<Merged> {
+) -> Result<TableMergeResult> {
     if changes_keys && let Some(conflict) = check(tables, &merge, files, budget).await? {
-        return Ok(Merged::Conflicts(vec![conflict]));
+        return Ok(TableMergeResult::Conflicts(vec![conflict]));
     }
-    Ok(Merged::Both(merge))
+    Ok(TableMergeResult::Both(merge))
 }
 
 /// Returns a conflict if both sides changed rows with the same key. Returns `None` if the table has

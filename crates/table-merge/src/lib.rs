@@ -26,5 +26,5 @@ pub use changed_rows::ChangedRow;
 pub use commit::CommittedMerge;
 pub use conflict::{Cause, Conflict, Side};
 pub use history::only_compacted;
-pub use merge::{Merged, MergedRows, TableMerge, merge};
+pub use merge::{MergedRows, TableMerge, TableMergeResult, merge};
 pub use rows::RowBudget;

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use futures::FutureExt;
 use headwater_tables::{
-    ChangeScope, DataFile, Error, Kind, LAST_UPDATED, Lineage, ROW_ID, Result, ScanPlan, Table,
-    Tables, edited_metadata, has_row_ids,
+    ChangeScope, CommitKind, DataFile, Error, LAST_UPDATED, Lineage, ROW_ID, Result, ScanPlan,
+    Table, Tables, edited_metadata, has_row_ids,
 };
 use iceberg::spec::{Datum, FormatVersion, PrimitiveLiteral, StructType, TableMetadata};
 
@@ -22,7 +22,7 @@ use crate::summary::ReplayedChanges;
 
 /// The result of merging two states of a table.
 #[derive(Debug)]
-pub enum Merged {
+pub enum TableMergeResult {
     /// Our side already has the merged state, so there is nothing to commit.
     Ours,
     /// The merge, which is committed with [`TableMerge::commit`].
@@ -44,7 +44,7 @@ pub struct TableMerge {
     pub(crate) files_to_remove: Vec<Arc<DataFile>>,
     pub(crate) rewrites: Vec<Rewrite>,
     pub(crate) reach: ChangeScope,
-    pub(crate) kind: Kind,
+    pub(crate) kind: CommitKind,
     pub(crate) rows: MergedRows,
     /// True if the other side has snapshots that are not ancestors of our side. The merge is then
     /// recorded even if it changes no row, so that later merges have it as their base.
@@ -116,7 +116,7 @@ impl TableMerge {
 
     /// Returns true if rows are only added.
     pub fn only_adds(&self) -> bool {
-        self.kind == Kind::Append
+        self.kind == CommitKind::Append
     }
 
     /// Returns true if our side may already have some of the added rows. This is the case if older
@@ -148,12 +148,12 @@ pub async fn merge(
     ours: &Table,
     theirs: &Table,
     budget: &mut RowBudget,
-) -> Result<Merged> {
+) -> Result<TableMergeResult> {
     let states = MergeInputs { base, ours, theirs };
     let three =
         MergeStates { base: base.metadata(), ours: ours.metadata(), theirs: theirs.metadata() };
     if three.ours.uuid() != three.theirs.uuid() || three.base.uuid() != three.ours.uuid() {
-        return Ok(Merged::Conflicts(vec![Conflict::new(Cause::Recreated)]));
+        return Ok(TableMergeResult::Conflicts(vec![Conflict::new(Cause::Recreated)]));
     }
     let mut past = MergeAncestry::read(tables, base, [ours, theirs]).boxed().await;
     let known = past.read_merged(tables).boxed().await;
@@ -164,7 +164,7 @@ pub async fn merge(
     let common = past.common(tables, base_plan.files()).boxed().await?;
     let histories = past.histories(&common.same);
     if let Some(conflict) = recreated(three, &histories) {
-        return Ok(Merged::Conflicts(vec![conflict]));
+        return Ok(TableMergeResult::Conflicts(vec![conflict]));
     }
     let mut conflicts = Vec::new();
     let shape = MergedMetadata::merge(three, &mut conflicts)?;
@@ -176,7 +176,7 @@ pub async fn merge(
     let live = LiveRows::of(tables, [base_files, our_files, their_files]).boxed().await?;
     let unclear = &common.unclear;
     let files = Files { base: base_files, ours: our_files, theirs: their_files, live, unclear };
-    let compacts = histories[1].only_appends_or_compacts;
+    let source_only_appends_or_compacts = histories[1].only_appends_or_compacts;
     let changes_keys = !keys::no_key_changed(&histories);
     // If our side does not descend from the base, it may have assigned the same ids to other rows.
     let base_counters =
@@ -185,15 +185,15 @@ pub async fn merge(
         Ok(plan) => plan,
         Err(conflict) => {
             conflicts.push(*conflict);
-            return Ok(Merged::Conflicts(conflicts));
+            return Ok(TableMergeResult::Conflicts(conflicts));
         }
     };
     let (Some(shape), true) = (shape, conflicts.is_empty()) else {
-        return Ok(Merged::Conflicts(conflicts));
+        return Ok(TableMergeResult::Conflicts(conflicts));
     };
     let merged_table = match merged_table(ours, &shape) {
         Ok(merged_table) => merged_table,
-        Err(conflict) => return Ok(Merged::Conflicts(vec![*conflict])),
+        Err(conflict) => return Ok(TableMergeResult::Conflicts(vec![*conflict])),
     };
     conflicts.extend(check_nulls(&shape, &files));
     conflicts.extend(check_rows(tables, states, &merged_table, &plan, budget).await?);
@@ -203,9 +203,9 @@ pub async fn merge(
     merge.again = again;
     merge.doubtful = doubtful;
     merge.base_counters = base_counters;
-    let groups = GroupMerge { compacts, conflicts, budget: &mut *budget };
+    let groups = GroupMerge { source_only_appends_or_compacts, conflicts, budget: &mut *budget };
     match merge.merge_groups(tables, plan, groups).await? {
-        Merged::Both(mut merge) => {
+        TableMergeResult::Both(mut merge) => {
             merge.rows_of = merge.side_of_rows(&files);
             keys::checked(tables, merge, &files, changes_keys, budget).boxed().await
         }
@@ -237,8 +237,8 @@ async fn check_rows(
 
 /// The context for merging the groups of files that both sides changed.
 struct GroupMerge<'a> {
-    /// True if their side, the source of the merge, only appended and compacted rows.
-    compacts: bool,
+    /// True if their side, the source of the merge, only appended rows and compacted files.
+    source_only_appends_or_compacts: bool,
     /// The conflicts that were found so far.
     conflicts: Vec<Conflict>,
     budget: &'a mut RowBudget,
@@ -256,7 +256,7 @@ impl TableMerge {
             files_to_remove: Vec::new(),
             rewrites: Vec::new(),
             reach: ChangeScope::Rows,
-            kind: Kind::Modify,
+            kind: CommitKind::Modify,
             rows: MergedRows::default(),
             records: false,
             again: ReplayedChanges::default(),
@@ -273,8 +273,8 @@ impl TableMerge {
         tables: &Tables,
         mut plan: FilePlan,
         context: GroupMerge<'_>,
-    ) -> Result<Merged> {
-        let GroupMerge { compacts, mut conflicts, budget } = context;
+    ) -> Result<TableMergeResult> {
+        let GroupMerge { source_only_appends_or_compacts, mut conflicts, budget } = context;
         let reader = self.reader(tables);
         let groups = std::mem::take(&mut plan.groups);
         let mut only_deletes = None;
@@ -303,16 +303,16 @@ impl TableMerge {
             }
         }
         if !conflicts.is_empty() {
-            return Ok(Merged::Conflicts(conflicts));
+            return Ok(TableMergeResult::Conflicts(conflicts));
         }
         let settles = plan.settles;
         self.count(tables, &plan).await?;
         self.add_files(plan);
-        self.kind = self.kind(compacts, settles);
+        self.kind = self.kind(source_only_appends_or_compacts, settles);
         if !self.changes_files() && self.shape.is_ours() && !self.records {
-            return Ok(Merged::Ours);
+            return Ok(TableMergeResult::Ours);
         }
-        Ok(Merged::Both(Box::new(self)))
+        Ok(TableMergeResult::Both(Box::new(self)))
     }
 
     /// Returns a reader of the rows of both sides, in the columns of the merged table.
@@ -466,18 +466,18 @@ impl TableMerge {
 
     /// Returns the kind of the change. Rows that existed in other files before do not count as
     /// added, even if no file of our side is removed.
-    fn kind(&self, compacts: bool, settles: bool) -> Kind {
+    fn kind(&self, source_only_appends_or_compacts: bool, settles: bool) -> CommitKind {
         if !self.changes_files() {
-            Kind::Compact
+            CommitKind::Compact
         } else if self.files_to_remove.is_empty() && self.rewrites.is_empty() && !settles {
-            Kind::Append
-        } else if compacts
+            CommitKind::Append
+        } else if source_only_appends_or_compacts
             && self.rewrites.is_empty()
             && self.rows.rows_added == self.rows.rows_removed
         {
-            Kind::Compact
+            CommitKind::Compact
         } else {
-            Kind::Modify
+            CommitKind::Modify
         }
     }
 }

@@ -19,7 +19,7 @@ use parquet::arrow::async_reader::AsyncFileReader;
 use parquet::errors::{ParquetError, Result};
 use parquet::file::metadata::ParquetMetaData;
 
-use crate::column_cache::{CachedRead, ColumnCache, FileKey, Reading};
+use crate::column_cache::{CachedRead, ColumnCache, FileKey, ReadFuture};
 
 /// Factory of the readers.
 #[derive(Debug)]
@@ -76,7 +76,7 @@ impl CachedReader {
         let (scanned, cached) = (self.scanned.clone(), self.cached.clone());
         async move {
             let path = file.path.clone();
-            let read = move |wanted: Vec<Range<u64>>| -> Reading {
+            let read = move |wanted: Vec<Range<u64>>| -> ReadFuture {
                 read_ranges(Arc::clone(&store), path.clone(), wanted).boxed()
             };
             let found: CachedRead = columns.read(&file, &ranges, read).await?;

@@ -39,7 +39,7 @@ pub(crate) struct FileKey {
 }
 
 /// A read of ranges of a file.
-pub(crate) type Reading = BoxFuture<'static, Result<Vec<Bytes>>>;
+pub(crate) type ReadFuture = BoxFuture<'static, Result<Vec<Bytes>>>;
 
 /// The result of a read.
 #[derive(Debug)]
@@ -100,7 +100,7 @@ struct RangeKey {
 
 /// Ranges that one task reads. Dropping it wakes the scans that wait for these ranges, whether the
 /// read succeeded, failed or was cancelled.
-struct Claim {
+struct ReadClaim {
     cache: ColumnCache,
     keys: Vec<RangeKey>,
     _sender: watch::Sender<()>,
@@ -109,7 +109,7 @@ struct Claim {
 /// The outcome of a search for ranges.
 struct Lookup {
     /// The ranges that the caller must read.
-    claim: Claim,
+    claim: ReadClaim,
     /// Positions of these ranges in the request.
     claimed: Vec<usize>,
     /// The ranges that other tasks are reading.
@@ -127,7 +127,7 @@ impl ColumnCache {
         &self,
         file: &Arc<FileKey>,
         ranges: &[Range<u64>],
-        read: impl Fn(Vec<Range<u64>>) -> Reading,
+        read: impl Fn(Vec<Range<u64>>) -> ReadFuture,
     ) -> Result<CachedRead> {
         let mut found: Vec<Option<Bytes>> = vec![None; ranges.len()];
         let mut bytes_read = 0;
@@ -199,11 +199,11 @@ impl ColumnCache {
             claimed.push(index);
         }
         drop(state);
-        Lookup { claim: Claim { cache: self.clone(), keys, _sender: sender }, claimed, others }
+        Lookup { claim: ReadClaim { cache: self.clone(), keys, _sender: sender }, claimed, others }
     }
 }
 
-impl Claim {
+impl ReadClaim {
     /// Caches the bytes of the claimed ranges, and returns them.
     ///
     /// Fails if the bytes of a range do not have its length.
@@ -246,7 +246,7 @@ impl RangeKey {
     }
 }
 
-impl Drop for Claim {
+impl Drop for ReadClaim {
     fn drop(&mut self) {
         let mut state = self.cache.0.state.lock();
         for key in &self.keys {

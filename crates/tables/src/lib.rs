@@ -44,7 +44,7 @@ pub use commit::evolve::check_table;
 pub use commit::manifests::{Addition, Removal};
 pub use commit::partition_and_sort_order::PartitionFieldRef;
 pub use commit::{
-    Change, Kind, commit_metadata, edited_metadata, metadata_builder, referenced_snapshots,
+    Change, CommitKind, commit_metadata, edited_metadata, metadata_builder, referenced_snapshots,
 };
 pub use defaults::{
     INITIAL as INITIAL_DEFAULT, WRITE as WRITE_DEFAULT, default_text, initial_default, text_of,

@@ -102,10 +102,10 @@ async fn accept(context: &SourceContext, call: NewCall) -> Result<AcceptedEvent>
     let stored_key = call.key.as_ref().map(|key| format!("{}\n{owner}{key}", context.trigger));
     let (entry, queued) = if waits {
         let (entry, listed) = waiting(context, call, id)?;
-        (vec![entry], Queued::Waiting(listed))
+        (vec![entry], StoredCall::Waiting(listed))
     } else {
         let (event, delivery) = delivered(context, call, id);
-        (delivery.new_entries(&event)?, Queued::Delivery(Box::new(delivery)))
+        (delivery.new_entries(&event)?, StoredCall::Delivery(Box::new(delivery)))
     };
     let mut batch = Batch { entries: entry, ..Batch::default() };
     if let Some(key) = &stored_key {
@@ -117,8 +117,8 @@ async fn accept(context: &SourceContext, call: NewCall) -> Result<AcceptedEvent>
             context.queue.counts.accepted(1);
             context.options.jobs.monitor().telemetry().link_event(id);
             match queued {
-                Queued::Delivery(delivery) => context.queue.push(*delivery),
-                Queued::Waiting(listed) => {
+                StoredCall::Delivery(delivery) => context.queue.push(*delivery),
+                StoredCall::Waiting(listed) => {
                     context.queue.intake.list([(id, listed)]);
                     context.wake.notify_one();
                 }
@@ -140,7 +140,7 @@ async fn accept(context: &SourceContext, call: NewCall) -> Result<AcceptedEvent>
 }
 
 /// The form in which an accepted call is stored.
-enum Queued {
+enum StoredCall {
     Delivery(Box<Delivery>),
     /// The call waits until earlier events of batches are queued.
     Waiting(ListedEntry),

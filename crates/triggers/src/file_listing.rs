@@ -18,13 +18,13 @@ const INCOMPLETE: [&str; 3] = [".tmp", ".part", ".crdownload"];
 
 /// The version of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Version {
+pub(crate) struct FileVersion {
     pub bytes: u64,
     /// Time of the last modification, in nanoseconds since 1970.
     pub modified: i64,
 }
 
-impl Version {
+impl FileVersion {
     /// Returns the version as an entity tag.
     pub(crate) fn etag(&self) -> String {
         format!("{:x}-{:x}", self.modified, self.bytes)
@@ -35,7 +35,7 @@ impl Version {
 #[derive(Debug, Default)]
 pub(crate) struct Listing {
     /// Files by absolute path.
-    pub files: BTreeMap<String, Version>,
+    pub files: BTreeMap<String, FileVersion>,
     /// The error of a file or subfolder that could not be read, if any.
     pub fault: Option<Problem>,
 }
@@ -77,7 +77,7 @@ fn list_one(folder: &WatchedFolder, entry: &DirEntry, listing: &mut Listing) {
     let modified = metadata.modified().ok();
     let modified = modified.and_then(|time| time.duration_since(UNIX_EPOCH).ok());
     let modified = modified.map_or(0, |time| i64::try_from(time.as_nanos()).unwrap_or(i64::MAX));
-    listing.files.insert(path.to_owned(), Version { bytes: metadata.len(), modified });
+    listing.files.insert(path.to_owned(), FileVersion { bytes: metadata.len(), modified });
 }
 
 fn is_hidden(entry: &DirEntry) -> bool {
@@ -129,7 +129,7 @@ fn unreadable(error: &walkdir::Error) -> Problem {
 /// New and changed files, each with its version and the time at which this version was found.
 #[derive(Debug, Default)]
 pub(crate) struct Debounce {
-    files: HashMap<String, (Version, Timestamp)>,
+    files: HashMap<String, (FileVersion, Timestamp)>,
 }
 
 impl Debounce {
@@ -137,11 +137,11 @@ impl Debounce {
     /// first. A complete file is returned again until it is [removed](Debounce::remove).
     pub(crate) fn update(
         &mut self,
-        new: BTreeMap<String, Version>,
+        new: BTreeMap<String, FileVersion>,
         renamed: &HashSet<PathBuf>,
         now: Timestamp,
         debounce: Duration,
-    ) -> Vec<(String, Version)> {
+    ) -> Vec<(String, FileVersion)> {
         let mut before = std::mem::take(&mut self.files);
         let mut complete = Vec::new();
         for (path, version) in new {
@@ -234,8 +234,8 @@ mod tests {
         let mut debounce = Debounce::default();
         let settle = Duration::from_secs(1);
         let mut watch = |bytes: u64, millis: i64| {
-            let version = Version { bytes, modified: millis };
-            let new = BTreeMap::from([("a".to_owned(), Version { modified: 0, ..version })]);
+            let version = FileVersion { bytes, modified: millis };
+            let new = BTreeMap::from([("a".to_owned(), FileVersion { modified: 0, ..version })]);
             debounce.update(new, &HashSet::new(), at(millis), settle).len()
         };
         assert_eq!(watch(1, 0), 0);
@@ -251,7 +251,7 @@ mod tests {
     #[test]
     fn a_renamed_file_is_complete_immediately() {
         let mut debounce = Debounce::default();
-        let version = Version { bytes: 1, modified: 0 };
+        let version = FileVersion { bytes: 1, modified: 0 };
         let new = BTreeMap::from([("/a".to_owned(), version), ("/b".to_owned(), version)]);
         let renamed = HashSet::from([PathBuf::from("/b")]);
         let complete = debounce.update(new, &renamed, at(0), Duration::from_secs(1));

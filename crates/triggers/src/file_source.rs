@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::Result;
 use crate::definition::WatchedFolder;
 use crate::event_queue::OPEN_MAX;
-use crate::file_listing::{Debounce, Listing, Version, list};
+use crate::file_listing::{Debounce, FileVersion, Listing, list};
 use crate::file_watcher::{FileWatcher, RenamedPaths};
 use crate::record::{decode, encode, read_all};
 use crate::source::{
@@ -32,7 +32,7 @@ const LISTING_SHARE: u32 = 20;
 /// The last recorded version of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 struct LastVersion {
-    version: Version,
+    version: FileVersion,
     /// Number of versions of the file that were recorded before.
     generation: u64,
 }
@@ -87,7 +87,11 @@ impl FileSource {
     }
 
     /// Records one event for these files.
-    async fn record(&mut self, context: &SourceContext, files: &[(String, Version)]) -> Result<()> {
+    async fn record(
+        &mut self,
+        context: &SourceContext,
+        files: &[(String, FileVersion)],
+    ) -> Result<()> {
         let known = self.taken.get_or_insert_default();
         let mut detected = DetectedEvents::default();
         let mut newly_taken = Vec::with_capacity(files.len());
@@ -104,12 +108,12 @@ impl FileSource {
         }
         // Apply the rights and the filter to an event of each single file, so that the result does
         // not depend on the files that arrive at the same time.
-        let admits = |file: &&(String, Version)| {
+        let admits = |file: &&(String, FileVersion)| {
             let event = self.folder.event(std::slice::from_ref(*file), context);
             context.targets.visible(&context.trigger, event.data.clone()).is_some()
                 && context.admits(&event.with_id(String::new()))
         };
-        let files: Vec<(String, Version)> = files.iter().filter(admits).cloned().collect();
+        let files: Vec<(String, FileVersion)> = files.iter().filter(admits).cloned().collect();
         if !files.is_empty() {
             detected.events.push(self.folder.event(&files, context));
         }
@@ -156,8 +160,8 @@ impl EventSource for FileSource {
 }
 
 impl WatchedFolder {
-    fn event(&self, files: &[(String, Version)], context: &SourceContext) -> NewEvent {
-        let file = |(path, version): &(String, Version)| ArrivedFile {
+    fn event(&self, files: &[(String, FileVersion)], context: &SourceContext) -> NewEvent {
+        let file = |(path, version): &(String, FileVersion)| ArrivedFile {
             path: path.clone(),
             uri: file_uri(path),
             etag: version.etag(),

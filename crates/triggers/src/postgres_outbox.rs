@@ -60,7 +60,7 @@ pub(crate) struct Outbox {
 }
 
 /// The outcome of a read.
-pub(crate) enum Read {
+pub(crate) enum ReadOutcome {
     /// The number of rows that became events.
     Rows(usize),
     /// The server failed: the problem, and the pause before the next attempt.
@@ -123,16 +123,20 @@ impl Outbox {
 
     /// Reads, records and deletes the rows of at most `events` events. Returns an error only if the
     /// store fails.
-    pub(crate) async fn read(&mut self, context: &SourceContext, events: usize) -> Result<Read> {
+    pub(crate) async fn read(
+        &mut self,
+        context: &SourceContext,
+        events: usize,
+    ) -> Result<ReadOutcome> {
         let rows = events.saturating_mul(self.table.batch).min(ROWS_MAX);
         match self.try_read(context, rows).await {
             Ok(count) => {
                 self.back_off.reset();
-                Ok(Read::Rows(count))
+                Ok(ReadOutcome::Rows(count))
             }
             Err(ReadError::Server(problem)) => {
                 self.pool = None;
-                Ok(Read::Failed(problem, self.back_off.next()))
+                Ok(ReadOutcome::Failed(problem, self.back_off.next()))
             }
             Err(ReadError::Store(error)) => Err(error),
         }

@@ -11,7 +11,7 @@ use crate::definition::invalid;
 use crate::event_queue::OPEN_MAX;
 use crate::inbox::MessageInbox;
 use crate::postgres_listener::Listener;
-use crate::postgres_outbox::{Outbox, OutboxTable, Read};
+use crate::postgres_outbox::{Outbox, OutboxTable, ReadOutcome};
 use crate::postgres_server::PostgresServer;
 use crate::source::{EventSource, NewEvent, PollResult, SourceContext};
 
@@ -135,9 +135,9 @@ impl PostgresSource {
         let Some(outbox) = &mut self.outbox else { return Ok(PollResult::after(FULL_PAUSE)) };
         let fault = self.inbox.as_ref().and_then(MessageInbox::fault);
         Ok(match outbox.read(context, capacity).await? {
-            Read::Rows(0) => PollResult { pause: self.events.interval, fault },
-            Read::Rows(_) => PollResult { pause: Duration::ZERO, fault },
-            Read::Failed(problem, pause) => PollResult { pause, fault: Some(problem) },
+            ReadOutcome::Rows(0) => PollResult { pause: self.events.interval, fault },
+            ReadOutcome::Rows(_) => PollResult { pause: Duration::ZERO, fault },
+            ReadOutcome::Failed(problem, pause) => PollResult { pause, fault: Some(problem) },
         })
     }
 

@@ -48,7 +48,7 @@ struct CallHead {
 }
 
 #[derive(Debug, Default)]
-struct Listed {
+struct WaitingByUser {
     by_user: BTreeMap<Option<Arc<str>>, EntriesOfUser>,
     /// Number of all events.
     events: usize,
@@ -65,7 +65,7 @@ struct EntriesOfUser {
 /// The waiting events of one queue, and the ids of its recent events.
 #[derive(Debug, Default)]
 pub(crate) struct CallQueue {
-    listed: Mutex<Listed>,
+    listed: Mutex<WaitingByUser>,
     /// True if the store may contain an entry that is not listed.
     is_uncertain: AtomicBool,
     /// Held while an entry is removed or replaced.

@@ -9,7 +9,7 @@ use headwater_model::Action;
 use headwater_sql::change::{DeleteStatement, FILE, ROW, add_columns};
 use headwater_sql::statement::Source;
 
-use super::rewrite::Kind;
+use super::rewrite::ChangeProperties;
 use super::target::{COMES, Columns, Target};
 use crate::error::Result;
 use crate::returning::{ChangedTable, Returning};
@@ -44,7 +44,7 @@ impl Session {
         }
         let found = self.plan_change(&run, &target, source, Ok).await?;
         let whole = target.skip_fully_matched_files(&found, &run.state, run.limits)?;
-        let kind = Kind { message, word: "delete", once: false, returning: None };
+        let kind = ChangeProperties { message, word: "delete", once: false, returning: None };
         Box::pin(self.rewrite(target, run, found, whole, kind)).await
     }
 
@@ -60,7 +60,8 @@ impl Session {
         let shape = move |plan| with_rows(plan, &columns);
         let found = self.plan_change(&run, &target, source, shape).await?;
         let message = format!("delete from {}", target.name);
-        let kind = Kind { message, word: "delete", once: false, returning: Some(returning) };
+        let kind =
+            ChangeProperties { message, word: "delete", once: false, returning: Some(returning) };
         Box::pin(self.rewrite(target, run, found, Vec::new(), kind)).await
     }
 }

@@ -7,14 +7,14 @@ use datafusion::logical_expr::{
     Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, case, lit, when,
 };
 
-use super::rewrite::Kind;
+use super::rewrite::ChangeProperties;
 use super::target::{COMES, Columns};
 use crate::assignment_cast::to_column;
 use crate::error::{Error, Result};
 use crate::session::Session;
 use crate::statement_result::StatementResult;
 use headwater_model::Action as TableAction;
-use headwater_sql::change::{Action, Clause, MergeStatement, When, add_columns};
+use headwater_sql::change::{Action, Clause, MergeMatch, MergeStatement, add_columns};
 use headwater_sql::number::exact_columns;
 
 /// Column with the number of the clause that applies to a row.
@@ -47,7 +47,7 @@ impl Session {
             })
             .await?;
         let message = format!("merge into {}", target.name);
-        let kind = Kind { message, word: "merge", once: true, returning: None };
+        let kind = ChangeProperties { message, word: "merge", once: true, returning: None };
         Box::pin(self.rewrite(target, run, found, Vec::new(), kind)).await
     }
 }
@@ -179,13 +179,13 @@ impl Join {
         let mut numbered: Vec<(Expr, Expr)> = Vec::new();
         for (number, clause) in clauses.iter().enumerate() {
             let mut takes = match (clause.when, &mark) {
-                (When::NotMatched, _) => file.clone().is_null(),
-                (When::Matched, None) => file.clone().is_not_null(),
-                (When::Matched, Some(mark)) => {
+                (MergeMatch::NotMatched, _) => file.clone().is_null(),
+                (MergeMatch::Matched, None) => file.clone().is_not_null(),
+                (MergeMatch::Matched, Some(mark)) => {
                     file.clone().is_not_null().and(mark.clone().is_not_null())
                 }
-                (When::NotMatchedBySource, Some(mark)) => mark.clone().is_null(),
-                (When::NotMatchedBySource, None) => lit(false),
+                (MergeMatch::NotMatchedBySource, Some(mark)) => mark.clone().is_null(),
+                (MergeMatch::NotMatchedBySource, None) => lit(false),
             };
             if let Some(condition) = values.conditions[number] {
                 takes = takes.and(given[condition].clone());

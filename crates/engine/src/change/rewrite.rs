@@ -30,7 +30,7 @@ use crate::statement_result::StatementResult;
 use crate::write::{FirstError, first};
 
 /// Properties of a change other than its query.
-pub(super) struct Kind {
+pub(super) struct ChangeProperties {
     /// Commit message.
     pub message: String,
     /// Name of the statement in table properties, such as `delete`.
@@ -56,7 +56,7 @@ impl Session {
         run: StatementContext,
         found: AffectedRows,
         whole: Vec<usize>,
-        kind: Kind,
+        kind: ChangeProperties,
     ) -> Result<StatementResult> {
         let (metrics, limits) = (Arc::clone(&run.metrics), run.limits);
         let unseen = target.unseen(&found, kind.word, &run);

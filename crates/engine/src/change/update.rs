@@ -3,7 +3,7 @@
 use datafusion::common::{Column, Result as PlanResult};
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, lit};
 
-use super::rewrite::Kind;
+use super::rewrite::ChangeProperties;
 use super::target::{COMES, Columns};
 use crate::assignment_cast::to_column;
 use crate::error::Result;
@@ -40,7 +40,7 @@ impl Session {
             .plan_change(&run, &target, source, move |plan| new_rows(plan, &columns, &assigned))
             .await?;
         let message = format!("update {}", target.name);
-        let kind = Kind { message, word: "update", once: true, returning };
+        let kind = ChangeProperties { message, word: "update", once: true, returning };
         Box::pin(self.rewrite(target, run, found, Vec::new(), kind)).await
     }
 }

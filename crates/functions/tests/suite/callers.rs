@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::support::{call, environment, options, run};
 use headwater_functions::{
     CallOwner, Environment, FunctionResult, Functions, FunctionsOptions, Invocation, Limits,
-    ResultKind, Reuse,
+    ResultKind, ReuseScope,
 };
 
 /// Code of a function that returns a name, which is different for each instance.
@@ -16,7 +16,7 @@ fn of(owner: &str, label: &str, environment: &Arc<Environment>) -> Invocation {
     let share = CallOwner { owner: owner.into(), ..CallOwner::default() };
     Invocation {
         kind: ResultKind::Any,
-        reuse: Reuse::SameFunction,
+        reuse: ReuseScope::SameFunction,
         label: label.to_owned(),
         share,
         ..call(environment, &format!("# {label}\n{NAMED}"))

@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::support::{ask, environment, holds, options, run, spec, start, wait_until};
 use headwater_functions::{
     Environment, EnvironmentEvent, EnvironmentSpec, Error, FunctionResult, Functions,
-    FunctionsOptions, Invocation, Reuse, ZygoteOptions,
+    FunctionsOptions, Invocation, ReuseScope, ZygoteOptions,
 };
 use headwater_model::ErrorDetails;
 use tokio_util::sync::CancellationToken;
@@ -314,7 +314,7 @@ def f():
     return os.path.exists(six.__file__)
 ";
     let again =
-        |of: &Arc<Environment>| Invocation { reuse: Reuse::SameFunction, ..ask(of, source) };
+        |of: &Arc<Environment>| Invocation { reuse: ReuseScope::SameFunction, ..ask(of, source) };
     let calls = async |of: &Arc<Environment>| {
         let (outcome, lines) = run(&functions, again(of)).await;
         assert!(matches!(outcome, Ok(FunctionResult::Bool(true))), "{outcome:?}");

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::support::{ask, call, environment, not_checked, options, run, run_whole, start};
 use headwater_functions::{
     CallOwner, Error, FunctionResult, Functions, FunctionsOptions, Invocation, Limits, ResultKind,
-    Reuse,
+    ReuseScope,
 };
 use headwater_model::{ErrorCode, ErrorDetails, Priority};
 use tokio_util::sync::CancellationToken;
@@ -196,7 +196,7 @@ async fn calls_that_wait_for_memory_and_calls_that_wait_for_a_permit_are_indepen
         limits: Limits { memory_bytes: gib << 30, ..Limits::default() },
         ..ask(&environment, source)
     };
-    let warm = || Invocation { reuse: Reuse::SameFunction, ..with(4, NOTHING) };
+    let warm = || Invocation { reuse: ReuseScope::SameFunction, ..with(4, NOTHING) };
     run(&functions, warm()).await.0.unwrap();
     let calls = [with(1, WAITS), with(1, WAITS), with(4, WAITS), with(4, WAITS), warm(), warm()];
     let calls = calls.map(|call| run(&functions, call));
@@ -217,7 +217,7 @@ async fn an_idle_process_does_not_block_calls_that_need_memory() {
         limits: Limits { memory_bytes: mib << 20, ..Limits::default() },
         ..ask(&environment, source)
     };
-    let waits = Invocation { reuse: Reuse::SameFunction, ..with(640, NOTHING) };
+    let waits = Invocation { reuse: ReuseScope::SameFunction, ..with(640, NOTHING) };
     run(&functions, waits).await.0.unwrap();
     let needs = "def f():\n    return len(bytes(range(256)) * (450 << 12)) > 0\n";
     run(&functions, with(300, needs)).await.0.unwrap();

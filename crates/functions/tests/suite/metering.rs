@@ -2,7 +2,7 @@
 
 use crate::support::{answer, call, environment, not_checked, options, run_whole, start};
 use headwater_functions::{
-    Argument, ArgumentValue, Environment, Error, Functions, Invocation, Limits, Reuse,
+    Argument, ArgumentValue, Environment, Error, Functions, Invocation, Limits, ReuseScope,
 };
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ fn work(environment: &Arc<Environment>, seconds: f64, reuse: bool) -> Invocation
     let value = ArgumentValue::Json(seconds.into());
     let arguments = vec![Argument { name: "until".to_owned(), value }];
     let limits = Limits { memory_bytes: 256 << 20, ..Limits::default() };
-    let reuse = if reuse { Reuse::SameFunction } else { Reuse::Never };
+    let reuse = if reuse { ReuseScope::SameFunction } else { ReuseScope::Never };
     Invocation { arguments, limits, reuse, ..call(environment, WORKS) }
 }
 

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use headwater_functions::{
-    Environment, Functions, FunctionsOptions, Invocation, Reuse, ZygoteOptions,
+    Environment, Functions, FunctionsOptions, Invocation, ReuseScope, ZygoteOptions,
 };
 
 use crate::support::{ask, environment, holds, options, start};
@@ -89,7 +89,9 @@ def f():
 async fn a_function_that_changes_its_files_affects_no_later_call() {
     let functions = start().await;
     let environment = environment(&functions, &[]).await;
-    for reuse in [Reuse::Never, Reuse::Never, Reuse::SameFunction, Reuse::SameFunction] {
+    for reuse in
+        [ReuseScope::Never, ReuseScope::Never, ReuseScope::SameFunction, ReuseScope::SameFunction]
+    {
         let call = with_file(&environment, CHANGES, "data/value.txt", "original");
         holds(&functions, Invocation { reuse, ..call }).await;
     }

@@ -6,7 +6,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use headwater_functions::{
-    Environment, EnvironmentSpec, Error, FunctionResult, Functions, Invocation, Reuse, SharedTable,
+    Environment, EnvironmentSpec, Error, FunctionResult, Functions, Invocation, ReuseScope,
+    SharedTable,
 };
 
 use crate::support::{answer, ask, call, holds, not_checked, run, run_whole, spec, start, table};
@@ -93,7 +94,7 @@ def f():
     return len(calls) > 1
 ";
     for before in [false, true, true] {
-        let again = Invocation { reuse: Reuse::SameFunction, ..ask(environment, source) };
+        let again = Invocation { reuse: ReuseScope::SameFunction, ..ask(environment, source) };
         let (outcome, lines) = run_whole(functions, again).await;
         let answered =
             matches!(outcome.returned, Ok(FunctionResult::Bool(answer)) if answer == before);

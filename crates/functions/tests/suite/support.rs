@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use headwater_functions::{
     Argument, ArgumentValue, CallOwner, ClientCall, Environment, EnvironmentSpec, Error,
     FunctionEvent, FunctionResult, Functions, FunctionsOptions, Invocation, Isolation, Limits,
-    Outcome, ResultKind, Reuse, SharedTable, SpawnCommand, Telemetry, ZygoteOptions,
+    Outcome, ResultKind, ReuseScope, SharedTable, SpawnCommand, Telemetry, ZygoteOptions,
 };
 use headwater_model::LogStream;
 use tokio::sync::mpsc;
@@ -116,7 +116,7 @@ pub fn call(environment: &Arc<Environment>, source: &str) -> Invocation {
         limits: Limits::default(),
         label: "m".to_owned(),
         quota: None,
-        reuse: Reuse::Never,
+        reuse: ReuseScope::Never,
         starts_runtime: false,
         share: CallOwner::default(),
         begins_until: CancellationToken::new(),

@@ -10,14 +10,14 @@ use crate::support::{
 use arrow::array::{ArrayRef, Int64Array, RecordBatch};
 use headwater_functions::{
     Argument, ArgumentValue, CallOwner, Environment, Error, FunctionResult, Functions,
-    FunctionsOptions, Invocation, Limits, Network, Outcome, Reuse, SharedTable,
+    FunctionsOptions, Invocation, Limits, Network, Outcome, ReuseScope, SharedTable,
 };
 use headwater_model::JobId;
 use tokio_util::sync::CancellationToken;
 
 /// Returns a call that may reuse the process of an earlier call.
 pub fn again(environment: &Arc<Environment>, source: &str) -> Invocation {
-    Invocation { reuse: Reuse::SameFunction, ..ask(environment, source) }
+    Invocation { reuse: ReuseScope::SameFunction, ..ask(environment, source) }
 }
 
 /// Returns the result of a call, its outcome and its lines.
@@ -155,7 +155,7 @@ async fn the_functions_of_a_job_share_a_process_and_no_other_job_uses_it() {
         files: files.clone(),
         module: module.to_owned(),
         function: function.to_owned(),
-        reuse: Reuse::SameJob,
+        reuse: ReuseScope::SameJob,
         share: CallOwner { job: Some(job), ..CallOwner::default() },
         ..ask(&environment, "")
     };
@@ -176,7 +176,7 @@ async fn a_statement_has_its_own_processes_until_they_are_ended() {
     let environment = environment(&functions, &[]).await;
     let job = JobId::generate();
     let of = |statement: JobId| Invocation {
-        reuse: Reuse::SameStatement(statement),
+        reuse: ReuseScope::SameStatement(statement),
         share: CallOwner { job: Some(job), ..CallOwner::default() },
         ..again(&environment, BEFORE)
     };
@@ -277,7 +277,7 @@ async fn a_call_whose_output_is_not_read_ends_at_its_limit_or_when_cancelled() {
     let environment = environment(&functions, &[]).await;
     // Native code prints the lines, some of which arrive after the end of the function.
     let source = "import os\ndef f():\n    os.write(1, b'a line\\n' * 100)\n    return True\n";
-    for reuse in [Reuse::SameFunction, Reuse::Never] {
+    for reuse in [ReuseScope::SameFunction, ReuseScope::Never] {
         for cancels in [true, false] {
             let timeout = Duration::from_secs(if cancels { 3600 } else { 2 });
             let limits = Limits { timeout, ..Limits::default() };

@@ -24,7 +24,7 @@ pub struct ColumnMatch {
 
 /// Matches each column of the second side with a column of the first side.
 pub(super) fn same_columns(before: &DiffSide, after: &DiffSide) -> Vec<ColumnMatch> {
-    let sides = Sides { before: Some(before), after: Some(after) };
+    let sides = DiffSides { before: Some(before), after: Some(after) };
     sides.match_columns(before.schema().fields(), after.schema().fields())
 }
 
@@ -36,24 +36,24 @@ pub(super) fn diff_columns(before: Option<&DiffSide>, after: Option<&DiffSide>) 
         |side: Option<&DiffSide>| side.map_or_else(|| none.clone(), |s| s.schema().clone());
     let mut found = Vec::new();
     let (first, second) = (schema(before), schema(after));
-    Sides { before, after }.diff(first.fields(), second.fields(), "", &mut found);
+    DiffSides { before, after }.diff(first.fields(), second.fields(), "", &mut found);
     found
 }
 
 /// Returns the columns that differ, matched by name only.
 pub(super) fn diff_by_name(before: &Schema, after: &Schema) -> Vec<ColumnDiff> {
     let mut found = Vec::new();
-    let sides = Sides { before: None, after: None };
+    let sides = DiffSides { before: None, after: None };
     sides.diff(before.fields(), after.fields(), "", &mut found);
     found
 }
 
-struct Sides<'a> {
+struct DiffSides<'a> {
     before: Option<&'a DiffSide>,
     after: Option<&'a DiffSide>,
 }
 
-impl Sides<'_> {
+impl DiffSides<'_> {
     fn match_columns(&self, before: &Fields, after: &Fields) -> Vec<ColumnMatch> {
         let by_id: Vec<Option<usize>> = after
             .iter()

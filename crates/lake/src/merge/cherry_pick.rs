@@ -9,7 +9,7 @@ use headwater_model::{
     PROPERTY_REVERTED, RefSpec, RevertRequest, TableName,
 };
 
-use super::{Change, MergeOptions, OngoingMerge};
+use super::{MergeOptions, MergedChanges, OngoingMerge};
 use crate::error::{Error, Result};
 use crate::lake::Lake;
 
@@ -36,7 +36,7 @@ impl Lake {
             choices: request.choices,
         };
         let options = options(author, PROPERTY_PICKED, id);
-        let change = Change::From { commit: parent, only: None, is_revert: false };
+        let change = MergedChanges::From { commit: parent, only: None, is_revert: false };
         self.merge_change(target, merge, options, change).await
     }
 
@@ -65,7 +65,7 @@ impl Lake {
             choices: request.choices,
         };
         let options = options(author, PROPERTY_REVERTED, id);
-        let change = Change::From { commit: id, only, is_revert: true };
+        let change = MergedChanges::From { commit: id, only, is_revert: true };
         self.merge_change(target, merge, options, change).await
     }
 
@@ -160,7 +160,7 @@ impl Lake {
 impl OngoingMerge<'_> {
     /// Returns true if both sides contain the same commit since the base, through a cherry-pick.
     pub(super) async fn has_common_cherry_pick(&self, plan: &MergePlan) -> Result<bool> {
-        if matches!(&self.change, Change::From { is_revert: true, .. }) {
+        if matches!(&self.change, MergedChanges::From { is_revert: true, .. }) {
             return Ok(false);
         }
         let catalog = self.lake.catalog();

@@ -9,10 +9,10 @@ use headwater_catalog::{BaseValue, DivergedTable, MergePlan, TableChange, TableS
 use headwater_model::{
     Commit, CommitId, ConflictCause, ConflictKind, MergeChoice, MergeConflict, TableName,
 };
-use headwater_table_merge::{Cause, Conflict, Merged, RowBudget, merge as merge_tables};
+use headwater_table_merge::{Cause, Conflict, RowBudget, TableMergeResult, merge as merge_tables};
 use headwater_tables::Table;
 
-use super::{Change, ContentMergeResult, OngoingMerge, conflict_cause};
+use super::{ContentMergeResult, MergedChanges, OngoingMerge, conflict_cause};
 use crate::error::Result;
 use crate::lake::Lake;
 
@@ -92,7 +92,7 @@ impl OngoingMerge<'_> {
             return Ok(());
         };
         // Both sides have commits since the base only in a merge of branches.
-        if !matches!(self.change, Change::Branch) || entry.is_view() {
+        if !matches!(self.change, MergedChanges::Branch) || entry.is_view() {
             return Ok(());
         }
         if !conflict.causes.iter().any(|cause| can_blame(cause.kind)) {
@@ -196,7 +196,7 @@ impl ConflictSearch<'_> {
             if self.other_is_ours { (self.other, &table) } else { (&table, self.other) };
         let merged =
             Box::pin(merge_tables(tables, self.base, ours, theirs, &mut self.budget)).await?;
-        let Merged::Conflicts(conflicts) = merged else { return Ok(Some(false)) };
+        let TableMergeResult::Conflicts(conflicts) = merged else { return Ok(Some(false)) };
         let spent = |conflict: &Conflict| matches!(conflict.cause, Cause::TooManyRows { .. });
         if conflicts.iter().any(spent) {
             return Ok(None);

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use futures::future::BoxFuture;
 use headwater_catalog::{BaseValue, DivergedTable, EntryKind, TableEntry, operation};
 use headwater_model::{ConflictCause, MergeResolution, MergedTable, TableName};
-use headwater_table_merge::{Merged, RowBudget, TableMerge, merge as merge_tables};
+use headwater_table_merge::{RowBudget, TableMerge, TableMergeResult, merge as merge_tables};
 use headwater_tables::Table;
 
 use super::ContentMergeResult;
@@ -85,9 +85,9 @@ impl Lake {
         let merged = merge_tables(self.tables(), &base, &ours, &theirs, budget).await?;
         let mut causes: Vec<ConflictCause> = Vec::new();
         let merge = match merged {
-            Merged::Ours => None,
-            Merged::Both(merge) => Some(merge),
-            Merged::Conflicts(conflicts) => {
+            TableMergeResult::Ours => None,
+            TableMergeResult::Both(merge) => Some(merge),
+            TableMergeResult::Conflicts(conflicts) => {
                 for conflict in &conflicts {
                     causes.push(conflict_cause::of_conflict(conflict)?);
                 }
@@ -146,12 +146,12 @@ impl Lake {
             let (list, duplicates) =
                 imports::merge_bases(self.store().as_ref(), name, lists).await?;
             match merge_tables(self.tables(), below, one, other, budget).await? {
-                Merged::Ours => Ok(BaseTable::Table(one.clone(), list)),
-                Merged::Conflicts(_) => Ok(BaseTable::Conflict),
-                Merged::Both(merge) if duplicates && merge.rows().rows_added > 0 => {
+                TableMergeResult::Ours => Ok(BaseTable::Table(one.clone(), list)),
+                TableMergeResult::Conflicts(_) => Ok(BaseTable::Conflict),
+                TableMergeResult::Both(merge) if duplicates && merge.rows().rows_added > 0 => {
                     Ok(BaseTable::Conflict)
                 }
-                Merged::Both(merge) => {
+                TableMergeResult::Both(merge) => {
                     let made = merge.commit(self.tables(), BTreeMap::new()).await?;
                     let table = made.table.clone();
                     scratch.add(made, one.clone());

@@ -13,9 +13,9 @@ mod conflicts;
 mod content;
 mod imports;
 mod merge_options;
+mod merge_span;
 mod reverted_by;
 mod serial_order;
-mod started_merge;
 mod uncommitted;
 mod view_content;
 
@@ -34,7 +34,7 @@ use headwater_table_merge::RowBudget;
 pub use self::conflict_error::{conflict_problem, with_rerun_hint};
 use self::content::TableContent;
 pub use self::merge_options::{MergeOptions, ReadSet};
-use self::started_merge::StartedMerge;
+use self::merge_span::MergeSpan;
 use self::uncommitted::UncommittedMerge;
 use self::view_content::{ViewContent, concerns_view};
 use crate::error::{Error, Result};
@@ -98,7 +98,7 @@ impl Lake {
         request: MergeRequest,
         options: MergeOptions,
     ) -> Result<MergeReport> {
-        self.merge_change(target, request, options, Change::Branch).await
+        self.merge_change(target, request, options, MergedChanges::Branch).await
     }
 
     async fn merge_change(
@@ -106,11 +106,11 @@ impl Lake {
         target: &str,
         mut request: MergeRequest,
         options: MergeOptions,
-        change: Change,
+        change: MergedChanges,
     ) -> Result<MergeReport> {
         let _no_sweep = self.merging().read().await;
         request.choices = Box::pin(self.checked_choices(target, &request)).await?;
-        let started = (!request.dry_run).then(|| StartedMerge::begin(self, target, &options));
+        let started = (!request.dry_run).then(|| MergeSpan::begin(self, target, &options));
         let mut merging = OngoingMerge::new(self, &request, options, change);
         let result = Box::pin(merging.run(target)).await;
         if let Some(started) = started {
@@ -123,7 +123,7 @@ impl Lake {
 
 /// The changes that are merged.
 #[derive(Debug)]
-enum Change {
+enum MergedChanges {
     /// All changes of the source since the merge base.
     Branch,
     /// The changes between `commit` and the source, for a cherry-pick or revert.
@@ -141,7 +141,7 @@ enum Change {
 struct OngoingMerge<'a> {
     lake: &'a Lake,
     request: &'a MergeRequest,
-    change: Change,
+    change: MergedChanges,
     options: MergeOptions,
     verdicts: MergedContents,
     scratch: UncommittedMerge,
@@ -160,7 +160,7 @@ impl<'a> OngoingMerge<'a> {
         lake: &'a Lake,
         request: &'a MergeRequest,
         options: MergeOptions,
-        change: Change,
+        change: MergedChanges,
     ) -> Self {
         let (verdicts, scratch) = (BTreeMap::new(), UncommittedMerge::new(lake.tables().clone()));
         OngoingMerge { lake, request, change, options, verdicts, scratch }
@@ -258,10 +258,10 @@ impl<'a> OngoingMerge<'a> {
         }
         // True if the target becomes identical to the source.
         let exact = match &self.change {
-            Change::Branch => {
+            MergedChanges::Branch => {
                 plan.is_forward() || self.lake.target_changed_only_by_maintenance(plan).await?
             }
-            Change::From { commit, only, .. } => *commit == plan.head && only.is_none(),
+            MergedChanges::From { commit, only, .. } => *commit == plan.head && only.is_none(),
         };
         self.lake.check_required(plan, &self.request.source.to_string(), passed, exact).await
     }
@@ -309,7 +309,7 @@ impl<'a> OngoingMerge<'a> {
 
     async fn plan(&self, target: &str) -> Result<(MergePlan, Option<CommitSequence>)> {
         let (catalog, request) = (self.lake.catalog(), self.request);
-        let Change::From { commit: from, only, is_revert } = &self.change else {
+        let MergedChanges::From { commit: from, only, is_revert } = &self.change else {
             let mut plan = catalog.merges().plan(target, &request.source, self.checks()).await?;
             plan.merged = self.options.merged_ref(&request.source);
             return Ok((plan, None));
@@ -359,7 +359,8 @@ impl<'a> OngoingMerge<'a> {
     /// Checks that the source's files exist. The files of a branch or tag are never removed, but
     /// files of other commits may have been.
     async fn check_files_exist(&self, plan: &MergePlan) -> Result<()> {
-        if matches!((&self.change, &self.request.source), (Change::Branch, RefSpec::Name(_))) {
+        if matches!((&self.change, &self.request.source), (MergedChanges::Branch, RefSpec::Name(_)))
+        {
             return Ok(());
         }
         let taken = plan.taken.iter().filter_map(|change| change.to.as_ref());
@@ -430,7 +431,7 @@ impl<'a> OngoingMerge<'a> {
         }
         let verdict = self.lake.content(contested, &mut self.scratch, budget).await?;
         Ok(match (verdict, &self.change) {
-            (ContentMergeResult::Content(content), Change::From { .. }) => {
+            (ContentMergeResult::Content(content), MergedChanges::From { .. }) => {
                 ContentMergeResult::Content(Box::new(content.into_change()))
             }
             (verdict, _) => verdict,

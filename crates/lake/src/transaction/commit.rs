@@ -9,7 +9,7 @@ use futures::FutureExt;
 use headwater_catalog::{CommitRequest, EVENT_SCOPE, EntryKind, State, TableChange, TableEntry};
 use headwater_model::{Commit, ErrorDetails, PROPERTY_EVENT, TableName};
 use headwater_store::{Append, Batch, UniqueKey};
-use headwater_table_merge::{Merged, RowBudget, only_compacted};
+use headwater_table_merge::{RowBudget, TableMergeResult, only_compacted};
 use headwater_tables::Table;
 use headwater_telemetry::SpanTimer;
 
@@ -37,12 +37,12 @@ pub fn add_entry(transaction: &mut Transaction, journal: &str, key: &str, value:
 
 /// The metrics and the span of a commit that a caller requested. Conflicts are counted once for
 /// each caller, not for the shared commits of a group.
-struct StartedCommit {
+struct CommitSpan {
     lake: Lake,
     span: Option<SpanTimer>,
 }
 
-impl StartedCommit {
+impl CommitSpan {
     fn begin(transaction: &Transaction) -> Self {
         let lake = transaction.view.lake().clone();
         let mut span = lake.begin_span(&transaction.properties, "commit");
@@ -55,7 +55,7 @@ impl StartedCommit {
             span.set("headwater.branch", transaction.branch.clone());
             span.set("headwater.tables", names.collect::<Vec<_>>().join(", "));
         }
-        StartedCommit { lake, span }
+        CommitSpan { lake, span }
     }
 
     /// Records the end. `result` is the id of the commit, if there is one.
@@ -84,7 +84,7 @@ impl Transaction {
         if self.is_empty() {
             return Ok(None);
         }
-        let commit = StartedCommit::begin(&self);
+        let commit = CommitSpan::begin(&self);
         // A boxed future, so that the futures of all callers do not contain this one.
         let result = self.commit_changes(message).boxed().await;
         let id = result.as_ref().map(|commit| commit.as_ref().map(|commit| commit.id.to_string()));
@@ -127,7 +127,7 @@ impl Transaction {
         if let Some(small) = self.small.take() {
             self.append(&small.name().clone(), small.rows()).await?;
         }
-        let commit = StartedCommit::begin(&self);
+        let commit = CommitSpan::begin(&self);
         let result = self.commit_with_locks(message).boxed().await;
         commit.end(result.as_ref().map(|commit| Some(commit.id.to_string())));
         self.staged.discard().await;
@@ -295,9 +295,9 @@ impl Transaction {
             match headwater_table_merge::merge(lake.tables(), &base, newer, &changed, &mut budget)
                 .await?
             {
-                Merged::Ours => return Ok(Some(None)),
-                Merged::Conflicts(_) => return Ok(None),
-                Merged::Both(merge) => merge,
+                TableMergeResult::Ours => return Ok(Some(None)),
+                TableMergeResult::Conflicts(_) => return Ok(None),
+                TableMergeResult::Both(merge) => merge,
             };
         let Some(merge) = merge.into_continuation() else { return Ok(Some(None)) };
         let [base_imports, new_imports, own_imports] =

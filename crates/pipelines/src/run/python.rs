@@ -9,7 +9,7 @@ use headwater_engine::Prepared;
 use headwater_functions::Error as FunctionError;
 use headwater_functions::{
     Argument, ArgumentValue, CallOwner, ClientCall, EarlyResult, Environment, FunctionResult,
-    ResultKind, Reuse, SharedTable, StreamedInput,
+    ResultKind, ReuseScope, SharedTable, StreamedInput,
 };
 use headwater_project::{Function, Retries, Step};
 use tokio_util::sync::CancellationToken;
@@ -48,7 +48,7 @@ impl Run {
             call.secrets = secrets.clone();
             if repetition > 0 {
                 // The failed call may have left global variables in a wrong state.
-                call.reuse = Reuse::Never;
+                call.reuse = ReuseScope::Never;
             }
             let (sender, result) = EarlyResult::new();
             call.early_result = Some(sender);
@@ -216,7 +216,7 @@ impl Run {
                 job: Some(self.context.id()),
                 priority,
             },
-            reuse: if function.reuse { Reuse::SameJob } else { Reuse::Never },
+            reuse: if function.reuse { ReuseScope::SameJob } else { ReuseScope::Never },
             // This token is never cancelled: during a shutdown of the server, a running job may
             // still start its function calls.
             start_until: CancellationToken::new(),

@@ -9,7 +9,8 @@ use arrow::array::RecordBatch;
 use futures::TryStreamExt;
 use headwater_engine::{Batches, Prepared, Session, SessionOptions};
 use headwater_functions::{
-    Argument, ArgumentValue, CallOwner, ClientCall, FunctionResult, ResultKind, Reuse, SharedTable,
+    Argument, ArgumentValue, CallOwner, ClientCall, FunctionResult, ResultKind, ReuseScope,
+    SharedTable,
 };
 use headwater_jobs::JobContext;
 use headwater_model::{
@@ -170,7 +171,7 @@ impl Runner {
                 job: Some(context.id()),
                 priority: function.priority(defaults),
             },
-            reuse: Reuse::Never,
+            reuse: ReuseScope::Never,
             start_until: CancellationToken::new(),
             lake: None,
             client: ClientCall::default(),

@@ -122,7 +122,7 @@ pub(super) enum ProcessKind {
 }
 
 /// Returns the program of a filter.
-fn program(whose: ProcessKind) -> Vec<BpfInstruction> {
+fn program(kind: ProcessKind) -> Vec<BpfInstruction> {
     let mut program = vec![
         load(ARCHITECTURE),
         jump(EQUAL, OWN_ARCHITECTURE, 1, 0),
@@ -137,7 +137,7 @@ fn program(whose: ProcessKind) -> Vec<BpfInstruction> {
     for number in ABSENT {
         program.extend([jump(EQUAL, *number as u32, 0, 1), answer(refusal(libc::ENOSYS))]);
     }
-    if whose == ProcessKind::Function {
+    if kind == ProcessKind::Function {
         let setns = libc::SYS_setns as u32;
         program.extend([jump(EQUAL, setns, 0, 1), answer(refusal(libc::EPERM))]);
     }
@@ -166,8 +166,8 @@ fn argument(number: libc::c_long, index: u32, then: &[BpfInstruction]) -> Vec<Bp
 }
 
 /// Installs the filter for this thread and its descendants. Requires `no_new_privs`.
-pub(super) fn install(whose: ProcessKind) -> Result<()> {
-    let program = program(whose);
+pub(super) fn install(kind: ProcessKind) -> Result<()> {
+    let program = program(kind);
     let filter =
         libc::sock_fprog { len: program.len() as u16, filter: program.as_ptr().cast_mut() };
     // SAFETY: the program outlives the call, and the kernel copies and checks it.

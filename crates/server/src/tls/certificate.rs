@@ -22,7 +22,7 @@ pub struct CertificateFiles {
 }
 
 /// The attributes of a file that change when the file is replaced or rewritten.
-type Version = [i64; 4];
+type FileVersion = [i64; 4];
 
 /// The certificate in use.
 #[derive(Debug)]
@@ -36,7 +36,7 @@ pub struct Certificate {
 struct LoadedCertificate {
     key: Arc<CertifiedKey>,
     /// Versions of the certificate file and the key file when they were last read.
-    versions: [Version; 2],
+    versions: [FileVersion; 2],
 }
 
 impl Certificate {
@@ -82,7 +82,7 @@ impl ResolvesServerCert for Certificate {
 }
 
 impl CertificateFiles {
-    fn versions(&self) -> Result<[Version; 2]> {
+    fn versions(&self) -> Result<[FileVersion; 2]> {
         let version = |path: &Path| {
             let metadata = std::fs::metadata(path).map_err(unusable(path))?;
             Ok::<_, Error>(version(&metadata))
@@ -108,7 +108,7 @@ fn invalid(path: &Path, reason: impl ToString) -> Error {
     Error::Certificate { path: path.to_owned(), reason: reason.to_string() }
 }
 
-fn version(metadata: &Metadata) -> Version {
+fn version(metadata: &Metadata) -> FileVersion {
     let (seconds, nanoseconds) = (metadata.mtime(), metadata.mtime_nsec());
     [seconds, nanoseconds, metadata.size().cast_signed(), metadata.ino().cast_signed()]
 }

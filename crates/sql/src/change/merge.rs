@@ -13,7 +13,7 @@ use sqlparser::ast::{
 };
 
 use super::assignment::{AssignedColumn, assigned, assignments, given};
-use super::query::{Parts, column, places, query_of, source, target, value};
+use super::query::{QueryClauses, column, places, query_of, source, target, value};
 use crate::error::{Error, Result};
 use crate::statement::Source;
 use crate::table_name::{ParsedTableName, span_start};
@@ -45,7 +45,7 @@ pub struct MergeStatement {
 #[derive(Debug, Clone)]
 pub struct Clause {
     /// Rows that the clause applies to.
-    pub when: When,
+    pub when: MergeMatch,
     /// True if the clause has a condition.
     pub condition: bool,
     /// Action on these rows.
@@ -54,7 +54,7 @@ pub struct Clause {
 
 /// Rows that a WHEN clause applies to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum When {
+pub enum MergeMatch {
     /// Rows that match in both target and source.
     Matched,
     /// Rows that exist only in the source.
@@ -100,16 +100,16 @@ pub fn row_merge(merge: Merge, with: Option<With>) -> Result<MergeStatement> {
     for one in clauses {
         let first = exprs.len();
         let clause = clause(one, &mut exprs)?;
-        if clause.when == When::NotMatched {
+        if clause.when == MergeMatch::NotMatched {
             let mut qualifier = ColumnQualifier { label: &source_label, depth: 0 };
             let _ = exprs[first..].iter_mut().try_for_each(|expr| expr.visit(&mut qualifier));
         }
         taken.push(clause);
     }
     check_reach(&taken)?;
-    let of = |when: When| taken.iter().any(|clause: &Clause| clause.when == when);
-    let marked = of(When::NotMatchedBySource);
-    let kind: fn(JoinConstraint) -> JoinOperator = match (of(When::NotMatched), marked) {
+    let of = |when: MergeMatch| taken.iter().any(|clause: &Clause| clause.when == when);
+    let marked = of(MergeMatch::NotMatchedBySource);
+    let kind: fn(JoinConstraint) -> JoinOperator = match (of(MergeMatch::NotMatched), marked) {
         (false, false) => JoinOperator::Inner,
         (true, false) => JoinOperator::RightOuter,
         (false, true) => JoinOperator::LeftOuter,
@@ -123,7 +123,7 @@ pub fn row_merge(merge: Merge, with: Option<With>) -> Result<MergeStatement> {
     }
     projection.extend(exprs.into_iter().enumerate().map(|(index, expr)| value(index, expr)));
     let from = vec![TableWithJoins { relation: target.relation, joins: vec![join] }];
-    let source = source(Parts { with, projection, from, ..Parts::default() })?;
+    let source = source(QueryClauses { with, projection, from, ..QueryClauses::default() })?;
     let (table, alias) = (target.table, target.alias);
     Ok(MergeStatement { table, alias, source_label, clauses: taken, source, marked })
 }
@@ -172,9 +172,9 @@ impl VisitorMut for ColumnQualifier<'_> {
 fn clause(clause: MergeClause, exprs: &mut Vec<Expr>) -> Result<Clause> {
     let MergeClause { when_token: _, clause_kind, predicate, action } = clause;
     let when = match clause_kind {
-        MergeClauseKind::Matched => When::Matched,
-        MergeClauseKind::NotMatched | MergeClauseKind::NotMatchedByTarget => When::NotMatched,
-        MergeClauseKind::NotMatchedBySource => When::NotMatchedBySource,
+        MergeClauseKind::Matched => MergeMatch::Matched,
+        MergeClauseKind::NotMatched | MergeClauseKind::NotMatchedByTarget => MergeMatch::NotMatched,
+        MergeClauseKind::NotMatchedBySource => MergeMatch::NotMatchedBySource,
     };
     let condition = predicate.is_some();
     exprs.extend(predicate);
@@ -186,7 +186,7 @@ fn clause(clause: MergeClause, exprs: &mut Vec<Expr>) -> Result<Clause> {
     Ok(Clause { when, condition, action })
 }
 
-fn updated(update: MergeUpdateExpr, when: When, exprs: &mut Vec<Expr>) -> Result<Action> {
+fn updated(update: MergeUpdateExpr, when: MergeMatch, exprs: &mut Vec<Expr>) -> Result<Action> {
     let MergeUpdateExpr { update_token, assignments: list, update_predicate, delete_predicate } =
         update;
     none(update_predicate.as_ref(), "WHERE after UPDATE SET in MERGE")?;
@@ -194,7 +194,7 @@ fn updated(update: MergeUpdateExpr, when: When, exprs: &mut Vec<Expr>) -> Result
     let (columns, values): (Vec<AssignedColumn>, Vec<_>) = assignments(list)?.into_iter().unzip();
     let is_star = |column: &Ident| column.quote_style.is_none() && column.value == EVERY_COLUMN;
     if columns.iter().any(|assigned| is_star(&assigned.column)) {
-        if when == When::NotMatchedBySource {
+        if when == MergeMatch::NotMatchedBySource {
             return Err(Error::Invalid {
                 message: "UPDATE SET * needs a source row, and this clause has none".to_owned(),
                 hint: Some("List the columns.".to_owned()),
@@ -278,10 +278,10 @@ fn labelled(factor: TableFactor, label: &Ident, marked: bool) -> TableFactor {
     }
     let alias = Ident::with_quote('"', FROM_SOURCE);
     let mark = SelectItem::ExprWithAlias { expr: Expr::value(Value::Boolean(true)), alias };
-    let subquery = query_of(Parts {
+    let subquery = query_of(QueryClauses {
         projection: vec![SelectItem::Wildcard(WildcardAdditionalOptions::default()), mark],
         from: vec![TableWithJoins { relation: factor, joins: Vec::new() }],
-        ..Parts::default()
+        ..QueryClauses::default()
     });
     TableFactor::Derived {
         lateral: false,

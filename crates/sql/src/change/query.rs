@@ -72,7 +72,7 @@ pub(crate) fn returning(
     });
     let relation = target_relation(alias);
     let from = vec![TableWithJoins { relation, joins: Vec::new() }];
-    source(Parts { projection, from, ..Parts::default() }).map(Some)
+    source(QueryClauses { projection, from, ..QueryClauses::default() }).map(Some)
 }
 
 /// Returns the only table of a FROM list; fails if there are several tables or joins.
@@ -115,7 +115,7 @@ pub fn add_columns(query: &mut Query, relation: &Ident, columns: &[String], pref
 
 /// The clauses of a query.
 #[derive(Default)]
-pub struct Parts {
+pub struct QueryClauses {
     /// The WITH clause.
     pub with: Option<With>,
     /// The select list.
@@ -132,13 +132,13 @@ pub struct Parts {
 
 /// Checks a query. Returns the query with its table references, without the reference to the
 /// changed table.
-pub(super) fn source(parts: Parts) -> Result<Source> {
+pub(super) fn source(parts: QueryClauses) -> Result<Source> {
     Ok(Source::new(Box::new(query_of(parts)))?.without(TARGET))
 }
 
 /// Builds a query from its clauses.
-pub fn query_of(parts: Parts) -> Query {
-    let Parts { with, projection, from, selection, order_by, limit } = parts;
+pub fn query_of(parts: QueryClauses) -> Query {
+    let QueryClauses { with, projection, from, selection, order_by, limit } = parts;
     let select = Select {
         select_token: AttachedToken::empty(),
         optimizer_hints: Vec::new(),

@@ -3,7 +3,7 @@
 use sqlparser::ast::{Ident, ObjectName, TableWithJoins, Update, UpdateTableFromKind, With};
 
 use super::assignment::{AssignedColumn, assignments};
-use super::query::{Parts, places, returning, source, target, value};
+use super::query::{QueryClauses, places, returning, source, target, value};
 use crate::error::Result;
 use crate::statement::Source;
 use crate::unsupported_clauses::{empty, none};
@@ -52,7 +52,7 @@ pub fn row_update(update: Update, with: Option<With>) -> Result<UpdateStatement>
     let mut projection = places();
     projection.extend(values.into_iter().enumerate().map(|(index, expr)| value(index, expr)));
     let relation = TableWithJoins { relation: target.relation, joins: Vec::new() };
-    let source = source(Parts {
+    let source = source(QueryClauses {
         with,
         projection,
         from: std::iter::once(relation).chain(from).collect(),

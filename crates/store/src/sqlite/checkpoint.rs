@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use sqlx::SqliteConnection;
 
-use super::connect::{Connector, Role};
+use super::connect::{ConnectionRole, Connector};
 
 /// The number of commits between checkpoints.
 const CHECKPOINT_COMMITS: usize = 128;
@@ -39,7 +39,7 @@ impl Checkpoints {
         tokio::spawn(async move {
             let mut open = match connection.take() {
                 Some(open) => open,
-                None => match connector.connect(Role::Writer).await {
+                None => match connector.connect(ConnectionRole::Writer).await {
                     Ok(open) => open,
                     Err(error) => return tracing::debug!(%error, "WAL checkpoint failed"),
                 },

@@ -27,7 +27,7 @@ const WAIT_READER: Duration = Duration::from_secs(30);
 
 /// The purpose of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Role {
+pub(super) enum ConnectionRole {
     /// A read-only connection.
     Reader,
     /// A connection whose commits are durable when they return.
@@ -61,7 +61,7 @@ impl Connector {
     }
 
     async fn try_create(&self) -> Result<SqliteConnection> {
-        let mut connection = self.connect(Role::Writer).await?;
+        let mut connection = self.connect(ConnectionRole::Writer).await?;
         let found = format(&mut connection).await.map_err(|error| self.failed(error))?;
         if found > FORMAT {
             let path = self.path.display().to_string();
@@ -80,15 +80,15 @@ impl Connector {
         Ok(connection)
     }
 
-    pub(super) async fn connect(&self, role: Role) -> Result<SqliteConnection> {
+    pub(super) async fn connect(&self, role: ConnectionRole) -> Result<SqliteConnection> {
         let (wait, synchronous) = match role {
-            Role::Reader => (WAIT_READER, SqliteSynchronous::Normal),
-            Role::Writer => (WAIT_WRITER, SqliteSynchronous::Full),
-            Role::RelaxedWriter => (WAIT_WRITER, SqliteSynchronous::Normal),
+            ConnectionRole::Reader => (WAIT_READER, SqliteSynchronous::Normal),
+            ConnectionRole::Writer => (WAIT_WRITER, SqliteSynchronous::Full),
+            ConnectionRole::RelaxedWriter => (WAIT_WRITER, SqliteSynchronous::Normal),
         };
         let mut options = SqliteConnectOptions::new()
             .filename(&self.path)
-            .create_if_missing(role == Role::Writer)
+            .create_if_missing(role == ConnectionRole::Writer)
             .busy_timeout(wait)
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(synchronous)
@@ -98,7 +98,7 @@ impl Connector {
             .pragma("journal_size_limit", "67108864")
             .pragma("wal_autocheckpoint", AUTOCHECKPOINT_PAGES)
             .disable_statement_logging();
-        if role == Role::Reader {
+        if role == ConnectionRole::Reader {
             options = options.pragma("query_only", "on");
         }
         let mut connection =

@@ -9,7 +9,7 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{AssertSqlSafe, Row, SqliteConnection};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use super::connect::{Connector, Role};
+use super::connect::{ConnectionRole, Connector};
 use super::error_class::store_error;
 use crate::range::successor;
 use crate::{Entry, Error, KeyRange, Result};
@@ -51,7 +51,7 @@ impl Readers {
         let idle = self.idle.lock().pop();
         let connection = match idle {
             Some(connection) => connection,
-            None => self.connector.connect(Role::Reader).await?,
+            None => self.connector.connect(ConnectionRole::Reader).await?,
         };
         Ok(Reader { readers: self, connection: Some(connection), _permit: permit })
     }

@@ -17,7 +17,7 @@ use tokio::sync::oneshot;
 
 use super::batch_sql::{BatchSql, EntrySlots};
 use super::checkpoint::Checkpoints;
-use super::connect::{BusyRetry, Connector, Role};
+use super::connect::{BusyRetry, ConnectionRole, Connector};
 use super::error_class::{ErrorClass, classify, store_error};
 use crate::{Batch, BatchResult, Error, KeyRange, Result};
 
@@ -152,7 +152,7 @@ impl WriteConnections {
 
     async fn apply(&mut self, batches: &[Batch]) -> Vec<Result<BatchResult>> {
         let relaxed = batches.iter().all(|batch| batch.relaxed);
-        let role = if relaxed { Role::RelaxedWriter } else { Role::Writer };
+        let role = if relaxed { ConnectionRole::RelaxedWriter } else { ConnectionRole::Writer };
         let mut connection = match self.acquire(role).await {
             Ok(connection) => connection,
             Err(error) => return vec![Err(error); batches.len()],
@@ -175,23 +175,25 @@ impl WriteConnections {
     async fn trim(&mut self, journal: &str, range: &KeyRange) -> Result<u64> {
         // A relaxed commit is sufficient: entries that reappear after a power failure are trimmed
         // again.
-        let mut connection = self.acquire(Role::RelaxedWriter).await?;
+        let mut connection = self.acquire(ConnectionRole::RelaxedWriter).await?;
         let trimmed = trim(&mut connection, journal, range).await;
         let trimmed = trimmed.map_err(|error| store_error("trim a journal", error))?;
-        self.release(Role::RelaxedWriter, connection);
+        self.release(ConnectionRole::RelaxedWriter, connection);
         Ok(trimmed)
     }
 
-    async fn acquire(&mut self, role: Role) -> Result<SqliteConnection> {
-        let slot = if role == Role::Writer { &mut self.strict } else { &mut self.relaxed };
+    async fn acquire(&mut self, role: ConnectionRole) -> Result<SqliteConnection> {
+        let slot =
+            if role == ConnectionRole::Writer { &mut self.strict } else { &mut self.relaxed };
         match slot.take() {
             Some(connection) => Ok(connection),
             None => self.connector.connect(role).await,
         }
     }
 
-    fn release(&mut self, role: Role, connection: SqliteConnection) {
-        let slot = if role == Role::Writer { &mut self.strict } else { &mut self.relaxed };
+    fn release(&mut self, role: ConnectionRole, connection: SqliteConnection) {
+        let slot =
+            if role == ConnectionRole::Writer { &mut self.strict } else { &mut self.relaxed };
         *slot = Some(connection);
         self.checkpoints.count_commit();
     }

@@ -11,7 +11,7 @@ use super::metadata::build;
 use super::snapshot::NewSnapshot;
 use super::snapshots::{snapshots_listed, snapshots_to_expire};
 use super::store::{PendingFiles, store};
-use super::summary::{Changes, Kind};
+use super::summary::{Changes, CommitKind};
 use crate::deletes::DeleteKey;
 use crate::{ChangeScope, REACH, Result, StagedFiles, Table, Tables};
 
@@ -24,7 +24,7 @@ pub struct Change {
     /// Files that were taken from other states of the table.
     pub additions: Vec<Addition>,
     /// The kind of the change.
-    pub kind: Kind,
+    pub kind: CommitKind,
     /// The scope of the change, for conflict checks in merges.
     pub reach: ChangeScope,
     /// Keys of the delete files that apply to no remaining data file.
@@ -46,7 +46,7 @@ impl Change {
     pub(super) fn new(
         removal: Removal,
         staged: StagedFiles,
-        kind: Kind,
+        kind: CommitKind,
         summary: BTreeMap<String, String>,
     ) -> Self {
         let (staged, additions, reach) = (Some(staged), Vec::new(), ChangeScope::Rows);

@@ -25,4 +25,4 @@ pub(crate) use self::operation::commit;
 pub use self::snapshots::referenced_snapshots;
 pub(crate) use self::snapshots::snapshots_listed;
 pub(crate) use self::store::{PendingFiles, store_as};
-pub use self::summary::Kind;
+pub use self::summary::CommitKind;

@@ -16,7 +16,7 @@ use crate::{DataFile, Error, Result, Table};
 
 /// A step of the path to a nested column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Step {
+enum PathStep {
     /// A field of a struct.
     Part(usize),
     /// The element of a list.
@@ -59,7 +59,7 @@ async fn count_nulls(
     table: &Table,
     files: &[Arc<DataFile>],
     column: &str,
-    steps: &[Step],
+    steps: &[PathStep],
 ) -> Result<usize> {
     let mut rows = tables.read(table, files, Some(&[column.to_owned()]), None)?;
     let mut nulls = 0;
@@ -72,22 +72,22 @@ async fn count_nulls(
 
 /// Returns the steps from a column to the nested column with this id; `None` if the column does not
 /// contain that column.
-fn steps_to(field: &FieldRef, id: i32) -> Option<Vec<Step>> {
+fn steps_to(field: &FieldRef, id: i32) -> Option<Vec<PathStep>> {
     if field_id(field) == Some(id) {
         return Some(Vec::new());
     }
-    let within = |part: &FieldRef, step: Step| {
+    let within = |part: &FieldRef, step: PathStep| {
         let mut steps = steps_to(part, id)?;
         steps.insert(0, step);
         Some(steps)
     };
     match field.data_type() {
         DataType::Struct(parts) => {
-            parts.iter().enumerate().find_map(|(index, part)| within(part, Step::Part(index)))
+            parts.iter().enumerate().find_map(|(index, part)| within(part, PathStep::Part(index)))
         }
-        DataType::List(element) => within(element, Step::Element),
+        DataType::List(element) => within(element, PathStep::Element),
         DataType::Map(entries, _) => match entries.data_type() {
-            DataType::Struct(parts) if parts.len() == 2 => within(&parts[1], Step::Value),
+            DataType::Struct(parts) if parts.len() == 2 => within(&parts[1], PathStep::Value),
             _ => None,
         },
         _ => None,
@@ -95,7 +95,7 @@ fn steps_to(field: &FieldRef, id: i32) -> Option<Vec<Step>> {
 }
 
 /// Counts the nulls of a nested column. A null whose parent is null is not counted.
-fn nulls_at(array: &ArrayRef, steps: &[Step]) -> std::result::Result<usize, ArrowError> {
+fn nulls_at(array: &ArrayRef, steps: &[PathStep]) -> std::result::Result<usize, ArrowError> {
     let Some((step, rest)) = steps.split_first() else { return Ok(array.logical_null_count()) };
     let non_null = filter(array, &is_not_null(array)?)?;
     let between = |offsets: &[i32]| match (offsets.first(), offsets.last()) {
@@ -103,13 +103,13 @@ fn nulls_at(array: &ArrayRef, steps: &[Step]) -> std::result::Result<usize, Arro
         _ => (0, 0),
     };
     match step {
-        Step::Part(index) => nulls_at(non_null.as_struct().column(*index), rest),
-        Step::Element => {
+        PathStep::Part(index) => nulls_at(non_null.as_struct().column(*index), rest),
+        PathStep::Element => {
             let list = non_null.as_list::<i32>();
             let (first, length) = between(list.value_offsets());
             nulls_at(&list.values().slice(first, length), rest)
         }
-        Step::Value => {
+        PathStep::Value => {
             let map = non_null.as_map();
             let (first, length) = between(map.value_offsets());
             nulls_at(&map.values().slice(first, length), rest)
@@ -132,7 +132,7 @@ mod tests {
         let non_null = NullBuffer::from(vec![true, false, true]);
         let of = StructArray::new(vec![Arc::clone(&field)].into(), vec![part], Some(non_null));
         let array: ArrayRef = Arc::new(of);
-        assert_eq!(nulls_at(&array, &[Step::Part(0)]).ok(), Some(1));
+        assert_eq!(nulls_at(&array, &[PathStep::Part(0)]).ok(), Some(1));
         // Three lists. The last list is null, but its offsets still include an element.
         let lists = ListArray::new(
             Arc::new(Field::new("element", array.data_type().clone(), true)),
@@ -142,8 +142,11 @@ mod tests {
         );
         let array: ArrayRef = Arc::new(lists);
         assert_eq!(nulls_at(&array, &[]).ok(), Some(1));
-        assert_eq!(nulls_at(&array, &[Step::Element]).ok(), Some(1));
-        assert_eq!(nulls_at(&array, &[Step::Element, Step::Part(0)]).ok(), Some(0));
-        assert_eq!(nulls_at(&array.slice(1, 2), &[Step::Element, Step::Part(0)]).ok(), Some(0));
+        assert_eq!(nulls_at(&array, &[PathStep::Element]).ok(), Some(1));
+        assert_eq!(nulls_at(&array, &[PathStep::Element, PathStep::Part(0)]).ok(), Some(0));
+        assert_eq!(
+            nulls_at(&array.slice(1, 2), &[PathStep::Element, PathStep::Part(0)]).ok(),
+            Some(0)
+        );
     }
 }

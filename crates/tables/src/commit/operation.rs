@@ -13,7 +13,7 @@ use super::manifests::{self, Removal};
 use super::metadata::{commit_metadata, metadata_builder};
 use super::null_checks::check_values;
 use super::store::{PendingFiles, store};
-use super::summary::{Changes, Kind};
+use super::summary::{Changes, CommitKind};
 use crate::partition::describe;
 use crate::promotion::comparable_partition;
 use crate::{
@@ -52,12 +52,12 @@ pub(crate) async fn commit(
         }
         Operation::Append(staged) => {
             check_staged(before, &staged)?;
-            let change = Change::new(Removal::Nothing, staged, Kind::Append, summary);
+            let change = Change::new(Removal::Nothing, staged, CommitKind::Append, summary);
             change.commit(tables, table, before, metadata_builder(table)?).await
         }
         Operation::Overwrite(staged) => {
             check_staged(before, &staged)?;
-            let change = Change::new(Removal::Everything, staged, Kind::Modify, summary);
+            let change = Change::new(Removal::Everything, staged, CommitKind::Modify, summary);
             let change = change.with_reach(ChangeScope::All);
             change.commit(tables, table, before, metadata_builder(table)?).await
         }
@@ -85,7 +85,7 @@ pub(crate) async fn commit(
                 evolve::replace(before, metadata_builder(table)?, &schema, &partition, after)?;
             let after = evolve::replaced(before, &schema, &partition, after)?;
             check_staged(&after, &staged)?;
-            let change = Change::new(Removal::Everything, staged, Kind::Modify, summary);
+            let change = Change::new(Removal::Everything, staged, CommitKind::Modify, summary);
             change.with_reach(ChangeScope::All).commit(tables, table, &after, builder).await
         }
     }
@@ -110,7 +110,7 @@ async fn plan_overwrite(
         all.push(rest);
     }
     let staged = StagedFiles::all(&all).ok_or_else(|| Error::internal("written", "no rows"))?;
-    Ok(Change::new(removal, staged, Kind::Modify, summary).with_reach(reach))
+    Ok(Change::new(removal, staged, CommitKind::Modify, summary).with_reach(reach))
 }
 
 async fn plan_rewrite(
@@ -126,7 +126,7 @@ async fn plan_rewrite(
     let removal = Removal::files(&rewrite.removed);
     let staged = rewrite.staged;
     let adds = rewrite.removed.is_empty() && staged.deletes.is_empty();
-    let kind = if adds { Kind::Append } else { Kind::Modify };
+    let kind = if adds { CommitKind::Append } else { CommitKind::Modify };
     Ok(Change::new(removal, staged, kind, summary))
 }
 
@@ -142,7 +142,7 @@ async fn plan_compaction(
     check_rows_unchanged(tables, table, removed.iter()).await?;
     check_rows(tables, &removed, &staged).await?;
     let dangling = tables.maintenance().dangling_deletes(table, &removed).await?;
-    let change = Change::new(Removal::files(&removed), staged, Kind::Compact, summary);
+    let change = Change::new(Removal::files(&removed), staged, CommitKind::Compact, summary);
     Ok(Change { dangling, ..change })
 }
 
@@ -172,7 +172,7 @@ async fn merge_manifests(
         removal: Removal::Nothing,
         staged: None,
         additions: Vec::new(),
-        kind: Kind::Compact,
+        kind: CommitKind::Compact,
         reach: ChangeScope::Rows,
         dangling: Vec::new(),
         summary,

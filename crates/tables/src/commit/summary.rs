@@ -18,7 +18,7 @@ pub(crate) struct Changes {
 
 /// The effect of a change on the rows of a table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum CommitKind {
     /// Rows are only added.
     Append,
     /// Rows are added, removed or changed.
@@ -72,7 +72,7 @@ impl Changes {
     pub(crate) fn summarise(
         &self,
         before: Totals,
-        kind: Kind,
+        kind: CommitKind,
         extra: BTreeMap<String, String>,
     ) -> Summary {
         let totals = self.totals(before);
@@ -119,12 +119,12 @@ impl Changes {
         self.removed.files > 0 || self.added.deletes.files > 0
     }
 
-    fn operation(&self, kind: Kind) -> Operation {
+    fn operation(&self, kind: CommitKind) -> Operation {
         match kind {
-            Kind::Append => Operation::Append,
-            Kind::Compact => Operation::Replace,
-            Kind::Modify if self.added.files == 0 && self.deletes_rows() => Operation::Delete,
-            Kind::Modify => Operation::Overwrite,
+            CommitKind::Append => Operation::Append,
+            CommitKind::Compact => Operation::Replace,
+            CommitKind::Modify if self.added.files == 0 && self.deletes_rows() => Operation::Delete,
+            CommitKind::Modify => Operation::Overwrite,
         }
     }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use arrow::array::{AsArray, Int64Array, RecordBatch};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema};
 use futures::TryStreamExt;
-use headwater_table_merge::{Merged, RowBudget};
+use headwater_table_merge::{RowBudget, TableMergeResult};
 use headwater_tables::{Alteration, FIELD_ID, Operation, RowIds, Table};
 use iceberg::spec::FormatVersion;
 use serde_json::json;
@@ -31,7 +31,7 @@ async fn merge(warehouse: &Warehouse, base: &Table, ours: &Table, theirs: &Table
     let mut budget = RowBudget::new(tables, 0);
     let merged =
         headwater_table_merge::merge(tables, base, ours, theirs, &mut budget).await.unwrap();
-    let Merged::Both(merge) = merged else { panic!("{merged:?}") };
+    let TableMergeResult::Both(merge) = merged else { panic!("{merged:?}") };
     merge.commit(tables, BTreeMap::new()).await.unwrap().table
 }
 

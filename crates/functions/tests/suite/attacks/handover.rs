@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::{held, probe, source};
 use crate::support::{answer, ask, call, environment, holds, run, start, table};
 use arrow::array::{ArrayRef, Int64Array, RecordBatch};
-use headwater_functions::{Error, FunctionResult, Invocation, Reuse, SharedTable, TableQuota};
+use headwater_functions::{Error, FunctionResult, Invocation, ReuseScope, SharedTable, TableQuota};
 
 fn numbers() -> SharedTable {
     let numbers: ArrayRef = Arc::new(Int64Array::from_iter_values(0..100_000));
@@ -114,7 +114,7 @@ async fn a_file_of_the_server_is_accepted_once_it_has_no_writer() {
         return;
     }
     let environment = environment(&functions, &[]).await;
-    let run = async |reuse: Reuse, rest: &str| {
+    let run = async |reuse: ReuseScope, rest: &str| {
         let body = format!("{HAND_OVER_GIVEN}\n{rest}");
         let mut invocation = call(&environment, "");
         invocation.files = probe(&environment, &body).files;
@@ -124,16 +124,17 @@ async fn a_file_of_the_server_is_accepted_once_it_has_no_writer() {
     let whole = "hand_over([[0, size, -1, 0]])";
     // The process that the function forked, which may write, ends with the call.
     let forks = format!("{whole}\nif os.fork() == 0:\n    time.sleep(30)\nos._exit(0)");
-    let table = run(Reuse::Never, &forks).await;
+    let table = run(ReuseScope::Never, &forks).await;
     let Ok(FunctionResult::Table(table)) = table else { panic!("{table:?}") };
     assert_eq!(table.rows(), 1000);
     // If the function raises an error after the fork, the rows that the forked process wrote are
     // discarded.
-    let error = run(Reuse::SameFunction, "raise ValueError('it got one')").await.unwrap_err();
+    let error = run(ReuseScope::SameFunction, "raise ValueError('it got one')").await.unwrap_err();
     assert!(matches!(&error, Error::NotATable { .. }), "{error:?}");
     for extents in ["[[0, 1 << 40, -1, 0]]", "[[0, size, 0, 0]]", "[]", "[[0, size, -1, 4096]]"] {
-        let error =
-            run(Reuse::Never, &format!("hand_over({extents})\nos._exit(0)")).await.unwrap_err();
+        let error = run(ReuseScope::Never, &format!("hand_over({extents})\nos._exit(0)"))
+            .await
+            .unwrap_err();
         assert!(matches!(error, Error::BadOutput { .. }), "{extents}: {error:?}");
     }
 }

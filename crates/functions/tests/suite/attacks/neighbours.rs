@@ -8,7 +8,7 @@ use std::os::unix::net::{SocketAddr, UnixListener};
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch, StringArray};
-use headwater_functions::{Environment, Functions, Invocation, Reuse, SharedTable};
+use headwater_functions::{Environment, Functions, Invocation, ReuseScope, SharedTable};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -183,7 +183,7 @@ async fn nothing_is_found(one: &Functions, other: &Functions, fresh: bool) {
         for name in [name.clone(), format!("host{name}")] {
             let body = with(SEARCH, &mark, &name, &pids);
             holds(one, probe(&mine, &body)).await;
-            let again = Invocation { reuse: Reuse::SameFunction, ..probe(&mine, &body) };
+            let again = Invocation { reuse: ReuseScope::SameFunction, ..probe(&mine, &body) };
             holds(one, again).await;
         }
         // A call of another function of the same lake does not find the mark.

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use super::super::system;
 use super::super::time_slice::SHORT_SLICE;
 use super::files::{OpenFile, kill_all, set};
-use super::hierarchies::Kind;
+use super::hierarchies::HierarchyKind;
 use crate::protocol::{ProcessSpec, ResourceUsage};
 
 /// File with the peak memory in bytes, cgroup version 2.
@@ -19,7 +19,7 @@ const MEMORY_PEAK_V1: &str = "memory.max_usage_in_bytes";
 /// The groups of one process.
 #[derive(Debug, Default)]
 pub(crate) struct Group {
-    pub(super) folders: Vec<(Kind, PathBuf)>,
+    pub(super) folders: Vec<(HierarchyKind, PathBuf)>,
     files: MeasuredFiles,
     weight: CpuWeight,
     pub(super) share: Option<CpuWeightFile>,
@@ -63,7 +63,7 @@ pub(crate) struct GroupUsage {
 }
 
 impl Group {
-    pub(super) fn new(folders: Vec<(Kind, PathBuf)>) -> Self {
+    pub(super) fn new(folders: Vec<(HierarchyKind, PathBuf)>) -> Self {
         Group { folders, ..Group::default() }
     }
 
@@ -103,16 +103,16 @@ impl Group {
         // version 1.
         for (kind, folder) in self.folders.iter().rev() {
             match kind {
-                Kind::Memory => {
+                HierarchyKind::Memory => {
                     measured.memory_bytes_peak = peak.number(folder, MEMORY_PEAK_V1);
                     measured.out_of_memory |=
                         out_of_memory.keyed(folder, "memory.oom_control", "oom_kill") > Some(0);
                 }
-                Kind::Processor if measured.cpu_us.is_none() => {
+                HierarchyKind::Processor if measured.cpu_us.is_none() => {
                     let nanos = cpu.number(folder, "cpuacct.usage");
                     measured.cpu_us = nanos.map(|nanos| nanos / 1000);
                 }
-                Kind::Unified { limits } => {
+                HierarchyKind::Unified { limits } => {
                     measured.cpu_us = cpu.keyed(folder, "cpu.stat", "usage_usec");
                     if *limits {
                         measured.memory_bytes_peak = peak.number(folder, MEMORY_PEAK);
@@ -120,7 +120,7 @@ impl Group {
                             out_of_memory.keyed(folder, "memory.events", "oom_kill") > Some(0);
                     }
                 }
-                Kind::Processor | Kind::Processes | Kind::Shares => {}
+                HierarchyKind::Processor | HierarchyKind::Processes | HierarchyKind::Shares => {}
             }
         }
         measured
@@ -149,7 +149,8 @@ impl Group {
     fn apply_slice(&self) {
         let slice = (self.weight == CpuWeight::Boosted).then_some(SHORT_SLICE);
         let Some((kind, folder)) = self.folders.first() else { return };
-        let list = if matches!(kind, Kind::Unified { .. }) { "cgroup.threads" } else { "tasks" };
+        let list =
+            if matches!(kind, HierarchyKind::Unified { .. }) { "cgroup.threads" } else { "tasks" };
         let threads = fs::read_to_string(folder.join(list)).unwrap_or_default();
         for thread in threads.lines().filter_map(|line| line.parse().ok()) {
             system::set_slice(thread, slice);
@@ -158,7 +159,8 @@ impl Group {
 
     /// Freezes or thaws every process in the groups.
     pub(crate) fn freeze(&self, frozen: bool) -> io::Result<()> {
-        let unified = self.folders.iter().find(|(kind, _)| matches!(kind, Kind::Unified { .. }));
+        let unified =
+            self.folders.iter().find(|(kind, _)| matches!(kind, HierarchyKind::Unified { .. }));
         let (_, folder) = unified.ok_or(io::ErrorKind::Unsupported)?;
         set(folder.join("cgroup.freeze"), if frozen { "1" } else { "0" })
     }
@@ -173,8 +175,10 @@ impl Group {
         for (kind, folder) in &self.folders {
             // Old kernels cannot reset the peak memory in cgroup version 2.
             let _ = match kind {
-                Kind::Memory => self.files.peak.write(folder, MEMORY_PEAK_V1, "0"),
-                Kind::Unified { limits: true } => self.files.peak.write(folder, MEMORY_PEAK, "0"),
+                HierarchyKind::Memory => self.files.peak.write(folder, MEMORY_PEAK_V1, "0"),
+                HierarchyKind::Unified { limits: true } => {
+                    self.files.peak.write(folder, MEMORY_PEAK, "0")
+                }
                 _ => Ok(()),
             };
         }

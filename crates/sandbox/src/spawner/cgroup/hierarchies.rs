@@ -13,7 +13,7 @@ use crate::protocol::ProcessSpec;
 
 /// Purpose of one hierarchy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) enum Kind {
+pub(super) enum HierarchyKind {
     /// Version 1, limits memory.
     Memory,
     /// Version 1, limits the number of processes.
@@ -29,7 +29,7 @@ pub(super) enum Kind {
 /// The hierarchies in which this spawner creates groups, as reported to the server.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct Cgroups {
-    hierarchies: Vec<(Kind, PathBuf)>,
+    hierarchies: Vec<(HierarchyKind, PathBuf)>,
 }
 
 /// Prefix of folder names. A full name is `headwater-<pid>-<start time>`, so that folders of ended
@@ -44,10 +44,10 @@ impl Cgroups {
         let name = format!("{PREFIX}{}", own_identity());
         let mut hierarchies = Vec::new();
         for (kind, controller) in [
-            (Kind::Memory, "memory"),
-            (Kind::Processes, "pids"),
-            (Kind::Processor, "cpuacct"),
-            (Kind::Shares, "cpu"),
+            (HierarchyKind::Memory, "memory"),
+            (HierarchyKind::Processes, "pids"),
+            (HierarchyKind::Processor, "cpuacct"),
+            (HierarchyKind::Shares, "cpu"),
         ] {
             if let Some(base) = folder_of(&own, &mounts, Some(controller)) {
                 let folder = base.join(&name);
@@ -58,17 +58,17 @@ impl Cgroups {
                 }
                 if shared || fs::create_dir(&folder).is_ok() {
                     match kind {
-                        Kind::Shares => {
+                        HierarchyKind::Shares => {
                             let _ = set(folder.join("cpu.shares"), SHARES.to_string());
                         }
-                        Kind::Processes => bound_processes(&base, &folder),
+                        HierarchyKind::Processes => bound_processes(&base, &folder),
                         _ => {}
                     }
                     hierarchies.push((kind, folder));
                 }
             }
         }
-        let limited = hierarchies.iter().any(|(kind, _)| *kind == Kind::Memory);
+        let limited = hierarchies.iter().any(|(kind, _)| *kind == HierarchyKind::Memory);
         if let Some(base) = folder_of(&own, &mounts, None) {
             hierarchies.extend(unified(&base, &name, !limited));
         }
@@ -82,40 +82,40 @@ impl Cgroups {
 
     /// Returns true if the memory limit covers a process with its descendants.
     pub(crate) fn memory(&self) -> bool {
-        self.any(Kind::Memory)
+        self.any(HierarchyKind::Memory)
     }
 
     /// Returns true if the number of processes is limited.
     pub(crate) fn processes(&self) -> bool {
-        self.any(Kind::Processes)
+        self.any(HierarchyKind::Processes)
     }
 
     /// Returns true if processor time is shared by weight.
     pub(crate) fn processor_shares(&self) -> bool {
-        let has_file = |(_, folder): &(Kind, PathBuf)| folder.join("cpu.weight").exists();
-        self.any(Kind::Shares)
-            && (self.hierarchies.iter().any(|(kind, _)| *kind == Kind::Shares)
+        let has_file = |(_, folder): &(HierarchyKind, PathBuf)| folder.join("cpu.weight").exists();
+        self.any(HierarchyKind::Shares)
+            && (self.hierarchies.iter().any(|(kind, _)| *kind == HierarchyKind::Shares)
                 || self.hierarchies.iter().any(has_file))
     }
 
     /// Returns the processor time of all processes that were in the groups, in microseconds.
     pub(crate) fn total(&self) -> Option<u64> {
-        let of = |(kind, folder): &(Kind, PathBuf)| match kind {
-            Kind::Processor => number(folder, "cpuacct.usage").map(|nanos| nanos / 1000),
-            Kind::Unified { .. } => keyed(folder, "cpu.stat", "usage_usec"),
-            Kind::Memory | Kind::Processes | Kind::Shares => None,
+        let of = |(kind, folder): &(HierarchyKind, PathBuf)| match kind {
+            HierarchyKind::Processor => number(folder, "cpuacct.usage").map(|nanos| nanos / 1000),
+            HierarchyKind::Unified { .. } => keyed(folder, "cpu.stat", "usage_usec"),
+            HierarchyKind::Memory | HierarchyKind::Processes | HierarchyKind::Shares => None,
         };
         self.hierarchies.iter().rev().find_map(of)
     }
 
-    fn any(&self, wanted: Kind) -> bool {
-        let full = Kind::Unified { limits: true };
+    fn any(&self, wanted: HierarchyKind) -> bool {
+        let full = HierarchyKind::Unified { limits: true };
         self.hierarchies.iter().any(|(kind, _)| *kind == wanted || *kind == full)
     }
 
     /// Returns the groups of a running process, for measurements.
     pub(crate) fn of(&self, id: u64) -> Group {
-        let folder = |(kind, base): &(Kind, PathBuf)| (*kind, base.join(id.to_string()));
+        let folder = |(kind, base): &(HierarchyKind, PathBuf)| (*kind, base.join(id.to_string()));
         Group::new(self.hierarchies.iter().map(folder).collect())
     }
 
@@ -123,7 +123,7 @@ impl Cgroups {
     /// to remove them.
     #[cfg(test)]
     pub(crate) fn killing(folders: Vec<PathBuf>) -> Self {
-        let of = |folder| (Kind::Unified { limits: false }, folder);
+        let of = |folder| (HierarchyKind::Unified { limits: false }, folder);
         Cgroups { hierarchies: folders.into_iter().map(of).collect() }
     }
 
@@ -148,9 +148,9 @@ impl Cgroups {
             }
             group.folders.push((*kind, folder.clone()));
             match kind {
-                Kind::Memory => write(&folder, "memory.limit_in_bytes", memory_bytes)?,
-                Kind::Processes => write(&folder, "pids.max", processes_max)?,
-                Kind::Unified { limits: true } => {
+                HierarchyKind::Memory => write(&folder, "memory.limit_in_bytes", memory_bytes)?,
+                HierarchyKind::Processes => write(&folder, "pids.max", processes_max)?,
+                HierarchyKind::Unified { limits: true } => {
                     write(&folder, "memory.max", memory_bytes)?;
                     write(&folder, "pids.max", processes_max)?;
                     // Disable swap, so that a function that exceeds its limit is killed instead of
@@ -159,12 +159,12 @@ impl Cgroups {
                     let _ = set(folder.join("memory.oom.group"), "1");
                     group.share = share_out(&folder, spec, ["cpu.weight", "cpu.max"])?;
                 }
-                Kind::Shares => {
+                HierarchyKind::Shares => {
                     group.share = share_out(&folder, spec, ["cpu.shares", "cpu.cfs_quota_us"])?;
                 }
-                Kind::Processor | Kind::Unified { limits: false } => {}
+                HierarchyKind::Processor | HierarchyKind::Unified { limits: false } => {}
             }
-            if *kind == Kind::Memory {
+            if *kind == HierarchyKind::Memory {
                 let _ = write(&folder, "memory.memsw.limit_in_bytes", memory_bytes);
             }
         }
@@ -185,7 +185,7 @@ impl Cgroups {
 
 /// Creates the group in version 2. If controllers are needed, the new group is a sibling of this
 /// process's group, otherwise a child of it.
-fn unified(base: &Path, name: &str, limits: bool) -> Option<(Kind, PathBuf)> {
+fn unified(base: &Path, name: &str, limits: bool) -> Option<(HierarchyKind, PathBuf)> {
     let bases = [base.parent().filter(|_| limits), Some(base)];
     for base in bases.into_iter().flatten() {
         remove_stale(base);
@@ -194,7 +194,7 @@ fn unified(base: &Path, name: &str, limits: bool) -> Option<(Kind, PathBuf)> {
             continue;
         }
         if !limits {
-            return Some((Kind::Unified { limits }, folder));
+            return Some((HierarchyKind::Unified { limits }, folder));
         }
         for controllers in ["+memory +pids", "+cpu"] {
             let _ = set(base.join("cgroup.subtree_control"), controllers);
@@ -203,12 +203,12 @@ fn unified(base: &Path, name: &str, limits: bool) -> Option<(Kind, PathBuf)> {
             let _ = set(folder.join("cgroup.subtree_control"), "+cpu");
             let _ = set(folder.join("cpu.weight"), WEIGHT.to_string());
             bound_processes(base, &folder);
-            return Some((Kind::Unified { limits: true }, folder));
+            return Some((HierarchyKind::Unified { limits: true }, folder));
         }
         let _ = fs::remove_dir(&folder);
     }
     let folder = base.join(name);
-    fs::create_dir(&folder).is_ok().then_some((Kind::Unified { limits: false }, folder))
+    fs::create_dir(&folder).is_ok().then_some((HierarchyKind::Unified { limits: false }, folder))
 }
 
 /// Limits the number of processes, so that half of all process ids remain for the rest of the host.

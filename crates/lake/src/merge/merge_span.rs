@@ -9,19 +9,19 @@ use crate::error::Result;
 use crate::lake::Lake;
 
 /// A started merge that is not a dry run, with its span.
-pub(super) struct StartedMerge {
+pub(super) struct MergeSpan {
     lake: Lake,
     span: Option<SpanTimer>,
 }
 
-impl StartedMerge {
+impl MergeSpan {
     /// Begins the span of a merge.
     pub(super) fn begin(lake: &Lake, target: &str, options: &MergeOptions) -> Self {
         let mut span = lake.begin_span(&options.properties, "merge");
         if let Some(span) = &mut span {
             span.set("headwater.branch", target.to_owned());
         }
-        StartedMerge { lake: lake.clone(), span }
+        MergeSpan { lake: lake.clone(), span }
     }
 
     /// Counts the merge by its result, and ends its span.

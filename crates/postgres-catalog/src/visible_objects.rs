@@ -31,7 +31,7 @@ pub struct Relation {
 
 /// The objects at a ref that a user may see.
 #[derive(Debug, Clone)]
-pub struct Contents {
+pub struct VisibleObjects {
     /// The ref, which PostgreSQL clients see as the database of the connection.
     pub database: String,
     /// All databases: the branches.
@@ -57,7 +57,7 @@ pub fn mentioned(sql: &str) -> Vec<(&'static str, &'static str)> {
     tables.map(|table| (table.namespace, table.name)).collect()
 }
 
-impl Contents {
+impl VisibleObjects {
     /// Returns a catalog table by its namespace and name: its columns and its rows.
     pub fn table(
         &self,
@@ -144,14 +144,14 @@ mod tests {
 
     use super::*;
 
-    fn contents() -> Contents {
+    fn contents() -> VisibleObjects {
         let columns = Schema::new(vec![
             Field::new("id", DataType::Int64, false),
             Field::new("price", DataType::Decimal128(10, 2), true),
         ]);
         let name = TableName { namespace: "public".into(), name: "orders".into() };
         let relation = Relation { name, query: None, rows: Some(3), columns: Arc::new(columns) };
-        Contents {
+        VisibleObjects {
             database: "main".into(),
             databases: vec!["main".into()],
             user: "ann".into(),

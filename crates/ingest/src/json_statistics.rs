@@ -18,7 +18,7 @@ pub(crate) struct JsonPosition<'a> {
 
 /// Records every field of an object. Returns an error if the text is not a JSON object. Fields are
 /// not inspected if `known` returns true for them.
-pub(crate) fn see_object(
+pub(crate) fn record_object(
     text: &str,
     fields: &mut Fields,
     known: &dyn Fn(&str) -> bool,
@@ -50,12 +50,12 @@ impl<'de> Visitor<'de> for Object<'_> {
                 None => {
                     map.next_value::<IgnoredAny>()?;
                 }
-                Some(evidence) => {
-                    let new = evidence.is_new();
+                Some(statistics) => {
+                    let new = statistics.is_new();
                     if new && (self.known)(&key) {
-                        *evidence = ColumnStatistics::known();
+                        *statistics = ColumnStatistics::known();
                     }
-                    map.next_value_seed(Value { evidence, place: self.place })?;
+                    map.next_value_seed(Value { statistics, place: self.place })?;
                 }
             }
             guess = if self.fields.len() > count { count + 1 } else { guess + 1 };
@@ -65,13 +65,13 @@ impl<'de> Visitor<'de> for Object<'_> {
 }
 
 struct Value<'e> {
-    evidence: &'e mut ColumnStatistics,
+    statistics: &'e mut ColumnStatistics,
     place: JsonPosition<'e>,
 }
 
 impl Value<'_> {
     fn see(&mut self, class: ValueClass, value: impl FnOnce() -> String) {
-        self.evidence.see(class, value, self.place.line, self.place.file);
+        self.statistics.see(class, value, self.place.line, self.place.file);
     }
 }
 
@@ -79,7 +79,7 @@ impl<'de> DeserializeSeed<'de> for Value<'_> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        if self.evidence.is_final() {
+        if self.statistics.is_final() {
             return deserializer.deserialize_ignored_any(IgnoredAny).map(|_| ());
         }
         deserializer.deserialize_any(self)
@@ -94,7 +94,7 @@ impl<'de> Visitor<'de> for Value<'_> {
     }
 
     fn visit_unit<E>(self) -> Result<(), E> {
-        self.evidence.record_null();
+        self.statistics.record_null();
         Ok(())
     }
 
@@ -128,21 +128,21 @@ impl<'de> Visitor<'de> for Value<'_> {
             ) => {
                 self.see(class, || value.to_owned());
             }
-            _ => self.evidence.see_word(value, self.place.line, self.place.file),
+            _ => self.statistics.see_word(value, self.place.line, self.place.file),
         }
         Ok(())
     }
 
     fn visit_seq<A: SeqAccess<'de>>(mut self, mut list: A) -> Result<(), A::Error> {
         self.see(ValueClass::List, || "[…]".to_owned());
-        let element = self.evidence.element.get_or_insert_default();
-        while list.next_element_seed(Value { evidence: element, place: self.place })?.is_some() {}
+        let element = self.statistics.element.get_or_insert_default();
+        while list.next_element_seed(Value { statistics: element, place: self.place })?.is_some() {}
         Ok(())
     }
 
     fn visit_map<A: MapAccess<'de>>(mut self, map: A) -> Result<(), A::Error> {
         self.see(ValueClass::Object, || "{…}".to_owned());
-        let fields = self.evidence.fields.get_or_insert_default();
+        let fields = self.statistics.fields.get_or_insert_default();
         Object { fields, known: &|_| false, place: self.place }.visit_map(map)
     }
 }
@@ -156,10 +156,10 @@ mod tests {
         let file: Arc<str> = Arc::from("f");
         for (index, line) in lines.iter().enumerate() {
             let place = JsonPosition { line: index as u64 + 1, file: &file };
-            see_object(line, &mut fields, &|_| false, place).unwrap();
+            record_object(line, &mut fields, &|_| false, place).unwrap();
         }
-        let name = |(name, evidence): (String, ColumnStatistics)| {
-            let resolved = evidence.resolve().unwrap();
+        let name = |(name, statistics): (String, ColumnStatistics)| {
+            let resolved = statistics.resolve().unwrap();
             format!("{name} {}", resolved.data_type)
         };
         fields.into_vec().into_iter().map(name).collect::<Vec<_>>().join("; ")
