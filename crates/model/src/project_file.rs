@@ -23,7 +23,7 @@ pub const PROJECT_FILES: [&str; 3] = [PROJECT_FILE, "bauplan_project.yml", "baup
 /// The files of a project by path, relative to its root and separated by `/`.
 pub type ProjectFiles = BTreeMap<String, ProjectFile>;
 
-/// The content of a project's file: UTF-8 text, binary, or a part of a package on disk.
+/// The content of a project's file: UTF-8 text, or binary.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(untagged)]
 pub enum ProjectFile {

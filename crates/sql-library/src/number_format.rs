@@ -209,7 +209,7 @@ impl NumberFormat {
                 PatternElement::Minus if is_negative => text.push('-'),
                 PatternElement::Plus if !is_negative => text.push('+'),
                 PatternElement::Group | PatternElement::Minus | PatternElement::Plus => {
-                    self.blank(&mut text)
+                    self.blank(&mut text);
                 }
                 PatternElement::Sign => text.push(if is_negative { '-' } else { '+' }),
                 PatternElement::Ordinal { is_upper } if !is_negative => {
