@@ -109,9 +109,6 @@ command = [\"yes\"]
 [functions.binary]
 command = [\"printf\", \"\\\\377\"]
 
-[functions.absent]
-command = [\"no-such-program\"]
-
 [functions.plain]
 command = [\"./bin/plain.txt\"]
 
@@ -134,6 +131,11 @@ fn a_function_is_a_program_in_any_language() {
     workspace.write("bin/upper.sh", script);
     workspace.write("bin/lib/text.sh", "shout() { tr a-z A-Z; printf %s \"$1\"; }\n");
     workspace.write("bin/plain.txt", "no program\n");
+    let absent = "\n[functions.absent]\ncommand = [\"no-such-program\"]\n";
+    workspace.write("headwater.toml", &format!("{COMMANDS}{absent}"));
+    let text = workspace.fails(5, &["deploy"]);
+    assert!(text.contains("the program `no-such-program` is not on this machine"), "{text}");
+    workspace.write("headwater.toml", COMMANDS);
     workspace.ok(&["deploy"]);
     // The result is the same for the function in the working folder and the deployed function, and
     // for cold and warm starts.
@@ -153,7 +155,6 @@ fn a_function_is_a_program_in_any_language() {
         ("dies", "was ended by signal 9"),
         ("endless", "`yes` returned more than 64 MiB"),
         ("binary", "returned bytes that are not UTF-8 text"),
-        ("absent", "the program `no-such-program` is not on this machine"),
         ("plain", "the program is not executable: begin a script with `#!` and its interpreter"),
         ("writes", "Read-only file system"),
         ("slow", "ran longer than its limit of 1 s"),
