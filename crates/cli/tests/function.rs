@@ -132,7 +132,7 @@ fn a_function_is_a_program_in_any_language() {
     workspace.write("bin/lib/text.sh", "shout() { tr a-z A-Z; printf %s \"$1\"; }\n");
     workspace.write("bin/plain.txt", "no program\n");
     let absent = "\n[functions.absent]\ncommand = [\"no-such-program\"]\n";
-    workspace.write("headwater.toml", &format!("{COMMANDS}{absent}"));
+    workspace.write("headwater.toml", format!("{COMMANDS}{absent}"));
     let text = workspace.fails(5, &["deploy"]);
     assert!(text.contains("the program `no-such-program` is not on this machine"), "{text}");
     workspace.write("headwater.toml", COMMANDS);
