@@ -40,7 +40,7 @@ const FOOTER_CACHE_BYTES: usize = 256 << 20;
 const HASHED_WHOLE_BYTES_MAX: usize = 32 << 20;
 const HASHED_WHOLE_ROWS_MAX: usize = 1 << 20;
 
-/// Age in the spill folder after which a file is assumed to belong to a killed process.
+/// Age after which an entry of the spill folder is assumed to belong to a killed process.
 const STALE_AFTER: Duration = Duration::from_hours(24);
 
 /// Stack size of a compute thread; planning recurses deeply. Untouched pages use no memory.

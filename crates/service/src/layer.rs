@@ -82,7 +82,7 @@ impl Layers {
         self.0.authorize(principal, Action::Deploy, &object(name))
     }
 
-    /// Changes a layer, and creates the layer with its first version. The change is durable on
+    /// Changes a layer. Publishing the first version creates the layer. The change is durable on
     /// return.
     pub async fn change(
         &self,

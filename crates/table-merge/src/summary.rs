@@ -103,7 +103,8 @@ impl ReplayedChanges {
         let mut picked = Some(BTreeSet::new());
         for id in side.without(base, LISTED_MAX + 1) {
             let snapshot = side.get(id);
-            // A replayed change is identified by the snapshot that made it first.
+            // If the snapshot itself replays earlier snapshots, their ids are recorded instead of
+            // its own.
             let again = snapshot.map_or_else(|| Some(Vec::new()), picked_by);
             let again = again.map(|ids| if ids.is_empty() { vec![id] } else { ids });
             picked = picked.zip(again).map(|(mut picked, ids): (BTreeSet<i64>, _)| {
