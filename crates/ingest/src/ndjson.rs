@@ -110,6 +110,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::json_statistics::{JsonPosition, record_object};
     use headwater_lake::json_rows;
 
     fn rows_of(lines: &[&str]) -> (Vec<serde_json::Value>, Vec<String>) {
@@ -212,8 +213,8 @@ mod tests {
             let mut fields = crate::inference::Fields::default();
             let file: Arc<str> = Arc::from("f");
             for line in &lines {
-                let place = crate::json_statistics::JsonPosition { line: 1, file: &file };
-                crate::json_statistics::record_object(line, &mut fields, &|_| false, place).unwrap();
+                let place = JsonPosition { line: 1, file: &file };
+                record_object(line, &mut fields, &|_| false, place).unwrap();
             }
             let fields: Vec<Field> = fields
                 .into_vec()
