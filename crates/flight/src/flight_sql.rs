@@ -1,4 +1,4 @@
-//! The server of the protocol, and functions that its requests share.
+//! The server of the protocol, and functions that several requests use.
 
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};

@@ -35,7 +35,7 @@ async fn formats() {
     let path = server.folder.path().join("b.csv");
     std::fs::write(&path, "7;x\n8;y\n").expect("a file");
     let path = path.display();
-    // A call can be used wherever a table name can.
+    // A call is allowed at each place where a table name is allowed.
     let options = "header = false, delim = ';'";
     for (sql, expected) in [
         (

@@ -217,7 +217,7 @@ async fn the_parts_of_a_group_keep_their_order() {
         let expected = ["a", "b", "c", "d", "e", "f", "g", "h", "i"];
         assert_eq!(function.processed(), expected, "{settings}");
         assert_eq!(process.failed().await, ["bad"], "{settings}");
-        // The function received the messages in the order of their group.
+        // The function received the messages of each group in the order of sending.
         let calls = function.calls.lock().expect("calls").clone();
         let good = |call: &&Vec<String>| !call.iter().any(|item| item == "bad");
         let called: Vec<String> = calls.iter().filter(good).flatten().cloned().collect();
