@@ -8,6 +8,7 @@ use headwater_tables::{ChangeScope, DataFile, Error, Fingerprint, Tables};
 
 use crate::conflict::{Cause, Conflict, Side};
 use crate::history::History;
+use crate::inputs::EqualChanges;
 
 pub(crate) type File = Arc<DataFile>;
 
@@ -27,6 +28,8 @@ pub(crate) struct Files<'a> {
     pub live: LiveRows,
     /// Snapshots whose rows are on both sides, although it is not known which rows these are.
     pub unclear: &'a HashSet<i64>,
+    /// The treatment of equal changes of rows.
+    pub equal_changes: EqualChanges,
 }
 
 /// The number of live rows in files with deletes.
@@ -114,6 +117,8 @@ pub(crate) struct SharedFiles {
     pub only_appends_or_compacts: bool,
     /// True if both sides may have added the same row.
     pub unclear: bool,
+    /// The treatment of equal changes of rows.
+    pub equal_changes: EqualChanges,
 }
 
 /// The files that a side has changed since the base.
@@ -295,6 +300,7 @@ impl FilePlan {
         });
         for mut group in std::mem::take(&mut groups).into_values() {
             group.unclear = !files.unclear.is_empty();
+            group.equal_changes = files.equal_changes;
             match group.compacted_by(&ours, &theirs) {
                 Some(Side::Ours) => plan.take_theirs(&group),
                 Some(Side::Theirs) => {}
