@@ -7,13 +7,14 @@
 //! its last handle, and the branches of a killed server are deleted at the next start.
 //! A call that only appends needs no branch: it commits its rows in one transaction.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use headwater_engine::TableAccess;
 use headwater_lake::{CommitView, EqualChanges, MergeOptions, TemporaryBranch};
 use headwater_model::{
-    Action, ErrorCode, MergeOutcome, MergeReport, MergeRequest, Object, PROPERTY_JOB, Problem,
-    RefSpec, ResultExt, TRANSACTION_BRANCHES,
+    Action, Commit, ErrorCode, MergeOutcome, MergeReport, MergeRequest, Object, PROPERTY_JOB,
+    Problem, RefSpec, ResultExt, TRANSACTION_BRANCHES, TableName,
 };
 use headwater_pipelines::BranchAccess;
 use serde_json::json;
@@ -28,6 +29,8 @@ pub(crate) struct CallState {
     view: Option<CommitView>,
     /// The branch with the call's writes.
     pub(crate) branch: Option<TemporaryBranch>,
+    /// Tables that a `MERGE` statement changed.
+    merged_into: BTreeSet<TableName>,
     /// Descriptions of the writes on the branch, for the message of the commit.
     changes: Vec<String>,
     /// The numbers of rows and bytes written to the branch.
@@ -92,19 +95,31 @@ impl FunctionLake {
         state.written.bytes += bytes;
     }
 
+    /// Records the tables that a `MERGE` statement changed. The statement inserts rows for which it
+    /// found no match, so any other change of the table is a conflict. Otherwise, two calls could
+    /// both insert a row for the same value.
+    pub(crate) async fn record_merged(&self, commit: &Commit) -> Result<(), Problem> {
+        let Some(parent) = commit.parents.first() else { return Ok(()) };
+        let changes = self.parts.lake.catalog().diff(*parent, commit.id).await.or_problem()?;
+        let tables = changes.into_iter().map(|change| change.table);
+        self.state.lock().merged_into.extend(tables);
+        Ok(())
+    }
+
     /// Merges the branch into the target. The commit contains the id of the call's event.
     pub(crate) async fn merge(&self, branch: &TemporaryBranch) -> Result<AppendResult, Problem> {
         // A merge is allowed on a protected branch, but the writes of a function are not.
         self.check_target().await?;
         let (scope, source) = (&self.scope, RefSpec::Name(branch.name().to_owned()));
-        let (message, written) = {
+        let (message, written, whole) = {
             let state = self.state.lock();
-            (state.changes.join("; "), state.written)
+            (state.changes.join("; "), state.written, state.merged_into.clone())
         };
         // Two calls that make the same change, such as adding one to a counter, must not be merged
         // as one change.
         let mut options = MergeOptions {
             author: scope.author.clone(),
+            whole,
             equal_changes: EqualChanges::Conflict,
             ..MergeOptions::default()
         };

@@ -166,7 +166,10 @@ impl FunctionLake {
         }
         let session = self.parts.engine.session(options).or_problem()?;
         let result = Box::pin(session.execute(statement)).await.or_problem()?;
-        if result.commit.is_some() {
+        if let Some(commit) = &result.commit {
+            if name == "MERGE" {
+                self.record_merged(commit).await?;
+            }
             let usage = result.metrics.usage();
             self.record(name.to_owned(), usage.rows_written, usage.bytes_written);
         }

@@ -160,6 +160,22 @@ async fn two_calls_that_make_the_same_change_conflict() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn two_calls_do_not_both_insert_the_row_that_a_merge_did_not_find() {
+    let fixture = Fixture::new().await;
+    fixture.create(vec![1]).await;
+    let calls = [fixture.call(None), fixture.call(None)];
+    let merge = "MERGE INTO t USING (VALUES (7)) AS s (id) ON t.id = s.id \
+                 WHEN NOT MATCHED THEN INSERT (id) VALUES (s.id)";
+    for call in &calls {
+        run(call, merge).await.unwrap();
+    }
+    calls[0].commit().await.unwrap();
+    let problem = calls[1].commit().await.unwrap_err();
+    assert_eq!(problem.code, ErrorCode::MergeConflict);
+    assert_eq!(fixture.ids().await, [1, 7]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn calls_that_change_different_rows_of_a_file_are_all_committed() {
     let fixture = Fixture::new().await;
     fixture.create(vec![1, 2, 3]).await;
