@@ -113,8 +113,8 @@ pub(crate) struct SharedFiles {
     pub theirs: Vec<File>,
     /// True if the changes may have moved rows from one partition to another.
     pub rows_may_move: bool,
-    /// True if both sides only appended and compacted rows.
-    pub only_appends_or_compacts: bool,
+    /// For our side and their side, true if it only appended and compacted rows.
+    pub only_appends_or_compacts: [bool; 2],
     /// True if both sides may have added the same row.
     pub unclear: bool,
     /// The treatment of equal changes of rows.
@@ -396,7 +396,7 @@ fn group(
         let new = files.filter(|file| !old.contains(&file.state())).count();
         group.rows_may_move = new < all;
         group.only_appends_or_compacts =
-            ours.history.only_appends_or_compacts && theirs.history.only_appends_or_compacts;
+            [ours, theirs].map(|side| side.history.only_appends_or_compacts);
     }
     groups
 }

@@ -3,7 +3,8 @@
 //!
 //! By default, equal changes of both sides are one change. With [`EqualChanges::Conflict`], a row
 //! of the base that both sides changed or deleted is always a conflict, and a row that both sides
-//! added is kept twice.
+//! added is kept twice. If a side gave the values of a changed row to other rows, equal rows cannot
+//! be told apart, so a different number of them is a conflict too.
 
 use std::collections::{HashMap, HashSet};
 
@@ -31,14 +32,14 @@ pub(crate) fn is_new([base, ours, theirs]: &[u32; 3]) -> bool {
 
 /// Decides the result for a group from the numbers of equal rows.
 pub(crate) fn decide(counts: &Counts, group: &SharedFiles) -> GroupDecision {
-    let SharedFiles { rows_may_move, only_appends_or_compacts, unclear, .. } = *group;
+    let SharedFiles { rows_may_move, unclear, .. } = *group;
     let all = || counts.values();
     let merges_equal = group.equal_changes == EqualChanges::Merge;
     // If both sides only added rows, a row that each side added is kept twice, so equal results are
     // not sufficient.
     if merges_equal
         && !rows_may_move
-        && !only_appends_or_compacts
+        && group.only_appends_or_compacts != [true; 2]
         && all().all(|[_, ours, theirs]| ours == theirs)
     {
         return GroupDecision::Ours;
@@ -46,9 +47,11 @@ pub(crate) fn decide(counts: &Counts, group: &SharedFiles) -> GroupDecision {
     let only_deletes = |side: usize| all().all(|count| count[side] <= count[0]);
     let only_taken = merges_equal && !rows_may_move && only_deletes(1) && only_deletes(2);
     // If a side deleted some of several equal rows, it is not known which of them it deleted.
-    let conflicts = |[base, ours, theirs]: &[u32; 3]| {
+    let conflicts = |count: &[u32; 3]| {
+        let [base, ours, theirs] = count;
         ours < base && theirs < base && !(only_taken && *ours == 0 && *theirs == 0)
-            || unclear && is_new(&[*base, *ours, *theirs])
+            || unclear && is_new(count)
+            || !merges_equal && may_hide_change(count, group)
     };
     let conflicting: HashSet<RowKey> =
         counts.iter().filter(|(_, count)| conflicts(count)).map(|(key, _)| *key).collect();
@@ -70,6 +73,17 @@ pub(crate) fn decide(counts: &Counts, group: &SharedFiles) -> GroupDecision {
         rows_removed: differences(|merged, ours| ours.saturating_sub(merged)),
         wanted: counts.iter().map(|(key, count)| (*key, merged(*count))).collect(),
     }
+}
+
+/// Returns true if a side removed some of these equal rows, and the other side has more of them. The
+/// other side may have changed the same rows, and given their values to more rows. It has not if it
+/// only added rows.
+fn may_hide_change(count: &[u32; 3], group: &SharedFiles) -> bool {
+    let may_hide = |side: usize, other: usize| {
+        let changed_rows = !group.only_appends_or_compacts[side - 1];
+        changed_rows && count[side] > count[0] && count[other] < count[0]
+    };
+    may_hide(1, 2) || may_hide(2, 1)
 }
 
 #[cfg(test)]
@@ -137,7 +151,7 @@ mod tests {
     #[test]
     fn rows_added_on_both_sides_are_kept_twice() {
         let only_appends_or_compacts =
-            SharedFiles { only_appends_or_compacts: true, ..SharedFiles::default() };
+            SharedFiles { only_appends_or_compacts: [true; 2], ..SharedFiles::default() };
         check_group(&only_appends_or_compacts, &[1], &[1, 2], &[1, 2], Ok(&[1, 2, 2]));
         check_group(&only_appends_or_compacts, &[1], &[1], &[1], Ok(&[1]));
     }
@@ -168,6 +182,19 @@ mod tests {
         check_group(&group, &[1, 2], &[1, 2, 7], &[1, 2, 7], Ok(&[1, 2, 7, 7]));
         check_group(&group, &[1, 2], &[1, 7], &[1, 2, 7], Ok(&[1, 7, 7]));
         check_group(&group, &[1], &[1], &[1], Ok(&[1]));
+    }
+
+    #[test]
+    fn equal_rows_conflict_if_one_side_removed_and_the_other_added_some() {
+        let group = SharedFiles { equal_changes: EqualChanges::Conflict, ..SharedFiles::default() };
+        // One side added one to all rows, so the other row 2 is not the same row.
+        check_group(&group, &[1, 1, 2], &[2, 2, 3], &[1, 1, 9], Err(&[2]));
+        check_group(&group, &[1, 1, 2], &[1, 1, 9], &[2, 2, 3], Err(&[2]));
+        // The result is that of one transaction after the other.
+        check_group(&group, &[1, 2], &[2, 3], &[1, 9], Ok(&[3, 9]));
+        let appends = SharedFiles { only_appends_or_compacts: [true, false], ..group };
+        check_group(&appends, &[1, 2], &[1, 2, 2], &[1, 9], Ok(&[1, 2, 9]));
+        check(&[1, 1, 2], &[2, 2, 3], &[1, 1, 9], Ok(&[2, 3, 9]));
     }
 
     #[test]
