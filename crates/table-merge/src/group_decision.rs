@@ -75,9 +75,9 @@ pub(crate) fn decide(counts: &Counts, group: &SharedFiles) -> GroupDecision {
     }
 }
 
-/// Returns true if a side removed some of these equal rows, and the other side has more of them. The
-/// other side may have changed the same rows, and given their values to more rows. It has not if it
-/// only added rows.
+/// Returns true if a side removed some of these equal rows, and the other side has more of them.
+/// The other side may have changed the same rows, and given their values to more rows. This is
+/// excluded if the other side only appended and compacted rows.
 fn may_hide_change(count: &[u32; 3], group: &SharedFiles) -> bool {
     let may_hide = |side: usize, other: usize| {
         let changed_rows = !group.only_appends_or_compacts[side - 1];
