@@ -2,9 +2,9 @@
 //!
 //! A call reads the state of the lake at its first read. The branch is created at this state before
 //! the first statement that writes, and before the first read after an append, so that the call
-//! sees its own writes. It is merged after the call has succeeded. The merge fails if another commit
-//! has changed the same rows, even in the same way. If the call fails, the branch is deleted with
-//! its last handle, and the branches of a killed server are deleted at the next start.
+//! sees its own writes. It is merged after the call has succeeded. The merge fails if another
+//! commit has changed the same rows, even in the same way. If the call fails, the branch is deleted
+//! with its last handle, and the branches of a killed server are deleted at the next start.
 //! A call that only appends needs no branch: it commits its rows in one transaction.
 
 use std::collections::BTreeSet;

@@ -4,7 +4,8 @@
 //! The first write creates a hidden branch for all later reads and writes of the transaction. The
 //! commit merges the branch, so other clients see all changes or none. It fails if another commit
 //! has changed the same rows, even in the same way: the first committer wins. A read-only
-//! transaction creates no branch. On the hidden branch, a user has the same rights as on the target.
+//! transaction creates no branch. On the hidden branch, a user has the same rights as on the
+//! target.
 //!
 //! The branch is deleted when the transaction ends or its last handle is dropped, for example
 //! because the client disconnected. The branches of a killed server are deleted at the next start.

@@ -10,9 +10,9 @@ pub enum EqualChanges {
     #[default]
     Merge,
     /// They are two changes. If both sides changed or deleted the same existing row, this is a
-    /// conflict. If both sides added equal rows, all of them are kept. This applies to transactions:
-    /// each may have computed its change from the value that it read, so of two equal increments,
-    /// one would be lost.
+    /// conflict. If both sides added equal rows, all of them are kept. This applies to
+    /// transactions: each may have computed its change from the value that it read, so one of two
+    /// equal increments would be lost.
     Conflict,
 }
 
