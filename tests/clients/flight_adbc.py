@@ -182,18 +182,20 @@ def uses_transactions() -> None:
                 cursor.fetchall()
             connection.commit()
         assert count() == before + 1
-    with connect(autocommit=False) as one, connect(autocommit=False) as two:
-        for price, connection in enumerate([one, two]):
-            with connection.cursor() as cursor:
-                cursor.execute(f"UPDATE orders SET price = {price} WHERE id = 1")
-                cursor.fetchall()
-        one.commit()
-        try:
-            two.commit()
-        except adbc_driver_manager.Error as error:
-            assert "Repeat the transaction" in str(error), error
-        else:
-            raise AssertionError("a conflict")
+    # Equal changes of the same row conflict too.
+    for prices in ((2, 2), (0, 1)):
+        with connect(autocommit=False) as one, connect(autocommit=False) as two:
+            for price, connection in zip(prices, (one, two), strict=True):
+                with connection.cursor() as cursor:
+                    cursor.execute(f"UPDATE orders SET price = {price} WHERE id = 1")
+                    cursor.fetchall()
+            one.commit()
+            try:
+                two.commit()
+            except adbc_driver_manager.Error as error:
+                assert "Repeat the transaction" in str(error), error
+            else:
+                raise AssertionError(f"a conflict of {prices}")
 
 
 def reads_other_refs() -> None:

@@ -95,6 +95,48 @@ def with_transactions() -> None:
         assert names == [("main",)], names
 
 
+def with_equal_changes() -> None:
+    """Of two transactions that change the same row, only the first is committed, even if the
+    changes are equal. Changes of different rows, and equal rows without a key, are all kept."""
+    place = {"host": HOST, "port": PORT, "user": "ann", "password": TOKEN, "dbname": "main"}
+    for table, key in (("counters", ""), ("keyed_counters", " PRIMARY KEY")):
+        with psycopg.connect(**place) as one, psycopg.connect(**place) as two:
+
+            def commit(*statements: str) -> bool:
+                """Executes a statement in each transaction. Returns whether both are committed."""
+                for connection, statement in zip((one, two), statements, strict=True):
+                    connection.execute(statement)
+                one.commit()
+                try:
+                    two.commit()
+                except psycopg.errors.SerializationFailure as error:
+                    assert error.sqlstate == "40001"
+                    assert "Repeat the transaction" in (error.diag.message_hint or ""), error
+                    return False
+                return True
+
+            def value(query: str) -> int:
+                (found,) = one.execute(f"SELECT {query}").fetchone()
+                one.rollback()
+                return found
+
+            one.execute(f"CREATE TABLE {table} (id BIGINT{key}, n BIGINT)")
+            one.execute(f"INSERT INTO {table} VALUES (1, 1), (2, 2), (3, 3)")
+            one.commit()
+            increment = f"UPDATE {table} SET n = n + 1 WHERE id = "
+            assert not commit(increment + "1", increment + "1")
+            two.execute(increment + "1")
+            two.commit()
+            assert value(f"n FROM {table} WHERE id = 1") == 3
+            assert commit(increment + "1", increment + "2")
+            assert value(f"sum(n) FROM {table} WHERE id < 3") == 4 + 3
+            delete = f"DELETE FROM {table} WHERE id = 3"
+            assert not commit(delete, delete)
+            insert = f"INSERT INTO {table} VALUES (9, 9)"
+            assert commit(insert, insert) == (not key)
+            assert value(f"count(*) FROM {table} WHERE id = 9") == (1 if key else 2)
+
+
 def with_copy() -> None:
     """Copies rows to and from the server. A failed copy must insert no rows."""
     place = {"host": HOST, "port": PORT, "user": "ann", "password": TOKEN, "dbname": "main"}
@@ -223,6 +265,7 @@ async def with_asyncpg() -> None:
 
 with_psycopg()
 with_transactions()
+with_equal_changes()
 with_copy()
 with_binary_copy()
 with_columns_that_first_appear_late()

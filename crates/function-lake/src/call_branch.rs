@@ -1,16 +1,17 @@
 //! The branch of a call: a hidden copy of the lake for the call's writes.
 //!
-//! A call reads the state that the lake had at the call's first read. So that the call sees its own
-//! writes, the branch is created at this state before the first statement that writes, or the first
-//! read after an append. The branch is merged after the call has succeeded. If the call fails, the
-//! branch is deleted with its last handle. The branches of a killed server are deleted at the next
-//! start. A call that only appends needs no branch: it commits its rows in one transaction.
+//! A call reads the state of the lake at its first read. The branch is created at this state before
+//! the first statement that writes, and before the first read after an append, so that the call
+//! sees its own writes. It is merged after the call has succeeded. The merge fails if another
+//! commit has changed the same rows, even in the same way. If the call fails, the branch is deleted
+//! with its last handle, and the branches of a killed server are deleted at the next start.
+//! A call that only appends needs no branch: it commits its rows in one transaction.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use headwater_engine::TableAccess;
-use headwater_lake::{CommitView, MergeOptions, TemporaryBranch};
+use headwater_lake::{CommitView, EqualChanges, MergeOptions, TemporaryBranch};
 use headwater_model::{
     Action, Commit, ErrorCode, MergeOutcome, MergeReport, MergeRequest, Object, PROPERTY_JOB,
     Problem, RefSpec, ResultExt, TRANSACTION_BRANCHES, TableName,
@@ -28,8 +29,8 @@ pub(crate) struct CallState {
     view: Option<CommitView>,
     /// The branch with the call's writes.
     pub(crate) branch: Option<TemporaryBranch>,
-    /// Tables whose rows a statement changed or deleted.
-    rewritten: BTreeSet<TableName>,
+    /// Tables that a `MERGE` statement changed.
+    merged_into: BTreeSet<TableName>,
     /// Descriptions of the writes on the branch, for the message of the commit.
     changes: Vec<String>,
     /// The numbers of rows and bytes written to the branch.
@@ -100,14 +101,14 @@ impl FunctionLake {
         state.written.bytes += bytes;
     }
 
-    /// Records the tables whose rows a statement changed or deleted. The statement has read these
-    /// rows, so any other change of the table is a conflict. Otherwise, two calls that make the
-    /// same change, such as adding one to a counter, would be merged as one change.
-    pub(crate) async fn record_rewritten(&self, commit: &Commit) -> Result<(), Problem> {
+    /// Records the tables that a `MERGE` statement changed. The statement inserts rows for which it
+    /// found no match, so any other change of the table is a conflict. Otherwise, two calls could
+    /// both insert a row for the same value.
+    pub(crate) async fn record_merged(&self, commit: &Commit) -> Result<(), Problem> {
         let Some(parent) = commit.parents.first() else { return Ok(()) };
         let changes = self.parts.lake.catalog().diff(*parent, commit.id).await.or_problem()?;
         let tables = changes.into_iter().map(|change| change.table);
-        self.state.lock().rewritten.extend(tables);
+        self.state.lock().merged_into.extend(tables);
         Ok(())
     }
 
@@ -118,10 +119,16 @@ impl FunctionLake {
         let (scope, source) = (&self.scope, RefSpec::Name(branch.name().to_owned()));
         let (message, written, whole) = {
             let state = self.state.lock();
-            (state.changes.join("; "), state.written, state.rewritten.clone())
+            (state.changes.join("; "), state.written, state.merged_into.clone())
         };
-        let author = scope.author.clone();
-        let mut options = MergeOptions { author, whole, ..MergeOptions::default() };
+        // Two calls that make the same change, such as adding one to a counter, must not be merged
+        // as one change.
+        let mut options = MergeOptions {
+            author: scope.author.clone(),
+            whole,
+            equal_changes: EqualChanges::Conflict,
+            ..MergeOptions::default()
+        };
         options.properties.insert(PROPERTY_JOB.to_owned(), scope.job.to_string());
         if let Some(event) = &scope.event {
             options = options.with_event(event);

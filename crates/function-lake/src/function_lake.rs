@@ -28,9 +28,6 @@ use crate::json_rows;
 /// Maximum size of the rows that one call appends, in bytes.
 const APPENDED_BYTES_MAX: u64 = 1 << 30;
 
-/// Statements that change or delete rows.
-const REWRITES: [&str; 4] = ["UPDATE", "DELETE", "MERGE", "TRUNCATE"];
-
 /// The statements that write nothing.
 const READS: [&str; 8] = [
     "SELECT",
@@ -179,8 +176,8 @@ impl FunctionLake {
         let session = self.parts.engine.session(options).or_problem()?;
         let result = Box::pin(session.execute(statement)).await.or_problem()?;
         if let Some(commit) = &result.commit {
-            if REWRITES.contains(&name) {
-                self.record_rewritten(commit).await?;
+            if name == "MERGE" {
+                self.record_merged(commit).await?;
             }
             let usage = result.metrics.usage();
             self.record(name.to_owned(), usage.rows_written, usage.bytes_written);

@@ -4,7 +4,8 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
+use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, StringArray};
+use arrow::datatypes::Int64Type;
 use futures::TryStreamExt;
 use headwater_engine::{Engine, EngineOptions, SessionOptions};
 use headwater_function_lake::{CallScope, FunctionLake, LakeComponents};
@@ -44,10 +45,23 @@ impl Fixture {
 
     /// Returns the number of rows of `t` on the main branch.
     async fn count(&self) -> usize {
+        self.ids().await.len()
+    }
+
+    /// Returns the ids in `t` on the main branch, in order.
+    async fn ids(&self) -> Vec<i64> {
         let session = self.parts.engine.session(SessionOptions::default()).unwrap();
-        let result = session.execute("SELECT id FROM t").await.unwrap();
+        let result = session.execute("SELECT id FROM t ORDER BY id").await.unwrap();
         let batches: Vec<RecordBatch> = result.stream.try_collect().await.unwrap();
-        batches.iter().map(RecordBatch::num_rows).sum()
+        let ids = batches.iter().map(|batch| batch.column(0).as_primitive::<Int64Type>());
+        ids.flat_map(|ids| ids.values().to_vec()).collect()
+    }
+
+    /// Creates `t` with these ids in one file.
+    async fn create(&self, ids: Vec<i64>) {
+        let call = self.call(None);
+        append(&call, Arc::new(Int64Array::from(ids))).await;
+        call.commit().await.unwrap();
     }
 
     async fn branches(&self) -> usize {
@@ -124,16 +138,64 @@ async fn a_call_fails_if_a_row_changed_after_its_first_read() {
 #[tokio::test(flavor = "multi_thread")]
 async fn two_calls_that_make_the_same_change_conflict() {
     let fixture = Fixture::new().await;
-    let new = fixture.call(None);
-    append_id(&new, 1).await;
-    new.commit().await.unwrap();
+    fixture.create(vec![1, 10]).await;
+    let increment = "UPDATE t SET id = id + 1 WHERE id < 10";
+    for sql in [increment, "DELETE FROM t WHERE id < 10"] {
+        let calls = [fixture.call(None), fixture.call(None)];
+        for call in &calls {
+            run(call, sql).await.unwrap();
+        }
+        calls[0].commit().await.unwrap();
+        let problem = calls[1].commit().await.unwrap_err();
+        assert_eq!(problem.code, ErrorCode::MergeConflict, "{sql}");
+        assert_eq!(problem.context["retryable"], true);
+        if sql == increment {
+            let repeated = fixture.call(None);
+            run(&repeated, sql).await.unwrap();
+            repeated.commit().await.unwrap();
+            assert_eq!(fixture.ids().await, [3, 10], "both increments");
+        }
+    }
+    assert_eq!(fixture.ids().await, [10]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_calls_do_not_both_insert_the_row_that_a_merge_did_not_find() {
+    let fixture = Fixture::new().await;
+    fixture.create(vec![1]).await;
     let calls = [fixture.call(None), fixture.call(None)];
+    let merge = "MERGE INTO t USING (VALUES (7)) AS s (id) ON t.id = s.id \
+                 WHEN NOT MATCHED THEN INSERT (id) VALUES (s.id)";
     for call in &calls {
-        run(call, "UPDATE t SET id = id + 1").await.unwrap();
+        run(call, merge).await.unwrap();
     }
     calls[0].commit().await.unwrap();
     let problem = calls[1].commit().await.unwrap_err();
-    assert_eq!(problem.code, ErrorCode::MergeConflict, "one of two additions would be lost");
+    assert_eq!(problem.code, ErrorCode::MergeConflict);
+    assert_eq!(fixture.ids().await, [1, 7]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_that_change_different_rows_of_a_file_are_all_committed() {
+    let fixture = Fixture::new().await;
+    fixture.create(vec![1, 2, 3]).await;
+    let statements = [
+        "UPDATE t SET id = 10 WHERE id = 1",
+        "UPDATE t SET id = 20 WHERE id = 2",
+        "DELETE FROM t WHERE id = 3",
+        "INSERT INTO t VALUES (5)",
+        "INSERT INTO t VALUES (5)",
+    ];
+    let mut calls = Vec::new();
+    for sql in statements {
+        let call = fixture.call(None);
+        run(&call, sql).await.unwrap();
+        calls.push(call);
+    }
+    for call in calls {
+        call.commit().await.unwrap();
+    }
+    assert_eq!(fixture.ids().await, [5, 5, 10, 20]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

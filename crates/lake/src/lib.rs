@@ -44,6 +44,7 @@ pub use warehouse::WarehouseOptions;
 pub use write::{WriteRows, check_append, new_columns, nullable};
 
 pub use headwater_catalog::TableChange;
+pub use headwater_table_merge::EqualChanges;
 /// Requests of clients of Iceberg's REST catalog.
 pub use headwater_table_rest::{NewTable, NewView, TableCommit, ViewCommit};
 pub use headwater_tables::BatchStream;

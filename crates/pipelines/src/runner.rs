@@ -323,9 +323,17 @@ impl Runner {
         let is_retry = !work.made.is_empty();
         let tables = plan.read_tables(is_retry).await?;
         let reads = Some(ReadSet { start: work.start, tables });
-        let with_run = with.clone();
-        let merge =
-            MergeOptions { author, properties, with: with_run, whole, passed, reads, merged };
+        let merge = MergeOptions {
+            author,
+            properties,
+            with: with.clone(),
+            whole,
+            passed,
+            reads,
+            merged,
+            // Runs of a `merge` model may write equal rows, so equal changes do not conflict.
+            ..MergeOptions::default()
+        };
         let merged = self.lake().merge_with(&work.target, request, merge).await;
         let report = merged.map_err(|error| work.not_merged(error, &closes))?;
         let report = self.visible(&work.target, report).await?;

@@ -2,8 +2,10 @@
 //! merge.
 //!
 //! The first write creates a hidden branch for all later reads and writes of the transaction. The
-//! commit merges the branch, so other clients see all changes or none. A read-only transaction
-//! creates no branch. On the hidden branch, a user has the same rights as on the target.
+//! commit merges the branch, so other clients see all changes or none. It fails if another commit
+//! has changed the same rows, even in the same way: the first committer wins. A read-only
+//! transaction creates no branch. On the hidden branch, a user has the same rights as on the
+//! target.
 //!
 //! The branch is deleted when the transaction ends or its last handle is dropped, for example
 //! because the client disconnected. The branches of a killed server are deleted at the next start.
@@ -13,7 +15,7 @@ use std::sync::Arc;
 
 use headwater_engine::TableAccess;
 use headwater_jobs::NewJob;
-use headwater_lake::{Lake, TemporaryBranch, conflict_problem};
+use headwater_lake::{EqualChanges, Lake, MergeOptions, TemporaryBranch, conflict_problem};
 use headwater_model::{
     Action, ErrorCode, JobKind, MergeChoice, MergeOutcome, MergeRequest, Object, Principal,
     Problem, RefSpec, ResultExt, TRANSACTION_BRANCHES,
@@ -223,7 +225,11 @@ impl Transactions {
         source: &RefSpec,
     ) -> Result<(), Problem> {
         self.check_target(principal, target).await?;
-        let author = principal.author().to_owned();
+        let options = MergeOptions {
+            author: principal.author().to_owned(),
+            equal_changes: EqualChanges::Conflict,
+            ..MergeOptions::default()
+        };
         let new = NewJob::of(JobKind::Merge, format!("transaction into {target}"), principal);
         let new = NewJob { reference: Some(target.to_owned()), ..new };
         let request = MergeRequest {
@@ -235,7 +241,8 @@ impl Transactions {
             choices: BTreeMap::new(),
         };
         let (lake, into) = (self.0.lake.clone(), target.to_owned());
-        let work = async move { Box::pin(lake.merge(&into, request, &author)).await.or_problem() };
+        let work =
+            async move { Box::pin(lake.merge_with(&into, request, options)).await.or_problem() };
         let report = self.0.run_as_job(new, work).await?;
         let report = self.0.visible_report(principal, target, report).await?;
         if report.outcome == MergeOutcome::Conflict {

@@ -8,6 +8,7 @@ use headwater_tables::{ChangeScope, DataFile, Error, Fingerprint, Tables};
 
 use crate::conflict::{Cause, Conflict, Side};
 use crate::history::History;
+use crate::inputs::EqualChanges;
 
 pub(crate) type File = Arc<DataFile>;
 
@@ -27,6 +28,8 @@ pub(crate) struct Files<'a> {
     pub live: LiveRows,
     /// Snapshots whose rows are on both sides, although it is not known which rows these are.
     pub unclear: &'a HashSet<i64>,
+    /// The treatment of equal changes of rows.
+    pub equal_changes: EqualChanges,
 }
 
 /// The number of live rows in files with deletes.
@@ -111,10 +114,12 @@ pub(crate) struct SharedFiles {
     pub theirs: Vec<File>,
     /// True if the changes may have moved rows from one partition to another.
     pub rows_may_move: bool,
-    /// True if both sides only appended and compacted rows.
-    pub only_appends_or_compacts: bool,
+    /// For our side and their side, true if it only appended and compacted rows.
+    pub only_appends_or_compacts: [bool; 2],
     /// True if both sides may have added the same row.
     pub unclear: bool,
+    /// The treatment of equal changes of rows.
+    pub equal_changes: EqualChanges,
 }
 
 /// The files that a side has changed since the base.
@@ -296,6 +301,7 @@ impl FilePlan {
         });
         for mut group in std::mem::take(&mut groups).into_values() {
             group.unclear = !files.unclear.is_empty();
+            group.equal_changes = files.equal_changes;
             match group.compacted_by(&ours, &theirs) {
                 Some(Side::Ours) => plan.take_theirs(&group),
                 Some(Side::Theirs) => {}
@@ -391,7 +397,7 @@ fn group(
         let new = files.filter(|file| !old.contains(&file.state())).count();
         group.rows_may_move = new < all;
         group.only_appends_or_compacts =
-            ours.history.only_appends_or_compacts && theirs.history.only_appends_or_compacts;
+            [ours, theirs].map(|side| side.history.only_appends_or_compacts);
     }
     groups
 }

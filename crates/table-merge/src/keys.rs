@@ -1,9 +1,9 @@
 //! Finds keys whose rows both sides changed.
 //!
-//! A table has keys if it has identifier fields, or if a model merges rows into it by keys. If both
-//! sides added a row with the same new key, a merge by rows alone would keep both rows. So this
-//! case is a conflict, even if the two rows are equal. If both sides changed or deleted the row of
-//! an existing key in the same way, there is no conflict.
+//! A table has keys if it has identifier fields, or if a model merges rows into it by keys. A merge
+//! by rows alone would keep two rows if both sides added a row with the same new key. So this is a
+//! conflict, even if the two rows are equal. It is no conflict if both sides changed or deleted the
+//! row of an existing key in the same way, unless equal changes conflict.
 
 use std::collections::{HashMap, HashSet};
 
@@ -18,6 +18,7 @@ use headwater_tables::{Error, KEYS_PROPERTY, Result, Tables, read_with_schema};
 use crate::conflict::{Cause, Conflict};
 use crate::files::{File, Files};
 use crate::history::History;
+use crate::inputs::EqualChanges;
 use crate::merge::{TableMerge, TableMergeResult};
 use crate::rows::{ROWS_SHOWN, RowBudget, RowKey, converter, keys};
 
@@ -88,7 +89,8 @@ async fn check(
     for (key, rows) in columns.changes(tables, their_files).await? {
         let Some(our_rows) = our_changes.get(&key) else { continue };
         let existed = rows.values().any(|count| *count < 0);
-        if !(existed && rows == *our_rows) {
+        let is_one_change = existed && rows == *our_rows;
+        if !(is_one_change && files.equal_changes == EqualChanges::Merge) {
             conflicting.insert(key);
         }
     }

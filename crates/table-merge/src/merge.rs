@@ -14,6 +14,7 @@ use iceberg::spec::{Datum, FormatVersion, PrimitiveLiteral, StructType, TableMet
 use crate::conflict::{Cause, Conflict, Side};
 use crate::files::{FilePlan, Files, LiveRows, SharedFiles};
 use crate::history::{History, MergeAncestry};
+use crate::inputs::{EqualChanges, MergeInputs};
 use crate::keys;
 use crate::lost_updates::{self, SideChange};
 use crate::metadata::{MergeStates, MergedMetadata};
@@ -132,24 +133,14 @@ impl TableMerge {
     }
 }
 
-/// The three states of a table that a merge combines.
-#[derive(Clone, Copy)]
-struct MergeInputs<'a> {
-    base: &'a Table,
-    ours: &'a Table,
-    theirs: &'a Table,
-}
-
-/// Merges two states of a table whose merge base is `base`. Reads metadata, and the rows of files
-/// that both sides changed. Nothing is written.
+/// Merges two states of a table with their merge base. Reads metadata, and the rows of files that
+/// both sides changed. Nothing is written.
 pub async fn merge(
     tables: &Tables,
-    base: &Table,
-    ours: &Table,
-    theirs: &Table,
+    states: MergeInputs<'_>,
     budget: &mut RowBudget,
 ) -> Result<TableMergeResult> {
-    let states = MergeInputs { base, ours, theirs };
+    let MergeInputs { base, ours, theirs, equal_changes } = states;
     let three =
         MergeStates { base: base.metadata(), ours: ours.metadata(), theirs: theirs.metadata() };
     if three.ours.uuid() != three.theirs.uuid() || three.base.uuid() != three.ours.uuid() {
@@ -173,9 +164,14 @@ pub async fn merge(
     }
     let base_files = common.base.as_slice();
     let [our_files, their_files] = [&our_plan, &their_plan].map(ScanPlan::files);
-    let live = LiveRows::of(tables, [base_files, our_files, their_files]).boxed().await?;
-    let unclear = &common.unclear;
-    let files = Files { base: base_files, ours: our_files, theirs: their_files, live, unclear };
+    let files = Files {
+        base: base_files,
+        ours: our_files,
+        theirs: their_files,
+        live: LiveRows::of(tables, [base_files, our_files, their_files]).boxed().await?,
+        unclear: &common.unclear,
+        equal_changes,
+    };
     let source_only_appends_or_compacts = histories[1].only_appends_or_compacts;
     let changes_keys = !keys::no_key_changed(&histories);
     // If our side does not descend from the base, it may have assigned the same ids to other rows.
@@ -280,7 +276,8 @@ impl TableMerge {
         let mut only_deletes = None;
         for group in &groups {
             let mut result = reader.merge_group(group, budget).await?;
-            if matches!(result, GroupResult::Conflict(_)) && group.rows_may_move {
+            let may_split = group.rows_may_move && group.equal_changes == EqualChanges::Merge;
+            if matches!(result, GroupResult::Conflict(_)) && may_split {
                 if only_deletes.is_none() {
                     only_deletes =
                         Some(reader.only_deletes(&groups, &plan.elsewhere, budget).await?);

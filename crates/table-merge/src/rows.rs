@@ -5,7 +5,9 @@
 //! do not matter. Deletes of different rows can always be merged. If both sides deleted the same
 //! row, they may also have updated it, possibly moving it to another partition. Such deletes can be
 //! merged only if both sides have the same rows afterwards, or if neither side added a row to these
-//! or other files.
+//! or other files. With [`EqualChanges::Conflict`], they are never merged.
+//!
+//! [`EqualChanges::Conflict`]: crate::EqualChanges::Conflict
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -25,6 +27,7 @@ use sha2::{Digest, Sha256};
 
 use crate::conflict::{Cause, Conflict};
 use crate::files::{ReplacedFiles, SharedFiles};
+use crate::group_decision::{GroupDecision, decide, is_new};
 use crate::merge::BaseCounters;
 
 /// Maximum number of rows in the sample of a conflict.
@@ -350,150 +353,4 @@ pub(crate) fn keys(batch: &RecordBatch) -> Result<Vec<RowKey>, ArrowError> {
         key
     };
     Ok(rows.iter().map(key).collect())
-}
-
-/// The decision about a group, made by comparing the numbers of equal rows.
-enum GroupDecision {
-    Ours,
-    Theirs,
-    Rows {
-        wanted: HashMap<RowKey, u32>,
-        rows_added: u64,
-        rows_removed: u64,
-    },
-    /// The rows that both sides changed.
-    Conflict(HashSet<RowKey>),
-}
-
-/// Returns true if both sides have the row more often than the base.
-fn is_new([base, ours, theirs]: &[u32; 3]) -> bool {
-    ours > base && theirs > base
-}
-
-/// Decides the result for a group from the numbers of equal rows.
-fn decide(
-    counts: &Counts,
-    &SharedFiles { rows_may_move, only_appends_or_compacts, unclear, .. }: &SharedFiles,
-) -> GroupDecision {
-    let all = || counts.values();
-    // If both sides only added rows, a row that each side added is kept twice. So equal results of
-    // both sides are not sufficient here.
-    if !rows_may_move && !only_appends_or_compacts && all().all(|[_, ours, theirs]| ours == theirs)
-    {
-        return GroupDecision::Ours;
-    }
-    let only_deletes = |side: usize| all().all(|count| count[side] <= count[0]);
-    let only_taken = !rows_may_move && only_deletes(1) && only_deletes(2);
-    // If a side deleted only some of several equal rows, it is not known which ones it deleted.
-    let conflicts = |[base, ours, theirs]: &[u32; 3]| {
-        ours < base && theirs < base && !(only_taken && *ours == 0 && *theirs == 0)
-            || unclear && is_new(&[*base, *ours, *theirs])
-    };
-    let conflicting: HashSet<RowKey> =
-        counts.iter().filter(|(_, count)| conflicts(count)).map(|(key, _)| *key).collect();
-    if !conflicting.is_empty() {
-        return GroupDecision::Conflict(conflicting);
-    }
-    let merged = |[base, ours, theirs]: [u32; 3]| (ours + theirs).saturating_sub(base);
-    if all().all(|count| merged(*count) == count[1]) {
-        return GroupDecision::Ours;
-    }
-    if all().all(|count| merged(*count) == count[2]) {
-        return GroupDecision::Theirs;
-    }
-    let differences = |less: fn(u32, u32) -> u32| {
-        all().map(|count| u64::from(less(merged(*count), count[1]))).sum::<u64>()
-    };
-    GroupDecision::Rows {
-        rows_added: differences(u32::saturating_sub),
-        rows_removed: differences(|merged, ours| ours.saturating_sub(merged)),
-        wanted: counts.iter().map(|(key, count)| (*key, merged(*count))).collect(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Merges lists of rows, and compares the result with `expected`: the merged rows, or the rows
-    /// in conflict.
-    fn check(base: &[u8], ours: &[u8], theirs: &[u8], expected: Result<&[u8], &[u8]>) {
-        check_group(&SharedFiles::default(), base, ours, theirs, expected);
-    }
-
-    fn check_group(
-        group: &SharedFiles,
-        base: &[u8],
-        ours: &[u8],
-        theirs: &[u8],
-        expected: Result<&[u8], &[u8]>,
-    ) {
-        let mut counts = Counts::new();
-        for (state, rows) in [base, ours, theirs].into_iter().enumerate() {
-            for row in rows {
-                counts.entry([*row; 16]).or_default()[state] += 1;
-            }
-        }
-        let sorted = |rows: &[u8]| {
-            let mut rows = rows.to_vec();
-            rows.sort_unstable();
-            rows
-        };
-        let found = match decide(&counts, group) {
-            GroupDecision::Ours => Ok(sorted(ours)),
-            GroupDecision::Theirs => Ok(sorted(theirs)),
-            GroupDecision::Rows { wanted, .. } => {
-                let rows = wanted.iter().flat_map(|(key, count)| vec![key[0]; *count as usize]);
-                Ok(sorted(&rows.collect::<Vec<_>>()))
-            }
-            GroupDecision::Conflict(rows) => {
-                Err(sorted(&rows.iter().map(|key| key[0]).collect::<Vec<_>>()))
-            }
-        };
-        assert_eq!(found, expected.map(sorted).map_err(sorted), "{base:?} {ours:?} {theirs:?}");
-    }
-
-    #[test]
-    fn rows_are_merged_by_their_counts() {
-        check(&[1, 2, 3], &[1, 2], &[2, 3], Ok(&[2]));
-        check(&[1, 2, 3], &[1, 2, 9], &[1, 3], Ok(&[1, 9]));
-        check(&[1, 2], &[1, 2, 2], &[1, 2, 3], Ok(&[1, 2, 2, 3]));
-        check(&[1, 2], &[1, 7], &[1, 7], Ok(&[1, 7]));
-        check(&[1, 2, 3], &[1], &[2], Ok(&[]));
-        check(&[1, 2, 3], &[3], &[1, 2, 3], Ok(&[3]));
-        check(&[1, 2, 3], &[1, 2, 3], &[3, 4], Ok(&[3, 4]));
-        check(&[1, 1, 2], &[2], &[1, 1], Ok(&[]));
-    }
-
-    #[test]
-    fn a_row_that_may_have_moved_is_deleted_once() {
-        let leaking = SharedFiles { rows_may_move: true, ..SharedFiles::default() };
-        check_group(&leaking, &[1, 2], &[2], &[2], Err(&[1]));
-        check_group(&leaking, &[1, 2], &[2], &[1], Ok(&[]));
-        check_group(&leaking, &[1, 2], &[2, 3], &[1, 2], Ok(&[2, 3]));
-    }
-
-    #[test]
-    fn rows_added_on_both_sides_are_kept_twice() {
-        let only_appends_or_compacts =
-            SharedFiles { only_appends_or_compacts: true, ..SharedFiles::default() };
-        check_group(&only_appends_or_compacts, &[1], &[1, 2], &[1, 2], Ok(&[1, 2, 2]));
-        check_group(&only_appends_or_compacts, &[1], &[1], &[1], Ok(&[1]));
-    }
-
-    #[test]
-    fn rows_that_may_be_the_same_conflict() {
-        let unclear = SharedFiles { unclear: true, ..SharedFiles::default() };
-        check_group(&unclear, &[1, 2], &[1, 2, 5, 8], &[1, 2, 5, 9], Err(&[5]));
-        check_group(&unclear, &[1, 2], &[1, 2, 8], &[1, 9], Ok(&[1, 8, 9]));
-        check_group(&unclear, &[1, 2], &[1, 5], &[1, 5], Ok(&[1, 5]));
-    }
-
-    #[test]
-    fn rows_changed_on_both_sides_conflict() {
-        check(&[1, 2], &[1, 8], &[1, 9], Err(&[2]));
-        check(&[1, 2], &[1], &[1, 9], Err(&[2]));
-        check(&[1, 2, 3], &[1, 8, 3], &[7, 9, 3], Err(&[2]));
-        check(&[1, 1, 1], &[1, 1], &[1], Err(&[1]));
-    }
 }

@@ -9,7 +9,9 @@ use headwater_catalog::{BaseValue, DivergedTable, MergePlan, TableChange, TableS
 use headwater_model::{
     Commit, CommitId, ConflictCause, ConflictKind, MergeChoice, MergeConflict, TableName,
 };
-use headwater_table_merge::{Cause, Conflict, RowBudget, TableMergeResult, merge as merge_tables};
+use headwater_table_merge::{
+    Cause, Conflict, EqualChanges, MergeInputs, RowBudget, TableMergeResult, merge as merge_tables,
+};
 use headwater_tables::Table;
 
 use super::{ContentMergeResult, MergedChanges, OngoingMerge, conflict_cause};
@@ -44,6 +46,7 @@ struct ConflictSearch<'a> {
     /// True if the other side is the target.
     other_is_ours: bool,
     causes: &'a [ConflictCause],
+    equal_changes: EqualChanges,
     budget: RowBudget,
     trials: usize,
 }
@@ -112,6 +115,7 @@ impl OngoingMerge<'_> {
             other,
             other_is_ours,
             causes: &causes,
+            equal_changes: self.options.equal_changes,
             budget: RowBudget::new(tables, 0),
             trials: TRIALS_MAX,
         };
@@ -194,8 +198,9 @@ impl ConflictSearch<'_> {
         let table = tables.load(&entry.metadata_location).await?;
         let (ours, theirs) =
             if self.other_is_ours { (self.other, &table) } else { (&table, self.other) };
-        let merged =
-            Box::pin(merge_tables(tables, self.base, ours, theirs, &mut self.budget)).await?;
+        let equal_changes = self.equal_changes;
+        let inputs = MergeInputs { equal_changes, ..MergeInputs::new(self.base, ours, theirs) };
+        let merged = Box::pin(merge_tables(tables, inputs, &mut self.budget)).await?;
         let TableMergeResult::Conflicts(conflicts) = merged else { return Ok(Some(false)) };
         let spent = |conflict: &Conflict| matches!(conflict.cause, Cause::TooManyRows { .. });
         if conflicts.iter().any(spent) {

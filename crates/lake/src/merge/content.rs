@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use futures::future::BoxFuture;
 use headwater_catalog::{BaseValue, DivergedTable, EntryKind, TableEntry, operation};
 use headwater_model::{ConflictCause, MergeResolution, MergedTable, TableName};
-use headwater_table_merge::{RowBudget, TableMerge, TableMergeResult, merge as merge_tables};
+use headwater_table_merge::{
+    EqualChanges, MergeInputs, RowBudget, TableMerge, TableMergeResult, merge as merge_tables,
+};
 use headwater_tables::Table;
 
 use super::ContentMergeResult;
@@ -64,6 +66,7 @@ impl Lake {
     pub(super) async fn content(
         &self,
         contested: &DivergedTable,
+        equal_changes: EqualChanges,
         scratch: &mut UncommittedMerge,
         budget: &mut RowBudget,
     ) -> Result<ContentMergeResult> {
@@ -82,7 +85,8 @@ impl Lake {
                 return Ok(ContentMergeResult::Conflict(vec![conflict_cause::ambiguous_base()]));
             }
         };
-        let merged = merge_tables(self.tables(), &base, &ours, &theirs, budget).await?;
+        let inputs = MergeInputs { equal_changes, ..MergeInputs::new(&base, &ours, &theirs) };
+        let merged = merge_tables(self.tables(), inputs, budget).await?;
         let mut causes: Vec<ConflictCause> = Vec::new();
         let merge = match merged {
             TableMergeResult::Ours => None,
@@ -145,7 +149,8 @@ impl Lake {
             let lists = [below_list, one_list, other_list];
             let (list, duplicates) =
                 imports::merge_bases(self.store().as_ref(), name, lists).await?;
-            match merge_tables(self.tables(), below, one, other, budget).await? {
+            let inputs = MergeInputs::new(below, one, other);
+            match merge_tables(self.tables(), inputs, budget).await? {
                 TableMergeResult::Ours => Ok(BaseTable::Table(one.clone(), list)),
                 TableMergeResult::Conflicts(_) => Ok(BaseTable::Conflict),
                 TableMergeResult::Both(merge) if duplicates && merge.rows().rows_added > 0 => {

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use headwater_catalog::EVENT_SCOPE;
 use headwater_model::{CommitId, PROPERTY_EVENT, RefSpec, TRANSACTION_BRANCHES, TableName};
 use headwater_store::{Append, Batch, UniqueKey};
+use headwater_table_merge::EqualChanges;
 
 use super::serial_order;
 
@@ -20,6 +21,8 @@ pub struct MergeOptions {
     pub with: Batch,
     /// Tables that are never merged by content: changes on both sides are a conflict.
     pub whole: BTreeSet<TableName>,
+    /// The treatment of equal changes of rows. For a transaction, they conflict.
+    pub equal_changes: EqualChanges,
     /// For a merge by a run: the project whose expectations have all passed, or an empty string if
     /// there is no such project. `None` for a merge by a user.
     pub passed: Option<String>,

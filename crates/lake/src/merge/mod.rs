@@ -429,7 +429,8 @@ impl<'a> OngoingMerge<'a> {
         if concerns_view(contested) {
             return self.lake.view_content(contested).await;
         }
-        let verdict = self.lake.content(contested, &mut self.scratch, budget).await?;
+        let (lake, equal_changes) = (self.lake, self.options.equal_changes);
+        let verdict = lake.content(contested, equal_changes, &mut self.scratch, budget).await?;
         Ok(match (verdict, &self.change) {
             (ContentMergeResult::Content(content), MergedChanges::From { .. }) => {
                 ContentMergeResult::Content(Box::new(content.into_change()))

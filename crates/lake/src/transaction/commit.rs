@@ -9,7 +9,7 @@ use futures::FutureExt;
 use headwater_catalog::{CommitRequest, EVENT_SCOPE, EntryKind, State, TableChange, TableEntry};
 use headwater_model::{Commit, ErrorDetails, PROPERTY_EVENT, TableName};
 use headwater_store::{Append, Batch, UniqueKey};
-use headwater_table_merge::{RowBudget, TableMergeResult, only_compacted};
+use headwater_table_merge::{MergeInputs, RowBudget, TableMergeResult, merge, only_compacted};
 use headwater_tables::Table;
 use headwater_telemetry::SpanTimer;
 
@@ -291,14 +291,12 @@ impl Transaction {
             return Ok(Some(Some(TableChange { table, from, to: None })));
         };
         let mut budget = RowBudget::new(lake.tables(), 0);
-        let merge =
-            match headwater_table_merge::merge(lake.tables(), &base, newer, &changed, &mut budget)
-                .await?
-            {
-                TableMergeResult::Ours => return Ok(Some(None)),
-                TableMergeResult::Conflicts(_) => return Ok(None),
-                TableMergeResult::Both(merge) => merge,
-            };
+        let inputs = MergeInputs::new(&base, newer, &changed);
+        let merge = match merge(lake.tables(), inputs, &mut budget).await? {
+            TableMergeResult::Ours => return Ok(Some(None)),
+            TableMergeResult::Conflicts(_) => return Ok(None),
+            TableMergeResult::Both(merge) => merge,
+        };
         let Some(merge) = merge.into_continuation() else { return Ok(Some(None)) };
         let [base_imports, new_imports, own_imports] =
             [&base, newer, &changed].map(|table| table.summary().remove(IMPORTS_KEY));

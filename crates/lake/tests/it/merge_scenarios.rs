@@ -11,6 +11,7 @@ use std::sync::Arc;
 use arrow::array::AsArray;
 use arrow::datatypes::Int64Type;
 use futures::TryStreamExt;
+use headwater_lake::{EqualChanges, MergeOptions};
 use headwater_model::{
     CreateRef, MergeChoice, MergeOutcome, MergeReport, MergeRequest, MergeResolution, RefSpec,
     TableName,
@@ -30,6 +31,9 @@ struct Scenario {
     version: Option<u8>,
     #[serde(default)]
     table: Option<NewTable>,
+    /// True if the merge is that of a transaction, in which equal changes conflict.
+    #[serde(default)]
+    transaction: bool,
     /// Steps before the second branch is created.
     #[serde(default)]
     base: Vec<Step>,
@@ -88,10 +92,17 @@ struct Conflict {
 struct Direction {
     target: &'static str,
     source: &'static str,
+    equal_changes: EqualChanges,
 }
 
-const DIRECTIONS: [Direction; 2] =
-    [Direction { target: "main", source: "dev" }, Direction { target: "dev", source: "main" }];
+impl Direction {
+    fn options(self) -> MergeOptions {
+        let equal_changes = self.equal_changes;
+        MergeOptions { author: "eva".to_owned(), equal_changes, ..MergeOptions::default() }
+    }
+}
+
+const DIRECTIONS: [[&str; 2]; 2] = [["main", "dev"], ["dev", "main"]];
 
 fn scenarios(file: &str) -> Vec<Scenario> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/merge");
@@ -108,7 +119,10 @@ async fn play(file: &str) {
     let scenarios = scenarios(file);
     assert!(!scenarios.is_empty());
     for scenario in scenarios.into_iter().map(Arc::new) {
-        for direction in DIRECTIONS {
+        let equal_changes =
+            if scenario.transaction { EqualChanges::Conflict } else { EqualChanges::Merge };
+        for [target, source] in DIRECTIONS {
+            let direction = Direction { target, source, equal_changes };
             for (on_read, version) in [(false, "2"), (true, "2"), (true, "3")] {
                 if scenario.version.is_some_and(|only| only.to_string() != version) {
                     continue;
@@ -118,7 +132,6 @@ async fn play(file: &str) {
                     Box::pin(play_one(&played, direction, (on_read, version))).await;
                 });
                 if playing.await.is_err() {
-                    let Direction { target, source } = direction;
                     let how = if on_read { ", on read" } else { "" };
                     panic!("{file}: {}: {source} into {target}{how}, v{version}", scenario.name);
                 }
@@ -177,7 +190,7 @@ async fn play_one(
 async fn merge(lake: &Fixture, direction: Direction, dry_run: bool) -> MergeReport {
     let source = direction.source.parse().unwrap();
     let request = MergeRequest { dry_run, ..MergeRequest::new(source) };
-    lake.lake.merge(direction.target, request, "eva").await.unwrap()
+    lake.lake.merge_with(direction.target, request, direction.options()).await.unwrap()
 }
 
 async fn state(lake: &Fixture, branch: &str) -> Value {
@@ -209,7 +222,7 @@ async fn check_merged(
     report: &MergeReport,
 ) {
     assert_eq!(report.conflicts, [], "a merge");
-    let Direction { target, source } = direction;
+    let Direction { target, source, .. } = direction;
     let into_ours = target == "main";
     if expected.dropped {
         assert_eq!(rows(lake, target).await, None);
@@ -254,7 +267,7 @@ async fn check_merged(
     }
     let again = merge(lake, direction, false).await;
     assert_eq!(again.outcome, MergeOutcome::UpToDate);
-    let back = Direction { target: source, source: target };
+    let back = Direction { target: source, source: target, ..direction };
     let back = merge(lake, back, false).await;
     assert_eq!(back.conflicts, [], "and back");
     assert_eq!(rows(lake, source).await, rows(lake, target).await);
@@ -322,7 +335,7 @@ async fn check_conflict(lake: &Fixture, expected: &[Conflict], report: &MergeRep
 
 /// Checks that if a side is chosen, the whole table of this side is taken.
 async fn check_choices(lake: &Fixture, table: &TableName, direction: Direction) {
-    let Direction { target, source } = direction;
+    let Direction { target, source, .. } = direction;
     for (choice, how, from) in [
         (MergeChoice::Ours, MergeResolution::Ours, target),
         (MergeChoice::Theirs, MergeResolution::Theirs, source),
@@ -337,7 +350,7 @@ async fn check_choices(lake: &Fixture, table: &TableName, direction: Direction) 
         let expected = rows(lake, from).await;
         let choices = [(table.clone(), choice)].into();
         let request = MergeRequest { choices, ..MergeRequest::new(source.parse().unwrap()) };
-        let report = lake.lake.merge(&branch, request, "eva").await.unwrap();
+        let report = lake.lake.merge_with(&branch, request, direction.options()).await.unwrap();
         assert_eq!(report.outcome, MergeOutcome::Merged);
         assert_eq!(report.merged.len(), 1);
         assert_eq!(report.merged[0].how, how);
@@ -354,6 +367,11 @@ async fn added_rows() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn changed_rows() {
     play("changes.yaml").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn equal_changes_of_transactions() {
+    play("transactions.yaml").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use arrow::array::{AsArray, Int64Array, RecordBatch};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema};
 use futures::TryStreamExt;
-use headwater_table_merge::{RowBudget, TableMergeResult};
+use headwater_table_merge::{MergeInputs, RowBudget, TableMergeResult};
 use headwater_tables::{Alteration, FIELD_ID, Operation, RowIds, Table};
 use iceberg::spec::FormatVersion;
 use serde_json::json;
@@ -29,8 +29,8 @@ fn add(column: &str, after: i32) -> Operation {
 async fn merge(warehouse: &Warehouse, base: &Table, ours: &Table, theirs: &Table) -> Table {
     let tables = &warehouse.tables;
     let mut budget = RowBudget::new(tables, 0);
-    let merged =
-        headwater_table_merge::merge(tables, base, ours, theirs, &mut budget).await.unwrap();
+    let inputs = MergeInputs::new(base, ours, theirs);
+    let merged = headwater_table_merge::merge(tables, inputs, &mut budget).await.unwrap();
     let TableMergeResult::Both(merge) = merged else { panic!("{merged:?}") };
     merge.commit(tables, BTreeMap::new()).await.unwrap().table
 }

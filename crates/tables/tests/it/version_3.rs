@@ -7,7 +7,7 @@ use arrow::array::{AsArray, Int64Array, RecordBatch};
 use arrow::datatypes::{DataType, Field, Int64Type};
 use futures::TryStreamExt;
 use headwater_model::{ErrorCode, ErrorDetails};
-use headwater_table_merge::{Cause, RowBudget, TableMergeResult, merge};
+use headwater_table_merge::{Cause, MergeInputs, RowBudget, TableMergeResult, merge};
 use headwater_table_rest::{NewTable, RestTables, TableCommit};
 use headwater_tables::{Alteration, DataFile, Operation, RowIds, Table, Tables};
 use serde_json::{Value, json};
@@ -179,7 +179,8 @@ async fn a_merge_with_an_invalid_result_is_a_conflict() {
     let theirs = warehouse.commit(&base, add).await;
     let tables = &warehouse.tables;
     let mut budget = RowBudget::new(tables, 0);
-    let merged = merge(tables, &base, &ours, &theirs, &mut budget).await.unwrap();
+    let inputs = MergeInputs::new(&base, &ours, &theirs);
+    let merged = merge(tables, inputs, &mut budget).await.unwrap();
     let TableMergeResult::Conflicts(conflicts) = merged else { panic!("{merged:?}") };
     assert!(matches!(conflicts[0].cause, Cause::Schema { .. }), "{conflicts:?}");
 }
