@@ -6,7 +6,7 @@ use headwater_destinations::Destinations;
 use headwater_jobs::{Executor, JobContext};
 use headwater_lake::Lake;
 use headwater_model::{
-    Actor, CommitId, ErrorDetails, Object, Problem, RefSpec, RunReport, RunRequest,
+    Actor, CommitId, ErrorDetails, JobId, Object, Problem, RefSpec, RunReport, RunRequest,
 };
 use headwater_pipelines::Runner;
 use headwater_secrets::SecretStore;
@@ -39,9 +39,17 @@ impl Executor for RunExecutor {
         let ran = self.run(request, &actor, &context, &[]).await;
         if let (Err(_), Some(created_at), Some(RefSpec::Name(target))) = (&ran, new_branch, target)
         {
-            self.delete_unused(&target, created_at, &actor, &context).await;
+            self.delete_unused(&target, created_at, &actor, context.id()).await;
         }
         Ok(json!(ran?))
+    }
+
+    async fn discard(&self, job: JobId, payload: Value) {
+        let Ok(recorded) = read::<ActingRequest<RunRequest>>(payload) else { return };
+        let ActingRequest { request, actor, new_branch } = recorded;
+        if let (Some(created_at), Some(RefSpec::Name(target))) = (new_branch, request.reference) {
+            self.delete_unused(&target, created_at, &actor, job).await;
+        }
     }
 }
 
@@ -101,18 +109,12 @@ impl RunExecutor {
 }
 
 impl RunExecutor {
-    /// Deletes a target branch that was created for a run, after the run has failed. Keeps the
-    /// branch if it has moved, or if the run has written tables: a retry would merge them into the
-    /// branch.
-    async fn delete_unused(
-        &self,
-        target: &str,
-        created_at: CommitId,
-        actor: &Actor,
-        context: &JobContext,
-    ) {
+    /// Deletes a target branch that was created for a run, after the run has failed, or was stopped
+    /// while it was queued. Keeps the branch if it has moved, or if the run has written tables: a
+    /// retry would merge them into the branch.
+    async fn delete_unused(&self, target: &str, created_at: CommitId, actor: &Actor, job: JobId) {
         let catalog = self.lake.catalog();
-        let has_written = catalog.branch(&format!("run/{}", context.id())).await.is_ok();
+        let has_written = catalog.branch(&format!("run/{job}")).await.is_ok();
         let found = catalog.branch(target).await;
         if has_written || !found.is_ok_and(|branch| branch.commit == created_at) {
             return;
