@@ -6,7 +6,8 @@ use headwater_destinations::Destinations;
 use headwater_jobs::{Executor, JobContext};
 use headwater_lake::Lake;
 use headwater_model::{
-    Actor, CommitId, ErrorDetails, JobId, Object, Problem, RefSpec, RunReport, RunRequest,
+    Actor, CommitId, ErrorCode, ErrorDetails, JobId, Object, Problem, RefSpec, RunReport,
+    RunRequest,
 };
 use headwater_pipelines::Runner;
 use headwater_secrets::SecretStore;
@@ -114,15 +115,21 @@ impl RunExecutor {
     /// retry would merge them into the branch.
     async fn delete_unused(&self, target: &str, created_at: CommitId, actor: &Actor, job: JobId) {
         let catalog = self.lake.catalog();
-        let has_written = catalog.branch(&format!("run/{job}")).await.is_ok();
-        let found = catalog.branch(target).await;
-        if has_written || !found.is_ok_and(|branch| branch.commit == created_at) {
+        if catalog.branch(&format!("run/{job}")).await.is_ok() {
             return;
         }
-        if let Err(error) = catalog.delete_branch(target).await {
-            tracing::warn!("the branch `{target}` of a rerun cannot be deleted: {error}");
-        } else if let Err(error) =
-            self.access.remove_owner(&actor.principal(), &Object::branch(target)).await
+        let deleted = match catalog.delete_branch_at(target, created_at).await {
+            Ok(deleted) => deleted,
+            Err(error) => {
+                if error.code() != ErrorCode::RefNotFound {
+                    tracing::warn!("the branch `{target}` of a rerun cannot be deleted: {error}");
+                }
+                false
+            }
+        };
+        if deleted
+            && let Err(error) =
+                self.access.remove_owner(&actor.principal(), &Object::branch(target)).await
         {
             tracing::warn!("the owner of branch `{target}` cannot be removed: {error}");
         }
