@@ -66,7 +66,7 @@ impl Inner {
             Ok(())
         });
         if let Err(problem) = supervise(work, &live.cancel, self.shared.options.stop_grace).await {
-            tracing::warn!(job = %id, "the stopped job was not discarded: {problem}");
+            tracing::warn!(job = %id, "the cleanup of the stopped job failed: {problem}");
         }
     }
 
