@@ -23,8 +23,9 @@ pub trait Executor: Send + Sync {
     /// [`crate::JobsOptions::stop_grace`], it is dropped.
     async fn execute(&self, context: JobContext, payload: Value) -> Result<Value, Problem>;
 
-    /// Removes what was created for a job that was stopped before its execution. Does nothing by
-    /// default. The job ends after this call, or after [`crate::JobsOptions::stop_grace`].
+    /// Removes the objects that were created for a job that is stopped before its execution. Does
+    /// nothing by default. The job ends after this call, or after
+    /// [`crate::JobsOptions::stop_grace`].
     async fn discard(&self, _job: JobId, _payload: Value) {}
 }
 

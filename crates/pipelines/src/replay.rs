@@ -13,9 +13,9 @@ impl Runner {
     /// run's merge commit. For a failed run, it is the merge base of the run branch and the target.
     /// For a run that wrote nothing, it is the target's head at the time of the run's start.
     ///
-    /// If the target was deleted, this is the commit at which the run branch was created. If the run
-    /// branch does not exist either, it is `created_at`: the commit at which the target was created
-    /// for the run. Error: `ref_not_found` if the target was not created for the run.
+    /// If the target was deleted, this is the commit at which the run branch was created. If the
+    /// run branch does not exist either, it is `created_at`: the commit at which the target was
+    /// created for the run. Error: `ref_not_found` if the target was not created for the run.
     pub async fn start_of(
         &self,
         job: &Job,
