@@ -181,8 +181,8 @@ class Runs(Requests):
 
         The new run uses the commit from which the earlier run started and the package versions that
         it used, on a new branch, by default `rerun/JOB`. The branch is deleted if the new run fails
-        before a model has written a table. With `exact=False`, the new run uses the current state
-        of the earlier run's branch.
+        or is stopped before a model has written a table. With `exact=False`, the new run uses the
+        current state of the earlier run's branch.
         """
         how = without_none({"exact": exact or None, "branch": branch})
         path = segments("v1", "jobs", job, "rerun")

@@ -157,6 +157,12 @@ impl Catalog {
         self.change_branch(name, "deleted", |_| None).await.map(drop)
     }
 
+    /// Deletes a branch whose head is `head`. Returns false if the branch has another head.
+    pub async fn delete_branch_at(&self, name: &str, head: CommitId) -> Result<bool> {
+        let moved = |record: BranchRecord| (record.commit != head).then_some(record);
+        Ok(self.change_branch(name, "deleted", moved).await?.commit == head)
+    }
+
     /// Returns the ref change that deletes a branch as part of a larger batch, which fails if the
     /// branch has moved. Returns `None` if the branch is not at `head`.
     pub async fn branch_deletion(&self, name: &str, head: CommitId) -> Result<Option<RefChange>> {

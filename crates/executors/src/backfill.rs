@@ -176,7 +176,8 @@ impl RunningBackfill {
             }
             let Some(ended) = running.join_next().await else { return Ok(()) };
             let report = ended.map_err(|error| {
-                Problem::new(ErrorCode::Internal, format!("the run of a value failed: {error}"))
+                let message = format!("the task that runs a value ended unexpectedly: {error}");
+                Problem::new(ErrorCode::Internal, message)
             })?;
             self.end(report);
         }

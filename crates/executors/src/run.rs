@@ -6,7 +6,8 @@ use headwater_destinations::Destinations;
 use headwater_jobs::{Executor, JobContext};
 use headwater_lake::Lake;
 use headwater_model::{
-    Actor, CommitId, ErrorDetails, Object, Problem, RefSpec, RunReport, RunRequest,
+    Actor, CommitId, ErrorCode, ErrorDetails, JobId, Object, Problem, RefSpec, RunReport,
+    RunRequest,
 };
 use headwater_pipelines::Runner;
 use headwater_secrets::SecretStore;
@@ -39,9 +40,17 @@ impl Executor for RunExecutor {
         let ran = self.run(request, &actor, &context, &[]).await;
         if let (Err(_), Some(created_at), Some(RefSpec::Name(target))) = (&ran, new_branch, target)
         {
-            self.delete_unused(&target, created_at, &actor, &context).await;
+            self.delete_unused(&target, created_at, &actor, context.id()).await;
         }
         Ok(json!(ran?))
+    }
+
+    async fn discard(&self, job: JobId, payload: Value) {
+        let Ok(recorded) = read::<ActingRequest<RunRequest>>(payload) else { return };
+        let ActingRequest { request, actor, new_branch } = recorded;
+        if let (Some(created_at), Some(RefSpec::Name(target))) = (new_branch, request.reference) {
+            self.delete_unused(&target, created_at, &actor, job).await;
+        }
     }
 }
 
@@ -101,26 +110,26 @@ impl RunExecutor {
 }
 
 impl RunExecutor {
-    /// Deletes a target branch that was created for a run, after the run has failed. Keeps the
-    /// branch if it has moved, or if the run has written tables: a retry would merge them into the
-    /// branch.
-    async fn delete_unused(
-        &self,
-        target: &str,
-        created_at: CommitId,
-        actor: &Actor,
-        context: &JobContext,
-    ) {
+    /// Deletes a target branch that was created for a run, after the run has failed, or was stopped
+    /// while it was queued. Keeps the branch if it has moved, or if the run has written tables: a
+    /// retry would merge them into the branch.
+    async fn delete_unused(&self, target: &str, created_at: CommitId, actor: &Actor, job: JobId) {
         let catalog = self.lake.catalog();
-        let has_written = catalog.branch(&format!("run/{}", context.id())).await.is_ok();
-        let found = catalog.branch(target).await;
-        if has_written || !found.is_ok_and(|branch| branch.commit == created_at) {
+        if catalog.branch(&format!("run/{job}")).await.is_ok() {
             return;
         }
-        if let Err(error) = catalog.delete_branch(target).await {
-            tracing::warn!("the branch `{target}` of a rerun cannot be deleted: {error}");
-        } else if let Err(error) =
-            self.access.remove_owner(&actor.principal(), &Object::branch(target)).await
+        let deleted = match catalog.delete_branch_at(target, created_at).await {
+            Ok(deleted) => deleted,
+            Err(error) => {
+                if error.code() != ErrorCode::RefNotFound {
+                    tracing::warn!("the branch `{target}` of a rerun cannot be deleted: {error}");
+                }
+                false
+            }
+        };
+        if deleted
+            && let Err(error) =
+                self.access.remove_owner(&actor.principal(), &Object::branch(target)).await
         {
             tracing::warn!("the owner of branch `{target}` cannot be removed: {error}");
         }

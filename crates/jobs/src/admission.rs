@@ -108,6 +108,11 @@ impl KindAdmission {
         self.executor.send_replace(Some(executor));
     }
 
+    /// Returns the executor, if one is registered.
+    pub(crate) fn registered(&self) -> Option<Arc<dyn Executor>> {
+        self.executor.borrow().clone()
+    }
+
     /// Waits for a free slot to run a job.
     pub(crate) async fn slot(&self) -> Result<OwnedSemaphorePermit> {
         self.slots.clone().acquire_owned().await.map_err(|_| Error::Stopping)

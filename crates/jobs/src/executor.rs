@@ -22,6 +22,11 @@ pub trait Executor: Send + Sync {
     /// work should end soon, with any error. If it does not end within
     /// [`crate::JobsOptions::stop_grace`], it is dropped.
     async fn execute(&self, context: JobContext, payload: Value) -> Result<Value, Problem>;
+
+    /// Removes the objects that were created for a job that is stopped before its execution. Does
+    /// nothing by default. The job ends after this call, or after
+    /// [`crate::JobsOptions::stop_grace`].
+    async fn discard(&self, _job: JobId, _payload: Value) {}
 }
 
 /// The parameters of a new job.

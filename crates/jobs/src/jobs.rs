@@ -209,6 +209,7 @@ impl Jobs {
             drop(inner);
             live.cancel.cancelled().await;
             if let Some(inner) = left.upgrade() {
+                inner.discard(&live).await;
                 inner.end(&live, Err(Problem::from(&Error::Stopped { id: live.id })), Vec::new());
             }
         });
@@ -242,8 +243,8 @@ impl Jobs {
 
     /// Requests a job to stop and returns its state. A job that has ended is not changed.
     ///
-    /// A queued job ends immediately. A running job ends when its executor notices the
-    /// cancellation; [`Jobs::wait`] waits for this end.
+    /// A queued job ends after [`Executor::discard`]. A running job ends when its executor notices
+    /// the cancellation; [`Jobs::wait`] waits for this end.
     pub async fn stop(&self, id: JobId) -> Result<Job> {
         if let Some(live) = self.live(id) {
             let queued = live.status() == JobStatus::Queued;

@@ -45,12 +45,29 @@ impl Inner {
         };
         drop(place);
         let result = match turn {
-            Err(error) => Err(Problem::from(&error)),
+            Err(error) => {
+                self.discard(live).await;
+                Err(Problem::from(&error))
+            }
             Ok((executor, _slot)) => self.execute(live, executor).await,
         };
         self.end(live, result, Vec::new());
         drop(queued);
         true
+    }
+
+    /// Calls [`Executor::discard`] for a job that was stopped before its execution.
+    pub(crate) async fn discard(&self, live: &ActiveJob) {
+        let Some(executor) = self.lane(live.kind).registered() else { return };
+        let id = live.id;
+        let Ok(Some(payload)) = self.shared.payload(id).await else { return };
+        let work = tokio::spawn(async move {
+            executor.discard(id, payload).await;
+            Ok(())
+        });
+        if let Err(problem) = supervise(work, &live.cancel, self.shared.options.stop_grace).await {
+            tracing::warn!(job = %id, "the cleanup of the stopped job failed: {problem}");
+        }
     }
 
     async fn execute(

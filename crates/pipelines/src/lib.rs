@@ -61,6 +61,7 @@ pub use headwater_project::{
 pub use parse::parse_project;
 pub use preparation::ProvisionedCall;
 pub use reuse::conflict_branch;
+pub use run_environments::rerun_environments;
 pub use run_outputs::{ModelOutput, PendingOutputs};
 pub use runner::Runner;
 pub use sql_function::SqlFunctions;

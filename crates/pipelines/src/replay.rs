@@ -1,6 +1,9 @@
 //! Exact repetitions of runs: the commit that an earlier run started from.
 
-use headwater_model::{AncestorDistance, CommitId, ErrorCode, Job, PROPERTY_JOB, Problem, RefSpec};
+use headwater_model::{
+    AncestorDistance, CommitId, ErrorCode, ErrorDetails, Job, PROPERTY_JOB, Problem, RefSpec,
+    RunRequest,
+};
 
 use crate::runner::{Runner, run_branch};
 use crate::{Error, Result};
@@ -9,7 +12,23 @@ impl Runner {
     /// Returns the commit that a run started from. For a merged run, this is the merge base of the
     /// run's merge commit. For a failed run, it is the merge base of the run branch and the target.
     /// For a run that wrote nothing, it is the target's head at the time of the run's start.
-    pub async fn start_of(&self, job: &Job) -> Result<CommitId> {
+    ///
+    /// If the target was deleted, this is the commit at which the run branch was created. If the
+    /// run branch does not exist either, it is `created_at`: the commit at which the target was
+    /// created for the run. Error: `ref_not_found` if the target was not created for the run.
+    pub async fn start_of(
+        &self,
+        job: &Job,
+        request: &RunRequest,
+        created_at: Option<CommitId>,
+    ) -> Result<CommitId> {
+        match self.find_start(job, request).await {
+            Err(error) if error.code() == ErrorCode::RefNotFound => created_at.ok_or(error),
+            found => found,
+        }
+    }
+
+    async fn find_start(&self, job: &Job, request: &RunRequest) -> Result<CommitId> {
         let catalog = self.lake().catalog();
         let failed = |error: headwater_catalog::Error| Error::other(&error);
         let merged = job.result["commit"].as_str().and_then(|id| id.parse::<CommitId>().ok());
@@ -23,9 +42,22 @@ impl Runner {
         let target = job.reference.clone().unwrap_or_else(|| "main".to_owned());
         let branch = run_branch(job.id);
         let found = catalog.branches(Some(&branch)).await.map_err(failed)?;
-        if let Some(own) = found.into_iter().find(|one| one.name == branch) {
-            let target = catalog.branch(&target).await.map_err(failed)?.commit;
-            return self.only_base(target, own.commit, job).await;
+        let own = found.into_iter().find(|one| one.name == branch);
+        let head = match catalog.branch(&target).await {
+            Ok(found) => found.commit,
+            Err(headwater_catalog::Error::RefNotFound { .. }) => {
+                // The branch of a retry was created at the state that the failed run left.
+                let start = if own.is_some() && request.retry.is_none() {
+                    catalog.start_of(&branch).await.map_err(failed)?
+                } else {
+                    None
+                };
+                return start.ok_or_else(|| target_deleted(job, &target));
+            }
+            Err(error) => return Err(failed(error)),
+        };
+        if let Some(own) = own {
+            return self.only_base(head, own.commit, job).await;
         }
         let started = job.started.unwrap_or(job.created);
         let of = Box::new(RefSpec::Name(target));
@@ -55,4 +87,15 @@ impl Runner {
             }
         }
     }
+}
+
+/// Returns the error for a run whose start is unknown because its target was deleted.
+fn target_deleted(job: &Job, target: &str) -> Error {
+    let message = format!(
+        "the branch `{target}` of the run `{}` was deleted, so the commit that the run started \
+         from is unknown",
+        job.id.short()
+    );
+    let problem = Problem::new(ErrorCode::RefNotFound, message);
+    problem.with_hint("Run the current files of the project with `headwater run`.").into()
 }

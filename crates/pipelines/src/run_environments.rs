@@ -84,3 +84,34 @@ impl RecordedEnvironments {
 pub(crate) fn recorded(environment: &RunEnvironment) -> JobEventKind {
     JobEventKind::Environment { environment: Box::new(environment.clone()) }
 }
+
+/// Returns the packages that an exact rerun of a run must use: the packages that the run recorded,
+/// and the run's own pins for environments that the run did not record because it failed before.
+pub fn rerun_environments(
+    recorded: Vec<RunEnvironment>,
+    pins: &[RunEnvironment],
+) -> Vec<RunEnvironment> {
+    let is_recorded =
+        |pin: &RunEnvironment| recorded.iter().any(|one| one.environment == pin.environment);
+    let unused: Vec<_> = pins.iter().filter(|pin| !is_recorded(pin)).cloned().collect();
+    unused.into_iter().chain(recorded).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn environment(declared: &str, six: &str) -> RunEnvironment {
+        let packages = BTreeMap::from([("six".to_owned(), six.to_owned())]);
+        RunEnvironment { environment: declared.to_owned(), python: "3.11".to_owned(), packages }
+    }
+
+    #[test]
+    fn a_rerun_keeps_the_pins_of_environments_that_the_run_did_not_record() {
+        let pins = [environment("a", "1.15.0"), environment("b", "1.15.0")];
+        let recorded = environment("b", "1.16.0");
+        let all = rerun_environments(vec![recorded.clone()], &pins);
+        assert_eq!(all, [pins[0].clone(), recorded]);
+        assert_eq!(rerun_environments(Vec::new(), &pins), pins);
+    }
+}

@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use futures::StreamExt;
 use futures::stream::BoxStream;
-use headwater_executors::EVERY;
+use headwater_executors::{ActingRequest, EVERY};
 use headwater_jobs::{JobFilter, UsageGrouping};
 use headwater_model::{
     Action, CreateRef, ErrorCode, FunctionCall, Job, JobEvent, JobEventKind, JobKind, Object,
     Principal, Problem, RefSpec, ResultExt, RunEnvironment, RunRequest, Timestamp, UsageLine,
 };
+use headwater_pipelines::rerun_environments;
 
 use crate::branch::Branches;
 use crate::run::Runs;
@@ -117,8 +118,8 @@ impl Jobs {
 
     /// Repeats a run exactly: with the same files, parameters, selection and package versions, on a
     /// new branch that starts at the same commit as the original run. The default name of the
-    /// branch is `rerun/JOB`. If the run fails before a model has written a table, the branch is
-    /// deleted.
+    /// branch is `rerun/JOB`. If the run fails or is stopped before a model has written a table,
+    /// the branch is deleted.
     pub async fn rerun_exactly(
         &self,
         principal: &Principal,
@@ -126,7 +127,7 @@ impl Jobs {
         branch: Option<String>,
     ) -> Result<Job, Problem> {
         let job = self.find(principal, id).await?;
-        let request = self.run_request(&job).await?;
+        let ActingRequest { request, new_branch, .. } = self.recorded_run(&job).await?;
         if request.merge.is_some() || request.test {
             let message = format!(
                 "the run `{}` merges a ref or runs tests, so it cannot be repeated exactly",
@@ -135,8 +136,9 @@ impl Jobs {
             return Err(Problem::new(ErrorCode::InvalidArgument, message)
                 .with_hint("Repeat the run without `exact`."));
         }
-        let start = self.0.runner.start_of(&job).await.or_problem()?;
+        let start = self.0.runner.start_of(&job, &request, new_branch).await.or_problem()?;
         let environments = self.environments(&job).await?;
+        let environments = rerun_environments(environments, &request.environments);
         let name = branch.unwrap_or_else(|| format!("rerun/{}", job.id.short()));
         let from = Some(RefSpec::Commit(start.to_string()));
         let create = CreateRef { name: name.clone(), from, if_not_exists: false };
@@ -175,6 +177,11 @@ impl Jobs {
 
     /// Returns the recorded request of a run.
     pub(crate) async fn run_request(&self, job: &Job) -> Result<RunRequest, Problem> {
+        Ok(self.recorded_run(job).await?.request)
+    }
+
+    /// Returns the recorded request of a run, with the commit of the branch created for the run.
+    async fn recorded_run(&self, job: &Job) -> Result<ActingRequest<RunRequest>, Problem> {
         if job.kind != JobKind::Run {
             let message = format!("the job `{}` is not a run", job.id);
             let problem = Problem::new(ErrorCode::InvalidArgument, message);

@@ -52,6 +52,11 @@ async fn branches_are_created_listed_renamed_and_deleted() {
     assert_eq!(tables(&catalog, "done").await[0].1, "v2");
     catalog.delete_branch("other").await.expect("deleted");
     assert_eq!(names(None).await, ["done", "feature/b", "main"]);
+    for (branch, is_at_head) in [("done", false), ("feature/b", true)] {
+        let deleted = catalog.delete_branch_at(branch, commit.id).await.expect("a branch");
+        assert_eq!(deleted, is_at_head, "{branch}");
+    }
+    assert_eq!(names(None).await, ["done", "main"]);
     let error = catalog.delete_branch("other").await.expect_err("it is gone");
     assert_eq!(error.code(), ErrorCode::RefNotFound);
     let error = catalog.rename_branch("done", "main").await.expect_err("it exists");

@@ -1,7 +1,7 @@
 //! Tests of the life cycle of jobs and of their stored records.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::support::{Dying, Mortal, clock, jobs, jobs_with, memory, until};
@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use futures::StreamExt;
 use headwater_jobs::{Error, Executor, JobContext, JobFilter, JobsOptions, KindLimits, NewJob};
 use headwater_model::{
-    ErrorCode, ErrorDetails, JobEventKind, JobKind, JobStatus, LogStream, Problem, Usage,
+    ErrorCode, ErrorDetails, JobEventKind, JobId, JobKind, JobStatus, LogStream, Problem, Usage,
 };
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
@@ -19,6 +19,7 @@ struct Work {
     gate: Semaphore,
     running: AtomicUsize,
     running_most: AtomicUsize,
+    discarded: Mutex<Vec<(JobId, Value)>>,
 }
 
 impl Work {
@@ -27,7 +28,13 @@ impl Work {
             gate: Semaphore::new(0),
             running: AtomicUsize::new(0),
             running_most: AtomicUsize::new(0),
+            discarded: Mutex::default(),
         })
+    }
+
+    /// Returns the jobs that were discarded, each with its payload.
+    fn discarded(&self) -> Vec<(JobId, Value)> {
+        self.discarded.lock().expect("the list").clone()
     }
 
     async fn wait(&self, context: &JobContext) -> Result<(), Problem> {
@@ -60,6 +67,12 @@ impl Executor for Work {
         }
         context.add_usage(&Usage { cpu_us: 2_000_000, rows_written: 3, ..Usage::default() });
         Ok(json!({"answer": 42}))
+    }
+
+    async fn discard(&self, job: JobId, payload: Value) {
+        let panics = payload["do"] == "panic";
+        self.discarded.lock().expect("the list").push((job, payload));
+        assert!(!panics, "no hands");
     }
 }
 
@@ -215,8 +228,14 @@ async fn queued_running_and_unresponsive_jobs_are_stopped() {
     let runs = jobs.submit(run("wait")).await.expect("a job");
     let waits = jobs.submit(run("wait")).await.expect("a job");
     until("one runs", async || work.running.load(Ordering::SeqCst) == 1).await;
-    let stopped = jobs.stop(waits).await.expect("a job");
-    assert_eq!((stopped.status, stopped.started), (JobStatus::Cancelled, None));
+    let panics = jobs.submit(run("panic")).await.expect("a job");
+    for queued in [waits, panics] {
+        let stopped = jobs.stop(queued).await.expect("a job");
+        assert_eq!((stopped.status, stopped.started), (JobStatus::Cancelled, None));
+        assert_eq!(stopped.error.map(|error| error.code), Some(ErrorCode::Cancelled));
+    }
+    let discarded = [(waits, json!({"do": "wait"})), (panics, json!({"do": "panic"}))];
+    assert_eq!(work.discarded(), discarded);
     jobs.stop(runs).await.expect("a job");
     let stopped = jobs.wait(runs).await.expect("a job");
     assert_eq!(stopped.status, JobStatus::Cancelled);
@@ -228,6 +247,7 @@ async fn queued_running_and_unresponsive_jobs_are_stopped() {
     assert_eq!(jobs.wait(hangs).await.expect("a job").status, JobStatus::Cancelled);
     let again = jobs.stop(hangs).await.expect("stopping again changes nothing");
     assert_eq!(again.status, JobStatus::Cancelled);
+    assert_eq!(work.discarded(), discarded, "only jobs that were never executed are discarded");
 }
 
 #[tokio::test]
@@ -357,6 +377,7 @@ async fn a_queued_job_can_be_stopped_during_shutdown() {
     let stopped = tokio::time::timeout(Duration::from_secs(60), first.stop(waits)).await;
     let stopped = stopped.expect("it does not wait for the next process").expect("a job");
     assert_eq!((stopped.status, stopped.started), (JobStatus::Cancelled, None));
+    assert_eq!(work.discarded(), [(waits, json!({"do": "nothing"}))]);
     let second = jobs(&store, &clock).await;
     assert_eq!(second.job(waits).await.expect("a job").status, JobStatus::Cancelled);
 }

@@ -54,6 +54,7 @@ async fn a_run_uses_the_recorded_packages_of_an_earlier_run() {
     // The same packages need no other environment, and an unchanged model does not run.
     let pins = vec![recorded.clone()];
     let same = world.run_with(&project(), |request| request.environments = pins).await;
+    same.report();
     assert_eq!(same.steps(), "versions unchanged");
     assert_eq!(environments(&same), std::slice::from_ref(recorded));
 

@@ -13,8 +13,8 @@ use headwater_functions::{
 use headwater_jobs::{Jobs, JobsOptions, NewJob};
 use headwater_lake::Lake;
 use headwater_model::{
-    CreateRef, ErrorDetails, JobEventKind, JobId, JobKind, Problem, ProjectFiles, RefSpec,
-    RunReport, RunRequest, StepReport, StepStatus, SystemClock,
+    CreateRef, ErrorDetails, JobEventKind, JobId, JobKind, LogStream, Problem, ProjectFiles,
+    RefSpec, RunReport, RunRequest, StepReport, StepStatus, SystemClock,
 };
 use headwater_pipelines::{Project, Runner};
 use headwater_secrets::{KeySource, SecretStore};
@@ -273,9 +273,12 @@ impl Ran {
         reports.into_iter().find(|report| report.step == name).unwrap()
     }
 
-    /// Returns the printed lines, as `model file:line text`.
+    /// Returns the lines that steps printed and logged, as `model file:line text`. Excludes system
+    /// lines without a file, such as the progress of an installation. All tests share the
+    /// environments, so only the first run that needs an environment logs its installation.
     pub fn printed(&self) -> Vec<String> {
         let lines = self.events.iter().filter_map(|event| match event {
+            JobEventKind::Log { stream: LogStream::System, file: None, .. } => None,
             JobEventKind::Log { model: Some(model), file, line, text, .. } => {
                 let (file, line) = (file.as_deref().unwrap_or("?"), line.unwrap_or_default());
                 Some(format!("{model} {file}:{line} {text}"))

@@ -56,14 +56,14 @@ pub enum Method {
     /// Table of the lake; selects the steps that read it.
     Source(String),
     /// Models by comparison with their last build.
-    State(State),
+    State(ModelState),
     /// Steps by their result in the last run.
     Result(RunResult),
 }
 
 /// The state of a model, compared with the last build on the target branch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum State {
+pub enum ModelState {
     /// Never built, or its code changed.
     Modified,
     /// Never built.

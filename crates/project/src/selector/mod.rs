@@ -9,6 +9,6 @@ mod parser;
 mod selection;
 
 pub use attribute::Attribute;
-pub use method::{GraphDepth, Method, RunResult, Selector, State};
+pub use method::{GraphDepth, Method, ModelState, RunResult, Selector};
 pub use parser::{invalid, parse};
 pub use selection::{Selection, SelectionContext, Selectors, StepState};

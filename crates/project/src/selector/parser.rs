@@ -2,7 +2,7 @@
 
 use headwater_model::{ErrorCode, Problem};
 
-use super::{Attribute, GraphDepth, Method, RunResult, Selector, State};
+use super::{Attribute, GraphDepth, Method, ModelState, RunResult, Selector};
 use crate::{Materialization, StepKind, suggest};
 
 const METHODS: [&str; 15] = [
@@ -25,11 +25,11 @@ const METHODS: [&str; 15] = [
 const KINDS: [&str; 4] = ["sql", "python", "expectation", "model"];
 const RESOURCE_TYPES: [&str; 3] = ["model", "test", "data_test"];
 const TEST_TYPES: [&str; 2] = ["data", "singular"];
-const STATES: [(&str, State); 4] = [
-    ("modified", State::Modified),
-    ("new", State::New),
-    ("old", State::Old),
-    ("unmodified", State::Unmodified),
+const STATES: [(&str, ModelState); 4] = [
+    ("modified", ModelState::Modified),
+    ("new", ModelState::New),
+    ("old", ModelState::Old),
+    ("unmodified", ModelState::Unmodified),
 ];
 const RESULTS: [(&str, RunResult); 6] = [
     ("error", RunResult::Error),
@@ -200,7 +200,7 @@ impl<'a> Value<'a> {
         }
         let state = self.one_of("states", &STATES.map(|(name, _)| name))?;
         let found = STATES.iter().find(|(name, _)| *name == state);
-        Ok(Method::State(found.map_or(State::Modified, |(_, state)| *state)))
+        Ok(Method::State(found.map_or(ModelState::Modified, |(_, state)| *state)))
     }
 
     /// Parses a materialization by its name in dbt or in Headwater.

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use globset::{GlobBuilder, GlobMatcher};
 use headwater_model::{Problem, StepStatus};
 
-use super::{Attribute, Method, Selector, State, invalid, parse};
+use super::{Attribute, Method, ModelState, Selector, invalid, parse};
 use crate::{Graph, Project, Step, suggest};
 
 /// The steps of a run.
@@ -163,9 +163,9 @@ impl SelectionContext<'_> {
             }
             Method::State(state) => {
                 return Ok(self.filter(|index, _| match self.states[index] {
-                    StepState::Same => matches!(state, State::Old | State::Unmodified),
-                    StepState::Modified => matches!(state, State::Old | State::Modified),
-                    StepState::New => matches!(state, State::New | State::Modified),
+                    StepState::Same => matches!(state, ModelState::Old | ModelState::Unmodified),
+                    StepState::Modified => matches!(state, ModelState::Old | ModelState::Modified),
+                    StepState::New => matches!(state, ModelState::New | ModelState::Modified),
                 }));
             }
             Method::Result(result) => {

@@ -11,6 +11,10 @@ use crate::trial;
 pub fn trials() -> Vec<Trial> {
     vec![
         trial("runs::a_stopped_run_leaves_its_target_unchanged", stopped),
+        trial(
+            "runs::a_rerun_that_is_stopped_while_it_is_queued_leaves_no_branch",
+            stopped_in_queue,
+        ),
         trial("runs::a_kill_interrupts_a_run", killed),
         trial("runs::the_branch_of_a_failed_run_cannot_be_merged", failed),
         trial("runs::a_run_is_repeated_after_a_conflict", repeated),
@@ -61,6 +65,41 @@ async fn stopped() {
     let job = server.until(&format!("/v1/jobs/{id}"), |job| job["status"] != "running").await;
     assert_eq!(job["status"], "cancelled", "{job}");
     check_aftermath(&server, &id).await;
+}
+
+async fn stopped_in_queue() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let mut config = support::config(folder.path());
+    config.service.runs_concurrency = 1;
+    let running = support::start(config).await;
+    let server = TestServer { running, folder };
+    let project = json!({"files": {
+        "headwater.toml": "[project]\nname = \"one\"\n",
+        "models/one.sql": "-- headwater: materialization = replace\nSELECT 1 AS n\n",
+    }});
+    let first = id(&server.post("/v1/runs", project).await);
+    let job = ended(&server, &first).await;
+    assert_eq!(job["status"], "succeeded", "{job}");
+    // This run uses the only slot.
+    let endless = id(&server.post("/v1/runs", endless_project()).await);
+    server.until(&format!("/v1/jobs/{endless}"), |job| job["status"] == "running").await;
+    let rerun = format!("/v1/jobs/{first}/rerun?exact=true&branch=again");
+    let rerun = id(&server.post(&rerun, json!({})).await);
+    assert_eq!(server.get(&format!("/v1/jobs/{rerun}")).await["status"], "queued");
+    assert_eq!(server.get("/v1/branches?prefix=again").await[0]["name"], "again");
+    let job = server.post(&format!("/v1/jobs/{rerun}/stop"), json!({})).await;
+    assert_eq!(job["status"], "cancelled", "{job}");
+    assert_eq!(server.get("/v1/branches?prefix=again").await, json!([]));
+
+    // A branch to which another client has written is kept.
+    let rerun = format!("/v1/jobs/{first}/rerun?exact=true&branch=again");
+    let rerun = id(&server.post(&rerun, json!({})).await);
+    let insert = json!({"sql": "CREATE TABLE other AS SELECT 1 AS n", "ref": "again"});
+    server.post("/v1/query", insert).await;
+    server.post(&format!("/v1/jobs/{rerun}/stop"), json!({})).await;
+    assert_eq!(server.get("/v1/branches?prefix=again").await[0]["name"], "again");
+    server.post(&format!("/v1/jobs/{endless}/stop"), json!({})).await;
+    assert_eq!(ended(&server, &endless).await["status"], "cancelled");
 }
 
 async fn killed() {
