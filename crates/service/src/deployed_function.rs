@@ -142,13 +142,6 @@ impl DeployedFunctions {
         let DeployFunction { settings, files, archive, upload, layers, .. } = request;
         let (reserved, provisioned) =
             (request.reserved_concurrency, request.provisioned_concurrency);
-        let files = match upload {
-            Some(path) if files.is_empty() && archive.is_none() => {
-                self.read_upload(principal, &path).await?
-            }
-            Some(_) => return Err(several_sources()),
-            None => self.read_files(files, archive).await?,
-        };
         let exists = self.0.catalog.store().find(name).await.or_problem()?;
         let mut attributes: BTreeMap<String, Value> =
             exists.as_ref().map(|it| it.latest.attributes.clone()).unwrap_or_default();
@@ -159,6 +152,7 @@ impl DeployedFunctions {
                 attributes.insert(LAYERS.to_owned(), json!(used));
             }
         }
+        let files = self.request_files(principal, files, archive, upload.as_deref()).await?;
         let mut changes = vec![
             FunctionChange::Settings(Box::new(settings), attributes),
             FunctionChange::Publish(None),
@@ -173,6 +167,10 @@ impl DeployedFunctions {
             let update = FunctionUpdate { files: Some(files), changes, revision: None };
             self.change(principal, name, update).await?
         };
+        if let Some(upload) = upload {
+            // Deleted last, so that a rejected request can be repeated with the same upload.
+            self.0.import_rights.delete_upload(principal, &upload).await;
+        }
         self.describe(function).await
     }
 
@@ -295,20 +293,22 @@ impl DeployedFunctions {
         read_blocking(move || FunctionFiles::of_archive_file(archive, &folder).or_problem()).await
     }
 
-    /// Reads the files of an archive that the principal uploaded, and deletes the upload.
-    async fn read_upload(
+    /// Reads the files of a request, or of the archive `upload` that the principal uploaded.
+    pub(crate) async fn request_files(
         &self,
         principal: &Principal,
-        path: &str,
+        files: ProjectFiles,
+        archive: Option<String>,
+        upload: Option<&str>,
     ) -> Result<FunctionFiles, Problem> {
-        let path = self.0.import_rights.own_upload(principal, path)?;
+        let Some(upload) = upload else { return self.read_files(files, archive).await };
+        if !files.is_empty() || archive.is_some() {
+            return Err(several_sources());
+        }
+        let path = self.0.import_rights.own_upload(principal, upload)?;
         let folder = self.0.config.lake_dir.clone();
         let read = move || {
             let archive = File::open(&path).map_err(|error| not_opened(&error))?;
-            if let Some(upload) = path.parent() {
-                // An upload that is not deleted here expires. The open file stays readable.
-                let _ = std::fs::remove_dir_all(upload);
-            }
             FunctionFiles::of_archive_file(archive, &folder).or_problem()
         };
         read_blocking(read).await
