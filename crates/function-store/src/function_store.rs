@@ -293,7 +293,7 @@ fn check_revision(function: &StoredFunction, expected: Option<&str>) -> Result<(
     }
 }
 
-pub(crate) fn check_name(name: &str) -> Result<()> {
+fn check_name(name: &str) -> Result<()> {
     let is_usable = |c: char| c.is_ascii_alphanumeric() || "_-.".contains(c);
     let is_dots = name.chars().all(|c| c == '.');
     if name.len() <= 140 && !is_dots && name.chars().all(is_usable) {

@@ -286,9 +286,9 @@ impl DeployedFunctions {
         }
         let mut file = tokio::fs::File::from_std(temporary_file(&folder).or_problem()?);
         while let Some(part) = content.try_next().await? {
-            file.write_all(&part).await.map_err(|error| not_written(&error))?;
+            file.write_all(&part).await.map_err(not_written)?;
         }
-        file.flush().await.map_err(|error| not_written(&error))?;
+        file.flush().await.map_err(not_written)?;
         let archive = file.into_std().await;
         read_blocking(move || FunctionFiles::of_archive_file(archive, &folder).or_problem()).await
     }
@@ -351,12 +351,8 @@ fn several_sources() -> Problem {
         .with_hint("Send only one of `files`, `archive` and `upload`.")
 }
 
-fn not_written(error: &std::io::Error) -> Problem {
-    let is_full = error.kind() == std::io::ErrorKind::StorageFull;
-    let code = if is_full { ErrorCode::DiskFull } else { ErrorCode::Storage };
-    let mut problem = Problem::new(code, "the archive cannot be written to disk");
-    problem.causes.push(error.to_string());
-    problem.with_hint("Check the free space of the lake's folder.")
+fn not_written(source: std::io::Error) -> Problem {
+    headwater_function_store::Error::Disk { source }.to_problem()
 }
 
 fn not_opened(error: &std::io::Error) -> Problem {

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use bytes::Bytes;
 use futures::stream;
-use headwater_model::{DeployFunction, Principal, Problem};
+use headwater_model::{DeployFunction, Principal, Problem, PublishLayer};
 use headwater_service::write_function_archive;
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
@@ -13,7 +13,10 @@ use crate::lake::{Lake, request};
 use crate::trial;
 
 pub fn trials() -> Vec<Trial> {
-    vec![trial("uploads::an_upload_is_kept_until_its_function_is_deployed", functions)]
+    vec![
+        trial("uploads::an_upload_is_kept_until_its_function_is_deployed", functions),
+        trial("uploads::an_upload_is_kept_until_its_layer_is_published", layers),
+    ]
 }
 
 /// Uploads an archive with a file. Returns the path of the upload.
@@ -54,5 +57,20 @@ async fn functions() {
     assert!(!Path::new(&path).exists());
     let again = functions.deploy(&owner, "g", new("description", json!("y"))).await;
     assert_eq!(again.expect_err("deleted").code.to_string(), "file_not_found");
+    lake.stop().await;
+}
+
+async fn layers() {
+    let lake = Lake::start().await;
+    let owner = Principal::owner();
+    let layers = lake.service().invocations().layers();
+    let path = upload(&lake, "shared.txt", "shared").await;
+    let new = || -> PublishLayer { request(json!({"description": "texts", "upload": path})) };
+    let rejected = layers.publish(&owner, "not.valid", new()).await;
+    assert_eq!(rejected.expect_err("a name").code.to_string(), "invalid_argument");
+    assert!(Path::new(&path).exists());
+    let published = layers.publish(&owner, "texts", new()).await.expect("published");
+    assert_eq!((published.version, published.description.as_str()), (1, "texts"));
+    assert!(!Path::new(&path).exists());
     lake.stop().await;
 }
