@@ -188,13 +188,7 @@ impl FunctionStore {
             self.apply_all(&mut function, &changes, author, &mut objects).await?;
             match self.store_function(&function, RefPrecondition::Value(before), objects).await {
                 Err(Error::Conflict { .. }) => {}
-                other => {
-                    if changes.iter().any(may_free_package) {
-                        // A package that cannot be deleted now is deleted after a later change.
-                        let _ = self.remove_unused_packages().await;
-                    }
-                    return other.map(|()| function);
-                }
+                other => return other.map(|()| function),
             }
         }
         Err(Error::Conflict { name: name.to_owned() })
@@ -258,19 +252,8 @@ impl FunctionStore {
         let (_, before) = self.read(name).await?.ok_or_else(|| not_found(name))?;
         let expected = RefPrecondition::Value(before);
         let refs = vec![RefChange { name: format!("{REFS}{name}"), expected, value: None }];
-        self.apply(name, Batch { refs, ..Batch::default() }).await?;
-        let _ = self.remove_unused_packages().await;
-        Ok(())
+        self.apply(name, Batch { refs, ..Batch::default() }).await
     }
-}
-
-/// Returns true if a package may be unused after a change: the check reads all functions.
-fn may_free_package(change: &FunctionChange) -> bool {
-    // The settings contain the layers.
-    matches!(
-        change,
-        FunctionChange::Code(_) | FunctionChange::Settings(..) | FunctionChange::DeleteVersion(_)
-    )
 }
 
 fn not_found(name: &str) -> Error {

@@ -234,11 +234,7 @@ impl FunctionStore {
             let ref_name = format!("{REFS}{name}");
             let refs = vec![RefChange { name: ref_name, expected, value: Some(value.into()) }];
             match self.store().apply(Batch { objects, refs, ..Batch::default() }).await {
-                Ok(_) => {
-                    // A package that cannot be deleted now is deleted after a later change.
-                    let _ = self.remove_unused_packages().await;
-                    return Ok(layer);
-                }
+                Ok(_) => return Ok(layer),
                 Err(StoreError::Conflict { .. }) => {}
                 Err(error) => return Err(error.into()),
             }
