@@ -134,6 +134,7 @@ impl FunctionStore {
         author: &Author,
     ) -> Result<StoredFunction> {
         check_name(name)?;
+        check_changes(changes)?;
         self.store_package(&code).await?;
         let mut function = StoredFunction {
             name: name.to_owned(),
@@ -174,6 +175,7 @@ impl FunctionStore {
         update: &FunctionUpdate,
         author: &Author,
     ) -> Result<StoredFunction> {
+        check_changes(&update.changes)?;
         let code = update.files.as_ref().map(|files| &files.code);
         if let Some(code) = code {
             self.store_package(code).await?;
@@ -202,10 +204,6 @@ impl FunctionStore {
         objects: &mut Vec<Bytes>,
     ) -> Result<()> {
         for change in changes {
-            if let FunctionChange::Settings(settings, attributes) = change {
-                check_settings(settings)?;
-                check_layers(attributes)?;
-            }
             let last = match (change, function.versions.keys().next_back().copied()) {
                 // A version that the same request publishes is not stored yet, and never equals the
                 // latest state.
@@ -284,6 +282,17 @@ fn check_name(name: &str) -> Result<()> {
     }
     let message = format!("`{}` is not a valid function name", crate::paths::shown(name));
     Err(Error::invalid(message, "Use at most 140 letters, digits, `_`, `-` and `.`"))
+}
+
+/// Checks the settings in changes, before large files are stored.
+fn check_changes(changes: &[FunctionChange]) -> Result<()> {
+    for change in changes {
+        if let FunctionChange::Settings(settings, attributes) = change {
+            check_settings(settings)?;
+            check_layers(attributes)?;
+        }
+    }
+    Ok(())
 }
 
 fn check_settings(settings: &FunctionSettings) -> Result<()> {
