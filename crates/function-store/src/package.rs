@@ -185,8 +185,8 @@ impl FunctionStore {
         Ok(Some(Arc::new(file.into_std().await)))
     }
 
-    /// Deletes the packages that neither a function nor a layer uses, at most once an hour. Packages
-    /// that were stored within the last hour are kept. An open package remains readable.
+    /// Deletes the packages that neither a function nor a layer uses, at most once an hour.
+    /// Packages that were stored within the last hour are kept. An open package remains readable.
     pub async fn remove_unused_packages(&self) -> Result<()> {
         let Some(Packages { objects, searched, .. }) = &self.packages else { return Ok(()) };
         let now = self.now().timestamp();

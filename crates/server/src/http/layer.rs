@@ -35,8 +35,8 @@ async fn list(
 }
 
 /// Publishes a version of a layer. The first version creates the layer. The request contains the
-/// files in `files`, or as a ZIP archive in `archive` (Base64, at most 44 MiB). A larger archive, of
-/// at most 1 GiB, is sent with `create_upload` first, and named in `upload`.
+/// files in `files`, or as a ZIP archive in `archive` (Base64, at most 44 MiB). A larger archive,
+/// of at most 1 GiB, is sent with `create_upload` first, and named in `upload`.
 ///
 /// The version is durable before the response is sent, and never changes.
 #[utoipa::path(post, path = "/v1/layers/{layer}/versions",
