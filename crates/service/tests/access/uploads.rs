@@ -20,7 +20,7 @@ pub fn trials() -> Vec<Trial> {
 }
 
 /// Uploads an archive with a file. Returns the path of the upload.
-pub async fn upload(lake: &Lake, name: &str, text: &str) -> String {
+async fn upload(lake: &Lake, name: &str, text: &str) -> String {
     let folder = tempfile::tempdir().expect("a folder");
     std::fs::write(folder.path().join(name), text).expect("a file");
     let mut archive = Vec::new();
