@@ -142,6 +142,7 @@ impl DeployedFunctions {
         let DeployFunction { settings, files, archive, upload, layers, .. } = request;
         let (reserved, provisioned) =
             (request.reserved_concurrency, request.provisioned_concurrency);
+        let files = self.request_files(principal, files, archive, upload.as_deref()).await?;
         let exists = self.0.catalog.store().find(name).await.or_problem()?;
         let mut attributes: BTreeMap<String, Value> =
             exists.as_ref().map(|it| it.latest.attributes.clone()).unwrap_or_default();
@@ -152,7 +153,6 @@ impl DeployedFunctions {
                 attributes.insert(LAYERS.to_owned(), json!(used));
             }
         }
-        let files = self.request_files(principal, files, archive, upload.as_deref()).await?;
         let mut changes = vec![
             FunctionChange::Settings(Box::new(settings), attributes),
             FunctionChange::Publish(None),
