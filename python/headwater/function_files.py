@@ -41,7 +41,7 @@ def read_function(source: str | os.PathLike[str]) -> dict[str, Any] | io.Buffere
         return {"archive": b64encode(_read(root)).decode("ascii")}
     except OSError as error:
         message = f"`{error.filename or root}` cannot be read"
-        hint = "Name the folder of the function, or a ZIP archive."
+        hint = "Name a folder, or a ZIP archive."
         raise make("invalid_argument", message, hint, causes=[str(error)]) from error
 
 

@@ -263,6 +263,26 @@ class Functions(Responses):
         path = segments("v1", "functions", name, "url")
         self._connection.json("DELETE", path, parameters={"alias": alias})
 
+    def publish_layer(
+        self, name: str, source: str | os.PathLike[str], *, description: str = ""
+    ) -> dict[str, Any]:
+        """Publishes a version of a layer, and returns its description.
+
+        `source` is the layer's folder, or a ZIP archive, of at most 1 GiB. Functions import its
+        files below `python/` and `nodejs/`. The first version creates the layer.
+        """
+        request = {**self._function_files(source), "description": description}
+        return self._dict("POST", segments("v1", "layers", name, "versions"), request)
+
+    def layers(self) -> list[dict[str, Any]]:
+        """Lists the versions of layers, by layer and number."""
+        return self._list("/v1/layers")
+
+    def delete_layer(self, name: str, version: int, *, if_exists: bool = False) -> None:
+        """Deletes a version of a layer. Functions that use the version keep its files."""
+        path = segments("v1", "layers", name, "versions", str(version))
+        self._connection.json("DELETE", path, parameters={"if_exists": if_exists or None})
+
     def delete_function(self, name: str, *, if_exists: bool = False) -> None:
         """Deletes a function without a project, with its versions."""
         path = segments("v1", "functions", name)

@@ -140,6 +140,22 @@ class Functions(WithServer):
         self.server.on("DELETE", url, Answer(b"", 204))
         self.client.delete_function_url("price")
 
+    def test_layers_are_managed(self):
+        root = self.folder()
+        (root / "python").mkdir()
+        (root / "python" / "shared.py").write_text("RATE = 2")
+        versions = "/v1/layers/rates/versions"
+        self.server.on("POST", versions, Answer({"layer": "rates", "version": 1}, 201))
+        published = self.client.publish_layer("rates", root, description="two")
+        self.assertEqual(published["version"], 1)
+        sent = {"files": {"python/shared.py": "RATE = 2"}, "description": "two"}
+        self.assertEqual(self.server.last().body, sent)
+        self.server.on("GET", "/v1/layers", Answer([published]))
+        self.assertEqual(self.client.layers(), [published])
+        self.server.on("DELETE", f"{versions}/1", Answer(b"", 204))
+        self.client.delete_layer("rates", 1, if_exists=True)
+        self.assertEqual(self.server.last().parameters, {"if_exists": "true"})
+
     def test_a_function_of_a_project_is_called(self):
         root = self.folder()
         (root / "headwater.toml").write_text("[project]\n")

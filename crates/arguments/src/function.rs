@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use headwater_model::{parse_duration, parse_size};
 
-use super::{FunctionAlias, FunctionUrl};
+use super::{FunctionAlias, FunctionLayer, FunctionUrl};
 
 /// `headwater function`
 #[derive(Debug, Subcommand)]
@@ -35,6 +35,9 @@ pub enum Function {
     /// The HTTP URL of a function without a project: create, get, rm
     #[command(subcommand)]
     Url(FunctionUrl),
+    /// Layers, whose files functions without a project share: publish, ls, rm
+    #[command(subcommand)]
+    Layer(FunctionLayer),
     /// Show the output of a function's last calls, oldest first
     #[command(
         after_help = "Examples:\n  headwater function logs price\n  headwater function logs price -n 1 --follow"

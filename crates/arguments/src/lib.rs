@@ -19,6 +19,7 @@ mod environment;
 mod event;
 mod function;
 mod function_alias;
+mod function_layer;
 mod function_url;
 mod grant;
 mod init;
@@ -68,6 +69,7 @@ pub use self::function::{
 pub use self::function_alias::{
     AliasVersion, FunctionAlias, FunctionAliasCreate, FunctionAliasRm, FunctionAliasUpdate,
 };
+pub use self::function_layer::{FunctionLayer, FunctionLayerPublish, FunctionLayerRm};
 pub use self::function_url::{
     FunctionUrl, FunctionUrlCreate, FunctionUrlName, FunctionUrlRm, UrlAuthArgument,
 };

@@ -162,13 +162,12 @@ fn a_trigger_is_shown_with_its_target() {
 #[test]
 fn a_new_schedule_in_the_past_is_rejected() {
     let workspace = workspace();
-    let with_schedule = |at: &str| {
-        let trigger = format!(
-            "\n[[trigger]]\nname = \"once\"\nschedule = {{ cron = \"at({at})\" }}\nrun = true\n"
-        );
-        workspace.write("headwater.toml", format!("{PROJECT}{trigger}"));
+    let declared = |name: &str, at: &str, catchup: &str| {
+        let schedule = format!("{{ cron = \"at({at})\", catchup = \"{catchup}\" }}");
+        format!("\n[[trigger]]\nname = \"{name}\"\nschedule = {schedule}\nrun = true\n")
     };
-    with_schedule("2020-01-01T00:00:00");
+    let write = |triggers: &str| workspace.write("headwater.toml", format!("{PROJECT}{triggers}"));
+    write(&declared("once", "2020-01-01T00:00:00", "once"));
     let told = workspace.fails(2, &["deploy"]);
     let expected = "trigger `once` cannot be used: the time `at(2020-01-01T00:00:00)` has passed \
                     (headwater.toml:10)";
@@ -176,7 +175,8 @@ fn a_new_schedule_in_the_past_is_rejected() {
     let past = ["--schedule", "at(2020-01-01T00:00:00)", "--run"];
     // A schedule that has fired since its deployment does not prevent the next deployment.
     let soon = chrono::Utc::now() + chrono::TimeDelta::seconds(8);
-    with_schedule(&soon.format("%Y-%m-%dT%H:%M:%S").to_string());
+    let soon = soon.format("%Y-%m-%dT%H:%M:%S").to_string();
+    write(&declared("once", &soon, "once"));
     workspace.ok(&["deploy"]);
     let told = workspace.fails(2, &[&["trigger", "create", "late"][..], &past].concat());
     assert!(told.contains("has passed"), "{told}");
@@ -185,4 +185,14 @@ fn a_new_schedule_in_the_past_is_rejected() {
     });
     workspace.write("functions/eight.py", function("eight", 8));
     workspace.ok(&["deploy"]);
+    // Its policy and its name can change, but not its time, and no other trigger can have the time.
+    write(&declared("once", &soon, "all"));
+    workspace.ok(&["deploy"]);
+    let second = declared("second", &soon, "all");
+    write(&format!("{}{second}", declared("once", &soon, "all")));
+    assert!(workspace.fails(2, &["deploy"]).contains("trigger `second` cannot be used"));
+    write(&second);
+    workspace.ok(&["deploy"]);
+    write(&declared("second", "2020-01-01T00:00:00", "all"));
+    assert!(workspace.fails(2, &["deploy"]).contains("has passed"));
 }

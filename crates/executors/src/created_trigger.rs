@@ -122,12 +122,11 @@ impl Deployer {
             let hint = "Choose another name, or replace the trigger with `--replace`.";
             return Err(Problem::new(ErrorCode::AlreadyExists, message).with_hint(hint));
         }
-        let is_same = |it: &CreatedTrigger| it.trigger.schedule == trigger.schedule;
-        if !stored.iter().any(|it| it.trigger.name == *name && !it.removed && is_same(it)) {
-            let invalid = |problem| Problem { code: ErrorCode::InvalidArgument, ..problem };
-            let now = self.lake.clock().now();
-            check_upcoming(&trigger, now).or_problem().map_err(invalid)?;
-        }
+        let replaced = stored.iter().filter(|it| it.trigger.name == *name && !it.removed);
+        let replaced = replaced.map(|it| &it.trigger);
+        let invalid = |problem| Problem { code: ErrorCode::InvalidArgument, ..problem };
+        let now = self.lake.clock().now();
+        check_upcoming(&trigger, replaced, now).or_problem().map_err(invalid)?;
         if !exists {
             self.forget_events(name).await?;
         }

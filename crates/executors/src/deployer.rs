@@ -322,17 +322,16 @@ impl Deployer {
     }
 
     /// Checks that no new one-time schedule is in the past. A schedule of the active version may
-    /// have fired, and the schedules of a version that cannot be read are unknown.
+    /// have fired, and the schedules of a version that cannot be read are unknown. A trigger that
+    /// the project no longer declares may have been renamed.
     fn check_schedules(&self, project: &Project) -> Result<(), Problem> {
         let Ok(active) = self.deployed.version() else { return Ok(()) };
-        let is_active = |trigger: &Trigger| {
-            let mut active = active.iter().flat_map(|version| &version.project.triggers);
-            active.any(|it| it.name == trigger.name && it.schedule == trigger.schedule)
-        };
+        let declares = |name: &str| project.triggers.iter().any(|trigger| trigger.name == name);
         let now = self.lake.clock().now();
-        let new = project.triggers.iter().filter(|trigger| !is_active(trigger));
-        for trigger in new {
-            check_upcoming(trigger, now).or_problem().map_err(|problem| {
+        for trigger in &project.triggers {
+            let before = active.iter().flat_map(|version| &version.project.triggers);
+            let replaced = before.filter(|it| it.name == trigger.name || !declares(&it.name));
+            check_upcoming(trigger, replaced, now).or_problem().map_err(|problem| {
                 let message = format!("{} ({})", problem.message, trigger.defined_at);
                 Problem { message, ..problem }
             })?;

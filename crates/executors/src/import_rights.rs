@@ -142,6 +142,15 @@ impl ImportRights {
         Ok(PathBuf::from(path))
     }
 
+    /// Deletes a file that the principal uploaded. A file that cannot be deleted expires.
+    pub async fn delete_upload(&self, principal: &Principal, path: &str) {
+        if let Ok(path) = self.own_upload(principal, path)
+            && let Some(folder) = path.parent()
+        {
+            let _ = tokio::fs::remove_dir_all(folder).await;
+        }
+    }
+
     /// Returns true if a source is a file that the principal uploaded. The owner may read every
     /// upload.
     fn is_own_upload(&self, principal: &Principal, source: &str) -> bool {

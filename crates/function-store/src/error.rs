@@ -157,7 +157,9 @@ impl ErrorDetails for Error {
             Error::NoVersion { name, .. } => {
                 Some(format!("List the versions with `headwater function versions {name}`"))
             }
-            Error::NoLayer { .. } => Some("List the layers and their versions".to_owned()),
+            Error::NoLayer { .. } => {
+                Some("List the versions of layers with `headwater function layer ls`".to_owned())
+            }
             Error::NoSetting { .. } => Some("Create the setting first".to_owned()),
             Error::Exists { .. } => {
                 Some("Choose another name, or update the existing object".to_owned())

@@ -125,5 +125,5 @@ fn list_folder(root: &Path) -> Result<BTreeMap<String, FolderFile>> {
 
 fn unreadable(path: &Path, error: &io::Error) -> Error {
     let message = format!("`{}` cannot be read: {error}", path.display());
-    Error::invalid(message, "Name the folder of the function, or a ZIP archive")
+    Error::invalid(message, "Name a folder, or a ZIP archive")
 }

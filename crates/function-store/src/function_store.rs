@@ -134,6 +134,7 @@ impl FunctionStore {
         author: &Author,
     ) -> Result<StoredFunction> {
         check_name(name)?;
+        check_changes(changes)?;
         self.store_package(&code).await?;
         let mut function = StoredFunction {
             name: name.to_owned(),
@@ -174,6 +175,7 @@ impl FunctionStore {
         update: &FunctionUpdate,
         author: &Author,
     ) -> Result<StoredFunction> {
+        check_changes(&update.changes)?;
         let code = update.files.as_ref().map(|files| &files.code);
         if let Some(code) = code {
             self.store_package(code).await?;
@@ -188,13 +190,7 @@ impl FunctionStore {
             self.apply_all(&mut function, &changes, author, &mut objects).await?;
             match self.store_function(&function, RefPrecondition::Value(before), objects).await {
                 Err(Error::Conflict { .. }) => {}
-                other => {
-                    if changes.iter().any(may_free_package) {
-                        // A package that cannot be deleted now is deleted after a later change.
-                        let _ = self.remove_unused_packages().await;
-                    }
-                    return other.map(|()| function);
-                }
+                other => return other.map(|()| function),
             }
         }
         Err(Error::Conflict { name: name.to_owned() })
@@ -208,10 +204,6 @@ impl FunctionStore {
         objects: &mut Vec<Bytes>,
     ) -> Result<()> {
         for change in changes {
-            if let FunctionChange::Settings(settings, attributes) = change {
-                check_settings(settings)?;
-                check_layers(attributes)?;
-            }
             let last = match (change, function.versions.keys().next_back().copied()) {
                 // A version that the same request publishes is not stored yet, and never equals the
                 // latest state.
@@ -258,19 +250,8 @@ impl FunctionStore {
         let (_, before) = self.read(name).await?.ok_or_else(|| not_found(name))?;
         let expected = RefPrecondition::Value(before);
         let refs = vec![RefChange { name: format!("{REFS}{name}"), expected, value: None }];
-        self.apply(name, Batch { refs, ..Batch::default() }).await?;
-        let _ = self.remove_unused_packages().await;
-        Ok(())
+        self.apply(name, Batch { refs, ..Batch::default() }).await
     }
-}
-
-/// Returns true if a package may be unused after a change: the check reads all functions.
-fn may_free_package(change: &FunctionChange) -> bool {
-    // The settings contain the layers.
-    matches!(
-        change,
-        FunctionChange::Code(_) | FunctionChange::Settings(..) | FunctionChange::DeleteVersion(_)
-    )
 }
 
 fn not_found(name: &str) -> Error {
@@ -293,7 +274,7 @@ fn check_revision(function: &StoredFunction, expected: Option<&str>) -> Result<(
     }
 }
 
-pub(crate) fn check_name(name: &str) -> Result<()> {
+fn check_name(name: &str) -> Result<()> {
     let is_usable = |c: char| c.is_ascii_alphanumeric() || "_-.".contains(c);
     let is_dots = name.chars().all(|c| c == '.');
     if name.len() <= 140 && !is_dots && name.chars().all(is_usable) {
@@ -301,6 +282,17 @@ pub(crate) fn check_name(name: &str) -> Result<()> {
     }
     let message = format!("`{}` is not a valid function name", crate::paths::shown(name));
     Err(Error::invalid(message, "Use at most 140 letters, digits, `_`, `-` and `.`"))
+}
+
+/// Checks the settings in changes, before large files are stored.
+fn check_changes(changes: &[FunctionChange]) -> Result<()> {
+    for change in changes {
+        if let FunctionChange::Settings(settings, attributes) = change {
+            check_settings(settings)?;
+            check_layers(attributes)?;
+        }
+    }
+    Ok(())
 }
 
 fn check_settings(settings: &FunctionSettings) -> Result<()> {

@@ -11,8 +11,8 @@ use headwater_store::{Batch, Error as StoreError, RefChange, RefPrecondition};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::function_store::{FunctionStore, check_name};
-use crate::{Error, NewCode, Result, StoredCode, StoredVersion};
+use crate::paths::shown;
+use crate::{Error, FunctionStore, NewCode, Result, StoredCode, StoredVersion};
 
 /// Prefix of the refs.
 const REFS: &str = "layers/";
@@ -22,6 +22,15 @@ const PAGE: usize = 1_000;
 
 /// Maximum number of attempts of a change if other requests change the same layer.
 const ATTEMPTS: u32 = 20;
+
+/// Maximum length of a layer's name, in bytes.
+const NAME_BYTES_MAX: usize = 140;
+
+/// The attribute of a version with its description, named as in Lambda.
+const DESCRIPTION: &str = "Description";
+
+/// Maximum length of a description in bytes, because all versions of a layer are one value.
+const DESCRIPTION_BYTES_MAX: usize = 1_024;
 
 /// Maximum number of versions of a layer, and of statements of a policy.
 const VERSIONS_MAX: usize = 1_000;
@@ -91,7 +100,7 @@ pub enum LayerChange {
         /// Values that a protocol stores.
         attributes: BTreeMap<String, Value>,
     },
-    /// Deletes a version, if it exists.
+    /// Deletes a version.
     Delete(u64),
     /// Adds a statement to the policy of a version.
     AddPermission(u64, String, Value),
@@ -99,7 +108,46 @@ pub enum LayerChange {
     RemovePermission(u64, String),
 }
 
+impl LayerChange {
+    /// Returns the publication of a version with a description.
+    ///
+    /// Errors: `invalid_argument` if the description is too long.
+    pub fn publish(code: NewCode, author: &str, description: String) -> Result<Self> {
+        if description.len() > DESCRIPTION_BYTES_MAX {
+            let message = format!("the description has {} bytes", description.len());
+            let hint = format!("Write at most {DESCRIPTION_BYTES_MAX} bytes");
+            return Err(Error::invalid(message, hint));
+        }
+        let mut attributes = BTreeMap::new();
+        if !description.is_empty() {
+            attributes.insert(DESCRIPTION.to_owned(), Value::String(description));
+        }
+        Ok(LayerChange::Publish { code, author: author.to_owned(), attributes })
+    }
+}
+
 impl StoredLayer {
+    /// Returns the descriptions of the versions for the API, by number.
+    pub fn summaries(&self) -> Vec<headwater_model::LayerVersion> {
+        let summary = |(number, version): (&u64, &LayerVersion)| headwater_model::LayerVersion {
+            layer: self.name.clone(),
+            version: *number,
+            description: version.description().to_owned(),
+            code: version.code.manifest,
+            code_bytes: version.code.bytes,
+            created: version.created,
+            author: version.author.clone(),
+        };
+        self.versions.iter().map(summary).collect()
+    }
+
+    /// Returns the description of the newest version for the API.
+    ///
+    /// Errors: `function_not_found` for a layer without versions.
+    pub fn newest(&self) -> Result<headwater_model::LayerVersion> {
+        self.summaries().pop().ok_or_else(|| missing(&self.name, None))
+    }
+
     /// Returns a version.
     ///
     /// Errors: `function_not_found`.
@@ -113,10 +161,31 @@ impl StoredLayer {
     }
 }
 
+impl LayerVersion {
+    fn description(&self) -> &str {
+        self.attributes.get(DESCRIPTION).and_then(Value::as_str).unwrap_or_default()
+    }
+}
+
+/// Returns the name and the number in a text such as `deps:3`.
+///
+/// Errors: `invalid_argument`.
+pub fn parse_layer_version(text: &str) -> Result<(&str, u64)> {
+    let parts = text.rsplit_once(':');
+    let parts = parts.and_then(|(name, number)| Some((name, number.parse().ok()?)));
+    parts.ok_or_else(|| {
+        let message = format!("`{}` is not a version of a layer", shown(text));
+        Error::invalid(message, "Write the name and the number, such as `deps:3`")
+    })
+}
+
 impl FunctionStore {
-    /// Returns a layer; `None` if it never existed.
-    pub async fn layer(&self, name: &str) -> Result<Option<StoredLayer>> {
-        Ok(self.read_layer(name).await?.map(|(layer, _)| layer))
+    /// Returns a layer.
+    ///
+    /// Errors: `function_not_found` if it never existed.
+    pub async fn layer(&self, name: &str) -> Result<StoredLayer> {
+        let layer = self.read_layer(name).await?;
+        layer.map(|(layer, _)| layer).ok_or_else(|| missing(name, None))
     }
 
     /// Returns all layers by name.
@@ -147,7 +216,7 @@ impl FunctionStore {
     /// Errors: `function_not_found` for an unknown layer or version; `invalid_argument`;
     /// `already_exists` for the id of a statement; `commit_conflict`.
     pub async fn change_layer(&self, name: &str, change: &LayerChange) -> Result<StoredLayer> {
-        check_name(name)?;
+        check_layer_name(name)?;
         if let LayerChange::Publish { code, .. } = change {
             self.store_package(code).await?;
         }
@@ -165,11 +234,7 @@ impl FunctionStore {
             let ref_name = format!("{REFS}{name}");
             let refs = vec![RefChange { name: ref_name, expected, value: Some(value.into()) }];
             match self.store().apply(Batch { objects, refs, ..Batch::default() }).await {
-                Ok(_) => {
-                    // A package that cannot be deleted now is deleted after a later change.
-                    let _ = self.remove_unused_packages().await;
-                    return Ok(layer);
-                }
+                Ok(_) => return Ok(layer),
                 Err(StoreError::Conflict { .. }) => {}
                 Err(error) => return Err(error.into()),
             }
@@ -196,13 +261,12 @@ impl FunctionStore {
                 return Ok(code.objects);
             }
             LayerChange::Delete(number) => {
-                // The deletion of a version that does not exist succeeds, as on AWS.
-                to.versions.remove(&number);
+                to.versions.remove(&number).ok_or_else(|| missing(&to.name, Some(number)))?;
             }
             LayerChange::AddPermission(number, id, statement) => {
                 let version = to.version_mut(number)?;
                 if version.policy.contains_key(&id) {
-                    let what = format!("the statement `{}`", crate::paths::shown(&id));
+                    let what = format!("the statement `{}`", shown(&id));
                     return Err(Error::Exists { what });
                 }
                 if version.policy.len() >= STATEMENTS_MAX {
@@ -275,7 +339,7 @@ pub(crate) fn check_layers(attributes: &BTreeMap<String, Value>) -> Result<()> {
     for arn in used.filter_map(|layer| layer["Arn"].as_str()) {
         let layer = arn.rsplit(':').nth(1).unwrap_or(arn);
         if !seen.insert(layer) {
-            let message = format!("the layer `{}` is named twice", crate::paths::shown(layer));
+            let message = format!("the layer `{}` is named twice", shown(layer));
             return Err(Error::invalid(message, "Name one version of each layer"));
         }
     }
@@ -298,10 +362,21 @@ pub fn add_layers(files: ProjectFiles, layers: Vec<ProjectFiles>) -> ProjectFile
     merged
 }
 
+/// Checks the name of a layer: ARNs contain it.
+fn check_layer_name(name: &str) -> Result<()> {
+    let is_usable = |c: char| c.is_ascii_alphanumeric() || "-_".contains(c);
+    if !name.is_empty() && name.len() <= NAME_BYTES_MAX && name.chars().all(is_usable) {
+        return Ok(());
+    }
+    let message = format!("`{}` is not a valid layer name", shown(name));
+    let hint = format!("Use at most {NAME_BYTES_MAX} letters, digits, `_` and `-`");
+    Err(Error::invalid(message, hint))
+}
+
 fn missing(name: &str, number: Option<u64>) -> Error {
     let what = match number {
-        Some(number) => format!("layer `{}` has no version {number}", crate::paths::shown(name)),
-        None => format!("layer `{}` does not exist", crate::paths::shown(name)),
+        Some(number) => format!("layer `{}` has no version {number}", shown(name)),
+        None => format!("layer `{}` does not exist", shown(name)),
     };
     Error::NoLayer { what }
 }
@@ -323,7 +398,7 @@ mod tests {
     fn publish(text: &str) -> LayerChange {
         let files = ProjectFiles::from([("python/shared.py".to_owned(), text.into())]);
         let code = FunctionStore::code(&files, None).expect("files");
-        LayerChange::Publish { code, author: "ada".to_owned(), attributes: BTreeMap::new() }
+        LayerChange::publish(code, "ada", format!("the text {text}")).expect("a change")
     }
 
     #[tokio::test]
@@ -335,13 +410,20 @@ mod tests {
         }
         store.change_layer("deps", &LayerChange::Delete(2)).await.expect("deleted");
         let layer = store.change_layer("deps", &publish("three")).await.expect("published");
-        assert_eq!(layer.versions.keys().copied().collect::<Vec<_>>(), [1, 3]);
+        let shown = layer.summaries().into_iter().map(|one| (one.version, one.description));
+        let expected = [(1, "the text one".to_owned()), (3, "the text three".to_owned())];
+        assert_eq!(shown.collect::<Vec<_>>(), expected);
+        assert_eq!(layer.newest().expect("a version").version, 3);
         let add = || LayerChange::AddPermission(1, "all".into(), json!({}));
         store.change_layer("deps", &add()).await.expect("added");
         for (name, change, code) in [
             ("deps", add(), ErrorCode::AlreadyExists),
             ("none", add(), ErrorCode::FunctionNotFound),
             ("a/b", publish("x"), ErrorCode::InvalidArgument),
+            ("a.b", publish("x"), ErrorCode::InvalidArgument),
+            ("", publish("x"), ErrorCode::InvalidArgument),
+            ("deps", LayerChange::Delete(2), ErrorCode::FunctionNotFound),
+            ("none", LayerChange::Delete(1), ErrorCode::FunctionNotFound),
             (
                 "deps",
                 LayerChange::AddPermission(2, "a".into(), json!({})),
@@ -355,6 +437,19 @@ mod tests {
         assert_eq!(store.layers().await.expect("layers").len(), 1);
         let files = store.files("deps", &layer.versions[&3].code).await.expect("files");
         assert_eq!(files["python/shared.py"].text(), "three");
+    }
+
+    #[test]
+    fn versions_and_descriptions_are_checked() {
+        assert_eq!(parse_layer_version("deps:3").expect("a version"), ("deps", 3));
+        for wrong in ["", "deps", "deps:", "deps:x", "deps:-1"] {
+            parse_layer_version(wrong).expect_err(wrong);
+        }
+        let files = ProjectFiles::from([("a.py".to_owned(), "x = 1".into())]);
+        let code = FunctionStore::code(&files, None).expect("files");
+        let long = "x".repeat(DESCRIPTION_BYTES_MAX + 1);
+        let error = LayerChange::publish(code, "ada", long).expect_err("too long");
+        assert_eq!(error.code(), ErrorCode::InvalidArgument);
     }
 
     #[test]

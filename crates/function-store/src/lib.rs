@@ -29,7 +29,9 @@ pub use folder::{FunctionSource, read_source, write_archive};
 pub use function::{StoredCode, StoredFunction, StoredVersion};
 pub use function_store::{Author, FunctionStore};
 pub use handler_check::check_handler;
-pub use layer::{LAYERS, LayerChange, LayerVersion, StoredLayer, UsedLayer, add_layers};
+pub use layer::{
+    LAYERS, LayerChange, LayerVersion, StoredLayer, UsedLayer, add_layers, parse_layer_version,
+};
 pub use package::{ArchiveDigest, temporary_file};
 pub use paths::{FILES_BYTES_MAX, check_files};
 pub use project::project_files;

@@ -12,6 +12,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -29,7 +30,8 @@ use crate::{Error, FunctionStore, NewCode, Result, StoredCode, StoredVersion};
 /// Size of the buffer for copies, in bytes.
 const BUFFER_BYTES: usize = 256 << 10;
 
-/// Time for which a package without a function is kept: a deployment may be about to use it.
+/// Time for which a package without a function is kept: a deployment may be about to use it. Also
+/// the minimum time between two searches for such packages, because a search reads all functions.
 const KEPT: Duration = Duration::from_secs(3600);
 
 /// The storage of packages. Cheap to clone.
@@ -38,6 +40,8 @@ pub(crate) struct Packages {
     objects: Objects,
     /// The folder for temporary files.
     folder: PathBuf,
+    /// The time of the last search for unused packages, in seconds since 1970.
+    searched: Arc<AtomicI64>,
 }
 
 /// A package to store with a change.
@@ -144,7 +148,8 @@ impl FunctionStore {
     /// rejected. `folder` is for temporary files.
     #[must_use]
     pub fn with_packages(mut self, objects: Objects, folder: &Path) -> Self {
-        self.packages = Some(Packages { objects, folder: folder.to_owned() });
+        let searched = Arc::new(AtomicI64::new(i64::MIN));
+        self.packages = Some(Packages { objects, folder: folder.to_owned(), searched });
         self
     }
 
@@ -180,10 +185,16 @@ impl FunctionStore {
         Ok(Some(Arc::new(file.into_std().await)))
     }
 
-    /// Deletes the packages that neither a function nor a layer uses. Packages that were stored
-    /// recently are kept.
-    pub(crate) async fn remove_unused_packages(&self) -> Result<()> {
-        let Some(Packages { objects, .. }) = &self.packages else { return Ok(()) };
+    /// Deletes the packages that neither a function nor a layer uses, at most once an hour.
+    /// Packages that were stored within the last hour are kept. An open package remains readable.
+    pub async fn remove_unused_packages(&self) -> Result<()> {
+        let Some(Packages { objects, searched, .. }) = &self.packages else { return Ok(()) };
+        let now = self.now().timestamp();
+        let since = now.saturating_sub(searched.load(Ordering::Relaxed));
+        if u64::try_from(since).is_ok_and(|since| since < KEPT.as_secs()) {
+            return Ok(());
+        }
+        searched.store(now, Ordering::Relaxed);
         let mut stored = objects.packages().await?;
         stored.retain(|(_, time)| (self.now() - *time).to_std().unwrap_or_default() >= KEPT);
         if stored.is_empty() {
@@ -295,6 +306,10 @@ mod tests {
         functions.remove_unused_packages().await.expect("removed");
         assert_eq!(objects.packages().await.expect("packages").len(), 1, "the function uses it");
         functions.delete("f").await.expect("deleted");
+        functions.remove_unused_packages().await.expect("too early");
+        assert_eq!(objects.packages().await.expect("packages").len(), 1);
+        clock.advance(KEPT);
+        functions.remove_unused_packages().await.expect("removed");
         assert!(objects.packages().await.expect("packages").is_empty());
         // An open package remains readable.
         objects.collect_garbage_after(Duration::ZERO).await.expect("collected");

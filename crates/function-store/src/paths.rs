@@ -50,7 +50,7 @@ pub(crate) fn path_error(path: &str) -> Option<&'static str> {
 pub fn check_files(files: &ProjectFiles) -> Result<()> {
     if files.is_empty() {
         let hint = "Send the files in `files`, or a ZIP archive in `archive`";
-        return Err(Error::invalid("the function has no files", hint));
+        return Err(Error::invalid("the request has no files", hint));
     }
     for path in files.keys() {
         if let Some(reason) = path_error(path) {

@@ -95,7 +95,7 @@ impl LayerOperation {
             Op::Delete(name, number) => {
                 let deleted = layers.change(principal, &name, &LayerChange::Delete(number)).await;
                 match deleted {
-                    // The deletion of a layer that does not exist succeeds, as on AWS.
+                    // The deletion of a version that does not exist succeeds, as on AWS.
                     Err(problem) if problem.code != ErrorCode::FunctionNotFound => {
                         Err(problem.into())
                     }

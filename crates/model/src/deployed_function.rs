@@ -44,7 +44,7 @@ pub struct DeployFunction {
     /// The files as a ZIP archive in Base64, instead of `files`.
     pub archive: Option<String>,
     /// The path of an uploaded ZIP archive on the server's machine, instead of `files`. The archive
-    /// is deleted after the deployment.
+    /// is deleted after the deployment. After an error, it can be deployed again.
     pub upload: Option<String>,
     /// The maximum number of concurrent calls. If null, the limit is unchanged.
     pub reserved_concurrency: Option<u32>,

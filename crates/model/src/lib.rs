@@ -32,6 +32,7 @@ mod health;
 mod import;
 mod job;
 mod kafka_trigger;
+mod layer;
 mod limit;
 mod maintenance;
 mod merge;
@@ -105,6 +106,7 @@ pub use import::{
 };
 pub use job::{Job, JobEvent, JobEventKind, JobId, JobKind, JobStatus, LogStream, StepStatus};
 pub use kafka_trigger::{KafkaMechanism, KafkaStart, KafkaTrigger};
+pub use layer::{LayerVersion, PublishLayer};
 pub use limit::{Limit, LimitUsage, Limits};
 pub use maintenance::{
     MaintainReport, MaintainRequest, MaintainedTable, RemovedFiles, SkippedTable, TableMaintenance,

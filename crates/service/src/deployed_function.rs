@@ -142,13 +142,7 @@ impl DeployedFunctions {
         let DeployFunction { settings, files, archive, upload, layers, .. } = request;
         let (reserved, provisioned) =
             (request.reserved_concurrency, request.provisioned_concurrency);
-        let files = match upload {
-            Some(path) if files.is_empty() && archive.is_none() => {
-                self.read_upload(principal, &path).await?
-            }
-            Some(_) => return Err(several_sources()),
-            None => self.read_files(files, archive).await?,
-        };
+        let files = self.request_files(principal, files, archive, upload.as_deref()).await?;
         let exists = self.0.catalog.store().find(name).await.or_problem()?;
         let mut attributes: BTreeMap<String, Value> =
             exists.as_ref().map(|it| it.latest.attributes.clone()).unwrap_or_default();
@@ -173,6 +167,10 @@ impl DeployedFunctions {
             let update = FunctionUpdate { files: Some(files), changes, revision: None };
             self.change(principal, name, update).await?
         };
+        if let Some(upload) = upload {
+            // Deleted last, so that a rejected request can be repeated with the same upload.
+            self.0.import_rights.delete_upload(principal, &upload).await;
+        }
         self.describe(function).await
     }
 
@@ -288,27 +286,29 @@ impl DeployedFunctions {
         }
         let mut file = tokio::fs::File::from_std(temporary_file(&folder).or_problem()?);
         while let Some(part) = content.try_next().await? {
-            file.write_all(&part).await.map_err(|error| not_written(&error))?;
+            file.write_all(&part).await.map_err(not_written)?;
         }
-        file.flush().await.map_err(|error| not_written(&error))?;
+        file.flush().await.map_err(not_written)?;
         let archive = file.into_std().await;
         read_blocking(move || FunctionFiles::of_archive_file(archive, &folder).or_problem()).await
     }
 
-    /// Reads the files of an archive that the principal uploaded, and deletes the upload.
-    async fn read_upload(
+    /// Reads the files of a request, or of the archive `upload` that the principal uploaded.
+    pub(crate) async fn request_files(
         &self,
         principal: &Principal,
-        path: &str,
+        files: ProjectFiles,
+        archive: Option<String>,
+        upload: Option<&str>,
     ) -> Result<FunctionFiles, Problem> {
-        let path = self.0.import_rights.own_upload(principal, path)?;
+        let Some(upload) = upload else { return self.read_files(files, archive).await };
+        if !files.is_empty() || archive.is_some() {
+            return Err(several_sources());
+        }
+        let path = self.0.import_rights.own_upload(principal, upload)?;
         let folder = self.0.config.lake_dir.clone();
         let read = move || {
             let archive = File::open(&path).map_err(|error| not_opened(&error))?;
-            if let Some(upload) = path.parent() {
-                // An upload that is not deleted here expires. The open file stays readable.
-                let _ = std::fs::remove_dir_all(upload);
-            }
             FunctionFiles::of_archive_file(archive, &folder).or_problem()
         };
         read_blocking(read).await
@@ -351,12 +351,8 @@ fn several_sources() -> Problem {
         .with_hint("Send only one of `files`, `archive` and `upload`.")
 }
 
-fn not_written(error: &std::io::Error) -> Problem {
-    let is_full = error.kind() == std::io::ErrorKind::StorageFull;
-    let code = if is_full { ErrorCode::DiskFull } else { ErrorCode::Storage };
-    let mut problem = Problem::new(code, "the archive cannot be written to disk");
-    problem.causes.push(error.to_string());
-    problem.with_hint("Check the free space of the lake's folder.")
+fn not_written(source: std::io::Error) -> Problem {
+    headwater_function_store::Error::Disk { source }.to_problem()
 }
 
 fn not_opened(error: &std::io::Error) -> Problem {

@@ -3,9 +3,12 @@
 
 use std::sync::Arc;
 
-use headwater_function_store::{LayerChange, StoredLayer, UsedLayer};
-use headwater_model::{Action, ErrorCode, Object, Principal, Problem, ResultExt};
+use headwater_function_store::{LayerChange, StoredLayer, UsedLayer, parse_layer_version};
+use headwater_model::{
+    Action, ErrorCode, LayerVersion, Object, Principal, Problem, PublishLayer, ResultExt,
+};
 
+use crate::deployed_function::DeployedFunctions;
 use crate::service::Components;
 
 /// Maximum number of layers of a function, as in Lambda.
@@ -34,11 +37,7 @@ impl Layers {
     /// Returns a layer that the principal may use.
     pub async fn get(&self, principal: &Principal, name: &str) -> Result<StoredLayer, Problem> {
         self.0.authorize(principal, Action::Invoke, &object(name))?;
-        let layer = self.0.catalog.store().layer(name).await.or_problem()?;
-        layer.ok_or_else(|| {
-            let message = format!("layer `{name}` does not exist");
-            Problem::new(ErrorCode::FunctionNotFound, message)
-        })
+        self.0.catalog.store().layer(name).await.or_problem()
     }
 
     /// Returns the versions of layers with these names, such as `deps:3`, for a function. The
@@ -57,24 +56,34 @@ impl Layers {
         }
         let mut used = Vec::with_capacity(versions.len());
         for version in versions {
-            let parts = version.rsplit_once(':');
-            let parts = parts.and_then(|(name, number)| Some((name, number.parse::<u64>().ok()?)));
-            let (name, number): (&str, u64) = parts.ok_or_else(|| {
-                let message = format!("`{version}` is not a version of a layer");
-                Problem::new(ErrorCode::InvalidArgument, message)
-                    .with_hint("Write the name and the number, such as `deps:3`.")
-            })?;
+            let (name, number) = parse_layer_version(version).or_problem()?;
             let layer = self.get(principal, name).await?;
-            let found = layer.versions.get(&number).ok_or_else(|| {
-                let numbers: Vec<String> = layer.versions.keys().map(u64::to_string).collect();
-                let message = format!("layer `{name}` has no version {number}");
-                Problem::new(ErrorCode::FunctionNotFound, message)
-                    .with_hint(format!("Its versions are {}.", numbers.join(", ")))
-            })?;
-            let arn = format!("{ARN_START}{name}:{number}");
-            used.push(UsedLayer { arn, code: found.code.clone() });
+            let code = layer.version(number).or_problem()?.code.clone();
+            used.push(UsedLayer { arn: format!("{ARN_START}{name}:{number}"), code });
         }
         Ok(used)
+    }
+
+    /// Publishes a version of a layer. The first version creates the layer. The version is durable
+    /// on return.
+    ///
+    /// Errors: `invalid_argument`, `disk_full`, `storage`.
+    pub async fn publish(
+        &self,
+        principal: &Principal,
+        name: &str,
+        request: PublishLayer,
+    ) -> Result<LayerVersion, Problem> {
+        self.check_change(principal, name)?;
+        let PublishLayer { description, files, archive, upload, .. } = request;
+        let functions = DeployedFunctions(self.0.clone());
+        let files = functions.request_files(principal, files, archive, upload.as_deref()).await?;
+        let change = LayerChange::publish(files.code, principal.author(), description);
+        let layer = self.change(principal, name, &change.or_problem()?).await?;
+        if let Some(upload) = upload {
+            self.0.import_rights.delete_upload(principal, &upload).await;
+        }
+        layer.newest().or_problem()
     }
 
     /// Checks that the principal may change a layer. The layer may be missing.

@@ -161,11 +161,15 @@ impl Service {
         AccessControl(self.0.clone())
     }
 
-    /// Applies changed settings, and retries deployments that could not be applied before.
+    /// Applies changed settings, retries deployments that could not be applied before, and deletes
+    /// files that are no longer used.
     pub async fn refresh(&self) {
         self.0.settings.refresh().await;
         self.0.deployer.retry().await;
         self.0.refresh_access().await;
+        if let Err(error) = self.0.catalog.store().remove_unused_packages().await {
+            tracing::warn!("files of deleted functions cannot be removed: {error}");
+        }
         self.0.buckets.collect_garbage().await;
         async_query::delete_expired(&self.0.results).await;
     }

@@ -22,18 +22,29 @@ pub(crate) const POSITIONS: &str = "trigger_schedule_positions";
 /// Maximum number of events that are recorded in one batch.
 const BATCH: usize = 100;
 
-/// Checks that the schedule of a trigger, if it has one, fires after a time. Other settings are not
-/// checked.
+/// Checks that the schedule of a trigger, if it has one, fires after `now`, or that one of the
+/// `replaced` triggers had the same time and may have fired. Other settings are not checked.
 ///
 /// Error: `invalid_project` for a one-time schedule that has passed.
-pub fn check_upcoming(trigger: &Trigger, now: Timestamp) -> Result<()> {
-    let Some(definition) = &trigger.schedule else { return Ok(()) };
-    let fires = |schedule: &Schedule| schedule.next_after(now).is_some();
-    if Schedule::new(definition).is_ok_and(|schedule| !fires(&schedule)) {
-        let reason = format!("the time `{}` has passed", definition.cron.trim());
-        return Err(invalid(trigger, reason, "Write a later time, or remove the trigger."));
+pub fn check_upcoming<'a>(
+    trigger: &Trigger,
+    replaced: impl IntoIterator<Item = &'a Trigger>,
+    now: Timestamp,
+) -> Result<()> {
+    let (Some(passed), Some(definition)) = (passed_time(trigger, now), &trigger.schedule) else {
+        return Ok(());
+    };
+    if replaced.into_iter().any(|before| passed_time(before, now) == Some(passed)) {
+        return Ok(());
     }
-    Ok(())
+    let reason = format!("the time `{}` has passed", definition.cron.trim());
+    Err(invalid(trigger, reason, "Write a later time, or remove the trigger."))
+}
+
+/// Returns the time of a one-time schedule that has passed.
+fn passed_time(trigger: &Trigger, now: Timestamp) -> Option<Timestamp> {
+    let schedule = Schedule::new(trigger.schedule.as_ref()?).ok()?;
+    if schedule.next_after(now).is_some() { None } else { schedule.last_until(now) }
 }
 
 /// The position in a schedule.

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use headwater_model::{
     DeployFunction, DeployedFunction, ErrorCode, FunctionSettings, FunctionVersion, Upload,
@@ -22,12 +22,7 @@ use crate::terminal::Tone;
 
 /// Deploys a function.
 pub async fn deploy(context: &Context, api: &Api, arguments: FunctionDeploy) -> Result<()> {
-    let source = headwater_server::read_function(&arguments.source).map_err(error::from_error)?;
-    let request = match source {
-        FunctionSource::Request(request) => *request,
-        FunctionSource::Archive(archive) => send(api, archive).await?,
-        FunctionSource::Folder(folder) => send_folder(api, folder).await?,
-    };
+    let request = send_files(api, &arguments.source).await?;
     let settings = FunctionSettings {
         runtime: arguments.runtime,
         handler: arguments.handler,
@@ -57,6 +52,16 @@ pub async fn deploy(context: &Context, api: &Api, arguments: FunctionDeploy) -> 
     let (name, mark) = (&function.name, context.style.paint(Tone::Good, "✓"));
     context.style.say(format!("{mark} version {version} of {name} is deployed, {files}"));
     Ok(())
+}
+
+/// Returns a request with the files of a folder or archive. Large files are uploaded.
+pub async fn send_files(api: &Api, source: &Path) -> Result<DeployFunction> {
+    let source = headwater_server::read_function(source).map_err(error::from_error)?;
+    match source {
+        FunctionSource::Request(request) => Ok(*request),
+        FunctionSource::Archive(archive) => send(api, archive).await,
+        FunctionSource::Folder(folder) => send_folder(api, folder).await,
+    }
 }
 
 /// Uploads an archive, and returns a request that names the upload.

@@ -13,7 +13,8 @@ use crate::api::{Api, ApiRequest, collect, segment};
 use crate::api_output::{self, fetch};
 use crate::arguments::{Function, FunctionInvoke, OutputFormat};
 use crate::commands::{
-    deployed_function, deployment, function_alias, function_logs, function_url, function_watch, run,
+    deployed_function, deployment, function_alias, function_layer, function_logs, function_url,
+    function_watch, run,
 };
 use crate::context::Context;
 use crate::error::{self, Result};
@@ -32,6 +33,7 @@ pub async fn function(context: &Context, api: &Api, arguments: Function) -> Resu
         Function::Rm(arguments) => deployed_function::remove(context, api, &arguments).await,
         Function::Alias(arguments) => function_alias::alias(context, api, arguments).await,
         Function::Url(arguments) => function_url::url(context, api, arguments).await,
+        Function::Layer(arguments) => function_layer::layer(context, api, arguments).await,
         Function::Logs(arguments) => function_logs::logs(context, api, &arguments).await,
         Function::Invoke(arguments) if arguments.asynchronous => {
             invoke_async(context, api, &arguments).await

@@ -18,6 +18,7 @@ mod event;
 mod event_send;
 mod function;
 mod function_alias;
+mod function_layer;
 mod function_logs;
 mod function_report;
 mod function_url;

@@ -24,6 +24,7 @@ mod grant;
 mod health;
 mod import;
 mod job;
+mod layer;
 mod limit;
 mod maintenance;
 mod metrics;
@@ -87,6 +88,7 @@ fn api() -> OpenApiRouter<App> {
         .merge(health::routes())
         .merge(import::routes())
         .merge(job::routes())
+        .merge(layer::routes())
         .merge(limit::routes())
         .merge(maintenance::routes())
         .merge(metrics::routes())

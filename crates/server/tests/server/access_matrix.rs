@@ -38,7 +38,7 @@ pub type Row<'a> = (&'a str, &'a str, &'a str, &'a str, [Expected; 3]);
 
 /// All operations: first on the lake, then on access. Their requests contain names that do not
 /// exist, so that they change nothing.
-pub const OPERATIONS: [Row<'static>; 119] = [
+pub const OPERATIONS: [Row<'static>; 122] = [
     ("activate_deployment", "POST", "/v1/deployments/x/activate", "", [No, No, Ok]),
     ("backfill_project", "POST", "/v1/backfills", BACKFILL, [No, No, Ok]),
     ("cherry_pick", "POST", "/v1/branches/none/cherry-pick", r#"{"commit":"main"}"#, [No, No, Ok]),
@@ -51,6 +51,9 @@ pub const OPERATIONS: [Row<'static>; 119] = [
     ("get_function_url", "GET", "/v1/functions/f/url", "", [No, No, Ok]),
     ("set_function_url", "PUT", "/v1/functions/f/url", r#"{"auth":"iam"}"#, [No, No, Ok]),
     ("delete_function_url", "DELETE", "/v1/functions/f/url", "", [No, No, Ok]),
+    ("delete_layer", "DELETE", "/v1/layers/none/versions/1", "", [No, No, Ok]),
+    ("list_layers", "GET", "/v1/layers", "", [Ok, Ok, Ok]),
+    ("publish_layer", "POST", "/v1/layers/none/versions", r#"{"files":{}}"#, [No, No, Ok]),
     ("create_namespace", "POST", "/v1/branches/none/namespaces", r#"{"name":"n"}"#, [No, No, Ok]),
     ("create_tag", "POST", "/v1/tags", r#"{"name":"new","from":"none"}"#, [No, No, Ok]),
     ("create_trigger", "POST", "/v1/triggers", r#"{"name":"t"}"#, [No, No, Ok]),

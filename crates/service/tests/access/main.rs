@@ -14,6 +14,7 @@ mod methods;
 mod principals;
 mod rows;
 mod unchecked;
+mod uploads;
 
 use std::process::ExitCode;
 
@@ -36,6 +37,7 @@ fn trials() -> Vec<Trial> {
         credentials::trials(),
         principals::trials(),
         layers::trials(),
+        uploads::trials(),
     ];
     tests.into_iter().flatten().collect()
 }

@@ -112,6 +112,10 @@ pub const ROWS: &[Row] = &[
     ("Layers::get", writes("ok"), |c| {
         done(async move { c.service.invocations().layers().get(&c.by, "base").await })
     }),
+    ("Layers::publish", writes("invalid_argument"), |c| {
+        let new = request(json!({"files": {}}));
+        done(async move { c.service.invocations().layers().publish(&c.by, "made", new).await })
+    }),
     ("Layers::check_change", writes("ok"), |c| {
         done(async move { c.service.invocations().layers().check_change(&c.by, "none") })
     }),

@@ -1,0 +1,69 @@
+//! `headwater function layer`: layers, whose files functions without a project share.
+
+use headwater_model::{DeployFunction, ErrorCode, LayerVersion, PublishLayer};
+
+use super::branch::removed_if_exists;
+use super::deployed_function;
+use crate::api::{Api, segment};
+use crate::api_output::{self, fetch};
+use crate::arguments::{FunctionLayer, FunctionLayerPublish, FunctionLayerRm};
+use crate::context::Context;
+use crate::error::Result;
+use crate::grid::Grid;
+use crate::output;
+
+/// Runs `headwater function layer`.
+pub async fn layer(context: &Context, api: &Api, arguments: FunctionLayer) -> Result<()> {
+    match arguments {
+        FunctionLayer::Publish(arguments) => publish(context, api, arguments).await,
+        FunctionLayer::Ls => list(context, api).await,
+        FunctionLayer::Rm(arguments) => remove(context, api, &arguments).await,
+    }
+}
+
+async fn publish(context: &Context, api: &Api, arguments: FunctionLayerPublish) -> Result<()> {
+    let FunctionLayerPublish { name, source, description } = arguments;
+    let sent = deployed_function::send_files(api, &source).await?;
+    let DeployFunction { files, archive, upload, .. } = sent;
+    let request = PublishLayer { description, files, archive, upload, author: None };
+    let published: LayerVersion = api.post(path(&name), &request).await?;
+    let (version, size) = (published.version, output::bytes(published.code_bytes));
+    let text = format!(
+        "published version {version} of layer {name}, {size}; \
+         `headwater function deploy --layer {name}:{version}` uses it"
+    );
+    api_output::print(context, &published, text);
+    Ok(())
+}
+
+async fn list(context: &Context, api: &Api) -> Result<()> {
+    let Some(versions) = fetch::<Vec<LayerVersion>>(context, api, "/v1/layers").await? else {
+        return Ok(());
+    };
+    let headings = ["LAYER", ">VERSION", ">SIZE", "CODE", "PUBLISHED", "AUTHOR", "DESCRIPTION"];
+    let mut grid = Grid::new(context.answer_style, &headings);
+    for one in versions {
+        grid.row([
+            one.layer,
+            one.version.to_string(),
+            output::bytes(one.code_bytes),
+            one.code.short(),
+            output::format_time(one.created),
+            one.author,
+            one.description,
+        ]);
+    }
+    grid.print("no layers; `headwater function layer publish` publishes one");
+    Ok(())
+}
+
+async fn remove(context: &Context, api: &Api, arguments: &FunctionLayerRm) -> Result<()> {
+    let FunctionLayerRm { name, version, if_exists } = arguments;
+    let deletion = api.delete(format!("{}/{version}", path(name))).await;
+    let missing = if_exists.then_some(ErrorCode::FunctionNotFound);
+    removed_if_exists(context, "layer", &format!("{name}:{version}"), missing, deletion)
+}
+
+fn path(name: &str) -> String {
+    format!("/v1/layers/{}/versions", segment(name))
+}
