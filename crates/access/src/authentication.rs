@@ -38,7 +38,8 @@ impl std::fmt::Debug for Credential<'_> {
     }
 }
 
-/// The state of a credential. A session stores it at login, and ends when it changes.
+/// The state of a credential. A session stores this state at login, and ends when the state
+/// changes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct CredentialState(Option<[u8; 32]>);
 
