@@ -157,8 +157,8 @@ impl Catalog {
         self.change_branch(name, "deleted", |_| None).await.map(drop)
     }
 
-    /// Returns the ref change that deletes a branch as part of a larger batch, which fails if the
-    /// branch has moved. Returns `None` if the branch is not at `head`.
+    /// Returns the ref change that deletes a branch as part of a larger batch. The batch fails if
+    /// the branch has moved. Returns `None` if the branch is not at `head`.
     pub async fn branch_deletion(&self, name: &str, head: CommitId) -> Result<Option<RefChange>> {
         let (record, bytes) = self.branch_record(name).await?;
         let expected = RefPrecondition::Value(bytes);

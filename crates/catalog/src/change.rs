@@ -57,8 +57,7 @@ pub struct TableEntry {
 }
 
 impl TableEntry {
-    /// Returns true if the entry is a view or a function. The state of both is the metadata of a
-    /// view.
+    /// Returns true if the entry is a view or a function. A function is stored as a view.
     pub fn is_view(&self) -> bool {
         self.kind == EntryKind::View
     }

@@ -221,8 +221,8 @@ impl<'a> Merges<'a> {
         Ok(CommitSequence { target: target.to_owned(), head: record.commit, record, bytes })
     }
 
-    /// Plans to apply the changes between two commits on top of a stack, as in a cherry-pick or
-    /// revert. The two commits need not be in the stack's history.
+    /// Plans to apply the changes between two commits on top of a commit sequence, as in a
+    /// cherry-pick or revert. The two commits need not be in the history of the sequence.
     pub async fn plan_onto(
         self,
         stack: &CommitSequence,
@@ -245,7 +245,7 @@ impl<'a> Merges<'a> {
         })
     }
 
-    /// Checks the quarantine of a stack's source, like [`Merges::plan`].
+    /// Checks the quarantine of a source for a commit sequence, like [`Merges::plan`].
     pub async fn check_stack(
         self,
         stack: &mut CommitSequence,
@@ -275,7 +275,7 @@ impl<'a> Merges<'a> {
         Ok(())
     }
 
-    /// Adds the commit of a plan to a stack, without moving the branch.
+    /// Adds the commit of a plan to a commit sequence, without moving the branch.
     pub async fn push_stack(
         self,
         stack: &mut CommitSequence,
@@ -292,8 +292,8 @@ impl<'a> Merges<'a> {
         Ok(id)
     }
 
-    /// Moves the branch to the last commit of a stack, and applies `with` atomically. Returns false
-    /// if the branch has moved.
+    /// Moves the branch to the last commit of a sequence, and applies `with` atomically. Returns
+    /// false if the branch has moved.
     pub async fn end_stack(self, stack: CommitSequence, with: &Batch) -> Result<bool> {
         let record = BranchRecord { commit: stack.head, ..stack.record };
         let swap = BranchUpdate { branch: &stack.target, before: stack.bytes, with };
