@@ -296,7 +296,8 @@ impl Printer {
             return;
         }
         match &event.event {
-            // Not printed. A log line already contains the outcome of each value.
+            // These events are not printed, because a log line already contains the outcome of each
+            // value.
             JobEventKind::Started
             | JobEventKind::Environment { .. }
             | JobEventKind::ValueEnded { .. } => {}

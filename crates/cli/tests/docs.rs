@@ -83,7 +83,7 @@ fn play_in(workspace: &Workspace, document: &Path) {
     }
 }
 
-/// Runs a block as on another machine, which has no lake, only files with the lake's tokens.
+/// Runs a block as if on another machine, which has the lake's tokens but no lake.
 fn elsewhere(lake: &Path, text: &str, place: &str) {
     let machine = Workspace::empty();
     for entry in std::fs::read_dir(lake).expect("a folder") {

@@ -106,12 +106,12 @@ fn print(context: &Context, report: &Value) {
 /// command that repeats them.
 fn failed(context: &Context, problem: Problem, options: &[String]) -> Problem {
     let Some(found) = problem.context.get("report") else { return problem };
-    // The last run, which checks the merged tables, can end with another report.
+    // The report can have another type: that of the last run, which checks the merged tables.
     let Ok(report) = serde_json::from_value::<BackfillReport>(found.clone()) else {
         return problem;
     };
     print(context, found);
-    // A backfill that was stopped has another error than that of its values.
+    // The error of a stopped backfill differs from the errors of its values.
     let own = report.problem(options).filter(|own| own.message == problem.message);
     own.unwrap_or(problem)
 }

@@ -72,7 +72,7 @@ async fn send_folder(api: &Api, folder: PathBuf) -> Result<DeployFunction> {
     let write = move || headwater_server::write_function_archive(&folder, to);
     let written = tokio::task::spawn_blocking(write);
     let sent = send(api, File::from(OwnedFd::from(archive))).await?;
-    // If the archive is incomplete, the reason is the error of its creation.
+    // If the archive is incomplete, report the error that its creation returned.
     let written = written.await.map_err(error::unexpected)?;
     written.map_err(error::from_error)?;
     Ok(sent)

@@ -40,7 +40,7 @@ pub async fn send(context: &Context, api: &Api, arguments: &EventSend) -> Result
     Ok(())
 }
 
-/// Adds to the error of a request that the events of earlier requests are accepted.
+/// Adds a note to the error of a request: the server has accepted the events of earlier requests.
 fn partly(mut problem: Problem, accepted: usize) -> Problem {
     if accepted > 0 {
         problem.causes.push(format!(

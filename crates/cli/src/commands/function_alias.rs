@@ -37,7 +37,7 @@ async fn create(context: &Context, api: &Api, arguments: FunctionAliasCreate) ->
 
 async fn update(context: &Context, api: &Api, arguments: FunctionAliasUpdate) -> Result<()> {
     let (name, alias) = (&arguments.name, &arguments.alias);
-    // The server reports an alias that does not exist.
+    // If the alias does not exist, the server returns the error.
     let mut request = aliases(api, name).await?.remove(alias).unwrap_or_default();
     if let Some(AliasVersion(version)) = arguments.version {
         request.version = version;

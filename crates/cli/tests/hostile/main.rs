@@ -1,5 +1,5 @@
-//! Malicious statements against a real server. Its resident memory is bounded, it stays alive, no
-//! error is `internal`, and each response is complete.
+//! Malicious statements against a real server. The server stays alive with bounded memory, no error
+//! is `internal`, and each response is complete.
 //!
 //! The tests run a few hundred pseudo-random calls with a fixed seed; `cargo xtask soak` runs
 //! thousands. `HEADWATER_SEED` sets the seed.
