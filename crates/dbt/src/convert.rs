@@ -329,7 +329,7 @@ impl<'f> ProjectConversion<'f> {
         });
     }
 
-    /// Adds a note for each part of the project that has no equivalent.
+    /// Adds a note for each part of the project that has no equivalent in Headwater.
     fn rest(&mut self) {
         let files = self.files;
         for path in files.keys() {
