@@ -95,8 +95,8 @@ impl Destinations {
     }
 }
 
-/// Marks an error as retryable, so that the attempt is counted, if a name cannot be resolved. Marks
-/// the error for a forbidden server as final.
+/// Marks the error for an unresolvable name as retryable, so that the attempt is counted. Marks the
+/// error for a forbidden server as final.
 fn counted(problem: Problem) -> Problem {
     match problem.code {
         ErrorCode::Unavailable if !problem.context.contains_key("retryable") => {

@@ -174,7 +174,7 @@ impl PostgresTable {
         Err(temporary(last))
     }
 
-    /// Inserts rows in one transaction. Returns false if an earlier attempt appended them.
+    /// Inserts rows in one transaction. Returns false if an earlier attempt has appended the rows.
     async fn insert(
         &self,
         connection: &mut PgConnection,

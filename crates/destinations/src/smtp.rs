@@ -85,7 +85,8 @@ impl Session<'_> {
         let delivered = timeout(SEND_MAX, self.transfer(addresses, mail)).await;
         match delivered.unwrap_or(Err(Error::Timeout)) {
             Ok(mut client) => {
-                // The server has accepted the message, even if it does not answer this command.
+                // The server has already accepted the message, so its answer to this command does
+                // not matter.
                 client.timeout = QUIT_MAX;
                 let _ = client.quit().await;
                 Ok(())
