@@ -1,8 +1,8 @@
 //! Tables as text: aligned columns without a frame, never wider than the terminal.
 //!
-//! If a table is too wide, its widest texts are truncated with `…`. If it is still too wide,
-//! columns are hidden, and a notice contains their number. In expanded form, each row is a list
-//! with one line per column.
+//! If a table is too wide, its widest texts are truncated with `…`. If the table is still too wide,
+//! columns are hidden, and a notice states their number. In expanded form, each row is a list with
+//! one line per column.
 
 use crate::cell::{Cell, ELLIPSIS};
 use crate::output;
@@ -11,7 +11,7 @@ use crate::terminal::{Style, Tone};
 /// The spaces between two columns.
 const GAP: usize = 2;
 
-/// The minimum width of truncated text; below it, columns are hidden.
+/// The minimum width of truncated text. If less width is available, columns are hidden.
 const TEXT_WIDTH_MIN: usize = 20;
 
 /// A table, printed when complete.
