@@ -126,7 +126,7 @@ impl Session {
     }
 }
 
-/// Returns the same rows, each also added to the buffer of RETURNING.
+/// Returns the rows unchanged, and adds them to the buffer of RETURNING.
 fn buffered(rows: BatchStream, returned: BufferedRows, kept: FirstError) -> BatchStream {
     let buffer = move |batch: RecordBatch| match returned.add(&batch) {
         Ok(()) => Ok(batch),

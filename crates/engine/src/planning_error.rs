@@ -182,7 +182,7 @@ fn says_spill_limit(message: &str) -> bool {
     message.contains("disk space") || message.contains("allowable limit")
 }
 
-/// Returns true if the statement's memory is exhausted.
+/// Returns true if the error means that the statement's memory is exhausted.
 pub(crate) fn is_out_of_memory(error: &DataFusionError) -> bool {
     match error.find_root() {
         DataFusionError::ResourcesExhausted(message) => {

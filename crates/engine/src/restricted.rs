@@ -76,7 +76,7 @@ impl Session {
         }
     }
 
-    /// Checks that no row filter or column mask stops applying to a table that is renamed.
+    /// Checks that all row filters and column masks of a table still apply after a rename.
     pub(crate) fn check_rename(&self, table: &TableName, entry: &TableEntry) -> Result<()> {
         let Some(access) = &self.options.access else { return Ok(()) };
         match access.restriction_by_name(table, &entry.id) {

@@ -1,7 +1,8 @@
 //! The RETURNING clause: a query of the rows that a statement writes or deletes.
 //!
-//! [`Returning`] is planned before the statement writes, so that a mistake in it is an error. Its
-//! rows are computed before the statement commits, so that an error in them prevents the commit.
+//! A [`Returning`] clause is planned before the statement writes, so that a mistake in the clause
+//! prevents the write. Its rows are computed before the commit, so that an error in a row prevents
+//! the commit.
 
 use std::sync::Arc;
 

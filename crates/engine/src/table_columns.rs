@@ -168,7 +168,7 @@ pub(crate) fn partition(
     let spelled = |field: PartitionField| {
         let names = schema.fields().iter().map(|column| column.name().as_str());
         if field.column.contains('.') {
-            // The field of a struct is resolved by the table.
+            // The table resolves the names of struct fields.
             return Ok(field);
         }
         let column = scope::column(&field.column, names, &["the new table"], None)?;

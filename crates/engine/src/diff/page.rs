@@ -14,7 +14,7 @@ use super::pairing::{Change, DifferingRow};
 /// Maximum encoded bytes of rows in one page; the JSON is a few times larger.
 pub(super) const PAGE_BYTES_MAX: usize = 8 << 20;
 
-/// Maximum number of changed rows, and their maximum bytes, whose columns are compared at once.
+/// Maximum number and bytes of the changed rows whose columns are compared at once.
 const LOOKED_AT_ROWS: usize = 1024;
 const LOOKED_AT_BYTES: usize = 4 << 20;
 
