@@ -50,8 +50,8 @@ pub struct EnvironmentsOptions {
     pub environments_dir: PathBuf,
     /// The folder into which `uv` is installed if the host has no `uv`.
     pub tools_dir: PathBuf,
-    /// uv's cache. It is on the same file system as `environments_dir`, so that files are linked
-    /// instead of copied.
+    /// uv's cache, on the same file system as `environments_dir`, so that files are linked instead
+    /// of copied.
     pub cache_dir: PathBuf,
     /// Folders that are searched for interpreters and `uv`, in order.
     pub python_search: Vec<PathBuf>,
