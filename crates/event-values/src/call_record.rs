@@ -1,4 +1,4 @@
-//! Records of calls that have ended, in the format of AWS Lambda. Clients and triggers make calls.
+//! Records of ended calls by clients and triggers, in the format of AWS Lambda.
 
 use chrono::SecondsFormat;
 use headwater_model::{ErrorCode, Event, EventData, Problem, Timestamp, Trigger};
