@@ -91,8 +91,8 @@ impl Executor for BackfillExecutor {
             ended: SyncMutex::default(),
             done: AtomicUsize::new(0),
         });
-        // Jobs that do not end in time after they were stopped are dropped. This task then
-        // continues: it waits for its stopped runs and deletes its branches.
+        // A stopped job that does not end in time is dropped. This task nevertheless continues
+        // until its runs have stopped and its branches are deleted.
         let ended = SpawnOnDrop::new(async move { work.execute().await }).await;
         ended.unwrap_or_else(|| Err(Problem::new(ErrorCode::Internal, "the backfill panicked")))
     }
@@ -129,7 +129,8 @@ impl RunningBackfill {
         let report = BackfillReport::new(&request.parameter, &self.target, &request.values, ended);
         let failed = self.check_stopped().and(ran).err().or_else(|| report.problem(&[]));
         let Some(mut problem) = failed else { return Ok(json!(report)) };
-        // The last run, which checks the merged tables, can end with the report of a run.
+        // If the last run, which checks the merged tables, fails, its error already contains a
+        // report.
         problem.context.entry("report".to_owned()).or_insert_with(|| json!(report));
         Err(problem)
     }
@@ -151,7 +152,7 @@ impl RunningBackfill {
         Ok(())
     }
 
-    /// Returns true if a value that has ended failed.
+    /// Returns true if a run of any ended value failed.
     fn has_failed(&self) -> bool {
         self.ended.lock().iter().any(|report| report.error.is_some())
     }

@@ -1,6 +1,7 @@
 //! Triggers that are created without a project: create, replace, remove.
 //!
-//! A created trigger has the rights of the identity that created it. `trigger_rights` checks them.
+//! A created trigger has the rights of the identity that created it. `trigger_rights` checks these
+//! rights.
 //!
 //! If the active version cannot be read, no triggers are created or started. The triggers of that
 //! version are unknown, and starting only the created ones would delete the positions of the

@@ -1,8 +1,8 @@
 //! The active version of the project, which function calls and triggers use.
 //!
-//! [`ActiveVersion`] holds the parsed version. [`Deployer`] replaces it: a new version is durable
-//! before it is active, and active before the deployment is acknowledged. A rejected deployment
-//! changes nothing.
+//! [`ActiveVersion`] holds the parsed version. [`Deployer`] replaces the active version: a new
+//! version is durable before it is active, and active before the deployment is acknowledged. A
+//! rejected deployment changes nothing.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -178,8 +178,8 @@ impl Deployer {
         &self.versions
     }
 
-    /// Returns true if triggers are enabled and there is at least one, in the active version or
-    /// without a project.
+    /// Returns true if triggers are enabled and at least one exists, either in the active version
+    /// or without a project.
     pub fn has_triggers(&self) -> bool {
         let version = self.deployed.version().ok().flatten();
         let is_declared = version.is_some_and(|version| !version.project.triggers.is_empty());
@@ -219,7 +219,7 @@ impl Deployer {
     }
 
     /// Loads the triggers of the active version and the created triggers, if they are outdated.
-    /// Returns the problem if that fails.
+    /// Returns the problem if the load fails.
     pub(crate) async fn update_triggers(&self) -> Option<Problem> {
         if !self.triggers_outdated.load(Ordering::Relaxed) {
             return None;
