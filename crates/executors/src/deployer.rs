@@ -280,8 +280,8 @@ impl Deployer {
         Ok(Arc::new(usable))
     }
 
-    /// Loads the active version's triggers again if the last attempt failed, for example on a full
-    /// disk.
+    /// Repeats a failed load of the active version's triggers. A load can fail on a full disk, for
+    /// example.
     pub async fn retry(&self) {
         if self.triggers_outdated.load(Ordering::Relaxed) {
             let _guard = self.activation.lock().await;
@@ -443,8 +443,7 @@ pub fn nothing_deployed() -> Problem {
     Problem::new(ErrorCode::DeploymentNotFound, message).with_hint("Run `headwater deploy`.")
 }
 
-/// Checks that no function that is deployed without a project has the name of a function of the
-/// project.
+/// Checks that the functions of a project and the functions without a project have different names.
 fn check_functions(project: &Project, functions: &[String]) -> Result<(), Problem> {
     if let Some(name) = functions.iter().find(|name| project.callables.contains_key(*name)) {
         let message = format!(
@@ -466,8 +465,8 @@ fn check_triggers(project: &Project, access: Option<&dyn TableAccess>) -> Result
 }
 
 /// Parses a whole project on a blocking thread. Triggers may call functions of the project and
-/// those in `functions`. If that is `None`, the project is already deployed: triggers may call any
-/// function, and handlers are not checked.
+/// those in `functions`. If `functions` is `None`, the project is already deployed: triggers may
+/// call any function, and handlers are not checked.
 async fn parse(files: ProjectFiles, functions: Option<Vec<String>>) -> Result<Project, Problem> {
     let parsed = move || {
         let mut parsed = parse_project(&files).map_err(|error| error.to_problem())?;

@@ -1,7 +1,7 @@
 //! Destinations that are not functions: checks the rights to them, and sends records and results.
 //!
-//! The identity that set the destination needs the rights. They are checked when the destination is
-//! set, and again before each delivery.
+//! The identity that set the destination needs the rights. These rights are checked when the
+//! destination is set, and again before each delivery.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -29,7 +29,8 @@ pub enum ExportFile {
     },
 }
 
-/// A file that is being written. Without [`ExportOutput::finish`], dropping it removes the file.
+/// A file that is being written. Dropping this value before [`ExportOutput::finish`] removes the
+/// file.
 pub enum ExportOutput {
     /// A temporary file in the folder of the target.
     Local {

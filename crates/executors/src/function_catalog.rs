@@ -96,8 +96,8 @@ pub(crate) fn missing_function(called: &str) -> Problem {
 }
 
 impl FunctionCatalog {
-    /// Opens the functions of a lake. The packages of large functions are with the contents of
-    /// buckets. `folder` is for temporary files.
+    /// Opens the functions of a lake. The packages of large functions are stored with the contents
+    /// of buckets. `folder` is for temporary files.
     pub fn new(lake: &Lake, objects: &Objects, folder: &Path) -> Self {
         let store = FunctionStore::new(lake.store().clone(), lake.clock().clone());
         let store = store.with_packages(objects.clone(), folder);

@@ -83,8 +83,8 @@ impl ImportRights {
             Some(at) => key[..at].rfind('/').map_or("", |end| &key[..=end]).to_owned(),
             None if key.is_empty() || key.ends_with('/') => key.clone(),
             None => {
-                // Checked even if the key turns out to be a prefix, so that a user without rights
-                // cannot find out which objects exist.
+                // Check this right even if the key turns out to be a prefix, so that a user without
+                // rights cannot find out which objects exist.
                 read(Action::Read, &Object::object_in(bucket, key))?;
                 if self.objects.head(path).await.is_ok() {
                     return Ok(());
@@ -133,7 +133,7 @@ impl ImportRights {
     /// Errors: `forbidden`.
     pub fn own_upload(&self, principal: &Principal, path: &str) -> Result<PathBuf, Problem> {
         if !self.is_own_upload(principal, path) {
-            // A server file that a principal may read is not a source of functions.
+            // Functions may read only uploads, and no other files on the server's disk.
             let message = format!("`{}` is not one of your uploads", path.escape_debug());
             return Err(Problem::new(ErrorCode::Forbidden, message).with_hint(
                 "Send the file with `create_upload`, and use the path that it returns.",

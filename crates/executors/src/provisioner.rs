@@ -3,7 +3,7 @@
 //!
 //! The settings are applied at the start of the server and after each deployment. They are also
 //! applied periodically, because a rebuilt environment needs new instances. The start of an
-//! instance imports the function but does not call it. Therefore it needs no rights.
+//! instance imports the function but does not call it, so no rights are needed.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

@@ -19,7 +19,7 @@ use crate::run::RunExecutor;
 /// Maximum number of repetitions of a run.
 const REPETITIONS_MAX: u32 = 3;
 
-/// Wait before the first repetition; it doubles with each repetition.
+/// Wait before the first repetition. Each further wait is twice as long.
 const WAIT: Duration = Duration::from_millis(500);
 
 impl RunExecutor {

@@ -101,9 +101,9 @@ impl RunExecutor {
 }
 
 impl RunExecutor {
-    /// Deletes a target branch that was created for a run, after the run has failed. Keeps the
-    /// branch if it has moved, or if the run has written tables: a retry would merge them into the
-    /// branch.
+    /// Deletes the target branch of a failed run if the branch was created for this run. Keeps a
+    /// branch that has new commits. If the run has written tables, also keeps the branch, because a
+    /// retry would merge these tables into the branch.
     async fn delete_unused(
         &self,
         target: &str,

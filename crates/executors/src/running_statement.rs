@@ -106,8 +106,8 @@ impl RunningStatement {
         }
     }
 
-    /// Waits until the function calls in Python that the end of the plan cancelled have reported
-    /// their usage.
+    /// Waits until the cancelled calls of Python functions have reported their usage. The end of
+    /// the plan cancels these calls.
     async fn calls_ended(&self) {
         if let Some(metrics) = &self.metrics {
             metrics.calls().ended().await;

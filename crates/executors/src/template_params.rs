@@ -1,6 +1,7 @@
-//! Parameters of a run that a trigger starts: `{file}`, `{files}`, `{bucket}`, `{key}`, `{tables}`,
-//! `{branch}`, `{source}`, `{commit}`, `{job}`, `{status}`, `{payload}`, `{payload.FIELD}`,
-//! `{payloads}`, `{time}`, `{date}` and `{event}` in their values are filled in from the event.
+//! Placeholders in the parameters of a run that a trigger starts: `{file}`, `{files}`, `{bucket}`,
+//! `{key}`, `{tables}`, `{branch}`, `{source}`, `{commit}`, `{job}`, `{status}`, `{payload}`,
+//! `{payload.FIELD}`, `{payloads}`, `{time}`, `{date}` and `{event}`. Each is replaced by a value
+//! of the event.
 
 use std::collections::BTreeMap;
 

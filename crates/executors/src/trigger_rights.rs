@@ -44,7 +44,7 @@ pub(crate) fn trigger_rights(
 }
 
 /// Returns the rights to the targets, except the rights of imports and runs to tables and branches,
-/// which they check themselves.
+/// which imports and runs check themselves.
 fn target_rights(trigger: &Trigger, project: TargetProject<'_>) -> Vec<(Action, Object)> {
     let mut needed = Vec::new();
     if let Some(name) = &trigger.function {
@@ -130,8 +130,8 @@ fn has_parent(path: &Path) -> bool {
     path.components().any(|part| part == Component::ParentDir)
 }
 
-/// Returns the rights to write the table of an import. Each import checks them itself, and also the
-/// rights that depend on the table: to create it, or to add columns.
+/// Returns the rights to write the table of an import. Each import checks these rights itself, and
+/// also the rights that depend on the table: to create it, or to add columns.
 fn import_rights(trigger: &Trigger) -> Vec<(Action, Object)> {
     let Some(import) = &trigger.import else { return Vec::new() };
     let branch = trigger.branch.as_deref().unwrap_or(MAIN_BRANCH);
