@@ -33,8 +33,8 @@ const PARAMETER_ROWS_MAX: usize = 100_000;
 pub type RowStream = Pin<Box<dyn Stream<Item = Result<FlightData, Status>> + Send + 'static>>;
 
 /// Returns the description of rows that are read with a ticket. The schema of a statement is
-/// omitted. If the execution changes which columns are nullable, ADBC drivers would reject the
-/// rows.
+/// omitted: the execution can change which columns are nullable, and ADBC drivers would then reject
+/// the rows.
 pub fn flight_info(
     ticket: Bytes,
     schema: Option<&Schema>,

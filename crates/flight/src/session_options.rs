@@ -34,7 +34,7 @@ struct SetOptions {
     session_options: HashMap<String, OptionValue>,
 }
 
-/// A value. Values that are not text are not decoded.
+/// The value of an option. Only text is decoded.
 #[derive(Clone, PartialEq, Message)]
 struct OptionValue {
     #[prost(string, optional, tag = "1")]

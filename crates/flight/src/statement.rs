@@ -162,8 +162,8 @@ impl ClientStatements {
         changed_rows(rows).await
     }
 
-    /// Returns the types of a statement. The statement can also be a change, or have columns that
-    /// are known only at run time.
+    /// Returns the types of a prepared statement. The statement can also be a change, or have
+    /// columns that are known only at run time.
     pub async fn describe_prepared(
         &self,
         caller: &Caller,
