@@ -49,7 +49,8 @@ impl FunctionLake {
         Ok(view)
     }
 
-    /// Describes the hidden branch of the call, if there is one, in an error.
+    /// Replaces the name of the call's hidden branch in an error, because users do not know this
+    /// branch.
     pub(crate) fn described(&self, problem: Problem, branch: Option<&TemporaryBranch>) -> Problem {
         let Some(branch) = branch else { return problem };
         problem.without_branch(branch.name(), "this call", &self.scope.branch)
@@ -79,8 +80,8 @@ impl FunctionLake {
             return Ok(branch);
         }
         branch.delete().await;
-        // The target has moved since the first read. This is only the second attempt, because for a
-        // branch at an earlier commit, the lake checks the files of all tables.
+        // The target has moved since the first read, so create the branch at the commit that was
+        // read. This is slower, because the lake then checks the files of all tables.
         let from = RefSpec::Commit(commit.to_string());
         TemporaryBranch::create(lake, TRANSACTION_BRANCHES, from).await.or_problem()
     }
