@@ -204,7 +204,7 @@ impl<R: ReaderAt> Reader<'_, R> {
         let file = match &mut self.package {
             Some(package) if !is_requirements(path) => {
                 let packed = package.add(&mut content, is_executable, &wrong)?;
-                // A package is not empty, so empty files are not in packages.
+                // A package must not be empty, so empty files are stored outside of packages.
                 if packed.bytes == 0 {
                     return Ok(ProjectFile::new(Vec::new(), is_executable));
                 }

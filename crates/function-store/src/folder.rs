@@ -26,7 +26,7 @@ pub enum FunctionSource {
     Request(Box<DeployFunction>),
     /// A large archive, which must be uploaded.
     Archive(File),
-    /// A large folder, of which an archive must be uploaded.
+    /// A large folder, which must be uploaded as an archive.
     Folder(PathBuf),
 }
 
