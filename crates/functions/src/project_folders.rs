@@ -53,7 +53,8 @@ pub(crate) struct ProjectFolders {
     full_at: Mutex<Option<Instant>>,
     /// False if clones of zygotes cannot mount a folder, so that only large projects have one.
     pub(crate) clones_mount: bool,
-    /// `None` if sandboxes of this host cannot share a folder. Dropped after the versions.
+    /// The server's folder; `None` if sandboxes of this host cannot share a folder. Dropped after
+    /// the versions.
     root: Option<ServerFolder>,
 }
 

@@ -1,5 +1,5 @@
-//! Start times of instances, learnt from earlier preparations. They decide how long before an
-//! expected call a preparation starts.
+//! Start times of instances, learnt from earlier preparations. These times determine how long
+//! before an expected call a preparation starts.
 //!
 //! The times are in memory only, have a constant size per function, and exist for a limited number
 //! of functions.

@@ -52,8 +52,8 @@ pub(crate) struct IdleInstance {
     shrink: ShrinkState,
 }
 
-/// CPU time that is not charged to a call yet. Dropping it charges the next call that looks up the
-/// zygote of the environment.
+/// CPU time that is not charged to a call yet. If this value is dropped, the next call that looks
+/// up the environment's zygote is charged.
 #[derive(Debug)]
 pub(crate) struct UnchargedCpu {
     pub(crate) zygotes: Arc<Zygotes>,
@@ -107,8 +107,8 @@ impl IdleInstance {
         self.warm.running.is_alive()
     }
 
-    /// Returns the instance if its process still exists, and the CPU time of its start in
-    /// microseconds that no call was charged for.
+    /// Returns the instance if its process still exists, and the uncharged CPU time of its start in
+    /// microseconds.
     pub(crate) fn into_warm(mut self) -> Option<(WarmInstance, u64)> {
         if !self.is_alive() {
             return None;

@@ -105,8 +105,8 @@ impl Readers {
         ended == [true, true]
     }
 
-    /// Reads until the call has ended, and returns the messages of the worker. After that, the
-    /// method only reads the pipes and never returns.
+    /// Reads until the call has ended, and returns the messages of the worker. If it is called
+    /// again, the method only reads the pipes and never returns.
     pub(crate) async fn messages(&mut self) -> WorkerMessages {
         poll_fn(|context| {
             self.poll_pipes(context);

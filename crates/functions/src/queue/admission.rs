@@ -67,7 +67,8 @@ impl<W> Queue<W> {
         let mut state = self.state.lock();
         let queued = state.queued;
         let own = state.owners.get(&owner).map_or(0, |load| load.queued);
-        // An owner without queued calls has twice the limit, so that other owners cannot block it.
+        // An owner without queued calls has twice the limit, so that other owners cannot block this
+        // owner.
         let limit = if own == 0 { 2 * self.queued_max } else { self.queued_max };
         if own >= limit.saturating_sub(queued) {
             let (owner, limit) = (owner.to_string(), self.queued_max);
@@ -113,7 +114,7 @@ impl<W> Queue<W> {
     }
 
     /// Releases a permit and keeps its instance as idle. Unless another call takes the instance
-    /// immediately, `pause` is called with it.
+    /// immediately, `pause` is called with the instance.
     pub(super) fn keep(self: &Arc<Self>, idle: Idle<W>, of: &QueueKey, pause: impl FnOnce(&mut W)) {
         let mut state = self.state.lock();
         state.release(of, idle.units, Some(&idle.key));

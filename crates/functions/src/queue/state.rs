@@ -39,7 +39,7 @@ pub(super) struct State<W> {
     pub(super) is_memory_short: bool,
 }
 
-/// A function of an owner, whose calls share a load.
+/// An owner and one of its functions, whose running calls are counted together.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct QueueKey {
     pub(super) owner: Arc<str>,

@@ -205,7 +205,7 @@ fn repeated_callers_do_not_overtake_a_waiting_one() {
         drop(permit);
         running.extend(stage.started());
         assert_eq!(running.len(), 1, "{round}");
-        // Each of the two owners queues its call again as soon as it has ended.
+        // Each of the two owners queues its call again as soon as the call has ended.
         if let Some(caller) = callers.remove(&number) {
             callers.insert(stage.call(caller, Priority::Normal, 100).unwrap(), caller);
         }

@@ -16,7 +16,7 @@ use headwater_model::ErrorDetails;
 use tokio_util::sync::CancellationToken;
 
 fn fresh(folder: &tempfile::TempDir) -> FunctionsOptions {
-    // The idle time is short, so that the test often finds environments without use.
+    // The idle time is short, so that the test often finds unused environments.
     let zygotes = ZygoteOptions { idle_max: Duration::from_secs(2), ..ZygoteOptions::default() };
     let environments_dir = folder.path().join("environments");
     FunctionsOptions { environments_dir, zygotes, ..options() }
