@@ -1,7 +1,7 @@
 //! Authentication: converts a credential to a principal.
 //!
-//! Every failure has the same error, and the check of an unknown user takes as long as that of a
-//! wrong password. Tokens are looked up by their hash, so the duration of a comparison does not
+//! Every failure has the same error, and the check of an unknown user takes as long as the check of
+//! a wrong password. Tokens are looked up by their hash, so the duration of a comparison does not
 //! reveal a part of the token.
 
 use std::net::IpAddr;

@@ -33,7 +33,7 @@ pub(crate) struct Directory {
     token_ids: HashMap<ObjectId, String>,
     /// The owners of objects, by the text of the object.
     owners: HashMap<String, String>,
-    /// The grants that apply to each user: its own and those of all its roles.
+    /// The grants that apply to each user: its own grants and the grants of all its roles.
     effective: HashMap<String, GrantIndex>,
 }
 

@@ -60,8 +60,8 @@ impl Access {
         .await
     }
 
-    /// Lists grants by grantee and object, optionally only those of a user or role. Grants of its
-    /// roles are not included.
+    /// Lists grants by grantee and object, optionally only the direct grants of a user or role,
+    /// without grants through its roles.
     pub fn grants(&self, grantee: Option<&str>) -> Vec<Grant> {
         let directory = self.directory();
         let all = directory.grants.values().flatten();
