@@ -397,8 +397,8 @@ impl<'a> Merges<'a> {
         Ok(self.catalog.add_commit(pending, new, parents)?.0)
     }
 
-    /// Merges the namespaces of both sides. A namespace that one side dropped stays if the merged
-    /// state contains a table or namespace in it.
+    /// Merges the namespaces of both sides. A namespace that one side dropped is kept if it is not
+    /// empty in the merged state.
     async fn merge_namespaces(
         self,
         plan: &MergePlan,

@@ -14,9 +14,9 @@ use headwater_model::{CommitId, Timestamp};
 use crate::codec::CommitObject;
 use crate::{Catalog, Result, TableEntry};
 
-/// A sort key that orders every commit after its parents. It starts with the commit's time, which
-/// is never before the parents' times, and its generation, which is always higher than the parents'
-/// generations.
+/// A sort key that orders every commit after its parents. The key is the commit's time, then its
+/// generation. The time is never before the parents' times, and the generation is always higher
+/// than the parents' generations.
 pub(crate) type CommitOrder = (Timestamp, u64, CommitId);
 
 /// The sides from which a commit can be reached.

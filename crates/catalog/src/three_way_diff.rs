@@ -1,7 +1,7 @@
 //! The three-way diff of tables: the changes of two sides since their merge base.
 //!
-//! If one side renamed a table that the other side changed, the two changes are matched by the
-//! table id, because a rename does not change the id.
+//! A rename does not change the table id. So a rename on one side is matched by this id with a
+//! change on the other side.
 
 use std::collections::{BTreeMap, HashMap};
 
