@@ -71,8 +71,8 @@ def batches_are_unique(ledger=headwater.Model("ledger")):
 /// The number of orders of each batch.
 const ORDERS: usize = 20;
 
-/// The tables to which files are added. Their automatic maintenance would commit to `main` between
-/// two runs, so it is disabled.
+/// The tables to which files are added. Automatic maintenance would commit to `main` between two
+/// runs, so it is disabled for these tables.
 const GROWING: [&str; 5] = ["orders", "history", "copies", "latest", "ledger"];
 
 /// Creates a lake in which the run of the first batch has succeeded.

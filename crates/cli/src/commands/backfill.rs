@@ -106,7 +106,7 @@ fn print(context: &Context, report: &Value) {
 /// command that repeats them.
 fn failed(context: &Context, problem: Problem, options: &[String]) -> Problem {
     let Some(found) = problem.context.get("report") else { return problem };
-    // The report can have another type: that of the last run, which checks the merged tables.
+    // The last run checks the merged tables. If that run failed, the report has another type.
     let Ok(report) = serde_json::from_value::<BackfillReport>(found.clone()) else {
         return problem;
     };
