@@ -55,8 +55,8 @@ impl Destinations {
 
     /// Sends a record or a result.
     ///
-    /// Errors: those of the destination, with `retryable` in the context if the attempt is counted;
-    /// `forbidden` if the identity may not connect to the server.
+    /// Errors: the errors of the destination, with `retryable` in the context if the attempt is
+    /// counted; `forbidden` if the identity may not connect to the server.
     pub async fn send(
         &self,
         to: &Destination,
