@@ -293,8 +293,8 @@ const SYNTAX: [&str; 14] = [
     "unnest",
 ];
 
-/// Returns true if a name is that of a built-in function. A Python function with this name could
-/// not be called, because the built-in function has precedence.
+/// Returns true if a built-in function has this name. A Python function with this name could not be
+/// called, because the built-in function has precedence.
 fn is_built_in(state: &SessionState, name: &str) -> bool {
     SYNTAX.contains(&name)
         || is_rewritten(name)

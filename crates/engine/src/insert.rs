@@ -217,8 +217,8 @@ impl InsertTarget {
         ((namespace, label), provider_as_source(Arc::new(table)))
     }
 
-    /// Checks the number of values in each row of VALUES, and replaces DEFAULT in them. Literals
-    /// for decimal columns keep all their digits.
+    /// Checks the number of values in each row of VALUES, and replaces DEFAULT in these rows.
+    /// Literals for decimal columns keep all their digits.
     fn shape(&self, query: &mut Query) -> Result<()> {
         let columns = self.columns();
         exact_columns(query, |index| {

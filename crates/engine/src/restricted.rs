@@ -100,8 +100,7 @@ impl Session {
 
 impl Engine {
     /// Checks a new restriction against its table at a catalog state. Returns the restriction with
-    /// the stored names of the table and the column, the table's id, and the field ids of the
-    /// columns that the restriction uses.
+    /// the table's id, the stored names of table and column, and the field ids of all columns used.
     pub async fn check_restriction(
         &self,
         view: &CommitView,

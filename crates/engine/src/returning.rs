@@ -46,7 +46,7 @@ impl BufferedRows {
         BufferedRows { buffer: Arc::new(Mutex::new((Vec::new(), memory))), limits: run.limits }
     }
 
-    /// Adds rows. Fails if the statement has no memory for them.
+    /// Adds rows. Fails if the statement has not enough memory for the rows.
     pub(crate) fn add(&self, batch: &RecordBatch) -> Result<()> {
         let (batches, memory) = &mut *self.buffer.lock();
         let reserved = memory.try_grow(batch.get_array_memory_size());
@@ -118,7 +118,7 @@ impl Session {
     }
 
     /// Computes the result of a RETURNING clause from the changed rows; `None` without a clause.
-    /// `metrics` are those of the statement.
+    /// `metrics` are the metrics of the statement.
     pub(crate) async fn returned(
         &self,
         returning: Option<Returning>,

@@ -48,7 +48,7 @@ pub struct Session {
     functions: RwLock<Vec<Arc<ScalarUDF>>>,
     /// The metrics of the statement that was started last.
     running: Mutex<Weak<Metrics>>,
-    /// The function calls of the most recent statement, including those of its views.
+    /// The function calls of the most recent statement, including the calls in its views.
     calls: Mutex<Arc<StatementCalls>>,
 }
 
