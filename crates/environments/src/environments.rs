@@ -65,8 +65,8 @@ pub struct Environments {
     pub(crate) cache: PathBuf,
     pub(crate) search: Vec<PathBuf>,
     pub(crate) spawner: Arc<Spawner>,
-    /// Environments that this process has already opened. A request for one of them opens only its
-    /// folder, and reads no file.
+    /// Environments that this process has already opened. A request for such an environment opens
+    /// only its folder, and reads no file.
     pub(crate) known: Mutex<HashMap<String, Arc<Environment>>>,
     /// True if there may be folders of outdated builds.
     pub(crate) leftovers: AtomicBool,

@@ -215,8 +215,8 @@ fn inside(folder: PathBuf) -> impl Iterator<Item = Interpreter> {
     names.filter_map(move |name| interpreter(&folder.join(name)))
 }
 
-/// Determines the interpreter that a file contains, from its resolved name and the library next to
-/// it.
+/// Determines the interpreter that a file contains, from the file's resolved name and the library
+/// next to the file.
 fn interpreter(file: &Path) -> Option<Interpreter> {
     let path = fs::canonicalize(file).ok()?;
     let minor: u32 = path.file_name()?.to_str()?.strip_prefix("python3.")?.parse().ok()?;
