@@ -1,6 +1,5 @@
-//! The items of an event that contains several: messages, records, notifications, rows or files.
-//! A function can report which of them failed, and an event can be divided into parts. This module
-//! does no I/O.
+//! Events with several items: messages, records, notifications, rows or files. A function can
+//! report the failed items, and an event can be divided into parts. This module does no I/O.
 
 use std::collections::{BTreeMap, BTreeSet};
 
