@@ -260,8 +260,8 @@ impl Deployer {
         None
     }
 
-    /// Reads the created triggers. Skips those whose name the version declares, and those that are
-    /// invalid in this release.
+    /// Reads the created triggers. Skips triggers whose name the version declares, and triggers
+    /// that are invalid in this release.
     async fn read_created(
         &self,
         version: Option<&Version>,
@@ -464,9 +464,9 @@ fn check_triggers(project: &Project, access: Option<&dyn TableAccess>) -> Result
     project.triggers.iter().try_for_each(check)
 }
 
-/// Parses a whole project on a blocking thread. Triggers may call functions of the project and
-/// those in `functions`. If `functions` is `None`, the project is already deployed: triggers may
-/// call any function, and handlers are not checked.
+/// Parses a whole project on a blocking thread. Triggers may call the functions of the project and
+/// the functions in `functions`. If `functions` is `None`, the project is already deployed:
+/// triggers may call any function, and handlers are not checked.
 async fn parse(files: ProjectFiles, functions: Option<Vec<String>>) -> Result<Project, Problem> {
     let parsed = move || {
         let mut parsed = parse_project(&files).map_err(|error| error.to_problem())?;

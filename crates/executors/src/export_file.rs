@@ -127,9 +127,9 @@ impl ExportOutput {
     }
 }
 
-/// Creates a temporary file in the folder of the target. Its permissions are those of the target if
-/// it exists, otherwise those of a new file. Its name contains the target's name, so that it can be
-/// recognized after a crash.
+/// Creates a temporary file in the folder of the target. The file gets the permissions of an
+/// existing target, otherwise the permissions of a new file. Its name contains the target's name,
+/// so that users can recognize the file after a crash.
 fn temporary(path: &Path) -> std::io::Result<NamedTempFile> {
     use std::os::unix::fs::PermissionsExt;
 

@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use crate::rights::{EVERY, authorize, record_denial, table_access};
 
-/// Wildcard characters. The first of them begins the pattern in a source.
+/// Wildcard characters. The first such character begins the pattern in a source.
 const WILDCARDS: [char; 4] = ['*', '?', '[', '{'];
 
 /// The rights of imports.
@@ -75,7 +75,7 @@ impl ImportRights {
     }
 
     /// Checks that a principal may read the objects that a key in one of the lake's buckets
-    /// selects: one object, those below a prefix, or those that match a pattern.
+    /// selects: one object, the objects below a prefix, or the objects that match a pattern.
     async fn check_objects(&self, by: &Principal, path: &ObjectPath) -> Result<(), Problem> {
         let ObjectPath { bucket, key } = path;
         let read = |action, object: &Object| authorize(&self.access, by, action, object);

@@ -1,10 +1,10 @@
 //! Rights to see the occurrences for which triggers fire: changes of tables and objects, merges,
 //! and ends of jobs.
 //!
-//! The identity that deployed or created a trigger needs the right to read the branch of a change
-//! or merge, to select from the changed tables, and to list the key of a changed object. The
-//! identity sees its own jobs, the jobs of its triggers, and the jobs of users whose usage it may
-//! read. The rights are checked before an event is recorded, and again before it is delivered.
+//! The identity that deployed or created a trigger needs these rights: to read the changed branch,
+//! to select from the changed tables, and to list the key of a changed object. The identity sees
+//! its own jobs, the jobs of its triggers, and the jobs of users whose usage it may read. The
+//! rights are checked before an event is recorded, and again before it is delivered.
 
 use headwater_access::Access;
 use headwater_model::{Action, BucketTrigger, EventData, Object, Principal, TableName, Trigger};

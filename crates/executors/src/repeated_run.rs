@@ -1,10 +1,10 @@
 //! Repetition of runs whose merge has a conflict, because another client changed the same tables
 //! during the run.
 //!
-//! A repetition is a complete run on the new state of the target, within the same job. It plans
-//! again, and reuses the tables of the attempt with the conflict whose inputs have not changed.
-//! Nothing of that attempt was merged. Its branch is kept under another name until the repetition
-//! has ended.
+//! A repetition is a complete run on the new state of the target, within the same job. The
+//! repetition plans again, and reuses the tables of the attempt with the conflict whose inputs have
+//! not changed. Nothing of that attempt was merged. Its branch is kept under another name until the
+//! repetition has ended.
 
 use std::time::Duration;
 

@@ -1,7 +1,7 @@
 //! A statement that runs as a job: its rows, its usage and its end.
 //!
-//! [`StatementRows`] are computed as they are read. Dropping them stops the statement, which is
-//! recorded as cancelled with its usage so far.
+//! [`StatementRows`] are computed as they are read. Dropping the rows stops the statement. It is
+//! then recorded as cancelled, with its usage so far.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -191,8 +191,8 @@ impl TargetExecutor for TriggerExecutor {
 }
 
 impl TriggerExecutor {
-    /// Checks the rights of the identity that deployed or created a trigger: those that the
-    /// deployment or creation checked, and those to see the event.
+    /// Checks the rights of the identity that deployed or created a trigger: the rights that the
+    /// deployment or creation checked, and the right to see the event.
     fn authorize_event(&self, trigger: &Trigger, event: &Event) -> Result<(), Problem> {
         // The error of this check names the source and not the files or tables of the event.
         self.authorize_trigger(trigger)?;
@@ -363,7 +363,7 @@ fn caused_by(trigger: &Trigger, event: &Event) -> Vec<String> {
     event.caused_by.iter().chain([&trigger.name]).cloned().collect()
 }
 
-/// Returns the arguments of a call: those that a client gave, or else the event.
+/// Returns the arguments of a call: the arguments that a client gave, or else the event.
 fn arguments(
     callable: &Callable,
     trigger: &Trigger,
