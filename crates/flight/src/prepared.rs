@@ -31,7 +31,7 @@ pub struct ClientStatement {
 pub struct Parameters {
     /// The rows.
     pub batches: Vec<RecordBatch>,
-    /// The memory of the rows, which is released with them.
+    /// The memory of the rows, which is released together with the rows.
     pub _quota: Option<UploadQuota>,
 }
 

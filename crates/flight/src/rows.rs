@@ -56,8 +56,8 @@ pub fn of_batch(batch: RecordBatch) -> Response<RowStream> {
 }
 
 /// Encodes the rows of a running statement as they are read, then the rows of the `following`
-/// executions, which have the same columns. `token` cancels all of them. `end` is dropped after the
-/// last row.
+/// executions, which have the same columns. `token` cancels all executions. `end` is dropped after
+/// the last row.
 pub fn of_statement<E: Send + 'static>(
     rows: ClientRows,
     following: Option<Executions>,

@@ -1,8 +1,8 @@
 //! The options of a client's session: `catalog`, the ref, and `schema`, the namespace.
 //!
-//! The server does not store the options. It returns them as cookies, which the client sends with
-//! each further request. This also works for clients that do not send the token of a session. The
-//! headers of a request take precedence.
+//! The server does not store the options. The server returns the options as cookies, which the
+//! client sends with each further request. This also works for clients that do not send the token
+//! of a session. The headers of a request take precedence.
 
 use std::collections::HashMap;
 

@@ -77,9 +77,9 @@ pub fn running_id(info: &FlightInfo) -> Option<String> {
 /// The id of a savepoint.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SavepointId {
-    /// The id of its transaction.
+    /// The id of the savepoint's transaction.
     pub transaction: String,
-    /// Its name.
+    /// The name of the savepoint.
     pub name: String,
 }
 
