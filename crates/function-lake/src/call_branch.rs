@@ -1,10 +1,11 @@
 //! The branch of a call: a hidden copy of the lake for the call's writes.
 //!
-//! A call reads the state that the lake had at the call's first read. So that the call sees its own
-//! writes, the branch is created at this state before the first statement that writes, or the first
-//! read after an append. The branch is merged after the call has succeeded. If the call fails, the
-//! branch is deleted with its last handle. The branches of a killed server are deleted at the next
-//! start. A call that only appends needs no branch: it commits its rows in one transaction.
+//! A call reads the state that the lake had at the call's first read. The branch is created at this
+//! state before the first statement that writes. It is also created before a read that follows an
+//! append, so that the call sees its own rows. The branch is merged after the call has succeeded.
+//! If the call fails, the branch is deleted with its last handle. The branches of a killed server
+//! are deleted at the next start. A call that only appends needs no branch: it commits its rows in
+//! one transaction.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

@@ -32,9 +32,9 @@ pub async fn table(json: Bytes, known: Option<SchemaRef>) -> Result<Option<Share
     .await
 }
 
-/// Calls `read` on a blocking thread, because many rows take long.
+/// Calls `read` on a blocking thread, because reading many rows takes long.
 ///
-/// Errors: those of `read`; `internal` if `read` panics.
+/// Errors: the errors of `read`; `internal` if `read` panics.
 pub async fn blocking<T: Send + 'static>(
     read: impl FnOnce() -> Result<T, Problem> + Send + 'static,
 ) -> Result<T, Problem> {
