@@ -1,7 +1,7 @@
 //! ZIP archives with the files of a function.
 //!
 //! An archive may be hostile: every name, size and checksum is checked. The files of a small
-//! archive are read into memory. Those of a large archive are written to a package on disk, one
+//! archive are read into memory. The files of a large archive are written to a package on disk, one
 //! after the other. Links, encrypted entries and duplicate names are rejected. The limits apply to
 //! the bytes that are actually decompressed, not to the sizes that the archive declares.
 

@@ -26,8 +26,8 @@ pub struct QualifierSettings {
     /// The provisioned concurrency, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub provisioned: Option<ProvisionedConfig>,
-    /// The statements of the policy, by id. They are stored and returned to clients, but grant no
-    /// rights.
+    /// The statements of the policy, by id. Clients can store and read these statements, which
+    /// grant no rights.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub policy: BTreeMap<String, Value>,
 }
@@ -152,7 +152,7 @@ pub enum QualifierChange {
     UpdateUrl(Option<UrlAuth>, UrlSettings),
     /// Deletes the URL.
     DeleteUrl,
-    /// Replaces the settings of asynchronous calls. This also sets the time of the change.
+    /// Replaces the settings of asynchronous calls. Also sets the time of the change.
     PutInvoke(InvokeConfig),
     /// Replaces the given settings.
     UpdateInvoke(InvokeConfig),
