@@ -1,8 +1,8 @@
 //! Arrivals of calls: a decayed estimate of the interval between the calls of each function.
 //!
-//! The estimate only extends the time for which an idle instance is kept. It never shortens this
-//! time and starts nothing, so no user code runs without a call. The estimates are in memory only,
-//! have a constant size per function, and exist for a limited number of functions.
+//! The estimate only extends the time for which an idle instance is kept. The estimate never
+//! shortens this time and starts no process, so no user code runs without a call. The estimates are
+//! in memory only, have a constant size per function, and exist for a limited number of functions.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};

@@ -7,8 +7,8 @@
 //! A sandbox gets a mount of the folder of its own version, never a path, so it cannot reach the
 //! files of another version. The files belong to the server's user, and functions run as other
 //! users, so no function can change them. On hosts where functions run as the server's user, the
-//! files are written into each sandbox. Only large projects have folders there: their sandboxes are
-//! not clones of a zygote, and mount the folder like the environment.
+//! files are written into each sandbox. On such hosts, only large projects have folders: their
+//! sandboxes are not clones of a zygote, and mount the folder like the environment.
 
 use std::fs::{self, File, Permissions};
 use std::io::{self, ErrorKind, Write};
@@ -27,9 +27,9 @@ use uuid::Uuid;
 /// Time since the last use after which a folder is removed.
 pub(crate) const IDLE_MAX: Duration = Duration::from_secs(600);
 
-/// Maximum size of all folders, in bytes. Above it, unused folders are removed. If all are in use,
-/// the files of new versions are written into each sandbox, except those of large functions, whose
-/// calls fail.
+/// Maximum size of all folders, in bytes. Above it, unused folders are removed. If all folders are
+/// in use, the files of new versions are written into each sandbox. Calls of new large functions
+/// then fail.
 const BYTES_MAX: u64 = 4 << 30;
 
 /// Size of the buffer for copies from packages, in bytes.
@@ -89,7 +89,8 @@ impl Drop for ProjectFolder {
 }
 
 impl ProjectFolders {
-    /// Opens the folders of a server below `own`, and removes those of servers that have ended.
+    /// Opens the folders of a server below `own`, and removes the folders of servers that have
+    /// ended.
     pub(crate) fn open(own: &Path, is_supported: bool) -> Self {
         remove_stale(own);
         let root = is_supported.then(|| ServerFolder::create(own));

@@ -117,7 +117,7 @@ impl ProvisionedFunction {
     }
 
     /// Counts a start. After too many starts within a period, delays the next start until the end
-    /// of the period. This limits the CPU time of instances that end soon after each start.
+    /// of the period. The delay limits the CPU time of instances that end soon after each start.
     fn count_start(&mut self, now: Instant) {
         let is_current = |start: &Instant| now.saturating_duration_since(*start) < STARTS_PERIOD;
         let start = self.period_start.filter(is_current).unwrap_or(now);

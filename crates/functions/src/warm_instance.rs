@@ -26,7 +26,7 @@ pub(crate) struct WarmInstance {
     pub(crate) running: RunningProcess,
     /// The zygote from which the instance was cloned. The zygote must not end before the instance.
     pub(crate) zygote: Option<Arc<Zygote>>,
-    /// The folder that the sandbox mounts. It must not be removed before the instance ends.
+    /// The folder that the sandbox mounts. The folder must not be removed before the instance ends.
     pub(crate) project: Option<Arc<ProjectFolder>>,
     pub(crate) channel: AsyncFd<Channel>,
     pub(crate) stdout: Receiver,

@@ -81,8 +81,8 @@ impl LineSink {
 type Reader<T> = Pin<Box<MaybeDone<BoxFuture<'static, T>>>>;
 
 /// The readers of a worker's socket and of the two output pipes. So that a short call wakes few
-/// threads, the readers are not separate tasks: they read only while the task of the call awaits
-/// one of the methods.
+/// threads, the readers are not separate tasks: they read only while the task of the call awaits a
+/// method of this type.
 pub(crate) struct Readers {
     worker: Reader<WorkerMessages>,
     pipes: [Reader<Option<Receiver>>; 2],

@@ -139,8 +139,8 @@ impl<W> Queue<W> {
         self.send(assigned);
     }
 
-    /// Ends the idle instances for which `ends` returns true. Its arguments are the instance and
-    /// the idle time.
+    /// Ends the idle instances for which `ends` returns true. The arguments of `ends` are an
+    /// instance and its idle time.
     pub(crate) fn end_idle(self: &Arc<Self>, ends: impl Fn(&mut W, Duration) -> bool) {
         let now = Instant::now();
         self.end(|idle| ends(&mut idle.instance, now.saturating_duration_since(idle.since)));
@@ -159,8 +159,8 @@ impl<W> Queue<W> {
         }
     }
 
-    /// Promotes starved calls and evicts idle instances for them, periodically until the queue is
-    /// dropped.
+    /// Periodically promotes starved calls, and evicts idle instances to free memory for starved
+    /// calls, until the queue is dropped.
     pub(crate) async fn assign_periodically(queue: Weak<Queue<W>>, every: Duration) {
         loop {
             tokio::time::sleep(every).await;

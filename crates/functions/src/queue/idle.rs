@@ -1,5 +1,5 @@
-//! Idle instances, which keep their memory and wait for another call of their function. They are
-//! evicted if other calls need the memory.
+//! Idle instances, which keep their memory and wait for another call of their function. Idle
+//! instances are evicted if other calls need the memory.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

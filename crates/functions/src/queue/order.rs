@@ -95,9 +95,9 @@ impl<W> State<W> {
         let is_first = self.is_first_of_owner(at);
         let passes = waits.lets_pass(is_first);
         if units == 0 {
-            // This call needs no memory, because it uses an idle instance. It must wait only if
-            // ending reusable instances could provide enough memory for the first call that waits
-            // for memory.
+            // This call needs no memory, because it uses an idle instance. The call must wait only
+            // if ending reusable instances could provide enough memory for the first call that
+            // waits for memory.
             let obtainable = self.free_units + self.idle_units() + self.reusable_units;
             return passes || waits.units > obtainable;
         }

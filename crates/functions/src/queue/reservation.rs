@@ -1,7 +1,7 @@
 //! Reservations of memory for instances that start ahead of their calls.
 //!
-//! Such an early start never delays a call. It uses only free memory and a free processor, and
-//! evicts no idle instance. A call that must wait cancels the early start.
+//! Such an early start never delays a call. The start uses only free memory and a free processor,
+//! and evicts no idle instance. A call that must wait cancels the early start.
 //!
 //! The start of a provisioned instance differs: it evicts other idle instances if it needs their
 //! memory, and no call cancels it.

@@ -162,7 +162,7 @@ fn a_backlog_that_is_served_is_not_promoted() {
     for subqueue in &mut stage.queue.lock().subqueues {
         subqueue.calls.iter_mut().for_each(|call| call.since = since);
     }
-    // The new call overtakes the backlog, because there is enough memory for it.
+    // The new call overtakes the backlog, because there is enough memory for the new call.
     let new = stage.call("new", Priority::Normal, 30).unwrap();
     assert_eq!(numbers(&stage.started()), [new]);
     assert_eq!(stage.queue.stats().order[&2].0, 1);

@@ -292,7 +292,7 @@ async fn a_waiting_call_reports_its_reason() {
     assert!(functions.calls().is_empty());
 }
 
-/// Returns the folders of environments, except those that will be removed.
+/// Returns the folders of environments, except folders that will be removed.
 fn folders(root: &tempfile::TempDir) -> Vec<String> {
     let entries = std::fs::read_dir(root.path().join("environments")).unwrap().flatten();
     let real = entries.filter(|entry| entry.file_type().unwrap().is_dir());
