@@ -132,8 +132,8 @@ fn batch(lake: &Lake<'_>, function: &str, counter: &AtomicU64) -> Vec<u8> {
     .into_bytes()
 }
 
-/// Deploys the function `waiting`, which is not called because its concurrency is 0. Its events
-/// wait, so that the measurement contains no calls.
+/// Deploys the function `waiting`, which is not called because its concurrency is 0. The events for
+/// this function wait, so that the measurement contains no calls.
 fn deploy_waiting(lake: &Lake<'_>) -> Outcome<()> {
     let folder = lake.folder.join("waiting");
     std::fs::create_dir_all(&folder)?;
