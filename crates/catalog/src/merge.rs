@@ -32,7 +32,7 @@ use crate::{
 pub struct MergeSource<'a> {
     /// The ref as written.
     pub reference: &'a RefSpec,
-    /// The commit that it resolved to.
+    /// The commit that the ref resolved to.
     pub commit: CommitId,
 }
 
@@ -300,8 +300,8 @@ impl<'a> Merges<'a> {
         self.catalog.swap(swap, record, PendingObjects::default()).await
     }
 
-    /// Locks the branch against changes by other tasks of this process. While the caller holds the
-    /// guard, it must change the branch only by [`Merges::apply`] or [`Merges::end_stack`].
+    /// Locks the branch against changes by other tasks of this process. While holding the guard,
+    /// the caller must change the branch only by [`Merges::apply`] or [`Merges::end_stack`].
     pub async fn lock_branch(self, branch: &str) -> tokio::sync::MutexGuard<'a, ()> {
         self.catalog.heads.lock(branch).await
     }

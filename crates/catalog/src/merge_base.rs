@@ -129,12 +129,12 @@ impl Catalog {
         self.bases(&[one], other).await
     }
 
-    /// Returns true if `ancestor` is `head` or an ancestor of it.
+    /// Returns true if `ancestor` is `head` or an ancestor of `head`.
     pub(crate) async fn is_ancestor(&self, ancestor: CommitId, head: CommitId) -> Result<bool> {
         Ok(self.merge_bases(ancestor, head).await? == [ancestor])
     }
 
-    /// Returns the index of a commit in `heads` that is `ancestor` or a descendant of it. Walks
+    /// Returns the index of a commit in `heads` that is `ancestor` or one of its descendants. Walks
     /// from all heads at once, and stops at commits older than `ancestor`.
     pub(crate) async fn find_descendant(
         &self,
