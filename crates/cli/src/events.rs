@@ -259,7 +259,7 @@ impl Printer {
         }
     }
 
-    /// Shows the steps of a run as a tree, if it fits on the terminal.
+    /// Shows the steps of a run as a tree, if the tree fits on the terminal.
     fn planned(&mut self, steps: &[PlannedStep]) {
         let height = self.style.height().unwrap_or(0).saturating_sub(HEIGHT_LEFT);
         if self.line.is_possible() && !steps.is_empty() && steps.len() <= height {
