@@ -117,13 +117,14 @@ pub struct ConnectionHandle {
 }
 
 impl ConnectionHandle {
-    /// Shows the text that the client sent, which can contain several statements.
+    /// Sets the statement that users see for this connection: the text that the client sent, which
+    /// can contain several statements.
     pub fn show_statement(&self, text: &str) {
         let now = SystemClock.now();
         self.connections.update(self.key.0, |connection| connection.state.begin(text, now));
     }
 
-    /// Shows another name of the client program.
+    /// Sets the name of the client program that users see for this connection.
     pub fn show_application(&self, name: &str) {
         let change = |it: &mut OpenConnection| name.clone_into(&mut it.state.client.application);
         self.connections.update(self.key.0, change);
