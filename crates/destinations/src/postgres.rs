@@ -56,7 +56,7 @@ pub struct PostgresTable {
     database: String,
     /// A name in [`MODES`].
     mode: &'static str,
-    /// The schema, if it is given, and the name.
+    /// The schema, if any, and the name.
     table: Vec<String>,
     /// The columns of the key; empty to append rows.
     keys: Vec<String>,
