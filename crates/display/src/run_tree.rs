@@ -151,7 +151,7 @@ fn result(report: &StepReport, columns: usize) -> Cell {
     }
     for part in details(report) {
         let longer = line.clone().then(Cell::toned(Tone::Faint, format!("  {part}")));
-        // Omit parts that do not fit; `headwater job get` shows them.
+        // Omit parts that do not fit; `headwater job get` shows all parts.
         if longer.width() <= columns {
             line = longer;
         }
