@@ -60,7 +60,7 @@ fn may_be_far(data_type: &DataType) -> bool {
     !matches!(data_type, DataType::Timestamp(TimeUnit::Nanosecond, _))
 }
 
-/// Returns the value of a row if Arrow's encoders do not support it.
+/// Returns the date or time of a row as a number, if Arrow's encoders do not support this value.
 fn is_far(array: &dyn Array, row: usize) -> Option<i128> {
     if array.is_null(row) {
         return None;
