@@ -103,7 +103,7 @@ pub(crate) async fn estimate(threads: &Handle, statement: Statement) -> Result<P
     plan_on(threads, work).await
 }
 
-/// Runs planning on the engine's threads. Dropping the future stops it.
+/// Runs planning on the engine's threads. Dropping the future stops the planning.
 pub(crate) async fn plan_on<T: Send + 'static>(
     threads: &Handle,
     work: impl Future<Output = Result<T>> + Send + 'static,
@@ -197,7 +197,7 @@ fn joins_by_hash(plan: &Arc<dyn ExecutionPlan>) -> bool {
     plan.downcast_ref::<HashJoinExec>().is_some() || plan.children().into_iter().any(joins_by_hash)
 }
 
-/// Reader of the batches. Dropping it cancels the plan.
+/// Reader of the batches. Dropping the reader cancels the plan.
 struct Reader {
     /// Signal that starts the plan; `None` once it is sent.
     begin: Option<oneshot::Sender<()>>,
@@ -205,7 +205,7 @@ struct Reader {
     task: Option<JoinHandle<()>>,
     stop: CancellationFlag,
     watched: Option<LimitedStatement>,
-    /// Dropping the guard cancels the calls of Python functions.
+    /// A guard that cancels the calls of Python functions when dropped.
     _calls: RunningCalls,
 }
 
