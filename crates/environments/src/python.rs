@@ -72,7 +72,8 @@ impl Interpreter {
     }
 }
 
-/// Returns the patch version of a binary. A binary is read once per modification time.
+/// Returns the patch version of a binary. A binary is read again only if its modification time has
+/// changed.
 fn patch_of(program: &Path, minor: u32) -> Option<u32> {
     type PatchVersions = HashMap<PathBuf, (SystemTime, Option<u32>)>;
     static KNOWN: LazyLock<Mutex<PatchVersions>> = LazyLock::new(Mutex::default);
