@@ -21,7 +21,7 @@ pub type IdHash = u128;
 /// The ids of one queue.
 #[derive(Debug, Default)]
 pub struct RecentIds {
-    /// The event with each id.
+    /// The accepted event of each id.
     events: HashMap<IdHash, JobId>,
     /// Ids of events that are being stored.
     reserved: HashSet<IdHash>,
