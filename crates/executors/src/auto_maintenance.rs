@@ -26,7 +26,7 @@ const DAILY_CHECK: Duration = Duration::from_hours(1);
 const RUN_BRANCHES: &str = "run/";
 
 /// Starts automatic maintenance, which ends when the returned token is cancelled. With
-/// `remove_orphans`, it also removes orphan files.
+/// `remove_orphans`, maintenance also removes orphan files.
 pub fn start_maintenance(lake: Lake, jobs: Jobs, remove_orphans: bool) -> CancellationToken {
     let ended = CancellationToken::new();
     let schedule = Schedule {

@@ -75,7 +75,7 @@ enum DeployedState {
 }
 
 impl ActiveVersion {
-    /// Returns the active version, if one is deployed. Errors: the reason why it cannot be read.
+    /// Returns the active version, if one is deployed. Errors: the version cannot be read.
     pub fn version(&self) -> Result<Option<Version>, Problem> {
         match &*self.state.read() {
             DeployedState::Nothing => Ok(None),

@@ -103,7 +103,7 @@ impl FunctionCatalog {
         let store = store.with_packages(objects.clone(), folder);
         let weigh = |_: &ObjectId, parsed: &ParsedFunction| {
             // Each file is in memory twice: in the project and for sandboxes. A copy of a package
-            // takes space on disk, which is limited here too.
+            // takes disk space, which this cache limits, too.
             let weight = |file: &ProjectFile| match file {
                 ProjectFile::Packed(packed) => packed.bytes / PACKED_SHARE,
                 ProjectFile::Text(_) | ProjectFile::Binary(_) => 2 * file.size(),

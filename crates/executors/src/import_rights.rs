@@ -49,7 +49,8 @@ impl ImportRights {
         self.check_sources(principal, &request.sources).await
     }
 
-    /// Checks that a principal may read sources of files. Returns the lake's buckets among them.
+    /// Checks that a principal may read sources of files. Returns the lake's buckets among the
+    /// sources.
     ///
     /// Errors: `forbidden`.
     pub async fn check_sources(

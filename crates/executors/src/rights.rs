@@ -224,7 +224,7 @@ pub fn record_denial(
 }
 
 /// Records that a call receives its function's secrets. The user that deployed the function may use
-/// them.
+/// these secrets.
 pub fn record_secrets(access: &Access, principal: &Principal, callable: &Callable, job: JobId) {
     if !access.has_users() {
         return;

@@ -54,7 +54,8 @@ impl Settings {
         let files = match read(project).await {
             Ok(files) => files,
             Err(problem) => {
-                // The next read applies the file again, which removes the problem.
+                // Apply the file at the next read even if it has not changed, to remove the
+                // problem.
                 *applied = None;
                 return self.report(Some(problem));
             }

@@ -126,7 +126,7 @@ impl TargetExecutor for TriggerExecutor {
                 authorize_destination(access, actor, function)
             }
             // The deployer of a function chooses its destinations. A caller of the function needs
-            // no right to call them.
+            // no right to call the destinations.
             EventData::FunctionInvoked { function, .. } if event.caused_by.is_empty() => {
                 let object = Object::function(split_name(function).0);
                 authorize_again(access, &principal, Action::Invoke, &object)
@@ -211,8 +211,8 @@ impl TriggerExecutor {
         Ok(())
     }
 
-    /// Checks that the identity that deployed or created a trigger still has the rights that it
-    /// needed to do so.
+    /// Checks that the identity that deployed or created a trigger still has all rights that this
+    /// action required.
     pub(crate) fn authorize_trigger(&self, trigger: &Trigger) -> Result<(), Problem> {
         let created = self.deployed.created().get(&trigger.name).map(|it| it.actor.clone());
         let (actor, needed) = if let Some(actor) = created {
