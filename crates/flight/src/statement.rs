@@ -120,7 +120,8 @@ impl ClientStatements {
         self.service.access_control().credential_state(principal).is_ok()
     }
 
-    /// Starts a statement. In a transaction, it reads and writes the state of the transaction.
+    /// Starts a statement. In a transaction, the statement reads and writes the state of the
+    /// transaction.
     pub async fn start(
         &self,
         caller: &Caller,

@@ -30,7 +30,7 @@ struct UploadUsage {
     bytes: usize,
 }
 
-/// The share of one upload. Dropping it releases the memory.
+/// The share of one upload. Dropping this value releases the memory.
 pub struct UploadQuota {
     uploads: Uploads,
     identity: Identity,
