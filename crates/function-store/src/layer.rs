@@ -1,7 +1,7 @@
 //! Layers: files that several functions share.
 //!
 //! The ref `layers/NAME` has the versions of a layer. A function stores references to the files of
-//! the layer versions that it uses. So it still works after such a version is deleted.
+//! the layer versions that it uses. So the function still works after such a version is deleted.
 
 use std::collections::{BTreeMap, BTreeSet};
 
