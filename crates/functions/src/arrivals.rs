@@ -14,7 +14,7 @@ use crate::instance::reusable;
 use crate::keep_alive::{KeepAlive, RegularCall};
 use crate::{Invocation, ReuseScope};
 
-/// Maximum number of functions. Above it, the least recently called function is removed.
+/// Maximum number of functions. Above this number, the least recently called function is removed.
 const FUNCTIONS_MAX: usize = 1_024;
 
 /// Weight of the latest interval, after the first few intervals, which have equal weights.

@@ -27,16 +27,16 @@ use uuid::Uuid;
 /// Time since the last use after which a folder is removed.
 pub(crate) const IDLE_MAX: Duration = Duration::from_secs(600);
 
-/// Maximum size of all folders, in bytes. Above it, unused folders are removed. If all folders are
-/// in use, the files of new versions are written into each sandbox. Calls of new large functions
-/// then fail.
+/// Maximum size of all folders, in bytes. Above this size, unused folders are removed. If all
+/// folders are in use, the files of new versions are written into each sandbox. Calls of new large
+/// functions then fail.
 const BYTES_MAX: u64 = 4 << 30;
 
 /// Size of the buffer for copies from packages, in bytes.
 const BUFFER_BYTES: usize = 256 << 10;
 
 /// Time for which no folder is written after a write failed because the disk was full. Each attempt
-/// would fill the disk again, which other writers also need.
+/// would fill the disk again, and other writers need the free space.
 const FULL_DISK_PAUSE: Duration = Duration::from_secs(60);
 
 /// Prefix of the names of the servers' folders.
@@ -62,7 +62,8 @@ pub(crate) struct ProjectFolders {
 #[derive(Debug)]
 struct ProjectVersion {
     digest: [u8; 32],
-    /// Values with this content, which are recognized by their address without computing a digest.
+    /// Values that are known to have this content. Such a value is recognized by its address,
+    /// without computing a digest.
     sources: Vec<Weak<ProjectFiles>>,
     folder: Arc<ProjectFolder>,
     used: Instant,

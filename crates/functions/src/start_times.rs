@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-/// Maximum number of functions. Above it, the function with the oldest record is removed.
+/// Maximum number of functions. Above this number, the function with the oldest record is removed.
 const FUNCTIONS_MAX: usize = 1_024;
 
 /// Margin and maximum of the time between the start of an instance and the expected call. The time

@@ -143,7 +143,7 @@ impl<W> State<W> {
         let owner = self.owners.get(&queue.owner).copied().unwrap_or_default();
         let function = self.functions.get(queue).copied().unwrap_or_default();
         // A subqueue is promoted among the subqueues of its owner by its own waiting time. Among
-        // all owners, it gets at most the owner's rank.
+        // all owners, the subqueue gets at most the owner's rank.
         let own = subqueue.promoted(subqueue.waited(now));
         let best = ranks.get(&queue.owner).copied().unwrap_or_default();
         let priority = if own >= best { best } else { self.priority(at, now) };
