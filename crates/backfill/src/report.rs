@@ -43,7 +43,7 @@ impl ValueReport {
         ValueReport { value, status, attempts: 0, job: None, commit: None, error: None }
     }
 
-    /// Sets the outcome of a run or merge, by its commit.
+    /// Sets the outcome: merged with this commit, or unchanged for `None`.
     pub fn merged(&mut self, commit: Option<CommitId>) {
         self.status = if commit.is_some() { ValueStatus::Merged } else { ValueStatus::Unchanged };
         self.commit = commit;
