@@ -1,4 +1,4 @@
-//! Merge bases: the best common ancestors of two commits, and the values at them.
+//! Merge bases: the best common ancestors of two commits, and the values at these ancestors.
 //!
 //! After criss-cross merges, two commits have several best common ancestors. If a value differs
 //! between these ancestors, the ancestors are merged first, as in git's recursive merge. If this
