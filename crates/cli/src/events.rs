@@ -34,7 +34,7 @@ pub async fn follow(context: &Context, api: &Api, job: &Job) -> Result<Job> {
     follow_with(context, api, job, Printer::new(context.style)).await
 }
 
-/// Like [`follow`], with a printer.
+/// Like [`follow`], but prints with the given printer.
 pub async fn follow_with(
     context: &Context,
     api: &Api,
@@ -234,7 +234,7 @@ impl Printer {
     }
 
     /// Reports that the server has stopped. The next server sends all of the job's events again,
-    /// but may have lost the newest ones. Sequence numbers can therefore differ, so events are
+    /// but may have lost the newest events. Sequence numbers can therefore differ, so events are
     /// compared by time.
     fn reconnecting(&mut self, id: &str) {
         self.printed = self.newest;

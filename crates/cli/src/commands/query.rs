@@ -56,7 +56,7 @@ pub struct Rows {
     pub shown: Option<u64>,
 }
 
-/// Prints a range of the rows at a path.
+/// Prints a range of the rows that the API returns for a path.
 pub async fn print_range(context: &Context, api: &Api, path: &str, rows: Rows) -> Result<()> {
     let Rows { offset, shown } = rows;
     let limit = limit(context, shown).map(|limit| format!("&limit={limit}"));

@@ -155,7 +155,8 @@ fn fuzz(server: &Server, calls: &mut Calls, count: usize) -> (usize, usize) {
     (answered, refused)
 }
 
-/// Returns the error of a response, if any. Panics if the server exited or exceeded its memory.
+/// Returns the error of a response, if any. Panics if the server exited or exceeded its memory
+/// limit.
 fn fault(server: &Server, sql: &str, reply: &Reply) -> Option<String> {
     let peak = server.peak_bytes();
     assert!(peak < MEMORY_BYTES_MAX, "{} MiB\n{sql}", peak >> 20);
