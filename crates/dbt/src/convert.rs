@@ -122,7 +122,7 @@ fn has_extension(path: &str, extension: &str) -> bool {
     path.rsplit_once('.').is_some_and(|(_, own)| own == extension)
 }
 
-/// Returns the rest of a path below one of the folders.
+/// Returns a path relative to the first of the folders that contains it; `None` if none does.
 fn is_below<'p>(path: &'p str, folders: &[String]) -> Option<&'p str> {
     folders.iter().find_map(|folder| path.strip_prefix(folder.as_str())?.strip_prefix('/'))
 }
@@ -271,8 +271,8 @@ impl<'f> ProjectConversion<'f> {
         self.sql_models.insert(name.to_owned());
     }
 
-    /// Converts a test of a SQL model. Returns its setting, or adds a function. `has_rows` is true
-    /// if the model can have row expectations.
+    /// Converts a test of a SQL model. Returns a setting of the model, or adds a Python function.
+    /// `has_rows` is true if the model can have row expectations.
     fn check(&mut self, name: &str, test: &DeclaredTest, has_rows: bool) -> Option<String> {
         match checks::convert(name, test, has_rows) {
             Ok(Check::Row(setting, condition)) => {
@@ -374,7 +374,8 @@ fn description(properties: &Properties) -> Vec<String> {
     properties.description.lines().map(|line| format!("-- {line}").trim_end().to_owned()).collect()
 }
 
-/// Returns the Iceberg type of a declared column type; `None` if it is inferred.
+/// Returns the Iceberg type of a declared column type; `None` if the type is inferred from the
+/// data.
 fn iceberg_type(declared: &str) -> Option<String> {
     let declared = declared.to_ascii_lowercase();
     let (base, arguments) = match declared.split_once('(') {
