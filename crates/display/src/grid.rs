@@ -31,7 +31,7 @@ struct Column {
 }
 
 impl Grid {
-    /// Creates an empty table; a heading with the prefix `>` is a right-aligned number.
+    /// Creates an empty table; a heading with the prefix `>` has a column of right-aligned numbers.
     pub fn new(style: Style, headings: &[&str]) -> Self {
         let columns = headings.iter().map(|heading| Column {
             title: Cell::toned(Tone::Faint, heading.strip_prefix('>').unwrap_or(heading)),

@@ -81,7 +81,7 @@ impl RunTree {
         true
     }
 
-    /// Returns the lines at a time, without line ends.
+    /// Returns the lines of the tree at the time `now`, without line ends.
     pub fn lines(&self, style: Style, now: Instant) -> Vec<String> {
         let width = |node: &Node| Cell::from(node.prefix.clone() + &node.name).width();
         let names = self.nodes.iter().map(width).max().unwrap_or(0).max(NAME_WIDTH);
