@@ -55,7 +55,8 @@ pub fn has_out_of_range_times(array: &dyn Array) -> bool {
     far(min(&values)) || far(max(&values))
 }
 
-/// Returns false for nanosecond timestamps, which are all within the supported range.
+/// Returns true if a type has values outside of the supported range. All nanosecond timestamps are
+/// within this range.
 fn may_be_far(data_type: &DataType) -> bool {
     !matches!(data_type, DataType::Timestamp(TimeUnit::Nanosecond, _))
 }
