@@ -55,7 +55,8 @@ pub(crate) struct Statement {
     pub lazy: bool,
 }
 
-/// Creates the physical plan of a statement and starts it, or defers the start if it is lazy.
+/// Creates the physical plan of a statement. Starts the plan, or defers the start if the statement
+/// is lazy.
 pub(crate) async fn start(
     threads: &Handle,
     statement: Statement,
@@ -134,7 +135,7 @@ impl Statement {
         Ok(physical)
     }
 
-    /// Sends the batches of a plan until it ends or the reader is dropped.
+    /// Sends the batches of a plan until the plan ends or the reader is dropped.
     async fn pump(
         mut self,
         physical: Arc<dyn ExecutionPlan>,

@@ -222,7 +222,7 @@ fn conceal(table: &str, error: DataFusionError) -> DataFusionError {
     }
 }
 
-/// Returns the tables of some catalog states that have restrictions, by name.
+/// Returns the tables with restrictions in some catalog states, by name.
 pub async fn restricted_tables(
     access: &dyn TableAccess,
     views: &[CommitView],

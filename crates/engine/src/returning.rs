@@ -150,7 +150,8 @@ impl Session {
         run.metrics.reads(lookup.held());
         let (mut tables, mut sources) = lookup.finish();
         let batches = returning.rows.batches();
-        // The rows of an UPDATE can be nullable where the table is not.
+        // In the rows of an UPDATE, columns can be nullable although they are required in the
+        // table.
         let schema = batches.first().map_or_else(|| returning.schema.clone(), RecordBatch::schema);
         let TableName { namespace, name } = returning.table.clone();
         let found = ResolvedTable {

@@ -268,7 +268,7 @@ impl Session {
         Arc::clone(&self.calls.lock())
     }
 
-    /// Begins a statement that has made no function calls yet.
+    /// Begins a new statement, with an empty record of function calls.
     fn begin(&self) {
         *self.calls.lock() = calls_of(&self.options);
     }

@@ -136,7 +136,7 @@ impl<'a> PageCollector<'a> {
         self.window.limit > 0 && self.seen > shown
     }
 
-    /// Returns for each column the number of changed rows in which it differs.
+    /// Returns for each column the number of changed rows in which the column differs.
     pub(super) fn changed_in(&mut self) -> Result<BTreeMap<String, u64>, ArrowError> {
         self.look()?;
         Ok(std::mem::take(&mut self.changed_in))
