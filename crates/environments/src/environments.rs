@@ -87,7 +87,7 @@ pub(crate) struct BuildDescription {
 
 /// Reads and locks a build; `None` if the folder is incomplete, being removed or unsafe.
 pub(crate) fn read(id: &str, folder: &Path) -> Option<Environment> {
-    // Earlier, other users may have been able to write to the folder of environments.
+    // In the past, other users may have been able to write to the folder of environments.
     ownership::resolve(folder).ok()?;
     let lock = Arc::new(SharedLock::acquire(folder)?);
     let description: BuildDescription = serde_json::from_str(&lock.description().ok()?).ok()?;
