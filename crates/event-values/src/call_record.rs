@@ -25,7 +25,7 @@ pub struct CallRecord<'a> {
 }
 
 impl CallRecord<'_> {
-    /// Returns the record.
+    /// Returns the record as JSON.
     pub fn to_json(&self) -> Value {
         let called = if let EventData::FunctionInvoked { function, arguments } = &self.event.data {
             let event = arguments.get(CALL_EVENT).cloned();
