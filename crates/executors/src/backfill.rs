@@ -111,7 +111,7 @@ struct RunningBackfill {
     prefix: String,
     context: JobContext,
     request: BackfillRequest,
-    /// Held while a value is merged, so that only one value is merged at a time.
+    /// A lock that is held while a value is merged, so that only one value is merged at a time.
     merging: Mutex<()>,
     /// The reports of the values that have ended.
     ended: SyncMutex<Vec<ValueReport>>,

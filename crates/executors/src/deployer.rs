@@ -218,8 +218,8 @@ impl Deployer {
         Ok(Some(Version { id, project: Arc::new(project), actor }))
     }
 
-    /// Loads the triggers of the active version and the created triggers, if they are outdated.
-    /// Returns the problem if the load fails.
+    /// Loads the triggers of the active version and the created triggers, if the loaded triggers
+    /// are outdated. Returns the problem if the load fails.
     pub(crate) async fn update_triggers(&self) -> Option<Problem> {
         if !self.triggers_outdated.load(Ordering::Relaxed) {
             return None;

@@ -104,8 +104,8 @@ impl ImportRights {
         Some(Arc::new(move |action, table| access.check(action, &Object::table(table))))
     }
 
-    /// Returns the files that a principal must not read, whatever its grants. A source that the
-    /// principal uploaded is not private.
+    /// Returns the files that a principal must not read, regardless of its grants. A source that
+    /// the principal uploaded is not private.
     pub fn private_files(&self, principal: &Principal, sources: &[String]) -> PrivateFiles {
         let uploaded = sources.iter().filter(|source| self.is_own_upload(principal, source));
         PrivateFiles {

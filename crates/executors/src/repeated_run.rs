@@ -2,9 +2,9 @@
 //! during the run.
 //!
 //! A repetition is a complete run on the new state of the target, within the same job. The
-//! repetition plans again, and reuses the tables of the attempt with the conflict whose inputs have
-//! not changed. Nothing of that attempt was merged. Its branch is kept under another name until the
-//! repetition has ended.
+//! repetition plans again. From the attempt with the conflict, it reuses the tables whose inputs
+//! have not changed. Nothing of that attempt was merged. Its branch is kept under another name
+//! until the repetition has ended.
 
 use std::time::Duration;
 

@@ -1,7 +1,7 @@
 //! A statement that runs as a job: its rows, its usage and its end.
 //!
-//! [`StatementRows`] are computed as they are read. Dropping the rows stops the statement. It is
-//! then recorded as cancelled, with its usage so far.
+//! [`StatementRows`] are computed as they are read. Dropping the rows stops the statement. The
+//! statement is then recorded as cancelled, with its usage so far.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -201,7 +201,7 @@ impl StatementRows {
             batch = self.stream.next() => batch.transpose().or_problem()?,
             problem = running.stopped(|| running.usage_of_plans()) => return Err(problem),
         };
-        // Do not check a write: it is committed before its result is read.
+        // Do not check the limits of a write: the write is committed before its result is read.
         if self.result.is_null() {
             running.check_limits()?;
         }
