@@ -77,7 +77,7 @@ impl<T> Registry<T> {
     }
 
     /// Adds an object of a client. Returns its id, or the object with an error if the principal has
-    /// too many.
+    /// too many objects.
     pub fn add(&self, caller: &Caller, value: T) -> Result<String, (T, Status)> {
         let identity = caller.principal.identity();
         let mut entries = self.entries.lock();

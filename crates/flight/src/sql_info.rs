@@ -1,4 +1,4 @@
-//! Properties of the server, which clients read before they use it.
+//! Properties of the server, which clients read before they use the server.
 
 use arrow_flight::sql::metadata::{SqlInfoData, SqlInfoDataBuilder};
 use arrow_flight::sql::{

@@ -40,7 +40,7 @@ fn is_read(name: &str) -> bool {
 }
 
 impl StatementSource {
-    /// Returns true if a statement of the work may change something.
+    /// Returns true if at least one of the statements may change something.
     fn writes(&self) -> Result<bool, Problem> {
         let writes = |statement: &PreparedStatement| -> Result<bool, Problem> {
             Ok(!is_read(statement.name().or_problem()?))
@@ -217,7 +217,7 @@ impl ClientStatements {
         }
     }
 
-    /// Returns the types of a query; `None` if it is empty or cannot be planned.
+    /// Returns the types of a query; `None` if the query is empty or cannot be planned.
     async fn types(
         &self,
         caller: &Caller,
