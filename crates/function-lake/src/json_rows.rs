@@ -201,8 +201,7 @@ fn mismatch(error: ArrowError) -> Problem {
     unsuitable(message, "Use values of the types of the columns.")
 }
 
-/// Returns the problem of rows with an unsuitable type or structure. Another attempt does not
-/// succeed.
+/// Returns the problem of rows with an unsuitable type or structure. A retry cannot succeed.
 fn unsuitable(message: String, hint: &str) -> Problem {
     let mut problem = Problem::new(ErrorCode::InvalidArgument, message).with_hint(hint);
     problem.context.insert("retryable".to_owned(), json!(false));
