@@ -129,7 +129,8 @@ fn path(entry: &ZipFileHeaderRecord<'_>) -> Result<Option<String>> {
     Ok((!is_folder).then(|| path.to_owned()))
 }
 
-/// Returns true for the requirements of a function in Python, also in an archive of a layer.
+/// Returns true for the path of the requirements file of a function in Python, also in an archive
+/// of a layer.
 fn is_requirements(path: &str) -> bool {
     path.strip_prefix("python/").unwrap_or(path) == requirements::FILE
 }
@@ -211,7 +212,8 @@ impl<R: ReaderAt> Reader<'_, R> {
                 ProjectFile::Packed(packed)
             }
             package => {
-                // The environment of a function in Python is read from this file.
+                // Keep the requirements file outside of the package, because the function's
+                // environment is read from this file.
                 let is_packed = package.is_some();
                 let most = if is_packed { REQUIREMENTS_BYTES_MAX } else { u64::MAX };
                 let mut bytes = Vec::new();

@@ -223,8 +223,8 @@ impl FunctionStore {
             let mut with = ChangeContext { author, now: self.clock.now(), objects, last };
             change.apply(function, &mut with)?;
         }
-        // Checked after all changes, because a request can change the reserved and the provisioned
-        // concurrency in any order.
+        // Check this after all changes, because a request can change the reserved and the
+        // provisioned concurrency in any order.
         if changes.iter().any(|change| matches!(change, FunctionChange::Concurrency(_))) {
             function.check_concurrency()?;
         }
@@ -264,7 +264,8 @@ impl FunctionStore {
     }
 }
 
-/// Returns true if a package may be unused after a change: the check reads all functions.
+/// Returns true if a package may be unused after a change. A search for unused packages reads all
+/// functions.
 fn may_free_package(change: &FunctionChange) -> bool {
     // The settings contain the layers.
     matches!(

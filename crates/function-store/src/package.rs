@@ -154,7 +154,7 @@ impl FunctionStore {
         packages.ok_or_else(|| Error::invalid("the function is too large", "Remove files"))
     }
 
-    /// Stores the package of new files durably, if they have one.
+    /// Stores the package of new files durably, if there is one.
     pub(crate) async fn store_package(&self, code: &NewCode) -> Result<()> {
         let Some(NewPackage { file, bytes }) = code.package.clone() else { return Ok(()) };
         let name = code.code.manifest.to_string();

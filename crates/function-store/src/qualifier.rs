@@ -189,7 +189,7 @@ impl InvokeConfig {
 }
 
 impl StoredFunction {
-    /// Returns the settings of a version or alias; `None` for the latest state.
+    /// Returns the settings of a version or alias, or of the latest state if `qualifier` is `None`.
     pub fn settings_of(&self, qualifier: Option<&str>) -> Option<&QualifierSettings> {
         self.qualifiers.get(qualifier.unwrap_or(LATEST))
     }
