@@ -46,7 +46,8 @@ const PREFIX: &str = "projects-";
 #[derive(Debug)]
 pub(crate) struct ProjectFolders {
     versions: Mutex<Vec<ProjectVersion>>,
-    /// Held while a folder is written, so that concurrent calls write a version once.
+    /// A lock that is held while a folder is written, so that concurrent calls write each version
+    /// only once.
     writing: Mutex<()>,
     next: AtomicU64,
     /// Time of the last write that failed because the disk was full.

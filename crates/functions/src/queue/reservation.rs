@@ -33,7 +33,8 @@ pub(crate) struct Reservation<W> {
     number: u64,
     key: InstanceKey,
     units: u64,
-    /// Cancelled when a call needs the resources, or when a call has started an instance.
+    /// The token that is cancelled when a call needs the resources, or when a call has started an
+    /// instance.
     pub(crate) cancelled: CancellationToken,
     is_released: bool,
 }
