@@ -17,7 +17,7 @@ use crate::{Invocation, ReuseScope};
 /// Maximum number of functions. Above this number, the least recently called function is removed.
 const FUNCTIONS_MAX: usize = 1_024;
 
-/// Weight of the latest interval, after the first few intervals, which have equal weights.
+/// Weight of the latest interval. The first few intervals have equal weights.
 const WEIGHT: f64 = 0.25;
 
 /// Minimum number of intervals of regular calls, and the maximum ratio of the standard deviation of

@@ -93,7 +93,8 @@ impl KeepAlive {
         }
     }
 
-    /// No longer keeps the instance for an expected regular call, but only for [`IDLE_MAX`].
+    /// Stops keeping the instance for an expected regular call. The instance is then kept only for
+    /// [`IDLE_MAX`].
     pub(crate) fn end_extension(&mut self) {
         if let KeepAliveReason::Regular { ended, .. } = self.reason {
             *self = KeepAlive::after_call(ended, None);

@@ -52,7 +52,7 @@ pub(crate) struct ProjectFolders {
     next: AtomicU64,
     /// Time of the last write that failed because the disk was full.
     full_at: Mutex<Option<Instant>>,
-    /// False if clones of zygotes cannot mount a folder, so that only large projects have one.
+    /// False if clones of zygotes cannot mount a folder, so that only large projects have a folder.
     pub(crate) clones_mount: bool,
     /// The server's folder; `None` if sandboxes of this host cannot share a folder. Dropped after
     /// the versions.
@@ -141,7 +141,7 @@ impl ProjectFolders {
     }
 
     /// Removes the folders that no process uses and that were last requested at least `idle` ago.
-    /// Blocks.
+    /// Blocks the calling thread.
     pub(crate) fn remove_unused(&self, idle: Duration) {
         let is_unused = |version: &mut ProjectVersion| {
             Arc::strong_count(&version.folder) == 1 && version.used.elapsed() >= idle

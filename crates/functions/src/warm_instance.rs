@@ -136,8 +136,8 @@ impl Queue<IdleInstance> {
         is_under_way.get()
     }
 
-    /// Pauses the instances that have been idle for at least `after`. Returns true if other idle
-    /// instances are left, and stores this result in `is_left`.
+    /// Pauses the instances that have been idle for at least `after`. Returns true if idle
+    /// instances are left that are not paused yet, and stores this result in `is_left`.
     pub(crate) fn pause_idle(&self, after: Duration, is_left: &AtomicBool) -> bool {
         self.with_idle(|instances| {
             let mut left = false;

@@ -22,7 +22,7 @@ use crate::{ArgumentValue, Error, Frame, Invocation, Result, ResultKind, SharedT
 /// Path of the worker program, relative to the folder with the worker and the SDK.
 pub(crate) const FILE: &str = "worker/headwater_worker.py";
 
-/// Path of the zygote program, relative to the same folder.
+/// Path of the zygote program, relative to the folder with the worker and the SDK.
 pub(crate) const ZYGOTE: &str = "worker/headwater_zygote.py";
 
 const ZYGOTE_TEXT: &str = include_str!("../../../python/worker/headwater_zygote.py");

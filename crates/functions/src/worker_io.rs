@@ -105,8 +105,8 @@ impl Readers {
         ended == [true, true]
     }
 
-    /// Reads until the call has ended, and returns the messages of the worker. If it is called
-    /// again, the method only reads the pipes and never returns.
+    /// Reads until the call has ended, and returns the messages of the worker. If called again, the
+    /// method only reads the pipes and never returns.
     pub(crate) async fn messages(&mut self) -> WorkerMessages {
         poll_fn(|context| {
             self.poll_pipes(context);
@@ -265,7 +265,7 @@ fn has_read_task(ended: Option<&std::io::Result<Option<ChannelMessage>>>) -> boo
 }
 
 /// Returns the result in a message. Also returns true if the process waits for another call, and
-/// false if this is its last message.
+/// false if this is the last message of the process.
 fn result_of(message: Message, file: Option<OwnedFd>) -> (FinalMessage, Option<bool>) {
     match message {
         Message::Value { text: Some(text), kept } => (FinalMessage::Text(text), kept),

@@ -72,8 +72,7 @@ struct ZygoteSlot {
 }
 
 impl ZygoteSlot {
-    /// Returns the lookup result for a call. Charges the call with the CPU time of starts that has
-    /// not been charged to any call.
+    /// Returns the lookup result for a call. Charges the uncharged CPU time of starts to this call.
     fn charge_starts(&self, found: ZygoteLookup) -> ZygoteLookup {
         ZygoteLookup { cpu_us: found.cpu_us + self.owed_us.swap(0, Ordering::Relaxed), ..found }
     }
@@ -195,8 +194,8 @@ impl Zygotes {
         Zygotes { spawner, options, library, slots: Mutex::default() }
     }
 
-    /// Returns the zygote of an environment if its state is known; `None` if finding out would
-    /// require waiting.
+    /// Returns the zygote of an environment if its state is known without waiting, and `None`
+    /// otherwise.
     pub(crate) fn at_hand(&self, environment: &Environment) -> Option<ZygoteLookup> {
         let key = ZygoteKey::of(environment);
         if !self.options.enabled {

@@ -1,4 +1,4 @@
-//! Admission of calls: into the queue, and from there to a permit.
+//! Admission of calls: a call enters the queue, and later gets a permit.
 
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};

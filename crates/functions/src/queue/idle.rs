@@ -38,7 +38,7 @@ pub(super) struct Idle<W> {
     pub(super) key: InstanceKey,
     pub(super) units: u64,
     pub(super) since: Instant,
-    /// True if the instance was started ahead of a call, and has executed none.
+    /// True if the instance was started ahead of a call, and has not executed a call yet.
     pub(super) is_unused: bool,
     pub(super) instance: W,
 }

@@ -29,8 +29,8 @@ pub(super) type OwnerRanks = HashMap<Arc<str>, u64>;
 struct MemoryWaits {
     /// The memory that the first of these calls needs, in units of [`MEMORY_UNIT`].
     units: u64,
-    /// The longest waiting time of these calls, and the longest waiting time of those whose owners
-    /// have no running call.
+    /// The longest waiting time of these calls, and the longest waiting time of the calls whose
+    /// owners have no running call.
     waited: Duration,
     waited_first: Duration,
 }

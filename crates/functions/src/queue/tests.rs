@@ -453,7 +453,8 @@ fn a_start_ahead_of_a_call_takes_only_free_memory() {
     let reserved = reserve(&mut stage, &f, 60).unwrap();
     assert!(reserve(&mut stage, &f, 0).is_none(), "an instance is starting");
     reserved.keep("f1", |_| ());
-    // The instance that executed no call is evicted first, although the other is idle for longer.
+    // The instance that executed no call is evicted first, although the other instance has been
+    // idle for longer.
     stage.call_of("a", "h", 50).unwrap();
     let (_, permit) = stage.one();
     stage.call_with(&g, "g", 40);
