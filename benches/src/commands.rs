@@ -96,7 +96,7 @@ pub fn remove_environments(project: &Path) -> Outcome<()> {
     Ok(())
 }
 
-/// Returns the command, with a working folder and the benchmarks' package cache.
+/// Returns the `headwater` command, with a working folder and the benchmarks' package cache.
 pub fn headwater(folder: &Path) -> Command {
     let mut command = Command::new(binary());
     command.current_dir(folder).env("XDG_CACHE_HOME", cache());
