@@ -89,7 +89,7 @@ impl TableChange {
         }
     }
 
-    /// Returns true if a view or function changed.
+    /// Returns true if this is a change of a view or function.
     pub fn is_view(&self) -> bool {
         self.to.as_ref().or(self.from.as_ref()).is_some_and(TableEntry::is_view)
     }
