@@ -137,7 +137,7 @@ fn shell(folder: &Path, text: &str, place: &str, succeeds: bool) -> PathBuf {
         .args(["-euo", "pipefail", "-c", &format!("{script}\npwd > \"$ENDED_IN\"")])
         .env("PATH", format!("{programs}:{path}"))
         .env("ENDED_IN", folder.join(".ended-in"))
-        // The Python SDK of the binary.
+        // The Python SDK that belongs to the built binary.
         .env("PYTHONPATH", root().join("python"))
         .env("PYTHONDONTWRITEBYTECODE", "1")
         .env("XDG_CONFIG_HOME", folder.join(".config"))
