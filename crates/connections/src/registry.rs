@@ -22,9 +22,9 @@ struct Registry {
 struct OpenConnection {
     secret: i32,
     state: ConnectionState,
-    /// Cancels the running statement; `None` between statements.
+    /// The token that cancels the running statement; `None` between statements.
     statement: Option<CancellationToken>,
-    /// Ends the connection.
+    /// The token that ends the connection.
     ended: CancellationToken,
 }
 
