@@ -20,7 +20,7 @@ pub(crate) struct Function {
     pub is_warning: bool,
     /// The arguments with their inputs.
     pub inputs: Vec<String>,
-    /// The expression that it returns.
+    /// The expression that the function returns.
     pub result: String,
 }
 
