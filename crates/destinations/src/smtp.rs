@@ -52,7 +52,7 @@ pub(crate) enum Encryption {
     None,
 }
 
-/// The user of a session.
+/// The credentials of a session.
 #[derive(Clone, Copy)]
 pub(crate) struct Login<'a> {
     pub user: &'a str,
