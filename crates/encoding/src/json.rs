@@ -65,7 +65,7 @@ fn options() -> EncoderOptions {
     EncoderOptions::default().with_explicit_nulls(true).with_encoder_factory(Arc::new(Values))
 }
 
-/// An array with one row per line.
+/// The format of a JSON array with one row per line.
 #[derive(Debug, Default)]
 pub struct Rows;
 
