@@ -158,7 +158,7 @@ impl Limits {
 }
 
 /// Returns the file that the object store did not find. Takes the name from the message, because
-/// the footer reader drops the error's type.
+/// the footer reader returns only the text of the error.
 fn missing_file(message: &str) -> Option<&str> {
     let (_, rest) = message.split_once("Object at location ")?;
     rest.split_once(" not found").map(|(file, _)| file)

@@ -152,7 +152,7 @@ struct RewriteReader {
     limits: Limits,
     name: String,
     once: bool,
-    /// The buffer of RETURNING.
+    /// The buffer of rows for RETURNING.
     returned: Option<BufferedRows>,
     tables: Tables,
     table: Table,
