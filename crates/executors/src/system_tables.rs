@@ -36,7 +36,7 @@ pub fn register_system_tables(engine: &Engine, jobs: &Jobs, lake: &Lake, access:
     }));
 }
 
-/// `system.jobs`, or with a kind `system.queries`.
+/// The table `system.jobs`; with a job kind, the table `system.queries`.
 struct JobsTable {
     jobs: Jobs,
     schema: SchemaRef,
