@@ -15,7 +15,7 @@ use tonic::metadata::{MetadataMap, MetadataValue};
 use crate::caller::{Caller, parse_ref};
 use crate::flight_sql::malformed;
 
-/// The options, with the cookie of each.
+/// The options, each with the name of its cookie.
 const CATALOG: (&str, &str) = ("catalog", "headwater-ref");
 const SCHEMA: (&str, &str) = ("schema", "headwater-namespace");
 

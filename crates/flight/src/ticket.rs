@@ -14,7 +14,7 @@ use crate::status::{internal, to_status};
 /// A statement that a client may run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct StatementTicket {
-    /// Identifies the statement in cancel requests.
+    /// The id of the statement in cancel requests.
     pub id: String,
     /// The text of the statement.
     pub sql: String,

@@ -153,7 +153,7 @@ impl AbandonedRollback {
         }
     }
 
-    /// Leaves the transaction to the caller.
+    /// Disarms the guard: the caller ends the transaction.
     pub fn disarm(mut self) {
         self.id = None;
     }

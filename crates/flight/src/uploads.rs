@@ -20,7 +20,7 @@ pub struct Uploads(Arc<Shared>);
 
 struct Shared {
     limits: FlightLimits,
-    /// The use of each principal.
+    /// The current uploads of each principal.
     used: Mutex<HashMap<String, UploadUsage>>,
 }
 
