@@ -148,13 +148,13 @@ pub struct InvokeConfig {
 pub enum QualifierChange {
     /// Creates the URL.
     CreateUrl(UrlAuth, UrlSettings),
-    /// Replaces the given settings.
+    /// Replaces the given settings of the URL.
     UpdateUrl(Option<UrlAuth>, UrlSettings),
     /// Deletes the URL.
     DeleteUrl,
     /// Replaces the settings of asynchronous calls. Also sets the time of the change.
     PutInvoke(InvokeConfig),
-    /// Replaces the given settings.
+    /// Replaces the given settings of asynchronous calls.
     UpdateInvoke(InvokeConfig),
     /// Deletes the settings of asynchronous calls.
     DeleteInvoke,
