@@ -33,7 +33,7 @@ const MESSAGES: u64 = 10;
 /// Bound on the accepted events per serial `fdatasync`.
 const RATIO_MIN: f64 = 12.0;
 
-/// The serial rate of `fdatasync`.
+/// The rate of serial `fdatasync` calls.
 struct Serial {
     rate: f64,
     median: Duration,

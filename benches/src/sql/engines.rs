@@ -115,7 +115,7 @@ fn python(name: &'static str, engine: PythonEngine, server: Option<RestServer>) 
     Reference { name, engine: ReferenceEngine::Python { engine, _server: server } }
 }
 
-/// Headwater's engine with a limit of memory.
+/// Headwater's engine with a memory limit.
 #[derive(Clone)]
 pub struct Headwater(Engine);
 
