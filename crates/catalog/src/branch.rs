@@ -372,7 +372,7 @@ fn reject_main(name: &str, what: &'static str) -> Result<()> {
     if name == MAIN_BRANCH { Err(Error::MainBranch { what }) } else { Ok(()) }
 }
 
-/// Returns the error for the ref that prevented a rename.
+/// Converts the store's error for a failed rename; names the ref that prevented it.
 pub(crate) fn rename_error(
     error: headwater_store::Error,
     what: &'static str,
