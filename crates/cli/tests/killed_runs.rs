@@ -68,7 +68,7 @@ def batches_are_unique(ledger=headwater.Model("ledger")):
     return len(batches) == len(set(batches))
 "#;
 
-/// The number of orders of each batch.
+/// The number of orders in each batch.
 const ORDERS: usize = 20;
 
 /// The tables to which files are added. Automatic maintenance would commit to `main` between two
