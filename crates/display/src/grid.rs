@@ -22,11 +22,11 @@ pub struct Grid {
     indent: usize,
 }
 
-/// A column's heading, and its rank for hiding if the table is too wide.
+/// A column of a table.
 struct Column {
     title: Cell,
     is_number: bool,
-    /// Columns of a higher rank are hidden first.
+    /// If the table is too wide, columns of a higher rank are hidden first.
     rank: usize,
 }
 
@@ -165,7 +165,7 @@ impl Grid {
 
 /// The widths of a column.
 struct ColumnWidths {
-    /// The width of its widest cell.
+    /// The width of the column's widest cell.
     natural: usize,
     /// The width below which the column is hidden.
     least: usize,

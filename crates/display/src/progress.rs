@@ -31,7 +31,7 @@ pub struct ProgressLine {
 pub struct Progress {
     /// The current work.
     pub text: String,
-    /// Completed and total units, for a bar.
+    /// Completed and total units, for a progress bar.
     pub amount: Option<(u64, u64)>,
     /// The time at which the work started.
     pub since: Option<Instant>,

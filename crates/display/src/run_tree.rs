@@ -30,7 +30,7 @@ pub struct RunTree {
 struct Node {
     name: String,
     kind: String,
-    /// Branches of the tree to the left of the step.
+    /// The lines of the tree on the left of the step.
     prefix: String,
     state: StepState,
 }
