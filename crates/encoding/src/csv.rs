@@ -51,7 +51,7 @@ impl CsvWriter {
         Ok(self.end())
     }
 
-    /// Returns the remaining bytes: the header if no batch was written.
+    /// Returns the remaining bytes. If no batch was written, returns the header.
     pub fn end(&mut self) -> Bytes {
         std::mem::take(&mut self.output).into()
     }

@@ -25,7 +25,7 @@ pub type ArrayWriter = Writer<Vec<u8>, Rows>;
 /// A writer of JSON lines.
 pub type NdjsonWriter = Writer<Vec<u8>, LineDelimited>;
 
-/// Maximum number of decimal digits that a double always represents.
+/// Number of decimal digits that a double can always represent.
 const DOUBLE_DIGITS: u8 = 15;
 
 /// Creates a writer of a JSON array.
