@@ -381,7 +381,7 @@ impl RunningBackfill {
         Ok(())
     }
 
-    /// Records the outcome of a value, also in the job's events.
+    /// Adds the outcome of a value to the report and to the job's events.
     fn end(&self, report: ValueReport) {
         let ended = usize::from(report.error.is_none());
         let done = self.done.fetch_add(ended, Ordering::Relaxed) + ended;

@@ -21,7 +21,7 @@ use crate::audit_table;
 /// Maximum number of jobs in `system.jobs`. The table contains the newest jobs.
 const JOBS_MAX: usize = 100_000;
 
-/// Adds these tables, `system.audit` and the tables of the pipelines to the engine.
+/// Adds the system tables of jobs, maintenance, audit and pipelines to the engine.
 pub fn register_system_tables(engine: &Engine, jobs: &Jobs, lake: &Lake, access: &Access) {
     audit_table::register(engine, access);
     headwater_pipelines::register_system_tables(engine);
