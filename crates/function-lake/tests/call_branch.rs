@@ -94,7 +94,7 @@ async fn a_call_without_a_commit_changes_nothing() {
     append_id(&failed, 2).await;
     drop(failed);
     assert_eq!(fixture.count().await, 1);
-    // A call that is started again has none of its earlier changes.
+    // A restarted call does not see its earlier changes.
     let restarted = fixture.call(None);
     run(&restarted, "DELETE FROM t").await.unwrap();
     restarted.restart();
