@@ -138,7 +138,7 @@ fn is_requirements(path: &str) -> bool {
 /// Reads the entries of an archive, up to a limit on the total size of all files.
 struct Reader<'a, R> {
     archive: &'a ZipArchive<R>,
-    /// Bytes that may still be decompressed.
+    /// Number of bytes that may still be decompressed.
     left: u64,
     /// The ranges of the archive that entries use.
     ranges: Vec<(u64, u64)>,
