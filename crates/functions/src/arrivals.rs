@@ -35,7 +35,7 @@ struct FunctionArrivals {
     intervals: IntervalEstimate,
 }
 
-/// A decayed estimate of intervals, in seconds.
+/// A moving average of intervals, in seconds.
 #[derive(Debug, Clone, Copy, Default)]
 struct IntervalEstimate {
     count: u32,

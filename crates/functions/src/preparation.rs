@@ -61,7 +61,7 @@ impl Functions {
         let memory_bytes = invocation.limits.memory_bytes;
         let mut reserved = inner.queue.reserve(number, &key, memory_bytes);
         if matches!(reserved, ReservationResult::Busy) {
-            // An instance that is only kept for a regular call does not prevent a preparation.
+            // A preparation has precedence over an instance that is kept only for an expected call.
             inner.queue.end_extended(Instant::now());
             reserved = inner.queue.reserve(number, &key, memory_bytes);
         }

@@ -40,7 +40,7 @@ impl UnreleasedFiles {
         self.files.iter().chain(current).filter_map(of).collect()
     }
 
-    /// Adds the files of the current call, unless they have been checked.
+    /// Adds the files of the current call if they have not been checked.
     pub(crate) fn with(mut self, current: &[WorkerFile]) -> Self {
         if !std::mem::take(&mut self.is_checked) {
             self.files.extend_from_slice(current);
