@@ -68,7 +68,7 @@ impl Serial {
     }
 }
 
-/// A measurement: its name, its parameters, and true if it has the bound.
+/// A measurement: its name, its parameters, and true if the bound applies to it.
 struct Case<'a> {
     what: &'a str,
     more: String,

@@ -12,7 +12,7 @@ use crate::sample::{median, percentile, wait_until_quiet};
 
 const CALLS: usize = 2_000;
 
-/// Number of calls of the emulator. The number is small, because the emulator needs tens of
+/// Number of calls to the emulator. The number is small, because the emulator needs tens of
 /// milliseconds for each call.
 const REFERENCE_CALLS: usize = 100;
 
