@@ -175,8 +175,7 @@ impl Catalog {
         reference::check_ref_name(to, "branch")?;
         let (record, bytes) = self.branch_record(from).await?;
         if record.protected {
-            // Reject this, because an unprotected branch could then get the name of a protected
-            // branch.
+            // A protected branch cannot be renamed, because another branch could then get its name.
             return Err(Error::Protected { branch: from.to_owned() });
         }
         if from == to {

@@ -175,9 +175,9 @@ pub struct Merges<'a> {
 impl<'a> Merges<'a> {
     /// Plans the merge of a ref into a branch.
     ///
-    /// Fails with `branch_protected` if the source is in quarantine, unless the checks are
-    /// [`RequiredChecks::Waived`]. In that case, the target inherits the quarantine, unless the
-    /// target is `main` or protected.
+    /// Fails with `branch_protected` if the source is in quarantine. With
+    /// [`RequiredChecks::Waived`], the target inherits the quarantine instead, unless the target is
+    /// `main` or protected.
     pub async fn plan(
         self,
         target: &str,

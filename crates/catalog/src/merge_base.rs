@@ -69,7 +69,7 @@ pub enum BaseValue<T = Option<TableEntry>> {
 /// A value that differs between two best common ancestors.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AmbiguousBase<T = Option<TableEntry>> {
-    /// The value at the merge base of these two ancestors.
+    /// The value at the merge base of the two ancestors.
     pub base: BaseValue<T>,
     /// The value at one ancestor.
     pub one: BaseValue<T>,
