@@ -56,8 +56,8 @@ fn a_flow_of_prefect_runs_a_project() {
     let python = python::with_packages("orchestrators-prefect", &["prefect==3.9.1"]);
     let mut flow = command(&workspace, &python);
     flow.arg(example("prefect_flow.py")).env("PREFECT_HOME", workspace.path().join(".prefect"));
-    // The flow starts Prefect's own server. On a busy machine, the default timeout is too short for
-    // this.
+    // The flow starts Prefect's own server. On a busy machine, this start takes longer than the
+    // default timeout.
     flow.env("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120");
     let printed = printed(flow);
     assert!(printed.contains("changed: ['daily', 'total']"), "{printed}");

@@ -115,8 +115,7 @@ fn soak_parallel_runs_of_a_killed_server_add_every_row_once() {
 /// Projects that write the same tables.
 const PROJECTS: [&str; 4] = ["orders", "returns", "billing", "audit"];
 
-/// Index of the first of the projects that also compute `totals`, from the events of these
-/// projects.
+/// Index in `PROJECTS`. From this index on, the projects also compute `totals` from their events.
 const FIRST_COUNTED: usize = 2;
 
 /// The target branches. `fork` and `main` change the same accounts and `totals`, so their merge may
