@@ -115,7 +115,7 @@ impl RunTree {
     }
 }
 
-/// Returns the branches of the tree, and the mark of a step.
+/// Returns the lines of the tree on the left of a step, and the mark of the step.
 fn mark(node: &Node, tone: Tone, sign: &str) -> Cell {
     Cell::toned(Tone::Faint, &node.prefix).then(Cell::toned(tone, sign)).then(" ")
 }
