@@ -66,8 +66,8 @@ impl Session {
         if !exists {
             return Err(self.no_such_table(name, &table_name, &view).await?);
         }
-        // Even a MERGE that only inserts reveals which rows exist, because it does not insert those
-        // rows.
+        // Even a MERGE that only inserts reveals which rows exist, because existing rows are not
+        // inserted.
         if let Some(entry) = view.state().entry(&table_name).await? {
             self.check_change(&[Action::Update], &table_name, &entry)?;
         }
@@ -161,7 +161,7 @@ impl Target {
     }
 
     /// Returns a function that checks if concurrently added files can contain rows that the change
-    /// would have affected; `None` under snapshot isolation, which ignores such rows.
+    /// would have affected. Returns `None` under snapshot isolation, which ignores such rows.
     pub(super) fn unseen(
         &self,
         found: &AffectedRows,

@@ -24,7 +24,7 @@ pub enum Evolution {
         default: Option<Value>,
     },
     Upgrade,
-    /// Renames a column of both tables. The numbers of struct fields follow those of the columns.
+    /// Renames a column of both tables. Struct fields are numbered after the columns.
     Rename {
         column: usize,
         name: &'static str,
