@@ -1,10 +1,10 @@
 //! Backfills: a run of the project for each value of a parameter, several at once, as one job.
 //!
 //! The first value runs on the branch itself. This run creates the tables, and computes the models
-//! that do not depend on the parameter. Every other value runs on its own branch of the resulting
-//! commit, so that these values all read the same state. The branches are merged one at a time.
-//! After a merge conflict, the value runs again on the merged state, and merges of other values
-//! wait.
+//! that do not depend on the parameter. Every other value runs on its own branch, which starts at
+//! the resulting commit, so that these values all read the same state. The branches are merged one
+//! at a time. After a merge conflict, the value runs again on the merged state, and merges of other
+//! values wait.
 //!
 //! Each run is a job of its own, with the rights and limits of the user. A backfill that is stopped
 //! stops its runs, and deletes the branches of its values.
