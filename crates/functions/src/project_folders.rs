@@ -63,7 +63,7 @@ pub(crate) struct ProjectFolders {
 #[derive(Debug)]
 struct ProjectVersion {
     digest: [u8; 32],
-    /// Values that are known to have this content. Such a value is recognized by its address,
+    /// Values that contain the files of this version. Such a value is recognized by its address,
     /// without computing a digest.
     sources: Vec<Weak<ProjectFiles>>,
     folder: Arc<ProjectFolder>,

@@ -34,7 +34,7 @@ impl UnreleasedFiles {
         is_small && self.files.len() + current.len() <= FILES_MAX
     }
 
-    /// Returns the inodes of these files and of the files of the current call.
+    /// Returns the inodes of the unreleased files and of the files of the current call.
     pub(crate) fn inodes(&self, current: &[WorkerFile]) -> Vec<u64> {
         let of = |file: &WorkerFile| Some(rustix::fs::fstat(file.descriptor()).ok()?.st_ino);
         self.files.iter().chain(current).filter_map(of).collect()

@@ -254,7 +254,7 @@ pub(crate) enum Message {
     /// A runtime of another language than Python starts. When the runtime is ready, it receives the
     /// event.
     Starting,
-    /// The runtime of the other language has started.
+    /// The runtime, such as Node, has started.
     Started,
     /// The call has ended, and the process waits for another call.
     Kept,

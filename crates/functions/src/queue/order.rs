@@ -27,16 +27,16 @@ pub(super) type OwnerRanks = HashMap<Arc<str>, u64>;
 /// The calls that wait for memory and precede the call that is examined.
 #[derive(Debug, Default)]
 struct MemoryWaits {
-    /// The memory that the first of these calls needs, in units of [`MEMORY_UNIT`].
+    /// The memory that the first waiting call needs, in units of [`MEMORY_UNIT`].
     units: u64,
-    /// The longest waiting time of these calls, and the longest waiting time of the calls whose
+    /// The longest waiting time of the calls, and the longest waiting time of the calls whose
     /// owners have no running call.
     waited: Duration,
     waited_first: Duration,
 }
 
 impl MemoryWaits {
-    /// Returns true if another call may overtake these calls.
+    /// Returns true if another call may overtake the waiting calls.
     fn lets_pass(&self, is_first_of_owner: bool) -> bool {
         // An owner without a running call need not wait for calls of owners that have running
         // calls.

@@ -51,7 +51,7 @@ pub(super) struct QueueKey {
 pub(super) struct SubqueueKey {
     pub(super) queue: QueueKey,
     pub(super) priority: Priority,
-    /// The key of the instances that these calls may use; `None` if each call needs a new instance.
+    /// The key of the instances that the calls may use; `None` if each call needs a new instance.
     pub(super) instance: Option<InstanceKey>,
 }
 
@@ -77,8 +77,8 @@ impl Load {
 #[derive(Debug)]
 pub(super) struct Subqueue<W> {
     pub(super) key: SubqueueKey,
-    /// The time of the last permit for one of these calls. The waiting time of the other calls is
-    /// counted from this time or, if later, from their arrival.
+    /// The time of the last permit for a call of this subqueue. The waiting time of the other calls
+    /// is counted from this time or, if later, from their arrival.
     pub(super) last_permit_at: Instant,
     pub(super) calls: VecDeque<Call<W>>,
 }
