@@ -369,7 +369,7 @@ fn is_ephemeral(config: &Settings) -> bool {
     config.get("materialized").and_then(Value::as_str) == Some("ephemeral")
 }
 
-/// Returns the description of a model as comments.
+/// Returns the description of a model as SQL comments.
 fn description(properties: &Properties) -> Vec<String> {
     properties.description.lines().map(|line| format!("-- {line}").trim_end().to_owned()).collect()
 }
