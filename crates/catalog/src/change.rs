@@ -73,9 +73,9 @@ impl TableEntry {
 pub struct TableChange {
     /// The table that differs or is to be changed.
     pub table: TableName,
-    /// The entry before; `None` for a new table.
+    /// The entry before the change; `None` for a new table.
     pub from: Option<TableEntry>,
-    /// The entry after; `None` for a dropped table.
+    /// The entry after the change; `None` for a dropped table.
     pub to: Option<TableEntry>,
 }
 
