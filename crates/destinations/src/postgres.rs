@@ -54,9 +54,9 @@ pub struct PostgresTable {
     port: u16,
     user: String,
     database: String,
-    /// A name in [`MODES`].
+    /// The TLS mode: a name in [`MODES`].
     mode: &'static str,
-    /// The schema, if any, and the name.
+    /// The schema, if any, and the name of the table.
     table: Vec<String>,
     /// The columns of the key; empty to append rows.
     keys: Vec<String>,
