@@ -86,7 +86,7 @@ impl ProgressLine {
         Cell::from(&progress.text).cut(left).then(seconds).paint(Style::plain(), usize::MAX).0
     }
 
-    /// Prints above the line.
+    /// Calls `print`, whose output appears above the line.
     pub fn above(&self, print: impl FnOnce()) {
         match &self.bar {
             Some(bar) => bar.suspend(print),
