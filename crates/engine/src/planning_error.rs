@@ -196,7 +196,7 @@ pub(crate) fn is_out_of_memory(error: &DataFusionError) -> bool {
 /// time zone change.
 const NO_OFFSET: &str = "error computing timezone offset";
 
-/// Headwater's message for such a local time.
+/// Headwater's message for a local time that does not exist or occurs twice.
 pub(crate) const CLOCK_CHANGE: &str = "a clock change of the time zone skips or repeats this time";
 
 fn value(message: &str) -> Error {

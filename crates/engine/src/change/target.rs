@@ -45,7 +45,7 @@ pub(super) struct Target {
     pub name: TableName,
     /// Table state at the start of the transaction.
     pub table: Table,
-    /// Scan plan of its data files.
+    /// Scan plan of the table's data files.
     pub plan: ScanPlan,
     /// Table provider of the query.
     provider: Arc<LakeTable>,
