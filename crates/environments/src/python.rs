@@ -38,7 +38,7 @@ impl Interpreter {
         libraries.into_iter().try_for_each(|library| ownership::resolve(library).map(drop))
     }
 
-    /// Returns the name of its library folder: `python3.11`.
+    /// Returns the name of the interpreter's library folder: `python3.11`.
     fn folder(&self) -> String {
         format!("python3.{}", self.minor)
     }
