@@ -32,11 +32,11 @@ use crate::trigger_rights::{TargetProject, check_trigger_rights};
 /// A parsed version of the project.
 #[derive(Debug, Clone)]
 pub struct Version {
-    /// The hash of its files.
+    /// The hash of the version's files.
     pub id: ObjectId,
     /// The parsed project.
     pub project: Arc<Project>,
-    /// The identity whose rights its triggers have.
+    /// The identity whose rights the version's triggers have.
     pub actor: Actor,
 }
 

@@ -45,9 +45,9 @@ pub struct FunctionCatalog {
 /// A parsed version of a function.
 #[derive(Clone)]
 pub struct ParsedFunction {
-    /// A project that contains only this function.
+    /// A project that contains only the function.
     pub project: Arc<Project>,
-    /// The function in this project.
+    /// The function in the project.
     pub callable: Callable,
     /// The identity that deployed the function. The function can change only what this identity may
     /// change, and its outputs use the rights of this identity. `None` for a function of a folder
