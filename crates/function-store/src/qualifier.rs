@@ -84,9 +84,9 @@ pub struct FunctionUrl {
     /// The way in which responses are returned.
     #[serde(default)]
     pub mode: InvokeMode,
-    /// Time of its creation.
+    /// Time of the URL's creation.
     pub created: Timestamp,
-    /// Time of its last change.
+    /// Time of the last change.
     pub modified: Timestamp,
     /// Identity that made the last change. Unsigned requests call the function with the rights of
     /// this identity.
