@@ -17,7 +17,7 @@ const START_MAX: Duration = Duration::from_secs(10);
 enum RuntimeStart {
     /// The call has no runtime, or the runtime has not been started yet.
     None,
-    /// The runtime has been starting since this time.
+    /// The start of the runtime began at this time.
     Running(Instant),
     /// The runtime has started, and the start took this time.
     Ended(Duration),

@@ -491,7 +491,7 @@ async fn invalid_messages_get_no_reply_and_hold_only_the_quota() {
         assert!(numbers.held.load(Ordering::SeqCst) <= 40 << 20);
         wait_until("files are left", || numbers.is_over());
     }
-    // After that, the server still runs functions.
+    // After the invalid messages, the server still runs functions.
     let numbers = Numbers::new(100_000);
     let body = "    return sum(len(batch) for batch in data) == 100_000";
     holds(&functions, numbers.fed(ask(&environment, &source(body)))).await;

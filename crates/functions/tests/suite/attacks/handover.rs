@@ -231,7 +231,7 @@ async fn handed_over(body: &str) -> Error {
     invocation.files = probe(&environment, body).files;
     let (outcome, _) = run(&functions, invocation).await;
     let error = outcome.expect_err("it was taken");
-    // After that, the server still runs functions.
+    // After the attack, the server still runs functions.
     holds(&functions, probe(&environment, "return True")).await;
     error
 }
