@@ -120,7 +120,7 @@ fn environments() -> PathBuf {
     cache().join("headwater").join("environments")
 }
 
-/// Returns the path of the command, built into the same folder as this benchmark.
+/// Returns the path of the `headwater` command, built into the same folder as this benchmark.
 pub fn binary() -> PathBuf {
     let mut path = std::env::current_exe().unwrap_or_default();
     path.set_file_name("headwater");
