@@ -99,9 +99,9 @@ impl Functions {
         }
     }
 
-    /// Returns the time for which the instance of a call that ended at `now` is kept. If this time
-    /// is extended, the extensions of older idle instances of the function end, because the next
-    /// call uses the newest instance.
+    /// Returns the time for which the instance of a call that ended at `now` is kept. The next call
+    /// uses the newest instance. So if its time is extended, the extensions of the function's older
+    /// idle instances end.
     pub(crate) fn keep_alive(&self, invocation: &Invocation, now: Instant) -> KeepAlive {
         let label = &invocation.label;
         let next = if may_extend(invocation) { self.0.arrivals.next_call(label) } else { None };
